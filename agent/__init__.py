@@ -1,0 +1,1 @@
+"""The agent of one node: Kubernetes objects in, BPF maps and programs out."""

@@ -1,0 +1,1 @@
+"""Everything the agent knows at one revision, as frozen values."""

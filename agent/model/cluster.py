@@ -1,0 +1,25 @@
+"""The cluster at one revision."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from agent.model.local import Local
+from agent.model.name import ObjectName, Problem
+from agent.model.node import Namespace, Node, Pod
+from agent.model.service import EndpointSlice, Service
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Everything known at one revision. An object that did not change is the identical value in the next Cluster."""
+
+    services: Mapping[ObjectName, Service] = field(default_factory=lambda: MappingProxyType({}))
+    # by the Service they belong to; slices of one Service sorted by name
+    slices: Mapping[ObjectName, tuple[EndpointSlice, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    nodes: Mapping[str, Node] = field(default_factory=lambda: MappingProxyType({}))
+    pods: Mapping[ObjectName, Pod] = field(default_factory=lambda: MappingProxyType({}))
+    namespaces: Mapping[str, Namespace] = field(default_factory=lambda: MappingProxyType({}))
+    local: Local = field(default_factory=Local)
+    problems: tuple[Problem, ...] = ()  # found while decoding
+    synced: bool = False  # every source has delivered its first whole list

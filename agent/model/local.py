@@ -1,0 +1,45 @@
+"""What this node itself has: its addresses, its devices, and the interfaces that were attached to pods."""
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+
+from agent.model.address import Address
+from agent.model.name import ObjectName
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A network device of the node that is no pod's."""
+
+    ifindex: int
+    name: str
+    addresses: tuple[Address, ...] = ()
+    default_route: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """An interface that CNI ADD gave to a container: (container id, interface name) is its identity."""
+
+    container_id: str
+    interface: str
+    endpoint_id: int
+    netns: str  # path
+    netns_cookie: int
+    host_device: str
+    ifindex: int  # of the node's end
+    mac: str  # of the pod's end
+    ipv4: IPv4Address | None = None
+    ipv6: IPv6Address | None = None
+    pod: ObjectName | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """This node's own state, as netlink and the attachment store tell it."""
+
+    devices: tuple[Device, ...] = ()
+    attachments: tuple[Attachment, ...] = ()
+    netns_cookie: int = 0
+    port_range: tuple[int, int] = (32768, 60999)  # ip_local_port_range
+    reserved_ports: tuple[tuple[int, int], ...] = ()  # ip_local_reserved_ports

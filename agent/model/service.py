@@ -1,0 +1,83 @@
+"""Services and their endpoints, as far as a node's dataplane needs them."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from agent.model.address import Address, Family
+from agent.model.name import ObjectName
+
+
+class Protocol(IntEnum):
+    """A transport protocol by its number in the IP header (IANA)."""
+
+    TCP = 6
+    UDP = 17
+    SCTP = 132
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePort:
+    """One port of a Service; endpoints carry the target's number under the same *name*."""
+
+    name: str  # empty for a single unnamed port
+    protocol: Protocol
+    port: int
+    node_port: int = 0  # 0: none
+
+
+@dataclass(frozen=True, slots=True)
+class LoadBalancerAddress:
+    """One entry of ``status.loadBalancer.ingress`` that has an address."""
+
+    address: Address
+    proxy: bool = False  # ipMode Proxy: clients inside the cluster must go by the balancer (KEP-1860)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A Service that the dataplane serves: headless and ExternalName ones have no cluster addresses."""
+
+    name: ObjectName
+    cluster_ips: tuple[Address, ...] = ()
+    external_ips: tuple[Address, ...] = ()
+    load_balancer: tuple[LoadBalancerAddress, ...] = ()
+    source_ranges: tuple[str, ...] = ()  # spec.loadBalancerSourceRanges
+    ports: tuple[ServicePort, ...] = ()
+    internal_local: bool = False  # internalTrafficPolicy: Local
+    external_local: bool = False  # externalTrafficPolicy: Local
+    affinity_s: int = 0  # sessionAffinity ClientIP's timeout; 0: none
+    publish_not_ready: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointPort:
+    """A target port of an EndpointSlice, matched to the Service's by name and protocol."""
+
+    name: str
+    protocol: Protocol
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One endpoint of a slice, conditions resolved: ready absent means ready, serving absent means ready's value."""
+
+    addresses: tuple[Address, ...]
+    ready: bool = True
+    serving: bool = True
+    terminating: bool = False
+    node: str = ""
+    zone: str = ""
+    for_zones: tuple[str, ...] = ()  # topology hints
+    for_nodes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointSlice:
+    """An EndpointSlice (discovery.k8s.io/v1) of addressType IPv4 or IPv6, with the Service it belongs to."""
+
+    name: ObjectName
+    service: ObjectName
+    family: Family
+    ports: tuple[EndpointPort, ...] = ()
+    endpoints: tuple[Endpoint, ...] = ()

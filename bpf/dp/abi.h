@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Every key, value, counter and enum that Python sees.  maps/abi.py is generated from it, through BTF. */
+#ifndef SLUICEWAY_ABI_H
+#define SLUICEWAY_ABI_H
+
+#include <linux/types.h>
+
+/* An IPv6 address, or an IPv4 one as ::ffff:a.b.c.d, network order: one path serves both families. */
+typedef struct {
+	__be32 w[4];
+} ip_addr;
+
+/* An Ethernet address, as it stands on the wire. */
+typedef struct {
+	__u8 b[6];
+} mac_addr;
+
+/* ---- why a packet left the path -------------------------------------------------------------------------- */
+
+/* Zero is no reason: the packet goes on.  Values are appended, never reused; no two causes share one. */
+enum drop_reason {
+	DROP_NONE,
+	DROP_SHORT_PACKET,	 /* ends inside a header it announces */
+	DROP_BAD_HEADER,	 /* an IP header whose version or length field is impossible */
+	DROP_EXTENSION_HEADERS,	 /* more IPv6 extension headers than are followed */
+	DROP_MAPPED_ADDRESS,	 /* an IPv6 packet that carries an address in ::ffff:0:0/96 */
+	DROP_ETHERTYPE,		 /* a pod sent neither IPv4, IPv6 nor ARP */
+	DROP_SOURCE_MAC,	 /* a pod sent from a MAC that is not its own */
+	DROP_SOURCE_ADDRESS,	 /* a pod sent from an address that is not its own */
+	DROP_UNKNOWN_ENDPOINT,	 /* a pod device that the agent has not made known */
+	DROP_NO_BACKEND,	 /* the service has no endpoint; the sender was refused */
+	DROP_NO_BACKEND_SILENT,	 /* the service has no endpoint; the packet was not one that can be answered */
+	DROP_NO_LOCAL_BACKEND,	 /* traffic policy Local, and no endpoint on this node */
+	DROP_BACKEND_LOST,	 /* a service's table names a backend that is not there */
+	DROP_CONNTRACK_FULL,	 /* a translated flow needs an entry and the table is full */
+	DROP_NAT_PORTS,		 /* every source port tried for a translation is taken */
+	DROP_NAT_ADDRESS,	 /* source translation needed, the node has no address of the family */
+	DROP_FRAGMENT,		 /* a later fragment of a service's packet whose first was not seen */
+	DROP_REWRITE,		 /* the kernel refused to change the packet */
+	DROP_NO_ROUTE,		 /* a translated packet for which the kernel has no route */
+	DROP_TTL,		 /* a translated packet whose TTL or hop limit is spent */
+	DROP_ICMP_QUOTE,	 /* an ICMP error about a translated flow whose quoted headers are cut short */
+	DROP_REASONS,		 /* count, keep last */
+};
+
+/* The programs that count. */
+enum program {
+	PROGRAM_POD,	/* tc_pod: the node's end of a pod's veth */
+	PROGRAM_UPLINK, /* tc_uplink: the node's own devices */
+	PROGRAMS,	/* count, keep last */
+};
+
+enum direction {
+	DIRECTION_INGRESS,
+	DIRECTION_EGRESS,
+	DIRECTIONS, /* count, keep last */
+};
+
+enum {
+	/* reasons a program and direction can hold in the counters; index = (program * DIRECTIONS + direction) * 64 + reason */
+	COUNTER_REASONS = 64,
+	COUNTERS = PROGRAMS * DIRECTIONS * COUNTER_REASONS,
+};
+
+/* Packets and bytes of one (program, direction, reason); DROP_NONE counts what was forwarded or left to the stack. */
+struct counter {
+	__u64 packets;
+	__u64 octets; /* of the layer 2 frame */
+};
+
+/* ---- services -------------------------------------------------------------------------------------------- */
+
+/* Who asks: traffic policies differ for clients inside the cluster and outside. */
+enum scope {
+	SCOPE_INTERNAL, /* pods and this node's processes */
+	SCOPE_EXTERNAL, /* what comes in by the node's devices */
+};
+
+/*
+ * A service's address, as packets carry it.  A node port stands under the unspecified address of its family
+ * (::ffff:0.0.0.0 or ::) and matches every address of this node.
+ */
+struct service_key {
+	ip_addr addr;
+	__be16 port;
+	__u8 protocol; /* IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP */
+	__u8 scope;    /* enum scope */
+};
+
+enum service_flag {
+	SERVICE_LOCAL = 1, /* traffic policy Local: without a backend the packet is dropped, not refused */
+};
+
+struct service {
+	__u32 set_id;	  /* which backend set serves it */
+	__u32 affinity_s; /* seconds a client stays with its backend since its last new flow; 0: no affinity */
+	__u16 backends;	  /* in the set; 0 refuses */
+	__u16 parts;	  /* of the set's table, a power of two */
+	__u16 flags;	  /* enum service_flag */
+	__u16 pad;
+};
+
+/* A backend set's place in memory is (set, slot); the slot is the backend's for as long as it is in the set. */
+struct backend_key {
+	__u32 set_id;
+	__u32 slot;
+};
+
+enum backend_flag {
+	BACKEND_LOCAL = 1, /* on this node: a pod of ours, or the node itself */
+};
+
+struct backend {
+	ip_addr addr;
+	__be16 port;
+	__u16 flags; /* enum backend_flag */
+};
+
+enum {
+	/* prime, and well above the 256 backends a part holds at most on average (Maglev, NSDI 2016, section 5.3) */
+	MAGLEV_SLOTS = 1021,
+};
+
+struct maglev_key {
+	__u32 set_id;
+	__u32 part; /* below struct service's parts */
+};
+
+/* Which backend serves a flow: slots[flow_hash % MAGLEV_SLOTS]. One value, so a change is one atomic update. */
+struct maglev {
+	__u16 slots[MAGLEV_SLOTS];
+};
+
+/* What a backend set is made for, "namespace/name:port/protocol/family/view", so that ids survive the agent. */
+struct backend_set {
+	char label[192];
+};
+
+struct affinity_key {
+	ip_addr client;
+	__u32 set_id;
+};
+
+struct affinity {
+	ip_addr addr;
+	__be16 port;
+	__u16 slot;
+	__u32 seen_s; /* enum clock: as struct flow's */
+};
+
+/* A socket's translated peer, back to the service address it asked for. */
+struct sock_peer_key {
+	__u64 cookie; /* of the socket */
+	ip_addr addr; /* the backend */
+	__be16 port;
+	__u16 pad;
+	__u32 pad2;
+};
+
+struct sock_peer {
+	ip_addr addr; /* the service */
+	__be16 port;
+	__u16 pad;
+};
+
+/* ---- flows ----------------------------------------------------------------------------------------------- */
+
+/*
+ * Both directions of a flow meet in one key: its two ends, the smaller (address, then port, as bytes) first.
+ * ICMP echo has its identifier in both ports.
+ */
+struct flow_key {
+	ip_addr lo_addr;
+	ip_addr hi_addr;
+	__be16 lo_port;
+	__be16 hi_port;
+	__u8 protocol;
+	__u8 network; /* 0: the cluster's */
+	__u16 pad;
+};
+
+enum flow_flag {
+	FLOW_ORIGIN_HI = 1,   /* the flow was begun by the hi end */
+	FLOW_FORWARD = 2,     /* first of a translated pair: what the client sends */
+	FLOW_REVERSE = 4,     /* second of a translated pair: what the backend answers */
+	FLOW_REPLIED = 8,     /* the other end has answered */
+	FLOW_FIN_ORIGIN = 16, /* TCP FIN seen from the end that began */
+	FLOW_FIN_REPLY = 32,  /* TCP FIN seen from the other end */
+	FLOW_RESET = 64,      /* TCP RST seen */
+	FLOW_EXTERNAL = 128,  /* begun outside the cluster: struct service_key's scope */
+	FLOW_VIA_STACK = 256, /* begun by this node's stack, and answered through it */
+};
+
+/* Where one end of a flow is, as far as this node must know: the pod's device here, or zeros. */
+struct flow_end {
+	__u32 ifindex;
+	mac_addr mac;
+	__u16 pad;
+};
+
+/*
+ * What is known of a flow.  A flow that is not translated has one entry.  A translated one has two that live and die
+ * together: FLOW_FORWARD under the client's packet and FLOW_REVERSE under the backend's answer; each holds the
+ * packet's addresses after translation, so each names the other.
+ */
+struct flow {
+	ip_addr to_src;
+	ip_addr to_dst;
+	__be16 to_sport;
+	__be16 to_dport;
+	struct flow_end ends[2]; /* lo, hi; of a pair, by the untranslated client and the backend: see conntrack.h */
+	__u32 generation;	 /* struct node's, when ends and backend were last found right */
+	__u32 seen_s;		 /* last packet, in units of 2^30 ns of CLOCK_MONOTONIC (1.07 s) */
+	__u32 set_id;		 /* FLOW_FORWARD: the backend chosen */
+	__u16 slot;
+	__u16 flags; /* enum flow_flag */
+};
+
+/* A datagram's ports, kept from its first fragment for the later ones. */
+struct fragment_key {
+	ip_addr src;
+	ip_addr dst;
+	__be32 ident;
+	__u8 protocol;
+	__u8 pad[3];
+};
+
+struct fragment {
+	__be16 sport;
+	__be16 dport;
+};
+
+/* What the last sweep of the flows saw. */
+struct sweep {
+	__u64 runs;
+	__u64 expired;	/* flows ended since the map was made */
+	__u64 at_ns;	/* CLOCK_MONOTONIC */
+	__u32 flows;	/* entries left */
+	__u32 unanswered;
+};
+
+/* ---- the node -------------------------------------------------------------------------------------------- */
+
+enum endpoint_flag {
+	ENDPOINT_NODE = 1, /* an address of this node itself: no device, the stack has it */
+};
+
+/* Who has an address on this node.  Keyed by ip_addr. */
+struct endpoint {
+	__u32 endpoint_id; /* the attachment's; 0 for the node */
+	__u32 ifindex;	   /* the node's end of the veth */
+	mac_addr mac;	   /* of the pod's end */
+	__u16 flags;	   /* enum endpoint_flag */
+};
+
+/* A pod's addresses by its network namespace: the client that affinity knows at the socket hooks. */
+struct pod_addresses {
+	ip_addr addr4; /* zeros: none */
+	ip_addr addr6;
+};
+
+/* What changes while the node runs. One value, under key 0. */
+struct node {
+	ip_addr addr4; /* source of what is translated; zeros: none */
+	ip_addr addr6;
+	__u64 netns_cookie;  /* of the node's own network namespace */
+	__u32 generation;    /* raised when an endpoint changes or a backend leaves */
+	__u16 nat_port_min;  /* source ports for translation, host order, inclusive */
+	__u16 nat_port_max;
+	__u16 node_port_min; /* NodePort range, host order, inclusive */
+	__u16 node_port_max;
+	__u32 pad;
+};
+
+#endif
