@@ -12,11 +12,16 @@ from agent.model.service import EndpointSlice, Service
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Everything known at one revision. An object that did not change is the identical value in the next Cluster."""
+    """Everything known at one revision.
+
+    An object that did not change is the identical value in the next Cluster.
+    """
 
     services: Mapping[ObjectName, Service] = field(default_factory=lambda: MappingProxyType({}))
     # by the Service they belong to; slices of one Service sorted by name
-    slices: Mapping[ObjectName, tuple[EndpointSlice, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    slices: Mapping[ObjectName, tuple[EndpointSlice, ...]] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
     nodes: Mapping[str, Node] = field(default_factory=lambda: MappingProxyType({}))
     pods: Mapping[ObjectName, Pod] = field(default_factory=lambda: MappingProxyType({}))
     namespaces: Mapping[str, Namespace] = field(default_factory=lambda: MappingProxyType({}))

@@ -1,4 +1,4 @@
-"""What this node itself has: its addresses, its devices, and the interfaces that were attached to pods."""
+"""What this node itself has: addresses, devices, and the interfaces attached to pods."""
 
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
@@ -19,7 +19,7 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """An interface that CNI ADD gave to a container: (container id, interface name) is its identity."""
+    """An interface that CNI ADD gave to a container, known by container id and interface name."""
 
     container_id: str
     interface: str
@@ -36,7 +36,7 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class Local:
-    """This node's own state, as netlink and the attachment store tell it."""
+    """The node's own state, as netlink and the attachment store tell it."""
 
     devices: tuple[Device, ...] = ()
     attachments: tuple[Attachment, ...] = ()

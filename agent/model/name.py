@@ -16,7 +16,10 @@ class ObjectName:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """A user's mistake in one object: which object, which field, what to do. The rest of the cluster keeps working."""
+    """A user's mistake in one object: which field, what to do.
+
+    The rest of the cluster keeps working.
+    """
 
     kind: str
     name: ObjectName

@@ -30,12 +30,14 @@ class LoadBalancerAddress:
     """One entry of ``status.loadBalancer.ingress`` that has an address."""
 
     address: Address
-    proxy: bool = False  # ipMode Proxy: clients inside the cluster must go by the balancer (KEP-1860)
+    proxy: bool = (
+        False  # ipMode Proxy: clients inside the cluster must go by the balancer (KEP-1860)
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A Service that the dataplane serves: headless and ExternalName ones have no cluster addresses."""
+    """A Service that the dataplane serves; headless and ExternalName ones are not among them."""
 
     name: ObjectName
     cluster_ips: tuple[Address, ...] = ()
@@ -60,7 +62,10 @@ class EndpointPort:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One endpoint of a slice, conditions resolved: ready absent means ready, serving absent means ready's value."""
+    """One endpoint of a slice, conditions resolved.
+
+    Ready absent means ready; serving absent means ready's value.
+    """
 
     addresses: tuple[Address, ...]
     ready: bool = True
@@ -74,7 +79,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class EndpointSlice:
-    """An EndpointSlice (discovery.k8s.io/v1) of addressType IPv4 or IPv6, with the Service it belongs to."""
+    """An EndpointSlice (discovery.k8s.io/v1) of addressType IPv4 or IPv6, with its Service."""
 
     name: ObjectName
     service: ObjectName

@@ -1,0 +1,131 @@
+"""How an option's value is read from text and written back; config's list of options names these.
+
+Each reader raises ValueError with a sentence that ends in what would be right.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from ipaddress import ip_address
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+MAX_ENTRIES = 1 << 26  # of one map: 64 Mi entries of the smallest record are gigabytes already
+FORMS = {  # what --help shows for a reader's text
+    "text": "NAME",
+    "path": "PATH",
+    "switch": "on|off",
+    "names": "A,B",
+    "size": "N",
+    "endpoint": "ADDRESS:PORT",
+    "port_range": "LOW-HIGH",
+}
+MAX_PORT = 0xFFFF
+_INTERFACE = re.compile(r"[^\s/:]{1,15}")  # IFNAMSIZ, and dev_valid_name()
+
+
+def about(parse: Callable[[str], object], words: str, default: str = "") -> Mapping[str, Any]:
+    """A field's metadata: reader, words in --help, and the default where that is no constant."""
+    form = FORMS.get(parse.__name__, parse.__doc__)
+    return MappingProxyType({"parse": parse, "words": words, "default": default, "form": form})
+
+
+def text(word: str) -> str:
+    """A word that is not empty."""
+    if not word.strip():
+        raise ValueError("is empty; leave it out for the default")
+    return word.strip()
+
+
+def path(word: str) -> Path:
+    """An absolute path: the daemon has no folder of its own."""
+    if not text(word).startswith("/"):
+        raise ValueError(f"{word!r} is relative; give an absolute path")
+    return Path(word)
+
+
+def switch(word: str) -> bool:
+    """On or off."""
+    match word.lower():
+        case "on" | "true" | "yes":
+            return True
+        case "off" | "false" | "no":
+            return False
+    raise ValueError(f"{word!r} is neither on nor off")
+
+
+def names(word: str) -> tuple[str, ...]:
+    """Interface names, separated by commas; none at all stands for the default."""
+    found = tuple(part.strip() for part in word.split(",") if part.strip())
+    for name in found:
+        if not _INTERFACE.fullmatch(name):
+            raise ValueError(
+                f"{name!r} is no interface name; those have 1 to 15 characters without / and :"
+            )
+    return found
+
+
+def size(word: str) -> int:
+    """A map's number of entries."""
+    if not word.isdecimal() or int(word) > MAX_ENTRIES:
+        raise ValueError(f"{word!r} is no size; give 0 or a number up to {MAX_ENTRIES}")
+    return int(word)
+
+
+def endpoint(word: str) -> tuple[str, int]:
+    """An address and a port, as ``127.0.0.1:9650`` or ``[::1]:9650``."""
+    host, colon, port = word.rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    wrong = f"{word!r} is no address and port; write 127.0.0.1:9650 or [::1]:9650"
+    if not colon or (":" in bare and bare == host):
+        raise ValueError(wrong)
+    try:
+        return str(ip_address(bare)), _port(port, least=0)
+    except ValueError as error:
+        raise ValueError(wrong) from error
+
+
+def port_range(word: str) -> tuple[int, int]:
+    """Two ports, the lower first, as ``30000-32767``."""
+    low, _, high = word.partition("-")
+    try:
+        found = (_port(low), _port(high))
+    except ValueError as error:
+        raise ValueError(f"{word!r} is no port range; write 30000-32767") from error
+    if found[0] > found[1]:
+        raise ValueError(f"{word!r} ends before it starts; write {high}-{low}")
+    return found
+
+
+def one_of(choices: Sequence[str], kind: Callable[[str], str] = str) -> Callable[[str], str]:
+    """A reader of one of *choices*, which *kind* turns into the value."""
+
+    def choice(word: str) -> str:
+        if word not in choices:
+            raise ValueError(f"{word!r} is none of {', '.join(choices)}")
+        return kind(word)
+
+    choice.__doc__ = "|".join(choices)  # its form in --help
+    return choice
+
+
+def written(value: object) -> str:
+    """A value as its reader takes it; the inverse of every reader above."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "on" if value else "off"
+        case (str() as host, int() as port):
+            return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        case (int() as low, int() as high):
+            return f"{low}-{high}"
+        case list() | tuple():
+            return ",".join(str(part) for part in value)
+    return str(value)
+
+
+def _port(word: str, least: int = 1) -> int:
+    if not word.isdecimal() or not least <= int(word) <= MAX_PORT:
+        raise ValueError(f"{word!r} is no port")
+    return int(word)
