@@ -1,0 +1,106 @@
+# The doors of the project.  `make` lists them; everything built is under build/ and .venv/.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-builtin-rules
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+# the lab keeps its namespaces and the tests their kernels: one door at a time
+.NOTPARALLEL:
+
+PYTHON := .venv/bin/python
+CLANG := clang-19
+BPFTOOL := PATH=$$PATH:/usr/sbin:/sbin bpftool
+LIBBPF := build/libbpf
+NAMES := $(patsubst bpf/%.bpf.c,%,$(wildcard bpf/*.bpf.c))
+OBJECTS := $(NAMES:%=build/bpf/%.bpf.o)
+PACKAGES := deploy/build/packages.sh
+PYTHON_SOURCES := agent maps dpctl lab bench tests deploy
+C_SOURCES = $(shell git ls-files --cached --others --exclude-standard -- '*.c' '*.h')
+
+.PHONY: help setup packages build generate check test demo kernels cluster conformance bench wheel clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# ---- what the rest stands on --------------------------------------------------------------------------------
+
+setup: packages build ## Debian packages, .venv and everything that is compiled; quick when nothing changed
+	@$(PACKAGES) check lab
+
+packages:
+	@$(PACKAGES) build
+
+build: .venv/.stamp $(OBJECTS) build/ext/.stamp build/cni/sluiceway-cni ## BPF objects, the libbpf extension, the CNI shim
+
+# the pins are in deploy/constraints.txt; bcc is Debian's and not PyPI's
+.venv/.stamp: pyproject.toml deploy/constraints.txt deploy/build/hatch_build.py | packages
+	[[ -x $(PYTHON) ]] || /usr/bin/python3 -m venv .venv
+	.venv/bin/pip install -q --disable-pip-version-check -c deploy/constraints.txt hatchling
+	.venv/bin/pip install -q --disable-pip-version-check -c deploy/constraints.txt --no-build-isolation -e '.[dev]'
+	ln -sfn /usr/lib/python3/dist-packages/bcc "$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/bcc"
+	touch $@
+
+$(LIBBPF)/lib/libbpf.a: deploy/build/libbpf.sh | packages
+	deploy/build/libbpf.sh $(LIBBPF)
+	touch $@
+
+# compiled, then linked alone: only a linked object has its variables' offsets in BTF
+build/bpf/%.bpf.o: bpf/%.bpf.c bpf/cflags $(LIBBPF)/lib/libbpf.a
+	@mkdir -p build/bpf/raw
+	$(CLANG) @bpf/cflags -I$(LIBBPF)/include -idirafter /usr/include/$$(uname -m)-linux-gnu \
+		-MMD -MP -MT $@ -MF build/bpf/raw/$*.d -c $< -o build/bpf/raw/$*.o
+	$(BPFTOOL) gen object $@ build/bpf/raw/$*.o
+
+-include $(wildcard build/bpf/raw/*.d)
+
+build/ext/.stamp: $(wildcard maps/*.c maps/*.h) maps/libbpf_build.py $(LIBBPF)/lib/libbpf.a .venv/.stamp
+	@mkdir -p build/ext
+	$(PYTHON) -m maps.libbpf_build build/ext $(LIBBPF)
+	install -m 755 build/ext/_libbpf*.so maps/
+	touch $@
+
+# static: it runs from the host's CNI directory, whatever the host is
+build/cni/sluiceway-cni: cni/sluiceway-cni.c | packages
+	@mkdir -p build/cni
+	gcc -std=gnu17 -O2 -Wall -Wextra -Werror -static -s -o $@ $<
+
+# ---- the doors ----------------------------------------------------------------------------------------------
+
+generate: build ## maps/abi.py, from the objects' BTF
+	$(PYTHON) -m maps.abigen --output maps/abi.py $(OBJECTS)
+
+check: setup ## style, types, layers, and that maps/abi.py is what the objects say
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy $(wildcard $(PYTHON_SOURCES))
+	.venv/bin/lint-imports --no-cache
+	clang-format-19 --dry-run --Werror $(C_SOURCES)
+	$(PYTHON) -m maps.abigen --output build/abi.py $(OBJECTS)
+	diff -u maps/abi.py build/abi.py
+
+test: setup ## everything that needs no Kubernetes binary
+	.venv/bin/pytest -m 'not cluster'
+
+demo: setup ## three nodes, real connections, real backends; ends with how to look further
+	$(PYTHON) -m lab demo
+
+kernels: setup ## every object under Debian's 6.1 and 6.12, in software emulation
+	@$(PACKAGES) kernels
+	$(PYTHON) -m tests.kernels.run
+
+cluster: setup ## a real Kubernetes on this machine: lab up --kubernetes
+	@$(PACKAGES) cluster
+	$(PYTHON) -m lab up --kubernetes
+
+conformance: setup ## upstream's [sig-network] tests and tests/cluster, with the socket hook and without
+	@$(PACKAGES) cluster
+	$(PYTHON) -m lab conformance
+
+bench: setup ## the speeds we stand for, as ratios
+	$(PYTHON) -m bench
+
+wheel: build ## dist/sluiceway-*.whl, with sources, objects, extension and shim inside
+	$(PYTHON) -m build --wheel --no-isolation --outdir dist .
+
+clean: ## removes what was built; .venv stays
+	rm -rf build dist maps/_libbpf*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
