@@ -1,0 +1,302 @@
+"""What compiled objects show to Python, gathered from their BTF and refused where it would mislead.
+
+:func:`collect` is the reading half of :mod:`maps.abigen`. Several objects share their headers; what two of them
+export under one name must be the same.
+"""
+
+import builtins
+import keyword
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from maps import btf, elf
+from maps.btf import Btf
+
+T = TypeVar("T")
+EXPORT = "__export_"
+_PAD = re.compile(r"pad\d*")
+_TAKEN = frozenset(dir(builtins)) | {"pack", "pack_many", "unpack", "unpack_many", "SIZE", "mro"}
+_INTEGERS = frozenset("__u8 __u16 __u32 __u64 __s8 __s16 __s32 __s64".split())
+SPECIAL = {"ip_addr": 16, "mac_addr": 6, "__be16": 2, "__be32": 4, "__be64": 8}
+
+
+class ExportError(Exception):
+    """A declaration in C that cannot be given to Python as it stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """A type without parts: an integer, a typedef with a meaning of its own, or bytes."""
+
+    name: str  # the C name: "__u32", "ip_addr", "char[12]"
+    size: int
+    signed: bool = False
+    boolean: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Enumerated:
+    """A named enum, by its name in :attr:`Exports.enums`."""
+
+    name: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A named struct, by its name in :attr:`Exports.records`."""
+
+    name: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """An array."""
+
+    element: "Shape"
+    length: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole array."""
+        return self.element.size * self.length
+
+    @property
+    def name(self) -> str:
+        """The C name."""
+        return f"{self.element.name}[{self.length}]"
+
+
+Shape = Scalar | Enumerated | Record | Repeated
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A member of a struct; a pad has no shape that matters."""
+
+    name: str
+    shape: Shape
+    doc: str
+    pad: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """A map definition."""
+
+    name: str
+    kind: int
+    max_entries: int
+    flags: int
+    key: Shape
+    value: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A load-time constant: ``const volatile`` in .rodata."""
+
+    name: str
+    shape: Scalar
+    default: int
+    doc: str
+
+
+@dataclass(slots=True)
+class Exports:
+    """Everything that goes to Python, each under its C name."""
+
+    order: str = "<"  # the objects' byte order, in struct's sign
+    enums: dict[str, tuple[tuple[str, int], ...]] = field(default_factory=dict)
+    records: dict[str, tuple[Field, ...]] = field(default_factory=dict)  # parts before wholes
+    maps: dict[str, Map] = field(default_factory=dict)
+    constants: dict[str, Constant] = field(default_factory=dict)
+    numbers: dict[str, int] = field(default_factory=dict)
+
+
+def collect(objects: Sequence[Path]) -> Exports:
+    """The exports of all objects together.
+
+    Raises:
+        ExportError: something exported has a hole, a name that Python owns, no documentation, or two meanings.
+    """
+    exports = Exports()
+    for path in objects:
+        _Collector(path, exports).run()
+    return exports
+
+
+def python_name(name: str, what: str) -> str:
+    """The name itself, when Python has no other use for it.
+
+    Raises:
+        ExportError: it is a keyword, a builtin, or a method of records.
+    """
+    if keyword.iskeyword(name) or name in _TAKEN:
+        raise ExportError(f"{what}: Python owns the name {name}; choose another")
+    return name
+
+
+class _Collector:
+    """One object's share."""
+
+    def __init__(self, path: Path, exports: Exports) -> None:
+        self._object = elf.read(path)
+        if ".BTF" not in self._object.sections:
+            raise ExportError(f"{path} has no BTF; compile it with -g")
+        self._btf: Btf = btf.parse(self._object.sections[".BTF"])
+        self._path, self._exports = path, exports
+        exports.order = "<" if self._object.sections[".BTF"][:2] == b"\x9f\xeb" else ">"
+
+    def run(self) -> None:
+        """Add this object's maps and constants, and every type they need."""
+        for name, type_id in self._globals(".maps"):
+            self._map(name, type_id)
+        for name, type_id in self._globals(".rodata"):
+            self._constant(name, type_id)
+
+    def _globals(self, section: str) -> Iterator[tuple[str, int]]:
+        """The variables of a section: name, and the variable's type id."""
+        found = self._btf.section(section)
+        for type_id, _offset, _size in found.variables if found else ():
+            yield self._btf.variable(type_id).name, type_id
+
+    def _map(self, name: str, variable: int) -> None:
+        """A map, unless it holds a timer: that one belongs to the programs alone."""
+        shape = self._btf.resolved(self._btf.variable(variable).type_id)
+        if not isinstance(shape, btf.Struct):
+            raise ExportError(f"{self._path}: {name} in .maps is no map definition")
+        parts = {member.name: member.type_id for member in shape.members}
+        if "key" not in parts or "value" not in parts:
+            raise ExportError(f"map {name}: declare key and value by __type, not by size")
+        key, value = self._pointee(parts["key"]), self._pointee(parts["value"])
+        if self._has_timer(value):
+            return
+        self._add(
+            self._exports.maps,
+            name,
+            Map(
+                python_name(name, f"map {name}"),
+                self._uint(parts["type"]),
+                self._uint(parts["max_entries"]),
+                self._uint(parts["map_flags"]) if "map_flags" in parts else 0,
+                self._shape(key, f"key of {name}"),
+                self._shape(value, f"value of {name}"),
+            ),
+        )
+
+    def _constant(self, name: str, variable: int) -> None:
+        """A load-time constant, or something exported for its type or value alone."""
+        type_id = self._btf.variable(variable).type_id
+        if name.startswith(EXPORT):
+            self._exported(name, type_id)
+            return
+        if self._btf.qualifiers(type_id) != {"const", "volatile"}:
+            return
+        doc = self._btf.doc(variable)
+        if not doc:
+            raise ExportError(f"{self._path}: constant {name} has no DOC")
+        shape = self._shape(self._btf.bare(type_id), f"constant {name}")
+        if not isinstance(shape, Scalar) or shape.name in SPECIAL:
+            raise ExportError(f"constant {name}: {shape.name} is no plain integer")
+        default = self._initial(name, shape.size, signed=shape.signed)
+        constant = Constant(python_name(name, "constant"), shape, default, doc)
+        self._add(self._exports.constants, name, constant)
+
+    def _exported(self, name: str, type_id: int) -> None:
+        """``__export_x``: an enum or struct exports its type, an integer its value as ``x``."""
+        shape = self._shape(self._btf.bare(type_id), name)
+        if isinstance(shape, Scalar):
+            number = self._initial(name, shape.size, signed=shape.signed)
+            plain = python_name(name.removeprefix(EXPORT), name)
+            self._add(self._exports.numbers, plain, number)
+
+    def _initial(self, name: str, size: int, *, signed: bool) -> int:
+        """The value a global has in the object."""
+        section, offset = self._object.symbols[name]
+        raw = self._object.sections[section][offset : offset + size]
+        return int.from_bytes(raw, "little" if self._exports.order == "<" else "big", signed=signed)
+
+    def _shape(self, type_id: int, what: str) -> Shape:
+        """A type in the words of this module; named structs and enums are added to the exports."""
+        bare = self._btf[self._btf.bare(type_id)]
+        match bare:
+            case btf.Reference(kind="typedef", name=name) if name in SPECIAL:
+                return Scalar(name, SPECIAL[name])
+            case btf.Reference(kind="typedef", name=name, type_id=below):
+                shape = self._shape(below, what)
+                if isinstance(shape, Scalar) and name in _INTEGERS:
+                    return Scalar(name, shape.size, shape.signed, shape.boolean)
+                return shape
+            case btf.Int():
+                return Scalar(bare.name, bare.size, bare.signed, bare.boolean)
+            case btf.Array(type_id=element, length=length):
+                return Repeated(self._shape(element, what), length)
+            case btf.Enum(name=name) if name:
+                for member, _ in bare.values:
+                    python_name(member, f"enum {name}")
+                self._add(self._exports.enums, name, bare.values)
+                return Enumerated(name, bare.size)
+            case btf.Struct(name=name, union=False) if name:
+                self._record(self._btf.bare(type_id), bare)
+                return Record(name, bare.size)
+            case _:
+                raise ExportError(f"{what}: Python cannot be shown {bare}")
+
+    def _record(self, type_id: int, shape: btf.Struct) -> None:
+        """A struct all of whose bytes are named."""
+        what = f"struct {shape.name}"
+        fields, end = [], 0
+        for index, member in enumerate(shape.members):
+            if member.bit_size or member.bit_offset % 8:
+                raise ExportError(f"{what}: {member.name} is a bit field; use an enum of flags")
+            at = member.bit_offset // 8
+            _no_hole(what, end, at, f"before {member.name}")
+            pad = bool(_PAD.fullmatch(member.name))
+            part = self._shape(member.type_id, f"{what}, {member.name}")
+            doc = self._btf.doc(type_id, index)
+            fields.append(Field(python_name(member.name, what), part, doc, pad))
+            end = at + part.size
+        _no_hole(what, end, shape.size, "at the end")
+        self._add(self._exports.records, shape.name, tuple(fields))
+
+    def _has_timer(self, type_id: int) -> bool:
+        """Whether a value holds a bpf_timer, at any depth."""
+        match self._btf.resolved(type_id):
+            case btf.Struct(name="bpf_timer"):
+                return True
+            case btf.Struct(members=members):
+                return any(self._has_timer(member.type_id) for member in members)
+            case btf.Array(type_id=element):
+                return self._has_timer(element)
+            case _:
+                return False
+
+    def _pointee(self, type_id: int) -> int:
+        """What ``__type(name, T)`` points to."""
+        pointer = self._btf[self._btf.bare(type_id)]
+        if not isinstance(pointer, btf.Reference):
+            raise ExportError(f"{self._path}: {pointer} is no __type of a map")
+        return self._btf.bare(pointer.type_id)
+
+    def _uint(self, type_id: int) -> int:
+        """The number in ``__uint(name, n)``: a pointer to an array of that length."""
+        array = self._btf[self._pointee(type_id)]
+        if not isinstance(array, btf.Array):
+            raise ExportError(f"{self._path}: {array} is no __uint of a map")
+        return array.length
+
+    def _add(self, where: dict[str, T], name: str, what: T) -> None:
+        """Put an export under its name, where another object may have put the same."""
+        if where.setdefault(name, what) != what:
+            raise ExportError(f"{self._path}: {name} is {what}, but another object has {where[name]}")
+
+
+def _no_hole(what: str, end: int, at: int, where: str) -> None:
+    """Refuse bytes without a name: in a key they are random bits in a hash."""
+    if end != at:
+        raise ExportError(f"{what}: {at - end} bytes {where}: name the padding (pad)")
