@@ -1,0 +1,1 @@
+"""A real Kubernetes on the lab's machines: control plane, container runtime, kubelets, and our agent beside them."""
