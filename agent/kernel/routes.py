@@ -1,0 +1,124 @@
+"""Routes to other nodes' pods: the kernel's are made equal to those wanted; only routes of ours are ever touched.
+
+Ours carry a protocol number of our own and a gateway; the pods' own routes have the number and no gateway.
+"""
+
+import errno
+import socket
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Any
+
+from agent.log import logger
+from agent.model.address import Address, Network
+
+log = logger(__name__)
+
+PROTOCOL = 89  # free in the kernel's and iproute2's rt_protos
+METRIC = 89  # not the default, so that a replace never meets somebody else's route to the same pods
+MAIN_TABLE = 254
+_FAMILIES = (socket.AF_INET, socket.AF_INET6)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What to do with one destination: *gateway* None takes its route away."""
+
+    destination: Network
+    gateway: Address | None
+
+
+def changes(wanted: Mapping[Network, Address], found: Mapping[Network, Address]) -> tuple[Change, ...]:
+    """What makes *found* equal to *wanted*: removals first, so that a moved prefix never has two owners."""
+    gone = [Change(d, None) for d in found if d not in wanted]
+    new = [Change(d, gateway) for d, gateway in wanted.items() if found.get(d) != gateway]
+    return (*gone, *new)
+
+
+class Routes:
+    """The main table of one network namespace, by a netlink socket that stays open."""
+
+    def __init__(self, netlink: Any) -> None:
+        self._netlink = netlink
+        self._refused: dict[Network, str] = {}
+
+    def sync(self, wanted: Mapping[Network, Address]) -> dict[Network, str]:
+        """Make ours equal to *wanted*; what the kernel refused, by destination, with its reason.
+
+        A gateway that is not on a link of ours is refused by the kernel: such a node needs encapsulation.
+        """
+        refused: dict[Network, str] = {}
+        for change in changes(wanted, self.found()):
+            try:
+                self._apply(change)
+            except _netlink_error() as error:
+                refused[change.destination] = str(error)
+        for destination, reason in refused.items():
+            if self._refused.get(destination) != reason:
+                via = wanted.get(destination)
+                log.warning("route refused", destination=destination, via=via, reason=reason)
+        self._refused = refused
+        return refused
+
+    def found(self) -> dict[Network, Address]:
+        """Our routes to other nodes, destination to gateway."""
+        found: dict[Network, Address] = {}
+        for route in self._ours():
+            gateway = route.get_attr("RTA_GATEWAY")
+            if gateway is not None:
+                found[_destination(route)] = ip_address(gateway)
+        return found
+
+    def remove_all(self) -> tuple[str, ...]:
+        """Take away every route of ours, pods' included; their destinations."""
+        done = []
+        for route in self._ours():
+            destination = _destination(route)
+            metric = route.get_attr("RTA_PRIORITY") or 0
+            self._delete(destination, metric, oif=route.get_attr("RTA_OIF"))
+            done.append(str(destination))
+        return tuple(done)
+
+    def _ours(self) -> Iterable[Any]:
+        for family in _FAMILIES:
+            answer = self._netlink.get_routes(family=family, proto=PROTOCOL, table=MAIN_TABLE)
+            yield from (route for route in tuple(answer) if route["proto"] == PROTOCOL)
+
+    def _apply(self, change: Change) -> None:
+        if change.gateway is None:
+            self._delete(change.destination, METRIC)
+            return
+        self._netlink.route(
+            "replace",
+            dst=str(change.destination),
+            gateway=str(change.gateway),
+            proto=PROTOCOL,
+            priority=METRIC,
+            table=MAIN_TABLE,
+        )
+
+    def _delete(self, destination: Network, metric: int, **more: object) -> None:
+        spec = {"dst": str(destination), "proto": PROTOCOL, "table": MAIN_TABLE, **more}
+        _unless_gone(lambda: self._netlink.route("del", priority=metric, **spec))
+
+
+def _destination(route: Any) -> Network:
+    destination = route.get_attr("RTA_DST")
+    if destination is None:  # the kernel leaves out a default route's
+        destination = IPv4Address(0) if route["family"] == socket.AF_INET else IPv6Address(0)
+    return ip_network(f"{destination}/{route['dst_len']}")
+
+
+def _unless_gone(delete: Callable[[], object]) -> None:
+    try:
+        delete()
+    except _netlink_error() as error:
+        if error.code != errno.ESRCH:  # it left with its device
+            raise
+
+
+def _netlink_error() -> Any:  # imported late: it costs 0.2 s
+    from pyroute2.netlink.exceptions import NetlinkError  # noqa: PLC0415
+
+    return NetlinkError

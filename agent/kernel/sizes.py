@@ -1,0 +1,57 @@
+"""How many entries each map gets: an option's number, or a share of the node's memory; load resizes maps by it.
+
+A map that is allocated as it fills still counts in full: its limit is what the node must be able to bear.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from agent.config import Options
+
+SHARE = 16  # all maps together, when full, take at most one part in so many of the memory
+LEAST = 1024  # entries: below this the node saves nothing worth having
+
+
+@dataclass(frozen=True, slots=True)
+class Sized:
+    """A map whose size follows an option."""
+
+    option: str  # field of Options
+    entries: int  # where memory does not bind
+    entry_bytes: int  # key, value, the kernel's element and its bucket; rounded up
+
+
+# Bytes as the kernel counts them (bpf_map_info memlock, Linux 6.18); tests/agent/kernel/test_sizes.py measures again.
+SIZES: Mapping[str, Sized] = {
+    "services": Sized("max_services", 65536, 120),
+    "backend_sets": Sized("max_services", 65536, 288),
+    "maglevs": Sized("max_services", 65536, 2128),
+    "backends": Sized("max_backends", 262144, 112),
+    "affinities": Sized("max_affinities", 65536, 144),
+    "sock_peers": Sized("max_flows", 65536, 144),
+    "flows": Sized("max_flows", 262144, 208),
+    "endpoints": Sized("max_endpoints", 8192, 112),
+    "pod_netns": Sized("max_endpoints", 8192, 120),
+}
+
+
+def sizes(options: Options, memory: int) -> dict[str, int]:
+    """Entries by map name, for a node with *memory* bytes.
+
+    What an option fixes is taken as it is; the others keep their proportions and share what is left of the
+    maps' part of the memory, each a multiple of 1024.
+    """
+    fixed = {name: getattr(options, s.option) for name, s in SIZES.items()}
+    taken = sum(n * SIZES[name].entry_bytes for name, n in fixed.items())
+    wanted = sum(s.entries * s.entry_bytes for name, s in SIZES.items() if not fixed[name])
+    room = max(memory // SHARE - taken, 0)
+    scale = min(1.0, room / wanted) if wanted else 1.0
+    return {name: fixed[name] or max(int(s.entries * scale) // LEAST * LEAST, LEAST) for name, s in SIZES.items()}
+
+
+def memory_bytes(meminfo: str) -> int:
+    """The node's memory, from the text of /proc/meminfo (kB there)."""
+    for line in meminfo.splitlines():
+        if line.startswith("MemTotal:"):
+            return int(line.split()[1]) * 1024
+    raise ValueError("/proc/meminfo has no MemTotal")

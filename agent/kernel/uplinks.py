@@ -1,0 +1,22 @@
+"""Which of the node's devices get the uplink programs: a pure choice, made again whenever a device comes or goes."""
+
+from collections.abc import Sequence
+
+from agent.model.local import Device
+from agent.model.node import Node
+
+LOOPBACK = "lo"
+
+
+def uplinks(chosen: Sequence[str], node: Node | None, devices: Sequence[Device]) -> tuple[Device, ...]:
+    """The node's uplinks, by ifindex: those named by ``--devices``, else found.
+
+    Found are the devices that hold one of the Node's InternalIPs or a default route. Loopback is none, even
+    where it holds an InternalIP (as with BGP to the host); then the default route's devices are what is left.
+    """
+    if chosen:
+        found = [d for d in devices if d.name in chosen]
+    else:
+        internal = set(node.internal_ips) if node else set()
+        found = [d for d in devices if d.default_route or internal.intersection(d.addresses)]
+    return tuple(sorted((d for d in found if d.name != LOOPBACK), key=lambda d: d.ifindex))

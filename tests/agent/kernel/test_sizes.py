@@ -1,0 +1,37 @@
+"""How large the maps become."""
+
+from typing import Any
+
+import pytest
+
+from agent.config import Options
+from agent.kernel.sizes import LEAST, SHARE, SIZES, memory_bytes, sizes
+
+GIB = 1 << 30
+
+
+def _bytes(entries: Any) -> Any:
+    return sum(n * SIZES[name].entry_bytes for name, n in entries.items())
+
+
+def test_a_large_node_gets_the_usual_sizes() -> None:
+    assert sizes(Options(), 64 * GIB) == {name: s.entries for name, s in SIZES.items()}
+
+
+@pytest.mark.parametrize("gib", [1, 2, 4])
+def test_the_maps_of_a_small_node_take_at_most_their_share(gib: Any) -> None:
+    assert _bytes(sizes(Options(), gib * GIB)) <= gib * GIB // SHARE
+
+
+def test_an_option_is_taken_as_it_stands_and_the_rest_shares_what_is_left() -> None:
+    entries = sizes(Options(max_flows=500_000), 2 * GIB)
+    assert entries["flows"] == 500_000
+    assert entries["services"] < sizes(Options(), 2 * GIB)["services"]
+
+
+def test_no_map_falls_below_the_least_size() -> None:
+    assert min(sizes(Options(max_flows=1 << 24), GIB).values()) >= LEAST
+
+
+def test_the_memory_is_read_from_meminfo() -> None:
+    assert memory_bytes("MemTotal:       24684084 kB\nMemFree: 1 kB\n") == 24684084 * 1024
