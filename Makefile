@@ -30,7 +30,7 @@ setup: packages build ## Debian packages, .venv and everything that is compiled;
 packages:
 	@$(PACKAGES) build
 
-build: .venv/.stamp $(OBJECTS) build/ext/.stamp build/cni/sluiceway-cni ## BPF objects, the libbpf extension, the CNI shim
+build: .venv/.stamp $(OBJECTS) build/ext/.stamp build/cni/sluiceway-cni build/bpf/key ## BPF objects, the libbpf extension, the CNI shim
 
 # the pins are in deploy/constraints.txt; bcc is Debian's and not PyPI's
 .venv/.stamp: pyproject.toml deploy/constraints.txt deploy/build/hatch_build.py | packages
@@ -52,6 +52,10 @@ build/bpf/%.bpf.o: bpf/%.bpf.c bpf/cflags $(LIBBPF)/lib/libbpf.a
 	$(BPFTOOL) gen object $@ build/bpf/raw/$*.o
 
 -include $(wildcard build/bpf/raw/*.d)
+
+# what the objects were made of: the agent compiles anew where it differs
+build/bpf/key: $(OBJECTS) agent/kernel/build.py .venv/.stamp
+	$(PYTHON) -m agent.kernel.build >$@
 
 build/ext/.stamp: $(wildcard maps/*.c maps/*.h) maps/libbpf_build.py $(LIBBPF)/lib/libbpf.a .venv/.stamp
 	@mkdir -p build/ext

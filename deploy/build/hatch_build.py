@@ -4,18 +4,16 @@ Everything goes under maps/_shipped, where maps/paths.py looks first; the extens
 (an editable install) needs none of it.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 SHIPPED = "maps/_shipped"
-OBJECTS = "build/bpf"
-HEADERS = "build/libbpf/include"
-SHIM = "build/cni/sluiceway-cni"
 
 
-class ShippedFiles(BuildHookInterface):
+class ShippedFiles(BuildHookInterface):  # type: ignore[type-arg] # only hatchling knows its argument
     """Puts BPF sources, headers, objects, the extension and the CNI shim into the wheel."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
@@ -27,20 +25,25 @@ class ShippedFiles(BuildHookInterface):
         if version == "editable":
             return
         root = Path(self.root)
-        placed = {path: f"{SHIPPED}/objects/{path.name}" for path in root.glob(f"{OBJECTS}/*.bpf.o")}
-        extension = {path: f"maps/{path.name}" for path in root.glob("maps/_libbpf*.so")}
-        shim = {path: f"{SHIPPED}/cni/{path.name}" for path in root.glob(SHIM)}
-        headers = _tree(root / HEADERS, f"{SHIPPED}/include")
-        for what, files in {"BPF objects": placed, "extension": extension, "shim": shim, "headers": headers}.items():
+        libbpf = root / "build/libbpf"
+        parts = {
+            "BPF sources": _placed(f"{SHIPPED}/bpf", root / "bpf"),
+            "libbpf's headers": _placed(f"{SHIPPED}/include", libbpf / "include"),
+            "libbpf's licences": _placed(f"{SHIPPED}/libbpf", libbpf, libbpf.glob("LICENSE*")),
+            "BPF objects": _placed(f"{SHIPPED}/objects", root / "build/bpf", root.glob("build/bpf/*.bpf.o")),
+            "objects' key": _placed(f"{SHIPPED}/objects", root / "build/bpf", root.glob("build/bpf/key")),
+            "extension": _placed("maps", root / "maps", root.glob("maps/_libbpf*.so")),
+            "CNI shim": _placed(f"{SHIPPED}/cni", root / "build/cni", root.glob("build/cni/sluiceway-cni")),
+        }
+        for what, files in parts.items():
             if not files:
-                raise FileNotFoundError(f"the wheel would lack its {what}: run `make build` first")
-        sources = _tree(root / "bpf", f"{SHIPPED}/bpf")
-        files = placed | extension | shim | headers | sources
-        build_data["force_include"] |= {str(path): place for path, place in files.items()}
+                raise FileNotFoundError(f"the wheel would lack the {what}: run `make build` first")
+            build_data["force_include"].update(files)
         build_data["pure_python"] = False
         build_data["infer_tag"] = True
 
 
-def _tree(folder: Path, place: str) -> dict[Path, str]:
-    """Every file below *folder*, with its place in the wheel."""
-    return {path: f"{place}/{path.relative_to(folder)}" for path in sorted(folder.rglob("*")) if path.is_file()}
+def _placed(place: str, folder: Path, paths: Iterable[Path] | None = None) -> dict[str, str]:
+    """The place in the wheel of each of *paths*, or of every file, below *folder*."""
+    found = sorted(path for path in paths or folder.rglob("*") if path.is_file())
+    return {str(path): f"{place}/{path.relative_to(folder)}" for path in found}

@@ -1,0 +1,70 @@
+"""`make kernels`: every kernel of the table boots in QEMU and runs tests/kernels/guest.py.
+
+Software emulation always: it is alike on every machine, and a kernel is ready in seconds.
+"""
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.kernels.images import Kernel, kernel
+from tests.kernels.initrd import initrd
+
+# Debian's meta packages; the first is the oldest kernel we stand for
+KERNELS = ("linux-image-amd64", "linux-image-6.12-amd64")
+TIMEOUT_S = 240
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+GUEST = ".venv/bin/python -m tests.kernels.guest"
+
+
+def boot(under: Kernel, command: str) -> int:
+    """Run *command* in *under*, with its output on ours. Returns its exit status, or 125 when the guest ended without one."""
+    with tempfile.TemporaryDirectory() as temporary:
+        work = Path(temporary)
+        (work / "initrd").write_bytes(initrd(under, CHECKOUT, command))
+        status = work / "status"
+        qemu = [
+            *("qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max"),
+            *("-smp", "2", "-m", "1G", "-nodefaults", "-display", "none", "-no-reboot"),
+            *("-kernel", str(under.image), "-initrd", str(work / "initrd")),
+            *("-append", "console=ttyS0 panic=-1 loglevel=3 net.ifnames=0"),
+            *("-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"),
+            *("-chardev", f"file,id=status,path={status}", "-serial", "chardev:status"),
+            *_shared("root", Path("/")),
+            *_shared("checkout", CHECKOUT),
+        ]
+        try:
+            subprocess.run(qemu, stdin=subprocess.DEVNULL, timeout=TIMEOUT_S, check=True)
+        except subprocess.TimeoutExpired:
+            print(f"{under.release}: no end after {TIMEOUT_S} s")
+        answer = status.read_text().strip() if status.exists() else ""
+    return int(answer) if answer.isdigit() else 125
+
+
+def _shared(tag: str, folder: Path) -> tuple[str, ...]:
+    """QEMU's words for a folder that the guest reads by 9p."""
+    return (
+        *("-fsdev", f"local,id={tag},path={folder},security_model=none,readonly=on,multidevs=remap"),
+        *("-device", f"virtio-9p-pci,fsdev={tag},mount_tag={tag}"),
+    )
+
+
+def main() -> int:
+    """Try every kernel; the status is the number of kernels that failed."""
+    failed = []
+    for meta in KERNELS:
+        under = kernel(meta)
+        print(f"== {under.release} ({meta})", flush=True)
+        begin = time.monotonic()
+        status = boot(under, GUEST)
+        print(f"== {under.release}: {'passed' if status == 0 else f'failed ({status})'} in {time.monotonic() - begin:.0f} s")
+        if status:
+            failed.append(under.release)
+    return len(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
