@@ -71,7 +71,7 @@ build/cni/sluiceway-cni: cni/sluiceway-cni.c | packages
 # ---- the doors ----------------------------------------------------------------------------------------------
 
 generate: build ## maps/abi.py, from the objects' BTF
-	$(PYTHON) -m maps.abigen --output maps/abi.py $(OBJECTS)
+	$(PYTHON) -m maps.abigen maps/abi.py $(OBJECTS)
 
 check: setup ## style, types, layers, and that maps/abi.py is what the objects say
 	.venv/bin/ruff check
@@ -79,7 +79,7 @@ check: setup ## style, types, layers, and that maps/abi.py is what the objects s
 	.venv/bin/mypy $(wildcard $(PYTHON_SOURCES))
 	.venv/bin/lint-imports --no-cache
 	clang-format-19 --dry-run --Werror $(C_SOURCES)
-	$(PYTHON) -m maps.abigen --output build/abi.py $(OBJECTS)
+	$(PYTHON) -m maps.abigen build/abi.py $(OBJECTS)
 	diff -u maps/abi.py build/abi.py
 
 test: setup ## everything that needs no Kubernetes binary

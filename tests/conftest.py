@@ -1,8 +1,8 @@
 """What a test needs of the machine, and what happens where the machine has it not.
 
 A test says what it needs by its marker: ``kernel`` (loads BPF), ``netns`` (builds namespaces), ``cluster`` (the lab's
-Kubernetes). Without it the test is skipped, with the reason; what ``SLUICEWAY_REQUIRE=kernel,netns,cluster`` names fails
-instead, so that nothing is skipped unseen where it must run.
+Kubernetes). Without it the test is skipped, with the reason; what ``SLUICEWAY_REQUIRE=kernel,netns,cluster`` names
+fails instead, so that nothing is skipped unseen where it must run.
 """
 
 import os

@@ -30,7 +30,7 @@ print(key(where, compiler()) == (where.objects / "key").read_text().strip())
 
 def run(environment: Path, *command: str) -> str:
     """What *command* of the environment's bin prints, run away from the checkout."""
-    argv = [environment / "bin" / command[0], *command[1:]]
+    argv = [str(environment / "bin" / command[0]), *command[1:]]
     done = subprocess.run(argv, cwd=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

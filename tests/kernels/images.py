@@ -1,7 +1,7 @@
 """Kernels to boot: Debian's own packages, reduced to an image and the few modules a guest needs.
 
-They are resolved through their meta packages at run time (a superseded version leaves the mirror) and kept in the user's
-cache directory by package and version. Nothing is installed on the host.
+They are resolved through their meta packages at run time (a superseded version leaves the mirror) and kept in the
+user's cache directory by package and version. Nothing is installed on the host.
 """
 
 import lzma

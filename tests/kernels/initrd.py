@@ -1,7 +1,7 @@
 """The guest's initrd: busybox, the modules, and two scripts that lead to the command.
 
-The guest's root is the host's, read-only over 9p under an overlay in memory, so it has the host's Python and the checkout
-with its environment; nothing it writes reaches the host.
+The guest's root is the host's, read-only over 9p under an overlay in memory, so it has the host's Python and the
+checkout with its environment; nothing it writes reaches the host.
 """
 
 import stat
@@ -41,7 +41,7 @@ sync; sleep 0.1; echo o > /proc/sysrq-trigger; while :; do :; done
 
 
 def initrd(kernel: Kernel, checkout: Path, command: str) -> bytes:
-    """A cpio archive that boots into *command*, run by a shell in *checkout*; its status goes to the second serial port."""
+    """A cpio archive that boots into *command*, run by a shell in *checkout*; its status goes to /dev/ttyS1."""
     folders = [(name, stat.S_IFDIR | 0o755, b"") for name in ("bin", "modules", "proc", "dev")]
     scripts = [
         (name, stat.S_IFREG | 0o755, text.replace("@CHECKOUT@", str(checkout)).encode())

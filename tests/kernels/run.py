@@ -21,7 +21,7 @@ GUEST = ".venv/bin/python -m tests.kernels.guest"
 
 
 def boot(under: Kernel, command: str) -> int:
-    """Run *command* in *under*, with its output on ours. Returns its exit status, or 125 when the guest ended without one."""
+    """Run *command* in *under*, its output on ours; returns its status, or 125 when the guest ended without one."""
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
         (work / "initrd").write_bytes(initrd(under, CHECKOUT, command))
@@ -60,7 +60,8 @@ def main() -> int:
         print(f"== {under.release} ({meta})", flush=True)
         begin = time.monotonic()
         status = boot(under, GUEST)
-        print(f"== {under.release}: {'passed' if status == 0 else f'failed ({status})'} in {time.monotonic() - begin:.0f} s")
+        verdict = f"failed ({status})" if status else "passed"
+        print(f"== {under.release}: {verdict} in {time.monotonic() - begin:.0f} s", flush=True)
         if status:
             failed.append(under.release)
     return len(failed)
