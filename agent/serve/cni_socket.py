@@ -1,0 +1,152 @@
+"""The unix socket on which the CNI shim asks: frames in, frames out, a thread per request.
+
+Request: u32 length, ``KEY=VALUE`` ended by NUL each; u32 length, standard input. Answer: u32 exit code; u32
+length, standard output. All numbers big-endian; the other end is ``cni/sluiceway-cni.c``.
+
+Requests that found no agent and need no answer (DEL, GC) are files in ``cni-intents`` beside the socket. The
+socket is bound before they are read and served after: the shim, which looks for the socket again after writing
+its file, is heard either way.
+"""
+
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from agent.log import logger
+from agent.serve.cni_request import DEFAULT_VERSION, CniError, Code, Command
+from agent.serve.cni_result import failed
+
+log = logger(__name__)
+
+SOCKET = "cni.sock"
+INTENTS = "cni-intents"
+STDIN_MAX = 1 << 20  # as the shim's
+ENVIRONMENT_MAX = 1 << 16
+READ_WAIT_S = 10  # the shim sends all it has at once
+BACKLOG = 128
+_LENGTH = struct.Struct("!I")
+_ANSWER = struct.Struct("!II")
+
+Answer = Callable[[Mapping[str, str], bytes], tuple[int, bytes]]
+
+
+class CniSocket:
+    """The server; *answer* is ``cni.Cni.answer``, *count* hears each request's command, exit code and seconds."""
+
+    def __init__(
+        self, run_dir: Path, answer: Answer, count: Callable[[str, int, float], None] = lambda *_: None
+    ) -> None:
+        self.path = run_dir / SOCKET
+        self._intents = run_dir / INTENTS
+        self._answer = answer
+        self._count = count
+        self._socket: socket.socket | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Bind, apply what was left while no agent ran, then serve in a thread of its own.
+
+        Raises:
+            OSError: the socket's directory cannot be written.
+        """
+        self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        self.path.unlink(missing_ok=True)  # of an agent that died; the lock on the pins keeps a living one out
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(str(self.path))
+        self.path.chmod(0o600)
+        listener.listen(BACKLOG)
+        self._socket = listener
+        self._apply_intents()
+        self._thread = threading.Thread(target=self._accept, args=(listener,), name="cni", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Accept no more; requests in work finish by themselves."""
+        if self._socket is None or self._thread is None:
+            return
+        self.path.unlink(missing_ok=True)
+        self._socket.shutdown(socket.SHUT_RDWR)  # wakes the accept
+        self._thread.join()
+        self._socket.close()
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError as error:
+                if listener.fileno() < 0 or not self.path.exists():
+                    return
+                log.warning("CNI socket: accept failed", error=error)
+                continue
+            threading.Thread(target=self._serve, args=(connection,), name="cni request", daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection:
+            connection.settimeout(READ_WAIT_S)
+            began = time.monotonic()
+            try:
+                command, code, output = self._handle(connection)
+                self._count(command, code, time.monotonic() - began)
+                connection.sendall(_ANSWER.pack(code, len(output)) + output)
+            except OSError as error:  # the shim went away: its runtime will DEL
+                log.warning("CNI socket: the caller went away", error=error)
+
+    def _handle(self, connection: socket.socket) -> tuple[str, int, bytes]:
+        """The command, as a label of few values, and the answer."""
+        try:
+            environment = _environment(_part(connection, ENVIRONMENT_MAX, "environment"))
+            stdin = _part(connection, STDIN_MAX, "configuration on stdin")
+        except CniError as error:
+            return "unknown", int(error.code), failed(DEFAULT_VERSION, error)
+        command = environment.get("CNI_COMMAND", "")
+        return (command if command in set(Command) else "unknown", *self._answer(environment, stdin))
+
+    def _apply_intents(self) -> None:
+        if not self._intents.is_dir():
+            return
+        for path in sorted(self._intents.iterdir(), key=lambda path: path.stat().st_mtime_ns):
+            frame = path.read_bytes() if not path.name.startswith(".") else b""  # a draft whose writer died
+            request = _request(frame)
+            if request is None:
+                path.unlink()
+                continue
+            code, output = self._answer(*request)
+            log.info("CNI request of an absent agent applied", file=path.name, code=code, answer=output.decode())
+            path.unlink(missing_ok=True)
+
+
+def _part(connection: socket.socket, most: int, what: str) -> bytes:
+    length = _LENGTH.unpack(_receive(connection, _LENGTH.size))[0]
+    if length > most:
+        raise CniError(Code.DECODE, f"the {what} has {length} bytes, at most {most} are read")
+    return _receive(connection, length)
+
+
+def _receive(connection: socket.socket, size: int) -> bytes:
+    data = bytearray()
+    while len(data) < size:
+        chunk = connection.recv(size - len(data))
+        if not chunk:
+            raise ConnectionResetError("the request ends early")
+        data += chunk
+    return bytes(data)
+
+
+def _environment(data: bytes) -> dict[str, str]:
+    pairs = (item.decode(errors="replace").partition("=") for item in data.split(b"\0") if item)
+    return {name: value for name, _, value in pairs}
+
+
+def _request(frame: bytes) -> tuple[dict[str, str], bytes] | None:
+    """The two parts of a whole frame; None when it is cut."""
+    try:
+        (size,) = _LENGTH.unpack_from(frame)
+        (rest,) = _LENGTH.unpack_from(frame, 4 + size)
+    except struct.error:
+        return None
+    if len(frame) != 8 + size + rest:
+        return None
+    return _environment(frame[4 : 4 + size]), frame[8 + size :]

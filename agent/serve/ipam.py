@@ -1,0 +1,191 @@
+"""Addresses for pods, from the Node's pod CIDRs: allocation is memory, the attachment's file its record.
+
+Serves ADD. An address comes back into use as late as possible, for a connection of its last owner may still
+be known somewhere: first what was never given, then what was freed longest ago. After a restart the walk goes
+on behind the address given last.
+"""
+
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+from agent.model.address import Address, Network
+
+# A pool is walked and remembered by offset; more addresses than this no node's pods can use.
+POOL_MAX = 1 << 16
+
+
+class NoAddress(Exception):  # noqa: N818  the name says what is wrong
+    """No pod can be given an address now; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """What one pod gets: an address of each family that the Node has a pod CIDR of."""
+
+    ipv4: IPv4Address | None = None
+    ipv6: IPv6Address | None = None
+
+
+@dataclass(slots=True)
+class _Pool:
+    """One pod CIDR: offsets of its addresses, [first, last]."""
+
+    network: Network
+    first: int
+    last: int
+    next: int
+    walked: int = 0  # offsets of the lap done; a lap meets every offset once
+    used: set[int] = field(default_factory=set)
+    freed: dict[int, None] = field(default_factory=dict)  # oldest first
+
+    def take(self) -> Address | None:
+        """The address longest out of use; None when all are in use."""
+        offset = self._fresh()
+        if offset is None and self.freed:
+            offset = next(iter(self.freed))
+            del self.freed[offset]
+        if offset is None:
+            return None
+        self.used.add(offset)
+        return self.network[offset]
+
+    def _fresh(self) -> int | None:
+        size = self.last - self.first + 1
+        while self.walked < size:
+            offset = self.next
+            self.walked += 1
+            self.next = self.first if offset == self.last else offset + 1
+            if offset not in self.used and offset not in self.freed:
+                return offset
+        return None
+
+    def adopt(self, address: Address) -> None:
+        """Note an address that is in use already; adopted oldest first, the walk starts behind the last."""
+        offset = int(address) - int(self.network.network_address)
+        if not self.first <= offset <= self.last:
+            return
+        self.used.add(offset)
+        self.next = self.first if offset == self.last else offset + 1
+
+    def give_back(self, address: Address) -> None:
+        offset = int(address) - int(self.network.network_address)
+        if offset in self.used:
+            self.used.discard(offset)
+            self.freed[offset] = None
+
+
+def _pool(network: Network) -> _Pool:
+    """The pool of a pod CIDR.
+
+    Left out are the network's own address (IPv6: the routers' anycast address), the first, which is by habit a
+    gateway's, and IPv4's broadcast address; a CIDR of one or two addresses gives them all (RFC 3021).
+    """
+    last = min(network.num_addresses, POOL_MAX) - 1
+    if network.num_addresses <= 2:  # noqa: PLR2004
+        return _Pool(network, 0, last, 0)
+    if isinstance(network, IPv4Network) and last == network.num_addresses - 1:
+        last -= 1
+    return _Pool(network, 2, last, 2)
+
+
+class Ipam:
+    """The node's addresses; safe to use from several threads."""
+
+    def __init__(self, pod_cidrs: Callable[[], tuple[Network, ...]]) -> None:
+        self._pod_cidrs = pod_cidrs
+        self._pools: dict[Network, _Pool] = {}
+        self._taken: dict[Address, None] = {}  # in use, oldest first: also what lies in no pool
+        self._lock = threading.Lock()
+
+    def adopt(self, addresses: Iterable[Address]) -> None:
+        """Take over what loaded attachments hold, oldest first; called once, before the first reserve."""
+        with self._lock:
+            self._taken.update(dict.fromkeys(addresses))
+
+    def reserve(self) -> Addresses:
+        """Addresses for one pod: of every family or none.
+
+        Raises:
+            NoAddress: the Node has no pod CIDR, or one is used up.
+        """
+        with self._lock:
+            given: list[Address] = []
+            pools = self._current()
+            for kind in (IPv4Network, IPv6Network):
+                family = [pool for pool in pools if isinstance(pool.network, kind)]
+                address = next((a for pool in family if (a := pool.take())), None)
+                if address is None and family:
+                    self._give_back(given)
+                    raise NoAddress(_exhausted(family))
+                if address is not None:
+                    self._taken[address] = None
+                    given.append(address)
+            return _addresses(given)
+
+    def release(self, addresses: Iterable[Address | None]) -> None:
+        """Give addresses back; one that is not in use is left alone."""
+        with self._lock:
+            self._give_back([address for address in addresses if address is not None])
+
+    def trouble(self) -> str:
+        """Why :meth:`reserve` would fail now; empty when it would not."""
+        with self._lock:
+            try:
+                pools = self._current()
+            except NoAddress as error:
+                return str(error)
+            for kind in (IPv4Network, IPv6Network):
+                family = [pool for pool in pools if isinstance(pool.network, kind)]
+                if family and all(_free(pool) == 0 for pool in family):
+                    return _exhausted(family)
+            return ""
+
+    def free(self) -> tuple[tuple[Network, int, int], ...]:
+        """(pod CIDR, addresses in use, addresses free) of every pool, for the metrics."""
+        with self._lock:
+            try:
+                pools = self._current()
+            except NoAddress:
+                return ()
+            return tuple((pool.network, len(pool.used), _free(pool)) for pool in pools)
+
+    def _current(self) -> list[_Pool]:
+        """The pools of the Node's pod CIDRs as they are now."""
+        cidrs = self._pod_cidrs()
+        if not cidrs:
+            raise NoAddress(
+                "the Node has no podCIDR yet: no pod can be given an address; it comes from the"
+                " controller manager (--allocate-node-cidrs) or from the Node's manifest"
+            )
+        for cidr in cidrs:
+            if cidr not in self._pools:
+                pool = _pool(cidr)
+                for address in self._taken:
+                    if address in cidr:
+                        pool.adopt(address)
+                self._pools[cidr] = pool
+        return [self._pools[cidr] for cidr in cidrs]
+
+    def _give_back(self, addresses: Iterable[Address]) -> None:
+        for address in addresses:
+            self._taken.pop(address, None)
+            for cidr, pool in self._pools.items():
+                if address in cidr:
+                    pool.give_back(address)
+
+
+def _free(pool: _Pool) -> int:
+    return pool.last - pool.first + 1 - len(pool.used)
+
+
+def _exhausted(pools: Iterable[_Pool]) -> str:
+    names = ", ".join(str(pool.network) for pool in pools)
+    return f"podCIDR {names} is used up: every address has a pod; delete pods or give the Node a wider one"
+
+
+def _addresses(given: Iterable[Address]) -> Addresses:
+    ipv4 = next((a for a in given if isinstance(a, IPv4Address)), None)
+    ipv6 = next((a for a in given if isinstance(a, IPv6Address)), None)
+    return Addresses(ipv4, ipv6)

@@ -1,0 +1,288 @@
+"""A pod's wire to its node: the veth pair, its addresses, routes and neighbours, made and unmade by netlink.
+
+Serves ADD, DEL and CHECK; knows nothing of CNI. The pod's end is born in the pod's namespace under its final
+name, so nothing is renamed or moved. A thread visits the pod's namespace by setns and comes back: no fork.
+
+Every pod sees one neighbour, the node, under the same link-local addresses and MAC, both written down for good:
+no ARP, no duplicate address detection, nothing to wait for.
+"""
+
+import errno
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+from typing import Any
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.rtnl import rt_scope
+
+from agent.kernel import netns as namespace
+from agent.kernel.routes import PROTOCOL
+from agent.model.address import Address
+from agent.model.local import Attachment
+from agent.serve.attachments import HOST_DEVICE, digest, host_device
+
+HOST_MAC = "ee:ee:ee:ee:ee:ee"
+GATEWAY4 = IPv4Address("169.254.1.1")
+GATEWAY6 = IPv6Address("fe80::ecee:eeff:feee:eeee")  # what HOST_MAC gives by EUI-64
+DEFAULT_MTU = 1500  # of a node without uplink
+NUD_PERMANENT = 0x80
+IFA_F_NODAD = 0x02
+RTNH_F_ONLINK = 4
+_V4, _V6 = 2, 10  # AF_INET, AF_INET6
+_ALIAS = "sluiceway"
+_GONE = frozenset({errno.ENODEV, errno.ESRCH, errno.ENOENT, errno.EADDRNOTAVAIL})
+
+
+class NetnsUnusable(Exception):  # noqa: N818  the name says what is wrong
+    """The network namespace is gone, is none, or is the node's own."""
+
+
+class InterfaceTaken(Exception):  # noqa: N818  as above
+    """The pod's namespace has an interface of that name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """The wire to make."""
+
+    container_id: str
+    interface: str
+    netns: str  # path
+    may_be_host: bool
+    ipv4: IPv4Address | None
+    ipv6: IPv6Address | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """The wire that was made."""
+
+    host_device: str
+    ifindex: int
+    mac: str  # of the pod's end
+    mtu: int
+    netns_cookie: int
+
+
+class PodLinks:
+    """Makes and removes wires between the calling thread's namespace, the node's, and pods'."""
+
+    def __init__(self, uplinks: Callable[[], Iterable[int]], prepare: Callable[[str], None]) -> None:
+        """*uplinks* gives the ifindexes whose MTU bounds the pods'; *prepare* sets a host end's sysctls."""
+        self._uplinks = uplinks
+        self._prepare = prepare
+
+    def create(self, wish: Wish) -> Wire:
+        """Make the wire, whole or not at all.
+
+        Raises:
+            NetnsUnusable: nothing was touched.
+            InterfaceTaken: nothing is left.
+            OSError, NetlinkError: the kernel refused a step; nothing is left.
+        """
+        name = host_device(wish.container_id, wish.interface)
+        with _open(wish.netns, may_be_host=wish.may_be_host) as pod, IPRoute() as node:
+            mtu = self._mtu(node)
+            _remove(node, name)  # what an agent left that died within ADD
+            index = _make_pair(node, name, wish, pod, mtu)
+            try:
+                with _inside(pod):
+                    cookie = namespace.cookie()
+                    _configure_pod(wish)
+                self._configure_node(node, name, index, wish)
+            except BaseException:
+                _remove(node, name)
+                raise
+        return Wire(name, index, _pod_mac(wish), mtu, cookie)
+
+    def remove(self, name: str) -> bool:
+        """Remove the wire with this host end; its routes, neighbours and the pod's end go with it."""
+        with IPRoute() as node:
+            return _remove(node, name)
+
+    def ours(self) -> frozenset[str]:
+        """The host ends that are on the node."""
+        with IPRoute() as node:
+            return frozenset(name for link in node.link("dump") if _is_ours(link, name := link.get("ifname")))
+
+    def is_alive(self, attachment: Attachment) -> bool:
+        """Whether the pod's namespace is the one ADD saw and the node's end is there."""
+        try:
+            with _open(attachment.netns, may_be_host=True) as pod, _inside(pod):
+                if namespace.cookie() != attachment.netns_cookie:
+                    return False
+        except NetnsUnusable:
+            return False
+        with IPRoute() as node:
+            return _index(node, attachment.host_device) == attachment.ifindex
+
+    def faults(self, attachment: Attachment) -> tuple[str, ...]:
+        """What is not as ADD left it; empty when all is well."""
+        if not self.is_alive(attachment):
+            return (f"{attachment.host_device} or the namespace {attachment.netns} is gone",)
+        wanted = frozenset(a for a in (attachment.ipv4, attachment.ipv6) if a is not None)
+        with _open(attachment.netns, may_be_host=True) as pod, _inside(pod), IPRoute() as ip:
+            index = _index(ip, attachment.interface)
+            present = _addresses(ip, index) if index else frozenset()
+            defaults = {str(r.get("gateway")) for f in (_V4, _V6) for r in ip.get_default_routes(family=f)}
+        with IPRoute() as node:
+            routed = {
+                str(route.get("dst"))
+                for f in (_V4, _V6)
+                for route in node.route("dump", family=f, oif=attachment.ifindex)
+            }
+        faults = [f"{a} is not on {attachment.interface}" for a in sorted(wanted - present, key=str)]
+        faults += [f"the pod has no default route via {g}" for g in map(_gateway, wanted) if str(g) not in defaults]
+        faults += [f"the node has no route to {a}" for a in sorted(map(str, wanted)) if a not in routed]
+        return tuple(faults)
+
+    def _mtu(self, node: IPRoute) -> int:
+        """The smallest MTU of the uplinks: native routing adds nothing to a pod's packet."""
+        sizes = [link.get("mtu") for index in self._uplinks() for link in _links(node, index=index)]
+        return min(sizes, default=DEFAULT_MTU)
+
+    def _configure_node(self, node: IPRoute, name: str, index: int, wish: Wish) -> None:
+        # before the device is up: the link-local address must not wait for duplicate address detection
+        _write_sysctl(f"ipv6/conf/{name}/accept_dad", "0")
+        _write_sysctl(f"ipv6/conf/{name}/dad_transmits", "0")
+        self._prepare(name)
+        node.link("set", index=index, state="up", ifalias=f"{_ALIAS} {wish.container_id}"[:255])
+        for address in _wanted(wish):
+            family = _family(address)
+            node.neigh(
+                "replace", family=family, dst=str(address), lladdr=_pod_mac(wish), ifindex=index, state=NUD_PERMANENT
+            )
+            route = {"dst": f"{address}/{address.max_prefixlen}", "oif": index, "proto": PROTOCOL}
+            if family == _V4:
+                route["scope"] = rt_scope["link"]
+            node.route("replace", family=family, **route)
+
+
+def _make_pair(node: IPRoute, name: str, wish: Wish, pod: int, mtu: int) -> int:
+    peer = {"ifname": wish.interface, "net_ns_fd": pod, "address": _pod_mac(wish), "mtu": mtu}
+    try:
+        node.link("add", ifname=name, kind="veth", address=HOST_MAC, mtu=mtu, peer=peer)
+    except NetlinkError as error:
+        if error.code == errno.EEXIST:
+            raise InterfaceTaken(f"{wish.interface} exists already in {wish.netns}") from error
+        raise
+    index = _index(node, name)
+    if index is None:
+        raise OSError(errno.ENODEV, f"{name} was removed while it was being made")
+    return index
+
+
+def _configure_pod(wish: Wish) -> None:
+    """Give the pod's end its addresses and its way out; the thread is in the pod's namespace."""
+    with IPRoute() as ip:
+        ip.link("set", index=1, state="up")  # lo is 1 in every namespace
+        index = _index(ip, wish.interface)
+        if wish.ipv6:
+            _write_sysctl(f"ipv6/conf/{wish.interface}/disable_ipv6", "0")
+        ip.link("set", index=index, state="up")
+        for address in _wanted(wish):
+            family = _family(address)
+            gateway = str(_gateway(address))
+            flags = IFA_F_NODAD if family == _V6 else 0
+            ip.addr(
+                "add", index=index, family=family, address=str(address), prefixlen=address.max_prefixlen, flags=flags
+            )
+            ip.neigh("replace", family=family, dst=gateway, lladdr=HOST_MAC, ifindex=index, state=NUD_PERMANENT)
+            ip.route("replace", family=family, dst="default", gateway=gateway, oif=index, flags=RTNH_F_ONLINK)
+
+
+def _wanted(wish: Wish) -> tuple[Address, ...]:
+    return tuple(address for address in (wish.ipv4, wish.ipv6) if address is not None)
+
+
+def _pod_mac(wish: Wish) -> str:
+    """The pod's MAC by its attachment: 02 marks a locally administered unicast address (IEEE 802, 8.4)."""
+    octets = bytes.fromhex("02" + digest(wish.container_id, wish.interface)[-10:])
+    return octets.hex(":")
+
+
+def _gateway(address: Address) -> Address:
+    return GATEWAY4 if isinstance(address, IPv4Address) else GATEWAY6
+
+
+def _family(address: Address) -> int:
+    return _V4 if isinstance(address, IPv4Address) else _V6
+
+
+@contextmanager
+def _open(path: str, *, may_be_host: bool) -> Iterator[int]:
+    """A descriptor of the namespace: the path may change its meaning, the descriptor does not."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise NetnsUnusable(f"{path}: {error.strerror}") from error
+    try:
+        own = os.stat("/proc/thread-self/ns/net")  # noqa: PTH116  a namespace's identity, not a file's
+        found = os.fstat(fd)
+        if found.st_dev != own.st_dev:
+            raise NetnsUnusable(f"{path}: is no namespace")
+        if found.st_ino == own.st_ino and not may_be_host:
+            raise NetnsUnusable(f"{path}: is the node's own network namespace")
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def _inside(fd: int) -> Iterator[None]:
+    with ExitStack() as visit:
+        try:
+            visit.enter_context(namespace.inside(f"/proc/self/fd/{fd}"))
+        except OSError as error:
+            raise NetnsUnusable(str(error)) from error
+        yield
+
+
+def _links(ip: IPRoute, **which: object) -> list[Any]:
+    try:
+        return list(ip.link("get", **which))
+    except NetlinkError as error:
+        if error.code in _GONE:
+            return []
+        raise
+
+
+def _index(ip: IPRoute, name: str) -> int | None:
+    return next((int(link["index"]) for link in _links(ip, ifname=name)), None)
+
+
+def _addresses(ip: IPRoute, index: int) -> frozenset[Address]:
+    found: list[Address] = [IPv4Address(a.get("address")) for a in ip.addr("dump", family=_V4, index=index)]
+    found += [IPv6Address(a.get("address")) for a in ip.addr("dump", family=_V6, index=index)]
+    return frozenset(found)
+
+
+def _remove(node: IPRoute, name: str) -> bool:
+    """Whether the device was there; only ours is removed, whoever took the name."""
+    link = next(iter(_links(node, ifname=name)), None)
+    if link is None or not _is_ours(link, name):
+        return False
+    try:
+        node.link("del", index=link["index"])
+    except NetlinkError as error:
+        if error.code in _GONE:
+            return False
+        raise
+    return True
+
+
+def _is_ours(link: Any, name: object) -> bool:
+    return bool(HOST_DEVICE.fullmatch(str(name))) and link.get("address") == HOST_MAC
+
+
+def _write_sysctl(name: str, value: str) -> None:
+    """Set a knob of the namespace the thread is in; a kernel without IPv6 lacks some."""
+    try:
+        (Path("/proc/sys/net") / name).write_text(value)
+    except FileNotFoundError:
+        return
