@@ -71,12 +71,8 @@ class Options:
         default=Path("/var/lib/sluiceway"),
         metadata=about(values.path, "what must outlive a reboot"),
     )
-    run_dir: Path = field(
-        default=Path("/run/sluiceway"), metadata=about(values.path, "where cni.sock lives")
-    )
-    cache_dir: Path = field(
-        default=Path("/var/cache/sluiceway"), metadata=about(values.path, "compiled programs")
-    )
+    run_dir: Path = field(default=Path("/run/sluiceway"), metadata=about(values.path, "where cni.sock lives"))
+    cache_dir: Path = field(default=Path("/var/cache/sluiceway"), metadata=about(values.path, "compiled programs"))
     cni_bin_dir: Path = field(
         default=Path("/opt/cni/bin"),
         metadata=about(values.path, "where sluiceway-cni is installed"),
@@ -84,36 +80,22 @@ class Options:
     cni_conf_dir: Path = field(
         default=Path("/etc/cni/net.d"), metadata=about(values.path, "where the conflist is written")
     )
-    install_cni: bool = field(
-        default=True, metadata=about(values.switch, "install the CNI plugin and its conflist")
-    )
+    install_cni: bool = field(default=True, metadata=about(values.switch, "install the CNI plugin and its conflist"))
     devices: tuple[str, ...] = field(
         default=(),
-        metadata=about(
-            values.names, "uplinks, by name", "those with the node's InternalIPs or a default route"
-        ),
+        metadata=about(values.names, "uplinks, by name", "those with the node's InternalIPs or a default route"),
     )
-    socket_lb: bool = field(
-        default=True, metadata=about(values.switch, "choose backends at connect() and sendmsg()")
-    )
-    listen: tuple[str, int] = field(
-        default=("127.0.0.1", 9650), metadata=about(values.endpoint, "metrics and health")
-    )
-    max_services: int = field(
-        default=0, metadata=about(values.size, "service addresses", "0: by the node's memory")
-    )
+    socket_lb: bool = field(default=True, metadata=about(values.switch, "choose backends at connect() and sendmsg()"))
+    listen: tuple[str, int] = field(default=("127.0.0.1", 9650), metadata=about(values.endpoint, "metrics and health"))
+    max_services: int = field(default=0, metadata=about(values.size, "service addresses", "0: by the node's memory"))
     max_backends: int = field(
         default=0,
         metadata=about(values.size, "backends of all services", "0: by the node's memory"),
     )
-    max_flows: int = field(
-        default=0, metadata=about(values.size, "tracked flow entries", "0: by the node's memory")
-    )
+    max_flows: int = field(default=0, metadata=about(values.size, "tracked flow entries", "0: by the node's memory"))
     max_endpoints: int = field(
         default=0,
-        metadata=about(
-            values.size, "addresses of this node and its pods", "0: by the node's memory"
-        ),
+        metadata=about(values.size, "addresses of this node and its pods", "0: by the node's memory"),
     )
     max_affinities: int = field(
         default=0,
@@ -123,21 +105,13 @@ class Options:
         default=(30000, 32767),
         metadata=about(values.port_range, "the API server's --service-node-port-range"),
     )
-    log_level: str = field(
-        default="info", metadata=about(values.one_of(LEVELS), "least level that is logged")
-    )
-    log_format: str = field(
-        default="text", metadata=about(values.one_of(FORMATS), "how a line is written")
-    )
+    log_level: str = field(default="info", metadata=about(values.one_of(LEVELS), "least level that is logged"))
+    log_format: str = field(default="text", metadata=about(values.one_of(FORMATS), "how a line is written"))
     objects: Objects = field(
         default=Objects.AUTO,
-        metadata=about(
-            values.one_of(tuple(Objects), Objects), "which compiled programs are loaded"
-        ),
+        metadata=about(values.one_of(tuple(Objects), Objects), "which compiled programs are loaded"),
     )
-    config: Path | None = field(
-        default=None, metadata=about(values.path, "YAML file of these options")
-    )
+    config: Path | None = field(default=None, metadata=about(values.path, "YAML file of these options"))
 
 
 def load(
@@ -149,7 +123,7 @@ def load(
     not given.
 
     Raises:
-        ConfigError: an unknown name, or a value that cannot be used; says the option and the way out.
+        ConfigError: an unknown name, or a value that cannot be used.
         SystemExit: ``--help`` was answered.
     """
     flags = _flags(argv)
@@ -164,9 +138,7 @@ def load(
     for option in fields(Options):
         name = _name(option)
         text, origins[name] = given.get(name) or found.get(name) or (None, "default")
-        chosen[option.name] = (
-            option.default if text is None else _value(option, text, origins[name])
-        )
+        chosen[option.name] = option.default if text is None else _value(option, text, origins[name])
     options = Options(**chosen)
     _check(command, options, origins, environ)
     return command, options, origins
@@ -193,7 +165,7 @@ def _flags(argv: Sequence[str]) -> dict[str, str]:
     parser = _Parser(
         prog="sluiceway-agent",
         description="Keeps this node's BPF maps equal to what Kubernetes says.",
-        epilog="An option is also SLUICEWAY_<NAME> in the environment, <name> in the --config file.",
+        epilog="Each is also SLUICEWAY_<NAME> in the environment, and <name> in the --config file.",
         allow_abbrev=False,
     )
     parser.add_argument("command", choices=[str(c) for c in Command])
@@ -225,9 +197,7 @@ def _file(path: Path) -> dict[str, tuple[str, str]]:
     try:
         content = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(
-            f"--config: cannot read {path}: {' '.join(str(error).split())}"
-        ) from error
+        raise ConfigError(f"--config: cannot read {path}: {' '.join(str(error).split())}") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -261,27 +231,20 @@ def _value(option: "Field[Any]", text: str, origin: str) -> object:
         raise ConfigError(f"--{_name(option)} (from {origin}): {error}") from error
 
 
-def _check(
-    command: Command, options: Options, origins: Origins, environ: Mapping[str, str]
-) -> None:
+def _check(command: Command, options: Options, origins: Origins, environ: Mapping[str, str]) -> None:
     """Refuse what no single value shows; `config` prints even what could not run."""
     if command is Command.CONFIG:
         return
     if origins["pin-root"] == "default":
-        raise ConfigError(
-            "no bpffs is mounted: mount -t bpf bpf /sys/fs/bpf, or give --pin-root on one"
-        )
+        raise ConfigError("no bpffs is mounted: mount -t bpf bpf /sys/fs/bpf, or give --pin-root on one")
     if command is Command.CLEANUP:
         return
     if options.socket_lb and origins["cgroup"] == "default":
         raise ConfigError(
-            "no cgroup2 is mounted: mount -t cgroup2 none /sys/fs/cgroup/unified, "
-            "give --cgroup, or --socket-lb off"
+            "no cgroup2 is mounted: mount -t cgroup2 none /sys/fs/cgroup/unified, give --cgroup, or --socket-lb off"
         )
     if not (options.kubeconfig or options.manifests or environ.get("KUBERNETES_SERVICE_HOST")):
-        raise ConfigError(
-            "nothing to watch: give --kubeconfig FILE or --manifests DIR, or run in a pod"
-        )
+        raise ConfigError("nothing to watch: give --kubeconfig FILE or --manifests DIR, or run in a pod")
 
 
 def _nearest(word: str, prefix: str = "") -> str:

@@ -39,9 +39,7 @@ class KernelTooOld(AgentError):  # noqa: N818  the name says what is wrong, whic
         self.feature = feature
         self.since = since
         way_out = advice or f"run Linux {since} or later"
-        super().__init__(
-            f"this kernel has no {feature} (Linux {since} and later have it); {way_out}"
-        )
+        super().__init__(f"this kernel has no {feature} (Linux {since} and later have it); {way_out}")
 
 
 class NotPermitted(AgentError):  # noqa: N818  as above

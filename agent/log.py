@@ -47,9 +47,7 @@ class Log:
         """Say what went wrong, with the traceback of the exception being handled, in one line."""
         self._say(logging.ERROR, text, fields, traceback=True)
 
-    def _say(
-        self, level: int, text: str, fields: Mapping[str, object], *, traceback: bool = False
-    ) -> None:
+    def _say(self, level: int, text: str, fields: Mapping[str, object], *, traceback: bool = False) -> None:
         if self._logger.isEnabledFor(level):
             self._logger.log(level, "%s", text, extra={"fields": fields}, exc_info=traceback)
 

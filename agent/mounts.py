@@ -56,9 +56,7 @@ def read_mountinfo() -> str:
 def _found(mountinfo: str, kind: str, usual: Path) -> Path | None:
     """The whole file system before a part, the usual place before another, then the shortest."""
     found = [m for m in mounts(mountinfo) if m.kind == kind]
-    best = min(
-        found, key=lambda m: (m.root != "/", m.point != usual, len(m.point.parts)), default=None
-    )
+    best = min(found, key=lambda m: (m.root != "/", m.point != usual, len(m.point.parts)), default=None)
     return best.point if best else None
 
 

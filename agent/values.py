@@ -59,9 +59,7 @@ def names(word: str) -> tuple[str, ...]:
     found = tuple(part.strip() for part in word.split(",") if part.strip())
     for name in found:
         if not _INTERFACE.fullmatch(name):
-            raise ValueError(
-                f"{name!r} is no interface name; those have 1 to 15 characters without / and :"
-            )
+            raise ValueError(f"{name!r} is no interface name; those have 1 to 15 characters without / and :")
     return found
 
 

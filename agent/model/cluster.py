@@ -19,9 +19,7 @@ class Cluster:
 
     services: Mapping[ObjectName, Service] = field(default_factory=lambda: MappingProxyType({}))
     # by the Service they belong to; slices of one Service sorted by name
-    slices: Mapping[ObjectName, tuple[EndpointSlice, ...]] = field(
-        default_factory=lambda: MappingProxyType({})
-    )
+    slices: Mapping[ObjectName, tuple[EndpointSlice, ...]] = field(default_factory=lambda: MappingProxyType({}))
     nodes: Mapping[str, Node] = field(default_factory=lambda: MappingProxyType({}))
     pods: Mapping[ObjectName, Pod] = field(default_factory=lambda: MappingProxyType({}))
     namespaces: Mapping[str, Namespace] = field(default_factory=lambda: MappingProxyType({}))

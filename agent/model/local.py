@@ -15,6 +15,7 @@ class Device:
     name: str
     addresses: tuple[Address, ...] = ()
     default_route: bool = False
+    loopback: bool = False  # its addresses are the node's, but no packet comes in by it from outside
 
 
 @dataclass(frozen=True, slots=True)

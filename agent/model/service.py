@@ -30,9 +30,7 @@ class LoadBalancerAddress:
     """One entry of ``status.loadBalancer.ingress`` that has an address."""
 
     address: Address
-    proxy: bool = (
-        False  # ipMode Proxy: clients inside the cluster must go by the balancer (KEP-1860)
-    )
+    proxy: bool = False  # ipMode Proxy: clients inside the cluster must go by the balancer (KEP-1860)
 
 
 @dataclass(frozen=True, slots=True)

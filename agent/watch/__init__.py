@@ -1,1 +1,1 @@
-
+"""Kubernetes objects and netlink in, one immutable Cluster out."""

@@ -1,0 +1,121 @@
+"""What the files of a manifests folder say, kept file by file; manifests.py reads them and tells the mirror.
+
+A file that cannot be parsed keeps what it last said. An object in two files is the one of the first file by name.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import msgspec
+import yaml
+
+from agent.model.name import ObjectName, Problem
+from agent.watch.decode import Decoder
+from agent.watch.reader import Decoded, Kind
+
+SUFFIXES = (".yaml", ".yml", ".json")
+
+Key = tuple[Kind, ObjectName]
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What one file says."""
+
+    objects: tuple[Decoded, ...]
+    problem: Problem | None = None
+
+
+class Folder:
+    """The objects of all files. Nothing here touches the file system."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        self._decoder = decoder
+        self._files: dict[str, Parsed] = {}
+        self._owners: dict[Key, dict[str, Decoded]] = {}
+
+    def names(self) -> tuple[str, ...]:
+        """The files that are known."""
+        return tuple(self._files)
+
+    def take(self, contents: Iterable[tuple[str, bytes | str | None]]) -> tuple[Decoded, ...]:
+        """What changed with these files: bytes are the content, None is a file that is gone, a str why one is not read.
+
+        Each object comes once, as it now is.
+        """
+        touched: set[Key] = set()
+        for name, content in contents:
+            touched |= self._set(name, None if content is None else self._parsed(name, content))
+        return tuple(self._now(key) for key in sorted(touched))
+
+    def problems(self) -> tuple[Problem, ...]:
+        """Files that could not be read, and objects that two files have."""
+        unread = [parsed.problem for parsed in self._files.values() if parsed.problem]
+        twice = [
+            Problem(kind, name, name_of_second, f"is already in {first}; that one holds")
+            for (kind, name), owners in self._owners.items()
+            if len(owners) > 1
+            for first, *others in [sorted(owners)]
+            for name_of_second in others
+        ]
+        return tuple(unread + twice)
+
+    def _set(self, file: str, parsed: Parsed | None) -> set[Key]:
+        before = self._files.pop(file, Parsed(()))
+        if parsed is not None:
+            self._files[file] = parsed
+        after = parsed.objects if parsed else ()
+        touched = {(d.kind, d.name) for d in (*before.objects, *after)}
+        for key in touched:
+            self._owners.get(key, {}).pop(file, None)
+        for decoded in reversed(after):  # of two in one file the first holds
+            self._owners.setdefault((decoded.kind, decoded.name), {})[file] = decoded
+        return touched
+
+    def _now(self, key: Key) -> Decoded:
+        owners = self._owners.get(key)
+        if not owners:
+            self._owners.pop(key, None)
+            return Decoded(*key, None)
+        return owners[min(owners)]
+
+    def _parsed(self, file: str, content: bytes | str) -> Parsed:
+        """What *content* says, or what the file said before, with the problem."""
+        problem = content if isinstance(content, str) else ""
+        if isinstance(content, bytes):
+            try:
+                return Parsed(tuple(self._objects(content)))
+            except (yaml.YAMLError, msgspec.MsgspecError, UnicodeDecodeError, ValueError, TypeError) as error:
+                problem = " ".join(str(error).split())
+        kept = self._files.get(file, Parsed(())).objects
+        held = "; what it said before holds" if kept else ""
+        return Parsed(kept, Problem("File", ObjectName("", file), "", f"{problem}{held}"))
+
+    def _objects(self, content: bytes) -> Iterator[Decoded]:
+        for document in yaml.load_all(content, Loader=yaml.CSafeLoader):
+            for item in _items(document):
+                kind = item.get("kind")
+                if kind in tuple(Kind):
+                    yield self._decoder.decode(Kind(kind), msgspec.json.encode(_defaulted(item)))
+
+
+def _items(document: object) -> Iterator[dict[str, object]]:
+    """The objects of a document: none, one, or those of a List."""
+    if document is None:
+        return
+    if not isinstance(document, dict):
+        raise TypeError(f"a document is no Kubernetes object but a {type(document).__name__}")
+    if isinstance(document.get("items"), list) and str(document.get("kind", "")).endswith("List"):
+        for item in document["items"]:
+            # a ServiceList's items need not say what they are
+            yield from _items({"kind": document["kind"].removesuffix("List"), **item})
+    else:
+        yield document
+
+
+def _defaulted(item: dict[str, object]) -> dict[str, object]:
+    """The object with namespace "default", as kubectl would send it."""
+    metadata = item.get("metadata")
+    if item["kind"] in (Kind.NODE, Kind.NAMESPACE) or not isinstance(metadata, dict):
+        return item
+    return {**item, "metadata": {"namespace": "default", **metadata}}
