@@ -1,0 +1,55 @@
+"""The backends of one port of a service, from its EndpointSlices: chosen, without doubles, in order of address."""
+
+from collections.abc import Sequence
+
+from agent.compile.records import Frontend, Place
+from agent.compile.topology import Target, serving
+from agent.model.address import Address, Family, mapped
+from agent.model.service import Endpoint, EndpointSlice, Service, ServicePort
+from maps import abi
+
+LOCAL = abi.BackendFlag.BACKEND_LOCAL
+REMOTE = abi.BackendFlag(0)
+
+
+def backends(service: Service, slices: Sequence[EndpointSlice], frontend: Frontend, place: Place) -> list[abi.Backend]:
+    """The backends behind a frontend; slices may overlap, so one address and port counts once."""
+    port = service.ports[frontend.port]
+    family = Family.IPV6 if frontend.ipv6 else Family.IPV4
+    candidates = targets(slices, port, family)
+    chosen = serving(candidates, place, local=frontend.local, not_ready_too=service.publish_not_ready)
+    found: dict[tuple[bytes, int], abi.Backend] = {}
+    for endpoint, number in chosen:
+        for address in endpoint.addresses[:1]:  # the others of a slice are one endpoint's too: the first stands for it
+            addr = mapped(address)
+            name = (addr.packed, number)
+            if name not in found:
+                flag = LOCAL if is_local(endpoint, address, place) else REMOTE
+                found[name] = abi.Backend(addr, number, flag)
+    return [found[name] for name in sorted(found)]
+
+
+def targets(slices: Sequence[EndpointSlice], port: ServicePort, family: Family) -> list[Target]:
+    """Every endpoint of the family that has the port, with the port's number there."""
+    found: list[Target] = []
+    for part in slices:
+        if part.family is not family:
+            continue
+        for target in part.ports:
+            if target.name == port.name and target.protocol is port.protocol:
+                found += [(endpoint, target.port) for endpoint in part.endpoints]
+    return found
+
+
+def is_local(endpoint: Endpoint, address: Address, place: Place) -> bool:
+    """Whether an endpoint is on this node: by its node's name, or, without one, by its address."""
+    if endpoint.node:
+        return endpoint.node == place.name
+    return address in place.addresses
+
+
+def unplaced(slices: Sequence[EndpointSlice]) -> frozenset[Address]:
+    """The addresses of endpoints that name no node: whether they are here depends on the node's addresses."""
+    return frozenset(
+        address for part in slices for endpoint in part.endpoints if not endpoint.node for address in endpoint.addresses
+    )

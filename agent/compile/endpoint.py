@@ -1,0 +1,45 @@
+"""Who has which address on this node: the pods' attachments, and the node itself."""
+
+from collections.abc import Iterable
+from ipaddress import IPv6Address
+
+from agent.compile.records import Packed
+from agent.model.address import Address, mapped
+from agent.model.local import Attachment, Device
+from maps import abi
+
+NO_MAC = bytes(6)
+NO_ADDRESS = IPv6Address(0)
+
+
+def node_addresses(devices: Iterable[Device], internal_ips: Iterable[Address]) -> frozenset[Address]:
+    """The node's own addresses, without loopback ones: the programs know those."""
+    every = [*internal_ips, *(address for device in devices for address in device.addresses)]
+    return frozenset(address for address in every if not (address.is_loopback or address.is_unspecified))
+
+
+def endpoints(attachments: Iterable[Attachment], own: Iterable[Address]) -> Packed:
+    """Every address by its endpoint; an attachment has its address even if the node claims it too."""
+    node = abi.Endpoint(0, 0, NO_MAC, abi.EndpointFlag.ENDPOINT_NODE).pack()
+    found = {mapped(address).packed: node for address in own}
+    for attachment in attachments:
+        mac = bytes.fromhex(attachment.mac.replace(":", ""))
+        value = abi.Endpoint(attachment.endpoint_id, attachment.ifindex, mac, abi.EndpointFlag(0)).pack()
+        found.update((mapped(address).packed, value) for address in addresses(attachment))
+    return found
+
+
+def pods(attachments: Iterable[Attachment]) -> Packed:
+    """Every pod's addresses by its network namespace: the client that affinity knows at the socket hooks."""
+    found = {}
+    for attachment in attachments:
+        if attachment.netns_cookie:
+            ipv4 = mapped(attachment.ipv4) if attachment.ipv4 is not None else NO_ADDRESS
+            value = abi.PodAddresses(ipv4, attachment.ipv6 or NO_ADDRESS)
+            found[abi.POD_NETNS.key.pack(attachment.netns_cookie)] = value.pack()
+    return found
+
+
+def addresses(attachment: Attachment) -> tuple[Address, ...]:
+    """The addresses an attachment has."""
+    return tuple(address for address in (attachment.ipv4, attachment.ipv6) if address is not None)

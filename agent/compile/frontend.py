@@ -1,0 +1,87 @@
+"""Where a service is reached: its addresses and ports as keys of the services map, from the Service object alone."""
+
+from collections.abc import Iterator
+from ipaddress import IPv6Address
+
+from agent.compile.records import Frontend, Frontends
+from agent.model.address import Address, mapped
+from agent.model.name import Problem
+from agent.model.service import Protocol, Service
+from maps import abi
+
+INTERNAL, EXTERNAL = abi.Scope.SCOPE_INTERNAL, abi.Scope.SCOPE_EXTERNAL
+CARRIED = (Protocol.TCP, Protocol.UDP)  # the programs translate no other
+NODE_PORT = "nodePort"
+ANY4 = IPv6Address("::ffff:0.0.0.0")
+ANY6 = IPv6Address("::")
+_Place = tuple[IPv6Address, str, abi.Scope, bool]  # address, field, scope, local endpoints only
+
+
+def frontends(service: Service) -> Frontends:
+    """Every frontend the service asks for; two services may ask for the same."""
+    problems = [*_unserved(service)]
+    entries: dict[bytes, Frontend] = {}
+    for index, port in enumerate(service.ports):
+        if port.protocol not in CARRIED:
+            continue
+        for address, where, scope, local in _places(service):
+            on_node = where == NODE_PORT
+            field = f"spec.ports[{index}].nodePort" if on_node else where
+            number = port.node_port if on_node else port.port
+            if not number:
+                continue
+            key = abi.ServiceKey(address, number, port.protocol, scope).pack()
+            ipv6 = address.ipv4_mapped is None
+            held = entries.setdefault(key, Frontend(key, field, index, ipv6, local))
+            if held.port != index:
+                problems.append(_twice(service, held, index))
+    return Frontends(tuple(entries.values()), tuple(problems))
+
+
+def families(service: Service) -> frozenset[int]:
+    """The IP versions the service has."""
+    return frozenset(address.version for address in service.cluster_ips)
+
+
+def _places(service: Service) -> Iterator[_Place]:
+    """The addresses of a service with who may use them; the field NODE_PORT stands for the port's own."""
+    has = families(service)
+    for index, address in enumerate(service.cluster_ips):
+        yield mapped(address), f"spec.clusterIPs[{index}]", INTERNAL, service.internal_local
+    for version, address in ((4, ANY4), (6, ANY6)):
+        if version in has:
+            yield address, NODE_PORT, INTERNAL, False
+            yield address, NODE_PORT, EXTERNAL, service.external_local
+    for field, address, proxied in _public(service):
+        if address.version not in has:
+            continue
+        if not proxied:
+            yield mapped(address), field, INTERNAL, False
+        yield mapped(address), field, EXTERNAL, service.external_local
+
+
+def _public(service: Service) -> Iterator[tuple[str, Address, bool]]:
+    """The addresses that lead to the service from outside: field, address, whether clients inside must go outside."""
+    for index, address in enumerate(service.external_ips):
+        yield f"spec.externalIPs[{index}]", address, False
+    if service.source_ranges:
+        return
+    for index, balancer in enumerate(service.load_balancer):
+        yield f"status.loadBalancer.ingress[{index}]", balancer.address, balancer.proxy
+
+
+def _unserved(service: Service) -> Iterator[Problem]:
+    """Addresses that get no frontend."""
+    if service.source_ranges and service.load_balancer:
+        text = "source ranges are not supported yet, so the load balancer's addresses are not served at all"
+        yield Problem("Service", service.name, "spec.loadBalancerSourceRanges", text)
+    has = families(service)
+    for field, address, _ in _public(service):
+        if has and address.version not in has:
+            text = f"{address} is not served: the Service has no cluster IP of that family"
+            yield Problem("Service", service.name, field, text)
+
+
+def _twice(service: Service, held: Frontend, index: int) -> Problem:
+    text = f"the same address, port and protocol as spec.ports[{held.port}], which has it"
+    return Problem("Service", service.name, f"spec.ports[{index}]", text)

@@ -1,0 +1,117 @@
+"""Numbers that must stay: which set has which id, which backend has which slot.
+
+Flows remember (set, slot), so a number that became free is given again only after all the others. Ids go into
+compile and come out; after a restart they are recovered from what the maps hold.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import chain, count
+
+from maps import abi
+
+BackendName = tuple[bytes, int]  # mapped address, port
+LAST_SET = 0xFFFFFFFF
+LAST_SLOT = 0xFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class SetIds:
+    """One set's id and the slots of its backends."""
+
+    set_id: int
+    slots: Mapping[BackendName, int] = field(default_factory=dict)
+    next_slot: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ids:
+    """Every set in use by its label."""
+
+    sets: Mapping[str, SetIds] = field(default_factory=dict)
+    next_set: int = 1
+
+
+class IdBook:
+    """Ids while a Desired is being made: what is asked for is given, what is not asked for again can be dropped."""
+
+    def __init__(self, ids: Ids) -> None:
+        self._ids = ids
+        self._sets: dict[str, SetIds] | None = None
+        self._next = ids.next_set
+
+    def slots(self, label: str, backends: Collection[BackendName]) -> SetIds:
+        """The set's id, and a slot for each backend; those that stay keep theirs."""
+        known = self._current().get(label)
+        if known is not None and known.slots.keys() == set(backends):
+            return known
+        found = _with_slots(known or SetIds(self._new_set()), backends)
+        self._writable()[label] = found
+        return found
+
+    def drop(self, labels: Iterable[str]) -> None:
+        """Forget sets that no longer exist."""
+        for label in labels:
+            self._writable().pop(label, None)
+
+    def keep(self, labels: Iterable[str]) -> None:
+        """Forget every set but these."""
+        self.drop(self._current().keys() - set(labels))
+
+    def ids(self) -> Ids:
+        """What to hand to the next round."""
+        return self._ids if self._sets is None else Ids(self._sets, self._next)
+
+    def _current(self) -> Mapping[str, SetIds]:
+        return self._ids.sets if self._sets is None else self._sets
+
+    def _writable(self) -> dict[str, SetIds]:
+        if self._sets is None:
+            self._sets = dict(self._ids.sets)
+        return self._sets
+
+    def _new_set(self) -> int:
+        if self._next <= LAST_SET:
+            self._next += 1
+            return self._next - 1
+        taken = {known.set_id for known in self._current().values()}
+        return next(set_id for set_id in count(1) if set_id not in taken)
+
+
+def _with_slots(known: SetIds, backends: Collection[BackendName]) -> SetIds:
+    kept = {name: known.slots[name] for name in backends if name in known.slots}
+    taken = set(kept.values())
+    slot = known.next_slot
+    for name in backends:
+        if name in kept:
+            continue
+        slot = _free(slot, taken)
+        kept[name] = slot
+        taken.add(slot)
+        slot += 1
+    return SetIds(known.set_id, kept, slot)
+
+
+def _free(slot: int, taken: Collection[int]) -> int:
+    """The first free slot from *slot* on, round the end."""
+    if slot <= LAST_SLOT and slot not in taken:
+        return slot
+    candidates = chain(range(slot + 1, LAST_SLOT + 1), range(min(slot, LAST_SLOT + 1)))
+    return next(candidate for candidate in candidates if candidate not in taken)
+
+
+def recovered(backend_sets: Mapping[bytes, bytes], backends: Mapping[bytes, bytes]) -> Ids:
+    """The ids that maps hold from an earlier life; of two sets with one label the older stays."""
+    slots: dict[int, dict[BackendName, int]] = {}
+    for raw_key, raw in backends.items():
+        key, backend = abi.BackendKey.unpack(raw_key), abi.Backend.unpack(raw)
+        slots.setdefault(key.set_id, {})[backend.addr.packed, backend.port] = key.slot
+    labels: dict[str, SetIds] = {}
+    last = 0
+    for raw_key, raw in sorted(backend_sets.items(), key=lambda item: abi.BACKEND_SETS.key.unpack(item[0])):
+        set_id = abi.BACKEND_SETS.key.unpack(raw_key)
+        held = slots.get(set_id, {})
+        label = abi.BackendSet.unpack(raw).label
+        labels.setdefault(label, SetIds(set_id, held, max(held.values(), default=-1) + 1))
+        last = max(last, set_id, *slots)
+    return Ids(labels, last + 1)

@@ -1,0 +1,57 @@
+"""The node's own record: the source addresses and ports of what it translates."""
+
+from collections.abc import Iterable
+from ipaddress import IPv6Address
+
+from agent.compile.records import NodeRecord
+from agent.model.address import Address, mapped
+from agent.model.local import Device, Local
+from agent.model.node import Node
+from maps import abi
+
+FIRST_PORT, LAST_PORT = 1024, 65535  # below are the privileged ones
+NODE_KEY = abi.NODE.key.pack(0)
+Ports = tuple[int, int]  # inclusive
+
+
+def node_record(node: Node | None, local: Local, node_ports: Ports) -> NodeRecord:
+    """What the node map says of a node whose object may not be known yet."""
+    taken = (local.port_range, node_ports, *local.reserved_ports)
+    return NodeRecord(
+        source(node, local.devices, 4), source(node, local.devices, 6), local.netns_cookie, nat_ports(taken), node_ports
+    )
+
+
+def source(node: Node | None, devices: Iterable[Device], version: int) -> Address | None:
+    """The address that translated packets come from: the Node's first of the family, else an uplink's first."""
+    internal = node.internal_ips if node else ()
+    uplinks = (address for device in devices if device.default_route for address in device.addresses)
+    candidates = (*internal, *(address for address in uplinks if not address.is_link_local))
+    return next((address for address in candidates if address.version == version), None)
+
+
+def nat_ports(taken: Iterable[Ports]) -> Ports:
+    """The widest range of ports that nobody else takes, the lower of two; (0, 0) when there is none."""
+    gaps: list[Ports] = []
+    start = FIRST_PORT
+    for low, high in (*sorted(taken), (LAST_PORT + 1, LAST_PORT + 1)):
+        if low > start:
+            gaps.append((start, low - 1))
+        start = max(start, high + 1)
+    return max(gaps, key=lambda gap: gap[1] - gap[0], default=(0, 0))
+
+
+def node_value(record: NodeRecord, generation: int) -> bytes:
+    """The node map's value."""
+    return abi.Node(
+        _address(record.addr4),
+        _address(record.addr6),
+        record.netns_cookie,
+        generation,
+        *record.nat_ports,
+        *record.node_ports,
+    ).pack()
+
+
+def _address(address: Address | None) -> IPv6Address:
+    return IPv6Address(0) if address is None else mapped(address)

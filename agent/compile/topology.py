@@ -1,0 +1,42 @@
+"""Which endpoints of a service serve this node: readiness, traffic policy, topology hints.
+
+Source: Kubernetes' "Virtual IPs and Service Proxies", KEP-1669 (terminating endpoints), KEP-2433 (hints).
+"""
+
+from collections.abc import Sequence
+
+from agent.compile.records import Place
+from agent.model.service import Endpoint
+
+Target = tuple[Endpoint, int]  # with its port's number
+
+
+def serving(targets: Sequence[Target], place: Place, *, local: bool, not_ready_too: bool) -> Sequence[Target]:
+    """The endpoints that take new flows.
+
+    With *local* only those on this node, and then hints mean nothing: the traffic policy wins. Without a ready
+    endpoint, those that end but still serve stand in.
+    """
+    if local:
+        targets = [target for target in targets if target[0].node == place.name]
+    if not_ready_too:
+        return targets
+    ready = [target for target in targets if target[0].ready]
+    if not ready:
+        return [target for target in targets if target[0].serving and target[0].terminating]
+    return ready if local else hinted(ready, place)
+
+
+def hinted(ready: Sequence[Target], place: Place) -> Sequence[Target]:
+    """Those hinted for this node, else for its zone; all, when one has no hint or none is meant for us."""
+    if not (ready[0][0].for_nodes or ready[0][0].for_zones):
+        return ready
+    if place.name and all(endpoint.for_nodes for endpoint, _ in ready):
+        near = [target for target in ready if place.name in target[0].for_nodes]
+        if near:
+            return near
+    if place.zone and all(endpoint.for_zones for endpoint, _ in ready):
+        near = [target for target in ready if place.zone in target[0].for_zones]
+        if near:
+            return near
+    return ready
