@@ -1,0 +1,64 @@
+"""The real kubelet on a node."""
+
+import json
+
+from lab.kubernetes import runtime
+from lab.kubernetes.build import Artifacts
+from lab.kubernetes.identities import Identities
+from lab.kubernetes.site import DNS_SERVICE, Host
+
+ZONES = ("zone-a", "zone-b", "zone-c")
+# the lab's nodes share one disk and one memory; nothing is to be evicted for what another node holds
+EVICTION = {"memory.available": "50Mi", "nodefs.available": "1%", "nodefs.inodesFree": "1%", "imagefs.available": "1%"}
+
+
+def start(node: Host, number: int, artifacts: Artifacts, who: Identities) -> None:
+    """Start the kubelet of *node*, the *number*-th; zones go round."""
+    config = node.home / "kubelet.json"
+    config.write_text(json.dumps(_configuration(node, who), indent=1))
+    labels = {
+        "topology.kubernetes.io/region": "lab",
+        "topology.kubernetes.io/zone": ZONES[number % len(ZONES)],
+    }
+    node.daemon(
+        "kubelet",
+        [
+            artifacts.program("kubelet"),
+            f"--config={config}",
+            f"--kubeconfig={who.kubeconfig(node.name)}",
+            f"--hostname-override={node.name}",
+            f"--node-ip={','.join(map(str, node.addresses))}",
+            f"--node-labels={','.join(f'{key}={value}' for key, value in labels.items())}",
+        ],
+    )
+
+
+def _configuration(node: Host, who: Identities) -> dict[str, object]:
+    serving = who.serving(node.name)
+    return {
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        "address": str(node.addresses[0]),
+        "healthzBindAddress": "127.0.0.1",
+        "tlsCertFile": str(serving.public),
+        "tlsPrivateKeyFile": str(serving.private),
+        "authentication": {
+            "anonymous": {"enabled": False},
+            "webhook": {"enabled": True},
+            "x509": {"clientCAFile": str(who.authority.own.public)},
+        },
+        "authorization": {"mode": "Webhook"},
+        "containerRuntimeEndpoint": f"unix://{runtime.SOCKET}",
+        "cgroupDriver": "cgroupfs",
+        "cgroupRoot": "/",  # the node has a cgroup namespace
+        "failCgroupV1": False,
+        "failSwapOn": False,
+        "oomScoreAdj": 0,  # lowering it needs CAP_SYS_RESOURCE
+        "clusterDomain": "cluster.local",
+        "clusterDNS": [str(DNS_SERVICE)],
+        "resolvConf": "/etc/resolv.conf",
+        "serializeImagePulls": False,
+        "imageGCHighThresholdPercent": 100,  # never: nothing could be pulled again
+        "evictionHard": EVICTION,
+        "enableSystemLogHandler": True,
+    }

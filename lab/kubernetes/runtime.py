@@ -1,0 +1,73 @@
+"""containerd on a node: the real one, with its pods' images already in it."""
+
+import os
+import time
+
+from lab.kubernetes import images
+from lab.kubernetes.build import Artifacts
+from lab.kubernetes.control_plane import ClusterError, log_tail
+from lab.kubernetes.site import Host
+
+SOCKET = "/run/containerd/containerd.sock"
+RUNC = "/usr/sbin/runc"  # Debian's
+READY_WITHIN_S = 30.0
+CONFIG = f"""\
+version = 3
+root = "/var/lib/containerd"
+state = "/run/containerd"
+# what the lab has no use for; each would look for something at start
+disabled_plugins = [
+  "io.containerd.internal.v1.tracing",
+  "io.containerd.nri.v1.nri",
+  "io.containerd.snapshotter.v1.blockfile",
+  "io.containerd.snapshotter.v1.btrfs",
+  "io.containerd.snapshotter.v1.devmapper",
+  "io.containerd.snapshotter.v1.erofs",
+  "io.containerd.snapshotter.v1.zfs",
+  "io.containerd.tracing.processor.v1.otlp",
+]
+
+[grpc]
+address = "{SOCKET}"
+
+[plugins."io.containerd.cri.v1.images".pinned_images]
+sandbox = "{images.PAUSE}"
+
+[plugins."io.containerd.cri.v1.runtime"]
+# a machine of the lab may be without CAP_SYS_RESOURCE; runc dies when it cannot lower oom_score_adj
+restrict_oom_score_adj = true
+
+[plugins."io.containerd.cri.v1.runtime".cni]
+bin_dirs = ["/opt/cni/bin"]
+conf_dir = "/etc/cni/net.d"
+
+[plugins."io.containerd.cri.v1.runtime".containerd]
+default_runtime_name = "runc"
+
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
+runtime_type = "io.containerd.runc.v2"
+
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
+BinaryName = "{RUNC}"
+SystemdCgroup = false
+"""
+
+
+def start(node: Host, artifacts: Artifacts) -> None:
+    """Start containerd on *node* and import the images; returns when both are done.
+
+    Raises:
+        ClusterError: containerd does not answer.
+    """
+    config = node.home / "containerd.toml"
+    config.write_text(CONFIG)
+    program = artifacts.programs["containerd"]
+    path = f"{program.parent}:/usr/sbin:/usr/bin:/sbin:/bin"  # containerd looks for its shim there
+    node.daemon("containerd", [str(program), "--config", str(config)], {**os.environ, "PATH": path})
+    ctr = [artifacts.program("ctr"), "--address", SOCKET, "--namespace", "k8s.io"]
+    deadline = time.monotonic() + READY_WITHIN_S
+    while node.run(*ctr, "version", check=False).returncode:
+        if time.monotonic() > deadline:
+            raise ClusterError(f"containerd of {node.name} does not answer: {log_tail(node.home, 'containerd')}")
+        time.sleep(0.1)
+    node.run(*ctr, "images", "import", "--local", "-", stdin=artifacts.images)
