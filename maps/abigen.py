@@ -128,9 +128,7 @@ def _record(exports: Exports, name: str, fields: tuple[Field, ...]) -> Iterator[
     """A struct's class and the ``Struct`` it goes through."""
     shown = [f for f in fields if not f.pad]
     leaves = [(f, _leaf(exports, f.shape)) for f in shown]
-    form = exports.order + "".join(
-        f"{f.shape.size}x" if f.pad else _leaf(exports, f.shape).form for f in fields
-    )
+    form = exports.order + "".join(f"{f.shape.size}x" if f.pad else _leaf(exports, f.shape).form for f in fields)
     size = sum(f.shape.size for f in fields)
     if struct.calcsize(form) != size:
         raise ExportError(f"struct {name}: {form} is not {size} bytes")

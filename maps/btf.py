@@ -195,16 +195,12 @@ def parse(blob: bytes) -> Btf:
     if len(blob) < 24:  # noqa: PLR2004 - the header's size
         raise BtfError(f"{len(blob)} bytes are too few for BTF")
     order = "<" if blob[:2] == b"\x9f\xeb" else ">"
-    magic, _version, _flags, header, at, length, strings, _ = struct.unpack_from(
-        order + "HBBIIIII", blob
-    )
+    magic, _version, _flags, header, at, length, strings, _ = struct.unpack_from(order + "HBBIIIII", blob)
     if magic != _MAGIC:
         raise BtfError(f"no BTF: it begins with {blob[:2].hex()}")
     reader = _Reader(blob, order, header + at, header + at + length, header + strings)
     types = dict(enumerate(reader.types(), 1))
-    tags = {
-        (t.type_id, t.component): t.text for t in types.values() if isinstance(t, Tag)
-    }
+    tags = {(t.type_id, t.component): t.text for t in types.values() if isinstance(t, Tag)}
     return Btf(types, tags)
 
 
@@ -221,9 +217,7 @@ class _Reader:
         """Every type, in order of ids from 1."""
         while self._at < self._end:
             name, info, size_or_type = self._take(self._u32_3)
-            yield self._type(
-                info >> 24 & 0x1F, info & 0xFFFF, bool(info >> 31), self._text(name), size_or_type
-            )
+            yield self._type(info >> 24 & 0x1F, info & 0xFFFF, bool(info >> 31), self._text(name), size_or_type)
 
     def _type(self, kind: int, count: int, flag: bool, name: str, third: int) -> Type:  # noqa: FBT001
         """The rest of one type; *third* is its size or the id it refers to."""

@@ -1,0 +1,91 @@
+"""A table without a kernel, for tests and for `plan` on a laptop; held to the same contract as the kernel's."""
+
+from collections.abc import Iterable, Iterator
+from typing import Generic, TypeVar
+
+from maps.errors import MapFull
+from maps.spec import MapSpec
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class MemoryTable(Generic[K, V]):
+    """Entries as the bytes that the kernel would hold, so that what does not pack fails here too."""
+
+    def __init__(self, spec: MapSpec[K, V], max_entries: int = 0) -> None:
+        self._spec = spec
+        self._max_entries = max_entries or spec.max_entries
+        self._held: dict[bytes, bytes] = {}
+        if spec.kind.is_array:
+            indices = (i.to_bytes(4, "little") for i in range(self._max_entries))
+            self._held = dict.fromkeys(indices, bytes(spec.value.SIZE))
+
+    @property
+    def spec(self) -> MapSpec[K, V]:
+        """What the source says of the map."""
+        return self._spec
+
+    @property
+    def max_entries(self) -> int:
+        """How many entries this one was made for."""
+        return self._max_entries
+
+    def get(self, key: K) -> V | None:
+        """The value under a key."""
+        packed = self._spec.key.pack(key)
+        self._check_index(packed)
+        found = self._held.get(packed)
+        return None if found is None else self._spec.value.unpack(found)
+
+    def items(self) -> Iterator[tuple[K, V]]:
+        """All entries, as they stood at the call's first step."""
+        for key, value in list(self._held.items()):
+            yield self._spec.key.unpack(key), self._spec.value.unpack(value)
+
+    def count(self) -> int:
+        """How many entries there are."""
+        return len(self._held)
+
+    def update(self, entries: Iterable[tuple[K, V]]) -> None:
+        """Write entries, up to the first that finds no room."""
+        pack, pack_value = self._spec.key.pack, self._spec.value.pack
+        packed = [(pack(key), pack_value(value)) for key, value in entries]
+        for key, _ in packed:
+            self._check_index(key)
+        self._write(packed)
+
+    def update_packed(self, keys: bytes, values: bytes, n: int) -> None:
+        """Write *n* entries from packed keys and values."""
+        size, value_size = self._spec.key.SIZE, self._spec.value.SIZE
+        if len(keys) != n * size or len(values) != n * value_size:
+            raise ValueError(f"{self._spec.name}: {len(keys)} and {len(values)} bytes are not {n} entries")
+        self._write(
+            [(keys[i * size : (i + 1) * size], values[i * value_size : (i + 1) * value_size]) for i in range(n)]
+        )
+
+    def delete(self, keys: Iterable[K]) -> None:
+        """Delete entries; those that are not there are no error."""
+        if self._spec.kind.is_array:
+            raise TypeError(f"{self._spec.name} is an array, it keeps its entries")
+        for key in keys:
+            self._held.pop(self._spec.key.pack(key), None)
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+    def _write(self, packed: list[tuple[bytes, bytes]]) -> None:
+        """Put packed entries in."""
+        for done, (key, value) in enumerate(packed):
+            if key not in self._held and len(self._held) >= self._max_entries:
+                if not self._spec.kind.is_lru:
+                    wanted = self._max_entries + len(packed) - done
+                    raise MapFull(self._spec.name, self._max_entries, wanted)
+                del self._held[next(iter(self._held))]
+            self._held[key] = value
+
+    def _check_index(self, key: bytes) -> None:
+        """An array has its indices and no others."""
+        if self._spec.kind.is_array and key not in self._held:
+            index = int.from_bytes(key, "little")
+            raise IndexError(f"{self._spec.name} has no entry {index}: it has {self._max_entries}")

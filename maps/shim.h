@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the extension adds to libbpf: its log, kernel records flattened for Python, Maglev tables. */
+#ifndef SLUICEWAY_SHIM_H
+#define SLUICEWAY_SHIM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* libbpf's messages go to a buffer of the calling thread; of too many, the last are kept. */
+void shim_log_install(void);
+size_t shim_log_take(char *to, size_t room);
+
+struct shim_link {
+	uint32_t type; /* enum bpf_link_type */
+	uint32_t id;
+	uint32_t prog_id;
+	uint32_t attach_type;
+	uint32_t ifindex; /* tcx, XDP; 0: the device is gone */
+	uint64_t cgroup_id;
+};
+
+int shim_link_info(int fd, struct shim_link *to);
+
+/* The program ids, and the ids of the links that hold them (0: none), on a hook. Returns how many, or -errno. */
+int shim_query(int target, int attach_type, uint32_t *programs, uint32_t *links, uint32_t room);
+
+/* tc's clsact: one program under handle 1, priority 1. */
+int shim_tc_attach(int ifindex, int ingress, int prog_fd);
+int shim_tc_detach(int ifindex, int ingress);
+int shim_tc_query(int ifindex, int ingress, uint32_t *prog_id);
+
+/* The next id after *id of programs ('p'), maps ('m') or links ('l'). */
+int shim_next_id(char what, uint32_t id, uint32_t *next);
+
+/* An object's BTF as the kernel holds it; the size, or -errno. With room 0 only the size. */
+int64_t shim_btf(uint32_t id, void *to, uint32_t room);
+
+/* One write, update or delete, of n elements; *n says afterwards how many were done. */
+int shim_map_update(int fd, const void *keys, const void *values, uint32_t *n);
+int shim_map_delete(int fd, const void *keys, uint32_t key_size, uint32_t *n);
+
+/* How many entries a hash holds. */
+int64_t shim_map_count(int fd, uint32_t key_size, uint32_t value_size, uint32_t max_entries);
+
+/*
+ * One Maglev table: table[i] becomes the slot number of a backend. A key is 18 bytes, address and port in network
+ * order; the table depends on the keys and on nothing else. -1: no memory.
+ */
+int shim_maglev(const uint8_t *keys, const uint16_t *slots, uint32_t n, uint16_t *table, uint32_t size);
+
+#endif
