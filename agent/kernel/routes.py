@@ -18,6 +18,7 @@ log = logger(__name__)
 PROTOCOL = 89  # free in the kernel's and iproute2's rt_protos
 METRIC = 89  # not the default, so that a replace never meets somebody else's route to the same pods
 MAIN_TABLE = 254
+RT_SCOPE_NOWHERE = 255
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
 
@@ -99,7 +100,8 @@ class Routes:
         )
 
     def _delete(self, destination: Network, metric: int, **more: object) -> None:
-        spec = {"dst": str(destination), "proto": PROTOCOL, "table": MAIN_TABLE, **more}
+        # any scope: a pod's own route has that of its link
+        spec = {"dst": str(destination), "proto": PROTOCOL, "table": MAIN_TABLE, "scope": RT_SCOPE_NOWHERE, **more}
         _unless_gone(lambda: self._netlink.route("del", priority=metric, **spec))
 
 
