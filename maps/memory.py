@@ -43,6 +43,11 @@ class MemoryTable(Generic[K, V]):
         for key, value in list(self._held.items()):
             yield self._spec.key.unpack(key), self._spec.value.unpack(value)
 
+    def packed_items(self) -> Iterator[tuple[bytes, bytes]]:
+        """All entries as (keys, values), packed end to end."""
+        if self._held:
+            yield b"".join(self._held), b"".join(self._held.values())
+
     def count(self) -> int:
         """How many entries there are."""
         return len(self._held)

@@ -41,6 +41,9 @@ class TableLike(Protocol[K, V]):
     def items(self) -> Iterator[tuple[K, V]]:
         """All entries, in no order; an array's are all its indices."""
 
+    def packed_items(self) -> Iterator[tuple[bytes, bytes]]:
+        """All entries as (keys, values) of many at a time, packed end to end."""
+
     def count(self) -> int:
         """How many entries there are."""
 
