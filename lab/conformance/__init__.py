@@ -1,0 +1,1 @@
+"""Upstream's own tests of a cluster's network, run against the lab's Kubernetes."""
