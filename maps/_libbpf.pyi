@@ -1,4 +1,4 @@
-"""The compiled extension (maps/libbpf_build.py): C functions, typed at their callers in :mod:`maps.libbpf`."""
+# The compiled extension (maps/libbpf_build.py): C functions, typed at their callers in maps/libbpf.py.
 
 from typing import Any
 

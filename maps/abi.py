@@ -103,394 +103,6 @@ class ServiceFlag(IntFlag):
     SERVICE_LOCAL = 1
 
 
-_SERVICE_KEY = struct.Struct("<16sBBBB")
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceKey:
-    """``struct service_key``, 20 bytes."""
-
-    SIZE: ClassVar[int] = 20
-    addr: IPv6Address  # ip_addr
-    port: int  # __be16, here in host order
-    protocol: int  # __u8
-    scope: int  # __u8
-
-    def pack(self) -> bytes:
-        """The bytes as C has them."""
-        return ServiceKey.pack_many((self,))
-
-    @staticmethod
-    def pack_many(records: "Iterable[ServiceKey]") -> bytes:
-        """Many records' bytes, end to end."""
-        pack = _SERVICE_KEY.pack
-        return b"".join(
-            [
-                pack(
-                    r.addr.packed,
-                    r.port >> 8, r.port & 255,
-                    r.protocol,
-                    r.scope,
-                )
-                for r in records
-            ]
-        )
-
-    @staticmethod
-    def unpack(data: bytes) -> "ServiceKey":
-        """The record in exactly these bytes."""
-        (found,) = ServiceKey.unpack_many(data)
-        return found
-
-    @staticmethod
-    def unpack_many(data: bytes) -> "list[ServiceKey]":
-        """The records that stand end to end in *data*."""
-        return [
-            ServiceKey(
-                IPv6Address(f0),
-                f1 << 8 | f2,
-                f3,
-                f4,
-            )
-            for (f0, f1, f2, f3, f4,) in _SERVICE_KEY.iter_unpack(data)
-        ]
-
-
-_SERVICE = struct.Struct("<IIHHH2x")
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """``struct service``, 16 bytes."""
-
-    SIZE: ClassVar[int] = 16
-    set_id: int  # __u32
-    affinity_s: int  # __u32
-    backends: int  # __u16
-    parts: int  # __u16
-    flags: int  # __u16
-
-    def pack(self) -> bytes:
-        """The bytes as C has them."""
-        return Service.pack_many((self,))
-
-    @staticmethod
-    def pack_many(records: "Iterable[Service]") -> bytes:
-        """Many records' bytes, end to end."""
-        pack = _SERVICE.pack
-        return b"".join(
-            [
-                pack(
-                    r.set_id,
-                    r.affinity_s,
-                    r.backends,
-                    r.parts,
-                    r.flags,
-                )
-                for r in records
-            ]
-        )
-
-    @staticmethod
-    def unpack(data: bytes) -> "Service":
-        """The record in exactly these bytes."""
-        (found,) = Service.unpack_many(data)
-        return found
-
-    @staticmethod
-    def unpack_many(data: bytes) -> "list[Service]":
-        """The records that stand end to end in *data*."""
-        return [
-            Service(
-                f0,
-                f1,
-                f2,
-                f3,
-                f4,
-            )
-            for (f0, f1, f2, f3, f4,) in _SERVICE.iter_unpack(data)
-        ]
-
-
-_BACKEND_SET = struct.Struct("<192s")
-
-
-@dataclass(frozen=True, slots=True)
-class BackendSet:
-    """``struct backend_set``, 192 bytes."""
-
-    SIZE: ClassVar[int] = 192
-    label: str  # char[192]
-
-    def pack(self) -> bytes:
-        """The bytes as C has them."""
-        return BackendSet.pack_many((self,))
-
-    @staticmethod
-    def pack_many(records: "Iterable[BackendSet]") -> bytes:
-        """Many records' bytes, end to end."""
-        pack = _BACKEND_SET.pack
-        return b"".join(
-            [
-                pack(
-                    record.terminated(r.label, 192),
-                )
-                for r in records
-            ]
-        )
-
-    @staticmethod
-    def unpack(data: bytes) -> "BackendSet":
-        """The record in exactly these bytes."""
-        (found,) = BackendSet.unpack_many(data)
-        return found
-
-    @staticmethod
-    def unpack_many(data: bytes) -> "list[BackendSet]":
-        """The records that stand end to end in *data*."""
-        return [
-            BackendSet(
-                record.text(f0),
-            )
-            for (f0,) in _BACKEND_SET.iter_unpack(data)
-        ]
-
-
-_MAGLEV_KEY = struct.Struct("<II")
-
-
-@dataclass(frozen=True, slots=True)
-class MaglevKey:
-    """``struct maglev_key``, 8 bytes."""
-
-    SIZE: ClassVar[int] = 8
-    set_id: int  # __u32
-    part: int  # __u32
-
-    def pack(self) -> bytes:
-        """The bytes as C has them."""
-        return MaglevKey.pack_many((self,))
-
-    @staticmethod
-    def pack_many(records: "Iterable[MaglevKey]") -> bytes:
-        """Many records' bytes, end to end."""
-        pack = _MAGLEV_KEY.pack
-        return b"".join(
-            [
-                pack(
-                    r.set_id,
-                    r.part,
-                )
-                for r in records
-            ]
-        )
-
-    @staticmethod
-    def unpack(data: bytes) -> "MaglevKey":
-        """The record in exactly these bytes."""
-        (found,) = MaglevKey.unpack_many(data)
-        return found
-
-    @staticmethod
-    def unpack_many(data: bytes) -> "list[MaglevKey]":
-        """The records that stand end to end in *data*."""
-        return [
-            MaglevKey(
-                f0,
-                f1,
-            )
-            for (f0, f1,) in _MAGLEV_KEY.iter_unpack(data)
-        ]
-
-
-_MAGLEV = struct.Struct("<2042s")
-
-
-@dataclass(frozen=True, slots=True)
-class Maglev:
-    """``struct maglev``, 2042 bytes."""
-
-    SIZE: ClassVar[int] = 2042
-    slots: bytes  # __u16[1021]
-
-    def pack(self) -> bytes:
-        """The bytes as C has them."""
-        return Maglev.pack_many((self,))
-
-    @staticmethod
-    def pack_many(records: "Iterable[Maglev]") -> bytes:
-        """Many records' bytes, end to end."""
-        pack = _MAGLEV.pack
-        return b"".join(
-            [
-                pack(
-                    record.exact(r.slots, 2042),
-                )
-                for r in records
-            ]
-        )
-
-    @staticmethod
-    def unpack(data: bytes) -> "Maglev":
-        """The record in exactly these bytes."""
-        (found,) = Maglev.unpack_many(data)
-        return found
-
-    @staticmethod
-    def unpack_many(data: bytes) -> "list[Maglev]":
-        """The records that stand end to end in *data*."""
-        return [
-            Maglev(
-                f0,
-            )
-            for (f0,) in _MAGLEV.iter_unpack(data)
-        ]
-
-
-_BACKEND_KEY = struct.Struct("<II")
-
-
-@dataclass(frozen=True, slots=True)
-class BackendKey:
-    """``struct backend_key``, 8 bytes."""
-
-    SIZE: ClassVar[int] = 8
-    set_id: int  # __u32
-    slot: int  # __u32
-
-    def pack(self) -> bytes:
-        """The bytes as C has them."""
-        return BackendKey.pack_many((self,))
-
-    @staticmethod
-    def pack_many(records: "Iterable[BackendKey]") -> bytes:
-        """Many records' bytes, end to end."""
-        pack = _BACKEND_KEY.pack
-        return b"".join(
-            [
-                pack(
-                    r.set_id,
-                    r.slot,
-                )
-                for r in records
-            ]
-        )
-
-    @staticmethod
-    def unpack(data: bytes) -> "BackendKey":
-        """The record in exactly these bytes."""
-        (found,) = BackendKey.unpack_many(data)
-        return found
-
-    @staticmethod
-    def unpack_many(data: bytes) -> "list[BackendKey]":
-        """The records that stand end to end in *data*."""
-        return [
-            BackendKey(
-                f0,
-                f1,
-            )
-            for (f0, f1,) in _BACKEND_KEY.iter_unpack(data)
-        ]
-
-
-_BACKEND = struct.Struct("<16sBBH")
-
-
-@dataclass(frozen=True, slots=True)
-class Backend:
-    """``struct backend``, 20 bytes."""
-
-    SIZE: ClassVar[int] = 20
-    addr: IPv6Address  # ip_addr
-    port: int  # __be16, here in host order
-    flags: int  # __u16
-
-    def pack(self) -> bytes:
-        """The bytes as C has them."""
-        return Backend.pack_many((self,))
-
-    @staticmethod
-    def pack_many(records: "Iterable[Backend]") -> bytes:
-        """Many records' bytes, end to end."""
-        pack = _BACKEND.pack
-        return b"".join(
-            [
-                pack(
-                    r.addr.packed,
-                    r.port >> 8, r.port & 255,
-                    r.flags,
-                )
-                for r in records
-            ]
-        )
-
-    @staticmethod
-    def unpack(data: bytes) -> "Backend":
-        """The record in exactly these bytes."""
-        (found,) = Backend.unpack_many(data)
-        return found
-
-    @staticmethod
-    def unpack_many(data: bytes) -> "list[Backend]":
-        """The records that stand end to end in *data*."""
-        return [
-            Backend(
-                IPv6Address(f0),
-                f1 << 8 | f2,
-                f3,
-            )
-            for (f0, f1, f2, f3,) in _BACKEND.iter_unpack(data)
-        ]
-
-
-_AFFINITY_KEY = struct.Struct("<16sI")
-
-
-@dataclass(frozen=True, slots=True)
-class AffinityKey:
-    """``struct affinity_key``, 20 bytes."""
-
-    SIZE: ClassVar[int] = 20
-    client: IPv6Address  # ip_addr
-    set_id: int  # __u32
-
-    def pack(self) -> bytes:
-        """The bytes as C has them."""
-        return AffinityKey.pack_many((self,))
-
-    @staticmethod
-    def pack_many(records: "Iterable[AffinityKey]") -> bytes:
-        """Many records' bytes, end to end."""
-        pack = _AFFINITY_KEY.pack
-        return b"".join(
-            [
-                pack(
-                    r.client.packed,
-                    r.set_id,
-                )
-                for r in records
-            ]
-        )
-
-    @staticmethod
-    def unpack(data: bytes) -> "AffinityKey":
-        """The record in exactly these bytes."""
-        (found,) = AffinityKey.unpack_many(data)
-        return found
-
-    @staticmethod
-    def unpack_many(data: bytes) -> "list[AffinityKey]":
-        """The records that stand end to end in *data*."""
-        return [
-            AffinityKey(
-                IPv6Address(f0),
-                f1,
-            )
-            for (f0, f1,) in _AFFINITY_KEY.iter_unpack(data)
-        ]
-
-
 _AFFINITY = struct.Struct("<16sBBHI")
 
 
@@ -544,159 +156,291 @@ class Affinity:
         ]
 
 
-_SOCK_PEER_KEY = struct.Struct("<Q16sBB2x4x")
+_AFFINITY_KEY = struct.Struct("<16sI")
 
 
 @dataclass(frozen=True, slots=True)
-class SockPeerKey:
-    """``struct sock_peer_key``, 32 bytes."""
+class AffinityKey:
+    """``struct affinity_key``, 20 bytes."""
 
-    SIZE: ClassVar[int] = 32
-    cookie: int  # __u64
-    addr: IPv6Address  # ip_addr
-    port: int  # __be16, here in host order
+    SIZE: ClassVar[int] = 20
+    client: IPv6Address  # ip_addr
+    set_id: int  # __u32
 
     def pack(self) -> bytes:
         """The bytes as C has them."""
-        return SockPeerKey.pack_many((self,))
+        return AffinityKey.pack_many((self,))
 
     @staticmethod
-    def pack_many(records: "Iterable[SockPeerKey]") -> bytes:
+    def pack_many(records: "Iterable[AffinityKey]") -> bytes:
         """Many records' bytes, end to end."""
-        pack = _SOCK_PEER_KEY.pack
+        pack = _AFFINITY_KEY.pack
         return b"".join(
             [
                 pack(
-                    r.cookie,
-                    r.addr.packed,
-                    r.port >> 8, r.port & 255,
+                    r.client.packed,
+                    r.set_id,
                 )
                 for r in records
             ]
         )
 
     @staticmethod
-    def unpack(data: bytes) -> "SockPeerKey":
+    def unpack(data: bytes) -> "AffinityKey":
         """The record in exactly these bytes."""
-        (found,) = SockPeerKey.unpack_many(data)
+        (found,) = AffinityKey.unpack_many(data)
         return found
 
     @staticmethod
-    def unpack_many(data: bytes) -> "list[SockPeerKey]":
+    def unpack_many(data: bytes) -> "list[AffinityKey]":
         """The records that stand end to end in *data*."""
         return [
-            SockPeerKey(
-                f0,
-                IPv6Address(f1),
-                f2 << 8 | f3,
+            AffinityKey(
+                IPv6Address(f0),
+                f1,
             )
-            for (f0, f1, f2, f3,) in _SOCK_PEER_KEY.iter_unpack(data)
+            for (f0, f1,) in _AFFINITY_KEY.iter_unpack(data)
         ]
 
 
-_SOCK_PEER = struct.Struct("<16sBB2x")
+_BACKEND = struct.Struct("<16sBBH")
 
 
 @dataclass(frozen=True, slots=True)
-class SockPeer:
-    """``struct sock_peer``, 20 bytes."""
+class Backend:
+    """``struct backend``, 20 bytes."""
 
     SIZE: ClassVar[int] = 20
     addr: IPv6Address  # ip_addr
     port: int  # __be16, here in host order
+    flags: int  # __u16
 
     def pack(self) -> bytes:
         """The bytes as C has them."""
-        return SockPeer.pack_many((self,))
+        return Backend.pack_many((self,))
 
     @staticmethod
-    def pack_many(records: "Iterable[SockPeer]") -> bytes:
+    def pack_many(records: "Iterable[Backend]") -> bytes:
         """Many records' bytes, end to end."""
-        pack = _SOCK_PEER.pack
+        pack = _BACKEND.pack
         return b"".join(
             [
                 pack(
                     r.addr.packed,
                     r.port >> 8, r.port & 255,
+                    r.flags,
                 )
                 for r in records
             ]
         )
 
     @staticmethod
-    def unpack(data: bytes) -> "SockPeer":
+    def unpack(data: bytes) -> "Backend":
         """The record in exactly these bytes."""
-        (found,) = SockPeer.unpack_many(data)
+        (found,) = Backend.unpack_many(data)
         return found
 
     @staticmethod
-    def unpack_many(data: bytes) -> "list[SockPeer]":
+    def unpack_many(data: bytes) -> "list[Backend]":
         """The records that stand end to end in *data*."""
         return [
-            SockPeer(
+            Backend(
                 IPv6Address(f0),
                 f1 << 8 | f2,
+                f3,
             )
-            for (f0, f1, f2,) in _SOCK_PEER.iter_unpack(data)
+            for (f0, f1, f2, f3,) in _BACKEND.iter_unpack(data)
         ]
 
 
-_FLOW_KEY = struct.Struct("<16s16sBBBBBB2x")
+_BACKEND_KEY = struct.Struct("<II")
 
 
 @dataclass(frozen=True, slots=True)
-class FlowKey:
-    """``struct flow_key``, 40 bytes."""
+class BackendKey:
+    """``struct backend_key``, 8 bytes."""
 
-    SIZE: ClassVar[int] = 40
-    lo_addr: IPv6Address  # ip_addr
-    hi_addr: IPv6Address  # ip_addr
-    lo_port: int  # __be16, here in host order
-    hi_port: int  # __be16, here in host order
-    protocol: int  # __u8
-    network: int  # __u8
+    SIZE: ClassVar[int] = 8
+    set_id: int  # __u32
+    slot: int  # __u32
 
     def pack(self) -> bytes:
         """The bytes as C has them."""
-        return FlowKey.pack_many((self,))
+        return BackendKey.pack_many((self,))
 
     @staticmethod
-    def pack_many(records: "Iterable[FlowKey]") -> bytes:
+    def pack_many(records: "Iterable[BackendKey]") -> bytes:
         """Many records' bytes, end to end."""
-        pack = _FLOW_KEY.pack
+        pack = _BACKEND_KEY.pack
         return b"".join(
             [
                 pack(
-                    r.lo_addr.packed,
-                    r.hi_addr.packed,
-                    r.lo_port >> 8, r.lo_port & 255,
-                    r.hi_port >> 8, r.hi_port & 255,
-                    r.protocol,
-                    r.network,
+                    r.set_id,
+                    r.slot,
                 )
                 for r in records
             ]
         )
 
     @staticmethod
-    def unpack(data: bytes) -> "FlowKey":
+    def unpack(data: bytes) -> "BackendKey":
         """The record in exactly these bytes."""
-        (found,) = FlowKey.unpack_many(data)
+        (found,) = BackendKey.unpack_many(data)
         return found
 
     @staticmethod
-    def unpack_many(data: bytes) -> "list[FlowKey]":
+    def unpack_many(data: bytes) -> "list[BackendKey]":
         """The records that stand end to end in *data*."""
         return [
-            FlowKey(
-                IPv6Address(f0),
-                IPv6Address(f1),
-                f2 << 8 | f3,
-                f4 << 8 | f5,
-                f6,
-                f7,
+            BackendKey(
+                f0,
+                f1,
             )
-            for (f0, f1, f2, f3, f4, f5, f6, f7,) in _FLOW_KEY.iter_unpack(data)
+            for (f0, f1,) in _BACKEND_KEY.iter_unpack(data)
+        ]
+
+
+_BACKEND_SET = struct.Struct("<192s")
+
+
+@dataclass(frozen=True, slots=True)
+class BackendSet:
+    """``struct backend_set``, 192 bytes."""
+
+    SIZE: ClassVar[int] = 192
+    label: str  # char[192]
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return BackendSet.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[BackendSet]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _BACKEND_SET.pack
+        return b"".join(
+            [
+                pack(
+                    record.terminated(r.label, 192),
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "BackendSet":
+        """The record in exactly these bytes."""
+        (found,) = BackendSet.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[BackendSet]":
+        """The records that stand end to end in *data*."""
+        return [
+            BackendSet(
+                record.text(f0),
+            )
+            for (f0,) in _BACKEND_SET.iter_unpack(data)
+        ]
+
+
+_COUNTER = struct.Struct("<QQ")
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """``struct counter``, 16 bytes."""
+
+    SIZE: ClassVar[int] = 16
+    packets: int  # __u64
+    octets: int  # __u64
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return Counter.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[Counter]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _COUNTER.pack
+        return b"".join(
+            [
+                pack(
+                    r.packets,
+                    r.octets,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "Counter":
+        """The record in exactly these bytes."""
+        (found,) = Counter.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[Counter]":
+        """The records that stand end to end in *data*."""
+        return [
+            Counter(
+                f0,
+                f1,
+            )
+            for (f0, f1,) in _COUNTER.iter_unpack(data)
+        ]
+
+
+_ENDPOINT = struct.Struct("<II6sH")
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """``struct endpoint``, 16 bytes."""
+
+    SIZE: ClassVar[int] = 16
+    endpoint_id: int  # __u32
+    ifindex: int  # __u32
+    mac: bytes  # mac_addr
+    flags: int  # __u16
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return Endpoint.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[Endpoint]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _ENDPOINT.pack
+        return b"".join(
+            [
+                pack(
+                    r.endpoint_id,
+                    r.ifindex,
+                    record.exact(r.mac, 6),
+                    r.flags,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "Endpoint":
+        """The record in exactly these bytes."""
+        (found,) = Endpoint.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[Endpoint]":
+        """The records that stand end to end in *data*."""
+        return [
+            Endpoint(
+                f0,
+                f1,
+                f2,
+                f3,
+            )
+            for (f0, f1, f2, f3,) in _ENDPOINT.iter_unpack(data)
         ]
 
 
@@ -818,6 +562,112 @@ class Flow:
         ]
 
 
+_FLOW_KEY = struct.Struct("<16s16sBBBBBB2x")
+
+
+@dataclass(frozen=True, slots=True)
+class FlowKey:
+    """``struct flow_key``, 40 bytes."""
+
+    SIZE: ClassVar[int] = 40
+    lo_addr: IPv6Address  # ip_addr
+    hi_addr: IPv6Address  # ip_addr
+    lo_port: int  # __be16, here in host order
+    hi_port: int  # __be16, here in host order
+    protocol: int  # __u8
+    network: int  # __u8
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return FlowKey.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[FlowKey]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _FLOW_KEY.pack
+        return b"".join(
+            [
+                pack(
+                    r.lo_addr.packed,
+                    r.hi_addr.packed,
+                    r.lo_port >> 8, r.lo_port & 255,
+                    r.hi_port >> 8, r.hi_port & 255,
+                    r.protocol,
+                    r.network,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "FlowKey":
+        """The record in exactly these bytes."""
+        (found,) = FlowKey.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[FlowKey]":
+        """The records that stand end to end in *data*."""
+        return [
+            FlowKey(
+                IPv6Address(f0),
+                IPv6Address(f1),
+                f2 << 8 | f3,
+                f4 << 8 | f5,
+                f6,
+                f7,
+            )
+            for (f0, f1, f2, f3, f4, f5, f6, f7,) in _FLOW_KEY.iter_unpack(data)
+        ]
+
+
+_FRAGMENT = struct.Struct("<BBBB")
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """``struct fragment``, 4 bytes."""
+
+    SIZE: ClassVar[int] = 4
+    sport: int  # __be16, here in host order
+    dport: int  # __be16, here in host order
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return Fragment.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[Fragment]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _FRAGMENT.pack
+        return b"".join(
+            [
+                pack(
+                    r.sport >> 8, r.sport & 255,
+                    r.dport >> 8, r.dport & 255,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "Fragment":
+        """The record in exactly these bytes."""
+        (found,) = Fragment.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[Fragment]":
+        """The records that stand end to end in *data*."""
+        return [
+            Fragment(
+                f0 << 8 | f1,
+                f2 << 8 | f3,
+            )
+            for (f0, f1, f2, f3,) in _FRAGMENT.iter_unpack(data)
+        ]
+
+
 _FRAGMENT_KEY = struct.Struct("<16s16s4sB3x")
 
 
@@ -871,206 +721,94 @@ class FragmentKey:
         ]
 
 
-_FRAGMENT = struct.Struct("<BBBB")
+_MAGLEV = struct.Struct("<2042s")
 
 
 @dataclass(frozen=True, slots=True)
-class Fragment:
-    """``struct fragment``, 4 bytes."""
+class Maglev:
+    """``struct maglev``, 2042 bytes."""
 
-    SIZE: ClassVar[int] = 4
-    sport: int  # __be16, here in host order
-    dport: int  # __be16, here in host order
+    SIZE: ClassVar[int] = 2042
+    slots: bytes  # __u16[1021]
 
     def pack(self) -> bytes:
         """The bytes as C has them."""
-        return Fragment.pack_many((self,))
+        return Maglev.pack_many((self,))
 
     @staticmethod
-    def pack_many(records: "Iterable[Fragment]") -> bytes:
+    def pack_many(records: "Iterable[Maglev]") -> bytes:
         """Many records' bytes, end to end."""
-        pack = _FRAGMENT.pack
+        pack = _MAGLEV.pack
         return b"".join(
             [
                 pack(
-                    r.sport >> 8, r.sport & 255,
-                    r.dport >> 8, r.dport & 255,
+                    record.exact(r.slots, 2042),
                 )
                 for r in records
             ]
         )
 
     @staticmethod
-    def unpack(data: bytes) -> "Fragment":
+    def unpack(data: bytes) -> "Maglev":
         """The record in exactly these bytes."""
-        (found,) = Fragment.unpack_many(data)
+        (found,) = Maglev.unpack_many(data)
         return found
 
     @staticmethod
-    def unpack_many(data: bytes) -> "list[Fragment]":
+    def unpack_many(data: bytes) -> "list[Maglev]":
         """The records that stand end to end in *data*."""
         return [
-            Fragment(
-                f0 << 8 | f1,
-                f2 << 8 | f3,
+            Maglev(
+                f0,
             )
-            for (f0, f1, f2, f3,) in _FRAGMENT.iter_unpack(data)
+            for (f0,) in _MAGLEV.iter_unpack(data)
         ]
 
 
-_SWEEP = struct.Struct("<QQQII")
+_MAGLEV_KEY = struct.Struct("<II")
 
 
 @dataclass(frozen=True, slots=True)
-class Sweep:
-    """``struct sweep``, 32 bytes."""
+class MaglevKey:
+    """``struct maglev_key``, 8 bytes."""
 
-    SIZE: ClassVar[int] = 32
-    runs: int  # __u64
-    expired: int  # __u64
-    at_ns: int  # __u64
-    flows: int  # __u32
-    unanswered: int  # __u32
+    SIZE: ClassVar[int] = 8
+    set_id: int  # __u32
+    part: int  # __u32
 
     def pack(self) -> bytes:
         """The bytes as C has them."""
-        return Sweep.pack_many((self,))
+        return MaglevKey.pack_many((self,))
 
     @staticmethod
-    def pack_many(records: "Iterable[Sweep]") -> bytes:
+    def pack_many(records: "Iterable[MaglevKey]") -> bytes:
         """Many records' bytes, end to end."""
-        pack = _SWEEP.pack
+        pack = _MAGLEV_KEY.pack
         return b"".join(
             [
                 pack(
-                    r.runs,
-                    r.expired,
-                    r.at_ns,
-                    r.flows,
-                    r.unanswered,
+                    r.set_id,
+                    r.part,
                 )
                 for r in records
             ]
         )
 
     @staticmethod
-    def unpack(data: bytes) -> "Sweep":
+    def unpack(data: bytes) -> "MaglevKey":
         """The record in exactly these bytes."""
-        (found,) = Sweep.unpack_many(data)
+        (found,) = MaglevKey.unpack_many(data)
         return found
 
     @staticmethod
-    def unpack_many(data: bytes) -> "list[Sweep]":
+    def unpack_many(data: bytes) -> "list[MaglevKey]":
         """The records that stand end to end in *data*."""
         return [
-            Sweep(
+            MaglevKey(
                 f0,
                 f1,
-                f2,
-                f3,
-                f4,
             )
-            for (f0, f1, f2, f3, f4,) in _SWEEP.iter_unpack(data)
-        ]
-
-
-_ENDPOINT = struct.Struct("<II6sH")
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """``struct endpoint``, 16 bytes."""
-
-    SIZE: ClassVar[int] = 16
-    endpoint_id: int  # __u32
-    ifindex: int  # __u32
-    mac: bytes  # mac_addr
-    flags: int  # __u16
-
-    def pack(self) -> bytes:
-        """The bytes as C has them."""
-        return Endpoint.pack_many((self,))
-
-    @staticmethod
-    def pack_many(records: "Iterable[Endpoint]") -> bytes:
-        """Many records' bytes, end to end."""
-        pack = _ENDPOINT.pack
-        return b"".join(
-            [
-                pack(
-                    r.endpoint_id,
-                    r.ifindex,
-                    record.exact(r.mac, 6),
-                    r.flags,
-                )
-                for r in records
-            ]
-        )
-
-    @staticmethod
-    def unpack(data: bytes) -> "Endpoint":
-        """The record in exactly these bytes."""
-        (found,) = Endpoint.unpack_many(data)
-        return found
-
-    @staticmethod
-    def unpack_many(data: bytes) -> "list[Endpoint]":
-        """The records that stand end to end in *data*."""
-        return [
-            Endpoint(
-                f0,
-                f1,
-                f2,
-                f3,
-            )
-            for (f0, f1, f2, f3,) in _ENDPOINT.iter_unpack(data)
-        ]
-
-
-_POD_ADDRESSES = struct.Struct("<16s16s")
-
-
-@dataclass(frozen=True, slots=True)
-class PodAddresses:
-    """``struct pod_addresses``, 32 bytes."""
-
-    SIZE: ClassVar[int] = 32
-    addr4: IPv6Address  # ip_addr
-    addr6: IPv6Address  # ip_addr
-
-    def pack(self) -> bytes:
-        """The bytes as C has them."""
-        return PodAddresses.pack_many((self,))
-
-    @staticmethod
-    def pack_many(records: "Iterable[PodAddresses]") -> bytes:
-        """Many records' bytes, end to end."""
-        pack = _POD_ADDRESSES.pack
-        return b"".join(
-            [
-                pack(
-                    r.addr4.packed,
-                    r.addr6.packed,
-                )
-                for r in records
-            ]
-        )
-
-    @staticmethod
-    def unpack(data: bytes) -> "PodAddresses":
-        """The record in exactly these bytes."""
-        (found,) = PodAddresses.unpack_many(data)
-        return found
-
-    @staticmethod
-    def unpack_many(data: bytes) -> "list[PodAddresses]":
-        """The records that stand end to end in *data*."""
-        return [
-            PodAddresses(
-                IPv6Address(f0),
-                IPv6Address(f1),
-            )
-            for (f0, f1,) in _POD_ADDRESSES.iter_unpack(data)
+            for (f0, f1,) in _MAGLEV_KEY.iter_unpack(data)
         ]
 
 
@@ -1139,51 +877,335 @@ class Node:
         ]
 
 
-_COUNTER = struct.Struct("<QQ")
+_POD_ADDRESSES = struct.Struct("<16s16s")
 
 
 @dataclass(frozen=True, slots=True)
-class Counter:
-    """``struct counter``, 16 bytes."""
+class PodAddresses:
+    """``struct pod_addresses``, 32 bytes."""
 
-    SIZE: ClassVar[int] = 16
-    packets: int  # __u64
-    octets: int  # __u64
+    SIZE: ClassVar[int] = 32
+    addr4: IPv6Address  # ip_addr
+    addr6: IPv6Address  # ip_addr
 
     def pack(self) -> bytes:
         """The bytes as C has them."""
-        return Counter.pack_many((self,))
+        return PodAddresses.pack_many((self,))
 
     @staticmethod
-    def pack_many(records: "Iterable[Counter]") -> bytes:
+    def pack_many(records: "Iterable[PodAddresses]") -> bytes:
         """Many records' bytes, end to end."""
-        pack = _COUNTER.pack
+        pack = _POD_ADDRESSES.pack
         return b"".join(
             [
                 pack(
-                    r.packets,
-                    r.octets,
+                    r.addr4.packed,
+                    r.addr6.packed,
                 )
                 for r in records
             ]
         )
 
     @staticmethod
-    def unpack(data: bytes) -> "Counter":
+    def unpack(data: bytes) -> "PodAddresses":
         """The record in exactly these bytes."""
-        (found,) = Counter.unpack_many(data)
+        (found,) = PodAddresses.unpack_many(data)
         return found
 
     @staticmethod
-    def unpack_many(data: bytes) -> "list[Counter]":
+    def unpack_many(data: bytes) -> "list[PodAddresses]":
         """The records that stand end to end in *data*."""
         return [
-            Counter(
+            PodAddresses(
+                IPv6Address(f0),
+                IPv6Address(f1),
+            )
+            for (f0, f1,) in _POD_ADDRESSES.iter_unpack(data)
+        ]
+
+
+_SERVICE = struct.Struct("<IIHHH2x")
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """``struct service``, 16 bytes."""
+
+    SIZE: ClassVar[int] = 16
+    set_id: int  # __u32
+    affinity_s: int  # __u32
+    backends: int  # __u16
+    parts: int  # __u16
+    flags: int  # __u16
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return Service.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[Service]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _SERVICE.pack
+        return b"".join(
+            [
+                pack(
+                    r.set_id,
+                    r.affinity_s,
+                    r.backends,
+                    r.parts,
+                    r.flags,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "Service":
+        """The record in exactly these bytes."""
+        (found,) = Service.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[Service]":
+        """The records that stand end to end in *data*."""
+        return [
+            Service(
                 f0,
                 f1,
+                f2,
+                f3,
+                f4,
             )
-            for (f0, f1,) in _COUNTER.iter_unpack(data)
+            for (f0, f1, f2, f3, f4,) in _SERVICE.iter_unpack(data)
         ]
+
+
+_SERVICE_KEY = struct.Struct("<16sBBBB")
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceKey:
+    """``struct service_key``, 20 bytes."""
+
+    SIZE: ClassVar[int] = 20
+    addr: IPv6Address  # ip_addr
+    port: int  # __be16, here in host order
+    protocol: int  # __u8
+    scope: int  # __u8
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return ServiceKey.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[ServiceKey]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _SERVICE_KEY.pack
+        return b"".join(
+            [
+                pack(
+                    r.addr.packed,
+                    r.port >> 8, r.port & 255,
+                    r.protocol,
+                    r.scope,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "ServiceKey":
+        """The record in exactly these bytes."""
+        (found,) = ServiceKey.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[ServiceKey]":
+        """The records that stand end to end in *data*."""
+        return [
+            ServiceKey(
+                IPv6Address(f0),
+                f1 << 8 | f2,
+                f3,
+                f4,
+            )
+            for (f0, f1, f2, f3, f4,) in _SERVICE_KEY.iter_unpack(data)
+        ]
+
+
+_SOCK_PEER = struct.Struct("<16sBB2x")
+
+
+@dataclass(frozen=True, slots=True)
+class SockPeer:
+    """``struct sock_peer``, 20 bytes."""
+
+    SIZE: ClassVar[int] = 20
+    addr: IPv6Address  # ip_addr
+    port: int  # __be16, here in host order
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return SockPeer.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[SockPeer]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _SOCK_PEER.pack
+        return b"".join(
+            [
+                pack(
+                    r.addr.packed,
+                    r.port >> 8, r.port & 255,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "SockPeer":
+        """The record in exactly these bytes."""
+        (found,) = SockPeer.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[SockPeer]":
+        """The records that stand end to end in *data*."""
+        return [
+            SockPeer(
+                IPv6Address(f0),
+                f1 << 8 | f2,
+            )
+            for (f0, f1, f2,) in _SOCK_PEER.iter_unpack(data)
+        ]
+
+
+_SOCK_PEER_KEY = struct.Struct("<Q16sBB2x4x")
+
+
+@dataclass(frozen=True, slots=True)
+class SockPeerKey:
+    """``struct sock_peer_key``, 32 bytes."""
+
+    SIZE: ClassVar[int] = 32
+    cookie: int  # __u64
+    addr: IPv6Address  # ip_addr
+    port: int  # __be16, here in host order
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return SockPeerKey.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[SockPeerKey]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _SOCK_PEER_KEY.pack
+        return b"".join(
+            [
+                pack(
+                    r.cookie,
+                    r.addr.packed,
+                    r.port >> 8, r.port & 255,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "SockPeerKey":
+        """The record in exactly these bytes."""
+        (found,) = SockPeerKey.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[SockPeerKey]":
+        """The records that stand end to end in *data*."""
+        return [
+            SockPeerKey(
+                f0,
+                IPv6Address(f1),
+                f2 << 8 | f3,
+            )
+            for (f0, f1, f2, f3,) in _SOCK_PEER_KEY.iter_unpack(data)
+        ]
+
+
+_SWEEP = struct.Struct("<QQQII")
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """``struct sweep``, 32 bytes."""
+
+    SIZE: ClassVar[int] = 32
+    runs: int  # __u64
+    expired: int  # __u64
+    at_ns: int  # __u64
+    flows: int  # __u32
+    unanswered: int  # __u32
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return Sweep.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[Sweep]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _SWEEP.pack
+        return b"".join(
+            [
+                pack(
+                    r.runs,
+                    r.expired,
+                    r.at_ns,
+                    r.flows,
+                    r.unanswered,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "Sweep":
+        """The record in exactly these bytes."""
+        (found,) = Sweep.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[Sweep]":
+        """The records that stand end to end in *data*."""
+        return [
+            Sweep(
+                f0,
+                f1,
+                f2,
+                f3,
+                f4,
+            )
+            for (f0, f1, f2, f3, f4,) in _SWEEP.iter_unpack(data)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Constants:
+    """Values that are fixed when a program is loaded; the defaults are the object's own."""
+
+    flow_pressed_s: int = 3
+    """what ends an unanswered flow while the table is nearly full."""
+    flow_tcp_closed_s: int = 10
+    """the same after FIN from both ends or RST."""
+    flow_tcp_half_s: int = 3600
+    """the same when one end has sent FIN."""
+    flow_tcp_new_s: int = 60
+    """the same while unanswered."""
+    flow_tcp_s: int = 7440
+    """seconds without a packet that end an answered TCP flow (RFC 5382 REQ-5: at least 2 h 4 min)."""
+    flow_udp_new_s: int = 30
+    """the same while unanswered."""
+    flow_udp_s: int = 300
+    """seconds without a packet that end an answered UDP flow (RFC 4787 REQ-5)."""
+    flows_nearly_full: int = 229376
+    """entries above which the table counts as nearly full."""
 
 
 AFFINITIES: Final[MapSpec[AffinityKey, Affinity]] = MapSpec(

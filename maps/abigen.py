@@ -15,8 +15,8 @@ from pathlib import Path
 from maps.exports import (
     SPECIAL,
     Enumerated,
-    Exports,
     ExportError,
+    Exports,
     Field,
     Map,
     Record,
@@ -70,7 +70,7 @@ def generate(exports: Exports) -> str:
         blocks.append(f"{name}: Final = {number}\n")
     for name, values in sorted(exports.enums.items()):
         blocks.append("\n".join(_enum(name, values)))
-    for name, fields in exports.records.items():
+    for name, fields in _parts_first(exports):
         blocks.append("\n".join(_record(exports, name, fields)))
     if exports.constants:
         blocks.append("\n".join(_constants(exports)))
@@ -79,6 +79,26 @@ def generate(exports: Exports) -> str:
     names = ", ".join(name.upper() for name in sorted(exports.maps))
     blocks.append(f'MAPS: Final = ({names},)\n"""Every map above."""\n')
     return "\n\n".join(blocks).rstrip() + "\n"
+
+
+def _parts_first(exports: Exports) -> Iterator[tuple[str, tuple[Field, ...]]]:
+    """The records by name, each behind those it is made of."""
+    done: set[str] = set()
+
+    def behind_its_parts(name: str) -> Iterator[tuple[str, tuple[Field, ...]]]:
+        if name in done:
+            return
+        done.add(name)
+        for f in exports.records[name]:
+            part = f.shape
+            while isinstance(part, Repeated):
+                part = part.element
+            if isinstance(part, Record):
+                yield from behind_its_parts(part.name)
+        yield name, exports.records[name]
+
+    for name in sorted(exports.records):
+        yield from behind_its_parts(name)
 
 
 def layout(exports: Exports) -> str:
@@ -244,7 +264,7 @@ def _is_swapped(shape: Shape) -> bool:
     return shape.name.startswith("__be")
 
 
-def _leaf(exports: Exports, shape: Shape) -> _Leaf:
+def _leaf(exports: Exports, shape: Shape) -> _Leaf:  # noqa: PLR0911 - one row a shape
     """How a field of this shape is packed."""
     match shape:
         case Scalar(name="ip_addr"):
@@ -303,19 +323,16 @@ def _shifted(expression: str, slots: int, by: int) -> str:
     return expression.format(*(f"{{{i + by}}}" for i in range(slots)))
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str]) -> None:
     """Write abi.py; on a refusal say why and leave the old one."""
     if len(arguments) < 2:  # noqa: PLR2004 - OUT and one OBJECT
-        print("usage: python -m maps.abigen OUT OBJECT...", file=sys.stderr)
-        return 2
+        sys.exit("usage: python -m maps.abigen OUT OBJECT...")
     try:
         text = generate(collect([Path(name) for name in arguments[1:]]))
     except ExportError as refused:
-        print(f"abigen: {refused}", file=sys.stderr)
-        return 1
+        sys.exit(f"abigen: {refused}")
     Path(arguments[0]).write_text(text)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])

@@ -219,7 +219,7 @@ class _Reader:
             name, info, size_or_type = self._take(self._u32_3)
             yield self._type(info >> 24 & 0x1F, info & 0xFFFF, bool(info >> 31), self._text(name), size_or_type)
 
-    def _type(self, kind: int, count: int, flag: bool, name: str, third: int) -> Type:  # noqa: FBT001
+    def _type(self, kind: int, count: int, flag: bool, name: str, third: int) -> Type:  # noqa: FBT001, PLR0911 - a row a kind
         """The rest of one type; *third* is its size or the id it refers to."""
         match kind:
             case 1:

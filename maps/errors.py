@@ -1,3 +1,4 @@
+# ruff: noqa: N818 - an error is named for what is wrong
 """What can go wrong between Python and the kernel's maps and programs.
 
 ::

@@ -19,7 +19,7 @@ T = TypeVar("T")
 EXPORT = "__export_"
 _PAD = re.compile(r"pad\d*")
 _TAKEN = frozenset(dir(builtins)) | {"pack", "pack_many", "unpack", "unpack_many", "SIZE", "mro"}
-_INTEGERS = frozenset("__u8 __u16 __u32 __u64 __s8 __s16 __s32 __s64".split())
+_INTEGERS = frozenset(["__u8", "__u16", "__u32", "__u64", "__s8", "__s16", "__s32", "__s64"])
 SPECIAL = {"ip_addr": 16, "mac_addr": 6, "__be16": 2, "__be32": 4, "__be64": 8}
 
 
@@ -221,7 +221,7 @@ class _Collector:
         raw = self._object.sections[section][offset : offset + size]
         return int.from_bytes(raw, "little" if self._exports.order == "<" else "big", signed=signed)
 
-    def _shape(self, type_id: int, what: str) -> Shape:
+    def _shape(self, type_id: int, what: str) -> Shape:  # noqa: PLR0911 - a row a kind
         """A type in the words of this module; named structs and enums are added to the exports."""
         bare = self._btf[self._btf.bare(type_id)]
         match bare:

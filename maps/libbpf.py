@@ -1,3 +1,4 @@
+# ruff: noqa: PT028 - test_run is no test
 """libbpf and bpf(2), typed: the only module that talks to the compiled extension.
 
 What attaches or looks up a device (tcx links, tc, ``test_run`` with an ifindex) does so in the calling thread's network
@@ -14,12 +15,42 @@ from pathlib import Path
 from typing import Any, Literal
 
 from maps._libbpf import ffi, lib
-from maps.errors import KernelRefused, NotPermitted
+from maps.calls import check, last_log
+from maps.object import Object
 
 _QUERY_ROOM = 64  # programs on one hook; the kernel allows 64 on a cgroup's and on tcx
 _MEMLOCK = re.compile(rb"^memlock:\s*(\d+)", re.MULTILINE)
 
-lib.shim_log_install()
+__all__ = [
+    "AttachType",
+    "LinkInfo",
+    "MapInfo",
+    "Object",
+    "ProgramInfo",
+    "TestRun",
+    "attached",
+    "btf_blob",
+    "check",
+    "get_pinned",
+    "ids",
+    "last_log",
+    "link_by_id",
+    "link_create",
+    "link_detach",
+    "link_info",
+    "link_update",
+    "map_by_id",
+    "map_info",
+    "pin",
+    "possible_cpus",
+    "program_by_id",
+    "program_info",
+    "program_query",
+    "tc_attach",
+    "tc_detach",
+    "tc_query",
+    "test_run",
+]
 
 
 class AttachType(IntEnum):
@@ -91,29 +122,6 @@ class TestRun:
     packet: bytes
     context: bytes
     duration_ns: int  # mean of the repetitions
-
-
-def last_log() -> str:
-    """What libbpf said in this thread since last asked."""
-    room = 128 * 1024
-    buffer = ffi.new("char[]", room)
-    length = lib.shim_log_take(buffer, room)
-    return bytes(ffi.buffer(buffer, length)).decode(errors="replace")
-
-
-def check(result: int, doing: str) -> int:
-    """The result of a call that returns -errno on failure.
-
-    Raises:
-        NotPermitted: EPERM.
-        KernelRefused: any other.
-    """
-    if result >= 0:
-        return result
-    told = "; ".join(line.removeprefix("libbpf: ") for line in last_log().splitlines()[-3:])
-    if result == -errno.EPERM:
-        raise NotPermitted(f"{doing} ({told})" if told else doing)
-    raise KernelRefused(doing, -result, told)
 
 
 # ---- pins ------------------------------------------------------------------------------------------------------------
@@ -282,7 +290,7 @@ def _info(name: str) -> tuple[Any, Any]:
 # ---- running a program -----------------------------------------------------------------------------------------------
 
 
-def test_run(
+def test_run(  # noqa: PLR0913 - the call has these options
     program_fd: int, packet: bytes, *, context: bytes = b"", repeat: int = 1, flags: int = 0, batch: int = 0
 ) -> TestRun:
     """Run a program on a packet, or, for a syscall program, on a context alone (*packet* empty).

@@ -114,4 +114,4 @@ def main(out_dir: Path, libbpf_prefix: Path) -> Path:
 
 
 if __name__ == "__main__":
-    print(main(Path(sys.argv[1]), Path(sys.argv[2])))
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -9,7 +9,9 @@ from maps.libbpf import check, last_log
 _CHUNK = 4096
 
 
-def create(name: str, kind: int, key_size: int, value_size: int, max_entries: int, flags: int = 0) -> int:
+def create(  # noqa: PLR0913 - BPF_MAP_CREATE has these
+    name: str, kind: int, *, key_size: int, value_size: int, max_entries: int, flags: int = 0
+) -> int:
     """A new map without BTF, and its file descriptor: for tests and benchmarks that load no object."""
     options = ffi.new("struct bpf_map_create_opts *")
     options.sz, options.map_flags = ffi.sizeof(options[0]), flags

@@ -98,7 +98,17 @@ class Table(Generic[K, V]):
     def create(cls, spec: MapSpec[K, V], max_entries: int = 0) -> Self:
         """A table of a new, unpinned map without BTF, for tests and benchmarks."""
         size = max_entries or spec.max_entries
-        return cls(spec, mapio.create(spec.name, spec.kind, spec.key.SIZE, spec.value.SIZE, size, spec.flags))
+        return cls(
+            spec,
+            mapio.create(
+                spec.name,
+                spec.kind,
+                key_size=spec.key.SIZE,
+                value_size=spec.value.SIZE,
+                max_entries=size,
+                flags=spec.flags,
+            ),
+        )
 
     @property
     def spec(self) -> MapSpec[K, V]:
