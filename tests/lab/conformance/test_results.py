@@ -1,0 +1,78 @@
+"""What ginkgo reported becomes a table and a verdict."""
+
+import re
+from pathlib import Path
+from xml.sax.saxutils import quoteattr
+
+import pytest
+
+from lab.conformance import results
+from lab.conformance.results import Result, Verdict
+
+NAME = "[sig-network] Services should serve a basic endpoint from pods [Conformance]"
+OTHER = "[sig-network] DNS should provide DNS for services [Conformance]"
+
+
+def report(folder: Path, number: int, *cases: tuple[str, str]) -> None:
+    """Write the JUnit report of ginkgo's process *number*: names, and what stands inside their element."""
+    inside = "".join(f'<testcase name={quoteattr(name)} time="1.5">{body}</testcase>' for name, body in cases)
+    (folder / f"junit_{number}.xml").write_text(f"<testsuites><testsuite>{inside}</testsuite></testsuites>")
+
+
+@pytest.mark.parametrize(
+    ("body", "verdict", "reason"),
+    [
+        pytest.param("", Verdict.PASS, "", id="a test without a word passed"),
+        pytest.param('<failure message="timed out">at x.go:1</failure>', Verdict.FAIL, "timed out", id="a failure"),
+        pytest.param('<error message="panic"/>', Verdict.FAIL, "panic", id="a crash is a failure"),
+        pytest.param('<skipped message="wants 3 zones"/>', Verdict.SKIP, "wants 3 zones", id="a skip has its reason"),
+    ],
+)
+def test_a_test_ends_in_one_of_three_ways(tmp_path: Path, body: str, verdict: Verdict, reason: str) -> None:
+    report(tmp_path, 1, (f"[It] {NAME}", body))
+    [result] = results.read(tmp_path, "sig-network")
+    assert (result.name, result.verdict, result.seconds) == (NAME, verdict, 1.5)
+    assert result.line() == f"{NAME}\t{verdict}\t1.5\t{reason}"
+
+
+def test_the_process_that_ran_a_test_is_believed(tmp_path: Path) -> None:
+    report(tmp_path, 1, (f"[It] {NAME}", '<failure message="refused"/>'))
+    report(tmp_path, 2, (f"[It] {NAME}", "<skipped/>"))
+    assert [result.verdict for result in results.read(tmp_path, "sig-network")] == [Verdict.FAIL]
+
+
+def test_set_up_and_tests_out_of_focus_are_no_results(tmp_path: Path) -> None:
+    report(tmp_path, 1, ("[SynchronizedBeforeSuite]", ""), (f"[It] {NAME}", ""), (f"[It] {OTHER}", "<skipped/>"))
+    assert [result.name for result in results.read(tmp_path, results.focus([NAME]))] == [NAME]
+
+
+def test_a_required_test_that_did_not_run_is_bad() -> None:
+    found = results.judged([Result(NAME, Verdict.PASS)], [NAME, OTHER])
+    assert [(result.name, result.verdict) for result in results.bad(found, [NAME, OTHER])] == [(OTHER, Verdict.MISSING)]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "names", "is_bad"),
+    [
+        pytest.param(Verdict.SKIP, [NAME], True, id="a required test that skipped"),
+        pytest.param(Verdict.SKIP, [], False, id="any other that skipped is fine"),
+        pytest.param(Verdict.FAIL, [], True, id="a failure, required or not"),
+        pytest.param(Verdict.PASS, [NAME], False, id="a required test that passed is fine"),
+    ],
+)
+def test_bad_is(verdict: Verdict, names: list[str], is_bad: bool) -> None:  # noqa: FBT001
+    assert bool(results.bad([Result(NAME, verdict)], names)) == is_bad
+
+
+def test_focus_matches_a_name_as_it_stands() -> None:
+    pattern = results.focus([NAME, OTHER])
+    assert re.fullmatch(pattern, NAME)
+    assert re.fullmatch(pattern, OTHER)
+    assert not re.search(pattern, NAME.replace("[", "("))
+
+
+def test_all_conformance_tests_but_host_port_and_affinity_are_required() -> None:
+    names = results.required()
+    assert len(names) == len(set(names)) == 42
+    assert all(name.startswith("[sig-network] ") and name.endswith("[Conformance]") for name in names)
+    assert not [name for name in names if "HostPort" in name or "affinity" in name]
