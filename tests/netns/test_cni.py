@@ -5,10 +5,11 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,6 +25,8 @@ pytestmark = pytest.mark.netns
 
 ROOT = Path(__file__).parents[2]
 PREFIX = f"swc{os.getpid() % 100000}"
+Config = Mapping[str, object]
+Answer = tuple[int, dict[str, Any]]
 CIDRS = (ip_network("10.77.1.0/24"), ip_network("fd77:1::/64"))
 
 
@@ -35,11 +38,13 @@ class FakeLoop:
     refuse: bool = False
 
     def attach(self, attachment: Attachment) -> None:
+        """As the loop's."""
         if self.refuse:
             raise OSError(12, "the endpoints map is full")
         self.attached[attachment.host_device] = attachment
 
     def detach(self, attachment: Attachment) -> None:
+        """As the loop's."""
         self.attached.pop(attachment.host_device, None)
 
 
@@ -93,21 +98,25 @@ class Node:
         return restored[0]
 
     def uplink(self) -> int:
+        """The uplink's ifindex."""
         return int(json.loads(inside(self.name, "ip", "-j", "link", "show", "up0"))[0]["ifindex"])
 
     def stop(self) -> None:
+        """End the server, leave the pods."""
         assert self.server
         self.server.stop()
         self.server = None
 
     def pod(self) -> str:
+        """A new namespace that goes with the node."""
         name = f"{PREFIX}p{len(self.pods)}"
         run("ip", "netns", "add", name)
         self.pods.append(name)
         return name
 
-    def call(self, command: str, pod: str, *, version: str = "1.1.0", **config: object) -> tuple[int, dict]:
-        conf = {"cniVersion": version, "name": "sluiceway", "type": "sluiceway-cni", **config}
+    def call(self, command: str, pod: str, version: str = "1.1.0", config: Config | None = None) -> Answer:
+        """Execute the shim as a runtime does; its exit code and what it printed."""
+        conf = {"cniVersion": version, "name": "sluiceway", "type": "sluiceway-cni", **(config or {})}
         environment = {
             "CNI_COMMAND": command,
             "CNI_CONTAINERID": f"c-{pod}",
@@ -123,6 +132,7 @@ class Node:
         return done.returncode, json.loads(done.stdout or "{}")
 
     def host_ends(self) -> list[str]:
+        """The node's ends of pods' wires."""
         return [link["ifname"] for link in json.loads(inside(self.name, "ip", "-j", "link")) if "swp" in link["ifname"]]
 
 
@@ -204,8 +214,8 @@ def test_add_check_and_del_speak_every_version(node: Node, version: str) -> None
     assert (code, result["cniVersion"]) == (0, version)
     assert ("version" in result["ips"][0]) == (version < "1.0.0")
     if version > "0.3.1":
-        assert node.call("CHECK", pod, version=version, prevResult=result) == (0, {})
-    assert node.call("DEL", pod, version=version, prevResult=result) == (0, {})
+        assert node.call("CHECK", pod, version=version, config={"prevResult": result}) == (0, {})
+    assert node.call("DEL", pod, version=version, config={"prevResult": result}) == (0, {})
     assert node.call("DEL", pod, version=version) == (0, {}), "a second DEL succeeds"
     assert node.host_ends() == []
     assert node.loop.attached == {}
@@ -216,7 +226,7 @@ def test_check_sees_an_address_that_was_taken_away(node: Node) -> None:
     pod = node.pod()
     _, result = node.call("ADD", pod)
     inside(pod, "ip", "addr", "del", "10.77.1.2/32", "dev", "eth0")
-    code, error = node.call("CHECK", pod, prevResult=result)
+    code, error = node.call("CHECK", pod, config={"prevResult": result})
     assert (code, error["code"]) == (100, 100)
     assert "10.77.1.2 is not on eth0" in error["details"]
 
@@ -238,7 +248,7 @@ def test_a_second_add_is_refused_and_leaves_the_first_alone(node: Node) -> None:
     inside(pod, "ping", "-c1", "-W2", "192.0.2.10")
 
 
-def _take_name(node: Node, pod: str) -> None:
+def _take_name(_node: Node, pod: str) -> None:
     inside(pod, "ip", "link", "add", "eth0", "type", "veth", "peer", "name", "other")
 
 
@@ -247,7 +257,7 @@ def _lose_namespace(node: Node, pod: str) -> None:
     node.pods.remove(pod)
 
 
-def _refuse(node: Node, pod: str) -> None:
+def _refuse(node: Node, _pod: str) -> None:
     node.loop.refuse = True
 
 
@@ -302,13 +312,13 @@ def test_gc_removes_what_the_runtime_does_not_name(node: Node) -> None:
     node.call("ADD", kept)
     node.call("ADD", gone)
     valid = [{"containerID": f"c-{kept}", "ifname": "eth0"}]
-    assert node.call("GC", kept, **{"cni.dev/valid-attachments": valid}) == (0, {})
+    assert node.call("GC", kept, config={"cni.dev/valid-attachments": valid}) == (0, {})
     assert node.host_ends() == [host_device(f"c-{kept}", "eth0")]
 
 
 def test_sixteen_pods_at_once_get_sixteen_addresses(node: Node) -> None:
     pods = [node.pod() for _ in range(16)]
-    answers: list[tuple[int, dict]] = []
+    answers: list[Answer] = []
     threads = [threading.Thread(target=lambda p=p: answers.append(node.call("ADD", p))) for p in pods]
     began = time.monotonic()
     for thread in threads:

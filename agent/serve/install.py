@@ -1,0 +1,83 @@
+"""The CNI plugin and its configuration, put where the container runtime looks for them, and taken away again.
+
+The conflist is what makes a node Ready: it is written last, when the agent can serve, and removed first. Both
+files appear by rename, so a runtime never executes or reads half of one.
+"""
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from agent.log import logger
+from agent.serve.cni_request import VERSIONS
+
+log = logger(__name__)
+
+PLUGIN = "sluiceway-cni"
+CONFLIST = "10-sluiceway.conflist"
+NETWORK = "sluiceway"
+
+
+def conflist(socket: Path) -> bytes:
+    """The network configuration list; *socket* is where the plugin finds the agent.
+
+    Runtimes since libcni 1.2 take the highest version of ``cniVersions`` that they know, and with 1.1.0 ask for
+    STATUS and GC; older ones read ``cniVersion`` alone.
+    """
+    plugin = {"type": PLUGIN, "socket": str(socket)}
+    lists = {"cniVersion": "1.0.0", "cniVersions": VERSIONS, "name": NETWORK, "plugins": [plugin]}
+    return msgspec.json.format(msgspec.json.encode(lists)) + b"\n"
+
+
+def install(shim: Path, bin_dir: Path, conf_dir: Path, socket: Path) -> None:
+    """Put plugin and conflist in place; what is there already as it should be stays untouched.
+
+    Raises:
+        OSError: *shim* is missing, or a directory cannot be written.
+    """
+    _place(bin_dir / PLUGIN, shim.read_bytes(), 0o755)
+    _place(conf_dir / CONFLIST, conflist(socket), 0o600)
+
+
+def uninstall(bin_dir: Path, conf_dir: Path) -> tuple[Path, ...]:
+    """Remove both; the paths that were there."""
+    found = tuple(path for path in (conf_dir / CONFLIST, bin_dir / PLUGIN) if path.exists())
+    for path in found:
+        path.unlink(missing_ok=True)
+        _sync(path.parent)
+    return found
+
+
+def _place(path: Path, content: bytes, mode: int) -> None:
+    if _is_in_place(path, content, mode):
+        return
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.new")  # runtimes read *.conf, *.conflist and *.json
+    try:
+        with draft.open("wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.rename(path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
+    _sync(path.parent)
+    log.info("CNI file installed", path=path)
+
+
+def _is_in_place(path: Path, content: bytes, mode: int) -> bool:
+    try:
+        return path.read_bytes() == content and path.stat().st_mode & 0o777 == mode
+    except FileNotFoundError:
+        return False
+
+
+def _sync(directory: Path) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,116 @@
+"""Prometheus and the kubelet ask over HTTP; what they read is what the sources say at that moment."""
+
+import http.client
+from collections.abc import Iterator
+
+import pytest
+from prometheus_client import generate_latest
+
+from agent.errors import ConfigError
+from agent.serve.http import HttpServer
+from agent.serve.metrics import MapUse, Metrics, PoolUse, Sources, SyncUse, WatchUse
+from maps import abi
+
+
+def sample(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(name, labels)
+
+
+@pytest.fixture
+def trouble() -> list[str]:
+    return ["services: the first list has not come yet"]
+
+
+@pytest.fixture
+def server(trouble: list[str]) -> Iterator[HttpServer]:
+    made = HttpServer(("127.0.0.1", 0), Metrics().registry, ready=lambda: ", ".join(trouble))
+    made.start()
+    yield made
+    made.stop()
+
+
+def get(server: HttpServer, path: str) -> tuple[int, str]:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, response.read().decode()
+    finally:
+        connection.close()
+
+
+def test_the_agent_is_not_ready_and_says_why_until_it_is(server: HttpServer, trouble: list[str]) -> None:
+    assert get(server, "/readyz") == (503, "services: the first list has not come yet\n")
+    assert get(server, "/livez") == (200, "ok\n")
+    trouble.clear()
+    assert get(server, "/readyz?verbose") == (200, "ok\n")
+
+
+def test_metrics_are_served_and_an_unknown_page_names_the_known(server: HttpServer) -> None:
+    status, text = get(server, "/metrics")
+    assert status == 200
+    assert "sluiceway_sync_seconds_bucket" in text
+    assert get(server, "/") == (404, "/metrics, /livez, /readyz\n")
+
+
+def test_an_address_in_use_is_a_mistake_in_the_options(server: HttpServer) -> None:
+    with pytest.raises(ConfigError, match="--listen"):
+        HttpServer(("127.0.0.1", server.port), Metrics().registry, ready=lambda: "")
+
+
+def test_packets_are_named_by_program_direction_and_reason() -> None:
+    metrics = Metrics()
+    place = abi.Program.PROGRAM_UPLINK * abi.Direction.DIRECTIONS + abi.Direction.DIRECTION_EGRESS
+    base = place * abi.COUNTER_REASONS
+    counters = [
+        (base, abi.Counter(10, 1000)),
+        (base + abi.DropReason.DROP_NO_BACKEND, abi.Counter(2, 120)),
+        (base + abi.COUNTER_REASONS - 1, abi.Counter(9, 9)),  # no reason yet
+    ]
+    metrics.read_from(Sources(counters=lambda: counters))
+    where = {"program": "uplink", "direction": "egress"}
+    assert sample(metrics, "sluiceway_forwarded_packets_total", **where) == 10
+    assert sample(metrics, "sluiceway_dropped_packets_total", **where, reason="no_backend") == 2
+    assert sample(metrics, "sluiceway_dropped_bytes_total", **where, reason="no_backend") == 120
+
+
+def test_every_source_has_its_metrics() -> None:
+    metrics = Metrics()
+    metrics.read_from(
+        Sources(
+            maps=lambda: [MapUse("services", 3, 100, 4096), MapUse("flows", None, 200, 8192)],
+            sync=lambda: SyncUse(synced=True, age_s=1.5, problems=2),
+            watches=lambda: [WatchUse("services", 0.5, 4)],
+            sweep=lambda: abi.Sweep(runs=5, expired=6, at_ns=0, flows=7, unanswered=1),
+            attachments=lambda: 8,
+            pools=lambda: [PoolUse("10.0.0.0/24", 8, 245)],
+        )
+    )
+    metrics.observe_sync(0.003)
+    metrics.observe_cni("ADD", 11, 0.01)
+    assert sample(metrics, "sluiceway_map_entries", map="services") == 3
+    assert sample(metrics, "sluiceway_map_entries", map="flows") is None
+    assert sample(metrics, "sluiceway_map_capacity", map="flows") == 200
+    assert sample(metrics, "sluiceway_map_bytes", map="flows") == 8192
+    assert sample(metrics, "sluiceway_synced") == 1
+    assert sample(metrics, "sluiceway_sync_age_seconds") == 1.5
+    assert sample(metrics, "sluiceway_problems") == 2
+    assert sample(metrics, "sluiceway_watch_lag_seconds", resource="services") == 0.5
+    assert sample(metrics, "sluiceway_watch_restarts_total", resource="services") == 4
+    assert sample(metrics, "sluiceway_conntrack_flows") == 7
+    assert sample(metrics, "sluiceway_conntrack_expired_total") == 6
+    assert sample(metrics, "sluiceway_attachments") == 8
+    assert sample(metrics, "sluiceway_addresses_free", cidr="10.0.0.0/24") == 245
+    assert sample(metrics, "sluiceway_sync_seconds_count") == 1
+    assert sample(metrics, "sluiceway_cni_requests_total", command="ADD", code="11") == 1
+
+
+def test_a_source_that_fails_takes_no_other_metric_with_it() -> None:
+    def broken() -> list[MapUse]:
+        raise OSError(9, "the map was exchanged")
+
+    metrics = Metrics()
+    metrics.read_from(Sources(maps=broken, attachments=lambda: 3))
+    generate_latest(metrics.registry)
+    assert sample(metrics, "sluiceway_attachments") == 3
+    assert sample(metrics, "sluiceway_scrape_failures_total") == 3, "each look is a scrape"
