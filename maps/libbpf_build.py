@@ -82,6 +82,8 @@ int shim_next_id(char what, uint32_t id, uint32_t *next);
 int64_t shim_btf(uint32_t id, void *to, uint32_t room);
 int shim_map_update(int fd, const void *keys, const void *values, uint32_t *n);
 int shim_map_delete(int fd, const void *keys, uint32_t key_size, uint32_t *n);
+int shim_map_add(
+  int fd, const void *keys, uint32_t key_size, const void *values, uint32_t value_size, uint32_t *n);
 int64_t shim_map_count(int fd, uint32_t key_size, uint32_t value_size, uint32_t max_entries);
 int shim_maglev(const uint8_t *keys, const uint16_t *slots, uint32_t n, uint16_t *table, uint32_t size);
 """

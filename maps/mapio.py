@@ -27,6 +27,16 @@ def update(fd: int, keys: bytes, values: bytes, n: int) -> tuple[int, int]:
     return (n, 0) if result == 0 else (done[0], -result)
 
 
+def add(fd: int, keys: bytes, values: bytes, n: int) -> int:
+    """Write those of *n* elements whose key is not there; what is there stays. Returns how many were added."""
+    if n == 0:
+        return 0
+    added, size, value_size = ffi.new("uint32_t *", n), len(keys) // n, len(values) // n
+    result = lib.shim_map_add(fd, ffi.from_buffer(keys), size, ffi.from_buffer(values), value_size, added)
+    check(result, "add entries to a map")
+    return int(added[0])
+
+
 def delete(fd: int, keys: bytes, n: int) -> tuple[int, int]:
     """Delete *n* keys, those that are not there included; returns how many were done, and the errno."""
     done = ffi.new("uint32_t *", n)

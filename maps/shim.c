@@ -76,7 +76,7 @@ int shim_link_info(int fd, struct shim_link *to)
 
 	if (err)
 		return err;
-	*to = (struct shim_link){ .type = info.type, .id = info.id, .prog_id = info.prog_id };
+	*to = (struct shim_link){.type = info.type, .id = info.id, .prog_id = info.prog_id};
 	if (info.type == BPF_LINK_TYPE_CGROUP) {
 		to->cgroup_id = info.cgroup.cgroup_id;
 		to->attach_type = info.cgroup.attach_type;
@@ -138,8 +138,7 @@ enum { TC_HANDLE = 1, TC_PRIORITY = 1 };
 
 int shim_tc_attach(int ifindex, int ingress, int prog_fd)
 {
-	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex,
-		    .attach_point = ingress ? BPF_TC_INGRESS : BPF_TC_EGRESS);
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = ingress ? BPF_TC_INGRESS : BPF_TC_EGRESS);
 	LIBBPF_OPTS(bpf_tc_opts, opts, .prog_fd = prog_fd, .handle = TC_HANDLE, .priority = TC_PRIORITY,
 		    .flags = BPF_TC_F_REPLACE);
 	int err = bpf_tc_hook_create(&hook);
@@ -151,8 +150,7 @@ int shim_tc_attach(int ifindex, int ingress, int prog_fd)
 
 int shim_tc_detach(int ifindex, int ingress)
 {
-	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex,
-		    .attach_point = ingress ? BPF_TC_INGRESS : BPF_TC_EGRESS);
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = ingress ? BPF_TC_INGRESS : BPF_TC_EGRESS);
 	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = TC_HANDLE, .priority = TC_PRIORITY);
 
 	return bpf_tc_detach(&hook, &opts);
@@ -160,8 +158,7 @@ int shim_tc_detach(int ifindex, int ingress)
 
 int shim_tc_query(int ifindex, int ingress, uint32_t *prog_id)
 {
-	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex,
-		    .attach_point = ingress ? BPF_TC_INGRESS : BPF_TC_EGRESS);
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = ingress ? BPF_TC_INGRESS : BPF_TC_EGRESS);
 	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = TC_HANDLE, .priority = TC_PRIORITY);
 	int err = bpf_tc_query(&hook, &opts);
 
@@ -197,6 +194,23 @@ int shim_map_delete(int fd, const void *keys, uint32_t key_size, uint32_t *n)
 		}
 	}
 	*n = done;
+	return 0;
+}
+
+int shim_map_add(int fd, const void *keys, uint32_t key_size, const void *values, uint32_t value_size, uint32_t *n)
+{
+	const char *key = keys, *value = values;
+	uint32_t all = *n;
+
+	*n = 0;
+	for (uint32_t i = 0; i < all; i++, key += key_size, value += value_size) {
+		int err = bpf_map_update_elem(fd, key, value, BPF_NOEXIST);
+
+		if (!err)
+			++*n;
+		else if (err != -EEXIST)
+			return err;
+	}
 	return 0;
 }
 

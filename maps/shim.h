@@ -39,6 +39,9 @@ int64_t shim_btf(uint32_t id, void *to, uint32_t room);
 int shim_map_update(int fd, const void *keys, const void *values, uint32_t *n);
 int shim_map_delete(int fd, const void *keys, uint32_t key_size, uint32_t *n);
 
+/* Write those of n elements whose key is not there yet, one by one; *n says how many were added. */
+int shim_map_add(int fd, const void *keys, uint32_t key_size, const void *values, uint32_t value_size, uint32_t *n);
+
 /* How many entries a hash holds. */
 int64_t shim_map_count(int fd, uint32_t key_size, uint32_t value_size, uint32_t max_entries);
 

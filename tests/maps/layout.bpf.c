@@ -100,8 +100,7 @@ const volatile __u32 __export_LAMP_MAX = 99;
 const volatile __u32 verdict DOC("what the program answers") = 7;
 const volatile __u16 step DOC("packets counted for each one seen") = 1;
 
-SEC("tc")
-int count(struct __sk_buff *skb)
+SEC("tc") int count(struct __sk_buff *skb)
 {
 	__u32 zero = 0;
 	struct tally *t = bpf_map_lookup_elem(&tallies, &zero);

@@ -1,0 +1,45 @@
+"""Entries carried from one generation's map into the next one's: flows and affinities outlive a change of sizes."""
+
+from maps import btf, libbpf, mapio
+from maps.errors import LayoutMismatch
+
+
+def carry(source: int, target: int) -> int:
+    """Copy the entries that *target* lacks; what it has is newer and stays. Returns how many were added.
+
+    Called twice while links move: once to fill the new map, once for what came into the old one meanwhile. What does
+    not fit any more is an error only to a hash; an LRU makes room.
+
+    Raises:
+        LayoutMismatch: the maps' types differ, by the BTF beside them.
+        KernelRefused: the new map is full.
+    """
+    old, new = libbpf.map_info(source), libbpf.map_info(target)
+    if _shapes(old) != _shapes(new):
+        raise LayoutMismatch(old.name, "its key or value has another layout")
+    added = 0
+    for keys, values in mapio.read(source, old.key_size, old.value_size, old.max_entries):
+        added += mapio.add(target, keys, values, len(keys) // old.key_size)
+    return added
+
+
+def _shapes(info: libbpf.MapInfo) -> tuple[object, ...]:
+    """A map's kind and types, comparable between builds."""
+    if not info.btf_id:
+        return info.kind, info.key_size, info.value_size
+    types = btf.parse(libbpf.btf_blob(info.btf_id))
+    return info.kind, _shape(types, info.btf_key), _shape(types, info.btf_value)
+
+
+def _shape(types: btf.Btf, type_id: int) -> object:
+    """A type spelt out, without ids."""
+    declared = types[types.bare(type_id)]
+    match declared:
+        case btf.Reference(kind="typedef", name=name, type_id=below):
+            return name, _shape(types, below)
+        case btf.Struct(members=members):
+            return tuple((m.name, m.bit_offset, m.bit_size, _shape(types, m.type_id)) for m in members)
+        case btf.Array(type_id=element, length=length):
+            return length, _shape(types, element)
+        case _:
+            return declared
