@@ -1,0 +1,93 @@
+"""This node's own records in the maps: endpoints, pods' namespaces, and last the node with its generation."""
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from agent.compile.node import NODE_KEY, node_value
+from agent.compile.records import LocalRecords, Packed
+from agent.reconcile import packed
+from agent.reconcile.kernel import Tables
+from agent.reconcile.order import FLAGS
+from agent.reconcile.packed import AnyTable
+from maps import abi
+from maps.errors import MapFull
+
+GENERATIONS = 1 << 32
+
+
+class LocalMaps:
+    """What the maps of this node's own records hold, and the writing of it."""
+
+    def __init__(self, tables: Tables) -> None:
+        """Read back what is there.
+
+        Raises:
+            MapsError: the kernel refused.
+        """
+        self._tables = tables
+        self._endpoints: dict[bytes, bytes] = {}
+        self._pod_netns: dict[bytes, bytes] = {}
+        self._node = abi.Node.unpack(bytes(abi.Node.SIZE))
+        # an earlier agent may have ended between a removal and the generation that tells of it
+        self._stale = True
+        self.read_again()
+
+    @property
+    def generation(self) -> int:
+        """The node's generation as last written."""
+        return self._node.generation
+
+    def read_again(self) -> None:
+        """Take what is in the maps for what was written."""
+        self._endpoints = packed.read(self._tables.endpoints)
+        self._pod_netns = packed.read(self._tables.pod_netns)
+        self._node = self._tables.node.get(0) or self._node
+
+    def backends_leave(self) -> None:
+        """Raise the generation with the next write: flows must look for their backends again."""
+        self._stale = True
+
+    def write(self, wanted: LocalRecords, *, known: bool, gone: Collection[bytes] = (), prune: bool = True) -> int:
+        """Make the maps equal to *wanted*; returns how many records that took.
+
+        Without *prune* only *gone* addresses are removed. Without *known* the Node object has not been seen, and the
+        record an earlier agent left is the better one.
+
+        Raises:
+            MapFull: one of the maps has no room; nothing was written to it.
+        """
+        stray = None if prune else frozenset(gone)
+        count = self._fill(self._tables.endpoints, self._endpoints, wanted.endpoints, stray)
+        self._stale |= count > 0
+        count += self._fill(self._tables.pod_netns, self._pod_netns, wanted.pod_netns, stray)
+        return count + self._write_node(wanted, known=known)
+
+    def _fill(self, table: AnyTable, held: dict[bytes, bytes], wanted: Packed, stray: Collection[bytes] | None) -> int:
+        """One map; *held* advances with each write that succeeded."""
+        writes = {key: value for key, value in wanted.items() if held.get(key) != value}
+        gone = held.keys() - wanted.keys()
+        leaving = tuple(gone if stray is None else gone.intersection(stray))
+        size = len(held.keys() | writes.keys())
+        if size > table.max_entries:
+            raise MapFull(table.spec.name, table.max_entries, size, FLAGS[table.spec.name])
+        packed.write(table, writes)
+        held.update(writes)
+        packed.remove(table, leaving)
+        for key in leaving:
+            del held[key]
+        return len(writes) + len(leaving)
+
+    def _write_node(self, wanted: LocalRecords, *, known: bool) -> int:
+        found = abi.Node.unpack(node_value(wanted.node, self._node.generation)) if self._fresh or known else self._node
+        if found == self._node and not self._stale:
+            return 0
+        if self._stale:
+            found = replace(found, generation=(found.generation + 1) % GENERATIONS)
+        packed.write(self._tables.node, {NODE_KEY: found.pack()})
+        self._node, self._stale = found, False
+        return 1
+
+    @property
+    def _fresh(self) -> bool:
+        """Whether no agent has written the node's record before."""
+        return self._node.netns_cookie == 0

@@ -1,0 +1,251 @@
+"""The reconcile thread: the latest Cluster goes into the kernel, and a pod that waits goes first.
+
+Everything that writes maps happens on this thread. Others leave a Cluster (the latest wins) or an attachment, whose
+caller waits until the kernel has it.
+"""
+
+import gc
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from threading import Condition, Event, Thread
+
+from agent.log import logger
+from agent.model.cluster import Cluster
+from agent.model.local import Attachment
+from agent.model.name import Problem
+from agent.reconcile.kernel import Kernel
+from agent.reconcile.status import Status
+from agent.reconcile.sync import Settings, Sync
+
+log = logger(__name__)
+
+FIRST_RETRY_NS = 100_000_000
+LAST_RETRY_NS = 30_000_000_000
+SWEEP_NS = 180_000_000_000
+
+
+class LoopStopped(RuntimeError):  # noqa: N818  the name says what is wrong
+    """The agent ends; the attachment was not applied."""
+
+
+@dataclass(slots=True)
+class _Request:
+    """An attachment, and somebody who waits for it."""
+
+    apply: Callable[[Sync], None]
+    done: Event = field(default_factory=Event)
+    error: Exception | None = None
+
+
+class Loop:
+    """The reconcile thread and its doors."""
+
+    def __init__(self, kernel: Kernel, settings: Settings, clock: Callable[[], int] = time.monotonic_ns) -> None:
+        self._kernel, self._settings, self._clock = kernel, settings, clock
+        self._wake = Condition()
+        self._latest: Cluster | None = None  # offered, not yet taken
+        self._requests: deque[_Request] = deque()
+        self._stopping = False
+        self._sync: Sync | None = None
+        self._status = Status()
+        self._retry_at: int | None = None
+        self._streak = 0  # rounds that failed since the last that did not
+        self._sweep_at = 0
+        self._thread = Thread(target=self._run, name="reconcile", daemon=True)
+
+    def start(self) -> None:
+        """Begin; what an earlier agent left is adopted."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End between two writes. What is in the kernel stays."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify_all()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._refuse_requests()
+
+    def offer(self, cluster: Cluster) -> None:
+        """Work towards *cluster* from now on; returns at once."""
+        with self._wake:
+            self._latest = cluster
+            self._wake.notify_all()
+
+    def attach(self, attachment: Attachment) -> None:
+        """Have a pod's interface; returns when the kernel has it.
+
+        Raises:
+            LoopStopped: the agent ends.
+            MapsError: the kernel, or a map's size, is in the way.
+        """
+        self._ask(lambda sync: sync.overlay.attach(attachment))
+
+    def detach(self, attachment: Attachment) -> None:
+        """Have a pod's interface no more; returns when the kernel has forgotten it. Raises as :meth:`attach`."""
+        self._ask(lambda sync: sync.overlay.detach(attachment))
+
+    def status(self) -> Status:
+        """The state after the latest round."""
+        return self._status
+
+    def _ask(self, apply: Callable[[Sync], None]) -> None:
+        request = _Request(apply)
+        with self._wake:
+            if self._stopping:
+                raise LoopStopped("the agent is ending; try again when it is back")
+            self._requests.append(request)
+            self._wake.notify_all()
+        request.done.wait()
+        if request.error is not None:
+            raise request.error
+
+    def _run(self) -> None:
+        while not self._stopping:
+            self._wait()
+            try:
+                self._turn()
+            except Exception as error:  # noqa: BLE001  whatever it is, traffic goes on and the next round tries again
+                self._failed(error)
+        self._refuse_requests()
+
+    def _wait(self) -> None:
+        """Sleep until there is something to do."""
+        with self._wake:
+            while not (self._stopping or self._latest or self._requests):
+                left = self._due() - self._clock()
+                if left <= 0:
+                    return
+                self._wake.wait(left / 1e9)
+
+    def _due(self) -> int:
+        """When the next round is due, if nobody wakes the thread before."""
+        if self._sync is None:
+            return self._retry_at or 0
+        return self._sweep_at if self._retry_at is None else min(self._sweep_at, self._retry_at)
+
+    def _turn(self) -> None:
+        """One round: adopt once, then pods, then the Cluster or the sweep."""
+        if self._sync is None:
+            self._sync = Sync(self._kernel, self._settings)
+            self._sweep_at = self._clock() + SWEEP_NS
+        due = self._take(self._sync) or (self._retry_at is not None and self._clock() >= self._retry_at)
+        self._serve(self._sync)
+        if due:
+            self._round(self._sync)
+        elif self._clock() >= self._sweep_at:
+            self._sweep(self._sync)
+
+    def _take(self, sync: Sync) -> bool:
+        """Take the latest Cluster in; whether there was one."""
+        with self._wake:
+            cluster, self._latest = self._latest, None
+        if cluster is None:
+            return False
+        sync.offer(cluster)
+        return True
+
+    def _serve(self, sync: Sync) -> None:
+        """Serve everyone who waits for an attachment, together."""
+        if not self._requests:
+            return
+        with self._wake:
+            waiting = tuple(self._requests)
+            self._requests.clear()
+        try:
+            for request in waiting:
+                request.apply(sync)
+            sync.here()
+            sync.pods()
+        except Exception as error:  # noqa: BLE001  it is the callers' answer
+            for request in waiting:
+                request.error = error
+        for request in waiting:
+            request.done.set()
+
+    def _round(self, sync: Sync) -> None:
+        """Bring everything to the Cluster; each part is tried, the first failure is told."""
+        started, errors = self._clock(), list[Exception]()
+        try:
+            for _ in sync.services():
+                self._pause(sync)
+        except Exception as error:  # noqa: BLE001  the other parts may well succeed
+            errors.append(error)
+        for part in sync.steps():
+            try:
+                part()
+            except Exception as error:  # noqa: BLE001  as above
+                errors.append(error)
+        if errors:
+            self._failed(errors[0])
+        else:
+            self._succeeded(sync, started)
+
+    def _pause(self, sync: Sync) -> None:
+        """Between two pieces of a long write: pods first, and an end when the agent ends."""
+        if self._stopping:
+            raise LoopStopped("the agent is ending")
+        self._serve(sync)
+
+    def _sweep(self, sync: Sync) -> None:
+        """Read the maps back, put right what drifted, and have hooks and routes looked at."""
+        self._sweep_at = self._clock() + SWEEP_NS
+        drift = 0
+        for found in sync.sweep():
+            drift += found
+            self._pause(sync)
+        if drift:
+            log.warning("records were changed by someone else; put right", records=drift)
+        self._status = replace(self._status, drift=self._status.drift + drift)
+        self._round(sync)
+
+    def _succeeded(self, sync: Sync, started: int) -> None:
+        self._retry_at, self._streak = None, 0
+        now, old = self._clock(), self._status
+        first = sync.cluster.synced and not old.synced
+        compiled = sync.compiled
+        problems = compiled.problems if compiled is not None else ()
+        self._tell(old.problems, problems)
+        self._status = replace(
+            old,
+            synced=sync.cluster.synced or old.synced,
+            last_sync_ns=now,
+            duration_ns=now - started,
+            first_duration_ns=now - started if first else old.first_duration_ns,
+            syncs=old.syncs + 1,
+            error="",
+            generation=sync.generation,
+            services=len(compiled.services) if compiled is not None else 0,
+            problems=problems,
+        )
+        if first:
+            log.info("first sync done", services=self._status.services, took_ms=(now - started) // 1_000_000)
+            gc.freeze()  # a collector that walks a hundred thousand records every so often costs a round its budget
+
+    def _failed(self, error: Exception) -> None:
+        """Say it once, and try again later, each time later."""
+        text = str(error) or type(error).__name__
+        if text != self._status.error:
+            log.error("not everything is in the kernel; trying again", error=text)
+        self._retry_at = self._clock() + min(FIRST_RETRY_NS << min(self._streak, 20), LAST_RETRY_NS)
+        self._streak += 1
+        self._status = replace(self._status, failures=self._status.failures + 1, error=text)
+
+    def _tell(self, old: tuple[Problem, ...], new: tuple[Problem, ...]) -> None:
+        """Log each problem once, when it comes."""
+        if new is old:
+            return
+        known = set(old)
+        for problem in new:
+            if problem not in known:
+                log.warning("object cannot be used as it stands", problem=problem)
+
+    def _refuse_requests(self) -> None:
+        with self._wake:
+            waiting = tuple(self._requests)
+            self._requests.clear()
+        for request in waiting:
+            request.error = LoopStopped("the agent is ending; try again when it is back")
+            request.done.set()

@@ -1,0 +1,22 @@
+"""What the loop says of itself: one frozen value for health, metrics and `dpctl status`."""
+
+from dataclasses import dataclass
+
+from agent.model.name import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The loop after its latest round. Times are of the loop's clock, CLOCK_MONOTONIC unless a test gives another."""
+
+    synced: bool = False  # everything of a whole Cluster has been written once
+    last_sync_ns: int = 0  # when the last round ended that left nothing to do
+    duration_ns: int = 0  # of that round, from Cluster to written maps
+    first_duration_ns: int = 0  # of the first
+    syncs: int = 0  # rounds that ended well
+    failures: int = 0  # rounds that left something to do
+    error: str = ""  # what is in the way now
+    drift: int = 0  # records found changed by someone else, and put right
+    generation: int = 0  # the node's
+    services: int = 0
+    problems: tuple[Problem, ...] = ()

@@ -1,0 +1,182 @@
+"""One node's maps, hooks and routes, brought to what a Cluster asks for; the loop gives it its turns.
+
+What was written last is kept as a value, so a round costs what changed. After a failure that value is unknown, and
+the next round reads the maps back instead; so does the first, which adopts what an earlier agent left.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from agent.compile.desired import desired
+from agent.compile.ids import Ids, recovered
+from agent.compile.local import NODE_PORTS, local_records
+from agent.compile.node import Ports
+from agent.compile.records import Desired
+from agent.compile.route import Route
+from agent.kernel.uplinks import uplinks
+from agent.model.cluster import Cluster
+from agent.model.local import Device
+from agent.reconcile import packed
+from agent.reconcile.attachments import Overlay, devices
+from agent.reconcile.kernel import Kernel
+from agent.reconcile.local import LocalMaps
+from agent.reconcile.order import WRITES, Plan, apply, check_room, step, whole
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the options say that reconcile needs."""
+
+    node_name: str
+    node_ports: Ports = NODE_PORTS
+    devices: Sequence[str] = ()  # --devices; none: found by rule
+
+
+@dataclass(slots=True)
+class _Done:
+    """What the kernel was last asked for, and did."""
+
+    pods: dict[int, str] | None = None
+    uplinks: tuple[Device, ...] | None = None
+    routes: tuple[Route, ...] | None = None
+
+
+class Sync:
+    """Everything that the reconcile thread owns. The constructor reads what an earlier agent left."""
+
+    def __init__(self, kernel: Kernel, settings: Settings) -> None:
+        self.overlay = Overlay()
+        self.cluster = Cluster()
+        self._kernel = kernel
+        self._settings = settings
+        self._ids: Ids = recovered(packed.read(kernel.tables.backend_sets), packed.read(kernel.tables.backends))
+        self._compiled: Desired | None = None
+        self._actual: Desired | None = None  # what the maps of services hold; None: read back first
+        self._counts: dict[str, int] = {}
+        self._local = LocalMaps(kernel.tables)
+        self._done = _Done()
+
+    @property
+    def compiled(self) -> Desired | None:
+        """What was last asked of the maps."""
+        return self._compiled
+
+    @property
+    def generation(self) -> int:
+        """The node's generation as last written."""
+        return self._local.generation
+
+    def offer(self, cluster: Cluster) -> None:
+        """Work towards this Cluster from now on."""
+        self.cluster = cluster
+        self.overlay.forget(cluster)
+
+    def services(self) -> Iterator[None]:
+        """Bring the maps of services up to date, in pieces. Before every source has synced they stay as they are.
+
+        Raises:
+            MapFull: nothing was written.
+            MapsError: the kernel refused; what was written is unknown until the next call reads it.
+        """
+        cluster, settings = self.overlay.over(self.cluster), self._settings
+        if not cluster.synced:
+            return
+        wanted = desired(cluster, settings.node_name, self._ids, self._compiled, settings.node_ports)
+        self._compiled, self._ids = wanted, wanted.ids
+        if self._actual is None:
+            held = {name: packed.read(getattr(self._kernel.tables, name)) for name in WRITES}
+            self._counts = {name: len(entries) for name, entries in held.items()}
+            plan = whole(held, wanted)
+        else:
+            plan = step(self._actual, wanted)
+        yield from self._write(plan, wanted)
+
+    def here(self) -> int:
+        """Bring this node's own records up to date; returns how many that took.
+
+        Raises:
+            MapFull: one of the maps has no room.
+        """
+        cluster, settings = self.overlay.over(self.cluster), self._settings
+        node = cluster.nodes.get(settings.node_name)
+        compiled = self._compiled
+        if compiled is not None and compiled.source is cluster:
+            records = compiled.local
+        else:
+            records = local_records(cluster.local, node, settings.node_ports)
+        written = self._local.write(
+            records,
+            known=cluster.synced or (node is not None and cluster.local.netns_cookie != 0),
+            gone=self.overlay.leaving(),
+            prune=cluster.synced,
+        )
+        self.overlay.left()
+        return written
+
+    def pods(self) -> None:
+        """Have the pod programs on the devices of attachments; before the sync, none is taken off."""
+        cluster = self.overlay.over(self.cluster)
+        wanted = devices(cluster.local.attachments)
+        if wanted != self._done.pods and (cluster.synced or wanted):
+            self._done.pods = None
+            self._kernel.sync_pods(wanted)
+            self._done.pods = wanted
+
+    def uplinks(self) -> None:
+        """Have the uplink programs on the node's devices."""
+        cluster, settings = self.cluster, self._settings
+        wanted = uplinks(settings.devices, cluster.nodes.get(settings.node_name), cluster.local.devices)
+        if wanted != self._done.uplinks and cluster.synced:
+            self._done.uplinks = None
+            self._kernel.sync_uplinks(wanted)
+            self._done.uplinks = wanted
+
+    def routes(self) -> None:
+        """Have the routes to other nodes' pods."""
+        if not self.cluster.synced or self._compiled is None:
+            return
+        wanted = self._compiled.routes
+        if wanted != self._done.routes:
+            self._done.routes = None
+            self._kernel.sync_routes(wanted)
+            self._done.routes = wanted
+
+    def steps(self) -> tuple[Callable[[], object], ...]:
+        """What comes after the services, each to be tried whatever became of the others."""
+        return self.here, self.pods, self.uplinks, self.routes
+
+    def sweep(self) -> Iterator[int]:
+        """Read everything back and put right what someone else changed, in pieces; yields records put right.
+
+        Raises:
+            MapsError: the kernel refused.
+        """
+        actual = self._actual
+        if actual is None:
+            return
+        held = {}
+        for name in WRITES:
+            held[name] = packed.read(getattr(self._kernel.tables, name))
+            yield 0
+        self._counts = {name: len(entries) for name, entries in held.items()}
+        plan = whole(held, actual)
+        for _ in self._write(plan, actual):
+            yield 0
+        self.here()
+        self._local.read_again()
+        self._done = _Done()
+        yield plan.size + self.here()
+
+    def _write(self, plan: Plan, wanted: Desired) -> Iterator[None]:
+        """Apply a plan; until it is whole, what the maps hold is unknown."""
+        tables = self._kernel.tables
+        check_room(plan, self._counts, tables)
+        self._actual = None
+        try:
+            yield from apply(plan, tables)
+        finally:
+            if plan.removals["backends"]:
+                self._local.backends_leave()
+        for name in WRITES:
+            self._counts[name] += plan.new[name] - len(plan.removals[name])
+        self._actual = wanted
