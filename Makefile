@@ -15,7 +15,7 @@ NAMES := $(patsubst bpf/%.bpf.c,%,$(wildcard bpf/*.bpf.c))
 OBJECTS := $(NAMES:%=build/bpf/%.bpf.o)
 PACKAGES := deploy/build/packages.sh
 PYTHON_SOURCES := agent maps dpctl lab bench tests deploy
-C_SOURCES = $(shell git ls-files --cached --others --exclude-standard -- '*.c' '*.h')
+C_SOURCES = $(shell find $(wildcard bpf maps cni lab bench tests) -name '*.[ch]')
 
 .PHONY: help setup packages build generate check test demo kernels cluster conformance bench wheel clean
 
@@ -57,7 +57,7 @@ build/bpf/%.bpf.o: bpf/%.bpf.c bpf/cflags $(LIBBPF)/lib/libbpf.a
 build/bpf/key: $(OBJECTS) agent/kernel/build.py .venv/.stamp
 	$(PYTHON) -m agent.kernel.build >$@
 
-build/ext/.stamp: $(wildcard maps/*.c maps/*.h) maps/libbpf_build.py $(LIBBPF)/lib/libbpf.a .venv/.stamp
+build/ext/.stamp: $(wildcard maps/shim*.c maps/shim*.h) maps/libbpf_build.py $(LIBBPF)/lib/libbpf.a .venv/.stamp
 	@mkdir -p build/ext
 	$(PYTHON) -m maps.libbpf_build build/ext $(LIBBPF)
 	install -m 755 build/ext/_libbpf*.so maps/

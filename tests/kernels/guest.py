@@ -1,0 +1,141 @@
+"""Runs in the guest: every shipped object loads, and a connection passes each hook, IPv4 and IPv6.
+
+The hooks are tried one after the other, so that none can do another's work: the socket programs alone serve the
+node's own process, and are taken off before a pod's and the neighbour's packets are sent.
+"""
+
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from agent.kernel import attach, features, netns
+from agent.kernel.build import NAMES
+from agent.kernel.load import Loaded
+from agent.kernel.sizes import SIZES
+from agent.model.address import Address
+from maps import paths
+from tests.kernels import site
+
+PINS = Path("/sys/fs/bpf/sluiceway")
+CGROUP = Path("/sys/fs/cgroup")
+ENTRIES = 4096  # of each map: the guest is small
+TIMEOUT_S = 20
+CLIENTS = {"node": "", "pod": "/run/netns/client", "outside": "/run/netns/outside"}
+
+
+def main() -> int:
+    """Load, attach, connect; the status is the number of failures."""
+    maps, links = PINS / "maps", PINS / "links"
+    for folder in (maps, links):
+        folder.mkdir(parents=True)
+    objects = {name: paths.objects() / f"{name}.bpf.o" for name in NAMES}
+    begin = time.monotonic()
+    loaded = Loaded(objects, maps, dict.fromkeys(SIZES, ENTRIES))
+    print(
+        f"loaded {', '.join(objects)}: {len(loaded.programs)} programs in {time.monotonic() - begin:.1f} s", flush=True
+    )
+
+    loaded.start_sweep()
+    site.build()
+    site.fill(maps)
+    tcx = features.kernel_version(os.uname().release) >= features.TCX
+    hooks = attach.Hooks(links, loaded.programs, tcx=tcx)
+    for pod in site.PODS:
+        hooks.attach(socket.if_nametoindex(site.device(pod)), attach.POD)
+    hooks.attach(socket.if_nametoindex("uplink"), attach.UPLINK)
+    serve()
+
+    failures = [*through_sockets(hooks), *through_packets("tcx" if tcx else "clsact")]
+    counted = site.counted(maps)
+    failures += [name for name in ("PROGRAM_POD", "PROGRAM_UPLINK") if not any(name in line for line in counted)]
+    print(f"counted: {counted}")
+    for failure in failures:
+        print(f"FAILED: {failure}")
+    return len(failures)
+
+
+def through_sockets(hooks: attach.Hooks) -> list[str]:
+    """The node's own process reaches the service, under the service's name, and is refused by an empty one."""
+    hooks.attach_sockets(CGROUP)
+    failures = []
+    for f in site.FAMILIES:
+        failures += tried(f"sock, node to {f.service}", partial(talk, "node", f.service, site.SERVICE_PORT))
+        failures += tried(f"sock, node is refused by {f.empty}", partial(refused, "node", f.empty))
+    hooks.detach_sockets()
+    return failures
+
+
+def through_packets(how: str) -> list[str]:
+    """A pod reaches the service and is refused by the empty one; the neighbour reaches the node port."""
+    failures = []
+    for f in site.FAMILIES:
+        failures += tried(f"tc_pod by {how}, pod to {f.service}", partial(talk, "pod", f.service, site.SERVICE_PORT))
+        failures += tried(f"tc_pod by {how}, pod is refused by {f.empty}", partial(refused, "pod", f.empty))
+        what = f"tc_uplink by {how}, neighbour to {f.node}:{site.NODE_PORT}"
+        failures += tried(what, partial(talk, "outside", f.node, site.NODE_PORT))
+    return failures
+
+
+def tried(what: str, do: Callable[[], None]) -> list[str]:
+    """Do it and say how it went; what failed, if it did."""
+    try:
+        do()
+    except (OSError, AssertionError) as error:
+        print(f"{what}: {error!r}", flush=True)
+        return [what]
+    print(f"{what}: passed", flush=True)
+    return []
+
+
+def serve() -> None:
+    """Answer every connection in the backend pod with what it sent."""
+
+    def answer(listener: socket.socket) -> None:
+        while True:
+            connection, _ = listener.accept()
+            with connection:
+                connection.sendall(connection.recv(64))
+
+    with netns.inside("/run/netns/backend"):
+        for kind, address in ((socket.AF_INET, site.IPV4.backend), (socket.AF_INET6, site.IPV6.backend)):
+            listener = socket.create_server((str(address), site.BACKEND_PORT), family=kind)
+            threading.Thread(target=answer, args=(listener,), daemon=True).start()
+
+
+def client(where: str, family: int) -> socket.socket:
+    """A TCP socket of the node, the pod or the neighbour: it stays in the namespace it was made in."""
+    if not CLIENTS[where]:
+        made = socket.socket(family)
+    else:
+        with netns.inside(CLIENTS[where]):
+            made = socket.socket(family)
+    made.settimeout(TIMEOUT_S)
+    return made
+
+
+def talk(where: str, address: Address, port: int) -> None:
+    """Connect, and have a word come back from the peer that was asked for."""
+    with client(where, socket.AF_INET if address.version == 4 else socket.AF_INET6) as connection:
+        connection.connect((str(address), port))
+        assert connection.getpeername()[0] == str(address), connection.getpeername()
+        connection.sendall(b"hello")
+        assert connection.recv(64) == b"hello"
+
+
+def refused(where: str, address: Address) -> None:
+    """Be refused, and at once."""
+    with client(where, socket.AF_INET if address.version == 4 else socket.AF_INET6) as connection:
+        try:
+            connection.connect((str(address), site.SERVICE_PORT))
+        except ConnectionRefusedError:
+            return
+    raise AssertionError("connected")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

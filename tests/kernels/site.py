@@ -1,0 +1,142 @@
+"""A node with two pods and a neighbour, made of network namespaces, and what its maps say of them.
+
+The node is the first namespace, the neighbour is on its only uplink. The first pod, the neighbour and the node's
+own process are the clients of one service; the second pod is its backend.
+"""
+
+import subprocess
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+from socket import IPPROTO_TCP, if_nametoindex
+
+from agent.kernel import netns
+from agent.model.address import Address, mapped
+from maps import abi, maglev
+from maps.percpu import PerCpuTable
+from maps.table import Table
+
+HOST_MAC = "ee:ee:ee:ee:ee:ee"  # of the node's end of every pod's veth
+NODE_PORT = 30080
+SERVICE_PORT, BACKEND_PORT = 80, 8080
+SET_ID = 1
+NAT_PORTS, NODE_PORTS = (20000, 20999), (30000, 32767)
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """The addresses of one family."""
+
+    service: Address
+    empty: Address  # a service without a backend
+    node: Address
+    client: Address  # a pod
+    backend: Address  # a pod
+    outside: Address
+    gateway: Address  # of pods: an address of nobody's
+    bits: int
+
+
+IPV4 = Family(
+    service=IPv4Address("10.96.0.1"),
+    empty=IPv4Address("10.96.0.2"),
+    node=IPv4Address("192.0.2.1"),
+    client=IPv4Address("10.1.0.2"),
+    backend=IPv4Address("10.1.0.3"),
+    outside=IPv4Address("192.0.2.2"),
+    gateway=IPv4Address("169.254.1.1"),
+    bits=32,
+)
+IPV6 = Family(
+    service=IPv6Address("fd96::1"),
+    empty=IPv6Address("fd96::2"),
+    node=IPv6Address("2001:db8::1"),
+    client=IPv6Address("fd01::2"),
+    backend=IPv6Address("fd01::3"),
+    outside=IPv6Address("2001:db8::2"),
+    gateway=IPv6Address("fe80::ecee:eeff:feee:eeee"),
+    bits=128,
+)
+FAMILIES = (IPV4, IPV6)
+PODS = {"client": "02:00:00:00:00:02", "backend": "02:00:00:00:00:03"}
+
+
+def device(pod: str) -> str:
+    """The node's end of a pod's veth."""
+    return f"swp{pod}"
+
+
+def build() -> None:
+    """Make namespaces, veths, addresses and routes."""
+    lines = ["netns add outside", "link add uplink type veth peer name eth0 netns outside", "link set uplink up"]
+    lines += [f"address add {f.node}/{f.bits - 8} dev uplink nodad" for f in FAMILIES]
+    for name, mac in PODS.items():
+        veth = f"link add {device(name)} address {HOST_MAC} type veth peer name eth0 netns {name} address {mac}"
+        lines += [f"netns add {name}", veth, f"link set {device(name)} up"]
+        for f in FAMILIES:
+            lines.append(f"route add {_address(f, name)}/{f.bits} dev {device(name)}")
+            lines.append(f"neighbour add {_address(f, name)} lladdr {mac} dev {device(name)} nud permanent")
+    _ip(lines)
+    for name in PODS:
+        inside = ["link set lo up", "link set eth0 up"]
+        for f in FAMILIES:
+            inside.append(f"address add {_address(f, name)}/{f.bits} dev eth0 nodad")
+            inside.append(f"neighbour add {f.gateway} lladdr {HOST_MAC} dev eth0 nud permanent")
+            inside.append(f"route add default via {f.gateway} dev eth0 onlink")
+        _ip(inside, name)
+    _ip(["link set eth0 up", *(f"address add {f.outside}/{f.bits - 8} dev eth0 nodad" for f in FAMILIES)], "outside")
+    for setting in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
+        Path("/proc/sys/net", setting).write_text("1")
+
+
+def fill(folder: Path) -> None:
+    """Write the node, its pods and the service into the maps pinned in *folder*."""
+    backends = [mapped(f.backend) for f in FAMILIES]
+    for n, address in enumerate(backends):
+        slots = maglev.fill([(address, BACKEND_PORT)], [0])
+        entry = abi.Backend(addr=address, port=BACKEND_PORT, flags=abi.BackendFlag.BACKEND_LOCAL)
+        Table.open(abi.BACKENDS, folder / "backends").update([(abi.BackendKey(SET_ID + n, 0), entry)])
+        Table.open(abi.MAGLEVS, folder / "maglevs").update([(abi.MaglevKey(SET_ID + n, 0), abi.Maglev(slots))])
+    Table.open(abi.SERVICES, folder / "services").update(
+        (abi.ServiceKey(address, port, IPPROTO_TCP, scope), abi.Service(SET_ID + n, 0, backends, 1, 0))
+        for n, f in enumerate(FAMILIES)
+        for address, port, scope, backends in (
+            (mapped(f.service), SERVICE_PORT, abi.Scope.SCOPE_INTERNAL, 1),
+            (mapped(f.empty), SERVICE_PORT, abi.Scope.SCOPE_INTERNAL, 0),
+            (mapped(type(f.node)(0)), NODE_PORT, abi.Scope.SCOPE_EXTERNAL, 1),
+        )
+    )
+    pods = (
+        (
+            mapped(_address(f, name)),
+            abi.Endpoint(n, if_nametoindex(device(name)), bytes.fromhex(mac.replace(":", "")), 0),
+        )
+        for n, (name, mac) in enumerate(PODS.items(), start=1)
+        for f in FAMILIES
+    )
+    own = ((mapped(f.node), abi.Endpoint(0, 0, bytes(6), abi.EndpointFlag.ENDPOINT_NODE)) for f in FAMILIES)
+    Table.open(abi.ENDPOINTS, folder / "endpoints").update([*pods, *own])
+    node = abi.Node(mapped(IPV4.node), mapped(IPV6.node), netns.cookie(), 1, *NAT_PORTS, *NODE_PORTS)
+    Table.open(abi.NODE, folder / "node").update([(0, node)])
+
+
+def counted(folder: Path) -> dict[str, int]:
+    """Packets by program, direction and reason, as "PROGRAM_POD DIRECTION_INGRESS DROP_NONE"; zeros left out."""
+    names = {}
+    for index, counter in PerCpuTable.open(abi.COUNTERS, folder / "counters").items():
+        hook, reason = divmod(index, abi.COUNTER_REASONS)
+        program, direction = divmod(hook, abi.Direction.DIRECTIONS)
+        if counter.packets:
+            name = f"{abi.Program(program).name} {abi.Direction(direction).name} {abi.DropReason(reason).name}"
+            names[name] = counter.packets
+    return names
+
+
+def _address(family: Family, pod: str) -> Address:
+    return family.client if pod == "client" else family.backend
+
+
+def _ip(lines: list[str], namespace: str = "") -> None:
+    """Run ip once for all lines."""
+    inside = ["-n", namespace] if namespace else []
+    subprocess.run(["ip", *inside, "-batch", "-"], input="\n".join(lines), text=True, check=True)
