@@ -29,7 +29,7 @@
 #define SUPPORTED "\"0.3.1\",\"0.4.0\",\"1.0.0\",\"1.1.0\""
 
 enum {
-	STDIN_MAX = 1 << 20,	/* a GC list of 8,000 attachments fits; the agent has the same limit */
+	STDIN_MAX = 1 << 20, /* a GC list of 8,000 attachments fits; the agent has the same limit */
 	ENVIRONMENT_MAX = 1 << 16,
 	CONNECT_WAIT_MS = 4000, /* an agent that is being replaced is back sooner */
 	INTENT_MAX = 512,	/* a path: the socket's directory, container id, interface name */
@@ -43,9 +43,9 @@ extern char **environ;
 
 struct request {
 	const char *command;
-	char version[16];	/* cniVersion of the configuration, for errors */
+	char version[16]; /* cniVersion of the configuration, for errors */
 	char socket[sizeof(((struct sockaddr_un *)0)->sun_path)];
-	char *bytes;		/* the frame */
+	char *bytes; /* the frame */
 	size_t size;
 };
 
@@ -171,9 +171,9 @@ static int read_request(struct request *r)
 /* A connection to the agent, tried for that long; -1 when there is none. */
 static int connect_agent(const struct request *r, int wait_ms)
 {
-	struct sockaddr_un to = { .sun_family = AF_UNIX };
-	struct timeval patience = { .tv_sec = ANSWER_WAIT_S };
-	struct timespec pause = { .tv_nsec = 50 * 1000 * 1000 };
+	struct sockaddr_un to = {.sun_family = AF_UNIX};
+	struct timeval patience = {.tv_sec = ANSWER_WAIT_S};
+	struct timespec pause = {.tv_nsec = 50 * 1000 * 1000};
 
 	memcpy(to.sun_path, r->socket, sizeof(to.sun_path));
 	for (;; wait_ms -= 50) {
@@ -240,8 +240,10 @@ static int write_intent(const struct request *r, char path[INTENT_MAX])
 	char run[sizeof(r->socket)], directory[sizeof(run) + 16], draft[sizeof(directory) + 16];
 	int gc = !strcmp(r->command, "GC"), fd, failed;
 
-	if (!gc && (!id || !interface || !*id || *id == '.' || strchr(id, '/') || strchr(interface, '/')))
+	if (!gc && (!id || !interface || !*id || *id == '.' || strchr(id, '/') || strchr(interface, '/'))) {
+		errno = EINVAL;
 		return -1;
+	}
 	strcpy(run, r->socket);
 	*strrchr(run, '/') = 0;
 	snprintf(directory, sizeof(directory), "%s/cni-intents", run);
@@ -270,23 +272,22 @@ static int write_intent(const struct request *r, char path[INTENT_MAX])
 static int leave_intent(const struct request *r)
 {
 	char path[INTENT_MAX];
-	int s, code;
+	int failed = write_intent(r, path), reason = errno, s = connect_agent(r, 0);
+	int code = s < 0 ? -1 : ask(r, s);
 
-	if (write_intent(r, path))
-		return fail(r, CNI_IO, "no agent, and its cni-intents directory cannot be written", strerror(errno));
-	s = connect_agent(r, 0);
-	if (s < 0)
+	if (code >= 0) {
+		if (!failed)
+			unlink(path);
+		return code;
+	}
+	if (!failed)
 		return 0;
-	code = ask(r, s);
-	if (code < 0)
-		return 0;
-	unlink(path);
-	return code;
+	return fail(r, CNI_IO, "no agent, and its cni-intents directory cannot be written", strerror(reason));
 }
 
 int main(void)
 {
-	struct request r = { .command = getenv("CNI_COMMAND"), .version = "1.0.0", .socket = DEFAULT_SOCKET };
+	struct request r = {.command = getenv("CNI_COMMAND"), .version = "1.0.0", .socket = DEFAULT_SOCKET};
 	int s, code, cleans;
 
 	signal(SIGPIPE, SIG_IGN);

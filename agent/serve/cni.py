@@ -17,14 +17,18 @@ from agent.errors import AgentError
 from agent.log import logger
 from agent.model.address import Address
 from agent.model.local import Attachment
+from agent.reconcile.loop import LoopStopped
 from agent.serve import cni_result
 from agent.serve.attachments import Key, Saved, Store, host_device, key
 from agent.serve.cni_request import CniError, Code, Command, Request, parse, requested_version
 from agent.serve.ipam import Addresses, Ipam, NoAddress
 from agent.serve.pod_link import InterfaceTaken, NetnsUnusable, Wire, Wish
+from maps.errors import MapsError
 
 log = logger(__name__)
 
+# what a later try may get past; anything else is a bug of ours
+REFUSALS = (OSError, NetlinkError, AgentError, MapsError, LoopStopped)
 _TURNS = 256  # locks that all attachments share: two containers seldom meet in one
 
 
@@ -140,7 +144,7 @@ class Cni:
                     assert_never(request.command)
         except CniError:
             raise
-        except (OSError, NetlinkError, AgentError) as error:
+        except REFUSALS as error:
             raise CniError(Code.TRY_LATER, f"{request.command} failed: {error}") from error
         except Exception as error:
             log.exception("CNI request broke", command=request.command)
@@ -227,7 +231,7 @@ class Cni:
                 continue
             try:
                 self._delete(key(attachment))
-            except (OSError, NetlinkError, AgentError) as error:
+            except REFUSALS as error:
                 problems.append(f"{attachment.container_id} {attachment.interface}: {error}")
         if problems:
             raise CniError(Code.INCOMPLETE, "not everything could be cleaned up", "; ".join(problems))

@@ -8,6 +8,8 @@ socket is bound before they are read and served after: the shim, which looks for
 its file, is heard either way.
 """
 
+import contextlib
+import os
 import socket
 import struct
 import threading
@@ -26,6 +28,7 @@ INTENTS = "cni-intents"
 STDIN_MAX = 1 << 20  # as the shim's
 ENVIRONMENT_MAX = 1 << 16
 READ_WAIT_S = 10  # the shim sends all it has at once
+RETRY_S = 0.1  # after an accept that failed, as when descriptors ran out
 BACKLOG = 128
 _LENGTH = struct.Struct("!I")
 _ANSWER = struct.Struct("!II")
@@ -45,9 +48,12 @@ class CniSocket:
         self._count = count
         self._socket: socket.socket | None = None
         self._thread: threading.Thread | None = None
+        self._stopping = threading.Event()
 
     def start(self) -> None:
-        """Bind, apply what was left while no agent ran, then serve in a thread of its own.
+        """Bind; a thread of its own applies what was left while no agent ran, then serves.
+
+        The loop must run: a DEL waits for it.
 
         Raises:
             OSError: the socket's directory cannot be written.
@@ -59,7 +65,6 @@ class CniSocket:
         self.path.chmod(0o600)
         listener.listen(BACKLOG)
         self._socket = listener
-        self._apply_intents()
         self._thread = threading.Thread(target=self._accept, args=(listener,), name="cni", daemon=True)
         self._thread.start()
 
@@ -67,19 +72,20 @@ class CniSocket:
         """Accept no more; requests in work finish by themselves."""
         if self._socket is None or self._thread is None:
             return
+        self._stopping.set()
         self.path.unlink(missing_ok=True)
         self._socket.shutdown(socket.SHUT_RDWR)  # wakes the accept
         self._thread.join()
         self._socket.close()
 
     def _accept(self, listener: socket.socket) -> None:
-        while True:
+        self._apply_intents()
+        while not self._stopping.is_set():
             try:
                 connection, _ = listener.accept()
             except OSError as error:
-                if listener.fileno() < 0 or not self.path.exists():
-                    return
-                log.warning("CNI socket: accept failed", error=error)
+                if not self._stopping.wait(RETRY_S):
+                    log.warning("CNI socket: accept failed", error=error)
                 continue
             threading.Thread(target=self._serve, args=(connection,), name="cni request", daemon=True).start()
 
@@ -105,17 +111,28 @@ class CniSocket:
         return (command if command in set(Command) else "unknown", *self._answer(environment, stdin))
 
     def _apply_intents(self) -> None:
-        if not self._intents.is_dir():
-            return
-        for path in sorted(self._intents.iterdir(), key=lambda path: path.stat().st_mtime_ns):
-            frame = path.read_bytes() if not path.name.startswith(".") else b""  # a draft whose writer died
-            request = _request(frame)
-            if request is None:
-                path.unlink()
-                continue
+        for path in _oldest_first(self._intents):
+            try:
+                self._apply_intent(path)
+            except OSError as error:  # its shim found us after all, and took it back
+                log.info("CNI request of an absent agent: file is gone", file=path.name, error=error)
+
+    def _apply_intent(self, path: Path) -> None:
+        """Do what the file asks; it stays for the next start when that is to be tried again."""
+        # a draft has a dot: its writer died, or looks for us again now
+        request = None if path.name.startswith(".") else _request(path.read_bytes())
+        if request is not None:
             code, output = self._answer(*request)
             log.info("CNI request of an absent agent applied", file=path.name, code=code, answer=output.decode())
-            path.unlink(missing_ok=True)
+            if code == Code.TRY_LATER:
+                return
+        path.unlink()
+
+
+def _oldest_first(directory: Path) -> list[Path]:
+    with contextlib.suppress(FileNotFoundError):
+        return [Path(e.path) for e in sorted(os.scandir(directory), key=lambda e: e.stat().st_mtime_ns)]
+    return []
 
 
 def _part(connection: socket.socket, most: int, what: str) -> bytes:

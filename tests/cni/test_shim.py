@@ -132,8 +132,9 @@ def test_a_del_and_a_gc_without_an_agent_succeed_and_are_asked_of_the_next(run: 
     (tmp_path / "cni-intents/.123").write_bytes(b"half")
     (tmp_path / "cni-intents/cut").write_bytes(b"\0\0\0\x09abc")
     with Agent(tmp_path) as agent:
-        assert [environment["CNI_COMMAND"] for environment, _ in agent.asked] == ["DEL", "GC"]
-        assert json.loads(agent.asked[0][1]) == CONFIG
+        assert run("STATUS") == (0, {})
+    assert [environment["CNI_COMMAND"] for environment, _ in agent.asked] == ["DEL", "GC", "STATUS"]
+    assert json.loads(agent.asked[0][1]) == CONFIG
     assert list((tmp_path / "cni-intents").iterdir()) == []
 
 

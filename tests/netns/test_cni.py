@@ -303,6 +303,7 @@ def test_a_del_without_an_agent_is_done_by_the_next_one(node: Node) -> None:
     assert node.call("STATUS", pod)[0] == 50
     assert len(node.host_ends()) == 1
     node.start()
+    assert node.call("STATUS", pod) == (0, {}), "served after what was left"
     assert node.host_ends() == []
     assert list((node.directory / "cni-intents").iterdir()) == []
 

@@ -10,10 +10,12 @@ import pytest
 from pyroute2.netlink.exceptions import NetlinkError
 
 from agent.model.local import Attachment
+from agent.reconcile.loop import LoopStopped
 from agent.serve.attachments import Store, host_device
 from agent.serve.cni import Cni
 from agent.serve.ipam import Ipam
 from agent.serve.pod_link import InterfaceTaken, NetnsUnusable, Wire, Wish
+from maps.errors import MapsError
 
 Answer = tuple[int, dict[str, object]]
 
@@ -155,7 +157,8 @@ def _no_disk(room: Room) -> None:
         pytest.param(_wire_error(NetnsUnusable("gone")), 8, id="the namespace is gone"),
         pytest.param(_wire_error(InterfaceTaken("eth0")), 4, id="the interface name is taken"),
         pytest.param(_wire_error(NetlinkError(12, "no memory")), 11, id="the kernel refuses a link"),
-        pytest.param(_loop_error(OSError(7, "endpoints is full")), 11, id="the loop refuses"),
+        pytest.param(_loop_error(MapsError("endpoints is full")), 11, id="a map is full"),
+        pytest.param(_loop_error(LoopStopped("the agent is ending")), 11, id="the agent is ending"),
         pytest.param(_loop_error(ValueError("a bug")), 999, id="the loop has a bug"),
     ],
 )
