@@ -15,6 +15,8 @@ from agent.watch.reader import Decoded, Kind
 
 SUFFIXES = (".yaml", ".yml", ".json")
 
+_KINDS = {str(kind): kind for kind in Kind}
+
 Key = tuple[Kind, ObjectName]
 
 
@@ -94,9 +96,9 @@ class Folder:
     def _objects(self, content: bytes) -> Iterator[Decoded]:
         for document in yaml.load_all(content, Loader=yaml.CSafeLoader):
             for item in _items(document):
-                kind = item.get("kind")
-                if kind in tuple(Kind):
-                    yield self._decoder.decode(Kind(kind), msgspec.json.encode(_defaulted(item)))
+                kind = _KINDS.get(str(item.get("kind")))
+                if kind is not None:
+                    yield self._decoder.decode(kind, msgspec.json.encode(_defaulted(item)))
 
 
 def _items(document: object) -> Iterator[dict[str, object]]:

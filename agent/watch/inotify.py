@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import IntFlag
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 _HEAD = struct.Struct("iIII")  # struct inotify_event: wd, mask, cookie, length of the name
 _READ = 1 << 16
@@ -66,7 +67,7 @@ class Inotify:
             os.close(self._fd)
             raise OSError(code, os.strerror(code), str(folder))
 
-    def __enter__(self) -> "Inotify":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -1,0 +1,73 @@
+"""Addresses as objects carry them and as the maps hold them."""
+
+from ipaddress import IPv6Address, ip_address, ip_network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.model.address import Address, Family, family, mapped, parse_address, parse_network, unmapped
+
+
+def is_plain(address: Address) -> bool:
+    return address.version == 4 or IPv6Address(address).ipv4_mapped is None
+
+
+unmapped_addresses = st.ip_addresses().filter(is_plain)
+
+
+@given(unmapped_addresses)
+def test_the_maps_form_goes_there_and_back(address: Address) -> None:
+    assert unmapped(mapped(address)) == address
+    assert isinstance(mapped(address), IPv6Address)
+
+
+@given(unmapped_addresses)
+def test_what_is_written_is_read(address: Address) -> None:
+    assert parse_address(str(address)) == address
+
+
+@given(st.ip_addresses(v=4), st.lists(st.integers(0, 3), min_size=4, max_size=4))
+def test_zeros_that_lead_an_octet_mean_nothing(address: Address, zeros: list[int]) -> None:
+    octets = str(address).split(".")
+    text = ".".join("0" * count + octet for count, octet in zip(zeros, octets, strict=True))
+    assert parse_address(text) == address
+
+
+@pytest.mark.parametrize(
+    ("text", "network"),
+    [
+        pytest.param("10.244.1.0/24", "10.244.1.0/24", id="a network"),
+        pytest.param("010.244.001.000/24", "10.244.1.0/24", id="zeros that lead are decimal"),
+        pytest.param("10.244.1.7/24", "10.244.1.0/24", id="host bits are cut off"),
+        pytest.param("fd00:0010::/64", "fd00:10::/64", id="IPv6 keeps its own way of zeros"),
+        pytest.param("10.0.0.1", "10.0.0.1/32", id="an address is a network of one"),
+    ],
+)
+def test_networks(text: str, network: str) -> None:
+    assert parse_network(text) == ip_network(network)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        pytest.param("::ffff:10.0.0.1", "write 10.0.0.1", id="an IPv4-mapped address"),
+        pytest.param("fe80::1%eth0", "zone", id="an address with a zone"),
+        pytest.param("10.0.0", "10.0.0", id="three octets"),
+        pytest.param("10.0.0.256", "256", id="an octet too large"),
+        pytest.param("", "does not appear", id="nothing"),
+    ],
+)
+def test_what_is_no_address(text: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        parse_address(text)
+
+
+def test_a_network_within_mapped_addresses_is_refused() -> None:
+    with pytest.raises(ValueError, match="IPv4 network"):
+        parse_network("::ffff:10.0.0.0/104")
+
+
+def test_families() -> None:
+    assert family(ip_address("10.0.0.1")) is Family.IPV4
+    assert family(ip_network("fd00::/64")) is Family.IPV6

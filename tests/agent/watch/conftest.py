@@ -1,0 +1,39 @@
+"""What the watch tests share: a mirror that can be waited for."""
+
+from collections.abc import Callable
+from threading import Condition
+
+import pytest
+
+from agent.model.cluster import Cluster
+from agent.watch.mirror import Expected, Mirror
+
+
+class Seen:
+    """The Clusters that a mirror gave, in order."""
+
+    def __init__(self) -> None:
+        self.clusters: list[Cluster] = []
+        self._changed = Condition()
+
+    def take(self, cluster: Cluster) -> None:
+        """Be the mirror's on_cluster."""
+        with self._changed:
+            self.clusters.append(cluster)
+            self._changed.notify_all()
+
+    def until(self, holds: Callable[[Cluster], object], timeout_s: float = 10) -> Cluster:
+        """The latest Cluster, as soon as *holds* is true of it."""
+        with self._changed:
+            found = self._changed.wait_for(lambda: self.clusters and holds(self.clusters[-1]), timeout_s)
+            assert found, f"not within {timeout_s} s; last seen: {self.clusters[-1:]}"
+            return self.clusters[-1]
+
+    def mirror(self, *expected: Expected) -> Mirror:
+        """A mirror that this watches."""
+        return Mirror(self.take, expected)
+
+
+@pytest.fixture
+def seen() -> Seen:
+    return Seen()

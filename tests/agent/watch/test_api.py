@@ -1,0 +1,270 @@
+"""The watch threads against a small HTTP server that speaks the API's protocol: lists, streams, cuts, refusals."""
+
+import json
+import queue
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Event, Thread
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from agent.errors import ConfigError
+from agent.model.name import ObjectName
+from agent.watch.api import EXPECTED, ApiSource, client
+from agent.watch.reader import Kind
+from tests.agent.watch.conftest import Seen
+
+SERVICES = "/api/v1/services"
+CUT = b"cut"  # the connection breaks
+END = b"end"  # the answer ends in good order
+
+
+def web(revision: str, address: str = "10.96.0.1") -> dict[str, object]:
+    return {
+        "metadata": {"name": "web", "namespace": "default", "resourceVersion": revision},
+        "spec": {"clusterIP": address, "ports": [{"port": 80}]},
+    }
+
+
+def event(kind: str, content: object) -> bytes:
+    return json.dumps({"type": kind, "object": content}).encode() + b"\n"
+
+
+def bookmark(revision: str) -> bytes:
+    annotations = {"k8s.io/initial-events-end": "true"}
+    return event("BOOKMARK", {"metadata": {"resourceVersion": revision, "annotations": annotations}})
+
+
+class Api(ThreadingHTTPServer):
+    """Says on services what the test puts into `said`; every other resource is empty."""
+
+    daemon_threads = True
+
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
+        self.said: queue.Queue[bytes] = queue.Queue()
+        self.asked: queue.Queue[dict[str, str]] = queue.Queue()
+        self.tokens: set[str] = set()
+        self.selectors: set[str] = set()
+        self.knows_streams = True
+        self.closing = Event()
+        self.thread = Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02})
+        self.thread.start()
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self.server_address[1])
+
+    def say(self, *lines: bytes) -> None:
+        """Send these on services, one chunk each."""
+        for line in lines:
+            self.said.put(line)
+
+    def stop(self) -> None:
+        """Close everything."""
+        self.closing.set()
+        self.shutdown()
+        self.server_close()
+        self.thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Api
+
+    def log_message(self, *_: object) -> None:
+        """Keep the tests' output clean."""
+
+    def do_GET(self) -> None:
+        url = urlsplit(self.path)
+        query = {key: values[0] for key, values in parse_qs(url.query).items()}
+        self.server.tokens.add(self.headers.get("Authorization", ""))
+        self.server.selectors |= {f"{url.path} {query['fieldSelector']}"} if "fieldSelector" in query else set()
+        if url.path == SERVICES:
+            self.server.asked.put(query)
+        if "sendInitialEvents" in query and not self.server.knows_streams:
+            self._whole(422, {"kind": "Status", "message": "sendInitialEvents is forbidden"})
+        elif "watch" not in query:
+            self._whole(
+                200, {"metadata": {"resourceVersion": "3"}, "items": [web("2")] if url.path == SERVICES else []}
+            )
+        elif url.path == SERVICES:
+            self._stream()
+        else:
+            self._idle()
+
+    def _whole(self, code: int, content: object) -> None:
+        body = json.dumps(content).encode()
+        self.send_response(code)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _begin(self) -> None:
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+
+    def _chunk(self, content: bytes) -> None:
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(content), content))
+
+    def _stream(self) -> None:
+        self._begin()
+        while not self.server.closing.is_set():
+            try:
+                said = self.server.said.get(timeout=0.02)
+            except queue.Empty:
+                continue
+            if said == CUT:
+                break
+            if said != END:
+                self._chunk(said)
+            if said == END or b'"ERROR"' in said:  # after which the API server says no more
+                self._chunk(b"")
+                return
+        self.close_connection = True
+
+    def _idle(self) -> None:
+        self._begin()
+        self._chunk(bookmark("1"))
+        self.server.closing.wait()
+        self.close_connection = True
+
+
+def kubeconfig(folder: Path, port: int) -> Path:
+    path = folder / "kubeconfig"
+    path.write_text(
+        json.dumps(
+            {
+                "kind": "Config",
+                "current-context": "x",
+                "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
+                "clusters": [{"name": "x", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
+                "users": [{"name": "x", "user": {"token": "secret"}}],
+            }
+        )
+    )
+    return path
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    api = Api()
+    yield api
+    api.stop()
+
+
+@pytest.fixture
+def source(api: Api, seen: Seen, tmp_path: Path) -> Iterator[ApiSource]:
+    mirror = seen.mirror(*EXPECTED)
+    mirror.set_attachments(())
+    mirror.set_local(mirror.cluster.local)
+    source = ApiSource(client(kubeconfig(tmp_path, api.port)), "n1", mirror)
+    yield source
+    source.stop()
+
+
+def has(address: str):  # type: ignore[no-untyped-def]
+    name = ObjectName("default", "web")
+    return lambda cluster: name in cluster.services and str(cluster.services[name].cluster_ips[0]) == address
+
+
+def test_a_streaming_list_and_its_changes_arrive(api: Api, source: ApiSource, seen: Seen) -> None:
+    source.start()
+    api.say(event("ADDED", web("2")), bookmark("3"))
+    seen.until(lambda cluster: cluster.synced)
+    seen.until(has("10.96.0.1"))
+    api.say(event("MODIFIED", web("4", "10.96.0.4")))
+    seen.until(has("10.96.0.4"))
+    api.say(event("DELETED", web("5")))
+    seen.until(lambda cluster: not cluster.services)
+    assert api.tokens == {"Bearer secret"}
+    assert api.selectors == {"/api/v1/pods spec.nodeName=n1"}
+    (status,) = [status for status in source.status() if status.kind is Kind.SERVICE]
+    assert (status.is_listed, status.trouble, status.restarts, status.events) == (True, "", 0, 3)
+
+
+def test_a_line_that_comes_in_pieces_is_one_line(api: Api, source: ApiSource, seen: Seen) -> None:
+    source.start()
+    line = event("ADDED", web("2"))
+    api.say(line[:9], line[9:30], line[30:] + bookmark("3")[:5], bookmark("3")[5:])
+    seen.until(has("10.96.0.1"))
+
+
+def test_what_comes_in_one_read_is_one_cluster(api: Api, source: ApiSource, seen: Seen) -> None:
+    source.start()
+    api.say(bookmark("1"))
+    seen.until(lambda cluster: cluster.synced)
+    before = len(seen.clusters)
+    api.say(event("ADDED", web("2", "10.96.0.2")) + event("MODIFIED", web("3", "10.96.0.3")))
+    seen.until(has("10.96.0.3"))
+    assert len(seen.clusters) == before + 1
+
+
+def test_a_cut_connection_is_taken_up_at_its_revision(api: Api, source: ApiSource, seen: Seen) -> None:
+    source.start()
+    api.say(event("ADDED", web("2")), bookmark("3"), event("MODIFIED", web("4", "10.96.0.4")), b'{"type":"ADD', CUT)
+    seen.until(has("10.96.0.4"))
+    api.asked.get(timeout=5)
+    assert api.asked.get(timeout=5)["resourceVersion"] == "4"
+    api.say(event("MODIFIED", web("5", "10.96.0.5")))
+    seen.until(has("10.96.0.5"))
+
+
+def test_a_watch_that_ended_in_good_order_goes_on(api: Api, source: ApiSource, seen: Seen) -> None:
+    source.start()
+    api.say(bookmark("3"), END)
+    api.asked.get(timeout=5)
+    assert api.asked.get(timeout=5)["resourceVersion"] == "3"
+    api.say(event("ADDED", web("5", "10.96.0.5")))
+    seen.until(has("10.96.0.5"))
+
+
+def test_a_forgotten_revision_is_listed_again_and_what_went_meanwhile_is_gone(
+    api: Api, source: ApiSource, seen: Seen
+) -> None:
+    source.start()
+    api.say(event("ADDED", web("2")), bookmark("3"))
+    seen.until(has("10.96.0.1"))
+    api.say(event("ERROR", {"kind": "Status", "code": 410, "reason": "Expired"}), bookmark("9"))
+    seen.until(lambda cluster: not cluster.services)
+    api.asked.get(timeout=5)
+    assert "sendInitialEvents" in api.asked.get(timeout=5)
+
+
+def test_a_server_without_streaming_lists_gives_a_plain_one(api: Api, source: ApiSource, seen: Seen) -> None:
+    api.knows_streams = False
+    source.start()
+    seen.until(lambda cluster: cluster.synced)
+    seen.until(has("10.96.0.1"))
+    api.say(event("MODIFIED", web("4", "10.96.0.4")))
+    seen.until(has("10.96.0.4"))
+
+
+def test_an_unreachable_server_is_told_and_tried_until_it_is_there(api: Api, seen: Seen, tmp_path: Path) -> None:
+    port = api.port
+    api.stop()
+    mirror = seen.mirror(*EXPECTED)
+    source = ApiSource(client(kubeconfig(tmp_path, port)), "n1", mirror)
+    source.start()
+    try:
+        while not all(status.trouble for status in source.status()):
+            time.sleep(0.01)
+        assert not seen.clusters
+        later = Api(port)
+        try:
+            later.say(event("ADDED", web("2")), bookmark("3"))
+            seen.until(has("10.96.0.1"))
+        finally:
+            later.stop()
+    finally:
+        source.stop()
+
+
+def test_a_kubeconfig_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--kubeconfig .*/none"):
+        client(tmp_path / "none")

@@ -1,0 +1,102 @@
+"""A node's own devices, addresses and routes, followed in a network namespace."""
+
+import ctypes
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from agent.model.local import Device
+from agent.watch.local import LocalSource, netns_cookie, port_ranges
+from tests.agent.watch.conftest import Seen
+
+NETNS = f"swwatch{os.getpid()}"
+CLONE_NEWNET = 0x40000000
+
+
+@pytest.mark.parametrize(
+    ("text", "ranges"),
+    [
+        pytest.param("\n", (), id="none"),
+        pytest.param("8080\n", ((8080, 8080),), id="a lone port is a range of one"),
+        pytest.param("8080,9148-9150\n", ((8080, 8080), (9148, 9150)), id="several"),
+    ],
+)
+def test_reserved_ports(text: str, ranges: tuple[tuple[int, int], ...]) -> None:
+    assert port_ranges(text) == ranges
+
+
+def test_every_network_namespace_has_a_cookie() -> None:
+    assert netns_cookie() > 0
+
+
+def ip(words: str) -> None:
+    subprocess.run(["ip", "-netns", NETNS, *words.split()], check=True)
+
+
+@pytest.fixture
+def source(seen: Seen) -> Iterator[LocalSource]:
+    subprocess.run(["ip", "netns", "add", NETNS], check=True)
+    ip("link set lo up")
+    mirror = seen.mirror()
+    source = LocalSource(mirror)
+
+    def start_inside() -> None:
+        with Path(f"/run/netns/{NETNS}").open() as netns:
+            assert ctypes.CDLL(None).setns(netns.fileno(), CLONE_NEWNET) == 0
+        source.start()  # a thread is born into the namespace of the one that starts it
+
+    starter = Thread(target=start_inside)
+    starter.start()
+    starter.join()
+    yield source
+    source.stop()
+    subprocess.run(["ip", "netns", "del", NETNS], check=True)
+
+
+def devices(seen: Seen) -> dict[str, Device]:
+    return {device.name: device for device in seen.clusters[-1].local.devices} if seen.clusters else {}
+
+
+@pytest.mark.netns
+@pytest.mark.usefixtures("source")
+def test_devices_addresses_and_routes_are_followed(seen: Seen) -> None:
+    first = seen.until(lambda cluster: cluster.local.devices)
+    assert [(d.name, d.loopback, d.addresses) for d in first.local.devices] == [("lo", True, ())]
+    ip("link add up0 type veth peer name up1")
+    ip("addr add 192.0.2.2/24 dev up0")
+    ip("addr add 198.51.100.9/32 dev lo")
+    ip("link set up0 up")
+    ip("link set up1 up")
+    seen.until(lambda _: "up0" in devices(seen) and devices(seen)["up0"].addresses)
+    ip("route add default via 192.0.2.1")
+    seen.until(lambda _: devices(seen)["up0"].default_route)
+    assert str(devices(seen)["up0"].addresses[0]) == "192.0.2.2"
+    assert [str(address) for address in devices(seen)["lo"].addresses] == ["198.51.100.9"]
+    assert not devices(seen)["up1"].default_route
+    ip("link del up0")
+    seen.until(lambda _: set(devices(seen)) == {"lo"})
+
+
+@pytest.mark.netns
+@pytest.mark.usefixtures("source")
+def test_pods_devices_are_no_devices_of_the_node(seen: Seen) -> None:
+    seen.until(lambda cluster: cluster.local.devices)
+    before = len(seen.clusters)
+    ip("link add swp0123456789 type veth peer name eth0")
+    ip("link set swp0123456789 up")
+    ip("link add real0 type veth peer name real1")
+    seen.until(lambda _: "real0" in devices(seen))
+    assert "swp0123456789" not in devices(seen)
+    assert len(seen.clusters) <= before + 2
+
+
+@pytest.mark.netns
+@pytest.mark.usefixtures("source")
+def test_the_cookie_is_that_of_the_namespace(seen: Seen) -> None:
+    cluster = seen.until(lambda cluster: cluster.local.netns_cookie)
+    assert cluster.local.netns_cookie != netns_cookie()
+    assert cluster.local.port_range == (32768, 60999)

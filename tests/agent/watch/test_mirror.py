@@ -1,0 +1,211 @@
+"""Changes from any source, in any order, become one Cluster."""
+
+import random
+from ipaddress import ip_address
+from itertools import count
+from time import perf_counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.model.address import Family
+from agent.model.cluster import Cluster
+from agent.model.local import Attachment, Device, Local
+from agent.model.name import ObjectName, Problem
+from agent.model.node import Namespace, Node
+from agent.model.service import Endpoint, EndpointSlice, Service
+from agent.watch.mirror import Mirror
+from agent.watch.reader import Decoded, Kind, Value
+
+
+def name(text: str) -> ObjectName:
+    return ObjectName("default", text)
+
+
+def service(text: str, affinity_s: int = 0) -> Decoded:
+    return Decoded(Kind.SERVICE, name(text), Service(name(text), affinity_s=affinity_s))
+
+
+def piece(text: str, of: str, address: str = "10.1.0.2") -> Decoded:
+    endpoints = (Endpoint((ip_address(address),)),)
+    value = EndpointSlice(name(text), name(of), Family.IPV4, (), endpoints)
+    return Decoded(Kind.ENDPOINT_SLICE, name(text), value)
+
+
+def gone(decoded: Decoded) -> Decoded:
+    return Decoded(decoded.kind, decoded.name, None)
+
+
+def mirror(*expected: tuple[str, Kind]) -> tuple[Mirror, list[Cluster]]:
+    seen: list[Cluster] = []
+    return Mirror(seen.append, expected), seen
+
+
+def test_slices_stand_under_their_service_by_name() -> None:
+    found, _ = mirror()
+    b, a, c = piece("b", "web"), piece("a", "web"), piece("c", "dns")
+    found.change("api", [b, a, c])
+    assert found.cluster.slices == {name("web"): (a.value, b.value), name("dns"): (c.value,)}
+
+
+def test_a_slice_that_changes_its_service_leaves_the_old_one() -> None:
+    found, _ = mirror()
+    found.change("api", [piece("a", "web")])
+    found.change("api", [piece("a", "dns")])
+    assert list(found.cluster.slices) == [name("dns")]
+
+
+def test_what_is_not_listed_again_is_gone() -> None:
+    found, _ = mirror()
+    found.replace("api", Kind.SERVICE, [service("a"), service("b")])
+    found.replace("api", Kind.SERVICE, [service("b"), service("c")])
+    assert set(found.cluster.services) == {name("b"), name("c")}
+
+
+def test_a_list_of_one_source_leaves_the_others_objects() -> None:
+    found, _ = mirror()
+    found.replace("manifests", Kind.SERVICE, [service("a")])
+    found.replace("api", Kind.SERVICE, [service("b")])
+    assert set(found.cluster.services) == {name("a"), name("b")}
+
+
+def test_cluster_scoped_objects_stand_under_plain_names() -> None:
+    found, _ = mirror()
+    node, namespace = Node("n1"), Namespace("web")
+    found.change("api", [Decoded(Kind.NODE, ObjectName("", "n1"), node)])
+    found.change("api", [Decoded(Kind.NAMESPACE, ObjectName("", "web"), namespace)])
+    assert (found.cluster.nodes, found.cluster.namespaces) == ({"n1": node}, {"web": namespace})
+
+
+def test_what_says_nothing_new_makes_no_cluster() -> None:
+    found, seen = mirror()
+    found.change("api", [service("a")])
+    found.change("api", [service("a")])
+    found.change("api", [gone(service("b"))])
+    found.replace("api", Kind.SERVICE, [service("a")])
+    assert len(seen) == 1
+
+
+def test_what_did_not_change_is_the_identical_value() -> None:
+    found, _ = mirror()
+    found.change("api", [service("a"), service("b"), piece("x", "a")])
+    before = found.cluster
+    found.replace("api", Kind.SERVICE, [service("a"), service("b", affinity_s=9)])
+    after = found.cluster
+    assert after.slices is before.slices
+    assert after.services[name("a")] is before.services[name("a")]
+    assert after.services[name("b")] != before.services[name("b")]
+
+
+def test_a_cluster_once_given_never_changes() -> None:
+    found, seen = mirror()
+    found.change("api", [service("a")])
+    found.change("api", [gone(service("a"))])
+    assert [list(cluster.services) for cluster in seen] == [[name("a")], []]
+
+
+def test_problems_come_and_go_with_their_object() -> None:
+    found, seen = mirror()
+    problem = Problem("Service", name("a"), "spec.ports", "holds no usable port")
+    found.change("api", [Decoded(Kind.SERVICE, name("a"), None, (problem,))])
+    found.change("api", [service("a")])
+    assert [cluster.problems for cluster in seen] == [(problem,), ()]
+    assert [list(cluster.services) for cluster in seen] == [[], [name("a")]]
+
+
+def test_a_sources_own_problems_are_the_clusters() -> None:
+    found, seen = mirror()
+    problem = Problem("File", name("x.yaml"), "", "no YAML")
+    found.report("manifests", (problem,))
+    found.report("manifests", (problem,))
+    assert [cluster.problems for cluster in seen] == [(problem,)]
+
+
+def test_synced_means_that_every_first_list_and_the_node_itself_have_come() -> None:
+    found, seen = mirror(("api", Kind.SERVICE), ("api", Kind.NODE))
+    found.replace("api", Kind.SERVICE, [])
+    found.set_local(Local(netns_cookie=7))
+    found.replace("api", Kind.NODE, [])
+    assert not found.cluster.synced
+    found.set_attachments(())
+    assert (found.cluster.synced, seen[-1].synced) == (True, True)
+
+
+def test_netlink_and_attachments_do_not_undo_each_other() -> None:
+    found, _ = mirror()
+    attachment = Attachment("c1", "eth0", 1, "/run/netns/x", 5, "swp0", 9, "02:00:00:00:00:01")
+    found.set_attachments((attachment,))
+    found.set_local(Local(devices=(Device(2, "eth0"),)))
+    found.set_attachments((attachment, attachment))
+    assert found.cluster.local == Local(devices=(Device(2, "eth0"),), attachments=(attachment, attachment))
+
+
+changes = st.lists(
+    st.one_of(
+        st.builds(service, st.sampled_from("abc"), st.integers(0, 2)),
+        st.builds(piece, st.sampled_from("xyz"), st.sampled_from("ab"), st.sampled_from(["10.1.0.2", "10.1.0.3"])),
+        st.builds(lambda text: gone(service(text)), st.sampled_from("abc")),
+        st.builds(lambda text: gone(piece(text, "a")), st.sampled_from("xyz")),
+    ),
+    max_size=20,
+)
+
+
+@given(changes, st.randoms(use_true_random=False), st.lists(st.integers(1, 3), min_size=20, max_size=20))
+def test_any_order_of_different_objects_and_any_doubling_gives_the_same_cluster(
+    found: list[Decoded], order: random.Random, times: list[int]
+) -> None:
+    plain, _ = mirror()
+    plain.change("api", found)
+    queues: dict[tuple[Kind, ObjectName], list[Decoded]] = {}
+    for decoded, repeat in zip(found, times, strict=False):
+        queues.setdefault((decoded.kind, decoded.name), []).extend([decoded] * repeat)
+    other, _ = mirror()
+    while queues:
+        key = order.choice(list(queues))
+        other.change("api", [queues[key].pop(0)])
+        if not queues[key]:
+            del queues[key]
+    assert other.cluster == plain.cluster
+
+
+@given(changes, changes)
+def test_two_sources_give_the_same_cluster_whoever_comes_first(api: list[Decoded], folder: list[Decoded]) -> None:
+    one, _ = mirror()
+    one.change("api", api)
+    one.change("manifests", folder)
+    other, _ = mirror()
+    other.change("manifests", folder)
+    other.change("api", api)
+    assert one.cluster == other.cluster
+
+
+@given(changes)
+def test_a_list_is_worth_the_changes_that_led_to_it(found: list[Decoded]) -> None:
+    followed, _ = mirror()
+    followed.change("api", found)
+    last: dict[tuple[Kind, ObjectName], Decoded] = {(d.kind, d.name): d for d in found}
+    fresh, _ = mirror()
+    fresh.change("api", [service("a", 9), piece("x", "c")])
+    for kind in (Kind.SERVICE, Kind.ENDPOINT_SLICE):
+        fresh.replace("api", kind, [d for d in last.values() if d.kind is kind])
+    assert fresh.cluster == followed.cluster
+
+
+@pytest.mark.parametrize("services", [10_000])
+def test_one_slice_among_many_services_costs_about_a_millisecond(services: int) -> None:
+    found, _ = mirror()
+    found.replace("api", Kind.SERVICE, [service(str(n)) for n in range(services)])
+    found.replace("api", Kind.ENDPOINT_SLICE, [piece(str(n), str(n)) for n in range(services)])
+    costs = []
+    for n in count():
+        change = piece("7", "7", f"10.1.1.{n}")
+        start = perf_counter()
+        found.change("api", [change])
+        costs.append(perf_counter() - start)
+        if n == 50:
+            break
+    values: list[Value] = [value for group in found.cluster.slices.values() for value in group]
+    assert len(values) == services
+    assert min(costs) < 0.001

@@ -1,0 +1,243 @@
+"""The list and watch protocol, by lines: no socket, no thread, no clock but ours."""
+
+import json
+from collections.abc import Iterable
+
+import pytest
+from msgspec import Raw
+
+from agent.watch.stream import Changed, Event, Listed, Mode, Stream
+
+
+class Clock:
+    """A clock that stands still until it is set."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        """Seconds, as time.monotonic() gives them."""
+        return self.now
+
+
+def stream(clock: Clock | None = None) -> Stream:
+    return Stream(draw=lambda: 0.5, clock=clock or Clock())
+
+
+def line(kind: str, name: str = "", revision: str = "1", **annotations: str) -> bytes:
+    metadata = {"name": name, "resourceVersion": revision, "annotations": annotations}
+    return json.dumps({"type": kind, "object": {"metadata": metadata}}).encode()
+
+
+END = line("BOOKMARK", revision="7", **{"k8s.io/initial-events-end": "true"})
+ERROR_410 = b'{"type":"ERROR","object":{"kind":"Status","code":410,"message":"too old"}}'
+
+
+def fed(watch: Stream, *lines: bytes) -> list[tuple[str, list[str]]]:
+    return [told(event) for content in lines for event in watch.line(content)]
+
+
+def told(event: Event) -> tuple[str, list[str]]:
+    match event:
+        case Listed(objects):
+            return "listed", names(objects)
+        case Changed(content, is_deleted):
+            return "deleted" if is_deleted else "changed", names([content])
+
+
+def names(objects: Iterable[Raw]) -> list[str]:
+    return [json.loads(bytes(content))["metadata"]["name"] for content in objects]
+
+
+def listed(watch: Stream) -> Stream:
+    """A stream that has its first list, at revision 7."""
+    watch.request()
+    fed(watch, END)
+    return watch
+
+
+def test_the_first_request_is_a_streaming_list() -> None:
+    request = stream().request()
+    query = dict(request.query)
+    assert (query["watch"], query["sendInitialEvents"], query["allowWatchBookmarks"]) == ("true",) * 3
+    assert query["resourceVersionMatch"] == "NotOlderThan"
+    assert (request.is_stream, request.delay_s) == (True, 0.0)
+
+
+def test_a_streaming_list_is_whole_at_its_last_bookmark_and_not_before() -> None:
+    watch = stream()
+    watch.request()
+    assert fed(watch, line("ADDED", "a"), line("ADDED", "b"), line("BOOKMARK", revision="5")) == []
+    assert not watch.is_listed
+    assert fed(watch, END, line("ADDED", "c", "8")) == [("listed", ["a", "b"]), ("changed", ["c"])]
+    assert (watch.is_listed, watch.revision) == (True, "8")
+
+
+def test_what_goes_while_the_list_streams_is_not_in_it() -> None:
+    watch = stream()
+    watch.request()
+    lines = [line("ADDED", "a"), line("ADDED", "b"), line("DELETED", "a"), line("MODIFIED", "b"), END]
+    assert fed(watch, *lines) == [("listed", ["b"])]
+
+
+def test_a_watch_is_taken_up_where_it_ended() -> None:
+    clock = Clock()
+    watch = listed(stream(clock))
+    fed(watch, line("MODIFIED", "a", "9"), line("BOOKMARK", revision="12"))
+    clock.now = 400
+    watch.ended()
+    request = watch.request()
+    assert dict(request.query)["resourceVersion"] == "12"
+    assert "sendInitialEvents" not in dict(request.query)
+    assert (request.delay_s, watch.restarts) == (0.0, 0)
+
+
+def test_deletions_are_told_as_such() -> None:
+    assert fed(listed(stream()), line("DELETED", "a", "9")) == [("deleted", ["a"])]
+
+
+@pytest.mark.parametrize(
+    "expire",
+    [
+        pytest.param(lambda watch: fed(watch, ERROR_410), id="by an ERROR event"),
+        pytest.param(lambda watch: watch.refused(410), id="by the answer's code"),
+    ],
+)
+def test_a_forgotten_revision_is_listed_anew_soon_but_not_at_once(expire) -> None:  # type: ignore[no-untyped-def]
+    watch = listed(stream())
+    watch.request()
+    expire(watch)
+    request = watch.request()
+    assert watch.mode is Mode.STREAM
+    assert dict(request.query)["sendInitialEvents"] == "true"
+    assert 0 < request.delay_s < 1
+    assert fed(watch, line("ADDED", "b"), END) == [("listed", ["b"])]
+
+
+@pytest.mark.parametrize("code", [400, 422])
+def test_a_server_without_streaming_lists_is_asked_for_a_plain_one_from_its_cache(code: int) -> None:
+    watch = stream()
+    watch.request()
+    watch.refused(code, b'{"message":"sendInitialEvents is forbidden"}')
+    request = watch.request()
+    assert (request.query, request.is_stream, request.delay_s) == ((("resourceVersion", "0"),), False, 0.0)
+    body = b'{"metadata":{"resourceVersion":"5"},"items":[{"metadata":{"name":"a"}}]}'
+    assert [told(event) for event in watch.body(body)] == [("listed", ["a"])]
+    assert dict(watch.request().query)["resourceVersion"] == "5"
+    fed(watch, ERROR_410)
+    watch.request()
+    assert watch.mode is Mode.LIST  # what was refused once is not tried again
+
+
+def test_a_server_that_is_silent_about_streaming_lists_is_asked_for_a_plain_one() -> None:
+    clock = Clock()
+    watch = stream(clock)
+    watch.request()
+    fed(watch, line("ADDED", "a"))
+    clock.now = 61
+    watch.failed("read timed out", was_answered=True)
+    assert watch.mode is Mode.LIST
+
+
+def test_a_connection_that_breaks_early_costs_no_mode() -> None:
+    watch = stream()
+    watch.request()
+    fed(watch, line("ADDED", "a"))
+    watch.failed("connection reset", was_answered=True)
+    watch.request()
+    assert watch.mode is Mode.STREAM
+    assert fed(watch, line("ADDED", "b"), END) == [("listed", ["b"])]
+
+
+@pytest.mark.parametrize(
+    "fail",
+    [
+        pytest.param(lambda watch: watch.refused(504), id="the server ran out of time"),
+        pytest.param(lambda watch: watch.failed("reset", was_answered=True), id="the connection broke midway"),
+        pytest.param(lambda watch: list(watch.body(b'{"items":[{')), id="the body was cut short"),
+    ],
+)
+def test_a_list_that_does_not_come_through_is_fetched_in_pages(fail) -> None:  # type: ignore[no-untyped-def]
+    watch = stream()
+    watch.request()
+    watch.refused(400)
+    watch.request()
+    fail(watch)
+    assert watch.request().query == (("limit", "500"),)
+    body = b'{"metadata":{"resourceVersion":"5","continue":"x"},"items":[{"metadata":{"name":"a"}}]}'
+    assert list(watch.body(body)) == []
+    assert watch.request().query == (("limit", "500"), ("continue", "x"))
+    body = b'{"metadata":{"resourceVersion":"5"},"items":[{"metadata":{"name":"b"}}]}'
+    assert [told(event) for event in watch.body(body)] == [("listed", ["a", "b"])]
+
+
+def test_pages_whose_continuation_expired_begin_anew() -> None:
+    watch = stream()
+    watch.request()
+    watch.refused(400)
+    watch.request()
+    watch.refused(504)
+    watch.request()
+    list(watch.body(b'{"metadata":{"continue":"x"},"items":[{"metadata":{"name":"a"}}]}'))
+    watch.request()
+    watch.refused(410)
+    watch.request()
+    body = b'{"metadata":{"resourceVersion":"5"},"items":[{"metadata":{"name":"b"}}]}'
+    assert [told(event) for event in watch.body(body)] == [("listed", ["b"])]
+
+
+def test_the_wait_doubles_up_to_a_bound_and_is_drawn() -> None:
+    watch = stream()
+    waits = []
+    for _ in range(9):
+        watch.failed("connection refused")
+        waits.append(watch.request().delay_s)
+    assert waits == [0.375, 0.75, 1.5, 3.0, 6.0, 12.0, 22.5, 22.5, 22.5]
+
+
+def test_success_ends_the_wait_and_the_trouble() -> None:
+    watch = stream()
+    for _ in range(5):
+        watch.failed("connection refused")
+    watch.request()
+    fed(watch, END)
+    assert watch.trouble == ""
+    watch.failed("connection reset")
+    assert watch.request().delay_s == 0.375
+
+
+def test_the_server_may_say_when_to_come_back() -> None:
+    watch = stream()
+    watch.request()
+    watch.refused(429, b"", retry_after_s=17)
+    assert watch.request().delay_s == 17
+
+
+def test_a_refusal_is_told_in_the_servers_words() -> None:
+    watch = stream()
+    watch.request()
+    watch.refused(403, b'{"kind":"Status","message":"services is forbidden"}')
+    assert watch.trouble == "HTTP 403: services is forbidden"
+
+
+def test_a_watch_that_ends_as_it_begins_is_no_success() -> None:
+    watch = listed(stream())
+    watch.request()
+    watch.ended()
+    assert watch.request().delay_s > 0
+
+
+def test_a_cut_line_is_not_taken_for_an_object_and_the_watch_goes_on_from_before() -> None:
+    watch = listed(stream())
+    watch.request()
+    assert fed(watch, line("ADDED", "a", "8"), line("ADDED", "b", "9")[:-9]) == [("changed", ["a"])]
+    assert watch.is_cut
+    assert fed(watch, line("ADDED", "c", "10")) == []  # nothing after a gap
+    assert dict(watch.request().query)["resourceVersion"] == "8"
+
+
+def test_other_errors_within_a_watch_keep_the_revision() -> None:
+    watch = listed(stream())
+    watch.request()
+    fed(watch, b'{"type":"ERROR","object":{"code":500,"message":"etcd"}}')
+    assert watch.trouble == "watch error 500: etcd"
+    assert dict(watch.request().query)["resourceVersion"] == "7"
