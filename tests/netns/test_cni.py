@@ -24,7 +24,7 @@ from agent.serve.pod_link import PodLinks
 pytestmark = pytest.mark.netns
 
 ROOT = Path(__file__).parents[2]
-PREFIX = f"swc{os.getpid() % 100000}"
+PREFIX = f"swcni{os.getpid() % 100000}"
 Config = Mapping[str, object]
 Answer = tuple[int, dict[str, Any]]
 CIDRS = (ip_network("10.77.1.0/24"), ip_network("fd77:1::/64"))
