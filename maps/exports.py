@@ -17,6 +17,7 @@ from maps.btf import Btf
 
 T = TypeVar("T")
 EXPORT = "__export_"
+PRIVATE = "private"  # decl tag of a map that only programs use
 _PAD = re.compile(r"pad\d*")
 _TAKEN = frozenset(dir(builtins)) | {"pack", "pack_many", "unpack", "unpack_many", "SIZE", "mro"}
 _INTEGERS = frozenset(["__u8", "__u16", "__u32", "__u64", "__s8", "__s16", "__s32", "__s64"])
@@ -166,7 +167,9 @@ class _Collector:
             yield self._btf.variable(type_id).name, type_id
 
     def _map(self, name: str, variable: int) -> None:
-        """A map, unless it holds a timer: that one belongs to the programs alone."""
+        """A map, unless it is marked private or holds a timer: those belong to the programs alone."""
+        if self._btf.doc(variable) == PRIVATE:
+            return
         shape = self._btf.resolved(self._btf.variable(variable).type_id)
         if not isinstance(shape, btf.Struct):
             raise ExportError(f"{self._path}: {name} in .maps is no map definition")

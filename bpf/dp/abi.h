@@ -20,27 +20,24 @@ typedef struct {
 /* Zero is no reason: the packet goes on.  Values are appended, never reused; no two causes share one. */
 enum drop_reason {
 	DROP_NONE,
-	DROP_SHORT_PACKET,	 /* ends inside a header it announces */
-	DROP_BAD_HEADER,	 /* an IP header whose version or length field is impossible */
-	DROP_EXTENSION_HEADERS,	 /* more IPv6 extension headers than are followed */
-	DROP_MAPPED_ADDRESS,	 /* an IPv6 packet that carries an address in ::ffff:0:0/96 */
-	DROP_ETHERTYPE,		 /* a pod sent neither IPv4, IPv6 nor ARP */
-	DROP_SOURCE_MAC,	 /* a pod sent from a MAC that is not its own */
-	DROP_SOURCE_ADDRESS,	 /* a pod sent from an address that is not its own */
-	DROP_UNKNOWN_ENDPOINT,	 /* a pod device that the agent has not made known */
-	DROP_NO_BACKEND,	 /* the service has no endpoint; the sender was refused */
-	DROP_NO_BACKEND_SILENT,	 /* the service has no endpoint; the packet was not one that can be answered */
-	DROP_NO_LOCAL_BACKEND,	 /* traffic policy Local, and no endpoint on this node */
-	DROP_BACKEND_LOST,	 /* a service's table names a backend that is not there */
-	DROP_CONNTRACK_FULL,	 /* a translated flow needs an entry and the table is full */
-	DROP_NAT_PORTS,		 /* every source port tried for a translation is taken */
-	DROP_NAT_ADDRESS,	 /* source translation needed, the node has no address of the family */
-	DROP_FRAGMENT,		 /* a later fragment of a service's packet whose first was not seen */
-	DROP_REWRITE,		 /* the kernel refused to change the packet */
-	DROP_NO_ROUTE,		 /* a translated packet for which the kernel has no route */
-	DROP_TTL,		 /* a translated packet whose TTL or hop limit is spent */
-	DROP_ICMP_QUOTE,	 /* an ICMP error about a translated flow whose quoted headers are cut short */
-	DROP_REASONS,		 /* count, keep last */
+	DROP_SHORT_PACKET,	/* ends inside a header it announces */
+	DROP_BAD_HEADER,	/* an IP header whose version or length field is impossible */
+	DROP_EXTENSION_HEADERS, /* more IPv6 extension headers than are followed */
+	DROP_MAPPED_ADDRESS,	/* an IPv6 packet that carries an address in ::ffff:0:0/96 */
+	DROP_ETHERTYPE,		/* a pod sent neither IPv4, IPv6 nor ARP */
+	DROP_SOURCE_MAC,	/* a pod sent from a MAC that is not its own */
+	DROP_SOURCE_ADDRESS,	/* a pod sent from an address that is not its own */
+	DROP_NO_BACKEND,	/* the service has no endpoint; the sender was refused */
+	DROP_NO_BACKEND_SILENT, /* the service has no endpoint; the packet was not one that can be answered */
+	DROP_NO_LOCAL_BACKEND,	/* traffic policy Local, and no endpoint on this node */
+	DROP_BACKEND_LOST,	/* a service's table names a backend that is not there */
+	DROP_CONNTRACK_FULL,	/* a translated flow needs an entry and the table is full */
+	DROP_NAT_PORTS,		/* every source port tried for a translation is taken */
+	DROP_NAT_ADDRESS,	/* source translation needed, the node has no address of the family */
+	DROP_REWRITE,		/* the kernel refused to change the packet */
+	DROP_NO_ROUTE,		/* a translated packet for which the kernel has no route */
+	DROP_TTL,		/* a translated packet whose TTL or hop limit is spent */
+	DROP_REASONS,		/* count, keep last */
 };
 
 /* The programs that count. */
@@ -126,7 +123,7 @@ struct maglev_key {
 	__u32 part; /* below struct service's parts */
 };
 
-/* Which backend serves a flow: slots[flow_hash % MAGLEV_SLOTS]. One value, so a change is one atomic update. */
+/* Which backend serves a flow: slots[flow_hash * MAGLEV_SLOTS >> 32]. One value, so a change is one atomic update. */
 struct maglev {
 	__u16 slots[MAGLEV_SLOTS];
 };
@@ -145,7 +142,7 @@ struct affinity {
 	ip_addr addr;
 	__be16 port;
 	__u16 slot;
-	__u32 seen_s; /* enum clock: as struct flow's */
+	__u32 seen_s; /* as struct flow's */
 };
 
 /* A socket's translated peer, back to the service address it asked for. */
@@ -166,8 +163,8 @@ struct sock_peer {
 /* ---- flows ----------------------------------------------------------------------------------------------- */
 
 /*
- * Both directions of a flow meet in one key: its two ends, the smaller (address, then port, as bytes) first.
- * ICMP echo has its identifier in both ports.
+ * Both directions of a flow meet in one key: its two ends, ordered so that both directions find the same (the order
+ * itself means nothing; flow_key_of() in conntrack.h keeps it).
  */
 struct flow_key {
 	ip_addr lo_addr;
@@ -188,7 +185,6 @@ enum flow_flag {
 	FLOW_FIN_REPLY = 32,  /* TCP FIN seen from the other end */
 	FLOW_RESET = 64,      /* TCP RST seen */
 	FLOW_EXTERNAL = 128,  /* begun outside the cluster: struct service_key's scope */
-	FLOW_VIA_STACK = 256, /* begun by this node's stack, and answered through it */
 };
 
 /* Where one end of a flow is, as far as this node must know: the pod's device here, or zeros. */
@@ -208,7 +204,7 @@ struct flow {
 	ip_addr to_dst;
 	__be16 to_sport;
 	__be16 to_dport;
-	struct flow_end ends[2]; /* lo, hi; of a pair, by the untranslated client and the backend: see conntrack.h */
+	struct flow_end ends[2]; /* of lo and hi; a service's side stands for the backend behind it */
 	__u32 generation;	 /* struct node's, when ends and backend were last found right */
 	__u32 seen_s;		 /* last packet, in units of 2^30 ns of CLOCK_MONOTONIC (1.07 s) */
 	__u32 set_id;		 /* FLOW_FORWARD: the backend chosen */
@@ -233,9 +229,9 @@ struct fragment {
 /* What the last sweep of the flows saw. */
 struct sweep {
 	__u64 runs;
-	__u64 expired;	/* flows ended since the map was made */
-	__u64 at_ns;	/* CLOCK_MONOTONIC */
-	__u32 flows;	/* entries left */
+	__u64 expired; /* flows ended since the map was made */
+	__u64 at_ns;   /* CLOCK_MONOTONIC */
+	__u32 flows;   /* entries left */
 	__u32 unanswered;
 };
 
@@ -263,9 +259,9 @@ struct pod_addresses {
 struct node {
 	ip_addr addr4; /* source of what is translated; zeros: none */
 	ip_addr addr6;
-	__u64 netns_cookie;  /* of the node's own network namespace */
-	__u32 generation;    /* raised when an endpoint changes or a backend leaves */
-	__u16 nat_port_min;  /* source ports for translation, host order, inclusive */
+	__u64 netns_cookie; /* of the node's own network namespace */
+	__u32 generation;   /* raised when an endpoint changes or a backend leaves */
+	__u16 nat_port_min; /* source ports for translation, host order, inclusive */
 	__u16 nat_port_max;
 	__u16 node_port_min; /* NodePort range, host order, inclusive */
 	__u16 node_port_max;

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Connection tracking: a packet's flow, brought up to date with what it and the node say. */
+#ifndef SLUICEWAY_CONNTRACK_H
+#define SLUICEWAY_CONNTRACK_H
+
+#include "backend.h"
+#include "endpoint.h"
+#include "flow.h"
+
+/* Has the backend left its set, or the set gone? Only asked of FLOW_FORWARD. */
+static __always_inline bool flow_backend_left(const struct flow *f)
+{
+	struct backend *b = backend_find(f->set_id, f->slot);
+
+	return !b || b->port != f->to_dport || !addr_equal(&b->addr, &f->to_dst);
+}
+
+/* Finds the devices of both ends anew: an endpoint has come or gone since they were kept. */
+static __always_inline void flow_refresh_ends(const struct flow_key *key, struct flow *f)
+{
+	bool origin_hi = f->flags & FLOW_ORIGIN_HI;
+
+	flow_end_of(&key->lo_addr, &f->ends[0]);
+	flow_end_of(&key->hi_addr, &f->ends[1]);
+	/* each entry's far end is named by its key on one side only: the service's or the translated client's */
+	if (f->flags & FLOW_FORWARD)
+		flow_end_of(&f->to_dst, &f->ends[!origin_hi]);
+	else if (f->flags & FLOW_REVERSE)
+		flow_end_of(&f->to_dst, &f->ends[origin_hi]);
+}
+
+/*
+ * Is what the flow remembers still so? Asked once per flow after an endpoint or a backend has changed.
+ * False when the flow must begin anew: its backend left, and the protocol has no connection to lose.
+ */
+static __always_inline bool flow_refresh(const struct flow_key *key, struct flow *f, const struct packet *p,
+					 __u32 generation)
+{
+	if (f->flags & FLOW_FORWARD && (p->protocol == IPPROTO_UDP || p->flags & PACKET_SYN) && flow_backend_left(f))
+		return false;
+	flow_refresh_ends(key, f);
+	f->generation = generation;
+	return true;
+}
+
+/* Notes what the packet says about its flow. Stores only what changed: the entry is shared by all CPUs. */
+static __always_inline void flow_note(struct flow *f, const struct packet *p, bool origin)
+{
+	__u32 now = now_s();
+	__u16 flags = f->flags;
+
+	if (!origin)
+		flags |= FLOW_REPLIED;
+	if (p->flags & PACKET_FIN)
+		flags |= origin ? FLOW_FIN_ORIGIN : FLOW_FIN_REPLY;
+	if (p->flags & PACKET_RST)
+		flags |= FLOW_RESET;
+	if (flags != f->flags)
+		f->flags = flags;
+	if (now != f->seen_s)
+		f->seen_s = now;
+}
+
+/*
+ * The flow of a packet, up to date and noted; NULL when there is none, or it has to begin anew.
+ * key and src_hi are set in any case.
+ */
+static __noinline struct flow *flow_find(const struct packet *p, struct flow_key *key, bool *src_hi)
+{
+	const struct node *n = node_now();
+	struct flow *f;
+
+	*src_hi = packet_key(p, key);
+	f = bpf_map_lookup_elem(&flows, key);
+	if (!f || !n)
+		return NULL;
+	if (p->flags & PACKET_SYN && (flow_is_closed(f) || (f->flags & FLOW_FORWARD && flow_backend_left(f)))) {
+		flow_end_both(key, f);
+		return NULL;
+	}
+	if (f->generation != n->generation && !flow_refresh(key, f, p, n->generation)) {
+		flow_end_both(key, f);
+		return NULL;
+	}
+	flow_note(f, p, from_origin(f, *src_hi));
+	return f;
+}
+
+/* A flow that begins now, as yet translated to nothing. */
+static __always_inline struct flow *flow_fresh(struct flow *f, __u16 flags, bool origin_hi)
+{
+	const struct node *n = node_now();
+
+	memset(f, 0, sizeof(*f));
+	f->generation = n ? n->generation : 0;
+	f->seen_s = now_s();
+	f->flags = flags | (origin_hi ? FLOW_ORIGIN_HI : 0);
+	return f;
+}
+
+/* Remembers a flow that is carried as it is. A full table costs it only the lookup's shortcut. */
+static __always_inline void flow_keep(const struct packet *p, const struct flow_key *key, bool src_hi, __u16 flags)
+{
+	struct scratch *work = scratch();
+	struct flow *f;
+
+	if (!work)
+		return;
+	f = flow_fresh(&work->flow, flags, src_hi);
+	flow_refresh_ends(key, f);
+	if (p->flags & PACKET_RST)
+		f->flags |= FLOW_RESET;
+	bpf_map_update_elem(&flows, key, f, BPF_NOEXIST);
+}
+
+#endif

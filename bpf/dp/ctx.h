@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* The only way from the other headers to the packet's buffer, so that they serve any hook that has one. */
+#ifndef SLUICEWAY_CTX_H
+#define SLUICEWAY_CTX_H
+
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/pkt_cls.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+typedef struct __sk_buff ctx_t;
+
+#define memcpy __builtin_memcpy
+#define memset __builtin_memset
+
+static __always_inline void *ctx_data(const ctx_t *ctx)
+{
+	return (void *)(long)ctx->data;
+}
+
+static __always_inline void *ctx_end(const ctx_t *ctx)
+{
+	return (void *)(long)ctx->data_end;
+}
+
+/* Octets of the whole frame, also those outside the linear part. */
+static __always_inline __u32 ctx_length(const ctx_t *ctx)
+{
+	return ctx->len;
+}
+
+/* Makes the first len octets linear; pointers into the packet are dead afterwards. */
+static __always_inline bool ctx_pull(ctx_t *ctx, __u32 len)
+{
+	return bpf_skb_pull_data(ctx, len < ctx->len ? len : ctx->len) == 0;
+}
+
+static __always_inline bool ctx_is_linear(const ctx_t *ctx)
+{
+	return ctx->data_end - ctx->data >= ctx->len;
+}
+
+static __always_inline bool ctx_load(const ctx_t *ctx, __u32 at, void *to, __u32 len)
+{
+	return bpf_skb_load_bytes(ctx, at, to, len) == 0;
+}
+
+static __always_inline bool ctx_store(ctx_t *ctx, __u32 at, const void *from, __u32 len)
+{
+	return bpf_skb_store_bytes(ctx, at, from, len, 0) == 0;
+}
+
+/*
+ * Adds diff to the transport checksum at `at`. A sum still left to the device (CHECKSUM_PARTIAL) covers the
+ * pseudo-header alone, so only the kernel can know which part counts: pseudo says which one diff belongs to.
+ */
+static __always_inline bool ctx_csum_add(ctx_t *ctx, __u32 at, __u32 diff, __u64 flags, bool pseudo)
+{
+	return bpf_l4_csum_replace(ctx, at, 0, diff, flags | (pseudo ? BPF_F_PSEUDO_HDR : 0)) == 0;
+}
+
+#endif

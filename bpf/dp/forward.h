@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* The parts of a packet's way that every hook shares: its flow, found or begun, and its translation. */
+#ifndef SLUICEWAY_FORWARD_H
+#define SLUICEWAY_FORWARD_H
+
+#include "drop.h"
+#include "fragment.h"
+#include "icmp.h"
+#include "nat.h"
+#include "refuse.h"
+#include "route.h"
+
+/* A packet's place in its flow. */
+struct passage {
+	struct flow_key key;
+	struct flow *flow; /* NULL: none */
+	bool src_hi;	   /* which end of the key the source is */
+	bool translated;
+};
+
+/* Begins the flow of a packet to a service; passage->flow is set on DROP_NONE. */
+static __always_inline enum drop_reason passage_begin(const struct packet *p, struct passage *passage,
+						      const struct service *s, bool external)
+{
+	enum drop_reason why;
+
+	if (!s->backends)
+		return service_empty(s);
+	why = pair_begin(p, s, external);
+	if (why)
+		return why;
+	passage->flow = bpf_map_lookup_elem(&flows, &passage->key);
+	return passage->flow ? DROP_NONE : DROP_BACKEND_LOST;
+}
+
+/* Translates the packet if its flow is a translated one; p follows. end is set to the device of the far end. */
+static __always_inline enum drop_reason passage_translate(ctx_t *ctx, struct packet *p, struct passage *passage,
+							  struct flow_end *end)
+{
+	struct flow *f = passage->flow;
+	struct tuple t;
+
+	*end = f->ends[!passage->src_hi];
+	if (!flow_translates(f, passage->src_hi))
+		return DROP_NONE;
+	t = (struct tuple){.src = f->to_src,
+			   .dst = f->to_dst,
+			   .sport = f->to_sport,
+			   .dport = f->to_dport,
+			   .protocol = p->protocol};
+	passage->translated = true;
+	return rewrite(ctx, p, &t);
+}
+
+/* Where a packet that we translated goes when its destination is no pod of this node. */
+static __always_inline enum hop hop_of_translated(const struct packet *p)
+{
+	bool from_node = addr_is_node(&p->src);
+
+	if (addr_is_node(&p->dst))
+		return from_node ? HOP_LOOP : HOP_STACK;
+	return from_node ? HOP_OUT : HOP_STACK;
+}
+
+#endif

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Begins translated flows: the backend's address for the service's, and where answers need it, a source of ours. */
+#ifndef SLUICEWAY_NAT_H
+#define SLUICEWAY_NAT_H
+
+#include "conntrack.h"
+#include "service.h"
+
+/* source ports tried before a flow is dropped: with half of them taken, 16 fail once in 65,536 */
+enum { NAT_TRIES = 16, NAT_TAKEN = -17 /* -EEXIST */ };
+
+/* Mixes one word in: a multiplication and a shift, alike on every node. */
+static __always_inline __u32 hash_word(__u32 h, __u32 word)
+{
+	h = (h ^ word) * 0x9e3779b1;
+	return h ^ (h >> 15);
+}
+
+/* The hash that chooses a backend. */
+static __always_inline __u32 flow_hash(const struct packet *p)
+{
+	__u32 h = p->protocol;
+
+#pragma unroll
+	for (int i = 0; i < 4; i++) {
+		h = hash_word(h, bpf_ntohl(p->src.w[i]));
+		h = hash_word(h, bpf_ntohl(p->dst.w[i]));
+	}
+	h = hash_word(h, (__u32)bpf_ntohs(p->sport) << 16 | bpf_ntohs(p->dport));
+	return hash_word(h, 0x85ebca6b);
+}
+
+/*
+ * Stores the entry that answers will find. Never takes one that is in use by another flow.
+ * Returns 0, -EEXIST or -E2BIG as bpf_map_update_elem(). A function of its own, verified once and not in every turn
+ * of pair_reserve()'s loop.
+ */
+__noinline int pair_store_reverse(const struct packet *p, const struct pair *pair)
+{
+	struct scratch *work = scratch();
+	struct flow_key key;
+	struct flow *f, *old;
+	bool src_hi;
+	long error;
+
+	if (!p || !pair || !work)
+		return NAT_TAKEN;
+	src_hi = tuple_key(&pair->there, &key);
+	f = flow_fresh(&work->flow, pair->flags | FLOW_REVERSE, src_hi);
+	f->to_src = p->dst;
+	f->to_dst = p->src;
+	f->to_sport = p->dport;
+	f->to_dport = p->sport;
+	flow_refresh_ends(&key, f);
+	error = bpf_map_update_elem(&flows, &key, f, BPF_NOEXIST);
+	if (error != NAT_TAKEN)
+		return error;
+	old = bpf_map_lookup_elem(&flows, &key);
+	if (!old || !flow_is_closed(old))
+		return error;
+	flow_end_both(&key, old);
+	return bpf_map_update_elem(&flows, &key, f, BPF_NOEXIST);
+}
+
+/* Stores the entry that the client's packets find. Returns as bpf_map_update_elem(). */
+__noinline int pair_store_forward(const struct packet *p, const struct pair *pair)
+{
+	struct scratch *work = scratch();
+	struct flow_key key;
+	struct flow *f;
+	bool src_hi;
+
+	if (!p || !pair || !work)
+		return NAT_TAKEN;
+	src_hi = packet_key(p, &key);
+	f = flow_fresh(&work->flow, pair->flags | FLOW_FORWARD, src_hi);
+	f->to_src = pair->there.src;
+	f->to_dst = pair->there.dst;
+	f->to_sport = pair->there.sport;
+	f->to_dport = pair->there.dport;
+	f->set_id = pair->set_id;
+	f->slot = pair->slot;
+	flow_refresh_ends(&key, f);
+	return bpf_map_update_elem(&flows, &key, f, BPF_ANY);
+}
+
+/* The n-th source port tried; the range is the agent's, clear of the node's own ports. */
+static __always_inline __be16 nat_port(const struct node *n, __u32 start, __u32 try)
+{
+	__u32 span = n->nat_port_max - n->nat_port_min + 1;
+
+	return bpf_htons(n->nat_port_min + (start + try) % span);
+}
+
+/* Stores the reverse entry under the first free source port. */
+static __noinline enum drop_reason pair_reserve(const struct packet *p, struct pair *pair, const struct node *n)
+{
+	__u32 start = bpf_get_prandom_u32();
+
+	for (int i = 0; i < NAT_TRIES; i++) {
+		int error;
+
+		pair->there.sport = nat_port(n, start, i);
+		error = pair_store_reverse(p, pair);
+		if (!error)
+			return DROP_NONE;
+		if (error != NAT_TAKEN)
+			return DROP_CONNTRACK_FULL;
+	}
+	return DROP_NAT_PORTS;
+}
+
+/* Chooses the backend, and says what it is to be sent. */
+static __noinline enum drop_reason pair_choose(const struct packet *p, const struct service *s, const struct node *n,
+					       bool external, struct pair *pair)
+{
+	struct backend *b = service_backend(s, &p->src, flow_hash(p), &pair->slot);
+
+	if (!b)
+		return DROP_BACKEND_LOST;
+	pair->set_id = s->set_id;
+	pair->flags = external ? FLOW_EXTERNAL : 0;
+	pair->there = (struct tuple){
+		.src = p->src, .dst = b->addr, .sport = p->sport, .dport = b->port, .protocol = p->protocol};
+	/* answers would miss us: the client is outside and the backend elsewhere, or a pod reaches itself */
+	if (!(external && !(b->flags & BACKEND_LOCAL)) && !addr_equal(&b->addr, &p->src))
+		return DROP_NONE;
+	pair->there.src = p->flags & PACKET_V4 ? n->addr4 : n->addr6;
+	return addr_is_zero(&pair->there.src) ? DROP_NAT_ADDRESS : DROP_NONE;
+}
+
+/*
+ * Begins the translated flow of a packet to a service's backend. The client's address and port are kept unless
+ * answers would miss us, its port also unless the backend knows it from another flow.
+ * On DROP_NONE both entries are there.
+ */
+__noinline int pair_begin(const struct packet *p, const struct service *s, bool external)
+{
+	const struct node *n = node_now();
+	struct scratch *work = scratch();
+	enum drop_reason why;
+	struct flow_key key;
+	struct pair *pair;
+	int error;
+
+	if (!p || !s || !n || !work)
+		return DROP_BACKEND_LOST;
+	pair = &work->pair;
+	why = pair_choose(p, s, n, external, pair);
+	if (why)
+		return why;
+	error = addr_equal(&pair->there.src, &p->src) ? pair_store_reverse(p, pair) : NAT_TAKEN;
+	if (error && error != NAT_TAKEN)
+		return DROP_CONNTRACK_FULL;
+	if (error) {
+		why = pair_reserve(p, pair, n);
+		if (why)
+			return why;
+	}
+	if (!pair_store_forward(p, pair))
+		return DROP_NONE;
+	tuple_key(&pair->there, &key);
+	bpf_map_delete_elem(&flows, &key);
+	return DROP_CONNTRACK_FULL;
+}
+
+#endif

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * What is too large for the 512 octets of stack that a program and its functions share. One per CPU and object: our
+ * programs run with bottom halves off, and none interrupts another. Each user writes before it reads.
+ */
+#ifndef SLUICEWAY_SCRATCH_H
+#define SLUICEWAY_SCRATCH_H
+
+#include "config.h"
+#include "packet.h"
+
+/* One direction of a flow: from here to there. */
+struct tuple {
+	ip_addr src;
+	ip_addr dst;
+	__be16 sport;
+	__be16 dport;
+	__u8 protocol;
+	__u8 pad[3];
+};
+
+/* What an ICMP error quotes, and where in the frame it stands. */
+struct quote {
+	struct tuple t; /* of the quoted packet, as its sender sent it */
+	__u32 l3;
+	__u32 l4;
+	__sum16 ip_check; /* IPv4 */
+};
+
+/* A fresh flow's two entries, apart from what they translate to. */
+struct pair {
+	struct tuple there; /* what the backend is sent */
+	__u32 set_id;
+	__u16 slot;
+	__u16 flags;
+};
+
+struct scratch {
+	struct packet packet; /* the one being judged */
+	struct flow flow;     /* about to be stored */
+	struct pair pair;     /* about to begin */
+	struct quote quote;
+	struct tuple inner;
+	struct tuple outer;
+	struct flow_key pair_key; /* of the other entry, to be deleted */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct scratch);
+} scratches SEC(".maps") PRIVATE;
+
+/* Never NULL, but the verifier wants to hear it. */
+static __always_inline struct scratch *scratch(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&scratches, &zero);
+}
+
+/* Where the packet that is judged next is written down. */
+static __always_inline struct packet *packet_fresh(void)
+{
+	struct scratch *work = scratch();
+
+	if (!work)
+		return NULL;
+	memset(&work->packet, 0, sizeof(work->packet));
+	return &work->packet;
+}
+
+#endif

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+/* The node's end of a pod's veth: what the pod sends, and what the node's stack sends to it. */
+#include "dp/forward.h"
+
+/* Neighbour discovery and multicast listener reports, which a pod sends from a link-local address or none. */
+static __always_inline bool is_link_control(const struct packet *p)
+{
+	return p->protocol == IPPROTO_ICMPV6 && !(p->flags & PACKET_V4) &&
+	       (addr_is_link_local_v6(&p->src) || addr_is_zero(&p->src));
+}
+
+/* Is the packet the pod's own? The flow remembers its device; without one the endpoints are asked. */
+static __always_inline enum drop_reason check_pod(ctx_t *ctx, const struct packet *p, const struct passage *passage)
+{
+	struct flow_end end;
+
+	if (passage->flow)
+		return check_source(ctx, &passage->flow->ends[passage->src_hi]);
+	flow_end_of(&p->src, &end);
+	return check_source(ctx, &end);
+}
+
+/* A packet of a connection, or one that could begin one. */
+static __always_inline enum drop_reason connection(ctx_t *ctx, struct packet *p, struct passage *passage,
+						   struct forward *to)
+{
+	enum drop_reason why;
+	struct service *s;
+
+	if (!passage->flow) {
+		s = service_find(&p->dst, p->dport, p->protocol, SCOPE_INTERNAL);
+		if (s) {
+			why = passage_begin(p, passage, s, false);
+			if (why)
+				return why;
+		} else {
+			struct endpoint *e = endpoint_find(&p->dst);
+
+			if (!e || !(e->flags & ENDPOINT_NODE))
+				flow_keep(p, &passage->key, passage->src_hi, 0);
+			flow_end_of(&p->dst, &to->end);
+			return DROP_NONE;
+		}
+	}
+	return passage_translate(ctx, p, passage, &to->end);
+}
+
+/* What a pod sends: its own, and on its way. Sets *to. */
+static __always_inline enum drop_reason from_pod(ctx_t *ctx, struct packet *p, struct forward *to)
+{
+	struct passage passage = {};
+	enum drop_reason why = parse(ctx, p);
+
+	if (why)
+		return why;
+	if (p->flags & PACKET_OTHER)
+		return p->ethertype == bpf_htons(ETH_P_ARP) ? DROP_NONE : DROP_ETHERTYPE;
+	if (is_link_control(p))
+		return DROP_NONE;
+	fragment_follow(p);
+	if (p->flags & PACKET_PORTS)
+		passage.flow = flow_find(p, &passage.key, &passage.src_hi);
+	why = check_pod(ctx, p, &passage);
+	if (why)
+		return why;
+	if (p->ttl <= 1 || addr_is_multicast(&p->dst))
+		return DROP_NONE; /* the stack answers that the time is exceeded, and knows groups */
+	if (p->flags & PACKET_PORTS) {
+		why = connection(ctx, p, &passage, to);
+	} else {
+		if (p->flags & PACKET_ICMP_ERROR)
+			why = icmp_translate(ctx, p, &passage.translated);
+		flow_end_of(&p->dst, &to->end);
+	}
+	if (why)
+		return why;
+	if (to->end.ifindex)
+		to->hop = HOP_POD;
+	else if (passage.translated)
+		to->hop = hop_of_translated(p);
+	return DROP_NONE;
+}
+
+SEC("tc") int pod_ingress(struct __sk_buff *ctx)
+{
+	struct forward to = {.hop = HOP_STACK};
+	__u32 octets = ctx_length(ctx);
+	struct packet *p = packet_fresh();
+	int verdict = TC_ACT_OK;
+	enum drop_reason why;
+
+	if (!p)
+		return TC_ACT_SHOT;
+	why = from_pod(ctx, p, &to);
+	if (!why)
+		why = deliver_ingress(ctx, p, &to, &verdict);
+	if (why == DROP_NO_BACKEND) {
+		if (refuse(ctx, p))
+			verdict = bpf_redirect(ctx->ifindex, 0);
+		else
+			why = DROP_NO_BACKEND_SILENT;
+	}
+	count(PROGRAM_POD, DIRECTION_INGRESS, why, octets);
+	return why && why != DROP_NO_BACKEND ? TC_ACT_SHOT : verdict;
+}
+
+/* What the node's stack sends to the pod: the node's own answers for a service get its address back. */
+static __always_inline enum drop_reason to_pod(ctx_t *ctx, struct packet *p)
+{
+	struct passage passage = {};
+	struct flow_end end;
+	enum drop_reason why = parse(ctx, p);
+
+	if (why)
+		return why;
+	if (p->flags & PACKET_OTHER)
+		return DROP_NONE;
+	if (p->flags & PACKET_ICMP_ERROR)
+		return icmp_translate(ctx, p, &passage.translated);
+	fragment_follow(p);
+	if (!(p->flags & PACKET_PORTS))
+		return DROP_NONE;
+	passage.flow = flow_find(p, &passage.key, &passage.src_hi);
+	return passage.flow ? passage_translate(ctx, p, &passage, &end) : DROP_NONE;
+}
+
+SEC("tc") int pod_egress(struct __sk_buff *ctx)
+{
+	__u32 octets = ctx_length(ctx);
+	struct packet *p = packet_fresh();
+	enum drop_reason why;
+
+	if (!p)
+		return TC_ACT_SHOT;
+	why = to_pod(ctx, p);
+	count(PROGRAM_POD, DIRECTION_EGRESS, why, octets);
+	return why ? TC_ACT_SHOT : TC_ACT_OK;
+}
+
+char _license[] SEC("license") = "Dual BSD/GPL";

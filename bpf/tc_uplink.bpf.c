@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+/* The node's own devices: what comes in for services and pods, and what the node itself sends to services. */
+#include "dp/forward.h"
+
+/*
+ * What comes in by a device: for a service, or a pod of ours. The rest is not ours, and left to the stack with
+ * *ours unset.
+ */
+static __always_inline enum drop_reason from_uplink(ctx_t *ctx, struct packet *p, struct forward *to, bool *ours)
+{
+	struct passage passage = {};
+	enum drop_reason why = parse(ctx, p);
+	struct service *s;
+
+	if (why)
+		return why == DROP_MAPPED_ADDRESS ? why : DROP_NONE;
+	if (p->flags & PACKET_OTHER || addr_is_multicast(&p->dst))
+		return DROP_NONE;
+	fragment_follow(p);
+	if (p->flags & PACKET_PORTS) {
+		passage.flow = flow_find(p, &passage.key, &passage.src_hi);
+		if (!passage.flow) {
+			s = service_find(&p->dst, p->dport, p->protocol, SCOPE_EXTERNAL);
+			if (s)
+				why = passage_begin(p, &passage, s, true);
+		}
+		if (why) {
+			*ours = true;
+			return why;
+		}
+	}
+	if (passage.flow) {
+		if (flow_translates(passage.flow, passage.src_hi) && p->ttl <= 1) {
+			*ours = true;
+			return DROP_TTL;
+		}
+		why = passage_translate(ctx, p, &passage, &to->end);
+	} else {
+		if (p->flags & PACKET_ICMP_ERROR)
+			why = icmp_translate(ctx, p, &passage.translated);
+		flow_end_of(&p->dst, &to->end);
+		if (to->end.ifindex && p->flags & PACKET_PORTS)
+			flow_keep(p, &passage.key, passage.src_hi, FLOW_EXTERNAL);
+	}
+	*ours = why || passage.translated || to->end.ifindex;
+	if (why || (p->ttl <= 1 && !passage.translated))
+		return why; /* the stack answers that the time is exceeded */
+	if (to->end.ifindex)
+		to->hop = HOP_POD;
+	else if (passage.translated && addr_is_node(&p->dst))
+		to->hop = addr_is_node(&p->src) ? HOP_LOOP : HOP_STACK;
+	else if (passage.translated)
+		to->hop = HOP_OUT;
+	return DROP_NONE;
+}
+
+SEC("tc") int uplink_ingress(struct __sk_buff *ctx)
+{
+	struct forward to = {.hop = HOP_STACK};
+	__u32 octets = ctx_length(ctx);
+	struct packet *p = packet_fresh();
+	int verdict = -1; /* TC_ACT_UNSPEC: the next program, then the stack */
+	bool ours = false;
+	enum drop_reason why;
+
+	if (!p)
+		return TC_ACT_SHOT;
+	why = from_uplink(ctx, p, &to, &ours);
+	if (!why)
+		why = deliver_ingress(ctx, p, &to, &verdict);
+	if (why == DROP_NO_BACKEND) {
+		if (refuse(ctx, p))
+			verdict = bpf_redirect(ctx->ifindex, 0);
+		else
+			why = DROP_NO_BACKEND_SILENT;
+	}
+	if (ours || why)
+		count(PROGRAM_UPLINK, DIRECTION_INGRESS, why, octets);
+	return why && why != DROP_NO_BACKEND ? TC_ACT_SHOT : verdict;
+}
+
+/* What leaves by a device. Only what the node itself sends is looked at: pods' packets were judged at their end. */
+static __always_inline enum drop_reason to_uplink(ctx_t *ctx, struct packet *p, struct forward *to, bool *ours)
+{
+	struct passage passage = {};
+	enum drop_reason why = parse(ctx, p);
+	struct service *s;
+	bool began;
+
+	if (why || p->flags & PACKET_OTHER || !addr_is_node(&p->src))
+		return DROP_NONE;
+	if (p->flags & PACKET_ICMP_ERROR) {
+		why = icmp_translate(ctx, p, ours);
+		return why;
+	}
+	fragment_follow(p);
+	if (!(p->flags & PACKET_PORTS))
+		return DROP_NONE;
+	passage.flow = flow_find(p, &passage.key, &passage.src_hi);
+	if (!passage.flow) {
+		s = service_find(&p->dst, p->dport, p->protocol, SCOPE_INTERNAL);
+		if (!s)
+			return DROP_NONE;
+		*ours = true;
+		why = passage_begin(p, &passage, s, false);
+		if (why)
+			return why;
+	}
+	began = from_origin(passage.flow, passage.src_hi);
+	why = passage_translate(ctx, p, &passage, &to->end);
+	if (why || !passage.translated)
+		return why;
+	*ours = true;
+	if (to->end.ifindex)
+		to->hop = HOP_POD;
+	else if (addr_is_node(&p->dst))
+		to->hop = HOP_LOOP;
+	else if (began)
+		to->hop =
+			HOP_OUT; /* an answer is on its way to the client already, a request was on its way to the service */
+	return DROP_NONE;
+}
+
+SEC("tc") int uplink_egress(struct __sk_buff *ctx)
+{
+	struct forward to = {.hop = HOP_STACK};
+	__u32 octets = ctx_length(ctx);
+	struct packet *p = packet_fresh();
+	int verdict = -1;
+	bool ours = false;
+	enum drop_reason why;
+
+	if (!p)
+		return TC_ACT_SHOT;
+	why = to_uplink(ctx, p, &to, &ours);
+	if (!why)
+		why = deliver_egress(ctx, p, &to, &verdict);
+	if (why == DROP_NO_BACKEND) {
+		if (refuse(ctx, p))
+			verdict = bpf_redirect(ctx->ifindex, BPF_F_INGRESS);
+		else
+			why = DROP_NO_BACKEND_SILENT;
+	}
+	if (ours || why)
+		count(PROGRAM_UPLINK, DIRECTION_EGRESS, why, octets);
+	return why && why != DROP_NO_BACKEND ? TC_ACT_SHOT : verdict;
+}
+
+char _license[] SEC("license") = "Dual BSD/GPL";
