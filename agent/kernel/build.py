@@ -24,6 +24,7 @@ from maps import paths
 log = logger(__name__)
 
 NAMES = ("sock", "tc_pod", "tc_uplink", "sweep")
+FLAGS = "cflags"  # clang's response file, beside the sources
 KEY = "key"  # file beside shipped objects
 SHOWN_LINES = 12  # of a compiler's complaint
 
@@ -93,7 +94,7 @@ def key(where: Sources, compiler: Compiler) -> str:
     for text in (compiler.version, platform.machine(), " ".join(NAMES)):
         digest.update(text.encode() + b"\0")
     for root in (where.sources, where.headers):
-        for path in sorted(p for p in root.rglob("*") if p.is_file()):
+        for path in sorted(p for p in root.rglob("*") if p.suffix in {".c", ".h"} or p.name == FLAGS):
             digest.update(str(path.relative_to(root)).encode() + b"\0")
             digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:16]
@@ -121,7 +122,7 @@ def _compile_one(where: Sources, compiler: Compiler, name: str, target: Path) ->
     source = where.sources / f"{name}.bpf.c"
     system = f"/usr/include/{platform.machine()}-linux-gnu"  # Debian keeps asm/ there
     includes = [f"-I{where.headers}", "-idirafter", system]
-    command = [compiler.path, f"@{where.sources}/cflags", *includes, "-c", str(source), "-o", str(target)]
+    command = [compiler.path, f"@{where.sources / FLAGS}", *includes, "-c", str(source), "-o", str(target)]
     said = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     if said.returncode:
         lines = "\n".join(said.stderr.splitlines()[:SHOWN_LINES])

@@ -1,0 +1,231 @@
+"""Programs on their hooks: made once per device, kept by pins, and only ever exchanged in place afterwards.
+
+Where tcx is (Linux 6.6) every hook holds a link pinned under ``<pin root>/links/<program>-<ifindex>``; elsewhere
+programs go on by clsact, which the device itself keeps. Socket programs are cgroup links, pinned by their name. A
+device that left takes its hook along; its pin is removed by the next :meth:`Hooks.sweep`. Everything happens in the
+calling thread's network namespace, the node's.
+"""
+
+import errno
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import wraps
+from pathlib import Path
+from threading import RLock
+from typing import Concatenate, ParamSpec, TypeVar
+
+from agent.log import logger
+from maps import libbpf
+from maps.errors import KernelRefused
+from maps.libbpf import AttachType
+
+log = logger(__name__)
+
+# each program of a device: its tcx hook, and whether that is the ingress side
+DEVICE_HOOKS: Mapping[str, tuple[AttachType, bool]] = {
+    "pod_ingress": (AttachType.TCX_INGRESS, True),
+    "uplink_ingress": (AttachType.TCX_INGRESS, True),
+    "uplink_egress": (AttachType.TCX_EGRESS, False),
+}
+CLSACT_SIDES = (0xFFFFFFF2, 0xFFFFFFF3)  # TC_H_CLSACT with TC_H_MIN_INGRESS and TC_H_MIN_EGRESS
+UPLINK = ("uplink_ingress", "uplink_egress")
+POD = ("pod_ingress",)
+SOCKET_HOOKS: Mapping[str, AttachType] = {
+    "connect4": AttachType.CGROUP_CONNECT4,
+    "connect6": AttachType.CGROUP_CONNECT6,
+    "sendmsg4": AttachType.CGROUP_SENDMSG4,
+    "sendmsg6": AttachType.CGROUP_SENDMSG6,
+    "recvmsg4": AttachType.CGROUP_RECVMSG4,
+    "recvmsg6": AttachType.CGROUP_RECVMSG6,
+    "getpeername4": AttachType.CGROUP_GETPEERNAME4,
+    "getpeername6": AttachType.CGROUP_GETPEERNAME6,
+}
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _alone(method: Callable[Concatenate["Hooks", P], T]) -> Callable[Concatenate["Hooks", P], T]:
+    """One thread at a time: the loop attaches, while main moves links to a new generation."""
+
+    @wraps(method)
+    def locked(self: "Hooks", /, *args: P.args, **named: P.kwargs) -> T:
+        with self.lock:
+            return method(self, *args, **named)
+
+    return locked
+
+
+class Hooks:
+    """The hooks of one node: *links* is the folder of pins, *programs* the loaded programs' fds by name."""
+
+    def __init__(self, links: Path, programs: Mapping[str, int], *, tcx: bool) -> None:
+        self._links = links
+        self._programs = programs
+        self._tcx = tcx
+        self.lock = RLock()
+
+    @_alone
+    def exchange(self) -> int:
+        """Put these programs in place of those that an earlier agent left on its hooks; how many there were.
+
+        Each exchange is atomic: every packet meets the old or the new program.
+        """
+        self.sweep()
+        pinned = list(self._pinned())
+        for path in pinned:
+            with _open(path) as link:
+                libbpf.link_update(link, self._programs[_program(path)])
+        return len(pinned) + self._exchange_clsact()
+
+    @_alone
+    def sweep(self) -> None:
+        """Remove the pins of devices that left."""
+        for path in self._pinned():
+            with _open(path) as link:
+                is_dead = _is_on_device(path) and libbpf.link_info(link).ifindex == 0
+            if is_dead:
+                path.unlink()
+                log.debug("stale link removed", link=path.name)
+
+    @_alone
+    def attach(self, ifindex: int, names: tuple[str, ...]) -> None:
+        """Have these programs on a device; what is there already stays.
+
+        Raises:
+            KernelRefused: the device left (ENODEV), or the kernel refused.
+        """
+        for name in names:
+            kind, is_ingress = DEVICE_HOOKS[name]
+            if self._tcx:
+                self._link(self._links / f"{name}-{ifindex}", ifindex, kind)
+            else:
+                self._attach_clsact(ifindex, name, ingress=is_ingress)
+
+    @_alone
+    def detach(self, ifindex: int, names: tuple[str, ...]) -> None:
+        """Take these programs off a device; a device that left had none."""
+        for name in names:
+            (self._links / f"{name}-{ifindex}").unlink(missing_ok=True)
+            if not self._tcx:
+                libbpf.tc_detach(ifindex, ingress=DEVICE_HOOKS[name][1])
+        if not self._tcx:
+            remove_empty_clsact(ifindex)
+
+    @_alone
+    def attached(self, names: tuple[str, ...]) -> frozenset[int]:
+        """The devices that have all of these programs, by ifindex; pins of devices that left are removed first."""
+        self.sweep()
+        found = set(self._clsact() if not self._tcx else self._linked())
+        return frozenset(i for i, name in found if name in names and all((i, other) in found for other in names))
+
+    @_alone
+    def attach_sockets(self, cgroup: Path) -> None:
+        """Have every socket program on *cgroup*; links to another cgroup are replaced."""
+        folder = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            wanted = os.fstat(folder).st_ino  # a cgroup's id is its inode's number
+            for name, kind in SOCKET_HOOKS.items():
+                path = self._links / name
+                if path.exists() and _cgroup_of(path) != wanted:
+                    path.unlink()
+                self._link(path, folder, kind)
+        finally:
+            os.close(folder)
+
+    @_alone
+    def detach_sockets(self) -> None:
+        """Leave connections to the programs on the devices."""
+        for name in SOCKET_HOOKS:
+            (self._links / name).unlink(missing_ok=True)
+
+    def _link(self, path: Path, target: int, kind: AttachType) -> None:
+        if path.exists():
+            return
+        link = libbpf.link_create(self._programs[_program(path)], target, kind)
+        try:
+            libbpf.pin(link, path)  # killed before this, the kernel drops the link and the next start makes it
+        finally:
+            os.close(link)
+
+    def _pinned(self) -> Iterator[Path]:
+        """The pins of programs we know, in order."""
+        for path in sorted(self._links.iterdir()):
+            if _program(path) in DEVICE_HOOKS or path.name in SOCKET_HOOKS:
+                yield path
+
+    def _linked(self) -> Iterator[tuple[int, str]]:
+        for path in self._pinned():
+            if _is_on_device(path):
+                program, _, ifindex = path.name.rpartition("-")
+                yield int(ifindex), program
+
+    def _attach_clsact(self, ifindex: int, name: str, *, ingress: bool) -> None:
+        holder = libbpf.tc_query(ifindex, ingress)
+        if holder and (theirs := _name_of(holder)) not in self._programs:
+            doing = f"attach {name} to device {ifindex}: its tc filter 1 of priority 1 is {theirs}, a stranger's"
+            raise KernelRefused(doing, errno.EBUSY)
+        libbpf.tc_attach(ifindex, ingress=ingress, program_fd=self._programs[name])
+
+    def _exchange_clsact(self) -> int:
+        if self._tcx:
+            return 0
+        found = list(self._clsact())
+        for ifindex, name in found:
+            libbpf.tc_attach(ifindex, ingress=DEVICE_HOOKS[name][1], program_fd=self._programs[name])
+        return len(found)
+
+    def _clsact(self) -> Iterator[tuple[int, str]]:
+        return clsact(self._programs)
+
+
+def clsact(names: Mapping[str, int] | frozenset[str]) -> Iterator[tuple[int, str]]:
+    """The devices with a filter of ours, and which: handle and priority 1, and one of our programs' names."""
+    for ifindex, _ in socket.if_nameindex():
+        for is_ingress in (True, False):
+            program = libbpf.tc_query(ifindex, ingress=is_ingress)
+            if program and (name := _name_of(program)) in names:
+                yield ifindex, name
+
+
+def remove_empty_clsact(ifindex: int) -> None:
+    """Take the qdisc away that our filters needed, unless somebody's filters are on it."""
+    from pyroute2 import IPRoute  # noqa: PLC0415  imported late: it costs 0.2 s, and tcx needs it not
+    from pyroute2.netlink.exceptions import NetlinkError  # noqa: PLC0415
+
+    with IPRoute() as netlink, suppress(NetlinkError):  # the device left, or has no clsact
+        if not any(tuple(netlink.get_filters(index=ifindex, parent=side)) for side in CLSACT_SIDES):
+            netlink.tc("del", "clsact", ifindex)
+
+
+def _name_of(program_id: int) -> str:
+    program = libbpf.program_by_id(program_id)
+    try:
+        return libbpf.program_info(program).name
+    finally:
+        os.close(program)
+
+
+def _cgroup_of(path: Path) -> int:
+    with _open(path) as link:
+        return libbpf.link_info(link).cgroup_id
+
+
+def _program(path: Path) -> str:
+    return path.name.partition("-")[0]
+
+
+def _is_on_device(path: Path) -> bool:
+    return "-" in path.name
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[int]:
+    link = libbpf.get_pinned(path)
+    try:
+        yield link
+    finally:
+        os.close(link)

@@ -1,0 +1,91 @@
+"""This node's dataplane as the reconcile loop sees it: tables to write, hooks, links and routes to keep.
+
+Built once per start, on the generation of maps that the agent works on. Called by the loop's thread alone.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from agent.compile.route import Route
+from agent.errors import AgentError
+from agent.kernel.attach import POD, UPLINK, Hooks
+from agent.kernel.load import SPECS
+from agent.kernel.routes import Routes
+from agent.kernel.sysctl import Sysctls
+from agent.log import logger
+from agent.model.local import Device
+from maps.errors import KernelRefused, MapsError
+from maps.table import Table
+
+log = logger(__name__)
+
+T = TypeVar("T")
+
+
+def open_tables(kind: type[T], folder: Path) -> T:
+    """The tables that a dataclass names by its fields, on the maps pinned in *folder*."""
+    tables: dict[str, Table[Any, Any]] = {
+        field.name: Table.open(SPECS[field.name], folder / field.name)
+        for field in fields(kind)  # type: ignore[arg-type]  # a dataclass, as the docstring says
+    }
+    return kind(**tables)
+
+
+class Dataplane(Generic[T]):
+    """``reconcile.kernel.Kernel``, for real; *tables* are those that the loop asks for."""
+
+    def __init__(self, tables: T, hooks: Hooks, routes: Routes, sysctls: Sysctls) -> None:
+        self._tables = tables
+        self._hooks = hooks
+        self._routes = routes
+        self._sysctls = sysctls
+
+    @property
+    def tables(self) -> T:
+        """The maps of the generation in use."""
+        return self._tables
+
+    def sync_pods(self, pods: Mapping[int, str]) -> None:
+        """Have the pod programs on exactly these devices.
+
+        Raises:
+            AgentError: some devices could not be served; the others are.
+        """
+        self._sync(POD, pods)
+
+    def sync_uplinks(self, devices: tuple[Device, ...]) -> None:
+        """Have the uplink programs on exactly these devices, and the sysctls they need.
+
+        Raises:
+            AgentError: some devices could not be served; the others are.
+        """
+        for device in devices:
+            self._sysctls.uplink(device.name)
+        self._sync(UPLINK, {d.ifindex: d.name for d in devices})
+
+    def sync_routes(self, routes: tuple[Route, ...]) -> None:
+        """Have exactly these routes to other nodes' pods.
+
+        Raises:
+            AgentError: the kernel refused some; the others are there.
+        """
+        refused = self._routes.sync({route.destination: route.gateway for route in routes})
+        if refused:
+            raise AgentError("routes refused: " + "; ".join(f"{d}: {why}" for d, why in refused.items()))
+
+    def _sync(self, programs: tuple[str, ...], wanted: Mapping[int, str]) -> None:
+        there = self._hooks.attached(programs)
+        for ifindex in there - wanted.keys():
+            self._hooks.detach(ifindex, programs)
+        failed = [f"{wanted[i]}: {e}" for i, e in self._attach(programs, sorted(wanted.keys() - there))]
+        if failed:
+            raise AgentError("programs not attached: " + "; ".join(failed))
+
+    def _attach(self, programs: tuple[str, ...], devices: Iterable[int]) -> Iterable[tuple[int, MapsError]]:
+        for ifindex in devices:
+            try:
+                self._hooks.attach(ifindex, programs)
+            except KernelRefused as error:  # the device left meanwhile: netlink will tell
+                yield ifindex, error

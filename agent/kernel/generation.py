@@ -1,0 +1,115 @@
+"""The move from one generation of maps to the next, in steps that a death may fall between.
+
+1. ``begin``: the generation of the wanted layout and sizes is taken up, or made beside the old one. Programs are
+   loaded onto it. When there is no other, the links get these programs at once: an exchange, and nothing more.
+2. Else ``seed``: the new maps get what the old ones know, so that the set ids and slots in flows keep their meaning.
+3. The first whole sync makes services, endpoints and the node right (the reconcile loop).
+4. ``finish``: flows and affinities are carried, the links moved, what came in between carried too; then the new
+   generation is declared current and the old removed.
+
+A start that finds several generations does 2 to 4 again from every other one: a carry writes only what is missing, a
+link that has moved is moved to itself, and what was seeded is not seeded twice. So after a death anywhere the next
+start ends in the same state, also when it wants the old sizes back.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.log import logger
+from maps import abi, libbpf, mapio
+from maps.carry import carry
+from maps.errors import KernelRefused, LayoutMismatch
+from maps.pins import Generation, PinRoot, generation_name
+
+log = logger(__name__)
+
+# What refers comes after what it refers to; the node's record comes last, as the sign that all are there.
+SEED = ("backends", "maglevs", "backend_sets", "services", "endpoints", "pod_netns")
+TRAFFIC = ("flows", "affinities", "sock_peers")
+NODE = bytes(4)  # the key of the node's one record
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Which generation the agent works on, and which ones it still has to carry over."""
+
+    pins: PinRoot
+    new: Generation
+    old: tuple[Generation, ...]  # half made ones before the one in use: they know later things
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether links may hold programs on other maps."""
+        return bool(self.old)
+
+    def seed(self) -> None:
+        """Carry over services, endpoints and the numbers by which flows refer to them, once."""
+        if _node(self.new) != bytes(abi.Node.SIZE):
+            return
+        for old in self.old:
+            _carry(SEED, old, self.new)
+        for old in self.old:
+            record = _node(old)
+            if len(record) == abi.Node.SIZE and any(record) and _layout(old) == _layout(self.new):
+                with _open(self.new.map_path("node")) as node:
+                    mapio.update(node, NODE, record, 1)
+
+    def finish(self, exchange: Callable[[], int]) -> None:
+        """Carry over the traffic, let *exchange* move the links, declare the new generation, remove the old."""
+        for old in self.old:
+            _carry(TRAFFIC, old, self.new)
+        links = exchange()
+        for old in self.old:
+            _carry(TRAFFIC, old, self.new)
+        self.pins.make_current(self.new)
+        for old in self.old:
+            self.pins.remove(old)
+        log.info("programs are on their hooks", generation=self.new.name, exchanged=links, carried_from=len(self.old))
+
+
+def begin(pins: PinRoot, sizes: Mapping[str, int]) -> Move:
+    """Find the generation to work on, or make it; *pins* is locked."""
+    pins.finish_removals()
+    new = pins.generation(generation_name(abi.LAYOUT, sizes))
+    current = pins.current()
+    others = [g for g in pins.generations() if g != new]
+    return Move(pins, new, tuple(sorted(others, key=lambda g: g == current)))
+
+
+def _carry(names: tuple[str, ...], old: Generation, new: Generation) -> None:
+    """What does not fit, or has another layout, stays behind; it is said."""
+    for name in names:
+        if name not in old.pinned() or name not in new.pinned():
+            continue
+        with _open(old.map_path(name)) as source, _open(new.map_path(name)) as target:
+            try:
+                entries = carry(source, target)
+            except (LayoutMismatch, KernelRefused) as error:
+                log.warning("map not carried over, or not all of it", map=name, generation=old.name, why=error)
+            else:
+                log.debug("map carried over", map=name, generation=old.name, entries=entries)
+
+
+def _layout(generation: Generation) -> str:
+    """The fingerprint in its name (:func:`maps.pins.generation_name`)."""
+    return generation.name.partition("-")[0]
+
+
+def _node(generation: Generation) -> bytes:
+    """The node's record, as bytes; empty where the generation has none."""
+    if "node" not in generation.pinned():
+        return b""
+    with _open(generation.map_path("node")) as node:
+        return mapio.lookup(node, NODE, libbpf.map_info(node).value_size) or b""
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[int]:
+    fd = libbpf.get_pinned(path)
+    try:
+        yield fd
+    finally:
+        os.close(fd)

@@ -1,0 +1,158 @@
+"""Programs on hooks: links stay, programs are exchanged in them."""
+
+import os
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from agent.kernel.attach import POD, SOCKET_HOOKS, UPLINK, Hooks
+from agent.kernel.load import Loaded
+from maps import libbpf
+from maps.errors import KernelRefused
+from maps.object import Object
+from maps.pins import PinRoot
+from tests.agent.kernel.conftest import Tiny
+from tests.agent.kernel.nets import in_new_netns
+
+pytestmark = [pytest.mark.kernel, pytest.mark.netns]
+SIZES = {"flows": 64}
+
+
+@contextmanager
+def _hooks(root: Path, objects: Mapping[str, Path], *, tcx: bool = True) -> Iterator[Hooks]:
+    """As one agent's life: loaded at its start, closed at its end."""
+    (root / "links").mkdir(exist_ok=True)
+    loaded = Loaded(objects, PinRoot(root).generation("one"), SIZES)
+    try:
+        ours = {name: fd for name, fd in loaded.programs.items() if name != "stranger"}
+        yield Hooks(root / "links", ours, tcx=tcx)
+    finally:
+        loaded.close()
+
+
+def _device(name: str) -> int:
+    subprocess.run(["ip", "link", "add", name, "type", "veth", "peer", "name", f"{name}p"], check=True)
+    return socket.if_nametoindex(name)
+
+
+def _links(root: Path) -> dict[str, tuple[int, int]]:
+    """Link id and program id by pin."""
+    found = {}
+    for path in (root / "links").iterdir():
+        fd = libbpf.get_pinned(path)
+        info = libbpf.link_info(fd)
+        os.close(fd)
+        found[path.name] = (info.id, info.program_id)
+    return found
+
+
+def test_the_next_agent_keeps_the_links_and_exchanges_the_programs(pin_root: Path, tiny: Tiny, cgroup: Path) -> None:
+    def play() -> tuple[dict[str, tuple[int, int]], dict[str, tuple[int, int]]]:
+        index = _device("u0")
+        with _hooks(pin_root, tiny(1)) as hooks:
+            hooks.attach(index, UPLINK)
+            hooks.attach_sockets(cgroup)
+            before = _links(pin_root)
+        with _hooks(pin_root, tiny(2)) as hooks:
+            assert hooks.exchange() == len(UPLINK) + len(SOCKET_HOOKS)
+            hooks.attach(index, UPLINK)
+            hooks.attach_sockets(cgroup)
+        return before, _links(pin_root)
+
+    before, after = in_new_netns(play)
+    assert {name: link for name, (link, _) in after.items()} == {name: link for name, (link, _) in before.items()}
+    assert not {program for _, program in before.values()} & {program for _, program in after.values()}
+
+
+def test_a_device_without_one_of_its_programs_is_not_taken_for_attached(pin_root: Path, tiny: Tiny) -> None:
+    def play() -> None:
+        index = _device("u0")
+        with _hooks(pin_root, tiny(1)) as hooks:
+            hooks.attach(index, UPLINK)
+            assert hooks.attached(UPLINK) == {index}
+            (pin_root / "links" / f"uplink_egress-{index}").unlink()
+            assert hooks.attached(UPLINK) == frozenset()
+
+    in_new_netns(play)
+
+
+def test_the_pins_of_a_device_that_left_are_removed(pin_root: Path, tiny: Tiny) -> None:
+    def play() -> None:
+        index = _device("p0")
+        with _hooks(pin_root, tiny(1)) as hooks:
+            hooks.attach(index, POD)
+            subprocess.run(["ip", "link", "del", "p0"], check=True)
+            assert hooks.attached(POD) == frozenset()
+        assert list((pin_root / "links").iterdir()) == []
+
+    in_new_netns(play)
+
+
+@pytest.mark.parametrize("tcx", [True, False])
+def test_detach_leaves_nothing_on_the_device(pin_root: Path, tiny: Tiny, *, tcx: bool) -> None:
+    def play() -> str:
+        index = _device("p0")
+        with _hooks(pin_root, tiny(1), tcx=tcx) as hooks:
+            hooks.attach(index, POD)
+            assert hooks.attached(POD) == {index}
+            hooks.detach(index, POD)
+            assert hooks.attached(POD) == frozenset()
+        return subprocess.run(["tc", "qdisc", "show", "dev", "p0"], check=True, capture_output=True, text=True).stdout
+
+    assert "clsact" not in in_new_netns(play)
+
+
+def test_without_tcx_the_device_keeps_the_program_and_the_next_agent_exchanges_it(pin_root: Path, tiny: Tiny) -> None:
+    def play() -> tuple[int | None, int | None]:
+        index = _device("u0")
+        with _hooks(pin_root, tiny(1), tcx=False) as hooks:
+            hooks.attach(index, UPLINK)
+        first = libbpf.tc_query(index, ingress=True)
+        with _hooks(pin_root, tiny(2), tcx=False) as hooks:
+            assert hooks.attached(UPLINK) == {index}
+            assert hooks.exchange() == len(UPLINK)
+        return first, libbpf.tc_query(index, ingress=True)
+
+    first, second = in_new_netns(play)
+    assert None not in (first, second)
+    assert first != second
+
+
+def test_somebody_elses_filter_is_never_replaced(pin_root: Path, tiny: Tiny) -> None:
+    def play() -> None:
+        index = _device("u0")
+        with Object.open(tiny(1)["tiny"]) as theirs, _hooks(pin_root, tiny(1), tcx=False) as hooks:
+            theirs.load()
+            libbpf.tc_attach(index, ingress=True, program_fd=theirs.program_fd("stranger"))
+            before = libbpf.tc_query(index, ingress=True)
+            with pytest.raises(KernelRefused, match="stranger"):
+                hooks.attach(index, UPLINK)
+            assert libbpf.tc_query(index, ingress=True) == before
+
+    in_new_netns(play)
+
+
+def test_the_socket_hook_is_switched_off_and_on(pin_root: Path, tiny: Tiny, cgroup: Path) -> None:
+    folder = os.open(cgroup, os.O_RDONLY)
+    with _hooks(pin_root, tiny(1)) as hooks:
+        hooks.attach_sockets(cgroup)
+        assert [len(libbpf.program_query(folder, kind)) for kind in SOCKET_HOOKS.values()] == [1] * 8
+        hooks.detach_sockets()
+        assert [len(libbpf.program_query(folder, kind)) for kind in SOCKET_HOOKS.values()] == [0] * 8
+    os.close(folder)
+
+
+def test_another_cgroup_gets_links_of_its_own(pin_root: Path, tiny: Tiny, cgroup: Path) -> None:
+    child = cgroup / "child"
+    child.mkdir()
+    with _hooks(pin_root, tiny(1)) as hooks:
+        hooks.attach_sockets(child)
+        before = _links(pin_root)
+        hooks.attach_sockets(cgroup)
+        assert not set(before.values()) & set(_links(pin_root).values())
+        hooks.detach_sockets()
+    child.rmdir()

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+/* The datapath's hooks and some of its maps with programs that do nothing but count: what loading and moving is tried on. */
+#include <linux/bpf.h>
+#include <linux/pkt_cls.h>
+#include <bpf/bpf_helpers.h>
+
+#include "../../../bpf/dp/abi.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 64);
+	__type(key, struct flow_key);
+	__type(value, struct flow);
+} flows SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct node);
+} node SEC(".maps");
+
+/* Counts in the node's generation; VERSION tells one build of the program from another. */
+static __always_inline int count(void)
+{
+	__u32 zero = 0;
+	struct node *n = bpf_map_lookup_elem(&node, &zero);
+
+	if (n)
+		__sync_fetch_and_add(&n->generation, VERSION);
+	return TCX_NEXT;
+}
+
+#define HOOK(section, name)                          \
+	SEC(section) int name(struct __sk_buff *skb) \
+	{                                            \
+		(void)skb;                           \
+		return count();                      \
+	}
+
+HOOK("tc", pod_ingress)
+HOOK("tc", uplink_ingress)
+HOOK("tc", uplink_egress)
+HOOK("tc", stranger)
+
+#define SOCKET(name)                                             \
+	SEC("cgroup/" #name) int name(struct bpf_sock_addr *ctx) \
+	{                                                        \
+		(void)ctx;                                       \
+		return 1;                                        \
+	}
+
+SOCKET(connect4)
+SOCKET(connect6)
+SOCKET(sendmsg4)
+SOCKET(sendmsg6)
+SOCKET(recvmsg4)
+SOCKET(recvmsg6)
+SOCKET(getpeername4)
+SOCKET(getpeername6)
+
+SEC("syscall") int sweep_start(void *ctx)
+{
+	(void)ctx;
+	return 0;
+}
+
+char _license[] SEC("license") = "Dual BSD/GPL";
