@@ -1,7 +1,9 @@
 """The backends of one port of a service, from its EndpointSlices: chosen, without doubles, in order of address."""
 
 from collections.abc import Sequence
+from operator import itemgetter
 
+from agent.compile.ids import BackendName
 from agent.compile.records import Frontend, Place
 from agent.compile.topology import Target, serving
 from agent.model.address import Address, Family, mapped
@@ -12,21 +14,25 @@ LOCAL = abi.BackendFlag.BACKEND_LOCAL
 REMOTE = abi.BackendFlag(0)
 
 
-def backends(service: Service, slices: Sequence[EndpointSlice], frontend: Frontend, place: Place) -> list[abi.Backend]:
-    """The backends behind a frontend; slices may overlap, so one address and port counts once."""
+def backends(
+    service: Service, slices: Sequence[EndpointSlice], frontend: Frontend, place: Place
+) -> dict[BackendName, abi.Backend]:
+    """The backends behind a frontend, by address; slices may overlap, so one address and port counts once."""
     port = service.ports[frontend.port]
     family = Family.IPV6 if frontend.ipv6 else Family.IPV4
     candidates = targets(slices, port, family)
     chosen = serving(candidates, place, local=frontend.local, not_ready_too=service.publish_not_ready)
-    found: dict[tuple[bytes, int], abi.Backend] = {}
+    found: dict[BackendName, abi.Backend] = {}
     for endpoint, number in chosen:
-        for address in endpoint.addresses[:1]:  # the others of a slice are one endpoint's too: the first stands for it
-            addr = mapped(address)
-            name = (addr.packed, number)
-            if name not in found:
-                flag = LOCAL if is_local(endpoint, address, place) else REMOTE
-                found[name] = abi.Backend(addr, number, flag)
-    return [found[name] for name in sorted(found)]
+        if not endpoint.addresses:
+            continue
+        address = endpoint.addresses[0]  # more than one would be the same endpoint: the API has no use for them yet
+        addr = mapped(address)
+        name = (addr.packed, number)
+        if name not in found:
+            flag = LOCAL if is_local(endpoint, address, place) else REMOTE
+            found[name] = abi.Backend(addr, number, flag)
+    return dict(sorted(found.items(), key=itemgetter(0)))
 
 
 def targets(slices: Sequence[EndpointSlice], port: ServicePort, family: Family) -> list[Target]:

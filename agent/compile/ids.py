@@ -103,15 +103,14 @@ def _free(slot: int, taken: Collection[int]) -> int:
 def recovered(backend_sets: Mapping[bytes, bytes], backends: Mapping[bytes, bytes]) -> Ids:
     """The ids that maps hold from an earlier life; of two sets with one label the older stays."""
     slots: dict[int, dict[BackendName, int]] = {}
-    for raw_key, raw in backends.items():
-        key, backend = abi.BackendKey.unpack(raw_key), abi.Backend.unpack(raw)
+    keys = abi.BackendKey.unpack_many(b"".join(backends))
+    values = abi.Backend.unpack_many(b"".join(backends.values()))
+    for key, backend in zip(keys, values, strict=True):
         slots.setdefault(key.set_id, {})[backend.addr.packed, backend.port] = key.slot
+    set_ids = abi.BACKEND_SETS.key.unpack_many(b"".join(backend_sets))
+    names = abi.BackendSet.unpack_many(b"".join(backend_sets.values()))
     labels: dict[str, SetIds] = {}
-    last = 0
-    for raw_key, raw in sorted(backend_sets.items(), key=lambda item: abi.BACKEND_SETS.key.unpack(item[0])):
-        set_id = abi.BACKEND_SETS.key.unpack(raw_key)
+    for set_id, label in sorted(zip(set_ids, (name.label for name in names), strict=True)):
         held = slots.get(set_id, {})
-        label = abi.BackendSet.unpack(raw).label
         labels.setdefault(label, SetIds(set_id, held, max(held.values(), default=-1) + 1))
-        last = max(last, set_id, *slots)
-    return Ids(labels, last + 1)
+    return Ids(labels, max((*set_ids, *slots), default=0) + 1)

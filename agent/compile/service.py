@@ -1,10 +1,11 @@
 """One service's records: its backend sets, their lookup tables, and the frontends that lead to them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from zlib import crc32
 
 from agent.compile import backend, maglev
-from agent.compile.ids import IdBook
+from agent.compile.ids import BackendName, IdBook
 from agent.compile.records import Frontend, Inputs, Place, ServiceRecords, SetRecords
 from agent.model.name import Problem
 from agent.model.service import EndpointSlice, Service
@@ -28,7 +29,8 @@ def service_records(inputs: Inputs, place: Place, book: IdBook) -> ServiceRecord
             chosen = backend.backends(service, slices, frontend, place)
             if len(chosen) > MOST_BACKENDS:
                 problems.append(_too_many(service, frontend, len(chosen)))
-            sets[where] = _set(set_label(service, frontend), chosen[:MOST_BACKENDS], book)
+                chosen = dict(islice(chosen.items(), MOST_BACKENDS))
+            sets[where] = _set(set_label(service, frontend), chosen, book)
         services[frontend.key] = _service(service, frontend, sets[where])
     return ServiceRecords(inputs, backend.unplaced(slices), tuple(sets.values()), services, tuple(problems))
 
@@ -49,12 +51,11 @@ def _service(service: Service, frontend: Frontend, backends: SetRecords) -> byte
     return abi.Service(backends.set_id, service.affinity_s, len(backends.backends), backends.parts, flags).pack()
 
 
-def _set(label: str, chosen: Sequence[abi.Backend], book: IdBook) -> SetRecords:
+def _set(label: str, chosen: Mapping[BackendName, abi.Backend], book: IdBook) -> SetRecords:
     """One backend set, with an id and slots from *book*."""
-    names = [(backend.addr.packed, backend.port) for backend in chosen]
-    ids = book.slots(label, names)
-    keys = abi.BackendKey.pack_many([abi.BackendKey(ids.set_id, ids.slots[name]) for name in names])
-    values = abi.Backend.pack_many(chosen)
+    ids = book.slots(label, chosen.keys())
+    keys = abi.BackendKey.pack_many([abi.BackendKey(ids.set_id, ids.slots[name]) for name in chosen])
+    values = abi.Backend.pack_many(chosen.values())
     tables = maglev.tables(ids.slots)
     return SetRecords(
         label,

@@ -106,7 +106,10 @@ class Loop:
         while not self._stopping:
             self._wait()
             try:
-                self._turn()
+                if self._status.synced:
+                    self._turn()
+                else:
+                    self._first_turn()
             except Exception as error:  # noqa: BLE001  whatever it is, traffic goes on and the next round tries again
                 self._failed(error)
         self._refuse_requests()
@@ -114,7 +117,7 @@ class Loop:
     def _wait(self) -> None:
         """Sleep until there is something to do."""
         with self._wake:
-            while not (self._stopping or self._latest or self._requests):
+            while not (self._stopping or (self._sync and (self._latest or self._requests))):
                 left = self._due() - self._clock()
                 if left <= 0:
                     return
@@ -125,6 +128,14 @@ class Loop:
         if self._sync is None:
             return self._retry_at or 0
         return self._sweep_at if self._retry_at is None else min(self._sweep_at, self._retry_at)
+
+    def _first_turn(self) -> None:
+        """Until the first sync is done: a collector that walks all it makes, again and again, would double its time."""
+        gc.disable()
+        try:
+            self._turn()
+        finally:
+            gc.enable()
 
     def _turn(self) -> None:
         """One round: adopt once, then pods, then the Cluster or the sweep."""
@@ -171,6 +182,8 @@ class Loop:
         try:
             for _ in sync.services():
                 self._pause(sync)
+        except LoopStopped:
+            return
         except Exception as error:  # noqa: BLE001  the other parts may well succeed
             errors.append(error)
         for part in sync.steps():

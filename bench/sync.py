@@ -1,0 +1,154 @@
+"""How fast Kubernetes objects become programmed maps: a whole cluster, and one endpoint's change in it.
+
+Runs compile and reconcile as the agent does, on its real loop, over maps in the kernel that no program reads.
+``python bench/sync.py`` prints the numbers as JSON, and fails when one is over its limit (``--no-limits`` only prints).
+"""
+
+import argparse
+import gc
+import json
+import statistics
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address
+from pathlib import Path
+from types import MappingProxyType
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from agent.compile.route import Route
+from agent.model.address import Family
+from agent.model.cluster import Cluster
+from agent.model.local import Device, Local
+from agent.model.name import ObjectName
+from agent.model.node import Node
+from agent.model.service import Endpoint, EndpointPort, EndpointSlice, Protocol, Service, ServicePort
+from agent.reconcile.kernel import Tables
+from agent.reconcile.loop import Loop
+from agent.reconcile.sync import Settings
+from maps import abi
+from maps.table import Table
+
+FULL_LIMIT_S = 3.0
+CHANGE_LIMIT_MS = 20.0
+NODE = "node-1"
+
+
+@dataclass(frozen=True, slots=True)
+class MapsOnly:
+    """A kernel of maps, without hooks and routes."""
+
+    tables: Tables
+
+    def sync_pods(self, pods: Mapping[int, str]) -> None:
+        """No pods here."""
+
+    def sync_uplinks(self, devices: tuple[Device, ...]) -> None:
+        """No devices here."""
+
+    def sync_routes(self, routes: tuple[Route, ...]) -> None:
+        """No routes here."""
+
+
+def kernel_tables() -> Tables:
+    """New maps in the kernel, of the sizes that the source gives them."""
+    return Tables(
+        services=Table.create(abi.SERVICES),
+        backend_sets=Table.create(abi.BACKEND_SETS),
+        maglevs=Table.create(abi.MAGLEVS),
+        backends=Table.create(abi.BACKENDS),
+        endpoints=Table.create(abi.ENDPOINTS),
+        pod_netns=Table.create(abi.POD_NETNS),
+        node=Table.create(abi.NODE),
+    )
+
+
+def cluster(services: int, endpoints: int) -> Cluster:
+    """*services* with one port and *endpoints* each, spread over five nodes."""
+    objects: dict[ObjectName, Service] = {}
+    slices: dict[ObjectName, tuple[EndpointSlice, ...]] = {}
+    for i in range(services):
+        name = ObjectName(f"team-{i % 50}", f"service-{i}")
+        port = ServicePort("http", Protocol.TCP, 80)
+        objects[name] = Service(name, (IPv4Address(0x0A600000 + i),), ports=(port,))
+        backends = (
+            Endpoint((IPv4Address(0x0A000000 + i * endpoints + j),), node=f"node-{j % 5}") for j in range(endpoints)
+        )
+        target = EndpointPort("http", Protocol.TCP, 8080)
+        slice_name = ObjectName(name.namespace, f"{name.name}-abcde")
+        slices[name] = (EndpointSlice(slice_name, name, Family.IPV4, (target,), tuple(backends)),)
+    node = Node(NODE, (IPv4Address("192.0.2.1"),))
+    return Cluster(
+        MappingProxyType(objects), MappingProxyType(slices), {NODE: node}, local=Local(netns_cookie=1), synced=True
+    )
+
+
+def with_one_endpoint_changed(before: Cluster, turn: int) -> Cluster:
+    """The next Cluster as watch makes it: one slice is new, all else is the identical value."""
+    name = list(before.slices)[turn * 197 % len(before.slices)]
+    (old,) = before.slices[name]
+    moved = replace(old.endpoints[0], addresses=(IPv4Address(0x0B000000 + turn),))
+    slices = dict(before.slices)
+    slices[name] = (replace(old, endpoints=(moved, *old.endpoints[1:])),)
+    return replace(before, slices=MappingProxyType(slices))
+
+
+def seconds(loop: Loop, offered: Cluster) -> float:
+    """From the moment a Cluster is offered until the loop says that it is written."""
+    rounds = loop.status().syncs
+    started = time.perf_counter()
+    loop.offer(offered)
+    while loop.status().syncs == rounds:
+        time.sleep(0.0001)
+    return time.perf_counter() - started
+
+
+def measured(services: int, endpoints: int, changes: int) -> dict[str, float]:
+    """All numbers of one run."""
+    tables = kernel_tables()
+    now = cluster(services, endpoints)
+    gc.collect()
+    loop = Loop(MapsOnly(tables), Settings(NODE))
+    loop.start()
+    full = seconds(loop, now)
+    held = tables.backends.count()
+    if held != services * endpoints:
+        raise SystemExit(f"{held} backends are in the map, not {services * endpoints}: {loop.status().error}")
+    each = []
+    for turn in range(changes):
+        now = with_one_endpoint_changed(now, turn)
+        each.append(seconds(loop, now) * 1e3)
+    loop.stop()
+    again = Loop(MapsOnly(tables), Settings(NODE))
+    again.start()
+    adopted = seconds(again, now)
+    again.stop()
+    return {
+        "services": services,
+        "endpoints": services * endpoints,
+        "full_sync_s": round(full, 3),
+        "change_median_ms": round(statistics.median(each), 2),
+        "change_worst_ms": round(max(each), 2),
+        "changes": changes,
+        "adopt_s": round(adopted, 3),
+    }
+
+
+def main() -> int:
+    """Measure, print, judge."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--services", type=int, default=10_000)
+    parser.add_argument("--endpoints", type=int, default=10, help="of each service")
+    parser.add_argument("--changes", type=int, default=100)
+    parser.add_argument("--no-limits", action="store_true")
+    options = parser.parse_args()
+    numbers = measured(options.services, options.endpoints, options.changes)
+    print(json.dumps(numbers))
+    slow = numbers["full_sync_s"] > FULL_LIMIT_S or numbers["change_median_ms"] > CHANGE_LIMIT_MS
+    return 1 if slow and not options.no_limits else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
