@@ -1,0 +1,13 @@
+"""What goes wrong in the lab.
+
+LabError
+└── CommandFailed   a command of a machine or a pod returned non-zero
+"""
+
+
+class LabError(Exception):
+    """The message says what was being done, to what, and the way out."""
+
+
+class CommandFailed(LabError):
+    """A command returned non-zero; the message ends with its words."""
