@@ -7,9 +7,9 @@ from ipaddress import (
     IPv4Network,
     IPv6Address,
     IPv6Network,
-    ip_address,
     ip_network,
 )
+from socket import AF_INET, inet_pton
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -51,13 +51,30 @@ def parse_address(text: str) -> Address:
 
     Source: Go's ParseIPSloppy, by which Kubernetes reads them (CVE-2021-29923).
     """
-    address = ip_address(_decimal(text))
-    if isinstance(address, IPv6Address):
-        if address.ipv4_mapped is not None:
-            raise ValueError(f"{text} is an IPv4-mapped address; write {address.ipv4_mapped}")
-        if address.scope_id is not None:
-            raise ValueError(f"{text} has a zone, which means nothing on another node")
+    if ":" not in text:
+        decimal = _ZEROS.sub("", text)
+        try:
+            return IPv4Address(inet_pton(AF_INET, decimal))  # three times as fast as by its text
+        except OSError:
+            return IPv4Address(decimal)  # which says what is wrong
+    address = IPv6Address(text)
+    if address.ipv4_mapped is not None:
+        raise ValueError(f"{text} is an IPv4-mapped address; write {address.ipv4_mapped}")
+    if address.scope_id is not None:
+        raise ValueError(f"{text} has a zone, which means nothing on another node")
     return address
+
+
+def is_reachable(address: Address) -> bool:
+    """Whether another node could send to it: no unspecified, loopback, link-local or multicast one.
+
+    By arithmetic, for :mod:`ipaddress` takes ten times as long, and a cluster has 100,000 endpoints.
+    """
+    number = int(address)
+    if address.version == 4:  # noqa: PLR2004
+        first = number >> 24
+        return bool(number) and first != 127 and not 224 <= first < 240 and number >> 16 != 0xA9FE  # noqa: PLR2004
+    return number > 1 and number >> 120 != 0xFF and number >> 118 != 0x3FA  # noqa: PLR2004
 
 
 def parse_network(text: str) -> Network:
@@ -66,12 +83,9 @@ def parse_network(text: str) -> Network:
     Raises:
         ValueError: *text* is no network, or one within IPv4-mapped addresses.
     """
-    network = ip_network(_decimal(text), strict=False)
+    address, slash, length = text.partition("/")
+    decimal = address if ":" in address else _ZEROS.sub("", address)
+    network = ip_network(decimal + slash + length, strict=False)
     if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped is not None:
         raise ValueError(f"{text} lies within IPv4-mapped addresses; write it as an IPv4 network")
     return network
-
-
-def _decimal(text: str) -> str:
-    address, slash, length = text.partition("/")
-    return text if ":" in text else _ZEROS.sub("", address) + slash + length

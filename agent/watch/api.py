@@ -107,8 +107,9 @@ class ApiSource:
         self._stopping.set()
         for watch in self._watches:
             watch.cut()
+        until = time.monotonic() + timeout_s
         for watch in self._watches:
-            watch.thread.join(timeout_s)
+            watch.thread.join(max(0.0, until - time.monotonic()))
 
     def status(self) -> tuple[WatchStatus, ...]:
         """How each watch fares."""

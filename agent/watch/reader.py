@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
-from agent.model.address import Address, Family, Network, family, parse_address, parse_network
+from agent.model.address import Address, Family, Network, family, is_reachable, parse_address, parse_network
 from agent.model.name import ObjectName, Problem
 from agent.model.node import Namespace, Node, Pod
 from agent.model.service import EndpointSlice, Protocol, Service
@@ -74,7 +74,7 @@ class Reader:
         address = self.address(text, where)
         if address is None:
             return None
-        if address.is_unspecified or address.is_loopback or address.is_multicast or address.is_link_local:
+        if not is_reachable(address):
             self.refuse(where, f"{address} is no address that other nodes can reach; give a unicast one")
             return None
         return address

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.model.address import Address, Family, family, mapped, parse_address, parse_network, unmapped
+from agent.model.address import Address, Family, family, is_reachable, mapped, parse_address, parse_network, unmapped
 
 
 def is_plain(address: Address) -> bool:
@@ -34,6 +34,34 @@ def test_zeros_that_lead_an_octet_mean_nothing(address: Address, zeros: list[int
     assert parse_address(text) == address
 
 
+@given(unmapped_addresses)
+def test_reachable_is_what_ipaddress_says(address: Address) -> None:
+    special = address.is_unspecified or address.is_loopback or address.is_link_local or address.is_multicast
+    assert is_reachable(address) is not special
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        pytest.param("0.0.0.0", False, id="the unspecified address"),  # noqa: S104
+        pytest.param("127.255.255.255", False, id="the last loopback address"),
+        pytest.param("128.0.0.0", True, id="the address behind it"),
+        pytest.param("169.254.0.1", False, id="a link-local address"),
+        pytest.param("169.255.0.1", True, id="its neighbour"),
+        pytest.param("223.255.255.255", True, id="the last unicast address"),
+        pytest.param("239.1.1.1", False, id="a multicast address"),
+        pytest.param("::", False, id="the unspecified IPv6 address"),
+        pytest.param("::1", False, id="the IPv6 loopback address"),
+        pytest.param("febf::1", False, id="the end of fe80::/10"),
+        pytest.param("fec0::1", True, id="the address behind that"),
+        pytest.param("ff02::1", False, id="an IPv6 multicast address"),
+        pytest.param("fd00::1", True, id="a unique local address"),
+    ],
+)
+def test_reachable(text: str, answer: bool) -> None:  # noqa: FBT001
+    assert is_reachable(ip_address(text)) is answer
+
+
 @pytest.mark.parametrize(
     ("text", "network"),
     [
@@ -55,7 +83,7 @@ def test_networks(text: str, network: str) -> None:
         pytest.param("fe80::1%eth0", "zone", id="an address with a zone"),
         pytest.param("10.0.0", "10.0.0", id="three octets"),
         pytest.param("10.0.0.256", "256", id="an octet too large"),
-        pytest.param("", "does not appear", id="nothing"),
+        pytest.param("", "empty", id="nothing"),
     ],
 )
 def test_what_is_no_address(text: str, why: str) -> None:
