@@ -4,6 +4,7 @@ The table comes from the backends' addresses and ports alone, so every node fill
 knows them. Parting a large set over several tables is the compiler's business.
 """
 
+from array import array
 from collections.abc import Sequence
 from ipaddress import IPv6Address
 
@@ -37,7 +38,8 @@ def fill_packed(keys: bytes, slots: Sequence[int]) -> bytes:
     n = len(slots)
     if not 1 <= n <= MAGLEV_SLOTS or len(keys) != n * KEY_BYTES:
         raise ValueError(f"{len(keys) / KEY_BYTES:g} backends, {n} slots: 1 to {MAGLEV_SLOTS} of each are wanted")
+    numbers = ffi.from_buffer("uint16_t[]", array("H", slots))
     table = ffi.new("uint16_t[]", MAGLEV_SLOTS)
-    if lib.shim_maglev(ffi.from_buffer("uint8_t[]", keys), slots, n, table, MAGLEV_SLOTS):
+    if lib.shim_maglev(ffi.from_buffer("uint8_t[]", keys), numbers, n, table, MAGLEV_SLOTS):
         raise MemoryError
     return bytes(ffi.buffer(table))

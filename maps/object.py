@@ -30,6 +30,7 @@ class Object:
     def __init__(self, handle: Any, path: Path) -> None:
         self._handle = handle
         self._path = path
+        self._loaded = False
         for found in self._maps():
             check(lib.bpf_map__set_pin_path(found, ffi.NULL), f"prepare the maps of {path}")
 
@@ -78,13 +79,13 @@ class Object:
             OverflowError: a number is too large for its constant.
             ValueError: bytes of another length.
         """
+        if self._loaded:
+            raise KernelRefused(f"set constants of {self._path} after it was loaded", errno.EBUSY)
         found = lib.bpf_object__find_map_by_name(self._handle, _RODATA.encode())
         if found == ffi.NULL:
             return frozenset()
         size = ffi.new("size_t *")
         start = lib.bpf_map__initial_value(found, size)
-        if start == ffi.NULL:
-            raise KernelRefused(f"set constants of {self._path} after it was loaded", errno.EBUSY)
         memory = ffi.buffer(start, size[0])
         for name in (present := values.keys() & self._constants.keys()):
             offset, length, signed = self._constants[name]
@@ -105,6 +106,7 @@ class Object:
             KernelRefused: anything else.
         """
         last_log()
+        self._loaded = True
         result = lib.bpf_object__load(self._handle)
         if result >= 0:
             return

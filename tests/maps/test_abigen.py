@@ -17,7 +17,8 @@ HEAD = """
 #include <bpf/bpf_helpers.h>
 #define DOC(text) __attribute__((btf_decl_tag(text)))
 #define MAP(name, k, v) \\
-    struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 8); __type(key, k); __type(value, v); } name SEC(".maps")
+    struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 8); __type(key, k); __type(value, v); } \\
+    name SEC(".maps")
 """
 
 
