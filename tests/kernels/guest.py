@@ -19,6 +19,7 @@ from agent.kernel.load import Loaded
 from agent.kernel.sizes import SIZES
 from agent.model.address import Address
 from maps import paths
+from maps.pins import PinRoot
 from tests.kernels import site
 
 PINS = Path("/sys/fs/bpf/sluiceway")
@@ -30,28 +31,28 @@ CLIENTS = {"node": "", "pod": "/run/netns/client", "outside": "/run/netns/outsid
 
 def main() -> int:
     """Load, attach, connect; the status is the number of failures."""
-    maps, links = PINS / "maps", PINS / "links"
-    for folder in (maps, links):
-        folder.mkdir(parents=True)
+    pins = PinRoot(PINS)
+    pins.lock()
+    generation = pins.generation("one")
     objects = {name: paths.objects() / f"{name}.bpf.o" for name in NAMES}
     begin = time.monotonic()
-    loaded = Loaded(objects, maps, dict.fromkeys(SIZES, ENTRIES))
+    loaded = Loaded(objects, generation, dict.fromkeys(SIZES, ENTRIES))
     print(
         f"loaded {', '.join(objects)}: {len(loaded.programs)} programs in {time.monotonic() - begin:.1f} s", flush=True
     )
 
     loaded.start_sweep()
     site.build()
-    site.fill(maps)
+    site.fill(generation.maps)
     tcx = features.kernel_version(os.uname().release) >= features.TCX
-    hooks = attach.Hooks(links, loaded.programs, tcx=tcx)
+    hooks = attach.Hooks(pins.links, loaded.programs, tcx=tcx)
     for pod in site.PODS:
         hooks.attach(socket.if_nametoindex(site.device(pod)), attach.POD)
     hooks.attach(socket.if_nametoindex("uplink"), attach.UPLINK)
     serve()
 
     failures = [*through_sockets(hooks), *through_packets("tcx" if tcx else "clsact")]
-    counted = site.counted(maps)
+    counted = site.counted(generation.maps)
     failures += [name for name in ("PROGRAM_POD", "PROGRAM_UPLINK") if not any(name in line for line in counted)]
     print(f"counted: {counted}")
     for failure in failures:

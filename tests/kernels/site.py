@@ -35,6 +35,7 @@ class Family:
     outside: Address
     gateway: Address  # of pods: an address of nobody's
     bits: int
+    at_once: str  # how ip is told not to look for another's use of an address first
 
 
 IPV4 = Family(
@@ -46,6 +47,7 @@ IPV4 = Family(
     outside=IPv4Address("192.0.2.2"),
     gateway=IPv4Address("169.254.1.1"),
     bits=32,
+    at_once="",
 )
 IPV6 = Family(
     service=IPv6Address("fd96::1"),
@@ -56,6 +58,7 @@ IPV6 = Family(
     outside=IPv6Address("2001:db8::2"),
     gateway=IPv6Address("fe80::ecee:eeff:feee:eeee"),
     bits=128,
+    at_once="nodad",
 )
 FAMILIES = (IPV4, IPV6)
 PODS = {"client": "02:00:00:00:00:02", "backend": "02:00:00:00:00:03"}
@@ -69,7 +72,7 @@ def device(pod: str) -> str:
 def build() -> None:
     """Make namespaces, veths, addresses and routes."""
     lines = ["netns add outside", "link add uplink type veth peer name eth0 netns outside", "link set uplink up"]
-    lines += [f"address add {f.node}/{f.bits - 8} dev uplink nodad" for f in FAMILIES]
+    lines += [f"address add {f.node}/{f.bits - 8} dev uplink {f.at_once}" for f in FAMILIES]
     for name, mac in PODS.items():
         veth = f"link add {device(name)} address {HOST_MAC} type veth peer name eth0 netns {name} address {mac}"
         lines += [f"netns add {name}", veth, f"link set {device(name)} up"]
@@ -80,11 +83,14 @@ def build() -> None:
     for name in PODS:
         inside = ["link set lo up", "link set eth0 up"]
         for f in FAMILIES:
-            inside.append(f"address add {_address(f, name)}/{f.bits} dev eth0 nodad")
+            inside.append(f"address add {_address(f, name)}/{f.bits} dev eth0 {f.at_once}")
             inside.append(f"neighbour add {f.gateway} lladdr {HOST_MAC} dev eth0 nud permanent")
             inside.append(f"route add default via {f.gateway} dev eth0 onlink")
         _ip(inside, name)
-    _ip(["link set eth0 up", *(f"address add {f.outside}/{f.bits - 8} dev eth0 nodad" for f in FAMILIES)], "outside")
+    _ip(
+        ["link set eth0 up", *(f"address add {f.outside}/{f.bits - 8} dev eth0 {f.at_once}" for f in FAMILIES)],
+        "outside",
+    )
     for setting in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
         Path("/proc/sys/net", setting).write_text("1")
 
