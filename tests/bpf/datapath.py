@@ -1,0 +1,214 @@
+"""A node in miniature: the shipped objects with maps of their own, and packets to run through them.
+
+The pod under test is behind the loopback device, the only one that BPF_PROG_TEST_RUN needs nobody to make. Redirects
+are answered but not carried out, so a packet comes back as it would have been handed on.
+"""
+
+import os
+import struct
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from ipaddress import IPv6Address, ip_address
+from typing import Any, Self, cast
+
+from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.inet6 import IPv6
+from scapy.layers.l2 import Ether
+from scapy.packet import Packet, Raw
+
+from agent.model.address import mapped
+from maps import abi, libbpf, maglev, paths
+from maps.abi import DropReason
+from maps.object import Object
+from maps.percpu import PerCpuTable
+from maps.table import Table
+
+LOOPBACK = 1
+OTHER_POD_DEVICE = 4242
+TC_ACT_UNSPEC, TC_ACT_OK, TC_ACT_SHOT, TC_ACT_REDIRECT = 0xFFFFFFFF, 0, 2, 7
+
+POD_MAC, OTHER_MAC, GATEWAY_MAC = "02:00:00:00:00:01", "02:00:00:00:00:02", "ee:ee:ee:ee:ee:ee"
+POD, OTHER, NODE, REMOTE, CLIENT = "10.244.1.2", "10.244.1.3", "10.88.0.11", "10.244.2.9", "192.0.2.7"
+POD6, OTHER6, NODE6, REMOTE6, CLIENT6 = "fd00::2", "fd00::3", "fd88::11", "fd00:2::9", "2001:db8::7"
+VIP, VIP6 = "10.96.0.50", "fd00:10:96::50"
+NODE_PORTS = (30000, 32767)
+NAT_PORTS = (1024, 29999)
+
+
+def addr(text: str) -> IPv6Address:
+    """An address as the maps hold it."""
+    return mapped(ip_address(text))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a program did with a packet."""
+
+    verdict: int
+    packet: Packet
+    reasons: Mapping[tuple[str, str, str], int]  # (program, direction, reason) -> packets
+
+    @property
+    def reason(self) -> DropReason:
+        """The one reason that was counted."""
+        ((_, _, name),) = self.reasons
+        return DropReason[name]
+
+
+@dataclass
+class Datapath:
+    """The loaded programs and their maps."""
+
+    objects: dict[str, Object] = field(default_factory=dict)
+    tables: dict[str, Table[Any, Any]] = field(default_factory=dict)
+    stack: ExitStack = field(default_factory=ExitStack)
+    set_ids: int = 0
+
+    @classmethod
+    def load(cls, sizes: Mapping[str, int] | None = None, constants: Mapping[str, int] | None = None) -> Self:
+        """Load every tc object, sharing maps, with a node, its pod and a neighbour."""
+        self = cls()
+        shared: dict[str, int] = {}
+        for name in ("tc_pod", "tc_uplink", "sweep"):
+            loaded = self.stack.enter_context(Object.open(paths.objects() / f"{name}.bpf.o"))
+            loaded.set_constants(constants or {})
+            for each in loaded.maps():
+                if each in shared:
+                    loaded.reuse(each, shared[each])
+                elif each in (sizes or {}):
+                    loaded.resize(each, (sizes or {})[each])
+            loaded.load()
+            shared |= {
+                each: loaded.map_fd(each) for each in loaded.maps() if each not in shared and each != "scratches"
+            }
+            self.objects[name] = loaded
+        for spec in abi.MAPS:
+            if spec.name in shared:
+                kind: Any = PerCpuTable if spec.name == "counters" else Table
+                self.tables[spec.name] = kind(spec, os.dup(shared[spec.name]))
+        self.node()
+        self.endpoint(POD, LOOPBACK, POD_MAC)
+        self.endpoint(POD6, LOOPBACK, POD_MAC)
+        self.endpoint(OTHER, OTHER_POD_DEVICE, OTHER_MAC)
+        self.endpoint(OTHER6, OTHER_POD_DEVICE, OTHER_MAC)
+        self.endpoint(NODE, 0, "00:00:00:00:00:00", abi.EndpointFlag.ENDPOINT_NODE)
+        self.endpoint(NODE6, 0, "00:00:00:00:00:00", abi.EndpointFlag.ENDPOINT_NODE)
+        return self
+
+    def close(self) -> None:
+        """Let the kernel have everything back."""
+        for table in self.tables.values():
+            table.close()
+        self.stack.close()
+
+    def node(
+        self, generation: int = 1, addr4: str = NODE, addr6: str = NODE6, nat: tuple[int, int] = NAT_PORTS
+    ) -> None:
+        """Write the node's record."""
+        zero = IPv6Address(0)
+        record = abi.Node(
+            addr(addr4) if addr4 else zero, addr(addr6) if addr6 else zero, 0, generation, *nat, *NODE_PORTS
+        )
+        self.tables["node"].update([(0, record)])
+
+    def endpoint(self, address: str, ifindex: int, mac: str, flags: int = 0) -> None:
+        """Make an address known."""
+        record = abi.Endpoint(ifindex or 1, ifindex, bytes.fromhex(mac.replace(":", "")), flags)
+        self.tables["endpoints"].update([(addr(address), record)])
+
+    def service(  # noqa: PLR0913 - a service has these
+        self,
+        address: str,
+        port: int,
+        backends: list[tuple[str, int, bool]],
+        *,
+        protocol: int = 6,
+        scope: abi.Scope = abi.Scope.SCOPE_INTERNAL,
+        affinity_s: int = 0,
+        flags: int = 0,
+    ) -> int:
+        """A service of (address, port, is local) backends; returns its set's id."""
+        self.set_ids += 1
+        set_id = self.set_ids
+        self.backends(set_id, backends)
+        key = abi.ServiceKey(addr(address), port, protocol, scope)
+        self.tables["services"].update([(key, abi.Service(set_id, affinity_s, len(backends), 1, flags))])
+        return set_id
+
+    def backends(self, set_id: int, backends: list[tuple[str, int, bool]], first_slot: int = 0) -> None:
+        """Fill a set; slots count from *first_slot*."""
+        slots = range(first_slot, first_slot + len(backends))
+        records = [abi.Backend(addr(a), p, abi.BackendFlag.BACKEND_LOCAL if local else 0) for a, p, local in backends]
+        self.tables["backends"].update(
+            [(abi.BackendKey(set_id, slot), record) for slot, record in zip(slots, records, strict=True)]
+        )
+        if backends:
+            table = maglev.fill([(addr(a), p) for a, p, _ in backends], list(slots))
+            self.tables["maglevs"].update([(abi.MaglevKey(set_id, 0), abi.Maglev(table))])
+
+    def counted(self) -> dict[tuple[str, str, str], int]:
+        """Every counter that is not zero."""
+        found = {}
+        for index, counter in self.tables["counters"].items():
+            place, reason = divmod(index, abi.COUNTER_REASONS)
+            if counter.packets:
+                program, direction = divmod(place, abi.Direction.DIRECTIONS)
+                found[abi.Program(program).name, abi.Direction(direction).name, DropReason(reason).name] = (
+                    counter.packets
+                )
+        return found
+
+    def run(self, program: str, packet: Packet | bytes, ifindex: int = LOOPBACK) -> Outcome:
+        """Run a program on one packet."""
+        holder = "tc_pod" if program.startswith("pod") else "tc_uplink"
+        before = self.counted()
+        raw = packet if isinstance(packet, bytes) else bytes(packet)
+        context = struct.pack("<11I", *[0] * 10, ifindex).ljust(192, b"\0")
+        done = libbpf.test_run(self.objects[holder].program_fd(program), raw, context=context)
+        after = self.counted()
+        reasons = {k: n - before.get(k, 0) for k, n in after.items() if n != before.get(k, 0)}
+        return Outcome(done.retval, Ether(done.packet), reasons)
+
+    def sweep(self) -> abi.Sweep:
+        """Sweep the flows once; returns what was seen."""
+        libbpf.test_run(self.objects["sweep"].program_fd("sweep_now"), b"")
+        found = self.tables["sweeps"].get(0)
+        return cast(abi.Sweep, found)
+
+
+def frame(src: str, dst: str, l4: Packet, *, mac: str = POD_MAC, to: str = GATEWAY_MAC, ttl: int = 64) -> Packet:
+    """A frame of either family, complete with checksums."""
+    ip = IPv6(src=src, dst=dst, hlim=ttl) if ":" in src else IP(src=src, dst=dst, ttl=ttl)
+    return Ether(bytes(Ether(src=mac, dst=to) / ip / l4))
+
+
+def syn(sport: int = 40000, dport: int = 80) -> Packet:
+    """A TCP segment that begins a connection, with options as Linux sends them."""
+    return TCP(sport=sport, dport=dport, flags="S", seq=1000, options=[("MSS", 1460), ("SAckOK", b""), ("WScale", 7)])
+
+
+def data(sport: int = 40000, dport: int = 80, flags: str = "PA") -> Packet:
+    """A TCP segment of an established connection; its payload has an odd length."""
+    return TCP(sport=sport, dport=dport, flags=flags, seq=1001, ack=1) / Raw(b"hello, service")
+
+
+def datagram(sport: int = 40000, dport: int = 53, size: int = 33) -> Packet:
+    """A UDP datagram."""
+    return UDP(sport=sport, dport=dport) / Raw(b"q" * size)
+
+
+def checksums_hold(packet: Packet) -> bool:
+    """Whether building the packet anew gives the same octets: every length and checksum in it is right.
+
+    What an ICMP error quotes is built anew as well; it must be whole.
+    """
+    fresh = packet.copy()
+    layer = fresh
+    while layer:
+        for name in ("chksum", "cksum"):
+            if name in layer.fields:
+                delattr(layer, name)
+        layer.raw_packet_cache = None
+        layer = layer.payload
+    return bytes(fresh) == bytes(packet)
