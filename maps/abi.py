@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import MapKind, MapSpec
 
 
-LAYOUT: Final = "bb59dc479bad"
+LAYOUT: Final = "28aceb811566"
 """The fingerprint of all that follows."""
 
 

@@ -117,6 +117,7 @@ class Exports:
     maps: dict[str, Map] = field(default_factory=dict)
     constants: dict[str, Constant] = field(default_factory=dict)
     numbers: dict[str, int] = field(default_factory=dict)
+    hidden: dict[str, tuple[int, int, int]] = field(default_factory=dict)  # maps with timers: kind and sizes
 
 
 def collect(objects: Sequence[Path]) -> Exports:
@@ -178,6 +179,8 @@ class _Collector:
             raise ExportError(f"map {name}: declare key and value by __type, not by size")
         key, value = self._pointee(parts["key"]), self._pointee(parts["value"])
         if self._has_timer(value):
+            sizes = (self._uint(parts["type"]), self._btf.size(key), self._btf.size(value))
+            self._add(self._exports.hidden, name, sizes)
             return
         self._add(
             self._exports.maps,

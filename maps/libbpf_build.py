@@ -80,7 +80,8 @@ int shim_tc_detach(int ifindex, int ingress);
 int shim_tc_query(int ifindex, int ingress, uint32_t *prog_id);
 int shim_next_id(char what, uint32_t id, uint32_t *next);
 int64_t shim_btf(uint32_t id, void *to, uint32_t room);
-int shim_map_update(int fd, const void *keys, const void *values, uint32_t *n);
+int shim_map_update(
+  int fd, const void *keys, uint32_t key_size, const void *values, uint32_t value_size, uint32_t *n);
 int shim_map_delete(int fd, const void *keys, uint32_t key_size, uint32_t *n);
 int shim_map_add(
   int fd, const void *keys, uint32_t key_size, const void *values, uint32_t value_size, uint32_t *n);

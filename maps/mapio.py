@@ -21,10 +21,12 @@ def create(  # noqa: PLR0913 - BPF_MAP_CREATE has these
 
 def update(fd: int, keys: bytes, values: bytes, n: int) -> tuple[int, int]:
     """Write *n* elements; returns how many were done, and the errno that stopped it (0: none)."""
-    done = ffi.new("uint32_t *", n)
-    result = lib.shim_map_update(fd, ffi.from_buffer(keys), ffi.from_buffer(values), done) if n else 0
+    if n == 0:
+        return 0, 0
+    done, size, value_size = ffi.new("uint32_t *", n), len(keys) // n, len(values) // n
+    result = lib.shim_map_update(fd, ffi.from_buffer(keys), size, ffi.from_buffer(values), value_size, done)
     last_log()
-    return (n, 0) if result == 0 else (done[0], -result)
+    return done[0], -result
 
 
 def add(fd: int, keys: bytes, values: bytes, n: int) -> int:
@@ -39,9 +41,11 @@ def add(fd: int, keys: bytes, values: bytes, n: int) -> int:
 
 def delete(fd: int, keys: bytes, n: int) -> tuple[int, int]:
     """Delete *n* keys, those that are not there included; returns how many were done, and the errno."""
+    if n == 0:
+        return 0, 0
     done = ffi.new("uint32_t *", n)
-    result = lib.shim_map_delete(fd, ffi.from_buffer(keys), len(keys) // n, done) if n else 0
-    return (n, 0) if result == 0 else (done[0], -result)
+    result = lib.shim_map_delete(fd, ffi.from_buffer(keys), len(keys) // n, done)
+    return done[0], -result
 
 
 def lookup(fd: int, key: bytes, value_size: int) -> bytes | None:

@@ -168,11 +168,27 @@ int shim_tc_query(int ifindex, int ingress, uint32_t *prog_id)
 
 /* ---- maps ------------------------------------------------------------------------------------------------ */
 
-int shim_map_update(int fd, const void *keys, const void *values, uint32_t *n)
+enum { UPDATE_WAITS = 100 }; /* of a millisecond each */
+
+int shim_map_update(int fd, const void *keys, uint32_t key_size, const void *values, uint32_t value_size, uint32_t *n)
 {
 	LIBBPF_OPTS(bpf_map_batch_opts, opts);
+	uint32_t all = *n, done = 0;
+	int err = 0;
 
-	return bpf_map_update_batch(fd, keys, values, n, &opts);
+	/* a batch may stop early: on a bucket that this CPU holds, or until the map's memory pool was filled up again */
+	for (int waits = 0; done < all && waits < UPDATE_WAITS; waits++) {
+		uint32_t step = all - done;
+
+		err = bpf_map_update_batch(fd, (const char *)keys + (size_t)done * key_size,
+					   (const char *)values + (size_t)done * value_size, &step, &opts);
+		done += err && step == all - done ? 0 : step; /* refused as a whole, the count is untouched */
+		if (!err || (err != -EBUSY && err != -EAGAIN && err != -EINTR && err != -ENOMEM))
+			break;
+		usleep(1000);
+	}
+	*n = done;
+	return err;
 }
 
 int shim_map_delete(int fd, const void *keys, uint32_t key_size, uint32_t *n)
@@ -185,7 +201,7 @@ int shim_map_delete(int fd, const void *keys, uint32_t key_size, uint32_t *n)
 		uint32_t step = all - done;
 		int err = bpf_map_delete_batch(fd, (const char *)keys + (size_t)done * key_size, &step, &opts);
 
-		done += step;
+		done += err && step == all - done ? 0 : step;
 		if (err == -ENOENT)
 			done++;
 		else if (err) {

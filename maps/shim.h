@@ -36,7 +36,7 @@ int shim_next_id(char what, uint32_t id, uint32_t *next);
 int64_t shim_btf(uint32_t id, void *to, uint32_t room);
 
 /* One write, update or delete, of n elements; *n says afterwards how many were done. */
-int shim_map_update(int fd, const void *keys, const void *values, uint32_t *n);
+int shim_map_update(int fd, const void *keys, uint32_t key_size, const void *values, uint32_t value_size, uint32_t *n);
 int shim_map_delete(int fd, const void *keys, uint32_t key_size, uint32_t *n);
 
 /* Write those of n elements whose key is not there yet, one by one; *n says how many were added. */

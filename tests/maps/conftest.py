@@ -1,5 +1,7 @@
 """Objects for the tests of maps/, compiled from C where the test stands."""
 
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +20,9 @@ Compile = Callable[[str], Path]
 @pytest.fixture(scope="session")
 def compile_c(tmp_path_factory: pytest.TempPathFactory) -> Compile:
     """Compile C text to an object as `make build` compiles the dataplane."""
+    if shutil.which("clang-19") is None:
+        missing = pytest.fail if "kernel" in os.environ.get("SLUICEWAY_REQUIRE", "") else pytest.skip
+        missing("clang-19 is not installed")
     folder = tmp_path_factory.mktemp("objects")
 
     def compiled(source: str) -> Path:
