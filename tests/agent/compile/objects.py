@@ -1,0 +1,77 @@
+"""Short ways to write model values in tests of compile and reconcile."""
+
+from ipaddress import IPv4Address, ip_address
+
+from agent.compile.desired import desired
+from agent.compile.ids import Ids
+from agent.compile.records import Desired
+from agent.model.address import Family, unmapped
+from agent.model.cluster import Cluster
+from agent.model.local import Attachment, Local
+from agent.model.name import ObjectName
+from agent.model.node import Node
+from agent.model.service import Endpoint, EndpointPort, EndpointSlice, Protocol, Service, ServicePort
+from maps import abi
+
+HERE = "here"
+HTTP = ServicePort("http", Protocol.TCP, 80)
+
+
+def name(text):
+    namespace, _, rest = text.rpartition("/")
+    return ObjectName(namespace or "default", rest)
+
+
+def service(text="web", ip="10.96.0.1", **fields):
+    ips = tuple(ip_address(one) for one in ip.split(",") if one)
+    return Service(name(text), ips, **{"ports": (HTTP,), **fields})
+
+
+def endpoint(ip, node="elsewhere", **fields):
+    return Endpoint((ip_address(ip),), node=node, **fields)
+
+
+def piece(text, *endpoints, suffix="1", port=8080, port_name="http", protocol=Protocol.TCP):
+    owner = name(text)
+    version = endpoints[0].addresses[0].version if endpoints else 4
+    family = Family.IPV4 if version == 4 else Family.IPV6
+    target = EndpointPort(port_name, protocol, port)
+    return EndpointSlice(ObjectName(owner.namespace, f"{owner.name}-{suffix}"), owner, family, (target,), endpoints)
+
+
+def attachment(ip="10.0.0.5", endpoint_id=7, ifindex=12, **fields):
+    base = {"netns": "/run/netns/pod", "netns_cookie": 4242, "host_device": "swp0123456789", "mac": "02:00:00:00:00:05"}
+    return Attachment(
+        f"container-{endpoint_id}", "eth0", endpoint_id, ifindex=ifindex, ipv4=IPv4Address(ip), **{**base, **fields}
+    )
+
+
+def cluster(*objects, local=None, zone="", synced=True):
+    services = {one.name: one for one in objects if isinstance(one, Service)}
+    slices = {}
+    for one in objects:
+        if isinstance(one, EndpointSlice):
+            slices[one.service] = (*slices.get(one.service, ()), one)
+    nodes = {one.name: one for one in objects if isinstance(one, Node)}
+    nodes.setdefault(HERE, Node(HERE, (ip_address("192.0.2.1"),), zone=zone))
+    return Cluster(services, slices, nodes, local=local or Local(netns_cookie=1), synced=synced)
+
+
+def compiled(*objects, **fields):
+    return desired(cluster(*objects, **fields), HERE, Ids())
+
+
+def shown(wanted: Desired) -> dict[str, str]:
+    """Frontends as people read them, with their backends, without ids: what a client would see."""
+    found = {}
+    for records in wanted.services.values():
+        sets = {part.set_id: part for part in records.sets}
+        for raw_key, raw in records.services.items():
+            key, value = abi.ServiceKey.unpack(raw_key), abi.Service.unpack(raw)
+            backends = map(abi.Backend.unpack, sets[value.set_id].backends.values())
+            ends = sorted(f"{unmapped(b.addr)}:{b.port}{'*' * b.flags}" for b in backends)
+            scope = "in" if key.scope == abi.Scope.SCOPE_INTERNAL else "out"
+            local = " local" if value.flags & abi.ServiceFlag.SERVICE_LOCAL else ""
+            protocol = Protocol(key.protocol).name
+            found[f"{unmapped(key.addr)}:{key.port}/{protocol} {scope}{local}"] = " ".join(ends)
+    return found

@@ -1,0 +1,122 @@
+"""Laws of compile: what is untouched is identical, and the way to a Cluster does not matter."""
+
+from dataclasses import replace
+from ipaddress import ip_address
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.compile.changes import changed
+from agent.compile.desired import desired
+from agent.compile.ids import Ids
+from agent.compile.records import Desired
+from agent.model.local import Device, Local
+from agent.model.service import ServicePort
+from maps import abi
+from tests.agent.compile.objects import HERE, HTTP, cluster, compiled, endpoint, name, piece, service, shown
+
+NAMES = ("a", "b", "c")
+endpoints = st.builds(
+    endpoint,
+    st.sampled_from(["10.0.0.1", "10.0.0.2", "10.0.0.3", "192.0.2.9"]),
+    st.sampled_from([HERE, "elsewhere", ""]),
+    ready=st.booleans(),
+    terminating=st.booleans(),
+)
+services = st.builds(
+    service,
+    st.just("a"),
+    st.sampled_from(["10.96.0.1", "10.96.0.2", "10.96.0.1,fd00::1"]),
+    ports=st.sampled_from([(HTTP,), (replace(HTTP, node_port=30080),), (HTTP, ServicePort("dns", HTTP.protocol, 53))]),
+    internal_local=st.booleans(),
+    external_local=st.booleans(),
+)
+
+
+@st.composite
+def clusters(draw):
+    objects = []
+    for text in draw(st.sets(st.sampled_from(NAMES))):
+        objects.append(replace(draw(services), name=name(text)))
+        if draw(st.booleans()):
+            objects.append(piece(text, *draw(st.lists(endpoints, max_size=4))))
+    devices = draw(st.sampled_from([(), (Device(2, "eth0", (ip_address("192.0.2.9"),)),)]))
+    return cluster(*objects, local=Local(devices, netns_cookie=1), zone=draw(st.sampled_from(["", "z"])))
+
+
+def walked(way) -> Desired:
+    now = Desired()
+    for step in way:
+        now = desired(step, HERE, now.ids, now)
+    return now
+
+
+@settings(max_examples=150)
+@given(st.lists(clusters(), min_size=1, max_size=6))
+def test_the_way_to_a_cluster_does_not_matter(way):
+    by_steps, at_once = walked(way), desired(way[-1], HERE, Ids())
+    assert shown(by_steps) == shown(at_once)
+    assert sorted(by_steps.problems) == sorted(at_once.problems)
+    assert by_steps.claims == at_once.claims
+    assert by_steps.ids.sets.keys() == at_once.ids.sets.keys()
+
+
+@given(st.lists(clusters(), min_size=1, max_size=4))
+def test_the_same_cluster_again_gives_the_identical_services(way):
+    once = walked(way)
+    again = desired(way[-1], HERE, once.ids, once)
+    assert again.services is once.services
+    assert (again.ids, again.local) == (once.ids, once.local)
+
+
+@given(st.lists(clusters(), min_size=1, max_size=6))
+def test_no_two_sets_share_an_id_and_every_claim_is_written(way):
+    wanted = walked(way)
+    ids = [part.set_id for records in wanted.services.values() for part in records.sets]
+    keys = [key for records in wanted.services.values() for key in records.services]
+    assert len(ids) == len(set(ids))
+    assert len(keys) == len(set(keys))
+    assert set(keys) == wanted.claims.keys()
+
+
+def test_one_services_change_leaves_the_others_identical():
+    objects = [service(text, f"10.96.0.{i}") for i, text in enumerate(NAMES)]
+    now = cluster(*objects, piece("a", endpoint("10.0.0.1")), piece("b", endpoint("10.0.0.2")))
+    before = desired(now, HERE, Ids())
+    moved = replace(now, slices={**now.slices, name("a"): (piece("a", endpoint("10.0.0.9")),)})
+    after = desired(moved, HERE, before.ids, before)
+    assert changed(before.services, after.services) == (name("a"),)
+
+
+def test_an_endpoint_without_a_node_is_local_by_its_address():
+    objects = (
+        service("a"),
+        service("b", "10.96.0.2"),
+        piece("a", endpoint("192.0.2.9", "")),
+        piece("b", endpoint("10.0.0.1")),
+    )
+    before = desired(cluster(*objects), HERE, Ids())
+    own = Local((Device(2, "eth0", (ip_address("192.0.2.9"),)),))
+    after = desired(replace(before.source, local=own), HERE, before.ids, before)
+    assert shown(before)["10.96.0.1:80/TCP in"] == "192.0.2.9:8080"
+    assert shown(after)["10.96.0.1:80/TCP in"] == "192.0.2.9:8080*"
+    assert changed(before.services, after.services) == (name("a"),)
+
+
+def test_a_frontend_passes_to_the_next_when_its_service_goes():
+    before = compiled(service("a"), service("b"), piece("b", endpoint("10.0.0.1")))
+    after = desired(
+        replace(before.source, services={name("b"): before.source.services[name("b")]}), HERE, before.ids, before
+    )
+    assert shown(after) == {"10.96.0.1:80/TCP in": "10.0.0.1:8080"}
+    assert after.problems == ()
+
+
+def test_a_moved_endpoint_leaves_the_slots_of_the_others():
+    before = compiled(service("a"), piece("a", endpoint("10.0.0.1"), endpoint("10.0.0.2")))
+    moved = replace(before.source, slices={name("a"): (piece("a", endpoint("10.0.0.2"), endpoint("10.0.0.3")),)})
+    after = desired(moved, HERE, before.ids, before)
+    old, new = (wanted.services[name("a")].sets[0].backends for wanted in (before, after))
+    kept = old.items() & new.items()
+    assert [str(abi.Backend.unpack(value).addr.ipv4_mapped) for _, value in kept] == ["10.0.0.2"]
+    assert {abi.BackendKey.unpack(key).slot for key in new} == {1, 2}

@@ -1,0 +1,83 @@
+"""This node's own records: who has which address, and from where the node translates."""
+
+from ipaddress import IPv6Address, ip_address, ip_network
+
+import pytest
+
+from agent.compile.endpoint import endpoints, node_addresses, pods
+from agent.compile.local import local_records
+from agent.compile.node import nat_ports, source
+from agent.compile.route import Route, routes
+from agent.model.local import Device, Local
+from agent.model.node import Node
+from maps import abi
+from tests.agent.compile.objects import HERE, attachment
+
+UPLINK = Device(2, "eth0", (ip_address("192.0.2.1"), ip_address("fe80::1"), ip_address("fd00::1")), default_route=True)
+LOOPBACK = Device(1, "lo", (ip_address("127.0.0.1"), ip_address("::1"), ip_address("203.0.113.9")))
+
+
+def test_every_address_of_the_node_is_the_nodes_but_loopback():
+    assert {str(a) for a in node_addresses((UPLINK, LOOPBACK), ())} == {
+        "192.0.2.1",
+        "fe80::1",
+        "fd00::1",
+        "203.0.113.9",
+    }
+
+
+def test_a_pods_addresses_lead_to_its_device():
+    pod = attachment(ipv6=IPv6Address("fd00:1::5"))
+    (four, six) = (abi.Endpoint.unpack(value) for value in endpoints([pod], ()).values())
+    assert four == six == abi.Endpoint(7, 12, bytes.fromhex("020000000005"), abi.EndpointFlag(0))
+
+
+def test_a_pod_has_its_address_even_where_the_node_claims_it():
+    (value,) = endpoints([attachment()], [ip_address("10.0.0.5")]).values()
+    assert abi.Endpoint.unpack(value).endpoint_id == 7
+
+
+def test_affinity_finds_a_pod_by_its_namespace():
+    ((key, value),) = pods([attachment()]).items()
+    assert int.from_bytes(key, "little") == 4242
+    assert abi.PodAddresses.unpack(value) == abi.PodAddresses(IPv6Address("::ffff:10.0.0.5"), IPv6Address(0))
+
+
+@pytest.mark.parametrize(
+    ("taken", "expected"),
+    [
+        pytest.param([(32768, 60999), (30000, 32767)], (1024, 29999), id="below the node ports by default"),
+        pytest.param([(1024, 60999), (30000, 32767)], (61000, 65535), id="above, when the local range takes the rest"),
+        pytest.param(
+            [(32768, 60999), (30000, 32767), (9000, 9000)], (9001, 29999), id="a reserved port splits a range"
+        ),
+        pytest.param([(1, 65535)], (0, 0), id="no range when everything is taken"),
+        pytest.param([], (1024, 65535), id="never a privileged port"),
+    ],
+)
+def test_translation_takes_the_widest_range_left(taken, expected):
+    assert nat_ports(taken) == expected
+
+
+def test_translation_comes_from_the_nodes_own_address_before_an_uplinks():
+    node = Node(HERE, (ip_address("198.51.100.1"),))
+    assert str(source(node, [UPLINK], 4)) == "198.51.100.1"
+    assert str(source(node, [UPLINK], 6)) == "fd00::1"
+    assert source(None, [LOOPBACK], 4) is None
+
+
+def test_another_nodes_pods_are_reached_by_its_address_of_their_family():
+    far = Node(
+        "far", (ip_address("192.0.2.2"), ip_address("fd00::2")), (ip_network("10.2.0.0/24"), ip_network("fd00:2::/64"))
+    )
+    lost = Node("lost", (), (ip_network("10.3.0.0/24"),))
+    own = Node(HERE, (ip_address("192.0.2.1"),), (ip_network("10.1.0.0/24"),))
+    assert routes({node.name: node for node in (far, lost, own)}, HERE) == (
+        Route(far.pod_cidrs[0], far.internal_ips[0]),
+        Route(far.pod_cidrs[1], far.internal_ips[1]),
+    )
+
+
+def test_records_of_a_node_hold_its_pods_addresses_too():
+    found = local_records(Local((UPLINK,), (attachment(),)), None)
+    assert ip_address("10.0.0.5") in found.addresses

@@ -1,0 +1,208 @@
+"""What a Service and its EndpointSlices become: one row, one rule."""
+
+from dataclasses import replace
+
+import pytest
+
+from agent.model.address import parse_address
+from agent.model.service import EndpointPort, LoadBalancerAddress, Protocol, ServicePort
+from maps import abi
+from tests.agent.compile.objects import HERE, HTTP, compiled, endpoint, name, piece, service, shown
+
+FAR, NEAR = endpoint("10.1.0.1"), endpoint("10.0.0.5", HERE)
+BOTH = piece("web", FAR, NEAR)
+NODE_PORT = replace(HTTP, node_port=30080)
+ALL = "10.0.0.5:8080* 10.1.0.1:8080"
+HERE_ONLY = "10.0.0.5:8080*"
+UNREADY = {"ready": False, "serving": False}
+LEAVING = {"ready": False, "serving": True, "terminating": True}
+
+ROWS = [
+    pytest.param(
+        [service(), BOTH],
+        {"10.96.0.1:80/TCP in": ALL},
+        id="a cluster IP is for clients inside, and leads to every ready endpoint",
+    ),
+    pytest.param([service()], {"10.96.0.1:80/TCP in": ""}, id="a service without endpoints has an entry that refuses"),
+    pytest.param(
+        [service(ports=(NODE_PORT,)), BOTH],
+        {"10.96.0.1:80/TCP in": ALL, "0.0.0.0:30080/TCP in": ALL, "0.0.0.0:30080/TCP out": ALL},
+        id="a node port stands under the unspecified address, inside and outside",
+    ),
+    pytest.param(
+        [service(ports=(NODE_PORT,), external_local=True), BOTH],
+        {"10.96.0.1:80/TCP in": ALL, "0.0.0.0:30080/TCP in": ALL, "0.0.0.0:30080/TCP out local": HERE_ONLY},
+        id="externalTrafficPolicy Local binds clients outside alone",
+    ),
+    pytest.param(
+        [service(ports=(NODE_PORT,), internal_local=True), BOTH],
+        {"10.96.0.1:80/TCP in local": HERE_ONLY, "0.0.0.0:30080/TCP in": ALL, "0.0.0.0:30080/TCP out": ALL},
+        id="internalTrafficPolicy Local binds the cluster IP alone",
+    ),
+    pytest.param(
+        [service(internal_local=True), piece("web", FAR)],
+        {"10.96.0.1:80/TCP in local": ""},
+        id="traffic policy Local never falls back to other nodes",
+    ),
+    pytest.param(
+        [service(external_ips=(parse_address("203.0.113.5"),)), BOTH],
+        {"10.96.0.1:80/TCP in": ALL, "203.0.113.5:80/TCP in": ALL, "203.0.113.5:80/TCP out": ALL},
+        id="an external IP serves inside and outside",
+    ),
+    pytest.param(
+        [service(load_balancer=(LoadBalancerAddress(parse_address("203.0.113.6"), proxy=True),)), BOTH],
+        {"10.96.0.1:80/TCP in": ALL, "203.0.113.6:80/TCP out": ALL},
+        id="a load balancer of ipMode Proxy is not short-circuited inside",
+    ),
+    pytest.param(
+        [
+            service(
+                load_balancer=(LoadBalancerAddress(parse_address("203.0.113.6")),), source_ranges=("192.0.2.0/24",)
+            ),
+            BOTH,
+        ],
+        {"10.96.0.1:80/TCP in": ALL},
+        id="source ranges close the load balancer's addresses",
+    ),
+    pytest.param(
+        [service(ports=(HTTP, ServicePort("sctp", Protocol.SCTP, 99))), BOTH],
+        {"10.96.0.1:80/TCP in": ALL},
+        id="an SCTP port is passed over",
+    ),
+    pytest.param(
+        [service(ip="10.96.0.1,fd00::1"), BOTH, piece("web", endpoint("fd00:1::1"), suffix="6")],
+        {"10.96.0.1:80/TCP in": ALL, "fd00::1:80/TCP in": "fd00:1::1:8080"},
+        id="each family has the endpoints of its own",
+    ),
+    pytest.param(
+        [service(), BOTH, piece("web", FAR, suffix="2")],
+        {"10.96.0.1:80/TCP in": ALL},
+        id="an endpoint in two slices counts once",
+    ),
+    pytest.param(
+        [service(), piece("web", FAR), piece("web", NEAR, suffix="2", port=9090)],
+        {"10.96.0.1:80/TCP in": "10.0.0.5:9090* 10.1.0.1:8080"},
+        id="a named port may have another number in another slice",
+    ),
+    pytest.param(
+        [service(), piece("web", replace(FAR, **UNREADY), NEAR)],
+        {"10.96.0.1:80/TCP in": HERE_ONLY},
+        id="an endpoint that is not ready takes nothing",
+    ),
+    pytest.param(
+        [service(), piece("web", replace(FAR, **UNREADY))],
+        {"10.96.0.1:80/TCP in": ""},
+        id="an endpoint that does not serve is no last resort",
+    ),
+    pytest.param(
+        [service(), piece("web", replace(FAR, **LEAVING), NEAR)],
+        {"10.96.0.1:80/TCP in": HERE_ONLY},
+        id="an endpoint that ends takes nothing while another is ready",
+    ),
+    pytest.param(
+        [service(), piece("web", replace(FAR, **LEAVING))],
+        {"10.96.0.1:80/TCP in": "10.1.0.1:8080"},
+        id="an endpoint that ends but serves is the last resort",
+    ),
+    pytest.param(
+        [service(internal_local=True), piece("web", FAR, replace(NEAR, **LEAVING))],
+        {"10.96.0.1:80/TCP in local": HERE_ONLY},
+        id="with traffic policy Local the last resort is this node's",
+    ),
+    pytest.param(
+        [service(publish_not_ready=True), piece("web", replace(FAR, **UNREADY), NEAR)],
+        {"10.96.0.1:80/TCP in": ALL},
+        id="publishNotReadyAddresses takes every endpoint",
+    ),
+]
+
+
+@pytest.mark.parametrize(("objects", "expected"), ROWS)
+def test_rule(objects, expected):
+    assert shown(compiled(*objects)) == expected
+
+
+PROBLEMS = [
+    pytest.param(
+        [service("a", ports=(NODE_PORT,)), service("b", "10.96.0.2", ports=(NODE_PORT,))],
+        ("Service", "default/b", "spec.ports[0].nodePort"),
+        id="a node port belongs to the first service by name",
+    ),
+    pytest.param(
+        [service("a"), service("b")],
+        ("Service", "default/b", "spec.clusterIPs[0]"),
+        id="a cluster IP belongs to the first service by name",
+    ),
+    pytest.param(
+        [service(), piece("web", FAR, port_name="metrics")],
+        ("EndpointSlice", "default/web-1", "ports[0].name"),
+        id="a slice's port that the service does not have",
+    ),
+    pytest.param(
+        [service(load_balancer=(LoadBalancerAddress(parse_address("203.0.113.6")),), source_ranges=("::/0",))],
+        ("Service", "default/web", "spec.loadBalancerSourceRanges"),
+        id="source ranges are told",
+    ),
+    pytest.param(
+        [service(external_ips=(parse_address("fd00::9"),))],
+        ("Service", "default/web", "spec.externalIPs[0]"),
+        id="an address of a family that the service has not",
+    ),
+    pytest.param(
+        [service(ports=(HTTP, replace(HTTP, name="again")))],
+        ("Service", "default/web", "spec.ports[1]"),
+        id="one port number twice in one service",
+    ),
+]
+
+
+@pytest.mark.parametrize(("objects", "expected"), PROBLEMS)
+def test_problem_names_object_and_field(objects, expected):
+    (problem,) = compiled(*objects).problems
+    assert (problem.kind, str(problem.name), problem.field) == expected
+
+
+def test_the_loser_of_a_frontend_keeps_its_others():
+    wanted = compiled(service("a", ports=(NODE_PORT,)), service("b", "10.96.0.2", ports=(NODE_PORT,)))
+    assert [*map(len, (records.services for records in wanted.services.values()))] == [3, 1]
+
+
+def test_without_a_local_policy_there_is_no_local_set():
+    (records,) = compiled(service(ports=(NODE_PORT,)), BOTH).services.values()
+    assert [part.label for part in records.sets] == ["default/web:http/TCP/IPv4/all"]
+
+
+def test_affinity_is_the_services():
+    (records,) = compiled(service(affinity_s=10800), BOTH).services.values()
+    (value,) = map(abi.Service.unpack, records.services.values())
+    assert value.affinity_s == 10800
+
+
+def test_the_longest_names_fit_a_label_and_stay_apart():
+    long = name(f"{'n' * 63}/{'s' * 63}")
+    ports = tuple(ServicePort("p" * 62 + end, Protocol.UDP, number) for number, end in ((1, "a"), (2, "b")))
+    wanted = compiled(replace(service(), name=long, ports=ports, internal_local=True))
+    (records,) = wanted.services.values()
+    labels = {part.label for part in records.sets}
+    assert len(labels) == 2
+    assert max(map(len, labels)) <= 191
+
+
+def test_ports_with_one_name_differ_by_protocol():
+    ports = (ServicePort("dns", Protocol.UDP, 53), ServicePort("dns", Protocol.TCP, 53))
+    slices = replace(
+        piece("web", FAR), ports=(EndpointPort("dns", Protocol.UDP, 5300), EndpointPort("dns", Protocol.TCP, 5301))
+    )
+    assert shown(compiled(service(ports=ports), slices)) == {
+        "10.96.0.1:53/UDP in": "10.1.0.1:5300",
+        "10.96.0.1:53/TCP in": "10.1.0.1:5301",
+    }
+
+
+def test_parts_hold_every_backend_once():
+    many = [endpoint(f"10.1.{i >> 8}.{i & 255}") for i in range(700)]
+    (records,) = compiled(service(), piece("web", *many)).services.values()
+    (part,) = records.sets
+    slots = {slot for table in part.maglevs.values() for slot in memoryview(table).cast("H")}
+    assert (part.parts, len(part.maglevs)) == (4, 4)
+    assert slots == {abi.BackendKey.unpack(key).slot for key in part.backends}

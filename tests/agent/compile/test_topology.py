@@ -1,0 +1,45 @@
+"""Topology hints: which ready endpoints are near enough."""
+
+import pytest
+
+from agent.compile.records import Place
+from agent.compile.topology import serving
+from tests.agent.compile.objects import HERE, endpoint
+
+PLACE = Place(HERE, "zone-a")
+
+
+def hinted(*marks):
+    """Endpoints 0, 1, ...; "a" hints zone-a, "H" this node, "x" another node, "" nothing."""
+    zones = {mark: (f"zone-{mark}",) for mark in "ab"}
+    nodes = {"H": (HERE,), "x": ("elsewhere",)}
+    return [
+        (endpoint(f"10.0.0.{i}", for_zones=zones.get(mark, ()), for_nodes=nodes.get(mark, ())), 80)
+        for i, mark in enumerate(marks)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("marks", "place", "expected"),
+    [
+        pytest.param("ab", PLACE, "0", id="the zone's endpoints serve the zone"),
+        pytest.param("bb", PLACE, "01", id="a zone without endpoints is served by all"),
+        pytest.param("a-", PLACE, "01", id="one endpoint without a hint, and hints mean nothing"),
+        pytest.param("-a", PLACE, "01", id="the same when it comes first"),
+        pytest.param("ab", Place(HERE), "01", id="a node without a zone takes all"),
+        pytest.param("Hx", PLACE, "0", id="hints for nodes keep traffic on the node"),
+        pytest.param("xx", PLACE, "01", id="a node that no hint names is served by all"),
+    ],
+)
+def test_rule(marks, place, expected):
+    targets = hinted(*marks)
+    chosen = serving(targets, place, local=False, not_ready_too=False)
+    assert "".join(str(targets.index(target)) for target in chosen) == expected
+
+
+def test_traffic_policy_local_wins_over_hints():
+    far_zone = [
+        (endpoint("10.0.0.1", HERE, for_zones=("zone-b",)), 80),
+        (endpoint("10.0.0.2", for_zones=("zone-a",)), 80),
+    ]
+    assert serving(far_zone, PLACE, local=True, not_ready_too=False) == far_zone[:1]
