@@ -5,10 +5,12 @@ import time
 from pathlib import Path
 
 from lab.kubernetes import pki
-from lab.kubernetes.control_plane import ClusterError, log_tail
+from lab.kubernetes.addresses import server
+from lab.kubernetes.control_plane import ClusterError
 from lab.kubernetes.identities import Identities
 from lab.kubernetes.kubectl import Kubectl
-from lab.kubernetes.site import Host, Site
+from lab.machine import Machine
+from lab.site import Site
 
 RBAC = Path(__file__).resolve().parent.parent.parent / "deploy" / "rbac.yaml"
 SERVICE_ACCOUNT = "sluiceway-agent"
@@ -23,7 +25,7 @@ def authorize(site: Site, kubectl: Kubectl, who: Identities) -> None:
     request = ["--namespace=kube-system", "create", "token", SERVICE_ACCOUNT, "--duration=24h"]
     for node in site.nodes:
         token = kubectl.run(*request).stdout.strip()
-        pki.kubeconfig(_kubeconfig(node), site.server, who.authority, {"token": token})
+        pki.kubeconfig(_kubeconfig(node), server(site), who.authority, {"token": token})
 
 
 def start(site: Site, *, socket_lb: bool) -> None:
@@ -50,7 +52,7 @@ def wait(site: Site) -> None:
     for node in site.nodes:
         while node.run("curl", "--silent", "--fail", f"http://{METRICS}/readyz", check=False).returncode:
             if time.monotonic() > deadline:
-                raise ClusterError(f"the agent of {node.name} is not ready: {log_tail(node.home, DAEMON)}")
+                raise ClusterError(f"the agent of {node.name} is not ready: {node.log_tail(DAEMON)}")
             time.sleep(0.1)
 
 
@@ -62,5 +64,5 @@ def restart(site: Site, *, socket_lb: bool) -> None:
     wait(site)
 
 
-def _kubeconfig(node: Host) -> Path:
+def _kubeconfig(node: Machine) -> Path:
     return node.home / "agent.kubeconfig"

@@ -4,19 +4,21 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network
 
+from lab import underlay
+from lab.addresses import ROUTER, Networks
 from lab.kubernetes import agents, control_plane, dns, identities, kubelet, runtime
 from lab.kubernetes.build import Artifacts
-from lab.kubernetes.control_plane import ClusterError, log_tail
+from lab.kubernetes.control_plane import ClusterError
 from lab.kubernetes.golang import Say
 from lab.kubernetes.identities import Identities
 from lab.kubernetes.kubectl import Kubectl
-from lab.kubernetes.site import Host, Site
+from lab.site import Site
 
 REGISTERED_WITHIN_S = 60.0
 
-PodCidrs = Mapping[str, tuple[IPv4Network | IPv6Network, ...]]  # by the node's name
+PodCidrs = Mapping[str, Networks]  # by the node's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +27,13 @@ class Cluster:
 
     site: Site
     artifacts: Artifacts
-    who: Identities
     kubectl: Kubectl
+
+
+def cluster(site: Site, artifacts: Artifacts) -> Cluster:
+    """The cluster on *site*, whether it runs already or is about to."""
+    config = identities.folder(site) / "admin.kubeconfig"
+    return Cluster(site, artifacts, Kubectl(artifacts.program("kubectl"), config, site.outside))
 
 
 def up(site: Site, artifacts: Artifacts, say: Say, *, socket_lb: bool = True) -> Cluster:
@@ -36,8 +43,9 @@ def up(site: Site, artifacts: Artifacts, say: Say, *, socket_lb: bool = True) ->
         ClusterError: a part did not come up.
         KubectlError: the API server refused an object.
     """
-    made = start(site, artifacts, say)
-    agents.authorize(site, made.kubectl, made.who)
+    who = identities.create(site)
+    made = start(site, artifacts, who, say)
+    agents.authorize(site, made.kubectl, who)
     agents.start(site, socket_lb=socket_lb)
     dns.deploy(made.kubectl)
     agents.wait(site)
@@ -46,15 +54,13 @@ def up(site: Site, artifacts: Artifacts, say: Say, *, socket_lb: bool = True) ->
     return made
 
 
-def start(site: Site, artifacts: Artifacts, say: Say) -> Cluster:
+def start(site: Site, artifacts: Artifacts, who: Identities, say: Say) -> Cluster:
     """Start all but the network: nodes are registered and have their pod CIDRs, and are not Ready."""
-    who = identities.create(site)
-    kubectl = Kubectl(artifacts.program("kubectl"), who.kubeconfig("admin"), site.outside)
-    made = Cluster(site, artifacts, who, kubectl)
+    made = cluster(site, artifacts)
     dns.start_outside(site.outside, artifacts)
     with ThreadPoolExecutor() as pool:
         runtimes = [pool.submit(runtime.start, node, artifacts) for node in site.nodes]
-        control_plane.start(site, artifacts, who, kubectl)
+        control_plane.start(site, artifacts, who, made.kubectl)
         say("the API server is ready")
         for started in runtimes:
             started.result()
@@ -63,8 +69,9 @@ def start(site: Site, artifacts: Artifacts, say: Say) -> Cluster:
         kubelet.start(node, number, artifacts, who)
     cidrs = pod_cidrs(made)
     say("the nodes are registered")
-    for host in (site.control_plane, site.outside):
-        route_to_pods(host, site, cidrs)
+    # the API server's proxy needs it; and pods go to the outside with their own address, which it has to answer
+    for machine in (site.machine(ROUTER), site.control_plane, site.outside):
+        underlay.route_to_pods(machine, cidrs)
     return made
 
 
@@ -86,27 +93,12 @@ def pod_cidrs(made: Cluster) -> PodCidrs:
     deadline = time.monotonic() + REGISTERED_WITHIN_S
     while True:
         items = made.kubectl.get("nodes")["items"]
-        found = {
-            item["metadata"]["name"]: tuple(ip_network(cidr) for cidr in item["spec"].get("podCIDRs", ()))
-            for item in items
-        }
-        missing = sorted(name for name in wanted if not found.get(name))
+        given = {item["metadata"]["name"]: item["spec"].get("podCIDRs") for item in items}
+        found = {name: (IPv4Network(both[0]), IPv6Network(both[1])) for name, both in given.items() if both}
+        missing = sorted(wanted - found.keys())
         if not missing:
             return found
         if time.monotonic() > deadline:
-            logs = [log_tail(node.home, "kubelet") for node in made.site.nodes if node.name in missing]
+            logs = [node.log_tail("kubelet") for node in made.site.nodes if node.name in missing]
             raise ClusterError(f"not registered: {', '.join(missing)}: {' '.join(logs)}")
         time.sleep(0.3)
-
-
-def route_to_pods(host: Host, site: Site, cidrs: PodCidrs) -> None:
-    """Let *host*, which is no node, reach pods by their nodes.
-
-    The API server's proxy to pods needs it; and pods reach the outside with their own address, which
-    the outside has to answer.
-    """
-    by_name = {node.name: node for node in site.nodes}
-    for name, networks in cidrs.items():
-        for network in networks:
-            via = next(address for address in by_name[name].addresses if address.version == network.version)
-            host.run("ip", "route", "replace", str(network), "via", str(via))

@@ -1,18 +1,19 @@
 """etcd, the API server, the controller manager and the scheduler, all on one machine."""
 
 import time
-from pathlib import Path
 
+from lab.errors import LabError
+from lab.kubernetes.addresses import API_PORT, POD_CIDRS, SERVICE_CIDRS, cidr_list
 from lab.kubernetes.build import Artifacts
 from lab.kubernetes.identities import Identities
 from lab.kubernetes.kubectl import Kubectl
-from lab.kubernetes.site import API_PORT, POD_CIDRS, SERVICE_CIDRS, Site, cidr_list
+from lab.site import Site
 
 ETCD = "http://127.0.0.1:2379"
 READY_WITHIN_S = 90.0
 
 
-class ClusterError(Exception):
+class ClusterError(LabError):
     """A part of the cluster did not come up; the message ends with its log."""
 
 
@@ -38,13 +39,8 @@ def wait_for_api(site: Site, kubectl: Kubectl) -> None:
     deadline = time.monotonic() + READY_WITHIN_S
     while kubectl.run("get", "--raw", "/readyz", check=False).returncode:
         if time.monotonic() > deadline:
-            raise ClusterError(f"the API server is not ready: {log_tail(site.control_plane.home, 'kube-apiserver')}")
+            raise ClusterError(f"the API server is not ready: {site.control_plane.log_tail('kube-apiserver')}")
         time.sleep(0.3)
-
-
-def log_tail(home: Path, name: str) -> str:
-    """The last lines that the process *name* logged."""
-    return (home / f"{name}.log").read_text(errors="replace")[-1500:]
 
 
 def _etcd(site: Site) -> list[str]:

@@ -4,16 +4,17 @@ from pathlib import Path
 from string import Template
 
 from lab.kubernetes import images
+from lab.kubernetes.addresses import DNS_SERVICE
 from lab.kubernetes.build import Artifacts
 from lab.kubernetes.kubectl import Kubectl
-from lab.kubernetes.site import DNS_SERVICE, Host
+from lab.machine import Machine
 
 MANIFEST = Path(__file__).with_name("coredns.yaml")
 # there is no Internet here, and an answer is quicker than silence
 NO_SUCH_NAME = ".:53 {\n  errors\n  template ANY ANY {\n    rcode NXDOMAIN\n  }\n}\n"
 
 
-def start_outside(outside: Host, artifacts: Artifacts) -> None:
+def start_outside(outside: Machine, artifacts: Artifacts) -> None:
     """Start the resolver that every node's ``/etc/resolv.conf`` names: it knows no name."""
     corefile = outside.home / "Corefile"
     corefile.write_text(NO_SUCH_NAME)

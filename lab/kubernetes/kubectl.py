@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab.kubernetes.site import Host
+from lab.errors import LabError
+from lab.machine import Machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +17,7 @@ class Kubectl:
 
     program: str
     kubeconfig: Path
-    host: Host
+    host: Machine
 
     def argv(self, *arguments: str) -> list[str]:
         """The whole command, from the lab's own network."""
@@ -47,5 +48,5 @@ class Kubectl:
         self.run("apply", "-f", "-", stdin=manifest)
 
 
-class KubectlError(Exception):
+class KubectlError(LabError):
     """The API server, or kubectl itself, said no."""

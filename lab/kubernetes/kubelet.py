@@ -3,18 +3,19 @@
 import json
 
 from lab.kubernetes import runtime
+from lab.kubernetes.addresses import DNS_SERVICE
 from lab.kubernetes.build import Artifacts
 from lab.kubernetes.identities import Identities
-from lab.kubernetes.site import DNS_SERVICE, Host
+from lab.machine import Machine
 
 ZONES = ("zone-a", "zone-b", "zone-c")
 # the lab's nodes share one disk and one memory; nothing is to be evicted for what another node holds
 EVICTION = {"memory.available": "50Mi", "nodefs.available": "1%", "nodefs.inodesFree": "1%", "imagefs.available": "1%"}
 
 
-def start(node: Host, number: int, artifacts: Artifacts, who: Identities) -> None:
+def start(node: Machine, number: int, artifacts: Artifacts, who: Identities) -> None:
     """Start the kubelet of *node*, the *number*-th; zones go round."""
-    config = node.home / "kubelet.json"
+    config = node.home / "kubelet-configuration.json"
     config.write_text(json.dumps(_configuration(node, who), indent=1))
     labels = {
         "topology.kubernetes.io/region": "lab",
@@ -33,7 +34,7 @@ def start(node: Host, number: int, artifacts: Artifacts, who: Identities) -> Non
     )
 
 
-def _configuration(node: Host, who: Identities) -> dict[str, object]:
+def _configuration(node: Machine, who: Identities) -> dict[str, object]:
     serving = who.serving(node.name)
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",

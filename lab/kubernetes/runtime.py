@@ -1,12 +1,11 @@
 """containerd on a node: the real one, with its pods' images already in it."""
 
-import os
 import time
 
 from lab.kubernetes import images
 from lab.kubernetes.build import Artifacts
-from lab.kubernetes.control_plane import ClusterError, log_tail
-from lab.kubernetes.site import Host
+from lab.kubernetes.control_plane import ClusterError
+from lab.machine import Machine
 
 SOCKET = "/run/containerd/containerd.sock"
 RUNC = "/usr/sbin/runc"  # Debian's
@@ -53,7 +52,7 @@ SystemdCgroup = false
 """
 
 
-def start(node: Host, artifacts: Artifacts) -> None:
+def start(node: Machine, artifacts: Artifacts) -> None:
     """Start containerd on *node* and import the images; returns when both are done.
 
     Raises:
@@ -63,11 +62,11 @@ def start(node: Host, artifacts: Artifacts) -> None:
     config.write_text(CONFIG)
     program = artifacts.programs["containerd"]
     path = f"{program.parent}:/usr/sbin:/usr/bin:/sbin:/bin"  # containerd looks for its shim there
-    node.daemon("containerd", [str(program), "--config", str(config)], {**os.environ, "PATH": path})
+    node.daemon("containerd", [str(program), "--config", str(config)], {"PATH": path})
     ctr = [artifacts.program("ctr"), "--address", SOCKET, "--namespace", "k8s.io"]
     deadline = time.monotonic() + READY_WITHIN_S
     while node.run(*ctr, "version", check=False).returncode:
         if time.monotonic() > deadline:
-            raise ClusterError(f"containerd of {node.name} does not answer: {log_tail(node.home, 'containerd')}")
+            raise ClusterError(f"containerd of {node.name} does not answer: {node.log_tail('containerd')}")
         time.sleep(0.1)
     node.run(*ctr, "images", "import", "--local", "-", stdin=artifacts.images)

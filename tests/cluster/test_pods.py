@@ -1,0 +1,45 @@
+"""Pods that a real kubelet and a real runtime start have our network."""
+
+from ipaddress import ip_address
+
+import pytest
+
+from lab.kubernetes.cluster import pod_cidrs
+from tests.cluster.conftest import Namespace
+from tests.cluster.objects import PORT, client, server
+
+pytestmark = pytest.mark.cluster
+
+
+def test_a_pod_has_an_address_of_its_node_in_both_families(namespace: Namespace) -> None:
+    namespace.apply(client("one", node="n1"))
+    addresses = [ip_address(entry["ip"]) for entry in namespace.get("pod", "one")["status"]["podIPs"]]
+    cidrs = pod_cidrs(namespace.cluster)["n1"]
+    assert [address.version for address in addresses] == [4, 6]
+    assert all(any(address in cidr for cidr in cidrs) for address in addresses)
+
+
+@pytest.mark.parametrize("peer", [pytest.param("n1", id="on its node"), pytest.param("n2", id="on another node")])
+def test_a_pod_reaches_a_pod(namespace: Namespace, peer: str) -> None:
+    namespace.apply(client("client", node="n1"), server("server", node=peer))
+    for entry in namespace.get("pod", "server")["status"]["podIPs"]:
+        url = f"[{entry['ip']}]" if ":" in entry["ip"] else entry["ip"]
+        answer = namespace.sh("client", f"curl -sS -m 5 http://{url}:{PORT}/hostname")
+        assert answer.stdout == "server", answer.stderr
+
+
+def test_a_pod_is_seen_with_its_own_address(namespace: Namespace) -> None:
+    namespace.apply(client("client", node="n1"), server("server", node="n2"))
+    address = namespace.get("pod", "server")["status"]["podIP"]
+    seen = namespace.sh("client", f"curl -sS -m 5 http://{address}:{PORT}/clientip").stdout
+    assert seen.rsplit(":", 1)[0] == namespace.get("pod", "client")["status"]["podIP"]
+
+
+def test_an_address_is_free_again_when_its_pod_is_gone(namespace: Namespace) -> None:
+    node = namespace.cluster.site.nodes[0]
+    routes = ("ip", "route", "show", "root", str(pod_cidrs(namespace.cluster)["n1"][0]))
+    before = node.run(*routes).stdout
+    namespace.apply(client("one", node="n1"))
+    assert node.run(*routes).stdout != before
+    namespace.kubectl("delete", "pod", "one", "--wait=true")
+    assert node.run(*routes).stdout == before

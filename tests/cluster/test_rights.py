@@ -1,0 +1,42 @@
+"""The agent has the rights that ``deploy/`` ships, and they are enough."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lab.kubernetes import agents
+from lab.kubernetes.cluster import Cluster
+
+pytestmark = pytest.mark.cluster
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
+WHO = f"--as=system:serviceaccount:kube-system:{agents.SERVICE_ACCOUNT}"
+
+
+@pytest.mark.parametrize(
+    ("verb", "resource", "answer"),
+    [
+        pytest.param("watch", "services", "yes", id="it watches services"),
+        pytest.param("watch", "endpointslices.discovery.k8s.io", "yes", id="it watches endpoint slices"),
+        pytest.param("create", "events", "yes", id="it reports problems as events"),
+        pytest.param("get", "secrets", "no", id="it reads no secret"),
+        pytest.param("update", "services", "no", id="it changes no service"),
+        pytest.param("patch", "nodes", "no", id="it changes no node"),
+    ],
+)
+def test_of_the_agents_rights(cluster: Cluster, verb: str, resource: str, answer: str) -> None:
+    asked = cluster.kubectl.run("auth", "can-i", verb, resource, "--all-namespaces", WHO, check=False)
+    assert asked.stdout.strip() == answer
+
+
+def test_no_agent_was_refused_anything(cluster: Cluster) -> None:
+    for node in cluster.site.nodes:
+        log = (node.home / f"{agents.DAEMON}.log").read_text(errors="replace")
+        assert not [line for line in log.splitlines() if "forbidden" in line.lower() or " 403" in line]
+
+
+def test_the_daemon_set_is_one_that_the_api_server_takes(cluster: Cluster) -> None:
+    text = (DEPLOY / "daemonset.yaml").read_text()
+    cluster.kubectl.run("apply", "--dry-run=server", "-f", "-", stdin=text)
+    [document] = yaml.safe_load_all(text)
+    assert document["spec"]["template"]["spec"]["serviceAccountName"] == agents.SERVICE_ACCOUNT
