@@ -1,0 +1,31 @@
+"""What the documents point to is there."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+PAGES = sorted(p for p in [*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/**/*.md"), *CHECKOUT.glob("*/*.md")])
+LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")
+
+
+@pytest.mark.parametrize(
+    "page", [pytest.param(p, id=f"every link of {p.relative_to(CHECKOUT)} leads to a file") for p in PAGES]
+)
+def test_links(page: Path) -> None:
+    missing = [link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()]
+    assert not missing
+
+
+def test_every_decision_is_listed() -> None:
+    folder = CHECKOUT / "docs/decisions"
+    listed = LINK.findall((folder / "README.md").read_text())
+    assert sorted(listed) == sorted(page.name for page in folder.glob("[0-9]*.md"))
+
+
+def test_plain_make_lists_every_door() -> None:
+    listed = subprocess.run(["make", "-s"], cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout
+    for door in ("setup", "check", "test", "demo", "kernels", "cluster", "conformance", "bench", "wheel", "clean"):
+        assert f"make {door} " in listed
