@@ -9,7 +9,7 @@ calling thread's network namespace, the node's.
 import errno
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
@@ -19,19 +19,22 @@ from typing import Concatenate, ParamSpec, TypeVar
 from agent.log import logger
 from maps import libbpf
 from maps.errors import KernelRefused
-from maps.libbpf import AttachType
+from maps.libbpf import AttachType, LinkInfo
 
 log = logger(__name__)
 
 # each program of a device: its tcx hook, and whether that is the ingress side
 DEVICE_HOOKS: Mapping[str, tuple[AttachType, bool]] = {
     "pod_ingress": (AttachType.TCX_INGRESS, True),
+    "pod_egress": (AttachType.TCX_EGRESS, False),
     "uplink_ingress": (AttachType.TCX_INGRESS, True),
     "uplink_egress": (AttachType.TCX_EGRESS, False),
 }
 CLSACT_SIDES = (0xFFFFFFF2, 0xFFFFFFF3)  # TC_H_CLSACT with TC_H_MIN_INGRESS and TC_H_MIN_EGRESS
 UPLINK = ("uplink_ingress", "uplink_egress")
-POD = ("pod_ingress",)
+POD = ("pod_ingress", "pod_egress")
+LOOPBACK = ("uplink_egress",)  # where the node's own processes reach its node ports, without socket hooks
+LOOPBACK_IFINDEX = 1
 SOCKET_HOOKS: Mapping[str, AttachType] = {
     "connect4": AttachType.CGROUP_CONNECT4,
     "connect6": AttachType.CGROUP_CONNECT6,
@@ -84,10 +87,8 @@ class Hooks:
     @_alone
     def sweep(self) -> None:
         """Remove the pins of devices that left."""
-        for path in self._pinned():
-            with _open(path) as link:
-                is_dead = _is_on_device(path) and libbpf.link_info(link).ifindex == 0
-            if is_dead:
+        for path, link in self._infos():
+            if _is_on_device(path) and link.ifindex == 0:
                 path.unlink()
                 log.debug("stale link removed", link=path.name)
 
@@ -142,6 +143,22 @@ class Hooks:
         for name in SOCKET_HOOKS:
             (self._links / name).unlink(missing_ok=True)
 
+    @_alone
+    def foreign(self, devices: Mapping[int, str], cgroup: Path | None) -> dict[str, tuple[str, ...]]:
+        """Programs on our hooks that are not ours, described, by the hook's name."""
+        ours = {link.program_id for _, link in self._infos()} | {_id_of(fd) for fd in self._programs.values()}
+        found: dict[str, tuple[str, ...]] = {}
+        for ifindex, name in devices.items():
+            for kind, side in ((AttachType.TCX_INGRESS, "ingress"), (AttachType.TCX_EGRESS, "egress")):
+                ids = libbpf.program_query(ifindex, kind) if self._tcx else ()
+                found[f"{name} {side}"] = (*_described(ids, ours), *_filters(ifindex, side, ours))
+        if cgroup is not None:
+            folder = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            for name, kind in SOCKET_HOOKS.items():
+                found[f"{cgroup} {name}"] = _described(libbpf.program_query(folder, kind), ours)
+            os.close(folder)
+        return {hook: programs for hook, programs in found.items() if programs}
+
     def _link(self, path: Path, target: int, kind: AttachType) -> None:
         if path.exists():
             return
@@ -156,6 +173,11 @@ class Hooks:
         for path in sorted(self._links.iterdir()):
             if _program(path) in DEVICE_HOOKS or path.name in SOCKET_HOOKS:
                 yield path
+
+    def _infos(self) -> Iterator[tuple[Path, LinkInfo]]:
+        for path in self._pinned():
+            with _open(path) as link:
+                yield path, libbpf.link_info(link)
 
     def _linked(self) -> Iterator[tuple[int, str]]:
         for path in self._pinned():
@@ -199,6 +221,28 @@ def remove_empty_clsact(ifindex: int) -> None:
     with IPRoute() as netlink, suppress(NetlinkError):  # the device left, or has no clsact
         if not any(tuple(netlink.get_filters(index=ifindex, parent=side)) for side in CLSACT_SIDES):
             netlink.tc("del", "clsact", ifindex)
+
+
+def _described(ids: Iterable[int], ours: Container[int]) -> tuple[str, ...]:
+    return tuple(f"program {i} ({_name_of(i) or 'without a name'})" for i in ids if i not in ours)
+
+
+def _filters(ifindex: int, side: str, ours: Container[int | None]) -> Iterator[str]:
+    """Filters on clsact, those of other kinds than BPF too."""
+    from pyroute2 import IPRoute  # noqa: PLC0415  imported late: it costs 0.2 s
+    from pyroute2.netlink.exceptions import NetlinkError  # noqa: PLC0415
+
+    parent = CLSACT_SIDES[side == "egress"]
+    with IPRoute() as netlink, suppress(NetlinkError):
+        for f in tuple(netlink.get_filters(index=ifindex, parent=parent)):
+            options = f.get_attr("TCA_OPTIONS")
+            program = options.get_attr("TCA_BPF_ID") if f.get_attr("TCA_KIND") == "bpf" and options else None
+            if f["handle"] and program not in ours:
+                yield f"tc filter {f.get_attr('TCA_KIND')} of priority {f['info'] >> 16}"
+
+
+def _id_of(program: int) -> int:
+    return libbpf.program_info(program).id
 
 
 def _name_of(program_id: int) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from agent.compile.route import Route
 from agent.errors import AgentError
-from agent.kernel.attach import POD, UPLINK, Hooks
+from agent.kernel.attach import LOOPBACK, LOOPBACK_IFINDEX, POD, UPLINK, Hooks
 from agent.kernel.load import SPECS
 from agent.kernel.routes import Routes
 from agent.kernel.sysctl import Sysctls
@@ -36,8 +36,10 @@ def open_tables(kind: type[T], folder: Path) -> T:
 class Dataplane(Generic[T]):
     """``reconcile.kernel.Kernel``, for real; *tables* are those that the loop asks for."""
 
-    def __init__(self, tables: T, hooks: Hooks, routes: Routes, sysctls: Sysctls) -> None:
+    def __init__(self, tables: T, hooks: Hooks, routes: Routes, sysctls: Sysctls, *, socket_lb: bool = True) -> None:
+        """Without *socket_lb* the node's own connections to services are translated packet by packet."""
         self._tables = tables
+        self._socket_lb = socket_lb
         self._hooks = hooks
         self._routes = routes
         self._sysctls = sysctls
@@ -64,6 +66,11 @@ class Dataplane(Generic[T]):
         for device in devices:
             self._sysctls.uplink(device.name)
         self._sync(UPLINK, {d.ifindex: d.name for d in devices})
+        if not self._socket_lb:
+            self._sysctls.loopback()
+            self._hooks.attach(LOOPBACK_IFINDEX, LOOPBACK)
+        elif LOOPBACK_IFINDEX in self._hooks.attached(LOOPBACK):
+            self._hooks.detach(LOOPBACK_IFINDEX, LOOPBACK)
 
     def sync_routes(self, routes: tuple[Route, ...]) -> None:
         """Have exactly these routes to other nodes' pods.

@@ -40,6 +40,7 @@ UPLINK = (
     Sysctl("ipv4/conf/{device}/rp_filter", "0", "a backend's answer carries the service's address"),
     Sysctl("ipv6/conf/{device}/accept_ra", "2", "1 means: not while forwarding", only_from="1"),
 )
+LOOPBACK = (Sysctl("ipv4/conf/lo/accept_local", "1", "a service's answer from this node to this node comes in here"),)
 POD = (
     Sysctl("ipv4/conf/{device}/rp_filter", "0", "answers to a pod carry the service's address"),
     Sysctl("ipv4/conf/{device}/send_redirects", "0", "pods have one neighbour, the node"),
@@ -75,6 +76,11 @@ class Sysctls:
         """Set what concerns a device of the node."""
         for knob in UPLINK:
             self._set(knob, knob.name.format(device=device))
+
+    def loopback(self) -> None:
+        """Set what translating the node's own packets takes."""
+        for knob in LOOPBACK:
+            self._set(knob, knob.name)
 
     def pod(self, device: str) -> None:
         """Set what concerns the node's end of a pod's veth; it is ours and goes with the pod: nothing is kept."""

@@ -39,6 +39,7 @@ static __always_inline int count(void)
 	}
 
 HOOK("tc", pod_ingress)
+HOOK("tc", pod_egress)
 HOOK("tc", uplink_ingress)
 HOOK("tc", uplink_egress)
 HOOK("tc", stranger)
