@@ -1,0 +1,61 @@
+"""``sluiceway-agent cleanup``: the node as it was before the agent came.
+
+Pods' interfaces were made by the agent and go too: without its programs and routes they would lead nowhere. Drain
+the node first. A DEL that comes later finds nothing and is content.
+"""
+
+import shutil
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from pyroute2 import IPRoute
+
+from agent.config import Options
+from agent.kernel.cleanup import cleanup
+from agent.kernel.routes import Routes
+from agent.log import logger
+from agent.run import ATTACHMENTS
+from agent.serve import cni_socket, install
+from agent.serve.pod_link import PodLinks
+from maps.pins import PinRoot
+
+log = logger(__name__)
+
+
+def clean(options: Options) -> None:
+    """Remove what the agent put on the node, and nothing else.
+
+    Raises:
+        PinRootBusy: an agent runs.
+    """
+    is_new = not options.pin_root.exists()
+    pins = PinRoot(options.pin_root)
+    pins.lock()
+    for path in install.uninstall(options.cni_bin_dir, options.cni_conf_dir):
+        log.info("CNI file removed", path=path)
+    wires = PodLinks(tuple, lambda _: None)
+    for device in sorted(wires.ours()):
+        wires.remove(device)
+        log.info("pod's interface removed", device=device)
+    with IPRoute() as netlink:
+        cleanup(options, pins, Routes(netlink))
+    shutil.rmtree(options.state_dir / ATTACHMENTS, ignore_errors=True)
+    (options.run_dir / cni_socket.SOCKET).unlink(missing_ok=True)
+    shutil.rmtree(options.run_dir / cni_socket.INTENTS, ignore_errors=True)
+    _remove_objects(options.cache_dir)
+    _remove_if_empty((options.state_dir, options.run_dir, options.cache_dir))
+    log.info("node is clean", was_there=not is_new)
+
+
+def _remove_objects(cache: Path) -> None:
+    """Compiled objects lie in folders named by their key; anything else in there is not ours."""
+    for folder in cache.iterdir() if cache.is_dir() else ():
+        if any(folder.glob("*.bpf.o")):
+            shutil.rmtree(folder)
+
+
+def _remove_if_empty(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()

@@ -1,0 +1,47 @@
+"""sluiceway-agent: runs the node's dataplane, shows its options, or removes what it left on the node."""
+
+import os
+import sys
+
+from agent.config import Command, describe, load
+from agent.errors import AgentError
+from agent.log import configure, logger
+from maps import errors as maps_errors
+
+log = logger(__name__)
+
+KERNEL_LACKS = 3  # as agent.errors.KernelTooOld
+
+
+def main() -> int:
+    """The command that the arguments give; the exit code says what went wrong (agent/errors.py)."""
+    try:
+        command, options, origins = load(sys.argv[1:], os.environ)
+        if command is Command.CONFIG:
+            sys.stdout.write(describe(options, origins))
+            return 0
+        configure(options.log_level, options.log_format)
+        if command is Command.CLEANUP:
+            from agent.clean import clean  # noqa: PLC0415  `config` needs none of it, and pyroute2 costs 0.2 s
+
+            clean(options)
+        else:
+            from agent.run import run  # noqa: PLC0415  as above
+
+            run(options, os.environ)
+    except AgentError as error:
+        return _fail(error, error.exit_code)
+    except (maps_errors.NotPermitted, maps_errors.KernelTooOld) as error:
+        return _fail(error, KERNEL_LACKS)
+    except maps_errors.MapsError as error:
+        return _fail(error, 1)
+    return 0
+
+
+def _fail(error: Exception, code: int) -> int:
+    sys.stderr.write(f"sluiceway-agent: {error}\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,213 @@
+"""The running agent: its parts put together, started from the kernel up, and ended from the top down.
+
+Whatever it did stays when it ends: pods and services go on, and the next agent adopts them.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from threading import Event
+from typing import Protocol
+
+from pyroute2 import IPRoute
+
+from agent.config import Options
+from agent.kernel.dataplane import Dataplane, open_tables
+from agent.kernel.routes import Routes
+from agent.kernel.start import Started, start
+from agent.kernel.strangers import report, strangers
+from agent.kernel.uplinks import uplinks
+from agent.log import logger
+from agent.model.address import Network
+from agent.model.local import Device
+from agent.reconcile.kernel import Tables
+from agent.reconcile.loop import Loop
+from agent.reconcile.sync import Settings
+from agent.serve import install
+from agent.serve.attachments import Store, boot_id
+from agent.serve.cni import Cni
+from agent.serve.cni_socket import CniSocket
+from agent.serve.http import HttpServer
+from agent.serve.ipam import Ipam
+from agent.serve.metrics import Metrics, WatchUse
+from agent.serve.pod_link import PodLinks
+from agent.telemetry import sources
+from agent.watch import api, manifests
+from agent.watch.local import LocalSource
+from agent.watch.mirror import Mirror
+from maps import paths, table
+from maps.pins import PinRoot
+
+log = logger(__name__)
+
+ATTACHMENTS = "attachments"  # folder in --state-dir
+TICK_S = 0.1
+FAIL_POINT = "SLUICEWAY_FAIL_AFTER_WRITES"
+
+
+class Source(Protocol):
+    """Whoever tells the mirror about cluster objects."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def stop(self) -> None:
+        """End."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A whole agent."""
+
+    options: Options
+    kernel: Started
+    mirror: Mirror
+    loop: Loop
+    local: LocalSource
+    source: Source
+    cni: Cni
+    cni_socket: CniSocket
+    http: HttpServer
+    metrics: Metrics
+
+    def uplinks(self) -> tuple[Device, ...]:
+        """The uplinks of this moment."""
+        return _uplinks(self.options, self.mirror)
+
+
+def run(options: Options, environ: Mapping[str, str]) -> None:
+    """Be the node's agent until SIGTERM or SIGINT.
+
+    Raises:
+        AgentError: something is missing, in the words of its class.
+        MapsError: another agent has the pins, or the kernel refused.
+    """
+    _arm(environ)
+    stopping = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    pins = PinRoot(options.pin_root)
+    with IPRoute() as netlink:
+        parts = _assemble(options, start(options, pins), Routes(netlink))
+        _begin(parts)
+        try:
+            _follow(parts, stopping)
+        finally:
+            _end(parts)
+    log.info("agent ends; services and pods go on")
+
+
+def _assemble(options: Options, kernel: Started, routes: Routes) -> Parts:
+    tables = open_tables(Tables, kernel.move.new.maps)
+    dataplane = Dataplane(tables, kernel.hooks, routes, kernel.sysctls, socket_lb=options.socket_lb)
+    settings = Settings(options.node_name, options.node_port_range, options.devices)
+    loop, metrics = Loop(dataplane, settings), Metrics()
+    expected = manifests.EXPECTED if options.manifests else api.EXPECTED
+    mirror = Mirror(loop.offer, expected)
+    ipam = Ipam(lambda: _pod_cidrs(options, mirror))
+    wires = PodLinks(lambda: (d.ifindex for d in _uplinks(options, mirror)), kernel.sysctls.pod)
+    store = Store(options.state_dir / ATTACHMENTS, boot_id())
+    cni = Cni(loop=loop, store=store, ipam=ipam, wires=wires, changed=mirror.set_attachments)
+    source, watches = _source(options, mirror)
+    metrics.read_from(sources(kernel.move.new, loop, watches, cni, ipam))
+    return Parts(
+        options=options,
+        kernel=kernel,
+        mirror=mirror,
+        loop=loop,
+        local=LocalSource(mirror),
+        source=source,
+        cni=cni,
+        cni_socket=CniSocket(options.run_dir, cni.answer, metrics.observe_cni),
+        http=HttpServer(options.listen, metrics.registry, ready=lambda: _not_ready(loop, kernel)),
+        metrics=metrics,
+    )
+
+
+def _begin(parts: Parts) -> None:
+    """Pods that live first, then what the node and the cluster say."""
+    parts.http.start()
+    parts.cni.restore()
+    parts.loop.start()
+    parts.local.start()
+    parts.source.start()
+    parts.cni_socket.start()
+    log.info("agent runs", node=parts.options.node_name, pins=parts.options.pin_root)
+
+
+def _follow(parts: Parts, stopping: Event) -> None:
+    """What waits for the first sync, once; then the loop's rounds, as they happen."""
+    syncs, is_settled = 0, False
+    while not stopping.wait(TICK_S):
+        status = parts.loop.status()
+        if status.syncs != syncs:
+            syncs = status.syncs
+            parts.metrics.observe_sync(status.duration_ns / 1e9)
+        if status.synced and not is_settled:
+            _settle(parts)
+            is_settled = True
+
+
+def _settle(parts: Parts) -> None:
+    """The maps are whole: programs may move onto them, and pods may come."""
+    options, kernel = parts.options, parts.kernel
+    if kernel.move.is_needed:
+        kernel.move.finish(kernel.hooks.exchange)
+        kernel.moved.set()
+    if options.install_cni:
+        install.install(paths.cni_binary(), options.cni_bin_dir, options.cni_conf_dir, parts.cni_socket.path)
+    devices = {d.ifindex: d.name for d in parts.uplinks()}
+    hooks = kernel.hooks.foreign(devices, options.cgroup if options.socket_lb else None)
+    report(strangers(options.cni_conf_dir, hooks))
+
+
+def _end(parts: Parts) -> None:
+    """First nobody asks any more, then nothing changes any more."""
+    parts.cni_socket.stop()
+    parts.source.stop()
+    parts.local.stop()
+    parts.loop.stop()
+    parts.http.stop()
+
+
+def _source(options: Options, mirror: Mirror) -> tuple[Source, Callable[[], Iterator[WatchUse]]]:
+    """Where cluster objects come from, and how that fares."""
+    if options.manifests:
+        folder = manifests.ManifestsSource(options.manifests, options.node_name, mirror)
+        return folder, lambda: iter((WatchUse("manifests", 0.0, 0),))
+    server = api.ApiSource(api.client(options.kubeconfig), options.node_name, mirror)
+    return server, lambda: _watch_uses(server)
+
+
+def _watch_uses(server: api.ApiSource) -> Iterator[WatchUse]:
+    now = time.monotonic()
+    for watch in server.status():
+        yield WatchUse(str(watch.kind), now - watch.last_event if watch.last_event else 0.0, watch.restarts)
+
+
+def _not_ready(loop: Loop, kernel: Started) -> str:
+    """Why traffic should not be trusted to this node yet; empty when it may."""
+    status = loop.status()
+    if not status.synced:
+        return status.error or "the first sync is not done"
+    if not kernel.moved.is_set():
+        return "programs are moving onto new maps"
+    return ""
+
+
+def _uplinks(options: Options, mirror: Mirror) -> tuple[Device, ...]:
+    cluster = mirror.cluster
+    return uplinks(options.devices, cluster.nodes.get(options.node_name), cluster.local.devices)
+
+
+def _pod_cidrs(options: Options, mirror: Mirror) -> tuple[Network, ...]:
+    node = mirror.cluster.nodes.get(options.node_name)
+    return node.pod_cidrs if node else ()
+
+
+def _arm(environ: Mapping[str, str]) -> None:
+    """A test's wish: die after so many writes to maps, as if the power had gone."""
+    if limit := int(environ.get(FAIL_POINT, "0")):
+        table.on_write = lambda writes: os.kill(os.getpid(), signal.SIGKILL) if writes >= limit else None

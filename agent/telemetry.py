@@ -1,0 +1,66 @@
+"""Where the metrics' numbers come from: the running agent's maps, loop, watches and addresses."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from agent.kernel.load import SPECS
+from agent.reconcile.loop import Loop
+from agent.serve.cni import Cni
+from agent.serve.ipam import Ipam
+from agent.serve.metrics import MapUse, PoolUse, Sources, SyncUse, WatchUse
+from maps import abi, libbpf
+from maps.percpu import PerCpuTable
+from maps.pins import Generation
+from maps.table import Table
+
+# counted by the sweep, or too large to be walked at each scrape
+UNCOUNTED = frozenset({"flows", "affinities", "sock_peers", "fragments"})
+
+
+def sources(
+    generation: Generation, loop: Loop, watches: Callable[[], Iterator[WatchUse]], cni: Cni, ipam: Ipam
+) -> Sources:
+    """What one scrape reads; every call opens what it reads, so that nothing is held in between."""
+    return Sources(
+        maps=lambda: map_uses(generation),
+        sync=lambda: _sync(loop),
+        watches=watches,
+        counters=lambda: _counters(generation),
+        sweep=lambda: _sweep(generation),
+        attachments=lambda: len(cni.attachments()),
+        pools=lambda: (PoolUse(str(cidr), used, free) for cidr, used, free in ipam.free()),
+    )
+
+
+def map_uses(generation: Generation) -> Iterator[MapUse]:
+    """Every map that Python knows, with its entries where counting is cheap."""
+    for name in generation.pinned():
+        if name not in SPECS:
+            continue
+        spec = SPECS[name]
+        kind = PerCpuTable if spec.kind.is_per_cpu else Table
+        table: Table[Any, Any] = kind.open(spec, generation.map_path(name))
+        octets = libbpf.map_info(table.fd).memory_bytes
+        entries = None if name in UNCOUNTED or spec.kind.is_array else table.count()
+        yield MapUse(name, entries, table.max_entries, octets)
+        table.close()
+
+
+def _sync(loop: Loop) -> SyncUse:
+    status = loop.status()
+    age = (time.monotonic_ns() - status.last_sync_ns) / 1e9 if status.last_sync_ns else None
+    return SyncUse(synced=status.synced, age_s=age, problems=len(status.problems))
+
+
+def _counters(generation: Generation) -> Iterator[tuple[int, abi.Counter]]:
+    table = PerCpuTable.open(abi.COUNTERS, generation.map_path("counters"))
+    yield from table.items()
+    table.close()
+
+
+def _sweep(generation: Generation) -> abi.Sweep | None:
+    table = Table.open(abi.SWEEPS, generation.map_path("sweeps"))
+    found = table.get(0)
+    table.close()
+    return found
