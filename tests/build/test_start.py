@@ -27,7 +27,8 @@ NODE = """
 set -e
 mount -t bpf bpf "$1"
 ip link set lo up
-ip link add uplink type dummy; ip address add 192.0.2.1/24 dev uplink; ip link set uplink up
+ip link add uplink type veth peer name wire; ip link set wire up
+ip address add 192.0.2.1/24 dev uplink; ip link set uplink up
 shift
 exec "$@"
 """
