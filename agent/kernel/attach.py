@@ -110,7 +110,7 @@ class Hooks:
     def detach(self, ifindex: int, names: tuple[str, ...]) -> None:
         """Take these programs off a device; a device that left had none."""
         for name in names:
-            (self._links / f"{name}-{ifindex}").unlink(missing_ok=True)
+            _remove(self._links / f"{name}-{ifindex}")
             if not self._tcx:
                 libbpf.tc_detach(ifindex, ingress=DEVICE_HOOKS[name][1])
         if not self._tcx:
@@ -141,7 +141,7 @@ class Hooks:
     def detach_sockets(self) -> None:
         """Leave connections to the programs on the devices."""
         for name in SOCKET_HOOKS:
-            (self._links / name).unlink(missing_ok=True)
+            _remove(self._links / name)
 
     @_alone
     def foreign(self, devices: Mapping[int, str], cgroup: Path | None) -> dict[str, tuple[str, ...]]:
@@ -260,6 +260,14 @@ def _cgroup_of(path: Path) -> int:
 
 def _program(path: Path) -> str:
     return path.name.partition("-")[0]
+
+
+def _remove(path: Path) -> None:
+    """Detach at once: a link that only loses its pin lives on for a moment. Killed in between, it is found detached."""
+    if path.exists():
+        with _open(path) as link:
+            libbpf.link_detach(link)
+        path.unlink()
 
 
 def _is_on_device(path: Path) -> bool:
