@@ -1,0 +1,167 @@
+"""An agent process of a test's own: its namespace, bpffs, cgroup and folders, all gone at the end."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from agent.mounts import cgroup2, read_mountinfo
+
+CLUSTER = """
+apiVersion: v1
+kind: Node
+metadata: {name: n1}
+spec: {podCIDR: 10.244.0.0/24, podCIDRs: [10.244.0.0/24]}
+status: {addresses: [{type: InternalIP, address: 192.0.2.1}]}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: n2}
+spec: {podCIDR: 10.244.1.0/24, podCIDRs: [10.244.1.0/24]}
+status: {addresses: [{type: InternalIP, address: 192.0.2.2}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: default}
+spec:
+  clusterIP: 10.96.0.10
+  clusterIPs: [10.96.0.10]
+  ipFamilies: [IPv4]
+  ports: [{name: http, port: 80, protocol: TCP}]
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web-1, namespace: default, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+ports: [{name: http, port: 8080, protocol: TCP}]
+endpoints: [{addresses: [10.244.1.5], conditions: {ready: true}}]
+"""
+READY_S = 20
+
+
+@dataclass(slots=True)
+class Node:
+    """A node's surroundings; agents are started in them one after the other."""
+
+    name: str
+    root: Path
+    cgroup: Path
+    running: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    @property
+    def bpffs(self) -> Path:
+        """Its own bpffs."""
+        return self.root / "bpf"
+
+    @property
+    def pins(self) -> Path:
+        """The agent's pin root."""
+        return self.bpffs / "sluiceway"
+
+    @classmethod
+    def make(cls, name: str, root: Path) -> Self:
+        """Build it: a namespace with an uplink, a bpffs, a cgroup."""
+        mounted = cgroup2(read_mountinfo())
+        assert mounted
+        node = cls(name, root, mounted / name)
+        for folder in ("bpf", "manifests", "bin", "conf"):
+            (root / folder).mkdir()
+        node.cgroup.mkdir()
+        _run("mount", "-t", "bpf", name, str(node.bpffs))
+        _run("ip", "netns", "add", name)
+        # addresses that are still being checked for duplicates make routes later, which a comparison would see
+        node.run("sysctl", "-q", "-w", "net.ipv6.conf.default.accept_dad=0")
+        node.ip("link set lo up")
+        node.ip("link add u0 type veth peer name u1")
+        for words in ("link set u0 up", "link set u1 up", "addr add 192.0.2.1/24 dev u0"):
+            node.ip(words)
+        (root / "manifests/cluster.yaml").write_text(CLUSTER)
+        return node
+
+    def remove(self) -> None:
+        """End what runs, and leave nothing."""
+        for process in self.running:
+            process.kill()
+            process.wait()
+        _run("umount", str(self.bpffs))
+        _run("ip", "netns", "del", self.name)
+        self.cgroup.rmdir()
+        shutil.rmtree(self.root)
+
+    def ip(self, words: str) -> str:
+        """What `ip` says in the namespace."""
+        return self.run("ip", *words.split())
+
+    def run(self, *command: str) -> str:
+        """A command's output, run in the namespace; its mounts stay ours."""
+        return _run(*self._inside(), *command)
+
+    def agent(self, command: str, *more: str) -> list[str]:
+        """The agent's command line."""
+        options = {
+            "node-name": "n1",
+            "manifests": self.root / "manifests",
+            "pin-root": self.pins,
+            "cgroup": self.cgroup,
+            "state-dir": self.root / "state",
+            "run-dir": self.root / "run",
+            "cache-dir": self.root / "cache",
+            "cni-bin-dir": self.root / "bin",
+            "cni-conf-dir": self.root / "conf",
+            "objects": "shipped",
+            "max-flows": 4096,
+        }
+        flags = [f"--{name}={value}" for name, value in options.items()]
+        return [*self._inside(), sys.executable, "-m", "agent.main", command, *flags, *more]
+
+    @contextmanager
+    def agent_runs(self, *more: str, environ: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
+        """An agent that is ready; ended by SIGTERM unless it ended itself."""
+        process = self.start(*more, environ=environ)
+        self.wait_ready()
+        yield process
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(READY_S) == 0
+        self.running.remove(process)
+
+    def start(self, *more: str, environ: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+        """An agent, started."""
+        process = subprocess.Popen(self.agent("run", *more), text=True, env={**os.environ, **(environ or {})})
+        self.running.append(process)
+        return process
+
+    def wait_ready(self) -> None:
+        """Until /readyz says so."""
+        deadline = time.monotonic() + READY_S
+        while self.health("readyz") != "ok":
+            assert time.monotonic() < deadline, self.health("readyz")
+            time.sleep(0.05)
+
+    def health(self, page: str) -> str:
+        """What the agent answers on a page of its HTTP server; empty when it does not."""
+        code = "import sys; sys.path.insert(0, '.'); from tests.netns.agents import get; print(get(sys.argv[1]))"
+        return self.run(sys.executable, "-c", code, page).strip()
+
+    def _inside(self) -> list[str]:
+        return ["nsenter", f"--net=/run/netns/{self.name}"]
+
+
+def get(page: str) -> str:
+    """A page of the agent in this namespace."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:9650/{page}", timeout=5) as answer:
+            return str(answer.read().decode().strip())
+    except OSError as error:
+        return str(error)
+
+
+def _run(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout

@@ -1,0 +1,177 @@
+"""The agent as a process: start, restart, death, another one beside it, clean-up."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import IPv6Address
+from pathlib import Path
+
+import pytest
+
+from agent.kernel.attach import SOCKET_HOOKS
+from maps import abi, libbpf
+from maps.pins import PinRoot
+from maps.table import Table
+from tests.netns.agents import Node
+
+pytestmark = [pytest.mark.kernel, pytest.mark.netns]
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    (tmp_path / "node").mkdir()
+    made = Node.make(f"swagent{os.getpid()}", tmp_path / "node")
+    yield made
+    made.remove()
+
+
+def _services(node: Node) -> dict[abi.ServiceKey, abi.Service]:
+    generation = PinRoot(node.pins).current()
+    assert generation
+    table = Table.open(abi.SERVICES, generation.map_path("services"))
+    try:
+        return dict(table.items())
+    finally:
+        table.close()
+
+
+def _links(node: Node) -> dict[str, tuple[int, int]]:
+    """Link id and program id by pin."""
+    found = {}
+    for path in (node.pins / "links").iterdir():
+        fd = libbpf.get_pinned(path)
+        info = libbpf.link_info(fd)
+        os.close(fd)
+        found[path.name] = (info.id, info.program_id)
+    return found
+
+
+def test_a_service_in_the_folder_is_in_the_maps_when_the_agent_is_ready(node: Node) -> None:
+    with node.agent_runs():
+        (key,) = _services(node)
+        assert key.addr == IPv6Address("::ffff:10.96.0.10")
+        assert key.port == 80
+        hooks = {name.partition("-")[0] for name in _links(node)}
+        assert hooks == {"uplink_ingress", "uplink_egress", *SOCKET_HOOKS}
+        assert "10.244.1.0/24 via 192.0.2.2 dev u0 proto 89" in node.ip("route show")
+
+
+def test_what_the_agent_made_stays_when_it_ends_and_the_next_one_keeps_the_links(node: Node) -> None:
+    with node.agent_runs():
+        before = _links(node)
+    assert _links(node) == before
+    assert len(_services(node)) == 1
+    with node.agent_runs():
+        after = _links(node)
+    assert {name: link for name, (link, _) in after.items()} == {name: link for name, (link, _) in before.items()}
+    assert not {program for _, program in after.values()} & {program for _, program in before.values()}
+
+
+def test_other_sizes_make_new_maps_and_flows_come_along(node: Node) -> None:
+    client, server = IPv6Address("::ffff:10.244.0.2"), IPv6Address("::ffff:10.244.1.5")
+    key = replace(abi.FlowKey.unpack(bytes(abi.FlowKey.SIZE)), lo_addr=client, hi_addr=server, protocol=6, hi_port=80)
+    with node.agent_runs():
+        before, old = _links(node), PinRoot(node.pins).current()
+    assert old
+    now_s = time.clock_gettime_ns(time.CLOCK_MONOTONIC) >> 30  # as now_s() in dp/config.h
+    seen = replace(abi.Flow.unpack(bytes(abi.Flow.SIZE)), seen_s=now_s)
+    flows = Table.open(abi.FLOWS, old.map_path("flows"))
+    flows.update([(key, seen)])
+    flows.close()
+    with node.agent_runs("--max-flows=8192"):
+        new = PinRoot(node.pins).current()
+        assert new
+        assert new != old
+        assert PinRoot(node.pins).generations() == (new,)
+        flows = Table.open(abi.FLOWS, new.map_path("flows"))
+        assert flows.get(key) == seen
+        flows.close()
+        assert {name: link for name, (link, _) in _links(node).items()} == {n: link for n, (link, _) in before.items()}
+        assert len(_services(node)) == 1
+
+
+def test_an_agent_that_dies_after_any_write_is_followed_by_one_that_finishes(node: Node) -> None:
+    writes = 0
+    while True:
+        writes += 1
+        process = node.start(environ={"SLUICEWAY_FAIL_AFTER_WRITES": str(writes)})
+        try:
+            process.wait(3)
+        except subprocess.TimeoutExpired:  # it had fewer writes to make
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) == 0
+            break
+        assert process.returncode == -signal.SIGKILL
+    assert writes > 1
+    with node.agent_runs():
+        assert len(_services(node)) == 1
+
+
+def test_a_second_agent_on_the_same_pins_says_so_and_exits(node: Node) -> None:
+    with node.agent_runs():
+        second = subprocess.run(node.agent("run"), capture_output=True, text=True, check=False)
+    assert second.returncode == 1
+    assert "another agent works on the pins" in second.stderr
+    assert "--pin-root" in second.stderr
+
+
+def test_cleanup_leaves_the_node_as_it_was(node: Node) -> None:
+    before = _listing(node)
+    with node.agent_runs():
+        assert _listing(node) != before
+    node.run(*node.agent("cleanup"))
+    assert _listing(node) == before
+
+
+def test_cleanup_refuses_while_an_agent_runs(node: Node) -> None:
+    with node.agent_runs():
+        refused = subprocess.run(node.agent("cleanup"), capture_output=True, text=True, check=False)
+        assert refused.returncode == 1
+        assert len(_services(node)) == 1
+
+
+def test_with_the_socket_hook_off_connections_are_left_to_the_devices(node: Node) -> None:
+    with node.agent_runs():
+        pass
+    with node.agent_runs("--socket-lb=off"):
+        assert not set(SOCKET_HOOKS) & set(_links(node))
+
+
+def test_without_privileges_the_agent_names_the_capability(node: Node) -> None:
+    command = [
+        "setpriv",
+        "--bounding-set=-all",
+        "--inh-caps=-all",
+        "--reuid=65534",
+        "--clear-groups",
+        *node.agent("run")[2:],
+    ]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode == 3
+    assert "CAP_BPF" in refused.stderr
+
+
+def _listing(node: Node) -> dict[str, object]:
+    """What a clean-up must give back; the namespace's sysctls whole."""
+    sysctls = node.run("sysctl", "-a").splitlines()
+    return {
+        "files": sorted(str(p) for p in node.root.rglob("*") if "/bpf/" not in str(p)),
+        "pins": sorted(p.name for p in node.bpffs.iterdir()),
+        "links": node.ip("-o link"),
+        "routes": node.ip("route show table all") + node.ip("-6 route show table all"),
+        "sysctls": [line for line in sysctls if line.startswith("net.ipv")],
+        "qdiscs": node.run("tc", "qdisc", "show"),
+        "cgroup": [len(_attached(node, kind)) for kind in SOCKET_HOOKS.values()],
+        "nft": node.run("nft", "list", "ruleset"),
+    }
+
+
+def _attached(node: Node, kind: libbpf.AttachType) -> tuple[int, ...]:
+    folder = os.open(node.cgroup, os.O_RDONLY)
+    try:
+        return libbpf.program_query(folder, kind)
+    finally:
+        os.close(folder)
