@@ -18,6 +18,11 @@ from maps import paths
 CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_BPF = 12, 21, 39
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--rewrite``: scenarios take what they get for what they expect; review the difference."""
+    parser.addoption("--rewrite", action="store_true", help="renew what tests/scenarios/*.txt expect")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip, or fail, a test whose needs are not met."""

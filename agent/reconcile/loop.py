@@ -146,7 +146,7 @@ class Loop:
         self._serve(self._sync)
         if due:
             self._round(self._sync)
-        elif self._clock() >= self._sweep_at:
+        if self._clock() >= self._sweep_at:
             self._sweep(self._sync)
 
     def _take(self, sync: Sync) -> bool:

@@ -1,6 +1,7 @@
 """Short ways to write model values in tests of compile and reconcile."""
 
 from ipaddress import IPv4Address, ip_address
+from typing import Any
 
 from agent.compile.desired import desired
 from agent.compile.ids import Ids
@@ -14,24 +15,32 @@ from agent.model.service import Endpoint, EndpointPort, EndpointSlice, Protocol,
 from maps import abi
 
 HERE = "here"
+Object = Service | EndpointSlice | Node
 HTTP = ServicePort("http", Protocol.TCP, 80)
 
 
-def name(text):
+def name(text: str) -> ObjectName:
     namespace, _, rest = text.rpartition("/")
     return ObjectName(namespace or "default", rest)
 
 
-def service(text="web", ip="10.96.0.1", **fields):
+def service(text: str = "web", ip: str = "10.96.0.1", **fields: Any) -> Service:
     ips = tuple(ip_address(one) for one in ip.split(",") if one)
     return Service(name(text), ips, **{"ports": (HTTP,), **fields})
 
 
-def endpoint(ip, node="elsewhere", **fields):
+def endpoint(ip: str, node: str = "elsewhere", **fields: Any) -> Endpoint:
     return Endpoint((ip_address(ip),), node=node, **fields)
 
 
-def piece(text, *endpoints, suffix="1", port=8080, port_name="http", protocol=Protocol.TCP):
+def piece(
+    text: str,
+    *endpoints: Endpoint,
+    suffix: str = "1",
+    port: int = 8080,
+    port_name: str = "http",
+    protocol: Protocol = Protocol.TCP,
+) -> EndpointSlice:
     owner = name(text)
     version = endpoints[0].addresses[0].version if endpoints else 4
     family = Family.IPV4 if version == 4 else Family.IPV6
@@ -39,16 +48,21 @@ def piece(text, *endpoints, suffix="1", port=8080, port_name="http", protocol=Pr
     return EndpointSlice(ObjectName(owner.namespace, f"{owner.name}-{suffix}"), owner, family, (target,), endpoints)
 
 
-def attachment(ip="10.0.0.5", endpoint_id=7, ifindex=12, **fields):
-    base = {"netns": "/run/netns/pod", "netns_cookie": 4242, "host_device": "swp0123456789", "mac": "02:00:00:00:00:05"}
+def attachment(ip: str = "10.0.0.5", endpoint_id: int = 7, ifindex: int = 12, **fields: Any) -> Attachment:
+    base: dict[str, Any] = {
+        "netns": "/run/netns/pod",
+        "netns_cookie": 4242,
+        "host_device": "swp0123456789",
+        "mac": "02:00:00:00:00:05",
+    }
     return Attachment(
         f"container-{endpoint_id}", "eth0", endpoint_id, ifindex=ifindex, ipv4=IPv4Address(ip), **{**base, **fields}
     )
 
 
-def cluster(*objects, local=None, zone="", synced=True):
+def cluster(*objects: Object, local: Local | None = None, zone: str = "", synced: bool = True) -> Cluster:
     services = {one.name: one for one in objects if isinstance(one, Service)}
-    slices = {}
+    slices: dict[ObjectName, tuple[EndpointSlice, ...]] = {}
     for one in objects:
         if isinstance(one, EndpointSlice):
             slices[one.service] = (*slices.get(one.service, ()), one)
@@ -57,7 +71,7 @@ def cluster(*objects, local=None, zone="", synced=True):
     return Cluster(services, slices, nodes, local=local or Local(netns_cookie=1), synced=synced)
 
 
-def compiled(*objects, **fields):
+def compiled(*objects: Object, **fields: Any) -> Desired:
     return desired(cluster(*objects, **fields), HERE, Ids())
 
 

@@ -10,10 +10,11 @@ from agent.compile.changes import changed
 from agent.compile.desired import desired
 from agent.compile.ids import Ids
 from agent.compile.records import Desired
+from agent.model.cluster import Cluster
 from agent.model.local import Device, Local
 from agent.model.service import ServicePort
 from maps import abi
-from tests.agent.compile.objects import HERE, HTTP, cluster, compiled, endpoint, name, piece, service, shown
+from tests.agent.compile.objects import HERE, HTTP, Object, cluster, compiled, endpoint, name, piece, service, shown
 
 NAMES = ("a", "b", "c")
 endpoints = st.builds(
@@ -34,8 +35,8 @@ services = st.builds(
 
 
 @st.composite
-def clusters(draw):
-    objects = []
+def clusters(draw: st.DrawFn) -> Cluster:
+    objects: list[Object] = []
     for text in draw(st.sets(st.sampled_from(NAMES))):
         objects.append(replace(draw(services), name=name(text)))
         if draw(st.booleans()):
@@ -44,7 +45,7 @@ def clusters(draw):
     return cluster(*objects, local=Local(devices, netns_cookie=1), zone=draw(st.sampled_from(["", "z"])))
 
 
-def walked(way) -> Desired:
+def walked(way: list[Cluster]) -> Desired:
     now = Desired()
     for step in way:
         now = desired(step, HERE, now.ids, now)
@@ -53,7 +54,7 @@ def walked(way) -> Desired:
 
 @settings(max_examples=150)
 @given(st.lists(clusters(), min_size=1, max_size=6))
-def test_the_way_to_a_cluster_does_not_matter(way):
+def test_the_way_to_a_cluster_does_not_matter(way: list[Cluster]) -> None:
     by_steps, at_once = walked(way), desired(way[-1], HERE, Ids())
     assert shown(by_steps) == shown(at_once)
     assert sorted(by_steps.problems) == sorted(at_once.problems)
@@ -62,7 +63,7 @@ def test_the_way_to_a_cluster_does_not_matter(way):
 
 
 @given(st.lists(clusters(), min_size=1, max_size=4))
-def test_the_same_cluster_again_gives_the_identical_services(way):
+def test_the_same_cluster_again_gives_the_identical_services(way: list[Cluster]) -> None:
     once = walked(way)
     again = desired(way[-1], HERE, once.ids, once)
     assert again.services is once.services
@@ -70,7 +71,7 @@ def test_the_same_cluster_again_gives_the_identical_services(way):
 
 
 @given(st.lists(clusters(), min_size=1, max_size=6))
-def test_no_two_sets_share_an_id_and_every_claim_is_written(way):
+def test_no_two_sets_share_an_id_and_every_claim_is_written(way: list[Cluster]) -> None:
     wanted = walked(way)
     ids = [part.set_id for records in wanted.services.values() for part in records.sets]
     keys = [key for records in wanted.services.values() for key in records.services]
@@ -79,7 +80,7 @@ def test_no_two_sets_share_an_id_and_every_claim_is_written(way):
     assert set(keys) == wanted.claims.keys()
 
 
-def test_one_services_change_leaves_the_others_identical():
+def test_one_services_change_leaves_the_others_identical() -> None:
     objects = [service(text, f"10.96.0.{i}") for i, text in enumerate(NAMES)]
     now = cluster(*objects, piece("a", endpoint("10.0.0.1")), piece("b", endpoint("10.0.0.2")))
     before = desired(now, HERE, Ids())
@@ -88,7 +89,7 @@ def test_one_services_change_leaves_the_others_identical():
     assert changed(before.services, after.services) == (name("a"),)
 
 
-def test_an_endpoint_without_a_node_is_local_by_its_address():
+def test_an_endpoint_without_a_node_is_local_by_its_address() -> None:
     objects = (
         service("a"),
         service("b", "10.96.0.2"),
@@ -103,7 +104,7 @@ def test_an_endpoint_without_a_node_is_local_by_its_address():
     assert changed(before.services, after.services) == (name("a"),)
 
 
-def test_a_frontend_passes_to_the_next_when_its_service_goes():
+def test_a_frontend_passes_to_the_next_when_its_service_goes() -> None:
     before = compiled(service("a"), service("b"), piece("b", endpoint("10.0.0.1")))
     after = desired(
         replace(before.source, services={name("b"): before.source.services[name("b")]}), HERE, before.ids, before
@@ -112,7 +113,7 @@ def test_a_frontend_passes_to_the_next_when_its_service_goes():
     assert after.problems == ()
 
 
-def test_a_moved_endpoint_leaves_the_slots_of_the_others():
+def test_a_moved_endpoint_leaves_the_slots_of_the_others() -> None:
     before = compiled(service("a"), piece("a", endpoint("10.0.0.1"), endpoint("10.0.0.2")))
     moved = replace(before.source, slices={name("a"): (piece("a", endpoint("10.0.0.2"), endpoint("10.0.0.3")),)})
     after = desired(moved, HERE, before.ids, before)

@@ -6,7 +6,7 @@ import pytest
 
 from agent.compile.endpoint import endpoints, node_addresses, pods
 from agent.compile.local import local_records
-from agent.compile.node import nat_ports, source
+from agent.compile.node import Ports, nat_ports, source
 from agent.compile.route import Route, routes
 from agent.model.local import Device, Local
 from agent.model.node import Node
@@ -17,7 +17,7 @@ UPLINK = Device(2, "eth0", (ip_address("192.0.2.1"), ip_address("fe80::1"), ip_a
 LOOPBACK = Device(1, "lo", (ip_address("127.0.0.1"), ip_address("::1"), ip_address("203.0.113.9")))
 
 
-def test_every_address_of_the_node_is_the_nodes_but_loopback():
+def test_every_address_of_the_node_is_the_nodes_but_loopback() -> None:
     assert {str(a) for a in node_addresses((UPLINK, LOOPBACK), ())} == {
         "192.0.2.1",
         "fe80::1",
@@ -26,18 +26,18 @@ def test_every_address_of_the_node_is_the_nodes_but_loopback():
     }
 
 
-def test_a_pods_addresses_lead_to_its_device():
+def test_a_pods_addresses_lead_to_its_device() -> None:
     pod = attachment(ipv6=IPv6Address("fd00:1::5"))
     (four, six) = (abi.Endpoint.unpack(value) for value in endpoints([pod], ()).values())
     assert four == six == abi.Endpoint(7, 12, bytes.fromhex("020000000005"), abi.EndpointFlag(0))
 
 
-def test_a_pod_has_its_address_even_where_the_node_claims_it():
+def test_a_pod_has_its_address_even_where_the_node_claims_it() -> None:
     (value,) = endpoints([attachment()], [ip_address("10.0.0.5")]).values()
     assert abi.Endpoint.unpack(value).endpoint_id == 7
 
 
-def test_affinity_finds_a_pod_by_its_namespace():
+def test_affinity_finds_a_pod_by_its_namespace() -> None:
     ((key, value),) = pods([attachment()]).items()
     assert int.from_bytes(key, "little") == 4242
     assert abi.PodAddresses.unpack(value) == abi.PodAddresses(IPv6Address("::ffff:10.0.0.5"), IPv6Address(0))
@@ -55,18 +55,18 @@ def test_affinity_finds_a_pod_by_its_namespace():
         pytest.param([], (1024, 65535), id="never a privileged port"),
     ],
 )
-def test_translation_takes_the_widest_range_left(taken, expected):
+def test_translation_takes_the_widest_range_left(taken: list[Ports], expected: Ports) -> None:
     assert nat_ports(taken) == expected
 
 
-def test_translation_comes_from_the_nodes_own_address_before_an_uplinks():
+def test_translation_comes_from_the_nodes_own_address_before_an_uplinks() -> None:
     node = Node(HERE, (ip_address("198.51.100.1"),))
     assert str(source(node, [UPLINK], 4)) == "198.51.100.1"
     assert str(source(node, [UPLINK], 6)) == "fd00::1"
     assert source(None, [LOOPBACK], 4) is None
 
 
-def test_another_nodes_pods_are_reached_by_its_address_of_their_family():
+def test_another_nodes_pods_are_reached_by_its_address_of_their_family() -> None:
     far = Node(
         "far", (ip_address("192.0.2.2"), ip_address("fd00::2")), (ip_network("10.2.0.0/24"), ip_network("fd00:2::/64"))
     )
@@ -78,6 +78,6 @@ def test_another_nodes_pods_are_reached_by_its_address_of_their_family():
     )
 
 
-def test_records_of_a_node_hold_its_pods_addresses_too():
+def test_records_of_a_node_hold_its_pods_addresses_too() -> None:
     found = local_records(Local((UPLINK,), (attachment(),)), None)
     assert ip_address("10.0.0.5") in found.addresses

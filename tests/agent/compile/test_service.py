@@ -5,17 +5,24 @@ from dataclasses import replace
 import pytest
 
 from agent.model.address import parse_address
-from agent.model.service import EndpointPort, LoadBalancerAddress, Protocol, ServicePort
+from agent.model.service import Endpoint, EndpointPort, LoadBalancerAddress, Protocol, ServicePort
 from maps import abi
-from tests.agent.compile.objects import HERE, HTTP, compiled, endpoint, name, piece, service, shown
+from tests.agent.compile.objects import HERE, HTTP, Object, compiled, endpoint, name, piece, service, shown
 
 FAR, NEAR = endpoint("10.1.0.1"), endpoint("10.0.0.5", HERE)
 BOTH = piece("web", FAR, NEAR)
 NODE_PORT = replace(HTTP, node_port=30080)
 ALL = "10.0.0.5:8080* 10.1.0.1:8080"
 HERE_ONLY = "10.0.0.5:8080*"
-UNREADY = {"ready": False, "serving": False}
-LEAVING = {"ready": False, "serving": True, "terminating": True}
+
+
+def unready(endpoint: Endpoint) -> Endpoint:
+    return replace(endpoint, ready=False, serving=False)
+
+
+def leaving(endpoint: Endpoint) -> Endpoint:
+    return replace(endpoint, ready=False, serving=True, terminating=True)
+
 
 ROWS = [
     pytest.param(
@@ -85,32 +92,32 @@ ROWS = [
         id="a named port may have another number in another slice",
     ),
     pytest.param(
-        [service(), piece("web", replace(FAR, **UNREADY), NEAR)],
+        [service(), piece("web", unready(FAR), NEAR)],
         {"10.96.0.1:80/TCP in": HERE_ONLY},
         id="an endpoint that is not ready takes nothing",
     ),
     pytest.param(
-        [service(), piece("web", replace(FAR, **UNREADY))],
+        [service(), piece("web", unready(FAR))],
         {"10.96.0.1:80/TCP in": ""},
         id="an endpoint that does not serve is no last resort",
     ),
     pytest.param(
-        [service(), piece("web", replace(FAR, **LEAVING), NEAR)],
+        [service(), piece("web", leaving(FAR), NEAR)],
         {"10.96.0.1:80/TCP in": HERE_ONLY},
         id="an endpoint that ends takes nothing while another is ready",
     ),
     pytest.param(
-        [service(), piece("web", replace(FAR, **LEAVING))],
+        [service(), piece("web", leaving(FAR))],
         {"10.96.0.1:80/TCP in": "10.1.0.1:8080"},
         id="an endpoint that ends but serves is the last resort",
     ),
     pytest.param(
-        [service(internal_local=True), piece("web", FAR, replace(NEAR, **LEAVING))],
+        [service(internal_local=True), piece("web", FAR, leaving(NEAR))],
         {"10.96.0.1:80/TCP in local": HERE_ONLY},
         id="with traffic policy Local the last resort is this node's",
     ),
     pytest.param(
-        [service(publish_not_ready=True), piece("web", replace(FAR, **UNREADY), NEAR)],
+        [service(publish_not_ready=True), piece("web", unready(FAR), NEAR)],
         {"10.96.0.1:80/TCP in": ALL},
         id="publishNotReadyAddresses takes every endpoint",
     ),
@@ -118,7 +125,7 @@ ROWS = [
 
 
 @pytest.mark.parametrize(("objects", "expected"), ROWS)
-def test_rule(objects, expected):
+def test_rule(objects: list[Object], expected: dict[str, str]) -> None:
     assert shown(compiled(*objects)) == expected
 
 
@@ -157,28 +164,28 @@ PROBLEMS = [
 
 
 @pytest.mark.parametrize(("objects", "expected"), PROBLEMS)
-def test_problem_names_object_and_field(objects, expected):
+def test_problem_names_object_and_field(objects: list[Object], expected: tuple[str, str, str]) -> None:
     (problem,) = compiled(*objects).problems
     assert (problem.kind, str(problem.name), problem.field) == expected
 
 
-def test_the_loser_of_a_frontend_keeps_its_others():
+def test_the_loser_of_a_frontend_keeps_its_others() -> None:
     wanted = compiled(service("a", ports=(NODE_PORT,)), service("b", "10.96.0.2", ports=(NODE_PORT,)))
     assert [*map(len, (records.services for records in wanted.services.values()))] == [3, 1]
 
 
-def test_without_a_local_policy_there_is_no_local_set():
+def test_without_a_local_policy_there_is_no_local_set() -> None:
     (records,) = compiled(service(ports=(NODE_PORT,)), BOTH).services.values()
     assert [part.label for part in records.sets] == ["default/web:http/TCP/IPv4/all"]
 
 
-def test_affinity_is_the_services():
+def test_affinity_is_the_services() -> None:
     (records,) = compiled(service(affinity_s=10800), BOTH).services.values()
     (value,) = map(abi.Service.unpack, records.services.values())
     assert value.affinity_s == 10800
 
 
-def test_the_longest_names_fit_a_label_and_stay_apart():
+def test_the_longest_names_fit_a_label_and_stay_apart() -> None:
     long = name(f"{'n' * 63}/{'s' * 63}")
     ports = tuple(ServicePort("p" * 62 + end, Protocol.UDP, number) for number, end in ((1, "a"), (2, "b")))
     wanted = compiled(replace(service(), name=long, ports=ports, internal_local=True))
@@ -188,7 +195,7 @@ def test_the_longest_names_fit_a_label_and_stay_apart():
     assert max(map(len, labels)) <= 191
 
 
-def test_ports_with_one_name_differ_by_protocol():
+def test_ports_with_one_name_differ_by_protocol() -> None:
     ports = (ServicePort("dns", Protocol.UDP, 53), ServicePort("dns", Protocol.TCP, 53))
     slices = replace(
         piece("web", FAR), ports=(EndpointPort("dns", Protocol.UDP, 5300), EndpointPort("dns", Protocol.TCP, 5301))
@@ -199,7 +206,7 @@ def test_ports_with_one_name_differ_by_protocol():
     }
 
 
-def test_parts_hold_every_backend_once():
+def test_parts_hold_every_backend_once() -> None:
     many = [endpoint(f"10.1.{i >> 8}.{i & 255}") for i in range(700)]
     (records,) = compiled(service(), piece("web", *many)).services.values()
     (part,) = records.sets

@@ -3,13 +3,13 @@
 import pytest
 
 from agent.compile.records import Place
-from agent.compile.topology import serving
+from agent.compile.topology import Target, serving
 from tests.agent.compile.objects import HERE, endpoint
 
 PLACE = Place(HERE, "zone-a")
 
 
-def hinted(*marks):
+def hinted(marks: str) -> list[Target]:
     """Endpoints 0, 1, ...; "a" hints zone-a, "H" this node, "x" another node, "" nothing."""
     zones = {mark: (f"zone-{mark}",) for mark in "ab"}
     nodes = {"H": (HERE,), "x": ("elsewhere",)}
@@ -31,13 +31,13 @@ def hinted(*marks):
         pytest.param("xx", PLACE, "01", id="a node that no hint names is served by all"),
     ],
 )
-def test_rule(marks, place, expected):
-    targets = hinted(*marks)
+def test_rule(marks: str, place: Place, expected: str) -> None:
+    targets = hinted(marks)
     chosen = serving(targets, place, local=False, not_ready_too=False)
     assert "".join(str(targets.index(target)) for target in chosen) == expected
 
 
-def test_traffic_policy_local_wins_over_hints():
+def test_traffic_policy_local_wins_over_hints() -> None:
     far_zone = [
         (endpoint("10.0.0.1", HERE, for_zones=("zone-b",)), 80),
         (endpoint("10.0.0.2", for_zones=("zone-a",)), 80),

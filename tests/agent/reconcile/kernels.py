@@ -1,12 +1,21 @@
 """A kernel of tables in memory that can be made to fail, and what must hold of its maps after every single write."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
+from agent.compile.route import Route
+from agent.model.cluster import Cluster
+from agent.model.local import Device
 from agent.reconcile.kernel import Tables
 from agent.reconcile.sync import Settings, Sync
 from maps import abi
 from maps.memory import MemoryTable
+from maps.spec import MapSpec
 from tests.agent.compile.objects import HERE
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class Stopped(Exception):  # noqa: N818
@@ -18,9 +27,10 @@ class Fuse:
     """Blows at the write after *left*; None never does."""
 
     left: int | None = None
-    writes: list = field(default_factory=list)  # (map, "write" or "remove")
+    writes: list[tuple[str, str]] = field(default_factory=list)  # (map, "write" or "remove")
 
-    def burn(self, name, what):
+    def burn(self, name: str, what: str) -> None:
+        """A write, unless the fuse blows."""
         if self.left == 0:
             raise Stopped(name)
         if self.left is not None:
@@ -28,16 +38,20 @@ class Fuse:
         self.writes.append((name, what))
 
 
-class FusedTable(MemoryTable):
-    def __init__(self, spec, fuse, size=0):
+class FusedTable(MemoryTable[K, V]):
+    """Every write burns the fuse first."""
+
+    def __init__(self, spec: MapSpec[K, V], fuse: Fuse, size: int = 0) -> None:
         super().__init__(spec, size)
         self.fuse = fuse
 
-    def update_packed(self, keys, values, n):
+    def update_packed(self, keys: bytes, values: bytes, n: int) -> None:
+        """Burn, then write."""
         self.fuse.burn(self.spec.name, "write")
         super().update_packed(keys, values, n)
 
-    def delete(self, keys):
+    def delete(self, keys: Iterable[K]) -> None:
+        """Burn, then delete."""
         self.fuse.burn(self.spec.name, "remove")
         super().delete(keys)
 
@@ -45,30 +59,47 @@ class FusedTable(MemoryTable):
 class MemoryKernel:
     """Keeps what it was asked for."""
 
-    def __init__(self, **sizes):
+    def __init__(self, **sizes: int) -> None:
         self.fuse = Fuse()
-        specs = (abi.SERVICES, abi.BACKEND_SETS, abi.MAGLEVS, abi.BACKENDS, abi.ENDPOINTS, abi.POD_NETNS, abi.NODE)
+        specs: tuple[MapSpec[Any, Any], ...] = (
+            abi.SERVICES,
+            abi.BACKEND_SETS,
+            abi.MAGLEVS,
+            abi.BACKENDS,
+            abi.ENDPOINTS,
+            abi.POD_NETNS,
+            abi.NODE,
+        )
         self.tables = Tables(**{s.name: FusedTable(s, self.fuse, sizes.get(s.name, 0)) for s in specs})
-        self.pods, self.uplinks, self.routes = {}, (), ()
+        self.pods: Mapping[int, str] = {}
+        self.uplinks: tuple[Device, ...] = ()
+        self.routes: tuple[Route, ...] = ()
 
-    def sync_pods(self, pods):
+    def sync_pods(self, pods: Mapping[int, str]) -> None:
+        """Remember."""
         self.pods = dict(pods)
 
-    def sync_uplinks(self, devices):
+    def sync_uplinks(self, devices: tuple[Device, ...]) -> None:
+        """Remember."""
         self.uplinks = devices
 
-    def sync_routes(self, routes):
+    def sync_routes(self, routes: tuple[Route, ...]) -> None:
+        """Remember."""
         self.routes = routes
 
-    def held(self, name):
+    def held(self, name: str) -> dict[Any, Any]:
+        """A map's entries."""
         return dict(getattr(self.tables, name).items())
 
     @property
-    def node(self):
-        return self.tables.node.get(0)
+    def node(self) -> abi.Node:
+        """The node's record."""
+        found = self.tables.node.get(0)
+        assert found is not None
+        return found
 
 
-def brought(kernel, cluster, sync=None):
+def brought(kernel: MemoryKernel, cluster: Cluster, sync: Sync | None = None) -> Sync:
     """A Sync that has brought *kernel* to *cluster*, as one round of the loop does."""
     sync = sync or Sync(kernel, Settings(HERE))
     sync.offer(cluster)
@@ -79,7 +110,7 @@ def brought(kernel, cluster, sync=None):
     return sync
 
 
-def assert_no_packet_meets_a_gap(kernel):
+def assert_no_packet_meets_a_gap(kernel: MemoryKernel) -> None:
     """Every service's tables are there, and name backends that are there."""
     maglevs, backends = kernel.held("maglevs"), kernel.held("backends")
     for key, service in kernel.held("services").items():

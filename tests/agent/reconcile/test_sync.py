@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 from ipaddress import IPv6Address, ip_address, ip_network
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 
+from agent.model.cluster import Cluster
 from agent.model.local import Device, Local
 from agent.model.node import Node
 from agent.reconcile import packed
@@ -32,14 +34,14 @@ NEW = cluster(
 )
 
 
-def entries(kernel):
+def entries(kernel: MemoryKernel) -> dict[str, dict[Any, Any]]:
     return {name: kernel.held(name) for name in ("services", "backend_sets", "maglevs", "backends", "endpoints")}
 
 
-def asked(kernel):
+def asked(kernel: MemoryKernel) -> dict[abi.ServiceKey, object]:
     """What clients see, without ids."""
     backends = kernel.held("backends")
-    ends = {}
+    ends: dict[int, set[object]] = {}
     for key, backend in backends.items():
         ends.setdefault(key.set_id, set()).add((backend.addr, backend.port, backend.flags))
     return {
@@ -48,7 +50,7 @@ def asked(kernel):
     }
 
 
-def test_a_second_round_writes_nothing():
+def test_a_second_round_writes_nothing() -> None:
     kernel = MemoryKernel()
     sync = brought(kernel, OLD)
     kernel.fuse.writes.clear()
@@ -56,7 +58,7 @@ def test_a_second_round_writes_nothing():
     assert kernel.fuse.writes == []
 
 
-def test_what_is_referred_to_is_written_before_what_refers_to_it_and_removed_after():
+def test_what_is_referred_to_is_written_before_what_refers_to_it_and_removed_after() -> None:
     kernel = MemoryKernel()
     sync = brought(kernel, OLD)
     kernel.fuse.writes.clear()
@@ -72,7 +74,7 @@ def test_what_is_referred_to_is_written_before_what_refers_to_it_and_removed_aft
     ]
 
 
-def deaths(first, then):
+def deaths(first: Cluster, then: Cluster) -> int:
     """How many writes the step takes, so that an agent can die after each."""
     kernel = MemoryKernel()
     sync = brought(kernel, first)
@@ -83,7 +85,7 @@ def deaths(first, then):
 
 @pytest.mark.parametrize(("first", "then"), [(OLD, NEW), (NEW, OLD)], ids=["growing", "shrinking"])
 @pytest.mark.parametrize("restarted", [False, True], ids=["the same agent goes on", "a new agent goes on"])
-def test_no_packet_meets_a_gap_whatever_write_is_the_last(first, then, restarted):
+def test_no_packet_meets_a_gap_whatever_write_is_the_last(first: Cluster, then: Cluster, *, restarted: bool) -> None:
     for death in range(deaths(first, then)):
         kernel = MemoryKernel()
         sync = brought(kernel, first)
@@ -104,7 +106,7 @@ def test_no_packet_meets_a_gap_whatever_write_is_the_last(first, then, restarted
 
 @settings(max_examples=60)
 @given(clusters(), clusters(), clusters())
-def test_any_way_leaves_what_a_fresh_start_would(one, two, three):
+def test_any_way_leaves_what_a_fresh_start_would(one: Cluster, two: Cluster, three: Cluster) -> None:
     kernel, fresh = MemoryKernel(), MemoryKernel()
     sync = brought(kernel, one)
     for step in (two, three):
@@ -112,10 +114,11 @@ def test_any_way_leaves_what_a_fresh_start_would(one, two, three):
         assert_no_packet_meets_a_gap(kernel)
     brought(fresh, three)
     assert asked(kernel) == asked(fresh)
+    assert sync.compiled is not None
     assert contents(sync.compiled.services) == {name: packed.read(getattr(kernel.tables, name)) for name in WRITES}
 
 
-def test_before_every_source_has_synced_nothing_is_pruned():
+def test_before_every_source_has_synced_nothing_is_pruned() -> None:
     kernel = MemoryKernel()
     brought(kernel, OLD)
     before = entries(kernel)
@@ -123,7 +126,7 @@ def test_before_every_source_has_synced_nothing_is_pruned():
     assert entries(kernel) == before
 
 
-def test_a_restart_adopts_ids_and_writes_only_the_generation():
+def test_a_restart_adopts_ids_and_writes_only_the_generation() -> None:
     kernel = MemoryKernel()
     brought(kernel, OLD)
     kernel.fuse.writes.clear()
@@ -131,7 +134,7 @@ def test_a_restart_adopts_ids_and_writes_only_the_generation():
     assert kernel.fuse.writes == [("node", "write")]
 
 
-def test_the_generation_rises_when_a_backend_leaves_and_not_when_one_comes():
+def test_the_generation_rises_when_a_backend_leaves_and_not_when_one_comes() -> None:
     kernel = MemoryKernel()
     sync = brought(kernel, cluster(service(), piece("web", ONE)))
     first = kernel.node.generation
@@ -141,7 +144,7 @@ def test_the_generation_rises_when_a_backend_leaves_and_not_when_one_comes():
     assert kernel.node.generation == first + 1
 
 
-def test_the_generation_rises_when_a_pod_comes_or_goes():
+def test_the_generation_rises_when_a_pod_comes_or_goes() -> None:
     kernel = MemoryKernel()
     sync = brought(kernel, cluster())
     first = kernel.node.generation
@@ -151,7 +154,7 @@ def test_the_generation_rises_when_a_pod_comes_or_goes():
     assert (kernel.node.generation, kernel.pods) == (first + 2, {})
 
 
-def test_a_pod_attached_while_a_backend_leaves_does_not_take_its_generation():
+def test_a_pod_attached_while_a_backend_leaves_does_not_take_its_generation() -> None:
     kernel = MemoryKernel()
     many = [endpoint(f"10.9.{i >> 8}.{i & 255}") for i in range(1200)]
     sync = brought(kernel, cluster(service(), piece("web", *many)))
@@ -165,14 +168,14 @@ def test_a_pod_attached_while_a_backend_leaves_does_not_take_its_generation():
     assert kernel.node.generation == generations[-1] + 1
 
 
-def test_a_full_map_is_refused_before_the_first_write_with_its_flag():
+def test_a_full_map_is_refused_before_the_first_write_with_its_flag() -> None:
     kernel = MemoryKernel(backends=2)
     with pytest.raises(MapFull, match="backends is full: 2 entries, 3 wanted; raise --max-backends"):
         brought(kernel, cluster(service(), piece("web", ONE, TWO, THREE)))
     assert kernel.fuse.writes == []
 
 
-def test_after_a_refusal_what_fits_is_written():
+def test_after_a_refusal_what_fits_is_written() -> None:
     kernel = MemoryKernel(backends=2)
     sync = Sync(kernel, Settings(HERE))
     with pytest.raises(MapFull):
@@ -181,7 +184,7 @@ def test_after_a_refusal_what_fits_is_written():
     assert len(kernel.held("backends")) == 2
 
 
-def test_the_count_of_entries_stays_right_as_a_frontend_passes_on():
+def test_the_count_of_entries_stays_right_as_a_frontend_passes_on() -> None:
     kernel = MemoryKernel(services=2)
     sync = brought(kernel, cluster(service("b"), service("c", "10.96.0.3")))
     for _ in range(5):
@@ -190,7 +193,7 @@ def test_the_count_of_entries_stays_right_as_a_frontend_passes_on():
     assert len(kernel.held("services")) == 2
 
 
-def test_a_sweep_puts_right_what_someone_else_changed_and_counts_it():
+def test_a_sweep_puts_right_what_someone_else_changed_and_counts_it() -> None:
     kernel = MemoryKernel()
     sync = brought(kernel, cluster(service(), piece("web", ONE), local=Local(attachments=(attachment(),))))
     before = entries(kernel)
@@ -201,13 +204,13 @@ def test_a_sweep_puts_right_what_someone_else_changed_and_counts_it():
     assert entries(kernel) == before
 
 
-def test_a_sweep_of_untouched_maps_counts_nothing():
+def test_a_sweep_of_untouched_maps_counts_nothing() -> None:
     kernel = MemoryKernel()
     sync = brought(kernel, OLD)
     assert sum(sync.sweep()) == 0
 
 
-def test_before_the_sync_a_detached_pod_goes_and_others_stay():
+def test_before_the_sync_a_detached_pod_goes_and_others_stay() -> None:
     kernel = MemoryKernel()
     pods = attachment(), attachment("10.0.0.6", 8, 13, netns_cookie=4343)
     brought(kernel, cluster(local=Local(attachments=pods, netns_cookie=1)))
@@ -219,7 +222,7 @@ def test_before_the_sync_a_detached_pod_goes_and_others_stay():
     assert len(kernel.held("pod_netns")) == 1
 
 
-def test_before_the_node_is_known_its_record_stays():
+def test_before_the_node_is_known_its_record_stays() -> None:
     kernel = MemoryKernel()
     brought(kernel, cluster())
     sync = Sync(kernel, Settings(HERE))
@@ -228,7 +231,7 @@ def test_before_the_node_is_known_its_record_stays():
     assert str(kernel.node.addr4.ipv4_mapped) == "192.0.2.1"
 
 
-def test_hooks_and_routes_follow():
+def test_hooks_and_routes_follow() -> None:
     kernel = MemoryKernel()
     far = Node("far", (ip_address("192.0.2.2"),), (ip_network("10.2.0.0/24"),))
     uplink = Device(2, "eth0", (ip_address("192.0.2.1"),))
@@ -237,9 +240,10 @@ def test_hooks_and_routes_follow():
     assert [str(route.gateway) for route in kernel.routes] == ["192.0.2.2"]
 
 
-def test_ids_of_services_that_left_while_no_agent_ran_are_dropped():
+def test_ids_of_services_that_left_while_no_agent_ran_are_dropped() -> None:
     kernel = MemoryKernel()
     brought(kernel, OLD)
     sync = brought(kernel, cluster(service("a"), piece("a", ONE, TWO)))
+    assert sync.compiled is not None
     assert sync.compiled.ids.sets.keys() == {"default/a:http/TCP/IPv4/all"}
     assert sync.compiled.services.keys() == {name("a")}

@@ -1,0 +1,183 @@
+"""The thread: the latest Cluster wins, a pod goes first, a failure is tried again."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from threading import Event, Thread
+
+import pytest
+
+from agent.model.local import Local
+from agent.reconcile import packed
+from agent.reconcile.loop import Loop, LoopStopped
+from agent.reconcile.sync import Settings
+from maps.errors import MapFull
+from tests.agent.compile.objects import HERE, attachment, cluster, endpoint, piece, service
+from tests.agent.reconcile.kernels import MemoryKernel, Stopped
+
+
+@pytest.fixture
+def kernel() -> MemoryKernel:
+    return MemoryKernel()
+
+
+@pytest.fixture
+def loop(kernel: MemoryKernel) -> Iterator[Loop]:
+    loop = Loop(kernel, Settings(HERE))
+    loop.start()
+    yield loop
+    loop.stop()
+
+
+def eventually(question: Callable[[], object]) -> None:
+    """Wait for another thread; an answer that never comes fails the test by its timeout."""
+    while not question():
+        time.sleep(0.001)
+
+
+def more_syncs(loop: Loop, than: int) -> Callable[[], bool]:
+    return lambda: loop.status().syncs > than
+
+
+def test_a_cluster_that_is_offered_reaches_the_maps(loop: Loop, kernel: MemoryKernel) -> None:
+    loop.offer(cluster(service(), piece("web", endpoint("10.0.0.1"))))
+    eventually(lambda: loop.status().synced)
+    assert len(kernel.held("backends")) == 1
+    assert (loop.status().services, loop.status().error, loop.status().generation) == (1, "", 1)
+
+
+def test_an_unsynced_cluster_does_not_make_the_loop_synced(loop: Loop) -> None:
+    loop.offer(cluster(synced=False))
+    eventually(lambda: loop.status().syncs)
+    assert not loop.status().synced
+
+
+def test_attach_returns_when_the_kernel_has_it(loop: Loop, kernel: MemoryKernel) -> None:
+    loop.attach(attachment())
+    assert (kernel.pods, len(kernel.held("pod_netns"))) == ({12: "swp0123456789"}, 1)
+
+
+def test_a_cluster_from_before_does_not_take_an_attachment_away(loop: Loop, kernel: MemoryKernel) -> None:
+    loop.attach(attachment())
+    loop.offer(cluster())
+    eventually(lambda: loop.status().synced)
+    assert len(kernel.held("pod_netns")) == 1
+
+
+def test_a_cluster_that_has_seen_the_attachment_may_take_it_away(loop: Loop, kernel: MemoryKernel) -> None:
+    loop.attach(attachment())
+    for now in (cluster(local=Local(attachments=(attachment(),), netns_cookie=1)), cluster()):
+        syncs = loop.status().syncs
+        loop.offer(now)
+        eventually(more_syncs(loop, syncs))
+    assert kernel.held("pod_netns") == {}
+
+
+def test_detach_returns_when_the_kernel_has_forgotten_it(loop: Loop, kernel: MemoryKernel) -> None:
+    loop.offer(cluster(local=Local(attachments=(attachment(),), netns_cookie=1)))
+    loop.detach(attachment())
+    assert (kernel.pods, kernel.held("pod_netns")) == ({}, {})
+
+
+def test_detaching_what_is_unknown_is_no_error(loop: Loop) -> None:
+    loop.detach(attachment())
+
+
+def test_an_attachment_that_does_not_fit_is_the_callers_error() -> None:
+    loop = Loop(MemoryKernel(endpoints=1), Settings(HERE))
+    loop.start()
+    loop.attach(attachment())
+    with pytest.raises(MapFull, match="--max-endpoints"):
+        loop.attach(attachment("10.0.0.6", 8, 13))
+    loop.stop()
+
+
+def test_a_pod_does_not_wait_for_a_long_sync(kernel: MemoryKernel) -> None:
+    loop, inside, go = Loop(kernel, Settings(HERE)), Event(), Event()
+    burn = kernel.fuse.burn
+
+    def slow(name: str, what: str) -> None:
+        if name == "maglevs":
+            inside.set()
+            go.wait()
+        burn(name, what)
+
+    kernel.fuse.burn = slow  # type: ignore[method-assign]
+    loop.start()
+    loop.offer(cluster(service(), piece("web", endpoint("10.0.0.1"))))
+    inside.wait()
+    waiting = Thread(target=loop.attach, args=(attachment(),))
+    waiting.start()
+    go.set()
+    waiting.join()
+    eventually(lambda: loop.status().synced)
+    loop.stop()
+    order = [table for table, _ in kernel.fuse.writes]
+    assert order.index("pod_netns") < order.index("services")
+
+
+def test_what_failed_is_tried_again(loop: Loop, kernel: MemoryKernel) -> None:
+    kernel.fuse.left = 1
+    loop.offer(cluster(service(), piece("web", endpoint("10.0.0.1"))))
+    eventually(lambda: loop.status().failures)
+    assert "backend" in loop.status().error or "maglevs" in loop.status().error
+    kernel.fuse.left = None
+    eventually(lambda: loop.status().synced)
+    assert loop.status().error == ""
+
+
+def test_hooks_are_kept_although_services_fail(kernel: MemoryKernel) -> None:
+    kernel = MemoryKernel(backends=1)
+    loop = Loop(kernel, Settings(HERE))
+    loop.start()
+    many = piece("web", endpoint("10.0.0.1"), endpoint("10.0.0.2"))
+    loop.offer(cluster(service(), many, local=Local(attachments=(attachment(),), netns_cookie=1)))
+    eventually(lambda: loop.status().failures)
+    loop.stop()
+    assert kernel.pods == {12: "swp0123456789"}
+    assert "--max-backends" in loop.status().error
+
+
+def test_a_kernel_that_refuses_adoption_is_asked_again(kernel: MemoryKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([Stopped("not now")])
+
+    def shy(table: object) -> dict[bytes, bytes]:
+        for error in answers:
+            raise error
+        return read(table)  # type: ignore[arg-type]
+
+    read = packed.read
+    monkeypatch.setattr(packed, "read", shy)
+    loop = Loop(kernel, Settings(HERE))
+    loop.start()
+    loop.attach(attachment())
+    assert loop.status().failures == 1
+    loop.stop()
+
+
+def test_an_attachment_after_the_end_is_refused(loop: Loop) -> None:
+    loop.stop()
+    with pytest.raises(LoopStopped):
+        loop.attach(attachment())
+
+
+def test_problems_reach_the_status(loop: Loop) -> None:
+    loop.offer(cluster(service("a"), service("b")))
+    eventually(lambda: loop.status().synced)
+    assert [str(problem.name) for problem in loop.status().problems] == ["default/b"]
+
+
+def test_a_sweep_counts_drift() -> None:
+    kernel, now = MemoryKernel(), [0]
+    loop = Loop(kernel, Settings(HERE), clock=lambda: now[0])
+    loop.start()
+    first = cluster(service(), piece("web", endpoint("10.0.0.1")))
+    loop.offer(first)
+    eventually(lambda: loop.status().synced)
+    kernel.tables.backends.delete(list(kernel.held("backends")))
+    now[0] = 10**12
+    loop.offer(replace(first))
+    eventually(lambda: loop.status().drift)
+    assert loop.status().drift == 1
+    assert len(kernel.held("backends")) == 1
+    loop.stop()

@@ -1,0 +1,84 @@
+"""What the maps hold, as lines for people: the expected half of a scenario."""
+
+from collections import Counter
+from collections.abc import Iterator
+from ipaddress import IPv6Address
+from typing import Any
+
+from agent.model.address import unmapped
+from agent.model.service import Protocol
+from agent.reconcile.kernel import Tables
+from maps import abi
+
+
+def dump(tables: Tables) -> str:
+    """Every map that is not empty, its entries sorted."""
+    parts = []
+    for name, lines in (
+        ("services", _services(tables)),
+        ("backend_sets", _backend_sets(tables)),
+        ("maglevs", _maglevs(tables)),
+        ("backends", _backends(tables)),
+        ("endpoints", _endpoints(tables)),
+        ("pod_netns", _pod_netns(tables)),
+        ("node", _node(tables)),
+    ):
+        found = [f"  {line}\n" for line in lines]
+        parts += [f"{name}\n", *found] if found else []
+    return "".join(parts)
+
+
+def _services(tables: Tables) -> Iterator[str]:
+    entries = ((k.scope, k.protocol, k.addr, k.port, v) for k, v in tables.services.items())
+    for scope, protocol, addr, port, value in sorted(entries, key=lambda entry: entry[:4]):
+        words = [f"set {value.set_id}", f"{value.backends} backends", f"{value.parts} parts"]
+        words += [f"affinity {value.affinity_s} s"] if value.affinity_s else []
+        words += _flags(abi.ServiceFlag(value.flags))
+        yield f"{_end(addr, port)} {Protocol(protocol).name} {abi.Scope(scope).name}: {', '.join(words)}"
+
+
+def _backend_sets(tables: Tables) -> Iterator[str]:
+    for set_id, value in sorted(tables.backend_sets.items()):
+        yield f"{set_id}: {value.label}"
+
+
+def _maglevs(tables: Tables) -> Iterator[str]:
+    for key, value in sorted(tables.maglevs.items(), key=lambda entry: (entry[0].set_id, entry[0].part)):
+        shares = Counter(memoryview(value.slots).cast("H"))
+        told = ", ".join(f"slot {slot} has {share}" for slot, share in sorted(shares.items()))
+        yield f"{key.set_id} part {key.part}: {told}"
+
+
+def _backends(tables: Tables) -> Iterator[str]:
+    for key, value in sorted(tables.backends.items(), key=lambda entry: (entry[0].set_id, entry[0].slot)):
+        words = [_end(value.addr, value.port), *_flags(abi.BackendFlag(value.flags))]
+        yield f"{key.set_id} slot {key.slot}: {', '.join(words)}"
+
+
+def _endpoints(tables: Tables) -> Iterator[str]:
+    for addr, value in sorted(tables.endpoints.items()):
+        words = [f"endpoint {value.endpoint_id}", f"ifindex {value.ifindex}", value.mac.hex(":")]
+        yield f"{unmapped(addr)}: {', '.join([*words, *_flags(abi.EndpointFlag(value.flags))])}"
+
+
+def _pod_netns(tables: Tables) -> Iterator[str]:
+    for cookie, value in sorted(tables.pod_netns.items()):
+        yield f"{cookie}: {unmapped(value.addr4)}, {unmapped(value.addr6)}"
+
+
+def _node(tables: Tables) -> Iterator[str]:
+    node = tables.node.get(0)
+    if node is not None and node.netns_cookie:
+        yield f"addresses {unmapped(node.addr4)}, {unmapped(node.addr6)}"
+        yield f"netns cookie {node.netns_cookie}, generation {node.generation}"
+        yield f"translates to ports {node.nat_port_min}-{node.nat_port_max}"
+        yield f"node ports {node.node_port_min}-{node.node_port_max}"
+
+
+def _end(addr: IPv6Address, port: int) -> str:
+    plain = unmapped(addr)
+    return f"{plain}:{port}" if plain.version == 4 else f"[{plain}]:{port}"
+
+
+def _flags(flags: Any) -> list[str]:
+    return [flag.name for flag in type(flags) if flag in flags]

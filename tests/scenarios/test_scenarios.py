@@ -1,0 +1,107 @@
+"""Kubernetes YAML in, map contents out: each ``*.txt`` here is one story.
+
+A story begins with a sentence and goes on in sections. ``-- name.yaml --`` puts a file into the manifests folder
+(empty: takes it away), ``-- maps --`` and ``-- problems --`` say what then is in the maps and what is wrong.
+``-- restart --`` starts a new agent over the same maps. ``pytest --rewrite tests/scenarios`` renews what is expected.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+
+from agent.model.cluster import Cluster
+from agent.model.local import Attachment, Device, Local
+from agent.reconcile.sync import Settings, Sync
+from agent.watch.decode import Decoder
+from agent.watch.folder import Folder
+from agent.watch.mirror import Mirror
+from tests.agent.reconcile.kernels import MemoryKernel, assert_no_packet_meets_a_gap
+from tests.scenarios.dump import dump
+
+STORIES = sorted(Path(__file__).parent.glob("*.txt"))
+HEADING = re.compile(r"^-- (.+) --\n", re.MULTILINE)
+NODE = "node-1"
+POD = Attachment(
+    "c0ffee", "eth0", 7, "/run/netns/a", 4242, "swp0123456789", 12, "02:00:00:00:00:05", IPv4Address("10.1.1.5")
+)
+LOCAL = Local((Device(2, "eth0", (IPv4Address("192.0.2.1"),), default_route=True),), (), 1)
+
+
+@dataclass
+class World:
+    """A node in memory: a manifests folder, the agent's way from it to the maps, and the maps."""
+
+    kernel: MemoryKernel = field(default_factory=MemoryKernel)
+    folder: Folder = field(default_factory=lambda: Folder(Decoder(NODE)))
+    mirror: Mirror = field(default_factory=lambda: Mirror(lambda _cluster: None, ()))
+    sync: Sync | None = None
+
+    def __post_init__(self) -> None:
+        self.mirror.set_local(LOCAL)
+        self.mirror.set_attachments((POD,))
+
+    def put(self, name: str, text: str) -> None:
+        """Write a file, or take an empty one away."""
+        self.mirror.change("manifests", self.folder.take([(name, text.encode() if text.strip() else None)]))
+
+    def settle(self) -> Cluster:
+        """Let the agent work."""
+        self.sync = self.sync or Sync(self.kernel, Settings(NODE))
+        self.sync.offer(self.mirror.cluster)
+        for _ in self.sync.services():
+            assert_no_packet_meets_a_gap(self.kernel)
+        for part in self.sync.steps():
+            part()
+        return self.mirror.cluster
+
+    def problems(self) -> str:
+        """One line for each."""
+        self.settle()
+        assert self.sync is not None
+        assert self.sync.compiled is not None
+        found = (*self.folder.problems(), *self.sync.compiled.problems)
+        return "".join(f"{problem}\n" for problem in sorted(found))
+
+    def maps(self) -> str:
+        """What the maps hold."""
+        self.settle()
+        return dump(self.kernel.tables)
+
+
+def sections(text: str) -> Iterator[tuple[str, str]]:
+    """Name and text of each section; what stands before the first has no name."""
+    first, *rest = HEADING.split(text)
+    yield "", first
+    yield from zip(rest[::2], rest[1::2], strict=True)
+
+
+def told_again(text: str) -> str:
+    """The story with what happens in place of what was expected."""
+    world, lines = World(), []
+    for name, body in sections(text):
+        told = body
+        match name:
+            case "maps":
+                told = world.maps() + "\n"
+            case "problems":
+                told = world.problems() + "\n"
+            case "restart":
+                world.sync = None
+            case str() if name:
+                world.put(name, body)
+        lines.append(f"-- {name} --\n{told}" if name else told)
+    return "".join(lines).rstrip("\n") + "\n"
+
+
+@pytest.mark.parametrize("story", STORIES, ids=lambda path: path.read_text().partition("\n")[0])
+def test_story(story: Path, pytestconfig: pytest.Config) -> None:
+    expected = story.read_text()
+    told = told_again(expected)
+    if pytestconfig.getoption("--rewrite"):
+        story.write_text(told)
+    else:
+        assert told == expected
