@@ -3,6 +3,7 @@
 Built once per start, on the generation of maps that the agent works on. Called by the loop's thread alone.
 """
 
+import errno
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -94,5 +95,9 @@ class Dataplane(Generic[T]):
         for ifindex in devices:
             try:
                 self._hooks.attach(ifindex, programs)
-            except KernelRefused as error:  # the device left meanwhile: netlink will tell
-                yield ifindex, error
+            except KernelRefused as error:
+                # a device that left, as with a pod that died before its DEL, must not stand in the way of the others
+                if error.errno == errno.ENODEV:
+                    log.warning("device is gone, nothing to attach to", device=ifindex)
+                else:
+                    yield ifindex, error

@@ -34,7 +34,9 @@ Query = tuple[tuple[str, str], ...]
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 PAGE = 500  # objects in a chunk, as client-go's
 WATCH_S = (300, 600)  # the server ends a watch after this long; drawn, so that nodes come back one by one
-INITIAL_S = 60  # a streaming list without its last bookmark by then is none
+# a streaming list without its last bookmark by then is none; and it goes on as a watch on the same connection, where an
+# API server may be silent for the minute between two bookmarks, and a little longer
+INITIAL_S = 150
 LIST_S = 60
 BACKOFF_S = (0.5, 30.0)  # first and longest
 QUICK_S = 1.0  # a watch that ends sooner counts as failed, else a broken proxy makes us spin
