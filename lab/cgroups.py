@@ -1,7 +1,7 @@
 """The lab's part of every cgroup hierarchy: who is in it is ours, and by it everything is found again and ended.
 
-`<hierarchy>/<lab>/<machine>` is what the machine sees as its root. In version 2 its own processes are one level below, in
-`system`, and its pods beside them: a hierarchy that only has version 2 hands controllers on where no process is.
+`<hierarchy>/<lab>/<machine>` is what the machine sees as its root. In version 2 its own processes are one level below,
+in `system`, and its pods beside them: version 2 hands controllers on only where no process is.
 """
 
 import os
@@ -128,6 +128,13 @@ def kill(processes: set[int], how: signal.Signals = signal.SIGKILL) -> None:
             os.kill(process, how)
         except ProcessLookupError:
             continue
+
+
+def empty(group: Path) -> None:
+    """Kill what runs in a group of version 2, and remove it."""
+    while group.exists() and not _removed(group):
+        kill(_processes(group / "cgroup.procs"))
+        time.sleep(0.002)
 
 
 def _inherit_cpus(path: Path) -> None:

@@ -1,7 +1,7 @@
 """What goes wrong in the lab.
 
 LabError
-└── CommandFailed   a command of a machine or a pod returned non-zero
+└── CommandFailedError   a command of a machine or a pod returned non-zero
 """
 
 
@@ -9,5 +9,5 @@ class LabError(Exception):
     """The message says what was being done, to what, and the way out."""
 
 
-class CommandFailed(LabError):
+class CommandFailedError(LabError):
     """A command returned non-zero; the message ends with its words."""

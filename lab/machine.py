@@ -13,16 +13,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lab.addresses import Addresses
 from lab.cgroups import SYSTEM, Cgroups
-from lab.errors import CommandFailed, LabError
+from lab.errors import CommandFailedError, LabError
 
 SETUP = Path(__file__).with_name("machine.sh")
 CHECKOUT = Path(__file__).resolve().parent.parent
-HIDDEN = ("/etc", "/var", "/opt", "/run", "/tmp", "/sys", "/proc")  # the host's, that a machine has its own of
+HIDDEN = ("/etc", "/var", "/opt", "/run", "/tmp", "/sys", "/proc")  # noqa: S108, of these a machine has its own
 READY_WITHIN_S = 20.0
 STARTED_WITHIN_S = 5.0
 ENDED_WITHIN_S = 5.0
@@ -39,6 +41,17 @@ class Setup:
     resolver: str = ""  # address of a name server
     folders: tuple[str, ...] = ()  # below /var, on disk
     tunables: Mapping[str, int] | None = None  # below /proc/sys, shown with these values
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in a machine a process runs."""
+
+    group: str = SYSTEM  # cgroup
+    netns: Path | None = None  # another network namespace than the machine's own, as a path of the host
+
+
+ITSELF = Place()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +109,10 @@ class Machine:
             self._move(process)
         self.cgroups.delegate(self.name)
 
-    def command(self, argv: Sequence[str], netns: Path | None = None) -> list[str]:
-        """*argv*, entering the machine, and in it another network namespace where *netns* names one."""
-        spaces = ["-m", "-u", "-i", "-p", "-C", f"--net={netns or self.netns}"]
-        return ["nsenter", "-t", str(self.process), *spaces, "--", *argv]
-
-    def joined(self, argv: Sequence[str], group: str = SYSTEM, netns: Path | None = None) -> list[str]:
-        """The same, also in the machine's cgroups, which entering the cgroup namespace alone does not do."""
-        return _join(self.cgroups.joins(self.name, group), self.command(argv, netns))
+    def command(self, argv: Sequence[str], place: Place = ITSELF) -> list[str]:
+        """*argv*, entering the machine's namespaces and cgroups, from a process of the host."""
+        # entering the cgroup namespace is not entering the cgroups
+        return _join(self.cgroups.joins(self.name, place.group), self._entered(argv, place))
 
     def run(
         self,
@@ -111,29 +120,22 @@ class Machine:
         check: bool = True,
         stdin: str | Path | None = None,
         environment: Mapping[str, str] | None = None,
-        netns: Path | None = None,
-        group: str = SYSTEM,
-        timeout_s: float | None = None,
+        place: Place = ITSELF,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command in the machine and return what it printed; a Path as *stdin* is read from.
 
         Raises:
-            CommandFailed: it returned non-zero, and *check* is set.
+            CommandFailedError: it returned non-zero, and *check* is set.
         """
-        source = Path(os.devnull) if stdin is None else stdin
-        command, env = self.joined(argv, group, netns), self.environment(environment)
-        if isinstance(source, Path):
-            with source.open() as file:
-                done = subprocess.run(
-                    command, stdin=file, env=env, capture_output=True, text=True, check=False, timeout=timeout_s
-                )
-        else:
-            done = subprocess.run(
-                command, input=source, env=env, capture_output=True, text=True, check=False, timeout=timeout_s
-            )
+        command, env = self.command(argv, place), self.environment(environment)
+        with ExitStack() as files:
+            given: dict[str, Any] = {"input": stdin}
+            if not isinstance(stdin, str):
+                given = {"stdin": files.enter_context((stdin or Path(os.devnull)).open())}
+            done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, **given)
         if check and done.returncode:
             words = (done.stderr or done.stdout).strip()[-1500:]
-            raise CommandFailed(f"{shlex.join(argv)} on {self.name} returned {done.returncode}: {words}")
+            raise CommandFailedError(f"{shlex.join(argv)} on {self.name} returned {done.returncode}: {words}")
         return done
 
     def daemon(
@@ -141,9 +143,7 @@ class Machine:
         name: str,
         argv: Sequence[str],
         environment: Mapping[str, str] | None = None,
-        *,
-        netns: Path | None = None,
-        group: str = SYSTEM,
+        place: Place = ITSELF,
     ) -> None:
         """Start a process that outlives this one; it logs to ``home/NAME.log``.
 
@@ -152,8 +152,8 @@ class Machine:
         """
         saved = {"argv": list(argv), "environment": dict(environment or {})}
         (self.home / f"{name}.json").write_text(json.dumps(saved))
-        joins = self.cgroups.joins(self.name, group)
-        holder = self._spawn(name, joins, self.command(argv, netns), self.environment(environment))
+        joins = self.cgroups.joins(self.name, place.group)
+        holder = self._spawn(name, joins, self._entered(argv, place), self.environment(environment))
         deadline = time.monotonic() + STARTED_WITHIN_S
         while not (started := _children(holder)):
             if not _is_alive(holder) or time.monotonic() > deadline:
@@ -210,6 +210,10 @@ class Machine:
         own = {"PATH": path, "HOME": "/root", "LANG": "C.UTF-8", "NODE_NAME": self.name}
         term = {"TERM": os.environ["TERM"]} if "TERM" in os.environ else {}
         return own | term | dict(more or {})
+
+    def _entered(self, argv: Sequence[str], place: Place) -> list[str]:
+        spaces = ["-m", "-u", "-i", "-p", "-C", f"--net={place.netns or self.netns}"]
+        return ["nsenter", "-t", str(self.process), *spaces, "--", *argv]
 
     def _environment(self, setup: Setup) -> dict[str, str]:
         keep = {self.home.parent, CHECKOUT, Path(sys.prefix), Path(sys.base_prefix)}

@@ -1,7 +1,7 @@
 """One lab: its machines by name, its folder, and the way all of it is made and taken away.
 
-Nothing is remembered but by the folder and the cgroups: every command of the lab finds both by the lab's name, and `down`
-needs neither to be complete.
+Nothing is remembered but by the folder and the cgroups: every command of the lab finds both by the lab's name, and
+`down` needs neither to be complete.
 """
 
 import fcntl

@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 
 from lab.addresses import ROUTER, UNDERLAY4, UNDERLAY6, Networks, on_underlay
-from lab.errors import CommandFailed
+from lab.errors import CommandFailedError
 from lab.machine import Machine
 
 BRIDGE = "br0"
@@ -60,4 +60,6 @@ def _ip(machine: Machine, *lines: str) -> None:
     text = "".join(f"{line}\n" for line in lines)
     done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise CommandFailed(f"ip -batch on {machine.name}: {done.stderr.strip()}; the lines were: {'; '.join(lines)}")
+        raise CommandFailedError(
+            f"ip -batch on {machine.name}: {done.stderr.strip()}; the lines were: {'; '.join(lines)}"
+        )

@@ -1,0 +1,76 @@
+"""The nodes' agents: a process each, on its machine as on one of its own; standalone they watch a manifests folder."""
+
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from lab import cni
+from lab.errors import LabError
+from lab.machine import Machine
+from lab.site import Site
+
+DAEMON = "agent"
+METRICS_PORT = 9650
+READY_WITHIN_S = 60.0  # with a compilation, on a slow machine
+# curl is not on every machine
+_ASK = (
+    'exec 3<>/dev/tcp/127.0.0.1/$0 && printf "GET /readyz HTTP/1.0\\r\\n\\r\\n" >&3 && head -n 1 <&3 | grep -q " 200 "'
+)
+
+
+def start(site: Site) -> None:
+    """Start the agent of every node; `wait` waits for them."""
+    for node in site.nodes:
+        argv = [
+            str(Path(sys.prefix) / "bin" / "sluiceway-agent"),
+            "run",
+            f"--node-name={node.name}",
+            f"--manifests={site.manifests}",
+            f"--listen=127.0.0.1:{METRICS_PORT}",
+            f"--socket-lb={'on' if site.options.socket_lb else 'off'}",
+        ]
+        node.daemon(DAEMON, argv)
+
+
+def wait(machine: Machine) -> None:
+    """Return when a node's agent has programmed what it watches.
+
+    Raises:
+        LabError: it ended, or is not ready in time.
+    """
+    deadline = time.monotonic() + READY_WITHIN_S
+    while not is_ready(machine):
+        if machine.daemon_process(DAEMON) is None:
+            raise LabError(f"the agent of {machine.name} has ended: {machine.log_tail(DAEMON)}")
+        if time.monotonic() > deadline:
+            raise LabError(f"the agent of {machine.name} is not ready: {machine.log_tail(DAEMON)}")
+        time.sleep(0.02)
+
+
+def is_ready(machine: Machine) -> bool:
+    """Whether a node's agent says so itself, and pods may come."""
+    is_synced = machine.run("bash", "-c", _ASK, str(METRICS_PORT), check=False).returncode == 0
+    return is_synced and cni.has_network(machine)
+
+
+def kill(machine: Machine) -> None:
+    """End a node's agent as a crash would."""
+    machine.stop(DAEMON, signal.SIGKILL)
+
+
+def stop(machine: Machine) -> None:
+    """Ask a node's agent to end."""
+    machine.stop(DAEMON)
+
+
+def start_again(machine: Machine, more: Mapping[str, str] | None = None) -> None:
+    """Start a node's agent as before, with *more* in its environment this once.
+
+    Raises:
+        LabError: it runs already, or does not start.
+    """
+    if machine.daemon_process(DAEMON) is not None:
+        raise LabError(f"the agent of {machine.name} runs already")
+    machine.start_again(DAEMON, more)

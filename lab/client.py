@@ -1,0 +1,118 @@
+"""A client for pods and machines of the lab, which tells what happened as JSON. Run as a script.
+
+client.py ask tcp|udp ADDRESS PORT COUNT     each time by a new socket: who answered, or the error
+client.py load ADDRESS PORT KEPT             new connections and KEPT old ones, until SIGTERM
+"""
+
+import json
+import signal
+import socket
+import sys
+import time
+from collections import Counter
+
+TIMEOUT_S = 3.0
+MTU_FILLING = 1200  # bytes of a datagram: more than its headers, less than any MTU here
+
+
+def ask(kind: str, address: str, port: int) -> str:
+    """The name of who answers.
+
+    Raises:
+        OSError: nobody does.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM) as asking:
+        asking.settimeout(TIMEOUT_S)
+        if kind == "tcp":
+            asking.connect((address, port))
+            return _line(asking)
+        asking.sendto(b"x" * MTU_FILLING, (address, port))
+        answer, source = asking.recvfrom(65536)
+        if source[:2] != (address, port):
+            raise ConnectionAbortedError(f"answered by {source[0]} {source[1]}")
+        return answer.decode()
+
+
+def ask_often(kind: str, address: str, port: int, count: int) -> dict[str, object]:
+    """Who answered how often, which errors there were, and how long the slowest took."""
+    answers: Counter[str] = Counter()
+    errors: Counter[str] = Counter()
+    slowest = 0.0
+    for _ in range(count):
+        began = time.monotonic()
+        try:
+            answers[ask(kind, address, port)] += 1
+        except OSError as error:
+            errors[_named(error)] += 1
+        slowest = max(slowest, time.monotonic() - began)
+    return {"answers": answers, "errors": errors, "slowest_s": round(slowest, 3)}
+
+
+def load(address: str, port: int, count: int) -> dict[str, object]:
+    """Open connections one after the other and talk on *count* kept ones in turn, until SIGTERM."""
+    is_running = True
+
+    def stop(_signal: int, _frame: object) -> None:
+        nonlocal is_running
+        is_running = False
+
+    signal.signal(signal.SIGTERM, stop)
+    opened = exchanged = 0
+    errors: Counter[str] = Counter()
+    answers: Counter[str] = Counter()
+    kept: list[socket.socket | None] = [None] * count
+    turn = 0
+    while is_running:
+        try:
+            answers[ask("tcp", address, port)] += 1
+            opened += 1
+        except OSError as error:
+            errors[f"new: {_named(error)}"] += 1
+        if not count:
+            continue
+        turn = (turn + 1) % count
+        try:
+            kept[turn] = _talk(kept[turn] or _connected(address, port))
+            exchanged += 1
+        except OSError as error:
+            errors[f"kept: {_named(error)}"] += 1
+            kept[turn] = None
+    return {"opened": opened, "exchanged": exchanged, "answers": answers, "errors": errors}
+
+
+def _connected(address: str, port: int) -> socket.socket:
+    made = socket.create_connection((address, port), timeout=TIMEOUT_S)
+    _line(made)
+    return made
+
+
+def _talk(connection: socket.socket) -> socket.socket:
+    connection.sendall(b"hello\n")
+    if not _line(connection).endswith(" hello"):
+        raise ConnectionAbortedError("answered with something else")
+    return connection
+
+
+def _line(connection: socket.socket) -> str:
+    text = b""
+    while not text.endswith(b"\n"):
+        more = connection.recv(4096)
+        if not more:
+            raise ConnectionResetError("closed by the server")
+        text += more
+    return text.decode().rstrip("\n")
+
+
+def _named(error: OSError) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["ask", kind, address, port, count]:
+            print(json.dumps(ask_often(kind, address, int(port), int(count))), flush=True)
+        case ["load", address, port, count]:
+            print(json.dumps(load(address, int(port), int(count))), flush=True)
+        case _:
+            sys.exit(__doc__)

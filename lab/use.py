@@ -1,0 +1,108 @@
+"""How the demo, tests and benchmarks use a cluster: servers and clients in pods, and what the clients saw."""
+
+import json
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lab import pods
+from lab.cluster import Cluster
+from lab.errors import LabError
+from lab.machine import ITSELF, Machine, Place
+from lab.manifests import Object
+from lab.pods import Port
+
+SERVER_PORT = 8080
+_HERE = Path(__file__).parent
+# the scripts need the standard library alone, and start in half the time
+SERVER = (sys.executable, "-I", "-S", str(_HERE / "server.py"))
+CLIENT = (sys.executable, "-I", "-S", str(_HERE / "client.py"))
+PORTS = (Port("tcp", SERVER_PORT), Port("udp", SERVER_PORT, "UDP"))
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a client saw: how often whom, which errors, and the slowest answer."""
+
+    answers: Mapping[str, int] = field(default_factory=dict)
+    errors: Mapping[str, int] = field(default_factory=dict)
+    slowest_s: float = 0.0
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Who answered."""
+        return frozenset(self.answers)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a client under load saw, by the end."""
+
+    opened: int
+    exchanged: int
+    answers: Mapping[str, int]
+    errors: Mapping[str, int]
+
+
+@dataclass(slots=True)
+class Load:
+    """A client under load that runs; its sight is there when it has been ended."""
+
+    seen: Loaded | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Somebody who asks: a machine, or a pod on it."""
+
+    title: str
+    machine: Machine
+    place: Place = ITSELF
+
+    def ask(self, kind: str, address: str, port: int, count: int = 1) -> Asked:
+        """Ask *count* times, over "tcp" or "udp", each by a new socket."""
+        argv = [*CLIENT, "ask", kind, address, str(port), str(count)]
+        done = self.machine.run(*argv, place=self.place)
+        return Asked(**json.loads(done.stdout))
+
+
+def serve(cluster: Cluster, called: str, node: str, labels: Mapping[str, str]) -> Object:
+    """A pod that answers with its name, over TCP and UDP."""
+    return cluster.run(called, node, [*SERVER, str(SERVER_PORT)], labels=labels, ports=PORTS)
+
+
+def idle(cluster: Cluster, called: str, node: str) -> Client:
+    """A pod to ask from."""
+    return client(cluster, cluster.run(called, node, ["sleep", "infinity"]))
+
+
+def client(cluster: Cluster, item: Object) -> Client:
+    """Ask from this pod."""
+    machine = cluster.machine_of(item)
+    return Client(f"pod {item['metadata']['name']} on {machine.name}", machine, pods.place(machine, item))
+
+
+def host(machine: Machine) -> Client:
+    """Ask from a machine itself."""
+    return Client(machine.name, machine)
+
+
+@contextmanager
+def load(cluster: Cluster, called: str, node: str, target: tuple[str, int], kept: int = 8) -> Iterator[Load]:
+    """A pod that connects to *target* all the time and talks on *kept* connections, while the block runs."""
+    address, port = target
+    item = cluster.run(called, node, [*CLIENT, "load", address, str(port), str(kept)])
+    machine, running = cluster.machine_of(item), Load()
+    try:
+        yield running
+        pods.end(machine, item, signal.SIGTERM)
+        text = pods.log(machine, item).read_text(errors="replace")
+        try:
+            running.seen = Loaded(**json.loads(text.splitlines()[-1]))
+        except (ValueError, IndexError) as error:
+            raise LabError(f"{called} told nothing: {text[-500:]}") from error
+    finally:
+        cluster.delete(called, grace_s=0)
