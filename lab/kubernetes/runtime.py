@@ -39,6 +39,7 @@ restrict_oom_score_adj = true
 [plugins."io.containerd.cri.v1.runtime".cni]
 bin_dirs = ["/opt/cni/bin"]
 conf_dir = "/etc/cni/net.d"
+use_internal_loopback = true  # else it looks for a plugin of that name, which is nobody's here
 
 [plugins."io.containerd.cri.v1.runtime".containerd]
 default_runtime_name = "runc"
