@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Event
 from typing import Protocol
 
@@ -17,7 +18,7 @@ from agent.config import Options
 from agent.kernel.dataplane import Dataplane, open_tables
 from agent.kernel.routes import Routes
 from agent.kernel.start import Started, start
-from agent.kernel.strangers import report, strangers
+from agent.kernel.strangers import on_hooks, report, strangers
 from agent.kernel.uplinks import uplinks
 from agent.log import logger
 from agent.model.address import Network
@@ -128,6 +129,7 @@ def _assemble(options: Options, kernel: Started, routes: Routes) -> Parts:
 
 def _begin(parts: Parts) -> None:
     """Pods that live first, then what the node and the cluster say."""
+    report(strangers(parts.options.cni_conf_dir))
     parts.http.start()
     parts.cni.restore()
     parts.loop.start()
@@ -157,10 +159,17 @@ def _settle(parts: Parts) -> None:
         kernel.move.finish(kernel.hooks.exchange)
         kernel.moved.set()
     if options.install_cni:
-        install.install(paths.cni_binary(), options.cni_bin_dir, options.cni_conf_dir, parts.cni_socket.path)
+        _install(options, parts.cni_socket.path)
     devices = {d.ifindex: d.name for d in parts.uplinks()}
-    hooks = kernel.hooks.foreign(devices, options.cgroup if options.socket_lb else None)
-    report(strangers(options.cni_conf_dir, hooks))
+    report(on_hooks(kernel.hooks.foreign(devices, options.cgroup if options.socket_lb else None)))
+
+
+def _install(options: Options, socket: Path) -> None:
+    """Services work without it; new pods do not."""
+    try:
+        install.install(paths.cni_binary(), options.cni_bin_dir, options.cni_conf_dir, socket)
+    except OSError as error:
+        log.warning("CNI plugin not installed: no new pods; see --install-cni", why=error)
 
 
 def _end(parts: Parts) -> None:

@@ -232,13 +232,13 @@ def _filters(ifindex: int, side: str, ours: Container[int | None]) -> Iterator[s
     from pyroute2 import IPRoute  # noqa: PLC0415  imported late: it costs 0.2 s
     from pyroute2.netlink.exceptions import NetlinkError  # noqa: PLC0415
 
-    parent = CLSACT_SIDES[side == "egress"]
+    is_egress = side == "egress"
+    our_place = (1, 1) if libbpf.tc_query(ifindex, ingress=not is_egress) in ours else None
     with IPRoute() as netlink, suppress(NetlinkError):
-        for f in tuple(netlink.get_filters(index=ifindex, parent=parent)):
-            options = f.get_attr("TCA_OPTIONS")
-            program = options.get_attr("TCA_BPF_ID") if f.get_attr("TCA_KIND") == "bpf" and options else None
-            if f["handle"] and program not in ours:
-                yield f"tc filter {f.get_attr('TCA_KIND')} of priority {f['info'] >> 16}"
+        for f in tuple(netlink.get_filters(index=ifindex, parent=CLSACT_SIDES[is_egress])):
+            priority = f["info"] >> 16
+            if f["handle"] and (f["handle"], priority) != our_place:
+                yield f"tc filter {f.get_attr('TCA_KIND')} of priority {priority}"
 
 
 def _id_of(program: int) -> int:

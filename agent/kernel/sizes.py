@@ -25,7 +25,7 @@ class Sized:
 SIZES: Mapping[str, Sized] = {
     "services": Sized("max_services", 65536, 120),
     "backend_sets": Sized("max_services", 65536, 288),
-    "maglevs": Sized("max_services", 65536, 2128),
+    "maglevs": Sized("max_services", 65536, 2136),
     "backends": Sized("max_backends", 262144, 112),
     "affinities": Sized("max_affinities", 65536, 144),
     "sock_peers": Sized("max_flows", 65536, 144),

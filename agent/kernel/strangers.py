@@ -29,10 +29,15 @@ class Stranger:
     advice: str
 
 
-def strangers(cni_conf_dir: Path, hooks: Mapping[str, Iterable[str]]) -> tuple[Stranger, ...]:
-    """Everybody found; *hooks* names the programs that are not ours, by the hook they are on."""
-    found = [*_proxies(), *_configurations(cni_conf_dir), *_programs(hooks)]
-    return tuple(sorted(set(found)))
+def strangers(cni_conf_dir: Path) -> tuple[Stranger, ...]:
+    """Everybody who is on the node, hooks aside."""
+    return tuple(sorted({*_proxies(), *_configurations(cni_conf_dir)}))
+
+
+def on_hooks(programs: Mapping[str, Iterable[str]]) -> tuple[Stranger, ...]:
+    """Those behind programs that are not ours, given by the hook they are on (``attach.Hooks.foreign``)."""
+    advice = "see `bpftool net` and `bpftool cgroup tree` for its owner"
+    return tuple(Stranger(f"{program} is on {hook}", advice) for hook, found in programs.items() for program in found)
 
 
 def report(found: Iterable[Stranger]) -> None:
@@ -63,12 +68,6 @@ def _configurations(folder: Path) -> Iterator[Stranger]:
             yield Stranger(
                 f"{path} configures another CNI", "remove it: the runtime takes the first file by name for new pods"
             )
-
-
-def _programs(hooks: Mapping[str, Iterable[str]]) -> Iterator[Stranger]:
-    for hook, programs in hooks.items():
-        for program in programs:
-            yield Stranger(f"{program} is on {hook}", "see `bpftool net` and `bpftool cgroup tree` for its owner")
 
 
 def plugins(text: str) -> frozenset[str]:

@@ -156,3 +156,23 @@ def test_another_cgroup_gets_links_of_its_own(pin_root: Path, tiny: Tiny, cgroup
         assert not set(before.values()) & set(_links(pin_root).values())
         hooks.detach_sockets()
     child.rmdir()
+
+
+@pytest.mark.parametrize("tcx", [True, False])
+def test_programs_of_others_on_our_hooks_are_found(pin_root: Path, tiny: Tiny, cgroup: Path, *, tcx: bool) -> None:
+    def play() -> dict[str, tuple[str, ...]]:
+        index, other = _device("u0"), _device("u1x")
+        with Object.open(tiny(1)["tiny"]) as theirs, _hooks(pin_root, tiny(2), tcx=tcx) as hooks:
+            theirs.load()
+            hooks.attach(index, UPLINK)
+            hooks.attach_sockets(cgroup)
+            assert hooks.foreign({index: "u0"}, cgroup) == {}
+            libbpf.tc_attach(other, ingress=False, program_fd=theirs.program_fd("stranger"))
+            link = libbpf.link_create(theirs.program_fd("stranger"), other, libbpf.AttachType.TCX_INGRESS)
+            found = hooks.foreign({other: "u1x"}, None)
+            os.close(link)
+            return found
+
+    found = in_new_netns(play)
+    assert found["u1x egress"] == ("tc filter bpf of priority 1",)
+    assert ("(stranger)" in found.get("u1x ingress", ("",))[0]) is tcx

@@ -6,6 +6,9 @@ import pytest
 
 from agent.config import Options
 from agent.kernel.sizes import LEAST, SHARE, SIZES, memory_bytes, sizes
+from maps import abi, libbpf
+from maps.spec import MapSpec
+from maps.table import Table
 
 GIB = 1 << 30
 
@@ -35,3 +38,14 @@ def test_no_map_falls_below_the_least_size() -> None:
 
 def test_the_memory_is_read_from_meminfo() -> None:
     assert memory_bytes("MemTotal:       24684084 kB\nMemFree: 1 kB\n") == 24684084 * 1024
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("spec", [s for s in abi.MAPS if s.name in SIZES], ids=lambda s: s.name)
+def test_the_table_is_what_the_kernel_charges(spec: MapSpec[Any, Any]) -> None:
+    table = Table.create(spec, 4096)
+    keys = b"".join(i.to_bytes(spec.key.SIZE, "little") for i in range(1, 4097))
+    table.update_packed(keys, bytes(4096 * spec.value.SIZE), 4096)
+    charged = libbpf.map_info(table.fd).memory_bytes / 4096
+    table.close()
+    assert 0.6 <= charged / SIZES[spec.name].entry_bytes <= 1.0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.kernel.strangers import Stranger, plugins, strangers
+from agent.kernel.strangers import Stranger, on_hooks, plugins, strangers
 from tests.agent.kernel.nets import in_new_netns
 
 
@@ -28,7 +28,7 @@ def test_another_cni_is_found_and_ours_is_not(tmp_path: Path) -> None:
     (tmp_path / "10-ours.conflist").write_text(json.dumps({"plugins": [{"type": "sluiceway-cni"}]}))
     (tmp_path / "20-other.conflist").write_text(json.dumps({"plugins": [{"type": "bridge"}]}))
     (tmp_path / "notes.txt").write_text("")
-    found = in_new_netns(lambda: strangers(tmp_path, {}))
+    found = in_new_netns(lambda: strangers(tmp_path))
     assert [s.what for s in found] == [f"{tmp_path}/20-other.conflist configures another CNI"]
 
 
@@ -43,17 +43,16 @@ def test_another_cni_is_found_and_ours_is_not(tmp_path: Path) -> None:
 def test_rules_of_kube_proxy_are_found(rules: str, expected: str) -> None:
     def look() -> tuple[Stranger, ...]:
         subprocess.run(["nft", *rules.split(" ")], check=True)
-        return strangers(Path("/nonexistent"), {})
+        return strangers(Path("/nonexistent"))
 
     assert [s.what for s in in_new_netns(look)] == [expected]
 
 
-@pytest.mark.netns
 def test_a_program_on_our_hook_is_named() -> None:
-    found = in_new_netns(lambda: strangers(Path("/nonexistent"), {"eth0 ingress": ["program 7 (theirs)"]}))
+    found = on_hooks({"eth0 ingress": ["program 7 (theirs)"]})
     assert [s.what for s in found] == ["program 7 (theirs) is on eth0 ingress"]
 
 
 @pytest.mark.netns
 def test_a_clean_node_has_no_strangers() -> None:
-    assert in_new_netns(lambda: strangers(Path("/nonexistent"), {})) == ()
+    assert in_new_netns(lambda: strangers(Path("/nonexistent"))) == ()
