@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import pytest
 from msgspec import Raw
 
-from agent.watch.stream import Changed, Event, Listed, Mode, Stream
+from agent.watch.stream import INITIAL_S, Changed, Event, Listed, Mode, Stream
 
 
 class Clock:
@@ -133,7 +133,7 @@ def test_a_server_that_is_silent_about_streaming_lists_is_asked_for_a_plain_one(
     watch = stream(clock)
     watch.request()
     fed(watch, line("ADDED", "a"))
-    clock.now = 61
+    clock.now = INITIAL_S + 1
     watch.failed("read timed out", was_answered=True)
     assert watch.mode is Mode.LIST
 
