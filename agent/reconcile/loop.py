@@ -7,7 +7,7 @@ caller waits until the kernel has it.
 import gc
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from threading import Condition, Event, Thread
 
@@ -186,15 +186,15 @@ class Loop:
             return
         except Exception as error:  # noqa: BLE001  the other parts may well succeed
             errors.append(error)
-        for part in sync.steps():
-            try:
-                part()
-            except Exception as error:  # noqa: BLE001  as above
-                errors.append(error)
+        errors += [*_tried(sync.here), *_tried(sync.pods), *_tried(sync.uplinks)]
+        if not errors:
+            self._succeeded(sync, started)
+        errors += _tried(sync.routes)  # another node out of reach is no reason to call this one unready
         if errors:
             self._failed(errors[0])
         else:
-            self._succeeded(sync, started)
+            self._retry_at, self._streak = None, 0
+            self._status = replace(self._status, error="")
 
     def _pause(self, sync: Sync) -> None:
         """Between two pieces of a long write: pods first, and an end when the agent ends."""
@@ -215,7 +215,6 @@ class Loop:
         self._round(sync)
 
     def _succeeded(self, sync: Sync, started: int) -> None:
-        self._retry_at, self._streak = None, 0
         now, old = self._clock(), self._status
         first = sync.cluster.synced and not old.synced
         compiled = sync.compiled
@@ -228,7 +227,6 @@ class Loop:
             duration_ns=now - started,
             first_duration_ns=now - started if first else old.first_duration_ns,
             syncs=old.syncs + 1,
-            error="",
             generation=sync.generation,
             services=len(compiled.services) if compiled is not None else 0,
             problems=problems,
@@ -262,3 +260,11 @@ class Loop:
         for request in waiting:
             request.error = LoopStopped("the agent is ending; try again when it is back")
             request.done.set()
+
+
+def _tried(part: Callable[[], object]) -> Iterator[Exception]:
+    """Do a part of a round; what stood in the way, if anything."""
+    try:
+        part()
+    except Exception as error:  # noqa: BLE001  the other parts may well succeed
+        yield error

@@ -10,11 +10,11 @@ class Status:
     """The loop after its latest round. Times are of the loop's clock, CLOCK_MONOTONIC unless a test gives another."""
 
     synced: bool = False  # everything of a whole Cluster has been written once
-    last_sync_ns: int = 0  # when the last round ended that left nothing to do
+    last_sync_ns: int = 0  # when the last round ended after which maps and hooks were right
     duration_ns: int = 0  # of that round, from Cluster to written maps
     first_duration_ns: int = 0  # of the first
     syncs: int = 0  # rounds that ended well
-    failures: int = 0  # rounds that left something to do
+    failures: int = 0  # rounds that left something to do, be it a route
     error: str = ""  # what is in the way now
     drift: int = 0  # records found changed by someone else, and put right
     generation: int = 0  # the node's

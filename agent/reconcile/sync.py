@@ -4,7 +4,7 @@ What was written last is kept as a value, so a round costs what changed. After a
 the next round reads the maps back instead; so does the first, which adopts what an earlier agent left.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from agent.compile.desired import desired
@@ -140,10 +140,6 @@ class Sync:
             self._done.routes = None
             self._kernel.sync_routes(wanted)
             self._done.routes = wanted
-
-    def steps(self) -> tuple[Callable[[], object], ...]:
-        """What comes after the services, each to be tried whatever became of the others."""
-        return self.here, self.pods, self.uplinks, self.routes
 
     def sweep(self) -> Iterator[int]:
         """Read everything back and put right what someone else changed, in pieces; yields records put right.

@@ -54,8 +54,7 @@ class World:
         self.sync.offer(self.mirror.cluster)
         for _ in self.sync.services():
             assert_no_packet_meets_a_gap(self.kernel)
-        for part in self.sync.steps():
-            part()
+        self.sync.here()
         return self.mirror.cluster
 
     def problems(self) -> str:

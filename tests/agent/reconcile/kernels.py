@@ -105,7 +105,7 @@ def brought(kernel: MemoryKernel, cluster: Cluster, sync: Sync | None = None) ->
     sync.offer(cluster)
     for _ in sync.services():
         pass
-    for part in sync.steps():
+    for part in (sync.here, sync.pods, sync.uplinks, sync.routes):
         part()
     return sync
 

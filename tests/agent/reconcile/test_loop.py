@@ -122,8 +122,7 @@ def test_what_failed_is_tried_again(loop: Loop, kernel: MemoryKernel) -> None:
     eventually(lambda: loop.status().failures)
     assert "backend" in loop.status().error or "maglevs" in loop.status().error
     kernel.fuse.left = None
-    eventually(lambda: loop.status().synced)
-    assert loop.status().error == ""
+    eventually(lambda: loop.status().synced and not loop.status().error)
 
 
 def test_hooks_are_kept_although_services_fail(kernel: MemoryKernel) -> None:
@@ -136,6 +135,19 @@ def test_hooks_are_kept_although_services_fail(kernel: MemoryKernel) -> None:
     loop.stop()
     assert kernel.pods == {12: "swp0123456789"}
     assert "--max-backends" in loop.status().error
+
+
+def test_a_route_that_is_refused_is_told_and_does_not_keep_the_node_from_being_ready(
+    loop: Loop, kernel: MemoryKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_routes: object) -> None:
+        raise Stopped("no way to 10.2.0.0/24")
+
+    monkeypatch.setattr(kernel, "sync_routes", refuse)
+    loop.offer(cluster())
+    eventually(lambda: loop.status().failures > 1)
+    assert loop.status().synced
+    assert loop.status().error == "no way to 10.2.0.0/24"
 
 
 def test_a_kernel_that_refuses_adoption_is_asked_again(kernel: MemoryKernel, monkeypatch: pytest.MonkeyPatch) -> None:
