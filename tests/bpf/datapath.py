@@ -87,6 +87,14 @@ class Datapath:
             if spec.name in shared:
                 kind: Any = PerCpuTable if spec.name == "counters" else Table
                 self.tables[spec.name] = kind(spec, os.dup(shared[spec.name]))
+        self.reset()
+        return self
+
+    def reset(self) -> None:
+        """Empty every map, but for the counters and what the sweeps saw; then the node, its pod and a neighbour."""
+        for name, table in self.tables.items():
+            if name not in ("counters", "node", "sweeps"):
+                table.delete([key for key, _ in table.items()])
         self.node()
         self.endpoint(POD, LOOPBACK, POD_MAC)
         self.endpoint(POD6, LOOPBACK, POD_MAC)
@@ -94,7 +102,6 @@ class Datapath:
         self.endpoint(OTHER6, OTHER_POD_DEVICE, OTHER_MAC)
         self.endpoint(NODE, 0, "00:00:00:00:00:00", abi.EndpointFlag.ENDPOINT_NODE)
         self.endpoint(NODE6, 0, "00:00:00:00:00:00", abi.EndpointFlag.ENDPOINT_NODE)
-        return self
 
     def close(self) -> None:
         """Let the kernel have everything back."""
@@ -117,7 +124,7 @@ class Datapath:
         record = abi.Endpoint(ifindex or 1, ifindex, bytes.fromhex(mac.replace(":", "")), flags)
         self.tables["endpoints"].update([(addr(address), record)])
 
-    def service(  # noqa: PLR0913 - a service has these
+    def service(
         self,
         address: str,
         port: int,

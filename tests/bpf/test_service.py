@@ -1,15 +1,13 @@
 """Packets to services, at a pod's device: translated there and back, with every checksum right."""
 
 import pytest
-from scapy.layers.inet import IP, TCP, UDP
-from scapy.layers.inet6 import IPv6
+from scapy.layers.inet import IP
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
 from maps import abi
 from maps.abi import DropReason
 from tests.bpf.datapath import (
-    GATEWAY_MAC,
     NODE,
     NODE6,
     OTHER,
@@ -30,6 +28,7 @@ from tests.bpf.datapath import (
     frame,
     syn,
 )
+from tests.bpf.packets import addresses, answer
 
 pytestmark = pytest.mark.kernel
 
@@ -42,27 +41,6 @@ TRANSPORTS = [
     pytest.param(data(), 6, id="TCP with data"),
     pytest.param(datagram(dport=80), 17, id="UDP"),
 ]
-
-
-def addresses(packet: Packet) -> tuple[str, str]:
-    """Source and destination, of either family."""
-    ip = packet[IPv6] if IPv6 in packet else packet[IP]
-    return ip.src, ip.dst
-
-
-def answer(packet: Packet, mac: str) -> Packet:
-    """The other end's answer to a packet that it was handed."""
-    back = packet.copy()
-    ip = back[IPv6] if IPv6 in back else back[IP]
-    ip.src, ip.dst = ip.dst, ip.src
-    l4 = back[TCP] if TCP in back else back[UDP]
-    l4.sport, l4.dport = l4.dport, l4.sport
-    back.src, back.dst = mac, GATEWAY_MAC
-    if TCP in back:
-        back[TCP].flags = "SA"
-    for layer in (ip, l4):
-        layer.fields.pop("chksum", None)
-    return Ether(bytes(back))
 
 
 @pytest.mark.parametrize(("pod", "vip", "backend"), FAMILIES)
@@ -213,8 +191,8 @@ def test_without_affinity_flows_spread_over_the_backends(node: Datapath) -> None
 
 def test_a_moved_pod_is_found_at_its_new_device(node: Datapath) -> None:
     node.run("pod_ingress", frame(POD, OTHER, syn()))
-    node.endpoint(OTHER, OTHER_POD_DEVICE := 4300, "02:00:00:00:00:77")
+    node.endpoint(OTHER, 4300, "02:00:00:00:00:77")
     node.node(generation=2)
     done = node.run("pod_ingress", frame(POD, OTHER, data()))
     assert done.packet[Ether].dst == "02:00:00:00:00:77"
-    assert OTHER_POD_DEVICE in {end.ifindex for _, flow in node.tables["flows"].items() for end in flow.ends}
+    assert 4300 in {end.ifindex for _, flow in node.tables["flows"].items() for end in flow.ends}
