@@ -52,7 +52,7 @@ def walked(way: list[Cluster]) -> Desired:
     return now
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(clusters(), min_size=1, max_size=6))
 def test_the_way_to_a_cluster_does_not_matter(way: list[Cluster]) -> None:
     by_steps, at_once = walked(way), desired(way[-1], HERE, Ids())
@@ -62,6 +62,7 @@ def test_the_way_to_a_cluster_does_not_matter(way: list[Cluster]) -> None:
     assert by_steps.ids.sets.keys() == at_once.ids.sets.keys()
 
 
+@settings(deadline=None)
 @given(st.lists(clusters(), min_size=1, max_size=4))
 def test_the_same_cluster_again_gives_the_identical_services(way: list[Cluster]) -> None:
     once = walked(way)
@@ -70,6 +71,7 @@ def test_the_same_cluster_again_gives_the_identical_services(way: list[Cluster])
     assert (again.ids, again.local) == (once.ids, once.local)
 
 
+@settings(deadline=None)
 @given(st.lists(clusters(), min_size=1, max_size=6))
 def test_no_two_sets_share_an_id_and_every_claim_is_written(way: list[Cluster]) -> None:
     wanted = walked(way)

@@ -104,7 +104,7 @@ def test_no_packet_meets_a_gap_whatever_write_is_the_last(first: Cluster, then: 
         }
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(clusters(), clusters(), clusters())
 def test_any_way_leaves_what_a_fresh_start_would(one: Cluster, two: Cluster, three: Cluster) -> None:
     kernel, fresh = MemoryKernel(), MemoryKernel()
