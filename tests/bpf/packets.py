@@ -18,7 +18,8 @@ TIME_EXCEEDED = {4: (11, 0), 6: (3, 0)}
 
 def ip_of(packet: Packet) -> Packet:
     """The IP header, of either family."""
-    return packet[IPv6] if IPv6 in packet else packet[IP]
+    ip: Packet = packet[IPv6] if IPv6 in packet else packet[IP]
+    return ip
 
 
 def addresses(packet: Packet) -> tuple[str, str]:
@@ -57,6 +58,7 @@ def icmp_error(
     quoted = bytes(ip)[: (40 if version == 6 else 20) + octets]
     type_, code = kind[version]
     message = struct.pack("!BBHI", type_, code, 0, 1400) + quoted
+    whole: Packet
     if version == 4:
         whole = IP(src=src, dst=ip.src, proto=1) / Raw(_with_sum(message, b""))
     else:
@@ -93,7 +95,7 @@ def _with_sum(message: bytes, pseudo: bytes) -> bytes:
 def _fold(octets: bytes) -> int:
     """The one's complement sum of 16-bit words (RFC 1071)."""
     padded = octets + b"\0" * (len(octets) % 2)
-    total = sum(struct.unpack(f"!{len(padded) // 2}H", padded))
+    total: int = sum(struct.unpack(f"!{len(padded) // 2}H", padded))
     while total > 0xFFFF:
         total = (total & 0xFFFF) + (total >> 16)
     return total

@@ -8,6 +8,7 @@ from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
+from maps.abi import Scope
 from tests.bpf.datapath import (
     CLIENT,
     CLIENT6,
@@ -98,7 +99,7 @@ def busy(loaded: Datapath) -> Datapath:
             loaded.service(pod_vip, 80, [(other, 8080, True), (far, 8080, False)], protocol=protocol)
             loaded.service(pod_vip, 53, [(other, 8080, True)], protocol=protocol, affinity_s=60)
             loaded.service(pod_vip, 81, [], protocol=protocol)
-            loaded.service(own_vip, 30080, [(other, 8080, True)], protocol=protocol, scope=1)
+            loaded.service(own_vip, 30080, [(other, 8080, True)], protocol=protocol, scope=Scope.SCOPE_EXTERNAL)
     return loaded
 
 
