@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 
 from agent.log import logger
 from maps import abi
+from maps.traffic import traffic
 
 log = logger(__name__)
 
@@ -70,32 +71,6 @@ class Sources:
     sweep: Callable[[], abi.Sweep | None] = lambda: None
     attachments: Callable[[], int] = lambda: 0
     pools: Callable[[], Iterable[PoolUse]] = tuple
-
-
-@dataclass(frozen=True, slots=True)
-class Traffic:
-    """One entry of the ``counters`` map in words; *reason* is empty for what was forwarded."""
-
-    program: str
-    direction: str
-    reason: str
-    packets: int
-    octets: int
-
-
-def traffic(counters: Iterable[tuple[int, abi.Counter]]) -> Iterator[Traffic]:
-    """The entries of ``counters`` that have a meaning; ``dp/abi.h`` says how an index is made."""
-    for index, counter in counters:
-        place, reason = divmod(index, abi.COUNTER_REASONS)
-        program, direction = divmod(place, abi.Direction.DIRECTIONS)
-        if reason < abi.DropReason.DROP_REASONS and program < abi.Program.PROGRAMS:
-            yield Traffic(
-                abi.Program(program).name.removeprefix("PROGRAM_").lower(),
-                abi.Direction(direction).name.removeprefix("DIRECTION_").lower(),
-                abi.DropReason(reason).name.removeprefix("DROP_").lower() if reason else "",
-                counter.packets,
-                counter.octets,
-            )
 
 
 @dataclass(slots=True)

@@ -1,0 +1,165 @@
+"""``dpctl conntrack list``: the flows this node knows, each once, the latest first."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Address, IPv6Network
+from itertools import islice
+
+from agent.model.address import unmapped
+from dpctl.fold import WRAP, Conversation, Peer, fold
+from dpctl.output import Column, Table
+from dpctl.pinned import check_service, labels, opened
+from dpctl.words import SCOPES, UNKNOWN, End, SetLabel, duration, end, protocol
+from maps import abi
+from maps.abi import FlowFlag
+from maps.pins import Generation
+
+TCP = 6
+UNIT_BITS = 30  # seen_s counts 2^30 ns of CLOCK_MONOTONIC
+STATES = ("new", "established", "closing", "closed")
+_HIDDEN = FlowFlag.FLOW_ORIGIN_HI | FlowFlag.FLOW_FORWARD | FlowFlag.FLOW_REVERSE | FlowFlag.FLOW_EXTERNAL
+
+
+@dataclass(frozen=True, slots=True)
+class FlowRow:
+    """One conversation. Ends are null where there is none."""
+
+    protocol: str
+    client: End
+    service: End | None  # what the client asked for, where that was translated
+    backend: End  # who answers: the service's backend, or whom the client asked for
+    seen_as: End | None  # the client's address as the backend sees it, where that is another
+    service_name: str  # namespace/name:port
+    state: str  # of STATES; what the sweep judges by
+    scope: str  # "external": begun outside the cluster
+    direction: str  # which ends are on this node: "in" the backend, "out" the client, "local" both, "through" none
+    idle_s: float  # since the last packet
+    flags: tuple[str, ...]
+    network: int  # 0: the cluster's
+
+
+COLUMNS: tuple[Column[FlowRow], ...] = (
+    Column("PROTOCOL", lambda r: r.protocol),
+    Column("CLIENT", lambda r: str(r.client)),
+    Column("SERVICE", lambda r: str(r.service or "")),
+    Column("BACKEND", lambda r: str(r.backend)),
+    Column("SEEN AS", lambda r: str(r.seen_as or "")),
+    Column("NAME", lambda r: r.service_name),
+    Column("STATE", lambda r: r.state),
+    Column("SCOPE", lambda r: r.scope),
+    Column("DIRECTION", lambda r: r.direction),
+    Column("IDLE", lambda r: duration(r.idle_s), right=True),
+    Column("FLAGS", lambda r: ",".join(r.flags)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which conversations are shown: those that meet all that is set."""
+
+    networks: tuple[IPv4Network | IPv6Network, ...] = ()  # one of them holds some end
+    ports: tuple[int, ...] = ()  # one of them is some end's
+    protocol: int | None = None
+    service: str | None = None  # namespace/name
+    states: tuple[str, ...] = ()
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What other maps and the clock add to the flows."""
+
+    sets: Mapping[int, SetLabel] = field(default_factory=dict)
+    here: AbstractSet[IPv6Address] = frozenset()  # addresses of this node and its pods
+    now_s: int = 0  # in seen_s's units
+
+
+def state(conversation: Conversation) -> str:
+    """How far a conversation is, by the flags that the sweep judges by (``bpf/dp/sweep.h``)."""
+    flags = conversation.flags
+    fins = flags & (FlowFlag.FLOW_FIN_ORIGIN | FlowFlag.FLOW_FIN_REPLY)
+    if conversation.protocol == TCP and (
+        flags & FlowFlag.FLOW_RESET or fins == FlowFlag.FLOW_FIN_ORIGIN | FlowFlag.FLOW_FIN_REPLY
+    ):
+        return "closed"
+    if conversation.protocol == TCP and fins:
+        return "closing"
+    return "established" if flags & FlowFlag.FLOW_REPLIED else "new"
+
+
+def flow_rows(entries: Iterable[tuple[abi.FlowKey, abi.Flow]], known: Known, wanted: Wanted) -> list[FlowRow]:
+    """Rows from the entries of ``flows``, the latest packet first."""
+    meets = _filter(wanted, known.sets)
+    found = sorted((c for c in fold(entries) if meets(c)), key=lambda c: _idle(c, known.now_s))
+    return [_row(conversation, known) for conversation in islice(found, wanted.limit)]
+
+
+def conntrack_table(generation: Generation, wanted: Wanted) -> Table[FlowRow]:
+    """The flows of a generation.
+
+    Raises:
+        Absent: flows of a service are wanted that is not there.
+    """
+    sets = labels(generation)
+    if wanted.service:
+        check_service(wanted.service, sets)
+    with opened(generation, abi.ENDPOINTS) as endpoints, opened(generation, abi.FLOWS) as flows:
+        entries = list(flows.items())
+        known = Known(sets, {address for address, _ in endpoints.items()}, time.monotonic_ns() >> UNIT_BITS)
+    return Table(COLUMNS, flow_rows(entries, known, wanted))
+
+
+def _filter(wanted: Wanted, sets: Mapping[int, SetLabel]) -> Callable[[Conversation], bool]:
+    """Whether a conversation is wanted."""
+    ids = {set_id for set_id, label in sets.items() if label.service == wanted.service}
+
+    def meets(c: Conversation) -> bool:
+        ends = [peer for peer in (c.client, c.service, c.server, c.seen_as) if peer]
+        return (
+            wanted.protocol in (None, c.protocol)
+            and (not wanted.service or c.set_id in ids)
+            and (not wanted.ports or any(port in wanted.ports for _, port in ends))
+            and (not wanted.states or state(c) in wanted.states)
+            and (not wanted.networks or any(unmapped(address) in n for address, _ in ends for n in wanted.networks))
+        )
+
+    return meets
+
+
+def _idle(conversation: Conversation, now_s: int) -> int:
+    """Units since the last packet; one that came while we read is no age."""
+    units = (now_s - conversation.seen_s) % WRAP
+    return units if units < WRAP // 2 else 0
+
+
+def _row(c: Conversation, known: Known) -> FlowRow:
+    flags = [flag.name.removeprefix("FLOW_").lower() for flag in c.flags & ~_HIDDEN if flag.name]
+    return FlowRow(
+        protocol=protocol(c.protocol),
+        client=end(*c.client),
+        service=end(*c.service) if c.service else None,
+        backend=end(*c.server),
+        seen_as=end(*c.seen_as) if c.seen_as else None,
+        service_name=known.sets.get(c.set_id, UNKNOWN).service_port if c.service else "",
+        state=state(c),
+        scope=SCOPES[bool(c.flags & FlowFlag.FLOW_EXTERNAL)],
+        direction=_direction(c.client, c.server, known.here),
+        idle_s=round((_idle(c, known.now_s) << UNIT_BITS) / 1e9, 1),
+        flags=(*flags, *(() if c.paired else ("unpaired",))),
+        network=c.network,
+    )
+
+
+def _direction(client: Peer, server: Peer, here: AbstractSet[IPv6Address]) -> str:
+    """Which ends are on this node."""
+    match client[0] in here, server[0] in here:
+        case True, True:
+            return "local"
+        case True, False:
+            return "out"
+        case False, True:
+            return "in"
+        case _:
+            return "through"

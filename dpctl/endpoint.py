@@ -1,0 +1,74 @@
+"""``dpctl endpoint list``: who has an address on this node."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv6Address
+
+from agent.model.address import unmapped
+from dpctl.netns import DeviceName, names_of
+from dpctl.output import Column, Table
+from dpctl.pinned import opened
+from maps import abi
+from maps.pins import Generation
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointRow:
+    """One address of a pod or of the node itself."""
+
+    address: str
+    owner: str  # "pod" or "node"
+    ifindex: int  # the node's end of the pod's veth; 0 for the node
+    device: str  # its name; empty seen from another network namespace
+    mac: str  # the pod's
+    endpoint_id: int  # the attachment's; 0 for the node
+    netns_cookie: int  # of the pod's network namespace; 0 when not known
+
+
+COLUMNS: tuple[Column[EndpointRow], ...] = (
+    Column("ADDRESS", lambda r: r.address),
+    Column("OWNER", lambda r: r.owner),
+    Column("DEVICE", lambda r: r.device or (f"device {r.ifindex}" if r.ifindex else "")),
+    Column("MAC", lambda r: r.mac if r.ifindex else ""),
+    Column("ID", lambda r: str(r.endpoint_id or ""), right=True),
+    Column("NETNS COOKIE", lambda r: str(r.netns_cookie or ""), right=True),
+)
+
+
+def endpoint_rows(
+    entries: Iterable[tuple[IPv6Address, abi.Endpoint]],
+    netns: Iterable[tuple[int, abi.PodAddresses]],
+    device: DeviceName,
+) -> list[EndpointRow]:
+    """Rows from the entries of ``endpoints`` and ``pod_netns``: the node first, then pods by address."""
+    cookies = {address: cookie for cookie, pod in netns for address in (pod.addr4, pod.addr6) if int(address)}
+    ordered = sorted(entries, key=lambda e: (not _is_node(e[1]), e[0].ipv4_mapped is None, e[0]))
+    return [_row(address, endpoint, cookies.get(address, 0), device) for address, endpoint in ordered]
+
+
+def endpoint_table(generation: Generation) -> Table[EndpointRow]:
+    """The endpoints of a generation."""
+    with (
+        opened(generation, abi.ENDPOINTS) as endpoints,
+        opened(generation, abi.POD_NETNS) as netns,
+        opened(generation, abi.NODE) as nodes,
+    ):
+        node = nodes.get(0)
+        device = names_of(node.netns_cookie if node else 0)
+        return Table(COLUMNS, endpoint_rows(endpoints.items(), netns.items(), device))
+
+
+def _is_node(endpoint: abi.Endpoint) -> bool:
+    return bool(endpoint.flags & abi.EndpointFlag.ENDPOINT_NODE)
+
+
+def _row(address: IPv6Address, endpoint: abi.Endpoint, netns: int, device: DeviceName) -> EndpointRow:
+    return EndpointRow(
+        address=str(unmapped(address)),
+        owner="node" if _is_node(endpoint) else "pod",
+        ifindex=endpoint.ifindex,
+        device=device(endpoint.ifindex) if endpoint.ifindex else "",
+        mac=endpoint.mac.hex(":"),
+        endpoint_id=endpoint.endpoint_id,
+        netns_cookie=netns,
+    )

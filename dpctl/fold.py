@@ -1,0 +1,108 @@
+"""Entries of ``flows`` to conversations: a translated flow's two entries become one, seen from its client.
+
+``bpf/dp/abi.h`` says what an entry holds. Both keys of a pair put their ends in an order that means nothing, so
+halves are matched by their two ends in whatever order.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from ipaddress import IPv6Address
+
+from maps.abi import Flow, FlowFlag, FlowKey
+
+Peer = tuple[IPv6Address, int]
+_Meeting = tuple[frozenset[Peer], int, int]  # both ends, protocol, network
+
+WRAP = 1 << 32  # seen_s is an unsigned word
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A client and who answers it."""
+
+    protocol: int
+    network: int
+    client: Peer  # the end that began
+    service: Peer | None  # what it asked for; None: not translated
+    server: Peer  # who answers
+    seen_as: Peer | None  # whom the server takes for its client, where that is another
+    set_id: int  # the backend set chosen from; 0: unknown
+    seen_s: int  # last packet, as struct flow's
+    flags: FlowFlag  # of both entries
+    paired: bool  # False: the other half of a translated flow is missing
+
+
+def fold(entries: Iterable[tuple[FlowKey, Flow]]) -> Iterator[Conversation]:
+    """The conversations that the entries tell of, in the order of the entries."""
+    whole = list(entries)
+    answers = {_meeting(key): flow for key, flow in whole if flow.flags & FlowFlag.FLOW_REVERSE}
+    for key, flow in whole:
+        if flow.flags & FlowFlag.FLOW_FORWARD:
+            yield _translated(key, flow, answers.pop(_other(key, flow), None))
+        elif not flow.flags & FlowFlag.FLOW_REVERSE:
+            yield _plain(key, flow)
+    for key, flow in whole:
+        if flow.flags & FlowFlag.FLOW_REVERSE and _meeting(key) in answers:
+            yield _answer_alone(key, flow)
+
+
+def _ends(key: FlowKey, flow: Flow) -> tuple[Peer, Peer]:
+    """The key's end that began, and the other."""
+    lo, hi = (key.lo_addr, key.lo_port), (key.hi_addr, key.hi_port)
+    return (hi, lo) if flow.flags & FlowFlag.FLOW_ORIGIN_HI else (lo, hi)
+
+
+def _meeting(key: FlowKey) -> _Meeting:
+    return frozenset({(key.lo_addr, key.lo_port), (key.hi_addr, key.hi_port)}), key.protocol, key.network
+
+
+def _other(key: FlowKey, flow: Flow) -> _Meeting:
+    """Where the other half of a translated flow stands."""
+    there = frozenset({(flow.to_src, flow.to_sport), (flow.to_dst, flow.to_dport)})
+    return there, key.protocol, key.network
+
+
+def _plain(key: FlowKey, flow: Flow) -> Conversation:
+    client, server = _ends(key, flow)
+    flags = FlowFlag(flow.flags)
+    return Conversation(key.protocol, key.network, client, None, server, None, 0, flow.seen_s, flags, paired=True)
+
+
+def _translated(key: FlowKey, flow: Flow, answer: Flow | None) -> Conversation:
+    client, service = _ends(key, flow)
+    source, backend = (flow.to_src, flow.to_sport), (flow.to_dst, flow.to_dport)
+    return Conversation(
+        protocol=key.protocol,
+        network=key.network,
+        client=client,
+        service=service,
+        server=backend,
+        seen_as=source if source != client else None,
+        set_id=flow.set_id,
+        seen_s=_later(flow.seen_s, answer.seen_s) if answer else flow.seen_s,
+        flags=FlowFlag(flow.flags | (answer.flags if answer else 0)),
+        paired=answer is not None,
+    )
+
+
+def _answer_alone(key: FlowKey, flow: Flow) -> Conversation:
+    """A second half without its first, whose write failed or which was ended a moment ago."""
+    source, backend = _ends(key, flow)
+    client = (flow.to_dst, flow.to_dport)
+    return Conversation(
+        protocol=key.protocol,
+        network=key.network,
+        client=client,
+        service=(flow.to_src, flow.to_sport),
+        server=backend,
+        seen_as=source if source != client else None,
+        set_id=0,
+        seen_s=flow.seen_s,
+        flags=FlowFlag(flow.flags),
+        paired=False,
+    )
+
+
+def _later(one: int, other: int) -> int:
+    """The later of two times on a clock that wraps."""
+    return one if (one - other) % WRAP < WRAP // 2 else other
