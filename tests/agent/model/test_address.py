@@ -43,7 +43,7 @@ def test_reachable_is_what_ipaddress_says(address: Address) -> None:
 @pytest.mark.parametrize(
     ("text", "answer"),
     [
-        pytest.param("0.0.0.0", False, id="the unspecified address"),  # noqa: S104
+        pytest.param("0.0.0.0", False, id="the unspecified address"),
         pytest.param("127.255.255.255", False, id="the last loopback address"),
         pytest.param("128.0.0.0", True, id="the address behind it"),
         pytest.param("169.254.0.1", False, id="a link-local address"),
