@@ -7,8 +7,8 @@
 
 enum {
 	ANSWER_TTL = 64,
-	/* the largest datagram quoted whole: with our headers in front the answer still is one IPv6 minimum MTU */
-	QUOTED = 1280 - 48,
+	/* the largest segment quoted whole: the answer, two IPv6 headers and an ICMPv6 one more, is the minimum MTU at most */
+	QUOTED = 1280 - 40 - 8 - 40,
 };
 
 static __always_inline bool swap_macs(ctx_t *ctx)
