@@ -3,7 +3,7 @@
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lab import cni
@@ -20,16 +20,21 @@ _ASK = (
 )
 
 
-def start(site: Site) -> None:
-    """Start the agent of every node; `wait` waits for them."""
+def start(site: Site, watched: Callable[[Machine], str] | None = None, *, socket_lb: bool | None = None) -> None:
+    """Start the agent of every node; `wait` waits for them.
+
+    *watched* is a node's flag for what its agent watches, the manifests folder if not given; *socket_lb* is as
+    the lab was asked for, if not given.
+    """
+    has_socket_lb = site.options.socket_lb if socket_lb is None else socket_lb
     for node in site.nodes:
         argv = [
             str(Path(sys.prefix) / "bin" / "sluiceway-agent"),
             "run",
             f"--node-name={node.name}",
-            f"--manifests={site.manifests}",
+            watched(node) if watched else f"--manifests={site.manifests}",
             f"--listen=127.0.0.1:{METRICS_PORT}",
-            f"--socket-lb={'on' if site.options.socket_lb else 'off'}",
+            f"--socket-lb={'on' if has_socket_lb else 'off'}",
         ]
         node.daemon(DAEMON, argv)
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from lab.kubernetes import agents, control_plane
+from lab import agents
+from lab.kubernetes import control_plane
 from tests.cluster.conftest import Namespace, eventually
 from tests.cluster.objects import client, server, service
 
@@ -26,23 +27,23 @@ def answers(namespace: Namespace, service_name: str) -> bool:
 
 def test_services_work_while_no_agent_runs(web: Namespace) -> None:
     node = web.cluster.site.nodes[0]
-    node.stop(agents.DAEMON)
+    agents.kill(node)
     try:
         assert answers(web, "web")
     finally:
-        node.start_again(agents.DAEMON)
-    agents.wait(web.cluster.site)
+        agents.start_again(node)
+    agents.wait(node)
     assert answers(web, "web")
 
 
 def test_a_service_made_while_no_agent_ran_works_when_it_is_back(web: Namespace) -> None:
     node = web.cluster.site.nodes[0]
-    node.stop(agents.DAEMON)
+    agents.kill(node)
     try:
         web.apply(service("late", WEB))
     finally:
-        node.start_again(agents.DAEMON)
-    agents.wait(web.cluster.site)
+        agents.start_again(node)
+    agents.wait(node)
     assert eventually(lambda: answers(web, "late"))
 
 

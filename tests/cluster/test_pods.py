@@ -5,7 +5,7 @@ from ipaddress import ip_address
 import pytest
 
 from lab.kubernetes.cluster import pod_cidrs
-from tests.cluster.conftest import Namespace
+from tests.cluster.conftest import Namespace, eventually
 from tests.cluster.objects import PORT, client, server
 
 pytestmark = pytest.mark.cluster
@@ -35,11 +35,14 @@ def test_a_pod_is_seen_with_its_own_address(namespace: Namespace) -> None:
     assert seen.rsplit(":", 1)[0] == namespace.get("pod", "client")["status"]["podIP"]
 
 
-def test_an_address_is_free_again_when_its_pod_is_gone(namespace: Namespace) -> None:
+def test_the_node_forgets_a_pod_that_is_gone(namespace: Namespace) -> None:
     node = namespace.cluster.site.nodes[0]
-    routes = ("ip", "route", "show", "root", str(pod_cidrs(namespace.cluster)["n1"][0]))
-    before = node.run(*routes).stdout
     namespace.apply(client("one", node="n1"))
-    assert node.run(*routes).stdout != before
-    namespace.kubectl("delete", "pod", "one", "--wait=true")
-    assert node.run(*routes).stdout == before
+    address = namespace.get("pod", "one")["status"]["podIP"]
+
+    def is_known() -> bool:
+        return f"{address} dev" in node.run("ip", "route", "show").stdout
+
+    assert is_known()
+    namespace.kubectl("delete", "pod", "one")
+    assert eventually(lambda: not is_known())

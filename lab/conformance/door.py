@@ -1,0 +1,70 @@
+"""``lab conformance``: brings the cluster up, has upstream's tests and our own judge it, and takes it down."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from lab import site
+from lab.conformance import results, suite
+from lab.conformance.results import Result
+from lab.kubernetes import agents, door
+from lab.kubernetes.cluster import Cluster
+from lab.kubernetes.golang import Say
+from lab.site import Options
+
+CHECKOUT = Path(__file__).resolve().parent.parent.parent
+OUT = CHECKOUT / "build" / "conformance"
+MODES = ("on", "off")  # of --socket-lb: connect() on hides what the packet programs do
+
+
+@click.command(name="conformance")
+@click.option("--focus", default="", help="A regular expression, instead of the names in required.txt.")
+@click.option("--socket-lb", type=click.Choice(MODES), default=None, help="Only this way, instead of both.")
+@click.option("--out", type=click.Path(path_type=Path), default=OUT, show_default=True, help="Where results go.")
+@click.option("--nodes", default=3, show_default=True, help="How many nodes.")
+def command(focus: str, socket_lb: str | None, out: Path, nodes: int) -> int:
+    """Run upstream's [sig-network] tests against the lab's Kubernetes, with the socket hook and without.
+
+    A cluster that is up is used and left up. Without --focus, tests/cluster runs too. The exit code is 1 when a test
+    failed, or one of required.txt did not pass.
+    """
+    modes = (socket_lb,) if socket_lb else MODES
+    options = Options(nodes=nodes, kubernetes=True, socket_lb=modes[0] == "on")
+    with door.running(site.DEFAULT_NAME, options, click.echo) as cluster:
+        is_good = bool(focus) or own_tests(out)
+        for mode in modes:
+            agents.restart(cluster.site, socket_lb=mode == "on")
+            is_good &= not judge(cluster, focus, out / f"socket-lb-{mode}", click.echo)
+    return 0 if is_good else 1
+
+
+def judge(cluster: Cluster, focus: str, out: Path, say: Say) -> tuple[Result, ...]:
+    """One run of upstream's tests; what was bad is said line by line and returned."""
+    names = () if focus else results.required()
+    bad = suite.run(cluster, focus or results.focus(names), names, out.resolve(), say)
+    for result in bad:
+        say(result.line())
+    return bad
+
+
+def own_tests(out: Path) -> bool:
+    """Run ``tests/cluster`` on the cluster that is up; whether they passed."""
+    out.mkdir(parents=True, exist_ok=True)
+    argv = [sys.executable, "-m", "pytest", "tests/cluster", f"--junitxml={out / 'cluster.xml'}"]
+    environment = {**os.environ, "SLUICEWAY_REQUIRE": "kernel,netns,cluster"}
+    return subprocess.run(argv, cwd=CHECKOUT, env=environment, check=False).returncode == 0
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command with these arguments.
+
+    Raises:
+        LabError: the cluster did not come up.
+        click.ClickException: the arguments are no good.
+    """
+    code = command.main(list(arguments), prog_name="lab conformance", standalone_mode=False)
+    return int(code or 0)
