@@ -78,7 +78,7 @@ def icmp_sum_holds(packet: Packet) -> bool:
     octets = bytes(ip_of(packet))
     if IPv6 in packet:
         message = octets[40:]
-        return _fold(message + _pseudo(packet[IPv6].src, packet[IPv6].dst, len(message))) == 0xFFFF
+        return _fold(_pseudo(packet[IPv6].src, packet[IPv6].dst, len(message)) + message) == 0xFFFF
     return _fold(octets[:20]) == 0xFFFF and _fold(octets[20:]) == 0xFFFF and ICMP in packet
 
 
@@ -89,7 +89,7 @@ def _pseudo(src: str, dst: str, length: int) -> bytes:
 
 
 def _with_sum(message: bytes, pseudo: bytes) -> bytes:
-    return message[:2] + struct.pack("!H", 0xFFFF - _fold(message + pseudo)) + message[4:]
+    return message[:2] + struct.pack("!H", 0xFFFF - _fold(pseudo + message)) + message[4:]
 
 
 def _fold(octets: bytes) -> int:
