@@ -75,6 +75,7 @@ def _node_ports(
     title: str, ports: list[dict[str, Any]], old: Mapping[str, Any], taken: set[tuple[str, int]]
 ) -> Iterator[dict[str, Any]]:
     kept = {(port["protocol"], port["port"]): port.get("nodePort") for port in old.get("ports", ())}
+    by_port: dict[int, int] = {}
     first, last = NODE_PORTS
     for port in ports:
         wanted = port.get("nodePort")
@@ -82,9 +83,11 @@ def _node_ports(
             raise LabError(f"{title}: spec.ports: node port {wanted}/{port['protocol']} belongs to another Service")
         if wanted and not first <= wanted <= last:
             raise LabError(f"{title}: spec.ports: node port {wanted} is not within {first} and {last}")
-        chosen = wanted or kept.get((port["protocol"], port["port"]))
+        same = by_port.get(port["port"])  # one number of a Service is one node port, whatever the protocol
+        chosen = wanted or kept.get((port["protocol"], port["port"])) or same
         chosen = chosen or next(n for n in range(first, last + 1) if not taken & {("TCP", n), ("UDP", n)})
         taken.add((port["protocol"], chosen))
+        by_port.setdefault(port["port"], chosen)
         yield {**port, "nodePort": chosen}
 
 

@@ -22,8 +22,8 @@ from lab.pods import Port
 from lab.show import status_lines
 from lab.site import Options
 
-_REST = {"ignore_unknown_options": True, "allow_interspersed_args": False}
-_PASSED_ON = {"ignore_unknown_options": True, "help_option_names": []}
+# what follows is another program's, to the letter
+_PASSED_ON = {"ignore_unknown_options": True, "allow_interspersed_args": False, "help_option_names": []}
 _PROTOCOLS = ("TCP", "UDP")
 
 
@@ -94,7 +94,7 @@ def apply(chosen: Chosen, files: Sequence[TextIO]) -> None:
             click.echo(f"{item['kind']} {name(item)}{where}")
 
 
-@commands.command(context_settings=_REST)
+@commands.command()
 @click.argument("pod")
 @click.option("--node", required=True, help="n1, n2, ...")
 @click.option("-n", "--namespace", default="default", show_default=True)
@@ -118,7 +118,7 @@ def run(  # noqa: PLR0913, PLR0917  click's options
     click.echo(f"pod {pod} runs on {node}: {' '.join(ip['ip'] for ip in item['status']['podIPs'])}")
 
 
-@commands.command(name="exec", context_settings=_REST)
+@commands.command(name="exec")
 @click.argument("where")
 @click.option("-n", "--namespace", default="default", show_default=True)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)

@@ -16,7 +16,7 @@ from lab.use import Asked, Client
 
 SERVICES = Path(__file__).with_name("demo.yaml")
 BACKENDS = ("web1", "web2", "web3")
-OFTEN = 30  # connections; that one of three backends gets none of them has a chance of 1 in 60,000
+OFTEN = 50  # connections; that one of three backends gets none of them has a chance of 1 in 200 million
 AT_ONCE_S = 0.5
 LOAD_S = 1.0
 

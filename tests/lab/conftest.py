@@ -1,0 +1,93 @@
+"""Clusters that the tests share: three nodes each, with the socket hook and without, and what runs on them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab import cluster, site, use
+from lab.cluster import Cluster
+from lab.site import Options
+from lab.use import Client
+
+SERVICES = Path(__file__).with_name("services.yaml")
+BACKENDS = frozenset({"web1", "web2", "web3"})
+
+
+@dataclass(frozen=True, slots=True)
+class Echo:
+    """A cluster with a server on every node, and a pod on n1 to ask from."""
+
+    cluster: Cluster
+    asking: Client
+    services: dict[str, Any]  # by name, as they are stored
+    pods: dict[str, Any]
+
+    @property
+    def outside(self) -> Client:
+        """A host that is no node."""
+        return use.host(self.cluster.site.outside)
+
+    def node(self, name: str) -> Client:
+        """A node itself."""
+        return use.host(self.cluster.site.machine(name))
+
+    def ips(self, service: str) -> list[str]:
+        """A service's cluster addresses, IPv4 first."""
+        found: list[str] = self.services[service]["spec"]["clusterIPs"]
+        return found
+
+    def pod_ips(self, pod: str) -> list[str]:
+        """A pod's addresses, IPv4 first."""
+        return [ip["ip"] for ip in self.pods[pod]["status"]["podIPs"]]
+
+    def node_port(self, service: str) -> int:
+        """The node port of a service's first port."""
+        return int(self.services[service]["spec"]["ports"][0]["nodePort"])
+
+
+def _lab(name: str, options: Options) -> Iterator[Cluster]:
+    site.remove(name)  # of a run that was killed
+    try:
+        yield cluster.up(name, options, print)
+    finally:
+        site.remove(name)
+
+
+@pytest.fixture(scope="session")
+def lab3() -> Iterator[Cluster]:
+    """Three nodes, standalone."""
+    yield from _lab("swlab-test", Options())
+
+
+@pytest.fixture(scope="session")
+def lab3_tc() -> Iterator[Cluster]:
+    """Three nodes without the socket hook: every packet to a service is translated at tc."""
+    yield from _lab("swlab-test-tc", Options(socket_lb=False))
+
+
+def _echo(made: Cluster) -> Echo:
+    services = {item["metadata"]["name"]: item for item in made.apply(SERVICES.read_text())}
+    pods = {f"web{n}": use.serve(made, f"web{n}", f"n{n}", {"app": "echo", "at": f"n{n}"}) for n in (1, 2, 3)}
+    return Echo(made, use.idle(made, "asking", "n1"), services, pods)
+
+
+@pytest.fixture(scope="session")
+def echo_socket(lab3: Cluster) -> Echo:
+    """Servers on the cluster with the socket hook."""
+    return _echo(lab3)
+
+
+@pytest.fixture(scope="session")
+def echo_tc(lab3_tc: Cluster) -> Echo:
+    """Servers on the cluster without it."""
+    return _echo(lab3_tc)
+
+
+@pytest.fixture(params=["socket", "tc"])
+def echo(request: pytest.FixtureRequest) -> Echo:
+    """Each of the two in turn."""
+    found: Echo = request.getfixturevalue(f"echo_{request.param}")
+    return found
