@@ -1,0 +1,104 @@
+"""The shipped programs of a node, with maps of their own and so many services in them."""
+
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any, Self
+
+from agent.model.address import mapped
+from maps import abi, libbpf, maglev, paths
+from maps.abi import DropReason
+from maps.object import Object
+from maps.percpu import PerCpuTable
+from maps.table import Table
+
+FIRST_SERVICE = IPv4Address("10.96.0.1")
+SERVICE_PORT, BACKEND_PORT = 80, 8080
+NODE_ADDRESS = IPv4Address("10.88.0.11")
+_MEASURED = (abi.Program.PROGRAM_POD * abi.Direction.DIRECTIONS + abi.Direction.DIRECTION_INGRESS) * abi.COUNTER_REASONS
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A pod as the node knows it."""
+
+    address: IPv4Address
+    ifindex: int  # the node's end
+    mac: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """Loaded programs (file descriptors by name) and their tables; :meth:`close` ends both."""
+
+    programs: Mapping[str, int]
+    tables: Mapping[str, Table[Any, Any]]
+    _stack: ExitStack = field(default_factory=ExitStack)
+
+    @classmethod
+    def load(cls, names: Iterable[str] = ("tc_pod",), flows: int = 262_144) -> Self:
+        """Load objects, sharing their maps, with room for so many *flows*."""
+        with ExitStack() as stack:
+            programs: dict[str, int] = {}
+            shared: dict[str, int] = {}
+            for name in names:
+                loaded = stack.enter_context(Object.open(paths.objects() / f"{name}.bpf.o"))
+                if "flows" in loaded.maps():
+                    loaded.resize("flows", flows)
+                for each in shared.keys() & set(loaded.maps()):
+                    loaded.reuse(each, shared[each])
+                loaded.load()
+                shared |= {each: loaded.map_fd(each) for each in loaded.maps() if each != "scratches"}
+                programs |= {each: loaded.program_fd(each) for each in loaded.programs()}
+            return cls(programs, _tables(shared), stack.pop_all())
+
+    def close(self) -> None:
+        """Let the kernel have everything back."""
+        for table in self.tables.values():
+            table.close()
+        self._stack.close()
+
+    def fill(self, pods: Iterable[Pod], services: int, backends: tuple[IPv4Address, ...], protocol: int) -> None:
+        """A node with these pods, and *services* from :data:`FIRST_SERVICE` on, each with all *backends*."""
+        nowhere = IPv6Address(0)
+        node = abi.Node(mapped(NODE_ADDRESS), nowhere, 0, 1, 1024, 29999, 30000, 32767)
+        self.tables["node"].update([(0, node)])
+        endpoints = [(mapped(p.address), abi.Endpoint(p.ifindex, p.ifindex, p.mac, 0)) for p in pods]
+        self.tables["endpoints"].update(endpoints)
+        addresses = [mapped(a) for a in backends]
+        table = maglev.fill([(a, BACKEND_PORT) for a in addresses], range(len(addresses)))
+        records = [abi.Backend(a, BACKEND_PORT, abi.BackendFlag.BACKEND_LOCAL) for a in addresses]
+        sets = range(1, services + 1)
+        self.tables["backends"].update(
+            (abi.BackendKey(i, slot), record) for i in sets for slot, record in enumerate(records)
+        )
+        self.tables["maglevs"].update((abi.MaglevKey(i, 0), abi.Maglev(table)) for i in sets)
+        self.tables["services"].update(
+            (_key(FIRST_SERVICE + i - 1, protocol), abi.Service(i, 0, len(records), 1, 0)) for i in sets
+        )
+
+    def forget_flows(self) -> None:
+        """Empty the table of flows."""
+        flows = self.tables["flows"]
+        for keys in [keys for keys, _ in flows.packed_items()]:
+            flows.delete(abi.FLOWS.key.unpack_many(keys))
+
+    def counted(self) -> dict[DropReason, int]:
+        """Packets that ``pod_ingress`` has counted, by reason."""
+        found = ((reason, self.tables["counters"].get(_MEASURED + reason)) for reason in DropReason)
+        return {reason: counter.packets for reason, counter in found if counter and counter.packets}
+
+
+def _key(address: IPv4Address, protocol: int) -> abi.ServiceKey:
+    return abi.ServiceKey(mapped(address), SERVICE_PORT, protocol, abi.Scope.SCOPE_INTERNAL)
+
+
+def _tables(shared: Mapping[str, int]) -> dict[str, Table[Any, Any]]:
+    """Tables over the maps that Python knows, each with a descriptor of its own."""
+    tables: dict[str, Table[Any, Any]] = {}
+    for spec in abi.MAPS:
+        if spec.name in shared:
+            kind: Any = PerCpuTable if spec.name == "counters" else Table
+            tables[spec.name] = kind(spec, libbpf.map_by_id(libbpf.map_info(shared[spec.name]).id))
+    return tables

@@ -1,0 +1,36 @@
+"""What the benches compile for themselves when they run: a BPF object, and a C program. Nothing of it is kept."""
+
+import platform
+import subprocess
+from pathlib import Path
+
+from agent.errors import BuildFailed
+from agent.kernel import build
+from maps import paths
+
+HERE = Path(__file__).resolve().parent
+
+
+def bpf_object(name: str, folder: Path) -> Path:
+    """``bench/<name>.bpf.c`` compiled into *folder*, with the project's flags and headers."""
+    compiler = build.compiler()
+    if compiler is None:
+        raise BuildFailed("the benches compile a program of their own: no clang in PATH")
+    target = folder / f"{name}.bpf.o"
+    includes = [f"-I{paths.headers()}", "-idirafter", f"/usr/include/{platform.machine()}-linux-gnu"]
+    flags = [f"@{paths.sources() / build.FLAGS}", *includes]
+    _run([compiler.path, *flags, "-c", str(HERE / f"{name}.bpf.c"), "-o", str(target)])
+    return target
+
+
+def c_program(name: str, folder: Path) -> Path:
+    """``bench/<name>.c`` compiled into *folder*."""
+    target = folder / name
+    _run(["gcc", "-std=gnu17", "-O2", "-Wall", "-Wextra", "-Werror", "-o", str(target), str(HERE / f"{name}.c")])
+    return target
+
+
+def _run(command: list[str]) -> None:
+    said = subprocess.run(command, capture_output=True, text=True, check=False)
+    if said.returncode:
+        raise BuildFailed(f"{command[0]} refused {command[-3]}:\n{said.stderr}")
