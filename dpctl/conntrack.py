@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from functools import cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network
 from itertools import islice
 
@@ -19,7 +20,9 @@ from maps.pins import Generation
 TCP = 6
 UNIT_BITS = 30  # seen_s counts 2^30 ns of CLOCK_MONOTONIC
 STATES = ("new", "established", "closing", "closed")
-_HIDDEN = FlowFlag.FLOW_ORIGIN_HI | FlowFlag.FLOW_FORWARD | FlowFlag.FLOW_REVERSE | FlowFlag.FLOW_EXTERNAL
+_TOLD = FlowFlag.FLOW_ORIGIN_HI | FlowFlag.FLOW_FORWARD | FlowFlag.FLOW_REVERSE | FlowFlag.FLOW_EXTERNAL
+_FINS = FlowFlag.FLOW_FIN_ORIGIN | FlowFlag.FLOW_FIN_REPLY
+_EXTERNAL = int(FlowFlag.FLOW_EXTERNAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +79,21 @@ class Known:
     now_s: int = 0  # in seen_s's units
 
 
-def state(conversation: Conversation) -> str:
+@cache
+def state(protocol_number: int, flags: int) -> str:
     """How far a conversation is, by the flags that the sweep judges by (``bpf/dp/sweep.h``)."""
-    flags = conversation.flags
-    fins = flags & (FlowFlag.FLOW_FIN_ORIGIN | FlowFlag.FLOW_FIN_REPLY)
-    if conversation.protocol == TCP and (
-        flags & FlowFlag.FLOW_RESET or fins == FlowFlag.FLOW_FIN_ORIGIN | FlowFlag.FLOW_FIN_REPLY
-    ):
+    fins = flags & _FINS
+    if protocol_number == TCP and (flags & FlowFlag.FLOW_RESET or fins == _FINS):
         return "closed"
-    if conversation.protocol == TCP and fins:
+    if protocol_number == TCP and fins:
         return "closing"
     return "established" if flags & FlowFlag.FLOW_REPLIED else "new"
+
+
+@cache
+def flag_names(flags: int) -> tuple[str, ...]:
+    """The flags that no other column tells."""
+    return tuple(flag.name.removeprefix("FLOW_").lower() for flag in FlowFlag(flags) & ~_TOLD if flag.name)
 
 
 def flow_rows(entries: Iterable[tuple[abi.FlowKey, abi.Flow]], known: Known, wanted: Wanted) -> list[FlowRow]:
@@ -121,7 +128,7 @@ def _filter(wanted: Wanted, sets: Mapping[int, SetLabel]) -> Callable[[Conversat
             wanted.protocol in (None, c.protocol)
             and (not wanted.service or c.set_id in ids)
             and (not wanted.ports or any(port in wanted.ports for _, port in ends))
-            and (not wanted.states or state(c) in wanted.states)
+            and (not wanted.states or state(c.protocol, c.flags) in wanted.states)
             and (not wanted.networks or any(unmapped(address) in n for address, _ in ends for n in wanted.networks))
         )
 
@@ -135,7 +142,6 @@ def _idle(conversation: Conversation, now_s: int) -> int:
 
 
 def _row(c: Conversation, known: Known) -> FlowRow:
-    flags = [flag.name.removeprefix("FLOW_").lower() for flag in c.flags & ~_HIDDEN if flag.name]
     return FlowRow(
         protocol=protocol(c.protocol),
         client=end(*c.client),
@@ -143,11 +149,11 @@ def _row(c: Conversation, known: Known) -> FlowRow:
         backend=end(*c.server),
         seen_as=end(*c.seen_as) if c.seen_as else None,
         service_name=known.sets.get(c.set_id, UNKNOWN).service_port if c.service else "",
-        state=state(c),
-        scope=SCOPES[bool(c.flags & FlowFlag.FLOW_EXTERNAL)],
+        state=state(c.protocol, c.flags),
+        scope=SCOPES[bool(c.flags & _EXTERNAL)],
         direction=_direction(c.client, c.server, known.here),
         idle_s=round((_idle(c, known.now_s) << UNIT_BITS) / 1e9, 1),
-        flags=(*flags, *(() if c.paired else ("unpaired",))),
+        flags=flag_names(c.flags) if c.paired else (*flag_names(c.flags), "unpaired"),
         network=c.network,
     )
 

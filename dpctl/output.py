@@ -6,7 +6,7 @@ On a terminal rich folds what is too wide into its column; anywhere else a row i
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -69,9 +69,14 @@ def json_lines(rows: Iterable["DataclassInstance"]) -> Iterator[str]:
     """A JSON list with one row on each line, so that it can be read while it is written."""
     before = "["
     for row in rows:
-        yield f"{before}{json.dumps(asdict(row))}"
+        yield f"{before}{json.dumps(row, default=_fields)}"
         before = ","
     yield "]" if before == "," else "[]"
+
+
+def _fields(row: "DataclassInstance") -> dict[str, Any]:
+    """What JSON makes of a row, and of the dataclasses in it."""
+    return {field.name: getattr(row, field.name) for field in fields(row)}
 
 
 def json_text(value: Any) -> str:

@@ -69,7 +69,7 @@ def opened(generation: Generation, spec: MapSpec[K, V], kind: type[Table[K, V]] 
     if not is_ours(generation):
         raise Absent(
             f"the maps of {generation.name} are laid out by another build; this one knows {abi.LAYOUT}."
-            f" Any layout is shown by: dpctl map dump {spec.name}"
+            " Any layout is shown by: dpctl map dump NAME"
         )
     path = generation.map_path(spec.name)
     if not path.exists():

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv6Address
 
 from agent.model.address import unmapped
@@ -22,6 +23,7 @@ class End:
         return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
 
 
+@lru_cache(maxsize=1 << 16)
 def end(address: IPv6Address, port: int) -> End:
     """An end from what maps hold."""
     return End(str(unmapped(address)), port)
