@@ -30,10 +30,6 @@ static __always_inline enum drop_reason from_uplink(ctx_t *ctx, struct packet *p
 		}
 	}
 	if (passage.flow) {
-		if (flow_translates(passage.flow, passage.src_hi) && p->ttl <= 1) {
-			*ours = true;
-			return DROP_TTL;
-		}
 		why = passage_translate(ctx, p, &passage, &to->end);
 	} else {
 		if (p->flags & PACKET_ICMP_ERROR)

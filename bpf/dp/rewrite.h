@@ -76,13 +76,15 @@ __noinline int rewrite(ctx_t *ctx, struct packet *p, const struct tuple *t)
 	return DROP_NONE;
 }
 
-/* One hop has been made (RFC 791, RFC 8200). The caller has seen that TTL is above one. */
+/* One hop is made (RFC 791, RFC 8200), if the packet may make one more. */
 static __always_inline enum drop_reason write_hop(ctx_t *ctx, const struct packet *p)
 {
 	void *data = ctx_data(ctx);
 	struct iphdr *ip4 = data + L3;
 	struct ipv6hdr *ip6 = data + L3;
 
+	if (p->ttl <= 1)
+		return DROP_TTL;
 	if (p->flags & PACKET_V4) {
 		if ((void *)(ip4 + 1) > ctx_end(ctx))
 			return DROP_REWRITE;

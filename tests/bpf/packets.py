@@ -50,7 +50,7 @@ def answer(packet: Packet, mac: str) -> Packet:
 
 
 def icmp_error(
-    about: Packet, kind: dict[int, tuple[int, int]], src: str, *, mac: str = POD_MAC, octets: int = 1232
+    about: Packet, kind: dict[int, tuple[int, int]], src: str, *, mac: str = POD_MAC, octets: int = 1232, ttl: int = 64
 ) -> Packet:
     """The error that *src* sends to a packet's sender; it quotes so many octets behind the quoted IP header."""
     ip = ip_of(about)
@@ -60,9 +60,9 @@ def icmp_error(
     message = struct.pack("!BBHI", type_, code, 0, 1400) + quoted
     whole: Packet
     if version == 4:
-        whole = IP(src=src, dst=ip.src, proto=1) / Raw(_with_sum(message, b""))
+        whole = IP(src=src, dst=ip.src, proto=1, ttl=ttl) / Raw(_with_sum(message, b""))
     else:
-        whole = IPv6(src=src, dst=ip.src, nh=58) / Raw(_with_sum(message, _pseudo(src, ip.src, len(message))))
+        whole = IPv6(src=src, dst=ip.src, nh=58, hlim=ttl) / Raw(_with_sum(message, _pseudo(src, ip.src, len(message))))
     return Ether(bytes(Ether(src=mac, dst=GATEWAY_MAC) / whole))
 
 

@@ -1,0 +1,47 @@
+"""A namespace in which the node's uplink has routes, for programs that ask the kernel's tables."""
+
+import ctypes
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+CLONE_NEWNET = 0x40000000
+UNREACHED, UNREACHED6 = "203.0.113.9", "2001:db8:ffff::9"
+# the names are the namespace's own; the gateways are never asked for
+NETWORK = """
+link add up0 type veth peer name up1
+link set up0 up
+link set up1 up
+address add 10.88.0.11/24 dev up0
+address add fd88::11/64 dev up0 nodad
+route add default via 10.88.0.1
+route add 10.244.2.0/24 via 10.88.0.12
+route add blackhole 203.0.113.0/24
+-6 route add default via fd88::1
+-6 route add fd00:2::/64 via fd88::12
+-6 route add blackhole 2001:db8:ffff::/48
+"""
+
+
+@contextmanager
+def routed() -> Iterator[int]:
+    """Run the calling thread in a namespace with an uplink; yields its ifindex. The namespace ends with the block."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if libc.unshare(CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), "unshare")
+        try:
+            settings = ["net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"]
+            subprocess.run(["sysctl", "-qw", *settings], check=True)
+            for line in NETWORK.strip().splitlines():
+                subprocess.run(["ip", *line.split()], check=True)
+            yield socket.if_nametoindex("up0")
+        finally:
+            # a thread that can not come back must not go on
+            if libc.setns(home, CLONE_NEWNET):
+                os._exit(99)
+    finally:
+        os.close(home)
