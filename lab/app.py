@@ -213,11 +213,12 @@ def kubectl(chosen: Chosen, arguments: Sequence[str]) -> None:
 
 @commands.command(context_settings=_PASSED_ON)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def conformance(arguments: Sequence[str]) -> None:
+@click.pass_obj
+def conformance(chosen: Chosen, arguments: Sequence[str]) -> None:
     """Run upstream's [sig-network] tests against the real Kubernetes."""
     from lab.conformance import door  # noqa: PLC0415  as above
 
-    sys.exit(door.main(list(arguments)))
+    sys.exit(door.main(chosen.lab, list(arguments)))
 
 
 @commands.command(name="demo")

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import click
 
-from lab import site
 from lab.conformance import results, suite
 from lab.conformance.results import Result
 from lab.kubernetes import agents, door
@@ -25,8 +24,9 @@ MODES = ("on", "off")  # of --socket-lb: connect() on hides what the packet prog
 @click.option("--focus", default="", help="A regular expression, instead of the names in required.txt.")
 @click.option("--socket-lb", type=click.Choice(MODES), default=None, help="Only this way, instead of both.")
 @click.option("--out", type=click.Path(path_type=Path), default=OUT, show_default=True, help="Where results go.")
-@click.option("--nodes", default=3, show_default=True, help="How many nodes.")
-def command(focus: str, socket_lb: str | None, out: Path, nodes: int) -> int:
+@click.option("--nodes", default=3, show_default=True, help="How many nodes, unless a cluster is up.")
+@click.pass_obj
+def command(lab: str, focus: str, socket_lb: str | None, out: Path, nodes: int) -> int:
     """Run upstream's [sig-network] tests against the lab's Kubernetes, with the socket hook and without.
 
     A cluster that is up is used and left up. Without --focus, tests/cluster runs too. The exit code is 1 when a test
@@ -34,8 +34,8 @@ def command(focus: str, socket_lb: str | None, out: Path, nodes: int) -> int:
     """
     modes = (socket_lb,) if socket_lb else MODES
     options = Options(nodes=nodes, kubernetes=True, socket_lb=modes[0] == "on")
-    with door.running(site.DEFAULT_NAME, options, click.echo) as cluster:
-        is_good = bool(focus) or own_tests(out)
+    with door.running(lab, options, click.echo) as cluster:
+        is_good = bool(focus) or own_tests(lab, out)
         for mode in modes:
             agents.restart(cluster.site, socket_lb=mode == "on")
             is_good &= not judge(cluster, focus, out / f"socket-lb-{mode}", click.echo)
@@ -51,20 +51,20 @@ def judge(cluster: Cluster, focus: str, out: Path, say: Say) -> tuple[Result, ..
     return bad
 
 
-def own_tests(out: Path) -> bool:
+def own_tests(lab: str, out: Path) -> bool:
     """Run ``tests/cluster`` on the cluster that is up; whether they passed."""
     out.mkdir(parents=True, exist_ok=True)
     argv = [sys.executable, "-m", "pytest", "tests/cluster", f"--junitxml={out / 'cluster.xml'}"]
-    environment = {**os.environ, "SLUICEWAY_REQUIRE": "kernel,netns,cluster"}
+    environment = {**os.environ, "SLUICEWAY_REQUIRE": "kernel,netns,cluster", "SLUICEWAY_LAB": lab}
     return subprocess.run(argv, cwd=CHECKOUT, env=environment, check=False).returncode == 0
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run the command with these arguments.
+def main(lab: str, arguments: Sequence[str]) -> int:
+    """Run the command with these arguments, on the lab of this name.
 
     Raises:
         LabError: the cluster did not come up.
         click.ClickException: the arguments are no good.
     """
-    code = command.main(list(arguments), prog_name="lab conformance", standalone_mode=False)
+    code = command.main(list(arguments), prog_name="lab conformance", standalone_mode=False, obj=lab)
     return int(code or 0)

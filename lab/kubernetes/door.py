@@ -1,5 +1,6 @@
 """The doors that the lab's commands open onto the real Kubernetes."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -30,7 +31,7 @@ def find(name: str) -> Cluster:
     found = site.find(name)
     if not found.options.kubernetes:
         raise LabError(f"the lab {name} has no Kubernetes: python -m lab down, then up --kubernetes")
-    return cluster.cluster(found, build.artifacts(print))
+    return cluster.cluster(found, build.artifacts(_aside))
 
 
 @contextmanager
@@ -47,3 +48,8 @@ def running(name: str, options: Options, say: Say) -> Iterator[Cluster]:
         yield up(name, options, say)
     finally:
         site.remove(name)
+
+
+def _aside(text: str) -> None:
+    """Not to standard output, which belongs to kubectl."""
+    print(text, file=sys.stderr)

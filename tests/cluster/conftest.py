@@ -4,6 +4,7 @@ The lab's cluster is used when it runs (``lab up --kubernetes``); else it is sta
 """
 
 import json
+import os
 import subprocess
 import time
 import uuid
@@ -23,7 +24,7 @@ from tests.cluster.objects import Manifest, together
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """The lab's cluster."""
-    with door.running(site.DEFAULT_NAME, Options(kubernetes=True), print) as made:
+    with door.running(os.environ.get("SLUICEWAY_LAB", site.DEFAULT_NAME), Options(kubernetes=True), print) as made:
         yield made
 
 
