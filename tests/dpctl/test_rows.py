@@ -6,10 +6,12 @@ import pytest
 
 from agent.compile.records import Frontend
 from agent.compile.service import set_label as written
+from agent.kernel.attach import SOCKET_HOOKS
 from agent.model.name import ObjectName
 from agent.model.service import Protocol, Service, ServicePort
 from dpctl.backend import backend_rows
 from dpctl.endpoint import endpoint_rows
+from dpctl.link import LinkRow, socket_hook
 from dpctl.map import EntryRow, cell, entry_table
 from dpctl.service import service_rows
 from dpctl.status import agent_fact, flows_fact, traffic_rows
@@ -135,3 +137,15 @@ def test_flows_are_those_of_the_last_sweep() -> None:
     swept = flows_fact(abi.Sweep(3, 20, 5_000_000_000, 7, 2), 9_000_000_000)
     assert (swept.state, swept.values["swept_s"]) == ("7 entries", 4.0)
     assert flows_fact(abi.Sweep(0, 0, 0, 0, 0), 1).state == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("names", "state"),
+    [
+        pytest.param(tuple(SOCKET_HOOKS), "on", id="all programs on their hooks"),
+        pytest.param(("pod_ingress-3",), "off", id="none of them"),
+        pytest.param(("connect4", "connect6"), "partly: connect4, connect6", id="some of them"),
+    ],
+)
+def test_the_socket_hook_is_on_when_it_is_whole(names: tuple[str, ...], state: str) -> None:
+    assert socket_hook([LinkRow("link", name, "", "", 0, 1, "") for name in names]) == state
