@@ -45,9 +45,9 @@ struct {
 /* One pass over the table. */
 struct pass {
 	__u32 now_s;
-	__u32 flows;
-	__u32 unanswered;
-	__u32 expired;
+	__u32 flows;	  /* entries left */
+	__u32 unanswered; /* flows left that nobody has answered */
+	__u32 expired;	  /* flows ended */
 	bool pressed;
 };
 
@@ -74,10 +74,10 @@ static long sweep_flow(void *map, struct flow_key *key, struct flow *f, struct p
 {
 	__u16 flags = f->flags;
 	__u32 seen_s = f->seen_s;
+	__u32 entries = 1;
 	__u32 left_s;
 
 	(void)map;
-	pass->flows++;
 	if (flags & (FLOW_FORWARD | FLOW_REVERSE)) {
 		struct flow_key other;
 		struct flow *pair;
@@ -87,17 +87,19 @@ static long sweep_flow(void *map, struct flow_key *key, struct flow *f, struct p
 		if (pair && flags & FLOW_REVERSE)
 			return 0;
 		if (pair) {
+			entries = 2;
 			flags |= pair->flags & (FLOW_REPLIED | FLOW_FIN_ORIGIN | FLOW_FIN_REPLY | FLOW_RESET);
 			if ((__s32)(pair->seen_s - seen_s) > 0)
 				seen_s = pair->seen_s;
 		}
 	}
-	if (!(flags & FLOW_REPLIED))
-		pass->unanswered++;
 	left_s = pass->now_s - seen_s;
 	/* a packet may have been noted since this pass began */
-	if ((__s32)left_s <= (__s32)timeout_s(key->protocol, flags, pass->pressed))
+	if ((__s32)left_s <= (__s32)timeout_s(key->protocol, flags, pass->pressed)) {
+		pass->flows += entries;
+		pass->unanswered += !(flags & FLOW_REPLIED);
 		return 0;
+	}
 	flow_end_both(key, f);
 	pass->expired++;
 	return 0;
@@ -118,7 +120,7 @@ static __noinline bool sweep_flows(void)
 	s->runs++;
 	s->expired += pass.expired;
 	s->at_ns = bpf_ktime_get_ns();
-	s->flows = pass.flows - pass.expired;
+	s->flows = pass.flows;
 	s->unanswered = pass.unanswered;
 	return s->flows > flows_nearly_full;
 }

@@ -180,8 +180,11 @@ class Datapath:
     def sweep(self) -> abi.Sweep:
         """Sweep the flows once; returns what was seen."""
         libbpf.test_run(self.objects["sweep"].program_fd("sweep_now"), b"")
-        found = self.tables["sweeps"].get(0)
-        return cast(abi.Sweep, found)
+        return self.swept()
+
+    def swept(self) -> abi.Sweep:
+        """What the last sweep saw."""
+        return cast(abi.Sweep, self.tables["sweeps"].get(0))
 
 
 def frame(src: str, dst: str, l4: Packet, *, mac: str = POD_MAC, to: str = GATEWAY_MAC, ttl: int = 64) -> Packet:
