@@ -12,7 +12,7 @@ import time
 from collections import Counter
 
 TIMEOUT_S = 3.0
-MTU_FILLING = 1200  # bytes of a datagram: more than its headers, less than any MTU here
+DATAGRAM = 1000  # bytes: much more than headers, and short enough to be quoted whole in a refusal
 MAX_ERRORS = 5  # then it is known, and each may have waited long
 IP_RECVERR, IPV6_RECVERR = 11, 25  # linux/in.h, linux/in6.h
 
@@ -32,7 +32,7 @@ def ask(kind: str, address: str, port: int) -> str:
         # refusals reach a socket that is not connected only when it asks for them
         level, option = (socket.IPPROTO_IPV6, IPV6_RECVERR) if ":" in address else (socket.IPPROTO_IP, IP_RECVERR)
         asking.setsockopt(level, option, 1)
-        asking.sendto(b"x" * MTU_FILLING, (address, port))
+        asking.sendto(b"x" * DATAGRAM, (address, port))
         answer, source = asking.recvfrom(65536)
         if source[:2] != (address, port):
             raise ConnectionAbortedError(f"answered by {source[0]} {source[1]}")
