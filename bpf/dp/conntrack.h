@@ -74,7 +74,7 @@ static __noinline struct flow *flow_find(const struct packet *p, struct flow_key
 	f = bpf_map_lookup_elem(&flows, key);
 	if (!f || !n)
 		return NULL;
-	if (p->flags & PACKET_SYN && (flow_is_closed(f) || (f->flags & FLOW_FORWARD && flow_backend_left(f)))) {
+	if (p->flags & PACKET_SYN && (flow_is_closed(key, f) || (f->flags & FLOW_FORWARD && flow_backend_left(f)))) {
 		flow_end_both(key, f);
 		return NULL;
 	}

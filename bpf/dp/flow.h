@@ -76,9 +76,24 @@ static __always_inline void flow_end_both(const struct flow_key *key, const stru
 	bpf_map_delete_elem(&flows, key);
 }
 
-static __always_inline bool flow_is_closed(const struct flow *f)
+/* What makes a connection's end; each half of a pair sees its own direction's. */
+enum { FLOW_ENDS = FLOW_RESET | FLOW_FIN_ORIGIN | FLOW_FIN_REPLY };
+
+/* Is the connection over? */
+static __always_inline bool flow_is_closed(const struct flow_key *key, const struct flow *f)
 {
-	return f->flags & FLOW_RESET || (f->flags & FLOW_FIN_ORIGIN && f->flags & FLOW_FIN_REPLY);
+	__u16 flags = f->flags;
+
+	if (flags & (FLOW_FORWARD | FLOW_REVERSE)) {
+		struct flow_key pair;
+		struct flow *other;
+
+		flow_pair_key(f, key->protocol, &pair);
+		other = bpf_map_lookup_elem(&flows, &pair);
+		if (other)
+			flags |= other->flags & FLOW_ENDS;
+	}
+	return flags & FLOW_RESET || (flags & FLOW_FIN_ORIGIN && flags & FLOW_FIN_REPLY);
 }
 
 #endif

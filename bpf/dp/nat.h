@@ -56,7 +56,7 @@ __noinline int pair_store_reverse(const struct packet *p, const struct pair *pai
 	if (error != NAT_TAKEN)
 		return error;
 	old = bpf_map_lookup_elem(&flows, &key);
-	if (!old || !flow_is_closed(old))
+	if (!old || !flow_is_closed(&key, old))
 		return error;
 	flow_end_both(&key, old);
 	return bpf_map_update_elem(&flows, &key, f, BPF_NOEXIST);

@@ -42,7 +42,6 @@ struct scratch {
 	struct quote quote;
 	struct tuple inner;
 	struct tuple outer;
-	struct flow_key pair_key; /* of the other entry, to be deleted */
 };
 
 struct {

@@ -88,7 +88,7 @@ static long sweep_flow(void *map, struct flow_key *key, struct flow *f, struct p
 			return 0;
 		if (pair) {
 			entries = 2;
-			flags |= pair->flags & (FLOW_REPLIED | FLOW_FIN_ORIGIN | FLOW_FIN_REPLY | FLOW_RESET);
+			flags |= pair->flags & (FLOW_REPLIED | FLOW_ENDS);
 			if ((__s32)(pair->seen_s - seen_s) > 0)
 				seen_s = pair->seen_s;
 		}
