@@ -8,18 +8,16 @@ maps and programs know the pod. Every step of ADD that a later one fails is undo
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from ipaddress import IPv4Address
 from typing import Protocol, assert_never
 
 from pyroute2.netlink.exceptions import NetlinkError
 
 from agent.errors import AgentError
 from agent.log import logger
-from agent.model.address import Address
-from agent.model.local import Attachment
+from agent.model.local import Attachment, AttachmentKey
 from agent.reconcile.loop import LoopStopped
 from agent.serve import cni_result
-from agent.serve.attachments import Key, Saved, Store, host_device, key
+from agent.serve.attachments import Saved, Store, host_device
 from agent.serve.cni_request import CniError, Code, Command, Request, parse, requested_version
 from agent.serve.ipam import Addresses, Ipam, NoAddress
 from agent.serve.pod_link import InterfaceTaken, NetnsUnusable, Wire, Wish
@@ -79,7 +77,7 @@ class Cni:
         self._ipam = ipam
         self._wires = wires
         self._changed = changed
-        self._saved: dict[Key, Saved] = {}
+        self._saved: dict[AttachmentKey, Saved] = {}
         self._sequence = 0
         self._lock = threading.Lock()  # guards the two above, and the order in which `changed` hears
         self._turns = tuple(threading.Lock() for _ in range(_TURNS))
@@ -100,9 +98,9 @@ class Cni:
         for name in self._wires.ours() - {s.attachment.host_device for s in alive}:
             log.info("device of an unfinished ADD removed", device=name)
             self._wires.remove(name)
-        self._saved = {key(saved.attachment): saved for saved in alive}
+        self._saved = {saved.attachment.key: saved for saved in alive}
         self._sequence = max((saved.sequence for saved in alive), default=0)
-        self._ipam.adopt(address for saved in alive for address in _addresses(saved.attachment))
+        self._ipam.adopt(address for saved in alive for address in saved.attachment.addresses)
         attachments = tuple(saved.attachment for saved in alive)
         self._changed(attachments)
         return attachments
@@ -169,7 +167,7 @@ class Cni:
             self._remember(self._store.save(attachment, request.network, sequence))
             undo.callback(self._loop.detach, attachment)
             self._loop.attach(attachment)
-            result = cni_result.added(request, wire, _addresses(attachment))
+            result = cni_result.added(request, wire, attachment.addresses)
             undo.pop_all()
         log.info("pod attached", **_names(attachment))
         return result
@@ -196,7 +194,7 @@ class Cni:
         except InterfaceTaken as error:
             raise CniError(Code.ENVIRONMENT, f"CNI_IFNAME: {error}") from error
 
-    def _delete(self, identity: Key) -> None:
+    def _delete(self, identity: AttachmentKey) -> None:
         """Undo an ADD, as far as it came; done already is done well."""
         with self._alone(identity):
             saved = self._saved.get(identity)
@@ -217,7 +215,7 @@ class Cni:
             raise CniError(Code.UNKNOWN_CONTAINER, f"{request.container_id} has no {request.interface} from here")
         faults = list(self._wires.faults(saved.attachment))
         told = {str(ip.get("address", "")).partition("/")[0] for ip in (request.previous or {}).get("ips", ())}
-        faults += [f"prevResult.ips: {a} is missing" for a in _addresses(saved.attachment) if str(a) not in told]
+        faults += [f"prevResult.ips: {a} is missing" for a in saved.attachment.addresses if str(a) not in told]
         if faults:
             raise CniError(Code.CHECK, f"{request.interface} is not as ADD left it", "; ".join(faults))
 
@@ -227,10 +225,10 @@ class Cni:
             mine = [s.attachment for s in self._saved.values() if s.network == request.network]
         problems = []
         for attachment in mine:
-            if key(attachment) in (request.valid or ()):
+            if attachment.key in (request.valid or ()):
                 continue
             try:
-                self._delete(key(attachment))
+                self._delete(attachment.key)
             except REFUSALS as error:
                 problems.append(f"{attachment.container_id} {attachment.interface}: {error}")
         if problems:
@@ -243,20 +241,20 @@ class Cni:
 
     def _remember(self, saved: Saved) -> None:
         with self._lock:
-            self._saved[key(saved.attachment)] = saved
+            self._saved[saved.attachment.key] = saved
             self._changed(self._all())
 
     def _forget(self, attachment: Attachment) -> None:
         self._store.remove(attachment)
         with self._lock:
-            if self._saved.pop(key(attachment), None):
+            if self._saved.pop(attachment.key, None):
                 self._changed(self._all())
 
     def _all(self) -> tuple[Attachment, ...]:
         return tuple(saved.attachment for saved in self._saved.values())
 
     @contextmanager
-    def _alone(self, identity: Key) -> Iterator[None]:
+    def _alone(self, identity: AttachmentKey) -> Iterator[None]:
         """One request at a time per attachment; a runtime that restarts may overlap itself."""
         with self._turns[hash(identity) % _TURNS]:
             yield
@@ -278,18 +276,13 @@ def _attachment(request: Request, addresses: Addresses, wire: Wire, endpoint_id:
     )
 
 
-def _addresses(attachment: Attachment) -> tuple[Address, ...]:
-    found: tuple[IPv4Address | Address | None, ...] = (attachment.ipv4, attachment.ipv6)
-    return tuple(address for address in found if address is not None)
-
-
 def _names(attachment: Attachment) -> dict[str, object]:
     """What a log line says of an attachment."""
     return {
         "pod": attachment.pod or attachment.container_id,
         "interface": attachment.interface,
         "device": attachment.host_device,
-        "addresses": ",".join(map(str, _addresses(attachment))),
+        "addresses": ",".join(map(str, attachment.addresses)),
     }
 
 
