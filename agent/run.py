@@ -186,7 +186,7 @@ def _source(options: Options, mirror: Mirror) -> tuple[Source, Callable[[], Iter
     if options.manifests:
         folder = manifests.ManifestsSource(options.manifests, options.node_name, mirror)
         return folder, lambda: iter((WatchUse("manifests", 0.0, 0),))
-    server = api.ApiSource(api.client(options.kubeconfig), options.node_name, mirror)
+    server = api.ApiSource(lambda: api.client(options.kubeconfig), options.node_name, mirror)
     return server, lambda: _watch_uses(server)
 
 
