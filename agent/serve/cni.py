@@ -8,7 +8,7 @@ maps and programs know the pod. Every step of ADD that a later one fails is undo
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Protocol, assert_never
+from typing import assert_never
 
 from pyroute2.netlink.exceptions import NetlinkError
 
@@ -18,6 +18,7 @@ from agent.model.local import Attachment, AttachmentKey
 from agent.reconcile.loop import LoopStopped
 from agent.serve import cni_result
 from agent.serve.attachments import Saved, Store, host_device
+from agent.serve.cni_needs import Attacher, Wires
 from agent.serve.cni_request import CniError, Code, Command, Request, parse, requested_version
 from agent.serve.ipam import Addresses, Ipam, NoAddress
 from agent.serve.pod_link import InterfaceTaken, NetnsUnusable, Wire, Wish
@@ -28,35 +29,6 @@ log = logger(__name__)
 # what a later try may get past; anything else is a bug of ours
 REFUSALS = (OSError, NetlinkError, AgentError, MapsError, LoopStopped)
 _TURNS = 256  # locks that all attachments share: two containers seldom meet in one
-
-
-class Attacher(Protocol):
-    """The reconcile loop, as far as CNI needs it; both return when the kernel has it."""
-
-    def attach(self, attachment: Attachment) -> None:
-        """Carry the pod's packets from now on."""
-
-    def detach(self, attachment: Attachment) -> None:
-        """Know the pod no more; one that is unknown already is no error."""
-
-
-class Wires(Protocol):
-    """``pod_link.PodLinks``, or a test's."""
-
-    def create(self, wish: Wish) -> Wire:
-        """Make a pod's wire."""
-
-    def remove(self, name: str) -> bool:
-        """Remove it."""
-
-    def ours(self) -> frozenset[str]:
-        """Host ends on the node."""
-
-    def is_alive(self, attachment: Attachment) -> bool:
-        """Whether it is as ADD saw it."""
-
-    def faults(self, attachment: Attachment) -> tuple[str, ...]:
-        """What is not as ADD left it."""
 
 
 class Cni:
@@ -109,6 +81,34 @@ class Cni:
         """The attachments of this moment, oldest first."""
         with self._lock:
             return self._all()
+
+    def collect(self) -> None:
+        """Undo the attachments of pods that are gone without a DEL, as when a plugin before us in the chain fails it.
+
+        Called every minute or so. The sign is the node's end: the kernel takes it away with the pod's namespace, while
+        a path can be gone, and the namespace live on in a process.
+        """
+        attachments = self.attachments()
+        try:
+            present = self._wires.ours()
+        except REFUSALS as error:
+            log.warning("devices cannot be listed; tried again", why=error)
+            return
+        for attachment in attachments:
+            if attachment.host_device in present:
+                continue
+            try:
+                self._bury(attachment.key)
+            except REFUSALS as error:
+                log.warning("attachment is dead and cannot be removed; tried again", why=error, **_names(attachment))
+
+    def _bury(self, identity: AttachmentKey) -> None:
+        with self._alone(identity):
+            saved = self._saved.get(identity)
+            if saved is None or self._wires.is_there(saved.attachment):
+                return  # a DEL came meanwhile, and perhaps an ADD
+            self._undo(saved.attachment)
+        log.info("attachment is dead, removed", **_names(saved.attachment))
 
     def answer(self, environment: Mapping[str, str], stdin: bytes) -> tuple[int, bytes]:
         """Do what a request asks; the plugin's exit code and standard output."""
@@ -201,13 +201,15 @@ class Cni:
             if saved is None:
                 self._wires.remove(host_device(*identity))
                 return
-            attachment = saved.attachment
-            # The file goes last: a death in between leaves it, and the next start finishes the work.
-            self._loop.detach(attachment)
-            self._wires.remove(attachment.host_device)
-            self._forget(attachment)
-            self._ipam.release((attachment.ipv4, attachment.ipv6))
-        log.info("pod detached", **_names(attachment))
+            self._undo(saved.attachment)
+        log.info("pod detached", **_names(saved.attachment))
+
+    def _undo(self, attachment: Attachment) -> None:
+        # The file goes last: a death in between leaves it, and the next start finishes the work.
+        self._loop.detach(attachment)
+        self._wires.remove(attachment.host_device)
+        self._forget(attachment)
+        self._ipam.release((attachment.ipv4, attachment.ipv6))
 
     def _check(self, request: Request) -> None:
         saved = self._saved.get((request.container_id, request.interface))

@@ -119,6 +119,10 @@ class PodLinks:
                     return False
         except NetnsUnusable:
             return False
+        return self.is_there(attachment)
+
+    def is_there(self, attachment: Attachment) -> bool:
+        """Whether the node's end is there; it lives as long as the pod's, and that as long as the pod's namespace."""
         with IPRoute() as node:
             return _index(node, attachment.host_device) == attachment.ifindex
 
