@@ -103,6 +103,8 @@ def test_the_node_reaches_itself_through_a_service_in_by_loopback(
     assert (back.verdict, dict(back.reasons)) == (TC_ACT_REDIRECT, LEFT)
     assert (addresses(back.packet), ports(back.packet)) == ((vip, own), (80, 40000))
     assert checksums_hold(back.packet)
+    # the loopback device takes what is for its own MAC
+    assert there.packet.dst == back.packet.dst == "00:00:00:00:00:00"
     assert {pod, remote}.isdisjoint(addresses(back.packet))
 
 
