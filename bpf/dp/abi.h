@@ -297,7 +297,6 @@ struct node {
 	__u32 tunnel_ifindex; /* the collect-metadata device (VXLAN or Geneve); 0: nothing is encapsulated */
 	__u32 tunnel_vni;
 	__u32 flags; /* enum node_flag */
-	__u32 pad;
 };
 
 #endif
