@@ -20,29 +20,34 @@ static __always_inline enum drop_reason check_pod(ctx_t *ctx, const struct packe
 	return check_source(ctx, &end);
 }
 
+/* Begins a connection: to a service, to the outside under the node's address, or as it is. */
+static __always_inline enum drop_reason begin(const struct packet *p, struct passage *passage)
+{
+	struct service *s = service_find(&p->dst, p->dport, p->protocol, SCOPE_INTERNAL);
+	struct endpoint *e;
+
+	if (s)
+		return passage_begin(p, passage, s, false);
+	e = endpoint_find(&p->dst);
+	if (!e && is_masqueraded(p))
+		return passage_masquerade(p, passage);
+	if (!e || !(e->flags & ENDPOINT_NODE))
+		flow_keep(p, &passage->key, passage->src_hi, 0);
+	return DROP_NONE;
+}
+
 /* A packet of a connection, or one that could begin one. */
 static __always_inline enum drop_reason connection(ctx_t *ctx, struct packet *p, struct passage *passage,
 						   struct forward *to)
 {
-	enum drop_reason why;
-	struct service *s;
+	enum drop_reason why = passage->flow ? DROP_NONE : begin(p, passage);
 
-	if (!passage->flow) {
-		s = service_find(&p->dst, p->dport, p->protocol, SCOPE_INTERNAL);
-		if (s) {
-			why = passage_begin(p, passage, s, false);
-			if (why)
-				return why;
-		} else {
-			struct endpoint *e = endpoint_find(&p->dst);
-
-			if (!e || !(e->flags & ENDPOINT_NODE))
-				flow_keep(p, &passage->key, passage->src_hi, 0);
-			flow_end_of(&p->dst, &to->end);
-			return DROP_NONE;
-		}
-	}
-	return passage_translate(ctx, p, passage, &to->end);
+	if (why)
+		return why;
+	if (passage->flow)
+		return passage_translate(ctx, p, passage, &to->end);
+	flow_end_of(&p->dst, &to->end);
+	return DROP_NONE;
 }
 
 /* What a pod sends: its own, and on its way. Sets *to. */
@@ -76,6 +81,8 @@ static __always_inline enum drop_reason from_pod(ctx_t *ctx, struct packet *p, s
 		return why;
 	if (to->end.ifindex)
 		to->hop = HOP_POD;
+	else if (to->end.remote_id)
+		to->hop = fits_tunnel(ctx) ? HOP_TUNNEL : HOP_STACK;
 	else if (passage.translated)
 		to->hop = hop_of_translated(p);
 	return DROP_NONE;
@@ -93,7 +100,7 @@ SEC("tc") int pod_ingress(struct __sk_buff *ctx)
 		return TC_ACT_SHOT;
 	why = from_pod(ctx, p, &to);
 	if (!why)
-		why = deliver_ingress(ctx, p, &to, &verdict);
+		why = deliver(ctx, p, &to, true, &verdict);
 	if (why == DROP_NO_BACKEND) {
 		if (refuse(ctx, p))
 			verdict = bpf_redirect(ctx->ifindex, 0);

@@ -45,6 +45,8 @@ static __always_inline enum drop_reason from_uplink(ctx_t *ctx, struct packet *p
 		to->hop = HOP_POD;
 	else if (passage.translated && addr_is_node(&p->dst))
 		to->hop = addr_is_node(&p->src) ? HOP_LOOP : HOP_STACK;
+	else if (passage.translated && to->end.remote_id)
+		to->hop = HOP_TUNNEL;
 	else if (passage.translated)
 		to->hop = HOP_OUT;
 	return DROP_NONE;
@@ -63,7 +65,7 @@ SEC("tc") int uplink_ingress(struct __sk_buff *ctx)
 		return TC_ACT_SHOT;
 	why = from_uplink(ctx, p, &to, &ours);
 	if (!why)
-		why = deliver_ingress(ctx, p, &to, &verdict);
+		why = deliver(ctx, p, &to, true, &verdict);
 	if (why == DROP_NO_BACKEND) {
 		if (refuse(ctx, p))
 			verdict = bpf_redirect(ctx->ifindex, 0);
@@ -111,9 +113,10 @@ static __always_inline enum drop_reason to_uplink(ctx_t *ctx, struct packet *p, 
 		to->hop = HOP_POD;
 	else if (addr_is_node(&p->dst))
 		to->hop = HOP_LOOP;
+	else if (began && to->end.remote_id)
+		to->hop = HOP_TUNNEL;
 	else if (began)
-		to->hop =
-			HOP_OUT; /* an answer is on its way to the client already, a request was on its way to the service */
+		to->hop = HOP_OUT; /* a request was on its way to the service; an answer is on its way to the client */
 	return DROP_NONE;
 }
 
@@ -130,7 +133,7 @@ SEC("tc") int uplink_egress(struct __sk_buff *ctx)
 		return TC_ACT_SHOT;
 	why = to_uplink(ctx, p, &to, &ours);
 	if (!why)
-		why = deliver_egress(ctx, p, &to, &verdict);
+		why = deliver(ctx, p, &to, false, &verdict);
 	if (why == DROP_NO_BACKEND) {
 		if (refuse(ctx, p))
 			verdict = bpf_redirect(ctx->ifindex, BPF_F_INGRESS);
@@ -140,6 +143,40 @@ SEC("tc") int uplink_egress(struct __sk_buff *ctx)
 	if (ours || why)
 		count(PROGRAM_UPLINK, DIRECTION_EGRESS, why, octets);
 	return why && why != DROP_NO_BACKEND ? TC_ACT_SHOT : verdict;
+}
+
+/*
+ * What the node's stack sends by the tunnel's device, by a route to another node's pods: gets its outer addresses.
+ * What the programs send there has them.
+ */
+static __always_inline enum drop_reason to_tunnel(ctx_t *ctx, struct packet *p)
+{
+	struct bpf_tunnel_key key = {};
+	struct prefix *prefix;
+	enum drop_reason why;
+	int redirected;
+
+	if (!bpf_skb_get_tunnel_key(ctx, &key, sizeof(key), 0))
+		return DROP_NONE;
+	why = parse(ctx, p);
+	if (why)
+		return why;
+	prefix = p->flags & PACKET_OTHER ? NULL : prefix_find(&p->dst);
+	if (!prefix)
+		return DROP_NO_TUNNEL;
+	return route_tunnel(ctx, prefix->remote_id, &redirected);
+}
+
+SEC("tc") int tunnel_egress(struct __sk_buff *ctx)
+{
+	struct packet *p = packet_fresh();
+	enum drop_reason why;
+
+	if (!p)
+		return TC_ACT_SHOT;
+	why = to_tunnel(ctx, p);
+	count(PROGRAM_TUNNEL, DIRECTION_EGRESS, why, ctx_length(ctx));
+	return why ? TC_ACT_SHOT : TC_ACT_OK;
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -33,6 +33,17 @@ static __always_inline enum drop_reason passage_begin(const struct packet *p, st
 	return passage->flow ? DROP_NONE : DROP_BACKEND_LOST;
 }
 
+/* Begins the flow of a pod to the outside, under the node's address; passage->flow is set on DROP_NONE. */
+static __always_inline enum drop_reason passage_masquerade(const struct packet *p, struct passage *passage)
+{
+	enum drop_reason why = masquerade_begin(p);
+
+	if (why)
+		return why;
+	passage->flow = bpf_map_lookup_elem(&flows, &passage->key);
+	return passage->flow ? DROP_NONE : DROP_CONNTRACK_FULL;
+}
+
 /* Translates the packet if its flow is a translated one; p follows. end is set to the device of the far end. */
 static __always_inline enum drop_reason passage_translate(ctx_t *ctx, struct packet *p, struct passage *passage,
 							  struct flow_end *end)

@@ -27,7 +27,7 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } remotes SEC(".maps");
 
-static __noinline struct prefix *prefix_find(const ip_addr *addr)
+static __always_inline struct prefix *prefix_find(const ip_addr *addr)
 {
 	struct prefix_key key = {
 		.prefix_bits = 8 * (sizeof(key) - sizeof(key.prefix_bits)),

@@ -34,6 +34,27 @@ static __always_inline bool write_addresses(ctx_t *ctx, const struct packet *p, 
 	return true;
 }
 
+/* Where a transport header has its checksum. */
+static __always_inline __u32 check_offset(__u8 protocol)
+{
+	switch (protocol) {
+	case IPPROTO_UDP:
+		return offsetof(struct udphdr, check);
+	case IPPROTO_TCP:
+		return offsetof(struct tcphdr, check);
+	}
+	return offsetof(struct icmp_header, checksum);
+}
+
+static __always_inline bool write_ports(ctx_t *ctx, const struct packet *p, const struct tuple *t)
+{
+	__be16 pair[2] = {t->sport, t->dport};
+
+	if (p->flags & PACKET_ECHO)
+		return ctx_store(ctx, p->l4 + offsetof(struct icmp_header, ident), pair, sizeof(pair[0]));
+	return ctx_store(ctx, p->l4, pair, sizeof(pair));
+}
+
 /*
  * Gives the packet the tuple's addresses and ports; p follows. Pointers into the packet are dead afterwards.
  * A later fragment has no transport header: its datagram's sum is in the first one.
@@ -41,31 +62,26 @@ static __always_inline bool write_addresses(ctx_t *ctx, const struct packet *p, 
 __noinline int rewrite(ctx_t *ctx, struct packet *p, const struct tuple *t)
 {
 	csum_t addresses = 0, ports = 0;
-	__be16 pair[2];
 	__u64 flags;
 	__u32 at;
-	bool udp;
 
 	if (!p || !t)
 		return DROP_REWRITE;
-	udp = p->protocol == IPPROTO_UDP;
-	at = p->l4 + (udp ? offsetof(struct udphdr, check) : offsetof(struct tcphdr, check));
-	flags = udp ? BPF_F_MARK_MANGLED_0 : 0;
-	pair[0] = t->sport;
-	pair[1] = t->dport;
+	at = p->l4 + check_offset(p->protocol);
+	flags = p->protocol == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0;
 	addresses = csum_replace_addr(addresses, &p->src, &t->src);
 	addresses = csum_replace_addr(addresses, &p->dst, &t->dst);
 	ports = csum_replace(ports, p->sport, t->sport);
-	ports = csum_replace(ports, p->dport, t->dport);
+	if (!(p->flags & PACKET_ECHO)) /* which has one identifier, not two ports */
+		ports = csum_replace(ports, p->dport, t->dport);
 	if (!write_addresses(ctx, p, t))
 		return DROP_REWRITE;
 	if (p->flags & PACKET_L4 && p->flags & PACKET_PORTS) {
-		if (!ctx_csum_add(ctx, at, csum_32(addresses), flags, true))
+		/* ICMP for IPv4 has no pseudo-header (RFC 792) */
+		if (p->protocol != IPPROTO_ICMP && !ctx_csum_add(ctx, at, csum_32(addresses), flags, true))
 			return DROP_REWRITE;
 		if (p->sport != t->sport || p->dport != t->dport) {
-			if (!ctx_csum_add(ctx, at, csum_32(ports), flags, false))
-				return DROP_REWRITE;
-			if (!ctx_store(ctx, p->l4, pair, sizeof(pair)))
+			if (!ctx_csum_add(ctx, at, csum_32(ports), flags, false) || !write_ports(ctx, p, t))
 				return DROP_REWRITE;
 		}
 	}
