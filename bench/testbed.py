@@ -74,7 +74,7 @@ class Testbed:
 
 
 @contextmanager
-def testbed(label: str) -> Iterator[Testbed]:
+def two_pods(label: str) -> Iterator[Testbed]:
     """A testbed, taken down at the end of the block, whatever happened there."""
     bed = Testbed(f"{os.getpid()}-{label}")
     try:

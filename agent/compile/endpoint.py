@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from ipaddress import IPv6Address
 
-from agent.compile.records import Packed
 from agent.model.address import Address, mapped
 from agent.model.local import Attachment, Device
 from maps import abi
+from maps.record import Packed
 
 NO_MAC = bytes(6)
 NO_ADDRESS = IPv6Address(0)

@@ -50,7 +50,7 @@ def whole(frames: list[Packet]) -> Packet:
         joined = defragment6([each[IPv6] for each in frames])  # type: ignore[no-untyped-call]
     else:
         (joined,) = defragment([each[IP] for each in frames])  # type: ignore[no-untyped-call]
-    return Ether(bytes(Ether() / joined))
+    return Ether(bytes(Ether(src=POD_MAC, dst=GATEWAY_MAC) / joined))
 
 
 @pytest.mark.parametrize(("pod", "vip", "backend"), FAMILIES)

@@ -1,5 +1,6 @@
 """Clusters that the tests share: three nodes each, with the socket hook and without, and what runs on them."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from lab.site import Options
 from lab.use import Client
 
 SERVICES = Path(__file__).with_name("services.yaml")
+NAME = "swlab-test"
 BACKENDS = frozenset({"web1", "web2", "web3"})
 
 
@@ -48,8 +50,11 @@ class Echo:
         return int(self.services[service]["spec"]["ports"][0]["nodePort"])
 
 
-def _lab(name: str, options: Options) -> Iterator[Cluster]:
-    site.remove(name)  # of a run that was killed
+def _lab(kind: str, options: Options) -> Iterator[Cluster]:
+    for folder in site.STATE.glob(f"{NAME}-{kind}-*"):
+        if not Path("/proc", folder.name.rpartition("-")[2]).exists():
+            site.remove(folder.name)  # of a run that was killed
+    name = f"{NAME}-{kind}-{os.getpid()}"  # two checkouts may be tested at once
     try:
         yield cluster.up(name, options, print)
     finally:
@@ -59,13 +64,13 @@ def _lab(name: str, options: Options) -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def lab3() -> Iterator[Cluster]:
     """Three nodes, standalone."""
-    yield from _lab("swlab-test", Options())
+    yield from _lab("socket", Options())
 
 
 @pytest.fixture(scope="session")
 def lab3_tc() -> Iterator[Cluster]:
     """Three nodes without the socket hook: every packet to a service is translated at tc."""
-    yield from _lab("swlab-test-tc", Options(socket_lb=False))
+    yield from _lab("tc", Options(socket_lb=False))
 
 
 def _echo(made: Cluster) -> Echo:

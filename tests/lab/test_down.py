@@ -1,5 +1,6 @@
 """A lab leaves nothing behind, however it ends."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from tests.lab.listing import left_behind, listing
 
 pytestmark = [pytest.mark.netns, pytest.mark.kernel]
 
-NAME = "swlab-test-down"
+NAME = f"swlab-test-down-{os.getpid()}"
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
@@ -52,8 +53,8 @@ def test_down_ends_a_lab_whose_folder_is_lost() -> None:
     before = listing()
     try:
         made = cluster.up(NAME, Options(nodes=1), print)
-        made.site.folder.rename(made.site.folder.with_name("lost"))
+        made.site.folder.rename(made.site.folder.with_name(f"{NAME}-lost"))
     finally:
         site.remove(NAME)
-        site.remove("lost")
+        site.remove(f"{NAME}-lost")
     assert left_behind(before) == {}
