@@ -122,7 +122,15 @@ class Datapath:
         """Write the node's record."""
         zero = IPv6Address(0)
         record = abi.Node(
-            addr(addr4) if addr4 else zero, addr(addr6) if addr6 else zero, 0, generation, *nat, *NODE_PORTS, tunnel, 7, flags
+            addr(addr4) if addr4 else zero,
+            addr(addr6) if addr6 else zero,
+            0,
+            generation,
+            *nat,
+            *NODE_PORTS,
+            tunnel,
+            7,
+            flags,
         )
         self.tables["node"].update([(0, record)])
 
