@@ -14,11 +14,14 @@ from typing import Protocol
 
 from pyroute2 import IPRoute
 
-from agent.config import Options
+from agent.compile.between import Between
+from agent.config import Encapsulation, Options
 from agent.kernel.dataplane import Dataplane, open_tables
 from agent.kernel.routes import Routes
 from agent.kernel.start import Started, start
 from agent.kernel.strangers import on_hooks, report, strangers
+from agent.kernel.tunnel import NAME as TUNNEL
+from agent.kernel.tunnel import TunnelDevice
 from agent.kernel.uplinks import uplinks
 from agent.log import logger
 from agent.model.address import Network
@@ -37,6 +40,7 @@ from agent.serve.pod_link import PodLinks
 from agent.telemetry import sources
 from agent.watch import api, manifests
 from agent.watch.local import LocalSource
+from agent.watch.masquerade import MasqueradeFile
 from agent.watch.mirror import Mirror
 from maps import paths, table
 from maps.pins import PinRoot
@@ -91,7 +95,7 @@ def run(options: Options, environ: Mapping[str, str]) -> None:
         signal.signal(number, lambda *_: stopping.set())
     pins = PinRoot(options.pin_root)
     with IPRoute() as netlink:
-        parts = _assemble(options, start(options, pins), Routes(netlink))
+        parts = _assemble(options, start(options, pins), netlink)
         _begin(parts)
         try:
             _follow(parts, stopping)
@@ -100,15 +104,17 @@ def run(options: Options, environ: Mapping[str, str]) -> None:
     log.info("agent ends; services and pods go on")
 
 
-def _assemble(options: Options, kernel: Started, routes: Routes) -> Parts:
+def _assemble(options: Options, kernel: Started, netlink: IPRoute) -> Parts:
     tables = open_tables(Tables, kernel.move.new.maps)
-    dataplane = Dataplane(tables, kernel.hooks, routes, kernel.sysctls, socket_lb=options.socket_lb)
-    settings = Settings(options.node_name, options.node_port_range, options.devices)
+    tunnel = TunnelDevice(netlink, kernel.sysctls)
+    routes = Routes(netlink)
+    dataplane = Dataplane(tables, kernel.hooks, routes, tunnel, kernel.sysctls, socket_lb=options.socket_lb)
+    settings = Settings(options.node_name, options.node_port_range, options.devices, _between(options))
     loop, metrics = Loop(dataplane, settings), Metrics()
     expected = manifests.EXPECTED if options.manifests else api.EXPECTED
     mirror = Mirror(loop.offer, expected)
     ipam = Ipam(lambda: _pod_cidrs(options, mirror))
-    wires = PodLinks(lambda: (d.ifindex for d in _uplinks(options, mirror)), kernel.sysctls.pod)
+    wires = PodLinks(lambda: _ways_out(options, mirror), kernel.sysctls.pod, options.mtu)
     store = Store(options.state_dir / ATTACHMENTS, boot_id())
     cni = Cni(loop=loop, store=store, ipam=ipam, wires=wires, changed=mirror.set_attachments)
     source, watches = _source(options, mirror)
@@ -118,7 +124,7 @@ def _assemble(options: Options, kernel: Started, routes: Routes) -> Parts:
         kernel=kernel,
         mirror=mirror,
         loop=loop,
-        local=LocalSource(mirror),
+        local=LocalSource(mirror, MasqueradeFile(options.masquerade_config)),
         source=source,
         cni=cni,
         cni_socket=CniSocket(options.run_dir, cni.answer, metrics.observe_cni),
@@ -209,6 +215,24 @@ def _not_ready(loop: Loop, kernel: Started) -> str:
 def _uplinks(options: Options, mirror: Mirror) -> tuple[Device, ...]:
     cluster = mirror.cluster
     return uplinks(options.devices, cluster.nodes.get(options.node_name), cluster.local.devices)
+
+
+def _ways_out(options: Options, mirror: Mirror) -> Iterator[int]:
+    """The devices by which pods' packets leave; the smallest MTU of them is the pods'."""
+    yield from (device.ifindex for device in _uplinks(options, mirror))
+    if options.encapsulation is not Encapsulation.NATIVE:
+        yield from (device.ifindex for device in mirror.cluster.local.devices if device.name == TUNNEL)
+
+
+def _between(options: Options) -> Between:
+    return Between(
+        options.encapsulation,
+        options.cross_subnet,
+        options.tunnel_port,
+        options.tunnel_vni,
+        options.mtu,
+        options.masquerade,
+    )
 
 
 def _pod_cidrs(options: Options, mirror: Mirror) -> tuple[Network, ...]:

@@ -18,6 +18,7 @@ from types import MappingProxyType
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from agent.compile.between import Tunnel
 from agent.compile.route import Route
 from agent.model.address import Family
 from agent.model.cluster import Cluster
@@ -48,6 +49,10 @@ class MapsOnly:
     def sync_uplinks(self, devices: tuple[Device, ...]) -> None:
         """No devices here."""
 
+    def sync_tunnel(self, tunnel: Tunnel | None) -> int:
+        """No tunnel here."""
+        return 0
+
     def sync_routes(self, routes: tuple[Route, ...]) -> None:
         """No routes here."""
 
@@ -61,6 +66,8 @@ def kernel_tables() -> Tables:
         backends=Table.create(abi.BACKENDS),
         endpoints=Table.create(abi.ENDPOINTS),
         pod_netns=Table.create(abi.POD_NETNS),
+        remotes=Table.create(abi.REMOTES),
+        prefixes=Table.create(abi.PREFIXES),
         node=Table.create(abi.NODE),
     )
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from agent.compile.between import Tunnel
 from agent.compile.route import Route
 from agent.model.local import Device
 from maps import abi
@@ -20,6 +21,8 @@ class Tables:
     backends: TableLike[abi.BackendKey, abi.Backend]
     endpoints: TableLike[Any, abi.Endpoint]
     pod_netns: TableLike[int, abi.PodAddresses]
+    remotes: TableLike[int, abi.Remote]
+    prefixes: TableLike[abi.PrefixKey, abi.Prefix]
     node: TableLike[int, abi.Node]
 
 
@@ -35,6 +38,9 @@ class Kernel(Protocol):
 
     def sync_uplinks(self, devices: tuple[Device, ...]) -> None:
         """Have the uplink programs on exactly these devices."""
+
+    def sync_tunnel(self, tunnel: Tunnel | None) -> int:
+        """Have exactly this device that encapsulates, its programs on it; its ifindex, 0 for none."""
 
     def sync_routes(self, routes: tuple[Route, ...]) -> None:
         """Have exactly these routes to other nodes' pods."""

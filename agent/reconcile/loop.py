@@ -186,10 +186,11 @@ class Loop:
             return
         except Exception as error:  # noqa: BLE001  the other parts may well succeed
             errors.append(error)
-        errors += [*_tried(sync.here), *_tried(sync.pods), *_tried(sync.uplinks)]
+        errors += [*_tried(sync.tunnel), *_tried(sync.here), *_tried(sync.pods), *_tried(sync.uplinks)]
         if not errors:
             self._succeeded(sync, started)
-        errors += _tried(sync.routes)  # another node out of reach is no reason to call this one unready
+        # another node out of reach is no reason to call this one unready
+        errors += [*_tried(sync.routes), *_tried(sync.no_tunnel)]
         if errors:
             self._failed(errors[0])
         else:

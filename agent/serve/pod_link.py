@@ -72,10 +72,16 @@ class Wire:
 class PodLinks:
     """Makes and removes wires between the calling thread's namespace, the node's, and pods'."""
 
-    def __init__(self, uplinks: Callable[[], Iterable[int]], prepare: Callable[[str], None]) -> None:
-        """*uplinks* gives the ifindexes whose MTU bounds the pods'; *prepare* sets a host end's sysctls."""
-        self._uplinks = uplinks
+    def __init__(
+        self, ways_out: Callable[[], Iterable[int]], prepare: Callable[[str], None], fixed_mtu: int = 0
+    ) -> None:
+        """*ways_out* gives the ifindexes whose MTU bounds the pods', *prepare* sets a host end's sysctls.
+
+        A *fixed_mtu* other than 0 is the pods' MTU, whatever the devices'.
+        """
+        self._ways_out = ways_out
         self._prepare = prepare
+        self._fixed_mtu = fixed_mtu
 
     def create(self, wish: Wish) -> Wire:
         """Make the wire, whole or not at all.
@@ -142,8 +148,10 @@ class PodLinks:
         return tuple(faults)
 
     def _mtu(self, node: IPRoute) -> int:
-        """The smallest MTU of the uplinks: native routing adds nothing to a pod's packet."""
-        sizes = [link.get("mtu") for index in self._uplinks() for link in _links(node, index=index)]
+        """The smallest MTU of the ways out: the uplinks, and the tunnel, whose MTU leaves room for what it adds."""
+        if self._fixed_mtu:
+            return self._fixed_mtu
+        sizes = [link.get("mtu") for index in self._ways_out() for link in _links(node, index=index)]
         return min(sizes, default=DEFAULT_MTU)
 
     def _configure_node(self, node: IPRoute, name: str, index: int, wish: Wish) -> None:

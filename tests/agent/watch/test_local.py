@@ -11,6 +11,7 @@ import pytest
 
 from agent.model.local import Device
 from agent.watch.local import LocalSource, netns_cookie, port_ranges
+from agent.watch.masquerade import MasqueradeFile
 from tests.agent.watch.conftest import Seen
 
 NETNS = f"swwatch{os.getpid()}"
@@ -42,7 +43,7 @@ def source(seen: Seen) -> Iterator[LocalSource]:
     subprocess.run(["ip", "netns", "add", NETNS], check=True)
     ip("link set lo up")
     mirror = seen.mirror()
-    source = LocalSource(mirror)
+    source = LocalSource(mirror, MasqueradeFile(None))
 
     def start_inside() -> None:
         with Path(f"/run/netns/{NETNS}").open() as netns:
