@@ -151,6 +151,7 @@ SEC("tc") int uplink_egress(struct __sk_buff *ctx)
  */
 static __always_inline enum drop_reason to_tunnel(ctx_t *ctx, struct packet *p)
 {
+	const mac_addr from = TUNNEL_SOURCE_MAC, to = NODE_MAC;
 	struct bpf_tunnel_key key = {};
 	struct prefix *prefix;
 	enum drop_reason why;
@@ -164,7 +165,8 @@ static __always_inline enum drop_reason to_tunnel(ctx_t *ctx, struct packet *p)
 	prefix = p->flags & PACKET_OTHER ? NULL : prefix_find(&p->dst);
 	if (!prefix)
 		return DROP_NO_TUNNEL;
-	return route_tunnel(ctx, prefix->remote_id, &redirected);
+	why = route_tunnel(ctx, prefix->remote_id, &redirected);
+	return why ? why : write_macs(ctx, &from, &to);
 }
 
 SEC("tc") int tunnel_egress(struct __sk_buff *ctx)

@@ -180,16 +180,14 @@ static __always_inline enum drop_reason write_hop(ctx_t *ctx, const struct packe
 	return DROP_NONE;
 }
 
-/* To the pod, from its node. */
-static __always_inline enum drop_reason write_macs(ctx_t *ctx, const mac_addr *to)
+static __always_inline enum drop_reason write_macs(ctx_t *ctx, const mac_addr *from, const mac_addr *to)
 {
-	const mac_addr from = NODE_MAC;
 	struct ethhdr *eth = ctx_data(ctx);
 
 	if ((void *)(eth + 1) > ctx_end(ctx))
 		return DROP_REWRITE;
 	memcpy(eth->h_dest, to, sizeof(*to));
-	memcpy(eth->h_source, &from, sizeof(from));
+	memcpy(eth->h_source, from, sizeof(*from));
 	return DROP_NONE;
 }
 

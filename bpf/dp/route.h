@@ -21,6 +21,9 @@ struct forward {
 
 enum { LOOPBACK_IFINDEX = 1, TUNNEL_TTL = 64 };
 
+/* Who sends what is encapsulated: VXLAN and Geneve devices drop what comes from their own MAC, and all have NODE_MAC. */
+#define TUNNEL_SOURCE_MAC {{0xee, 0xee, 0xee, 0xee, 0xee, 0xec}}
+
 /* Which device the kernel would send it by; 0: none. */
 static __always_inline __u32 route_device(ctx_t *ctx, const struct packet *p)
 {
@@ -93,7 +96,7 @@ static __always_inline bool fits_tunnel(ctx_t *ctx)
 static __always_inline enum drop_reason deliver(ctx_t *ctx, const struct packet *p, const struct forward *to,
 						bool ingress, int *verdict)
 {
-	const mac_addr node_mac = NODE_MAC;
+	const mac_addr node_mac = NODE_MAC, tunnel_mac = TUNNEL_SOURCE_MAC;
 	enum drop_reason why = DROP_NONE;
 
 	if (to->hop == HOP_STACK)
@@ -108,7 +111,10 @@ static __always_inline enum drop_reason deliver(ctx_t *ctx, const struct packet 
 		return why;
 	if (to->hop == HOP_OUT)
 		return route_out(ctx, p, verdict);
-	why = write_macs(ctx, to->hop == HOP_POD ? &to->end.mac : &node_mac);
+	if (to->hop == HOP_POD)
+		why = write_macs(ctx, &node_mac, &to->end.mac);
+	else
+		why = write_macs(ctx, &tunnel_mac, &node_mac);
 	if (why)
 		return why;
 	if (to->hop == HOP_TUNNEL)
