@@ -75,10 +75,7 @@ class MemoryTable(Generic[K, V]):
 
     def delete_packed(self, keys: bytes, n: int) -> None:
         """Delete *n* entries by their packed keys."""
-        if self._spec.kind.is_array:
-            raise TypeError(f"{self._spec.name} is an array, it keeps its entries")
-        if len(keys) != n * self._spec.key.SIZE:
-            raise ValueError(f"{self._spec.name}: {len(keys)} bytes are not {n} keys")
+        self._spec.check_deletion(keys, n)
         for key in cut(keys, self._spec.key.SIZE):
             self._held.pop(key, None)
 

@@ -6,6 +6,8 @@ from ipaddress import IPv4Address, IPv6Address
 from agent.model.address import Address, Network
 from agent.model.name import ObjectName
 
+AttachmentKey = tuple[str, str]  # container id, interface name
+
 
 @dataclass(frozen=True, slots=True)
 class Device:
@@ -35,6 +37,16 @@ class Attachment:
     ipv4: IPv4Address | None = None
     ipv6: IPv6Address | None = None
     pod: ObjectName | None = None
+
+    @property
+    def key(self) -> AttachmentKey:
+        """What identifies it."""
+        return self.container_id, self.interface
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """The addresses it has."""
+        return tuple(address for address in (self.ipv4, self.ipv6) if address is not None)
 
 
 @dataclass(frozen=True, slots=True)

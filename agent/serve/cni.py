@@ -8,18 +8,17 @@ maps and programs know the pod. Every step of ADD that a later one fails is undo
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from ipaddress import IPv4Address
-from typing import Protocol, assert_never
+from typing import assert_never
 
 from pyroute2.netlink.exceptions import NetlinkError
 
 from agent.errors import AgentError
 from agent.log import logger
-from agent.model.address import Address
-from agent.model.local import Attachment
+from agent.model.local import Attachment, AttachmentKey
 from agent.reconcile.loop import LoopStopped
 from agent.serve import cni_result
-from agent.serve.attachments import Key, Saved, Store, host_device, key
+from agent.serve.attachments import Saved, Store, host_device
+from agent.serve.cni_needs import Attacher, Wires
 from agent.serve.cni_request import CniError, Code, Command, Request, parse, requested_version
 from agent.serve.ipam import Addresses, Ipam, NoAddress
 from agent.serve.pod_link import InterfaceTaken, NetnsUnusable, Wire, Wish
@@ -30,35 +29,6 @@ log = logger(__name__)
 # what a later try may get past; anything else is a bug of ours
 REFUSALS = (OSError, NetlinkError, AgentError, MapsError, LoopStopped)
 _TURNS = 256  # locks that all attachments share: two containers seldom meet in one
-
-
-class Attacher(Protocol):
-    """The reconcile loop, as far as CNI needs it; both return when the kernel has it."""
-
-    def attach(self, attachment: Attachment) -> None:
-        """Carry the pod's packets from now on."""
-
-    def detach(self, attachment: Attachment) -> None:
-        """Know the pod no more; one that is unknown already is no error."""
-
-
-class Wires(Protocol):
-    """``pod_link.PodLinks``, or a test's."""
-
-    def create(self, wish: Wish) -> Wire:
-        """Make a pod's wire."""
-
-    def remove(self, name: str) -> bool:
-        """Remove it."""
-
-    def ours(self) -> frozenset[str]:
-        """Host ends on the node."""
-
-    def is_alive(self, attachment: Attachment) -> bool:
-        """Whether it is as ADD saw it."""
-
-    def faults(self, attachment: Attachment) -> tuple[str, ...]:
-        """What is not as ADD left it."""
 
 
 class Cni:
@@ -79,7 +49,7 @@ class Cni:
         self._ipam = ipam
         self._wires = wires
         self._changed = changed
-        self._saved: dict[Key, Saved] = {}
+        self._saved: dict[AttachmentKey, Saved] = {}
         self._sequence = 0
         self._lock = threading.Lock()  # guards the two above, and the order in which `changed` hears
         self._turns = tuple(threading.Lock() for _ in range(_TURNS))
@@ -100,9 +70,9 @@ class Cni:
         for name in self._wires.ours() - {s.attachment.host_device for s in alive}:
             log.info("device of an unfinished ADD removed", device=name)
             self._wires.remove(name)
-        self._saved = {key(saved.attachment): saved for saved in alive}
+        self._saved = {saved.attachment.key: saved for saved in alive}
         self._sequence = max((saved.sequence for saved in alive), default=0)
-        self._ipam.adopt(address for saved in alive for address in _addresses(saved.attachment))
+        self._ipam.adopt(address for saved in alive for address in saved.attachment.addresses)
         attachments = tuple(saved.attachment for saved in alive)
         self._changed(attachments)
         return attachments
@@ -111,6 +81,34 @@ class Cni:
         """The attachments of this moment, oldest first."""
         with self._lock:
             return self._all()
+
+    def collect(self) -> None:
+        """Undo the attachments of pods that are gone without a DEL, as when a plugin before us in the chain fails it.
+
+        Called every minute or so. The sign is the node's end: the kernel takes it away with the pod's namespace, while
+        a path can be gone, and the namespace live on in a process.
+        """
+        attachments = self.attachments()
+        try:
+            present = self._wires.ours()
+        except REFUSALS as error:
+            log.warning("devices cannot be listed; tried again", why=error)
+            return
+        for attachment in attachments:
+            if attachment.host_device in present:
+                continue
+            try:
+                self._bury(attachment.key)
+            except REFUSALS as error:
+                log.warning("attachment is dead and cannot be removed; tried again", why=error, **_names(attachment))
+
+    def _bury(self, identity: AttachmentKey) -> None:
+        with self._alone(identity):
+            saved = self._saved.get(identity)
+            if saved is None or self._wires.is_there(saved.attachment):
+                return  # a DEL came meanwhile, and perhaps an ADD
+            self._undo(saved.attachment)
+        log.info("attachment is dead, removed", **_names(saved.attachment))
 
     def answer(self, environment: Mapping[str, str], stdin: bytes) -> tuple[int, bytes]:
         """Do what a request asks; the plugin's exit code and standard output."""
@@ -169,7 +167,7 @@ class Cni:
             self._remember(self._store.save(attachment, request.network, sequence))
             undo.callback(self._loop.detach, attachment)
             self._loop.attach(attachment)
-            result = cni_result.added(request, wire, _addresses(attachment))
+            result = cni_result.added(request, wire, attachment.addresses)
             undo.pop_all()
         log.info("pod attached", **_names(attachment))
         return result
@@ -196,20 +194,22 @@ class Cni:
         except InterfaceTaken as error:
             raise CniError(Code.ENVIRONMENT, f"CNI_IFNAME: {error}") from error
 
-    def _delete(self, identity: Key) -> None:
+    def _delete(self, identity: AttachmentKey) -> None:
         """Undo an ADD, as far as it came; done already is done well."""
         with self._alone(identity):
             saved = self._saved.get(identity)
             if saved is None:
                 self._wires.remove(host_device(*identity))
                 return
-            attachment = saved.attachment
-            # The file goes last: a death in between leaves it, and the next start finishes the work.
-            self._loop.detach(attachment)
-            self._wires.remove(attachment.host_device)
-            self._forget(attachment)
-            self._ipam.release((attachment.ipv4, attachment.ipv6))
-        log.info("pod detached", **_names(attachment))
+            self._undo(saved.attachment)
+        log.info("pod detached", **_names(saved.attachment))
+
+    def _undo(self, attachment: Attachment) -> None:
+        # The file goes last: a death in between leaves it, and the next start finishes the work.
+        self._loop.detach(attachment)
+        self._wires.remove(attachment.host_device)
+        self._forget(attachment)
+        self._ipam.release((attachment.ipv4, attachment.ipv6))
 
     def _check(self, request: Request) -> None:
         saved = self._saved.get((request.container_id, request.interface))
@@ -217,7 +217,7 @@ class Cni:
             raise CniError(Code.UNKNOWN_CONTAINER, f"{request.container_id} has no {request.interface} from here")
         faults = list(self._wires.faults(saved.attachment))
         told = {str(ip.get("address", "")).partition("/")[0] for ip in (request.previous or {}).get("ips", ())}
-        faults += [f"prevResult.ips: {a} is missing" for a in _addresses(saved.attachment) if str(a) not in told]
+        faults += [f"prevResult.ips: {a} is missing" for a in saved.attachment.addresses if str(a) not in told]
         if faults:
             raise CniError(Code.CHECK, f"{request.interface} is not as ADD left it", "; ".join(faults))
 
@@ -227,10 +227,10 @@ class Cni:
             mine = [s.attachment for s in self._saved.values() if s.network == request.network]
         problems = []
         for attachment in mine:
-            if key(attachment) in (request.valid or ()):
+            if attachment.key in (request.valid or ()):
                 continue
             try:
-                self._delete(key(attachment))
+                self._delete(attachment.key)
             except REFUSALS as error:
                 problems.append(f"{attachment.container_id} {attachment.interface}: {error}")
         if problems:
@@ -243,20 +243,20 @@ class Cni:
 
     def _remember(self, saved: Saved) -> None:
         with self._lock:
-            self._saved[key(saved.attachment)] = saved
+            self._saved[saved.attachment.key] = saved
             self._changed(self._all())
 
     def _forget(self, attachment: Attachment) -> None:
         self._store.remove(attachment)
         with self._lock:
-            if self._saved.pop(key(attachment), None):
+            if self._saved.pop(attachment.key, None):
                 self._changed(self._all())
 
     def _all(self) -> tuple[Attachment, ...]:
         return tuple(saved.attachment for saved in self._saved.values())
 
     @contextmanager
-    def _alone(self, identity: Key) -> Iterator[None]:
+    def _alone(self, identity: AttachmentKey) -> Iterator[None]:
         """One request at a time per attachment; a runtime that restarts may overlap itself."""
         with self._turns[hash(identity) % _TURNS]:
             yield
@@ -278,18 +278,13 @@ def _attachment(request: Request, addresses: Addresses, wire: Wire, endpoint_id:
     )
 
 
-def _addresses(attachment: Attachment) -> tuple[Address, ...]:
-    found: tuple[IPv4Address | Address | None, ...] = (attachment.ipv4, attachment.ipv6)
-    return tuple(address for address in found if address is not None)
-
-
 def _names(attachment: Attachment) -> dict[str, object]:
     """What a log line says of an attachment."""
     return {
         "pod": attachment.pod or attachment.container_id,
         "interface": attachment.interface,
         "device": attachment.host_device,
-        "addresses": ",".join(map(str, _addresses(attachment))),
+        "addresses": ",".join(map(str, attachment.addresses)),
     }
 
 
