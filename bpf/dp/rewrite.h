@@ -177,6 +177,8 @@ static __always_inline enum drop_reason write_hop(ctx_t *ctx, const struct packe
 	if ((void *)(ip6 + 1) > ctx_end(ctx))
 		return DROP_REWRITE;
 	ip6->hop_limit--;
+	/* no header checksum makes up for it in a sum of the whole packet, which the kernel trusts (CHECKSUM_COMPLETE) */
+	bpf_csum_update(ctx, csum_32(csum_replace(0, bpf_htons(1), 0)));
 	return DROP_NONE;
 }
 
