@@ -64,7 +64,7 @@ static __always_inline enum drop_reason from_pod(ctx_t *ctx, struct packet *p, s
 		return DROP_NONE;
 	fragment_follow(p);
 	if (p->flags & PACKET_PORTS)
-		passage.flow = flow_find(p, &passage.key, &passage.src_hi);
+		passage.flow = flow_find_arriving(p, &passage.key, &passage.src_hi);
 	why = check_pod(ctx, p, &passage);
 	if (why)
 		return why;

@@ -18,7 +18,7 @@ static __always_inline enum drop_reason from_uplink(ctx_t *ctx, struct packet *p
 		return DROP_NONE;
 	fragment_follow(p);
 	if (p->flags & PACKET_PORTS) {
-		passage.flow = flow_find(p, &passage.key, &passage.src_hi);
+		passage.flow = flow_find_arriving(p, &passage.key, &passage.src_hi);
 		if (!passage.flow) {
 			s = service_find(&p->dst, p->dport, p->protocol, SCOPE_EXTERNAL);
 			if (s)

@@ -91,6 +91,21 @@ static __noinline struct flow *flow_find(const struct packet *p, struct flow_key
 	return f;
 }
 
+/*
+ * As flow_find(), for what a device brings in. There a client's packet carries the service's address; one that carries
+ * the backend's finds the reverse entry too, but is another flow, from the same port straight to the backend. Without
+ * a connection to lose, the new flow has the key, and the other begins anew under another source port.
+ */
+static __always_inline struct flow *flow_find_arriving(const struct packet *p, struct flow_key *key, bool *src_hi)
+{
+	struct flow *f = flow_find(p, key, src_hi);
+
+	if (!f || !(f->flags & FLOW_REVERSE) || !from_origin(f, *src_hi) || p->protocol == IPPROTO_TCP)
+		return f;
+	flow_end_both(key, f);
+	return NULL;
+}
+
 /* A flow that begins now, as yet translated to nothing. */
 static __always_inline struct flow *flow_fresh(struct flow *f, __u16 flags, bool origin_hi)
 {

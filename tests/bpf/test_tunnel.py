@@ -36,9 +36,11 @@ FAR_NODE = "10.88.0.12"
 def tunnel() -> Iterator[int]:
     """A VXLAN device, in a namespace of its own."""
     with routed():
-        subprocess.run("ip link add tun0 mtu 1450 type vxlan external dstport 8472".split(), check=True)
-        subprocess.run("ip link set tun0 up".split(), check=True)
-        shown = subprocess.run("ip -o link show tun0".split(), check=True, capture_output=True, text=True).stdout
+        subprocess.run(
+            ["ip", "link", "add", "tun0", "mtu", "1450", "type", "vxlan", "external", "dstport", "8472"], check=True
+        )
+        subprocess.run(["ip", "link", "set", "tun0", "up"], check=True)
+        shown = subprocess.run(["ip", "-o", "link", "show", "tun0"], check=True, capture_output=True, text=True).stdout
         yield int(shown.partition(":")[0])
 
 
@@ -56,7 +58,8 @@ def test_a_remote_pod_is_sent_by_the_tunnel(far: Datapath, pod: str, remote: str
     for _ in ("a new flow", "an established one"):
         done = far.run("pod_ingress", frame(pod, remote, syn()))
         assert done.verdict == TC_ACT_REDIRECT
-        assert (done.packet[Ether].src, done.packet[Ether].dst) == (GATEWAY_MAC, GATEWAY_MAC)
+        assert done.packet[Ether].dst == GATEWAY_MAC
+        assert done.packet[Ether].src != GATEWAY_MAC  # the driver takes its own MAC for a loop
         assert addresses(done.packet) == (pod, remote)
         assert checksums_hold(done.packet)
 
