@@ -10,6 +10,24 @@
 /* every pod sees its node under this MAC, whatever device is between them */
 #define NODE_MAC {{0xee, 0xee, 0xee, 0xee, 0xee, 0xee}}
 
+/* What the addresses' change adds to a sum over them. */
+static __always_inline csum_t addresses_diff(const struct packet *p, const struct tuple *t)
+{
+	csum_t diff = 0;
+
+	if (p->flags & PACKET_V4) {
+		diff = csum_replace(diff, p->src.w[3], t->src.w[3]);
+		return csum_replace(diff, p->dst.w[3], t->dst.w[3]);
+	}
+	diff = csum_replace_addr(diff, &p->src, &t->src);
+	return csum_replace_addr(diff, &p->dst, &t->dst);
+}
+
+/*
+ * The addresses in the IP header. A sum of the whole packet that the kernel trusts (CHECKSUM_COMPLETE) stays right: in
+ * IPv4 the header's checksum makes up for them. In IPv6 nothing does in a later fragment, and in others the transport's
+ * does, though the kernel's helper takes it for IPv4's and takes them off the sum (before BPF_F_IPV6, Linux 6.16).
+ */
 static __always_inline bool write_addresses(ctx_t *ctx, const struct packet *p, const struct tuple *t)
 {
 	void *data = ctx_data(ctx);
@@ -31,6 +49,7 @@ static __always_inline bool write_addresses(ctx_t *ctx, const struct packet *p, 
 		return false;
 	memcpy(&ip6->saddr, &t->src, sizeof(ip_addr));
 	memcpy(&ip6->daddr, &t->dst, sizeof(ip_addr));
+	bpf_csum_update(ctx, csum_32(addresses_diff(p, t)));
 	return true;
 }
 
@@ -44,19 +63,6 @@ static __always_inline __u32 check_offset(__u8 protocol)
 		return offsetof(struct tcphdr, check);
 	}
 	return offsetof(struct icmp_header, checksum);
-}
-
-/* What the addresses' change adds to a sum over them. */
-static __always_inline csum_t addresses_diff(const struct packet *p, const struct tuple *t)
-{
-	csum_t diff = 0;
-
-	if (p->flags & PACKET_V4) {
-		diff = csum_replace(diff, p->src.w[3], t->src.w[3]);
-		return csum_replace(diff, p->dst.w[3], t->dst.w[3]);
-	}
-	diff = csum_replace_addr(diff, &p->src, &t->src);
-	return csum_replace_addr(diff, &p->dst, &t->dst);
 }
 
 /* len octets at an offset of the transport header, all of which parse() has seen in the linear part. */
