@@ -17,12 +17,14 @@ from pyroute2 import IPRoute
 from agent.compile.between import Between
 from agent.config import Encapsulation, Options
 from agent.kernel.dataplane import Dataplane, open_tables
+from agent.kernel.losses import Losses
 from agent.kernel.routes import Routes
 from agent.kernel.start import Started, start
 from agent.kernel.strangers import on_hooks, report, strangers
 from agent.kernel.tunnel import NAME as TUNNEL
 from agent.kernel.tunnel import TunnelDevice
 from agent.kernel.uplinks import uplinks
+from agent.kernel.wires import Wires
 from agent.log import logger
 from agent.model.address import Network
 from agent.model.local import Device
@@ -72,6 +74,7 @@ class Parts:
     mirror: Mirror
     loop: Loop
     local: LocalSource
+    losses: Losses
     source: Source
     cni: Cni
     cni_socket: CniSocket
@@ -107,9 +110,8 @@ def run(options: Options, environ: Mapping[str, str]) -> None:
 
 def _assemble(options: Options, kernel: Started, netlink: IPRoute) -> Parts:
     tables = open_tables(Tables, kernel.move.new.maps)
-    tunnel = TunnelDevice(netlink, kernel.sysctls)
-    routes = Routes(netlink)
-    dataplane = Dataplane(tables, kernel.hooks, routes, tunnel, kernel.sysctls, socket_lb=options.socket_lb)
+    ways = (Routes(netlink), TunnelDevice(netlink, kernel.sysctls), Wires(netlink))
+    dataplane = Dataplane(tables, kernel.hooks, *ways, kernel.sysctls, socket_lb=options.socket_lb)
     settings = Settings(options.node_name, options.node_port_range, options.devices, _between(options))
     loop, metrics = Loop(dataplane, settings), Metrics()
     expected = manifests.EXPECTED if options.manifests else api.EXPECTED
@@ -126,6 +128,7 @@ def _assemble(options: Options, kernel: Started, netlink: IPRoute) -> Parts:
         mirror=mirror,
         loop=loop,
         local=LocalSource(mirror, MasqueradeFile(options.masquerade_config)),
+        losses=Losses(lambda: _kept(mirror), loop.look_again),
         source=source,
         cni=cni,
         cni_socket=CniSocket(options.run_dir, cni.answer, metrics.observe_cni),
@@ -140,6 +143,7 @@ def _begin(parts: Parts) -> None:
     parts.http.start()
     parts.cni.restore()
     parts.loop.start()
+    parts.losses.start()
     parts.local.start()
     parts.source.start()
     parts.cni_socket.start()
@@ -189,6 +193,7 @@ def _end(parts: Parts) -> None:
     parts.cni_socket.stop()
     parts.source.stop()
     parts.local.stop()
+    parts.losses.stop()
     parts.loop.stop()
     parts.http.stop()
 
@@ -228,6 +233,12 @@ def _ways_out(options: Options, mirror: Mirror) -> Iterator[int]:
     yield from (device.ifindex for device in _uplinks(options, mirror))
     if options.encapsulation is not Encapsulation.NATIVE:
         yield from (device.ifindex for device in mirror.cluster.local.devices if device.name == TUNNEL)
+
+
+def _kept(mirror: Mirror) -> frozenset[str | bytes]:
+    """Devices and addresses whose loss is to be mended."""
+    there = mirror.cluster.local.attachments
+    return frozenset((TUNNEL, *(a.host_device for a in there), *(ip.packed for a in there for ip in a.addresses)))
 
 
 def _between(options: Options) -> Between:

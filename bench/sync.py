@@ -22,7 +22,7 @@ from agent.compile.between import Tunnel
 from agent.compile.route import Route
 from agent.model.address import Family
 from agent.model.cluster import Cluster
-from agent.model.local import Device, Local
+from agent.model.local import Attachment, Device, Local
 from agent.model.name import ObjectName
 from agent.model.node import Node
 from agent.model.service import Endpoint, EndpointPort, EndpointSlice, Protocol, Service, ServicePort
@@ -46,12 +46,15 @@ class MapsOnly:
     def sync_pods(self, pods: Mapping[int, str]) -> None:
         """No pods here."""
 
+    def mend_pods(self, attachments: tuple[Attachment, ...]) -> None:
+        """No pods here."""
+
     def sync_uplinks(self, devices: tuple[Device, ...]) -> None:
         """No devices here."""
 
     def sync_tunnel(self, tunnel: Tunnel | None) -> int:
-        """No tunnel here."""
-        return 0
+        """No tunnel is asked for."""
+        return 0 if tunnel is None else -1
 
     def sync_routes(self, routes: tuple[Route, ...]) -> None:
         """No routes here."""

@@ -17,8 +17,9 @@ from agent.kernel.load import SPECS
 from agent.kernel.routes import Routes, Way
 from agent.kernel.sysctl import Sysctls
 from agent.kernel.tunnel import TunnelDevice
+from agent.kernel.wires import Wires
 from agent.log import logger
-from agent.model.local import Device
+from agent.model.local import Attachment, Device
 from maps.errors import KernelRefused, MapsError
 from maps.table import Table
 
@@ -39,12 +40,13 @@ def open_tables(kind: type[T], folder: Path) -> T:
 class Dataplane(Generic[T]):
     """``reconcile.kernel.Kernel``, for real; *tables* are those that the loop asks for."""
 
-    def __init__(  # noqa: PLR0913  each part of the kernel that it keeps
+    def __init__(  # noqa: PLR0913, PLR0917  each part of the kernel that it keeps
         self,
         tables: T,
         hooks: Hooks,
         routes: Routes,
         tunnel: TunnelDevice,
+        wires: Wires,
         sysctls: Sysctls,
         *,
         socket_lb: bool = True,
@@ -55,6 +57,7 @@ class Dataplane(Generic[T]):
         self._hooks = hooks
         self._routes = routes
         self._tunnel = tunnel
+        self._wires = wires
         self._tunnel_ifindex = 0
         self._sysctls = sysctls
 
@@ -70,6 +73,10 @@ class Dataplane(Generic[T]):
             AgentError: some devices could not be served; the others are.
         """
         self._sync(POD, pods)
+
+    def mend_pods(self, attachments: tuple[Attachment, ...]) -> None:
+        """Have the node's side of each pod's wire as ADD laid it: link, routes, neighbours."""
+        self._wires.mend(attachments)
 
     def sync_uplinks(self, devices: tuple[Device, ...]) -> None:
         """Have the uplink programs on exactly these devices, and the sysctls they need.

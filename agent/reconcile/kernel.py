@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from agent.compile.between import Tunnel
 from agent.compile.route import Route
-from agent.model.local import Device
+from agent.model.local import Attachment, Device
 from maps import abi
 from maps.table import TableLike
 
@@ -35,6 +35,9 @@ class Kernel(Protocol):
 
     def sync_pods(self, pods: Mapping[int, str]) -> None:
         """Have the pod programs on exactly these devices: ifindex to name."""
+
+    def mend_pods(self, attachments: tuple[Attachment, ...]) -> None:
+        """Have the node's side of each pod's wire as ADD laid it: link, routes, neighbours."""
 
     def sync_uplinks(self, devices: tuple[Device, ...]) -> None:
         """Have the uplink programs on exactly these devices."""

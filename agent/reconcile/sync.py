@@ -43,6 +43,7 @@ class _Done:
     pods: dict[int, str] | None = None
     uplinks: tuple[Device, ...] | None = None
     routes: tuple[Route, ...] | None = None
+    wires: bool = False
     tunnel: tuple[Tunnel | None, tuple[Device, ...]] | None = None  # and the devices of that moment
 
 
@@ -134,6 +135,17 @@ class Sync:
             self._done.pods = None
             self._kernel.sync_pods(wanted)
             self._done.pods = wanted
+
+    def wires(self) -> None:
+        """Have the node's side of every pod's wire, which ADD laid, where somebody may have touched it."""
+        if not self._done.wires:
+            self._kernel.mend_pods(self.overlay.over(self.cluster).local.attachments)
+            self._done.wires = True
+
+    def look_again(self) -> None:
+        """Somebody took away something of ours: compare routes, wires and the tunnel with the kernel."""
+        self._done.routes = self._done.tunnel = None
+        self._done.wires = False
 
     def uplinks(self) -> None:
         """Have the uplink programs on the node's devices."""

@@ -18,11 +18,10 @@ from typing import Any
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.rtnl import rt_scope
 
 from agent.cookie import netns_cookie
 from agent.kernel import netns as namespace
-from agent.kernel.routes import PROTOCOL
+from agent.kernel.wires import lay
 from agent.model.address import Address
 from agent.model.local import Attachment
 from agent.serve.attachments import HOST_DEVICE, digest, host_device
@@ -165,15 +164,7 @@ class PodLinks:
         _write_sysctl(f"ipv6/conf/{name}/dad_transmits", "0")
         self._prepare(name)
         node.link("set", index=index, state="up", ifalias=f"{_ALIAS} {wish.container_id}"[:255])
-        for address in _wanted(wish):
-            family = _family(address)
-            node.neigh(
-                "replace", family=family, dst=str(address), lladdr=_pod_mac(wish), ifindex=index, state=NUD_PERMANENT
-            )
-            route = {"dst": f"{address}/{address.max_prefixlen}", "oif": index, "proto": PROTOCOL}
-            if family == _V4:
-                route["scope"] = rt_scope["link"]
-            node.route("replace", family=family, **route)
+        lay(node, index, _pod_mac(wish), _wanted(wish))
 
 
 def _make_pair(node: IPRoute, name: str, wish: Wish, pod: int, mtu: int) -> int:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from agent.compile.between import Tunnel
 from agent.compile.route import Route
 from agent.model.cluster import Cluster
-from agent.model.local import Device
+from agent.model.local import Attachment, Device
 from agent.reconcile.kernel import Tables
 from agent.reconcile.sync import Settings, Sync
 from maps import abi
@@ -81,10 +81,15 @@ class MemoryKernel:
         self.uplinks: tuple[Device, ...] = ()
         self.routes: tuple[Route, ...] = ()
         self.tunnel: Tunnel | None = None
+        self.mended: tuple[Attachment, ...] = ()
 
     def sync_pods(self, pods: Mapping[int, str]) -> None:
         """Remember."""
         self.pods = dict(pods)
+
+    def mend_pods(self, attachments: tuple[Attachment, ...]) -> None:
+        """Remember."""
+        self.mended = attachments
 
     def sync_uplinks(self, devices: tuple[Device, ...]) -> None:
         """Remember."""
@@ -117,7 +122,7 @@ def brought(kernel: MemoryKernel, cluster: Cluster, sync: Sync | None = None) ->
     sync.offer(cluster)
     for _ in sync.services():
         pass
-    for part in (sync.tunnel, sync.here, sync.pods, sync.uplinks, sync.routes, sync.no_tunnel):
+    for part in (sync.tunnel, sync.here, sync.pods, sync.uplinks, sync.routes, sync.no_tunnel, sync.wires):
         part()
     return sync
 
