@@ -6,9 +6,10 @@
  * What comes in by a device: for a service, or a pod of ours. The rest is not ours, and left to the stack with
  * *ours unset.
  */
-static __always_inline enum drop_reason from_uplink(ctx_t *ctx, struct packet *p, struct forward *to, bool *ours)
+static __always_inline enum drop_reason from_uplink(ctx_t *ctx, struct scratch *work, struct forward *to, bool *ours)
 {
-	struct passage passage = {};
+	struct passage passage = {.key = &work->key};
+	struct packet *p = &work->packet;
 	enum drop_reason why = parse(ctx, p);
 	struct service *s;
 
@@ -18,7 +19,7 @@ static __always_inline enum drop_reason from_uplink(ctx_t *ctx, struct packet *p
 		return DROP_NONE;
 	fragment_follow(p);
 	if (p->flags & PACKET_PORTS) {
-		passage.flow = flow_find_arriving(p, &passage.key, &passage.src_hi);
+		passage.flow = flow_find_arriving(p, passage.key, &passage.src_hi);
 		if (!passage.flow) {
 			s = service_find(&p->dst, p->dport, p->protocol, SCOPE_EXTERNAL);
 			if (s)
@@ -36,7 +37,7 @@ static __always_inline enum drop_reason from_uplink(ctx_t *ctx, struct packet *p
 			why = icmp_translate(ctx, p, &passage.translated);
 		flow_end_of(&p->dst, &to->end);
 		if (to->end.ifindex && p->flags & PACKET_PORTS)
-			flow_keep(p, &passage.key, passage.src_hi, FLOW_EXTERNAL);
+			flow_keep(p, passage.key, passage.src_hi, FLOW_EXTERNAL);
 	}
 	*ours = why || passage.translated || to->end.ifindex;
 	if (why || (p->ttl <= 1 && !passage.translated))
@@ -56,14 +57,16 @@ SEC("tc") int uplink_ingress(struct __sk_buff *ctx)
 {
 	struct forward to = {.hop = HOP_STACK};
 	__u32 octets = ctx_length(ctx);
-	struct packet *p = packet_fresh();
+	struct scratch *work = scratch_fresh();
+	struct packet *p;
 	int verdict = -1; /* TC_ACT_UNSPEC: the next program, then the stack */
 	bool ours = false;
 	enum drop_reason why;
 
-	if (!p)
+	if (!work)
 		return TC_ACT_SHOT;
-	why = from_uplink(ctx, p, &to, &ours);
+	p = &work->packet;
+	why = from_uplink(ctx, work, &to, &ours);
 	if (!why)
 		why = deliver(ctx, p, &to, true, &verdict);
 	if (why == DROP_NO_BACKEND) {
@@ -78,9 +81,10 @@ SEC("tc") int uplink_ingress(struct __sk_buff *ctx)
 }
 
 /* What leaves by a device. Only what the node itself sends is looked at: pods' packets were judged at their end. */
-static __always_inline enum drop_reason to_uplink(ctx_t *ctx, struct packet *p, struct forward *to, bool *ours)
+static __always_inline enum drop_reason to_uplink(ctx_t *ctx, struct scratch *work, struct forward *to, bool *ours)
 {
-	struct passage passage = {};
+	struct passage passage = {.key = &work->key};
+	struct packet *p = &work->packet;
 	enum drop_reason why = parse(ctx, p);
 	struct service *s;
 	bool began;
@@ -94,7 +98,7 @@ static __always_inline enum drop_reason to_uplink(ctx_t *ctx, struct packet *p, 
 	fragment_follow(p);
 	if (!(p->flags & PACKET_PORTS))
 		return DROP_NONE;
-	passage.flow = flow_find(p, &passage.key, &passage.src_hi);
+	passage.flow = flow_find(p, passage.key, &passage.src_hi);
 	if (!passage.flow) {
 		s = service_find(&p->dst, p->dport, p->protocol, SCOPE_INTERNAL);
 		if (!s)
@@ -124,14 +128,16 @@ SEC("tc") int uplink_egress(struct __sk_buff *ctx)
 {
 	struct forward to = {.hop = HOP_STACK};
 	__u32 octets = ctx_length(ctx);
-	struct packet *p = packet_fresh();
+	struct scratch *work = scratch_fresh();
+	struct packet *p;
 	int verdict = -1;
 	bool ours = false;
 	enum drop_reason why;
 
-	if (!p)
+	if (!work)
 		return TC_ACT_SHOT;
-	why = to_uplink(ctx, p, &to, &ours);
+	p = &work->packet;
+	why = to_uplink(ctx, work, &to, &ours);
 	if (!why)
 		why = deliver(ctx, p, &to, false, &verdict);
 	if (why == DROP_NO_BACKEND) {
@@ -171,11 +177,13 @@ static __always_inline enum drop_reason to_tunnel(ctx_t *ctx, struct packet *p)
 
 SEC("tc") int tunnel_egress(struct __sk_buff *ctx)
 {
-	struct packet *p = packet_fresh();
+	struct scratch *work = scratch_fresh();
+	struct packet *p;
 	enum drop_reason why;
 
-	if (!p)
+	if (!work)
 		return TC_ACT_SHOT;
+	p = &work->packet;
 	why = to_tunnel(ctx, p);
 	count(PROGRAM_TUNNEL, DIRECTION_EGRESS, why, ctx_length(ctx));
 	return why ? TC_ACT_SHOT : TC_ACT_OK;

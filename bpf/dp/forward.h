@@ -12,7 +12,7 @@
 
 /* A packet's place in its flow. */
 struct passage {
-	struct flow_key key;
+	struct flow_key *key;
 	struct flow *flow; /* NULL: none */
 	bool src_hi;	   /* which end of the key the source is */
 	bool translated;
@@ -29,7 +29,7 @@ static __always_inline enum drop_reason passage_begin(const struct packet *p, st
 	why = pair_begin(p, s, external);
 	if (why)
 		return why;
-	passage->flow = bpf_map_lookup_elem(&flows, &passage->key);
+	passage->flow = bpf_map_lookup_elem(&flows, passage->key);
 	return passage->flow ? DROP_NONE : DROP_BACKEND_LOST;
 }
 
@@ -40,7 +40,7 @@ static __always_inline enum drop_reason passage_masquerade(const struct packet *
 
 	if (why)
 		return why;
-	passage->flow = bpf_map_lookup_elem(&flows, &passage->key);
+	passage->flow = bpf_map_lookup_elem(&flows, passage->key);
 	return passage->flow ? DROP_NONE : DROP_CONNTRACK_FULL;
 }
 
