@@ -81,15 +81,15 @@ class MemoryKernel:
         self.uplinks: tuple[Device, ...] = ()
         self.routes: tuple[Route, ...] = ()
         self.tunnel: Tunnel | None = None
-        self.mended: tuple[Attachment, ...] = ()
+        self.mended = 0  # pods, all times together
 
     def sync_pods(self, pods: Mapping[int, str]) -> None:
         """Remember."""
         self.pods = dict(pods)
 
     def mend_pods(self, attachments: tuple[Attachment, ...]) -> None:
-        """Remember."""
-        self.mended = attachments
+        """Count."""
+        self.mended += len(attachments)
 
     def sync_uplinks(self, devices: tuple[Device, ...]) -> None:
         """Remember."""
