@@ -14,6 +14,8 @@ from pyroute2 import IPRoute
 from agent.config import Options
 from agent.kernel.cleanup import cleanup
 from agent.kernel.routes import Routes
+from agent.kernel.sysctl import Sysctls
+from agent.kernel.tunnel import TunnelDevice
 from agent.log import logger
 from agent.run import ATTACHMENTS
 from agent.serve import cni_socket, install
@@ -39,7 +41,7 @@ def clean(options: Options) -> None:
         wires.remove(device)
         log.info("pod's interface removed", device=device)
     with IPRoute() as netlink:
-        cleanup(options, pins, Routes(netlink))
+        cleanup(options, pins, Routes(netlink), TunnelDevice(netlink, Sysctls(options.state_dir)))
     shutil.rmtree(options.state_dir / ATTACHMENTS, ignore_errors=True)
     (options.run_dir / cni_socket.SOCKET).unlink(missing_ok=True)
     shutil.rmtree(options.run_dir / cni_socket.INTENTS, ignore_errors=True)

@@ -43,6 +43,14 @@ class Objects(StrEnum):
     COMPILE = "compile"
 
 
+class Encapsulation(StrEnum):
+    """How pods' packets cross the network between nodes."""
+
+    NATIVE = "native"  # as they are; the network knows the pods' addresses, or the nodes share a subnet
+    VXLAN = "vxlan"
+    GENEVE = "geneve"
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """Every option of the agent. A field's flag is its name with hyphens."""
@@ -85,6 +93,31 @@ class Options:
         default=(),
         metadata=about(values.names, "uplinks, by name", "those with the node's InternalIPs or a default route"),
     )
+    encapsulation: Encapsulation = field(
+        default=Encapsulation.NATIVE,
+        metadata=about(values.one_of(tuple(Encapsulation), Encapsulation), "how pods' packets go between nodes"),
+    )
+    cross_subnet: bool = field(
+        default=False,
+        metadata=about(values.switch, "encapsulate only to nodes on none of this node's subnets"),
+    )
+    tunnel_port: int = field(
+        default=0,
+        metadata=about(values.udp_port, "UDP port of the encapsulation", "0: 8472 for VXLAN, 6081 for Geneve"),
+    )
+    tunnel_vni: int = field(default=1, metadata=about(values.vni, "network number of the encapsulation"))
+    masquerade: bool = field(
+        default=True,
+        metadata=about(values.switch, "pods go outside under this node's address"),
+    )
+    masquerade_config: Path | None = field(
+        default=None,
+        metadata=about(values.path, "ranges never masqueraded, in ip-masq-agent's format; read again as it says"),
+    )
+    mtu: int = field(
+        default=0,
+        metadata=about(values.mtu, "of pods' interfaces", "0: the uplinks', less what encapsulation adds"),
+    )
     socket_lb: bool = field(default=True, metadata=about(values.switch, "choose backends at connect() and sendmsg()"))
     listen: tuple[str, int] = field(default=("127.0.0.1", 9650), metadata=about(values.endpoint, "metrics and health"))
     max_services: int = field(default=0, metadata=about(values.size, "service addresses", "0: by the node's memory"))
@@ -96,6 +129,10 @@ class Options:
     max_endpoints: int = field(
         default=0,
         metadata=about(values.size, "addresses of this node and its pods", "0: by the node's memory"),
+    )
+    max_prefixes: int = field(
+        default=0,
+        metadata=about(values.size, "address ranges of other nodes, about four each", "0: by the node's memory"),
     )
     max_affinities: int = field(
         default=0,

@@ -14,12 +14,17 @@ from typing import Protocol
 
 from pyroute2 import IPRoute
 
-from agent.config import Options
+from agent.compile.between import Between
+from agent.config import Encapsulation, Options
 from agent.kernel.dataplane import Dataplane, open_tables
+from agent.kernel.losses import Losses
 from agent.kernel.routes import Routes
 from agent.kernel.start import Started, start
 from agent.kernel.strangers import on_hooks, report, strangers
+from agent.kernel.tunnel import NAME as TUNNEL
+from agent.kernel.tunnel import TunnelDevice
 from agent.kernel.uplinks import uplinks
+from agent.kernel.wires import Wires
 from agent.log import logger
 from agent.model.address import Network
 from agent.model.local import Device
@@ -37,6 +42,7 @@ from agent.serve.pod_link import PodLinks
 from agent.telemetry import sources
 from agent.watch import api, manifests
 from agent.watch.local import LocalSource
+from agent.watch.masquerade import MasqueradeFile
 from agent.watch.mirror import Mirror
 from maps import paths, table
 from maps.pins import PinRoot
@@ -68,6 +74,7 @@ class Parts:
     mirror: Mirror
     loop: Loop
     local: LocalSource
+    losses: Losses
     source: Source
     cni: Cni
     cni_socket: CniSocket
@@ -92,7 +99,7 @@ def run(options: Options, environ: Mapping[str, str]) -> None:
         signal.signal(number, lambda *_: stopping.set())
     pins = PinRoot(options.pin_root)
     with IPRoute() as netlink:
-        parts = _assemble(options, start(options, pins), Routes(netlink))
+        parts = _assemble(options, start(options, pins), netlink)
         _begin(parts)
         try:
             _follow(parts, stopping)
@@ -101,15 +108,16 @@ def run(options: Options, environ: Mapping[str, str]) -> None:
     log.info("agent ends; services and pods go on")
 
 
-def _assemble(options: Options, kernel: Started, routes: Routes) -> Parts:
+def _assemble(options: Options, kernel: Started, netlink: IPRoute) -> Parts:
     tables = open_tables(Tables, kernel.move.new.maps)
-    dataplane = Dataplane(tables, kernel.hooks, routes, kernel.sysctls, socket_lb=options.socket_lb)
-    settings = Settings(options.node_name, options.node_port_range, options.devices)
+    ways = (Routes(netlink), TunnelDevice(netlink, kernel.sysctls), Wires(netlink))
+    dataplane = Dataplane(tables, kernel.hooks, *ways, kernel.sysctls, socket_lb=options.socket_lb)
+    settings = Settings(options.node_name, options.node_port_range, options.devices, _between(options))
     loop, metrics = Loop(dataplane, settings), Metrics()
     expected = manifests.EXPECTED if options.manifests else api.EXPECTED
     mirror = Mirror(loop.offer, expected)
     ipam = Ipam(lambda: _pod_cidrs(options, mirror))
-    wires = PodLinks(lambda: (d.ifindex for d in _uplinks(options, mirror)), kernel.sysctls.pod)
+    wires = PodLinks(lambda: _ways_out(options, mirror), kernel.sysctls.pod, options.mtu)
     store = Store(options.state_dir / ATTACHMENTS, boot_id())
     cni = Cni(loop=loop, store=store, ipam=ipam, wires=wires, changed=mirror.set_attachments)
     source, watches = _source(options, mirror)
@@ -119,7 +127,8 @@ def _assemble(options: Options, kernel: Started, routes: Routes) -> Parts:
         kernel=kernel,
         mirror=mirror,
         loop=loop,
-        local=LocalSource(mirror),
+        local=LocalSource(mirror, MasqueradeFile(options.masquerade_config)),
+        losses=Losses(lambda: _kept(mirror), loop.look_again),
         source=source,
         cni=cni,
         cni_socket=CniSocket(options.run_dir, cni.answer, metrics.observe_cni),
@@ -134,6 +143,7 @@ def _begin(parts: Parts) -> None:
     parts.http.start()
     parts.cni.restore()
     parts.loop.start()
+    parts.losses.start()
     parts.local.start()
     parts.source.start()
     parts.cni_socket.start()
@@ -183,6 +193,7 @@ def _end(parts: Parts) -> None:
     parts.cni_socket.stop()
     parts.source.stop()
     parts.local.stop()
+    parts.losses.stop()
     parts.loop.stop()
     parts.http.stop()
 
@@ -215,6 +226,30 @@ def _not_ready(loop: Loop, kernel: Started) -> str:
 def _uplinks(options: Options, mirror: Mirror) -> tuple[Device, ...]:
     cluster = mirror.cluster
     return uplinks(options.devices, cluster.nodes.get(options.node_name), cluster.local.devices)
+
+
+def _ways_out(options: Options, mirror: Mirror) -> Iterator[int]:
+    """The devices by which pods' packets leave; the smallest MTU of them is the pods'."""
+    yield from (device.ifindex for device in _uplinks(options, mirror))
+    if options.encapsulation is not Encapsulation.NATIVE:
+        yield from (device.ifindex for device in mirror.cluster.local.devices if device.name == TUNNEL)
+
+
+def _kept(mirror: Mirror) -> frozenset[str | bytes]:
+    """Devices and addresses whose loss is to be mended."""
+    there = mirror.cluster.local.attachments
+    return frozenset((TUNNEL, *(a.host_device for a in there), *(ip.packed for a in there for ip in a.addresses)))
+
+
+def _between(options: Options) -> Between:
+    return Between(
+        options.encapsulation,
+        options.cross_subnet,
+        options.tunnel_port,
+        options.tunnel_vni,
+        options.mtu,
+        options.masquerade,
+    )
 
 
 def _pod_cidrs(options: Options, mirror: Mirror) -> tuple[Network, ...]:

@@ -19,8 +19,13 @@ FORMS = {  # what --help shows for a reader's text
     "size": "N",
     "endpoint": "ADDRESS:PORT",
     "port_range": "LOW-HIGH",
+    "udp_port": "PORT",
+    "vni": "N",
+    "mtu": "BYTES",
 }
 MAX_PORT = 0xFFFF
+LAST_VNI = (1 << 24) - 1  # RFC 7348 5, RFC 8926 3.4
+LEAST_MTU = 1280  # RFC 8200 5
 _INTERFACE = re.compile(r"[^\s/:]{1,15}")  # IFNAMSIZ, and dev_valid_name()
 
 
@@ -67,6 +72,25 @@ def size(word: str) -> int:
     """A map's number of entries."""
     if not word.isdecimal() or int(word) > MAX_ENTRIES:
         raise ValueError(f"{word!r} is no size; give 0 or a number up to {MAX_ENTRIES}")
+    return int(word)
+
+
+def udp_port(word: str) -> int:
+    """A port, or 0 for the default."""
+    return _port(word, least=0)
+
+
+def vni(word: str) -> int:
+    """The number of a virtual network, 24 bits; 0 is no network's."""
+    if not word.isdecimal() or not 1 <= int(word) <= LAST_VNI:
+        raise ValueError(f"{word!r} is no network number; give 1 to {LAST_VNI}")
+    return int(word)
+
+
+def mtu(word: str) -> int:
+    """An MTU that both families can live with, or 0 for the default."""
+    if not word.isdecimal() or not (int(word) == 0 or LEAST_MTU <= int(word) <= MAX_PORT):
+        raise ValueError(f"{word!r} is no MTU; give 0, or {LEAST_MTU} (the least of IPv6) to {MAX_PORT}")
     return int(word)
 
 

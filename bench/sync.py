@@ -18,10 +18,11 @@ from types import MappingProxyType
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from agent.compile.between import Tunnel
 from agent.compile.route import Route
 from agent.model.address import Family
 from agent.model.cluster import Cluster
-from agent.model.local import Device, Local
+from agent.model.local import Attachment, Device, Local
 from agent.model.name import ObjectName
 from agent.model.node import Node
 from agent.model.service import Endpoint, EndpointPort, EndpointSlice, Protocol, Service, ServicePort
@@ -45,8 +46,15 @@ class MapsOnly:
     def sync_pods(self, pods: Mapping[int, str]) -> None:
         """No pods here."""
 
+    def mend_pods(self, attachments: tuple[Attachment, ...]) -> None:
+        """No pods here."""
+
     def sync_uplinks(self, devices: tuple[Device, ...]) -> None:
         """No devices here."""
+
+    def sync_tunnel(self, tunnel: Tunnel | None) -> int:
+        """No tunnel is asked for."""
+        return 0 if tunnel is None else -1
 
     def sync_routes(self, routes: tuple[Route, ...]) -> None:
         """No routes here."""
@@ -61,6 +69,8 @@ def kernel_tables() -> Tables:
         backends=Table.create(abi.BACKENDS),
         endpoints=Table.create(abi.ENDPOINTS),
         pod_netns=Table.create(abi.POD_NETNS),
+        remotes=Table.create(abi.REMOTES),
+        prefixes=Table.create(abi.PREFIXES),
         node=Table.create(abi.NODE),
     )
 

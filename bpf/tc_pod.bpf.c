@@ -20,35 +20,41 @@ static __always_inline enum drop_reason check_pod(ctx_t *ctx, const struct packe
 	return check_source(ctx, &end);
 }
 
+/* Begins a connection: to a service, to the outside under the node's address, or as it is. */
+static __always_inline enum drop_reason begin(const struct packet *p, struct passage *passage)
+{
+	struct service *s = service_find(&p->dst, p->dport, p->protocol, SCOPE_INTERNAL);
+	struct endpoint *e;
+
+	if (s)
+		return passage_begin(p, passage, s, false);
+	e = endpoint_find(&p->dst);
+	if (!e && is_masqueraded(p))
+		return passage_masquerade(p, passage);
+	if (!e || !(e->flags & ENDPOINT_NODE))
+		flow_keep(p, passage->key, passage->src_hi, 0);
+	return DROP_NONE;
+}
+
 /* A packet of a connection, or one that could begin one. */
 static __always_inline enum drop_reason connection(ctx_t *ctx, struct packet *p, struct passage *passage,
 						   struct forward *to)
 {
-	enum drop_reason why;
-	struct service *s;
+	enum drop_reason why = passage->flow ? DROP_NONE : begin(p, passage);
 
-	if (!passage->flow) {
-		s = service_find(&p->dst, p->dport, p->protocol, SCOPE_INTERNAL);
-		if (s) {
-			why = passage_begin(p, passage, s, false);
-			if (why)
-				return why;
-		} else {
-			struct endpoint *e = endpoint_find(&p->dst);
-
-			if (!e || !(e->flags & ENDPOINT_NODE))
-				flow_keep(p, &passage->key, passage->src_hi, 0);
-			flow_end_of(&p->dst, &to->end);
-			return DROP_NONE;
-		}
-	}
-	return passage_translate(ctx, p, passage, &to->end);
+	if (why)
+		return why;
+	if (passage->flow)
+		return passage_translate(ctx, p, passage, &to->end);
+	flow_end_of(&p->dst, &to->end);
+	return DROP_NONE;
 }
 
 /* What a pod sends: its own, and on its way. Sets *to. */
-static __always_inline enum drop_reason from_pod(ctx_t *ctx, struct packet *p, struct forward *to)
+static __always_inline enum drop_reason from_pod(ctx_t *ctx, struct scratch *work, struct forward *to)
 {
-	struct passage passage = {};
+	struct passage passage = {.key = &work->key};
+	struct packet *p = &work->packet;
 	enum drop_reason why = parse(ctx, p);
 
 	if (why)
@@ -59,7 +65,7 @@ static __always_inline enum drop_reason from_pod(ctx_t *ctx, struct packet *p, s
 		return DROP_NONE;
 	fragment_follow(p);
 	if (p->flags & PACKET_PORTS)
-		passage.flow = flow_find(p, &passage.key, &passage.src_hi);
+		passage.flow = flow_find_arriving(p, passage.key, &passage.src_hi);
 	why = check_pod(ctx, p, &passage);
 	if (why)
 		return why;
@@ -76,6 +82,8 @@ static __always_inline enum drop_reason from_pod(ctx_t *ctx, struct packet *p, s
 		return why;
 	if (to->end.ifindex)
 		to->hop = HOP_POD;
+	else if (to->end.remote_id)
+		to->hop = fits_tunnel(ctx) ? HOP_TUNNEL : HOP_STACK;
 	else if (passage.translated)
 		to->hop = hop_of_translated(p);
 	return DROP_NONE;
@@ -85,15 +93,17 @@ SEC("tc") int pod_ingress(struct __sk_buff *ctx)
 {
 	struct forward to = {.hop = HOP_STACK};
 	__u32 octets = ctx_length(ctx);
-	struct packet *p = packet_fresh();
+	struct scratch *work = scratch_fresh();
+	struct packet *p;
 	int verdict = TC_ACT_OK;
 	enum drop_reason why;
 
-	if (!p)
+	if (!work)
 		return TC_ACT_SHOT;
-	why = from_pod(ctx, p, &to);
+	p = &work->packet;
+	why = from_pod(ctx, work, &to);
 	if (!why)
-		why = deliver_ingress(ctx, p, &to, &verdict);
+		why = deliver(ctx, p, &to, true, &verdict);
 	if (why == DROP_NO_BACKEND) {
 		if (refuse(ctx, p))
 			verdict = bpf_redirect(ctx->ifindex, 0);
@@ -105,9 +115,10 @@ SEC("tc") int pod_ingress(struct __sk_buff *ctx)
 }
 
 /* What the node's stack sends to the pod: the node's own answers for a service get its address back. */
-static __always_inline enum drop_reason to_pod(ctx_t *ctx, struct packet *p)
+static __always_inline enum drop_reason to_pod(ctx_t *ctx, struct scratch *work)
 {
-	struct passage passage = {};
+	struct passage passage = {.key = &work->key};
+	struct packet *p = &work->packet;
 	struct flow_end end;
 	enum drop_reason why = parse(ctx, p);
 
@@ -120,19 +131,19 @@ static __always_inline enum drop_reason to_pod(ctx_t *ctx, struct packet *p)
 	fragment_follow(p);
 	if (!(p->flags & PACKET_PORTS))
 		return DROP_NONE;
-	passage.flow = flow_find(p, &passage.key, &passage.src_hi);
+	passage.flow = flow_find(p, passage.key, &passage.src_hi);
 	return passage.flow ? passage_translate(ctx, p, &passage, &end) : DROP_NONE;
 }
 
 SEC("tc") int pod_egress(struct __sk_buff *ctx)
 {
 	__u32 octets = ctx_length(ctx);
-	struct packet *p = packet_fresh();
+	struct scratch *work = scratch_fresh();
 	enum drop_reason why;
 
-	if (!p)
+	if (!work)
 		return TC_ACT_SHOT;
-	why = to_pod(ctx, p);
+	why = to_pod(ctx, work);
 	count(PROGRAM_POD, DIRECTION_EGRESS, why, octets);
 	return why ? TC_ACT_SHOT : TC_ACT_OK;
 }

@@ -6,9 +6,10 @@
  * What comes in by a device: for a service, or a pod of ours. The rest is not ours, and left to the stack with
  * *ours unset.
  */
-static __always_inline enum drop_reason from_uplink(ctx_t *ctx, struct packet *p, struct forward *to, bool *ours)
+static __always_inline enum drop_reason from_uplink(ctx_t *ctx, struct scratch *work, struct forward *to, bool *ours)
 {
-	struct passage passage = {};
+	struct passage passage = {.key = &work->key};
+	struct packet *p = &work->packet;
 	enum drop_reason why = parse(ctx, p);
 	struct service *s;
 
@@ -18,7 +19,7 @@ static __always_inline enum drop_reason from_uplink(ctx_t *ctx, struct packet *p
 		return DROP_NONE;
 	fragment_follow(p);
 	if (p->flags & PACKET_PORTS) {
-		passage.flow = flow_find(p, &passage.key, &passage.src_hi);
+		passage.flow = flow_find_arriving(p, passage.key, &passage.src_hi);
 		if (!passage.flow) {
 			s = service_find(&p->dst, p->dport, p->protocol, SCOPE_EXTERNAL);
 			if (s)
@@ -36,7 +37,7 @@ static __always_inline enum drop_reason from_uplink(ctx_t *ctx, struct packet *p
 			why = icmp_translate(ctx, p, &passage.translated);
 		flow_end_of(&p->dst, &to->end);
 		if (to->end.ifindex && p->flags & PACKET_PORTS)
-			flow_keep(p, &passage.key, passage.src_hi, FLOW_EXTERNAL);
+			flow_keep(p, passage.key, passage.src_hi, FLOW_EXTERNAL);
 	}
 	*ours = why || passage.translated || to->end.ifindex;
 	if (why || (p->ttl <= 1 && !passage.translated))
@@ -45,6 +46,8 @@ static __always_inline enum drop_reason from_uplink(ctx_t *ctx, struct packet *p
 		to->hop = HOP_POD;
 	else if (passage.translated && addr_is_node(&p->dst))
 		to->hop = addr_is_node(&p->src) ? HOP_LOOP : HOP_STACK;
+	else if (passage.translated && to->end.remote_id)
+		to->hop = HOP_TUNNEL;
 	else if (passage.translated)
 		to->hop = HOP_OUT;
 	return DROP_NONE;
@@ -54,16 +57,18 @@ SEC("tc") int uplink_ingress(struct __sk_buff *ctx)
 {
 	struct forward to = {.hop = HOP_STACK};
 	__u32 octets = ctx_length(ctx);
-	struct packet *p = packet_fresh();
+	struct scratch *work = scratch_fresh();
+	struct packet *p;
 	int verdict = -1; /* TC_ACT_UNSPEC: the next program, then the stack */
 	bool ours = false;
 	enum drop_reason why;
 
-	if (!p)
+	if (!work)
 		return TC_ACT_SHOT;
-	why = from_uplink(ctx, p, &to, &ours);
+	p = &work->packet;
+	why = from_uplink(ctx, work, &to, &ours);
 	if (!why)
-		why = deliver_ingress(ctx, p, &to, &verdict);
+		why = deliver(ctx, p, &to, true, &verdict);
 	if (why == DROP_NO_BACKEND) {
 		if (refuse(ctx, p))
 			verdict = bpf_redirect(ctx->ifindex, 0);
@@ -76,9 +81,10 @@ SEC("tc") int uplink_ingress(struct __sk_buff *ctx)
 }
 
 /* What leaves by a device. Only what the node itself sends is looked at: pods' packets were judged at their end. */
-static __always_inline enum drop_reason to_uplink(ctx_t *ctx, struct packet *p, struct forward *to, bool *ours)
+static __always_inline enum drop_reason to_uplink(ctx_t *ctx, struct scratch *work, struct forward *to, bool *ours)
 {
-	struct passage passage = {};
+	struct passage passage = {.key = &work->key};
+	struct packet *p = &work->packet;
 	enum drop_reason why = parse(ctx, p);
 	struct service *s;
 	bool began;
@@ -92,7 +98,7 @@ static __always_inline enum drop_reason to_uplink(ctx_t *ctx, struct packet *p, 
 	fragment_follow(p);
 	if (!(p->flags & PACKET_PORTS))
 		return DROP_NONE;
-	passage.flow = flow_find(p, &passage.key, &passage.src_hi);
+	passage.flow = flow_find(p, passage.key, &passage.src_hi);
 	if (!passage.flow) {
 		s = service_find(&p->dst, p->dport, p->protocol, SCOPE_INTERNAL);
 		if (!s)
@@ -111,9 +117,10 @@ static __always_inline enum drop_reason to_uplink(ctx_t *ctx, struct packet *p, 
 		to->hop = HOP_POD;
 	else if (addr_is_node(&p->dst))
 		to->hop = HOP_LOOP;
+	else if (began && to->end.remote_id)
+		to->hop = HOP_TUNNEL;
 	else if (began)
-		to->hop =
-			HOP_OUT; /* an answer is on its way to the client already, a request was on its way to the service */
+		to->hop = HOP_OUT; /* a request was on its way to the service; an answer is on its way to the client */
 	return DROP_NONE;
 }
 
@@ -121,16 +128,18 @@ SEC("tc") int uplink_egress(struct __sk_buff *ctx)
 {
 	struct forward to = {.hop = HOP_STACK};
 	__u32 octets = ctx_length(ctx);
-	struct packet *p = packet_fresh();
+	struct scratch *work = scratch_fresh();
+	struct packet *p;
 	int verdict = -1;
 	bool ours = false;
 	enum drop_reason why;
 
-	if (!p)
+	if (!work)
 		return TC_ACT_SHOT;
-	why = to_uplink(ctx, p, &to, &ours);
+	p = &work->packet;
+	why = to_uplink(ctx, work, &to, &ours);
 	if (!why)
-		why = deliver_egress(ctx, p, &to, &verdict);
+		why = deliver(ctx, p, &to, false, &verdict);
 	if (why == DROP_NO_BACKEND) {
 		if (refuse(ctx, p))
 			verdict = bpf_redirect(ctx->ifindex, BPF_F_INGRESS);
@@ -140,6 +149,44 @@ SEC("tc") int uplink_egress(struct __sk_buff *ctx)
 	if (ours || why)
 		count(PROGRAM_UPLINK, DIRECTION_EGRESS, why, octets);
 	return why && why != DROP_NO_BACKEND ? TC_ACT_SHOT : verdict;
+}
+
+/*
+ * What the node's stack sends by the tunnel's device, by a route to another node's pods: gets its outer addresses.
+ * What the programs send there has them.
+ */
+static __always_inline enum drop_reason to_tunnel(ctx_t *ctx, struct packet *p)
+{
+	const mac_addr from = TUNNEL_SOURCE_MAC, to = NODE_MAC;
+	struct bpf_tunnel_key key = {};
+	struct prefix *prefix;
+	enum drop_reason why;
+	int redirected;
+
+	if (!bpf_skb_get_tunnel_key(ctx, &key, sizeof(key), 0))
+		return DROP_NONE;
+	why = parse(ctx, p);
+	if (why)
+		return why;
+	prefix = p->flags & PACKET_OTHER ? NULL : prefix_find(&p->dst);
+	if (!prefix)
+		return DROP_NO_TUNNEL;
+	why = route_tunnel(ctx, prefix->remote_id, &redirected);
+	return why ? why : write_macs(ctx, &from, &to);
+}
+
+SEC("tc") int tunnel_egress(struct __sk_buff *ctx)
+{
+	struct scratch *work = scratch_fresh();
+	struct packet *p;
+	enum drop_reason why;
+
+	if (!work)
+		return TC_ACT_SHOT;
+	p = &work->packet;
+	why = to_tunnel(ctx, p);
+	count(PROGRAM_TUNNEL, DIRECTION_EGRESS, why, ctx_length(ctx));
+	return why ? TC_ACT_SHOT : TC_ACT_OK;
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -123,6 +123,15 @@ def node_fact(node: abi.Node) -> Fact:
     return Fact("node", ", ".join(addresses) or "no address", note, values)
 
 
+def between_fact(node: abi.Node) -> Fact:
+    """How pods' packets go to other nodes, and how outside."""
+    is_masqueraded = bool(node.flags & abi.NodeFlag.NODE_MASQUERADE)
+    values = {"tunnel_ifindex": node.tunnel_ifindex, "tunnel_vni": node.tunnel_vni, "masquerade": is_masqueraded}
+    outside = "under the node's address" if is_masqueraded else "under their own"
+    way = f"network {node.tunnel_vni} by device {node.tunnel_ifindex}; " if node.tunnel_ifindex else ""
+    return Fact("between", "tunnel" if node.tunnel_ifindex else "native", f"{way}pods go outside {outside}", values)
+
+
 def flows_fact(sweep: abi.Sweep, now_ns: int) -> Fact:
     """The table of flows as the last sweep left it."""
     if not sweep.runs:
@@ -157,7 +166,7 @@ def _facts(root: PinRoot, node: abi.Node | None, sweep: abi.Sweep | None, links:
         Fact("socket hook", link.socket_hook(links)),
     ]
     if node:
-        facts.append(node_fact(node))
+        facts += [node_fact(node), between_fact(node)]
     if sweep:
         facts.append(flows_fact(sweep, time.monotonic_ns()))
     return facts

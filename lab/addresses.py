@@ -2,8 +2,8 @@
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
-UNDERLAY4 = IPv4Network("10.88.0.0/24")
-UNDERLAY6 = IPv6Network("fd88::/64")
+UNDERLAY4 = IPv4Network("10.88.0.0/24")  # the first subnet; the next is 10.88.1.0/24
+UNDERLAY6 = IPv6Network("fd88::/64")  # and fd88:0:0:1::/64
 PODS4 = IPv4Network("10.244.0.0/16")
 PODS6 = IPv6Network("fd00:10:244::/56")
 SERVICES4 = IPv4Network("10.96.0.0/16")
@@ -16,6 +16,7 @@ OUTSIDE = "outside"
 _OTHERS = {ROUTER: 1, CONTROL_PLANE: 10, OUTSIDE: 200}
 _BEFORE_NODES = 10  # n1 is .11
 MAX_NODES = 100
+MAX_SUBNETS = 8
 
 Addresses = tuple[IPv4Address, IPv6Address]
 Networks = tuple[IPv4Network, IPv6Network]
@@ -31,10 +32,24 @@ def node_number(name: str) -> int:
     return int(name.removeprefix("n"))
 
 
-def on_underlay(name: str) -> Addresses:
+def subnet(index: int) -> Networks:
+    """A subnet of the underlay, counted from 0."""
+    return (
+        IPv4Network((int(UNDERLAY4.network_address) + (index << 8), UNDERLAY4.prefixlen)),
+        IPv6Network((int(UNDERLAY6.network_address) + (index << 64), UNDERLAY6.prefixlen)),
+    )
+
+
+def subnet_of(name: str, subnets: int) -> int:
+    """Which of the underlay's subnets a machine is on: nodes take turns, all others are on the first."""
+    return 0 if name in _OTHERS else (node_number(name) - 1) % subnets
+
+
+def on_underlay(name: str, subnets: int = 1) -> Addresses:
     """A machine's addresses; both families have the same host number."""
     number = _OTHERS.get(name) or _BEFORE_NODES + node_number(name)
-    return UNDERLAY4[number], UNDERLAY6[number]
+    four, six = subnet(subnet_of(name, subnets))
+    return four[number], six[number]
 
 
 def pod_cidrs(node: str) -> Networks:

@@ -34,7 +34,9 @@ def start(site: Site, watched: Callable[[Machine], str] | None = None, *, socket
             f"--node-name={node.name}",
             watched(node) if watched else f"--manifests={site.manifests}",
             f"--listen=127.0.0.1:{METRICS_PORT}",
-            f"--socket-lb={'on' if has_socket_lb else 'off'}",
+            f"--socket-lb={_switch(has_socket_lb)}",
+            f"--encapsulation={site.options.encapsulation}",
+            f"--cross-subnet={_switch(site.options.cross_subnet)}",
         ]
         node.daemon(DAEMON, argv)
 
@@ -79,3 +81,7 @@ def start_again(machine: Machine, more: Mapping[str, str] | None = None) -> None
     if machine.daemon_process(DAEMON) is not None:
         raise LabError(f"the agent of {machine.name} runs already")
     machine.start_again(DAEMON, more)
+
+
+def _switch(is_on: bool) -> str:  # noqa: FBT001  it is all there is to say
+    return "on" if is_on else "off"

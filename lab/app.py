@@ -60,10 +60,24 @@ def commands(context: click.Context, name: str) -> None:
 @click.option("--kubernetes", is_flag=True, help="A real one: API server, kubelets, containerd.")
 @click.option("--socket-lb", type=click.Choice(["on", "off"]), default="on", show_default=True, help="As the agent's.")
 @click.option("--checksums/--no-checksums", default=True, help="Uplinks compute checksums, as a real wire needs them.")
+@click.option("--subnets", default=1, show_default=True, help="Nodes take turns on so many, with a router between.")
+@click.option("--encapsulation", type=click.Choice(["native", "vxlan", "geneve"]), default="native", show_default=True)
+@click.option("--cross-subnet", type=click.Choice(["on", "off"]), default="off", show_default=True)
 @click.pass_obj
-def up(chosen: Chosen, nodes: int, *, kubernetes: bool, socket_lb: str, checksums: bool) -> None:
+def up(  # noqa: PLR0913  click's options
+    chosen: Chosen,
+    nodes: int,
+    *,
+    kubernetes: bool,
+    socket_lb: str,
+    checksums: bool,
+    subnets: int,
+    encapsulation: str,
+    cross_subnet: str,
+) -> None:
     """Bring a cluster up."""
-    options = Options(nodes, kubernetes, socket_lb == "on", checksums)
+    is_on = {"on": True, "off": False}
+    options = Options(nodes, kubernetes, is_on[socket_lb], checksums, subnets, encapsulation, is_on[cross_subnet])
     if kubernetes:
         from lab.kubernetes import door  # noqa: PLC0415  the standalone lab needs none of it
 

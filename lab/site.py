@@ -15,7 +15,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lab import cgroups, underlay
-from lab.addresses import CONTROL_PLANE, MAX_NODES, OUTSIDE, ROUTER, node_names, on_underlay, pod_cidrs
+from lab.addresses import (
+    CONTROL_PLANE,
+    MAX_NODES,
+    MAX_SUBNETS,
+    OUTSIDE,
+    ROUTER,
+    UNDERLAY4,
+    node_names,
+    on_underlay,
+    pod_cidrs,
+)
 from lab.errors import LabError
 from lab.machine import Machine, Setup
 
@@ -42,6 +52,9 @@ class Options:
     kubernetes: bool = False
     socket_lb: bool = True
     checksums: bool = True
+    subnets: int = 1
+    encapsulation: str = "native"
+    cross_subnet: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +107,7 @@ class Site:
         """
         if name not in (ROUTER, *self.machine_names):
             raise LabError(f"no machine {name}: there are {', '.join(self.machine_names)}")
-        return Machine(name, self.folder / name, on_underlay(name), _cgroups(self.name))
+        return Machine(name, self.folder / name, on_underlay(name, self.options.subnets), _cgroups(self.name))
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -113,6 +126,8 @@ def create(name: str, options: Options) -> Site:
     _require_root()
     if not 1 <= options.nodes <= MAX_NODES:
         raise LabError(f"{options.nodes} nodes: a lab has 1 to {MAX_NODES}")
+    if not 1 <= options.subnets <= MAX_SUBNETS:
+        raise LabError(f"{options.subnets} subnets: a lab has 1 to {MAX_SUBNETS}")
     site = Site(name, options)
     if site.folder.exists() or _cgroups(name).unified.exists():
         raise LabError(f"a lab {name} is there already: python -m lab down")
@@ -123,15 +138,22 @@ def create(name: str, options: Options) -> Site:
     setup = _setup(site)
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda machine: machine.start(setup), [router, *machines]))
-    underlay.connect(router, machines, checksums=options.checksums)
+    underlay.connect(router, machines, subnets=options.subnets, checksums=options.checksums)
     return site
 
 
 def route_to_pods(site: Site) -> None:
-    """Routes of those that are no nodes, for pod CIDRs that the lab gave out itself."""
-    cidrs = {name: pod_cidrs(name) for name in site.node_names}
-    for machine in (site.machine(ROUTER), site.outside):
-        underlay.route_to_pods(machine, cidrs)
+    """Routes of those that are no nodes, for pod CIDRs that the lab gave out itself.
+
+    Where pods' packets are encapsulated the network knows no pods.
+    """
+    if site.options.encapsulation != "native":
+        return
+    nodes = {machine.addresses: pod_cidrs(machine.name) for machine in site.nodes}
+    router = site.machine(ROUTER)
+    underlay.route_to_pods(router, nodes)
+    # the others' pods by the router, as all else
+    underlay.route_to_pods(site.outside, {a: networks for a, networks in nodes.items() if a[0] in UNDERLAY4})
 
 
 def find(name: str) -> Site:
@@ -172,7 +194,7 @@ def _cgroups(name: str) -> cgroups.Cgroups:
 
 
 def _setup(site: Site) -> Setup:
-    names = "".join(f"{on_underlay(name)[0]} {name}\n" for name in site.machine_names)
+    names = "".join(f"{site.machine(name).addresses[0]} {name}\n" for name in site.machine_names)
     return Setup(
         hosts=f"127.0.0.1 localhost\n::1 localhost\n{names}",
         resolver=str(on_underlay(OUTSIDE)[0]),

@@ -1,4 +1,4 @@
-"""The wire between the machines: one bridge in a namespace of its own, which also routes what they send elsewhere.
+"""The wire between the machines: a bridge per subnet in a namespace of its own, which routes between them.
 
 The host's network has no part in it; a packet never leaves the namespaces.
 """
@@ -6,53 +6,59 @@ The host's network has no part in it; a packet never leaves the namespaces.
 import subprocess
 from collections.abc import Mapping, Sequence
 
-from lab.addresses import ROUTER, UNDERLAY4, UNDERLAY6, Networks, on_underlay
+from lab.addresses import Addresses, Networks, subnet, subnet_of
 from lab.errors import CommandFailedError
 from lab.machine import Machine
 
-BRIDGE = "br0"
 UPLINK = "eth0"
 _FORWARDING = ("net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
 
 
-def connect(router: Machine, machines: Sequence[Machine], *, checksums: bool) -> None:
+def connect(router: Machine, machines: Sequence[Machine], *, subnets: int, checksums: bool) -> None:
     """Give every machine its uplink, addresses and default route.
 
     With *checksums* the uplinks compute checksums as a wire would need them: between virtual devices the kernel
     leaves them undone, and a datapath that spoils them would not be noticed.
     """
-    gateway4, gateway6 = on_underlay(ROUTER)
     router.run("sysctl", "--quiet", "--write", *_FORWARDING)
-    _ip(
-        router,
-        f"link add {BRIDGE} type bridge mcast_snooping 0",
-        f"link set {BRIDGE} up",
-        f"addr add {gateway4}/{UNDERLAY4.prefixlen} dev {BRIDGE}",
-        f"addr add {gateway6}/{UNDERLAY6.prefixlen} dev {BRIDGE} nodad",
-    )
+    for index in range(subnets):
+        four, six = subnet(index)
+        _ip(
+            router,
+            f"link add {_bridge(index)} type bridge mcast_snooping 0",
+            f"link set {_bridge(index)} up",
+            f"addr add {four[1]}/{four.prefixlen} dev {_bridge(index)}",
+            f"addr add {six[1]}/{six.prefixlen} dev {_bridge(index)} nodad",
+        )
     for machine in machines:
+        index = subnet_of(machine.name, subnets)
+        four, six = subnet(index)
         # the process namespace is the host's here: the kernel is told whose namespace by a number
         _ip(router, f"link add {machine.name} type veth peer name {UPLINK} netns {machine.process}")
-        _ip(router, f"link set {machine.name} master {BRIDGE} up")
+        _ip(router, f"link set {machine.name} master {_bridge(index)} up")
         machine.run("sysctl", "--quiet", "--write", f"net.ipv6.conf.{UPLINK}.accept_dad=0")
         if checksums:
             machine.run("ethtool", "-K", UPLINK, "tx", "off")
         address4, address6 = machine.addresses
         _ip(
             machine,
-            f"addr add {address4}/{UNDERLAY4.prefixlen} dev {UPLINK}",
-            f"addr add {address6}/{UNDERLAY6.prefixlen} dev {UPLINK} nodad",
+            f"addr add {address4}/{four.prefixlen} dev {UPLINK}",
+            f"addr add {address6}/{six.prefixlen} dev {UPLINK} nodad",
             f"link set {UPLINK} up",
-            f"route add default via {gateway4}",
-            f"route add default via {gateway6}",
+            f"route add default via {four[1]}",
+            f"route add default via {six[1]}",
         )
 
 
-def route_to_pods(machine: Machine, cidrs: Mapping[str, Networks]) -> None:
-    """Let a machine that is no node reach pods by their nodes, as a site's routers would."""
-    for node, networks in cidrs.items():
-        vias = zip(networks, on_underlay(node), strict=True)
+def route_to_pods(machine: Machine, nodes: Mapping[Addresses, Networks]) -> None:
+    """Let a machine that is no node reach pods by their nodes' addresses, as a site's routers would."""
+    for addresses, networks in nodes.items():
+        vias = zip(networks, addresses, strict=True)
         _ip(machine, *(f"route replace {network} via {via}" for network, via in vias))
+
+
+def _bridge(index: int) -> str:
+    return f"br{index}"
 
 
 def _ip(machine: Machine, *lines: str) -> None:

@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import MapKind, MapSpec
 
 
-LAYOUT: Final = "28aceb811566"
+LAYOUT: Final = "05d3ec8beb33"
 """The fingerprint of all that follows."""
 
 
@@ -60,7 +60,8 @@ class DropReason(IntEnum):
     DROP_REWRITE = 15
     DROP_NO_ROUTE = 16
     DROP_TTL = 17
-    DROP_REASONS = 18
+    DROP_NO_TUNNEL = 18
+    DROP_REASONS = 19
 
 
 class EndpointFlag(IntFlag):
@@ -82,12 +83,25 @@ class FlowFlag(IntFlag):
     FLOW_EXTERNAL = 128
 
 
+class NodeFlag(IntFlag):
+    """``enum node_flag``."""
+
+    NODE_MASQUERADE = 1
+
+
+class PrefixFlag(IntFlag):
+    """``enum prefix_flag``."""
+
+    PREFIX_NO_MASQUERADE = 1
+
+
 class Program(IntEnum):
     """``enum program``."""
 
     PROGRAM_POD = 0
     PROGRAM_UPLINK = 1
-    PROGRAMS = 2
+    PROGRAM_TUNNEL = 2
+    PROGRAMS = 3
 
 
 class Scope(IntEnum):
@@ -444,7 +458,7 @@ class Endpoint:
         ]
 
 
-_FLOW_END = struct.Struct("<I6s2x")
+_FLOW_END = struct.Struct("<I6sH")
 
 
 @dataclass(frozen=True, slots=True)
@@ -454,6 +468,7 @@ class FlowEnd:
     SIZE: ClassVar[int] = 12
     ifindex: int  # __u32
     mac: bytes  # mac_addr
+    remote_id: int  # __u16
 
     def pack(self) -> bytes:
         """The bytes as C has them."""
@@ -468,6 +483,7 @@ class FlowEnd:
                 pack(
                     r.ifindex,
                     record.exact(r.mac, 6),
+                    r.remote_id,
                 )
                 for r in records
             ]
@@ -486,12 +502,13 @@ class FlowEnd:
             FlowEnd(
                 f0,
                 f1,
+                f2,
             )
-            for (f0, f1,) in _FLOW_END.iter_unpack(data)
+            for (f0, f1, f2,) in _FLOW_END.iter_unpack(data)
         ]
 
 
-_FLOW = struct.Struct("<16s16sBBBBI6s2xI6s2xIIIHH")
+_FLOW = struct.Struct("<16s16sBBBBI6sHI6sHIIIHH")
 
 
 @dataclass(frozen=True, slots=True)
@@ -525,7 +542,7 @@ class Flow:
                     r.to_dst.packed,
                     r.to_sport >> 8, r.to_sport & 255,
                     r.to_dport >> 8, r.to_dport & 255,
-                    r.ends[0].ifindex, record.exact(r.ends[0].mac, 6), r.ends[1].ifindex, record.exact(r.ends[1].mac, 6),
+                    r.ends[0].ifindex, record.exact(r.ends[0].mac, 6), r.ends[0].remote_id, r.ends[1].ifindex, record.exact(r.ends[1].mac, 6), r.ends[1].remote_id,
                     r.generation,
                     r.seen_s,
                     r.set_id,
@@ -551,14 +568,14 @@ class Flow:
                 IPv6Address(f1),
                 f2 << 8 | f3,
                 f4 << 8 | f5,
-                (FlowEnd(f6, f7), FlowEnd(f8, f9),),
-                f10,
-                f11,
+                (FlowEnd(f6, f7, f8), FlowEnd(f9, f10, f11),),
                 f12,
                 f13,
                 f14,
+                f15,
+                f16,
             )
-            for (f0, f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14,) in _FLOW.iter_unpack(data)
+            for (f0, f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15, f16,) in _FLOW.iter_unpack(data)
         ]
 
 
@@ -812,14 +829,14 @@ class MaglevKey:
         ]
 
 
-_NODE = struct.Struct("<16s16sQIHHHH4x")
+_NODE = struct.Struct("<16s16sQIHHHHIII")
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """``struct node``, 56 bytes."""
+    """``struct node``, 64 bytes."""
 
-    SIZE: ClassVar[int] = 56
+    SIZE: ClassVar[int] = 64
     addr4: IPv6Address  # ip_addr
     addr6: IPv6Address  # ip_addr
     netns_cookie: int  # __u64
@@ -828,6 +845,9 @@ class Node:
     nat_port_max: int  # __u16
     node_port_min: int  # __u16
     node_port_max: int  # __u16
+    tunnel_ifindex: int  # __u32
+    tunnel_vni: int  # __u32
+    flags: int  # __u32
 
     def pack(self) -> bytes:
         """The bytes as C has them."""
@@ -848,6 +868,9 @@ class Node:
                     r.nat_port_max,
                     r.node_port_min,
                     r.node_port_max,
+                    r.tunnel_ifindex,
+                    r.tunnel_vni,
+                    r.flags,
                 )
                 for r in records
             ]
@@ -872,8 +895,11 @@ class Node:
                 f5,
                 f6,
                 f7,
+                f8,
+                f9,
+                f10,
             )
-            for (f0, f1, f2, f3, f4, f5, f6, f7,) in _NODE.iter_unpack(data)
+            for (f0, f1, f2, f3, f4, f5, f6, f7, f8, f9, f10,) in _NODE.iter_unpack(data)
         ]
 
 
@@ -921,6 +947,147 @@ class PodAddresses:
                 IPv6Address(f1),
             )
             for (f0, f1,) in _POD_ADDRESSES.iter_unpack(data)
+        ]
+
+
+_PREFIX = struct.Struct("<HH")
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """``struct prefix``, 4 bytes."""
+
+    SIZE: ClassVar[int] = 4
+    remote_id: int  # __u16
+    flags: int  # __u16
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return Prefix.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[Prefix]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _PREFIX.pack
+        return b"".join(
+            [
+                pack(
+                    r.remote_id,
+                    r.flags,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "Prefix":
+        """The record in exactly these bytes."""
+        (found,) = Prefix.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[Prefix]":
+        """The records that stand end to end in *data*."""
+        return [
+            Prefix(
+                f0,
+                f1,
+            )
+            for (f0, f1,) in _PREFIX.iter_unpack(data)
+        ]
+
+
+_PREFIX_KEY = struct.Struct("<IB3x16s")
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixKey:
+    """``struct prefix_key``, 24 bytes."""
+
+    SIZE: ClassVar[int] = 24
+    prefix_bits: int  # __u32
+    family: int  # __u8
+    addr: IPv6Address  # ip_addr
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return PrefixKey.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[PrefixKey]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _PREFIX_KEY.pack
+        return b"".join(
+            [
+                pack(
+                    r.prefix_bits,
+                    r.family,
+                    r.addr.packed,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "PrefixKey":
+        """The record in exactly these bytes."""
+        (found,) = PrefixKey.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[PrefixKey]":
+        """The records that stand end to end in *data*."""
+        return [
+            PrefixKey(
+                f0,
+                f1,
+                IPv6Address(f2),
+            )
+            for (f0, f1, f2,) in _PREFIX_KEY.iter_unpack(data)
+        ]
+
+
+_REMOTE = struct.Struct("<16s")
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """``struct remote``, 16 bytes."""
+
+    SIZE: ClassVar[int] = 16
+    addr: IPv6Address  # ip_addr
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return Remote.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[Remote]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _REMOTE.pack
+        return b"".join(
+            [
+                pack(
+                    r.addr.packed,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "Remote":
+        """The record in exactly these bytes."""
+        (found,) = Remote.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[Remote]":
+        """The records that stand end to end in *data*."""
+        return [
+            Remote(
+                IPv6Address(f0),
+            )
+            for (f0,) in _REMOTE.iter_unpack(data)
         ]
 
 
@@ -1221,7 +1388,7 @@ BACKENDS: Final[MapSpec[BackendKey, Backend]] = MapSpec(
 )
 
 COUNTERS: Final[MapSpec[int, Counter]] = MapSpec(
-    "counters", MapKind.PERCPU_ARRAY, record.IntCodec("<I"), Counter, 256, 0
+    "counters", MapKind.PERCPU_ARRAY, record.IntCodec("<I"), Counter, 384, 0
 )
 
 ENDPOINTS: Final[MapSpec[IPv6Address, Endpoint]] = MapSpec(
@@ -1248,6 +1415,14 @@ POD_NETNS: Final[MapSpec[int, PodAddresses]] = MapSpec(
     "pod_netns", MapKind.HASH, record.IntCodec("<Q"), PodAddresses, 4096, 1
 )
 
+PREFIXES: Final[MapSpec[PrefixKey, Prefix]] = MapSpec(
+    "prefixes", MapKind.LPM_TRIE, PrefixKey, Prefix, 16384, 1
+)
+
+REMOTES: Final[MapSpec[int, Remote]] = MapSpec(
+    "remotes", MapKind.HASH, record.IntCodec("<I"), Remote, 8192, 1
+)
+
 SERVICES: Final[MapSpec[ServiceKey, Service]] = MapSpec(
     "services", MapKind.HASH, ServiceKey, Service, 65536, 0
 )
@@ -1260,5 +1435,5 @@ SWEEPS: Final[MapSpec[int, Sweep]] = MapSpec(
     "sweeps", MapKind.ARRAY, record.IntCodec("<I"), Sweep, 1, 0
 )
 
-MAPS: Final = (AFFINITIES, BACKEND_SETS, BACKENDS, COUNTERS, ENDPOINTS, FLOWS, FRAGMENTS, MAGLEVS, NODE, POD_NETNS, SERVICES, SOCK_PEERS, SWEEPS,)
+MAPS: Final = (AFFINITIES, BACKEND_SETS, BACKENDS, COUNTERS, ENDPOINTS, FLOWS, FRAGMENTS, MAGLEVS, NODE, POD_NETNS, PREFIXES, REMOTES, SERVICES, SOCK_PEERS, SWEEPS,)
 """Every map above."""

@@ -4,15 +4,16 @@ Owners whose inputs are the identical objects keep their identical records, so a
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TypeVar
 
+from agent.compile.between import Between, between_records
 from agent.compile.changes import changed
 from agent.compile.claims import Claims, claims, lost
-from agent.compile.ids import IdBook, Ids
-from agent.compile.local import NODE_PORTS, local_records
+from agent.compile.ids import IdBook, Ids, RemoteIds
+from agent.compile.local import NODE_PORTS, NOTHING_BETWEEN, local_records
 from agent.compile.node import Ports
-from agent.compile.records import Desired, Inputs, LocalRecords, Place, ServiceRecords
-from agent.compile.route import Route, routes
+from agent.compile.records import BetweenRecords, Desired, Inputs, LocalRecords, Place, ServiceRecords
 from agent.compile.service import service_records
 from agent.model.cluster import Cluster
 from agent.model.name import ObjectName, Problem
@@ -20,27 +21,33 @@ from agent.model.name import ObjectName, Problem
 LocalOrPlace = TypeVar("LocalOrPlace", LocalRecords, Place)
 
 
-def desired(
-    cluster: Cluster, node_name: str, ids: Ids, previous: Desired | None = None, node_ports: Ports = NODE_PORTS
+def desired(  # noqa: PLR0913, PLR0917  all that records follow from
+    cluster: Cluster,
+    node_name: str,
+    ids: Ids,
+    previous: Desired | None = None,
+    node_ports: Ports = NODE_PORTS,
+    between: Between = NOTHING_BETWEEN,
 ) -> Desired:
     """What this node's maps hold for *cluster*; *previous* is what an earlier call made, *ids* its ids."""
     before = previous or Desired()
     node = cluster.nodes.get(node_name)
-    local = _same(before.local, local_records(cluster.local, node, node_ports))
+    local = _same(before.local, local_records(cluster.local, node, node_ports, between))
     place = _same(before.place, Place(node_name, node.zone if node else "", local.addresses))
     claimed = claims(cluster.services, before)
     book = IdBook(ids)
     services = _services(cluster, before, place, claimed, book)
     if previous is None:
         book.keep(part.label for records in services.values() for part in records.sets)
+    ways, remotes = _between(cluster, node_name, before, between, ids.remotes)
     return Desired(
         cluster,
         place,
         services,
         claimed.owners,
         local,
-        _routes(cluster, node_name, before),
-        book.ids(),
+        ways,
+        replace(book.ids(), remotes=remotes),
         _problems(cluster, services),
     )
 
@@ -83,11 +90,16 @@ def _touched(cluster: Cluster, before: Desired, place: Place, claimed: Claims) -
     return found
 
 
-def _routes(cluster: Cluster, node_name: str, before: Desired) -> tuple[Route, ...]:
-    if cluster.nodes is before.source.nodes and before.place.name == node_name:
-        return before.routes
-    found = routes(cluster.nodes, node_name)
-    return before.routes if found == before.routes else found
+def _between(
+    cluster: Cluster, node_name: str, before: Desired, between: Between, known: RemoteIds
+) -> tuple[BetweenRecords, RemoteIds]:
+    """What lies between nodes; the identical value while nodes and subnets are as they were."""
+    was, now = before.source.local, cluster.local
+    is_same = cluster.nodes is before.source.nodes and before.place.name == node_name
+    if is_same and was.devices == now.devices and was.not_masqueraded == now.not_masqueraded:
+        return before.between, known
+    found, ids = between_records(cluster.nodes, node_name, now, between, known)
+    return (before.between if found == before.between else found), ids
 
 
 def _problems(cluster: Cluster, services: Mapping[ObjectName, ServiceRecords]) -> tuple[Problem, ...]:

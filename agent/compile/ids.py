@@ -12,7 +12,7 @@ from maps import abi
 
 BackendName = tuple[bytes, int]  # mapped address, port
 LAST_SET = 0xFFFFFFFF
-LAST_SLOT = 0xFFFF
+LAST_SLOT = 0xFFFF  # of a remote's id too
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +25,37 @@ class SetIds:
 
 
 @dataclass(frozen=True, slots=True)
+class RemoteIds:
+    """The id of every node behind the tunnel, by its mapped outer address; 0 is nobody's."""
+
+    ids: Mapping[bytes, int] = field(default_factory=dict)
+    next_id: int = 1
+
+    def of(self, addresses: Collection[bytes]) -> "RemoteIds":
+        """The ids of these nodes; those that stay keep theirs, and one that became free is the last to be given."""
+        if self.ids.keys() == set(addresses):
+            return self
+        kept = {address: self.ids[address] for address in addresses if address in self.ids}
+        taken, following = {0, *kept.values()}, self.next_id
+        for address in addresses:
+            if address not in kept:
+                kept[address] = _free(following, taken)
+                taken.add(kept[address])
+                following = kept[address] + 1
+        return RemoteIds(kept, following)
+
+
+@dataclass(frozen=True, slots=True)
 class Ids:
-    """Every set in use by its label."""
+    """Every set in use by its label, and every node behind the tunnel."""
 
     sets: Mapping[str, SetIds] = field(default_factory=dict)
     next_set: int = 1
+    remotes: RemoteIds = field(default_factory=RemoteIds)
 
 
 class IdBook:
-    """Ids while a Desired is being made: what is asked for is given, what is not asked for again can be dropped."""
+    """Ids of sets while a Desired is being made: what is asked for is given, what is not can be dropped."""
 
     def __init__(self, ids: Ids) -> None:
         self._ids = ids
@@ -60,7 +82,7 @@ class IdBook:
 
     def ids(self) -> Ids:
         """What to hand to the next round."""
-        return self._ids if self._sets is None else Ids(self._sets, self._next)
+        return self._ids if self._sets is None else Ids(self._sets, self._next, self._ids.remotes)
 
     def _current(self) -> Mapping[str, SetIds]:
         return self._ids.sets if self._sets is None else self._sets
@@ -100,7 +122,9 @@ def _free(slot: int, taken: Collection[int]) -> int:
     return next(candidate for candidate in candidates if candidate not in taken)
 
 
-def recovered(backend_sets: Mapping[bytes, bytes], backends: Mapping[bytes, bytes]) -> Ids:
+def recovered(
+    backend_sets: Mapping[bytes, bytes], backends: Mapping[bytes, bytes], remotes: Mapping[bytes, bytes]
+) -> Ids:
     """The ids that maps hold from an earlier life; of two sets with one label the older stays."""
     slots: dict[int, dict[BackendName, int]] = {}
     keys = abi.BackendKey.unpack_many(b"".join(backends))
@@ -113,4 +137,10 @@ def recovered(backend_sets: Mapping[bytes, bytes], backends: Mapping[bytes, byte
     for set_id, label in sorted(zip(set_ids, (name.label for name in names), strict=True)):
         held = slots.get(set_id, {})
         labels.setdefault(label, SetIds(set_id, held, max(held.values(), default=-1) + 1))
-    return Ids(labels, max((*set_ids, *slots), default=0) + 1)
+    return Ids(labels, max((*set_ids, *slots), default=0) + 1, _recovered_remotes(remotes))
+
+
+def _recovered_remotes(remotes: Mapping[bytes, bytes]) -> RemoteIds:
+    ids = abi.REMOTES.key.unpack_many(b"".join(remotes))
+    addresses = (remote.addr.packed for remote in abi.Remote.unpack_many(b"".join(remotes.values())))
+    return RemoteIds(dict(zip(addresses, ids, strict=True)), max(ids, default=0) + 1)

@@ -1,5 +1,6 @@
 """This node's own share of the maps: who has which address here, and what the node's traffic is translated to."""
 
+from agent.compile.between import Between
 from agent.compile.endpoint import endpoints, node_addresses, pods
 from agent.compile.node import Ports, node_record
 from agent.compile.records import LocalRecords
@@ -7,15 +8,18 @@ from agent.model.local import Local
 from agent.model.node import Node
 
 NODE_PORTS: Ports = (30000, 32767)
+NOTHING_BETWEEN = Between()
 
 
-def local_records(local: Local, node: Node | None, node_ports: Ports = NODE_PORTS) -> LocalRecords:
+def local_records(
+    local: Local, node: Node | None, node_ports: Ports = NODE_PORTS, between: Between = NOTHING_BETWEEN
+) -> LocalRecords:
     """The records of a node whose Node object may not be known yet."""
     own = node_addresses(local.devices, node.internal_ips if node else ())
     theirs = frozenset(address for attachment in local.attachments for address in attachment.addresses)
     return LocalRecords(
         endpoints(local.attachments, own),
         pods(local.attachments),
-        node_record(node, local, node_ports),
+        node_record(node, local, node_ports, between),
         own | theirs,
     )

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from ipaddress import IPv6Address
 
+from agent.compile.between import Between
 from agent.compile.records import NodeRecord
 from agent.model.address import Address, mapped
 from agent.model.local import Device, Local
@@ -14,11 +15,18 @@ NODE_KEY = abi.NODE.key.pack(0)
 Ports = tuple[int, int]  # inclusive
 
 
-def node_record(node: Node | None, local: Local, node_ports: Ports) -> NodeRecord:
+def node_record(node: Node | None, local: Local, node_ports: Ports, between: Between) -> NodeRecord:
     """What the node map says of a node whose object may not be known yet."""
+    flags = abi.NodeFlag.NODE_MASQUERADE if between.masquerade else abi.NodeFlag(0)
     taken = (local.port_range, node_ports, *local.reserved_ports)
     return NodeRecord(
-        source(node, local.devices, 4), source(node, local.devices, 6), local.netns_cookie, nat_ports(taken), node_ports
+        source(node, local.devices, 4),
+        source(node, local.devices, 6),
+        local.netns_cookie,
+        nat_ports(taken),
+        node_ports,
+        0 if between.is_native else between.vni,
+        flags,
     )
 
 
@@ -41,8 +49,8 @@ def nat_ports(taken: Iterable[Ports]) -> Ports:
     return max(gaps, key=lambda gap: gap[1] - gap[0], default=(0, 0))
 
 
-def node_value(record: NodeRecord, generation: int) -> bytes:
-    """The node map's value."""
+def node_value(record: NodeRecord, generation: int, tunnel_ifindex: int = 0) -> bytes:
+    """The node map's value; without a tunnel its ifindex is 0."""
     return abi.Node(
         _address(record.addr4),
         _address(record.addr6),
@@ -50,6 +58,9 @@ def node_value(record: NodeRecord, generation: int) -> bytes:
         generation,
         *record.nat_ports,
         *record.node_ports,
+        tunnel_ifindex,
+        record.tunnel_vni,
+        record.flags,
     ).pack()
 
 

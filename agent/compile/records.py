@@ -70,13 +70,15 @@ class ServiceRecords:
 
 @dataclass(frozen=True, slots=True)
 class NodeRecord:
-    """The node map's one value, but for the generation, which reconcile counts."""
+    """The node map's one value, but for the generation and the tunnel's ifindex, which reconcile knows."""
 
     addr4: Address | None = None
     addr6: Address | None = None
     netns_cookie: int = 0
     nat_ports: tuple[int, int] = (0, 0)
     node_ports: tuple[int, int] = (0, 0)
+    tunnel_vni: int = 0
+    flags: int = 0  # abi.NodeFlag
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,16 @@ class LocalRecords:
     pod_netns: Packed = field(default_factory=dict)
     node: NodeRecord = field(default_factory=NodeRecord)
     addresses: frozenset[Address] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class BetweenRecords:
+    """What is between this node and the others."""
+
+    prefixes: Packed = field(default_factory=dict)
+    remotes: Packed = field(default_factory=dict)
+    routes: tuple[Route, ...] = ()
+    overhead: int = 0  # bytes that encapsulation adds to a packet
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +120,6 @@ class Desired:
     # who wants a frontend; the first has it
     claims: Mapping[bytes, tuple[ObjectName, ...]] = field(default_factory=dict)
     local: LocalRecords = field(default_factory=LocalRecords)
-    routes: tuple[Route, ...] = ()
+    between: BetweenRecords = field(default_factory=BetweenRecords)
     ids: Ids = field(default_factory=Ids)
     problems: tuple[Problem, ...] = ()

@@ -1,9 +1,8 @@
-"""Routes to the pods of the other nodes, each by its node's address of the same family.
+"""Routes to the pods of the other nodes: by the node's address of their family, or into the tunnel.
 
-A gateway on none of our subnets is for the kernel to refuse; that node needs encapsulation.
+Without encapsulation a gateway on none of our subnets is for the kernel to refuse.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from agent.model.address import Address, Network
@@ -15,20 +14,10 @@ class Route:
     """Where packets to a range of pod addresses go."""
 
     destination: Network
-    gateway: Address
+    gateway: Address | None  # None: the tunnel's device
+    source: Address | None = None  # of the node's own packets; None: the kernel's choice
 
 
-def routes(nodes: Mapping[str, Node], node_name: str) -> tuple[Route, ...]:
-    """The routes that *node_name* needs, ordered by node."""
-    return tuple(
-        Route(cidr, gateway)
-        for name, node in sorted(nodes.items())
-        if name != node_name
-        for cidr in node.pod_cidrs
-        if (gateway := _gateway(node, cidr)) is not None
-    )
-
-
-def _gateway(node: Node, cidr: Network) -> Address | None:
-    """The node's first address of the range's family."""
-    return next((address for address in node.internal_ips if address.version == cidr.version), None)
+def gateway(node: Node, version: int) -> Address | None:
+    """The node's first address of a family."""
+    return next((address for address in node.internal_ips if address.version == version), None)

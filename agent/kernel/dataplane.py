@@ -9,14 +9,17 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from agent.compile.between import Tunnel
 from agent.compile.route import Route
 from agent.errors import AgentError
-from agent.kernel.attach import LOOPBACK, LOOPBACK_IFINDEX, POD, UPLINK, Hooks
+from agent.kernel.attach import LOOPBACK, LOOPBACK_IFINDEX, POD, TUNNEL, UPLINK, Hooks
 from agent.kernel.load import SPECS
-from agent.kernel.routes import Routes
+from agent.kernel.routes import Routes, Way
 from agent.kernel.sysctl import Sysctls
+from agent.kernel.tunnel import TunnelDevice
+from agent.kernel.wires import Wires
 from agent.log import logger
-from agent.model.local import Device
+from agent.model.local import Attachment, Device
 from maps.errors import KernelRefused, MapsError
 from maps.table import Table
 
@@ -37,12 +40,25 @@ def open_tables(kind: type[T], folder: Path) -> T:
 class Dataplane(Generic[T]):
     """``reconcile.kernel.Kernel``, for real; *tables* are those that the loop asks for."""
 
-    def __init__(self, tables: T, hooks: Hooks, routes: Routes, sysctls: Sysctls, *, socket_lb: bool = True) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917  each part of the kernel that it keeps
+        self,
+        tables: T,
+        hooks: Hooks,
+        routes: Routes,
+        tunnel: TunnelDevice,
+        wires: Wires,
+        sysctls: Sysctls,
+        *,
+        socket_lb: bool = True,
+    ) -> None:
         """Without *socket_lb* the node's own connections to services are translated packet by packet."""
         self._tables = tables
         self._socket_lb = socket_lb
         self._hooks = hooks
         self._routes = routes
+        self._tunnel = tunnel
+        self._wires = wires
+        self._tunnel_ifindex = 0
         self._sysctls = sysctls
 
     @property
@@ -57,6 +73,10 @@ class Dataplane(Generic[T]):
             AgentError: some devices could not be served; the others are.
         """
         self._sync(POD, pods)
+
+    def mend_pods(self, attachments: tuple[Attachment, ...]) -> None:
+        """Have the node's side of each pod's wire as ADD laid it: link, routes, neighbours."""
+        self._wires.mend(attachments)
 
     def sync_uplinks(self, devices: tuple[Device, ...]) -> None:
         """Have the uplink programs on exactly these devices, and the sysctls they need.
@@ -73,15 +93,32 @@ class Dataplane(Generic[T]):
         elif LOOPBACK_IFINDEX in self._hooks.attached(LOOPBACK):
             self._hooks.detach(LOOPBACK_IFINDEX, LOOPBACK)
 
+    def sync_tunnel(self, tunnel: Tunnel | None) -> int:
+        """Have exactly this device that encapsulates, its programs on it; its ifindex, 0 for none.
+
+        Raises:
+            AgentError: the kernel refused, or its name is taken.
+        """
+        if tunnel is None:
+            self._tunnel.remove()
+            self._tunnel_ifindex = 0
+        else:
+            self._tunnel_ifindex = self._tunnel.sync(tunnel)
+            self._hooks.attach(self._tunnel_ifindex, TUNNEL)
+        return self._tunnel_ifindex
+
     def sync_routes(self, routes: tuple[Route, ...]) -> None:
         """Have exactly these routes to other nodes' pods.
 
         Raises:
             AgentError: the kernel refused some; the others are there.
         """
-        refused = self._routes.sync({route.destination: route.gateway for route in routes})
+        refused = self._routes.sync({route.destination: self._way(route) for route in routes})
         if refused:
             raise AgentError("routes refused: " + "; ".join(f"{d}: {why}" for d, why in refused.items()))
+
+    def _way(self, route: Route) -> Way:
+        return Way(route.gateway) if route.gateway else Way(None, self._tunnel_ifindex, route.source)
 
     def _sync(self, programs: tuple[str, ...], wanted: Mapping[int, str]) -> None:
         there = self._hooks.attached(programs)

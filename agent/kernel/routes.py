@@ -1,6 +1,6 @@
 """Routes to other nodes' pods: the kernel's are made equal to those wanted; only routes of ours are ever touched.
 
-Ours carry a protocol number of our own and a gateway; the pods' own routes have the number and no gateway.
+Ours carry a protocol number and a metric of our own; the routes to this node's pods have the number alone.
 """
 
 import errno
@@ -18,22 +18,31 @@ log = logger(__name__)
 PROTOCOL = 89  # free in the kernel's and iproute2's rt_protos
 METRIC = 89  # not the default, so that a replace never meets somebody else's route to the same pods
 MAIN_TABLE = 254
-RT_SCOPE_NOWHERE = 255
+RT_SCOPE_LINK, RT_SCOPE_NOWHERE = 253, 255
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
 
 @dataclass(frozen=True, slots=True)
+class Way:
+    """How a destination is reached: by a gateway, or straight out of a device."""
+
+    gateway: Address | None = None
+    ifindex: int = 0  # without a gateway
+    source: Address | None = None  # without a gateway, of the node's own packets; None: the kernel's choice
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
-    """What to do with one destination: *gateway* None takes its route away."""
+    """What to do with one destination: *way* None takes its route away."""
 
     destination: Network
-    gateway: Address | None
+    way: Way | None
 
 
-def changes(wanted: Mapping[Network, Address], found: Mapping[Network, Address]) -> tuple[Change, ...]:
+def changes(wanted: Mapping[Network, Way], found: Mapping[Network, Way]) -> tuple[Change, ...]:
     """What makes *found* equal to *wanted*: removals first, so that a moved prefix never has two owners."""
     gone = [Change(d, None) for d in found if d not in wanted]
-    new = [Change(d, gateway) for d, gateway in wanted.items() if found.get(d) != gateway]
+    new = [Change(d, way) for d, way in wanted.items() if found.get(d) != way]
     return (*gone, *new)
 
 
@@ -44,7 +53,7 @@ class Routes:
         self._netlink = netlink
         self._refused: dict[Network, str] = {}
 
-    def sync(self, wanted: Mapping[Network, Address]) -> dict[Network, str]:
+    def sync(self, wanted: Mapping[Network, Way]) -> dict[Network, str]:
         """Make ours equal to *wanted*; what the kernel refused, by destination, with its reason.
 
         A gateway that is not on a link of ours is refused by the kernel: such a node needs encapsulation.
@@ -57,19 +66,14 @@ class Routes:
                 refused[change.destination] = str(error)
         for destination, reason in refused.items():
             if self._refused.get(destination) != reason:
-                via = wanted.get(destination)
-                log.warning("route refused", destination=destination, via=via, reason=reason)
+                way = wanted.get(destination)
+                log.warning("route refused", destination=destination, via=way and way.gateway, reason=reason)
         self._refused = refused
         return refused
 
-    def found(self) -> dict[Network, Address]:
-        """Our routes to other nodes, destination to gateway."""
-        found: dict[Network, Address] = {}
-        for route in self._ours():
-            gateway = route.get_attr("RTA_GATEWAY")
-            if gateway is not None:
-                found[_destination(route)] = ip_address(gateway)
-        return found
+    def found(self) -> dict[Network, Way]:
+        """Our routes to other nodes."""
+        return {_destination(route): _way(route) for route in self._ours() if route.get_attr("RTA_PRIORITY") == METRIC}
 
     def remove_all(self) -> tuple[str, ...]:
         """Take away every route of ours, pods' included; their destinations."""
@@ -87,22 +91,29 @@ class Routes:
             yield from (route for route in tuple(answer) if route["proto"] == PROTOCOL)
 
     def _apply(self, change: Change) -> None:
-        if change.gateway is None:
+        if change.way is None:
             self._delete(change.destination, METRIC)
             return
-        self._netlink.route(
-            "replace",
-            dst=str(change.destination),
-            gateway=str(change.gateway),
-            proto=PROTOCOL,
-            priority=METRIC,
-            table=MAIN_TABLE,
-        )
+        spec: dict[str, object] = {"dst": str(change.destination), "proto": PROTOCOL, "table": MAIN_TABLE}
+        if change.way.gateway is not None:
+            spec["gateway"] = str(change.way.gateway)
+        else:
+            spec |= {"oif": change.way.ifindex, "scope": RT_SCOPE_LINK if change.destination.version == 4 else 0}  # noqa: PLR2004
+        if change.way.source is not None:
+            spec["prefsrc"] = str(change.way.source)
+        self._netlink.route("replace", priority=METRIC, **spec)
 
     def _delete(self, destination: Network, metric: int, **more: object) -> None:
         # any scope: a pod's own route has that of its link
         spec = {"dst": str(destination), "proto": PROTOCOL, "table": MAIN_TABLE, "scope": RT_SCOPE_NOWHERE, **more}
         _unless_gone(lambda: self._netlink.route("del", priority=metric, **spec))
+
+
+def _way(route: Any) -> Way:
+    gateway, source = route.get_attr("RTA_GATEWAY"), route.get_attr("RTA_PREFSRC")
+    if gateway is not None:
+        return Way(ip_address(gateway))
+    return Way(None, route.get_attr("RTA_OIF") or 0, ip_address(source) if source is not None else None)
 
 
 def _destination(route: Any) -> Network:

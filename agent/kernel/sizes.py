@@ -32,6 +32,8 @@ SIZES: Mapping[str, Sized] = {
     "flows": Sized("max_flows", 262144, 208),
     "endpoints": Sized("max_endpoints", 8192, 112),
     "pod_netns": Sized("max_endpoints", 8192, 120),
+    "prefixes": Sized("max_prefixes", 32768, 72),  # the nodes of a large cluster, each with two ranges and addresses
+    "remotes": Sized("max_prefixes", 8192, 104),
 }
 
 

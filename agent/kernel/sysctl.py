@@ -48,6 +48,13 @@ POD = (
 )
 
 
+TUNNEL = (
+    Sysctl("ipv4/conf/{device}/rp_filter", "0", "answers to a pod carry the service's address"),
+    Sysctl("ipv6/conf/{device}/accept_ra", "0", "other nodes are no routers for this one"),
+    Sysctl("ipv6/conf/{device}/addr_gen_mode", "1", "all nodes' tunnels have one MAC, so no address is made of it"),
+)
+
+
 class Sysctls:
     """The node's knobs, and the file that remembers how they were."""
 
@@ -85,6 +92,11 @@ class Sysctls:
     def pod(self, device: str) -> None:
         """Set what concerns the node's end of a pod's veth; it is ours and goes with the pod: nothing is kept."""
         for knob in POD:
+            _write(self._proc / knob.name.format(device=device), knob.value)
+
+    def tunnel(self, device: str) -> None:
+        """Set what concerns the device that encapsulates; it is ours: nothing is kept."""
+        for knob in TUNNEL:
             _write(self._proc / knob.name.format(device=device), knob.value)
 
     def put_back(self) -> tuple[str, ...]:

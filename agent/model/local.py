@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
-from agent.model.address import Address
+from agent.model.address import Address, Network
 from agent.model.name import ObjectName
 
 AttachmentKey = tuple[str, str]  # container id, interface name
@@ -16,6 +16,8 @@ class Device:
     ifindex: int
     name: str
     addresses: tuple[Address, ...] = ()
+    networks: tuple[Network, ...] = ()  # the subnets it is on
+    mtu: int = 0  # 0: not known
     default_route: bool = False
     loopback: bool = False  # its addresses are the node's, but no packet comes in by it from outside
 
@@ -56,3 +58,4 @@ class Local:
     netns_cookie: int = 0
     port_range: tuple[int, int] = (32768, 60999)  # ip_local_port_range
     reserved_ports: tuple[tuple[int, int], ...] = ()  # ip_local_reserved_ports
+    not_masqueraded: tuple[Network, ...] = ()  # as the file of --masquerade-config says

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from agent.compile.between import Tunnel
 from agent.compile.route import Route
-from agent.model.local import Device
+from agent.model.local import Attachment, Device
 from maps import abi
 from maps.table import TableLike
 
@@ -20,6 +21,8 @@ class Tables:
     backends: TableLike[abi.BackendKey, abi.Backend]
     endpoints: TableLike[Any, abi.Endpoint]
     pod_netns: TableLike[int, abi.PodAddresses]
+    remotes: TableLike[int, abi.Remote]
+    prefixes: TableLike[abi.PrefixKey, abi.Prefix]
     node: TableLike[int, abi.Node]
 
 
@@ -33,8 +36,14 @@ class Kernel(Protocol):
     def sync_pods(self, pods: Mapping[int, str]) -> None:
         """Have the pod programs on exactly these devices: ifindex to name."""
 
+    def mend_pods(self, attachments: tuple[Attachment, ...]) -> None:
+        """Have the node's side of each pod's wire as ADD laid it: link, routes, neighbours."""
+
     def sync_uplinks(self, devices: tuple[Device, ...]) -> None:
         """Have the uplink programs on exactly these devices."""
+
+    def sync_tunnel(self, tunnel: Tunnel | None) -> int:
+        """Have exactly this device that encapsulates, its programs on it; its ifindex, 0 for none."""
 
     def sync_routes(self, routes: tuple[Route, ...]) -> None:
         """Have exactly these routes to other nodes' pods."""

@@ -43,15 +43,23 @@ class LocalMaps:
         self._pod_netns = read(self._tables.pod_netns)
         self._node = self._tables.node.get(0) or self._node
 
-    def backends_leave(self) -> None:
-        """Raise the generation with the next write: flows must look for their backends again."""
+    def flows_look_again(self) -> None:
+        """Raise the generation with the next write: a backend left, or what lies between nodes has changed."""
         self._stale = True
 
-    def write(self, wanted: LocalRecords, *, known: bool, gone: Collection[bytes] = (), prune: bool = True) -> int:
+    def write(
+        self,
+        wanted: LocalRecords,
+        *,
+        known: bool,
+        tunnel_ifindex: int | None = None,
+        gone: Collection[bytes] = (),
+        prune: bool = True,
+    ) -> int:
         """Make the maps equal to *wanted*; returns how many records that took.
 
         Without *prune* only *gone* addresses are removed. Without *known* the Node object has not been seen, and the
-        record an earlier agent left is the better one.
+        record an earlier agent left is the better one; so is its *tunnel_ifindex* until ours is known.
 
         Raises:
             MapFull: one of the maps has no room; nothing was written to it.
@@ -60,7 +68,8 @@ class LocalMaps:
         count = self._fill(self._tables.endpoints, self._endpoints, wanted.endpoints, stray)
         self._stale |= count > 0
         count += self._fill(self._tables.pod_netns, self._pod_netns, wanted.pod_netns, stray)
-        return count + self._write_node(wanted, known=known)
+        ifindex = self._node.tunnel_ifindex if tunnel_ifindex is None else tunnel_ifindex
+        return count + self._write_node(node_value(wanted.node, self._node.generation, ifindex), known=known)
 
     def _fill(self, table: AnyTable, held: dict[bytes, bytes], wanted: Packed, stray: Collection[bytes] | None) -> int:
         """One map; *held* advances with each write that succeeded.
@@ -79,8 +88,8 @@ class LocalMaps:
             _remove(table, held, leaving)
         return len(changes.write) + len(leaving)
 
-    def _write_node(self, wanted: LocalRecords, *, known: bool) -> int:
-        found = abi.Node.unpack(node_value(wanted.node, self._node.generation)) if self._fresh or known else self._node
+    def _write_node(self, wanted: bytes, *, known: bool) -> int:
+        found = abi.Node.unpack(wanted) if self._fresh or known else self._node
         if found == self._node and not self._stale:
             return 0
         if self._stale:

@@ -47,7 +47,7 @@ class Loop:
         self._wake = Condition()
         self._latest: Cluster | None = None  # offered, not yet taken
         self._requests: deque[_Request] = deque()
-        self._stopping = False
+        self._stopping = self._is_lost = False
         self._sync: Sync | None = None
         self._status = Status()
         self._retry_at: int | None = None
@@ -72,6 +72,12 @@ class Loop:
         """Work towards *cluster* from now on; returns at once."""
         with self._wake:
             self._latest = cluster
+            self._wake.notify_all()
+
+    def look_again(self) -> None:
+        """Something that is kept in the node's network was taken away: have it back; returns at once."""
+        with self._wake:
+            self._is_lost = True
             self._wake.notify_all()
 
     def attach(self, attachment: Attachment) -> None:
@@ -117,7 +123,7 @@ class Loop:
     def _wait(self) -> None:
         """Sleep until there is something to do."""
         with self._wake:
-            while not (self._stopping or (self._sync and (self._latest or self._requests))):
+            while not (self._stopping or (self._sync and (self._latest or self._requests or self._is_lost))):
                 left = self._due() - self._clock()
                 if left <= 0:
                     return
@@ -150,13 +156,15 @@ class Loop:
             self._sweep(self._sync)
 
     def _take(self, sync: Sync) -> bool:
-        """Take the latest Cluster in; whether there was one."""
+        """Take in the latest Cluster and what was lost; whether there was either."""
         with self._wake:
             cluster, self._latest = self._latest, None
-        if cluster is None:
-            return False
-        sync.offer(cluster)
-        return True
+            is_lost, self._is_lost = self._is_lost, False
+        if is_lost:
+            sync.look_again()
+        if cluster is not None:
+            sync.offer(cluster)
+        return is_lost or cluster is not None
 
     def _serve(self, sync: Sync) -> None:
         """Serve everyone who waits for an attachment, together."""
@@ -186,10 +194,11 @@ class Loop:
             return
         except Exception as error:  # noqa: BLE001  the other parts may well succeed
             errors.append(error)
-        errors += [*_tried(sync.here), *_tried(sync.pods), *_tried(sync.uplinks)]
+        errors += [*_tried(sync.tunnel), *_tried(sync.here), *_tried(sync.pods), *_tried(sync.uplinks)]
         if not errors:
             self._succeeded(sync, started)
-        errors += _tried(sync.routes)  # another node out of reach is no reason to call this one unready
+        # another node out of reach is no reason to call this one unready
+        errors += [*_tried(sync.routes), *_tried(sync.no_tunnel), *_tried(sync.wires)]
         if errors:
             self._failed(errors[0])
         else:

@@ -25,6 +25,8 @@ FLAGS = {
     "backends": "--max-backends",
     "endpoints": "--max-endpoints",
     "pod_netns": "--max-endpoints",
+    "prefixes": "--max-prefixes",
+    "remotes": "--max-prefixes",
 }
 Contents = Mapping[str, Packed]  # of the maps of services, by map
 Plan = Mapping[str, Changes]  # the same

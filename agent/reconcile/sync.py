@@ -7,9 +7,10 @@ the next round reads the maps back instead; so does the first, which adopts what
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from agent.compile.between import Between, Tunnel, tunnel
 from agent.compile.desired import desired
 from agent.compile.ids import Ids, recovered
-from agent.compile.local import NODE_PORTS, local_records
+from agent.compile.local import NODE_PORTS, NOTHING_BETWEEN, local_records
 from agent.compile.node import Ports
 from agent.compile.records import Desired
 from agent.compile.route import Route
@@ -17,6 +18,7 @@ from agent.kernel.uplinks import uplinks
 from agent.model.cluster import Cluster
 from agent.model.local import Device
 from agent.reconcile.attachments import Overlay, devices
+from agent.reconcile.between import BetweenMaps
 from agent.reconcile.kernel import Kernel
 from agent.reconcile.local import LocalMaps
 from agent.reconcile.order import WRITES, Contents, apply, contents, moved
@@ -31,6 +33,7 @@ class Settings:
     node_name: str
     node_ports: Ports = NODE_PORTS
     devices: Sequence[str] = ()  # --devices; none: found by rule
+    between: Between = NOTHING_BETWEEN
 
 
 @dataclass(slots=True)
@@ -40,6 +43,8 @@ class _Done:
     pods: dict[int, str] | None = None
     uplinks: tuple[Device, ...] | None = None
     routes: tuple[Route, ...] | None = None
+    wires: bool = False
+    tunnel: tuple[Tunnel | None, tuple[Device, ...]] | None = None  # and the devices of that moment
 
 
 class Sync:
@@ -50,11 +55,15 @@ class Sync:
         self.cluster = Cluster()
         self._kernel = kernel
         self._settings = settings
-        self._ids: Ids = recovered(read(kernel.tables.backend_sets), read(kernel.tables.backends))
+        self._ids: Ids = recovered(
+            read(kernel.tables.backend_sets), read(kernel.tables.backends), read(kernel.tables.remotes)
+        )
         self._compiled: Desired | None = None
         self._actual: Desired | None = None  # what the maps of services hold; None: read back first
         self._counts: dict[str, int] = {}
         self._local = LocalMaps(kernel.tables)
+        self._between = BetweenMaps(kernel.tables)
+        self._tunnel_ifindex: int | None = None  # None: as an earlier agent left it
         self._done = _Done()
 
     @property
@@ -84,7 +93,7 @@ class Sync:
         cluster, settings = self.overlay.over(self.cluster), self._settings
         if not cluster.synced:
             return
-        wanted = desired(cluster, settings.node_name, self._ids, self._compiled, settings.node_ports)
+        wanted = desired(cluster, settings.node_name, self._ids, self._compiled, settings.node_ports, settings.between)
         self._compiled, self._ids = wanted, wanted.ids
         if self._actual is None:
             held = {name: read(getattr(self._kernel.tables, name)) for name in WRITES}
@@ -101,13 +110,16 @@ class Sync:
         """
         cluster, settings = self.overlay.over(self.cluster), self._settings
         node = cluster.nodes.get(settings.node_name)
-        compiled = self._compiled
+        compiled, written = self._compiled, 0
+        if compiled is not None and (written := self._between.write(compiled.between)):
+            self._local.flows_look_again()
         if compiled is not None and compiled.source is cluster:
             records = compiled.local
         else:
-            records = local_records(cluster.local, node, settings.node_ports)
-        written = self._local.write(
+            records = local_records(cluster.local, node, settings.node_ports, settings.between)
+        written += self._local.write(
             records,
+            tunnel_ifindex=self._tunnel_ifindex,
             known=cluster.synced or (node is not None and cluster.local.netns_cookie != 0),
             gone=self.overlay.leaving(),
             prune=cluster.synced,
@@ -124,6 +136,17 @@ class Sync:
             self._kernel.sync_pods(wanted)
             self._done.pods = wanted
 
+    def wires(self) -> None:
+        """Have the node's side of every pod's wire, which ADD laid, where somebody may have touched it."""
+        if not self._done.wires:
+            self._kernel.mend_pods(self.overlay.over(self.cluster).local.attachments)
+            self._done.wires = True
+
+    def look_again(self) -> None:
+        """Somebody took away something of ours: compare routes, wires and the tunnel with the kernel."""
+        self._done.routes = self._done.tunnel = None
+        self._done.wires = False
+
     def uplinks(self) -> None:
         """Have the uplink programs on the node's devices."""
         cluster, settings = self.cluster, self._settings
@@ -133,11 +156,38 @@ class Sync:
             self._kernel.sync_uplinks(wanted)
             self._done.uplinks = wanted
 
+    def tunnel(self) -> None:
+        """Have the device that encapsulates, before a record or a route names it."""
+        if not self.cluster.synced or self._compiled is None:
+            return
+        if (wanted := self._tunnel(self._compiled)) is not None:
+            self._sync_tunnel(wanted)
+        else:
+            self._tunnel_ifindex = 0
+
+    def no_tunnel(self) -> None:
+        """Have no such device where none is wanted, once nothing names it."""
+        if self.cluster.synced and self._compiled is not None and self._tunnel(self._compiled) is None:
+            self._sync_tunnel(None)
+
+    def _tunnel(self, compiled: Desired) -> Tunnel | None:
+        cluster, settings = self.cluster, self._settings
+        devices = uplinks(settings.devices, cluster.nodes.get(settings.node_name), cluster.local.devices)
+        return tunnel(settings.between, compiled.between, devices)
+
+    def _sync_tunnel(self, wanted: Tunnel | None) -> None:
+        # the device is among those of the node, so a change of it brings us here again
+        asked = (wanted, self.cluster.local.devices)
+        if asked != self._done.tunnel:
+            self._done.tunnel = None
+            self._tunnel_ifindex = self._kernel.sync_tunnel(wanted)
+            self._done.tunnel = asked
+
     def routes(self) -> None:
         """Have the routes to other nodes' pods."""
         if not self.cluster.synced or self._compiled is None:
             return
-        wanted = self._compiled.routes
+        wanted = self._compiled.between.routes
         if wanted != self._done.routes:
             self._done.routes = None
             self._kernel.sync_routes(wanted)
@@ -160,6 +210,7 @@ class Sync:
         yield from self._write(held, contents(actual.services), actual)
         self.here()
         self._local.read_again()
+        self._between.read_again()
         self._done = _Done()
         yield self.here()
 
@@ -173,6 +224,6 @@ class Sync:
                 yield from apply(plan, tables)
             finally:
                 if plan["backends"].remove:
-                    self._local.backends_leave()
+                    self._local.flows_look_again()
             self._counts = {name: self._counts[name] + plan[name].growth for name in WRITES}
         self._actual = wanted

@@ -18,11 +18,10 @@ from typing import Any
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.rtnl import rt_scope
 
 from agent.cookie import netns_cookie
 from agent.kernel import netns as namespace
-from agent.kernel.routes import PROTOCOL
+from agent.kernel.wires import lay
 from agent.model.address import Address
 from agent.model.local import Attachment
 from agent.serve.attachments import HOST_DEVICE, digest, host_device
@@ -73,10 +72,16 @@ class Wire:
 class PodLinks:
     """Makes and removes wires between the calling thread's namespace, the node's, and pods'."""
 
-    def __init__(self, uplinks: Callable[[], Iterable[int]], prepare: Callable[[str], None]) -> None:
-        """*uplinks* gives the ifindexes whose MTU bounds the pods'; *prepare* sets a host end's sysctls."""
-        self._uplinks = uplinks
+    def __init__(
+        self, ways_out: Callable[[], Iterable[int]], prepare: Callable[[str], None], fixed_mtu: int = 0
+    ) -> None:
+        """*ways_out* gives the ifindexes whose MTU bounds the pods', *prepare* sets a host end's sysctls.
+
+        A *fixed_mtu* other than 0 is the pods' MTU, whatever the devices'.
+        """
+        self._ways_out = ways_out
         self._prepare = prepare
+        self._fixed_mtu = fixed_mtu
 
     def create(self, wish: Wish) -> Wire:
         """Make the wire, whole or not at all.
@@ -147,8 +152,10 @@ class PodLinks:
         return tuple(faults)
 
     def _mtu(self, node: IPRoute) -> int:
-        """The smallest MTU of the uplinks: native routing adds nothing to a pod's packet."""
-        sizes = [link.get("mtu") for index in self._uplinks() for link in _links(node, index=index)]
+        """The smallest MTU of the ways out: the uplinks, and the tunnel, whose MTU leaves room for what it adds."""
+        if self._fixed_mtu:
+            return self._fixed_mtu
+        sizes = [link.get("mtu") for index in self._ways_out() for link in _links(node, index=index)]
         return min(sizes, default=DEFAULT_MTU)
 
     def _configure_node(self, node: IPRoute, name: str, index: int, wish: Wish) -> None:
@@ -157,15 +164,7 @@ class PodLinks:
         _write_sysctl(f"ipv6/conf/{name}/dad_transmits", "0")
         self._prepare(name)
         node.link("set", index=index, state="up", ifalias=f"{_ALIAS} {wish.container_id}"[:255])
-        for address in _wanted(wish):
-            family = _family(address)
-            node.neigh(
-                "replace", family=family, dst=str(address), lladdr=_pod_mac(wish), ifindex=index, state=NUD_PERMANENT
-            )
-            route = {"dst": f"{address}/{address.max_prefixlen}", "oif": index, "proto": PROTOCOL}
-            if family == _V4:
-                route["scope"] = rt_scope["link"]
-            node.route("replace", family=family, **route)
+        lay(node, index, _pod_mac(wish), _wanted(wish))
 
 
 def _make_pair(node: IPRoute, name: str, wish: Wish, pod: int, mtu: int) -> int:

@@ -6,7 +6,8 @@ pods' own devices are passed over by their fixed headers, for a dump per pod wou
 
 import socket
 from collections.abc import Iterable, Iterator
-from ipaddress import ip_address
+from dataclasses import replace
+from ipaddress import ip_address, ip_interface
 from pathlib import Path
 
 from pyroute2 import IPRoute
@@ -14,8 +15,9 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from agent.cookie import netns_cookie
 from agent.log import logger
-from agent.model.address import Address
+from agent.model.address import Address, Network
 from agent.model.local import Device, Local
+from agent.watch.masquerade import MasqueradeFile
 from agent.watch.mirror import Mirror
 from agent.watch.rtnl import POD_PREFIX, Notices
 from agent.watch.worker import Worker
@@ -34,8 +36,9 @@ IFA_F_DADFAILED = 0x8
 class LocalSource:
     """The node's own state, followed by one thread that lives in the node's network namespace."""
 
-    def __init__(self, mirror: Mirror, proc: Path = Path("/proc")) -> None:
+    def __init__(self, mirror: Mirror, masquerade: MasqueradeFile, proc: Path = Path("/proc")) -> None:
         self._mirror = mirror
+        self._masquerade = masquerade
         self._sysctls = proc / "sys/net/ipv4"
         self._worker = Worker("watch-local", self._run)
 
@@ -58,12 +61,12 @@ class LocalSource:
 
     def _follow(self, notices: Notices, ipr: IPRoute) -> None:
         while not self._worker.is_stopping:
-            self._mirror.set_local(read(ipr, self._sysctls))
+            self._mirror.set_local(replace(read(ipr, self._sysctls), not_masqueraded=self._masquerade.read()))
             self._wait(notices)
 
     def _wait(self, notices: Notices) -> None:
         """Until something changed that the dump would show, and no more comes for the moment."""
-        is_due = notices.wait(RECHECK_S, self._worker.wake)
+        is_due = notices.wait(min(RECHECK_S, self._masquerade.resync_s), self._worker.wake)
         for _ in range(SETTLE_ROUNDS):
             if self._worker.is_stopping or not is_due or not notices.wait(SETTLE_S, self._worker.wake):
                 return
@@ -100,17 +103,21 @@ def _devices(ipr: IPRoute) -> Iterator[Device]:
     addresses = _addresses(ipr, links)
     routed = set(_default_route_devices(ipr))
     for index in sorted(links):
+        own = addresses.get(index, {})
         yield Device(
             ifindex=index,
             name=_name(links[index]),
-            addresses=tuple(sorted(addresses.get(index, ()), key=lambda a: (a.version, a))),
+            addresses=tuple(sorted(own, key=lambda a: (a.version, a))),
+            networks=tuple(sorted(set(own.values()), key=lambda n: (n.version, n))),
+            mtu=links[index].get_attr("IFLA_MTU") or 0,
             default_route=index in routed,
             loopback=bool(links[index]["flags"] & IFF_LOOPBACK),
         )
 
 
-def _addresses(ipr: IPRoute, wanted: Iterable[int]) -> dict[int, list[Address]]:
-    found: dict[int, list[Address]] = {index: [] for index in wanted}
+def _addresses(ipr: IPRoute, wanted: Iterable[int]) -> dict[int, dict[Address, Network]]:
+    """The addresses of each device, and the subnet that each is on."""
+    found: dict[int, dict[Address, Network]] = {index: {} for index in wanted}
     for message in ipr.get_addr():
         # on a point-to-point device IFA_ADDRESS is the peer's
         text = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
@@ -119,7 +126,9 @@ def _addresses(ipr: IPRoute, wanted: Iterable[int]) -> dict[int, list[Address]]:
             continue
         address = ip_address(text)
         if not address.is_loopback:
-            found[message["index"]].append(address)
+            # the peer's, where there is one: that is whom the link reaches
+            peer = message.get_attr("IFA_ADDRESS") or text
+            found[message["index"]][address] = ip_interface(f"{peer}/{message['prefixlen']}").network
     return found
 
 

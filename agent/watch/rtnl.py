@@ -7,30 +7,34 @@ import errno
 import select
 import socket
 import struct
-from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
+from agent.rtnetlink import (
+    IFLA_IFNAME,
+    READ,
+    RTM_DELADDR,
+    RTM_DELLINK,
+    RTM_DELROUTE,
+    RTM_NEWADDR,
+    RTM_NEWLINK,
+    RTM_NEWROUTE,
+    RTMGRP_IPV4_IFADDR,
+    RTMGRP_IPV4_ROUTE,
+    RTMGRP_IPV6_IFADDR,
+    RTMGRP_IPV6_ROUTE,
+    RTMGRP_LINK,
+    attribute,
+    messages,
+    text,
+)
+
 POD_PREFIX = "swp"  # of the node's end of a pod's veth
 
-# linux/rtnetlink.h
-RTMGRP_LINK = 0x1
-RTMGRP_IPV4_IFADDR = 0x10
-RTMGRP_IPV4_ROUTE = 0x40
-RTMGRP_IPV6_IFADDR = 0x100
-RTMGRP_IPV6_ROUTE = 0x400
 GROUPS = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_IFADDR | RTMGRP_IPV6_ROUTE
 
-RTM_NEWLINK, RTM_DELLINK = 16, 17
-RTM_NEWADDR, RTM_DELADDR = 20, 21
-RTM_NEWROUTE, RTM_DELROUTE = 24, 25
-IFLA_IFNAME = 3
-
-_HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
 _LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change
 _ADDRESS = struct.Struct("=BBBBi")  # struct ifaddrmsg: family, prefix length, flags, scope, index
-_ATTRIBUTE = struct.Struct("=HH")  # struct rtattr: length, type
-_READ = 1 << 16
 
 
 class Notices:
@@ -61,7 +65,7 @@ class Notices:
             if self._socket.fileno() not in ready:
                 return False
             try:
-                if self.concerns_node(self._socket.recv(_READ)):
+                if self.concerns_node(self._socket.recv(READ)):
                     return True
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
@@ -71,7 +75,7 @@ class Notices:
     def concerns_node(self, content: bytes) -> bool:
         """Whether any message of one read may be about a device of the node."""
         found = False
-        for kind, body in messages(content):  # all of them: each may teach us a pod's ifindex
+        for kind, _, body in messages(content):  # all of them: each may teach us a pod's ifindex
             found |= self._concerns_node(kind, body)
         return found
 
@@ -83,7 +87,7 @@ class Notices:
         if kind not in (RTM_NEWLINK, RTM_DELLINK):
             return False
         index = _LINK.unpack_from(body)[2]
-        if not _name(body).startswith(POD_PREFIX):
+        if not text(attribute(body, _LINK.size, IFLA_IFNAME)).startswith(POD_PREFIX):
             self._pods.discard(index)
             self._others.add(index)
             return True
@@ -94,30 +98,3 @@ class Notices:
         was_other = index in self._others  # it was renamed to a pod's name
         self._others.discard(index)
         return was_other
-
-
-def messages(content: bytes) -> Iterator[tuple[int, bytes]]:
-    """The type and body of each netlink message."""
-    at = 0
-    while at + _HEADER.size <= len(content):
-        length, kind, *_ = _HEADER.unpack_from(content, at)
-        if length < _HEADER.size:
-            return
-        yield kind, content[at + _HEADER.size : at + length]
-        at += _aligned(length)
-
-
-def _name(body: bytes) -> str:
-    at = _LINK.size
-    while at + _ATTRIBUTE.size <= len(body):
-        length, kind = _ATTRIBUTE.unpack_from(body, at)
-        if length < _ATTRIBUTE.size:
-            break
-        if kind == IFLA_IFNAME:
-            return body[at + _ATTRIBUTE.size : at + length].rstrip(b"\0").decode(errors="replace")
-        at += _aligned(length)
-    return ""
-
-
-def _aligned(length: int) -> int:
-    return (length + 3) & ~3

@@ -37,6 +37,7 @@ enum drop_reason {
 	DROP_REWRITE,		/* the kernel refused to change the packet */
 	DROP_NO_ROUTE,		/* a translated packet for which the kernel has no route */
 	DROP_TTL,		/* a translated packet whose TTL or hop limit is spent */
+	DROP_NO_TUNNEL,		/* left by the tunnel's device, and no node is known behind it for the destination */
 	DROP_REASONS,		/* count, keep last */
 };
 
@@ -44,6 +45,7 @@ enum drop_reason {
 enum program {
 	PROGRAM_POD,	/* tc_pod: the node's end of a pod's veth */
 	PROGRAM_UPLINK, /* tc_uplink: the node's own devices */
+	PROGRAM_TUNNEL, /* tc_uplink: the device that encapsulates what the stack sends */
 	PROGRAMS,	/* count, keep last */
 };
 
@@ -191,7 +193,7 @@ enum flow_flag {
 struct flow_end {
 	__u32 ifindex;
 	mac_addr mac;
-	__u16 pad;
+	__u16 remote_id; /* key of remotes: reached by encapsulation; 0: by the kernel's routes */
 };
 
 /*
@@ -255,6 +257,33 @@ struct pod_addresses {
 	ip_addr addr6;
 };
 
+/* A range of addresses. prefix_bits counts family and pad too: 32 + 96 + 24 for 10.244.1.0/24, 32 + 64 for fd00::/64. */
+struct prefix_key {
+	__u32 prefix_bits;
+	__u8 family; /* 4 or 6: ::/0 does not contain IPv4 */
+	__u8 pad[3];
+	ip_addr addr;
+};
+
+enum prefix_flag {
+	PREFIX_NO_MASQUERADE = 1, /* pods are seen there under their own addresses */
+};
+
+/* What is so of all addresses of a range, unless a longer prefix says otherwise. */
+struct prefix {
+	__u16 remote_id; /* key of remotes: they are behind that node's tunnel; 0: by the kernel's routes */
+	__u16 flags;	 /* enum prefix_flag */
+};
+
+/* Another node, as the outer header of what is encapsulated names it. */
+struct remote {
+	ip_addr addr;
+};
+
+enum node_flag {
+	NODE_MASQUERADE = 1, /* pods go outside under the node's address */
+};
+
 /* What changes while the node runs. One value, under key 0. */
 struct node {
 	ip_addr addr4; /* source of what is translated; zeros: none */
@@ -265,7 +294,9 @@ struct node {
 	__u16 nat_port_max;
 	__u16 node_port_min; /* NodePort range, host order, inclusive */
 	__u16 node_port_max;
-	__u32 pad;
+	__u32 tunnel_ifindex; /* the collect-metadata device (VXLAN or Geneve); 0: nothing is encapsulated */
+	__u32 tunnel_vni;
+	__u32 flags; /* enum node_flag */
 };
 
 #endif

@@ -4,14 +4,16 @@
 #define SLUICEWAY_CONNTRACK_H
 
 #include "backend.h"
-#include "endpoint.h"
+#include "end.h"
 #include "flow.h"
 
-/* Has the backend left its set, or the set gone? Only asked of FLOW_FORWARD. */
+/* Has the backend left its set, or the set gone? Only asked of FLOW_FORWARD; a masqueraded flow has no set. */
 static __always_inline bool flow_backend_left(const struct flow *f)
 {
 	struct backend *b = backend_find(f->set_id, f->slot);
 
+	if (!f->set_id)
+		return false;
 	return !b || b->port != f->to_dport || !addr_equal(&b->addr, &f->to_dst);
 }
 
@@ -19,14 +21,17 @@ static __always_inline bool flow_backend_left(const struct flow *f)
 static __always_inline void flow_refresh_ends(const struct flow_key *key, struct flow *f)
 {
 	bool origin_hi = f->flags & FLOW_ORIGIN_HI;
+	const ip_addr *lo = &key->lo_addr, *hi = &key->hi_addr;
 
-	flow_end_of(&key->lo_addr, &f->ends[0]);
-	flow_end_of(&key->hi_addr, &f->ends[1]);
-	/* each entry's far end is named by its key on one side only: the service's or the translated client's */
-	if (f->flags & FLOW_FORWARD)
-		flow_end_of(&f->to_dst, &f->ends[!origin_hi]);
-	else if (f->flags & FLOW_REVERSE)
-		flow_end_of(&f->to_dst, &f->ends[origin_hi]);
+	/* whom a translated packet reaches stands not in the key: the backend there, the client back */
+	if (f->flags & (FLOW_FORWARD | FLOW_REVERSE)) {
+		if (!!(f->flags & FLOW_FORWARD) == origin_hi)
+			lo = &f->to_dst;
+		else
+			hi = &f->to_dst;
+	}
+	flow_end_of(lo, &f->ends[0]);
+	flow_end_of(hi, &f->ends[1]);
 }
 
 /*
@@ -84,6 +89,21 @@ static __noinline struct flow *flow_find(const struct packet *p, struct flow_key
 	}
 	flow_note(f, p, from_origin(f, *src_hi));
 	return f;
+}
+
+/*
+ * As flow_find(), for what a device brings in. There a client's packet carries the service's address; one that carries
+ * the backend's finds the reverse entry too, but is another flow, from the same port straight to the backend. Without
+ * a connection to lose, the new flow has the key, and the other begins anew under another source port.
+ */
+static __always_inline struct flow *flow_find_arriving(const struct packet *p, struct flow_key *key, bool *src_hi)
+{
+	struct flow *f = flow_find(p, key, src_hi);
+
+	if (!f || !(f->flags & FLOW_REVERSE) || !from_origin(f, *src_hi) || p->protocol == IPPROTO_TCP)
+		return f;
+	flow_end_both(key, f);
+	return NULL;
 }
 
 /* A flow that begins now, as yet translated to nothing. */

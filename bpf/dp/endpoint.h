@@ -30,31 +30,4 @@ static __always_inline bool addr_is_node(const ip_addr *addr)
 	return e && e->flags & ENDPOINT_NODE;
 }
 
-/* What a flow keeps of who has the address: zeros when it is no pod of this node. */
-static __always_inline void flow_end_of(const ip_addr *addr, struct flow_end *end)
-{
-	struct endpoint *e = endpoint_find(addr);
-
-	if (e && !(e->flags & ENDPOINT_NODE)) {
-		end->ifindex = e->ifindex;
-		end->mac = e->mac;
-	} else {
-		memset(end, 0, sizeof(*end));
-	}
-}
-
-/* Has the pod behind the device sent this under its own name? */
-static __always_inline enum drop_reason check_source(ctx_t *ctx, const struct flow_end *from)
-{
-	struct ethhdr *eth = ctx_data(ctx);
-
-	if (from->ifindex != ctx->ifindex)
-		return DROP_SOURCE_ADDRESS;
-	if ((void *)(eth + 1) > ctx_end(ctx))
-		return DROP_SHORT_PACKET;
-	if (!mac_equal((mac_addr *)eth->h_source, &from->mac))
-		return DROP_SOURCE_MAC;
-	return DROP_NONE;
-}
-
 #endif

@@ -12,7 +12,7 @@
 
 /* A packet's place in its flow. */
 struct passage {
-	struct flow_key key;
+	struct flow_key *key;
 	struct flow *flow; /* NULL: none */
 	bool src_hi;	   /* which end of the key the source is */
 	bool translated;
@@ -29,8 +29,19 @@ static __always_inline enum drop_reason passage_begin(const struct packet *p, st
 	why = pair_begin(p, s, external);
 	if (why)
 		return why;
-	passage->flow = bpf_map_lookup_elem(&flows, &passage->key);
+	passage->flow = bpf_map_lookup_elem(&flows, passage->key);
 	return passage->flow ? DROP_NONE : DROP_BACKEND_LOST;
+}
+
+/* Begins the flow of a pod to the outside, under the node's address; passage->flow is set on DROP_NONE. */
+static __always_inline enum drop_reason passage_masquerade(const struct packet *p, struct passage *passage)
+{
+	enum drop_reason why = masquerade_begin(p);
+
+	if (why)
+		return why;
+	passage->flow = bpf_map_lookup_elem(&flows, passage->key);
+	return passage->flow ? DROP_NONE : DROP_CONNTRACK_FULL;
 }
 
 /* Translates the packet if its flow is a translated one; p follows. end is set to the device of the far end. */

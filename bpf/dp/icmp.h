@@ -32,7 +32,23 @@ static __always_inline bool quote_read_v6(ctx_t *ctx, struct quote *q)
 	return true;
 }
 
-/* False when the error quotes no TCP or UDP packet that we could know. */
+/* The quoted identifier of an echo, which stands for both ports. */
+static __always_inline bool quote_read_echo(ctx_t *ctx, struct quote *q)
+{
+	struct icmp_header echo;
+
+	if (!ctx_load(ctx, q->l4, &echo, sizeof(echo)) || !icmp_is_echo(q->t.protocol, echo.type))
+		return false;
+	q->t.sport = q->t.dport = echo.ident;
+	return true;
+}
+
+static __always_inline bool is_icmp(__u8 protocol)
+{
+	return protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6;
+}
+
+/* False when the error quotes no packet of a flow that we could know. */
 static __noinline bool quote_read(ctx_t *ctx, const struct packet *p, struct quote *q)
 {
 	__be16 ports[2];
@@ -41,6 +57,8 @@ static __noinline bool quote_read(ctx_t *ctx, const struct packet *p, struct quo
 	q->l3 = p->l4 + sizeof(struct icmp_header);
 	if (!(p->flags & PACKET_V4 ? quote_read_v4(ctx, q) : quote_read_v6(ctx, q)))
 		return false;
+	if (is_icmp(q->t.protocol))
+		return quote_read_echo(ctx, q);
 	if (q->t.protocol != IPPROTO_TCP && q->t.protocol != IPPROTO_UDP)
 		return false;
 	if (!ctx_load(ctx, q->l4, ports, sizeof(ports)))
@@ -53,8 +71,7 @@ static __noinline bool quote_read(ctx_t *ctx, const struct packet *p, struct quo
 /* The quoted transport checksum, when it is there and in use. Returns what its change adds to the sum around it. */
 static __always_inline csum_t quote_write_check(ctx_t *ctx, const struct quote *q, csum_t diff)
 {
-	__u32 at = q->l4 +
-		   (q->t.protocol == IPPROTO_UDP ? offsetof(struct udphdr, check) : offsetof(struct tcphdr, check));
+	__u32 at = q->l4 + check_offset(q->t.protocol);
 	__sum16 old, new;
 
 	if (!ctx_load(ctx, at, &old, sizeof(old)) || (q->t.protocol == IPPROTO_UDP && !old))
@@ -81,9 +98,14 @@ static __noinline csum_t quote_write(ctx_t *ctx, const struct quote *q, const st
 	addresses = csum_replace_addr(addresses, &q->t.src, &t->src);
 	addresses = csum_replace_addr(addresses, &q->t.dst, &t->dst);
 	diff = csum_replace(diff, q->t.sport, t->sport);
-	diff = csum_replace(diff, q->t.dport, t->dport);
-	ctx_store(ctx, q->l4, ports, sizeof(ports));
-	diff += quote_write_check(ctx, q, addresses + diff);
+	if (is_icmp(q->t.protocol)) {
+		ctx_store(ctx, q->l4 + offsetof(struct icmp_header, ident), ports, sizeof(ports[0]));
+		diff += quote_write_check(ctx, q, q->t.protocol == IPPROTO_ICMPV6 ? addresses + diff : diff);
+	} else {
+		diff = csum_replace(diff, q->t.dport, t->dport);
+		ctx_store(ctx, q->l4, ports, sizeof(ports));
+		diff += quote_write_check(ctx, q, addresses + diff);
+	}
 	if (v4) {
 		check = csum_update(q->ip_check, addresses);
 		diff = csum_replace(diff, q->ip_check, check);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Begins translated flows: the backend's address for the service's, and where answers need it, a source of ours. */
+/* Begins translated flows: a backend's address for a service's, and where answers need it, a source of ours. */
 #ifndef SLUICEWAY_NAT_H
 #define SLUICEWAY_NAT_H
 
@@ -85,26 +85,28 @@ __noinline int pair_store_forward(const struct packet *p, const struct pair *pai
 }
 
 /*
- * The n-th source port tried; the range is the agent's, clear of the node's own ports. One flow's tries are a random
- * step apart: next to each other they would find the same crowd of ports taken. A range that can be tried whole is.
+ * The n-th source port tried; the range is the agent's, clear of the node's own ports. Each is drawn anew: next to
+ * each other they would find the same crowd of ports taken. A range that can be tried whole is.
  */
-static __always_inline __be16 nat_port(const struct node *n, __u32 random, __u32 try)
+static __always_inline __be16 nat_port(const struct node *n, __u32 first, __u32 try)
 {
 	__u32 span = n->nat_port_max - n->nat_port_min + 1;
-	__u32 step = span > NAT_TRIES ? (random >> 16) | 1 : 1;
+	__u32 drawn = span > NAT_TRIES ? bpf_get_prandom_u32() : first + try;
 
-	return bpf_htons(n->nat_port_min + (random + try * step) % span);
+	return bpf_htons(n->nat_port_min + drawn % span);
 }
 
 /* Stores the reverse entry under the first free source port. */
 static __noinline enum drop_reason pair_reserve(const struct packet *p, struct pair *pair, const struct node *n)
 {
-	__u32 random = bpf_get_prandom_u32();
+	__u32 first = bpf_get_prandom_u32();
 
 	for (int i = 0; i < NAT_TRIES; i++) {
 		int error;
 
-		pair->there.sport = nat_port(n, random, i);
+		pair->there.sport = nat_port(n, first, i);
+		if (p->flags & PACKET_ECHO)
+			pair->there.dport = pair->there.sport;
 		error = pair_store_reverse(p, pair);
 		if (!error)
 			return DROP_NONE;
@@ -133,6 +135,26 @@ static __noinline enum drop_reason pair_choose(const struct packet *p, const str
 	return addr_is_zero(&pair->there.src) ? DROP_NAT_ADDRESS : DROP_NONE;
 }
 
+/* Stores both entries, with another source port where the source is another or the backend knows this one. */
+static __noinline enum drop_reason pair_store(const struct packet *p, struct pair *pair, const struct node *n)
+{
+	int error = addr_equal(&pair->there.src, &p->src) ? pair_store_reverse(p, pair) : NAT_TAKEN;
+	enum drop_reason why = DROP_NONE;
+	struct flow_key key;
+
+	if (error && error != NAT_TAKEN)
+		return DROP_CONNTRACK_FULL;
+	if (error)
+		why = pair_reserve(p, pair, n);
+	if (why)
+		return why;
+	if (!pair_store_forward(p, pair))
+		return DROP_NONE;
+	tuple_key(&pair->there, &key);
+	bpf_map_delete_elem(&flows, &key);
+	return DROP_CONNTRACK_FULL;
+}
+
 /*
  * Begins the translated flow of a packet to a service's backend. The client's address and port are kept unless
  * answers would miss us, its port also unless the backend knows it from another flow.
@@ -143,29 +165,42 @@ __noinline int pair_begin(const struct packet *p, const struct service *s, bool 
 	const struct node *n = node_now();
 	struct scratch *work = scratch();
 	enum drop_reason why;
-	struct flow_key key;
-	struct pair *pair;
-	int error;
 
 	if (!p || !s || !n || !work)
 		return DROP_BACKEND_LOST;
+	why = pair_choose(p, s, n, external, &work->pair);
+	return why ? why : pair_store(p, &work->pair, n);
+}
+
+/* Is a pod's packet that leaves the cluster to leave under the node's address? */
+static __always_inline bool is_masqueraded(const struct packet *p)
+{
+	const struct node *n = node_now();
+	struct prefix *prefix;
+
+	if (!n || !(n->flags & NODE_MASQUERADE) || addr_is_zero(p->flags & PACKET_V4 ? &n->addr4 : &n->addr6))
+		return false;
+	prefix = prefix_find(&p->dst);
+	return !prefix || !(prefix->flags & PREFIX_NO_MASQUERADE);
+}
+
+/* Begins the flow of a pod to somebody outside, under the node's address. On DROP_NONE both entries are there. */
+__noinline int masquerade_begin(const struct packet *p)
+{
+	const struct node *n = node_now();
+	struct scratch *work = scratch();
+	struct pair *pair;
+
+	if (!p || !n || !work)
+		return DROP_NAT_ADDRESS;
 	pair = &work->pair;
-	why = pair_choose(p, s, n, external, pair);
-	if (why)
-		return why;
-	error = addr_equal(&pair->there.src, &p->src) ? pair_store_reverse(p, pair) : NAT_TAKEN;
-	if (error && error != NAT_TAKEN)
-		return DROP_CONNTRACK_FULL;
-	if (error) {
-		why = pair_reserve(p, pair, n);
-		if (why)
-			return why;
-	}
-	if (!pair_store_forward(p, pair))
-		return DROP_NONE;
-	tuple_key(&pair->there, &key);
-	bpf_map_delete_elem(&flows, &key);
-	return DROP_CONNTRACK_FULL;
+	memset(pair, 0, sizeof(*pair));
+	pair->there.src = p->flags & PACKET_V4 ? n->addr4 : n->addr6;
+	pair->there.dst = p->dst;
+	pair->there.sport = p->sport;
+	pair->there.dport = p->dport;
+	pair->there.protocol = p->protocol;
+	return pair_store(p, pair, n);
 }
 
 #endif

@@ -18,6 +18,7 @@ enum packet_flag {
 	PACKET_LATER_FRAGMENT = 128,
 	PACKET_ICMP_ERROR = 256, /* quotes the packet it is about */
 	PACKET_OTHER = 512,	 /* neither IPv4 nor IPv6: only ethertype is known */
+	PACKET_ECHO = 1024,	 /* ICMP echo: its identifier stands for both ports */
 };
 
 struct packet {

@@ -19,7 +19,8 @@ struct icmp_header {
 	__u8 type;
 	__u8 code;
 	__sum16 checksum;
-	__be32 rest;
+	__be16 ident; /* echo's; other types have other things here */
+	__be16 sequence;
 };
 
 enum {
@@ -34,6 +35,12 @@ enum {
 static __always_inline bool icmp_v4_is_error(__u8 type)
 {
 	return type == ICMP_V4_UNREACHABLE || type == ICMP_V4_TIME_EXCEEDED || type == ICMP_V4_PARAMETER_PROBLEM;
+}
+
+/* Request or answer (RFC 792, RFC 4443 4). */
+static __always_inline bool icmp_is_echo(__u8 protocol, __u8 type)
+{
+	return protocol == IPPROTO_ICMP ? type == 0 || type == 8 : type == 128 || type == 129;
 }
 
 /* RFC 4443 2.1: below 128 */
@@ -81,6 +88,10 @@ static __always_inline enum drop_reason parse_icmp(struct cursor *c, struct pack
 	p->flags |= PACKET_L4;
 	if (p->protocol == IPPROTO_ICMP ? icmp_v4_is_error(icmp->type) : icmp_v6_is_error(icmp->type))
 		p->flags |= PACKET_ICMP_ERROR;
+	if (icmp_is_echo(p->protocol, icmp->type)) {
+		p->sport = p->dport = icmp->ident;
+		p->flags |= PACKET_PORTS | PACKET_ECHO;
+	}
 	return DROP_NONE;
 }
 

@@ -10,6 +10,24 @@
 /* every pod sees its node under this MAC, whatever device is between them */
 #define NODE_MAC {{0xee, 0xee, 0xee, 0xee, 0xee, 0xee}}
 
+/* What the addresses' change adds to a sum over them. */
+static __always_inline csum_t addresses_diff(const struct packet *p, const struct tuple *t)
+{
+	csum_t diff = 0;
+
+	if (p->flags & PACKET_V4) {
+		diff = csum_replace(diff, p->src.w[3], t->src.w[3]);
+		return csum_replace(diff, p->dst.w[3], t->dst.w[3]);
+	}
+	diff = csum_replace_addr(diff, &p->src, &t->src);
+	return csum_replace_addr(diff, &p->dst, &t->dst);
+}
+
+/*
+ * The addresses in the IP header. A sum of the whole packet that the kernel trusts (CHECKSUM_COMPLETE) stays right: in
+ * IPv4 the header's checksum makes up for them. In IPv6 nothing does in a later fragment, and in others the transport's
+ * does, though the kernel's helper takes it for IPv4's and takes them off the sum (before BPF_F_IPV6, Linux 6.16).
+ */
 static __always_inline bool write_addresses(ctx_t *ctx, const struct packet *p, const struct tuple *t)
 {
 	void *data = ctx_data(ctx);
@@ -31,20 +49,20 @@ static __always_inline bool write_addresses(ctx_t *ctx, const struct packet *p, 
 		return false;
 	memcpy(&ip6->saddr, &t->src, sizeof(ip_addr));
 	memcpy(&ip6->daddr, &t->dst, sizeof(ip_addr));
+	bpf_csum_update(ctx, csum_32(addresses_diff(p, t)));
 	return true;
 }
 
-/* What the addresses' change adds to a sum over them. */
-static __always_inline csum_t addresses_diff(const struct packet *p, const struct tuple *t)
+/* Where a transport header has its checksum. */
+static __always_inline __u32 check_offset(__u8 protocol)
 {
-	csum_t diff = 0;
-
-	if (p->flags & PACKET_V4) {
-		diff = csum_replace(diff, p->src.w[3], t->src.w[3]);
-		return csum_replace(diff, p->dst.w[3], t->dst.w[3]);
+	switch (protocol) {
+	case IPPROTO_UDP:
+		return offsetof(struct udphdr, check);
+	case IPPROTO_TCP:
+		return offsetof(struct tcphdr, check);
 	}
-	diff = csum_replace_addr(diff, &p->src, &t->src);
-	return csum_replace_addr(diff, &p->dst, &t->dst);
+	return offsetof(struct icmp_header, checksum);
 }
 
 /* len octets at an offset of the transport header, all of which parse() has seen in the linear part. */
@@ -84,7 +102,7 @@ static __always_inline bool write_ports_sum(ctx_t *ctx, __u32 at, __sum16 before
 static __always_inline bool write_sum(ctx_t *ctx, const struct packet *p, const struct tuple *t)
 {
 	bool udp = p->protocol == IPPROTO_UDP;
-	__u32 at = p->l4 + (udp ? offsetof(struct udphdr, check) : offsetof(struct tcphdr, check));
+	__u32 at = p->l4 + check_offset(p->protocol);
 	__sum16 *sum = transport_at(ctx, at, sizeof(*sum)), before;
 	csum_t addresses = addresses_diff(p, t), ports = 0;
 
@@ -110,6 +128,25 @@ static __always_inline bool write_ports(ctx_t *ctx, const struct packet *p, cons
 	return true;
 }
 
+/* An echo has one identifier and no ports; its sum has a pseudo-header in IPv6 alone (RFC 792, RFC 4443 2.3). */
+static __always_inline bool write_echo(ctx_t *ctx, const struct packet *p, const struct tuple *t)
+{
+	__u32 at = p->l4 + offsetof(struct icmp_header, checksum);
+	csum_t ident = csum_replace(0, p->sport, t->sport);
+
+	if (p->protocol == IPPROTO_ICMPV6 && !ctx_csum_add(ctx, at, csum_32(addresses_diff(p, t)), 0, true))
+		return false;
+	return ctx_csum_add(ctx, at, csum_32(ident), 0, false) &&
+	       ctx_store(ctx, p->l4 + offsetof(struct icmp_header, ident), &t->sport, sizeof(t->sport));
+}
+
+static __always_inline bool write_transport(ctx_t *ctx, const struct packet *p, const struct tuple *t)
+{
+	if (p->flags & PACKET_ECHO)
+		return write_echo(ctx, p, t);
+	return write_sum(ctx, p, t) && write_ports(ctx, p, t);
+}
+
 /*
  * Gives the packet the tuple's addresses and ports; p follows. Pointers into the packet are dead afterwards.
  * A later fragment has no transport header: its datagram's sum is in the first one.
@@ -118,7 +155,7 @@ __noinline int rewrite(ctx_t *ctx, struct packet *p, const struct tuple *t)
 {
 	if (!p || !t || !write_addresses(ctx, p, t))
 		return DROP_REWRITE;
-	if (p->flags & PACKET_L4 && p->flags & PACKET_PORTS && !(write_sum(ctx, p, t) && write_ports(ctx, p, t)))
+	if (p->flags & PACKET_L4 && p->flags & PACKET_PORTS && !write_transport(ctx, p, t))
 		return DROP_REWRITE;
 	p->src = t->src;
 	p->dst = t->dst;
@@ -146,19 +183,19 @@ static __always_inline enum drop_reason write_hop(ctx_t *ctx, const struct packe
 	if ((void *)(ip6 + 1) > ctx_end(ctx))
 		return DROP_REWRITE;
 	ip6->hop_limit--;
+	/* no header checksum makes up for it in a sum of the whole packet, which the kernel trusts (CHECKSUM_COMPLETE) */
+	bpf_csum_update(ctx, csum_32(csum_replace(0, bpf_htons(1), 0)));
 	return DROP_NONE;
 }
 
-/* To the pod, from its node. */
-static __always_inline enum drop_reason write_macs(ctx_t *ctx, const mac_addr *to)
+static __always_inline enum drop_reason write_macs(ctx_t *ctx, const mac_addr *from, const mac_addr *to)
 {
-	const mac_addr from = NODE_MAC;
 	struct ethhdr *eth = ctx_data(ctx);
 
 	if ((void *)(eth + 1) > ctx_end(ctx))
 		return DROP_REWRITE;
 	mac_copy(eth->h_dest, to);
-	mac_copy(eth->h_source, &from);
+	mac_copy(eth->h_source, from);
 	return DROP_NONE;
 }
 

@@ -37,6 +37,7 @@ struct pair {
 
 struct scratch {
 	struct packet packet; /* the one being judged */
+	struct flow_key key;  /* its flow's */
 	struct flow flow;     /* about to be stored */
 	struct pair pair;     /* about to begin */
 	struct quote quote;
@@ -77,14 +78,13 @@ static __always_inline __u32 tick_s(void)
 }
 
 /* Where the packet that is judged next is written down. */
-static __always_inline struct packet *packet_fresh(void)
+static __always_inline struct scratch *scratch_fresh(void)
 {
 	struct scratch *work = scratch();
 
-	if (!work)
-		return NULL;
-	memset(&work->packet, 0, sizeof(work->packet));
-	return &work->packet;
+	if (work)
+		memset(&work->packet, 0, sizeof(work->packet));
+	return work;
 }
 
 #endif

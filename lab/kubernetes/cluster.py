@@ -67,7 +67,7 @@ def start(site: Site, artifacts: Artifacts, who: Identities, say: Say) -> Cluste
     say("containerd runs on every node and has the images")
     for number, node in enumerate(site.nodes):
         kubelet.start(node, number, artifacts, who)
-    cidrs = pod_cidrs(made)
+    cidrs = {site.machine(node).addresses: networks for node, networks in pod_cidrs(made).items()}
     say("the nodes are registered")
     # the API server's proxy needs it; and pods go to the outside with their own address, which it has to answer
     for machine in (site.machine(ROUTER), site.control_plane, site.outside):

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any, Self, cast
 
 from scapy.layers.inet import IP, TCP, UDP
@@ -110,12 +110,27 @@ class Datapath:
         self.stack.close()
 
     def node(
-        self, generation: int = 1, addr4: str = NODE, addr6: str = NODE6, nat: tuple[int, int] = NAT_PORTS
+        self,
+        generation: int = 1,
+        addr4: str = NODE,
+        addr6: str = NODE6,
+        nat: tuple[int, int] = NAT_PORTS,
+        *,
+        tunnel: int = 0,
+        flags: int = 0,
     ) -> None:
         """Write the node's record."""
         zero = IPv6Address(0)
         record = abi.Node(
-            addr(addr4) if addr4 else zero, addr(addr6) if addr6 else zero, 0, generation, *nat, *NODE_PORTS
+            addr(addr4) if addr4 else zero,
+            addr(addr6) if addr6 else zero,
+            0,
+            generation,
+            *nat,
+            *NODE_PORTS,
+            tunnel,
+            7,
+            flags,
         )
         self.tables["node"].update([(0, record)])
 
@@ -123,6 +138,17 @@ class Datapath:
         """Make an address known."""
         record = abi.Endpoint(ifindex or 1, ifindex, bytes.fromhex(mac.replace(":", "")), flags)
         self.tables["endpoints"].update([(addr(address), record)])
+
+    def prefix(self, network: str, remote: str = "", flags: int = 0) -> None:
+        """Say of a range that it is behind another node's tunnel, or what else is so of it."""
+        found = ip_network(network)
+        remote_id = 0
+        if remote:
+            remote_id = self.tables["remotes"].count() + 1
+            self.tables["remotes"].update([(remote_id, abi.Remote(addr(remote)))])
+        family, skipped = (4, 96) if found.version == 4 else (6, 0)
+        key = abi.PrefixKey(32 + skipped + found.prefixlen, family, mapped(found.network_address))
+        self.tables["prefixes"].update([(key, abi.Prefix(remote_id, flags))])
 
     def service(
         self,

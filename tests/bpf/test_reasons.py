@@ -122,6 +122,7 @@ CASES = {
     DropReason.DROP_TTL: Case(
         node_port((REMOTE, 8080, False)), frame(CLIENT, NODE, syn(dport=30080), ttl=1), "uplink_ingress"
     ),
+    DropReason.DROP_NO_TUNNEL: Case(nothing, SYN, "tunnel_egress"),
 }
 
 

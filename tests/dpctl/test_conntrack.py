@@ -11,7 +11,7 @@ from dpctl.words import End, set_label
 from maps.abi import FLOWS, Flow, FlowEnd, FlowFlag, FlowKey
 from maps.memory import MemoryTable
 
-NOWHERE = FlowEnd(0, bytes(6))
+NOWHERE = FlowEnd(0, bytes(6), 0)
 NOW = 10_000
 TCP, UDP = 6, 17
 Entry = tuple[FlowKey, Flow]

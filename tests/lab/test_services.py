@@ -121,7 +121,6 @@ for address, port in zip(sys.argv[1::2], sys.argv[2::2]):
 """
 
 
-@pytest.mark.xfail(strict=True, reason="both flows share one conntrack key on the backend's node")
 def test_a_backend_answers_with_its_own_address_after_it_answered_the_same_port_for_a_service(
     echo_socket: Echo,
 ) -> None:

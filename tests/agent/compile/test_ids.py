@@ -45,7 +45,7 @@ def test_what_the_maps_hold_gives_the_same_ids_again() -> None:
     first = desired(cluster(*objects), HERE, Ids())
     second = desired(cluster(service(), piece("web", endpoint("10.0.0.2"))), HERE, first.ids, first)
     held = contents(second.services)
-    again = recovered(held["backend_sets"], held["backends"])
+    again = recovered(held["backend_sets"], held["backends"], {})
     assert again.sets["default/web:http/TCP/IPv4/all"].slots == {(bytes(10) + b"\xff\xff\x0a\0\0\2", 8080): 1}
     assert desired(second.source, HERE, again).services.keys() == second.services.keys()
     assert contents(desired(second.source, HERE, again).services) == held
@@ -53,4 +53,4 @@ def test_what_the_maps_hold_gives_the_same_ids_again() -> None:
 
 def test_a_set_without_a_label_never_lends_its_id() -> None:
     backends = {b"\x09\0\0\0\0\0\0\0": bytes(20)}
-    assert recovered({}, backends) == Ids({}, 10)
+    assert recovered({}, backends, {}) == Ids({}, 10)

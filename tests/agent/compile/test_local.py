@@ -1,13 +1,12 @@
 """This node's own records: who has which address, and from where the node translates."""
 
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import IPv6Address, ip_address
 
 import pytest
 
 from agent.compile.endpoint import endpoints, node_addresses, pods
 from agent.compile.local import local_records
 from agent.compile.node import Ports, nat_ports, source
-from agent.compile.route import Route, routes
 from agent.model.local import Device, Local
 from agent.model.node import Node
 from maps import abi
@@ -64,18 +63,6 @@ def test_translation_comes_from_the_nodes_own_address_before_an_uplinks() -> Non
     assert str(source(node, [UPLINK], 4)) == "198.51.100.1"
     assert str(source(node, [UPLINK], 6)) == "fd00::1"
     assert source(None, [LOOPBACK], 4) is None
-
-
-def test_another_nodes_pods_are_reached_by_its_address_of_their_family() -> None:
-    far = Node(
-        "far", (ip_address("192.0.2.2"), ip_address("fd00::2")), (ip_network("10.2.0.0/24"), ip_network("fd00:2::/64"))
-    )
-    lost = Node("lost", (), (ip_network("10.3.0.0/24"),))
-    own = Node(HERE, (ip_address("192.0.2.1"),), (ip_network("10.1.0.0/24"),))
-    assert routes({node.name: node for node in (far, lost, own)}, HERE) == (
-        Route(far.pod_cidrs[0], far.internal_ips[0]),
-        Route(far.pod_cidrs[1], far.internal_ips[1]),
-    )
 
 
 def test_records_of_a_node_hold_its_pods_addresses_too() -> None:

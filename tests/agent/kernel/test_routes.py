@@ -1,18 +1,18 @@
 """Routes to other nodes' pods, in a namespace of their own."""
 
 import subprocess
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_address
 
 import pytest
 from pyroute2 import IPRoute
 
-from agent.kernel.routes import METRIC, PROTOCOL, Change, Routes, changes
-from agent.model.address import Address, Network
+from agent.kernel.routes import METRIC, PROTOCOL, Change, Routes, Way, changes
+from agent.model.address import Network
 from tests.agent.kernel.nets import in_new_netns
 
 A, B = IPv4Network("10.244.1.0/24"), IPv4Network("10.244.2.0/24")
 SIX = IPv6Network("fd00:244:1::/64")
-VIA, OTHER, VIA6 = IPv4Address("192.0.2.2"), IPv4Address("192.0.2.3"), IPv6Address("2001:db8::2")
+VIA, OTHER, VIA6 = (Way(ip_address(text)) for text in ("192.0.2.2", "192.0.2.3", "2001:db8::2"))
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ VIA, OTHER, VIA6 = IPv4Address("192.0.2.2"), IPv4Address("192.0.2.3"), IPv6Addre
         pytest.param({B: VIA}, {A: VIA}, (Change(A, None), Change(B, VIA)), id="removals come first"),
     ],
 )
-def test_changes(wanted: dict[Network, Address], found: dict[Network, Address], expected: tuple[Change, ...]) -> None:
+def test_changes(wanted: dict[Network, Way], found: dict[Network, Way], expected: tuple[Change, ...]) -> None:
     assert changes(wanted, found) == expected
 
 
@@ -41,11 +41,11 @@ def _wire() -> None:
 
 @pytest.mark.netns
 def test_both_families_are_made_equal_to_what_is_wanted() -> None:
-    def play() -> list[dict[Network, Address]]:
+    def play() -> list[dict[Network, Way]]:
         _wire()
         with IPRoute() as netlink:
             routes, seen = Routes(netlink), []
-            steps: list[dict[Network, Address]] = [{A: VIA, SIX: VIA6}, {A: OTHER, B: VIA}, {}]
+            steps: list[dict[Network, Way]] = [{A: VIA, SIX: VIA6}, {A: OTHER, B: VIA}, {}]
             for wanted in steps:
                 assert routes.sync(wanted) == {}
                 seen.append(routes.found())
@@ -56,11 +56,11 @@ def test_both_families_are_made_equal_to_what_is_wanted() -> None:
 
 @pytest.mark.netns
 def test_a_gateway_off_our_links_is_refused_and_the_rest_is_made() -> None:
-    def play() -> tuple[dict[Network, str], dict[Network, Address]]:
+    def play() -> tuple[dict[Network, str], dict[Network, Way]]:
         _wire()
         with IPRoute() as netlink:
             routes = Routes(netlink)
-            return routes.sync({A: IPv4Address("198.51.100.1"), B: VIA}), routes.found()
+            return routes.sync({A: Way(ip_address("198.51.100.1")), B: VIA}), routes.found()
 
     refused, found = in_new_netns(play)
     assert list(refused) == [A]
@@ -77,7 +77,7 @@ def test_somebody_elses_routes_are_never_touched() -> None:
         with IPRoute() as netlink:
             routes = Routes(netlink)
             routes.sync({A: VIA})
-            assert f"{A} via {VIA} dev u0 proto {PROTOCOL} metric {METRIC}" in _ip("route show")
+            assert f"{A} via {VIA.gateway} dev u0 proto {PROTOCOL} metric {METRIC}" in _ip("route show")
             routes.sync({})
         return before, _ip("route show")
 
@@ -106,3 +106,21 @@ def test_sync_leaves_the_routes_to_our_own_pods_and_remove_all_takes_them_too() 
     assert "10.244.0.7" in kept
     assert sorted(removed) == ["10.244.0.7/32", "fd00:244::7/128"]
     assert left == ""
+
+
+@pytest.mark.netns
+def test_pods_behind_the_tunnel_are_reached_by_its_device_from_the_nodes_own_address() -> None:
+    def play() -> tuple[dict[Network, Way], dict[Network, Way], str]:
+        _wire()
+        with IPRoute() as netlink:
+            routes = Routes(netlink)
+            index = netlink.link_lookup(ifname="u0")[0]
+            straight4 = Way(None, index, ip_address("192.0.2.1"))
+            straight6 = Way(None, index, ip_address("2001:db8::1"))
+            assert routes.sync({A: VIA, SIX: VIA6}) == {}
+            assert routes.sync({A: straight4, SIX: straight6}) == {}
+            return routes.found(), {A: straight4, SIX: straight6}, _ip(f"route show {A}")
+
+    found, expected, shown = in_new_netns(play)
+    assert found == expected
+    assert "scope link src 192.0.2.1" in shown

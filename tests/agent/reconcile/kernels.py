@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from agent.compile.between import Tunnel
 from agent.compile.route import Route
 from agent.model.cluster import Cluster
-from agent.model.local import Device
+from agent.model.local import Attachment, Device
 from agent.reconcile.kernel import Tables
 from agent.reconcile.sync import Settings, Sync
 from maps import abi
@@ -14,6 +15,7 @@ from maps.memory import MemoryTable
 from maps.spec import MapSpec
 from tests.agent.compile.objects import HERE
 
+TUNNEL_IFINDEX = 99
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -70,20 +72,33 @@ class MemoryKernel:
             abi.BACKENDS,
             abi.ENDPOINTS,
             abi.POD_NETNS,
+            abi.REMOTES,
+            abi.PREFIXES,
             abi.NODE,
         )
         self.tables = Tables(**{s.name: FusedTable(s, self.fuse, sizes.get(s.name, 0)) for s in specs})
         self.pods: Mapping[int, str] = {}
         self.uplinks: tuple[Device, ...] = ()
         self.routes: tuple[Route, ...] = ()
+        self.tunnel: Tunnel | None = None
+        self.mended = 0  # pods, all times together
 
     def sync_pods(self, pods: Mapping[int, str]) -> None:
         """Remember."""
         self.pods = dict(pods)
 
+    def mend_pods(self, attachments: tuple[Attachment, ...]) -> None:
+        """Count."""
+        self.mended += len(attachments)
+
     def sync_uplinks(self, devices: tuple[Device, ...]) -> None:
         """Remember."""
         self.uplinks = devices
+
+    def sync_tunnel(self, tunnel: Tunnel | None) -> int:
+        """Remember; a number that no device has."""
+        self.tunnel = tunnel
+        return TUNNEL_IFINDEX if tunnel else 0
 
     def sync_routes(self, routes: tuple[Route, ...]) -> None:
         """Remember."""
@@ -107,7 +122,7 @@ def brought(kernel: MemoryKernel, cluster: Cluster, sync: Sync | None = None) ->
     sync.offer(cluster)
     for _ in sync.services():
         pass
-    for part in (sync.here, sync.pods, sync.uplinks, sync.routes):
+    for part in (sync.tunnel, sync.here, sync.pods, sync.uplinks, sync.routes, sync.no_tunnel, sync.wires):
         part()
     return sync
 

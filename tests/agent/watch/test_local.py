@@ -12,6 +12,7 @@ import pytest
 from agent.cookie import netns_cookie
 from agent.model.local import Device
 from agent.watch.local import LocalSource, port_ranges
+from agent.watch.masquerade import MasqueradeFile
 from tests.agent.watch.conftest import Seen
 
 NETNS = f"swwatch{os.getpid()}"
@@ -43,7 +44,7 @@ def source(seen: Seen) -> Iterator[LocalSource]:
     subprocess.run(["ip", "netns", "add", NETNS], check=True)
     ip("link set lo up")
     mirror = seen.mirror()
-    source = LocalSource(mirror)
+    source = LocalSource(mirror, MasqueradeFile(None))
 
     def start_inside() -> None:
         with Path(f"/run/netns/{NETNS}").open() as netns:

@@ -4,7 +4,8 @@ import struct
 
 import pytest
 
-from agent.watch.rtnl import RTM_DELLINK, RTM_NEWADDR, RTM_NEWLINK, RTM_NEWROUTE, Notices
+from agent.rtnetlink import RTM_DELLINK, RTM_NEWADDR, RTM_NEWLINK, RTM_NEWROUTE
+from agent.watch.rtnl import Notices
 
 
 def message(kind: int, body: bytes) -> bytes:

@@ -1,0 +1,89 @@
+"""The file of ranges that pods reach under their own addresses, in the format of ip-masq-agent's ConfigMap.
+
+Read whenever the node itself is looked at, and at least as often as the file says (``resyncInterval``).
+
+Source: github.com/kubernetes-sigs/ip-masq-agent, README, "Config file".
+"""
+
+import re
+from ipaddress import ip_network
+from pathlib import Path
+
+import msgspec
+import yaml
+
+from agent.log import logger
+from agent.model.address import Network, parse_network
+
+log = logger(__name__)
+
+RESYNC_S = 60.0
+LINK_LOCAL4: Network = ip_network("169.254.0.0/16")
+LINK_LOCAL6: Network = ip_network("fe80::/10")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(h|ms|m|s)")  # as Go writes them
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+
+
+class MasqueradeFile:
+    """What the file said when it was last readable; nothing without a file."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._said: tuple[Network, ...] = ()
+        self._trouble = ""
+        self.resync_s = RESYNC_S
+
+    def read(self) -> tuple[Network, ...]:
+        """The ranges; a file that cannot be used changes nothing, and is said once."""
+        if self._path is None:
+            return ()
+        try:
+            text = self._path.read_text() if self._path.exists() else ""  # as a ConfigMap that is not there yet
+            self._said, self.resync_s = parse(text)
+            self._trouble = ""
+        except (OSError, ValueError, yaml.YAMLError, msgspec.ValidationError) as error:
+            why = " ".join(str(error).split())
+            if why != self._trouble:
+                log.warning("ranges not masqueraded stay as they were", file=self._path, why=why)
+            self._trouble = why
+        return self._said
+
+
+class _Said(msgspec.Struct, forbid_unknown_fields=True):
+    """The file's fields under their own names; link-local ranges are masqueraded when it says so."""
+
+    ranges: list[str] | None = msgspec.field(name="nonMasqueradeCIDRs", default=None)
+    link_local4: bool = msgspec.field(name="masqLinkLocal", default=False)
+    link_local6: bool = msgspec.field(name="masqLinkLocalIPv6", default=False)
+    resync: str = msgspec.field(name="resyncInterval", default="60s")
+
+
+def parse(text: str) -> tuple[tuple[Network, ...], float]:
+    """The ranges never masqueraded, and the seconds after which to look again.
+
+    Raises:
+        ValueError, yaml.YAMLError, msgspec.ValidationError: a field cannot be used; which one, and why.
+    """
+    content = yaml.safe_load(text)
+    if content is None:
+        return (), RESYNC_S
+    said = msgspec.convert(content, _Said)
+    found = [_range(f"nonMasqueradeCIDRs[{i}]", item) for i, item in enumerate(said.ranges or ())]
+    kept = ((LINK_LOCAL4, said.link_local4), (LINK_LOCAL6, said.link_local6))
+    found += [network for network, is_masqueraded in kept if not is_masqueraded]
+    return tuple(dict.fromkeys(found)), _seconds(said.resync)
+
+
+def _range(field: str, item: str) -> Network:
+    try:
+        return parse_network(item)
+    except ValueError as error:
+        raise ValueError(f"{field}: {error}") from error
+
+
+def _seconds(duration: str) -> float:
+    """A duration as Go writes it: ``60s``, ``1m30s``."""
+    parts = _DURATION.findall(duration)
+    if not parts or "".join(number + unit for number, unit in parts) != duration:
+        raise ValueError(f"resyncInterval: {duration!r} is no duration; write 60s or 1m30s")
+    return max(sum(float(number) * _UNITS[unit] for number, unit in parts), 1.0)

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Where one end of a flow is: a pod's device here, another node's tunnel, or wherever the kernel's routes lead. */
+#ifndef SLUICEWAY_END_H
+#define SLUICEWAY_END_H
+
+#include "endpoint.h"
+#include "remote.h"
+
+static __noinline void flow_end_of(const ip_addr *addr, struct flow_end *end)
+{
+	const struct node *n = node_now();
+	struct endpoint *e = endpoint_find(addr);
+	struct prefix *prefix;
+
+	memset(end, 0, sizeof(*end));
+	if (e && !(e->flags & ENDPOINT_NODE)) {
+		end->ifindex = e->ifindex;
+		end->mac = e->mac;
+	}
+	if (e || !n || !n->tunnel_ifindex)
+		return;
+	prefix = prefix_find(addr);
+	if (prefix)
+		end->remote_id = prefix->remote_id;
+}
+
+/* Has the pod behind the device sent this under its own name? */
+static __always_inline enum drop_reason check_source(ctx_t *ctx, const struct flow_end *from)
+{
+	struct ethhdr *eth = ctx_data(ctx);
+
+	if (from->ifindex != ctx->ifindex)
+		return DROP_SOURCE_ADDRESS;
+	if ((void *)(eth + 1) > ctx_end(ctx))
+		return DROP_SHORT_PACKET;
+	if (!mac_equal((mac_addr *)eth->h_source, &from->mac))
+		return DROP_SOURCE_MAC;
+	return DROP_NONE;
+}
+
+#endif

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Ranges of addresses beyond this node: behind another node's tunnel, or not to be masqueraded. Asked once per flow. */
+#ifndef SLUICEWAY_REMOTE_H
+#define SLUICEWAY_REMOTE_H
+
+#include "addr.h"
+#include "config.h"
+
+EXPORT_ENUM(prefix_flag);
+EXPORT_ENUM(node_flag);
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, 16384);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct prefix_key);
+	__type(value, struct prefix);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} prefixes SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, struct remote);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} remotes SEC(".maps");
+
+static __always_inline struct prefix *prefix_find(const ip_addr *addr)
+{
+	struct prefix_key key = {
+		.prefix_bits = 8 * (sizeof(key) - sizeof(key.prefix_bits)),
+		.family = addr_is_v4(addr) ? 4 : 6,
+		.addr = *addr,
+	};
+
+	return bpf_map_lookup_elem(&prefixes, &key);
+}
+
+static __always_inline struct remote *remote_find(__u32 remote_id)
+{
+	return bpf_map_lookup_elem(&remotes, &remote_id);
+}
+
+#endif

@@ -1,0 +1,180 @@
+"""Pods that leave the cluster are seen under their node's address, and get their answers back."""
+
+from collections.abc import Iterator
+
+import pytest
+from scapy.layers.inet import ICMP
+from scapy.layers.inet6 import ICMPv6EchoReply, ICMPv6EchoRequest
+from scapy.layers.l2 import Ether
+from scapy.packet import Packet, Raw
+
+from maps.abi import FlowFlag, NodeFlag, PrefixFlag
+from tests.bpf.datapath import (
+    CLIENT,
+    CLIENT6,
+    GATEWAY_MAC,
+    NAT_PORTS,
+    NODE,
+    NODE6,
+    OTHER,
+    POD,
+    POD6,
+    REMOTE,
+    TC_ACT_OK,
+    TC_ACT_REDIRECT,
+    Datapath,
+    checksums_hold,
+    data,
+    datagram,
+    frame,
+    syn,
+)
+from tests.bpf.packets import TOO_BIG, addresses, answer, icmp_error, icmp_sum_holds, ip_of, ports, quoted_by
+from tests.bpf.uplink import routed
+
+pytestmark = [pytest.mark.kernel, pytest.mark.netns]
+
+ROUTER_MAC = "02:00:00:00:00:99"
+FAMILIES = [
+    pytest.param(POD, NODE, CLIENT, id="IPv4"),
+    pytest.param(POD6, NODE6, CLIENT6, id="IPv6"),
+]
+
+
+@pytest.fixture(scope="module")
+def device() -> Iterator[int]:
+    """The uplink, in a namespace that has routes."""
+    with routed() as ifindex:
+        yield ifindex
+
+
+@pytest.fixture
+def masked(node: Datapath, device: int) -> Datapath:
+    """A node that masquerades."""
+    assert device
+    node.node(flags=NodeFlag.NODE_MASQUERADE)
+    return node
+
+
+def echo(pod: str, ident: int = 77, *, reply: bool = False) -> Packet:
+    """A ping, with a payload of odd length."""
+    kind = {True: (0, ICMPv6EchoReply), False: (8, ICMPv6EchoRequest)}[reply]
+    head = kind[1](id=ident, seq=1) if ":" in pod else ICMP(type=kind[0], id=ident, seq=1)
+    return head / Raw(b"payload")
+
+
+def ident_of(packet: Packet) -> int:
+    """An echo's identifier."""
+    return int.from_bytes(bytes(ip_of(packet).payload)[4:6], "big")
+
+
+@pytest.mark.parametrize(("pod", "own", "outside"), FAMILIES)
+@pytest.mark.parametrize("l4", [syn(), data(), datagram()], ids=["TCP", "TCP with data", "UDP"])
+def test_a_pod_outside_is_its_node_and_itself_in_the_answer(
+    masked: Datapath, device: int, pod: str, own: str, outside: str, l4: Packet
+) -> None:
+    there = masked.run("pod_ingress", frame(pod, outside, l4))
+    assert there.verdict == TC_ACT_REDIRECT
+    assert addresses(there.packet) == (own, outside)
+    assert NAT_PORTS[0] <= ports(there.packet)[0] <= NAT_PORTS[1]
+    assert ports(there.packet)[1] == l4.dport
+    assert ip_of(there.packet).fields.get("ttl", ip_of(there.packet).fields.get("hlim")) == 63
+    assert checksums_hold(there.packet)
+    back = masked.run("uplink_ingress", answer(there.packet, ROUTER_MAC), device)
+    assert back.verdict == TC_ACT_REDIRECT
+    assert addresses(back.packet) == (outside, pod)
+    assert ports(back.packet) == (l4.dport, l4.sport)
+    assert checksums_hold(back.packet)
+
+
+@pytest.mark.parametrize(("pod", "own", "outside"), FAMILIES)
+def test_a_ping_goes_out_under_another_identifier_and_comes_back_under_its_own(
+    masked: Datapath, device: int, pod: str, own: str, outside: str
+) -> None:
+    there = masked.run("pod_ingress", frame(pod, outside, echo(pod)))
+    assert addresses(there.packet) == (own, outside)
+    assert NAT_PORTS[0] <= ident_of(there.packet) <= NAT_PORTS[1]
+    assert checksums_hold(there.packet)
+    reply = frame(outside, own, echo(pod, ident_of(there.packet), reply=True), mac=ROUTER_MAC)
+    back = masked.run("uplink_ingress", reply, device)
+    assert addresses(back.packet) == (outside, pod)
+    assert ident_of(back.packet) == 77
+    assert checksums_hold(back.packet)
+
+
+@pytest.mark.parametrize(("pod", "own", "outside"), FAMILIES)
+@pytest.mark.parametrize("l4", ["echo", datagram(), data()], ids=["echo", "UDP", "TCP"])
+def test_an_icmp_error_about_a_masqueraded_packet_reaches_the_pod(
+    masked: Datapath, device: int, pod: str, own: str, outside: str, l4: Packet | str
+) -> None:
+    sent = frame(pod, outside, echo(pod) if isinstance(l4, str) else l4)
+    there = masked.run("pod_ingress", sent)
+    router = "198.51.100.1" if ":" not in pod else "2001:db8:1::1"
+    error = icmp_error(there.packet, TOO_BIG, router, mac=ROUTER_MAC)
+    assert addresses(error) == (router, own)
+    done = masked.run("uplink_ingress", error, device)
+    assert addresses(done.packet) == (router, pod)
+    assert icmp_sum_holds(done.packet)
+    told = quoted_by(done.packet)
+    assert (told.src, told.dst) == (pod, outside)
+    assert bytes(told.payload) == bytes(ip_of(sent).payload)
+
+
+@pytest.mark.parametrize("network", ["192.0.2.0/24", "0.0.0.0/0"])
+def test_a_range_that_is_never_masqueraded_sees_the_pod(masked: Datapath, network: str) -> None:
+    masked.prefix(network, flags=PrefixFlag.PREFIX_NO_MASQUERADE)
+    done = masked.run("pod_ingress", frame(POD, CLIENT, syn()))
+    assert (done.verdict, addresses(done.packet)) == (TC_ACT_OK, (POD, CLIENT))
+
+
+def test_a_longer_prefix_is_the_one_that_counts(masked: Datapath) -> None:
+    masked.prefix("192.0.0.0/8", flags=PrefixFlag.PREFIX_NO_MASQUERADE)
+    masked.prefix("192.0.2.0/24")
+    assert addresses(masked.run("pod_ingress", frame(POD, CLIENT, syn())).packet) == (NODE, CLIENT)
+
+
+def test_all_of_ipv6_does_not_contain_ipv4(masked: Datapath) -> None:
+    masked.prefix("::/0", flags=PrefixFlag.PREFIX_NO_MASQUERADE)
+    assert addresses(masked.run("pod_ingress", frame(POD, CLIENT, syn())).packet) == (NODE, CLIENT)
+
+
+@pytest.mark.parametrize("dst", [OTHER, NODE], ids=["a pod of this node", "the node itself"])
+def test_who_is_on_this_node_sees_the_pod(masked: Datapath, dst: str) -> None:
+    assert addresses(masked.run("pod_ingress", frame(POD, dst, syn())).packet) == (POD, dst)
+
+
+def test_a_services_backend_elsewhere_sees_the_pod(masked: Datapath) -> None:
+    masked.service("10.96.0.50", 80, [(REMOTE, 8080, False)])
+    assert addresses(masked.run("pod_ingress", frame(POD, "10.96.0.50", syn())).packet) == (POD, REMOTE)
+
+
+def test_a_flow_under_way_is_not_masqueraded_when_masquerading_begins(node: Datapath, device: int) -> None:
+    assert device
+    node.run("pod_ingress", frame(POD, CLIENT, syn()))
+    node.node(generation=2, flags=NodeFlag.NODE_MASQUERADE)
+    assert addresses(node.run("pod_ingress", frame(POD, CLIENT, data())).packet) == (POD, CLIENT)
+
+
+def test_a_masqueraded_flow_outlives_a_change_of_backends(masked: Datapath) -> None:
+    first = masked.run("pod_ingress", frame(POD, CLIENT, datagram()))
+    masked.node(generation=2, flags=NodeFlag.NODE_MASQUERADE)
+    again = masked.run("pod_ingress", frame(POD, CLIENT, datagram()))
+    assert ports(again.packet) == ports(first.packet)
+    assert {FlowFlag(f.flags) & FlowFlag.FLOW_FORWARD for _, f in masked.tables["flows"].items()} == {
+        FlowFlag.FLOW_FORWARD,
+        FlowFlag(0),
+    }
+
+
+def test_a_later_fragment_follows_its_first(masked: Datapath) -> None:
+    whole = frame(POD, CLIENT, datagram(size=1400))
+    first, later = fragments(whole)
+    one = masked.run("pod_ingress", first)
+    two = masked.run("pod_ingress", later)
+    assert addresses(one.packet) == addresses(two.packet) == (NODE, CLIENT)
+    assert bytes(ip_of(two.packet).payload) == bytes(ip_of(later).payload)
+
+
+def fragments(packet: Packet) -> list[Packet]:
+    """An IPv4 packet in two."""
+    return [Ether(bytes(Ether(src=packet.src, dst=GATEWAY_MAC) / part)) for part in ip_of(packet).fragment(1000)]

@@ -1,0 +1,98 @@
+"""What is behind another node's tunnel leaves by the device that encapsulates, with that node's address outside."""
+
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+from scapy.layers.l2 import Ether
+
+from maps.abi import Scope
+from tests.bpf.datapath import (
+    CLIENT,
+    GATEWAY_MAC,
+    NODE,
+    POD,
+    POD6,
+    REMOTE,
+    REMOTE6,
+    TC_ACT_OK,
+    TC_ACT_REDIRECT,
+    VIP,
+    Datapath,
+    checksums_hold,
+    datagram,
+    frame,
+    syn,
+)
+from tests.bpf.packets import addresses
+from tests.bpf.uplink import routed
+
+pytestmark = [pytest.mark.kernel, pytest.mark.netns]
+
+FAR_NODE = "10.88.0.12"
+
+
+@pytest.fixture(scope="module")
+def tunnel() -> Iterator[int]:
+    """A VXLAN device, in a namespace of its own."""
+    with routed():
+        subprocess.run(
+            ["ip", "link", "add", "tun0", "mtu", "1450", "type", "vxlan", "external", "dstport", "8472"], check=True
+        )
+        subprocess.run(["ip", "link", "set", "tun0", "up"], check=True)
+        shown = subprocess.run(["ip", "-o", "link", "show", "tun0"], check=True, capture_output=True, text=True).stdout
+        yield int(shown.partition(":")[0])
+
+
+@pytest.fixture
+def far(node: Datapath, tunnel: int) -> Datapath:
+    """A node with another behind the tunnel."""
+    node.node(tunnel=tunnel)
+    node.prefix("10.244.2.0/24", FAR_NODE)
+    node.prefix("fd00:2::/64", FAR_NODE)
+    return node
+
+
+@pytest.mark.parametrize(("pod", "remote"), [(POD, REMOTE), (POD6, REMOTE6)], ids=["IPv4", "IPv6"])
+def test_a_remote_pod_is_sent_by_the_tunnel(far: Datapath, pod: str, remote: str) -> None:
+    for _ in ("a new flow", "an established one"):
+        done = far.run("pod_ingress", frame(pod, remote, syn()))
+        assert done.verdict == TC_ACT_REDIRECT
+        assert done.packet[Ether].dst == GATEWAY_MAC
+        assert done.packet[Ether].src != GATEWAY_MAC  # the driver takes its own MAC for a loop
+        assert addresses(done.packet) == (pod, remote)
+        assert checksums_hold(done.packet)
+
+
+def test_a_service_with_a_remote_backend_is_sent_by_the_tunnel(far: Datapath) -> None:
+    far.service(VIP, 80, [(REMOTE, 8080, False)])
+    done = far.run("pod_ingress", frame(POD, VIP, syn()))
+    assert (done.verdict, addresses(done.packet)) == (TC_ACT_REDIRECT, (POD, REMOTE))
+
+
+def test_a_node_port_with_a_remote_backend_is_sent_by_the_tunnel_from_the_node(far: Datapath) -> None:
+    far.service("0.0.0.0", 30080, [(REMOTE, 8080, False)], scope=Scope.SCOPE_EXTERNAL)
+    done = far.run("uplink_ingress", frame(CLIENT, NODE, syn(dport=30080)))
+    assert (done.verdict, addresses(done.packet)) == (TC_ACT_REDIRECT, (NODE, REMOTE))
+
+
+def test_what_does_not_fit_the_tunnel_is_left_to_the_stack_to_tell(far: Datapath) -> None:
+    done = far.run("pod_ingress", frame(POD, REMOTE, datagram(size=1450 - 28 + 1)))
+    assert done.verdict == TC_ACT_OK
+    fits = far.run("pod_ingress", frame(POD, REMOTE, datagram(size=1450 - 28)))
+    assert fits.verdict == TC_ACT_REDIRECT
+
+
+def test_a_flow_moves_to_the_tunnel_and_back_with_its_node(far: Datapath, tunnel: int) -> None:
+    far.node()
+    assert far.run("pod_ingress", frame(POD, REMOTE, syn())).verdict == TC_ACT_OK
+    far.node(generation=2, tunnel=tunnel)
+    assert far.run("pod_ingress", frame(POD, REMOTE, syn())).verdict == TC_ACT_REDIRECT
+    far.node(generation=3)
+    assert far.run("pod_ingress", frame(POD, REMOTE, syn())).verdict == TC_ACT_OK
+
+
+def test_what_the_stack_sends_by_the_tunnel_is_addressed_there(far: Datapath) -> None:
+    done = far.run("tunnel_egress", frame(NODE, REMOTE, syn()))
+    assert done.verdict == TC_ACT_OK
+    assert done.reasons == {("PROGRAM_TUNNEL", "DIRECTION_EGRESS", "DROP_NONE"): 1}

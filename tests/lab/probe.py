@@ -1,0 +1,98 @@
+"""What talks in the tests of modes: a server that tells clients how it sees them, and a client. Run as a script.
+
+probe.py serve PORT          TCP: the client's address as a line, then all that comes goes back; UDP: both in one
+probe.py ask KIND ADDRESS PORT BYTES...    prints how the server sees us, if all came back unharmed
+"""
+
+import random
+import socket
+import sys
+import threading
+
+TIMEOUT_S = 5.0
+WRITE = 1 << 16
+BACKLOG = 64
+
+
+def main() -> None:
+    """Be one of the two."""
+    if sys.argv[1] == "serve":
+        serve(int(sys.argv[2]))
+    else:
+        kind, address, port, size = sys.argv[2:]
+        talk = talk_tcp if kind == "tcp" else talk_udp
+        sys.stdout.write(talk(address, int(port), random.Random(0).randbytes(int(size))))  # noqa: S311  no secret
+
+
+def serve(port: int) -> None:
+    """Serve until somebody ends the process."""
+    listener = socket.create_server(("::", port), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True)
+    for family, anywhere in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
+        datagrams = socket.socket(family, socket.SOCK_DGRAM)
+        if family == socket.AF_INET6:
+            datagrams.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        datagrams.bind((anywhere, port))
+        threading.Thread(target=answer, args=(datagrams,), daemon=True).start()
+    while True:
+        connection, client = listener.accept()
+        threading.Thread(target=echo, args=(connection, client[0]), daemon=True).start()
+
+
+def echo(connection: socket.socket, client: str) -> None:
+    """Say who it is, and send everything back."""
+    with connection:
+        connection.sendall(client.removeprefix("::ffff:").encode() + b"\n")
+        while data := connection.recv(WRITE):
+            connection.sendall(data)
+
+
+def answer(datagrams: socket.socket) -> None:
+    """Send every datagram back, behind the client's address."""
+    while True:
+        data, client = datagrams.recvfrom(1 << 16)
+        datagrams.sendto(client[0].encode() + b"\n" + data, client)
+
+
+def talk_tcp(address: str, port: int, data: bytes) -> str:
+    """Write 64 KiB at a time while what comes back is read."""
+    with socket.create_connection((address, port), timeout=TIMEOUT_S) as connection:
+        writer = threading.Thread(target=write, args=(connection, data))
+        writer.start()
+        client, _, back = connection.makefile("rb").read().partition(b"\n")
+        writer.join()
+    return checked(client, back, data)
+
+
+def write(connection: socket.socket, data: bytes) -> None:
+    """All of it, and the end."""
+    for at in range(0, len(data), WRITE):
+        connection.sendall(data[at : at + WRITE])
+    connection.shutdown(socket.SHUT_WR)
+
+
+def talk_udp(address: str, port: int, data: bytes) -> str:
+    """One datagram, and the answer."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as asking:
+        asking.settimeout(TIMEOUT_S)
+        asking.sendto(data, (address, port))
+        answered, server = asking.recvfrom(1 << 16)
+    if server[:2] != (address, port):
+        raise ConnectionAbortedError(f"answered by {server[0]} {server[1]}")
+    client, _, back = answered.partition(b"\n")
+    return checked(client, back, data)
+
+
+def checked(client: bytes, back: bytes, data: bytes) -> str:
+    """How the server sees us.
+
+    Raises:
+        ConnectionAbortedError: what came back is not what was sent.
+    """
+    if back != data:
+        raise ConnectionAbortedError(f"{len(data)} bytes went, {len(back)} or others came back")
+    return client.decode()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""Every way between nodes: natively and encapsulated, to one's own node, one's own subnet and another subnet."""
+
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab import cluster, site, use
+from lab.cluster import Cluster
+from lab.machine import Machine
+from lab.manifests import Object
+from lab.pods import Port
+from lab.site import Options
+from lab.use import Client
+
+pytestmark = [pytest.mark.netns, pytest.mark.kernel]
+
+PORT = 7000
+PROBE = (sys.executable, "-I", "-S", str(Path(__file__).with_name("probe.py")))
+PORTS = (Port("tcp", PORT), Port("udp", PORT, "UDP"))
+WRITTEN = 1 << 20  # bytes, 64 KiB at a time
+OVER_MTU = 4000  # bytes of a datagram
+HEADERS = (28, 48)  # of an echo request over IPv4 and IPv6
+# without the socket hook, which would hide what the packet programs do
+MODES = {
+    "native": (Options(socket_lb=False), 1500),
+    "vxlan": (Options(socket_lb=False, subnets=2, encapsulation="vxlan"), 1450),
+    "vxlan across subnets": (Options(socket_lb=False, subnets=2, encapsulation="vxlan", cross_subnet=True), 1450),
+}
+# where the other pod is, seen from n1; with two subnets n2 is on the other
+PLACES = {"its own node": "n1", "its own subnet": "n3", "another subnet": "n2"}
+FAMILIES = pytest.mark.parametrize("family", [pytest.param(0, id="ipv4"), pytest.param(1, id="ipv6")])
+FAR = pytest.mark.parametrize("node", [pytest.param(node, id=place) for place, node in PLACES.items()])
+OTHERS = pytest.mark.parametrize("node", [pytest.param(n, id=place) for place, n in PLACES.items() if n != "n1"])
+SERVICE = """
+kind: Service
+metadata: {{name: at-{node}}}
+spec:
+  type: NodePort
+  selector: {{at: {node}}}
+  ipFamilyPolicy: RequireDualStack
+  ports: [{{name: tcp, port: 80, targetPort: {port}}}, {{name: udp, port: 80, targetPort: {port}, protocol: UDP}}]
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """A cluster in one mode, with a server in a pod of each node, on each node and outside."""
+
+    cluster: Cluster
+    mtu: int
+    asking: Client  # in a pod on n1
+    own: list[str]  # its addresses
+    pods: dict[str, list[str]]  # by node
+    services: dict[str, Any]  # by node
+
+    def machine(self, name: str) -> Machine:
+        """A machine by its name."""
+        return self.cluster.site.machine(name)
+
+
+@pytest.fixture(scope="module", params=MODES)
+def mode(request: pytest.FixtureRequest) -> Iterator[Mode]:
+    options, mtu = MODES[request.param]
+    name = f"swlab-mode-{os.getpid()}"
+    try:
+        yield _made(cluster.up(name, options, print), mtu)
+    finally:
+        site.remove(name)
+
+
+def _made(made: Cluster, mtu: int) -> Mode:
+    services, pods = {}, {}
+    for node in made.site.node_names:
+        (services[node],) = made.apply(SERVICE.format(node=node, port=PORT))
+        item = made.run(f"at-{node}", node, [*PROBE, "serve", str(PORT)], labels={"at": node}, ports=PORTS)
+        pods[node] = _ips(item)
+    for machine in (made.site.outside, *made.site.nodes):
+        machine.daemon("probe", [*PROBE, "serve", str(PORT)])
+    item = made.run("asking", "n1", ["sleep", "infinity"])
+    return Mode(made, mtu, use.client(made, item), _ips(item), pods, services)
+
+
+@FAMILIES
+@FAR
+def test_an_echo_of_exactly_the_mtu_goes_between_pods_and_one_byte_more_does_not(
+    mode: Mode, node: str, family: int
+) -> None:
+    size = mode.mtu - HEADERS[family]
+    assert ping(mode.asking, mode.pods[node][family], size)
+    assert not ping(mode.asking, mode.pods[node][family], size + 1)
+
+
+@FAMILIES
+@FAR
+def test_pods_talk_both_ways_with_large_writes_and_datagrams_over_the_mtu(mode: Mode, node: str, family: int) -> None:
+    assert both(mode.asking, mode.pods[node][family]) == {mode.own[family]}
+
+
+@FAMILIES
+@FAR
+def test_a_pod_reaches_a_service_whose_backend_is_there(mode: Mode, node: str, family: int) -> None:
+    address = mode.services[node]["spec"]["clusterIPs"][family]
+    assert both(mode.asking, address, 80) == {mode.own[family]}
+
+
+@FAMILIES
+@FAR
+def test_the_outside_reaches_a_node_port_whose_backend_is_there(mode: Mode, node: str, family: int) -> None:
+    tcp, udp = (port["nodePort"] for port in mode.services[node]["spec"]["ports"])
+    outside, address = use.host(mode.cluster.site.outside), str(mode.machine("n1").addresses[family])
+    assert ask(outside, "tcp", address, tcp, WRITTEN)
+    assert ask(outside, "udp", address, udp, OVER_MTU)
+
+
+@FAMILIES
+def test_the_outside_sees_a_pod_under_its_nodes_address(mode: Mode, family: int) -> None:
+    address = str(mode.cluster.site.outside.addresses[family])
+    assert both(mode.asking, address) == {str(mode.machine("n1").addresses[family])}
+    assert ping(mode.asking, address, 56)
+
+
+@FAMILIES
+@FAR
+def test_a_node_reaches_a_pod(mode: Mode, node: str, family: int) -> None:
+    own = str(mode.machine("n1").addresses[family])
+    assert both(use.host(mode.machine("n1")), mode.pods[node][family]) == {own}
+    assert ping(use.host(mode.machine("n1")), mode.pods[node][family], 56)
+
+
+@FAMILIES
+@FAR
+def test_a_node_sees_a_pod_under_the_pods_own_address(mode: Mode, node: str, family: int) -> None:
+    address = str(mode.machine(node).addresses[family])
+    assert both(mode.asking, address) == {mode.own[family]}
+    assert ping(mode.asking, address, 56)
+
+
+@FAMILIES
+@OTHERS
+def test_nodes_reach_each_other_as_ever(mode: Mode, node: str, family: int) -> None:
+    own = str(mode.machine("n1").addresses[family])
+    assert both(use.host(mode.machine("n1")), str(mode.machine(node).addresses[family])) == {own}
+
+
+def both(asking: Client, address: str, port: int = PORT) -> set[str]:
+    """How the server sees the client, over TCP with large writes and over UDP with a datagram over the MTU."""
+    return {ask(asking, "tcp", address, port, WRITTEN), ask(asking, "udp", address, port, OVER_MTU)}
+
+
+def ask(asking: Client, kind: str, address: str, port: int, size: int) -> str:
+    """How the server sees the client, after all came back."""
+    argv = [*PROBE, "ask", kind, address, str(port), str(size)]
+    return asking.machine.run(*argv, place=asking.place).stdout
+
+
+def ping(asking: Client, address: str, size: int) -> bool:
+    """Whether an echo request with so many bytes of data, not to be fragmented, is answered."""
+    argv = ["ping", "-M", "do", "-c", "1", "-W", "1", "-s", str(size), address]
+    return asking.machine.run(*argv, check=False, place=asking.place).returncode == 0
+
+
+def _ips(item: Object) -> list[str]:
+    return [ip["ip"] for ip in item["status"]["podIPs"]]
