@@ -28,7 +28,8 @@ static __always_inline enum drop_reason connection(ctx_t *ctx, struct packet *p,
 	struct service *s;
 
 	if (!passage->flow) {
-		s = service_find(&p->dst, p->dport, p->protocol, SCOPE_INTERNAL);
+		/* what the node offers at its loopback address is for itself */
+		s = addr_is_loopback(&p->dst) ? NULL : service_find(&p->dst, p->dport, p->protocol, SCOPE_INTERNAL);
 		if (s) {
 			why = passage_begin(p, passage, s, false);
 			if (why)

@@ -30,6 +30,12 @@ static __always_inline bool addr_is_node(const ip_addr *addr)
 	return e && e->flags & ENDPOINT_NODE;
 }
 
+/* An address of this node, or one that each host has for itself. */
+static __always_inline bool addr_is_here(const ip_addr *addr)
+{
+	return addr_is_loopback(addr) || addr_is_node(addr);
+}
+
 /* What a flow keeps of who has the address: zeros when it is no pod of this node. */
 static __always_inline void flow_end_of(const ip_addr *addr, struct flow_end *end)
 {
