@@ -48,6 +48,7 @@ log = logger(__name__)
 
 ATTACHMENTS = "attachments"  # folder in --state-dir
 TICK_S = 0.1
+COLLECT_S = 60.0  # between looks for pods that went without a DEL
 FAIL_POINT = "SLUICEWAY_FAIL_AFTER_WRITES"
 FAIL_STEP = "SLUICEWAY_FAIL_AFTER_STEP"
 
@@ -146,8 +147,9 @@ def _begin(parts: Parts) -> None:
 
 
 def _follow(parts: Parts, stopping: Event) -> None:
-    """What waits for the first sync, once; then the loop's rounds, as they happen."""
+    """What waits for the first sync, once; then the loop's rounds as they happen, and dead pods now and then."""
     syncs, is_settled = 0, False
+    collect_at = time.monotonic() + COLLECT_S
     while not stopping.wait(TICK_S):
         status = parts.loop.status()
         if status.syncs != syncs:
@@ -156,6 +158,10 @@ def _follow(parts: Parts, stopping: Event) -> None:
         if status.synced and not is_settled:
             _settle(parts)
             is_settled = True
+        # not before: it waits for the loop's thread, which must have the maps by then
+        if is_settled and time.monotonic() >= collect_at:
+            parts.cni.collect()
+            collect_at = time.monotonic() + COLLECT_S
 
 
 def _settle(parts: Parts) -> None:
@@ -192,7 +198,7 @@ def _source(options: Options, mirror: Mirror) -> tuple[Source, Callable[[], Iter
     if options.manifests:
         folder = manifests.ManifestsSource(options.manifests, options.node_name, mirror)
         return folder, lambda: iter((WatchUse("manifests", 0.0, 0),))
-    server = api.ApiSource(api.client(options.kubeconfig), options.node_name, mirror)
+    server = api.ApiSource(lambda: api.client(options.kubeconfig), options.node_name, mirror)
     return server, lambda: _watch_uses(server)
 
 

@@ -16,15 +16,15 @@ _BATCH = 1000  # services in a transaction
 _BASE = f"""
 table {_TABLE} {{
   map services {{ type ipv4_addr . inet_proto . inet_service : verdict; }}
-  set service-addresses {{ type ipv4_addr; }}
+  set addresses {{ type ipv4_addr; }}
   chain services {{ ip daddr . meta l4proto . th dport vmap @services; }}
   chain mark-for-masquerade {{ meta mark set meta mark | 0x4000; }}
-  chain masquerade {{
+  chain masquerading {{
     meta mark & 0x4000 == 0 return
     meta mark set meta mark ^ 0x4000
     masquerade fully-random
   }}
-  chain without-endpoints {{ ip daddr @service-addresses reject; }}
+  chain without-endpoints {{ ip daddr @addresses reject; }}
 }}
 """
 
@@ -32,7 +32,7 @@ _HOOKS = f"""
 table {_TABLE} {{
   chain nat-prerouting {{ type nat hook prerouting priority dstnat; jump services; }}
   chain nat-output {{ type nat hook output priority -100; jump services; }}
-  chain nat-postrouting {{ type nat hook postrouting priority srcnat; jump masquerade; }}
+  chain nat-postrouting {{ type nat hook postrouting priority srcnat; jump masquerading; }}
   chain filter-forward {{ type filter hook forward priority -110; ct state new jump without-endpoints; }}
 }}
 """
@@ -66,6 +66,6 @@ def _services(numbers: range, backend: IPv4Address) -> str:
             *chains,
             "}",
             f"add element {_TABLE} services {{ {', '.join(elements)} }}",
-            f"add element {_TABLE} service-addresses {{ {', '.join(addresses)} }}",
+            f"add element {_TABLE} addresses {{ {', '.join(addresses)} }}",
         ]
     )

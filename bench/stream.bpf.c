@@ -21,18 +21,21 @@ enum {
 	AT_UDP_CHECK = AT_SPORT + offsetof(struct udphdr, check),
 };
 
+/* So many numbers from the first on, round and round. */
+struct round {
+	__u32 end; /* how many */
+	__u32 first;
+	__u32 at;   /* of the last packet, counted from the first */
+	__u32 step; /* below end */
+};
+
 /* bench/stream.py packs it. */
 struct stream {
-	__u32 ports; /* source ports the stream walks over */
-	__u32 port_first;
-	__u32 port;  /* of the last packet, counted from the first */
-	__u32 hosts; /* destinations it walks over */
-	__u32 host_first;
-	__u32 host;
-	__u32 step;	  /* how far both go each packet, below either number */
-	__u32 device;	  /* generate(): redirects there */
-	__u32 expect_dst; /* sink(): of every packet that arrives, as it stands there */
-	__u32 check;	  /* UDP: the sum of all but the port, not complemented */
+	struct round ports; /* of the source */
+	struct round hosts; /* destinations */
+	__u32 device;	    /* generate(): redirects there */
+	__u32 expect_dst;   /* sink(): of every packet that arrives, as it stands there */
+	__u32 check;	    /* UDP: the sum of all but the source port, not complemented */
 	__u16 expect_port;
 	__u8 octets[HEADERS]; /* two before a multiple of four, so the addresses are aligned */
 };
@@ -65,10 +68,12 @@ struct {
 	__uint(value_size, sizeof(__u32));
 } next SEC(".maps");
 
-static __always_inline __u32 walk(__u32 at, __u32 step, __u32 end)
+static __always_inline __u32 walk(struct round *r)
 {
-	at += step;
-	return at < end ? at : at - end;
+	__u32 at = r->at + r->step;
+
+	r->at = at < r->end ? at : at - r->end;
+	return r->first + r->at;
 }
 
 /* The stream, its octets those of the next packet. */
@@ -79,12 +84,10 @@ static __always_inline struct stream *stream_next(void)
 
 	if (!s)
 		return NULL;
-	s->port = s->ports > 1 ? walk(s->port, s->step, s->ports) : 0;
-	*(__be16 *)(s->octets + AT_SPORT) = bpf_htons(s->port_first + s->port);
-	if (s->hosts > 1) {
-		s->host = walk(s->host, s->step, s->hosts);
-		*(__be32 *)(s->octets + AT_DST) = bpf_htonl(s->host_first + s->host);
-	}
+	if (s->ports.end > 1)
+		*(__be16 *)(s->octets + AT_SPORT) = bpf_htons(walk(&s->ports));
+	if (s->hosts.end > 1)
+		*(__be32 *)(s->octets + AT_DST) = bpf_htonl(walk(&s->hosts));
 	return s;
 }
 

@@ -20,7 +20,7 @@ SYN, ACK = 2, 16
 GATEWAY_MAC = bytes.fromhex("ee" * 6)
 FRAME = 60  # octets: Ethernet's smallest, without its check sequence
 _HEADERS = 54
-_STREAM = struct.Struct(f"=8I4sI2s{_HEADERS}s")
+_STREAM = struct.Struct(f"=9I4sI2s{_HEADERS}s")
 _SKB = struct.Struct("=40xI148x")  # struct __sk_buff with an ifindex
 _XDP_MD = struct.Struct("=6I")
 _STEP = 7919  # a prime: neighbours in the stream are none in a table that was filled in order
@@ -45,17 +45,18 @@ class Packets:
     hosts: int = 1
     in_order: bool = False  # else neighbours in the stream are far apart
 
-    @property
-    def flows(self) -> int:
-        """After how many packets the first flow comes again."""
-        return max(self.ports, self.hosts)
+    def step(self, end: int) -> int:
+        """How far to go from one of *end* ports or hosts to the next, so that all come before the first again."""
+        return 1 if self.in_order else _STEP % end or 1
 
     def frame(self) -> bytes:
         """The first packet, complete but for the transport's checksum."""
         if self.protocol == UDP:
             transport = struct.pack("!4H", self.port_first, self.dport, FRAME - 34, 0)
         else:
-            transport = struct.pack("!2H2I2B3H", self.port_first, self.dport, 1, 1, 0x50, self.tcp_flags, 512, 0x1234, 0)
+            transport = struct.pack(
+                "!2H2I2B3H", self.port_first, self.dport, 1, 1, 0x50, self.tcp_flags, 512, 0x1234, 0
+            )
         pair = self.source.packed + self.destination.packed
         ip = struct.pack("!2B3H2BH", 0x45, 0, FRAME - 14, 0, 0x4000, 64, self.protocol, 0) + pair
         ip = ip[:10] + (~_sum(ip) & 0xFFFF).to_bytes(2, "big") + ip[12:]
@@ -80,20 +81,17 @@ class Stream:
         """Begin a stream, for :meth:`generate` out of *device*; *expect* is where its packets go in the end."""
         self._frame = packets.frame()
         address, port = expect or (packets.destination, packets.dport)
-        step = 1 if packets.in_order else _STEP % packets.flows
-        host = int(packets.destination)
-        walk = (packets.ports, packets.port_first, packets.ports - 1, packets.hosts, host, packets.hosts - 1, step)
+        ports = (packets.ports, packets.port_first, packets.ports - 1, packets.step(packets.ports))
+        hosts = (packets.hosts, int(packets.destination), packets.hosts - 1, packets.step(packets.hosts))
         ends = (device, address.packed, packets.check(), port.to_bytes(2, "big"))
-        record = _STREAM.pack(*walk, *ends, self._frame[:_HEADERS])
+        record = _STREAM.pack(*ports, *hosts, *ends, self._frame[:_HEADERS])
         _, failed = mapio.update(self._object.map_fd("streams"), bytes(4), record, 1)
         libbpf.check(-failed, "set the stream")
 
     def run(self, program_fd: int, repeat: int, ifindex: int) -> libbpf.TestRun:
         """The mean time of *program_fd* behind :attr:`fresh`, in which that is contained; see :meth:`nothing`."""
         _tail_call(self._object.map_fd("next"), program_fd)
-        return libbpf.test_run(
-            self._object.program_fd("fresh"), self._frame, context=_SKB.pack(ifindex), repeat=repeat
-        )
+        return libbpf.test_run(self._object.program_fd("fresh"), self._frame, context=_SKB.pack(ifindex), repeat=repeat)
 
     @cached_property
     def nothing(self) -> int:
@@ -136,7 +134,7 @@ class Stream:
 
 def _sum(octets: bytes) -> int:
     """The Internet checksum's sum (RFC 1071), folded."""
-    total = sum(struct.unpack(f"!{len(octets) // 2}H", octets))
+    total: int = sum(struct.unpack(f"!{len(octets) // 2}H", octets))
     total = (total & 0xFFFF) + (total >> 16)
     return (total & 0xFFFF) + (total >> 16)
 

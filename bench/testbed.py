@@ -6,7 +6,7 @@ MAC. Beyond that, the node's end of the sender receives by NAPI, without which i
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address
@@ -38,7 +38,7 @@ class Testbed:
         return f"/run/netns/{PREFIX}{self.name}-{member}"
 
     def pods(self) -> tuple[Pod, Pod]:
-        """a and b, as the node knows them."""
+        """The pods, a before b, as the node knows them."""
         return self._pod("a", SENDER), self._pod("b", RECEIVER)
 
     def device(self, member: str) -> int:
@@ -68,13 +68,21 @@ class Testbed:
         full = ["ip", "netns", "exec", PREFIX + f"{self.name}-{member}", *command]
         return subprocess.run(full, check=True, text=True, input=text, stdout=subprocess.PIPE).stdout
 
+    def knobs(self, member: str, values: Mapping[str, str]) -> None:
+        """Set sysctls of a namespace; those that the kernel has not are no hindrance."""
+        with self.inside(member):
+            for name, value in values.items():
+                path = Path("/proc/sys/net") / name
+                if path.exists():
+                    path.write_text(value)
+
     def _pod(self, member: str, address: IPv4Address) -> Pod:
         ifindex = int(self.run("node", "cat", f"/sys/class/net/pod-{member}/ifindex"))
         return Pod(address, ifindex, bytes.fromhex(_MACS[member].replace(":", "")))
 
 
 @contextmanager
-def testbed(label: str) -> Iterator[Testbed]:
+def two_pods(label: str) -> Iterator[Testbed]:
     """A testbed, taken down at the end of the block, whatever happened there."""
     bed = Testbed(f"{os.getpid()}-{label}")
     try:
@@ -89,9 +97,9 @@ def testbed(label: str) -> Iterator[Testbed]:
 def _build(bed: Testbed) -> None:
     for member in ("node", "a", "b"):
         subprocess.run(["ip", "netns", "add", PREFIX + f"{bed.name}-{member}"], check=True)
-        _knobs(bed, member, {"ipv6/conf/all/disable_ipv6": "1", "ipv6/conf/default/disable_ipv6": "1"})
+        bed.knobs(member, {"ipv6/conf/all/disable_ipv6": "1", "ipv6/conf/default/disable_ipv6": "1"})
         bed.run(member, "ip", "link", "set", "lo", "up")
-    _knobs(bed, "node", {"ipv4/ip_forward": "1", "ipv4/conf/all/rp_filter": "0", "ipv4/conf/default/rp_filter": "0"})
+    bed.knobs("node", {"ipv4/ip_forward": "1", "ipv4/conf/all/rp_filter": "0", "ipv4/conf/default/rp_filter": "0"})
     _wire(bed, "a", SENDER)
     _wire(bed, "b", RECEIVER)
     bed.run("node", "ethtool", "-K", "pod-a", "gro", "on")
@@ -115,12 +123,3 @@ def _wire(bed: Testbed, member: str, address: IPv4Address) -> None:
         neighbour add {GATEWAY} lladdr {NODE_MAC} dev eth0 nud permanent
     """
     bed.run(member, "ip", "-batch", "-", text=lines)
-
-
-def _knobs(bed: Testbed, member: str, values: dict[str, str]) -> None:
-    """Sysctls of a namespace; those that the kernel has not are no hindrance."""
-    with bed.inside(member):
-        for name, value in values.items():
-            path = Path("/proc/sys/net") / name
-            if path.exists():
-                path.write_text(value)

@@ -21,6 +21,7 @@ from dpctl.output import Table, json_lines
 from dpctl.pinned import find_root, in_use
 from dpctl.service import service_table
 from dpctl.status import status_tables
+from dpctl.trace import drop_table
 from dpctl.words import protocol_number
 from maps.errors import LayoutMismatch, MapsError, NotPermitted
 from maps.pins import Generation
@@ -181,6 +182,19 @@ def map_dump(pin_root: Path | None, name: str, limit: int | None, output: str) -
         _write(json_lines(rows))
     else:
         show([maps_of.entry_table(list(rows))], output)
+
+
+@app.group("trace")
+def trace_group() -> None:
+    """What the kernel does with packets beside our programs."""
+
+
+@trace_group.command("drops")
+@click.option("--seconds", type=click.FloatRange(0.1, 3600), default=10.0, show_default=True, help="How long to watch.")
+@_output
+def trace_drops(seconds: float, output: str) -> None:
+    """Packets that the kernel drops from now on, by its reason and place; needs Debian's python3-bpfcc."""
+    show([drop_table(seconds)], output)
 
 
 def show(tables: Iterable[Table[Any]], output: str) -> None:

@@ -4,10 +4,11 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from agent.cookie import netns_cookie
 from agent.model.address import unmapped
 from dpctl import link, lock
 from dpctl.map import MapRow, map_table
-from dpctl.netns import cookie, names_of
+from dpctl.netns import names_of
 from dpctl.output import Column, Table
 from dpctl.pinned import is_ours, opened
 from dpctl.words import duration, octets
@@ -172,7 +173,7 @@ def _links(root: PinRoot, node: abi.Node | None) -> list[link.LinkRow]:
     """Pinned links; where devices have none, the tc filters that stand for them."""
     device = names_of(node.netns_cookie if node else 0)
     links = link.link_rows(root, device)
-    if node and node.netns_cookie == cookie() and not any(row.ifindex for row in links):
+    if node and node.netns_cookie == netns_cookie() and not any(row.ifindex for row in links):
         links += link.filter_rows(device)
     return links
 

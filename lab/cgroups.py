@@ -9,6 +9,7 @@ import re
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,10 +51,11 @@ class Cgroups:
         (self.unified / machine / SYSTEM).mkdir(exist_ok=True)
 
     def delegate(self, machine: str) -> None:
-        """Hand on the controllers of version 2 that this host has there, for a kubelet."""
+        """Hand on the controllers of version 2 that this host has there, for a kubelet; it tells which it misses."""
         for path in (self.unified, self.unified / machine):
             for controller in (path / "cgroup.controllers").read_text().split():
-                (path / "cgroup.subtree_control").write_text(f"+{controller}")
+                with suppress(OSError):  # one that cannot be shared out
+                    (path / "cgroup.subtree_control").write_text(f"+{controller}")
 
     def joins(self, machine: str, group: str = SYSTEM) -> tuple[Path, ...]:
         """The files that take a process into *machine*, version 2 first: by it `down` finds the process."""

@@ -110,8 +110,7 @@ def create(name: str, options: Options) -> Site:
     Raises:
         LabError: the lab is up already, or the kernel refused something; `remove` takes away what there is.
     """
-    if os.geteuid() != 0:
-        raise LabError("only root makes namespaces: try sudo")
+    _require_root()
     if not 1 <= options.nodes <= MAX_NODES:
         raise LabError(f"{options.nodes} nodes: a lab has 1 to {MAX_NODES}")
     site = Site(name, options)
@@ -139,8 +138,9 @@ def find(name: str) -> Site:
     """The lab that is up.
 
     Raises:
-        LabError: there is none.
+        LabError: there is none, or it is not root who asks.
     """
+    _require_root()
     try:
         saved = json.loads((STATE / name / "lab.json").read_text())
     except (FileNotFoundError, ValueError) as error:
@@ -154,11 +154,17 @@ def remove(name: str) -> None:
     Raises:
         LabError: a process does not end.
     """
+    _require_root()
     # a machine that is being made finds neither cgroup nor folder, and ends
     _cgroups(name).end()
     shutil.rmtree(STATE / name, ignore_errors=True)
     if STATE.is_dir() and not any(STATE.iterdir()):
         STATE.rmdir()
+
+
+def _require_root() -> None:
+    if os.geteuid() != 0:
+        raise LabError("only root makes and enters namespaces: try sudo")
 
 
 def _cgroups(name: str) -> cgroups.Cgroups:

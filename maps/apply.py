@@ -1,81 +1,57 @@
-"""Plans become writes: in the order given, in slices, so that more urgent work can go between.
+"""Packed records into tables and out of them, many in one call, with pauses between calls for whoever asks.
 
-The caller states the order of tables once: what is referred to is updated before what refers to it, and deleted after.
+The caller states the order of tables: what is referred to is written before what refers to it, and removed after.
+Stopped half way, that order still holds; what was not written is in the next plan again.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Any, Generic, TypeVar
+from typing import Any
 
-from maps.errors import MapFull
-from maps.plan import Changes
+from maps.record import Packed, cut
 from maps.table import TableLike
 
-K = TypeVar("K")
-V = TypeVar("V")
-
-SLICE = 4096  # entries in one call: about 4 ms of packing and writing on a slow core
+AnyTable = TableLike[Any, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Update(Generic[K, V]):
-    """Write a table's new and changed entries."""
-
-    table: TableLike[K, V]
-    changes: Changes[K, V]
-
-    def slices(self, size: int) -> Iterator[int]:
-        """Write; yield the entries of each call.
-
-        A table too full for old and new entries side by side gives up the old ones first: they would have gone
-        anyway, only later than what refers to them.
-        """
-        pairs = iter(self.changes.update.items())
-        leaving = self.changes.delete
-        while part := list(islice(pairs, size)):
-            try:
-                self.table.update(part)
-            except MapFull:
-                if not leaving:
-                    raise
-                yield from Delete(self.table, self.changes).slices(size)
-                leaving = ()
-                self.table.update(part)
-            yield len(part)
+def read(table: AnyTable) -> dict[bytes, bytes]:
+    """All entries."""
+    key_size, value_size = table.spec.key.SIZE, table.spec.value.SIZE
+    found: dict[bytes, bytes] = {}
+    for keys, values in table.packed_items():
+        found.update(zip(cut(keys, key_size), cut(values, value_size), strict=True))
+    return found
 
 
-@dataclass(frozen=True, slots=True)
-class Delete(Generic[K, V]):
-    """Delete a table's entries that are gone."""
-
-    table: TableLike[K, V]
-    changes: Changes[K, V]
-
-    def slices(self, size: int) -> Iterator[int]:
-        """Delete; yield the entries of each call."""
-        keys = iter(self.changes.delete)
-        while part := list(islice(keys, size)):
-            self.table.delete(part)
-            yield len(part)
-
-
-Write = Update[Any, Any] | Delete[Any, Any]
-
-
-def apply(writes: Iterable[Write], size: int = SLICE) -> Iterator[int]:
-    """Do the writes one slice at a time, and yield after each how many entries it had.
-
-    Stopping half way is safe in the sense of the order: nothing written refers to something that is not there. What
-    was not written is in the next plan again.
+def write(table: AnyTable, entries: Packed) -> None:
+    """Write entries, new or in place of old ones, in one call.
 
     Raises:
-        MapsError: the kernel refused a write; those before it are done.
+        MapsError: the kernel refused; those before the failing one are written.
     """
-    for write in writes:
-        yield from write.slices(size)
+    table.update_packed(b"".join(entries), b"".join(entries.values()), len(entries))
 
 
-def apply_all(writes: Iterable[Write]) -> int:
-    """Do the writes without a pause; returns the number of entries written and deleted."""
-    return sum(apply(writes))
+def remove(table: AnyTable, keys: Sequence[bytes]) -> None:
+    """Remove entries in one call; those that are not there are no error.
+
+    Raises:
+        MapsError: the kernel refused; those before the failing one are removed.
+    """
+    table.delete_packed(b"".join(keys), len(keys))
+
+
+def writing(table: AnyTable, entries: Packed, most: int) -> Iterator[int]:
+    """Write entries, at most *most* in a call; yields after each call how many it had. Raises as :func:`write`."""
+    left = iter(entries.items())
+    while piece := dict(islice(left, most)):
+        write(table, piece)
+        yield len(piece)
+
+
+def removing(table: AnyTable, keys: Sequence[bytes], most: int) -> Iterator[int]:
+    """Remove entries, at most *most* in a call; yields after each call how many it had. Raises as :func:`remove`."""
+    for at in range(0, len(keys), most):
+        piece = keys[at : at + most]
+        remove(table, piece)
+        yield len(piece)

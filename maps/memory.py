@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Generic, TypeVar
 
 from maps.errors import MapFull
+from maps.record import cut
 from maps.spec import MapSpec
 
 K = TypeVar("K")
@@ -65,16 +66,18 @@ class MemoryTable(Generic[K, V]):
         size, value_size = self._spec.key.SIZE, self._spec.value.SIZE
         if len(keys) != n * size or len(values) != n * value_size:
             raise ValueError(f"{self._spec.name}: {len(keys)} and {len(values)} bytes are not {n} entries")
-        self._write(
-            [(keys[i * size : (i + 1) * size], values[i * value_size : (i + 1) * value_size]) for i in range(n)]
-        )
+        self._write(list(zip(cut(keys, size), cut(values, value_size), strict=True)))
 
     def delete(self, keys: Iterable[K]) -> None:
         """Delete entries; those that are not there are no error."""
-        if self._spec.kind.is_array:
-            raise TypeError(f"{self._spec.name} is an array, it keeps its entries")
-        for key in keys:
-            self._held.pop(self._spec.key.pack(key), None)
+        wanted = list(keys)
+        self.delete_packed(self._spec.key.pack_many(wanted), len(wanted))
+
+    def delete_packed(self, keys: bytes, n: int) -> None:
+        """Delete *n* entries by their packed keys."""
+        self._spec.check_deletion(keys, n)
+        for key in cut(keys, self._spec.key.SIZE):
+            self._held.pop(key, None)
 
     def close(self) -> None:
         """Nothing to let go of."""

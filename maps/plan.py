@@ -1,68 +1,37 @@
-"""Desired minus actual, as a value; nothing is written here.
+"""Desired minus actual for one table, as a value; nothing is written here.
 
-Records are grouped by owner (a service, a pod). An owner whose records are the identical object on both sides is
-skipped without a look, so a plan after one change costs one owner, and a walk over the others.
+Records are packed bytes, as the kernel has them: they compare at once. Who knows which owners changed passes the
+records of those alone, on both sides.
 """
 
-from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
 
 from maps.errors import MapFull
-
-K = TypeVar("K")
-V = TypeVar("V")
-Owner = TypeVar("Owner", bound=Hashable)
+from maps.record import Packed
 
 
 @dataclass(frozen=True, slots=True)
-class Changes(Generic[K, V]):
+class Changes:
     """What turns the actual entries of one table into the desired ones."""
 
-    update: Mapping[K, V] = field(default_factory=dict)
-    delete: tuple[K, ...] = ()
+    write: Packed = field(default_factory=dict)
+    remove: tuple[bytes, ...] = ()
+    new: int = 0  # of those to write: under keys that are not there yet
 
-    def __bool__(self) -> bool:
-        """Whether there is anything to do."""
-        return bool(self.update) or bool(self.delete)
+    def __len__(self) -> int:
+        """Entries to write and to remove."""
+        return len(self.write) + len(self.remove)
 
-
-def plan(desired: Mapping[Owner, Mapping[K, V]], actual: Mapping[Owner, Mapping[K, V]]) -> Changes[K, V]:
-    """The changes between two groupings of a table's records.
-
-    A key has one owner on each side; it may move from one to another, which is an update.
-    """
-    update: dict[K, V] = {}
-    gone: dict[K, None] = {}
-    kept: set[K] = set()
-    for owner, records in desired.items():
-        before = actual.get(owner)
-        if before is records:
-            continue
-        if before is None:
-            update.update(records)
-            continue
-        for key, value in records.items():
-            old = before.get(key)
-            if old is not value and old != value:
-                update[key] = value
-            else:
-                kept.add(key)
-        gone.update((key, None) for key in before if key not in records)
-    for owner, records in actual.items():
-        if owner not in desired:
-            gone.update((key, None) for key in records)
-    return Changes(update, tuple(key for key in gone if key not in update and key not in kept))
+    @property
+    def growth(self) -> int:
+        """How many entries more there are afterwards."""
+        return self.new - len(self.remove)
 
 
-def difference(desired: Mapping[K, V], actual: Mapping[K, V]) -> Changes[K, V]:
-    """The changes between two whole tables; for small ones, and against what was read back."""
-    return plan({None: desired}, {None: actual})
-
-
-def entries(desired: Mapping[Owner, Mapping[K, V]]) -> int:
-    """How many entries a grouping has."""
-    return sum(map(len, desired.values()))
+def difference(desired: Packed, actual: Packed) -> Changes:
+    """The changes between two contents of a table."""
+    write = {key: value for key, value in desired.items() if actual.get(key) != value}
+    return Changes(write, tuple(actual.keys() - desired.keys()), len(write.keys() - actual.keys()))
 
 
 def refuse_overflow(name: str, capacity: int, wanted: int, flag: str = "") -> None:

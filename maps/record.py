@@ -5,11 +5,12 @@ that are a bare number or address. The plural forms are the fast ones: one call 
 """
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv6Address
 from typing import Protocol, TypeVar
 
 T = TypeVar("T")
+Packed = Mapping[bytes, bytes]  # a table's records, each key and value packed
 
 
 class Codec(Protocol[T]):
@@ -86,6 +87,11 @@ class AddressCodec:
 
 
 ADDRESS = AddressCodec()
+
+
+def cut(data: bytes, size: int) -> list[bytes]:
+    """The parts of *size* bytes that stand end to end in *data*."""
+    return [data[at : at + size] for at in range(0, len(data), size)]
 
 
 def exact(data: bytes, size: int) -> bytes:

@@ -47,3 +47,15 @@ class MapSpec(Generic[K, V]):
     value: Codec[V]
     max_entries: int  # the source's; the loader may have chosen another
     flags: int = 0  # BPF_F_*
+
+    def check_deletion(self, keys: bytes, n: int) -> None:
+        """Refuse to delete what are not *n* keys, or from an array.
+
+        Raises:
+            TypeError: an array keeps its entries.
+            ValueError: the bytes are of another number of keys.
+        """
+        if self.kind.is_array:
+            raise TypeError(f"{self.name} is an array, it keeps its entries")
+        if len(keys) != n * self.key.SIZE:
+            raise ValueError(f"{self.name}: {len(keys)} bytes are not {n} keys")

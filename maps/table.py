@@ -65,6 +65,9 @@ class TableLike(Protocol[K, V]):
             TypeError: an array keeps its entries.
         """
 
+    def delete_packed(self, keys: bytes, n: int, /) -> None:
+        """As :meth:`delete`, from *n* packed keys end to end."""
+
     def close(self) -> None:
         """Let go of the map; it lives on by its pin."""
 
@@ -170,13 +173,15 @@ class Table(Generic[K, V]):
 
     def delete(self, keys: Iterable[K]) -> None:
         """Delete entries in one call to the kernel, or one more for each key that is not there."""
-        if self._spec.kind.is_array:
-            raise TypeError(f"{self._spec.name} is an array, it keeps its entries")
-        packed = self._spec.key.pack_many(keys)
-        n = len(packed) // self._spec.key.SIZE
+        wanted = list(keys)
+        self.delete_packed(self._spec.key.pack_many(wanted), len(wanted))
+
+    def delete_packed(self, keys: bytes, n: int) -> None:
+        """Delete *n* entries as :meth:`delete` does, by their packed keys."""
+        self._spec.check_deletion(keys, n)
         if n == 0:
             return
-        done, failed = mapio.delete(self._fd, packed, n)
+        done, failed = mapio.delete(self._fd, keys, n)
         _wrote()
         self._check(failed, f"delete {n - done} of {n} entries of {self._spec.name}")
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from ipaddress import IPv6Address
 
-from agent.compile.records import Packed
 from agent.model.address import Address, mapped
 from agent.model.local import Attachment, Device
 from maps import abi
+from maps.record import Packed
 
 NO_MAC = bytes(6)
 NO_ADDRESS = IPv6Address(0)
@@ -25,7 +25,7 @@ def endpoints(attachments: Iterable[Attachment], own: Iterable[Address]) -> Pack
     for attachment in attachments:
         mac = bytes.fromhex(attachment.mac.replace(":", ""))
         value = abi.Endpoint(attachment.endpoint_id, attachment.ifindex, mac, abi.EndpointFlag(0)).pack()
-        found.update((mapped(address).packed, value) for address in addresses(attachment))
+        found.update((mapped(address).packed, value) for address in attachment.addresses)
     return found
 
 
@@ -38,8 +38,3 @@ def pods(attachments: Iterable[Attachment]) -> Packed:
             value = abi.PodAddresses(ipv4, attachment.ipv6 or NO_ADDRESS)
             found[abi.POD_NETNS.key.pack(attachment.netns_cookie)] = value.pack()
     return found
-
-
-def addresses(attachment: Attachment) -> tuple[Address, ...]:
-    """The addresses an attachment has."""
-    return tuple(address for address in (attachment.ipv4, attachment.ipv6) if address is not None)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from typing import TypeVar
 
-from agent.compile.endpoint import addresses, node_addresses
+from agent.compile.endpoint import node_addresses
 from agent.model.address import Address, Family
 from agent.model.cluster import Cluster
 from agent.model.local import Attachment, HostPort
@@ -40,7 +40,7 @@ def with_host_ports(cluster: Cluster, node_name: str, before: Cluster) -> Cluste
 
 def _service(name: ObjectName, attachment: Attachment, own: Collection[Address]) -> Service:
     ports = tuple(dict.fromkeys(_port(wanted) for wanted in attachment.host_ports))
-    versions = frozenset(address.version for address in addresses(attachment))
+    versions = frozenset(address.version for address in attachment.addresses)
     places = (
         HostPlace(address, wanted.host_port, ports.index(_port(wanted)))
         for wanted in attachment.host_ports
@@ -66,7 +66,7 @@ def _port(wanted: HostPort) -> ServicePort:
 def _slices(name: ObjectName, attachment: Attachment, node_name: str) -> Iterator[EndpointSlice]:
     """The pod, in each of its families."""
     ports = tuple(EndpointPort(p.name, p.protocol, p.port) for p in dict.fromkeys(map(_port, attachment.host_ports)))
-    for address in addresses(attachment):
+    for address in attachment.addresses:
         family = Family.IPV4 if isinstance(address, IPv4Address) else Family.IPV6
         yield EndpointSlice(name, name, family, ports, (Endpoint((address,), node=node_name),))
 

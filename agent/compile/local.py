@@ -1,6 +1,6 @@
 """This node's own share of the maps: who has which address here, and what the node's traffic is translated to."""
 
-from agent.compile.endpoint import addresses, endpoints, node_addresses, pods
+from agent.compile.endpoint import endpoints, node_addresses, pods
 from agent.compile.node import Ports, node_record
 from agent.compile.records import LocalRecords
 from agent.model.local import Local
@@ -12,7 +12,7 @@ NODE_PORTS: Ports = (30000, 32767)
 def local_records(local: Local, node: Node | None, node_ports: Ports = NODE_PORTS) -> LocalRecords:
     """The records of a node whose Node object may not be known yet."""
     own = node_addresses(local.devices, node.internal_ips if node else ())
-    theirs = frozenset(address for attachment in local.attachments for address in addresses(attachment))
+    theirs = frozenset(address for attachment in local.attachments for address in attachment.addresses)
     return LocalRecords(
         endpoints(local.attachments, own),
         pods(local.attachments),

@@ -13,8 +13,7 @@ from agent.model.address import Address
 from agent.model.cluster import Cluster
 from agent.model.name import ObjectName, Problem
 from agent.model.service import EndpointSlice, Service
-
-Packed = Mapping[bytes, bytes]
+from maps.record import Packed
 
 
 @dataclass(frozen=True, slots=True)

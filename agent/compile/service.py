@@ -10,6 +10,7 @@ from agent.compile.records import Frontend, Inputs, Place, ServiceRecords, SetRe
 from agent.model.name import Problem
 from agent.model.service import EndpointSlice, Service
 from maps import abi
+from maps.record import cut
 
 LABEL_BYTES = 191  # of struct backend_set's label, without its NUL
 MOST_BACKENDS = 0xFFFF  # struct service counts them in 16 bits
@@ -63,12 +64,8 @@ def _set(label: str, chosen: Mapping[BackendName, abi.Backend], book: IdBook) ->
         max(1, len(tables)),
         {abi.BACKEND_SETS.key.pack(ids.set_id): abi.BackendSet(label).pack()},
         {abi.MaglevKey(ids.set_id, part).pack(): table for part, table in enumerate(tables)},
-        dict(zip(_cut(keys, abi.BackendKey.SIZE), _cut(values, abi.Backend.SIZE), strict=True)),
+        dict(zip(cut(keys, abi.BackendKey.SIZE), cut(values, abi.Backend.SIZE), strict=True)),
     )
-
-
-def _cut(data: bytes, size: int) -> list[bytes]:
-    return [data[at : at + size] for at in range(0, len(data), size)]
 
 
 def _losses(inputs: Inputs) -> Iterator[Problem]:

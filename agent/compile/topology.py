@@ -19,9 +19,7 @@ def serving(targets: Sequence[Target], place: Place, *, local: bool, not_ready_t
     """
     if local:
         targets = [target for target in targets if target[0].node == place.name]
-    if not_ready_too:
-        return targets
-    ready = [target for target in targets if target[0].ready]
+    ready = [target for target in targets if target[0].ready or not_ready_too]
     if not ready:
         return [target for target in targets if target[0].serving and target[0].terminating]
     return ready if local else hinted(ready, place)

@@ -1,21 +1,12 @@
-"""Network namespaces: this node's own cookie, by which programs know the node's sockets from a pod's."""
+"""Network namespaces, entered by one thread and left again."""
 
 import ctypes
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-SO_NETNS_COOKIE = 71  # since Linux 5.14
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-def cookie() -> int:
-    """The cookie of the calling thread's network namespace; the kernel never gives one twice."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        answer = probe.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8)
-    return int.from_bytes(answer, "little")
 
 
 @contextmanager

@@ -7,6 +7,8 @@ from agent.model.address import Address
 from agent.model.name import ObjectName
 from agent.model.service import Protocol
 
+AttachmentKey = tuple[str, str]  # container id, interface name
+
 
 @dataclass(frozen=True, slots=True)
 class Device:
@@ -68,6 +70,16 @@ class Attachment:
     ipv6: IPv6Address | None = None
     pod: ObjectName | None = None
     host_ports: tuple[HostPort, ...] = ()
+
+    @property
+    def key(self) -> AttachmentKey:
+        """What identifies it."""
+        return self.container_id, self.interface
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """The addresses it has."""
+        return tuple(address for address in (self.ipv4, self.ipv6) if address is not None)
 
 
 @dataclass(frozen=True, slots=True)

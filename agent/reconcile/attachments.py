@@ -3,41 +3,38 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from agent.compile.endpoint import addresses
 from agent.model.address import mapped
 from agent.model.cluster import Cluster
-from agent.model.local import Attachment
+from agent.model.local import Attachment, AttachmentKey
 from maps import abi
-
-Key = tuple[str, str]  # container id, interface
 
 
 class Overlay:
     """The newest word on each attachment: the Cluster's, unless CNI has spoken since."""
 
     def __init__(self) -> None:
-        self._newer: dict[Key, Attachment | None] = {}  # None: detached
-        self._gone: dict[Key, Attachment] = {}
+        self._newer: dict[AttachmentKey, Attachment | None] = {}  # None: detached
+        self._gone: dict[AttachmentKey, Attachment] = {}
 
     def attach(self, attachment: Attachment) -> None:
         """Have it from now on."""
-        self._newer[key(attachment)] = attachment
+        self._newer[attachment.key] = attachment
 
     def detach(self, attachment: Attachment) -> None:
         """Have it no more."""
-        self._newer[key(attachment)] = None
-        self._gone[key(attachment)] = attachment
+        self._newer[attachment.key] = None
+        self._gone[attachment.key] = attachment
 
     def forget(self, cluster: Cluster) -> None:
         """Drop what a new Cluster says too."""
-        theirs = {key(attachment): attachment for attachment in cluster.local.attachments}
+        theirs = {attachment.key: attachment for attachment in cluster.local.attachments}
         self._newer = {k: newer for k, newer in self._newer.items() if theirs.get(k) != newer}
 
     def over(self, cluster: Cluster) -> Cluster:
         """The Cluster with the newest attachments; the identical one when it has them already."""
         if not self._newer:
             return cluster
-        have = {key(attachment): attachment for attachment in cluster.local.attachments}
+        have = {attachment.key: attachment for attachment in cluster.local.attachments}
         have.update((k, newer) for k, newer in self._newer.items() if newer is not None)
         newest = tuple(a for k, a in have.items() if self._newer.get(k, a) is not None)
         return replace(cluster, local=replace(cluster.local, attachments=newest))
@@ -51,11 +48,6 @@ class Overlay:
         self._gone.clear()
 
 
-def key(attachment: Attachment) -> Key:
-    """An attachment's identity."""
-    return attachment.container_id, attachment.interface
-
-
 def devices(attachments: Iterable[Attachment]) -> dict[int, str]:
     """The node's ends: ifindex to name."""
     return {attachment.ifindex: attachment.host_device for attachment in attachments}
@@ -63,4 +55,4 @@ def devices(attachments: Iterable[Attachment]) -> dict[int, str]:
 
 def _keys(attachment: Attachment) -> Iterable[bytes]:
     yield abi.POD_NETNS.key.pack(attachment.netns_cookie)
-    yield from (mapped(address).packed for address in addresses(attachment))
+    yield from (mapped(address).packed for address in attachment.addresses)

@@ -1,16 +1,16 @@
 """This node's own records in the maps: endpoints, pods' namespaces, and last the node with its generation."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from agent.compile.node import NODE_KEY, node_value
-from agent.compile.records import LocalRecords, Packed
-from agent.reconcile import packed
+from agent.compile.records import LocalRecords
 from agent.reconcile.kernel import Tables
 from agent.reconcile.order import FLAGS
-from agent.reconcile.packed import AnyTable
 from maps import abi
-from maps.errors import MapFull
+from maps.apply import AnyTable, read, remove, write
+from maps.plan import difference, refuse_overflow
+from maps.record import Packed
 
 GENERATIONS = 1 << 32
 
@@ -39,8 +39,8 @@ class LocalMaps:
 
     def read_again(self) -> None:
         """Take what is in the maps for what was written."""
-        self._endpoints = packed.read(self._tables.endpoints)
-        self._pod_netns = packed.read(self._tables.pod_netns)
+        self._endpoints = read(self._tables.endpoints)
+        self._pod_netns = read(self._tables.pod_netns)
         self._node = self._tables.node.get(0) or self._node
 
     def backends_leave(self) -> None:
@@ -63,19 +63,21 @@ class LocalMaps:
         return count + self._write_node(wanted, known=known)
 
     def _fill(self, table: AnyTable, held: dict[bytes, bytes], wanted: Packed, stray: Collection[bytes] | None) -> int:
-        """One map; *held* advances with each write that succeeded."""
-        writes = {key: value for key, value in wanted.items() if held.get(key) != value}
-        gone = held.keys() - wanted.keys()
-        leaving = tuple(gone if stray is None else gone.intersection(stray))
-        size = len(held.keys() | writes.keys())
-        if size > table.max_entries:
-            raise MapFull(table.spec.name, table.max_entries, size, FLAGS[table.spec.name])
-        packed.write(table, writes)
-        held.update(writes)
-        packed.remove(table, leaving)
-        for key in leaving:
-            del held[key]
-        return len(writes) + len(leaving)
+        """One map; *held* advances with each write that succeeded.
+
+        Nothing in it refers to another entry, so where old and new do not fit side by side the old ones go first.
+        """
+        changes = difference(wanted, held)
+        leaving = tuple(key for key in changes.remove if stray is None or key in stray)
+        room, size = table.max_entries, len(held) + changes.new
+        refuse_overflow(table.spec.name, room, size - len(leaving), FLAGS[table.spec.name])
+        if size > room:
+            _remove(table, held, leaving)
+        write(table, changes.write)
+        held.update(changes.write)
+        if size <= room:
+            _remove(table, held, leaving)
+        return len(changes.write) + len(leaving)
 
     def _write_node(self, wanted: LocalRecords, *, known: bool) -> int:
         found = abi.Node.unpack(node_value(wanted.node, self._node.generation)) if self._fresh or known else self._node
@@ -83,7 +85,7 @@ class LocalMaps:
             return 0
         if self._stale:
             found = replace(found, generation=(found.generation + 1) % GENERATIONS)
-        packed.write(self._tables.node, {NODE_KEY: found.pack()})
+        write(self._tables.node, {NODE_KEY: found.pack()})
         self._node, self._stale = found, False
         return 1
 
@@ -91,3 +93,9 @@ class LocalMaps:
     def _fresh(self) -> bool:
         """Whether no agent has written the node's record before."""
         return self._node.netns_cookie == 0
+
+
+def _remove(table: AnyTable, held: dict[bytes, bytes], keys: Sequence[bytes]) -> None:
+    remove(table, keys)
+    for key in keys:
+        del held[key]

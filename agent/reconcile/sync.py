@@ -16,11 +16,12 @@ from agent.compile.route import Route
 from agent.kernel.uplinks import uplinks
 from agent.model.cluster import Cluster
 from agent.model.local import Device
-from agent.reconcile import packed
 from agent.reconcile.attachments import Overlay, devices
 from agent.reconcile.kernel import Kernel
 from agent.reconcile.local import LocalMaps
-from agent.reconcile.order import WRITES, Plan, apply, check_room, step, whole
+from agent.reconcile.order import WRITES, Contents, apply, contents, moved
+from agent.reconcile.turns import turns
+from maps.apply import read
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class Sync:
         self.cluster = Cluster()
         self._kernel = kernel
         self._settings = settings
-        self._ids: Ids = recovered(packed.read(kernel.tables.backend_sets), packed.read(kernel.tables.backends))
+        self._ids: Ids = recovered(read(kernel.tables.backend_sets), read(kernel.tables.backends))
         self._compiled: Desired | None = None
         self._actual: Desired | None = None  # what the maps of services hold; None: read back first
         self._counts: dict[str, int] = {}
@@ -71,8 +72,10 @@ class Sync:
         self.cluster = cluster
         self.overlay.forget(cluster)
 
-    def services(self) -> Iterator[None]:
-        """Bring the maps of services up to date, in pieces. Before every source has synced they stay as they are.
+    def services(self) -> Iterator[int]:
+        """Bring the maps of services up to date; yields after each piece how many records it had.
+
+        Before every source has synced they stay as they are.
 
         Raises:
             MapFull: nothing was written.
@@ -84,12 +87,11 @@ class Sync:
         wanted = desired(cluster, settings.node_name, self._ids, self._compiled, settings.node_ports)
         self._compiled, self._ids = wanted, wanted.ids
         if self._actual is None:
-            held = {name: packed.read(getattr(self._kernel.tables, name)) for name in WRITES}
+            held = {name: read(getattr(self._kernel.tables, name)) for name in WRITES}
             self._counts = {name: len(entries) for name, entries in held.items()}
-            plan = whole(held, wanted)
+            yield from self._write(held, contents(wanted.services), wanted)
         else:
-            plan = step(self._actual, wanted)
-        yield from self._write(plan, wanted)
+            yield from self._write(*moved(self._actual, wanted), wanted)
 
     def here(self) -> int:
         """Bring this node's own records up to date; returns how many that took.
@@ -152,27 +154,25 @@ class Sync:
             return
         held = {}
         for name in WRITES:
-            held[name] = packed.read(getattr(self._kernel.tables, name))
+            held[name] = read(getattr(self._kernel.tables, name))
             yield 0
         self._counts = {name: len(entries) for name, entries in held.items()}
-        plan = whole(held, actual)
-        for _ in self._write(plan, actual):
-            yield 0
+        yield from self._write(held, contents(actual.services), actual)
         self.here()
         self._local.read_again()
         self._done = _Done()
-        yield plan.size + self.here()
+        yield self.here()
 
-    def _write(self, plan: Plan, wanted: Desired) -> Iterator[None]:
-        """Apply a plan; until it is whole, what the maps hold is unknown."""
+    def _write(self, old: Contents, new: Contents, wanted: Desired) -> Iterator[int]:
+        """Turn *old* into *new*, after which the maps hold *wanted*; until then, what they hold is unknown."""
         tables = self._kernel.tables
-        check_room(plan, self._counts, tables)
-        self._actual = None
-        try:
-            yield from apply(plan, tables)
-        finally:
-            if plan.removals["backends"]:
-                self._local.backends_leave()
-        for name in WRITES:
-            self._counts[name] += plan.new[name] - len(plan.removals[name])
+        rooms = {name: getattr(tables, name).max_entries for name in WRITES}
+        for plan in turns(old, new, self._counts, rooms):
+            self._actual = None
+            try:
+                yield from apply(plan, tables)
+            finally:
+                if plan["backends"].remove:
+                    self._local.backends_leave()
+            self._counts = {name: self._counts[name] + plan[name].growth for name in WRITES}
         self._actual = wanted

@@ -5,7 +5,6 @@ leaves a device that no file names, which the next start removes; after it, an a
 reboot takes all namespaces with it, so a file of another boot is void, whatever it holds.
 """
 
-import os
 import re
 from dataclasses import dataclass
 from hashlib import sha256
@@ -16,12 +15,12 @@ import msgspec
 
 from agent.log import logger
 from agent.model.local import Attachment
+from agent.serve.files import place, remove
 
 log = logger(__name__)
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 HOST_DEVICE = re.compile(r"swp[0-9a-f]{10}")
-Key = tuple[str, str]  # container id, interface name
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +41,6 @@ def digest(container_id: str, interface: str) -> str:
 def host_device(container_id: str, interface: str) -> str:
     """The name of the node's end of an attachment's veth."""
     return f"swp{digest(container_id, interface)[:10]}"
-
-
-def key(attachment: Attachment) -> Key:
-    """What identifies an attachment."""
-    return attachment.container_id, attachment.interface
 
 
 def boot_id() -> str:
@@ -81,33 +75,15 @@ class Store:
         """
         saved = Saved(attachment, network, self._boot, sequence)
         path = self._path(attachment)
-        draft = path.with_suffix(".new")
-        try:
-            with draft.open("wb") as file:
-                file.write(msgspec.json.encode(saved, enc_hook=str))
-                file.flush()
-                os.fsync(file.fileno())
-            draft.rename(path)
-        except OSError:
-            draft.unlink(missing_ok=True)
-            raise
-        self._sync()
+        place(path, msgspec.json.encode(saved, enc_hook=str), draft=path.with_suffix(".new"))
         return saved
 
     def remove(self, attachment: Attachment) -> None:
         """Forget the attachment; one that is not there is forgotten already."""
-        self._path(attachment).unlink(missing_ok=True)
-        self._sync()
+        remove(self._path(attachment))
 
     def _path(self, attachment: Attachment) -> Path:
-        return self._directory / f"{host_device(*key(attachment))}.json"
-
-    def _sync(self) -> None:
-        directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        return self._directory / f"{host_device(*attachment.key)}.json"
 
 
 def _read(path: Path) -> Saved | None:

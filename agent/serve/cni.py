@@ -6,25 +6,16 @@ Stands between the socket (``cni_socket``), which hands over a request's bytes, 
 from collections.abc import Callable, Iterable, Mapping
 from typing import assert_never
 
-from pyroute2.netlink.exceptions import NetlinkError
-
-from agent.compile.endpoint import addresses
-from agent.errors import AgentError
 from agent.log import logger
 from agent.model.local import Attachment
-from agent.reconcile.loop import LoopStopped
 from agent.serve import cni_result
-from agent.serve.attachments import key
 from agent.serve.cni_error import CniError, Code
 from agent.serve.cni_request import Command, Request, parse, requested_version
 from agent.serve.ipam import Ipam
-from agent.serve.pods import Pods
-from maps.errors import MapsError
+from agent.serve.pods import REFUSALS, Pods
 
 log = logger(__name__)
 
-# what a later try may get past; anything else is a bug of ours
-REFUSALS = (OSError, NetlinkError, AgentError, MapsError, LoopStopped)
 Look = Callable[[Attachment], tuple[str, ...]]
 
 
@@ -45,6 +36,10 @@ class Cni:
         """The attachments of this moment, oldest first."""
         return self._pods.attachments()
 
+    def collect(self) -> None:
+        """As ``Pods.collect``."""
+        self._pods.collect()
+
     def answer(self, environment: Mapping[str, str], stdin: bytes) -> tuple[int, bytes]:
         """Do what a request asks; the plugin's exit code and standard output."""
         if environment.get("CNI_COMMAND") == Command.VERSION:
@@ -63,7 +58,7 @@ class Cni:
             match request.command:
                 case Command.ADD:
                     attachment, wire = self._pods.add(request)
-                    return cni_result.added(request, wire, addresses(attachment))
+                    return cni_result.added(request, wire, attachment.addresses)
                 case Command.DEL:
                     self._pods.delete((request.container_id, request.interface))
                 case Command.CHECK:
@@ -90,9 +85,9 @@ class Cni:
         if pod is None:
             raise CniError(Code.UNKNOWN_CONTAINER, f"{request.container_id} has no {request.interface} from here")
         faults = [fault for look in self._looks for fault in look(pod)]
-        faults += [f"{address} is not reserved" for address in addresses(pod) if not self._ipam.holds(address)]
+        faults += [f"{address} is not reserved" for address in pod.addresses if not self._ipam.holds(address)]
         told = {str(ip.get("address", "")).partition("/")[0] for ip in (request.previous or {}).get("ips", ())}
-        faults += [f"prevResult.ips: {a} is missing" for a in addresses(pod) if str(a) not in told]
+        faults += [f"prevResult.ips: {a} is missing" for a in pod.addresses if str(a) not in told]
         if faults:
             raise CniError(Code.CHECK, f"{request.interface} is not as ADD left it", "; ".join(faults))
 
@@ -100,10 +95,10 @@ class Cni:
         """Delete this network's attachments that the runtime does not name; all are tried before any is reported."""
         problems = []
         for attachment in self._pods.of_network(request.network):
-            if key(attachment) in (request.valid or ()):
+            if attachment.key in (request.valid or ()):
                 continue
             try:
-                self._pods.delete(key(attachment))
+                self._pods.delete(attachment.key)
             except REFUSALS as error:
                 problems.append(f"{attachment.container_id} {attachment.interface}: {error}")
         if problems:

@@ -4,7 +4,6 @@ The conflist is what makes a node Ready: it is written last, when the agent can 
 files appear by rename, so a runtime never executes or reads half of one.
 """
 
-import os
 from pathlib import Path
 
 import msgspec
@@ -12,6 +11,7 @@ import msgspec
 from agent.log import logger
 from agent.serve.cni_capabilities import CAPABILITIES
 from agent.serve.cni_request import VERSIONS
+from agent.serve.files import place, remove
 
 log = logger(__name__)
 
@@ -37,35 +37,24 @@ def install(shim: Path, bin_dir: Path, conf_dir: Path, socket: Path) -> None:
     Raises:
         OSError: *shim* is missing, or a directory cannot be written.
     """
-    _place(bin_dir / PLUGIN, shim.read_bytes(), 0o755)
-    _place(conf_dir / CONFLIST, conflist(socket), 0o600)
+    _put(bin_dir / PLUGIN, shim.read_bytes(), 0o755)
+    _put(conf_dir / CONFLIST, conflist(socket), 0o600)
 
 
 def uninstall(bin_dir: Path, conf_dir: Path) -> tuple[Path, ...]:
     """Remove both; the paths that were there."""
     found = tuple(path for path in (conf_dir / CONFLIST, bin_dir / PLUGIN) if path.exists())
     for path in found:
-        path.unlink(missing_ok=True)
-        _sync(path.parent)
+        remove(path)
     return found
 
 
-def _place(path: Path, content: bytes, mode: int) -> None:
+def _put(path: Path, content: bytes, mode: int) -> None:
     if _is_in_place(path, content, mode):
         return
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.new")  # runtimes read *.conf, *.conflist and *.json
-    try:
-        with draft.open("wb") as file:
-            os.fchmod(file.fileno(), mode)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.rename(path)
-    except OSError:
-        draft.unlink(missing_ok=True)
-        raise
-    _sync(path.parent)
+    # runtimes read *.conf, *.conflist and *.json
+    place(path, content, draft=path.with_name(f".{path.name}.new"), mode=mode)
     log.info("CNI file installed", path=path)
 
 
@@ -74,11 +63,3 @@ def _is_in_place(path: Path, content: bytes, mode: int) -> bool:
         return path.read_bytes() == content and path.stat().st_mode & 0o777 == mode
     except FileNotFoundError:
         return False
-
-
-def _sync(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -20,6 +20,7 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.rtnl import rt_scope
 
+from agent.cookie import netns_cookie
 from agent.kernel import netns as namespace
 from agent.kernel.routes import PROTOCOL
 from agent.model.address import Address
@@ -93,7 +94,7 @@ class PodLinks:
             index = _make_pair(node, name, wish, pod, mtu)
             try:
                 with _inside(pod):
-                    cookie = namespace.cookie()
+                    cookie = netns_cookie()
                     _configure_pod(wish)
                 self._configure_node(node, name, index, wish)
             except BaseException:
@@ -115,10 +116,14 @@ class PodLinks:
         """Whether the pod's namespace is the one ADD saw and the node's end is there."""
         try:
             with _open(attachment.netns, may_be_host=True) as pod, _inside(pod):
-                if namespace.cookie() != attachment.netns_cookie:
+                if netns_cookie() != attachment.netns_cookie:
                     return False
         except NetnsUnusable:
             return False
+        return self.is_there(attachment)
+
+    def is_there(self, attachment: Attachment) -> bool:
+        """Whether the node's end is there; it lives as long as the pod's, and that as long as the pod's namespace."""
         with IPRoute() as node:
             return _index(node, attachment.host_device) == attachment.ifindex
 
@@ -126,7 +131,7 @@ class PodLinks:
         """What is not as ADD left it; empty when all is well."""
         if not self.is_alive(attachment):
             return (f"{attachment.host_device} or the namespace {attachment.netns} is gone",)
-        wanted = frozenset(a for a in (attachment.ipv4, attachment.ipv6) if a is not None)
+        wanted = frozenset(attachment.addresses)
         with _open(attachment.netns, may_be_host=True) as pod, _inside(pod), IPRoute() as ip:
             index = _index(ip, attachment.interface)
             present = _addresses(ip, index) if index else frozenset()

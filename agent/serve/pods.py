@@ -8,55 +8,32 @@ programs know the pod. Every step that a later one fails is undone before the an
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Protocol
 
-from agent.compile.endpoint import addresses
+from pyroute2.netlink.exceptions import NetlinkError
+
+from agent.errors import AgentError
 from agent.log import logger
-from agent.model.local import Attachment
-from agent.serve.attachments import Key, Saved, Store, host_device, key
+from agent.model.local import Attachment, AttachmentKey
+from agent.reconcile.loop import LoopStopped
+from agent.serve.attachments import Saved, Store, host_device
 from agent.serve.cni_error import CniError, Code
+from agent.serve.cni_needs import Attacher, Wires
 from agent.serve.cni_request import Request
 from agent.serve.host_ports import HostPorts, HostPortTaken
 from agent.serve.ipam import Addresses, AddressRefused, Ipam, NoAddress
 from agent.serve.pod_link import InterfaceTaken, NetnsUnusable, Wire, Wish
+from maps.errors import MapsError
 
 log = logger(__name__)
 
+# what a later try may get past; anything else is a bug of ours
+REFUSALS = (OSError, NetlinkError, AgentError, MapsError, LoopStopped)
 _TURNS = 256  # locks that all attachments share: two containers seldom meet in one
 STEPS = ("ADD wired", "ADD saved", "ADD attached", "DEL detached", "DEL unwired", "DEL forgotten")
 
 
 def on_step(_step: str, /) -> None:
     """Hears each of STEPS when it is done; tests put another in its place."""
-
-
-class Attacher(Protocol):
-    """The reconcile loop, as far as CNI needs it; both return when the kernel has it."""
-
-    def attach(self, attachment: Attachment) -> None:
-        """Carry the pod's packets from now on."""
-
-    def detach(self, attachment: Attachment) -> None:
-        """Know the pod no more; one that is unknown already is no error."""
-
-
-class Wires(Protocol):
-    """``pod_link.PodLinks``, or a test's."""
-
-    def create(self, wish: Wish) -> Wire:
-        """Make a pod's wire."""
-
-    def remove(self, name: str) -> bool:
-        """Remove it."""
-
-    def ours(self) -> frozenset[str]:
-        """Host ends on the node."""
-
-    def is_alive(self, attachment: Attachment) -> bool:
-        """Whether it is as ADD saw it."""
-
-    def faults(self, attachment: Attachment) -> tuple[str, ...]:
-        """What is not as ADD left it."""
 
 
 class Pods:
@@ -78,7 +55,7 @@ class Pods:
         self._wires = wires
         self._changed = changed
         self._ports = HostPorts()
-        self._saved: dict[Key, Saved] = {}
+        self._saved: dict[AttachmentKey, Saved] = {}
         self._sequence = 0
         self._lock = threading.Lock()  # guards the two above, and the order in which `changed` hears
         self._turns = tuple(threading.Lock() for _ in range(_TURNS))
@@ -99,9 +76,9 @@ class Pods:
         for name in self._wires.ours() - {s.attachment.host_device for s in alive}:
             log.info("device of an unfinished ADD removed", device=name)
             self._wires.remove(name)
-        self._saved = {key(saved.attachment): saved for saved in alive}
+        self._saved = {saved.attachment.key: saved for saved in alive}
         self._sequence = max((saved.sequence for saved in alive), default=0)
-        self._ipam.adopt(address for saved in alive for address in addresses(saved.attachment))
+        self._ipam.adopt(address for saved in alive for address in saved.attachment.addresses)
         for saved in alive:
             pod = saved.attachment
             self._ports.adopt(pod.host_device, _name(pod), pod.host_ports)
@@ -156,24 +133,54 @@ class Pods:
         log.info("pod attached", **_names(attachment))
         return attachment, wire
 
-    def delete(self, identity: Key) -> None:
+    def delete(self, identity: AttachmentKey) -> None:
         """Undo an ADD, as far as it came; done already is done well."""
         with self._alone(identity):
             saved = self._saved.get(identity)
             if saved is None:
                 self._wires.remove(host_device(*identity))
                 return
-            attachment = saved.attachment
-            # The file goes last: a death in between leaves it, and the next start finishes the work.
-            self._loop.detach(attachment)
-            on_step("DEL detached")
-            self._wires.remove(attachment.host_device)
-            on_step("DEL unwired")
-            self._forget(attachment)
-            on_step("DEL forgotten")
-            self._ports.release(attachment.host_device)
-            self._ipam.release((attachment.ipv4, attachment.ipv6))
-        log.info("pod detached", **_names(attachment))
+            self._undo(saved.attachment)
+        log.info("pod detached", **_names(saved.attachment))
+
+    def collect(self) -> None:
+        """Undo the attachments of pods that are gone without a DEL, as when a plugin before us in the chain fails it.
+
+        Called every minute or so. The sign is the node's end: the kernel takes it away with the pod's namespace, while
+        a path can be gone, and the namespace live on in a process.
+        """
+        attachments = self.attachments()
+        try:
+            present = self._wires.ours()
+        except REFUSALS as error:
+            log.warning("devices cannot be listed; tried again", why=error)
+            return
+        for attachment in attachments:
+            if attachment.host_device in present:
+                continue
+            try:
+                self._bury(attachment.key)
+            except REFUSALS as error:
+                log.warning("attachment is dead and cannot be removed; tried again", why=error, **_names(attachment))
+
+    def _bury(self, identity: AttachmentKey) -> None:
+        with self._alone(identity):
+            saved = self._saved.get(identity)
+            if saved is None or self._wires.is_there(saved.attachment):
+                return  # a DEL came meanwhile, and perhaps an ADD
+            self._undo(saved.attachment)
+        log.info("attachment is dead, removed", **_names(saved.attachment))
+
+    def _undo(self, attachment: Attachment) -> None:
+        # The file goes last: a death in between leaves it, and the next start finishes the work.
+        self._loop.detach(attachment)
+        on_step("DEL detached")
+        self._wires.remove(attachment.host_device)
+        on_step("DEL unwired")
+        self._forget(attachment)
+        on_step("DEL forgotten")
+        self._ports.release(attachment.host_device)
+        self._ipam.release((attachment.ipv4, attachment.ipv6))
 
     def _reserve(self, request: Request) -> Addresses:
         wanted = request.asked.addresses
@@ -218,20 +225,20 @@ class Pods:
 
     def _remember(self, saved: Saved) -> None:
         with self._lock:
-            self._saved[key(saved.attachment)] = saved
+            self._saved[saved.attachment.key] = saved
             self._changed(self._all())
 
     def _forget(self, attachment: Attachment) -> None:
         self._store.remove(attachment)
         with self._lock:
-            if self._saved.pop(key(attachment), None):
+            if self._saved.pop(attachment.key, None):
                 self._changed(self._all())
 
     def _all(self) -> tuple[Attachment, ...]:
         return tuple(saved.attachment for saved in self._saved.values())
 
     @contextmanager
-    def _alone(self, identity: Key) -> Iterator[None]:
+    def _alone(self, identity: AttachmentKey) -> Iterator[None]:
         """One request at a time per attachment; a runtime that restarts may overlap itself."""
         with self._turns[hash(identity) % _TURNS]:
             yield
@@ -264,5 +271,5 @@ def _names(attachment: Attachment) -> dict[str, object]:
         "pod": _name(attachment),
         "interface": attachment.interface,
         "device": attachment.host_device,
-        "addresses": ",".join(map(str, addresses(attachment))),
+        "addresses": ",".join(map(str, attachment.addresses)),
     }

@@ -1,14 +1,15 @@
 """Watches an API server: one thread per resource performs what stream.py asks, decodes, tells mirror.
 
-The official client gives configuration (kubeconfig, service account, refreshed tokens) and transport;
-bodies and lines pass as bytes, its models are not used.
+The official client gives configuration (kubeconfig, service account, tokens) and transport; bodies and lines pass as
+bytes, its models are not used. It renews a service account's token by itself, but reads a kubeconfig's ``tokenFile``
+once: a server that does not know us any more (401) has it read again.
 """
 
 import contextlib
 import random
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -54,6 +55,16 @@ KEEPALIVE = [
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
 ]
 
+# what comes of the network, the server or a file of the configuration, and passes
+TROUBLE = (
+    urllib3.exceptions.HTTPError,
+    kubernetes.client.ApiException,
+    kubernetes.config.ConfigException,
+    ConfigError,
+    OSError,
+)
+Connect = Callable[[], kubernetes.client.ApiClient]
+
 
 @dataclass(frozen=True, slots=True)
 class WatchStatus:
@@ -93,9 +104,15 @@ def client(kubeconfig: Path | None) -> kubernetes.client.ApiClient:
 class ApiSource:
     """All watches of one API server."""
 
-    def __init__(self, api: kubernetes.client.ApiClient, node_name: str, mirror: Mirror) -> None:
+    def __init__(self, connect: Connect, node_name: str, mirror: Mirror) -> None:
+        """*connect* is :func:`client` with its argument.
+
+        Raises:
+            ConfigError: as *connect* does.
+        """
         self._stopping = Event()
-        self._watches = [_Watch(api, kind, node_name, mirror, self._stopping) for kind in PATHS]
+        api = connect()
+        self._watches = [_Watch(api, connect, kind, node_name, mirror, self._stopping) for kind in PATHS]
 
     def start(self) -> None:
         """Begin to watch; an API server that does not answer is tried again and again."""
@@ -119,15 +136,17 @@ class ApiSource:
 class _Watch:
     """One resource's thread."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  one caller
         self,
         api: kubernetes.client.ApiClient,
+        connect: Connect,
         kind: Kind,
         node_name: str,
         mirror: Mirror,
         stopping: Event,
     ) -> None:
         self._api = api
+        self._connect = connect
         self._kind = kind
         self._mirror = mirror
         self._stopping = stopping
@@ -156,7 +175,7 @@ class _Watch:
         """Wake the thread out of a read."""
         response = self._response
         if response is not None:
-            with contextlib.suppress(ValueError, OSError):  # it is closed already
+            with contextlib.suppress(ValueError, RuntimeError, OSError):  # it is closed, or read to its end
                 response.shutdown()
 
     def _run(self) -> None:
@@ -166,12 +185,12 @@ class _Watch:
                 return
             try:
                 self._perform(request)
-            except (urllib3.exceptions.HTTPError, kubernetes.client.ApiException, OSError) as error:
+            except TROUBLE as error:
                 self._stream.failed(_one_line(error), was_answered=self._response is not None)
-            # a watch that dies in silence is worse than any error
+            # a watch that dies in silence is worse than any error; what it was told may not have reached the mirror
             except Exception as error:
                 log.exception("watch failed", kind=self._kind)
-                self._stream.failed(_one_line(error))
+                self._stream.lost(_one_line(error))
             finally:
                 self._release()
             if not self._stopping.is_set():
@@ -182,6 +201,8 @@ class _Watch:
         if response.status != HTTPStatus.OK:
             retry_after = response.headers.get("Retry-After", "")
             self._stream.refused(response.status, response.data, float(retry_after) if retry_after.isdecimal() else 0.0)
+            if response.status == HTTPStatus.UNAUTHORIZED:
+                self._api = self._connect()
             return
         self._response = response
         if not request.is_stream:

@@ -26,7 +26,8 @@ from agent.watch.reader import Decoded, Kind, Reader, object_name
 
 AFFINITY_DEFAULT_S = 10800  # DefaultClientIPServiceAffinitySeconds
 AFFINITY_MAX_S = 86400  # the API server's bound
-NOT_SERVED = ("service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless")
+HEADLESS = "service.kubernetes.io/headless"
+NOT_SERVED = ("service.kubernetes.io/service-proxy-name", HEADLESS)
 SERVICE_NAME = "kubernetes.io/service-name"
 ZONE = "topology.kubernetes.io/zone"
 
@@ -184,8 +185,9 @@ def _source_ranges(read: Reader, ranges: list[str]) -> Iterator[str]:
 
 def _slice(found: objects.EndpointSlice) -> Decoded:
     read = Reader(Kind.ENDPOINT_SLICE, found.metadata)
-    service = (found.metadata.labels or {}).get(SERVICE_NAME)
-    if not service or found.address_type == "FQDN":
+    labels = found.metadata.labels or {}
+    service = labels.get(SERVICE_NAME)
+    if not service or HEADLESS in labels or found.address_type == "FQDN":
         return read.result(None)
     if found.address_type not in tuple(Family):
         read.refuse("addressType", f"{found.address_type!r} is none of IPv4, IPv6 and FQDN")

@@ -4,23 +4,21 @@ A notification is only the sign to look again: what counts is the next dump, so 
 pods' own devices are passed over by their fixed headers, for a dump per pod would be dear on a full node.
 """
 
-import os
-import select
 import socket
-import struct
 from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
 from pathlib import Path
-from threading import Thread
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
+from agent.cookie import netns_cookie
 from agent.log import logger
 from agent.model.address import Address
 from agent.model.local import Device, Local
 from agent.watch.mirror import Mirror
 from agent.watch.rtnl import POD_PREFIX, Notices
+from agent.watch.worker import Worker
 
 log = logger(__name__)
 
@@ -29,7 +27,6 @@ SETTLE_ROUNDS = 10
 RECHECK_S = 30.0  # the sysctls tell nobody when they change
 RETRY_S = 1.0
 
-SO_NETNS_COOKIE = 71
 IFF_LOOPBACK = 0x8
 IFA_F_DADFAILED = 0x8
 
@@ -40,41 +37,35 @@ class LocalSource:
     def __init__(self, mirror: Mirror, proc: Path = Path("/proc")) -> None:
         self._mirror = mirror
         self._sysctls = proc / "sys/net/ipv4"
-        self._wake, self._waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self._is_stopping = False
-        self._thread = Thread(target=self._run, name="watch-local", daemon=True)
+        self._worker = Worker("watch-local", self._run)
 
     def start(self) -> None:
         """Begin to watch, in the network namespace of the calling thread."""
-        self._thread.start()
+        self._worker.start()
 
     def stop(self, timeout_s: float = 5.0) -> None:
         """End the thread."""
-        self._is_stopping = True
-        os.write(self._waker, b"\0")
-        self._thread.join(timeout_s)
-        os.close(self._wake)
-        os.close(self._waker)
+        self._worker.stop(timeout_s)
 
     def _run(self) -> None:
-        while not self._is_stopping:
+        while not self._worker.is_stopping:
             try:
                 with Notices() as notices, IPRoute() as ipr:
                     self._follow(notices, ipr)
             except (OSError, NetlinkError) as error:
                 log.warning("netlink failed; tried again", why=error)
-                select.select([self._wake], [], [], RETRY_S)
+                self._worker.pause(RETRY_S)
 
     def _follow(self, notices: Notices, ipr: IPRoute) -> None:
-        while not self._is_stopping:
+        while not self._worker.is_stopping:
             self._mirror.set_local(read(ipr, self._sysctls))
             self._wait(notices)
 
     def _wait(self, notices: Notices) -> None:
         """Until something changed that the dump would show, and no more comes for the moment."""
-        is_due = notices.wait(RECHECK_S, self._wake)
+        is_due = notices.wait(RECHECK_S, self._worker.wake)
         for _ in range(SETTLE_ROUNDS):
-            if self._is_stopping or not is_due or not notices.wait(SETTLE_S, self._wake):
+            if self._worker.is_stopping or not is_due or not notices.wait(SETTLE_S, self._worker.wake):
                 return
 
 
@@ -86,13 +77,6 @@ def read(ipr: IPRoute, sysctls: Path) -> Local:
         port_range=_port_range((sysctls / "ip_local_port_range").read_text()),
         reserved_ports=port_ranges((sysctls / "ip_local_reserved_ports").read_text()),
     )
-
-
-def netns_cookie() -> int:
-    """The kernel's number for the network namespace of the calling thread, as bpf_get_netns_cookie() tells it."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        cookie = probe.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8)
-    return int.from_bytes(cookie, "little" if struct.pack("=H", 1)[0] else "big")
 
 
 def port_ranges(text: str) -> tuple[tuple[int, int], ...]:

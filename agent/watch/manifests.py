@@ -4,10 +4,7 @@ Standalone there is nobody who allocates: objects carry clusterIP, nodePort and 
 when they are closed after writing or renamed into place, never half-written; what comes within moments is one change.
 """
 
-import os
-import select
 from pathlib import Path
-from threading import Thread
 
 from agent.log import logger
 from agent.watch.decode import Decoder
@@ -15,6 +12,7 @@ from agent.watch.folder import SUFFIXES, Folder
 from agent.watch.inotify import Event, Inotify, Mask
 from agent.watch.mirror import Expected, Mirror
 from agent.watch.reader import Kind
+from agent.watch.worker import Worker
 
 log = logger(__name__)
 
@@ -36,37 +34,31 @@ class ManifestsSource:
         self._path = path
         self._mirror = mirror
         self._folder = Folder(Decoder(node_name))
-        self._wake, self._waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self._is_stopping = False
         self._is_listed = False
         self.trouble = ""  # why the folder is not watched; empty while all is well
-        self._thread = Thread(target=self._run, name="watch-manifests", daemon=True)
+        self._worker = Worker("watch-manifests", self._run)
 
     def start(self) -> None:
         """Begin to watch; a folder that is not there is waited for."""
-        self._thread.start()
+        self._worker.start()
 
     def stop(self, timeout_s: float = 5.0) -> None:
         """End the thread."""
-        self._is_stopping = True
-        os.write(self._waker, b"\0")
-        self._thread.join(timeout_s)
-        os.close(self._wake)
-        os.close(self._waker)
+        self._worker.stop(timeout_s)
 
     def _run(self) -> None:
-        while not self._is_stopping:
+        while not self._worker.is_stopping:
             try:
                 with Inotify(self._path) as inotify:
                     self._follow(inotify)
             except OSError as error:
                 self._tell(str(error))
-                _wait(self._wake, MISSING_S)
+                self._worker.pause(MISSING_S)
 
     def _follow(self, inotify: Inotify) -> None:
         """Read everything, then what changes, until the folder itself is gone."""
         self._read_all()
-        while not self._is_stopping:
+        while not self._worker.is_stopping:
             events = self._settled(inotify)
             if any(event.mask & _GONE for event in events):
                 self._tell(f"{self._path} is gone; its last state is kept")
@@ -79,9 +71,9 @@ class ManifestsSource:
 
     def _settled(self, inotify: Inotify) -> tuple[Event, ...]:
         """The events of one burst."""
-        events = inotify.wait(IDLE_S, self._wake)
+        events = inotify.wait(IDLE_S, self._worker.wake)
         for _ in range(SETTLE_ROUNDS):
-            more = inotify.wait(SETTLE_S, self._wake) if events and not self._is_stopping else ()
+            more = inotify.wait(SETTLE_S, self._worker.wake) if events and not self._worker.is_stopping else ()
             if not more:
                 break
             events += more
@@ -132,7 +124,3 @@ class ManifestsSource:
 
 def _is_manifest(name: str) -> bool:
     return name.endswith(SUFFIXES) and not name.startswith(".")
-
-
-def _wait(fd: int, timeout_s: float) -> None:
-    select.select([fd], [], [], timeout_s)

@@ -117,6 +117,7 @@ class Stream:
         self.restarts = 0  # requests that ended badly
         self.is_listed = False  # a whole list has come since the start
         self._failures = 0  # in a row
+        self._losses = 0  # of our place in the watch, without a sign of life from it in between
         self._delay_s = 0.0
         self._next_page = ""
         self._gathered: list[Raw] = []  # of a list's chunks
@@ -199,7 +200,9 @@ class Stream:
             told = ""
         text = f"HTTP {code}{': ' + told if told else ''}"
         if code == HTTPStatus.GONE:
-            self._expired(text)
+            self.lost(text)
+        elif self.mode is Mode.WATCH and code == HTTPStatus.BAD_REQUEST:
+            self.lost(text)  # a revision that this server cannot have given
         elif self.mode is Mode.STREAM and code in _NO_STREAMS:
             self._first = self.mode = Mode.LIST
         elif self.mode is Mode.LIST and code in _TOO_LARGE:
@@ -214,6 +217,7 @@ class Stream:
         self._is_cut = True
         self.trouble = text
         self.restarts += 1
+        self._failures += 1
         self._delay_s = self._backoff_s()
         if self.mode is Mode.LIST and was_answered:
             self.mode = Mode.PAGES
@@ -221,6 +225,15 @@ class Stream:
             self._first = self.mode = Mode.LIST  # a server that knows no streaming lists says nothing
         if self.mode is not Mode.WATCH:
             self._gathered, self._next_page = [], ""
+
+    def lost(self, text: str) -> None:
+        """Our place in the watch is lost: list again, at first soon but not all nodes at once."""
+        self._losses += 1
+        self.failed(text)
+        self.mode = self._first
+        self._gathered, self._next_page = [], ""
+        if self._failures == self._losses == 1:
+            self._delay_s = self._draw() * BACKOFF_S[0]
 
     def ended(self) -> None:
         """The server closed a watch in good order."""
@@ -230,6 +243,8 @@ class Stream:
             self.failed("the streaming list ended before its last bookmark")
         elif self._clock() - self._asked_at < QUICK_S:
             self.failed("the watch ended as soon as it began")
+        else:
+            self._fine()
 
     def _error(self, content: Raw) -> None:
         try:
@@ -238,17 +253,9 @@ class Stream:
             status = Status()
         text = f"watch error {status.code}: {status.message or status.reason}"
         if status.code == HTTPStatus.GONE:
-            self._expired(text)
+            self.lost(text)
         else:
             self.failed(text)
-
-    def _expired(self, text: str) -> None:
-        """The server has forgotten our revision: list again, soon but not all nodes at once."""
-        self.failed(text)
-        self.mode = self._first
-        self._gathered, self._next_page = [], ""
-        if self._failures == 1:
-            self._delay_s = self._draw() * BACKOFF_S[0]
 
     def _bookmark(self, metadata: Metadata) -> Iterator[Event]:
         self.revision = metadata.resource_version or self.revision
@@ -276,11 +283,11 @@ class Stream:
     def _listed(self, objects: Iterable[Raw]) -> Listed:
         self.mode = Mode.WATCH
         self.is_listed = True
-        self._fine()
+        self._failures, self.trouble = 0, ""
         return Listed(tuple(objects))
 
     def _fine(self) -> None:
-        self._failures = 0
+        self._failures = self._losses = 0
         self.trouble = ""
 
     def _is_overdue(self) -> bool:
@@ -293,8 +300,7 @@ class Stream:
     def _backoff_s(self) -> float:
         """Twice as long after each failure in a row, and half of it drawn."""
         first, longest = BACKOFF_S
-        self._failures += 1
-        whole = min(longest, first * (1 << min(self._failures - 1, 10)))
+        whole = min(longest, first * (1 << min(max(self._failures, self._losses) - 1, 10)))
         return whole / 2 + self._draw() * whole / 2
 
 

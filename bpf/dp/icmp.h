@@ -60,6 +60,8 @@ static __always_inline csum_t quote_write_check(ctx_t *ctx, const struct quote *
 	if (!ctx_load(ctx, at, &old, sizeof(old)) || (q->t.protocol == IPPROTO_UDP && !old))
 		return 0;
 	new = csum_update(old, diff);
+	if (q->t.protocol == IPPROTO_UDP && !new)
+		new = 0xffff; /* zero says that there is none (RFC 768) */
 	if (!ctx_store(ctx, at, &new, sizeof(new)))
 		return 0;
 	return csum_replace(0, old, new);

@@ -84,23 +84,27 @@ __noinline int pair_store_forward(const struct packet *p, const struct pair *pai
 	return bpf_map_update_elem(&flows, &key, f, BPF_ANY);
 }
 
-/* The n-th source port tried; the range is the agent's, clear of the node's own ports. */
-static __always_inline __be16 nat_port(const struct node *n, __u32 start, __u32 try)
+/*
+ * The n-th source port tried; the range is the agent's, clear of the node's own ports. One flow's tries are a random
+ * step apart: next to each other they would find the same crowd of ports taken. A range that can be tried whole is.
+ */
+static __always_inline __be16 nat_port(const struct node *n, __u32 random, __u32 try)
 {
 	__u32 span = n->nat_port_max - n->nat_port_min + 1;
+	__u32 step = span > NAT_TRIES ? (random >> 16) | 1 : 1;
 
-	return bpf_htons(n->nat_port_min + (start + try) % span);
+	return bpf_htons(n->nat_port_min + (random + try * step) % span);
 }
 
 /* Stores the reverse entry under the first free source port. */
 static __noinline enum drop_reason pair_reserve(const struct packet *p, struct pair *pair, const struct node *n)
 {
-	__u32 start = bpf_get_prandom_u32();
+	__u32 random = bpf_get_prandom_u32();
 
 	for (int i = 0; i < NAT_TRIES; i++) {
 		int error;
 
-		pair->there.sport = nat_port(n, start, i);
+		pair->there.sport = nat_port(n, random, i);
 		error = pair_store_reverse(p, pair);
 		if (!error)
 			return DROP_NONE;

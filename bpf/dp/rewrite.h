@@ -34,41 +34,92 @@ static __always_inline bool write_addresses(ctx_t *ctx, const struct packet *p, 
 	return true;
 }
 
+/* What the addresses' change adds to a sum over them. */
+static __always_inline csum_t addresses_diff(const struct packet *p, const struct tuple *t)
+{
+	csum_t diff = 0;
+
+	if (p->flags & PACKET_V4) {
+		diff = csum_replace(diff, p->src.w[3], t->src.w[3]);
+		return csum_replace(diff, p->dst.w[3], t->dst.w[3]);
+	}
+	diff = csum_replace_addr(diff, &p->src, &t->src);
+	return csum_replace_addr(diff, &p->dst, &t->dst);
+}
+
+/* len octets at an offset of the transport header, all of which parse() has seen in the linear part. */
+static __always_inline void *transport_at(const ctx_t *ctx, __u32 at, __u32 len)
+{
+	void *found = ctx_data(ctx);
+
+	if (at > 0xfff) /* the verifier wants a bound; headers end long before */
+		return NULL;
+	found += at;
+	return found + len > ctx_end(ctx) ? NULL : found;
+}
+
+/*
+ * Adds the ports' change to the sum at `at`. Before the kernel added the addresses' change it was `before`: what it is
+ * now tells whether it is a whole sum (RFC 1624) or one left to the device (CHECKSUM_PARTIAL), which covers the
+ * pseudo-header alone. The two differ unless nothing was added. Looking costs half of what a second call does.
+ */
+static __always_inline bool write_ports_sum(ctx_t *ctx, __u32 at, __sum16 before, csum_t addresses, csum_t ports,
+					    bool udp)
+{
+	__sum16 *sum = transport_at(ctx, at, sizeof(*sum));
+	__u16 added = csum_16(addresses);
+
+	if (!sum)
+		return false;
+	if (added == 0 || added == 0xffff)
+		return ctx_csum_add(ctx, at, csum_32(ports), udp ? BPF_F_MARK_MANGLED_0 : 0, false);
+	if (*sum == csum_16((csum_t)before + added))
+		return true;
+	*sum = csum_update(*sum, ports);
+	if (udp && !*sum)
+		*sum = 0xffff; /* zero says that there is no sum (RFC 768) */
+	return true;
+}
+
+static __always_inline bool write_sum(ctx_t *ctx, const struct packet *p, const struct tuple *t)
+{
+	bool udp = p->protocol == IPPROTO_UDP;
+	__u32 at = p->l4 + (udp ? offsetof(struct udphdr, check) : offsetof(struct tcphdr, check));
+	__sum16 *sum = transport_at(ctx, at, sizeof(*sum)), before;
+	csum_t addresses = addresses_diff(p, t), ports = 0;
+
+	if (!sum)
+		return false;
+	before = *sum;
+	if (udp && !before)
+		return true;
+	ports = csum_replace(ports, p->sport, t->sport);
+	ports = csum_replace(ports, p->dport, t->dport);
+	return ctx_csum_add(ctx, at, csum_32(addresses), udp ? BPF_F_MARK_MANGLED_0 : 0, true) &&
+	       write_ports_sum(ctx, at, before, addresses, ports, udp);
+}
+
+static __always_inline bool write_ports(ctx_t *ctx, const struct packet *p, const struct tuple *t)
+{
+	__be16 *ports = transport_at(ctx, p->l4, 2 * sizeof(*ports));
+
+	if (!ports)
+		return false;
+	ports[0] = t->sport;
+	ports[1] = t->dport;
+	return true;
+}
+
 /*
  * Gives the packet the tuple's addresses and ports; p follows. Pointers into the packet are dead afterwards.
  * A later fragment has no transport header: its datagram's sum is in the first one.
  */
 __noinline int rewrite(ctx_t *ctx, struct packet *p, const struct tuple *t)
 {
-	csum_t addresses = 0, ports = 0;
-	__be16 pair[2];
-	__u64 flags;
-	__u32 at;
-	bool udp;
-
-	if (!p || !t)
+	if (!p || !t || !write_addresses(ctx, p, t))
 		return DROP_REWRITE;
-	udp = p->protocol == IPPROTO_UDP;
-	at = p->l4 + (udp ? offsetof(struct udphdr, check) : offsetof(struct tcphdr, check));
-	flags = udp ? BPF_F_MARK_MANGLED_0 : 0;
-	pair[0] = t->sport;
-	pair[1] = t->dport;
-	addresses = csum_replace_addr(addresses, &p->src, &t->src);
-	addresses = csum_replace_addr(addresses, &p->dst, &t->dst);
-	ports = csum_replace(ports, p->sport, t->sport);
-	ports = csum_replace(ports, p->dport, t->dport);
-	if (!write_addresses(ctx, p, t))
+	if (p->flags & PACKET_L4 && p->flags & PACKET_PORTS && !(write_sum(ctx, p, t) && write_ports(ctx, p, t)))
 		return DROP_REWRITE;
-	if (p->flags & PACKET_L4 && p->flags & PACKET_PORTS) {
-		if (!ctx_csum_add(ctx, at, csum_32(addresses), flags, true))
-			return DROP_REWRITE;
-		if (p->sport != t->sport || p->dport != t->dport) {
-			if (!ctx_csum_add(ctx, at, csum_32(ports), flags, false))
-				return DROP_REWRITE;
-			if (!ctx_store(ctx, p->l4, pair, sizeof(pair)))
-				return DROP_REWRITE;
-		}
-	}
 	p->src = t->src;
 	p->dst = t->dst;
 	p->sport = t->sport;

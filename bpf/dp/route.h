@@ -53,6 +53,15 @@ __noinline int route_out(ctx_t *ctx, const struct packet *p, int *verdict)
 	return DROP_NONE;
 }
 
+/* In by the loopback device, whose MAC is zero: the stack drops what is another host's. Sets *verdict. */
+static __always_inline enum drop_reason loop_in(ctx_t *ctx, int *verdict)
+{
+	const mac_addr none = {};
+
+	*verdict = bpf_redirect(LOOPBACK_IFINDEX, BPF_F_INGRESS);
+	return write_macs(ctx, &none);
+}
+
 /*
  * Hands over what came in by a device. A hop is made, so the TTL is one less. Sets *verdict when the packet does not
  * go to the stack.
@@ -66,8 +75,7 @@ static __always_inline enum drop_reason deliver_ingress(ctx_t *ctx, const struct
 	case HOP_STACK:
 		return DROP_NONE;
 	case HOP_LOOP:
-		*verdict = bpf_redirect(LOOPBACK_IFINDEX, BPF_F_INGRESS);
-		return DROP_NONE;
+		return loop_in(ctx, verdict);
 	case HOP_OUT:
 		why = write_hop(ctx, p);
 		return why ? why : route_out(ctx, p, verdict);
@@ -92,8 +100,7 @@ static __always_inline enum drop_reason deliver_egress(ctx_t *ctx, const struct 
 	case HOP_STACK:
 		return DROP_NONE;
 	case HOP_LOOP:
-		*verdict = bpf_redirect(LOOPBACK_IFINDEX, BPF_F_INGRESS);
-		return DROP_NONE;
+		return loop_in(ctx, verdict);
 	case HOP_OUT:
 		return route_out(ctx, p, verdict);
 	case HOP_POD:

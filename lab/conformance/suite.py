@@ -47,7 +47,6 @@ def _command(cluster: Cluster, focus: str, out: Path) -> list[str]:
         f"--focus={focus}",
         "--no-color",
         "--timeout=1h",
-        "--slow-spec-threshold=1h",
     ]
     tests = [
         f"--kubeconfig={cluster.kubectl.kubeconfig}",

@@ -50,7 +50,7 @@ def whole(frames: list[Packet]) -> Packet:
         joined = defragment6([each[IPv6] for each in frames])  # type: ignore[no-untyped-call]
     else:
         (joined,) = defragment([each[IP] for each in frames])  # type: ignore[no-untyped-call]
-    return Ether(bytes(Ether() / joined))
+    return Ether(bytes(Ether(src=POD_MAC, dst=GATEWAY_MAC) / joined))
 
 
 @pytest.mark.parametrize(("pod", "vip", "backend"), FAMILIES)
@@ -129,3 +129,12 @@ def test_a_datagram_in_one_fragment_is_as_one_in_none(node: Datapath) -> None:
     assert addresses(done.packet) == (POD6, OTHER6)
     assert checksums_hold(done.packet)
     assert node.tables["fragments"].count() == 0
+
+
+@pytest.mark.parametrize("offset", [1, 0xFF, 0x100, 0x1000, 0x1FFF], ids=hex)
+def test_any_offset_but_zero_is_a_later_fragment(node: Datapath, offset: int) -> None:
+    node.service(VIP, 53, [(OTHER, 8053, True)], protocol=17)
+    like_a_header = UDP(sport=40000, dport=53) / Raw(b"these are no ports")
+    later = Ether(src=POD_MAC, dst=GATEWAY_MAC) / IP(src=POD, dst=VIP, frag=offset, proto=17) / like_a_header
+    done = node.run("pod_ingress", later)
+    assert (done.verdict, bytes(done.packet)) == (TC_ACT_OK, bytes(later))

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
 from maps.abi import DropReason
@@ -75,6 +76,7 @@ def test_the_node_reaches_a_pod_by_its_loopback_address(
     back = node.run("pod_ingress", answer(there.packet, POD_MAC))
     assert (back.verdict, back.reason) == (TC_ACT_REDIRECT, DropReason.DROP_NONE)
     assert (addresses(back.packet), ports(back.packet)) == ((loopback, loopback), (8080, 40000))
+    assert back.packet[Ether].dst == NOBODY, "or it would be another host's"
     assert checksums_hold(back.packet)
 
 

@@ -97,7 +97,7 @@ def quotes(error: Packet, sent: Packet, octets: int) -> bool:
     same = now[begin:] == then[begin:] and len(now) == len(then)
     if IPv6 in sent:
         return same and now[8:40] == then[8:40]
-    return same and now[12:20] == then[12:20] and checksums_hold(Ether() / IP(now[:20]))
+    return same and now[12:20] == then[12:20] and checksums_hold(IP(now[:20]))
 
 
 @pytest.mark.parametrize(("pod", "vip", "backend", "router"), FAMILIES)

@@ -121,6 +121,18 @@ def test_a_full_table_drops_flows_that_need_an_entry_and_carries_those_that_do_n
         node.close()
 
 
+def test_a_full_table_is_no_lack_of_source_ports() -> None:
+    node = Datapath.load(sizes={"flows": 1})
+    try:
+        node.service(VIP, 80, [(POD, 8080, True)])
+        node.run("pod_ingress", frame(POD, OTHER, syn()))
+        full = node.run("pod_ingress", frame(POD, VIP, syn()))
+        assert (full.verdict, full.reason) == (TC_ACT_SHOT, DropReason.DROP_CONNTRACK_FULL)
+        assert node.tables["flows"].count() == 1
+    finally:
+        node.close()
+
+
 def test_a_table_that_names_a_lost_backend_drops_with_its_own_reason(node: Datapath) -> None:
     set_id = node.service(VIP, 80, [(OTHER, 8080, True)])
     node.tables["backends"].delete([abi.BackendKey(set_id, 0)])

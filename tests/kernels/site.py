@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from socket import IPPROTO_TCP, if_nametoindex
 
-from agent.kernel import netns
+from agent.cookie import netns_cookie
 from agent.model.address import Address, mapped
 from maps import abi, maglev
 from maps.percpu import PerCpuTable
@@ -122,7 +122,7 @@ def fill(folder: Path) -> None:
     )
     own = ((mapped(f.node), abi.Endpoint(0, 0, bytes(6), abi.EndpointFlag.ENDPOINT_NODE)) for f in FAMILIES)
     Table.open(abi.ENDPOINTS, folder / "endpoints").update([*pods, *own])
-    node = abi.Node(mapped(IPV4.node), mapped(IPV6.node), netns.cookie(), 1, *NAT_PORTS, *NODE_PORTS)
+    node = abi.Node(mapped(IPV4.node), mapped(IPV6.node), netns_cookie(), 1, *NAT_PORTS, *NODE_PORTS)
     Table.open(abi.NODE, folder / "node").update([(0, node)])
 
 

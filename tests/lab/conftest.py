@@ -24,6 +24,7 @@ class Echo:
 
     cluster: Cluster
     asking: Client
+    other: Client  # another pod of n1: its flows to other nodes' ports share no key with those of `asking`
     services: dict[str, Any]  # by name, as they are stored
     pods: dict[str, Any]
 
@@ -76,7 +77,7 @@ def lab3_tc() -> Iterator[Cluster]:
 def _echo(made: Cluster) -> Echo:
     services = {item["metadata"]["name"]: item for item in made.apply(SERVICES.read_text())}
     pods = {f"web{n}": use.serve(made, f"web{n}", f"n{n}", {"app": "echo", "at": f"n{n}"}) for n in (1, 2, 3)}
-    return Echo(made, use.idle(made, "asking", "n1"), services, pods)
+    return Echo(made, use.idle(made, "asking", "n1"), use.idle(made, "other", "n1"), services, pods)
 
 
 @pytest.fixture(scope="session")

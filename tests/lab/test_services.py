@@ -1,5 +1,7 @@
 """Real connections through a cluster's services, with the socket hook and without it."""
 
+import sys
+
 import pytest
 
 from lab import use
@@ -47,7 +49,7 @@ def test_the_outside_reaches_every_backend_by_any_node_port(echo: Echo, kind: st
 @pytest.mark.parametrize("node", [pytest.param("n1", id="its own node"), pytest.param("n2", id="another node")])
 def test_a_pod_reaches_every_backend_by_a_node_port(echo: Echo, kind: str, family: int, node: str) -> None:
     address = str(echo.cluster.site.machine(node).addresses[family])
-    seen = echo.asking.ask(kind, address, echo.node_port("echo"), OFTEN)
+    seen = echo.other.ask(kind, address, echo.node_port("echo"), OFTEN)
     assert (seen.names, seen.errors) == (BACKENDS, {})
 
 
@@ -105,3 +107,26 @@ def test_a_local_service_answers_on_the_node_that_has_an_endpoint_and_is_silent_
     port, machine = echo.node_port("near"), echo.cluster.site.machine
     assert echo.outside.ask("tcp", str(machine("n1").addresses[family]), port, 5).answers == {"web1": 5}
     assert echo.outside.ask("tcp", str(machine("n2").addresses[family]), port).errors == {"TimeoutError: timed out": 1}
+
+
+FROM_ONE_PORT = """
+import socket, sys
+for address, port in zip(sys.argv[1::2], sys.argv[2::2]):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        asking.settimeout(3)
+        asking.bind(("", 40404))
+        asking.sendto(b"x", (address, int(port)))
+        _, source = asking.recvfrom(100)
+        print(*source)
+"""
+
+
+@pytest.mark.xfail(strict=True, reason="both flows share one conntrack key on the backend's node")
+def test_a_backend_answers_with_its_own_address_after_it_answered_the_same_port_for_a_service(
+    echo_socket: Echo,
+) -> None:
+    asking, port = echo_socket.other, echo_socket.node_port("far")
+    node, backend = str(echo_socket.cluster.site.machine("n2").addresses[0]), echo_socket.pod_ips("web2")[0]
+    argv = [sys.executable, "-c", FROM_ONE_PORT, node, str(port), backend, str(use.SERVER_PORT)]
+    answers = asking.machine.run(*argv, place=asking.place).stdout.splitlines()
+    assert answers == [f"{node} {port}", f"{backend} {use.SERVER_PORT}"]

@@ -112,6 +112,16 @@ def test_packed_bytes_of_a_wrong_length_are_refused(make: Make) -> None:
         make(abi.BACKENDS).update_packed(bytes(16), bytes(20), 2)
 
 
+def test_packed_and_plain_deletes_are_the_same(make: Make) -> None:
+    backends = make(abi.BACKENDS)
+    backends.update(map(backend, range(5)))
+    gone = [backend(i)[0] for i in (9, 1, 3)]
+    backends.delete_packed(abi.BackendKey.pack_many(gone), 3)
+    assert dict(backends.items()) == dict(backend(i) for i in (0, 2, 4))
+    with pytest.raises(ValueError, match="are not 2 keys"):
+        backends.delete_packed(bytes(9), 2)
+
+
 def test_a_full_hash_says_so_and_keeps_what_came_before(make: Make) -> None:
     backends = make(abi.BACKENDS, 8)
     with pytest.raises(MapFull) as full:

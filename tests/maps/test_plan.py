@@ -1,4 +1,4 @@
-"""A plan is desired minus actual, and applying it leaves nothing to plan."""
+"""The difference of two contents turns one into the other, and applying it leaves none."""
 
 from ipaddress import IPv6Address
 
@@ -7,66 +7,45 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maps import abi
-from maps.apply import Delete, Update, Write, apply, apply_all
+from maps.apply import read, remove, removing, write, writing
 from maps.errors import MapFull
 from maps.memory import MemoryTable
-from maps.plan import Changes, difference, entries, plan, refuse_overflow
+from maps.plan import Changes, difference, refuse_overflow
+from maps.record import Packed, cut
 
-Grouped = dict[str, dict[int, int]]
-
-tables = st.dictionaries(st.integers(0, 30), st.integers(0, 3))
-
-
-@st.composite
-def groupings(draw: st.DrawFn) -> Grouped:
-    """A table's records, each key with one owner."""
-    grouped: Grouped = {}
-    for key, value in draw(tables).items():
-        grouped.setdefault(draw(st.sampled_from("abc")), {})[key] = value
-    return grouped
+contents = st.dictionaries(st.binary(min_size=1, max_size=1), st.binary(max_size=1))
 
 
-def flat(grouped: Grouped) -> dict[int, int]:
-    return {key: value for records in grouped.values() for key, value in records.items()}
+def backends(*numbers: int) -> dict[bytes, bytes]:
+    return {abi.BackendKey(1, i).pack(): abi.Backend(IPv6Address(i), 80, 0).pack() for i in numbers}
 
 
-def applied(changes: Changes[int, int], actual: dict[int, int]) -> dict[int, int]:
-    left = {key: value for key, value in actual.items() if key not in changes.delete}
-    return left | dict(changes.update)
+def table_with(entries: Packed, room: int = 64) -> MemoryTable[abi.BackendKey, abi.Backend]:
+    table = MemoryTable(abi.BACKENDS, room)
+    write(table, entries)
+    return table
 
 
-@given(groupings(), groupings())
-def test_a_plan_turns_actual_into_desired(desired: Grouped, actual: Grouped) -> None:
-    assert applied(plan(desired, actual), flat(actual)) == flat(desired)
-
-
-@given(groupings(), groupings())
-def test_a_plan_writes_only_what_differs(desired: Grouped, actual: Grouped) -> None:
-    changes = plan(desired, actual)
-    assert set(changes.delete) == flat(actual).keys() - flat(desired).keys()
-    moved = {k for k in flat(desired) if owner_of(k, desired) != owner_of(k, actual)}
-    differing = {k for k, v in flat(desired).items() if flat(actual).get(k) != v}
-    assert differing <= changes.update.keys() <= differing | moved
-
-
-def owner_of(key: int, grouped: Grouped) -> str:
-    return next((owner for owner, records in grouped.items() if key in records), "")
-
-
-@given(tables, tables)
-def test_whole_tables_differ_by_their_entries(desired: dict[int, int], actual: dict[int, int]) -> None:
+@given(contents, contents)
+def test_the_difference_turns_actual_into_desired(desired: Packed, actual: Packed) -> None:
     changes = difference(desired, actual)
-    assert applied(changes, actual) == desired
+    left = {key: value for key, value in actual.items() if key not in changes.remove}
+    assert left | dict(changes.write) == desired
+
+
+@given(contents, contents)
+def test_the_difference_writes_only_what_differs(desired: Packed, actual: Packed) -> None:
+    changes = difference(desired, actual)
+    assert changes.write.items() == desired.items() - actual.items()
+    assert set(changes.remove) == actual.keys() - desired.keys()
     assert bool(changes) == (desired != actual)
 
 
-def test_an_identical_owner_is_not_looked_at() -> None:
-    class Untouchable(dict[int, int]):
-        def items(self) -> None:  # type: ignore[override]
-            raise AssertionError
-
-    same = Untouchable({1: 1})
-    assert plan({"a": same, "b": {2: 2}}, {"a": same}).update == {2: 2}
+@given(contents, contents)
+def test_the_difference_knows_how_much_room_it_takes(desired: Packed, actual: Packed) -> None:
+    changes = difference(desired, actual)
+    assert len(actual) + changes.new == len(actual.keys() | desired.keys())
+    assert len(actual) + changes.growth == len(desired)
 
 
 def test_too_much_is_refused_with_the_flag_to_raise() -> None:
@@ -76,44 +55,30 @@ def test_too_much_is_refused_with_the_flag_to_raise() -> None:
     assert str(full.value) == "services is full: 65536 entries, 65601 wanted; raise --max-services"
 
 
-def test_entries_are_counted_over_all_owners() -> None:
-    assert entries({"a": {1: 1, 2: 2}, "b": {3: 3}}) == 3
+def test_after_the_difference_was_applied_there_is_none() -> None:
+    table = table_with(backends(1, 2, 3))
+    changes = difference(backends(2, 3, 4), read(table))
+    write(table, changes.write)
+    remove(table, changes.remove)
+    assert difference(backends(2, 3, 4), read(table)) == Changes()
 
 
-def backends(*numbers: int) -> dict[abi.BackendKey, abi.Backend]:
-    return {abi.BackendKey(1, i): abi.Backend(IPv6Address(i), 80, 0) for i in numbers}
-
-
-def writes(
-    table: MemoryTable[abi.BackendKey, abi.Backend], changes: Changes[abi.BackendKey, abi.Backend]
-) -> list[Write]:
-    return [Update(table, changes), Delete(table, changes)]
-
-
-def test_after_a_plan_was_applied_the_next_is_empty() -> None:
-    table = MemoryTable(abi.BACKENDS)
-    table.update(backends(1, 2, 3).items())
-    desired = backends(2, 3, 4)
-    assert apply_all(writes(table, difference(desired, dict(table.items())))) == 2
-    assert not difference(desired, dict(table.items()))
-
-
-def test_writes_come_in_slices_with_room_between_for_others() -> None:
-    table = MemoryTable(abi.BACKENDS)
-    steps = apply(writes(table, difference(backends(*range(10)), {})), size=4)
-    seen = [(size, table.count()) for size in steps]
+def test_writes_come_in_pieces_with_room_between_for_others() -> None:
+    table = table_with({})
+    seen = [(size, table.count()) for size in writing(table, backends(*range(10)), most=4)]
     assert seen == [(4, 4), (4, 8), (2, 10)]
 
 
-def test_a_full_table_exchanges_its_entries_nonetheless() -> None:
-    table = MemoryTable(abi.BACKENDS, 4)
-    table.update(backends(1, 2, 3, 4).items())
-    desired = backends(3, 4, 5, 6)
-    apply_all(writes(table, difference(desired, dict(table.items()))))
-    assert dict(table.items()) == desired
+def test_removals_come_in_pieces_too() -> None:
+    table = table_with(backends(*range(10)))
+    keys = tuple(backends(*range(10)))
+    assert [(size, table.count()) for size in removing(table, keys, most=4)] == [(4, 6), (4, 2), (2, 0)]
 
 
-def test_what_cannot_fit_at_all_is_an_error() -> None:
-    table = MemoryTable(abi.BACKENDS, 4)
+def test_what_does_not_fit_is_an_error_of_the_table() -> None:
     with pytest.raises(MapFull):
-        apply_all(writes(table, difference(backends(*range(5)), {})))
+        write(table_with({}, room=4), backends(*range(5)))
+
+
+def test_records_end_to_end_are_cut_apart() -> None:
+    assert cut(b"aabbcc", 2) == [b"aa", b"bb", b"cc"]

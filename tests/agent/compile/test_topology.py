@@ -43,3 +43,8 @@ def test_traffic_policy_local_wins_over_hints() -> None:
         (endpoint("10.0.0.2", for_zones=("zone-a",)), 80),
     ]
     assert serving(far_zone, PLACE, local=True, not_ready_too=False) == far_zone[:1]
+
+
+def test_hints_hold_for_a_service_that_publishes_endpoints_that_are_not_ready() -> None:
+    targets = hinted("ab")
+    assert serving(targets, PLACE, local=False, not_ready_too=True) == targets[:1]

@@ -1,6 +1,6 @@
 """A kernel of tables in memory that can be made to fail, and what must hold of its maps after every single write."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -47,13 +47,15 @@ class FusedTable(MemoryTable[K, V]):
 
     def update_packed(self, keys: bytes, values: bytes, n: int) -> None:
         """Burn, then write."""
-        self.fuse.burn(self.spec.name, "write")
+        if n:
+            self.fuse.burn(self.spec.name, "write")
         super().update_packed(keys, values, n)
 
-    def delete(self, keys: Iterable[K]) -> None:
+    def delete_packed(self, keys: bytes, n: int) -> None:
         """Burn, then delete."""
-        self.fuse.burn(self.spec.name, "remove")
-        super().delete(keys)
+        if n:
+            self.fuse.burn(self.spec.name, "remove")
+        super().delete_packed(keys, n)
 
 
 class MemoryKernel:

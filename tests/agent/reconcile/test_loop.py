@@ -9,7 +9,6 @@ import pytest
 
 from agent.model.local import HostPort, Local
 from agent.model.service import Protocol
-from agent.reconcile import packed
 from agent.reconcile.loop import Loop, LoopStopped
 from agent.reconcile.sync import Settings
 from maps.errors import MapFull
@@ -154,13 +153,12 @@ def test_a_route_that_is_refused_is_told_and_does_not_keep_the_node_from_being_r
 def test_a_kernel_that_refuses_adoption_is_asked_again(kernel: MemoryKernel, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter([Stopped("not now")])
 
-    def shy(table: object) -> dict[bytes, bytes]:
+    def shy() -> Iterator[tuple[bytes, bytes]]:
         for error in answers:
             raise error
-        return read(table)  # type: ignore[arg-type]
+        return iter(())
 
-    read = packed.read
-    monkeypatch.setattr(packed, "read", shy)
+    monkeypatch.setattr(kernel.tables.backend_sets, "packed_items", shy)
     loop = Loop(kernel, Settings(HERE))
     loop.start()
     loop.attach(attachment())

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from agent.model.cluster import Cluster
 from agent.model.local import Device, Local
 from agent.model.node import Node
-from agent.reconcile import packed
 from agent.reconcile.order import WRITES, contents
 from agent.reconcile.sync import Settings, Sync
 from maps import abi
+from maps.apply import read
 from maps.errors import MapFull
 from tests.agent.compile.objects import HERE, HTTP, attachment, cluster, endpoint, name, piece, service
 from tests.agent.compile.test_desired import clusters
@@ -115,7 +115,7 @@ def test_any_way_leaves_what_a_fresh_start_would(one: Cluster, two: Cluster, thr
     brought(fresh, three)
     assert asked(kernel) == asked(fresh)
     assert sync.compiled is not None
-    assert contents(sync.compiled.services) == {name: packed.read(getattr(kernel.tables, name)) for name in WRITES}
+    assert contents(sync.compiled.services) == {name: read(getattr(kernel.tables, name)) for name in WRITES}
 
 
 def test_before_every_source_has_synced_nothing_is_pruned() -> None:

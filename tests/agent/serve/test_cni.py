@@ -68,6 +68,10 @@ class FakeWires:
         """As PodLinks'."""
         return attachment.host_device in self.names and attachment.host_device not in self.dead
 
+    def is_there(self, attachment: Attachment) -> bool:
+        """As PodLinks'."""
+        return self.names.get(attachment.host_device) == attachment.ifindex
+
     def faults(self, attachment: Attachment) -> tuple[str, ...]:
         """As PodLinks'."""
         return () if self.is_alive(attachment) else ("gone",)
@@ -240,6 +244,47 @@ def test_gc_goes_on_after_a_failure_and_reports_it(room: Room, monkeypatch: pyte
     assert code == 101
     assert "c1 eth0" in str(error["details"])
     assert [a.container_id for a in room.cni.attachments()] == ["c1"]
+
+
+def test_pods_that_went_without_a_del_are_collected_and_others_stay(room: Room) -> None:
+    for container in ("c1", "c2"):
+        room.call("ADD", container)
+    del room.wires.names[host_device("c1", "eth0")]  # with the namespace
+    room.cni.collect()
+    assert [a.container_id for a in room.cni.attachments()] == ["c2"]
+    assert room.loop.attached == {host_device("c2", "eth0")}
+    assert sum(used for _, used, _ in room.ipam.free()) == 1
+    assert [a.container_id for a in room.heard[-1]] == ["c2"]
+    assert room.call("DEL", "c1") == (0, {})
+
+
+def test_a_pod_whose_path_is_gone_but_not_its_device_is_not_collected(room: Room) -> None:
+    room.call("ADD")
+    room.wires.dead.add(host_device("c1", "eth0"))
+    room.cni.collect()
+    assert len(room.cni.attachments()) == 1
+
+
+def test_a_pod_that_comes_back_while_the_dead_are_looked_for_stays(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    room.call("ADD")
+    monkeypatch.setattr(room.wires, "ours", frozenset)  # what was there before the ADD
+    room.cni.collect()
+    assert len(room.cni.attachments()) == 1
+
+
+def test_what_cannot_be_collected_now_is_collected_later(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    room.call("ADD")
+    room.wires.names.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(room.loop, "detach", _refuse)
+        room.cni.collect()
+    assert len(room.cni.attachments()) == 1
+    room.cni.collect()
+    assert room.is_empty()
+
+
+def _refuse(_attachment: Attachment) -> None:
+    raise MapsError("not now")
 
 
 def test_a_chained_add_answers_with_what_came_before_and_its_own(room: Room) -> None:

@@ -10,11 +10,13 @@ from threading import Event, Thread
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from msgspec import Raw
 
 from agent.errors import ConfigError
 from agent.model.name import ObjectName
 from agent.watch.api import EXPECTED, ApiSource, client
-from agent.watch.reader import Kind
+from agent.watch.decode import Decoder
+from agent.watch.reader import Decoded, Kind
 from tests.agent.watch.conftest import Seen
 
 SERVICES = "/api/v1/services"
@@ -50,6 +52,7 @@ class Api(ThreadingHTTPServer):
         self.tokens: set[str] = set()
         self.selectors: set[str] = set()
         self.knows_streams = True
+        self.allowed = "secret"
         self.closing = Event()
         self.thread = Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02})
         self.thread.start()
@@ -86,7 +89,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.selectors |= {f"{url.path} {query['fieldSelector']}"} if "fieldSelector" in query else set()
         if url.path == SERVICES:
             self.server.asked.put(query)
-        if "sendInitialEvents" in query and not self.server.knows_streams:
+        if self.headers.get("Authorization") != f"Bearer {self.server.allowed}":
+            self._whole(401, {"kind": "Status", "message": "Unauthorized"})
+        elif "sendInitialEvents" in query and not self.server.knows_streams:
             self._whole(422, {"kind": "Status", "message": "sendInitialEvents is forbidden"})
         elif "watch" not in query:
             self._whole(
@@ -137,6 +142,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 def kubeconfig(folder: Path, port: int) -> Path:
     path = folder / "kubeconfig"
+    if not (folder / "token").exists():
+        (folder / "token").write_text("secret")
     path.write_text(
         json.dumps(
             {
@@ -144,7 +151,7 @@ def kubeconfig(folder: Path, port: int) -> Path:
                 "current-context": "x",
                 "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
                 "clusters": [{"name": "x", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
-                "users": [{"name": "x", "user": {"token": "secret"}}],
+                "users": [{"name": "x", "user": {"tokenFile": str(folder / "token")}}],
             }
         )
     )
@@ -163,7 +170,7 @@ def source(api: Api, seen: Seen, tmp_path: Path) -> Iterator[ApiSource]:
     mirror = seen.mirror(*EXPECTED)
     mirror.set_attachments(())
     mirror.set_local(mirror.cluster.local)
-    source = ApiSource(client(kubeconfig(tmp_path, api.port)), "n1", mirror)
+    source = ApiSource(lambda: client(kubeconfig(tmp_path, api.port)), "n1", mirror)
     yield source
     source.stop()
 
@@ -245,11 +252,47 @@ def test_a_server_without_streaming_lists_gives_a_plain_one(api: Api, source: Ap
     seen.until(has("10.96.0.4"))
 
 
+def test_a_token_that_was_renewed_in_its_file_is_read_when_the_old_one_is_refused(
+    api: Api, source: ApiSource, seen: Seen, tmp_path: Path
+) -> None:
+    source.start()
+    api.say(event("ADDED", web("2")), bookmark("3"))
+    seen.until(has("10.96.0.1"))
+    api.allowed = "renewed"
+    (tmp_path / "token").write_text("renewed")
+    api.say(CUT)
+    api.say(event("MODIFIED", web("4", "10.96.0.4")))
+    seen.until(has("10.96.0.4"))
+    assert api.tokens == {"Bearer secret", "Bearer renewed"}
+
+
+def test_a_bug_in_decoding_makes_the_watch_list_again(
+    api: Api, source: ApiSource, seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source.start()
+    api.say(bookmark("3"))
+    seen.until(lambda cluster: cluster.synced)
+    bugs = iter([ZeroDivisionError("a bug")])
+
+    def decode(decoder: Decoder, kind: Kind, content: Raw) -> Decoded:
+        for bug in bugs:
+            raise bug
+        return right(decoder, kind, content)
+
+    right = Decoder.decode
+    monkeypatch.setattr(Decoder, "decode", decode)
+    api.say(event("ADDED", web("4", "10.96.0.4")), END)
+    api.asked.get(timeout=5)
+    assert "sendInitialEvents" in api.asked.get(timeout=5)
+    api.say(event("ADDED", web("4", "10.96.0.4")), bookmark("5"))
+    seen.until(has("10.96.0.4"))
+
+
 def test_an_unreachable_server_is_told_and_tried_until_it_is_there(api: Api, seen: Seen, tmp_path: Path) -> None:
     port = api.port
     api.stop()
     mirror = seen.mirror(*EXPECTED)
-    source = ApiSource(client(kubeconfig(tmp_path, port)), "n1", mirror)
+    source = ApiSource(lambda: client(kubeconfig(tmp_path, port)), "n1", mirror)
     source.start()
     try:
         while not all(status.trouble for status in source.status()):

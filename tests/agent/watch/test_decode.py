@@ -254,6 +254,10 @@ def test_every_field_of_a_slice_reaches_the_model() -> None:
     [
         pytest.param({"addressType": "FQDN"}, id="a slice of names has no addresses"),
         pytest.param({"metadata": {"labels": {}}}, id="a slice without a service serves none"),
+        pytest.param(
+            {"metadata": {"labels": {"kubernetes.io/service-name": "dns", "service.kubernetes.io/headless": ""}}},
+            id="a slice of a headless service has nobody to serve",
+        ),
     ],
 )
 def test_slices_that_are_ignored(parts: dict[str, object]) -> None:

@@ -9,8 +9,9 @@ from threading import Thread
 
 import pytest
 
+from agent.cookie import netns_cookie
 from agent.model.local import Device
-from agent.watch.local import LocalSource, netns_cookie, port_ranges
+from agent.watch.local import LocalSource, port_ranges
 from tests.agent.watch.conftest import Seen
 
 NETNS = f"swwatch{os.getpid()}"

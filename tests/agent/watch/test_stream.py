@@ -113,6 +113,25 @@ def test_a_forgotten_revision_is_listed_anew_soon_but_not_at_once(expire) -> Non
     assert fed(watch, line("ADDED", "b"), END) == [("listed", ["b"])]
 
 
+def test_a_server_that_forgets_what_it_listed_at_once_is_asked_less_and_less_often() -> None:
+    watch = stream()
+    waits = []
+    for _ in range(4):
+        listed(watch)
+        fed(watch, ERROR_410)
+        waits.append(watch.request().delay_s)
+    assert waits == [0.25, 0.75, 1.5, 3.0]
+    fed(watch, END, line("ADDED", "a", "8"), ERROR_410)
+    assert watch.request().delay_s == 0.25
+
+
+def test_a_revision_that_the_server_does_not_understand_is_listed_anew() -> None:
+    watch = listed(stream())
+    watch.request()
+    watch.refused(400, b'{"message":"invalid resource version"}')
+    assert "sendInitialEvents" in dict(watch.request().query)
+
+
 @pytest.mark.parametrize("code", [400, 422])
 def test_a_server_without_streaming_lists_is_asked_for_a_plain_one_from_its_cache(code: int) -> None:
     watch = stream()

@@ -1,0 +1,38 @@
+"""Files that others trust: whole or not there, and on the disk before anybody is told of them."""
+
+import os
+from pathlib import Path
+
+
+def place(path: Path, content: bytes, *, draft: Path, mode: int = 0o600) -> None:
+    """Write *draft* and rename it into place, durably.
+
+    Raises:
+        OSError: the disk is full or read-only; what was there stays, and no draft is left.
+    """
+    try:
+        with draft.open("wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.rename(path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
+    sync(path.parent)
+
+
+def remove(path: Path) -> None:
+    """Take a file away, durably; one that is not there is away already."""
+    path.unlink(missing_ok=True)
+    sync(path.parent)
+
+
+def sync(directory: Path) -> None:
+    """Have a directory's names on the disk."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,59 @@
+"""``python -m bench``: measures, prints what it found beside what it must be, and fails where that is missed."""
+
+import argparse
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Mapping
+
+from bench import connections, datapath, forward, sync
+from bench.sets import Result
+
+
+def _sync(_: int) -> list[Result]:
+    found = sync.measured(services=10_000, endpoints=10, changes=100)
+    return [
+        Result("10,000 services of 10 endpoints to maps", found["full_sync_s"] * 1e3, "ms", at_most=3000),
+        Result("one endpoint's change to maps, median", found["change_median_ms"], "ms", at_most=20),
+        Result("a second start adopts all that", found["adopt_s"] * 1e3, "ms"),
+    ]
+
+
+BENCHES: Mapping[str, Callable[[int], list[Result]]] = {
+    "datapath": datapath.measured,
+    "forward": forward.measured,
+    "connections": connections.measured,
+    "sync": _sync,
+}
+
+
+def main() -> int:
+    """Run the benches that were asked for."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("bench", nargs="*", choices=[*BENCHES, "all"], default="all")
+    parser.add_argument("--sets", type=int, default=5, help="alternated sets of each (default 5)")
+    parser.add_argument("--no-limits", action="store_true", help="print only, do not fail")
+    options = parser.parse_args()
+    names = list(BENCHES) if "all" in options.bench else list(dict.fromkeys(options.bench))
+    print(f"Linux {platform.release()}, {_processor()}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}")
+    met = True
+    cpus = os.sched_getaffinity(0)
+    for name in names:
+        started = time.perf_counter()
+        results = BENCHES[name](options.sets)
+        os.sched_setaffinity(0, cpus)  # a bench may have kept to one
+        print(f"\n{name}, {options.sets} sets, {time.perf_counter() - started:.0f} s")
+        for result in results:
+            print(f"  {result}", flush=True)
+        met = met and all(result.is_met() for result in results)
+    return 0 if met or options.no_limits else 1
+
+
+def _processor() -> str:
+    with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123 - read line by line
+        return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "?")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

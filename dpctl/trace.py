@@ -1,0 +1,83 @@
+"""``dpctl trace drops``: packets that the kernel dropped outside our programs, while somebody watches.
+
+Our own programs' drops are counted in the map ``counters``; these are the others', found by bcc (dpctl/tracer.py).
+"""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from dpctl import tracer
+from dpctl.errors import Absent, Forbidden
+from dpctl.output import Column, Table
+from maps import btf
+
+DEBIAN_PYTHON = "/usr/bin/python3"  # python3-bpfcc is installed for this one
+START_S = 60  # bcc compiles first
+KERNEL_BTF = Path("/sys/kernel/btf/vmlinux")
+
+
+@dataclass(frozen=True, slots=True)
+class KernelDrop:
+    """Packets dropped for one of the kernel's reasons at one place."""
+
+    reason: str  # enum skb_drop_reason without its prefix; a number where the kernel does not tell
+    place: str  # the kernel's function
+    packets: int
+
+
+def drop_table(seconds: float) -> Table[KernelDrop]:
+    """What the kernel drops in the next so many seconds, the most first.
+
+    Raises:
+        Absent: python3-bpfcc is not installed, or this kernel does not let itself be traced.
+        Forbidden: this process may not trace.
+    """
+    interpreter = sys.executable if find_spec("bcc") else DEBIAN_PYTHON
+    command = [interpreter, str(Path(tracer.__file__)), str(seconds)]
+    try:
+        done = subprocess.run(  # noqa: S603 - our own file, and a number
+            command, capture_output=True, text=True, timeout=seconds + START_S, check=False
+        )
+    except (FileNotFoundError, subprocess.TimeoutExpired) as failed:
+        raise Absent(f"tracing did not start: {failed}; type: apt install python3-bpfcc") from failed
+    if done.returncode:
+        raise _refusal(done.stderr)
+    names = reason_names(KERNEL_BTF)
+    rows = [
+        KernelDrop(names.get(reason, str(reason)), place, packets) for reason, place, packets in json.loads(done.stdout)
+    ]
+    return Table(
+        (
+            Column("REASON", lambda row: row.reason),
+            Column("PLACE", lambda row: row.place),
+            Column("PACKETS", lambda row: str(row.packets), right=True),
+        ),
+        rows,
+    )
+
+
+def reason_names(kernel_btf: Path) -> dict[int, str]:
+    """The running kernel's names of its drop reasons, whose numbers differ from release to release."""
+    try:
+        types = btf.parse(kernel_btf.read_bytes()).types.values()
+    except OSError:
+        return {}
+    found = next((t for t in types if isinstance(t, btf.Enum) and t.name == "skb_drop_reason"), None)
+    return (
+        {number: name.removeprefix("SKB_DROP_REASON_").removeprefix("SKB_") for name, number in found.values}
+        if found
+        else {}
+    )
+
+
+def _refusal(told: str) -> Absent | Forbidden:
+    last = told.strip().splitlines()[-1] if told.strip() else "it said nothing"
+    if "No module named 'bcc'" in told:
+        return Absent("bcc is not there; type: apt install python3-bpfcc")
+    if "super-user" in told or "Operation not permitted" in told:
+        return Forbidden(f"tracing is refused: {last}; type: sudo dpctl trace drops")
+    return Absent(f"tracing failed: {last}")

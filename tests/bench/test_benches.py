@@ -1,0 +1,107 @@
+"""The benches run, on tiny numbers: what they count adds up, and what they make is gone again. Nothing is timed."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+
+from agent import mounts
+from bench import connections, datapath, forward
+from bench.rules import rules
+from bench.sets import Result, middle
+from bench.stream import UDP, Packets
+from bench.testbed import PREFIX
+
+NETNS = Path("/run/netns")
+
+
+@pytest.fixture(autouse=True)
+def cpus() -> Iterator[None]:
+    """The process on the CPUs that it had; a bench keeps it to one."""
+    had = os.sched_getaffinity(0)
+    yield
+    os.sched_setaffinity(0, had)
+
+
+def left_behind() -> list[Path]:
+    """Namespaces and cgroups of this process's benches."""
+    mine = f"{PREFIX}{os.getpid()}*"
+    cgroup = mounts.cgroup2(mounts.MOUNTINFO.read_text())
+    return [*NETNS.glob(mine), *(cgroup.glob(mine) if cgroup else ())]
+
+
+@pytest.mark.kernel
+def test_datapath_measures_every_packet_with_every_number_of_services() -> None:
+    results = datapath.measured(sets=1, services=(1, 3), new_flows=50, repeat=100)
+    assert len([r for r in results if r.unit == "ns"]) == 5 * 2
+    assert [r.what for r in results if r.at_most] == [
+        f"{packet}, 3 services to 1" for packet in ("new flow", "established flow", "no service, established")
+    ]
+
+
+@pytest.mark.kernel
+def test_datapath_does_not_believe_a_packet_that_went_another_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datapath, "TC_ACT_REDIRECT", 0)
+    with pytest.raises(SystemExit, match="not this packet's way"):
+        datapath.measured(sets=1, services=(1,), new_flows=10, repeat=10)
+
+
+@pytest.mark.kernel
+@pytest.mark.netns
+def test_forward_fires_each_load_by_each_way() -> None:
+    loads = tuple(replace(load, count=min(load.count, 300), flows=min(load.flows, 300)) for load in forward.LOADS)
+    results = forward.measured(sets=1, services=(1, 3), loads=loads)
+    assert len([r for r in results if r.at_least]) == 3 * 2
+    assert len([r for r in results if "nftables" in r.what]) == 3 * 2
+    assert not left_behind()
+
+
+@pytest.mark.kernel
+@pytest.mark.netns
+def test_forward_leaves_nothing_when_it_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forward, "BACKEND_PORT", 9)
+    with pytest.raises(SystemExit, match="not as expected"):
+        forward.measured(sets=1, services=(1,), loads=(replace(forward.LOADS[0], count=100),))
+    assert not left_behind()
+
+
+@pytest.mark.kernel
+@pytest.mark.netns
+def test_connections_are_made_with_the_socket_hooks_and_without() -> None:
+    results = connections.measured(sets=1, services=3, shot_ms=20)
+    assert [r.at_least for r in results] == [None, connections.LIMIT, connections.LIMIT]
+    assert not left_behind()
+
+
+def test_a_stream_comes_by_all_its_flows_before_the_first_again() -> None:
+    packets = Packets(IPv4Address("10.0.0.1"), bytes(6), IPv4Address("10.0.0.2"), 80, UDP, ports=60_000)
+    step = packets.step(packets.ports)
+    assert len({i * step % packets.ports for i in range(packets.ports)}) == packets.ports
+
+
+def test_rules_have_one_way_for_each_service() -> None:
+    text = "\n".join(rules(1_500, IPv4Address("10.244.1.3")))
+    assert text.count("dnat to 10.244.1.3:8080") == text.count(": goto service-") == 1_500
+
+
+@pytest.mark.parametrize(
+    ("result", "met"),
+    [
+        pytest.param(Result("ratio", 0.9, "", at_least=0.9), True, id="a lower limit is met by itself"),
+        pytest.param(Result("ratio", 0.89, "", at_least=0.9), False, id="below a lower limit is a miss"),
+        pytest.param(Result("ratio", 1.16, "", at_most=1.15), False, id="above an upper limit is a miss"),
+        pytest.param(Result("time", 1e9, "ns"), True, id="without a limit nothing is missed"),
+    ],
+)
+def test_a_result_knows_whether_its_limit_is_met(result: Result, *, met: bool) -> None:
+    assert result.is_met() is met
+    assert ("MISSED" in str(result)) is not met
+
+
+def test_the_middle_of_sets_is_their_median_with_quartiles() -> None:
+    found = middle("ratio", [5.0, 1.0, 2.0, 4.0, 3.0])
+    assert (found.value, found.quartiles) == (3.0, (2.0, 4.0))
+    assert middle("ratio", [2.0]).value == 2.0

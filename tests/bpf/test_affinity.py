@@ -1,0 +1,116 @@
+"""A client stays with its backend for as long as the service says, and no longer than the backend does."""
+
+from dataclasses import replace
+
+import pytest
+
+from maps import abi
+from tests.bpf.datapath import (
+    CLIENT,
+    CLIENT6,
+    NODE,
+    NODE6,
+    OTHER,
+    OTHER6,
+    POD,
+    POD6,
+    VIP,
+    VIP6,
+    Datapath,
+    frame,
+    syn,
+)
+from tests.bpf.packets import addresses
+
+pytestmark = pytest.mark.kernel
+
+TIMEOUT_S = 140
+FAMILIES = [
+    pytest.param(POD, VIP, ["10.244.2.1", "10.244.2.2", "10.244.2.3"], id="IPv4"),
+    pytest.param(POD6, VIP6, ["fd00:2::1", "fd00:2::2", "fd00:2::3"], id="IPv6"),
+]
+
+
+def keep(node: Datapath, vip: str, backends: list[str]) -> int:
+    """A service that keeps its clients; returns its set's id."""
+    return node.service(vip, 80, [(each, 8080, False) for each in backends], affinity_s=TIMEOUT_S)
+
+
+def asked(node: Datapath, pod: str, vip: str, sports: range) -> list[str]:
+    """Which backends new connections get."""
+    return [addresses(node.run("pod_ingress", frame(pod, vip, syn(sport=n))).packet)[1] for n in sports]
+
+
+def away(node: Datapath, units: int) -> None:
+    """Make the clients look away for so long; a unit is 2^30 ns."""
+    table = node.tables["affinities"]
+    table.update([(k, replace(a, seen_s=(a.seen_s - units) % 2**32)) for k, a in list(table.items())])
+
+
+@pytest.mark.parametrize(("pod", "vip", "backends"), FAMILIES)
+def test_every_new_connection_goes_to_the_same_backend(node: Datapath, pod: str, vip: str, backends: list[str]) -> None:
+    keep(node, vip, backends)
+    assert len(set(asked(node, pod, vip, range(40000, 40020)))) == 1
+    assert node.tables["affinities"].count() == 1
+
+
+@pytest.mark.parametrize(("pod", "vip", "backends"), FAMILIES)
+def test_within_the_timeout_the_client_comes_back_to_its_backend(
+    node: Datapath, pod: str, vip: str, backends: list[str]
+) -> None:
+    keep(node, vip, backends)
+    (first,) = asked(node, pod, vip, range(40000, 40001))
+    for begin in range(40100, 40110):
+        away(node, TIMEOUT_S * 13 // 14 - 2)
+        assert asked(node, pod, vip, range(begin, begin + 1)) == [first]
+
+
+@pytest.mark.parametrize(("pod", "vip", "backends"), FAMILIES)
+def test_after_the_timeout_the_client_is_as_new(node: Datapath, pod: str, vip: str, backends: list[str]) -> None:
+    keep(node, vip, backends)
+    seen = set()
+    for sport in range(40000, 40030):
+        seen |= set(asked(node, pod, vip, range(sport, sport + 1)))
+        away(node, TIMEOUT_S * 13 // 14 + 2)
+    assert seen == set(backends)
+
+
+@pytest.mark.parametrize(("pod", "vip", "backends"), FAMILIES)
+def test_a_client_whose_backend_left_is_given_another_and_stays_with_it(
+    node: Datapath, pod: str, vip: str, backends: list[str]
+) -> None:
+    set_id = keep(node, vip, backends)
+    (first,) = asked(node, pod, vip, range(40000, 40001))
+    gone = backends.index(first)
+    others = [each for each in backends if each != first]
+    node.backends(set_id, [(each, 8080, False) for each in others], first_slot=3)
+    node.tables["backends"].delete([abi.BackendKey(set_id, gone)])
+    second = set(asked(node, pod, vip, range(41000, 41020)))
+    assert len(second) == 1
+    assert second < set(others)
+
+
+def test_a_slot_that_another_backend_has_taken_is_not_the_clients(node: Datapath) -> None:
+    set_id = keep(node, VIP, [OTHER])
+    assert asked(node, POD, VIP, range(40000, 40001)) == [OTHER]
+    node.backends(set_id, [("10.244.2.1", 8080, False)])
+    assert asked(node, POD, VIP, range(41000, 41001)) == ["10.244.2.1"]
+
+
+@pytest.mark.parametrize(
+    ("client", "own", "under", "other"),
+    [pytest.param(CLIENT, NODE, "0.0.0.0", OTHER, id="IPv4"), pytest.param(CLIENT6, NODE6, "::", OTHER6, id="IPv6")],
+)
+def test_clients_outside_are_known_by_their_own_address(
+    node: Datapath, client: str, own: str, under: str, other: str
+) -> None:
+    scope = abi.Scope.SCOPE_EXTERNAL
+    pod = POD6 if ":" in client else POD
+    node.service(under, 30080, [(pod, 8080, True), (other, 8080, True)], scope=scope, affinity_s=TIMEOUT_S)
+    seen = {
+        addresses(node.run("uplink_ingress", frame(client, own, syn(sport=n, dport=30080))).packet)[1]
+        for n in range(40000, 40020)
+    }
+    assert len(seen) == 1
+    ((key, _),) = node.tables["affinities"].items()
+    assert str(key.client.ipv4_mapped or key.client) == client

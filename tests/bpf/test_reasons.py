@@ -1,0 +1,162 @@
+"""Every drop reason has a packet that is dropped for it, and every packet counted is counted with its octets."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import pytest
+from scapy.layers.inet import TCP
+from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt
+from scapy.layers.l2 import Ether
+from scapy.packet import Packet
+
+from maps import abi
+from maps.abi import DropReason, ServiceFlag
+from tests.bpf.datapath import (
+    CLIENT,
+    GATEWAY_MAC,
+    NODE,
+    OTHER,
+    OTHER_MAC,
+    POD,
+    POD6,
+    POD_MAC,
+    REMOTE,
+    TC_ACT_SHOT,
+    VIP,
+    VIP6,
+    Datapath,
+    data,
+    frame,
+    syn,
+)
+from tests.bpf.uplink import UNREACHED, routed
+
+pytestmark = [pytest.mark.kernel, pytest.mark.netns]
+
+# the packet goes on
+NO_DROPS = {DropReason.DROP_NONE, DropReason.DROP_REASONS}
+# the kernel refuses to change a packet only when it has no memory for a copy: the headers were read before
+NEVER_HERE = {DropReason.DROP_REWRITE}
+SYN = frame(POD, VIP, syn())
+NODE_PORT = frame(CLIENT, NODE, syn(dport=30080))
+EXTENDED = Ether(src=POD_MAC, dst=GATEWAY_MAC) / IPv6(src=POD6, dst=VIP6)
+for _ in range(9):
+    EXTENDED /= IPv6ExtHdrDestOpt()
+
+
+def nothing(node: Datapath) -> None:
+    """The node as it is."""
+
+
+def service(*backends: tuple[str, int, bool], flags: int = 0) -> Callable[[Datapath], None]:
+    """A service at the test's address."""
+
+    def make(node: Datapath) -> None:
+        node.service(VIP, 80, list(backends), flags=flags)
+
+    return make
+
+
+def node_port(*backends: tuple[str, int, bool]) -> Callable[[Datapath], None]:
+    """A service at a node port."""
+
+    def make(node: Datapath) -> None:
+        node.service("0.0.0.0", 30080, list(backends), scope=abi.Scope.SCOPE_EXTERNAL)
+
+    return make
+
+
+def lost(node: Datapath) -> None:
+    """A service whose table names a backend that is not there."""
+    set_id = node.service(VIP, 80, [(OTHER, 8080, True)])
+    node.tables["backends"].delete([abi.BackendKey(set_id, 0)])
+
+
+def full(node: Datapath) -> None:
+    """No room for another flow."""
+    service((OTHER, 8080, True))(node)
+    for port in range(3):
+        node.run("pod_ingress", frame(POD, OTHER, syn(sport=port + 1)))
+
+
+def spent(node: Datapath) -> None:
+    """The only port for source translation is in use."""
+    service((POD, 8080, True))(node)
+    node.node(nat=(5000, 5000))
+    node.run("pod_ingress", frame(POD, VIP, syn(sport=1)))
+
+
+def nameless(node: Datapath) -> None:
+    """A node without an address."""
+    service((POD, 8080, True))(node)
+    node.node(addr4="", addr6="")
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is there, and the packet that is dropped for it."""
+
+    prepare: Callable[[Datapath], None]
+    packet: Packet | bytes
+    program: str = "pod_ingress"
+    answered: bool = False
+    sizes: dict[str, int] = field(default_factory=dict)
+
+
+CASES = {
+    DropReason.DROP_SHORT_PACKET: Case(nothing, bytes(SYN)[:44]),
+    DropReason.DROP_BAD_HEADER: Case(nothing, bytes(SYN)[:14] + b"\x54" + bytes(SYN)[15:]),
+    DropReason.DROP_EXTENSION_HEADERS: Case(nothing, EXTENDED / TCP()),
+    DropReason.DROP_MAPPED_ADDRESS: Case(nothing, frame("::ffff:10.244.1.2", VIP6, syn())),
+    DropReason.DROP_ETHERTYPE: Case(nothing, bytes(SYN)[:12] + b"\x88\xcc" + bytes(60)),
+    DropReason.DROP_SOURCE_MAC: Case(nothing, frame(POD, VIP, syn(), mac=OTHER_MAC)),
+    DropReason.DROP_SOURCE_ADDRESS: Case(nothing, frame(OTHER, VIP, syn())),
+    DropReason.DROP_NO_BACKEND: Case(service(), SYN, answered=True),
+    DropReason.DROP_NO_BACKEND_SILENT: Case(service(), frame(POD, VIP, data(flags="R"))),
+    DropReason.DROP_NO_LOCAL_BACKEND: Case(service(flags=ServiceFlag.SERVICE_LOCAL), SYN),
+    DropReason.DROP_BACKEND_LOST: Case(lost, SYN),
+    DropReason.DROP_CONNTRACK_FULL: Case(full, SYN, sizes={"flows": 3}),
+    DropReason.DROP_NAT_PORTS: Case(spent, frame(POD, VIP, syn(sport=2))),
+    DropReason.DROP_NAT_ADDRESS: Case(nameless, SYN),
+    DropReason.DROP_NO_ROUTE: Case(node_port((UNREACHED, 8080, False)), NODE_PORT, "uplink_ingress"),
+    DropReason.DROP_TTL: Case(
+        node_port((REMOTE, 8080, False)), frame(CLIENT, NODE, syn(dport=30080), ttl=1), "uplink_ingress"
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def device() -> Iterator[int]:
+    """The uplink, in a namespace that has routes."""
+    with routed() as ifindex:
+        yield ifindex
+
+
+def test_every_reason_has_a_packet() -> None:
+    assert set(CASES) == set(DropReason) - NO_DROPS - NEVER_HERE
+
+
+@pytest.mark.parametrize("reason", CASES, ids=lambda reason: reason.name)
+def test_a_packet_is_dropped_for_the_reason(node: Datapath, device: int, reason: DropReason) -> None:
+    case = CASES[reason]
+    used = Datapath.load(sizes=case.sizes) if case.sizes else node
+    try:
+        case.prepare(used)
+        done = used.run(case.program, case.packet, device if case.program.startswith("uplink") else 1)
+        assert done.reason == reason
+        assert (done.verdict == TC_ACT_SHOT) != case.answered
+    finally:
+        if case.sizes:
+            used.close()
+
+
+@pytest.mark.parametrize("packet", [SYN, frame(POD, VIP, data()), bytes(SYN)[:44]], ids=["SYN", "data", "short"])
+@pytest.mark.parametrize("prepare", [nothing, service(), service((OTHER, 8080, True))], ids=["no", "empty", "whole"])
+def test_octets_are_counted_as_they_came(
+    node: Datapath, packet: Packet | bytes, prepare: Callable[[Datapath], None]
+) -> None:
+    prepare(node)
+    before = sum(counter.octets for _, counter in node.tables["counters"].items())
+    node.run("pod_ingress", packet)
+    after = sum(counter.octets for _, counter in node.tables["counters"].items())
+    assert after - before == len(packet)

@@ -1,0 +1,64 @@
+"""dpctl trace drops, with packets that nobody waits for."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from dpctl.errors import Absent, Forbidden
+from dpctl.trace import _refusal
+
+CLOSED_PORT = 9  # discard: nobody has it on loopback
+
+
+def knock(stop: threading.Event) -> None:
+    """Send to a port where nobody listens, a few hundred times at the most."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        for _ in range(600):
+            if stop.wait(0.02):
+                return
+            sender.sendto(b"nobody home", ("127.0.0.1", CLOSED_PORT))
+
+
+@pytest.mark.kernel
+def test_a_datagram_that_nobody_waits_for_is_counted_under_the_kernels_reason() -> None:
+    stop = threading.Event()
+    sender = threading.Thread(target=knock, args=(stop,))
+    sender.start()
+    try:
+        command = [sys.executable, "-m", "dpctl", "trace", "drops", "--seconds", "1.5", "-o", "json"]
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": ""}
+        )
+    finally:
+        stop.set()
+        sender.join()
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    assert any(row["reason"] == "NO_SOCKET" and "udp" in row["place"] and row["packets"] > 0 for row in rows), rows
+
+
+@pytest.mark.parametrize(
+    ("told", "kind", "says"),
+    [
+        pytest.param("ModuleNotFoundError: No module named 'bcc'", Absent, "apt install", id="without bcc"),
+        pytest.param("Exception: Need super-user privileges to run", Forbidden, "sudo", id="without privileges"),
+        pytest.param("a\nException: Failed to compile", Absent, "Failed to compile", id="anything else is passed on"),
+    ],
+)
+def test_what_bcc_says_becomes_the_next_thing_to_type(told: str, kind: type[Exception], says: str) -> None:
+    refused = _refusal(told)
+    assert isinstance(refused, kind)
+    assert says in refused.message
+
+
+def test_time_is_a_number_of_seconds() -> None:
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-m", "dpctl", "trace", "drops", "--seconds", "0"], check=False)
+    assert done.returncode == 2
+    assert time.monotonic() - began < 30
