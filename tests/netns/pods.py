@@ -50,7 +50,7 @@ class Runtime:
             "CNI_IFNAME": "eth0",
             "CNI_NETNS": f"/run/netns/{pod}",
             "CNI_PATH": str(self.node.root / "bin"),
-            "CNI_ARGS": f"K8S_POD_NAMESPACE=default;K8S_POD_NAME={pod}",
+            "CNI_ARGS": f"IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME={pod}",
             "SLUICEWAY_CNI_SOCKET": str(self.node.root / "run/cni.sock"),
         }
         return [str(paths.cni_binary())], environment
