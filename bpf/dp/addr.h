@@ -86,4 +86,15 @@ static __always_inline bool mac_equal(const mac_addr *a, const mac_addr *b)
 	return x[0] == y[0] && x[1] == y[1] && x[2] == y[2];
 }
 
+/* By words of two octets, to which headers are aligned; memcpy() would go octet by octet. */
+static __always_inline void mac_copy(void *to, const mac_addr *from)
+{
+	const __u16 *x = (const void *)from;
+	__u16 *y = to;
+
+	y[0] = x[0];
+	y[1] = x[1];
+	y[2] = x[2];
+}
+
 #endif

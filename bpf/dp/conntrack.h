@@ -46,7 +46,7 @@ static __always_inline bool flow_refresh(const struct flow_key *key, struct flow
 /* Notes what the packet says about its flow. Stores only what changed: the entry is shared by all CPUs. */
 static __always_inline void flow_note(struct flow *f, const struct packet *p, bool origin)
 {
-	__u32 now = now_s();
+	__u32 now = tick_s();
 	__u16 flags = f->flags;
 
 	if (!origin)

@@ -157,8 +157,8 @@ static __always_inline enum drop_reason write_macs(ctx_t *ctx, const mac_addr *t
 
 	if ((void *)(eth + 1) > ctx_end(ctx))
 		return DROP_REWRITE;
-	memcpy(eth->h_dest, to, sizeof(*to));
-	memcpy(eth->h_source, &from, sizeof(from));
+	mac_copy(eth->h_dest, to);
+	mac_copy(eth->h_source, &from);
 	return DROP_NONE;
 }
 

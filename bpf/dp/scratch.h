@@ -42,6 +42,8 @@ struct scratch {
 	struct quote quote;
 	struct tuple inner;
 	struct tuple outer;
+	__u64 tick; /* jiffies when tick_s was read */
+	__u32 tick_s;
 };
 
 struct {
@@ -57,6 +59,21 @@ static __always_inline struct scratch *scratch(void)
 	__u32 zero = 0;
 
 	return bpf_map_lookup_elem(&scratches, &zero);
+}
+
+/* now_s(), read once a tick: the coarse clock stands still between ticks, and asking it costs as much as a lookup. */
+static __always_inline __u32 tick_s(void)
+{
+	struct scratch *work = scratch();
+	__u64 tick = bpf_jiffies64();
+
+	if (!work)
+		return 0;
+	if (work->tick != tick) {
+		work->tick = tick;
+		work->tick_s = now_s();
+	}
+	return work->tick_s;
 }
 
 /* Where the packet that is judged next is written down. */
