@@ -62,7 +62,7 @@ def cases(services: int, new_flows: int, repeat: int) -> tuple[Case, ...]:
 
 
 def measured(
-    sets: int, services: tuple[int, ...] = SERVICES, new_flows: int = 50_000, repeat: int = 200_000
+    sets: int, services: tuple[int, ...] = SERVICES, new_flows: int = 50_000, repeat: int = 100_000
 ) -> list[Result]:
     """All numbers, the best of alternated sets; those of the same service are held to their limit."""
     one_cpu()
