@@ -53,13 +53,15 @@ __noinline int route_out(ctx_t *ctx, const struct packet *p, int *verdict)
 	return DROP_NONE;
 }
 
-/* In by the loopback device, whose MAC is zero: the stack drops what is another host's. Sets *verdict. */
-static __always_inline enum drop_reason loop_in(ctx_t *ctx, int *verdict)
+/* In by the loopback device, which takes what is for its own MAC: zeros. Any other is somebody else's packet. */
+static __always_inline enum drop_reason route_loop(ctx_t *ctx, int *verdict)
 {
-	const mac_addr none = {};
+	const mac_addr to = {};
+	enum drop_reason why = write_macs(ctx, &to);
 
-	*verdict = bpf_redirect(LOOPBACK_IFINDEX, BPF_F_INGRESS);
-	return write_macs(ctx, &none);
+	if (!why)
+		*verdict = bpf_redirect(LOOPBACK_IFINDEX, BPF_F_INGRESS);
+	return why;
 }
 
 /*
@@ -75,7 +77,7 @@ static __always_inline enum drop_reason deliver_ingress(ctx_t *ctx, const struct
 	case HOP_STACK:
 		return DROP_NONE;
 	case HOP_LOOP:
-		return loop_in(ctx, verdict);
+		return route_loop(ctx, verdict);
 	case HOP_OUT:
 		why = write_hop(ctx, p);
 		return why ? why : route_out(ctx, p, verdict);
@@ -100,7 +102,7 @@ static __always_inline enum drop_reason deliver_egress(ctx_t *ctx, const struct 
 	case HOP_STACK:
 		return DROP_NONE;
 	case HOP_LOOP:
-		return loop_in(ctx, verdict);
+		return route_loop(ctx, verdict);
 	case HOP_OUT:
 		return route_out(ctx, p, verdict);
 	case HOP_POD:
