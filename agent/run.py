@@ -16,6 +16,7 @@ from pyroute2 import IPRoute
 
 from agent.compile.between import Between
 from agent.config import Encapsulation, Options
+from agent.kernel.attach import POD
 from agent.kernel.dataplane import Dataplane, open_tables
 from agent.kernel.losses import Losses
 from agent.kernel.routes import Routes
@@ -31,7 +32,7 @@ from agent.model.local import Device
 from agent.reconcile.kernel import Tables
 from agent.reconcile.loop import Loop
 from agent.reconcile.sync import Settings
-from agent.serve import install
+from agent.serve import install, pods
 from agent.serve.attachments import Store, boot_id
 from agent.serve.cni import Cni
 from agent.serve.cni_socket import CniSocket
@@ -39,6 +40,8 @@ from agent.serve.http import HttpServer
 from agent.serve.ipam import Ipam
 from agent.serve.metrics import Metrics, WatchUse
 from agent.serve.pod_link import PodLinks
+from agent.serve.pods import Pods
+from agent.serve.probe import Probe
 from agent.telemetry import sources
 from agent.watch import api, manifests
 from agent.watch.local import LocalSource
@@ -53,6 +56,7 @@ ATTACHMENTS = "attachments"  # folder in --state-dir
 TICK_S = 0.1
 COLLECT_S = 60.0  # between looks for pods that went without a DEL
 FAIL_POINT = "SLUICEWAY_FAIL_AFTER_WRITES"
+FAIL_STEP = "SLUICEWAY_FAIL_AFTER_STEP"
 
 
 class Source(Protocol):
@@ -119,7 +123,9 @@ def _assemble(options: Options, kernel: Started, netlink: IPRoute) -> Parts:
     ipam = Ipam(lambda: _pod_cidrs(options, mirror))
     wires = PodLinks(lambda: _ways_out(options, mirror), kernel.sysctls.pod, options.mtu)
     store = Store(options.state_dir / ATTACHMENTS, boot_id())
-    cni = Cni(loop=loop, store=store, ipam=ipam, wires=wires, changed=mirror.set_attachments)
+    probe = Probe(tables, lambda: kernel.hooks.attached(POD))
+    served = Pods(loop=loop, store=store, ipam=ipam, wires=wires, changed=mirror.set_attachments)
+    cni = Cni(served, ipam, (wires.faults, probe))
     source, watches = _source(options, mirror)
     metrics.read_from(sources(kernel.move.new, loop, watches, cni, ipam))
     return Parts(
@@ -258,6 +264,8 @@ def _pod_cidrs(options: Options, mirror: Mirror) -> tuple[Network, ...]:
 
 
 def _arm(environ: Mapping[str, str]) -> None:
-    """A test's wish: die after so many writes to maps, as if the power had gone."""
+    """A test's wish: die after so many writes to maps, or after a step of ADD or DEL, as if the power had gone."""
     if limit := int(environ.get(FAIL_POINT, "0")):
         table.on_write = lambda writes: os.kill(os.getpid(), signal.SIGKILL) if writes >= limit else None
+    if wanted := environ.get(FAIL_STEP):
+        pods.on_step = lambda step: os.kill(os.getpid(), signal.SIGKILL) if step == wanted else None

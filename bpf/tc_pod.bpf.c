@@ -23,9 +23,11 @@ static __always_inline enum drop_reason check_pod(ctx_t *ctx, const struct packe
 /* Begins a connection: to a service, to the outside under the node's address, or as it is. */
 static __always_inline enum drop_reason begin(const struct packet *p, struct passage *passage)
 {
-	struct service *s = service_find(&p->dst, p->dport, p->protocol, SCOPE_INTERNAL);
+	struct service *s = NULL;
 	struct endpoint *e;
 
+	if (!addr_is_loopback(&p->dst)) /* what the node offers at its loopback address is for itself */
+		s = service_find(&p->dst, p->dport, p->protocol, SCOPE_INTERNAL);
 	if (s)
 		return passage_begin(p, passage, s, false);
 	e = endpoint_find(&p->dst);

@@ -80,6 +80,12 @@ SEC("tc") int uplink_ingress(struct __sk_buff *ctx)
 	return why && why != DROP_NO_BACKEND ? TC_ACT_SHOT : verdict;
 }
 
+/* Does the node itself send this: under an address of its own, or from loopback to loopback? */
+static __always_inline bool is_from_node(const struct packet *p)
+{
+	return addr_is_loopback(&p->src) ? addr_is_loopback(&p->dst) : addr_is_node(&p->src);
+}
+
 /* What leaves by a device. Only what the node itself sends is looked at: pods' packets were judged at their end. */
 static __always_inline enum drop_reason to_uplink(ctx_t *ctx, struct scratch *work, struct forward *to, bool *ours)
 {
@@ -89,7 +95,7 @@ static __always_inline enum drop_reason to_uplink(ctx_t *ctx, struct scratch *wo
 	struct service *s;
 	bool began;
 
-	if (why || p->flags & PACKET_OTHER || !addr_is_node(&p->src))
+	if (why || p->flags & PACKET_OTHER || !is_from_node(p))
 		return DROP_NONE;
 	if (p->flags & PACKET_ICMP_ERROR) {
 		why = icmp_translate(ctx, p, ours);
@@ -115,7 +121,7 @@ static __always_inline enum drop_reason to_uplink(ctx_t *ctx, struct scratch *wo
 	*ours = true;
 	if (to->end.ifindex)
 		to->hop = HOP_POD;
-	else if (addr_is_node(&p->dst))
+	else if (addr_is_here(&p->dst))
 		to->hop = HOP_LOOP;
 	else if (began && to->end.remote_id)
 		to->hop = HOP_TUNNEL;

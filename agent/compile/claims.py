@@ -1,10 +1,11 @@
-"""Two services may ask for one address, port and protocol: the first by namespace and name has it."""
+"""Two services may ask for one address, port and protocol: the first by namespace and name has it, before any pod."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from agent.compile.changes import changed
 from agent.compile.frontend import frontends
+from agent.compile.host_port import NAMESPACE
 from agent.compile.records import Desired, Frontends
 from agent.model.name import ObjectName
 from agent.model.service import Service
@@ -24,7 +25,7 @@ class Claims:
 
 def claims(services: Mapping[ObjectName, Service], before: Desired) -> Claims:
     """The claims of all services, from those before and the services that changed."""
-    names = changed(before.source.services, services)
+    names = changed(before.served.services, services)
     if not names:
         return Claims(before.claims, {}, ())
     owners = dict(before.claims)
@@ -45,8 +46,13 @@ def claims(services: Mapping[ObjectName, Service], before: Desired) -> Claims:
         for key in wanted - held:
             others = owners.get(key, ())
             contended.update(dict.fromkeys(others))
-            owners[key] = tuple(sorted((*others, name))) if others else (name,)
+            owners[key] = tuple(sorted((*others, name), key=_rank)) if others else (name,)
     return Claims(owners, asked, tuple(name for name in contended if name in services))
+
+
+def _rank(name: ObjectName) -> tuple[bool, ObjectName]:
+    """A Service was given its address; a pod with a host port may have asked for every address there is."""
+    return name.namespace == NAMESPACE, name
 
 
 def lost(name: ObjectName, asked: Frontends, owners: Owners) -> Mapping[bytes, ObjectName]:

@@ -10,6 +10,7 @@ from typing import TypeVar
 from agent.compile.between import Between, between_records
 from agent.compile.changes import changed
 from agent.compile.claims import Claims, claims, lost
+from agent.compile.host_port import with_host_ports
 from agent.compile.ids import IdBook, Ids, RemoteIds
 from agent.compile.local import NODE_PORTS, NOTHING_BETWEEN, local_records
 from agent.compile.node import Ports
@@ -31,6 +32,7 @@ def desired(  # noqa: PLR0913, PLR0917  all that records follow from
 ) -> Desired:
     """What this node's maps hold for *cluster*; *previous* is what an earlier call made, *ids* its ids."""
     before = previous or Desired()
+    given, cluster = cluster, with_host_ports(cluster, node_name, before.served)
     node = cluster.nodes.get(node_name)
     local = _same(before.local, local_records(cluster.local, node, node_ports, between))
     place = _same(before.place, Place(node_name, node.zone if node else "", local.addresses))
@@ -41,6 +43,7 @@ def desired(  # noqa: PLR0913, PLR0917  all that records follow from
         book.keep(part.label for records in services.values() for part in records.sets)
     ways, remotes = _between(cluster, node_name, before, between, ids.remotes)
     return Desired(
+        given,
         cluster,
         place,
         services,
@@ -81,8 +84,8 @@ def _touched(cluster: Cluster, before: Desired, place: Place, claimed: Claims) -
     """The services whose records may differ from before, each once."""
     if (place.name, place.zone) != (before.place.name, before.place.zone):
         return dict.fromkeys((*before.services, *cluster.services))
-    found = dict.fromkeys(changed(before.source.services, cluster.services))
-    found |= dict.fromkeys(name for name in changed(before.source.slices, cluster.slices) if name in cluster.services)
+    found = dict.fromkeys(changed(before.served.services, cluster.services))
+    found |= dict.fromkeys(name for name in changed(before.served.slices, cluster.slices) if name in cluster.services)
     found |= dict.fromkeys(claimed.contended)
     moved = place.addresses ^ before.place.addresses
     if moved:

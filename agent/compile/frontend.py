@@ -20,7 +20,7 @@ _Place = tuple[IPv6Address, str, abi.Scope, bool]  # address, field, scope, loca
 def frontends(service: Service) -> Frontends:
     """Every frontend the service asks for; two services may ask for the same."""
     problems = [*_unserved(service)]
-    entries: dict[bytes, Frontend] = {}
+    entries = {entry.key: entry for entry in _host_ports(service)}
     for index, port in enumerate(service.ports):
         if port.protocol not in CARRIED:
             continue
@@ -36,6 +36,15 @@ def frontends(service: Service) -> Frontends:
             if held.port != index:
                 problems.append(_twice(service, held, index))
     return Frontends(tuple(entries.values()), tuple(problems))
+
+
+def _host_ports(service: Service) -> Iterator[Frontend]:
+    """Where a pod's host ports are reached; a loopback address is there for the node itself alone."""
+    for index, place in enumerate(service.host_ports):
+        address, protocol = mapped(place.address), service.ports[place.port].protocol
+        for scope in (INTERNAL,) if place.address.is_loopback else (INTERNAL, EXTERNAL):
+            key = abi.ServiceKey(address, place.host_port, protocol, scope).pack()
+            yield Frontend(key, f"hostPorts[{index}]", place.port, address.ipv4_mapped is None, local=False)
 
 
 def families(service: Service) -> frozenset[int]:

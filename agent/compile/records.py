@@ -115,6 +115,7 @@ class Desired:
     """The content of every map that a Cluster asks for, by owner."""
 
     source: Cluster = field(default_factory=Cluster)
+    served: Cluster = field(default_factory=Cluster)  # the same, with pods' host ports among the services
     place: Place = field(default_factory=Place)
     services: Mapping[ObjectName, ServiceRecords] = field(default_factory=dict)
     # who wants a frontend; the first has it

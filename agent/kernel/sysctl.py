@@ -40,7 +40,10 @@ UPLINK = (
     Sysctl("ipv4/conf/{device}/rp_filter", "0", "a backend's answer carries the service's address"),
     Sysctl("ipv6/conf/{device}/accept_ra", "2", "1 means: not while forwarding", only_from="1"),
 )
-LOOPBACK = (Sysctl("ipv4/conf/lo/accept_local", "1", "a service's answer from this node to this node comes in here"),)
+LOOPBACK = (
+    Sysctl("ipv4/conf/lo/accept_local", "1", "a service's answer from this node to this node comes in here"),
+    Sysctl("ipv4/conf/lo/route_localnet", "1", "a host port's answer to 127.0.0.1 comes in here too"),
+)
 POD = (
     Sysctl("ipv4/conf/{device}/rp_filter", "0", "answers to a pod carry the service's address"),
     Sysctl("ipv4/conf/{device}/send_redirects", "0", "pods have one neighbour, the node"),

@@ -1,10 +1,11 @@
 """What this node itself has: addresses, devices, and the interfaces attached to pods."""
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from agent.model.address import Address, Network
 from agent.model.name import ObjectName
+from agent.model.service import Protocol
 
 AttachmentKey = tuple[str, str]  # container id, interface name
 
@@ -23,6 +24,39 @@ class Device:
 
 
 @dataclass(frozen=True, slots=True)
+class HostPort:
+    """A port of the node that leads to a port of one pod."""
+
+    host_ip: str  # canonical; empty: every address of the node; 0.0.0.0 and ::, every one of the family
+    host_port: int
+    protocol: Protocol
+    container_port: int
+
+    @property
+    def address(self) -> Address | None:
+        """``host_ip`` as an address; None: every one."""
+        return ip_address(self.host_ip) if self.host_ip else None
+
+    def is_at(self, address: Address) -> bool:
+        """Whether *address*, which the node has, is one of those asked for."""
+        wanted = self.address
+        if wanted is None or wanted == address:
+            return True
+        return wanted.is_unspecified and wanted.version == address.version
+
+    def clashes(self, other: "HostPort") -> bool:
+        """Whether a packet could be meant for both."""
+        if (self.host_port, self.protocol) != (other.host_port, other.protocol):
+            return False
+        mine, theirs = self.address, other.address
+        return mine is None or theirs is None or self.is_at(theirs) or other.is_at(mine)
+
+    def __str__(self) -> str:
+        where = f"[{self.host_ip}]" if ":" in self.host_ip else self.host_ip or "*"
+        return f"{where}:{self.host_port}/{self.protocol.name}"
+
+
+@dataclass(frozen=True, slots=True)
 class Attachment:
     """An interface that CNI ADD gave to a container, known by container id and interface name."""
 
@@ -37,6 +71,7 @@ class Attachment:
     ipv4: IPv4Address | None = None
     ipv6: IPv6Address | None = None
     pod: ObjectName | None = None
+    host_ports: tuple[HostPort, ...] = ()
 
     @property
     def key(self) -> AttachmentKey:

@@ -34,6 +34,15 @@ class LoadBalancerAddress:
 
 
 @dataclass(frozen=True, slots=True)
+class HostPlace:
+    """An address of the node at which one of a pod's ports is reached."""
+
+    address: Address
+    host_port: int
+    port: int  # index in the Service's ports
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """A Service that the dataplane serves; headless and ExternalName ones are not among them."""
 
@@ -47,6 +56,7 @@ class Service:
     external_local: bool = False  # externalTrafficPolicy: Local
     affinity_s: int = 0  # sessionAffinity ClientIP's timeout; 0: none
     publish_not_ready: bool = False
+    host_ports: tuple[HostPlace, ...] = ()  # of a pod, which no Service object can have
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ caller waits until the kernel has it.
 import gc
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Condition, Event, Thread
 
@@ -35,6 +35,7 @@ class _Request:
     """An attachment, and somebody who waits for it."""
 
     apply: Callable[[Sync], None]
+    whole: bool = False  # done only when the maps of services have it too
     done: Event = field(default_factory=Event)
     error: Exception | None = None
 
@@ -47,6 +48,7 @@ class Loop:
         self._wake = Condition()
         self._latest: Cluster | None = None  # offered, not yet taken
         self._requests: deque[_Request] = deque()
+        self._half: list[_Request] = []  # applied, but for the maps of services
         self._stopping = self._is_lost = False
         self._sync: Sync | None = None
         self._status = Status()
@@ -87,18 +89,17 @@ class Loop:
             LoopStopped: the agent ends.
             MapsError: the kernel, or a map's size, is in the way.
         """
-        self._ask(lambda sync: sync.overlay.attach(attachment))
+        self._ask(_Request(lambda sync: sync.overlay.attach(attachment), bool(attachment.host_ports)))
 
     def detach(self, attachment: Attachment) -> None:
         """Have a pod's interface no more; returns when the kernel has forgotten it. Raises as :meth:`attach`."""
-        self._ask(lambda sync: sync.overlay.detach(attachment))
+        self._ask(_Request(lambda sync: sync.overlay.detach(attachment), bool(attachment.host_ports)))
 
     def status(self) -> Status:
         """The state after the latest round."""
         return self._status
 
-    def _ask(self, apply: Callable[[Sync], None]) -> None:
-        request = _Request(apply)
+    def _ask(self, request: _Request) -> None:
         with self._wake:
             if self._stopping:
                 raise LoopStopped("the agent is ending; try again when it is back")
@@ -123,11 +124,15 @@ class Loop:
     def _wait(self) -> None:
         """Sleep until there is something to do."""
         with self._wake:
-            while not (self._stopping or (self._sync and (self._latest or self._requests or self._is_lost))):
+            while not (self._stopping or (self._sync and self._is_asked())):
                 left = self._due() - self._clock()
                 if left <= 0:
                     return
                 self._wake.wait(left / 1e9)
+
+    def _is_asked(self) -> bool:
+        """Whether somebody wants something."""
+        return bool(self._latest or self._requests or self._half or self._is_lost)
 
     def _due(self) -> int:
         """When the next round is due, if nobody wakes the thread before."""
@@ -150,8 +155,9 @@ class Loop:
             self._sweep_at = self._clock() + SWEEP_NS
         due = self._take(self._sync) or (self._retry_at is not None and self._clock() >= self._retry_at)
         self._serve(self._sync)
-        if due:
-            self._round(self._sync)
+        half, self._half = self._half, []
+        if due or half:
+            self._round(self._sync, half)
         if self._clock() >= self._sweep_at:
             self._sweep(self._sync)
 
@@ -173,27 +179,29 @@ class Loop:
         with self._wake:
             waiting = tuple(self._requests)
             self._requests.clear()
+        failure = None
         try:
             for request in waiting:
                 request.apply(sync)
             sync.here()
             sync.pods()
         except Exception as error:  # noqa: BLE001  it is the callers' answer
-            for request in waiting:
-                request.error = error
-        for request in waiting:
-            request.done.set()
+            failure = error
+        self._half += (request for request in waiting if request.whole and not failure)
+        _answer((request for request in waiting if failure or not request.whole), failure)
 
-    def _round(self, sync: Sync) -> None:
+    def _round(self, sync: Sync, half: Sequence[_Request] = ()) -> None:
         """Bring everything to the Cluster; each part is tried, the first failure is told."""
         started, errors = self._clock(), list[Exception]()
         try:
             for _ in sync.services():
                 self._pause(sync)
-        except LoopStopped:
+        except LoopStopped as error:
+            _answer(half, error)
             return
         except Exception as error:  # noqa: BLE001  the other parts may well succeed
             errors.append(error)
+        _answer(half, errors[0] if errors else None)
         errors += [*_tried(sync.tunnel), *_tried(sync.here), *_tried(sync.pods), *_tried(sync.uplinks)]
         if not errors:
             self._succeeded(sync, started)
@@ -264,11 +272,17 @@ class Loop:
 
     def _refuse_requests(self) -> None:
         with self._wake:
-            waiting = tuple(self._requests)
+            waiting = (*self._requests, *self._half)
             self._requests.clear()
-        for request in waiting:
-            request.error = LoopStopped("the agent is ending; try again when it is back")
-            request.done.set()
+        self._half = []
+        _answer(waiting, LoopStopped("the agent is ending; try again when it is back"))
+
+
+def _answer(requests: Iterable[_Request], error: Exception | None = None) -> None:
+    """Let them go."""
+    for request in requests:
+        request.error = error
+        request.done.set()
 
 
 def _tried(part: Callable[[], object]) -> Iterator[Exception]:

@@ -9,12 +9,14 @@ Source: CNI specification 1.1.0, sections 2 (execution protocol) and 5 (errors).
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 from typing import Any
 
 import msgspec
 
 from agent.model.name import ObjectName
+from agent.serve.cni_capabilities import Capabilities, capabilities
+from agent.serve.cni_error import CniError, Code
 
 VERSIONS = ("0.3.1", "0.4.0", "1.0.0", "1.1.0")
 DEFAULT_VERSION = "1.0.0"  # of an error whose request names no version of ours
@@ -30,33 +32,6 @@ _KUBERNETES_ARGS = frozenset(
         "K8S_POD_UID",
     }
 )
-
-
-class Code(IntEnum):
-    """The specification's error codes; from 100 on they are ours."""
-
-    VERSION = 1
-    UNSUPPORTED_FIELD = 2
-    UNKNOWN_CONTAINER = 3
-    ENVIRONMENT = 4
-    IO = 5
-    DECODE = 6
-    CONFIG = 7
-    NETNS = 8  # not in the specification's table: libcni's ErrInvalidNetNS
-    TRY_LATER = 11
-    UNAVAILABLE = 50
-    CHECK = 100  # an attachment is not as ADD left it
-    INCOMPLETE = 101  # GC could not clean up everything
-    INTERNAL = 999  # libcni's
-
-
-class CniError(Exception):
-    """A command failed; the runtime gets *code*, the message and *details* as JSON."""
-
-    def __init__(self, code: Code, text: str, details: str = "") -> None:
-        super().__init__(text)
-        self.code = code
-        self.details = details
 
 
 class Command(StrEnum):
@@ -88,6 +63,7 @@ class Request:
     previous: Mapping[str, Any] | None  # prevResult
     valid: frozenset[tuple[str, str]] | None  # GC: (container id, interface) to keep
     dns: Mapping[str, Any]
+    asked: Capabilities
 
 
 def parse(environment: Mapping[str, str], stdin: bytes) -> Request:
@@ -115,6 +91,7 @@ def parse(environment: Mapping[str, str], stdin: bytes) -> Request:
         previous=_previous(config, command),
         valid=_valid(config) if command is Command.GC else None,
         dns=_mapping(config, "dns") or {},
+        asked=capabilities(config) if command is Command.ADD else Capabilities(),
     )
 
 

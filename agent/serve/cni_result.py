@@ -11,7 +11,8 @@ from typing import Any
 
 import msgspec
 
-from agent.serve.cni_request import VERSIONS, CniError, Request
+from agent.serve.cni_error import CniError
+from agent.serve.cni_request import VERSIONS, Request
 from agent.serve.pod_link import GATEWAY4, GATEWAY6, HOST_MAC, Wire
 
 _ANY = {4: "0.0.0.0/0", 6: "::/0"}

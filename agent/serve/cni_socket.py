@@ -18,7 +18,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from agent.log import logger
-from agent.serve.cni_request import DEFAULT_VERSION, CniError, Code, Command
+from agent.serve.cni_error import CniError, Code
+from agent.serve.cni_request import DEFAULT_VERSION, Command
 from agent.serve.cni_result import failed
 
 log = logger(__name__)

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from agent.log import logger
+from agent.serve.cni_capabilities import CAPABILITIES
 from agent.serve.cni_request import VERSIONS
 from agent.serve.files import place, remove
 
@@ -25,7 +26,7 @@ def conflist(socket: Path) -> bytes:
     Runtimes since libcni 1.2 take the highest version of ``cniVersions`` that they know, and with 1.1.0 ask for
     STATUS and GC; older ones read ``cniVersion`` alone.
     """
-    plugin = {"type": PLUGIN, "socket": str(socket)}
+    plugin = {"type": PLUGIN, "capabilities": dict.fromkeys(CAPABILITIES, True), "socket": str(socket)}
     lists = {"cniVersion": "1.0.0", "cniVersions": VERSIONS, "name": NETWORK, "plugins": [plugin]}
     return msgspec.json.format(msgspec.json.encode(lists)) + b"\n"
 

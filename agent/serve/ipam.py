@@ -20,6 +20,10 @@ class NoAddress(Exception):  # noqa: N818  the name says what is wrong
     """No pod can be given an address now; the message says why and what to do."""
 
 
+class AddressRefused(Exception):  # noqa: N818  as above
+    """A pod asks for an address that it can never have here."""
+
+
 @dataclass(frozen=True, slots=True)
 class Addresses:
     """What one pod gets: an address of each family that the Node has a pod CIDR of."""
@@ -69,6 +73,15 @@ class _Pool:
         self.used.add(offset)
         self.next = self.first if offset == self.last else offset + 1
 
+    def claim(self, address: Address) -> bool:
+        """Take an address of the pod CIDR that nobody has, also behind the last one walked; False: a reserved one."""
+        offset = int(address) - int(self.network.network_address)
+        if self.first <= offset <= self.last:
+            self.freed.pop(offset, None)
+            self.used.add(offset)
+            return True
+        return offset > self.last and address != self.network.broadcast_address
+
     def give_back(self, address: Address) -> None:
         offset = int(address) - int(self.network.network_address)
         if offset in self.used:
@@ -104,25 +117,35 @@ class Ipam:
         with self._lock:
             self._taken.update(dict.fromkeys(addresses))
 
-    def reserve(self) -> Addresses:
-        """Addresses for one pod: of every family or none.
+    def reserve(self, wanted: Iterable[Address] = ()) -> Addresses:
+        """Addresses for one pod: of every family or none; *wanted* are the ones it must have of their families.
 
         Raises:
-            NoAddress: the Node has no pod CIDR, or one is used up.
+            NoAddress: the Node has no pod CIDR, one is used up, or a wanted address is in use.
+            AddressRefused: a wanted address is not one to be given here.
         """
+        must = {address.version: address for address in wanted}
         with self._lock:
             given: list[Address] = []
             pools = self._current()
-            for kind in (IPv4Network, IPv6Network):
-                family = [pool for pool in pools if isinstance(pool.network, kind)]
-                address = next((a for pool in family if (a := pool.take())), None)
-                if address is None and family:
-                    self._give_back(given)
-                    raise NoAddress(_exhausted(family))
-                if address is not None:
-                    self._taken[address] = None
+            try:
+                for address in must.values():
+                    self._claim(pools, address)
                     given.append(address)
+                for version, kind in ((4, IPv4Network), (6, IPv6Network)):
+                    family = [pool for pool in pools if isinstance(pool.network, kind)]
+                    if version not in must and family:
+                        given.append(_next(family))
+            except (NoAddress, AddressRefused):
+                self._give_back(given)
+                raise
+            self._taken.update(dict.fromkeys(given))
             return _addresses(given)
+
+    def holds(self, address: Address) -> bool:
+        """Whether the address is in use."""
+        with self._lock:
+            return address in self._taken
 
     def release(self, addresses: Iterable[Address | None]) -> None:
         """Give addresses back; one that is not in use is left alone."""
@@ -168,12 +191,30 @@ class Ipam:
                 self._pools[cidr] = pool
         return [self._pools[cidr] for cidr in cidrs]
 
+    def _claim(self, pools: Iterable[_Pool], address: Address) -> None:
+        """Take this very address."""
+        pool = next((pool for pool in pools if address in pool.network), None)
+        if pool is None:
+            cidrs = ", ".join(str(pool.network) for pool in pools)
+            raise AddressRefused(f"{address} is in no podCIDR of this node, which has {cidrs}")
+        if address in self._taken:
+            raise NoAddress(f"{address} is another pod's")
+        if not pool.claim(address):
+            raise AddressRefused(f"{address} is no pod's: the first two and the last of {pool.network} are reserved")
+
     def _give_back(self, addresses: Iterable[Address]) -> None:
         for address in addresses:
             self._taken.pop(address, None)
             for cidr, pool in self._pools.items():
                 if address in cidr:
                     pool.give_back(address)
+
+
+def _next(pools: Iterable[_Pool]) -> Address:
+    address = next((a for pool in pools if (a := pool.take())), None)
+    if address is None:
+        raise NoAddress(_exhausted(pools))
+    return address
 
 
 def _free(pool: _Pool) -> int:

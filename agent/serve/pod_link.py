@@ -56,6 +56,7 @@ class Wish:
     may_be_host: bool
     ipv4: IPv4Address | None
     ipv6: IPv6Address | None
+    mac: str = ""  # empty: follows from the attachment
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +206,9 @@ def _wanted(wish: Wish) -> tuple[Address, ...]:
 
 
 def _pod_mac(wish: Wish) -> str:
-    """The pod's MAC by its attachment: 02 marks a locally administered unicast address (IEEE 802, 8.4)."""
+    """The pod's MAC, by its attachment unless told: 02 marks a locally administered unicast address (IEEE 802, 8.4)."""
+    if wish.mac:
+        return wish.mac
     octets = bytes.fromhex("02" + digest(wish.container_id, wish.interface)[-10:])
     return octets.hex(":")
 

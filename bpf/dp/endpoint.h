@@ -30,4 +30,10 @@ static __always_inline bool addr_is_node(const ip_addr *addr)
 	return e && e->flags & ENDPOINT_NODE;
 }
 
+/* An address of this node, or one that each host has for itself. */
+static __always_inline bool addr_is_here(const ip_addr *addr)
+{
+	return addr_is_loopback(addr) || addr_is_node(addr);
+}
+
 #endif

@@ -66,9 +66,9 @@ static __always_inline enum drop_reason passage_translate(ctx_t *ctx, struct pac
 /* Where a packet that we translated goes when its destination is no pod of this node. */
 static __always_inline enum hop hop_of_translated(const struct packet *p)
 {
-	bool from_node = addr_is_node(&p->src);
+	bool from_node = addr_is_here(&p->src);
 
-	if (addr_is_node(&p->dst))
+	if (addr_is_here(&p->dst))
 		return from_node ? HOP_LOOP : HOP_STACK;
 	return from_node ? HOP_OUT : HOP_STACK;
 }

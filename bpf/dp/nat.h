@@ -128,8 +128,8 @@ static __noinline enum drop_reason pair_choose(const struct packet *p, const str
 	pair->flags = external ? FLOW_EXTERNAL : 0;
 	pair->there = (struct tuple){
 		.src = p->src, .dst = b->addr, .sport = p->sport, .dport = b->port, .protocol = p->protocol};
-	/* answers would miss us: the client is outside and the backend elsewhere, or a pod reaches itself */
-	if (!(external && !(b->flags & BACKEND_LOCAL)) && !addr_equal(&b->addr, &p->src))
+	/* answers would miss us: the client is outside and the backend elsewhere, or a pod or the node reaches itself */
+	if (!(external && !(b->flags & BACKEND_LOCAL)) && !addr_equal(&b->addr, &p->src) && !addr_is_loopback(&p->src))
 		return DROP_NONE;
 	pair->there.src = p->flags & PACKET_V4 ? n->addr4 : n->addr6;
 	return addr_is_zero(&pair->there.src) ? DROP_NAT_ADDRESS : DROP_NONE;

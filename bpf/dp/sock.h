@@ -61,16 +61,24 @@ static __always_inline void client_address(const struct client *c, bool v4, ip_a
 		*addr = v4 ? n->addr4 : n->addr6;
 }
 
-/* As service_find(); the loopback address has the node's ports too, for processes of the node. */
+/*
+ * As service_find(). A loopback address is the node's only for the node's own processes, who find the node ports
+ * there too.
+ */
 static __always_inline struct service *service_asked(const struct peer *peer, __u8 protocol, const struct client *c)
 {
+	struct service *s;
 	ip_addr any;
 
-	if (c->on_node && addr_is_loopback(&peer->addr) && is_node_port(peer->port)) {
-		any = addr_unspecified(&peer->addr);
-		return service_at(&any, peer->port, protocol, SCOPE_INTERNAL);
-	}
-	return service_find(&peer->addr, peer->port, protocol, SCOPE_INTERNAL);
+	if (!addr_is_loopback(&peer->addr))
+		return service_find(&peer->addr, peer->port, protocol, SCOPE_INTERNAL);
+	if (!c->on_node)
+		return NULL;
+	s = service_at(&peer->addr, peer->port, protocol, SCOPE_INTERNAL);
+	if (s || !is_node_port(peer->port))
+		return s;
+	any = addr_unspecified(&peer->addr);
+	return service_at(&any, peer->port, protocol, SCOPE_INTERNAL);
 }
 
 static __always_inline void peer_keep(struct bpf_sock_addr *ctx, const struct peer *service, const struct backend *b)

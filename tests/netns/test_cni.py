@@ -20,6 +20,7 @@ from agent.serve.cni import Cni
 from agent.serve.cni_socket import CniSocket
 from agent.serve.ipam import Ipam
 from agent.serve.pod_link import PodLinks
+from agent.serve.pods import Pods
 
 pytestmark = pytest.mark.netns
 
@@ -75,13 +76,10 @@ class Node:
 
         def serve() -> None:
             uplink = self.uplink()
-            self.cni = Cni(
-                loop=self.loop,
-                store=Store(self.directory / "attachments", boot_id()),
-                ipam=Ipam(lambda: CIDRS),
-                wires=PodLinks(lambda: (uplink,), lambda _: None),
-                changed=self.seen.append,
-            )
+            ipam, wires = Ipam(lambda: CIDRS), PodLinks(lambda: (uplink,), lambda _: None)
+            store = Store(self.directory / "attachments", boot_id())
+            pods = Pods(loop=self.loop, store=store, ipam=ipam, wires=wires, changed=self.seen.append)
+            self.cni = Cni(pods, ipam, (wires.faults,))
             restored.append(self.cni.restore())
             self.server = CniSocket(self.directory, self.cni.answer)
             self.server.start()

@@ -7,7 +7,8 @@ from threading import Event, Thread
 
 import pytest
 
-from agent.model.local import Local
+from agent.model.local import HostPort, Local
+from agent.model.service import Protocol
 from agent.reconcile.loop import Loop, LoopStopped
 from agent.reconcile.sync import Settings
 from maps.errors import MapFull
@@ -191,3 +192,28 @@ def test_a_sweep_counts_drift() -> None:
     assert loop.status().drift == 1
     assert len(kernel.held("backends")) == 1
     loop.stop()
+
+
+def test_a_host_port_is_served_when_attach_returns_and_gone_when_detach_does(loop: Loop, kernel: MemoryKernel) -> None:
+    loop.offer(cluster())
+    eventually(lambda: loop.status().synced)
+    pod = attachment(host_ports=(HostPort("", 8080, Protocol.TCP, 80),))
+    loop.attach(pod)
+    assert {str(key.addr.ipv4_mapped) for key in kernel.held("services")} == {"192.0.2.1", "127.0.0.1"}
+    loop.detach(pod)
+    assert (kernel.held("services"), kernel.held("backends")) == ({}, {})
+
+
+def test_a_host_port_that_does_not_fit_is_the_callers_error() -> None:
+    loop = Loop(MemoryKernel(services=1), Settings(HERE))
+    loop.start()
+    loop.offer(cluster())
+    eventually(lambda: loop.status().synced)
+    with pytest.raises(MapFull, match="--max-services"):
+        loop.attach(attachment(host_ports=(HostPort("", 8080, Protocol.TCP, 80),)))
+    loop.stop()
+
+
+def test_a_host_port_does_not_wait_for_the_first_sync(loop: Loop, kernel: MemoryKernel) -> None:
+    loop.attach(attachment(host_ports=(HostPort("", 8080, Protocol.TCP, 80),)))
+    assert len(kernel.held("pod_netns")) == 1

@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 from pyroute2.netlink.exceptions import NetlinkError
 
-from agent.model.local import Attachment
+from agent.model.local import Attachment, HostPort
+from agent.model.service import Protocol
 from agent.reconcile.loop import LoopStopped
 from agent.serve.attachments import Store, host_device
 from agent.serve.cni import Cni
 from agent.serve.ipam import Ipam
 from agent.serve.pod_link import InterfaceTaken, NetnsUnusable, Wire, Wish
+from agent.serve.pods import Pods
 from maps.errors import MapsError
 
 Answer = tuple[int, dict[str, object]]
@@ -52,7 +54,7 @@ class FakeWires:
             raise self.error
         name = host_device(wish.container_id, wish.interface)
         self.names[name] = len(self.names) + 10
-        return Wire(name, self.names[name], "02:00:00:00:00:01", 1500, 4711)
+        return Wire(name, self.names[name], wish.mac or "02:00:00:00:00:01", 1500, 4711)
 
     def remove(self, name: str) -> bool:
         """As PodLinks'."""
@@ -92,13 +94,14 @@ class Room:
     def start(self) -> tuple[Attachment, ...]:
         """A new agent over the same kernel and disk."""
         self.ipam = Ipam(lambda: (ip_network(self.cidr),))
-        self.cni = Cni(
+        pods = Pods(
             loop=self.loop,
             store=Store(self.directory, "boot"),
             ipam=self.ipam,
             wires=self.wires,
             changed=self.heard.append,
         )
+        self.cni = Cni(pods, self.ipam, (self.wires.faults,))
         return self.cni.restore()
 
     def call(self, command: str, container: str = "c1", config: Mapping[str, object] | None = None) -> Answer:
@@ -291,3 +294,83 @@ def test_a_chained_add_answers_with_what_came_before_and_its_own(room: Room) -> 
         {"address": "192.0.2.1/24", "interface": 0},
         {"address": "10.0.0.2/32", "gateway": "169.254.1.1", "interface": 2},
     ]
+
+
+def runtime(**asked: object) -> dict[str, object]:
+    return {"runtimeConfig": asked}
+
+
+def mappings(*entries: dict[str, object]) -> dict[str, object]:
+    return runtime(portMappings=[{"hostPort": 80, "containerPort": 8080, **entry} for entry in entries])
+
+
+def test_host_ports_are_remembered_over_a_restart(room: Room) -> None:
+    assert room.call("ADD", "c1", mappings({"HostIP": "127.0.0.1"}))[0] == 0
+    (pod,) = room.start()
+    assert pod.host_ports == (HostPort("127.0.0.1", 80, Protocol.TCP, 8080),)
+    assert room.call("ADD", "c2", mappings({}))[0] == 11
+
+
+def test_a_host_port_that_another_pod_has_is_refused_until_that_pod_is_gone(room: Room) -> None:
+    assert room.call("ADD", "c1", mappings({}))[0] == 0
+    code, error = room.call("ADD", "c2", mappings({"hostIP": "127.0.0.1"}))
+    assert (code, error["msg"]) == (11, "runtimeConfig.portMappings: host port 127.0.0.1:80/TCP: c1 has *:80/TCP")
+    assert room.call("ADD", "c2", mappings({"protocol": "UDP"}))[0] == 0
+    room.call("DEL", "c1")
+    assert room.call("ADD", "c3", mappings({}))[0] == 0
+    for container in ("c2", "c3"):
+        room.call("DEL", container)
+    assert room.is_empty()
+
+
+def test_a_pod_in_its_own_way_is_refused(room: Room) -> None:
+    code, error = room.call("ADD", "c1", mappings({}, {"containerPort": 81}))
+    assert (code, error["msg"]) == (7, "runtimeConfig.portMappings: *:80/TCP is asked for twice")
+    assert room.is_empty()
+
+
+def test_a_failed_add_gives_its_host_port_back(room: Room) -> None:
+    room.wires.error = InterfaceTaken("eth0")
+    assert room.call("ADD", "c1", mappings({}))[0] == 4
+    room.wires.error = None
+    assert room.call("ADD", "c2", mappings({}))[0] == 0
+
+
+def test_a_host_ip_of_a_family_the_pod_has_not_is_refused(room: Room) -> None:
+    code, error = room.call("ADD", "c1", mappings({"hostIP": "2001:db8::1"}))
+    assert (code, "hostIP 2001:db8::1" in str(error["msg"])) == (7, True)
+    assert room.is_empty()
+
+
+@pytest.mark.parametrize(
+    ("asked", "code", "words"),
+    [
+        pytest.param(["10.0.0.5"], 0, "", id="a free one is given"),
+        pytest.param(["10.0.0.2"], 11, "runtimeConfig.ips[0]: 10.0.0.2 is another pod's", id="a taken one later"),
+        pytest.param(["10.9.9.9"], 7, "is in no podCIDR of this node, which has 10.0.0.0/29", id="a foreign one never"),
+        pytest.param(["10.0.0.1"], 7, "are reserved", id="a reserved one never"),
+    ],
+)
+def test_a_fixed_address(room: Room, asked: list[str], code: int, words: str) -> None:
+    room.call("ADD", "c1")
+    given, answer = room.call("ADD", "c2", runtime(ips=asked))
+    assert given == code, answer
+    assert words in str(answer.get("msg", ""))
+    if not code:
+        assert room.cni.attachments()[-1].ipv4 == IPv4Address(asked[0])
+    room.call("DEL", "c1")
+    room.call("DEL", "c2")
+    assert room.is_empty()
+
+
+def test_a_mac_that_is_asked_for_is_the_pods(room: Room) -> None:
+    _, result = room.call("ADD", "c1", runtime(mac="C2:00:00:00:00:07"))
+    assert result["interfaces"][1]["mac"] == "c2:00:00:00:00:07"  # type: ignore[index]
+
+
+def test_check_tells_all_that_is_wrong(room: Room) -> None:
+    _, result = room.call("ADD")
+    room.wires.dead.add(host_device("c1", "eth0"))
+    room.ipam.release([IPv4Address("10.0.0.2")])
+    code, error = room.call("CHECK", config={"prevResult": result})
+    assert (code, error["details"]) == (100, "gone; 10.0.0.2 is not reserved")

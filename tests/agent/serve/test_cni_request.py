@@ -6,7 +6,8 @@ from collections.abc import Mapping
 import pytest
 
 from agent.model.name import ObjectName
-from agent.serve.cni_request import CniError, parse, requested_version
+from agent.serve.cni_error import CniError
+from agent.serve.cni_request import parse, requested_version
 
 CONFIG = {"cniVersion": "1.1.0", "name": "sluiceway", "type": "sluiceway-cni"}
 ENVIRONMENT = {

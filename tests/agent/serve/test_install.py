@@ -24,7 +24,14 @@ def test_plugin_and_conflist_are_installed(tmp_path: Path, shim: Path) -> None:
     config = json.loads(path.read_text())
     assert config["cniVersion"] == "1.0.0"
     assert config["cniVersions"][-1] == "1.1.0"
-    assert config["plugins"] == [{"type": "sluiceway-cni", "socket": "/run/x/cni.sock"}]
+    (plugin,) = config["plugins"]
+    assert (plugin["type"], plugin["socket"]) == ("sluiceway-cni", "/run/x/cni.sock")
+    assert plugin["capabilities"] == {
+        "portMappings": True,
+        "ips": True,
+        "mac": True,
+        "io.kubernetes.cri.pod-annotations": True,
+    }
     assert [p.name for p in (*binary.iterdir(), *conf.iterdir())] == ["sluiceway-cni", "10-sluiceway.conflist"]
 
 

@@ -1,0 +1,275 @@
+"""The pods' interfaces of this node: made by ADD, unmade by DEL, found again after a restart.
+
+Stands between the commands (``cni``) and those who do the work: the addresses (``ipam``), the host ports
+(``host_ports``), the wire (``pod_link``), the file (``attachments``) and the loop, which makes the kernel's maps and
+programs know the pod. Every step that a later one fails is undone before the answer.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+from pyroute2.netlink.exceptions import NetlinkError
+
+from agent.errors import AgentError
+from agent.log import logger
+from agent.model.local import Attachment, AttachmentKey
+from agent.reconcile.loop import LoopStopped
+from agent.serve.attachments import Saved, Store, host_device
+from agent.serve.cni_error import CniError, Code
+from agent.serve.cni_needs import Attacher, Wires
+from agent.serve.cni_request import Request
+from agent.serve.host_ports import HostPorts, HostPortTaken
+from agent.serve.ipam import Addresses, AddressRefused, Ipam, NoAddress
+from agent.serve.pod_link import InterfaceTaken, NetnsUnusable, Wire, Wish
+from maps.errors import MapsError
+
+log = logger(__name__)
+
+# what a later try may get past; anything else is a bug of ours
+REFUSALS = (OSError, NetlinkError, AgentError, MapsError, LoopStopped)
+_TURNS = 256  # locks that all attachments share: two containers seldom meet in one
+STEPS = ("ADD wired", "ADD saved", "ADD attached", "DEL detached", "DEL unwired", "DEL forgotten")
+
+
+def on_step(_step: str, /) -> None:
+    """Hears each of STEPS when it is done; tests put another in its place."""
+
+
+class Pods:
+    """The attachments of one node; called from a thread per request."""
+
+    def __init__(
+        self,
+        *,
+        loop: Attacher,
+        store: Store,
+        ipam: Ipam,
+        wires: Wires,
+        changed: Callable[[tuple[Attachment, ...]], None] = lambda _: None,
+    ) -> None:
+        """*changed* hears all attachments after each change."""
+        self._loop = loop
+        self._store = store
+        self._ipam = ipam
+        self._wires = wires
+        self._changed = changed
+        self._ports = HostPorts()
+        self._saved: dict[AttachmentKey, Saved] = {}
+        self._sequence = 0
+        self._lock = threading.Lock()  # guards the two above, and the order in which `changed` hears
+        self._turns = tuple(threading.Lock() for _ in range(_TURNS))
+
+    def restore(self) -> tuple[Attachment, ...]:
+        """Take over what an earlier agent left, undo what is dead or half made; returns the living.
+
+        Called once, before the loop starts: the dead are not in its first state, so nothing is to be detached.
+        """
+        alive: list[Saved] = []
+        for saved in self._store.load():
+            if self._wires.is_alive(saved.attachment):
+                alive.append(saved)
+                continue
+            log.info("attachment is dead, removed", **_names(saved.attachment))
+            self._wires.remove(saved.attachment.host_device)
+            self._store.remove(saved.attachment)
+        for name in self._wires.ours() - {s.attachment.host_device for s in alive}:
+            log.info("device of an unfinished ADD removed", device=name)
+            self._wires.remove(name)
+        self._saved = {saved.attachment.key: saved for saved in alive}
+        self._sequence = max((saved.sequence for saved in alive), default=0)
+        self._ipam.adopt(address for saved in alive for address in saved.attachment.addresses)
+        for saved in alive:
+            pod = saved.attachment
+            self._ports.adopt(pod.host_device, _name(pod), pod.host_ports)
+        attachments = tuple(saved.attachment for saved in alive)
+        self._changed(attachments)
+        return attachments
+
+    def attachments(self) -> tuple[Attachment, ...]:
+        """The attachments of this moment, oldest first."""
+        with self._lock:
+            return self._all()
+
+    def find(self, container_id: str, interface: str) -> Attachment | None:
+        """The attachment of this identity."""
+        saved = self._saved.get((container_id, interface))
+        return saved.attachment if saved else None
+
+    def of_network(self, network: str) -> tuple[Attachment, ...]:
+        """The attachments made by a configuration of this name."""
+        with self._lock:
+            return tuple(saved.attachment for saved in self._saved.values() if saved.network == network)
+
+    def add(self, request: Request) -> tuple[Attachment, Wire]:
+        """Make what *request* asks for, whole or not at all.
+
+        Raises:
+            CniError: the request cannot be served; its field is named.
+        """
+        identity = (request.container_id, request.interface)
+        with self._alone(identity), ExitStack() as undo:
+            if identity in self._saved:
+                text = f"CNI_CONTAINERID: {request.container_id} has {request.interface} already; DEL comes first"
+                raise CniError(Code.ENVIRONMENT, text)
+            given = self._reserve(request)
+            undo.callback(self._ipam.release, (given.ipv4, given.ipv6))
+            self._reserve_ports(request, given)
+            undo.callback(self._ports.release, host_device(*identity))
+            wire = self._wire(request, given)
+            undo.callback(self._wires.remove, wire.host_device)
+            on_step("ADD wired")
+            with self._lock:
+                self._sequence += 1
+                sequence = self._sequence
+            attachment = _attachment(request, given, wire, sequence)
+            undo.callback(self._forget, attachment)
+            self._remember(self._store.save(attachment, request.network, sequence))
+            on_step("ADD saved")
+            undo.callback(self._loop.detach, attachment)
+            self._loop.attach(attachment)
+            on_step("ADD attached")
+            undo.pop_all()
+        log.info("pod attached", **_names(attachment))
+        return attachment, wire
+
+    def delete(self, identity: AttachmentKey) -> None:
+        """Undo an ADD, as far as it came; done already is done well."""
+        with self._alone(identity):
+            saved = self._saved.get(identity)
+            if saved is None:
+                self._wires.remove(host_device(*identity))
+                return
+            self._undo(saved.attachment)
+        log.info("pod detached", **_names(saved.attachment))
+
+    def collect(self) -> None:
+        """Undo the attachments of pods that are gone without a DEL, as when a plugin before us in the chain fails it.
+
+        Called every minute or so. The sign is the node's end: the kernel takes it away with the pod's namespace, while
+        a path can be gone, and the namespace live on in a process.
+        """
+        attachments = self.attachments()
+        try:
+            present = self._wires.ours()
+        except REFUSALS as error:
+            log.warning("devices cannot be listed; tried again", why=error)
+            return
+        for attachment in attachments:
+            if attachment.host_device in present:
+                continue
+            try:
+                self._bury(attachment.key)
+            except REFUSALS as error:
+                log.warning("attachment is dead and cannot be removed; tried again", why=error, **_names(attachment))
+
+    def _bury(self, identity: AttachmentKey) -> None:
+        with self._alone(identity):
+            saved = self._saved.get(identity)
+            if saved is None or self._wires.is_there(saved.attachment):
+                return  # a DEL came meanwhile, and perhaps an ADD
+            self._undo(saved.attachment)
+        log.info("attachment is dead, removed", **_names(saved.attachment))
+
+    def _undo(self, attachment: Attachment) -> None:
+        # The file goes last: a death in between leaves it, and the next start finishes the work.
+        self._loop.detach(attachment)
+        on_step("DEL detached")
+        self._wires.remove(attachment.host_device)
+        on_step("DEL unwired")
+        self._forget(attachment)
+        on_step("DEL forgotten")
+        self._ports.release(attachment.host_device)
+        self._ipam.release((attachment.ipv4, attachment.ipv6))
+
+    def _reserve(self, request: Request) -> Addresses:
+        wanted = request.asked.addresses
+        where = "".join(f"{one.field}: " for one in wanted[:1])
+        try:
+            return self._ipam.reserve(one.address for one in wanted)
+        except NoAddress as error:
+            raise CniError(Code.TRY_LATER, f"{where}{error}") from error
+        except AddressRefused as error:
+            raise CniError(Code.CONFIG, f"{where}{error}") from error
+
+    def _reserve_ports(self, request: Request, given: Addresses) -> None:
+        ports, where = request.asked.host_ports, "runtimeConfig.portMappings"
+        versions = {address.version for address in (given.ipv4, given.ipv6) if address is not None}
+        for port in ports:
+            one = port.address
+            if one is not None and not one.is_unspecified and one.version not in versions:
+                text = f"{where}: hostIP {one} is of a family that the pod has no address of"
+                raise CniError(Code.CONFIG, text)
+        device = host_device(request.container_id, request.interface)
+        try:
+            self._ports.reserve(device, str(request.pod or request.container_id), ports)
+        except HostPortTaken as error:
+            raise CniError(Code.TRY_LATER, f"{where}: {error}") from error
+
+    def _wire(self, request: Request, given: Addresses) -> Wire:
+        wish = Wish(
+            container_id=request.container_id,
+            interface=request.interface,
+            netns=request.netns,
+            may_be_host=request.may_be_host,
+            ipv4=given.ipv4,
+            ipv6=given.ipv6,
+            mac=request.asked.mac,
+        )
+        try:
+            return self._wires.create(wish)
+        except NetnsUnusable as error:
+            raise CniError(Code.NETNS, f"CNI_NETNS: {error}") from error
+        except InterfaceTaken as error:
+            raise CniError(Code.ENVIRONMENT, f"CNI_IFNAME: {error}") from error
+
+    def _remember(self, saved: Saved) -> None:
+        with self._lock:
+            self._saved[saved.attachment.key] = saved
+            self._changed(self._all())
+
+    def _forget(self, attachment: Attachment) -> None:
+        self._store.remove(attachment)
+        with self._lock:
+            if self._saved.pop(attachment.key, None):
+                self._changed(self._all())
+
+    def _all(self) -> tuple[Attachment, ...]:
+        return tuple(saved.attachment for saved in self._saved.values())
+
+    @contextmanager
+    def _alone(self, identity: AttachmentKey) -> Iterator[None]:
+        """One request at a time per attachment; a runtime that restarts may overlap itself."""
+        with self._turns[hash(identity) % _TURNS]:
+            yield
+
+
+def _attachment(request: Request, given: Addresses, wire: Wire, endpoint_id: int) -> Attachment:
+    return Attachment(
+        container_id=request.container_id,
+        interface=request.interface,
+        endpoint_id=endpoint_id,
+        netns=request.netns,
+        netns_cookie=wire.netns_cookie,
+        host_device=wire.host_device,
+        ifindex=wire.ifindex,
+        mac=wire.mac,
+        ipv4=given.ipv4,
+        ipv6=given.ipv6,
+        pod=request.pod,
+        host_ports=request.asked.host_ports,
+    )
+
+
+def _name(attachment: Attachment) -> str:
+    return str(attachment.pod or attachment.container_id)
+
+
+def _names(attachment: Attachment) -> dict[str, object]:
+    """What a log line says of an attachment."""
+    return {
+        "pod": _name(attachment),
+        "interface": attachment.interface,
+        "device": attachment.host_device,
+        "addresses": ",".join(map(str, attachment.addresses)),
+    }

@@ -1,0 +1,35 @@
+"""What the kernel has of a pod beside its wire: programs on the device, entries in the maps. CHECK asks."""
+
+from collections.abc import Callable, Iterator
+
+from agent.compile.endpoint import endpoints, pods
+from agent.model.address import unmapped
+from agent.model.local import Attachment
+from agent.reconcile.kernel import Tables
+from maps import abi
+
+
+class Probe:
+    """Looks; changes nothing."""
+
+    def __init__(self, tables: Tables, attached: Callable[[], frozenset[int]]) -> None:
+        """*attached* gives the devices that have the pod programs."""
+        self._tables = tables
+        self._attached = attached
+
+    def __call__(self, attachment: Attachment) -> tuple[str, ...]:
+        """What is missing or differs; empty when all is well."""
+        return tuple(self._faults(attachment))
+
+    def _faults(self, attachment: Attachment) -> Iterator[str]:
+        device = attachment.host_device
+        if attachment.ifindex not in self._attached():
+            yield f"the programs are not on {device}"
+        for key, value in endpoints((attachment,), ()).items():
+            address = abi.ENDPOINTS.key.unpack(key)
+            if self._tables.endpoints.get(address) != abi.Endpoint.unpack(value):
+                yield f"the endpoints map does not lead {unmapped(address)} to {device}"
+        for key, value in pods((attachment,)).items():
+            cookie = abi.POD_NETNS.key.unpack(key)
+            if self._tables.pod_netns.get(cookie) != abi.PodAddresses.unpack(value):
+                yield "the pod_netns map does not know the pod's namespace"

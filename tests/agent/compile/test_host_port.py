@@ -1,0 +1,108 @@
+"""Host ports: where each is reached, who wins an address, and what a change costs."""
+
+from dataclasses import replace
+from ipaddress import IPv6Address, ip_address
+from typing import Any
+
+import pytest
+
+from agent.compile.desired import desired
+from agent.compile.ids import Ids
+from agent.model.cluster import Cluster
+from agent.model.local import Attachment, Device, HostPort, Local
+from agent.model.service import Protocol
+from tests.agent.compile.objects import HERE, attachment, cluster, endpoint, piece, service, shown
+
+UPLINK = Device(2, "eth0", (ip_address("192.0.2.1"), ip_address("2001:db8::1")), default_route=True)
+WEB = HostPort("", 8080, Protocol.TCP, 80)
+
+
+def node(*attachments: Attachment, objects: tuple[Any, ...] = ()) -> Cluster:
+    return cluster(*objects, local=Local((UPLINK,), attachments, netns_cookie=1))
+
+
+def pod(*ports: HostPort, **fields: Any) -> Attachment:
+    return attachment(host_ports=ports, **fields)
+
+
+def test_a_host_port_is_at_every_address_of_the_node_of_the_pods_families() -> None:
+    both = pod(WEB, ipv6=IPv6Address("fd00:1::5"))
+    assert shown(desired(node(both), HERE, Ids())) == {
+        "192.0.2.1:8080/TCP in": "10.0.0.5:80*",
+        "192.0.2.1:8080/TCP out": "10.0.0.5:80*",
+        "127.0.0.1:8080/TCP in": "10.0.0.5:80*",
+        "2001:db8::1:8080/TCP in": "fd00:1::5:80*",
+        "2001:db8::1:8080/TCP out": "fd00:1::5:80*",
+        "::1:8080/TCP in": "fd00:1::5:80*",
+    }
+
+
+@pytest.mark.parametrize(
+    ("host_ip", "expected"),
+    [
+        pytest.param("192.0.2.1", {"192.0.2.1:8080/TCP in", "192.0.2.1:8080/TCP out"}, id="the one that is named"),
+        pytest.param(
+            "198.51.100.7", {"198.51.100.7:8080/TCP in", "198.51.100.7:8080/TCP out"}, id="one that is not there yet"
+        ),
+        pytest.param("127.0.0.1", {"127.0.0.1:8080/TCP in"}, id="loopback is for the node alone"),
+        pytest.param(
+            "0.0.0.0",
+            {"192.0.2.1:8080/TCP in", "192.0.2.1:8080/TCP out", "127.0.0.1:8080/TCP in"},
+            id="the unspecified one is all of its family",
+        ),
+        pytest.param("2001:db8::1", set(), id="none in a family that the pod has no address of"),
+    ],
+)
+def test_a_host_ip_says_where(host_ip: str, expected: set[str]) -> None:
+    asking = pod(replace(WEB, host_ip=host_ip))
+    assert shown(desired(node(asking), HERE, Ids())).keys() == expected
+
+
+def test_pods_share_a_port_on_different_addresses_and_protocols() -> None:
+    pods = (
+        pod(HostPort("127.0.0.1", 54323, Protocol.TCP, 8080)),
+        pod(HostPort("192.0.2.1", 54323, Protocol.TCP, 8080), ip="10.0.0.6", endpoint_id=8),
+        pod(HostPort("192.0.2.1", 54323, Protocol.UDP, 8080), ip="10.0.0.7", endpoint_id=9),
+    )
+    found = shown(desired(node(*pods), HERE, Ids()))
+    assert found["127.0.0.1:54323/TCP in"] == "10.0.0.5:8080*"
+    assert found["192.0.2.1:54323/TCP in"] == "10.0.0.6:8080*"
+    assert found["192.0.2.1:54323/UDP in"] == "10.0.0.7:8080*"
+
+
+def test_two_host_ports_of_one_container_port_share_a_set() -> None:
+    records = desired(node(pod(WEB, replace(WEB, host_port=8081))), HERE, Ids()).services
+    (owner,) = records.values()
+    assert [part.label for part in owner.sets] == ["hostPort/7:80/TCP/IPv4/all"]
+
+
+def test_a_service_keeps_its_address_from_a_pod_that_asks_for_every_one() -> None:
+    # "kube-system" sorts behind "hostPort"
+    mine = service("kube-system/web", external_ips=(ip_address("192.0.2.1"),), ports=())
+    mine = replace(mine, ports=(service().ports[0],))
+    given = (mine, piece("kube-system/web", endpoint("10.9.9.9")))
+    wanted = desired(node(pod(replace(WEB, host_port=80)), objects=given), HERE, Ids())
+    assert shown(wanted)["192.0.2.1:80/TCP out"] == "10.9.9.9:8080"
+    assert ["has this address" in problem.text for problem in wanted.problems] == [True]
+
+
+def test_an_address_that_comes_later_gets_the_port_and_a_pod_that_leaves_takes_all_away() -> None:
+    first = desired(node(pod(WEB)), HERE, Ids())
+    later = Device(3, "eth1", (ip_address("203.0.113.1"),))
+    local = Local((UPLINK, later), (pod(WEB),), netns_cookie=1)
+    second = desired(replace(first.source, local=local), HERE, first.ids, first)
+    assert shown(second).keys() - shown(first).keys() == {"203.0.113.1:8080/TCP in", "203.0.113.1:8080/TCP out"}
+    third = desired(cluster(), HERE, second.ids, second)
+    assert (shown(third), third.claims, third.ids.sets) == ({}, {}, {})
+
+
+def test_what_nothing_touched_is_the_identical_value() -> None:
+    given = node(pod(WEB), objects=(service(), piece("web", endpoint("10.0.0.1"))))
+    first = desired(given, HERE, Ids())
+    second = desired(replace(given, local=replace(given.local, port_range=(1, 2))), HERE, first.ids, first)
+    assert second.services is first.services
+
+
+def test_without_host_ports_the_cluster_is_served_as_it_is() -> None:
+    given = node(attachment())
+    assert desired(given, HERE, Ids()).served is given

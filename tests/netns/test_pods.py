@@ -1,0 +1,191 @@
+"""A real agent and a real shim: pods' host ports on the wire, what CHECK sees, and nothing left afterwards."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.serve.attachments import host_device
+from maps import abi
+from maps.pins import PinRoot
+from maps.table import Table
+from tests.netns.agents import CLUSTER, Node
+from tests.netns.pods import CLUSTER6, Runtime
+
+pytestmark = [pytest.mark.kernel, pytest.mark.netns]
+
+SERVE = """
+import socket, sys, threading
+def serve(family, kind):
+    s = socket.socket(family, kind)
+    if family == socket.AF_INET6:
+        s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    s.bind(("", 8080))
+    if kind == socket.SOCK_STREAM:
+        s.listen()
+    print("ready", flush=True)
+    while True:
+        if kind == socket.SOCK_STREAM:
+            c, peer = s.accept()
+            c.recv(64)
+            c.sendall(f"{sys.argv[1]} {peer[0]}".encode())
+            c.close()
+        else:
+            _, peer = s.recvfrom(64)
+            s.sendto(f"{sys.argv[1]} {peer[0]}".encode(), peer)
+for family in (socket.AF_INET, socket.AF_INET6):
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        threading.Thread(target=serve, args=(family, kind), daemon=True).start()
+threading.Event().wait()
+"""
+ASK = """
+import socket, sys
+kind = socket.SOCK_STREAM if sys.argv[1] == "TCP" else socket.SOCK_DGRAM
+s = socket.socket(socket.AF_INET6 if ":" in sys.argv[2] else socket.AF_INET, kind)
+s.settimeout(2)
+if len(sys.argv) > 4:
+    s.bind((sys.argv[4], 0))
+try:
+    s.connect((sys.argv[2], int(sys.argv[3])))
+    s.send(b"who")
+    print(s.recv(64).decode())
+except OSError as error:
+    print(type(error).__name__)
+"""
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    (tmp_path / "node").mkdir()
+    made = Node.make(f"swpods{os.getpid()}", tmp_path / "node")
+    made.ip("addr add 2001:db8::1/64 dev u0 nodad")
+    others = CLUSTER.split("---", 1)[1]
+    (made.root / "manifests/cluster.yaml").write_text(f"{CLUSTER6}---{others}")
+    # the far end of the uplink is a neighbour with an address of its own
+    made.run("ip", "netns", "add", _far(made))
+    made.ip(f"link set u1 netns {made.name}far")
+    for words in ("addr add 192.0.2.9/24 dev u1", "addr add 2001:db8::9/64 dev u1 nodad", "link set u1 up"):
+        _in(_far(made), "ip", *words.split())
+    yield made
+    subprocess.run(["ip", "netns", "del", _far(made)], check=True)
+    made.remove()
+
+
+@pytest.fixture
+def runtime(node: Node) -> Iterator[Runtime]:
+    made = Runtime(node)
+    yield made
+    made.close()
+
+
+def _in(netns: str, *command: str) -> str:
+    done = subprocess.run(
+        ["nsenter", f"--net=/run/netns/{netns}", *command], check=True, capture_output=True, text=True
+    )
+    return done.stdout.strip()
+
+
+def _ask(node: Node, netns: str, *arguments: object) -> str:
+    """What a client in a namespace hears; on the node it is one of the node's cgroup, where the socket programs are."""
+    join = f'echo $$ > {node.cgroup}/cgroup.procs; exec "$@"' if netns != _far(node) else 'exec "$@"'
+    return _in(netns, "sh", "-c", join, "sh", sys.executable, "-c", ASK, *map(str, arguments))
+
+
+def _far(node: Node) -> str:
+    """The neighbour's namespace."""
+    return f"{node.name}far"
+
+
+@contextmanager
+def _serves(netns: str, word: str) -> Iterator[None]:
+    argv = ["nsenter", f"--net=/run/netns/{netns}", sys.executable, "-c", SERVE, word]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout
+        for _ in range(4):
+            server.stdout.readline()
+        try:
+            yield
+        finally:
+            server.kill()
+
+
+def mapping(host_ip: str, protocol: str = "TCP") -> dict[str, Any]:
+    entry = {"HostPort": 54323, "ContainerPort": 8080, "Protocol": protocol, "HostIP": host_ip}
+    return {"runtimeConfig": {"portMappings": [entry]}}
+
+
+@pytest.mark.parametrize("mode", ["on", "off"])
+def test_pods_share_a_host_port_on_different_addresses_and_protocols(node: Node, runtime: Runtime, mode: str) -> None:
+    with node.agent_runs(f"--socket-lb={mode}"):
+        pods = [runtime.make() for _ in range(4)]
+        asked = (mapping("127.0.0.1"), mapping("192.0.2.1"), mapping("192.0.2.1", "UDP"), mapping("::1"))
+        for pod, config in zip(pods, asked, strict=True):
+            code, result = runtime.call("ADD", pod, **config)
+            assert code == 0, result
+        with _serves(pods[0], "one"), _serves(pods[1], "two"), _serves(pods[2], "three"), _serves(pods[3], "four"):
+            here, far = node.name, _far(node)
+            assert _ask(node, here, "TCP", "127.0.0.1", 54323).startswith("one 192.0.2.1")
+            assert _ask(node, here, "TCP", "127.0.0.1", 54323, "192.0.2.1") == "one 192.0.2.1"
+            assert _ask(node, here, "TCP", "::1", 54323) == "four 2001:db8::1"
+            assert _ask(node, here, "TCP", "192.0.2.1", 54323) == "two 192.0.2.1"
+            assert _ask(node, here, "UDP", "192.0.2.1", 54323) == "three 192.0.2.1"
+            assert _ask(node, far, "TCP", "192.0.2.1", 54323) == "two 192.0.2.9", "the client is seen"
+            assert _ask(node, far, "UDP", "192.0.2.1", 54323) == "three 192.0.2.9"
+            assert _ask(node, pods[0], "TCP", "192.0.2.1", 54323).startswith("two 10.244.0.")
+            assert _ask(node, pods[1], "TCP", "192.0.2.1", 54323).startswith("two "), "a pod reaches itself"
+            refused = _ask(node, pods[1], "TCP", "127.0.0.1", 54323)
+            assert refused == "ConnectionRefusedError", "a pod's loopback is its own"
+        code, error = runtime.call("ADD", runtime.make(), **mapping("0.0.0.0"))
+        assert (code, "host port 0.0.0.0:54323/TCP: default/" in error["msg"]) == (11, True)
+        for pod in pods:
+            assert runtime.call("DEL", pod) == (0, {})
+        assert _ask(node, here, "TCP", "192.0.2.1", 54323) == "ConnectionRefusedError"
+        assert runtime.left() == {}
+
+
+def test_check_sees_what_is_missing_in_the_kernel(node: Node, runtime: Runtime) -> None:
+    with node.agent_runs():
+        pod = runtime.make()
+        code, result = runtime.call("ADD", pod, **mapping(""))
+        assert code == 0, result
+        assert runtime.call("CHECK", pod, prevResult=result) == (0, {})
+        device = host_device(f"c-{pod}", "eth0")
+        ifindex = json.loads(node.ip(f"-j link show {device}"))[0]["ifindex"]
+        (node.pins / f"links/pod_ingress-{ifindex}").unlink()
+        generation = PinRoot(node.pins).current()
+        assert generation
+        for spec in (abi.ENDPOINTS, abi.POD_NETNS):
+            table: Table[Any, Any] = Table.open(spec, generation.map_path(spec.name))
+            table.delete([key for key, _ in table.items()])
+            table.close()
+        code, error = runtime.call("CHECK", pod, prevResult=result)
+        assert code == 100
+        assert error["details"].split("; ") == [
+            f"the programs are not on {device}",
+            f"the endpoints map does not lead 10.244.0.2 to {device}",
+            f"the endpoints map does not lead fd00:244::2 to {device}",
+            "the pod_netns map does not know the pod's namespace",
+        ]
+
+
+def test_a_pod_has_the_addresses_and_the_mac_that_it_asks_for(node: Node, runtime: Runtime) -> None:
+    with node.agent_runs():
+        pod = runtime.make()
+        notes = {"sluiceway.io/ipv4": "10.244.0.77", "sluiceway.io/ipv6": "fd00:244::7777:1"}
+        asked = {"io.kubernetes.cri.pod-annotations": notes, "mac": "C2:00:00:00:00:07"}
+        code, result = runtime.call("ADD", pod, runtimeConfig=asked)
+        assert code == 0, result
+        assert [ip["address"] for ip in result["ips"]] == ["10.244.0.77/32", "fd00:244::7777:1/128"]
+        assert json.loads(_in(pod, "ip", "-j", "link", "show", "eth0"))[0]["address"] == "c2:00:00:00:00:07"
+        for target in ("192.0.2.1", "2001:db8::1"):
+            _in(pod, "ping", "-c1", "-W2", target)
+        code, error = runtime.call("ADD", runtime.make(), runtimeConfig=asked)
+        assert (code, error["msg"]) == (11, "sluiceway.io/ipv4: 10.244.0.77 is another pod's")
+        runtime.call("DEL", pod)
+        assert runtime.left() == {}
