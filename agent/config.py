@@ -48,7 +48,6 @@ class Encapsulation(StrEnum):
 
     NATIVE = "native"  # as they are; the network knows the pods' addresses, or the nodes share a subnet
     VXLAN = "vxlan"
-    GENEVE = "geneve"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +102,7 @@ class Options:
     )
     tunnel_port: int = field(
         default=0,
-        metadata=about(values.udp_port, "UDP port of the encapsulation", "0: 8472 for VXLAN, 6081 for Geneve"),
+        metadata=about(values.udp_port, "UDP port of the encapsulation", "0: 8472, the kernel's own"),
     )
     tunnel_vni: int = field(default=1, metadata=about(values.vni, "network number of the encapsulation"))
     masquerade: bool = field(

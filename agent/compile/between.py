@@ -18,8 +18,8 @@ from agent.model.node import Node
 from maps import abi
 
 IPV4, IPV6 = 4, 6
-OVERHEAD = {IPV4: 50, IPV6: 70}  # outer Ethernet within, outer IP, UDP, and the 8 bytes of VXLAN or Geneve
-PORTS = {Encapsulation.VXLAN: 8472, Encapsulation.GENEVE: 6081}  # the kernel's own for VXLAN; RFC 8926
+OVERHEAD = {IPV4: 50, IPV6: 70}  # outer Ethernet within, outer IP, UDP, and the 8 bytes of VXLAN
+PORTS = {Encapsulation.VXLAN: 8472}  # the kernel's own
 DEFAULT_MTU = 1500  # of a node without uplink
 KEY_BITS = 32  # of a prefix's key before the address: family and padding
 MAPPED_BITS = 96  # of ::ffff:0:0

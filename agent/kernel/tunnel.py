@@ -1,4 +1,4 @@
-"""The one device that encapsulates: VXLAN or Geneve by collected metadata, so each packet names its own outer header.
+"""The one device that encapsulates: VXLAN by collected metadata, so each packet names its own outer header.
 
 The programs on it (and the pods') say to which node a packet goes; the kernel's tunnel code does the rest, with its
 socket's GRO and the NIC's offloads.
@@ -10,7 +10,6 @@ from typing import Any
 from pyroute2.netlink.exceptions import NetlinkError
 
 from agent.compile.between import Tunnel
-from agent.config import Encapsulation
 from agent.errors import AgentError
 from agent.kernel.sysctl import Sysctls
 from agent.log import logger
@@ -67,9 +66,8 @@ class TunnelDevice:
             # the inner packet has a checksum of its own (RFC 6935)
             f"{kind}_udp_zero_csum6_rx": True,
             f"{kind}_udp_zero_csum6_tx": True,
+            f"{kind}_learning": False,
         }
-        if wanted.kind is Encapsulation.VXLAN:
-            options["vxlan_learning"] = False
         self._netlink.link("add", ifname=NAME, kind=kind, address=MAC, **options)
         found = self._find()
         if found is None:
@@ -105,5 +103,5 @@ def _is_like(link: Any, wanted: Tunnel) -> bool:
     if kind != str(wanted.kind) or not link["flags"] & IFF_NOARP:
         return False
     word, data = kind.upper(), dict(info.get_attr("IFLA_INFO_DATA")["attrs"])
-    metadata = data.get(f"IFLA_{word}_COLLECT_METADATA")  # VXLAN says 0 or 1, Geneve has it or not
+    metadata = data.get(f"IFLA_{word}_COLLECT_METADATA")
     return metadata not in {None, 0} and bool(data.get(f"IFLA_{word}_PORT") == wanted.port)

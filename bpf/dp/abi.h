@@ -294,7 +294,7 @@ struct node {
 	__u16 nat_port_max;
 	__u16 node_port_min; /* NodePort range, host order, inclusive */
 	__u16 node_port_max;
-	__u32 tunnel_ifindex; /* the collect-metadata device (VXLAN or Geneve); 0: nothing is encapsulated */
+	__u32 tunnel_ifindex; /* the collect-metadata device (VXLAN); 0: nothing is encapsulated */
 	__u32 tunnel_vni;
 	__u32 flags; /* enum node_flag */
 };

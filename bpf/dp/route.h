@@ -21,7 +21,7 @@ struct forward {
 
 enum { LOOPBACK_IFINDEX = 1, TUNNEL_TTL = 64 };
 
-/* Who sends what is encapsulated: VXLAN and Geneve devices drop what comes from their own MAC, and all have NODE_MAC. */
+/* Who sends what is encapsulated: a VXLAN device drops what comes from its own MAC, and all have NODE_MAC. */
 #define TUNNEL_SOURCE_MAC {{0xee, 0xee, 0xee, 0xee, 0xee, 0xec}}
 
 /* Which device the kernel would send it by; 0: none. */

@@ -53,6 +53,8 @@ def _configuration(node: Machine, who: Identities) -> dict[str, object]:
         "cgroupDriver": "cgroupfs",
         "cgroupRoot": "/",  # the node has a cgroup namespace
         "failCgroupV1": False,
+        # its KUBE-FIREWALL guards what kube-proxy opens by route_localnet, and would drop host ports at 127.0.0.1
+        "makeIPTablesUtilChains": False,
         "failSwapOn": False,
         "oomScoreAdj": 0,  # lowering it needs CAP_SYS_RESOURCE
         "clusterDomain": "cluster.local",

@@ -71,8 +71,7 @@ def test_focus_matches_a_name_as_it_stands() -> None:
     assert not re.search(pattern, NAME.replace("[", "("))
 
 
-def test_all_conformance_tests_but_host_port_are_required() -> None:
+def test_all_conformance_tests_are_required() -> None:
     names = results.required()
-    assert len(names) == len(set(names)) == 46
+    assert len(names) == len(set(names)) == 47
     assert all(name.startswith("[sig-network] ") and name.endswith("[Conformance]") for name in names)
-    assert not [name for name in names if "HostPort" in name]
