@@ -134,7 +134,12 @@ static __always_inline enum drop_reason to_pod(ctx_t *ctx, struct scratch *work)
 	if (!(p->flags & PACKET_PORTS))
 		return DROP_NONE;
 	passage.flow = flow_find(p, passage.key, &passage.src_hi);
-	return passage.flow ? passage_translate(ctx, p, &passage, &end) : DROP_NONE;
+	if (passage.flow)
+		return passage_translate(ctx, p, &passage, &end);
+	/* who came by the stack is answered by the stack, which may have a translation of its own */
+	if (!addr_is_node(&p->src))
+		flow_keep(p, passage.key, passage.src_hi, FLOW_EXTERNAL);
+	return DROP_NONE;
 }
 
 SEC("tc") int pod_egress(struct __sk_buff *ctx)

@@ -19,6 +19,7 @@ from tests.bpf.datapath import (
     OTHER,
     POD,
     POD6,
+    POD_MAC,
     REMOTE,
     TC_ACT_OK,
     TC_ACT_REDIRECT,
@@ -164,6 +165,15 @@ def test_a_masqueraded_flow_outlives_a_change_of_backends(masked: Datapath) -> N
         FlowFlag.FLOW_FORWARD,
         FlowFlag(0),
     }
+
+
+@pytest.mark.parametrize(("pod", "outside"), [(POD, CLIENT), (POD6, CLIENT6)], ids=["IPv4", "IPv6"])
+def test_who_reached_the_pod_by_the_stack_is_answered_by_the_pod_through_the_stack(
+    masked: Datapath, pod: str, outside: str
+) -> None:
+    asked = masked.run("pod_egress", frame(outside, pod, syn(), mac=GATEWAY_MAC, to=POD_MAC))
+    done = masked.run("pod_ingress", answer(asked.packet, POD_MAC))
+    assert (done.verdict, addresses(done.packet), ports(done.packet)) == (TC_ACT_OK, (pod, outside), (80, 40000))
 
 
 def test_a_later_fragment_follows_its_first(masked: Datapath) -> None:
