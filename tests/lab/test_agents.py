@@ -2,7 +2,9 @@
 
 import json
 import os
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,13 +13,27 @@ from lab import agents, use
 from lab.agents import DAEMON
 from lab.cluster import Cluster
 from lab.machine import Machine
-from maps import libbpf
+from maps import abi, libbpf
+from maps.percpu import PerCpuTable
 from tests.lab.conftest import Echo
 
 pytestmark = [pytest.mark.netns, pytest.mark.kernel]
 
 FAIL_POINT = "SLUICEWAY_FAIL_AFTER_WRITES"
 MOST_WRITES = 200  # of a start; more means that the fail point does not work
+DATAGRAMS = 6000
+PACED = """
+import socket, sys, time
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+    for _ in range(int(sys.argv[2])):
+        sender.sendto(b"x", (sys.argv[1], 9))
+        time.sleep(0.002)
+"""
+SILENT = """
+kind: Service
+metadata: {name: silent}
+spec: {internalTrafficPolicy: Local, ports: [{port: 9, protocol: UDP}]}
+"""
 MOVING = """
 kind: Service
 metadata: {name: moving}
@@ -33,6 +49,23 @@ def test_a_restarted_agent_adopts_the_links_that_are_there(echo_socket: Echo) ->
     agents.start_again(node)
     agents.wait(node)
     assert link_ids(node) == before
+
+
+def test_every_packet_is_counted_once_while_an_agent_exchanges_the_programs(echo_socket: Echo) -> None:
+    """Datagrams to a Local service without endpoints are dropped for a reason that no other packet has here."""
+    lab, asking = echo_socket.cluster, echo_socket.asking
+    node = asking.machine
+    address = lab.apply(SILENT)[0]["spec"]["clusterIP"]
+    time.sleep(1)  # until the agent has it
+    before, programs = silent_drops(node), program_ids(node)
+    with ThreadPoolExecutor() as pool:
+        sender = pool.submit(node.run, sys.executable, "-c", PACED, address, str(DATAGRAMS), place=asking.place)
+        for _ in range(2):
+            restart(lab, "n1")
+        assert not sender.done()  # it sent all the while
+        sender.result()
+    assert silent_drops(node) - before == DATAGRAMS
+    assert not programs & program_ids(node)
 
 
 def test_traffic_goes_on_without_an_agent(echo: Echo) -> None:
@@ -115,17 +148,38 @@ def restart(lab: Cluster, name: str) -> None:
     agents.wait(node)
 
 
+def silent_drops(node: Machine) -> int:
+    """Packets from pods that were dropped for want of a local backend."""
+    table = PerCpuTable.open(abi.COUNTERS, node.root / "sys/fs/bpf/sluiceway/current/maps/counters")
+    try:
+        found = table.get(abi.DropReason.DROP_NO_LOCAL_BACKEND)  # of PROGRAM_POD, DIRECTION_INGRESS: both are zero
+    finally:
+        table.close()
+    assert found is not None
+    return found.packets
+
+
+def program_ids(node: Machine) -> set[int]:
+    """The programs that the node's links hold."""
+    return {info.program_id for info in links(node).values()}
+
+
 def link_ids(node: Machine) -> dict[str, int]:
     """The ids of the node's pinned links, by name."""
-    found = {path.name: link_id(path) for path in (node.root / "sys/fs/bpf/sluiceway/links").iterdir()}
+    return {name: info.id for name, info in links(node).items()}
+
+
+def links(node: Machine) -> dict[str, libbpf.LinkInfo]:
+    """The node's pinned links, by name."""
+    found = {path.name: link(path) for path in (node.root / "sys/fs/bpf/sluiceway/links").iterdir()}
     assert found
     return found
 
 
-def link_id(path: Path) -> int:
-    """The id of one pinned link."""
+def link(path: Path) -> libbpf.LinkInfo:
+    """One pinned link."""
     fd = libbpf.get_pinned(path)
     try:
-        return libbpf.link_info(fd).id
+        return libbpf.link_info(fd)
     finally:
         os.close(fd)
