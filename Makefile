@@ -17,7 +17,7 @@ PACKAGES := deploy/build/packages.sh
 PYTHON_SOURCES := agent maps dpctl lab bench tests deploy
 C_SOURCES = $(shell find $(wildcard bpf maps cni lab bench tests) -name '*.[ch]')
 
-.PHONY: help setup packages build generate check test demo kernels cluster conformance bench wheel clean
+.PHONY: help setup packages bpffs build generate check test demo kernels cluster conformance bench wheel clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,10 @@ build/cni/sluiceway-cni: cni/sluiceway-cni.c | packages
 generate: build ## maps/abi.py, from the objects' BTF
 	$(PYTHON) -m maps.abigen maps/abi.py $(OBJECTS)
 
+# as systemd mounts it; where there is no systemd, nobody has
+bpffs:
+	@grep -q ' - bpf ' /proc/self/mountinfo || mount -t bpf bpf /sys/fs/bpf
+
 check: setup ## style, types, layers, and that maps/abi.py is what the objects say
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
@@ -82,7 +86,7 @@ check: setup ## style, types, layers, and that maps/abi.py is what the objects s
 	$(PYTHON) -m maps.abigen build/abi.py $(OBJECTS)
 	diff -u maps/abi.py build/abi.py
 
-test: setup ## everything that needs no Kubernetes binary
+test: setup bpffs ## everything that needs no Kubernetes binary
 	.venv/bin/pytest -m 'not cluster'
 
 demo: setup ## three nodes, real connections, real backends; ends with how to look further
@@ -96,11 +100,11 @@ cluster: setup ## a real Kubernetes on this machine: lab up --kubernetes
 	@$(PACKAGES) cluster
 	$(PYTHON) -m lab up --kubernetes
 
-conformance: setup ## upstream's [sig-network] tests and tests/cluster, with the socket hook and without
+conformance: setup bpffs ## upstream's [sig-network] tests and tests/cluster, with the socket hook and without
 	@$(PACKAGES) cluster
 	$(PYTHON) -m lab conformance
 
-bench: setup ## the speeds we stand for, as ratios
+bench: setup bpffs ## the speeds we stand for, as ratios
 	$(PYTHON) -m bench
 
 wheel: build ## dist/sluiceway-*.whl, with sources, objects, extension and shim inside
