@@ -106,12 +106,7 @@ SEC("tc") int pod_ingress(struct __sk_buff *ctx)
 	why = from_pod(ctx, work, &to);
 	if (!why)
 		why = deliver(ctx, p, &to, true, &verdict);
-	if (why == DROP_NO_BACKEND) {
-		if (refuse(ctx, p))
-			verdict = bpf_redirect(ctx->ifindex, 0);
-		else
-			why = DROP_NO_BACKEND_SILENT;
-	}
+	why = answer_refused(ctx, p, why, 0, &verdict);
 	count(PROGRAM_POD, DIRECTION_INGRESS, why, octets);
 	return why && why != DROP_NO_BACKEND ? TC_ACT_SHOT : verdict;
 }

@@ -69,12 +69,7 @@ SEC("tc") int uplink_ingress(struct __sk_buff *ctx)
 	why = from_uplink(ctx, work, &to, &ours);
 	if (!why)
 		why = deliver(ctx, p, &to, true, &verdict);
-	if (why == DROP_NO_BACKEND) {
-		if (refuse(ctx, p))
-			verdict = bpf_redirect(ctx->ifindex, 0);
-		else
-			why = DROP_NO_BACKEND_SILENT;
-	}
+	why = answer_refused(ctx, p, why, 0, &verdict);
 	if (ours || why)
 		count(PROGRAM_UPLINK, DIRECTION_INGRESS, why, octets);
 	return why && why != DROP_NO_BACKEND ? TC_ACT_SHOT : verdict;
@@ -146,12 +141,7 @@ SEC("tc") int uplink_egress(struct __sk_buff *ctx)
 	why = to_uplink(ctx, work, &to, &ours);
 	if (!why)
 		why = deliver(ctx, p, &to, false, &verdict);
-	if (why == DROP_NO_BACKEND) {
-		if (refuse(ctx, p))
-			verdict = bpf_redirect(ctx->ifindex, BPF_F_INGRESS);
-		else
-			why = DROP_NO_BACKEND_SILENT;
-	}
+	why = answer_refused(ctx, p, why, BPF_F_INGRESS, &verdict);
 	if (ours || why)
 		count(PROGRAM_UPLINK, DIRECTION_EGRESS, why, octets);
 	return why && why != DROP_NO_BACKEND ? TC_ACT_SHOT : verdict;

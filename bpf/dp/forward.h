@@ -63,6 +63,21 @@ static __always_inline enum drop_reason passage_translate(ctx_t *ctx, struct pac
 	return rewrite(ctx, p, &t);
 }
 
+/*
+ * Sends a service's refusal back by the device where the packet is; flags as bpf_redirect()'s. Returns why the packet
+ * ends, which is another reason when no refusal can be made. Sets *verdict when one is.
+ */
+static __always_inline enum drop_reason answer_refused(ctx_t *ctx, const struct packet *p, enum drop_reason why,
+						       __u64 flags, int *verdict)
+{
+	if (why != DROP_NO_BACKEND)
+		return why;
+	if (!refuse(ctx, p))
+		return DROP_NO_BACKEND_SILENT;
+	*verdict = bpf_redirect(ctx->ifindex, flags);
+	return why;
+}
+
 /* Where a packet that we translated goes when its destination is no pod of this node. */
 static __always_inline enum hop hop_of_translated(const struct packet *p)
 {
