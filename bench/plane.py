@@ -1,11 +1,15 @@
 """The shipped programs of a node, with maps of their own and so many services in them."""
 
+import os
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Self
 
+from agent.config import Options
+from agent.kernel.sizes import memory_bytes, sizes
+from agent.kernel.start import MEMINFO
 from agent.model.address import mapped
 from maps import abi, libbpf, maglev, paths
 from maps.abi import DropReason
@@ -37,8 +41,9 @@ class Plane:
     _stack: ExitStack = field(default_factory=ExitStack)
 
     @classmethod
-    def load(cls, names: Iterable[str] = ("tc_pod",), flows: int = 262_144) -> Self:
-        """Load objects, sharing their maps, with room for so many *flows*."""
+    def load(cls, names: Iterable[str] = ("tc_pod",)) -> Self:
+        """Load objects, sharing their maps, of which the flows have the size that an agent gives them here."""
+        flows = sizes(Options(), memory_bytes(MEMINFO.read_text()), os.cpu_count() or 1)["flows"]
         with ExitStack() as stack:
             programs: dict[str, int] = {}
             shared: dict[str, int] = {}

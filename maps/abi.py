@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import MapKind, MapSpec
 
 
-LAYOUT: Final = "05d3ec8beb33"
+LAYOUT: Final = "82ca9188480d"
 """The fingerprint of all that follows."""
 
 
@@ -1371,7 +1371,7 @@ class Constants:
     """the same while unanswered."""
     flow_udp_s: int = 300
     """seconds without a packet that end an answered UDP flow (RFC 4787 REQ-5)."""
-    flows_nearly_full: int = 229376
+    flows_nearly_full: int = 114688
     """entries above which the table counts as nearly full."""
 
 
@@ -1396,7 +1396,7 @@ ENDPOINTS: Final[MapSpec[IPv6Address, Endpoint]] = MapSpec(
 )
 
 FLOWS: Final[MapSpec[FlowKey, Flow]] = MapSpec(
-    "flows", MapKind.HASH, FlowKey, Flow, 262144, 0
+    "flows", MapKind.HASH, FlowKey, Flow, 131072, 1
 )
 
 FRAGMENTS: Final[MapSpec[FragmentKey, Fragment]] = MapSpec(

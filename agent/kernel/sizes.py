@@ -1,4 +1,4 @@
-"""How many entries each map gets: an option's number, or a share of the node's memory; load resizes maps by it.
+"""How many entries each map gets: an option's number, or what CPUs and memory allow; load resizes maps by it.
 
 A map that is allocated as it fills still counts in full: its limit is what the node must be able to bear.
 """
@@ -17,8 +17,14 @@ class Sized:
     """A map whose size follows an option."""
 
     option: str  # field of Options
-    entries: int  # where memory does not bind
+    entries: int  # where neither CPUs nor memory bind
     entry_bytes: int  # key, value, the kernel's element and its bucket; rounded up
+    per_cpu: int = 0  # entries that a CPU is good for, where that is more
+    most: int = 1 << 20  # however many CPUs there are
+
+    def wanted(self, cpus: int) -> int:
+        """Entries on a node with so many CPUs, where memory does not bind."""
+        return max(self.entries, min(self.per_cpu * cpus, self.most))
 
 
 # Bytes as the kernel counts them (bpf_map_info memlock, Linux 6.18); tests/agent/kernel/test_sizes.py measures again.
@@ -29,7 +35,7 @@ SIZES: Mapping[str, Sized] = {
     "backends": Sized("max_backends", 262144, 112),
     "affinities": Sized("max_affinities", 65536, 144),
     "sock_peers": Sized("max_flows", 65536, 144),
-    "flows": Sized("max_flows", 262144, 208),
+    "flows": Sized("max_flows", 131072, 208, per_cpu=65536),  # by CPUs: buckets beyond the caches cost every packet
     "endpoints": Sized("max_endpoints", 8192, 112),
     "pod_netns": Sized("max_endpoints", 8192, 120),
     "prefixes": Sized("max_prefixes", 32768, 72),  # the nodes of a large cluster, each with two ranges and addresses
@@ -37,18 +43,19 @@ SIZES: Mapping[str, Sized] = {
 }
 
 
-def sizes(options: Options, memory: int) -> dict[str, int]:
-    """Entries by map name, for a node with *memory* bytes.
+def sizes(options: Options, memory: int, cpus: int) -> dict[str, int]:
+    """Entries by map name, for a node with *memory* bytes and so many CPUs.
 
     What an option fixes is taken as it is; the others keep their proportions and share what is left of the
     maps' part of the memory, each a multiple of 1024.
     """
     fixed = {name: getattr(options, s.option) for name, s in SIZES.items()}
     taken = sum(n * SIZES[name].entry_bytes for name, n in fixed.items())
-    wanted = sum(s.entries * s.entry_bytes for name, s in SIZES.items() if not fixed[name])
+    wanted = {name: s.wanted(cpus) for name, s in SIZES.items() if not fixed[name]}
     room = max(memory // SHARE - taken, 0)
-    scale = min(1.0, room / wanted) if wanted else 1.0
-    return {name: fixed[name] or max(int(s.entries * scale) // LEAST * LEAST, LEAST) for name, s in SIZES.items()}
+    octets = sum(n * SIZES[name].entry_bytes for name, n in wanted.items())
+    scale = min(1.0, room / octets) if octets else 1.0
+    return {name: fixed[name] or max(int(wanted[name] * scale) // LEAST * LEAST, LEAST) for name in SIZES}
 
 
 def memory_bytes(meminfo: str) -> int:

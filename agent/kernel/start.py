@@ -1,5 +1,6 @@
 """The kernel's part of an agent's start: checked, compiled, loaded; programs exchanged where nothing else changes."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -45,7 +46,7 @@ def start(options: Options, pins: PinRoot) -> Started:
     found = features(options, System.running(options, read_mountinfo()))
     pins.lock()
     objects = build.objects(options.objects, options.cache_dir, build.Sources.installed(), build.compiler())
-    entries = sizes(options, memory_bytes(MEMINFO.read_text()))
+    entries = sizes(options, memory_bytes(MEMINFO.read_text()), os.cpu_count() or 1)
     move = begin(pins, entries)
     moved = Event()
     loaded = Loaded(objects, move.new, entries)

@@ -13,7 +13,7 @@ const volatile __u32 flow_tcp_new_s DOC("the same while unanswered") = 60;
 const volatile __u32 flow_udp_s DOC("seconds without a packet that end an answered UDP flow (RFC 4787 REQ-5)") = 300;
 const volatile __u32 flow_udp_new_s DOC("the same while unanswered") = 30;
 const volatile __u32 flow_pressed_s DOC("what ends an unanswered flow while the table is nearly full") = 3;
-const volatile __u32 flows_nearly_full DOC("entries above which the table counts as nearly full") = 229376;
+const volatile __u32 flows_nearly_full DOC("entries above which the table counts as nearly full") = 114688;
 
 enum {
 	SECOND_NS = 1000000000,

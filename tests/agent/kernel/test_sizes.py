@@ -18,22 +18,27 @@ def _bytes(entries: Any) -> Any:
 
 
 def test_a_large_node_gets_the_usual_sizes() -> None:
-    assert sizes(Options(), 64 * GIB) == {name: s.entries for name, s in SIZES.items()}
+    assert sizes(Options(), 64 * GIB, 2) == {name: s.entries for name, s in SIZES.items()}
+
+
+@pytest.mark.parametrize(("cpus", "flows"), [(1, 131072), (2, 131072), (8, 524288), (256, 1 << 20)])
+def test_more_cpus_are_good_for_more_flows(cpus: int, flows: int) -> None:
+    assert sizes(Options(), 256 * GIB, cpus)["flows"] == flows
 
 
 @pytest.mark.parametrize("gib", [1, 2, 4])
 def test_the_maps_of_a_small_node_take_at_most_their_share(gib: Any) -> None:
-    assert _bytes(sizes(Options(), gib * GIB)) <= gib * GIB // SHARE
+    assert _bytes(sizes(Options(), gib * GIB, 2)) <= gib * GIB // SHARE
 
 
 def test_an_option_is_taken_as_it_stands_and_the_rest_shares_what_is_left() -> None:
-    entries = sizes(Options(max_flows=500_000), 2 * GIB)
+    entries = sizes(Options(max_flows=500_000), 2 * GIB, 2)
     assert entries["flows"] == 500_000
-    assert entries["services"] < sizes(Options(), 2 * GIB)["services"]
+    assert entries["services"] < sizes(Options(), 2 * GIB, 2)["services"]
 
 
 def test_no_map_falls_below_the_least_size() -> None:
-    assert min(sizes(Options(max_flows=1 << 24), GIB).values()) >= LEAST
+    assert min(sizes(Options(max_flows=1 << 24), GIB, 2).values()) >= LEAST
 
 
 def test_the_memory_is_read_from_meminfo() -> None:
