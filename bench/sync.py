@@ -69,6 +69,7 @@ def kernel_tables() -> Tables:
         backends=Table.create(abi.BACKENDS),
         endpoints=Table.create(abi.ENDPOINTS),
         pod_netns=Table.create(abi.POD_NETNS),
+        limits=Table.create(abi.LIMITS),
         remotes=Table.create(abi.REMOTES),
         prefixes=Table.create(abi.PREFIXES),
         node=Table.create(abi.NODE),

@@ -105,6 +105,9 @@ SEC("tc") int pod_ingress(struct __sk_buff *ctx)
 	p = &work->packet;
 	why = from_pod(ctx, work, &to);
 	if (!why)
+		why = limit_from_pod(ctx, p, to.hop != HOP_POD && to.hop != HOP_LOOP,
+				     to.hop == HOP_TUNNEL ? to.end.remote_id : 0);
+	if (!why)
 		why = deliver(ctx, p, &to, true, &verdict);
 	why = answer_refused(ctx, p, why, 0, &verdict);
 	count(PROGRAM_POD, DIRECTION_INGRESS, why, octets);
@@ -146,6 +149,8 @@ SEC("tc") int pod_egress(struct __sk_buff *ctx)
 	if (!work)
 		return TC_ACT_SHOT;
 	why = to_pod(ctx, work);
+	if (!why)
+		why = limit_to_pod(ctx, &work->packet, ctx->ifindex);
 	count(PROGRAM_POD, DIRECTION_EGRESS, why, octets);
 	return why ? TC_ACT_SHOT : TC_ACT_OK;
 }

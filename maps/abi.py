@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import MapKind, MapSpec
 
 
-LAYOUT: Final = "82ca9188480d"
+LAYOUT: Final = "53f1190107fc"
 """The fingerprint of all that follows."""
 
 
@@ -61,7 +61,9 @@ class DropReason(IntEnum):
     DROP_NO_ROUTE = 16
     DROP_TTL = 17
     DROP_NO_TUNNEL = 18
-    DROP_REASONS = 19
+    DROP_INGRESS_LIMIT = 19
+    DROP_EGRESS_LIMIT = 20
+    DROP_REASONS = 21
 
 
 class EndpointFlag(IntFlag):
@@ -83,10 +85,18 @@ class FlowFlag(IntFlag):
     FLOW_EXTERNAL = 128
 
 
+class LimitFlag(IntFlag):
+    """``enum limit_flag``."""
+
+    LIMIT_PACED = 1
+
+
 class NodeFlag(IntFlag):
     """``enum node_flag``."""
 
     NODE_MASQUERADE = 1
+    NODE_LIMITS = 2
+    NODE_PACED = 4
 
 
 class PrefixFlag(IntFlag):
@@ -402,6 +412,106 @@ class Counter:
                 f1,
             )
             for (f0, f1,) in _COUNTER.iter_unpack(data)
+        ]
+
+
+_LIMIT = struct.Struct("<QQQ")
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """``struct limit``, 24 bytes."""
+
+    SIZE: ClassVar[int] = 24
+    rate: int  # __u64
+    burst_ns: int  # __u64
+    at_ns: int  # __u64
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return Limit.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[Limit]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _LIMIT.pack
+        return b"".join(
+            [
+                pack(
+                    r.rate,
+                    r.burst_ns,
+                    r.at_ns,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "Limit":
+        """The record in exactly these bytes."""
+        (found,) = Limit.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[Limit]":
+        """The records that stand end to end in *data*."""
+        return [
+            Limit(
+                f0,
+                f1,
+                f2,
+            )
+            for (f0, f1, f2,) in _LIMIT.iter_unpack(data)
+        ]
+
+
+_DEVICE_LIMITS = struct.Struct("<QQQQQQI4x")
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceLimits:
+    """``struct device_limits``, 56 bytes."""
+
+    SIZE: ClassVar[int] = 56
+    ingress: Limit  # limit
+    egress: Limit  # limit
+    flags: int  # __u32
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return DeviceLimits.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[DeviceLimits]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _DEVICE_LIMITS.pack
+        return b"".join(
+            [
+                pack(
+                    r.ingress.rate, r.ingress.burst_ns, r.ingress.at_ns,
+                    r.egress.rate, r.egress.burst_ns, r.egress.at_ns,
+                    r.flags,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "DeviceLimits":
+        """The record in exactly these bytes."""
+        (found,) = DeviceLimits.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[DeviceLimits]":
+        """The records that stand end to end in *data*."""
+        return [
+            DeviceLimits(
+                Limit(f0, f1, f2),
+                Limit(f3, f4, f5),
+                f6,
+            )
+            for (f0, f1, f2, f3, f4, f5, f6,) in _DEVICE_LIMITS.iter_unpack(data)
         ]
 
 
@@ -1403,6 +1513,10 @@ FRAGMENTS: Final[MapSpec[FragmentKey, Fragment]] = MapSpec(
     "fragments", MapKind.LRU_HASH, FragmentKey, Fragment, 8192, 0
 )
 
+LIMITS: Final[MapSpec[int, DeviceLimits]] = MapSpec(
+    "limits", MapKind.HASH, record.IntCodec("<I"), DeviceLimits, 8192, 1
+)
+
 MAGLEVS: Final[MapSpec[MaglevKey, Maglev]] = MapSpec(
     "maglevs", MapKind.HASH, MaglevKey, Maglev, 65536, 1
 )
@@ -1435,5 +1549,5 @@ SWEEPS: Final[MapSpec[int, Sweep]] = MapSpec(
     "sweeps", MapKind.ARRAY, record.IntCodec("<I"), Sweep, 1, 0
 )
 
-MAPS: Final = (AFFINITIES, BACKEND_SETS, BACKENDS, COUNTERS, ENDPOINTS, FLOWS, FRAGMENTS, MAGLEVS, NODE, POD_NETNS, PREFIXES, REMOTES, SERVICES, SOCK_PEERS, SWEEPS,)
+MAPS: Final = (AFFINITIES, BACKEND_SETS, BACKENDS, COUNTERS, ENDPOINTS, FLOWS, FRAGMENTS, LIMITS, MAGLEVS, NODE, POD_NETNS, PREFIXES, REMOTES, SERVICES, SOCK_PEERS, SWEEPS,)
 """Every map above."""

@@ -87,6 +87,7 @@ class LocalRecords:
 
     endpoints: Packed = field(default_factory=dict)
     pod_netns: Packed = field(default_factory=dict)
+    limits: Packed = field(default_factory=dict)
     node: NodeRecord = field(default_factory=NodeRecord)
     addresses: frozenset[Address] = frozenset()
 

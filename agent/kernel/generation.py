@@ -27,7 +27,7 @@ from maps.pins import Generation, PinRoot, generation_name
 log = logger(__name__)
 
 # What refers comes after what it refers to; the node's record comes last, as the sign that all are there.
-SEED = ("backends", "maglevs", "backend_sets", "services", "endpoints", "pod_netns", "remotes", "prefixes")
+SEED = ("backends", "maglevs", "backend_sets", "services", "endpoints", "pod_netns", "limits", "remotes", "prefixes")
 TRAFFIC = ("flows", "affinities", "sock_peers")
 NODE = bytes(4)  # the key of the node's one record
 

@@ -20,6 +20,7 @@ class Device:
     networks: tuple[Network, ...] = ()  # the subnets it is on
     mtu: int = 0  # 0: not known
     default_route: bool = False
+    is_paced: bool = False  # its queue sends each packet when the packet's time has come (fq)
     loopback: bool = False  # its addresses are the node's, but no packet comes in by it from outside
 
 
@@ -57,6 +58,14 @@ class HostPort:
 
 
 @dataclass(frozen=True, slots=True)
+class Limit:
+    """How much a pod may send, or be sent."""
+
+    rate: int  # bits per second
+    burst: int  # bits that may come at once
+
+
+@dataclass(frozen=True, slots=True)
 class Attachment:
     """An interface that CNI ADD gave to a container, known by container id and interface name."""
 
@@ -72,6 +81,8 @@ class Attachment:
     ipv6: IPv6Address | None = None
     pod: ObjectName | None = None
     host_ports: tuple[HostPort, ...] = ()
+    ingress_limit: Limit | None = None  # to the pod
+    egress_limit: Limit | None = None  # from the pod
 
     @property
     def key(self) -> AttachmentKey:

@@ -40,7 +40,7 @@ class Overlay:
         return replace(cluster, local=replace(cluster.local, attachments=newest))
 
     def leaving(self) -> frozenset[bytes]:
-        """Keys of endpoints and pod_netns that detached attachments had."""
+        """Keys of endpoints, pod_netns and limits that detached attachments had."""
         return frozenset(key for attachment in self._gone.values() for key in _keys(attachment))
 
     def left(self) -> None:
@@ -54,5 +54,6 @@ def devices(attachments: Iterable[Attachment]) -> dict[int, str]:
 
 
 def _keys(attachment: Attachment) -> Iterable[bytes]:
+    yield abi.LIMITS.key.pack(attachment.ifindex)
     yield abi.POD_NETNS.key.pack(attachment.netns_cookie)
     yield from (mapped(address).packed for address in attachment.addresses)

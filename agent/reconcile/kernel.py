@@ -21,6 +21,7 @@ class Tables:
     backends: TableLike[abi.BackendKey, abi.Backend]
     endpoints: TableLike[Any, abi.Endpoint]
     pod_netns: TableLike[int, abi.PodAddresses]
+    limits: TableLike[int, abi.DeviceLimits]
     remotes: TableLike[int, abi.Remote]
     prefixes: TableLike[abi.PrefixKey, abi.Prefix]
     node: TableLike[int, abi.Node]

@@ -1,8 +1,9 @@
-"""This node's own records in the maps: endpoints, pods' namespaces, and last the node with its generation."""
+"""This node's own records in the maps: limits, endpoints, pods' namespaces, and last the node with its generation."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
+from agent.compile.limit import at_rest
 from agent.compile.node import NODE_KEY, node_value
 from agent.compile.records import LocalRecords
 from agent.reconcile.kernel import Tables
@@ -27,6 +28,7 @@ class LocalMaps:
         self._tables = tables
         self._endpoints: dict[bytes, bytes] = {}
         self._pod_netns: dict[bytes, bytes] = {}
+        self._limits: dict[bytes, bytes] = {}
         self._node = abi.Node.unpack(bytes(abi.Node.SIZE))
         # an earlier agent may have ended between a removal and the generation that tells of it
         self._stale = True
@@ -41,6 +43,7 @@ class LocalMaps:
         """Take what is in the maps for what was written."""
         self._endpoints = read(self._tables.endpoints)
         self._pod_netns = read(self._tables.pod_netns)
+        self._limits = {key: at_rest(value) for key, value in read(self._tables.limits).items()}
         self._node = self._tables.node.get(0) or self._node
 
     def flows_look_again(self) -> None:
@@ -65,8 +68,10 @@ class LocalMaps:
             MapFull: one of the maps has no room; nothing was written to it.
         """
         stray = None if prune else frozenset(gone)
+        limited = self._fill(self._tables.limits, self._limits, wanted.limits, stray)
         count = self._fill(self._tables.endpoints, self._endpoints, wanted.endpoints, stray)
         self._stale |= count > 0
+        count += limited
         count += self._fill(self._tables.pod_netns, self._pod_netns, wanted.pod_netns, stray)
         ifindex = self._node.tunnel_ifindex if tunnel_ifindex is None else tunnel_ifindex
         return count + self._write_node(node_value(wanted.node, self._node.generation, ifindex), known=known)

@@ -25,6 +25,7 @@ FLAGS = {
     "backends": "--max-backends",
     "endpoints": "--max-endpoints",
     "pod_netns": "--max-endpoints",
+    "limits": "--max-endpoints",
     "prefixes": "--max-prefixes",
     "remotes": "--max-prefixes",
 }

@@ -1,4 +1,4 @@
-"""What a runtime asks for beside the interface itself: host ports, fixed addresses, a MAC.
+"""What a runtime asks for beside the interface itself: host ports, bandwidth, fixed addresses, a MAC.
 
 Part of reading a CNI request. containerd writes the keys of some values with a capital, others do not; here they are
 read without regard to case, once. Every field is named in the error about it.
@@ -14,17 +14,21 @@ from itertools import combinations
 from typing import Any
 
 from agent.model.address import Address
-from agent.model.local import HostPort
+from agent.model.local import HostPort, Limit
 from agent.model.service import Protocol
 from agent.serve.cni_error import CniError, Code
 
 ANNOTATIONS = "io.kubernetes.cri.pod-annotations"
-CAPABILITIES = ("portMappings", "ips", "mac", ANNOTATIONS)
+CAPABILITIES = ("portMappings", "bandwidth", "ips", "mac", ANNOTATIONS)
 STATIC = {"sluiceway.io/ipv4": 4, "sluiceway.io/ipv6": 6}  # annotation of a pod: its address of that family
 
 _MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}")
 _HERE = "runtimeConfig"
 _PORTS = range(1, 1 << 16)
+_RATES = range(1000, 10**15 + 1)  # as Kubernetes bounds the annotations
+_NO_BURST = 0xFFFFFFFF  # this and more stand for "as you like": containerd sends it, CRI-O eight times as much
+# at that rate for so long: TCP that lost a whole window waits 200 ms at least, and the rate is not to be lost meanwhile
+_BURST_MS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,8 @@ class Capabilities:
     """``runtimeConfig``, as far as the conflist declares it; at most one address of each family."""
 
     host_ports: tuple[HostPort, ...] = ()
+    ingress: Limit | None = None  # to the pod
+    egress: Limit | None = None  # from the pod
     addresses: tuple[Wanted, ...] = ()
     mac: str = ""  # lower case; empty: ours to choose
     annotations: Mapping[str, str] = field(default_factory=dict)
@@ -60,7 +66,8 @@ def capabilities(config: Mapping[str, Any]) -> Capabilities:
     addresses = tuple(_ips(asked)) or tuple(_static(notes))
     if len({wanted.address.version for wanted in addresses}) < len(addresses):
         raise _bad(addresses[-1].field, "a pod has one address of each family")
-    return Capabilities(ports, addresses, _mac(asked), notes)
+    ingress, egress = _bandwidth(asked)
+    return Capabilities(ports, ingress, egress, addresses, _mac(asked), notes)
 
 
 def _host_ports(asked: Mapping[str, Any]) -> Iterator[HostPort]:
@@ -81,6 +88,37 @@ def _host_ports(asked: Mapping[str, Any]) -> Iterator[HostPort]:
             protocol,
             _port(values.get("containerport"), f"{where}.containerPort"),
         )
+
+
+def _bandwidth(asked: Mapping[str, Any]) -> tuple[Limit | None, Limit | None]:
+    """Ingress, which is to the pod, and egress, in bits per second and bits; a rate of 0 is none."""
+    where = f"{_HERE}.bandwidth"
+    values = {key.lower(): value for key, value in _object(asked.get("bandwidth"), where).items()}
+    ingress, egress = (
+        _limit(_count(values, f"{side}Rate", where), _count(values, f"{side}Burst", where), f"{where}.{side}")
+        for side in ("ingress", "egress")
+    )
+    return ingress, egress
+
+
+def _limit(rate: int, burst: int, where: str) -> Limit | None:
+    is_chosen = 0 < burst < _NO_BURST
+    if not rate:
+        if is_chosen:
+            raise _bad(f"{where}Burst", f"{burst} bits, and no {where.rpartition('.')[2]}Rate that they belong to")
+        return None
+    if rate not in _RATES:
+        raise _bad(f"{where}Rate", f"{rate} bits per second; from {_RATES[0]} to {_RATES[-1]} can be kept")
+    return Limit(rate, burst if is_chosen else rate * _BURST_MS // 1000)
+
+
+def _count(values: Mapping[str, Any], key: str, where: str) -> int:
+    value = values.get(key.lower())
+    if value is None:
+        return 0
+    if type(value) is not int or value < 0:  # a bool is an int, and no number of bits
+        raise _bad(f"{where}.{key}", f"{value!r} is no number of bits")
+    return value
 
 
 def _port(value: object, where: str) -> int:

@@ -258,6 +258,8 @@ def _attachment(request: Request, given: Addresses, wire: Wire, endpoint_id: int
         ipv6=given.ipv6,
         pod=request.pod,
         host_ports=request.asked.host_ports,
+        ingress_limit=request.asked.ingress,
+        egress_limit=request.asked.egress,
     )
 
 

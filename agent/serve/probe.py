@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from agent.compile.endpoint import endpoints, pods
+from agent.compile.limit import at_rest, limits
 from agent.model.address import unmapped
 from agent.model.local import Attachment
 from agent.reconcile.kernel import Tables
@@ -33,3 +34,7 @@ class Probe:
             cookie = abi.POD_NETNS.key.unpack(key)
             if self._tables.pod_netns.get(cookie) != abi.PodAddresses.unpack(value):
                 yield "the pod_netns map does not know the pod's namespace"
+        for key, value in limits((attachment,), ()).items():
+            found = self._tables.limits.get(abi.LIMITS.key.unpack(key))
+            if found is None or at_rest(found.pack()) != value:
+                yield f"the limits map does not keep {device} to its bandwidth"

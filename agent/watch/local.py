@@ -1,4 +1,4 @@
-"""Watches this node itself: devices, addresses, default routes, ports in use; the Local part of the Cluster.
+"""Watches this node itself: devices, addresses, default routes, queues, ports in use; the Local part of the Cluster.
 
 A notification is only the sign to look again: what counts is the next dump, so an overrun loses nothing. Those about
 pods' own devices are passed over by their fixed headers, for a dump per pod would be dear on a full node.
@@ -19,6 +19,7 @@ from agent.model.address import Address, Network
 from agent.model.local import Device, Local
 from agent.watch.masquerade import MasqueradeFile
 from agent.watch.mirror import Mirror
+from agent.watch.qdisc import paced, qdiscs
 from agent.watch.rtnl import POD_PREFIX, Notices
 from agent.watch.worker import Worker
 
@@ -102,6 +103,7 @@ def _devices(ipr: IPRoute) -> Iterator[Device]:
     links = {link["index"]: link for link in ipr.get_links() if not _name(link).startswith(POD_PREFIX)}
     addresses = _addresses(ipr, links)
     routed = set(_default_route_devices(ipr))
+    in_time = paced(qdiscs(ipr))
     for index in sorted(links):
         own = addresses.get(index, {})
         yield Device(
@@ -111,6 +113,7 @@ def _devices(ipr: IPRoute) -> Iterator[Device]:
             networks=tuple(sorted(set(own.values()), key=lambda n: (n.version, n))),
             mtu=links[index].get_attr("IFLA_MTU") or 0,
             default_route=index in routed,
+            is_paced=index in in_time,
             loopback=bool(links[index]["flags"] & IFF_LOOPBACK),
         )
 

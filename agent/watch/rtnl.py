@@ -15,15 +15,18 @@ from agent.rtnetlink import (
     READ,
     RTM_DELADDR,
     RTM_DELLINK,
+    RTM_DELQDISC,
     RTM_DELROUTE,
     RTM_NEWADDR,
     RTM_NEWLINK,
+    RTM_NEWQDISC,
     RTM_NEWROUTE,
     RTMGRP_IPV4_IFADDR,
     RTMGRP_IPV4_ROUTE,
     RTMGRP_IPV6_IFADDR,
     RTMGRP_IPV6_ROUTE,
     RTMGRP_LINK,
+    RTMGRP_TC,
     attribute,
     messages,
     text,
@@ -31,14 +34,15 @@ from agent.rtnetlink import (
 
 POD_PREFIX = "swp"  # of the node's end of a pod's veth
 
-GROUPS = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_IFADDR | RTMGRP_IPV6_ROUTE
+GROUPS = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_IFADDR | RTMGRP_IPV6_ROUTE | RTMGRP_TC
 
 _LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change
 _ADDRESS = struct.Struct("=BBBBi")  # struct ifaddrmsg: family, prefix length, flags, scope, index
+_QDISC = struct.Struct("=Bxxxi")  # struct tcmsg: family, ifindex
 
 
 class Notices:
-    """A netlink socket that hears of links, addresses and routes in the network namespace it was made in."""
+    """A netlink socket that hears of links, addresses, routes and queues in the network namespace it was made in."""
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
@@ -84,6 +88,8 @@ class Notices:
             return body[1] == 0  # rtm_dst_len: a default route
         if kind in (RTM_NEWADDR, RTM_DELADDR):
             return _ADDRESS.unpack_from(body)[4] not in self._pods
+        if kind in (RTM_NEWQDISC, RTM_DELQDISC):
+            return _QDISC.unpack_from(body)[1] not in self._pods
         if kind not in (RTM_NEWLINK, RTM_DELLINK):
             return False
         index = _LINK.unpack_from(body)[2]

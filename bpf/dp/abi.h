@@ -38,6 +38,8 @@ enum drop_reason {
 	DROP_NO_ROUTE,		/* a translated packet for which the kernel has no route */
 	DROP_TTL,		/* a translated packet whose TTL or hop limit is spent */
 	DROP_NO_TUNNEL,		/* left by the tunnel's device, and no node is known behind it for the destination */
+	DROP_INGRESS_LIMIT,	/* more is on its way to the pod than its limit lets through */
+	DROP_EGRESS_LIMIT,	/* the pod sends more than its limit lets through */
 	DROP_REASONS,		/* count, keep last */
 };
 
@@ -251,6 +253,28 @@ struct endpoint {
 	__u16 flags;	   /* enum endpoint_flag */
 };
 
+/*
+ * How much may pass in one direction (GCRA, ITU-T I.371; at_ns is its theoretical arrival time). What is sent
+ * at the rate moves at_ns along with the clock; what is sent faster moves it ahead, burst_ns at most.
+ */
+struct limit {
+	__u64 rate;	/* bits per second; 0: no limit */
+	__u64 burst_ns; /* time that the burst takes at the rate */
+	__u64 at_ns;	/* CLOCK_MONOTONIC; the programs' own, and theirs alone */
+};
+
+enum limit_flag {
+	LIMIT_PACED = 1, /* a device of the node whose queue sends each packet when its time has come (fq) */
+};
+
+/* What a device is to limits: a pod's has them, one of the node's may keep them.  Keyed by ifindex. */
+struct device_limits {
+	struct limit ingress; /* to the pod */
+	struct limit egress;  /* from the pod */
+	__u32 flags;	      /* enum limit_flag */
+	__u32 pad;
+};
+
 /* A pod's addresses by its network namespace: the client that affinity knows at the socket hooks. */
 struct pod_addresses {
 	ip_addr addr4; /* zeros: none */
@@ -282,6 +306,8 @@ struct remote {
 
 enum node_flag {
 	NODE_MASQUERADE = 1, /* pods go outside under the node's address */
+	NODE_LIMITS = 2,     /* the limits map has entries */
+	NODE_PACED = 4,	     /* one of them is LIMIT_PACED */
 };
 
 /* What changes while the node runs. One value, under key 0. */

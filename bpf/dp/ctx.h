@@ -53,6 +53,12 @@ static __always_inline bool ctx_store(ctx_t *ctx, __u32 at, const void *from, __
 	return bpf_skb_store_bytes(ctx, at, from, len, 0) == 0;
 }
 
+/* Has a queue that keeps time send the packet at ns of CLOCK_MONOTONIC. The kernel keeps that through its stack. */
+static __always_inline void ctx_send_at(ctx_t *ctx, __u64 ns)
+{
+	bpf_skb_set_tstamp(ctx, ns, BPF_SKB_TSTAMP_DELIVERY_MONO);
+}
+
 /*
  * Adds diff to the transport checksum at `at`. A sum still left to the device (CHECKSUM_PARTIAL) covers the
  * pseudo-header alone, so only the kernel can know which part counts: pseudo says which one diff belongs to.

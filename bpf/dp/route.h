@@ -3,6 +3,8 @@
 #ifndef SLUICEWAY_ROUTE_H
 #define SLUICEWAY_ROUTE_H
 
+#include "fib.h"
+#include "limit.h"
 #include "rewrite.h"
 
 /* Where a packet goes next. */
@@ -24,25 +26,6 @@ enum { LOOPBACK_IFINDEX = 1, TUNNEL_TTL = 64 };
 /* Who sends what is encapsulated: a VXLAN device drops what comes from its own MAC, and all have NODE_MAC. */
 #define TUNNEL_SOURCE_MAC {{0xee, 0xee, 0xee, 0xee, 0xee, 0xec}}
 
-/* Which device the kernel would send it by; 0: none. */
-static __always_inline __u32 route_device(ctx_t *ctx, const struct packet *p)
-{
-	struct bpf_fib_lookup f = {.ifindex = ctx->ifindex, .l4_protocol = p->protocol};
-	long code;
-
-	if (p->flags & PACKET_V4) {
-		f.family = 2; /* AF_INET */
-		f.ipv4_src = p->src.w[3];
-		f.ipv4_dst = p->dst.w[3];
-	} else {
-		f.family = 10; /* AF_INET6 */
-		memcpy(f.ipv6_src, &p->src, sizeof(ip_addr));
-		memcpy(f.ipv6_dst, &p->dst, sizeof(ip_addr));
-	}
-	code = bpf_fib_lookup(ctx, &f, sizeof(f), 0);
-	return code == BPF_FIB_LKUP_RET_SUCCESS || code == BPF_FIB_LKUP_RET_NO_NEIGH ? f.ifindex : 0;
-}
-
 /* Sends it out; the kernel finds the neighbour. Sets *verdict. */
 __noinline int route_out(ctx_t *ctx, const struct packet *p, int *verdict)
 {
@@ -50,7 +33,7 @@ __noinline int route_out(ctx_t *ctx, const struct packet *p, int *verdict)
 
 	if (!p || !verdict)
 		return DROP_NO_ROUTE;
-	device = route_device(ctx, p);
+	device = fib_device(ctx, &p->src, &p->dst, p->protocol);
 	if (!device)
 		return DROP_NO_ROUTE;
 	*verdict = bpf_redirect_neigh(device, NULL, 0, 0);
@@ -114,6 +97,11 @@ static __always_inline enum drop_reason deliver(ctx_t *ctx, const struct packet 
 		return DROP_NONE;
 	if (to->hop == HOP_LOOP)
 		return route_loop(ctx, verdict);
+	/* past the pod's own hook, which would have charged it */
+	if (ingress && to->hop == HOP_POD)
+		why = limit_to_pod(ctx, p, to->end.ifindex);
+	if (why)
+		return why;
 	if (ingress)
 		why = write_hop(ctx, p);
 	if (why)

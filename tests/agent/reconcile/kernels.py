@@ -72,6 +72,7 @@ class MemoryKernel:
             abi.BACKENDS,
             abi.ENDPOINTS,
             abi.POD_NETNS,
+            abi.LIMITS,
             abi.REMOTES,
             abi.PREFIXES,
             abi.NODE,

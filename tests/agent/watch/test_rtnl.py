@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from agent.rtnetlink import RTM_DELLINK, RTM_NEWADDR, RTM_NEWLINK, RTM_NEWROUTE
+from agent.rtnetlink import RTM_DELLINK, RTM_NEWADDR, RTM_NEWLINK, RTM_NEWQDISC, RTM_NEWROUTE
 from agent.watch.rtnl import Notices
 
 
@@ -22,6 +22,10 @@ def address(index: int) -> bytes:
     return message(RTM_NEWADDR, struct.pack("=BBBBi", 2, 24, 0, 0, index))
 
 
+def qdisc(index: int) -> bytes:
+    return message(RTM_NEWQDISC, struct.pack("=BxxxiIII", 0, index, 0x10000, 0xFFFFFFFF, 1))
+
+
 def route(prefix_length: int) -> bytes:
     return message(RTM_NEWROUTE, struct.pack("=BBBBBBBBI", 2, prefix_length, 0, 0, 254, 0, 0, 0, 0))
 
@@ -37,6 +41,8 @@ def route(prefix_length: int) -> bytes:
         pytest.param(link(RTM_DELLINK, 9, "swp01") + address(9), True, id="an ifindex may be given to another"),
         pytest.param(route(0), True, id="a default route"),
         pytest.param(route(32), False, id="a pod's route is passed over"),
+        pytest.param(qdisc(2), True, id="another queue on a device of the node"),
+        pytest.param(link(RTM_NEWLINK, 9, "swp01") + qdisc(9), False, id="on a pod's it is passed over"),
         pytest.param(b"", False, id="nothing at all"),
     ],
 )
