@@ -8,6 +8,7 @@ from agent.model.address import unmapped
 from dpctl.netns import DeviceName, names_of
 from dpctl.output import Column, Table
 from dpctl.pinned import opened
+from dpctl.words import bit_rate
 from maps import abi
 from maps.pins import Generation
 
@@ -23,7 +24,11 @@ class EndpointRow:
     mac: str  # the pod's
     endpoint_id: int  # the attachment's; 0 for the node
     netns_cookie: int  # of the pod's network namespace; 0 when not known
+    ingress_rate: int = 0  # bits per second to the pod; 0: no limit
+    egress_rate: int = 0  # and from it
 
+
+NO_LIMITS = abi.DeviceLimits(abi.Limit(0, 0, 0), abi.Limit(0, 0, 0), abi.LimitFlag(0))
 
 COLUMNS: tuple[Column[EndpointRow], ...] = (
     Column("ADDRESS", lambda r: r.address),
@@ -32,6 +37,8 @@ COLUMNS: tuple[Column[EndpointRow], ...] = (
     Column("MAC", lambda r: r.mac if r.ifindex else ""),
     Column("ID", lambda r: str(r.endpoint_id or ""), right=True),
     Column("NETNS COOKIE", lambda r: str(r.netns_cookie or ""), right=True),
+    Column("INGRESS LIMIT", lambda r: bit_rate(r.ingress_rate) if r.ingress_rate else "", right=True),
+    Column("EGRESS LIMIT", lambda r: bit_rate(r.egress_rate) if r.egress_rate else "", right=True),
 )
 
 
@@ -39,11 +46,16 @@ def endpoint_rows(
     entries: Iterable[tuple[IPv6Address, abi.Endpoint]],
     netns: Iterable[tuple[int, abi.PodAddresses]],
     device: DeviceName,
+    limits: Iterable[tuple[int, abi.DeviceLimits]] = (),
 ) -> list[EndpointRow]:
-    """Rows from the entries of ``endpoints`` and ``pod_netns``: the node first, then pods by address."""
+    """Rows from the entries of ``endpoints``, ``pod_netns`` and ``limits``: the node first, then pods by address."""
+    limited = dict(limits)
     cookies = {address: cookie for cookie, pod in netns for address in (pod.addr4, pod.addr6) if int(address)}
     ordered = sorted(entries, key=lambda e: (not _is_node(e[1]), e[0].ipv4_mapped is None, e[0]))
-    return [_row(address, endpoint, cookies.get(address, 0), device) for address, endpoint in ordered]
+    return [
+        _row(address, endpoint, cookies.get(address, 0), device, limited.get(endpoint.ifindex, NO_LIMITS))
+        for address, endpoint in ordered
+    ]
 
 
 def endpoint_table(generation: Generation) -> Table[EndpointRow]:
@@ -51,18 +63,21 @@ def endpoint_table(generation: Generation) -> Table[EndpointRow]:
     with (
         opened(generation, abi.ENDPOINTS) as endpoints,
         opened(generation, abi.POD_NETNS) as netns,
+        opened(generation, abi.LIMITS) as limits,
         opened(generation, abi.NODE) as nodes,
     ):
         node = nodes.get(0)
         device = names_of(node.netns_cookie if node else 0)
-        return Table(COLUMNS, endpoint_rows(endpoints.items(), netns.items(), device))
+        return Table(COLUMNS, endpoint_rows(endpoints.items(), netns.items(), device, limits.items()))
 
 
 def _is_node(endpoint: abi.Endpoint) -> bool:
     return bool(endpoint.flags & abi.EndpointFlag.ENDPOINT_NODE)
 
 
-def _row(address: IPv6Address, endpoint: abi.Endpoint, netns: int, device: DeviceName) -> EndpointRow:
+def _row(
+    address: IPv6Address, endpoint: abi.Endpoint, netns: int, device: DeviceName, limits: abi.DeviceLimits
+) -> EndpointRow:
     return EndpointRow(
         address=str(unmapped(address)),
         owner="node" if _is_node(endpoint) else "pod",
@@ -71,4 +86,6 @@ def _row(address: IPv6Address, endpoint: abi.Endpoint, netns: int, device: Devic
         mac=endpoint.mac.hex(":"),
         endpoint_id=endpoint.endpoint_id,
         netns_cookie=netns,
+        ingress_rate=limits.ingress.rate,
+        egress_rate=limits.egress.rate,
     )

@@ -61,6 +61,15 @@ def octets(number: int) -> str:
     return f"{number} GiB"
 
 
+def bit_rate(number: int) -> str:
+    """Bits per second in the unit that leaves at most four digits."""
+    for unit in ("bit/s", "kbit/s", "Mbit/s"):
+        if number < 10_000:  # noqa: PLR2004 - four digits
+            return f"{number} {unit}"
+        number = round(number / 1000)
+    return f"{number} Gbit/s"
+
+
 @dataclass(frozen=True, slots=True)
 class SetLabel:
     """What a backend set is made for: ``namespace/name:port/protocol/family/view`` in parts."""

@@ -38,7 +38,7 @@ SIZES: Mapping[str, Sized] = {
     "flows": Sized("max_flows", 131072, 208, per_cpu=65536),  # by CPUs: buckets beyond the caches cost every packet
     "endpoints": Sized("max_endpoints", 8192, 112),
     "pod_netns": Sized("max_endpoints", 8192, 120),
-    "limits": Sized("max_endpoints", 8192, 136),
+    "limits": Sized("max_endpoints", 8192, 144),
     "prefixes": Sized("max_prefixes", 32768, 72),  # the nodes of a large cluster, each with two ranges and addresses
     "remotes": Sized("max_prefixes", 8192, 104),
 }

@@ -27,8 +27,8 @@ _HERE = "runtimeConfig"
 _PORTS = range(1, 1 << 16)
 _RATES = range(1000, 10**15 + 1)  # as Kubernetes bounds the annotations
 _NO_BURST = 0xFFFFFFFF  # this and more stand for "as you like": containerd sends it, CRI-O eight times as much
-# at that rate for so long: TCP that lost a whole window waits 200 ms at least, and the rate is not to be lost meanwhile
-_BURST_MS = 200
+# at the rate for so long: TCP that lost a whole window waits 200 ms or more, and what it could send is kept meanwhile
+_BURST_MS = 250
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,7 @@ static __always_inline bool is_paced(ctx_t *ctx, const struct packet *p, __u32 r
 	const ip_addr none = {}, *src = &p->src, *dst = &p->dst;
 	struct device_limits *l;
 
-	if (p->flags & PACKET_OTHER || (remote_id && !remote))
+	if (p->flags & PACKET_OTHER || addr_is_multicast(&p->dst) || (remote_id && !remote))
 		return false;
 	if (remote) {
 		src = &none;

@@ -6,6 +6,7 @@ are answered but not carried out, so a packet comes back as it would have been h
 
 import os
 import struct
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from maps.object import Object
 from maps.percpu import PerCpuTable
 from maps.table import Table
 
+NS = 10**9
 LOOPBACK = 1
 OTHER_POD_DEVICE = 4242
 TC_ACT_UNSPEC, TC_ACT_OK, TC_ACT_SHOT, TC_ACT_REDIRECT = 0xFFFFFFFF, 0, 2, 7
@@ -48,6 +50,7 @@ class Outcome:
     verdict: int
     packet: Packet
     reasons: Mapping[tuple[str, str, str], int]  # (program, direction, reason) -> packets
+    send_at: int = 0  # ns, what a queue that keeps time is told
 
     @property
     def reason(self) -> DropReason:
@@ -139,6 +142,20 @@ class Datapath:
         record = abi.Endpoint(ifindex or 1, ifindex, bytes.fromhex(mac.replace(":", "")), flags)
         self.tables["endpoints"].update([(addr(address), record)])
 
+    def limit(
+        self, ifindex: int, *, ingress: int = 0, egress: int = 0, ahead_s: float = 0.0, burst_s: float = 1.0
+    ) -> None:
+        """Keep a pod to rates in bits per second; *ahead_s* is how far it is ahead of them, from now."""
+        burst_ns, at_ns = int(burst_s * NS), time.monotonic_ns() + int(ahead_s * NS)
+        record = abi.DeviceLimits(
+            abi.Limit(ingress, burst_ns, at_ns), abi.Limit(egress, burst_ns, at_ns), abi.LimitFlag(0)
+        )
+        self.tables["limits"].update([(ifindex, record)])
+
+    def limits(self, ifindex: int) -> abi.DeviceLimits:
+        """What is known of a device's limits."""
+        return cast(abi.DeviceLimits, self.tables["limits"].get(ifindex))
+
     def prefix(self, network: str, remote: str = "", flags: int = 0) -> None:
         """Say of a range that it is behind another node's tunnel, or what else is so of it."""
         found = ip_network(network)
@@ -192,16 +209,16 @@ class Datapath:
                 )
         return found
 
-    def run(self, program: str, packet: Packet | bytes, ifindex: int = LOOPBACK) -> Outcome:
-        """Run a program on one packet."""
+    def run(self, program: str, packet: Packet | bytes, ifindex: int = LOOPBACK, gso_size: int = 0) -> Outcome:
+        """Run a program on one packet, or on one of segments of *gso_size*."""
         holder = "tc_pod" if program.startswith("pod") else "tc_uplink"
         before = self.counted()
         raw = packet if isinstance(packet, bytes) else bytes(packet)
-        context = struct.pack("<11I", *[0] * 10, ifindex).ljust(192, b"\0")
+        context = struct.pack("<40xI132xI", ifindex, gso_size).ljust(192, b"\0")  # struct __sk_buff
         done = libbpf.test_run(self.objects[holder].program_fd(program), raw, context=context)
         after = self.counted()
         reasons = {k: n - before.get(k, 0) for k, n in after.items() if n != before.get(k, 0)}
-        return Outcome(done.retval, Ether(done.packet), reasons)
+        return Outcome(done.retval, Ether(done.packet), reasons, *struct.unpack_from("<Q", done.context, 152))
 
     def sweep(self) -> abi.Sweep:
         """Sweep the flows once; returns what was seen."""

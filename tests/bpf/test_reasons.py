@@ -14,9 +14,11 @@ from maps.abi import DropReason, ServiceFlag
 from tests.bpf.datapath import (
     CLIENT,
     GATEWAY_MAC,
+    LOOPBACK,
     NODE,
     OTHER,
     OTHER_MAC,
+    OTHER_POD_DEVICE,
     POD,
     POD6,
     POD_MAC,
@@ -92,6 +94,16 @@ def nameless(node: Datapath) -> None:
     node.node(addr4="", addr6="")
 
 
+def limited(ifindex: int) -> Callable[[Datapath], None]:
+    """A pod that has had more than its limits."""
+
+    def make(node: Datapath) -> None:
+        node.limit(ifindex, ingress=1000, egress=1000, ahead_s=100)
+        node.node(flags=abi.NodeFlag.NODE_LIMITS)
+
+    return make
+
+
 @dataclass(frozen=True)
 class Case:
     """What is there, and the packet that is dropped for it."""
@@ -123,6 +135,8 @@ CASES = {
         node_port((REMOTE, 8080, False)), frame(CLIENT, NODE, syn(dport=30080), ttl=1), "uplink_ingress"
     ),
     DropReason.DROP_NO_TUNNEL: Case(nothing, SYN, "tunnel_egress"),
+    DropReason.DROP_INGRESS_LIMIT: Case(limited(OTHER_POD_DEVICE), frame(POD, OTHER, syn())),
+    DropReason.DROP_EGRESS_LIMIT: Case(limited(LOOPBACK), frame(POD, OTHER, syn())),
 }
 
 

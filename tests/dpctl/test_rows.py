@@ -15,7 +15,7 @@ from dpctl.link import LinkRow, socket_hook
 from dpctl.map import EntryRow, cell, entry_table
 from dpctl.service import service_rows
 from dpctl.status import agent_fact, flows_fact, traffic_rows
-from dpctl.words import SetLabel, duration, octets, protocol, protocol_number, set_label
+from dpctl.words import SetLabel, bit_rate, duration, octets, protocol, protocol_number, set_label
 from maps import abi
 from maps.memory import MemoryTable
 from maps.traffic import traffic
@@ -66,7 +66,11 @@ def test_endpoints_are_the_node_first_and_devices_have_names_where_they_are_know
         (pod6, abi.Endpoint(3, 17, b"\2\0\0\0\0\1", 0)),
         (V4, abi.Endpoint(0, 0, bytes(6), abi.EndpointFlag.ENDPOINT_NODE)),
     ]
-    node, pod = endpoint_rows(entries, [(99, abi.PodAddresses(IPv6Address(0), pod6))], lambda i: f"swp{i}")
+    limits = {17: abi.DeviceLimits(abi.Limit(5000, 1, 2), abi.Limit(2 * 10**9, 3, 4), abi.LimitFlag(0))}
+    node, pod = endpoint_rows(
+        entries, [(99, abi.PodAddresses(IPv6Address(0), pod6))], lambda i: f"swp{i}", limits.items()
+    )
+    assert (node.ingress_rate, pod.ingress_rate, pod.egress_rate) == (0, 5000, 2 * 10**9)
     assert (node.owner, node.device, node.netns_cookie) == ("node", "", 0)
     assert (pod.owner, pod.device, pod.mac, pod.netns_cookie) == ("pod", "swp17", "02:00:00:00:00:01", 99)
 
@@ -100,6 +104,12 @@ def test_a_duration_is_in_its_two_largest_units(seconds: float, text: str) -> No
 
 
 def test_sizes_and_protocols_are_in_words() -> None:
+    assert [bit_rate(n) for n in (9999, 15 * 10**5, 10**7, 10**11)] == [
+        "9999 bit/s",
+        "1500 kbit/s",
+        "10 Mbit/s",
+        "100 Gbit/s",
+    ]
     assert [octets(n) for n in (9999, 10_240, 48_000_000, 20 << 30)] == ["9999 B", "10 KiB", "46 MiB", "20 GiB"]
     assert [protocol(n) for n in (6, 17, 89)] == ["TCP", "UDP", "89"]
     assert [protocol_number(text) for text in ("tcp", "ICMPv6", "89", "x")] == [6, 58, 89, None]

@@ -1,4 +1,4 @@
-"""Runs in the guest: every shipped object loads, and a connection passes each hook, IPv4 and IPv6.
+"""Runs in the guest: every object loads, a connection passes each hook, IPv4 and IPv6, and fq keeps a pod to its rate.
 
 The hooks are tried one after the other, so that none can do another's work: the socket programs alone serve the
 node's own process, and are taken off before a pod's and the neighbour's packets are sent.
@@ -6,6 +6,7 @@ node's own process, and are taken off before a pod's and the neighbour's packets
 
 import os
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -13,11 +14,14 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from pyroute2 import IPRoute
+
 from agent.kernel import attach, features, netns
 from agent.kernel.build import NAMES
 from agent.kernel.load import Loaded
 from agent.kernel.sizes import SIZES
 from agent.model.address import Address
+from agent.watch.qdisc import paced, qdiscs
 from maps import paths
 from maps.pins import PinRoot
 from tests.kernels import site
@@ -26,6 +30,7 @@ PINS = Path("/sys/fs/bpf/sluiceway")
 CGROUP = Path("/sys/fs/cgroup")
 ENTRIES = 4096  # of each map: the guest is small
 TIMEOUT_S = 20
+RATE, DATAGRAMS, OCTETS = 100_000, 20, 1250  # a tenth of a second each
 CLIENTS = {"node": "", "pod": "/run/netns/client", "outside": "/run/netns/outside"}
 
 
@@ -53,6 +58,7 @@ def main() -> int:
 
     failures = [*through_sockets(hooks), *through_packets("tcx" if tcx else "clsact")]
     counted = site.counted(generation.maps)
+    failures += in_time(generation.maps)
     failures += [name for name in ("PROGRAM_POD", "PROGRAM_UPLINK") if not any(name in line for line in counted)]
     print(f"counted: {counted}")
     for failure in failures:
@@ -80,6 +86,41 @@ def through_packets(how: str) -> list[str]:
         what = f"tc_uplink by {how}, neighbour to {f.node}:{site.NODE_PORT}"
         failures += tried(what, partial(talk, "outside", f.node, site.NODE_PORT))
     return failures
+
+
+def in_time(maps: Path) -> list[str]:
+    """What a pod with a limit sends at once leaves one after the other, and none of it is lost."""
+    subprocess.run(["tc", "qdisc", "replace", "dev", "uplink", "root", "fq"], check=True)
+    with IPRoute() as ipr:
+        keep_time = paced(qdiscs(ipr))
+    assert keep_time == {socket.if_nametoindex("uplink")}, keep_time
+    failures = []
+    for f in site.FAMILIES:
+        site.limit(maps, RATE, keep_time)
+        failures += tried(f"fq, pod to {f.outside} at {RATE} bit/s", partial(spaced, f.client, f.outside))
+    return failures
+
+
+def spaced(pod: Address, outside: Address) -> None:
+    """Send DATAGRAMS from the pod to the neighbour in no time; they take theirs."""
+    family = socket.AF_INET if pod.version == 4 else socket.AF_INET6
+    with netns.inside(CLIENTS["outside"]):
+        receiver = socket.socket(family, socket.SOCK_DGRAM)
+        receiver.bind((str(outside), site.SERVICE_PORT))
+        receiver.settimeout(TIMEOUT_S)
+    with netns.inside(CLIENTS["pod"]):
+        sender = socket.socket(family, socket.SOCK_DGRAM)
+    with sender, receiver:
+        began = time.monotonic()
+        for _ in range(DATAGRAMS):
+            sender.sendto(bytes(OCTETS), (str(outside), site.SERVICE_PORT))
+        sent = time.monotonic() - began
+        for _ in range(DATAGRAMS):
+            receiver.recv(2 * OCTETS)
+        took = time.monotonic() - began
+    # the last one's turn is when all others have had theirs
+    least = (DATAGRAMS - 1) * OCTETS * 8 / RATE
+    assert took >= least, f"sent in {sent:.3f} s, there in {took:.3f} s, not {least:.3f}"
 
 
 def tried(what: str, do: Callable[[], None]) -> list[str]:

@@ -1,9 +1,10 @@
 """Kernels to boot: Debian's own packages, reduced to an image and the few modules a guest needs.
 
 They are resolved through their meta packages at run time (a superseded version leaves the mirror) and kept in the
-user's cache directory by package and version. Nothing is installed on the host.
+user's cache directory by package, version and modules. Nothing is installed on the host.
 """
 
+import hashlib
 import lzma
 import os
 import shutil
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # what the guest insmods, with all they depend on; what is built into a kernel is passed over
-MODULES = ("virtio_pci", "9p", "9pnet_virtio", "overlay", "veth", "sch_ingress", "cls_bpf")
+MODULES = ("virtio_pci", "9p", "9pnet_virtio", "overlay", "veth", "sch_ingress", "cls_bpf", "sch_fq")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,8 @@ def kernel(meta: str) -> Kernel:
         LookupError: apt knows no such package, even after an update.
     """
     package, version = _resolve(meta)
-    place = cache_dir() / "kernels" / f"{package}_{version.replace(':', '%3a')}"
+    wanted = hashlib.sha256(" ".join(MODULES).encode()).hexdigest()[:8]
+    place = cache_dir() / "kernels" / f"{package}_{version.replace(':', '%3a')}_{wanted}"
     if not place.is_dir():
         _unpack(package, version, place)
     release = (place / "release").read_text().strip()

@@ -5,7 +5,8 @@ own process are the clients of one service; the second pod is its backend.
 """
 
 import subprocess
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from socket import IPPROTO_TCP, if_nametoindex
@@ -124,6 +125,19 @@ def fill(folder: Path) -> None:
     Table.open(abi.ENDPOINTS, folder / "endpoints").update([*pods, *own])
     node = abi.Node(mapped(IPV4.node), mapped(IPV6.node), netns_cookie(), 1, *NAT_PORTS, *NODE_PORTS, 0, 0, 0)
     Table.open(abi.NODE, folder / "node").update([(0, node)])
+
+
+def limit(folder: Path, rate: int, keep_time: Iterable[int]) -> None:
+    """Keep what the client pod sends to *rate* bits per second; devices that *keep_time* have it wait."""
+    none, seconds = abi.Limit(0, 0, 0), 10
+    pod = abi.DeviceLimits(none, abi.Limit(rate, seconds * 10**9, 0), abi.LimitFlag(0))
+    keeps = abi.DeviceLimits(none, none, abi.LimitFlag.LIMIT_PACED)
+    limits = Table.open(abi.LIMITS, folder / "limits")
+    limits.update([(if_nametoindex(device("client")), pod), *((ifindex, keeps) for ifindex in keep_time)])
+    nodes = Table.open(abi.NODE, folder / "node")
+    node = nodes.get(0)
+    assert node
+    nodes.update([(0, replace(node, flags=node.flags | abi.NodeFlag.NODE_LIMITS | abi.NodeFlag.NODE_PACED))])
 
 
 def counted(folder: Path) -> dict[str, int]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 
 from agent.model.cluster import Cluster
-from agent.model.local import Device, Local
+from agent.model.local import Device, Limit, Local
 from agent.model.node import Node
 from agent.reconcile.order import WRITES, contents
 from agent.reconcile.sync import Settings, Sync
@@ -208,6 +208,36 @@ def test_a_sweep_of_untouched_maps_counts_nothing() -> None:
     kernel = MemoryKernel()
     sync = brought(kernel, OLD)
     assert sum(sync.sweep()) == 0
+
+
+def test_what_the_programs_count_is_no_drift_and_is_kept() -> None:
+    kernel = MemoryKernel()
+    slow = replace(attachment(), ingress_limit=Limit(8000, 8000))
+    sync = brought(kernel, cluster(local=Local(attachments=(slow,), netns_cookie=1)))
+    ((ifindex, record),) = kernel.held("limits").items()
+    counted = replace(record, ingress=replace(record.ingress, at_ns=4711))
+    kernel.tables.limits.update([(ifindex, counted)])
+    assert sum(sync.sweep()) == 0
+    brought(kernel, sync.cluster, Sync(kernel, Settings(HERE)))  # another agent
+    assert kernel.held("limits") == {slow.ifindex: counted}
+    kernel.tables.limits.update([(ifindex, replace(counted, ingress=abi.Limit(1, 1, 1)))])
+    assert sum(sync.sweep()) == 1
+    assert kernel.held("limits") == {slow.ifindex: record}
+
+
+def test_a_limit_is_there_before_its_pods_addresses_and_goes_with_the_pod() -> None:
+    kernel = MemoryKernel()
+    slow = replace(attachment(), egress_limit=Limit(8000, 8000))
+    sync = brought(kernel, cluster(local=Local(netns_cookie=1)))
+    kernel.fuse.writes.clear()
+    sync.overlay.attach(slow)
+    sync.here()
+    assert [name for name, _ in kernel.fuse.writes] == ["limits", "endpoints", "pod_netns", "node"]
+    assert kernel.node.flags & abi.NodeFlag.NODE_LIMITS
+    sync.overlay.detach(slow)
+    sync.here()
+    assert kernel.held("limits") == {}
+    assert not kernel.node.flags & abi.NodeFlag.NODE_LIMITS
 
 
 def test_before_the_sync_a_detached_pod_goes_and_others_stay() -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from agent.model.local import HostPort
+from agent.model.local import HostPort, Limit
 from agent.model.service import Protocol
 from agent.serve.cni_capabilities import ANNOTATIONS, capabilities
 from agent.serve.cni_error import CniError
@@ -37,6 +37,37 @@ def test_a_host_ip_is_written_one_way() -> None:
 
 def test_a_container_port_without_a_host_port_is_not_asked_for() -> None:
     assert capabilities(asked(portMappings=[{"hostPort": 0, "containerPort": 80}])).host_ports == ()
+
+
+@pytest.mark.parametrize(
+    "bandwidth",
+    [
+        pytest.param(
+            {"ingressRate": 8000, "ingressBurst": 2**35 - 8, "egressRate": 10**6, "egressBurst": 5000}, id="CRI-O"
+        ),
+        pytest.param(
+            {"IngressRate": 8000, "IngressBurst": 4294967295, "EgressRate": 10**6, "EgressBurst": 5000}, id="containerd"
+        ),
+        pytest.param({"ingressRate": 8000, "egressRate": 10**6, "egressBurst": 5000}, id="no burst is ours to choose"),
+    ],
+)
+def test_bandwidth_is_read_in_every_spelling(bandwidth: dict[str, int]) -> None:
+    found = capabilities(asked(bandwidth=bandwidth))
+    assert (found.ingress, found.egress) == (Limit(8000, 2000), Limit(10**6, 5000))
+
+
+@pytest.mark.parametrize(
+    "bandwidth",
+    [
+        pytest.param(None, id="nothing"),
+        pytest.param({}, id="an empty one"),
+        pytest.param({"ingressRate": 0, "ingressBurst": 0, "egressRate": None}, id="zeros"),
+        pytest.param({"IngressRate": 0, "IngressBurst": 4294967295}, id="as one direction's is left out"),
+    ],
+)
+def test_no_rate_is_no_limit(bandwidth: dict[str, Any] | None) -> None:
+    found = capabilities(asked(bandwidth=bandwidth))
+    assert (found.ingress, found.egress) == (None, None)
 
 
 def test_addresses_come_with_and_without_a_length_and_before_annotations() -> None:
@@ -77,6 +108,24 @@ def mapping(**fields: Any) -> dict[str, Any]:
         pytest.param(mapping(protocol="SCTP"), 2, "protocol: 'SCTP' is not supported", id="a protocol not carried"),
         pytest.param(mapping(hostIP="node"), 7, "hostIP: 'node' is no address", id="a name as host address"),
         pytest.param(mapping(hostIP=7), 7, "hostIP: 7 is no string", id="a number as host address"),
+        pytest.param(asked(bandwidth=[]), 7, "runtimeConfig.bandwidth: [] is no object", id="bandwidth as a list"),
+        pytest.param(asked(bandwidth={"EgressRate": "1M"}), 7, "egressRate: '1M' is no number", id="a rate as text"),
+        pytest.param(asked(bandwidth={"egressRate": 1e6}), 7, "egressRate: 1000000.0 is no", id="a rate as a fraction"),
+        pytest.param(asked(bandwidth={"egressRate": True}), 7, "egressRate: True is no", id="a truth as a rate"),
+        pytest.param(asked(bandwidth={"ingressRate": -1}), 7, "ingressRate: -1 is no number", id="a rate below zero"),
+        pytest.param(
+            asked(bandwidth={"ingressRate": 999}), 7, "ingressRate: 999 bits per second", id="too slow a rate"
+        ),
+        pytest.param(asked(bandwidth={"egressRate": 10**16}), 7, "from 1000 to 1000000000000000", id="too fast a rate"),
+        pytest.param(
+            asked(bandwidth={"ingressRate": 8000, "egressBurst": 8}),
+            7,
+            "egressBurst: 8 bits, and no egressRate",
+            id="a lone burst",
+        ),
+        pytest.param(
+            asked(bandwidth={"ingressRate": 8000, "ingressBurst": "a"}), 7, "ingressBurst: 'a'", id="a burst as text"
+        ),
         pytest.param(asked(ips=["10.0.0"]), 7, "runtimeConfig.ips[0]: '10.0.0' is no address", id="half an address"),
         pytest.param(asked(ips=[["a"]]), 7, "runtimeConfig.ips[0]: ['a'] is no string", id="an address as a list"),
         pytest.param(

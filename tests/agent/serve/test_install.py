@@ -28,6 +28,7 @@ def test_plugin_and_conflist_are_installed(tmp_path: Path, shim: Path) -> None:
     assert (plugin["type"], plugin["socket"]) == ("sluiceway-cni", "/run/x/cni.sock")
     assert plugin["capabilities"] == {
         "portMappings": True,
+        "bandwidth": True,
         "ips": True,
         "mac": True,
         "io.kubernetes.cri.pod-annotations": True,

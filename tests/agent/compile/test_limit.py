@@ -1,0 +1,60 @@
+"""Pods' limits as records of their devices, and what the node's record says of them."""
+
+from dataclasses import replace
+
+import pytest
+
+from agent.compile.limit import at_rest, flags, limits
+from agent.compile.local import local_records
+from agent.model.local import Attachment, Device, Limit, Local
+from maps import abi
+
+POD = Attachment("c1", "eth0", 1, "/run/netns/a", 7, "swp1", 12, "02:00:00:00:00:01")
+SLOW = replace(POD, ingress_limit=Limit(8_000_000, 2_000_000), egress_limit=Limit(1000, 1))
+ETH0, ETH1 = Device(2, "eth0"), Device(3, "eth1", is_paced=True)
+
+
+def unpacked(*attachments: Attachment) -> dict[int, abi.DeviceLimits]:
+    found = limits(attachments, (ETH0, ETH1))
+    return {abi.LIMITS.key.unpack(key): abi.DeviceLimits.unpack(value) for key, value in found.items()}
+
+
+def test_a_burst_is_the_time_it_takes_at_the_rate() -> None:
+    record = unpacked(SLOW)[12]
+    assert record.ingress == abi.Limit(8_000_000, 250_000_000, 0)
+    assert record.egress == abi.Limit(1000, 1_000_000, 0)
+
+
+def test_one_direction_may_be_free() -> None:
+    assert unpacked(replace(SLOW, ingress_limit=None))[12].ingress == abi.Limit(0, 0, 0)
+
+
+def test_devices_that_keep_time_stand_beside_pods_with_a_limit_alone() -> None:
+    assert unpacked(POD) == {}
+    assert {ifindex: record.flags for ifindex, record in unpacked(SLOW).items()} == {
+        12: 0,
+        3: abi.LimitFlag.LIMIT_PACED,
+    }
+
+
+@pytest.mark.parametrize(
+    ("attachments", "devices", "wanted"),
+    [
+        pytest.param((POD,), (ETH1,), abi.NodeFlag(0), id="no pod has a limit"),
+        pytest.param((SLOW,), (ETH0,), abi.NodeFlag.NODE_LIMITS, id="no device keeps time"),
+        pytest.param((SLOW,), (ETH1,), abi.NodeFlag.NODE_LIMITS | abi.NodeFlag.NODE_PACED, id="one does"),
+    ],
+)
+def test_the_nodes_record_says_whether_to_look(
+    attachments: tuple[Attachment, ...], devices: tuple[Device, ...], wanted: abi.NodeFlag
+) -> None:
+    assert flags(limits(attachments, devices)) == wanted
+    record = local_records(Local(devices, attachments), None)
+    assert record.node.flags & ~abi.NodeFlag.NODE_MASQUERADE == wanted
+
+
+def test_records_are_compared_without_what_was_counted() -> None:
+    (resting,) = limits((SLOW,), ()).values()
+    counted = abi.DeviceLimits.unpack(resting)
+    counted = replace(counted, ingress=replace(counted.ingress, at_ns=5), egress=replace(counted.egress, at_ns=6))
+    assert at_rest(counted.pack()) == resting
