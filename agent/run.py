@@ -36,6 +36,7 @@ from agent.serve import install, pods
 from agent.serve.attachments import Store, boot_id
 from agent.serve.cni import Cni
 from agent.serve.cni_socket import CniSocket
+from agent.serve.events import Events
 from agent.serve.http import HttpServer
 from agent.serve.ipam import Ipam
 from agent.serve.metrics import Metrics, WatchUse
@@ -80,6 +81,7 @@ class Parts:
     local: LocalSource
     losses: Losses
     source: Source
+    events: Events | None  # None: no API server
     cni: Cni
     cni_socket: CniSocket
     http: HttpServer
@@ -124,7 +126,9 @@ def _assemble(options: Options, kernel: Started, netlink: IPRoute) -> Parts:
     wires = PodLinks(lambda: _ways_out(options, mirror), kernel.sysctls.pod, options.mtu)
     store = Store(options.state_dir / ATTACHMENTS, boot_id())
     probe = Probe(tables, lambda: kernel.hooks.attached(POD))
-    served = Pods(loop=loop, store=store, ipam=ipam, wires=wires, changed=mirror.set_attachments)
+    events = _events(options)
+    told = {"no_address": events.no_address} if events else {}
+    served = Pods(loop=loop, store=store, ipam=ipam, wires=wires, changed=mirror.set_attachments, **told)
     cni = Cni(served, ipam, (wires.faults, probe))
     source, watches = _source(options, mirror)
     metrics.read_from(sources(kernel.move.new, loop, watches, cni, ipam))
@@ -136,6 +140,7 @@ def _assemble(options: Options, kernel: Started, netlink: IPRoute) -> Parts:
         local=LocalSource(mirror, MasqueradeFile(options.masquerade_config)),
         losses=Losses(lambda: _kept(mirror), loop.look_again),
         source=source,
+        events=events,
         cni=cni,
         cni_socket=CniSocket(options.run_dir, cni.answer, metrics.observe_cni),
         http=HttpServer(options.listen, metrics.registry, ready=lambda: _not_ready(loop, kernel)),
@@ -152,6 +157,8 @@ def _begin(parts: Parts) -> None:
     parts.losses.start()
     parts.local.start()
     parts.source.start()
+    if parts.events:
+        parts.events.start()
     parts.cni_socket.start()
     log.info("agent runs", node=parts.options.node_name, pins=parts.options.pin_root)
 
@@ -197,6 +204,8 @@ def _install(options: Options, socket: Path) -> None:
 def _end(parts: Parts) -> None:
     """First nobody asks any more, then nothing changes any more."""
     parts.cni_socket.stop()
+    if parts.events:
+        parts.events.stop()
     parts.source.stop()
     parts.local.stop()
     parts.losses.stop()
@@ -211,6 +220,11 @@ def _source(options: Options, mirror: Mirror) -> tuple[Source, Callable[[], Iter
         return folder, lambda: iter((WatchUse("manifests", 0.0, 0),))
     server = api.ApiSource(lambda: api.client(options.kubeconfig), options.node_name, mirror)
     return server, lambda: _watch_uses(server)
+
+
+def _events(options: Options) -> Events | None:
+    """Who writes Events; a folder of manifests takes none."""
+    return None if options.manifests else Events(lambda: api.client(options.kubeconfig), options.node_name)
 
 
 def _watch_uses(server: api.ApiSource) -> Iterator[WatchUse]:

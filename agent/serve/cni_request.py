@@ -60,6 +60,7 @@ class Request:
     netns: str
     may_be_host: bool  # CNI_NETNS_OVERRIDE: the agent's own namespace is accepted
     pod: ObjectName | None
+    pod_uid: str  # empty where the runtime does not tell
     previous: Mapping[str, Any] | None  # prevResult
     valid: frozenset[tuple[str, str]] | None  # GC: (container id, interface) to keep
     dns: Mapping[str, Any]
@@ -79,6 +80,7 @@ def parse(environment: Mapping[str, str], stdin: bytes) -> Request:
     if not _NAME.fullmatch(network):
         raise CniError(Code.CONFIG, f"name: {network!r} is no network name")
     whole_node = command in {Command.GC, Command.STATUS}
+    pod, uid = (None, "") if whole_node else _pod(environment.get("CNI_ARGS", ""))
     return Request(
         command=command,
         version=version,
@@ -87,7 +89,8 @@ def parse(environment: Mapping[str, str], stdin: bytes) -> Request:
         interface="" if whole_node else _interface(environment),
         netns=_netns(environment, command),
         may_be_host=environment.get("CNI_NETNS_OVERRIDE", "").lower() in {"1", "true"},
-        pod=None if whole_node else _pod(environment.get("CNI_ARGS", "")),
+        pod=pod,
+        pod_uid=uid,
         previous=_previous(config, command),
         valid=_valid(config) if command is Command.GC else None,
         dns=_mapping(config, "dns") or {},
@@ -171,8 +174,8 @@ def _netns(environment: Mapping[str, str], command: Command) -> str:
     return value
 
 
-def _pod(args: str) -> ObjectName | None:
-    """The pod that CNI_ARGS names; an unknown key is an error unless IgnoreUnknown is set."""
+def _pod(args: str) -> tuple[ObjectName | None, str]:
+    """The pod that CNI_ARGS names, and its uid; an unknown key is an error unless IgnoreUnknown is set."""
     pairs = [pair.partition("=") for pair in args.split(";") if pair]
     bad = [key for key, equals, _ in pairs if not equals]
     if bad:
@@ -182,7 +185,8 @@ def _pod(args: str) -> ObjectName | None:
     if unknown and values.get("IgnoreUnknown", "").lower() not in {"1", "true"}:
         raise CniError(Code.ENVIRONMENT, f"CNI_ARGS: {unknown[0]!r} is not understood")
     name = values.get("K8S_POD_NAME", "")
-    return ObjectName(values.get("K8S_POD_NAMESPACE", ""), name) if name else None
+    pod = ObjectName(values.get("K8S_POD_NAMESPACE", ""), name) if name else None
+    return pod, values.get("K8S_POD_UID", "")
 
 
 def _previous(config: Mapping[str, Any], command: Command) -> Mapping[str, Any] | None:

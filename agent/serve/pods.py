@@ -14,6 +14,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from agent.errors import AgentError
 from agent.log import logger
 from agent.model.local import Attachment, AttachmentKey
+from agent.model.name import ObjectName
 from agent.reconcile.loop import LoopStopped
 from agent.serve.attachments import Saved, Store, host_device
 from agent.serve.cni_error import CniError, Code
@@ -39,7 +40,7 @@ def on_step(_step: str, /) -> None:
 class Pods:
     """The attachments of one node; called from a thread per request."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  each who does a part of the work, or hears of it
         self,
         *,
         loop: Attacher,
@@ -47,13 +48,15 @@ class Pods:
         ipam: Ipam,
         wires: Wires,
         changed: Callable[[tuple[Attachment, ...]], None] = lambda _: None,
+        no_address: Callable[[ObjectName, str, str], None] = lambda *_: None,
     ) -> None:
-        """*changed* hears all attachments after each change."""
+        """*changed* hears all attachments after each change; *no_address*, at once, of a pod, its uid, and why."""
         self._loop = loop
         self._store = store
         self._ipam = ipam
         self._wires = wires
         self._changed = changed
+        self._no_address = no_address
         self._ports = HostPorts()
         self._saved: dict[AttachmentKey, Saved] = {}
         self._sequence = 0
@@ -188,6 +191,8 @@ class Pods:
         try:
             return self._ipam.reserve(one.address for one in wanted)
         except NoAddress as error:
+            if request.pod is not None:
+                self._no_address(request.pod, request.pod_uid, f"{where}{error}")
             raise CniError(Code.TRY_LATER, f"{where}{error}") from error
         except AddressRefused as error:
             raise CniError(Code.CONFIG, f"{where}{error}") from error

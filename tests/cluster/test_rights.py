@@ -20,6 +20,8 @@ WHO = f"--as=system:serviceaccount:kube-system:{SERVICE_ACCOUNT}"
         pytest.param("watch", "services", "yes", id="it watches services"),
         pytest.param("watch", "endpointslices.discovery.k8s.io", "yes", id="it watches endpoint slices"),
         pytest.param("create", "events", "yes", id="it reports problems as events"),
+        pytest.param("patch", "events", "yes", id="it counts on in them"),
+        pytest.param("list", "events", "no", id="it reads nobody's events"),
         pytest.param("get", "secrets", "no", id="it reads no secret"),
         pytest.param("update", "services", "no", id="it changes no service"),
         pytest.param("patch", "nodes", "no", id="it changes no node"),

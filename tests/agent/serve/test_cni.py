@@ -10,6 +10,7 @@ import pytest
 from pyroute2.netlink.exceptions import NetlinkError
 
 from agent.model.local import Attachment, HostPort
+from agent.model.name import ObjectName
 from agent.model.service import Protocol
 from agent.reconcile.loop import LoopStopped
 from agent.serve.attachments import Store, host_device
@@ -86,6 +87,7 @@ class Room:
     wires: FakeWires = field(default_factory=FakeWires)
     heard: list[tuple[Attachment, ...]] = field(default_factory=list)
     cidr: str = "10.0.0.0/29"
+    told: list[tuple[ObjectName, str, str]] = field(default_factory=list)  # of pods without an address
 
     def __post_init__(self) -> None:
         """Start the first server."""
@@ -100,6 +102,7 @@ class Room:
             ipam=self.ipam,
             wires=self.wires,
             changed=self.heard.append,
+            no_address=lambda *told: self.told.append(told),
         )
         self.cni = Cni(pods, self.ipam, (self.wires.faults,))
         return self.cni.restore()
@@ -111,6 +114,7 @@ class Room:
             "CNI_CONTAINERID": container,
             "CNI_IFNAME": "eth0",
             "CNI_NETNS": f"/run/netns/{container}",
+            "CNI_ARGS": f"K8S_POD_NAMESPACE=default;K8S_POD_NAME={container};K8S_POD_UID=u-{container}",
         }
         conf = {"cniVersion": "1.1.0", "name": "sluiceway", **(config or {})}
         code, output = self.cni.answer(environment, json.dumps(conf).encode())
@@ -191,6 +195,7 @@ def test_a_full_cidr_is_try_again_later_and_status_says_it(room: Room) -> None:
     code, error = room.call("ADD", "c2")
     assert code == 11
     assert "10.0.0.0/30 is used up" in str(error["msg"])
+    assert room.told == [(ObjectName("default", "c2"), "u-c2", error["msg"])]
     assert room.call("STATUS")[0] == 50
 
 
@@ -314,7 +319,10 @@ def test_host_ports_are_remembered_over_a_restart(room: Room) -> None:
 def test_a_host_port_that_another_pod_has_is_refused_until_that_pod_is_gone(room: Room) -> None:
     assert room.call("ADD", "c1", mappings({}))[0] == 0
     code, error = room.call("ADD", "c2", mappings({"hostIP": "127.0.0.1"}))
-    assert (code, error["msg"]) == (11, "runtimeConfig.portMappings: host port 127.0.0.1:80/TCP: c1 has *:80/TCP")
+    assert (code, error["msg"]) == (
+        11,
+        "runtimeConfig.portMappings: host port 127.0.0.1:80/TCP: default/c1 has *:80/TCP",
+    )
     assert room.call("ADD", "c2", mappings({"protocol": "UDP"}))[0] == 0
     room.call("DEL", "c1")
     assert room.call("ADD", "c3", mappings({}))[0] == 0

@@ -1,0 +1,77 @@
+"""Which Events are due: what happened to a pod again and again is one Event, written anew now and then.
+
+Pure bookkeeping for ``events``; the clock is given.
+"""
+
+from dataclasses import dataclass, replace
+
+from agent.model.name import ObjectName
+
+QUIET_S = 300.0  # between two writes about one pod
+PODS_MAX = 1024  # pods remembered at once; beyond them nothing is told of new ones
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """Something went wrong for a pod, *count* times from *first_s* to *last_s* of the wall clock."""
+
+    pod: ObjectName
+    uid: str
+    message: str
+    count: int
+    first_s: float
+    last_s: float
+    event: str = ""  # the Event that tells of it already
+
+
+@dataclass(slots=True)
+class _Page:
+    """One pod's."""
+
+    happened: Happened
+    due: float  # monotonic
+    is_new: bool = True  # happened again since it was written
+
+
+class EventBook:
+    """What is to be told; not safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._pages: dict[tuple[ObjectName, str], _Page] = {}
+
+    def note(self, pod: ObjectName, uid: str, message: str, now: float, wall_s: float) -> bool:
+        """Take it down; whether there was room for it."""
+        key = (pod, uid)
+        page = self._pages.get(key)
+        if page is None:
+            if len(self._pages) >= PODS_MAX:
+                return False
+            self._pages[key] = _Page(Happened(pod, uid, message, 1, wall_s, wall_s), now)
+            return True
+        count = page.happened.count + 1
+        page.happened = replace(page.happened, message=message, count=count, last_s=wall_s)
+        page.is_new = True
+        return True
+
+    def due(self, now: float) -> tuple[Happened, ...]:
+        """What is to be written now. A pod to whom nothing happened since its last write is forgotten."""
+        late = [key for key, page in self._pages.items() if page.due <= now]
+        for key in late:
+            if not self._pages[key].is_new:
+                del self._pages[key]
+        return tuple(self._pages[key].happened for key in late if key in self._pages)
+
+    def written(self, happened: Happened, event: str, now: float) -> None:
+        """It has been written as *event*, or refused for good; what came meanwhile is told next time."""
+        page = self._pages[happened.pod, happened.uid]
+        page.is_new = page.happened.count > happened.count
+        page.happened = replace(page.happened, event=event)
+        page.due = now + QUIET_S
+
+    def failed(self, happened: Happened, now: float) -> None:
+        """It could not be written: later."""
+        self._pages[happened.pod, happened.uid].due = now + QUIET_S
+
+    def next_due(self) -> float | None:
+        """When something is due; None: nothing will be."""
+        return min((page.due for page in self._pages.values()), default=None)
