@@ -87,6 +87,10 @@ class Options:
     cni_conf_dir: Path = field(
         default=Path("/etc/cni/net.d"), metadata=about(values.path, "where the conflist is written")
     )
+    cni_state_dir: Path = field(
+        default=Path("/var/lib/cni"),
+        metadata=about(values.path, "where host-local and the runtime keep attachments, for a Node that imports them"),
+    )
     install_cni: bool = field(default=True, metadata=about(values.switch, "install the CNI plugin and its conflist"))
     devices: tuple[str, ...] = field(
         default=(),

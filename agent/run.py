@@ -5,6 +5,7 @@ Whatever it did stays when it ends: pods and services go on, and the next agent 
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ from agent.serve.cni import Cni
 from agent.serve.cni_socket import CniSocket
 from agent.serve.events import Events
 from agent.serve.http import HttpServer
+from agent.serve.imported import Imported
 from agent.serve.ipam import Ipam
 from agent.serve.metrics import Metrics, WatchUse
 from agent.serve.pod_link import PodLinks
@@ -127,8 +129,15 @@ def _assemble(options: Options, kernel: Started, netlink: IPRoute) -> Parts:
     store = Store(options.state_dir / ATTACHMENTS, boot_id())
     probe = Probe(tables, lambda: kernel.hooks.attached(POD))
     events = _events(options)
-    told = {"no_address": events.no_address} if events else {}
-    served = Pods(loop=loop, store=store, ipam=ipam, wires=wires, changed=mirror.set_attachments, **told)
+    served = Pods(
+        loop=loop,
+        store=store,
+        ipam=ipam,
+        wires=wires,
+        changed=mirror.set_attachments,
+        no_address=events.no_address if events else lambda *_: None,
+        imported=Imported(options.cni_state_dir, lambda: _imported(options, mirror), ipam, _device_names),
+    )
     cni = Cni(served, ipam, (wires.faults, probe))
     source, watches = _source(options, mirror)
     metrics.read_from(sources(kernel.move.new, loop, watches, cni, ipam))
@@ -275,6 +284,16 @@ def _between(options: Options) -> Between:
 def _pod_cidrs(options: Options, mirror: Mirror) -> tuple[Network, ...]:
     node = mirror.cluster.nodes.get(options.node_name)
     return node.pod_cidrs if node else ()
+
+
+def _imported(options: Options, mirror: Mirror) -> tuple[Network, ...]:
+    """The pod CIDRs in which pods from before us keep their addresses."""
+    node = mirror.cluster.nodes.get(options.node_name)
+    return node.pod_cidrs if node and node.imports_host_local else ()
+
+
+def _device_names() -> frozenset[str]:
+    return frozenset(name for _, name in socket.if_nameindex())
 
 
 def _arm(environ: Mapping[str, str]) -> None:

@@ -14,6 +14,7 @@ class Node:
     internal_ips: tuple[Address, ...] = ()
     pod_cidrs: tuple[Network, ...] = ()
     zone: str = ""  # label topology.kubernetes.io/zone
+    imports_host_local: bool = False  # annotation sluiceway.io/ipam
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,7 @@ class Cni:
                 self._pods.delete(attachment.key)
             except REFUSALS as error:
                 problems.append(f"{attachment.container_id} {attachment.interface}: {error}")
+        self._pods.keep_imported(request.valid or frozenset())
         if problems:
             raise CniError(Code.INCOMPLETE, "not everything could be cleaned up", "; ".join(problems))
 

@@ -6,7 +6,7 @@ on behind the address given last.
 """
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
@@ -117,21 +117,35 @@ class Ipam:
         with self._lock:
             self._taken.update(dict.fromkeys(addresses))
 
-    def reserve(self, wanted: Iterable[Address] = ()) -> Addresses:
+    def hold(self, addresses: Iterable[Address]) -> frozenset[Address]:
+        """Give these to nobody from now on; those that were free until now."""
+        with self._lock:
+            free = frozenset(addresses) - self._taken.keys()
+            self._taken.update(dict.fromkeys(sorted(free, key=int)))
+            for address in free:
+                for cidr, pool in self._pools.items():
+                    if address in cidr:
+                        pool.claim(address)
+            return free
+
+    def reserve(self, wanted: Iterable[Address] = (), own: Collection[Address] = ()) -> Addresses:
         """Addresses for one pod: of every family or none; *wanted* are the ones it must have of their families.
+
+        Where none is wanted it gets of its *own*, which are held for it, and stay so whatever happens here.
 
         Raises:
             NoAddress: the Node has no pod CIDR, one is used up, or a wanted address is in use.
             AddressRefused: a wanted address is not one to be given here.
         """
-        must = {address.version: address for address in wanted}
+        must = {address.version: address for address in (*own, *wanted)}
         with self._lock:
             given: list[Address] = []
             pools = self._current()
             try:
                 for address in must.values():
-                    self._claim(pools, address)
-                    given.append(address)
+                    if address not in own:
+                        self._claim(pools, address)
+                        given.append(address)
                 for version, kind in ((4, IPv4Network), (6, IPv6Network)):
                     family = [pool for pool in pools if isinstance(pool.network, kind)]
                     if version not in must and family:
@@ -140,7 +154,7 @@ class Ipam:
                 self._give_back(given)
                 raise
             self._taken.update(dict.fromkeys(given))
-            return _addresses(given)
+            return _addresses((*given, *(address for address in must.values() if address in own)))
 
     def holds(self, address: Address) -> bool:
         """Whether the address is in use."""

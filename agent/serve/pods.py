@@ -8,6 +8,7 @@ programs know the pod. Every step that a later one fails is undone before the an
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from pyroute2.netlink.exceptions import NetlinkError
 
@@ -21,6 +22,7 @@ from agent.serve.cni_error import CniError, Code
 from agent.serve.cni_needs import Attacher, Wires
 from agent.serve.cni_request import Request
 from agent.serve.host_ports import HostPorts, HostPortTaken
+from agent.serve.imported import Imported
 from agent.serve.ipam import Addresses, AddressRefused, Ipam, NoAddress
 from agent.serve.pod_link import InterfaceTaken, NetnsUnusable, Wire, Wish
 from maps.errors import MapsError
@@ -49,14 +51,19 @@ class Pods:
         wires: Wires,
         changed: Callable[[tuple[Attachment, ...]], None] = lambda _: None,
         no_address: Callable[[ObjectName, str, str], None] = lambda *_: None,
+        imported: Imported | None = None,
     ) -> None:
-        """*changed* hears all attachments after each change; *no_address*, at once, of a pod, its uid, and why."""
+        """*changed* hears all attachments after each change; *no_address*, at once, of a pod, its uid, and why.
+
+        *imported* are the addresses of pods from before us.
+        """
         self._loop = loop
         self._store = store
         self._ipam = ipam
         self._wires = wires
         self._changed = changed
         self._no_address = no_address
+        self._imported = imported or Imported(Path(), tuple, ipam, tuple)
         self._ports = HostPorts()
         self._saved: dict[AttachmentKey, Saved] = {}
         self._sequence = 0
@@ -116,7 +123,7 @@ class Pods:
                 text = f"CNI_CONTAINERID: {request.container_id} has {request.interface} already; DEL comes first"
                 raise CniError(Code.ENVIRONMENT, text)
             given = self._reserve(request)
-            undo.callback(self._ipam.release, (given.ipv4, given.ipv6))
+            undo.callback(self._give_back, identity, given)
             self._reserve_ports(request, given)
             undo.callback(self._ports.release, host_device(*identity))
             wire = self._wire(request, given)
@@ -133,6 +140,7 @@ class Pods:
             self._loop.attach(attachment)
             on_step("ADD attached")
             undo.pop_all()
+            self._imported.take_over(identity, attachment.addresses)
         log.info("pod attached", **_names(attachment))
         return attachment, wire
 
@@ -142,8 +150,10 @@ class Pods:
             saved = self._saved.get(identity)
             if saved is None:
                 self._wires.remove(host_device(*identity))
+                self._imported.release(identity)
                 return
             self._undo(saved.attachment)
+            self._imported.release(identity)  # of an ADD that died before its last step
         log.info("pod detached", **_names(saved.attachment))
 
     def collect(self) -> None:
@@ -152,6 +162,7 @@ class Pods:
         Called every minute or so. The sign is the node's end: the kernel takes it away with the pod's namespace, while
         a path can be gone, and the namespace live on in a process.
         """
+        self._imported.collect()
         attachments = self.attachments()
         try:
             present = self._wires.ours()
@@ -165,6 +176,10 @@ class Pods:
                 self._bury(attachment.key)
             except REFUSALS as error:
                 log.warning("attachment is dead and cannot be removed; tried again", why=error, **_names(attachment))
+
+    def keep_imported(self, valid: frozenset[AttachmentKey]) -> None:
+        """Of the pods from before us only these live."""
+        self._imported.keep_only(valid)
 
     def _bury(self, identity: AttachmentKey) -> None:
         with self._alone(identity):
@@ -189,13 +204,19 @@ class Pods:
         wanted = request.asked.addresses
         where = "".join(f"{one.field}: " for one in wanted[:1])
         try:
-            return self._ipam.reserve(one.address for one in wanted)
+            self._imported.refresh()
+            own = self._imported.of((request.container_id, request.interface))
+            return self._ipam.reserve([one.address for one in wanted], own)
         except NoAddress as error:
             if request.pod is not None:
                 self._no_address(request.pod, request.pod_uid, f"{where}{error}")
             raise CniError(Code.TRY_LATER, f"{where}{error}") from error
         except AddressRefused as error:
             raise CniError(Code.CONFIG, f"{where}{error}") from error
+
+    def _give_back(self, identity: AttachmentKey, given: Addresses) -> None:
+        own = self._imported.of(identity)
+        self._ipam.release(address for address in (given.ipv4, given.ipv6) if address not in own)
 
     def _reserve_ports(self, request: Request, given: Addresses) -> None:
         ports, where = request.asked.host_ports, "runtimeConfig.portMappings"

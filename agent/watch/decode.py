@@ -4,7 +4,7 @@ A bad field costs that field, port or address; the rest of the object is used. J
 costs the object.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -30,6 +30,7 @@ HEADLESS = "service.kubernetes.io/headless"
 NOT_SERVED = ("service.kubernetes.io/service-proxy-name", HEADLESS)
 SERVICE_NAME = "kubernetes.io/service-name"
 ZONE = "topology.kubernetes.io/zone"
+IPAM, HOST_LOCAL = "sluiceway.io/ipam", "host-local"  # on a Node: whose reservations to keep
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,8 +254,16 @@ def _node(found: objects.Node) -> Decoded:
             internal_ips=tuple(address for address in internal if address is not None),
             pod_cidrs=tuple(cidr for cidr in cidrs if cidr is not None),
             zone=(found.metadata.labels or {}).get(ZONE, ""),
+            imports_host_local=_imports_host_local(read, found.metadata.annotations or {}),
         )
     )
+
+
+def _imports_host_local(read: Reader, annotations: Mapping[str, str]) -> bool:
+    value = annotations.get(IPAM, HOST_LOCAL)
+    if value != HOST_LOCAL:
+        read.refuse(f"metadata.annotations['{IPAM}']", f"{value!r} is not known; say {HOST_LOCAL}, or leave it out")
+    return IPAM in annotations and value == HOST_LOCAL
 
 
 def _pod(found: objects.Pod, node_name: str) -> Decoded:

@@ -313,6 +313,29 @@ def test_a_node() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("annotations", "imports", "problems"),
+    [
+        pytest.param({}, False, [], id="none"),
+        pytest.param({"sluiceway.io/ipam": "host-local"}, True, [], id="host-local"),
+        pytest.param({"sluiceway.io/ipam": "dhcp"}, False, ["metadata.annotations['sluiceway.io/ipam']"], id="another"),
+        pytest.param(
+            {"sluiceway.io/ipam": ""}, False, ["metadata.annotations['sluiceway.io/ipam']"], id="an empty one"
+        ),
+    ],
+)
+def test_a_node_that_keeps_the_addresses_of_pods_from_before(
+    annotations: dict[str, str],
+    imports: bool,  # noqa: FBT001
+    problems: list[str],
+) -> None:
+    content = {"metadata": {"name": "n2", "annotations": annotations}, "spec": {"podCIDR": "10.244.2.0/24"}}
+    found = Decoder("n1").decode(Kind.NODE, json.dumps(content).encode())
+    assert isinstance(found.value, Node)
+    assert (found.value.imports_host_local, [problem.field for problem in found.problems]) == (imports, problems)
+    assert found.value.pod_cidrs == (ip_network("10.244.2.0/24"),)
+
+
 def pod(phase: str = "Running", node: str = "n1") -> Decoded:
     return decoded(
         Kind.POD,
