@@ -2,6 +2,14 @@
 /* The node's own devices: what comes in for services and pods, and what the node itself sends to services. */
 #include "dp/forward.h"
 
+/* What comes in, without its outer header where another node encapsulated it. */
+static __always_inline enum drop_reason arrive(ctx_t *ctx, struct packet *p)
+{
+	enum drop_reason why = parse(ctx, p);
+
+	return !why && is_encapsulated(p) ? decapsulate(ctx, p) : why;
+}
+
 /*
  * What comes in by a device: for a service, or a pod of ours. The rest is not ours, and left to the stack with
  * *ours unset.
@@ -10,7 +18,7 @@ static __always_inline enum drop_reason from_uplink(ctx_t *ctx, struct scratch *
 {
 	struct passage passage = {.key = &work->key};
 	struct packet *p = &work->packet;
-	enum drop_reason why = parse(ctx, p);
+	enum drop_reason why = arrive(ctx, p);
 	struct service *s;
 
 	if (why)
@@ -151,9 +159,10 @@ SEC("tc") int uplink_egress(struct __sk_buff *ctx)
  * What the node's stack sends by the tunnel's device, by a route to another node's pods: gets its outer addresses.
  * What the programs send there has them.
  */
-static __always_inline enum drop_reason to_tunnel(ctx_t *ctx, struct packet *p)
+static __always_inline enum drop_reason to_tunnel(ctx_t *ctx, struct packet *p, int *verdict)
 {
 	const mac_addr from = TUNNEL_SOURCE_MAC, to = NODE_MAC;
+	const struct node *n = node_now();
 	struct bpf_tunnel_key key = {};
 	struct prefix *prefix;
 	enum drop_reason why;
@@ -167,22 +176,28 @@ static __always_inline enum drop_reason to_tunnel(ctx_t *ctx, struct packet *p)
 	prefix = p->flags & PACKET_OTHER ? NULL : prefix_find(&p->dst);
 	if (!prefix)
 		return DROP_NO_TUNNEL;
-	why = route_tunnel(ctx, prefix->remote_id, &redirected);
-	return why ? why : write_macs(ctx, &from, &to);
+	why = route_tunnel(ctx, p, prefix->remote_id, &redirected);
+	if (why || !n)
+		return why;
+	if (n->flags & NODE_IPIP) {
+		*verdict = redirected;
+		return DROP_NONE;
+	}
+	return write_macs(ctx, &from, &to);
 }
 
 SEC("tc") int tunnel_egress(struct __sk_buff *ctx)
 {
+	__u32 octets = ctx_length(ctx);
 	struct scratch *work = scratch_fresh();
-	struct packet *p;
+	int verdict = TC_ACT_OK;
 	enum drop_reason why;
 
 	if (!work)
 		return TC_ACT_SHOT;
-	p = &work->packet;
-	why = to_tunnel(ctx, p);
-	count(PROGRAM_TUNNEL, DIRECTION_EGRESS, why, ctx_length(ctx));
-	return why ? TC_ACT_SHOT : TC_ACT_OK;
+	why = to_tunnel(ctx, &work->packet, &verdict);
+	count(PROGRAM_TUNNEL, DIRECTION_EGRESS, why, octets);
+	return why ? TC_ACT_SHOT : verdict;
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import MapKind, MapSpec
 
 
-LAYOUT: Final = "82ca9188480d"
+LAYOUT: Final = "cdcb6b045885"
 """The fingerprint of all that follows."""
 
 
@@ -87,12 +87,15 @@ class NodeFlag(IntFlag):
     """``enum node_flag``."""
 
     NODE_MASQUERADE = 1
+    NODE_IPIP = 2
+    NODE_GENEVE = 4
 
 
 class PrefixFlag(IntFlag):
     """``enum prefix_flag``."""
 
     PREFIX_NO_MASQUERADE = 1
+    PREFIX_NODE = 2
 
 
 class Program(IntEnum):
@@ -829,7 +832,7 @@ class MaglevKey:
         ]
 
 
-_NODE = struct.Struct("<16s16sQIHHHHIII")
+_NODE = struct.Struct("<16s16sQIHHHHIIBBH")
 
 
 @dataclass(frozen=True, slots=True)
@@ -847,7 +850,8 @@ class Node:
     node_port_max: int  # __u16
     tunnel_ifindex: int  # __u32
     tunnel_vni: int  # __u32
-    flags: int  # __u32
+    tunnel_port: int  # __be16, here in host order
+    flags: int  # __u16
 
     def pack(self) -> bytes:
         """The bytes as C has them."""
@@ -870,6 +874,7 @@ class Node:
                     r.node_port_max,
                     r.tunnel_ifindex,
                     r.tunnel_vni,
+                    r.tunnel_port >> 8, r.tunnel_port & 255,
                     r.flags,
                 )
                 for r in records
@@ -897,9 +902,10 @@ class Node:
                 f7,
                 f8,
                 f9,
-                f10,
+                f10 << 8 | f11,
+                f12,
             )
-            for (f0, f1, f2, f3, f4, f5, f6, f7, f8, f9, f10,) in _NODE.iter_unpack(data)
+            for (f0, f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12,) in _NODE.iter_unpack(data)
         ]
 
 

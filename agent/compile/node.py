@@ -17,7 +17,6 @@ Ports = tuple[int, int]  # inclusive
 
 def node_record(node: Node | None, local: Local, node_ports: Ports, between: Between) -> NodeRecord:
     """What the node map says of a node whose object may not be known yet."""
-    flags = abi.NodeFlag.NODE_MASQUERADE if between.masquerade else abi.NodeFlag(0)
     taken = (local.port_range, node_ports, *local.reserved_ports)
     return NodeRecord(
         source(node, local.devices, 4),
@@ -26,7 +25,8 @@ def node_record(node: Node | None, local: Local, node_ports: Ports, between: Bet
         nat_ports(taken),
         node_ports,
         0 if between.is_native else between.vni,
-        flags,
+        between.udp_port,
+        between.flags,
     )
 
 
@@ -60,6 +60,7 @@ def node_value(record: NodeRecord, generation: int, tunnel_ifindex: int = 0) -> 
         *record.node_ports,
         tunnel_ifindex,
         record.tunnel_vni,
+        record.tunnel_port,
         record.flags,
     ).pack()
 

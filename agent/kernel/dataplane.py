@@ -104,7 +104,8 @@ class Dataplane(Generic[T]):
             self._tunnel_ifindex = 0
         else:
             self._tunnel_ifindex = self._tunnel.sync(tunnel)
-            self._hooks.attach(self._tunnel_ifindex, TUNNEL)
+            # nothing comes in by a device that takes nothing from the network, but from the stack, for the stack
+            self._hooks.attach(self._tunnel_ifindex, TUNNEL if tunnel.port else TUNNEL[1:])
         return self._tunnel_ifindex
 
     def sync_routes(self, routes: tuple[Route, ...]) -> None:

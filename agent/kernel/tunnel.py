@@ -1,7 +1,9 @@
-"""The one device that encapsulates: VXLAN by collected metadata, so each packet names its own outer header.
+"""The one device by which what is encapsulated leaves, and the node's own routes to other nodes' pods lead.
 
-The programs on it (and the pods') say to which node a packet goes; the kernel's tunnel code does the rest, with its
-socket's GRO and the NIC's offloads.
+VXLAN or Geneve by collected metadata, so each packet names its own outer header: the programs on it (and the pods')
+say to which node a packet goes, and the kernel's tunnel code does the rest, with its socket's GRO and the NIC's offloads.
+For IPIP a veth pair, that every kernel has: the program on it encapsulates and sends by the uplink, so nothing ever passes
+the pair; it has the MTU that the stack tells senders of, and the stack's routes have a device.
 """
 
 import errno
@@ -9,7 +11,7 @@ from typing import Any
 
 from pyroute2.netlink.exceptions import NetlinkError
 
-from agent.compile.between import Tunnel
+from agent.compile.between import Kind, Tunnel
 from agent.errors import AgentError
 from agent.kernel.sysctl import Sysctls
 from agent.log import logger
@@ -17,6 +19,8 @@ from agent.log import logger
 log = logger(__name__)
 
 NAME = "swtunnel"
+PROBE = "swprobe"
+PEER = "swtunnel-peer"  # a veth's other end
 ALIAS = "sluiceway"
 # every node's, so that a packet's inner header need not name the node it goes to
 MAC = "ee:ee:ee:ee:ee:ee"
@@ -45,8 +49,7 @@ class TunnelDevice:
             if found is None or found.get_attr("IFLA_MTU") != wanted.mtu or not found["flags"] & IFF_UP:
                 self._netlink.link("set", index=index, mtu=wanted.mtu, state="up")
         except NetlinkError as error:
-            why = f"UDP port {wanted.port} is taken" if error.code == errno.EADDRINUSE else str(error)
-            raise AgentError(f"{NAME} for {wanted.kind} cannot be made: {why}; see --tunnel-port") from error
+            raise AgentError(f"{NAME} of kind {wanted.kind} cannot be made: {_why(error, wanted)}") from error
         return index
 
     def remove(self) -> bool:
@@ -59,22 +62,16 @@ class TunnelDevice:
         return True
 
     def _make(self, wanted: Tunnel) -> int:
-        kind = str(wanted.kind)
-        options: dict[str, object] = {
-            f"{kind}_collect_metadata": True,
-            f"{kind}_port": wanted.port,
-            # the inner packet has a checksum of its own (RFC 6935)
-            f"{kind}_udp_zero_csum6_rx": True,
-            f"{kind}_udp_zero_csum6_tx": True,
-            f"{kind}_learning": False,
-        }
-        self._netlink.link("add", ifname=NAME, kind=kind, address=MAC, **options)
+        self._netlink.link("add", ifname=NAME, kind=str(wanted.kind), address=MAC, **_options(wanted))
         found = self._find()
         if found is None:
             raise AgentError(f"{NAME} was removed while it was being made")
         self._sysctls.tunnel(NAME)
+        if wanted.kind is Kind.VETH:
+            self._sysctls.tunnel(PEER)
+            self._netlink.link("set", ifname=PEER, state="up")
         self._netlink.link("set", index=found["index"], ifalias=ALIAS, flags=IFF_NOARP, change=IFF_NOARP)
-        log.info("tunnel made", device=NAME, kind=kind, port=wanted.port, mtu=wanted.mtu)
+        log.info("tunnel made", device=NAME, kind=wanted.kind, port=wanted.port, mtu=wanted.mtu)
         return int(found["index"])
 
     def _ours(self) -> Any:
@@ -92,6 +89,42 @@ class TunnelDevice:
             raise
 
 
+def has_kind(netlink: Any, kind: Kind) -> bool:
+    """Whether the kernel has devices of a kind; it is asked for one without saying what it is to be like.
+
+    Its module is loaded by that, where it is one.
+    """
+    try:
+        netlink.link("add", ifname=PROBE, kind=str(kind))
+    except NetlinkError as error:
+        return bool(error.code != errno.EOPNOTSUPP)
+    netlink.link("del", ifname=PROBE)
+    return True
+
+
+def _options(wanted: Tunnel) -> dict[str, object]:
+    kind = str(wanted.kind)
+    if wanted.kind is Kind.VETH:
+        return {"peer": PEER}
+    learning = {"vxlan_learning": False} if wanted.kind is Kind.VXLAN else {}
+    return {
+        f"{kind}_collect_metadata": True,
+        f"{kind}_port": wanted.port,
+        # the inner packet has a checksum of its own (RFC 6935)
+        f"{kind}_udp_zero_csum6_rx": True,
+        f"{kind}_udp_zero_csum6_tx": True,
+        **learning,
+    }
+
+
+def _why(error: NetlinkError, wanted: Tunnel) -> str:
+    if error.code == errno.EADDRINUSE:
+        return f"UDP port {wanted.port} is taken; see --tunnel-port"
+    if error.code == errno.EOPNOTSUPP:
+        return f"the kernel has no such devices; load the module {wanted.kind}, or choose another --encapsulation"
+    return str(error)
+
+
 def _is_ours(link: Any) -> bool:
     """By alias, or by the MAC where a death came before the alias."""
     return bool(link.get_attr("IFLA_IFALIAS") == ALIAS or link.get_attr("IFLA_ADDRESS") == MAC)
@@ -102,6 +135,8 @@ def _is_like(link: Any, wanted: Tunnel) -> bool:
     kind = info.get_attr("IFLA_INFO_KIND")
     if kind != str(wanted.kind) or not link["flags"] & IFF_NOARP:
         return False
+    if wanted.kind is Kind.VETH:
+        return True
     word, data = kind.upper(), dict(info.get_attr("IFLA_INFO_DATA")["attrs"])
     metadata = data.get(f"IFLA_{word}_COLLECT_METADATA")
     return metadata not in {None, 0} and bool(data.get(f"IFLA_{word}_PORT") == wanted.port)

@@ -35,7 +35,7 @@ enum drop_reason {
 	DROP_NAT_PORTS,		/* every source port tried for a translation is taken */
 	DROP_NAT_ADDRESS,	/* source translation needed, the node has no address of the family */
 	DROP_REWRITE,		/* the kernel refused to change the packet */
-	DROP_NO_ROUTE,		/* a translated packet for which the kernel has no route */
+	DROP_NO_ROUTE,		/* a translated or encapsulated packet for which the kernel has no route */
 	DROP_TTL,		/* a translated packet whose TTL or hop limit is spent */
 	DROP_NO_TUNNEL,		/* left by the tunnel's device, and no node is known behind it for the destination */
 	DROP_REASONS,		/* count, keep last */
@@ -267,6 +267,7 @@ struct prefix_key {
 
 enum prefix_flag {
 	PREFIX_NO_MASQUERADE = 1, /* pods are seen there under their own addresses */
+	PREFIX_NODE = 2,	  /* a node's own address: what it encapsulates is taken */
 };
 
 /* What is so of all addresses of a range, unless a longer prefix says otherwise. */
@@ -282,6 +283,8 @@ struct remote {
 
 enum node_flag {
 	NODE_MASQUERADE = 1, /* pods go outside under the node's address */
+	NODE_IPIP = 2,	     /* IP in IP, by headers of our own */
+	NODE_GENEVE = 4,     /* on the wire the VXLAN device's packets are Geneve's */
 };
 
 /* What changes while the node runs. One value, under key 0. */
@@ -294,9 +297,10 @@ struct node {
 	__u16 nat_port_max;
 	__u16 node_port_min; /* NodePort range, host order, inclusive */
 	__u16 node_port_max;
-	__u32 tunnel_ifindex; /* the collect-metadata device (VXLAN); 0: nothing is encapsulated */
+	__u32 tunnel_ifindex; /* the device that encapsulates, with IPIP the one that has its MTU; 0: nothing is */
 	__u32 tunnel_vni;
-	__u32 flags; /* enum node_flag */
+	__be16 tunnel_port; /* UDP port that other nodes are sent to; 0 with IPIP */
+	__u16 flags;	    /* enum node_flag */
 };
 
 #endif

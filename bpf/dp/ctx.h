@@ -53,6 +53,12 @@ static __always_inline bool ctx_store(ctx_t *ctx, __u32 at, const void *from, __
 	return bpf_skb_store_bytes(ctx, at, from, len, 0) == 0;
 }
 
+/* As ctx_store(), where a sum of the whole packet that the kernel trusts (CHECKSUM_COMPLETE) must stay right. */
+static __always_inline bool ctx_store_summed(ctx_t *ctx, __u32 at, const void *from, __u32 len)
+{
+	return bpf_skb_store_bytes(ctx, at, from, len, BPF_F_RECOMPUTE_CSUM) == 0;
+}
+
 /*
  * Adds diff to the transport checksum at `at`. A sum still left to the device (CHECKSUM_PARTIAL) covers the
  * pseudo-header alone, so only the kernel can know which part counts: pseudo says which one diff belongs to.

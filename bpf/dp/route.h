@@ -3,6 +3,7 @@
 #ifndef SLUICEWAY_ROUTE_H
 #define SLUICEWAY_ROUTE_H
 
+#include "encap.h"
 #include "rewrite.h"
 
 /* Where a packet goes next. */
@@ -25,48 +26,64 @@ enum { LOOPBACK_IFINDEX = 1, TUNNEL_TTL = 64 };
 #define TUNNEL_SOURCE_MAC {{0xee, 0xee, 0xee, 0xee, 0xee, 0xec}}
 
 /* Which device the kernel would send it by; 0: none. */
-static __always_inline __u32 route_device(ctx_t *ctx, const struct packet *p)
+static __always_inline __u32 route_device(ctx_t *ctx, const ip_addr *src, const ip_addr *dst, __u8 protocol)
 {
-	struct bpf_fib_lookup f = {.ifindex = ctx->ifindex, .l4_protocol = p->protocol};
+	struct bpf_fib_lookup f = {.ifindex = ctx->ifindex, .l4_protocol = protocol};
 	long code;
 
-	if (p->flags & PACKET_V4) {
+	if (addr_is_v4(dst)) {
 		f.family = 2; /* AF_INET */
-		f.ipv4_src = p->src.w[3];
-		f.ipv4_dst = p->dst.w[3];
+		f.ipv4_src = src->w[3];
+		f.ipv4_dst = dst->w[3];
 	} else {
 		f.family = 10; /* AF_INET6 */
-		memcpy(f.ipv6_src, &p->src, sizeof(ip_addr));
-		memcpy(f.ipv6_dst, &p->dst, sizeof(ip_addr));
+		memcpy(f.ipv6_src, src, sizeof(ip_addr));
+		memcpy(f.ipv6_dst, dst, sizeof(ip_addr));
 	}
 	code = bpf_fib_lookup(ctx, &f, sizeof(f), 0);
 	return code == BPF_FIB_LKUP_RET_SUCCESS || code == BPF_FIB_LKUP_RET_NO_NEIGH ? f.ifindex : 0;
 }
 
 /* Sends it out; the kernel finds the neighbour. Sets *verdict. */
-__noinline int route_out(ctx_t *ctx, const struct packet *p, int *verdict)
+__noinline int route_out(ctx_t *ctx, const ip_addr *src, const ip_addr *dst, __u8 protocol, int *verdict)
 {
 	__u32 device;
 
-	if (!p || !verdict)
+	if (!src || !dst || !verdict)
 		return DROP_NO_ROUTE;
-	device = route_device(ctx, p);
+	device = route_device(ctx, src, dst, protocol);
 	if (!device)
 		return DROP_NO_ROUTE;
 	*verdict = bpf_redirect_neigh(device, NULL, 0, 0);
 	return DROP_NONE;
 }
 
-/* Addresses the packet's outer header, and sends it by the tunnel's device (bpf_skb_set_tunnel_key). Sets *verdict. */
-__noinline int route_tunnel(ctx_t *ctx, __u32 remote_id, int *verdict)
+/* Sends it encapsulated by our own header; the kernel finds the neighbour. Sets *verdict. */
+static __always_inline int route_encapsulated(ctx_t *ctx, const struct packet *p, const ip_addr *to, int *verdict)
+{
+	const struct node *n = node_now();
+	int why = encapsulate(ctx, p, to);
+
+	if (why || !n)
+		return why;
+	return route_out(ctx, addr_is_v4(to) ? &n->addr4 : &n->addr6, to, IPPROTO_IPIP, verdict);
+}
+
+/*
+ * Sends it encapsulated: by headers of our own, or with the outer addresses noted (bpf_skb_set_tunnel_key) by the
+ * tunnel's device. Sets *verdict.
+ */
+__noinline int route_tunnel(ctx_t *ctx, const struct packet *p, __u32 remote_id, int *verdict)
 {
 	struct bpf_tunnel_key key = {};
 	struct remote *remote = remote_find(remote_id);
 	const struct node *n = node_now();
 	bool v4;
 
-	if (!remote || !n || !verdict)
+	if (!remote || !n || !p || !verdict)
 		return DROP_NO_TUNNEL;
+	if (n->flags & NODE_IPIP)
+		return route_encapsulated(ctx, p, &remote->addr, verdict);
 	v4 = addr_is_v4(&remote->addr);
 	key.tunnel_id = n->tunnel_vni;
 	key.tunnel_ttl = TUNNEL_TTL;
@@ -119,7 +136,7 @@ static __always_inline enum drop_reason deliver(ctx_t *ctx, const struct packet 
 	if (why)
 		return why;
 	if (to->hop == HOP_OUT)
-		return route_out(ctx, p, verdict);
+		return route_out(ctx, &p->src, &p->dst, p->protocol, verdict);
 	if (to->hop == HOP_POD)
 		why = write_macs(ctx, &node_mac, &to->end.mac);
 	else
@@ -127,7 +144,7 @@ static __always_inline enum drop_reason deliver(ctx_t *ctx, const struct packet 
 	if (why)
 		return why;
 	if (to->hop == HOP_TUNNEL)
-		return route_tunnel(ctx, to->end.remote_id, verdict);
+		return route_tunnel(ctx, p, to->end.remote_id, verdict);
 	*verdict = ingress ? bpf_redirect_peer(to->end.ifindex, 0) : bpf_redirect(to->end.ifindex, 0);
 	return DROP_NONE;
 }

@@ -117,6 +117,7 @@ class Datapath:
         nat: tuple[int, int] = NAT_PORTS,
         *,
         tunnel: int = 0,
+        port: int = 0,
         flags: int = 0,
     ) -> None:
         """Write the node's record."""
@@ -130,6 +131,7 @@ class Datapath:
             *NODE_PORTS,
             tunnel,
             7,
+            port,
             flags,
         )
         self.tables["node"].update([(0, record)])

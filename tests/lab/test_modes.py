@@ -30,6 +30,10 @@ MODES = {
     "native": (Options(socket_lb=False), 1500),
     "vxlan": (Options(socket_lb=False, subnets=2, encapsulation="vxlan"), 1450),
     "vxlan across subnets": (Options(socket_lb=False, subnets=2, encapsulation="vxlan", cross_subnet=True), 1450),
+    "ipip": (Options(socket_lb=False, subnets=2, encapsulation="ipip"), 1480),
+    "ipip across subnets": (Options(socket_lb=False, subnets=2, encapsulation="ipip", cross_subnet=True), 1480),
+    "geneve": (Options(socket_lb=False, subnets=2, encapsulation="geneve"), 1450),
+    "geneve across subnets": (Options(socket_lb=False, subnets=2, encapsulation="geneve", cross_subnet=True), 1450),
 }
 # where the other pod is, seen from n1; with two subnets n2 is on the other
 PLACES = {"its own node": "n1", "its own subnet": "n3", "another subnet": "n2"}
