@@ -25,6 +25,8 @@ static __always_inline enum drop_reason from_uplink(ctx_t *ctx, struct scratch *
 		return why == DROP_MAPPED_ADDRESS ? why : DROP_NONE;
 	if (p->flags & PACKET_OTHER || addr_is_multicast(&p->dst))
 		return DROP_NONE;
+	if (is_geneve_port(p))
+		return geneve_arrives(ctx, p);
 	fragment_follow(p);
 	if (p->flags & PACKET_PORTS) {
 		passage.flow = flow_find_arriving(p, passage.key, &passage.src_hi);
@@ -100,6 +102,8 @@ static __always_inline enum drop_reason to_uplink(ctx_t *ctx, struct scratch *wo
 
 	if (why || p->flags & PACKET_OTHER || !is_from_node(p))
 		return DROP_NONE;
+	if (is_geneve_port(p))
+		return geneve_leaves(ctx, p);
 	if (p->flags & PACKET_ICMP_ERROR) {
 		why = icmp_translate(ctx, p, ours);
 		return why;

@@ -15,6 +15,7 @@ typedef struct __sk_buff ctx_t;
 
 #define memcpy __builtin_memcpy
 #define memset __builtin_memset
+#define memcmp __builtin_memcmp
 
 static __always_inline void *ctx_data(const ctx_t *ctx)
 {

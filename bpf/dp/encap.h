@@ -117,16 +117,11 @@ __noinline int encapsulate(ctx_t *ctx, const struct packet *p, const ip_addr *to
 	return DROP_NONE;
 }
 
-/* Is it a whole packet from another node of the cluster to this one? */
+/* Does a node of the cluster send it to this one? */
 static __always_inline bool is_between_nodes(const struct packet *p)
 {
-	struct prefix *prefix;
+	struct prefix *prefix = addr_is_node(&p->dst) ? prefix_find(&p->src) : NULL;
 
-	if (p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT | PACKET_OTHER))
-		return false;
-	if (p->l4 != L3 + header_size(p->flags & PACKET_V4) || !addr_is_node(&p->dst))
-		return false;
-	prefix = prefix_find(&p->src);
 	return prefix && prefix->flags & PREFIX_NODE;
 }
 
@@ -135,9 +130,11 @@ static __always_inline bool is_encapsulated(const struct packet *p)
 {
 	const struct node *n = node_now();
 
+	if (p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT | PACKET_OTHER) || !n || !(n->flags & NODE_IPIP))
+		return false;
 	if (p->protocol != IPPROTO_IPIP && p->protocol != IPPROTO_IPV6)
 		return false;
-	return n && n->flags & NODE_IPIP && is_between_nodes(p);
+	return p->l4 == L3 + header_size(p->flags & PACKET_V4) && is_between_nodes(p);
 }
 
 /*

@@ -3,7 +3,7 @@
 #ifndef SLUICEWAY_ROUTE_H
 #define SLUICEWAY_ROUTE_H
 
-#include "encap.h"
+#include "geneve.h"
 #include "rewrite.h"
 
 /* Where a packet goes next. */
@@ -78,6 +78,7 @@ __noinline int route_tunnel(ctx_t *ctx, const struct packet *p, __u32 remote_id,
 	struct bpf_tunnel_key key = {};
 	struct remote *remote = remote_find(remote_id);
 	const struct node *n = node_now();
+	__u64 flags;
 	bool v4;
 
 	if (!remote || !n || !p || !verdict)
@@ -91,7 +92,9 @@ __noinline int route_tunnel(ctx_t *ctx, const struct packet *p, __u32 remote_id,
 		key.remote_ipv4 = bpf_ntohl(remote->addr.w[3]);
 	else
 		memcpy(key.remote_ipv6, &remote->addr, sizeof(remote->addr));
-	if (bpf_skb_set_tunnel_key(ctx, &key, sizeof(key), v4 ? 0 : BPF_F_TUNINFO_IPV6))
+	/* the inner packet has a checksum of its own (RFC 6935, RFC 8926 3.3.1), and the header is yet to change */
+	flags = (v4 ? 0 : BPF_F_TUNINFO_IPV6) | (n->flags & NODE_GENEVE ? BPF_F_ZERO_CSUM_TX : 0);
+	if (bpf_skb_set_tunnel_key(ctx, &key, sizeof(key), flags))
 		return DROP_NO_TUNNEL;
 	*verdict = bpf_redirect(n->tunnel_ifindex, 0);
 	return DROP_NONE;
