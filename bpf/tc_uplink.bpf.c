@@ -57,7 +57,7 @@ static __always_inline enum drop_reason from_uplink(ctx_t *ctx, struct scratch *
 	else if (passage.translated && addr_is_node(&p->dst))
 		to->hop = addr_is_node(&p->src) ? HOP_LOOP : HOP_STACK;
 	else if (passage.translated && to->end.remote_id)
-		to->hop = HOP_TUNNEL;
+		to->hop = hop_to_remote(ctx);
 	else if (passage.translated)
 		to->hop = HOP_OUT;
 	return DROP_NONE;
@@ -80,9 +80,10 @@ SEC("tc") int uplink_ingress(struct __sk_buff *ctx)
 	if (!why)
 		why = deliver(ctx, p, &to, true, &verdict);
 	why = answer_refused(ctx, p, why, 0, &verdict);
+	why = answer_too_big(ctx, p, why, 0, &verdict);
 	if (ours || why)
 		count(PROGRAM_UPLINK, DIRECTION_INGRESS, why, octets);
-	return why && why != DROP_NO_BACKEND ? TC_ACT_SHOT : verdict;
+	return why && !is_answered(why) ? TC_ACT_SHOT : verdict;
 }
 
 /* Does the node itself send this: under an address of its own, or from loopback to loopback? */
@@ -131,7 +132,7 @@ static __always_inline enum drop_reason to_uplink(ctx_t *ctx, struct scratch *wo
 	else if (addr_is_here(&p->dst))
 		to->hop = HOP_LOOP;
 	else if (began && to->end.remote_id)
-		to->hop = HOP_TUNNEL;
+		to->hop = hop_to_remote(ctx);
 	else if (began)
 		to->hop = HOP_OUT; /* a request was on its way to the service; an answer is on its way to the client */
 	return DROP_NONE;
@@ -154,9 +155,10 @@ SEC("tc") int uplink_egress(struct __sk_buff *ctx)
 	if (!why)
 		why = deliver(ctx, p, &to, false, &verdict);
 	why = answer_refused(ctx, p, why, BPF_F_INGRESS, &verdict);
+	why = answer_too_big(ctx, p, why, BPF_F_INGRESS, &verdict);
 	if (ours || why)
 		count(PROGRAM_UPLINK, DIRECTION_EGRESS, why, octets);
-	return why && why != DROP_NO_BACKEND ? TC_ACT_SHOT : verdict;
+	return why && !is_answered(why) ? TC_ACT_SHOT : verdict;
 }
 
 /*

@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import MapKind, MapSpec
 
 
-LAYOUT: Final = "cdcb6b045885"
+LAYOUT: Final = "92d3accfdd6e"
 """The fingerprint of all that follows."""
 
 
@@ -61,7 +61,8 @@ class DropReason(IntEnum):
     DROP_NO_ROUTE = 16
     DROP_TTL = 17
     DROP_NO_TUNNEL = 18
-    DROP_REASONS = 19
+    DROP_TOO_BIG = 19
+    DROP_REASONS = 20
 
 
 class EndpointFlag(IntFlag):

@@ -11,6 +11,7 @@ enum hop {
 	HOP_STACK,  /* on, to the kernel's stack or the next program on the hook */
 	HOP_POD,    /* the pod behind struct forward's end */
 	HOP_TUNNEL, /* the node that the end names, by the device that encapsulates */
+	HOP_PIECES, /* that node too, in fragments that the stack makes: our own header leaves it too large */
 	HOP_OUT,    /* by the kernel's route for the destination, past the stack: it refuses our own source addresses */
 	HOP_LOOP,   /* from this node to this node: in by the loopback device */
 };
@@ -111,13 +112,50 @@ static __always_inline enum drop_reason route_loop(ctx_t *ctx, int *verdict)
 	return why;
 }
 
-/* Would the packet, or each segment of it, pass the tunnel's device? Else the stack tells its sender the MTU. */
-static __always_inline bool fits_tunnel(ctx_t *ctx)
+/* Would the packet, or each segment of it, pass the tunnel's device? Sets *mtu to the device's. */
+static __always_inline bool fits_tunnel_mtu(ctx_t *ctx, __u32 *mtu)
 {
 	const struct node *n = node_now();
-	__u32 mtu = 0;
 
-	return n && bpf_check_mtu(ctx, n->tunnel_ifindex, &mtu, 0, BPF_MTU_CHK_SEGS) == 0;
+	*mtu = 0;
+	return n && bpf_check_mtu(ctx, n->tunnel_ifindex, mtu, 0, BPF_MTU_CHK_SEGS) == 0;
+}
+
+/* Where it does not the stack tells its sender the MTU. */
+static __always_inline bool fits_tunnel(ctx_t *ctx)
+{
+	__u32 mtu;
+
+	return fits_tunnel_mtu(ctx, &mtu);
+}
+
+/*
+ * How a translated packet goes to another node. What is too large for the tunnel its device sends in outer fragments;
+ * those of our own header's the other end could not take apart, so the packet itself is fragmented, where it may be.
+ */
+static __always_inline enum hop hop_to_remote(ctx_t *ctx)
+{
+	const struct node *n = node_now();
+
+	return n && n->flags & NODE_IPIP && !fits_tunnel(ctx) ? HOP_PIECES : HOP_TUNNEL;
+}
+
+/*
+ * By the stack, which fragments what it forwards: in by the tunnel's device, which takes packets under our own addresses,
+ * and out by it. Its other refusals it would tell this node's address, which is no help to the sender.
+ */
+static __always_inline enum drop_reason route_pieces(ctx_t *ctx, const struct packet *p, int *verdict)
+{
+	const mac_addr from = TUNNEL_SOURCE_MAC, to = NODE_MAC;
+	const struct node *n = node_now();
+	struct iphdr *ip = ctx_data(ctx) + L3;
+
+	if (!n || (void *)(ip + 1) > ctx_end(ctx))
+		return DROP_REWRITE;
+	if (!(p->flags & PACKET_V4) || ip->frag_off & bpf_htons(IP_DF))
+		return DROP_TOO_BIG;
+	*verdict = bpf_redirect(n->tunnel_ifindex, BPF_F_INGRESS);
+	return write_macs(ctx, &from, &to);
 }
 
 /*
@@ -134,6 +172,8 @@ static __always_inline enum drop_reason deliver(ctx_t *ctx, const struct packet 
 		return DROP_NONE;
 	if (to->hop == HOP_LOOP)
 		return route_loop(ctx, verdict);
+	if (to->hop == HOP_PIECES)
+		return route_pieces(ctx, p, verdict);
 	if (ingress)
 		why = write_hop(ctx, p);
 	if (why)

@@ -10,6 +10,7 @@ import sys
 import threading
 
 TIMEOUT_S = 5.0
+LEARNT_S = 0.5
 WRITE = 1 << 16
 BACKLOG = 64
 
@@ -71,12 +72,17 @@ def write(connection: socket.socket, data: bytes) -> None:
 
 
 def talk_udp(address: str, port: int, data: bytes) -> str:
-    """One datagram, and the answer."""
+    """One datagram, and the answer; a second one where the first may have been lost to an MTU not yet known."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as asking:
-        asking.settimeout(TIMEOUT_S)
+        asking.settimeout(LEARNT_S)
         asking.sendto(data, (address, port))
-        answered, server = asking.recvfrom(1 << 16)
+        try:
+            answered, server = asking.recvfrom(1 << 16)
+        except TimeoutError:
+            asking.settimeout(TIMEOUT_S)
+            asking.sendto(data, (address, port))
+            answered, server = asking.recvfrom(1 << 16)
     if server[:2] != (address, port):
         raise ConnectionAbortedError(f"answered by {server[0]} {server[1]}")
     client, _, back = answered.partition(b"\n")
