@@ -2,12 +2,15 @@
 /* The node's own devices: what comes in for services and pods, and what the node itself sends to services. */
 #include "dp/forward.h"
 
-/* What comes in, without its outer header where another node encapsulated it. */
-static __always_inline enum drop_reason arrive(ctx_t *ctx, struct packet *p)
+/* What comes in, without its outer header where another node encapsulated it; sets *was_encapsulated then. */
+static __always_inline enum drop_reason arrive(ctx_t *ctx, struct packet *p, bool *was_encapsulated)
 {
 	enum drop_reason why = parse(ctx, p);
 
-	return !why && is_encapsulated(p) ? decapsulate(ctx, p) : why;
+	if (why || !is_encapsulated(p))
+		return why;
+	*was_encapsulated = true;
+	return decapsulate(ctx, p);
 }
 
 /*
@@ -18,7 +21,7 @@ static __always_inline enum drop_reason from_uplink(ctx_t *ctx, struct scratch *
 {
 	struct passage passage = {.key = &work->key};
 	struct packet *p = &work->packet;
-	enum drop_reason why = arrive(ctx, p);
+	enum drop_reason why = arrive(ctx, p, &to->was_encapsulated);
 	struct service *s;
 
 	if (why)
@@ -203,6 +206,32 @@ SEC("tc") int tunnel_egress(struct __sk_buff *ctx)
 		return TC_ACT_SHOT;
 	why = to_tunnel(ctx, &work->packet, &verdict);
 	count(PROGRAM_TUNNEL, DIRECTION_EGRESS, why, octets);
+	return why ? TC_ACT_SHOT : verdict;
+}
+
+/* What the cutter made of a superframe, judged already: to another node, or out. */
+SEC("tc") int cutter_ingress(struct __sk_buff *ctx)
+{
+	__u32 octets = ctx_length(ctx);
+	struct scratch *work = scratch_fresh();
+	int verdict = TC_ACT_SHOT;
+	struct prefix *prefix;
+	enum drop_reason why;
+	struct packet *p;
+
+	if (!work)
+		return TC_ACT_SHOT;
+	p = &work->packet;
+	why = parse(ctx, p);
+	if (!why && p->flags & PACKET_OTHER)
+		return TC_ACT_SHOT; /* neighbour discovery of the pair's own */
+	if (!why && !fits_tunnel(ctx))
+		return TC_ACT_OK; /* route_pieces() wants it fragmented by the stack */
+	prefix = why ? NULL : prefix_find(&p->dst);
+	if (!why)
+		why = prefix && prefix->remote_id ? route_tunnel(ctx, p, prefix->remote_id, &verdict)
+						  : route_out(ctx, &p->src, &p->dst, p->protocol, &verdict);
+	count(PROGRAM_TUNNEL, DIRECTION_INGRESS, why, octets);
 	return why ? TC_ACT_SHOT : verdict;
 }
 

@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import MapKind, MapSpec
 
 
-LAYOUT: Final = "92d3accfdd6e"
+LAYOUT: Final = "10748d7949c0"
 """The fingerprint of all that follows."""
 
 
@@ -833,14 +833,14 @@ class MaglevKey:
         ]
 
 
-_NODE = struct.Struct("<16s16sQIHHHHIIBBH")
+_NODE = struct.Struct("<16s16sQIHHHHIIBBHI4x")
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """``struct node``, 64 bytes."""
+    """``struct node``, 72 bytes."""
 
-    SIZE: ClassVar[int] = 64
+    SIZE: ClassVar[int] = 72
     addr4: IPv6Address  # ip_addr
     addr6: IPv6Address  # ip_addr
     netns_cookie: int  # __u64
@@ -853,6 +853,7 @@ class Node:
     tunnel_vni: int  # __u32
     tunnel_port: int  # __be16, here in host order
     flags: int  # __u16
+    cutter_ifindex: int  # __u32
 
     def pack(self) -> bytes:
         """The bytes as C has them."""
@@ -877,6 +878,7 @@ class Node:
                     r.tunnel_vni,
                     r.tunnel_port >> 8, r.tunnel_port & 255,
                     r.flags,
+                    r.cutter_ifindex,
                 )
                 for r in records
             ]
@@ -905,8 +907,9 @@ class Node:
                 f9,
                 f10 << 8 | f11,
                 f12,
+                f13,
             )
-            for (f0, f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12,) in _NODE.iter_unpack(data)
+            for (f0, f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13,) in _NODE.iter_unpack(data)
         ]
 
 

@@ -2,8 +2,8 @@
 
 VXLAN or Geneve by collected metadata, so each packet names its own outer header: the programs on it (and the pods')
 say to which node a packet goes, and the kernel's tunnel code does the rest, with its socket's GRO and the NIC's offloads.
-For IPIP a veth pair, that every kernel has: the program on it encapsulates and sends by the uplink, so nothing ever passes
-the pair; it has the MTU that the stack tells senders of, and the stack's routes have a device.
+For IPIP a veth pair, that every kernel has: the program on it encapsulates and sends by the uplink, and it has the MTU
+that the stack tells senders of. The other way nothing passes the pair but superframes that have to be cut.
 """
 
 import errno
@@ -12,6 +12,7 @@ from typing import Any
 from pyroute2.netlink.exceptions import NetlinkError
 
 from agent.compile.between import Kind, Tunnel
+from agent.compile.node import Links
 from agent.errors import AgentError
 from agent.kernel.sysctl import Sysctls
 from agent.log import logger
@@ -25,6 +26,7 @@ ALIAS = "sluiceway"
 # every node's, so that a packet's inner header need not name the node it goes to
 MAC = "ee:ee:ee:ee:ee:ee"
 IFF_UP, IFF_NOARP = 0x1, 0x80
+CUT = 512  # bytes: no superframe is smaller, and the kernel takes no less than its longest headers
 
 
 class TunnelDevice:
@@ -34,8 +36,8 @@ class TunnelDevice:
         self._netlink = netlink
         self._sysctls = sysctls
 
-    def sync(self, wanted: Tunnel) -> int:
-        """Have it, as *wanted*, and up; its ifindex.
+    def sync(self, wanted: Tunnel) -> Links:
+        """Have it, as *wanted*, and up; its ifindex, and that of a pair's other end.
 
         Raises:
             AgentError: the name or the UDP port is somebody else's, or the kernel refused.
@@ -46,11 +48,12 @@ class TunnelDevice:
                 self._netlink.link("del", index=found["index"])
                 found = None
             index = int(found["index"]) if found is not None else self._make(wanted)
+            peer = self._sync_peer(wanted.mtu) if wanted.kind is Kind.VETH else 0
             if found is None or found.get_attr("IFLA_MTU") != wanted.mtu or not found["flags"] & IFF_UP:
                 self._netlink.link("set", index=index, mtu=wanted.mtu, state="up")
         except NetlinkError as error:
             raise AgentError(f"{NAME} of kind {wanted.kind} cannot be made: {_why(error, wanted)}") from error
-        return index
+        return Links(index, peer)
 
     def remove(self) -> bool:
         """Have it no more; whether it was there. Somebody else's is left alone."""
@@ -67,12 +70,21 @@ class TunnelDevice:
         if found is None:
             raise AgentError(f"{NAME} was removed while it was being made")
         self._sysctls.tunnel(NAME)
-        if wanted.kind is Kind.VETH:
-            self._sysctls.tunnel(PEER)
-            self._netlink.link("set", ifname=PEER, state="up")
         self._netlink.link("set", index=found["index"], ifalias=ALIAS, flags=IFF_NOARP, change=IFF_NOARP)
         log.info("tunnel made", device=NAME, kind=wanted.kind, port=wanted.port, mtu=wanted.mtu)
         return int(found["index"])
+
+    def _sync_peer(self, mtu: int) -> int:
+        """Have the pair's other end up, which is given superframes to be cut: the kernel passes it no packet so large."""
+        found = self._find(PEER)
+        if found is None:
+            raise AgentError(f"{PEER} left while it was being made")
+        index = int(found["index"])
+        if found.get_attr("IFLA_GSO_MAX_SIZE") != CUT or not found["flags"] & IFF_UP:
+            self._sysctls.tunnel(PEER)
+            # the size for IPv4 is one of its own since Linux 6.3, and follows this one where it is not more than 65536
+            self._netlink.link("set", index=index, gso_max_size=CUT, mtu=mtu, state="up")
+        return index
 
     def _ours(self) -> Any:
         found = self._find()
@@ -80,9 +92,9 @@ class TunnelDevice:
             raise AgentError(f"a device {NAME} is there that is not ours; remove or rename it: ip link del {NAME}")
         return found
 
-    def _find(self) -> Any:
+    def _find(self, name: str = NAME) -> Any:
         try:
-            return next(iter(self._netlink.link("get", ifname=NAME)), None)
+            return next(iter(self._netlink.link("get", ifname=name)), None)
         except NetlinkError as error:
             if error.code == errno.ENODEV:
                 return None

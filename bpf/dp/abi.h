@@ -302,6 +302,8 @@ struct node {
 	__u32 tunnel_vni;
 	__be16 tunnel_port; /* UDP port that other nodes are sent to; 0 with IPIP */
 	__u16 flags;	    /* enum node_flag */
+	__u32 cutter_ifindex; /* with IPIP the device that cuts superframes which came encapsulated and leave again */
+	__u32 pad;
 };
 
 #endif

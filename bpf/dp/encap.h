@@ -44,7 +44,7 @@ static __always_inline __be16 length_field(__u32 octets)
 /*
  * Room for the outer header, behind Ethernet's. What came in encapsulated, and was taken apart, is still so to the
  * kernel, which then refuses to note it again: what it has noted of the inner headers fits, and the family is changed
- * by hand. That would spoil a superframe's type where the families differ.
+ * by hand. That would spoil a superframe's type, but those were cut.
  */
 static __always_inline bool make_room(ctx_t *ctx, bool inner_v4, bool outer_v4)
 {
@@ -54,10 +54,10 @@ static __always_inline bool make_room(ctx_t *ctx, bool inner_v4, bool outer_v4)
 
 	if (error != ROOM_ALREADY)
 		return !error;
-	if (inner_v4 == outer_v4)
-		return !bpf_skb_adjust_room(ctx, size, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO);
 	if (ctx->gso_size)
 		return false;
+	if (inner_v4 == outer_v4)
+		return !bpf_skb_adjust_room(ctx, size, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO);
 	/* the kernel takes the difference of the headers away, or adds it, in front of what was there */
 	return !bpf_skb_adjust_room(ctx, header_size(inner_v4), BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO) &&
 	       !bpf_skb_change_proto(ctx, ethertype_of(outer_v4), 0);

@@ -19,6 +19,7 @@ enum hop {
 struct forward {
 	enum hop hop;
 	struct flow_end end;
+	bool was_encapsulated; /* it came in under a header of ours */
 };
 
 enum { LOOPBACK_IFINDEX = 1, TUNNEL_TTL = 64 };
@@ -159,6 +160,21 @@ static __always_inline enum drop_reason route_pieces(ctx_t *ctx, const struct pa
 }
 
 /*
+ * A superframe that came in under a header of ours is still marked as encapsulated (the kernel clears that in tunnel
+ * devices alone): a NIC that can send such ones would take it for what it says, and it can not be encapsulated anew. By
+ * a device that takes no superframes it becomes packets, which cutter_ingress() sends on.
+ */
+static __always_inline enum drop_reason route_cutter(int *verdict)
+{
+	const struct node *n = node_now();
+
+	if (!n || !n->cutter_ifindex)
+		return DROP_NO_TUNNEL;
+	*verdict = bpf_redirect(n->cutter_ifindex, 0);
+	return DROP_NONE;
+}
+
+/*
  * Hands the packet over; sets *verdict when it does not go to the stack. What came in by a device (ingress) has made
  * a hop, so its TTL is one less; what this node's stack sends has not. Only the former can enter a pod directly.
  */
@@ -178,6 +194,8 @@ static __always_inline enum drop_reason deliver(ctx_t *ctx, const struct packet 
 		why = write_hop(ctx, p);
 	if (why)
 		return why;
+	if (to->hop != HOP_POD && to->was_encapsulated && ctx->gso_size)
+		return route_cutter(verdict);
 	if (to->hop == HOP_OUT)
 		return route_out(ctx, &p->src, &p->dst, p->protocol, verdict);
 	if (to->hop == HOP_POD)

@@ -133,6 +133,7 @@ class Datapath:
             7,
             port,
             flags,
+            tunnel,
         )
         self.tables["node"].update([(0, record)])
 

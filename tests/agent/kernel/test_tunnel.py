@@ -8,6 +8,7 @@ import pytest
 from pyroute2 import IPRoute
 
 from agent.compile.between import Kind, Tunnel
+from agent.compile.node import Links
 from agent.errors import AgentError
 from agent.kernel.sysctl import Sysctls
 from agent.kernel.tunnel import NAME, TunnelDevice, has_kind
@@ -40,7 +41,7 @@ def test_it_is_made_as_wanted_and_removed(tmp_path: Path) -> None:
 
 
 def test_what_is_right_stays_what_can_be_changed_is_and_the_rest_is_made_anew(tmp_path: Path) -> None:
-    def play() -> tuple[int, int, int, int]:
+    def play() -> tuple[Links, Links, Links, Links]:
         with IPRoute() as netlink:
             device = TunnelDevice(netlink, Sysctls(tmp_path))
             first, same = device.sync(WANTED), device.sync(WANTED)
