@@ -23,6 +23,7 @@ from agent.kernel.routes import Routes
 from agent.kernel.start import Started, start
 from agent.kernel.strangers import on_hooks, report, strangers
 from agent.kernel.tunnel import NAME as TUNNEL
+from agent.kernel.tunnel import PEER as TUNNEL_PEER
 from agent.kernel.tunnel import TunnelDevice, has_kind
 from agent.kernel.uplinks import uplinks
 from agent.kernel.wires import Wires
@@ -244,7 +245,9 @@ def _ways_out(options: Options, mirror: Mirror) -> Iterator[int]:
 def _kept(mirror: Mirror) -> frozenset[str | bytes]:
     """Devices and addresses whose loss is to be mended."""
     there = mirror.cluster.local.attachments
-    return frozenset((TUNNEL, *(a.host_device for a in there), *(ip.packed for a in there for ip in a.addresses)))
+    return frozenset(
+        (TUNNEL, TUNNEL_PEER, *(a.host_device for a in there), *(ip.packed for a in there for ip in a.addresses))
+    )
 
 
 def _between(options: Options, netlink: IPRoute) -> Between:

@@ -223,8 +223,8 @@ SEC("tc") int cutter_ingress(struct __sk_buff *ctx)
 		return TC_ACT_SHOT;
 	p = &work->packet;
 	why = parse(ctx, p);
-	if (!why && p->flags & PACKET_OTHER)
-		return TC_ACT_SHOT; /* neighbour discovery of the pair's own */
+	if (!why && (p->flags & PACKET_OTHER || addr_is_multicast(&p->dst)))
+		return TC_ACT_SHOT; /* what the kernel says to each new link */
 	if (!why && !fits_tunnel(ctx))
 		return TC_ACT_OK; /* route_pieces() wants it fragmented by the stack */
 	prefix = why ? NULL : prefix_find(&p->dst);

@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import MapKind, MapSpec
 
 
-LAYOUT: Final = "10748d7949c0"
+LAYOUT: Final = "f7759e641e3f"
 """The fingerprint of all that follows."""
 
 

@@ -181,5 +181,5 @@ def _key(network: Network) -> bytes:
     return abi.PrefixKey(KEY_BITS + bits, network.version, mapped(network.network_address)).pack()
 
 
-def _prefix(remote_id: int, flag: abi.PrefixFlag = abi.PrefixFlag(0)) -> bytes:
+def _prefix(remote_id: int, flag: int = 0) -> bytes:
     return abi.Prefix(remote_id, abi.PrefixFlag.PREFIX_NO_MASQUERADE | flag).pack()

@@ -1,7 +1,7 @@
 """The one device by which what is encapsulated leaves, and the node's own routes to other nodes' pods lead.
 
 VXLAN or Geneve by collected metadata, so each packet names its own outer header: the programs on it (and the pods')
-say to which node a packet goes, and the kernel's tunnel code does the rest, with its socket's GRO and the NIC's offloads.
+say to which node a packet goes, and the kernel's tunnel code does the rest, with its socket's GRO and the offloads.
 For IPIP a veth pair, that every kernel has: the program on it encapsulates and sends by the uplink, and it has the MTU
 that the stack tells senders of. The other way nothing passes the pair but superframes that have to be cut.
 """
@@ -75,12 +75,13 @@ class TunnelDevice:
         return int(found["index"])
 
     def _sync_peer(self, mtu: int) -> int:
-        """Have the pair's other end up, which is given superframes to be cut: the kernel passes it no packet so large."""
+        """Have the pair's other end up; the kernel cuts the superframes that it is given. Its ifindex."""
         found = self._find(PEER)
         if found is None:
             raise AgentError(f"{PEER} left while it was being made")
         index = int(found["index"])
-        if found.get_attr("IFLA_GSO_MAX_SIZE") != CUT or not found["flags"] & IFF_UP:
+        now = (found.get_attr("IFLA_GSO_MAX_SIZE"), found.get_attr("IFLA_MTU"))
+        if now != (CUT, mtu) or not found["flags"] & IFF_UP:
             self._sysctls.tunnel(PEER)
             # the size for IPv4 is one of its own since Linux 6.3, and follows this one where it is not more than 65536
             self._netlink.link("set", index=index, gso_max_size=CUT, mtu=mtu, state="up")

@@ -300,8 +300,8 @@ struct node {
 	__u16 node_port_max;
 	__u32 tunnel_ifindex; /* the device that encapsulates, with IPIP the one that has its MTU; 0: nothing is */
 	__u32 tunnel_vni;
-	__be16 tunnel_port; /* UDP port that other nodes are sent to; 0 with IPIP */
-	__u16 flags;	    /* enum node_flag */
+	__be16 tunnel_port;   /* UDP port that other nodes are sent to; 0 with IPIP */
+	__u16 flags;	      /* enum node_flag */
 	__u32 cutter_ifindex; /* with IPIP the device that cuts superframes which came encapsulated and leave again */
 	__u32 pad;
 };

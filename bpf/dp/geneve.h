@@ -9,7 +9,7 @@
 
 #include "encap.h"
 
-#define VXLAN_START bpf_htonl(0x08000000) /* a network number is there */
+#define VXLAN_START bpf_htonl(0x08000000)  /* a network number is there */
 #define GENEVE_START bpf_htonl(0x00006558) /* version 0, no options, inside is Ethernet */
 
 /* Is it UDP to the port of the encapsulation, and the exchange ours to make? */

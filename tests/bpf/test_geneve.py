@@ -1,4 +1,4 @@
-"""Where the kernel has no Geneve device, the VXLAN device's packets are Geneve's on the wire, and the other way round."""
+"""Where the kernel has no Geneve device, the VXLAN device's packets are Geneve's on the wire, and back again."""
 
 from collections.abc import Iterator
 
@@ -43,7 +43,7 @@ def geneve(node: Datapath, device: int) -> Datapath:
 def outer(src: str, dst: str, header: Packet, *, summed: bool, port: int = PORT) -> Packet:
     """What one node sends another."""
     ip = IPv6(src=src, dst=dst) if ":" in src else IP(src=src, dst=dst)
-    made = Ether() / ip / UDP(sport=50000, dport=port, **({} if summed else {"chksum": 0}))
+    made = Ether() / ip / UDP(sport=50000, dport=port, chksum=None if summed else 0)
     return Ether(bytes(made / Raw(bytes(header / frame(REMOTE, POD, syn())))))
 
 

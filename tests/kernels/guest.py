@@ -20,7 +20,7 @@ from agent.kernel.sizes import SIZES
 from agent.model.address import Address
 from maps import paths
 from maps.pins import PinRoot
-from tests.kernels import site
+from tests.kernels import between, site
 
 PINS = Path("/sys/fs/bpf/sluiceway")
 CGROUP = Path("/sys/fs/cgroup")
@@ -52,6 +52,8 @@ def main() -> int:
     serve()
 
     failures = [*through_sockets(hooks), *through_packets("tcx" if tcx else "clsact")]
+    nodes = between.build(hooks, generation.maps, objects, dict.fromkeys(SIZES, ENTRIES), tcx=tcx)
+    failures += between.tried_modes(nodes, tried)
     counted = site.counted(generation.maps)
     failures += [name for name in ("PROGRAM_POD", "PROGRAM_UPLINK") if not any(name in line for line in counted)]
     print(f"counted: {counted}")

@@ -1,8 +1,9 @@
 """What talks in the tests of modes: a server that tells clients how it sees them, and a client. Run as a script.
 
 probe.py serve PORT          TCP: the client's address as a line, then all that comes goes back; UDP: both in one
-probe.py ask KIND ADDRESS PORT BYTES       prints how the server sees us, if all came back unharmed; KIND is tcp, udp, or
-                                           segments: datagrams that the kernel is given in one piece
+probe.py ask KIND ADDRESS PORT BYTES       prints how the server sees us, if all came back unharmed; KIND is tcp,
+                                           udp, both (a datagram of OVER_MTU bytes), or segments (datagrams that the
+                                           kernel is given in one piece)
 probe.py watch DEVICE ADDRESS              prints by what the next packet from ADDRESS is encapsulated
 """
 
@@ -13,6 +14,7 @@ import threading
 
 TIMEOUT_S = 5.0
 LEARNT_S = 0.5
+OVER_MTU = 4000
 SEGMENT = 1000
 UDP_SEGMENT = 103  # linux/udp.h
 ETH_P_ALL, ETH_P_IP = 0x0003, 0x0800  # who asks for all sees packets before the kernel's programs do
@@ -28,7 +30,7 @@ def main() -> None:
         sys.stdout.write(watch(sys.argv[2], socket.inet_aton(sys.argv[3])))
     else:
         kind, address, port, size = sys.argv[2:]
-        talk = {"tcp": talk_tcp, "udp": talk_udp, "segments": talk_segments}[kind]
+        talk = {"tcp": talk_tcp, "udp": talk_udp, "both": talk_both, "segments": talk_segments}[kind]
         sys.stdout.write(talk(address, int(port), random.Random(0).randbytes(int(size))))  # noqa: S311  no secret
 
 
@@ -96,6 +98,12 @@ def talk_udp(address: str, port: int, data: bytes) -> str:
     return checked(client, back, data)
 
 
+def talk_both(address: str, port: int, data: bytes) -> str:
+    """The one and the other; the server sees us alike."""
+    seen = {talk_tcp(address, port, data), talk_udp(address, port, data[:OVER_MTU])}
+    return " ".join(sorted(seen))
+
+
 def talk_segments(address: str, port: int, data: bytes) -> str:
     """Datagrams of SEGMENT bytes by one call, and as many answers."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -104,7 +112,7 @@ def talk_segments(address: str, port: int, data: bytes) -> str:
         asking.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, SEGMENT)
         asking.sendto(data, (address, port))
         answers = [asking.recvfrom(1 << 16)[0].partition(b"\n") for _ in range(0, len(data), SEGMENT)]
-    whole = dict((back, client) for client, _, back in answers)
+    whole = {back for _, _, back in answers}
     parts = [data[at : at + SEGMENT] for at in range(0, len(data), SEGMENT)]
     return checked(answers[0][0], b"".join(part for part in parts if part in whole), data)
 

@@ -21,6 +21,7 @@ NETWORKS = (ip_network("192.0.2.0/24"), ip_network("fd00::/64"))
 LOCAL = Local((Device(2, "eth0", IPS, NETWORKS, 1500, default_route=True),))
 VXLAN = Between(Encapsulation.VXLAN)
 CROSS = replace(VXLAN, cross_subnet=True)
+IPIP, GENEVE = Between(Encapsulation.IPIP), Between(Encapsulation.GENEVE)
 
 
 def node(name: str, ips: str, cidrs: str) -> Node:
@@ -135,8 +136,29 @@ def test_a_free_id_is_given_again_only_after_all_the_others() -> None:
         pytest.param(
             replace(VXLAN, port=4789, mtu=1400), OWN, Tunnel(Kind.VXLAN, 4789, 1400), id="what is given counts"
         ),
+        pytest.param(IPIP, OWN, Tunnel(Kind.VETH, 0, 1480), id="IPIP over IPv4 20 bytes"),
+        pytest.param(IPIP, Node(HERE, OWN.internal_ips[::-1]), Tunnel(Kind.VETH, 0, 1460), id="IPIP over IPv6 40"),
+        pytest.param(GENEVE, OWN, Tunnel(Kind.GENEVE, 6081, 1450), id="Geneve by its device"),
+        pytest.param(
+            replace(GENEVE, has_geneve=False), OWN, Tunnel(Kind.VXLAN, 6081, 1450), id="Geneve by the VXLAN device"
+        ),
+        pytest.param(replace(IPIP, port=9), OWN, Tunnel(Kind.VETH, 0, 1480), id="IPIP has no port"),
     ],
 )
 def test_the_tunnel_leaves_room_for_what_it_adds(between: Between, own: Node, expected: Tunnel | None) -> None:
     found, _ = between_records({HERE: own, "remote": FAR}, HERE, LOCAL, between, RemoteIds())
     assert tunnel(between, found, LOCAL.devices) == expected
+
+
+@pytest.mark.parametrize(
+    ("between", "flags"),
+    [
+        pytest.param(VXLAN, abi.NodeFlag(0), id="nothing with VXLAN"),
+        pytest.param(IPIP, abi.NodeFlag.NODE_IPIP, id="the header with IPIP"),
+        pytest.param(GENEVE, abi.NodeFlag(0), id="nothing where the kernel has Geneve"),
+        pytest.param(replace(GENEVE, has_geneve=False), abi.NodeFlag.NODE_GENEVE, id="the exchange where it has not"),
+    ],
+)
+def test_the_programs_do_what_the_device_does_not(between: Between, flags: abi.NodeFlag) -> None:
+    assert between.flags == flags
+    assert replace(between, masquerade=True).flags == flags | abi.NodeFlag.NODE_MASQUERADE
