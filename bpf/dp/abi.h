@@ -37,7 +37,7 @@ enum drop_reason {
 	DROP_REWRITE,		/* the kernel refused to change the packet */
 	DROP_NO_ROUTE,		/* a translated or encapsulated packet for which the kernel has no route */
 	DROP_TTL,		/* a translated packet whose TTL or hop limit is spent */
-	DROP_NO_TUNNEL,		/* left by the tunnel's device, and no node is known behind it for the destination */
+	DROP_NO_TUNNEL,		/* for the tunnel, and no node is known behind it for the destination */
 	DROP_TOO_BIG,		/* does not fit the tunnel, and may not be fragmented; the sender was told */
 	DROP_REASONS,		/* count, keep last */
 };

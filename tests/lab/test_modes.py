@@ -201,6 +201,14 @@ def test_a_node_reaches_a_pod(mode: Mode, node: str, family: int) -> None:
 
 
 @FAMILIES
+@OTHERS
+def test_a_node_reaches_a_service_whose_backend_is_there(mode: Mode, node: str, family: int) -> None:
+    address = mode.services[node]["spec"]["clusterIPs"][family]
+    own = str(mode.machine("n1").addresses[family])
+    assert both(use.host(mode.machine("n1")), address, 80) == {own}
+
+
+@FAMILIES
 @FAR
 def test_a_node_sees_a_pod_under_the_pods_own_address(mode: Mode, node: str, family: int) -> None:
     address = str(mode.machine(node).addresses[family])
