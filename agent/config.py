@@ -48,6 +48,8 @@ class Encapsulation(StrEnum):
 
     NATIVE = "native"  # as they are; the network knows the pods' addresses, or the nodes share a subnet
     VXLAN = "vxlan"
+    IPIP = "ipip"  # IP in IP: the smallest header
+    GENEVE = "geneve"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ class Options:
     )
     tunnel_port: int = field(
         default=0,
-        metadata=about(values.udp_port, "UDP port of the encapsulation", "0: 8472, the kernel's own"),
+        metadata=about(values.udp_port, "UDP port of the encapsulation", "0: VXLAN 8472, Geneve 6081"),
     )
     tunnel_vni: int = field(default=1, metadata=about(values.vni, "network number of the encapsulation"))
     masquerade: bool = field(

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from pyroute2 import IPRoute
 
-from agent.compile.between import Between
+from agent.compile.between import Between, Kind
 from agent.config import Encapsulation, Options
 from agent.kernel.attach import POD
 from agent.kernel.dataplane import Dataplane, open_tables
@@ -24,7 +24,8 @@ from agent.kernel.routes import Routes
 from agent.kernel.start import Started, start
 from agent.kernel.strangers import on_hooks, report, strangers
 from agent.kernel.tunnel import NAME as TUNNEL
-from agent.kernel.tunnel import TunnelDevice
+from agent.kernel.tunnel import PEER as TUNNEL_PEER
+from agent.kernel.tunnel import TunnelDevice, has_kind
 from agent.kernel.uplinks import uplinks
 from agent.kernel.wires import Wires
 from agent.log import logger
@@ -120,7 +121,7 @@ def _assemble(options: Options, kernel: Started, netlink: IPRoute) -> Parts:
     tables = open_tables(Tables, kernel.move.new.maps)
     ways = (Routes(netlink), TunnelDevice(netlink, kernel.sysctls), Wires(netlink))
     dataplane = Dataplane(tables, kernel.hooks, *ways, kernel.sysctls, socket_lb=options.socket_lb)
-    settings = Settings(options.node_name, options.node_port_range, options.devices, _between(options))
+    settings = Settings(options.node_name, options.node_port_range, options.devices, _between(options, netlink))
     loop, metrics = Loop(dataplane, settings), Metrics()
     expected = manifests.EXPECTED if options.manifests else api.EXPECTED
     mirror = Mirror(loop.offer, expected)
@@ -267,10 +268,13 @@ def _ways_out(options: Options, mirror: Mirror) -> Iterator[int]:
 def _kept(mirror: Mirror) -> frozenset[str | bytes]:
     """Devices and addresses whose loss is to be mended."""
     there = mirror.cluster.local.attachments
-    return frozenset((TUNNEL, *(a.host_device for a in there), *(ip.packed for a in there for ip in a.addresses)))
+    return frozenset(
+        (TUNNEL, TUNNEL_PEER, *(a.host_device for a in there), *(ip.packed for a in there for ip in a.addresses))
+    )
 
 
-def _between(options: Options) -> Between:
+def _between(options: Options, netlink: IPRoute) -> Between:
+    is_geneve = options.encapsulation is Encapsulation.GENEVE
     return Between(
         options.encapsulation,
         options.cross_subnet,
@@ -278,6 +282,7 @@ def _between(options: Options) -> Between:
         options.tunnel_vni,
         options.mtu,
         options.masquerade,
+        is_geneve and has_kind(netlink, Kind.GENEVE),
     )
 
 

@@ -67,7 +67,7 @@ class Plane:
     def fill(self, pods: Iterable[Pod], services: int, backends: tuple[IPv4Address, ...], protocol: int) -> None:
         """A node with these pods, and *services* from :data:`FIRST_SERVICE` on, each with all *backends*."""
         nowhere = IPv6Address(0)
-        node = abi.Node(mapped(NODE_ADDRESS), nowhere, 0, 1, 1024, 29999, 30000, 32767, 0, 0, 0)
+        node = abi.Node(mapped(NODE_ADDRESS), nowhere, 0, 1, 1024, 29999, 30000, 32767, 0, 0, 0, 0, 0)
         self.tables["node"].update([(0, node)])
         endpoints = [(mapped(p.address), abi.Endpoint(p.ifindex, p.ifindex, p.mac, 0)) for p in pods]
         self.tables["endpoints"].update(endpoints)

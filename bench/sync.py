@@ -19,6 +19,7 @@ from types import MappingProxyType
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from agent.compile.between import Tunnel
+from agent.compile.node import Links
 from agent.compile.route import Route
 from agent.model.address import Family
 from agent.model.cluster import Cluster
@@ -52,9 +53,9 @@ class MapsOnly:
     def sync_uplinks(self, devices: tuple[Device, ...]) -> None:
         """No devices here."""
 
-    def sync_tunnel(self, tunnel: Tunnel | None) -> int:
+    def sync_tunnel(self, tunnel: Tunnel | None) -> Links:
         """No tunnel is asked for."""
-        return 0 if tunnel is None else -1
+        return Links() if tunnel is None else Links(-1)
 
     def sync_routes(self, routes: tuple[Route, ...]) -> None:
         """No routes here."""

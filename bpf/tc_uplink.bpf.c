@@ -2,6 +2,17 @@
 /* The node's own devices: what comes in for services and pods, and what the node itself sends to services. */
 #include "dp/forward.h"
 
+/* What comes in, without its outer header where another node encapsulated it; sets *was_encapsulated then. */
+static __always_inline enum drop_reason arrive(ctx_t *ctx, struct packet *p, bool *was_encapsulated)
+{
+	enum drop_reason why = parse(ctx, p);
+
+	if (why || !is_encapsulated(p))
+		return why;
+	*was_encapsulated = true;
+	return decapsulate(ctx, p);
+}
+
 /*
  * What comes in by a device: for a service, or a pod of ours. The rest is not ours, and left to the stack with
  * *ours unset.
@@ -10,13 +21,15 @@ static __always_inline enum drop_reason from_uplink(ctx_t *ctx, struct scratch *
 {
 	struct passage passage = {.key = &work->key};
 	struct packet *p = &work->packet;
-	enum drop_reason why = parse(ctx, p);
+	enum drop_reason why = arrive(ctx, p, &to->was_encapsulated);
 	struct service *s;
 
 	if (why)
 		return why == DROP_MAPPED_ADDRESS ? why : DROP_NONE;
 	if (p->flags & PACKET_OTHER || addr_is_multicast(&p->dst))
 		return DROP_NONE;
+	if (is_geneve_port(p))
+		return geneve_arrives(ctx, p);
 	fragment_follow(p);
 	if (p->flags & PACKET_PORTS) {
 		passage.flow = flow_find_arriving(p, passage.key, &passage.src_hi);
@@ -47,7 +60,7 @@ static __always_inline enum drop_reason from_uplink(ctx_t *ctx, struct scratch *
 	else if (passage.translated && addr_is_node(&p->dst))
 		to->hop = addr_is_node(&p->src) ? HOP_LOOP : HOP_STACK;
 	else if (passage.translated && to->end.remote_id)
-		to->hop = HOP_TUNNEL;
+		to->hop = hop_to_remote(ctx);
 	else if (passage.translated)
 		to->hop = HOP_OUT;
 	return DROP_NONE;
@@ -70,9 +83,10 @@ SEC("tc") int uplink_ingress(struct __sk_buff *ctx)
 	if (!why)
 		why = deliver(ctx, p, &to, true, &verdict);
 	why = answer_refused(ctx, p, why, 0, &verdict);
+	why = answer_too_big(ctx, p, why, 0, &verdict);
 	if (ours || why)
 		count(PROGRAM_UPLINK, DIRECTION_INGRESS, why, octets);
-	return why && why != DROP_NO_BACKEND ? TC_ACT_SHOT : verdict;
+	return why && !is_answered(why) ? TC_ACT_SHOT : verdict;
 }
 
 /* Does the node itself send this: under an address of its own, or from loopback to loopback? */
@@ -92,6 +106,8 @@ static __always_inline enum drop_reason to_uplink(ctx_t *ctx, struct scratch *wo
 
 	if (why || p->flags & PACKET_OTHER || !is_from_node(p))
 		return DROP_NONE;
+	if (is_geneve_port(p))
+		return geneve_leaves(ctx, p);
 	if (p->flags & PACKET_ICMP_ERROR) {
 		why = icmp_translate(ctx, p, ours);
 		return why;
@@ -119,7 +135,7 @@ static __always_inline enum drop_reason to_uplink(ctx_t *ctx, struct scratch *wo
 	else if (addr_is_here(&p->dst))
 		to->hop = HOP_LOOP;
 	else if (began && to->end.remote_id)
-		to->hop = HOP_TUNNEL;
+		to->hop = hop_to_remote(ctx);
 	else if (began)
 		to->hop = HOP_OUT; /* a request was on its way to the service; an answer is on its way to the client */
 	return DROP_NONE;
@@ -142,18 +158,20 @@ SEC("tc") int uplink_egress(struct __sk_buff *ctx)
 	if (!why)
 		why = deliver(ctx, p, &to, false, &verdict);
 	why = answer_refused(ctx, p, why, BPF_F_INGRESS, &verdict);
+	why = answer_too_big(ctx, p, why, BPF_F_INGRESS, &verdict);
 	if (ours || why)
 		count(PROGRAM_UPLINK, DIRECTION_EGRESS, why, octets);
-	return why && why != DROP_NO_BACKEND ? TC_ACT_SHOT : verdict;
+	return why && !is_answered(why) ? TC_ACT_SHOT : verdict;
 }
 
 /*
  * What the node's stack sends by the tunnel's device, by a route to another node's pods: gets its outer addresses.
  * What the programs send there has them.
  */
-static __always_inline enum drop_reason to_tunnel(ctx_t *ctx, struct packet *p)
+static __always_inline enum drop_reason to_tunnel(ctx_t *ctx, struct packet *p, int *verdict)
 {
 	const mac_addr from = TUNNEL_SOURCE_MAC, to = NODE_MAC;
+	const struct node *n = node_now();
 	struct bpf_tunnel_key key = {};
 	struct prefix *prefix;
 	enum drop_reason why;
@@ -167,22 +185,54 @@ static __always_inline enum drop_reason to_tunnel(ctx_t *ctx, struct packet *p)
 	prefix = p->flags & PACKET_OTHER ? NULL : prefix_find(&p->dst);
 	if (!prefix)
 		return DROP_NO_TUNNEL;
-	why = route_tunnel(ctx, prefix->remote_id, &redirected);
-	return why ? why : write_macs(ctx, &from, &to);
+	why = route_tunnel(ctx, p, prefix->remote_id, &redirected);
+	if (why || !n)
+		return why;
+	if (n->flags & NODE_IPIP) {
+		*verdict = redirected;
+		return DROP_NONE;
+	}
+	return write_macs(ctx, &from, &to);
 }
 
 SEC("tc") int tunnel_egress(struct __sk_buff *ctx)
 {
+	__u32 octets = ctx_length(ctx);
 	struct scratch *work = scratch_fresh();
-	struct packet *p;
+	int verdict = TC_ACT_OK;
 	enum drop_reason why;
 
 	if (!work)
 		return TC_ACT_SHOT;
+	why = to_tunnel(ctx, &work->packet, &verdict);
+	count(PROGRAM_TUNNEL, DIRECTION_EGRESS, why, octets);
+	return why ? TC_ACT_SHOT : verdict;
+}
+
+/* What the cutter made of a superframe, judged already: to another node, or out. */
+SEC("tc") int cutter_ingress(struct __sk_buff *ctx)
+{
+	__u32 octets = ctx_length(ctx);
+	struct scratch *work = scratch_fresh();
+	int verdict = TC_ACT_SHOT;
+	struct prefix *prefix;
+	enum drop_reason why;
+	struct packet *p;
+
+	if (!work)
+		return TC_ACT_SHOT;
 	p = &work->packet;
-	why = to_tunnel(ctx, p);
-	count(PROGRAM_TUNNEL, DIRECTION_EGRESS, why, ctx_length(ctx));
-	return why ? TC_ACT_SHOT : TC_ACT_OK;
+	why = parse(ctx, p);
+	if (!why && (p->flags & PACKET_OTHER || addr_is_multicast(&p->dst)))
+		return TC_ACT_SHOT; /* what the kernel says to each new link */
+	if (!why && !fits_tunnel(ctx))
+		return TC_ACT_OK; /* route_pieces() wants it fragmented by the stack */
+	prefix = why ? NULL : prefix_find(&p->dst);
+	if (!why)
+		why = prefix && prefix->remote_id ? route_tunnel(ctx, p, prefix->remote_id, &verdict)
+						  : route_out(ctx, &p->src, &p->dst, p->protocol, &verdict);
+	count(PROGRAM_TUNNEL, DIRECTION_INGRESS, why, octets);
+	return why ? TC_ACT_SHOT : verdict;
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

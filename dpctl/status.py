@@ -126,10 +126,27 @@ def node_fact(node: abi.Node) -> Fact:
 def between_fact(node: abi.Node) -> Fact:
     """How pods' packets go to other nodes, and how outside."""
     is_masqueraded = bool(node.flags & abi.NodeFlag.NODE_MASQUERADE)
-    values = {"tunnel_ifindex": node.tunnel_ifindex, "tunnel_vni": node.tunnel_vni, "masquerade": is_masqueraded}
+    values = {
+        "tunnel_ifindex": node.tunnel_ifindex,
+        "tunnel_vni": node.tunnel_vni,
+        "tunnel_port": node.tunnel_port,
+        "masquerade": is_masqueraded,
+    }
     outside = "under the node's address" if is_masqueraded else "under their own"
-    way = f"network {node.tunnel_vni} by device {node.tunnel_ifindex}; " if node.tunnel_ifindex else ""
-    return Fact("between", "tunnel" if node.tunnel_ifindex else "native", f"{way}pods go outside {outside}", values)
+    state, way = _way(node)
+    return Fact("between", state, f"{way}pods go outside {outside}", values)
+
+
+def _way(node: abi.Node) -> tuple[str, str]:
+    """How packets are encapsulated, in a word and as a clause."""
+    if not node.tunnel_ifindex:
+        return "native", ""
+    if node.flags & abi.NodeFlag.NODE_IPIP:
+        return "ipip", f"by headers of our own, with the MTU of device {node.tunnel_ifindex}; "
+    by = f"network {node.tunnel_vni} by device {node.tunnel_ifindex} to UDP port {node.tunnel_port}"
+    if node.flags & abi.NodeFlag.NODE_GENEVE:
+        return "geneve", f"{by}, VXLAN's header exchanged; "
+    return "tunnel", f"{by}; "
 
 
 def flows_fact(sweep: abi.Sweep, now_ns: int) -> Fact:

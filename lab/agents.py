@@ -3,7 +3,7 @@
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from lab import cni
@@ -72,15 +72,15 @@ def stop(machine: Machine) -> None:
     machine.stop(DAEMON)
 
 
-def start_again(machine: Machine, more: Mapping[str, str] | None = None) -> None:
-    """Start a node's agent as before, with *more* in its environment this once.
+def start_again(machine: Machine, more: Mapping[str, str] | None = None, flags: Sequence[str] = ()) -> None:
+    """Start a node's agent as before, with *more* in its environment and *flags* behind its own this once.
 
     Raises:
         LabError: it runs already, or does not start.
     """
     if machine.daemon_process(DAEMON) is not None:
         raise LabError(f"the agent of {machine.name} runs already")
-    machine.start_again(DAEMON, more)
+    machine.start_again(DAEMON, more, flags)
 
 
 def _switch(is_on: bool) -> str:  # noqa: FBT001  it is all there is to say

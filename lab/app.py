@@ -61,7 +61,9 @@ def commands(context: click.Context, name: str) -> None:
 @click.option("--socket-lb", type=click.Choice(["on", "off"]), default="on", show_default=True, help="As the agent's.")
 @click.option("--checksums/--no-checksums", default=True, help="Uplinks compute checksums, as a real wire needs them.")
 @click.option("--subnets", default=1, show_default=True, help="Nodes take turns on so many, with a router between.")
-@click.option("--encapsulation", type=click.Choice(["native", "vxlan"]), default="native", show_default=True)
+@click.option(
+    "--encapsulation", type=click.Choice(["native", "vxlan", "ipip", "geneve"]), default="native", show_default=True
+)
 @click.option("--cross-subnet", type=click.Choice(["on", "off"]), default="off", show_default=True)
 @click.pass_obj
 def up(  # noqa: PLR0913  click's options

@@ -184,8 +184,8 @@ class Machine:
                 time.sleep(0.005)
             process = self.daemon_process(name)
 
-    def start_again(self, name: str, more: Mapping[str, str] | None = None) -> None:
-        """Start a daemon as it was started before, with *more* in its environment this once.
+    def start_again(self, name: str, more: Mapping[str, str] | None = None, flags: Sequence[str] = ()) -> None:
+        """Start a daemon as it was started before, with *more* in its environment and *flags* behind its own this once.
 
         Raises:
             LabError: it was never started, or does not start.
@@ -194,7 +194,7 @@ class Machine:
         if not file.exists():
             raise LabError(f"{name} was never started on {self.name}")
         saved = json.loads(file.read_text())
-        self.daemon(name, saved["argv"], saved["environment"] | dict(more or {}))
+        self.daemon(name, [*saved["argv"], *flags], saved["environment"] | dict(more or {}))
         file.write_text(json.dumps(saved))
 
     def log_tail(self, name: str) -> str:

@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import MapKind, MapSpec
 
 
-LAYOUT: Final = "53f1190107fc"
+LAYOUT: Final = "32561500feef"
 """The fingerprint of all that follows."""
 
 
@@ -63,7 +63,8 @@ class DropReason(IntEnum):
     DROP_NO_TUNNEL = 18
     DROP_INGRESS_LIMIT = 19
     DROP_EGRESS_LIMIT = 20
-    DROP_REASONS = 21
+    DROP_TOO_BIG = 21
+    DROP_REASONS = 22
 
 
 class EndpointFlag(IntFlag):
@@ -97,12 +98,15 @@ class NodeFlag(IntFlag):
     NODE_MASQUERADE = 1
     NODE_LIMITS = 2
     NODE_PACED = 4
+    NODE_IPIP = 8
+    NODE_GENEVE = 16
 
 
 class PrefixFlag(IntFlag):
     """``enum prefix_flag``."""
 
     PREFIX_NO_MASQUERADE = 1
+    PREFIX_NODE = 2
 
 
 class Program(IntEnum):
@@ -939,14 +943,14 @@ class MaglevKey:
         ]
 
 
-_NODE = struct.Struct("<16s16sQIHHHHIII")
+_NODE = struct.Struct("<16s16sQIHHHHIIBBHI4x")
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """``struct node``, 64 bytes."""
+    """``struct node``, 72 bytes."""
 
-    SIZE: ClassVar[int] = 64
+    SIZE: ClassVar[int] = 72
     addr4: IPv6Address  # ip_addr
     addr6: IPv6Address  # ip_addr
     netns_cookie: int  # __u64
@@ -957,7 +961,9 @@ class Node:
     node_port_max: int  # __u16
     tunnel_ifindex: int  # __u32
     tunnel_vni: int  # __u32
-    flags: int  # __u32
+    tunnel_port: int  # __be16, here in host order
+    flags: int  # __u16
+    cutter_ifindex: int  # __u32
 
     def pack(self) -> bytes:
         """The bytes as C has them."""
@@ -980,7 +986,9 @@ class Node:
                     r.node_port_max,
                     r.tunnel_ifindex,
                     r.tunnel_vni,
+                    r.tunnel_port >> 8, r.tunnel_port & 255,
                     r.flags,
+                    r.cutter_ifindex,
                 )
                 for r in records
             ]
@@ -1007,9 +1015,11 @@ class Node:
                 f7,
                 f8,
                 f9,
-                f10,
+                f10 << 8 | f11,
+                f12,
+                f13,
             )
-            for (f0, f1, f2, f3, f4, f5, f6, f7, f8, f9, f10,) in _NODE.iter_unpack(data)
+            for (f0, f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13,) in _NODE.iter_unpack(data)
         ]
 
 

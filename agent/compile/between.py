@@ -6,6 +6,7 @@ node itself, for the network between knows no pod. The node's own packets to ano
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from ipaddress import ip_network
 
 from agent.compile.ids import RemoteIds
@@ -18,8 +19,9 @@ from agent.model.node import Node
 from maps import abi
 
 IPV4, IPV6 = 4, 6
-OVERHEAD = {IPV4: 50, IPV6: 70}  # outer Ethernet within, outer IP, UDP, and the 8 bytes of VXLAN
-PORTS = {Encapsulation.VXLAN: 8472}  # the kernel's own
+IP_OVERHEAD = {IPV4: 20, IPV6: 40}  # the outer IP header
+UDP_OVERHEAD = 30  # the inner Ethernet header, UDP, and the 8 bytes of VXLAN or Geneve
+PORTS = {Encapsulation.VXLAN: 8472, Encapsulation.GENEVE: 6081}  # the kernel's own, and RFC 8926's
 DEFAULT_MTU = 1500  # of a node without uplink
 KEY_BITS = 32  # of a prefix's key before the address: family and padding
 MAPPED_BITS = 96  # of ::ffff:0:0
@@ -35,19 +37,48 @@ class Between:
     vni: int = 1
     mtu: int = 0  # of pods; 0: found
     masquerade: bool = False
+    has_geneve: bool = True  # the kernel has the device
 
     @property
     def is_native(self) -> bool:
         """Whether nothing is encapsulated."""
         return self.encapsulation is Encapsulation.NATIVE
 
+    @property
+    def udp_port(self) -> int:
+        """Where other nodes take what is encapsulated; 0 without UDP."""
+        default = PORTS.get(self.encapsulation)
+        return (self.port or default) if default else 0
+
+    @property
+    def flags(self) -> abi.NodeFlag:
+        """What the programs have to do themselves."""
+        flags = abi.NodeFlag.NODE_MASQUERADE if self.masquerade else abi.NodeFlag(0)
+        if self.encapsulation is Encapsulation.IPIP:
+            flags |= abi.NodeFlag.NODE_IPIP
+        if self.encapsulation is Encapsulation.GENEVE and not self.has_geneve:
+            flags |= abi.NodeFlag.NODE_GENEVE
+        return flags
+
+    def overhead(self, version: int) -> int:
+        """Bytes that encapsulation adds to a packet, inside an outer IP of this version."""
+        return IP_OVERHEAD[version] + (0 if self.encapsulation is Encapsulation.IPIP else UDP_OVERHEAD)
+
+
+class Kind(StrEnum):
+    """What a device is to the kernel."""
+
+    VXLAN = "vxlan"
+    GENEVE = "geneve"
+    VETH = "veth"  # encapsulates nothing: the programs do, and take its MTU
+
 
 @dataclass(frozen=True, slots=True)
 class Tunnel:
-    """The one device that encapsulates, as it should be."""
+    """The one device by which what is encapsulated leaves, as it should be."""
 
-    kind: Encapsulation
-    port: int
+    kind: Kind
+    port: int  # 0: takes nothing from the network
     mtu: int
 
 
@@ -56,7 +87,14 @@ def tunnel(between: Between, records: BetweenRecords, uplinks: Iterable[Device])
     if between.is_native:
         return None
     room = min((device.mtu for device in uplinks if device.mtu), default=DEFAULT_MTU) - records.overhead
-    return Tunnel(between.encapsulation, between.port or PORTS[between.encapsulation], between.mtu or room)
+    return Tunnel(_kind(between), between.udp_port, between.mtu or room)
+
+
+def _kind(between: Between) -> Kind:
+    """The VXLAN device does Geneve's work where the kernel has none: the headers are of one size."""
+    if between.encapsulation is Encapsulation.IPIP:
+        return Kind.VETH
+    return Kind.GENEVE if between.encapsulation is Encapsulation.GENEVE and between.has_geneve else Kind.VXLAN
 
 
 def between_records(
@@ -74,7 +112,8 @@ def between_records(
     remotes = {keys.pack(ids.ids[mapped(a).packed]): abi.Remote(mapped(a)).pack() for a in outers.values()}
     versions = {own.internal_ips[0].version if own.internal_ips else IPV4, *(a.version for a in outers.values())}
     routes = tuple(route for node in others for route in _routes(node, far))
-    return BetweenRecords(prefixes, remotes, routes, OVERHEAD[max(versions)]), ids
+    overhead = 0 if between.is_native else between.overhead(max(versions))
+    return BetweenRecords(prefixes, remotes, routes, overhead), ids
 
 
 class _Far:
@@ -120,9 +159,11 @@ def _prefixes(
     for node in nodes:
         outer = outers.get(node.name)
         remote_id = ids.ids[mapped(outer).packed] if outer is not None else 0
-        ranges = (*node.pod_cidrs, *map(ip_network, node.internal_ips))
-        for found in ranges:
-            yield _key(found), _prefix(remote_id if outer is not None and far.is_far(node, found.version) else 0)
+        ranges = {cidr: abi.PrefixFlag(0) for cidr in node.pod_cidrs}
+        ranges |= {ip_network(address): abi.PrefixFlag.PREFIX_NODE for address in node.internal_ips}
+        for found, flag in ranges.items():
+            is_far = outer is not None and far.is_far(node, found.version)
+            yield _key(found), _prefix(remote_id if is_far else 0, flag)
 
 
 def _routes(node: Node, far: _Far) -> Iterator[Route]:
@@ -140,5 +181,5 @@ def _key(network: Network) -> bytes:
     return abi.PrefixKey(KEY_BITS + bits, network.version, mapped(network.network_address)).pack()
 
 
-def _prefix(remote_id: int) -> bytes:
-    return abi.Prefix(remote_id, abi.PrefixFlag.PREFIX_NO_MASQUERADE).pack()
+def _prefix(remote_id: int, flag: int = 0) -> bytes:
+    return abi.Prefix(remote_id, abi.PrefixFlag.PREFIX_NO_MASQUERADE | flag).pack()

@@ -1,6 +1,7 @@
 """The node's own record: the source addresses and ports of what it translates."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from ipaddress import IPv6Address
 
 from agent.compile.between import Between
@@ -15,9 +16,16 @@ NODE_KEY = abi.NODE.key.pack(0)
 Ports = tuple[int, int]  # inclusive
 
 
+@dataclass(frozen=True, slots=True)
+class Links:
+    """The devices of the encapsulation, by ifindex; 0: none."""
+
+    tunnel: int = 0
+    cutter: int = 0
+
+
 def node_record(node: Node | None, local: Local, node_ports: Ports, between: Between) -> NodeRecord:
     """What the node map says of a node whose object may not be known yet."""
-    flags = abi.NodeFlag.NODE_MASQUERADE if between.masquerade else abi.NodeFlag(0)
     taken = (local.port_range, node_ports, *local.reserved_ports)
     return NodeRecord(
         source(node, local.devices, 4),
@@ -26,7 +34,8 @@ def node_record(node: Node | None, local: Local, node_ports: Ports, between: Bet
         nat_ports(taken),
         node_ports,
         0 if between.is_native else between.vni,
-        flags,
+        between.udp_port,
+        between.flags,
     )
 
 
@@ -49,8 +58,8 @@ def nat_ports(taken: Iterable[Ports]) -> Ports:
     return max(gaps, key=lambda gap: gap[1] - gap[0], default=(0, 0))
 
 
-def node_value(record: NodeRecord, generation: int, tunnel_ifindex: int = 0) -> bytes:
-    """The node map's value; without a tunnel its ifindex is 0."""
+def node_value(record: NodeRecord, generation: int, links: Links) -> bytes:
+    """The node map's value."""
     return abi.Node(
         _address(record.addr4),
         _address(record.addr6),
@@ -58,9 +67,11 @@ def node_value(record: NodeRecord, generation: int, tunnel_ifindex: int = 0) -> 
         generation,
         *record.nat_ports,
         *record.node_ports,
-        tunnel_ifindex,
+        links.tunnel,
         record.tunnel_vni,
+        record.tunnel_port,
         record.flags,
+        links.cutter,
     ).pack()
 
 

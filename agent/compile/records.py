@@ -78,6 +78,7 @@ class NodeRecord:
     nat_ports: tuple[int, int] = (0, 0)
     node_ports: tuple[int, int] = (0, 0)
     tunnel_vni: int = 0
+    tunnel_port: int = 0
     flags: int = 0  # abi.NodeFlag
 
 

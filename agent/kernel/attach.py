@@ -30,10 +30,13 @@ DEVICE_HOOKS: Mapping[str, tuple[AttachType, bool]] = {
     "uplink_ingress": (AttachType.TCX_INGRESS, True),
     "uplink_egress": (AttachType.TCX_EGRESS, False),
     "tunnel_egress": (AttachType.TCX_EGRESS, False),
+    "cutter_ingress": (AttachType.TCX_INGRESS, True),
 }
 CLSACT_SIDES = (0xFFFFFFF2, 0xFFFFFFF3)  # TC_H_CLSACT with TC_H_MIN_INGRESS and TC_H_MIN_EGRESS
 UPLINK = ("uplink_ingress", "uplink_egress")
 TUNNEL = ("uplink_ingress", "tunnel_egress")
+TUNNEL_OUT = ("tunnel_egress",)  # by which nothing comes in
+CUTTER = ("cutter_ingress",)  # on the same device: what its other end was given comes in
 POD = ("pod_ingress", "pod_egress")
 LOOPBACK = ("uplink_egress",)  # where the node's own processes reach its node ports, without socket hooks
 LOOPBACK_IFINDEX = 1

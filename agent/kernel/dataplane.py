@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from agent.compile.between import Tunnel
+from agent.compile.node import Links
 from agent.compile.route import Route
 from agent.errors import AgentError
-from agent.kernel.attach import LOOPBACK, LOOPBACK_IFINDEX, POD, TUNNEL, UPLINK, Hooks
+from agent.kernel.attach import CUTTER, LOOPBACK, LOOPBACK_IFINDEX, POD, TUNNEL, TUNNEL_OUT, UPLINK, Hooks
 from agent.kernel.load import SPECS
 from agent.kernel.routes import Routes, Way
 from agent.kernel.sysctl import Sysctls
@@ -58,7 +59,7 @@ class Dataplane(Generic[T]):
         self._routes = routes
         self._tunnel = tunnel
         self._wires = wires
-        self._tunnel_ifindex = 0
+        self._links = Links()
         self._sysctls = sysctls
 
     @property
@@ -93,19 +94,21 @@ class Dataplane(Generic[T]):
         elif LOOPBACK_IFINDEX in self._hooks.attached(LOOPBACK):
             self._hooks.detach(LOOPBACK_IFINDEX, LOOPBACK)
 
-    def sync_tunnel(self, tunnel: Tunnel | None) -> int:
-        """Have exactly this device that encapsulates, its programs on it; its ifindex, 0 for none.
+    def sync_tunnel(self, tunnel: Tunnel | None) -> Links:
+        """Have exactly this device that encapsulates, its programs on it; its ifindexes, 0 for none.
 
         Raises:
             AgentError: the kernel refused, or its name is taken.
         """
         if tunnel is None:
             self._tunnel.remove()
-            self._tunnel_ifindex = 0
+            self._links = Links()
         else:
-            self._tunnel_ifindex = self._tunnel.sync(tunnel)
-            self._hooks.attach(self._tunnel_ifindex, TUNNEL)
-        return self._tunnel_ifindex
+            self._links = self._tunnel.sync(tunnel)
+            self._hooks.attach(self._links.tunnel, TUNNEL_OUT if self._links.cutter else TUNNEL)
+            if self._links.cutter:
+                self._hooks.attach(self._links.tunnel, CUTTER)
+        return self._links
 
     def sync_routes(self, routes: tuple[Route, ...]) -> None:
         """Have exactly these routes to other nodes' pods.
@@ -118,7 +121,7 @@ class Dataplane(Generic[T]):
             raise AgentError("routes refused: " + "; ".join(f"{d}: {why}" for d, why in refused.items()))
 
     def _way(self, route: Route) -> Way:
-        return Way(route.gateway) if route.gateway else Way(None, self._tunnel_ifindex, route.source)
+        return Way(route.gateway) if route.gateway else Way(None, self._links.tunnel, route.source)
 
     def _sync(self, programs: tuple[str, ...], wanted: Mapping[int, str]) -> None:
         there = self._hooks.attached(programs)

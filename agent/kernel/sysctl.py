@@ -53,6 +53,8 @@ POD = (
 
 TUNNEL = (
     Sysctl("ipv4/conf/{device}/rp_filter", "0", "answers to a pod carry the service's address"),
+    Sysctl("ipv4/conf/{device}/accept_local", "1", "what is to be fragmented comes in here, under the node's address"),
+    Sysctl("ipv4/conf/{device}/send_redirects", "0", "and leaves here again"),
     Sysctl("ipv6/conf/{device}/accept_ra", "0", "other nodes are no routers for this one"),
     Sysctl("ipv6/conf/{device}/addr_gen_mode", "1", "all nodes' tunnels have one MAC, so no address is made of it"),
 )

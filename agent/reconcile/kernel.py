@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from agent.compile.between import Tunnel
+from agent.compile.node import Links
 from agent.compile.route import Route
 from agent.model.local import Attachment, Device
 from maps import abi
@@ -43,8 +44,8 @@ class Kernel(Protocol):
     def sync_uplinks(self, devices: tuple[Device, ...]) -> None:
         """Have the uplink programs on exactly these devices."""
 
-    def sync_tunnel(self, tunnel: Tunnel | None) -> int:
-        """Have exactly this device that encapsulates, its programs on it; its ifindex, 0 for none."""
+    def sync_tunnel(self, tunnel: Tunnel | None) -> Links:
+        """Have exactly this device that encapsulates, its programs on it; its ifindexes, 0 for none."""
 
     def sync_routes(self, routes: tuple[Route, ...]) -> None:
         """Have exactly these routes to other nodes' pods."""

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from agent.compile.limit import at_rest
-from agent.compile.node import NODE_KEY, node_value
+from agent.compile.node import NODE_KEY, Links, node_value
 from agent.compile.records import LocalRecords
 from agent.reconcile.kernel import Tables
 from agent.reconcile.order import FLAGS
@@ -55,14 +55,14 @@ class LocalMaps:
         wanted: LocalRecords,
         *,
         known: bool,
-        tunnel_ifindex: int | None = None,
+        links: Links | None = None,
         gone: Collection[bytes] = (),
         prune: bool = True,
     ) -> int:
         """Make the maps equal to *wanted*; returns how many records that took.
 
         Without *prune* only *gone* addresses are removed. Without *known* the Node object has not been seen, and the
-        record an earlier agent left is the better one; so is its *tunnel_ifindex* until ours is known.
+        record an earlier agent left is the better one; so are its *links* until ours are known.
 
         Raises:
             MapFull: one of the maps has no room; nothing was written to it.
@@ -73,8 +73,9 @@ class LocalMaps:
         self._stale |= count > 0
         count += limited
         count += self._fill(self._tables.pod_netns, self._pod_netns, wanted.pod_netns, stray)
-        ifindex = self._node.tunnel_ifindex if tunnel_ifindex is None else tunnel_ifindex
-        return count + self._write_node(node_value(wanted.node, self._node.generation, ifindex), known=known)
+        if links is None:
+            links = Links(self._node.tunnel_ifindex, self._node.cutter_ifindex)
+        return count + self._write_node(node_value(wanted.node, self._node.generation, links), known=known)
 
     def _fill(self, table: AnyTable, held: dict[bytes, bytes], wanted: Packed, stray: Collection[bytes] | None) -> int:
         """One map; *held* advances with each write that succeeded.

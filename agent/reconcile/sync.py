@@ -11,7 +11,7 @@ from agent.compile.between import Between, Tunnel, tunnel
 from agent.compile.desired import desired
 from agent.compile.ids import Ids, recovered
 from agent.compile.local import NODE_PORTS, NOTHING_BETWEEN, local_records
-from agent.compile.node import Ports
+from agent.compile.node import Links, Ports
 from agent.compile.records import Desired
 from agent.compile.route import Route
 from agent.kernel.uplinks import uplinks
@@ -63,7 +63,7 @@ class Sync:
         self._counts: dict[str, int] = {}
         self._local = LocalMaps(kernel.tables)
         self._between = BetweenMaps(kernel.tables)
-        self._tunnel_ifindex: int | None = None  # None: as an earlier agent left it
+        self._links: Links | None = None  # None: as an earlier agent left it
         self._done = _Done()
 
     @property
@@ -119,7 +119,7 @@ class Sync:
             records = local_records(cluster.local, node, settings.node_ports, settings.between)
         written += self._local.write(
             records,
-            tunnel_ifindex=self._tunnel_ifindex,
+            links=self._links,
             known=cluster.synced or (node is not None and cluster.local.netns_cookie != 0),
             gone=self.overlay.leaving(),
             prune=cluster.synced,
@@ -163,7 +163,7 @@ class Sync:
         if (wanted := self._tunnel(self._compiled)) is not None:
             self._sync_tunnel(wanted)
         else:
-            self._tunnel_ifindex = 0
+            self._links = Links()
 
     def no_tunnel(self) -> None:
         """Have no such device where none is wanted, once nothing names it."""
@@ -180,7 +180,7 @@ class Sync:
         asked = (wanted, self.cluster.local.devices)
         if asked != self._done.tunnel:
             self._done.tunnel = None
-            self._tunnel_ifindex = self._kernel.sync_tunnel(wanted)
+            self._links = self._kernel.sync_tunnel(wanted)
             self._done.tunnel = asked
 
     def routes(self) -> None:

@@ -35,11 +35,12 @@ enum drop_reason {
 	DROP_NAT_PORTS,		/* every source port tried for a translation is taken */
 	DROP_NAT_ADDRESS,	/* source translation needed, the node has no address of the family */
 	DROP_REWRITE,		/* the kernel refused to change the packet */
-	DROP_NO_ROUTE,		/* a translated packet for which the kernel has no route */
+	DROP_NO_ROUTE,		/* a translated or encapsulated packet for which the kernel has no route */
 	DROP_TTL,		/* a translated packet whose TTL or hop limit is spent */
-	DROP_NO_TUNNEL,		/* left by the tunnel's device, and no node is known behind it for the destination */
+	DROP_NO_TUNNEL,		/* for the tunnel, and no node is known behind it for the destination */
 	DROP_INGRESS_LIMIT,	/* more is on its way to the pod than its limit lets through */
 	DROP_EGRESS_LIMIT,	/* the pod sends more than its limit lets through */
+	DROP_TOO_BIG,		/* does not fit the tunnel, and may not be fragmented; the sender was told */
 	DROP_REASONS,		/* count, keep last */
 };
 
@@ -291,6 +292,7 @@ struct prefix_key {
 
 enum prefix_flag {
 	PREFIX_NO_MASQUERADE = 1, /* pods are seen there under their own addresses */
+	PREFIX_NODE = 2,	  /* a node's own address: what it encapsulates is taken */
 };
 
 /* What is so of all addresses of a range, unless a longer prefix says otherwise. */
@@ -308,6 +310,8 @@ enum node_flag {
 	NODE_MASQUERADE = 1, /* pods go outside under the node's address */
 	NODE_LIMITS = 2,     /* the limits map has entries */
 	NODE_PACED = 4,	     /* one of them is LIMIT_PACED */
+	NODE_IPIP = 8,	     /* IP in IP, by headers of our own */
+	NODE_GENEVE = 16,    /* on the wire the VXLAN device's packets are Geneve's */
 };
 
 /* What changes while the node runs. One value, under key 0. */
@@ -320,9 +324,12 @@ struct node {
 	__u16 nat_port_max;
 	__u16 node_port_min; /* NodePort range, host order, inclusive */
 	__u16 node_port_max;
-	__u32 tunnel_ifindex; /* the collect-metadata device (VXLAN); 0: nothing is encapsulated */
+	__u32 tunnel_ifindex; /* the device that encapsulates, with IPIP the one that has its MTU; 0: nothing is */
 	__u32 tunnel_vni;
-	__u32 flags; /* enum node_flag */
+	__be16 tunnel_port;   /* UDP port that other nodes are sent to; 0 with IPIP */
+	__u16 flags;	      /* enum node_flag */
+	__u32 cutter_ifindex; /* with IPIP the device that cuts superframes which came encapsulated and leave again */
+	__u32 pad;
 };
 
 #endif

@@ -15,6 +15,7 @@ typedef struct __sk_buff ctx_t;
 
 #define memcpy __builtin_memcpy
 #define memset __builtin_memset
+#define memcmp __builtin_memcmp
 
 static __always_inline void *ctx_data(const ctx_t *ctx)
 {
@@ -57,6 +58,12 @@ static __always_inline bool ctx_store(ctx_t *ctx, __u32 at, const void *from, __
 static __always_inline void ctx_send_at(ctx_t *ctx, __u64 ns)
 {
 	bpf_skb_set_tstamp(ctx, ns, BPF_SKB_TSTAMP_DELIVERY_MONO);
+}
+
+/* As ctx_store(), where a sum of the whole packet that the kernel trusts (CHECKSUM_COMPLETE) must stay right. */
+static __always_inline bool ctx_store_summed(ctx_t *ctx, __u32 at, const void *from, __u32 len)
+{
+	return bpf_skb_store_bytes(ctx, at, from, len, BPF_F_RECOMPUTE_CSUM) == 0;
 }
 
 /*

@@ -9,6 +9,7 @@
 #include "nat.h"
 #include "refuse.h"
 #include "route.h"
+#include "too_big.h"
 
 /* A packet's place in its flow. */
 struct passage {
@@ -61,6 +62,28 @@ static __always_inline enum drop_reason passage_translate(ctx_t *ctx, struct pac
 			   .protocol = p->protocol};
 	passage->translated = true;
 	return rewrite(ctx, p, &t);
+}
+
+/*
+ * Tells the sender of what is too large the tunnel's MTU, by the device where the packet is; flags as bpf_redirect()'s.
+ * Returns why the packet ends. Sets *verdict when that is so.
+ */
+static __always_inline enum drop_reason answer_too_big(ctx_t *ctx, struct packet *p, enum drop_reason why, __u64 flags,
+						       int *verdict)
+{
+	__u32 mtu;
+
+	if (why != DROP_TOO_BIG)
+		return why;
+	fits_tunnel_mtu(ctx, &mtu);
+	*verdict = tell_too_big(ctx, p, mtu) ? bpf_redirect(ctx->ifindex, flags) : TC_ACT_SHOT;
+	return why;
+}
+
+/* Is the verdict set for a packet that ends? */
+static __always_inline bool is_answered(enum drop_reason why)
+{
+	return why == DROP_NO_BACKEND || why == DROP_TOO_BIG;
 }
 
 /*

@@ -19,6 +19,18 @@ static __always_inline bool quote_read_v4(ctx_t *ctx, struct quote *q)
 	return true;
 }
 
+/* A quoted datagram's first fragment: the ports are behind one more header. */
+static __always_inline bool quote_read_fragment(ctx_t *ctx, struct quote *q)
+{
+	struct extension x;
+
+	if (!ctx_load(ctx, q->l4, &x, sizeof(x)) || bpf_ntohs(x.offset) & 0xfff8)
+		return false;
+	q->l4 += sizeof(x);
+	q->t.protocol = x.next;
+	return true;
+}
+
 static __always_inline bool quote_read_v6(ctx_t *ctx, struct quote *q)
 {
 	struct ipv6hdr ip;
@@ -29,7 +41,7 @@ static __always_inline bool quote_read_v6(ctx_t *ctx, struct quote *q)
 	q->t.src = addr_v6(&ip.saddr);
 	q->t.dst = addr_v6(&ip.daddr);
 	q->t.protocol = ip.nexthdr;
-	return true;
+	return ip.nexthdr != IPPROTO_FRAGMENT || quote_read_fragment(ctx, q);
 }
 
 /* The quoted identifier of an echo, which stands for both ports. */

@@ -5,6 +5,7 @@
 
 #include "fib.h"
 #include "limit.h"
+#include "geneve.h"
 #include "rewrite.h"
 
 /* Where a packet goes next. */
@@ -12,6 +13,7 @@ enum hop {
 	HOP_STACK,  /* on, to the kernel's stack or the next program on the hook */
 	HOP_POD,    /* the pod behind struct forward's end */
 	HOP_TUNNEL, /* the node that the end names, by the device that encapsulates */
+	HOP_PIECES, /* that node too, in fragments that the stack makes: our own header leaves it too large */
 	HOP_OUT,    /* by the kernel's route for the destination, past the stack: it refuses our own source addresses */
 	HOP_LOOP,   /* from this node to this node: in by the loopback device */
 };
@@ -19,6 +21,7 @@ enum hop {
 struct forward {
 	enum hop hop;
 	struct flow_end end;
+	bool was_encapsulated; /* it came in under a header of ours */
 };
 
 enum { LOOPBACK_IFINDEX = 1, TUNNEL_TTL = 64 };
@@ -27,29 +30,46 @@ enum { LOOPBACK_IFINDEX = 1, TUNNEL_TTL = 64 };
 #define TUNNEL_SOURCE_MAC {{0xee, 0xee, 0xee, 0xee, 0xee, 0xec}}
 
 /* Sends it out; the kernel finds the neighbour. Sets *verdict. */
-__noinline int route_out(ctx_t *ctx, const struct packet *p, int *verdict)
+__noinline int route_out(ctx_t *ctx, const ip_addr *src, const ip_addr *dst, __u8 protocol, int *verdict)
 {
 	__u32 device;
 
-	if (!p || !verdict)
+	if (!src || !dst || !verdict)
 		return DROP_NO_ROUTE;
-	device = fib_device(ctx, &p->src, &p->dst, p->protocol);
+	device = fib_device(ctx, src, dst, protocol);
 	if (!device)
 		return DROP_NO_ROUTE;
 	*verdict = bpf_redirect_neigh(device, NULL, 0, 0);
 	return DROP_NONE;
 }
 
-/* Addresses the packet's outer header, and sends it by the tunnel's device (bpf_skb_set_tunnel_key). Sets *verdict. */
-__noinline int route_tunnel(ctx_t *ctx, __u32 remote_id, int *verdict)
+/* Sends it encapsulated by our own header; the kernel finds the neighbour. Sets *verdict. */
+static __always_inline int route_encapsulated(ctx_t *ctx, const struct packet *p, const ip_addr *to, int *verdict)
+{
+	const struct node *n = node_now();
+	int why = encapsulate(ctx, p, to);
+
+	if (why || !n)
+		return why;
+	return route_out(ctx, addr_is_v4(to) ? &n->addr4 : &n->addr6, to, IPPROTO_IPIP, verdict);
+}
+
+/*
+ * Sends it encapsulated: by headers of our own, or with the outer addresses noted (bpf_skb_set_tunnel_key) by the
+ * tunnel's device. Sets *verdict.
+ */
+__noinline int route_tunnel(ctx_t *ctx, const struct packet *p, __u32 remote_id, int *verdict)
 {
 	struct bpf_tunnel_key key = {};
 	struct remote *remote = remote_find(remote_id);
 	const struct node *n = node_now();
+	__u64 flags;
 	bool v4;
 
-	if (!remote || !n || !verdict)
+	if (!remote || !n || !p || !verdict)
 		return DROP_NO_TUNNEL;
+	if (n->flags & NODE_IPIP)
+		return route_encapsulated(ctx, p, &remote->addr, verdict);
 	v4 = addr_is_v4(&remote->addr);
 	key.tunnel_id = n->tunnel_vni;
 	key.tunnel_ttl = TUNNEL_TTL;
@@ -57,7 +77,9 @@ __noinline int route_tunnel(ctx_t *ctx, __u32 remote_id, int *verdict)
 		key.remote_ipv4 = bpf_ntohl(remote->addr.w[3]);
 	else
 		memcpy(key.remote_ipv6, &remote->addr, sizeof(remote->addr));
-	if (bpf_skb_set_tunnel_key(ctx, &key, sizeof(key), v4 ? 0 : BPF_F_TUNINFO_IPV6))
+	/* the inner packet has a checksum of its own (RFC 6935, RFC 8926 3.3.1), and the header is yet to change */
+	flags = (v4 ? 0 : BPF_F_TUNINFO_IPV6) | (n->flags & NODE_GENEVE ? BPF_F_ZERO_CSUM_TX : 0);
+	if (bpf_skb_set_tunnel_key(ctx, &key, sizeof(key), flags))
 		return DROP_NO_TUNNEL;
 	*verdict = bpf_redirect(n->tunnel_ifindex, 0);
 	return DROP_NONE;
@@ -74,13 +96,65 @@ static __always_inline enum drop_reason route_loop(ctx_t *ctx, int *verdict)
 	return why;
 }
 
-/* Would the packet, or each segment of it, pass the tunnel's device? Else the stack tells its sender the MTU. */
-static __always_inline bool fits_tunnel(ctx_t *ctx)
+/* Would the packet, or each segment of it, pass the tunnel's device? Sets *mtu to the device's. */
+static __always_inline bool fits_tunnel_mtu(ctx_t *ctx, __u32 *mtu)
 {
 	const struct node *n = node_now();
-	__u32 mtu = 0;
 
-	return n && bpf_check_mtu(ctx, n->tunnel_ifindex, &mtu, 0, BPF_MTU_CHK_SEGS) == 0;
+	*mtu = 0;
+	return n && bpf_check_mtu(ctx, n->tunnel_ifindex, mtu, 0, BPF_MTU_CHK_SEGS) == 0;
+}
+
+/* Where it does not the stack tells its sender the MTU. */
+static __always_inline bool fits_tunnel(ctx_t *ctx)
+{
+	__u32 mtu;
+
+	return fits_tunnel_mtu(ctx, &mtu);
+}
+
+/*
+ * How a translated packet goes to another node. What is too large for the tunnel its device sends in outer fragments;
+ * those of our own header's the other end could not take apart, so the packet itself is fragmented, where it may be.
+ */
+static __always_inline enum hop hop_to_remote(ctx_t *ctx)
+{
+	const struct node *n = node_now();
+
+	return n && n->flags & NODE_IPIP && !fits_tunnel(ctx) ? HOP_PIECES : HOP_TUNNEL;
+}
+
+/*
+ * By the stack, which fragments what it forwards: in by the tunnel's device, which takes packets under our own addresses,
+ * and out by it. Its other refusals it would tell this node's address, which is no help to the sender.
+ */
+static __always_inline enum drop_reason route_pieces(ctx_t *ctx, const struct packet *p, int *verdict)
+{
+	const mac_addr from = TUNNEL_SOURCE_MAC, to = NODE_MAC;
+	const struct node *n = node_now();
+	struct iphdr *ip = ctx_data(ctx) + L3;
+
+	if (!n || (void *)(ip + 1) > ctx_end(ctx))
+		return DROP_REWRITE;
+	if (!(p->flags & PACKET_V4) || ip->frag_off & bpf_htons(IP_DF))
+		return DROP_TOO_BIG;
+	*verdict = bpf_redirect(n->tunnel_ifindex, BPF_F_INGRESS);
+	return write_macs(ctx, &from, &to);
+}
+
+/*
+ * A superframe that came in under a header of ours is still marked as encapsulated (the kernel clears that in tunnel
+ * devices alone): a NIC that can send such ones would take it for what it says, and it can not be encapsulated anew. By
+ * a device that takes no superframes it becomes packets, which cutter_ingress() sends on.
+ */
+static __always_inline enum drop_reason route_cutter(int *verdict)
+{
+	const struct node *n = node_now();
+
+	if (!n || !n->cutter_ifindex)
+		return DROP_NO_TUNNEL;
+	*verdict = bpf_redirect(n->cutter_ifindex, 0);
+	return DROP_NONE;
 }
 
 /*
@@ -102,12 +176,16 @@ static __always_inline enum drop_reason deliver(ctx_t *ctx, const struct packet 
 		why = limit_to_pod(ctx, p, to->end.ifindex);
 	if (why)
 		return why;
+	if (to->hop == HOP_PIECES)
+		return route_pieces(ctx, p, verdict);
 	if (ingress)
 		why = write_hop(ctx, p);
 	if (why)
 		return why;
+	if (to->hop != HOP_POD && to->was_encapsulated && ctx->gso_size)
+		return route_cutter(verdict);
 	if (to->hop == HOP_OUT)
-		return route_out(ctx, p, verdict);
+		return route_out(ctx, &p->src, &p->dst, p->protocol, verdict);
 	if (to->hop == HOP_POD)
 		why = write_macs(ctx, &node_mac, &to->end.mac);
 	else
@@ -115,7 +193,7 @@ static __always_inline enum drop_reason deliver(ctx_t *ctx, const struct packet 
 	if (why)
 		return why;
 	if (to->hop == HOP_TUNNEL)
-		return route_tunnel(ctx, to->end.remote_id, verdict);
+		return route_tunnel(ctx, p, to->end.remote_id, verdict);
 	*verdict = ingress ? bpf_redirect_peer(to->end.ifindex, 0) : bpf_redirect(to->end.ifindex, 0);
 	return DROP_NONE;
 }

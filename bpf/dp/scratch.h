@@ -43,7 +43,8 @@ struct scratch {
 	struct quote quote;
 	struct tuple inner;
 	struct tuple outer;
-	__u64 tick; /* jiffies when tick_s was read */
+	__be32 told[28]; /* the ICMP error about a packet that is too large, from its ICMP header on */
+	__u64 tick;	 /* jiffies when tick_s was read */
 	__u32 tick_s;
 };
 

@@ -120,6 +120,7 @@ class Datapath:
         nat: tuple[int, int] = NAT_PORTS,
         *,
         tunnel: int = 0,
+        port: int = 0,
         flags: int = 0,
     ) -> None:
         """Write the node's record."""
@@ -133,7 +134,9 @@ class Datapath:
             *NODE_PORTS,
             tunnel,
             7,
+            port,
             flags,
+            tunnel,
         )
         self.tables["node"].update([(0, record)])
 

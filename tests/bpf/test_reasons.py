@@ -1,10 +1,11 @@
 """Every drop reason has a packet that is dropped for it, and every packet counted is counted with its octets."""
 
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from scapy.layers.inet import TCP
+from scapy.layers.inet import TCP, UDP
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
@@ -13,9 +14,11 @@ from maps import abi
 from maps.abi import DropReason, ServiceFlag
 from tests.bpf.datapath import (
     CLIENT,
+    CLIENT6,
     GATEWAY_MAC,
     LOOPBACK,
     NODE,
+    NODE6,
     OTHER,
     OTHER_MAC,
     OTHER_POD_DEVICE,
@@ -23,6 +26,7 @@ from tests.bpf.datapath import (
     POD6,
     POD_MAC,
     REMOTE,
+    REMOTE6,
     TC_ACT_SHOT,
     VIP,
     VIP6,
@@ -104,6 +108,13 @@ def limited(ifindex: int) -> Callable[[Datapath], None]:
     return make
 
 
+def behind_tunnel(node: Datapath) -> None:
+    """A node port's backend behind headers of our own, with the uplink for the device that has the MTU."""
+    node.service("::", 30080, [(REMOTE6, 8080, False)], protocol=17, scope=abi.Scope.SCOPE_EXTERNAL)
+    node.node(tunnel=socket.if_nametoindex("up0"), flags=abi.NodeFlag.NODE_IPIP)
+    node.prefix("fd00:2::/64", "10.88.0.12")
+
+
 @dataclass(frozen=True)
 class Case:
     """What is there, and the packet that is dropped for it."""
@@ -137,6 +148,9 @@ CASES = {
     DropReason.DROP_NO_TUNNEL: Case(nothing, SYN, "tunnel_egress"),
     DropReason.DROP_INGRESS_LIMIT: Case(limited(OTHER_POD_DEVICE), frame(POD, OTHER, syn())),
     DropReason.DROP_EGRESS_LIMIT: Case(limited(LOOPBACK), frame(POD, OTHER, syn())),
+    DropReason.DROP_TOO_BIG: Case(
+        behind_tunnel, frame(CLIENT6, NODE6, UDP(sport=1, dport=30080) / bytes(1453)), "uplink_ingress", answered=True
+    ),
 }
 
 

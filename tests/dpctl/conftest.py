@@ -91,7 +91,7 @@ def fill(generation: Generation) -> None:
         ],
         abi.POD_NETNS: [(77, abi.PodAddresses(client, IPv6Address(0)))],
         abi.FLOWS: flows,
-        abi.NODE: [(0, abi.Node(address("192.0.2.1"), IPv6Address(0), 1, 5, 1024, 29999, 30000, 32767, 0, 0, 0))],
+        abi.NODE: [(0, abi.Node(address("192.0.2.1"), IPv6Address(0), 1, 5, 1024, 29999, 30000, 32767, 0, 0, 0, 0, 0))],
         abi.SWEEPS: [(0, abi.Sweep(4, 9, time.monotonic_ns(), 2, 1))],
     }
     with ExitStack() as stack:

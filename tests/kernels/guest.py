@@ -24,7 +24,7 @@ from agent.model.address import Address
 from agent.watch.qdisc import paced, qdiscs
 from maps import paths
 from maps.pins import PinRoot
-from tests.kernels import site
+from tests.kernels import between, site
 
 PINS = Path("/sys/fs/bpf/sluiceway")
 CGROUP = Path("/sys/fs/cgroup")
@@ -57,6 +57,8 @@ def main() -> int:
     serve()
 
     failures = [*through_sockets(hooks), *through_packets("tcx" if tcx else "clsact")]
+    nodes = between.build(hooks, generation.maps, objects, dict.fromkeys(SIZES, ENTRIES), tcx=tcx)
+    failures += between.tried_modes(nodes, tried)
     counted = site.counted(generation.maps)
     failures += in_time(generation.maps)
     failures += [name for name in ("PROGRAM_POD", "PROGRAM_UPLINK") if not any(name in line for line in counted)]

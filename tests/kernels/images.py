@@ -4,7 +4,6 @@ They are resolved through their meta packages at run time (a superseded version 
 user's cache directory by package, version and modules. Nothing is installed on the host.
 """
 
-import hashlib
 import lzma
 import os
 import shutil
@@ -12,9 +11,10 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from zlib import crc32
 
 # what the guest insmods, with all they depend on; what is built into a kernel is passed over
-MODULES = ("virtio_pci", "9p", "9pnet_virtio", "overlay", "veth", "sch_ingress", "cls_bpf", "sch_fq")
+MODULES = ("virtio_pci", "9p", "9pnet_virtio", "overlay", "veth", "sch_ingress", "cls_bpf", "vxlan", "geneve", "sch_fq")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,8 @@ def kernel(meta: str) -> Kernel:
         LookupError: apt knows no such package, even after an update.
     """
     package, version = _resolve(meta)
-    wanted = hashlib.sha256(" ".join(MODULES).encode()).hexdigest()[:8]
-    place = cache_dir() / "kernels" / f"{package}_{version.replace(':', '%3a')}_{wanted}"
+    # other modules make another place
+    place = cache_dir() / "kernels" / f"{package}_{version.replace(':', '%3a')}_{crc32(' '.join(MODULES).encode()):08x}"
     if not place.is_dir():
         _unpack(package, version, place)
     release = (place / "release").read_text().strip()

@@ -123,7 +123,7 @@ def fill(folder: Path) -> None:
     )
     own = ((mapped(f.node), abi.Endpoint(0, 0, bytes(6), abi.EndpointFlag.ENDPOINT_NODE)) for f in FAMILIES)
     Table.open(abi.ENDPOINTS, folder / "endpoints").update([*pods, *own])
-    node = abi.Node(mapped(IPV4.node), mapped(IPV6.node), netns_cookie(), 1, *NAT_PORTS, *NODE_PORTS, 0, 0, 0)
+    node = abi.Node(mapped(IPV4.node), mapped(IPV6.node), netns_cookie(), 1, *NAT_PORTS, *NODE_PORTS, 0, 0, 0, 0, 0)
     Table.open(abi.NODE, folder / "node").update([(0, node)])
 
 

@@ -1,7 +1,10 @@
 """What talks in the tests of modes: a server that tells clients how it sees them, and a client. Run as a script.
 
 probe.py serve PORT          TCP: the client's address as a line, then all that comes goes back; UDP: both in one
-probe.py ask KIND ADDRESS PORT BYTES...    prints how the server sees us, if all came back unharmed
+probe.py ask KIND ADDRESS PORT BYTES       prints how the server sees us, if all came back unharmed; KIND is tcp,
+                                           udp, both (a datagram of OVER_MTU bytes), or segments (datagrams that the
+                                           kernel is given in one piece)
+probe.py watch DEVICE ADDRESS              prints by what the next packet from ADDRESS is encapsulated
 """
 
 import random
@@ -10,6 +13,11 @@ import sys
 import threading
 
 TIMEOUT_S = 5.0
+LEARNT_S = 0.5
+OVER_MTU = 4000
+SEGMENT = 1000
+UDP_SEGMENT = 103  # linux/udp.h
+ETH_P_ALL, ETH_P_IP = 0x0003, 0x0800  # who asks for all sees packets before the kernel's programs do
 WRITE = 1 << 16
 BACKLOG = 64
 
@@ -18,9 +26,11 @@ def main() -> None:
     """Be one of the two."""
     if sys.argv[1] == "serve":
         serve(int(sys.argv[2]))
+    elif sys.argv[1] == "watch":
+        sys.stdout.write(watch(sys.argv[2], socket.inet_aton(sys.argv[3])))
     else:
         kind, address, port, size = sys.argv[2:]
-        talk = talk_tcp if kind == "tcp" else talk_udp
+        talk = {"tcp": talk_tcp, "udp": talk_udp, "both": talk_both, "segments": talk_segments}[kind]
         sys.stdout.write(talk(address, int(port), random.Random(0).randbytes(int(size))))  # noqa: S311  no secret
 
 
@@ -71,16 +81,58 @@ def write(connection: socket.socket, data: bytes) -> None:
 
 
 def talk_udp(address: str, port: int, data: bytes) -> str:
-    """One datagram, and the answer."""
+    """One datagram, and the answer; a second one where the first may have been lost to an MTU not yet known."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as asking:
-        asking.settimeout(TIMEOUT_S)
+        asking.settimeout(LEARNT_S)
         asking.sendto(data, (address, port))
-        answered, server = asking.recvfrom(1 << 16)
+        try:
+            answered, server = asking.recvfrom(1 << 16)
+        except TimeoutError:
+            asking.settimeout(TIMEOUT_S)
+            asking.sendto(data, (address, port))
+            answered, server = asking.recvfrom(1 << 16)
     if server[:2] != (address, port):
         raise ConnectionAbortedError(f"answered by {server[0]} {server[1]}")
     client, _, back = answered.partition(b"\n")
     return checked(client, back, data)
+
+
+def talk_both(address: str, port: int, data: bytes) -> str:
+    """The one and the other; the server sees us alike."""
+    seen = {talk_tcp(address, port, data), talk_udp(address, port, data[:OVER_MTU])}
+    return " ".join(sorted(seen))
+
+
+def talk_segments(address: str, port: int, data: bytes) -> str:
+    """Datagrams of SEGMENT bytes by one call, and as many answers."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as asking:
+        asking.settimeout(TIMEOUT_S)
+        asking.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, SEGMENT)
+        asking.sendto(data, (address, port))
+        answers = [asking.recvfrom(1 << 16)[0].partition(b"\n") for _ in range(0, len(data), SEGMENT)]
+    whole = {back for _, _, back in answers}
+    parts = [data[at : at + SEGMENT] for at in range(0, len(data), SEGMENT)]
+    return checked(answers[0][0], b"".join(part for part in parts if part in whole), data)
+
+
+def watch(device: str, address: bytes) -> str:
+    """Look at what comes in, over IPv4, before the kernel's programs do."""
+    with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL)) as wire:
+        wire.bind((device, ETH_P_ALL))
+        wire.settimeout(TIMEOUT_S)
+        while True:
+            packet, origin = wire.recvfrom(1 << 16)
+            if origin[1] == ETH_P_IP and packet[12:16] == address:
+                return named(packet[9], packet[20:])
+
+
+def named(protocol: int, payload: bytes) -> str:
+    """What an IPv4 packet carries: its protocol, and of UDP the port and what the datagram begins with."""
+    if protocol != socket.IPPROTO_UDP:
+        return str(protocol)
+    return f"{protocol} {int.from_bytes(payload[2:4], 'big')} {payload[8:12].hex()}"
 
 
 def checked(client: bytes, back: bytes, data: bytes) -> str:

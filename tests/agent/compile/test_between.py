@@ -5,7 +5,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from agent.compile.between import Between, Tunnel, between_records, tunnel
+from agent.compile.between import Between, Kind, Tunnel, between_records, tunnel
 from agent.compile.ids import RemoteIds
 from agent.compile.records import BetweenRecords
 from agent.compile.route import Route
@@ -21,6 +21,7 @@ NETWORKS = (ip_network("192.0.2.0/24"), ip_network("fd00::/64"))
 LOCAL = Local((Device(2, "eth0", IPS, NETWORKS, 1500, default_route=True),))
 VXLAN = Between(Encapsulation.VXLAN)
 CROSS = replace(VXLAN, cross_subnet=True)
+IPIP, GENEVE = Between(Encapsulation.IPIP), Between(Encapsulation.GENEVE)
 
 
 def node(name: str, ips: str, cidrs: str) -> Node:
@@ -101,8 +102,10 @@ def test_all_pods_nodes_and_configured_ranges_meet_pods_unmasqueraded() -> None:
         "10.0.0.0/8",
         *(str(r) for n in (OWN, NEAR) for r in (*n.pod_cidrs, *map(ip_network, n.internal_ips))),
     }
-    flags = {abi.Prefix.unpack(value).flags for value in found.prefixes.values()}
-    assert flags == {abi.PrefixFlag.PREFIX_NO_MASQUERADE}
+    flags = {shown(key): abi.Prefix.unpack(value).flags for key, value in found.prefixes.items()}
+    assert all(value & abi.PrefixFlag.PREFIX_NO_MASQUERADE for value in flags.values())
+    nodes = {r for r, value in flags.items() if value & abi.PrefixFlag.PREFIX_NODE}
+    assert nodes == {str(ip_network(a)) for n in (OWN, NEAR) for a in n.internal_ips}
 
 
 def test_a_remote_keeps_its_id_while_others_come_and_go() -> None:
@@ -123,18 +126,39 @@ def test_a_free_id_is_given_again_only_after_all_the_others() -> None:
     ("between", "own", "expected"),
     [
         pytest.param(Between(), OWN, None, id="no device natively"),
-        pytest.param(VXLAN, OWN, Tunnel(Encapsulation.VXLAN, 8472, 1450), id="over IPv4 50 bytes go"),
+        pytest.param(VXLAN, OWN, Tunnel(Kind.VXLAN, 8472, 1450), id="over IPv4 50 bytes go"),
         pytest.param(
             VXLAN,
             Node(HERE, OWN.internal_ips[::-1]),
-            Tunnel(Encapsulation.VXLAN, 8472, 1430),
+            Tunnel(Kind.VXLAN, 8472, 1430),
             id="over IPv6 70",
         ),
         pytest.param(
-            replace(VXLAN, port=4789, mtu=1400), OWN, Tunnel(Encapsulation.VXLAN, 4789, 1400), id="what is given counts"
+            replace(VXLAN, port=4789, mtu=1400), OWN, Tunnel(Kind.VXLAN, 4789, 1400), id="what is given counts"
         ),
+        pytest.param(IPIP, OWN, Tunnel(Kind.VETH, 0, 1480), id="IPIP over IPv4 20 bytes"),
+        pytest.param(IPIP, Node(HERE, OWN.internal_ips[::-1]), Tunnel(Kind.VETH, 0, 1460), id="IPIP over IPv6 40"),
+        pytest.param(GENEVE, OWN, Tunnel(Kind.GENEVE, 6081, 1450), id="Geneve by its device"),
+        pytest.param(
+            replace(GENEVE, has_geneve=False), OWN, Tunnel(Kind.VXLAN, 6081, 1450), id="Geneve by the VXLAN device"
+        ),
+        pytest.param(replace(IPIP, port=9), OWN, Tunnel(Kind.VETH, 0, 1480), id="IPIP has no port"),
     ],
 )
 def test_the_tunnel_leaves_room_for_what_it_adds(between: Between, own: Node, expected: Tunnel | None) -> None:
     found, _ = between_records({HERE: own, "remote": FAR}, HERE, LOCAL, between, RemoteIds())
     assert tunnel(between, found, LOCAL.devices) == expected
+
+
+@pytest.mark.parametrize(
+    ("between", "flags"),
+    [
+        pytest.param(VXLAN, abi.NodeFlag(0), id="nothing with VXLAN"),
+        pytest.param(IPIP, abi.NodeFlag.NODE_IPIP, id="the header with IPIP"),
+        pytest.param(GENEVE, abi.NodeFlag(0), id="nothing where the kernel has Geneve"),
+        pytest.param(replace(GENEVE, has_geneve=False), abi.NodeFlag.NODE_GENEVE, id="the exchange where it has not"),
+    ],
+)
+def test_the_programs_do_what_the_device_does_not(between: Between, flags: abi.NodeFlag) -> None:
+    assert between.flags == flags
+    assert replace(between, masquerade=True).flags == flags | abi.NodeFlag.NODE_MASQUERADE

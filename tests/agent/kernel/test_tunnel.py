@@ -7,16 +7,17 @@ from pathlib import Path
 import pytest
 from pyroute2 import IPRoute
 
-from agent.compile.between import Tunnel
-from agent.config import Encapsulation
+from agent.compile.between import Kind, Tunnel
+from agent.compile.node import Links
 from agent.errors import AgentError
 from agent.kernel.sysctl import Sysctls
-from agent.kernel.tunnel import NAME, TunnelDevice
+from agent.kernel.tunnel import NAME, TunnelDevice, has_kind
 from tests.agent.kernel.nets import in_new_netns
 
 pytestmark = pytest.mark.netns
 
-WANTED = Tunnel(Encapsulation.VXLAN, 8472, 1450)
+WANTED = Tunnel(Kind.VXLAN, 8472, 1450)
+IPIP = Tunnel(Kind.VETH, 0, 1480)
 
 
 def _ip(words: str) -> str:
@@ -40,7 +41,7 @@ def test_it_is_made_as_wanted_and_removed(tmp_path: Path) -> None:
 
 
 def test_what_is_right_stays_what_can_be_changed_is_and_the_rest_is_made_anew(tmp_path: Path) -> None:
-    def play() -> tuple[int, int, int, int]:
+    def play() -> tuple[Links, Links, Links, Links]:
         with IPRoute() as netlink:
             device = TunnelDevice(netlink, Sysctls(tmp_path))
             first, same = device.sync(WANTED), device.sync(WANTED)
@@ -51,6 +52,41 @@ def test_what_is_right_stays_what_can_be_changed_is_and_the_rest_is_made_anew(tm
 
     first, same, mended, moved = in_new_netns(play)
     assert first == same == mended != moved
+
+
+def test_one_mode_follows_another_and_leaves_nothing_of_it(tmp_path: Path) -> None:
+    def play() -> tuple[str, str, str]:
+        with IPRoute() as netlink:
+            device = TunnelDevice(netlink, Sysctls(tmp_path))
+            device.sync(WANTED)
+            first, same = device.sync(IPIP), device.sync(IPIP)
+            assert first == same
+            pair = _ip("-d link show")
+            device.sync(WANTED)
+            back = _ip("-d link show")
+            device.sync(IPIP)
+            assert device.remove()
+            return pair, back, _ip("-br link")
+
+    pair, back, left = in_new_netns(play)
+    assert f"{NAME}@{NAME}-peer: <BROADCAST,MULTICAST,NOARP,UP,LOWER_UP> mtu 1480" in pair
+    assert "vxlan" not in pair
+    assert "vxlan external" in back
+    assert f"{NAME}-peer" not in back
+    assert NAME not in left
+
+
+def test_a_kind_is_asked_for_and_nothing_is_left() -> None:
+    def play() -> tuple[bool, bool, str]:
+        with IPRoute() as netlink:
+            has_kind(netlink, Kind.GENEVE)
+            return has_kind(netlink, Kind.VXLAN), has_kind(netlink, "nosuchkind"), _ip("-br link")  # type: ignore[arg-type]
+
+    has_vxlan, has_nothing, left = in_new_netns(play)
+    assert has_vxlan
+    assert not has_nothing
+    assert left.split()[0] == "lo"
+    assert "swprobe" not in left
 
 
 def test_a_strangers_device_of_that_name_is_left_alone(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from agent.compile.between import Tunnel
+from agent.compile.node import Links
 from agent.compile.route import Route
 from agent.model.cluster import Cluster
 from agent.model.local import Attachment, Device
@@ -96,10 +97,10 @@ class MemoryKernel:
         """Remember."""
         self.uplinks = devices
 
-    def sync_tunnel(self, tunnel: Tunnel | None) -> int:
+    def sync_tunnel(self, tunnel: Tunnel | None) -> Links:
         """Remember; a number that no device has."""
         self.tunnel = tunnel
-        return TUNNEL_IFINDEX if tunnel else 0
+        return Links(TUNNEL_IFINDEX) if tunnel else Links()
 
     def sync_routes(self, routes: tuple[Route, ...]) -> None:
         """Remember."""

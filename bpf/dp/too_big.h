@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Tells a packet's sender that it is too large for the way (RFC 1191 4, RFC 4443 3.2), where no stack would. */
+#ifndef SLUICEWAY_TOO_BIG_H
+#define SLUICEWAY_TOO_BIG_H
+
+#include "icmp.h"
+#include "refuse.h"
+
+enum {
+	ICMP_V4_FRAGMENTATION_NEEDED = 4, /* code */
+	ICMP_V6_TOO_BIG = 2,
+	TOLD = 64, /* octets quoted behind the IP header: ports and sequence are in the first 8 */
+	IP4_TOLD = sizeof(struct iphdr) + TOLD,
+	IP6_TOLD = sizeof(struct ipv6hdr) + TOLD,
+};
+
+_Static_assert(sizeof(struct icmp_header) + IP6_TOLD <= sizeof(((struct scratch *)0)->told), "room for what is told");
+
+static __always_inline csum_t csum_words(const __be32 *w, __u32 words)
+{
+	csum_t sum = 0;
+
+	for (__u32 i = 0; i < words; i++)
+		sum += w[i];
+	return sum;
+}
+
+/* The error's own IP header, of what the packet's sender would take for its addressee. */
+static __always_inline bool write_teller(ctx_t *ctx, const struct packet *p, __u16 length)
+{
+	if (p->flags & PACKET_V4) {
+		struct iphdr ip = {.version = 4,
+				   .ihl = 5,
+				   .tot_len = bpf_htons(sizeof(ip) + length),
+				   .ttl = ANSWER_TTL,
+				   .protocol = IPPROTO_ICMP,
+				   .saddr = p->dst.w[3],
+				   .daddr = p->src.w[3]};
+
+		ip.check = ~csum_16(csum_words((const __be32 *)&ip, sizeof(ip) / 4));
+		return ctx_store_summed(ctx, L3, &ip, sizeof(ip));
+	} else {
+		struct ipv6hdr ip = {.version = 6,
+				     .payload_len = bpf_htons(length),
+				     .nexthdr = IPPROTO_ICMPV6,
+				     .hop_limit = ANSWER_TTL};
+
+		memcpy(&ip.saddr, &p->dst, sizeof(ip_addr));
+		memcpy(&ip.daddr, &p->src, sizeof(ip_addr));
+		return ctx_store_summed(ctx, L3, &ip, sizeof(ip));
+	}
+}
+
+/*
+ * The room for the error, and nothing else: what was a superframe, or had its checksum left to the device, is so no
+ * more, for the kernel lets go of a checksum's place that is taken away.
+ */
+static __always_inline bool make_told(ctx_t *ctx, __u32 octets)
+{
+	return !bpf_skb_adjust_room(ctx, -TOLD, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO) &&
+	       !bpf_skb_change_tail(ctx, L3 + octets, 0);
+}
+
+/*
+ * Turns the translated packet into the error about it, in the words of who sent it and back to where it came from; p
+ * follows. The packet is larger than any MTU may be small, so all that is quoted is there. False: nobody can be told,
+ * as of a later fragment, which has no ports.
+ */
+__noinline int tell_too_big(ctx_t *ctx, struct packet *p, __u32 mtu)
+{
+	struct scratch *work = scratch();
+	struct icmp_header *icmp;
+	__u32 quoted, header;
+	bool v4, translated = false;
+	csum_t sum = 0;
+
+	if (!p || !work)
+		return false;
+	v4 = p->flags & PACKET_V4;
+	header = v4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
+	quoted = v4 ? IP4_TOLD : IP6_TOLD;
+	icmp = (struct icmp_header *)work->told;
+	*icmp = (struct icmp_header){.type = v4 ? ICMP_V4_UNREACHABLE : ICMP_V6_TOO_BIG,
+				     .code = v4 ? ICMP_V4_FRAGMENTATION_NEEDED : 0};
+	icmp->sequence = bpf_htons(mtu); /* the low half of ICMPv6's MTU field, where IPv4 has its own */
+	if (v4 ? !ctx_load(ctx, L3, work->told + 2, IP4_TOLD) : !ctx_load(ctx, L3, work->told + 2, IP6_TOLD))
+		return false;
+	sum = csum_words(work->told, (sizeof(*icmp) + IP4_TOLD) / 4);
+	if (!v4) {
+		sum += csum_words(work->told + (sizeof(*icmp) + IP4_TOLD) / 4, (IP6_TOLD - IP4_TOLD) / 4);
+		sum += csum_pseudo(&p->dst, &p->src, IPPROTO_ICMPV6, sizeof(*icmp) + quoted);
+	}
+	icmp->checksum = ~csum_16(sum);
+	if (!make_told(ctx, header + sizeof(*icmp) + quoted) || !write_teller(ctx, p, sizeof(*icmp) + quoted))
+		return false;
+	if (v4 ? !ctx_store_summed(ctx, L3 + sizeof(struct iphdr), work->told, sizeof(*icmp) + IP4_TOLD)
+	       : !ctx_store_summed(ctx, L3 + sizeof(struct ipv6hdr), work->told, sizeof(*icmp) + IP6_TOLD))
+		return false;
+	memset(p, 0, sizeof(*p));
+	return !parse(ctx, p) && !icmp_translate(ctx, p, &translated) && translated && swap_macs(ctx);
+}
+
+#endif
