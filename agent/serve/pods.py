@@ -134,11 +134,12 @@ class Pods:
                 sequence = self._sequence
             attachment = _attachment(request, given, wire, sequence)
             undo.callback(self._forget, attachment)
-            self._remember(self._store.save(attachment, request.network, sequence))
+            saved = self._store.save(attachment, request.network, sequence)
             on_step("ADD saved")
             undo.callback(self._loop.detach, attachment)
             self._loop.attach(attachment)
             on_step("ADD attached")
+            self._remember(saved)  # last: the round that follows is not waited for
             undo.pop_all()
             self._imported.take_over(identity, attachment.addresses)
         log.info("pod attached", **_names(attachment))

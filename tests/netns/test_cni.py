@@ -76,7 +76,7 @@ class Node:
 
         def serve() -> None:
             uplink = self.uplink()
-            ipam, wires = Ipam(lambda: CIDRS), PodLinks(lambda: (uplink,), lambda _: None)
+            ipam, wires = Ipam(lambda: CIDRS), PodLinks(lambda: (uplink,), lambda *_: None)
             store = Store(self.directory / "attachments", boot_id())
             pods = Pods(loop=self.loop, store=store, ipam=ipam, wires=wires, changed=self.seen.append)
             self.cni = Cni(pods, ipam, (wires.faults,))
