@@ -1,7 +1,7 @@
 """How long a container runtime waits for a pod's network: ADD by the shim, one at a time and many at once.
 
-A C program (``calls.c``) executes plugins as a runtime does and takes the time from before the process is made until its
-end. A peer, Debian's ``ptp`` with ``host-local``, does the same in the same run: set beside set, in the same namespaces.
+A C program (``calls.c``) executes plugins as a runtime does and takes the time from before the process is made until
+its end. A peer, Debian's ``ptp`` with ``host-local``, does the same in the same run and namespaces, set by set.
 """
 
 import json

@@ -1,13 +1,14 @@
 """A netlink socket to which many requests go at once: one write, and one read while all goes well.
 
-pyroute2 is right where time is no matter. What a pod waits for goes this way, since to build each of a dozen messages out
-of dictionaries, and to wait for each by itself, was most of what ADD took.
+pyroute2 is right where time is no matter. What a pod waits for goes this way, since to build each of a dozen messages
+out of dictionaries, and to wait for each by itself, was most of what ADD took.
 """
 
 import errno
 import os
 import socket
 import struct
+import sys
 from dataclasses import dataclass
 from typing import Self
 
@@ -19,18 +20,18 @@ from agent.rtnetlink import (
     READ,
     RTM_NEWLINK,
     answers,
-    attribute,
+    attributes,
     message,
     packed,
 )
 
-# linux/netlink.h, linux/rtnetlink.h, linux/if.h
+# linux/netlink.h, linux/rtnetlink.h, linux/if_link.h, linux/if.h
 NLMSG_ERROR = 2
 NLM_F_REQUEST, NLM_F_ACK = 0x1, 0x4
 RTM_GETLINK = 18
 IFF_UP = 0x1
 LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change
-_NUMBER = struct.Struct("=I")
+IFLA_EXT_MASK, NO_STATISTICS = 29, struct.pack("=I", 1 << 3)  # RTEXT_FILTER_SKIP_STATS
 _RESULT = struct.Struct("=i")
 WAIT = struct.pack("=qq", 30, 0)  # struct timeval; the kernel answers within the write, but for a broken one
 
@@ -50,7 +51,6 @@ class Link:
     """What the kernel tells of a device."""
 
     index: int
-    is_up: bool
     mac: str
     mtu: int
     peer: int  # of a veth: the other end's ifindex in its own namespace
@@ -113,7 +113,7 @@ class Socket:
 
 def get_link(*, name: str = "", index: int = 0) -> Request:
     """What the kernel knows of a device, by its name or its ifindex."""
-    body = LINK.pack(0, 0, index, 0, 0)
+    body = LINK.pack(0, 0, index, 0, 0) + packed(IFLA_EXT_MASK, NO_STATISTICS)
     return Request(RTM_GETLINK, 0, body + packed_name(name) if name else body, "ask for a device")
 
 
@@ -123,12 +123,7 @@ def packed_name(name: str) -> bytes:
 
 
 def _link(body: bytes) -> Link:
-    _, _, index, flags, _ = LINK.unpack_from(body)
-    mac = attribute(body, LINK.size, IFLA_ADDRESS).hex(":")
-    return Link(index, bool(flags & IFF_UP), mac, _number(body, IFLA_MTU), _number(body, IFLA_LINK))
-
-
-def _number(body: bytes, wanted: int) -> int:
-    """A number in an attribute; 0 where there is none."""
-    value = attribute(body, LINK.size, wanted)
-    return int(_NUMBER.unpack(value)[0]) if len(value) == _NUMBER.size else 0
+    _, _, index, _, _ = LINK.unpack_from(body)
+    found = attributes(body, LINK.size)
+    mtu, peer = (int.from_bytes(found.get(kind, b""), sys.byteorder) for kind in (IFLA_MTU, IFLA_LINK))
+    return Link(index, found.get(IFLA_ADDRESS, b"").hex(":"), mtu, peer)

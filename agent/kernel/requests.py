@@ -39,7 +39,9 @@ _NUMBER = struct.Struct("=I")
 _FAMILIES = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
 
 
-def add_veth(name: str, mac: str, mtu: int, *, peer: str, peer_mac: str, netns: int) -> Request:
+def add_veth(  # noqa: PLR0913  both ends have what a device has
+    name: str, mac: str, mtu: int, *, peer: str, peer_mac: str, netns: int
+) -> Request:
     """A veth pair; the peer is born in the namespace behind the descriptor *netns*."""
     other = _blank(peer, peer_mac, mtu) + packed(IFLA_NET_NS_FD, _NUMBER.pack(netns))
     kind = packed(IFLA_INFO_KIND, b"veth\0") + packed(IFLA_INFO_DATA, packed(VETH_INFO_PEER, other))

@@ -81,7 +81,7 @@ class PodLinks:
     ) -> None:
         """*ways_out* gives the ifindexes whose MTU bounds the pods'.
 
-        *prepare* has a host end's name and ifindex before it comes up: its sysctls are set there, its programs attached.
+        *prepare* has a host end's name and ifindex before it comes up, to set its sysctls and attach its programs.
 
         A *fixed_mtu* other than 0 is the pods' MTU, whatever the devices'.
         """
