@@ -150,7 +150,7 @@ class Sync:
         """
         pods, settled = self._done.pods or {}, self._done.settled
         if settled - pods.keys():
-            settled &= pods.keys()
+            settled.intersection_update(pods)
             self._kernel.forget_pods()
             return
         ifindex = min(pods.keys() - settled)

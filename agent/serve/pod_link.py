@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
+from threading import Lock
 from typing import Any
 
 from pyroute2 import IPRoute
@@ -87,6 +88,8 @@ class PodLinks:
         """
         self._ways_out = ways_out
         self._prepare = prepare
+        # the kernel makes one device at a time: whoever waits, waits here, and neither spins there nor wakes the others
+        self._turn = Lock()
         self._fixed_mtu = fixed_mtu
 
     def create(self, wish: Wish) -> Wire:
@@ -98,7 +101,7 @@ class PodLinks:
             OSError, MapsError: the kernel refused a step; nothing is left.
         """
         name = host_device(wish.container_id, wish.interface)
-        with _open(wish.netns, may_be_host=wish.may_be_host) as pod, Socket() as node:
+        with _open(wish.netns, may_be_host=wish.may_be_host) as pod, self._turn, Socket() as node:
             mtu = self._mtu(node)
             link = _make_pair(node, name, wish, pod, mtu)
             try:
