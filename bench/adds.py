@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ ONE_LIMIT_MS, MANY_LIMIT_MS, SHIM_LIMIT_MS = 15, 100, 2
 PEER = Path("/usr/lib/cni/ptp")  # containernetworking-plugins
 SUBNETS = [[{"subnet": "10.245.0.0/16"}]]  # with IPv6 it waits for duplicate address detection
 
+_lives = count(1)
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:
@@ -35,12 +38,12 @@ class Caller:
     plugin: Path
     config: Path
 
-    def call(self, command: str, at_once: int) -> list[float]:
-        """The milliseconds of each pod's call, all of them good."""
-        argv = [str(self.program), str(at_once), command, str(self.plugin), str(self.config), *self.node.pods]
+    def call(self, command: str, at_once: int, life: int = 0) -> list[float]:
+        """The milliseconds of each pod's call, all of them good; a pod of another life is another container."""
+        argv = [str(self.program), str(at_once), command, str(self.plugin), str(self.config), str(life)]
         environment = {"CALLS_SOCKET": f"SLUICEWAY_CNI_SOCKET={self.node.socket}"}
         said = subprocess.run(
-            self.node.inside(*argv), check=True, text=True, stdout=subprocess.PIPE, env=environment
+            self.node.inside(*argv, *self.node.pods), check=True, text=True, stdout=subprocess.PIPE, env=environment
         ).stdout
         took = []
         for line in said.splitlines():
@@ -52,8 +55,9 @@ class Caller:
 
     def add(self, at_once: int) -> list[float]:
         """As :meth:`call`, for ADD; what it made is unmade again."""
-        took = self.call("ADD", at_once)
-        self.call("DEL", len(self.node.pods))
+        life = next(_lives)
+        took = self.call("ADD", at_once, life)
+        self.call("DEL", len(self.node.pods), life)
         return took
 
 

@@ -2,9 +2,9 @@
 /*
  * Executes a CNI plugin as a container runtime does, so many calls at once, each from a thread of its own.
  *
- *   calls AT-ONCE COMMAND PLUGIN CONFIGURATION NETNS...
+ *   calls AT-ONCE COMMAND PLUGIN CONFIGURATION LIFE NETNS...
  *
- * The container's id is the last part of the namespace's path, the interface is eth0. Prints one line per call:
+ * The container's id is the last part of the namespace's path and LIFE, the interface is eth0. Prints one line per call:
  * nanoseconds from before the process was made until its end was seen, exit code, and what it printed when that is not 0.
  */
 #define _GNU_SOURCE /* pipe2() */
@@ -22,7 +22,7 @@
 
 enum { ANSWER_MAX = 1 << 16, CONFIG_MAX = 1 << 16, STACK = 1 << 18, AT_ONCE_MAX = 256 };
 
-static const char *command, *plugin;
+static const char *command, *plugin, *life;
 static char config[CONFIG_MAX];
 static size_t config_size;
 static pthread_barrier_t together;
@@ -59,7 +59,7 @@ static pid_t start(const char *netns, int in, int out)
 	pid_t process;
 
 	snprintf(name, sizeof(name), "CNI_COMMAND=%s", command);
-	snprintf(container, sizeof(container), "CNI_CONTAINERID=%s", strrchr(netns, '/') + 1);
+	snprintf(container, sizeof(container), "CNI_CONTAINERID=%s-%s", strrchr(netns, '/') + 1, life);
 	snprintf(space, sizeof(space), "CNI_NETNS=%s", netns);
 	snprintf(folder, sizeof(folder), "CNI_PATH=%.*s", (int)(slash - plugin), plugin);
 	posix_spawn_file_actions_init(&files);
@@ -122,21 +122,22 @@ static void round_of(struct call *calls, int number)
 
 int main(int argc, char **argv)
 {
-	int number = argc - 5, at_once = argc > 5 ? atoi(argv[1]) : 0, fd;
+	int number = argc - 6, at_once = argc > 6 ? atoi(argv[1]) : 0, fd;
 	struct call *calls = calloc(argc, sizeof(*calls));
 
 	if (at_once < 1 || at_once > AT_ONCE_MAX || !calls) {
-		fprintf(stderr, "calls AT-ONCE COMMAND PLUGIN CONFIGURATION NETNS...\n");
+		fprintf(stderr, "calls AT-ONCE COMMAND PLUGIN CONFIGURATION LIFE NETNS...\n");
 		return 2;
 	}
 	signal(SIGPIPE, SIG_IGN);
 	command = argv[2];
 	plugin = argv[3];
+	life = argv[5];
 	fd = open(argv[4], O_RDONLY | O_CLOEXEC);
 	if (fd < 0 || (config_size = read(fd, config, sizeof(config))) > sizeof(config))
 		die(argv[4]);
 	for (int i = 0; i < number; i++)
-		calls[i].netns = argv[5 + i];
+		calls[i].netns = argv[6 + i];
 	for (int i = 0; i < number; i += at_once)
 		round_of(calls + i, number - i < at_once ? number - i : at_once);
 	for (int i = 0; i < number; i++)
