@@ -51,12 +51,18 @@ def main() -> int:
     site.fill(generation.maps)
     tcx = features.kernel_version(os.uname().release) >= features.TCX
     hooks = attach.Hooks(pins.links, loaded.programs, tcx=tcx)
-    for pod in site.PODS:
-        hooks.attach(socket.if_nametoindex(site.device(pod)), attach.POD)
+    pods = [socket.if_nametoindex(site.device(pod)) for pod in site.PODS]
+    for pod in pods:
+        hooks.guard_new(pod, attach.POD)
     hooks.attach(socket.if_nametoindex("uplink"), attach.UPLINK)
     serve()
 
-    failures = [*through_sockets(hooks), *through_packets("tcx" if tcx else "clsact")]
+    failures = [*through_sockets(hooks), *through_packets("clsact")]
+    if tcx:
+        for pod in pods:
+            hooks.settle(pod, attach.POD)
+        failures += through_packets("tcx")
+    failures += [f"programs on device {pod}" for pod in pods if not hooks.has(pod, attach.POD)]
     counted = site.counted(generation.maps)
     failures += in_time(generation.maps)
     failures += [name for name in ("PROGRAM_POD", "PROGRAM_UPLINK") if not any(name in line for line in counted)]
