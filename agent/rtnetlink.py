@@ -1,4 +1,4 @@
-"""The framing of rtnetlink: messages and attributes, as far as who only listens has to read them."""
+"""The framing of rtnetlink: messages and attributes, read and written."""
 
 import struct
 from collections.abc import Iterator
@@ -16,8 +16,9 @@ RTMGRP_IPV4_IFADDR = 0x10
 RTMGRP_IPV4_ROUTE = 0x40
 RTMGRP_IPV6_IFADDR = 0x100
 RTMGRP_IPV6_ROUTE = 0x400
-IFLA_IFNAME = 3
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK = 1, 3, 4, 5
 READ = 1 << 16  # bytes of one read
+SO_RCVBUFFORCE, ROOM = 33, 1 << 22  # linux/socket.h; bytes of notices that may wait: those of a thousand pods
 
 _HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
 _ATTRIBUTE = struct.Struct("=HH")  # struct rtattr: length, type
@@ -25,12 +26,17 @@ _ATTRIBUTE = struct.Struct("=HH")  # struct rtattr: length, type
 
 def messages(content: bytes) -> Iterator[tuple[int, int, bytes]]:
     """The type, flags and body of each netlink message."""
+    yield from ((kind, flags, body) for kind, flags, _, body in answers(content))
+
+
+def answers(content: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+    """The type, flags, sequence and body of each netlink message; the sequence is that of the request."""
     at = 0
     while at + _HEADER.size <= len(content):
-        length, kind, flags, *_ = _HEADER.unpack_from(content, at)
+        length, kind, flags, sequence, _ = _HEADER.unpack_from(content, at)
         if length < _HEADER.size:
             return
-        yield kind, flags, content[at + _HEADER.size : at + length]
+        yield kind, flags, sequence, content[at + _HEADER.size : at + length]
         at += _aligned(length)
 
 
@@ -44,6 +50,28 @@ def attribute(body: bytes, at: int, wanted: int) -> bytes:
             return body[at + _ATTRIBUTE.size : at + length]
         at += _aligned(length)
     return b""
+
+
+def attributes(body: bytes, at: int) -> dict[int, bytes]:
+    """The values of all attributes behind a fixed header that ends at *at*, by type; the first of each."""
+    found: dict[int, bytes] = {}
+    while at + _ATTRIBUTE.size <= len(body):
+        length, kind = _ATTRIBUTE.unpack_from(body, at)
+        if length < _ATTRIBUTE.size:
+            break
+        found.setdefault(kind, body[at + _ATTRIBUTE.size : at + length])
+        at += length + 3 & ~3
+    return found
+
+
+def message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
+    """One netlink message; *body* is a multiple of four octets, as fixed headers and :func:`packed` are."""
+    return _HEADER.pack(_HEADER.size + len(body), kind, flags, sequence, 0) + body
+
+
+def packed(kind: int, value: bytes) -> bytes:
+    """One attribute; several, one behind the other, are a nested one's value."""
+    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
 
 
 def text(value: bytes) -> str:

@@ -126,9 +126,9 @@ def _assemble(options: Options, kernel: Started, netlink: IPRoute) -> Parts:
     expected = manifests.EXPECTED if options.manifests else api.EXPECTED
     mirror = Mirror(loop.offer, expected)
     ipam = Ipam(lambda: _pod_cidrs(options, mirror))
-    wires = PodLinks(lambda: _ways_out(options, mirror), kernel.sysctls.pod, options.mtu)
+    wires = PodLinks(lambda: _ways_out(options, mirror), lambda *end: _prepare(kernel, *end), options.mtu)
     store = Store(options.state_dir / ATTACHMENTS, boot_id())
-    probe = Probe(tables, lambda: kernel.hooks.attached(POD))
+    probe = Probe(tables, lambda ifindex: kernel.hooks.has(ifindex, POD))
     events = _events(options)
     served = Pods(
         loop=loop,
@@ -256,6 +256,12 @@ def _not_ready(loop: Loop, kernel: Started) -> str:
 def _uplinks(options: Options, mirror: Mirror) -> tuple[Device, ...]:
     cluster = mirror.cluster
     return uplinks(options.devices, cluster.nodes.get(options.node_name), cluster.local.devices)
+
+
+def _prepare(kernel: Started, name: str, ifindex: int) -> None:
+    """Make the node's end of a pod's wire fit to come up."""
+    kernel.sysctls.pod(name)
+    kernel.hooks.guard_new(ifindex, POD)
 
 
 def _ways_out(options: Options, mirror: Mirror) -> Iterator[int]:

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 
-from bench import connections, datapath, forward, sync
+from bench import adds, connections, datapath, forward, sync
 from bench.sets import Result
 
 
@@ -25,6 +25,7 @@ BENCHES: Mapping[str, Callable[[int], list[Result]]] = {
     "forward": forward.measured,
     "connections": connections.measured,
     "sync": _sync,
+    "adds": adds.measured,
 }
 
 

@@ -47,6 +47,12 @@ class MapsOnly:
     def sync_pods(self, pods: Mapping[int, str]) -> None:
         """No pods here."""
 
+    def settle_pod(self, ifindex: int) -> None:
+        """No pods here."""
+
+    def forget_pods(self) -> None:
+        """No pods here."""
+
     def mend_pods(self, attachments: tuple[Attachment, ...]) -> None:
         """No pods here."""
 

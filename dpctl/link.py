@@ -1,4 +1,4 @@
-"""The hooks that hold our programs: pinned links, and tc filters where the kernel has no tcx."""
+"""The hooks that hold our programs: pinned links, and tc filters on new pods and where the kernel has no tcx."""
 
 import os
 from collections.abc import Iterator

@@ -196,10 +196,10 @@ def _generation(generation: Generation, *, in_use: bool) -> Fact:
 
 
 def _links(root: PinRoot, node: abi.Node | None) -> list[link.LinkRow]:
-    """Pinned links; where devices have none, the tc filters that stand for them."""
+    """Pinned links, and the tc filters by which programs are on devices that have none, or not yet."""
     device = names_of(node.netns_cookie if node else 0)
     links = link.link_rows(root, device)
-    if node and node.netns_cookie == netns_cookie() and not any(row.ifindex for row in links):
+    if node and node.netns_cookie == netns_cookie():
         links += link.filter_rows(device)
     return links
 

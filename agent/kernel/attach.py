@@ -4,6 +4,10 @@ Where tcx is (Linux 6.6) every hook holds a link pinned under ``<pin root>/links
 programs go on by clsact, which the device itself keeps. Socket programs are cgroup links, pinned by their name. A
 device that left takes its hook along; its pin is removed by the next :meth:`Hooks.sweep`. Everything happens in the
 calling thread's network namespace, the node's.
+
+A tcx link costs a grace period of RCU, some 15 ms, for which all other work on the node's devices waits. So a pod's
+programs go on by clsact everywhere (:meth:`Hooks.guard`), and move to tcx when nobody waits (:meth:`Hooks.settle`).
+While both are there each packet meets the program once: tcx comes first, and what a pod's program answers is final.
 """
 
 import errno
@@ -16,6 +20,8 @@ from pathlib import Path
 from threading import RLock
 from typing import Concatenate, ParamSpec, TypeVar
 
+from agent.kernel.netlink import Socket
+from agent.kernel.requests import CLSACT_EGRESS, CLSACT_INGRESS, add_clsact, set_filter
 from agent.log import logger
 from maps import libbpf
 from maps.errors import KernelRefused
@@ -32,7 +38,7 @@ DEVICE_HOOKS: Mapping[str, tuple[AttachType, bool]] = {
     "tunnel_egress": (AttachType.TCX_EGRESS, False),
     "cutter_ingress": (AttachType.TCX_INGRESS, True),
 }
-CLSACT_SIDES = (0xFFFFFFF2, 0xFFFFFFF3)  # TC_H_CLSACT with TC_H_MIN_INGRESS and TC_H_MIN_EGRESS
+CLSACT_SIDES = (CLSACT_INGRESS, CLSACT_EGRESS)
 UPLINK = ("uplink_ingress", "uplink_egress")
 TUNNEL = ("uplink_ingress", "tunnel_egress")
 TUNNEL_OUT = ("tunnel_egress",)  # by which nothing comes in
@@ -90,6 +96,48 @@ class Hooks:
         return len(pinned) + self._exchange_clsact()
 
     @_alone
+    def guard(self, ifindex: int, names: tuple[str, ...]) -> None:
+        """Have these programs on a device within microseconds, by clsact; what is there already stays.
+
+        Raises:
+            KernelRefused: the device left (ENODEV), or the kernel refused.
+        """
+        for name in names:
+            if not self._has(ifindex, name):
+                self._attach_clsact(ifindex, name, ingress=DEVICE_HOOKS[name][1])
+
+    @_alone
+    def guard_new(self, ifindex: int, names: tuple[str, ...]) -> None:
+        """As :meth:`guard`, on a device that was made a moment ago and has nothing; a pod waits for it.
+
+        Raises:
+            OSError: the kernel refused.
+        """
+        filters = (set_filter(ifindex, self._programs[n], n, ingress=DEVICE_HOOKS[n][1]) for n in names)
+        with Socket() as netlink:
+            netlink.ask(add_clsact(ifindex), *filters)
+
+    @_alone
+    def settle(self, ifindex: int, names: tuple[str, ...]) -> None:
+        """Have these programs on tcx and no more on clsact, where there is tcx; they are on the device all the while.
+
+        Takes tens of milliseconds. Raises as :meth:`guard`.
+        """
+        if not self._tcx:
+            return
+        for name in names:
+            kind, is_ingress = DEVICE_HOOKS[name]
+            self._link(self._pin(ifindex, name), ifindex, kind)
+            if self._has_filter(ifindex, name):
+                libbpf.tc_detach(ifindex, is_ingress)
+        remove_empty_clsact(ifindex)
+
+    @_alone
+    def has(self, ifindex: int, names: tuple[str, ...]) -> bool:
+        """Whether a device has all of these programs, this way or that."""
+        return all(self._has(ifindex, name) for name in names)
+
+    @_alone
     def sweep(self) -> None:
         """Remove the pins of devices that left."""
         for path, link in self._infos():
@@ -107,7 +155,7 @@ class Hooks:
         for name in names:
             kind, is_ingress = DEVICE_HOOKS[name]
             if self._tcx:
-                self._link(self._links / f"{name}-{ifindex}", ifindex, kind)
+                self._link(self._pin(ifindex, name), ifindex, kind)
             else:
                 self._attach_clsact(ifindex, name, ingress=is_ingress)
 
@@ -115,7 +163,7 @@ class Hooks:
     def detach(self, ifindex: int, names: tuple[str, ...]) -> None:
         """Take these programs off a device; a device that left had none."""
         for name in names:
-            _remove(self._links / f"{name}-{ifindex}")
+            _remove(self._pin(ifindex, name))
             if not self._tcx:
                 libbpf.tc_detach(ifindex, ingress=DEVICE_HOOKS[name][1])
         if not self._tcx:
@@ -123,7 +171,7 @@ class Hooks:
 
     @_alone
     def attached(self, names: tuple[str, ...]) -> frozenset[int]:
-        """The devices that have all of these programs, by ifindex; pins of devices that left are removed first."""
+        """The devices that :meth:`attach` gave all of these programs, by ifindex; pins of those that left go first."""
         self.sweep()
         found = set(self._clsact() if not self._tcx else self._linked())
         return frozenset(i for i, name in found if name in names and all((i, other) in found for other in names))
@@ -165,13 +213,33 @@ class Hooks:
         return {hook: programs for hook, programs in found.items() if programs}
 
     def _link(self, path: Path, target: int, kind: AttachType) -> None:
-        if path.exists():
+        if path.exists() and not (_is_on_device(path) and self._is_stale(path, target)):
             return
         link = libbpf.link_create(self._programs[_program(path)], target, kind)
         try:
             libbpf.pin(link, path)  # killed before this, the kernel drops the link and the next start makes it
         finally:
             os.close(link)
+
+    def _has(self, ifindex: int, name: str) -> bool:
+        pin = self._pin(ifindex, name)
+        return (pin.exists() and not self._is_stale(pin, ifindex)) or self._has_filter(ifindex, name)
+
+    def _has_filter(self, ifindex: int, name: str) -> bool:
+        """Whether a filter of ours holds the program, be it that of an earlier agent."""
+        holder = libbpf.tc_query(ifindex, ingress=DEVICE_HOOKS[name][1])
+        return holder is not None and _name_of(holder) == name
+
+    def _is_stale(self, pin: Path, ifindex: int) -> bool:
+        """Whether the pin is of a device that left, whose number another one has now; it is removed then."""
+        with _open(pin) as link:
+            is_stale = libbpf.link_info(link).ifindex != ifindex
+        if is_stale:
+            pin.unlink()
+        return is_stale
+
+    def _pin(self, ifindex: int, name: str) -> Path:
+        return self._links / f"{name}-{ifindex}"
 
     def _pinned(self) -> Iterator[Path]:
         """The pins of programs we know, in order."""
@@ -198,8 +266,6 @@ class Hooks:
         libbpf.tc_attach(ifindex, ingress=ingress, program_fd=self._programs[name])
 
     def _exchange_clsact(self) -> int:
-        if self._tcx:
-            return 0
         found = list(self._clsact())
         for ifindex, name in found:
             libbpf.tc_attach(ifindex, ingress=DEVICE_HOOKS[name][1], program_fd=self._programs[name])

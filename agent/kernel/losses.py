@@ -17,6 +17,7 @@ from agent.log import logger
 from agent.rtnetlink import (
     IFLA_IFNAME,
     READ,
+    ROOM,
     RTM_DELLINK,
     RTM_DELNEIGH,
     RTM_DELROUTE,
@@ -27,6 +28,7 @@ from agent.rtnetlink import (
     RTMGRP_IPV6_ROUTE,
     RTMGRP_LINK,
     RTMGRP_NEIGH,
+    SO_RCVBUFFORCE,
     attribute,
     messages,
     text,
@@ -34,6 +36,7 @@ from agent.rtnetlink import (
 
 log = logger(__name__)
 
+GATHER_S = 0.05  # a pod that comes or goes is a dozen notices: one wake for them all
 SETTLE_S = 0.1  # what the agent itself removes is no loss when it has been forgotten by then
 RETRY_S = 1.0
 
@@ -81,6 +84,7 @@ class Losses:
         while not self._is_stopping:
             try:
                 with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as s:
+                    s.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, ROOM)
                     s.bind((0, GROUPS))
                     s.setblocking(False)  # noqa: FBT003  the standard library's signature
                     self._follow(s)
@@ -90,27 +94,27 @@ class Losses:
 
     def _follow(self, notices: socket.socket) -> None:
         while not self._is_stopping:
-            if not (lost := self._read(notices, None)):
+            select.select([notices.fileno(), self._wake], [], [])
+            select.select([self._wake], [], [], GATHER_S)
+            if not (lost := self._read(notices)):
                 continue
             select.select([self._wake], [], [], SETTLE_S)
-            lost |= self._read(notices, 0.0)
+            lost |= self._read(notices)
             if KEPT in lost or not lost.isdisjoint(self._kept()):
                 self._look()
 
-    def _read(self, notices: socket.socket, timeout_s: float | None) -> set[Token]:
-        """What was lost by all notices that are there, after waiting for the first."""
-        ready, _, _ = select.select([notices.fileno(), self._wake], [], [], timeout_s)
+    def _read(self, notices: socket.socket) -> set[Token]:
+        """What was lost by all notices that are there."""
         found: set[Token] = set()
-        while notices.fileno() in ready:
+        while True:
             try:
                 found.update(losses(notices.recv(READ)))
             except BlockingIOError:
-                break
+                return found
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
                 found.add(KEPT)  # notices were lost
-        return found
 
 
 def losses(content: bytes) -> Iterator[Token]:

@@ -6,38 +6,29 @@ went, so that a node always reaches its pods.
 
 import errno
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from pyroute2.netlink.exceptions import NetlinkError
-
-from agent.kernel.routes import METRIC, PROTOCOL, RT_SCOPE_LINK
+from agent.kernel import requests
+from agent.kernel.netlink import IFF_UP, Request, Socket
+from agent.kernel.requests import NUD_PERMANENT
+from agent.kernel.routes import METRIC, PROTOCOL
 from agent.log import logger
-from agent.model.address import Address, Family, family
+from agent.model.address import Address, Family
 from agent.model.local import Attachment
 
 log = logger(__name__)
 
-IFF_UP = 0x1
-NUD_PERMANENT = 0x80
 FAMILIES = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
 _GONE = frozenset({errno.ENODEV, errno.ENXIO})
 Place = tuple[str, int]  # an address, and the device it is behind
 
 
-def lay(netlink: Any, index: int, mac: str, wanted: Iterable[Address]) -> None:
-    """Have route and neighbour for each address of a pod; *index* is the node's end, *mac* the pod's.
-
-    Raises:
-        NetlinkError: the kernel refused.
-    """
+def side(index: int, mac: str, wanted: Iterable[Address]) -> Iterator[Request]:
+    """Route and neighbour for each address of a pod; *index* is the node's end, *mac* the pod's."""
     for address in wanted:
-        number = FAMILIES[family(address)]
-        netlink.neigh("replace", family=number, dst=str(address), lladdr=mac, ifindex=index, state=NUD_PERMANENT)
-        route: dict[str, object] = {"dst": f"{address}/{address.max_prefixlen}", "oif": index, "proto": PROTOCOL}
-        if number == socket.AF_INET:
-            route["scope"] = RT_SCOPE_LINK
-        netlink.route("replace", family=number, **route)
+        yield requests.set_neighbour(index, address, mac)
+        yield requests.set_route(index, address, PROTOCOL)
 
 
 class Wires:
@@ -50,7 +41,7 @@ class Wires:
         """Lay again what is missing; the devices where something was. A device that is gone is nobody's to mend.
 
         Raises:
-            NetlinkError: the kernel refused.
+            OSError, NetlinkError: the kernel refused.
         """
         return _mend(self._netlink, attachments)
 
@@ -65,10 +56,10 @@ def _mend(netlink: Any, attachments: Iterable[Attachment]) -> tuple[str, ...]:
         if index in up and places <= routes and {(*place, attachment.mac) for place in places} <= neighbours:
             continue
         try:
-            netlink.link("set", index=index, state="up")
-            lay(netlink, index, attachment.mac, wanted)
-        except NetlinkError as error:
-            if error.code not in _GONE:
+            with Socket() as sender:
+                sender.ask(requests.set_up(index), *side(index, attachment.mac, wanted))
+        except OSError as error:
+            if error.errno not in _GONE:
                 raise
         else:
             mended.append(attachment.host_device)

@@ -36,7 +36,13 @@ class Kernel(Protocol):
         """The maps of the generation in use."""
 
     def sync_pods(self, pods: Mapping[int, str]) -> None:
-        """Have the pod programs on exactly these devices: ifindex to name."""
+        """Have the pod programs on these devices: ifindex to name."""
+
+    def settle_pod(self, ifindex: int) -> None:
+        """Have a pod's programs where they cost its packets least; takes tens of milliseconds."""
+
+    def forget_pods(self) -> None:
+        """Remove what is kept of pods' devices that left."""
 
     def mend_pods(self, attachments: tuple[Attachment, ...]) -> None:
         """Have the node's side of each pod's wire as ADD laid it: link, routes, neighbours."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Condition, Event, Thread
 
+from agent.errors import AgentError
 from agent.log import logger
 from agent.model.cluster import Cluster
 from agent.model.local import Attachment
@@ -18,12 +19,14 @@ from agent.model.name import Problem
 from agent.reconcile.kernel import Kernel
 from agent.reconcile.status import Status
 from agent.reconcile.sync import Settings, Sync
+from maps.errors import MapsError
 
 log = logger(__name__)
 
 FIRST_RETRY_NS = 100_000_000
 LAST_RETRY_NS = 30_000_000_000
 SWEEP_NS = 180_000_000_000
+QUIET_NS = 2_000_000_000  # after the last pod that came or went; then what they need not wait for is done
 
 
 class LoopStopped(RuntimeError):  # noqa: N818  the name says what is wrong
@@ -55,6 +58,7 @@ class Loop:
         self._retry_at: int | None = None
         self._streak = 0  # rounds that failed since the last that did not
         self._sweep_at = 0
+        self._settle_at: int | None = None
         self._thread = Thread(target=self._run, name="reconcile", daemon=True)
 
     def start(self) -> None:
@@ -83,13 +87,13 @@ class Loop:
             self._wake.notify_all()
 
     def attach(self, attachment: Attachment) -> None:
-        """Have a pod's interface; returns when the kernel has it.
+        """Have a pod's interface, which has its programs; returns when the kernel's maps have it.
 
         Raises:
             LoopStopped: the agent ends.
             MapsError: the kernel, or a map's size, is in the way.
         """
-        self._ask(_Request(lambda sync: sync.overlay.attach(attachment), bool(attachment.host_ports)))
+        self._ask(_Request(lambda sync: sync.attach(attachment), bool(attachment.host_ports)))
 
     def detach(self, attachment: Attachment) -> None:
         """Have a pod's interface no more; returns when the kernel has forgotten it. Raises as :meth:`attach`."""
@@ -138,7 +142,7 @@ class Loop:
         """When the next round is due, if nobody wakes the thread before."""
         if self._sync is None:
             return self._retry_at or 0
-        return self._sweep_at if self._retry_at is None else min(self._sweep_at, self._retry_at)
+        return min(at for at in (self._sweep_at, self._retry_at, self._settle_at) if at is not None)
 
     def _first_turn(self) -> None:
         """Until the first sync is done: a collector that walks all it makes, again and again, would double its time."""
@@ -160,6 +164,19 @@ class Loop:
             self._round(self._sync, half)
         if self._clock() >= self._sweep_at:
             self._sweep(self._sync)
+        self._settle(self._sync)
+
+    def _settle(self, sync: Sync) -> None:
+        """One piece of what pods need not wait for, when none has come or gone for a while."""
+        if not sync.is_unsettled:
+            self._settle_at = None
+        elif self._settle_at is None:
+            self._settle_at = self._clock() + QUIET_NS
+        elif self._clock() >= self._settle_at:
+            try:
+                sync.settle()
+            except (AgentError, MapsError) as error:
+                log.warning("a pod's programs stay where they are; tried again with the next sweep", why=error)
 
     def _take(self, sync: Sync) -> bool:
         """Take in the latest Cluster and what was lost; whether there was either."""
@@ -179,12 +196,12 @@ class Loop:
         with self._wake:
             waiting = tuple(self._requests)
             self._requests.clear()
+        self._settle_at = None
         failure = None
         try:
             for request in waiting:
                 request.apply(sync)
             sync.here()
-            sync.pods()
         except Exception as error:  # noqa: BLE001  it is the callers' answer
             failure = error
         self._half += (request for request in waiting if request.whole and not failure)

@@ -5,7 +5,7 @@ the next round reads the maps back instead; so does the first, which adopts what
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from agent.compile.between import Between, Tunnel, tunnel
 from agent.compile.desired import desired
@@ -16,7 +16,7 @@ from agent.compile.records import Desired
 from agent.compile.route import Route
 from agent.kernel.uplinks import uplinks
 from agent.model.cluster import Cluster
-from agent.model.local import Device
+from agent.model.local import Attachment, Device
 from agent.reconcile.attachments import Overlay, devices
 from agent.reconcile.between import BetweenMaps
 from agent.reconcile.kernel import Kernel
@@ -41,6 +41,7 @@ class _Done:
     """What the kernel was last asked for, and did."""
 
     pods: dict[int, str] | None = None
+    settled: set[int] = field(default_factory=set)  # pods' devices
     uplinks: tuple[Device, ...] | None = None
     routes: tuple[Route, ...] | None = None
     wires: bool = False
@@ -128,13 +129,39 @@ class Sync:
         return written
 
     def pods(self) -> None:
-        """Have the pod programs on the devices of attachments; before the sync, none is taken off."""
+        """Have the pod programs on the devices of attachments; they go with the device."""
         cluster = self.overlay.over(self.cluster)
         wanted = devices(cluster.local.attachments)
-        if wanted != self._done.pods and (cluster.synced or wanted):
-            self._done.pods = None
-            self._kernel.sync_pods(wanted)
+        if wanted != self._done.pods:
+            done, self._done.pods = self._done.pods or {}, None
+            self._kernel.sync_pods({ifindex: name for ifindex, name in wanted.items() if ifindex not in done})
             self._done.pods = wanted
+
+    @property
+    def is_unsettled(self) -> bool:
+        """Whether :meth:`settle` has something to do."""
+        return self._done.pods is not None and self._done.pods.keys() != self._done.settled
+
+    def settle(self) -> None:
+        """Do one thing of those that cost time and can wait: one more pod's programs, or what pods left behind.
+
+        Raises:
+            AgentError: the kernel refused; it is not tried again before the next sweep.
+        """
+        pods, settled = self._done.pods or {}, self._done.settled
+        if settled - pods.keys():
+            settled.intersection_update(pods)
+            self._kernel.forget_pods()
+            return
+        ifindex = min(pods.keys() - settled)
+        settled.add(ifindex)
+        self._kernel.settle_pod(ifindex)
+
+    def attach(self, attachment: Attachment) -> None:
+        """Have an attachment from now on; who asks has put the programs on its device."""
+        self.overlay.attach(attachment)
+        if self._done.pods is not None:
+            self._done.pods[attachment.ifindex] = attachment.host_device
 
     def wires(self) -> None:
         """Have the node's side of every pod's wire, which ADD laid, where somebody may have touched it."""

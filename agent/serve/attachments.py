@@ -75,12 +75,13 @@ class Store:
         """
         saved = Saved(attachment, network, self._boot, sequence)
         path = self._path(attachment)
-        place(path, msgspec.json.encode(saved, enc_hook=str), draft=path.with_suffix(".new"))
+        content = msgspec.json.encode(saved, enc_hook=str)
+        place(path, content, draft=path.with_suffix(".new"), outlives_boot=False)
         return saved
 
     def remove(self, attachment: Attachment) -> None:
         """Forget the attachment; one that is not there is forgotten already."""
-        remove(self._path(attachment))
+        remove(self._path(attachment), outlives_boot=False)
 
     def _path(self, attachment: Attachment) -> Path:
         return self._directory / f"{host_device(*attachment.key)}.json"

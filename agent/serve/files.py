@@ -4,29 +4,30 @@ import os
 from pathlib import Path
 
 
-def place(path: Path, content: bytes, *, draft: Path, mode: int = 0o600) -> None:
-    """Write *draft* and rename it into place, durably.
+def place(path: Path, content: bytes, *, draft: Path, mode: int = 0o600, outlives_boot: bool = True) -> None:
+    """Write *draft* and rename it into place, durably; the name as well, if the file means anything after a reboot.
 
     Raises:
         OSError: the disk is full or read-only; what was there stays, and no draft is left.
     """
     try:
-        with draft.open("wb") as file:
+        with draft.open("wb", buffering=0) as file:
             os.fchmod(file.fileno(), mode)
             file.write(content)
-            file.flush()
             os.fsync(file.fileno())
         draft.rename(path)
     except OSError:
         draft.unlink(missing_ok=True)
         raise
-    sync(path.parent)
+    if outlives_boot:
+        sync(path.parent)
 
 
-def remove(path: Path) -> None:
-    """Take a file away, durably; one that is not there is away already."""
+def remove(path: Path, *, outlives_boot: bool = True) -> None:
+    """Take a file away, durably, as :func:`place` means it; one that is not there is away already."""
     path.unlink(missing_ok=True)
-    sync(path.parent)
+    if outlives_boot:
+        sync(path.parent)
 
 
 def sync(directory: Path) -> None:

@@ -1,7 +1,10 @@
 """A pod's wire to its node: the veth pair, its addresses, routes and neighbours, made and unmade by netlink.
 
 Serves ADD, DEL and CHECK; knows nothing of CNI. The pod's end is born in the pod's namespace under its final
-name, so nothing is renamed or moved. A thread visits the pod's namespace by setns and comes back: no fork.
+name, so nothing is renamed or moved. A thread visits the pod's namespace by setns and comes back: no fork. ADD writes
+to netlink three times, with many requests each: the pair, the pod's side, the node's side.
+
+The node's end comes up last, when its programs are on it: before that, no packet of the pod's gets anywhere.
 
 Every pod sees one neighbour, the node, under the same link-local addresses and MAC, both written down for good:
 no ARP, no duplicate address detection, nothing to wait for.
@@ -10,10 +13,10 @@ no ARP, no duplicate address detection, nothing to wait for.
 import errno
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
-from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from pyroute2 import IPRoute
@@ -21,7 +24,10 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from agent.cookie import netns_cookie
 from agent.kernel import netns as namespace
-from agent.kernel.wires import lay
+from agent.kernel import requests
+from agent.kernel.netlink import Link, Socket, get_link
+from agent.kernel.sysctl import PROC, write
+from agent.kernel.wires import side
 from agent.model.address import Address
 from agent.model.local import Attachment
 from agent.serve.attachments import HOST_DEVICE, digest, host_device
@@ -30,9 +36,7 @@ HOST_MAC = "ee:ee:ee:ee:ee:ee"
 GATEWAY4 = IPv4Address("169.254.1.1")
 GATEWAY6 = IPv6Address("fe80::ecee:eeff:feee:eeee")  # what HOST_MAC gives by EUI-64
 DEFAULT_MTU = 1500  # of a node without uplink
-NUD_PERMANENT = 0x80
-IFA_F_NODAD = 0x02
-RTNH_F_ONLINK = 4
+LOOPBACK = 1  # lo's ifindex in every namespace
 _V4, _V6 = 2, 10  # AF_INET, AF_INET6
 _ALIAS = "sluiceway"
 _GONE = frozenset({errno.ENODEV, errno.ESRCH, errno.ENOENT, errno.EADDRNOTAVAIL})
@@ -74,14 +78,18 @@ class PodLinks:
     """Makes and removes wires between the calling thread's namespace, the node's, and pods'."""
 
     def __init__(
-        self, ways_out: Callable[[], Iterable[int]], prepare: Callable[[str], None], fixed_mtu: int = 0
+        self, ways_out: Callable[[], Iterable[int]], prepare: Callable[[str, int], None], fixed_mtu: int = 0
     ) -> None:
-        """*ways_out* gives the ifindexes whose MTU bounds the pods', *prepare* sets a host end's sysctls.
+        """*ways_out* gives the ifindexes whose MTU bounds the pods'.
+
+        *prepare* has a host end's name and ifindex before it comes up, to set its sysctls and attach its programs.
 
         A *fixed_mtu* other than 0 is the pods' MTU, whatever the devices'.
         """
         self._ways_out = ways_out
         self._prepare = prepare
+        # the kernel makes one device at a time: whoever waits, waits here, and neither spins there nor wakes the others
+        self._turn = Lock()
         self._fixed_mtu = fixed_mtu
 
     def create(self, wish: Wish) -> Wire:
@@ -90,32 +98,33 @@ class PodLinks:
         Raises:
             NetnsUnusable: nothing was touched.
             InterfaceTaken: nothing is left.
-            OSError, NetlinkError: the kernel refused a step; nothing is left.
+            OSError, MapsError: the kernel refused a step; nothing is left.
         """
         name = host_device(wish.container_id, wish.interface)
-        with _open(wish.netns, may_be_host=wish.may_be_host) as pod, IPRoute() as node:
+        with _open(wish.netns, may_be_host=wish.may_be_host) as pod, self._turn, Socket() as node:
             mtu = self._mtu(node)
-            _remove(node, name)  # what an agent left that died within ADD
-            index = _make_pair(node, name, wish, pod, mtu)
+            link = _make_pair(node, name, wish, pod, mtu)
             try:
                 with _inside(pod):
                     cookie = netns_cookie()
-                    _configure_pod(wish)
-                self._configure_node(node, name, index, wish)
+                    _configure_pod(wish, link.peer)
+                self._configure_node(node, name, link.index, wish)
             except BaseException:
                 _remove(node, name)
                 raise
-        return Wire(name, index, _pod_mac(wish), mtu, cookie)
+        return Wire(name, link.index, _pod_mac(wish), mtu, cookie)
 
     def remove(self, name: str) -> bool:
         """Remove the wire with this host end; its routes, neighbours and the pod's end go with it."""
-        with IPRoute() as node:
+        with Socket() as node:
             return _remove(node, name)
 
     def ours(self) -> frozenset[str]:
         """The host ends that are on the node."""
         with IPRoute() as node:
-            return frozenset(name for link in node.link("dump") if _is_ours(link, name := link.get("ifname")))
+            return frozenset(
+                name for link in node.link("dump") if _is_ours(link.get("address"), name := link.get("ifname"))
+            )
 
     def is_alive(self, attachment: Attachment) -> bool:
         """Whether the pod's namespace is the one ADD saw and the node's end is there."""
@@ -129,8 +138,9 @@ class PodLinks:
 
     def is_there(self, attachment: Attachment) -> bool:
         """Whether the node's end is there; it lives as long as the pod's, and that as long as the pod's namespace."""
-        with IPRoute() as node:
-            return _index(node, attachment.host_device) == attachment.ifindex
+        with Socket() as node:
+            link = node.find(name=attachment.host_device)
+            return link is not None and link.index == attachment.ifindex
 
     def faults(self, attachment: Attachment) -> tuple[str, ...]:
         """What is not as ADD left it; empty when all is well."""
@@ -138,8 +148,8 @@ class PodLinks:
             return (f"{attachment.host_device} or the namespace {attachment.netns} is gone",)
         wanted = frozenset(attachment.addresses)
         with _open(attachment.netns, may_be_host=True) as pod, _inside(pod), IPRoute() as ip:
-            index = _index(ip, attachment.interface)
-            present = _addresses(ip, index) if index else frozenset()
+            link = next(iter(_links(ip, ifname=attachment.interface)), None)
+            present = _addresses(ip, link["index"]) if link else frozenset()
             defaults = {str(r.get("gateway")) for f in (_V4, _V6) for r in ip.get_default_routes(family=f)}
         with IPRoute() as node:
             routed = {
@@ -152,53 +162,50 @@ class PodLinks:
         faults += [f"the node has no route to {a}" for a in sorted(map(str, wanted)) if a not in routed]
         return tuple(faults)
 
-    def _mtu(self, node: IPRoute) -> int:
+    def _mtu(self, node: Socket) -> int:
         """The smallest MTU of the ways out: the uplinks, and the tunnel, whose MTU leaves room for what it adds."""
         if self._fixed_mtu:
             return self._fixed_mtu
-        sizes = [link.get("mtu") for index in self._ways_out() for link in _links(node, index=index)]
-        return min(sizes, default=DEFAULT_MTU)
+        links = (node.find(index=index) for index in self._ways_out())
+        return min((link.mtu for link in links if link is not None), default=DEFAULT_MTU)
 
-    def _configure_node(self, node: IPRoute, name: str, index: int, wish: Wish) -> None:
+    def _configure_node(self, node: Socket, name: str, index: int, wish: Wish) -> None:
         # before the device is up: the link-local address must not wait for duplicate address detection
         _write_sysctl(f"ipv6/conf/{name}/accept_dad", "0")
         _write_sysctl(f"ipv6/conf/{name}/dad_transmits", "0")
-        self._prepare(name)
-        node.link("set", index=index, state="up", ifalias=f"{_ALIAS} {wish.container_id}"[:255])
-        lay(node, index, _pod_mac(wish), _wanted(wish))
+        self._prepare(name, index)
+        alias = f"{_ALIAS} {wish.container_id}"[:255]
+        node.ask(requests.set_up(index, alias), *side(index, _pod_mac(wish), _wanted(wish)))
 
 
-def _make_pair(node: IPRoute, name: str, wish: Wish, pod: int, mtu: int) -> int:
-    peer = {"ifname": wish.interface, "net_ns_fd": pod, "address": _pod_mac(wish), "mtu": mtu}
-    try:
-        node.link("add", ifname=name, kind="veth", address=HOST_MAC, mtu=mtu, peer=peer)
-    except NetlinkError as error:
-        if error.code == errno.EEXIST:
-            raise InterfaceTaken(f"{wish.interface} exists already in {wish.netns}") from error
-        raise
-    index = _index(node, name)
-    if index is None:
-        raise OSError(errno.ENODEV, f"{name} was removed while it was being made")
-    return index
+def _make_pair(node: Socket, name: str, wish: Wish, pod: int, mtu: int) -> Link:
+    """The node's end of a new pair. Its name may be taken by what an agent left that died within ADD."""
+    pair = requests.add_veth(name, HOST_MAC, mtu, peer=wish.interface, peer_mac=_pod_mac(wish), netns=pod)
+    for is_again in (False, True):
+        try:
+            return node.ask(pair, get_link(name=name))[0]
+        except OSError as error:
+            if error.errno != errno.EEXIST:
+                raise
+            if is_again or not _remove(node, name):
+                raise InterfaceTaken(f"{wish.interface} exists already in {wish.netns}") from error
+    raise AssertionError
 
 
-def _configure_pod(wish: Wish) -> None:
+def _configure_pod(wish: Wish, index: int) -> None:
     """Give the pod's end its addresses and its way out; the thread is in the pod's namespace."""
-    with IPRoute() as ip:
-        ip.link("set", index=1, state="up")  # lo is 1 in every namespace
-        index = _index(ip, wish.interface)
-        if wish.ipv6:
-            _write_sysctl(f"ipv6/conf/{wish.interface}/disable_ipv6", "0")
-        ip.link("set", index=index, state="up")
-        for address in _wanted(wish):
-            family = _family(address)
-            gateway = str(_gateway(address))
-            flags = IFA_F_NODAD if family == _V6 else 0
-            ip.addr(
-                "add", index=index, family=family, address=str(address), prefixlen=address.max_prefixlen, flags=flags
-            )
-            ip.neigh("replace", family=family, dst=gateway, lladdr=HOST_MAC, ifindex=index, state=NUD_PERMANENT)
-            ip.route("replace", family=family, dst="default", gateway=gateway, oif=index, flags=RTNH_F_ONLINK)
+    if wish.ipv6 and _read_sysctl(switch := f"ipv6/conf/{wish.interface}/disable_ipv6") != "0":
+        _write_sysctl(switch, "0")  # not without need: it takes the lock of all network devices
+    wanted = [requests.set_up(LOOPBACK), requests.set_up(index)]
+    for address in _wanted(wish):
+        gateway = _gateway(address)
+        wanted += [
+            requests.add_address(index, address),
+            requests.set_neighbour(index, gateway, HOST_MAC),
+            requests.set_default_route(index, gateway),
+        ]
+    with Socket() as ip:
+        ip.ask(*wanted)
 
 
 def _wanted(wish: Wish) -> tuple[Address, ...]:
@@ -215,10 +222,6 @@ def _pod_mac(wish: Wish) -> str:
 
 def _gateway(address: Address) -> Address:
     return GATEWAY4 if isinstance(address, IPv4Address) else GATEWAY6
-
-
-def _family(address: Address) -> int:
-    return _V4 if isinstance(address, IPv4Address) else _V6
 
 
 @contextmanager
@@ -259,37 +262,39 @@ def _links(ip: IPRoute, **which: object) -> list[Any]:
         raise
 
 
-def _index(ip: IPRoute, name: str) -> int | None:
-    return next((int(link["index"]) for link in _links(ip, ifname=name)), None)
-
-
 def _addresses(ip: IPRoute, index: int) -> frozenset[Address]:
     found: list[Address] = [IPv4Address(a.get("address")) for a in ip.addr("dump", family=_V4, index=index)]
     found += [IPv6Address(a.get("address")) for a in ip.addr("dump", family=_V6, index=index)]
     return frozenset(found)
 
 
-def _remove(node: IPRoute, name: str) -> bool:
+def _remove(node: Socket, name: str) -> bool:
     """Whether the device was there; only ours is removed, whoever took the name."""
-    link = next(iter(_links(node, ifname=name)), None)
-    if link is None or not _is_ours(link, name):
+    link = node.find(name=name)
+    if link is None or not _is_ours(link.mac, name):
         return False
     try:
-        node.link("del", index=link["index"])
-    except NetlinkError as error:
-        if error.code in _GONE:
+        node.ask(requests.delete_link(link.index))
+    except OSError as error:
+        if error.errno in _GONE:
             return False
         raise
     return True
 
 
-def _is_ours(link: Any, name: object) -> bool:
-    return bool(HOST_DEVICE.fullmatch(str(name))) and link.get("address") == HOST_MAC
+def _is_ours(mac: object, name: object) -> bool:
+    return bool(HOST_DEVICE.fullmatch(str(name))) and mac == HOST_MAC
+
+
+def _read_sysctl(name: str) -> str:
+    """A knob of the namespace the thread is in; "0" where a kernel without IPv6 lacks it."""
+    try:
+        return (PROC / name).read_text().strip()
+    except FileNotFoundError:
+        return "0"
 
 
 def _write_sysctl(name: str, value: str) -> None:
     """Set a knob of the namespace the thread is in; a kernel without IPv6 lacks some."""
-    try:
-        (Path("/proc/sys/net") / name).write_text(value)
-    except FileNotFoundError:
-        return
+    with suppress(FileNotFoundError):
+        write(PROC / name, value)

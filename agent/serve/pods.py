@@ -66,6 +66,7 @@ class Pods:
         self._imported = imported or Imported(Path(), tuple, ipam, tuple)
         self._ports = HostPorts()
         self._saved: dict[AttachmentKey, Saved] = {}
+        self._leaving: set[AttachmentKey] = set()  # saved still, but told to nobody
         self._sequence = 0
         self._lock = threading.Lock()  # guards the two above, and the order in which `changed` hears
         self._turns = tuple(threading.Lock() for _ in range(_TURNS))
@@ -134,11 +135,12 @@ class Pods:
                 sequence = self._sequence
             attachment = _attachment(request, given, wire, sequence)
             undo.callback(self._forget, attachment)
-            self._remember(self._store.save(attachment, request.network, sequence))
+            saved = self._store.save(attachment, request.network, sequence)
             on_step("ADD saved")
             undo.callback(self._loop.detach, attachment)
             self._loop.attach(attachment)
             on_step("ADD attached")
+            self._remember(saved)  # last: the round that follows is not waited for
             undo.pop_all()
             self._imported.take_over(identity, attachment.addresses)
         log.info("pod attached", **_names(attachment))
@@ -192,6 +194,7 @@ class Pods:
     def _undo(self, attachment: Attachment) -> None:
         # The file goes last: a death in between leaves it, and the next start finishes the work.
         self._loop.detach(attachment)
+        self._leave(attachment)
         on_step("DEL detached")
         self._wires.remove(attachment.host_device)
         on_step("DEL unwired")
@@ -252,13 +255,22 @@ class Pods:
     def _remember(self, saved: Saved) -> None:
         with self._lock:
             self._saved[saved.attachment.key] = saved
-            self._changed(self._all())
+            self._tell()
+
+    def _leave(self, attachment: Attachment) -> None:
+        """Tell of it no more: what goes of its wire from now on is no loss to mend."""
+        with self._lock:
+            self._leaving.add(attachment.key)
+            self._tell()
 
     def _forget(self, attachment: Attachment) -> None:
         self._store.remove(attachment)
         with self._lock:
-            if self._saved.pop(attachment.key, None):
-                self._changed(self._all())
+            self._saved.pop(attachment.key, None)
+            self._leaving.discard(attachment.key)
+
+    def _tell(self) -> None:
+        self._changed(tuple(one for one in self._all() if one.key not in self._leaving))
 
     def _all(self) -> tuple[Attachment, ...]:
         return tuple(saved.attachment for saved in self._saved.values())

@@ -13,8 +13,8 @@ from maps import abi
 class Probe:
     """Looks; changes nothing."""
 
-    def __init__(self, tables: Tables, attached: Callable[[], frozenset[int]]) -> None:
-        """*attached* gives the devices that have the pod programs."""
+    def __init__(self, tables: Tables, attached: Callable[[int], bool]) -> None:
+        """*attached* tells whether a device has the pod programs."""
         self._tables = tables
         self._attached = attached
 
@@ -24,7 +24,7 @@ class Probe:
 
     def _faults(self, attachment: Attachment) -> Iterator[str]:
         device = attachment.host_device
-        if attachment.ifindex not in self._attached():
+        if not self._attached(attachment.ifindex):
             yield f"the programs are not on {device}"
         for key, value in endpoints((attachment,), ()).items():
             address = abi.ENDPOINTS.key.unpack(key)

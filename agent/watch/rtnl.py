@@ -13,6 +13,7 @@ from typing import Self
 from agent.rtnetlink import (
     IFLA_IFNAME,
     READ,
+    ROOM,
     RTM_DELADDR,
     RTM_DELLINK,
     RTM_DELQDISC,
@@ -27,11 +28,13 @@ from agent.rtnetlink import (
     RTMGRP_IPV6_ROUTE,
     RTMGRP_LINK,
     RTMGRP_TC,
+    SO_RCVBUFFORCE,
     attribute,
     messages,
     text,
 )
 
+GATHER_S = 0.01  # a pod that comes is a dozen notices: one wake for them all
 POD_PREFIX = "swp"  # of the node's end of a pod's veth
 
 GROUPS = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_IFADDR | RTMGRP_IPV6_ROUTE | RTMGRP_TC
@@ -46,6 +49,7 @@ class Notices:
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, ROOM)
         self._socket.bind((0, GROUPS))
         self._socket.setblocking(False)  # noqa: FBT003  the standard library's signature
         self._pods: set[int] = set()  # ifindexes of pods' devices
@@ -68,13 +72,22 @@ class Notices:
             ready, _, _ = select.select([self._socket.fileno(), wake_fd], [], [], timeout_s)
             if self._socket.fileno() not in ready:
                 return False
+            select.select([wake_fd], [], [], GATHER_S)
+            if self._read():
+                return True
+
+    def _read(self) -> bool:
+        """Whether any of the notices that are there may be about the node's own."""
+        found = False
+        while True:
             try:
-                if self.concerns_node(self._socket.recv(READ)):
-                    return True
+                found |= self.concerns_node(self._socket.recv(READ))
+            except BlockingIOError:
+                return found
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
-                return True  # notices were lost; the dump will show what they said
+                found = True  # notices were lost; the dump will show what they said
 
     def concerns_node(self, content: bytes) -> bool:
         """Whether any message of one read may be about a device of the node."""

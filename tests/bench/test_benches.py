@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent import mounts
-from bench import connections, datapath, forward
+from bench import adds, connections, datapath, forward, node
 from bench.rules import rules
 from bench.sets import Result, middle
 from bench.stream import UDP, Packets
@@ -74,6 +74,37 @@ def test_connections_are_made_with_the_socket_hooks_and_without() -> None:
     results = connections.measured(sets=1, services=3, shot_ms=20)
     assert [r.at_least for r in results] == [None, connections.LIMIT, connections.LIMIT]
     assert not left_behind()
+
+
+@pytest.mark.kernel
+@pytest.mark.netns
+def test_adds_are_made_one_at_a_time_and_at_once_by_us_and_the_peer() -> None:
+    results = adds.measured(sets=1, pods=3)
+    assert [r.at_most for r in results[:5]] == [adds.ONE_LIMIT_MS, None, None, adds.MANY_LIMIT_MS, adds.SHIM_LIMIT_MS]
+    assert all(r.value > 0 for r in results)
+    assert len(results) == (9 if adds.PEER.exists() else 5)
+    assert not left_behind()
+
+
+@pytest.mark.kernel
+@pytest.mark.netns
+def test_adds_count_no_call_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node, "NODE", node.NODE.replace('10.244.0.0/16, "fd00:244::/64"', "10.244.0.0/31"))
+    with pytest.raises(SystemExit, match=r"ADD by sluiceway-cni failed with 11.*used up"):
+        adds.measured(sets=1, pods=3)
+    assert not left_behind()
+
+
+@pytest.mark.parametrize(
+    ("values", "share", "found"),
+    [
+        pytest.param([3.0, 1.0, 2.0], 0.5, 2.0, id="half of them are not above the middle one"),
+        pytest.param([float(n) for n in range(1, 101)], 0.99, 99.0, id="one in a hundred may be above"),
+        pytest.param([1.0, 9.0], 0.99, 9.0, id="of few the greatest"),
+    ],
+)
+def test_a_share_of_the_calls_takes_no_longer(values: list[float], share: float, found: float) -> None:
+    assert adds.share_below(values, share) == found
 
 
 def test_a_stream_comes_by_all_its_flows_before_the_first_again() -> None:

@@ -51,12 +51,18 @@ def main() -> int:
     site.fill(generation.maps)
     tcx = features.kernel_version(os.uname().release) >= features.TCX
     hooks = attach.Hooks(pins.links, loaded.programs, tcx=tcx)
-    for pod in site.PODS:
-        hooks.attach(socket.if_nametoindex(site.device(pod)), attach.POD)
+    pods = [socket.if_nametoindex(site.device(pod)) for pod in site.PODS]
+    for pod in pods:
+        hooks.guard_new(pod, attach.POD)
     hooks.attach(socket.if_nametoindex("uplink"), attach.UPLINK)
     serve()
 
-    failures = [*through_sockets(hooks), *through_packets("tcx" if tcx else "clsact")]
+    failures = [*through_sockets(hooks), *through_packets("clsact")]
+    if tcx:
+        for pod in pods:
+            hooks.settle(pod, attach.POD)
+        failures += through_packets("tcx")
+    failures += [f"programs on device {pod}" for pod in pods if not hooks.has(pod, attach.POD)]
     nodes = between.build(hooks, generation.maps, objects, dict.fromkeys(SIZES, ENTRIES), tcx=tcx)
     failures += between.tried_modes(nodes, tried)
     counted = site.counted(generation.maps)

@@ -70,6 +70,10 @@ class Runtime:
             assert time.monotonic() < deadline, self.call("STATUS")
             time.sleep(0.05)
 
+    def pins(self) -> list[str]:
+        """The pinned links of pods' programs."""
+        return [pin for pin in _names(self.node.pins / "links") if pin.startswith("pod_")]
+
     def left(self) -> Mapping[str, object]:
         """What there is of pods, empty when all are gone."""
         node = self.node
@@ -89,7 +93,7 @@ class Runtime:
             "endpoints": [a for a, e in tables["endpoints"] if not e.flags & abi.EndpointFlag.ENDPOINT_NODE],
             "namespaces": tables["pod_netns"],
             "host ports": [key for key, _ in tables["services"] if str(key.addr.ipv4_mapped) != "10.96.0.10"],
-            "links": [p for p in _names(node.pins / "links") if p.startswith("pod_") and not _is_stale(node, p)],
+            "links": [pin for pin in self.pins() if not _is_stale(node, pin)],
             "addresses": _used(node),
         }
         return {name: some for name, some in found.items() if some}

@@ -21,6 +21,7 @@ from agent.serve.cni_socket import CniSocket
 from agent.serve.ipam import Ipam
 from agent.serve.pod_link import PodLinks
 from agent.serve.pods import Pods
+from maps.errors import KernelRefused
 
 pytestmark = pytest.mark.netns
 
@@ -67,6 +68,8 @@ class Node:
     loop: FakeLoop = field(default_factory=FakeLoop)
     pods: list[str] = field(default_factory=list)
     seen: list[tuple[Attachment, ...]] = field(default_factory=list)
+    prepared: list[tuple[bool, bool]] = field(default_factory=list)  # is it the device, and up
+    fault: Exception | None = None
     cni: Cni | None = None
     server: CniSocket | None = None
 
@@ -76,7 +79,7 @@ class Node:
 
         def serve() -> None:
             uplink = self.uplink()
-            ipam, wires = Ipam(lambda: CIDRS), PodLinks(lambda: (uplink,), lambda _: None)
+            ipam, wires = Ipam(lambda: CIDRS), PodLinks(lambda: (uplink,), self.prepare)
             store = Store(self.directory / "attachments", boot_id())
             pods = Pods(loop=self.loop, store=store, ipam=ipam, wires=wires, changed=self.seen.append)
             self.cni = Cni(pods, ipam, (wires.faults,))
@@ -86,6 +89,13 @@ class Node:
 
         self.do(serve)
         return restored[0]
+
+    def prepare(self, name: str, ifindex: int) -> None:
+        """What the agent does by attaching programs."""
+        link = json.loads(inside(self.name, "ip", "-j", "link", "show", name))[0]
+        self.prepared.append((link["ifindex"] == ifindex, "UP" in link["flags"]))
+        if self.fault:
+            raise self.fault
 
     def do(self, action: Callable[[], None]) -> None:
         """Do something on a thread in the node's namespace."""
@@ -227,6 +237,7 @@ def test_the_wire_is_as_the_datapath_expects_it(node: Node) -> None:
     assert f"10.77.1.2 dev {host} proto 89 scope link" in inside(node.name, "ip", "route")
     assert f"fd77:1::2 dev {host} proto 89" in inside(node.name, "ip", "-6", "route")
     assert inside(node.name, "ip", "neigh", "show", "dev", host).count(f"lladdr {inner['address']} PERMANENT") == 2
+    assert node.prepared == [(True, False)], "it comes up when its programs are on it, not before"
     attachment = node.loop.attached[host]
     assert (str(attachment.pod), attachment.mac) == (f"default/{pod}", inner["address"])
     assert node.seen[-1] == (attachment,)
@@ -286,12 +297,17 @@ def _refuse(node: Node, _pod: str) -> None:
     node.loop.refuse = True
 
 
+def _break_preparation(node: Node, _pod: str) -> None:
+    node.fault = KernelRefused("attach pod_ingress", 12)
+
+
 @pytest.mark.parametrize(
     ("spoil", "code"),
     [
         pytest.param(_take_name, 4, id="an interface of the name exists"),
         pytest.param(_lose_namespace, 8, id="the namespace is gone"),
         pytest.param(_refuse, 11, id="the loop refuses the endpoint"),
+        pytest.param(_break_preparation, 11, id="the programs cannot be attached"),
     ],
 )
 def test_a_failed_add_leaves_nothing(node: Node, spoil: Callable[[Node, str], None], code: int) -> None:

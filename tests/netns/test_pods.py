@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from agent.kernel.attach import POD
 from agent.serve.attachments import host_device
 from maps import abi
+from maps.percpu import PerCpuTable
 from maps.pins import PinRoot
 from maps.table import Table
 from tests.netns.agents import CLUSTER, Node
@@ -58,6 +61,19 @@ try:
 except OSError as error:
     print(type(error).__name__)
 """
+SEND = """
+import socket, sys, time
+v4, v6, number = sys.argv[1].partition("/")[0], sys.argv[2].partition("/")[0], int(sys.argv[3])
+senders = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM))
+targets = (("192.0.2.1", 9), ("2001:db8::1", 9))
+for sender, own in zip(senders, (v4, v6)):
+    sender.bind((own, 0))
+for i in range(number):
+    senders[i % 2].sendto(b"x", targets[i % 2])
+    time.sleep(0.001)
+"""
+FORGED = ("10.99.9.9/32", "fd99::9/128")
+PACED = 4000  # datagrams, over more than four seconds
 
 
 @pytest.fixture
@@ -85,9 +101,7 @@ def runtime(node: Node) -> Iterator[Runtime]:
 
 
 def _in(netns: str, *command: str) -> str:
-    done = subprocess.run(
-        ["nsenter", f"--net=/run/netns/{netns}", *command], check=True, capture_output=True, text=True
-    )
+    done = subprocess.run([*_inside(netns), *command], check=True, capture_output=True, text=True)
     return done.stdout.strip()
 
 
@@ -95,6 +109,21 @@ def _ask(node: Node, netns: str, *arguments: object) -> str:
     """What a client in a namespace hears; on the node it is one of the node's cgroup, where the socket programs are."""
     join = f'echo $$ > {node.cgroup}/cgroup.procs; exec "$@"' if netns != _far(node) else 'exec "$@"'
     return _in(netns, "sh", "-c", join, "sh", sys.executable, "-c", ASK, *map(str, arguments))
+
+
+def _inside(netns: str) -> list[str]:
+    return ["nsenter", f"--net=/run/netns/{netns}"]
+
+
+def _forged_drops(node: Node) -> int:
+    """Packets from pods that were dropped for their source address."""
+    generation = PinRoot(node.pins).current()
+    assert generation
+    table = PerCpuTable.open(abi.COUNTERS, generation.map_path("counters"))
+    found = table.get(abi.DropReason.DROP_SOURCE_ADDRESS)  # of PROGRAM_POD, DIRECTION_INGRESS: both are zero
+    table.close()
+    assert found is not None
+    return found.packets
 
 
 def _far(node: Node) -> str:
@@ -156,8 +185,7 @@ def test_check_sees_what_is_missing_in_the_kernel(node: Node, runtime: Runtime) 
         assert code == 0, result
         assert runtime.call("CHECK", pod, prevResult=result) == (0, {})
         device = host_device(f"c-{pod}", "eth0")
-        ifindex = json.loads(node.ip(f"-j link show {device}"))[0]["ifindex"]
-        (node.pins / f"links/pod_ingress-{ifindex}").unlink()
+        node.run("tc", "filter", "del", "dev", device, "ingress")
         generation = PinRoot(node.pins).current()
         assert generation
         for spec in (abi.ENDPOINTS, abi.POD_NETNS):
@@ -172,6 +200,30 @@ def test_check_sees_what_is_missing_in_the_kernel(node: Node, runtime: Runtime) 
             f"the endpoints map does not lead fd00:244::2 to {device}",
             "the pod_netns map does not know the pod's namespace",
         ]
+
+
+def test_a_pods_programs_move_to_tcx_and_meet_every_packet_once_meanwhile(node: Node, runtime: Runtime) -> None:
+    """Datagrams under an address that is not the pod's: each must be dropped, and counted, by one program."""
+    with node.agent_runs():
+        pod = runtime.make()
+        assert runtime.call("ADD", pod)[0] == 0
+        device = host_device(f"c-{pod}", "eth0")
+        ifindex = json.loads(node.ip(f"-j link show {device}"))[0]["ifindex"]
+        assert "clsact" in node.run("tc", "qdisc", "show", "dev", device), "its first programs cost no time"
+        for address in FORGED:
+            _in(pod, "ip", "addr", "add", address, "dev", "lo")
+        before = _forged_drops(node)
+        with subprocess.Popen([*_inside(pod), sys.executable, "-c", SEND, *FORGED, str(PACED)]) as sender:
+            pins = [node.pins / f"links/{name}-{ifindex}" for name in POD]
+            while sender.poll() is None and not all(pin.exists() for pin in pins):
+                time.sleep(0.02)
+            assert sender.poll() is None, "it sent all the while"
+        assert _forged_drops(node) - before == PACED
+        assert "clsact" not in node.run("tc", "qdisc", "show", "dev", device)
+        assert runtime.call("DEL", pod) == (0, {})
+        assert runtime.left() == {}
+        while any(pin.exists() for pin in pins):  # the test's limit ends the wait
+            time.sleep(0.05)
 
 
 def test_a_pod_has_the_addresses_and_the_mac_that_it_asks_for(node: Node, runtime: Runtime) -> None:

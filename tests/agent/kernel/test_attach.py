@@ -106,6 +106,92 @@ def test_detach_leaves_nothing_on_the_device(pin_root: Path, tiny: Tiny, *, tcx:
     assert "clsact" not in in_new_netns(play)
 
 
+def _clsact(name: str) -> bool:
+    said = subprocess.run(["tc", "qdisc", "show", "dev", name], check=True, capture_output=True, text=True).stdout
+    return "clsact" in said
+
+
+@pytest.mark.parametrize("tcx", [True, False])
+def test_a_pod_is_guarded_by_clsact_and_settled_on_tcx_where_that_is(pin_root: Path, tiny: Tiny, *, tcx: bool) -> None:
+    def play() -> None:
+        index = _device("p0")
+        with _hooks(pin_root, tiny(1), tcx=tcx) as hooks:
+            assert not hooks.has(index, POD)
+            hooks.guard_new(index, POD)
+            assert hooks.has(index, POD)
+            assert _clsact("p0")
+            before = libbpf.tc_query(index, ingress=True)
+            hooks.guard(index, POD)
+            assert libbpf.tc_query(index, ingress=True) == before, "what is there stays"
+            for _ in range(2):
+                hooks.settle(index, POD)
+                assert hooks.has(index, POD)
+                assert _clsact("p0") == (not tcx)
+            hooks.guard(index, POD)
+            assert _clsact("p0") == (not tcx), "a settled pod needs no guard"
+        assert len(_links(pin_root)) == (len(POD) if tcx else 0)
+
+    in_new_netns(play)
+
+
+def test_a_pod_that_was_being_settled_when_the_agent_died_has_the_next_ones_programs_in_both_places(
+    pin_root: Path, tiny: Tiny
+) -> None:
+    def play() -> None:
+        index = _device("p0")
+        with _hooks(pin_root, tiny(1)) as hooks:
+            hooks.guard_new(index, POD)
+            hooks.attach(index, POD)  # the links are made, the filters not yet removed
+            before = _everywhere(pin_root, index)
+        with _hooks(pin_root, tiny(2)) as hooks:
+            assert hooks.exchange() == 2 * len(POD)
+            assert not before & _everywhere(pin_root, index)
+            hooks.settle(index, POD)
+            assert not _clsact("p0")
+
+    in_new_netns(play)
+
+
+def test_a_filter_of_somebody_elses_stays_when_a_pod_is_settled(pin_root: Path, tiny: Tiny) -> None:
+    def play() -> None:
+        index = _device("p0")
+        with _hooks(pin_root, tiny(1)) as hooks:
+            hooks.guard_new(index, POD)
+            words = "filter add dev p0 ingress pref 7 u32 match u32 0 0 flowid 1:1"
+            subprocess.run(["tc", *words.split()], check=True)
+            hooks.settle(index, POD)
+        said = subprocess.run(
+            ["tc", "filter", "show", "dev", "p0", "ingress"], check=True, capture_output=True, text=True
+        )
+        assert "u32" in said.stdout
+        assert "pod_ingress" not in said.stdout
+
+    in_new_netns(play)
+
+
+def test_a_pin_is_not_taken_for_that_of_a_new_device_with_the_number_of_one_that_left(
+    pin_root: Path, tiny: Tiny
+) -> None:
+    def play() -> None:
+        index = _device("p0")
+        with _hooks(pin_root, tiny(1)) as hooks:
+            hooks.attach(index, POD)
+            subprocess.run(["ip", "link", "del", "p0"], check=True)
+            words = f"link add p1 index {index} type veth peer name p1p"
+            subprocess.run(["ip", *words.split()], check=True)
+            assert not hooks.has(index, POD)
+            hooks.attach(index, POD)
+            assert libbpf.program_query(index, libbpf.AttachType.TCX_INGRESS)
+
+    in_new_netns(play)
+
+
+def _everywhere(pin_root: Path, index: int) -> set[int | None]:
+    """The programs of the device's links and filters."""
+    filters = {libbpf.tc_query(index, ingress=side) for side in (True, False)}
+    return filters | {program for _, program in _links(pin_root).values()}
+
+
 def test_without_tcx_the_device_keeps_the_program_and_the_next_agent_exchanges_it(pin_root: Path, tiny: Tiny) -> None:
     def play() -> tuple[int | None, int | None]:
         index = _device("u0")

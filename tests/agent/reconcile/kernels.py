@@ -79,7 +79,9 @@ class MemoryKernel:
             abi.NODE,
         )
         self.tables = Tables(**{s.name: FusedTable(s, self.fuse, sizes.get(s.name, 0)) for s in specs})
-        self.pods: Mapping[int, str] = {}
+        self.pods: dict[int, str] = {}  # as given; they stay
+        self.settled: list[int] = []
+        self.forgotten = 0  # times
         self.uplinks: tuple[Device, ...] = ()
         self.routes: tuple[Route, ...] = ()
         self.tunnel: Tunnel | None = None
@@ -87,7 +89,15 @@ class MemoryKernel:
 
     def sync_pods(self, pods: Mapping[int, str]) -> None:
         """Remember."""
-        self.pods = dict(pods)
+        self.pods |= pods
+
+    def settle_pod(self, ifindex: int) -> None:
+        """Remember."""
+        self.settled.append(ifindex)
+
+    def forget_pods(self) -> None:
+        """Count."""
+        self.forgotten += 1
 
     def mend_pods(self, attachments: tuple[Attachment, ...]) -> None:
         """Count."""

@@ -7,9 +7,10 @@ from threading import Event, Thread
 
 import pytest
 
+from agent.errors import AgentError
 from agent.model.local import HostPort, Local
 from agent.model.service import Protocol
-from agent.reconcile.loop import Loop, LoopStopped
+from agent.reconcile.loop import QUIET_NS, Loop, LoopStopped
 from agent.reconcile.sync import Settings
 from maps.errors import MapFull
 from tests.agent.compile.objects import HERE, attachment, cluster, endpoint, piece, service
@@ -54,7 +55,7 @@ def test_an_unsynced_cluster_does_not_make_the_loop_synced(loop: Loop) -> None:
 
 def test_attach_returns_when_the_kernel_has_it(loop: Loop, kernel: MemoryKernel) -> None:
     loop.attach(attachment())
-    assert (kernel.pods, len(kernel.held("pod_netns"))) == ({12: "swp0123456789"}, 1)
+    assert len(kernel.held("pod_netns")) == 1
 
 
 def test_a_cluster_from_before_does_not_take_an_attachment_away(loop: Loop, kernel: MemoryKernel) -> None:
@@ -76,7 +77,7 @@ def test_a_cluster_that_has_seen_the_attachment_may_take_it_away(loop: Loop, ker
 def test_detach_returns_when_the_kernel_has_forgotten_it(loop: Loop, kernel: MemoryKernel) -> None:
     loop.offer(cluster(local=Local(attachments=(attachment(),), netns_cookie=1)))
     loop.detach(attachment())
-    assert (kernel.pods, kernel.held("pod_netns")) == ({}, {})
+    assert kernel.held("pod_netns") == {}
 
 
 def test_detaching_what_is_unknown_is_no_error(loop: Loop) -> None:
@@ -163,6 +164,44 @@ def test_a_kernel_that_refuses_adoption_is_asked_again(kernel: MemoryKernel, mon
     loop.start()
     loop.attach(attachment())
     assert loop.status().failures == 1
+    loop.stop()
+
+
+def test_pods_programs_are_settled_when_none_has_come_for_a_while() -> None:
+    kernel, now = MemoryKernel(), [0]
+    loop = Loop(kernel, Settings(HERE), clock=lambda: now[0])
+    loop.start()
+    pods = attachment(), attachment("10.0.0.6", 8, 13, netns_cookie=4343)
+    loop.attach(pods[0])
+    loop.offer(cluster(local=Local(attachments=pods, netns_cookie=1)))
+    eventually(lambda: loop.status().synced and kernel.pods)
+    now[0] = QUIET_NS - 1
+    loop.attach(pods[1])
+    now[0] = QUIET_NS
+    loop.attach(pods[1])
+    assert kernel.settled == []
+    now[0] = 3 * QUIET_NS
+    loop.look_again()
+    eventually(lambda: kernel.settled == [12, 13])
+    loop.stop()
+
+
+def test_what_is_refused_when_pods_are_settled_is_no_failure_of_a_round(kernel: MemoryKernel) -> None:
+    def refuse(ifindex: int) -> None:
+        kernel.settled.append(ifindex)
+        raise AgentError("no")
+
+    now = [0]
+    kernel.settle_pod = refuse  # type: ignore[method-assign]
+    loop = Loop(kernel, Settings(HERE), clock=lambda: now[0])
+    loop.start()
+    loop.offer(cluster(local=Local(attachments=(attachment(),), netns_cookie=1)))
+    eventually(lambda: loop.status().synced and kernel.pods)
+    now[0] = 2 * QUIET_NS
+    loop.look_again()
+    eventually(lambda: kernel.settled)
+    loop.attach(attachment())
+    assert (loop.status().failures, kernel.settled) == (0, [12])
     loop.stop()
 
 

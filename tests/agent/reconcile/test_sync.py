@@ -151,7 +151,33 @@ def test_the_generation_rises_when_a_pod_comes_or_goes() -> None:
     brought(kernel, cluster(local=Local(attachments=(attachment(),), netns_cookie=1)), sync)
     assert (kernel.node.generation, kernel.pods) == (first + 1, {12: "swp0123456789"})
     brought(kernel, cluster(), sync)
-    assert (kernel.node.generation, kernel.pods) == (first + 2, {})
+    assert kernel.node.generation == first + 2
+
+
+def test_pods_are_settled_one_by_one_and_what_they_left_is_forgotten() -> None:
+    kernel = MemoryKernel()
+    pods = attachment(), attachment("10.0.0.6", 8, 13, netns_cookie=4343)
+    sync = brought(kernel, cluster(local=Local(attachments=pods, netns_cookie=1)))
+    seen = []
+    while sync.is_unsettled:
+        sync.settle()
+        seen.append(list(kernel.settled))
+    assert (seen, kernel.forgotten) == ([[12], [12, 13]], 0)
+    brought(kernel, cluster(local=Local(attachments=pods[:1], netns_cookie=1)), sync)
+    assert sync.is_unsettled
+    sync.settle()
+    assert (sync.is_unsettled, kernel.settled, kernel.forgotten) == (False, [12, 13], 1)
+
+
+def test_a_pod_that_add_has_guarded_is_not_looked_at_again_before_the_sweep() -> None:
+    kernel = MemoryKernel()
+    sync = brought(kernel, cluster())
+    sync.attach(attachment())
+    sync.pods()
+    assert kernel.pods == {}
+    assert sum(sync.sweep()) == 0
+    sync.pods()
+    assert kernel.pods == {12: "swp0123456789"}
 
 
 def test_a_pod_attached_while_a_backend_leaves_does_not_take_its_generation() -> None:

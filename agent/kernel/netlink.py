@@ -1,0 +1,129 @@
+"""A netlink socket to which many requests go at once: one write, and one read while all goes well.
+
+pyroute2 is right where time is no matter. What a pod waits for goes this way, since to build each of a dozen messages
+out of dictionaries, and to wait for each by itself, was most of what ADD took.
+"""
+
+import errno
+import os
+import socket
+import struct
+import sys
+from dataclasses import dataclass
+from typing import Self
+
+from agent.rtnetlink import (
+    IFLA_ADDRESS,
+    IFLA_IFNAME,
+    IFLA_LINK,
+    IFLA_MTU,
+    READ,
+    RTM_NEWLINK,
+    answers,
+    attributes,
+    message,
+    packed,
+)
+
+# linux/netlink.h, linux/rtnetlink.h, linux/if_link.h, linux/if.h
+NLMSG_ERROR = 2
+NLM_F_REQUEST, NLM_F_ACK = 0x1, 0x4
+RTM_GETLINK = 18
+IFF_UP = 0x1
+LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change
+IFLA_EXT_MASK, NO_STATISTICS = 29, struct.pack("=I", 1 << 3)  # RTEXT_FILTER_SKIP_STATS
+_RESULT = struct.Struct("=i")
+WAIT = struct.pack("=qq", 30, 0)  # struct timeval; the kernel answers within the write, but for a broken one
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One thing to ask for; *doing* names it where it is refused."""
+
+    kind: int
+    flags: int
+    body: bytes
+    doing: str
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """What the kernel tells of a device."""
+
+    index: int
+    mac: str
+    mtu: int
+    peer: int  # of a veth: the other end's ifindex in its own namespace
+
+
+class Socket:
+    """A netlink socket of the network namespace in which the calling thread is now."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, WAIT)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def ask(self, *requests: Request) -> tuple[Link, ...]:
+        """Have all requests done in their order; the links that were asked for.
+
+        The kernel goes on behind a request that it refuses. So what must not happen without another is asked for later.
+
+        Raises:
+            OSError: the first refusal, after all were tried.
+        """
+        last = len(requests) - 1
+        self._socket.send(
+            b"".join(
+                message(r.kind, r.flags | NLM_F_REQUEST | (NLM_F_ACK if i == last else 0), i, r.body)
+                for i, r in enumerate(requests)
+            )
+        )
+        links: list[Link] = []
+        refused: tuple[int, int] | None = None
+        while True:
+            for kind, _, sequence, body in answers(self._socket.recv(READ)):
+                if kind == RTM_NEWLINK:
+                    links.append(_link(body))
+                if kind != NLMSG_ERROR:
+                    continue
+                number = -_RESULT.unpack_from(body)[0]
+                if number and refused is None:
+                    refused = (sequence, number)
+                if sequence == last:
+                    if refused is not None:
+                        at, number = refused
+                        raise OSError(number, f"{requests[at].doing}: {os.strerror(number)}")
+                    return tuple(links)
+
+    def find(self, *, name: str = "", index: int = 0) -> Link | None:
+        """The device of this name, or of this ifindex; None when there is none."""
+        try:
+            return self.ask(get_link(name=name, index=index))[0]
+        except OSError as error:
+            if error.errno != errno.ENODEV:
+                raise
+            return None
+
+
+def get_link(*, name: str = "", index: int = 0) -> Request:
+    """What the kernel knows of a device, by its name or its ifindex."""
+    body = LINK.pack(0, 0, index, 0, 0) + packed(IFLA_EXT_MASK, NO_STATISTICS)
+    return Request(RTM_GETLINK, 0, body + packed_name(name) if name else body, "ask for a device")
+
+
+def packed_name(name: str) -> bytes:
+    """A device's name as an attribute."""
+    return packed(IFLA_IFNAME, name.encode() + b"\0")
+
+
+def _link(body: bytes) -> Link:
+    _, _, index, _, _ = LINK.unpack_from(body)
+    found = attributes(body, LINK.size)
+    mtu, peer = (int.from_bytes(found.get(kind, b""), sys.byteorder) for kind in (IFLA_MTU, IFLA_LINK))
+    return Link(index, found.get(IFLA_ADDRESS, b"").hex(":"), mtu, peer)

@@ -1,0 +1,109 @@
+"""Requests that go to netlink together: what they make is what `ip` and `tc` see, and a refusal is named."""
+
+import errno
+import json
+import os
+import subprocess
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+
+from agent.kernel import requests
+from agent.kernel.netlink import Socket, get_link
+from agent.rtnetlink import attribute, attributes, message, messages, packed
+from tests.agent.kernel.nets import in_new_netns
+
+pytestmark = pytest.mark.netns
+
+MAC, PEER_MAC = "02:00:00:00:00:01", "02:00:00:00:00:02"
+
+
+def _pair(socket: Socket) -> int:
+    """A veth pair within this namespace; the ifindex of v0."""
+    here = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    try:
+        wanted = requests.add_veth("v0", MAC, 1400, peer="v1", peer_mac=PEER_MAC, netns=here)
+        link = socket.ask(wanted, get_link(name="v0"))[0]
+    finally:
+        os.close(here)
+    assert socket.find(index=link.peer) == socket.find(name="v1")
+    return link.index
+
+
+def _ip(words: str) -> list[dict[str, Any]]:
+    done = subprocess.run(["ip", "-j", *words.split()], check=True, capture_output=True, text=True)
+    found: list[dict[str, Any]] = json.loads(done.stdout or "[]")
+    return found
+
+
+def test_one_write_makes_a_pair_with_addresses_neighbours_and_routes() -> None:
+    def play() -> None:
+        with Socket() as socket:
+            index = _pair(socket)
+            own, far = ip_address("10.0.0.1"), ip_address("fd00::9")
+            socket.ask(
+                requests.set_up(index, "a pod's"),
+                requests.add_address(index, own),
+                requests.set_neighbour(index, far, PEER_MAC),
+                requests.set_route(index, far, 89),
+                requests.set_route(index, ip_address("10.0.0.9"), 89),
+                requests.set_default_route(index, ip_address("169.254.1.1")),
+            )
+            link = socket.find(name="v0")
+            assert link is not None
+            assert (link.mac, link.mtu) == (MAC, 1400)
+        shown = _ip("link show v0")[0]
+        assert (shown["ifalias"], "UP" in shown["flags"], shown["mtu"]) == ("a pod's", True, 1400)
+        assert [a["local"] for a in _ip("addr show v0")[0]["addr_info"] if a["family"] == "inet"] == ["10.0.0.1"]
+        assert [(n["dst"], n["lladdr"], n["state"]) for n in _ip("neigh show nud permanent")] == [
+            ("fd00::9", PEER_MAC, ["PERMANENT"])
+        ]
+        assert [r["dst"] for r in _ip("-6 route show proto 89")] == ["fd00::9"]
+        routes = {r["dst"]: (r.get("gateway"), r["protocol"], r.get("scope"), r["flags"]) for r in _ip("route show")}
+        # the peer is down, so the routes wait for it
+        assert routes["10.0.0.9"] == (None, "89", "link", ["linkdown"])
+        assert routes["default"] == ("169.254.1.1", "static", None, ["onlink", "linkdown"])
+
+    in_new_netns(play)
+
+
+def test_the_first_refusal_is_told_and_what_stands_behind_it_is_done() -> None:
+    def play() -> None:
+        with Socket() as socket:
+            index = _pair(socket)
+            address = ip_address("10.0.0.1")
+            with pytest.raises(OSError, match=r"add the address 10\.0\.0\.1: File exists") as refusal:
+                socket.ask(
+                    requests.add_address(index, address),
+                    requests.add_address(index, address),
+                    requests.set_up(999),
+                    requests.set_up(index),
+                )
+            assert refusal.value.errno == errno.EEXIST
+            assert "UP" in _ip("link show v0")[0]["flags"]
+            with pytest.raises(OSError, match="set the device up: No such device"):
+                socket.ask(requests.set_up(index), requests.set_up(999))
+            assert socket.find(name="v0") is not None, "the next answer is not mistaken"
+
+    in_new_netns(play)
+
+
+def test_a_device_that_is_not_there_is_none() -> None:
+    def play() -> None:
+        with Socket() as socket:
+            assert socket.find(name="v0") is None
+            assert socket.find(index=99) is None
+            index = _pair(socket)
+            socket.ask(requests.delete_link(index))
+            assert socket.find(name="v1") is None
+
+    in_new_netns(play)
+
+
+def test_attributes_are_read_as_they_were_packed() -> None:
+    body = b"head" + packed(3, b"eth0\0") + packed(7, b"") + packed(3, b"second") + packed(1, b"12345678")
+    assert attributes(body, 4) == {3: b"eth0\0", 7: b"", 1: b"12345678"}
+    assert attribute(body, 4, 1) == b"12345678"
+    assert list(messages(message(16, 5, 2, body) + message(17, 0, 3, b""))) == [(16, 5, body), (17, 0, b"")]
+    assert attributes(body[:-5], 4)[1] == b"123", "a cut one gives what there is"
