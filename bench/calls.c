@@ -87,7 +87,7 @@ static void *run(void *argument)
 	process = start(call->netns, in[0], out[1]);
 	close(in[0]);
 	close(out[1]);
-	if (write(in[1], config, config_size) != (ssize_t)config_size)
+	if (write(in[1], config, config_size) != (ssize_t)config_size && errno != EPIPE)
 		die("write to the plugin");
 	close(in[1]);
 	while ((n = read(out[0], call->said + have, ANSWER_MAX - 1 - have)) > 0)

@@ -12,6 +12,7 @@ import sys
 from dataclasses import dataclass
 from typing import Self
 
+from agent.cookie import netns_cookie
 from agent.rtnetlink import (
     IFLA_ADDRESS,
     IFLA_IFNAME,
@@ -29,6 +30,7 @@ from agent.rtnetlink import (
 NLMSG_ERROR = 2
 NLM_F_REQUEST, NLM_F_ACK = 0x1, 0x4
 RTM_GETLINK = 18
+IFLA_OPERSTATE, IF_OPER_UP = 16, b"\6"
 IFF_UP = 0x1
 LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change
 IFLA_EXT_MASK, NO_STATISTICS = 29, struct.pack("=I", 1 << 3)  # RTEXT_FILTER_SKIP_STATS
@@ -53,6 +55,7 @@ class Link:
     index: int
     mac: str
     mtu: int
+    is_operational: bool  # up, and so is the other end
     peer: int  # of a veth: the other end's ifindex in its own namespace
 
 
@@ -67,6 +70,10 @@ class Socket:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Be done with it."""
         self._socket.close()
 
     def ask(self, *requests: Request) -> tuple[Link, ...]:
@@ -78,9 +85,11 @@ class Socket:
             OSError: the first refusal, after all were tried.
         """
         last = len(requests) - 1
+        # the last is answered, by what it asks for or by an acknowledgement; of the others only refusals are told
+        flags = NLM_F_REQUEST | (NLM_F_ACK if requests[last].kind != RTM_GETLINK else 0)
         self._socket.send(
             b"".join(
-                message(r.kind, r.flags | NLM_F_REQUEST | (NLM_F_ACK if i == last else 0), i, r.body)
+                message(r.kind, r.flags | (flags if i == last else NLM_F_REQUEST), i, r.body)
                 for i, r in enumerate(requests)
             )
         )
@@ -90,16 +99,18 @@ class Socket:
             for kind, _, sequence, body in answers(self._socket.recv(READ)):
                 if kind == RTM_NEWLINK:
                     links.append(_link(body))
-                if kind != NLMSG_ERROR:
-                    continue
-                number = -_RESULT.unpack_from(body)[0]
-                if number and refused is None:
+                elif kind == NLMSG_ERROR and refused is None and (number := -_RESULT.unpack_from(body)[0]):
                     refused = (sequence, number)
                 if sequence == last:
                     if refused is not None:
                         at, number = refused
                         raise OSError(number, f"{requests[at].doing}: {os.strerror(number)}")
                     return tuple(links)
+
+    @property
+    def cookie(self) -> int:
+        """The cookie of the socket's network namespace."""
+        return netns_cookie(self._socket)
 
     def find(self, *, name: str = "", index: int = 0) -> Link | None:
         """The device of this name, or of this ifindex; None when there is none."""
@@ -126,4 +137,5 @@ def _link(body: bytes) -> Link:
     _, _, index, _, _ = LINK.unpack_from(body)
     found = attributes(body, LINK.size)
     mtu, peer = (int.from_bytes(found.get(kind, b""), sys.byteorder) for kind in (IFLA_MTU, IFLA_LINK))
-    return Link(index, found.get(IFLA_ADDRESS, b"").hex(":"), mtu, peer)
+    is_operational = found.get(IFLA_OPERSTATE) == IF_OPER_UP
+    return Link(index, found.get(IFLA_ADDRESS, b"").hex(":"), mtu, is_operational, peer)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _CLONE_NEWNET = 0x40000000
-_libc = ctypes.CDLL(None, use_errno=True)
+_libc = ctypes.PyDLL(None, use_errno=True)  # setns takes a few microseconds: no reason to let go of the interpreter
 
 
 @contextmanager
@@ -15,9 +15,22 @@ def inside(path: str) -> Iterator[None]:
 
     Python 3.11 has no os.setns. A thread that cannot come back must not go on, so the process ends then.
     """
+    target = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with visiting(target, path):
+            yield
+    finally:
+        os.close(target)
+
+
+@contextmanager
+def visiting(target: int, name: str) -> Iterator[None]:
+    """As :func:`inside`, for a namespace by a descriptor; *name* is for the error."""
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        _enter(path)
+        if _libc.setns(target, _CLONE_NEWNET):
+            number = ctypes.get_errno()
+            raise OSError(number, f"{name}: cannot enter: {os.strerror(number)}")
         try:
             yield
         finally:
@@ -25,13 +38,3 @@ def inside(path: str) -> Iterator[None]:
                 os._exit(99)
     finally:
         os.close(home)
-
-
-def _enter(path: str) -> None:
-    target = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        if _libc.setns(target, _CLONE_NEWNET):
-            number = ctypes.get_errno()
-            raise OSError(number, f"{path}: cannot enter: {os.strerror(number)}")
-    finally:
-        os.close(target)

@@ -26,6 +26,7 @@ log = logger(__name__)
 FIRST_RETRY_NS = 100_000_000
 LAST_RETRY_NS = 30_000_000_000
 SWEEP_NS = 180_000_000_000
+GATHER_NS = 50_000_000  # for which a round waits where pods alone came or went: one for those that come at once
 QUIET_NS = 2_000_000_000  # after the last pod that came or went; then what they need not wait for is done
 
 
@@ -57,6 +58,7 @@ class Loop:
         self._status = Status()
         self._retry_at: int | None = None
         self._streak = 0  # rounds that failed since the last that did not
+        self._gather_until: int | None = None
         self._sweep_at = 0
         self._settle_at: int | None = None
         self._thread = Thread(target=self._run, name="reconcile", daemon=True)
@@ -142,7 +144,11 @@ class Loop:
         """When the next round is due, if nobody wakes the thread before."""
         if self._sync is None:
             return self._retry_at or 0
-        return min(at for at in (self._sweep_at, self._retry_at, self._settle_at) if at is not None)
+        times = (self._sweep_at, self._retry_at, self._settle_at, self._gather_until)
+        return min(at for at in times if at is not None)
+
+    def _is_past(self, at: int | None) -> bool:
+        return at is not None and self._clock() >= at
 
     def _first_turn(self) -> None:
         """Until the first sync is done: a collector that walks all it makes, again and again, would double its time."""
@@ -157,12 +163,13 @@ class Loop:
         if self._sync is None:
             self._sync = Sync(self._kernel, self._settings)
             self._sweep_at = self._clock() + SWEEP_NS
-        due = self._take(self._sync) or (self._retry_at is not None and self._clock() >= self._retry_at)
+        due = self._take(self._sync) or self._is_past(self._retry_at) or self._is_past(self._gather_until)
         self._serve(self._sync)
         half, self._half = self._half, []
         if due or half:
+            self._gather_until = None
             self._round(self._sync, half)
-        if self._clock() >= self._sweep_at:
+        if self._is_past(self._sweep_at):
             self._sweep(self._sync)
         self._settle(self._sync)
 
@@ -172,22 +179,29 @@ class Loop:
             self._settle_at = None
         elif self._settle_at is None:
             self._settle_at = self._clock() + QUIET_NS
-        elif self._clock() >= self._settle_at:
+        elif self._is_past(self._settle_at):
             try:
                 sync.settle()
             except (AgentError, MapsError) as error:
                 log.warning("a pod's programs stay where they are; tried again with the next sweep", why=error)
 
     def _take(self, sync: Sync) -> bool:
-        """Take in the latest Cluster and what was lost; whether there was either."""
+        """Take in the latest Cluster and what was lost; whether a round is due for either.
+
+        Where only pods came or went they have been served, so the rest waits for others that come at the same time.
+        """
         with self._wake:
             cluster, self._latest = self._latest, None
             is_lost, self._is_lost = self._is_lost, False
         if is_lost:
             sync.look_again()
-        if cluster is not None:
-            sync.offer(cluster)
-        return is_lost or cluster is not None
+        if cluster is None:
+            return is_lost
+        is_more = not _differ_by_pods_alone(sync.cluster, cluster)
+        sync.offer(cluster)
+        if self._gather_until is None:
+            self._gather_until = self._clock() + GATHER_NS
+        return is_lost or is_more
 
     def _serve(self, sync: Sync) -> None:
         """Serve everyone who waits for an attachment, together."""
@@ -293,6 +307,10 @@ class Loop:
             self._requests.clear()
         self._half = []
         _answer(waiting, LoopStopped("the agent is ending; try again when it is back"))
+
+
+def _differ_by_pods_alone(old: Cluster, new: Cluster) -> bool:
+    return new == replace(old, local=replace(old.local, attachments=new.local.attachments))
 
 
 def _answer(requests: Iterable[_Request], error: Exception | None = None) -> None:

@@ -15,6 +15,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Mapping
+from io import BufferedReader
 from pathlib import Path
 
 from agent.log import logger
@@ -28,7 +29,7 @@ SOCKET = "cni.sock"
 INTENTS = "cni-intents"
 STDIN_MAX = 1 << 20  # as the shim's
 ENVIRONMENT_MAX = 1 << 16
-READ_WAIT_S = 10  # the shim sends all it has at once
+READ_WAIT = struct.pack("=qq", 10, 0)  # struct timeval; the shim sends all it has at once
 RETRY_S = 0.1  # after an accept that failed, as when descriptors ran out
 BACKLOG = 128
 _LENGTH = struct.Struct("!I")
@@ -91,21 +92,23 @@ class CniSocket:
             threading.Thread(target=self._serve, args=(connection,), name="cni request", daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
-        with connection:
-            connection.settimeout(READ_WAIT_S)
+        # by the kernel's clock: a timeout of Python's asks before each read
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, READ_WAIT)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, READ_WAIT)
+        with connection, connection.makefile("rb") as reader:
             began = time.monotonic()
             try:
-                command, code, output = self._handle(connection)
+                command, code, output = self._handle(reader)
                 self._count(command, code, time.monotonic() - began)
                 connection.sendall(_ANSWER.pack(code, len(output)) + output)
             except OSError as error:  # the shim went away: its runtime will DEL
                 log.warning("CNI socket: the caller went away", error=error)
 
-    def _handle(self, connection: socket.socket) -> tuple[str, int, bytes]:
+    def _handle(self, reader: BufferedReader) -> tuple[str, int, bytes]:
         """The command, as a label of few values, and the answer."""
         try:
-            environment = _environment(_part(connection, ENVIRONMENT_MAX, "environment"))
-            stdin = _part(connection, STDIN_MAX, "configuration on stdin")
+            environment = _environment(_part(reader, ENVIRONMENT_MAX, "environment"))
+            stdin = _part(reader, STDIN_MAX, "configuration on stdin")
         except CniError as error:
             return "unknown", int(error.code), failed(DEFAULT_VERSION, error)
         command = environment.get("CNI_COMMAND", "")
@@ -136,21 +139,18 @@ def _oldest_first(directory: Path) -> list[Path]:
     return []
 
 
-def _part(connection: socket.socket, most: int, what: str) -> bytes:
-    length = _LENGTH.unpack(_receive(connection, _LENGTH.size))[0]
+def _part(reader: BufferedReader, most: int, what: str) -> bytes:
+    length = _LENGTH.unpack(_receive(reader, _LENGTH.size))[0]
     if length > most:
         raise CniError(Code.DECODE, f"the {what} has {length} bytes, at most {most} are read")
-    return _receive(connection, length)
+    return _receive(reader, length)
 
 
-def _receive(connection: socket.socket, size: int) -> bytes:
-    data = bytearray()
-    while len(data) < size:
-        chunk = connection.recv(size - len(data))
-        if not chunk:
-            raise ConnectionResetError("the request ends early")
-        data += chunk
-    return bytes(data)
+def _receive(reader: BufferedReader, size: int) -> bytes:
+    data = reader.read(size) or b""  # none after so long a silence
+    if len(data) < size:
+        raise ConnectionResetError("the request ends early")
+    return data
 
 
 def _environment(data: bytes) -> dict[str, str]:

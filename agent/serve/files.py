@@ -11,10 +11,7 @@ def place(path: Path, content: bytes, *, draft: Path, mode: int = 0o600, outlive
         OSError: the disk is full or read-only; what was there stays, and no draft is left.
     """
     try:
-        with draft.open("wb", buffering=0) as file:
-            os.fchmod(file.fileno(), mode)
-            file.write(content)
-            os.fsync(file.fileno())
+        _write(draft, content, mode)
         draft.rename(path)
     except OSError:
         draft.unlink(missing_ok=True)
@@ -28,6 +25,17 @@ def remove(path: Path, *, outlives_boot: bool = True) -> None:
     path.unlink(missing_ok=True)
     if outlives_boot:
         sync(path.parent)
+
+
+def _write(path: Path, content: bytes, mode: int) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        os.fchmod(fd, mode)  # whatever the umask
+        while content:
+            content = content[os.write(fd, content) :]
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def sync(directory: Path) -> None:

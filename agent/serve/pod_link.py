@@ -12,6 +12,7 @@ no ARP, no duplicate address detection, nothing to wait for.
 
 import errno
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ HOST_MAC = "ee:ee:ee:ee:ee:ee"
 GATEWAY4 = IPv4Address("169.254.1.1")
 GATEWAY6 = IPv6Address("fe80::ecee:eeff:feee:eeee")  # what HOST_MAC gives by EUI-64
 DEFAULT_MTU = 1500  # of a node without uplink
+SYSCTL_MAX = 64  # bytes of a number and a line's end
+CARRIER_S = 5
 LOOPBACK = 1  # lo's ifindex in every namespace
 _V4, _V6 = 2, 10  # AF_INET, AF_INET6
 _ALIAS = "sluiceway"
@@ -88,7 +91,7 @@ class PodLinks:
         """
         self._ways_out = ways_out
         self._prepare = prepare
-        # the kernel makes one device at a time: whoever waits, waits here, and neither spins there nor wakes the others
+        # the kernel makes one device at a time: who waits for that waits here, where it costs nobody's time
         self._turn = Lock()
         self._fixed_mtu = fixed_mtu
 
@@ -106,9 +109,11 @@ class PodLinks:
             link = _make_pair(node, name, wish, pod, mtu)
             try:
                 with _inside(pod):
-                    cookie = netns_cookie()
-                    _configure_pod(wish, link.peer)
-                self._configure_node(node, name, link.index, wish)
+                    inner = _configure_pod(wish, link.peer)
+                with inner:
+                    self._configure_node(node, name, link.index, wish)
+                    _await_carrier((node, link.index), (inner, link.peer))
+                    cookie = inner.cookie
             except BaseException:
                 _remove(node, name)
                 raise
@@ -192,8 +197,8 @@ def _make_pair(node: Socket, name: str, wish: Wish, pod: int, mtu: int) -> Link:
     raise AssertionError
 
 
-def _configure_pod(wish: Wish, index: int) -> None:
-    """Give the pod's end its addresses and its way out; the thread is in the pod's namespace."""
+def _configure_pod(wish: Wish, index: int) -> Socket:
+    """Give the pod's end its addresses and its way out, from within its namespace; a socket there."""
     if wish.ipv6 and _read_sysctl(switch := f"ipv6/conf/{wish.interface}/disable_ipv6") != "0":
         _write_sysctl(switch, "0")  # not without need: it takes the lock of all network devices
     wanted = [requests.set_up(LOOPBACK), requests.set_up(index)]
@@ -204,8 +209,26 @@ def _configure_pod(wish: Wish, index: int) -> None:
             requests.set_neighbour(index, gateway, HOST_MAC),
             requests.set_default_route(index, gateway),
         ]
-    with Socket() as ip:
+    ip = Socket()
+    try:
         ip.ask(*wanted)
+    except BaseException:
+        ip.close()
+        raise
+    return ip
+
+
+def _await_carrier(*ends: tuple[Socket, int]) -> None:
+    """Until packets pass: a device without queue drops them before the kernel has heard that the other end is up.
+
+    Since Linux 6.8 to ask is enough; before, it hears within milliseconds, of itself.
+    """
+    deadline = time.monotonic() + CARRIER_S
+    for netlink, index in ends:
+        while (link := netlink.find(index=index)) is not None and not link.is_operational:
+            if time.monotonic() > deadline:
+                raise OSError(errno.ENETDOWN, f"device {index} has no carrier {CARRIER_S} s after its peer is up")
+            time.sleep(0.001)
 
 
 def _wanted(wish: Wish) -> tuple[Address, ...]:
@@ -247,7 +270,7 @@ def _open(path: str, *, may_be_host: bool) -> Iterator[int]:
 def _inside(fd: int) -> Iterator[None]:
     with ExitStack() as visit:
         try:
-            visit.enter_context(namespace.inside(f"/proc/self/fd/{fd}"))
+            visit.enter_context(namespace.visiting(fd, "the network namespace"))
         except OSError as error:
             raise NetnsUnusable(str(error)) from error
         yield
@@ -289,9 +312,13 @@ def _is_ours(mac: object, name: object) -> bool:
 def _read_sysctl(name: str) -> str:
     """A knob of the namespace the thread is in; "0" where a kernel without IPv6 lacks it."""
     try:
-        return (PROC / name).read_text().strip()
+        fd = os.open(PROC / name, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return "0"
+    try:
+        return os.read(fd, SYSCTL_MAX).decode().strip()
+    finally:
+        os.close(fd)
 
 
 def _write_sysctl(name: str, value: str) -> None:
