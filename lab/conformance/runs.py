@@ -11,6 +11,7 @@ from lab.site import Options
 
 CONFORMANCE = "required.txt"
 GRANULAR = "granular.txt"
+SECONDARY = "secondary.txt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +36,10 @@ class Run:
 
 
 RUNS: Sequence[Run] = (
-    Run("socket-lb-on", (CONFORMANCE, GRANULAR), socket_lb=True),
-    Run("socket-lb-off", (CONFORMANCE, GRANULAR)),
+    Run("socket-lb-on", (CONFORMANCE,), socket_lb=True),
+    Run("socket-lb-off", (CONFORMANCE, GRANULAR, SECONDARY)),
     Run("vxlan", (GRANULAR,), "vxlan"),
-    Run("vxlan-cross-subnet", (GRANULAR,), "vxlan", cross_subnet=True, socket_lb=True),
+    Run("vxlan-cross-subnet", (SECONDARY,), "vxlan", cross_subnet=True, socket_lb=True),
 )
 NAMES = tuple(run.name for run in RUNS)
 SUBNETS = 2  # n1 and n3 are neighbours, n2 is behind the router
