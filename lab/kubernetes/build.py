@@ -39,7 +39,7 @@ def artifacts(say: Say) -> Artifacts:
 
 
 def cni_programs(say: Say) -> Mapping[str, Path]:
-    """cnitool and noop by their names, built if they are missing.
+    """The programs that drive CNI plugins in tests, by their names, built if they are missing.
 
     Raises:
         BuildError: one could not be made.

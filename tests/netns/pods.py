@@ -77,6 +77,11 @@ class Runtime:
         assert generation
         return Table.open(spec, generation.map_path(spec.name))
 
+    def collect(self) -> None:
+        """Have the agent delete whatever is attached: what a test left when it failed is not the next one's fault."""
+        valid: dict[str, Any] = {"cni.dev/valid-attachments": []}
+        self.call("GC", **valid)
+
     def wait(self) -> None:
         """Until the agent serves."""
         deadline = time.monotonic() + READY_S

@@ -33,7 +33,7 @@ def runtime(node: Node) -> Iterator[Runtime]:
     made = Runtime(node)
     made.wait()
     yield made
-    made.call("GC", **{"cni.dev/valid-attachments": []})
+    made.collect()
     made.close()
 
 
