@@ -104,7 +104,7 @@ cluster: setup ## a real Kubernetes on this machine: lab up --kubernetes
 	@$(PACKAGES) cluster
 	$(PYTHON) -m lab up --kubernetes
 
-conformance: setup bpffs ## upstream's [sig-network] tests and tests/cluster, with the socket hook and without
+conformance: setup bpffs ## upstream's [sig-network] tests and tests/cluster, once per way of the packets
 	@$(PACKAGES) cluster
 	$(PYTHON) -m lab conformance
 
