@@ -41,6 +41,8 @@ RUNS: Sequence[Run] = (
     Run("socket-lb-off", (CONFORMANCE, GRANULAR)),
     Run("vxlan", (GRANULAR,), "vxlan"),
     Run("vxlan-cross-subnet", (SECONDARY,), "vxlan", cross_subnet=True, socket_lb=True),
+    Run("ipip", (GRANULAR,), "ipip"),
+    Run("geneve", (GRANULAR,), "geneve"),
 )
 NAMES = tuple(run.name for run in RUNS)
 SUBNETS = 2  # n1 and n3 are neighbours, n2 is behind the router
