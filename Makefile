@@ -17,7 +17,7 @@ PACKAGES := deploy/build/packages.sh
 PYTHON_SOURCES := agent maps dpctl lab bench tests deploy
 C_SOURCES = $(shell find $(wildcard bpf maps cni lab bench tests) -name '*.[ch]')
 
-.PHONY: help setup packages bpffs build generate check test demo kernels cluster conformance bench wheel clean
+.PHONY: help setup packages bpffs build cnitool generate check test demo kernels cluster conformance bench wheel clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -86,7 +86,11 @@ check: setup ## style, types, layers, and that maps/abi.py is what the objects s
 	$(PYTHON) -m maps.abigen build/abi.py $(OBJECTS)
 	diff -u maps/abi.py build/abi.py
 
-test: setup bpffs ## everything that needs no Kubernetes binary
+# libcni's driver of plugins; builds into the user's cache, and installs Go where there is none
+cnitool: build
+	@$(PYTHON) -m lab.kubernetes.build cni >/dev/null
+
+test: setup bpffs cnitool ## everything that needs no Kubernetes binary
 	.venv/bin/pytest -m 'not cluster'
 
 demo: setup ## three nodes, real connections, real backends; ends with how to look further
@@ -100,7 +104,7 @@ cluster: setup ## a real Kubernetes on this machine: lab up --kubernetes
 	@$(PACKAGES) cluster
 	$(PYTHON) -m lab up --kubernetes
 
-conformance: setup bpffs ## upstream's [sig-network] tests and tests/cluster, with the socket hook and without
+conformance: setup bpffs ## upstream's [sig-network] tests and tests/cluster, once per way of the packets
 	@$(PACKAGES) cluster
 	$(PYTHON) -m lab conformance
 

@@ -164,6 +164,25 @@ SEC("tc") int uplink_egress(struct __sk_buff *ctx)
 	return why && !is_answered(why) ? TC_ACT_SHOT : verdict;
 }
 
+/* The node's own answer for a service, and its errors about one, get the service's address back. */
+static __always_inline enum drop_reason translate_answer(ctx_t *ctx, struct packet *p)
+{
+	struct scratch *work = scratch();
+	struct passage passage = {};
+	struct flow_end end;
+
+	if (!work || p->flags & PACKET_OTHER || !is_from_node(p))
+		return DROP_NONE;
+	if (p->flags & PACKET_ICMP_ERROR)
+		return icmp_translate(ctx, p, &passage.translated);
+	fragment_follow(p);
+	if (!(p->flags & PACKET_PORTS))
+		return DROP_NONE;
+	passage.key = &work->key;
+	passage.flow = flow_find(p, passage.key, &passage.src_hi);
+	return passage.flow ? passage_translate(ctx, p, &passage, &end) : DROP_NONE;
+}
+
 /*
  * What the node's stack sends by the tunnel's device, by a route to another node's pods: gets its outer addresses.
  * What the programs send there has them.
@@ -180,6 +199,8 @@ static __always_inline enum drop_reason to_tunnel(ctx_t *ctx, struct packet *p, 
 	if (!bpf_skb_get_tunnel_key(ctx, &key, sizeof(key), 0))
 		return DROP_NONE;
 	why = parse(ctx, p);
+	if (!why)
+		why = translate_answer(ctx, p);
 	if (why)
 		return why;
 	prefix = p->flags & PACKET_OTHER ? NULL : prefix_find(&p->dst);

@@ -233,17 +233,18 @@ out:
 	return code;
 }
 
+static int is_file_name(const char *name)
+{
+	return name && *name && *name != '.' && !strchr(name, '/');
+}
+
 /* The request as a file, atomically; 0 when it stands. The directory is not fsynced: a reboot voids attachments. */
 static int write_intent(const struct request *r, char path[INTENT_MAX])
 {
-	const char *id = getenv("CNI_CONTAINERID"), *interface = getenv("CNI_IFNAME");
+	const char *id = getenv("CNI_CONTAINERID"), *interface = getenv("CNI_IFNAME"); /* sound, if not GC */
 	char run[sizeof(r->socket)], directory[sizeof(run) + 16], draft[sizeof(directory) + 16];
 	int gc = !strcmp(r->command, "GC"), fd, failed;
 
-	if (!gc && (!id || !interface || !*id || *id == '.' || strchr(id, '/') || strchr(interface, '/'))) {
-		errno = EINVAL;
-		return -1;
-	}
 	strcpy(run, r->socket);
 	*strrchr(run, '/') = 0;
 	snprintf(directory, sizeof(directory), "%s/cni-intents", run);
@@ -272,8 +273,16 @@ static int write_intent(const struct request *r, char path[INTENT_MAX])
 static int leave_intent(const struct request *r)
 {
 	char path[INTENT_MAX];
-	int failed = write_intent(r, path), reason = errno, s = connect_agent(r, 0);
-	int code = s < 0 ? -1 : ask(r, s);
+	int failed, reason, s, code;
+
+	if (strcmp(r->command, "GC") && !is_file_name(getenv("CNI_CONTAINERID")))
+		return fail(r, CNI_ENVIRONMENT, "CNI_CONTAINERID: is no container id", "");
+	if (strcmp(r->command, "GC") && !is_file_name(getenv("CNI_IFNAME")))
+		return fail(r, CNI_ENVIRONMENT, "CNI_IFNAME: is no interface name", "");
+	failed = write_intent(r, path);
+	reason = errno;
+	s = connect_agent(r, 0);
+	code = s < 0 ? -1 : ask(r, s);
 
 	if (code >= 0) {
 		if (!failed)

@@ -20,13 +20,11 @@ _ASK = (
 )
 
 
-def start(site: Site, watched: Callable[[Machine], str] | None = None, *, socket_lb: bool | None = None) -> None:
+def start(site: Site, watched: Callable[[Machine], str] | None = None) -> None:
     """Start the agent of every node; `wait` waits for them.
 
-    *watched* is a node's flag for what its agent watches, the manifests folder if not given; *socket_lb* is as
-    the lab was asked for, if not given.
+    *watched* is a node's flag for what its agent watches, the manifests folder if not given.
     """
-    has_socket_lb = site.options.socket_lb if socket_lb is None else socket_lb
     for node in site.nodes:
         argv = [
             str(Path(sys.prefix) / "bin" / "sluiceway-agent"),
@@ -34,7 +32,7 @@ def start(site: Site, watched: Callable[[Machine], str] | None = None, *, socket
             f"--node-name={node.name}",
             watched(node) if watched else f"--manifests={site.manifests}",
             f"--listen=127.0.0.1:{METRICS_PORT}",
-            f"--socket-lb={_switch(has_socket_lb)}",
+            f"--socket-lb={_switch(site.options.socket_lb)}",
             f"--encapsulation={site.options.encapsulation}",
             f"--cross-subnet={_switch(site.options.cross_subnet)}",
         ]

@@ -182,7 +182,7 @@ def up(lab: str, options: Options, say: Say) -> Cluster:
     """
     made = site.create(lab, options)
     say(f"{options.nodes} machines are up")
-    site.route_to_pods(made)
+    site.route_to_pods(made, {name: pod_cidrs(name) for name in made.node_names})
     cluster = Cluster(made)
     for machine in made.nodes:
         cluster.manifests.put(node_object(machine))

@@ -8,7 +8,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -22,9 +22,9 @@ from lab.addresses import (
     OUTSIDE,
     ROUTER,
     UNDERLAY4,
+    Networks,
     node_names,
     on_underlay,
-    pod_cidrs,
 )
 from lab.errors import LabError
 from lab.machine import Machine, Setup
@@ -142,18 +142,22 @@ def create(name: str, options: Options) -> Site:
     return site
 
 
-def route_to_pods(site: Site) -> None:
-    """Routes of those that are no nodes, for pod CIDRs that the lab gave out itself.
+def route_to_pods(site: Site, cidrs: Mapping[str, Networks]) -> None:
+    """Routes to the pods of the nodes, by name, for those that are no nodes.
 
-    Where pods' packets are encapsulated the network knows no pods.
+    Where pods' packets are encapsulated the network knows no pods: what leaves a node as it is goes nowhere.
     """
-    if site.options.encapsulation != "native":
-        return
-    nodes = {machine.addresses: pod_cidrs(machine.name) for machine in site.nodes}
-    router = site.machine(ROUTER)
-    underlay.route_to_pods(router, nodes)
-    # the others' pods by the router, as all else
-    underlay.route_to_pods(site.outside, {a: networks for a, networks in nodes.items() if a[0] in UNDERLAY4})
+    nodes = {site.machine(name).addresses: networks for name, networks in cidrs.items()}
+    near = {addresses: networks for addresses, networks in nodes.items() if addresses[0] in UNDERLAY4}
+    is_native = site.options.encapsulation == "native"
+    for name in (ROUTER, OUTSIDE):
+        if is_native:
+            # all else goes by the router
+            underlay.route_to_pods(site.machine(name), nodes if name == ROUTER else near)
+        else:
+            underlay.refuse_pods(site.machine(name), nodes.values())
+    if site.options.kubernetes:  # the API server's proxy needs it
+        underlay.route_to_pods(site.control_plane, near)
 
 
 def find(name: str) -> Site:

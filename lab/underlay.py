@@ -4,7 +4,7 @@ The host's network has no part in it; a packet never leaves the namespaces.
 """
 
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from lab.addresses import Addresses, Networks, subnet, subnet_of
 from lab.errors import CommandFailedError
@@ -55,6 +55,11 @@ def route_to_pods(machine: Machine, nodes: Mapping[Addresses, Networks]) -> None
     for addresses, networks in nodes.items():
         vias = zip(networks, addresses, strict=True)
         _ip(machine, *(f"route replace {network} via {via}" for network, via in vias))
+
+
+def refuse_pods(machine: Machine, cidrs: Iterable[Networks]) -> None:
+    """Let a machine know no way to pods, whatever it knew."""
+    _ip(machine, *(f"route replace unreachable {network}" for networks in cidrs for network in networks))
 
 
 def _bridge(index: int) -> str:

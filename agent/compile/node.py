@@ -26,7 +26,8 @@ class Links:
 
 def node_record(node: Node | None, local: Local, node_ports: Ports, between: Between) -> NodeRecord:
     """What the node map says of a node whose object may not be known yet."""
-    taken = (local.port_range, node_ports, *local.reserved_ports)
+    host_ports = ((port.host_port,) * 2 for pod in local.attachments for port in pod.host_ports)
+    taken = (local.port_range, node_ports, *local.reserved_ports, *host_ports)
     return NodeRecord(
         source(node, local.devices, 4),
         source(node, local.devices, 6),

@@ -4,9 +4,11 @@ Stands between the socket (``cni_socket``), which hands over a request's bytes, 
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from ipaddress import ip_interface
 from typing import assert_never
 
 from agent.log import logger
+from agent.model.address import Address
 from agent.model.local import Attachment
 from agent.serve import cni_result
 from agent.serve.cni_error import CniError, Code
@@ -46,38 +48,43 @@ class Cni:
             return 0, cni_result.versions()
         code, output = 0, b""
         try:
-            output = self._run(parse(environment, stdin))
+            output = self._served(environment, stdin)
         except CniError as error:
             code = int(error.code)
             output = cni_result.failed(requested_version(stdin), error)
             log.warning("CNI request failed", **_request_names(environment), code=code, error=error)
         return code, output
 
-    def _run(self, request: Request) -> bytes:
+    def _served(self, environment: Mapping[str, str], stdin: bytes) -> bytes:
+        """What the plugin prints; whatever goes wrong is a CniError."""
+        command = environment.get("CNI_COMMAND", "")
         try:
-            match request.command:
-                case Command.ADD:
-                    attachment, wire = self._pods.add(request)
-                    return cni_result.added(request, wire, attachment.addresses)
-                case Command.DEL:
-                    self._pods.delete((request.container_id, request.interface))
-                case Command.CHECK:
-                    self._check(request)
-                case Command.GC:
-                    self._collect(request)
-                case Command.STATUS:
-                    self._status()
-                case Command.VERSION:
-                    return cni_result.versions()
-                case _:
-                    assert_never(request.command)
+            return self._run(parse(environment, stdin))
         except CniError:
             raise
         except REFUSALS as error:
-            raise CniError(Code.TRY_LATER, f"{request.command} failed: {error}") from error
+            raise CniError(Code.TRY_LATER, f"{command} failed: {error}") from error
         except Exception as error:
-            log.exception("CNI request broke", command=request.command)
-            raise CniError(Code.INTERNAL, f"{request.command} broke: {error!r}") from error
+            log.exception("CNI request broke", command=command)
+            raise CniError(Code.INTERNAL, f"{command} broke: {error!r}") from error
+
+    def _run(self, request: Request) -> bytes:
+        match request.command:
+            case Command.ADD:
+                attachment, wire = self._pods.add(request)
+                return cni_result.added(request, wire, attachment.addresses)
+            case Command.DEL:
+                self._pods.delete((request.container_id, request.interface))
+            case Command.CHECK:
+                self._check(request)
+            case Command.GC:
+                self._collect(request)
+            case Command.STATUS:
+                self._status()
+            case Command.VERSION:
+                return cni_result.versions()
+            case _:
+                assert_never(request.command)
         return b""
 
     def _check(self, request: Request) -> None:
@@ -86,8 +93,8 @@ class Cni:
             raise CniError(Code.UNKNOWN_CONTAINER, f"{request.container_id} has no {request.interface} from here")
         faults = [fault for look in self._looks for fault in look(pod)]
         faults += [f"{address} is not reserved" for address in pod.addresses if not self._ipam.holds(address)]
-        told = {str(ip.get("address", "")).partition("/")[0] for ip in (request.previous or {}).get("ips", ())}
-        faults += [f"prevResult.ips: {a} is missing" for a in pod.addresses if str(a) not in told]
+        told = {_bare(ip.get("address")) for ip in (request.previous or {}).get("ips") or ()}
+        faults += [f"prevResult.ips: {a} is missing" for a in pod.addresses if a not in told]
         if faults:
             raise CniError(Code.CHECK, f"{request.interface} is not as ADD left it", "; ".join(faults))
 
@@ -109,6 +116,14 @@ class Cni:
         trouble = self._ipam.trouble()
         if trouble:
             raise CniError(Code.UNAVAILABLE, trouble)
+
+
+def _bare(text: object) -> Address | None:
+    """An address without its length, however a plugin behind us spells it; None when it is none."""
+    try:
+        return ip_interface(str(text)).ip
+    except ValueError:
+        return None
 
 
 def _request_names(environment: Mapping[str, str]) -> dict[str, object]:

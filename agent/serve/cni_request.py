@@ -22,7 +22,8 @@ VERSIONS = ("0.3.1", "0.4.0", "1.0.0", "1.1.0")
 DEFAULT_VERSION = "1.0.0"  # of an error whose request names no version of ours
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
-_INTERFACE = re.compile(r"[^/:\s]{1,15}")
+_INTERFACE = re.compile(r"[^/:%\s]+")  # the kernel takes eth%d for a pattern to number
+IFNAME_MAX = 15  # octets: IFNAMSIZ less the NUL
 _KUBERNETES_ARGS = frozenset(
     {
         "IgnoreUnknown",
@@ -101,8 +102,8 @@ def parse(environment: Mapping[str, str], stdin: bytes) -> Request:
 def requested_version(stdin: bytes) -> str:
     """The version an answer is given in: the configuration's where it is one of ours."""
     try:
-        version = msgspec.json.decode(stdin)["cniVersion"]
-    except (msgspec.DecodeError, LookupError, TypeError):
+        version = _config(stdin).get("cniVersion")
+    except CniError:
         return DEFAULT_VERSION
     return version if version in VERSIONS else DEFAULT_VERSION
 
@@ -120,7 +121,7 @@ def _config(stdin: bytes) -> Mapping[str, Any]:
         raise CniError(Code.DECODE, "the configuration on stdin is empty")
     try:
         config = msgspec.json.decode(stdin)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise CniError(Code.DECODE, "the configuration on stdin is no JSON", str(error)) from error
     if not isinstance(config, dict):
         raise CniError(Code.DECODE, "the configuration on stdin is no JSON object")
@@ -162,7 +163,8 @@ def _container_id(environment: Mapping[str, str]) -> str:
 
 def _interface(environment: Mapping[str, str]) -> str:
     value = environment.get("CNI_IFNAME", "")
-    if not _INTERFACE.fullmatch(value) or value in {".", ".."}:
+    fits = len(value.encode()) <= IFNAME_MAX
+    if not _INTERFACE.fullmatch(value) or value in {".", ".."} or not fits:
         raise CniError(Code.ENVIRONMENT, f"CNI_IFNAME: {value!r} is no interface name")
     return value
 
@@ -202,10 +204,21 @@ def _previous(config: Mapping[str, Any], command: Command) -> Mapping[str, Any] 
 
 def _valid(config: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
     key = "cni.dev/valid-attachments"
-    entries = config.get(key, config.get("cni.dev/attachments"))  # libcni's older name
-    if not isinstance(entries, list):
+    older = "cni.dev/attachments"  # libcni's name before the specification's was read right
+    if key not in config and older not in config:
         raise CniError(Code.CONFIG, f"{key}: the configuration lacks the list, GC keeps what it names")
-    try:
-        return frozenset((str(entry["containerID"]), str(entry["ifname"])) for entry in entries)
-    except (LookupError, TypeError) as error:
-        raise CniError(Code.CONFIG, f"{key}: an entry lacks containerID or ifname") from error
+    entries = config.get(key, config.get(older))
+    if entries is None:  # a Go program's empty list
+        return frozenset()
+    if not isinstance(entries, list):
+        raise CniError(Code.CONFIG, f"{key}: {entries!r} is no list")
+    return frozenset(_named(entry, f"{key}[{index}]") for index, entry in enumerate(entries))
+
+
+def _named(entry: object, where: str) -> tuple[str, str]:
+    """The attachment that an entry names; what is misread here would be deleted."""
+    match entry:
+        case {"containerID": str(container), "ifname": str(interface)}:
+            return container, interface
+        case _:
+            raise CniError(Code.CONFIG, f"{where}: {entry!r} has no containerID or no ifname")

@@ -21,7 +21,7 @@ _ANY = {4: "0.0.0.0/0", 6: "::/0"}
 def added(request: Request, wire: Wire, addresses: tuple[IPv4Address | Any, ...]) -> bytes:
     """The result of ADD: the previous plugin's, with our two interfaces behind its own."""
     result: dict[str, Any] = dict(request.previous or {})
-    interfaces = list(result.get("interfaces", ()))
+    interfaces = list(result.get("interfaces") or ())
     ours = len(interfaces) + 1  # the pod's end, behind the node's
     interfaces += [
         {"name": wire.host_device, "mac": HOST_MAC},
@@ -35,8 +35,8 @@ def added(request: Request, wire: Wire, addresses: tuple[IPv4Address | Any, ...]
     result |= {
         "cniVersion": request.version,
         "interfaces": interfaces,
-        "ips": [*result.get("ips", ()), *ips],
-        "routes": [*result.get("routes", ()), *routes],
+        "ips": [*(result.get("ips") or ()), *ips],
+        "routes": [*(result.get("routes") or ()), *routes],
     }
     result.setdefault("dns", dict(request.dns))
     return msgspec.json.encode(result)

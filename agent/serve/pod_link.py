@@ -11,6 +11,7 @@ no ARP, no duplicate address detection, nothing to wait for.
 """
 
 import errno
+import fcntl
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -42,6 +43,7 @@ CARRIER_S = 5
 LOOPBACK = 1  # lo's ifindex in every namespace
 _V4, _V6 = 2, 10  # AF_INET, AF_INET6
 _ALIAS = "sluiceway"
+_NS_GET_NSTYPE, _CLONE_NEWNET = 0xB703, 0x40000000  # linux/nsfs.h, linux/sched.h
 _GONE = frozenset({errno.ENODEV, errno.ESRCH, errno.ENOENT, errno.EADDRNOTAVAIL})
 
 
@@ -257,8 +259,8 @@ def _open(path: str, *, may_be_host: bool) -> Iterator[int]:
     try:
         own = os.stat("/proc/thread-self/ns/net")  # noqa: PTH116  a namespace's identity, not a file's
         found = os.fstat(fd)
-        if found.st_dev != own.st_dev:
-            raise NetnsUnusable(f"{path}: is no namespace")
+        if found.st_dev != own.st_dev or fcntl.ioctl(fd, _NS_GET_NSTYPE) != _CLONE_NEWNET:
+            raise NetnsUnusable(f"{path}: is no network namespace")
         if found.st_ino == own.st_ino and not may_be_host:
             raise NetnsUnusable(f"{path}: is the node's own network namespace")
         yield fd

@@ -101,6 +101,8 @@ static __noinline enum drop_reason pair_reserve(const struct packet *p, struct p
 {
 	__u32 first = bpf_get_prandom_u32();
 
+	if (!n->nat_port_min) /* the node's own sockets, services and pods have them all */
+		return DROP_NAT_PORTS;
 	for (int i = 0; i < NAT_TRIES; i++) {
 		int error;
 

@@ -8,44 +8,45 @@ from pathlib import Path
 
 import click
 
-from lab.conformance import results, suite
+from lab.conformance import results, runs, suite
 from lab.conformance.results import Result
-from lab.kubernetes import agents, door
+from lab.conformance.runs import Run
+from lab.kubernetes import cluster, door
 from lab.kubernetes.cluster import Cluster
 from lab.kubernetes.golang import Say
 from lab.site import Options
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 OUT = CHECKOUT / "build" / "conformance"
-MODES = ("on", "off")  # of --socket-lb: connect() on hides what the packet programs do
 
 
 @click.command(name="conformance")
-@click.option("--focus", default="", help="A regular expression, instead of the names in required.txt.")
-@click.option("--socket-lb", type=click.Choice(MODES), default=None, help="Only this way, instead of both.")
+@click.option("--focus", default="", help="A regular expression, instead of the names that the runs list.")
+@click.option("--run", "names", type=click.Choice(runs.NAMES), multiple=True, help="Only this run; again for more.")
 @click.option("--out", type=click.Path(path_type=Path), default=OUT, show_default=True, help="Where results go.")
 @click.option("--nodes", default=3, show_default=True, help="How many nodes, unless a cluster is up.")
 @click.pass_obj
-def command(lab: str, focus: str, socket_lb: str | None, out: Path, nodes: int) -> int:
-    """Run upstream's [sig-network] tests against the lab's Kubernetes, with the socket hook and without.
+def command(lab: str, focus: str, names: Sequence[str], out: Path, nodes: int) -> int:
+    """Run upstream's [sig-network] tests against the lab's Kubernetes, once per way of the packets.
 
-    A cluster that is up is used and left up. Without --focus, tests/cluster runs too. The exit code is 1 when a test
-    failed, or one of required.txt did not pass.
+    A cluster that is up is used and left up. Without --focus and --run, tests/cluster runs too. The exit code is 1 when
+    a test failed, or one that a run lists did not pass.
     """
-    modes = (socket_lb,) if socket_lb else MODES
-    options = Options(nodes=nodes, kubernetes=True, socket_lb=modes[0] == "on")
-    with door.running(lab, options, click.echo) as cluster:
-        is_good = bool(focus) or own_tests(lab, out)
-        for mode in modes:
-            agents.restart(cluster.site, socket_lb=mode == "on")
-            is_good &= not judge(cluster, focus, out / f"socket-lb-{mode}", click.echo)
+    options = Options(nodes=nodes, kubernetes=True, subnets=runs.SUBNETS)
+    with door.running(lab, options, click.echo) as made:
+        is_good = bool(focus or names) or own_tests(lab, out)
+        for run in runs.chosen(names):
+            configured = cluster.configure(made, run.options(made.site.options))
+            is_good &= not judge(configured, run, focus, out / run.name, click.echo)
+        cluster.configure(made, made.site.options)
     return 0 if is_good else 1
 
 
-def judge(cluster: Cluster, focus: str, out: Path, say: Say) -> tuple[Result, ...]:
+def judge(made: Cluster, run: Run, focus: str, out: Path, say: Say) -> tuple[Result, ...]:
     """One run of upstream's tests; what was bad is said line by line and returned."""
-    names = () if focus else results.required()
-    bad = suite.run(cluster, focus or results.focus(names), names, out.resolve(), say)
+    names = () if focus else run.required()
+    say(f"{run.name}:")
+    bad = suite.run(made, focus or results.focus(names), names, out.resolve(), say)
     for result in bad:
         say(result.line())
     return bad

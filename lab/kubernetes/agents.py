@@ -24,9 +24,9 @@ def authorize(site: Site, kubectl: Kubectl, who: Identities) -> None:
         pki.kubeconfig(_kubeconfig(node), server(site), who.authority, {"token": token})
 
 
-def start(site: Site, *, socket_lb: bool) -> None:
+def start(site: Site) -> None:
     """Start the agent of every node; `wait` waits for them."""
-    agents.start(site, lambda node: f"--kubeconfig={_kubeconfig(node)}", socket_lb=socket_lb)
+    agents.start(site, lambda node: f"--kubeconfig={_kubeconfig(node)}")
 
 
 def wait(site: Site) -> None:
@@ -39,11 +39,11 @@ def wait(site: Site) -> None:
         list(pool.map(agents.wait, site.nodes))
 
 
-def restart(site: Site, *, socket_lb: bool) -> None:
-    """Start every agent anew, with this choice; returns when they are ready."""
+def restart(site: Site) -> None:
+    """Start every agent anew, as *site*'s options are now; returns when they are ready."""
     for node in site.nodes:
         agents.stop(node)
-    start(site, socket_lb=socket_lb)
+    start(site)
     wait(site)
 
 

@@ -1,6 +1,7 @@
 """What the cluster needs on the disk before it starts; made once and kept in the user's cache.
 
-``python -m lab.kubernetes.build`` makes it ahead of time: about ten minutes on two cores when nothing is there.
+``python -m lab.kubernetes.build`` makes it ahead of time: about ten minutes on two cores when nothing is there; with
+``cni`` behind it, what drives CNI plugins in tests and no more.
 """
 
 import os
@@ -37,6 +38,15 @@ def artifacts(say: Say) -> Artifacts:
     return Artifacts(programs, images.archive(cache, programs, say))
 
 
+def cni_programs(say: Say) -> Mapping[str, Path]:
+    """The programs that drive CNI plugins in tests, by their names, built if they are missing.
+
+    Raises:
+        BuildError: one could not be made.
+    """
+    return golang.programs(cache_folder(os.environ), say, golang.CNI_PROGRAMS)
+
+
 def cache_folder(environment: Mapping[str, str]) -> Path:
     """Outside the checkout, so that a fresh clone finds what an older one built."""
     if own := environment.get("SLUICEWAY_CACHE"):
@@ -46,13 +56,13 @@ def cache_folder(environment: Mapping[str, str]) -> Path:
 
 
 def main() -> int:
-    """Build everything and say where it is."""
+    """Build everything, or cnitool and noop alone, and say where it is."""
     try:
-        made = artifacts(print)
+        made = [*cni_programs(print).values()] if sys.argv[1:] == ["cni"] else [artifacts(print).images]
     except BuildError as error:
         print(error, file=sys.stderr)
         return 1
-    print(made.images)
+    print(*made, sep="\n")
     return 0
 
 

@@ -3,18 +3,18 @@
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network
 
-from lab import underlay
-from lab.addresses import ROUTER, Networks
+from lab import site as sites
+from lab.addresses import Networks
 from lab.kubernetes import agents, control_plane, dns, identities, kubelet, runtime
 from lab.kubernetes.build import Artifacts
 from lab.kubernetes.control_plane import ClusterError
 from lab.kubernetes.golang import Say
 from lab.kubernetes.identities import Identities
 from lab.kubernetes.kubectl import Kubectl
-from lab.site import Site
+from lab.site import Options, Site
 
 REGISTERED_WITHIN_S = 60.0
 
@@ -36,7 +36,7 @@ def cluster(site: Site, artifacts: Artifacts) -> Cluster:
     return Cluster(site, artifacts, Kubectl(artifacts.program("kubectl"), config, site.outside))
 
 
-def up(site: Site, artifacts: Artifacts, say: Say, *, socket_lb: bool = True) -> Cluster:
+def up(site: Site, artifacts: Artifacts, say: Say) -> Cluster:
     """Start everything; returns when the nodes are Ready and the cluster's DNS answers.
 
     Raises:
@@ -46,7 +46,7 @@ def up(site: Site, artifacts: Artifacts, say: Say, *, socket_lb: bool = True) ->
     who = identities.create(site)
     made = start(site, artifacts, who, say)
     agents.authorize(site, made.kubectl, who)
-    agents.start(site, socket_lb=socket_lb)
+    agents.start(site)
     dns.deploy(made.kubectl)
     agents.wait(site)
     say("the agents have synced")
@@ -67,12 +67,17 @@ def start(site: Site, artifacts: Artifacts, who: Identities, say: Say) -> Cluste
     say("containerd runs on every node and has the images")
     for number, node in enumerate(site.nodes):
         kubelet.start(node, number, artifacts, who)
-    cidrs = {site.machine(node).addresses: networks for node, networks in pod_cidrs(made).items()}
+    sites.route_to_pods(site, pod_cidrs(made))
     say("the nodes are registered")
-    # the API server's proxy needs it; and pods go to the outside with their own address, which it has to answer
-    for machine in (site.machine(ROUTER), site.control_plane, site.outside):
-        underlay.route_to_pods(machine, cidrs)
     return made
+
+
+def configure(made: Cluster, options: Options) -> Cluster:
+    """Start the agents anew with *options*, on a network that is as these need it; the machines stay as they are."""
+    site = replace(made.site, options=options)
+    sites.route_to_pods(site, pod_cidrs(made))
+    agents.restart(site)
+    return replace(made, site=site)
 
 
 def wait_ready(made: Cluster, say: Say) -> None:

@@ -19,7 +19,7 @@ def up(name: str, options: Options, say: Say) -> Cluster:
         LabError: something did not come up; ``site.remove`` takes away what there is.
     """
     artifacts = build.artifacts(say)
-    return cluster.up(site.create(name, options), artifacts, say, socket_lb=options.socket_lb)
+    return cluster.up(site.create(name, options), artifacts, say)
 
 
 def find(name: str) -> Cluster:

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +54,11 @@ PROGRAMS = (
     Program("etcd", "etcd", "go.etcd.io/etcd/server/v3"),
     Program("coredns", "coredns", "."),
 )
+# libcni's own driver of plugins, and a plugin that does nothing: for tests, a cluster needs neither
+CNI_PROGRAMS = (
+    Program("cnitool", "cni", "github.com/containernetworking/cni/cnitool"),
+    Program("noop", "cni", "github.com/containernetworking/cni/plugins/test/noop"),
+)
 
 
 def module_key(module: str) -> str:
@@ -78,15 +83,15 @@ def linker_flags(module: str) -> str:
     return " ".join(["-s -w", *(f"-X {name}={value}" for name, value in version.items())])
 
 
-def programs(cache: Path, say: Say) -> Mapping[str, Path]:
-    """Every program by its name, built when it is not in *cache*.
+def programs(cache: Path, say: Say, wanted: Sequence[Program] = PROGRAMS) -> Mapping[str, Path]:
+    """The programs by their names, built when they are not in *cache*.
 
     A folder of the cache holds one module's programs by the key of its inputs, so that containerd
     has its shim beside it and a change in one module rebuilds no other.
     """
     built: dict[str, Path] = {}
     go: Toolchain | None = None
-    for program in PROGRAMS:
+    for program in wanted:
         path = cache / f"{program.module}-{module_key(program.module)}" / program.name
         if not path.exists():
             go = go or toolchain(say)

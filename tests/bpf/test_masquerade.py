@@ -1,6 +1,6 @@
 """Pods that leave the cluster are seen under their node's address, and get their answers back."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from scapy.layers.inet import ICMP
@@ -8,7 +8,7 @@ from scapy.layers.inet6 import ICMPv6EchoReply, ICMPv6EchoRequest
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
-from maps.abi import FlowFlag, NodeFlag, PrefixFlag
+from maps.abi import DropReason, FlowFlag, NodeFlag, PrefixFlag
 from tests.bpf.datapath import (
     CLIENT,
     CLIENT6,
@@ -23,6 +23,7 @@ from tests.bpf.datapath import (
     REMOTE,
     TC_ACT_OK,
     TC_ACT_REDIRECT,
+    TC_ACT_SHOT,
     Datapath,
     checksums_hold,
     data,
@@ -119,6 +120,26 @@ def test_an_icmp_error_about_a_masqueraded_packet_reaches_the_pod(
     told = quoted_by(done.packet)
     assert (told.src, told.dst) == (pod, outside)
     assert bytes(told.payload) == bytes(ip_of(sent).payload)
+
+
+@pytest.mark.parametrize(("pod", "own", "outside"), FAMILIES)
+@pytest.mark.parametrize("kind", [syn, datagram])
+def test_a_flow_for_which_no_port_is_left_is_dropped_and_counted_as_that(
+    masked: Datapath, pod: str, own: str, outside: str, kind: Callable[..., Packet]
+) -> None:
+    masked.node(nat=(5000, 5001), flags=NodeFlag.NODE_MASQUERADE)
+    sent = [masked.run("pod_ingress", frame(pod, outside, kind(sport=n))).packet for n in (1, 2)]
+    assert {(addresses(one)[0], ports(one)[0]) for one in sent} == {(own, 5000), (own, 5001)}
+    done = masked.run("pod_ingress", frame(pod, outside, kind(sport=3)))
+    assert (done.verdict, done.reason) == (TC_ACT_SHOT, DropReason.DROP_NAT_PORTS)
+    elsewhere = masked.run("pod_ingress", frame(pod, outside, kind(sport=3, dport=81)))
+    assert ports(elsewhere.packet)[0] in {5000, 5001}, "another destination has all of them"
+
+
+def test_a_node_that_has_no_port_to_spare_drops_rather_than_sends_from_port_zero(masked: Datapath) -> None:
+    masked.node(nat=(0, 0), flags=NodeFlag.NODE_MASQUERADE)
+    done = masked.run("pod_ingress", frame(POD, CLIENT, syn()))
+    assert (done.verdict, done.reason) == (TC_ACT_SHOT, DropReason.DROP_NAT_PORTS)
 
 
 @pytest.mark.parametrize("network", ["192.0.2.0/24", "0.0.0.0/0"])

@@ -1,22 +1,26 @@
 """What is behind another node's tunnel leaves by the device that encapsulates, with that node's address outside."""
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from socket import IPPROTO_TCP, IPPROTO_UDP
 
 import pytest
 from scapy.layers.l2 import Ether
+from scapy.packet import Packet
 
 from maps.abi import Scope
 from tests.bpf.datapath import (
     CLIENT,
     GATEWAY_MAC,
     NODE,
+    NODE6,
     POD,
     POD6,
     REMOTE,
     REMOTE6,
     TC_ACT_OK,
     TC_ACT_REDIRECT,
+    TC_ACT_UNSPEC,
     VIP,
     Datapath,
     checksums_hold,
@@ -24,7 +28,7 @@ from tests.bpf.datapath import (
     frame,
     syn,
 )
-from tests.bpf.packets import addresses
+from tests.bpf.packets import addresses, answer, ports
 from tests.bpf.uplink import routed
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns]
@@ -74,6 +78,22 @@ def test_a_node_port_with_a_remote_backend_is_sent_by_the_tunnel_from_the_node(f
     far.service("0.0.0.0", 30080, [(REMOTE, 8080, False)], scope=Scope.SCOPE_EXTERNAL)
     done = far.run("uplink_ingress", frame(CLIENT, NODE, syn(dport=30080)))
     assert (done.verdict, addresses(done.packet)) == (TC_ACT_REDIRECT, (NODE, REMOTE))
+
+
+@pytest.mark.parametrize(
+    ("remote", "own", "anywhere"), [(REMOTE, NODE, "0.0.0.0"), (REMOTE6, NODE6, "::")], ids=["IPv4", "IPv6"]
+)
+@pytest.mark.parametrize("kind", [syn, datagram])
+def test_the_nodes_own_answer_to_a_remote_pod_comes_from_the_node_port(
+    far: Datapath, remote: str, own: str, anywhere: str, kind: Callable[..., Packet]
+) -> None:
+    protocol = IPPROTO_TCP if kind is syn else IPPROTO_UDP
+    far.service(anywhere, 30080, [(own, 8080, True)], scope=Scope.SCOPE_EXTERNAL, protocol=protocol)
+    asked = far.run("uplink_ingress", frame(remote, own, kind(sport=4000, dport=30080)))
+    assert (asked.verdict, addresses(asked.packet), ports(asked.packet)) == (TC_ACT_UNSPEC, (remote, own), (4000, 8080))
+    done = far.run("tunnel_egress", answer(asked.packet, GATEWAY_MAC))
+    assert (done.verdict, addresses(done.packet), ports(done.packet)) == (TC_ACT_OK, (own, remote), (30080, 4000))
+    assert checksums_hold(done.packet)
 
 
 def test_what_does_not_fit_the_tunnel_is_left_to_the_stack_to_tell(far: Datapath) -> None:

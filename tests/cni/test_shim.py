@@ -13,6 +13,7 @@ from typing import Self
 import pytest
 
 from agent.serve.cni_socket import CniSocket
+from tests.agent.serve.test_cni import Room
 
 SOURCE = Path(__file__).parents[2] / "cni/sluiceway-cni.c"
 CONFIG = {"cniVersion": "0.4.0", "name": "sluiceway"}
@@ -138,9 +139,20 @@ def test_a_del_and_a_gc_without_an_agent_succeed_and_are_asked_of_the_next(run: 
     assert list((tmp_path / "cni-intents").iterdir()) == []
 
 
-def test_a_del_whose_container_id_is_a_path_writes_nothing(run: Run, tmp_path: Path) -> None:
-    code, answer = run("DEL", CNI_CONTAINERID="../x")
-    assert (code, answer["code"]) == (5, 5)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        pytest.param("CNI_CONTAINERID", "../x", id="a container id that is a path"),
+        pytest.param("CNI_CONTAINERID", "", id="no container id"),
+        pytest.param("CNI_IFNAME", "a/b", id="an interface name that is a path"),
+        pytest.param("CNI_IFNAME", "", id="no interface name"),
+    ],
+)
+def test_a_del_that_names_no_attachment_is_refused_and_leaves_no_file(
+    run: Run, tmp_path: Path, name: str, value: str
+) -> None:
+    code, answer = run("DEL", **{name: value})
+    assert (code, answer["code"], name in str(answer["msg"])) == (4, 4, True)
     assert not (tmp_path / "cni-intents").exists()
 
 
@@ -173,6 +185,18 @@ def test_the_server_refuses_a_frame_that_is_too_long_without_reading_it(tmp_path
         code, length = struct.unpack("!II", connection.recv(8, socket.MSG_WAITALL))
         assert code == 6
         assert b"at most 1048576" in connection.recv(length, socket.MSG_WAITALL)
+
+
+def test_an_intent_that_cannot_be_read_does_not_keep_the_agent_from_serving(run: Run, tmp_path: Path) -> None:
+    assert run("DEL", b'{"name": "\xff"}') == (0, {})
+    assert run("DEL", b"[" * 100_000, CNI_CONTAINERID="c2") == (0, {})
+    server = CniSocket(tmp_path, Room(tmp_path / "attachments").cni.answer)
+    server.start()
+    try:
+        assert run("STATUS", json.dumps({**CONFIG, "cniVersion": "1.1.0"}).encode()) == (0, {})
+    finally:
+        server.stop()
+    assert list((tmp_path / "cni-intents").iterdir()) == []
 
 
 def test_a_second_server_takes_over_the_socket_of_a_dead_one(tmp_path: Path, run: Run) -> None:

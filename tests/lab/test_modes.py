@@ -57,6 +57,27 @@ spec:
   ipFamilyPolicy: RequireDualStack
   ports: [{{name: tcp, port: 80, targetPort: {port}}}, {{name: udp, port: 80, targetPort: {port}, protocol: UDP}}]
 """
+# a service whose backend is the node itself, as a pod on its network would be
+ON_HOST = """
+kind: Service
+metadata: {{name: on-{node}}}
+spec:
+  type: NodePort
+  ipFamilyPolicy: RequireDualStack
+  ports: [{{name: tcp, port: 80, targetPort: {port}}}, {{name: udp, port: 80, targetPort: {port}, protocol: UDP}}]
+---
+kind: EndpointSlice
+metadata: {{name: on-{node}-4, labels: {{kubernetes.io/service-name: on-{node}}}}}
+addressType: IPv4
+ports: [{{name: tcp, port: {port}}}, {{name: udp, port: {port}, protocol: UDP}}]
+endpoints: [{{addresses: ["{addresses[0]}"], nodeName: {node}}}]
+---
+kind: EndpointSlice
+metadata: {{name: on-{node}-6, labels: {{kubernetes.io/service-name: on-{node}}}}}
+addressType: IPv6
+ports: [{{name: tcp, port: {port}}}, {{name: udp, port: {port}, protocol: UDP}}]
+endpoints: [{{addresses: ["{addresses[1]}"], nodeName: {node}}}]
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +91,7 @@ class Mode:
     third: Client  # in a pod on n3
     pods: dict[str, list[str]]  # by node
     services: dict[str, Any]  # by node
+    on_host: dict[str, Any]  # services whose backend is the node itself, by node
 
     def machine(self, name: str) -> Machine:
         """A machine by its name."""
@@ -87,18 +109,20 @@ def mode(request: pytest.FixtureRequest) -> Iterator[Mode]:
 
 
 def _made(made: Cluster, mtu: int) -> Mode:
-    services, pods = {}, {}
+    services, pods, on_host = {}, {}, {}
     for node in made.site.node_names:
         (services[node],) = made.apply(SERVICE.format(node=node, port=PORT))
         item = made.run(f"at-{node}", node, [*PROBE, "serve", str(PORT)], labels={"at": node}, ports=PORTS)
         pods[node] = _ips(item)
         server = use.client(made, item)
         server.machine.daemon("iperf3", ["iperf3", "--server"], place=server.place)
+        own = made.site.machine(node).addresses
+        on_host[node], *_ = made.apply(ON_HOST.format(node=node, port=PORT, addresses=own))
     for machine in (made.site.outside, *made.site.nodes):
         machine.daemon("probe", [*PROBE, "serve", str(PORT)])
     item = made.run("asking", "n1", ["sleep", "infinity"])
     third = use.client(made, made.run("third", "n3", ["sleep", "infinity"]))
-    return Mode(made, mtu, use.client(made, item), _ips(item), third, pods, services)
+    return Mode(made, mtu, use.client(made, item), _ips(item), third, pods, services, on_host)
 
 
 @FAMILIES
@@ -183,6 +207,15 @@ def test_the_outside_reaches_a_node_port_whose_backend_is_there(mode: Mode, node
     outside, address = use.host(mode.cluster.site.outside), str(mode.machine("n1").addresses[family])
     assert ask(outside, "tcp", address, tcp, WRITTEN)
     assert ask(outside, "udp", address, udp, OVER_MTU)
+
+
+@FAMILIES
+@FAR
+def test_a_pod_reaches_a_node_port_whose_backend_is_that_node_itself(mode: Mode, node: str, family: int) -> None:
+    tcp, udp = (port["nodePort"] for port in mode.on_host[node]["spec"]["ports"])
+    address = str(mode.machine(node).addresses[family])
+    assert ask(mode.asking, "tcp", address, tcp, WRITTEN)
+    assert ask(mode.asking, "udp", address, udp, OVER_MTU)
 
 
 @FAMILIES

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from agent.kernel import netns as namespace
 from agent.mounts import cgroup2, read_mountinfo
 
 CLUSTER = """
@@ -147,8 +148,8 @@ class Node:
 
     def health(self, page: str) -> str:
         """What the agent answers on a page of its HTTP server; empty when it does not."""
-        code = "import sys; sys.path.insert(0, '.'); from tests.netns.agents import get; print(get(sys.argv[1]))"
-        return self.run(sys.executable, "-c", code, page).strip()
+        with namespace.inside(f"/run/netns/{self.name}"):
+            return get(page)
 
     def _inside(self) -> list[str]:
         return ["nsenter", f"--net=/run/netns/{self.name}"]

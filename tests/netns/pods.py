@@ -57,11 +57,30 @@ class Runtime:
 
     def call(self, command: str, pod: str = "none", container: str = "", **config: Any) -> Answer:
         """Execute the shim; its exit code and what it printed."""
-        argv, environment = self.command(command, pod, container)
+        return self.execute(command, pod, conf(**config), container)
+
+    def execute(self, command: str, pod: str, stdin: bytes, container: str = "", **environment: str) -> Answer:
+        """Execute the shim with this on its standard input, and more in its environment."""
+        argv, base = self.command(command, pod, container)
         done = subprocess.run(
-            argv, env=environment, input=conf(**config), capture_output=True, check=False, timeout=READY_S
+            argv, env={**base, **environment}, input=stdin, capture_output=True, check=False, timeout=READY_S
         )
         return done.returncode, json.loads(done.stdout or "{}")
+
+    def inside(self, pod: str, *command: str) -> str:
+        """What a command says in a pod's namespace."""
+        return self.node.run("nsenter", f"--net=/run/netns/{pod}", *command)
+
+    def open(self, spec: Any) -> Table[Any, Any]:
+        """A map of the agent's."""
+        generation = PinRoot(self.node.pins).current()
+        assert generation
+        return Table.open(spec, generation.map_path(spec.name))
+
+    def collect(self) -> None:
+        """Have the agent delete whatever is attached: what a test left when it failed is not the next one's fault."""
+        valid: dict[str, Any] = {"cni.dev/valid-attachments": []}
+        self.call("GC", **valid)
 
     def wait(self) -> None:
         """Until the agent serves."""
@@ -77,13 +96,10 @@ class Runtime:
     def left(self) -> Mapping[str, object]:
         """What there is of pods, empty when all are gone."""
         node = self.node
-        generation = PinRoot(node.pins).current()
-        assert generation
-        names = {spec.name: spec for spec in (abi.ENDPOINTS, abi.POD_NETNS, abi.SERVICES)}
         tables: dict[str, list[Any]] = {}
-        for name, spec in names.items():
-            table: Table[Any, Any] = Table.open(spec, generation.map_path(name))
-            tables[name] = list(table.items())
+        for spec in (abi.ENDPOINTS, abi.POD_NETNS, abi.SERVICES):
+            table = self.open(spec)
+            tables[spec.name] = list(table.items())
             table.close()
         found = {
             "devices": [link["ifname"] for link in json.loads(node.ip("-j link")) if link["ifname"].startswith("swp")],

@@ -267,6 +267,15 @@ def test_check_sees_an_address_that_was_taken_away(node: Node) -> None:
     assert "10.77.1.2 is not on eth0" in error["details"]
 
 
+def test_check_sees_a_route_of_the_nodes_that_was_taken_away(node: Node) -> None:
+    pod = node.pod()
+    _, result = node.call("ADD", pod)
+    for address, family in (("10.77.1.2", "-4"), ("fd77:1::2", "-6")):
+        inside(node.name, "ip", family, "route", "del", address, "proto", "89")
+        code, error = node.call("CHECK", pod, config={"prevResult": result})
+        assert (code, f"the node has no route to {address}" in error["details"]) == (100, True), error
+
+
 def test_del_succeeds_when_the_namespace_is_gone(node: Node) -> None:
     pod = node.pod()
     node.call("ADD", pod)

@@ -1,25 +1,288 @@
-"""The commands in every version, as first plugin and behind another, and in chains with Debian's own plugins."""
+"""Every command in every version of the specification, at every place in a chain of plugins: one row, one sentence.
+
+A row is a story of one attachment. What it leaves behind after its last DEL is looked for in the kernel, on the disk
+and in the agent.
+"""
 
 import json
 import os
 import subprocess
-import sys
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_interface
 from typing import Any
 
 import pytest
 
-from tests.netns.agents import READY_S, Node
-from tests.netns.pods import Answer, Runtime, conf
+from agent.serve.attachments import host_device
+from maps import abi
+from tests.netns.agents import CLUSTER, Node
+from tests.netns.pods import CLUSTER6, Answer, Runtime, conf
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns]
 
 VERSIONS = ("0.3.1", "0.4.0", "1.0.0", "1.1.0")
-DEBIAN = Path("/usr/lib/cni")  # containernetworking-plugins, which speak up to 1.0.0
-OURS = "sluiceway-cni"
-FIRST: dict[str, Any] = {"prevResult": None}
-BEHIND: dict[str, Any] = {"prevResult": {"interfaces": [{"name": "net9"}], "ips": [], "routes": [], "dns": {}}}
+SINCE = {"CHECK": "0.4.0", "GC": "1.1.0", "STATUS": "1.1.0"}
+VALID = "cni.dev/valid-attachments"
+REFUSED, UNKNOWN, OLD = 4, 3, 1  # the specification's codes: environment, container, version
+NOT_AS_LEFT = 100
+OTHER = {"interfaces": [{"name": "net9"}], "routes": [{"dst": "198.51.100.0/24"}], "dns": {"domain": "other"}}
+
+
+@dataclass
+class Trial:
+    """One attachment, of one version, at one place in a chain."""
+
+    runtime: Runtime
+    version: str
+    before: dict[str, Any]  # what the plugin before us answered; empty when we are the first
+    behind: dict[str, Any]  # what the one behind us added; empty when we are the last
+    pod: str
+    result: dict[str, Any]
+
+    def add(self) -> Answer:
+        """ADD; the result that a runtime keeps is remembered."""
+        previous: dict[str, Any] = {"prevResult": self.before} if self.before else {}
+        code, result = self.runtime.call("ADD", self.pod, version=self.version, **previous)
+        if code == 0:
+            self.result = result | {key: [*result[key], *self.behind[key]] for key in self.behind if key != "dns"}
+        return code, result
+
+    def then(self, command: str, **config: Any) -> Answer:
+        """A later command, with what the runtime kept."""
+        return self.runtime.call(command, self.pod, version=self.version, prevResult=self.result, **config)
+
+    def is_alive(self) -> bool:
+        """Whether the pod reaches its node in both families."""
+        for address in ("192.0.2.1", "2001:db8::1"):
+            self.runtime.inside(self.pod, "ping", "-c1", "-W2", address)
+        return True
+
+    def check_finds(self, fault: str) -> None:
+        """CHECK tells of this."""
+        code, error = self.then("CHECK")
+        assert (code, fault in error["details"]) == (NOT_AS_LEFT, True), error
+
+    def valid(self, *containers: str) -> dict[str, Any]:
+        """GC's list."""
+        return {VALID: [{"containerID": container, "ifname": "eth0"} for container in containers]}
+
+    @property
+    def container(self) -> str:
+        """Its container."""
+        return f"c-{self.pod}"
+
+    @property
+    def device(self) -> str:
+        """The node's end."""
+        return host_device(self.container, "eth0")
+
+
+Story = Callable[[Trial], None]
+STORIES: list[tuple[str, str, Story]] = []
+
+
+def story(sentence: str, since: str = VERSIONS[0]) -> Callable[[Story], Story]:
+    """A row of the matrix: its sentence, and the first version that can tell it."""
+
+    def told(function: Story) -> Story:
+        STORIES.append((sentence, since, function))
+        return function
+
+    return told
+
+
+@story("ADD gives eth0 its addresses, in the words of the version")
+def _add(trial: Trial) -> None:
+    code, result = trial.add()
+    assert (code, result["cniVersion"]) == (0, trial.version)
+    assert all(("version" in ip) == (trial.version < "1.0.0") for ip in result["ips"])
+    ours = result["interfaces"][-2:]
+    assert [(one["name"], one.get("sandbox", "")) for one in ours] == [
+        (trial.device, ""),
+        ("eth0", f"/run/netns/{trial.pod}"),
+    ]
+    assert all(("mtu" in one) == (trial.version >= "1.1.0") for one in ours)
+    assert {result["interfaces"][ip["interface"]]["name"] for ip in result["ips"]} == {"eth0"}
+    there = json.loads(trial.runtime.inside(trial.pod, "ip", "-j", "addr", "show", "eth0"))
+    told = {str(ip_interface(ip["address"]).ip) for ip in result["ips"]}
+    assert told == {one["local"] for one in there[0]["addr_info"] if one["scope"] == "global"}
+    assert trial.is_alive()
+
+
+@story("ADD passes on what the plugin before it answered")
+def _pass_on(trial: Trial) -> None:
+    _, result = trial.add()
+    for key in ("interfaces", "routes"):
+        assert result[key][: len(trial.before.get(key, ()))] == trial.before.get(key, [])
+    assert result["dns"] == trial.before.get("dns", {})
+
+
+@story("a second ADD is refused, and the first one's pod goes on")
+def _add_twice(trial: Trial) -> None:
+    trial.add()
+    code, error = trial.add()
+    assert (code, "CNI_CONTAINERID" in error["msg"], error["cniVersion"]) == (REFUSED, True, trial.version)
+    assert trial.is_alive()
+
+
+@story("ADD after a DEL gives another address")
+def _add_again(trial: Trial) -> None:
+    _, first = trial.add()
+    trial.then("DEL")
+    _, second = trial.add()
+    assert not {ip["address"] for ip in first["ips"]} & {ip["address"] for ip in second["ips"]}
+
+
+@story("DEL of what nobody added succeeds")
+def _del_first(trial: Trial) -> None:
+    assert trial.then("DEL") == (0, {})
+
+
+@story("DEL leaves nothing, and succeeds again")
+def _del_twice(trial: Trial) -> None:
+    trial.add()
+    assert trial.then("DEL") == (0, {})
+    assert trial.runtime.left() == {}
+    assert "eth0" not in trial.runtime.inside(trial.pod, "ip", "link")
+    assert trial.then("DEL") == (0, {})
+
+
+@story("DEL without prevResult leaves nothing")
+def _del_alone(trial: Trial) -> None:
+    trial.add()
+    assert trial.runtime.call("DEL", trial.pod, version=trial.version) == (0, {})
+
+
+@story("DEL without CNI_NETNS leaves nothing")
+def _del_without_netns(trial: Trial) -> None:
+    trial.add()
+    stdin = conf(trial.version, prevResult=trial.result)
+    assert trial.runtime.execute("DEL", trial.pod, stdin, CNI_NETNS="") == (0, {})
+
+
+@story("DEL of a namespace that is gone leaves nothing")
+def _del_without_namespace(trial: Trial) -> None:
+    trial.add()
+    subprocess.run(["ip", "netns", "del", trial.pod], check=True)
+    assert trial.then("DEL") == (0, {})
+    subprocess.run(["ip", "netns", "add", trial.pod], check=True)
+
+
+@story("DEL leaves the next user of its namespace's path alone")
+def _del_of_a_reused_path(trial: Trial) -> None:
+    trial.add()
+    for verb in ("del", "add"):
+        subprocess.run(["ip", "netns", verb, trial.pod], check=True)
+    code, _ = trial.runtime.call("ADD", trial.pod, "next", version=trial.version)
+    assert code == 0
+    assert trial.then("DEL") == (0, {})
+    assert trial.is_alive()
+    assert trial.runtime.call("DEL", trial.pod, "next", version=trial.version) == (0, {})
+
+
+@story("CHECK finds all as ADD left it", since="0.4.0")
+def _check(trial: Trial) -> None:
+    trial.add()
+    assert trial.then("CHECK") == (0, {})
+
+
+@story("CHECK without prevResult is refused", since="0.4.0")
+def _check_alone(trial: Trial) -> None:
+    trial.add()
+    code, error = trial.runtime.call("CHECK", trial.pod, version=trial.version)
+    assert (code, "prevResult" in error["msg"]) == (7, True)
+
+
+@story("CHECK of what nobody added knows no such container", since="0.4.0")
+def _check_first(trial: Trial) -> None:
+    assert trial.then("CHECK")[0] == UNKNOWN
+
+
+@story("CHECK misses an address", since="0.4.0")
+def _check_address(trial: Trial) -> None:
+    trial.add()
+    trial.runtime.inside(trial.pod, "ip", "-6", "addr", "flush", "dev", "eth0", "scope", "global")
+    trial.check_finds("is not on eth0")
+
+
+@story("CHECK misses an address in prevResult", since="0.4.0")
+def _check_previous(trial: Trial) -> None:
+    trial.add()
+    lost = trial.result["ips"].pop()
+    trial.check_finds(f"prevResult.ips: {ip_interface(lost['address']).ip} is missing")
+
+
+@story("CHECK misses the pod's default route", since="0.4.0")
+def _check_route(trial: Trial) -> None:
+    trial.add()
+    trial.runtime.inside(trial.pod, "ip", "route", "del", "default")
+    trial.check_finds("the pod has no default route via 169.254.1.1")
+
+
+@story("CHECK misses a program", since="0.4.0")
+def _check_program(trial: Trial) -> None:
+    trial.add()
+    node = trial.runtime.node
+    ifindex = json.loads(node.ip(f"-j link show {trial.device}"))[0]["ifindex"]
+    (node.pins / f"links/pod_ingress-{ifindex}").unlink()
+    trial.check_finds(f"the programs are not on {trial.device}")
+
+
+@story("CHECK misses a map entry", since="0.4.0")
+def _check_map(trial: Trial) -> None:
+    trial.add()
+    table = trial.runtime.open(abi.ENDPOINTS)
+    table.delete([key for key, end in table.items() if not end.flags & abi.EndpointFlag.ENDPOINT_NODE])
+    table.close()
+    trial.check_finds("the endpoints map does not lead")
+
+
+@story("CHECK misses the namespace", since="0.4.0")
+def _check_namespace(trial: Trial) -> None:
+    trial.add()
+    for verb in ("del", "add"):
+        subprocess.run(["ip", "netns", verb, trial.pod], check=True)
+    trial.check_finds("is gone")
+
+
+@story("GC with an empty list deletes it", since="1.1.0")
+def _gc_all(trial: Trial) -> None:
+    trial.add()
+    assert trial.then("GC", **trial.valid()) == (0, {})
+    assert trial.runtime.left() == {}
+
+
+@story("GC keeps what it names and deletes its neighbour", since="1.1.0")
+def _gc_some(trial: Trial) -> None:
+    trial.add()
+    neighbour = trial.runtime.make()
+    assert trial.runtime.call("ADD", neighbour, version=trial.version)[0] == 0
+    assert trial.then("GC", **trial.valid(trial.container)) == (0, {})
+    assert trial.runtime.left()["devices"] == [trial.device]
+    assert trial.is_alive()
+
+
+@story("GC of another network keeps it", since="1.1.0")
+def _gc_other(trial: Trial) -> None:
+    trial.add()
+    assert trial.then("GC", name="other", **trial.valid()) == (0, {})
+    assert trial.is_alive()
+
+
+@story("STATUS is well", since="1.1.0")
+def _status(trial: Trial) -> None:
+    assert trial.then("STATUS") == (0, {})
+
+
+@story("a command that is younger than the version is refused")
+def _too_young(trial: Trial) -> None:
+    trial.add()
+    for command, since in SINCE.items():
+        if trial.version < since:
+            code, error = trial.then(command, **trial.valid())
+            assert (code, f"{command} exists since {since}" in error["msg"]) == (OLD, True)
+    assert trial.is_alive()
 
 
 @pytest.fixture(scope="module")
@@ -27,14 +290,10 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     root = tmp_path_factory.mktemp("matrix") / "node"
     root.mkdir()
     made = Node.make(f"swmatrix{os.getpid()}", root)
-    far = f"{made.name}far"
-    made.run("ip", "netns", "add", far)
-    made.ip(f"link set u1 netns {far}")
-    for words in ("addr add 192.0.2.9/24 dev u1", "link set u1 up"):
-        made.run("nsenter", f"--net=/run/netns/{far}", "ip", *words.split())
+    made.ip("addr add 2001:db8::1/64 dev u0 nodad")
+    (root / "manifests/cluster.yaml").write_text(f"{CLUSTER6}---{CLUSTER.split('---', 1)[1]}")
     with made.agent_runs():
         yield made
-    subprocess.run(["ip", "netns", "del", far], check=True)
     made.remove()
 
 
@@ -43,162 +302,33 @@ def runtime(node: Node) -> Iterator[Runtime]:
     made = Runtime(node)
     made.wait()
     yield made
+    made.collect()
     made.close()
 
 
-def _told(config: dict[str, Any], result: Any = None) -> dict[str, Any]:
-    previous = config["prevResult"] if result is None else result
-    return {} if previous is None else {"prevResult": previous}
-
-
-@pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("config", [pytest.param(FIRST, id="first"), pytest.param(BEHIND, id="behind another")])
-def test_the_commands(runtime: Runtime, version: str, config: dict[str, Any]) -> None:
-    pod, call = runtime.make(), runtime.call
-    told = _told(config)
-    assert call("DEL", pod, version=version, **told) == (0, {}), "before any ADD"
-    code, result = call("ADD", pod, version=version, **told)
-    assert (code, result["cniVersion"]) == (0, version)
-    assert call("ADD", pod, version=version, **told)[0] == 4, "an ADD of the same"
-    asked = _told(config, result)
-    if version >= "0.4.0":
-        assert call("CHECK", pod, version=version, **asked) == (0, {})
-        assert call("CHECK", pod, version=version)[0] == 7, "without prevResult"
-        runtime.node.run("nsenter", f"--net=/run/netns/{pod}", "ip", "addr", "flush", "dev", "eth0")
-        assert call("CHECK", pod, version=version, **asked)[0] == 100, "an address is gone"
-    else:
-        assert call("CHECK", pod, version=version, **asked)[0] == 1
-    if version >= "1.1.0":
-        kept: dict[str, Any] = {"cni.dev/valid-attachments": [{"containerID": f"c-{pod}", "ifname": "eth0"}]}
-        assert call("GC", pod, version=version, **kept) == (0, {})
-        assert "files" in runtime.left(), "it is named"
-        assert call("STATUS", pod, version=version) == (0, {})
-        kept["cni.dev/valid-attachments"] = []
-        assert call("GC", pod, version=version, **kept) == (0, {})
-        assert runtime.left() == {}
-    assert call("DEL", pod, version=version) == (0, {}), "without prevResult"
-    assert call("DEL", pod, version=version, **asked) == (0, {}), "twice"
-    assert runtime.left() == {}
-
-
-def _execute(runtime: Runtime, command: str, pod: str, stdin: bytes = b"", **environment: str) -> Answer:
-    argv, base = runtime.command(command, pod)
-    wanted = {**base, **environment}
-    done = subprocess.run(argv, env=wanted, input=stdin or conf(), capture_output=True, check=False, timeout=READY_S)
-    return done.returncode, json.loads(done.stdout or "{}")
-
-
-def test_a_del_without_a_namespace_cleans_up(runtime: Runtime) -> None:
-    pod = runtime.make()
-    assert runtime.call("ADD", pod)[0] == 0
-    assert _execute(runtime, "DEL", pod, CNI_NETNS="") == (0, {})
-    assert runtime.left() == {}
-
-
-def test_a_del_leaves_the_next_user_of_its_namespaces_path_alone(runtime: Runtime) -> None:
-    pod = runtime.make()
-    assert runtime.call("ADD", pod, "old")[0] == 0
-    subprocess.run(["ip", "netns", "del", pod], check=True)
-    subprocess.run(["ip", "netns", "add", pod], check=True)
-    assert runtime.call("ADD", pod, "new")[0] == 0
-    assert runtime.call("DEL", pod, "old") == (0, {})
-    runtime.node.run("nsenter", f"--net=/run/netns/{pod}", "ping", "-c1", "-W2", "192.0.2.1")
-    assert runtime.call("DEL", pod, "new") == (0, {})
-    assert runtime.left() == {}
+def rows() -> Sequence[Any]:
+    """The matrix, a story in all its versions at a time."""
+    return [
+        pytest.param(told, version, id=f"{version}: {sentence}")
+        for sentence, since, told in STORIES
+        for version in VERSIONS
+        if version >= since
+    ]
 
 
 @pytest.mark.parametrize(
-    ("stdin", "environment", "code", "words"),
+    ("before", "behind"),
     [
-        pytest.param(b" ", {}, 6, "stdin is empty", id="an empty configuration"),
-        pytest.param(b"{" + b" " * (1 << 20), {}, 6, "over 1 MiB", id="more than 1 MiB of it"),
-        pytest.param(conf(pad="x" * 1_000_000), {}, 0, "", id="a little less"),
-        pytest.param(b"", {"CNI_IFNAME": "sixteen-letters0"}, 4, "CNI_IFNAME", id="an interface name of 16 letters"),
-        pytest.param(b"", {"CNI_ARGS": "COLOR=blue"}, 4, "CNI_ARGS: 'COLOR'", id="an argument nobody knows"),
-        pytest.param(b"", {"CNI_ARGS": "IgnoreUnknown=1;COLOR=blue"}, 0, "", id="one that may be ignored"),
-        pytest.param(b"", {"CNI_NETNS": "/proc/self/exe"}, 8, "is no namespace", id="a file for a namespace"),
-        pytest.param(b"", {"CNI_NETNS": ""}, 4, "CNI_NETNS", id="no namespace"),
+        pytest.param({}, {}, id="alone"),
+        pytest.param(OTHER, {}, id="behind another"),
+        pytest.param({}, OTHER, id="before another"),
     ],
 )
-def test_bad_input(runtime: Runtime, stdin: bytes, environment: dict[str, str], code: int, words: str) -> None:
-    pod = runtime.make()
-    given, answer = _execute(runtime, "ADD", pod, stdin, **environment)
-    assert given == code, answer
-    assert words in str(answer.get("msg", ""))
-    assert runtime.call("DEL", pod) == (0, {})
-    assert runtime.left() == {}
-
-
-LOOPBACK = {"type": "loopback"}
-TUNING = {"type": "tuning", "sysctl": {"net.core.somaxconn": "512"}}
-PORTMAP = {"type": "portmap", "snat": False, "runtimeConfig": {"portMappings": []}}
-
-
-def _chain(runtime: Runtime, command: str, pod: str, version: str, plugins: list[dict[str, Any]]) -> dict[str, Any]:
-    """What libcni does with a list of plugins: each hears the one before it; DEL goes backwards."""
-    _, environment = runtime.command(command, pod)
-    environment |= {"PATH": os.environ["PATH"], "CNI_PATH": f"{runtime.node.root / 'bin'}:{DEBIAN}"}
-    previous = plugins[-1].get("result") if command != "ADD" else None
-    for plugin in plugins if command != "DEL" else plugins[::-1]:
-        keys = {key: value for key, value in plugin.items() if key != "result"}
-        asked = {**keys, "name": "sluiceway", "cniVersion": version}
-        if previous is not None:
-            asked["prevResult"] = previous
-        folder = runtime.node.root / "bin" if plugin["type"] == OURS else DEBIAN
-        inside = ["nsenter", f"--net=/run/netns/{runtime.node.name}", str(folder / plugin["type"])]
-        done = subprocess.run(
-            inside, env=environment, input=json.dumps(asked).encode(), capture_output=True, check=False
-        )
-        assert done.returncode == 0, (command, plugin["type"], done.stdout, done.stderr)
-        if command == "ADD":
-            previous = json.loads(done.stdout)
-    if command == "ADD":
-        plugins[-1]["result"] = previous
-    return previous or {}
-
-
-@pytest.mark.skipif(not DEBIAN.exists(), reason="containernetworking-plugins is not installed")
-@pytest.mark.parametrize("version", VERSIONS[:-1])
-@pytest.mark.parametrize(
-    "names",
-    [
-        pytest.param((OURS, "tuning", "portmap"), id="before them"),
-        pytest.param(("loopback", "tuning", OURS), id="behind them"),
-        pytest.param(("loopback", "portmap", OURS, "tuning"), id="between them"),
-    ],
-)
-def test_a_chain_with_plugins_of_others(runtime: Runtime, version: str, names: tuple[str, ...]) -> None:
-    pod = runtime.make()
-    known: dict[str, dict[str, Any]] = {"tuning": TUNING, "portmap": PORTMAP, "loopback": LOOPBACK, OURS: {}}
-    plugins = [{"type": name, **known[name]} for name in names]
-    result = _chain(runtime, "ADD", pod, version, plugins)
-    assert "eth0" in [interface["name"] for interface in result["interfaces"]]
-    inside = ["nsenter", f"--net=/run/netns/{pod}"]
-    assert runtime.node.run(*inside, "cat", "/proc/sys/net/core/somaxconn") == "512\n"
-    runtime.node.run(*inside, "ping", "-c1", "-W2", "192.0.2.1")
-    if version >= "0.4.0":
-        _chain(runtime, "CHECK", pod, version, plugins)
-    _chain(runtime, "DEL", pod, version, plugins)
-    _chain(runtime, "DEL", pod, version, plugins)
-    assert runtime.left() == {}
-
-
-@pytest.mark.skipif(not DEBIAN.exists(), reason="containernetworking-plugins is not installed")
-def test_portmap_behind_us_leads_to_the_pod(runtime: Runtime) -> None:
-    pod = runtime.make()
-    mapping = {"hostPort": 8088, "containerPort": 80, "protocol": "tcp"}
-    plugins: list[dict[str, Any]] = [{"type": OURS}, {**PORTMAP, "runtimeConfig": {"portMappings": [mapping]}}]
-    _chain(runtime, "ADD", pod, "1.0.0", plugins)
-    serve = "import socket; s = socket.create_server(('', 80)); print(flush=True); s.accept()[0].sendall(b'pod')"
-    ask = "import socket; print(socket.create_connection(('192.0.2.1', 8088), 3).recv(9).decode())"
-    argv = ["nsenter", f"--net=/run/netns/{pod}", sys.executable, "-c", serve]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE) as server:
-        assert server.stdout
-        server.stdout.readline()
-        far = ["nsenter", f"--net=/run/netns/{runtime.node.name}far"]
-        try:
-            assert runtime.node.run(*far, sys.executable, "-c", ask) == "pod\n"
-        finally:
-            server.kill()
-    _chain(runtime, "DEL", pod, "1.0.0", plugins)
+@pytest.mark.parametrize(("told", "version"), rows())
+def test_of_the_matrix(
+    runtime: Runtime, told: Story, version: str, before: dict[str, Any], behind: dict[str, Any]
+) -> None:
+    trial = Trial(runtime, version, before, behind, runtime.make(), {"cniVersion": version})
+    told(trial)
+    assert trial.then("DEL") == (0, {})
     assert runtime.left() == {}

@@ -1,14 +1,17 @@
 """This node's own records: who has which address, and from where the node translates."""
 
+from dataclasses import replace
 from ipaddress import IPv6Address, ip_address
 
 import pytest
 
+from agent.compile.between import Between
 from agent.compile.endpoint import endpoints, node_addresses, pods
 from agent.compile.local import local_records
-from agent.compile.node import Ports, nat_ports, source
-from agent.model.local import Device, Local
+from agent.compile.node import Ports, nat_ports, node_record, source
+from agent.model.local import Device, HostPort, Local
 from agent.model.node import Node
+from agent.model.service import Protocol
 from maps import abi
 from tests.agent.compile.objects import HERE, attachment
 
@@ -56,6 +59,14 @@ def test_affinity_finds_a_pod_by_its_namespace() -> None:
 )
 def test_translation_takes_the_widest_range_left(taken: list[Ports], expected: Ports) -> None:
     assert nat_ports(taken) == expected
+
+
+def test_translation_leaves_out_the_ports_of_local_sockets_services_pods_and_the_reserved() -> None:
+    ports = (HostPort("", 9000, Protocol.TCP, 80), HostPort("127.0.0.1", 25000, Protocol.UDP, 53))
+    pods = (attachment(), replace(attachment(), host_ports=ports))
+    local = Local((UPLINK,), pods, port_range=(32768, 60999), reserved_ports=((1024, 8000), (12000, 12100)))
+    record = node_record(None, local, (30000, 32767), Between())
+    assert record.nat_ports == (12101, 24999)
 
 
 def test_translation_comes_from_the_nodes_own_address_before_an_uplinks() -> None:

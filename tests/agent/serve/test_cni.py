@@ -220,6 +220,8 @@ def test_check_of_an_unknown_container_says_so(room: Room) -> None:
 def test_check_compares_with_the_result_of_add(room: Room) -> None:
     _, result = room.call("ADD")
     assert room.call("CHECK", config={"prevResult": result}) == (0, {})
+    longer = {"ips": [{"address": "10.0.0.2/24"}, {"address": 7}]}
+    assert room.call("CHECK", config={"prevResult": longer}) == (0, {}), "a plugin behind us may say it otherwise"
     code, error = room.call("CHECK", config={"prevResult": {"ips": []}})
     assert code == 100
     assert "10.0.0.2 is missing" in str(error["details"])
@@ -299,6 +301,11 @@ def test_a_chained_add_answers_with_what_came_before_and_its_own(room: Room) -> 
         {"address": "192.0.2.1/24", "interface": 0},
         {"address": "10.0.0.2/32", "gateway": "169.254.1.1", "interface": 2},
     ]
+
+
+def test_a_previous_result_may_have_nulls_for_empty_lists(room: Room) -> None:
+    _, result = room.call("ADD", config={"prevResult": {"interfaces": None, "ips": None, "routes": None}})
+    assert [ip["interface"] for ip in result["ips"]] == [1]  # type: ignore[attr-defined]
 
 
 def runtime(**asked: object) -> dict[str, object]:

@@ -37,6 +37,7 @@ def refusal(environment: Mapping[str, object], stdin: bytes) -> CniError:
         pytest.param(b" \n", 6, "empty", id="blank stdin"),
         pytest.param(b"{", 6, "no JSON", id="broken JSON"),
         pytest.param(b"[" * 100_000, 6, "no JSON", id="JSON nested without end"),
+        pytest.param(b'{"name": "\xff"}', 6, "no JSON", id="text that is no UTF-8"),
         pytest.param(b"[]", 6, "object", id="JSON that is no object"),
         pytest.param(json.dumps(changed(CONFIG, cniVersion="9.0.0")).encode(), 1, "9.0.0", id="an unknown version"),
         pytest.param(json.dumps(changed(CONFIG, cniVersion=None)).encode(), 1, "0.1.0", id="no version means 0.1.0"),
@@ -68,6 +69,8 @@ def test_a_configuration_that_cannot_be_used_is_named(stdin: bytes, code: int, n
         pytest.param({"CNI_CONTAINERID": "../etc"}, "CNI_CONTAINERID", id="a container id with a slash"),
         pytest.param({"CNI_IFNAME": None}, "CNI_IFNAME", id="no interface name"),
         pytest.param({"CNI_IFNAME": "a" * 16}, "CNI_IFNAME", id="an interface name of 16 characters"),
+        pytest.param({"CNI_IFNAME": "\u00e4" * 8}, "CNI_IFNAME", id="an interface name of 16 octets in 8 characters"),
+        pytest.param({"CNI_IFNAME": "eth%d"}, "CNI_IFNAME", id="an interface name that the kernel would number"),
         pytest.param({"CNI_IFNAME": ".."}, "CNI_IFNAME", id="an interface name of dots"),
         pytest.param({"CNI_NETNS": None}, "CNI_NETNS", id="no namespace"),
         pytest.param({"CNI_ARGS": "COLOUR=red"}, "COLOUR", id="an unknown argument"),
@@ -93,6 +96,30 @@ def test_check_without_a_previous_result_and_gc_without_a_list_are_refused() -> 
         assert named in str(error)
 
 
+@pytest.mark.parametrize(
+    ("entries", "named"),
+    [
+        pytest.param({}, "valid-attachments: {} is no list", id="an object"),
+        pytest.param(["c1"], "valid-attachments[0]: 'c1' has no", id="a container's id alone"),
+        pytest.param([{"containerID": "c1"}], "has no containerID or no ifname", id="without an interface"),
+        pytest.param(
+            [{"containerID": "a", "ifname": "eth0"}, {"containerID": 7, "ifname": "eth0"}],
+            "valid-attachments[1]",
+            id="a number for a container",
+        ),
+    ],
+)
+def test_a_list_of_what_is_valid_that_could_be_misread_is_refused(entries: object, named: str) -> None:
+    config = {**CONFIG, "cni.dev/valid-attachments": entries}
+    error = refusal(changed(ENVIRONMENT, CNI_COMMAND="GC"), json.dumps(config).encode())
+    assert (error.code, named in str(error)) == (7, True), str(error)
+
+
+def test_an_empty_list_of_what_is_valid_may_be_null_as_go_writes_it() -> None:
+    config = {**CONFIG, "cni.dev/valid-attachments": None}
+    assert parse({**ENVIRONMENT, "CNI_COMMAND": "GC"}, json.dumps(config).encode()).valid == frozenset()
+
+
 def test_del_needs_no_namespace() -> None:
     environment = {**ENVIRONMENT, "CNI_COMMAND": "DEL", "CNI_NETNS": ""}
     assert parse(environment, json.dumps(CONFIG).encode()).netns == ""
@@ -112,6 +139,16 @@ def test_the_pod_is_known_by_its_arguments_in_any_order() -> None:
     assert request.pod == ObjectName("shop", "web")
 
 
-@pytest.mark.parametrize(("stdin", "version"), [(b"", "1.0.0"), (b'{"cniVersion":"0.4.0"}', "0.4.0"), (b"[]", "1.0.0")])
+@pytest.mark.parametrize(
+    ("stdin", "version"),
+    [
+        pytest.param(b'{"cniVersion":"0.4.0"}', "0.4.0", id="one of ours"),
+        pytest.param(b'{"cniVersion":"9.0.0"}', "1.0.0", id="one that is not"),
+        pytest.param(b"", "1.0.0", id="empty stdin"),
+        pytest.param(b"[]", "1.0.0", id="JSON that is no object"),
+        pytest.param(b"[" * 100_000, "1.0.0", id="JSON nested without end"),
+        pytest.param(b'{"cniVersion":"\xff"}', "1.0.0", id="text that is no UTF-8"),
+    ],
+)
 def test_an_error_is_given_in_the_version_asked_for(stdin: bytes, version: str) -> None:
     assert requested_version(stdin) == version

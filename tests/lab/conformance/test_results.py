@@ -6,7 +6,8 @@ from xml.sax.saxutils import quoteattr
 
 import pytest
 
-from lab.conformance import results
+from agent.config import Encapsulation
+from lab.conformance import results, runs
 from lab.conformance.results import Result, Verdict
 
 NAME = "[sig-network] Services should serve a basic endpoint from pods [Conformance]"
@@ -71,7 +72,26 @@ def test_focus_matches_a_name_as_it_stands() -> None:
     assert not re.search(pattern, NAME.replace("[", "("))
 
 
-def test_all_conformance_tests_are_required() -> None:
-    names = results.required()
-    assert len(names) == len(set(names)) == 47
-    assert all(name.startswith("[sig-network] ") and name.endswith("[Conformance]") for name in names)
+@pytest.mark.parametrize(
+    ("listed", "count", "words"),
+    [
+        pytest.param(runs.CONFORMANCE, 47, "[Conformance]", id="all of Conformance"),
+        pytest.param(runs.GRANULAR, 22, "", id="host ports and all granular checks"),
+        pytest.param(runs.SECONDARY, 13, "Secondary IP Family", id="all granular checks of the second family"),
+    ],
+)
+def test_a_list_names_each_of_its_tests_once(listed: str, count: int, words: str) -> None:
+    names = results.required(listed)
+    assert len(names) == len(set(names)) == count
+    assert all(name.startswith("[sig-network] ") and words in name and "SCTP" not in name for name in names)
+
+
+def test_every_encapsulation_is_judged_by_the_granular_checks_without_the_socket_hook() -> None:
+    judged = {run.encapsulation for run in runs.RUNS if runs.GRANULAR in run.lists and not run.socket_lb}
+    assert judged == set(Encapsulation)
+    assert len(set(runs.NAMES)) == len(runs.RUNS)
+
+
+def test_a_run_asks_for_each_test_once() -> None:
+    both = runs.Run("both", (runs.CONFORMANCE, runs.GRANULAR))
+    assert len(both.required()) == len(set(both.required())) == 47 + 22 - 5

@@ -1,0 +1,53 @@
+"""The runs that ``make conformance`` makes: which of upstream's tests, and how the nodes' agents are started for them.
+
+One line a run. All are on one cluster, whose agents start anew between them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from lab.conformance import results
+from lab.site import Options
+
+CONFORMANCE = "required.txt"
+GRANULAR = "granular.txt"
+SECONDARY = "secondary.txt"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run by its name, which is its results' folder too."""
+
+    name: str
+    lists: tuple[str, ...]  # of the tests that must pass
+    encapsulation: str = "native"
+    cross_subnet: bool = False
+    socket_lb: bool = False  # choosing backends at connect() hides what the packet programs do
+
+    def required(self) -> tuple[str, ...]:
+        """The names of the tests that must pass; one that stands in two lists runs once."""
+        return tuple(dict.fromkeys(name for chosen in self.lists for name in results.required(chosen)))
+
+    def options(self, options: Options) -> Options:
+        """What the lab's options are in this run."""
+        return replace(
+            options, socket_lb=self.socket_lb, encapsulation=self.encapsulation, cross_subnet=self.cross_subnet
+        )
+
+
+# GRANULAR and SECONDARY in one would fight for the same ports of the nodes
+RUNS: Sequence[Run] = (
+    Run("socket-lb-on", (CONFORMANCE, SECONDARY), socket_lb=True),
+    Run("socket-lb-off", (CONFORMANCE, GRANULAR)),
+    Run("vxlan", (GRANULAR,), "vxlan"),
+    Run("vxlan-cross-subnet", (SECONDARY,), "vxlan", cross_subnet=True, socket_lb=True),
+    Run("ipip", (GRANULAR,), "ipip"),
+    Run("geneve", (GRANULAR,), "geneve"),
+)
+NAMES = tuple(run.name for run in RUNS)
+SUBNETS = 2  # n1 and n3 are neighbours, n2 is behind the router
+
+
+def chosen(names: Sequence[str]) -> tuple[Run, ...]:
+    """The runs of these names, all when none is named; in the table's order."""
+    return tuple(run for run in RUNS if not names or run.name in names)
