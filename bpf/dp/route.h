@@ -4,8 +4,8 @@
 #define SLUICEWAY_ROUTE_H
 
 #include "fib.h"
-#include "limit.h"
 #include "geneve.h"
+#include "limit.h"
 #include "rewrite.h"
 
 /* Where a packet goes next. */

@@ -149,7 +149,7 @@ def test_a_superframe_is_charged_with_the_headers_of_all_its_segments(
 
 
 def test_a_limit_passes_its_burst_and_one_packet_and_no_more(limited: Datapath) -> None:
-    limited.limit(LOOPBACK, egress=8000, burst_s=0.5)  # an octet takes a millisecond
+    limited.limit(LOOPBACK, egress=8, burst_s=500)  # an octet takes a second, so this machine may take its time
     packet = frame(POD, OTHER, datagram(size=58))  # 100 octets
     verdicts = [limited.run("pod_ingress", packet).reason for _ in range(9)]
     assert verdicts == [DropReason.DROP_NONE] * 6 + [DropReason.DROP_EGRESS_LIMIT] * 3
