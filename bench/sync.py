@@ -56,6 +56,9 @@ class MapsOnly:
     def mend_pods(self, attachments: tuple[Attachment, ...]) -> None:
         """No pods here."""
 
+    def resize_pods(self, attachments: tuple[Attachment, ...], mtu: int) -> None:
+        """No pods here."""
+
     def sync_uplinks(self, devices: tuple[Device, ...]) -> None:
         """No devices here."""
 

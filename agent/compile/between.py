@@ -16,6 +16,7 @@ from agent.config import Encapsulation
 from agent.model.address import Address, Network, mapped
 from agent.model.local import Device, Local
 from agent.model.node import Node
+from agent.values import LEAST_MTU
 from maps import abi
 
 IPV4, IPV6 = 4, 6
@@ -86,8 +87,22 @@ def tunnel(between: Between, records: BetweenRecords, uplinks: Iterable[Device])
     """The device that this node needs; None without encapsulation."""
     if between.is_native:
         return None
-    room = min((device.mtu for device in uplinks if device.mtu), default=DEFAULT_MTU) - records.overhead
+    room = max(_narrowest(uplinks) - records.overhead, LEAST_MTU)
     return Tunnel(_kind(between), between.udp_port, between.mtu or room)
+
+
+def pod_mtu(between: Between, wanted: Tunnel | None, uplinks: Iterable[Device]) -> int:
+    """The MTU of pods' interfaces: as told, else the tunnel's where there is one, else the narrowest uplink's.
+
+    Never less than IPv6 lives with: an interface of less loses its addresses for good.
+    """
+    if between.mtu:
+        return between.mtu
+    return wanted.mtu if wanted is not None else max(_narrowest(uplinks), LEAST_MTU)
+
+
+def _narrowest(uplinks: Iterable[Device]) -> int:
+    return min((device.mtu for device in uplinks if device.mtu), default=DEFAULT_MTU)
 
 
 def _kind(between: Between) -> Kind:

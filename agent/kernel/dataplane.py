@@ -92,6 +92,16 @@ class Dataplane(Generic[T]):
         """Have the node's side of each pod's wire as ADD laid it: link, routes, neighbours."""
         self._wires.mend(attachments)
 
+    def resize_pods(self, attachments: tuple[Attachment, ...], mtu: int) -> None:
+        """Have this MTU on both ends of each pod's wire.
+
+        Raises:
+            AgentError: some could not be changed; the others are.
+        """
+        failed = self._wires.resize(attachments, mtu)
+        if failed:
+            raise AgentError(f"MTU {mtu} not set: " + "; ".join(f"{name}: {why}" for name, why in failed.items()))
+
     def sync_uplinks(self, devices: tuple[Device, ...]) -> None:
         """Have the uplink programs on exactly these devices, and the sysctls they need.
 

@@ -1,15 +1,20 @@
 """The node's side of a pod's wire: device up, a route and a permanent neighbour per address; laid once, and kept.
 
+The MTU of both ends follows the node's uplinks for as long as the pod lives.
+
 ``serve.pod_link`` lays it within ADD. The reconcile loop has it looked at again when netlink tells that something of it
 went, so that a node always reaches its pods.
 """
 
 import errno
 import socket
-from collections.abc import Iterable, Iterator
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from fcntl import ioctl
 from typing import Any
 
-from agent.kernel import requests
+from agent.cookie import netns_cookie
+from agent.kernel import netns, requests
 from agent.kernel.netlink import IFF_UP, Request, Socket
 from agent.kernel.requests import NUD_PERMANENT
 from agent.kernel.routes import METRIC, PROTOCOL
@@ -20,7 +25,9 @@ from agent.model.local import Attachment
 log = logger(__name__)
 
 FAMILIES = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
-_GONE = frozenset({errno.ENODEV, errno.ENXIO})
+SIOCSIFMTU = 0x8922
+IFREQ = struct.Struct("16si20x")  # struct ifreq: the name, the MTU
+_GONE = frozenset({errno.ENODEV, errno.ENXIO, errno.ENOENT})
 Place = tuple[str, int]  # an address, and the device it is behind
 
 
@@ -45,6 +52,32 @@ class Wires:
         """
         return _mend(self._netlink, attachments)
 
+    def resize(self, attachments: tuple[Attachment, ...], mtu: int) -> Mapping[str, str]:
+        """Have this MTU on both ends of each wire; what the kernel refused, by device, with its reason.
+
+        The node's end is the last: where it has the MTU, so has the pod's. A pod that is gone is nobody's to resize.
+        """
+        sizes, failed = self._sizes(attachments), {}
+        for attachment in attachments:
+            if sizes.get(attachment.ifindex, mtu) == mtu:
+                continue
+            try:
+                _resize(attachment, mtu)
+            except OSError as error:
+                if error.errno not in _GONE:
+                    failed[attachment.host_device] = str(error)
+            else:
+                log.info("MTU of a pod follows the node's", device=attachment.host_device, mtu=mtu)
+        return failed
+
+    def _sizes(self, attachments: tuple[Attachment, ...]) -> dict[int, int]:
+        """The MTU of the node's ends; a dump is dear where one pod has come to many."""
+        if len(attachments) > 1:
+            return {link["index"]: link.get_attr("IFLA_MTU") for link in self._netlink.get_links()}
+        with Socket() as asking:
+            found = asking.find(index=attachments[0].ifindex)
+        return {} if found is None else {attachments[0].ifindex: found.mtu}
+
 
 def _mend(netlink: Any, attachments: Iterable[Attachment]) -> tuple[str, ...]:
     up = {link["index"] for link in netlink.get_links() if link["flags"] & IFF_UP}
@@ -65,6 +98,21 @@ def _mend(netlink: Any, attachments: Iterable[Attachment]) -> tuple[str, ...]:
             mended.append(attachment.host_device)
             log.warning("somebody took away a pod's route, neighbour or link; put back", device=attachment.host_device)
     return tuple(mended)
+
+
+def _resize(attachment: Attachment, mtu: int) -> None:
+    """The pod's end, if the path of its namespace still leads there; then the node's."""
+    with netns.inside(attachment.netns):
+        is_there = netns_cookie() == attachment.netns_cookie
+        if is_there:
+            _set_mtu(attachment.interface, mtu)
+    if is_there:
+        _set_mtu(attachment.host_device, mtu)
+
+
+def _set_mtu(device: str, mtu: int) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as asking:
+        ioctl(asking, SIOCSIFMTU, IFREQ.pack(device.encode(), mtu))
 
 
 def _routes(netlink: Any) -> set[Place]:

@@ -47,6 +47,9 @@ class Kernel(Protocol):
     def mend_pods(self, attachments: tuple[Attachment, ...]) -> None:
         """Have the node's side of each pod's wire as ADD laid it: link, routes, neighbours."""
 
+    def resize_pods(self, attachments: tuple[Attachment, ...], mtu: int) -> None:
+        """Have this MTU on both ends of each pod's wire."""
+
     def sync_uplinks(self, devices: tuple[Device, ...]) -> None:
         """Have the uplink programs on exactly these devices."""
 

@@ -237,7 +237,7 @@ class Loop:
         if not errors:
             self._succeeded(sync, started)
         # another node out of reach is no reason to call this one unready
-        errors += [*_tried(sync.routes), *_tried(sync.no_tunnel), *_tried(sync.wires)]
+        errors += [*_tried(sync.routes), *_tried(sync.no_tunnel), *_tried(sync.wires), *_tried(sync.mtus)]
         if errors:
             self._failed(errors[0])
         else:

@@ -4,10 +4,10 @@ What was written last is kept as a value, so a round costs what changed. After a
 the next round reads the maps back instead; so does the first, which adopts what an earlier agent left.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from agent.compile.between import Between, Tunnel, tunnel
+from agent.compile.between import Between, Tunnel, pod_mtu, tunnel
 from agent.compile.desired import desired
 from agent.compile.ids import Ids, recovered
 from agent.compile.local import NODE_PORTS, NOTHING_BETWEEN, local_records
@@ -45,6 +45,7 @@ class _Done:
     uplinks: tuple[Device, ...] | None = None
     routes: tuple[Route, ...] | None = None
     wires: bool = False
+    mtus: Mapping[int, int] = field(default_factory=dict)  # of pods' wires, by ifindex
     tunnel: tuple[Tunnel | None, tuple[Device, ...]] | None = None  # and the devices of that moment
 
 
@@ -169,6 +170,17 @@ class Sync:
             self._kernel.mend_pods(self.overlay.over(self.cluster).local.attachments)
             self._done.wires = True
 
+    def mtus(self) -> None:
+        """Have the MTU that follows from the uplinks on both ends of each pod's wire; ADD gave what it was then."""
+        if not self.cluster.synced or self._compiled is None:
+            return
+        there = self.overlay.over(self.cluster).local.attachments
+        wanted = pod_mtu(self._settings.between, self._tunnel(self._compiled), self._uplinks())
+        unknown = tuple(a for a in there if self._done.mtus.get(a.ifindex) != wanted)
+        if unknown:
+            self._kernel.resize_pods(unknown, wanted)
+        self._done.mtus = {a.ifindex: wanted for a in there}
+
     def look_again(self) -> None:
         """Somebody took away something of ours: compare routes, wires and the tunnel with the kernel."""
         self._done.routes = self._done.tunnel = None
@@ -176,9 +188,8 @@ class Sync:
 
     def uplinks(self) -> None:
         """Have the uplink programs on the node's devices."""
-        cluster, settings = self.cluster, self._settings
-        wanted = uplinks(settings.devices, cluster.nodes.get(settings.node_name), cluster.local.devices)
-        if wanted != self._done.uplinks and cluster.synced:
+        wanted = self._uplinks()
+        if wanted != self._done.uplinks and self.cluster.synced:
             self._done.uplinks = None
             self._kernel.sync_uplinks(wanted)
             self._done.uplinks = wanted
@@ -198,9 +209,11 @@ class Sync:
             self._sync_tunnel(None)
 
     def _tunnel(self, compiled: Desired) -> Tunnel | None:
+        return tunnel(self._settings.between, compiled.between, self._uplinks())
+
+    def _uplinks(self) -> tuple[Device, ...]:
         cluster, settings = self.cluster, self._settings
-        devices = uplinks(settings.devices, cluster.nodes.get(settings.node_name), cluster.local.devices)
-        return tunnel(settings.between, compiled.between, devices)
+        return uplinks(settings.devices, cluster.nodes.get(settings.node_name), cluster.local.devices)
 
     def _sync_tunnel(self, wanted: Tunnel | None) -> None:
         # the device is among those of the node, so a change of it brings us here again

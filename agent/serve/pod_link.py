@@ -33,6 +33,7 @@ from agent.kernel.wires import side
 from agent.model.address import Address
 from agent.model.local import Attachment
 from agent.serve.attachments import HOST_DEVICE, digest, host_device
+from agent.values import LEAST_MTU
 
 HOST_MAC = "ee:ee:ee:ee:ee:ee"
 GATEWAY4 = IPv4Address("169.254.1.1")
@@ -174,7 +175,7 @@ class PodLinks:
         if self._fixed_mtu:
             return self._fixed_mtu
         links = (node.find(index=index) for index in self._ways_out())
-        return min((link.mtu for link in links if link is not None), default=DEFAULT_MTU)
+        return max(min((link.mtu for link in links if link is not None), default=DEFAULT_MTU), LEAST_MTU)
 
     def _configure_node(self, node: Socket, name: str, index: int, wish: Wish) -> None:
         # before the device is up: the link-local address must not wait for duplicate address detection

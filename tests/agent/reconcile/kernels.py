@@ -85,6 +85,7 @@ class MemoryKernel:
         self.uplinks: tuple[Device, ...] = ()
         self.routes: tuple[Route, ...] = ()
         self.tunnel: Tunnel | None = None
+        self.mtus: list[tuple[set[str], int]] = []
         self.mended = 0  # pods, all times together
 
     def sync_pods(self, pods: Mapping[int, str]) -> None:
@@ -102,6 +103,10 @@ class MemoryKernel:
     def mend_pods(self, attachments: tuple[Attachment, ...]) -> None:
         """Count."""
         self.mended += len(attachments)
+
+    def resize_pods(self, attachments: tuple[Attachment, ...], mtu: int) -> None:
+        """Remember."""
+        self.mtus.append(({a.host_device for a in attachments}, mtu))
 
     def sync_uplinks(self, devices: tuple[Device, ...]) -> None:
         """Remember."""
@@ -134,7 +139,7 @@ def brought(kernel: MemoryKernel, cluster: Cluster, sync: Sync | None = None) ->
     sync.offer(cluster)
     for _ in sync.services():
         pass
-    for part in (sync.tunnel, sync.here, sync.pods, sync.uplinks, sync.routes, sync.no_tunnel, sync.wires):
+    for part in (sync.tunnel, sync.here, sync.pods, sync.uplinks, sync.routes, sync.no_tunnel, sync.wires, sync.mtus):
         part()
     return sync
 

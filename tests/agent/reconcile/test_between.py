@@ -7,7 +7,7 @@ import pytest
 
 from agent.compile.between import Between
 from agent.config import Encapsulation
-from agent.model.local import Local
+from agent.model.local import Device, Local
 from agent.model.node import Node
 from agent.reconcile.sync import Settings, Sync
 from maps.errors import MapFull
@@ -16,6 +16,7 @@ from tests.agent.reconcile.kernels import TUNNEL_IFINDEX, MemoryKernel, Stopped,
 
 FAR = Node("far", (ip_address("198.51.100.2"),), (ip_network("10.2.0.0/24"),))
 VXLAN = Settings(HERE, between=Between(Encapsulation.VXLAN, vni=7))
+UPLINK = Device(3, "eth0", mtu=1500, default_route=True)
 BETWEEN = ("remotes", "prefixes", "node")
 
 
@@ -106,3 +107,16 @@ def test_wires_are_looked_at_in_the_first_round_and_when_something_was_lost() ->
     sync.look_again()
     brought(kernel, cluster(local=local), sync)
     assert kernel.mended == 2
+
+
+def test_pods_get_the_mtu_of_the_way_out_once_and_again_when_it_changes() -> None:
+    kernel, first = MemoryKernel(), attachment()
+    second = replace(first, container_id="other", host_device="swpother", ifindex=first.ifindex + 1)
+    local = Local(devices=(UPLINK,), attachments=(first,), netns_cookie=1)
+    sync = brought(kernel, cluster(FAR, local=local), Sync(kernel, VXLAN))
+    brought(kernel, cluster(FAR, local=local), sync)
+    brought(kernel, cluster(FAR, local=replace(local, attachments=(first, second))), sync)
+    wider = replace(local, devices=(replace(UPLINK, mtu=9000),), attachments=(second,))
+    brought(kernel, cluster(FAR, local=wider), sync)
+    names = {first.host_device}, {second.host_device}
+    assert kernel.mtus == [(names[0], 1450), (names[1], 1450), (names[1], 8950)]
