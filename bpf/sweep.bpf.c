@@ -23,7 +23,7 @@ SEC("syscall") int sweep_start(void *ctx)
 SEC("syscall") int sweep_now(void *ctx)
 {
 	(void)ctx;
-	return sweep_flows();
+	return sweep_all();
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -65,7 +65,8 @@ static __always_inline enum drop_reason from_pod(ctx_t *ctx, struct scratch *wor
 		return p->ethertype == bpf_htons(ETH_P_ARP) ? DROP_NONE : DROP_ETHERTYPE;
 	if (is_link_control(p))
 		return DROP_NONE;
-	fragment_follow(p);
+	if (p->flags & PACKET_LATER_FRAGMENT)
+		fragment_ports(p);
 	if (p->flags & PACKET_PORTS)
 		passage.flow = flow_find_arriving(p, passage.key, &passage.src_hi);
 	why = check_pod(ctx, p, &passage);
@@ -73,6 +74,10 @@ static __always_inline enum drop_reason from_pod(ctx_t *ctx, struct scratch *wor
 		return why;
 	if (p->ttl <= 1 || addr_is_multicast(&p->dst))
 		return DROP_NONE; /* the stack answers that the time is exceeded, and knows groups */
+	if (is_fragment(p) && fragment_turn(ctx, p, PROGRAM_POD)) {
+		to->hop = HOP_LATER;
+		return DROP_NONE;
+	}
 	if (p->flags & PACKET_PORTS) {
 		why = connection(ctx, p, &passage, to);
 	} else {
@@ -80,6 +85,8 @@ static __always_inline enum drop_reason from_pod(ctx_t *ctx, struct scratch *wor
 			why = icmp_translate(ctx, p, &passage.translated);
 		flow_end_of(&p->dst, &to->end);
 	}
+	if (!why)
+		why = passage_mss(ctx, p, &passage, &to->end);
 	if (why)
 		return why;
 	if (to->end.ifindex)
@@ -104,14 +111,17 @@ SEC("tc") int pod_ingress(struct __sk_buff *ctx)
 		return TC_ACT_SHOT;
 	p = &work->packet;
 	why = from_pod(ctx, work, &to);
+	if (to.hop == HOP_LATER)
+		return TC_ACT_SHOT;
 	if (!why)
 		why = limit_from_pod(ctx, p, to.hop != HOP_POD && to.hop != HOP_LOOP,
 				     to.hop == HOP_TUNNEL ? to.end.remote_id : 0);
 	if (!why)
 		why = deliver(ctx, p, &to, true, &verdict);
 	why = answer_refused(ctx, p, why, 0, &verdict);
+	why = answer_too_big(ctx, p, why, 0, &verdict);
 	count(PROGRAM_POD, DIRECTION_INGRESS, why, octets);
-	return why && why != DROP_NO_BACKEND ? TC_ACT_SHOT : verdict;
+	return why && !is_answered(why) ? TC_ACT_SHOT : verdict;
 }
 
 /* What the node's stack sends to the pod: the node's own answers for a service get its address back. */

@@ -28,9 +28,15 @@ static __always_inline enum drop_reason from_uplink(ctx_t *ctx, struct scratch *
 		return why == DROP_MAPPED_ADDRESS ? why : DROP_NONE;
 	if (p->flags & PACKET_OTHER || addr_is_multicast(&p->dst))
 		return DROP_NONE;
+	/* before anybody takes the first one elsewhere: the later ones wait for it */
+	if (p->flags & PACKET_LATER_FRAGMENT)
+		fragment_ports(p);
+	if (is_fragment(p) && fragment_turn(ctx, p, PROGRAM_UPLINK)) {
+		to->hop = HOP_LATER;
+		return DROP_NONE;
+	}
 	if (is_geneve_port(p))
 		return geneve_arrives(ctx, p);
-	fragment_follow(p);
 	if (p->flags & PACKET_PORTS) {
 		passage.flow = flow_find_arriving(p, passage.key, &passage.src_hi);
 		if (!passage.flow) {
@@ -52,6 +58,8 @@ static __always_inline enum drop_reason from_uplink(ctx_t *ctx, struct scratch *
 		if (to->end.ifindex && p->flags & PACKET_PORTS)
 			flow_keep(p, passage.key, passage.src_hi, FLOW_EXTERNAL);
 	}
+	if (!why)
+		why = passage_mss(ctx, p, &passage, &to->end);
 	*ours = why || passage.translated || to->end.ifindex;
 	if (why || (p->ttl <= 1 && !passage.translated))
 		return why; /* the stack answers that the time is exceeded */
@@ -60,7 +68,7 @@ static __always_inline enum drop_reason from_uplink(ctx_t *ctx, struct scratch *
 	else if (passage.translated && addr_is_node(&p->dst))
 		to->hop = addr_is_node(&p->src) ? HOP_LOOP : HOP_STACK;
 	else if (passage.translated && to->end.remote_id)
-		to->hop = hop_to_remote(ctx);
+		to->hop = hop_to_remote(ctx, p);
 	else if (passage.translated)
 		to->hop = HOP_OUT;
 	return DROP_NONE;
@@ -80,6 +88,8 @@ SEC("tc") int uplink_ingress(struct __sk_buff *ctx)
 		return TC_ACT_SHOT;
 	p = &work->packet;
 	why = from_uplink(ctx, work, &to, &ours);
+	if (to.hop == HOP_LATER)
+		return TC_ACT_SHOT;
 	if (!why)
 		why = deliver(ctx, p, &to, true, &verdict);
 	why = answer_refused(ctx, p, why, 0, &verdict);
@@ -127,6 +137,8 @@ static __always_inline enum drop_reason to_uplink(ctx_t *ctx, struct scratch *wo
 	}
 	began = from_origin(passage.flow, passage.src_hi);
 	why = passage_translate(ctx, p, &passage, &to->end);
+	if (!why && passage.translated)
+		why = passage_mss(ctx, p, &passage, &to->end);
 	if (why || !passage.translated)
 		return why;
 	*ours = true;
@@ -135,7 +147,7 @@ static __always_inline enum drop_reason to_uplink(ctx_t *ctx, struct scratch *wo
 	else if (addr_is_here(&p->dst))
 		to->hop = HOP_LOOP;
 	else if (began && to->end.remote_id)
-		to->hop = hop_to_remote(ctx);
+		to->hop = hop_to_remote(ctx, p);
 	else if (began)
 		to->hop = HOP_OUT; /* a request was on its way to the service; an answer is on its way to the client */
 	return DROP_NONE;
@@ -252,6 +264,8 @@ SEC("tc") int cutter_ingress(struct __sk_buff *ctx)
 	if (!why)
 		why = prefix && prefix->remote_id ? route_tunnel(ctx, p, prefix->remote_id, &verdict)
 						  : route_out(ctx, &p->src, &p->dst, p->protocol, &verdict);
+	if (why == DROP_TOO_BIG)
+		why = DROP_TOO_BIG_SILENT;
 	count(PROGRAM_TUNNEL, DIRECTION_INGRESS, why, octets);
 	return why ? TC_ACT_SHOT : verdict;
 }

@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import MapKind, MapSpec
 
 
-LAYOUT: Final = "32561500feef"
+LAYOUT: Final = "39ae47f341e4"
 """The fingerprint of all that follows."""
 
 
@@ -23,6 +23,15 @@ COUNTER_REASONS: Final = 64
 
 
 MAGLEV_SLOTS: Final = 1021
+
+
+WAITING_GROUPS: Final = 16
+
+
+WAITING_OCTETS: Final = 9216
+
+
+WAITING_PLACES: Final = 64
 
 
 class BackendFlag(IntFlag):
@@ -64,7 +73,9 @@ class DropReason(IntEnum):
     DROP_INGRESS_LIMIT = 19
     DROP_EGRESS_LIMIT = 20
     DROP_TOO_BIG = 21
-    DROP_REASONS = 22
+    DROP_TOO_BIG_SILENT = 22
+    DROP_FRAGMENT_ALONE = 23
+    DROP_REASONS = 24
 
 
 class EndpointFlag(IntFlag):
@@ -84,6 +95,13 @@ class FlowFlag(IntFlag):
     FLOW_FIN_REPLY = 32
     FLOW_RESET = 64
     FLOW_EXTERNAL = 128
+
+
+class FragmentFlag(IntFlag):
+    """``enum fragment_flag``."""
+
+    FRAGMENT_FIRST = 1
+    FRAGMENT_PORTS = 2
 
 
 class LimitFlag(IntFlag):
@@ -129,6 +147,14 @@ class ServiceFlag(IntFlag):
     """``enum service_flag``."""
 
     SERVICE_LOCAL = 1
+
+
+class WaitingState(IntEnum):
+    """``enum waiting_state``."""
+
+    WAITING_FREE = 0
+    WAITING_BUSY = 1
+    WAITING_READY = 2
 
 
 _AFFINITY = struct.Struct("<16sBBHI")
@@ -752,16 +778,18 @@ class FlowKey:
         ]
 
 
-_FRAGMENT = struct.Struct("<BBBB")
+_FRAGMENT = struct.Struct("<BBBBII")
 
 
 @dataclass(frozen=True, slots=True)
 class Fragment:
-    """``struct fragment``, 4 bytes."""
+    """``struct fragment``, 12 bytes."""
 
-    SIZE: ClassVar[int] = 4
+    SIZE: ClassVar[int] = 12
     sport: int  # __be16, here in host order
     dport: int  # __be16, here in host order
+    seen_s: int  # __u32
+    flags: int  # __u32
 
     def pack(self) -> bytes:
         """The bytes as C has them."""
@@ -776,6 +804,8 @@ class Fragment:
                 pack(
                     r.sport >> 8, r.sport & 255,
                     r.dport >> 8, r.dport & 255,
+                    r.seen_s,
+                    r.flags,
                 )
                 for r in records
             ]
@@ -794,8 +824,10 @@ class Fragment:
             Fragment(
                 f0 << 8 | f1,
                 f2 << 8 | f3,
+                f4,
+                f5,
             )
-            for (f0, f1, f2, f3,) in _FRAGMENT.iter_unpack(data)
+            for (f0, f1, f2, f3, f4, f5,) in _FRAGMENT.iter_unpack(data)
         ]
 
 
@@ -1473,6 +1505,62 @@ class Sweep:
         ]
 
 
+_WAITING = struct.Struct("<16s16s4sB3xIIII")
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """``struct waiting``, 56 bytes."""
+
+    SIZE: ClassVar[int] = 56
+    key: FragmentKey  # fragment_key
+    state: int  # __u32
+    length: int  # __u32
+    seen_s: int  # __u32
+    program: int  # __u32
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return Waiting.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[Waiting]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _WAITING.pack
+        return b"".join(
+            [
+                pack(
+                    r.key.src.packed, r.key.dst.packed, r.key.ident.to_bytes(4, "big"), r.key.protocol,
+                    r.state,
+                    r.length,
+                    r.seen_s,
+                    r.program,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "Waiting":
+        """The record in exactly these bytes."""
+        (found,) = Waiting.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[Waiting]":
+        """The records that stand end to end in *data*."""
+        return [
+            Waiting(
+                FragmentKey(IPv6Address(f0), IPv6Address(f1), int.from_bytes(f2, "big"), f3),
+                f4,
+                f5,
+                f6,
+                f7,
+            )
+            for (f0, f1, f2, f3, f4, f5, f6, f7,) in _WAITING.iter_unpack(data)
+        ]
+
+
 @dataclass(frozen=True, slots=True)
 class Constants:
     """Values that are fixed when a program is loaded; the defaults are the object's own."""
@@ -1559,5 +1647,9 @@ SWEEPS: Final[MapSpec[int, Sweep]] = MapSpec(
     "sweeps", MapKind.ARRAY, record.IntCodec("<I"), Sweep, 1, 0
 )
 
-MAPS: Final = (AFFINITIES, BACKEND_SETS, BACKENDS, COUNTERS, ENDPOINTS, FLOWS, FRAGMENTS, LIMITS, MAGLEVS, NODE, POD_NETNS, PREFIXES, REMOTES, SERVICES, SOCK_PEERS, SWEEPS,)
+WAITINGS: Final[MapSpec[int, Waiting]] = MapSpec(
+    "waitings", MapKind.ARRAY, record.IntCodec("<I"), Waiting, 1024, 0
+)
+
+MAPS: Final = (AFFINITIES, BACKEND_SETS, BACKENDS, COUNTERS, ENDPOINTS, FLOWS, FRAGMENTS, LIMITS, MAGLEVS, NODE, POD_NETNS, PREFIXES, REMOTES, SERVICES, SOCK_PEERS, SWEEPS, WAITINGS,)
 """Every map above."""

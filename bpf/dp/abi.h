@@ -40,7 +40,9 @@ enum drop_reason {
 	DROP_NO_TUNNEL,		/* for the tunnel, and no node is known behind it for the destination */
 	DROP_INGRESS_LIMIT,	/* more is on its way to the pod than its limit lets through */
 	DROP_EGRESS_LIMIT,	/* the pod sends more than its limit lets through */
-	DROP_TOO_BIG,		/* does not fit the tunnel, and may not be fragmented; the sender was told */
+	DROP_TOO_BIG,		/* does not fit the way on, and may not be fragmented; the sender was told */
+	DROP_TOO_BIG_SILENT,	/* the same, and not one that can be answered */
+	DROP_FRAGMENT_ALONE,	/* a later fragment waited for its datagram's first, which did not come */
 	DROP_REASONS,		/* count, keep last */
 };
 
@@ -217,7 +219,7 @@ struct flow {
 	__u16 flags; /* enum flow_flag */
 };
 
-/* A datagram's ports, kept from its first fragment for the later ones. */
+/* One fragmented datagram. */
 struct fragment_key {
 	ip_addr src;
 	ip_addr dst;
@@ -226,9 +228,39 @@ struct fragment_key {
 	__u8 pad[3];
 };
 
+enum fragment_flag {
+	FRAGMENT_FIRST = 1, /* the first has come by; until then, later ones wait */
+	FRAGMENT_PORTS = 2, /* and it had ports */
+};
+
+/* What is known of a datagram: its ports, kept from its first fragment for the later ones. */
 struct fragment {
 	__be16 sport;
 	__be16 dport;
+	__u32 seen_s; /* as struct flow's */
+	__u32 flags;  /* enum fragment_flag */
+};
+
+enum waiting_state {
+	WAITING_FREE,
+	WAITING_BUSY, /* somebody writes or sends it */
+	WAITING_READY,
+};
+
+enum {
+	/* places of one group, which all datagrams of a source share: the fragments of 64 KiB in packets of 1,280 fit */
+	WAITING_PLACES = 64,
+	WAITING_GROUPS = 16,
+	WAITING_OCTETS = 9216, /* of a frame that can wait; a longer one goes on at once */
+};
+
+/* A later fragment that came before its datagram's first, and waits for it. */
+struct waiting {
+	struct fragment_key key;
+	__u32 state; /* enum waiting_state */
+	__u32 length;
+	__u32 seen_s;  /* as struct flow's */
+	__u32 program; /* enum program: who kept it */
 };
 
 /* What the last sweep of the flows saw. */

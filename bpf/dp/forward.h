@@ -4,8 +4,9 @@
 #define SLUICEWAY_FORWARD_H
 
 #include "drop.h"
-#include "fragment.h"
+#include "fragment_turn.h"
 #include "icmp.h"
+#include "mss.h"
 #include "nat.h"
 #include "refuse.h"
 #include "route.h"
@@ -64,19 +65,33 @@ static __always_inline enum drop_reason passage_translate(ctx_t *ctx, struct pac
 	return rewrite(ctx, p, &t);
 }
 
+/* Does a segment that opens a connection pass the tunnel, or its answer? Then it may not promise too much. */
+static __always_inline enum drop_reason passage_mss(ctx_t *ctx, const struct packet *p, const struct passage *passage,
+						    const struct flow_end *end)
+{
+	const struct flow *f = passage->flow;
+
+	if (!(p->flags & PACKET_OPENS) || !(end->remote_id || (f && (f->ends[0].remote_id || f->ends[1].remote_id))))
+		return DROP_NONE;
+	return mss_clamp(ctx, p);
+}
+
 /*
- * Tells the sender of what is too large the tunnel's MTU, by the device where the packet is; flags as bpf_redirect()'s.
- * Returns why the packet ends. Sets *verdict when that is so.
+ * Tells the sender of what is too large the MTU of the way on, by the device where the packet is; flags as
+ * bpf_redirect()'s. Returns why the packet ends, which is another reason when nobody can be told. Sets *verdict when one is.
  */
 static __always_inline enum drop_reason answer_too_big(ctx_t *ctx, struct packet *p, enum drop_reason why, __u64 flags,
 						       int *verdict)
 {
-	__u32 mtu;
+	struct scratch *work = scratch();
 
-	if (why != DROP_TOO_BIG)
+	if (why != DROP_TOO_BIG || !work)
 		return why;
-	fits_tunnel_mtu(ctx, &mtu);
-	*verdict = tell_too_big(ctx, p, mtu) ? bpf_redirect(ctx->ifindex, flags) : TC_ACT_SHOT;
+	if (!work->mtu)
+		fits_tunnel_mtu(ctx, &work->mtu);
+	if (!tell_too_big(ctx, p, work->mtu))
+		return DROP_TOO_BIG_SILENT;
+	*verdict = bpf_redirect(ctx->ifindex, flags);
 	return why;
 }
 

@@ -19,6 +19,9 @@ enum packet_flag {
 	PACKET_ICMP_ERROR = 256, /* quotes the packet it is about */
 	PACKET_OTHER = 512,	 /* neither IPv4 nor IPv6: only ethertype is known */
 	PACKET_ECHO = 1024,	 /* ICMP echo: its identifier stands for both ports */
+	PACKET_OPENS = 4096,	 /* TCP SYN, with ACK or without */
+	PACKET_WHOLE = 8192,	 /* nobody may divide it on its way */
+	PACKET_FOLLOWS = 2048,	 /* a later fragment, and the first has come by */
 };
 
 struct packet {

@@ -58,8 +58,8 @@ static __always_inline enum drop_reason parse_tcp(struct cursor *c, struct packe
 	p->sport = tcp->source;
 	p->dport = tcp->dest;
 	p->flags |= PACKET_PORTS | PACKET_L4;
-	if (tcp->syn && !tcp->ack)
-		p->flags |= PACKET_SYN;
+	if (tcp->syn)
+		p->flags |= tcp->ack ? PACKET_OPENS : PACKET_OPENS | PACKET_SYN;
 	if (tcp->fin)
 		p->flags |= PACKET_FIN;
 	if (tcp->rst)
@@ -131,6 +131,8 @@ static __always_inline enum drop_reason parse_v4(struct cursor *c, struct packet
 		p->flags |= PACKET_LATER_FRAGMENT;
 	else if (fragment & 0x2000)
 		p->flags |= PACKET_FIRST_FRAGMENT;
+	if (fragment & 0x4000)
+		p->flags |= PACKET_WHOLE;
 	p->ident = ip->id;
 	options = ip->ihl * 4 - sizeof(*ip);
 	p->l4 = L3 + sizeof(*ip) + options;
@@ -204,6 +206,8 @@ static __always_inline enum drop_reason parse_v6(struct cursor *c, struct packet
 	p->l4 = L3 + sizeof(*ip);
 	p->length = bpf_ntohs(ip->payload_len);
 	why = parse_extensions(c, p);
+	if (!(p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT)))
+		p->flags |= PACKET_WHOLE;
 	return why ? why : parse_transport(c, p);
 }
 

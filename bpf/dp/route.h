@@ -16,6 +16,7 @@ enum hop {
 	HOP_PIECES, /* that node too, in fragments that the stack makes: our own header leaves it too large */
 	HOP_OUT,    /* by the kernel's route for the destination, past the stack: it refuses our own source addresses */
 	HOP_LOOP,   /* from this node to this node: in by the loopback device */
+	HOP_LATER,  /* nowhere now: a fragment that waits, or comes again with those that waited for it */
 };
 
 struct forward {
@@ -32,13 +33,14 @@ enum { LOOPBACK_IFINDEX = 1, TUNNEL_TTL = 64 };
 /* Sends it out; the kernel finds the neighbour. Sets *verdict. */
 __noinline int route_out(ctx_t *ctx, const ip_addr *src, const ip_addr *dst, __u8 protocol, int *verdict)
 {
+	struct scratch *work = scratch();
 	__u32 device;
 
-	if (!src || !dst || !verdict)
+	if (!src || !dst || !verdict || !work)
 		return DROP_NO_ROUTE;
-	device = fib_device(ctx, src, dst, protocol);
+	device = fib_device_mtu(ctx, src, dst, protocol, &work->mtu);
 	if (!device)
-		return DROP_NO_ROUTE;
+		return work->mtu ? DROP_TOO_BIG : DROP_NO_ROUTE;
 	*verdict = bpf_redirect_neigh(device, NULL, 0, 0);
 	return DROP_NONE;
 }
@@ -51,7 +53,8 @@ static __always_inline int route_encapsulated(ctx_t *ctx, const struct packet *p
 
 	if (why || !n)
 		return why;
-	return route_out(ctx, addr_is_v4(to) ? &n->addr4 : &n->addr6, to, IPPROTO_IPIP, verdict);
+	why = route_out(ctx, addr_is_v4(to) ? &n->addr4 : &n->addr6, to, IPPROTO_IPIP, verdict);
+	return why == DROP_TOO_BIG ? DROP_TOO_BIG_SILENT : why; /* the outer packet is, and has no sender but us */
 }
 
 /*
@@ -114,14 +117,17 @@ static __always_inline bool fits_tunnel(ctx_t *ctx)
 }
 
 /*
- * How a translated packet goes to another node. What is too large for the tunnel its device sends in outer fragments;
- * those of our own header's the other end could not take apart, so the packet itself is fragmented, where it may be.
+ * How a translated packet goes to another node. What is too large for the tunnel its device sends in outer fragments,
+ * where it may be divided at all; those of our own header's the other end could not take apart, so the packet itself is
+ * fragmented.
  */
-static __always_inline enum hop hop_to_remote(ctx_t *ctx)
+static __always_inline enum hop hop_to_remote(ctx_t *ctx, const struct packet *p)
 {
 	const struct node *n = node_now();
 
-	return n && n->flags & NODE_IPIP && !fits_tunnel(ctx) ? HOP_PIECES : HOP_TUNNEL;
+	if (!n || fits_tunnel(ctx) || !(n->flags & NODE_IPIP || p->flags & PACKET_WHOLE))
+		return HOP_TUNNEL;
+	return HOP_PIECES;
 }
 
 /*
@@ -133,7 +139,10 @@ static __always_inline enum drop_reason route_pieces(ctx_t *ctx, const struct pa
 	const mac_addr from = TUNNEL_SOURCE_MAC, to = NODE_MAC;
 	const struct node *n = node_now();
 	struct iphdr *ip = ctx_data(ctx) + L3;
+	struct scratch *work = scratch();
 
+	if (work)
+		work->mtu = 0;
 	if (!n || (void *)(ip + 1) > ctx_end(ctx))
 		return DROP_REWRITE;
 	if (!(p->flags & PACKET_V4) || ip->frag_off & bpf_htons(IP_DF))

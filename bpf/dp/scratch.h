@@ -44,7 +44,13 @@ struct scratch {
 	struct tuple inner;
 	struct tuple outer;
 	__be32 told[28]; /* the ICMP error about a packet that is too large, from its ICMP header on */
-	__u64 tick;	 /* jiffies when tick_s was read */
+	struct fragment_key datagram;
+	struct fragment fragment; /* about to be stored */
+	__u32 fence;
+	__u32 mtu;	  /* that the packet is too large for; 0: the tunnel's */
+	__u32 option;	  /* of a TCP header, that is read next */
+	__u8 options[64]; /* of a TCP header, which has 40 octets of them at most */
+	__u64 tick;	  /* jiffies when tick_s was read */
 	__u32 tick_s;
 };
 

@@ -4,6 +4,7 @@
 #define SLUICEWAY_SWEEP_H
 
 #include "flow.h"
+#include "waiting.h"
 
 const volatile __u32 flow_tcp_s
 	DOC("seconds without a packet that end an answered TCP flow (RFC 5382 REQ-5: at least 2 h 4 min)") = 7440;
@@ -125,13 +126,20 @@ static __noinline bool sweep_flows(void)
 	return s->flows > flows_nearly_full;
 }
 
+/* Sweeps flows, and fragments that nobody fetched. Returns whether the table of flows is nearly full. */
+static __noinline bool sweep_all(void)
+{
+	waiting_sweep(in_s(bpf_ktime_get_ns()));
+	return sweep_flows();
+}
+
 static int sweep_timer(void *map, __u32 *key, struct sweeper *sweeper)
 {
 	__u64 s;
 
 	(void)map;
 	(void)key;
-	s = sweep_flows() ? SWEEP_PRESSED_S : SWEEP_IDLE_S;
+	s = sweep_all() ? SWEEP_PRESSED_S : SWEEP_IDLE_S;
 	bpf_timer_start(&sweeper->timer, s * SECOND_NS, 0);
 	return 0;
 }

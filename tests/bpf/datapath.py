@@ -33,6 +33,9 @@ TC_ACT_UNSPEC, TC_ACT_OK, TC_ACT_SHOT, TC_ACT_REDIRECT = 0xFFFFFFFF, 0, 2, 7
 POD_MAC, OTHER_MAC, GATEWAY_MAC = "02:00:00:00:00:01", "02:00:00:00:00:02", "ee:ee:ee:ee:ee:ee"
 POD, OTHER, NODE, REMOTE, CLIENT = "10.244.1.2", "10.244.1.3", "10.88.0.11", "10.244.2.9", "192.0.2.7"
 POD6, OTHER6, NODE6, REMOTE6, CLIENT6 = "fd00::2", "fd00::3", "fd88::11", "fd00:2::9", "2001:db8::7"
+KEPT = frozenset({"counters", "node", "sweeps", "waitings"})  # arrays
+_PLACES = abi.WAITING_GROUPS * abi.WAITING_PLACES
+NOBODY_WAITS = (struct.pack(f"={_PLACES}I", *range(_PLACES)), bytes(_PLACES * abi.Waiting.SIZE), _PLACES)
 VIP, VIP6 = "10.96.0.50", "fd00:10:96::50"
 NODE_PORTS = (30000, 32767)
 NAT_PORTS = (1024, 29999)
@@ -96,8 +99,9 @@ class Datapath:
     def reset(self) -> None:
         """Empty every map, but for the counters and what the sweeps saw; then the node, its pod and a neighbour."""
         for name, table in self.tables.items():
-            if name not in ("counters", "node", "sweeps"):
+            if name not in KEPT:
                 table.delete([key for key, _ in table.items()])
+        self.tables["waitings"].update_packed(*NOBODY_WAITS)
         self.node()
         self.endpoint(POD, LOOPBACK, POD_MAC)
         self.endpoint(POD6, LOOPBACK, POD_MAC)

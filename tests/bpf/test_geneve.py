@@ -12,6 +12,7 @@ from scapy.packet import Packet, Raw
 
 from maps.abi import NodeFlag, PrefixFlag
 from tests.bpf.datapath import NODE, NODE6, POD, REMOTE, TC_ACT_UNSPEC, Datapath, checksums_hold, frame, syn
+from tests.bpf.test_fragment import fragments
 from tests.bpf.uplink import routed
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns]
@@ -84,3 +85,10 @@ def test_geneves_header_comes_in_as_the_devices(geneve: Datapath, own: str, far:
 def test_all_else_stays_as_it_is(geneve: Datapath, program: str, packet: Packet) -> None:
     done = geneve.run(program, packet)
     assert (done.verdict, bytes(done.packet)) == (TC_ACT_UNSPEC, bytes(packet))
+
+
+@ENDS
+def test_what_the_stack_of_another_node_sent_in_fragments_arrives(geneve: Datapath, own: str, far: str) -> None:
+    """The first fragment is exchanged, and none of the later ones waits for it."""
+    for sent in fragments(far, own, 7, sport=50000, dport=PORT):
+        assert geneve.run("uplink_ingress", sent).verdict == TC_ACT_UNSPEC

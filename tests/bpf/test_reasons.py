@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from scapy.layers.inet import TCP, UDP
+from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt
 from scapy.layers.l2 import Ether
-from scapy.packet import Packet
+from scapy.packet import Packet, Raw
 
 from maps import abi
 from maps.abi import DropReason, ServiceFlag
@@ -115,6 +115,30 @@ def behind_tunnel(node: Datapath) -> None:
     node.prefix("fd00:2::/64", "10.88.0.12")
 
 
+def later(ident: int) -> Packet:
+    """A later fragment."""
+    return Ether(src=POD_MAC, dst=GATEWAY_MAC) / IP(src=POD, dst=OTHER, id=ident, frag=100, proto=17) / Raw(b"later")
+
+
+def alone(node: Datapath) -> None:
+    """As many wait as can, for a first that does not come."""
+    for ident in range(2, abi.WAITING_PLACES + 2):
+        node.run("pod_ingress", later(ident))
+
+
+def fragment_of(port: int, octets: int, offset: int = 5) -> Packet:
+    """A part of a datagram to a node port."""
+    head = IP(src=CLIENT, dst=NODE, id=9, frag=offset, flags="MF", proto=17)
+    content = UDP(sport=40000, dport=port, len=2000, chksum=0) / Raw(bytes(32)) if not offset else Raw(bytes(octets))
+    return Ether(bytes(Ether(src=POD_MAC, dst=GATEWAY_MAC) / head / content))
+
+
+def begun(node: Datapath) -> None:
+    """The first fragment of a datagram to a node port has gone to a backend elsewhere."""
+    node.service("0.0.0.0", 30080, [(REMOTE, 8080, False)], protocol=17, scope=abi.Scope.SCOPE_EXTERNAL)
+    node.run("uplink_ingress", fragment_of(30080, 0, 0))
+
+
 @dataclass(frozen=True)
 class Case:
     """What is there, and the packet that is dropped for it."""
@@ -151,6 +175,8 @@ CASES = {
     DropReason.DROP_TOO_BIG: Case(
         behind_tunnel, frame(CLIENT6, NODE6, UDP(sport=1, dport=30080) / bytes(1453)), "uplink_ingress", answered=True
     ),
+    DropReason.DROP_TOO_BIG_SILENT: Case(begun, fragment_of(30080, 1600), "uplink_ingress"),
+    DropReason.DROP_FRAGMENT_ALONE: Case(alone, later(1)),
 }
 
 

@@ -30,6 +30,8 @@ PINS = Path("/sys/fs/bpf/sluiceway")
 CGROUP = Path("/sys/fs/cgroup")
 ENTRIES = 4096  # of each map: the guest is small
 TIMEOUT_S = 20
+LARGE = 8000  # bytes of a datagram in fragments
+SHUFFLE = (sys.executable, "-I", "-S", str(Path(__file__).parents[1] / "lab/shuffle.py"))
 RATE, DATAGRAMS, OCTETS = 100_000, 20, 1250  # a tenth of a second each
 CLIENTS = {"node": "", "pod": "/run/netns/client", "outside": "/run/netns/outside"}
 
@@ -57,11 +59,11 @@ def main() -> int:
     hooks.attach(socket.if_nametoindex("uplink"), attach.UPLINK)
     serve()
 
-    failures = [*through_sockets(hooks), *through_packets("clsact")]
+    failures = [*through_sockets(hooks), *through_packets("clsact"), *in_fragments("clsact")]
     if tcx:
         for pod in pods:
             hooks.settle(pod, attach.POD)
-        failures += through_packets("tcx")
+        failures += [*through_packets("tcx"), *in_fragments("tcx")]
     failures += [f"programs on device {pod}" for pod in pods if not hooks.has(pod, attach.POD)]
     nodes = between.build(hooks, generation.maps, objects, dict.fromkeys(SIZES, ENTRIES), tcx=tcx)
     failures += between.tried_modes(nodes, tried)
@@ -94,6 +96,32 @@ def through_packets(how: str) -> list[str]:
         what = f"tc_uplink by {how}, neighbour to {f.node}:{site.NODE_PORT}"
         failures += tried(what, partial(talk, "outside", f.node, site.NODE_PORT))
     return failures
+
+
+def in_fragments(how: str) -> list[str]:
+    """A datagram's fragments reach the backend whole, the last one first; so does its answer, in no order at all."""
+    server = [*inside("/run/netns/backend"), *SHUFFLE, "serve", str(site.BACKEND_PORT), "shuffled"]
+    failures = []
+    with subprocess.Popen(server) as serving:
+        time.sleep(1)  # until it serves; an answer that does not come is a failure
+        for f in site.FAMILIES:
+            for where, address, port in (("pod", f.service, site.SERVICE_PORT), ("outside", f.node, site.NODE_PORT)):
+                what = f"fragments by {how}, {where} to {address}"
+                failures += tried(what, partial(send_reversed, where, address, port))
+        serving.kill()
+    return failures
+
+
+def inside(namespace: str) -> tuple[str, ...]:
+    """What a command begins with to run there."""
+    return "nsenter", f"--net={namespace}", "--"
+
+
+def send_reversed(where: str, address: Address, port: int) -> None:
+    """Have a datagram come back that went in fragments, the last one first."""
+    ask = [*inside(CLIENTS[where]), *SHUFFLE, "ask", "udp", str(address), str(port), str(LARGE), "reversed", "1200"]
+    done = subprocess.run(ask, capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
+    assert not done.returncode, done.stderr.strip()[-200:]
 
 
 def in_time(maps: Path) -> list[str]:
@@ -135,7 +163,7 @@ def tried(what: str, do: Callable[[], None]) -> list[str]:
     """Do it and say how it went; what failed, if it did."""
     try:
         do()
-    except (OSError, AssertionError) as error:
+    except (OSError, AssertionError, subprocess.SubprocessError) as error:
         print(f"{what}: {error!r}", flush=True)
         return [what]
     print(f"{what}: passed", flush=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
-from socket import IPPROTO_TCP, if_nametoindex
+from socket import IPPROTO_TCP, IPPROTO_UDP, if_nametoindex
 
 from agent.cookie import netns_cookie
 from agent.model.address import Address, mapped
@@ -105,7 +105,8 @@ def fill(folder: Path) -> None:
         Table.open(abi.BACKENDS, folder / "backends").update([(abi.BackendKey(SET_ID + n, 0), entry)])
         Table.open(abi.MAGLEVS, folder / "maglevs").update([(abi.MaglevKey(SET_ID + n, 0), abi.Maglev(slots))])
     Table.open(abi.SERVICES, folder / "services").update(
-        (abi.ServiceKey(address, port, IPPROTO_TCP, scope), abi.Service(SET_ID + n, 0, backends, 1, 0))
+        (abi.ServiceKey(address, port, protocol, scope), abi.Service(SET_ID + n, 0, backends, 1, 0))
+        for protocol in (IPPROTO_TCP, IPPROTO_UDP)
         for n, f in enumerate(FAMILIES)
         for address, port, scope, backends in (
             (mapped(f.service), SERVICE_PORT, abi.Scope.SCOPE_INTERNAL, 1),
