@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 
-from bench import adds, connections, datapath, forward, sync
+from bench import adds, connections, datapath, forward, pods, sync
 from bench.sets import Result
 
 
@@ -24,6 +24,7 @@ BENCHES: Mapping[str, Callable[[int], list[Result]]] = {
     "datapath": datapath.measured,
     "forward": forward.measured,
     "connections": connections.measured,
+    "pods": pods.measured,
     "sync": _sync,
     "adds": adds.measured,
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent import mounts
-from bench import adds, connections, datapath, forward, node
+from bench import adds, connections, datapath, forward, node, nodes, pods
 from bench.rules import rules
 from bench.sets import Result, middle
 from bench.stream import UDP, Packets
@@ -27,10 +27,10 @@ def cpus() -> Iterator[None]:
 
 
 def left_behind() -> list[Path]:
-    """Namespaces and cgroups of this process's benches."""
+    """Namespaces, pins and cgroups of this process's benches."""
     mine = f"{PREFIX}{os.getpid()}*"
     cgroup = mounts.cgroup2(mounts.MOUNTINFO.read_text())
-    return [*NETNS.glob(mine), *(cgroup.glob(mine) if cgroup else ())]
+    return [*NETNS.glob(mine), *nodes.BPFFS.glob(mine), *(cgroup.glob(mine) if cgroup else ())]
 
 
 @pytest.mark.kernel
@@ -105,6 +105,24 @@ def test_adds_count_no_call_that_failed(monkeypatch: pytest.MonkeyPatch) -> None
 )
 def test_a_share_of_the_calls_takes_no_longer(values: list[float], share: float, found: float) -> None:
     assert adds.share_below(values, share) == found
+
+
+@pytest.mark.kernel
+@pytest.mark.netns
+def test_pods_talk_on_one_node_and_between_two_natively_and_encapsulated_and_by_a_wire() -> None:
+    results = pods.measured(sets=1, modes=pods.MODES[:2], shots=1, shot_ms=5)
+    assert len(results) == (1 + 2 * 2) * len(pods.KINDS) * len(pods.FAMILIES)
+    assert all(r.value > 0 and r.at_least for r in results)
+    assert not left_behind()
+
+
+@pytest.mark.kernel
+@pytest.mark.netns
+def test_pods_leave_nothing_when_a_wire_carries_superframes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nodes, "WIRE", nodes.VETH)
+    with pytest.raises(SystemExit, match="the network is no wire"):
+        pods.measured(sets=1, modes=pods.MODES[:1], shots=1, shot_ms=20)
+    assert not left_behind()
 
 
 def test_a_stream_comes_by_all_its_flows_before_the_first_again() -> None:
