@@ -90,7 +90,7 @@ class Stream:
 
     def run(self, program_fd: int, repeat: int, ifindex: int) -> libbpf.TestRun:
         """The mean time of *program_fd* behind :attr:`fresh`, in which that is contained; see :meth:`nothing`."""
-        _tail_call(self._object.map_fd("next"), program_fd)
+        tail_call(self._object.map_fd("next"), program_fd)
         return libbpf.test_run(self._object.program_fd("fresh"), self._frame, context=_SKB.pack(ifindex), repeat=repeat)
 
     @cached_property
@@ -139,7 +139,7 @@ def _sum(octets: bytes) -> int:
     return (total & 0xFFFF) + (total >> 16)
 
 
-def _tail_call(map_fd: int, program_fd: int) -> None:
+def tail_call(map_fd: int, program_fd: int) -> None:
     """Put a program into an array of programs, which takes no batches."""
     key, value = ctypes.c_uint32(0), ctypes.c_uint32(program_fd)
     attributes = ctypes.create_string_buffer(

@@ -11,15 +11,15 @@ from maps import paths
 HERE = Path(__file__).resolve().parent
 
 
-def bpf_object(name: str, folder: Path) -> Path:
-    """``bench/<name>.bpf.c`` compiled into *folder*, with the project's flags and headers."""
+def bpf_object(name: str, folder: Path, home: Path = HERE) -> Path:
+    """``<name>.bpf.c`` in *home* compiled into *folder*, with the project's flags and headers."""
     compiler = build.compiler()
     if compiler is None:
         raise BuildFailed("the benches compile a program of their own: no clang in PATH")
     target = folder / f"{name}.bpf.o"
     includes = [f"-I{paths.headers()}", "-idirafter", f"/usr/include/{platform.machine()}-linux-gnu"]
     flags = [f"@{paths.sources() / build.FLAGS}", *includes]
-    _run([compiler.path, *flags, "-c", str(HERE / f"{name}.bpf.c"), "-o", str(target)])
+    _run([compiler.path, *flags, "-c", str(home / f"{name}.bpf.c"), "-o", str(target)])
     return target
 
 

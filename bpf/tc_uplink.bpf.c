@@ -86,6 +86,7 @@ SEC("tc") int uplink_ingress(struct __sk_buff *ctx)
 
 	if (!work)
 		return TC_ACT_SHOT;
+	ctx_set_judged(ctx, false); /* a node in the same kernel may have */
 	p = &work->packet;
 	why = from_uplink(ctx, work, &to, &ours);
 	if (to.hop == HOP_LATER)
@@ -157,12 +158,15 @@ SEC("tc") int uplink_egress(struct __sk_buff *ctx)
 {
 	struct forward to = {.hop = HOP_STACK};
 	__u32 octets = ctx_length(ctx);
-	struct scratch *work = scratch_fresh();
+	struct scratch *work;
 	struct packet *p;
 	int verdict = -1;
 	bool ours = false;
 	enum drop_reason why;
 
+	if (ctx_is_judged(ctx))
+		return verdict;
+	work = scratch_fresh();
 	if (!work)
 		return TC_ACT_SHOT;
 	p = &work->packet;

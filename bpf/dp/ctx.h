@@ -66,6 +66,21 @@ static __always_inline bool ctx_store_summed(ctx_t *ctx, __u32 at, const void *f
 	return bpf_skb_store_bytes(ctx, at, from, len, BPF_F_RECOMPUTE_CSUM) == 0;
 }
 
+/* in tc_index: a hook of this node has judged the packet, and the uplink need not look whose it is */
+enum { CTX_JUDGED = 0x5357 };
+
+/* Both, for what goes on by the stack gets as index what is the class here. */
+static __always_inline void ctx_set_judged(ctx_t *ctx, bool judged)
+{
+	ctx->tc_index = judged ? CTX_JUDGED : 0;
+	ctx->tc_classid = judged ? CTX_JUDGED : 0;
+}
+
+static __always_inline bool ctx_is_judged(const ctx_t *ctx)
+{
+	return ctx->tc_index == CTX_JUDGED;
+}
+
 /*
  * Adds diff to the transport checksum at `at`. A sum still left to the device (CHECKSUM_PARTIAL) covers the
  * pseudo-header alone, so only the kernel can know which part counts: pseudo says which one diff belongs to.
