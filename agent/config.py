@@ -106,6 +106,14 @@ class Options:
         default=False,
         metadata=about(values.switch, "encapsulate only to nodes on none of this node's subnets"),
     )
+    by_host: bool = field(
+        default=False,
+        metadata=about(
+            values.switch,
+            "packets to pods of other nodes, where they are not encapsulated, pass this node's own forwarding: "
+            "its firewall and its IPsec policies",
+        ),
+    )
     tunnel_port: int = field(
         default=0,
         metadata=about(values.udp_port, "UDP port of the encapsulation", "0: VXLAN 8472, Geneve 6081"),

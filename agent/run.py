@@ -289,6 +289,7 @@ def _between(options: Options, netlink: IPRoute) -> Between:
         options.mtu,
         options.masquerade,
         is_geneve and has_kind(netlink, Kind.GENEVE),
+        options.by_host,
     )
 
 

@@ -52,6 +52,12 @@ static __always_inline enum drop_reason connection(ctx_t *ctx, struct packet *p,
 	return DROP_NONE;
 }
 
+/* Has the stack had the flow's packets before? */
+static __always_inline bool by_stack(const struct passage *passage)
+{
+	return passage->flow && passage->flow->flags & FLOW_BY_STACK;
+}
+
 /* What a pod sends: its own, and on its way. Sets *to. */
 static __always_inline enum drop_reason from_pod(ctx_t *ctx, struct scratch *work, struct forward *to)
 {
@@ -91,10 +97,12 @@ static __always_inline enum drop_reason from_pod(ctx_t *ctx, struct scratch *wor
 		return why;
 	if (to->end.ifindex)
 		to->hop = HOP_POD;
-	else if (to->end.remote_id)
+	else if (remote_is_tunnel(to->end.remote_id))
 		to->hop = fits_tunnel(ctx) ? HOP_TUNNEL : HOP_STACK;
 	else if (passage.translated)
 		to->hop = hop_of_translated(p);
+	if (to->hop == HOP_STACK && to->end.remote_id == REMOTE_ROUTED && !by_stack(&passage))
+		to->hop = HOP_AHEAD;
 	return DROP_NONE;
 }
 
@@ -148,7 +156,7 @@ static __always_inline enum drop_reason to_pod(ctx_t *ctx, struct scratch *work)
 		return passage_translate(ctx, p, &passage, &end);
 	/* who came by the stack is answered by the stack, which may have a translation of its own */
 	if (!addr_is_node(&p->src))
-		flow_keep(p, passage.key, passage.src_hi, FLOW_EXTERNAL);
+		flow_keep(p, passage.key, passage.src_hi, FLOW_EXTERNAL | FLOW_BY_STACK);
 	return DROP_NONE;
 }
 

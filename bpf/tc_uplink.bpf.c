@@ -67,7 +67,7 @@ static __always_inline enum drop_reason from_uplink(ctx_t *ctx, struct scratch *
 		to->hop = HOP_POD;
 	else if (passage.translated && addr_is_node(&p->dst))
 		to->hop = addr_is_node(&p->src) ? HOP_LOOP : HOP_STACK;
-	else if (passage.translated && to->end.remote_id)
+	else if (passage.translated && remote_is_tunnel(to->end.remote_id))
 		to->hop = hop_to_remote(ctx, p);
 	else if (passage.translated)
 		to->hop = HOP_OUT;
@@ -147,7 +147,7 @@ static __always_inline enum drop_reason to_uplink(ctx_t *ctx, struct scratch *wo
 		to->hop = HOP_POD;
 	else if (addr_is_here(&p->dst))
 		to->hop = HOP_LOOP;
-	else if (began && to->end.remote_id)
+	else if (began && remote_is_tunnel(to->end.remote_id))
 		to->hop = hop_to_remote(ctx, p);
 	else if (began)
 		to->hop = HOP_OUT; /* a request was on its way to the service; an answer is on its way to the client */
@@ -266,8 +266,9 @@ SEC("tc") int cutter_ingress(struct __sk_buff *ctx)
 		return TC_ACT_OK; /* route_pieces() wants it fragmented by the stack */
 	prefix = why ? NULL : prefix_find(&p->dst);
 	if (!why)
-		why = prefix && prefix->remote_id ? route_tunnel(ctx, p, prefix->remote_id, &verdict)
-						  : route_out(ctx, &p->src, &p->dst, p->protocol, &verdict);
+		why = prefix && remote_is_tunnel(prefix->remote_id)
+			      ? route_tunnel(ctx, p, prefix->remote_id, &verdict)
+			      : route_out(ctx, &p->src, &p->dst, p->protocol, &verdict);
 	if (why == DROP_TOO_BIG)
 		why = DROP_TOO_BIG_SILENT;
 	count(PROGRAM_TUNNEL, DIRECTION_INGRESS, why, octets);

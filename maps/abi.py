@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import MapKind, MapSpec
 
 
-LAYOUT: Final = "39ae47f341e4"
+LAYOUT: Final = "dc1ca3844f45"
 """The fingerprint of all that follows."""
 
 
@@ -23,6 +23,9 @@ COUNTER_REASONS: Final = 64
 
 
 MAGLEV_SLOTS: Final = 1021
+
+
+REMOTE_ROUTED: Final = 65535
 
 
 WAITING_GROUPS: Final = 16
@@ -95,6 +98,7 @@ class FlowFlag(IntFlag):
     FLOW_FIN_REPLY = 32
     FLOW_RESET = 64
     FLOW_EXTERNAL = 128
+    FLOW_BY_STACK = 256
 
 
 class FragmentFlag(IntFlag):

@@ -39,6 +39,7 @@ class Between:
     mtu: int = 0  # of pods; 0: found
     masquerade: bool = False
     has_geneve: bool = True  # the kernel has the device
+    by_host: bool = False  # packets to other nodes' pods take the host's own way, where they are not encapsulated
 
     @property
     def is_native(self) -> bool:
@@ -162,6 +163,10 @@ class _Far:
             return any(cidr.version == version for cidr in node.pod_cidrs)
         return not (self._between.cross_subnet and any(near in network for network in self._networks))
 
+    def near_id(self, node: Node) -> int:
+        """What stands for a remote with the pods of a node that nothing is encapsulated for."""
+        return 0 if self._between.by_host or node.name == self._own.name else abi.REMOTE_ROUTED
+
     def source(self, version: int) -> Address | None:
         """The address of this node's own packets to pods behind the tunnel."""
         return next((address for address in self._sources if address.version == version), None)
@@ -174,11 +179,11 @@ def _prefixes(
     for node in nodes:
         outer = outers.get(node.name)
         remote_id = ids.ids[mapped(outer).packed] if outer is not None else 0
-        ranges = {cidr: abi.PrefixFlag(0) for cidr in node.pod_cidrs}
-        ranges |= {ip_network(address): abi.PrefixFlag.PREFIX_NODE for address in node.internal_ips}
-        for found, flag in ranges.items():
+        ranges = {cidr: (far.near_id(node), abi.PrefixFlag(0)) for cidr in node.pod_cidrs}
+        ranges |= {ip_network(address): (0, abi.PrefixFlag.PREFIX_NODE) for address in node.internal_ips}
+        for found, (near_id, flag) in ranges.items():
             is_far = outer is not None and far.is_far(node, found.version)
-            yield _key(found), _prefix(remote_id if is_far else 0, flag)
+            yield _key(found), _prefix(remote_id if is_far else near_id, flag)
 
 
 def _routes(node: Node, far: _Far) -> Iterator[Route]:

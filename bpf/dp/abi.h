@@ -192,13 +192,14 @@ enum flow_flag {
 	FLOW_FIN_REPLY = 32,  /* TCP FIN seen from the other end */
 	FLOW_RESET = 64,      /* TCP RST seen */
 	FLOW_EXTERNAL = 128,  /* begun outside the cluster: struct service_key's scope */
+	FLOW_BY_STACK = 256,  /* reached a pod through the node's stack, where somebody may have translated it */
 };
 
 /* Where one end of a flow is, as far as this node must know: the pod's device here, or zeros. */
 struct flow_end {
 	__u32 ifindex;
 	mac_addr mac;
-	__u16 remote_id; /* key of remotes: reached by encapsulation; 0: by the kernel's routes */
+	__u16 remote_id; /* key of remotes: reached by encapsulation; REMOTE_ROUTED; 0: by the kernel's stack */
 };
 
 /*
@@ -327,9 +328,14 @@ enum prefix_flag {
 	PREFIX_NODE = 2,	  /* a node's own address: what it encapsulates is taken */
 };
 
+enum {
+	/* a remote_id that names no tunnel: another node's pods, for whom the kernel's route is taken past its stack */
+	REMOTE_ROUTED = 0xffff,
+};
+
 /* What is so of all addresses of a range, unless a longer prefix says otherwise. */
 struct prefix {
-	__u16 remote_id; /* key of remotes: they are behind that node's tunnel; 0: by the kernel's routes */
+	__u16 remote_id; /* as struct flow_end's */
 	__u16 flags;	 /* enum prefix_flag */
 };
 

@@ -17,10 +17,10 @@ static __noinline void flow_end_of(const ip_addr *addr, struct flow_end *end)
 		end->ifindex = e->ifindex;
 		end->mac = e->mac;
 	}
-	if (e || !n || !n->tunnel_ifindex)
+	if (e || !n)
 		return;
 	prefix = prefix_find(addr);
-	if (prefix)
+	if (prefix && (n->tunnel_ifindex || prefix->remote_id == REMOTE_ROUTED))
 		end->remote_id = prefix->remote_id;
 }
 

@@ -8,6 +8,7 @@
 
 EXPORT_ENUM(prefix_flag);
 EXPORT_ENUM(node_flag);
+EXPORT_NUMBER(REMOTE_ROUTED);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
@@ -36,6 +37,12 @@ static __always_inline struct prefix *prefix_find(const ip_addr *addr)
 	};
 
 	return bpf_map_lookup_elem(&prefixes, &key);
+}
+
+/* Is it behind another node's tunnel? */
+static __always_inline bool remote_is_tunnel(__u16 remote_id)
+{
+	return remote_id && remote_id != REMOTE_ROUTED;
 }
 
 static __always_inline struct remote *remote_find(__u32 remote_id)

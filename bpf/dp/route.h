@@ -3,6 +3,7 @@
 #ifndef SLUICEWAY_ROUTE_H
 #define SLUICEWAY_ROUTE_H
 
+#include "ahead.h"
 #include "fib.h"
 #include "geneve.h"
 #include "limit.h"
@@ -14,6 +15,7 @@ enum hop {
 	HOP_POD,    /* the pod behind struct forward's end */
 	HOP_TUNNEL, /* the node that the end names, by the device that encapsulates */
 	HOP_PIECES, /* that node too, in fragments that the stack makes: our own header leaves it too large */
+	HOP_AHEAD,  /* by the kernel's route past its stack, where that is as good; else to the stack */
 	HOP_OUT,    /* by the kernel's route for the destination, past the stack: it refuses our own source addresses */
 	HOP_LOOP,   /* from this node to this node: in by the loopback device */
 	HOP_LATER,  /* nowhere now: a fragment that waits, or comes again with those that waited for it */
@@ -187,9 +189,11 @@ static __always_inline enum drop_reason deliver(ctx_t *ctx, const struct packet 
 		return why;
 	if (to->hop == HOP_PIECES)
 		return route_pieces(ctx, p, verdict);
+	if (to->hop == HOP_AHEAD && !route_ahead(ctx, p, verdict))
+		return DROP_NONE;
 	if (ingress)
 		why = write_hop(ctx, p);
-	if (why)
+	if (why || to->hop == HOP_AHEAD)
 		return why;
 	if (to->hop != HOP_POD && to->was_encapsulated && ctx->gso_size)
 		return route_cutter(verdict);

@@ -163,10 +163,10 @@ class Datapath:
         """What is known of a device's limits."""
         return cast(abi.DeviceLimits, self.tables["limits"].get(ifindex))
 
-    def prefix(self, network: str, remote: str = "", flags: int = 0) -> None:
-        """Say of a range that it is behind another node's tunnel, or what else is so of it."""
+    def prefix(self, network: str, remote: str = "", flags: int = 0, *, routed: bool = False) -> None:
+        """Say of a range that it is behind another node's tunnel, or routes, or what else is so of it."""
         found = ip_network(network)
-        remote_id = 0
+        remote_id = abi.REMOTE_ROUTED if routed else 0
         if remote:
             remote_id = self.tables["remotes"].count() + 1
             self.tables["remotes"].update([(remote_id, abi.Remote(addr(remote)))])

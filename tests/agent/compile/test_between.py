@@ -41,7 +41,13 @@ def behind(found: BetweenRecords) -> dict[str, str]:
     """Each range that is behind a tunnel, and the outer address."""
     remotes = {int.from_bytes(k, "little"): str(unmapped(abi.Remote.unpack(v).addr)) for k, v in found.remotes.items()}
     prefixes = {shown(k): abi.Prefix.unpack(v).remote_id for k, v in found.prefixes.items()}
-    return {text: remotes[number] for text, number in prefixes.items() if number}
+    return {text: remotes[number] for text, number in prefixes.items() if number not in (0, abi.REMOTE_ROUTED)}
+
+
+def ahead(found: BetweenRecords) -> set[str]:
+    """The ranges for which the kernel's routes are taken past its stack."""
+    numbers = {shown(k): abi.Prefix.unpack(v).remote_id for k, v in found.prefixes.items()}
+    return {text for text, number in numbers.items() if number == abi.REMOTE_ROUTED}
 
 
 def shown(key: bytes) -> str:
@@ -49,6 +55,18 @@ def shown(key: bytes) -> str:
     address = unmapped(prefix.addr)
     assert prefix.family == address.version
     return f"{address}/{prefix.prefix_bits - 32 - (96 if prefix.family == 4 else 0)}"
+
+
+def test_routes_are_taken_past_the_stack_to_the_pods_of_other_nodes_alone() -> None:
+    assert ahead(records(NEAR, between=Between())) == set(map(str, NEAR.pod_cidrs))
+    assert ahead(records(NEAR, FAR, between=CROSS)) == set(map(str, NEAR.pod_cidrs))
+    assert ahead(records(NEAR, FAR)) == set()
+
+
+def test_by_the_host_no_route_is_taken_past_its_stack() -> None:
+    found = records(NEAR, between=Between(by_host=True))
+    assert ahead(found) == set()
+    assert all(abi.Prefix.unpack(v).flags & abi.PrefixFlag.PREFIX_NO_MASQUERADE for v in found.prefixes.values())
 
 
 def test_natively_another_nodes_pods_are_reached_by_its_address_of_their_family() -> None:
@@ -118,7 +136,8 @@ def test_a_remote_keeps_its_id_while_others_come_and_go() -> None:
 
 def test_a_free_id_is_given_again_only_after_all_the_others() -> None:
     a, b = (mapped(ip_address(f"192.0.2.{n}")).packed for n in (2, 3))
-    assert RemoteIds({a: 1}, 0xFFFF).of([a, b]).ids == {a: 1, b: 0xFFFF}
+    assert RemoteIds({a: 1}, 0xFFFE).of([a, b]).ids == {a: 1, b: 0xFFFE}
+    assert RemoteIds({a: 1}, abi.REMOTE_ROUTED).of([a, b]).ids == {a: 1, b: 2}
     assert RemoteIds({a: 1}, 0x10000).of([a, b]).ids == {a: 1, b: 2}
 
 

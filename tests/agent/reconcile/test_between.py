@@ -10,6 +10,7 @@ from agent.config import Encapsulation
 from agent.model.local import Device, Local
 from agent.model.node import Node
 from agent.reconcile.sync import Settings, Sync
+from maps import abi
 from maps.errors import MapFull
 from tests.agent.compile.objects import HERE, attachment, cluster
 from tests.agent.reconcile.kernels import TUNNEL_IFINDEX, MemoryKernel, Stopped, brought
@@ -65,7 +66,7 @@ def test_back_to_native_nothing_names_the_tunnel_any_more() -> None:
     brought(kernel, cluster(FAR), Sync(kernel, Settings(HERE)))
     assert kernel.node.tunnel_ifindex == 0
     assert kernel.held("remotes") == {}
-    assert {prefix.remote_id for prefix in kernel.held("prefixes").values()} == {0}
+    assert {prefix.remote_id for prefix in kernel.held("prefixes").values()} == {0, abi.REMOTE_ROUTED}
     assert kernel.tunnel is None
 
 

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * The kernel's route, taken at once where its stack would do no more than that: the rules and routes let the packet
+ * pass, the next hop's MAC is known, and the packet is not too large. All else is for the stack, which asks for the
+ * neighbour, fragments, or tells the sender.
+ */
+#ifndef SLUICEWAY_AHEAD_H
+#define SLUICEWAY_AHEAD_H
+
+#include "parse.h"
+
+#define FLOWINFO bpf_htonl(0x0fffffff) /* of an IPv6 header's first word: traffic class and label */
+
+/* Octets from the IP header on; of a superframe, those of the largest segment. */
+static __always_inline __u32 network_length(const ctx_t *ctx, const struct packet *p)
+{
+	__u32 headers = p->l4 - L3, at = p->l4;
+	struct tcphdr *tcp = ctx_data(ctx);
+
+	if (!ctx->gso_size)
+		return ctx_length(ctx) - L3;
+	if (p->protocol != IPPROTO_TCP)
+		return headers + sizeof(struct udphdr) + ctx->gso_size;
+	if (at > 0xfff) /* the verifier wants a bound */
+		return ~0U;
+	tcp = (void *)tcp + at;
+	if ((void *)(tcp + 1) > ctx_end(ctx))
+		return ~0U;
+	return headers + tcp->doff * 4 + ctx->gso_size;
+}
+
+/* What the kernel's rules may ask of a packet. */
+static __always_inline bool fib_question(const ctx_t *ctx, const struct packet *p, struct bpf_fib_lookup *f)
+{
+	void *data = ctx_data(ctx);
+	struct iphdr *ip4 = data + L3;
+	struct ipv6hdr *ip6 = data + L3;
+
+	f->ifindex = ctx->ifindex;
+	f->l4_protocol = p->protocol;
+	f->sport = p->sport;
+	f->dport = p->dport;
+	f->tot_len = 1; /* so that the answer has the MTU: the device's, or the route's where that is locked */
+	if (p->flags & PACKET_V4) {
+		if ((void *)(ip4 + 1) > ctx_end(ctx))
+			return false;
+		f->family = 2; /* AF_INET */
+		f->tos = ip4->tos;
+		f->ipv4_src = p->src.w[3];
+		f->ipv4_dst = p->dst.w[3];
+		return true;
+	}
+	if ((void *)(ip6 + 1) > ctx_end(ctx))
+		return false;
+	f->family = 10; /* AF_INET6 */
+	f->flowinfo = *(__be32 *)ip6 & FLOWINFO;
+	memcpy(f->ipv6_src, &p->src, sizeof(ip_addr));
+	memcpy(f->ipv6_dst, &p->dst, sizeof(ip_addr));
+	return true;
+}
+
+/* Sends it to the route's next hop, whom the kernel keeps asking for. Sets *verdict when that is so. */
+__noinline int route_ahead(ctx_t *ctx, const struct packet *p, int *verdict)
+{
+	struct bpf_redir_neigh hop = {};
+	struct bpf_fib_lookup f = {};
+
+	if (!p || !verdict || !fib_question(ctx, p, &f))
+		return false;
+	if (bpf_fib_lookup(ctx, &f, sizeof(f), 0) != BPF_FIB_LKUP_RET_SUCCESS || network_length(ctx, p) > f.mtu_result)
+		return false;
+	hop.nh_family = f.family;
+	memcpy(hop.ipv6_nh, f.ipv6_dst, sizeof(hop.ipv6_nh)); /* IPv4's is the first word of either */
+	*verdict = bpf_redirect_neigh(f.ifindex, &hop, sizeof(hop), 0);
+	return true;
+}
+
+#endif
