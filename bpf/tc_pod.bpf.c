@@ -128,8 +128,8 @@ SEC("tc") int pod_ingress(struct __sk_buff *ctx)
 		why = deliver(ctx, p, &to, true, &verdict);
 	why = answer_refused(ctx, p, why, 0, &verdict);
 	why = answer_too_big(ctx, p, why, 0, &verdict);
-	/* what is encapsulated leaves the uplink as another packet, which is to be seen there */
-	ctx_set_judged(ctx, to.hop != HOP_TUNNEL);
+	/* Geneve's header is exchanged on the uplink */
+	ctx_set_judged(ctx, to.hop != HOP_TUNNEL || !is_geneve_ours());
 	count(PROGRAM_POD, DIRECTION_INGRESS, why, octets);
 	return why && !is_answered(why) ? TC_ACT_SHOT : verdict;
 }

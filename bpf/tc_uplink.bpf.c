@@ -35,8 +35,10 @@ static __always_inline enum drop_reason from_uplink(ctx_t *ctx, struct scratch *
 		to->hop = HOP_LATER;
 		return DROP_NONE;
 	}
-	if (is_geneve_port(p))
+	if (is_geneve_ours() && is_tunnel_port(p))
 		return geneve_arrives(ctx, p);
+	if (is_for_tunnel(p))
+		return DROP_NONE; /* what is inside comes in by the tunnel's device */
 	if (p->flags & PACKET_PORTS) {
 		passage.flow = flow_find_arriving(p, passage.key, &passage.src_hi);
 		if (!passage.flow) {
@@ -117,7 +119,7 @@ static __always_inline enum drop_reason to_uplink(ctx_t *ctx, struct scratch *wo
 
 	if (why || p->flags & PACKET_OTHER || !is_from_node(p))
 		return DROP_NONE;
-	if (is_geneve_port(p))
+	if (is_geneve_ours() && is_tunnel_port(p))
 		return geneve_leaves(ctx, p);
 	if (p->flags & PACKET_ICMP_ERROR) {
 		why = icmp_translate(ctx, p, ours);
@@ -242,6 +244,7 @@ SEC("tc") int tunnel_egress(struct __sk_buff *ctx)
 	if (!work)
 		return TC_ACT_SHOT;
 	why = to_tunnel(ctx, &work->packet, &verdict);
+	ctx_set_judged(ctx, !is_geneve_ours()); /* Geneve's header is exchanged on the uplink */
 	count(PROGRAM_TUNNEL, DIRECTION_EGRESS, why, octets);
 	return why ? TC_ACT_SHOT : verdict;
 }

@@ -12,13 +12,28 @@
 #define VXLAN_START bpf_htonl(0x08000000)  /* a network number is there */
 #define GENEVE_START bpf_htonl(0x00006558) /* version 0, no options, inside is Ethernet */
 
-/* Is it UDP to the port of the encapsulation, and the exchange ours to make? */
-static __always_inline bool is_geneve_port(const struct packet *p)
+/* Is the exchange ours to make? */
+static __always_inline bool is_geneve_ours(void)
 {
 	const struct node *n = node_now();
 
-	return n && n->flags & NODE_GENEVE && p->protocol == IPPROTO_UDP && p->flags & PACKET_L4 &&
-	       p->dport == n->tunnel_port;
+	return n && n->flags & NODE_GENEVE;
+}
+
+/* Is it UDP to the port of the encapsulation? */
+static __always_inline bool is_tunnel_port(const struct packet *p)
+{
+	const struct node *n = node_now();
+
+	return n && n->tunnel_port && p->protocol == IPPROTO_UDP && p->flags & PACKET_L4 && p->dport == n->tunnel_port;
+}
+
+/* Is it for the socket of the tunnel's device here? */
+static __always_inline bool is_for_tunnel(const struct packet *p)
+{
+	const struct node *n = node_now();
+
+	return n && is_tunnel_port(p) && addr_equal(&p->dst, p->flags & PACKET_V4 ? &n->addr4 : &n->addr6);
 }
 
 /*
