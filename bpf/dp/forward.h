@@ -71,9 +71,12 @@ static __always_inline enum drop_reason passage_mss(ctx_t *ctx, const struct pac
 {
 	const struct flow *f = passage->flow;
 
-	if (!(p->flags & PACKET_OPENS) || !(end->remote_id || (f && (f->ends[0].remote_id || f->ends[1].remote_id))))
+	if (!(p->flags & PACKET_OPENS))
 		return DROP_NONE;
-	return mss_clamp(ctx, p);
+	if (remote_is_tunnel(end->remote_id) ||
+	    (f && (remote_is_tunnel(f->ends[0].remote_id) || remote_is_tunnel(f->ends[1].remote_id))))
+		return mss_clamp(ctx, p);
+	return DROP_NONE;
 }
 
 /*
