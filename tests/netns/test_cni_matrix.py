@@ -225,7 +225,9 @@ def _check_program(trial: Trial) -> None:
     trial.add()
     node = trial.runtime.node
     ifindex = json.loads(node.ip(f"-j link show {trial.device}"))[0]["ifindex"]
-    (node.pins / f"links/pod_ingress-{ifindex}").unlink()
+    # by clsact at first, by a tcx link when there is time for one
+    node.run("sh", "-c", f"tc filter del dev {trial.device} ingress || true")
+    (node.pins / f"links/pod_ingress-{ifindex}").unlink(missing_ok=True)
     trial.check_finds(f"the programs are not on {trial.device}")
 
 
