@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Self
 
 from agent.cookie import netns_cookie
+from agent.kernel.syscalls import receive
 from agent.rtnetlink import (
     IFLA_ADDRESS,
     IFLA_IFNAME,
     IFLA_LINK,
     IFLA_MTU,
-    READ,
     RTM_NEWLINK,
     answers,
     attributes,
@@ -35,6 +35,7 @@ IFF_UP = 0x1
 LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change
 IFLA_EXT_MASK, NO_STATISTICS = 29, struct.pack("=I", 1 << 3)  # RTEXT_FILTER_SKIP_STATS
 _RESULT = struct.Struct("=i")
+READ = 1 << 14  # bytes of one answer: a device is told in less than two thousand
 WAIT = struct.pack("=qq", 30, 0)  # struct timeval; the kernel answers within the write, but for a broken one
 
 
@@ -96,7 +97,7 @@ class Socket:
         links: list[Link] = []
         refused: tuple[int, int] | None = None
         while True:
-            for kind, _, sequence, body in answers(self._socket.recv(READ)):
+            for kind, _, sequence, body in answers(self._receive()):
                 if kind == RTM_NEWLINK:
                     links.append(_link(body))
                 elif kind == NLMSG_ERROR and refused is None and (number := -_RESULT.unpack_from(body)[0]):
@@ -106,6 +107,12 @@ class Socket:
                         at, number = refused
                         raise OSError(number, f"{requests[at].doing}: {os.strerror(number)}")
                     return tuple(links)
+
+    def _receive(self) -> bytes:
+        try:
+            return receive(self._socket.fileno(), READ)  # the kernel has answered before the write returned
+        except BlockingIOError:
+            return self._socket.recv(READ)
 
     @property
     def cookie(self) -> int:

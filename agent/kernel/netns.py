@@ -1,19 +1,17 @@
 """Network namespaces, entered by one thread and left again."""
 
-import ctypes
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_CLONE_NEWNET = 0x40000000
-_libc = ctypes.PyDLL(None, use_errno=True)  # setns takes a few microseconds: no reason to let go of the interpreter
+from agent.kernel.syscalls import enter_netns
 
 
 @contextmanager
 def inside(path: str) -> Iterator[None]:
     """Run the calling thread in the network namespace at *path*; other threads stay where they are.
 
-    Python 3.11 has no os.setns. A thread that cannot come back must not go on, so the process ends then.
+    A thread that cannot come back must not go on, so the process ends then.
     """
     target = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -28,13 +26,13 @@ def visiting(target: int, name: str) -> Iterator[None]:
     """As :func:`inside`, for a namespace by a descriptor; *name* is for the error."""
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        if _libc.setns(target, _CLONE_NEWNET):
-            number = ctypes.get_errno()
-            raise OSError(number, f"{name}: cannot enter: {os.strerror(number)}")
+        enter_netns(target, name)
         try:
             yield
         finally:
-            if _libc.setns(home, _CLONE_NEWNET):
+            try:
+                enter_netns(home, "home")
+            except OSError:
                 os._exit(99)
     finally:
         os.close(home)

@@ -8,8 +8,10 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from agent.kernel.syscalls import write_knob
 from agent.log import logger
 
 log = logger(__name__)
@@ -97,7 +99,8 @@ class Sysctls:
     def pod(self, device: str) -> None:
         """Set what concerns the node's end of a pod's veth; it is ours and goes with the pod: nothing is kept."""
         for knob in POD:
-            _write(self._proc / knob.name.format(device=device), knob.value)
+            path = self._proc / knob.name.format(device=device)
+            _try(partial(write_knob, path, knob.value), path)
 
     def tunnel(self, device: str) -> None:
         """Set what concerns the device that encapsulates; it is ours: nothing is kept."""
@@ -178,21 +181,8 @@ def _read(path: Path) -> str | None:
         return None
 
 
-def write(path: Path, value: str) -> None:
-    """Set a knob by no more than its file takes: a pod waits for half a dozen of them.
-
-    Raises:
-        OSError: it is not there, or not to be set.
-    """
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, value.encode())
-    finally:
-        os.close(fd)
-
-
 def _write(path: Path, value: str) -> bool:
-    return _try(lambda: write(path, value), path)
+    return _try(lambda: path.write_text(value), path)
 
 
 def _try(write: Callable[[], object], path: Path) -> bool:

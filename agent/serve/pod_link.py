@@ -28,7 +28,8 @@ from agent.cookie import netns_cookie
 from agent.kernel import netns as namespace
 from agent.kernel import requests
 from agent.kernel.netlink import Link, Socket, get_link
-from agent.kernel.sysctl import PROC, write
+from agent.kernel.syscalls import read_knob, write_knob
+from agent.kernel.sysctl import PROC
 from agent.kernel.wires import side
 from agent.model.address import Address
 from agent.model.local import Attachment
@@ -39,7 +40,6 @@ HOST_MAC = "ee:ee:ee:ee:ee:ee"
 GATEWAY4 = IPv4Address("169.254.1.1")
 GATEWAY6 = IPv6Address("fe80::ecee:eeff:feee:eeee")  # what HOST_MAC gives by EUI-64
 DEFAULT_MTU = 1500  # of a node without uplink
-SYSCTL_MAX = 64  # bytes of a number and a line's end
 CARRIER_S = 5
 LOOPBACK = 1  # lo's ifindex in every namespace
 _V4, _V6 = 2, 10  # AF_INET, AF_INET6
@@ -107,9 +107,10 @@ class PodLinks:
             OSError, MapsError: the kernel refused a step; nothing is left.
         """
         name = host_device(wish.container_id, wish.interface)
-        with _open(wish.netns, may_be_host=wish.may_be_host) as pod, self._turn, Socket() as node:
+        with _open(wish.netns, may_be_host=wish.may_be_host) as pod, Socket() as node:
             mtu = self._mtu(node)
-            link = _make_pair(node, name, wish, pod, mtu)
+            with self._turn:
+                link = _make_pair(node, name, wish, pod, mtu)
             try:
                 with _inside(pod):
                     inner = _configure_pod(wish, link.peer)
@@ -203,7 +204,7 @@ def _make_pair(node: Socket, name: str, wish: Wish, pod: int, mtu: int) -> Link:
 def _configure_pod(wish: Wish, index: int) -> Socket:
     """Give the pod's end its addresses and its way out, from within its namespace; a socket there."""
     if wish.ipv6 and _read_sysctl(switch := f"ipv6/conf/{wish.interface}/disable_ipv6") != "0":
-        _write_sysctl(switch, "0")  # not without need: it takes the lock of all network devices
+        (PROC / switch).write_text("0")  # it takes the lock of all network devices
     wanted = [requests.set_up(LOOPBACK), requests.set_up(index)]
     for address in _wanted(wish):
         gateway = _gateway(address)
@@ -315,16 +316,12 @@ def _is_ours(mac: object, name: object) -> bool:
 def _read_sysctl(name: str) -> str:
     """A knob of the namespace the thread is in; "0" where a kernel without IPv6 lacks it."""
     try:
-        fd = os.open(PROC / name, os.O_RDONLY | os.O_CLOEXEC)
+        return read_knob(PROC / name)
     except FileNotFoundError:
         return "0"
-    try:
-        return os.read(fd, SYSCTL_MAX).decode().strip()
-    finally:
-        os.close(fd)
 
 
 def _write_sysctl(name: str, value: str) -> None:
     """Set a knob of the namespace the thread is in; a kernel without IPv6 lacks some."""
     with suppress(FileNotFoundError):
-        write(PROC / name, value)
+        write_knob(PROC / name, value)
