@@ -234,10 +234,10 @@ class Loop:
             errors.append(error)
         _answer(half, errors[0] if errors else None)
         errors += [*_tried(sync.tunnel), *_tried(sync.here), *_tried(sync.pods), *_tried(sync.uplinks)]
+        beyond = [*_tried(sync.routes), *_tried(sync.no_tunnel), *_tried(sync.wires), *_tried(sync.mtus)]
         if not errors:
-            self._succeeded(sync, started)
-        # another node out of reach is no reason to call this one unready
-        errors += [*_tried(sync.routes), *_tried(sync.no_tunnel), *_tried(sync.wires), *_tried(sync.mtus)]
+            self._succeeded(sync, started)  # another node out of reach is no reason to call this one unready
+        errors += beyond
         if errors:
             self._failed(errors[0])
         else:
