@@ -57,7 +57,7 @@ class Wires:
 
         The node's end is the last: where it has the MTU, so has the pod's. A pod that is gone is nobody's to resize.
         """
-        sizes, failed = self._sizes(attachments), {}
+        sizes, failed = _sizes(attachments), {}
         for attachment in attachments:
             if sizes.get(attachment.ifindex, mtu) == mtu:
                 continue
@@ -70,13 +70,12 @@ class Wires:
                 log.info("MTU of a pod follows the node's", device=attachment.host_device, mtu=mtu)
         return failed
 
-    def _sizes(self, attachments: tuple[Attachment, ...]) -> dict[int, int]:
-        """The MTU of the node's ends; a dump is dear where one pod has come to many."""
-        if len(attachments) > 1:
-            return {link["index"]: link.get_attr("IFLA_MTU") for link in self._netlink.get_links()}
-        with Socket() as asking:
-            found = asking.find(index=attachments[0].ifindex)
-        return {} if found is None else {attachments[0].ifindex: found.mtu}
+
+def _sizes(attachments: Iterable[Attachment]) -> dict[int, int]:
+    """The MTU of the node's ends; asked for one by one, since a dump is dear where few pods have come to many."""
+    with Socket() as asking:
+        found = {a.ifindex: asking.find(index=a.ifindex) for a in attachments}
+    return {ifindex: link.mtu for ifindex, link in found.items() if link is not None}
 
 
 def _mend(netlink: Any, attachments: Iterable[Attachment]) -> tuple[str, ...]:

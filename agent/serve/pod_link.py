@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
-from threading import Semaphore
+from threading import Lock
 from typing import Any
 
 from pyroute2 import IPRoute
@@ -41,8 +41,6 @@ GATEWAY4 = IPv4Address("169.254.1.1")
 GATEWAY6 = IPv6Address("fe80::ecee:eeff:feee:eeee")  # what HOST_MAC gives by EUI-64
 DEFAULT_MTU = 1500  # of a node without uplink
 CARRIER_S = 5
-# wires in work: the kernel makes one device at a time, and more threads only wait for it and for the interpreter
-AT_ONCE = 3
 LOOPBACK = 1  # lo's ifindex in every namespace
 _V4, _V6 = 2, 10  # AF_INET, AF_INET6
 _ALIAS = "sluiceway"
@@ -96,7 +94,8 @@ class PodLinks:
         """
         self._ways_out = ways_out
         self._prepare = prepare
-        self._turns = Semaphore(AT_ONCE)
+        # the kernel makes one device at a time: more threads only wait for it, and for the interpreter
+        self._turn = Lock()
         self._fixed_mtu = fixed_mtu
 
     def create(self, wish: Wish) -> Wire:
@@ -108,7 +107,7 @@ class PodLinks:
             OSError, MapsError: the kernel refused a step; nothing is left.
         """
         name = host_device(wish.container_id, wish.interface)
-        with self._turns, _open(wish.netns, may_be_host=wish.may_be_host) as pod, Socket() as node:
+        with self._turn, _open(wish.netns, may_be_host=wish.may_be_host) as pod, Socket() as node:
             mtu = self._mtu(node)
             link = _make_pair(node, name, wish, pod, mtu)
             try:
