@@ -26,17 +26,12 @@ _ATTRIBUTE = struct.Struct("=HH")  # struct rtattr: length, type
 
 def messages(content: bytes) -> Iterator[tuple[int, int, bytes]]:
     """The type, flags and body of each netlink message."""
-    yield from ((kind, flags, body) for kind, flags, _, body in answers(content))
-
-
-def answers(content: bytes) -> Iterator[tuple[int, int, int, bytes]]:
-    """The type, flags, sequence and body of each netlink message; the sequence is that of the request."""
     at = 0
     while at + _HEADER.size <= len(content):
-        length, kind, flags, sequence, _ = _HEADER.unpack_from(content, at)
+        length, kind, flags, *_ = _HEADER.unpack_from(content, at)
         if length < _HEADER.size:
             return
-        yield kind, flags, sequence, content[at + _HEADER.size : at + length]
+        yield kind, flags, content[at + _HEADER.size : at + length]
         at += _aligned(length)
 
 

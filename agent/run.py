@@ -43,7 +43,7 @@ from agent.serve.http import HttpServer
 from agent.serve.imported import Imported
 from agent.serve.ipam import Ipam
 from agent.serve.metrics import Metrics, WatchUse
-from agent.serve.pod_link import PodLinks
+from agent.serve.pod_link import BeforeUp, PodLinks
 from agent.serve.pods import Pods
 from agent.serve.probe import Probe
 from agent.telemetry import sources
@@ -126,7 +126,7 @@ def _assemble(options: Options, kernel: Started, netlink: IPRoute) -> Parts:
     expected = manifests.EXPECTED if options.manifests else api.EXPECTED
     mirror = Mirror(loop.offer, expected)
     ipam = Ipam(lambda: _pod_cidrs(options, mirror))
-    wires = PodLinks(lambda: _ways_out(options, mirror), lambda *end: _prepare(kernel, *end), options.mtu)
+    wires = PodLinks(lambda: _ways_out(options, mirror), lambda *end: _before_up(kernel, *end), options.mtu)
     store = Store(options.state_dir / ATTACHMENTS, boot_id())
     probe = Probe(tables, lambda ifindex: kernel.hooks.has(ifindex, POD))
     events = _events(options)
@@ -258,10 +258,9 @@ def _uplinks(options: Options, mirror: Mirror) -> tuple[Device, ...]:
     return uplinks(options.devices, cluster.nodes.get(options.node_name), cluster.local.devices)
 
 
-def _prepare(kernel: Started, name: str, ifindex: int) -> None:
-    """Make the node's end of a pod's wire fit to come up."""
-    kernel.sysctls.pod(name)
-    kernel.hooks.guard_new(ifindex, POD)
+def _before_up(kernel: Started, name: str, ifindex: int) -> BeforeUp:
+    """What makes the node's end of a pod's wire fit to come up."""
+    return kernel.sysctls.pod(name), kernel.hooks.guards(ifindex, POD)
 
 
 def _ways_out(options: Options, mirror: Mirror) -> Iterator[int]:

@@ -143,7 +143,7 @@ def _wires(bed: Testbed, node: Node, mtu: int) -> Iterator[Attachment]:
     with tempfile.TemporaryDirectory() as state, bed.inside(node.name):
         sysctls = Sysctls(Path(state))
         sysctls.node()
-        links = PodLinks(lambda: (), lambda device, _: sysctls.pod(device), fixed_mtu=mtu)
+        links = PodLinks(lambda: (), lambda device, _: (sysctls.pod(device), ()), fixed_mtu=mtu)
         for number, (pod, (home, _)) in enumerate(PODS.items(), start=1):
             if home is not node:
                 continue

@@ -87,6 +87,9 @@ int shim_map_add(
   int fd, const void *keys, uint32_t key_size, const void *values, uint32_t value_size, uint32_t *n);
 int64_t shim_map_count(int fd, uint32_t key_size, uint32_t value_size, uint32_t max_entries);
 int shim_maglev(const uint8_t *keys, const uint16_t *slots, uint32_t n, uint16_t *table, uint32_t size);
+struct shim_step { int fd; const char *path; const char *bytes; uint32_t size; uint32_t last; };
+int shim_steps(
+  const struct shim_step *steps, uint32_t n, char *answers, uint32_t *size, uint32_t *step, uint32_t *request);
 """
 
 
@@ -101,7 +104,7 @@ def main(out_dir: Path, libbpf_prefix: Path) -> Path:
         "_libbpf",
         '#include <bpf/bpf.h>\n#include <bpf/libbpf.h>\n#include <bpf/btf.h>\n#include "shim.h"\n',
         include_dirs=[str(libbpf_prefix.resolve() / "include"), str(_HERE)],
-        sources=[str(_HERE / "shim.c"), str(_HERE / "shim_maglev.c")],
+        sources=[str(_HERE / name) for name in ("shim.c", "shim_maglev.c", "shim_steps.c")],
         extra_objects=[str(libbpf_prefix.resolve() / "lib/libbpf.a")],
         libraries=["elf", "z"],
         extra_compile_args=["-O2", "-std=gnu11", "-D_GNU_SOURCE", "-fvisibility=hidden"],

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the extension adds to libbpf: its log, kernel records flattened for Python, Maglev tables. */
+/* What the extension adds to libbpf: its log, kernel records flattened for Python, Maglev tables, system calls in a row. */
 #ifndef SLUICEWAY_SHIM_H
 #define SLUICEWAY_SHIM_H
 
@@ -50,5 +50,21 @@ int64_t shim_map_count(int fd, uint32_t key_size, uint32_t value_size, uint32_t 
  * order; the table depends on the keys and on nothing else. -1: no memory.
  */
 int shim_maglev(const uint8_t *keys, const uint16_t *slots, uint32_t n, uint16_t *table, uint32_t size);
+
+/* One step of several: the text of a knob, or netlink messages of which `last` is the sequence of the last. */
+struct shim_step {
+	int fd;		  /* a netlink socket; -1: a knob */
+	const char *path; /* of the knob */
+	const char *bytes;
+	uint32_t size;
+	uint32_t last;
+};
+
+/*
+ * Takes steps until one is refused: 0, or -errno with *step and, of messages, the *request that it was. The messages of
+ * a step that stand behind a refused one are done. Devices that are told of are copied to `answers`, *size octets in all.
+ */
+int shim_steps(const struct shim_step *steps, uint32_t n, char *answers, uint32_t *size, uint32_t *step,
+	       uint32_t *request);
 
 #endif

@@ -20,7 +20,7 @@ from pathlib import Path
 from threading import RLock
 from typing import Concatenate, ParamSpec, TypeVar
 
-from agent.kernel.netlink import Socket
+from agent.kernel.netlink import Request
 from agent.kernel.requests import CLSACT_EGRESS, CLSACT_INGRESS, add_clsact, set_filter
 from agent.log import logger
 from maps import libbpf
@@ -106,16 +106,10 @@ class Hooks:
             if not self._has(ifindex, name):
                 self._attach_clsact(ifindex, name, ingress=DEVICE_HOOKS[name][1])
 
-    @_alone
-    def guard_new(self, ifindex: int, names: tuple[str, ...]) -> None:
-        """As :meth:`guard`, on a device that was made a moment ago and has nothing; a pod waits for it.
-
-        Raises:
-            OSError: the kernel refused.
-        """
+    def guards(self, ifindex: int, names: tuple[str, ...]) -> tuple[Request, ...]:
+        """What :meth:`guard` asks for a device that was made a moment ago and has nothing; a pod waits for it."""
         filters = (set_filter(ifindex, self._programs[n], n, ingress=DEVICE_HOOKS[n][1]) for n in names)
-        with Socket() as netlink:
-            netlink.ask(add_clsact(ifindex), *filters)
+        return (add_clsact(ifindex), *filters)
 
     @_alone
     def settle(self, ifindex: int, names: tuple[str, ...]) -> None:

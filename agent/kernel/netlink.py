@@ -9,33 +9,32 @@ import os
 import socket
 import struct
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 from agent.cookie import netns_cookie
-from agent.kernel.syscalls import receive
 from agent.rtnetlink import (
     IFLA_ADDRESS,
     IFLA_IFNAME,
     IFLA_LINK,
     IFLA_MTU,
-    RTM_NEWLINK,
-    answers,
     attributes,
     message,
+    messages,
     packed,
 )
+from maps.steps import Step, StepRefused
+from maps.steps import run as steps_in_a_row
 
 # linux/netlink.h, linux/rtnetlink.h, linux/if_link.h, linux/if.h
-NLMSG_ERROR = 2
 NLM_F_REQUEST, NLM_F_ACK = 0x1, 0x4
 RTM_GETLINK = 18
 IFLA_OPERSTATE, IF_OPER_UP = 16, b"\6"
 IFF_UP = 0x1
 LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change
 IFLA_EXT_MASK, NO_STATISTICS = 29, struct.pack("=I", 1 << 3)  # RTEXT_FILTER_SKIP_STATS
-_RESULT = struct.Struct("=i")
-READ = 1 << 14  # bytes of one answer: a device is told in less than two thousand
 WAIT = struct.pack("=qq", 30, 0)  # struct timeval; the kernel answers within the write, but for a broken one
 
 
@@ -85,34 +84,11 @@ class Socket:
         Raises:
             OSError: the first refusal, after all were tried.
         """
-        last = len(requests) - 1
-        # the last is answered, by what it asks for or by an acknowledgement; of the others only refusals are told
-        flags = NLM_F_REQUEST | (NLM_F_ACK if requests[last].kind != RTM_GETLINK else 0)
-        self._socket.send(
-            b"".join(
-                message(r.kind, r.flags | (flags if i == last else NLM_F_REQUEST), i, r.body)
-                for i, r in enumerate(requests)
-            )
-        )
-        links: list[Link] = []
-        refused: tuple[int, int] | None = None
-        while True:
-            for kind, _, sequence, body in answers(self._receive()):
-                if kind == RTM_NEWLINK:
-                    links.append(_link(body))
-                elif kind == NLMSG_ERROR and refused is None and (number := -_RESULT.unpack_from(body)[0]):
-                    refused = (sequence, number)
-                if sequence == last:
-                    if refused is not None:
-                        at, number = refused
-                        raise OSError(number, f"{requests[at].doing}: {os.strerror(number)}")
-                    return tuple(links)
+        return run((self.asking(*requests),))
 
-    def _receive(self) -> bytes:
-        try:
-            return receive(self._socket.fileno(), READ)  # the kernel has answered before the write returned
-        except BlockingIOError:
-            return self._socket.recv(READ)
+    def asking(self, *requests: Request) -> "Ask":
+        """The same as one of several steps."""
+        return Ask(self._socket.fileno(), requests)
 
     @property
     def cookie(self) -> int:
@@ -127,6 +103,57 @@ class Socket:
             if error.errno != errno.ENODEV:
                 raise
             return None
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Requests for a socket, by its descriptor."""
+
+    fd: int
+    requests: tuple[Request, ...]
+
+    def step(self) -> Step:
+        """As the kernel is to get it; of the requests before the last only refusals are told."""
+        last = len(self.requests) - 1
+        # what asks for a device is answered by it, all else by an acknowledgement
+        flags = NLM_F_REQUEST | (NLM_F_ACK if self.requests[last].kind != RTM_GETLINK else 0)
+        wanted = enumerate(self.requests)
+        content = (message(r.kind, r.flags | (flags if i == last else NLM_F_REQUEST), i, r.body) for i, r in wanted)
+        return Step(b"".join(content), self.fd, last=last)
+
+    def doing(self, request: int) -> str:
+        """What was refused."""
+        return self.requests[request].doing
+
+
+@dataclass(frozen=True, slots=True)
+class Knob:
+    """A knob under /proc/sys of the calling thread's namespace; one that the kernel lacks is passed over."""
+
+    path: Path
+    value: str
+
+    def step(self) -> Step:
+        """As the kernel is to get it."""
+        return Step(self.value.encode(), path=os.fsencode(self.path))
+
+    def doing(self, _: int) -> str:
+        """What was refused."""
+        return f"set {self.path} to {self.value}"
+
+
+def run(steps: Sequence[Ask | Knob]) -> tuple[Link, ...]:
+    """Take the steps in their order, up to the first that is refused; the links that were asked for.
+
+    Raises:
+        OSError: the refusal.
+    """
+    try:
+        said = steps_in_a_row([step.step() for step in steps])
+    except StepRefused as refused:
+        doing = steps[refused.step].doing(refused.request)
+        raise OSError(refused.errno, f"{doing}: {os.strerror(refused.errno)}") from None
+    return tuple(_link(body) for _, _, body in messages(said))
 
 
 def get_link(*, name: str = "", index: int = 0) -> Request:

@@ -8,10 +8,9 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from agent.kernel.syscalls import write_knob
+from agent.kernel.netlink import Knob
 from agent.log import logger
 
 log = logger(__name__)
@@ -50,6 +49,9 @@ POD = (
     Sysctl("ipv4/conf/{device}/rp_filter", "0", "answers to a pod carry the service's address"),
     Sysctl("ipv4/conf/{device}/send_redirects", "0", "pods have one neighbour, the node"),
     Sysctl("ipv6/conf/{device}/accept_ra", "0", "a pod does not route for the node"),
+    # set before the device is up: its link-local address must not wait for duplicate address detection
+    Sysctl("ipv6/conf/{device}/accept_dad", "0", "all pods' devices have one MAC, and one link-local address"),
+    Sysctl("ipv6/conf/{device}/dad_transmits", "0", "all pods' devices have one MAC, and one link-local address"),
 )
 
 
@@ -96,11 +98,9 @@ class Sysctls:
         for knob in LOOPBACK:
             self._set(knob, knob.name)
 
-    def pod(self, device: str) -> None:
-        """Set what concerns the node's end of a pod's veth; it is ours and goes with the pod: nothing is kept."""
-        for knob in POD:
-            path = self._proc / knob.name.format(device=device)
-            _try(partial(write_knob, path, knob.value), path)
+    def pod(self, device: str) -> tuple[Knob, ...]:
+        """What is to be set for the node's end of a pod's veth; it is ours and goes with the pod: nothing is kept."""
+        return tuple(Knob(self._proc / knob.name.format(device=device), knob.value) for knob in POD)
 
     def tunnel(self, device: str) -> None:
         """Set what concerns the device that encapsulates; it is ours: nothing is kept."""

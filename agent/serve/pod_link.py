@@ -15,7 +15,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from threading import Lock
@@ -27,8 +27,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from agent.cookie import netns_cookie
 from agent.kernel import netns as namespace
 from agent.kernel import requests
-from agent.kernel.netlink import Link, Socket, get_link
-from agent.kernel.syscalls import read_knob, write_knob
+from agent.kernel.netlink import Knob, Link, Request, Socket, get_link, run
 from agent.kernel.sysctl import PROC
 from agent.kernel.wires import side
 from agent.model.address import Address
@@ -45,6 +44,7 @@ LOOPBACK = 1  # lo's ifindex in every namespace
 _V4, _V6 = 2, 10  # AF_INET, AF_INET6
 _ALIAS = "sluiceway"
 _NS_GET_NSTYPE, _CLONE_NEWNET = 0xB703, 0x40000000  # linux/nsfs.h, linux/sched.h
+BeforeUp = tuple[tuple[Knob, ...], tuple[Request, ...]]  # sysctls, and requests by which programs are attached
 _GONE = frozenset({errno.ENODEV, errno.ESRCH, errno.ENOENT, errno.EADDRNOTAVAIL})
 
 
@@ -84,16 +84,16 @@ class PodLinks:
     """Makes and removes wires between the calling thread's namespace, the node's, and pods'."""
 
     def __init__(
-        self, ways_out: Callable[[], Iterable[int]], prepare: Callable[[str, int], None], fixed_mtu: int = 0
+        self, ways_out: Callable[[], Iterable[int]], before_up: Callable[[str, int], BeforeUp], fixed_mtu: int = 0
     ) -> None:
         """*ways_out* gives the ifindexes whose MTU bounds the pods'.
 
-        *prepare* has a host end's name and ifindex before it comes up, to set its sysctls and attach its programs.
+        *before_up* tells by a host end's name and ifindex what is done to it before it comes up.
 
         A *fixed_mtu* other than 0 is the pods' MTU, whatever the devices'.
         """
         self._ways_out = ways_out
-        self._prepare = prepare
+        self._before_up = before_up
         # the kernel makes one device at a time: more threads only wait for it, and for the interpreter
         self._turn = Lock()
         self._fixed_mtu = fixed_mtu
@@ -114,8 +114,7 @@ class PodLinks:
                 with _inside(pod):
                     inner = _configure_pod(wish, link.peer)
                 with inner:
-                    self._configure_node(node, name, link.index, wish)
-                    _await_carrier((node, link.index), (inner, link.peer))
+                    self._bring_up(node, inner, link, wish)
                     cookie = inner.cookie
             except BaseException:
                 _remove(node, name)
@@ -177,13 +176,16 @@ class PodLinks:
         links = (node.find(index=index) for index in self._ways_out())
         return max(min((link.mtu for link in links if link is not None), default=DEFAULT_MTU), LEAST_MTU)
 
-    def _configure_node(self, node: Socket, name: str, index: int, wish: Wish) -> None:
-        # before the device is up: the link-local address must not wait for duplicate address detection
-        _write_sysctl(f"ipv6/conf/{name}/accept_dad", "0")
-        _write_sysctl(f"ipv6/conf/{name}/dad_transmits", "0")
-        self._prepare(name, index)
-        alias = f"{_ALIAS} {wish.container_id}"[:255]
-        node.ask(requests.set_up(index, alias), *side(index, _pod_mac(wish), _wanted(wish)))
+    def _bring_up(self, node: Socket, inner: Socket, link: Link, wish: Wish) -> None:
+        """The node's end: programs and sysctls, then up, with routes and neighbours; until packets pass."""
+        name = host_device(wish.container_id, wish.interface)
+        knobs, guards = self._before_up(name, link.index)
+        wanted = [requests.set_up(link.index, f"{_ALIAS} {wish.container_id}"[:255])]
+        wanted += [*side(link.index, _pod_mac(wish), _wanted(wish)), get_link(index=link.index)]
+        first = (node.asking(*guards),) if guards else ()
+        ends = run((*knobs, *first, node.asking(*wanted), inner.asking(get_link(index=link.peer))))
+        for netlink, end in zip((node, inner), ends, strict=True):
+            _await_carrier(netlink, end)
 
 
 def _make_pair(node: Socket, name: str, wish: Wish, pod: int, mtu: int) -> Link:
@@ -221,17 +223,18 @@ def _configure_pod(wish: Wish, index: int) -> Socket:
     return ip
 
 
-def _await_carrier(*ends: tuple[Socket, int]) -> None:
+def _await_carrier(netlink: Socket, end: Link) -> None:
     """Until packets pass: a device without queue drops them before the kernel has heard that the other end is up.
 
     Since Linux 6.8 to ask is enough; before, it hears within milliseconds, of itself.
     """
     deadline = time.monotonic() + CARRIER_S
-    for netlink, index in ends:
-        while (link := netlink.find(index=index)) is not None and not link.is_operational:
-            if time.monotonic() > deadline:
-                raise OSError(errno.ENETDOWN, f"device {index} has no carrier {CARRIER_S} s after its peer is up")
-            time.sleep(0.001)
+    link: Link | None = end
+    while link is not None and not link.is_operational:
+        if time.monotonic() > deadline:
+            raise OSError(errno.ENETDOWN, f"device {end.index} has no carrier {CARRIER_S} s after its peer is up")
+        time.sleep(0.001)
+        link = netlink.find(index=end.index)
 
 
 def _wanted(wish: Wish) -> tuple[Address, ...]:
@@ -315,12 +318,6 @@ def _is_ours(mac: object, name: object) -> bool:
 def _read_sysctl(name: str) -> str:
     """A knob of the namespace the thread is in; "0" where a kernel without IPv6 lacks it."""
     try:
-        return read_knob(PROC / name)
+        return (PROC / name).read_text().strip()
     except FileNotFoundError:
         return "0"
-
-
-def _write_sysctl(name: str, value: str) -> None:
-    """Set a knob of the namespace the thread is in; a kernel without IPv6 lacks some."""
-    with suppress(FileNotFoundError):
-        write_knob(PROC / name, value)

@@ -19,6 +19,7 @@ from pyroute2 import IPRoute
 from agent.kernel import attach, features, netns
 from agent.kernel.build import NAMES
 from agent.kernel.load import Loaded
+from agent.kernel.netlink import Socket
 from agent.kernel.sizes import SIZES
 from agent.model.address import Address
 from agent.watch.qdisc import paced, qdiscs
@@ -54,8 +55,9 @@ def main() -> int:
     tcx = features.kernel_version(os.uname().release) >= features.TCX
     hooks = attach.Hooks(pins.links, loaded.programs, tcx=tcx)
     pods = [socket.if_nametoindex(site.device(pod)) for pod in site.PODS]
-    for pod in pods:
-        hooks.guard_new(pod, attach.POD)
+    with Socket() as netlink:
+        for pod in pods:
+            netlink.ask(*hooks.guards(pod, attach.POD))
     hooks.attach(socket.if_nametoindex("uplink"), attach.UPLINK)
     serve()
 

@@ -19,7 +19,7 @@ from agent.serve.attachments import Store, boot_id, host_device
 from agent.serve.cni import Cni
 from agent.serve.cni_socket import CniSocket
 from agent.serve.ipam import Ipam
-from agent.serve.pod_link import PodLinks
+from agent.serve.pod_link import BeforeUp, PodLinks
 from agent.serve.pods import Pods
 from maps.errors import KernelRefused
 
@@ -90,12 +90,13 @@ class Node:
         self.do(serve)
         return restored[0]
 
-    def prepare(self, name: str, ifindex: int) -> None:
-        """What the agent does by attaching programs."""
+    def prepare(self, name: str, ifindex: int) -> BeforeUp:
+        """What the agent has done to a device before it is up; here nothing."""
         link = json.loads(inside(self.name, "ip", "-j", "link", "show", name))[0]
         self.prepared.append((link["ifindex"] == ifindex, "UP" in link["flags"]))
         if self.fault:
             raise self.fault
+        return (), ()
 
     def do(self, action: Callable[[], None]) -> None:
         """Do something on a thread in the node's namespace."""

@@ -11,6 +11,7 @@ import pytest
 
 from agent.kernel.attach import POD, SOCKET_HOOKS, UPLINK, Hooks
 from agent.kernel.load import Loaded
+from agent.kernel.netlink import Socket
 from maps import libbpf
 from maps.errors import KernelRefused
 from maps.object import Object
@@ -106,6 +107,11 @@ def test_detach_leaves_nothing_on_the_device(pin_root: Path, tiny: Tiny, *, tcx:
     assert "clsact" not in in_new_netns(play)
 
 
+def _guard(hooks: Hooks, index: int) -> None:
+    with Socket() as netlink:
+        netlink.ask(*hooks.guards(index, POD))
+
+
 def _clsact(name: str) -> bool:
     said = subprocess.run(["tc", "qdisc", "show", "dev", name], check=True, capture_output=True, text=True).stdout
     return "clsact" in said
@@ -117,7 +123,7 @@ def test_a_pod_is_guarded_by_clsact_and_settled_on_tcx_where_that_is(pin_root: P
         index = _device("p0")
         with _hooks(pin_root, tiny(1), tcx=tcx) as hooks:
             assert not hooks.has(index, POD)
-            hooks.guard_new(index, POD)
+            _guard(hooks, index)
             assert hooks.has(index, POD)
             assert _clsact("p0")
             before = libbpf.tc_query(index, ingress=True)
@@ -140,7 +146,7 @@ def test_a_pod_that_was_being_settled_when_the_agent_died_has_the_next_ones_prog
     def play() -> None:
         index = _device("p0")
         with _hooks(pin_root, tiny(1)) as hooks:
-            hooks.guard_new(index, POD)
+            _guard(hooks, index)
             hooks.attach(index, POD)  # the links are made, the filters not yet removed
             before = _everywhere(pin_root, index)
         with _hooks(pin_root, tiny(2)) as hooks:
@@ -156,7 +162,7 @@ def test_a_filter_of_somebody_elses_stays_when_a_pod_is_settled(pin_root: Path, 
     def play() -> None:
         index = _device("p0")
         with _hooks(pin_root, tiny(1)) as hooks:
-            hooks.guard_new(index, POD)
+            _guard(hooks, index)
             words = "filter add dev p0 ingress pref 7 u32 match u32 0 0 flowid 1:1"
             subprocess.run(["tc", *words.split()], check=True)
             hooks.settle(index, POD)

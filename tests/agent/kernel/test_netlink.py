@@ -5,17 +5,19 @@ import json
 import os
 import subprocess
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agent.kernel import requests
-from agent.kernel.netlink import Socket, get_link
+from agent.kernel.netlink import Knob, Socket, get_link, run
 from agent.rtnetlink import attribute, attributes, message, messages, packed
 from tests.agent.kernel.nets import in_new_netns
 
 pytestmark = pytest.mark.netns
 
+_V1 = get_link(name="v1")
 MAC, PEER_MAC = "02:00:00:00:00:01", "02:00:00:00:00:02"
 
 
@@ -85,6 +87,27 @@ def test_the_first_refusal_is_told_and_what_stands_behind_it_is_done() -> None:
             with pytest.raises(OSError, match="set the device up: No such device"):
                 socket.ask(requests.set_up(index), requests.set_up(999))
             assert socket.find(name="v0") is not None, "the next answer is not mistaken"
+
+    in_new_netns(play)
+
+
+def test_steps_are_taken_up_to_the_first_that_is_refused() -> None:
+    def play() -> None:
+        conf = Path("/proc/sys/net/ipv4/conf")
+        with Socket() as socket:
+            index = _pair(socket)
+            knobs = Knob(conf / "v0/rp_filter", "2"), Knob(conf / "none/rp_filter", "2")
+            links = run((*knobs, socket.asking(requests.set_up(index), get_link(index=index)), socket.asking(_V1)))
+            assert [link.index for link in links] == [index, links[0].peer]
+            assert (conf / "v0/rp_filter").read_text() == "2\n"
+            bad = Knob(conf / "v0/rp_filter", "no number")
+            with pytest.raises(
+                OSError, match="set /proc/sys/net/ipv4/conf/v0/rp_filter to no number: Invalid argument"
+            ):
+                run((bad, socket.asking(requests.delete_link(index))))
+            with pytest.raises(OSError, match="set the device up: No such device"):
+                run((socket.asking(requests.set_up(999)), socket.asking(requests.delete_link(index))))
+            assert socket.find(index=index) is not None, "what stands behind a refused step is not done"
 
     in_new_netns(play)
 

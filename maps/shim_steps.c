@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Knobs and netlink requests, one after the other without Python between them: what is asked for a pod is a dozen system
+ * calls, and a thread that goes back to the interpreter after each waits there for all others.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "shim.h"
+
+enum { ANSWER = 1 << 14 }; /* a device is told in less than two thousand octets */
+
+static int set_knob(const struct shim_step *step)
+{
+	int fd = open(step->path, O_WRONLY | O_CLOEXEC), err = 0;
+
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -errno; /* a kernel without IPv6 lacks some */
+	if (write(fd, step->bytes, step->size) < 0)
+		err = -errno;
+	close(fd);
+	return err;
+}
+
+/* Sends, and reads until the last request is answered; devices that are told of go behind *used octets of `to`. */
+static int ask(const struct shim_step *step, char *to, uint32_t room, uint32_t *used, uint32_t *request)
+{
+	_Alignas(struct nlmsghdr) char answer[ANSWER];
+	int err = 0;
+
+	if (send(step->fd, step->bytes, step->size, 0) < 0)
+		return -errno;
+	for (;;) {
+		ssize_t got = recv(step->fd, answer, sizeof(answer), 0);
+		uint32_t left = got < 0 ? 0 : got;
+
+		if (got < 0)
+			return -errno;
+		for (struct nlmsghdr *m = (void *)answer; NLMSG_OK(m, left); m = NLMSG_NEXT(m, left)) {
+			const struct nlmsgerr *said = NLMSG_DATA(m);
+
+			if (m->nlmsg_type == NLMSG_ERROR && said->error && !err) {
+				err = said->error;
+				*request = m->nlmsg_seq;
+			}
+			if (m->nlmsg_type == RTM_NEWLINK && *used + NLMSG_ALIGN(m->nlmsg_len) <= room) {
+				memcpy(to + *used, m, m->nlmsg_len);
+				*used += NLMSG_ALIGN(m->nlmsg_len);
+			}
+			if (m->nlmsg_seq == step->last)
+				return err;
+		}
+	}
+}
+
+int shim_steps(const struct shim_step *steps, uint32_t n, char *answers, uint32_t *size, uint32_t *step,
+	       uint32_t *request)
+{
+	uint32_t room = *size;
+	int err = 0;
+
+	*size = *request = 0;
+	for (*step = 0; *step < n && !err; ++*step)
+		err = steps[*step].fd < 0 ? set_knob(&steps[*step]) : ask(&steps[*step], answers, room, size, request);
+	*step -= err != 0;
+	return err;
+}

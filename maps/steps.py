@@ -1,0 +1,45 @@
+"""System calls in a row, in C (maps/shim_steps.c): a thread that comes back after each waits for the interpreter."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from maps._libbpf import ffi, lib
+
+_ROOM = 1 << 14  # octets of all answers: eight devices and more
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Netlink messages for a socket, the last with the sequence *last*; without a socket, a knob's text and path."""
+
+    content: bytes
+    fd: int = -1
+    path: bytes = b""
+    last: int = 0
+
+
+class StepRefused(Exception):  # noqa: N818  the name says what happened
+    """Which step the kernel refused, and which of its requests."""
+
+    def __init__(self, step: int, request: int, errno: int) -> None:
+        super().__init__(step, request, errno)
+        self.step, self.request, self.errno = step, request, errno
+
+
+def run(steps: Sequence[Step]) -> bytes:
+    """Take the steps in their order; the netlink messages of devices that were asked for.
+
+    Raises:
+        StepRefused: the first refusal; behind it, only what stood in the same step was done.
+    """
+    row = ffi.new("struct shim_step[]", len(steps))
+    kept = []  # what the row points to
+    for at, step in zip(row, steps, strict=True):
+        path, content = ffi.new("char[]", step.path), ffi.from_buffer(step.content)
+        kept += [path, content]
+        at.fd, at.path, at.bytes, at.size, at.last = step.fd, path, content, len(step.content), step.last
+    answers, numbers = ffi.new("char[]", _ROOM), ffi.new("uint32_t[3]", [_ROOM, 0, 0])
+    result = lib.shim_steps(row, len(steps), answers, numbers, numbers + 1, numbers + 2)
+    if result:
+        raise StepRefused(numbers[1], numbers[2], -result)
+    return bytes(ffi.buffer(answers, numbers[0]))
