@@ -101,9 +101,7 @@ def test_steps_are_taken_up_to_the_first_that_is_refused() -> None:
             assert [link.index for link in links] == [index, links[0].peer]
             assert (conf / "v0/rp_filter").read_text() == "2\n"
             bad = Knob(conf / "v0/rp_filter", "no number")
-            with pytest.raises(
-                OSError, match="v0/rp_filter to no number: Invalid argument"
-            ):
+            with pytest.raises(OSError, match="v0/rp_filter to no number: Invalid argument"):
                 run((bad, socket.asking(requests.delete_link(index))))
             with pytest.raises(OSError, match="set the device up: No such device"):
                 run((socket.asking(requests.set_up(999)), socket.asking(requests.delete_link(index))))
