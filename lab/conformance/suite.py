@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,9 +27,10 @@ def run(cluster: Cluster, focus: str, names: Sequence[str], out: Path, say: Say)
         old.unlink()
     programs = cluster.artifacts.programs["kubectl"].parent
     environment = {**os.environ, "PATH": f"{programs}:{os.environ.get('PATH', '')}"}
-    with (out / "e2e.log").open("w") as log:
-        argv = _command(cluster, focus, out)
-        subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=out, env=environment, check=False)
+    # the tests leave their kubectl's settings in the folder for temporary files
+    with (out / "e2e.log").open("w") as log, tempfile.TemporaryDirectory() as folder:
+        argv, env = _command(cluster, focus, out), {**environment, "TMPDIR": folder}
+        subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=out, env=env, check=False)
     found = results.judged(results.read(out, focus), names)
     bad = results.bad(found, names)
     (out / "results.tsv").write_text("".join(f"{result.line()}\n" for result in found))
