@@ -87,9 +87,15 @@ def test_a_list_names_each_of_its_tests_once(listed: str, count: int, words: str
 
 
 def test_every_encapsulation_is_judged_by_the_granular_checks_without_the_socket_hook() -> None:
-    judged = {run.encapsulation for run in runs.RUNS if runs.GRANULAR in run.lists and not run.socket_lb}
+    judged = {run.encapsulation for run in runs.chosen(()) if runs.GRANULAR in run.lists and not run.socket_lb}
     assert judged == set(Encapsulation)
     assert len(set(runs.NAMES)) == len(runs.RUNS)
+
+
+def test_a_run_that_wants_to_be_named_is_made_only_then() -> None:
+    (one,) = (run for run in runs.RUNS if run.by_name)
+    assert one not in runs.chosen(())
+    assert runs.chosen((one.name, "ipip")) == tuple(run for run in runs.RUNS if run.name in (one.name, "ipip"))
 
 
 def test_a_run_asks_for_each_test_once() -> None:
