@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import MapKind, MapSpec
 
 
-LAYOUT: Final = "dc1ca3844f45"
+LAYOUT: Final = "65f14ba47c32"
 """The fingerprint of all that follows."""
 
 
@@ -1608,7 +1608,7 @@ ENDPOINTS: Final[MapSpec[IPv6Address, Endpoint]] = MapSpec(
 )
 
 FLOWS: Final[MapSpec[FlowKey, Flow]] = MapSpec(
-    "flows", MapKind.HASH, FlowKey, Flow, 131072, 1
+    "flows", MapKind.HASH, FlowKey, Flow, 131072, 0
 )
 
 FRAGMENTS: Final[MapSpec[FragmentKey, Fragment]] = MapSpec(

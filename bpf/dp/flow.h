@@ -10,14 +10,12 @@ EXPORT_ENUM(flow_flag);
 
 _Static_assert(sizeof(struct flow_key) == 40, "hashed as bytes");
 /*
- * No LRU: under a flood of new flows it would evict established ones, and its inserts cost more. Entries are allocated
- * one by one, from memory that the kernel maps by large pages: a lookup among many flows waits for memory, and least
- * there (docs/decisions/0010-flows.md).
+ * Preallocated: under a flood of new flows an LRU would evict established ones, and its inserts cost more. No larger than
+ * its CPUs can use: among many flows a lookup waits for memory (docs/decisions/0010-flows.md).
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 131072);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct flow_key);
 	__type(value, struct flow);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
