@@ -7,6 +7,7 @@
 #ifndef SLUICEWAY_AHEAD_H
 #define SLUICEWAY_AHEAD_H
 
+#include "fib.h"
 #include "parse.h"
 
 #define FLOWINFO bpf_htonl(0x0fffffff) /* of an IPv6 header's first word: traffic class and label */
@@ -41,21 +42,16 @@ static __always_inline bool fib_question(const ctx_t *ctx, const struct packet *
 	f->sport = p->sport;
 	f->dport = p->dport;
 	f->tot_len = 1; /* so that the answer has the MTU: the device's, or the route's where that is locked */
+	fib_addresses(f, &p->src, &p->dst);
 	if (p->flags & PACKET_V4) {
 		if ((void *)(ip4 + 1) > ctx_end(ctx))
 			return false;
-		f->family = 2; /* AF_INET */
 		f->tos = ip4->tos;
-		f->ipv4_src = p->src.w[3];
-		f->ipv4_dst = p->dst.w[3];
 		return true;
 	}
 	if ((void *)(ip6 + 1) > ctx_end(ctx))
 		return false;
-	f->family = 10; /* AF_INET6 */
 	f->flowinfo = *(__be32 *)ip6 & FLOWINFO;
-	memcpy(f->ipv6_src, &p->src, sizeof(ip_addr));
-	memcpy(f->ipv6_dst, &p->dst, sizeof(ip_addr));
 	return true;
 }
 

@@ -27,6 +27,13 @@ static __always_inline csum_t csum_add_addr(csum_t sum, const ip_addr *a)
 	return sum + a->w[0] + a->w[1] + a->w[2] + a->w[3];
 }
 
+static __always_inline csum_t csum_words(csum_t sum, const __be32 *w, __u32 words)
+{
+	for (__u32 i = 0; i < words; i++)
+		sum += w[i];
+	return sum;
+}
+
 /* As the kernel's helpers take it: 32 bits with the carries added in. */
 static __always_inline __u32 csum_32(csum_t sum)
 {

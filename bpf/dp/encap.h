@@ -7,21 +7,11 @@
 #ifndef SLUICEWAY_ENCAP_H
 #define SLUICEWAY_ENCAP_H
 
-#include "csum.h"
 #include "endpoint.h"
-#include "parse.h"
+#include "header.h"
 #include "remote.h"
 
-enum {
-	OUTER_TTL = 64,
-	IP_DF = 0x4000,
-	ROOM_ALREADY = -114, /* -EALREADY */
-};
-
-static __always_inline __u32 header_size(bool v4)
-{
-	return v4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
-}
+enum { ROOM_ALREADY = -114 /* -EALREADY */ };
 
 static __always_inline __be16 ethertype_of(bool v4)
 {
@@ -33,12 +23,6 @@ static __always_inline bool write_ethertype(ctx_t *ctx, bool v4)
 	__be16 type = ethertype_of(v4);
 
 	return ctx_store(ctx, offsetof(struct ethhdr, h_proto), &type, sizeof(type));
-}
-
-/* IP's own length, header included, as far as 16 bits say it: for longer ones 0, as the kernel has it for superframes. */
-static __always_inline __be16 length_field(__u32 octets)
-{
-	return octets > 0xffff ? 0 : bpf_htons(octets);
 }
 
 /*
@@ -63,35 +47,6 @@ static __always_inline bool make_room(ctx_t *ctx, bool inner_v4, bool outer_v4)
 	       !bpf_skb_change_proto(ctx, ethertype_of(outer_v4), 0);
 }
 
-static __always_inline bool write_outer_v4(ctx_t *ctx, const ip_addr *from, const ip_addr *to, __u32 octets, __u8 inner)
-{
-	struct iphdr ip = {.version = 4,
-			   .ihl = 5,
-			   .tot_len = length_field(sizeof(ip) + octets),
-			   .frag_off = bpf_htons(IP_DF),
-			   .ttl = OUTER_TTL,
-			   .protocol = inner,
-			   .saddr = from->w[3],
-			   .daddr = to->w[3]};
-	__be32 *w = (__be32 *)&ip;
-	csum_t sum = 0;
-
-	for (int i = 0; i < 5; i++)
-		sum += w[i];
-	ip.check = ~csum_16(sum);
-	return ctx_store_summed(ctx, L3, &ip, sizeof(ip));
-}
-
-static __always_inline bool write_outer_v6(ctx_t *ctx, const ip_addr *from, const ip_addr *to, __u32 octets, __u8 inner)
-{
-	struct ipv6hdr ip = {
-		.version = 6, .payload_len = length_field(octets), .nexthdr = inner, .hop_limit = OUTER_TTL};
-
-	memcpy(&ip.saddr, from, sizeof(*from));
-	memcpy(&ip.daddr, to, sizeof(*to));
-	return ctx_store_summed(ctx, L3, &ip, sizeof(ip));
-}
-
 /* Puts an outer header before the packet, from this node to the other. p stays what the inner packet is. */
 __noinline int encapsulate(ctx_t *ctx, const struct packet *p, const ip_addr *to)
 {
@@ -112,7 +67,8 @@ __noinline int encapsulate(ctx_t *ctx, const struct packet *p, const ip_addr *to
 	inner = inner_v4 ? IPPROTO_IPIP : IPPROTO_IPV6;
 	if (!make_room(ctx, inner_v4, outer_v4) || !write_ethertype(ctx, outer_v4))
 		return DROP_REWRITE;
-	if (!(outer_v4 ? write_outer_v4(ctx, from, to, octets, inner) : write_outer_v6(ctx, from, to, octets, inner)))
+	if (!(outer_v4 ? write_header_v4(ctx, from, to, octets, inner, IP_DF)
+		       : write_header_v6(ctx, from, to, octets, inner)))
 		return DROP_REWRITE;
 	return DROP_NONE;
 }

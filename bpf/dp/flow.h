@@ -9,6 +9,8 @@
 EXPORT_ENUM(flow_flag);
 
 _Static_assert(sizeof(struct flow_key) == 40, "hashed as bytes");
+_Static_assert(sizeof(struct flow) == 76, "two cache lines with its key");
+
 /*
  * Preallocated: under a flood of new flows an LRU would evict established ones, and its inserts cost more. No larger than
  * its CPUs can use: among many flows a lookup waits for memory (docs/decisions/0010-flows.md).

@@ -3,10 +3,10 @@
 #ifndef SLUICEWAY_REFUSE_H
 #define SLUICEWAY_REFUSE_H
 
+#include "header.h"
 #include "rewrite.h"
 
 enum {
-	ANSWER_TTL = 64,
 	/* the largest segment quoted whole: the answer, two IPv6 headers and an ICMPv6 one more, is the minimum MTU at most */
 	QUOTED = 1280 - 40 - 8 - 40,
 };
@@ -38,9 +38,9 @@ static __always_inline bool write_answer_ip(ctx_t *ctx, const struct packet *p, 
 		if ((void *)(ip4 + 1) > ctx_end(ctx))
 			return false;
 		diff = csum_replace(diff, ip4->tot_len, total);
-		diff = csum_replace(diff, bpf_htons((__u16)ip4->ttl << 8), bpf_htons(ANSWER_TTL << 8));
+		diff = csum_replace(diff, bpf_htons((__u16)ip4->ttl << 8), bpf_htons(OWN_TTL << 8));
 		ip4->tot_len = total;
-		ip4->ttl = ANSWER_TTL;
+		ip4->ttl = OWN_TTL;
 		ip4->check = csum_update(ip4->check, diff);
 		ip4->saddr = p->dst.w[3];
 		ip4->daddr = p->src.w[3];
@@ -49,7 +49,7 @@ static __always_inline bool write_answer_ip(ctx_t *ctx, const struct packet *p, 
 	if ((void *)(ip6 + 1) > ctx_end(ctx))
 		return false;
 	ip6->payload_len = bpf_htons(length);
-	ip6->hop_limit = ANSWER_TTL;
+	ip6->hop_limit = OWN_TTL;
 	memcpy(&ip6->saddr, &p->dst, sizeof(ip_addr));
 	memcpy(&ip6->daddr, &p->src, sizeof(ip_addr));
 	return true;
@@ -137,18 +137,14 @@ static __always_inline bool write_unreachable_v4(ctx_t *ctx, const struct packet
 		.ip = {.version = 4,
 		       .ihl = 5,
 		       .tot_len = bpf_htons(total),
-		       .ttl = ANSWER_TTL,
+		       .ttl = OWN_TTL,
 		       .protocol = IPPROTO_ICMP,
 		       .saddr = p->dst.w[3],
 		       .daddr = p->src.w[3]},
 		.icmp = {.type = ICMP_V4_UNREACHABLE, .code = ICMP_V4_PORT_UNREACHABLE},
 	};
-	__be16 *w = (__be16 *)&h.ip;
-	csum_t sum = 0;
 
-	for (int i = 0; i < 10; i++)
-		sum += w[i];
-	h.ip.check = ~csum_16(sum);
+	h.ip.check = ~csum_16(csum_words(0, (const __be32 *)&h.ip, sizeof(h.ip) / 4));
 	/* a right IPv4 header sums to nothing */
 	h.icmp.checksum = ~csum_16(bpf_htons(ICMP_V4_UNREACHABLE << 8 | ICMP_V4_PORT_UNREACHABLE) + csum_segment(p));
 	return ctx_store(ctx, L3, &h, sizeof(h));
@@ -161,19 +157,14 @@ static __always_inline bool write_unreachable_v6(ctx_t *ctx, const struct packet
 		struct ipv6hdr ip;
 		struct icmp_header icmp;
 	} h = {
-		.ip = {.version = 6,
-		       .payload_len = bpf_htons(length),
-		       .nexthdr = IPPROTO_ICMPV6,
-		       .hop_limit = ANSWER_TTL},
+		.ip = {.version = 6, .payload_len = bpf_htons(length), .nexthdr = IPPROTO_ICMPV6, .hop_limit = OWN_TTL},
 		.icmp = {.type = ICMP_V6_UNREACHABLE, .code = ICMP_V6_PORT_UNREACHABLE},
 	};
-	const __be32 *w = (const __be32 *)quoted;
 	csum_t sum = csum_pseudo(&p->dst, &p->src, IPPROTO_ICMPV6, length);
 
 	memcpy(&h.ip.saddr, &p->dst, sizeof(ip_addr));
 	memcpy(&h.ip.daddr, &p->src, sizeof(ip_addr));
-	for (int i = 0; i < 10; i++)
-		sum += w[i];
+	sum = csum_words(sum, (const __be32 *)quoted, sizeof(*quoted) / 4);
 	sum += bpf_htons(ICMP_V6_UNREACHABLE << 8 | ICMP_V6_PORT_UNREACHABLE) + csum_segment(p);
 	h.icmp.checksum = ~csum_16(sum);
 	return ctx_store(ctx, L3, &h, sizeof(h));

@@ -3,6 +3,7 @@
 #ifndef SLUICEWAY_TOO_BIG_H
 #define SLUICEWAY_TOO_BIG_H
 
+#include "header.h"
 #include "icmp.h"
 #include "refuse.h"
 
@@ -16,39 +17,11 @@ enum {
 
 _Static_assert(sizeof(struct icmp_header) + IP6_TOLD <= sizeof(((struct scratch *)0)->told), "room for what is told");
 
-static __always_inline csum_t csum_words(const __be32 *w, __u32 words)
-{
-	csum_t sum = 0;
-
-	for (__u32 i = 0; i < words; i++)
-		sum += w[i];
-	return sum;
-}
-
 /* The error's own IP header, of what the packet's sender would take for its addressee. */
 static __always_inline bool write_teller(ctx_t *ctx, const struct packet *p, __u16 length)
 {
-	if (p->flags & PACKET_V4) {
-		struct iphdr ip = {.version = 4,
-				   .ihl = 5,
-				   .tot_len = bpf_htons(sizeof(ip) + length),
-				   .ttl = ANSWER_TTL,
-				   .protocol = IPPROTO_ICMP,
-				   .saddr = p->dst.w[3],
-				   .daddr = p->src.w[3]};
-
-		ip.check = ~csum_16(csum_words((const __be32 *)&ip, sizeof(ip) / 4));
-		return ctx_store_summed(ctx, L3, &ip, sizeof(ip));
-	} else {
-		struct ipv6hdr ip = {.version = 6,
-				     .payload_len = bpf_htons(length),
-				     .nexthdr = IPPROTO_ICMPV6,
-				     .hop_limit = ANSWER_TTL};
-
-		memcpy(&ip.saddr, &p->dst, sizeof(ip_addr));
-		memcpy(&ip.daddr, &p->src, sizeof(ip_addr));
-		return ctx_store_summed(ctx, L3, &ip, sizeof(ip));
-	}
+	return p->flags & PACKET_V4 ? write_header_v4(ctx, &p->dst, &p->src, length, IPPROTO_ICMP, 0)
+				    : write_header_v6(ctx, &p->dst, &p->src, length, IPPROTO_ICMPV6);
 }
 
 /*
@@ -77,7 +50,7 @@ __noinline int tell_too_big(ctx_t *ctx, struct packet *p, __u32 mtu)
 	if (!p || !work)
 		return false;
 	v4 = p->flags & PACKET_V4;
-	header = v4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
+	header = header_size(v4);
 	quoted = v4 ? IP4_TOLD : IP6_TOLD;
 	icmp = (struct icmp_header *)work->told;
 	*icmp = (struct icmp_header){.type = v4 ? ICMP_V4_UNREACHABLE : ICMP_V6_TOO_BIG,
@@ -85,9 +58,9 @@ __noinline int tell_too_big(ctx_t *ctx, struct packet *p, __u32 mtu)
 	icmp->sequence = bpf_htons(mtu); /* the low half of ICMPv6's MTU field, where IPv4 has its own */
 	if (v4 ? !ctx_load(ctx, L3, work->told + 2, IP4_TOLD) : !ctx_load(ctx, L3, work->told + 2, IP6_TOLD))
 		return false;
-	sum = csum_words(work->told, (sizeof(*icmp) + IP4_TOLD) / 4);
+	sum = csum_words(0, work->told, (sizeof(*icmp) + IP4_TOLD) / 4);
 	if (!v4) {
-		sum += csum_words(work->told + (sizeof(*icmp) + IP4_TOLD) / 4, (IP6_TOLD - IP4_TOLD) / 4);
+		sum = csum_words(sum, work->told + (sizeof(*icmp) + IP4_TOLD) / 4, (IP6_TOLD - IP4_TOLD) / 4);
 		sum += csum_pseudo(&p->dst, &p->src, IPPROTO_ICMPV6, sizeof(*icmp) + quoted);
 	}
 	icmp->checksum = ~csum_16(sum);
