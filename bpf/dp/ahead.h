@@ -9,25 +9,18 @@
 
 #include "fib.h"
 #include "parse.h"
+#include "segment.h"
 
 #define FLOWINFO bpf_htonl(0x0fffffff) /* of an IPv6 header's first word: traffic class and label */
 
 /* Octets from the IP header on; of a superframe, those of the largest segment. */
 static __always_inline __u32 network_length(const ctx_t *ctx, const struct packet *p)
 {
-	__u32 headers = p->l4 - L3, at = p->l4;
-	struct tcphdr *tcp = ctx_data(ctx);
+	__u32 headers = segment_headers(ctx, p);
 
 	if (!ctx->gso_size)
 		return ctx_length(ctx) - L3;
-	if (p->protocol != IPPROTO_TCP)
-		return headers + sizeof(struct udphdr) + ctx->gso_size;
-	if (at > 0xfff) /* the verifier wants a bound */
-		return ~0U;
-	tcp = (void *)tcp + at;
-	if ((void *)(tcp + 1) > ctx_end(ctx))
-		return ~0U;
-	return headers + tcp->doff * 4 + ctx->gso_size;
+	return headers ? headers - L3 + ctx->gso_size : ~0U;
 }
 
 /* What the kernel's rules may ask of a packet. */

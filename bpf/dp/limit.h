@@ -9,10 +9,9 @@
 #include "fib.h"
 #include "packet.h"
 #include "remote.h"
+#include "segment.h"
 
 EXPORT_ENUM(limit_flag);
-
-enum { TCP_DOFF = 12 /* the octet with the header's length */ };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -37,21 +36,14 @@ static __always_inline bool limits_have(enum node_flag flag)
 }
 
 /* Octets of all the frames that a superframe will be. */
-static __always_inline __u32 wire_octets(ctx_t *ctx, const struct packet *p)
+static __always_inline __u32 wire_octets(const ctx_t *ctx, const struct packet *p)
 {
-	__u32 header = p->l4, segments;
-	__u8 doff = 0;
+	__u32 headers = segment_headers(ctx, p), segments;
 
-	if (!ctx->gso_size || !p->l4)
-		return ctx->len;
-	if (p->protocol == IPPROTO_TCP && ctx_load(ctx, p->l4 + TCP_DOFF, &doff, sizeof(doff)))
-		header += (doff >> 4) * 4;
-	else
-		header += sizeof(struct udphdr);
-	if (header >= ctx->len)
-		return ctx->len;
-	segments = (ctx->len - header + ctx->gso_size - 1) / ctx->gso_size;
-	return ctx->len + (segments - 1) * header;
+	if (!headers || headers >= ctx_length(ctx))
+		return ctx_length(ctx);
+	segments = (ctx_length(ctx) - headers + ctx->gso_size - 1) / ctx->gso_size;
+	return ctx_length(ctx) + (segments - 1) * headers;
 }
 
 /*
