@@ -10,8 +10,8 @@
 EXPORT_ENUM(fragment_flag);
 
 enum {
-	FRAGMENT_LIFE_S =
-		15, /* the least that a host waits for a datagram's fragments (RFC 791 3.2); then ident is another's */
+	/* the least that a host waits for a datagram's fragments (RFC 791 3.2); then ident is another's */
+	FRAGMENT_LIFE_S = 15,
 	FRAGMENT_EXISTS = -17, /* -EEXIST */
 };
 

@@ -28,8 +28,8 @@ static __noinline struct waiting *waiting_store(ctx_t *ctx, const struct scratch
 
 	if (length < WAITING_LEAST)
 		return NULL;
-	barrier_var(
-		length); /* else both comparisons become one of a difference, of which 6.1's verifier learns nothing */
+	/* else both comparisons become one of a difference, of which 6.1's verifier learns nothing */
+	barrier_var(length);
 	if (length > WAITING_OCTETS)
 		return NULL;
 	w = waiting_take(&work->datagram.src, &index);
