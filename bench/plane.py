@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Self
 
-from agent.config import Options
+from agent import config
 from agent.kernel.sizes import memory_bytes, sizes
 from agent.kernel.start import MEMINFO
 from agent.model.address import mapped
@@ -42,8 +42,13 @@ class Plane:
 
     @classmethod
     def load(cls, names: Iterable[str] = ("tc_pod",)) -> Self:
-        """Load objects, sharing their maps, of which the flows have the size that an agent gives them here."""
-        flows = sizes(Options(), memory_bytes(MEMINFO.read_text()), os.cpu_count() or 1)["flows"]
+        """Load objects, sharing their maps; the flows have the size that an agent with this environment gives them.
+
+        Raises:
+            ConfigError: a SLUICEWAY_ variable holds what no agent takes.
+        """
+        _, options, _ = config.load([config.Command.CONFIG], os.environ)
+        flows = sizes(options, memory_bytes(MEMINFO.read_text()), os.cpu_count() or 1)["flows"]
         with ExitStack() as stack:
             programs: dict[str, int] = {}
             shared: dict[str, int] = {}

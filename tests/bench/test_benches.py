@@ -10,6 +10,7 @@ import pytest
 
 from agent import mounts
 from bench import adds, connections, datapath, forward, node, nodes, pods
+from bench.plane import Plane
 from bench.rules import rules
 from bench.sets import Result, middle
 from bench.stream import UDP, Packets
@@ -47,6 +48,14 @@ def test_datapath_does_not_believe_a_packet_that_went_another_way(monkeypatch: p
     monkeypatch.setattr(datapath, "TC_ACT_REDIRECT", 0)
     with pytest.raises(SystemExit, match="not this packet's way"):
         datapath.measured(sets=1, services=(1,), new_flows=10, repeat=10)
+
+
+@pytest.mark.kernel
+def test_a_table_of_another_size_is_measured_by_the_agents_own_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLUICEWAY_MAX_FLOWS", "5000")
+    plane = Plane.load()
+    assert plane.tables["flows"].max_entries == 5000
+    plane.close()
 
 
 @pytest.mark.kernel
