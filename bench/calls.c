@@ -8,17 +8,12 @@
  * nanoseconds from before the process was made until its end was seen, exit code, and what it printed when that is not 0.
  */
 #define _GNU_SOURCE /* pipe2() */
-#include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
+
+#include "program.h"
 
 enum { ANSWER_MAX = 1 << 16, CONFIG_MAX = 1 << 16, STACK = 1 << 18, AT_ONCE_MAX = 256 };
 
@@ -33,20 +28,6 @@ struct call {
 	int code;
 	char said[ANSWER_MAX];
 };
-
-static void die(const char *what)
-{
-	fprintf(stderr, "calls: %s: %s\n", what, strerror(errno));
-	exit(1);
-}
-
-static long long now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000LL + t.tv_nsec;
-}
 
 /* The plugin with these ends of its pipes; its process. */
 static pid_t start(const char *netns, int in, int out)
@@ -81,7 +62,7 @@ static void *run(void *argument)
 	ssize_t n;
 
 	pthread_barrier_wait(&together);
-	began = now();
+	began = now_ns();
 	if (pipe2(in, O_CLOEXEC) || pipe2(out, O_CLOEXEC))
 		die("pipe");
 	process = start(call->netns, in[0], out[1]);
@@ -98,7 +79,7 @@ static void *run(void *argument)
 			*c = ' ';
 	if (waitpid(process, &status, 0) != process)
 		die("wait for the plugin");
-	call->ns = now() - began;
+	call->ns = now_ns() - began;
 	call->code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 	return NULL;
 }

@@ -8,36 +8,15 @@
  */
 #define _GNU_SOURCE /* setns() */
 #include <arpa/inet.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
+
+#include "program.h"
 
 enum { OCTETS = 64, BACKLOG = 128, WAIT_S = 5 };
-
-static void die(const char *what)
-{
-	fprintf(stderr, "connections: %s: %s\n", what, strerror(errno));
-	exit(1);
-}
-
-static void enter(const char *path)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0 || setns(fd, CLONE_NEWNET))
-		die(path);
-	close(fd);
-}
 
 /* Before it makes a socket: a socket's cgroup is that of its maker, for good. */
 static void join(const char *procs)
@@ -109,14 +88,6 @@ static void once(struct sockaddr_in to)
 	if (send(s, octets, OCTETS, MSG_NOSIGNAL) != OCTETS || recv(s, octets, OCTETS, MSG_WAITALL) != OCTETS)
 		die("exchange");
 	close(s);
-}
-
-static long long now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000LL + t.tv_nsec;
 }
 
 int main(int argc, char **argv)

@@ -9,41 +9,20 @@
  * CPU that they are given.
  */
 #define _GNU_SOURCE /* setns() */
-#include <errno.h>
-#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
+
+#include "program.h"
 
 enum { WRITTEN = 128 << 10, WARM = 50, WAIT_S = 5 };
 
 static char octets[WRITTEN];
-
-static void die(const char *what)
-{
-	fprintf(stderr, "exchange: %s: %s\n", what, strerror(errno));
-	exit(1);
-}
-
-static void enter(const char *path)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0 || setns(fd, CLONE_NEWNET))
-		die(path);
-	close(fd);
-}
 
 static struct addrinfo *address(const char *host, const char *port, int kind)
 {
@@ -120,14 +99,6 @@ static void serve(int s, bool is_stream, bool is_udp)
 		swallow(c);
 	else
 		echo(c);
-}
-
-static long long now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000LL + t.tv_nsec;
 }
 
 static void once(int s)
