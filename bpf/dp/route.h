@@ -101,13 +101,19 @@ static __always_inline enum drop_reason route_loop(ctx_t *ctx, int *verdict)
 	return why;
 }
 
-/* Would the packet, or each segment of it, pass the tunnel's device? Sets *mtu to the device's. */
+/* Would the packet, or each segment of it, pass the device? Sets *mtu to the device's. */
+static __always_inline bool fits_device(ctx_t *ctx, __u32 ifindex, __u32 *mtu)
+{
+	*mtu = 0;
+	return bpf_check_mtu(ctx, ifindex, mtu, 0, BPF_MTU_CHK_SEGS) == 0;
+}
+
 static __always_inline bool fits_tunnel_mtu(ctx_t *ctx, __u32 *mtu)
 {
 	const struct node *n = node_now();
 
 	*mtu = 0;
-	return n && bpf_check_mtu(ctx, n->tunnel_ifindex, mtu, 0, BPF_MTU_CHK_SEGS) == 0;
+	return n && fits_device(ctx, n->tunnel_ifindex, mtu);
 }
 
 /* Where it does not the stack tells its sender the MTU. */
@@ -169,6 +175,17 @@ static __always_inline enum drop_reason route_cutter(int *verdict)
 }
 
 /*
+ * Is it too large for the pod's wire? The node's stack made it for the device by which it was to leave, which may carry
+ * more, as loopback does. What came in enters the pod past the wire.
+ */
+static __always_inline bool exceeds_wire(ctx_t *ctx, __u32 ifindex)
+{
+	struct scratch *work = scratch();
+
+	return work && !fits_device(ctx, ifindex, &work->mtu) && work->mtu; /* a wire that is gone has no MTU */
+}
+
+/*
  * Hands the packet over; sets *verdict when it does not go to the stack. What came in by a device (ingress) has made
  * a hop, so its TTL is one less; what this node's stack sends has not. Only the former can enter a pod directly.
  */
@@ -182,6 +199,8 @@ static __always_inline enum drop_reason deliver(ctx_t *ctx, const struct packet 
 		return DROP_NONE;
 	if (to->hop == HOP_LOOP)
 		return route_loop(ctx, verdict);
+	if (!ingress && to->hop == HOP_POD && exceeds_wire(ctx, to->end.ifindex))
+		return DROP_TOO_BIG;
 	/* past the pod's own hook, which would have charged it */
 	if (ingress && to->hop == HOP_POD)
 		why = limit_to_pod(ctx, p, to->end.ifindex);

@@ -218,3 +218,35 @@ def test_the_node_itself_is_told_as_by_the_service(far: Datapath) -> None:  # no
     done = far.run("uplink_egress", whole(frame(NODE, VIP, UDP(sport=7, dport=30080) / Raw(bytes(1440)))))
     assert (done.reason, addresses(done.packet), told(done.packet)) == (DropReason.DROP_TOO_BIG, (VIP, NODE), MTU)
     assert addresses(quoted_by(done.packet)) == (NODE, VIP)
+
+
+@pytest.mark.parametrize(("own", "vip", "pod"), [(NODE, VIP, POD), (NODE6, VIP6, POD6)], ids=["IPv4", "IPv6"])
+def test_the_node_is_told_what_the_wire_of_its_own_pod_carries(
+    far: Datapath,  # noqa: F811
+    tunnel: int,  # noqa: F811  a device of that MTU
+    own: str,
+    vip: str,
+    pod: str,
+) -> None:
+    far.service(vip, 30080, [(pod, 8080, True)], protocol=17)
+    far.endpoint(pod, tunnel, POD_MAC)
+    headers = 48 if ":" in own else 28
+    fits, over = (UDP(sport=7, dport=30080) / Raw(bytes(MTU - headers + more)) for more in (0, 1))
+    done = far.run("uplink_egress", whole(frame(own, vip, fits)))
+    assert (done.verdict, done.reason, addresses(done.packet)) == (TC_ACT_REDIRECT, DropReason.DROP_NONE, (own, pod))
+    done = far.run("uplink_egress", whole(frame(own, vip, over)))
+    assert (done.verdict, done.reason) == (TC_ACT_REDIRECT, DropReason.DROP_TOO_BIG)
+    assert (addresses(done.packet), told(done.packet)) == ((vip, own), MTU)
+    assert addresses(quoted_by(done.packet)) == (own, vip)
+
+
+@pytest.mark.parametrize(("client", "pod"), [(CLIENT, POD), (CLIENT6, POD6)], ids=["IPv4", "IPv6"])
+def test_what_comes_in_enters_a_pod_whatever_its_wire_carries(
+    far: Datapath,  # noqa: F811
+    tunnel: int,  # noqa: F811  a device of that MTU
+    client: str,
+    pod: str,
+) -> None:
+    far.endpoint(pod, tunnel, POD_MAC)
+    done = far.run("uplink_ingress", whole(frame(client, pod, UDP(sport=7, dport=8) / Raw(bytes(MTU)))))
+    assert (done.verdict, done.reason, addresses(done.packet)) == (TC_ACT_REDIRECT, DropReason.DROP_NONE, (client, pod))

@@ -234,7 +234,7 @@ def test_a_node_reaches_a_pod(mode: Mode, node: str, family: int) -> None:
 
 
 @FAMILIES
-@OTHERS
+@FAR
 def test_a_node_reaches_a_service_whose_backend_is_there(mode: Mode, node: str, family: int) -> None:
     address = mode.services[node]["spec"]["clusterIPs"][family]
     own = str(mode.machine("n1").addresses[family])
