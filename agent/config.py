@@ -51,6 +51,11 @@ class Encapsulation(StrEnum):
     IPIP = "ipip"  # IP in IP: the smallest header
     GENEVE = "geneve"
 
+    @property
+    def has_udp(self) -> bool:
+        """Whether packets go in UDP datagrams, to a port and under a network number."""
+        return self in {Encapsulation.VXLAN, Encapsulation.GENEVE}
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -116,9 +121,9 @@ class Options:
     )
     tunnel_port: int = field(
         default=0,
-        metadata=about(values.udp_port, "UDP port of the encapsulation", "0: VXLAN 8472, Geneve 6081"),
+        metadata=about(values.udp_port, "UDP port of VXLAN or Geneve", "0: VXLAN 8472, Geneve 6081"),
     )
-    tunnel_vni: int = field(default=1, metadata=about(values.vni, "network number of the encapsulation"))
+    tunnel_vni: int = field(default=1, metadata=about(values.vni, "network number of VXLAN or Geneve"))
     masquerade: bool = field(
         default=True,
         metadata=about(values.switch, "pods go outside under this node's address"),
@@ -295,6 +300,18 @@ def _check(command: Command, options: Options, origins: Origins, environ: Mappin
         )
     if not (options.kubeconfig or options.manifests or environ.get("KUBERNETES_SERVICE_HOST")):
         raise ConfigError("nothing to watch: give --kubeconfig FILE or --manifests DIR, or run in a pod")
+    _check_tunnel(options, origins)
+
+
+def _check_tunnel(options: Options, origins: Origins) -> None:
+    """Refuse what the encapsulation has no use for: who gives it has another in mind."""
+    if options.encapsulation.has_udp:
+        return
+    default = Options()
+    for name in ("tunnel-port", "tunnel-vni"):
+        if getattr(options, _field(name)) != getattr(default, _field(name)):
+            text = f"--{name} (from {origins[name]}): --encapsulation {options.encapsulation} has none"
+            raise ConfigError(f"{text}; take it out, or give --encapsulation vxlan or geneve")
 
 
 def _nearest(word: str, prefix: str = "") -> str:

@@ -125,6 +125,18 @@ def test_bpffs_and_cgroup2_are_where_they_are_mounted() -> None:
         pytest.param(["cleanup"], "", "mount -t bpf", id="no bpffs to clean up"),
         pytest.param(["run", "--manifests", "/m", "--pin-root", "/b"], "", "mount -t cgroup2", id="no cgroup2"),
         pytest.param(["run"], MOUNTS, "nothing to watch", id="no source of objects"),
+        pytest.param(
+            ["run", "--manifests", "/m", "--encapsulation", "ipip", "--tunnel-port", "4789"],
+            MOUNTS,
+            r"--tunnel-port \(from --tunnel-port\): --encapsulation ipip has none; .* vxlan or geneve",
+            id="a port that IP in IP has not",
+        ),
+        pytest.param(
+            ["run", "--manifests", "/m", "--tunnel-vni", "7"],
+            MOUNTS,
+            "--tunnel-vni .* native has none",
+            id="a network number where nothing is encapsulated",
+        ),
     ],
 )
 def test_what_keeps_the_agent_from_running(argv: list[str], mounts: str, text: str) -> None:
@@ -146,6 +158,18 @@ def test_what_keeps_the_agent_from_running(argv: list[str], mounts: str, text: s
 )
 def test_what_needs_no_mounts(argv: list[str], environ: dict[str, str]) -> None:
     assert load(argv, environ, "")[0] is Command(argv[0])
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        pytest.param(["--encapsulation", "vxlan", "--tunnel-port", "4789", "--tunnel-vni", "7"], id="VXLAN has both"),
+        pytest.param(["--encapsulation", "geneve", "--tunnel-port", "4789"], id="and so has Geneve"),
+        pytest.param(["--encapsulation", "ipip", "--tunnel-port", "0", "--tunnel-vni", "1"], id="a default is no wish"),
+    ],
+)
+def test_an_encapsulation_may_have_what_it_uses(argv: list[str]) -> None:
+    assert load(["run", "--manifests", "/m", *argv], {}, MOUNTS)[0] is Command.RUN
 
 
 @pytest.mark.parametrize(
