@@ -13,7 +13,7 @@ from agent.compile.claims import Claims, claims, lost
 from agent.compile.host_port import with_host_ports
 from agent.compile.ids import IdBook, Ids, RemoteIds
 from agent.compile.local import NODE_PORTS, NOTHING_BETWEEN, local_records
-from agent.compile.node import Ports
+from agent.compile.node import Ports, node_problems
 from agent.compile.records import BetweenRecords, Desired, Inputs, LocalRecords, Place, ServiceRecords
 from agent.compile.service import service_records
 from agent.model.cluster import Cluster
@@ -51,7 +51,7 @@ def desired(  # noqa: PLR0913, PLR0917  all that records follow from
         local,
         ways,
         replace(book.ids(), remotes=remotes),
-        _problems(cluster, services),
+        (*_problems(cluster, services), *node_problems(node_name, local.node)),
     )
 
 

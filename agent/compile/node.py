@@ -8,12 +8,14 @@ from agent.compile.between import Between
 from agent.compile.records import NodeRecord
 from agent.model.address import Address, mapped
 from agent.model.local import Device, Local
+from agent.model.name import ObjectName, Problem
 from agent.model.node import Node
 from maps import abi
 
 FIRST_PORT, LAST_PORT = 1024, 65535  # below are the privileged ones
 NODE_KEY = abi.NODE.key.pack(0)
 Ports = tuple[int, int]  # inclusive
+NO_PORTS: Ports = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +51,25 @@ def source(node: Node | None, devices: Iterable[Device], version: int) -> Addres
 
 
 def nat_ports(taken: Iterable[Ports]) -> Ports:
-    """The widest range of ports that nobody else takes, the lower of two; (0, 0) when there is none."""
+    """The widest range of ports that nobody else takes, the lower of two; NO_PORTS when there is none."""
     gaps: list[Ports] = []
     start = FIRST_PORT
     for low, high in (*sorted(taken), (LAST_PORT + 1, LAST_PORT + 1)):
         if low > start:
             gaps.append((start, low - 1))
         start = max(start, high + 1)
-    return max(gaps, key=lambda gap: gap[1] - gap[0], default=(0, 0))
+    return max(gaps, key=lambda gap: gap[1] - gap[0], default=NO_PORTS)
+
+
+def node_problems(name: str, record: NodeRecord) -> tuple[Problem, ...]:
+    """What is wrong with the node itself."""
+    if record.nat_ports != NO_PORTS or not record.netns_cookie:
+        return ()
+    text = (
+        "leaves no port, beside node ports and reserved ones, to translate connections from: they are dropped"
+        f" (nat_ports); leave some of {FIRST_PORT}-{LAST_PORT} free, say by 32768 60999"
+    )
+    return (Problem("Node", ObjectName("", name), "net.ipv4.ip_local_port_range", text),)
 
 
 def node_value(record: NodeRecord, generation: int, links: Links) -> bytes:

@@ -16,14 +16,14 @@ class ObjectName:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """A user's mistake in one object: which field, what to do.
+    """A user's mistake in one object, or in a setting of the node: which field, what to do.
 
     The rest of the cluster keeps working.
     """
 
     kind: str
     name: ObjectName
-    field: str  # JSON path, "spec.ports[0].nodePort"
+    field: str  # JSON path, "spec.ports[0].nodePort"; of a Node also a sysctl's name
     text: str
 
     def __str__(self) -> str:

@@ -123,3 +123,16 @@ def test_a_moved_endpoint_leaves_the_slots_of_the_others() -> None:
     kept = old.items() & new.items()
     assert [str(abi.Backend.unpack(value).addr.ipv4_mapped) for _, value in kept] == ["10.0.0.2"]
     assert {abi.BackendKey.unpack(key).slot for key in new} == {1, 2}
+
+
+def test_a_node_without_a_port_to_translate_from_is_told_so_until_it_has_one() -> None:
+    taken = compiled(local=Local(netns_cookie=1, port_range=(1024, 65535)))
+    (problem,) = taken.problems
+    assert (problem.kind, str(problem.name), problem.field) == ("Node", HERE, "net.ipv4.ip_local_port_range")
+    assert "leaves no port" in problem.text
+    freed = cluster(local=Local(netns_cookie=1, port_range=(32768, 60999)))
+    assert desired(freed, HERE, taken.ids, taken).problems == ()
+
+
+def test_a_node_that_has_not_been_looked_at_yet_is_told_nothing() -> None:
+    assert compiled(local=Local(port_range=(1024, 65535))).problems == ()
