@@ -8,6 +8,9 @@ from maps.record import Packed
 
 NS = 10**9
 NO_LIMIT = abi.Limit(0, 0, 0)
+# of the rate, where less is asked for too: TCP that lost a whole window waits for Linux' TCP_RTO_MIN, 200 ms, and what
+# it could have sent meanwhile is kept for it (docs/decisions/0011)
+LEAST_BURST_NS = 250_000_000
 
 
 def limits(attachments: Iterable[Attachment], devices: Iterable[Device]) -> Packed:
@@ -44,4 +47,4 @@ def _pods(attachment: Attachment) -> abi.DeviceLimits:
 
 
 def _limit(limit: Limit | None) -> abi.Limit:
-    return NO_LIMIT if limit is None else abi.Limit(limit.rate, limit.burst * NS // limit.rate, 0)
+    return NO_LIMIT if limit is None else abi.Limit(limit.rate, max(limit.burst * NS // limit.rate, LEAST_BURST_NS), 0)

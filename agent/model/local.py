@@ -62,7 +62,7 @@ class Limit:
     """How much a pod may send, or be sent."""
 
     rate: int  # bits per second
-    burst: int  # bits that may come at once
+    burst: int  # bits that may come at once; 0: ours to choose
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,6 @@ _HERE = "runtimeConfig"
 _PORTS = range(1, 1 << 16)
 _RATES = range(1000, 10**15 + 1)  # as Kubernetes bounds the annotations
 _NO_BURST = 0xFFFFFFFF  # this and more stand for "as you like": containerd sends it, CRI-O eight times as much
-# at the rate for so long: TCP that lost a whole window waits 200 ms or more, and what it could send is kept meanwhile
-_BURST_MS = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +107,7 @@ def _limit(rate: int, burst: int, where: str) -> Limit | None:
         return None
     if rate not in _RATES:
         raise _bad(f"{where}Rate", f"{rate} bits per second; from {_RATES[0]} to {_RATES[-1]} can be kept")
-    return Limit(rate, burst if is_chosen else rate * _BURST_MS // 1000)
+    return Limit(rate, burst if is_chosen else 0)
 
 
 def _count(values: Mapping[str, Any], key: str, where: str) -> int:

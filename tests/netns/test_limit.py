@@ -110,6 +110,14 @@ def test_between_pods_of_a_node_either_ones_limit_holds(
         assert_kept(measured(slow[0], free[0], protocol, free[1][version]))
 
 
+def test_tcp_has_the_rate_also_where_a_burst_is_asked_for_in_which_it_could_not(node: Node, runtime: Runtime) -> None:
+    with node.agent_runs():
+        asked = bandwidth(ingressRate=RATE, ingressBurst=RATE // 50, egressRate=RATE, egressBurst=RATE // 50)
+        free, slow = added(runtime), added(runtime, asked)
+        assert_kept(measured(free[0], slow[0], "TCP", slow[1][0]))
+        assert_kept(measured(slow[0], free[0], "TCP", free[1][0]))
+
+
 def test_what_the_nodes_stack_sends_and_gets_is_kept_too_and_a_pod_without_a_limit_is_free(
     node: Node, runtime: Runtime
 ) -> None:

@@ -4,13 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from agent.compile.limit import at_rest, flags, limits
+from agent.compile.limit import LEAST_BURST_NS, at_rest, flags, limits
 from agent.compile.local import local_records
 from agent.model.local import Attachment, Device, Limit, Local
 from maps import abi
 
 POD = Attachment("c1", "eth0", 1, "/run/netns/a", 7, "swp1", 12, "02:00:00:00:00:01")
-SLOW = replace(POD, ingress_limit=Limit(8_000_000, 2_000_000), egress_limit=Limit(1000, 1))
+SLOW = replace(POD, ingress_limit=Limit(8_000_000, 4_000_000), egress_limit=Limit(1000, 1))
+TCP_RTO_MIN_NS = 200_000_000  # include/net/tcp.h
 ETH0, ETH1 = Device(2, "eth0"), Device(3, "eth1", is_paced=True)
 
 
@@ -21,8 +22,14 @@ def unpacked(*attachments: Attachment) -> dict[int, abi.DeviceLimits]:
 
 def test_a_burst_is_the_time_it_takes_at_the_rate() -> None:
     record = unpacked(SLOW)[12]
-    assert record.ingress == abi.Limit(8_000_000, 250_000_000, 0)
-    assert record.egress == abi.Limit(1000, 1_000_000, 0)
+    assert record.ingress == abi.Limit(8_000_000, 500_000_000, 0)
+
+
+@pytest.mark.parametrize("burst", [pytest.param(1, id="one that is too small"), pytest.param(0, id="none")])
+def test_a_burst_is_as_long_as_tcp_waits_at_the_least(burst: int) -> None:
+    record = unpacked(replace(SLOW, egress_limit=Limit(1000, burst)))[12]
+    assert record.egress == abi.Limit(1000, LEAST_BURST_NS, 0)
+    assert LEAST_BURST_NS > TCP_RTO_MIN_NS
 
 
 def test_one_direction_may_be_free() -> None:

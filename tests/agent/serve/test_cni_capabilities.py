@@ -53,7 +53,7 @@ def test_a_container_port_without_a_host_port_is_not_asked_for() -> None:
 )
 def test_bandwidth_is_read_in_every_spelling(bandwidth: dict[str, int]) -> None:
     found = capabilities(asked(bandwidth=bandwidth))
-    assert (found.ingress, found.egress) == (Limit(8000, 2000), Limit(10**6, 5000))
+    assert (found.ingress, found.egress) == (Limit(8000, 0), Limit(10**6, 5000))
 
 
 @pytest.mark.parametrize(
