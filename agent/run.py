@@ -128,7 +128,7 @@ def _assemble(options: Options, kernel: Started, netlink: IPRoute) -> Parts:
     ipam = Ipam(lambda: _pod_cidrs(options, mirror))
     wires = PodLinks(lambda: _ways_out(options, mirror), lambda *end: _before_up(kernel, *end), options.mtu)
     store = Store(options.state_dir / ATTACHMENTS, boot_id())
-    probe = Probe(tables, lambda ifindex: kernel.hooks.has(ifindex, POD))
+    probe = Probe(tables, lambda ifindex: kernel.hooks.has(ifindex, POD), loop.written)
     events = _events(options)
     served = Pods(
         loop=loop,

@@ -32,10 +32,15 @@ def with_host_ports(cluster: Cluster, node_name: str, before: Cluster) -> Cluste
     own = (*sorted(node_addresses(cluster.local.devices, node.internal_ips if node else ()), key=_order), *LOOPBACK)
     services, slices = dict(cluster.services), dict(cluster.slices)
     for attachment in asking:
-        name = ObjectName(NAMESPACE, str(attachment.endpoint_id))
+        name = service_name(attachment)
         services[name] = _kept(before.services, name, _service(name, attachment, own))
         slices[name] = _kept(before.slices, name, tuple(_slices(name, attachment, node_name)))
     return replace(cluster, services=services, slices=slices)
+
+
+def service_name(attachment: Attachment) -> ObjectName:
+    """The name of the service that a pod with host ports is."""
+    return ObjectName(NAMESPACE, str(attachment.endpoint_id))
 
 
 def _service(name: ObjectName, attachment: Attachment, own: Collection[Address]) -> Service:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Condition, Event, Thread
 
+from agent.compile.records import Desired
 from agent.errors import AgentError
 from agent.log import logger
 from agent.model.cluster import Cluster
@@ -104,6 +105,10 @@ class Loop:
     def status(self) -> Status:
         """The state after the latest round."""
         return self._status
+
+    def written(self) -> Desired | None:
+        """What the maps of services hold, from any thread; None while that is not known."""
+        return self._sync.written if self._sync is not None else None
 
     def _ask(self, request: _Request) -> None:
         with self._wake:

@@ -74,6 +74,11 @@ class Sync:
         return self._compiled
 
     @property
+    def written(self) -> Desired | None:
+        """What the maps of services hold; None while that is not known."""
+        return self._actual
+
+    @property
     def generation(self) -> int:
         """The node's generation as last written."""
         return self._local.generation

@@ -3,9 +3,12 @@
 from collections.abc import Callable, Iterator
 
 from agent.compile.endpoint import endpoints, pods
+from agent.compile.host_port import service_name
 from agent.compile.limit import at_rest, limits
+from agent.compile.records import Desired, SetRecords
 from agent.model.address import unmapped
 from agent.model.local import Attachment
+from agent.model.service import Protocol
 from agent.reconcile.kernel import Tables
 from maps import abi
 
@@ -13,10 +16,13 @@ from maps import abi
 class Probe:
     """Looks; changes nothing."""
 
-    def __init__(self, tables: Tables, attached: Callable[[int], bool]) -> None:
-        """*attached* tells whether a device has the pod programs."""
+    def __init__(
+        self, tables: Tables, attached: Callable[[int], bool], written: Callable[[], Desired | None] = lambda: None
+    ) -> None:
+        """*attached* tells whether a device has the pod programs; *written*, what the maps of services should hold."""
         self._tables = tables
         self._attached = attached
+        self._written = written
 
     def __call__(self, attachment: Attachment) -> tuple[str, ...]:
         """What is missing or differs; empty when all is well."""
@@ -38,3 +44,33 @@ class Probe:
             found = self._tables.limits.get(abi.LIMITS.key.unpack(key))
             if found is None or at_rest(found.pack()) != value:
                 yield f"the limits map does not keep {device} to its bandwidth"
+        if attachment.host_ports:
+            yield from self._port_faults(attachment)
+
+    def _port_faults(self, attachment: Attachment) -> Iterator[str]:
+        """Host ports are a service of the pod's own; an address and port that a Service object has are not in it."""
+        written = self._written()
+        if written is None:  # in work, or the agent has just started
+            return
+        records = written.services.get(service_name(attachment))
+        if records is None:
+            yield "the services map knows none of the pod's host ports"
+            return
+        for key, value in records.services.items():
+            asked = abi.ServiceKey.unpack(key)
+            if self._tables.services.get(asked) != abi.Service.unpack(value):
+                where = f"{unmapped(asked.addr)} port {asked.port}/{Protocol(asked.protocol).name}"
+                yield f"the services map does not lead {where} to {attachment.host_device}"
+        for part in records.sets:
+            if not self._holds(part):
+                yield f"the backends map does not have what serves {part.label}"
+
+    def _holds(self, part: SetRecords) -> bool:
+        """Whether a backend set is in the maps whole."""
+        backends, maglevs = self._tables.backends, self._tables.maglevs
+        return all(
+            backends.get(abi.BackendKey.unpack(key)) == abi.Backend.unpack(value)
+            for key, value in part.backends.items()
+        ) and all(
+            maglevs.get(abi.MaglevKey.unpack(key)) == abi.Maglev.unpack(value) for key, value in part.maglevs.items()
+        )

@@ -26,6 +26,7 @@ SINCE = {"CHECK": "0.4.0", "GC": "1.1.0", "STATUS": "1.1.0"}
 VALID = "cni.dev/valid-attachments"
 REFUSED, UNKNOWN, OLD = 4, 3, 1  # the specification's codes: environment, container, version
 NOT_AS_LEFT = 100
+HOST_PORT = 8099
 OTHER = {"interfaces": [{"name": "net9"}], "routes": [{"dst": "198.51.100.0/24"}], "dns": {"domain": "other"}}
 
 
@@ -40,10 +41,10 @@ class Trial:
     pod: str
     result: dict[str, Any]
 
-    def add(self) -> Answer:
+    def add(self, **config: Any) -> Answer:
         """ADD; the result that a runtime keeps is remembered."""
         previous: dict[str, Any] = {"prevResult": self.before} if self.before else {}
-        code, result = self.runtime.call("ADD", self.pod, version=self.version, **previous)
+        code, result = self.runtime.call("ADD", self.pod, version=self.version, **previous, **config)
         if code == 0:
             self.result = result | {key: [*result[key], *self.behind[key]] for key in self.behind if key != "dns"}
         return code, result
@@ -238,6 +239,26 @@ def _check_map(trial: Trial) -> None:
     table.delete([key for key, end in table.items() if not end.flags & abi.EndpointFlag.ENDPOINT_NODE])
     table.close()
     trial.check_finds("the endpoints map does not lead")
+
+
+@story("CHECK misses a host port", since="0.4.0")
+def _check_host_port(trial: Trial) -> None:
+    asked = {"portMappings": [{"hostPort": HOST_PORT, "containerPort": 80, "protocol": "tcp"}]}
+    trial.add(runtimeConfig=asked)
+    assert trial.then("CHECK", runtimeConfig=asked) == (0, {})
+    table = trial.runtime.open(abi.SERVICES)
+    table.delete([key for key, _ in table.items() if key.port == HOST_PORT and not key.addr.ipv4_mapped])
+    table.close()
+    trial.check_finds(f"the services map does not lead 2001:db8::1 port {HOST_PORT}/TCP to {trial.device}")
+
+
+@story("CHECK misses what serves a host port", since="0.4.0")
+def _check_host_port_backend(trial: Trial) -> None:
+    trial.add(runtimeConfig={"portMappings": [{"hostPort": HOST_PORT, "containerPort": 80, "protocol": "udp"}]})
+    table = trial.runtime.open(abi.BACKENDS)
+    table.delete([key for key, one in table.items() if one.flags & abi.BackendFlag.BACKEND_LOCAL])
+    table.close()
+    trial.check_finds("the backends map does not have what serves hostPort/")
 
 
 @story("CHECK misses the namespace", since="0.4.0")
