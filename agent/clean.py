@@ -18,7 +18,7 @@ from agent.kernel.sysctl import Sysctls
 from agent.kernel.tunnel import TunnelDevice
 from agent.log import logger
 from agent.run import ATTACHMENTS
-from agent.serve import cni_socket, install
+from agent.serve import cni_socket, install, report
 from agent.serve.pod_link import PodLinks
 from maps.pins import PinRoot
 
@@ -45,6 +45,7 @@ def clean(options: Options) -> None:
     shutil.rmtree(options.state_dir / ATTACHMENTS, ignore_errors=True)
     (options.run_dir / cni_socket.SOCKET).unlink(missing_ok=True)
     shutil.rmtree(options.run_dir / cni_socket.INTENTS, ignore_errors=True)
+    report.remove(options.run_dir)
     _remove_objects(options.cache_dir)
     _remove_if_empty((options.state_dir, options.run_dir, options.cache_dir))
     log.info("node is clean", was_there=not is_new)

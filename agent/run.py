@@ -46,6 +46,7 @@ from agent.serve.metrics import Metrics, WatchUse
 from agent.serve.pod_link import BeforeUp, PodLinks
 from agent.serve.pods import Pods
 from agent.serve.probe import Probe
+from agent.serve.report import Reporter
 from agent.telemetry import sources
 from agent.watch import api, manifests
 from agent.watch.local import LocalSource
@@ -89,6 +90,7 @@ class Parts:
     cni_socket: CniSocket
     http: HttpServer
     metrics: Metrics
+    reporter: Reporter
 
     def uplinks(self) -> tuple[Device, ...]:
         """The uplinks of this moment."""
@@ -155,6 +157,7 @@ def _assemble(options: Options, kernel: Started, netlink: IPRoute) -> Parts:
         cni_socket=CniSocket(options.run_dir, cni.answer, metrics.observe_cni),
         http=HttpServer(options.listen, metrics.registry, ready=lambda: _not_ready(loop, kernel)),
         metrics=metrics,
+        reporter=Reporter(options.run_dir, options.pin_root),
     )
 
 
@@ -179,6 +182,7 @@ def _follow(parts: Parts, stopping: Event) -> None:
     collect_at = time.monotonic() + COLLECT_S
     while not stopping.wait(TICK_S):
         status = parts.loop.status()
+        parts.reporter.tell(status)
         if status.syncs != syncs:
             syncs = status.syncs
             parts.metrics.observe_sync(status.duration_ns / 1e9)
@@ -220,6 +224,7 @@ def _end(parts: Parts) -> None:
     parts.local.stop()
     parts.losses.stop()
     parts.loop.stop()
+    parts.reporter.tell(parts.loop.status(), now=True)
     parts.http.stop()
 
 

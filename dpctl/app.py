@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
+from agent.config import Options
 from dpctl import map as maps_of
 from dpctl.backend import backend_table
 from dpctl.conntrack import STATES, Wanted, conntrack_table
@@ -89,11 +90,19 @@ def app(ctx: click.Context, pin_root: Path | None) -> None:
 
 
 @app.command()
+@click.option(
+    "--run-dir",
+    type=click.Path(path_type=Path),
+    envvar="SLUICEWAY_RUN_DIR",
+    default=Options().run_dir,
+    show_default=True,
+    help="Where the agent leaves what it says of itself.",
+)
 @_output
 @click.pass_obj
-def status(pin_root: Path | None, output: str) -> None:
-    """Agent, hooks, fill of the maps, packets and drops."""
-    show(status_tables(find_root(pin_root)), output)
+def status(pin_root: Path | None, run_dir: Path, output: str) -> None:
+    """Agent, hooks, objects it cannot use, fill of the maps, packets and drops."""
+    show(status_tables(find_root(pin_root), run_dir), output)
 
 
 @app.group()

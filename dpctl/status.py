@@ -1,7 +1,8 @@
 """``dpctl status``: one look at a node's dataplane, also when its agent is dead."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from agent.cookie import netns_cookie
@@ -11,7 +12,8 @@ from dpctl.map import MapRow, map_table
 from dpctl.netns import names_of
 from dpctl.output import Column, Table
 from dpctl.pinned import is_ours, opened
-from dpctl.words import duration, octets
+from dpctl.said import cluster_fact, problem_table, said
+from dpctl.words import Fact, duration, octets
 from maps import abi
 from maps.percpu import PerCpuTable
 from maps.pins import Generation, PinRoot
@@ -19,16 +21,6 @@ from maps.spec import MapSpec
 from maps.traffic import Traffic, traffic
 
 V = TypeVar("V")
-
-
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """One line of the summary: what it is about, how it stands, and numbers for programs."""
-
-    about: str
-    state: str
-    note: str = ""
-    values: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +68,20 @@ TRAFFIC: tuple[Column[TrafficRow], ...] = (
 )
 
 
-def status_tables(root: PinRoot) -> list[Table[Any]]:
-    """The summary, the links, the maps and the packets, each as a table; empty ones are left out."""
+def status_tables(root: PinRoot, run_dir: Path) -> list[Table[Any]]:
+    """The summary, what the agent cannot use, links, maps and packets, each as a table; empty ones are left out.
+
+    *run_dir* is where the agent leaves what it says of itself.
+    """
     generation = root.current()
     known = generation if generation and is_ours(generation) else None
     node = _only(known, abi.NODE)
     links = _links(root, node)
     fills = map_table(generation).rows if generation else ()
+    report = said(run_dir, root.path)
     tables: list[Table[Any]] = [
-        Table(FACTS, _facts(root, node, _only(known, abi.SWEEPS), links)),
+        Table(FACTS, [*_facts(root, node, _only(known, abi.SWEEPS), links), cluster_fact(report, run_dir)]),
+        problem_table(report),
         Table(link.COLUMNS, links),
         Table(FILLS, [_fill(row) for row in fills]),
         Table(TRAFFIC, _traffic(known)),

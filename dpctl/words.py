@@ -1,9 +1,10 @@
 """How dpctl writes what several maps hold: addresses with ports, protocols, times, and a backend set's label."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import IPv6Address
+from typing import Any
 
 from agent.model.address import unmapped
 
@@ -21,6 +22,16 @@ class End:
 
     def __str__(self) -> str:
         return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One line of a summary: what it is about, how it stands, and numbers for programs."""
+
+    about: str
+    state: str
+    note: str = ""
+    values: dict[str, Any] = field(default_factory=dict)
 
 
 @lru_cache(maxsize=1 << 16)

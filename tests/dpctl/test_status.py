@@ -1,9 +1,14 @@
 """The lines of `dpctl status` that say how the node is set up."""
 
 from ipaddress import IPv6Address
+from pathlib import Path
 
 import pytest
 
+from agent.model.name import ObjectName, Problem
+from agent.reconcile.status import Status
+from agent.serve.report import Report, Reporter
+from dpctl.said import cluster_fact, problem_table, said
 from dpctl.status import between_fact
 from maps import abi
 
@@ -24,3 +29,51 @@ def test_the_way_between_nodes_is_named(ifindex: int, port: int, flags: abi.Node
     fact = between_fact(node)
     assert fact.state == state
     assert words in fact.note
+
+
+RUN = Path("/run/sluiceway")
+PROBLEMS = (
+    Problem("Service", ObjectName("default", "web"), "spec.ports[1]", "the same port twice"),
+    Problem("Node", ObjectName("", "n1"), "net.ipv4.ip_local_port_range", "leaves no port"),
+)
+
+
+@pytest.mark.parametrize(
+    ("report", "state", "words"),
+    [
+        pytest.param(None, "unknown", "no word of it in /run/sluiceway", id="nothing was said"),
+        pytest.param(
+            Report("/p", 1000, Status(synced=True)),
+            "synced",
+            "no problems; as the agent said 1 min 5 s ago",
+            id="all is well",
+        ),
+        pytest.param(
+            Report("/p", 1000, Status(error="a map is full")), "not synced yet", "a map is full; no", id="in the way"
+        ),
+        pytest.param(
+            Report("/p", 1000, Status(synced=True, problems=PROBLEMS)), "synced", "2 problems; as", id="problems"
+        ),
+        pytest.param(Report("/p", 2000, Status(synced=True)), "synced", "said 0 s ago", id="a clock that was set back"),
+    ],
+)
+def test_the_agents_last_word_is_told_with_its_age(report: Report | None, state: str, words: str) -> None:
+    fact = cluster_fact(report, RUN, now_s=1065)
+    assert fact.state == state
+    assert words in fact.note
+
+
+def test_problems_are_rows_by_kind_and_name() -> None:
+    table = problem_table(Report("/p", 1000, Status(problems=PROBLEMS)))
+    assert [line.split()[:3] for line in table.lines()] == [
+        ["PROBLEM", "FIELD", "WHAT"],
+        ["Node", "n1", "net.ipv4.ip_local_port_range"],
+        ["Service", "default/web", "spec.ports[1]"],
+    ]
+    assert not problem_table(None).rows
+
+
+def test_the_word_of_an_agent_with_other_pins_is_none_of_ours(tmp_path: Path) -> None:
+    Reporter(tmp_path, Path("/other")).tell(Status(synced=True))
+    assert said(tmp_path, Path("/p")) is None
+    assert said(tmp_path, Path("/other"))

@@ -1,0 +1,76 @@
+"""What the agent says of itself, in a file that outlives it: ``dpctl status`` shows it, also when the agent is dead."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from agent.log import logger
+from agent.reconcile.status import Status
+from agent.serve.files import place
+
+log = logger(__name__)
+
+FILE, DRAFT = "status.json", "status.new"  # in --run-dir
+LEAST_S = 1.0  # between two writes
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the file holds; who reads it may be of another build, so that any part may be missing."""
+
+    pin_root: str = ""  # the agent's
+    at_s: float = 0.0  # when it was written, seconds of the epoch
+    status: Status = field(default_factory=Status)
+
+
+class Reporter:
+    """Writes the file when there is something new, and not too often."""
+
+    def __init__(self, run_dir: Path, pin_root: Path, clock: Callable[[], float] = time.time) -> None:
+        self._run_dir = run_dir
+        self._pin_root = str(pin_root)
+        self._clock = clock
+        self._told: Status | None = None
+        self._at_s = 0.0
+        self._is_refused = False
+
+    def tell(self, status: Status, *, now: bool = False) -> None:
+        """Have *status* in the file: at once if *now*, else as soon as the last write is long enough ago.
+
+        Called again and again; a file that cannot be written is said once.
+        """
+        at_s = self._clock()
+        if status is self._told or not (now or abs(at_s - self._at_s) >= LEAST_S):
+            return
+        self._told, self._at_s = status, at_s
+        content = msgspec.json.encode(Report(self._pin_root, at_s, status))
+        try:
+            place(self._run_dir / FILE, content, draft=self._run_dir / DRAFT, outlives_boot=False)
+            self._is_refused = False
+        except OSError as error:
+            if not self._is_refused:
+                log.warning("status cannot be written; dpctl status shows an older one, or none", why=error)
+            self._is_refused = True
+
+
+def read(run_dir: Path) -> Report | None:
+    """What an agent said last; None where none has said anything that can be read.
+
+    Raises:
+        PermissionError: this user may not look.
+    """
+    try:
+        return msgspec.json.decode((run_dir / FILE).read_bytes(), type=Report)
+    except PermissionError:
+        raise
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def remove(run_dir: Path) -> None:
+    """Take it away."""
+    for name in (FILE, DRAFT):
+        (run_dir / name).unlink(missing_ok=True)

@@ -1,0 +1,57 @@
+"""What the agent said of itself last, and how long ago: the one thing in dpctl that is in no map."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.serve.report import Report, read
+from dpctl.output import Column, Table
+from dpctl.words import Fact, duration
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemRow:
+    """One thing that the agent cannot use as it stands, and what to do."""
+
+    about: str
+    kind: str
+    object: str
+    field: str
+    text: str
+
+
+COLUMNS: tuple[Column[ProblemRow], ...] = (
+    Column("PROBLEM", lambda r: f"{r.kind} {r.object}"),
+    Column("FIELD", lambda r: r.field),
+    Column("WHAT", lambda r: r.text),
+)
+
+
+def said(run_dir: Path, pin_root: Path) -> Report | None:
+    """The report of the agent with this pin root; None: it left none here.
+
+    Raises:
+        PermissionError: this user may not look.
+    """
+    report = read(run_dir)
+    return report if report and report.pin_root == str(pin_root) else None
+
+
+def cluster_fact(report: Report | None, run_dir: Path, now_s: float | None = None) -> Fact:
+    """Whether the maps are what the cluster says, in the agent's own words; *now_s* is the clock's when not given."""
+    if report is None:
+        return Fact("cluster", "unknown", f"the agent has left no word of it in {run_dir}", {"said_s": None})
+    status = report.status
+    age_s = max(0.0, (time.time() if now_s is None else now_s) - report.at_s)
+    count = len(status.problems)
+    problems = {0: "no problems", 1: "1 problem"}.get(count, f"{count} problems")
+    trouble = f"{status.error}; " if status.error else ""
+    values = {"synced": status.synced, "error": status.error, "problems": count, "said_s": round(age_s, 1)}
+    note = f"{trouble}{problems}; as the agent said {duration(age_s)} ago"
+    return Fact("cluster", "synced" if status.synced else "not synced yet", note, values)
+
+
+def problem_table(report: Report | None) -> Table[ProblemRow]:
+    """What the agent cannot use, by kind and name."""
+    problems = sorted(report.status.problems) if report else ()
+    return Table(COLUMNS, [ProblemRow("problem", p.kind, str(p.name), p.field, p.text) for p in problems])
