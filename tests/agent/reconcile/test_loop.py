@@ -8,6 +8,7 @@ from threading import Event, Thread
 import pytest
 
 from agent.errors import AgentError
+from agent.log import TextFormatter
 from agent.model.local import HostPort, Local
 from agent.model.service import Protocol
 from agent.reconcile.loop import QUIET_NS, Loop, LoopStopped
@@ -215,6 +216,18 @@ def test_problems_reach_the_status(loop: Loop) -> None:
     loop.offer(cluster(service("a"), service("b")))
     eventually(lambda: loop.status().synced)
     assert [str(problem.name) for problem in loop.status().problems] == ["default/b"]
+
+
+def test_a_problem_is_said_once_while_it_lasts(loop: Loop, caplog: pytest.LogCaptureFixture) -> None:
+    without_ports = Local(netns_cookie=1, port_range=(1024, 65535))
+    for count in (1, 2, 3):
+        before = loop.status().syncs
+        loop.offer(cluster(*(service(f"s{i}", ip=f"10.96.0.{i}") for i in range(1, count + 1)), local=without_ports))
+        eventually(more_syncs(loop, before))
+    said = (TextFormatter().format(record) for record in caplog.records)
+    told = [line for line in said if "ip_local_port_range" in line]
+    assert len(told) == 1, told
+    assert f"Node {HERE}: net.ipv4.ip_local_port_range: leaves no port" in told[0]
 
 
 def test_a_sweep_counts_drift() -> None:
