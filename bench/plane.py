@@ -8,10 +8,10 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Self
 
 from agent import config
-from agent.kernel.sizes import memory_bytes, sizes
+from agent.kernel.sizes import constants, memory_bytes, sizes
 from agent.kernel.start import MEMINFO
 from agent.model.address import mapped
-from maps import abi, libbpf, maglev, paths
+from maps import abi, libbpf, maglev, mapio, paths
 from maps.abi import DropReason
 from maps.object import Object
 from maps.percpu import PerCpuTable
@@ -38,30 +38,33 @@ class Plane:
 
     programs: Mapping[str, int]
     tables: Mapping[str, Table[Any, Any]]
+    _copies: int  # the map whose number voids the copies of flows when it is another
     _stack: ExitStack = field(default_factory=ExitStack)
 
     @classmethod
     def load(cls, names: Iterable[str] = ("tc_pod",)) -> Self:
-        """Load objects, sharing their maps; the flows have the size that an agent with this environment gives them.
+        """Load objects, sharing their maps; those of flows are as large as an agent makes them in this environment.
 
         Raises:
             ConfigError: a SLUICEWAY_ variable holds what no agent takes.
         """
+        cpus = os.cpu_count() or 1
         _, options, _ = config.load([config.Command.CONFIG], os.environ)
-        flows = sizes(options, memory_bytes(MEMINFO.read_text()), os.cpu_count() or 1)["flows"]
+        entries = sizes(options, memory_bytes(MEMINFO.read_text()), cpus)
         with ExitStack() as stack:
             programs: dict[str, int] = {}
             shared: dict[str, int] = {}
             for name in names:
                 loaded = stack.enter_context(Object.open(paths.objects() / f"{name}.bpf.o"))
-                if "flows" in loaded.maps():
-                    loaded.resize("flows", flows)
+                for each in {"flows", "recents", "recent_sets"} & set(loaded.maps()):
+                    loaded.resize(each, entries[each])
+                loaded.set_constants(constants(entries, cpus))
                 for each in shared.keys() & set(loaded.maps()):
                     loaded.reuse(each, shared[each])
                 loaded.load()
                 shared |= {each: loaded.map_fd(each) for each in loaded.maps() if each != "scratches"}
                 programs |= {each: loaded.program_fd(each) for each in loaded.programs()}
-            return cls(programs, _tables(shared), stack.pop_all())
+            return cls(programs, _tables(shared), shared["recent_epochs"], stack.pop_all())
 
     def close(self) -> None:
         """Let the kernel have everything back."""
@@ -89,10 +92,11 @@ class Plane:
         )
 
     def forget_flows(self) -> None:
-        """Empty the table of flows."""
+        """Empty the table of flows, and void the copies of its entries."""
         flows = self.tables["flows"]
         for keys in [keys for keys, _ in flows.packed_items()]:
             flows.delete(abi.FLOWS.key.unpack_many(keys))
+        mapio.update(self._copies, bytes(4), os.urandom(8), 1)
 
     def counted(self) -> dict[DropReason, int]:
         """Packets that ``pod_ingress`` has counted, by reason."""

@@ -1585,6 +1585,8 @@ class Constants:
     """seconds without a packet that end an answered UDP flow (RFC 4787 REQ-5)."""
     flows_nearly_full: int = 114688
     """entries above which the table counts as nearly full."""
+    recent_span: int = 512
+    """copies of flows that a CPU keeps, a power of two, at most 65536."""
 
 
 AFFINITIES: Final[MapSpec[AffinityKey, Affinity]] = MapSpec(

@@ -4,11 +4,13 @@ Maps that the generation has are taken as they are, so a new program works on th
 made and pinned. The sweep of the flows is begun by hand, once per load.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from agent.errors import AgentError
+from agent.kernel.sizes import constants
 from agent.log import logger
 from maps import abi, libbpf
 from maps.object import Object
@@ -19,7 +21,6 @@ log = logger(__name__)
 
 SPECS: Mapping[str, MapSpec[Any, Any]] = {spec.name: spec for spec in abi.MAPS}
 SWEEP_START = "sweep_start"
-NEARLY = 8  # the flows are nearly full when less than one entry in so many is free
 
 
 class Loaded:
@@ -64,7 +65,7 @@ class Loaded:
         for name in sizes.keys() & set(opened.maps()):
             opened.resize(name, sizes[name])
         self.generation.adopt(opened)
-        opened.set_constants({"flows_nearly_full": sizes["flows"] - sizes["flows"] // NEARLY})
+        opened.set_constants(constants(sizes, os.cpu_count() or 1))
         opened.load()
         self.generation.keep(opened)
         self.programs |= {name: opened.program_fd(name) for name in opened.programs()}

@@ -5,7 +5,7 @@
 
 #include "backend.h"
 #include "end.h"
-#include "flow.h"
+#include "recent.h"
 
 /* Has the backend left its set, or the set gone? Only asked of FLOW_FORWARD; a masqueraded flow has no set. */
 static __always_inline bool flow_backend_left(const struct flow *f)
@@ -66,28 +66,47 @@ static __always_inline void flow_note(struct flow *f, const struct packet *p, bo
 		f->seen_s = now;
 }
 
+/* Does the copy still hold, and has the table nothing to learn from this packet? */
+static __always_inline bool recent_holds(const struct recent *r, const struct packet *p, bool src_hi, __u32 generation,
+					 __u32 epoch)
+{
+	const struct flow *f = &r->flow;
+	bool replied = f->flags & FLOW_REPLIED;
+
+	return r->epoch == epoch && f->generation == generation && tick_s() - f->seen_s <= (replied ? RECENT_S : 0) &&
+	       !(p->flags & (PACKET_SYN | PACKET_FIN | PACKET_RST)) && (replied || from_origin(f, src_hi));
+}
+
 /*
- * The flow of a packet, up to date and noted; NULL when there is none, or it has to begin anew.
- * key and src_hi are set in any case.
+ * The flow of a packet, up to date and noted; NULL when there is none, or it has to begin anew. It is to be read only:
+ * it may be a copy. key and src_hi are set in any case.
  */
 static __noinline struct flow *flow_find(const struct packet *p, struct flow_key *key, bool *src_hi)
 {
 	const struct node *n = node_now();
+	struct recent_search search;
+	struct recent *r;
 	struct flow *f;
 
 	*src_hi = packet_key(p, key);
+	if (!n)
+		return NULL;
+	r = recent_find(key, &search);
+	if (r && recent_holds(r, p, *src_hi, n->generation, search.epoch))
+		return &r->flow;
 	f = bpf_map_lookup_elem(&flows, key);
-	if (!f || !n)
+	if (!f)
 		return NULL;
 	if (p->flags & PACKET_SYN && (flow_is_closed(key, f) || (f->flags & FLOW_FORWARD && flow_backend_left(f)))) {
-		flow_end_both(key, f);
+		flow_end_now(key, f);
 		return NULL;
 	}
 	if (f->generation != n->generation && !flow_refresh(key, f, p, n->generation)) {
-		flow_end_both(key, f);
+		flow_end_now(key, f);
 		return NULL;
 	}
 	flow_note(f, p, from_origin(f, *src_hi));
+	recent_keep(&search, r, key, f);
 	return f;
 }
 
@@ -102,7 +121,7 @@ static __always_inline struct flow *flow_find_arriving(const struct packet *p, s
 
 	if (!f || !(f->flags & FLOW_REVERSE) || !from_origin(f, *src_hi) || p->protocol == IPPROTO_TCP)
 		return f;
-	flow_end_both(key, f);
+	flow_end_now(key, f);
 	return NULL;
 }
 

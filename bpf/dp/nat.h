@@ -58,17 +58,18 @@ __noinline int pair_store_reverse(const struct packet *p, const struct pair *pai
 	old = bpf_map_lookup_elem(&flows, &key);
 	if (!old || !flow_is_closed(&key, old))
 		return error;
-	flow_end_both(&key, old);
+	flow_end_now(&key, old);
 	return bpf_map_update_elem(&flows, &key, f, BPF_NOEXIST);
 }
 
-/* Stores the entry that the client's packets find. Returns as bpf_map_update_elem(). */
+/* Stores the entry that the client's packets find, over one that is there. Returns as bpf_map_update_elem(). */
 __noinline int pair_store_forward(const struct packet *p, const struct pair *pair)
 {
 	struct scratch *work = scratch();
 	struct flow_key key;
 	struct flow *f;
 	bool src_hi;
+	long error;
 
 	if (!p || !pair || !work)
 		return NAT_TAKEN;
@@ -81,7 +82,12 @@ __noinline int pair_store_forward(const struct packet *p, const struct pair *pai
 	f->set_id = pair->set_id;
 	f->slot = pair->slot;
 	flow_refresh_ends(&key, f);
-	return bpf_map_update_elem(&flows, &key, f, BPF_ANY);
+	error = bpf_map_update_elem(&flows, &key, f, BPF_NOEXIST);
+	if (error != NAT_TAKEN)
+		return error;
+	error = bpf_map_update_elem(&flows, &key, f, BPF_ANY);
+	recent_void();
+	return error;
 }
 
 /*

@@ -19,7 +19,7 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
 from agent.model.address import mapped
-from maps import abi, libbpf, maglev, paths
+from maps import abi, libbpf, maglev, mapio, paths
 from maps.abi import DropReason
 from maps.object import Object
 from maps.percpu import PerCpuTable
@@ -70,6 +70,7 @@ class Datapath:
     tables: dict[str, Table[Any, Any]] = field(default_factory=dict)
     stack: ExitStack = field(default_factory=ExitStack)
     set_ids: int = 0
+    copies: int = -1  # the map whose number voids the copies of flows when it is another
 
     @classmethod
     def load(cls, sizes: Mapping[str, int] | None = None, constants: Mapping[str, int] | None = None) -> Self:
@@ -93,6 +94,7 @@ class Datapath:
             if spec.name in shared:
                 kind: Any = PerCpuTable if spec.name == "counters" else Table
                 self.tables[spec.name] = kind(spec, os.dup(shared[spec.name]))
+        self.copies = shared["recent_epochs"]
         self.reset()
         return self
 
@@ -101,6 +103,7 @@ class Datapath:
         for name, table in self.tables.items():
             if name not in KEPT:
                 table.delete([key for key, _ in table.items()])
+        mapio.update(self.copies, bytes(4), os.urandom(8), 1)
         self.tables["waitings"].update_packed(*NOBODY_WAITS)
         self.node()
         self.endpoint(POD, LOOPBACK, POD_MAC)

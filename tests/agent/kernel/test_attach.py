@@ -20,7 +20,7 @@ from tests.agent.kernel.conftest import Tiny
 from tests.agent.kernel.nets import in_new_netns
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns]
-SIZES = {"flows": 64}
+SIZES = {"flows": 64, "recents": 64, "recent_sets": 32}
 
 
 @contextmanager

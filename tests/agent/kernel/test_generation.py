@@ -19,7 +19,8 @@ from tests.agent.kernel.conftest import Tiny
 
 pytestmark = pytest.mark.kernel
 
-SMALL, LARGE = {"flows": 64}, {"flows": 128}
+COPIES = {"recents": 64, "recent_sets": 32}
+SMALL, LARGE = {"flows": 64} | COPIES, {"flows": 128} | COPIES
 KEY = replace(abi.FlowKey.unpack(bytes(abi.FlowKey.SIZE)), lo_addr=IPv6Address("::ffff:192.0.2.1"), protocol=6)
 FLOW = replace(abi.Flow.unpack(bytes(abi.Flow.SIZE)), seen_s=7)
 NODE = replace(abi.Node.unpack(bytes(abi.Node.SIZE)), netns_cookie=3, generation=41)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from agent.config import Options
-from agent.kernel.sizes import LEAST, SHARE, SIZES, memory_bytes, sizes
+from agent.kernel.sizes import LEAST, RECENT_SPAN, SHARE, SIZES, constants, memory_bytes, sizes
 from maps import abi, libbpf
 from maps.spec import MapKind, MapSpec
 from maps.table import Table
@@ -18,7 +18,7 @@ def _bytes(entries: Any) -> Any:
 
 
 def test_a_large_node_gets_the_usual_sizes() -> None:
-    assert sizes(Options(), 64 * GIB, 2) == {name: s.entries for name, s in SIZES.items()}
+    assert sizes(Options(), 64 * GIB, 2) == {name: s.wanted(2) for name, s in SIZES.items()}
 
 
 @pytest.mark.parametrize(("cpus", "flows"), [(1, 131072), (2, 131072), (8, 524288), (256, 1 << 20)])
@@ -39,6 +39,20 @@ def test_an_option_is_taken_as_it_stands_and_the_rest_shares_what_is_left() -> N
 
 def test_no_map_falls_below_the_least_size() -> None:
     assert min(sizes(Options(max_flows=1 << 24), GIB, 2).values()) >= LEAST
+
+
+@pytest.mark.parametrize(("gib", "cpus", "span"), [(64, 2, RECENT_SPAN), (64, 1, RECENT_SPAN), (1024, 128, 8192)])
+def test_every_cpu_keeps_copies_of_flows(gib: int, cpus: int, span: int) -> None:
+    assert constants(sizes(Options(), gib * GIB, cpus), cpus)["recent_span"] == span
+
+
+@pytest.mark.parametrize("cpus", [1, 3, 7, 96, 1024])
+@pytest.mark.parametrize("gib", [1, 3, 512])
+def test_all_copies_have_room(gib: int, cpus: int) -> None:
+    entries = sizes(Options(), gib * GIB, cpus)
+    span = constants(entries, cpus)["recent_span"]
+    assert span & (span - 1) == 0
+    assert span == 1 or (cpus * span <= entries["recents"] and cpus * (span // 2) <= entries["recent_sets"])
 
 
 def test_the_memory_is_read_from_meminfo() -> None:
