@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pyroute2 import IPRoute
 
@@ -38,7 +38,6 @@ from agent.serve import install, pods
 from agent.serve.attachments import Store, boot_id
 from agent.serve.cni import Cni
 from agent.serve.cni_socket import CniSocket
-from agent.serve.events import Events
 from agent.serve.http import HttpServer
 from agent.serve.imported import Imported
 from agent.serve.ipam import Ipam
@@ -48,12 +47,16 @@ from agent.serve.pods import Pods
 from agent.serve.probe import Probe
 from agent.serve.report import Reporter
 from agent.telemetry import sources
-from agent.watch import api, manifests
+from agent.watch import manifests
 from agent.watch.local import LocalSource
 from agent.watch.masquerade import MasqueradeFile
-from agent.watch.mirror import Mirror
+from agent.watch.mirror import Expected, Mirror
 from maps import paths, table
 from maps.pins import PinRoot
+
+if TYPE_CHECKING:
+    from agent.serve.events import Events
+    from agent.watch.api import ApiSource
 
 log = logger(__name__)
 
@@ -85,7 +88,7 @@ class Parts:
     local: LocalSource
     losses: Losses
     source: Source
-    events: Events | None  # None: no API server
+    events: "Events | None"  # None: no API server
     cni: Cni
     cni_socket: CniSocket
     http: HttpServer
@@ -125,8 +128,7 @@ def _assemble(options: Options, kernel: Started, netlink: IPRoute) -> Parts:
     dataplane = Dataplane(tables, kernel.hooks, *ways, kernel.sysctls, socket_lb=options.socket_lb)
     settings = Settings(options.node_name, options.node_port_range, options.devices, _between(options, netlink))
     loop, metrics = Loop(dataplane, settings), Metrics()
-    expected = manifests.EXPECTED if options.manifests else api.EXPECTED
-    mirror = Mirror(loop.offer, expected)
+    mirror = Mirror(loop.offer, _expected(options))
     ipam = Ipam(lambda: _pod_cidrs(options, mirror))
     wires = PodLinks(lambda: _ways_out(options, mirror), lambda *end: _before_up(kernel, *end), options.mtu)
     store = Store(options.state_dir / ATTACHMENTS, boot_id())
@@ -228,21 +230,37 @@ def _end(parts: Parts) -> None:
     parts.http.stop()
 
 
+def _expected(options: Options) -> tuple[Expected, ...]:
+    """What must have been heard of before the cluster is known."""
+    if options.manifests:
+        return manifests.EXPECTED
+    from agent.watch import api  # noqa: PLC0415  a folder of manifests needs no client, which costs 0.2 s
+
+    return api.EXPECTED
+
+
 def _source(options: Options, mirror: Mirror) -> tuple[Source, Callable[[], Iterator[WatchUse]]]:
     """Where cluster objects come from, and how that fares."""
     if options.manifests:
         folder = manifests.ManifestsSource(options.manifests, options.node_name, mirror)
         return folder, lambda: iter((WatchUse("manifests", 0.0, 0),))
+    from agent.watch import api  # noqa: PLC0415  as above
+
     server = api.ApiSource(lambda: api.client(options.kubeconfig), options.node_name, mirror)
     return server, lambda: _watch_uses(server)
 
 
-def _events(options: Options) -> Events | None:
+def _events(options: Options) -> "Events | None":
     """Who writes Events; a folder of manifests takes none."""
-    return None if options.manifests else Events(lambda: api.client(options.kubeconfig), options.node_name)
+    if options.manifests:
+        return None
+    from agent.serve.events import Events  # noqa: PLC0415  as above
+    from agent.watch import api  # noqa: PLC0415
+
+    return Events(lambda: api.client(options.kubeconfig), options.node_name)
 
 
-def _watch_uses(server: api.ApiSource) -> Iterator[WatchUse]:
+def _watch_uses(server: "ApiSource") -> Iterator[WatchUse]:
     now = time.monotonic()
     for watch in server.status():
         yield WatchUse(str(watch.kind), now - watch.last_event if watch.last_event else 0.0, watch.restarts)

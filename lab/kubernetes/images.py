@@ -48,8 +48,7 @@ def archive(cache: Path, programs: Mapping[str, Path], say: Say) -> Path:
     """One archive with every image, made when *cache* has none of these inputs."""
     recipe = repr((RELEASE, PACKAGES, APPLETS, SHRINK, FINISH)).encode()
     digest = hashlib.sha256(recipe + PAUSE_SOURCE.read_bytes() + Path(__file__).read_bytes())
-    for module in ("kubernetes", "coredns"):
-        digest.update(golang.module_key(module).encode())
+    digest.update(golang.module_key("cluster").encode())
     folder = cache / f"images-{digest.hexdigest()[:16]}"
     path = folder / "images.tar"
     if path.exists():
@@ -66,7 +65,7 @@ def archive(cache: Path, programs: Mapping[str, Path], say: Say) -> Path:
 
 
 def _images(folder: Path, userland: Path, programs: Mapping[str, Path], say: Say) -> tuple[oci.Image, ...]:
-    source = golang.source_folder(golang.toolchain(say), "kubernetes", golang.KUBERNETES)
+    source = golang.source_folder(golang.toolchain(say), "cluster", golang.KUBERNETES)
     certificate = {name: (source / "test/images/agnhost/porter" / name).read_bytes() for name in CERTIFICATE}
     layers = {
         "pause": oci.Layer(programs={"pause": _pause(folder)}),

@@ -40,7 +40,7 @@ def test_every_program_has_a_module_that_pins_it() -> None:
 
 
 def test_kubernetes_is_pinned_to_the_version_that_its_programs_are_told() -> None:
-    assert f"k8s.io/kubernetes v{golang.KUBERNETES_VERSION}" in (golang.MODULES / "kubernetes/go.mod").read_text()
+    assert f"k8s.io/kubernetes v{golang.KUBERNETES_VERSION}" in (golang.MODULES / "cluster/go.mod").read_text()
 
 
 @pytest.mark.parametrize(
