@@ -12,7 +12,7 @@ from lab.conformance.results import Result, Verdict
 from lab.kubernetes.cluster import Cluster
 from lab.kubernetes.golang import Say
 
-PROCESSES = 16
+PROCESSES = 24
 
 
 def run(cluster: Cluster, focus: str, names: Sequence[str], out: Path, say: Say) -> tuple[Result, ...]:

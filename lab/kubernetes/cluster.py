@@ -73,16 +73,22 @@ def start(site: Site, artifacts: Artifacts, who: Identities, say: Say) -> Cluste
 
 
 def configure(made: Cluster, options: Options) -> Cluster:
-    """Start the agents anew with *options*, on a network that is as these need it; the machines stay as they are."""
+    """Start the agents anew with *options*, on a network that is as these need it; the machines stay as they are.
+
+    Returns when the nodes are Ready, and stay so: a kubelet that looked while there was no agent says until it looks
+    again that its node is not, and upstream's tests, which look every half a minute, would wait for all of that.
+    """
     site = replace(made.site, options=options)
     sites.route_to_pods(site, pod_cidrs(made))
     agents.restart(site)
+    time.sleep(kubelet.LOOKS_EVERY_S)
+    _wait_for_nodes(made)
     return replace(made, site=site)
 
 
 def wait_ready(made: Cluster, say: Say) -> None:
     """Return when every node is Ready and the cluster's DNS answers."""
-    made.kubectl.run("wait", "--for=condition=Ready", "node", "--all", "--timeout=120s")
+    _wait_for_nodes(made)
     say(f"{len(made.site.nodes)} nodes are Ready")
     dns.wait(made.kubectl)
     say("the cluster's DNS answers")
@@ -107,3 +113,7 @@ def pod_cidrs(made: Cluster) -> PodCidrs:
             logs = [node.log_tail("kubelet") for node in made.site.nodes if node.name in missing]
             raise ClusterError(f"not registered: {', '.join(missing)}: {' '.join(logs)}")
         time.sleep(0.3)
+
+
+def _wait_for_nodes(made: Cluster) -> None:
+    made.kubectl.run("wait", "--for=condition=Ready", "node", "--all", "--timeout=120s")

@@ -8,6 +8,7 @@ from lab.kubernetes.build import Artifacts
 from lab.kubernetes.identities import Identities
 from lab.machine import Machine
 
+LOOKS_EVERY_S = 5.0  # at its runtime, whether pods can have a network; upstream's own constant
 ZONES = ("zone-a", "zone-b", "zone-c")
 # the lab's nodes share one disk and one memory; nothing is to be evicted for what another node holds
 EVICTION = {"memory.available": "50Mi", "nodefs.available": "1%", "nodefs.inodesFree": "1%", "imagefs.available": "1%"}
@@ -56,6 +57,9 @@ def _configuration(node: Machine, who: Identities) -> dict[str, object]:
         # its KUBE-FIREWALL guards what kube-proxy opens by route_localnet, and would drop host ports at 127.0.0.1
         "makeIPTablesUtilChains": False,
         "failSwapOn": False,
+        # a change is told at once; without one, as seldom as by default
+        "nodeStatusUpdateFrequency": "1s",
+        "nodeStatusReportFrequency": "5m",
         "oomScoreAdj": 0,  # lowering it needs CAP_SYS_RESOURCE
         "clusterDomain": "cluster.local",
         "clusterDNS": [str(DNS_SERVICE)],
