@@ -34,13 +34,14 @@ from agent.model.local import Device
 from agent.reconcile.kernel import Tables
 from agent.reconcile.loop import Loop
 from agent.reconcile.sync import Settings
-from agent.serve import install, pods
-from agent.serve.attachments import Store, boot_id
+from agent.serve import install, steps
+from agent.serve.attachments import boot_id
 from agent.serve.cni import Cni
 from agent.serve.cni_socket import CniSocket
 from agent.serve.http import HttpServer
 from agent.serve.imported import Imported
 from agent.serve.ipam import Ipam
+from agent.serve.journal import Journal
 from agent.serve.metrics import Metrics, WatchUse
 from agent.serve.pod_link import BeforeUp, PodLinks
 from agent.serve.pods import Pods
@@ -131,12 +132,12 @@ def _assemble(options: Options, kernel: Started, netlink: IPRoute) -> Parts:
     mirror = Mirror(loop.offer, _expected(options))
     ipam = Ipam(lambda: _pod_cidrs(options, mirror))
     wires = PodLinks(lambda: _ways_out(options, mirror), lambda *end: _before_up(kernel, *end), options.mtu)
-    store = Store(options.state_dir / ATTACHMENTS, boot_id())
+    journal = Journal(options.state_dir / ATTACHMENTS, boot_id())
     probe = Probe(tables, lambda ifindex: kernel.hooks.has(ifindex, POD), loop.written)
     events = _events(options)
     served = Pods(
         loop=loop,
-        store=store,
+        journal=journal,
         ipam=ipam,
         wires=wires,
         changed=mirror.set_attachments,
@@ -331,8 +332,8 @@ def _device_names() -> frozenset[str]:
 
 
 def _arm(environ: Mapping[str, str]) -> None:
-    """A test's wish: die after so many writes to maps, or after a step of ADD or DEL, as if the power had gone."""
+    """A test's wish: die after so many writes to maps, or after one of serve/steps.py, as if the power had gone."""
     if limit := int(environ.get(FAIL_POINT, "0")):
         table.on_write = lambda writes: os.kill(os.getpid(), signal.SIGKILL) if writes >= limit else None
     if wanted := environ.get(FAIL_STEP):
-        pods.on_step = lambda step: os.kill(os.getpid(), signal.SIGKILL) if step == wanted else None
+        steps.on_step = lambda step: os.kill(os.getpid(), signal.SIGKILL) if step == wanted else None

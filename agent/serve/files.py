@@ -20,11 +20,10 @@ def place(path: Path, content: bytes, *, draft: Path, mode: int = 0o600, outlive
         sync(path.parent)
 
 
-def remove(path: Path, *, outlives_boot: bool = True) -> None:
-    """Take a file away, durably, as :func:`place` means it; one that is not there is away already."""
+def remove(path: Path) -> None:
+    """Take a file away, durably; one that is not there is away already."""
     path.unlink(missing_ok=True)
-    if outlives_boot:
-        sync(path.parent)
+    sync(path.parent)
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:

@@ -1,13 +1,14 @@
 """The pods' interfaces of this node: made by ADD, unmade by DEL, found again after a restart.
 
 Stands between the commands (``cni``) and those who do the work: the addresses (``ipam``), the host ports
-(``host_ports``), the wire (``pod_link``), the file (``attachments``) and the loop, which makes the kernel's maps and
+(``host_ports``), the wire (``pod_link``), the ``journal`` and the loop, which makes the kernel's maps and
 programs know the pod. Every step that a later one fails is undone before the answer.
 """
 
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from pyroute2.netlink.exceptions import NetlinkError
@@ -17,14 +18,17 @@ from agent.log import logger
 from agent.model.local import Attachment, AttachmentKey
 from agent.model.name import ObjectName
 from agent.reconcile.loop import LoopStopped
-from agent.serve.attachments import Saved, Store, host_device
+from agent.serve import steps
+from agent.serve.attachments import Saved, host_device
 from agent.serve.cni_error import CniError, Code
 from agent.serve.cni_needs import Attacher, Wires
 from agent.serve.cni_request import Request
 from agent.serve.host_ports import HostPorts, HostPortTaken
 from agent.serve.imported import Imported
 from agent.serve.ipam import Addresses, AddressRefused, Ipam, NoAddress
+from agent.serve.journal import Journal, Step
 from agent.serve.pod_link import InterfaceTaken, NetnsUnusable, Wire, Wish
+from agent.serve.recover import recover
 from maps.errors import MapsError
 
 log = logger(__name__)
@@ -32,11 +36,6 @@ log = logger(__name__)
 # what a later try may get past; anything else is a bug of ours
 REFUSALS = (OSError, NetlinkError, AgentError, MapsError, LoopStopped)
 _TURNS = 256  # locks that all attachments share: two containers seldom meet in one
-STEPS = ("ADD wired", "ADD saved", "ADD attached", "DEL detached", "DEL unwired", "DEL forgotten")
-
-
-def on_step(_step: str, /) -> None:
-    """Hears each of STEPS when it is done; tests put another in its place."""
 
 
 class Pods:
@@ -46,7 +45,7 @@ class Pods:
         self,
         *,
         loop: Attacher,
-        store: Store,
+        journal: Journal,
         ipam: Ipam,
         wires: Wires,
         changed: Callable[[tuple[Attachment, ...]], None] = lambda _: None,
@@ -58,7 +57,7 @@ class Pods:
         *imported* are the addresses of pods from before us.
         """
         self._loop = loop
-        self._store = store
+        self._journal = journal
         self._ipam = ipam
         self._wires = wires
         self._changed = changed
@@ -76,17 +75,7 @@ class Pods:
 
         Called once, before the loop starts: the dead are not in its first state, so nothing is to be detached.
         """
-        alive: list[Saved] = []
-        for saved in self._store.load():
-            if self._wires.is_alive(saved.attachment):
-                alive.append(saved)
-                continue
-            log.info("attachment is dead, removed", **_names(saved.attachment))
-            self._wires.remove(saved.attachment.host_device)
-            self._store.remove(saved.attachment)
-        for name in self._wires.ours() - {s.attachment.host_device for s in alive}:
-            log.info("device of an unfinished ADD removed", device=name)
-            self._wires.remove(name)
+        alive = recover(self._journal, self._wires)
         self._saved = {saved.attachment.key: saved for saved in alive}
         self._sequence = max((saved.sequence for saved in alive), default=0)
         self._ipam.adopt(address for saved in alive for address in saved.attachment.addresses)
@@ -127,19 +116,23 @@ class Pods:
             undo.callback(self._give_back, identity, given)
             self._reserve_ports(request, given)
             undo.callback(self._ports.release, host_device(*identity))
+            attachment = _attachment(request, given, self._next())
+            undo.callback(self._journal.end, Step.GONE, identity)
+            self._note(Step.ADDING, attachment, request)
+            steps.on_step("ADD begun")
             wire = self._wire(request, given)
             undo.callback(self._wires.remove, wire.host_device)
-            on_step("ADD wired")
-            with self._lock:
-                self._sequence += 1
-                sequence = self._sequence
-            attachment = _attachment(request, given, wire, sequence)
-            undo.callback(self._forget, attachment)
-            saved = self._store.save(attachment, request.network, sequence)
-            on_step("ADD saved")
+            steps.on_step("ADD wired")
+            attachment = _wired(attachment, wire)
+            saved = self._note(Step.WIRED, attachment, request)
+            steps.on_step("ADD wire noted")
             undo.callback(self._loop.detach, attachment)
             self._loop.attach(attachment)
-            on_step("ADD attached")
+            steps.on_step("ADD attached")
+            self._journal.append(Step.ADDED, identity)
+            steps.on_step("ADD noted")
+            self._journal.flush()
+            steps.on_step("ADD flushed")
             self._remember(saved)  # last: the round that follows is not waited for
             undo.pop_all()
             self._imported.take_over(identity, attachment.addresses)
@@ -192,14 +185,18 @@ class Pods:
         log.info("attachment is dead, removed", **_names(saved.attachment))
 
     def _undo(self, attachment: Attachment) -> None:
-        # The file goes last: a death in between leaves it, and the next start finishes the work.
+        self._journal.end(Step.DELETING, attachment.key)
+        steps.on_step("DEL begun")
         self._loop.detach(attachment)
         self._leave(attachment)
-        on_step("DEL detached")
+        steps.on_step("DEL detached")
         self._wires.remove(attachment.host_device)
-        on_step("DEL unwired")
+        steps.on_step("DEL unwired")
+        self._journal.end(Step.GONE, attachment.key)
+        steps.on_step("DEL noted")
+        self._journal.end_flush()
+        steps.on_step("DEL flushed")
         self._forget(attachment)
-        on_step("DEL forgotten")
         self._ports.release(attachment.host_device)
         self._ipam.release((attachment.ipv4, attachment.ipv6))
 
@@ -252,6 +249,16 @@ class Pods:
         except InterfaceTaken as error:
             raise CniError(Code.ENVIRONMENT, f"CNI_IFNAME: {error}") from error
 
+    def _next(self) -> int:
+        with self._lock:
+            self._sequence += 1
+            return self._sequence
+
+    def _note(self, step: Step, attachment: Attachment, request: Request) -> Saved:
+        saved = Saved(attachment, request.network, attachment.endpoint_id)
+        self._journal.append(step, attachment.key, saved)
+        return saved
+
     def _remember(self, saved: Saved) -> None:
         with self._lock:
             self._saved[saved.attachment.key] = saved
@@ -264,7 +271,6 @@ class Pods:
             self._tell()
 
     def _forget(self, attachment: Attachment) -> None:
-        self._store.remove(attachment)
         with self._lock:
             self._saved.pop(attachment.key, None)
             self._leaving.discard(attachment.key)
@@ -282,16 +288,17 @@ class Pods:
             yield
 
 
-def _attachment(request: Request, given: Addresses, wire: Wire, endpoint_id: int) -> Attachment:
+def _attachment(request: Request, given: Addresses, endpoint_id: int) -> Attachment:
+    """What is known before there is a wire."""
     return Attachment(
         container_id=request.container_id,
         interface=request.interface,
         endpoint_id=endpoint_id,
         netns=request.netns,
-        netns_cookie=wire.netns_cookie,
-        host_device=wire.host_device,
-        ifindex=wire.ifindex,
-        mac=wire.mac,
+        netns_cookie=0,
+        host_device=host_device(request.container_id, request.interface),
+        ifindex=0,
+        mac="",
         ipv4=given.ipv4,
         ipv6=given.ipv6,
         pod=request.pod,
@@ -299,6 +306,10 @@ def _attachment(request: Request, given: Addresses, wire: Wire, endpoint_id: int
         ingress_limit=request.asked.ingress,
         egress_limit=request.asked.egress,
     )
+
+
+def _wired(attachment: Attachment, wire: Wire) -> Attachment:
+    return replace(attachment, netns_cookie=wire.netns_cookie, ifindex=wire.ifindex, mac=wire.mac)
 
 
 def _name(attachment: Attachment) -> str:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agent.serve.attachments import boot_id
+from agent.serve.journal import Journal
 from maps import abi, paths
 from maps.pins import PinRoot
 from maps.table import Table
@@ -104,7 +106,7 @@ class Runtime:
         found = {
             "devices": [link["ifname"] for link in json.loads(node.ip("-j link")) if link["ifname"].startswith("swp")],
             "routes": [r for r in json.loads(node.ip("-j route show proto 89")) if r["dev"] != "u0"],
-            "files": [p.name for p in (node.root / "state/attachments").iterdir()],
+            "journal": [entry.key for entry in Journal(node.root / "state/attachments", boot_id()).load()],
             "intents": _names(node.root / "run/cni-intents"),
             "endpoints": [a for a, e in tables["endpoints"] if not e.flags & abi.EndpointFlag.ENDPOINT_NODE],
             "namespaces": tables["pod_netns"],

@@ -15,10 +15,11 @@ import pytest
 
 from agent.kernel import netns as namespace
 from agent.model.local import Attachment
-from agent.serve.attachments import Store, boot_id, host_device
+from agent.serve.attachments import boot_id, host_device
 from agent.serve.cni import Cni
 from agent.serve.cni_socket import CniSocket
 from agent.serve.ipam import Ipam
+from agent.serve.journal import Journal
 from agent.serve.pod_link import BeforeUp, PodLinks
 from agent.serve.pods import Pods
 from maps.errors import KernelRefused
@@ -80,8 +81,8 @@ class Node:
         def serve() -> None:
             uplink = self.uplink()
             ipam, wires = Ipam(lambda: CIDRS), PodLinks(lambda: (uplink,), self.prepare)
-            store = Store(self.directory / "attachments", boot_id())
-            pods = Pods(loop=self.loop, store=store, ipam=ipam, wires=wires, changed=self.seen.append)
+            journal = Journal(self.directory / "attachments", boot_id())
+            pods = Pods(loop=self.loop, journal=journal, ipam=ipam, wires=wires, changed=self.seen.append)
             self.cni = Cni(pods, ipam, (wires.faults,))
             restored.append(self.cni.restore())
             self.server = CniSocket(self.directory, self.cni.answer)
@@ -256,7 +257,7 @@ def test_add_check_and_del_speak_every_version(node: Node, version: str) -> None
     assert node.call("DEL", pod, version=version) == (0, {}), "a second DEL succeeds"
     assert node.host_ends() == []
     assert node.loop.attached == {}
-    assert list((node.directory / "attachments").iterdir()) == []
+    assert Journal(node.directory / "attachments", boot_id()).load() == ()
 
 
 def test_check_sees_an_address_that_was_taken_away(node: Node) -> None:
@@ -327,7 +328,7 @@ def test_a_failed_add_leaves_nothing(node: Node, spoil: Callable[[Node, str], No
         assert node.call("ADD", pod)[0] == code
     assert node.host_ends() == []
     assert node.loop.attached == {}
-    assert list((node.directory / "attachments").iterdir()) == []
+    assert Journal(node.directory / "attachments", boot_id()).load() == ()
     assert "proto 89" not in inside(node.name, "ip", "route")
 
 

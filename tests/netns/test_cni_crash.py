@@ -6,13 +6,15 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agent.serve.pods import STEPS
+from agent.serve import steps
+from agent.serve.attachments import host_device
 from tests.netns.agents import READY_S, Node
 from tests.netns.pods import Answer, Runtime
 
@@ -23,6 +25,7 @@ WITH_PORT: dict[str, Any] = {"runtimeConfig": {"portMappings": [{"hostPort": 808
 PAIRS = int(os.environ.get("SLUICEWAY_CHURN", "200"))
 LIFE, AT_ONCE = 50, 4  # pairs that an agent lives for; pods that come and go side by side
 TRY_LATER = 11
+WITHOUT_WIRE = ("ADD begun", "ADD wired")  # as far as the journal knows
 
 
 @pytest.fixture
@@ -45,45 +48,107 @@ def _end(process: subprocess.Popen[str]) -> None:
     assert process.wait(READY_S) == 0
 
 
-def test_a_death_after_any_step_leaves_nothing_when_the_runtime_has_cleaned_up(node: Node, runtime: Runtime) -> None:
-    pod = runtime.make()
-    for step in STEPS:
-        process = node.start(environ={"SLUICEWAY_FAIL_AFTER_STEP": step})
-        runtime.wait()
-        code, _ = runtime.call("ADD", pod, **WITH_PORT)
-        if step.startswith("ADD"):
-            assert code == TRY_LATER
-        else:
-            assert code == 0
-            assert runtime.call("DEL", pod)[0] == 0, "promised to the next agent"
-        assert process.wait(READY_S) == -signal.SIGKILL
-        process = node.start()
-        runtime.wait()  # what was promised is done before it serves
-        if step.startswith("ADD"):
-            assert runtime.call("DEL", pod)[0] == 0
-        assert runtime.left() == {}, f"after {step}"
-        _end(process)
-    process = node.start()
-    runtime.wait()
-    assert runtime.call("ADD", pod, **WITH_PORT)[0] == 0, "its address, name and host port are free"
-    assert runtime.call("DEL", pod)[0] == 0
-    _end(process)
-
-
-def test_a_death_after_any_step_of_an_add_that_nobody_cleans_up_can_be_cleaned_up_later(
+def test_the_next_agent_undoes_an_add_without_a_wire_and_completes_one_that_has_it(
     node: Node, runtime: Runtime
 ) -> None:
+    """Nobody cleans up in between; then the runtime may try again, or is told that DEL comes first."""
     pod = runtime.make()
-    node.start(environ={"SLUICEWAY_FAIL_AFTER_STEP": "ADD saved"})
+    for step in steps.ADD:
+        process = node.start(environ={"SLUICEWAY_FAIL_AFTER_STEP": step})
+        runtime.wait()
+        assert runtime.call("ADD", pod, **WITH_PORT)[0] == TRY_LATER
+        assert process.wait(READY_S) == -signal.SIGKILL
+        process = node.start()
+        runtime.wait()
+        if step in WITHOUT_WIRE:
+            assert runtime.left() == {}, f"after {step}"
+            assert runtime.call("ADD", pod, **WITH_PORT)[0] == 0, f"after {step}"
+        else:
+            code, error = runtime.call("ADD", pod)
+            assert (code, "DEL comes first" in error["msg"]) == (4, True), f"after {step}"
+        runtime.inside(pod, "ping", "-c1", "-W2", "192.0.2.1")
+        assert runtime.call("DEL", pod)[0] == 0
+        assert runtime.left() == {}
+        _end(process)
+
+
+def test_the_next_agent_completes_a_del_of_which_only_the_journal_tells(node: Node, runtime: Runtime) -> None:
+    pod = runtime.make()
+    for step in steps.DEL:
+        process = node.start(environ={"SLUICEWAY_FAIL_AFTER_STEP": step})
+        runtime.wait()
+        assert runtime.call("ADD", pod, **WITH_PORT)[0] == 0
+        assert runtime.call("DEL", pod)[0] == 0
+        assert process.wait(READY_S) == -signal.SIGKILL
+        for intent in (node.root / "run/cni-intents").iterdir():
+            intent.unlink()  # what the shim left for the next agent
+        process = node.start()
+        runtime.wait()
+        assert runtime.left() == {}, f"after {step}"
+        _end(process)
+
+
+def test_a_start_that_dies_at_any_step_is_done_again_by_the_next(node: Node, runtime: Runtime) -> None:
+    alive, half, leaving = (runtime.make() for _ in range(3))
+    process = node.start(environ={"SLUICEWAY_FAIL_AFTER_STEP": "DEL begun"})
     runtime.wait()
-    assert runtime.call("ADD", pod)[0] == TRY_LATER
+    assert [runtime.call("ADD", pod)[0] for pod in (alive, leaving)] == [0, 0]
+    assert runtime.call("DEL", leaving)[0] == 0
+    assert process.wait(READY_S) == -signal.SIGKILL
+    for intent in (node.root / "run/cni-intents").iterdir():
+        intent.unlink()
+    for step in steps.START:
+        process = node.start(environ={"SLUICEWAY_FAIL_AFTER_STEP": step})
+        assert process.wait(READY_S) == -signal.SIGKILL, step
+        process = node.start(environ={"SLUICEWAY_FAIL_AFTER_STEP": "ADD wired"})
+        runtime.wait()
+        assert runtime.left()["journal"] == [(f"c-{alive}", "eth0")], f"after {step}"
+        runtime.inside(alive, "ping", "-c1", "-W2", "192.0.2.1")
+        assert runtime.call("ADD", half)[0] == TRY_LATER
+        assert process.wait(READY_S) == -signal.SIGKILL
     process = node.start()
     runtime.wait()
-    code, error = runtime.call("ADD", pod)
-    assert (code, "DEL comes first" in error["msg"]) == (4, True)
-    assert runtime.call("DEL", pod)[0] == 0
+    assert runtime.left()["journal"] == [(f"c-{alive}", "eth0")]
+    assert runtime.call("DEL", alive)[0] == 0
     assert runtime.left() == {}
     _end(process)
+
+
+def test_a_full_disk_refuses_pods_and_lets_them_go_until_it_has_room_again(node: Node, runtime: Runtime) -> None:
+    before, late = runtime.make(), runtime.make()
+    state = node.root / "state"
+    state.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", node.name, str(state)], check=True)
+    try:
+        process = node.start()
+        runtime.wait()
+        assert runtime.call("ADD", before)[0] == 0
+        _fill(state / "filling")
+        while (answer := runtime.call("ADD", late))[0] == 0:  # the last page has room for some steps
+            assert runtime.call("DEL", late)[0] == 0
+        code, error = answer
+        assert code == TRY_LATER
+        assert "the journal of pods cannot be written: No space left on device" in error["msg"]
+        assert runtime.left()["devices"] == [host_device(f"c-{before}", "eth0")]
+        assert runtime.call("DEL", before)[0] == 0
+        process.kill()
+        assert process.wait(READY_S) == -signal.SIGKILL
+        process = node.start()
+        runtime.wait()
+        assert runtime.left() == {}, "its device is gone, whatever the journal says"
+        (state / "filling").unlink()
+        assert runtime.call("ADD", late)[0] == 0
+        assert runtime.call("DEL", late)[0] == 0
+        assert runtime.left() == {}
+        _end(process)
+    finally:
+        subprocess.run(["umount", "--lazy", str(state)], check=True)
+
+
+def _fill(path: Path) -> None:
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
 
 
 @pytest.mark.timeout(60 + PAIRS)

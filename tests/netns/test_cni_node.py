@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from agent.serve.attachments import boot_id
 from maps import abi
 from tests.netns.agents import CLUSTER, READY_S, Node
 from tests.netns.pods import CLUSTER6, Answer, Runtime
@@ -126,18 +127,17 @@ def _cut_files(attachments: Path) -> None:
 
 def _reboot(attachments: Path) -> None:
     """As far as the files tell; devices do not survive one, but here they have to go all the same."""
-    for path in attachments.iterdir():
-        saved = json.loads(path.read_text())
-        assert saved["boot_id"] == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        path.write_text(json.dumps(saved | {"boot_id": "00000000-0000-0000-0000-000000000000"}))
+    (journal,) = attachments.iterdir()
+    assert journal.stem == boot_id()
+    journal.rename(journal.with_stem("00000000-0000-0000-0000-000000000000"))
 
 
 @pytest.mark.parametrize(
     "happens",
     [
-        pytest.param(_lose_files, id="its file is lost"),
-        pytest.param(_cut_files, id="its file is cut"),
-        pytest.param(_reboot, id="its file is of another boot"),
+        pytest.param(_lose_files, id="the journal is lost"),
+        pytest.param(_cut_files, id="the journal is cut"),
+        pytest.param(_reboot, id="the journal is of another boot"),
     ],
 )
 def test_an_attachment_is_void_and_its_address_free_when(
@@ -176,7 +176,7 @@ def test_what_was_asked_while_no_agent_ran_is_done_before_the_next_one_serves(no
     with node.agent_runs():
         runtime.wait()
         left = runtime.left()
-        assert ("intents" not in left, len(left["files"])) == (True, 1)  # type: ignore[arg-type]
+        assert ("intents" not in left, len(left["journal"])) == (True, 1)  # type: ignore[arg-type]
         runtime.inside(kept, "ping", "-c1", "-W2", "192.0.2.1")
         assert runtime.call("DEL", kept) == (0, {})
         assert runtime.left() == {}

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from agent.model.address import Network
-from agent.serve.attachments import Store
 from agent.serve.cni import Cni
 from agent.serve.imported import Imported
 from agent.serve.ipam import Ipam
+from agent.serve.journal import Journal
 from agent.serve.pod_link import InterfaceTaken
 from agent.serve.pods import Pods
 from tests.agent.serve.test_cni import Room
@@ -35,8 +35,8 @@ class Moved(Room):
         """As an agent that begins."""
         self.ipam = Ipam(lambda: (ip_network(self.cidr),))
         imported = Imported(self.files, lambda: self.cidrs, self.ipam, lambda: self.devices)
-        store = Store(self.directory, "boot")
-        pods = Pods(loop=self.loop, store=store, ipam=self.ipam, wires=self.wires, imported=imported)
+        journal = Journal(self.directory, "boot")
+        pods = Pods(loop=self.loop, journal=journal, ipam=self.ipam, wires=self.wires, imported=imported)
         self.cni = Cni(pods, self.ipam, (self.wires.faults,))
         self.cni.restore()
         return ()
