@@ -47,18 +47,6 @@ def attribute(body: bytes, at: int, wanted: int) -> bytes:
     return b""
 
 
-def attributes(body: bytes, at: int) -> dict[int, bytes]:
-    """The values of all attributes behind a fixed header that ends at *at*, by type; the first of each."""
-    found: dict[int, bytes] = {}
-    while at + _ATTRIBUTE.size <= len(body):
-        length, kind = _ATTRIBUTE.unpack_from(body, at)
-        if length < _ATTRIBUTE.size:
-            break
-        found.setdefault(kind, body[at + _ATTRIBUTE.size : at + length])
-        at += length + 3 & ~3
-    return found
-
-
 def message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
     """One netlink message; *body* is a multiple of four octets, as fixed headers and :func:`packed` are."""
     return _HEADER.pack(_HEADER.size + len(body), kind, flags, sequence, 0) + body

@@ -288,10 +288,11 @@ def _before_up(kernel: Started, name: str, ifindex: int) -> BeforeUp:
 
 
 def _ways_out(options: Options, mirror: Mirror) -> Iterator[int]:
-    """The devices by which pods' packets leave; the smallest MTU of them is the pods'."""
-    yield from (device.ifindex for device in _uplinks(options, mirror))
+    """The MTUs of devices by which pods' packets leave; the smallest is the pods'."""
+    ways = _uplinks(options, mirror)
     if options.encapsulation is not Encapsulation.NATIVE:
-        yield from (device.ifindex for device in mirror.cluster.local.devices if device.name == TUNNEL)
+        ways += tuple(device for device in mirror.cluster.local.devices if device.name == TUNNEL)
+    yield from (device.mtu for device in ways if device.mtu)
 
 
 def _kept(mirror: Mirror) -> frozenset[str | bytes]:

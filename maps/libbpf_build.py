@@ -88,8 +88,10 @@ int shim_map_add(
 int64_t shim_map_count(int fd, uint32_t key_size, uint32_t value_size, uint32_t max_entries);
 int shim_maglev(const uint8_t *keys, const uint16_t *slots, uint32_t n, uint16_t *table, uint32_t size);
 struct shim_step { int fd; const char *path; const char *bytes; uint32_t size; uint32_t last; };
+struct shim_device { int32_t index; uint32_t mtu; uint32_t peer; uint8_t mac[6]; uint8_t state; uint8_t pad; };
 int shim_steps(
-  const struct shim_step *steps, uint32_t n, char *answers, uint32_t *size, uint32_t *step, uint32_t *request);
+  const struct shim_step *steps, uint32_t n, struct shim_device *links, uint32_t *size, uint32_t *step,
+  uint32_t *request);
 """
 
 

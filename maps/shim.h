@@ -60,11 +60,21 @@ struct shim_step {
 	uint32_t last;
 };
 
+/* What is told of a device. */
+struct shim_device {
+	int32_t index;
+	uint32_t mtu;
+	uint32_t peer; /* of a veth: the other end's index in its own namespace */
+	uint8_t mac[6];
+	uint8_t state; /* IF_OPER_* */
+	uint8_t pad;
+};
+
 /*
  * Takes steps until one is refused: 0, or -errno with *step and, of messages, the *request that it was. The messages of
- * a step that stand behind a refused one are done. Devices that are told of are copied to `answers`, *size octets in all.
+ * a step that stand behind a refused one are done. Devices that are told of are in `links`, *size of them.
  */
-int shim_steps(const struct shim_step *steps, uint32_t n, char *answers, uint32_t *size, uint32_t *step,
+int shim_steps(const struct shim_step *steps, uint32_t n, struct shim_device *links, uint32_t *size, uint32_t *step,
 	       uint32_t *request);
 
 #endif

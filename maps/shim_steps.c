@@ -27,8 +27,30 @@ static int set_knob(const struct shim_step *step)
 	return err;
 }
 
-/* Sends, and reads until the last request is answered; devices that are told of go behind *used octets of `to`. */
-static int ask(const struct shim_step *step, char *to, uint32_t room, uint32_t *used, uint32_t *request)
+static struct shim_device told(struct nlmsghdr *m)
+{
+	const struct ifinfomsg *device = NLMSG_DATA(m);
+	struct shim_device link = {.index = device->ifi_index};
+	int left = IFLA_PAYLOAD(m);
+
+	for (struct rtattr *a = IFLA_RTA(device); RTA_OK(a, left); a = RTA_NEXT(a, left)) {
+		size_t size = RTA_PAYLOAD(a);
+
+		if (a->rta_type == IFLA_MTU && size == sizeof(link.mtu))
+			memcpy(&link.mtu, RTA_DATA(a), size);
+		if (a->rta_type == IFLA_LINK && size == sizeof(link.peer))
+			memcpy(&link.peer, RTA_DATA(a), size);
+		if (a->rta_type == IFLA_ADDRESS && size == sizeof(link.mac))
+			memcpy(link.mac, RTA_DATA(a), size);
+		if (a->rta_type == IFLA_OPERSTATE && size == sizeof(link.state))
+			memcpy(&link.state, RTA_DATA(a), size);
+	}
+	return link;
+}
+
+/* Sends, and reads until the last request is answered; devices that are told of go behind *used of `links`. */
+static int ask(const struct shim_step *step, struct shim_device *links, uint32_t room, uint32_t *used,
+	       uint32_t *request)
 {
 	_Alignas(struct nlmsghdr) char answer[ANSWER];
 	int err = 0;
@@ -48,17 +70,15 @@ static int ask(const struct shim_step *step, char *to, uint32_t room, uint32_t *
 				err = said->error;
 				*request = m->nlmsg_seq;
 			}
-			if (m->nlmsg_type == RTM_NEWLINK && *used + NLMSG_ALIGN(m->nlmsg_len) <= room) {
-				memcpy(to + *used, m, m->nlmsg_len);
-				*used += NLMSG_ALIGN(m->nlmsg_len);
-			}
+			if (m->nlmsg_type == RTM_NEWLINK && *used < room)
+				links[(*used)++] = told(m);
 			if (m->nlmsg_seq == step->last)
 				return err;
 		}
 	}
 }
 
-int shim_steps(const struct shim_step *steps, uint32_t n, char *answers, uint32_t *size, uint32_t *step,
+int shim_steps(const struct shim_step *steps, uint32_t n, struct shim_device *links, uint32_t *size, uint32_t *step,
 	       uint32_t *request)
 {
 	uint32_t room = *size;
@@ -66,7 +86,7 @@ int shim_steps(const struct shim_step *steps, uint32_t n, char *answers, uint32_
 
 	*size = *request = 0;
 	for (*step = 0; *step < n && !err; ++*step)
-		err = steps[*step].fd < 0 ? set_knob(&steps[*step]) : ask(&steps[*step], answers, room, size, request);
+		err = steps[*step].fd < 0 ? set_knob(&steps[*step]) : ask(&steps[*step], links, room, size, request);
 	*step -= err != 0;
 	return err;
 }

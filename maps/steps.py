@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from maps._libbpf import ffi, lib
 
-_ROOM = 1 << 14  # octets of all answers: eight devices and more
+_ROOM = 16  # devices that are told of, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class StepRefused(Exception):  # noqa: N818  the name says what happened
 
 
 def run(steps: Sequence[Step]) -> bytes:
-    """Take the steps in their order; the netlink messages of devices that were asked for.
+    """Take the steps in their order; the devices that were asked for, each a ``struct shim_device``.
 
     Raises:
         StepRefused: the first refusal; behind it, only what stood in the same step was done.
@@ -38,8 +38,8 @@ def run(steps: Sequence[Step]) -> bytes:
         path, content = ffi.new("char[]", step.path), ffi.from_buffer(step.content)
         kept += [path, content]
         at.fd, at.path, at.bytes, at.size, at.last = step.fd, path, content, len(step.content), step.last
-    answers, numbers = ffi.new("char[]", _ROOM), ffi.new("uint32_t[3]", [_ROOM, 0, 0])
-    result = lib.shim_steps(row, len(steps), answers, numbers, numbers + 1, numbers + 2)
+    links, numbers = ffi.new("struct shim_device[]", _ROOM), ffi.new("uint32_t[3]", [_ROOM, 0, 0])
+    result = lib.shim_steps(row, len(steps), links, numbers, numbers + 1, numbers + 2)
     if result:
         raise StepRefused(numbers[1], numbers[2], -result)
-    return bytes(ffi.buffer(answers, numbers[0]))
+    return bytes(ffi.buffer(links, numbers[0] * ffi.sizeof("struct shim_device")))

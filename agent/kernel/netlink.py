@@ -8,32 +8,22 @@ import errno
 import os
 import socket
 import struct
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Self
 
 from agent.cookie import netns_cookie
-from agent.rtnetlink import (
-    IFLA_ADDRESS,
-    IFLA_IFNAME,
-    IFLA_LINK,
-    IFLA_MTU,
-    attributes,
-    message,
-    messages,
-    packed,
-)
+from agent.rtnetlink import IFLA_IFNAME, message, packed
 from maps.steps import Step, StepRefused
 from maps.steps import run as steps_in_a_row
 
 # linux/netlink.h, linux/rtnetlink.h, linux/if_link.h, linux/if.h
 NLM_F_REQUEST, NLM_F_ACK = 0x1, 0x4
 RTM_GETLINK = 18
-IFLA_OPERSTATE, IF_OPER_UP = 16, b"\6"
+IF_OPER_UP = 6
 IFF_UP = 0x1
 LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change
+LINK_SAID = struct.Struct("=iII6sBx")  # struct shim_device: index, MTU, peer, MAC, state
 IFLA_EXT_MASK, NO_STATISTICS = 29, struct.pack("=I", 1 << 3)  # RTEXT_FILTER_SKIP_STATS
 WAIT = struct.pack("=qq", 30, 0)  # struct timeval; the kernel answers within the write, but for a broken one
 
@@ -130,12 +120,12 @@ class Ask:
 class Knob:
     """A knob under /proc/sys of the calling thread's namespace; one that the kernel lacks is passed over."""
 
-    path: Path
+    path: str
     value: str
 
     def step(self) -> Step:
         """As the kernel is to get it."""
-        return Step(self.value.encode(), path=os.fsencode(self.path))
+        return Step(self.value.encode(), path=self.path.encode())
 
     def doing(self, _: int) -> str:
         """What was refused."""
@@ -153,7 +143,9 @@ def run(steps: Sequence[Ask | Knob]) -> tuple[Link, ...]:
     except StepRefused as refused:
         doing = steps[refused.step].doing(refused.request)
         raise OSError(refused.errno, f"{doing}: {os.strerror(refused.errno)}") from None
-    return tuple(_link(body) for _, _, body in messages(said))
+    return tuple(
+        Link(i, mac.hex(":"), mtu, up == IF_OPER_UP, peer) for i, mtu, peer, mac, up in LINK_SAID.iter_unpack(said)
+    )
 
 
 def get_link(*, name: str = "", index: int = 0) -> Request:
@@ -165,11 +157,3 @@ def get_link(*, name: str = "", index: int = 0) -> Request:
 def packed_name(name: str) -> bytes:
     """A device's name as an attribute."""
     return packed(IFLA_IFNAME, name.encode() + b"\0")
-
-
-def _link(body: bytes) -> Link:
-    _, _, index, _, _ = LINK.unpack_from(body)
-    found = attributes(body, LINK.size)
-    mtu, peer = (int.from_bytes(found.get(kind, b""), sys.byteorder) for kind in (IFLA_MTU, IFLA_LINK))
-    is_operational = found.get(IFLA_OPERSTATE) == IF_OPER_UP
-    return Link(index, found.get(IFLA_ADDRESS, b"").hex(":"), mtu, is_operational, peer)

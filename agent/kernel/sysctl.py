@@ -100,7 +100,7 @@ class Sysctls:
 
     def pod(self, device: str) -> tuple[Knob, ...]:
         """What is to be set for the node's end of a pod's veth; it is ours and goes with the pod: nothing is kept."""
-        return tuple(Knob(self._proc / knob.name.format(device=device), knob.value) for knob in POD)
+        return tuple(Knob(f"{self._proc}/{knob.name.format(device=device)}", knob.value) for knob in POD)
 
     def tunnel(self, device: str) -> None:
         """Set what concerns the device that encapsulates; it is ours: nothing is kept."""

@@ -84,6 +84,10 @@ class Attachment:
     ingress_limit: Limit | None = None  # to the pod
     egress_limit: Limit | None = None  # from the pod
 
+    def __hash__(self) -> int:
+        """By what no two have at one time: what is remembered of each is asked for with every pod that comes."""
+        return hash((self.container_id, self.interface, self.endpoint_id))
+
     @property
     def key(self) -> AttachmentKey:
         """What identifies it."""

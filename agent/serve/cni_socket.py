@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping
 from io import BufferedReader
 from pathlib import Path
+from queue import SimpleQueue
 
 from agent.log import logger
 from agent.serve.cni_error import CniError, Code
@@ -51,6 +52,8 @@ class CniSocket:
         self._socket: socket.socket | None = None
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
+        self._waiting: SimpleQueue[socket.socket] = SimpleQueue()
+        self._idle = threading.Semaphore(0)  # threads that wait for work, less what waits for them
 
     def start(self) -> None:
         """Bind; a thread of its own applies what was left while no agent ran, then serves.
@@ -89,7 +92,19 @@ class CniSocket:
                 if not self._stopping.wait(RETRY_S):
                     log.warning("CNI socket: accept failed", error=error)
                 continue
-            threading.Thread(target=self._serve, args=(connection,), name="cni request", daemon=True).start()
+            self._hand_over(connection)
+
+    def _hand_over(self, connection: socket.socket) -> None:
+        """To a thread that waits for work, or to a new one when none does."""
+        self._waiting.put(connection)
+        if not self._idle.acquire(blocking=False):
+            threading.Thread(target=self._work, name="cni request", daemon=True).start()
+
+    def _work(self) -> None:
+        """Serve one request after the other; the thread stays, there are as many as were ever needed at once."""
+        while True:
+            self._serve(self._waiting.get())
+            self._idle.release()
 
     def _serve(self, connection: socket.socket) -> None:
         # by the kernel's clock: a timeout of Python's asks before each read

@@ -86,7 +86,7 @@ class PodLinks:
     def __init__(
         self, ways_out: Callable[[], Iterable[int]], before_up: Callable[[str, int], BeforeUp], fixed_mtu: int = 0
     ) -> None:
-        """*ways_out* gives the ifindexes whose MTU bounds the pods'.
+        """*ways_out* gives the MTUs of the ways out: uplinks, and the tunnel, whose MTU leaves room for what it adds.
 
         *before_up* tells by a host end's name and ifindex what is done to it before it comes up.
 
@@ -108,7 +108,7 @@ class PodLinks:
         """
         name = host_device(wish.container_id, wish.interface)
         with self._turn, _open(wish.netns, may_be_host=wish.may_be_host) as pod, Socket() as node:
-            mtu = self._mtu(node)
+            mtu = self._mtu()
             link = _make_pair(node, name, wish, pod, mtu)
             try:
                 with _inside(pod):
@@ -169,12 +169,9 @@ class PodLinks:
         faults += [f"the node has no route to {a}" for a in sorted(map(str, wanted)) if a not in routed]
         return tuple(faults)
 
-    def _mtu(self, node: Socket) -> int:
-        """The smallest MTU of the ways out: the uplinks, and the tunnel, whose MTU leaves room for what it adds."""
-        if self._fixed_mtu:
-            return self._fixed_mtu
-        links = (node.find(index=index) for index in self._ways_out())
-        return max(min((link.mtu for link in links if link is not None), default=DEFAULT_MTU), LEAST_MTU)
+    def _mtu(self) -> int:
+        """The smallest MTU of the ways out; one that changes meanwhile reaches the pod afterwards."""
+        return self._fixed_mtu or max(min(self._ways_out(), default=DEFAULT_MTU), LEAST_MTU)
 
     def _bring_up(self, node: Socket, inner: Socket, link: Link, wish: Wish) -> None:
         """The node's end: programs and sysctls, then up, with routes and neighbours; until packets pass."""
@@ -318,6 +315,10 @@ def _is_ours(mac: object, name: object) -> bool:
 def _read_sysctl(name: str) -> str:
     """A knob of the namespace the thread is in; "0" where a kernel without IPv6 lacks it."""
     try:
-        return (PROC / name).read_text().strip()
+        fd = os.open(f"{PROC}/{name}", os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return "0"
+    try:
+        return os.read(fd, 16).decode().strip()
+    finally:
+        os.close(fd)

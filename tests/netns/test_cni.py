@@ -79,8 +79,7 @@ class Node:
         restored: list[tuple[Attachment, ...]] = []
 
         def serve() -> None:
-            uplink = self.uplink()
-            ipam, wires = Ipam(lambda: CIDRS), PodLinks(lambda: (uplink,), self.prepare)
+            ipam, wires = Ipam(lambda: CIDRS), PodLinks(lambda: (1400,), self.prepare)
             journal = Journal(self.directory / "attachments", boot_id())
             pods = Pods(loop=self.loop, journal=journal, ipam=ipam, wires=wires, changed=self.seen.append)
             self.cni = Cni(pods, ipam, (wires.faults,))
