@@ -16,7 +16,7 @@ RTMGRP_IPV4_IFADDR = 0x10
 RTMGRP_IPV4_ROUTE = 0x40
 RTMGRP_IPV6_IFADDR = 0x100
 RTMGRP_IPV6_ROUTE = 0x400
-IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK = 1, 3, 4, 5
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU = 1, 3, 4
 READ = 1 << 16  # bytes of one read
 SO_RCVBUFFORCE, ROOM = 33, 1 << 22  # linux/socket.h; bytes of notices that may wait: those of a thousand pods
 

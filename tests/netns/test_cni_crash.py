@@ -84,6 +84,7 @@ def test_the_next_agent_completes_a_del_of_which_only_the_journal_tells(node: No
             intent.unlink()  # what the shim left for the next agent
         process = node.start()
         runtime.wait()
+        node.wait_ready()  # the first sync takes away what maps know of it
         assert runtime.left() == {}, f"after {step}"
         _end(process)
 
