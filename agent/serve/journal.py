@@ -3,7 +3,7 @@
 A line is written before the step that follows from it, and a request's lines are flushed together before its answer.
 Their order is what a killed agent leaves behind. The flush is for the disk, which can refuse: a power cut takes
 the pods along, so a journal of another boot is void, whatever it holds. The boot is in the file's name.
-docs/decisions/0018-journal.md has the reasons.
+docs/decisions/0019-journal.md has the reasons.
 """
 
 from collections.abc import Iterable, Iterator
