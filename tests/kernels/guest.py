@@ -104,8 +104,9 @@ def in_fragments(how: str) -> list[str]:
     """A datagram's fragments reach the backend whole, the last one first; so does its answer, in no order at all."""
     server = [*inside("/run/netns/backend"), *SHUFFLE, "serve", str(site.BACKEND_PORT), "shuffled"]
     failures = []
-    with subprocess.Popen(server) as serving:
-        time.sleep(1)  # until it serves; an answer that does not come is a failure
+    with subprocess.Popen(server, stdout=subprocess.PIPE) as serving:
+        assert serving.stdout
+        assert serving.stdout.readline() == b"ready\n"
         for f in site.FAMILIES:
             for where, address, port in (("pod", f.service, site.SERVICE_PORT), ("outside", f.node, site.NODE_PORT)):
                 what = f"fragments by {how}, {where} to {address}"

@@ -1,6 +1,7 @@
 """Sends datagrams and echoes in fragments of its own, in any order; the kernel puts together what comes back. A script.
 
-shuffle.py serve PORT ORDER             UDP: the client's address as a line, and all that came; in fragments
+shuffle.py serve PORT ORDER             UDP: the client's address as a line, and all that came; in fragments. Says
+                                        "ready" when it can be asked
 shuffle.py ask KIND ADDRESS PORT BYTES ORDER PIECE    prints how the server sees us, if all came back unharmed
 
 KIND is udp or echo, ORDER is reversed or shuffled, PIECE the octets of a fragment behind its headers, a multiple of 8.
@@ -12,7 +13,7 @@ import struct
 import sys
 import threading
 
-TIMEOUT_S = 5.0
+TIMEOUT_S = 15.0
 PIECE = 1200  # of what the server sends
 IP_PKTINFO, IPV6_RECVPKTINFO, IPV6_PKTINFO, IPV6_HDRINCL = 8, 49, 50, 36
 # request, reply, protocol
@@ -35,24 +36,33 @@ def main() -> None:
 
 def serve(port: int, order: str) -> None:
     """Serve both families until somebody ends the process."""
-    threading.Thread(target=serve_family, args=(socket.AF_INET6, port, order), daemon=True).start()
-    serve_family(socket.AF_INET, port, order)
+    ipv4, ipv6 = asked(socket.AF_INET, port), asked(socket.AF_INET6, port)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    threading.Thread(target=answer, args=(ipv6, order), daemon=True).start()
+    answer(ipv4, order)
 
 
-def serve_family(family: int, port: int, order: str) -> None:
+def asked(family: int, port: int) -> socket.socket:
+    """A socket that tells by which address it was asked."""
+    made = socket.socket(family, socket.SOCK_DGRAM)
+    if family == socket.AF_INET6:
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        made.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVPKTINFO, 1)
+    else:
+        made.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+    made.bind(("::" if family == socket.AF_INET6 else "0.0.0.0", port))
+    return made
+
+
+def answer(at: socket.socket, order: str) -> None:
     """Send every datagram back, behind the client's address, from the address it came to."""
-    with socket.socket(family, socket.SOCK_DGRAM) as asked:
-        if family == socket.AF_INET6:
-            asked.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            asked.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVPKTINFO, 1)
-        else:
-            asked.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
-        asked.bind(("::" if family == socket.AF_INET6 else "0.0.0.0", port))
-        while True:
-            data, ((_, _, info), *_), _, client = asked.recvmsg(1 << 16, 256)
-            own = socket.inet_ntop(family, info[8:12] if family == socket.AF_INET else info[:16])
-            back = client[0].encode() + b"\n" + data
-            send(own, client[0], socket.IPPROTO_UDP, udp(own, client[0], port, client[1], back), order)
+    while True:
+        data, ((_, _, info), *_), _, client = at.recvmsg(1 << 16, 256)
+        own = socket.inet_ntop(at.family, info[8:12] if at.family == socket.AF_INET else info[:16])
+        back = client[0].encode() + b"\n" + data
+        port = at.getsockname()[1]
+        send(own, client[0], socket.IPPROTO_UDP, udp(own, client[0], port, client[1], back), order)
 
 
 def talk_udp(address: str, port: int, data: bytes, order: str, piece: int) -> str:

@@ -12,7 +12,7 @@ import pytest
 from lab import agents, use
 from lab.agents import DAEMON
 from lab.cluster import Cluster
-from lab.machine import Machine
+from lab.machine import Machine, Place
 from maps import abi, libbpf
 from maps.percpu import PerCpuTable
 from tests.lab.conftest import Echo
@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.netns, pytest.mark.kernel]
 FAIL_POINT = "SLUICEWAY_FAIL_AFTER_WRITES"
 MOST_WRITES = 200  # of a start; more means that the fail point does not work
 DATAGRAMS = 6000
+KNOWN_S = 20  # in which an agent has a new service
 PACED = """
 import socket, sys, time
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
@@ -56,7 +57,7 @@ def test_every_packet_is_counted_once_while_an_agent_exchanges_the_programs(echo
     lab, asking = echo_socket.cluster, echo_socket.asking
     node = asking.machine
     address = lab.apply(SILENT)[0]["spec"]["clusterIP"]
-    time.sleep(1)  # until the agent has it
+    until_dropped(node, asking.place, address)
     before, programs = silent_drops(node), program_ids(node)
     with ThreadPoolExecutor() as pool:
         sender = pool.submit(node.run, sys.executable, "-c", PACED, address, str(DATAGRAMS), place=asking.place)
@@ -146,6 +147,14 @@ def restart(lab: Cluster, name: str) -> None:
     agents.kill(node)
     agents.start_again(node)
     agents.wait(node)
+
+
+def until_dropped(node: Machine, place: Place, address: str) -> None:
+    """Until the agent has the service."""
+    deadline, before = time.monotonic() + KNOWN_S, silent_drops(node)
+    while silent_drops(node) == before:
+        assert time.monotonic() < deadline
+        node.run(sys.executable, "-c", PACED, address, "1", place=place)
 
 
 def silent_drops(node: Machine) -> int:
