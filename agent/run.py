@@ -131,7 +131,7 @@ def _assemble(options: Options, kernel: Started, netlink: IPRoute) -> Parts:
     loop, metrics = Loop(dataplane, settings), Metrics()
     mirror = Mirror(loop.offer, _expected(options))
     ipam = Ipam(lambda: _pod_cidrs(options, mirror))
-    wires = PodLinks(lambda: _ways_out(options, mirror), lambda *end: _before_up(kernel, *end), options.mtu)
+    wires = PodLinks(lambda: _ways_out(options, mirror, loop), lambda *end: _before_up(kernel, *end), options.mtu)
     journal = Journal(options.state_dir / ATTACHMENTS, boot_id())
     probe = Probe(tables, lambda ifindex: kernel.hooks.has(ifindex, POD), loop.written)
     events = _events(options)
@@ -287,8 +287,11 @@ def _before_up(kernel: Started, name: str, ifindex: int) -> BeforeUp:
     return kernel.sysctls.pod(name), kernel.hooks.guards(ifindex, POD)
 
 
-def _ways_out(options: Options, mirror: Mirror) -> Iterator[int]:
-    """The MTUs of devices by which pods' packets leave; the smallest is the pods'."""
+def _ways_out(options: Options, mirror: Mirror, loop: Loop) -> Iterator[int]:
+    """The MTU that running pods have; until one is known, those of the devices by which pods' packets leave."""
+    if mtu := loop.pod_mtu():
+        yield mtu
+        return
     ways = _uplinks(options, mirror)
     if options.encapsulation is not Encapsulation.NATIVE:
         ways += tuple(device for device in mirror.cluster.local.devices if device.name == TUNNEL)

@@ -110,6 +110,10 @@ class Loop:
         """What the maps of services hold, from any thread; None while that is not known."""
         return self._sync.written if self._sync is not None else None
 
+    def pod_mtu(self) -> int:
+        """The MTU that pods were last to have, from any thread; 0 while that is not known."""
+        return self._sync.pod_mtu if self._sync is not None else 0
+
     def _ask(self, request: _Request) -> None:
         with self._wake:
             if self._stopping:

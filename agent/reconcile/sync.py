@@ -67,6 +67,7 @@ class Sync:
         self._between = BetweenMaps(kernel.tables)
         self._links: Links | None = None  # None: as an earlier agent left it
         self._done = _Done()
+        self.pod_mtu = 0  # that pods were last to have; 0: not known yet
 
     @property
     def compiled(self) -> Desired | None:
@@ -180,7 +181,7 @@ class Sync:
         if not self.cluster.synced or self._compiled is None:
             return
         there = self.overlay.over(self.cluster).local.attachments
-        wanted = pod_mtu(self._settings.between, self._tunnel(self._compiled), self._uplinks())
+        self.pod_mtu = wanted = pod_mtu(self._settings.between, self._tunnel(self._compiled), self._uplinks())
         unknown = tuple(a for a in there if self._done.mtus.get(a.ifindex) != wanted)
         if unknown:
             self._kernel.resize_pods(unknown, wanted)

@@ -121,3 +121,4 @@ def test_pods_get_the_mtu_of_the_way_out_once_and_again_when_it_changes() -> Non
     brought(kernel, cluster(FAR, local=wider), sync)
     names = {first.host_device}, {second.host_device}
     assert kernel.mtus == [(names[0], 1450), (names[1], 1450), (names[1], 8950)]
+    assert sync.pod_mtu == 8950
