@@ -1,5 +1,6 @@
 """Where the metrics' numbers come from: the running agent's maps, loop, watches and addresses."""
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -34,9 +35,10 @@ def sources(
 
 
 def map_uses(generation: Generation) -> Iterator[MapUse]:
-    """Every map that Python knows, with its entries where counting is cheap."""
+    """Every map that is pinned; with its entries where Python knows the map and counting is cheap."""
     for name in generation.pinned():
         if name not in SPECS:
+            yield _private(name, generation)
             continue
         spec = SPECS[name]
         kind = PerCpuTable if spec.kind.is_per_cpu else Table
@@ -45,6 +47,16 @@ def map_uses(generation: Generation) -> Iterator[MapUse]:
         entries = None if name in UNCOUNTED or spec.kind.is_array else table.count()
         yield MapUse(name, entries, table.max_entries, octets)
         table.close()
+
+
+def _private(name: str, generation: Generation) -> MapUse:
+    """A map that only programs read."""
+    fd = libbpf.get_pinned(generation.map_path(name))
+    try:
+        info = libbpf.map_info(fd)
+    finally:
+        os.close(fd)
+    return MapUse(name, None, info.max_entries, info.memory_bytes)
 
 
 def _sync(loop: Loop) -> SyncUse:

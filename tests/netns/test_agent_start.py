@@ -52,6 +52,17 @@ def _links(node: Node) -> dict[str, tuple[int, int]]:
     return found
 
 
+def test_the_memory_of_every_map_is_told_also_of_those_that_only_programs_read(node: Node) -> None:
+    with node.agent_runs():
+        told = {line for line in node.health("metrics").splitlines() if line.startswith("sluiceway_map_bytes{")}
+        generation = PinRoot(node.pins).current()
+        assert generation
+        assert {f'sluiceway_map_bytes{{map="{name}"}}' for name in generation.pinned()} == {
+            line.partition(" ")[0] for line in told
+        }
+        assert {"recents", "waiting_frames"} <= set(generation.pinned())
+
+
 def test_a_service_in_the_folder_is_in_the_maps_when_the_agent_is_ready(node: Node) -> None:
     with node.agent_runs():
         (key,) = _services(node)
