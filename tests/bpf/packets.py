@@ -3,12 +3,13 @@
 import socket
 import struct
 
+import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
-from tests.bpf.datapath import GATEWAY_MAC, POD_MAC
+from tests.bpf.datapath import GATEWAY_MAC, OTHER, OTHER6, POD, POD6, POD_MAC, VIP, VIP6
 
 # type and code, by the family's protocol number
 UNREACHABLE = {4: (3, 3), 6: (1, 4)}
@@ -34,8 +35,12 @@ def ports(packet: Packet) -> tuple[int, int]:
     return l4.sport, l4.dport
 
 
-def answer(packet: Packet, mac: str) -> Packet:
-    """The other end's answer to a packet that it was handed."""
+# pod, service and backend
+FAMILIES = [pytest.param(POD, VIP, OTHER, id="IPv4"), pytest.param(POD6, VIP6, OTHER6, id="IPv6")]
+
+
+def answer(packet: Packet, mac: str, flags: str = "SA") -> Packet:
+    """The other end's answer to a packet that it was handed; *flags* are TCP's."""
     back = packet.copy()
     ip = ip_of(back)
     ip.src, ip.dst = ip.dst, ip.src
@@ -43,7 +48,7 @@ def answer(packet: Packet, mac: str) -> Packet:
     l4.sport, l4.dport = l4.dport, l4.sport
     back.src, back.dst = mac, GATEWAY_MAC
     if TCP in back:
-        back[TCP].flags = "SA"
+        back[TCP].flags = flags
     for layer in (ip, l4):
         layer.fields.pop("chksum", None)
     return Ether(bytes(back))

@@ -10,32 +10,26 @@ from maps import abi
 from maps.abi import DropReason, FlowFlag
 from tests.bpf.datapath import (
     OTHER,
-    OTHER6,
     OTHER_MAC,
     POD,
-    POD6,
     REMOTE,
     VIP,
-    VIP6,
     Datapath,
     data,
     datagram,
     frame,
     syn,
 )
-from tests.bpf.packets import addresses, answer, ports
+from tests.bpf.packets import FAMILIES, addresses, answer, ports
 
 pytestmark = pytest.mark.kernel
 
-FAMILIES = [pytest.param(POD, VIP, OTHER, id="IPv4"), pytest.param(POD6, VIP6, OTHER6, id="IPv6")]
 ENDED = FlowFlag.FLOW_FIN_ORIGIN | FlowFlag.FLOW_FIN_REPLY | FlowFlag.FLOW_RESET
 
 
 def reply(handed: Packet, flags: str) -> Packet:
     """What the backend answers."""
-    back = answer(handed, OTHER_MAC)
-    back.payload.payload.flags = flags
-    return back
+    return answer(handed, OTHER_MAC, flags)
 
 
 def ended(node: Datapath) -> int:

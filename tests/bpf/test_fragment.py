@@ -26,11 +26,10 @@ from tests.bpf.datapath import (
     Datapath,
     checksums_hold,
 )
-from tests.bpf.packets import addresses, ports
+from tests.bpf.packets import FAMILIES, addresses, ports
 
 pytestmark = pytest.mark.kernel
 
-FAMILIES = [pytest.param(POD, VIP, OTHER, id="IPv4"), pytest.param(POD6, VIP6, OTHER6, id="IPv6")]
 PAYLOAD = bytes(range(256)) * 10 + b"odd"
 
 

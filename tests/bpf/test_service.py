@@ -11,7 +11,6 @@ from tests.bpf.datapath import (
     NODE,
     NODE6,
     OTHER,
-    OTHER6,
     OTHER_MAC,
     POD,
     POD6,
@@ -28,14 +27,10 @@ from tests.bpf.datapath import (
     frame,
     syn,
 )
-from tests.bpf.packets import addresses, answer
+from tests.bpf.packets import FAMILIES, addresses, answer
 
 pytestmark = pytest.mark.kernel
 
-FAMILIES = [
-    pytest.param(POD, VIP, OTHER, id="IPv4"),
-    pytest.param(POD6, VIP6, OTHER6, id="IPv6"),
-]
 TRANSPORTS = [
     pytest.param(syn(), 6, id="TCP"),
     pytest.param(data(), 6, id="TCP with data"),

@@ -36,10 +36,7 @@ def translated(node: Datapath, *packets: Packet | str, protocol: int = 6, port: 
     for packet in packets:
         if isinstance(packet, str):
             assert handed is not None
-            back = answer(handed, OTHER_MAC)
-            if protocol == 6:
-                back.payload.payload.flags = packet
-            node.run("pod_egress", back)
+            node.run("pod_egress", answer(handed, OTHER_MAC, packet))
         else:
             handed = node.run("pod_ingress", packet).packet
 

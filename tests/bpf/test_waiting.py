@@ -35,8 +35,8 @@ from tests.bpf.datapath import (
     Outcome,
     checksums_hold,
 )
-from tests.bpf.packets import addresses, ports
-from tests.bpf.test_fragment import FAMILIES, PAYLOAD, fragments, whole
+from tests.bpf.packets import FAMILIES, addresses, ports
+from tests.bpf.test_fragment import PAYLOAD, fragments, whole
 
 pytestmark = pytest.mark.kernel
 

@@ -13,7 +13,7 @@ from typing import Self
 import pytest
 
 from agent.serve.cni_socket import CniSocket
-from tests.agent.serve.test_cni import Room
+from tests.agent.serve.room import Room
 
 SOURCE = Path(__file__).parents[2] / "cni/sluiceway-cni.c"
 CONFIG = {"cniVersion": "0.4.0", "name": "sluiceway"}

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.serve.cni_error import Code
-from tests.agent.serve.test_cni import Room
+from tests.agent.serve.room import Room
 
 COMMANDS = ("ADD", "DEL", "CHECK", "GC", "STATUS", "FROB")
 KEYS = (

@@ -13,7 +13,7 @@ from agent.serve.ipam import Ipam
 from agent.serve.journal import Journal
 from agent.serve.pod_link import InterfaceTaken
 from agent.serve.pods import Pods
-from tests.agent.serve.test_cni import Room
+from tests.agent.serve.room import Room
 from tests.agent.serve.test_host_local import remember, reserve, result
 
 TWO, THREE, FOUR = (f"10.0.0.{number}" for number in (2, 3, 4))
