@@ -56,7 +56,7 @@ class Plane:
             shared: dict[str, int] = {}
             for name in names:
                 loaded = stack.enter_context(Object.open(paths.objects() / f"{name}.bpf.o"))
-                for each in {"flows", "recents", "recent_sets"} & set(loaded.maps()):
+                for each in {"flows", "recents", "recent_sets", "next_hops"} & set(loaded.maps()):
                     loaded.resize(each, entries[each])
                 loaded.set_constants(constants(entries, cpus))
                 for each in shared.keys() & set(loaded.maps()):

@@ -74,7 +74,7 @@ static __always_inline enum drop_reason from_pod(ctx_t *ctx, struct scratch *wor
 	if (p->flags & PACKET_LATER_FRAGMENT)
 		fragment_ports(p);
 	if (p->flags & PACKET_PORTS)
-		passage.flow = flow_find_arriving(p, passage.key, &passage.src_hi);
+		passage.flow = flow_find_arriving(p, &passage);
 	why = check_pod(ctx, p, &passage);
 	if (why)
 		return why;
@@ -103,6 +103,7 @@ static __always_inline enum drop_reason from_pod(ctx_t *ctx, struct scratch *wor
 		to->hop = hop_of_translated(p);
 	if (to->hop == HOP_STACK && to->end.remote_id == REMOTE_ROUTED && !by_stack(&passage))
 		to->hop = HOP_AHEAD;
+	to->copy = passage.flow ? passage.copy : RECENT_NONE;
 	return DROP_NONE;
 }
 
@@ -151,7 +152,7 @@ static __always_inline enum drop_reason to_pod(ctx_t *ctx, struct scratch *work)
 	fragment_follow(p);
 	if (!(p->flags & PACKET_PORTS))
 		return DROP_NONE;
-	passage.flow = flow_find(p, passage.key, &passage.src_hi);
+	passage.flow = flow_find(p, &passage);
 	if (passage.flow)
 		return passage_translate(ctx, p, &passage, &end);
 	/* who came by the stack is answered by the stack, which may have a translation of its own */

@@ -40,7 +40,7 @@ static __always_inline enum drop_reason from_uplink(ctx_t *ctx, struct scratch *
 	if (is_for_tunnel(p))
 		return DROP_NONE; /* what is inside comes in by the tunnel's device */
 	if (p->flags & PACKET_PORTS) {
-		passage.flow = flow_find_arriving(p, passage.key, &passage.src_hi);
+		passage.flow = flow_find_arriving(p, &passage);
 		if (!passage.flow) {
 			s = service_find(&p->dst, p->dport, p->protocol, SCOPE_EXTERNAL);
 			if (s)
@@ -128,7 +128,7 @@ static __always_inline enum drop_reason to_uplink(ctx_t *ctx, struct scratch *wo
 	fragment_follow(p);
 	if (!(p->flags & PACKET_PORTS))
 		return DROP_NONE;
-	passage.flow = flow_find(p, passage.key, &passage.src_hi);
+	passage.flow = flow_find(p, &passage);
 	if (!passage.flow) {
 		s = service_find(&p->dst, p->dport, p->protocol, SCOPE_INTERNAL);
 		if (!s)
@@ -197,7 +197,7 @@ static __always_inline enum drop_reason translate_answer(ctx_t *ctx, struct pack
 	if (!(p->flags & PACKET_PORTS))
 		return DROP_NONE;
 	passage.key = &work->key;
-	passage.flow = flow_find(p, passage.key, &passage.src_hi);
+	passage.flow = flow_find(p, &passage);
 	return passage.flow ? passage_translate(ctx, p, &passage, &end) : DROP_NONE;
 }
 

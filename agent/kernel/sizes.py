@@ -39,6 +39,7 @@ SIZES: Mapping[str, Sized] = {
     "sock_peers": Sized("max_flows", 65536, 144),
     "flows": Sized("max_flows", 131072, 208, per_cpu=65536),  # by CPUs: buckets beyond the caches cost every packet
     "recents": Sized("", RECENT_SPAN, 128, per_cpu=RECENT_SPAN),
+    "next_hops": Sized("", RECENT_SPAN, 32, per_cpu=RECENT_SPAN),
     "recent_sets": Sized("", RECENT_SPAN // 2, 16, per_cpu=RECENT_SPAN // 2),
     "endpoints": Sized("max_endpoints", 8192, 112),
     "pod_netns": Sized("max_endpoints", 8192, 120),

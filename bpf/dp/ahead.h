@@ -8,6 +8,7 @@
 #define SLUICEWAY_AHEAD_H
 
 #include "fib.h"
+#include "next_hop.h"
 #include "parse.h"
 #include "segment.h"
 
@@ -48,19 +49,37 @@ static __always_inline bool fib_question(const ctx_t *ctx, const struct packet *
 	return true;
 }
 
-/* Sends it to the route's next hop, whom the kernel keeps asking for. Sets *verdict when that is so. */
-__noinline int route_ahead(ctx_t *ctx, const struct packet *p, int *verdict)
+static __always_inline bool fib_next_hop(ctx_t *ctx, const struct packet *p, struct next_hop *hop)
 {
-	struct bpf_redir_neigh hop = {};
 	struct bpf_fib_lookup f = {};
 
-	if (!p || !verdict || !fib_question(ctx, p, &f))
+	if (!fib_question(ctx, p, &f) || bpf_fib_lookup(ctx, &f, sizeof(f), 0) != BPF_FIB_LKUP_RET_SUCCESS)
 		return false;
-	if (bpf_fib_lookup(ctx, &f, sizeof(f), 0) != BPF_FIB_LKUP_RET_SUCCESS || network_length(ctx, p) > f.mtu_result)
+	hop->ifindex = f.ifindex;
+	hop->mtu = f.mtu_result;
+	hop->via.nh_family = f.family;
+	memcpy(hop->via.ipv6_nh, f.ipv6_dst, sizeof(hop->via.ipv6_nh)); /* IPv4's is the first word of either */
+	return true;
+}
+
+/*
+ * Sends it to the route's next hop, whom the kernel keeps asking for; copy: of its flow, which remembers the next hop for
+ * a moment. Sets *verdict when that is so.
+ */
+__noinline int route_ahead(ctx_t *ctx, const struct packet *p, __u32 copy, int *verdict)
+{
+	struct next_hop hop = {};
+
+	if (!p || !verdict)
 		return false;
-	hop.nh_family = f.family;
-	memcpy(hop.ipv6_nh, f.ipv6_dst, sizeof(hop.ipv6_nh)); /* IPv4's is the first word of either */
-	*verdict = bpf_redirect_neigh(f.ifindex, &hop, sizeof(hop), 0);
+	if (!next_hop_find(copy, &hop)) {
+		if (!fib_next_hop(ctx, p, &hop))
+			return false;
+		next_hop_keep(copy, &hop);
+	}
+	if (network_length(ctx, p) > hop.mtu)
+		return false;
+	*verdict = bpf_redirect_neigh(hop.ifindex, &hop.via, sizeof(hop.via), 0);
 	return true;
 }
 

@@ -31,10 +31,18 @@ static __always_inline struct node *node_now(void)
 	return bpf_map_lookup_elem(&node, &zero);
 }
 
+enum { MOMENTS = 8 }; /* in_moments() to in_s() */
+
+/* Time in units of 2^27 ns (0.13 s). */
+static __always_inline __u32 in_moments(__u64 ns)
+{
+	return ns >> 27;
+}
+
 /* Time in units of 2^30 ns (1.07 s): fine enough for time-outs, and no division. */
 static __always_inline __u32 in_s(__u64 ns)
 {
-	return ns >> 30;
+	return in_moments(ns) / MOMENTS;
 }
 
 static __always_inline __u32 now_s(void)

@@ -7,6 +7,16 @@
 #include "end.h"
 #include "recent.h"
 
+/* A packet's place in its flow. */
+struct passage {
+	struct flow_key *key;
+	struct flow *flow; /* NULL: none */
+	__u32 copy;	   /* the flow's copy on this CPU; RECENT_NONE: none */
+	/* which end of the key the source is; aligned, for of a slot's first octet alone the verifier knows the range */
+	bool src_hi __attribute__((aligned(8)));
+	bool translated;
+};
+
 /* Has the backend left its set, or the set gone? Only asked of FLOW_FORWARD; a masqueraded flow has no set. */
 static __always_inline bool flow_backend_left(const struct flow *f)
 {
@@ -79,21 +89,27 @@ static __always_inline bool recent_holds(const struct recent *r, const struct pa
 
 /*
  * The flow of a packet, up to date and noted; NULL when there is none, or it has to begin anew. It is to be read only:
- * it may be a copy. key and src_hi are set in any case.
+ * it may be a copy. The passage's key, copy and src_hi are set in any case.
  */
-static __noinline struct flow *flow_find(const struct packet *p, struct flow_key *key, bool *src_hi)
+static __noinline struct flow *flow_find(const struct packet *p, struct passage *passage)
 {
 	const struct node *n = node_now();
+	struct flow_key *key = passage->key;
 	struct recent_search search;
+	bool src_hi;
 	struct recent *r;
 	struct flow *f;
 
-	*src_hi = packet_key(p, key);
+	src_hi = packet_key(p, key);
+	passage->src_hi = src_hi;
+	passage->copy = RECENT_NONE;
 	if (!n)
 		return NULL;
 	r = recent_find(key, &search);
-	if (r && recent_holds(r, p, *src_hi, n->generation, search.epoch))
+	if (r && recent_holds(r, p, src_hi, n->generation, search.epoch)) {
+		passage->copy = search.copy;
 		return &r->flow;
+	}
 	f = bpf_map_lookup_elem(&flows, key);
 	if (!f)
 		return NULL;
@@ -105,8 +121,9 @@ static __noinline struct flow *flow_find(const struct packet *p, struct flow_key
 		flow_end_now(key, f);
 		return NULL;
 	}
-	flow_note(f, p, from_origin(f, *src_hi));
+	flow_note(f, p, from_origin(f, src_hi));
 	recent_keep(&search, r, key, f);
+	passage->copy = search.copy;
 	return f;
 }
 
@@ -115,13 +132,14 @@ static __noinline struct flow *flow_find(const struct packet *p, struct flow_key
  * the backend's finds the reverse entry too, but is another flow, from the same port straight to the backend. Without
  * a connection to lose, the new flow has the key, and the other begins anew under another source port.
  */
-static __always_inline struct flow *flow_find_arriving(const struct packet *p, struct flow_key *key, bool *src_hi)
+static __always_inline struct flow *flow_find_arriving(const struct packet *p, struct passage *passage)
 {
-	struct flow *f = flow_find(p, key, src_hi);
+	struct flow *f = flow_find(p, passage);
 
-	if (!f || !(f->flags & FLOW_REVERSE) || !from_origin(f, *src_hi) || p->protocol == IPPROTO_TCP)
+	if (!f || !(f->flags & FLOW_REVERSE) || !from_origin(f, passage->src_hi) || p->protocol == IPPROTO_TCP)
 		return f;
-	flow_end_now(key, f);
+	flow_end_now(passage->key, f);
+	passage->copy = RECENT_NONE;
 	return NULL;
 }
 

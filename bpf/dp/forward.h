@@ -12,14 +12,6 @@
 #include "route.h"
 #include "too_big.h"
 
-/* A packet's place in its flow. */
-struct passage {
-	struct flow_key *key;
-	struct flow *flow; /* NULL: none */
-	bool src_hi;	   /* which end of the key the source is */
-	bool translated;
-};
-
 /* Begins the flow of a packet to a service; passage->flow is set on DROP_NONE. */
 static __always_inline enum drop_reason passage_begin(const struct packet *p, struct passage *passage,
 						      const struct service *s, bool external)

@@ -19,14 +19,16 @@ const volatile __u32 recent_span DOC("copies of flows that a CPU keeps, a power 
 enum {
 	RECENT_WAYS = 4,
 	RECENT_PLACE = 0xffff, /* the part of a mark that is a place in the ring */
-	RECENT_S = 3, /* a copy of an answered flow holds so long, in now_s()'s unit; no such flow ends sooner */
+	RECENT_S = 3,	   /* a copy of an answered flow holds so long, in now_s()'s unit; no such flow ends sooner */
+	RECENT_NONE = ~0U, /* in place of a copy's index */
 };
 
 struct recent {
 	struct flow_key key;
 	struct flow flow;
 	__u32 epoch;
-	__u32 pad[2];
+	__u32 asked; /* tick_moment() when the way on was, see next_hop.h; 0: not since the copy was made */
+	__u32 pad;
 };
 
 _Static_assert(sizeof(struct recent) == 128, "two cache lines, fetched at once");
@@ -77,7 +79,8 @@ struct recent_search {
 	__u32 cpu;
 	__u32 hash; /* its upper half is kept */
 	__u32 epoch;
-	__u32 way; /* RECENT_WAYS: none is marked with the hash */
+	__u32 way;  /* RECENT_WAYS: none is marked with the hash */
+	__u32 copy; /* the flow's copy, by its index; RECENT_NONE: none */
 };
 
 static __always_inline __u32 recent_hash(const struct flow_key *key, __u32 *part)
@@ -101,11 +104,11 @@ static __always_inline bool recent_is_of(const struct recent *r, const struct fl
 	return !((a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3]) | (a[4] ^ b[4]));
 }
 
-static __always_inline struct recent *recent_at(__u32 cpu, __u32 place)
+/* The copy at a place in this CPU's ring; s->copy follows. */
+static __always_inline struct recent *recent_at(struct recent_search *s, __u32 place)
 {
-	__u32 index = cpu * recent_span + (place & (recent_span - 1));
-
-	return bpf_map_lookup_elem(&recents, &index);
+	s->copy = s->cpu * recent_span + (place & (recent_span - 1));
+	return bpf_map_lookup_elem(&recents, &s->copy);
 }
 
 /* The copy under a flow's key; whether it still holds is another question. NULL: none. Sets *s. */
@@ -119,6 +122,7 @@ static __always_inline struct recent *recent_find(const struct flow_key *key, st
 	s->hash = recent_hash(key, &index) & ~RECENT_PLACE;
 	s->epoch = epoch ? *(volatile __u64 *)epoch : 0;
 	s->way = RECENT_WAYS;
+	s->copy = RECENT_NONE;
 	index = s->cpu * (recent_span / 2) + (index & (recent_span / 2 - 1));
 	s->set = bpf_map_lookup_elem(&recent_sets, &index);
 	if (!s->set)
@@ -129,7 +133,7 @@ static __always_inline struct recent *recent_find(const struct flow_key *key, st
 
 		if ((marked & ~RECENT_PLACE) == s->hash) {
 			s->way = i;
-			r = recent_at(s->cpu, marked);
+			r = recent_at(s, marked);
 			return r && recent_is_of(r, key) ? r : NULL;
 		}
 	}
@@ -137,7 +141,7 @@ static __always_inline struct recent *recent_find(const struct flow_key *key, st
 }
 
 /* The next place in the ring, marked with the flow's hash; it takes the place of the copy that is oldest. */
-static __always_inline struct recent *recent_take(const struct recent_search *s)
+static __always_inline struct recent *recent_take(struct recent_search *s)
 {
 	__u32 zero = 0;
 	__u32 *made = bpf_map_lookup_elem(&recents_made, &zero);
@@ -149,11 +153,11 @@ static __always_inline struct recent *recent_take(const struct recent_search *s)
 	if (way >= RECENT_WAYS)
 		way = place;
 	s->set->ways[way & (RECENT_WAYS - 1)] = s->hash | place;
-	return recent_at(s->cpu, place);
+	return recent_at(s, place);
 }
 
 /* Copies a flow as it was found after the search: what has ended since then is void already. r: what the search found. */
-static __always_inline void recent_keep(const struct recent_search *s, struct recent *r, const struct flow_key *key,
+static __always_inline void recent_keep(struct recent_search *s, struct recent *r, const struct flow_key *key,
 					const struct flow *f)
 {
 	if (!r)
@@ -163,6 +167,7 @@ static __always_inline void recent_keep(const struct recent_search *s, struct re
 	r->key = *key;
 	r->flow = *f;
 	r->epoch = s->epoch;
+	r->asked = 0;
 }
 
 /* Voids all copies. */

@@ -24,6 +24,7 @@ enum hop {
 struct forward {
 	enum hop hop;
 	struct flow_end end;
+	__u32 copy;	       /* of its flow, see struct passage; wanted for HOP_AHEAD */
 	bool was_encapsulated; /* it came in under a header of ours */
 };
 
@@ -208,7 +209,7 @@ static __always_inline enum drop_reason deliver(ctx_t *ctx, const struct packet 
 		return why;
 	if (to->hop == HOP_PIECES)
 		return route_pieces(ctx, p, verdict);
-	if (to->hop == HOP_AHEAD && !route_ahead(ctx, p, verdict))
+	if (to->hop == HOP_AHEAD && !route_ahead(ctx, p, to->copy, verdict))
 		return DROP_NONE;
 	if (ingress)
 		why = write_hop(ctx, p);

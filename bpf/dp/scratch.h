@@ -50,8 +50,8 @@ struct scratch {
 	__u32 mtu;	  /* that the packet is too large for; 0: the tunnel's */
 	__u32 option;	  /* of a TCP header, that is read next */
 	__u8 options[64]; /* of a TCP header, which has 40 octets of them at most */
-	__u64 tick;	  /* jiffies when tick_s was read */
-	__u32 tick_s;
+	__u64 tick;	  /* jiffies when moment was read */
+	__u32 moment;
 };
 
 struct {
@@ -69,8 +69,11 @@ static __always_inline struct scratch *scratch(void)
 	return bpf_map_lookup_elem(&scratches, &zero);
 }
 
-/* now_s(), read once a tick: the coarse clock stands still between ticks, and asking it costs as much as a lookup. */
-static __always_inline __u32 tick_s(void)
+/*
+ * Time in units of 2^27 ns (0.13 s), read once a tick: the coarse clock stands still between ticks, and asking it costs as
+ * much as a lookup.
+ */
+static __always_inline __u32 tick_moment(void)
 {
 	struct scratch *work = scratch();
 	__u64 tick = bpf_jiffies64();
@@ -79,9 +82,15 @@ static __always_inline __u32 tick_s(void)
 		return 0;
 	if (work->tick != tick) {
 		work->tick = tick;
-		work->tick_s = now_s();
+		work->moment = in_moments(bpf_ktime_get_coarse_ns());
 	}
-	return work->tick_s;
+	return work->moment;
+}
+
+/* now_s(), read once a tick. */
+static __always_inline __u32 tick_s(void)
+{
+	return tick_moment() / MOMENTS;
 }
 
 /* Where the packet that is judged next is written down. */

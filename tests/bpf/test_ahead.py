@@ -2,8 +2,11 @@
 
 import struct
 import subprocess
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 import pytest
 from scapy.layers.inet import IP, TCP
@@ -37,6 +40,7 @@ pytestmark = [pytest.mark.kernel, pytest.mark.netns]
 
 HOP_MAC = "02:00:00:00:00:99"
 MTU, SEGMENT = 1400, 1300  # of the route; octets of a segment that passes
+MOMENT_S = 2**27 / 1e9  # an established flow's next hop is remembered until the next one begins
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,16 @@ FAMILIES = pytest.mark.parametrize("f", [pytest.param(V4, id="IPv4"), pytest.par
 
 def ip(line: str) -> None:
     subprocess.run(["ip", *line.split()], check=True)
+
+
+@contextmanager
+def blackhole(to: str) -> Iterator[None]:
+    """Have the kernel's routes refuse an address."""
+    ip(f"route add blackhole {to}")
+    try:
+        yield
+    finally:
+        ip(f"route del blackhole {to}")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -113,11 +127,8 @@ def test_the_stack_asks_for_a_neighbour_that_is_not_known(near: Datapath, f: Fam
 
 @FAMILIES
 def test_the_stack_tells_of_a_route_that_refuses(near: Datapath, f: Family) -> None:
-    ip(f"route add blackhole {f.remote}")
-    try:
+    with blackhole(f.remote):
         assert left_to_the_stack(near, frame(f.pod, f.remote, syn()))
-    finally:
-        ip(f"route del blackhole {f.remote}")
 
 
 @FAMILIES
@@ -160,6 +171,54 @@ def test_who_came_through_the_stack_is_answered_through_it(near: Datapath, f: Fa
 def test_a_remote_pod_by_the_hosts_own_way_is_left_to_the_stack(near: Datapath, f: Family) -> None:
     near.prefix(f.pods)
     assert left_to_the_stack(near, frame(f.pod, f.remote, syn()))
+
+
+def verdicts(node: Datapath, packet: Packet, times: int = 3) -> set[int]:
+    """What becomes of a packet that comes so often: of a new flow, of one that gets a copy, of one that has it."""
+    return {node.run("pod_ingress", packet).verdict for _ in range(times)}
+
+
+@FAMILIES
+def test_an_established_flows_next_hop_is_asked_for_once_a_moment(near: Datapath, f: Family) -> None:
+    held = False
+    for port in range(40000, 40010):  # between two packets the next moment may have begun
+        packet = frame(f.pod, f.remote, datagram(sport=port))
+        assert verdicts(near, packet) == {TC_ACT_REDIRECT}
+        with blackhole(f.remote):
+            held = held or verdicts(near, packet) == {TC_ACT_REDIRECT}
+            assert left_to_the_stack(near, frame(f.pod, f.remote, datagram(sport=port + 100)))
+            time.sleep(MOMENT_S)
+            assert left_to_the_stack(near, packet)
+        if held:
+            return
+    pytest.fail("each packet asked")
+
+
+@FAMILIES
+def test_a_flow_that_begins_anew_asks_anew(near: Datapath, f: Family) -> None:
+    other = str(ip_address(f.remote) + 1)
+    packet = frame(f.pod, f.vip, datagram())
+    set_id = near.service(f.vip, 53, [(f.remote, 8053, False)], protocol=17)
+    assert verdicts(near, packet) == {TC_ACT_REDIRECT}
+    with blackhole(other):
+        near.backends(set_id, [(other, 8053, False)])
+        near.node(generation=2)
+        assert verdicts(near, packet) == {TC_ACT_OK}
+    assert addresses(near.run("pod_ingress", packet).packet) == (f.pod, other)
+
+
+@FAMILIES
+def test_a_copys_place_taken_by_another_flow_keeps_no_next_hop(f: Family) -> None:
+    node = Datapath.load(constants={"recent_span": 2})
+    refused = str(ip_address(f.remote) + 1)
+    try:
+        node.prefix(f.pods, routed=True)
+        with blackhole(refused):
+            for port in range(40000, 40012):  # of three flows, over two places
+                to, expected = (f.remote, TC_ACT_REDIRECT) if port % 3 else (refused, TC_ACT_OK)
+                assert verdicts(node, frame(f.pod, to, datagram(sport=port))) == {expected}
+    finally:
+        node.close()
 
 
 def left_to_the_stack(node: Datapath, packet: Packet) -> bool:
