@@ -205,17 +205,23 @@ static __always_inline enum drop_reason translate_answer(ctx_t *ctx, struct pack
  * What the node's stack sends by the tunnel's device, by a route to another node's pods: gets its outer addresses.
  * What the programs send there has them.
  */
-static __always_inline enum drop_reason to_tunnel(ctx_t *ctx, struct packet *p, int *verdict)
+static __always_inline enum drop_reason to_tunnel(ctx_t *ctx, int *verdict)
 {
 	const mac_addr from = TUNNEL_SOURCE_MAC, to = NODE_MAC;
 	const struct node *n = node_now();
 	struct bpf_tunnel_key key = {};
+	struct scratch *work;
 	struct prefix *prefix;
 	enum drop_reason why;
+	struct packet *p;
 	int redirected;
 
 	if (!bpf_skb_get_tunnel_key(ctx, &key, sizeof(key), 0))
 		return DROP_NONE;
+	work = scratch_fresh();
+	if (!work)
+		return DROP_NO_TUNNEL;
+	p = &work->packet;
 	why = parse(ctx, p);
 	if (!why)
 		why = translate_answer(ctx, p);
@@ -237,13 +243,9 @@ static __always_inline enum drop_reason to_tunnel(ctx_t *ctx, struct packet *p, 
 SEC("tc") int tunnel_egress(struct __sk_buff *ctx)
 {
 	__u32 octets = ctx_length(ctx);
-	struct scratch *work = scratch_fresh();
 	int verdict = TC_ACT_OK;
-	enum drop_reason why;
+	enum drop_reason why = to_tunnel(ctx, &verdict);
 
-	if (!work)
-		return TC_ACT_SHOT;
-	why = to_tunnel(ctx, &work->packet, &verdict);
 	ctx_set_judged(ctx, !is_geneve_ours()); /* Geneve's header is exchanged on the uplink */
 	count(PROGRAM_TUNNEL, DIRECTION_EGRESS, why, octets);
 	return why ? TC_ACT_SHOT : verdict;

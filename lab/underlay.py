@@ -12,6 +12,8 @@ from lab.machine import Machine
 
 UPLINK = "eth0"
 _FORWARDING = ("net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
+# one ICMP error a second to each address is the kernel's own measure, and less than traceroutes in a row want
+_ERRORS = ("net.ipv4.icmp_ratelimit=0", "net.ipv6.icmp.ratelimit=0")
 
 
 def connect(router: Machine, machines: Sequence[Machine], *, subnets: int, checksums: bool) -> None:
@@ -20,7 +22,7 @@ def connect(router: Machine, machines: Sequence[Machine], *, subnets: int, check
     With *checksums* the uplinks compute checksums as a wire would need them: between virtual devices the kernel
     leaves them undone, and a datapath that spoils them would not be noticed.
     """
-    router.run("sysctl", "--quiet", "--write", *_FORWARDING)
+    router.run("sysctl", "--quiet", "--write", *_FORWARDING, *_ERRORS)
     for index in range(subnets):
         four, six = subnet(index)
         _ip(
@@ -36,7 +38,7 @@ def connect(router: Machine, machines: Sequence[Machine], *, subnets: int, check
         # the process namespace is the host's here: the kernel is told whose namespace by a number
         _ip(router, f"link add {machine.name} type veth peer name {UPLINK} netns {machine.process}")
         _ip(router, f"link set {machine.name} master {_bridge(index)} up")
-        machine.run("sysctl", "--quiet", "--write", f"net.ipv6.conf.{UPLINK}.accept_dad=0")
+        machine.run("sysctl", "--quiet", "--write", f"net.ipv6.conf.{UPLINK}.accept_dad=0", *_ERRORS)
         if checksums:
             machine.run("ethtool", "-K", UPLINK, "tx", "off")
         address4, address6 = machine.addresses

@@ -22,11 +22,15 @@ static __always_inline struct endpoint *endpoint_find(const ip_addr *addr)
 	return bpf_map_lookup_elem(&endpoints, addr);
 }
 
-/* Is the address one of this node's own? */
+/* Is the address one of this node's own? Most often the one under which the cluster knows it. */
 static __always_inline bool addr_is_node(const ip_addr *addr)
 {
-	struct endpoint *e = endpoint_find(addr);
+	const struct node *n = node_now();
+	struct endpoint *e;
 
+	if (n && (addr_equal(addr, &n->addr4) || addr_equal(addr, &n->addr6)))
+		return !addr_is_zero(addr); /* which a node without that family has */
+	e = endpoint_find(addr);
 	return e && e->flags & ENDPOINT_NODE;
 }
 
