@@ -3,7 +3,7 @@
  * The CNI plugin that a container runtime executes.  It carries the request (CNI_* environment and stdin) to the
  * agent's unix socket and prints the answer; the agent does the work.  VERSION needs no agent.
  *
- *   gcc -static -O2 -Wall -Wextra -Werror -o build/cni/sluiceway-cni cni/sluiceway-cni.c
+ *   musl-gcc -static -O2 -Wall -Wextra -Werror -o build/cni/sluiceway-cni cni/sluiceway-cni.c
  *
  * Request:  u32 length, "KEY=VALUE\0" ...; u32 length, stdin.   Answer: u32 exit code; u32 length, stdout.
  * All numbers big-endian.  A DEL or GC that finds no agent is left as a file with the request's bytes in

@@ -22,7 +22,7 @@ CONFIG = {"cniVersion": "0.4.0", "name": "sluiceway"}
 @pytest.fixture(scope="session")
 def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("shim") / "sluiceway-cni"
-    subprocess.run(["gcc", "-static", "-O2", "-Wall", "-Wextra", "-Werror", "-o", path, SOURCE], check=True)
+    subprocess.run(["musl-gcc", "-static", "-O2", "-Wall", "-Wextra", "-Werror", "-o", path, SOURCE], check=True)
     return path
 
 
