@@ -36,7 +36,7 @@ def clean(options: Options) -> None:
     pins.lock()
     for path in install.uninstall(options.cni_bin_dir, options.cni_conf_dir):
         log.info("CNI file removed", path=path)
-    wires = PodLinks(tuple, lambda *_: ((), ()))
+    wires = PodLinks(tuple, lambda _: ((), ()))
     for device in sorted(wires.ours()):
         wires.remove(device)
         log.info("pod's interface removed", device=device)

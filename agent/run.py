@@ -43,7 +43,8 @@ from agent.serve.imported import Imported
 from agent.serve.ipam import Ipam
 from agent.serve.journal import Journal
 from agent.serve.metrics import Metrics, WatchUse
-from agent.serve.pod_link import BeforeUp, PodLinks
+from agent.serve.pod_link import PodLinks
+from agent.serve.pod_row import BeforeUp
 from agent.serve.pods import Pods
 from agent.serve.probe import Probe
 from agent.serve.report import Reporter
@@ -131,7 +132,7 @@ def _assemble(options: Options, kernel: Started, netlink: IPRoute) -> Parts:
     loop, metrics = Loop(dataplane, settings), Metrics()
     mirror = Mirror(loop.offer, _expected(options))
     ipam = Ipam(lambda: _pod_cidrs(options, mirror))
-    wires = PodLinks(lambda: _ways_out(options, mirror, loop), lambda *end: _before_up(kernel, *end), options.mtu)
+    wires = PodLinks(lambda: _ways_out(options, mirror, loop), _before_up(kernel), options.mtu)
     journal = Journal(options.state_dir / ATTACHMENTS, boot_id())
     probe = Probe(tables, lambda ifindex: kernel.hooks.has(ifindex, POD), loop.written)
     events = _events(options)
@@ -282,9 +283,10 @@ def _uplinks(options: Options, mirror: Mirror) -> tuple[Device, ...]:
     return uplinks(options.devices, cluster.nodes.get(options.node_name), cluster.local.devices)
 
 
-def _before_up(kernel: Started, name: str, ifindex: int) -> BeforeUp:
+def _before_up(kernel: Started) -> Callable[[str], BeforeUp]:
     """What makes the node's end of a pod's wire fit to come up."""
-    return kernel.sysctls.pod(name), kernel.hooks.guards(ifindex, POD)
+    guards = kernel.hooks.guards(0, POD)  # 0: of a device that is still to be made
+    return lambda name: (kernel.sysctls.pod(name), guards)
 
 
 def _ways_out(options: Options, mirror: Mirror, loop: Loop) -> Iterator[int]:

@@ -31,7 +31,8 @@ from agent.model.local import Attachment, Device, Local
 from agent.model.node import Node
 from agent.reconcile.kernel import Tables
 from agent.reconcile.sync import Settings, Sync
-from agent.serve.pod_link import PodLinks, Wish
+from agent.serve.pod_link import PodLinks
+from agent.serve.pod_row import Wish
 from bench.plane import Plane
 from bench.testbed import PREFIX, Testbed
 from maps import abi
@@ -143,7 +144,7 @@ def _wires(bed: Testbed, node: Node, mtu: int) -> Iterator[Attachment]:
     with tempfile.TemporaryDirectory() as state, bed.inside(node.name):
         sysctls = Sysctls(Path(state))
         sysctls.node()
-        links = PodLinks(lambda: (), lambda device, _: (sysctls.pod(device), ()), fixed_mtu=mtu)
+        links = PodLinks(lambda: (), lambda device: (sysctls.pod(device), ()), fixed_mtu=mtu)
         for number, (pod, (home, _)) in enumerate(PODS.items(), start=1):
             if home is not node:
                 continue

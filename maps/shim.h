@@ -51,13 +51,22 @@ int64_t shim_map_count(int fd, uint32_t key_size, uint32_t value_size, uint32_t 
  */
 int shim_maglev(const uint8_t *keys, const uint16_t *slots, uint32_t n, uint16_t *table, uint32_t size);
 
+/* The device whose number goes where a step's messages name none; both stand in the first answer of the row. */
+enum shim_end {
+	SHIM_NOBODY, /* the messages are whole */
+	SHIM_DEVICE, /* that the answer tells of */
+	SHIM_PEER,   /* its other end */
+};
+
 /* One step of several: the text of a knob, or netlink messages of which `last` is the sequence of the last. */
 struct shim_step {
 	int fd;		  /* a netlink socket; -1: a knob */
+	int netns;	  /* where the knob is; -1: in the calling thread's */
 	const char *path; /* of the knob */
-	const char *bytes;
+	char *bytes;	  /* device numbers are filled in */
 	uint32_t size;
 	uint32_t last;
+	uint32_t end; /* enum shim_end */
 };
 
 /* What is told of a device. */
@@ -72,9 +81,35 @@ struct shim_device {
 
 /*
  * Takes steps until one is refused: 0, or -errno with *step and, of messages, the *request that it was. The messages of
- * a step that stand behind a refused one are done. Devices that are told of are in `links`, *size of them.
+ * a step that stand behind a refused one are done. Devices that are told of are in `links`, *size of them. With
+ * `alone`, one row at a time.
  */
 int shim_steps(const struct shim_step *steps, uint32_t n, struct shim_device *links, uint32_t *size, uint32_t *step,
-	       uint32_t *request);
+	       uint32_t *request, int alone);
+
+/* Has the calling thread in another namespace: the descriptor of its own, or -1. One that cannot come back dies. */
+int shim_go(int netns);
+void shim_come_back(int home);
+
+/* What a pod's wire is made from; all descriptors are closed by shim_leave(). */
+struct shim_place {
+	int netns;	  /* the pod's namespace */
+	int node;	  /* a netlink socket in the calling thread's namespace */
+	int pod;	  /* and in the pod's */
+	int without_ipv6; /* devices are born so there */
+	uint64_t cookie;  /* of the pod's namespace */
+};
+
+enum shim_refusal {
+	SHIM_NO_PATH = 1,  /* errno says why */
+	SHIM_NO_NETNS,	   /* the path leads to something else */
+	SHIM_OWN_NETNS,	   /* it leads to the calling thread's own namespace */
+	SHIM_NOT_ENTERED,  /* errno says why */
+	SHIM_NO_RESOURCES, /* so it does of a socket, or of our own namespace */
+};
+
+/* Opens a pod's namespace by its path: 0, or enum shim_refusal. Nothing is left open then. */
+int shim_enter(const char *path, int may_be_own, struct shim_place *to);
+void shim_leave(const struct shim_place *place);
 
 #endif

@@ -65,14 +65,14 @@ def add_address(index: int, address: Address) -> Request:
     value, is_v6 = address.packed, family(address) is Family.IPV6
     body = _ADDRESS.pack(_family(address), len(value) * 8, IFA_F_NODAD if is_v6 else 0, RT_SCOPE_UNIVERSE, index)
     body += packed(IFA_LOCAL, value) + packed(IFA_ADDRESS, value)
-    return Request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, body, f"add the address {address}")
+    return Request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, body, "add the address", address)
 
 
 def set_neighbour(index: int, address: Address, mac: str) -> Request:
     """A neighbour that is known for good."""
     body = _NEIGHBOUR.pack(_family(address), index, NUD_PERMANENT, 0, 0)
     body += packed(NDA_DST, address.packed) + packed(NDA_LLADDR, _octets(mac))
-    return Request(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, body, f"set the neighbour {address}")
+    return Request(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, body, "set the neighbour", address)
 
 
 def set_default_route(index: int, gateway: Address) -> Request:
@@ -80,7 +80,7 @@ def set_default_route(index: int, gateway: Address) -> Request:
     protocol, scope = RTPROT_STATIC, RT_SCOPE_UNIVERSE
     body = _ROUTE.pack(_family(gateway), 0, 0, 0, RT_TABLE_MAIN, protocol, scope, RTN_UNICAST, RTNH_F_ONLINK)
     body += packed(RTA_GATEWAY, gateway.packed) + packed(RTA_OIF, _NUMBER.pack(index))
-    return Request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, body, f"set the default route by {gateway}")
+    return Request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, body, "set the default route by", gateway)
 
 
 def set_route(index: int, address: Address, protocol: int) -> Request:
@@ -89,7 +89,7 @@ def set_route(index: int, address: Address, protocol: int) -> Request:
     scope = RT_SCOPE_LINK if family(address) is Family.IPV4 else RT_SCOPE_UNIVERSE
     body = _ROUTE.pack(_family(address), len(value) * 8, 0, 0, RT_TABLE_MAIN, protocol, scope, RTN_UNICAST, 0)
     body += packed(RTA_DST, value) + packed(RTA_OIF, _NUMBER.pack(index))
-    return Request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, body, f"set the route to {address}")
+    return Request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, body, "set the route to", address)
 
 
 def add_clsact(index: int) -> Request:

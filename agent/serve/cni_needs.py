@@ -3,7 +3,8 @@
 from typing import Protocol
 
 from agent.model.local import Attachment
-from agent.serve.pod_link import Wire, Wish
+from agent.serve.pod_link import Wire
+from agent.serve.pod_row import Wish
 
 
 class Attacher(Protocol):

@@ -13,7 +13,8 @@ import msgspec
 
 from agent.serve.cni_error import CniError
 from agent.serve.cni_request import VERSIONS, Request
-from agent.serve.pod_link import GATEWAY4, GATEWAY6, HOST_MAC, Wire
+from agent.serve.pod_link import Wire
+from agent.serve.pod_row import GATEWAY4, GATEWAY6, HOST_MAC
 
 _ANY = {4: "0.0.0.0/0", 6: "::/0"}
 

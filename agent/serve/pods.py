@@ -27,7 +27,9 @@ from agent.serve.host_ports import HostPorts, HostPortTaken
 from agent.serve.imported import Imported
 from agent.serve.ipam import Addresses, AddressRefused, Ipam, NoAddress
 from agent.serve.journal import Journal, Step
-from agent.serve.pod_link import InterfaceTaken, NetnsUnusable, Wire, Wish
+from agent.serve.pod_link import InterfaceTaken, Wire
+from agent.serve.pod_netns import NetnsUnusable
+from agent.serve.pod_row import Wish
 from agent.serve.recover import recover
 from maps.errors import MapsError
 

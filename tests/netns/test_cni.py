@@ -14,15 +14,16 @@ from typing import Any
 import pytest
 
 from agent.kernel import netns as namespace
+from agent.kernel import requests
+from agent.kernel.netlink import Request
 from agent.model.local import Attachment
 from agent.serve.attachments import boot_id, host_device
 from agent.serve.cni import Cni
 from agent.serve.cni_socket import CniSocket
 from agent.serve.ipam import Ipam
 from agent.serve.journal import Journal
-from agent.serve.pod_link import BeforeUp, PodLinks
+from agent.serve.pod_link import PodLinks
 from agent.serve.pods import Pods
-from maps.errors import KernelRefused
 
 pytestmark = pytest.mark.netns
 
@@ -69,8 +70,7 @@ class Node:
     loop: FakeLoop = field(default_factory=FakeLoop)
     pods: list[str] = field(default_factory=list)
     seen: list[tuple[Attachment, ...]] = field(default_factory=list)
-    prepared: list[tuple[bool, bool]] = field(default_factory=list)  # is it the device, and up
-    fault: Exception | None = None
+    prepared: tuple[Request, ...] = (requests.add_clsact(0),)  # what is asked for before a device is up
     cni: Cni | None = None
     server: CniSocket | None = None
 
@@ -79,7 +79,7 @@ class Node:
         restored: list[tuple[Attachment, ...]] = []
 
         def serve() -> None:
-            ipam, wires = Ipam(lambda: CIDRS), PodLinks(lambda: (1400,), self.prepare)
+            ipam, wires = Ipam(lambda: CIDRS), PodLinks(lambda: (1400,), lambda _: ((), self.prepared))
             journal = Journal(self.directory / "attachments", boot_id())
             pods = Pods(loop=self.loop, journal=journal, ipam=ipam, wires=wires, changed=self.seen.append)
             self.cni = Cni(pods, ipam, (wires.faults,))
@@ -89,14 +89,6 @@ class Node:
 
         self.do(serve)
         return restored[0]
-
-    def prepare(self, name: str, ifindex: int) -> BeforeUp:
-        """What the agent has done to a device before it is up; here nothing."""
-        link = json.loads(inside(self.name, "ip", "-j", "link", "show", name))[0]
-        self.prepared.append((link["ifindex"] == ifindex, "UP" in link["flags"]))
-        if self.fault:
-            raise self.fault
-        return (), ()
 
     def do(self, action: Callable[[], None]) -> None:
         """Do something on a thread in the node's namespace."""
@@ -158,7 +150,7 @@ class Node:
 def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("shim") / "sluiceway-cni"
     source = ROOT / "cni/sluiceway-cni.c"
-    run("gcc", "-static", "-O2", "-Wall", "-Wextra", "-Werror", "-o", str(path), str(source))
+    run("musl-gcc", "-static", "-O2", "-Wall", "-Wextra", "-Werror", "-o", str(path), str(source))
     return path
 
 
@@ -238,7 +230,7 @@ def test_the_wire_is_as_the_datapath_expects_it(node: Node) -> None:
     assert f"10.77.1.2 dev {host} proto 89 scope link" in inside(node.name, "ip", "route")
     assert f"fd77:1::2 dev {host} proto 89" in inside(node.name, "ip", "-6", "route")
     assert inside(node.name, "ip", "neigh", "show", "dev", host).count(f"lladdr {inner['address']} PERMANENT") == 2
-    assert node.prepared == [(True, False)], "it comes up when its programs are on it, not before"
+    assert "clsact" in inside(node.name, "tc", "qdisc", "show", "dev", host), "the request had no ifindex"
     attachment = node.loop.attached[host]
     assert (str(attachment.pod), attachment.mac) == (f"default/{pod}", inner["address"])
     assert node.seen[-1] == (attachment,)
@@ -308,7 +300,7 @@ def _refuse(node: Node, _pod: str) -> None:
 
 
 def _break_preparation(node: Node, _pod: str) -> None:
-    node.fault = KernelRefused("attach pod_ingress", 12)
+    node.prepared = (requests.add_clsact(0), requests.set_filter(0, 0, "pod_ingress", ingress=True))  # 0 is no program
 
 
 @pytest.mark.parametrize(
@@ -329,6 +321,26 @@ def test_a_failed_add_leaves_nothing(node: Node, spoil: Callable[[Node, str], No
     assert node.loop.attached == {}
     assert Journal(node.directory / "attachments", boot_id()).load() == ()
     assert "proto 89" not in inside(node.name, "ip", "route")
+
+
+def test_a_path_that_leads_to_no_pods_namespace_is_refused_by_what_it_leads_to(node: Node) -> None:
+    code, error = node.call("ADD", node.name)
+    assert (code, error["msg"].endswith("is the node's own network namespace")) == (8, True), error
+    other = Path("/run/netns", f"{PREFIX}file")
+    other.touch()
+    try:
+        code, error = node.call("ADD", other.name)
+    finally:
+        other.unlink()
+    assert (code, error["msg"].endswith("is no network namespace")) == (8, True), error
+    assert node.host_ends() == []
+
+
+def test_a_pod_has_ipv6_also_where_new_devices_are_born_without(node: Node) -> None:
+    pod = node.pod()
+    inside(pod, "sysctl", "-q", "-w", "net.ipv6.conf.default.disable_ipv6=1")
+    assert node.call("ADD", pod)[0] == 0
+    assert "fd77:1::2/128" in inside(pod, "ip", "-6", "addr", "show", "eth0")
 
 
 def test_a_new_agent_knows_the_living_and_removes_the_dead(node: Node) -> None:

@@ -12,12 +12,15 @@ import pytest
 
 from agent.kernel import requests
 from agent.kernel.netlink import Knob, Socket, get_link, run
+from agent.kernel.netns import inside
 from agent.rtnetlink import attribute, message, messages, packed
+from maps.steps import End
 from tests.agent.kernel.nets import in_new_netns
 
 pytestmark = pytest.mark.netns
 
 _V1 = get_link(name="v1")
+GATEWAY = ip_address("169.254.1.1")
 MAC, PEER_MAC = "02:00:00:00:00:01", "02:00:00:00:00:02"
 
 
@@ -107,6 +110,43 @@ def test_steps_are_taken_up_to_the_first_that_is_refused() -> None:
                 run((socket.asking(requests.set_up(999)), socket.asking(requests.delete_link(index))))
             assert socket.find(index=index) is not None, "what stands behind a refused step is not done"
 
+    in_new_netns(play)
+
+
+def test_a_row_fills_in_the_numbers_of_the_pair_that_it_makes() -> None:
+    def play() -> None:
+        home, far = os.open("/proc/thread-self/ns/net", os.O_RDONLY), ip_address("10.0.0.2")
+        conf = Path("/proc/sys/net/ipv4/conf")
+        with Socket() as node:
+            in_new_netns(lambda: there.extend((os.open("/proc/thread-self/ns/net", os.O_RDONLY), Socket())))
+            netns, pod = there
+            pod.ask(requests.add_veth("w0", MAC, 1400, peer="w1", peer_mac=PEER_MAC, netns=netns))
+            pair = requests.add_veth("v0", MAC, 1400, peer="v1", peer_mac=PEER_MAC, netns=netns)
+            far_side = (requests.set_up(0), requests.add_address(0, far), requests.set_neighbour(0, GATEWAY, MAC))
+            links = run(
+                (
+                    node.asking(pair, get_link(name="v0")),
+                    Knob(f"{conf}/v1/rp_filter", "2", netns),
+                    pod.asking(*far_side, requests.set_default_route(0, GATEWAY), get_link(index=0), end=End.PEER),
+                    node.asking(requests.set_up(0), requests.set_route(0, far, 89), get_link(index=0), end=End.DEVICE),
+                ),
+                alone=True,
+            )
+            assert (links[0].index, links[0].peer) == (links[2].index, links[1].index)
+            assert links[0].index != links[1].index, "the two namespaces count each for itself"
+            assert [r["dev"] for r in _ip("route show proto 89")] == ["v0"]
+            with inside(f"/proc/self/fd/{netns}"):
+                assert (conf / "v1/rp_filter").read_text() == "2\n"
+                assert [a["local"] for a in _ip("-4 addr show v1")[0]["addr_info"]] == ["10.0.0.2"]
+                assert [(n["dst"], n["dev"]) for n in _ip("neigh show nud permanent")] == [(str(GATEWAY), "v1")]
+                assert [r["dev"] for r in _ip("route show default")] == ["v1"]
+            assert os.fstat(home).st_ino == os.stat("/proc/thread-self/ns/net").st_ino, "the thread came back"  # noqa: PTH116
+            with pytest.raises(OSError, match="set the device up: No such device"):
+                run((node.asking(requests.set_up(0), end=End.DEVICE),))
+            pod.close()
+            os.close(netns)
+
+    there: list[Any] = []
     in_new_netns(play)
 
 

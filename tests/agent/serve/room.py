@@ -12,7 +12,8 @@ from agent.serve.attachments import host_device
 from agent.serve.cni import Cni
 from agent.serve.ipam import Ipam
 from agent.serve.journal import Journal
-from agent.serve.pod_link import Wire, Wish
+from agent.serve.pod_link import Wire
+from agent.serve.pod_row import Wish
 from agent.serve.pods import Pods
 
 Answer = tuple[int, dict[str, object]]

@@ -12,7 +12,8 @@ from agent.model.name import ObjectName
 from agent.model.service import Protocol
 from agent.reconcile.loop import LoopStopped
 from agent.serve.attachments import host_device
-from agent.serve.pod_link import InterfaceTaken, NetnsUnusable
+from agent.serve.pod_link import InterfaceTaken
+from agent.serve.pod_netns import NetnsUnusable
 from maps.errors import MapsError
 from tests.agent.serve.room import Room
 
