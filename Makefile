@@ -67,6 +67,7 @@ build/ext/.stamp: $(wildcard maps/shim*.c maps/shim*.h) maps/libbpf_build.py $(L
 # knows of itself, and each such question is an exit to the hypervisor: 0.3 ms of every call
 build/cni/sluiceway-cni: cni/sluiceway-cni.c | packages
 	@mkdir -p build/cni
+	install -m 644 /usr/share/doc/musl-dev/copyright build/cni/LICENSE.musl
 	musl-gcc -std=gnu17 -O2 -Wall -Wextra -Werror -static -s -o $@ $<
 
 # ---- the doors ----------------------------------------------------------------------------------------------

@@ -34,6 +34,7 @@ class ShippedFiles(BuildHookInterface):  # type: ignore[type-arg] # only hatchli
             "objects' key": _placed(f"{SHIPPED}/objects", root / "build/bpf", root.glob("build/bpf/key")),
             "extension": _placed("maps", root / "maps", root.glob("maps/_libbpf*.so")),
             "CNI shim": _placed(f"{SHIPPED}/cni", root / "build/cni", root.glob("build/cni/sluiceway-cni")),
+            "shim's libc's licence": _placed(f"{SHIPPED}/cni", root / "build/cni", root.glob("build/cni/LICENSE*")),
         }
         for what, files in parts.items():
             if not files:

@@ -46,6 +46,7 @@ def run(environment: Path, *command: str) -> str:
         pytest.param("maps/_shipped/objects/tc_pod.bpf.o", id="the objects are in the wheel"),
         pytest.param("maps/_shipped/objects/key", id="what the objects were made of is in the wheel"),
         pytest.param("maps/_shipped/cni/sluiceway-cni", id="the CNI shim is in the wheel"),
+        pytest.param("maps/_shipped/cni/LICENSE.musl", id="the licence of the shim's libc is in the wheel"),
         pytest.param("maps/_libbpf", id="the extension is in the wheel"),
     ],
 )
