@@ -107,7 +107,7 @@ __noinline int decapsulate(ctx_t *ctx, struct packet *p)
 	outer_v4 = p->flags & PACKET_V4;
 	inner_v4 = p->protocol == IPPROTO_IPIP;
 	size = header_size(inner_v4);
-	if (p->length < size)
+	if (p->length < (__u32)size)
 		return DROP_SHORT_PACKET;
 	if (inner_v4 != outer_v4 && bpf_skb_change_proto(ctx, ethertype_of(inner_v4), 0))
 		return DROP_REWRITE;

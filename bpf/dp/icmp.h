@@ -19,12 +19,14 @@ static __always_inline bool quote_read_v4(ctx_t *ctx, struct quote *q)
 	return true;
 }
 
-/* A quoted datagram's first fragment: the ports are behind one more header. */
-static __always_inline bool quote_read_fragment(ctx_t *ctx, struct quote *q)
+/* What a quoted datagram's first fragment has, or a superframe of more than 64 KiB: the ports are behind one more header. */
+static __always_inline bool quote_read_extension(ctx_t *ctx, struct quote *q)
 {
 	struct extension x;
 
-	if (!ctx_load(ctx, q->l4, &x, sizeof(x)) || bpf_ntohs(x.offset) & 0xfff8)
+	if (!ctx_load(ctx, q->l4, &x, sizeof(x)))
+		return false;
+	if (q->t.protocol == IPPROTO_FRAGMENT ? bpf_ntohs(x.offset) & 0xfff8 : x.length)
 		return false;
 	q->l4 += sizeof(x);
 	q->t.protocol = x.next;
@@ -41,7 +43,9 @@ static __always_inline bool quote_read_v6(ctx_t *ctx, struct quote *q)
 	q->t.src = addr_v6(&ip.saddr);
 	q->t.dst = addr_v6(&ip.daddr);
 	q->t.protocol = ip.nexthdr;
-	return ip.nexthdr != IPPROTO_FRAGMENT || quote_read_fragment(ctx, q);
+	if (ip.nexthdr == IPPROTO_FRAGMENT || ip.nexthdr == IPPROTO_HOPOPTS)
+		return quote_read_extension(ctx, q);
+	return true;
 }
 
 /* The quoted identifier of an echo, which stands for both ports. */

@@ -31,12 +31,11 @@ struct packet {
 	__be16 dport;
 	__u16 flags;  /* enum packet_flag */
 	__u16 l4;     /* offset of the transport header in the frame */
-	__u16 length; /* of the transport header and what follows, octets */
-	__be16 ethertype;
+	__u32 length; /* of the transport header and what follows, octets; of a superframe more than 16 bits say */
 	__be32 ident; /* of the datagram, when a fragment */
+	__be16 ethertype;
 	__u8 protocol;
 	__u8 ttl;
-	__u16 pad;
 };
 
 /* the L3 offset: all devices that the programs are on have Ethernet headers */

@@ -111,15 +111,33 @@ static __always_inline enum drop_reason parse_transport(struct cursor *c, struct
 	return DROP_NONE;
 }
 
-static __always_inline enum drop_reason parse_v4(struct cursor *c, struct packet *p)
+/*
+ * Octets from the IP header on, where its length field says none: there is no room in it for TCP's superframes of more
+ * than 64 KiB ("BIG TCP"; iph_totlen() of Linux 6.3). 0: it is no superframe.
+ */
+static __always_inline __u32 length_of_big(const ctx_t *ctx)
+{
+	return ctx->gso_size ? ctx_length(ctx) - L3 : 0;
+}
+
+/* TCP, or an IP packet, which is TCP's then: other superframes are never so large. */
+static __always_inline bool may_be_big(__u8 protocol)
+{
+	return protocol == IPPROTO_TCP || protocol == IPPROTO_IPIP || protocol == IPPROTO_IPV6;
+}
+
+static __always_inline enum drop_reason parse_v4(const ctx_t *ctx, struct cursor *c, struct packet *p)
 {
 	struct iphdr *ip = take_header(c, struct iphdr);
-	__u32 options;
+	__u32 options, length;
 	__u16 fragment;
 
 	if (!ip)
 		return DROP_SHORT_PACKET;
-	if (ip->version != 4 || ip->ihl < 5 || bpf_ntohs(ip->tot_len) < ip->ihl * 4)
+	length = bpf_ntohs(ip->tot_len);
+	if (!length && may_be_big(ip->protocol))
+		length = length_of_big(ctx);
+	if (ip->version != 4 || ip->ihl < 5 || length < ip->ihl * 4)
 		return DROP_BAD_HEADER;
 	p->src = addr_v4(ip->saddr);
 	p->dst = addr_v4(ip->daddr);
@@ -136,7 +154,7 @@ static __always_inline enum drop_reason parse_v4(struct cursor *c, struct packet
 	p->ident = ip->id;
 	options = ip->ihl * 4 - sizeof(*ip);
 	p->l4 = L3 + sizeof(*ip) + options;
-	p->length = bpf_ntohs(ip->tot_len) - ip->ihl * 4;
+	p->length = length - ip->ihl * 4;
 	if (options && !take(c, options & 0x3c))
 		return DROP_SHORT_PACKET;
 	return parse_transport(c, p);
@@ -187,13 +205,15 @@ static __always_inline enum drop_reason parse_extensions(struct cursor *c, struc
 	return is_extension(p->protocol) ? DROP_EXTENSION_HEADERS : DROP_NONE;
 }
 
-static __always_inline enum drop_reason parse_v6(struct cursor *c, struct packet *p)
+static __always_inline enum drop_reason parse_v6(const ctx_t *ctx, struct cursor *c, struct packet *p)
 {
 	struct ipv6hdr *ip = take_header(c, struct ipv6hdr);
 	enum drop_reason why;
+	__u32 big;
 
 	if (!ip)
 		return DROP_SHORT_PACKET;
+	big = ip->payload_len ? 0 : length_of_big(ctx);
 	if (ip->version != 6)
 		return DROP_BAD_HEADER;
 	p->src = addr_v6(&ip->saddr);
@@ -204,8 +224,10 @@ static __always_inline enum drop_reason parse_v6(struct cursor *c, struct packet
 	p->ttl = ip->hop_limit;
 	p->flags = 0;
 	p->l4 = L3 + sizeof(*ip);
-	p->length = bpf_ntohs(ip->payload_len);
-	why = parse_extensions(c, p);
+	p->length = big ? big - sizeof(*ip) : bpf_ntohs(ip->payload_len);
+	why = parse_extensions(c, p); /* of a big one a jumbo payload's (RFC 2675), which says the length again */
+	if (!why && big && !may_be_big(p->protocol))
+		return DROP_BAD_HEADER;
 	if (!(p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT)))
 		p->flags |= PACKET_WHOLE;
 	return why ? why : parse_transport(c, p);
@@ -220,9 +242,9 @@ static __always_inline enum drop_reason parse_linear(ctx_t *ctx, struct packet *
 		return DROP_SHORT_PACKET;
 	p->ethertype = eth->h_proto;
 	if (eth->h_proto == bpf_htons(ETH_P_IP))
-		return parse_v4(&c, p);
+		return parse_v4(ctx, &c, p);
 	if (eth->h_proto == bpf_htons(ETH_P_IPV6))
-		return parse_v6(&c, p);
+		return parse_v6(ctx, &c, p);
 	p->flags = PACKET_OTHER;
 	return DROP_NONE;
 }
