@@ -57,6 +57,7 @@ class Cluster:
         space: str = "default",
         labels: Mapping[str, str] | None = None,
         ports: Sequence[Port] = (),
+        host_network: bool = False,
     ) -> Object:
         """Make a pod and run a command in it; returns when the pod is Ready.
 
@@ -71,7 +72,7 @@ class Cluster:
             if self.manifests.get("Pod", space, called):
                 raise LabError(f"pod {space}/{called} is there already: python -m lab delete {called}")
             machine = self.site.machine(node)
-            item = pods.pod(space, called, node, command, labels=labels or {}, ports=ports)
+            item = pods.pod(space, called, node, command, labels=labels or {}, ports=ports, host_network=host_network)
             self.manifests.put(item)
             try:
                 started = pods.start(machine, item)

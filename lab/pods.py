@@ -38,6 +38,7 @@ def pod(  # noqa: PLR0913, a Pod's own fields
     *,
     labels: Mapping[str, str],
     ports: Sequence[Port],
+    host_network: bool = False,
 ) -> Object:
     """A Pod as somebody creates it, already scheduled."""
     container = {
@@ -50,7 +51,7 @@ def pod(  # noqa: PLR0913, a Pod's own fields
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": called, "namespace": space, "uid": uid, "labels": dict(labels)},
-        "spec": {"nodeName": node, "containers": [container]},
+        "spec": {"nodeName": node, "hostNetwork": host_network, "containers": [container]},
         "status": {"phase": "Pending"},
     }
 
@@ -63,21 +64,24 @@ def start(machine: Machine, item: Object) -> Object:
     """
     container_id = secrets.token_hex(32)
     sandbox = _sandbox(machine, item, container_id)
-    addresses = sandbox.create()
+    nodes = tuple(str(address) for address in machine.addresses)
+    addresses = sandbox.create() if sandbox else nodes
     (machine.cgroups.unified / machine.name / _group(item)).mkdir(parents=True, exist_ok=True)
     command = item["spec"]["containers"][0]["command"]
     log(machine, item).unlink(missing_ok=True)  # of an earlier pod of this name
     own = {"POD_NAME": name(item), "POD_NAMESPACE": namespace(item), "POD_IP": addresses[0] if addresses else ""}
     try:
-        machine.daemon(_daemon(item), command, own, Place(_group(item), sandbox.netns))
+        machine.daemon(_daemon(item), command, own, Place(_group(item), sandbox.netns if sandbox else None))
     except LabError:
-        sandbox.remove()
+        if sandbox:
+            sandbox.remove()
         raise
     status = {
         "phase": "Running",
         "podIP": addresses[0] if addresses else "",
         "podIPs": [{"ip": address} for address in addresses],
-        "hostIP": str(machine.addresses[0]),
+        "hostIP": nodes[0],
+        "hostIPs": [{"ip": address} for address in nodes],
         "containerStatuses": [{"name": "main", "containerID": f"lab://{container_id}"}],
     }
     return with_readiness(machine, {**item, "status": status})
@@ -115,8 +119,10 @@ def stop(machine: Machine, item: Object) -> None:
     machine.stop(_daemon(item))
     group = machine.cgroups.unified / machine.name / _group(item)
     cgroups.empty(group)
-    if container_id := _container_id(item):
-        _sandbox(machine, item, container_id).remove()
+    container_id = _container_id(item)
+    sandbox = _sandbox(machine, item, container_id)
+    if container_id and sandbox:
+        sandbox.remove()
 
 
 def command(machine: Machine, item: Object, argv: Sequence[str]) -> list[str]:
@@ -126,7 +132,8 @@ def command(machine: Machine, item: Object, argv: Sequence[str]) -> list[str]:
 
 def place(machine: Machine, item: Object) -> Place:
     """Where a pod's processes run."""
-    return Place(_group(item), _sandbox(machine, item, _container_id(item)).netns)
+    sandbox = _sandbox(machine, item, _container_id(item))
+    return Place(_group(item), sandbox.netns if sandbox else None)
 
 
 def log(machine: Machine, item: Object) -> Path:
@@ -139,7 +146,10 @@ def end(machine: Machine, item: Object, how: signal.Signals) -> None:
     machine.stop(_daemon(item), how)
 
 
-def _sandbox(machine: Machine, item: Object, container_id: str) -> Sandbox:
+def _sandbox(machine: Machine, item: Object, container_id: str) -> Sandbox | None:
+    """The pod's own network; None when it is on its node's."""
+    if item["spec"].get("hostNetwork"):
+        return None
     return Sandbox(machine, container_id, namespace(item), name(item), item["metadata"]["uid"])
 
 

@@ -1,7 +1,7 @@
 """What talks in the tests of modes: a server that tells clients how it sees them, and a client. Run as a script.
 
 probe.py serve PORT          TCP: the client's address as a line, then all that comes goes back; UDP: both in one
-probe.py ask KIND ADDRESS PORT BYTES       prints how the server sees us, if all came back unharmed; KIND is tcp,
+probe.py ask KIND BYTES ADDRESS PORT...    prints how the servers see us, if all came back unharmed; KIND is tcp,
                                            udp, both (a datagram of OVER_MTU bytes), or segments (datagrams that the
                                            kernel is given in one piece)
 probe.py watch DEVICE ADDRESS              prints by what the next packet from ADDRESS is encapsulated
@@ -29,9 +29,11 @@ def main() -> None:
     elif sys.argv[1] == "watch":
         sys.stdout.write(watch(sys.argv[2], socket.inet_aton(sys.argv[3])))
     else:
-        kind, address, port, size = sys.argv[2:]
+        kind, size, *targets = sys.argv[2:]
         talk = {"tcp": talk_tcp, "udp": talk_udp, "both": talk_both, "segments": talk_segments}[kind]
-        sys.stdout.write(talk(address, int(port), random.Random(0).randbytes(int(size))))  # noqa: S311  no secret
+        data = random.Random(0).randbytes(int(size))  # noqa: S311  no secret
+        seen = {talk(address, int(port), data) for address, port in zip(targets[::2], targets[1::2], strict=True)}
+        sys.stdout.write(" ".join(sorted(seen)))
 
 
 def serve(port: int) -> None:

@@ -68,7 +68,7 @@ def change(made: Cluster, mode: str) -> None:
 def reach(asking: Client, address: str) -> None:
     """Large writes both ways, and a datagram over the MTU."""
     for kind, size in (("tcp", 1 << 20), ("udp", 4000)):
-        asking.machine.run(*PROBE, "ask", kind, address, str(PROBE_PORT), str(size), place=asking.place)
+        asking.machine.run(*PROBE, "ask", kind, str(size), address, str(PROBE_PORT), place=asking.place)
 
 
 def large(asking: Client, address: str) -> None:

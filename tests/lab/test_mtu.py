@@ -126,7 +126,7 @@ def test_who_must_not_be_divided_is_told_and_believes(lab: Tunnelled, where: str
 @FAMILIES
 def test_megabytes_go_both_ways(lab: Tunnelled, where: str, family: int) -> None:
     asking, address, port = lab.target(where, family)
-    asking.machine.run(*PROBE, "ask", "tcp", address, str(port), str(1 << 20), place=asking.place)
+    asking.machine.run(*PROBE, "ask", "tcp", str(1 << 20), address, str(port), place=asking.place)
 
 
 def _wait(log: Path, word: str) -> str:
