@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from lab import cluster, site, use
+from lab.addresses import ROUTER
+from tests.lab import big_tcp
 from tests.lab.modes import (
     MODES,
     ON_HOST,
@@ -114,6 +116,26 @@ def test_superframes_stay_whole_and_are_cut_where_they_must_be(mode: Mode, famil
         assert octets / packets > SUPERFRAME
     finally:
         for machine in wires:
+            machine.run("ethtool", "-K", "eth0", "tx", "off")
+
+
+@pytest.mark.skipif(not big_tcp.is_known(), reason="Linux 6.3 has them first")
+def test_superframes_of_more_than_64_kib_flow(mode: Mode) -> None:
+    """To the own node, and between nodes whose devices cut nothing."""
+    nodes = [mode.machine(name) for name in ("n1", "n3")]
+    wire = [use.host(machine) for machine in (mode.machine(ROUTER), *nodes)]
+    for machine in nodes:
+        machine.run("ethtool", "-K", "eth0", "tx", "on", "tso", "on")
+    try:
+        with big_tcp.raised(mode.asking, *wire):
+            for node in ("n1", "n3"):
+                before = big_tcp.sent(mode.asking)
+                assert stream(mode.asking, mode.pods[node][0]) > LEAST
+                packets, octets = (now - then for now, then in zip(big_tcp.sent(mode.asking), before, strict=True))
+                assert octets / packets > big_tcp.USUAL
+                assert both(mode.asking, (mode.services[node]["spec"]["clusterIPs"][0], 80)) == {mode.own[0]}
+    finally:
+        for machine in nodes:
             machine.run("ethtool", "-K", "eth0", "tx", "off")
 
 
