@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import MapKind, MapSpec
 
 
-LAYOUT: Final = "65f14ba47c32"
+LAYOUT: Final = "8bb3081c3556"
 """The fingerprint of all that follows."""
 
 

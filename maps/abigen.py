@@ -113,7 +113,7 @@ def layout(exports: Exports) -> str:
         f"map {m.name} {m.kind} {m.flags} {m.key.name}:{m.key.size} {m.value.name}:{m.value.size}"
         for _, m in sorted(exports.maps.items())
     ]
-    lines += [f"hidden {name} {sizes}" for name, sizes in sorted(exports.hidden.items())]
+    lines += [f"hidden {name} {m.kind} {m.flags} {m.key} {m.value}" for name, m in sorted(exports.hidden.items())]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
 
 

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from maps import btf, elf
 from maps.btf import Btf
+from maps.layout import layout
 
 T = TypeVar("T")
 EXPORT = "__export_"
@@ -98,6 +99,16 @@ class Map:
 
 
 @dataclass(frozen=True, slots=True)
+class Hidden:
+    """A map that belongs to the programs alone: what two builds must agree on to share it."""
+
+    kind: int
+    flags: int
+    key: str  # as :func:`maps.layout.layout` says it
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
 class Constant:
     """A load-time constant: ``const volatile`` in .rodata."""
 
@@ -117,7 +128,7 @@ class Exports:
     maps: dict[str, Map] = field(default_factory=dict)
     constants: dict[str, Constant] = field(default_factory=dict)
     numbers: dict[str, int] = field(default_factory=dict)
-    hidden: dict[str, tuple[int, int, int]] = field(default_factory=dict)  # maps with timers: kind and sizes
+    hidden: dict[str, Hidden] = field(default_factory=dict)
 
 
 def collect(objects: Sequence[Path]) -> Exports:
@@ -168,9 +179,7 @@ class _Collector:
             yield self._btf.variable(type_id).name, type_id
 
     def _map(self, name: str, variable: int) -> None:
-        """A map, unless it is marked private or holds a timer: those belong to the programs alone."""
-        if self._btf.doc(variable) == PRIVATE:
-            return
+        """A map; one that is marked private or holds a timer belongs to the programs alone."""
         shape = self._btf.resolved(self._btf.variable(variable).type_id)
         if not isinstance(shape, btf.Struct):
             raise ExportError(f"{self._path}: {name} in .maps is no map definition")
@@ -178,18 +187,19 @@ class _Collector:
         if "key" not in parts or "value" not in parts:
             raise ExportError(f"map {name}: declare key and value by __type, not by size")
         key, value = self._pointee(parts["key"]), self._pointee(parts["value"])
-        if self._has_timer(value):
-            sizes = (self._uint(parts["type"]), self._btf.size(key), self._btf.size(value))
-            self._add(self._exports.hidden, name, sizes)
+        kind, flags = self._uint(parts["type"]), self._uint(parts["map_flags"]) if "map_flags" in parts else 0
+        if self._btf.doc(variable) == PRIVATE or self._has_timer(value):
+            hidden = Hidden(kind, flags, layout(self._btf, key), layout(self._btf, value))
+            self._add(self._exports.hidden, name, hidden)
             return
         self._add(
             self._exports.maps,
             name,
             Map(
                 python_name(name, f"map {name}"),
-                self._uint(parts["type"]),
+                kind,
                 self._uint(parts["max_entries"]),
-                self._uint(parts["map_flags"]) if "map_flags" in parts else 0,
+                flags,
                 self._shape(key, f"key of {name}"),
                 self._shape(value, f"value of {name}"),
             ),

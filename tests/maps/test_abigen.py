@@ -16,6 +16,7 @@ HEAD = """
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 #define DOC(text) __attribute__((btf_decl_tag(text)))
+#define PRIVATE DOC("private")
 #define MAP(name, k, v) \\
     struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 8); __type(key, k); __type(value, v); } \\
     name SEC(".maps")
@@ -152,3 +153,27 @@ def test_the_layout_knows_types_but_not_sizes_of_maps(compile_c: Compile) -> Non
     )
     assert first == larger
     assert first != other
+
+
+@pytest.mark.parametrize(
+    ("words", "others"),
+    [
+        pytest.param("__u32 b;", "__u64 b;", id="a larger value"),
+        pytest.param("__u32 b;", "__u32 c;", id="another name in the same place"),
+        pytest.param("__u8 b; __u32 c;", "__u32 c; __u8 b;", id="another order of the same size"),
+        pytest.param(
+            "union { __u32 b; __u16 c; };", "union { __u32 b; __u8 c; };", id="what Python could not be shown"
+        ),
+        pytest.param("MAP(copies, __u32,", "MAP(copies, __u64,", id="another key"),
+        pytest.param("BPF_MAP_TYPE_HASH", "BPF_MAP_TYPE_LRU_HASH", id="another kind"),
+        pytest.param("__type(key, k)", "__type(key, k); __uint(map_flags, 1)", id="other flags"),
+        pytest.param("copies", "twins", id="another map"),
+    ],
+)
+def test_the_layout_knows_the_maps_that_python_is_not_shown(compile_c: Compile, words: str, others: str) -> None:
+    member = words if words.endswith(";") else ""
+    source = f"{HEAD}struct copy {{ __u32 a; {member} }}; MAP(copies, __u32, struct copy) PRIVATE;"
+    assert words in source
+    first, same, changed = (exports.collect([compile_c(s)]) for s in (source, source, source.replace(words, others)))
+    assert not first.maps
+    assert abigen.layout(first) == abigen.layout(same) != abigen.layout(changed)

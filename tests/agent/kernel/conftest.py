@@ -13,21 +13,21 @@ from agent.mounts import bpffs, cgroup2, read_mountinfo
 from maps import paths
 
 HERE = Path(__file__).parent
-Tiny = Callable[[int], Mapping[str, Path]]
+Tiny = Callable[..., Mapping[str, Path]]
 
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
-    """The objects of ``tiny.bpf.c``, built in versions that differ in their instructions."""
+    """The objects of ``tiny.bpf.c``, in versions that differ in their instructions and in a map of their own."""
     folder = tmp_path_factory.mktemp("tiny")
     clang = compiler()
     if clang is None:
         pytest.skip("no clang in PATH")
 
-    def build(version: int) -> Mapping[str, Path]:
-        target = folder / f"{version}.bpf.o"
+    def build(version: int, words: int = 1) -> Mapping[str, Path]:
+        target = folder / f"{version}-{words}.bpf.o"
         if not target.exists():
-            flags = (f"@{paths.sources()}/cflags", f"-I{paths.headers()}", f"-DVERSION={version}")
+            flags = (f"@{paths.sources()}/cflags", f"-I{paths.headers()}", f"-DVERSION={version}", f"-DWORDS={words}")
             system = ("-idirafter", f"/usr/include/{os.uname().machine}-linux-gnu")
             command = [clang.path, *flags, *system, "-c", str(HERE / "tiny.bpf.c"), "-o", str(target)]
             subprocess.run(command, check=True)

@@ -12,7 +12,9 @@ from agent.kernel import generation
 from agent.kernel.attach import SOCKET_HOOKS, Hooks
 from agent.kernel.generation import begin
 from agent.kernel.load import Loaded
-from maps import abi, libbpf
+from maps import abi, abigen, libbpf
+from maps.errors import MapsError
+from maps.exports import collect
 from maps.pins import Generation, PinRoot
 from maps.table import Table
 from tests.agent.kernel.conftest import Tiny
@@ -23,7 +25,8 @@ COPIES = {"recents": 64, "recent_sets": 32}
 SMALL, LARGE = {"flows": 64} | COPIES, {"flows": 128} | COPIES
 KEY = replace(abi.FlowKey.unpack(bytes(abi.FlowKey.SIZE)), lo_addr=IPv6Address("::ffff:192.0.2.1"), protocol=6)
 FLOW = replace(abi.Flow.unpack(bytes(abi.Flow.SIZE)), seen_s=7)
-NODE = replace(abi.Node.unpack(bytes(abi.Node.SIZE)), netns_cookie=3, generation=41)
+NOT_YET = abi.Node.unpack(bytes(abi.Node.SIZE))
+NODE = replace(NOT_YET, netns_cookie=3, generation=41)
 
 
 class Death(BaseException):
@@ -39,11 +42,11 @@ def pins(pin_root: Path) -> Iterator[PinRoot]:
 
 
 @pytest.fixture
-def agent(pins: PinRoot, tiny: Tiny, cgroup: Path) -> Callable[[dict[str, int]], Generation]:
-    def life(sizes: dict[str, int]) -> Generation:
+def agent(pins: PinRoot, tiny: Tiny, cgroup: Path) -> Callable[..., Generation]:
+    def life(sizes: dict[str, int], words: int = 1) -> Generation:
         """One agent's start, up to its first sync and behind."""
         move = begin(pins, sizes)
-        loaded = Loaded(tiny(sizes["flows"]), move.new, sizes)
+        loaded = Loaded(tiny(sizes["flows"], words), move.new, sizes)
         try:
             hooks = Hooks(pins.links, loaded.programs, tcx=True)
             if move.is_needed:
@@ -68,7 +71,7 @@ def _fill(made: Generation) -> None:
     node.close()
 
 
-def _check(made: Generation, pins: PinRoot, size: int) -> None:
+def _check(made: Generation, pins: PinRoot, size: int, record: abi.Node = NODE) -> None:
     """The end that every history must reach."""
     assert pins.current() == made
     assert pins.generations() == (made,)
@@ -76,7 +79,7 @@ def _check(made: Generation, pins: PinRoot, size: int) -> None:
     flows, node = Table.open(abi.FLOWS, made.map_path("flows")), Table.open(abi.NODE, made.map_path("node"))
     assert flows.max_entries == size
     assert dict(flows.items()) == {KEY: FLOW}
-    assert node.get(0) == NODE
+    assert node.get(0) == record
     flows.close()
     node.close()
 
@@ -106,6 +109,23 @@ def test_other_sizes_carry_flows_and_node_and_keep_the_links(
     made = agent(LARGE)
     _check(made, pins, 128)
     assert _link_ids(pins) == links
+
+
+def test_another_shape_of_a_map_that_only_programs_know_is_another_generation(
+    agent: Callable[..., Generation], pins: PinRoot, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build(words: int) -> None:
+        monkeypatch.setattr(abi, "LAYOUT", abigen.layout(collect([*tiny(64, words).values()])))
+
+    build(1)
+    old = agent(SMALL)
+    _fill(old)
+    with pytest.raises(MapsError, match="copies"):
+        agent(SMALL, words=2)  # what a build did whose layout said nothing of the map
+    build(2)
+    made = agent(SMALL, words=2)
+    assert made != old
+    _check(made, pins, 64, record=NOT_YET)  # another layout's is not taken; the sync writes it
 
 
 STEPS = [
