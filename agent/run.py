@@ -17,8 +17,8 @@ from pyroute2 import IPRoute
 
 from agent.compile.between import Between, Kind
 from agent.config import Encapsulation, Options
-from agent.kernel.attach import POD
 from agent.kernel.dataplane import Dataplane, open_tables
+from agent.kernel.hooks import POD
 from agent.kernel.losses import Losses
 from agent.kernel.routes import Routes
 from agent.kernel.start import Started, start

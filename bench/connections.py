@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from agent import mounts
-from agent.kernel.attach import SOCKET_HOOKS
+from agent.kernel.hooks import SOCKET_HOOKS
 from bench import tools
 from bench.plane import BACKEND_PORT, FIRST_SERVICE, SERVICE_PORT, Plane
 from bench.sets import Result, middle, one_cpu, undisturbed

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.kernel.attach import DEVICE_HOOKS, SOCKET_HOOKS, clsact
+from agent.kernel.clsact import clsact
+from agent.kernel.hooks import DEVICE_HOOKS, SOCKET_HOOKS
 from agent.mounts import cgroup2, read_mountinfo
 from dpctl.netns import DeviceName
 from dpctl.output import Column

@@ -12,51 +12,23 @@ While both are there each packet meets the program once: tcx comes first, and wh
 
 import errno
 import os
-import socket
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from threading import RLock
 from typing import Concatenate, ParamSpec, TypeVar
 
+from agent.kernel.clsact import clsact, filters, holder, name_of, remove_empty_clsact
+from agent.kernel.hooks import DEVICE_HOOKS, SOCKET_HOOKS
 from agent.kernel.netlink import Request
-from agent.kernel.requests import CLSACT_EGRESS, CLSACT_INGRESS, add_clsact, set_filter
+from agent.kernel.requests import add_clsact, set_filter
 from agent.log import logger
 from maps import libbpf
 from maps.errors import KernelRefused
 from maps.libbpf import AttachType, LinkInfo
 
 log = logger(__name__)
-
-# each program of a device: its tcx hook, and whether that is the ingress side
-DEVICE_HOOKS: Mapping[str, tuple[AttachType, bool]] = {
-    "pod_ingress": (AttachType.TCX_INGRESS, True),
-    "pod_egress": (AttachType.TCX_EGRESS, False),
-    "uplink_ingress": (AttachType.TCX_INGRESS, True),
-    "uplink_egress": (AttachType.TCX_EGRESS, False),
-    "tunnel_egress": (AttachType.TCX_EGRESS, False),
-    "cutter_ingress": (AttachType.TCX_INGRESS, True),
-}
-CLSACT_SIDES = (CLSACT_INGRESS, CLSACT_EGRESS)
-UPLINK = ("uplink_ingress", "uplink_egress")
-TUNNEL = ("uplink_ingress", "tunnel_egress")
-TUNNEL_OUT = ("tunnel_egress",)  # by which nothing comes in
-CUTTER = ("cutter_ingress",)  # on the same device: what its other end was given comes in
-POD = ("pod_ingress", "pod_egress")
-LOOPBACK = ("uplink_egress",)  # where the node's own processes reach its node ports, without socket hooks
-LOOPBACK_IFINDEX = 1
-SOCKET_HOOKS: Mapping[str, AttachType] = {
-    "connect4": AttachType.CGROUP_CONNECT4,
-    "connect6": AttachType.CGROUP_CONNECT6,
-    "sendmsg4": AttachType.CGROUP_SENDMSG4,
-    "sendmsg6": AttachType.CGROUP_SENDMSG6,
-    "recvmsg4": AttachType.CGROUP_RECVMSG4,
-    "recvmsg6": AttachType.CGROUP_RECVMSG6,
-    "getpeername4": AttachType.CGROUP_GETPEERNAME4,
-    "getpeername6": AttachType.CGROUP_GETPEERNAME6,
-}
-
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -167,7 +139,7 @@ class Hooks:
     def attached(self, names: tuple[str, ...]) -> frozenset[int]:
         """The devices that :meth:`attach` gave all of these programs, by ifindex; pins of those that left go first."""
         self.sweep()
-        found = set(self._clsact() if not self._tcx else self._linked())
+        found = set(clsact(self._programs) if not self._tcx else self._linked())
         return frozenset(i for i, name in found if name in names and all((i, other) in found for other in names))
 
     @_alone
@@ -198,7 +170,7 @@ class Hooks:
         for ifindex, name in devices.items():
             for kind, side in ((AttachType.TCX_INGRESS, "ingress"), (AttachType.TCX_EGRESS, "egress")):
                 ids = libbpf.program_query(ifindex, kind) if self._tcx else ()
-                found[f"{name} {side}"] = (*_described(ids, ours), *_filters(ifindex, side, ours))
+                found[f"{name} {side}"] = (*_described(ids, ours), *filters(ifindex, side, ours))
         if cgroup is not None:
             folder = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             for name, kind in SOCKET_HOOKS.items():
@@ -221,8 +193,7 @@ class Hooks:
 
     def _has_filter(self, ifindex: int, name: str) -> bool:
         """Whether a filter of ours holds the program, be it that of an earlier agent."""
-        holder = libbpf.tc_query(ifindex, ingress=DEVICE_HOOKS[name][1])
-        return holder is not None and _name_of(holder) == name
+        return holder(ifindex, ingress=DEVICE_HOOKS[name][1]) == name
 
     def _is_stale(self, pin: Path, ifindex: int) -> bool:
         """Whether the pin is of a device that left, whose number another one has now; it is removed then."""
@@ -253,69 +224,25 @@ class Hooks:
                 yield int(ifindex), program
 
     def _attach_clsact(self, ifindex: int, name: str, *, ingress: bool) -> None:
-        holder = libbpf.tc_query(ifindex, ingress)
-        if holder and (theirs := _name_of(holder)) not in self._programs:
+        theirs = holder(ifindex, ingress=ingress)
+        if theirs is not None and theirs not in self._programs:
             doing = f"attach {name} to device {ifindex}: its tc filter 1 of priority 1 is {theirs}, a stranger's"
             raise KernelRefused(doing, errno.EBUSY)
         libbpf.tc_attach(ifindex, ingress=ingress, program_fd=self._programs[name])
 
     def _exchange_clsact(self) -> int:
-        found = list(self._clsact())
+        found = list(clsact(self._programs))
         for ifindex, name in found:
             libbpf.tc_attach(ifindex, ingress=DEVICE_HOOKS[name][1], program_fd=self._programs[name])
         return len(found)
 
-    def _clsact(self) -> Iterator[tuple[int, str]]:
-        return clsact(self._programs)
-
-
-def clsact(names: Mapping[str, int] | frozenset[str]) -> Iterator[tuple[int, str]]:
-    """The devices with a filter of ours, and which: handle and priority 1, and one of our programs' names."""
-    for ifindex, _ in socket.if_nameindex():
-        for is_ingress in (True, False):
-            program = libbpf.tc_query(ifindex, ingress=is_ingress)
-            if program and (name := _name_of(program)) in names:
-                yield ifindex, name
-
-
-def remove_empty_clsact(ifindex: int) -> None:
-    """Take the qdisc away that our filters needed, unless somebody's filters are on it."""
-    from pyroute2 import IPRoute  # noqa: PLC0415  imported late: it costs 0.2 s, and tcx needs it not
-    from pyroute2.netlink.exceptions import NetlinkError  # noqa: PLC0415
-
-    with IPRoute() as netlink, suppress(NetlinkError):  # the device left, or has no clsact
-        if not any(tuple(netlink.get_filters(index=ifindex, parent=side)) for side in CLSACT_SIDES):
-            netlink.tc("del", "clsact", ifindex)
-
 
 def _described(ids: Iterable[int], ours: Container[int]) -> tuple[str, ...]:
-    return tuple(f"program {i} ({_name_of(i) or 'without a name'})" for i in ids if i not in ours)
-
-
-def _filters(ifindex: int, side: str, ours: Container[int | None]) -> Iterator[str]:
-    """Filters on clsact, those of other kinds than BPF too."""
-    from pyroute2 import IPRoute  # noqa: PLC0415  imported late: it costs 0.2 s
-    from pyroute2.netlink.exceptions import NetlinkError  # noqa: PLC0415
-
-    is_egress = side == "egress"
-    our_place = (1, 1) if libbpf.tc_query(ifindex, ingress=not is_egress) in ours else None
-    with IPRoute() as netlink, suppress(NetlinkError):
-        for f in tuple(netlink.get_filters(index=ifindex, parent=CLSACT_SIDES[is_egress])):
-            priority = f["info"] >> 16
-            if f["handle"] and (f["handle"], priority) != our_place:
-                yield f"tc filter {f.get_attr('TCA_KIND')} of priority {priority}"
+    return tuple(f"program {i} ({name_of(i) or 'without a name'})" for i in ids if i not in ours)
 
 
 def _id_of(program: int) -> int:
     return libbpf.program_info(program).id
-
-
-def _name_of(program_id: int) -> str:
-    program = libbpf.program_by_id(program_id)
-    try:
-        return libbpf.program_info(program).name
-    finally:
-        os.close(program)
 
 
 def _cgroup_of(path: Path) -> int:

@@ -4,7 +4,8 @@ Pods' links are the caller's to remove first (they carry the pods' own routes aw
 """
 
 from agent.config import Options
-from agent.kernel.attach import DEVICE_HOOKS, clsact, remove_empty_clsact
+from agent.kernel.clsact import clsact, remove_empty_clsact
+from agent.kernel.hooks import DEVICE_HOOKS
 from agent.kernel.routes import Routes
 from agent.kernel.sysctl import Sysctls
 from agent.kernel.tunnel import TunnelDevice

@@ -13,7 +13,8 @@ from agent.compile.between import Tunnel
 from agent.compile.node import Links
 from agent.compile.route import Route
 from agent.errors import AgentError
-from agent.kernel.attach import CUTTER, LOOPBACK, LOOPBACK_IFINDEX, POD, TUNNEL, TUNNEL_OUT, UPLINK, Hooks
+from agent.kernel.attach import Hooks
+from agent.kernel.hooks import CUTTER, LOOPBACK, LOOPBACK_IFINDEX, POD, TUNNEL, TUNNEL_OUT, UPLINK
 from agent.kernel.load import SPECS
 from agent.kernel.routes import Routes, Way
 from agent.kernel.sysctl import Sysctls

@@ -21,7 +21,7 @@ from agent.compile.between import Between, tunnel
 from agent.compile.node import Links
 from agent.compile.records import BetweenRecords
 from agent.config import Encapsulation
-from agent.kernel import attach, netns
+from agent.kernel import attach, hooks, netns
 from agent.kernel.load import Loaded
 from agent.kernel.sysctl import Sysctls
 from agent.kernel.tunnel import TunnelDevice
@@ -94,8 +94,8 @@ def build(
     )
     _make_pod()
     with nodes[1].inside():
-        nodes[1].hooks.attach(socket.if_nametoindex(FAR_DEVICE), attach.POD)
-        nodes[1].hooks.attach(socket.if_nametoindex("eth0"), attach.UPLINK)
+        nodes[1].hooks.attach(socket.if_nametoindex(FAR_DEVICE), hooks.POD)
+        nodes[1].hooks.attach(socket.if_nametoindex("eth0"), hooks.UPLINK)
         index = socket.if_nametoindex(FAR_DEVICE)
         for setting in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
             Path("/proc/sys/net", setting).write_text("1")
@@ -125,7 +125,7 @@ def _configure(node: Node, other: Node, between: Between, over: int, generation:
     assert wanted is not None
     with node.inside(), IPRoute() as netlink, tempfile.TemporaryDirectory() as state:
         links = TunnelDevice(netlink, Sysctls(Path(state))).sync(wanted)
-        node.hooks.attach(links.tunnel, (*attach.TUNNEL_OUT, *attach.CUTTER) if links.cutter else attach.TUNNEL)
+        node.hooks.attach(links.tunnel, (*hooks.TUNNEL_OUT, *hooks.CUTTER) if links.cutter else hooks.TUNNEL)
         for cidr, source in zip(PODS[other.name], node.own(), strict=True):
             subprocess.run(["ip", "route", "replace", cidr, "dev", "swtunnel", "src", str(source)], check=True)
     Table.open(abi.REMOTES, node.maps / "remotes").update([(1, abi.Remote(mapped(other.own()[over])))])

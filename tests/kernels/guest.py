@@ -18,6 +18,7 @@ from pyroute2 import IPRoute
 
 from agent.kernel import attach, features, netns
 from agent.kernel.build import NAMES
+from agent.kernel.hooks import POD, UPLINK
 from agent.kernel.load import Loaded
 from agent.kernel.netlink import Socket
 from agent.kernel.sizes import SIZES
@@ -57,16 +58,16 @@ def main() -> int:
     pods = [socket.if_nametoindex(site.device(pod)) for pod in site.PODS]
     with Socket() as netlink:
         for pod in pods:
-            netlink.ask(*hooks.guards(pod, attach.POD))
-    hooks.attach(socket.if_nametoindex("uplink"), attach.UPLINK)
+            netlink.ask(*hooks.guards(pod, POD))
+    hooks.attach(socket.if_nametoindex("uplink"), UPLINK)
     serve()
 
     failures = [*through_sockets(hooks), *through_packets("clsact"), *in_fragments("clsact")]
     if tcx:
         for pod in pods:
-            hooks.settle(pod, attach.POD)
+            hooks.settle(pod, POD)
         failures += [*through_packets("tcx"), *in_fragments("tcx")]
-    failures += [f"programs on device {pod}" for pod in pods if not hooks.has(pod, attach.POD)]
+    failures += [f"programs on device {pod}" for pod in pods if not hooks.has(pod, POD)]
     nodes = between.build(hooks, generation.maps, objects, dict.fromkeys(SIZES, ENTRIES), tcx=tcx)
     failures += between.tried_modes(nodes, tried)
     counted = site.counted(generation.maps)

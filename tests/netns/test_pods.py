@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from agent.kernel.attach import POD
+from agent.kernel.hooks import POD
 from agent.serve.attachments import host_device
 from maps import abi
 from maps.percpu import PerCpuTable

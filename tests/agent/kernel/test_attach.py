@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.kernel.attach import POD, SOCKET_HOOKS, UPLINK, Hooks
+from agent.kernel.attach import Hooks
+from agent.kernel.hooks import POD, SOCKET_HOOKS, UPLINK
 from agent.kernel.load import Loaded
 from agent.kernel.netlink import Socket
 from maps import libbpf

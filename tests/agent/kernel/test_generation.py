@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from agent.kernel import generation
-from agent.kernel.attach import SOCKET_HOOKS, Hooks
+from agent.kernel.attach import Hooks
 from agent.kernel.generation import begin
+from agent.kernel.hooks import SOCKET_HOOKS
 from agent.kernel.load import Loaded
 from maps import abi, abigen, libbpf
 from maps.errors import MapsError
