@@ -3,9 +3,9 @@
 import os
 import sys
 
-from agent.config import Command, describe, load
 from agent.errors import AgentError
 from agent.log import configure, logger
+from agent.origins import Command, describe, load
 from maps import errors as maps_errors
 
 log = logger(__name__)

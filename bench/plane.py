@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Self
 
-from agent import config
+from agent import origins
 from agent.kernel.sizes import constants, memory_bytes, sizes
 from agent.kernel.start import MEMINFO
 from agent.model.address import mapped
@@ -49,7 +49,7 @@ class Plane:
             ConfigError: a SLUICEWAY_ variable holds what no agent takes.
         """
         cpus = os.cpu_count() or 1
-        _, options, _ = config.load([config.Command.CONFIG], os.environ)
+        _, options, _ = origins.load([origins.Command.CONFIG], os.environ)
         entries = sizes(options, memory_bytes(MEMINFO.read_text()), cpus)
         with ExitStack() as stack:
             programs: dict[str, int] = {}

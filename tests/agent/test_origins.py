@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import Command, Objects, Options, describe, load
+from agent.config import Objects, Options
 from agent.errors import ConfigError
+from agent.origins import Command, describe, load
 
 MOUNTS = """\
 41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
