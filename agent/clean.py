@@ -11,13 +11,13 @@ from pathlib import Path
 
 from pyroute2 import IPRoute
 
+from agent.assemble import ATTACHMENTS
 from agent.config import Options
 from agent.kernel.cleanup import cleanup
 from agent.kernel.routes import Routes
 from agent.kernel.sysctl import Sysctls
 from agent.kernel.tunnel import TunnelDevice
 from agent.log import logger
-from agent.run import ATTACHMENTS
 from agent.serve import cni_socket, install, report
 from agent.serve.pod_link import PodLinks
 from maps.pins import PinRoot

@@ -1,0 +1,231 @@
+"""The agent's parts put together: who is given what of whom, asked when it is needed."""
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from pyroute2 import IPRoute
+
+from agent.compile.between import Between, Kind
+from agent.config import Encapsulation, Options
+from agent.kernel.dataplane import Dataplane, open_tables
+from agent.kernel.hooks import POD
+from agent.kernel.losses import Losses
+from agent.kernel.routes import Routes
+from agent.kernel.start import Started
+from agent.kernel.tunnel import NAME as TUNNEL
+from agent.kernel.tunnel import PEER as TUNNEL_PEER
+from agent.kernel.tunnel import TunnelDevice, has_kind
+from agent.kernel.uplinks import uplinks
+from agent.kernel.wires import Wires
+from agent.model.address import Network
+from agent.model.local import Device
+from agent.reconcile.kernel import Tables
+from agent.reconcile.loop import Loop
+from agent.reconcile.sync import Settings
+from agent.serve.attachments import boot_id
+from agent.serve.cni import Cni
+from agent.serve.cni_socket import CniSocket
+from agent.serve.http import HttpServer
+from agent.serve.imported import Imported
+from agent.serve.ipam import Ipam
+from agent.serve.journal import Journal
+from agent.serve.metrics import Metrics, WatchUse
+from agent.serve.pod_link import PodLinks
+from agent.serve.pod_row import BeforeUp
+from agent.serve.pods import Pods
+from agent.serve.probe import Probe
+from agent.serve.report import Reporter
+from agent.telemetry import sources
+from agent.watch import manifests
+from agent.watch.local import LocalSource
+from agent.watch.masquerade import MasqueradeFile
+from agent.watch.mirror import Expected, Mirror
+
+if TYPE_CHECKING:
+    from agent.serve.events import Events
+    from agent.watch.api import ApiSource
+
+ATTACHMENTS = "attachments"  # folder in --state-dir
+
+
+class Source(Protocol):
+    """Whoever tells the mirror about cluster objects."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def stop(self) -> None:
+        """End."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A whole agent."""
+
+    options: Options
+    kernel: Started
+    mirror: Mirror
+    loop: Loop
+    local: LocalSource
+    losses: Losses
+    source: Source
+    events: "Events | None"  # None: no API server
+    cni: Cni
+    cni_socket: CniSocket
+    http: HttpServer
+    metrics: Metrics
+    reporter: Reporter
+
+    def uplinks(self) -> tuple[Device, ...]:
+        """The uplinks of this moment."""
+        return _uplinks(self.options, self.mirror)
+
+
+def assemble(options: Options, kernel: Started, netlink: IPRoute) -> Parts:
+    """Make the parts on a datapath that is loaded; none has begun."""
+    tables = open_tables(Tables, kernel.move.new.maps)
+    ways = (Routes(netlink), TunnelDevice(netlink, kernel.sysctls), Wires(netlink))
+    dataplane = Dataplane(tables, kernel.hooks, *ways, kernel.sysctls, socket_lb=options.socket_lb)
+    settings = Settings(options.node_name, options.node_port_range, options.devices, _between(options, netlink))
+    loop, metrics = Loop(dataplane, settings), Metrics()
+    mirror = Mirror(loop.offer, _expected(options))
+    ipam = Ipam(lambda: _pod_cidrs(options, mirror))
+    wires = PodLinks(lambda: _ways_out(options, mirror, loop), _before_up(kernel), options.mtu)
+    journal = Journal(options.state_dir / ATTACHMENTS, boot_id())
+    probe = Probe(tables, lambda ifindex: kernel.hooks.has(ifindex, POD), loop.written)
+    events = _events(options)
+    served = Pods(
+        loop=loop,
+        journal=journal,
+        ipam=ipam,
+        wires=wires,
+        changed=mirror.set_attachments,
+        no_address=events.no_address if events else lambda *_: None,
+        imported=Imported(options.cni_state_dir, lambda: _imported(options, mirror), ipam, _device_names),
+    )
+    cni = Cni(served, ipam, (wires.faults, probe))
+    source, watches = _source(options, mirror)
+    metrics.read_from(sources(kernel.move.new, loop, watches, cni, ipam))
+    return Parts(
+        options=options,
+        kernel=kernel,
+        mirror=mirror,
+        loop=loop,
+        local=LocalSource(mirror, MasqueradeFile(options.masquerade_config)),
+        losses=Losses(lambda: _kept(mirror), loop.look_again),
+        source=source,
+        events=events,
+        cni=cni,
+        cni_socket=CniSocket(options.run_dir, cni.answer, metrics.observe_cni),
+        http=HttpServer(options.listen, metrics.registry, ready=lambda: _not_ready(loop, kernel)),
+        metrics=metrics,
+        reporter=Reporter(options.run_dir, options.pin_root),
+    )
+
+
+def _expected(options: Options) -> tuple[Expected, ...]:
+    """What must have been heard of before the cluster is known."""
+    if options.manifests:
+        return manifests.EXPECTED
+    from agent.watch import api  # noqa: PLC0415  a folder of manifests needs no client, which costs 0.2 s
+
+    return api.EXPECTED
+
+
+def _source(options: Options, mirror: Mirror) -> tuple[Source, Callable[[], Iterator[WatchUse]]]:
+    """Where cluster objects come from, and how that fares."""
+    if options.manifests:
+        folder = manifests.ManifestsSource(options.manifests, options.node_name, mirror)
+        return folder, lambda: iter((WatchUse("manifests", 0.0, 0),))
+    from agent.watch import api  # noqa: PLC0415  as above
+
+    server = api.ApiSource(lambda: api.client(options.kubeconfig), options.node_name, mirror)
+    return server, lambda: _watch_uses(server)
+
+
+def _events(options: Options) -> "Events | None":
+    """Who writes Events; a folder of manifests takes none."""
+    if options.manifests:
+        return None
+    from agent.serve.events import Events  # noqa: PLC0415  as above
+    from agent.watch import api  # noqa: PLC0415
+
+    return Events(lambda: api.client(options.kubeconfig), options.node_name)
+
+
+def _watch_uses(server: "ApiSource") -> Iterator[WatchUse]:
+    now = time.monotonic()
+    for watch in server.status():
+        yield WatchUse(str(watch.kind), now - watch.last_event if watch.last_event else 0.0, watch.restarts)
+
+
+def _not_ready(loop: Loop, kernel: Started) -> str:
+    """Why traffic should not be trusted to this node yet; empty when it may."""
+    status = loop.status()
+    if not status.synced:
+        return status.error or "the first sync is not done"
+    if not kernel.moved.is_set():
+        return "programs are moving onto new maps"
+    return ""
+
+
+def _uplinks(options: Options, mirror: Mirror) -> tuple[Device, ...]:
+    cluster = mirror.cluster
+    return uplinks(options.devices, cluster.nodes.get(options.node_name), cluster.local.devices)
+
+
+def _before_up(kernel: Started) -> Callable[[str], BeforeUp]:
+    """What makes the node's end of a pod's wire fit to come up."""
+    guards = kernel.hooks.guards(0, POD)  # 0: of a device that is still to be made
+    return lambda name: (kernel.sysctls.pod(name), guards)
+
+
+def _ways_out(options: Options, mirror: Mirror, loop: Loop) -> Iterator[int]:
+    """The MTU that running pods have; until one is known, those of the devices by which pods' packets leave."""
+    if mtu := loop.pod_mtu():
+        yield mtu
+        return
+    ways = _uplinks(options, mirror)
+    if options.encapsulation is not Encapsulation.NATIVE:
+        ways += tuple(device for device in mirror.cluster.local.devices if device.name == TUNNEL)
+    yield from (device.mtu for device in ways if device.mtu)
+
+
+def _kept(mirror: Mirror) -> frozenset[str | bytes]:
+    """Devices and addresses whose loss is to be mended."""
+    there = mirror.cluster.local.attachments
+    return frozenset(
+        (TUNNEL, TUNNEL_PEER, *(a.host_device for a in there), *(ip.packed for a in there for ip in a.addresses))
+    )
+
+
+def _between(options: Options, netlink: IPRoute) -> Between:
+    is_geneve = options.encapsulation is Encapsulation.GENEVE
+    return Between(
+        options.encapsulation,
+        options.cross_subnet,
+        options.tunnel_port,
+        options.tunnel_vni,
+        options.mtu,
+        options.masquerade,
+        is_geneve and has_kind(netlink, Kind.GENEVE),
+        options.by_host,
+    )
+
+
+def _pod_cidrs(options: Options, mirror: Mirror) -> tuple[Network, ...]:
+    node = mirror.cluster.nodes.get(options.node_name)
+    return node.pod_cidrs if node else ()
+
+
+def _imported(options: Options, mirror: Mirror) -> tuple[Network, ...]:
+    """The pod CIDRs in which pods from before us keep their addresses."""
+    node = mirror.cluster.nodes.get(options.node_name)
+    return node.pod_cidrs if node and node.imports_host_local else ()
+
+
+def _device_names() -> frozenset[str]:
+    return frozenset(name for _, name in socket.if_nameindex())
