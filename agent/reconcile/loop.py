@@ -20,15 +20,10 @@ from agent.model.name import Problem
 from agent.reconcile.kernel import Kernel
 from agent.reconcile.status import Status
 from agent.reconcile.sync import Settings, Sync
+from agent.reconcile.timetable import Timetable
 from maps.errors import MapsError
 
 log = logger(__name__)
-
-FIRST_RETRY_NS = 100_000_000
-LAST_RETRY_NS = 30_000_000_000
-SWEEP_NS = 180_000_000_000
-GATHER_NS = 50_000_000  # for which a round waits where pods alone came or went: one for those that come at once
-QUIET_NS = 2_000_000_000  # after the last pod that came or went; then what they need not wait for is done
 
 
 class LoopStopped(RuntimeError):  # noqa: N818  the name says what is wrong
@@ -57,11 +52,7 @@ class Loop:
         self._stopping = self._is_lost = False
         self._sync: Sync | None = None
         self._status = Status()
-        self._retry_at: int | None = None
-        self._streak = 0  # rounds that failed since the last that did not
-        self._gather_until: int | None = None
-        self._sweep_at = 0
-        self._settle_at: int | None = None
+        self._times = Timetable(clock)
         self._thread = Thread(target=self._run, name="reconcile", daemon=True)
 
     def start(self) -> None:
@@ -140,7 +131,7 @@ class Loop:
         """Sleep until there is something to do."""
         with self._wake:
             while not (self._stopping or (self._sync and self._is_asked())):
-                left = self._due() - self._clock()
+                left = self._times.left_ns
                 if left <= 0:
                     return
                 self._wake.wait(left / 1e9)
@@ -148,16 +139,6 @@ class Loop:
     def _is_asked(self) -> bool:
         """Whether somebody wants something."""
         return bool(self._latest or self._requests or self._half or self._is_lost)
-
-    def _due(self) -> int:
-        """When the next round is due, if nobody wakes the thread before."""
-        if self._sync is None:
-            return self._retry_at or 0
-        times = (self._sweep_at, self._retry_at, self._settle_at, self._gather_until)
-        return min(at for at in times if at is not None)
-
-    def _is_past(self, at: int | None) -> bool:
-        return at is not None and self._clock() >= at
 
     def _first_turn(self) -> None:
         """Until the first sync is done: a collector that walks all it makes, again and again, would double its time."""
@@ -171,28 +152,25 @@ class Loop:
         """One round: adopt once, then pods, then the Cluster or the sweep."""
         if self._sync is None:
             self._sync = Sync(self._kernel, self._settings)
-            self._sweep_at = self._clock() + SWEEP_NS
-        due = self._take(self._sync) or self._is_past(self._retry_at) or self._is_past(self._gather_until)
+            self._times.begin_sweep()
+        due = self._take(self._sync) or self._times.is_round_due
         self._serve(self._sync)
         half, self._half = self._half, []
         if due or half:
-            self._gather_until = None
+            self._times.begin_round()
             self._round(self._sync, half)
-        if self._is_past(self._sweep_at):
+        if self._times.is_sweep_due:
             self._sweep(self._sync)
         self._settle(self._sync)
 
     def _settle(self, sync: Sync) -> None:
         """One piece of what pods need not wait for, when none has come or gone for a while."""
-        if not sync.is_unsettled:
-            self._settle_at = None
-        elif self._settle_at is None:
-            self._settle_at = self._clock() + QUIET_NS
-        elif self._is_past(self._settle_at):
-            try:
-                sync.settle()
-            except (AgentError, MapsError) as error:
-                log.warning("a pod's programs stay where they are; tried again with the next sweep", why=error)
+        if not self._times.is_quiet(is_unsettled=sync.is_unsettled):
+            return
+        try:
+            sync.settle()
+        except (AgentError, MapsError) as error:
+            log.warning("a pod's programs stay where they are; tried again with the next sweep", why=error)
 
     def _take(self, sync: Sync) -> bool:
         """Take in the latest Cluster and what was lost; whether a round is due for either.
@@ -208,8 +186,7 @@ class Loop:
             return is_lost
         is_more = not _differ_by_pods_alone(sync.cluster, cluster)
         sync.offer(cluster)
-        if self._gather_until is None:
-            self._gather_until = self._clock() + GATHER_NS
+        self._times.gather()
         return is_lost or is_more
 
     def _serve(self, sync: Sync) -> None:
@@ -219,7 +196,7 @@ class Loop:
         with self._wake:
             waiting = tuple(self._requests)
             self._requests.clear()
-        self._settle_at = None
+        self._times.disturb()
         failure = None
         try:
             for request in waiting:
@@ -250,7 +227,7 @@ class Loop:
         if errors:
             self._failed(errors[0])
         else:
-            self._retry_at, self._streak = None, 0
+            self._times.succeeded()
             self._status = replace(self._status, error="")
 
     def _pause(self, sync: Sync) -> None:
@@ -261,7 +238,7 @@ class Loop:
 
     def _sweep(self, sync: Sync) -> None:
         """Read the maps back, put right what drifted, and have hooks and routes looked at."""
-        self._sweep_at = self._clock() + SWEEP_NS
+        self._times.begin_sweep()
         drift = 0
         for found in sync.sweep():
             drift += found
@@ -297,8 +274,7 @@ class Loop:
         text = str(error) or type(error).__name__
         if text != self._status.error:
             log.error("not everything is in the kernel; trying again", error=text)
-        self._retry_at = self._clock() + min(FIRST_RETRY_NS << min(self._streak, 20), LAST_RETRY_NS)
-        self._streak += 1
+        self._times.failed()
         self._status = replace(self._status, failures=self._status.failures + 1, error=text)
 
     def _tell(self, old: tuple[Problem, ...], new: tuple[Problem, ...]) -> None:

@@ -11,8 +11,9 @@ from agent.errors import AgentError
 from agent.log import TextFormatter
 from agent.model.local import HostPort, Local
 from agent.model.service import Protocol
-from agent.reconcile.loop import QUIET_NS, Loop, LoopStopped
+from agent.reconcile.loop import Loop, LoopStopped
 from agent.reconcile.sync import Settings
+from agent.reconcile.timetable import QUIET_NS
 from maps.errors import MapFull
 from tests.agent.compile.objects import HERE, attachment, cluster, endpoint, piece, service
 from tests.agent.reconcile.kernels import MemoryKernel, Stopped
