@@ -1,6 +1,5 @@
 """Where the metrics' numbers come from: the running agent's maps, loop, watches and addresses."""
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,7 +11,7 @@ from agent.serve.ipam import Ipam
 from agent.serve.metrics import MapUse, PoolUse, Sources, SyncUse, WatchUse
 from maps import abi, libbpf
 from maps.percpu import PerCpuTable
-from maps.pins import Generation
+from maps.pins import Generation, held
 from maps.table import Table
 
 # counted by the sweep, or too large to be walked at each scrape
@@ -51,11 +50,8 @@ def map_uses(generation: Generation) -> Iterator[MapUse]:
 
 def _private(name: str, generation: Generation) -> MapUse:
     """A map that only programs read."""
-    fd = libbpf.get_pinned(generation.map_path(name))
-    try:
+    with held(generation.map_path(name)) as fd:
         info = libbpf.map_info(fd)
-    finally:
-        os.close(fd)
     return MapUse(name, None, info.max_entries, info.memory_bytes)
 
 

@@ -11,7 +11,7 @@ from agent.mounts import cgroup2, read_mountinfo
 from dpctl.netns import DeviceName
 from dpctl.output import Column
 from maps import libbpf
-from maps.pins import PinRoot
+from maps.pins import PinRoot, held
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +59,8 @@ def socket_hook(rows: list[LinkRow]) -> str:
 
 
 def _row(pin: Path, device: DeviceName) -> LinkRow:
-    fd = libbpf.get_pinned(pin)
-    try:
+    with held(pin) as fd:
         link = libbpf.link_info(fd)
-    finally:
-        os.close(fd)
     if pin.name in SOCKET_HOOKS:
         where = _cgroup(link.cgroup_id)
     else:

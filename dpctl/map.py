@@ -1,6 +1,5 @@
 """``dpctl map list`` and ``dpctl map dump``: maps as the kernel describes them, whatever build laid them out."""
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -12,7 +11,7 @@ from dpctl.errors import Absent
 from dpctl.output import Column, Table, json_text
 from dpctl.words import octets
 from maps import dump, libbpf, mapio
-from maps.pins import Generation
+from maps.pins import Generation, held
 from maps.spec import MapKind
 
 _SHOWN = 8  # elements of a long list that fit a cell
@@ -109,12 +108,9 @@ def _field(half: str, name: str | None = None) -> Callable[[EntryRow], str]:
 
 
 def _row(name: str, pin: Path) -> MapRow:
-    fd = libbpf.get_pinned(pin)
-    try:
+    with held(pin) as fd:
         info = libbpf.map_info(fd)
         used = _used(fd, info)
-    finally:
-        os.close(fd)
     return MapRow(
         name=name,
         used=used,

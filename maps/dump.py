@@ -5,7 +5,6 @@ fields as host numbers, char arrays as text, enums by name, other arrays as list
 """
 
 import errno
-import os
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from typing import Any
 
 from maps import btf, libbpf, mapio
 from maps.errors import KernelRefused
+from maps.pins import held
 from maps.spec import MapKind
 
 Value = Any  # what json can say: dict, list, str, int, bool
@@ -93,11 +93,8 @@ def dump(path: Path) -> Iterator[Entry]:
     Raises:
         KernelRefused: nothing is pinned there, or the map cannot be listed.
     """
-    fd = libbpf.get_pinned(path)
-    try:
+    with held(path) as fd:
         yield from dump_fd(fd)
-    finally:
-        os.close(fd)
 
 
 def _decoders(info: libbpf.MapInfo) -> tuple[Callable[[bytes], Value], Callable[[bytes], Value]]:

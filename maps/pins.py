@@ -21,7 +21,8 @@ same one, else it moves the links back and removes it. Killed in 4, the rest is 
 import fcntl
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +40,16 @@ def generation_name(layout: str, sizes: Mapping[str, int]) -> str:
     """The name of the generation for a layout (:data:`maps.abi.LAYOUT`) and the maps' sizes."""
     text = " ".join(f"{name}={size}" for name, size in sorted(sizes.items()))
     return f"{layout}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+@contextmanager
+def held(path: Path) -> Iterator[int]:
+    """A file descriptor of what is pinned there, while the block runs; raises as :func:`maps.libbpf.get_pinned`."""
+    fd = libbpf.get_pinned(path)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +80,8 @@ class Generation:
         """Let an object use the maps that are pinned; returns their names. Before its load."""
         adopted = tuple(name for name in program.maps() if self.map_path(name).exists())
         for name in adopted:
-            fd = libbpf.get_pinned(self.map_path(name))
-            try:
+            with held(self.map_path(name)) as fd:
                 program.reuse(name, fd)
-            finally:
-                os.close(fd)
         return adopted
 
     def keep(self, program: Object) -> tuple[str, ...]:

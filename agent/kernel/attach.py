@@ -13,7 +13,6 @@ While both are there each packet meets the program once: tcx comes first, and wh
 import errno
 import os
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from threading import RLock
@@ -27,6 +26,7 @@ from agent.log import logger
 from maps import libbpf
 from maps.errors import KernelRefused
 from maps.libbpf import AttachType, LinkInfo
+from maps.pins import held
 
 log = logger(__name__)
 
@@ -63,7 +63,7 @@ class Hooks:
         self.sweep()
         pinned = list(self._pinned())
         for path in pinned:
-            with _open(path) as link:
+            with held(path) as link:
                 libbpf.link_update(link, self._programs[_program(path)])
         return len(pinned) + self._exchange_clsact()
 
@@ -197,7 +197,7 @@ class Hooks:
 
     def _is_stale(self, pin: Path, ifindex: int) -> bool:
         """Whether the pin is of a device that left, whose number another one has now; it is removed then."""
-        with _open(pin) as link:
+        with held(pin) as link:
             is_stale = libbpf.link_info(link).ifindex != ifindex
         if is_stale:
             pin.unlink()
@@ -214,7 +214,7 @@ class Hooks:
 
     def _infos(self) -> Iterator[tuple[Path, LinkInfo]]:
         for path in self._pinned():
-            with _open(path) as link:
+            with held(path) as link:
                 yield path, libbpf.link_info(link)
 
     def _linked(self) -> Iterator[tuple[int, str]]:
@@ -246,7 +246,7 @@ def _id_of(program: int) -> int:
 
 
 def _cgroup_of(path: Path) -> int:
-    with _open(path) as link:
+    with held(path) as link:
         return libbpf.link_info(link).cgroup_id
 
 
@@ -257,19 +257,10 @@ def _program(path: Path) -> str:
 def _remove(path: Path) -> None:
     """Detach at once: a link that only loses its pin lives on for a moment. Killed in between, it is found detached."""
     if path.exists():
-        with _open(path) as link:
+        with held(path) as link:
             libbpf.link_detach(link)
         path.unlink()
 
 
 def _is_on_device(path: Path) -> bool:
     return "-" in path.name
-
-
-@contextmanager
-def _open(path: Path) -> Iterator[int]:
-    link = libbpf.get_pinned(path)
-    try:
-        yield link
-    finally:
-        os.close(link)

@@ -12,17 +12,14 @@ link that has moved is moved to itself, and what was seeded is not seeded twice.
 start ends in the same state, also when it wants the old sizes back.
 """
 
-import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from agent.log import logger
 from maps import abi, libbpf, mapio
 from maps.carry import carry
 from maps.errors import KernelRefused, LayoutMismatch
-from maps.pins import Generation, PinRoot, generation_name
+from maps.pins import Generation, PinRoot, generation_name, held
 
 log = logger(__name__)
 
@@ -54,7 +51,7 @@ class Move:
         for old in self.old:
             record = _node(old)
             if len(record) == abi.Node.SIZE and any(record) and _layout(old) == _layout(self.new):
-                with _open(self.new.map_path("node")) as node:
+                with held(self.new.map_path("node")) as node:
                     mapio.update(node, NODE, record, 1)
 
     def finish(self, exchange: Callable[[], int]) -> None:
@@ -84,7 +81,7 @@ def _carry(names: tuple[str, ...], old: Generation, new: Generation) -> None:
     for name in names:
         if name not in old.pinned() or name not in new.pinned():
             continue
-        with _open(old.map_path(name)) as source, _open(new.map_path(name)) as target:
+        with held(old.map_path(name)) as source, held(new.map_path(name)) as target:
             try:
                 entries = carry(source, target)
             except (LayoutMismatch, KernelRefused) as error:
@@ -102,14 +99,5 @@ def _node(generation: Generation) -> bytes:
     """The node's record, as bytes; empty where the generation has none."""
     if "node" not in generation.pinned():
         return b""
-    with _open(generation.map_path("node")) as node:
+    with held(generation.map_path("node")) as node:
         return mapio.lookup(node, NODE, libbpf.map_info(node).value_size) or b""
-
-
-@contextmanager
-def _open(path: Path) -> Iterator[int]:
-    fd = libbpf.get_pinned(path)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
