@@ -12,19 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from maps.exports import (
-    SPECIAL,
-    Enumerated,
-    ExportError,
-    Exports,
-    Field,
-    Map,
-    Record,
-    Repeated,
-    Scalar,
-    Shape,
-    collect,
-)
+from maps.exports import SPECIAL, ExportError, collect
+from maps.shapes import Enumerated, Exports, Field, Map, Record, Repeated, Scalar, Shape
 from maps.spec import MapKind
 
 _LETTERS = {1: "B", 2: "H", 4: "I", 8: "Q"}

@@ -8,13 +8,13 @@ import builtins
 import keyword
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 from maps import btf, elf
 from maps.btf import Btf
 from maps.layout import layout
+from maps.shapes import Constant, Enumerated, Exports, Field, Hidden, Map, Record, Repeated, Scalar, Shape
 
 T = TypeVar("T")
 EXPORT = "__export_"
@@ -27,108 +27,6 @@ SPECIAL = {"ip_addr": 16, "mac_addr": 6, "__be16": 2, "__be32": 4, "__be64": 8}
 
 class ExportError(Exception):
     """A declaration in C that cannot be given to Python as it stands."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scalar:
-    """A type without parts: an integer, a typedef with a meaning of its own, or bytes."""
-
-    name: str  # the C name: "__u32", "ip_addr", "char[12]"
-    size: int
-    signed: bool = False
-    boolean: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Enumerated:
-    """A named enum, by its name in :attr:`Exports.enums`."""
-
-    name: str
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A named struct, by its name in :attr:`Exports.records`."""
-
-    name: str
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class Repeated:
-    """An array."""
-
-    element: "Shape"
-    length: int
-
-    @property
-    def size(self) -> int:
-        """Bytes of the whole array."""
-        return self.element.size * self.length
-
-    @property
-    def name(self) -> str:
-        """The C name."""
-        return f"{self.element.name}[{self.length}]"
-
-
-Shape = Scalar | Enumerated | Record | Repeated
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """A member of a struct; a pad has no shape that matters."""
-
-    name: str
-    shape: Shape
-    doc: str
-    pad: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Map:
-    """A map definition."""
-
-    name: str
-    kind: int
-    max_entries: int
-    flags: int
-    key: Shape
-    value: Shape
-
-
-@dataclass(frozen=True, slots=True)
-class Hidden:
-    """A map that belongs to the programs alone: what two builds must agree on to share it."""
-
-    kind: int
-    flags: int
-    key: str  # as :func:`maps.layout.layout` says it
-    value: str
-
-
-@dataclass(frozen=True, slots=True)
-class Constant:
-    """A load-time constant: ``const volatile`` in .rodata."""
-
-    name: str
-    shape: Scalar
-    default: int
-    doc: str
-
-
-@dataclass(slots=True)
-class Exports:
-    """Everything that goes to Python, each under its C name."""
-
-    order: str = "<"  # the objects' byte order, in struct's sign
-    enums: dict[str, tuple[tuple[str, int], ...]] = field(default_factory=dict)
-    records: dict[str, tuple[Field, ...]] = field(default_factory=dict)  # parts before wholes
-    maps: dict[str, Map] = field(default_factory=dict)
-    constants: dict[str, Constant] = field(default_factory=dict)
-    numbers: dict[str, int] = field(default_factory=dict)
-    hidden: dict[str, Hidden] = field(default_factory=dict)
 
 
 def collect(objects: Sequence[Path]) -> Exports:
