@@ -5,7 +5,8 @@ from collections.abc import Callable
 FIRST_RETRY_NS = 100_000_000
 LAST_RETRY_NS = 30_000_000_000
 SWEEP_NS = 180_000_000_000
-GATHER_NS = 50_000_000  # for which a round waits where pods alone came or went: one for those that come at once
+GATHER_NS = 50_000_000  # a round waits so long after the last pod where pods alone came or went
+LONGEST_GATHER_NS = 500_000_000  # but no longer than this after the first
 QUIET_NS = 2_000_000_000  # after the last pod that came or went; then what they need not wait for is done
 
 
@@ -17,6 +18,7 @@ class Timetable:
         self._retry_at: int | None = None
         self._streak = 0  # rounds that failed since the last that did not
         self._gather_until: int | None = None
+        self._gather_at_most: int | None = None
         self._sweep_at: int | None = None  # none before maps are adopted
         self._settle_at: int | None = None
 
@@ -37,13 +39,15 @@ class Timetable:
         return self._is_past(self._sweep_at)
 
     def gather(self) -> None:
-        """A round is to come soon."""
-        if self._gather_until is None:
-            self._gather_until = self._clock() + GATHER_NS
+        """A round is to come soon; one for all pods that come at once, and behind the last: they share its CPU."""
+        now = self._clock()
+        if self._gather_at_most is None:
+            self._gather_at_most = now + LONGEST_GATHER_NS
+        self._gather_until = min(now + GATHER_NS, self._gather_at_most)
 
     def begin_round(self) -> None:
         """All that was gathered is in it."""
-        self._gather_until = None
+        self._gather_until = self._gather_at_most = None
 
     def begin_sweep(self) -> None:
         """The next is some minutes away."""

@@ -15,7 +15,8 @@ from zlib import crc32
 
 from agent.serve.files import place
 
-LONG = 1 << 18  # octets behind what it began with, from which on it is made anew: some 300 ADD with their DEL
+LONG = 1 << 18  # octets behind what it began with, from which on it can be shortened: some 300 ADD with their DEL
+LONGEST = 1 << 20  # from which on it is shortened by whoever flushes
 DRAFT = ".draft"
 _SUM = 9  # octets: eight hex digits and a space
 
@@ -64,7 +65,7 @@ class AppendFile:
             self.alone.wait_for(lambda: self._flushed >= wanted or not self._is_flushing)
             if self._flushed >= wanted:
                 return
-            if not self._is_sound or self._grown > LONG:
+            if not self._is_sound or self._grown > LONGEST:
                 self.make_anew()
                 return
             self._is_flushing, last = True, self._appended
@@ -82,6 +83,16 @@ class AppendFile:
                 self.alone.notify_all()
         if not is_sound:
             self.flush()
+
+    def shorten(self) -> None:
+        """Make it anew where it has grown long: some flushes' worth of time, for when nobody waits.
+
+        Raises:
+            OSError: as :meth:`make_anew`.
+        """
+        with self.alone:
+            if self._grown > LONG:
+                self.make_anew()
 
     def make_anew(self) -> None:
         """Have the file begin with the snapshot, durably; until its name is taken, the old one stays.

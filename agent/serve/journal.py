@@ -117,6 +117,13 @@ class Journal:
         except OSError as error:
             log.warning("the journal of pods is not on the disk", why=error)
 
+    def shorten(self) -> None:
+        """Leave out what attachments have been through, where that is much; for when nobody waits."""
+        try:
+            self._file.shorten()
+        except OSError as error:
+            log.warning("the journal of pods stays long", why=error)
+
     def _read(self) -> bytes:
         try:
             return self._path.read_bytes()

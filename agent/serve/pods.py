@@ -160,6 +160,7 @@ class Pods:
         a path can be gone, and the namespace live on in a process.
         """
         self._imported.collect()
+        self._journal.shorten()
         attachments = self.attachments()
         try:
             present = self._wires.ours()

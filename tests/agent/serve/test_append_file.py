@@ -47,7 +47,7 @@ def test_those_who_wait_together_have_one_flush(tmp_path: Path, monkeypatch: pyt
 def test_lines_of_many_threads_outlive_that_the_file_is_made_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent.serve.append_file.LONG", 500)
+    monkeypatch.setattr("agent.serve.append_file.LONGEST", 500)
     kept: list[bytes] = []
     file = AppendFile(tmp_path / "a", lambda: list(kept))
 
@@ -66,6 +66,25 @@ def test_lines_of_many_threads_outlive_that_the_file_is_made_anew(
     whole, spoilt = lines((tmp_path / "a").read_bytes())
     assert (len(whole), spoilt) == (400, 0)
     assert sorted(whole) == sorted(kept)
+
+
+def test_a_long_file_is_shortened_when_nobody_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.serve.append_file.LONG", 100)
+    file = AppendFile(tmp_path / "a", lambda: [b"what stands for all"])
+    for number in range(4):
+        file.append(b"%d" % number)
+    file.flush()
+    file.shorten()
+    assert len(lines((tmp_path / "a").read_bytes())[0]) == 5  # it began with one, and is not long yet
+    for number in range(8):
+        file.append(b"%d" % number)
+        file.flush()
+    assert len(lines((tmp_path / "a").read_bytes())[0]) == 13
+    file.shorten()
+    assert lines((tmp_path / "a").read_bytes()) == ((b"what stands for all",), 0)
+    file.append(b"and more")
+    file.flush()
+    assert lines((tmp_path / "a").read_bytes()) == ((b"what stands for all", b"and more"), 0)
 
 
 def test_a_flush_that_fails_fails_those_who_wait_only_when_a_new_file_fails_too(

@@ -132,7 +132,7 @@ def test_whatever_a_disk_makes_of_it_what_is_told_was_written(
 
 
 def test_a_long_life_makes_the_file_anew_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.serve.append_file.LONG", 4000)
+    monkeypatch.setattr("agent.serve.append_file.LONGEST", 4000)
     ours, longest = journal(tmp_path), 0
     ours.append(Step.WIRED, KEY, SAVED)
     for number in range(2, 60):
@@ -143,6 +143,20 @@ def test_a_long_life_makes_the_file_anew_and_loses_nothing(tmp_path: Path, monke
         longest = max(longest, (tmp_path / "boot.journal").stat().st_size)
     assert left(tmp_path) == [(Step.WIRED, "c1")]
     assert longest < 6000
+
+
+def test_a_quiet_moment_makes_a_long_file_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.serve.append_file.LONG", 4000)
+    ours, path = journal(tmp_path), tmp_path / "boot.journal"
+    ours.append(Step.WIRED, KEY, SAVED)
+    for number in range(2, 60):
+        ours.append(Step.ADDING, saved(number).attachment.key, saved(number))
+        ours.append(Step.GONE, saved(number).attachment.key)
+    ours.flush()
+    assert path.stat().st_size > 6000
+    ours.shorten()
+    assert path.stat().st_size < 2000
+    assert left(tmp_path) == [(Step.WIRED, "c1")]
 
 
 # ---- files of agents before this one ---------------------------------------------------------------------------------
