@@ -25,7 +25,9 @@ PORT = 5201
 # of each way in a set, of which the best counts: the machine has other work, and lets that run for up to 50 ms a
 # second whatever our priority
 SHOTS = 6
-STREAMS = 2  # times as many of streams: where the octets come to lie moves one by some percent from shot to shot
+# where its octets come to lie moves a stream by some percent from one shot to the next: more shots, in more sets
+STREAM_SHOTS = 2  # times as many
+STREAM_SETS = 3  # times as many
 SHOT_MS = 40
 FAMILIES = {4: "IPv4", 6: "IPv6"}
 KINDS = {"stream": "TCP stream", "tcp": "TCP one octet", "udp": "UDP one octet"}
@@ -93,12 +95,12 @@ class Row:
 
 
 def rows(mode: Mode, *, wire: bool) -> Iterator[Row]:
-    """What is measured in a mode with a network of that kind; one node's own pods once."""
+    """What is measured in a set, in a mode with a network of that kind; one node's own pods once."""
     places = ("near", "far") if mode.encapsulation is Encapsulation.NATIVE and not wire else ("far",)
     for to in places:
         for kind in KINDS:
             for version in FAMILIES:
-                yield Row(mode, to, wire, kind, version)
+                yield from [Row(mode, to, wire, kind, version)] * (STREAM_SETS if kind == "stream" else 1)
 
 
 def measured(sets: int, modes: tuple[Mode, ...] = MODES, shots: int = SHOTS, shot_ms: int = SHOT_MS) -> list[Result]:
@@ -120,7 +122,7 @@ def measured(sets: int, modes: tuple[Mode, ...] = MODES, shots: int = SHOTS, sho
                     for way in both:
                         way.be_a_wire(wire=wire)
                     for row in rows(mode, wire=wire):
-                        turns = range(shots * (STREAMS if row.kind == "stream" else 1))
+                        turns = range(shots * (STREAM_SHOTS if row.kind == "stream" else 1))
                         rates = [_shot(row, program, both, turn, shot_ms) for turn in turns]
                         kernel, ours = (max(way) for way in zip(*rates, strict=True))
                         found.setdefault(row, []).append((kernel, ours))
