@@ -6,7 +6,7 @@ device that left takes its hook along; its pin is removed by the next :meth:`Hoo
 calling thread's network namespace, the node's.
 
 A tcx link costs a grace period of RCU, some 15 ms, for which all other work on the node's devices waits. So a pod's
-programs go on by clsact everywhere (:meth:`Hooks.guard`), and move to tcx when nobody waits (:meth:`Hooks.settle`).
+programs go on by clsact everywhere (:meth:`Hooks.guards`), and move to tcx when nobody waits (:meth:`Hooks.settle`).
 While both are there each packet meets the program once: tcx comes first, and what a pod's program answers is final.
 """
 
@@ -69,17 +69,15 @@ class Hooks:
 
     @_alone
     def guard(self, ifindex: int, names: tuple[str, ...]) -> None:
-        """Have these programs on a device within microseconds, by clsact; what is there already stays.
-
-        Raises:
-            KernelRefused: the device left (ENODEV), or the kernel refused.
-        """
-        for name in names:
-            if not self._has(ifindex, name):
-                self._attach_clsact(ifindex, name, ingress=DEVICE_HOOKS[name][1])
+        """Have these programs on a device, this way or that; what is there already stays. Raises as :meth:`attach`."""
+        self.attach(ifindex, tuple(name for name in names if not self._has(ifindex, name)))
 
     def guards(self, ifindex: int, names: tuple[str, ...]) -> tuple[Request, ...]:
-        """What :meth:`guard` asks for a device that was made a moment ago and has nothing; a pod waits for it."""
+        """What puts these programs on a device that is not up yet, by clsact, in microseconds; a pod waits for it.
+
+        On one that is up, clsact costs packets: while the kernel brings it on or takes it off, what the stack
+        gives the device is lost (net/sched/sch_api.c, qdisc_graft()).
+        """
         filters = (set_filter(ifindex, self._programs[n], n, ingress=DEVICE_HOOKS[n][1]) for n in names)
         return (add_clsact(ifindex), *filters)
 
@@ -87,7 +85,8 @@ class Hooks:
     def settle(self, ifindex: int, names: tuple[str, ...]) -> None:
         """Have these programs on tcx and no more on clsact, where there is tcx; they are on the device all the while.
 
-        Takes tens of milliseconds. Raises as :meth:`guard`.
+        An empty clsact stays, which costs packets nothing; to take it off would (:meth:`guards`).
+        Takes tens of milliseconds. Raises as :meth:`attach`.
         """
         if not self._tcx:
             return
@@ -96,7 +95,6 @@ class Hooks:
             self._link(self._pin(ifindex, name), ifindex, kind)
             if self._has_filter(ifindex, name):
                 libbpf.tc_detach(ifindex, is_ingress)
-        remove_empty_clsact(ifindex)
 
     @_alone
     def has(self, ifindex: int, names: tuple[str, ...]) -> bool:

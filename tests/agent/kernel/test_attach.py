@@ -103,7 +103,7 @@ def test_detach_leaves_nothing_on_the_device(pin_root: Path, tiny: Tiny, *, tcx:
             assert hooks.attached(POD) == {index}
             hooks.detach(index, POD)
             assert hooks.attached(POD) == frozenset()
-        return subprocess.run(["tc", "qdisc", "show", "dev", "p0"], check=True, capture_output=True, text=True).stdout
+        return _tc("qdisc", "show", "dev", "p0")
 
     assert "clsact" not in in_new_netns(play)
 
@@ -113,9 +113,13 @@ def _guard(hooks: Hooks, index: int) -> None:
         netlink.ask(*hooks.guards(index, POD))
 
 
-def _clsact(name: str) -> bool:
-    said = subprocess.run(["tc", "qdisc", "show", "dev", name], check=True, capture_output=True, text=True).stdout
-    return "clsact" in said
+def _filters(name: str) -> int:
+    """The sides of a device that have filters on clsact."""
+    return sum(bool(_tc("filter", "show", "dev", name, side)) for side in ("ingress", "egress"))
+
+
+def _tc(*words: str) -> str:
+    return subprocess.run(["tc", *words], check=True, capture_output=True, text=True).stdout
 
 
 @pytest.mark.parametrize("tcx", [True, False])
@@ -126,16 +130,17 @@ def test_a_pod_is_guarded_by_clsact_and_settled_on_tcx_where_that_is(pin_root: P
             assert not hooks.has(index, POD)
             _guard(hooks, index)
             assert hooks.has(index, POD)
-            assert _clsact("p0")
+            assert _filters("p0") == len(POD)
             before = libbpf.tc_query(index, ingress=True)
             hooks.guard(index, POD)
             assert libbpf.tc_query(index, ingress=True) == before, "what is there stays"
             for _ in range(2):
                 hooks.settle(index, POD)
                 assert hooks.has(index, POD)
-                assert _clsact("p0") == (not tcx)
+                assert _filters("p0") == (0 if tcx else len(POD))
             hooks.guard(index, POD)
-            assert _clsact("p0") == (not tcx), "a settled pod needs no guard"
+            assert _filters("p0") == (0 if tcx else len(POD)), "a settled pod needs no guard"
+            assert "clsact" in _tc("qdisc", "show", "dev", "p0"), "to take it off would cost packets"
         assert len(_links(pin_root)) == (len(POD) if tcx else 0)
 
     in_new_netns(play)
@@ -154,7 +159,7 @@ def test_a_pod_that_was_being_settled_when_the_agent_died_has_the_next_ones_prog
             assert hooks.exchange() == 2 * len(POD)
             assert not before & _everywhere(pin_root, index)
             hooks.settle(index, POD)
-            assert not _clsact("p0")
+            assert not _filters("p0")
 
     in_new_netns(play)
 
@@ -164,14 +169,12 @@ def test_a_filter_of_somebody_elses_stays_when_a_pod_is_settled(pin_root: Path, 
         index = _device("p0")
         with _hooks(pin_root, tiny(1)) as hooks:
             _guard(hooks, index)
-            words = "filter add dev p0 ingress pref 7 u32 match u32 0 0 flowid 1:1"
-            subprocess.run(["tc", *words.split()], check=True)
+            theirs = "filter add dev p0 ingress pref 7 u32 match u32 0 0 flowid 1:1"
+            _tc(*theirs.split())
             hooks.settle(index, POD)
-        said = subprocess.run(
-            ["tc", "filter", "show", "dev", "p0", "ingress"], check=True, capture_output=True, text=True
-        )
-        assert "u32" in said.stdout
-        assert "pod_ingress" not in said.stdout
+        said = _tc("filter", "show", "dev", "p0", "ingress")
+        assert "u32" in said
+        assert "pod_ingress" not in said
 
     in_new_netns(play)
 
