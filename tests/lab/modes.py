@@ -64,11 +64,11 @@ class Mode:
         """Fill a cluster that is up."""
         services, pods, on_host, on_host_services = {}, {}, {}, {}
         for node in made.site.node_names:
-            item, services[node] = _serve(made, f"at-{node}", node, PORT)
+            item, services[node] = serve(made, f"at-{node}", node, PORT)
             pods[node] = addresses(item)
             server = use.client(made, item)
             server.machine.daemon("iperf3", ["iperf3", "--server"], place=server.place)
-            on_host[node], on_host_services[node] = _serve(made, f"on-{node}", node, ON_HOST, host_network=True)
+            on_host[node], on_host_services[node] = serve(made, f"on-{node}", node, ON_HOST, host_network=True)
         for machine in (made.site.outside, *made.site.nodes):
             machine.daemon("probe", [*PROBE, "serve", str(PORT)])
         item = made.run("asking", "n1", ["sleep", "infinity"])
@@ -77,8 +77,8 @@ class Mode:
         return cls(made, mtu, use.client(made, item), own, third, pods, services, on_host, on_host_services)
 
 
-def _serve(made: Cluster, called: str, node: str, port: int, *, host_network: bool = False) -> tuple[Object, Object]:
-    """A pod that serves, and its Service."""
+def serve(made: Cluster, called: str, node: str, port: int, *, host_network: bool = False) -> tuple[Object, Object]:
+    """A pod that serves as the probe does, and its Service."""
     (service,) = made.apply(SERVICE.format(called=called, port=port))
     ports = (Port("tcp", port), Port("udp", port, "UDP"))
     command = [*PROBE, "serve", str(port)]
