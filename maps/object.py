@@ -111,7 +111,7 @@ class Object:
         if result >= 0:
             return
         log = last_log()
-        refused = _rejection(log)
+        refused = rejection(log)
         if refused is not None:
             raise refused
         told = "; ".join(line.removeprefix("libbpf: ") for line in log.splitlines()[:3])
@@ -194,11 +194,14 @@ def _bytes(name: str, value: int | bytes, length: int, *, signed: bool) -> bytes
     return value
 
 
-def _rejection(log: str) -> VerifierRejected | None:
-    """The verifier's verdict in libbpf's log: its complaint, with the source and instructions before it."""
+def rejection(log: str) -> VerifierRejected | None:
+    """The verifier's verdict in libbpf's log: its complaint, with the source and instructions before it.
+
+    None where it said nothing: then it was not asked, or not let finish (EAGAIN: signals came in too often).
+    """
     logs = list(_LOG.finditer(log))
     if not logs:
         return None
     found = logs[-1]
     lines = [line for line in found["log"].splitlines() if line and not _STATISTICS.match(line)]
-    return VerifierRejected(found["name"], tuple(lines[-_TOLD_LINES:]))
+    return VerifierRejected(found["name"], tuple(lines[-_TOLD_LINES:])) if lines else None

@@ -11,6 +11,7 @@ import pytest
 from maps import libbpf
 from maps.errors import KernelRefused, VerifierRejected
 from maps.libbpf import AttachType, Object
+from maps.object import rejection
 from tests.maps.conftest import Compile
 
 pytestmark = pytest.mark.kernel
@@ -87,6 +88,15 @@ def test_the_verifiers_refusal_tells_why(compile_c: Compile) -> None:
     assert "invalid access to packet" in str(refused.value)
     assert "packet[5]" in str(refused.value)
     assert len(refused.value.lines) <= 12
+
+
+def test_a_load_that_the_verifier_says_nothing_of_is_no_refusal_of_its() -> None:
+    said = "processed 7 insns (limit 1000000) max_states_per_insn 0 total_states 0 peak_states 0 mark_read 0\n"
+    log = f"libbpf: prog 'count': -- BEGIN PROG LOAD LOG --\n{{}}{said}-- END PROG LOAD LOG --\n"
+    assert rejection(log.format("")) is None
+    told = rejection(log.format("R1 is not a pointer\n"))
+    assert told is not None
+    assert told.lines == ("R1 is not a pointer",)
 
 
 def test_a_program_may_stay_out(compile_c: Compile) -> None:
