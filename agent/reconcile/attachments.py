@@ -14,15 +14,17 @@ class Overlay:
 
     def __init__(self) -> None:
         self._newer: dict[AttachmentKey, Attachment | None] = {}  # None: detached
+        self._come: dict[AttachmentKey, Attachment] = {}  # since the maps were last brought up to date
         self._gone: dict[AttachmentKey, Attachment] = {}
 
     def attach(self, attachment: Attachment) -> None:
         """Have it from now on."""
-        self._newer[attachment.key] = attachment
+        self._newer[attachment.key] = self._come[attachment.key] = attachment
 
     def detach(self, attachment: Attachment) -> None:
         """Have it no more."""
         self._newer[attachment.key] = None
+        self._come.pop(attachment.key, None)
         self._gone[attachment.key] = attachment
 
     def forget(self, cluster: Cluster) -> None:
@@ -39,12 +41,17 @@ class Overlay:
         newest = tuple(a for k, a in have.items() if self._newer.get(k, a) is not None)
         return replace(cluster, local=replace(cluster.local, attachments=newest))
 
+    def coming(self) -> tuple[Attachment, ...]:
+        """Attachments that the maps do not know yet."""
+        return tuple(self._come.values())
+
     def leaving(self) -> frozenset[bytes]:
         """Keys of endpoints, pod_netns and limits that detached attachments had."""
         return frozenset(key for attachment in self._gone.values() for key in _keys(attachment))
 
-    def left(self) -> None:
-        """The maps hold those keys no more."""
+    def settled(self) -> None:
+        """The maps know who came, and hold nothing of those who left."""
+        self._come.clear()
         self._gone.clear()
 
 

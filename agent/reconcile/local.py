@@ -75,27 +75,28 @@ class LocalMaps:
         count += self._fill(self._tables.pod_netns, self._pod_netns, wanted.pod_netns, stray)
         if links is None:
             links = Links(self._node.tunnel_ifindex, self._node.cutter_ifindex)
-        return count + self._write_node(node_value(wanted.node, self._node.generation, links), known=known)
+        value = node_value(wanted.node, self._node.generation, links)
+        return count + self._write_node(abi.Node.unpack(value) if self._fresh or known else self._node)
+
+    def write_pods(self, endpoints: Packed, pod_netns: Packed, gone: Collection[bytes]) -> int:
+        """Have these records too, and none under the keys in *gone*; returns as :meth:`write`, and raises as it.
+
+        It costs what these pods cost, however many others there are. An address that the node claims as well is its
+        own again with the next :meth:`write`.
+        """
+        count = _move(self._tables.endpoints, self._endpoints, endpoints, gone)
+        self._stale |= count > 0
+        count += _move(self._tables.limits, self._limits, {}, gone)
+        count += _move(self._tables.pod_netns, self._pod_netns, pod_netns, gone)
+        return count + self._write_node(self._node)
 
     def _fill(self, table: AnyTable, held: dict[bytes, bytes], wanted: Packed, stray: Collection[bytes] | None) -> int:
-        """One map; *held* advances with each write that succeeded.
-
-        Nothing in it refers to another entry, so where old and new do not fit side by side the old ones go first.
-        """
+        """One map, whole; without what is not *stray* and is not wanted, where that is given."""
         changes = difference(wanted, held)
         leaving = tuple(key for key in changes.remove if stray is None or key in stray)
-        room, size = table.max_entries, len(held) + changes.new
-        refuse_overflow(table.spec.name, room, size - len(leaving), FLAGS[table.spec.name])
-        if size > room:
-            _remove(table, held, leaving)
-        write(table, changes.write)
-        held.update(changes.write)
-        if size <= room:
-            _remove(table, held, leaving)
-        return len(changes.write) + len(leaving)
+        return _put(table, held, changes.write, leaving)
 
-    def _write_node(self, wanted: bytes, *, known: bool) -> int:
-        found = abi.Node.unpack(wanted) if self._fresh or known else self._node
+    def _write_node(self, found: abi.Node) -> int:
         if found == self._node and not self._stale:
             return 0
         if self._stale:
@@ -108,6 +109,28 @@ class LocalMaps:
     def _fresh(self) -> bool:
         """Whether no agent has written the node's record before."""
         return self._node.netns_cookie == 0
+
+
+def _move(table: AnyTable, held: dict[bytes, bytes], come: Packed, gone: Collection[bytes]) -> int:
+    """Some of one map's entries."""
+    changed = {key: value for key, value in come.items() if held.get(key) != value}
+    return _put(table, held, changed, tuple(key for key in gone if key in held and key not in come))
+
+
+def _put(table: AnyTable, held: dict[bytes, bytes], changed: Packed, leaving: Sequence[bytes]) -> int:
+    """Write and remove; *held* advances with each write that succeeded.
+
+    Nothing in these maps refers to another entry, so where old and new do not fit side by side the old ones go first.
+    """
+    room, size = table.max_entries, len(held) + len(changed.keys() - held.keys())
+    refuse_overflow(table.spec.name, room, size - len(leaving), FLAGS[table.spec.name])
+    if size > room:
+        _remove(table, held, leaving)
+    write(table, changed)
+    held.update(changed)
+    if size <= room:
+        _remove(table, held, leaving)
+    return len(changed) + len(leaving)
 
 
 def _remove(table: AnyTable, held: dict[bytes, bytes], keys: Sequence[bytes]) -> None:

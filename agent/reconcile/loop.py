@@ -16,7 +16,7 @@ from agent.errors import AgentError
 from agent.log import logger
 from agent.model.cluster import Cluster
 from agent.model.local import Attachment
-from agent.model.name import Problem
+from agent.reconcile.account import Account
 from agent.reconcile.kernel import Kernel
 from agent.reconcile.status import Status
 from agent.reconcile.sync import Settings, Sync
@@ -51,7 +51,7 @@ class Loop:
         self._half: list[_Request] = []  # applied, but for the maps of services
         self._stopping = self._is_lost = False
         self._sync: Sync | None = None
-        self._status = Status()
+        self._account = Account()
         self._times = Timetable(clock)
         self._thread = Thread(target=self._run, name="reconcile", daemon=True)
 
@@ -95,7 +95,7 @@ class Loop:
 
     def status(self) -> Status:
         """The state after the latest round."""
-        return self._status
+        return self._account.status
 
     def written(self) -> Desired | None:
         """What the maps of services hold, from any thread; None while that is not known."""
@@ -119,7 +119,7 @@ class Loop:
         while not self._stopping:
             self._wait()
             try:
-                if self._status.synced:
+                if self._account.status.synced:
                     self._turn()
                 else:
                     self._first_turn()
@@ -201,7 +201,7 @@ class Loop:
         try:
             for request in waiting:
                 request.apply(sync)
-            sync.here()
+            sync.come_and_gone()
         except Exception as error:  # noqa: BLE001  it is the callers' answer
             failure = error
         self._half += (request for request in waiting if request.whole and not failure)
@@ -222,13 +222,16 @@ class Loop:
         errors += [*_tried(sync.tunnel), *_tried(sync.here), *_tried(sync.pods), *_tried(sync.uplinks)]
         beyond = [*_tried(sync.routes), *_tried(sync.no_tunnel), *_tried(sync.wires), *_tried(sync.mtus)]
         if not errors:
-            self._succeeded(sync, started)  # another node out of reach is no reason to call this one unready
+            # another node out of reach is no reason to call this one unready
+            is_first = self._account.written(sync, started, self._clock())
+            if is_first:
+                gc.freeze()  # a collector that walks a hundred thousand records every so often costs a round its budget
         errors += beyond
         if errors:
             self._failed(errors[0])
         else:
             self._times.succeeded()
-            self._status = replace(self._status, error="")
+            self._account.succeeded()
 
     def _pause(self, sync: Sync) -> None:
         """Between two pieces of a long write: pods first, and an end when the agent ends."""
@@ -243,48 +246,13 @@ class Loop:
         for found in sync.sweep():
             drift += found
             self._pause(sync)
-        if drift:
-            log.warning("records were changed by someone else; put right", records=drift)
-        self._status = replace(self._status, drift=self._status.drift + drift)
+        self._account.drifted(drift)
         self._round(sync)
 
-    def _succeeded(self, sync: Sync, started: int) -> None:
-        now, old = self._clock(), self._status
-        first = sync.cluster.synced and not old.synced
-        compiled = sync.compiled
-        problems = compiled.problems if compiled is not None else ()
-        self._tell(old.problems, problems)
-        self._status = replace(
-            old,
-            synced=sync.cluster.synced or old.synced,
-            last_sync_ns=now,
-            duration_ns=now - started,
-            first_duration_ns=now - started if first else old.first_duration_ns,
-            syncs=old.syncs + 1,
-            generation=sync.generation,
-            services=len(compiled.services) if compiled is not None else 0,
-            problems=problems,
-        )
-        if first:
-            log.info("first sync done", services=self._status.services, took_ms=(now - started) // 1_000_000)
-            gc.freeze()  # a collector that walks a hundred thousand records every so often costs a round its budget
-
     def _failed(self, error: Exception) -> None:
-        """Say it once, and try again later, each time later."""
-        text = str(error) or type(error).__name__
-        if text != self._status.error:
-            log.error("not everything is in the kernel; trying again", error=text)
+        """Try again later, each time later."""
+        self._account.failed(error)
         self._times.failed()
-        self._status = replace(self._status, failures=self._status.failures + 1, error=text)
-
-    def _tell(self, old: tuple[Problem, ...], new: tuple[Problem, ...]) -> None:
-        """Log each problem once, when it comes."""
-        if new is old:
-            return
-        known = set(old)
-        for problem in new:
-            if problem not in known:
-                log.warning("object cannot be used as it stands", problem=problem)
 
     def _refuse_requests(self) -> None:
         with self._wake:

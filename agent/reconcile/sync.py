@@ -7,6 +7,7 @@ the next round reads the maps back instead; so does the first, which adopts what
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from agent.compile import endpoint
 from agent.compile.between import Between, Tunnel, pod_mtu, tunnel
 from agent.compile.desired import desired
 from agent.compile.ids import Ids, recovered
@@ -67,6 +68,7 @@ class Sync:
         self._between = BetweenMaps(kernel.tables)
         self._links: Links | None = None  # None: as an earlier agent left it
         self._done = _Done()
+        self._is_here = False  # whether this node's own records are as they were last asked for
         self.pod_mtu = 0  # that pods were last to have; 0: not known yet
 
     @property
@@ -118,6 +120,7 @@ class Sync:
         """
         cluster, settings = self.overlay.over(self.cluster), self._settings
         node = cluster.nodes.get(settings.node_name)
+        self._is_here = False
         compiled, written = self._compiled, 0
         if compiled is not None and (written := self._between.write(compiled.between)):
             self._local.flows_look_again()
@@ -132,7 +135,23 @@ class Sync:
             gone=self.overlay.leaving(),
             prune=cluster.synced,
         )
-        self.overlay.left()
+        self.overlay.settled()
+        self._is_here = True
+        return written
+
+    def come_and_gone(self) -> int:
+        """As :meth:`here`, for pods that came or went since and nothing else, at the cost of these alone.
+
+        What all pods share, such as which ports are left for translation, follows with the next round, unless one
+        that came has a part in it.
+        """
+        come = self.overlay.coming()
+        if not self._is_here or any(a.host_ports or a.ingress_limit or a.egress_limit for a in come):
+            return self.here()
+        self._is_here = False
+        written = self._local.write_pods(endpoint.endpoints(come, ()), endpoint.pods(come), self.overlay.leaving())
+        self.overlay.settled()
+        self._is_here = True
         return written
 
     def pods(self) -> None:
