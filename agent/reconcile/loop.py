@@ -8,14 +8,14 @@ import gc
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields
 from threading import Condition, Event, Thread
 
 from agent.compile.records import Desired
 from agent.errors import AgentError
 from agent.log import logger
 from agent.model.cluster import Cluster
-from agent.model.local import Attachment
+from agent.model.local import Attachment, Local
 from agent.reconcile.account import Account
 from agent.reconcile.kernel import Kernel
 from agent.reconcile.status import Status
@@ -24,6 +24,9 @@ from agent.reconcile.timetable import Timetable
 from maps.errors import MapsError
 
 log = logger(__name__)
+
+_BESIDE_LOCAL = tuple(field.name for field in fields(Cluster) if field.name != "local")
+_BESIDE_ATTACHMENTS = tuple(field.name for field in fields(Local) if field.name != "attachments")
 
 
 class LoopStopped(RuntimeError):  # noqa: N818  the name says what is wrong
@@ -263,7 +266,9 @@ class Loop:
 
 
 def _differ_by_pods_alone(old: Cluster, new: Cluster) -> bool:
-    return new == replace(old, local=replace(old.local, attachments=new.local.attachments))
+    """By identity: what did not change is the identical value, and what seems to have costs a round."""
+    pairs = ((old, new, _BESIDE_LOCAL), (old.local, new.local, _BESIDE_ATTACHMENTS))
+    return all(getattr(was, name) is getattr(now, name) for was, now, names in pairs for name in names)
 
 
 def _answer(requests: Iterable[_Request], error: Exception | None = None) -> None:
