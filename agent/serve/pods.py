@@ -1,8 +1,8 @@
 """The pods' interfaces of this node: made by ADD, unmade by DEL, found again after a restart.
 
-Stands between the commands (``cni``) and those who do the work: the addresses (``ipam``), the host ports
-(``host_ports``), the wire (``pod_link``), the ``journal`` and the loop, which makes the kernel's maps and
-programs know the pod. Every step that a later one fails is undone before the answer.
+Stands between the commands (``cni``) and those who do the work: addresses and host ports (``reserved``), the wire
+(``pod_link``), the ``journal`` and the loop, which makes the kernel's maps and programs know the pod. Every step that a
+later one fails is undone before the answer.
 """
 
 import threading
@@ -16,21 +16,20 @@ from pyroute2.netlink.exceptions import NetlinkError
 from agent.errors import AgentError
 from agent.log import logger
 from agent.model.local import Attachment, AttachmentKey
-from agent.model.name import ObjectName
 from agent.reconcile.loop import LoopStopped
 from agent.serve import steps
 from agent.serve.attachments import Saved, host_device
 from agent.serve.cni_error import CniError, Code
 from agent.serve.cni_needs import Attacher, Wires
 from agent.serve.cni_request import Request
-from agent.serve.host_ports import HostPorts, HostPortTaken
 from agent.serve.imported import Imported
-from agent.serve.ipam import Addresses, AddressRefused, Ipam, NoAddress
+from agent.serve.ipam import Addresses, Ipam
 from agent.serve.journal import Journal, Step
 from agent.serve.pod_link import InterfaceTaken, Wire
 from agent.serve.pod_netns import NetnsUnusable
 from agent.serve.pod_row import Wish
 from agent.serve.recover import recover
+from agent.serve.reserved import NoAddressLeft, Reserved
 from maps.errors import MapsError
 
 log = logger(__name__)
@@ -51,7 +50,7 @@ class Pods:
         ipam: Ipam,
         wires: Wires,
         changed: Callable[[tuple[Attachment, ...]], None] = lambda _: None,
-        no_address: Callable[[ObjectName, str, str], None] = lambda *_: None,
+        no_address: NoAddressLeft = lambda *_: None,
         imported: Imported | None = None,
     ) -> None:
         """*changed* hears all attachments after each change; *no_address*, at once, of a pod, its uid, and why.
@@ -60,12 +59,10 @@ class Pods:
         """
         self._loop = loop
         self._journal = journal
-        self._ipam = ipam
         self._wires = wires
         self._changed = changed
-        self._no_address = no_address
         self._imported = imported or Imported(Path(), tuple, ipam, tuple)
-        self._ports = HostPorts()
+        self._reserved = Reserved(ipam, self._imported, no_address)
         self._saved: dict[AttachmentKey, Saved] = {}
         self._leaving: set[AttachmentKey] = set()  # saved still, but told to nobody
         self._sequence = 0
@@ -80,11 +77,8 @@ class Pods:
         alive = recover(self._journal, self._wires)
         self._saved = {saved.attachment.key: saved for saved in alive}
         self._sequence = max((saved.sequence for saved in alive), default=0)
-        self._ipam.adopt(address for saved in alive for address in saved.attachment.addresses)
-        for saved in alive:
-            pod = saved.attachment
-            self._ports.adopt(pod.host_device, _name(pod), pod.host_ports)
         attachments = tuple(saved.attachment for saved in alive)
+        self._reserved.adopt(attachments)
         self._changed(attachments)
         return attachments
 
@@ -114,10 +108,7 @@ class Pods:
             if identity in self._saved:
                 text = f"CNI_CONTAINERID: {request.container_id} has {request.interface} already; DEL comes first"
                 raise CniError(Code.ENVIRONMENT, text)
-            given = self._reserve(request)
-            undo.callback(self._give_back, identity, given)
-            self._reserve_ports(request, given)
-            undo.callback(self._ports.release, host_device(*identity))
+            given = self._reserved.take(request, undo)
             attachment = _attachment(request, given, self._next())
             undo.callback(self._journal.end, Step.GONE, identity)
             self._note(Step.ADDING, attachment, request)
@@ -200,40 +191,7 @@ class Pods:
         self._journal.end_flush()
         steps.on_step("DEL flushed")
         self._forget(attachment)
-        self._ports.release(attachment.host_device)
-        self._ipam.release((attachment.ipv4, attachment.ipv6))
-
-    def _reserve(self, request: Request) -> Addresses:
-        wanted = request.asked.addresses
-        where = "".join(f"{one.field}: " for one in wanted[:1])
-        try:
-            self._imported.refresh()
-            own = self._imported.of((request.container_id, request.interface))
-            return self._ipam.reserve([one.address for one in wanted], own)
-        except NoAddress as error:
-            if request.pod is not None:
-                self._no_address(request.pod, request.pod_uid, f"{where}{error}")
-            raise CniError(Code.TRY_LATER, f"{where}{error}") from error
-        except AddressRefused as error:
-            raise CniError(Code.CONFIG, f"{where}{error}") from error
-
-    def _give_back(self, identity: AttachmentKey, given: Addresses) -> None:
-        own = self._imported.of(identity)
-        self._ipam.release(address for address in (given.ipv4, given.ipv6) if address not in own)
-
-    def _reserve_ports(self, request: Request, given: Addresses) -> None:
-        ports, where = request.asked.host_ports, "runtimeConfig.portMappings"
-        versions = {address.version for address in (given.ipv4, given.ipv6) if address is not None}
-        for port in ports:
-            one = port.address
-            if one is not None and not one.is_unspecified and one.version not in versions:
-                text = f"{where}: hostIP {one} is of a family that the pod has no address of"
-                raise CniError(Code.CONFIG, text)
-        device = host_device(request.container_id, request.interface)
-        try:
-            self._ports.reserve(device, str(request.pod or request.container_id), ports)
-        except HostPortTaken as error:
-            raise CniError(Code.TRY_LATER, f"{where}: {error}") from error
+        self._reserved.release(attachment)
 
     def _wire(self, request: Request, given: Addresses) -> Wire:
         wish = Wish(
