@@ -19,7 +19,6 @@ from agent.kernel.tunnel import NAME as TUNNEL
 from agent.kernel.tunnel import PEER as TUNNEL_PEER
 from agent.kernel.tunnel import TunnelDevice, has_kind
 from agent.kernel.uplinks import uplinks
-from agent.kernel.wires import Wires
 from agent.model.address import Network
 from agent.model.local import Device
 from agent.reconcile.kernel import Tables
@@ -87,7 +86,7 @@ class Parts:
 def assemble(options: Options, kernel: Started, netlink: IPRoute) -> Parts:
     """Make the parts on a datapath that is loaded; none has begun."""
     tables = open_tables(Tables, kernel.move.new.maps)
-    ways = (Routes(netlink), TunnelDevice(netlink, kernel.sysctls), Wires(netlink))
+    ways = (Routes(netlink), TunnelDevice(netlink, kernel.sysctls))
     dataplane = Dataplane(tables, kernel.hooks, *ways, kernel.sysctls, socket_lb=options.socket_lb)
     settings = Settings(options.node_name, options.node_port_range, options.devices, _between(options, netlink))
     loop, metrics = Loop(dataplane, settings), Metrics()

@@ -4,11 +4,11 @@ import struct
 from collections.abc import Iterator
 
 # linux/rtnetlink.h
-RTM_NEWLINK, RTM_DELLINK = 16, 17
-RTM_NEWADDR, RTM_DELADDR = 20, 21
-RTM_NEWROUTE, RTM_DELROUTE = 24, 25
-RTM_NEWNEIGH, RTM_DELNEIGH = 28, 29
-RTM_NEWQDISC, RTM_DELQDISC = 36, 37
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
+RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
+RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
+RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
+RTM_NEWQDISC, RTM_DELQDISC, RTM_GETQDISC = 36, 37, 38
 RTMGRP_LINK = 0x1
 RTMGRP_NEIGH = 0x4
 RTMGRP_TC = 0x8
@@ -55,6 +55,9 @@ def message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
 def packed(kind: int, value: bytes) -> bytes:
     """One attribute; several, one behind the other, are a nested one's value."""
     return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+WITHOUT_STATISTICS = packed(29, struct.pack("=I", 0x8))  # IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS: cheaper links
 
 
 def text(value: bytes) -> str:

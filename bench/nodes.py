@@ -25,7 +25,6 @@ from agent.kernel.dataplane import Dataplane
 from agent.kernel.routes import Routes
 from agent.kernel.sysctl import Sysctls
 from agent.kernel.tunnel import TunnelDevice
-from agent.kernel.wires import Wires
 from agent.model.cluster import Cluster
 from agent.model.local import Attachment, Device, Local
 from agent.model.node import Node
@@ -169,7 +168,7 @@ def _served(bed: Testbed, node: Node, attachments: tuple[Attachment, ...], betwe
             netlink = visit.enter_context(IPRoute())
             sysctls = Sysctls(state)
             hooks = Hooks(links, plane.programs, tcx=True)
-            parts = Routes(netlink), TunnelDevice(netlink, sysctls), Wires(netlink), sysctls
+            parts = Routes(netlink), TunnelDevice(netlink, sysctls), sysctls
             tables = _tables(plane, visit)
             sync = Sync(Dataplane(tables, hooks, *parts), Settings(node.name, devices=(UPLINK,), between=between))
             _bring_up(sync, _cluster(node, attachments))

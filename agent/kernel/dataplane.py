@@ -13,13 +13,13 @@ from agent.compile.between import Tunnel
 from agent.compile.node import Links
 from agent.compile.route import Route
 from agent.errors import AgentError
+from agent.kernel import wires
 from agent.kernel.attach import Hooks
 from agent.kernel.hooks import CUTTER, LOOPBACK, LOOPBACK_IFINDEX, POD, TUNNEL, TUNNEL_OUT, UPLINK
 from agent.kernel.load import SPECS
 from agent.kernel.routes import Routes, Way
 from agent.kernel.sysctl import Sysctls
 from agent.kernel.tunnel import TunnelDevice
-from agent.kernel.wires import Wires
 from agent.log import logger
 from agent.model.local import Attachment, Device
 from maps.errors import KernelRefused, MapsError
@@ -43,13 +43,12 @@ def open_tables(kind: type[T], folder: Path) -> T:
 class Dataplane(Generic[T]):
     """``reconcile.kernel.Kernel``, for real; *tables* are those that the loop asks for."""
 
-    def __init__(  # noqa: PLR0913, PLR0917  each part of the kernel that it keeps
+    def __init__(  # noqa: PLR0913  each part of the kernel that it keeps
         self,
         tables: T,
         hooks: Hooks,
         routes: Routes,
         tunnel: TunnelDevice,
-        wires: Wires,
         sysctls: Sysctls,
         *,
         socket_lb: bool = True,
@@ -60,7 +59,6 @@ class Dataplane(Generic[T]):
         self._hooks = hooks
         self._routes = routes
         self._tunnel = tunnel
-        self._wires = wires
         self._links = Links()
         self._sysctls = sysctls
 
@@ -91,7 +89,7 @@ class Dataplane(Generic[T]):
 
     def mend_pods(self, attachments: tuple[Attachment, ...]) -> None:
         """Have the node's side of each pod's wire as ADD laid it: link, routes, neighbours."""
-        self._wires.mend(attachments)
+        wires.mend(attachments)
 
     def resize_pods(self, attachments: tuple[Attachment, ...], mtu: int) -> None:
         """Have this MTU on both ends of each pod's wire.
@@ -99,7 +97,7 @@ class Dataplane(Generic[T]):
         Raises:
             AgentError: some could not be changed; the others are.
         """
-        failed = self._wires.resize(attachments, mtu)
+        failed = wires.resize(attachments, mtu)
         if failed:
             raise AgentError(f"MTU {mtu} not set: " + "; ".join(f"{name}: {why}" for name, why in failed.items()))
 

@@ -9,11 +9,12 @@ went, so that a node always reaches its pods.
 import errno
 import socket
 import struct
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from fcntl import ioctl
-from typing import Any
 
 from agent.cookie import netns_cookie
+from agent.dump import Dump
 from agent.kernel import netns, requests
 from agent.kernel.netlink import IFF_UP, Request, Socket
 from agent.kernel.requests import NUD_PERMANENT
@@ -21,6 +22,7 @@ from agent.kernel.routes import METRIC, PROTOCOL
 from agent.log import logger
 from agent.model.address import Address, Family
 from agent.model.local import Attachment
+from agent.rtnetlink import RTM_GETLINK, RTM_GETNEIGH, RTM_GETROUTE, WITHOUT_STATISTICS, attribute
 
 log = logger(__name__)
 
@@ -28,7 +30,14 @@ FAMILIES = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
 SIOCSIFMTU = 0x8922
 IFREQ = struct.Struct("16si20x")  # struct ifreq: the name, the MTU
 _GONE = frozenset({errno.ENODEV, errno.ENXIO, errno.ENOENT})
-Place = tuple[str, int]  # an address, and the device it is behind
+Place = tuple[bytes, int]  # an address, and the device it is behind
+# linux/rtnetlink.h, linux/neighbour.h
+RTA_DST, RTA_OIF, RTA_PRIORITY = 1, 4, 6
+NDA_DST, NDA_LLADDR = 1, 2
+
+_LINK = struct.Struct("=4xiI4x")  # struct ifinfomsg: index, flags
+_ROUTE = struct.Struct("=5xB6x")  # struct rtmsg: protocol
+_NEIGHBOUR = struct.Struct("=4xiHxx")  # struct ndmsg: ifindex, state
 
 
 def side(index: int, mac: str, wanted: Iterable[Address]) -> Iterator[Request]:
@@ -38,58 +47,24 @@ def side(index: int, mac: str, wanted: Iterable[Address]) -> Iterator[Request]:
         yield requests.set_route(index, address, PROTOCOL)
 
 
-class Wires:
-    """The wires of a node's pods, by a netlink socket that stays open."""
+def mend(attachments: Iterable[Attachment]) -> tuple[str, ...]:
+    """Lay again what is missing; the devices where something was. A device that is gone is nobody's to mend.
 
-    def __init__(self, netlink: Any) -> None:
-        self._netlink = netlink
-
-    def mend(self, attachments: Iterable[Attachment]) -> tuple[str, ...]:
-        """Lay again what is missing; the devices where something was. A device that is gone is nobody's to mend.
-
-        Raises:
-            OSError, NetlinkError: the kernel refused.
-        """
-        return _mend(self._netlink, attachments)
-
-    def resize(self, attachments: tuple[Attachment, ...], mtu: int) -> Mapping[str, str]:
-        """Have this MTU on both ends of each wire; what the kernel refused, by device, with its reason.
-
-        The node's end is the last: where it has the MTU, so has the pod's. A pod that is gone is nobody's to resize.
-        """
-        sizes, failed = _sizes(attachments), {}
-        for attachment in attachments:
-            if sizes.get(attachment.ifindex, mtu) == mtu:
-                continue
-            try:
-                _resize(attachment, mtu)
-            except OSError as error:
-                if error.errno not in _GONE:
-                    failed[attachment.host_device] = str(error)
-            else:
-                log.info("MTU of a pod follows the node's", device=attachment.host_device, mtu=mtu)
-        return failed
-
-
-def _sizes(attachments: Iterable[Attachment]) -> dict[int, int]:
-    """The MTU of the node's ends; asked for one by one, since a dump is dear where few pods have come to many."""
-    with Socket() as asking:
-        found = {a.ifindex: asking.find(index=a.ifindex) for a in attachments}
-    return {ifindex: link.mtu for ifindex, link in found.items() if link is not None}
-
-
-def _mend(netlink: Any, attachments: Iterable[Attachment]) -> tuple[str, ...]:
-    up = {link["index"] for link in netlink.get_links() if link["flags"] & IFF_UP}
-    routes, neighbours = _routes(netlink), _neighbours(netlink)
+    Raises:
+        OSError: the kernel refused.
+    """
+    with Dump() as dump:
+        up, routes, neighbours = _up(dump), _routes(dump), _neighbours(dump)
     mended = []
     for attachment in attachments:
-        index, wanted = attachment.ifindex, attachment.addresses
-        places = {(str(address), index) for address in wanted}
-        if index in up and places <= routes and {(*place, attachment.mac) for place in places} <= neighbours:
+        index, mac, wanted = attachment.ifindex, attachment.mac, attachment.addresses
+        places = {(address.packed, index) for address in wanted}
+        near = {(*place, bytes.fromhex(mac.replace(":", ""))) for place in places}
+        if index in up and places <= routes and near <= neighbours:
             continue
         try:
             with Socket() as sender:
-                sender.ask(requests.set_up(index), *side(index, attachment.mac, wanted))
+                sender.ask(requests.set_up(index), *side(index, mac, wanted))
         except OSError as error:
             if error.errno not in _GONE:
                 raise
@@ -97,6 +72,32 @@ def _mend(netlink: Any, attachments: Iterable[Attachment]) -> tuple[str, ...]:
             mended.append(attachment.host_device)
             log.warning("somebody took away a pod's route, neighbour or link; put back", device=attachment.host_device)
     return tuple(mended)
+
+
+def resize(attachments: tuple[Attachment, ...], mtu: int) -> Mapping[str, str]:
+    """Have this MTU on both ends of each wire; what the kernel refused, by device, with its reason.
+
+    The node's end is the last: where it has the MTU, so has the pod's. A pod that is gone is nobody's to resize.
+    """
+    sizes, failed = _sizes(attachments), {}
+    for attachment in attachments:
+        if sizes.get(attachment.ifindex, mtu) == mtu:
+            continue
+        try:
+            _resize(attachment, mtu)
+        except OSError as error:
+            if error.errno not in _GONE:
+                failed[attachment.host_device] = str(error)
+        else:
+            log.info("MTU of a pod follows the node's", device=attachment.host_device, mtu=mtu)
+    return failed
+
+
+def _sizes(attachments: Iterable[Attachment]) -> dict[int, int]:
+    """The MTU of the node's ends; asked for one by one, since a dump is dear where few pods have come to many."""
+    with Socket() as asking:
+        found = {a.ifindex: asking.find(index=a.ifindex) for a in attachments}
+    return {ifindex: link.mtu for ifindex, link in found.items() if link is not None}
 
 
 def _resize(attachment: Attachment, mtu: int) -> None:
@@ -114,19 +115,34 @@ def _set_mtu(device: str, mtu: int) -> None:
         ioctl(asking, SIOCSIFMTU, IFREQ.pack(device.encode(), mtu))
 
 
-def _routes(netlink: Any) -> set[Place]:
-    return {
-        (route.get_attr("RTA_DST"), route.get_attr("RTA_OIF"))
-        for number in FAMILIES.values()
-        for route in netlink.get_routes(family=number, proto=PROTOCOL)
-        if route["proto"] == PROTOCOL and route.get_attr("RTA_PRIORITY") != METRIC
-    }
+def _up(dump: Dump) -> set[int]:
+    """The links that are up."""
+    every = (_LINK.unpack_from(body) for body in dump.read(RTM_GETLINK, bytes(_LINK.size) + WITHOUT_STATISTICS))
+    return {index for index, flags in every if flags & IFF_UP}
 
 
-def _neighbours(netlink: Any) -> set[tuple[str, int, str]]:
-    return {
-        (entry.get_attr("NDA_DST"), entry["ifindex"], entry.get_attr("NDA_LLADDR"))
-        for number in FAMILIES.values()
-        for entry in netlink.get_neighbours(family=number)
-        if entry["state"] & NUD_PERMANENT
-    }
+def _routes(dump: Dump) -> set[Place]:
+    """Routes of ours to one address each; those to other nodes' pods have a metric of their own."""
+    found = set()
+    for family in FAMILIES.values():
+        for body in dump.read(RTM_GETROUTE, bytes((family,)) + bytes(_ROUTE.size - 1)):
+            if _ROUTE.unpack_from(body)[0] == PROTOCOL and _number(body, _ROUTE, RTA_PRIORITY) != METRIC:
+                found.add((attribute(body, _ROUTE.size, RTA_DST), _number(body, _ROUTE, RTA_OIF)))
+    return found
+
+
+def _neighbours(dump: Dump) -> set[tuple[bytes, int, bytes]]:
+    """Neighbours that are known for good."""
+    found = set()
+    for family in FAMILIES.values():
+        for body in dump.read(RTM_GETNEIGH, bytes((family,)) + bytes(_NEIGHBOUR.size - 1)):
+            index, state = _NEIGHBOUR.unpack_from(body)
+            if state & NUD_PERMANENT:
+                address, mac = (attribute(body, _NEIGHBOUR.size, kind) for kind in (NDA_DST, NDA_LLADDR))
+                found.add((address, index, mac))
+    return found
+
+
+def _number(body: bytes, header: struct.Struct, kind: int) -> int:
+    """An attribute's u32; 0 where there is none."""
+    return int.from_bytes(attribute(body, header.size, kind), sys.byteorder)

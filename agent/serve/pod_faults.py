@@ -13,6 +13,7 @@ from agent.serve.pod_netns import inside, place
 from agent.serve.pod_row import gateway
 
 _V4, _V6 = 2, 10  # AF_INET, AF_INET6
+_MAIN = 254  # RT_TABLE_MAIN
 GONE = frozenset({errno.ENODEV, errno.ESRCH, errno.ENOENT, errno.EADDRNOTAVAIL})
 
 
@@ -26,7 +27,9 @@ def faults(attachment: Attachment) -> tuple[str, ...]:
     with place(attachment.netns, may_be_host=True) as there, inside(there.netns), IPRoute() as ip:
         link = next(iter(_links(ip, ifname=attachment.interface)), None)
         present = _addresses(ip, link["index"]) if link else frozenset()
-        defaults = {str(r.get("gateway")) for f in (_V4, _V6) for r in ip.get_default_routes(family=f)}
+        # get_default_routes() reads but the first piece of a long answer; the rest is in the way of what comes next
+        routes = (route for f in (_V4, _V6) for route in ip.get_routes(family=f, table=_MAIN))
+        defaults = {str(route.get("gateway")) for route in routes if not route["dst_len"]}
     with IPRoute() as node:
         routed = {
             str(route.get("dst")) for f in (_V4, _V6) for route in node.route("dump", family=f, oif=attachment.ifindex)

@@ -5,18 +5,27 @@ pods' own devices are passed over by their fixed headers, for a dump per pod wou
 """
 
 import socket
+import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_interface
 from pathlib import Path
 
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-
 from agent.cookie import netns_cookie
+from agent.dump import Dump
 from agent.log import logger
 from agent.model.address import Address, Network
 from agent.model.local import Device, Local
+from agent.rtnetlink import (
+    IFLA_IFNAME,
+    IFLA_MTU,
+    RTM_GETADDR,
+    RTM_GETLINK,
+    RTM_GETROUTE,
+    WITHOUT_STATISTICS,
+    attribute,
+    text,
+)
 from agent.watch.masquerade import MasqueradeFile
 from agent.watch.mirror import Mirror
 from agent.watch.qdisc import paced, qdiscs
@@ -30,8 +39,26 @@ SETTLE_ROUNDS = 10
 RECHECK_S = 30.0  # the sysctls tell nobody when they change
 RETRY_S = 1.0
 
+# linux/if.h, linux/if_link.h, linux/if_addr.h, linux/rtnetlink.h
 IFF_LOOPBACK = 0x8
-IFA_F_DADFAILED = 0x8
+IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS, IFA_F_DADFAILED = 1, 2, 8, 0x8
+RTA_OIF, RTA_MULTIPATH, RT_TABLE_MAIN = 4, 9, 254
+
+_LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change
+_ADDRESS = struct.Struct("=BBBBi")  # struct ifaddrmsg: family, prefix length, flags, scope, index
+_ROUTE = struct.Struct("=BBxxB7x")  # struct rtmsg: family, length of the destination, table
+_HOP = struct.Struct("=Hxxi")  # struct rtnexthop: length, ifindex
+_U32 = struct.Struct("=I")
+
+
+@dataclass(frozen=True, slots=True)
+class _Link:
+    """What a link's message says of it."""
+
+    ifindex: int
+    name: str
+    flags: int
+    mtu: int
 
 
 class LocalSource:
@@ -54,15 +81,15 @@ class LocalSource:
     def _run(self) -> None:
         while not self._worker.is_stopping:
             try:
-                with Notices() as notices, IPRoute() as ipr:
-                    self._follow(notices, ipr)
-            except (OSError, NetlinkError) as error:
+                with Notices() as notices, Dump() as dump:
+                    self._follow(notices, dump)
+            except OSError as error:
                 log.warning("netlink failed; tried again", why=error)
                 self._worker.pause(RETRY_S)
 
-    def _follow(self, notices: Notices, ipr: IPRoute) -> None:
+    def _follow(self, notices: Notices, dump: Dump) -> None:
         while not self._worker.is_stopping:
-            self._mirror.set_local(replace(read(ipr, self._sysctls), not_masqueraded=self._masquerade.read()))
+            self._mirror.set_local(replace(read(dump, self._sysctls), not_masqueraded=self._masquerade.read()))
             self._wait(notices)
 
     def _wait(self, notices: Notices) -> None:
@@ -73,10 +100,10 @@ class LocalSource:
                 return
 
 
-def read(ipr: IPRoute, sysctls: Path) -> Local:
+def read(dump: Dump, sysctls: Path) -> Local:
     """What this network namespace has right now."""
     return Local(
-        devices=tuple(_devices(ipr)),
+        devices=tuple(_devices(dump)),
         netns_cookie=netns_cookie(),
         port_range=_port_range((sysctls / "ip_local_port_range").read_text()),
         reserved_ports=port_ranges((sysctls / "ip_local_reserved_ports").read_text()),
@@ -98,53 +125,70 @@ def _port_range(text: str) -> tuple[int, int]:
     return int(low), int(high)
 
 
-def _devices(ipr: IPRoute) -> Iterator[Device]:
+def _devices(dump: Dump) -> Iterator[Device]:
     """Devices that are no pod's, by ifindex; loopback with the addresses that others can reach."""
-    links = {link["index"]: link for link in ipr.get_links() if not _name(link).startswith(POD_PREFIX)}
-    addresses = _addresses(ipr, links)
-    routed = set(_default_route_devices(ipr))
-    in_time = paced(qdiscs(ipr))
+    links = {link.ifindex: link for link in _links(dump)}
+    addresses = _addresses(dump, links)
+    routed = set(_default_route_devices(dump))
+    in_time = paced(qdisc for qdisc in qdiscs(dump) if qdisc.ifindex in links)
     for index in sorted(links):
-        own = addresses.get(index, {})
+        own = addresses[index]
         yield Device(
             ifindex=index,
-            name=_name(links[index]),
+            name=links[index].name,
             addresses=tuple(sorted(own, key=lambda a: (a.version, a))),
             networks=tuple(sorted(set(own.values()), key=lambda n: (n.version, n))),
-            mtu=links[index].get_attr("IFLA_MTU") or 0,
+            mtu=links[index].mtu,
             default_route=index in routed,
             is_paced=index in in_time,
-            loopback=bool(links[index]["flags"] & IFF_LOOPBACK),
+            loopback=bool(links[index].flags & IFF_LOOPBACK),
         )
 
 
-def _addresses(ipr: IPRoute, wanted: Iterable[int]) -> dict[int, dict[Address, Network]]:
+def _links(dump: Dump) -> Iterator[_Link]:
+    """The links that are no pod's."""
+    for body in dump.read(RTM_GETLINK, bytes(_LINK.size) + WITHOUT_STATISTICS):
+        name = text(attribute(body, _LINK.size, IFLA_IFNAME))
+        if not name.startswith(POD_PREFIX):
+            _, _, index, flags, _ = _LINK.unpack_from(body)
+            yield _Link(index, name, flags, _number(attribute(body, _LINK.size, IFLA_MTU)))
+
+
+def _addresses(dump: Dump, wanted: Iterable[int]) -> dict[int, dict[Address, Network]]:
     """The addresses of each device, and the subnet that each is on."""
     found: dict[int, dict[Address, Network]] = {index: {} for index in wanted}
-    for message in ipr.get_addr():
-        # on a point-to-point device IFA_ADDRESS is the peer's
-        text = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
-        flags = message.get_attr("IFA_FLAGS") or message["flags"]
-        if text is None or message["index"] not in found or flags & IFA_F_DADFAILED:
+    for body in dump.read(RTM_GETADDR, bytes(_ADDRESS.size)):
+        _, length, flags, _, index = _ADDRESS.unpack_from(body)
+        if index not in found:
             continue
-        address = ip_address(text)
+        # on a point-to-point device IFA_ADDRESS is the peer's
+        peer, own = (attribute(body, _ADDRESS.size, kind) for kind in (IFA_ADDRESS, IFA_LOCAL))
+        flags = _number(attribute(body, _ADDRESS.size, IFA_FLAGS)) or flags
+        if not (own or peer) or flags & IFA_F_DADFAILED:
+            continue
+        address = ip_address(own or peer)
         if not address.is_loopback:
             # the peer's, where there is one: that is whom the link reaches
-            peer = message.get_attr("IFA_ADDRESS") or text
-            found[message["index"]][address] = ip_interface(f"{peer}/{message['prefixlen']}").network
+            found[index][address] = ip_interface((peer or own, length)).network
     return found
 
 
-def _default_route_devices(ipr: IPRoute) -> Iterator[int]:
+def _default_route_devices(dump: Dump) -> Iterator[int]:
     """The output devices of all default routes of the main table, those of a multipath route too."""
     for family in (socket.AF_INET, socket.AF_INET6):
-        for route in ipr.get_default_routes(family=family):
-            output = route.get_attr("RTA_OIF")
-            if output is not None:
-                yield output
-            for hop in route.get_attr("RTA_MULTIPATH") or ():
-                yield hop["oif"]
+        for body in dump.read(RTM_GETROUTE, _ROUTE.pack(family, 0, 0)):
+            _, length, table = _ROUTE.unpack_from(body)
+            if length or table != RT_TABLE_MAIN:
+                continue
+            if output := attribute(body, _ROUTE.size, RTA_OIF):
+                yield _number(output)
+            hops = attribute(body, _ROUTE.size, RTA_MULTIPATH)
+            while hops:
+                size, index = _HOP.unpack_from(hops)
+                yield index
+                hops = hops[size:]
 
 
-def _name(link: object) -> str:
-    return str(link.get_attr("IFLA_IFNAME") or "")  # type: ignore[attr-defined]  # pyroute2 has no types
+def _number(value: bytes) -> int:
+    """A u32; 0 where the attribute is not there."""
+    return int(_U32.unpack(value)[0]) if value else 0

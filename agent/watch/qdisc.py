@@ -3,15 +3,20 @@
 Asked by ``local``. A device with several transmit queues has an ``mq`` at its root and a qdisc below it for each.
 """
 
+import struct
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from pyroute2 import IPRoute
+from agent.dump import Dump
+from agent.rtnetlink import RTM_GETQDISC, attribute, text
 
 ROOT = 0xFFFFFFFF  # TC_H_ROOT
 KEEPS_TIME = "fq"  # etf does too, by another clock
 SEVERAL = "mq"
+TCA_KIND = 1  # linux/rtnetlink.h
+
+_HEADER = struct.Struct("=BxxxiIII")  # struct tcmsg: family, ifindex, handle, parent, info
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +29,11 @@ class Qdisc:
     kind: str
 
 
-def qdiscs(ipr: IPRoute) -> Iterator[Qdisc]:
+def qdiscs(dump: Dump) -> Iterator[Qdisc]:
     """Those of this network namespace."""
-    for message in ipr.get_qdiscs():
-        kind = message.get_attr("TCA_KIND") or ""
-        yield Qdisc(message["index"], message["handle"], message["parent"], kind)
+    for body in dump.read(RTM_GETQDISC, bytes(_HEADER.size)):
+        _, ifindex, handle, parent, _ = _HEADER.unpack_from(body)
+        yield Qdisc(ifindex, handle, parent, text(attribute(body, _HEADER.size, TCA_KIND)))
 
 
 def paced(found: Iterable[Qdisc]) -> frozenset[int]:

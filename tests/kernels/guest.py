@@ -14,8 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from pyroute2 import IPRoute
-
+from agent.dump import Dump
 from agent.kernel import attach, features, netns
 from agent.kernel.build import NAMES
 from agent.kernel.hooks import POD, UPLINK
@@ -131,8 +130,8 @@ def send_reversed(where: str, address: Address, port: int) -> None:
 def in_time(maps: Path) -> list[str]:
     """What a pod with a limit sends at once leaves one after the other, and none of it is lost."""
     subprocess.run(["tc", "qdisc", "replace", "dev", "uplink", "root", "fq"], check=True)
-    with IPRoute() as ipr:
-        keep_time = paced(qdiscs(ipr))
+    with Dump() as dump:
+        keep_time = paced(qdiscs(dump))
     assert keep_time == {socket.if_nametoindex("uplink")}, keep_time
     failures = []
     for f in site.FAMILIES:

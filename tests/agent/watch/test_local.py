@@ -17,6 +17,7 @@ from tests.agent.watch.conftest import Seen
 
 NETNS = f"swwatch{os.getpid()}"
 CLONE_NEWNET = 0x40000000
+PODS = 250
 
 
 @pytest.mark.parametrize(
@@ -94,6 +95,52 @@ def test_pods_devices_are_no_devices_of_the_node(seen: Seen) -> None:
     seen.until(lambda _: "real0" in devices(seen))
     assert "swp0123456789" not in devices(seen)
     assert len(seen.clusters) <= before + 2
+
+
+@pytest.mark.netns
+@pytest.mark.usefixtures("source")
+def test_a_node_full_of_pods_is_followed_as_any_other(seen: Seen) -> None:
+    """The lists of its links, addresses and routes come in several pieces each."""
+    seen.until(lambda cluster: cluster.local.devices)
+    lines = []
+    for n in range(1, PODS + 1):
+        lines += [f"link add swp{n} type veth peer name swpp{n}", f"link set swp{n} up", f"link set swpp{n} up"]
+        lines += [f"route add 10.1.{n >> 8}.{n & 255}/32 dev swp{n}", f"route add fd00::{n:x}/128 dev swp{n}"]
+    lines += ["link add up0 type veth peer name up1", "link set up0 up", "link set up1 up"]
+    lines += ["addr add 192.0.2.2/24 dev up0", "addr add 2001:db8::2/64 dev up0 nodad"]
+    lines += ["route add default via 192.0.2.1", "route add default via 2001:db8::1 metric 9"]
+    subprocess.run(["ip", "-netns", NETNS, "-batch", "-"], input="\n".join(lines), text=True, check=True)
+    seen.until(lambda _: "up0" in devices(seen) and devices(seen)["up0"].default_route)
+    ip("route del default via 192.0.2.1")
+    ip("link set up0 mtu 1400")
+    seen.until(lambda _: devices(seen)["up0"].mtu == 1400)
+    assert devices(seen)["up0"].default_route, "by IPv6"
+    assert {str(address) for address in devices(seen)["up0"].addresses} >= {"192.0.2.2", "2001:db8::2"}
+    assert devices(seen).keys() == {"lo", "up0", "up1"}
+    ip("route del default via 2001:db8::1")
+    seen.until(lambda _: not devices(seen)["up0"].default_route)
+
+
+@pytest.mark.netns
+@pytest.mark.usefixtures("source")
+def test_a_multipath_default_route_leads_by_each_of_its_devices(seen: Seen) -> None:
+    for n in (0, 1):
+        ip(f"link add up{n} type veth peer name far{n}")
+        ip(f"addr add 192.0.{n}.2/24 dev up{n}")
+        ip(f"link set up{n} up")
+        ip(f"link set far{n} up")
+    ip("route add default nexthop via 192.0.0.1 nexthop via 192.0.1.1")
+    seen.until(lambda _: [n for n, device in devices(seen).items() if device.default_route] == ["up0", "up1"])
+
+
+@pytest.mark.netns
+@pytest.mark.usefixtures("source")
+def test_the_peers_subnet_is_that_of_a_point_to_point_device(seen: Seen) -> None:
+    ip("link add up0 type veth peer name up1")
+    ip("addr add 192.0.2.2 peer 198.51.100.0/24 dev up0")
+    seen.until(lambda _: "up0" in devices(seen) and devices(seen)["up0"].addresses)
+    assert [str(address) for address in devices(seen)["up0"].addresses] == ["192.0.2.2"]
+    assert [str(network) for network in devices(seen)["up0"].networks] == ["198.51.100.0/24"]
 
 
 @pytest.mark.netns
