@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from bench.sets import Result
 from maps import paths
 
 AT_ONCE = 32
+BESIDE = 200  # pods that are there already, in the last rows
 ROUNDS = 2  # of each set: five sets make ten, 320 calls at once
 ONE_LIMIT_MS, MANY_LIMIT_MS, SHIM_LIMIT_MS = 15, 100, 2
 PEER = Path("/usr/lib/cni/ptp")  # containernetworking-plugins
@@ -61,13 +62,17 @@ class Caller:
         return took
 
 
-def measured(sets: int, pods: int = AT_ONCE) -> list[Result]:
-    """ADD one at a time and *pods* at once, ours and the peer's; and what a call costs that asks for nothing."""
+def measured(sets: int, pods: int = AT_ONCE, beside: int = BESIDE) -> list[Result]:
+    """ADD one at a time and *pods* at once, ours and the peer's; ours on a node that has *beside* others too.
+
+    And what a call costs that asks for nothing.
+    """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         program = tools.c_program("calls", folder)
-        node = stack.enter_context(node_with_pods("adds", pods))
-        stack.enter_context(agent_on(node))
+        full = stack.enter_context(node_with_pods("adds", pods + beside))
+        stack.enter_context(agent_on(full))
+        node, others = replace(full, pods=full.pods[:pods]), replace(full, pods=full.pods[pods:])
         ours = Caller(
             node,
             program,
@@ -85,7 +90,17 @@ def measured(sets: int, pods: int = AT_ONCE) -> list[Result]:
                 for _ in range(ROUNDS):
                     many[name] += caller.add(pods)
             status += ours.call("STATUS", 1)
-    return _results(one, many, status, pods)
+        replace(ours, node=others).call("ADD", pods)
+        crowded = [took for _ in range(sets * ROUNDS) for took in ours.add(pods)]
+    return [*_results(one, many, status, pods), *_crowded(crowded, pods, beside)]
+
+
+def _crowded(took: list[float], pods: int, beside: int) -> list[Result]:
+    what = f"ADD {pods} at once beside {beside} pods"
+    return [
+        Result(f"{what}, p50", share_below(took, 0.50), "ms"),
+        Result(f"{what}, p99", share_below(took, 0.99), "ms"),
+    ]
 
 
 def _results(

@@ -85,7 +85,7 @@ class Hooks:
     def settle(self, ifindex: int, names: tuple[str, ...]) -> None:
         """Have these programs on tcx and no more on clsact, where there is tcx; they are on the device all the while.
 
-        An empty clsact stays, which costs packets nothing; to take it off would (:meth:`guards`).
+        An empty clsact stays, to which no packet comes; to take it off would cost some (:meth:`guards`).
         Takes tens of milliseconds. Raises as :meth:`attach`.
         """
         if not self._tcx:
