@@ -1,7 +1,7 @@
 """All that the kernel has of a kind, links or addresses or routes, as rtnetlink lists it: the bodies of its messages.
 
 Serves ``watch.local`` and ``kernel.wires``, which take fixed headers and a few attributes from them. A full node has a
-thousand links, addresses and routes of its pods; to decode them whole holds the interpreter for a third of a second
+thousand links, addresses and routes of its pods; to decode them whole holds the interpreter for tenths of a second
 (docs/decisions/0021-dumps.md).
 """
 

@@ -1,6 +1,7 @@
 """The framing of rtnetlink: messages and attributes, read and written."""
 
 import struct
+import sys
 from collections.abc import Iterator
 
 # linux/rtnetlink.h
@@ -17,8 +18,19 @@ RTMGRP_IPV4_ROUTE = 0x40
 RTMGRP_IPV6_IFADDR = 0x100
 RTMGRP_IPV6_ROUTE = 0x400
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU = 1, 3, 4
+RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_MULTIPATH = 1, 4, 5, 6, 9
 READ = 1 << 16  # bytes of one read
 SO_RCVBUFFORCE, ROOM = 33, 1 << 22  # linux/socket.h; bytes of notices that may wait: those of a thousand pods
+
+# linux/neighbour.h
+NDA_DST, NDA_LLADDR = 1, 2
+
+# the fixed headers
+LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change
+ADDRESS = struct.Struct("=BBBBi")  # struct ifaddrmsg: family, prefix length, flags, scope, index
+NEIGHBOUR = struct.Struct("=BxxxiHBB")  # struct ndmsg: family, ifindex, state, flags, type
+ROUTE = struct.Struct("=8BI")  # struct rtmsg: family, two lengths, tos, table, protocol, scope, type, flags
+TRAFFIC = struct.Struct("=BxxxiIII")  # struct tcmsg: family, ifindex, handle, parent, info
 
 _HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
 _ATTRIBUTE = struct.Struct("=HH")  # struct rtattr: length, type
@@ -58,6 +70,11 @@ def packed(kind: int, value: bytes) -> bytes:
 
 
 WITHOUT_STATISTICS = packed(29, struct.pack("=I", 0x8))  # IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS: cheaper links
+
+
+def number(value: bytes) -> int:
+    """A number in the machine's byte order; 0 where the attribute is not there."""
+    return int.from_bytes(value, sys.byteorder)
 
 
 def text(value: bytes) -> str:

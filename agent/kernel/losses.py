@@ -16,8 +16,14 @@ from agent.kernel.routes import METRIC, PROTOCOL
 from agent.log import logger
 from agent.rtnetlink import (
     IFLA_IFNAME,
+    LINK,
+    NDA_DST,
+    NEIGHBOUR,
     READ,
     ROOM,
+    ROUTE,
+    RTA_DST,
+    RTA_PRIORITY,
     RTM_DELLINK,
     RTM_DELNEIGH,
     RTM_DELROUTE,
@@ -45,10 +51,6 @@ GROUPS = RTMGRP_LINK | RTMGRP_NEIGH | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE
 NLM_F_REPLACE = 0x100
 NUD_PERMANENT = 0x80
 IFF_UP, ALL_FLAGS = 0x1, 0xFFFFFFFF
-RTA_DST, RTA_PRIORITY, NDA_DST = 1, 6, 1
-_LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change
-_ROUTE = struct.Struct("=8BI")  # struct rtmsg; protocol is the sixth octet
-_NEIGHBOUR = struct.Struct("=BxxxiHBB")  # struct ndmsg: family, ifindex, state, flags, type
 
 Token = str | bytes  # a device's name, or an address as the wire has it
 KEPT = "kept"  # a route to another node's pods: always ours
@@ -123,21 +125,21 @@ def losses(content: bytes) -> Iterator[Token]:
         if kind in {RTM_NEWROUTE, RTM_DELROUTE}:
             yield from _route(kind, flags, body)
         elif kind in {RTM_NEWNEIGH, RTM_DELNEIGH}:
-            if kind == RTM_DELNEIGH or not _NEIGHBOUR.unpack_from(body)[2] & NUD_PERMANENT:
-                yield attribute(body, _NEIGHBOUR.size, NDA_DST)
+            if kind == RTM_DELNEIGH or not NEIGHBOUR.unpack_from(body)[2] & NUD_PERMANENT:
+                yield attribute(body, NEIGHBOUR.size, NDA_DST)
         elif kind in {RTM_NEWLINK, RTM_DELLINK} and (kind == RTM_DELLINK or _went_down(body)):
-            yield text(attribute(body, _LINK.size, IFLA_IFNAME))
+            yield text(attribute(body, LINK.size, IFLA_IFNAME))
 
 
 def _went_down(link: bytes) -> bool:
     """Whether a device was set down; one that is being made, which is not up either, says that all has changed."""
-    *_, flags, change = _LINK.unpack_from(link)
+    *_, flags, change = LINK.unpack_from(link)
     return not flags & IFF_UP and bool(change & IFF_UP) and change != ALL_FLAGS
 
 
 def _route(kind: int, flags: int, body: bytes) -> Iterator[Token]:
     """Ours that went, or a stranger's that may have taken the place of ours."""
-    is_ours = _ROUTE.unpack_from(body)[5] == PROTOCOL
+    is_ours = ROUTE.unpack_from(body)[5] == PROTOCOL
     if is_ours if kind == RTM_DELROUTE else not is_ours and flags & NLM_F_REPLACE:
-        is_between = attribute(body, _ROUTE.size, RTA_PRIORITY) == struct.pack("=I", METRIC)
-        yield KEPT if is_between else attribute(body, _ROUTE.size, RTA_DST)
+        is_between = attribute(body, ROUTE.size, RTA_PRIORITY) == struct.pack("=I", METRIC)
+        yield KEPT if is_between else attribute(body, ROUTE.size, RTA_DST)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from agent.rtnetlink import IFLA_IFNAME, message, packed
+from agent.rtnetlink import IFLA_IFNAME, LINK, message, packed
 from maps.steps import End, Step, StepRefused
 from maps.steps import run as steps_in_a_row
 
@@ -21,7 +21,6 @@ NLM_F_REQUEST, NLM_F_ACK = 0x1, 0x4
 RTM_GETLINK = 18
 IF_OPER_UP = 6
 IFF_UP = 0x1
-LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change
 LINK_SAID = struct.Struct("=iII6sBx")  # struct shim_device: index, MTU, peer, MAC, state
 IFLA_EXT_MASK, NO_STATISTICS = 29, struct.pack("=I", 1 << 3)  # RTEXT_FILTER_SKIP_STATS
 WAIT = struct.pack("=qq", 30, 0)  # struct timeval; the kernel answers within the write, but for a broken one

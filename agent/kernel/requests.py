@@ -3,16 +3,26 @@
 import socket
 import struct
 
-from agent.kernel.netlink import IFF_UP, LINK, Request, packed_name
+from agent.kernel.netlink import IFF_UP, Request, packed_name
 from agent.model.address import Address, Family, family
 from agent.rtnetlink import (
+    ADDRESS,
     IFLA_ADDRESS,
     IFLA_MTU,
+    LINK,
+    NDA_DST,
+    NDA_LLADDR,
+    NEIGHBOUR,
+    ROUTE,
+    RTA_DST,
+    RTA_GATEWAY,
+    RTA_OIF,
     RTM_DELLINK,
     RTM_NEWADDR,
     RTM_NEWLINK,
     RTM_NEWNEIGH,
     RTM_NEWROUTE,
+    TRAFFIC,
     packed,
 )
 
@@ -21,8 +31,7 @@ NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x100, 0x200, 0x400
 IFLA_LINKINFO, IFLA_IFALIAS, IFLA_NET_NS_FD = 18, 20, 28
 IFLA_INFO_KIND, IFLA_INFO_DATA, VETH_INFO_PEER = 1, 2, 1
 IFA_ADDRESS, IFA_LOCAL, IFA_F_NODAD = 1, 2, 0x02
-NDA_DST, NDA_LLADDR, NUD_PERMANENT = 1, 2, 0x80
-RTA_DST, RTA_OIF, RTA_GATEWAY = 1, 4, 5
+NUD_PERMANENT = 0x80
 RT_TABLE_MAIN, RTN_UNICAST, RTPROT_STATIC, RTNH_F_ONLINK = 254, 1, 4, 4
 RT_SCOPE_UNIVERSE, RT_SCOPE_LINK = 0, 253
 # linux/pkt_sched.h, linux/pkt_cls.h, linux/if_ether.h
@@ -31,10 +40,6 @@ CLSACT, CLSACT_HANDLE, CLSACT_INGRESS, CLSACT_EGRESS = 0xFFFFFFF1, 0xFFFF0000, 0
 TCA_KIND, TCA_OPTIONS, TCA_BPF_FD, TCA_BPF_NAME, TCA_BPF_FLAGS, TCA_BPF_FLAG_ACT_DIRECT = 1, 2, 6, 7, 8, 1
 ETH_P_ALL = 0x0003
 FILTER_HANDLE, FILTER_PRIORITY = 1, 1  # as maps/shim.c's
-_ADDRESS = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, prefix length, flags, scope, index
-_NEIGHBOUR = struct.Struct("=BxxxiHBB")  # struct ndmsg: family, ifindex, state, flags, type
-_ROUTE = struct.Struct("=8BI")  # struct rtmsg: family, lengths, tos, table, protocol, scope, type, flags
-_TRAFFIC = struct.Struct("=BxxxiIII")  # struct tcmsg: family, ifindex, handle, parent, info
 _NUMBER = struct.Struct("=I")
 _FAMILIES = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
 
@@ -63,14 +68,14 @@ def delete_link(index: int) -> Request:
 def add_address(index: int, address: Address) -> Request:
     """An address of its own length, used from now on: no other node can have it."""
     value, is_v6 = address.packed, family(address) is Family.IPV6
-    body = _ADDRESS.pack(_family(address), len(value) * 8, IFA_F_NODAD if is_v6 else 0, RT_SCOPE_UNIVERSE, index)
+    body = ADDRESS.pack(_family(address), len(value) * 8, IFA_F_NODAD if is_v6 else 0, RT_SCOPE_UNIVERSE, index)
     body += packed(IFA_LOCAL, value) + packed(IFA_ADDRESS, value)
     return Request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, body, "add the address", address)
 
 
 def set_neighbour(index: int, address: Address, mac: str) -> Request:
     """A neighbour that is known for good."""
-    body = _NEIGHBOUR.pack(_family(address), index, NUD_PERMANENT, 0, 0)
+    body = NEIGHBOUR.pack(_family(address), index, NUD_PERMANENT, 0, 0)
     body += packed(NDA_DST, address.packed) + packed(NDA_LLADDR, _octets(mac))
     return Request(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, body, "set the neighbour", address)
 
@@ -78,7 +83,7 @@ def set_neighbour(index: int, address: Address, mac: str) -> Request:
 def set_default_route(index: int, gateway: Address) -> Request:
     """The way out, by a gateway that need not lie in a prefix of the device's."""
     protocol, scope = RTPROT_STATIC, RT_SCOPE_UNIVERSE
-    body = _ROUTE.pack(_family(gateway), 0, 0, 0, RT_TABLE_MAIN, protocol, scope, RTN_UNICAST, RTNH_F_ONLINK)
+    body = ROUTE.pack(_family(gateway), 0, 0, 0, RT_TABLE_MAIN, protocol, scope, RTN_UNICAST, RTNH_F_ONLINK)
     body += packed(RTA_GATEWAY, gateway.packed) + packed(RTA_OIF, _NUMBER.pack(index))
     return Request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, body, "set the default route by", gateway)
 
@@ -87,14 +92,14 @@ def set_route(index: int, address: Address, protocol: int) -> Request:
     """The route to one address behind a device."""
     value = address.packed
     scope = RT_SCOPE_LINK if family(address) is Family.IPV4 else RT_SCOPE_UNIVERSE
-    body = _ROUTE.pack(_family(address), len(value) * 8, 0, 0, RT_TABLE_MAIN, protocol, scope, RTN_UNICAST, 0)
+    body = ROUTE.pack(_family(address), len(value) * 8, 0, 0, RT_TABLE_MAIN, protocol, scope, RTN_UNICAST, 0)
     body += packed(RTA_DST, value) + packed(RTA_OIF, _NUMBER.pack(index))
     return Request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, body, "set the route to", address)
 
 
 def add_clsact(index: int) -> Request:
     """The place for filters on both sides of a device; EEXIST says that it is there."""
-    body = _TRAFFIC.pack(0, index, CLSACT_HANDLE, CLSACT, 0) + packed(TCA_KIND, b"clsact\0")
+    body = TRAFFIC.pack(0, index, CLSACT_HANDLE, CLSACT, 0) + packed(TCA_KIND, b"clsact\0")
     return Request(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, body, "add clsact")
 
 
@@ -104,7 +109,7 @@ def set_filter(index: int, program: int, name: str, *, ingress: bool) -> Request
     info = FILTER_PRIORITY << 16 | socket.htons(ETH_P_ALL)
     options = packed(TCA_BPF_FD, _NUMBER.pack(program)) + packed(TCA_BPF_NAME, name.encode() + b"\0")
     options += packed(TCA_BPF_FLAGS, _NUMBER.pack(TCA_BPF_FLAG_ACT_DIRECT))
-    body = _TRAFFIC.pack(0, index, FILTER_HANDLE, side, info) + packed(TCA_KIND, b"bpf\0")
+    body = TRAFFIC.pack(0, index, FILTER_HANDLE, side, info) + packed(TCA_KIND, b"bpf\0")
     body += packed(TCA_OPTIONS, options)
     return Request(RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_REPLACE, body, f"attach {name} to device {index}")
 

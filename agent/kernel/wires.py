@@ -9,7 +9,6 @@ went, so that a node always reaches its pods.
 import errno
 import socket
 import struct
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from fcntl import ioctl
 
@@ -22,7 +21,22 @@ from agent.kernel.routes import METRIC, PROTOCOL
 from agent.log import logger
 from agent.model.address import Address, Family
 from agent.model.local import Attachment
-from agent.rtnetlink import RTM_GETLINK, RTM_GETNEIGH, RTM_GETROUTE, WITHOUT_STATISTICS, attribute
+from agent.rtnetlink import (
+    LINK,
+    NDA_DST,
+    NDA_LLADDR,
+    NEIGHBOUR,
+    ROUTE,
+    RTA_DST,
+    RTA_OIF,
+    RTA_PRIORITY,
+    RTM_GETLINK,
+    RTM_GETNEIGH,
+    RTM_GETROUTE,
+    WITHOUT_STATISTICS,
+    attribute,
+    number,
+)
 
 log = logger(__name__)
 
@@ -31,13 +45,6 @@ SIOCSIFMTU = 0x8922
 IFREQ = struct.Struct("16si20x")  # struct ifreq: the name, the MTU
 _GONE = frozenset({errno.ENODEV, errno.ENXIO, errno.ENOENT})
 Place = tuple[bytes, int]  # an address, and the device it is behind
-# linux/rtnetlink.h, linux/neighbour.h
-RTA_DST, RTA_OIF, RTA_PRIORITY = 1, 4, 6
-NDA_DST, NDA_LLADDR = 1, 2
-
-_LINK = struct.Struct("=4xiI4x")  # struct ifinfomsg: index, flags
-_ROUTE = struct.Struct("=5xB6x")  # struct rtmsg: protocol
-_NEIGHBOUR = struct.Struct("=4xiHxx")  # struct ndmsg: ifindex, state
 
 
 def side(index: int, mac: str, wanted: Iterable[Address]) -> Iterator[Request]:
@@ -117,17 +124,17 @@ def _set_mtu(device: str, mtu: int) -> None:
 
 def _up(dump: Dump) -> set[int]:
     """The links that are up."""
-    every = (_LINK.unpack_from(body) for body in dump.read(RTM_GETLINK, bytes(_LINK.size) + WITHOUT_STATISTICS))
-    return {index for index, flags in every if flags & IFF_UP}
+    every = (LINK.unpack_from(body) for body in dump.read(RTM_GETLINK, bytes(LINK.size) + WITHOUT_STATISTICS))
+    return {index for _, _, index, flags, _ in every if flags & IFF_UP}
 
 
 def _routes(dump: Dump) -> set[Place]:
     """Routes of ours to one address each; those to other nodes' pods have a metric of their own."""
     found = set()
     for family in FAMILIES.values():
-        for body in dump.read(RTM_GETROUTE, bytes((family,)) + bytes(_ROUTE.size - 1)):
-            if _ROUTE.unpack_from(body)[0] == PROTOCOL and _number(body, _ROUTE, RTA_PRIORITY) != METRIC:
-                found.add((attribute(body, _ROUTE.size, RTA_DST), _number(body, _ROUTE, RTA_OIF)))
+        for body in dump.read(RTM_GETROUTE, bytes((family,)) + bytes(ROUTE.size - 1)):
+            if ROUTE.unpack_from(body)[5] == PROTOCOL and number(attribute(body, ROUTE.size, RTA_PRIORITY)) != METRIC:
+                found.add((attribute(body, ROUTE.size, RTA_DST), number(attribute(body, ROUTE.size, RTA_OIF))))
     return found
 
 
@@ -135,14 +142,9 @@ def _neighbours(dump: Dump) -> set[tuple[bytes, int, bytes]]:
     """Neighbours that are known for good."""
     found = set()
     for family in FAMILIES.values():
-        for body in dump.read(RTM_GETNEIGH, bytes((family,)) + bytes(_NEIGHBOUR.size - 1)):
-            index, state = _NEIGHBOUR.unpack_from(body)
+        for body in dump.read(RTM_GETNEIGH, bytes((family,)) + bytes(NEIGHBOUR.size - 1)):
+            _, index, state, *_ = NEIGHBOUR.unpack_from(body)
             if state & NUD_PERMANENT:
-                address, mac = (attribute(body, _NEIGHBOUR.size, kind) for kind in (NDA_DST, NDA_LLADDR))
+                address, mac = (attribute(body, NEIGHBOUR.size, kind) for kind in (NDA_DST, NDA_LLADDR))
                 found.add((address, index, mac))
     return found
-
-
-def _number(body: bytes, header: struct.Struct, kind: int) -> int:
-    """An attribute's u32; 0 where there is none."""
-    return int.from_bytes(attribute(body, header.size, kind), sys.byteorder)

@@ -14,7 +14,7 @@ from agent.dump import Dump
 from agent.kernel import requests
 from agent.kernel.netlink import Link, Refused, Socket, run
 from agent.model.local import Attachment
-from agent.rtnetlink import IFLA_ADDRESS, IFLA_IFNAME, RTM_GETLINK, WITHOUT_STATISTICS, attribute, text
+from agent.rtnetlink import IFLA_ADDRESS, IFLA_IFNAME, LINK, RTM_GETLINK, WITHOUT_STATISTICS, attribute, text
 from agent.serve.attachments import HOST_DEVICE
 from agent.serve.pod_faults import GONE, faults
 from agent.serve.pod_netns import NetnsUnusable, place
@@ -23,7 +23,6 @@ from agent.values import LEAST_MTU
 
 DEFAULT_MTU = 1500  # of a node without uplink
 CARRIER_S = 5
-LINK_HEADER = 16  # bytes of struct ifinfomsg
 
 
 class InterfaceTaken(Exception):  # noqa: N818  the name says what is wrong
@@ -85,8 +84,8 @@ class PodLinks:
     def ours(self) -> frozenset[str]:
         """The host ends that are on the node."""
         with Dump() as dump:
-            links = dump.read(RTM_GETLINK, bytes(LINK_HEADER) + WITHOUT_STATISTICS)
-        every = ((text(attribute(b, LINK_HEADER, IFLA_IFNAME)), attribute(b, LINK_HEADER, IFLA_ADDRESS)) for b in links)
+            links = dump.read(RTM_GETLINK, bytes(LINK.size) + WITHOUT_STATISTICS)
+        every = ((text(attribute(b, LINK.size, IFLA_IFNAME)), attribute(b, LINK.size, IFLA_ADDRESS)) for b in links)
         return frozenset(name for name, mac in every if _is_ours(mac.hex(":"), name))
 
     def is_alive(self, attachment: Attachment) -> bool:

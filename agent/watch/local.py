@@ -17,13 +17,19 @@ from agent.log import logger
 from agent.model.address import Address, Network
 from agent.model.local import Device, Local
 from agent.rtnetlink import (
+    ADDRESS,
     IFLA_IFNAME,
     IFLA_MTU,
+    LINK,
+    ROUTE,
+    RTA_MULTIPATH,
+    RTA_OIF,
     RTM_GETADDR,
     RTM_GETLINK,
     RTM_GETROUTE,
     WITHOUT_STATISTICS,
     attribute,
+    number,
     text,
 )
 from agent.watch.masquerade import MasqueradeFile
@@ -42,13 +48,9 @@ RETRY_S = 1.0
 # linux/if.h, linux/if_link.h, linux/if_addr.h, linux/rtnetlink.h
 IFF_LOOPBACK = 0x8
 IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS, IFA_F_DADFAILED = 1, 2, 8, 0x8
-RTA_OIF, RTA_MULTIPATH, RT_TABLE_MAIN = 4, 9, 254
+RT_TABLE_MAIN = 254
 
-_LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change
-_ADDRESS = struct.Struct("=BBBBi")  # struct ifaddrmsg: family, prefix length, flags, scope, index
-_ROUTE = struct.Struct("=BBxxB7x")  # struct rtmsg: family, length of the destination, table
 _HOP = struct.Struct("=Hxxi")  # struct rtnexthop: length, ifindex
-_U32 = struct.Struct("=I")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,23 +149,23 @@ def _devices(dump: Dump) -> Iterator[Device]:
 
 def _links(dump: Dump) -> Iterator[_Link]:
     """The links that are no pod's."""
-    for body in dump.read(RTM_GETLINK, bytes(_LINK.size) + WITHOUT_STATISTICS):
-        name = text(attribute(body, _LINK.size, IFLA_IFNAME))
+    for body in dump.read(RTM_GETLINK, bytes(LINK.size) + WITHOUT_STATISTICS):
+        name = text(attribute(body, LINK.size, IFLA_IFNAME))
         if not name.startswith(POD_PREFIX):
-            _, _, index, flags, _ = _LINK.unpack_from(body)
-            yield _Link(index, name, flags, _number(attribute(body, _LINK.size, IFLA_MTU)))
+            _, _, index, flags, _ = LINK.unpack_from(body)
+            yield _Link(index, name, flags, number(attribute(body, LINK.size, IFLA_MTU)))
 
 
 def _addresses(dump: Dump, wanted: Iterable[int]) -> dict[int, dict[Address, Network]]:
     """The addresses of each device, and the subnet that each is on."""
     found: dict[int, dict[Address, Network]] = {index: {} for index in wanted}
-    for body in dump.read(RTM_GETADDR, bytes(_ADDRESS.size)):
-        _, length, flags, _, index = _ADDRESS.unpack_from(body)
+    for body in dump.read(RTM_GETADDR, bytes(ADDRESS.size)):
+        _, length, flags, _, index = ADDRESS.unpack_from(body)
         if index not in found:
             continue
         # on a point-to-point device IFA_ADDRESS is the peer's
-        peer, own = (attribute(body, _ADDRESS.size, kind) for kind in (IFA_ADDRESS, IFA_LOCAL))
-        flags = _number(attribute(body, _ADDRESS.size, IFA_FLAGS)) or flags
+        peer, own = (attribute(body, ADDRESS.size, kind) for kind in (IFA_ADDRESS, IFA_LOCAL))
+        flags = number(attribute(body, ADDRESS.size, IFA_FLAGS)) or flags
         if not (own or peer) or flags & IFA_F_DADFAILED:
             continue
         address = ip_address(own or peer)
@@ -176,19 +178,14 @@ def _addresses(dump: Dump, wanted: Iterable[int]) -> dict[int, dict[Address, Net
 def _default_route_devices(dump: Dump) -> Iterator[int]:
     """The output devices of all default routes of the main table, those of a multipath route too."""
     for family in (socket.AF_INET, socket.AF_INET6):
-        for body in dump.read(RTM_GETROUTE, _ROUTE.pack(family, 0, 0)):
-            _, length, table = _ROUTE.unpack_from(body)
+        for body in dump.read(RTM_GETROUTE, bytes((family,)) + bytes(ROUTE.size - 1)):
+            _, length, _, _, table, *_ = ROUTE.unpack_from(body)
             if length or table != RT_TABLE_MAIN:
                 continue
-            if output := attribute(body, _ROUTE.size, RTA_OIF):
-                yield _number(output)
-            hops = attribute(body, _ROUTE.size, RTA_MULTIPATH)
+            if output := attribute(body, ROUTE.size, RTA_OIF):
+                yield number(output)
+            hops = attribute(body, ROUTE.size, RTA_MULTIPATH)
             while hops:
                 size, index = _HOP.unpack_from(hops)
                 yield index
                 hops = hops[size:]
-
-
-def _number(value: bytes) -> int:
-    """A u32; 0 where the attribute is not there."""
-    return int(_U32.unpack(value)[0]) if value else 0

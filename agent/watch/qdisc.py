@@ -3,20 +3,17 @@
 Asked by ``local``. A device with several transmit queues has an ``mq`` at its root and a qdisc below it for each.
 """
 
-import struct
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from agent.dump import Dump
-from agent.rtnetlink import RTM_GETQDISC, attribute, text
+from agent.rtnetlink import RTM_GETQDISC, TRAFFIC, attribute, text
 
 ROOT = 0xFFFFFFFF  # TC_H_ROOT
 KEEPS_TIME = "fq"  # etf does too, by another clock
 SEVERAL = "mq"
 TCA_KIND = 1  # linux/rtnetlink.h
-
-_HEADER = struct.Struct("=BxxxiIII")  # struct tcmsg: family, ifindex, handle, parent, info
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +28,9 @@ class Qdisc:
 
 def qdiscs(dump: Dump) -> Iterator[Qdisc]:
     """Those of this network namespace."""
-    for body in dump.read(RTM_GETQDISC, bytes(_HEADER.size)):
-        _, ifindex, handle, parent, _ = _HEADER.unpack_from(body)
-        yield Qdisc(ifindex, handle, parent, text(attribute(body, _HEADER.size, TCA_KIND)))
+    for body in dump.read(RTM_GETQDISC, bytes(TRAFFIC.size)):
+        _, ifindex, handle, parent, _ = TRAFFIC.unpack_from(body)
+        yield Qdisc(ifindex, handle, parent, text(attribute(body, TRAFFIC.size, TCA_KIND)))
 
 
 def paced(found: Iterable[Qdisc]) -> frozenset[int]:

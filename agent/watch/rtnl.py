@@ -6,12 +6,13 @@ Only fixed headers and a device's name are read; local.py gets the state itself 
 import errno
 import select
 import socket
-import struct
 from types import TracebackType
 from typing import Self
 
 from agent.rtnetlink import (
+    ADDRESS,
     IFLA_IFNAME,
+    LINK,
     READ,
     ROOM,
     RTM_DELADDR,
@@ -29,6 +30,7 @@ from agent.rtnetlink import (
     RTMGRP_LINK,
     RTMGRP_TC,
     SO_RCVBUFFORCE,
+    TRAFFIC,
     attribute,
     messages,
     text,
@@ -38,10 +40,6 @@ GATHER_S = 0.01  # a pod that comes is a dozen notices: one wake for them all
 POD_PREFIX = "swp"  # of the node's end of a pod's veth
 
 GROUPS = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_IFADDR | RTMGRP_IPV6_ROUTE | RTMGRP_TC
-
-_LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change
-_ADDRESS = struct.Struct("=BBBBi")  # struct ifaddrmsg: family, prefix length, flags, scope, index
-_QDISC = struct.Struct("=Bxxxi")  # struct tcmsg: family, ifindex
 
 
 class Notices:
@@ -100,13 +98,13 @@ class Notices:
         if kind in (RTM_NEWROUTE, RTM_DELROUTE):
             return body[1] == 0  # rtm_dst_len: a default route
         if kind in (RTM_NEWADDR, RTM_DELADDR):
-            return _ADDRESS.unpack_from(body)[4] not in self._pods
+            return ADDRESS.unpack_from(body)[4] not in self._pods
         if kind in (RTM_NEWQDISC, RTM_DELQDISC):
-            return _QDISC.unpack_from(body)[1] not in self._pods
+            return TRAFFIC.unpack_from(body)[1] not in self._pods
         if kind not in (RTM_NEWLINK, RTM_DELLINK):
             return False
-        index = _LINK.unpack_from(body)[2]
-        if not text(attribute(body, _LINK.size, IFLA_IFNAME)).startswith(POD_PREFIX):
+        index = LINK.unpack_from(body)[2]
+        if not text(attribute(body, LINK.size, IFLA_IFNAME)).startswith(POD_PREFIX):
             self._pods.discard(index)
             self._others.add(index)
             return True

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from agent.kernel import features, netns, tunnel
-from agent.kernel.netlink import LINK, Request, Socket
-from agent.rtnetlink import packed
+from agent.kernel.netlink import Request, Socket
+from agent.rtnetlink import LINK, packed
 from lab.use import Client
 
 RTM_SETLINK = 19  # linux/rtnetlink.h
