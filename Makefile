@@ -54,8 +54,8 @@ build/bpf/%.bpf.o: bpf/%.bpf.c bpf/cflags $(LIBBPF)/lib/libbpf.a
 -include $(wildcard build/bpf/raw/*.d)
 
 # what the objects were made of: the agent compiles anew where it differs
-build/bpf/key: $(OBJECTS) agent/kernel/build.py | .venv/.stamp
-	$(PYTHON) -m agent.kernel.build >$@
+build/bpf/key: $(OBJECTS) agent/kernel/programs/build.py | .venv/.stamp
+	$(PYTHON) -m agent.kernel.programs.build >$@
 
 build/ext/.stamp: $(wildcard maps/shim*.c maps/shim*.h) maps/libbpf_build.py $(LIBBPF)/lib/libbpf.a | .venv/.stamp
 	@mkdir -p build/ext

@@ -8,43 +8,43 @@ from typing import TYPE_CHECKING, Protocol
 
 from pyroute2 import IPRoute
 
-from agent.compile.between import Between, Kind
-from agent.config import Encapsulation, Options
+from agent.cni.check import Probe
+from agent.cni.commands import Cni
+from agent.cni.socket import CniSocket
+from agent.compile.tunnel import Between, Kind
+from agent.compile.uplink import uplinks
+from agent.ipam.pool import Ipam
 from agent.kernel.dataplane import Dataplane, open_tables
-from agent.kernel.hooks import POD
-from agent.kernel.losses import Losses
-from agent.kernel.routes import Routes
-from agent.kernel.start import Started
-from agent.kernel.tunnel import NAME as TUNNEL
-from agent.kernel.tunnel import PEER as TUNNEL_PEER
-from agent.kernel.tunnel import TunnelDevice, has_kind
-from agent.kernel.uplinks import uplinks
+from agent.kernel.net.drift import Losses
+from agent.kernel.net.routes import Routes
+from agent.kernel.net.tunnel import NAME as TUNNEL
+from agent.kernel.net.tunnel import PEER as TUNNEL_PEER
+from agent.kernel.net.tunnel import TunnelDevice, has_kind
+from agent.kernel.programs.hooks import POD
+from agent.kernel.programs.start import Started
 from agent.model.address import Network
 from agent.model.local import Device
+from agent.options.config import Encapsulation, Options
+from agent.pods.attachments import boot_id
+from agent.pods.imported import Imported
+from agent.pods.journal import Journal
+from agent.pods.pods import Pods
+from agent.pods.veth import PodLinks
+from agent.pods.veth_batch import BeforeUp
 from agent.reconcile.kernel import Tables
 from agent.reconcile.loop import Loop
 from agent.reconcile.sync import Settings
-from agent.serve.attachments import boot_id
-from agent.serve.cni import Cni
-from agent.serve.cni_socket import CniSocket
 from agent.serve.http import HttpServer
-from agent.serve.imported import Imported
-from agent.serve.ipam import Ipam
-from agent.serve.journal import Journal
 from agent.serve.metrics import Metrics, WatchUse
-from agent.serve.pod_link import PodLinks
-from agent.serve.pod_row import BeforeUp
-from agent.serve.pods import Pods
-from agent.serve.probe import Probe
 from agent.serve.report import Reporter
-from agent.telemetry import sources
+from agent.serve.telemetry import sources
 from agent.watch import manifests
-from agent.watch.local import LocalSource
-from agent.watch.masquerade import MasqueradeFile
 from agent.watch.mirror import Expected, Mirror
+from agent.watch.node.local import LocalSource
+from agent.watch.node.masquerade import MasqueradeFile
 
 if TYPE_CHECKING:
-    from agent.serve.events import Events
+    from agent.kube.events import Events
     from agent.watch.api import ApiSource
 
 ATTACHMENTS = "attachments"  # folder in --state-dir
@@ -107,7 +107,7 @@ def assemble(options: Options, kernel: Started, netlink: IPRoute) -> Parts:
     )
     cni = Cni(served, ipam, (wires.faults, probe))
     source, watches = _source(options, mirror)
-    metrics.read_from(sources(kernel.move.new, loop, watches, cni, ipam))
+    metrics.read_from(sources(kernel.move.new, loop, watches, lambda: len(cni.attachments()), ipam.free))
     return Parts(
         options=options,
         kernel=kernel,
@@ -149,7 +149,7 @@ def _events(options: Options) -> "Events | None":
     """Who writes Events; a folder of manifests takes none."""
     if options.manifests:
         return None
-    from agent.serve.events import Events  # noqa: PLC0415  as above
+    from agent.kube.events import Events  # noqa: PLC0415  as above
     from agent.watch import api  # noqa: PLC0415
 
     return Events(lambda: api.client(options.kubeconfig), options.node_name)

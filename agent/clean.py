@@ -12,14 +12,16 @@ from pathlib import Path
 from pyroute2 import IPRoute
 
 from agent.assemble import ATTACHMENTS
-from agent.config import Options
+from agent.cni import install
+from agent.cni import socket as cni_socket
 from agent.kernel.cleanup import cleanup
-from agent.kernel.routes import Routes
-from agent.kernel.sysctl import Sysctls
-from agent.kernel.tunnel import TunnelDevice
+from agent.kernel.net.routes import Routes
+from agent.kernel.net.sysctl import Sysctls
+from agent.kernel.net.tunnel import TunnelDevice
 from agent.log import logger
-from agent.serve import cni_socket, install, report
-from agent.serve.pod_link import PodLinks
+from agent.options.config import Options
+from agent.pods.veth import PodLinks
+from agent.serve import report
 from maps.pins import PinRoot
 
 log = logger(__name__)

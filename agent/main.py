@@ -5,7 +5,7 @@ import sys
 
 from agent.errors import AgentError
 from agent.log import configure, logger
-from agent.origins import Command, describe, load
+from agent.options.origins import Command, describe, load
 from maps import errors as maps_errors
 
 log = logger(__name__)

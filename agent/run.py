@@ -13,11 +13,12 @@ from threading import Event
 from pyroute2 import IPRoute
 
 from agent.assemble import Parts, assemble
-from agent.config import Options
-from agent.kernel.start import start
-from agent.kernel.strangers import on_hooks, report, strangers
+from agent.cni import install
+from agent.kernel.conflicts import on_hooks, report, strangers
+from agent.kernel.programs.start import start
 from agent.log import logger
-from agent.serve import install, steps
+from agent.options.config import Options
+from agent.pods import fail_points as steps
 from maps import paths, table
 from maps.pins import PinRoot
 

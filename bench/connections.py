@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from agent import mounts
-from agent.kernel.hooks import SOCKET_HOOKS
+from agent.kernel.programs.hooks import SOCKET_HOOKS
+from agent.options import mounts
 from bench import tools
 from bench.plane import BACKEND_PORT, FIRST_SERVICE, SERVICE_PORT, Plane
 from bench.sets import Result, middle, one_cpu, undisturbed

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent import mounts
+from agent.options import mounts
 from bench.testbed import PREFIX
 from maps import paths
 

@@ -18,20 +18,20 @@ from typing import Any
 
 from pyroute2 import IPRoute
 
-from agent.compile.between import Between
-from agent.cookie import netns_cookie
-from agent.kernel.attach import Hooks
+from agent.compile.tunnel import Between
 from agent.kernel.dataplane import Dataplane
-from agent.kernel.routes import Routes
-from agent.kernel.sysctl import Sysctls
-from agent.kernel.tunnel import TunnelDevice
+from agent.kernel.net.routes import Routes
+from agent.kernel.net.sysctl import Sysctls
+from agent.kernel.net.tunnel import TunnelDevice
+from agent.kernel.programs.attach import Hooks
 from agent.model.cluster import Cluster
 from agent.model.local import Attachment, Device, Local
 from agent.model.node import Node
+from agent.netlink.cookie import netns_cookie
+from agent.pods.veth import PodLinks
+from agent.pods.veth_batch import Wish
 from agent.reconcile.kernel import Tables
 from agent.reconcile.sync import Settings, Sync
-from agent.serve.pod_link import PodLinks
-from agent.serve.pod_row import Wish
 from bench.plane import Plane
 from bench.testbed import PREFIX, Testbed
 from maps import abi

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Self
 
-from agent import origins
-from agent.kernel.sizes import constants, memory_bytes, sizes
-from agent.kernel.start import MEMINFO
+from agent.kernel.programs.sizes import constants, memory_bytes, sizes
+from agent.kernel.programs.start import MEMINFO
 from agent.model.address import mapped
+from agent.options import origins
 from maps import abi, libbpf, maglev, mapio, paths
 from maps.abi import DropReason
 from maps.object import Object

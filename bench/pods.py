@@ -12,9 +12,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.compile.between import Between
-from agent.config import Encapsulation
+from agent.compile.tunnel import Between
 from agent.model.node import Node
+from agent.options.config import Encapsulation
 from bench import tools
 from bench.nodes import UPLINK, TwoNodes, address, with_agent, with_kernel
 from bench.sets import Result, middle, one_cpu, undisturbed

@@ -18,9 +18,9 @@ from types import MappingProxyType
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from agent.compile.between import Tunnel
 from agent.compile.node import Links
 from agent.compile.route import Route
+from agent.compile.tunnel import Tunnel
 from agent.model.address import Family
 from agent.model.cluster import Cluster
 from agent.model.local import Attachment, Device, Local

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from agent.kernel import netns
+from agent.netlink import netns
 from bench.plane import Plane, Pod
 from maps import libbpf
 from maps.libbpf import AttachType

@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 from agent.errors import BuildFailed
-from agent.kernel import build
+from agent.kernel.programs import build
 from maps import paths
 
 HERE = Path(__file__).resolve().parent

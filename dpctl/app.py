@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
-from agent.config import Options
+from agent.options.config import Options
 from dpctl import map as maps_of
 from dpctl.backend import backend_table
 from dpctl.conntrack import STATES, Wanted, conntrack_table

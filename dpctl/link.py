@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.kernel.clsact import clsact
-from agent.kernel.hooks import DEVICE_HOOKS, SOCKET_HOOKS
-from agent.mounts import cgroup2, read_mountinfo
+from agent.kernel.programs.clsact import clsact
+from agent.kernel.programs.hooks import DEVICE_HOOKS, SOCKET_HOOKS
+from agent.options.mounts import cgroup2, read_mountinfo
 from dpctl.netns import DeviceName
 from dpctl.output import Column
 from maps import libbpf

@@ -3,7 +3,7 @@
 import socket
 from collections.abc import Callable
 
-from agent.cookie import netns_cookie
+from agent.netlink.cookie import netns_cookie
 
 DeviceName = Callable[[int], str]
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from agent.mounts import bpffs, read_mountinfo
+from agent.options.mounts import bpffs, read_mountinfo
 from dpctl.errors import Absent, Forbidden
 from dpctl.words import SetLabel, set_label
 from maps import abi

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from agent.cookie import netns_cookie
 from agent.model.address import unmapped
+from agent.netlink.cookie import netns_cookie
 from dpctl import link, lock
 from dpctl.map import MapRow, map_table
 from dpctl.netns import names_of

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
-from agent.compile.between import Between, between_records
 from agent.compile.changes import changed
 from agent.compile.claims import Claims, claims, lost
 from agent.compile.host_port import with_host_ports
@@ -16,6 +15,7 @@ from agent.compile.local import NODE_PORTS, NOTHING_BETWEEN, local_records
 from agent.compile.node import Ports, node_problems
 from agent.compile.records import BetweenRecords, Desired, Inputs, LocalRecords, Place, ServiceRecords
 from agent.compile.service import service_records
+from agent.compile.tunnel import Between, between_records
 from agent.model.cluster import Cluster
 from agent.model.name import ObjectName, Problem
 

@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
-from agent.compile.between import Between
 from agent.compile.endpoint import endpoints, node_addresses, pods
 from agent.compile.limit import flags, limits
 from agent.compile.node import Ports, node_record
 from agent.compile.records import LocalRecords
+from agent.compile.tunnel import Between
 from agent.model.local import Local
 from agent.model.node import Node
 

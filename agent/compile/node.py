@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv6Address
 
-from agent.compile.between import Between
 from agent.compile.records import NodeRecord
+from agent.compile.tunnel import Between
 from agent.model.address import Address, mapped
 from agent.model.local import Device, Local
 from agent.model.name import ObjectName, Problem

@@ -3,13 +3,13 @@
 Pods' links are the caller's to remove first (they carry the pods' own routes away with them).
 """
 
-from agent.config import Options
-from agent.kernel.clsact import clsact, remove_empty_clsact
-from agent.kernel.hooks import DEVICE_HOOKS
-from agent.kernel.routes import Routes
-from agent.kernel.sysctl import Sysctls
-from agent.kernel.tunnel import TunnelDevice
+from agent.kernel.net.routes import Routes
+from agent.kernel.net.sysctl import Sysctls
+from agent.kernel.net.tunnel import TunnelDevice
+from agent.kernel.programs.clsact import clsact, remove_empty_clsact
+from agent.kernel.programs.hooks import DEVICE_HOOKS
 from agent.log import logger
+from agent.options.config import Options
 from maps import libbpf
 from maps.pins import PinRoot
 

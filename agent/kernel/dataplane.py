@@ -9,17 +9,17 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from agent.compile.between import Tunnel
 from agent.compile.node import Links
 from agent.compile.route import Route
+from agent.compile.tunnel import Tunnel
 from agent.errors import AgentError
-from agent.kernel import wires
-from agent.kernel.attach import Hooks
-from agent.kernel.hooks import CUTTER, LOOPBACK, LOOPBACK_IFINDEX, POD, TUNNEL, TUNNEL_OUT, UPLINK
-from agent.kernel.load import SPECS
-from agent.kernel.routes import Routes, Way
-from agent.kernel.sysctl import Sysctls
-from agent.kernel.tunnel import TunnelDevice
+from agent.kernel.net import veth as wires
+from agent.kernel.net.routes import Routes, Way
+from agent.kernel.net.sysctl import Sysctls
+from agent.kernel.net.tunnel import TunnelDevice
+from agent.kernel.programs.attach import Hooks
+from agent.kernel.programs.hooks import CUTTER, LOOPBACK, LOOPBACK_IFINDEX, POD, TUNNEL, TUNNEL_OUT, UPLINK
+from agent.kernel.programs.load import SPECS
 from agent.log import logger
 from agent.model.local import Attachment, Device
 from maps.errors import KernelRefused, MapsError

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from agent.compile.between import Tunnel
 from agent.compile.node import Links
 from agent.compile.route import Route
+from agent.compile.tunnel import Tunnel
 from agent.model.local import Attachment, Device
 from maps import abi
 from maps.table import TableLike

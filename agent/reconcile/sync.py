@@ -8,14 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agent.compile import endpoint
-from agent.compile.between import Between, Tunnel, pod_mtu, tunnel
 from agent.compile.desired import desired
 from agent.compile.ids import Ids, recovered
 from agent.compile.local import NODE_PORTS, NOTHING_BETWEEN, local_records
 from agent.compile.node import Links, Ports
 from agent.compile.records import Desired
 from agent.compile.route import Route
-from agent.kernel.uplinks import uplinks
+from agent.compile.tunnel import Between, Tunnel, pod_mtu, tunnel
+from agent.compile.uplink import uplinks
 from agent.model.cluster import Cluster
 from agent.model.local import Attachment, Device
 from agent.reconcile.attachments import Overlay, devices
@@ -23,7 +23,7 @@ from agent.reconcile.between import BetweenMaps
 from agent.reconcile.kernel import Kernel
 from agent.reconcile.local import LocalMaps
 from agent.reconcile.order import WRITES, Contents, apply, contents, moved
-from agent.reconcile.turns import turns
+from agent.reconcile.staged import turns
 from maps.apply import read
 
 

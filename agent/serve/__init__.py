@@ -1,1 +1,1 @@
-"""What the agent offers to others: the CNI socket for container runtimes, metrics and health over HTTP."""
+"""What the agent offers over HTTP and in files: metrics, health, its report."""

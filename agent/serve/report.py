@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 
 from agent.log import logger
+from agent.pods.files import place
 from agent.reconcile.status import Status
-from agent.serve.files import place
 
 log = logger(__name__)
 

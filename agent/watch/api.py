@@ -23,9 +23,9 @@ import urllib3
 
 from agent.errors import ConfigError
 from agent.log import logger
-from agent.watch.decode import Decoder
+from agent.watch.decode.decoder import Decoder
+from agent.watch.decode.reader import Decoded, Kind
 from agent.watch.mirror import Expected, Mirror
-from agent.watch.reader import Decoded, Kind
 from agent.watch.stream import Changed, Listed, Request, Stream
 from agent.watch.stream import Event as StreamEvent
 

@@ -10,8 +10,8 @@ import msgspec
 import yaml
 
 from agent.model.name import ObjectName, Problem
-from agent.watch.decode import Decoder
-from agent.watch.reader import Decoded, Kind
+from agent.watch.decode.decoder import Decoder
+from agent.watch.decode.reader import Decoded, Kind
 
 SUFFIXES = (".yaml", ".yml", ".json")
 

@@ -7,11 +7,11 @@ when they are closed after writing or renamed into place, never half-written; wh
 from pathlib import Path
 
 from agent.log import logger
-from agent.watch.decode import Decoder
+from agent.watch.decode.decoder import Decoder
+from agent.watch.decode.reader import Kind
 from agent.watch.folder import SUFFIXES, Folder
 from agent.watch.inotify import Event, Inotify, Mask
 from agent.watch.mirror import Expected, Mirror
-from agent.watch.reader import Kind
 from agent.watch.worker import Worker
 
 log = logger(__name__)

@@ -14,7 +14,7 @@ from agent.model.cluster import Cluster
 from agent.model.local import Attachment, Local
 from agent.model.name import ObjectName, Problem
 from agent.model.service import EndpointSlice
-from agent.watch.reader import Decoded, Kind, Value
+from agent.watch.decode.reader import Decoded, Kind, Value
 
 OnCluster = Callable[[Cluster], None]
 Expected = tuple[str, Kind]  # a source's name, and a kind that it lists

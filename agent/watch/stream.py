@@ -20,7 +20,7 @@ from typing import assert_never
 import msgspec
 from msgspec import Raw, Struct
 
-from agent.watch.objects import Metadata, Status
+from agent.watch.decode.objects import Metadata, Status
 
 _NO_STREAMS = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)  # feature gate WatchList
 _TOO_LARGE = (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent import mounts
+from agent.options import mounts
 from bench import adds, connections, datapath, forward, node, nodes, pods
 from bench.plane import Plane
 from bench.rules import rules

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.mounts import cgroup2, read_mountinfo
+from agent.options.mounts import cgroup2, read_mountinfo
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns, pytest.mark.timeout(300)]
 

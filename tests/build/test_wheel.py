@@ -22,7 +22,7 @@ for path in found:
 """
 
 OWN_KEY = """
-from agent.kernel.build import Sources, compiler, key
+from agent.kernel.programs.build import Sources, compiler, key
 where = Sources.installed()
 print(key(where, compiler()) == (where.objects / "key").read_text().strip())
 """

@@ -12,8 +12,8 @@ from typing import Self
 
 import pytest
 
-from agent.serve.cni_socket import CniSocket
-from tests.agent.serve.room import Room
+from agent.cni.socket import CniSocket
+from tests.agent.cni.room import Room
 
 SOURCE = Path(__file__).parents[2] / "cni/sluiceway-cni.c"
 CONFIG = {"cniVersion": "0.4.0", "name": "sluiceway"}

@@ -6,7 +6,7 @@ import pytest
 
 from agent.compile.records import Frontend
 from agent.compile.service import set_label as written
-from agent.kernel.hooks import SOCKET_HOOKS
+from agent.kernel.programs.hooks import SOCKET_HOOKS
 from agent.model.name import ObjectName
 from agent.model.service import Protocol, Service, ServicePort
 from dpctl.backend import backend_rows

@@ -17,15 +17,16 @@ from pathlib import Path
 
 from pyroute2 import IPRoute
 
-from agent.compile.between import Between, tunnel
 from agent.compile.node import Links
 from agent.compile.records import BetweenRecords
-from agent.config import Encapsulation
-from agent.kernel import attach, hooks, netns
-from agent.kernel.load import Loaded
-from agent.kernel.sysctl import Sysctls
-from agent.kernel.tunnel import TunnelDevice
+from agent.compile.tunnel import Between, tunnel
+from agent.kernel.net.sysctl import Sysctls
+from agent.kernel.net.tunnel import TunnelDevice
+from agent.kernel.programs import attach, hooks
+from agent.kernel.programs.load import Loaded
 from agent.model.address import Address, mapped
+from agent.netlink import netns
+from agent.options.config import Encapsulation
 from maps import abi
 from maps.pins import PinRoot
 from maps.table import Table

@@ -14,15 +14,16 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from agent.dump import Dump
-from agent.kernel import attach, features, netns
-from agent.kernel.build import NAMES
-from agent.kernel.hooks import POD, UPLINK
-from agent.kernel.load import Loaded
-from agent.kernel.netlink import Socket
-from agent.kernel.sizes import SIZES
+from agent.kernel.programs import attach, features
+from agent.kernel.programs.build import NAMES
+from agent.kernel.programs.hooks import POD, UPLINK
+from agent.kernel.programs.load import Loaded
+from agent.kernel.programs.sizes import SIZES
 from agent.model.address import Address
-from agent.watch.qdisc import paced, qdiscs
+from agent.netlink import netns
+from agent.netlink.dump import Dump
+from agent.netlink.socket import Socket
+from agent.watch.node.qdisc import paced, qdiscs
 from maps import paths
 from maps.pins import PinRoot
 from tests.kernels import between, site

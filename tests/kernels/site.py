@@ -11,8 +11,8 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from socket import IPPROTO_TCP, IPPROTO_UDP, if_nametoindex
 
-from agent.cookie import netns_cookie
 from agent.model.address import Address, mapped
+from agent.netlink.cookie import netns_cookie
 from maps import abi, maglev
 from maps.percpu import PerCpuTable
 from maps.table import Table

@@ -6,9 +6,11 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from agent.kernel import features, netns, tunnel
-from agent.kernel.netlink import Request, Socket
-from agent.rtnetlink import LINK, packed
+from agent.kernel.net import tunnel
+from agent.kernel.programs import features
+from agent.netlink import netns
+from agent.netlink.rtnetlink import LINK, packed
+from agent.netlink.socket import Request, Socket
 from lab.use import Client
 
 RTM_SETLINK = 19  # linux/rtnetlink.h

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from agent.kernel import netns as namespace
-from agent.mounts import cgroup2, read_mountinfo
+from agent.netlink import netns as namespace
+from agent.options.mounts import cgroup2, read_mountinfo
 
 CLUSTER = """
 apiVersion: v1

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agent.serve.attachments import boot_id
-from agent.serve.journal import Journal
+from agent.pods.attachments import boot_id
+from agent.pods.journal import Journal
 from maps import abi, paths
 from maps.pins import PinRoot
 from maps.table import Table

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from agent.kernel.hooks import SOCKET_HOOKS
+from agent.kernel.programs.hooks import SOCKET_HOOKS
 from maps import abi, libbpf
 from maps.pins import PinRoot
 from maps.table import Table

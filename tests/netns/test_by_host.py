@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from agent.compile.between import Between
+from agent.compile.tunnel import Between
 from bench.nodes import NODES, TwoNodes, address, with_agent
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns]

@@ -13,17 +13,17 @@ from typing import Any
 
 import pytest
 
-from agent.kernel import netns as namespace
-from agent.kernel import requests
-from agent.kernel.netlink import Request
+from agent.cni.commands import Cni
+from agent.cni.socket import CniSocket
+from agent.ipam.pool import Ipam
 from agent.model.local import Attachment
-from agent.serve.attachments import boot_id, host_device
-from agent.serve.cni import Cni
-from agent.serve.cni_socket import CniSocket
-from agent.serve.ipam import Ipam
-from agent.serve.journal import Journal
-from agent.serve.pod_link import PodLinks
-from agent.serve.pods import Pods
+from agent.netlink import netns as namespace
+from agent.netlink import requests
+from agent.netlink.socket import Request
+from agent.pods.attachments import boot_id, host_device
+from agent.pods.journal import Journal
+from agent.pods.pods import Pods
+from agent.pods.veth import PodLinks
 
 pytestmark = pytest.mark.netns
 

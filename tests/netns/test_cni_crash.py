@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from agent.serve import steps
-from agent.serve.attachments import host_device
+from agent.pods import fail_points as steps
+from agent.pods.attachments import host_device
 from tests.netns.agents import READY_S, Node
 from tests.netns.pods import Answer, Runtime
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from agent.serve.attachments import host_device
+from agent.pods.attachments import host_device
 from maps import abi
 from tests.netns.agents import CLUSTER, Node
 from tests.netns.pods import CLUSTER6, Answer, Runtime, conf

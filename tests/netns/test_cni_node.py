@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from agent.serve.attachments import boot_id
+from agent.pods.attachments import boot_id
 from maps import abi
 from tests.netns.agents import CLUSTER, READY_S, Node
 from tests.netns.pods import CLUSTER6, Answer, Runtime

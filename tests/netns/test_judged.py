@@ -8,9 +8,9 @@ from typing import cast
 
 import pytest
 
-from agent.compile.between import Between
-from agent.config import Encapsulation
+from agent.compile.tunnel import Between
 from agent.model.address import Address
+from agent.options.config import Encapsulation
 from bench import tools
 from bench.nodes import NODES, UPLINK, TwoNodes, address, with_agent
 from bench.stream import tail_call

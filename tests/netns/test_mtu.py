@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.serve.attachments import host_device
+from agent.pods.attachments import host_device
 from tests.netns.agents import CLUSTER, Node
 from tests.netns.pods import CLUSTER6, Runtime
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from agent.kernel.hooks import POD
-from agent.serve.attachments import host_device
+from agent.kernel.programs.hooks import POD
+from agent.pods.attachments import host_device
 from maps import abi
 from maps.percpu import PerCpuTable
 from maps.pins import PinRoot

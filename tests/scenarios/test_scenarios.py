@@ -16,7 +16,7 @@ import pytest
 from agent.model.cluster import Cluster
 from agent.model.local import Attachment, Device, Local
 from agent.reconcile.sync import Settings, Sync
-from agent.watch.decode import Decoder
+from agent.watch.decode.decoder import Decoder
 from agent.watch.folder import Folder
 from agent.watch.mirror import Mirror
 from tests.agent.reconcile.kernels import MemoryKernel, assert_no_packet_meets_a_gap

@@ -5,10 +5,10 @@ from ipaddress import IPv6Address, ip_address
 
 import pytest
 
-from agent.compile.between import Between
 from agent.compile.endpoint import endpoints, node_addresses, pods
 from agent.compile.local import local_records
 from agent.compile.node import Ports, nat_ports, node_record, source
+from agent.compile.tunnel import Between
 from agent.model.local import Device, HostPort, Local
 from agent.model.node import Node
 from agent.model.service import Protocol

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.kernel.build import compiler
-from agent.mounts import bpffs, cgroup2, read_mountinfo
+from agent.kernel.programs.build import compiler
+from agent.options.mounts import bpffs, cgroup2, read_mountinfo
 from maps import paths
 
 HERE = Path(__file__).parent

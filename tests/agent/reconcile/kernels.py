@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from agent.compile.between import Tunnel
 from agent.compile.node import Links
 from agent.compile.route import Route
+from agent.compile.tunnel import Tunnel
 from agent.model.cluster import Cluster
 from agent.model.local import Attachment, Device
 from agent.reconcile.kernel import Tables

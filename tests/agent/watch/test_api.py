@@ -15,8 +15,8 @@ from msgspec import Raw
 from agent.errors import ConfigError
 from agent.model.name import ObjectName
 from agent.watch.api import EXPECTED, ApiSource, client
-from agent.watch.decode import Decoder
-from agent.watch.reader import Decoded, Kind
+from agent.watch.decode.decoder import Decoder
+from agent.watch.decode.reader import Decoded, Kind
 from tests.agent.watch.conftest import Seen
 
 SERVICES = "/api/v1/services"

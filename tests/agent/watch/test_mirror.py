@@ -15,8 +15,8 @@ from agent.model.local import Attachment, Device, Local
 from agent.model.name import ObjectName, Problem
 from agent.model.node import Namespace, Node
 from agent.model.service import Endpoint, EndpointSlice, Service
+from agent.watch.decode.reader import Decoded, Kind, Value
 from agent.watch.mirror import Mirror
-from agent.watch.reader import Decoded, Kind, Value
 
 
 def name(text: str) -> ObjectName:

@@ -1,0 +1,134 @@
+"""The CNI commands of a node: each request answered with what the specification wants.
+
+Stands between the socket (``cni_socket``), which hands over a request's bytes, and the pods' interfaces (``pods``).
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from ipaddress import ip_interface
+from typing import assert_never
+
+from agent.cni import result as cni_result
+from agent.cni.error import CniError, Code
+from agent.cni.request import Command, Request, parse, requested_version
+from agent.ipam.pool import Ipam
+from agent.log import logger
+from agent.model.address import Address
+from agent.model.local import Attachment
+from agent.pods.pods import REFUSALS, Pods
+
+log = logger(__name__)
+
+Look = Callable[[Attachment], tuple[str, ...]]
+
+
+class Cni:
+    """The commands of one node; :meth:`answer` is called from a thread per request."""
+
+    def __init__(self, pods: Pods, ipam: Ipam, looks: Iterable[Look]) -> None:
+        """Each of *looks* tells what is not as ADD left it; CHECK asks them all."""
+        self._pods = pods
+        self._ipam = ipam
+        self._looks = tuple(looks)
+
+    def restore(self) -> tuple[Attachment, ...]:
+        """As ``Pods.restore``."""
+        return self._pods.restore()
+
+    def attachments(self) -> tuple[Attachment, ...]:
+        """The attachments of this moment, oldest first."""
+        return self._pods.attachments()
+
+    def collect(self) -> None:
+        """As ``Pods.collect``."""
+        self._pods.collect()
+
+    def answer(self, environment: Mapping[str, str], stdin: bytes) -> tuple[int, bytes]:
+        """Do what a request asks; the plugin's exit code and standard output."""
+        if environment.get("CNI_COMMAND") == Command.VERSION:
+            return 0, cni_result.versions()
+        code, output = 0, b""
+        try:
+            output = self._served(environment, stdin)
+        except CniError as error:
+            code = int(error.code)
+            output = cni_result.failed(requested_version(stdin), error)
+            log.warning("CNI request failed", **_request_names(environment), code=code, error=error)
+        return code, output
+
+    def _served(self, environment: Mapping[str, str], stdin: bytes) -> bytes:
+        """What the plugin prints; whatever goes wrong is a CniError."""
+        command = environment.get("CNI_COMMAND", "")
+        try:
+            return self._run(parse(environment, stdin))
+        except CniError:
+            raise
+        except REFUSALS as error:
+            raise CniError(Code.TRY_LATER, f"{command} failed: {error}") from error
+        except Exception as error:
+            log.exception("CNI request broke", command=command)
+            raise CniError(Code.INTERNAL, f"{command} broke: {error!r}") from error
+
+    def _run(self, request: Request) -> bytes:
+        match request.command:
+            case Command.ADD:
+                attachment, wire = self._pods.add(request)
+                return cni_result.added(request, wire, attachment.addresses)
+            case Command.DEL:
+                self._pods.delete((request.container_id, request.interface))
+            case Command.CHECK:
+                self._check(request)
+            case Command.GC:
+                self._collect(request)
+            case Command.STATUS:
+                self._status()
+            case Command.VERSION:
+                return cni_result.versions()
+            case _:
+                assert_never(request.command)
+        return b""
+
+    def _check(self, request: Request) -> None:
+        pod = self._pods.find(request.container_id, request.interface)
+        if pod is None:
+            raise CniError(Code.UNKNOWN_CONTAINER, f"{request.container_id} has no {request.interface} from here")
+        faults = [fault for look in self._looks for fault in look(pod)]
+        faults += [f"{address} is not reserved" for address in pod.addresses if not self._ipam.holds(address)]
+        told = {_bare(ip.get("address")) for ip in (request.previous or {}).get("ips") or ()}
+        faults += [f"prevResult.ips: {a} is missing" for a in pod.addresses if a not in told]
+        if faults:
+            raise CniError(Code.CHECK, f"{request.interface} is not as ADD left it", "; ".join(faults))
+
+    def _collect(self, request: Request) -> None:
+        """Delete this network's attachments that the runtime does not name; all are tried before any is reported."""
+        problems = []
+        for attachment in self._pods.of_network(request.network):
+            if attachment.key in (request.valid or ()):
+                continue
+            try:
+                self._pods.delete(attachment.key)
+            except REFUSALS as error:
+                problems.append(f"{attachment.container_id} {attachment.interface}: {error}")
+        self._pods.keep_imported(request.valid or frozenset())
+        if problems:
+            raise CniError(Code.INCOMPLETE, "not everything could be cleaned up", "; ".join(problems))
+
+    def _status(self) -> None:
+        trouble = self._ipam.trouble()
+        if trouble:
+            raise CniError(Code.UNAVAILABLE, trouble)
+
+
+def _bare(text: object) -> Address | None:
+    """An address without its length, however a plugin behind us spells it; None when it is none."""
+    try:
+        return ip_interface(str(text)).ip
+    except ValueError:
+        return None
+
+
+def _request_names(environment: Mapping[str, str]) -> dict[str, object]:
+    return {
+        "command": environment.get("CNI_COMMAND", ""),
+        "container": environment.get("CNI_CONTAINERID", ""),
+        "interface": environment.get("CNI_IFNAME", ""),
+    }

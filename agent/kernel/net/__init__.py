@@ -1,0 +1,1 @@
+"""The node's network as the agent keeps it: pods' veths, routes, the tunnel, sysctls."""

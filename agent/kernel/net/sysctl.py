@@ -1,0 +1,196 @@
+"""The sysctls that the datapath needs, in one table; old values are kept in a file and put back by cleanup.
+
+Paths under /proc/sys/net follow the calling thread's network namespace. A value is written to the file before
+it is changed, so a death in between loses nothing; what somebody else changed since is left to them.
+"""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.log import logger
+from agent.netlink.socket import Knob
+
+log = logger(__name__)
+
+PROC = Path("/proc/sys/net")
+STATE = "sysctls.json"
+_FORWARDING = {"ipv4/ip_forward": "ipv4", "ipv6/conf/all/forwarding": "ipv6"}
+
+
+@dataclass(frozen=True, slots=True)
+class Sysctl:
+    """One knob below /proc/sys/net; ``{device}`` stands for a device's name."""
+
+    name: str
+    value: str
+    why: str
+    only_from: str = ""  # changed only where it has this value; empty: always
+
+
+NODE = (
+    Sysctl("ipv4/ip_forward", "1", "pods' packets pass through the node"),
+    Sysctl("ipv6/conf/all/forwarding", "1", "pods' packets pass through the node"),
+    # The kernel takes the greater of "all" and the device's own, so a zero per device needs a zero here. Before,
+    # every other device is given what "all" gave it: only ours get looser.
+    Sysctl("ipv4/conf/all/rp_filter", "0", "see the devices' own"),
+)
+UPLINK = (
+    Sysctl("ipv4/conf/{device}/rp_filter", "0", "a backend's answer carries the service's address"),
+    Sysctl("ipv6/conf/{device}/accept_ra", "2", "1 means: not while forwarding", only_from="1"),
+)
+LOOPBACK = (
+    Sysctl("ipv4/conf/lo/accept_local", "1", "a service's answer from this node to this node comes in here"),
+    Sysctl("ipv4/conf/lo/route_localnet", "1", "a host port's answer to 127.0.0.1 comes in here too"),
+)
+POD = (
+    Sysctl("ipv4/conf/{device}/rp_filter", "0", "answers to a pod carry the service's address"),
+    Sysctl("ipv4/conf/{device}/send_redirects", "0", "pods have one neighbour, the node"),
+    Sysctl("ipv6/conf/{device}/accept_ra", "0", "a pod does not route for the node"),
+    # set before the device is up: its link-local address must not wait for duplicate address detection
+    Sysctl("ipv6/conf/{device}/accept_dad", "0", "all pods' devices have one MAC, and one link-local address"),
+    Sysctl("ipv6/conf/{device}/dad_transmits", "0", "all pods' devices have one MAC, and one link-local address"),
+)
+
+
+TUNNEL = (
+    Sysctl("ipv4/conf/{device}/rp_filter", "0", "answers to a pod carry the service's address"),
+    Sysctl("ipv4/conf/{device}/accept_local", "1", "what is to be fragmented comes in here, under the node's address"),
+    Sysctl("ipv4/conf/{device}/send_redirects", "0", "and leaves here again"),
+    Sysctl("ipv6/conf/{device}/accept_ra", "0", "other nodes are no routers for this one"),
+    Sysctl("ipv6/conf/{device}/addr_gen_mode", "1", "all nodes' tunnels have one MAC, so no address is made of it"),
+)
+
+
+class Sysctls:
+    """The node's knobs, and the file that remembers how they were."""
+
+    def __init__(self, state_dir: Path, proc: Path = PROC) -> None:
+        self._proc = proc
+        self._file = state_dir / STATE
+        self._kept: dict[str, tuple[str, str]] = self._load()
+
+    def node(self) -> None:
+        """Set what concerns the whole node; a file system that cannot be written is said once per knob.
+
+        Turning forwarding on changes it for every device, so their values are remembered too.
+        """
+        for switch, family in _FORWARDING.items():
+            if _read(self._proc / switch) == "0":
+                paths = (self._proc / family / "conf").glob("*/forwarding")
+                devices = [p for p in paths if p.parent.name != "all"]
+                self._remember({str(p.relative_to(self._proc)): "1" for p in devices})
+        if _read(self._proc / "ipv6/conf/all/forwarding") == "0":
+            self._keep_router_advertisements()
+        self._keep_filters()
+        for knob in NODE:
+            self._set(knob, knob.name)
+
+    def uplink(self, device: str) -> None:
+        """Set what concerns a device of the node."""
+        for knob in UPLINK:
+            self._set(knob, knob.name.format(device=device))
+
+    def loopback(self) -> None:
+        """Set what translating the node's own packets takes."""
+        for knob in LOOPBACK:
+            self._set(knob, knob.name)
+
+    def pod(self, device: str) -> tuple[Knob, ...]:
+        """What is to be set for the node's end of a pod's veth; it is ours and goes with the pod: nothing is kept."""
+        return tuple(Knob(f"{self._proc}/{knob.name.format(device=device)}", knob.value) for knob in POD)
+
+    def tunnel(self, device: str) -> None:
+        """Set what concerns the device that encapsulates; it is ours: nothing is kept."""
+        for knob in TUNNEL:
+            _write(self._proc / knob.name.format(device=device), knob.value)
+
+    def put_back(self) -> tuple[str, ...]:
+        """Give every knob its old value, where it still has ours; the paths that were put back."""
+        # the node's own first: forwarding for all changes every device, whose values follow
+        order = sorted(self._kept.items(), key=lambda kept: (not _is_node(kept[0]), kept[0]))
+        ours = [(n, old) for n, (old, new) in order if _read(self._proc / n) == new]
+        done = tuple(name for name, old in ours if _write(self._proc / name, old))
+        self._file.unlink(missing_ok=True)
+        self._kept = {}
+        return done
+
+    def _keep_filters(self) -> None:
+        """Give each device what "all" gives it until now, so that a zero there loosens nobody's but ours."""
+        common = _read(self._proc / "ipv4/conf/all/rp_filter") or "0"
+        if common == "0":
+            return
+        for path in sorted((self._proc / "ipv4/conf").glob("*/rp_filter")):
+            own = _read(path)
+            if path.parent.name != "all" and own is not None and int(own) < int(common):
+                name = str(path.relative_to(self._proc))
+                self._set(Sysctl(name, common, "as all/rp_filter was"), name)
+
+    def _keep_router_advertisements(self) -> None:
+        """A host that learns its routes from routers goes on doing so when it begins to forward."""
+        for path in sorted((self._proc / "ipv6/conf").glob("*/accept_ra")):
+            device = path.parent.name
+            if device not in {"all", "default", "lo"} and _read(path) == "1":
+                name = str(path.relative_to(self._proc))
+                self._set(Sysctl(name, "2", "1 means: not while forwarding"), name)
+
+    def _set(self, knob: Sysctl, name: str) -> None:
+        path = self._proc / name
+        now = _read(path)
+        if now is None or now == knob.value or (knob.only_from and now != knob.only_from):
+            return
+        self._remember({name: knob.value})
+        if _write(path, knob.value):
+            log.info("sysctl set", name=name, value=knob.value, was=now, why=knob.why)
+
+    def _remember(self, changes: Mapping[str, str]) -> None:
+        """Keep the first value ever found; the latest of ours is what cleanup expects to find."""
+        for name, new in changes.items():
+            old = self._kept.get(name, (_read(self._proc / name) or "", ""))[0]
+            self._kept[name] = (old, new)
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        fresh = self._file.with_suffix(".new")
+        with fresh.open("w") as file:
+            json.dump(self._kept, file, indent=1, sort_keys=True)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.rename(self._file)
+
+    def _load(self) -> dict[str, tuple[str, str]]:
+        try:
+            kept = json.loads(self._file.read_text())
+            return {name: (old, new) for name, (old, new) in kept.items()}
+        except FileNotFoundError:
+            return {}
+        except (ValueError, AttributeError) as error:
+            log.warning("old sysctls are unreadable, kept aside", file=self._file, error=error)
+            self._file.rename(self._file.with_suffix(".bad"))
+            return {}
+
+
+def _is_node(name: str) -> bool:
+    return any(name == knob.name for knob in NODE)
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text().strip()
+    except OSError:  # a device that left, or a kernel without IPv6
+        return None
+
+
+def _write(path: Path, value: str) -> bool:
+    return _try(lambda: path.write_text(value), path)
+
+
+def _try(write: Callable[[], object], path: Path) -> bool:
+    try:
+        write()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        log.warning("sysctl cannot be set", path=path, error=error.strerror)
+        return False
+    return True

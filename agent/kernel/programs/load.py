@@ -1,0 +1,71 @@
+"""Objects into the kernel: one set of pinned maps under them all, the programs ready for their hooks.
+
+Maps that the generation has are taken as they are, so a new program works on the state of the old; what is missing is
+made and pinned. The sweep of the flows is begun by hand, once per load.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from agent.errors import AgentError
+from agent.kernel.programs.sizes import constants
+from agent.log import logger
+from maps import abi, libbpf
+from maps.object import Object
+from maps.pins import Generation
+from maps.spec import MapSpec
+
+log = logger(__name__)
+
+SPECS: Mapping[str, MapSpec[Any, Any]] = {spec.name: spec for spec in abi.MAPS}
+SWEEP_START = "sweep_start"
+
+
+class Loaded:
+    """The programs of all objects by name, held open until their hooks hold them."""
+
+    def __init__(self, objects: Mapping[str, Path], generation: Generation, sizes: Mapping[str, int]) -> None:
+        """Load everything onto the maps of *generation*.
+
+        Raises:
+            MapsError: the kernel refused; what was made so far and not pinned is gone again.
+        """
+        self.generation = generation
+        self._objects: list[Object] = []
+        self.programs: dict[str, int] = {}
+        try:
+            for path in objects.values():
+                self._load(path, sizes)
+        except BaseException:
+            self.close()
+            raise
+        log.debug("programs loaded", programs=len(self.programs), generation=generation.name)
+
+    def start_sweep(self) -> None:
+        """Have the kernel end old flows from now on, every second, without us.
+
+        Raises:
+            AgentError: the timer could not be set.
+        """
+        answer = libbpf.test_run(self.programs[SWEEP_START], b"")
+        if answer.retval:
+            raise AgentError(f"the sweep of the flows did not start: {SWEEP_START} returned {answer.retval:#x}")
+
+    def close(self) -> None:
+        """Let go; what is pinned, attached or armed stays."""
+        for opened in self._objects:
+            opened.close()
+        self._objects = []
+
+    def _load(self, path: Path, sizes: Mapping[str, int]) -> None:
+        opened = Object.open(path)
+        self._objects.append(opened)
+        for name in sizes.keys() & set(opened.maps()):
+            opened.resize(name, sizes[name])
+        self.generation.adopt(opened)
+        opened.set_constants(constants(sizes, os.cpu_count() or 1))
+        opened.load()
+        self.generation.keep(opened)
+        self.programs |= {name: opened.program_fd(name) for name in opened.programs()}

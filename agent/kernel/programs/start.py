@@ -1,0 +1,67 @@
+"""The kernel's part of an agent's start: checked, compiled, loaded; programs exchanged where nothing else changes."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+
+from agent.kernel.net.sysctl import Sysctls
+from agent.kernel.programs import build
+from agent.kernel.programs.attach import Hooks
+from agent.kernel.programs.features import System, features
+from agent.kernel.programs.generation import Move, begin
+from agent.kernel.programs.load import Loaded
+from agent.kernel.programs.sizes import memory_bytes, sizes
+from agent.log import logger
+from agent.options.config import Options
+from agent.options.mounts import read_mountinfo
+from maps.pins import PinRoot
+
+log = logger(__name__)
+
+MEMINFO = Path("/proc/meminfo")
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What the rest of the agent works with; held until the process ends."""
+
+    loaded: Loaded
+    hooks: Hooks
+    move: Move
+    sysctls: Sysctls
+    moved: Event  # set once all links hold these programs
+
+
+def start(options: Options, pins: PinRoot) -> Started:
+    """Load the datapath onto this node's maps.
+
+    On maps of the same layout and sizes the links get the new programs here; else the old programs go on with the old
+    maps until the first sync has filled the new ones and the caller ends with ``move.finish``.
+
+    Raises:
+        AgentError: a feature or a mount is missing, or there are no objects to load.
+        MapsError: another agent has the pins, or the kernel refused.
+    """
+    found = features(options, System.running(options, read_mountinfo()))
+    pins.lock()
+    objects = build.objects(options.objects, options.cache_dir, build.Sources.installed(), build.compiler())
+    entries = sizes(options, memory_bytes(MEMINFO.read_text()), os.cpu_count() or 1)
+    move = begin(pins, entries)
+    moved = Event()
+    loaded = Loaded(objects, move.new, entries)
+    hooks = Hooks(pins.links, loaded.programs, tcx=found.tcx)
+    if move.is_needed:
+        move.seed()
+        log.info("other maps than before: programs move when these are filled", generation=move.new.name)
+    else:
+        move.finish(hooks.exchange)
+        moved.set()
+    loaded.start_sweep()
+    sysctls = Sysctls(options.state_dir)
+    sysctls.node()
+    if options.socket_lb:
+        hooks.attach_sockets(options.cgroup)
+    else:
+        hooks.detach_sockets()
+    return Started(loaded, hooks, move, sysctls, moved)

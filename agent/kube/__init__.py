@@ -1,0 +1,1 @@
+"""What the agent tells the Kubernetes API, and how it speaks with it."""

@@ -1,0 +1,143 @@
+"""The agent's options: the one list of them, from which flags, environment names, YAML keys, help and checks come."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from agent.log import FORMATS, LEVELS
+from agent.options import values
+from agent.options.values import about
+
+
+class Objects(StrEnum):
+    """Which compiled programs are loaded."""
+
+    AUTO = "auto"  # compiled when sources or compiler changed, else those that ship
+    SHIPPED = "shipped"
+    COMPILE = "compile"
+
+
+class Encapsulation(StrEnum):
+    """How pods' packets cross the network between nodes."""
+
+    NATIVE = "native"  # as they are; the network knows the pods' addresses, or the nodes share a subnet
+    VXLAN = "vxlan"
+    IPIP = "ipip"  # IP in IP: the smallest header
+    GENEVE = "geneve"
+
+    @property
+    def has_udp(self) -> bool:
+        """Whether packets go in UDP datagrams, to a port and under a network number."""
+        return self in {Encapsulation.VXLAN, Encapsulation.GENEVE}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Every option of the agent. A field's flag is its name with hyphens."""
+
+    node_name: str = field(
+        default="",
+        metadata=about(values.text, "name of this node's Node object", "NODE_NAME, then hostname"),
+    )
+    kubeconfig: Path | None = field(
+        default=None,
+        metadata=about(values.path, "API server to watch", "the pod's service account"),
+    )
+    manifests: Path | None = field(
+        default=None,
+        metadata=about(values.path, "folder of Kubernetes YAML, watched instead of an API server"),
+    )
+    pin_root: Path = field(
+        default=Path("/sys/fs/bpf/sluiceway"),
+        metadata=about(values.path, "where maps and links are pinned", "sluiceway on the bpffs"),
+    )
+    cgroup: Path = field(
+        default=Path("/sys/fs/cgroup"),
+        metadata=about(values.path, "cgroup whose sockets are load-balanced", "the cgroup2 root"),
+    )
+    state_dir: Path = field(
+        default=Path("/var/lib/sluiceway"),
+        metadata=about(values.path, "what must outlive a reboot"),
+    )
+    run_dir: Path = field(default=Path("/run/sluiceway"), metadata=about(values.path, "where cni.sock lives"))
+    cache_dir: Path = field(default=Path("/var/cache/sluiceway"), metadata=about(values.path, "compiled programs"))
+    cni_bin_dir: Path = field(
+        default=Path("/opt/cni/bin"),
+        metadata=about(values.path, "where sluiceway-cni is installed"),
+    )
+    cni_conf_dir: Path = field(
+        default=Path("/etc/cni/net.d"), metadata=about(values.path, "where the conflist is written")
+    )
+    cni_state_dir: Path = field(
+        default=Path("/var/lib/cni"),
+        metadata=about(values.path, "where host-local and the runtime keep attachments, for a Node that imports them"),
+    )
+    install_cni: bool = field(default=True, metadata=about(values.switch, "install the CNI plugin and its conflist"))
+    devices: tuple[str, ...] = field(
+        default=(),
+        metadata=about(values.names, "uplinks, by name", "those with the node's InternalIPs or a default route"),
+    )
+    encapsulation: Encapsulation = field(
+        default=Encapsulation.NATIVE,
+        metadata=about(values.one_of(tuple(Encapsulation), Encapsulation), "how pods' packets go between nodes"),
+    )
+    cross_subnet: bool = field(
+        default=False,
+        metadata=about(values.switch, "encapsulate only to nodes on none of this node's subnets"),
+    )
+    by_host: bool = field(
+        default=False,
+        metadata=about(
+            values.switch,
+            "packets to pods of other nodes, where they are not encapsulated, pass this node's own forwarding: "
+            "its firewall and its IPsec policies",
+        ),
+    )
+    tunnel_port: int = field(
+        default=0,
+        metadata=about(values.udp_port, "UDP port of VXLAN or Geneve", "0: VXLAN 8472, Geneve 6081"),
+    )
+    tunnel_vni: int = field(default=1, metadata=about(values.vni, "network number of VXLAN or Geneve"))
+    masquerade: bool = field(
+        default=True,
+        metadata=about(values.switch, "pods go outside under this node's address"),
+    )
+    masquerade_config: Path | None = field(
+        default=None,
+        metadata=about(values.path, "ranges never masqueraded, in ip-masq-agent's format; read again as it says"),
+    )
+    mtu: int = field(
+        default=0,
+        metadata=about(values.mtu, "of pods' interfaces", "0: the uplinks', less what encapsulation adds"),
+    )
+    socket_lb: bool = field(default=True, metadata=about(values.switch, "choose backends at connect() and sendmsg()"))
+    listen: tuple[str, int] = field(default=("127.0.0.1", 9650), metadata=about(values.endpoint, "metrics and health"))
+    max_services: int = field(default=0, metadata=about(values.size, "service addresses", "0: by the node's memory"))
+    max_backends: int = field(
+        default=0,
+        metadata=about(values.size, "backends of all services", "0: by the node's memory"),
+    )
+    max_flows: int = field(default=0, metadata=about(values.size, "tracked flow entries", "0: by the node's memory"))
+    max_endpoints: int = field(
+        default=0,
+        metadata=about(values.size, "addresses of this node and its pods", "0: by the node's memory"),
+    )
+    max_prefixes: int = field(
+        default=0,
+        metadata=about(values.size, "address ranges of other nodes, about four each", "0: by the node's memory"),
+    )
+    max_affinities: int = field(
+        default=0,
+        metadata=about(values.size, "clients held to a backend", "0: by the node's memory"),
+    )
+    node_port_range: tuple[int, int] = field(
+        default=(30000, 32767),
+        metadata=about(values.port_range, "the API server's --service-node-port-range"),
+    )
+    log_level: str = field(default="info", metadata=about(values.one_of(LEVELS), "least level that is logged"))
+    log_format: str = field(default="text", metadata=about(values.one_of(FORMATS), "how a line is written"))
+    objects: Objects = field(
+        default=Objects.AUTO,
+        metadata=about(values.one_of(tuple(Objects), Objects), "which compiled programs are loaded"),
+    )
+    config: Path | None = field(default=None, metadata=about(values.path, "YAML file of these options"))

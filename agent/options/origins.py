@@ -1,0 +1,199 @@
+"""Where the options' values come from: flag, then SLUICEWAY_..., then a YAML file, then the default; with origins."""
+
+import argparse
+import difflib
+import json
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import Field, fields
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+
+from agent.errors import ConfigError
+from agent.options import values
+from agent.options.config import Options
+from agent.options.mounts import bpffs, cgroup2, read_mountinfo
+
+Origins = Mapping[str, str]  # by an option's name ("node-name"): who gave its value
+
+ENVIRONMENT = "SLUICEWAY_"
+
+
+class Command(StrEnum):
+    """What the agent is asked to do."""
+
+    RUN = "run"
+    CONFIG = "config"
+    CLEANUP = "cleanup"
+
+
+def load(
+    argv: Sequence[str], environ: Mapping[str, str], mountinfo: str | None = None
+) -> tuple[Command, Options, Origins]:
+    """The command and its options, as the flags, the environment and the file give them.
+
+    *argv* is without the program's name. *mountinfo* is the text of /proc/self/mountinfo, read when
+    not given.
+
+    Raises:
+        ConfigError: an unknown name, or a value that cannot be used.
+        SystemExit: ``--help`` was answered.
+    """
+    flags = _flags(argv)
+    command = Command(flags.pop("command"))
+    given = {name: (text, f"--{name}") for name, text in flags.items()}
+    given = _environment(environ) | given
+    if "config" in given:
+        given = _file(Path(given["config"][0])) | given
+    found = _derived(environ, read_mountinfo() if mountinfo is None else mountinfo)
+    chosen: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for option in fields(Options):
+        name = _name(option)
+        text, origins[name] = given.get(name) or found.get(name) or (None, "default")
+        chosen[option.name] = option.default if text is None else _value(option, text, origins[name])
+    options = Options(**chosen)
+    _check(command, options, origins, environ)
+    return command, options, origins
+
+
+def describe(options: Options, origins: Origins) -> str:
+    """The options as YAML that --config reads back, each line ending with its value's origin."""
+    names = [_name(option) for option in fields(Options) if option.name != "config"]
+    lines = [f"{name + ':':<17} {_yaml(getattr(options, _field(name)))}" for name in names]
+    width = max(len(line) for line in lines)
+    rows = zip(lines, names, strict=True)
+    return "".join(f"{line:<{width}}  # {origins[name]}\n" for line, name in rows)
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, raising what main already knows how to tell."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; see sluiceway-agent --help")
+
+
+def _flags(argv: Sequence[str]) -> dict[str, str]:
+    """The command under "command", and each flag's text under its option's name."""
+    parser = _Parser(
+        prog="sluiceway-agent",
+        description="Keeps this node's BPF maps equal to what Kubernetes says.",
+        epilog="Each is also SLUICEWAY_<NAME> in the environment, and <name> in the --config file.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("command", choices=[str(c) for c in Command])
+    for option in fields(Options):
+        words, default = option.metadata["words"], option.metadata["default"]
+        parser.add_argument(
+            f"--{_name(option)}",
+            dest=_name(option),
+            help=f"{words} (default: {default or values.written(option.default) or 'none'})",
+            metavar=option.metadata["form"],
+        )
+    known, unknown = parser.parse_known_args(argv)
+    for word in unknown:
+        if word.startswith("-"):
+            flag = word.split("=")[0]
+            raise ConfigError(f"unknown option {flag}{_nearest(flag.lstrip('-'), '--')}")
+        raise ConfigError(f"{word!r} is no option; see sluiceway-agent --help")
+    return {name: text for name, text in vars(known).items() if text is not None}
+
+
+def _environment(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    # other SLUICEWAY_ names are no mistake: a Service called "sluiceway" gives every pod of its
+    # namespace SLUICEWAY_SERVICE_HOST
+    variables = {_name(o): ENVIRONMENT + o.name.upper() for o in fields(Options)}
+    return {name: (environ[v], v) for name, v in variables.items() if v in environ}
+
+
+def _file(path: Path) -> dict[str, tuple[str, str]]:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"--config: cannot read {path}: {' '.join(str(error).split())}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"--config: {path} holds no mapping; write lines like 'log-level: debug'")
+    known = {_name(option) for option in fields(Options)} - {"config"}
+    given = {}
+    for key, value in content.items():
+        if key not in known:
+            raise ConfigError(f"{path}: unknown key {key!r}{_nearest(str(key))}")
+        if value is not None:  # as `describe` writes what has no value
+            given[key] = (values.written(value), str(path))
+    return given
+
+
+def _derived(environ: Mapping[str, str], mountinfo: str) -> dict[str, tuple[str, str]]:
+    """Defaults that the node itself knows."""
+    found = {"node-name": (socket.gethostname().lower(), "hostname")}
+    if environ.get("NODE_NAME"):
+        found["node-name"] = (environ["NODE_NAME"], "NODE_NAME")
+    if (pins := bpffs(mountinfo)) is not None:
+        found["pin-root"] = (str(pins / "sluiceway"), "default, on the bpffs in mountinfo")
+    if (root := cgroup2(mountinfo)) is not None:
+        found["cgroup"] = (str(root), "default, the cgroup2 in mountinfo")
+    return found
+
+
+def _value(option: "Field[Any]", text: str, origin: str) -> object:
+    try:
+        return option.metadata["parse"](text)
+    except ValueError as error:
+        raise ConfigError(f"--{_name(option)} (from {origin}): {error}") from error
+
+
+def _check(command: Command, options: Options, origins: Origins, environ: Mapping[str, str]) -> None:
+    """Refuse what no single value shows; `config` prints even what could not run."""
+    if command is Command.CONFIG:
+        return
+    if origins["pin-root"] == "default":
+        raise ConfigError("no bpffs is mounted: mount -t bpf bpf /sys/fs/bpf, or give --pin-root on one")
+    if command is Command.CLEANUP:
+        return
+    if options.socket_lb and origins["cgroup"] == "default":
+        raise ConfigError(
+            "no cgroup2 is mounted: mount -t cgroup2 none /sys/fs/cgroup/unified, give --cgroup, or --socket-lb off"
+        )
+    if not (options.kubeconfig or options.manifests or environ.get("KUBERNETES_SERVICE_HOST")):
+        raise ConfigError("nothing to watch: give --kubeconfig FILE or --manifests DIR, or run in a pod")
+    _check_tunnel(options, origins)
+
+
+def _check_tunnel(options: Options, origins: Origins) -> None:
+    """Refuse what the encapsulation has no use for: who gives it has another in mind."""
+    if options.encapsulation.has_udp:
+        return
+    default = Options()
+    for name in ("tunnel-port", "tunnel-vni"):
+        if getattr(options, _field(name)) != getattr(default, _field(name)):
+            text = f"--{name} (from {origins[name]}): --encapsulation {options.encapsulation} has none"
+            raise ConfigError(f"{text}; take it out, or give --encapsulation vxlan or geneve")
+
+
+def _nearest(word: str, prefix: str = "") -> str:
+    names = [_name(option) for option in fields(Options)]
+    near = difflib.get_close_matches(word.replace("_", "-"), names, n=1, cutoff=0.5)
+    return f"; did you mean {prefix}{near[0]}?" if near else "; see sluiceway-agent --help"
+
+
+def _yaml(value: object) -> str:
+    """A value's text, quoted where YAML would read another."""
+    text = values.written(value)
+    try:
+        is_plain = values.written(yaml.safe_load(text)) == text
+    except yaml.YAMLError:
+        is_plain = False
+    return text if is_plain else json.dumps(text)
+
+
+def _field(name: str) -> str:
+    return name.replace("-", "_")
+
+
+def _name(option: "Field[Any]") -> str:
+    return option.name.replace("_", "-")

@@ -1,0 +1,103 @@
+"""host-local's reservations kept by the agent: an address of a pod from before is nobody else's while that pod lives.
+
+Stands beside ``ipam`` while the Node's annotation asks for it. The files stay the record: they are read again when one
+came or went, and removed when their pod has ended, by its DEL, by the runtime's GC, or when the kernel has taken the
+pod's device away. The pods themselves stay on their old bridge, and the node's routes lead there as before.
+"""
+
+import threading
+from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
+
+from agent.ipam.pool import Ipam
+from agent.log import logger
+from agent.model.address import Address, Network
+from agent.model.local import AttachmentKey
+from agent.pods.files import remove
+from agent.pods.host_local import Reservation, Unreadable, is_dead, reservations, stamp
+
+log = logger(__name__)
+
+Devices = Callable[[], Collection[str]]
+
+
+class Imported:
+    """The reservations of one node; safe to use from several threads."""
+
+    def __init__(self, folder: Path, cidrs: Callable[[], tuple[Network, ...]], ipam: Ipam, devices: Devices) -> None:
+        """*cidrs* are those to look after, none while the Node does not ask for it; *devices* names the node's own."""
+        self._folder = folder
+        self._cidrs = cidrs
+        self._ipam = ipam
+        self._devices = devices
+        self._held: dict[Address, Reservation] = {}
+        self._seen: tuple[object, ...] | None = None  # CIDRs and files when they were read; None: read anew
+        self._told: set[Unreadable] = set()
+        self._lock = threading.Lock()
+
+    def refresh(self) -> None:
+        """Have every address held that a file names now, and no other; cheap while nothing changed."""
+        with self._lock:
+            cidrs = self._cidrs()
+            seen = (cidrs, stamp(self._folder)) if cidrs else ()
+            if seen == self._seen:
+                return
+            found = {r.address: r for r in self._read() if any(r.address in cidr for cidr in cidrs)} if cidrs else {}
+            self._ipam.release(self._held.keys() - found.keys())
+            fresh = self._ipam.hold(found.keys() - self._held.keys())
+            if fresh:
+                log.info("addresses of pods from before are kept", addresses=len(fresh), folder=self._folder)
+            self._held = {a: r for a, r in found.items() if a in self._held or a in fresh}
+            self._seen = seen
+
+    def of(self, identity: AttachmentKey) -> tuple[Address, ...]:
+        """The addresses that this attachment has from before."""
+        with self._lock:
+            return tuple(r.address for r in self._held.values() if r.is_of(*identity))
+
+    def take_over(self, identity: AttachmentKey, given: Iterable[Address]) -> None:
+        """The attachment is ours now, with *given*: no file is needed any more."""
+        with self._lock:
+            self._end([r for r in self._held.values() if r.is_of(*identity)], keep=frozenset(given))
+
+    def release(self, identity: AttachmentKey) -> None:
+        """The attachment has ended."""
+        with self._lock:
+            self._seen = None  # its file may be one that stood behind an attachment of ours
+        self.refresh()
+        self.take_over(identity, ())
+
+    def keep_only(self, valid: Collection[AttachmentKey]) -> None:
+        """The runtime's GC: other containers than these are gone."""
+        self.refresh()
+        ids = {container_id for container_id, _ in valid}
+        with self._lock:
+            self._end([r for r in self._held.values() if r.container_id not in ids])
+
+    def collect(self) -> None:
+        """Look for pods that ended without a DEL, as by a reboot."""
+        self.refresh()
+        with self._lock:
+            if self._held:
+                devices = self._devices()
+                self._end([r for r in self._held.values() if is_dead(r, self._folder, devices)])
+
+    def _read(self) -> Iterable[Reservation]:
+        for found in reservations(self._folder):
+            if isinstance(found, Reservation):
+                yield found
+            elif found not in self._told:
+                self._told.add(found)
+                log.warning("reservation of host-local is passed over", file=found.file, why=found.why)
+
+    def _end(self, those: Iterable[Reservation], keep: Collection[Address] = ()) -> None:
+        for each in those:
+            try:
+                remove(each.file)
+            except OSError as error:  # then it is read again, and tried again
+                log.warning("reservation of host-local not removed", file=each.file, why=error)
+            del self._held[each.address]
+            if each.address not in keep:
+                self._ipam.release((each.address,))
+                log.info("address of a pod from before is free", address=each.address, container=each.container_id)
+            self._seen = None

@@ -1,0 +1,154 @@
+"""The journal of this node's attachments: a line for each step of ADD and DEL, by which the next agent knows them.
+
+A line is written before the step that follows from it, and a request's lines are flushed together before its answer.
+Their order is what a killed agent leaves behind. The flush is for the disk, which can refuse: a power cut takes
+the pods along, so a journal of another boot is void, whatever it holds. The boot is in the file's name.
+docs/decisions/0019-journal.md has the reasons.
+"""
+
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+from pathlib import Path
+
+import msgspec
+
+from agent.log import logger
+from agent.model.local import AttachmentKey
+from agent.pods.append_file import AppendFile, lines
+from agent.pods.attachment_files import attachment_files
+from agent.pods.attachments import Saved, address
+
+log = logger(__name__)
+
+SUFFIX = ".journal"
+
+
+class Step(StrEnum):
+    """How far an attachment has come. The wire's part of it (ifindex, MAC, cookie) is empty until it is WIRED."""
+
+    ADDING = "adding"  # addresses and host ports are its own
+    WIRED = "wired"  # the kernel has all but its records in maps
+    ADDED = "added"
+    DELETING = "deleting"
+    GONE = "gone"
+
+
+class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A line: an attachment has come to a step. What is *saved* of it stands where it is new."""
+
+    step: Step
+    key: AttachmentKey
+    saved: Saved | None = None
+
+
+class Journal:
+    """The journal of one node; safe to use from several threads."""
+
+    def __init__(self, directory: Path, boot: str) -> None:
+        """Nothing is touched: :meth:`load` reads, :meth:`begin` writes."""
+        self._path = directory / f"{boot}{SUFFIX}"
+        self._boot = boot
+        self._entries: dict[AttachmentKey, Entry] = {}
+        self._file = AppendFile(self._path, self._snapshot)
+
+    def load(self) -> tuple[Entry, ...]:
+        """What an earlier agent of this boot left, oldest first, each with what is saved of it; changes nothing."""
+        self._entries = _whole(attachment_files(self._path.parent, self._boot))
+        whole, spoilt = lines(self._read())
+        for line in whole:
+            try:
+                self._fold(msgspec.json.decode(line, type=Entry, dec_hook=address))
+            except (msgspec.DecodeError, ValueError):
+                spoilt += 1
+        if spoilt:
+            log.warning("lines of the journal are cut or spoilt, and left out", lines=spoilt, file=self._path)
+        return tuple(sorted(self._entries.values(), key=_age))
+
+    def begin(self, living: Iterable[Saved]) -> None:
+        """Have these attachments, and no other, durably; what else lies in the folder goes.
+
+        A disk that cannot be written is no reason not to start: it is told, and refuses the first ADD.
+        """
+        self._entries = _whole(living)
+        try:
+            self._file.make_anew()
+            for path in self._path.parent.iterdir():
+                if path != self._path and not path.is_dir():
+                    path.unlink()
+        except OSError as error:
+            log.warning("no pod can be added until the disk can be written", why=error)
+
+    def append(self, step: Step, key: AttachmentKey, saved: Saved | None = None) -> None:
+        """Write down that *key* has come to *step*.
+
+        Raises:
+            OSError: the disk is full, or read-only.
+        """
+        entry = Entry(step, key, saved)
+        line = msgspec.json.encode(entry, enc_hook=str)
+        with self._file.alone:
+            self._file.append(line)
+            self._fold(entry)
+
+    def flush(self) -> None:
+        """Return when all lines until now are on the disk.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        self._file.flush()
+
+    def end(self, step: Step, key: AttachmentKey) -> None:
+        """As :meth:`append`, for what is taken away: no disk stands in its way.
+
+        What the file lacks then, the next start sees from the kernel: the device is gone.
+        """
+        try:
+            self.append(step, key)
+        except OSError as error:
+            log.warning("a pod goes, and its journal cannot say so", step=step, container=key[0], why=error)
+            with self._file.alone:
+                self._fold(Entry(step, key))
+
+    def end_flush(self) -> None:
+        """As :meth:`flush`, where no disk stands in the way."""
+        try:
+            self.flush()
+        except OSError as error:
+            log.warning("the journal of pods is not on the disk", why=error)
+
+    def shorten(self) -> None:
+        """Leave out what attachments have been through, where that is much; for when nobody waits."""
+        try:
+            self._file.shorten()
+        except OSError as error:
+            log.warning("the journal of pods stays long", why=error)
+
+    def _read(self) -> bytes:
+        try:
+            return self._path.read_bytes()
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            log.warning("journal of pods is unreadable, and their devices go", why=error)
+            return b""
+
+    def _fold(self, entry: Entry) -> None:
+        """Take a line in. One whose beginning was lost says nothing that a start could use."""
+        if entry.step is Step.GONE:
+            self._entries.pop(entry.key, None)
+        elif entry.saved is not None:
+            self._entries[entry.key] = entry
+        elif entry.key in self._entries:
+            self._entries[entry.key] = Entry(entry.step, entry.key, self._entries[entry.key].saved)
+
+    def _snapshot(self) -> Iterator[bytes]:
+        return (msgspec.json.encode(entry, enc_hook=str) for entry in self._entries.values())
+
+
+def _whole(attachments: Iterable[Saved]) -> dict[AttachmentKey, Entry]:
+    return {saved.attachment.key: Entry(Step.ADDED, saved.attachment.key, saved) for saved in attachments}
+
+
+def _age(entry: Entry) -> int:
+    return entry.saved.sequence if entry.saved else 0

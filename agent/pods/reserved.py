@@ -1,0 +1,87 @@
+"""What a pod has before it has a wire: its addresses and its ports of the node, nobody else's from then on.
+
+Stands between the pods' interfaces (``pods``) and those who keep the books: ``ipam``, ``imported`` and ``host_ports``.
+"""
+
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+
+from agent.cni.error import CniError, Code
+from agent.cni.request import Request
+from agent.ipam.pool import Addresses, AddressRefused, Ipam, NoAddress
+from agent.model.local import Attachment
+from agent.model.name import ObjectName
+from agent.pods.attachments import host_device
+from agent.pods.host_ports import HostPorts, HostPortTaken
+from agent.pods.imported import Imported
+
+NoAddressLeft = Callable[[ObjectName, str, str], None]
+
+
+class Reserved:
+    """The reservations of one node; safe to use from several threads."""
+
+    def __init__(self, ipam: Ipam, imported: Imported, no_address: NoAddressLeft) -> None:
+        """*no_address* hears at once of a pod that gets none, its uid, and why."""
+        self._ipam = ipam
+        self._imported = imported
+        self._ports = HostPorts()
+        self._no_address = no_address
+
+    def adopt(self, attachments: Iterable[Attachment]) -> None:
+        """Take over what loaded attachments have."""
+        for one in attachments:
+            self._ipam.adopt(one.addresses)
+            self._ports.adopt(one.host_device, str(one.pod or one.container_id), one.host_ports)
+
+    def take(self, request: Request, undo: ExitStack) -> Addresses:
+        """What *request* asks for, all of it or nothing; *undo* gives it back.
+
+        Raises:
+            CniError: it cannot be had; the request's field is named.
+        """
+        given = self._addresses(request)
+        undo.callback(self._give_back, request, given)
+        self._take_ports(request, given)
+        undo.callback(self._ports.release, _owner(request))
+        return given
+
+    def release(self, attachment: Attachment) -> None:
+        """An attachment has ended."""
+        self._ports.release(attachment.host_device)
+        self._ipam.release(attachment.addresses)
+
+    def _addresses(self, request: Request) -> Addresses:
+        wanted = request.asked.addresses
+        where = "".join(f"{one.field}: " for one in wanted[:1])
+        try:
+            self._imported.refresh()
+            own = self._imported.of((request.container_id, request.interface))
+            return self._ipam.reserve([one.address for one in wanted], own)
+        except NoAddress as error:
+            if request.pod is not None:
+                self._no_address(request.pod, request.pod_uid, f"{where}{error}")
+            raise CniError(Code.TRY_LATER, f"{where}{error}") from error
+        except AddressRefused as error:
+            raise CniError(Code.CONFIG, f"{where}{error}") from error
+
+    def _give_back(self, request: Request, given: Addresses) -> None:
+        own = self._imported.of((request.container_id, request.interface))
+        self._ipam.release(address for address in (given.ipv4, given.ipv6) if address not in own)
+
+    def _take_ports(self, request: Request, given: Addresses) -> None:
+        ports, where = request.asked.host_ports, "runtimeConfig.portMappings"
+        versions = {address.version for address in (given.ipv4, given.ipv6) if address is not None}
+        for port in ports:
+            one = port.address
+            if one is not None and not one.is_unspecified and one.version not in versions:
+                text = f"{where}: hostIP {one} is of a family that the pod has no address of"
+                raise CniError(Code.CONFIG, text)
+        try:
+            self._ports.reserve(_owner(request), str(request.pod or request.container_id), ports)
+        except HostPortTaken as error:
+            raise CniError(Code.TRY_LATER, f"{where}: {error}") from error
+
+
+def _owner(request: Request) -> str:
+    return host_device(request.container_id, request.interface)

@@ -1,0 +1,161 @@
+"""A pod's wire to its node: the veth pair, its addresses, routes and neighbours, made and unmade by netlink.
+
+Serves ADD, DEL and CHECK; knows nothing of CNI. The pod's end is born in the pod's namespace under its final
+name, so nothing is renamed or moved. A thread visits the pod's namespace by setns and comes back: no fork. ADD has the
+whole wire made by one row of steps (``pod_row``), for which the thread leaves the interpreter once.
+"""
+
+import errno
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from agent.model.local import Attachment
+from agent.netlink import requests
+from agent.netlink.dump import Dump
+from agent.netlink.rtnetlink import IFLA_ADDRESS, IFLA_IFNAME, LINK, RTM_GETLINK, WITHOUT_STATISTICS, attribute, text
+from agent.netlink.socket import Link, Refused, Socket, run
+from agent.options.values import LEAST_MTU
+from agent.pods.attachments import HOST_DEVICE
+from agent.pods.pod_netns import NetnsUnusable, place
+from agent.pods.veth_batch import HOST_MAC, BeforeUp, Row, Wish, row
+from agent.pods.veth_check import GONE, faults
+
+DEFAULT_MTU = 1500  # of a node without uplink
+CARRIER_S = 5
+
+
+class InterfaceTaken(Exception):  # noqa: N818  the name says what is wrong
+    """The pod's namespace has an interface of that name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """The wire that was made."""
+
+    host_device: str
+    ifindex: int
+    mac: str  # of the pod's end
+    mtu: int
+    netns_cookie: int
+
+
+class PodLinks:
+    """Makes and removes wires between the calling thread's namespace, the node's, and pods'."""
+
+    def __init__(
+        self, ways_out: Callable[[], Iterable[int]], before_up: Callable[[str], BeforeUp], fixed_mtu: int = 0
+    ) -> None:
+        """*ways_out* gives the MTUs of the ways out: uplinks, and the tunnel, whose MTU leaves room for what it adds.
+
+        *before_up* tells by a host end's name what is done to it before it comes up; its ifindex stands there as 0.
+
+        A *fixed_mtu* other than 0 is the pods' MTU, whatever the devices'.
+        """
+        self._ways_out = ways_out
+        self._before_up = before_up
+        self._fixed_mtu = fixed_mtu
+
+    def create(self, wish: Wish) -> Wire:
+        """Make the wire, whole or not at all.
+
+        Raises:
+            NetnsUnusable: nothing was touched.
+            InterfaceTaken: nothing is left.
+            OSError, MapsError: the kernel refused a step; nothing is left.
+        """
+        name, mac, mtu = wish.host_device, wish.pod_mac, self._mtu()
+        with place(wish.netns, may_be_host=wish.may_be_host) as where:
+            steps = row(wish, where, mtu, self._before_up(name))
+            link, *ends = _take(where.node, name, steps, wish)
+            try:
+                for netlink, end in zip((where.node, where.pod), ends, strict=True):
+                    _await_carrier(netlink, end)
+            except BaseException:
+                _remove(where.node, name)
+                raise
+        return Wire(name, link.index, mac, mtu, where.cookie)
+
+    def remove(self, name: str) -> bool:
+        """Remove the wire with this host end; its routes, neighbours and the pod's end go with it."""
+        with Socket() as node:
+            return _remove(node, name)
+
+    def ours(self) -> frozenset[str]:
+        """The host ends that are on the node."""
+        with Dump() as dump:
+            links = dump.read(RTM_GETLINK, bytes(LINK.size) + WITHOUT_STATISTICS)
+        every = ((text(attribute(b, LINK.size, IFLA_IFNAME)), attribute(b, LINK.size, IFLA_ADDRESS)) for b in links)
+        return frozenset(name for name, mac in every if _is_ours(mac.hex(":"), name))
+
+    def is_alive(self, attachment: Attachment) -> bool:
+        """Whether the pod's namespace is the one ADD saw and the node's end is there."""
+        try:
+            with place(attachment.netns, may_be_host=True) as there:
+                if there.cookie != attachment.netns_cookie:
+                    return False
+        except NetnsUnusable:
+            return False
+        return self.is_there(attachment)
+
+    def is_there(self, attachment: Attachment) -> bool:
+        """Whether the node's end is there; it lives as long as the pod's, and that as long as the pod's namespace."""
+        with Socket() as node:
+            link = node.find(name=attachment.host_device)
+            return link is not None and link.index == attachment.ifindex
+
+    def faults(self, attachment: Attachment) -> tuple[str, ...]:
+        """What is not as ADD left it; empty when all is well."""
+        if not self.is_alive(attachment):
+            return (f"{attachment.host_device} or the namespace {attachment.netns} is gone",)
+        return faults(attachment)
+
+    def _mtu(self) -> int:
+        """The smallest MTU of the ways out; one that changes meanwhile reaches the pod afterwards."""
+        return self._fixed_mtu or max(min(self._ways_out(), default=DEFAULT_MTU), LEAST_MTU)
+
+
+def _take(node: Socket, name: str, steps: Row, wish: Wish) -> tuple[Link, ...]:
+    """Have a wire's steps taken; the pair's name may be taken by what an agent left that died within ADD."""
+    for is_again in (False, True):
+        try:
+            return run(steps, alone=True)
+        except Refused as refused:
+            if refused.step > 0 or refused.errno != errno.EEXIST:
+                _remove(node, name)
+                raise
+            if is_again or not _remove(node, name):
+                raise InterfaceTaken(f"{wish.interface} exists already in {wish.netns}") from refused
+    raise AssertionError
+
+
+def _await_carrier(netlink: Socket, end: Link) -> None:
+    """Until packets pass: a device without queue drops them before the kernel has heard that the other end is up.
+
+    Since Linux 6.8 to ask is enough; before, it hears within milliseconds, of itself.
+    """
+    deadline = time.monotonic() + CARRIER_S
+    link: Link | None = end
+    while link is not None and not link.is_operational:
+        if time.monotonic() > deadline:
+            raise OSError(errno.ENETDOWN, f"device {end.index} has no carrier {CARRIER_S} s after its peer is up")
+        time.sleep(0.001)
+        link = netlink.find(index=end.index)
+
+
+def _remove(node: Socket, name: str) -> bool:
+    """Whether the device was there; only ours is removed, whoever took the name."""
+    link = node.find(name=name)
+    if link is None or not _is_ours(link.mac, name):
+        return False
+    try:
+        node.ask(requests.delete_link(link.index))
+    except OSError as error:
+        if error.errno in GONE:
+            return False
+        raise
+    return True
+
+
+def _is_ours(mac: object, name: object) -> bool:
+    return bool(HOST_DEVICE.fullmatch(str(name))) and mac == HOST_MAC

@@ -1,0 +1,1 @@
+"""Objects of the Kubernetes API, from bytes to model values."""

@@ -1,0 +1,121 @@
+"""Reads one object's fields and keeps the user's mistakes; decode is written in its words."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeVar
+
+from agent.model.address import Address, Family, Network, family, is_reachable, parse_address, parse_network
+from agent.model.name import ObjectName, Problem
+from agent.model.node import Namespace, Node, Pod
+from agent.model.service import EndpointSlice, Protocol, Service
+from agent.watch.decode.objects import Metadata
+
+Value = Service | EndpointSlice | Node | Pod | Namespace
+T = TypeVar("T")
+
+MAX_PORT = 0xFFFF
+
+
+class Kind(StrEnum):
+    """The kinds of objects that are watched."""
+
+    SERVICE = "Service"
+    ENDPOINT_SLICE = "EndpointSlice"
+    NODE = "Node"
+    POD = "Pod"
+    NAMESPACE = "Namespace"
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What an object means to this node.
+
+    Without a value it is as good as deleted: not ours, or unusable.
+    """
+
+    kind: Kind
+    name: ObjectName
+    value: Value | None
+    problems: tuple[Problem, ...] = ()
+
+
+class Reader:
+    """Reads an object's fields and keeps what was wrong with them."""
+
+    def __init__(self, kind: Kind, metadata: Metadata) -> None:
+        self.kind = kind
+        self.name = object_name(metadata)
+        self._problems: list[Problem] = []
+
+    def refuse(self, where: str, text: str) -> None:
+        """Keep a problem; *where* is the field's JSON path."""
+        self._problems.append(Problem(self.kind, self.name, where, text))
+
+    def result(self, value: Value | None) -> Decoded:
+        """The object's meaning, with all that was wrong in it."""
+        return Decoded(self.kind, self.name, value, tuple(self._problems))
+
+    def address(self, text: str, where: str) -> Address | None:
+        """Any address."""
+        return self._parsed(parse_address, text, where)
+
+    def network(self, text: str, where: str) -> Network | None:
+        """Any network."""
+        return self._parsed(parse_network, text, where)
+
+    def reachable(self, text: str, where: str) -> Address | None:
+        """An address that another node can reach; the datapath gives others a meaning of their own.
+
+        The unspecified one stands for node ports in the maps.
+
+        Source: the API server's ValidateEndpointIP.
+        """
+        address = self.address(text, where)
+        if address is None:
+            return None
+        if not is_reachable(address):
+            self.refuse(where, f"{address} is no address that other nodes can reach; give a unicast one")
+            return None
+        return address
+
+    def reachables(self, texts: list[str] | None, where: str, wanted: Family | None = None) -> Iterator[Address]:
+        """Those of a list's addresses that can be used, all of the *wanted* family if one is."""
+        for index, text in enumerate(texts or ()):
+            address = self.reachable(text, f"{where}[{index}]")
+            if address is None:
+                continue
+            if wanted is not None and family(address) is not wanted:
+                self.refuse(f"{where}[{index}]", f"{address} is no {wanted} address")
+            else:
+                yield address
+
+    def protocol(self, text: str | None, where: str) -> Protocol | None:
+        """A protocol; absent means TCP."""
+        try:
+            return Protocol[text or "TCP"]
+        except KeyError:
+            self.refuse(where, f"{text!r} is none of TCP, UDP and SCTP")
+            return None
+
+    def port(self, number: int | None, where: str) -> int | None:
+        """A port that packets can carry."""
+        if number is None:
+            self.refuse(where, "is missing; give a number from 1 to 65535")
+        elif not 1 <= number <= MAX_PORT:
+            self.refuse(where, f"{number} is no port; give a number from 1 to 65535")
+        else:
+            return number
+        return None
+
+    def _parsed(self, parse: Callable[[str], T], text: str, where: str) -> T | None:
+        try:
+            return parse(text)
+        except ValueError as error:
+            self.refuse(where, str(error))
+            return None
+
+
+def object_name(metadata: Metadata) -> ObjectName:
+    """The name under which an object is known."""
+    return ObjectName(metadata.namespace, metadata.name)

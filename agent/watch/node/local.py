@@ -1,0 +1,191 @@
+"""Watches this node itself: devices, addresses, default routes, queues, ports in use; the Local part of the Cluster.
+
+A notification is only the sign to look again: what counts is the next dump, so an overrun loses nothing. Those about
+pods' own devices are passed over by their fixed headers, for a dump per pod would be dear on a full node.
+"""
+
+import socket
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from ipaddress import ip_address, ip_interface
+from pathlib import Path
+
+from agent.log import logger
+from agent.model.address import Address, Network
+from agent.model.local import Device, Local
+from agent.netlink.cookie import netns_cookie
+from agent.netlink.dump import Dump
+from agent.netlink.notices import POD_PREFIX, Notices
+from agent.netlink.rtnetlink import (
+    ADDRESS,
+    IFLA_IFNAME,
+    IFLA_MTU,
+    LINK,
+    ROUTE,
+    RTA_MULTIPATH,
+    RTA_OIF,
+    RTM_GETADDR,
+    RTM_GETLINK,
+    RTM_GETROUTE,
+    WITHOUT_STATISTICS,
+    attribute,
+    number,
+    text,
+)
+from agent.watch.mirror import Mirror
+from agent.watch.node.masquerade import MasqueradeFile
+from agent.watch.node.qdisc import paced, qdiscs
+from agent.watch.worker import Worker
+
+log = logger(__name__)
+
+SETTLE_S = 0.02  # of silence before a dump
+SETTLE_ROUNDS = 10
+RECHECK_S = 30.0  # the sysctls tell nobody when they change
+RETRY_S = 1.0
+
+# linux/if.h, linux/if_link.h, linux/if_addr.h, linux/rtnetlink.h
+IFF_LOOPBACK = 0x8
+IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS, IFA_F_DADFAILED = 1, 2, 8, 0x8
+RT_TABLE_MAIN = 254
+
+_HOP = struct.Struct("=Hxxi")  # struct rtnexthop: length, ifindex
+
+
+@dataclass(frozen=True, slots=True)
+class _Link:
+    """What a link's message says of it."""
+
+    ifindex: int
+    name: str
+    flags: int
+    mtu: int
+
+
+class LocalSource:
+    """The node's own state, followed by one thread that lives in the node's network namespace."""
+
+    def __init__(self, mirror: Mirror, masquerade: MasqueradeFile, proc: Path = Path("/proc")) -> None:
+        self._mirror = mirror
+        self._masquerade = masquerade
+        self._sysctls = proc / "sys/net/ipv4"
+        self._worker = Worker("watch-local", self._run)
+
+    def start(self) -> None:
+        """Begin to watch, in the network namespace of the calling thread."""
+        self._worker.start()
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """End the thread."""
+        self._worker.stop(timeout_s)
+
+    def _run(self) -> None:
+        while not self._worker.is_stopping:
+            try:
+                with Notices() as notices, Dump() as dump:
+                    self._follow(notices, dump)
+            except OSError as error:
+                log.warning("netlink failed; tried again", why=error)
+                self._worker.pause(RETRY_S)
+
+    def _follow(self, notices: Notices, dump: Dump) -> None:
+        while not self._worker.is_stopping:
+            self._mirror.set_local(replace(read(dump, self._sysctls), not_masqueraded=self._masquerade.read()))
+            self._wait(notices)
+
+    def _wait(self, notices: Notices) -> None:
+        """Until something changed that the dump would show, and no more comes for the moment."""
+        is_due = notices.wait(min(RECHECK_S, self._masquerade.resync_s), self._worker.wake)
+        for _ in range(SETTLE_ROUNDS):
+            if self._worker.is_stopping or not is_due or not notices.wait(SETTLE_S, self._worker.wake):
+                return
+
+
+def read(dump: Dump, sysctls: Path) -> Local:
+    """What this network namespace has right now."""
+    return Local(
+        devices=tuple(_devices(dump)),
+        netns_cookie=netns_cookie(),
+        port_range=_port_range((sysctls / "ip_local_port_range").read_text()),
+        reserved_ports=port_ranges((sysctls / "ip_local_reserved_ports").read_text()),
+    )
+
+
+def port_ranges(text: str) -> tuple[tuple[int, int], ...]:
+    """The ranges of ip_local_reserved_ports, as ``8080,9148-9150``; a lone port is a range of one."""
+    return tuple(
+        (int(low), int(high or low))
+        for part in text.split(",")
+        if part.strip()
+        for low, _, high in [part.partition("-")]
+    )
+
+
+def _port_range(text: str) -> tuple[int, int]:
+    low, high = text.split()
+    return int(low), int(high)
+
+
+def _devices(dump: Dump) -> Iterator[Device]:
+    """Devices that are no pod's, by ifindex; loopback with the addresses that others can reach."""
+    links = {link.ifindex: link for link in _links(dump)}
+    addresses = _addresses(dump, links)
+    routed = set(_default_route_devices(dump))
+    in_time = paced(qdisc for qdisc in qdiscs(dump) if qdisc.ifindex in links)
+    for index in sorted(links):
+        own = addresses[index]
+        yield Device(
+            ifindex=index,
+            name=links[index].name,
+            addresses=tuple(sorted(own, key=lambda a: (a.version, a))),
+            networks=tuple(sorted(set(own.values()), key=lambda n: (n.version, n))),
+            mtu=links[index].mtu,
+            default_route=index in routed,
+            is_paced=index in in_time,
+            loopback=bool(links[index].flags & IFF_LOOPBACK),
+        )
+
+
+def _links(dump: Dump) -> Iterator[_Link]:
+    """The links that are no pod's."""
+    for body in dump.read(RTM_GETLINK, bytes(LINK.size) + WITHOUT_STATISTICS):
+        name = text(attribute(body, LINK.size, IFLA_IFNAME))
+        if not name.startswith(POD_PREFIX):
+            _, _, index, flags, _ = LINK.unpack_from(body)
+            yield _Link(index, name, flags, number(attribute(body, LINK.size, IFLA_MTU)))
+
+
+def _addresses(dump: Dump, wanted: Iterable[int]) -> dict[int, dict[Address, Network]]:
+    """The addresses of each device, and the subnet that each is on."""
+    found: dict[int, dict[Address, Network]] = {index: {} for index in wanted}
+    for body in dump.read(RTM_GETADDR, bytes(ADDRESS.size)):
+        _, length, flags, _, index = ADDRESS.unpack_from(body)
+        if index not in found:
+            continue
+        # on a point-to-point device IFA_ADDRESS is the peer's
+        peer, own = (attribute(body, ADDRESS.size, kind) for kind in (IFA_ADDRESS, IFA_LOCAL))
+        flags = number(attribute(body, ADDRESS.size, IFA_FLAGS)) or flags
+        if not (own or peer) or flags & IFA_F_DADFAILED:
+            continue
+        address = ip_address(own or peer)
+        if not address.is_loopback:
+            # the peer's, where there is one: that is whom the link reaches
+            found[index][address] = ip_interface((peer or own, length)).network
+    return found
+
+
+def _default_route_devices(dump: Dump) -> Iterator[int]:
+    """The output devices of all default routes of the main table, those of a multipath route too."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        for body in dump.read(RTM_GETROUTE, bytes((family,)) + bytes(ROUTE.size - 1)):
+            _, length, _, _, table, *_ = ROUTE.unpack_from(body)
+            if length or table != RT_TABLE_MAIN:
+                continue
+            if output := attribute(body, ROUTE.size, RTA_OIF):
+                yield number(output)
+            hops = attribute(body, ROUTE.size, RTA_MULTIPATH)
+            while hops:
+                size, index = _HOP.unpack_from(hops)
+                yield index
+                hops = hops[size:]

@@ -1,0 +1,123 @@
+"""A server of the CNI commands over a wire and a loop that only remember."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_network
+from pathlib import Path
+
+from agent.cni.commands import Cni
+from agent.ipam.pool import Ipam
+from agent.model.local import Attachment
+from agent.model.name import ObjectName
+from agent.pods.attachments import host_device
+from agent.pods.journal import Journal
+from agent.pods.pods import Pods
+from agent.pods.veth import Wire
+from agent.pods.veth_batch import Wish
+
+Answer = tuple[int, dict[str, object]]
+
+
+@dataclass
+class FakeLoop:
+    """Remembers who is attached."""
+
+    attached: set[str] = field(default_factory=set)
+    error: Exception | None = None
+
+    def attach(self, attachment: Attachment) -> None:
+        """As the loop's."""
+        if self.error:
+            raise self.error
+        self.attached.add(attachment.host_device)
+
+    def detach(self, attachment: Attachment) -> None:
+        """As the loop's."""
+        self.attached.discard(attachment.host_device)
+
+
+@dataclass
+class FakeWires:
+    """Remembers the host ends."""
+
+    names: dict[str, int] = field(default_factory=dict)
+    error: Exception | None = None
+    dead: set[str] = field(default_factory=set)
+
+    def create(self, wish: Wish) -> Wire:
+        """As PodLinks'."""
+        if self.error:
+            raise self.error
+        name = host_device(wish.container_id, wish.interface)
+        self.names[name] = len(self.names) + 10
+        return Wire(name, self.names[name], wish.mac or "02:00:00:00:00:01", 1500, 4711)
+
+    def remove(self, name: str) -> bool:
+        """As PodLinks'."""
+        return self.names.pop(name, None) is not None
+
+    def ours(self) -> frozenset[str]:
+        """As PodLinks'."""
+        return frozenset(self.names)
+
+    def is_alive(self, attachment: Attachment) -> bool:
+        """As PodLinks'."""
+        return attachment.host_device in self.names and attachment.host_device not in self.dead
+
+    def is_there(self, attachment: Attachment) -> bool:
+        """As PodLinks'."""
+        return self.names.get(attachment.host_device) == attachment.ifindex
+
+    def faults(self, attachment: Attachment) -> tuple[str, ...]:
+        """As PodLinks'."""
+        return () if self.is_alive(attachment) else ("gone",)
+
+
+@dataclass
+class Room:
+    """A server's parts, kept when the server is made anew."""
+
+    directory: Path
+    loop: FakeLoop = field(default_factory=FakeLoop)
+    wires: FakeWires = field(default_factory=FakeWires)
+    heard: list[tuple[Attachment, ...]] = field(default_factory=list)
+    cidr: str = "10.0.0.0/29"
+    told: list[tuple[ObjectName, str, str]] = field(default_factory=list)  # of pods without an address
+
+    def __post_init__(self) -> None:
+        """Start the first server."""
+        self.start()
+
+    def start(self) -> tuple[Attachment, ...]:
+        """A new agent over the same kernel and disk."""
+        self.ipam = Ipam(lambda: (ip_network(self.cidr),))
+        pods = Pods(
+            loop=self.loop,
+            journal=Journal(self.directory, "boot"),
+            ipam=self.ipam,
+            wires=self.wires,
+            changed=self.heard.append,
+            no_address=lambda *told: self.told.append(told),
+        )
+        self.cni = Cni(pods, self.ipam, (self.wires.faults,))
+        return self.cni.restore()
+
+    def call(self, command: str, container: str = "c1", config: Mapping[str, object] | None = None) -> Answer:
+        """One request, at version 1.1.0."""
+        environment = {
+            "CNI_COMMAND": command,
+            "CNI_CONTAINERID": container,
+            "CNI_IFNAME": "eth0",
+            "CNI_NETNS": f"/run/netns/{container}",
+            "CNI_ARGS": f"K8S_POD_NAMESPACE=default;K8S_POD_NAME={container};K8S_POD_UID=u-{container}",
+        }
+        conf = {"cniVersion": "1.1.0", "name": "sluiceway", **(config or {})}
+        code, output = self.cni.answer(environment, json.dumps(conf).encode())
+        return code, json.loads(output or b"{}")
+
+    def is_empty(self) -> bool:
+        """Whether nothing of any attachment is left."""
+        used = sum(used for _, used, _ in self.ipam.free())
+        left = Journal(self.directory, "boot").load()
+        return not (self.loop.attached or self.wires.names or self.cni.attachments() or used or left)

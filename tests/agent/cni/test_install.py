@@ -1,0 +1,59 @@
+"""Plugin and conflist appear whole and in the right order, and go in the reverse one."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from agent.cni.install import install, uninstall
+
+
+@pytest.fixture
+def shim(tmp_path: Path) -> Path:
+    path = tmp_path / "shim"
+    path.write_bytes(b"\x7fELF")
+    return path
+
+
+def test_plugin_and_conflist_are_installed(tmp_path: Path, shim: Path) -> None:
+    binary, conf = tmp_path / "bin", tmp_path / "net.d"
+    install(shim, binary, conf, Path("/run/x/cni.sock"))
+    assert (binary / "sluiceway-cni").stat().st_mode & 0o777 == 0o755
+    path = conf / "10-sluiceway.conflist"
+    assert path.stat().st_mode & 0o777 == 0o600
+    config = json.loads(path.read_text())
+    assert config["cniVersion"] == "1.0.0"
+    assert config["cniVersions"][-1] == "1.1.0"
+    (plugin,) = config["plugins"]
+    assert (plugin["type"], plugin["socket"]) == ("sluiceway-cni", "/run/x/cni.sock")
+    assert plugin["capabilities"] == {
+        "portMappings": True,
+        "bandwidth": True,
+        "ips": True,
+        "mac": True,
+        "io.kubernetes.cri.pod-annotations": True,
+    }
+    assert [p.name for p in (*binary.iterdir(), *conf.iterdir())] == ["sluiceway-cni", "10-sluiceway.conflist"]
+
+
+def test_a_conflist_is_not_written_where_the_plugin_could_not_be(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        install(tmp_path / "missing", tmp_path / "bin", tmp_path / "net.d", Path("/run/x/cni.sock"))
+    assert not (tmp_path / "net.d").exists()
+
+
+def test_a_second_install_touches_nothing(tmp_path: Path, shim: Path) -> None:
+    arguments = (shim, tmp_path / "bin", tmp_path / "net.d", Path("/run/x/cni.sock"))
+    install(*arguments)
+    before = (tmp_path / "bin/sluiceway-cni").stat().st_ino
+    install(*arguments)
+    assert (tmp_path / "bin/sluiceway-cni").stat().st_ino == before
+
+
+def test_uninstall_takes_the_conflist_first_and_neighbours_never(tmp_path: Path, shim: Path) -> None:
+    binary, conf = tmp_path / "bin", tmp_path / "net.d"
+    install(shim, binary, conf, Path("/run/x/cni.sock"))
+    (conf / "99-other.conflist").write_text("{}")
+    assert [p.name for p in uninstall(binary, conf)] == ["10-sluiceway.conflist", "sluiceway-cni"]
+    assert [p.name for p in conf.iterdir()] == ["99-other.conflist"]
+    assert uninstall(binary, conf) == ()

@@ -1,0 +1,183 @@
+"""What lies between nodes: who is behind the tunnel, by which routes, and where pods keep their own addresses."""
+
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from agent.compile.ids import RemoteIds
+from agent.compile.records import BetweenRecords
+from agent.compile.route import Route
+from agent.compile.tunnel import Between, Kind, Tunnel, between_records, tunnel
+from agent.model.address import mapped, unmapped
+from agent.model.local import Device, Local
+from agent.model.node import Node
+from agent.options.config import Encapsulation
+from maps import abi
+from tests.agent.compile.objects import HERE
+
+IPS = (ip_address("192.0.2.1"), ip_address("fd00::1"))
+NETWORKS = (ip_network("192.0.2.0/24"), ip_network("fd00::/64"))
+LOCAL = Local((Device(2, "eth0", IPS, NETWORKS, 1500, default_route=True),))
+VXLAN = Between(Encapsulation.VXLAN)
+CROSS = replace(VXLAN, cross_subnet=True)
+IPIP, GENEVE = Between(Encapsulation.IPIP), Between(Encapsulation.GENEVE)
+
+
+def node(name: str, ips: str, cidrs: str) -> Node:
+    return Node(name, tuple(map(ip_address, ips.split())), tuple(map(ip_network, cidrs.split())))
+
+
+OWN = node(HERE, "192.0.2.1 fd00::1", "10.1.0.0/24 fd00:1::/64")
+NEAR = node("near", "192.0.2.2 fd00::2", "10.2.0.0/24 fd00:2::/64")
+FAR = node("remote", "198.51.100.3 fd01::3", "10.3.0.0/24 fd00:3::/64")
+
+
+def records(*nodes: Node, between: Between = VXLAN, local: Local = LOCAL) -> BetweenRecords:
+    return between_records({n.name: n for n in (OWN, *nodes)}, HERE, local, between, RemoteIds())[0]
+
+
+def behind(found: BetweenRecords) -> dict[str, str]:
+    """Each range that is behind a tunnel, and the outer address."""
+    remotes = {int.from_bytes(k, "little"): str(unmapped(abi.Remote.unpack(v).addr)) for k, v in found.remotes.items()}
+    prefixes = {shown(k): abi.Prefix.unpack(v).remote_id for k, v in found.prefixes.items()}
+    return {text: remotes[number] for text, number in prefixes.items() if number not in (0, abi.REMOTE_ROUTED)}
+
+
+def ahead(found: BetweenRecords) -> set[str]:
+    """The ranges for which the kernel's routes are taken past its stack."""
+    numbers = {shown(k): abi.Prefix.unpack(v).remote_id for k, v in found.prefixes.items()}
+    return {text for text, number in numbers.items() if number == abi.REMOTE_ROUTED}
+
+
+def shown(key: bytes) -> str:
+    prefix = abi.PrefixKey.unpack(key)
+    address = unmapped(prefix.addr)
+    assert prefix.family == address.version
+    return f"{address}/{prefix.prefix_bits - 32 - (96 if prefix.family == 4 else 0)}"
+
+
+def test_routes_are_taken_past_the_stack_to_the_pods_of_other_nodes_alone() -> None:
+    assert ahead(records(NEAR, between=Between())) == set(map(str, NEAR.pod_cidrs))
+    assert ahead(records(NEAR, FAR, between=CROSS)) == set(map(str, NEAR.pod_cidrs))
+    assert ahead(records(NEAR, FAR)) == set()
+
+
+def test_by_the_host_no_route_is_taken_past_its_stack() -> None:
+    found = records(NEAR, between=Between(by_host=True))
+    assert ahead(found) == set()
+    assert all(abi.Prefix.unpack(v).flags & abi.PrefixFlag.PREFIX_NO_MASQUERADE for v in found.prefixes.values())
+
+
+def test_natively_another_nodes_pods_are_reached_by_its_address_of_their_family() -> None:
+    lost = Node("lost", (), (ip_network("10.3.0.0/24"),))
+    found = records(NEAR, lost, between=Between())
+    assert found.routes == (
+        Route(NEAR.pod_cidrs[0], NEAR.internal_ips[0]),
+        Route(NEAR.pod_cidrs[1], NEAR.internal_ips[1]),
+    )
+    assert behind(found) == {}
+
+
+@pytest.mark.parametrize(
+    ("between", "far"),
+    [
+        pytest.param(VXLAN, (NEAR, FAR), id="to every node"),
+        pytest.param(CROSS, (FAR,), id="across subnets, only to nodes on none of ours"),
+    ],
+)
+def test_pods_and_nodes_are_encapsulated(between: Between, far: tuple[Node, ...]) -> None:
+    found = records(NEAR, FAR, between=between)
+    ranges = {str(r): str(n.internal_ips[0]) for n in far for r in (*n.pod_cidrs, *map(ip_network, n.internal_ips))}
+    assert behind(found) == ranges
+    into_tunnel = {route.destination for route in found.routes if route.gateway is None}
+    assert into_tunnel == {cidr for n in far for cidr in n.pod_cidrs}
+
+
+def test_the_nodes_own_packets_into_the_tunnel_carry_its_internal_ip() -> None:
+    assert [route.source for route in records(FAR).routes] == list(IPS)
+
+
+def test_a_source_that_is_on_no_device_is_left_to_the_kernel() -> None:
+    assert [route.source for route in records(FAR, local=Local()).routes] == [None, None]
+
+
+def test_the_outer_family_is_the_first_of_this_nodes_own_that_both_have() -> None:
+    six = node("six", "fd01::4", "fd00:4::/64")
+    assert behind(records(FAR, six))["fd00:3::/64"] == "198.51.100.3"
+    assert behind(records(FAR, six))["fd00:4::/64"] == "fd01::4"
+
+
+def test_pods_of_a_family_that_the_underlay_lacks_go_through_the_tunnel_across_subnets_too() -> None:
+    only4 = node("only4", "192.0.2.9", "10.9.0.0/24 fd00:9::/64")
+    assert behind(records(only4, between=CROSS)) == {"fd00:9::/64": "192.0.2.9"}
+
+
+def test_all_pods_nodes_and_configured_ranges_meet_pods_unmasqueraded() -> None:
+    local = replace(LOCAL, not_masqueraded=(ip_network("10.0.0.0/8"), ip_network("10.1.0.0/24")))
+    found = records(NEAR, between=Between(), local=local)
+    assert {shown(k) for k in found.prefixes} == {
+        "10.0.0.0/8",
+        *(str(r) for n in (OWN, NEAR) for r in (*n.pod_cidrs, *map(ip_network, n.internal_ips))),
+    }
+    flags = {shown(key): abi.Prefix.unpack(value).flags for key, value in found.prefixes.items()}
+    assert all(value & abi.PrefixFlag.PREFIX_NO_MASQUERADE for value in flags.values())
+    nodes = {r for r, value in flags.items() if value & abi.PrefixFlag.PREFIX_NODE}
+    assert nodes == {str(ip_network(a)) for n in (OWN, NEAR) for a in n.internal_ips}
+
+
+def test_a_remote_keeps_its_id_while_others_come_and_go() -> None:
+    a, b, c = (mapped(ip_address(f"192.0.2.{n}")).packed for n in (2, 3, 4))
+    first = RemoteIds().of([a, b])
+    second = first.of([b, c])
+    assert (first.ids, second.ids) == ({a: 1, b: 2}, {b: 2, c: 3})
+    assert second.of([c, b]) is second
+
+
+def test_a_free_id_is_given_again_only_after_all_the_others() -> None:
+    a, b = (mapped(ip_address(f"192.0.2.{n}")).packed for n in (2, 3))
+    assert RemoteIds({a: 1}, 0xFFFE).of([a, b]).ids == {a: 1, b: 0xFFFE}
+    assert RemoteIds({a: 1}, abi.REMOTE_ROUTED).of([a, b]).ids == {a: 1, b: 2}
+    assert RemoteIds({a: 1}, 0x10000).of([a, b]).ids == {a: 1, b: 2}
+
+
+@pytest.mark.parametrize(
+    ("between", "own", "expected"),
+    [
+        pytest.param(Between(), OWN, None, id="no device natively"),
+        pytest.param(VXLAN, OWN, Tunnel(Kind.VXLAN, 8472, 1450), id="over IPv4 50 bytes go"),
+        pytest.param(
+            VXLAN,
+            Node(HERE, OWN.internal_ips[::-1]),
+            Tunnel(Kind.VXLAN, 8472, 1430),
+            id="over IPv6 70",
+        ),
+        pytest.param(
+            replace(VXLAN, port=4789, mtu=1400), OWN, Tunnel(Kind.VXLAN, 4789, 1400), id="what is given counts"
+        ),
+        pytest.param(IPIP, OWN, Tunnel(Kind.VETH, 0, 1480), id="IPIP over IPv4 20 bytes"),
+        pytest.param(IPIP, Node(HERE, OWN.internal_ips[::-1]), Tunnel(Kind.VETH, 0, 1460), id="IPIP over IPv6 40"),
+        pytest.param(GENEVE, OWN, Tunnel(Kind.GENEVE, 6081, 1450), id="Geneve by its device"),
+        pytest.param(
+            replace(GENEVE, has_geneve=False), OWN, Tunnel(Kind.VXLAN, 6081, 1450), id="Geneve by the VXLAN device"
+        ),
+        pytest.param(replace(IPIP, port=9), OWN, Tunnel(Kind.VETH, 0, 1480), id="IPIP has no port"),
+    ],
+)
+def test_the_tunnel_leaves_room_for_what_it_adds(between: Between, own: Node, expected: Tunnel | None) -> None:
+    found, _ = between_records({HERE: own, "remote": FAR}, HERE, LOCAL, between, RemoteIds())
+    assert tunnel(between, found, LOCAL.devices) == expected
+
+
+@pytest.mark.parametrize(
+    ("between", "flags"),
+    [
+        pytest.param(VXLAN, abi.NodeFlag(0), id="nothing with VXLAN"),
+        pytest.param(IPIP, abi.NodeFlag.NODE_IPIP, id="the header with IPIP"),
+        pytest.param(GENEVE, abi.NodeFlag(0), id="nothing where the kernel has Geneve"),
+        pytest.param(replace(GENEVE, has_geneve=False), abi.NodeFlag.NODE_GENEVE, id="the exchange where it has not"),
+    ],
+)
+def test_the_programs_do_what_the_device_does_not(between: Between, flags: abi.NodeFlag) -> None:
+    assert between.flags == flags
+    assert replace(between, masquerade=True).flags == flags | abi.NodeFlag.NODE_MASQUERADE

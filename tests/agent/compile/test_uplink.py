@@ -1,0 +1,35 @@
+"""Which devices are the node's uplinks."""
+
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any
+
+import pytest
+
+from agent.compile.uplink import uplinks
+from agent.model.local import Device
+from agent.model.node import Node
+
+NODE = Node("n1", internal_ips=(IPv4Address("10.0.0.1"), IPv6Address("fd00::1")))
+LO = Device(1, "lo", (IPv4Address("127.0.0.1"),))
+ETH0 = Device(2, "eth0", (IPv4Address("10.0.0.1"),))
+ETH1 = Device(3, "eth1", (IPv4Address("192.0.2.9"),), default_route=True)
+ETH2 = Device(4, "eth2", (IPv6Address("fd00::1"),))
+SPARE = Device(5, "spare", (IPv4Address("198.51.100.7"),))
+
+
+@pytest.mark.parametrize(
+    ("chosen", "node", "devices", "expected"),
+    [
+        pytest.param((), NODE, (ETH0, SPARE), ("eth0",), id="a device with the node's InternalIP is an uplink"),
+        pytest.param((), NODE, (ETH1, SPARE), ("eth1",), id="so is one with a default route"),
+        pytest.param((), NODE, (ETH2, ETH0), ("eth0", "eth2"), id="each family's InternalIP counts, by ifindex"),
+        pytest.param((), None, (ETH0, ETH1), ("eth1",), id="before the Node is known, the default route decides"),
+        pytest.param(("spare",), NODE, (ETH0, SPARE), ("spare",), id="--devices overrides what would be found"),
+        pytest.param(("gone",), NODE, (ETH0,), (), id="a device of --devices that is not there yet is waited for"),
+        pytest.param(
+            (), Node("n1", (IPv4Address("127.0.0.1"),)), (LO, ETH1), ("eth1",), id="loopback is never an uplink"
+        ),
+    ],
+)
+def test_uplinks(chosen: Any, node: Any, devices: Any, expected: Any) -> None:
+    assert tuple(d.name for d in uplinks(chosen, node, devices)) == expected

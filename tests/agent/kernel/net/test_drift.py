@@ -1,0 +1,63 @@
+"""Which notices of rtnetlink tell that something of the agent's went."""
+
+import subprocess
+import time
+from collections.abc import Collection
+
+import pytest
+
+from agent.kernel.net.drift import Losses
+from agent.kernel.net.routes import METRIC, PROTOCOL
+from tests.agent.kernel.nets import in_new_netns
+
+pytestmark = pytest.mark.netns
+
+POD = bytes((10, 0, 0, 5))
+
+
+@pytest.mark.parametrize(
+    ("words", "is_loss"),
+    [
+        pytest.param(f"route del 10.9.0.0/24 proto {PROTOCOL}", True, id="a route to other pods"),
+        pytest.param(f"route replace 10.9.0.0/24 dev u1 metric {METRIC}", True, id="another route in its place"),
+        pytest.param("route del 10.0.0.5", True, id="a pod's route"),
+        pytest.param("neigh del 10.0.0.5 dev u0", True, id="a pod's neighbour"),
+        pytest.param("link set u0 down", True, id="a pod's link"),
+        pytest.param("route del 10.8.0.0/24", False, id="not somebody else's route"),
+        pytest.param("route del 10.0.0.6", False, id="not a route of a pod that has left"),
+        pytest.param("neigh del 10.0.0.7 dev u0", False, id="not another neighbour"),
+        pytest.param("link set u1 down", False, id="not another link"),
+        pytest.param("link add u2 type bridge", False, id="not a link that is new"),
+    ],
+)
+def test_a_loss_is_heard(words: str, is_loss: bool) -> None:  # noqa: FBT001  as pytest gives it
+    def play() -> int:
+        for line in (
+            "link add u0 up type bridge",
+            "link add u1 up type bridge",
+            f"route add 10.9.0.0/24 dev u0 proto {PROTOCOL} metric {METRIC}",
+            "route add 10.8.0.0/24 dev u0",
+            f"route add 10.0.0.5 dev u0 proto {PROTOCOL}",
+            f"route add 10.0.0.6 dev u0 proto {PROTOCOL}",
+            "neigh add 10.0.0.5 lladdr 02:00:00:00:00:05 dev u0 nud permanent",
+            "neigh add 10.0.0.7 lladdr 02:00:00:00:00:07 dev u0 nud permanent",
+        ):
+            _ip(line)
+        heard: list[float] = []
+        losses = Losses(_kept, lambda: heard.append(time.monotonic()))
+        losses.start()
+        time.sleep(0.05)
+        _ip(words)
+        time.sleep(0.3)
+        losses.stop()
+        return len(heard)
+
+    assert bool(in_new_netns(play)) == is_loss
+
+
+def _kept() -> Collection[str | bytes]:
+    return {"u0", "u2", POD}
+
+
+def _ip(words: str) -> None:
+    subprocess.run(["ip", *words.split()], check=True)

@@ -1,0 +1,84 @@
+"""Sysctls are set, remembered and put back, in a folder that stands for /proc/sys/net."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.kernel.net.sysctl import STATE, Sysctls
+
+
+@pytest.fixture
+def proc(tmp_path: Path) -> Any:
+    root = tmp_path / "net"
+    knobs = {"ipv4/ip_forward": "0", "ipv6/conf/all/forwarding": "0", "ipv4/conf/all/rp_filter": "1"}
+    for device in ("eth0", "other"):
+        knobs |= {
+            f"ipv4/conf/{device}/rp_filter": "0",
+            f"ipv4/conf/{device}/forwarding": "0",
+            f"ipv6/conf/{device}/forwarding": "0",
+            f"ipv6/conf/{device}/accept_ra": "1",
+        }
+    knobs["ipv4/conf/other/forwarding"] = "1"
+    for name, value in knobs.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(value)
+    return root
+
+
+def _all(root: Any) -> Any:
+    return {str(p.relative_to(root)): p.read_text() for p in sorted(root.rglob("*")) if p.is_file()}
+
+
+def test_put_back_leaves_everything_as_it_was(proc: Path, tmp_path: Path) -> None:
+    before = _all(proc)
+    sysctls = Sysctls(tmp_path / "state", proc)
+    sysctls.node()
+    sysctls.uplink("eth0")
+    assert _all(proc) != before
+    Sysctls(tmp_path / "state", proc).put_back()  # as cleanup does: another process
+    assert _all(proc) == before
+    assert not (tmp_path / "state" / STATE).exists()
+
+
+def test_only_our_devices_lose_the_filter_that_all_gave_them(proc: Path, tmp_path: Path) -> None:
+    sysctls = Sysctls(tmp_path, proc)
+    sysctls.node()
+    sysctls.uplink("eth0")
+    assert (proc / "ipv4/conf/all/rp_filter").read_text() == "0"
+    assert (proc / "ipv4/conf/other/rp_filter").read_text() == "1"
+    assert (proc / "ipv4/conf/eth0/rp_filter").read_text() == "0"
+
+
+def test_a_host_that_learns_routes_from_routers_goes_on_doing_so(proc: Path, tmp_path: Path) -> None:
+    Sysctls(tmp_path, proc).node()
+    assert (proc / "ipv6/conf/other/accept_ra").read_text() == "2"
+
+
+def test_the_second_start_keeps_the_first_old_value(proc: Path, tmp_path: Path) -> None:
+    Sysctls(tmp_path, proc).node()
+    (proc / "ipv4/ip_forward").write_text("0")  # somebody else, while the agent was dead
+    Sysctls(tmp_path, proc).node()
+    assert json.loads((tmp_path / STATE).read_text())["ipv4/ip_forward"] == ["0", "1"]
+
+
+def test_what_somebody_else_changed_since_is_left_to_them(proc: Path, tmp_path: Path) -> None:
+    Sysctls(tmp_path, proc).node()
+    (proc / "ipv4/conf/all/rp_filter").write_text("2")
+    assert "ipv4/conf/all/rp_filter" not in Sysctls(tmp_path, proc).put_back()
+    assert (proc / "ipv4/conf/all/rp_filter").read_text() == "2"
+
+
+def test_a_value_is_kept_before_it_is_changed(proc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sysctls = Sysctls(tmp_path, proc)
+    monkeypatch.setattr("agent.kernel.net.sysctl._write", lambda *_: pytest.fail("written first"))
+    with pytest.raises(BaseException, match="written first"):
+        sysctls.node()
+    assert (tmp_path / STATE).exists()
+
+
+def test_a_device_that_left_is_no_error(proc: Path, tmp_path: Path) -> None:
+    Sysctls(tmp_path, proc).uplink("gone0")
+    Sysctls(tmp_path, proc).pod("gone1")

@@ -1,0 +1,58 @@
+"""What the agent refuses to run on, and what it says then."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.errors import KernelTooOld, MountMissing, NotPermitted
+from agent.kernel.programs.features import System, features, kernel_version
+from agent.options.config import Options
+
+OPTIONS = Options(pin_root=Path("/sys/fs/bpf/sluiceway"))
+GOOD = System(
+    release="6.18.44-x",
+    capabilities=(1 << 12) | (1 << 39),
+    mountinfo="42 23 0:39 / /sys/fs/bpf rw,relatime - bpf bpf rw\n",
+    cgroup_is_v2=True,
+    has_btf=True,
+)
+
+
+@pytest.mark.parametrize(
+    ("system", "error", "words"),
+    [
+        pytest.param(
+            replace(GOOD, release="5.10.0-9"), KernelTooOld, "5.10.0-9; run Linux 6.1", id="the oldest kernel is 6.1"
+        ),
+        pytest.param(replace(GOOD, has_btf=False), KernelTooOld, "CONFIG_DEBUG_INFO_BTF", id="BTF is needed"),
+        pytest.param(replace(GOOD, capabilities=0), NotPermitted, "CAP_BPF", id="without privileges nothing loads"),
+        pytest.param(
+            replace(GOOD, capabilities=1 << 39), NotPermitted, "CAP_NET_ADMIN", id="attaching needs CAP_NET_ADMIN"
+        ),
+        pytest.param(replace(GOOD, mountinfo=""), MountMissing, "--pin-root", id="pins live on a bpffs"),
+        pytest.param(
+            replace(GOOD, cgroup_is_v2=False), MountMissing, "--socket-lb off", id="socket hooks need cgroup2"
+        ),
+    ],
+)
+def test_a_node_that_cannot_is_told_what_is_missing(system: Any, error: Any, words: Any) -> None:
+    with pytest.raises(error, match=words) as raised:
+        features(OPTIONS, system)
+    assert raised.value.exit_code == 3
+
+
+def test_without_the_socket_hook_no_cgroup2_is_needed() -> None:
+    assert features(replace(OPTIONS, socket_lb=False), replace(GOOD, cgroup_is_v2=False)).tcx
+
+
+@pytest.mark.parametrize(
+    ("release", "tcx"), [("6.1.0-56-amd64", False), ("6.5.9", False), ("6.6", True), ("7.0", True)]
+)
+def test_tcx_is_used_from_6_6(release: Any, tcx: Any) -> None:
+    assert features(OPTIONS, replace(GOOD, release=release)).tcx is tcx
+
+
+def test_a_release_that_names_no_version_is_no_kernel_we_know() -> None:
+    assert kernel_version("custom") == (0, 0)

@@ -1,0 +1,171 @@
+"""The move to new maps, and a death at each of its steps."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from ipaddress import IPv6Address
+from pathlib import Path
+
+import pytest
+
+from agent.kernel.programs import generation
+from agent.kernel.programs.attach import Hooks
+from agent.kernel.programs.generation import begin
+from agent.kernel.programs.hooks import SOCKET_HOOKS
+from agent.kernel.programs.load import Loaded
+from maps import abi, abigen, libbpf
+from maps.errors import MapsError
+from maps.exports import collect
+from maps.pins import Generation, PinRoot
+from maps.table import Table
+from tests.agent.kernel.conftest import Tiny
+
+pytestmark = pytest.mark.kernel
+
+COPIES = {"recents": 64, "recent_sets": 32}
+SMALL, LARGE = {"flows": 64} | COPIES, {"flows": 128} | COPIES
+KEY = replace(abi.FlowKey.unpack(bytes(abi.FlowKey.SIZE)), lo_addr=IPv6Address("::ffff:192.0.2.1"), protocol=6)
+FLOW = replace(abi.Flow.unpack(bytes(abi.Flow.SIZE)), seen_s=7)
+NOT_YET = abi.Node.unpack(bytes(abi.Node.SIZE))
+NODE = replace(NOT_YET, netns_cookie=3, generation=41)
+
+
+class Death(BaseException):
+    """The process ends here."""
+
+
+@pytest.fixture
+def pins(pin_root: Path) -> Iterator[PinRoot]:
+    root = PinRoot(pin_root)
+    root.lock()
+    yield root
+    root.unlock()
+
+
+@pytest.fixture
+def agent(pins: PinRoot, tiny: Tiny, cgroup: Path) -> Callable[..., Generation]:
+    def life(sizes: dict[str, int], words: int = 1) -> Generation:
+        """One agent's start, up to its first sync and behind."""
+        move = begin(pins, sizes)
+        loaded = Loaded(tiny(sizes["flows"], words), move.new, sizes)
+        try:
+            hooks = Hooks(pins.links, loaded.programs, tcx=True)
+            if move.is_needed:
+                move.seed()
+            else:
+                move.finish(hooks.exchange)
+            hooks.attach_sockets(cgroup)
+            if move.is_needed:
+                move.finish(hooks.exchange)
+        finally:
+            loaded.close()
+        return move.new
+
+    return life
+
+
+def _fill(made: Generation) -> None:
+    flows, node = Table.open(abi.FLOWS, made.map_path("flows")), Table.open(abi.NODE, made.map_path("node"))
+    flows.update([(KEY, FLOW)])
+    node.update([(0, NODE)])
+    flows.close()
+    node.close()
+
+
+def _check(made: Generation, pins: PinRoot, size: int, record: abi.Node = NODE) -> None:
+    """The end that every history must reach."""
+    assert pins.current() == made
+    assert pins.generations() == (made,)
+    assert list(pins.path.glob("removed-*")) == []
+    flows, node = Table.open(abi.FLOWS, made.map_path("flows")), Table.open(abi.NODE, made.map_path("node"))
+    assert flows.max_entries == size
+    assert dict(flows.items()) == {KEY: FLOW}
+    assert node.get(0) == record
+    flows.close()
+    node.close()
+
+
+def _link_ids(pins: PinRoot) -> dict[str, int]:
+    found = {}
+    for path in pins.links.iterdir():
+        fd = libbpf.get_pinned(path)
+        found[path.name] = libbpf.link_info(fd).id
+        os.close(fd)
+    return found
+
+
+def test_the_same_sizes_keep_the_maps(agent: Callable[[dict[str, int]], Generation], pins: PinRoot) -> None:
+    made = agent(SMALL)
+    _fill(made)
+    assert agent(SMALL) == made
+    _check(made, pins, 64)
+
+
+def test_other_sizes_carry_flows_and_node_and_keep_the_links(
+    agent: Callable[[dict[str, int]], Generation], pins: PinRoot
+) -> None:
+    _fill(agent(SMALL))
+    links = _link_ids(pins)
+    assert len(links) == len(SOCKET_HOOKS)
+    made = agent(LARGE)
+    _check(made, pins, 128)
+    assert _link_ids(pins) == links
+
+
+def test_another_shape_of_a_map_that_only_programs_know_is_another_generation(
+    agent: Callable[..., Generation], pins: PinRoot, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build(words: int) -> None:
+        monkeypatch.setattr(abi, "LAYOUT", abigen.layout(collect([*tiny(64, words).values()])))
+
+    build(1)
+    old = agent(SMALL)
+    _fill(old)
+    with pytest.raises(MapsError, match="copies"):
+        agent(SMALL, words=2)  # what a build did whose layout said nothing of the map
+    build(2)
+    made = agent(SMALL, words=2)
+    assert made != old
+    _check(made, pins, 64, record=NOT_YET)  # another layout's is not taken; the sync writes it
+
+
+STEPS = [
+    (generation, "_carry", 1),
+    (generation, "_carry", 2),
+    (Hooks, "exchange", 1),
+    (generation, "_carry", 3),
+    (PinRoot, "make_current", 1),
+    (PinRoot, "remove", 1),
+    (Generation, "keep", 1),
+    (Generation, "adopt", 1),
+]
+
+
+@pytest.mark.parametrize(("where", "what", "time"), STEPS, ids=[f"before {s[1]} {s[2]}" for s in STEPS])
+@pytest.mark.parametrize("following", [SMALL, LARGE], ids=["back to the old sizes", "on to the new ones"])
+def test_a_death_between_two_steps_is_made_good_by_the_next_start(
+    agent: Callable[[dict[str, int]], Generation],
+    pins: PinRoot,
+    monkeypatch: pytest.MonkeyPatch,
+    following: dict[str, int],
+    where: object,
+    what: str,
+    time: int,
+) -> None:
+    _fill(agent(SMALL))
+    links, calls = _link_ids(pins), 0
+    real = getattr(where, what)
+
+    def dying(*args: object, **named: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == time:
+            raise Death
+        return real(*args, **named)
+
+    monkeypatch.setattr(where, what, dying)
+    with pytest.raises(Death):
+        agent(LARGE)
+    monkeypatch.undo()
+    _check(agent(following), pins, following["flows"])
+    assert _link_ids(pins) == links

@@ -1,0 +1,77 @@
+"""How large the maps become."""
+
+from typing import Any
+
+import pytest
+
+from agent.kernel.programs.sizes import LEAST, RECENT_SPAN, SHARE, SIZES, constants, memory_bytes, sizes
+from agent.options.config import Options
+from maps import abi, libbpf
+from maps.spec import MapKind, MapSpec
+from maps.table import Table
+
+GIB = 1 << 30
+
+
+def _bytes(entries: Any) -> Any:
+    return sum(n * SIZES[name].entry_bytes for name, n in entries.items())
+
+
+def test_a_large_node_gets_the_usual_sizes() -> None:
+    assert sizes(Options(), 64 * GIB, 2) == {name: s.wanted(2) for name, s in SIZES.items()}
+
+
+@pytest.mark.parametrize(("cpus", "flows"), [(1, 131072), (2, 131072), (8, 524288), (256, 1 << 20)])
+def test_more_cpus_are_good_for_more_flows(cpus: int, flows: int) -> None:
+    assert sizes(Options(), 256 * GIB, cpus)["flows"] == flows
+
+
+@pytest.mark.parametrize("gib", [1, 2, 4])
+def test_the_maps_of_a_small_node_take_at_most_their_share(gib: Any) -> None:
+    assert _bytes(sizes(Options(), gib * GIB, 2)) <= gib * GIB // SHARE
+
+
+def test_an_option_is_taken_as_it_stands_and_the_rest_shares_what_is_left() -> None:
+    entries = sizes(Options(max_flows=500_000), 2 * GIB, 2)
+    assert entries["flows"] == 500_000
+    assert entries["services"] < sizes(Options(), 2 * GIB, 2)["services"]
+
+
+def test_no_map_falls_below_the_least_size() -> None:
+    assert min(sizes(Options(max_flows=1 << 24), GIB, 2).values()) >= LEAST
+
+
+@pytest.mark.parametrize(("gib", "cpus", "span"), [(64, 2, RECENT_SPAN), (64, 1, RECENT_SPAN), (1024, 128, 8192)])
+def test_every_cpu_keeps_copies_of_flows(gib: int, cpus: int, span: int) -> None:
+    assert constants(sizes(Options(), gib * GIB, cpus), cpus)["recent_span"] == span
+
+
+@pytest.mark.parametrize("cpus", [1, 3, 7, 96, 1024])
+@pytest.mark.parametrize("gib", [1, 3, 512])
+def test_all_copies_have_room(gib: int, cpus: int) -> None:
+    entries = sizes(Options(), gib * GIB, cpus)
+    span = constants(entries, cpus)["recent_span"]
+    assert span & (span - 1) == 0
+    assert span == 1 or (cpus * span <= entries["recents"] and cpus * (span // 2) <= entries["recent_sets"])
+
+
+def test_the_memory_is_read_from_meminfo() -> None:
+    assert memory_bytes("MemTotal:       24684084 kB\nMemFree: 1 kB\n") == 24684084 * 1024
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("spec", [s for s in abi.MAPS if s.name in SIZES], ids=lambda s: s.name)
+def test_the_table_is_what_the_kernel_charges(spec: MapSpec[Any, Any]) -> None:
+    table = Table.create(spec, 4096)
+    keys = b"".join(_key(spec, i) for i in range(1, 4097))
+    table.update_packed(keys, bytes(4096 * spec.value.SIZE), 4096)
+    charged = libbpf.map_info(table.fd).memory_bytes / 4096
+    table.close()
+    assert 0.6 <= charged / SIZES[spec.name].entry_bytes <= 1.0
+
+
+def _key(spec: MapSpec[Any, Any], number: int) -> bytes:
+    if spec.kind is not MapKind.LPM_TRIE:
+        return number.to_bytes(spec.key.SIZE, "little")
+    bits = 8 * (spec.key.SIZE - 4)  # struct bpf_lpm_trie_key: the length, then the address
+    return bits.to_bytes(4, "little") + number.to_bytes(spec.key.SIZE - 4, "big")

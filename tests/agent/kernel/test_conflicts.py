@@ -1,0 +1,58 @@
+"""Who else is found on the node."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from agent.kernel.conflicts import Stranger, on_hooks, plugins, strangers
+from tests.agent.kernel.nets import in_new_netns
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param('{"type": "bridge"}', {"bridge"}, id="a single configuration names one plugin"),
+        pytest.param('{"plugins": [{"type": "a"}, {"type": "b"}]}', {"a", "b"}, id="a list names several"),
+        pytest.param("not json", set(), id="what cannot be read names none"),
+        pytest.param("[]", set(), id="nor does what is no object"),
+    ],
+)
+def test_plugins(text: str, expected: set[str]) -> None:
+    assert plugins(text) == expected
+
+
+@pytest.mark.netns
+def test_another_cni_is_found_and_ours_is_not(tmp_path: Path) -> None:
+    (tmp_path / "10-ours.conflist").write_text(json.dumps({"plugins": [{"type": "sluiceway-cni"}]}))
+    (tmp_path / "20-other.conflist").write_text(json.dumps({"plugins": [{"type": "bridge"}]}))
+    (tmp_path / "notes.txt").write_text("")
+    found = in_new_netns(lambda: strangers(tmp_path))
+    assert [s.what for s in found] == [f"{tmp_path}/20-other.conflist configures another CNI"]
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        ("add table ip kube-proxy", "kube-proxy left its nftables table"),
+        ("add table ip nat; add chain ip nat KUBE-SERVICES", "kube-proxy left its iptables chains"),
+    ],
+)
+def test_rules_of_kube_proxy_are_found(rules: str, expected: str) -> None:
+    def look() -> tuple[Stranger, ...]:
+        subprocess.run(["nft", *rules.split(" ")], check=True)
+        return strangers(Path("/nonexistent"))
+
+    assert [s.what for s in in_new_netns(look)] == [expected]
+
+
+def test_a_program_on_our_hook_is_named() -> None:
+    found = on_hooks({"eth0 ingress": ["program 7 (theirs)"]})
+    assert [s.what for s in found] == ["program 7 (theirs) is on eth0 ingress"]
+
+
+@pytest.mark.netns
+def test_a_clean_node_has_no_strangers() -> None:
+    assert in_new_netns(lambda: strangers(Path("/nonexistent"))) == ()

@@ -1,0 +1,191 @@
+"""Options: who gives a value, who wins, and what a mistake is answered."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from agent.errors import ConfigError
+from agent.options.config import Objects, Options
+from agent.options.origins import Command, describe, load
+
+MOUNTS = """\
+41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
+42 23 0:39 / /sys/fs/bpf rw,relatime shared:7 - bpf bpf rw
+"""
+
+
+def options(*argv: str, environ: Mapping[str, str] | None = None, command: str = "config") -> Options:
+    return load([command, *argv], environ or {}, MOUNTS)[1]
+
+
+def write(folder: Path, text: str) -> str:
+    path = folder / "options.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_flag_beats_environment_beats_file_beats_default(tmp_path: Path) -> None:
+    file = write(tmp_path, "log-level: debug\nlog-format: json\nmax-flows: 7\n")
+    environ = {"SLUICEWAY_LOG_LEVEL": "warning", "SLUICEWAY_LOG_FORMAT": "text"}
+    _, found, origins = load(["config", "--config", file, "--log-level", "error"], environ, MOUNTS)
+    assert (found.log_level, found.log_format, found.max_flows, found.max_services) == ("error", "text", 7, 0)
+    named = {name: origins[name] for name in ("log-level", "log-format", "max-flows", "max-services")}
+    assert named == {
+        "log-level": "--log-level",
+        "log-format": "SLUICEWAY_LOG_FORMAT",
+        "max-flows": file,
+        "max-services": "default",
+    }
+
+
+def test_the_file_may_be_named_by_the_environment(tmp_path: Path) -> None:
+    assert options(environ={"SLUICEWAY_CONFIG": write(tmp_path, "max-flows: 7")}).max_flows == 7
+
+
+@pytest.mark.parametrize(
+    ("argv", "field", "value"),
+    [
+        pytest.param(["--devices", "eth0, eth1"], "devices", ("eth0", "eth1"), id="names are separated by commas"),
+        pytest.param(["--socket-lb=off"], "socket_lb", False, id="off is off"),
+        pytest.param(["--listen", "[::1]:80"], "listen", ("::1", 80), id="an IPv6 address stands in brackets"),
+        pytest.param(["--node-port-range", "1-2"], "node_port_range", (1, 2), id="a range has two ends"),
+        pytest.param(["--objects", "compile"], "objects", Objects.COMPILE, id="a choice becomes its enum"),
+        pytest.param(["--kubeconfig", "/k"], "kubeconfig", Path("/k"), id="a path is a path"),
+    ],
+)
+def test_values(argv: list[str], field: str, value: object) -> None:
+    assert getattr(options(*argv), field) == value
+
+
+@pytest.mark.parametrize(
+    ("argv", "text"),
+    [
+        pytest.param(["--socketlb", "on"], "did you mean --socket-lb?", id="an unknown flag names the nearest"),
+        pytest.param(["--zzzzzz"], "see sluiceway-agent --help", id="or where all are listed"),
+        pytest.param(["--log-level"], "expected one argument", id="a flag without value"),
+        pytest.param(["--log-level", "loud"], "debug, info, warning, error", id="a choice says its choices"),
+        pytest.param(["--kubeconfig", "k"], "absolute", id="a relative path"),
+        pytest.param(["--socket-lb", "maybe"], "neither on nor off", id="a switch"),
+        pytest.param(["--listen", "9650"], "write 127.0.0.1:9650", id="a port without address"),
+        pytest.param(["--listen", "::1:9650"], "or \\[::1\\]:9650", id="an IPv6 address without brackets"),
+        pytest.param(["--max-flows", "-1"], "0 or a number", id="a negative size"),
+        pytest.param(["--node-port-range", "9-3"], "write 3-9", id="a range that ends before it starts"),
+        pytest.param(["--devices", "a/b"], "no interface name", id="a name no device can have"),
+        pytest.param(["--node-name", " "], "is empty", id="an empty name"),
+        pytest.param(["stray"], "no option", id="a stray word"),
+    ],
+)
+def test_mistakes_are_named_with_the_way_out(argv: list[str], text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        options(*argv)
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        pytest.param("log_levle: debug", "did you mean log-level?", id="an unknown key names the nearest"),
+        pytest.param("max-flows: many", r"--max-flows \(from .*options.yaml\)", id="a bad value names the file"),
+        pytest.param("- a", "holds no mapping", id="a list is no mapping"),
+        pytest.param("a: [", "cannot read", id="no YAML at all"),
+        pytest.param("config: /x", "unknown key", id="a file names no other file"),
+    ],
+)
+def test_mistakes_in_the_file(content: str, text: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=text):
+        options("--config", write(tmp_path, content))
+
+
+def test_a_file_that_is_not_there() -> None:
+    with pytest.raises(ConfigError, match="cannot read /none"):
+        options("--config", "/none")
+
+
+def test_yaml_may_say_lists_switches_and_numbers_its_own_way(tmp_path: Path) -> None:
+    found = options("--config", write(tmp_path, "devices: [eth0, eth1]\nsocket-lb: false\nmax-flows: 9\nlisten:\n"))
+    assert (found.devices, found.socket_lb, found.max_flows) == (("eth0", "eth1"), False, 9)
+
+
+def test_the_nodes_name_is_the_flag_then_node_name_then_the_hostname() -> None:
+    environ = {"NODE_NAME": "by-env"}
+    assert options("--node-name", "by-flag", environ=environ).node_name == "by-flag"
+    assert options(environ=environ).node_name == "by-env"
+    assert options().node_name
+
+
+def test_bpffs_and_cgroup2_are_where_they_are_mounted() -> None:
+    found = options()
+    assert (found.pin_root, found.cgroup) == (Path("/sys/fs/bpf/sluiceway"), Path("/sys/fs/cgroup/unified"))
+
+
+@pytest.mark.parametrize(
+    ("argv", "mounts", "text"),
+    [
+        pytest.param(["run", "--manifests", "/m"], "", "mount -t bpf", id="no bpffs"),
+        pytest.param(["cleanup"], "", "mount -t bpf", id="no bpffs to clean up"),
+        pytest.param(["run", "--manifests", "/m", "--pin-root", "/b"], "", "mount -t cgroup2", id="no cgroup2"),
+        pytest.param(["run"], MOUNTS, "nothing to watch", id="no source of objects"),
+        pytest.param(
+            ["run", "--manifests", "/m", "--encapsulation", "ipip", "--tunnel-port", "4789"],
+            MOUNTS,
+            r"--tunnel-port \(from --tunnel-port\): --encapsulation ipip has none; .* vxlan or geneve",
+            id="a port that IP in IP has not",
+        ),
+        pytest.param(
+            ["run", "--manifests", "/m", "--tunnel-vni", "7"],
+            MOUNTS,
+            "--tunnel-vni .* native has none",
+            id="a network number where nothing is encapsulated",
+        ),
+    ],
+)
+def test_what_keeps_the_agent_from_running(argv: list[str], mounts: str, text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        load(argv, {}, mounts)
+
+
+@pytest.mark.parametrize(
+    ("argv", "environ"),
+    [
+        pytest.param(["config"], {}, id="config shows even what could not run"),
+        pytest.param(
+            ["run", "--manifests", "/m", "--pin-root", "/b", "--socket-lb", "off"], {}, id="no hook, no cgroup"
+        ),
+        pytest.param(
+            ["run", "--pin-root", "/b", "--cgroup", "/c"], {"KUBERNETES_SERVICE_HOST": "10.96.0.1"}, id="within a pod"
+        ),
+    ],
+)
+def test_what_needs_no_mounts(argv: list[str], environ: dict[str, str]) -> None:
+    assert load(argv, environ, "")[0] is Command(argv[0])
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        pytest.param(["--encapsulation", "vxlan", "--tunnel-port", "4789", "--tunnel-vni", "7"], id="VXLAN has both"),
+        pytest.param(["--encapsulation", "geneve", "--tunnel-port", "4789"], id="and so has Geneve"),
+        pytest.param(["--encapsulation", "ipip", "--tunnel-port", "0", "--tunnel-vni", "1"], id="a default is no wish"),
+    ],
+)
+def test_an_encapsulation_may_have_what_it_uses(argv: list[str]) -> None:
+    assert load(["run", "--manifests", "/m", *argv], {}, MOUNTS)[0] is Command.RUN
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        pytest.param([], id="defaults"),
+        pytest.param(
+            ["--listen", "[::1]:80", "--devices", "a,b", "--kubeconfig", "/a b: c"], id="what YAML would misread"
+        ),
+        pytest.param(["--node-name", "0x10", "--socket-lb", "off"], id="a name like a number"),
+    ],
+)
+def test_config_prints_what_config_reads(argv: list[str], tmp_path: Path) -> None:
+    _, found, origins = load(["config", *argv], {}, MOUNTS)
+    text = describe(found, origins)
+    assert "# --" in text or not argv
+    again = options("--config", write(tmp_path, text))
+    assert replace(again, config=None) == found

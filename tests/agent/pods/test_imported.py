@@ -1,0 +1,166 @@
+"""A node that was moved from bridge and host-local: its running pods keep their addresses until they end."""
+
+from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+
+import pytest
+
+from agent.cni.commands import Cni
+from agent.ipam.pool import Ipam
+from agent.model.address import Network
+from agent.pods.imported import Imported
+from agent.pods.journal import Journal
+from agent.pods.pods import Pods
+from agent.pods.veth import InterfaceTaken
+from tests.agent.cni.room import Room
+from tests.agent.pods.test_host_local import remember, reserve, result
+
+TWO, THREE, FOUR = (f"10.0.0.{number}" for number in (2, 3, 4))
+
+
+@dataclass
+class Moved(Room):
+    """A node whose Node object asks for the import, or will."""
+
+    devices: set[str] = field(default_factory=lambda: {"veth1a2b3c4d"})
+    cidrs: tuple[Network, ...] = (ip_network("10.0.0.0/29"),)
+
+    @property
+    def files(self) -> Path:
+        """Where host-local's and libcni's are."""
+        return self.directory.parent / "cni"
+
+    def start(self) -> tuple[()]:
+        """As an agent that begins."""
+        self.ipam = Ipam(lambda: (ip_network(self.cidr),))
+        imported = Imported(self.files, lambda: self.cidrs, self.ipam, lambda: self.devices)
+        journal = Journal(self.directory, "boot")
+        pods = Pods(loop=self.loop, journal=journal, ipam=self.ipam, wires=self.wires, imported=imported)
+        self.cni = Cni(pods, self.ipam, (self.wires.faults,))
+        self.cni.restore()
+        return ()
+
+    def given(self, container: str) -> str:
+        """The address that a new pod gets."""
+        code, answer = self.call("ADD", container)
+        assert code == 0, answer
+        return str(answer["ips"][0]["address"]).partition("/")[0]  # type: ignore[index]
+
+    def left(self) -> list[str]:
+        """Addresses that host-local's files still name."""
+        return sorted(path.name for path in (self.files / "networks").glob("*/*"))
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Moved:
+    made = Moved(tmp_path / "attachments")
+    reserve(made.files, TWO, "old1\r\neth0")
+    reserve(made.files, FOUR, "old2")
+    return made
+
+
+def test_addresses_of_running_pods_are_given_to_nobody(node: Moved) -> None:
+    assert {node.given(f"c{number}") for number in range(3)} == {THREE, "10.0.0.5", "10.0.0.6"}
+    code, answer = node.call("ADD", "c9")
+    assert (code, "used up" in str(answer["msg"])) == (11, True)
+    assert node.left() == [TWO, FOUR]
+
+
+def test_a_fixed_address_of_a_running_pod_is_refused(node: Moved) -> None:
+    code, answer = node.call("ADD", "c1", {"runtimeConfig": {"ips": [TWO]}})
+    assert (code, f"{TWO} is another pod's" in str(answer["msg"])) == (11, True)
+
+
+@pytest.mark.parametrize(("container", "address"), [("old1", TWO), ("old2", FOUR)], ids=["newer form", "older form"])
+def test_an_old_pods_del_frees_its_address(node: Moved, container: str, address: str) -> None:
+    node.given("c1")
+    assert node.call("DEL", container) == (0, {})
+    assert address not in node.left()
+    assert not node.ipam.holds(ip_address(address))
+    assert node.call("DEL", container) == (0, {})
+
+
+def test_a_del_of_another_interface_frees_nothing(node: Moved) -> None:
+    reserve(node.files, "10.0.0.5", "old3\r\nnet1")
+    node.call("DEL", "old3")
+    assert "10.0.0.5" in node.left()
+
+
+def test_addresses_outside_the_pod_cidrs_are_left_to_their_plugin(node: Moved) -> None:
+    reserve(node.files, "192.168.7.2", "old1\r\neth0", "storage")
+    node.call("DEL", "old1")
+    assert node.left() == [FOUR, "192.168.7.2"]
+
+
+@pytest.mark.parametrize(("container", "address"), [("old1", TWO), ("old2", FOUR)], ids=["newer form", "older form"])
+def test_a_pod_that_is_added_again_has_its_address(node: Moved, container: str, address: str) -> None:
+    assert node.given(container) == address
+    assert address not in node.left()
+    assert node.given("c1") not in {TWO, FOUR}
+    node.start()
+    assert node.ipam.holds(ip_address(address))
+    node.call("DEL", container)
+    assert not node.ipam.holds(ip_address(address))
+
+
+def test_an_add_again_that_fails_keeps_the_address_for_the_next(node: Moved) -> None:
+    node.wires.error = InterfaceTaken("eth0")
+    assert node.call("ADD", "old1")[0] == 4
+    node.wires.error = None
+    assert TWO not in {node.given(f"c{number}") for number in range(3)}
+    assert node.given("old1") == TWO
+
+
+def test_a_new_agent_finds_them_again(node: Moved) -> None:
+    node.given("c1")
+    node.start()
+    assert node.given("c2") not in {TWO, FOUR}
+
+
+def test_a_pod_whose_device_is_gone_is_collected_and_one_that_lives_stays(node: Moved) -> None:
+    remember(node.files, "cbr0-old1-eth0", {"result": result()})
+    remember(node.files, "cbr0-old2-eth0", {"result": result("veth99999999")})
+    node.cni.collect()
+    assert node.left() == [TWO]
+    assert (node.ipam.holds(ip_address(TWO)), node.ipam.holds(ip_address(FOUR))) == (True, False)
+
+
+def test_the_runtimes_gc_ends_what_it_does_not_name(node: Moved) -> None:
+    valid = [{"containerID": "old2", "ifname": "eth0"}]
+    assert node.call("GC", config={"cni.dev/valid-attachments": valid}) == (0, {})
+    assert node.left() == [FOUR]
+
+
+def test_a_reservation_that_comes_or_goes_later_is_followed(node: Moved) -> None:
+    node.given("c1")
+    reserve(node.files, THREE, "late\r\neth0")
+    (node.files / "networks/cbr0" / TWO).unlink()
+    assert {node.given(f"c{number}") for number in (2, 3)} == {TWO, "10.0.0.6"}
+
+
+def test_without_the_annotation_nothing_is_kept_and_nothing_is_touched(node: Moved) -> None:
+    node.cidrs = ()
+    node.start()
+    assert node.given("c1") == TWO
+    node.call("DEL", "old2")
+    node.cni.collect()
+    assert node.left() == [TWO, FOUR]
+
+
+def test_an_annotation_that_goes_lets_the_addresses_go(node: Moved) -> None:
+    node.cni.collect()
+    assert node.ipam.holds(ip_address(FOUR))
+    node.cidrs = ()
+    node.cni.collect()
+    assert not node.ipam.holds(ip_address(FOUR))
+    assert node.left() == [TWO, FOUR]
+
+
+def test_a_bad_file_is_told_once_and_costs_nobody_else(node: Moved, caplog: pytest.LogCaptureFixture) -> None:
+    bad = reserve(node.files, THREE, "")
+    node.given("c1")
+    reserve(node.files, FOUR, "late", "another")  # read again
+    assert THREE in {node.given("c2"), node.given("c3")}
+    assert caplog.text.count("is passed over") == 1
+    assert bad.exists()

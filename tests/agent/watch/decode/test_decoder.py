@@ -1,0 +1,368 @@
+"""Objects as the API server and users write them, and what the agent makes of them."""
+
+import json
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from agent.model.name import ObjectName
+from agent.model.node import Namespace, Node, Pod
+from agent.model.service import (
+    Endpoint,
+    EndpointPort,
+    EndpointSlice,
+    LoadBalancerAddress,
+    Protocol,
+    Service,
+    ServicePort,
+)
+from agent.watch.decode.decoder import Decoder
+from agent.watch.decode.reader import Decoded, Kind
+
+DNS = ObjectName("kube-system", "dns")
+
+
+def decoded(kind: Kind, **parts: object) -> Decoded:
+    metadata = {"name": "dns", "namespace": "kube-system"}
+    given = parts.pop("metadata", {})
+    assert isinstance(given, dict)
+    return Decoder("n1").decode(kind, json.dumps({"metadata": metadata | given, **parts}).encode())
+
+
+def service(metadata: object = None, status: object = None, **spec: object) -> Decoded:
+    whole: dict[str, object] = {"clusterIP": "10.96.0.10", "ports": [{"port": 53}], **spec}
+    return decoded(Kind.SERVICE, metadata=metadata or {}, spec=whole, status=status or {})
+
+
+def served(found: Decoded) -> Service:
+    assert isinstance(found.value, Service)
+    assert found.problems == ()
+    return found.value
+
+
+def endpoints(*found: object, **parts: object) -> Decoded:
+    whole: dict[str, object] = {
+        "metadata": {"name": "dns-x", "labels": {"kubernetes.io/service-name": "dns"}},
+        "addressType": "IPv4",
+        "ports": [{"name": "dns", "protocol": "UDP", "port": 5353}],
+        "endpoints": list(found),
+    }
+    return decoded(Kind.ENDPOINT_SLICE, **(whole | parts))
+
+
+def one(found: Decoded) -> Endpoint:
+    assert isinstance(found.value, EndpointSlice)
+    assert found.problems == ()
+    (endpoint,) = found.value.endpoints
+    return endpoint
+
+
+def test_every_field_of_a_service_reaches_the_model() -> None:
+    found = service(
+        type="LoadBalancer",
+        clusterIPs=["10.96.0.10", "fd00:10:96::a"],
+        externalIPs=["198.51.100.7"],
+        loadBalancerSourceRanges=["192.0.2.0/24", " 2001:db8::/32 "],
+        ports=[
+            {"name": "dns", "protocol": "UDP", "port": 53, "nodePort": 30053},
+            {"name": "dns-tcp", "protocol": "TCP", "port": 53, "targetPort": "dns"},
+        ],
+        sessionAffinity="ClientIP",
+        sessionAffinityConfig={"clientIP": {"timeoutSeconds": 60}},
+        internalTrafficPolicy="Local",
+        externalTrafficPolicy="Local",
+        publishNotReadyAddresses=True,
+        status={
+            "loadBalancer": {
+                "ingress": [
+                    {"ip": "203.0.113.1", "ipMode": "VIP"},
+                    {"ip": "203.0.113.2", "ipMode": "Proxy"},
+                    {"hostname": "lb.example"},
+                ]
+            }
+        },
+    )
+    assert served(found) == Service(
+        name=DNS,
+        cluster_ips=(ip_address("10.96.0.10"), ip_address("fd00:10:96::a")),
+        external_ips=(ip_address("198.51.100.7"),),
+        load_balancer=(
+            LoadBalancerAddress(ip_address("203.0.113.1")),
+            LoadBalancerAddress(ip_address("203.0.113.2"), proxy=True),
+        ),
+        source_ranges=("192.0.2.0/24", "2001:db8::/32"),
+        ports=(ServicePort("dns", Protocol.UDP, 53, 30053), ServicePort("dns-tcp", Protocol.TCP, 53)),
+        internal_local=True,
+        external_local=True,
+        affinity_s=60,
+        publish_not_ready=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("spec", "labels"),
+    [
+        pytest.param({"clusterIP": "None"}, {}, id="a headless service is not served"),
+        pytest.param({"clusterIP": "", "clusterIPs": ["None"]}, {}, id="nor one that says so in clusterIPs alone"),
+        pytest.param({"type": "ExternalName", "clusterIP": ""}, {}, id="an ExternalName is a name, not an address"),
+        pytest.param(
+            {}, {"service.kubernetes.io/service-proxy-name": "other"}, id="another proxy's service is left to it"
+        ),
+        pytest.param({}, {"service.kubernetes.io/headless": ""}, id="the headless label counts whatever its value"),
+    ],
+)
+def test_what_is_not_served(spec: dict[str, object], labels: dict[str, str]) -> None:
+    found = service(metadata={"labels": labels}, **spec)
+    assert (found.value, found.problems) == (None, ())
+
+
+@pytest.mark.parametrize(
+    ("spec", "affinity_s"),
+    [
+        pytest.param({}, 0, id="without affinity there is no timeout"),
+        pytest.param({"sessionAffinity": "ClientIP"}, 10800, id="client affinity lasts three hours by default"),
+        pytest.param(
+            {"sessionAffinity": "None", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 5}}},
+            0,
+            id="a timeout alone makes no affinity",
+        ),
+    ],
+)
+def test_affinity(spec: dict[str, object], affinity_s: int) -> None:
+    assert served(service(**spec)).affinity_s == affinity_s
+
+
+def test_leading_zeros_are_decimal() -> None:
+    found = served(service(clusterIPs=["010.096.00.010"]))
+    assert found.cluster_ips == (ip_address("10.96.0.10"),)
+
+
+def test_null_lists_are_empty_lists() -> None:
+    found = decoded(
+        Kind.ENDPOINT_SLICE,
+        metadata={"labels": {"kubernetes.io/service-name": "dns"}},
+        addressType="IPv4",
+        ports=None,
+        endpoints=None,
+    )
+    assert found.value == EndpointSlice(DNS, DNS, "IPv4")  # type: ignore[arg-type]
+    assert found.problems == ()
+
+
+@pytest.mark.parametrize(
+    ("spec", "field", "text"),
+    [
+        pytest.param({"clusterIP": "10.0.0.300"}, "spec.clusterIP", "300", id="a bad cluster IP"),
+        pytest.param({"clusterIP": "::"}, "spec.clusterIP", "unicast", id="the unspecified address"),
+        pytest.param({"clusterIP": "::ffff:10.0.0.1"}, "spec.clusterIP", "IPv4-mapped", id="an IPv4-mapped address"),
+        pytest.param({"clusterIP": ""}, "spec.clusterIP", "is missing", id="no cluster IP where nobody allocates"),
+        pytest.param(
+            {"externalIPs": ["192.0.2.1", "127.0.0.1"]}, "spec.externalIPs[1]", "127.0.0.1", id="a loopback externalIP"
+        ),
+        pytest.param({"ports": [{"port": 53}, {}]}, "spec.ports[1].port", "is missing", id="a port without number"),
+        pytest.param({"ports": [{"port": 53}, {"port": 70000}]}, "spec.ports[1].port", "70000", id="a port too high"),
+        pytest.param(
+            {"ports": [{"port": 53}, {"port": 1, "protocol": "ICMP"}]},
+            "spec.ports[1].protocol",
+            "ICMP",
+            id="a protocol",
+        ),
+        pytest.param({"ports": [{"port": 53}, {"port": 53}]}, "spec.ports[1].port", "twice", id="a port given twice"),
+        pytest.param(
+            {"type": "NodePort", "ports": [{"port": 53}]}, "spec.ports[0].nodePort", "is missing", id="no node port"
+        ),
+        pytest.param(
+            {"ports": [{"port": 53, "nodePort": 30000}]},
+            "spec.ports[0].nodePort",
+            "type NodePort",
+            id="a stray node port",
+        ),
+        pytest.param(
+            {"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 0}}},
+            "spec.sessionAffinityConfig.clientIP.timeoutSeconds",
+            "within 1",
+            id="an affinity of no time",
+        ),
+    ],
+)
+def test_a_mistake_costs_its_field_alone(spec: dict[str, object], field: str, text: str) -> None:
+    found = service(**spec)
+    (problem,) = found.problems
+    assert (problem.kind, problem.name, problem.field) == ("Service", DNS, field)
+    assert text in problem.text
+    assert isinstance(found.value, Service)
+    assert found.value.ports == (ServicePort("", Protocol.TCP, 53),)
+
+
+def test_source_ranges_that_are_all_wrong_admit_nobody() -> None:
+    found = service(
+        type="LoadBalancer",
+        loadBalancerSourceRanges=["everyone"],
+        status={"loadBalancer": {"ingress": [{"ip": "203.0.113.1"}]}},
+    )
+    assert isinstance(found.value, Service)
+    assert found.value.load_balancer == ()
+    assert [problem.field for problem in found.problems] == ["spec.loadBalancerSourceRanges[0]"]
+
+
+def test_json_of_a_wrong_shape_costs_the_object() -> None:
+    found = service(ports=[{"port": "fifty-three"}])
+    assert found.value is None
+    assert [(p.name, p.field) for p in found.problems] == [(DNS, "spec.ports[0].port")]
+
+
+def test_an_object_without_a_readable_name_is_still_reported() -> None:
+    found = Decoder("n1").decode(Kind.POD, b'{"metadata": 7}')
+    assert (found.name, found.value, len(found.problems)) == (ObjectName("", "?"), None, 1)
+
+
+@pytest.mark.parametrize(
+    ("conditions", "ready", "serving", "terminating"),
+    [
+        pytest.param(None, True, True, False, id="no conditions at all mean ready"),
+        pytest.param({"ready": None}, True, True, False, id="ready absent means ready"),
+        pytest.param({"ready": False}, False, False, False, id="serving absent means what ready says"),
+        pytest.param(
+            {"ready": False, "serving": True, "terminating": True}, False, True, True, id="a draining one serves"
+        ),
+    ],
+)
+def test_conditions(conditions: object, ready: bool, serving: bool, terminating: bool) -> None:  # noqa: FBT001
+    found = one(endpoints({"addresses": ["10.1.0.2"], "conditions": conditions}))
+    assert (found.ready, found.serving, found.terminating) == (ready, serving, terminating)
+
+
+def test_every_field_of_a_slice_reaches_the_model() -> None:
+    found = endpoints(
+        {
+            "addresses": ["10.1.0.2"],
+            "nodeName": "n1",
+            "zone": "a",
+            "hints": {"forZones": [{"name": "a"}, {"name": "b"}], "forNodes": [{"name": "n1"}]},
+        }
+    )
+    assert isinstance(found.value, EndpointSlice)
+    assert found.value.service == DNS
+    assert found.value.ports == (EndpointPort("dns", Protocol.UDP, 5353),)
+    assert one(found) == Endpoint(
+        (ip_address("10.1.0.2"),), node="n1", zone="a", for_zones=("a", "b"), for_nodes=("n1",)
+    )
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        pytest.param({"addressType": "FQDN"}, id="a slice of names has no addresses"),
+        pytest.param({"metadata": {"labels": {}}}, id="a slice without a service serves none"),
+        pytest.param(
+            {"metadata": {"labels": {"kubernetes.io/service-name": "dns", "service.kubernetes.io/headless": ""}}},
+            id="a slice of a headless service has nobody to serve",
+        ),
+    ],
+)
+def test_slices_that_are_ignored(parts: dict[str, object]) -> None:
+    found = endpoints({"addresses": ["example.org"]}, **parts)
+    assert (found.value, found.problems) == (None, ())
+
+
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [
+        pytest.param("10.1.0", "10.1.0", id="a bad address"),
+        pytest.param("fd00::1", "no IPv4 address", id="an address of the other family"),
+        pytest.param("fe80::1", "unicast", id="a link-local address"),
+    ],
+)
+def test_a_bad_endpoint_leaves_the_others(address: str, text: str) -> None:
+    found = endpoints({"addresses": [address]}, {"addresses": ["10.1.0.2"]})
+    assert isinstance(found.value, EndpointSlice)
+    assert [endpoint.addresses for endpoint in found.value.endpoints] == [(ip_address("10.1.0.2"),)]
+    assert [problem.field for problem in found.problems] == ["endpoints[0].addresses[0]"]
+    assert text in found.problems[0].text
+
+
+def test_an_unknown_address_type_is_a_mistake() -> None:
+    found = endpoints(addressType="IPX")
+    assert (found.value, [problem.field for problem in found.problems]) == (None, ["addressType"])
+
+
+def test_a_node() -> None:
+    found = Decoder("n1").decode(
+        Kind.NODE,
+        json.dumps(
+            {
+                "metadata": {"name": "n2", "labels": {"topology.kubernetes.io/zone": "a"}},
+                "spec": {"podCIDR": "10.244.2.0/24", "podCIDRs": ["10.244.2.0/24", "fd00:2::/64"]},
+                "status": {
+                    "addresses": [
+                        {"type": "Hostname", "address": "n2"},
+                        {"type": "InternalIP", "address": "192.0.2.2"},
+                        {"type": "ExternalIP", "address": "198.51.100.2"},
+                        {"type": "InternalIP", "address": "2001:db8::2"},
+                    ]
+                },
+            }
+        ).encode(),
+    )
+    assert found.problems == ()
+    assert found.value == Node(
+        "n2",
+        (ip_address("192.0.2.2"), ip_address("2001:db8::2")),
+        (ip_network("10.244.2.0/24"), ip_network("fd00:2::/64")),
+        "a",
+    )
+
+
+@pytest.mark.parametrize(
+    ("annotations", "imports", "problems"),
+    [
+        pytest.param({}, False, [], id="none"),
+        pytest.param({"sluiceway.io/ipam": "host-local"}, True, [], id="host-local"),
+        pytest.param({"sluiceway.io/ipam": "dhcp"}, False, ["metadata.annotations['sluiceway.io/ipam']"], id="another"),
+        pytest.param(
+            {"sluiceway.io/ipam": ""}, False, ["metadata.annotations['sluiceway.io/ipam']"], id="an empty one"
+        ),
+    ],
+)
+def test_a_node_that_keeps_the_addresses_of_pods_from_before(
+    annotations: dict[str, str],
+    imports: bool,  # noqa: FBT001
+    problems: list[str],
+) -> None:
+    content = {"metadata": {"name": "n2", "annotations": annotations}, "spec": {"podCIDR": "10.244.2.0/24"}}
+    found = Decoder("n1").decode(Kind.NODE, json.dumps(content).encode())
+    assert isinstance(found.value, Node)
+    assert (found.value.imports_host_local, [problem.field for problem in found.problems]) == (imports, problems)
+    assert found.value.pod_cidrs == (ip_network("10.244.2.0/24"),)
+
+
+def pod(phase: str = "Running", node: str = "n1") -> Decoded:
+    return decoded(
+        Kind.POD,
+        metadata={"uid": "u-1"},
+        spec={"nodeName": node, "hostNetwork": True},
+        status={"phase": phase, "podIP": "10.1.0.2", "podIPs": [{"ip": "10.1.0.2"}, {"ip": "fd00::2"}]},
+    )
+
+
+def test_a_pod_of_this_node() -> None:
+    ips = (ip_address("10.1.0.2"), ip_address("fd00::2"))
+    assert pod().value == Pod(DNS, "u-1", "n1", ips, host_network=True)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        pytest.param(pod(node="n2"), id="a pod of another node is not ours"),
+        pytest.param(pod(node=""), id="nor one that is not scheduled"),
+        pytest.param(pod(phase="Failed"), id="a failed pod has lost its address"),
+        pytest.param(pod(phase="Succeeded"), id="and so has one that is done"),
+    ],
+)
+def test_pods_that_are_not_kept(found: Decoded) -> None:
+    assert (found.value, found.problems) == (None, ())
+
+
+def test_a_namespace_has_its_labels_in_order() -> None:
+    found = Decoder("n1").decode(Kind.NAMESPACE, b'{"metadata":{"name":"x","labels":{"b":"2","a":"1"}}}')
+    assert found.value == Namespace("x", (("a", "1"), ("b", "2")))

@@ -1,0 +1,151 @@
+"""A node's own devices, addresses and routes, followed in a network namespace."""
+
+import ctypes
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from agent.model.local import Device
+from agent.netlink.cookie import netns_cookie
+from agent.watch.node.local import LocalSource, port_ranges
+from agent.watch.node.masquerade import MasqueradeFile
+from tests.agent.watch.conftest import Seen
+
+NETNS = f"swwatch{os.getpid()}"
+CLONE_NEWNET = 0x40000000
+PODS = 250
+
+
+@pytest.mark.parametrize(
+    ("text", "ranges"),
+    [
+        pytest.param("\n", (), id="none"),
+        pytest.param("8080\n", ((8080, 8080),), id="a lone port is a range of one"),
+        pytest.param("8080,9148-9150\n", ((8080, 8080), (9148, 9150)), id="several"),
+    ],
+)
+def test_reserved_ports(text: str, ranges: tuple[tuple[int, int], ...]) -> None:
+    assert port_ranges(text) == ranges
+
+
+def test_every_network_namespace_has_a_cookie() -> None:
+    assert netns_cookie() > 0
+
+
+def ip(words: str) -> None:
+    subprocess.run(["ip", "-netns", NETNS, *words.split()], check=True)
+
+
+@pytest.fixture
+def source(seen: Seen) -> Iterator[LocalSource]:
+    subprocess.run(["ip", "netns", "add", NETNS], check=True)
+    ip("link set lo up")
+    mirror = seen.mirror()
+    source = LocalSource(mirror, MasqueradeFile(None))
+
+    def start_inside() -> None:
+        with Path(f"/run/netns/{NETNS}").open() as netns:
+            assert ctypes.CDLL(None).setns(netns.fileno(), CLONE_NEWNET) == 0
+        source.start()  # a thread is born into the namespace of the one that starts it
+
+    starter = Thread(target=start_inside)
+    starter.start()
+    starter.join()
+    yield source
+    source.stop()
+    subprocess.run(["ip", "netns", "del", NETNS], check=True)
+
+
+def devices(seen: Seen) -> dict[str, Device]:
+    return {device.name: device for device in seen.clusters[-1].local.devices} if seen.clusters else {}
+
+
+@pytest.mark.netns
+@pytest.mark.usefixtures("source")
+def test_devices_addresses_and_routes_are_followed(seen: Seen) -> None:
+    first = seen.until(lambda cluster: cluster.local.devices)
+    assert [(d.name, d.loopback, d.addresses) for d in first.local.devices] == [("lo", True, ())]
+    ip("link add up0 type veth peer name up1")
+    ip("addr add 192.0.2.2/24 dev up0")
+    ip("addr add 198.51.100.9/32 dev lo")
+    ip("link set up0 up")
+    ip("link set up1 up")
+    seen.until(lambda _: "up0" in devices(seen) and devices(seen)["up0"].addresses)
+    ip("route add default via 192.0.2.1")
+    seen.until(lambda _: devices(seen)["up0"].default_route)
+    assert str(devices(seen)["up0"].addresses[0]) == "192.0.2.2"
+    assert [str(address) for address in devices(seen)["lo"].addresses] == ["198.51.100.9"]
+    assert not devices(seen)["up1"].default_route
+    ip("link del up0")
+    seen.until(lambda _: set(devices(seen)) == {"lo"})
+
+
+@pytest.mark.netns
+@pytest.mark.usefixtures("source")
+def test_pods_devices_are_no_devices_of_the_node(seen: Seen) -> None:
+    seen.until(lambda cluster: cluster.local.devices)
+    before = len(seen.clusters)
+    ip("link add swp0123456789 type veth peer name eth0")
+    ip("link set swp0123456789 up")
+    ip("link add real0 type veth peer name real1")
+    seen.until(lambda _: "real0" in devices(seen))
+    assert "swp0123456789" not in devices(seen)
+    assert len(seen.clusters) <= before + 2
+
+
+@pytest.mark.netns
+@pytest.mark.usefixtures("source")
+def test_a_node_full_of_pods_is_followed_as_any_other(seen: Seen) -> None:
+    """The lists of its links, addresses and routes come in several pieces each."""
+    seen.until(lambda cluster: cluster.local.devices)
+    lines = []
+    for n in range(1, PODS + 1):
+        lines += [f"link add swp{n} type veth peer name swpp{n}", f"link set swp{n} up", f"link set swpp{n} up"]
+        lines += [f"route add 10.1.{n >> 8}.{n & 255}/32 dev swp{n}", f"route add fd00::{n:x}/128 dev swp{n}"]
+    lines += ["link add up0 type veth peer name up1", "link set up0 up", "link set up1 up"]
+    lines += ["addr add 192.0.2.2/24 dev up0", "addr add 2001:db8::2/64 dev up0 nodad"]
+    lines += ["route add default via 192.0.2.1", "route add default via 2001:db8::1 metric 9"]
+    subprocess.run(["ip", "-netns", NETNS, "-batch", "-"], input="\n".join(lines), text=True, check=True)
+    seen.until(lambda _: "up0" in devices(seen) and devices(seen)["up0"].default_route)
+    ip("route del default via 192.0.2.1")
+    ip("link set up0 mtu 1400")
+    seen.until(lambda _: devices(seen)["up0"].mtu == 1400)
+    assert devices(seen)["up0"].default_route, "by IPv6"
+    assert {str(address) for address in devices(seen)["up0"].addresses} >= {"192.0.2.2", "2001:db8::2"}
+    assert devices(seen).keys() == {"lo", "up0", "up1"}
+    ip("route del default via 2001:db8::1")
+    seen.until(lambda _: not devices(seen)["up0"].default_route)
+
+
+@pytest.mark.netns
+@pytest.mark.usefixtures("source")
+def test_a_multipath_default_route_leads_by_each_of_its_devices(seen: Seen) -> None:
+    for n in (0, 1):
+        ip(f"link add up{n} type veth peer name far{n}")
+        ip(f"addr add 192.0.{n}.2/24 dev up{n}")
+        ip(f"link set up{n} up")
+        ip(f"link set far{n} up")
+    ip("route add default nexthop via 192.0.0.1 nexthop via 192.0.1.1")
+    seen.until(lambda _: [n for n, device in devices(seen).items() if device.default_route] == ["up0", "up1"])
+
+
+@pytest.mark.netns
+@pytest.mark.usefixtures("source")
+def test_the_peers_subnet_is_that_of_a_point_to_point_device(seen: Seen) -> None:
+    ip("link add up0 type veth peer name up1")
+    ip("addr add 192.0.2.2 peer 198.51.100.0/24 dev up0")
+    seen.until(lambda _: "up0" in devices(seen) and devices(seen)["up0"].addresses)
+    assert [str(address) for address in devices(seen)["up0"].addresses] == ["192.0.2.2"]
+    assert [str(network) for network in devices(seen)["up0"].networks] == ["198.51.100.0/24"]
+
+
+@pytest.mark.netns
+@pytest.mark.usefixtures("source")
+def test_the_cookie_is_that_of_the_namespace(seen: Seen) -> None:
+    cluster = seen.until(lambda cluster: cluster.local.netns_cookie)
+    assert cluster.local.netns_cookie != netns_cookie()
+    assert cluster.local.port_range == (32768, 60999)
