@@ -197,7 +197,7 @@ def _kept(mirror: Mirror) -> frozenset[str | bytes]:
     """Devices and addresses whose loss is to be mended."""
     there = mirror.cluster.local.attachments
     return frozenset(
-        (TUNNEL, TUNNEL_PEER, *(a.host_device for a in there), *(ip.packed for a in there for ip in a.addresses))
+        (TUNNEL, TUNNEL_PEER, *(a.link.host_device for a in there), *(ip.packed for a in there for ip in a.addresses))
     )
 
 

@@ -24,8 +24,9 @@ from agent.kernel.net.routes import Routes
 from agent.kernel.net.sysctl import Sysctls
 from agent.kernel.net.tunnel import TunnelDevice
 from agent.kernel.programs.attach import Hooks
+from agent.model.attachment import Attachment, Veth
 from agent.model.cluster import Cluster
-from agent.model.local import Attachment, Device, Local
+from agent.model.local import Device, Local
 from agent.model.node import Node
 from agent.netlink.cookie import netns_cookie
 from agent.pods.veth import PodLinks
@@ -149,8 +150,8 @@ def _wires(bed: Testbed, node: Node, mtu: int) -> Iterator[Attachment]:
                 continue
             four, six = IPv4Address(address(pod, 4)), IPv6Address(address(pod, 6))
             wire = links.create(Wish(pod, "eth0", bed.path(pod), False, four, six))  # noqa: FBT003  ADD's own words
-            where = (bed.path(pod), wire.netns_cookie, wire.host_device, wire.ifindex, wire.mac)
-            yield Attachment(pod, "eth0", number, *where, four, six)
+            link = Veth(wire.host_device, wire.ifindex)
+            yield Attachment(pod, "eth0", number, bed.path(pod), wire.netns_cookie, wire.mac, link, four, six)
 
 
 @contextmanager

@@ -22,8 +22,9 @@ from agent.compile.node import Links
 from agent.compile.route import Route
 from agent.compile.tunnel import Tunnel
 from agent.model.address import Family
+from agent.model.attachment import Attachment
 from agent.model.cluster import Cluster
-from agent.model.local import Attachment, Device, Local
+from agent.model.local import Device, Local
 from agent.model.name import ObjectName
 from agent.model.node import Node
 from agent.model.service import Endpoint, EndpointPort, EndpointSlice, Protocol, Service, ServicePort

@@ -15,7 +15,7 @@ from typing import Any
 
 from agent.cni.error import CniError, Code
 from agent.model.address import Address
-from agent.model.local import HostPort, Limit
+from agent.model.attachment import HostPort, Limit
 from agent.model.service import Protocol
 
 ANNOTATIONS = "io.kubernetes.cri.pod-annotations"

@@ -7,7 +7,7 @@ from agent.compile.host_port import service_name
 from agent.compile.limit import at_rest, limits
 from agent.compile.records import Desired, SetRecords
 from agent.model.address import unmapped
-from agent.model.local import Attachment
+from agent.model.attachment import Attachment
 from agent.model.service import Protocol
 from agent.reconcile.kernel import Tables
 from maps import abi
@@ -29,8 +29,8 @@ class Probe:
         return tuple(self._faults(attachment))
 
     def _faults(self, attachment: Attachment) -> Iterator[str]:
-        device = attachment.host_device
-        if not self._attached(attachment.ifindex):
+        device = attachment.link.host_device
+        if not self._attached(attachment.link.ifindex):
             yield f"the programs are not on {device}"
         for key, value in endpoints((attachment,), ()).items():
             address = abi.ENDPOINTS.key.unpack(key)
@@ -60,7 +60,7 @@ class Probe:
             asked = abi.ServiceKey.unpack(key)
             if self._tables.services.get(asked) != abi.Service.unpack(value):
                 where = f"{unmapped(asked.addr)} port {asked.port}/{Protocol(asked.protocol).name}"
-                yield f"the services map does not lead {where} to {attachment.host_device}"
+                yield f"the services map does not lead {where} to {attachment.link.host_device}"
         for part in records.sets:
             if not self._holds(part):
                 yield f"the backends map does not have what serves {part.label}"

@@ -13,7 +13,7 @@ from agent.cni.request import Command, Request, parse, requested_version
 from agent.ipam.pool import Ipam
 from agent.log import logger
 from agent.model.address import Address
-from agent.model.local import Attachment
+from agent.model.attachment import Attachment
 from agent.pods.pods import REFUSALS, Pods
 
 log = logger(__name__)

@@ -5,7 +5,8 @@ from functools import lru_cache
 from ipaddress import IPv6Address
 
 from agent.model.address import Address, mapped
-from agent.model.local import Attachment, Device
+from agent.model.attachment import Attachment
+from agent.model.local import Device
 from maps import abi
 from maps.record import Packed
 
@@ -37,7 +38,7 @@ def pods(attachments: Iterable[Attachment]) -> Packed:
 @lru_cache(KEPT)
 def _endpoints(attachment: Attachment) -> tuple[tuple[bytes, bytes], ...]:
     mac = bytes.fromhex(attachment.mac.replace(":", ""))
-    value = abi.Endpoint(attachment.endpoint_id, attachment.ifindex, mac, abi.EndpointFlag(0)).pack()
+    value = abi.Endpoint(attachment.endpoint_id, attachment.link.ifindex, mac, abi.EndpointFlag(0)).pack()
     return tuple((mapped(address).packed, value) for address in attachment.addresses)
 
 

@@ -10,8 +10,8 @@ from typing import TypeVar
 
 from agent.compile.endpoint import node_addresses
 from agent.model.address import Address, Family
+from agent.model.attachment import Attachment, HostPort
 from agent.model.cluster import Cluster
-from agent.model.local import Attachment, HostPort
 from agent.model.name import ObjectName
 from agent.model.service import Endpoint, EndpointPort, EndpointSlice, HostPlace, Service, ServicePort
 

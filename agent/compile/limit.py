@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from agent.model.local import Attachment, Device, Limit
+from agent.model.attachment import Attachment, Limit
+from agent.model.local import Device
 from maps import abi
 from maps.record import Packed
 
@@ -15,7 +16,7 @@ LEAST_BURST_NS = 250_000_000
 
 def limits(attachments: Iterable[Attachment], devices: Iterable[Device]) -> Packed:
     """The records of pods with a limit and, where there is one, of the devices that keep time; all at rest."""
-    found = {a.ifindex: _pods(a) for a in attachments if a.ingress_limit or a.egress_limit}
+    found = {a.link.ifindex: _pods(a) for a in attachments if a.ingress_limit or a.egress_limit}
     if found:
         paced = abi.DeviceLimits(NO_LIMIT, NO_LIMIT, abi.LimitFlag.LIMIT_PACED)
         found = {device.ifindex: paced for device in devices if device.is_paced} | found

@@ -21,7 +21,8 @@ from agent.kernel.programs.attach import Hooks
 from agent.kernel.programs.hooks import CUTTER, LOOPBACK, LOOPBACK_IFINDEX, POD, TUNNEL, TUNNEL_OUT, UPLINK
 from agent.kernel.programs.load import SPECS
 from agent.log import logger
-from agent.model.local import Attachment, Device
+from agent.model.attachment import Attachment
+from agent.model.local import Device
 from maps.errors import KernelRefused, MapsError
 from maps.table import Table
 

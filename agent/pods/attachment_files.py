@@ -9,14 +9,14 @@ from pathlib import Path
 import msgspec
 
 from agent.log import logger
-from agent.model.local import Attachment
 from agent.pods.attachments import Saved, address
+from agent.pods.record import AttachmentRecord
 
 log = logger(__name__)
 
 
 class _File(msgspec.Struct):
-    attachment: Attachment
+    attachment: AttachmentRecord
     network: str
     boot_id: str
     sequence: int
@@ -31,4 +31,4 @@ def attachment_files(directory: Path, boot: str) -> Iterator[Saved]:
             log.warning("attachment file is unreadable, and its pod's device goes", file=path, error=error)
             continue
         if found.boot_id == boot:
-            yield Saved(found.attachment, found.network, found.sequence)
+            yield Saved(found.attachment.attachment(), found.network, found.sequence)

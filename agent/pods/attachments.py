@@ -6,7 +6,7 @@ from hashlib import sha256
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
-from agent.model.local import Attachment
+from agent.model.attachment import Attachment
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 HOST_DEVICE = re.compile(r"swp[0-9a-f]{10}")

@@ -5,7 +5,7 @@ Serves ADD, as ``ipam`` does for addresses: taken before anything is made, given
 
 import threading
 
-from agent.model.local import HostPort
+from agent.model.attachment import HostPort
 
 
 class HostPortTaken(Exception):  # noqa: N818  the name says what is wrong

@@ -12,7 +12,7 @@ from pathlib import Path
 from agent.ipam.pool import Ipam
 from agent.log import logger
 from agent.model.address import Address, Network
-from agent.model.local import AttachmentKey
+from agent.model.attachment import AttachmentKey
 from agent.pods.files import remove
 from agent.pods.host_local import Reservation, Unreadable, is_dead, reservations, stamp
 

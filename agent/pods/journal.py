@@ -7,16 +7,18 @@ docs/decisions/0019-journal.md has the reasons.
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 import msgspec
 
 from agent.log import logger
-from agent.model.local import AttachmentKey
+from agent.model.attachment import AttachmentKey
 from agent.pods.append_file import AppendFile, lines
 from agent.pods.attachment_files import attachment_files
 from agent.pods.attachments import Saved, address
+from agent.pods.record import EntryRecord, saved_record
 
 log = logger(__name__)
 
@@ -24,17 +26,18 @@ SUFFIX = ".journal"
 
 
 class Step(StrEnum):
-    """How far an attachment has come. The wire's part of it (ifindex, MAC, cookie) is empty until it is WIRED."""
+    """How far an attachment has come."""
 
-    ADDING = "adding"  # addresses and host ports are its own
+    ADDING = "adding"  # addresses and host ports are its own; there is no device to speak of yet
     WIRED = "wired"  # the kernel has all but its records in maps
     ADDED = "added"
     DELETING = "deleting"
     GONE = "gone"
 
 
-class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A line: an attachment has come to a step. What is *saved* of it stands where it is new."""
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An attachment has come to a step; *saved* is None while it is ADDING."""
 
     step: Step
     key: AttachmentKey
@@ -57,7 +60,7 @@ class Journal:
         whole, spoilt = lines(self._read())
         for line in whole:
             try:
-                self._fold(msgspec.json.decode(line, type=Entry, dec_hook=address))
+                self._fold(_read(line))
             except (msgspec.DecodeError, ValueError):
                 spoilt += 1
         if spoilt:
@@ -85,7 +88,7 @@ class Journal:
             OSError: the disk is full, or read-only.
         """
         entry = Entry(step, key, saved)
-        line = msgspec.json.encode(entry, enc_hook=str)
+        line = _written(entry)
         with self._file.alone:
             self._file.append(line)
             self._fold(entry)
@@ -137,13 +140,30 @@ class Journal:
         """Take a line in. One whose beginning was lost says nothing that a start could use."""
         if entry.step is Step.GONE:
             self._entries.pop(entry.key, None)
-        elif entry.saved is not None:
+        elif entry.saved is not None or entry.step is Step.ADDING:
             self._entries[entry.key] = entry
         elif entry.key in self._entries:
             self._entries[entry.key] = Entry(entry.step, entry.key, self._entries[entry.key].saved)
 
     def _snapshot(self) -> Iterator[bytes]:
-        return (msgspec.json.encode(entry, enc_hook=str) for entry in self._entries.values())
+        return map(_written, self._entries.values())
+
+
+def _read(line: bytes) -> Entry:
+    """The entry of a line.
+
+    Raises:
+        msgspec.DecodeError, ValueError: it says nothing that this version knows.
+    """
+    record = msgspec.json.decode(line, type=EntryRecord, dec_hook=address)
+    step = Step(record.step)
+    is_made = record.saved is not None and step is not Step.ADDING  # older agents tell then what there is not yet
+    return Entry(step, record.key, record.saved.saved() if record.saved and is_made else None)
+
+
+def _written(entry: Entry) -> bytes:
+    saved = saved_record(entry.saved) if entry.saved else None
+    return msgspec.json.encode(EntryRecord(str(entry.step), entry.key, saved), enc_hook=str)
 
 
 def _whole(attachments: Iterable[Saved]) -> dict[AttachmentKey, Entry]:

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from agent.model.local import Attachment
+from agent.model.attachment import Attachment
 from agent.pods.veth import Wire
 from agent.pods.veth_batch import Wish
 

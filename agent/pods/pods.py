@@ -8,7 +8,6 @@ later one fails is undone before the answer.
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from pyroute2.netlink.exceptions import NetlinkError
@@ -18,7 +17,7 @@ from agent.cni.request import Request
 from agent.errors import AgentError
 from agent.ipam.pool import Addresses, Ipam
 from agent.log import logger
-from agent.model.local import Attachment, AttachmentKey
+from agent.model.attachment import Attachment, AttachmentKey, Veth
 from agent.pods import fail_points as steps
 from agent.pods.attachments import Saved, host_device
 from agent.pods.imported import Imported
@@ -109,15 +108,16 @@ class Pods:
                 text = f"CNI_CONTAINERID: {request.container_id} has {request.interface} already; DEL comes first"
                 raise CniError(Code.ENVIRONMENT, text)
             given = self._reserved.take(request, undo)
-            attachment = _attachment(request, given, self._next())
+            number = self._next()
             undo.callback(self._journal.end, Step.GONE, identity)
-            self._note(Step.ADDING, attachment, request)
+            self._journal.append(Step.ADDING, identity)
             steps.on_step("ADD begun")
             wire = self._wire(request, given)
             undo.callback(self._wires.remove, wire.host_device)
             steps.on_step("ADD wired")
-            attachment = _wired(attachment, wire)
-            saved = self._note(Step.WIRED, attachment, request)
+            attachment = _attachment(request, given, wire, number)
+            saved = Saved(attachment, request.network, number)
+            self._journal.append(Step.WIRED, identity, saved)
             steps.on_step("ADD wire noted")
             undo.callback(self._loop.detach, attachment)
             self._loop.attach(attachment)
@@ -159,7 +159,7 @@ class Pods:
             log.warning("devices cannot be listed; tried again", why=error)
             return
         for attachment in attachments:
-            if attachment.host_device in present:
+            if attachment.link.host_device in present:
                 continue
             try:
                 self._bury(attachment.key)
@@ -184,7 +184,7 @@ class Pods:
         self._loop.detach(attachment)
         self._leave(attachment)
         steps.on_step("DEL detached")
-        self._wires.remove(attachment.host_device)
+        self._wires.remove(attachment.link.host_device)
         steps.on_step("DEL unwired")
         self._journal.end(Step.GONE, attachment.key)
         steps.on_step("DEL noted")
@@ -215,11 +215,6 @@ class Pods:
             self._sequence += 1
             return self._sequence
 
-    def _note(self, step: Step, attachment: Attachment, request: Request) -> Saved:
-        saved = Saved(attachment, request.network, attachment.endpoint_id)
-        self._journal.append(step, attachment.key, saved)
-        return saved
-
     def _remember(self, saved: Saved) -> None:
         with self._lock:
             self._saved[saved.attachment.key] = saved
@@ -249,17 +244,15 @@ class Pods:
             yield
 
 
-def _attachment(request: Request, given: Addresses, endpoint_id: int) -> Attachment:
-    """What is known before there is a wire."""
+def _attachment(request: Request, given: Addresses, wire: Wire, endpoint_id: int) -> Attachment:
     return Attachment(
         container_id=request.container_id,
         interface=request.interface,
         endpoint_id=endpoint_id,
         netns=request.netns,
-        netns_cookie=0,
-        host_device=host_device(request.container_id, request.interface),
-        ifindex=0,
-        mac="",
+        netns_cookie=wire.netns_cookie,
+        mac=wire.mac,
+        link=Veth(wire.host_device, wire.ifindex),
         ipv4=given.ipv4,
         ipv6=given.ipv6,
         pod=request.pod,
@@ -267,10 +260,6 @@ def _attachment(request: Request, given: Addresses, endpoint_id: int) -> Attachm
         ingress_limit=request.asked.ingress,
         egress_limit=request.asked.egress,
     )
-
-
-def _wired(attachment: Attachment, wire: Wire) -> Attachment:
-    return replace(attachment, netns_cookie=wire.netns_cookie, ifindex=wire.ifindex, mac=wire.mac)
 
 
 def _name(attachment: Attachment) -> str:
@@ -282,6 +271,6 @@ def _names(attachment: Attachment) -> dict[str, object]:
     return {
         "pod": _name(attachment),
         "interface": attachment.interface,
-        "device": attachment.host_device,
+        "device": attachment.link.host_device,
         "addresses": ",".join(map(str, attachment.addresses)),
     }

@@ -29,7 +29,7 @@ def recover(journal: Journal, wires: Wires) -> tuple[Saved, ...]:
         else:
             log.info("attachment is undone", step=entry.step, container=entry.key[0], interface=entry.key[1])
             wires.remove(host_device(*entry.key))
-    for name in wires.ours() - {saved.attachment.host_device for saved in alive}:
+    for name in wires.ours() - {saved.attachment.link.host_device for saved in alive}:
         log.info("device of no attachment removed", device=name)
         wires.remove(name)
     steps.on_step("START compared")

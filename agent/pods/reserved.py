@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from agent.cni.error import CniError, Code
 from agent.cni.request import Request
 from agent.ipam.pool import Addresses, AddressRefused, Ipam, NoAddress
-from agent.model.local import Attachment
+from agent.model.attachment import Attachment
 from agent.model.name import ObjectName
 from agent.pods.attachments import host_device
 from agent.pods.host_ports import HostPorts, HostPortTaken
@@ -32,7 +32,7 @@ class Reserved:
         """Take over what loaded attachments have."""
         for one in attachments:
             self._ipam.adopt(one.addresses)
-            self._ports.adopt(one.host_device, str(one.pod or one.container_id), one.host_ports)
+            self._ports.adopt(one.link.host_device, str(one.pod or one.container_id), one.host_ports)
 
     def take(self, request: Request, undo: ExitStack) -> Addresses:
         """What *request* asks for, all of it or nothing; *undo* gives it back.
@@ -48,7 +48,7 @@ class Reserved:
 
     def release(self, attachment: Attachment) -> None:
         """An attachment has ended."""
-        self._ports.release(attachment.host_device)
+        self._ports.release(attachment.link.host_device)
         self._ipam.release(attachment.addresses)
 
     def _addresses(self, request: Request) -> Addresses:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from agent.model.local import Attachment
+from agent.model.attachment import Attachment
 from agent.netlink import requests
 from agent.netlink.dump import Dump
 from agent.netlink.rtnetlink import IFLA_ADDRESS, IFLA_IFNAME, LINK, RTM_GETLINK, WITHOUT_STATISTICS, attribute, text
@@ -101,13 +101,13 @@ class PodLinks:
     def is_there(self, attachment: Attachment) -> bool:
         """Whether the node's end is there; it lives as long as the pod's, and that as long as the pod's namespace."""
         with Socket() as node:
-            link = node.find(name=attachment.host_device)
-            return link is not None and link.index == attachment.ifindex
+            link = node.find(name=attachment.link.host_device)
+            return link is not None and link.index == attachment.link.ifindex
 
     def faults(self, attachment: Attachment) -> tuple[str, ...]:
         """What is not as ADD left it; empty when all is well."""
         if not self.is_alive(attachment):
-            return (f"{attachment.host_device} or the namespace {attachment.netns} is gone",)
+            return (f"{attachment.link.host_device} or the namespace {attachment.netns} is gone",)
         return faults(attachment)
 
     def _mtu(self) -> int:

@@ -8,7 +8,7 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from agent.model.address import Address
-from agent.model.local import Attachment
+from agent.model.attachment import Attachment
 from agent.pods.pod_netns import inside, place
 from agent.pods.veth_batch import gateway
 
@@ -32,7 +32,9 @@ def faults(attachment: Attachment) -> tuple[str, ...]:
         defaults = {str(route.get("gateway")) for route in routes if not route["dst_len"]}
     with IPRoute() as node:
         routed = {
-            str(route.get("dst")) for f in (_V4, _V6) for route in node.route("dump", family=f, oif=attachment.ifindex)
+            str(route.get("dst"))
+            for f in (_V4, _V6)
+            for route in node.route("dump", family=f, oif=attachment.link.ifindex)
         }
     found = [f"{a} is not on {attachment.interface}" for a in sorted(wanted - present, key=str)]
     found += [f"the pod has no default route via {g}" for g in map(gateway, wanted) if str(g) not in defaults]

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from agent.model.address import mapped
+from agent.model.attachment import Attachment, AttachmentKey
 from agent.model.cluster import Cluster
-from agent.model.local import Attachment, AttachmentKey
 from maps import abi
 
 
@@ -57,10 +57,10 @@ class Overlay:
 
 def devices(attachments: Iterable[Attachment]) -> dict[int, str]:
     """The node's ends: ifindex to name."""
-    return {attachment.ifindex: attachment.host_device for attachment in attachments}
+    return {attachment.link.ifindex: attachment.link.host_device for attachment in attachments}
 
 
 def _keys(attachment: Attachment) -> Iterable[bytes]:
-    yield abi.LIMITS.key.pack(attachment.ifindex)
+    yield abi.LIMITS.key.pack(attachment.link.ifindex)
     yield abi.POD_NETNS.key.pack(attachment.netns_cookie)
     yield from (mapped(address).packed for address in attachment.addresses)

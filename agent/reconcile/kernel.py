@@ -7,7 +7,8 @@ from typing import Any, Protocol
 from agent.compile.node import Links
 from agent.compile.route import Route
 from agent.compile.tunnel import Tunnel
-from agent.model.local import Attachment, Device
+from agent.model.attachment import Attachment
+from agent.model.local import Device
 from maps import abi
 from maps.table import TableLike
 

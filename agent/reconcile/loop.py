@@ -14,8 +14,9 @@ from threading import Condition, Event, Thread
 from agent.compile.records import Desired
 from agent.errors import AgentError
 from agent.log import logger
+from agent.model.attachment import Attachment
 from agent.model.cluster import Cluster
-from agent.model.local import Attachment, Local
+from agent.model.local import Local
 from agent.reconcile.account import Account
 from agent.reconcile.kernel import Kernel
 from agent.reconcile.status import Status

@@ -16,8 +16,9 @@ from agent.compile.records import Desired
 from agent.compile.route import Route
 from agent.compile.tunnel import Between, Tunnel, pod_mtu, tunnel
 from agent.compile.uplink import uplinks
+from agent.model.attachment import Attachment
 from agent.model.cluster import Cluster
-from agent.model.local import Attachment, Device
+from agent.model.local import Device
 from agent.reconcile.attachments import Overlay, devices
 from agent.reconcile.between import BetweenMaps
 from agent.reconcile.kernel import Kernel
@@ -187,7 +188,7 @@ class Sync:
         """Have an attachment from now on; who asks has put the programs on its device."""
         self.overlay.attach(attachment)
         if self._done.pods is not None:
-            self._done.pods[attachment.ifindex] = attachment.host_device
+            self._done.pods[attachment.link.ifindex] = attachment.link.host_device
 
     def wires(self) -> None:
         """Have the node's side of every pod's wire, which ADD laid, where somebody may have touched it."""
@@ -201,10 +202,10 @@ class Sync:
             return
         there = self.overlay.over(self.cluster).local.attachments
         self.pod_mtu = wanted = pod_mtu(self._settings.between, self._tunnel(self._compiled), self._uplinks())
-        unknown = tuple(a for a in there if self._done.mtus.get(a.ifindex) != wanted)
+        unknown = tuple(a for a in there if self._done.mtus.get(a.link.ifindex) != wanted)
         if unknown:
             self._kernel.resize_pods(unknown, wanted)
-        self._done.mtus = {a.ifindex: wanted for a in there}
+        self._done.mtus = {a.link.ifindex: wanted for a in there}
 
     def look_again(self) -> None:
         """Somebody took away something of ours: compare routes, wires and the tunnel with the kernel."""

@@ -10,8 +10,9 @@ from threading import Lock
 from types import MappingProxyType
 from typing import Any
 
+from agent.model.attachment import Attachment
 from agent.model.cluster import Cluster
-from agent.model.local import Attachment, Local
+from agent.model.local import Local
 from agent.model.name import ObjectName, Problem
 from agent.model.service import EndpointSlice
 from agent.watch.decode.reader import Decoded, Kind, Value

@@ -16,7 +16,7 @@ import pytest
 from agent.cni.commands import Cni
 from agent.cni.socket import CniSocket
 from agent.ipam.pool import Ipam
-from agent.model.local import Attachment
+from agent.model.attachment import Attachment
 from agent.netlink import netns as namespace
 from agent.netlink import requests
 from agent.netlink.socket import Request
@@ -45,11 +45,11 @@ class FakeLoop:
         """As the loop's."""
         if self.refuse:
             raise OSError(12, "the endpoints map is full")
-        self.attached[attachment.host_device] = attachment
+        self.attached[attachment.link.host_device] = attachment
 
     def detach(self, attachment: Attachment) -> None:
         """As the loop's."""
-        self.attached.pop(attachment.host_device, None)
+        self.attached.pop(attachment.link.host_device, None)
 
 
 def run(*command: str) -> str:
@@ -353,7 +353,7 @@ def test_a_new_agent_knows_the_living_and_removes_the_dead(node: Node) -> None:
     node.pods.remove(dead)
     inside(node.name, "ip", "link", "add", orphan, "address", "ee:ee:ee:ee:ee:ee", "type", "veth", "peer", "name", "x")
     assert node.start() == (before,)
-    assert node.host_ends() == [before.host_device]
+    assert node.host_ends() == [before.link.host_device]
     _, result = node.call("ADD", node.pod())
     assert result["ips"][0]["address"] == "10.77.1.3/32", "the dead one's, whose turn it is; never the living one's"
 

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from agent.model.attachment import Attachment, Veth
 from agent.model.cluster import Cluster
-from agent.model.local import Attachment, Device, Local
+from agent.model.local import Device, Local
 from agent.reconcile.sync import Settings, Sync
 from agent.watch.decode.decoder import Decoder
 from agent.watch.folder import Folder
@@ -26,7 +27,14 @@ STORIES = sorted(Path(__file__).parent.glob("*.txt"))
 HEADING = re.compile(r"^-- (.+) --\n", re.MULTILINE)
 NODE = "node-1"
 POD = Attachment(
-    "c0ffee", "eth0", 7, "/run/netns/a", 4242, "swp0123456789", 12, "02:00:00:00:00:05", IPv4Address("10.1.1.5")
+    "c0ffee",
+    "eth0",
+    7,
+    "/run/netns/a",
+    4242,
+    "02:00:00:00:00:05",
+    Veth("swp0123456789", 12),
+    IPv4Address("10.1.1.5"),
 )
 LOCAL = Local((Device(2, "eth0", (IPv4Address("192.0.2.1"),), default_route=True),), (), 1)
 

@@ -15,7 +15,7 @@ from fcntl import ioctl
 from agent.kernel.net.routes import METRIC, PROTOCOL
 from agent.log import logger
 from agent.model.address import Address, Family
-from agent.model.local import Attachment
+from agent.model.attachment import Attachment
 from agent.netlink import netns, requests
 from agent.netlink.cookie import netns_cookie
 from agent.netlink.dump import Dump
@@ -64,7 +64,7 @@ def mend(attachments: Iterable[Attachment]) -> tuple[str, ...]:
         up, routes, neighbours = _up(dump), _routes(dump), _neighbours(dump)
     mended = []
     for attachment in attachments:
-        index, mac, wanted = attachment.ifindex, attachment.mac, attachment.addresses
+        index, mac, wanted = attachment.link.ifindex, attachment.mac, attachment.addresses
         places = {(address.packed, index) for address in wanted}
         near = {(*place, bytes.fromhex(mac.replace(":", ""))) for place in places}
         if index in up and places <= routes and near <= neighbours:
@@ -76,8 +76,10 @@ def mend(attachments: Iterable[Attachment]) -> tuple[str, ...]:
             if error.errno not in _GONE:
                 raise
         else:
-            mended.append(attachment.host_device)
-            log.warning("somebody took away a pod's route, neighbour or link; put back", device=attachment.host_device)
+            mended.append(attachment.link.host_device)
+            log.warning(
+                "somebody took away a pod's route, neighbour or link; put back", device=attachment.link.host_device
+            )
     return tuple(mended)
 
 
@@ -88,22 +90,22 @@ def resize(attachments: tuple[Attachment, ...], mtu: int) -> Mapping[str, str]:
     """
     sizes, failed = _sizes(attachments), {}
     for attachment in attachments:
-        if sizes.get(attachment.ifindex, mtu) == mtu:
+        if sizes.get(attachment.link.ifindex, mtu) == mtu:
             continue
         try:
             _resize(attachment, mtu)
         except OSError as error:
             if error.errno not in _GONE:
-                failed[attachment.host_device] = str(error)
+                failed[attachment.link.host_device] = str(error)
         else:
-            log.info("MTU of a pod follows the node's", device=attachment.host_device, mtu=mtu)
+            log.info("MTU of a pod follows the node's", device=attachment.link.host_device, mtu=mtu)
     return failed
 
 
 def _sizes(attachments: Iterable[Attachment]) -> dict[int, int]:
     """The MTU of the node's ends; asked for one by one, since a dump is dear where few pods have come to many."""
     with Socket() as asking:
-        found = {a.ifindex: asking.find(index=a.ifindex) for a in attachments}
+        found = {a.link.ifindex: asking.find(index=a.link.ifindex) for a in attachments}
     return {ifindex: link.mtu for ifindex, link in found.items() if link is not None}
 
 
@@ -114,7 +116,7 @@ def _resize(attachment: Attachment, mtu: int) -> None:
         if is_there:
             _set_mtu(attachment.interface, mtu)
     if is_there:
-        _set_mtu(attachment.host_device, mtu)
+        _set_mtu(attachment.link.host_device, mtu)
 
 
 def _set_mtu(device: str, mtu: int) -> None:

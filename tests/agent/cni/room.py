@@ -8,7 +8,7 @@ from pathlib import Path
 
 from agent.cni.commands import Cni
 from agent.ipam.pool import Ipam
-from agent.model.local import Attachment
+from agent.model.attachment import Attachment
 from agent.model.name import ObjectName
 from agent.pods.attachments import host_device
 from agent.pods.journal import Journal
@@ -30,11 +30,11 @@ class FakeLoop:
         """As the loop's."""
         if self.error:
             raise self.error
-        self.attached.add(attachment.host_device)
+        self.attached.add(attachment.link.host_device)
 
     def detach(self, attachment: Attachment) -> None:
         """As the loop's."""
-        self.attached.discard(attachment.host_device)
+        self.attached.discard(attachment.link.host_device)
 
 
 @dataclass
@@ -63,11 +63,11 @@ class FakeWires:
 
     def is_alive(self, attachment: Attachment) -> bool:
         """As PodLinks'."""
-        return attachment.host_device in self.names and attachment.host_device not in self.dead
+        return attachment.link.host_device in self.names and attachment.link.host_device not in self.dead
 
     def is_there(self, attachment: Attachment) -> bool:
         """As PodLinks'."""
-        return self.names.get(attachment.host_device) == attachment.ifindex
+        return self.names.get(attachment.link.host_device) == attachment.link.ifindex
 
     def faults(self, attachment: Attachment) -> tuple[str, ...]:
         """As PodLinks'."""

@@ -6,7 +6,7 @@ import pytest
 
 from agent.cni.capabilities import ANNOTATIONS, capabilities
 from agent.cni.error import CniError
-from agent.model.local import HostPort, Limit
+from agent.model.attachment import HostPort, Limit
 from agent.model.service import Protocol
 
 WEB = HostPort("", 8080, Protocol.TCP, 80)

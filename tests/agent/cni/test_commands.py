@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pyroute2.netlink.exceptions import NetlinkError
 
-from agent.model.local import Attachment, HostPort
+from agent.model.attachment import Attachment, HostPort
 from agent.model.name import ObjectName
 from agent.model.service import Protocol
 from agent.pods.attachments import host_device

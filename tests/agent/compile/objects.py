@@ -7,8 +7,9 @@ from agent.compile.desired import desired
 from agent.compile.ids import Ids
 from agent.compile.records import Desired
 from agent.model.address import Family, unmapped
+from agent.model.attachment import Attachment, Veth
 from agent.model.cluster import Cluster
-from agent.model.local import Attachment, Local
+from agent.model.local import Local
 from agent.model.name import ObjectName
 from agent.model.node import Node
 from agent.model.service import Endpoint, EndpointPort, EndpointSlice, Protocol, Service, ServicePort
@@ -52,11 +53,15 @@ def attachment(ip: str = "10.0.0.5", endpoint_id: int = 7, ifindex: int = 12, **
     base: dict[str, Any] = {
         "netns": "/run/netns/pod",
         "netns_cookie": 4242,
-        "host_device": "swp0123456789",
         "mac": "02:00:00:00:00:05",
     }
     return Attachment(
-        f"container-{endpoint_id}", "eth0", endpoint_id, ifindex=ifindex, ipv4=IPv4Address(ip), **{**base, **fields}
+        f"container-{endpoint_id}",
+        "eth0",
+        endpoint_id,
+        link=Veth("swp0123456789", ifindex),
+        ipv4=IPv4Address(ip),
+        **{**base, **fields},
     )
 
 

@@ -8,8 +8,9 @@ import pytest
 
 from agent.compile.desired import desired
 from agent.compile.ids import Ids
+from agent.model.attachment import Attachment, HostPort
 from agent.model.cluster import Cluster
-from agent.model.local import Attachment, Device, HostPort, Local
+from agent.model.local import Device, Local
 from agent.model.service import Protocol
 from tests.agent.compile.objects import HERE, attachment, cluster, endpoint, piece, service, shown
 

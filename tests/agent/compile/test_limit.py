@@ -6,10 +6,11 @@ import pytest
 
 from agent.compile.limit import LEAST_BURST_NS, at_rest, flags, limits
 from agent.compile.local import local_records
-from agent.model.local import Attachment, Device, Limit, Local
+from agent.model.attachment import Attachment, Limit, Veth
+from agent.model.local import Device, Local
 from maps import abi
 
-POD = Attachment("c1", "eth0", 1, "/run/netns/a", 7, "swp1", 12, "02:00:00:00:00:01")
+POD = Attachment("c1", "eth0", 1, "/run/netns/a", 7, "02:00:00:00:00:01", Veth("swp1", 12))
 SLOW = replace(POD, ingress_limit=Limit(8_000_000, 4_000_000), egress_limit=Limit(1000, 1))
 TCP_RTO_MIN_NS = 200_000_000  # include/net/tcp.h
 ETH0, ETH1 = Device(2, "eth0"), Device(3, "eth1", is_paced=True)

@@ -9,7 +9,8 @@ from agent.compile.endpoint import endpoints, node_addresses, pods
 from agent.compile.local import local_records
 from agent.compile.node import Ports, nat_ports, node_record, source
 from agent.compile.tunnel import Between
-from agent.model.local import Device, HostPort, Local
+from agent.model.attachment import HostPort
+from agent.model.local import Device, Local
 from agent.model.node import Node
 from agent.model.service import Protocol
 from maps import abi

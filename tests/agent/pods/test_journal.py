@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.model.local import Attachment, HostPort
+from agent.model.attachment import Attachment, HostPort, Veth
 from agent.model.name import ObjectName
 from agent.model.service import Protocol
 from agent.pods.append_file import framed
 from agent.pods.attachments import Saved, host_device
 from agent.pods.journal import Entry, Journal, Step
+from agent.pods.record import saved_record
 
 POD = Attachment(
     container_id="c1",
@@ -23,9 +24,8 @@ POD = Attachment(
     endpoint_id=7,
     netns="/run/netns/c1",
     netns_cookie=4711,
-    host_device=host_device("c1", "eth0"),
-    ifindex=12,
     mac="02:00:00:00:00:01",
+    link=Veth(host_device("c1", "eth0"), 12),
     ipv4=IPv4Address("10.0.0.2"),
     ipv6=IPv6Address("fd00::2"),
     pod=ObjectName("default", "web"),
@@ -33,12 +33,11 @@ POD = Attachment(
 )
 SAVED = Saved(POD, "sluiceway", 7)
 KEY = POD.key
-BEFORE = Saved(replace(POD, ifindex=0, netns_cookie=0, mac=""), "sluiceway", 7)
 
 
 def saved(number: int) -> Saved:
     name = f"c{number}"
-    pod = replace(POD, container_id=name, endpoint_id=number, host_device=host_device(name, "eth0"))
+    pod = replace(POD, container_id=name, endpoint_id=number, link=Veth(host_device(name, "eth0"), 12))
     return Saved(pod, "sluiceway", number)
 
 
@@ -54,7 +53,7 @@ def left(directory: Path, boot: str = "boot") -> list[tuple[Step, str]]:
     return [(entry.step, entry.key[0]) for entry in Journal(directory, boot).load()]
 
 
-WALK = [(Step.ADDING, BEFORE), (Step.WIRED, SAVED), (Step.ADDED, None), (Step.DELETING, None), (Step.GONE, None)]
+WALK = [(Step.ADDING, None), (Step.WIRED, SAVED), (Step.ADDED, None), (Step.DELETING, None), (Step.GONE, None)]
 
 
 @pytest.mark.parametrize("steps", range(1, len(WALK) + 1), ids=[f"until {step}" for step, _ in WALK])
@@ -63,7 +62,7 @@ def test_the_next_agent_is_told_how_far_an_attachment_came(tmp_path: Path, steps
     for step, what in WALK[:steps]:
         ours.append(step, KEY, what)
     last = WALK[steps - 1][0]
-    expected = () if last is Step.GONE else (Entry(last, KEY, BEFORE if last is Step.ADDING else SAVED),)
+    expected = () if last is Step.GONE else (Entry(last, KEY, None if last is Step.ADDING else SAVED),)
     assert Journal(tmp_path, "boot").load() == expected
 
 
@@ -137,7 +136,7 @@ def test_a_long_life_makes_the_file_anew_and_loses_nothing(tmp_path: Path, monke
     ours.append(Step.WIRED, KEY, SAVED)
     for number in range(2, 60):
         key = saved(number).attachment.key
-        ours.append(Step.ADDING, key, saved(number))
+        ours.append(Step.ADDING, key)
         ours.flush()
         ours.append(Step.GONE, key)
         longest = max(longest, (tmp_path / "boot.journal").stat().st_size)
@@ -150,7 +149,7 @@ def test_a_quiet_moment_makes_a_long_file_anew(tmp_path: Path, monkeypatch: pyte
     ours, path = journal(tmp_path), tmp_path / "boot.journal"
     ours.append(Step.WIRED, KEY, SAVED)
     for number in range(2, 60):
-        ours.append(Step.ADDING, saved(number).attachment.key, saved(number))
+        ours.append(Step.WIRED, saved(number).attachment.key, saved(number))
         ours.append(Step.GONE, saved(number).attachment.key)
     ours.flush()
     assert path.stat().st_size > 6000
@@ -161,10 +160,30 @@ def test_a_quiet_moment_makes_a_long_file_anew(tmp_path: Path, monkeypatch: pyte
 
 # ---- files of agents before this one ---------------------------------------------------------------------------------
 
+OLD = (
+    b'{"attachment":{"container_id":"c1","interface":"eth0","endpoint_id":7,"netns":"/run/netns/c1","netns_cookie":4711,'
+    b'"host_device":"swpec43057c07","ifindex":12,"mac":"02:00:00:00:00:01","ipv4":"10.0.0.2","ipv6":"fd00::2",'
+    b'"pod":{"namespace":"default","name":"web"},"host_ports":[{"host_ip":"127.0.0.1","host_port":80,"protocol":6,'
+    b'"container_port":8080}],"ingress_limit":null,"egress_limit":null},"network":"sluiceway","sequence":7}'
+)
+
+
+def test_older_and_newer_agents_read_the_same_lines(tmp_path: Path) -> None:
+    old = framed(b'{"step":"wired","key":["c1","eth0"],"saved":%b}' % OLD)
+    journal(tmp_path).append(Step.WIRED, KEY, SAVED)
+    assert (tmp_path / "boot.journal").read_bytes() == old
+    assert Journal(tmp_path, "boot").load() == (Entry(Step.WIRED, KEY, SAVED),)
+
+
+def test_what_an_older_agent_had_begun_has_no_device_yet(tmp_path: Path) -> None:
+    path = tmp_path / "boot.journal"
+    path.write_bytes(framed(b'{"step":"adding","key":["c1","eth0"],"saved":%b}' % OLD))
+    assert Journal(tmp_path, "boot").load() == (Entry(Step.ADDING, KEY),)
+
 
 def _old_file(directory: Path, pod: Saved, boot: str = "boot") -> Path:
-    content = {"attachment": pod.attachment, "network": pod.network, "boot_id": boot, "sequence": pod.sequence}
-    path = directory / f"{pod.attachment.host_device}.json"
+    content = {**msgspec.to_builtins(saved_record(pod), enc_hook=str), "boot_id": boot}
+    path = directory / f"{pod.attachment.link.host_device}.json"
     path.write_bytes(msgspec.json.encode(content, enc_hook=str))
     return path
 
@@ -206,7 +225,7 @@ def test_a_full_disk_refuses_an_add_with_its_reason_and_lets_a_pod_go(
     with monkeypatch.context() as patch:
         patch.setattr("agent.pods.append_file.os.write", _full)
         with pytest.raises(OSError, match="journal of pods cannot be written: No space left on device"):
-            ours.append(Step.ADDING, ("c2", "eth0"), saved(2))
+            ours.append(Step.ADDING, ("c2", "eth0"))
         ours.end(Step.GONE, KEY)
         ours.end_flush()
     ours.append(Step.WIRED, saved(3).attachment.key, saved(3))
@@ -258,7 +277,7 @@ def test_a_start_on_a_disk_that_cannot_be_written_knows_its_pods(
         ours.begin(entry.saved for entry in entries if entry.saved)
         assert [entry.key for entry in entries] == [KEY]
         with pytest.raises(OSError, match="cannot be written"):
-            ours.append(Step.ADDING, ("c2", "eth0"), saved(2))
+            ours.append(Step.ADDING, ("c2", "eth0"))
         assert left(tmp_path) == [(Step.WIRED, "c1")], "what was there stays"
     ours.append(Step.WIRED, saved(8).attachment.key, saved(8))
     assert left(tmp_path) == [(Step.ADDED, "c1"), (Step.WIRED, "c8")]

@@ -7,8 +7,9 @@ from typing import Any, TypeVar
 from agent.compile.node import Links
 from agent.compile.route import Route
 from agent.compile.tunnel import Tunnel
+from agent.model.attachment import Attachment
 from agent.model.cluster import Cluster
-from agent.model.local import Attachment, Device
+from agent.model.local import Device
 from agent.reconcile.kernel import Tables
 from agent.reconcile.sync import Settings, Sync
 from maps import abi
@@ -106,7 +107,7 @@ class MemoryKernel:
 
     def resize_pods(self, attachments: tuple[Attachment, ...], mtu: int) -> None:
         """Remember."""
-        self.mtus.append(({a.host_device for a in attachments}, mtu))
+        self.mtus.append(({a.link.host_device for a in attachments}, mtu))
 
     def sync_uplinks(self, devices: tuple[Device, ...]) -> None:
         """Remember."""

@@ -5,7 +5,8 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.model.local import Attachment, HostPort, Limit, Local
+from agent.model.attachment import Attachment, HostPort, Limit
+from agent.model.local import Local
 from agent.model.service import Protocol
 from agent.reconcile.sync import Settings, Sync
 from maps import abi

@@ -9,7 +9,8 @@ import pytest
 
 from agent.errors import AgentError
 from agent.log import TextFormatter
-from agent.model.local import HostPort, Local
+from agent.model.attachment import HostPort
+from agent.model.local import Local
 from agent.model.service import Protocol
 from agent.reconcile.loop import Loop, LoopStopped
 from agent.reconcile.sync import Settings

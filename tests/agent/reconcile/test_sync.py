@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
+from agent.model.attachment import Limit
 from agent.model.cluster import Cluster
-from agent.model.local import Device, Limit, Local
+from agent.model.local import Device, Local
 from agent.model.node import Node
 from agent.reconcile.order import WRITES, contents
 from agent.reconcile.sync import Settings, Sync
@@ -245,10 +246,10 @@ def test_what_the_programs_count_is_no_drift_and_is_kept() -> None:
     kernel.tables.limits.update([(ifindex, counted)])
     assert sum(sync.sweep()) == 0
     brought(kernel, sync.cluster, Sync(kernel, Settings(HERE)))  # another agent
-    assert kernel.held("limits") == {slow.ifindex: counted}
+    assert kernel.held("limits") == {slow.link.ifindex: counted}
     kernel.tables.limits.update([(ifindex, replace(counted, ingress=abi.Limit(1, 1, 1)))])
     assert sum(sync.sweep()) == 1
-    assert kernel.held("limits") == {slow.ifindex: record}
+    assert kernel.held("limits") == {slow.link.ifindex: record}
 
 
 def test_a_limit_is_there_before_its_pods_addresses_and_goes_with_the_pod() -> None:

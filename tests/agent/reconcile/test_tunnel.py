@@ -6,6 +6,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from agent.compile.tunnel import Between
+from agent.model.attachment import Veth
 from agent.model.local import Device, Local
 from agent.model.node import Node
 from agent.options.config import Encapsulation
@@ -112,13 +113,13 @@ def test_wires_are_looked_at_in_the_first_round_and_when_something_was_lost() ->
 
 def test_pods_get_the_mtu_of_the_way_out_once_and_again_when_it_changes() -> None:
     kernel, first = MemoryKernel(), attachment()
-    second = replace(first, container_id="other", host_device="swpother", ifindex=first.ifindex + 1)
+    second = replace(first, container_id="other", link=Veth("swpother", first.link.ifindex + 1))
     local = Local(devices=(UPLINK,), attachments=(first,), netns_cookie=1)
     sync = brought(kernel, cluster(FAR, local=local), Sync(kernel, VXLAN))
     brought(kernel, cluster(FAR, local=local), sync)
     brought(kernel, cluster(FAR, local=replace(local, attachments=(first, second))), sync)
     wider = replace(local, devices=(replace(UPLINK, mtu=9000),), attachments=(second,))
     brought(kernel, cluster(FAR, local=wider), sync)
-    names = {first.host_device}, {second.host_device}
+    names = {first.link.host_device}, {second.link.host_device}
     assert kernel.mtus == [(names[0], 1450), (names[1], 1450), (names[1], 8950)]
     assert sync.pod_mtu == 8950

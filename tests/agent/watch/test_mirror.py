@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.model.address import Family
+from agent.model.attachment import Attachment, Veth
 from agent.model.cluster import Cluster
-from agent.model.local import Attachment, Device, Local
+from agent.model.local import Device, Local
 from agent.model.name import ObjectName, Problem
 from agent.model.node import Namespace, Node
 from agent.model.service import Endpoint, EndpointSlice, Service
@@ -134,7 +135,7 @@ def test_synced_means_that_every_first_list_and_the_node_itself_have_come() -> N
 
 def test_netlink_and_attachments_do_not_undo_each_other() -> None:
     found, _ = mirror()
-    attachment = Attachment("c1", "eth0", 1, "/run/netns/x", 5, "swp0", 9, "02:00:00:00:00:01")
+    attachment = Attachment("c1", "eth0", 1, "/run/netns/x", 5, "02:00:00:00:00:01", Veth("swp0", 9))
     found.set_attachments((attachment,))
     found.set_local(Local(devices=(Device(2, "eth0"),)))
     found.set_attachments((attachment, attachment))

@@ -8,7 +8,7 @@ import pytest
 
 from agent.kernel.net import veth as wires
 from agent.kernel.net.veth import side
-from agent.model.local import Attachment
+from agent.model.attachment import Attachment, Veth
 from agent.netlink.requests import set_up
 from agent.netlink.socket import Socket
 from tests.agent.kernel.nets import in_new_netns
@@ -34,14 +34,13 @@ def _pods(number: int) -> tuple[Attachment, ...]:
             endpoint_id=n,
             netns="",
             netns_cookie=0,
-            host_device=f"swp{n}",
-            ifindex=socket.if_nametoindex(f"swp{n}"),
             mac=f"02:00:00:00:00:{n:02x}",
+            link=Veth(f"swp{n}", socket.if_nametoindex(f"swp{n}")),
             ipv4=IPv4Address(f"10.0.0.{n}"),
             ipv6=IPv6Address(f"fd00::{n:x}"),
         )
         with Socket() as netlink:
-            netlink.ask(set_up(pod.ifindex), *side(pod.ifindex, pod.mac, pod.addresses))
+            netlink.ask(set_up(pod.link.ifindex), *side(pod.link.ifindex, pod.mac, pod.addresses))
         found.append(pod)
     return tuple(found)
 

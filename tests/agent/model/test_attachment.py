@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.model.local import HostPort
+from agent.model.attachment import HostPort
 from agent.model.service import Protocol
 
 

@@ -1,0 +1,95 @@
+"""Interfaces that CNI ADD gave to containers: what each is and may do, told apart from the device that serves it."""
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from agent.model.address import Address
+from agent.model.name import ObjectName
+from agent.model.service import Protocol
+
+AttachmentKey = tuple[str, str]  # container id, interface name
+
+
+@dataclass(frozen=True, slots=True)
+class HostPort:
+    """A port of the node that leads to a port of one pod."""
+
+    host_ip: str  # canonical; empty: every address of the node; 0.0.0.0 and ::, every one of the family
+    host_port: int
+    protocol: Protocol
+    container_port: int
+
+    @property
+    def address(self) -> Address | None:
+        """``host_ip`` as an address; None: every one."""
+        return ip_address(self.host_ip) if self.host_ip else None
+
+    def is_at(self, address: Address) -> bool:
+        """Whether *address*, which the node has, is one of those asked for."""
+        wanted = self.address
+        if wanted is None or wanted == address:
+            return True
+        return wanted.is_unspecified and wanted.version == address.version
+
+    def clashes(self, other: "HostPort") -> bool:
+        """Whether a packet could be meant for both."""
+        if (self.host_port, self.protocol) != (other.host_port, other.protocol):
+            return False
+        mine, theirs = self.address, other.address
+        return mine is None or theirs is None or self.is_at(theirs) or other.is_at(mine)
+
+    def __str__(self) -> str:
+        where = f"[{self.host_ip}]" if ":" in self.host_ip else self.host_ip or "*"
+        return f"{where}:{self.host_port}/{self.protocol.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """How much a pod may send, or be sent."""
+
+    rate: int  # bits per second
+    burst: int  # bits that may come at once; 0: ours to choose
+
+
+@dataclass(frozen=True, slots=True)
+class Veth:
+    """The veth pair that serves an attachment, by its end on the node; the pod's end is the interface itself."""
+
+    host_device: str
+    ifindex: int
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """An interface that CNI ADD gave to a container, known by container id and interface name.
+
+    What is the serving device's own stands in *link*; all else holds whatever serves the interface.
+    """
+
+    container_id: str
+    interface: str
+    endpoint_id: int
+    netns: str  # path of the pod's network namespace
+    netns_cookie: int
+    mac: str  # of the interface in the pod
+    link: Veth
+    ipv4: IPv4Address | None = None
+    ipv6: IPv6Address | None = None
+    pod: ObjectName | None = None
+    host_ports: tuple[HostPort, ...] = ()
+    ingress_limit: Limit | None = None  # to the pod
+    egress_limit: Limit | None = None  # from the pod
+
+    def __hash__(self) -> int:
+        """By what no two have at one time: what is remembered of each is asked for with every pod that comes."""
+        return hash((self.container_id, self.interface, self.endpoint_id))
+
+    @property
+    def key(self) -> AttachmentKey:
+        """What identifies it."""
+        return self.container_id, self.interface
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """The addresses it has."""
+        return tuple(address for address in (self.ipv4, self.ipv6) if address is not None)

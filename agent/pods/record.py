@@ -1,0 +1,91 @@
+"""An attachment as it stands on the disk, in the ``journal`` and in the files of agents before it; pure.
+
+What is on the disk has a shape of its own, which older and newer agents read alike: the model may be cut otherwise.
+"""
+
+from ipaddress import IPv4Address, IPv6Address
+
+import msgspec
+
+from agent.model.attachment import Attachment, AttachmentKey, HostPort, Limit, Veth
+from agent.model.name import ObjectName
+from agent.pods.attachments import Saved
+
+
+class AttachmentRecord(msgspec.Struct, frozen=True):
+    """Attachment and veth side by side; a field that another version lacks has a default."""
+
+    container_id: str
+    interface: str
+    endpoint_id: int
+    netns: str
+    netns_cookie: int
+    host_device: str
+    ifindex: int
+    mac: str
+    ipv4: IPv4Address | None = None
+    ipv6: IPv6Address | None = None
+    pod: ObjectName | None = None
+    host_ports: tuple[HostPort, ...] = ()
+    ingress_limit: Limit | None = None
+    egress_limit: Limit | None = None
+
+    def attachment(self) -> Attachment:
+        """The value that it stands for."""
+        return Attachment(
+            container_id=self.container_id,
+            interface=self.interface,
+            endpoint_id=self.endpoint_id,
+            netns=self.netns,
+            netns_cookie=self.netns_cookie,
+            mac=self.mac,
+            link=Veth(self.host_device, self.ifindex),
+            ipv4=self.ipv4,
+            ipv6=self.ipv6,
+            pod=self.pod,
+            host_ports=self.host_ports,
+            ingress_limit=self.ingress_limit,
+            egress_limit=self.egress_limit,
+        )
+
+
+class SavedRecord(msgspec.Struct, frozen=True):
+    """:class:`~agent.pods.attachments.Saved` on the disk."""
+
+    attachment: AttachmentRecord
+    network: str
+    sequence: int
+
+    def saved(self) -> Saved:
+        """The value that it stands for."""
+        return Saved(self.attachment.attachment(), self.network, self.sequence)
+
+
+class EntryRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A line of the journal."""
+
+    step: str
+    key: AttachmentKey
+    saved: SavedRecord | None = None
+
+
+def saved_record(saved: Saved) -> SavedRecord:
+    """What is written of an attachment."""
+    one = saved.attachment
+    record = AttachmentRecord(
+        container_id=one.container_id,
+        interface=one.interface,
+        endpoint_id=one.endpoint_id,
+        netns=one.netns,
+        netns_cookie=one.netns_cookie,
+        host_device=one.link.host_device,
+        ifindex=one.link.ifindex,
+        mac=one.mac,
+        ipv4=one.ipv4,
+        ipv6=one.ipv6,
+        pod=one.pod,
+        host_ports=one.host_ports,
+        ingress_limit=one.ingress_limit,
+        egress_limit=one.egress_limit,
+    )
+    return SavedRecord(record, saved.network, saved.sequence)
