@@ -29,7 +29,7 @@ from agent.pods.attachments import boot_id
 from agent.pods.imported import Imported
 from agent.pods.journal import Journal
 from agent.pods.pods import Pods
-from agent.pods.veth import PodLinks
+from agent.pods.veth import PodVeths
 from agent.pods.veth_batch import BeforeUp
 from agent.reconcile.kernel import Tables
 from agent.reconcile.loop import Loop
@@ -92,7 +92,7 @@ def assemble(options: Options, kernel: Started, netlink: IPRoute) -> Parts:
     loop, metrics = Loop(dataplane, settings), Metrics()
     mirror = Mirror(loop.offer, _expected(options))
     ipam = Ipam(lambda: _pod_cidrs(options, mirror))
-    wires = PodLinks(lambda: _ways_out(options, mirror, loop), _before_up(kernel), options.mtu)
+    veths = PodVeths(lambda: _ways_out(options, mirror, loop), _before_up(kernel), options.mtu)
     journal = Journal(options.state_dir / ATTACHMENTS, boot_id())
     probe = Probe(tables, lambda ifindex: kernel.hooks.has(ifindex, POD), loop.written)
     events = _events(options)
@@ -100,12 +100,12 @@ def assemble(options: Options, kernel: Started, netlink: IPRoute) -> Parts:
         loop=loop,
         journal=journal,
         ipam=ipam,
-        wires=wires,
+        veths=veths,
         changed=mirror.set_attachments,
         no_address=events.no_address if events else lambda *_: None,
         imported=Imported(options.cni_state_dir, lambda: _imported(options, mirror), ipam, _device_names),
     )
-    cni = Cni(served, ipam, (wires.faults, probe))
+    cni = Cni(served, ipam, (veths.faults, probe))
     source, watches = _source(options, mirror)
     metrics.read_from(sources(kernel.move.new, loop, watches, lambda: len(cni.attachments()), ipam.free))
     return Parts(

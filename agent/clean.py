@@ -20,7 +20,7 @@ from agent.kernel.net.sysctl import Sysctls
 from agent.kernel.net.tunnel import TunnelDevice
 from agent.log import logger
 from agent.options.config import Options
-from agent.pods.veth import PodLinks
+from agent.pods.veth import PodVeths
 from agent.serve import report
 from maps.pins import PinRoot
 
@@ -38,9 +38,9 @@ def clean(options: Options) -> None:
     pins.lock()
     for path in install.uninstall(options.cni_bin_dir, options.cni_conf_dir):
         log.info("CNI file removed", path=path)
-    wires = PodLinks(tuple, lambda _: ((), ()))
-    for device in sorted(wires.ours()):
-        wires.remove(device)
+    veths = PodVeths(tuple, lambda _: ((), ()))
+    for device in sorted(veths.ours()):
+        veths.remove(device)
         log.info("pod's interface removed", device=device)
     with IPRoute() as netlink:
         cleanup(options, pins, Routes(netlink), TunnelDevice(netlink, Sysctls(options.state_dir)))

@@ -18,7 +18,7 @@ from agent.kernel.conflicts import on_hooks, report, strangers
 from agent.kernel.programs.start import start
 from agent.log import logger
 from agent.options.config import Options
-from agent.pods import fail_points as steps
+from agent.pods import fail_points
 from maps import paths, table
 from maps.pins import PinRoot
 
@@ -27,7 +27,7 @@ log = logger(__name__)
 TICK_S = 0.1
 COLLECT_S = 60.0  # between looks for pods that went without a DEL
 FAIL_POINT = "SLUICEWAY_FAIL_AFTER_WRITES"
-FAIL_STEP = "SLUICEWAY_FAIL_AFTER_STEP"
+FAIL_AT = "SLUICEWAY_FAIL_AT"
 
 
 def run(options: Options, environ: Mapping[str, str]) -> None:
@@ -120,8 +120,8 @@ def _end(parts: Parts) -> None:
 
 
 def _arm(environ: Mapping[str, str]) -> None:
-    """A test's wish: die after so many writes to maps, or after one of serve/steps.py, as if the power had gone."""
+    """For tests: die after so many writes to maps, or at a point of pods/fail_points.py, as if the power had gone."""
     if limit := int(environ.get(FAIL_POINT, "0")):
         table.on_write = lambda writes: os.kill(os.getpid(), signal.SIGKILL) if writes >= limit else None
-    if wanted := environ.get(FAIL_STEP):
-        steps.on_step = lambda step: os.kill(os.getpid(), signal.SIGKILL) if step == wanted else None
+    if wanted := environ.get(FAIL_AT):
+        fail_points.reached = lambda point: os.kill(os.getpid(), signal.SIGKILL) if point == wanted else None

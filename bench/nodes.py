@@ -24,13 +24,13 @@ from agent.kernel.net.routes import Routes
 from agent.kernel.net.sysctl import Sysctls
 from agent.kernel.net.tunnel import TunnelDevice
 from agent.kernel.programs.attach import Hooks
-from agent.model.attachment import Attachment, Veth
+from agent.model.attachment import Attachment
 from agent.model.cluster import Cluster
 from agent.model.local import Device, Local
 from agent.model.node import Node
 from agent.netlink.cookie import netns_cookie
-from agent.pods.veth import PodLinks
-from agent.pods.veth_batch import Wish
+from agent.pods.veth import PodVeths
+from agent.pods.veth_spec import VethSpec
 from agent.reconcile.kernel import Tables
 from agent.reconcile.sync import Settings, Sync
 from bench.plane import Plane
@@ -144,14 +144,13 @@ def _wires(bed: Testbed, node: Node, mtu: int) -> Iterator[Attachment]:
     with tempfile.TemporaryDirectory() as state, bed.inside(node.name):
         sysctls = Sysctls(Path(state))
         sysctls.node()
-        links = PodLinks(lambda: (), lambda device: (sysctls.pod(device), ()), fixed_mtu=mtu)
+        veths = PodVeths(lambda: (), lambda device: (sysctls.pod(device), ()), fixed_mtu=mtu)
         for number, (pod, (home, _)) in enumerate(PODS.items(), start=1):
             if home is not node:
                 continue
             four, six = IPv4Address(address(pod, 4)), IPv6Address(address(pod, 6))
-            wire = links.create(Wish(pod, "eth0", bed.path(pod), False, four, six))  # noqa: FBT003  ADD's own words
-            link = Veth(wire.host_device, wire.ifindex)
-            yield Attachment(pod, "eth0", number, bed.path(pod), wire.netns_cookie, wire.mac, link, four, six)
+            veth = veths.create(VethSpec(pod, "eth0", bed.path(pod), False, four, six))  # noqa: FBT003  ADD's own words
+            yield Attachment(pod, "eth0", number, bed.path(pod), veth.netns_cookie, veth.mac, veth.link, four, six)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from agent.cni.error import CniError, Code
 from agent.model.address import Address
 from agent.model.attachment import HostPort, Limit
 from agent.model.service import Protocol
+from agent.pods.request import WantedAddress
 
 ANNOTATIONS = "io.kubernetes.cri.pod-annotations"
 CAPABILITIES = ("portMappings", "bandwidth", "ips", "mac", ANNOTATIONS)
@@ -30,21 +31,13 @@ _NO_BURST = 0xFFFFFFFF  # this and more stand for "as you like": containerd send
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """An address that must be this one, and the field that says so."""
-
-    address: Address
-    field: str
-
-
-@dataclass(frozen=True, slots=True)
 class Capabilities:
     """``runtimeConfig``, as far as the conflist declares it; at most one address of each family."""
 
     host_ports: tuple[HostPort, ...] = ()
     ingress: Limit | None = None  # to the pod
     egress: Limit | None = None  # from the pod
-    addresses: tuple[Wanted, ...] = ()
+    addresses: tuple[WantedAddress, ...] = ()
     mac: str = ""  # lower case; empty: ours to choose
     annotations: Mapping[str, str] = field(default_factory=dict)
 
@@ -129,24 +122,24 @@ def _host_ip(value: object, where: str) -> str:
     return str(_address(value, where)) if value not in (None, "") else ""
 
 
-def _ips(asked: Mapping[str, Any]) -> Iterator[Wanted]:
+def _ips(asked: Mapping[str, Any]) -> Iterator[WantedAddress]:
     """The conventions allow a prefix length; a pod's is that of its one address, whatever is written."""
     for index, text in enumerate(_list(asked, "ips")):
         where = f"{_HERE}.ips[{index}]"
         try:
-            yield Wanted(ip_interface(_string(text, where)).ip, where)
+            yield WantedAddress(ip_interface(_string(text, where)).ip, where)
         except ValueError:
             raise _bad(where, f"{text!r} is no address") from None
 
 
-def _static(notes: Mapping[str, str]) -> Iterator[Wanted]:
+def _static(notes: Mapping[str, str]) -> Iterator[WantedAddress]:
     for name, version in STATIC.items():
         if name not in notes:
             continue
         address = _address(notes[name].strip(), name)
         if address.version != version:
             raise _bad(name, f"{address} is no IPv{version} address")
-        yield Wanted(address, name)
+        yield WantedAddress(address, name)
 
 
 def _mac(asked: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""What the kernel has of a pod beside its wire: programs on the device, entries in the maps. CHECK asks."""
+"""What the kernel has of a pod beside its veth: programs on the device, entries in the maps. CHECK asks."""
 
 from collections.abc import Callable, Iterator
 

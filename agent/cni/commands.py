@@ -1,6 +1,6 @@
 """The CNI commands of a node: each request answered with what the specification wants.
 
-Stands between the socket (``cni_socket``), which hands over a request's bytes, and the pods' interfaces (``pods``).
+Stands between the socket (``socket``), which hands over a request's bytes, and the pods' interfaces (``agent.pods``).
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -8,12 +8,13 @@ from ipaddress import ip_interface
 from typing import assert_never
 
 from agent.cni import result as cni_result
-from agent.cni.error import CniError, Code
+from agent.cni.error import CniError, Code, refused
 from agent.cni.request import Command, Request, parse, requested_version
 from agent.ipam.pool import Ipam
 from agent.log import logger
 from agent.model.address import Address
 from agent.model.attachment import Attachment
+from agent.pods.errors import PodRefused
 from agent.pods.pods import REFUSALS, Pods
 
 log = logger(__name__)
@@ -62,6 +63,8 @@ class Cni:
             return self._run(parse(environment, stdin))
         except CniError:
             raise
+        except PodRefused as error:
+            raise refused(error) from error
         except REFUSALS as error:
             raise CniError(Code.TRY_LATER, f"{command} failed: {error}") from error
         except Exception as error:
@@ -71,10 +74,10 @@ class Cni:
     def _run(self, request: Request) -> bytes:
         match request.command:
             case Command.ADD:
-                attachment, wire = self._pods.add(request)
-                return cni_result.added(request, wire, attachment.addresses)
+                attachment, veth = self._pods.add(request.for_pods())
+                return cni_result.added(request, veth, attachment.addresses)
             case Command.DEL:
-                self._pods.delete((request.container_id, request.interface))
+                self._pods.delete(request.key)
             case Command.CHECK:
                 self._check(request)
             case Command.GC:
@@ -88,7 +91,7 @@ class Cni:
         return b""
 
     def _check(self, request: Request) -> None:
-        pod = self._pods.find(request.container_id, request.interface)
+        pod = self._pods.find(request.key)
         if pod is None:
             raise CniError(Code.UNKNOWN_CONTAINER, f"{request.container_id} has no {request.interface} from here")
         faults = [fault for look in self._looks for fault in look(pod)]

@@ -5,6 +5,8 @@ Source: CNI specification 1.1.0, section 5, "Error".
 
 from enum import IntEnum
 
+from agent.pods import errors
+
 
 class Code(IntEnum):
     """The specification's error codes; from 100 on they are ours."""
@@ -31,3 +33,21 @@ class CniError(Exception):
         super().__init__(text)
         self.code = code
         self.details = details
+
+
+# what pods are refused for, and the variable or field that CNI has for it; addresses name theirs themselves
+_REFUSALS: dict[type[errors.PodRefused], tuple[Code, str]] = {
+    errors.AlreadyAttached: (Code.ENVIRONMENT, "CNI_CONTAINERID: "),
+    errors.NoFreeAddress: (Code.TRY_LATER, ""),
+    errors.AddressUnusable: (Code.CONFIG, ""),
+    errors.HostPortTaken: (Code.TRY_LATER, "runtimeConfig.portMappings: "),
+    errors.HostPortUnusable: (Code.CONFIG, "runtimeConfig.portMappings: "),
+    errors.NetnsUnusable: (Code.NETNS, "CNI_NETNS: "),
+    errors.InterfaceTaken: (Code.ENVIRONMENT, "CNI_IFNAME: "),
+}
+
+
+def refused(error: errors.PodRefused) -> CniError:
+    """The answer to a request that cannot be served as it is."""
+    code, field = _REFUSALS[type(error)]
+    return CniError(code, f"{field}{error}")

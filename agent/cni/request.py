@@ -16,7 +16,9 @@ import msgspec
 
 from agent.cni.capabilities import Capabilities, capabilities
 from agent.cni.error import CniError, Code
+from agent.model.attachment import AttachmentKey
 from agent.model.name import ObjectName
+from agent.pods.request import PodRequest
 
 VERSIONS = ("0.3.1", "0.4.0", "1.0.0", "1.1.0")
 DEFAULT_VERSION = "1.0.0"  # of an error whose request names no version of ours
@@ -63,9 +65,31 @@ class Request:
     pod: ObjectName | None
     pod_uid: str  # empty where the runtime does not tell
     previous: Mapping[str, Any] | None  # prevResult
-    valid: frozenset[tuple[str, str]] | None  # GC: (container id, interface) to keep
+    valid: frozenset[AttachmentKey] | None  # GC: (container id, interface) to keep
     dns: Mapping[str, Any]
     asked: Capabilities
+
+    @property
+    def key(self) -> AttachmentKey:
+        """What identifies the attachment that is meant."""
+        return self.container_id, self.interface
+
+    def for_pods(self) -> PodRequest:
+        """What an ADD asks for, without the words of CNI."""
+        return PodRequest(
+            network=self.network,
+            container_id=self.container_id,
+            interface=self.interface,
+            netns=self.netns,
+            may_be_host=self.may_be_host,
+            pod=self.pod,
+            pod_uid=self.pod_uid,
+            addresses=self.asked.addresses,
+            mac=self.asked.mac,
+            host_ports=self.asked.host_ports,
+            ingress_limit=self.asked.ingress,
+            egress_limit=self.asked.egress,
+        )
 
 
 def parse(environment: Mapping[str, str], stdin: bytes) -> Request:

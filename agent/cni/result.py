@@ -13,24 +13,23 @@ import msgspec
 
 from agent.cni.error import CniError
 from agent.cni.request import VERSIONS, Request
-from agent.pods.veth import Wire
-from agent.pods.veth_batch import GATEWAY4, GATEWAY6, HOST_MAC
+from agent.pods.veth_spec import GATEWAY4, GATEWAY6, HOST_MAC, MadeVeth
 
 _ANY = {4: "0.0.0.0/0", 6: "::/0"}
 
 
-def added(request: Request, wire: Wire, addresses: tuple[IPv4Address | Any, ...]) -> bytes:
+def added(request: Request, veth: MadeVeth, addresses: tuple[IPv4Address | Any, ...]) -> bytes:
     """The result of ADD: the previous plugin's, with our two interfaces behind its own."""
     result: dict[str, Any] = dict(request.previous or {})
     interfaces = list(result.get("interfaces") or ())
     ours = len(interfaces) + 1  # the pod's end, behind the node's
     interfaces += [
-        {"name": wire.host_device, "mac": HOST_MAC},
-        {"name": request.interface, "mac": wire.mac, "sandbox": request.netns},
+        {"name": veth.link.host_device, "mac": HOST_MAC},
+        {"name": request.interface, "mac": veth.mac, "sandbox": request.netns},
     ]
     if request.version >= "1.1.0":
         for interface in interfaces[-2:]:
-            interface["mtu"] = wire.mtu
+            interface["mtu"] = veth.mtu
     ips = [_ip(address, ours, request.version) for address in addresses]
     routes = [{"dst": _ANY[a.version], "gw": str(GATEWAY4 if a.version == 4 else GATEWAY6)} for a in addresses]  # noqa: PLR2004
     result |= {

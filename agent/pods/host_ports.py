@@ -6,10 +6,7 @@ Serves ADD, as ``ipam`` does for addresses: taken before anything is made, given
 import threading
 
 from agent.model.attachment import HostPort
-
-
-class HostPortTaken(Exception):  # noqa: N818  the name says what is wrong
-    """Another pod has the port; the message says which."""
+from agent.pods.errors import HostPortTaken
 
 
 class HostPorts:

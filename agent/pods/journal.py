@@ -1,6 +1,6 @@
-"""The journal of this node's attachments: a line for each step of ADD and DEL, by which the next agent knows them.
+"""The journal of this node's attachments: a line for each stage of ADD and DEL, by which the next agent knows them.
 
-A line is written before the step that follows from it, and a request's lines are flushed together before its answer.
+A line is written before what follows from it is done, and a request's lines are flushed together before its answer.
 Their order is what a killed agent leaves behind. The flush is for the disk, which can refuse: a power cut takes
 the pods along, so a journal of another boot is void, whatever it holds. The boot is in the file's name.
 docs/decisions/0019-journal.md has the reasons.
@@ -25,11 +25,11 @@ log = logger(__name__)
 SUFFIX = ".journal"
 
 
-class Step(StrEnum):
-    """How far an attachment has come."""
+class Stage(StrEnum):
+    """How far an attachment has come, in the words that the file has for it."""
 
     ADDING = "adding"  # addresses and host ports are its own; there is no device to speak of yet
-    WIRED = "wired"  # the kernel has all but its records in maps
+    MADE = "wired"  # the kernel has all but its records in maps
     ADDED = "added"
     DELETING = "deleting"
     GONE = "gone"
@@ -37,9 +37,9 @@ class Step(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An attachment has come to a step; *saved* is None while it is ADDING."""
+    """An attachment has come to a stage; *saved* is None while it is ADDING."""
 
-    step: Step
+    stage: Stage
     key: AttachmentKey
     saved: Saved | None = None
 
@@ -81,13 +81,13 @@ class Journal:
         except OSError as error:
             log.warning("no pod can be added until the disk can be written", why=error)
 
-    def append(self, step: Step, key: AttachmentKey, saved: Saved | None = None) -> None:
-        """Write down that *key* has come to *step*.
+    def append(self, stage: Stage, key: AttachmentKey, saved: Saved | None = None) -> None:
+        """Write down that *key* has come to *stage*.
 
         Raises:
             OSError: the disk is full, or read-only.
         """
-        entry = Entry(step, key, saved)
+        entry = Entry(stage, key, saved)
         line = _written(entry)
         with self._file.alone:
             self._file.append(line)
@@ -101,17 +101,17 @@ class Journal:
         """
         self._file.flush()
 
-    def end(self, step: Step, key: AttachmentKey) -> None:
+    def end(self, stage: Stage, key: AttachmentKey) -> None:
         """As :meth:`append`, for what is taken away: no disk stands in its way.
 
         What the file lacks then, the next start sees from the kernel: the device is gone.
         """
         try:
-            self.append(step, key)
+            self.append(stage, key)
         except OSError as error:
-            log.warning("a pod goes, and its journal cannot say so", step=step, container=key[0], why=error)
+            log.warning("a pod goes, and its journal cannot say so", stage=stage, container=key[0], why=error)
             with self._file.alone:
-                self._fold(Entry(step, key))
+                self._fold(Entry(stage, key))
 
     def end_flush(self) -> None:
         """As :meth:`flush`, where no disk stands in the way."""
@@ -138,12 +138,12 @@ class Journal:
 
     def _fold(self, entry: Entry) -> None:
         """Take a line in. One whose beginning was lost says nothing that a start could use."""
-        if entry.step is Step.GONE:
+        if entry.stage is Stage.GONE:
             self._entries.pop(entry.key, None)
-        elif entry.saved is not None or entry.step is Step.ADDING:
+        elif entry.saved is not None or entry.stage is Stage.ADDING:
             self._entries[entry.key] = entry
         elif entry.key in self._entries:
-            self._entries[entry.key] = Entry(entry.step, entry.key, self._entries[entry.key].saved)
+            self._entries[entry.key] = Entry(entry.stage, entry.key, self._entries[entry.key].saved)
 
     def _snapshot(self) -> Iterator[bytes]:
         return map(_written, self._entries.values())
@@ -156,18 +156,18 @@ def _read(line: bytes) -> Entry:
         msgspec.DecodeError, ValueError: it says nothing that this version knows.
     """
     record = msgspec.json.decode(line, type=EntryRecord, dec_hook=address)
-    step = Step(record.step)
-    is_made = record.saved is not None and step is not Step.ADDING  # older agents tell then what there is not yet
-    return Entry(step, record.key, record.saved.saved() if record.saved and is_made else None)
+    stage = Stage(record.step)
+    is_made = record.saved is not None and stage is not Stage.ADDING  # older agents tell then what there is not yet
+    return Entry(stage, record.key, record.saved.saved() if record.saved and is_made else None)
 
 
 def _written(entry: Entry) -> bytes:
     saved = saved_record(entry.saved) if entry.saved else None
-    return msgspec.json.encode(EntryRecord(str(entry.step), entry.key, saved), enc_hook=str)
+    return msgspec.json.encode(EntryRecord(str(entry.stage), entry.key, saved), enc_hook=str)
 
 
 def _whole(attachments: Iterable[Saved]) -> dict[AttachmentKey, Entry]:
-    return {saved.attachment.key: Entry(Step.ADDED, saved.attachment.key, saved) for saved in attachments}
+    return {saved.attachment.key: Entry(Stage.ADDED, saved.attachment.key, saved) for saved in attachments}
 
 
 def _age(entry: Entry) -> int:

@@ -1,14 +1,13 @@
-"""What the CNI commands need of others, so that tests can give them less than a kernel."""
+"""What ``pods`` needs of others, so that tests can give it less than a kernel."""
 
 from typing import Protocol
 
 from agent.model.attachment import Attachment
-from agent.pods.veth import Wire
-from agent.pods.veth_batch import Wish
+from agent.pods.veth_spec import MadeVeth, VethSpec
 
 
 class Attacher(Protocol):
-    """The reconcile loop, as far as CNI needs it; both return when the kernel has it."""
+    """The reconcile loop, as far as pods need it; both return when the kernel has it."""
 
     def attach(self, attachment: Attachment) -> None:
         """Carry the pod's packets from now on."""
@@ -17,14 +16,14 @@ class Attacher(Protocol):
         """Know the pod no more; one that is unknown already is no error."""
 
 
-class Wires(Protocol):
-    """``pod_link.PodLinks``, or a test's."""
+class Veths(Protocol):
+    """``veth.PodVeths``, or a test's."""
 
-    def create(self, wish: Wish) -> Wire:
-        """Make a pod's wire."""
+    def create(self, spec: VethSpec) -> MadeVeth:
+        """Make a pod's veth pair."""
 
     def remove(self, name: str) -> bool:
-        """Remove it."""
+        """Remove the pair with this host end."""
 
     def ours(self) -> frozenset[str]:
         """Host ends on the node."""
@@ -34,6 +33,3 @@ class Wires(Protocol):
 
     def is_there(self, attachment: Attachment) -> bool:
         """Whether the node's end is there."""
-
-    def faults(self, attachment: Attachment) -> tuple[str, ...]:
-        """What is not as ADD left it."""

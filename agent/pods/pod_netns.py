@@ -8,26 +8,23 @@ from typing import assert_never
 
 from agent.netlink import netns as namespace
 from agent.netlink.socket import Socket
+from agent.pods.errors import NetnsUnusable
 from maps.place import PlaceRefused, Refusal, entered
 
 
-class NetnsUnusable(Exception):  # noqa: N818  the name says what is wrong
-    """The network namespace is gone, is none, or is the node's own."""
-
-
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a wire is made: on the node, the calling thread's namespace, and in the pod's."""
+class NetnsHandle:
+    """A pod's namespace, open, with a netlink socket there and one on the node, the calling thread's namespace."""
 
     node: Socket
     pod: Socket
-    netns: int  # a descriptor of the pod's: the path may change its meaning, the descriptor does not
+    fd: int  # of the pod's: the path may change its meaning, the descriptor does not
     cookie: int  # the pod's namespace's
     without_ipv6: bool  # as devices are born there
 
 
 @contextmanager
-def place(path: str, *, may_be_host: bool) -> Iterator[Place]:
+def open_netns(path: str, *, may_be_host: bool) -> Iterator[NetnsHandle]:
     """The namespace behind *path*; open for the block.
 
     Raises:
@@ -36,7 +33,7 @@ def place(path: str, *, may_be_host: bool) -> Iterator[Place]:
     """
     try:
         with entered(path, may_be_own=may_be_host) as at:
-            yield Place(Socket(at.node), Socket(at.pod), at.netns, at.cookie, bool(at.without_ipv6))
+            yield NetnsHandle(Socket(at.node), Socket(at.pod), at.netns, at.cookie, bool(at.without_ipv6))
     except PlaceRefused as refused:
         raise _meant(path, refused) from None
 

@@ -1,20 +1,20 @@
 """What a start makes of the journal and of the kernel's devices: each ADD and DEL that was begun has its end.
 
-Serves ``pods``. An attachment whose wire stands is whole: its records in maps follow from it. So an ADD that came so
+Serves ``pods``. An attachment whose veth stands is whole: its records in maps follow from it. So an ADD that came so
 far is completed, whether its runtime has heard of it or not; one that did not is undone, for a runtime that got no
 answer deletes it or tries again. A DEL that began is completed. Killed here, the next start finds the same again.
 """
 
 from agent.log import logger
-from agent.pods import fail_points as steps
+from agent.pods import fail_points
 from agent.pods.attachments import Saved, host_device
-from agent.pods.journal import Entry, Journal, Step
-from agent.pods.needs import Wires
+from agent.pods.journal import Entry, Journal, Stage
+from agent.pods.needs import Veths
 
 log = logger(__name__)
 
 
-def recover(journal: Journal, wires: Wires) -> tuple[Saved, ...]:
+def recover(journal: Journal, veths: Veths) -> tuple[Saved, ...]:
     """The attachments that live, oldest first; the journal begins with them, and no other device of ours is left.
 
     Raises:
@@ -22,22 +22,24 @@ def recover(journal: Journal, wires: Wires) -> tuple[Saved, ...]:
     """
     alive: list[Saved] = []
     entries = journal.load()
-    steps.on_step("START read")
+    fail_points.reached("START read")
     for entry in entries:
-        if entry.saved and _is_whole(entry, wires):
+        if entry.saved and _is_whole(entry, veths):
             alive.append(entry.saved)
         else:
-            log.info("attachment is undone", step=entry.step, container=entry.key[0], interface=entry.key[1])
-            wires.remove(host_device(*entry.key))
-    for name in wires.ours() - {saved.attachment.link.host_device for saved in alive}:
+            log.info("attachment is undone", stage=entry.stage, container=entry.key[0], interface=entry.key[1])
+            veths.remove(host_device(*entry.key))
+    for name in veths.ours() - {saved.attachment.link.host_device for saved in alive}:
         log.info("device of no attachment removed", device=name)
-        wires.remove(name)
-    steps.on_step("START compared")
+        veths.remove(name)
+    fail_points.reached("START compared")
     journal.begin(alive)
-    steps.on_step("START noted")
+    fail_points.reached("START noted")
     return tuple(alive)
 
 
-def _is_whole(entry: Entry, wires: Wires) -> bool:
-    """Whether the wire was made, is not being unmade, and is there still, with the pod's own namespace."""
-    return entry.step in {Step.WIRED, Step.ADDED} and entry.saved is not None and wires.is_alive(entry.saved.attachment)
+def _is_whole(entry: Entry, veths: Veths) -> bool:
+    """Whether the veth was made, is not being unmade, and is there still, with the pod's own namespace."""
+    return (
+        entry.stage in {Stage.MADE, Stage.ADDED} and entry.saved is not None and veths.is_alive(entry.saved.attachment)
+    )

@@ -1,4 +1,4 @@
-"""What a pod has before it has a wire: its addresses and its ports of the node, nobody else's from then on.
+"""What a pod has before it has a device: its addresses and its ports of the node, nobody else's from then on.
 
 Stands between the pods' interfaces (``pods``) and those who keep the books: ``ipam``, ``imported`` and ``host_ports``.
 """
@@ -6,14 +6,14 @@ Stands between the pods' interfaces (``pods``) and those who keep the books: ``i
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 
-from agent.cni.error import CniError, Code
-from agent.cni.request import Request
 from agent.ipam.pool import Addresses, AddressRefused, Ipam, NoAddress
 from agent.model.attachment import Attachment
 from agent.model.name import ObjectName
 from agent.pods.attachments import host_device
-from agent.pods.host_ports import HostPorts, HostPortTaken
+from agent.pods.errors import AddressUnusable, HostPortUnusable, NoFreeAddress
+from agent.pods.host_ports import HostPorts
 from agent.pods.imported import Imported
+from agent.pods.request import PodRequest
 
 NoAddressLeft = Callable[[ObjectName, str, str], None]
 
@@ -34,16 +34,17 @@ class Reserved:
             self._ipam.adopt(one.addresses)
             self._ports.adopt(one.link.host_device, str(one.pod or one.container_id), one.host_ports)
 
-    def take(self, request: Request, undo: ExitStack) -> Addresses:
+    def take(self, request: PodRequest, undo: ExitStack) -> Addresses:
         """What *request* asks for, all of it or nothing; *undo* gives it back.
 
         Raises:
-            CniError: it cannot be had; the request's field is named.
+            NoFreeAddress, AddressUnusable: the field or annotation that asks for an address is named.
+            HostPortTaken, HostPortUnusable: the port is.
         """
         given = self._addresses(request)
         undo.callback(self._give_back, request, given)
         self._take_ports(request, given)
-        undo.callback(self._ports.release, _owner(request))
+        undo.callback(self._ports.release, host_device(*request.key))
         return given
 
     def release(self, attachment: Attachment) -> None:
@@ -51,37 +52,28 @@ class Reserved:
         self._ports.release(attachment.link.host_device)
         self._ipam.release(attachment.addresses)
 
-    def _addresses(self, request: Request) -> Addresses:
-        wanted = request.asked.addresses
+    def _addresses(self, request: PodRequest) -> Addresses:
+        wanted = request.addresses
         where = "".join(f"{one.field}: " for one in wanted[:1])
         try:
             self._imported.refresh()
-            own = self._imported.of((request.container_id, request.interface))
+            own = self._imported.of(request.key)
             return self._ipam.reserve([one.address for one in wanted], own)
         except NoAddress as error:
             if request.pod is not None:
                 self._no_address(request.pod, request.pod_uid, f"{where}{error}")
-            raise CniError(Code.TRY_LATER, f"{where}{error}") from error
+            raise NoFreeAddress(f"{where}{error}") from error
         except AddressRefused as error:
-            raise CniError(Code.CONFIG, f"{where}{error}") from error
+            raise AddressUnusable(f"{where}{error}") from error
 
-    def _give_back(self, request: Request, given: Addresses) -> None:
-        own = self._imported.of((request.container_id, request.interface))
+    def _give_back(self, request: PodRequest, given: Addresses) -> None:
+        own = self._imported.of(request.key)
         self._ipam.release(address for address in (given.ipv4, given.ipv6) if address not in own)
 
-    def _take_ports(self, request: Request, given: Addresses) -> None:
-        ports, where = request.asked.host_ports, "runtimeConfig.portMappings"
+    def _take_ports(self, request: PodRequest, given: Addresses) -> None:
         versions = {address.version for address in (given.ipv4, given.ipv6) if address is not None}
-        for port in ports:
+        for port in request.host_ports:
             one = port.address
             if one is not None and not one.is_unspecified and one.version not in versions:
-                text = f"{where}: hostIP {one} is of a family that the pod has no address of"
-                raise CniError(Code.CONFIG, text)
-        try:
-            self._ports.reserve(_owner(request), str(request.pod or request.container_id), ports)
-        except HostPortTaken as error:
-            raise CniError(Code.TRY_LATER, f"{where}: {error}") from error
-
-
-def _owner(request: Request) -> str:
-    return host_device(request.container_id, request.interface)
+                raise HostPortUnusable(f"hostIP {one} is of a family that the pod has no address of")
+        self._ports.reserve(host_device(*request.key), request.pod_name, request.host_ports)

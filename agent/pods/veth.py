@@ -1,47 +1,33 @@
-"""A pod's wire to its node: the veth pair, its addresses, routes and neighbours, made and unmade by netlink.
+"""A pod's veth pair with its addresses, routes and neighbours, made and unmade by netlink.
 
 Serves ADD, DEL and CHECK; knows nothing of CNI. The pod's end is born in the pod's namespace under its final
 name, so nothing is renamed or moved. A thread visits the pod's namespace by setns and comes back: no fork. ADD has the
-whole wire made by one row of steps (``pod_row``), for which the thread leaves the interpreter once.
+whole pair made by one netlink batch (``veth_batch``), for which the thread leaves the interpreter once.
 """
 
 import errno
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
-from agent.model.attachment import Attachment
+from agent.model.attachment import Attachment, Veth
 from agent.netlink import requests
 from agent.netlink.dump import Dump
 from agent.netlink.rtnetlink import IFLA_ADDRESS, IFLA_IFNAME, LINK, RTM_GETLINK, WITHOUT_STATISTICS, attribute, text
 from agent.netlink.socket import Link, Refused, Socket, run
 from agent.options.values import LEAST_MTU
 from agent.pods.attachments import HOST_DEVICE
-from agent.pods.pod_netns import NetnsUnusable, place
-from agent.pods.veth_batch import HOST_MAC, BeforeUp, Row, Wish, row
+from agent.pods.errors import InterfaceTaken, NetnsUnusable
+from agent.pods.pod_netns import NetnsHandle, open_netns
+from agent.pods.veth_batch import Batch, BeforeUp, veth_batch
 from agent.pods.veth_check import GONE, faults
+from agent.pods.veth_spec import HOST_MAC, MadeVeth, VethSpec
 
 DEFAULT_MTU = 1500  # of a node without uplink
 CARRIER_S = 5
 
 
-class InterfaceTaken(Exception):  # noqa: N818  the name says what is wrong
-    """The pod's namespace has an interface of that name."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wire:
-    """The wire that was made."""
-
-    host_device: str
-    ifindex: int
-    mac: str  # of the pod's end
-    mtu: int
-    netns_cookie: int
-
-
-class PodLinks:
-    """Makes and removes wires between the calling thread's namespace, the node's, and pods'."""
+class PodVeths:
+    """Makes and removes veth pairs between the calling thread's namespace, the node's, and pods'."""
 
     def __init__(
         self, ways_out: Callable[[], Iterable[int]], before_up: Callable[[str], BeforeUp], fixed_mtu: int = 0
@@ -56,28 +42,27 @@ class PodLinks:
         self._before_up = before_up
         self._fixed_mtu = fixed_mtu
 
-    def create(self, wish: Wish) -> Wire:
-        """Make the wire, whole or not at all.
+    def create(self, spec: VethSpec) -> MadeVeth:
+        """Make the pair, whole or not at all.
 
         Raises:
             NetnsUnusable: nothing was touched.
             InterfaceTaken: nothing is left.
-            OSError, MapsError: the kernel refused a step; nothing is left.
+            OSError, MapsError: the kernel refused; nothing is left.
         """
-        name, mac, mtu = wish.host_device, wish.pod_mac, self._mtu()
-        with place(wish.netns, may_be_host=wish.may_be_host) as where:
-            steps = row(wish, where, mtu, self._before_up(name))
-            link, *ends = _take(where.node, name, steps, wish)
+        name, mtu = spec.host_device, self._mtu()
+        with open_netns(spec.netns, may_be_host=spec.may_be_host) as netns:
+            link, *ends = _make(netns, spec, veth_batch(spec, netns, mtu, self._before_up(name)))
             try:
-                for netlink, end in zip((where.node, where.pod), ends, strict=True):
+                for netlink, end in zip((netns.node, netns.pod), ends, strict=True):
                     _await_carrier(netlink, end)
             except BaseException:
-                _remove(where.node, name)
+                _remove(netns.node, name)
                 raise
-        return Wire(name, link.index, mac, mtu, where.cookie)
+        return MadeVeth(Veth(name, link.index), spec.pod_mac, mtu, netns.cookie)
 
     def remove(self, name: str) -> bool:
-        """Remove the wire with this host end; its routes, neighbours and the pod's end go with it."""
+        """Remove the pair with this host end; its routes, neighbours and the pod's end go with it."""
         with Socket() as node:
             return _remove(node, name)
 
@@ -91,7 +76,7 @@ class PodLinks:
     def is_alive(self, attachment: Attachment) -> bool:
         """Whether the pod's namespace is the one ADD saw and the node's end is there."""
         try:
-            with place(attachment.netns, may_be_host=True) as there:
+            with open_netns(attachment.netns, may_be_host=True) as there:
                 if there.cookie != attachment.netns_cookie:
                     return False
         except NetnsUnusable:
@@ -115,17 +100,18 @@ class PodLinks:
         return self._fixed_mtu or max(min(self._ways_out(), default=DEFAULT_MTU), LEAST_MTU)
 
 
-def _take(node: Socket, name: str, steps: Row, wish: Wish) -> tuple[Link, ...]:
-    """Have a wire's steps taken; the pair's name may be taken by what an agent left that died within ADD."""
+def _make(netns: NetnsHandle, spec: VethSpec, batch: Batch) -> tuple[Link, ...]:
+    """Run the batch; the pair's name may be taken by what an agent left that died within ADD."""
+    node, name = netns.node, spec.host_device
     for is_again in (False, True):
         try:
-            return run(steps, alone=True)
+            return run(batch, alone=True)
         except Refused as refused:
             if refused.step > 0 or refused.errno != errno.EEXIST:
                 _remove(node, name)
                 raise
             if is_again or not _remove(node, name):
-                raise InterfaceTaken(f"{wish.interface} exists already in {wish.netns}") from refused
+                raise InterfaceTaken(f"{spec.interface} exists already in {spec.netns}") from refused
     raise AssertionError
 
 

@@ -1,4 +1,4 @@
-"""What is not as ADD left it of a pod's wire, looked for in the pod's namespace and on the node: CHECK asks."""
+"""What is not as ADD left it of a pod's veth, looked for in the pod's namespace and on the node: CHECK asks."""
 
 import errno
 from ipaddress import IPv4Address, IPv6Address
@@ -9,8 +9,8 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from agent.model.address import Address
 from agent.model.attachment import Attachment
-from agent.pods.pod_netns import inside, place
-from agent.pods.veth_batch import gateway
+from agent.pods.pod_netns import inside, open_netns
+from agent.pods.veth_spec import gateway
 
 _V4, _V6 = 2, 10  # AF_INET, AF_INET6
 _MAIN = 254  # RT_TABLE_MAIN
@@ -18,13 +18,13 @@ GONE = frozenset({errno.ENODEV, errno.ESRCH, errno.ENOENT, errno.EADDRNOTAVAIL})
 
 
 def faults(attachment: Attachment) -> tuple[str, ...]:
-    """What is missing of a wire whose ends are both there.
+    """What is missing of a veth whose ends are both there.
 
     Raises:
         NetnsUnusable, NetlinkError, OSError: it cannot be looked at.
     """
     wanted = frozenset(attachment.addresses)
-    with place(attachment.netns, may_be_host=True) as there, inside(there.netns), IPRoute() as ip:
+    with open_netns(attachment.netns, may_be_host=True) as there, inside(there.fd), IPRoute() as ip:
         link = next(iter(_links(ip, ifname=attachment.interface)), None)
         present = _addresses(ip, link["index"]) if link else frozenset()
         # get_default_routes() reads but the first piece of a long answer; the rest is in the way of what comes next

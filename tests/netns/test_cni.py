@@ -23,7 +23,7 @@ from agent.netlink.socket import Request
 from agent.pods.attachments import boot_id, host_device
 from agent.pods.journal import Journal
 from agent.pods.pods import Pods
-from agent.pods.veth import PodLinks
+from agent.pods.veth import PodVeths
 
 pytestmark = pytest.mark.netns
 
@@ -79,10 +79,10 @@ class Node:
         restored: list[tuple[Attachment, ...]] = []
 
         def serve() -> None:
-            ipam, wires = Ipam(lambda: CIDRS), PodLinks(lambda: (1400,), lambda _: ((), self.prepared))
+            ipam, veths = Ipam(lambda: CIDRS), PodVeths(lambda: (1400,), lambda _: ((), self.prepared))
             journal = Journal(self.directory / "attachments", boot_id())
-            pods = Pods(loop=self.loop, journal=journal, ipam=ipam, wires=wires, changed=self.seen.append)
-            self.cni = Cni(pods, ipam, (wires.faults,))
+            pods = Pods(loop=self.loop, journal=journal, ipam=ipam, veths=veths, changed=self.seen.append)
+            self.cni = Cni(pods, ipam, (veths.faults,))
             restored.append(self.cni.restore())
             self.server = CniSocket(self.directory, self.cni.answer)
             self.server.start()
@@ -142,7 +142,7 @@ class Node:
         return done.returncode, json.loads(done.stdout or "{}")
 
     def host_ends(self) -> list[str]:
-        """The node's ends of pods' wires."""
+        """The node's ends of pods' veths."""
         return [link["ifname"] for link in json.loads(inside(self.name, "ip", "-j", "link")) if "swp" in link["ifname"]]
 
 
@@ -210,7 +210,7 @@ def test_a_pod_that_went_without_a_del_is_collected(node: Node) -> None:
     assert node.call("DEL", dead)[0] == 0
 
 
-def test_the_wire_is_as_the_datapath_expects_it(node: Node) -> None:
+def test_the_veth_is_as_the_datapath_expects_it(node: Node) -> None:
     pod = node.pod()
     code, result = node.call("ADD", pod)
     assert code == 0, result

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from agent.pods import fail_points as steps
+from agent.pods import fail_points
 from agent.pods.attachments import host_device
 from tests.netns.agents import READY_S, Node
 from tests.netns.pods import Answer, Runtime
@@ -25,7 +25,7 @@ WITH_PORT: dict[str, Any] = {"runtimeConfig": {"portMappings": [{"hostPort": 808
 PAIRS = int(os.environ.get("SLUICEWAY_CHURN", "200"))
 LIFE, AT_ONCE = 50, 4  # pairs that an agent lives for; pods that come and go side by side
 TRY_LATER = 11
-WITHOUT_WIRE = ("ADD begun", "ADD wired")  # as far as the journal knows
+WITHOUT_VETH = ("ADD begun", "ADD veth made")  # as far as the journal knows
 
 
 @pytest.fixture
@@ -48,24 +48,24 @@ def _end(process: subprocess.Popen[str]) -> None:
     assert process.wait(READY_S) == 0
 
 
-def test_the_next_agent_undoes_an_add_without_a_wire_and_completes_one_that_has_it(
+def test_the_next_agent_undoes_an_add_without_a_veth_and_completes_one_that_has_it(
     node: Node, runtime: Runtime
 ) -> None:
     """Nobody cleans up in between; then the runtime may try again, or is told that DEL comes first."""
     pod = runtime.make()
-    for step in steps.ADD:
-        process = node.start(environ={"SLUICEWAY_FAIL_AFTER_STEP": step})
+    for point in fail_points.ADD:
+        process = node.start(environ={"SLUICEWAY_FAIL_AT": point})
         runtime.wait()
         assert runtime.call("ADD", pod, **WITH_PORT)[0] == TRY_LATER
         assert process.wait(READY_S) == -signal.SIGKILL
         process = node.start()
         runtime.wait()
-        if step in WITHOUT_WIRE:
-            assert runtime.left() == {}, f"after {step}"
-            assert runtime.call("ADD", pod, **WITH_PORT)[0] == 0, f"after {step}"
+        if point in WITHOUT_VETH:
+            assert runtime.left() == {}, f"after {point}"
+            assert runtime.call("ADD", pod, **WITH_PORT)[0] == 0, f"after {point}"
         else:
             code, error = runtime.call("ADD", pod)
-            assert (code, "DEL comes first" in error["msg"]) == (4, True), f"after {step}"
+            assert (code, "DEL comes first" in error["msg"]) == (4, True), f"after {point}"
         runtime.inside(pod, "ping", "-c1", "-W2", "192.0.2.1")
         assert runtime.call("DEL", pod)[0] == 0
         assert runtime.left() == {}
@@ -74,8 +74,8 @@ def test_the_next_agent_undoes_an_add_without_a_wire_and_completes_one_that_has_
 
 def test_the_next_agent_completes_a_del_of_which_only_the_journal_tells(node: Node, runtime: Runtime) -> None:
     pod = runtime.make()
-    for step in steps.DEL:
-        process = node.start(environ={"SLUICEWAY_FAIL_AFTER_STEP": step})
+    for point in fail_points.DEL:
+        process = node.start(environ={"SLUICEWAY_FAIL_AT": point})
         runtime.wait()
         assert runtime.call("ADD", pod, **WITH_PORT)[0] == 0
         assert runtime.call("DEL", pod)[0] == 0
@@ -85,25 +85,25 @@ def test_the_next_agent_completes_a_del_of_which_only_the_journal_tells(node: No
         process = node.start()
         runtime.wait()
         node.wait_ready()  # the first sync takes away what maps know of it
-        assert runtime.left() == {}, f"after {step}"
+        assert runtime.left() == {}, f"after {point}"
         _end(process)
 
 
-def test_a_start_that_dies_at_any_step_is_done_again_by_the_next(node: Node, runtime: Runtime) -> None:
+def test_a_start_that_dies_at_any_point_is_done_again_by_the_next(node: Node, runtime: Runtime) -> None:
     alive, half, leaving = (runtime.make() for _ in range(3))
-    process = node.start(environ={"SLUICEWAY_FAIL_AFTER_STEP": "DEL begun"})
+    process = node.start(environ={"SLUICEWAY_FAIL_AT": "DEL begun"})
     runtime.wait()
     assert [runtime.call("ADD", pod)[0] for pod in (alive, leaving)] == [0, 0]
     assert runtime.call("DEL", leaving)[0] == 0
     assert process.wait(READY_S) == -signal.SIGKILL
     for intent in (node.root / "run/cni-intents").iterdir():
         intent.unlink()
-    for step in steps.START:
-        process = node.start(environ={"SLUICEWAY_FAIL_AFTER_STEP": step})
-        assert process.wait(READY_S) == -signal.SIGKILL, step
-        process = node.start(environ={"SLUICEWAY_FAIL_AFTER_STEP": "ADD wired"})
+    for point in fail_points.START:
+        process = node.start(environ={"SLUICEWAY_FAIL_AT": point})
+        assert process.wait(READY_S) == -signal.SIGKILL, point
+        process = node.start(environ={"SLUICEWAY_FAIL_AT": "ADD veth made"})
         runtime.wait()
-        assert runtime.left()["journal"] == [(f"c-{alive}", "eth0")], f"after {step}"
+        assert runtime.left()["journal"] == [(f"c-{alive}", "eth0")], f"after {point}"
         runtime.inside(alive, "ping", "-c1", "-W2", "192.0.2.1")
         assert runtime.call("ADD", half)[0] == TRY_LATER
         assert process.wait(READY_S) == -signal.SIGKILL

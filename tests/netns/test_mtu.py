@@ -1,4 +1,4 @@
-"""A real agent: the MTU of pods, at both ends of their wires, follows the uplink's while they run."""
+"""A real agent: the MTU of pods, at both ends of their veths, follows the uplink's while they run."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def pod(runtime: Runtime) -> str:
 
 
 def ends(node: Node, of: str) -> tuple[int, int]:
-    """The MTU of a pod's wire: at the node's end and at the pod's."""
+    """The MTU of a pod's veth: at the node's end and at the pod's."""
     command = ["nsenter", f"--net=/run/netns/{of}", "ip", "-j", "link", "show", "eth0"]
     inside = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     outside = node.ip(f"-j link show {host_device(f'c-{of}', 'eth0')}")

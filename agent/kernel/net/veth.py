@@ -2,7 +2,7 @@
 
 The MTU of both ends follows the node's uplinks for as long as the pod lives.
 
-``serve.pod_link`` lays it within ADD. The reconcile loop has it looked at again when netlink tells that something of it
+``agent.pods`` lays it within ADD. The reconcile loop has it looked at again when netlink tells that something of it
 went, so that a node always reaches its pods.
 """
 

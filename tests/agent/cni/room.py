@@ -1,4 +1,4 @@
-"""A server of the CNI commands over a wire and a loop that only remember."""
+"""A server of the CNI commands over veths and a loop that only remember."""
 
 import json
 from collections.abc import Mapping
@@ -8,13 +8,11 @@ from pathlib import Path
 
 from agent.cni.commands import Cni
 from agent.ipam.pool import Ipam
-from agent.model.attachment import Attachment
+from agent.model.attachment import Attachment, Veth
 from agent.model.name import ObjectName
-from agent.pods.attachments import host_device
 from agent.pods.journal import Journal
 from agent.pods.pods import Pods
-from agent.pods.veth import Wire
-from agent.pods.veth_batch import Wish
+from agent.pods.veth_spec import MadeVeth, VethSpec
 
 Answer = tuple[int, dict[str, object]]
 
@@ -38,39 +36,39 @@ class FakeLoop:
 
 
 @dataclass
-class FakeWires:
+class FakeVeths:
     """Remembers the host ends."""
 
     names: dict[str, int] = field(default_factory=dict)
     error: Exception | None = None
     dead: set[str] = field(default_factory=set)
 
-    def create(self, wish: Wish) -> Wire:
-        """As PodLinks'."""
+    def create(self, spec: VethSpec) -> MadeVeth:
+        """As PodVeths'."""
         if self.error:
             raise self.error
-        name = host_device(wish.container_id, wish.interface)
+        name = spec.host_device
         self.names[name] = len(self.names) + 10
-        return Wire(name, self.names[name], wish.mac or "02:00:00:00:00:01", 1500, 4711)
+        return MadeVeth(Veth(name, self.names[name]), spec.mac or "02:00:00:00:00:01", 1500, 4711)
 
     def remove(self, name: str) -> bool:
-        """As PodLinks'."""
+        """As PodVeths'."""
         return self.names.pop(name, None) is not None
 
     def ours(self) -> frozenset[str]:
-        """As PodLinks'."""
+        """As PodVeths'."""
         return frozenset(self.names)
 
     def is_alive(self, attachment: Attachment) -> bool:
-        """As PodLinks'."""
+        """As PodVeths'."""
         return attachment.link.host_device in self.names and attachment.link.host_device not in self.dead
 
     def is_there(self, attachment: Attachment) -> bool:
-        """As PodLinks'."""
+        """As PodVeths'."""
         return self.names.get(attachment.link.host_device) == attachment.link.ifindex
 
     def faults(self, attachment: Attachment) -> tuple[str, ...]:
-        """As PodLinks'."""
+        """As PodVeths'."""
         return () if self.is_alive(attachment) else ("gone",)
 
 
@@ -80,7 +78,7 @@ class Room:
 
     directory: Path
     loop: FakeLoop = field(default_factory=FakeLoop)
-    wires: FakeWires = field(default_factory=FakeWires)
+    veths: FakeVeths = field(default_factory=FakeVeths)
     heard: list[tuple[Attachment, ...]] = field(default_factory=list)
     cidr: str = "10.0.0.0/29"
     told: list[tuple[ObjectName, str, str]] = field(default_factory=list)  # of pods without an address
@@ -96,11 +94,11 @@ class Room:
             loop=self.loop,
             journal=Journal(self.directory, "boot"),
             ipam=self.ipam,
-            wires=self.wires,
+            veths=self.veths,
             changed=self.heard.append,
             no_address=lambda *told: self.told.append(told),
         )
-        self.cni = Cni(pods, self.ipam, (self.wires.faults,))
+        self.cni = Cni(pods, self.ipam, (self.veths.faults,))
         return self.cni.restore()
 
     def call(self, command: str, container: str = "c1", config: Mapping[str, object] | None = None) -> Answer:
@@ -120,4 +118,4 @@ class Room:
         """Whether nothing of any attachment is left."""
         used = sum(used for _, used, _ in self.ipam.free())
         left = Journal(self.directory, "boot").load()
-        return not (self.loop.attached or self.wires.names or self.cni.attachments() or used or left)
+        return not (self.loop.attached or self.veths.names or self.cni.attachments() or used or left)

@@ -1,4 +1,4 @@
-"""The commands over a wire and a loop that only remember: what a failed step leaves, and what a start finds."""
+"""The commands over veths and a loop that only remember: what a failure leaves, and what a start finds."""
 
 from collections.abc import Callable
 from ipaddress import IPv4Address
@@ -11,8 +11,7 @@ from agent.model.attachment import Attachment, HostPort
 from agent.model.name import ObjectName
 from agent.model.service import Protocol
 from agent.pods.attachments import host_device
-from agent.pods.pod_netns import NetnsUnusable
-from agent.pods.veth import InterfaceTaken
+from agent.pods.errors import InterfaceTaken, NetnsUnusable
 from agent.reconcile.loop import LoopStopped
 from maps.errors import MapsError
 from tests.agent.cni.room import Room
@@ -34,9 +33,9 @@ def test_add_and_del_leave_nothing(room: Room) -> None:
     assert room.heard[-1] == ()
 
 
-def _wire_error(error: Exception) -> Callable[[Room], None]:
+def _veth_error(error: Exception) -> Callable[[Room], None]:
     def spoil(room: Room) -> None:
-        room.wires.error = error
+        room.veths.error = error
 
     return spoil
 
@@ -57,9 +56,9 @@ def _no_disk(room: Room) -> None:
 @pytest.mark.parametrize(
     ("spoil", "code"),
     [
-        pytest.param(_wire_error(NetnsUnusable("gone")), 8, id="the namespace is gone"),
-        pytest.param(_wire_error(InterfaceTaken("eth0")), 4, id="the interface name is taken"),
-        pytest.param(_wire_error(NetlinkError(12, "no memory")), 11, id="the kernel refuses a link"),
+        pytest.param(_veth_error(NetnsUnusable("gone")), 8, id="the namespace is gone"),
+        pytest.param(_veth_error(InterfaceTaken("eth0")), 4, id="the interface name is taken"),
+        pytest.param(_veth_error(NetlinkError(12, "no memory")), 11, id="the kernel refuses a link"),
         pytest.param(_loop_error(MapsError("endpoints is full")), 11, id="a map is full"),
         pytest.param(_loop_error(LoopStopped("the agent is ending")), 11, id="the agent is ending"),
         pytest.param(_loop_error(ValueError("a bug")), 999, id="the loop has a bug"),
@@ -78,7 +77,7 @@ def test_a_disk_that_cannot_be_written_fails_the_add_and_leaks_nothing(room: Roo
     for _ in range(10):  # more than there are addresses
         code, error = room.call("ADD")
         assert (code, "the journal of pods cannot be written" in str(error["msg"])) == (11, True)
-    assert (room.loop.attached, room.wires.names, room.cni.attachments()) == (set(), {}, ())
+    assert (room.loop.attached, room.veths.names, room.cni.attachments()) == (set(), {}, ())
     assert sum(used for _, used, _ in room.ipam.free()) == 0
 
 
@@ -106,11 +105,11 @@ def test_a_full_cidr_is_try_again_later_and_status_says_it(room: Room) -> None:
 def test_a_start_takes_over_the_living_and_undoes_the_dead_and_the_half_made(room: Room) -> None:
     for container in ("c1", "c2"):
         room.call("ADD", container)
-    room.wires.dead.add(host_device("c1", "eth0"))
-    room.wires.names["swp00000000ff"] = 99
+    room.veths.dead.add(host_device("c1", "eth0"))
+    room.veths.names["swp00000000ff"] = 99
     living = room.start()
     assert [(a.container_id, a.ipv4) for a in living] == [("c2", IPv4Address("10.0.0.3"))]
-    assert room.wires.ours() == {host_device("c2", "eth0")}
+    assert room.veths.ours() == {host_device("c2", "eth0")}
     assert room.heard[-1] == living
     room.call("ADD", "c3")
     assert room.cni.attachments()[-1].ipv4 == IPv4Address("10.0.0.4")
@@ -143,14 +142,14 @@ def test_gc_keeps_other_networks_and_what_is_named(room: Room) -> None:
 def test_gc_goes_on_after_a_failure_and_reports_it(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     room.call("ADD", "c1")
     room.call("ADD", "c2")
-    remove = room.wires.remove
+    remove = room.veths.remove
 
     def stubborn(name: str) -> bool:
         if name == host_device("c1", "eth0"):
             raise OSError(16, "busy")
         return remove(name)
 
-    monkeypatch.setattr(room.wires, "remove", stubborn)
+    monkeypatch.setattr(room.veths, "remove", stubborn)
     code, error = room.call("GC", config={"cni.dev/valid-attachments": []})
     assert code == 101
     assert "c1 eth0" in str(error["details"])
@@ -160,7 +159,7 @@ def test_gc_goes_on_after_a_failure_and_reports_it(room: Room, monkeypatch: pyte
 def test_pods_that_went_without_a_del_are_collected_and_others_stay(room: Room) -> None:
     for container in ("c1", "c2"):
         room.call("ADD", container)
-    del room.wires.names[host_device("c1", "eth0")]  # with the namespace
+    del room.veths.names[host_device("c1", "eth0")]  # with the namespace
     room.cni.collect()
     assert [a.container_id for a in room.cni.attachments()] == ["c2"]
     assert room.loop.attached == {host_device("c2", "eth0")}
@@ -171,21 +170,21 @@ def test_pods_that_went_without_a_del_are_collected_and_others_stay(room: Room) 
 
 def test_a_pod_whose_path_is_gone_but_not_its_device_is_not_collected(room: Room) -> None:
     room.call("ADD")
-    room.wires.dead.add(host_device("c1", "eth0"))
+    room.veths.dead.add(host_device("c1", "eth0"))
     room.cni.collect()
     assert len(room.cni.attachments()) == 1
 
 
 def test_a_pod_that_comes_back_while_the_dead_are_looked_for_stays(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     room.call("ADD")
-    monkeypatch.setattr(room.wires, "ours", frozenset)  # what was there before the ADD
+    monkeypatch.setattr(room.veths, "ours", frozenset)  # what was there before the ADD
     room.cni.collect()
     assert len(room.cni.attachments()) == 1
 
 
 def test_what_cannot_be_collected_now_is_collected_later(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     room.call("ADD")
-    room.wires.names.clear()
+    room.veths.names.clear()
     with monkeypatch.context() as patch:
         patch.setattr(room.loop, "detach", _refuse)
         room.cni.collect()
@@ -249,9 +248,9 @@ def test_a_pod_in_its_own_way_is_refused(room: Room) -> None:
 
 
 def test_a_failed_add_gives_its_host_port_back(room: Room) -> None:
-    room.wires.error = InterfaceTaken("eth0")
+    room.veths.error = InterfaceTaken("eth0")
     assert room.call("ADD", "c1", mappings({}))[0] == 4
-    room.wires.error = None
+    room.veths.error = None
     assert room.call("ADD", "c2", mappings({}))[0] == 0
 
 
@@ -289,7 +288,7 @@ def test_a_mac_that_is_asked_for_is_the_pods(room: Room) -> None:
 
 def test_check_tells_all_that_is_wrong(room: Room) -> None:
     _, result = room.call("ADD")
-    room.wires.dead.add(host_device("c1", "eth0"))
+    room.veths.dead.add(host_device("c1", "eth0"))
     room.ipam.release([IPv4Address("10.0.0.2")])
     code, error = room.call("CHECK", config={"prevResult": result})
     assert (code, error["details"]) == (100, "gone; 10.0.0.2 is not reserved")

@@ -9,10 +9,10 @@ import pytest
 from agent.cni.commands import Cni
 from agent.ipam.pool import Ipam
 from agent.model.address import Network
+from agent.pods.errors import InterfaceTaken
 from agent.pods.imported import Imported
 from agent.pods.journal import Journal
 from agent.pods.pods import Pods
-from agent.pods.veth import InterfaceTaken
 from tests.agent.cni.room import Room
 from tests.agent.pods.test_host_local import remember, reserve, result
 
@@ -36,8 +36,8 @@ class Moved(Room):
         self.ipam = Ipam(lambda: (ip_network(self.cidr),))
         imported = Imported(self.files, lambda: self.cidrs, self.ipam, lambda: self.devices)
         journal = Journal(self.directory, "boot")
-        pods = Pods(loop=self.loop, journal=journal, ipam=self.ipam, wires=self.wires, imported=imported)
-        self.cni = Cni(pods, self.ipam, (self.wires.faults,))
+        pods = Pods(loop=self.loop, journal=journal, ipam=self.ipam, veths=self.veths, imported=imported)
+        self.cni = Cni(pods, self.ipam, (self.veths.faults,))
         self.cni.restore()
         return ()
 
@@ -105,9 +105,9 @@ def test_a_pod_that_is_added_again_has_its_address(node: Moved, container: str, 
 
 
 def test_an_add_again_that_fails_keeps_the_address_for_the_next(node: Moved) -> None:
-    node.wires.error = InterfaceTaken("eth0")
+    node.veths.error = InterfaceTaken("eth0")
     assert node.call("ADD", "old1")[0] == 4
-    node.wires.error = None
+    node.veths.error = None
     assert TWO not in {node.given(f"c{number}") for number in range(3)}
     assert node.given("old1") == TWO
 

@@ -15,7 +15,7 @@ from agent.model.name import ObjectName
 from agent.model.service import Protocol
 from agent.pods.append_file import framed
 from agent.pods.attachments import Saved, host_device
-from agent.pods.journal import Entry, Journal, Step
+from agent.pods.journal import Entry, Journal, Stage
 from agent.pods.record import saved_record
 
 POD = Attachment(
@@ -44,37 +44,37 @@ def saved(number: int) -> Saved:
 def journal(directory: Path, boot: str = "boot") -> Journal:
     """An agent's journal, as it is when the agent runs."""
     made = Journal(directory, boot)
-    made.begin(entry.saved for entry in made.load() if entry.saved and entry.step is Step.ADDED)
+    made.begin(entry.saved for entry in made.load() if entry.saved and entry.stage is Stage.ADDED)
     return made
 
 
-def left(directory: Path, boot: str = "boot") -> list[tuple[Step, str]]:
+def left(directory: Path, boot: str = "boot") -> list[tuple[Stage, str]]:
     """What the next agent is told."""
-    return [(entry.step, entry.key[0]) for entry in Journal(directory, boot).load()]
+    return [(entry.stage, entry.key[0]) for entry in Journal(directory, boot).load()]
 
 
-WALK = [(Step.ADDING, None), (Step.WIRED, SAVED), (Step.ADDED, None), (Step.DELETING, None), (Step.GONE, None)]
+WALK = [(Stage.ADDING, None), (Stage.MADE, SAVED), (Stage.ADDED, None), (Stage.DELETING, None), (Stage.GONE, None)]
 
 
-@pytest.mark.parametrize("steps", range(1, len(WALK) + 1), ids=[f"until {step}" for step, _ in WALK])
-def test_the_next_agent_is_told_how_far_an_attachment_came(tmp_path: Path, steps: int) -> None:
+@pytest.mark.parametrize("stages", range(1, len(WALK) + 1), ids=[f"until {stage}" for stage, _ in WALK])
+def test_the_next_agent_is_told_how_far_an_attachment_came(tmp_path: Path, stages: int) -> None:
     ours = journal(tmp_path)
-    for step, what in WALK[:steps]:
-        ours.append(step, KEY, what)
-    last = WALK[steps - 1][0]
-    expected = () if last is Step.GONE else (Entry(last, KEY, None if last is Step.ADDING else SAVED),)
+    for stage, what in WALK[:stages]:
+        ours.append(stage, KEY, what)
+    last = WALK[stages - 1][0]
+    expected = () if last is Stage.GONE else (Entry(last, KEY, None if last is Stage.ADDING else SAVED),)
     assert Journal(tmp_path, "boot").load() == expected
 
 
 def test_attachments_are_told_oldest_first(tmp_path: Path) -> None:
     ours = journal(tmp_path)
     for number in (2, 1, 3):
-        ours.append(Step.WIRED, saved(number).attachment.key, saved(number))
+        ours.append(Stage.MADE, saved(number).attachment.key, saved(number))
     assert [name for _, name in left(tmp_path)] == ["c1", "c2", "c3"]
 
 
 def test_after_a_reboot_all_is_void_and_its_file_goes(tmp_path: Path) -> None:
-    journal(tmp_path, "before").append(Step.WIRED, KEY, SAVED)
+    journal(tmp_path, "before").append(Stage.MADE, KEY, SAVED)
     assert left(tmp_path, "after") == []
     journal(tmp_path, "after")
     assert [path.name for path in tmp_path.iterdir()] == ["after.journal"]
@@ -83,7 +83,7 @@ def test_after_a_reboot_all_is_void_and_its_file_goes(tmp_path: Path) -> None:
 def _written(directory: Path, pods: int) -> Path:
     ours = journal(directory)
     for number in range(1, pods + 1):
-        ours.append(Step.WIRED, saved(number).attachment.key, saved(number))
+        ours.append(Stage.MADE, saved(number).attachment.key, saved(number))
     return directory / "boot.journal"
 
 
@@ -92,11 +92,11 @@ def test_a_line_that_was_torn_is_left_out_and_the_next_stands_by_itself(tmp_path
     path = _written(tmp_path, 2)
     first, second = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(first + second[:kept])
-    assert left(tmp_path) == [(Step.WIRED, "c1")]
+    assert left(tmp_path) == [(Stage.MADE, "c1")]
     ours = Journal(tmp_path, "boot")
     ours.begin(entry.saved for entry in ours.load() if entry.saved)
-    ours.append(Step.WIRED, saved(3).attachment.key, saved(3))
-    assert left(tmp_path) == [(Step.ADDED, "c1"), (Step.WIRED, "c3")]
+    ours.append(Stage.MADE, saved(3).attachment.key, saved(3))
+    assert left(tmp_path) == [(Stage.ADDED, "c1"), (Stage.MADE, "c3")]
 
 
 @pytest.mark.parametrize(
@@ -104,9 +104,9 @@ def test_a_line_that_was_torn_is_left_out_and_the_next_stands_by_itself(tmp_path
     [
         pytest.param(bytes(700), id="zeros, as a file system leaves them"),
         pytest.param(b"\xff\n" * 20, id="short lines"),
-        pytest.param(framed(b'{"step":"of another version","key":["c1","eth0"]}'), id="a step that is not known"),
+        pytest.param(framed(b'{"step":"of another version","key":["c1","eth0"]}'), id="a stage that is not known"),
         pytest.param(framed(b"[]"), id="another kind of value"),
-        pytest.param(framed(b'{"step":"added","key":["never","begun"]}'), id="a step of what was never begun"),
+        pytest.param(framed(b'{"step":"added","key":["never","begun"]}'), id="a stage of what was never begun"),
     ],
 )
 def test_garbage_in_the_middle_costs_the_lines_that_it_spoilt(tmp_path: Path, garbage: bytes) -> None:
@@ -124,7 +124,7 @@ def test_whatever_a_disk_makes_of_it_what_is_told_was_written(
     path = _written(directory, 3)
     content = path.read_bytes()
     path.write_bytes(content[:at] + value + content[at + len(value) :])
-    written = {entry.key: entry for entry in (Entry(Step.WIRED, s.attachment.key, s) for s in map(saved, (1, 2, 3)))}
+    written = {entry.key: entry for entry in (Entry(Stage.MADE, s.attachment.key, s) for s in map(saved, (1, 2, 3)))}
     told = Journal(directory, "boot").load()
     assert all(written[entry.key] == entry for entry in told)
     assert len(told) >= 1
@@ -133,29 +133,29 @@ def test_whatever_a_disk_makes_of_it_what_is_told_was_written(
 def test_a_long_life_makes_the_file_anew_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agent.pods.append_file.LONGEST", 4000)
     ours, longest = journal(tmp_path), 0
-    ours.append(Step.WIRED, KEY, SAVED)
+    ours.append(Stage.MADE, KEY, SAVED)
     for number in range(2, 60):
         key = saved(number).attachment.key
-        ours.append(Step.ADDING, key)
+        ours.append(Stage.ADDING, key)
         ours.flush()
-        ours.append(Step.GONE, key)
+        ours.append(Stage.GONE, key)
         longest = max(longest, (tmp_path / "boot.journal").stat().st_size)
-    assert left(tmp_path) == [(Step.WIRED, "c1")]
+    assert left(tmp_path) == [(Stage.MADE, "c1")]
     assert longest < 6000
 
 
 def test_a_quiet_moment_makes_a_long_file_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agent.pods.append_file.LONG", 4000)
     ours, path = journal(tmp_path), tmp_path / "boot.journal"
-    ours.append(Step.WIRED, KEY, SAVED)
+    ours.append(Stage.MADE, KEY, SAVED)
     for number in range(2, 60):
-        ours.append(Step.WIRED, saved(number).attachment.key, saved(number))
-        ours.append(Step.GONE, saved(number).attachment.key)
+        ours.append(Stage.MADE, saved(number).attachment.key, saved(number))
+        ours.append(Stage.GONE, saved(number).attachment.key)
     ours.flush()
     assert path.stat().st_size > 6000
     ours.shorten()
     assert path.stat().st_size < 2000
-    assert left(tmp_path) == [(Step.WIRED, "c1")]
+    assert left(tmp_path) == [(Stage.MADE, "c1")]
 
 
 # ---- files of agents before this one ---------------------------------------------------------------------------------
@@ -170,15 +170,15 @@ OLD = (
 
 def test_older_and_newer_agents_read_the_same_lines(tmp_path: Path) -> None:
     old = framed(b'{"step":"wired","key":["c1","eth0"],"saved":%b}' % OLD)
-    journal(tmp_path).append(Step.WIRED, KEY, SAVED)
+    journal(tmp_path).append(Stage.MADE, KEY, SAVED)
     assert (tmp_path / "boot.journal").read_bytes() == old
-    assert Journal(tmp_path, "boot").load() == (Entry(Step.WIRED, KEY, SAVED),)
+    assert Journal(tmp_path, "boot").load() == (Entry(Stage.MADE, KEY, SAVED),)
 
 
 def test_what_an_older_agent_had_begun_has_no_device_yet(tmp_path: Path) -> None:
     path = tmp_path / "boot.journal"
     path.write_bytes(framed(b'{"step":"adding","key":["c1","eth0"],"saved":%b}' % OLD))
-    assert Journal(tmp_path, "boot").load() == (Entry(Step.ADDING, KEY),)
+    assert Journal(tmp_path, "boot").load() == (Entry(Stage.ADDING, KEY),)
 
 
 def _old_file(directory: Path, pod: Saved, boot: str = "boot") -> Path:
@@ -195,19 +195,19 @@ def test_an_upgrade_takes_over_the_files_of_the_agent_before(tmp_path: Path) -> 
     (tmp_path / "swp0000000000.json").write_bytes(b'{"attachment":')
     (tmp_path / "swp0000000002.new").write_bytes(b"{}")
     assert Journal(tmp_path, "boot").load() == tuple(
-        Entry(Step.ADDED, one.attachment.key, one) for one in (saved(1), saved(2))
+        Entry(Stage.ADDED, one.attachment.key, one) for one in (saved(1), saved(2))
     )
     journal(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["boot.journal"]
-    assert left(tmp_path) == [(Step.ADDED, "c1"), (Step.ADDED, "c2")]
+    assert left(tmp_path) == [(Stage.ADDED, "c1"), (Stage.ADDED, "c2")]
 
 
 def test_an_upgrade_that_dies_before_the_files_are_removed_believes_the_journal(tmp_path: Path) -> None:
     _old_file(tmp_path, saved(1))
     ours = journal(tmp_path)
-    ours.append(Step.DELETING, saved(1).attachment.key)
+    ours.append(Stage.DELETING, saved(1).attachment.key)
     _old_file(tmp_path, saved(1))
-    assert left(tmp_path) == [(Step.DELETING, "c1")]
+    assert left(tmp_path) == [(Stage.DELETING, "c1")]
 
 
 # ---- a disk that refuses --------------------------------------------------------------------------------------------
@@ -221,15 +221,15 @@ def test_a_full_disk_refuses_an_add_with_its_reason_and_lets_a_pod_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours = journal(tmp_path)
-    ours.append(Step.WIRED, KEY, SAVED)
+    ours.append(Stage.MADE, KEY, SAVED)
     with monkeypatch.context() as patch:
         patch.setattr("agent.pods.append_file.os.write", _full)
         with pytest.raises(OSError, match="journal of pods cannot be written: No space left on device"):
-            ours.append(Step.ADDING, ("c2", "eth0"))
-        ours.end(Step.GONE, KEY)
+            ours.append(Stage.ADDING, ("c2", "eth0"))
+        ours.end(Stage.GONE, KEY)
         ours.end_flush()
-    ours.append(Step.WIRED, saved(3).attachment.key, saved(3))
-    assert left(tmp_path) == [(Step.WIRED, "c3")], "the first line that can be written brings all up to date"
+    ours.append(Stage.MADE, saved(3).attachment.key, saved(3))
+    assert left(tmp_path) == [(Stage.MADE, "c3")], "the first line that can be written brings all up to date"
 
 
 def test_half_a_line_on_a_full_disk_spoils_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,14 +238,14 @@ def test_half_a_line_on_a_full_disk_spoils_no_other(tmp_path: Path, monkeypatch:
         write = os.write
         patch.setattr("agent.pods.append_file.os.write", lambda fd, content: write(fd, content[:20]))
         with pytest.raises(OSError, match="No space left"):
-            ours.append(Step.WIRED, KEY, SAVED)
-    ours.append(Step.WIRED, saved(2).attachment.key, saved(2))
-    assert left(tmp_path) == [(Step.WIRED, "c2")]
+            ours.append(Stage.MADE, KEY, SAVED)
+    ours.append(Stage.MADE, saved(2).attachment.key, saved(2))
+    assert left(tmp_path) == [(Stage.MADE, "c2")]
 
 
 def test_what_could_not_be_flushed_is_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ours = journal(tmp_path)
-    ours.append(Step.WIRED, KEY, SAVED)
+    ours.append(Stage.MADE, KEY, SAVED)
     with monkeypatch.context() as patch:
         patch.setattr("agent.pods.append_file.os.fdatasync", _full)
         with pytest.raises(OSError, match="cannot be written"):
@@ -253,23 +253,23 @@ def test_what_could_not_be_flushed_is_written_again(tmp_path: Path, monkeypatch:
     with (tmp_path / "boot.journal").open() as held:
         ours.flush()
         assert os.fstat(held.fileno()).st_nlink == 0, "nobody knows what the disk has of it"
-    assert left(tmp_path) == [(Step.WIRED, "c1")]
+    assert left(tmp_path) == [(Stage.MADE, "c1")]
 
 
 def test_a_file_that_somebody_removed_comes_back(tmp_path: Path) -> None:
     ours = journal(tmp_path / "folder")
-    ours.append(Step.WIRED, KEY, SAVED)
+    ours.append(Stage.MADE, KEY, SAVED)
     (tmp_path / "folder/boot.journal").unlink()
     (tmp_path / "folder").rmdir()
-    ours.append(Step.ADDED, KEY)
+    ours.append(Stage.ADDED, KEY)
     ours.flush()
-    assert left(tmp_path / "folder") == [(Step.ADDED, "c1")]
+    assert left(tmp_path / "folder") == [(Stage.ADDED, "c1")]
 
 
 def test_a_start_on_a_disk_that_cannot_be_written_knows_its_pods(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    journal(tmp_path).append(Step.WIRED, KEY, SAVED)
+    journal(tmp_path).append(Stage.MADE, KEY, SAVED)
     with monkeypatch.context() as patch:
         patch.setattr("agent.pods.files.os.write", _full)
         ours = Journal(tmp_path, "boot")
@@ -277,10 +277,10 @@ def test_a_start_on_a_disk_that_cannot_be_written_knows_its_pods(
         ours.begin(entry.saved for entry in entries if entry.saved)
         assert [entry.key for entry in entries] == [KEY]
         with pytest.raises(OSError, match="cannot be written"):
-            ours.append(Step.ADDING, ("c2", "eth0"))
-        assert left(tmp_path) == [(Step.WIRED, "c1")], "what was there stays"
-    ours.append(Step.WIRED, saved(8).attachment.key, saved(8))
-    assert left(tmp_path) == [(Step.ADDED, "c1"), (Step.WIRED, "c8")]
+            ours.append(Stage.ADDING, ("c2", "eth0"))
+        assert left(tmp_path) == [(Stage.MADE, "c1")], "what was there stays"
+    ours.append(Stage.MADE, saved(8).attachment.key, saved(8))
+    assert left(tmp_path) == [(Stage.ADDED, "c1"), (Stage.MADE, "c8")]
 
 
 def test_a_death_while_the_file_is_made_anew_leaves_the_old_one(
@@ -293,14 +293,14 @@ def test_a_death_while_the_file_is_made_anew_leaves_the_old_one(
         raise Death
 
     ours = journal(tmp_path)
-    ours.append(Step.WIRED, KEY, SAVED)
+    ours.append(Stage.MADE, KEY, SAVED)
     for name in ("agent.pods.files.os.fsync", "pathlib.Path.rename"):
         with monkeypatch.context() as patch:
             patch.setattr(name, die)
             with pytest.raises(Death):
                 Journal(tmp_path, "boot").begin([])
         assert (tmp_path / "boot.draft").exists()
-        assert left(tmp_path) == [(Step.WIRED, "c1")]
+        assert left(tmp_path) == [(Stage.MADE, "c1")]
     journal(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["boot.journal"]
 

@@ -1,0 +1,47 @@
+"""Why a pod cannot have the interface that is asked for it; the caller turns each class into an answer of its own.
+
+::
+
+    PodRefused               nothing of the request is left
+    ├── AlreadyAttached      the container has an interface of this name from here; remove it first
+    ├── NoFreeAddress        none is free, or the one asked for is another pod's: a later try may get it
+    ├── AddressUnusable      the address asked for is none that this node gives
+    ├── HostPortTaken        another pod has the port of the node: a later try may get it
+    ├── HostPortUnusable     the pod could not be reached by the port asked for
+    ├── NetnsUnusable        the network namespace is gone, is none, or is the node's own
+    └── InterfaceTaken       the pod's namespace has an interface of that name
+"""
+
+from agent.errors import AgentError
+
+
+class PodRefused(AgentError):  # noqa: N818  the name says what happened, which is more than "Error" does
+    """The root: a request that cannot be served as it is."""
+
+
+class AlreadyAttached(PodRefused):
+    """The container has an interface of this name from here."""
+
+
+class NoFreeAddress(PodRefused):
+    """No address is free, or the one asked for is another pod's."""
+
+
+class AddressUnusable(PodRefused):
+    """The address asked for is none that this node gives."""
+
+
+class HostPortTaken(PodRefused):
+    """Another pod has the port; the message says which."""
+
+
+class HostPortUnusable(PodRefused):
+    """The pod has no address of the family that the port is asked for at."""
+
+
+class NetnsUnusable(PodRefused):
+    """The network namespace is gone, is none, or is the node's own."""
+
+
+class InterfaceTaken(PodRefused):
+    """The pod's namespace has an interface of that name."""

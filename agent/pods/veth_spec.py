@@ -1,0 +1,61 @@
+"""The veth pair that a pod is to have, as a value, and what is alike at every pod's.
+
+Every pod sees one neighbour, the node, under the same link-local addresses and MAC, both written down for good:
+no ARP, no duplicate address detection, nothing to wait for.
+"""
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+
+from agent.model.address import Address
+from agent.model.attachment import Veth
+from agent.pods.attachments import digest, host_device
+
+HOST_MAC = "ee:ee:ee:ee:ee:ee"
+GATEWAY4 = IPv4Address("169.254.1.1")
+GATEWAY6 = IPv6Address("fe80::ecee:eeff:feee:eeee")  # what HOST_MAC gives by EUI-64
+
+
+@dataclass(frozen=True, slots=True)
+class VethSpec:
+    """The pair to make."""
+
+    container_id: str
+    interface: str
+    netns: str  # path
+    may_be_host: bool
+    ipv4: IPv4Address | None
+    ipv6: IPv6Address | None
+    mac: str = ""  # empty: follows from the attachment
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """The pod's addresses."""
+        return tuple(address for address in (self.ipv4, self.ipv6) if address is not None)
+
+    @property
+    def host_device(self) -> str:
+        """The name of the node's end."""
+        return host_device(self.container_id, self.interface)
+
+    @property
+    def pod_mac(self) -> str:
+        """The pod's MAC, by its attachment unless told: 02 marks a locally administered address (IEEE 802, 8.4)."""
+        if self.mac:
+            return self.mac
+        return bytes.fromhex("02" + digest(self.container_id, self.interface)[-10:]).hex(":")
+
+
+@dataclass(frozen=True, slots=True)
+class MadeVeth:
+    """A pair that was made."""
+
+    link: Veth
+    mac: str  # of the pod's end
+    mtu: int
+    netns_cookie: int
+
+
+def gateway(address: Address) -> Address:
+    """Where the pod sends what leaves it."""
+    return GATEWAY4 if isinstance(address, IPv4Address) else GATEWAY6
