@@ -7,7 +7,7 @@ import errno
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from agent.compile.node import Links
 from agent.compile.route import Route
@@ -19,12 +19,12 @@ from agent.kernel.net.sysctl import Sysctls
 from agent.kernel.net.tunnel import TunnelDevice
 from agent.kernel.programs.attach import Hooks
 from agent.kernel.programs.hooks import CUTTER, LOOPBACK, LOOPBACK_IFINDEX, POD, TUNNEL, TUNNEL_OUT, UPLINK
-from agent.kernel.programs.load import SPECS
 from agent.log import logger
 from agent.model.attachment import Attachment
 from agent.model.local import Device
+from maps import abi
 from maps.errors import KernelRefused, MapsError
-from maps.table import Table
+from maps.registry import open_table
 
 log = logger(__name__)
 
@@ -34,11 +34,8 @@ Attach = Callable[[int, tuple[str, ...]], None]
 
 def open_tables(kind: type[T], folder: Path) -> T:
     """The tables that a dataclass names by its fields, on the maps pinned in *folder*."""
-    tables: dict[str, Table[Any, Any]] = {
-        field.name: Table.open(SPECS[field.name], folder / field.name)
-        for field in fields(kind)  # type: ignore[arg-type]  # a dataclass, as the docstring says
-    }
-    return kind(**tables)
+    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]  # a dataclass, as the docstring says
+    return kind(**{name: open_table(abi.MAPS[name], folder) for name in names})
 
 
 class Dataplane(Generic[T]):
