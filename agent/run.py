@@ -58,7 +58,7 @@ def _begin(parts: Parts) -> None:
     parts.http.start()
     parts.cni.restore()
     parts.loop.start()
-    parts.losses.start()
+    parts.drift.start()
     parts.local.start()
     parts.source.start()
     if parts.events:
@@ -113,7 +113,7 @@ def _end(parts: Parts) -> None:
         parts.events.stop()
     parts.source.stop()
     parts.local.stop()
-    parts.losses.stop()
+    parts.drift.stop()
     parts.loop.stop()
     parts.reporter.tell(parts.loop.status(), now=True)
     parts.http.stop()

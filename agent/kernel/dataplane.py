@@ -13,7 +13,7 @@ from agent.compile.node import Links
 from agent.compile.route import Route
 from agent.compile.tunnel import Tunnel
 from agent.errors import AgentError
-from agent.kernel.net import veth as wires
+from agent.kernel.net import veth
 from agent.kernel.net.routes import Routes, Way
 from agent.kernel.net.sysctl import Sysctls
 from agent.kernel.net.tunnel import TunnelDevice
@@ -87,7 +87,7 @@ class Dataplane(Generic[T]):
 
     def mend_pods(self, attachments: tuple[Attachment, ...]) -> None:
         """Have the node's side of each pod's wire as ADD laid it: link, routes, neighbours."""
-        wires.mend(attachments)
+        veth.repair(attachments)
 
     def resize_pods(self, attachments: tuple[Attachment, ...], mtu: int) -> None:
         """Have this MTU on both ends of each pod's wire.
@@ -95,9 +95,7 @@ class Dataplane(Generic[T]):
         Raises:
             AgentError: some could not be changed; the others are.
         """
-        failed = wires.resize(attachments, mtu)
-        if failed:
-            raise AgentError(f"MTU {mtu} not set: " + "; ".join(f"{name}: {why}" for name, why in failed.items()))
+        veth.resize(attachments, mtu)
 
     def sync_uplinks(self, devices: tuple[Device, ...]) -> None:
         """Have the uplink programs on exactly these devices, and the sysctls they need.
