@@ -25,7 +25,13 @@ COUNTER_REASONS: Final = 64
 MAGLEV_SLOTS: Final = 1021
 
 
+NODE_MAC: Final = bytes.fromhex("eeeeeeeeeeee")
+
+
 REMOTE_ROUTED: Final = 65535
+
+
+SEEN_BITS: Final = 30
 
 
 WAITING_GROUPS: Final = 16

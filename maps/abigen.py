@@ -58,8 +58,9 @@ def generate(exports: Exports) -> str:
     """
     _refuse_clashes(exports)
     blocks = [_HEAD, f'LAYOUT: Final = "{layout(exports)}"\n"""The fingerprint of all that follows."""\n']
-    for name, number in sorted(exports.numbers.items()):
-        blocks.append(f"{name}: Final = {number}\n")
+    for name, value in sorted(exports.values.items()):
+        text = f'bytes.fromhex("{value.hex()}")' if isinstance(value, bytes) else str(value)
+        blocks.append(f"{name}: Final = {text}\n")
     for name, values in sorted(exports.enums.items()):
         blocks.append("\n".join(_enum(name, values)))
     for name, fields in _parts_first(exports):
@@ -116,7 +117,7 @@ def camel(name: str) -> str:
 def _refuse_clashes(exports: Exports) -> None:
     """Python has one namespace where C has several."""
     owners: dict[str, str] = {}
-    claims = [(name, "number") for name in exports.numbers]
+    claims = [(name, "value") for name in exports.values]
     claims += [(camel(name), f"enum {name}") for name in exports.enums]
     claims += [(camel(name), f"struct {name}") for name in exports.records]
     claims += [(name.upper(), f"map {name}") for name in exports.maps]

@@ -9,7 +9,7 @@ import keyword
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from maps import btf, declared, elf
 from maps.btf import Btf
@@ -139,18 +139,24 @@ class _Collector:
         self._add(self._exports.constants, name, constant)
 
     def _exported(self, name: str, type_id: int) -> None:
-        """``__export_x``: an enum or struct exports its type, an integer its value as ``x``."""
+        """``__export_x``: an enum or struct exports its type, an integer or a MAC its value as ``x``."""
         shape = self._shape(self._btf.bare(type_id), name)
-        if isinstance(shape, Scalar):
+        plain = name.removeprefix(EXPORT)
+        if isinstance(shape, Scalar) and shape.name == "mac_addr":
+            self._add(self._exports.values, python_name(plain, name), self._octets(name, shape.size))
+        elif isinstance(shape, Scalar):
             number = self._initial(name, shape.size, signed=shape.signed)
-            plain = python_name(name.removeprefix(EXPORT), name)
-            self._add(self._exports.numbers, plain, number)
+            self._add(self._exports.values, python_name(plain, name), number)
 
     def _initial(self, name: str, size: int, *, signed: bool) -> int:
         """The value a global has in the object."""
+        order: Literal["little", "big"] = "little" if self._exports.order == "<" else "big"
+        return int.from_bytes(self._octets(name, size), order, signed=signed)
+
+    def _octets(self, name: str, size: int) -> bytes:
+        """The octets that a global has in the object."""
         section, offset = self._object.symbols[name]
-        raw = self._object.sections[section][offset : offset + size]
-        return int.from_bytes(raw, "little" if self._exports.order == "<" else "big", signed=signed)
+        return self._object.sections[section][offset : offset + size]
 
     def _shape(self, type_id: int, what: str) -> Shape:  # noqa: PLR0911 - a row a kind
         """A type in the words of this module; named structs and enums are added to the exports."""

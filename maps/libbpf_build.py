@@ -77,6 +77,7 @@ int shim_link_info(int fd, struct shim_link *to);
 int shim_query(int target, int attach_type, uint32_t *programs, uint32_t *links, uint32_t room);
 int shim_tc_attach(int ifindex, int ingress, int prog_fd);
 int shim_tc_detach(int ifindex, int ingress);
+enum shim_tc { SHIM_TC_HANDLE = 1, SHIM_TC_PRIORITY = 1 };
 int shim_tc_query(int ifindex, int ingress, uint32_t *prog_id);
 int shim_next_id(char what, uint32_t id, uint32_t *next);
 int64_t shim_btf(uint32_t id, void *to, uint32_t room);

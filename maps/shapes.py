@@ -108,5 +108,5 @@ class Exports:
     records: dict[str, tuple[Field, ...]] = field(default_factory=dict)  # parts before wholes
     maps: dict[str, Map] = field(default_factory=dict)
     constants: dict[str, Constant] = field(default_factory=dict)
-    numbers: dict[str, int] = field(default_factory=dict)
+    values: dict[str, int | bytes] = field(default_factory=dict)  # of enums without a name; MACs
     private: dict[str, Private] = field(default_factory=dict)

@@ -24,7 +24,8 @@ int shim_link_info(int fd, struct shim_link *to);
 /* The program ids, and the ids of the links that hold them (0: none), on a hook. Returns how many, or -errno. */
 int shim_query(int target, int attach_type, uint32_t *programs, uint32_t *links, uint32_t room);
 
-/* tc's clsact: one program under handle 1, priority 1. */
+/* tc's clsact: one program, always under the same handle and priority. */
+enum shim_tc { SHIM_TC_HANDLE = 1, SHIM_TC_PRIORITY = 1 };
 int shim_tc_attach(int ifindex, int ingress, int prog_fd);
 int shim_tc_detach(int ifindex, int ingress);
 int shim_tc_query(int ifindex, int ingress, uint32_t *prog_id);

@@ -65,8 +65,8 @@ from agent.netlink.rtnetlink import (
     WITHOUT_STATISTICS,
     packed,
 )
+from maps.libbpf import TC_HANDLE, TC_PRIORITY
 
-FILTER_HANDLE, FILTER_PRIORITY = 1, 1  # as maps/shim.c's
 FAMILIES = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
 
 
@@ -183,10 +183,10 @@ def add_clsact(index: int) -> Request:
 def set_filter(index: int, program: int, name: str, *, ingress: bool) -> Request:
     """A program, by its descriptor, on one side of a device that has clsact; in place of the one that is there."""
     side = CLSACT_INGRESS if ingress else CLSACT_EGRESS
-    info = FILTER_PRIORITY << 16 | socket.htons(ETH_P_ALL)
+    info = TC_PRIORITY << 16 | socket.htons(ETH_P_ALL)
     options = packed(TCA_BPF_FD, NUMBER.pack(program)) + packed(TCA_BPF_NAME, name.encode() + b"\0")
     options += packed(TCA_BPF_FLAGS, NUMBER.pack(TCA_BPF_FLAG_ACT_DIRECT))
-    body = TRAFFIC.pack(0, index, FILTER_HANDLE, side, info) + packed(TCA_KIND, b"bpf\0")
+    body = TRAFFIC.pack(0, index, TC_HANDLE, side, info) + packed(TCA_KIND, b"bpf\0")
     body += packed(TCA_OPTIONS, options)
     return Request(RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_REPLACE, body, f"attach {name} to device {index}")
 

@@ -30,6 +30,7 @@
 
 #define EXPORT_ENUM(name) const volatile enum name __export_##name = 0
 #define EXPORT_NUMBER(name) const volatile __u32 __export_##name = name /* for constants of enums without a name */
+#define EXPORT_MAC(name) const volatile mac_addr __export_##name = name
 
 /* One record, under key 0. */
 struct {
@@ -48,12 +49,17 @@ static __always_inline struct node *node_now(void)
 	return bpf_map_lookup_elem(&node, &zero);
 }
 
-enum { MOMENTS = 8 }; /* in_moments() to in_s() */
+enum {
+	MOMENT_BITS = 27,			  /* in_moments() counts 2^27 ns (0.13 s) */
+	SEEN_BITS = 30,				  /* in_s() and each seen_s count 2^30 ns (1.07 s) */
+	MOMENTS = 1 << (SEEN_BITS - MOMENT_BITS), /* in_moments() to in_s() */
+};
+EXPORT_NUMBER(SEEN_BITS);
 
 /* Time in units of 2^27 ns (0.13 s). */
 static __always_inline __u32 in_moments(__u64 ns)
 {
-	return ns >> 27;
+	return ns >> MOMENT_BITS;
 }
 
 /* Time in units of 2^30 ns (1.07 s): fine enough for time-outs, and no division. */

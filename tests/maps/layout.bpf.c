@@ -97,6 +97,7 @@ struct {
 
 const volatile enum lamp_flag __export_lamp_flag = LAMP_LIT;
 const volatile __u32 __export_LAMP_MAX = 99;
+const volatile mac_addr __export_LAMP_MAC = {{1, 2, 3, 4, 5, 6}};
 
 const volatile __u32 verdict DOC("what the program answers") = 7;
 const volatile __u16 step DOC("packets counted for each one seen") = 1;

@@ -142,6 +142,7 @@ def test_names_follow_the_rules(twin: ModuleType) -> None:
     assert twin.Colour.COLOUR_BLUE == 7
     assert issubclass(twin.LampFlag, IntFlag)
     assert twin.LAMP_MAX == 99
+    assert bytes(range(1, 7)) == twin.LAMP_MAC
     assert (twin.LAMPS.name, twin.LAMPS.kind, twin.LAMPS.max_entries) == ("lamps", MapKind.HASH, 64)
     assert twin.GUESTS.kind is MapKind.LRU_HASH
     assert [f.name for f in fields(twin.LampKey)] == ["addr", "port"]
