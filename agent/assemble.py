@@ -3,8 +3,8 @@
 import socket
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, replace
+from functools import partial
 
 from pyroute2 import IPRoute
 
@@ -15,7 +15,7 @@ from agent.compile.tunnel import Between, Kind
 from agent.compile.uplink import uplinks
 from agent.ipam.pool import Ipam
 from agent.kernel.dataplane import Dataplane, open_tables
-from agent.kernel.net.drift import DriftWatch
+from agent.kernel.net.drift import Losses
 from agent.kernel.net.routes import Routes
 from agent.kernel.net.tunnel import NAME as TUNNEL
 from agent.kernel.net.tunnel import PEER as TUNNEL_PEER
@@ -33,31 +33,19 @@ from agent.pods.veth import PodVeths
 from agent.pods.veth_batch import BeforeUp
 from agent.reconcile.kernel import Tables
 from agent.reconcile.loop import Loop
+from agent.reconcile.status import Status
 from agent.reconcile.sync import Settings
+from agent.serve import health, telemetry
 from agent.serve.http import HttpServer
 from agent.serve.metrics import Metrics, WatchUse
 from agent.serve.report import Reporter
-from agent.serve.telemetry import sources
-from agent.watch import manifests
-from agent.watch.mirror import Expected, Mirror
+from agent.threads import Threads
+from agent.watch.mirror import Mirror
 from agent.watch.node.local import LocalSource
 from agent.watch.node.masquerade import MasqueradeFile
-
-if TYPE_CHECKING:
-    from agent.kube.events import Events
-    from agent.watch.api import ApiSource
+from agent.watch.source import Sources, expected, sources
 
 ATTACHMENTS = "attachments"  # folder in --state-dir
-
-
-class Source(Protocol):
-    """Whoever tells the mirror about cluster objects."""
-
-    def start(self) -> None:
-        """Begin."""
-
-    def stop(self) -> None:
-        """End."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +53,27 @@ class Parts:
     """A whole agent."""
 
     options: Options
+    threads: Threads
     kernel: Started
     mirror: Mirror
     loop: Loop
     local: LocalSource
-    drift: DriftWatch
-    source: Source
-    events: "Events | None"  # None: no API server
+    losses: Losses
+    sources: Sources
     cni: Cni
     cni_socket: CniSocket
     http: HttpServer
     metrics: Metrics
     reporter: Reporter
+
+    def waits_for(self) -> tuple[str, ...]:
+        """What has not been listed yet, and why."""
+        return health.waits_for(self.mirror.missing(), self.sources.objects.status())
+
+    def status(self) -> Status:
+        """How the loop fares; before its first sync with what is wrong in the objects that it waits with."""
+        status = self.loop.status()
+        return status if status.synced else replace(status, problems=self.mirror.cluster.problems)
 
     def uplinks(self) -> tuple[Device, ...]:
         """The uplinks of this moment."""
@@ -89,86 +86,54 @@ def assemble(options: Options, kernel: Started, netlink: IPRoute) -> Parts:
     ways = (Routes(netlink), TunnelDevice(netlink, kernel.sysctls))
     dataplane = Dataplane(tables, kernel.hooks, *ways, kernel.sysctls, socket_lb=options.socket_lb)
     settings = Settings(options.node_name, options.node_port_range, options.devices, _between(options, netlink))
-    loop, metrics = Loop(dataplane, settings), Metrics()
-    mirror = Mirror(loop.offer, _expected(options))
+    threads, metrics = Threads(), Metrics()
+    loop = Loop(dataplane, settings, threads=threads)
+    mirror = Mirror(loop.offer, expected(options))
+    cluster = sources(options, mirror, threads)
     ipam = Ipam(lambda: _pod_cidrs(options, mirror))
     veths = PodVeths(lambda: _ways_out(options, mirror, loop), _before_up(kernel), options.mtu)
     journal = Journal(options.state_dir / ATTACHMENTS, boot_id())
     probe = Probe(tables, lambda ifindex: kernel.hooks.has(ifindex, POD), loop.written)
-    events = _events(options)
     served = Pods(
         loop=loop,
         journal=journal,
         ipam=ipam,
         veths=veths,
         changed=mirror.set_attachments,
-        no_address=events.no_address if events else lambda *_: None,
+        no_address=cluster.no_address,
         imported=Imported(options.cni_state_dir, lambda: _imported(options, mirror), ipam, _device_names),
     )
     cni = Cni(served, ipam, (veths.faults, probe))
-    source, watches = _source(options, mirror)
-    metrics.read_from(sources(kernel.move.new, loop, watches, lambda: len(cni.attachments()), ipam.free))
+    watches = partial(_watch_uses, cluster)
+    metrics.read_from(telemetry.sources(kernel.move.new, loop, watches, lambda: len(cni.attachments()), ipam.free))
+    ready = partial(_not_ready, loop, kernel, mirror, cluster)
     return Parts(
         options=options,
+        threads=threads,
         kernel=kernel,
         mirror=mirror,
         loop=loop,
-        local=LocalSource(mirror, MasqueradeFile(options.masquerade_config)),
-        drift=DriftWatch(lambda: _kept(mirror), loop.look_again),
-        source=source,
-        events=events,
+        local=LocalSource(mirror, MasqueradeFile(options.masquerade_config), threads),
+        losses=Losses(lambda: _kept(mirror), loop.look_again, threads),
+        sources=cluster,
         cni=cni,
-        cni_socket=CniSocket(options.run_dir, cni.answer, metrics.observe_cni),
-        http=HttpServer(options.listen, metrics.registry, ready=lambda: _not_ready(loop, kernel)),
+        cni_socket=CniSocket(options.run_dir, cni.answer, metrics.observe_cni, threads),
+        http=HttpServer(options.listen, metrics.registry, threads, ready=ready, alive=threads.trouble),
         metrics=metrics,
         reporter=Reporter(options.run_dir, options.pin_root),
     )
 
 
-def _expected(options: Options) -> tuple[Expected, ...]:
-    """What must have been heard of before the cluster is known."""
-    if options.manifests:
-        return manifests.EXPECTED
-    from agent.watch import api  # noqa: PLC0415  a folder of manifests needs no client, which costs 0.2 s
-
-    return api.EXPECTED
-
-
-def _source(options: Options, mirror: Mirror) -> tuple[Source, Callable[[], Iterator[WatchUse]]]:
-    """Where cluster objects come from, and how that fares."""
-    if options.manifests:
-        folder = manifests.ManifestsSource(options.manifests, options.node_name, mirror)
-        return folder, lambda: iter((WatchUse("manifests", 0.0, 0),))
-    from agent.watch import api  # noqa: PLC0415  as above
-
-    server = api.ApiSource(lambda: api.client(options.kubeconfig), options.node_name, mirror)
-    return server, lambda: _watch_uses(server)
-
-
-def _events(options: Options) -> "Events | None":
-    """Who writes Events; a folder of manifests takes none."""
-    if options.manifests:
-        return None
-    from agent.kube.events import Events  # noqa: PLC0415  as above
-    from agent.watch import api  # noqa: PLC0415
-
-    return Events(lambda: api.client(options.kubeconfig), options.node_name)
-
-
-def _watch_uses(server: "ApiSource") -> Iterator[WatchUse]:
-    now = time.monotonic()
-    for watch in server.status():
-        yield WatchUse(str(watch.kind), now - watch.last_event if watch.last_event else 0.0, watch.restarts)
-
-
-def _not_ready(loop: Loop, kernel: Started) -> str:
+def _not_ready(loop: Loop, kernel: Started, mirror: Mirror, cluster: Sources) -> str:
     """Why traffic should not be trusted to this node yet; empty when it may."""
-    status = loop.status()
-    if not status.synced:
-        return status.error or "the first sync is not done"
-    if not kernel.moved.is_set():
-        return "programs are moving onto new maps"
-    return ""
+    awaited = health.waits_for(mirror.missing(), cluster.objects.status())
+    return health.not_ready(loop.status(), awaited, is_moved=kernel.moved.is_set(), now_ns=time.monotonic_ns())
+
+
+def _watch_uses(sources: Sources) -> Iterator[WatchUse]:
+    now = time.monotonic()
+    for watch in sources.objects.status():
+        yield WatchUse(watch.kind, None if watch.heard_at is None else now - watch.heard_at, watch.restarts)
 
 
 def _uplinks(options: Options, mirror: Mirror) -> tuple[Device, ...]:
@@ -194,7 +159,7 @@ def _ways_out(options: Options, mirror: Mirror, loop: Loop) -> Iterator[int]:
 
 
 def _kept(mirror: Mirror) -> frozenset[str | bytes]:
-    """Devices and addresses that come back when somebody takes them."""
+    """Devices and addresses whose loss is to be mended."""
     there = mirror.cluster.local.attachments
     return frozenset(
         (TUNNEL, TUNNEL_PEER, *(a.link.host_device for a in there), *(ip.packed for a in there for ip in a.addresses))

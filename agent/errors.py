@@ -11,8 +11,7 @@ way out; causes are chained. A user's mistake in a cluster object is no exceptio
     ├── KernelTooOld          the feature, the kernel that has it    → exit 3
     ├── NotPermitted          the capability that is missing         → exit 3
     ├── MountMissing          bpffs or cgroup2 is not mounted        → exit 3
-    ├── BuildFailed           clang refused the datapath's sources   → shipped objects, else exit 1
-    └── SourceUnavailable     API server or manifests folder         → state is kept, tried again
+    └── BuildFailed           clang refused the datapath's sources   → shipped objects, else exit 1
 """
 
 from typing import ClassVar
@@ -60,7 +59,3 @@ class MountMissing(AgentError):  # noqa: N818  as above
 
 class BuildFailed(AgentError):  # noqa: N818  as above
     """The datapath's sources did not compile."""
-
-
-class SourceUnavailable(AgentError):  # noqa: N818  as above
-    """A source of cluster objects did not answer; the last known state stays in force."""

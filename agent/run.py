@@ -4,6 +4,7 @@ Whatever it did stays when it ends: pods and services go on, and the next agent 
 """
 
 import os
+import resource
 import signal
 import time
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ from maps.pins import PinRoot
 log = logger(__name__)
 
 TICK_S = 0.1
+DESCRIPTORS = 1 << 16  # open files at most
 COLLECT_S = 60.0  # between looks for pods that went without a DEL
 FAIL_POINT = "SLUICEWAY_FAIL_AFTER_WRITES"
 FAIL_AT = "SLUICEWAY_FAIL_AT"
@@ -38,6 +40,7 @@ def run(options: Options, environ: Mapping[str, str]) -> None:
         MapsError: another agent has the pins, or the kernel refused.
     """
     _arm(environ)
+    _raise_descriptors()
     stopping = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
@@ -58,11 +61,9 @@ def _begin(parts: Parts) -> None:
     parts.http.start()
     parts.cni.restore()
     parts.loop.start()
-    parts.drift.start()
+    parts.losses.start()
     parts.local.start()
-    parts.source.start()
-    if parts.events:
-        parts.events.start()
+    parts.sources.start()
     parts.cni_socket.start()
     log.info("agent runs", node=parts.options.node_name, pins=parts.options.pin_root)
 
@@ -72,8 +73,8 @@ def _follow(parts: Parts, stopping: Event) -> None:
     syncs, is_settled = 0, False
     collect_at = time.monotonic() + COLLECT_S
     while not stopping.wait(TICK_S):
-        status = parts.loop.status()
-        parts.reporter.tell(status)
+        status = parts.status()
+        parts.reporter.tell(status, parts.waits_for())
         if status.syncs != syncs:
             syncs = status.syncs
             parts.metrics.observe_sync(status.duration_ns / 1e9)
@@ -109,14 +110,20 @@ def _install(options: Options, socket: Path) -> None:
 def _end(parts: Parts) -> None:
     """First nobody asks any more, then nothing changes any more."""
     parts.cni_socket.stop()
-    if parts.events:
-        parts.events.stop()
-    parts.source.stop()
+    parts.sources.stop()
     parts.local.stop()
-    parts.drift.stop()
+    parts.losses.stop()
     parts.loop.stop()
-    parts.reporter.tell(parts.loop.status(), now=True)
+    parts.reporter.tell(parts.status(), parts.waits_for(), now=True)
     parts.http.stop()
+
+
+def _raise_descriptors() -> None:
+    """Room for as many open files as the agent may ever need; the usual limit is 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _arm(environ: Mapping[str, str]) -> None:

@@ -21,13 +21,21 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from agent.compile.node import Links
 from agent.compile.route import Route
 from agent.compile.tunnel import Tunnel
-from agent.model.address import Family
+from agent.model.address import ADDRESS_BYTES, Family, mapped_octets
 from agent.model.attachment import Attachment
 from agent.model.cluster import Cluster
 from agent.model.local import Device, Local
 from agent.model.name import ObjectName
 from agent.model.node import Node
-from agent.model.service import Endpoint, EndpointPort, EndpointSlice, Protocol, Service, ServicePort
+from agent.model.service import (
+    EndpointPort,
+    EndpointSlice,
+    EndpointState,
+    Protocol,
+    Service,
+    ServicePort,
+    endpoint_slice,
+)
 from agent.reconcile.kernel import Tables
 from agent.reconcile.loop import Loop
 from agent.reconcile.sync import Settings
@@ -91,16 +99,17 @@ def cluster(services: int, endpoints: int) -> Cluster:
     """*services* with one port and *endpoints* each, spread over five nodes."""
     objects: dict[ObjectName, Service] = {}
     slices: dict[ObjectName, tuple[EndpointSlice, ...]] = {}
+    states = [EndpointState(node=f"node-{number}") for number in range(5)]
     for i in range(services):
         name = ObjectName(f"team-{i % 50}", f"service-{i}")
         port = ServicePort("http", Protocol.TCP, 80)
         objects[name] = Service(name, (IPv4Address(0x0A600000 + i),), ports=(port,))
         backends = (
-            Endpoint((IPv4Address(0x0A000000 + i * endpoints + j),), node=f"node-{j % 5}") for j in range(endpoints)
+            (mapped_octets(IPv4Address(0x0A000000 + i * endpoints + j)), states[j % 5]) for j in range(endpoints)
         )
         target = EndpointPort("http", Protocol.TCP, 8080)
         slice_name = ObjectName(name.namespace, f"{name.name}-abcde")
-        slices[name] = (EndpointSlice(slice_name, name, Family.IPV4, (target,), tuple(backends)),)
+        slices[name] = (endpoint_slice(slice_name, name, (target,), Family.IPV4, backends),)
     node = Node(NODE, (IPv4Address("192.0.2.1"),))
     return Cluster(
         MappingProxyType(objects), MappingProxyType(slices), {NODE: node}, local=Local(netns_cookie=1), synced=True
@@ -111,9 +120,9 @@ def with_one_endpoint_changed(before: Cluster, turn: int) -> Cluster:
     """The next Cluster as watch makes it: one slice is new, all else is the identical value."""
     name = list(before.slices)[turn * 197 % len(before.slices)]
     (old,) = before.slices[name]
-    moved = replace(old.endpoints[0], addresses=(IPv4Address(0x0B000000 + turn),))
+    moved = mapped_octets(IPv4Address(0x0B000000 + turn)) + old.addresses[ADDRESS_BYTES:]
     slices = dict(before.slices)
-    slices[name] = (replace(old, endpoints=(moved, *old.endpoints[1:])),)
+    slices[name] = (replace(old, addresses=moved),)
     return replace(before, slices=MappingProxyType(slices))
 
 

@@ -45,8 +45,14 @@ def cluster_fact(report: Report | None, run_dir: Path, now_s: float | None = Non
     age_s = max(0.0, (time.time() if now_s is None else now_s) - report.at_s)
     count = len(status.problems)
     problems = {0: "no problems", 1: "1 problem"}.get(count, f"{count} problems")
-    trouble = f"{status.error}; " if status.error else ""
-    values = {"synced": status.synced, "error": status.error, "problems": count, "said_s": round(age_s, 1)}
+    trouble = "".join(f"{text}; " for text in (*report.waits_for, status.error) if text)
+    values = {
+        "synced": status.synced,
+        "waits_for": list(report.waits_for),
+        "error": status.error,
+        "problems": count,
+        "said_s": round(age_s, 1),
+    }
     note = f"{trouble}{problems}; as the agent said {duration(age_s)} ago"
     return Fact("cluster", "synced" if status.synced else "not synced yet", note, values)
 

@@ -23,6 +23,7 @@ from agent.cni.error import CniError, Code
 from agent.cni.request import DEFAULT_VERSION, Command
 from agent.cni.result import failed
 from agent.log import logger
+from agent.threads import Threads
 
 log = logger(__name__)
 
@@ -43,14 +44,18 @@ class CniSocket:
     """The server; *answer* is ``cni.Cni.answer``, *count* hears each request's command, exit code and seconds."""
 
     def __init__(
-        self, run_dir: Path, answer: Answer, count: Callable[[str, int, float], None] = lambda *_: None
+        self,
+        run_dir: Path,
+        answer: Answer,
+        count: Callable[[str, int, float], None] = lambda *_: None,
+        threads: Threads | None = None,
     ) -> None:
         self.path = run_dir / SOCKET
         self._intents = run_dir / INTENTS
         self._answer = answer
         self._count = count
         self._socket: socket.socket | None = None
-        self._thread: threading.Thread | None = None
+        self._thread = (threads or Threads()).make("cni", self._accept)
         self._stopping = threading.Event()
         self._waiting: SimpleQueue[socket.socket] = SimpleQueue()
         self._idle = threading.Semaphore(0)  # threads that wait for work, less what waits for them
@@ -70,22 +75,23 @@ class CniSocket:
         self.path.chmod(0o600)
         listener.listen(BACKLOG)
         self._socket = listener
-        self._thread = threading.Thread(target=self._accept, args=(listener,), name="cni", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Accept no more; requests in work finish by themselves."""
-        if self._socket is None or self._thread is None:
+        if self._socket is None:
             return
+        self._thread.end()
         self._stopping.set()
         self.path.unlink(missing_ok=True)
         self._socket.shutdown(socket.SHUT_RDWR)  # wakes the accept
         self._thread.join()
         self._socket.close()
 
-    def _accept(self, listener: socket.socket) -> None:
+    def _accept(self) -> None:
         self._apply_intents()
-        while not self._stopping.is_set():
+        listener = self._socket
+        while listener is not None and not self._stopping.is_set():
             try:
                 connection, _ = listener.accept()
             except OSError as error:

@@ -1,13 +1,14 @@
 """The backends of one port of a service, from its EndpointSlices: chosen, without doubles, in order of address."""
 
 from collections.abc import Sequence
+from ipaddress import IPv6Address
 from operator import itemgetter
 
 from agent.compile.ids import BackendName
 from agent.compile.records import Frontend, Place
 from agent.compile.topology import Target, serving
-from agent.model.address import Address, Family, mapped
-from agent.model.service import Endpoint, EndpointSlice, Service, ServicePort
+from agent.model.address import Address, Family, unmapped
+from agent.model.service import EndpointSlice, EndpointState, Service, ServicePort
 from maps import abi
 
 LOCAL = abi.BackendFlag.BACKEND_LOCAL
@@ -23,15 +24,12 @@ def backends(
     candidates = targets(slices, port, family)
     chosen = serving(candidates, place, local=frontend.local, not_ready_too=service.publish_not_ready)
     found: dict[BackendName, abi.Backend] = {}
-    for endpoint, number in chosen:
-        if not endpoint.addresses:
-            continue
-        address = endpoint.addresses[0]  # more than one would be the same endpoint: the API has no use for them yet
-        addr = mapped(address)
-        name = (addr.packed, number)
+    for state, octets, number in chosen:
+        name = (octets, number)
         if name not in found:
-            flag = LOCAL if is_local(endpoint, address, place) else REMOTE
-            found[name] = abi.Backend(addr, number, flag)
+            address = IPv6Address(octets)
+            flag = LOCAL if is_local(state, address, place) else REMOTE
+            found[name] = abi.Backend(address, number, flag)
     return dict(sorted(found.items(), key=itemgetter(0)))
 
 
@@ -43,19 +41,19 @@ def targets(slices: Sequence[EndpointSlice], port: ServicePort, family: Family) 
             continue
         for target in part.ports:
             if target.name == port.name and target.protocol is port.protocol:
-                found += [(endpoint, target.port) for endpoint in part.endpoints]
+                found += [(state, octets, target.port) for octets, state in part.endpoints()]
     return found
 
 
-def is_local(endpoint: Endpoint, address: Address, place: Place) -> bool:
+def is_local(state: EndpointState, address: IPv6Address, place: Place) -> bool:
     """Whether an endpoint is on this node: by its node's name, or, without one, by its address."""
-    if endpoint.node:
-        return endpoint.node == place.name
-    return address in place.addresses
+    if state.node:
+        return state.node == place.name
+    return unmapped(address) in place.addresses
 
 
 def unplaced(slices: Sequence[EndpointSlice]) -> frozenset[Address]:
     """The addresses of endpoints that name no node: whether they are here depends on the node's addresses."""
     return frozenset(
-        address for part in slices for endpoint in part.endpoints if not endpoint.node for address in endpoint.addresses
+        unmapped(IPv6Address(octets)) for part in slices for octets, state in part.endpoints() if not state.node
     )

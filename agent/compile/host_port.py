@@ -9,11 +9,11 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import TypeVar
 
 from agent.compile.endpoint import node_addresses
-from agent.model.address import Address, Family
+from agent.model.address import Address, Family, mapped_octets
 from agent.model.attachment import Attachment, HostPort
 from agent.model.cluster import Cluster
 from agent.model.name import ObjectName
-from agent.model.service import Endpoint, EndpointPort, EndpointSlice, HostPlace, Service, ServicePort
+from agent.model.service import EndpointPort, EndpointSlice, EndpointState, HostPlace, Service, ServicePort
 
 NAMESPACE = "hostPort"  # no namespace of a cluster has a capital letter
 V = TypeVar("V")
@@ -73,7 +73,7 @@ def _slices(name: ObjectName, attachment: Attachment, node_name: str) -> Iterato
     ports = tuple(EndpointPort(p.name, p.protocol, p.port) for p in dict.fromkeys(map(_port, attachment.host_ports)))
     for address in attachment.addresses:
         family = Family.IPV4 if isinstance(address, IPv4Address) else Family.IPV6
-        yield EndpointSlice(name, name, family, ports, (Endpoint((address,), node=node_name),))
+        yield EndpointSlice(name, name, family, ports, mapped_octets(address), (EndpointState(node=node_name),))
 
 
 def _order(address: Address) -> tuple[int, int]:

@@ -6,9 +6,9 @@ Source: Kubernetes' "Virtual IPs and Service Proxies", KEP-1669 (terminating end
 from collections.abc import Sequence
 
 from agent.compile.records import Place
-from agent.model.service import Endpoint
+from agent.model.service import EndpointState
 
-Target = tuple[Endpoint, int]  # with its port's number
+Target = tuple[EndpointState, bytes, int]  # with its address and its port's number
 
 
 def serving(targets: Sequence[Target], place: Place, *, local: bool, not_ready_too: bool) -> Sequence[Target]:
@@ -29,11 +29,11 @@ def hinted(ready: Sequence[Target], place: Place) -> Sequence[Target]:
     """Those hinted for this node, else for its zone; all, when one has no hint or none is meant for us."""
     if not (ready[0][0].for_nodes or ready[0][0].for_zones):
         return ready
-    if place.name and all(endpoint.for_nodes for endpoint, _ in ready):
+    if place.name and all(state.for_nodes for state, *_ in ready):
         near = [target for target in ready if place.name in target[0].for_nodes]
         if near:
             return near
-    if place.zone and all(endpoint.for_zones for endpoint, _ in ready):
+    if place.zone and all(state.for_zones for state, *_ in ready):
         near = [target for target in ready if place.zone in target[0].for_zones]
         if near:
             return near

@@ -68,9 +68,9 @@ class EventBook:
         page.happened = replace(page.happened, event=event)
         page.due = now + QUIET_S
 
-    def failed(self, happened: Happened, now: float) -> None:
+    def failed(self, happened: Happened, again_at: float) -> None:
         """It could not be written: later."""
-        self._pages[happened.pod, happened.uid].due = now + QUIET_S
+        self._pages[happened.pod, happened.uid].due = again_at
 
     def next_due(self) -> float | None:
         """When something is due; None: nothing will be."""

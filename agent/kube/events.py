@@ -5,23 +5,23 @@ There is one Event per pod, which counts; it is written at once, and then anew e
 Source: Kubernetes API reference, Event v1 core.
 """
 
+import random
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from http import HTTPStatus
-from threading import Condition, Thread
+from threading import Condition
 
-import kubernetes.client
-
-from agent.kube.event_book import EventBook, Happened
+from agent.kube.client import AGENT, TROUBLE, Client, Refused
+from agent.kube.event_book import QUIET_S, EventBook, Happened
+from agent.kube.retry import backoff_s
 from agent.log import logger
 from agent.model.name import ObjectName
-from agent.watch.api import TROUBLE, Connect
+from agent.threads import Threads
 
 log = logger(__name__)
 
 REASON = "FailedIPAllocation"
-COMPONENT = "sluiceway-agent"
 TIMEOUT_S = 10.0
 _MESSAGE_MAX = 1024
 _NAME_MAX = 253 - 17  # a DNS subdomain, less a dot and 16 hex digits
@@ -32,17 +32,19 @@ _FINAL = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.BAD_RE
 class Events:
     """One thread that writes Events to an API server."""
 
-    def __init__(self, connect: Connect, node_name: str, clock: Callable[[], float] = time.monotonic) -> None:
-        """*connect* is ``watch.api.client`` with its argument; *clock* is what quiet is measured by."""
-        self._connect = connect
+    def __init__(
+        self, client: Client, node_name: str, threads: Threads, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """*clock* is what quiet is measured by."""
+        self._client = client
         self._node = node_name
         self._clock = clock
-        self._api: kubernetes.client.ApiClient | None = None
         self._book = EventBook()
         self._wake = Condition()  # guards the book
         self._stopping = False
-        self._told = False  # that writing fails
-        self._thread = Thread(target=self._run, name="events", daemon=True)
+        self._failures = 0  # in a row; the log is told of the first
+        self._not_before = 0.0  # of the clock: the server is left alone until then
+        self._thread = threads.make("events", self._run)
 
     def start(self) -> None:
         """Begin to write."""
@@ -52,6 +54,7 @@ class Events:
         """End the thread; a daemon, so that a silent server does not keep us."""
         with self._wake:
             self._stopping = True
+            self._thread.end()
             self._wake.notify_all()
         self._thread.join(timeout_s)
 
@@ -62,70 +65,75 @@ class Events:
                 self._wake.notify_all()
 
     def _run(self) -> None:
-        while due := self._wait():
-            for happened in due:
+        while (happened := self._next()) is not None:
+            with self._thread.busy():
                 self._tell(happened)
 
-    def _wait(self) -> tuple[Happened, ...]:
-        """What is due, as soon as something is; nothing: the end."""
+    def _next(self) -> Happened | None:
+        """What is due, as soon as something is; None: the end."""
         with self._wake:
             while not self._stopping:
-                if found := self._book.due(self._clock()):
-                    return found
+                now = self._clock()
+                if now >= self._not_before and (found := self._book.due(now)):
+                    return found[0]
                 next_due = self._book.next_due()
-                self._wake.wait(None if next_due is None else max(0.0, next_due - self._clock()))
-        return ()
+                at = None if next_due is None else max(next_due, self._not_before)
+                self._wake.wait(None if at is None else max(0.0, at - now))
+        return None
 
     def _tell(self, happened: Happened) -> None:
         began = self._clock()
         try:
-            event, trouble = self._write(happened), ""
+            event, trouble, wait_s = self._write(happened), "", 0.0
+        except Refused as error:
+            event, trouble, wait_s = None, str(error), error.refusal.retry_after_s
         except TROUBLE as error:
-            event, trouble = None, " ".join(str(error).split())
-        # a thread that dies in silence tells nobody anything
+            event, trouble, wait_s = None, " ".join(str(error).split()), 0.0
+        # a bug in one Event is no reason to write no other
         except Exception as error:
             log.exception("event not written", pod=happened.pod)
-            event, trouble = None, repr(error)
+            event, trouble, wait_s = None, repr(error), 0.0
         with self._wake:
             if event is None:
-                self._book.failed(happened, began)
+                self._failed(happened, began, wait_s)
             else:
+                self._failures = 0
                 self._book.written(happened, event, began)
-        if trouble and not self._told:
+        if trouble and self._failures == 1:
             log.warning("events cannot be written; tried again, and not told again", pod=happened.pod, why=trouble)
-        self._told = bool(trouble)
+
+    def _failed(self, happened: Happened, began: float, wait_s: float) -> None:
+        """Leave the server alone for a while, the longer the more often it failed."""
+        self._failures += 1
+        # jitter between nodes, nothing that anyone must not guess
+        wait_s = backoff_s(self._failures, random.random(), at_least_s=wait_s, longest_s=QUIET_S)  # noqa: S311
+        self._not_before = began + wait_s
+        self._book.failed(happened, self._not_before)
 
     def _write(self, happened: Happened) -> str:
         """Write it; the Event's name, empty where no Event can be.
 
         Raises:
-            TROUBLE: another time it may.
+            Refused, TROUBLE: another time it may.
         """
         events = f"/api/v1/namespaces/{happened.pod.namespace}/events"
-        if happened.event and self._ask("PATCH", f"{events}/{happened.event}", again(happened)):
+        if happened.event and self._is_done("PATCH", f"{events}/{happened.event}", again(happened)):
             return happened.event
         event = fresh(happened, self._node)
         name: str = event["metadata"]["name"]  # type: ignore[index]
-        return name if self._ask("POST", events, event) else ""
+        return name if self._is_done("POST", events, event) else ""
 
-    def _ask(self, method: str, path: str, content: dict[str, object]) -> bool:
+    def _is_done(self, method: str, path: str, content: dict[str, object]) -> bool:
         """Whether the API server did it; False: it never will."""
-        if self._api is None:
-            self._api = self._connect()
         kind = "application/json" if method == "POST" else "application/merge-patch+json"
-        headers = {"Accept": "application/json", "Content-Type": kind, "User-Agent": COMPONENT}
-        self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, content)
-        url = f"{self._api.configuration.host}{path}"
-        response = self._api.call_api(method, url, headers, body=content, _request_timeout=TIMEOUT_S).response
-        said = response.read()  # with which the connection is free for the next
-        if response.status < HTTPStatus.BAD_REQUEST:
-            return True
-        if response.status == HTTPStatus.UNAUTHORIZED:
-            self._api = None  # the token's file is read again
-        if response.status not in _FINAL:
-            raise kubernetes.client.ApiException(response.status, f"{method} {path}: {said[:200]!r}")
-        log.debug("event not accepted", path=path, status=response.status)
-        return False
+        try:
+            self._client.send(method, path, content, kind, TIMEOUT_S)
+        except Refused as error:
+            if error.refusal.code not in _FINAL:
+                raise
+            log.debug("event not accepted", why=str(error))
+            return False
+        return True
 
 
 def fresh(happened: Happened, node: str) -> dict[str, object]:
@@ -147,8 +155,8 @@ def fresh(happened: Happened, node: str) -> dict[str, object]:
         },
         "type": "Warning",
         "reason": REASON,
-        "source": {"component": COMPONENT, "host": node},
-        "reportingComponent": COMPONENT,
+        "source": {"component": AGENT, "host": node},
+        "reportingComponent": AGENT,
         "reportingInstance": node,
         "firstTimestamp": _stamp(happened.first_s),
         **again(happened),

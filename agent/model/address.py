@@ -14,6 +14,8 @@ from socket import AF_INET, inet_pton
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
+_MAPPED = bytes(10) + b"\xff\xff"  # before IPv4 in ::ffff:0:0/96
+ADDRESS_BYTES = 16  # of an address as the maps hold it
 _ZEROS = re.compile(r"(?<![0-9])0+(?=[0-9])")  # those that lead an octet
 
 
@@ -33,17 +35,17 @@ def mapped(address: Address) -> IPv6Address:
     """The 128-bit form that the maps hold: IPv4 as ``::ffff:a.b.c.d`` (RFC 4291 2.5.5.2)."""
     if isinstance(address, IPv6Address):
         return address
-    return IPv6Address(b"\0" * 10 + b"\xff\xff" + address.packed)
+    return IPv6Address(_MAPPED + address.packed)
+
+
+def mapped_octets(address: Address) -> bytes:
+    """The octets of :func:`mapped`."""
+    return address.packed if isinstance(address, IPv6Address) else _MAPPED + address.packed
 
 
 def unmapped(address: IPv6Address) -> Address:
     """The address as people write it; the inverse of :func:`mapped`."""
     return address.ipv4_mapped or address
-
-
-def link_local(mac: bytes) -> IPv6Address:
-    """The link-local address that follows from a MAC (modified EUI-64, RFC 4291 2.5.1)."""
-    return IPv6Address(b"\xfe\x80" + bytes(6) + bytes((mac[0] ^ 2, *mac[1:3], 0xFF, 0xFE, *mac[3:])))
 
 
 def parse_address(text: str) -> Address:

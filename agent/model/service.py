@@ -1,9 +1,10 @@
 """Services and their endpoints, as far as a node's dataplane needs them."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
-from agent.model.address import Address, Family
+from agent.model.address import ADDRESS_BYTES, Address, Family
 from agent.model.name import ObjectName
 
 
@@ -69,13 +70,12 @@ class EndpointPort:
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
-    """One endpoint of a slice, conditions resolved.
+class EndpointState:
+    """What is so of an endpoint beside its address, conditions resolved; endpoints that are alike share one value.
 
     Ready absent means ready; serving absent means ready's value.
     """
 
-    addresses: tuple[Address, ...]
     ready: bool = True
     serving: bool = True
     terminating: bool = False
@@ -85,12 +85,37 @@ class Endpoint:
     for_nodes: tuple[str, ...] = ()
 
 
+Endpoint = tuple[bytes, EndpointState]  # with its address, 16 octets
+
+
 @dataclass(frozen=True, slots=True)
 class EndpointSlice:
-    """An EndpointSlice (discovery.k8s.io/v1) of addressType IPv4 or IPv6, with its Service."""
+    """An EndpointSlice (discovery.k8s.io/v1) of addressType IPv4 or IPv6, with its Service.
+
+    Its endpoints are two parallel sequences: 100,000 objects of their own would take forty megabytes.
+    """
 
     name: ObjectName
     service: ObjectName
     family: Family
     ports: tuple[EndpointPort, ...] = ()
-    endpoints: tuple[Endpoint, ...] = ()
+    addresses: bytes = b""  # ADDRESS_BYTES each, as mapped_octets() has them
+    states: tuple[EndpointState, ...] = ()
+
+    def endpoints(self) -> Iterator[Endpoint]:
+        """Its endpoints, in the object's order."""
+        starts = range(0, len(self.addresses), ADDRESS_BYTES)
+        return zip((self.addresses[at : at + ADDRESS_BYTES] for at in starts), self.states, strict=True)
+
+
+def endpoint_slice(
+    name: ObjectName,
+    service: ObjectName,
+    ports: tuple[EndpointPort, ...],
+    family: Family,
+    endpoints: Iterable[Endpoint],
+) -> EndpointSlice:
+    """An EndpointSlice from its endpoints one by one."""
+    pairs = tuple(endpoints)
+    addresses = b"".join(address for address, _ in pairs)
+    return EndpointSlice(name, service, family, ports, addresses, tuple(state for _, state in pairs))

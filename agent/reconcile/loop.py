@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
-from threading import Condition, Event, Thread
+from threading import Condition, Event
 
 from agent.compile.records import Desired
 from agent.errors import AgentError
@@ -22,6 +22,7 @@ from agent.reconcile.kernel import Kernel
 from agent.reconcile.status import Status
 from agent.reconcile.sync import Settings, Sync
 from agent.reconcile.timetable import Timetable
+from agent.threads import Threads
 from maps.errors import MapsError
 
 log = logger(__name__)
@@ -47,7 +48,13 @@ class _Request:
 class Loop:
     """The reconcile thread and its doors."""
 
-    def __init__(self, kernel: Kernel, settings: Settings, clock: Callable[[], int] = time.monotonic_ns) -> None:
+    def __init__(
+        self,
+        kernel: Kernel,
+        settings: Settings,
+        clock: Callable[[], int] = time.monotonic_ns,
+        threads: Threads | None = None,
+    ) -> None:
         self._kernel, self._settings, self._clock = kernel, settings, clock
         self._wake = Condition()
         self._latest: Cluster | None = None  # offered, not yet taken
@@ -57,7 +64,7 @@ class Loop:
         self._sync: Sync | None = None
         self._account = Account()
         self._times = Timetable(clock)
-        self._thread = Thread(target=self._run, name="reconcile", daemon=True)
+        self._thread = (threads or Threads()).make("reconcile", self._run)
 
     def start(self) -> None:
         """Begin; what an earlier agent left is adopted."""
@@ -67,9 +74,9 @@ class Loop:
         """End between two writes. What is in the kernel stays."""
         with self._wake:
             self._stopping = True
+            self._thread.end()
             self._wake.notify_all()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._thread.join()
         self._refuse_requests()
 
     def offer(self, cluster: Cluster) -> None:
@@ -123,10 +130,8 @@ class Loop:
         while not self._stopping:
             self._wait()
             try:
-                if self._account.status.synced:
-                    self._turn()
-                else:
-                    self._first_turn()
+                with self._thread.busy():
+                    self._turn() if self._account.status.synced else self._first_turn()
             except Exception as error:  # noqa: BLE001  whatever it is, traffic goes on and the next round tries again
                 self._failed(error)
         self._refuse_requests()

@@ -1,13 +1,14 @@
 """Metrics and health over HTTP: ``/metrics`` for Prometheus, ``/livez`` and ``/readyz`` for the kubelet.
 
-A server of its own, on loopback unless told otherwise; it reads values when asked and changes nothing.
+A server of its own, on loopback unless told otherwise; it reads values when asked and changes nothing. Whoever is on
+the node may connect, so connections are few and short (connections.py).
 """
 
-import threading
 from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from socket import AF_INET, AF_INET6
+from socket import AF_INET, AF_INET6, socket
+from typing import Any
 from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry
@@ -15,10 +16,12 @@ from prometheus_client.exposition import choose_encoder
 
 from agent.errors import ConfigError
 from agent.log import logger
+from agent.serve.connections import WHOLE_S, Connections
+from agent.threads import Threads
 
 log = logger(__name__)
 
-IDLE_S = 30  # a caller that says nothing for that long is let go
+POLL_S = 0.5  # between looks for connections that last too long
 _TEXT = "text/plain; charset=utf-8"
 
 Probe = Callable[[], str]  # why not; empty: all is well
@@ -29,7 +32,7 @@ class HttpServer:
     """Serves one registry and two probes, a thread per request, until :meth:`stop`."""
 
     def __init__(
-        self, listen: tuple[str, int], registry: CollectorRegistry, *, ready: Probe, alive: Probe = lambda: ""
+        self, listen: tuple[str, int], registry: CollectorRegistry, threads: Threads, *, ready: Probe, alive: Probe
     ) -> None:
         """Bind *listen*, host and port; port 0 takes a free one.
 
@@ -43,7 +46,7 @@ class HttpServer:
         except OSError as error:
             where = f"{listen[0]} port {listen[1]}"
             raise ConfigError(f"--listen: {where}: {error.strerror}; name a free address of this node") from error
-        self._thread = threading.Thread(target=self._server.serve_forever, name="http", daemon=True)
+        self._thread = threads.make("http", lambda: self._server.serve_forever(POLL_S))
 
     @property
     def port(self) -> int:
@@ -56,6 +59,7 @@ class HttpServer:
 
     def stop(self) -> None:
         """Serve no more."""
+        self._thread.end()
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
@@ -64,6 +68,26 @@ class HttpServer:
 class _Server4(ThreadingHTTPServer):
     address_family = AF_INET
     daemon_threads = True
+    block_on_close = False
+    request_queue_size = 64
+
+    def __init__(self, *args: Any) -> None:
+        self.connections = Connections()
+        super().__init__(*args)
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002  the base's signature
+        """Take the connection in, in the place of another where there are too many."""
+        self.connections.admit(request)
+        return True
+
+    def close_request(self, request: Any) -> None:
+        """Give its place away."""
+        self.connections.gone(request)
+        super().close_request(request)
+
+    def service_actions(self) -> None:
+        """Between two connections, and twice a second."""
+        self.connections.end_overdue()
 
 
 class _Server6(_Server4):
@@ -72,9 +96,12 @@ class _Server6(_Server4):
 
 def _handler(registry: CollectorRegistry, probes: dict[str, Probe]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
-        timeout = IDLE_S
+        timeout = WHOLE_S
+        server: _Server4
+        connection: socket
 
         def do_GET(self) -> None:
+            self.server.connections.answering(self.connection)
             status, kind, body = self._page()
             self.send_response(status)
             self.send_header("Content-Type", kind)

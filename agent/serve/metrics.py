@@ -47,7 +47,7 @@ class WatchUse:
     """One watch of the API server or of the manifests folder."""
 
     resource: str
-    lag_s: float  # since it last heard anything
+    lag_s: float | None  # since it last heard anything; None: it never has
     restarts: int
 
 
@@ -169,10 +169,13 @@ def _syncs(use: SyncUse) -> Iterator[Metric]:
 
 
 def _watches(uses: Iterable[WatchUse]) -> Iterator[Metric]:
-    lag = GaugeMetricFamily("sluiceway_watch_lag_seconds", "Since a watch last heard anything.", labels=["resource"])
+    lag = GaugeMetricFamily(
+        "sluiceway_watch_lag_seconds", "Since a watch last heard anything, be it a bookmark.", labels=["resource"]
+    )
     restarts = CounterMetricFamily("sluiceway_watch_restarts", "Watches that ended badly.", labels=["resource"])
     for use in uses:
-        lag.add_metric([use.resource], use.lag_s)
+        if use.lag_s is not None:
+            lag.add_metric([use.resource], use.lag_s)
         restarts.add_metric([use.resource], use.restarts)
     yield from (lag, restarts)
 

@@ -24,6 +24,7 @@ class Report:
     pin_root: str = ""  # the agent's
     at_s: float = 0.0  # when it was written, seconds of the epoch
     status: Status = field(default_factory=Status)
+    waits_for: tuple[str, ...] = ()  # what has not been listed yet, and why
 
 
 class Reporter:
@@ -33,20 +34,21 @@ class Reporter:
         self._run_dir = run_dir
         self._pin_root = str(pin_root)
         self._clock = clock
-        self._told: Status | None = None
+        self._told: tuple[Status, tuple[str, ...]] | None = None
         self._at_s = 0.0
         self._is_refused = False
 
-    def tell(self, status: Status, *, now: bool = False) -> None:
+    def tell(self, status: Status, waits_for: tuple[str, ...] = (), *, now: bool = False) -> None:
         """Have *status* in the file: at once if *now*, else as soon as the last write is long enough ago.
 
         Called again and again; a file that cannot be written is said once.
         """
         at_s = self._clock()
-        if status is self._told or not (now or abs(at_s - self._at_s) >= LEAST_S):
+        told = (status, waits_for)
+        if told == self._told or not (now or abs(at_s - self._at_s) >= LEAST_S):
             return
-        self._told, self._at_s = status, at_s
-        content = msgspec.json.encode(Report(self._pin_root, at_s, status))
+        self._told, self._at_s = told, at_s
+        content = msgspec.json.encode(Report(self._pin_root, at_s, status, waits_for))
         try:
             place(self._run_dir / FILE, content, draft=self._run_dir / DRAFT, outlives_boot=False)
             self._is_refused = False

@@ -11,11 +11,10 @@ import yaml
 
 from agent.model.name import ObjectName, Problem
 from agent.watch.decode.decoder import Decoder
-from agent.watch.decode.reader import Decoded, Kind
+from agent.watch.decode.kind import Decoded, Kind
+from agent.watch.decode.kinds import KINDS
 
 SUFFIXES = (".yaml", ".yml", ".json")
-
-_KINDS = {str(kind): kind for kind in Kind}
 
 Key = tuple[Kind, ObjectName]
 
@@ -48,13 +47,13 @@ class Folder:
         touched: set[Key] = set()
         for name, content in contents:
             touched |= self._set(name, None if content is None else self._parsed(name, content))
-        return tuple(self._now(key) for key in sorted(touched))
+        return tuple(self._now(key) for key in sorted(touched, key=_order))
 
     def problems(self) -> tuple[Problem, ...]:
         """Files that could not be read, and objects that two files have."""
         unread = [parsed.problem for parsed in self._files.values() if parsed.problem]
         twice = [
-            Problem(kind, name, name_of_second, f"is already in {first}; that one holds")
+            Problem(kind.name, name, name_of_second, f"is already in {first}; that one holds")
             for (kind, name), owners in self._owners.items()
             if len(owners) > 1
             for first, *others in [sorted(owners)]
@@ -96,7 +95,7 @@ class Folder:
     def _objects(self, content: bytes) -> Iterator[Decoded]:
         for document in yaml.load_all(content, Loader=yaml.CSafeLoader):
             for item in _items(document):
-                kind = _KINDS.get(str(item.get("kind")))
+                kind = KINDS.get(str(item.get("kind")))
                 if kind is not None:
                     yield self._decoder.decode(kind, msgspec.json.encode(_defaulted(item)))
 
@@ -118,6 +117,10 @@ def _items(document: object) -> Iterator[dict[str, object]]:
 def _defaulted(item: dict[str, object]) -> dict[str, object]:
     """The object with namespace "default", as kubectl would send it."""
     metadata = item.get("metadata")
-    if item["kind"] in (Kind.NODE, Kind.NAMESPACE) or not isinstance(metadata, dict):
+    if not KINDS[str(item["kind"])].is_namespaced or not isinstance(metadata, dict):
         return item
     return {**item, "metadata": {"namespace": "default", **metadata}}
+
+
+def _order(key: Key) -> tuple[str, ObjectName]:
+    return key[0].name, key[1]

@@ -7,17 +7,19 @@ when they are closed after writing or renamed into place, never half-written; wh
 from pathlib import Path
 
 from agent.log import logger
+from agent.threads import Threads, Worker
 from agent.watch.decode.decoder import Decoder
-from agent.watch.decode.reader import Kind
+from agent.watch.decode.kind import Kind
+from agent.watch.decode.kinds import KINDS
 from agent.watch.folder import SUFFIXES, Folder
 from agent.watch.inotify import Event, Inotify, Mask
-from agent.watch.mirror import Expected, Mirror
-from agent.watch.worker import Worker
+from agent.watch.mirror import Mirror
+from agent.watch.status import WatchStatus
 
 log = logger(__name__)
 
 SOURCE = "manifests"
-EXPECTED: tuple[Expected, ...] = tuple((SOURCE, kind) for kind in Kind)
+EXPECTED: tuple[Kind, ...] = tuple(KINDS.values())
 
 SETTLE_S = 0.02  # of silence before files are read
 SETTLE_ROUNDS = 10  # of such waits at most, so that a steady writer does not starve us
@@ -30,13 +32,13 @@ _GONE = Mask.DELETE_SELF | Mask.MOVE_SELF | Mask.UNMOUNT | Mask.IGNORED
 class ManifestsSource:
     """One folder and its thread."""
 
-    def __init__(self, path: Path, node_name: str, mirror: Mirror) -> None:
+    def __init__(self, path: Path, node_name: str, mirror: Mirror, threads: Threads) -> None:
         self._path = path
         self._mirror = mirror
         self._folder = Folder(Decoder(node_name))
         self._is_listed = False
         self.trouble = ""  # why the folder is not watched; empty while all is well
-        self._worker = Worker("watch-manifests", self._run)
+        self._worker = Worker(threads, "watch-manifests", self._run)
 
     def start(self) -> None:
         """Begin to watch; a folder that is not there is waited for."""
@@ -45,6 +47,10 @@ class ManifestsSource:
     def stop(self, timeout_s: float = 5.0) -> None:
         """End the thread."""
         self._worker.stop(timeout_s)
+
+    def status(self) -> tuple[WatchStatus, ...]:
+        """How the folder fares, for each kind of objects that it may hold."""
+        return tuple(WatchStatus(kind.name, self._is_listed, self.trouble) for kind in EXPECTED)
 
     def _run(self) -> None:
         while not self._worker.is_stopping:
@@ -96,8 +102,8 @@ class ManifestsSource:
             self._read(names | set(self._folder.names()))
             return
         changes = self._folder.take((name, self._content(name)) for name in sorted(names) if _is_manifest(name))
-        for kind in Kind:
-            self._mirror.replace(SOURCE, kind, [change for change in changes if change.kind is kind])
+        for kind in EXPECTED:
+            self._mirror.replace(kind, [change for change in changes if change.kind is kind])
         self._is_listed = True
         self._mirror.report(SOURCE, self._folder.problems())
         log.info("folder read", path=self._path, files=len(self._folder.names()), objects=len(changes))
@@ -105,7 +111,7 @@ class ManifestsSource:
     def _read(self, names: set[str]) -> None:
         files = sorted(name for name in names if _is_manifest(name))
         if files:
-            self._mirror.change(SOURCE, self._folder.take((name, self._content(name)) for name in files))
+            self._mirror.change(self._folder.take((name, self._content(name)) for name in files))
             self._mirror.report(SOURCE, self._folder.problems())
 
     def _content(self, name: str) -> bytes | str | None:

@@ -1,17 +1,22 @@
-"""The list and watch protocol of one resource, as a state machine without sockets or threads.
+"""The list and watch protocol of one kind of objects, as a state machine without sockets or threads.
 
-The caller (api.py) asks for the next :class:`Request`, performs it, and feeds what comes back; events
-come out. The ways to a whole list, in the order they are tried::
+The caller (watch.py) asks for the next :class:`Request`, performs it, and feeds what comes back; events
+come out as the objects arrive. The ways to a whole list, in the order they are tried::
 
     STREAM   watch with sendInitialEvents, until the bookmark that ends them
-    LIST     list at resourceVersion=0, from the server's cache: STREAM is not known there
+    LIST     list from the server's cache: STREAM is not known there
     PAGES    list in chunks: LIST did not come through
     WATCH    changes since the revision we hold: after any of these
 
-Source: Kubernetes API Concepts, "Streaming lists" and "Efficient detection of changes"; KEP-3157.
+Nothing goes back in time, though API servers may lag behind each other: a list is asked for at no older revision than
+the one held (resourceVersionMatch NotOlderThan), and one that is older all the same is not taken. Only a consistent
+list that is still older after a minute is: etcd was restored from a backup.
+
+Source: Kubernetes API Concepts, "Streaming lists", "Efficient detection of changes" and "Resource versions"; KEP-3157,
+KEP-5504 (revisions are compared as numbers).
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from http import HTTPStatus
@@ -20,7 +25,9 @@ from typing import assert_never
 import msgspec
 from msgspec import Raw, Struct
 
-from agent.watch.decode.objects import Metadata, Status
+from agent.kube.retry import DENIALS, Refusal, backoff_s, refusal
+from agent.watch.decode.objects import Metadata, Named
+from agent.watch.items import Items
 
 _NO_STREAMS = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)  # feature gate WatchList
 _TOO_LARGE = (
@@ -38,8 +45,9 @@ WATCH_S = (300, 600)  # the server ends a watch after this long; drawn, so that 
 # API server may be silent for the minute between two bookmarks, and a little longer
 INITIAL_S = 150
 LIST_S = 60
-BACKOFF_S = (0.5, 30.0)  # first and longest
+SOON_S = 0.5  # a place in the watch that was lost is looked for again within this time, drawn
 QUICK_S = 1.0  # a watch that ends sooner counts as failed, else a broken proxy makes us spin
+OLDER_S = 60.0  # for so long no consistent list is believed that is older than what is held
 
 
 class Mode(Enum):
@@ -57,15 +65,22 @@ class Request:
 
     query: Query
     is_stream: bool  # answered line by line, else by one body
+    begins_list: bool  # what came of a list before is of no more use
     read_timeout_s: float  # of silence
     delay_s: float
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
-    """Every object there is; what is not among them is gone."""
+class Item:
+    """One object of a list that is under way; deleted: it was, and went meanwhile."""
 
-    objects: tuple[Raw, ...]
+    content: bytes | Raw
+    is_deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """The list is whole: what was not among its items is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +91,12 @@ class Changed:
     is_deleted: bool = False
 
 
-Event = Listed | Changed
+Event = Item | Listed | Changed
 
 
 class _Line(Struct, frozen=True):
     type: str
     object: Raw
-
-
-class _Head(Struct, frozen=True):
-    metadata: Metadata = Metadata()
 
 
 class _ListHead(Struct, rename="camel", frozen=True):
@@ -95,33 +106,34 @@ class _ListHead(Struct, rename="camel", frozen=True):
 
 class _List(Struct, frozen=True):
     metadata: _ListHead = _ListHead()
-    items: list[Raw] | None = None
 
 
 _LINE = msgspec.json.Decoder(_Line)
-_HEAD = msgspec.json.Decoder(_Head)
+_HEAD = msgspec.json.Decoder(Named)
 _LIST = msgspec.json.Decoder(_List)
-_STATUS = msgspec.json.Decoder(Status)
 
 
 class Stream:
-    """One resource's protocol. *draw* gives numbers in [0, 1), *clock* seconds that never go back."""
+    """One kind's protocol. *draw* gives numbers in [0, 1), *clock* seconds that never go back."""
 
     def __init__(self, draw: Callable[[], float], clock: Callable[[], float]) -> None:
         self._draw = draw
         self._clock = clock
         self._first = Mode.STREAM  # how a list is begun; what the server refused is not tried again
         self.mode = Mode.STREAM
-        self.revision = ""
+        self.revision = ""  # of what is held
         self.trouble = ""  # why the last request ended badly; empty while all is well
+        self.is_denied = False  # the trouble is one of rights: somebody has to change something
         self.restarts = 0  # requests that ended badly
         self.is_listed = False  # a whole list has come since the start
+        self.heard_at: float | None = None  # of the clock, when the server last said something useful
         self._failures = 0  # in a row
         self._losses = 0  # of our place in the watch, without a sign of life from it in between
         self._delay_s = 0.0
         self._next_page = ""
-        self._gathered: list[Raw] = []  # of a list's chunks
-        self._streamed: dict[tuple[str, str], Raw] = {}  # of a streaming list, by namespace and name
+        self._items = Items()
+        self._is_consistent = False  # ask for the newest there is, whatever revision is held
+        self._older_since: float | None = None  # lists are older than what is held
         self._asked_at = 0.0
         self._is_cut = False
 
@@ -130,42 +142,44 @@ class Stream:
         delay_s, self._delay_s = self._delay_s, 0.0
         self._asked_at = self._clock() + delay_s
         self._is_cut = False
-        query: Query
+        self._items = Items()
         match self.mode:
             case Mode.STREAM:
-                self._streamed = {}
-                query = _watch(self._watch_s(), "", initial=True)
-                return Request(query, is_stream=True, read_timeout_s=INITIAL_S, delay_s=delay_s)
+                query = (*_watch(self._watch_s()), ("sendInitialEvents", "true"), *self._not_older(""))
+                return Request(query, is_stream=True, begins_list=True, read_timeout_s=INITIAL_S, delay_s=delay_s)
             case Mode.LIST:
-                query = (("resourceVersion", "0"),)
+                query = self._not_older("0")
             case Mode.PAGES:
                 query = (("limit", str(PAGE)),)
                 if self._next_page:
                     query += (("continue", self._next_page),)
             case Mode.WATCH:
                 watch_s = self._watch_s()
-                query = _watch(watch_s, self.revision, initial=False)
+                query = (*_watch(watch_s), ("resourceVersion", self.revision))
                 # the server ends it; only a lost connection is silent for longer
-                return Request(query, is_stream=True, read_timeout_s=watch_s + 30, delay_s=delay_s)
+                return Request(query, is_stream=True, begins_list=False, read_timeout_s=watch_s + 30, delay_s=delay_s)
             case _:
                 assert_never(self.mode)
-        return Request(query, is_stream=False, read_timeout_s=LIST_S, delay_s=delay_s)
+        begins = not self._next_page
+        return Request(query, is_stream=False, begins_list=begins, read_timeout_s=LIST_S, delay_s=delay_s)
 
-    def body(self, content: bytes) -> Iterator[Event]:
-        """A list's answer, or one chunk of it."""
+    def part(self, content: bytes) -> Iterator[Event]:
+        """A part of a list's answer, or of one page of it."""
+        for item in self._items.feed(content):
+            yield Item(item)
+
+    def whole(self) -> Iterator[Event]:
+        """The end of such an answer."""
         try:
-            found = _LIST.decode(content)
+            found = _LIST.decode(self._items.around())
         except msgspec.DecodeError as error:
             self.failed(f"the list was cut short: {error}", was_answered=True)
             return
-        self._gathered += found.items or []
         self._next_page = found.metadata.continue_
         if self._next_page:
             self.mode = Mode.PAGES  # the server may also cut a list that did not ask for it
-            return
-        self.revision = found.metadata.resource_version
-        gathered, self._gathered = self._gathered, []
-        yield self._listed(gathered)
+        else:
+            yield from self._listed(found.metadata.resource_version)
 
     def line(self, content: bytes) -> Iterator[Event]:
         """One line of a watch. Once :attr:`is_cut`, the connection is of no more use."""
@@ -173,13 +187,13 @@ class Stream:
             return
         try:
             found = _LINE.decode(content)
-            head = _Head() if found.type == "ERROR" else _HEAD.decode(found.object)
+            head = Named() if found.type == "ERROR" else _HEAD.decode(found.object)
         except msgspec.DecodeError as error:
             self.failed(f"a line was cut short: {error}")
             return
         match found.type:
             case "ERROR":
-                self._error(found.object)
+                self._error(refusal(0, found.object))
             case "BOOKMARK":
                 yield from self._bookmark(head.metadata)
             case "ADDED" | "MODIFIED" | "DELETED":
@@ -192,48 +206,42 @@ class Stream:
         """Whether the current answer is to be dropped and :meth:`request` asked again."""
         return self._is_cut
 
-    def refused(self, code: int, content: bytes = b"", retry_after_s: float = 0.0) -> None:
+    def refused(self, answer: Refusal) -> None:
         """An answer with another code than 200."""
-        try:
-            told = _STATUS.decode(content).message
-        except msgspec.DecodeError:
-            told = ""
-        text = f"HTTP {code}{': ' + told if told else ''}"
-        if code == HTTPStatus.GONE:
-            self.lost(text)
-        elif self.mode is Mode.WATCH and code == HTTPStatus.BAD_REQUEST:
-            self.lost(text)  # a revision that this server cannot have given
-        elif self.mode is Mode.STREAM and code in _NO_STREAMS:
+        text = str(answer)
+        if answer.is_too_new:
+            self._behind(text, answer)
+        elif answer.code == HTTPStatus.GONE or (self.mode is Mode.WATCH and answer.code == HTTPStatus.BAD_REQUEST):
+            self.lost(text)  # forgotten, or a revision that this server cannot have given
+        elif self.mode is Mode.STREAM and answer.code in _NO_STREAMS:
             self._first = self.mode = Mode.LIST
-        elif self.mode is Mode.LIST and code in _TOO_LARGE:
-            self.failed(text)
-            self.mode = Mode.PAGES
         else:
-            self.failed(text)
-            self._delay_s = max(self._delay_s, retry_after_s)
+            self.failed(text, at_least_s=answer.retry_after_s)
+            self.is_denied = answer.code in DENIALS
+            if self.mode is Mode.LIST and answer.code in _TOO_LARGE:
+                self.mode = Mode.PAGES
 
-    def failed(self, text: str, *, was_answered: bool = False) -> None:
+    def failed(self, text: str, *, was_answered: bool = False, at_least_s: float = 0.0) -> None:
         """The connection could not be made, or broke; *was_answered*: after the answer had begun."""
         self._is_cut = True
         self.trouble = text
+        self.is_denied = False
         self.restarts += 1
         self._failures += 1
-        self._delay_s = self._backoff_s()
+        self._delay_s = backoff_s(max(self._failures, self._losses), self._draw(), at_least_s=at_least_s)
         if self.mode is Mode.LIST and was_answered:
             self.mode = Mode.PAGES
         elif self.mode is Mode.STREAM and self._is_overdue():
             self._first = self.mode = Mode.LIST  # a server that knows no streaming lists says nothing
-        if self.mode is not Mode.WATCH:
-            self._gathered, self._next_page = [], ""
+        self._next_page = ""
 
     def lost(self, text: str) -> None:
         """Our place in the watch is lost: list again, at first soon but not all nodes at once."""
         self._losses += 1
         self.failed(text)
         self.mode = self._first
-        self._gathered, self._next_page = [], ""
         if self._failures == self._losses == 1:
-            self._delay_s = self._draw() * BACKOFF_S[0]
+            self._delay_s = self._draw() * SOON_S
 
     def ended(self) -> None:
         """The server closed a watch in good order."""
@@ -246,49 +254,87 @@ class Stream:
         else:
             self._fine()
 
-    def _error(self, content: Raw) -> None:
-        try:
-            status = _STATUS.decode(content)
-        except msgspec.DecodeError:
-            status = Status()
-        text = f"watch error {status.code}: {status.message or status.reason}"
-        if status.code == HTTPStatus.GONE:
+    def _error(self, found: Refusal) -> None:
+        text = f"watch error {found.code}: {found.message}"
+        if found.is_too_new:
+            self._behind(text, found)
+        elif found.code == HTTPStatus.GONE:
             self.lost(text)
         else:
-            self.failed(text)
+            self.failed(text, at_least_s=found.retry_after_s)
+
+    def _behind(self, text: str, found: Refusal) -> None:
+        """This server has not seen what we hold; a list of the newest there is does not depend on that."""
+        self._is_consistent = True
+        if self.mode is Mode.WATCH:
+            self.lost(text)
+        else:
+            self.failed(text, at_least_s=found.retry_after_s)
 
     def _bookmark(self, metadata: Metadata) -> Iterator[Event]:
-        self.revision = metadata.resource_version or self.revision
-        if self.mode is Mode.STREAM:
-            if (metadata.annotations or {}).get(INITIAL_EVENTS_END) == "true":
-                streamed, self._streamed = self._streamed, {}
-                yield self._listed(streamed.values())
-            return
-        self._fine()
+        revision = metadata.resource_version
+        if self.mode is not Mode.STREAM:
+            self.revision = self._newer(revision)
+            self._fine()
+        elif (metadata.annotations or {}).get(INITIAL_EVENTS_END) == "true":
+            yield from self._listed(revision)
 
     def _change(self, found: _Line, metadata: Metadata) -> Iterator[Event]:
+        is_deleted = found.type == "DELETED"
         if self.mode is Mode.STREAM:
-            key = (metadata.namespace, metadata.name)
-            if found.type == "DELETED":
-                self._streamed.pop(key, None)
-            else:
-                self._streamed[key] = found.object
+            self.heard_at = self._clock()
+            yield Item(found.object, is_deleted)
             if self._is_overdue():
                 self.failed(f"no end of the streaming list within {INITIAL_S} s")
             return
-        self.revision = metadata.resource_version or self.revision
         self._fine()
-        yield Changed(found.object, is_deleted=found.type == "DELETED")
+        if _is_older(metadata.resource_version, self.revision):
+            return  # told by a server that is behind the one we heard before
+        self.revision = self._newer(metadata.resource_version)
+        yield Changed(found.object, is_deleted)
 
-    def _listed(self, objects: Iterable[Raw]) -> Listed:
+    def _listed(self, revision: str) -> Iterator[Event]:
+        if not self._is_believed(revision):
+            return
+        self.revision = revision or self.revision
         self.mode = Mode.WATCH
         self.is_listed = True
+        self.is_denied = self._is_consistent = False
         self._failures, self.trouble = 0, ""
-        return Listed(tuple(objects))
+        self.heard_at = self._clock()
+        yield Listed()
+
+    def _is_believed(self, revision: str) -> bool:
+        """Whether a list of this revision may take the place of what is held; if not, it is asked for again."""
+        if not _is_older(revision, self.revision):
+            self._older_since = None
+            return True
+        now = self._clock()
+        self._older_since = now if self._older_since is None else self._older_since
+        was_consistent = self._is_consistent or self.mode is Mode.PAGES
+        if was_consistent and now - self._older_since >= OLDER_S:
+            self._older_since = None
+            return True
+        self.failed(f"the list is of revision {revision}, older than {self.revision}, which is held")
+        self.mode = self._first
+        self._is_consistent = not was_consistent
+        return False
+
+    def _newer(self, revision: str) -> str:
+        return self.revision if not revision or _is_older(revision, self.revision) else revision
+
+    def _not_older(self, without: str) -> Query:
+        """What a list must not be older than; *without* anything held, that revision."""
+        if self._is_consistent or not self.revision:
+            at = "" if self._is_consistent else without
+            match_it = (("resourceVersionMatch", "NotOlderThan"),) if self.mode is Mode.STREAM else ()
+            return (*((("resourceVersion", at),) if at else ()), *match_it)
+        return (("resourceVersion", self.revision), ("resourceVersionMatch", "NotOlderThan"))
 
     def _fine(self) -> None:
         self._failures = self._losses = 0
-        self.trouble = ""
+        self.trouble, self.is_denied = "", False
+        self.heard_at = self._clock()
 
     def _is_overdue(self) -> bool:
         return self._clock() - self._asked_at >= INITIAL_S
@@ -297,19 +343,11 @@ class Stream:
         low, high = WATCH_S
         return int(low + self._draw() * (high - low))
 
-    def _backoff_s(self) -> float:
-        """Twice as long after each failure in a row, and half of it drawn."""
-        first, longest = BACKOFF_S
-        whole = min(longest, first * (1 << min(max(self._failures, self._losses) - 1, 10)))
-        return whole / 2 + self._draw() * whole / 2
+
+def _watch(watch_s: int) -> Query:
+    return (("watch", "true"), ("allowWatchBookmarks", "true"), ("timeoutSeconds", str(watch_s)))
 
 
-def _watch(watch_s: int, revision: str, *, initial: bool) -> Query:
-    query: Query = (
-        ("watch", "true"),
-        ("allowWatchBookmarks", "true"),
-        ("timeoutSeconds", str(watch_s)),
-    )
-    if initial:
-        return (*query, ("sendInitialEvents", "true"), ("resourceVersionMatch", "NotOlderThan"))
-    return (*query, ("resourceVersion", revision))
+def _is_older(revision: str, held: str) -> bool:
+    """Whether *revision* comes before *held*; those that are no numbers cannot be compared."""
+    return revision.isdecimal() and held.isdecimal() and int(revision) < int(held)

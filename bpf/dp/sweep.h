@@ -33,7 +33,7 @@ struct {
 	__type(key, __u32);
 	__type(value, struct sweeper);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} sweeper SEC(".maps") PRIVATE;
+} sweeper SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -41,7 +41,7 @@ struct {
 	__type(key, __u32);
 	__type(value, struct sweep);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} sweeps SEC(".maps") PROGRAMS_WRITE;
+} sweeps SEC(".maps");
 
 /* One pass over the table. */
 struct pass {

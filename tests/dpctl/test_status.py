@@ -52,6 +52,12 @@ PROBLEMS = (
             Report("/p", 1000, Status(error="a map is full")), "not synced yet", "a map is full; no", id="in the way"
         ),
         pytest.param(
+            Report("/p", 1000, Status(), ("Service: not listed yet: HTTP 403: services is forbidden",)),
+            "not synced yet",
+            "Service: not listed yet: HTTP 403: services is forbidden; no problems",
+            id="what is waited for, and why",
+        ),
+        pytest.param(
             Report("/p", 1000, Status(synced=True, problems=PROBLEMS)), "synced", "2 problems; as", id="problems"
         ),
         pytest.param(Report("/p", 2000, Status(synced=True)), "synced", "said 0 s ago", id="a clock that was set back"),

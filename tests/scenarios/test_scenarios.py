@@ -54,7 +54,7 @@ class World:
 
     def put(self, name: str, text: str) -> None:
         """Write a file, or take an empty one away."""
-        self.mirror.change("manifests", self.folder.take([(name, text.encode() if text.strip() else None)]))
+        self.mirror.change(self.folder.take([(name, text.encode() if text.strip() else None)]))
 
     def settle(self) -> Cluster:
         """Let the agent work."""

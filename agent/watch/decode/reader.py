@@ -1,56 +1,32 @@
-"""Reads one object's fields and keeps the user's mistakes; decode is written in its words."""
+"""Reads one object's fields and keeps the user's mistakes; the kinds' files are written in its words."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Callable
 from typing import TypeVar
 
 from agent.model.address import Address, Family, Network, family, is_reachable, parse_address, parse_network
 from agent.model.name import ObjectName, Problem
-from agent.model.node import Namespace, Node, Pod
-from agent.model.service import EndpointSlice, Protocol, Service
+from agent.model.service import Protocol
+from agent.watch.decode.kind import Decoded, Kind, Value
 from agent.watch.decode.objects import Metadata
+from agent.watch.decode.shared import Shared
 
-Value = Service | EndpointSlice | Node | Pod | Namespace
 T = TypeVar("T")
 
 MAX_PORT = 0xFFFF
 
 
-class Kind(StrEnum):
-    """The kinds of objects that are watched."""
-
-    SERVICE = "Service"
-    ENDPOINT_SLICE = "EndpointSlice"
-    NODE = "Node"
-    POD = "Pod"
-    NAMESPACE = "Namespace"
-
-
-@dataclass(frozen=True, slots=True)
-class Decoded:
-    """What an object means to this node.
-
-    Without a value it is as good as deleted: not ours, or unusable.
-    """
-
-    kind: Kind
-    name: ObjectName
-    value: Value | None
-    problems: tuple[Problem, ...] = ()
-
-
 class Reader:
     """Reads an object's fields and keeps what was wrong with them."""
 
-    def __init__(self, kind: Kind, metadata: Metadata) -> None:
+    def __init__(self, kind: Kind, metadata: Metadata, shared: Shared) -> None:
         self.kind = kind
-        self.name = object_name(metadata)
+        self.name = object_name(metadata, shared)
+        self.shared = shared
         self._problems: list[Problem] = []
 
     def refuse(self, where: str, text: str) -> None:
         """Keep a problem; *where* is the field's JSON path."""
-        self._problems.append(Problem(self.kind, self.name, where, text))
+        self._problems.append(Problem(self.kind.name, self.name, where, text))
 
     def result(self, value: Value | None) -> Decoded:
         """The object's meaning, with all that was wrong in it."""
@@ -79,8 +55,9 @@ class Reader:
             return None
         return address
 
-    def reachables(self, texts: list[str] | None, where: str, wanted: Family | None = None) -> Iterator[Address]:
+    def reachables(self, texts: list[str] | None, where: str, wanted: Family | None = None) -> tuple[Address, ...]:
         """Those of a list's addresses that can be used, all of the *wanted* family if one is."""
+        found: list[Address] = []
         for index, text in enumerate(texts or ()):
             address = self.reachable(text, f"{where}[{index}]")
             if address is None:
@@ -88,7 +65,8 @@ class Reader:
             if wanted is not None and family(address) is not wanted:
                 self.refuse(f"{where}[{index}]", f"{address} is no {wanted} address")
             else:
-                yield address
+                found.append(address)
+        return tuple(found)
 
     def protocol(self, text: str | None, where: str) -> Protocol | None:
         """A protocol; absent means TCP."""
@@ -116,6 +94,6 @@ class Reader:
             return None
 
 
-def object_name(metadata: Metadata) -> ObjectName:
+def object_name(metadata: Metadata, shared: Shared | None = None) -> ObjectName:
     """The name under which an object is known."""
-    return ObjectName(metadata.namespace, metadata.name)
+    return ObjectName(shared.one(metadata.namespace) if shared else metadata.namespace, metadata.name)

@@ -13,22 +13,16 @@ from pathlib import Path
 
 from agent.log import logger
 from agent.model.address import Address, Network
-from agent.model.attachment import VETH_PREFIX
 from agent.model.local import Device, Local
 from agent.netlink.cookie import netns_cookie
 from agent.netlink.dump import Dump
+from agent.netlink.notices import POD_PREFIX, Notices
 from agent.netlink.rtnetlink import (
     ADDRESS,
-    IFA_ADDRESS,
-    IFA_F_DADFAILED,
-    IFA_FLAGS,
-    IFA_LOCAL,
-    IFF_LOOPBACK,
     IFLA_IFNAME,
     IFLA_MTU,
     LINK,
     ROUTE,
-    RT_TABLE_MAIN,
     RTA_MULTIPATH,
     RTA_OIF,
     RTM_GETADDR,
@@ -39,11 +33,10 @@ from agent.netlink.rtnetlink import (
     number,
     text,
 )
+from agent.threads import Threads, Worker
 from agent.watch.mirror import Mirror
 from agent.watch.node.masquerade import MasqueradeFile
-from agent.watch.node.notices import NodeNotices
 from agent.watch.node.qdisc import paced, qdiscs
-from agent.watch.worker import Worker
 
 log = logger(__name__)
 
@@ -51,6 +44,11 @@ SETTLE_S = 0.02  # of silence before a dump
 SETTLE_ROUNDS = 10
 RECHECK_S = 30.0  # the sysctls tell nobody when they change
 RETRY_S = 1.0
+
+# linux/if.h, linux/if_link.h, linux/if_addr.h, linux/rtnetlink.h
+IFF_LOOPBACK = 0x8
+IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS, IFA_F_DADFAILED = 1, 2, 8, 0x8
+RT_TABLE_MAIN = 254
 
 _HOP = struct.Struct("=Hxxi")  # struct rtnexthop: length, ifindex
 
@@ -68,11 +66,13 @@ class _Link:
 class LocalSource:
     """The node's own state, followed by one thread that lives in the node's network namespace."""
 
-    def __init__(self, mirror: Mirror, masquerade: MasqueradeFile, proc: Path = Path("/proc")) -> None:
+    def __init__(
+        self, mirror: Mirror, masquerade: MasqueradeFile, threads: Threads, proc: Path = Path("/proc")
+    ) -> None:
         self._mirror = mirror
         self._masquerade = masquerade
         self._sysctls = proc / "sys/net/ipv4"
-        self._worker = Worker("watch-local", self._run)
+        self._worker = Worker(threads, "watch-local", self._run)
 
     def start(self) -> None:
         """Begin to watch, in the network namespace of the calling thread."""
@@ -85,18 +85,18 @@ class LocalSource:
     def _run(self) -> None:
         while not self._worker.is_stopping:
             try:
-                with NodeNotices() as notices, Dump() as dump:
+                with Notices() as notices, Dump() as dump:
                     self._follow(notices, dump)
             except OSError as error:
                 log.warning("netlink failed; tried again", why=error)
                 self._worker.pause(RETRY_S)
 
-    def _follow(self, notices: NodeNotices, dump: Dump) -> None:
+    def _follow(self, notices: Notices, dump: Dump) -> None:
         while not self._worker.is_stopping:
             self._mirror.set_local(replace(read(dump, self._sysctls), not_masqueraded=self._masquerade.read()))
             self._wait(notices)
 
-    def _wait(self, notices: NodeNotices) -> None:
+    def _wait(self, notices: Notices) -> None:
         """Until something changed that the dump would show, and no more comes for the moment."""
         is_due = notices.wait(min(RECHECK_S, self._masquerade.resync_s), self._worker.wake)
         for _ in range(SETTLE_ROUNDS):
@@ -153,7 +153,7 @@ def _links(dump: Dump) -> Iterator[_Link]:
     """The links that are no pod's."""
     for body in dump.read(RTM_GETLINK, bytes(LINK.size) + WITHOUT_STATISTICS):
         name = text(attribute(body, LINK.size, IFLA_IFNAME))
-        if not name.startswith(VETH_PREFIX):
+        if not name.startswith(POD_PREFIX):
             _, _, index, flags, _ = LINK.unpack_from(body)
             yield _Link(index, name, flags, number(attribute(body, LINK.size, IFLA_MTU)))
 

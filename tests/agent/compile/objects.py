@@ -1,18 +1,28 @@
 """Short ways to write model values in tests of compile and reconcile."""
 
-from ipaddress import IPv4Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 from agent.compile.desired import desired
 from agent.compile.ids import Ids
 from agent.compile.records import Desired
-from agent.model.address import Family, unmapped
+from agent.model.address import Family, mapped_octets, unmapped
+from agent.model.address import family as family_of
 from agent.model.attachment import Attachment, Veth
 from agent.model.cluster import Cluster
 from agent.model.local import Local
 from agent.model.name import ObjectName
 from agent.model.node import Node
-from agent.model.service import Endpoint, EndpointPort, EndpointSlice, Protocol, Service, ServicePort
+from agent.model.service import (
+    Endpoint,
+    EndpointPort,
+    EndpointSlice,
+    EndpointState,
+    Protocol,
+    Service,
+    ServicePort,
+    endpoint_slice,
+)
 from maps import abi
 
 HERE = "here"
@@ -31,7 +41,7 @@ def service(text: str = "web", ip: str = "10.96.0.1", **fields: Any) -> Service:
 
 
 def endpoint(ip: str, node: str = "elsewhere", **fields: Any) -> Endpoint:
-    return Endpoint((ip_address(ip),), node=node, **fields)
+    return mapped_octets(ip_address(ip)), EndpointState(node=node, **fields)
 
 
 def piece(
@@ -43,10 +53,9 @@ def piece(
     protocol: Protocol = Protocol.TCP,
 ) -> EndpointSlice:
     owner = name(text)
-    version = endpoints[0].addresses[0].version if endpoints else 4
-    family = Family.IPV4 if version == 4 else Family.IPV6
+    family = family_of(unmapped(IPv6Address(endpoints[0][0]))) if endpoints else Family.IPV4
     target = EndpointPort(port_name, protocol, port)
-    return EndpointSlice(ObjectName(owner.namespace, f"{owner.name}-{suffix}"), owner, family, (target,), endpoints)
+    return endpoint_slice(ObjectName(owner.namespace, f"{owner.name}-{suffix}"), owner, (target,), family, endpoints)
 
 
 def attachment(ip: str = "10.0.0.5", endpoint_id: int = 7, ifindex: int = 12, **fields: Any) -> Attachment:

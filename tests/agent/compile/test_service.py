@@ -17,11 +17,13 @@ HERE_ONLY = "10.0.0.5:8080*"
 
 
 def unready(endpoint: Endpoint) -> Endpoint:
-    return replace(endpoint, ready=False, serving=False)
+    address, state = endpoint
+    return address, replace(state, ready=False, serving=False)
 
 
 def leaving(endpoint: Endpoint) -> Endpoint:
-    return replace(endpoint, ready=False, serving=True, terminating=True)
+    address, state = endpoint
+    return address, replace(state, ready=False, serving=True, terminating=True)
 
 
 ROWS = [

@@ -9,12 +9,17 @@ from tests.agent.compile.objects import HERE, endpoint
 PLACE = Place(HERE, "zone-a")
 
 
+def target(ip: str, node: str = "elsewhere", **hints: tuple[str, ...]) -> Target:
+    octets, state = endpoint(ip, node, **hints)
+    return state, octets, 80
+
+
 def hinted(marks: str) -> list[Target]:
     """Endpoints 0, 1, ...; "a" hints zone-a, "H" this node, "x" another node, "" nothing."""
     zones = {mark: (f"zone-{mark}",) for mark in "ab"}
     nodes = {"H": (HERE,), "x": ("elsewhere",)}
     return [
-        (endpoint(f"10.0.0.{i}", for_zones=zones.get(mark, ()), for_nodes=nodes.get(mark, ())), 80)
+        target(f"10.0.0.{i}", for_zones=zones.get(mark, ()), for_nodes=nodes.get(mark, ()))
         for i, mark in enumerate(marks)
     ]
 
@@ -39,8 +44,8 @@ def test_rule(marks: str, place: Place, expected: str) -> None:
 
 def test_traffic_policy_local_wins_over_hints() -> None:
     far_zone = [
-        (endpoint("10.0.0.1", HERE, for_zones=("zone-b",)), 80),
-        (endpoint("10.0.0.2", for_zones=("zone-a",)), 80),
+        target("10.0.0.1", HERE, for_zones=("zone-b",)),
+        target("10.0.0.2", for_zones=("zone-a",)),
     ]
     assert serving(far_zone, PLACE, local=True, not_ready_too=False) == far_zone[:1]
 

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
+from agent.kube.client import Client, connect
 from agent.kube.event_book import PODS_MAX, QUIET_S, EventBook
 from agent.kube.events import Events
 from agent.model.name import ObjectName
-from agent.watch.api import client
+from agent.threads import Threads
 
 WEB = ObjectName("default", "web-0")
 FULL = "podCIDR 10.0.0.0/24 is used up"
@@ -106,7 +107,7 @@ class Room:
 
     def __post_init__(self) -> None:
         """Start it."""
-        self.events = Events(lambda: client(self.kubeconfig()), "n1", lambda: self.now)
+        self.events = Events(Client(lambda: connect(self.kubeconfig())), "n1", Threads(), lambda: self.now)
         self.events.start()
 
     def kubeconfig(self) -> Path:

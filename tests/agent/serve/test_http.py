@@ -1,14 +1,19 @@
 """Prometheus and the kubelet ask over HTTP; what they read is what the sources say at that moment."""
 
+import contextlib
 import http.client
+import socket
+import time
 from collections.abc import Iterator
 
 import pytest
 from prometheus_client import generate_latest
 
 from agent.errors import ConfigError
+from agent.serve.connections import MOST, WHOLE_S, Connections
 from agent.serve.http import HttpServer
 from agent.serve.metrics import MapUse, Metrics, PoolUse, Sources, SyncUse, WatchUse
+from agent.threads import Threads
 from maps import abi
 
 
@@ -22,8 +27,15 @@ def trouble() -> list[str]:
 
 
 @pytest.fixture
-def server(trouble: list[str]) -> Iterator[HttpServer]:
-    made = HttpServer(("127.0.0.1", 0), Metrics().registry, ready=lambda: ", ".join(trouble))
+def threads() -> Threads:
+    return Threads()
+
+
+@pytest.fixture
+def server(trouble: list[str], threads: Threads) -> Iterator[HttpServer]:
+    made = HttpServer(
+        ("127.0.0.1", 0), Metrics().registry, threads, ready=lambda: ", ".join(trouble), alive=threads.trouble
+    )
     made.start()
     yield made
     made.stop()
@@ -55,7 +67,65 @@ def test_metrics_are_served_and_an_unknown_page_names_the_known(server: HttpServ
 
 def test_an_address_in_use_is_a_mistake_in_the_options(server: HttpServer) -> None:
     with pytest.raises(ConfigError, match="--listen"):
-        HttpServer(("127.0.0.1", server.port), Metrics().registry, ready=lambda: "")
+        HttpServer(("127.0.0.1", server.port), Metrics().registry, Threads(), ready=lambda: "", alive=lambda: "")
+
+
+def test_a_dead_thread_makes_the_agent_unfit_to_live(server: HttpServer, threads: Threads) -> None:
+    thread = threads.make("reconcile", lambda: 1 // 0)  # type: ignore[arg-type]
+    thread.start()
+    thread.join(5)
+    status, text = get(server, "/livez")
+    assert status == 503
+    assert text.startswith("thread reconcile died of ZeroDivisionError")
+
+
+def test_hundreds_of_idle_connections_take_few_descriptors_and_hold_nobody_up(server: HttpServer) -> None:
+    with contextlib.ExitStack() as stack:
+        idle = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port))) for _ in range(200)]
+        began = time.monotonic()
+        assert get(server, "/livez") == (200, "ok\n")
+        assert time.monotonic() - began < 1
+        ended = 0
+        for connection in idle:
+            connection.settimeout(0.01)
+            with contextlib.suppress(TimeoutError, ConnectionError):
+                ended += connection.recv(1) == b""
+        assert ended >= 200 - MOST
+
+
+def test_a_byte_now_and_then_does_not_keep_a_connection() -> None:
+    now = [0.0]
+    connections = Connections(lambda: now[0])
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        connections.admit(ours)
+        now[0] = WHOLE_S - 1
+        theirs.send(b"G")
+        connections.end_overdue()
+        assert ours.recv(1) == b"G"
+        now[0] = WHOLE_S
+        connections.end_overdue()
+        assert theirs.recv(1) == b"", "it was ended"
+
+
+def test_a_request_that_has_come_is_spared_for_a_moment() -> None:
+    now = [0.0]
+    connections = Connections(lambda: now[0])
+    pairs = [socket.socketpair() for _ in range(MOST + 1)]
+    for ours, _ in pairs[:MOST]:
+        connections.admit(ours)
+        now[0] += 0.01
+    connections.answering(pairs[0][0])
+    connections.admit(pairs[MOST][0])
+    ended = []
+    for index, (ours, theirs) in enumerate(pairs):
+        theirs.settimeout(0)
+        with contextlib.suppress(BlockingIOError):
+            theirs.recv(1)
+            ended.append(index)
+        ours.close()
+        theirs.close()
+    assert ended == [1], "the one that lasts longest without having asked"
 
 
 def test_packets_are_named_by_program_direction_and_reason() -> None:
@@ -80,7 +150,7 @@ def test_every_source_has_its_metrics() -> None:
         Sources(
             maps=lambda: [MapUse("services", 3, 100, 4096), MapUse("flows", None, 200, 8192)],
             sync=lambda: SyncUse(synced=True, age_s=1.5, problems=2),
-            watches=lambda: [WatchUse("services", 0.5, 4)],
+            watches=lambda: [WatchUse("services", 0.5, 4), WatchUse("nodes", None, 9)],
             sweep=lambda: abi.Sweep(runs=5, expired=6, at_ns=0, flows=7, unanswered=1),
             attachments=lambda: 8,
             pools=lambda: [PoolUse("10.0.0.0/24", 8, 245)],
@@ -96,7 +166,9 @@ def test_every_source_has_its_metrics() -> None:
     assert sample(metrics, "sluiceway_sync_age_seconds") == 1.5
     assert sample(metrics, "sluiceway_problems") == 2
     assert sample(metrics, "sluiceway_watch_lag_seconds", resource="services") == 0.5
+    assert sample(metrics, "sluiceway_watch_lag_seconds", resource="nodes") is None, "it was never connected"
     assert sample(metrics, "sluiceway_watch_restarts_total", resource="services") == 4
+    assert sample(metrics, "sluiceway_watch_restarts_total", resource="nodes") == 9
     assert sample(metrics, "sluiceway_conntrack_flows") == 7
     assert sample(metrics, "sluiceway_conntrack_expired_total") == 6
     assert sample(metrics, "sluiceway_attachments") == 8

@@ -6,7 +6,8 @@ from threading import Condition
 import pytest
 
 from agent.model.cluster import Cluster
-from agent.watch.mirror import Expected, Mirror
+from agent.watch.decode.kind import Kind
+from agent.watch.mirror import Mirror
 
 
 class Seen:
@@ -29,7 +30,7 @@ class Seen:
             assert found, f"not within {timeout_s} s; last seen: {self.clusters[-1:]}"
             return self.clusters[-1]
 
-    def mirror(self, *expected: Expected) -> Mirror:
+    def mirror(self, *expected: Kind) -> Mirror:
         """A mirror that this watches."""
         return Mirror(self.take, expected)
 

@@ -3,23 +3,32 @@
 import json
 import queue
 import time
-from collections.abc import Iterator
+import tracemalloc
+from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
+from types import MappingProxyType
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from msgspec import Raw
 
 from agent.errors import ConfigError
+from agent.kube.client import Client, connect
+from agent.model.cluster import Cluster
 from agent.model.name import ObjectName
-from agent.watch.api import EXPECTED, ApiSource, client
+from agent.threads import Threads
+from agent.watch.api import ApiSource
 from agent.watch.decode.decoder import Decoder
-from agent.watch.decode.reader import Decoded, Kind
+from agent.watch.decode.kind import Decoded, Kind
+from agent.watch.decode.kinds import NEEDED
+from agent.watch.decode.namespace import NAMESPACE
+from agent.watch.decode.pod import POD
 from tests.agent.watch.conftest import Seen
 
 SERVICES = "/api/v1/services"
+WEB = ObjectName("default", "web")
 CUT = b"cut"  # the connection breaks
 END = b"end"  # the answer ends in good order
 
@@ -29,6 +38,10 @@ def web(revision: str, address: str = "10.96.0.1") -> dict[str, object]:
         "metadata": {"name": "web", "namespace": "default", "resourceVersion": revision},
         "spec": {"clusterIP": address, "ports": [{"port": 80}]},
     }
+
+
+def other(revision: str) -> dict[str, object]:
+    return {**web(revision, "10.96.0.2"), "metadata": {"name": "other", "namespace": "default"}}
 
 
 def event(kind: str, content: object) -> bytes:
@@ -52,6 +65,8 @@ class Api(ThreadingHTTPServer):
         self.tokens: set[str] = set()
         self.selectors: set[str] = set()
         self.knows_streams = True
+        self.refusals: queue.Queue[tuple[int, dict[str, str], object]] = queue.Queue()  # on services, each once
+        self.lists: queue.Queue[list[bytes]] = queue.Queue()  # plain lists of services, in chunks; none: `web`
         self.allowed = "secret"
         self.closing = Event()
         self.thread = Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02})
@@ -86,13 +101,21 @@ class _Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         query = {key: values[0] for key, values in parse_qs(url.query).items()}
         self.server.tokens.add(self.headers.get("Authorization", ""))
-        self.server.selectors |= {f"{url.path} {query['fieldSelector']}"} if "fieldSelector" in query else set()
+        self.server.selectors |= {f"{url.path} {query[key]}" for key in query if key.endswith("Selector")}
         if url.path == SERVICES:
             self.server.asked.put(query)
         if self.headers.get("Authorization") != f"Bearer {self.server.allowed}":
             self._whole(401, {"kind": "Status", "message": "Unauthorized"})
+        elif url.path == SERVICES and not self.server.refusals.empty():
+            code, headers, content = self.server.refusals.get()
+            self._whole(code, content, headers)
         elif "sendInitialEvents" in query and not self.server.knows_streams:
             self._whole(422, {"kind": "Status", "message": "sendInitialEvents is forbidden"})
+        elif "watch" not in query and url.path == SERVICES and not self.server.lists.empty():
+            self._begin()
+            for chunk in self.server.lists.get():
+                self._chunk(chunk)
+            self._chunk(b"")
         elif "watch" not in query:
             self._whole(
                 200, {"metadata": {"resourceVersion": "3"}, "items": [web("2")] if url.path == SERVICES else []}
@@ -102,9 +125,11 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._idle()
 
-    def _whole(self, code: int, content: object) -> None:
+    def _whole(self, code: int, content: object, headers: Mapping[str, str] = MappingProxyType({})) -> None:
         body = json.dumps(content).encode()
         self.send_response(code)
+        for name, value in headers.items():
+            self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -167,15 +192,17 @@ def api() -> Iterator[Api]:
 
 @pytest.fixture
 def source(api: Api, seen: Seen, tmp_path: Path) -> Iterator[ApiSource]:
-    mirror = seen.mirror(*EXPECTED)
+    mirror = seen.mirror(*NEEDED)
     mirror.set_attachments(())
     mirror.set_local(mirror.cluster.local)
-    source = ApiSource(lambda: client(kubeconfig(tmp_path, api.port)), "n1", mirror)
+    threads = Threads()
+    source = ApiSource(Client(lambda: connect(kubeconfig(tmp_path, api.port))), "n1", mirror, threads)
     yield source
     source.stop()
+    assert threads.trouble() == ""
 
 
-def has(address: str):  # type: ignore[no-untyped-def]
+def has(address: str) -> Callable[[Cluster], bool]:
     name = ObjectName("default", "web")
     return lambda cluster: name in cluster.services and str(cluster.services[name].cluster_ips[0]) == address
 
@@ -190,8 +217,9 @@ def test_a_streaming_list_and_its_changes_arrive(api: Api, source: ApiSource, se
     api.say(event("DELETED", web("5")))
     seen.until(lambda cluster: not cluster.services)
     assert api.tokens == {"Bearer secret"}
-    assert api.selectors == {"/api/v1/pods spec.nodeName=n1"}
-    (status,) = [status for status in source.status() if status.kind is Kind.SERVICE]
+    unserved = "!service.kubernetes.io/service-proxy-name,!service.kubernetes.io/headless"
+    assert api.selectors == {f"{SERVICES} {unserved}", f"/apis/discovery.k8s.io/v1/endpointslices {unserved}"}
+    (status,) = [status for status in source.status() if status.kind == "Service"]
     assert (status.is_listed, status.trouble, status.restarts, status.events) == (True, "", 0, 3)
 
 
@@ -291,8 +319,8 @@ def test_a_bug_in_decoding_makes_the_watch_list_again(
 def test_an_unreachable_server_is_told_and_tried_until_it_is_there(api: Api, seen: Seen, tmp_path: Path) -> None:
     port = api.port
     api.stop()
-    mirror = seen.mirror(*EXPECTED)
-    source = ApiSource(lambda: client(kubeconfig(tmp_path, port)), "n1", mirror)
+    mirror = seen.mirror(*NEEDED)
+    source = ApiSource(Client(lambda: connect(kubeconfig(tmp_path, port))), "n1", mirror, Threads())
     source.start()
     try:
         while not all(status.trouble for status in source.status()):
@@ -310,4 +338,101 @@ def test_an_unreachable_server_is_told_and_tried_until_it_is_there(api: Api, see
 
 def test_a_kubeconfig_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"--kubeconfig .*/none"):
-        client(tmp_path / "none")
+        connect(tmp_path / "none")
+
+
+def test_a_kind_is_watched_from_when_it_is_needed_until_it_is_not(api: Api, source: ApiSource, seen: Seen) -> None:
+    source.start()
+    api.say(bookmark("1"))
+    seen.until(lambda cluster: cluster.synced)
+    assert [status.kind for status in source.status()] == ["Service", "EndpointSlice", "Node"]
+    assert not any("pods" in selector for selector in api.selectors)
+    source.watch(POD)
+    source.watch(POD)
+    source.watch(NAMESPACE)
+    eventually(lambda: {s.kind for s in source.status() if s.is_listed} >= {"Pod", "Namespace"})
+    assert "/api/v1/pods spec.nodeName=n1" in api.selectors
+    assert seen.clusters[-1].synced, "nobody waits for them"
+    source.unwatch(POD)
+    assert "Pod" not in {status.kind for status in source.status()}
+
+
+def test_a_list_that_is_forbidden_is_a_problem_that_names_it(api: Api, source: ApiSource, seen: Seen) -> None:
+    for _ in range(3):
+        api.refusals.put((403, {}, {"kind": "Status", "message": "services is forbidden"}))
+    source.start()
+    (problem,) = seen.until(lambda cluster: cluster.problems).problems
+    assert (problem.kind, problem.name, problem.field) == ("Watch", ObjectName("", "services"), "list")
+    assert problem.text.startswith("HTTP 403: services is forbidden; the agent must be allowed to get, list and watch")
+    assert {s.kind: s.trouble for s in source.status() if s.is_denied} == {"Service": "HTTP 403: services is forbidden"}
+    api.say(event("ADDED", web("2")), bookmark("3"))
+    assert seen.until(has("10.96.0.1")).problems == ()
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        pytest.param((429, {"Retry-After": "1"}, {"kind": "Status"}), id="too many requests"),
+        pytest.param((504, {}, {"kind": "Status", "message": "request timed out"}), id="a slow server"),
+        pytest.param((500, {}, {"kind": "Status", "details": {"retryAfterSeconds": 1}}), id="an error with a wait"),
+        pytest.param((503, {}, {}), id="a balancer without servers"),
+    ],
+)
+def test_a_refusal_that_passes_is_waited_for(
+    refusal: tuple[int, dict[str, str], object], api: Api, source: ApiSource, seen: Seen
+) -> None:
+    api.refusals.put(refusal)
+    source.start()
+    api.say(event("ADDED", web("2")), bookmark("3"))
+    seen.until(has("10.96.0.1"))
+    assert next(status for status in source.status() if status.kind == "Service").restarts == 1
+
+
+def test_the_older_list_of_a_server_that_lags_is_not_taken(api: Api, source: ApiSource, seen: Seen) -> None:
+    source.start()
+    api.say(event("ADDED", web("2")), bookmark("3"), event("MODIFIED", web("9", "10.96.0.9")))
+    seen.until(has("10.96.0.9"))
+    api.say(event("ERROR", {"kind": "Status", "code": 410}))
+    api.asked.get(timeout=5)
+    assert api.asked.get(timeout=5)["resourceVersion"] == "9"
+    api.say(event("ADDED", web("2")), bookmark("3"))  # as it was before
+    assert "sendInitialEvents" in api.asked.get(timeout=5)
+    api.say(CUT, event("ADDED", web("11", "10.96.0.11")), bookmark("12"))
+    seen.until(has("10.96.0.11"))
+    held = [str(c.services[WEB].cluster_ips[0]) for c in seen.clusters if WEB in c.services]
+    assert list(dict.fromkeys(held)) == ["10.96.0.1", "10.96.0.9", "10.96.0.11"]
+
+
+def test_a_plain_list_is_told_again_as_the_same_values(api: Api, source: ApiSource, seen: Seen) -> None:
+    api.knows_streams = False
+    source.start()
+    seen.until(has("10.96.0.1"))
+    before = seen.clusters[-1].services[WEB]
+    body = json.dumps({"metadata": {"resourceVersion": "20"}, "items": [web("2"), other("5")]}).encode()
+    api.lists.put([body[at : at + 11] for at in range(0, len(body), 11)])
+    api.say(event("ERROR", {"kind": "Status", "code": 410}))
+    after = seen.until(lambda cluster: len(cluster.services) == 2)
+    assert after.services[WEB] is before
+
+
+def test_no_list_is_in_memory_at_once(api: Api, source: ApiSource, seen: Seen) -> None:
+    api.knows_streams = False
+    size = 40_000_000
+    filler = {**web("2"), "status": {"filler": "x" * 20_000}}
+    item = json.dumps(filler).encode()
+    api.lists.put(
+        [b'{"metadata":{"resourceVersion":"5"},"items":[' + item, *[b"," + item] * (size // len(item)), b"]}"]
+    )
+    tracemalloc.start()
+    source.start()
+    seen.until(has("10.96.0.1"), 60)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < size / 8
+
+
+def eventually(holds: Callable[[], object], timeout_s: float = 10) -> None:
+    until = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.01)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.model.name import ObjectName
+from agent.threads import Threads
 from agent.watch.manifests import EXPECTED, ManifestsSource
 from tests.agent.watch.conftest import Seen
 
@@ -43,7 +44,7 @@ def source(folder: Path, seen: Seen) -> Iterator[ManifestsSource]:
     mirror = seen.mirror(*EXPECTED)
     mirror.set_attachments(())
     mirror.set_local(mirror.cluster.local)
-    source = ManifestsSource(folder, "n1", mirror)
+    source = ManifestsSource(folder, "n1", mirror, Threads())
     yield source
     source.stop()
 

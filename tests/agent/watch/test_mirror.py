@@ -9,14 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.model.address import Family
+from agent.model.address import Family, mapped_octets
 from agent.model.attachment import Attachment, Veth
 from agent.model.cluster import Cluster
 from agent.model.local import Device, Local
 from agent.model.name import ObjectName, Problem
 from agent.model.node import Namespace, Node
-from agent.model.service import Endpoint, EndpointSlice, Service
-from agent.watch.decode.reader import Decoded, Kind, Value
+from agent.model.service import EndpointSlice, EndpointState, Service
+from agent.watch.decode.endpoint_slice import ENDPOINT_SLICE
+from agent.watch.decode.kind import Decoded, Kind, Value
+from agent.watch.decode.namespace import NAMESPACE
+from agent.watch.decode.node import NODE
+from agent.watch.decode.service import SERVICE
 from agent.watch.mirror import Mirror
 
 
@@ -25,20 +29,19 @@ def name(text: str) -> ObjectName:
 
 
 def service(text: str, affinity_s: int = 0) -> Decoded:
-    return Decoded(Kind.SERVICE, name(text), Service(name(text), affinity_s=affinity_s))
+    return Decoded(SERVICE, name(text), Service(name(text), affinity_s=affinity_s))
 
 
 def piece(text: str, of: str, address: str = "10.1.0.2") -> Decoded:
-    endpoints = (Endpoint((ip_address(address),)),)
-    value = EndpointSlice(name(text), name(of), Family.IPV4, (), endpoints)
-    return Decoded(Kind.ENDPOINT_SLICE, name(text), value)
+    value = EndpointSlice(name(text), name(of), Family.IPV4, (), mapped_octets(ip_address(address)), (EndpointState(),))
+    return Decoded(ENDPOINT_SLICE, name(text), value)
 
 
 def gone(decoded: Decoded) -> Decoded:
     return Decoded(decoded.kind, decoded.name, None)
 
 
-def mirror(*expected: tuple[str, Kind]) -> tuple[Mirror, list[Cluster]]:
+def mirror(*expected: Kind) -> tuple[Mirror, list[Cluster]]:
     seen: list[Cluster] = []
     return Mirror(seen.append, expected), seen
 
@@ -46,53 +49,46 @@ def mirror(*expected: tuple[str, Kind]) -> tuple[Mirror, list[Cluster]]:
 def test_slices_stand_under_their_service_by_name() -> None:
     found, _ = mirror()
     b, a, c = piece("b", "web"), piece("a", "web"), piece("c", "dns")
-    found.change("api", [b, a, c])
+    found.change([b, a, c])
     assert found.cluster.slices == {name("web"): (a.value, b.value), name("dns"): (c.value,)}
 
 
 def test_a_slice_that_changes_its_service_leaves_the_old_one() -> None:
     found, _ = mirror()
-    found.change("api", [piece("a", "web")])
-    found.change("api", [piece("a", "dns")])
+    found.change([piece("a", "web")])
+    found.change([piece("a", "dns")])
     assert list(found.cluster.slices) == [name("dns")]
 
 
 def test_what_is_not_listed_again_is_gone() -> None:
     found, _ = mirror()
-    found.replace("api", Kind.SERVICE, [service("a"), service("b")])
-    found.replace("api", Kind.SERVICE, [service("b"), service("c")])
+    found.replace(SERVICE, [service("a"), service("b")])
+    found.replace(SERVICE, [service("b"), service("c")])
     assert set(found.cluster.services) == {name("b"), name("c")}
-
-
-def test_a_list_of_one_source_leaves_the_others_objects() -> None:
-    found, _ = mirror()
-    found.replace("manifests", Kind.SERVICE, [service("a")])
-    found.replace("api", Kind.SERVICE, [service("b")])
-    assert set(found.cluster.services) == {name("a"), name("b")}
 
 
 def test_cluster_scoped_objects_stand_under_plain_names() -> None:
     found, _ = mirror()
     node, namespace = Node("n1"), Namespace("web")
-    found.change("api", [Decoded(Kind.NODE, ObjectName("", "n1"), node)])
-    found.change("api", [Decoded(Kind.NAMESPACE, ObjectName("", "web"), namespace)])
+    found.change([Decoded(NODE, ObjectName("", "n1"), node)])
+    found.change([Decoded(NAMESPACE, ObjectName("", "web"), namespace)])
     assert (found.cluster.nodes, found.cluster.namespaces) == ({"n1": node}, {"web": namespace})
 
 
 def test_what_says_nothing_new_makes_no_cluster() -> None:
     found, seen = mirror()
-    found.change("api", [service("a")])
-    found.change("api", [service("a")])
-    found.change("api", [gone(service("b"))])
-    found.replace("api", Kind.SERVICE, [service("a")])
+    found.change([service("a")])
+    found.change([service("a")])
+    found.change([gone(service("b"))])
+    found.replace(SERVICE, [service("a")])
     assert len(seen) == 1
 
 
 def test_what_did_not_change_is_the_identical_value() -> None:
     found, _ = mirror()
-    found.change("api", [service("a"), service("b"), piece("x", "a")])
+    found.change([service("a"), service("b"), piece("x", "a")])
     before = found.cluster
-    found.replace("api", Kind.SERVICE, [service("a"), service("b", affinity_s=9)])
+    found.replace(SERVICE, [service("a"), service("b", affinity_s=9)])
     after = found.cluster
     assert after.slices is before.slices
     assert after.services[name("a")] is before.services[name("a")]
@@ -101,16 +97,16 @@ def test_what_did_not_change_is_the_identical_value() -> None:
 
 def test_a_cluster_once_given_never_changes() -> None:
     found, seen = mirror()
-    found.change("api", [service("a")])
-    found.change("api", [gone(service("a"))])
+    found.change([service("a")])
+    found.change([gone(service("a"))])
     assert [list(cluster.services) for cluster in seen] == [[name("a")], []]
 
 
 def test_problems_come_and_go_with_their_object() -> None:
     found, seen = mirror()
     problem = Problem("Service", name("a"), "spec.ports", "holds no usable port")
-    found.change("api", [Decoded(Kind.SERVICE, name("a"), None, (problem,))])
-    found.change("api", [service("a")])
+    found.change([Decoded(SERVICE, name("a"), None, (problem,))])
+    found.change([service("a")])
     assert [cluster.problems for cluster in seen] == [(problem,), ()]
     assert [list(cluster.services) for cluster in seen] == [[], [name("a")]]
 
@@ -124,10 +120,10 @@ def test_a_sources_own_problems_are_the_clusters() -> None:
 
 
 def test_synced_means_that_every_first_list_and_the_node_itself_have_come() -> None:
-    found, seen = mirror(("api", Kind.SERVICE), ("api", Kind.NODE))
-    found.replace("api", Kind.SERVICE, [])
+    found, seen = mirror(SERVICE, NODE)
+    found.replace(SERVICE, [])
     found.set_local(Local(netns_cookie=7))
-    found.replace("api", Kind.NODE, [])
+    found.replace(NODE, [])
     assert not found.cluster.synced
     found.set_attachments(())
     assert (found.cluster.synced, seen[-1].synced) == (True, True)
@@ -158,52 +154,41 @@ def test_any_order_of_different_objects_and_any_doubling_gives_the_same_cluster(
     found: list[Decoded], order: random.Random, times: list[int]
 ) -> None:
     plain, _ = mirror()
-    plain.change("api", found)
+    plain.change(found)
     queues: dict[tuple[Kind, ObjectName], list[Decoded]] = {}
     for decoded, repeat in zip(found, times, strict=False):
         queues.setdefault((decoded.kind, decoded.name), []).extend([decoded] * repeat)
     other, _ = mirror()
     while queues:
         key = order.choice(list(queues))
-        other.change("api", [queues[key].pop(0)])
+        other.change([queues[key].pop(0)])
         if not queues[key]:
             del queues[key]
     assert other.cluster == plain.cluster
 
 
-@given(changes, changes)
-def test_two_sources_give_the_same_cluster_whoever_comes_first(api: list[Decoded], folder: list[Decoded]) -> None:
-    one, _ = mirror()
-    one.change("api", api)
-    one.change("manifests", folder)
-    other, _ = mirror()
-    other.change("manifests", folder)
-    other.change("api", api)
-    assert one.cluster == other.cluster
-
-
 @given(changes)
 def test_a_list_is_worth_the_changes_that_led_to_it(found: list[Decoded]) -> None:
     followed, _ = mirror()
-    followed.change("api", found)
+    followed.change(found)
     last: dict[tuple[Kind, ObjectName], Decoded] = {(d.kind, d.name): d for d in found}
     fresh, _ = mirror()
-    fresh.change("api", [service("a", 9), piece("x", "c")])
-    for kind in (Kind.SERVICE, Kind.ENDPOINT_SLICE):
-        fresh.replace("api", kind, [d for d in last.values() if d.kind is kind])
+    fresh.change([service("a", 9), piece("x", "c")])
+    for kind in (SERVICE, ENDPOINT_SLICE):
+        fresh.replace(kind, [d for d in last.values() if d.kind is kind])
     assert fresh.cluster == followed.cluster
 
 
 @pytest.mark.parametrize("services", [10_000])
 def test_one_slice_among_many_services_costs_about_a_millisecond(services: int) -> None:
     found, _ = mirror()
-    found.replace("api", Kind.SERVICE, [service(str(n)) for n in range(services)])
-    found.replace("api", Kind.ENDPOINT_SLICE, [piece(str(n), str(n)) for n in range(services)])
+    found.replace(SERVICE, [service(str(n)) for n in range(services)])
+    found.replace(ENDPOINT_SLICE, [piece(str(n), str(n)) for n in range(services)])
     costs = []
     for n in count():
         change = piece("7", "7", f"10.1.1.{n}")
         start = perf_counter()
-        found.change("api", [change])
+        found.change([change])
         costs.append(perf_counter() - start)
         if n == 50:
             break

@@ -1,12 +1,12 @@
 """The list and watch protocol, by lines: no socket, no thread, no clock but ours."""
 
 import json
-from collections.abc import Iterable
 
 import pytest
 from msgspec import Raw
 
-from agent.watch.stream import INITIAL_S, Changed, Event, Listed, Mode, Stream
+from agent.kube.retry import refusal
+from agent.watch.stream import INITIAL_S, OLDER_S, Changed, Event, Item, Listed, Mode, Stream
 
 
 class Clock:
@@ -32,20 +32,32 @@ END = line("BOOKMARK", revision="7", **{"k8s.io/initial-events-end": "true"})
 ERROR_410 = b'{"type":"ERROR","object":{"kind":"Status","code":410,"message":"too old"}}'
 
 
-def fed(watch: Stream, *lines: bytes) -> list[tuple[str, list[str]]]:
+def fed(watch: Stream, *lines: bytes) -> list[str]:
     return [told(event) for content in lines for event in watch.line(content)]
 
 
-def told(event: Event) -> tuple[str, list[str]]:
+def body(watch: Stream, content: bytes) -> list[str]:
+    """What a list's answer tells, when it comes in small pieces."""
+    pieces = (content[at : at + 7] for at in range(0, len(content), 7))
+    return [told(event) for piece in pieces for event in watch.part(piece)] + [told(e) for e in watch.whole()]
+
+
+def told(event: Event) -> str:
     match event:
-        case Listed(objects):
-            return "listed", names(objects)
+        case Listed():
+            return "listed"
+        case Item(content, is_deleted):
+            return f"{'not' if is_deleted else 'has'} {name(content)}"
         case Changed(content, is_deleted):
-            return "deleted" if is_deleted else "changed", names([content])
+            return f"{'deleted' if is_deleted else 'changed'} {name(content)}"
 
 
-def names(objects: Iterable[Raw]) -> list[str]:
-    return [json.loads(bytes(content))["metadata"]["name"] for content in objects]
+def name(content: bytes | Raw) -> str:
+    return str(json.loads(bytes(content))["metadata"]["name"])
+
+
+def refused(watch: Stream, code: int, content: bytes = b"", retry_after: str = "") -> None:
+    watch.refused(refusal(code, content, retry_after))
 
 
 def listed(watch: Stream) -> Stream:
@@ -66,9 +78,10 @@ def test_the_first_request_is_a_streaming_list() -> None:
 def test_a_streaming_list_is_whole_at_its_last_bookmark_and_not_before() -> None:
     watch = stream()
     watch.request()
-    assert fed(watch, line("ADDED", "a"), line("ADDED", "b"), line("BOOKMARK", revision="5")) == []
+    lines = [line("ADDED", "a"), line("ADDED", "b"), line("BOOKMARK", revision="5")]
+    assert fed(watch, *lines) == ["has a", "has b"]  # told as they come
     assert not watch.is_listed
-    assert fed(watch, END, line("ADDED", "c", "8")) == [("listed", ["a", "b"]), ("changed", ["c"])]
+    assert fed(watch, END, line("ADDED", "c", "8")) == ["listed", "changed c"]
     assert (watch.is_listed, watch.revision) == (True, "8")
 
 
@@ -76,7 +89,7 @@ def test_what_goes_while_the_list_streams_is_not_in_it() -> None:
     watch = stream()
     watch.request()
     lines = [line("ADDED", "a"), line("ADDED", "b"), line("DELETED", "a"), line("MODIFIED", "b"), END]
-    assert fed(watch, *lines) == [("listed", ["b"])]
+    assert fed(watch, *lines) == ["has a", "has b", "not a", "has b", "listed"]
 
 
 def test_a_watch_is_taken_up_where_it_ended() -> None:
@@ -92,14 +105,14 @@ def test_a_watch_is_taken_up_where_it_ended() -> None:
 
 
 def test_deletions_are_told_as_such() -> None:
-    assert fed(listed(stream()), line("DELETED", "a", "9")) == [("deleted", ["a"])]
+    assert fed(listed(stream()), line("DELETED", "a", "9")) == ["deleted a"]
 
 
 @pytest.mark.parametrize(
     "expire",
     [
         pytest.param(lambda watch: fed(watch, ERROR_410), id="by an ERROR event"),
-        pytest.param(lambda watch: watch.refused(410), id="by the answer's code"),
+        pytest.param(lambda watch: refused(watch, 410), id="by the answer's code"),
     ],
 )
 def test_a_forgotten_revision_is_listed_anew_soon_but_not_at_once(expire) -> None:  # type: ignore[no-untyped-def]
@@ -110,7 +123,7 @@ def test_a_forgotten_revision_is_listed_anew_soon_but_not_at_once(expire) -> Non
     assert watch.mode is Mode.STREAM
     assert dict(request.query)["sendInitialEvents"] == "true"
     assert 0 < request.delay_s < 1
-    assert fed(watch, line("ADDED", "b"), END) == [("listed", ["b"])]
+    assert fed(watch, line("ADDED", "b"), END) == ["has b", "listed"]
 
 
 def test_a_server_that_forgets_what_it_listed_at_once_is_asked_less_and_less_often() -> None:
@@ -128,7 +141,7 @@ def test_a_server_that_forgets_what_it_listed_at_once_is_asked_less_and_less_oft
 def test_a_revision_that_the_server_does_not_understand_is_listed_anew() -> None:
     watch = listed(stream())
     watch.request()
-    watch.refused(400, b'{"message":"invalid resource version"}')
+    refused(watch, 400, b'{"message":"invalid resource version"}')
     assert "sendInitialEvents" in dict(watch.request().query)
 
 
@@ -136,11 +149,11 @@ def test_a_revision_that_the_server_does_not_understand_is_listed_anew() -> None
 def test_a_server_without_streaming_lists_is_asked_for_a_plain_one_from_its_cache(code: int) -> None:
     watch = stream()
     watch.request()
-    watch.refused(code, b'{"message":"sendInitialEvents is forbidden"}')
+    refused(watch, code, b'{"message":"sendInitialEvents is forbidden"}')
     request = watch.request()
     assert (request.query, request.is_stream, request.delay_s) == ((("resourceVersion", "0"),), False, 0.0)
-    body = b'{"metadata":{"resourceVersion":"5"},"items":[{"metadata":{"name":"a"}}]}'
-    assert [told(event) for event in watch.body(body)] == [("listed", ["a"])]
+    content = b'{"metadata":{"resourceVersion":"5"},"items":[{"metadata":{"name":"a"}}]}'
+    assert body(watch, content) == ["has a", "listed"]
     assert dict(watch.request().query)["resourceVersion"] == "5"
     fed(watch, ERROR_410)
     watch.request()
@@ -164,44 +177,44 @@ def test_a_connection_that_breaks_early_costs_no_mode() -> None:
     watch.failed("connection reset", was_answered=True)
     watch.request()
     assert watch.mode is Mode.STREAM
-    assert fed(watch, line("ADDED", "b"), END) == [("listed", ["b"])]
+    assert fed(watch, line("ADDED", "b"), END) == ["has b", "listed"]
 
 
 @pytest.mark.parametrize(
     "fail",
     [
-        pytest.param(lambda watch: watch.refused(504), id="the server ran out of time"),
+        pytest.param(lambda watch: refused(watch, 504), id="the server ran out of time"),
         pytest.param(lambda watch: watch.failed("reset", was_answered=True), id="the connection broke midway"),
-        pytest.param(lambda watch: list(watch.body(b'{"items":[{')), id="the body was cut short"),
+        pytest.param(lambda watch: body(watch, b'{"items":[{'), id="the body was cut short"),
     ],
 )
 def test_a_list_that_does_not_come_through_is_fetched_in_pages(fail) -> None:  # type: ignore[no-untyped-def]
     watch = stream()
     watch.request()
-    watch.refused(400)
+    refused(watch, 400)
     watch.request()
     fail(watch)
     assert watch.request().query == (("limit", "500"),)
-    body = b'{"metadata":{"resourceVersion":"5","continue":"x"},"items":[{"metadata":{"name":"a"}}]}'
-    assert list(watch.body(body)) == []
+    content = b'{"metadata":{"resourceVersion":"5","continue":"x"},"items":[{"metadata":{"name":"a"}}]}'
+    assert body(watch, content) == ["has a"]
     assert watch.request().query == (("limit", "500"), ("continue", "x"))
-    body = b'{"metadata":{"resourceVersion":"5"},"items":[{"metadata":{"name":"b"}}]}'
-    assert [told(event) for event in watch.body(body)] == [("listed", ["a", "b"])]
+    content = b'{"metadata":{"resourceVersion":"5"},"items":[{"metadata":{"name":"b"}}]}'
+    assert body(watch, content) == ["has b", "listed"]
 
 
 def test_pages_whose_continuation_expired_begin_anew() -> None:
     watch = stream()
     watch.request()
-    watch.refused(400)
+    refused(watch, 400)
     watch.request()
-    watch.refused(504)
+    refused(watch, 504)
     watch.request()
-    list(watch.body(b'{"metadata":{"continue":"x"},"items":[{"metadata":{"name":"a"}}]}'))
+    body(watch, b'{"metadata":{"continue":"x"},"items":[{"metadata":{"name":"a"}}]}')
     watch.request()
-    watch.refused(410)
-    watch.request()
-    body = b'{"metadata":{"resourceVersion":"5"},"items":[{"metadata":{"name":"b"}}]}'
-    assert [told(event) for event in watch.body(body)] == [("listed", ["b"])]
+    refused(watch, 410)
+    assert watch.request().begins_list
+    content = b'{"metadata":{"resourceVersion":"5"},"items":[{"metadata":{"name":"b"}}]}'
+    assert body(watch, content) == ["has b", "listed"]
 
 
 def test_the_wait_doubles_up_to_a_bound_and_is_drawn() -> None:
@@ -227,14 +240,14 @@ def test_success_ends_the_wait_and_the_trouble() -> None:
 def test_the_server_may_say_when_to_come_back() -> None:
     watch = stream()
     watch.request()
-    watch.refused(429, b"", retry_after_s=17)
+    refused(watch, 429, b"", "17")
     assert watch.request().delay_s == 17
 
 
 def test_a_refusal_is_told_in_the_servers_words() -> None:
     watch = stream()
     watch.request()
-    watch.refused(403, b'{"kind":"Status","message":"services is forbidden"}')
+    refused(watch, 403, b'{"kind":"Status","message":"services is forbidden"}')
     assert watch.trouble == "HTTP 403: services is forbidden"
 
 
@@ -248,7 +261,7 @@ def test_a_watch_that_ends_as_it_begins_is_no_success() -> None:
 def test_a_cut_line_is_not_taken_for_an_object_and_the_watch_goes_on_from_before() -> None:
     watch = listed(stream())
     watch.request()
-    assert fed(watch, line("ADDED", "a", "8"), line("ADDED", "b", "9")[:-9]) == [("changed", ["a"])]
+    assert fed(watch, line("ADDED", "a", "8"), line("ADDED", "b", "9")[:-9]) == ["changed a"]
     assert watch.is_cut
     assert fed(watch, line("ADDED", "c", "10")) == []  # nothing after a gap
     assert dict(watch.request().query)["resourceVersion"] == "8"
@@ -260,3 +273,119 @@ def test_other_errors_within_a_watch_keep_the_revision() -> None:
     fed(watch, b'{"type":"ERROR","object":{"code":500,"message":"etcd"}}')
     assert watch.trouble == "watch error 500: etcd"
     assert dict(watch.request().query)["resourceVersion"] == "7"
+
+
+TOO_NEW = json.dumps(
+    {
+        "kind": "Status",
+        "code": 504,
+        "reason": "Timeout",
+        "message": "Too large resource version: 7, current: 5",
+        "details": {"causes": [{"reason": "ResourceVersionTooLarge"}], "retryAfterSeconds": 1},
+    }
+).encode()
+
+
+def asked(watch: Stream) -> tuple[str | None, str | None]:
+    """What the next list must not be older than."""
+    query = dict(watch.request().query)
+    return query.get("resourceVersion"), query.get("resourceVersionMatch")
+
+
+def of(revision: str) -> bytes:
+    return b'{"metadata":{"resourceVersion":"%s"},"items":[]}' % revision.encode()
+
+
+def test_a_list_after_a_loss_is_no_older_than_what_is_held() -> None:
+    watch = listed(stream())
+    fed(watch, line("ADDED", "a", "9"), ERROR_410)
+    assert asked(watch) == ("9", "NotOlderThan")
+    refused(watch, 422)
+    assert watch.mode is Mode.LIST
+    assert asked(watch) == ("9", "NotOlderThan")
+
+
+@pytest.mark.parametrize("streams", [True, False], ids=["streaming", "plain"])
+def test_an_older_list_is_not_taken_and_is_asked_for_again(streams: bool) -> None:  # noqa: FBT001
+    clock = Clock()
+    watch = listed(stream(clock))
+    fed(watch, line("ADDED", "a", "9"), ERROR_410)
+    watch.request()
+    if not streams:
+        refused(watch, 400)
+        watch.request()
+    older = line("BOOKMARK", revision="8", **{"k8s.io/initial-events-end": "true"})
+    queries = set()
+    for _ in range(6):
+        assert (fed(watch, older) if streams else body(watch, of("8"))) == []
+        assert "older than 9" in watch.trouble
+        queries.add(asked(watch))
+    assert queries == {(None, "NotOlderThan" if streams else None), ("9", "NotOlderThan")}
+    newer = line("BOOKMARK", revision="10", **{"k8s.io/initial-events-end": "true"})
+    assert (fed(watch, newer) if streams else body(watch, of("10"))) == ["listed"]
+    assert (watch.revision, watch.trouble) == ("10", "")
+
+
+def test_a_cluster_restored_from_a_backup_is_believed_after_a_minute() -> None:
+    clock = Clock()
+    watch = listed(stream(clock))
+    fed(watch, ERROR_410)
+    older = line("BOOKMARK", revision="3", **{"k8s.io/initial-events-end": "true"})
+    told_at = []
+    for clock.now in range(0, 100, 10):
+        watch.request()
+        told_at += [clock.now for _ in fed(watch, older)]
+        if told_at:
+            break
+    assert OLDER_S <= told_at[0] <= OLDER_S + 20
+    assert watch.revision == "3"
+
+
+@pytest.mark.parametrize("in_watch", [True, False], ids=["a watch", "a list"])
+def test_a_server_behind_the_others_is_asked_for_the_newest_there_is(in_watch: bool) -> None:  # noqa: FBT001
+    watch = listed(stream())
+    if in_watch:
+        fed(watch, b'{"type":"ERROR","object":%s}' % TOO_NEW)
+    else:
+        fed(watch, ERROR_410)
+        watch.request()
+        refused(watch, 504, TOO_NEW)
+    assert watch.mode is Mode.STREAM
+    assert asked(watch) == (None, "NotOlderThan")
+
+
+def test_events_older_than_what_is_held_say_nothing() -> None:
+    watch = listed(stream())
+    watch.request()
+    assert fed(watch, line("MODIFIED", "a", "6"), line("DELETED", "a", "5"), line("BOOKMARK", revision="4")) == []
+    assert watch.revision == "7"
+    assert fed(watch, line("MODIFIED", "a", "8")) == ["changed a"]
+
+
+def test_a_bookmark_is_news() -> None:
+    clock = Clock()
+    watch = stream(clock)
+    assert watch.heard_at is None
+    clock.now = 5
+    listed(watch)
+    assert watch.heard_at == 5
+    clock.now = 65
+    fed(watch, line("BOOKMARK", revision="12"))
+    assert watch.heard_at == 65
+
+
+def test_what_is_forbidden_is_told_apart_from_what_passes() -> None:
+    watch = stream()
+    watch.request()
+    refused(watch, 403, b'{"kind":"Status","message":"services is forbidden"}')
+    assert watch.is_denied
+    watch.request()
+    watch.failed("connection refused")
+    assert not watch.is_denied
+
+
+def test_an_error_in_a_watch_may_say_when_to_come_back() -> None:
+    watch = listed(stream())
+    watch.request()
+    fed(watch, b'{"type":"ERROR","object":{"code":429,"message":"busy","details":{"retryAfterSeconds":9}}}')
+    assert watch.request().delay_s == 9

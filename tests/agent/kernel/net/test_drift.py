@@ -6,8 +6,9 @@ from collections.abc import Collection
 
 import pytest
 
-from agent.kernel.net.drift import DriftWatch
+from agent.kernel.net.drift import Losses
 from agent.kernel.net.routes import METRIC, PROTOCOL
+from agent.threads import Threads
 from tests.agent.kernel.nets import in_new_netns
 
 pytestmark = pytest.mark.netns
@@ -44,12 +45,12 @@ def test_a_loss_is_heard(words: str, is_loss: bool) -> None:  # noqa: FBT001  as
         ):
             _ip(line)
         heard: list[float] = []
-        watch = DriftWatch(_kept, lambda: heard.append(time.monotonic()))
-        watch.start()
+        losses = Losses(_kept, lambda: heard.append(time.monotonic()), Threads())
+        losses.start()
         time.sleep(0.05)
         _ip(words)
         time.sleep(0.3)
-        watch.stop()
+        losses.stop()
         return len(heard)
 
     assert bool(in_new_netns(play)) == is_loss

@@ -5,19 +5,25 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
+from agent.model.address import mapped_octets
 from agent.model.name import ObjectName
 from agent.model.node import Namespace, Node, Pod
 from agent.model.service import (
-    Endpoint,
     EndpointPort,
     EndpointSlice,
+    EndpointState,
     LoadBalancerAddress,
     Protocol,
     Service,
     ServicePort,
 )
 from agent.watch.decode.decoder import Decoder
-from agent.watch.decode.reader import Decoded, Kind
+from agent.watch.decode.endpoint_slice import ENDPOINT_SLICE
+from agent.watch.decode.kind import Decoded, Kind
+from agent.watch.decode.namespace import NAMESPACE
+from agent.watch.decode.node import NODE
+from agent.watch.decode.pod import POD
+from agent.watch.decode.service import SERVICE
 
 DNS = ObjectName("kube-system", "dns")
 
@@ -31,7 +37,7 @@ def decoded(kind: Kind, **parts: object) -> Decoded:
 
 def service(metadata: object = None, status: object = None, **spec: object) -> Decoded:
     whole: dict[str, object] = {"clusterIP": "10.96.0.10", "ports": [{"port": 53}], **spec}
-    return decoded(Kind.SERVICE, metadata=metadata or {}, spec=whole, status=status or {})
+    return decoded(SERVICE, metadata=metadata or {}, spec=whole, status=status or {})
 
 
 def served(found: Decoded) -> Service:
@@ -47,14 +53,14 @@ def endpoints(*found: object, **parts: object) -> Decoded:
         "ports": [{"name": "dns", "protocol": "UDP", "port": 5353}],
         "endpoints": list(found),
     }
-    return decoded(Kind.ENDPOINT_SLICE, **(whole | parts))
+    return decoded(ENDPOINT_SLICE, **(whole | parts))
 
 
-def one(found: Decoded) -> Endpoint:
+def one(found: Decoded) -> EndpointState:
     assert isinstance(found.value, EndpointSlice)
     assert found.problems == ()
-    (endpoint,) = found.value.endpoints
-    return endpoint
+    (state,) = found.value.states
+    return state
 
 
 def test_every_field_of_a_service_reaches_the_model() -> None:
@@ -139,7 +145,7 @@ def test_leading_zeros_are_decimal() -> None:
 
 def test_null_lists_are_empty_lists() -> None:
     found = decoded(
-        Kind.ENDPOINT_SLICE,
+        ENDPOINT_SLICE,
         metadata={"labels": {"kubernetes.io/service-name": "dns"}},
         addressType="IPv4",
         ports=None,
@@ -212,7 +218,7 @@ def test_json_of_a_wrong_shape_costs_the_object() -> None:
 
 
 def test_an_object_without_a_readable_name_is_still_reported() -> None:
-    found = Decoder("n1").decode(Kind.POD, b'{"metadata": 7}')
+    found = Decoder("n1").decode(POD, b'{"metadata": 7}')
     assert (found.name, found.value, len(found.problems)) == (ObjectName("", "?"), None, 1)
 
 
@@ -244,9 +250,8 @@ def test_every_field_of_a_slice_reaches_the_model() -> None:
     assert isinstance(found.value, EndpointSlice)
     assert found.value.service == DNS
     assert found.value.ports == (EndpointPort("dns", Protocol.UDP, 5353),)
-    assert one(found) == Endpoint(
-        (ip_address("10.1.0.2"),), node="n1", zone="a", for_zones=("a", "b"), for_nodes=("n1",)
-    )
+    state = EndpointState(node="n1", zone="a", for_zones=("a", "b"), for_nodes=("n1",))
+    assert list(found.value.endpoints()) == [(mapped_octets(ip_address("10.1.0.2")), state)]
 
 
 @pytest.mark.parametrize(
@@ -276,7 +281,7 @@ def test_slices_that_are_ignored(parts: dict[str, object]) -> None:
 def test_a_bad_endpoint_leaves_the_others(address: str, text: str) -> None:
     found = endpoints({"addresses": [address]}, {"addresses": ["10.1.0.2"]})
     assert isinstance(found.value, EndpointSlice)
-    assert [endpoint.addresses for endpoint in found.value.endpoints] == [(ip_address("10.1.0.2"),)]
+    assert [octets for octets, _ in found.value.endpoints()] == [mapped_octets(ip_address("10.1.0.2"))]
     assert [problem.field for problem in found.problems] == ["endpoints[0].addresses[0]"]
     assert text in found.problems[0].text
 
@@ -288,7 +293,7 @@ def test_an_unknown_address_type_is_a_mistake() -> None:
 
 def test_a_node() -> None:
     found = Decoder("n1").decode(
-        Kind.NODE,
+        NODE,
         json.dumps(
             {
                 "metadata": {"name": "n2", "labels": {"topology.kubernetes.io/zone": "a"}},
@@ -330,7 +335,7 @@ def test_a_node_that_keeps_the_addresses_of_pods_from_before(
     problems: list[str],
 ) -> None:
     content = {"metadata": {"name": "n2", "annotations": annotations}, "spec": {"podCIDR": "10.244.2.0/24"}}
-    found = Decoder("n1").decode(Kind.NODE, json.dumps(content).encode())
+    found = Decoder("n1").decode(NODE, json.dumps(content).encode())
     assert isinstance(found.value, Node)
     assert (found.value.imports_host_local, [problem.field for problem in found.problems]) == (imports, problems)
     assert found.value.pod_cidrs == (ip_network("10.244.2.0/24"),)
@@ -338,7 +343,7 @@ def test_a_node_that_keeps_the_addresses_of_pods_from_before(
 
 def pod(phase: str = "Running", node: str = "n1") -> Decoded:
     return decoded(
-        Kind.POD,
+        POD,
         metadata={"uid": "u-1"},
         spec={"nodeName": node, "hostNetwork": True},
         status={"phase": phase, "podIP": "10.1.0.2", "podIPs": [{"ip": "10.1.0.2"}, {"ip": "fd00::2"}]},
@@ -364,5 +369,20 @@ def test_pods_that_are_not_kept(found: Decoded) -> None:
 
 
 def test_a_namespace_has_its_labels_in_order() -> None:
-    found = Decoder("n1").decode(Kind.NAMESPACE, b'{"metadata":{"name":"x","labels":{"b":"2","a":"1"}}}')
+    found = Decoder("n1").decode(NAMESPACE, b'{"metadata":{"name":"x","labels":{"b":"2","a":"1"}}}')
     assert found.value == Namespace("x", (("a", "1"), ("b", "2")))
+
+
+def test_what_repeats_is_kept_once() -> None:
+    decoder = Decoder("n1")
+    content = {
+        "metadata": {"name": "dns-x", "namespace": "kube-system", "labels": {"kubernetes.io/service-name": "dns"}},
+        "addressType": "IPv4",
+        "ports": [{"name": "dns", "protocol": "UDP", "port": 5353}],
+        "endpoints": [{"addresses": [f"10.1.0.{n}"], "nodeName": "n1", "zone": "a"} for n in range(2, 5)],
+    }
+    found = [decoder.decode(ENDPOINT_SLICE, json.dumps(content).encode()).value for _ in range(2)]
+    first, second = (value for value in found if isinstance(value, EndpointSlice))
+    assert len({id(state) for state in (*first.states, *second.states)}) == 1
+    assert first.ports is second.ports
+    assert first.name.namespace is second.name.namespace

@@ -11,6 +11,7 @@ import pytest
 
 from agent.model.local import Device
 from agent.netlink.cookie import netns_cookie
+from agent.threads import Threads
 from agent.watch.node.local import LocalSource, port_ranges
 from agent.watch.node.masquerade import MasqueradeFile
 from tests.agent.watch.conftest import Seen
@@ -45,7 +46,7 @@ def source(seen: Seen) -> Iterator[LocalSource]:
     subprocess.run(["ip", "netns", "add", NETNS], check=True)
     ip("link set lo up")
     mirror = seen.mirror()
-    source = LocalSource(mirror, MasqueradeFile(None))
+    source = LocalSource(mirror, MasqueradeFile(None), Threads())
 
     def start_inside() -> None:
         with Path(f"/run/netns/{NETNS}").open() as netns:

@@ -1,0 +1,153 @@
+"""The one client for whatever talks to the API server: watches and Events, from any thread.
+
+The official client gives configuration (kubeconfig, service account, tokens) and transport; bodies pass as bytes, its
+models are not used. It renews a service account's token by itself, but reads a kubeconfig once: a server that does not
+know us any more (401), or that we do not know (TLS), has the configuration read again with the next request.
+"""
+
+import socket
+import ssl
+from collections.abc import Callable
+from http import HTTPStatus
+from pathlib import Path
+from threading import Lock
+from urllib.parse import urlencode
+
+import kubernetes.client
+import kubernetes.config
+import urllib3
+
+from agent.errors import ConfigError
+from agent.kube.retry import Refusal, refusal
+
+AGENT = "sluiceway-agent"
+CONNECT_S = 10.0
+CONNECTIONS = 8  # kept open at most; more are made when more are needed at once
+
+# a server that is gone without a word is noticed after 15 + 3 * 5 s
+KEEPALIVE = [
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+]
+
+# what comes of the network, the server or a file of the configuration, and passes
+TROUBLE = (
+    urllib3.exceptions.HTTPError,
+    kubernetes.client.ApiException,
+    kubernetes.config.ConfigException,
+    ConfigError,
+    OSError,
+)
+Query = tuple[tuple[str, str], ...]
+Connect = Callable[[], kubernetes.client.ApiClient]
+
+
+def connect(kubeconfig: Path | None) -> kubernetes.client.ApiClient:
+    """The official client, for the API server of *kubeconfig*, or of the pod we run in.
+
+    Raises:
+        ConfigError: the configuration cannot be read.
+    """
+    configuration = kubernetes.client.Configuration()
+    try:
+        if kubeconfig is not None:
+            kubernetes.config.load_kube_config(  # type: ignore[no-untyped-call]
+                str(kubeconfig), client_configuration=configuration, persist_config=False
+            )
+        else:
+            kubernetes.config.load_incluster_config(configuration)  # type: ignore[no-untyped-call]
+    except (kubernetes.config.ConfigException, OSError, ValueError) as error:
+        where = f"--kubeconfig {kubeconfig}" if kubeconfig else "the pod's service account"
+        raise ConfigError(f"cannot read {where}: {error}") from error
+    configuration.socket_options = KEEPALIVE
+    configuration.retries = urllib3.Retry(0, redirect=3)  # those who ask try again, each in its own way
+    configuration.connection_pool_maxsize = CONNECTIONS
+    return kubernetes.client.ApiClient(configuration)
+
+
+class Refused(Exception):  # noqa: N818  the name says what is wrong
+    """The API server answered, and did not do it."""
+
+    def __init__(self, asked: str, refusal: Refusal) -> None:
+        self.refusal = refusal
+        super().__init__(f"{asked}: {refusal}")
+
+
+class Client:
+    """Requests to one API server."""
+
+    def __init__(self, connect: Connect) -> None:
+        """*connect* is :func:`connect` with its argument; it is called at once, and whenever credentials failed.
+
+        Raises:
+            ConfigError: as *connect* does.
+        """
+        self._connect = connect
+        self._lock = Lock()
+        self._api: kubernetes.client.ApiClient | None = connect()
+
+    def get(self, path: str, query: Query, read_timeout_s: float) -> urllib3.BaseHTTPResponse:
+        """The answer to a GET, its body still to be read and closed by the caller.
+
+        Raises:
+            TROUBLE: there is none; another time there may be.
+        """
+        return self._ask("GET", f"{path}?{urlencode(query)}", None, "", (CONNECT_S, read_timeout_s))
+
+    def send(self, method: str, path: str, content: object, content_type: str, timeout_s: float) -> bytes:
+        """What the server says to a POST, PATCH or PUT that it carried out.
+
+        Raises:
+            Refused: it did not.
+            TROUBLE: there is no answer; another time there may be.
+        """
+        response = self._ask(method, path, content, content_type, timeout_s)
+        body: bytes = response.read()  # with which the connection is free for the next
+        if response.status >= HTTPStatus.BAD_REQUEST:
+            raise Refused(f"{method} {path}", refusal(response.status, body, response.headers.get("Retry-After", "")))
+        return body
+
+    def _ask(
+        self, method: str, path: str, content: object, content_type: str, timeout: float | tuple[float, float]
+    ) -> urllib3.BaseHTTPResponse:
+        api = self._connected()
+        headers = {"Accept": "application/json", "User-Agent": AGENT}
+        if content_type:
+            headers["Content-Type"] = content_type
+        try:
+            api.update_params_for_auth(headers, [], ["BearerToken"], path, method, content)
+            url = f"{api.configuration.host}{path}"
+            answer = api.call_api(method, url, headers, body=content, _request_timeout=timeout)
+        except TROUBLE as error:
+            if _is_tls(error):
+                self._distrust(api)
+            raise
+        response: urllib3.BaseHTTPResponse = answer.response
+        if response.status == HTTPStatus.UNAUTHORIZED:
+            self._distrust(api)
+        return response
+
+    def _connected(self) -> kubernetes.client.ApiClient:
+        with self._lock:
+            if self._api is None:
+                self._api = self._connect()
+            return self._api
+
+    def _distrust(self, api: kubernetes.client.ApiClient) -> None:
+        """Read the configuration anew with the next request, unless another thread has done so since."""
+        with self._lock:
+            if self._api is api:
+                self._api = None
+
+
+def _is_tls(error: BaseException | None) -> bool:
+    """Whether certificates are behind it: the server's authority, or our own certificate, may have been exchanged."""
+    while error is not None:
+        if isinstance(error, ssl.SSLError | urllib3.exceptions.SSLError):
+            return True
+        reason = getattr(error, "reason", None)
+        error = reason if isinstance(reason, BaseException) else error.__cause__ or error.__context__
+    return False

@@ -1,0 +1,58 @@
+"""What the agent needs to know of a kind of objects, declared once in the kind's own file."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from agent.model.name import ObjectName, Problem
+from agent.model.node import Namespace, Node, Pod
+from agent.model.service import EndpointSlice, Service
+from agent.watch.decode.shared import Shared
+
+Value = Service | EndpointSlice | Node | Pod | Namespace
+Content = bytes | msgspec.Raw
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What decoding needs beside the object."""
+
+    node_name: str
+    shared: Shared
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Kind:
+    """A kind of objects: where the API has them, what they mean, where they stand in the Cluster."""
+
+    name: str  # as objects say it: "Service"
+    path: str  # of the list of all namespaces
+    table: str  # the field of model.Cluster
+    decode: Callable[[Content, Context], "Decoded"]
+    field_selector: str = ""  # which objects are asked for; {node} is this node's name
+    label_selector: str = ""
+    is_needed: bool = (
+        False  # nothing can be compiled before its first list; others are watched when somebody reads them
+    )
+    is_namespaced: bool = True  # else the table's keys are plain names
+    owner: Callable[[Any], ObjectName] | None = None  # the table has, by owner, all that belong to it, sorted by name
+
+    @property
+    def resource(self) -> str:
+        """What RBAC calls it: "services"."""
+        return self.path.rpartition("/")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What an object means to this node.
+
+    Without a value it is as good as deleted: not ours, or unusable.
+    """
+
+    kind: Kind
+    name: ObjectName
+    value: Value | None
+    problems: tuple[Problem, ...] = ()

@@ -1,0 +1,76 @@
+"""Nodes: their addresses, pod CIDRs and zones."""
+
+from collections.abc import Mapping
+
+import msgspec
+from msgspec import Struct, field
+
+from agent.model.node import Node
+from agent.watch.decode.kind import Content, Context, Decoded, Kind
+from agent.watch.decode.objects import Metadata
+from agent.watch.decode.reader import Reader
+
+ZONE = "topology.kubernetes.io/zone"
+IPAM, HOST_LOCAL = "sluiceway.io/ipam", "host-local"  # on a Node: whose reservations to keep
+
+
+class _Spec(Struct, frozen=True):
+    """``spec`` of a Node."""
+
+    pod_cidr: str = field(name="podCIDR", default="")
+    pod_cidrs: list[str] | None = field(name="podCIDRs", default=None)
+
+
+class _Address(Struct, frozen=True):
+    """``status.addresses[]`` of a Node."""
+
+    type: str = ""
+    address: str = ""
+
+
+class _Status(Struct, frozen=True):
+    """``status`` of a Node."""
+
+    addresses: list[_Address] | None = None
+
+
+class _Node(Struct, frozen=True):
+    """A Node, v1."""
+
+    metadata: Metadata = Metadata()
+    spec: _Spec = _Spec()
+    status: _Status = _Status()
+
+
+_NODE = msgspec.json.Decoder(_Node)
+
+
+def _decode(content: Content, context: Context) -> Decoded:
+    found = _NODE.decode(content)
+    read = Reader(NODE, found.metadata, context.shared)
+    internal = [
+        read.address(given.address, f"status.addresses[{index}].address")
+        for index, given in enumerate(found.status.addresses or ())
+        if given.type == "InternalIP"
+    ]
+    texts = found.spec.pod_cidrs or ([found.spec.pod_cidr] if found.spec.pod_cidr else [])
+    cidrs = [read.network(text, f"spec.podCIDRs[{index}]") for index, text in enumerate(texts)]
+    return read.result(
+        Node(
+            name=read.name.name,
+            internal_ips=tuple(address for address in internal if address is not None),
+            pod_cidrs=tuple(cidr for cidr in cidrs if cidr is not None),
+            zone=context.shared.one((found.metadata.labels or {}).get(ZONE, "")),
+            imports_host_local=_imports_host_local(read, found.metadata.annotations or {}),
+        )
+    )
+
+
+def _imports_host_local(read: Reader, annotations: Mapping[str, str]) -> bool:
+    value = annotations.get(IPAM, HOST_LOCAL)
+    if value != HOST_LOCAL:
+        read.refuse(f"metadata.annotations['{IPAM}']", f"{value!r} is not known; say {HOST_LOCAL}, or leave it out")
+    return IPAM in annotations and value == HOST_LOCAL
+
+
+NODE = Kind("Node", "/api/v1/nodes", "nodes", _decode, is_namespaced=False, is_needed=True)

@@ -1,0 +1,197 @@
+"""Services: which are served, and what the dataplane needs of them."""
+
+from collections.abc import Iterator
+
+import msgspec
+from msgspec import Struct, field
+
+from agent.model.address import Address
+from agent.model.service import LoadBalancerAddress, Protocol, Service, ServicePort
+from agent.watch.decode.kind import Content, Context, Decoded, Kind
+from agent.watch.decode.objects import Metadata
+from agent.watch.decode.reader import Reader
+
+AFFINITY_DEFAULT_S = 10800  # DefaultClientIPServiceAffinitySeconds
+AFFINITY_MAX_S = 86400  # the API server's bound
+HEADLESS = "service.kubernetes.io/headless"
+NOT_SERVED = ("service.kubernetes.io/service-proxy-name", HEADLESS)
+
+
+class _Port(Struct, rename="camel", frozen=True):
+    """``spec.ports[]`` of a Service."""
+
+    name: str | None = None
+    protocol: str | None = None
+    port: int | None = None
+    node_port: int | None = None
+
+
+class _ClientIP(Struct, rename="camel", frozen=True):
+    """``spec.sessionAffinityConfig.clientIP``."""
+
+    timeout_seconds: int | None = None
+
+
+class _AffinityConfig(Struct, frozen=True):
+    """``spec.sessionAffinityConfig``."""
+
+    client_ip: _ClientIP | None = field(name="clientIP", default=None)
+
+
+class _Spec(Struct, rename="camel", frozen=True):
+    """``spec`` of a Service."""
+
+    type: str = "ClusterIP"
+    cluster_ip: str = field(name="clusterIP", default="")
+    cluster_ips: list[str] | None = field(name="clusterIPs", default=None)
+    external_ips: list[str] | None = field(name="externalIPs", default=None)
+    load_balancer_source_ranges: list[str] | None = None
+    ports: list[_Port] | None = None
+    session_affinity: str = "None"
+    session_affinity_config: _AffinityConfig | None = None
+    internal_traffic_policy: str | None = None
+    external_traffic_policy: str | None = None
+    publish_not_ready_addresses: bool = False
+
+
+class _Ingress(Struct, rename="camel", frozen=True):
+    """``status.loadBalancer.ingress[]`` of a Service."""
+
+    ip: str = ""  # empty where the balancer has a host name
+    ip_mode: str | None = None
+
+
+class _LoadBalancer(Struct, frozen=True):
+    """``status.loadBalancer`` of a Service."""
+
+    ingress: list[_Ingress] | None = None
+
+
+class _Status(Struct, rename="camel", frozen=True):
+    """``status`` of a Service."""
+
+    load_balancer: _LoadBalancer = _LoadBalancer()
+
+
+class _Service(Struct, frozen=True):
+    """A Service, v1."""
+
+    metadata: Metadata = Metadata()
+    spec: _Spec = _Spec()
+    status: _Status = _Status()
+
+
+_SERVICE = msgspec.json.Decoder(_Service)
+
+
+def _decode(content: Content, context: Context) -> Decoded:
+    found = _SERVICE.decode(content)
+    read = Reader(SERVICE, found.metadata, context.shared)
+    spec = found.spec
+    if not _is_served(found):
+        return read.result(None)
+    balancer = tuple(_balancer(read, found.status.load_balancer.ingress or []))
+    ranges = tuple(_source_ranges(read, spec.load_balancer_source_ranges or []))
+    if spec.load_balancer_source_ranges and not ranges:
+        balancer = ()  # no range at all would admit everybody
+    return read.result(
+        Service(
+            name=read.name,
+            cluster_ips=tuple(_cluster_ips(read, spec)),
+            external_ips=tuple(read.reachables(spec.external_ips, "spec.externalIPs")),
+            load_balancer=balancer,
+            source_ranges=ranges,
+            ports=_service_ports(read, spec),
+            internal_local=spec.internal_traffic_policy == "Local",
+            external_local=spec.external_traffic_policy == "Local",
+            affinity_s=_affinity_s(read, spec),
+            publish_not_ready=spec.publish_not_ready_addresses,
+        )
+    )
+
+
+def _is_served(found: _Service) -> bool:
+    labels = found.metadata.labels or {}
+    spec = found.spec
+    is_headless = "None" in (spec.cluster_ip, *(spec.cluster_ips or ()))
+    return not (is_headless or spec.type == "ExternalName" or any(label in labels for label in NOT_SERVED))
+
+
+def _cluster_ips(read: Reader, spec: _Spec) -> Iterator[Address]:
+    if spec.cluster_ips:
+        yield from read.reachables(spec.cluster_ips, "spec.clusterIPs")
+    elif spec.cluster_ip:
+        address = read.reachable(spec.cluster_ip, "spec.clusterIP")
+        if address is not None:
+            yield address
+    else:
+        read.refuse("spec.clusterIP", "is missing; nothing allocates one here, so give an address")
+
+
+def _service_ports(read: Reader, spec: _Spec) -> tuple[ServicePort, ...]:
+    ports: dict[tuple[int, Protocol], ServicePort] = {}
+    for index, found in enumerate(spec.ports or ()):
+        where = f"spec.ports[{index}]"
+        protocol = read.protocol(found.protocol, f"{where}.protocol")
+        number = read.port(found.port, f"{where}.port")
+        if protocol is None or number is None:
+            continue
+        if (number, protocol) in ports:
+            read.refuse(f"{where}.port", f"{number}/{protocol.name} is given twice; the first holds")
+            continue
+        node_port = _node_port(read, spec, found.node_port or 0, f"{where}.nodePort")
+        ports[number, protocol] = read.shared.made(ServicePort, found.name or "", protocol, number, node_port)
+    if not ports:
+        read.refuse("spec.ports", "holds no usable port; the Service has nothing to answer on")
+    return read.shared.one(tuple(ports.values()))
+
+
+def _node_port(read: Reader, spec: _Spec, number: int, where: str) -> int:
+    """The node port, 0 for none; a LoadBalancer may go without (allocateLoadBalancerNodePorts)."""
+    if number:
+        if spec.type in ("NodePort", "LoadBalancer"):
+            return read.port(number, where) or 0
+        read.refuse(where, f"has no meaning for type {spec.type}; say type NodePort")
+    elif spec.type == "NodePort":
+        read.refuse(where, "is missing; nothing allocates one here, so give a number")
+    return 0
+
+
+def _affinity_s(read: Reader, spec: _Spec) -> int:
+    if spec.session_affinity != "ClientIP":
+        return 0
+    config = spec.session_affinity_config
+    given = config.client_ip.timeout_seconds if config and config.client_ip else None
+    if given is None:
+        return AFFINITY_DEFAULT_S
+    if not 1 <= given <= AFFINITY_MAX_S:
+        where = "spec.sessionAffinityConfig.clientIP.timeoutSeconds"
+        read.refuse(where, f"{given} is not within 1 and {AFFINITY_MAX_S}; {AFFINITY_DEFAULT_S} holds")
+        return AFFINITY_DEFAULT_S
+    return given
+
+
+def _balancer(read: Reader, ingress: list[_Ingress]) -> Iterator[LoadBalancerAddress]:
+    for index, found in enumerate(ingress):
+        where = f"status.loadBalancer.ingress[{index}].ip"
+        address = read.reachable(found.ip, where) if found.ip else None
+        if address is not None:
+            yield LoadBalancerAddress(address, proxy=found.ip_mode == "Proxy")
+
+
+def _source_ranges(read: Reader, ranges: list[str]) -> Iterator[str]:
+    for index, text in enumerate(ranges):
+        # the API server admits blanks around it
+        network = read.network(text.strip(), f"spec.loadBalancerSourceRanges[{index}]")
+        if network is not None:
+            yield str(network)
+
+
+SERVICE = Kind(
+    "Service",
+    "/api/v1/services",
+    "services",
+    _decode,
+    label_selector=",".join(f"!{label}" for label in NOT_SERVED),
+    is_needed=True,
+)

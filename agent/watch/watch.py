@@ -1,0 +1,194 @@
+"""One kind of objects, watched: a thread performs what stream.py asks, decodes as objects arrive, tells mirror.py."""
+
+import contextlib
+import random
+import time
+from collections.abc import Iterable, Iterator
+from http import HTTPStatus
+from threading import Event as Signal
+
+import urllib3
+
+from agent.kube.client import TROUBLE, Client
+from agent.kube.retry import refusal
+from agent.log import logger
+from agent.model.name import ObjectName, Problem
+from agent.threads import Threads
+from agent.watch.decode.decoder import Decoder, identity
+from agent.watch.decode.kind import Decoded, Kind
+from agent.watch.mirror import Mirror
+from agent.watch.status import WatchStatus
+from agent.watch.stream import Changed, Event, Item, Listed, Request, Stream
+
+log = logger(__name__)
+
+CHUNK = 1 << 16  # bytes read at once at most
+STOP_S = 1.0
+
+
+class Watch:
+    """A watch and its thread."""
+
+    def __init__(self, client: Client, kind: Kind, decoder: Decoder, mirror: Mirror, threads: Threads) -> None:
+        self.kind = kind
+        self._client = client
+        self._decoder = decoder
+        self._mirror = mirror
+        self._threads = threads
+        self._query = selectors(kind, decoder.node_name)
+        # jitter between nodes, nothing that anyone must not guess
+        self._stream = Stream(random.random, time.monotonic)
+        self._stopping = Signal()
+        self._response: urllib3.BaseHTTPResponse | None = None
+        self._listed: dict[ObjectName, Decoded] = {}  # of a list that is under way
+        self._events = 0
+        self._logged = ""
+        self._thread = threads.make(f"watch-{kind.resource}", self._run)
+
+    def start(self) -> None:
+        """Begin; an API server that does not answer is tried again and again."""
+        self._thread.start()
+
+    def end(self) -> None:
+        """Have the thread end, which may be reading."""
+        self._thread.end()
+        self._stopping.set()
+        response = self._response
+        if response is not None:
+            with contextlib.suppress(ValueError, RuntimeError, OSError):  # it is closed, or read to its end
+                response.shutdown()
+
+    def join(self, timeout_s: float = STOP_S) -> None:
+        """Wait until it has ended; it tells the mirror nothing after that."""
+        self._thread.join(timeout_s)
+        self._threads.forget(self._thread)
+
+    def status(self) -> WatchStatus:
+        """How it fares, from any thread."""
+        stream = self._stream
+        return WatchStatus(
+            kind=self.kind.name,
+            is_listed=stream.is_listed,
+            trouble=stream.trouble,
+            is_denied=stream.is_denied,
+            restarts=stream.restarts,
+            events=self._events,
+            heard_at=stream.heard_at,
+        )
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            request = self._stream.request()
+            if self._stopping.wait(request.delay_s):
+                return
+            try:
+                self._perform(request)
+            except TROUBLE as error:
+                self._stream.failed(_one_line(error), was_answered=self._response is not None)
+            # a watch that dies in silence is worse than any error; what it was told may not have reached the mirror
+            except Exception as error:
+                log.exception("watch failed", kind=self.kind.name)
+                self._stream.lost(_one_line(error))
+            finally:
+                self._release()
+            if not self._stopping.is_set():
+                self._tell()
+
+    def _perform(self, request: Request) -> None:
+        if request.begins_list:
+            self._listed = {}
+        response = self._client.get(self.kind.path, request.query + self._query, request.read_timeout_s)
+        if response.status != HTTPStatus.OK:
+            self._stream.refused(refusal(response.status, response.data, response.headers.get("Retry-After", "")))
+            return
+        self._response = response
+        if request.is_stream:
+            self._follow(response)
+        else:
+            while chunk := response.read1(CHUNK):
+                self._take(self._stream.part(chunk))
+            self._take(self._stream.whole())
+
+    def _follow(self, response: urllib3.BaseHTTPResponse) -> None:
+        """Read a watch until it ends, or is of no more use."""
+        for lines in _lines(response):
+            self._take(event for line in lines for event in self._stream.line(line))
+            if self._stream.is_cut:
+                return
+        self._stream.ended()
+
+    def _take(self, events: Iterable[Event]) -> None:
+        """Decode, and tell the mirror; what came in one read makes one Cluster."""
+        changes: list[Decoded] = []
+        with self._thread.busy():
+            for event in events:
+                match event:
+                    case Item(content, is_deleted):
+                        self._note(content, is_deleted=is_deleted)
+                    case Listed():
+                        self._give_list()
+                        changes = []  # those before a list are in it
+                    case Changed(content, is_deleted):
+                        self._events += 1
+                        decode = self._decoder.deleted if is_deleted else self._decoder.decode
+                        changes.append(decode(self.kind, content))
+            if changes and not self._stopping.is_set():
+                self._mirror.change(changes)
+
+    def _note(self, content: bytes, *, is_deleted: bool) -> None:
+        """Keep one object of a list; one that is as before is kept as the identical value, not twice."""
+        if is_deleted:
+            self._listed.pop(identity(content), None)
+            return
+        decoded = self._decoder.decode(self.kind, content)
+        held = self._mirror.held(self.kind, decoded.name)
+        if held is not None and held == decoded.value:
+            decoded = Decoded(self.kind, decoded.name, held, decoded.problems)
+        self._listed[decoded.name] = decoded
+
+    def _give_list(self) -> None:
+        listed, self._listed = self._listed, {}
+        if self._stopping.is_set():
+            return
+        self._events += len(listed)
+        self._mirror.replace(self.kind, listed.values())
+        self._tell()
+        log.info("listed", kind=self.kind.name, objects=len(listed))
+
+    def _tell(self) -> None:
+        """Log trouble once, and its end; what somebody must change is a Problem."""
+        trouble = self._stream.trouble
+        if trouble and trouble != self._logged:
+            log.warning("watch is tried again; the last state is kept", kind=self.kind.name, why=trouble)
+        elif self._logged and not trouble:
+            log.info("watch works again", kind=self.kind.name)
+        self._logged = trouble
+        self._mirror.report(self._thread.name, (self._denied(trouble),) if self._stream.is_denied else ())
+
+    def _denied(self, trouble: str) -> Problem:
+        text = f"{trouble}; the agent must be allowed to get, list and watch {self.kind.resource} (deploy/rbac.yaml)"
+        return Problem("Watch", ObjectName("", self.kind.resource), "list", text)
+
+    def _release(self) -> None:
+        response, self._response = self._response, None
+        if response is not None:
+            response.close()
+
+
+def selectors(kind: Kind, node_name: str) -> tuple[tuple[str, str], ...]:
+    """The part of a query that says which objects are asked for."""
+    pairs = (("fieldSelector", kind.field_selector.format(node=node_name)), ("labelSelector", kind.label_selector))
+    return tuple((name, value) for name, value in pairs if value)
+
+
+def _lines(response: urllib3.BaseHTTPResponse) -> Iterator[list[bytes]]:
+    """The lines of a watch, as many at once as have arrived; a line cut off at the end is dropped."""
+    rest = b""
+    while chunk := response.read1(CHUNK):
+        *lines, rest = (rest + chunk).split(b"\n")
+        if lines:
+            yield lines
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
