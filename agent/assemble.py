@@ -15,7 +15,7 @@ from agent.compile.tunnel import Between, Kind
 from agent.compile.uplink import uplinks
 from agent.ipam.pool import Ipam
 from agent.kernel.dataplane import Dataplane, open_tables
-from agent.kernel.net.drift import Losses
+from agent.kernel.net.drift import DriftWatch
 from agent.kernel.net.routes import Routes
 from agent.kernel.net.tunnel import NAME as TUNNEL
 from agent.kernel.net.tunnel import PEER as TUNNEL_PEER
@@ -58,7 +58,7 @@ class Parts:
     mirror: Mirror
     loop: Loop
     local: LocalSource
-    losses: Losses
+    drift: DriftWatch
     sources: Sources
     cni: Cni
     cni_socket: CniSocket
@@ -114,7 +114,7 @@ def assemble(options: Options, kernel: Started, netlink: IPRoute) -> Parts:
         mirror=mirror,
         loop=loop,
         local=LocalSource(mirror, MasqueradeFile(options.masquerade_config), threads),
-        losses=Losses(lambda: _kept(mirror), loop.look_again, threads),
+        drift=DriftWatch(lambda: _kept(mirror), loop.look_again, threads),
         sources=cluster,
         cni=cni,
         cni_socket=CniSocket(options.run_dir, cni.answer, metrics.observe_cni, threads),
@@ -159,7 +159,7 @@ def _ways_out(options: Options, mirror: Mirror, loop: Loop) -> Iterator[int]:
 
 
 def _kept(mirror: Mirror) -> frozenset[str | bytes]:
-    """Devices and addresses whose loss is to be mended."""
+    """Devices and addresses that come back when somebody takes them."""
     there = mirror.cluster.local.attachments
     return frozenset(
         (TUNNEL, TUNNEL_PEER, *(a.link.host_device for a in there), *(ip.packed for a in there for ip in a.addresses))

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_interface
 from pathlib import Path
 from types import MappingProxyType
@@ -35,7 +35,7 @@ from agent.reconcile.kernel import Tables
 from agent.reconcile.sync import Settings, Sync
 from bench.plane import Plane
 from bench.testbed import PREFIX, Testbed
-from maps import abi
+from maps.registry import agent_maps
 from maps.table import Table
 
 UPLINK = "u0"
@@ -178,12 +178,13 @@ def _served(bed: Testbed, node: Node, attachments: tuple[Attachment, ...], betwe
 def _tables(plane: Plane, stack: ExitStack) -> Tables:
     """What reconcile fills: the programs' maps, and others that only socket programs read."""
     found: dict[str, Table[Any, Any]] = {}
-    specs = {spec.name: spec for spec in abi.MAPS}
-    for name in (field.name for field in fields(Tables)):
-        if name not in plane.tables:
-            found[name] = Table.create(specs[name])
-            stack.callback(found[name].close)
-    return Tables(**found, **{f.name: plane.tables[f.name] for f in fields(Tables) if f.name not in found})
+    for spec in agent_maps():
+        if spec.name in plane.tables:
+            found[spec.name] = plane.tables[spec.name]
+        else:
+            found[spec.name] = Table.create(spec)
+            stack.callback(found[spec.name].close)
+    return Tables(**found)
 
 
 def _cluster(node: Node, attachments: tuple[Attachment, ...]) -> Cluster:

@@ -14,7 +14,7 @@ from agent.options import origins
 from maps import abi, libbpf, maglev, mapio, paths
 from maps.abi import DropReason
 from maps.object import Object
-from maps.percpu import PerCpuTable
+from maps.registry import table_on
 from maps.table import Table
 
 FIRST_SERVICE = IPv4Address("10.96.0.1")
@@ -43,7 +43,7 @@ class Plane:
 
     @classmethod
     def load(cls, names: Iterable[str] = ("tc_pod",)) -> Self:
-        """Load objects, sharing their maps; those of flows are as large as an agent makes them in this environment.
+        """Load objects, sharing their maps, which are as large as an agent makes them in this environment.
 
         Raises:
             ConfigError: a SLUICEWAY_ variable holds what no agent takes.
@@ -56,13 +56,13 @@ class Plane:
             shared: dict[str, int] = {}
             for name in names:
                 loaded = stack.enter_context(Object.open(paths.objects() / f"{name}.bpf.o"))
-                for each in {"flows", "recents", "recent_sets", "next_hops"} & set(loaded.maps()):
+                for each in loaded.maps():
                     loaded.resize(each, entries[each])
                 loaded.set_constants(constants(entries, cpus))
                 for each in shared.keys() & set(loaded.maps()):
                     loaded.reuse(each, shared[each])
                 loaded.load()
-                shared |= {each: loaded.map_fd(each) for each in loaded.maps() if each != "scratches"}
+                shared |= {each: loaded.map_fd(each) for each in loaded.maps()}
                 programs |= {each: loaded.program_fd(each) for each in loaded.programs()}
             return cls(programs, _tables(shared), shared["recent_epochs"], stack.pop_all())
 
@@ -110,9 +110,8 @@ def _key(address: IPv4Address, protocol: int) -> abi.ServiceKey:
 
 def _tables(shared: Mapping[str, int]) -> dict[str, Table[Any, Any]]:
     """Tables over the maps that Python knows, each with a descriptor of its own."""
-    tables: dict[str, Table[Any, Any]] = {}
-    for spec in abi.MAPS:
-        if spec.name in shared:
-            kind: Any = PerCpuTable if spec.name == "counters" else Table
-            tables[spec.name] = kind(spec, libbpf.map_by_id(libbpf.map_info(shared[spec.name]).id))
-    return tables
+    return {
+        name: table_on(abi.MAPS[name], libbpf.map_by_id(libbpf.map_info(fd).id))
+        for name, fd in shared.items()
+        if not abi.MAPS[name].private
+    }

@@ -14,12 +14,12 @@ from pathlib import Path
 
 from agent.netlink import netns
 from bench.plane import Plane, Pod
-from maps import libbpf
+from maps import abi, libbpf
 from maps.libbpf import AttachType
 
 PREFIX = "swbench-"
 GATEWAY = "169.254.1.1"
-NODE_MAC = "ee:ee:ee:ee:ee:ee"
+NODE_MAC = abi.NODE_MAC.hex(":")
 SENDER, RECEIVER = IPv4Address("10.244.1.2"), IPv4Address("10.244.1.3")
 _MACS = {"a": "02:00:00:00:00:01", "b": "02:00:00:00:00:02"}
 _HOOKS = {"pod_ingress": AttachType.TCX_INGRESS, "pod_egress": AttachType.TCX_EGRESS}

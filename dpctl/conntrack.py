@@ -18,7 +18,6 @@ from maps.abi import FlowFlag
 from maps.pins import Generation
 
 TCP = 6
-UNIT_BITS = 30  # seen_s counts 2^30 ns of CLOCK_MONOTONIC
 STATES = ("new", "established", "closing", "closed")
 _TOLD = FlowFlag.FLOW_ORIGIN_HI | FlowFlag.FLOW_FORWARD | FlowFlag.FLOW_REVERSE | FlowFlag.FLOW_EXTERNAL
 _FINS = FlowFlag.FLOW_FIN_ORIGIN | FlowFlag.FLOW_FIN_REPLY
@@ -114,7 +113,7 @@ def conntrack_table(generation: Generation, wanted: Wanted) -> Table[FlowRow]:
         check_service(wanted.service, sets)
     with opened(generation, abi.ENDPOINTS) as endpoints, opened(generation, abi.FLOWS) as flows:
         entries = list(flows.items())
-        known = Known(sets, {address for address, _ in endpoints.items()}, time.monotonic_ns() >> UNIT_BITS)
+        known = Known(sets, {address for address, _ in endpoints.items()}, time.monotonic_ns() >> abi.SEEN_BITS)
     return Table(COLUMNS, flow_rows(entries, known, wanted))
 
 
@@ -152,7 +151,7 @@ def _row(c: Conversation, known: Known) -> FlowRow:
         state=state(c.protocol, c.flags),
         scope=SCOPES[bool(c.flags & _EXTERNAL)],
         direction=_direction(c.client, c.server, known.here),
-        idle_s=round((_idle(c, known.now_s) << UNIT_BITS) / 1e9, 1),
+        idle_s=round((_idle(c, known.now_s) << abi.SEEN_BITS) / 1e9, 1),
         flags=flag_names(c.flags) if c.paired else (*flag_names(c.flags), "unpaired"),
         network=c.network,
     )

@@ -5,17 +5,17 @@ str, arrays of integers are bytes in memory's own order.
 """
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from ipaddress import IPv6Address
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from maps import record
-from maps.spec import MapKind, MapSpec
+from maps.spec import Carried, MapKind, MapSpec, Owner, Revises
 
 
-LAYOUT: Final = "8bb3081c3556"
+LAYOUT: Final = "fa8339e64dba"
 """The fingerprint of all that follows."""
 
 
@@ -25,7 +25,13 @@ COUNTER_REASONS: Final = 64
 MAGLEV_SLOTS: Final = 1021
 
 
+NODE_MAC: Final = bytes.fromhex("eeeeeeeeeeee")
+
+
 REMOTE_ROUTED: Final = 65535
+
+
+SEEN_BITS: Final = 30
 
 
 WAITING_GROUPS: Final = 16
@@ -1590,72 +1596,135 @@ class Constants:
 
 
 AFFINITIES: Final[MapSpec[AffinityKey, Affinity]] = MapSpec(
-    "affinities", MapKind.LRU_HASH, AffinityKey, Affinity, 65536, 0
+    "affinities", MapKind.LRU_HASH, AffinityKey, Affinity, 65536, 0,
+    option="max_affinities", carried=Carried.TRAFFIC,
 )
 
 BACKEND_SETS: Final[MapSpec[int, BackendSet]] = MapSpec(
-    "backend_sets", MapKind.HASH, record.IntCodec("<I"), BackendSet, 65536, 1
+    "backend_sets", MapKind.HASH, record.IntCodec("<I"), BackendSet, 65536, 1,
+    owner=Owner.AGENT, order=80, option="max_services", carried=Carried.SEED,
 )
 
 BACKENDS: Final[MapSpec[BackendKey, Backend]] = MapSpec(
-    "backends", MapKind.HASH, BackendKey, Backend, 262144, 1
+    "backends", MapKind.HASH, BackendKey, Backend, 262144, 1,
+    owner=Owner.AGENT, order=60, option="max_backends", carried=Carried.SEED, revises=Revises.REMOVAL,
 )
 
 COUNTERS: Final[MapSpec[int, Counter]] = MapSpec(
-    "counters", MapKind.PERCPU_ARRAY, record.IntCodec("<I"), Counter, 384, 0
+    "counters", MapKind.PERCPU_ARRAY, record.IntCodec("<I"), Counter, 384, 0,
 )
 
 ENDPOINTS: Final[MapSpec[IPv6Address, Endpoint]] = MapSpec(
-    "endpoints", MapKind.HASH, record.ADDRESS, Endpoint, 8192, 1
+    "endpoints", MapKind.HASH, record.ADDRESS, Endpoint, 8192, 1,
+    owner=Owner.AGENT, order=20, option="max_endpoints", carried=Carried.SEED, revises=Revises.CHANGE,
 )
 
 FLOWS: Final[MapSpec[FlowKey, Flow]] = MapSpec(
-    "flows", MapKind.HASH, FlowKey, Flow, 131072, 0
+    "flows", MapKind.HASH, FlowKey, Flow, 131072, 0,
+    option="max_flows", per_cpu=65536, carried=Carried.TRAFFIC,
 )
 
 FRAGMENTS: Final[MapSpec[FragmentKey, Fragment]] = MapSpec(
-    "fragments", MapKind.LRU_HASH, FragmentKey, Fragment, 8192, 0
+    "fragments", MapKind.LRU_HASH, FragmentKey, Fragment, 8192, 0,
 )
 
 LIMITS: Final[MapSpec[int, DeviceLimits]] = MapSpec(
-    "limits", MapKind.HASH, record.IntCodec("<I"), DeviceLimits, 8192, 1
+    "limits", MapKind.HASH, record.IntCodec("<I"), DeviceLimits, 8192, 1,
+    owner=Owner.AGENT, order=10, option="max_endpoints", carried=Carried.SEED, live=bytes.fromhex("00000000000000000000000000000000ffffffffffffffff00000000000000000000000000000000ffffffffffffffff0000000000000000"),
 )
 
 MAGLEVS: Final[MapSpec[MaglevKey, Maglev]] = MapSpec(
-    "maglevs", MapKind.HASH, MaglevKey, Maglev, 65536, 1
+    "maglevs", MapKind.HASH, MaglevKey, Maglev, 65536, 1,
+    owner=Owner.AGENT, order=70, option="max_services", carried=Carried.SEED,
 )
 
 NODE: Final[MapSpec[int, Node]] = MapSpec(
-    "node", MapKind.ARRAY, record.IntCodec("<I"), Node, 1, 0
+    "node", MapKind.ARRAY, record.IntCodec("<I"), Node, 1, 0,
+    owner=Owner.AGENT, order=100, carried=Carried.SEED, live=bytes.fromhex("00000000000000000000000000000000000000000000000000000000000000000000000000000000ffffffff0000000000000000ffffffff0000000000000000ffffffff00000000"),
 )
 
 POD_NETNS: Final[MapSpec[int, PodAddresses]] = MapSpec(
-    "pod_netns", MapKind.HASH, record.IntCodec("<Q"), PodAddresses, 4096, 1
+    "pod_netns", MapKind.HASH, record.IntCodec("<Q"), PodAddresses, 8192, 1,
+    owner=Owner.AGENT, order=30, option="max_endpoints", carried=Carried.SEED,
 )
 
 PREFIXES: Final[MapSpec[PrefixKey, Prefix]] = MapSpec(
-    "prefixes", MapKind.LPM_TRIE, PrefixKey, Prefix, 16384, 1
+    "prefixes", MapKind.LPM_TRIE, PrefixKey, Prefix, 32768, 1,
+    owner=Owner.AGENT, order=50, option="max_prefixes", carried=Carried.SEED, revises=Revises.CHANGE,
 )
 
 REMOTES: Final[MapSpec[int, Remote]] = MapSpec(
-    "remotes", MapKind.HASH, record.IntCodec("<I"), Remote, 8192, 1
+    "remotes", MapKind.HASH, record.IntCodec("<I"), Remote, 8192, 1,
+    owner=Owner.AGENT, order=40, option="max_prefixes", carried=Carried.SEED, revises=Revises.CHANGE,
 )
 
 SERVICES: Final[MapSpec[ServiceKey, Service]] = MapSpec(
-    "services", MapKind.HASH, ServiceKey, Service, 65536, 0
+    "services", MapKind.HASH, ServiceKey, Service, 65536, 0,
+    owner=Owner.AGENT, order=90, option="max_services", carried=Carried.SEED,
 )
 
 SOCK_PEERS: Final[MapSpec[SockPeerKey, SockPeer]] = MapSpec(
-    "sock_peers", MapKind.LRU_HASH, SockPeerKey, SockPeer, 65536, 0
+    "sock_peers", MapKind.LRU_HASH, SockPeerKey, SockPeer, 65536, 0,
+    option="max_flows", carried=Carried.TRAFFIC,
 )
 
 SWEEPS: Final[MapSpec[int, Sweep]] = MapSpec(
-    "sweeps", MapKind.ARRAY, record.IntCodec("<I"), Sweep, 1, 0
+    "sweeps", MapKind.ARRAY, record.IntCodec("<I"), Sweep, 1, 0,
 )
 
 WAITINGS: Final[MapSpec[int, Waiting]] = MapSpec(
-    "waitings", MapKind.ARRAY, record.IntCodec("<I"), Waiting, 1024, 0
+    "waitings", MapKind.ARRAY, record.IntCodec("<I"), Waiting, 1024, 0,
 )
 
-MAPS: Final = (AFFINITIES, BACKEND_SETS, BACKENDS, COUNTERS, ENDPOINTS, FLOWS, FRAGMENTS, LIMITS, MAGLEVS, NODE, POD_NETNS, PREFIXES, REMOTES, SERVICES, SOCK_PEERS, SWEEPS, WAITINGS,)
-"""Every map above."""
+MAPS: Final[Mapping[str, MapSpec[Any, Any]]] = {
+    "affinities": AFFINITIES,
+    "backend_sets": BACKEND_SETS,
+    "backends": BACKENDS,
+    "counters": COUNTERS,
+    "endpoints": ENDPOINTS,
+    "flows": FLOWS,
+    "fragments": FRAGMENTS,
+    "limits": LIMITS,
+    "maglevs": MAGLEVS,
+    "next_hops": MapSpec(
+        "next_hops", MapKind.ARRAY, record.Octets(4), record.Octets(32), 32768, 0,
+        per_cpu=32768, private=True,
+    ),
+    "node": NODE,
+    "pod_netns": POD_NETNS,
+    "prefixes": PREFIXES,
+    "recent_epochs": MapSpec(
+        "recent_epochs", MapKind.ARRAY, record.Octets(4), record.Octets(8), 1, 0,
+        private=True,
+    ),
+    "recent_sets": MapSpec(
+        "recent_sets", MapKind.ARRAY, record.Octets(4), record.Octets(16), 16384, 0,
+        per_cpu=16384, private=True,
+    ),
+    "recents": MapSpec(
+        "recents", MapKind.ARRAY, record.Octets(4), record.Octets(128), 32768, 0,
+        per_cpu=32768, private=True,
+    ),
+    "recents_made": MapSpec(
+        "recents_made", MapKind.PERCPU_ARRAY, record.Octets(4), record.Octets(4), 1, 0,
+        private=True,
+    ),
+    "remotes": REMOTES,
+    "scratches": MapSpec(
+        "scratches", MapKind.PERCPU_ARRAY, record.Octets(4), record.Octets(608), 1, 0,
+        private=True,
+    ),
+    "services": SERVICES,
+    "sock_peers": SOCK_PEERS,
+    "sweeper": MapSpec(
+        "sweeper", MapKind.ARRAY, record.Octets(4), record.Octets(16), 1, 0,
+        private=True,
+    ),
+    "sweeps": SWEEPS,
+    "waiting_frames": MapSpec(
+        "waiting_frames", MapKind.ARRAY, record.Octets(4), record.Octets(9216), 1024, 0,
+        private=True,
+    ),
+    "waitings": WAITINGS,
+}
+"""Every map by its name; what only programs use is private, and its keys and values are octets."""

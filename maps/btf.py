@@ -125,7 +125,7 @@ class Btf:
     """All types of one object by id; id 0, void, is not among them."""
 
     types: Mapping[int, Type]
-    _tags: Mapping[tuple[int, int], str] = field(repr=False)
+    _tags: Mapping[tuple[int, int], tuple[str, ...]] = field(repr=False)
 
     def __getitem__(self, type_id: int) -> Type:
         """The type of an id."""
@@ -159,9 +159,9 @@ class Btf:
             case other:
                 raise BtfError(f"a value of type {other} has no size")
 
-    def doc(self, type_id: int, component: int = -1) -> str:
-        """The text of the declaration's tag; empty without one."""
-        return self._tags.get((type_id, component), "")
+    def tags(self, type_id: int, component: int = -1) -> tuple[str, ...]:
+        """The texts of the declaration's tags, in no order that counts."""
+        return self._tags.get((type_id, component), ())
 
     def section(self, name: str) -> Section | None:
         """The variables of an ELF section."""
@@ -200,7 +200,10 @@ def parse(blob: bytes) -> Btf:
         raise BtfError(f"no BTF: it begins with {blob[:2].hex()}")
     reader = _Reader(blob, order, header + at, header + at + length, header + strings)
     types = dict(enumerate(reader.types(), 1))
-    tags = {(t.type_id, t.component): t.text for t in types.values() if isinstance(t, Tag)}
+    tags: dict[tuple[int, int], tuple[str, ...]] = {}
+    for tag in (t for t in types.values() if isinstance(t, Tag)):
+        declaration = tag.type_id, tag.component
+        tags[declaration] = *tags.get(declaration, ()), tag.text
     return Btf(types, tags)
 
 

@@ -9,16 +9,15 @@ import keyword
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
-from maps import btf, elf
+from maps import btf, declared, elf
 from maps.btf import Btf
 from maps.layout import layout
-from maps.shapes import Constant, Enumerated, Exports, Field, Hidden, Map, Record, Repeated, Scalar, Shape
+from maps.shapes import Constant, Enumerated, Exports, Field, Map, Private, Record, Repeated, Scalar, Shape
 
 T = TypeVar("T")
 EXPORT = "__export_"
-PRIVATE = "private"  # decl tag of a map that only programs use
 _PAD = re.compile(r"pad\d*")
 _TAKEN = frozenset(dir(builtins)) | {"pack", "pack_many", "unpack", "unpack_many", "SIZE", "mro"}
 _INTEGERS = frozenset(["__u8", "__u16", "__u32", "__u64", "__s8", "__s16", "__s32", "__s64"])
@@ -38,6 +37,7 @@ def collect(objects: Sequence[Path]) -> Exports:
     exports = Exports()
     for path in objects:
         _Collector(path, exports).run()
+    _refuse_shared_places(exports)
     return exports
 
 
@@ -50,6 +50,15 @@ def python_name(name: str, what: str) -> str:
     if keyword.iskeyword(name) or name in _TAKEN:
         raise ExportError(f"{what}: Python owns the name {name}; choose another")
     return name
+
+
+def _refuse_shared_places(exports: Exports) -> None:
+    """The order in which the agent writes its maps has one map in each place."""
+    places: dict[int, str] = {}
+    for name, found in exports.maps.items():
+        place = found.declared.order
+        if place and places.setdefault(place, name) != name:
+            raise ExportError(f"maps {places[place]} and {name} both have place {place} in the order of writing")
 
 
 class _Collector:
@@ -77,7 +86,7 @@ class _Collector:
             yield self._btf.variable(type_id).name, type_id
 
     def _map(self, name: str, variable: int) -> None:
-        """A map; one that is marked private or holds a timer belongs to the programs alone."""
+        """A map; of one that only programs use Python is not shown the contents."""
         shape = self._btf.resolved(self._btf.variable(variable).type_id)
         if not isinstance(shape, btf.Struct):
             raise ExportError(f"{self._path}: {name} in .maps is no map definition")
@@ -86,9 +95,15 @@ class _Collector:
             raise ExportError(f"map {name}: declare key and value by __type, not by size")
         key, value = self._pointee(parts["key"]), self._pointee(parts["value"])
         kind, flags = self._uint(parts["type"]), self._uint(parts["map_flags"]) if "map_flags" in parts else 0
-        if self._btf.doc(variable) == PRIVATE or self._has_timer(value):
-            hidden = Hidden(kind, flags, layout(self._btf, key), layout(self._btf, value))
-            self._add(self._exports.hidden, name, hidden)
+        max_entries = self._uint(parts["max_entries"])
+        try:
+            said = declared.declared(self._btf.tags(variable))
+        except declared.DeclarationError as wrong:
+            raise ExportError(f"map {name}: {wrong}") from wrong
+        if said.private:
+            sizes = self._btf.size(key), self._btf.size(value)
+            shape_text = f"{layout(self._btf, key)} {layout(self._btf, value)}"
+            self._add(self._exports.private, name, Private(kind, max_entries, flags, *sizes, shape_text, said))
             return
         self._add(
             self._exports.maps,
@@ -96,10 +111,12 @@ class _Collector:
             Map(
                 python_name(name, f"map {name}"),
                 kind,
-                self._uint(parts["max_entries"]),
+                max_entries,
                 flags,
                 self._shape(key, f"key of {name}"),
                 self._shape(value, f"value of {name}"),
+                said,
+                declared.live_mask(self._btf, value),
             ),
         )
 
@@ -111,7 +128,7 @@ class _Collector:
             return
         if self._btf.qualifiers(type_id) != {"const", "volatile"}:
             return
-        doc = self._btf.doc(variable)
+        doc = self._doc(variable)
         if not doc:
             raise ExportError(f"{self._path}: constant {name} has no DOC")
         shape = self._shape(self._btf.bare(type_id), f"constant {name}")
@@ -122,18 +139,24 @@ class _Collector:
         self._add(self._exports.constants, name, constant)
 
     def _exported(self, name: str, type_id: int) -> None:
-        """``__export_x``: an enum or struct exports its type, an integer its value as ``x``."""
+        """``__export_x``: an enum or struct exports its type, an integer or a MAC its value as ``x``."""
         shape = self._shape(self._btf.bare(type_id), name)
-        if isinstance(shape, Scalar):
+        plain = name.removeprefix(EXPORT)
+        if isinstance(shape, Scalar) and shape.name == "mac_addr":
+            self._add(self._exports.values, python_name(plain, name), self._octets(name, shape.size))
+        elif isinstance(shape, Scalar):
             number = self._initial(name, shape.size, signed=shape.signed)
-            plain = python_name(name.removeprefix(EXPORT), name)
-            self._add(self._exports.numbers, plain, number)
+            self._add(self._exports.values, python_name(plain, name), number)
 
     def _initial(self, name: str, size: int, *, signed: bool) -> int:
         """The value a global has in the object."""
+        order: Literal["little", "big"] = "little" if self._exports.order == "<" else "big"
+        return int.from_bytes(self._octets(name, size), order, signed=signed)
+
+    def _octets(self, name: str, size: int) -> bytes:
+        """The octets that a global has in the object."""
         section, offset = self._object.symbols[name]
-        raw = self._object.sections[section][offset : offset + size]
-        return int.from_bytes(raw, "little" if self._exports.order == "<" else "big", signed=signed)
+        return self._object.sections[section][offset : offset + size]
 
     def _shape(self, type_id: int, what: str) -> Shape:  # noqa: PLR0911 - a row a kind
         """A type in the words of this module; named structs and enums are added to the exports."""
@@ -172,23 +195,16 @@ class _Collector:
             _no_hole(what, end, at, f"before {member.name}")
             pad = bool(_PAD.fullmatch(member.name))
             part = self._shape(member.type_id, f"{what}, {member.name}")
-            doc = self._btf.doc(type_id, index)
+            doc = self._doc(type_id, index)
             fields.append(Field(python_name(member.name, what), part, doc, pad))
             end = at + part.size
         _no_hole(what, end, shape.size, "at the end")
         self._add(self._exports.records, shape.name, tuple(fields))
 
-    def _has_timer(self, type_id: int) -> bool:
-        """Whether a value holds a bpf_timer, at any depth."""
-        match self._btf.resolved(type_id):
-            case btf.Struct(name="bpf_timer"):
-                return True
-            case btf.Struct(members=members):
-                return any(self._has_timer(member.type_id) for member in members)
-            case btf.Array(type_id=element):
-                return self._has_timer(element)
-            case _:
-                return False
+    def _doc(self, type_id: int, component: int = -1) -> str:
+        """The text of a declaration's DOC; empty without one."""
+        tags = self._btf.tags(type_id, component)
+        return next((tag for tag in tags if not declared.is_declaration(tag)), "")
 
     def _pointee(self, type_id: int) -> int:
         """What ``__type(name, T)`` points to."""

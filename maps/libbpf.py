@@ -18,10 +18,13 @@ from maps._libbpf import ffi, lib
 from maps.calls import check, last_log
 from maps.object import Object
 
+TC_HANDLE, TC_PRIORITY = int(lib.SHIM_TC_HANDLE), int(lib.SHIM_TC_PRIORITY)  # of a program under clsact
 _QUERY_ROOM = 64  # programs on one hook; the kernel allows 64 on a cgroup's and on tcx
 _MEMLOCK = re.compile(rb"^memlock:\s*(\d+)", re.MULTILINE)
 
 __all__ = [
+    "TC_HANDLE",
+    "TC_PRIORITY",
     "AttachType",
     "LinkInfo",
     "MapInfo",

@@ -77,6 +77,7 @@ int shim_link_info(int fd, struct shim_link *to);
 int shim_query(int target, int attach_type, uint32_t *programs, uint32_t *links, uint32_t room);
 int shim_tc_attach(int ifindex, int ingress, int prog_fd);
 int shim_tc_detach(int ifindex, int ingress);
+enum shim_tc { SHIM_TC_HANDLE = 1, SHIM_TC_PRIORITY = 1 };
 int shim_tc_query(int ifindex, int ingress, uint32_t *prog_id);
 int shim_next_id(char what, uint32_t id, uint32_t *next);
 int64_t shim_btf(uint32_t id, void *to, uint32_t room);
@@ -88,16 +89,17 @@ int shim_map_add(
 int64_t shim_map_count(int fd, uint32_t key_size, uint32_t value_size, uint32_t max_entries);
 int shim_maglev(const uint8_t *keys, const uint16_t *slots, uint32_t n, uint16_t *table, uint32_t size);
 enum shim_end { SHIM_NOBODY, SHIM_DEVICE, SHIM_PEER };
-struct shim_step {
-  int fd; int netns; const char *path; char *bytes; uint32_t size; uint32_t last; uint32_t end; };
+struct shim_part {
+  int fd; int netns; const char *path; char *bytes; uint32_t size; uint32_t last; uint32_t end;
+  int32_t *errors; };
 struct shim_device { int32_t index; uint32_t mtu; uint32_t peer; uint8_t mac[6]; uint8_t state; uint8_t pad; };
-int shim_steps(
-  const struct shim_step *steps, uint32_t n, struct shim_device *links, uint32_t *size, uint32_t *step,
+int shim_batch(
+  const struct shim_part *parts, uint32_t n, struct shim_device *devices, uint32_t *size, uint32_t *part,
   uint32_t *request, int alone);
-struct shim_place { int netns; int node; int pod; int without_ipv6; uint64_t cookie; };
+struct shim_netns { int netns; int node; int pod; int without_ipv6; uint64_t cookie; };
 enum shim_refusal { SHIM_NO_PATH = 1, SHIM_NO_NETNS, SHIM_OWN_NETNS, SHIM_NOT_ENTERED, SHIM_NO_RESOURCES };
-int shim_enter(const char *path, int may_be_own, struct shim_place *to);
-void shim_leave(const struct shim_place *place);
+int shim_netns_open(const char *path, int may_be_own, struct shim_netns *to);
+void shim_netns_close(const struct shim_netns *netns);
 """
 
 
@@ -112,7 +114,7 @@ def main(out_dir: Path, libbpf_prefix: Path) -> Path:
         "_libbpf",
         '#include <bpf/bpf.h>\n#include <bpf/libbpf.h>\n#include <bpf/btf.h>\n#include "shim.h"\n',
         include_dirs=[str(libbpf_prefix.resolve() / "include"), str(_HERE)],
-        sources=[str(_HERE / name) for name in ("shim.c", "shim_maglev.c", "shim_place.c", "shim_steps.c")],
+        sources=[str(_HERE / name) for name in ("shim.c", "shim_maglev.c", "shim_netlink.c", "shim_netns.c")],
         extra_objects=[str(libbpf_prefix.resolve() / "lib/libbpf.a")],
         libraries=["elf", "z"],
         extra_compile_args=["-O2", "-std=gnu11", "-D_GNU_SOURCE", "-fvisibility=hidden"],

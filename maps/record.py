@@ -6,6 +6,7 @@ that are a bare number or address. The plural forms are the fast ones: one call 
 
 import struct
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from ipaddress import IPv6Address
 from typing import Protocol, TypeVar
 
@@ -87,6 +88,29 @@ class AddressCodec:
 
 
 ADDRESS = AddressCodec()
+
+
+@dataclass(frozen=True, slots=True)
+class Octets:
+    """Bytes of a fixed number that mean nothing here: a key or a value of a map that only programs use."""
+
+    SIZE: int
+
+    def pack(self, value: bytes) -> bytes:
+        """The bytes themselves."""
+        return exact(value, self.SIZE)
+
+    def pack_many(self, values: Iterable[bytes]) -> bytes:
+        """Values end to end."""
+        return b"".join([exact(value, self.SIZE) for value in values])
+
+    def unpack(self, data: bytes) -> bytes:
+        """The bytes themselves."""
+        return exact(data, self.SIZE)
+
+    def unpack_many(self, data: bytes) -> list[bytes]:
+        """The values that stand end to end in *data*."""
+        return cut(data, self.SIZE)
 
 
 def cut(data: bytes, size: int) -> list[bytes]:

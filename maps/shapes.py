@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from maps.declared import Declared
+
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
@@ -70,16 +72,21 @@ class Map:
     flags: int
     key: Shape
     value: Shape
+    declared: Declared
+    live: bytes  # mask of the value: 0xff where the agent does not compare
 
 
 @dataclass(frozen=True, slots=True)
-class Hidden:
-    """A map that belongs to the programs alone: what two builds must agree on to share it."""
+class Private:
+    """A map that programs alone read and write: Python knows how large its entries are, not what is in them."""
 
     kind: int
+    max_entries: int
     flags: int
-    key: str  # as :func:`maps.layout.layout` says it
-    value: str
+    key_size: int
+    value_size: int
+    layout: str  # of key and value, as :func:`maps.layout.layout` says it
+    declared: Declared
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,5 +108,5 @@ class Exports:
     records: dict[str, tuple[Field, ...]] = field(default_factory=dict)  # parts before wholes
     maps: dict[str, Map] = field(default_factory=dict)
     constants: dict[str, Constant] = field(default_factory=dict)
-    numbers: dict[str, int] = field(default_factory=dict)
-    hidden: dict[str, Hidden] = field(default_factory=dict)
+    values: dict[str, int | bytes] = field(default_factory=dict)  # of enums without a name; MACs
+    private: dict[str, Private] = field(default_factory=dict)

@@ -134,12 +134,10 @@ int64_t shim_btf(uint32_t id, void *to, uint32_t room)
 
 /* ---- tc without tcx -------------------------------------------------------------------------------------- */
 
-enum { TC_HANDLE = 1, TC_PRIORITY = 1 };
-
 int shim_tc_attach(int ifindex, int ingress, int prog_fd)
 {
 	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = ingress ? BPF_TC_INGRESS : BPF_TC_EGRESS);
-	LIBBPF_OPTS(bpf_tc_opts, opts, .prog_fd = prog_fd, .handle = TC_HANDLE, .priority = TC_PRIORITY,
+	LIBBPF_OPTS(bpf_tc_opts, opts, .prog_fd = prog_fd, .handle = SHIM_TC_HANDLE, .priority = SHIM_TC_PRIORITY,
 		    .flags = BPF_TC_F_REPLACE);
 	int err = bpf_tc_hook_create(&hook);
 
@@ -151,7 +149,7 @@ int shim_tc_attach(int ifindex, int ingress, int prog_fd)
 int shim_tc_detach(int ifindex, int ingress)
 {
 	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = ingress ? BPF_TC_INGRESS : BPF_TC_EGRESS);
-	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = TC_HANDLE, .priority = TC_PRIORITY);
+	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = SHIM_TC_HANDLE, .priority = SHIM_TC_PRIORITY);
 
 	return bpf_tc_detach(&hook, &opts);
 }
@@ -159,7 +157,7 @@ int shim_tc_detach(int ifindex, int ingress)
 int shim_tc_query(int ifindex, int ingress, uint32_t *prog_id)
 {
 	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = ingress ? BPF_TC_INGRESS : BPF_TC_EGRESS);
-	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = TC_HANDLE, .priority = TC_PRIORITY);
+	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = SHIM_TC_HANDLE, .priority = SHIM_TC_PRIORITY);
 	int err = bpf_tc_query(&hook, &opts);
 
 	*prog_id = opts.prog_id;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the extension adds to libbpf: its log, kernel records flattened for Python, Maglev tables, system calls in a row. */
+/* What the extension adds to libbpf: its log, kernel records flattened for Python, Maglev tables, netlink batches. */
 #ifndef SLUICEWAY_SHIM_H
 #define SLUICEWAY_SHIM_H
 
@@ -24,7 +24,8 @@ int shim_link_info(int fd, struct shim_link *to);
 /* The program ids, and the ids of the links that hold them (0: none), on a hook. Returns how many, or -errno. */
 int shim_query(int target, int attach_type, uint32_t *programs, uint32_t *links, uint32_t room);
 
-/* tc's clsact: one program under handle 1, priority 1. */
+/* tc's clsact: one program, always under the same handle and priority. */
+enum shim_tc { SHIM_TC_HANDLE = 1, SHIM_TC_PRIORITY = 1 };
 int shim_tc_attach(int ifindex, int ingress, int prog_fd);
 int shim_tc_detach(int ifindex, int ingress);
 int shim_tc_query(int ifindex, int ingress, uint32_t *prog_id);
@@ -51,22 +52,23 @@ int64_t shim_map_count(int fd, uint32_t key_size, uint32_t value_size, uint32_t 
  */
 int shim_maglev(const uint8_t *keys, const uint16_t *slots, uint32_t n, uint16_t *table, uint32_t size);
 
-/* The device whose number goes where a step's messages name none; both stand in the first answer of the row. */
+/* The device whose number goes where a part's messages name none; both stand in the first answer of the batch. */
 enum shim_end {
 	SHIM_NOBODY, /* the messages are whole */
 	SHIM_DEVICE, /* that the answer tells of */
 	SHIM_PEER,   /* its other end */
 };
 
-/* One step of several: the text of a knob, or netlink messages of which `last` is the sequence of the last. */
-struct shim_step {
-	int fd;		  /* a netlink socket; -1: a knob */
-	int netns;	  /* where the knob is; -1: in the calling thread's */
-	const char *path; /* of the knob */
+/* A part of a batch: the text of a sysctl, or netlink messages of which `last` is the sequence of the last. */
+struct shim_part {
+	int fd;		  /* a netlink socket; -1: a sysctl */
+	int netns;	  /* where the sysctl is; -1: in the calling thread's */
+	const char *path; /* of the sysctl */
 	char *bytes;	  /* device numbers are filled in */
 	uint32_t size;
 	uint32_t last;
-	uint32_t end; /* enum shim_end */
+	uint32_t end;	 /* enum shim_end */
+	int32_t *errors; /* one for each message, 0 or -errno: a refusal of one is then none of the part; or NULL */
 };
 
 /* What is told of a device. */
@@ -80,19 +82,19 @@ struct shim_device {
 };
 
 /*
- * Takes steps until one is refused: 0, or -errno with *step and, of messages, the *request that it was. The messages of
- * a step that stand behind a refused one are done. Devices that are told of are in `links`, *size of them. With
- * `alone`, one row at a time.
+ * Does parts until one is refused: 0, or -errno with *part and, of messages, the *request that it was. The messages of
+ * a part that stand behind a refused one are done. Devices that are told of are in `devices`, *size of them. With
+ * `alone`, one batch at a time.
  */
-int shim_steps(const struct shim_step *steps, uint32_t n, struct shim_device *links, uint32_t *size, uint32_t *step,
+int shim_batch(const struct shim_part *parts, uint32_t n, struct shim_device *devices, uint32_t *size, uint32_t *part,
 	       uint32_t *request, int alone);
 
 /* Has the calling thread in another namespace: the descriptor of its own, or -1. One that cannot come back dies. */
 int shim_go(int netns);
 void shim_come_back(int home);
 
-/* What a pod's wire is made from; all descriptors are closed by shim_leave(). */
-struct shim_place {
+/* What a pod's veth is made from; all descriptors are closed by shim_netns_close(). */
+struct shim_netns {
 	int netns;	  /* the pod's namespace */
 	int node;	  /* a netlink socket in the calling thread's namespace */
 	int pod;	  /* and in the pod's */
@@ -109,7 +111,7 @@ enum shim_refusal {
 };
 
 /* Opens a pod's namespace by its path: 0, or enum shim_refusal. Nothing is left open then. */
-int shim_enter(const char *path, int may_be_own, struct shim_place *to);
-void shim_leave(const struct shim_place *place);
+int shim_netns_open(const char *path, int may_be_own, struct shim_netns *to);
+void shim_netns_close(const struct shim_netns *netns);
 
 #endif

@@ -1,13 +1,20 @@
-"""What is known of a map before it is opened: the static half of a table."""
+"""What is known of a map before it is opened: its layout, and what C declares beside it.
+
+``bpf/dp/config.h`` has the macros of the declarations, :mod:`maps.declared` reads them, and :data:`maps.abi.MAPS` is
+the registry: every map by its name. No other list of maps exists.
+"""
 
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import Enum, IntEnum, auto
 from typing import Generic, TypeVar
 
 from maps.record import Codec
 
 K = TypeVar("K")
 V = TypeVar("V")
+
+# the fields of the agent's Options that may size a map; a test compares them with the Options
+OPTIONS = frozenset({"max_services", "max_backends", "max_flows", "max_endpoints", "max_prefixes", "max_affinities"})
 
 
 class MapKind(IntEnum):
@@ -37,6 +44,29 @@ class MapKind(IntEnum):
         return self in (MapKind.LRU_HASH, MapKind.LRU_PERCPU_HASH)
 
 
+class Owner(Enum):
+    """Who writes a map's entries."""
+
+    AGENT = auto()  # Python keeps them equal to what is desired
+    PROGRAMS = auto()
+
+
+class Carried(Enum):
+    """When a map's entries are copied into the next generation's map."""
+
+    NEVER = auto()
+    SEED = auto()  # before the first sync, which corrects them: what the agent wrote
+    TRAFFIC = auto()  # when links move, before and after: what the programs wrote of connections
+
+
+class Revises(Enum):
+    """Which change of a map raises the node's revision, so that flows look at their ends and backends again."""
+
+    NEVER = auto()
+    REMOVAL = auto()  # of an entry
+    CHANGE = auto()  # of any kind
+
+
 @dataclass(frozen=True, slots=True)
 class MapSpec(Generic[K, V]):
     """A map as the C source declares it."""
@@ -47,6 +77,31 @@ class MapSpec(Generic[K, V]):
     value: Codec[V]
     max_entries: int  # the source's; the loader may have chosen another
     flags: int = 0  # BPF_F_*
+    owner: Owner = Owner.PROGRAMS
+    order: int = (
+        0  # among the agent's maps: what is referred to is written before what refers to it; 0: not the agent's
+    )
+    option: str = ""  # field of the agent's Options that gives its entries; empty: none
+    per_cpu: int = 0  # entries that one CPU is good for; the map grows with the node's CPUs
+    carried: Carried = Carried.NEVER
+    revises: Revises = Revises.NEVER
+    live: bytes = b""  # mask of a value: 0xff where the agent's value and the map's may differ; empty: nowhere
+    private: bool = False  # only programs use it: keys and values are octets
+
+    @property
+    def flag(self) -> str:
+        """The command line's word for the option that sizes it: ``--max-services``; empty: none."""
+        return f"--{self.option.replace('_', '-')}" if self.option else ""
+
+    @property
+    def is_sized(self) -> bool:
+        """Whether the node and its options decide how many entries it has, and not the source alone."""
+        return bool(self.option or self.per_cpu)
+
+    @property
+    def counted(self) -> bool:
+        """Whether a scrape may count its entries: what programs fill is too large, and an array is always full."""
+        return self.owner is Owner.AGENT and not self.kind.is_array
 
     def check_deletion(self, keys: bytes, n: int) -> None:
         """Refuse to delete what are not *n* keys, or from an array.

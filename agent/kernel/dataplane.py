@@ -7,24 +7,24 @@ import errno
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from agent.compile.node import Links
 from agent.compile.route import Route
 from agent.compile.tunnel import Tunnel
 from agent.errors import AgentError
-from agent.kernel.net import veth as wires
+from agent.kernel.net import veth
 from agent.kernel.net.routes import Routes, Way
 from agent.kernel.net.sysctl import Sysctls
 from agent.kernel.net.tunnel import TunnelDevice
 from agent.kernel.programs.attach import Hooks
 from agent.kernel.programs.hooks import CUTTER, LOOPBACK, LOOPBACK_IFINDEX, POD, TUNNEL, TUNNEL_OUT, UPLINK
-from agent.kernel.programs.load import SPECS
 from agent.log import logger
 from agent.model.attachment import Attachment
 from agent.model.local import Device
+from maps import abi
 from maps.errors import KernelRefused, MapsError
-from maps.table import Table
+from maps.registry import open_table
 
 log = logger(__name__)
 
@@ -34,11 +34,8 @@ Attach = Callable[[int, tuple[str, ...]], None]
 
 def open_tables(kind: type[T], folder: Path) -> T:
     """The tables that a dataclass names by its fields, on the maps pinned in *folder*."""
-    tables: dict[str, Table[Any, Any]] = {
-        field.name: Table.open(SPECS[field.name], folder / field.name)
-        for field in fields(kind)  # type: ignore[arg-type]  # a dataclass, as the docstring says
-    }
-    return kind(**tables)
+    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]  # a dataclass, as the docstring says
+    return kind(**{name: open_table(abi.MAPS[name], folder) for name in names})
 
 
 class Dataplane(Generic[T]):
@@ -90,7 +87,7 @@ class Dataplane(Generic[T]):
 
     def mend_pods(self, attachments: tuple[Attachment, ...]) -> None:
         """Have the node's side of each pod's wire as ADD laid it: link, routes, neighbours."""
-        wires.mend(attachments)
+        veth.repair(attachments)
 
     def resize_pods(self, attachments: tuple[Attachment, ...], mtu: int) -> None:
         """Have this MTU on both ends of each pod's wire.
@@ -98,9 +95,7 @@ class Dataplane(Generic[T]):
         Raises:
             AgentError: some could not be changed; the others are.
         """
-        failed = wires.resize(attachments, mtu)
-        if failed:
-            raise AgentError(f"MTU {mtu} not set: " + "; ".join(f"{name}: {why}" for name, why in failed.items()))
+        veth.resize(attachments, mtu)
 
     def sync_uplinks(self, devices: tuple[Device, ...]) -> None:
         """Have the uplink programs on exactly these devices, and the sysctls they need.

@@ -48,6 +48,11 @@ def unmapped(address: IPv6Address) -> Address:
     return address.ipv4_mapped or address
 
 
+def link_local(mac: bytes) -> IPv6Address:
+    """The link-local address that follows from a MAC (modified EUI-64, RFC 4291 2.5.1)."""
+    return IPv6Address(b"\xfe\x80" + bytes(6) + bytes((mac[0] ^ 2, *mac[1:3], 0xFF, 0xFE, *mac[3:])))
+
+
 def parse_address(text: str) -> Address:
     """An address from an object's field; IPv4 octets are decimal, whatever zeros lead them.
 

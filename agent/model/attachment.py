@@ -8,6 +8,7 @@ from agent.model.name import ObjectName
 from agent.model.service import Protocol
 
 AttachmentKey = tuple[str, str]  # container id, interface name
+VETH_PREFIX = "swp"  # of the names of veths' ends on the node
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,35 +1,37 @@
 """All that the kernel has of a kind, links or addresses or routes, as rtnetlink lists it: the bodies of its messages.
 
-Serves ``watch.local`` and ``kernel.wires``, which take fixed headers and a few attributes from them. A full node has a
-thousand links, addresses and routes of its pods; to decode them whole holds the interpreter for tenths of a second
-(docs/decisions/0021-dumps.md).
+Who asks takes the fixed header and a few attributes from each. A full node has a thousand links, addresses and routes
+of its pods; to decode them whole holds the interpreter for tenths of a second (docs/decisions/0021-dumps.md).
 """
 
 import errno
-import socket
 import struct
 from types import TracebackType
 from typing import Self
 
-from agent.netlink.rtnetlink import READ, message, messages
+from agent.netlink.rtnetlink import (
+    NLM_F_DUMP,
+    NLM_F_DUMP_INTR,
+    NLM_F_REQUEST,
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    message,
+    messages,
+)
+from agent.netlink.socket import Socket
 
-# linux/netlink.h
-NLMSG_ERROR, NLMSG_DONE = 2, 3
-NLM_F_REQUEST, NLM_F_DUMP, NLM_F_DUMP_INTR = 0x1, 0x300, 0x10
 ATTEMPTS = 5  # at a list that nothing changed meanwhile; after that, one that something did, as its notice tells soon
-WAIT = struct.pack("=qq", 5, 0)  # struct timeval; the kernel answers at once
 
 _ERROR = struct.Struct("=i")  # what struct nlmsgerr, and the end of a dump, begin with
 
 
 class Dump:
-    """A netlink socket of the network namespace it was made in; one thread's."""
+    """Lists from one network namespace; used by one thread at a time."""
 
-    def __init__(self, kernel: socket.socket | None = None) -> None:
-        """*kernel* is whom a test asks instead."""
-        kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
-        self._socket = kernel or socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, WAIT)
+    def __init__(self, socket: Socket | None = None) -> None:
+        """By a *socket*, which stays its owner's; None: by a new one, where the calling thread is now."""
+        self._own = Socket() if socket is None else None
+        self._socket = socket or self._own or Socket()
         self._sequence = 0
 
     def __enter__(self) -> Self:
@@ -38,7 +40,8 @@ class Dump:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._socket.close()
+        if self._own:
+            self._own.close()
 
     def read(self, kind: int, body: bytes) -> list[bytes]:
         """The list that a request of this type gets; *body* is its fixed header, with attributes behind it.
@@ -60,7 +63,7 @@ class Dump:
         found: list[bytes] = []
         is_whole = True
         while True:
-            for kind, flags, body in messages(self._socket.recv(READ)):
+            for kind, flags, body in messages(self._socket.receive()):
                 is_whole &= not flags & NLM_F_DUMP_INTR
                 if kind in {NLMSG_DONE, NLMSG_ERROR}:
                     failed = -_ERROR.unpack_from(body)[0]

@@ -1,12 +1,48 @@
-"""Network namespaces, entered by one thread and left again."""
+"""Network namespaces: opened with netlink sockets there and here, or entered by one thread and left again."""
 
 import ctypes
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import assert_never
+
+from agent.errors import AgentError
+from agent.netlink.socket import Socket
+from maps.netns import NetnsRefused, Refusal, opened
 
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.PyDLL(None, use_errno=True)  # it takes microseconds: other threads may wait for it
+
+
+class NoSuchNetns(AgentError):  # noqa: N818  the name says what is wrong
+    """A path leads to no network namespace, or to the caller's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetnsHandle:
+    """A pod's namespace, open, with a netlink socket there and one on the node, the calling thread's namespace."""
+
+    node: Socket
+    pod: Socket
+    fd: int  # of the pod's: the path may change its meaning, the descriptor does not
+    cookie: int  # the pod's namespace's
+    without_ipv6: bool  # as devices are born there
+
+
+@contextmanager
+def open_netns(path: str, *, may_be_host: bool) -> Iterator[NetnsHandle]:
+    """The namespace behind *path*; open for the block.
+
+    Raises:
+        NoSuchNetns: nothing was touched.
+        OSError: there is no socket to be had.
+    """
+    try:
+        with opened(path, may_be_own=may_be_host) as at:
+            yield NetnsHandle(Socket(at.node), Socket(at.pod), at.netns, at.cookie, bool(at.without_ipv6))
+    except NetnsRefused as refused:
+        raise _meant(path, refused) from None
 
 
 @contextmanager
@@ -15,20 +51,9 @@ def inside(path: str) -> Iterator[None]:
 
     A thread that cannot come back must not go on, so the process ends then.
     """
-    target = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    home, target = (os.open(each, os.O_RDONLY | os.O_CLOEXEC) for each in ("/proc/thread-self/ns/net", path))
     try:
-        with visiting(target, path):
-            yield
-    finally:
-        os.close(target)
-
-
-@contextmanager
-def visiting(target: int, name: str) -> Iterator[None]:
-    """As :func:`inside`, for a namespace by a descriptor; *name* is for the error."""
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        _enter(target, name)
+        _enter(target, path)
         try:
             yield
         finally:
@@ -38,6 +63,7 @@ def visiting(target: int, name: str) -> Iterator[None]:
                 os._exit(99)
     finally:
         os.close(home)
+        os.close(target)
 
 
 def _enter(fd: int, name: str) -> None:
@@ -45,3 +71,20 @@ def _enter(fd: int, name: str) -> None:
     if _libc.setns(fd, _CLONE_NEWNET):
         number = ctypes.get_errno()
         raise OSError(number, f"{name}: cannot enter: {os.strerror(number)}")
+
+
+def _meant(path: str, refused: NetnsRefused) -> Exception:
+    text = os.strerror(refused.errno)
+    match refused.refusal:
+        case Refusal.NO_PATH:
+            return NoSuchNetns(f"{path}: {text}")
+        case Refusal.NO_NETNS:
+            return NoSuchNetns(f"{path}: is no network namespace")
+        case Refusal.OWN_NETNS:
+            return NoSuchNetns(f"{path}: is the node's own network namespace")
+        case Refusal.NOT_ENTERED:
+            return NoSuchNetns(f"{path}: cannot enter: {text}")
+        case Refusal.NO_RESOURCES:
+            return OSError(refused.errno, f"{path}: {text}")
+        case _:
+            assert_never(refused.refusal)

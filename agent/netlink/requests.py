@@ -1,54 +1,100 @@
-"""What a pod's wire asks of netlink: devices, addresses, neighbours, routes and filters, each packed as a request."""
+"""What is asked of rtnetlink: devices, addresses, neighbours, routes, rules and filters, each packed as a request."""
 
 import socket
-import struct
+from dataclasses import dataclass
 
-from agent.model.address import Address, Family, family
+from agent.model.address import Address, Family, Network, family
 from agent.netlink.rtnetlink import (
     ADDRESS,
+    CLSACT,
+    CLSACT_EGRESS,
+    CLSACT_HANDLE,
+    CLSACT_INGRESS,
+    ETH_P_ALL,
+    IFA_ADDRESS,
+    IFA_F_NODAD,
+    IFA_LOCAL,
+    IFF_UP,
     IFLA_ADDRESS,
+    IFLA_IFALIAS,
+    IFLA_IFNAME,
+    IFLA_INFO_DATA,
+    IFLA_INFO_KIND,
+    IFLA_LINKINFO,
     IFLA_MTU,
+    IFLA_NET_NS_FD,
     LINK,
     NDA_DST,
     NDA_LLADDR,
     NEIGHBOUR,
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    NLM_F_REPLACE,
+    NUD_PERMANENT,
+    NUMBER,
     ROUTE,
+    RT_SCOPE_LINK,
+    RT_SCOPE_NOWHERE,
+    RT_SCOPE_UNIVERSE,
+    RT_TABLE_MAIN,
     RTA_DST,
     RTA_GATEWAY,
     RTA_OIF,
+    RTA_PREFSRC,
+    RTA_PRIORITY,
     RTM_DELLINK,
+    RTM_DELROUTE,
+    RTM_GETLINK,
     RTM_NEWADDR,
     RTM_NEWLINK,
     RTM_NEWNEIGH,
+    RTM_NEWQDISC,
     RTM_NEWROUTE,
+    RTM_NEWTFILTER,
+    RTN_UNICAST,
+    RTNH_F_ONLINK,
+    RTPROT_STATIC,
+    TCA_BPF_FD,
+    TCA_BPF_FLAG_ACT_DIRECT,
+    TCA_BPF_FLAGS,
+    TCA_BPF_NAME,
+    TCA_KIND,
+    TCA_OPTIONS,
     TRAFFIC,
+    VETH_INFO_PEER,
+    WITHOUT_STATISTICS,
     packed,
 )
-from agent.netlink.socket import IFF_UP, Request, packed_name
+from maps.libbpf import TC_HANDLE, TC_PRIORITY
 
-# linux/netlink.h, linux/rtnetlink.h, linux/if_link.h, linux/veth.h, linux/if_addr.h, linux/neighbour.h
-NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x100, 0x200, 0x400
-IFLA_LINKINFO, IFLA_IFALIAS, IFLA_NET_NS_FD = 18, 20, 28
-IFLA_INFO_KIND, IFLA_INFO_DATA, VETH_INFO_PEER = 1, 2, 1
-IFA_ADDRESS, IFA_LOCAL, IFA_F_NODAD = 1, 2, 0x02
-NUD_PERMANENT = 0x80
-RT_TABLE_MAIN, RTN_UNICAST, RTPROT_STATIC, RTNH_F_ONLINK = 254, 1, 4, 4
-RT_SCOPE_UNIVERSE, RT_SCOPE_LINK = 0, 253
-# linux/pkt_sched.h, linux/pkt_cls.h, linux/if_ether.h
-RTM_NEWQDISC, RTM_NEWTFILTER = 36, 44
-CLSACT, CLSACT_HANDLE, CLSACT_INGRESS, CLSACT_EGRESS = 0xFFFFFFF1, 0xFFFF0000, 0xFFFFFFF2, 0xFFFFFFF3
-TCA_KIND, TCA_OPTIONS, TCA_BPF_FD, TCA_BPF_NAME, TCA_BPF_FLAGS, TCA_BPF_FLAG_ACT_DIRECT = 1, 2, 6, 7, 8, 1
-ETH_P_ALL = 0x0003
-FILTER_HANDLE, FILTER_PRIORITY = 1, 1  # as maps/shim.c's
-_NUMBER = struct.Struct("=I")
-_FAMILIES = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
+FAMILIES = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One thing to ask for; *doing* and *whose* name it where it is refused."""
+
+    kind: int
+    flags: int
+    body: bytes
+    doing: str
+    whose: object = ""  # made text only then
+
+    def __str__(self) -> str:
+        return f"{self.doing} {self.whose}".rstrip()
+
+
+def get_link(*, name: str = "", index: int = 0) -> Request:
+    """What the kernel knows of a device, by its name or its ifindex."""
+    body = LINK.pack(0, 0, index, 0, 0) + WITHOUT_STATISTICS
+    return Request(RTM_GETLINK, 0, body + _name(name) if name else body, "ask for a device")
 
 
 def add_veth(  # noqa: PLR0913  both ends have what a device has
     name: str, mac: str, mtu: int, *, peer: str, peer_mac: str, netns: int
 ) -> Request:
     """A veth pair; the peer is born in the namespace behind the descriptor *netns*."""
-    other = _blank(peer, peer_mac, mtu) + packed(IFLA_NET_NS_FD, _NUMBER.pack(netns))
+    other = _blank(peer, peer_mac, mtu) + packed(IFLA_NET_NS_FD, NUMBER.pack(netns))
     kind = packed(IFLA_INFO_KIND, b"veth\0") + packed(IFLA_INFO_DATA, packed(VETH_INFO_PEER, other))
     body = _blank(name, mac, mtu) + packed(IFLA_LINKINFO, kind)
     return Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body, f"add the veth pair {name}, {peer}")
@@ -58,6 +104,12 @@ def set_up(index: int, alias: str = "") -> Request:
     """A device set up, and what `ip link` shows as its alias."""
     shown = packed(IFLA_IFALIAS, alias.encode()) if alias else b""
     return Request(RTM_NEWLINK, 0, LINK.pack(0, 0, index, IFF_UP, IFF_UP) + shown, "set the device up")
+
+
+def set_mtu(mtu: int, *, name: str = "", index: int = 0) -> Request:
+    """The MTU of a device, by its name or its ifindex."""
+    body = LINK.pack(0, 0, index, 0, 0) + (_name(name) if name else b"") + packed(IFLA_MTU, NUMBER.pack(mtu))
+    return Request(RTM_NEWLINK, 0, body, f"set the MTU {mtu} of", name or f"device {index}")
 
 
 def delete_link(index: int) -> Request:
@@ -84,17 +136,42 @@ def set_default_route(index: int, gateway: Address) -> Request:
     """The way out, by a gateway that need not lie in a prefix of the device's."""
     protocol, scope = RTPROT_STATIC, RT_SCOPE_UNIVERSE
     body = ROUTE.pack(_family(gateway), 0, 0, 0, RT_TABLE_MAIN, protocol, scope, RTN_UNICAST, RTNH_F_ONLINK)
-    body += packed(RTA_GATEWAY, gateway.packed) + packed(RTA_OIF, _NUMBER.pack(index))
+    body += packed(RTA_GATEWAY, gateway.packed) + packed(RTA_OIF, NUMBER.pack(index))
     return Request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, body, "set the default route by", gateway)
 
 
 def set_route(index: int, address: Address, protocol: int) -> Request:
     """The route to one address behind a device."""
     value = address.packed
-    scope = RT_SCOPE_LINK if family(address) is Family.IPV4 else RT_SCOPE_UNIVERSE
-    body = ROUTE.pack(_family(address), len(value) * 8, 0, 0, RT_TABLE_MAIN, protocol, scope, RTN_UNICAST, 0)
-    body += packed(RTA_DST, value) + packed(RTA_OIF, _NUMBER.pack(index))
+    body = ROUTE.pack(
+        _family(address), len(value) * 8, 0, 0, RT_TABLE_MAIN, protocol, _link_scope(address), RTN_UNICAST, 0
+    )
+    body += packed(RTA_DST, value) + packed(RTA_OIF, NUMBER.pack(index))
     return Request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, body, "set the route to", address)
+
+
+def set_route_by_gateway(destination: Network, gateway: Address, protocol: int, metric: int) -> Request:
+    """The route to a prefix by a gateway, which has to be on a link of the node's."""
+    body = _route(destination, protocol, RT_SCOPE_UNIVERSE, metric) + packed(RTA_GATEWAY, gateway.packed)
+    return Request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, body, "set the route to", destination)
+
+
+def set_route_by_device(
+    destination: Network, index: int, source: Address | None, protocol: int, metric: int
+) -> Request:
+    """The route to a prefix straight out of a device; *source* is that of the node's own packets."""
+    body = _route(destination, protocol, _link_scope(destination), metric) + packed(RTA_OIF, NUMBER.pack(index))
+    if source is not None:
+        body += packed(RTA_PREFSRC, source.packed)
+    return Request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, body, "set the route to", destination)
+
+
+def delete_route(destination: Network, protocol: int, metric: int, index: int = 0) -> Request:
+    """A route of this protocol and metric removed, whatever its way; with *index*, only that out of this device."""
+    body = _route(destination, protocol, RT_SCOPE_NOWHERE, metric)
+    if index:
+        body += packed(RTA_OIF, NUMBER.pack(index))
+    return Request(RTM_DELROUTE, 0, body, "remove the route to", destination)
 
 
 def add_clsact(index: int) -> Request:
@@ -106,23 +183,40 @@ def add_clsact(index: int) -> Request:
 def set_filter(index: int, program: int, name: str, *, ingress: bool) -> Request:
     """A program, by its descriptor, on one side of a device that has clsact; in place of the one that is there."""
     side = CLSACT_INGRESS if ingress else CLSACT_EGRESS
-    info = FILTER_PRIORITY << 16 | socket.htons(ETH_P_ALL)
-    options = packed(TCA_BPF_FD, _NUMBER.pack(program)) + packed(TCA_BPF_NAME, name.encode() + b"\0")
-    options += packed(TCA_BPF_FLAGS, _NUMBER.pack(TCA_BPF_FLAG_ACT_DIRECT))
-    body = TRAFFIC.pack(0, index, FILTER_HANDLE, side, info) + packed(TCA_KIND, b"bpf\0")
+    info = TC_PRIORITY << 16 | socket.htons(ETH_P_ALL)
+    options = packed(TCA_BPF_FD, NUMBER.pack(program)) + packed(TCA_BPF_NAME, name.encode() + b"\0")
+    options += packed(TCA_BPF_FLAGS, NUMBER.pack(TCA_BPF_FLAG_ACT_DIRECT))
+    body = TRAFFIC.pack(0, index, TC_HANDLE, side, info) + packed(TCA_KIND, b"bpf\0")
     body += packed(TCA_OPTIONS, options)
     return Request(RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_REPLACE, body, f"attach {name} to device {index}")
 
 
+def _route(destination: Network, protocol: int, scope: int, metric: int) -> bytes:
+    """The header of a route in the main table, with its destination and metric."""
+    length = destination.prefixlen
+    body = ROUTE.pack(_family(destination), length, 0, 0, RT_TABLE_MAIN, protocol, scope, RTN_UNICAST, 0)
+    if length:
+        body += packed(RTA_DST, destination.network_address.packed)
+    return body + (packed(RTA_PRIORITY, NUMBER.pack(metric)) if metric else b"")
+
+
+def _link_scope(destination: Address | Network) -> int:
+    return RT_SCOPE_LINK if family(destination) is Family.IPV4 else RT_SCOPE_UNIVERSE
+
+
 def _blank(name: str, mac: str, mtu: int) -> bytes:
     """A device that is to be made."""
-    body = LINK.pack(0, 0, 0, 0, 0) + packed_name(name)
-    return body + packed(IFLA_ADDRESS, _octets(mac)) + packed(IFLA_MTU, _NUMBER.pack(mtu))
+    body = LINK.pack(0, 0, 0, 0, 0) + _name(name)
+    return body + packed(IFLA_ADDRESS, _octets(mac)) + packed(IFLA_MTU, NUMBER.pack(mtu))
+
+
+def _name(device: str) -> bytes:
+    return packed(IFLA_IFNAME, device.encode() + b"\0")
 
 
 def _octets(mac: str) -> bytes:
     return bytes.fromhex(mac.replace(":", ""))
 
 
-def _family(address: Address) -> int:
-    return _FAMILIES[family(address)]
+def _family(address: Address | Network) -> int:
+    return FAMILIES[family(address)]

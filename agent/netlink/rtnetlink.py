@@ -1,15 +1,21 @@
-"""The framing of rtnetlink: messages and attributes, read and written."""
+"""rtnetlink's numbers and headers, each written once, and its framing: messages and attributes, read and written."""
 
 import struct
 import sys
 from collections.abc import Iterator
 
+# linux/netlink.h
+NLMSG_ERROR, NLMSG_DONE, NLMSG_OVERRUN = 2, 3, 4
+NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP_INTR = 0x1, 0x4, 0x10
+NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE, NLM_F_DUMP = 0x100, 0x200, 0x400, 0x300
 # linux/rtnetlink.h
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
+RTM_NEWRULE, RTM_DELRULE, RTM_GETRULE = 32, 33, 34
 RTM_NEWQDISC, RTM_DELQDISC, RTM_GETQDISC = 36, 37, 38
+RTM_NEWTFILTER = 44
 RTMGRP_LINK = 0x1
 RTMGRP_NEIGH = 0x4
 RTMGRP_TC = 0x8
@@ -17,20 +23,39 @@ RTMGRP_IPV4_IFADDR = 0x10
 RTMGRP_IPV4_ROUTE = 0x40
 RTMGRP_IPV6_IFADDR = 0x100
 RTMGRP_IPV6_ROUTE = 0x400
+RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_MULTIPATH, RTA_TABLE = 1, 4, 5, 6, 7, 9, 15
+RT_TABLE_UNSPEC, RT_TABLE_MAIN = 0, 254
+RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_NOWHERE = 0, 253, 255
+RTN_UNICAST, RTPROT_STATIC, RTNH_F_ONLINK = 1, 4, 4
+TCA_KIND, TCA_OPTIONS = 1, 2
+# linux/if_link.h, linux/veth.h, linux/if.h
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU = 1, 3, 4
-RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_MULTIPATH = 1, 4, 5, 6, 9
-READ = 1 << 16  # bytes of one read
-SO_RCVBUFFORCE, ROOM = 33, 1 << 22  # linux/socket.h; bytes of notices that may wait: those of a thousand pods
-
+IFLA_LINKINFO, IFLA_IFALIAS, IFLA_NET_NS_FD, IFLA_EXT_MASK = 18, 20, 28, 29
+IFLA_INFO_KIND, IFLA_INFO_DATA, VETH_INFO_PEER = 1, 2, 1
+RTEXT_FILTER_SKIP_STATS = 0x8
+IFF_UP, IFF_LOOPBACK, IFF_NOARP, ALL_FLAGS = 0x1, 0x8, 0x80, 0xFFFFFFFF
+IF_OPER_UP = 6
+# linux/if_addr.h
+IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS = 1, 2, 8
+IFA_F_NODAD, IFA_F_DADFAILED = 0x2, 0x8
 # linux/neighbour.h
 NDA_DST, NDA_LLADDR = 1, 2
+NUD_PERMANENT = 0x80
+# linux/fib_rules.h
+FRA_SRC, FRA_PRIORITY, FRA_TABLE, FR_ACT_TO_TBL = 2, 6, 15, 1
+# linux/pkt_sched.h, linux/pkt_cls.h, linux/if_ether.h
+CLSACT, CLSACT_HANDLE, CLSACT_INGRESS, CLSACT_EGRESS = 0xFFFFFFF1, 0xFFFF0000, 0xFFFFFFF2, 0xFFFFFFF3
+TCA_BPF_FD, TCA_BPF_NAME, TCA_BPF_FLAGS, TCA_BPF_FLAG_ACT_DIRECT = 6, 7, 8, 1
+ETH_P_ALL = 0x0003
 
 # the fixed headers
 LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change
 ADDRESS = struct.Struct("=BBBBi")  # struct ifaddrmsg: family, prefix length, flags, scope, index
 NEIGHBOUR = struct.Struct("=BxxxiHBB")  # struct ndmsg: family, ifindex, state, flags, type
 ROUTE = struct.Struct("=8BI")  # struct rtmsg: family, two lengths, tos, table, protocol, scope, type, flags
+RULE = struct.Struct("=8BI")  # struct fib_rule_hdr: family, two lengths, tos, table, two reserved, action, flags
 TRAFFIC = struct.Struct("=BxxxiIII")  # struct tcmsg: family, ifindex, handle, parent, info
+NUMBER = struct.Struct("=I")
 
 _HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
 _ATTRIBUTE = struct.Struct("=HH")  # struct rtattr: length, type
@@ -69,7 +94,7 @@ def packed(kind: int, value: bytes) -> bytes:
     return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
 
 
-WITHOUT_STATISTICS = packed(29, struct.pack("=I", 0x8))  # IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS: cheaper links
+WITHOUT_STATISTICS = packed(IFLA_EXT_MASK, NUMBER.pack(RTEXT_FILTER_SKIP_STATS))  # cheaper links
 
 
 def number(value: bytes) -> int:

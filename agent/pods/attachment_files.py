@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from agent.log import logger
+from agent.model.attachment import VETH_PREFIX
 from agent.pods.attachments import Saved, address
 from agent.pods.record import AttachmentRecord
 
@@ -24,7 +25,7 @@ class _File(msgspec.Struct):
 
 def attachment_files(directory: Path, boot: str) -> Iterator[Saved]:
     """The attachments of this boot that have a file; nothing is changed."""
-    for path in sorted(directory.glob("swp*.json")):
+    for path in sorted(directory.glob(f"{VETH_PREFIX}*.json")):
         try:
             found = msgspec.json.decode(path.read_bytes(), type=_File, dec_hook=address)
         except (OSError, msgspec.DecodeError, ValueError) as error:

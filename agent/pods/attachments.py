@@ -6,10 +6,10 @@ from hashlib import sha256
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
-from agent.model.attachment import Attachment
+from agent.model.attachment import VETH_PREFIX, Attachment
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-HOST_DEVICE = re.compile(r"swp[0-9a-f]{10}")
+HOST_DEVICE = re.compile(rf"{VETH_PREFIX}[0-9a-f]{{10}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ def digest(container_id: str, interface: str) -> str:
 
 def host_device(container_id: str, interface: str) -> str:
     """The name of the node's end of an attachment's veth."""
-    return f"swp{digest(container_id, interface)[:10]}"
+    return f"{VETH_PREFIX}{digest(container_id, interface)[:10]}"
 
 
 def boot_id() -> str:

@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from pyroute2.netlink.exceptions import NetlinkError
-
 from agent.errors import AgentError
 from agent.ipam.pool import Addresses, Ipam
 from agent.log import logger
@@ -33,7 +31,7 @@ from maps.errors import MapsError
 log = logger(__name__)
 
 # what a later try may get past; anything else is a bug of ours
-REFUSALS = (OSError, NetlinkError, AgentError, MapsError, LoopStopped)
+REFUSALS = (OSError, AgentError, MapsError, LoopStopped)
 _LOCKS = 256  # that all attachments share: two containers seldom meet in one
 
 
@@ -89,7 +87,7 @@ class Pods:
 
         Raises:
             PodRefused: the request cannot be served, by the subclass.
-            OSError, NetlinkError, MapsError, LoopStopped: the kernel or the disk refused, or the agent ends.
+            OSError, MapsError, LoopStopped: the kernel or the disk refused, or the agent ends.
         """
         key = request.key
         with self._alone(key), ExitStack() as undo:

@@ -11,19 +11,21 @@ from collections.abc import Callable, Iterable
 
 from agent.model.attachment import Attachment, Veth
 from agent.netlink import requests
+from agent.netlink.batch import Link, Refused, run_batch
 from agent.netlink.dump import Dump
+from agent.netlink.netns import NetnsHandle, NoSuchNetns, open_netns
 from agent.netlink.rtnetlink import IFLA_ADDRESS, IFLA_IFNAME, LINK, RTM_GETLINK, WITHOUT_STATISTICS, attribute, text
-from agent.netlink.socket import Link, Refused, Socket, run
+from agent.netlink.socket import Socket
 from agent.options.values import LEAST_MTU
 from agent.pods.attachments import HOST_DEVICE
 from agent.pods.errors import InterfaceTaken, NetnsUnusable
-from agent.pods.pod_netns import NetnsHandle, open_netns
 from agent.pods.veth_batch import Batch, BeforeUp, veth_batch
-from agent.pods.veth_check import GONE, faults
+from agent.pods.veth_check import faults
 from agent.pods.veth_spec import HOST_MAC, MadeVeth, VethSpec
 
 DEFAULT_MTU = 1500  # of a node without uplink
 CARRIER_S = 5
+GONE = frozenset({errno.ENODEV, errno.ESRCH, errno.ENOENT, errno.EADDRNOTAVAIL})
 
 
 class PodVeths:
@@ -50,15 +52,21 @@ class PodVeths:
             InterfaceTaken: nothing is left.
             OSError, MapsError: the kernel refused; nothing is left.
         """
+        try:
+            with open_netns(spec.netns, may_be_host=spec.may_be_host) as netns:
+                return self._create(spec, netns)
+        except NoSuchNetns as error:
+            raise NetnsUnusable(str(error)) from error
+
+    def _create(self, spec: VethSpec, netns: NetnsHandle) -> MadeVeth:
         name, mtu = spec.host_device, self._mtu()
-        with open_netns(spec.netns, may_be_host=spec.may_be_host) as netns:
-            link, *ends = _make(netns, spec, veth_batch(spec, netns, mtu, self._before_up(name)))
-            try:
-                for netlink, end in zip((netns.node, netns.pod), ends, strict=True):
-                    _await_carrier(netlink, end)
-            except BaseException:
-                _remove(netns.node, name)
-                raise
+        link, *ends = _make(netns, spec, veth_batch(spec, netns, mtu, self._before_up(name)))
+        try:
+            for netlink, end in zip((netns.node, netns.pod), ends, strict=True):
+                _await_carrier(netlink, end)
+        except BaseException:
+            _remove(netns.node, name)
+            raise
         return MadeVeth(Veth(name, link.index), spec.pod_mac, mtu, netns.cookie)
 
     def remove(self, name: str) -> bool:
@@ -79,7 +87,7 @@ class PodVeths:
             with open_netns(attachment.netns, may_be_host=True) as there:
                 if there.cookie != attachment.netns_cookie:
                     return False
-        except NetnsUnusable:
+        except NoSuchNetns:
             return False
         return self.is_there(attachment)
 
@@ -105,9 +113,9 @@ def _make(netns: NetnsHandle, spec: VethSpec, batch: Batch) -> tuple[Link, ...]:
     node, name = netns.node, spec.host_device
     for is_again in (False, True):
         try:
-            return run(batch, alone=True)
+            return run_batch(batch, alone=True)
         except Refused as refused:
-            if refused.step > 0 or refused.errno != errno.EEXIST:
+            if refused.part > 0 or refused.errno != errno.EEXIST:
                 _remove(node, name)
                 raise
             if is_again or not _remove(node, name):

@@ -1,7 +1,7 @@
 """A pod's veth pair as one netlink batch: the pair, the pod's side, the node's side, in the order they need.
 
 Serves ``veth``, which has the batch done. Everything is known beforehand but the numbers of the two devices, which
-the kernel gives in the first part; until then both are 0 (``maps.steps.End``).
+the kernel gives in the first part; until then both are 0 (``maps.netlink.End``).
 
 The node's end comes up last, when its programs are on it: before that, no packet of the pod's gets anywhere.
 """
@@ -13,17 +13,18 @@ from agent.kernel.net.sysctl import PROC
 from agent.kernel.net.veth import side
 from agent.model.address import Address
 from agent.netlink import requests
-from agent.netlink.socket import Ask, Knob, Request, get_link
-from agent.pods.pod_netns import NetnsHandle
+from agent.netlink.batch import Messages, SetSysctl
+from agent.netlink.netns import NetnsHandle
+from agent.netlink.requests import Request, get_link
 from agent.pods.veth_spec import HOST_MAC, VethSpec, gateway
-from maps.steps import End
+from maps.netlink import End
 
 LOOPBACK = 1  # lo's ifindex in every namespace
 _NEW = 0  # a device that the batch makes
 _SWITCH = f"{PROC}/ipv6/conf/{{}}/disable_ipv6"
 _ALIAS = "sluiceway"
-BeforeUp = tuple[tuple[Knob, ...], tuple[Request, ...]]  # sysctls, and requests by which programs are attached
-Batch = tuple[Ask | Knob, ...]
+BeforeUp = tuple[tuple[SetSysctl, ...], tuple[Request, ...]]  # sysctls, and requests by which programs are attached
+Batch = tuple[Messages | SetSysctl, ...]
 
 
 def veth_batch(spec: VethSpec, netns: NetnsHandle, mtu: int, before_up: BeforeUp) -> Batch:
@@ -31,17 +32,17 @@ def veth_batch(spec: VethSpec, netns: NetnsHandle, mtu: int, before_up: BeforeUp
     node, pod = netns.node, netns.pod
     name, mac, addresses = spec.host_device, spec.pod_mac, spec.addresses
     pair = requests.add_veth(name, HOST_MAC, mtu, peer=spec.interface, peer_mac=mac, netns=netns.fd)
-    switch = (Knob(_SWITCH.format(spec.interface), "0", netns.fd),) if netns.without_ipv6 and spec.ipv6 else ()
+    switch = (SetSysctl(_SWITCH.format(spec.interface), "0", netns.fd),) if netns.without_ipv6 and spec.ipv6 else ()
     sysctls, guards = before_up
     up = requests.set_up(_NEW, f"{_ALIAS} {spec.container_id}"[:255])
     return (
-        node.asking(pair, get_link(name=name)),
+        node.messages(pair, get_link(name=name)),
         *switch,  # it takes the lock of all network devices
-        pod.asking(*_pod_side(addresses), end=End.PEER),
+        pod.messages(*_pod_side(addresses), end=End.PEER),
         *sysctls,
-        *((node.asking(*guards, end=End.DEVICE),) if guards else ()),
-        node.asking(up, *side(_NEW, mac, addresses), _look(), end=End.DEVICE),
-        pod.asking(_look(), end=End.PEER),
+        *((node.messages(*guards, end=End.DEVICE),) if guards else ()),
+        node.messages(up, *side(_NEW, mac, addresses), _look(), end=End.DEVICE),
+        pod.messages(_look(), end=End.PEER),
     )
 
 

@@ -1,57 +1,69 @@
 """What is not as ADD left it of a pod's veth, looked for in the pod's namespace and on the node: CHECK asks."""
 
-import errno
-from ipaddress import IPv4Address, IPv6Address
-from typing import Any
-
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
+from collections.abc import Iterator
+from ipaddress import ip_address
 
 from agent.model.address import Address
 from agent.model.attachment import Attachment
-from agent.pods.pod_netns import inside, open_netns
+from agent.netlink.dump import Dump
+from agent.netlink.netns import open_netns
+from agent.netlink.requests import FAMILIES
+from agent.netlink.rtnetlink import (
+    ADDRESS,
+    IFA_ADDRESS,
+    ROUTE,
+    RT_TABLE_MAIN,
+    RTA_DST,
+    RTA_GATEWAY,
+    RTA_OIF,
+    RTM_GETADDR,
+    RTM_GETROUTE,
+    attribute,
+    number,
+)
 from agent.pods.veth_spec import gateway
-
-_V4, _V6 = 2, 10  # AF_INET, AF_INET6
-_MAIN = 254  # RT_TABLE_MAIN
-GONE = frozenset({errno.ENODEV, errno.ESRCH, errno.ENOENT, errno.EADDRNOTAVAIL})
 
 
 def faults(attachment: Attachment) -> tuple[str, ...]:
     """What is missing of a veth whose ends are both there.
 
     Raises:
-        NetnsUnusable, NetlinkError, OSError: it cannot be looked at.
+        NoSuchNetns, OSError: it cannot be looked at.
     """
-    wanted = frozenset(attachment.addresses)
-    with open_netns(attachment.netns, may_be_host=True) as there, inside(there.fd), IPRoute() as ip:
-        link = next(iter(_links(ip, ifname=attachment.interface)), None)
-        present = _addresses(ip, link["index"]) if link else frozenset()
-        # get_default_routes() reads but the first piece of a long answer; the rest is in the way of what comes next
-        routes = (route for f in (_V4, _V6) for route in ip.get_routes(family=f, table=_MAIN))
-        defaults = {str(route.get("gateway")) for route in routes if not route["dst_len"]}
-    with IPRoute() as node:
-        routed = {
-            str(route.get("dst"))
-            for f in (_V4, _V6)
-            for route in node.route("dump", family=f, oif=attachment.link.ifindex)
-        }
-    found = [f"{a} is not on {attachment.interface}" for a in sorted(wanted - present, key=str)]
-    found += [f"the pod has no default route via {g}" for g in map(gateway, wanted) if str(g) not in defaults]
-    found += [f"the node has no route to {a}" for a in sorted(map(str, wanted)) if a not in routed]
+    wanted = attachment.addresses
+    with open_netns(attachment.netns, may_be_host=True) as netns:
+        link = netns.pod.find(name=attachment.interface)
+        there = Dump(netns.pod)
+        present = frozenset(_addresses(there, link.index)) if link else frozenset()
+        defaults = {attribute(body, ROUTE.size, RTA_GATEWAY) for body in _routes(there) if not _length(body)}
+        routed = frozenset(_destinations(Dump(netns.node), attachment.link.ifindex))
+    found = [f"{a} is not on {attachment.interface}" for a in wanted if a not in present]
+    found += [f"the pod has no default route via {g}" for g in map(gateway, wanted) if g.packed not in defaults]
+    found += [f"the node has no route to {a}" for a in wanted if a.packed not in routed]
     return tuple(found)
 
 
-def _links(ip: IPRoute, **which: object) -> list[Any]:
-    try:
-        return list(ip.link("get", **which))
-    except NetlinkError as error:
-        if error.code in GONE:
-            return []
-        raise
+def _addresses(dump: Dump, index: int) -> Iterator[Address]:
+    for body in dump.read(RTM_GETADDR, bytes(ADDRESS.size)):
+        value = attribute(body, ADDRESS.size, IFA_ADDRESS)
+        if ADDRESS.unpack_from(body)[4] == index and value:
+            yield ip_address(value)
 
 
-def _addresses(ip: IPRoute, index: int) -> frozenset[Address]:
-    found: list[Address] = [IPv4Address(a.get("address")) for a in ip.addr("dump", family=_V4, index=index)]
-    found += [IPv6Address(a.get("address")) for a in ip.addr("dump", family=_V6, index=index)]
-    return frozenset(found)
+def _destinations(dump: Dump, index: int) -> Iterator[bytes]:
+    """What the main table has routes to, out of this device."""
+    for body in _routes(dump):
+        if number(attribute(body, ROUTE.size, RTA_OIF)) == index:
+            yield attribute(body, ROUTE.size, RTA_DST)
+
+
+def _routes(dump: Dump) -> Iterator[bytes]:
+    for family in FAMILIES.values():
+        for body in dump.read(RTM_GETROUTE, bytes((family,)) + bytes(ROUTE.size - 1)):
+            if ROUTE.unpack_from(body)[4] == RT_TABLE_MAIN:
+                yield body
+
+
+def _length(route: bytes) -> int:
+    """The prefix length of its destination."""
+    return int(ROUTE.unpack_from(route)[1])

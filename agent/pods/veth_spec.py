@@ -7,13 +7,14 @@ no ARP, no duplicate address detection, nothing to wait for.
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
-from agent.model.address import Address
+from agent.model.address import Address, link_local
 from agent.model.attachment import Veth
 from agent.pods.attachments import digest, host_device
+from maps import abi
 
-HOST_MAC = "ee:ee:ee:ee:ee:ee"
+HOST_MAC = abi.NODE_MAC.hex(":")
 GATEWAY4 = IPv4Address("169.254.1.1")
-GATEWAY6 = IPv6Address("fe80::ecee:eeff:feee:eeee")  # what HOST_MAC gives by EUI-64
+GATEWAY6 = link_local(abi.NODE_MAC)
 
 
 @dataclass(frozen=True, slots=True)

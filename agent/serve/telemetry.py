@@ -2,19 +2,14 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from contextlib import closing
 
-from agent.kernel.programs.load import SPECS
 from agent.model.address import Network
 from agent.reconcile.loop import Loop
 from agent.serve.metrics import MapUse, PoolUse, Sources, SyncUse, WatchUse
 from maps import abi, libbpf
-from maps.percpu import PerCpuTable
 from maps.pins import Generation, held
-from maps.table import Table
-
-# counted by the sweep, or too large to be walked at each scrape
-UNCOUNTED = frozenset({"flows", "affinities", "sock_peers", "fragments"})
+from maps.registry import open_table
 
 
 def sources(
@@ -37,25 +32,16 @@ def sources(
 
 
 def map_uses(generation: Generation) -> Iterator[MapUse]:
-    """Every map that is pinned; with its entries where Python knows the map and counting is cheap."""
+    """Every map that is pinned; with its entries where the registry says that counting them is cheap."""
     for name in generation.pinned():
-        if name not in SPECS:
-            yield _private(name, generation)
-            continue
-        spec = SPECS[name]
-        kind = PerCpuTable if spec.kind.is_per_cpu else Table
-        table: Table[Any, Any] = kind.open(spec, generation.map_path(name))
-        octets = libbpf.map_info(table.fd).memory_bytes
-        entries = None if name in UNCOUNTED or spec.kind.is_array else table.count()
-        yield MapUse(name, entries, table.max_entries, octets)
-        table.close()
-
-
-def _private(name: str, generation: Generation) -> MapUse:
-    """A map that only programs read."""
-    with held(generation.map_path(name)) as fd:
-        info = libbpf.map_info(fd)
-    return MapUse(name, None, info.max_entries, info.memory_bytes)
+        with held(generation.map_path(name)) as fd:
+            info = libbpf.map_info(fd)
+        spec = abi.MAPS.get(name)
+        entries = None
+        if spec is not None and spec.counted:
+            with closing(open_table(spec, generation.maps)) as table:
+                entries = table.count()
+        yield MapUse(name, entries, info.max_entries, info.memory_bytes)
 
 
 def _sync(loop: Loop) -> SyncUse:
@@ -65,13 +51,10 @@ def _sync(loop: Loop) -> SyncUse:
 
 
 def _counters(generation: Generation) -> Iterator[tuple[int, abi.Counter]]:
-    table = PerCpuTable.open(abi.COUNTERS, generation.map_path("counters"))
-    yield from table.items()
-    table.close()
+    with closing(open_table(abi.COUNTERS, generation.maps)) as table:
+        yield from table.items()
 
 
 def _sweep(generation: Generation) -> abi.Sweep | None:
-    table = Table.open(abi.SWEEPS, generation.map_path("sweeps"))
-    found = table.get(0)
-    table.close()
-    return found
+    with closing(open_table(abi.SWEEPS, generation.maps)) as table:
+        return table.get(0)

@@ -5,6 +5,9 @@
 
 #include <linux/types.h>
 
+/* A member that the programs or the writing itself keep: the agent does not compare it with what it wants. */
+#define LIVE __attribute__((btf_decl_tag(":live")))
+
 /* An IPv6 address, or an IPv4 one as ::ffff:a.b.c.d, network order: one path serves both families. */
 typedef struct {
 	__be32 w[4];
@@ -292,9 +295,9 @@ struct endpoint {
  * at the rate moves at_ns along with the clock; what is sent faster moves it ahead, burst_ns at most.
  */
 struct limit {
-	__u64 rate;	/* bits per second; 0: no limit */
-	__u64 burst_ns; /* time that the burst takes at the rate */
-	__u64 at_ns;	/* CLOCK_MONOTONIC; the programs' own, and theirs alone */
+	__u64 rate;	  /* bits per second; 0: no limit */
+	__u64 burst_ns;	  /* time that the burst takes at the rate */
+	__u64 at_ns LIVE; /* CLOCK_MONOTONIC; the programs' own, and theirs alone */
 };
 
 enum limit_flag {
@@ -356,17 +359,18 @@ enum node_flag {
 struct node {
 	ip_addr addr4; /* source of what is translated; zeros: none */
 	ip_addr addr6;
-	__u64 netns_cookie; /* of the node's own network namespace */
-	__u32 generation;   /* raised when an endpoint changes or a backend leaves */
-	__u16 nat_port_min; /* source ports for translation, host order, inclusive */
+	__u64 netns_cookie;    /* of the node's own network namespace */
+	__u32 generation LIVE; /* raised when an endpoint changes or a backend leaves */
+	__u16 nat_port_min;    /* source ports for translation, host order, inclusive */
 	__u16 nat_port_max;
 	__u16 node_port_min; /* NodePort range, host order, inclusive */
 	__u16 node_port_max;
-	__u32 tunnel_ifindex; /* the device that encapsulates, with IPIP the one that has its MTU; 0: nothing is */
+	__u32 tunnel_ifindex LIVE; /* the device that encapsulates, with IPIP the one that has its MTU; 0: nothing is */
 	__u32 tunnel_vni;
-	__be16 tunnel_port;   /* UDP port that other nodes are sent to; 0 with IPIP */
-	__u16 flags;	      /* enum node_flag */
-	__u32 cutter_ifindex; /* with IPIP the device that cuts superframes which came encapsulated and leave again */
+	__be16 tunnel_port; /* UDP port that other nodes are sent to; 0 with IPIP */
+	__u16 flags;	    /* enum node_flag */
+	/* with IPIP the device that cuts superframes which came encapsulated and leave again */
+	__u32 cutter_ifindex LIVE;
 	__u32 pad;
 };
 

@@ -11,7 +11,7 @@ struct {
 	__type(key, struct affinity_key);
 	__type(value, struct affinity);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} affinities SEC(".maps");
+} affinities SEC(".maps") PROGRAMS_WRITE SIZED_BY(max_affinities) CARRIED;
 
 /* The client's backend, when it has one that is still in the set; refreshes it. */
 static __always_inline struct backend *affinity_find(const struct service *s, const ip_addr *client, __u16 *slot)

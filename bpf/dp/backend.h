@@ -17,7 +17,7 @@ struct {
 	__type(key, __u32);
 	__type(value, struct backend_set);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} backend_sets SEC(".maps");
+} backend_sets SEC(".maps") AGENT_WRITES(80) SIZED_BY(max_services);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -26,7 +26,7 @@ struct {
 	__type(key, struct maglev_key);
 	__type(value, struct maglev);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} maglevs SEC(".maps");
+} maglevs SEC(".maps") AGENT_WRITES(70) SIZED_BY(max_services);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -35,7 +35,7 @@ struct {
 	__type(key, struct backend_key);
 	__type(value, struct backend);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} backends SEC(".maps");
+} backends SEC(".maps") AGENT_WRITES(60) SIZED_BY(max_backends) REVISES(REMOVAL);
 
 static __always_inline struct backend *backend_find(__u32 set_id, __u32 slot)
 {

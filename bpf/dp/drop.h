@@ -19,7 +19,7 @@ struct {
 	__type(key, __u32);
 	__type(value, struct counter);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} counters SEC(".maps");
+} counters SEC(".maps") PROGRAMS_WRITE;
 
 static __always_inline void count(enum program program, enum direction direction, enum drop_reason why, __u32 octets)
 {

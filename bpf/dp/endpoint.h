@@ -15,7 +15,7 @@ struct {
 	__type(key, ip_addr);
 	__type(value, struct endpoint);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} endpoints SEC(".maps");
+} endpoints SEC(".maps") AGENT_WRITES(20) SIZED_BY(max_endpoints) REVISES(CHANGE);
 
 static __always_inline struct endpoint *endpoint_find(const ip_addr *addr)
 {

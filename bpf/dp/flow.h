@@ -21,7 +21,7 @@ struct {
 	__type(key, struct flow_key);
 	__type(value, struct flow);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} flows SEC(".maps");
+} flows SEC(".maps") PROGRAMS_WRITE SIZED_BY(max_flows) PER_CPU(65536) CARRIED;
 
 /* The key both directions share. Returns whether the source is the key's hi end. */
 static __always_inline bool ends_key(const ip_addr *src, __be16 sport, const ip_addr *dst, __be16 dport, __u8 protocol,

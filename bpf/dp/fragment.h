@@ -21,7 +21,7 @@ struct {
 	__type(key, struct fragment_key);
 	__type(value, struct fragment);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} fragments SEC(".maps");
+} fragments SEC(".maps") PROGRAMS_WRITE;
 
 static __always_inline void fragment_key_of(const struct packet *p, struct fragment_key *key)
 {

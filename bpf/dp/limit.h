@@ -20,7 +20,7 @@ struct {
 	__type(key, __u32);
 	__type(value, struct device_limits);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} limits SEC(".maps");
+} limits SEC(".maps") AGENT_WRITES(10) SIZED_BY(max_endpoints);
 
 static __always_inline struct device_limits *limits_find(__u32 ifindex)
 {

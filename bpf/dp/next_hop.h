@@ -24,7 +24,7 @@ struct {
 	__type(key, __u32);
 	__type(value, struct next_hop);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} next_hops SEC(".maps") PRIVATE;
+} next_hops SEC(".maps") PRIVATE PER_CPU(32768);
 
 /* What was kept this moment, if anything was. */
 static __always_inline bool next_hop_find(__u32 copy, struct next_hop *hop)

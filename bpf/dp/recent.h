@@ -45,7 +45,7 @@ struct {
 	__type(key, __u32);
 	__type(value, struct recent);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} recents SEC(".maps") PRIVATE;
+} recents SEC(".maps") PRIVATE PER_CPU(32768);
 
 /* Half as many as copies: with four ways each, room for twice as many. */
 struct {
@@ -54,7 +54,7 @@ struct {
 	__type(key, __u32);
 	__type(value, struct recent_set);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} recent_sets SEC(".maps") PRIVATE;
+} recent_sets SEC(".maps") PRIVATE PER_CPU(16384);
 
 /* Copies that a CPU has made: the next one's place in its ring. */
 struct {

@@ -12,12 +12,12 @@ EXPORT_NUMBER(REMOTE_ROUTED);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
-	__uint(max_entries, 16384);
+	__uint(max_entries, 32768); /* the nodes of a large cluster, each with two ranges and addresses */
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct prefix_key);
 	__type(value, struct prefix);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} prefixes SEC(".maps");
+} prefixes SEC(".maps") AGENT_WRITES(50) SIZED_BY(max_prefixes) REVISES(CHANGE);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -26,7 +26,7 @@ struct {
 	__type(key, __u32);
 	__type(value, struct remote);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} remotes SEC(".maps");
+} remotes SEC(".maps") AGENT_WRITES(40) SIZED_BY(max_prefixes) REVISES(CHANGE);
 
 static __always_inline struct prefix *prefix_find(const ip_addr *addr)
 {

@@ -18,17 +18,17 @@ struct {
 	__type(key, struct sock_peer_key);
 	__type(value, struct sock_peer);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} sock_peers SEC(".maps");
+} sock_peers SEC(".maps") PROGRAMS_WRITE SIZED_BY(max_flows) CARRIED;
 
 /* The addresses of the pod whose network namespace it is. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 4096);
+	__uint(max_entries, 8192);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, __u64);
 	__type(value, struct pod_addresses);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} pod_netns SEC(".maps");
+} pod_netns SEC(".maps") AGENT_WRITES(30) SIZED_BY(max_endpoints);
 
 /* A socket address of either family; an IPv4 one in an IPv6 socket looks like any IPv4 one. */
 struct peer {

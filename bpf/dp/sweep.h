@@ -33,7 +33,7 @@ struct {
 	__type(key, __u32);
 	__type(value, struct sweeper);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} sweeper SEC(".maps");
+} sweeper SEC(".maps") PRIVATE;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -41,7 +41,7 @@ struct {
 	__type(key, __u32);
 	__type(value, struct sweep);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} sweeps SEC(".maps");
+} sweeps SEC(".maps") PROGRAMS_WRITE;
 
 /* One pass over the table. */
 struct pass {

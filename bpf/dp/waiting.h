@@ -25,7 +25,7 @@ struct {
 	__type(key, __u32);
 	__type(value, struct waiting);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} waitings SEC(".maps");
+} waitings SEC(".maps") PROGRAMS_WRITE;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

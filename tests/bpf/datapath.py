@@ -22,7 +22,7 @@ from agent.model.address import mapped
 from maps import abi, libbpf, maglev, mapio, paths
 from maps.abi import DropReason
 from maps.object import Object
-from maps.percpu import PerCpuTable
+from maps.registry import table_on
 from maps.table import Table
 
 NS = 10**9
@@ -30,10 +30,9 @@ LOOPBACK = 1
 OTHER_POD_DEVICE = 4242
 TC_ACT_UNSPEC, TC_ACT_OK, TC_ACT_SHOT, TC_ACT_REDIRECT = 0xFFFFFFFF, 0, 2, 7
 
-POD_MAC, OTHER_MAC, GATEWAY_MAC = "02:00:00:00:00:01", "02:00:00:00:00:02", "ee:ee:ee:ee:ee:ee"
+POD_MAC, OTHER_MAC, GATEWAY_MAC = "02:00:00:00:00:01", "02:00:00:00:00:02", abi.NODE_MAC.hex(":")
 POD, OTHER, NODE, REMOTE, CLIENT = "10.244.1.2", "10.244.1.3", "10.88.0.11", "10.244.2.9", "192.0.2.7"
 POD6, OTHER6, NODE6, REMOTE6, CLIENT6 = "fd00::2", "fd00::3", "fd88::11", "fd00:2::9", "2001:db8::7"
-KEPT = frozenset({"counters", "node", "sweeps", "waitings"})  # arrays
 _PLACES = abi.WAITING_GROUPS * abi.WAITING_PLACES
 NOBODY_WAITS = (struct.pack(f"={_PLACES}I", *range(_PLACES)), bytes(_PLACES * abi.Waiting.SIZE), _PLACES)
 VIP, VIP6 = "10.96.0.50", "fd00:10:96::50"
@@ -86,22 +85,19 @@ class Datapath:
                 elif each in (sizes or {}):
                     loaded.resize(each, (sizes or {})[each])
             loaded.load()
-            shared |= {
-                each: loaded.map_fd(each) for each in loaded.maps() if each not in shared and each != "scratches"
-            }
+            shared |= {each: loaded.map_fd(each) for each in loaded.maps() if each not in shared}
             self.objects[name] = loaded
-        for spec in abi.MAPS:
-            if spec.name in shared:
-                kind: Any = PerCpuTable if spec.name == "counters" else Table
-                self.tables[spec.name] = kind(spec, os.dup(shared[spec.name]))
+        for name, fd in shared.items():
+            if not abi.MAPS[name].private:
+                self.tables[name] = table_on(abi.MAPS[name], os.dup(fd))
         self.copies = shared["recent_epochs"]
         self.reset()
         return self
 
     def reset(self) -> None:
-        """Empty every map, but for the counters and what the sweeps saw; then the node, its pod and a neighbour."""
-        for name, table in self.tables.items():
-            if name not in KEPT:
+        """Empty every map but the arrays; then the node, its pod and a neighbour."""
+        for table in self.tables.values():
+            if not table.spec.kind.is_array:
                 table.delete([key for key, _ in table.items()])
         mapio.update(self.copies, bytes(4), os.urandom(8), 1)
         self.tables["waitings"].update_packed(*NOBODY_WAITS)

@@ -63,7 +63,7 @@ def pin_maps(root: PinRoot, name: str) -> Generation:
 
 def fill(generation: Generation) -> None:
     """One service with two backends, the node and one pod, and a translated flow between them."""
-    now_s = time.monotonic_ns() >> 30
+    now_s = time.monotonic_ns() >> abi.SEEN_BITS
     none = abi.FlowEnd(0, bytes(6), 0)
     client, service, backend = address("10.1.0.7"), address("10.96.0.1"), address("10.1.1.9")
     forward = abi.FlowFlag.FLOW_FORWARD

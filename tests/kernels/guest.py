@@ -18,19 +18,19 @@ from agent.kernel.programs import attach, features
 from agent.kernel.programs.build import NAMES
 from agent.kernel.programs.hooks import POD, UPLINK
 from agent.kernel.programs.load import Loaded
-from agent.kernel.programs.sizes import SIZES
 from agent.model.address import Address
 from agent.netlink import netns
 from agent.netlink.dump import Dump
 from agent.netlink.socket import Socket
 from agent.watch.node.qdisc import paced, qdiscs
-from maps import paths
+from maps import abi, paths
 from maps.pins import PinRoot
 from tests.kernels import between, site
 
 PINS = Path("/sys/fs/bpf/sluiceway")
 CGROUP = Path("/sys/fs/cgroup")
-ENTRIES = 4096  # of each map: the guest is small
+ENTRIES = 4096  # of each map that a node sizes: the guest is small
+SIZES = {name: ENTRIES for name, spec in abi.MAPS.items() if spec.is_sized}
 TIMEOUT_S = 20
 LARGE = 8000  # bytes of a datagram in fragments
 SHUFFLE = (sys.executable, "-I", "-S", str(Path(__file__).parents[1] / "lab/shuffle.py"))
@@ -45,7 +45,7 @@ def main() -> int:
     generation = pins.generation("one")
     objects = {name: paths.objects() / f"{name}.bpf.o" for name in NAMES}
     begin = time.monotonic()
-    loaded = Loaded(objects, generation, dict.fromkeys(SIZES, ENTRIES))
+    loaded = Loaded(objects, generation, SIZES)
     print(
         f"loaded {', '.join(objects)}: {len(loaded.programs)} programs in {time.monotonic() - begin:.1f} s", flush=True
     )
@@ -68,7 +68,7 @@ def main() -> int:
             hooks.settle(pod, POD)
         failures += [*through_packets("tcx"), *in_fragments("tcx")]
     failures += [f"programs on device {pod}" for pod in pods if not hooks.has(pod, POD)]
-    nodes = between.build(hooks, generation.maps, objects, dict.fromkeys(SIZES, ENTRIES), tcx=tcx)
+    nodes = between.build(hooks, generation.maps, objects, SIZES, tcx=tcx)
     failures += between.tried_modes(nodes, tried)
     counted = site.counted(generation.maps)
     failures += in_time(generation.maps)

@@ -11,13 +11,13 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from socket import IPPROTO_TCP, IPPROTO_UDP, if_nametoindex
 
-from agent.model.address import Address, mapped
+from agent.model.address import Address, link_local, mapped
 from agent.netlink.cookie import netns_cookie
 from maps import abi, maglev
 from maps.percpu import PerCpuTable
 from maps.table import Table
 
-HOST_MAC = "ee:ee:ee:ee:ee:ee"  # of the node's end of every pod's veth
+HOST_MAC = abi.NODE_MAC.hex(":")  # of the node's end of every pod's veth
 NODE_PORT = 30080
 SERVICE_PORT, BACKEND_PORT = 80, 8080
 SET_ID = 1
@@ -57,7 +57,7 @@ IPV6 = Family(
     client=IPv6Address("fd01::2"),
     backend=IPv6Address("fd01::3"),
     outside=IPv6Address("2001:db8::2"),
-    gateway=IPv6Address("fe80::ecee:eeff:feee:eeee"),
+    gateway=link_local(abi.NODE_MAC),
     bits=128,
     at_once="nodad",
 )

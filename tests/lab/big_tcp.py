@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from agent.kernel.net import tunnel
 from agent.kernel.programs import features
 from agent.netlink import netns
+from agent.netlink.requests import Request
 from agent.netlink.rtnetlink import LINK, packed
-from agent.netlink.socket import Request, Socket
+from agent.netlink.socket import Socket
 from lab.use import Client
 
 RTM_SETLINK = 19  # linux/rtnetlink.h

@@ -4,6 +4,7 @@
 #include <bpf/bpf_helpers.h>
 
 #define DOC(text) __attribute__((btf_decl_tag(text)))
+#define LIVE DOC(":live")
 
 typedef struct {
 	__be32 w[4];
@@ -30,7 +31,7 @@ struct lamp_key {
 };
 
 struct end {
-	__u32 ifindex;
+	__u32 ifindex LIVE;
 	mac_addr mac;
 	__u16 pad;
 };
@@ -54,14 +55,14 @@ struct {
 	__uint(max_entries, 64);
 	__type(key, struct lamp_key);
 	__type(value, struct lamp);
-} lamps SEC(".maps");
+} lamps SEC(".maps") DOC(":agent 7") DOC(":option max_services") DOC(":revises CHANGE");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 4);
 	__type(key, __u32);
 	__type(value, struct end);
-} shelves SEC(".maps");
+} shelves SEC(".maps") DOC(":agent 3");
 
 struct tally {
 	__u64 packets;
@@ -73,16 +74,16 @@ struct {
 	__uint(max_entries, 8);
 	__type(key, __u32);
 	__type(value, struct tally);
-} tallies SEC(".maps");
+} tallies SEC(".maps") DOC(":programs");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 32);
 	__type(key, ip_addr);
 	__type(value, __u64);
-} guests SEC(".maps");
+} guests SEC(".maps") DOC(":programs") DOC(":per_cpu 16") DOC(":carried");
 
-/* A map with a timer belongs to the programs alone. */
+/* Python could not be shown what is in it. */
 struct alarm {
 	struct bpf_timer timer;
 };
@@ -92,10 +93,11 @@ struct {
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct alarm);
-} alarms SEC(".maps");
+} alarms SEC(".maps") DOC(":private");
 
 const volatile enum lamp_flag __export_lamp_flag = LAMP_LIT;
 const volatile __u32 __export_LAMP_MAX = 99;
+const volatile mac_addr __export_LAMP_MAC = {{1, 2, 3, 4, 5, 6}};
 
 const volatile __u32 verdict DOC("what the program answers") = 7;
 const volatile __u16 step DOC("packets counted for each one seen") = 1;

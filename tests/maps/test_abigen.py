@@ -9,17 +9,18 @@ from types import ModuleType
 import pytest
 
 from maps import abigen, exports
-from maps.spec import MapKind
+from maps.spec import Carried, MapKind, Owner, Revises
 from tests.maps.conftest import Compile
 
 HEAD = """
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 #define DOC(text) __attribute__((btf_decl_tag(text)))
-#define PRIVATE DOC("private")
-#define MAP(name, k, v) \\
+#define DECLARED(name, k, v) \\
     struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 8); __type(key, k); __type(value, v); } \\
     name SEC(".maps")
+#define MAP(name, k, v) DECLARED(name, k, v) DOC(":programs")
+#define PRIVATE(name, k, v) DECLARED(name, k, v) DOC(":private")
 """
 
 
@@ -63,6 +64,56 @@ HEAD = """
             "would both be Thing",
             id="two meanings of one Python name are refused",
         ),
+        pytest.param(
+            "DECLARED(things, __u32, __u32);",
+            "map things: one of AGENT_WRITES, PROGRAMS_WRITE and PRIVATE says who writes it, not 0",
+            id="a map that nobody writes is refused",
+        ),
+        pytest.param(
+            'MAP(things, __u32, __u32) DOC(":agent 1");',
+            "map things: one of .* not 2",
+            id="a map that two write is refused",
+        ),
+        pytest.param(
+            'DECLARED(things, __u32, __u32) DOC(":agent 4"); DECLARED(others, __u32, __u32) DOC(":agent 4");',
+            "maps things and others both have place 4",
+            id="two maps in one place of the order of writing are refused",
+        ),
+        pytest.param(
+            'DECLARED(things, __u32, __u32) DOC(":agent FIRST");',
+            "AGENT_WRITES wants a positive number, not 'FIRST'",
+            id="an order that is no number is refused",
+        ),
+        pytest.param(
+            'MAP(things, __u32, __u32) DOC(":option max_thnigs");',
+            "no option max_thnigs sizes maps; there are max_affinities, ",
+            id="an option that no agent has is refused",
+        ),
+        pytest.param(
+            'MAP(things, __u32, __u32) DOC(":revises SOMETIMES");',
+            "REVISES is for what the agent writes",
+            id="a map of the programs that raises the revision is refused",
+        ),
+        pytest.param(
+            'DECLARED(things, __u32, __u32) DOC(":agent 1") DOC(":revises SOMETIMES");',
+            "REVISES wants one of NEVER, REMOVAL, CHANGE, not 'SOMETIMES'",
+            id="an unknown change is refused",
+        ),
+        pytest.param(
+            'DECLARED(things, __u32, __u32) DOC(":agent 1") DOC(":carried");',
+            "without CARRIED",
+            id="a map of the agent that is carried twice is refused",
+        ),
+        pytest.param(
+            'MAP(things, __u32, __u32) DOC(":caried");',
+            "the tag ':caried' means nothing",
+            id="a declaration that nobody reads is refused",
+        ),
+        pytest.param(
+            'MAP(things, __u32, __u32) DOC(":per_cpu 1") DOC(":per_cpu 2");',
+            "the tag :per_cpu stands there twice",
+            id="two answers to one question are refused",
+        ),
     ],
 )
 def test_refusals(compile_c: Compile, source: str, complaint: str) -> None:
@@ -91,6 +142,7 @@ def test_names_follow_the_rules(twin: ModuleType) -> None:
     assert twin.Colour.COLOUR_BLUE == 7
     assert issubclass(twin.LampFlag, IntFlag)
     assert twin.LAMP_MAX == 99
+    assert bytes(range(1, 7)) == twin.LAMP_MAC
     assert (twin.LAMPS.name, twin.LAMPS.kind, twin.LAMPS.max_entries) == ("lamps", MapKind.HASH, 64)
     assert twin.GUESTS.kind is MapKind.LRU_HASH
     assert [f.name for f in fields(twin.LampKey)] == ["addr", "port"]
@@ -101,8 +153,37 @@ def test_constants_keep_their_defaults(twin: ModuleType) -> None:
     assert not hasattr(twin.Constants(), "__export_LAMP_MAX")
 
 
-def test_a_map_with_a_timer_stays_with_the_programs(twin: ModuleType) -> None:
-    assert {spec.name for spec in twin.MAPS} == {"lamps", "shelves", "tallies", "guests"}
+def test_the_registry_has_every_map_under_its_name(twin: ModuleType) -> None:
+    assert {name: spec.name for name, spec in twin.MAPS.items()} == {
+        name: name for name in ("lamps", "shelves", "tallies", "guests", "alarms")
+    }
+    assert twin.MAPS["lamps"] is twin.LAMPS
+
+
+def test_what_is_declared_beside_a_map_is_in_its_spec(twin: ModuleType) -> None:
+    lamps, guests = twin.LAMPS, twin.GUESTS
+    assert (lamps.owner, lamps.order, lamps.option, lamps.flag) == (Owner.AGENT, 7, "max_services", "--max-services")
+    assert (lamps.carried, lamps.revises, lamps.counted) == (Carried.SEED, Revises.CHANGE, True)
+    assert (guests.owner, guests.order, guests.option, guests.flag) == (Owner.PROGRAMS, 0, "", "")
+    assert (guests.per_cpu, guests.carried, guests.revises) == (16, Carried.TRAFFIC, Revises.NEVER)
+    assert not guests.counted  # what programs fill is too large to be walked at every scrape
+    assert not twin.SHELVES.counted  # an array is always full
+    assert not twin.LAMPS.private
+
+
+def test_octets_that_the_agent_does_not_compare_are_masked_at_every_depth(twin: ModuleType) -> None:
+    kept = b"\xff" * 4 + bytes(8)
+    assert twin.SHELVES.live == kept
+    assert twin.LAMPS.live == bytes(24) + kept + kept + bytes(twin.Lamp.SIZE - 48)
+    assert twin.GUESTS.live == b""
+
+
+def test_a_private_map_has_octets_for_keys_and_values(twin: ModuleType) -> None:
+    alarms = twin.MAPS["alarms"]
+    assert (alarms.private, alarms.kind, alarms.max_entries) == (True, MapKind.ARRAY, 1)
+    assert (alarms.key.SIZE, alarms.value.SIZE) == (4, 16)
+    assert alarms.value.unpack_many(bytes(32)) == [bytes(16), bytes(16)]
+    assert not hasattr(twin, "ALARMS")
 
 
 def test_a_record_lies_in_memory_as_in_c(twin: ModuleType) -> None:
@@ -164,7 +245,7 @@ def test_the_layout_knows_types_but_not_sizes_of_maps(compile_c: Compile) -> Non
         pytest.param(
             "union { __u32 b; __u16 c; };", "union { __u32 b; __u8 c; };", id="what Python could not be shown"
         ),
-        pytest.param("MAP(copies, __u32,", "MAP(copies, __u64,", id="another key"),
+        pytest.param("(copies, __u32,", "(copies, __u64,", id="another key"),
         pytest.param("BPF_MAP_TYPE_HASH", "BPF_MAP_TYPE_LRU_HASH", id="another kind"),
         pytest.param("__type(key, k)", "__type(key, k); __uint(map_flags, 1)", id="other flags"),
         pytest.param("copies", "twins", id="another map"),
@@ -172,7 +253,7 @@ def test_the_layout_knows_types_but_not_sizes_of_maps(compile_c: Compile) -> Non
 )
 def test_the_layout_knows_the_maps_that_python_is_not_shown(compile_c: Compile, words: str, others: str) -> None:
     member = words if words.endswith(";") else ""
-    source = f"{HEAD}struct copy {{ __u32 a; {member} }}; MAP(copies, __u32, struct copy) PRIVATE;"
+    source = f"{HEAD}struct copy {{ __u32 a; {member} }}; PRIVATE(copies, __u32, struct copy);"
     assert words in source
     first, same, changed = (exports.collect([compile_c(s)]) for s in (source, source, source.replace(words, others)))
     assert not first.maps

@@ -90,7 +90,7 @@ def test_other_sizes_make_new_maps_and_flows_come_along(node: Node) -> None:
     with node.agent_runs():
         before, old = _links(node), PinRoot(node.pins).current()
     assert old
-    now_s = time.clock_gettime_ns(time.CLOCK_MONOTONIC) >> 30  # as now_s() in dp/config.h
+    now_s = time.clock_gettime_ns(time.CLOCK_MONOTONIC) >> abi.SEEN_BITS
     seen = replace(abi.Flow.unpack(bytes(abi.Flow.SIZE)), seen_s=now_s)
     flows = Table.open(abi.FLOWS, old.map_path("flows"))
     flows.update([(key, seen)])

@@ -19,7 +19,7 @@ from agent.ipam.pool import Ipam
 from agent.model.attachment import Attachment
 from agent.netlink import netns as namespace
 from agent.netlink import requests
-from agent.netlink.socket import Request
+from agent.netlink.requests import Request
 from agent.pods.attachments import boot_id, host_device
 from agent.pods.journal import Journal
 from agent.pods.pods import Pods

@@ -4,20 +4,22 @@ Only headers and the few attributes that tell whose it is are read. What is righ
 a notice is but the sign to look, and so is an overrun.
 """
 
-import errno
-import socket
-import struct
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from agent.kernel.net.routes import METRIC, PROTOCOL
 from agent.log import logger
+from agent.netlink.notices import Notice, Notices
 from agent.netlink.rtnetlink import (
+    ALL_FLAGS,
+    IFF_UP,
     IFLA_IFNAME,
     LINK,
     NDA_DST,
     NEIGHBOUR,
-    READ,
-    ROOM,
+    NLM_F_REPLACE,
+    NLMSG_OVERRUN,
+    NUD_PERMANENT,
+    NUMBER,
     ROUTE,
     RTA_DST,
     RTA_PRIORITY,
@@ -31,9 +33,7 @@ from agent.netlink.rtnetlink import (
     RTMGRP_IPV6_ROUTE,
     RTMGRP_LINK,
     RTMGRP_NEIGH,
-    SO_RCVBUFFORCE,
     attribute,
-    messages,
     text,
 )
 from agent.threads import Threads, Worker
@@ -41,20 +41,16 @@ from agent.threads import Threads, Worker
 log = logger(__name__)
 
 GATHER_S = 0.05  # a pod that comes or goes is a dozen notices: one wake for them all
-SETTLE_S = 0.1  # what the agent itself removes is no loss when it has been forgotten by then
+SETTLE_S = 0.1  # what the agent itself removes is no drift when it has been forgotten by then
 RETRY_S = 1.0
 
 GROUPS = RTMGRP_LINK | RTMGRP_NEIGH | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE
-# linux/rtnetlink.h, linux/neighbour.h, linux/netlink.h, linux/if.h
-NLM_F_REPLACE = 0x100
-NUD_PERMANENT = 0x80
-IFF_UP, ALL_FLAGS = 0x1, 0xFFFFFFFF
 
-Token = str | bytes  # a device's name, or an address as the wire has it
+Token = str | bytes  # a device's name, or an address in network byte order
 KEPT = "kept"  # a route to another node's pods: always ours
 
 
-class Losses:
+class DriftWatch:
     """One thread, in the network namespace of the caller of :meth:`start`.
 
     *kept* tells which devices' names and pods' addresses of the moment are to be kept; *look* is called when one of
@@ -64,7 +60,7 @@ class Losses:
     def __init__(self, kept: Callable[[], Collection[Token]], look: Callable[[], None], threads: Threads) -> None:
         self._kept = kept
         self._look = look
-        self._worker = Worker(threads, "watch-losses", self._run)
+        self._worker = Worker(threads, "watch-drift", self._run)
 
     def start(self) -> None:
         """Begin to listen."""
@@ -77,50 +73,39 @@ class Losses:
     def _run(self) -> None:
         while not self._worker.is_stopping:
             try:
-                with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as s:
-                    s.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, ROOM)
-                    s.bind((0, GROUPS))
-                    s.setblocking(False)  # noqa: FBT003  the standard library's signature
-                    self._follow(s)
+                with Notices(GROUPS) as notices:
+                    self._follow(notices)
             except OSError as error:
                 log.warning("netlink failed; tried again", why=error)
                 self._worker.pause(RETRY_S)
 
-    def _follow(self, notices: socket.socket) -> None:
+    def _follow(self, notices: Notices) -> None:
         while not self._worker.is_stopping:
-            self._worker.wait(notices.fileno())
-            self._worker.pause(GATHER_S)
-            if not (lost := self._read(notices)):
+            if not notices.wait(self._worker.wake, gather_s=GATHER_S):
+                continue
+            if not (lost := lost_by(notices.read())):
                 continue
             self._worker.pause(SETTLE_S)
-            lost |= self._read(notices)
+            lost |= lost_by(notices.read())
             if KEPT in lost or not lost.isdisjoint(self._kept()):
                 self._look()
 
-    def _read(self, notices: socket.socket) -> set[Token]:
-        """What was lost by all notices that are there."""
-        found: set[Token] = set()
-        while True:
-            try:
-                found.update(losses(notices.recv(READ)))
-            except BlockingIOError:
-                return found
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
-                found.add(KEPT)  # notices were lost
+
+def lost_by(notices: Iterable[Notice]) -> set[Token]:
+    """Who may have lost something."""
+    return {token for notice in notices for token in _lost_by(*notice)}
 
 
-def losses(content: bytes) -> Iterator[Token]:
-    """Who may have lost something, by each message of one read."""
-    for kind, flags, body in messages(content):
-        if kind in {RTM_NEWROUTE, RTM_DELROUTE}:
-            yield from _route(kind, flags, body)
-        elif kind in {RTM_NEWNEIGH, RTM_DELNEIGH}:
-            if kind == RTM_DELNEIGH or not NEIGHBOUR.unpack_from(body)[2] & NUD_PERMANENT:
-                yield attribute(body, NEIGHBOUR.size, NDA_DST)
-        elif kind in {RTM_NEWLINK, RTM_DELLINK} and (kind == RTM_DELLINK or _went_down(body)):
-            yield text(attribute(body, LINK.size, IFLA_IFNAME))
+def _lost_by(kind: int, flags: int, body: bytes) -> Iterator[Token]:
+    if kind == NLMSG_OVERRUN:
+        yield KEPT
+    elif kind in {RTM_NEWROUTE, RTM_DELROUTE}:
+        yield from _route(kind, flags, body)
+    elif kind in {RTM_NEWNEIGH, RTM_DELNEIGH}:
+        if kind == RTM_DELNEIGH or not NEIGHBOUR.unpack_from(body)[2] & NUD_PERMANENT:
+            yield attribute(body, NEIGHBOUR.size, NDA_DST)
+    elif kind in {RTM_NEWLINK, RTM_DELLINK} and (kind == RTM_DELLINK or _went_down(body)):
+        yield text(attribute(body, LINK.size, IFLA_IFNAME))
 
 
 def _went_down(link: bytes) -> bool:
@@ -130,8 +115,8 @@ def _went_down(link: bytes) -> bool:
 
 
 def _route(kind: int, flags: int, body: bytes) -> Iterator[Token]:
-    """Ours that went, or a stranger's that may have taken the place of ours."""
+    """Ours that went, or somebody else's that may have taken the place of ours."""
     is_ours = ROUTE.unpack_from(body)[5] == PROTOCOL
     if is_ours if kind == RTM_DELROUTE else not is_ours and flags & NLM_F_REPLACE:
-        is_between = attribute(body, ROUTE.size, RTA_PRIORITY) == struct.pack("=I", METRIC)
-        yield KEPT if is_between else attribute(body, ROUTE.size, RTA_DST)
+        is_to_nodes = attribute(body, ROUTE.size, RTA_PRIORITY) == NUMBER.pack(METRIC)
+        yield KEPT if is_to_nodes else attribute(body, ROUTE.size, RTA_DST)

@@ -12,13 +12,12 @@ from typing import Any
 
 from agent.log import logger
 from agent.model.address import Address, Network
+from agent.netlink.rtnetlink import RT_SCOPE_LINK, RT_SCOPE_NOWHERE, RT_TABLE_MAIN
 
 log = logger(__name__)
 
 PROTOCOL = 89  # free in the kernel's and iproute2's rt_protos
 METRIC = 89  # not the default, so that a replace never meets somebody else's route to the same pods
-MAIN_TABLE = 254
-RT_SCOPE_LINK, RT_SCOPE_NOWHERE = 253, 255
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
 
@@ -87,14 +86,14 @@ class Routes:
 
     def _ours(self) -> Iterable[Any]:
         for family in _FAMILIES:
-            answer = self._netlink.get_routes(family=family, proto=PROTOCOL, table=MAIN_TABLE)
+            answer = self._netlink.get_routes(family=family, proto=PROTOCOL, table=RT_TABLE_MAIN)
             yield from (route for route in tuple(answer) if route["proto"] == PROTOCOL)
 
     def _apply(self, change: Change) -> None:
         if change.way is None:
             self._delete(change.destination, METRIC)
             return
-        spec: dict[str, object] = {"dst": str(change.destination), "proto": PROTOCOL, "table": MAIN_TABLE}
+        spec: dict[str, object] = {"dst": str(change.destination), "proto": PROTOCOL, "table": RT_TABLE_MAIN}
         if change.way.gateway is not None:
             spec["gateway"] = str(change.way.gateway)
         else:
@@ -105,7 +104,7 @@ class Routes:
 
     def _delete(self, destination: Network, metric: int, **more: object) -> None:
         # any scope: a pod's own route has that of its link
-        spec = {"dst": str(destination), "proto": PROTOCOL, "table": MAIN_TABLE, "scope": RT_SCOPE_NOWHERE, **more}
+        spec = {"dst": str(destination), "proto": PROTOCOL, "table": RT_TABLE_MAIN, "scope": RT_SCOPE_NOWHERE, **more}
         _unless_gone(lambda: self._netlink.route("del", priority=metric, **spec))
 
 

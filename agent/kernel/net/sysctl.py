@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.log import logger
-from agent.netlink.socket import Knob
+from agent.netlink.batch import SetSysctl
 
 log = logger(__name__)
 
@@ -22,7 +22,7 @@ _FORWARDING = {"ipv4/ip_forward": "ipv4", "ipv6/conf/all/forwarding": "ipv6"}
 
 @dataclass(frozen=True, slots=True)
 class Sysctl:
-    """One knob below /proc/sys/net; ``{device}`` stands for a device's name."""
+    """One sysctl below /proc/sys/net; ``{device}`` stands for a device's name."""
 
     name: str
     value: str
@@ -65,7 +65,7 @@ TUNNEL = (
 
 
 class Sysctls:
-    """The node's knobs, and the file that remembers how they were."""
+    """The node's sysctls, and the file that remembers how they were."""
 
     def __init__(self, state_dir: Path, proc: Path = PROC) -> None:
         self._proc = proc
@@ -73,7 +73,7 @@ class Sysctls:
         self._kept: dict[str, tuple[str, str]] = self._load()
 
     def node(self) -> None:
-        """Set what concerns the whole node; a file system that cannot be written is said once per knob.
+        """Set what concerns the whole node; a file system that cannot be written is told once for each.
 
         Turning forwarding on changes it for every device, so their values are remembered too.
         """
@@ -85,30 +85,30 @@ class Sysctls:
         if _read(self._proc / "ipv6/conf/all/forwarding") == "0":
             self._keep_router_advertisements()
         self._keep_filters()
-        for knob in NODE:
-            self._set(knob, knob.name)
+        for sysctl in NODE:
+            self._set(sysctl, sysctl.name)
 
     def uplink(self, device: str) -> None:
         """Set what concerns a device of the node."""
-        for knob in UPLINK:
-            self._set(knob, knob.name.format(device=device))
+        for sysctl in UPLINK:
+            self._set(sysctl, sysctl.name.format(device=device))
 
     def loopback(self) -> None:
         """Set what translating the node's own packets takes."""
-        for knob in LOOPBACK:
-            self._set(knob, knob.name)
+        for sysctl in LOOPBACK:
+            self._set(sysctl, sysctl.name)
 
-    def pod(self, device: str) -> tuple[Knob, ...]:
+    def pod(self, device: str) -> tuple[SetSysctl, ...]:
         """What is to be set for the node's end of a pod's veth; it is ours and goes with the pod: nothing is kept."""
-        return tuple(Knob(f"{self._proc}/{knob.name.format(device=device)}", knob.value) for knob in POD)
+        return tuple(SetSysctl(f"{self._proc}/{sysctl.name.format(device=device)}", sysctl.value) for sysctl in POD)
 
     def tunnel(self, device: str) -> None:
         """Set what concerns the device that encapsulates; it is ours: nothing is kept."""
-        for knob in TUNNEL:
-            _write(self._proc / knob.name.format(device=device), knob.value)
+        for sysctl in TUNNEL:
+            _write(self._proc / sysctl.name.format(device=device), sysctl.value)
 
     def put_back(self) -> tuple[str, ...]:
-        """Give every knob its old value, where it still has ours; the paths that were put back."""
+        """Give every sysctl its old value, where it still has ours; the paths that were put back."""
         # the node's own first: forwarding for all changes every device, whose values follow
         order = sorted(self._kept.items(), key=lambda kept: (not _is_node(kept[0]), kept[0]))
         ours = [(n, old) for n, (old, new) in order if _read(self._proc / n) == new]
@@ -136,14 +136,14 @@ class Sysctls:
                 name = str(path.relative_to(self._proc))
                 self._set(Sysctl(name, "2", "1 means: not while forwarding"), name)
 
-    def _set(self, knob: Sysctl, name: str) -> None:
+    def _set(self, sysctl: Sysctl, name: str) -> None:
         path = self._proc / name
         now = _read(path)
-        if now is None or now == knob.value or (knob.only_from and now != knob.only_from):
+        if now is None or now == sysctl.value or (sysctl.only_from and now != sysctl.only_from):
             return
-        self._remember({name: knob.value})
-        if _write(path, knob.value):
-            log.info("sysctl set", name=name, value=knob.value, was=now, why=knob.why)
+        self._remember({name: sysctl.value})
+        if _write(path, sysctl.value):
+            log.info("sysctl set", name=name, value=sysctl.value, was=now, why=sysctl.why)
 
     def _remember(self, changes: Mapping[str, str]) -> None:
         """Keep the first value ever found; the latest of ours is what cleanup expects to find."""
@@ -171,7 +171,7 @@ class Sysctls:
 
 
 def _is_node(name: str) -> bool:
-    return any(name == knob.name for knob in NODE)
+    return any(name == sysctl.name for sysctl in NODE)
 
 
 def _read(path: Path) -> str | None:

@@ -16,6 +16,8 @@ from agent.compile.tunnel import Kind, Tunnel
 from agent.errors import AgentError
 from agent.kernel.net.sysctl import Sysctls
 from agent.log import logger
+from agent.netlink.rtnetlink import IFF_NOARP, IFF_UP
+from maps import abi
 
 log = logger(__name__)
 
@@ -23,9 +25,7 @@ NAME = "swtunnel"
 PROBE = "swprobe"
 PEER = "swtunnel-peer"  # a veth's other end
 ALIAS = "sluiceway"
-# every node's, so that a packet's inner header need not name the node it goes to
-MAC = "ee:ee:ee:ee:ee:ee"
-IFF_UP, IFF_NOARP = 0x1, 0x80
+MAC = abi.NODE_MAC.hex(":")  # every node's, so that a packet's inner header need not name the node it goes to
 CUT = 512  # bytes: no superframe is smaller, and the kernel takes no less than its longest headers
 
 

@@ -1,30 +1,31 @@
-"""The node's side of a pod's wire: device up, a route and a permanent neighbour per address; laid once, and kept.
+"""The node's side of pods' veths: device up, a route and a permanent neighbour per address; made within ADD, and kept.
 
-The MTU of both ends follows the node's uplinks for as long as the pod lives.
-
-``agent.pods`` lays it within ADD. The reconcile loop has it looked at again when netlink tells that something of it
-went, so that a node always reaches its pods.
+``agent.pods`` makes it. The reconcile loop has it compared again when netlink tells that something of it went, so that
+a node always reaches its pods, and has the MTU of both ends follow the node's uplinks for as long as the pod lives.
+A veth at a time, so that a pod that comes meanwhile does not wait for all others.
 """
 
 import errno
-import socket
-import struct
-from collections.abc import Iterable, Iterator, Mapping
-from fcntl import ioctl
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 
+from agent.errors import AgentError
 from agent.kernel.net.routes import METRIC, PROTOCOL
 from agent.log import logger
-from agent.model.address import Address, Family
+from agent.model.address import Address
 from agent.model.attachment import Attachment
-from agent.netlink import netns, requests
-from agent.netlink.cookie import netns_cookie
+from agent.netlink import requests
+from agent.netlink.batch import run_batch
 from agent.netlink.dump import Dump
-from agent.netlink.requests import NUD_PERMANENT
+from agent.netlink.netns import NoSuchNetns, open_netns
+from agent.netlink.requests import FAMILIES, Request
 from agent.netlink.rtnetlink import (
+    IFF_UP,
     LINK,
     NDA_DST,
     NDA_LLADDR,
     NEIGHBOUR,
+    NUD_PERMANENT,
     ROUTE,
     RTA_DST,
     RTA_OIF,
@@ -36,15 +37,13 @@ from agent.netlink.rtnetlink import (
     attribute,
     number,
 )
-from agent.netlink.socket import IFF_UP, Request, Socket
+from agent.netlink.socket import Socket
 
 log = logger(__name__)
 
-FAMILIES = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
-SIOCSIFMTU = 0x8922
-IFREQ = struct.Struct("16si20x")  # struct ifreq: the name, the MTU
+SHOWN = 3  # refusals that an error tells of; of more, their number
 _GONE = frozenset({errno.ENODEV, errno.ENXIO, errno.ENOENT})
-Place = tuple[bytes, int]  # an address, and the device it is behind
+Behind = tuple[bytes, int]  # an address, and the ifindex of the device that it is behind
 
 
 def side(index: int, mac: str, wanted: Iterable[Address]) -> Iterator[Request]:
@@ -54,99 +53,158 @@ def side(index: int, mac: str, wanted: Iterable[Address]) -> Iterator[Request]:
         yield requests.set_route(index, address, PROTOCOL)
 
 
-def mend(attachments: Iterable[Attachment]) -> tuple[str, ...]:
-    """Lay again what is missing; the devices where something was. A device that is gone is nobody's to mend.
+@dataclass(slots=True)
+class _Sides:
+    """What the kernel has of all pods' sides."""
 
-    Raises:
-        OSError: the kernel refused.
-    """
-    with Dump() as dump:
-        up, routes, neighbours = _up(dump), _routes(dump), _neighbours(dump)
-    mended = []
-    for attachment in attachments:
-        index, mac, wanted = attachment.link.ifindex, attachment.mac, attachment.addresses
-        places = {(address.packed, index) for address in wanted}
-        near = {(*place, bytes.fromhex(mac.replace(":", ""))) for place in places}
-        if index in up and places <= routes and near <= neighbours:
-            continue
+    up: set[int] = field(default_factory=set)  # ifindexes
+    routes: set[Behind] = field(default_factory=set)  # of ours, to one address each
+    neighbours: set[tuple[bytes, int, bytes]] = field(default_factory=set)  # known for good, with their MAC
+
+    def is_whole(self, attachment: Attachment) -> bool:
+        index, mac = attachment.link.ifindex, bytes.fromhex(attachment.mac.replace(":", ""))
+        behind = {(address.packed, index) for address in attachment.addresses}
+        near = {(*each, mac) for each in behind}
+        return index in self.up and behind <= self.routes and near <= self.neighbours
+
+
+class VethRepair:
+    """Repairs the node's sides that somebody touched."""
+
+    def __init__(self) -> None:
+        self._is_known = False  # nobody touched any since they were compared
+
+    def look_again(self) -> None:
+        """Something of ours was taken away: compare with the kernel at the next :meth:`apply`."""
+        self._is_known = False
+
+    def apply(self, wanted: Iterable[Attachment]) -> Iterator[None]:
+        """Set again what is missing, a veth at a time. A device that is gone is nobody's to repair.
+
+        Raises:
+            AgentError: the kernel refused some; the others are whole.
+        """
+        if self._is_known:
+            return
+        self._is_known = True
+        failed: dict[str, str] = {}
         try:
-            with Socket() as sender:
-                sender.ask(requests.set_up(index), *side(index, mac, wanted))
-        except OSError as error:
-            if error.errno not in _GONE:
-                raise
-        else:
-            mended.append(attachment.link.host_device)
-            log.warning(
-                "somebody took away a pod's route, neighbour or link; put back", device=attachment.link.host_device
-            )
-    return tuple(mended)
+            there = _Sides()
+            with Dump() as dump:
+                for look in (_look_at_links, _look_at_routes, _look_at_neighbours):
+                    look(dump, there)
+                    yield
+            for attachment in wanted:
+                if not there.is_whole(attachment):
+                    _repair(attachment, failed)
+                    yield
+        except BaseException:  # given up in between, too
+            self._is_known = False
+            raise
+        _raise_for(failed, "pods' routes and neighbours not repaired")
 
 
-def resize(attachments: tuple[Attachment, ...], mtu: int) -> Mapping[str, str]:
-    """Have this MTU on both ends of each wire; what the kernel refused, by device, with its reason.
+class VethMtu:
+    """Has both ends of pods' veths have one MTU; remembers which do."""
 
-    The node's end is the last: where it has the MTU, so has the pod's. A pod that is gone is nobody's to resize.
-    """
-    sizes, failed = _sizes(attachments), {}
-    for attachment in attachments:
-        if sizes.get(attachment.link.ifindex, mtu) == mtu:
-            continue
-        try:
-            _resize(attachment, mtu)
-        except OSError as error:
-            if error.errno not in _GONE:
-                failed[attachment.link.host_device] = str(error)
-        else:
-            log.info("MTU of a pod follows the node's", device=attachment.link.host_device, mtu=mtu)
-    return failed
+    def __init__(self) -> None:
+        self._done: dict[int, int] = {}  # by the ifindex of the node's end
 
+    def apply(self, wanted: Iterable[Attachment], mtu: int) -> Iterator[None]:
+        """Set *mtu*, a veth at a time. A pod that is gone is nobody's to resize.
 
-def _sizes(attachments: Iterable[Attachment]) -> dict[int, int]:
-    """The MTU of the node's ends; asked for one by one, since a dump is dear where few pods have come to many."""
-    with Socket() as asking:
-        found = {a.link.ifindex: asking.find(index=a.link.ifindex) for a in attachments}
-    return {ifindex: link.mtu for ifindex, link in found.items() if link is not None}
+        Raises:
+            AgentError: some could not be changed, and are tried at the next call; the others are.
+        """
+        attachments = tuple(wanted)
+        self._done = {a.link.ifindex: mtu for a in attachments if self._done.get(a.link.ifindex) == mtu}
+        failed: dict[str, str] = {}
+        with Socket() as node:
+            for attachment in attachments:
+                if attachment.link.ifindex not in self._done:
+                    if _resize(node, attachment, mtu, failed):
+                        self._done[attachment.link.ifindex] = mtu
+                    yield
+        _raise_for(failed, f"MTU {mtu} not set")
 
 
-def _resize(attachment: Attachment, mtu: int) -> None:
-    """The pod's end, if the path of its namespace still leads there; then the node's."""
-    with netns.inside(attachment.netns):
-        is_there = netns_cookie() == attachment.netns_cookie
-        if is_there:
-            _set_mtu(attachment.interface, mtu)
-    if is_there:
-        _set_mtu(attachment.link.host_device, mtu)
+def _repair(attachment: Attachment, failed: dict[str, str]) -> None:
+    index, device = attachment.link.ifindex, attachment.link.host_device
+    try:
+        with Socket() as socket:
+            socket.ask(requests.set_up(index), *side(index, attachment.mac, attachment.addresses))
+    except OSError as error:
+        if error.errno not in _GONE:
+            failed[device] = str(error)
+    else:
+        log.warning("somebody took away a pod's route, neighbour or link; put back", device=device)
 
 
-def _set_mtu(device: str, mtu: int) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as asking:
-        ioctl(asking, SIOCSIFMTU, IFREQ.pack(device.encode(), mtu))
+def _resize(node: Socket, attachment: Attachment, mtu: int, failed: dict[str, str]) -> bool:
+    """Whether nothing is left to do. The node's end is the last: where it has the MTU, so has the pod's."""
+    link = node.find(index=attachment.link.ifindex)
+    if link is None or link.mtu == mtu:
+        return True
+    try:
+        with open_netns(attachment.netns, may_be_host=True) as netns:
+            if netns.cookie != attachment.netns_cookie:
+                return True  # the path leads elsewhere: the pod is gone
+            pod_end = netns.pod.messages(requests.set_mtu(mtu, name=attachment.interface))
+            run_batch((pod_end, netns.node.messages(requests.set_mtu(mtu, index=link.index))))
+    except NoSuchNetns:
+        return True
+    except OSError as error:
+        if error.errno in _GONE:
+            return True
+        failed[attachment.link.host_device] = str(error)
+        return False
+    log.info("MTU of a pod follows the node's", device=attachment.link.host_device, mtu=mtu)
+    return True
 
 
-def _up(dump: Dump) -> set[int]:
-    """The links that are up."""
+def _look_at_links(dump: Dump, there: _Sides) -> None:
     every = (LINK.unpack_from(body) for body in dump.read(RTM_GETLINK, bytes(LINK.size) + WITHOUT_STATISTICS))
-    return {index for _, _, index, flags, _ in every if flags & IFF_UP}
+    there.up.update(index for _, _, index, flags, _ in every if flags & IFF_UP)
 
 
-def _routes(dump: Dump) -> set[Place]:
-    """Routes of ours to one address each; those to other nodes' pods have a metric of their own."""
-    found = set()
+def _look_at_routes(dump: Dump, there: _Sides) -> None:
+    """Those to other nodes' pods have a metric of their own."""
     for family in FAMILIES.values():
         for body in dump.read(RTM_GETROUTE, bytes((family,)) + bytes(ROUTE.size - 1)):
             if ROUTE.unpack_from(body)[5] == PROTOCOL and number(attribute(body, ROUTE.size, RTA_PRIORITY)) != METRIC:
-                found.add((attribute(body, ROUTE.size, RTA_DST), number(attribute(body, ROUTE.size, RTA_OIF))))
-    return found
+                there.routes.add((attribute(body, ROUTE.size, RTA_DST), number(attribute(body, ROUTE.size, RTA_OIF))))
 
 
-def _neighbours(dump: Dump) -> set[tuple[bytes, int, bytes]]:
-    """Neighbours that are known for good."""
-    found = set()
+def _look_at_neighbours(dump: Dump, there: _Sides) -> None:
     for family in FAMILIES.values():
         for body in dump.read(RTM_GETNEIGH, bytes((family,)) + bytes(NEIGHBOUR.size - 1)):
             _, index, state, *_ = NEIGHBOUR.unpack_from(body)
             if state & NUD_PERMANENT:
                 address, mac = (attribute(body, NEIGHBOUR.size, kind) for kind in (NDA_DST, NDA_LLADDR))
-                found.add((address, index, mac))
-    return found
+                there.neighbours.add((address, index, mac))
+
+
+def _raise_for(failed: dict[str, str], what: str) -> None:
+    if failed:
+        first = "; ".join(f"{device}: {why}" for device, why in list(failed.items())[:SHOWN])
+        raise AgentError(f"{what} at {len(failed)} devices, first {first}")
+
+
+def repair(attachments: Iterable[Attachment]) -> None:
+    """Compare and repair all at once.
+
+    Raises:
+        AgentError: as :meth:`VethRepair.apply`.
+    """
+    for _ in VethRepair().apply(attachments):
+        pass
+
+
+def resize(attachments: Iterable[Attachment], mtu: int) -> None:
+    """Set the MTU of all at once.
+
+    Raises:
+        AgentError: as :meth:`VethMtu.apply`.
+    """
+    for _ in VethMtu().apply(attachments, mtu):
+        pass

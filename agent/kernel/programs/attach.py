@@ -21,8 +21,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from agent.kernel.programs.clsact import clsact, filters, holder, name_of, remove_empty_clsact
 from agent.kernel.programs.hooks import DEVICE_HOOKS, SOCKET_HOOKS
 from agent.log import logger
-from agent.netlink.requests import add_clsact, set_filter
-from agent.netlink.socket import Request
+from agent.netlink.requests import Request, add_clsact, set_filter
 from maps import libbpf
 from maps.errors import KernelRefused
 from maps.libbpf import AttachType, LinkInfo

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Container, Iterator
 from contextlib import suppress
 
-from agent.netlink.requests import CLSACT_EGRESS, CLSACT_INGRESS
+from agent.netlink.rtnetlink import CLSACT_EGRESS, CLSACT_INGRESS
 from maps import libbpf
 
 SIDES = (CLSACT_INGRESS, CLSACT_EGRESS)

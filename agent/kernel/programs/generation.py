@@ -2,17 +2,20 @@
 
 1. ``begin``: the generation of the wanted layout and sizes is taken up, or made beside the old one. Programs are
    loaded onto it. When there is no other, the links get these programs at once: an exchange, and nothing more.
-2. Else ``seed``: the new maps get what the old ones know, so that the set ids and slots in flows keep their meaning.
+2. Else ``seed``: the agent's new maps get what the old ones know, so that the set ids and slots in flows keep their
+   meaning.
 3. The first whole sync makes services, endpoints and the node right (the reconcile loop).
-4. ``finish``: flows and affinities are carried, the links moved, what came in between carried too; then the new
-   generation is declared current and the old removed.
+4. ``finish``: what the programs noted of connections is carried, the links moved, what came in between carried too;
+   then the new generation is declared current and the old removed.
+
+Which maps are carried, and when, C declares beside them (:class:`maps.spec.Carried`).
 
 A start that finds several generations does 2 to 4 again from every other one: a carry writes only what is missing, a
 link that has moved is moved to itself, and what was seeded is not seeded twice. So after a death anywhere the next
 start ends in the same state, also when it wants the old sizes back.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from agent.log import logger
@@ -20,12 +23,12 @@ from maps import abi, libbpf, mapio
 from maps.carry import carry
 from maps.errors import KernelRefused, LayoutMismatch
 from maps.pins import Generation, PinRoot, generation_name, held
+from maps.record import cut
+from maps.registry import AnySpec, carried_maps
+from maps.spec import Carried
 
 log = logger(__name__)
 
-# What refers comes after what it refers to; the node's record comes last, as the sign that all are there.
-SEED = ("backends", "maglevs", "backend_sets", "services", "endpoints", "pod_netns", "limits", "remotes", "prefixes")
-TRAFFIC = ("flows", "affinities", "sock_peers")
 NODE = bytes(4)  # the key of the node's one record
 
 
@@ -43,24 +46,27 @@ class Move:
         return bool(self.old)
 
     def seed(self) -> None:
-        """Carry over services, endpoints and the numbers by which flows refer to them, once."""
+        """Carry over what the agent wrote (services, endpoints, the numbers by which flows refer to them), once.
+
+        Arrays come last, for the node's record is the sign that all the others are there.
+        """
         if _node(self.new) != bytes(abi.Node.SIZE):
             return
+        seeded = carried_maps(Carried.SEED)
         for old in self.old:
-            _carry(SEED, old, self.new)
+            _carry([spec for spec in seeded if not spec.kind.is_array], old, self.new)
         for old in self.old:
-            record = _node(old)
-            if len(record) == abi.Node.SIZE and any(record) and _layout(old) == _layout(self.new):
-                with held(self.new.map_path("node")) as node:
-                    mapio.update(node, NODE, record, 1)
+            if _layout(old) == _layout(self.new):
+                _overwrite([spec for spec in seeded if spec.kind.is_array], old, self.new)
 
     def finish(self, exchange: Callable[[], int]) -> None:
         """Carry over the traffic, let *exchange* move the links, declare the new generation, remove the old."""
+        traffic = carried_maps(Carried.TRAFFIC)
         for old in self.old:
-            _carry(TRAFFIC, old, self.new)
+            _carry(traffic, old, self.new)
         links = exchange()
         for old in self.old:
-            _carry(TRAFFIC, old, self.new)
+            _carry(traffic, old, self.new)
         self.pins.make_current(self.new)
         for old in self.old:
             self.pins.remove(old)
@@ -76,11 +82,9 @@ def begin(pins: PinRoot, sizes: Mapping[str, int]) -> Move:
     return Move(pins, new, tuple(sorted(others, key=lambda g: g == current)))
 
 
-def _carry(names: tuple[str, ...], old: Generation, new: Generation) -> None:
-    """What does not fit, or has another layout, stays behind; it is said."""
-    for name in names:
-        if name not in old.pinned() or name not in new.pinned():
-            continue
+def _carry(specs: Iterable[AnySpec], old: Generation, new: Generation) -> None:
+    """Copy entries that the new maps lack; the log says what does not fit or has another layout and stays behind."""
+    for name in _in_both(specs, old, new):
         with held(old.map_path(name)) as source, held(new.map_path(name)) as target:
             try:
                 entries = carry(source, target)
@@ -88,6 +92,23 @@ def _carry(names: tuple[str, ...], old: Generation, new: Generation) -> None:
                 log.warning("map not carried over, or not all of it", map=name, generation=old.name, why=error)
             else:
                 log.debug("map carried over", map=name, generation=old.name, entries=entries)
+
+
+def _overwrite(specs: Iterable[AnySpec], old: Generation, new: Generation) -> None:
+    """Copy arrays of one layout, in which every entry exists: zeros say nothing, the rest takes their place."""
+    for name in _in_both(specs, old, new):
+        with held(old.map_path(name)) as source, held(new.map_path(name)) as target:
+            info = libbpf.map_info(source)
+            for keys, values in mapio.read(source, info.key_size, info.value_size, info.max_entries):
+                pairs = zip(cut(keys, info.key_size), cut(values, info.value_size), strict=True)
+                known = {key: value for key, value in pairs if any(value)}
+                mapio.update(target, b"".join(known), b"".join(known.values()), len(known))
+
+
+def _in_both(specs: Iterable[AnySpec], old: Generation, new: Generation) -> list[str]:
+    """The names of the maps that both generations have, in the order of *specs*."""
+    common = {*old.pinned()} & {*new.pinned()}
+    return [spec.name for spec in specs if spec.name in common]
 
 
 def _layout(generation: Generation) -> str:

@@ -7,19 +7,16 @@ made and pinned. The sweep of the flows is begun by hand, once per load.
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from agent.errors import AgentError
 from agent.kernel.programs.sizes import constants
 from agent.log import logger
-from maps import abi, libbpf
+from maps import libbpf
 from maps.object import Object
 from maps.pins import Generation
-from maps.spec import MapSpec
 
 log = logger(__name__)
 
-SPECS: Mapping[str, MapSpec[Any, Any]] = {spec.name: spec for spec in abi.MAPS}
 SWEEP_START = "sweep_start"
 
 

@@ -4,65 +4,73 @@ A map that is allocated as it fills still counts in full: its limit is what the 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import Any, assert_never
 
 from agent.options.config import Options
+from maps import abi
+from maps.spec import MapKind, MapSpec
 
 SHARE = 16  # all maps together, when full, take at most one part in so many of the memory
 NEARLY = 8  # the flows are nearly full when less than one entry in so many is free
-RECENT_SPAN = 32768  # copies of flows that a CPU keeps, half of the flows that it is good for
 LEAST = 1024  # entries: below this the node saves nothing worth having
-
-
-@dataclass(frozen=True, slots=True)
-class Sized:
-    """A map whose size follows an option."""
-
-    option: str  # field of Options; empty: none
-    entries: int  # where neither CPUs nor memory bind
-    entry_bytes: int  # key, value, the kernel's element and its bucket; rounded up
-    per_cpu: int = 0  # entries that a CPU is good for, where that is more
-    most: int = 1 << 20  # however many CPUs there are
-
-    def wanted(self, cpus: int) -> int:
-        """Entries on a node with so many CPUs, where memory does not bind."""
-        return max(self.entries, min(self.per_cpu * cpus, self.most))
-
-
-# Bytes as the kernel counts them (bpf_map_info memlock, Linux 6.18); tests/agent/kernel/programs/test_sizes.py
-# measures again.
-SIZES: Mapping[str, Sized] = {
-    "services": Sized("max_services", 65536, 120),
-    "backend_sets": Sized("max_services", 65536, 288),
-    "maglevs": Sized("max_services", 65536, 2136),
-    "backends": Sized("max_backends", 262144, 112),
-    "affinities": Sized("max_affinities", 65536, 144),
-    "sock_peers": Sized("max_flows", 65536, 144),
-    "flows": Sized("max_flows", 131072, 208, per_cpu=65536),  # by CPUs: buckets beyond the caches cost every packet
-    "recents": Sized("", RECENT_SPAN, 128, per_cpu=RECENT_SPAN),
-    "next_hops": Sized("", RECENT_SPAN, 32, per_cpu=RECENT_SPAN),
-    "recent_sets": Sized("", RECENT_SPAN // 2, 16, per_cpu=RECENT_SPAN // 2),
-    "endpoints": Sized("max_endpoints", 8192, 112),
-    "pod_netns": Sized("max_endpoints", 8192, 120),
-    "limits": Sized("max_endpoints", 8192, 144),
-    "prefixes": Sized("max_prefixes", 32768, 72),  # the nodes of a large cluster, each with two ranges and addresses
-    "remotes": Sized("max_prefixes", 8192, 104),
-}
+MOST = 1 << 20  # entries, however many CPUs there are
+ELEMENT = 48  # octets before the key of a hash's element (struct htab_elem)
+BUCKET = 16  # octets (struct bucket); there are as many as entries, rounded up to a power of two: at most two for each
+FREE_LIST = 8  # octets by which an element that is allocated when it is needed is larger (struct llist_node)
+TRIE_NODE = 40  # octets before the address of a trie's node (struct lpm_trie_node)
+POINTER = 8  # octets of a per-CPU value's place
+BPF_F_NO_PREALLOC = 1
+PREFIX_LENGTH = 4  # octets of a trie's key that are its own (struct bpf_lpm_trie_key)
 
 
 def sizes(options: Options, memory: int, cpus: int) -> dict[str, int]:
-    """Entries by map name, for a node with *memory* bytes and so many CPUs.
+    """Entries by map name, of every map, for a node with *memory* bytes and so many CPUs.
 
-    What an option fixes is taken as it is; the others keep their proportions and share what is left of the
-    maps' part of the memory, each a multiple of 1024.
+    What an option or the source fixes is taken as it is; the others keep their proportions and share what is left of
+    the maps' part of the memory, each a multiple of 1024.
     """
-    fixed = {name: getattr(options, s.option) if s.option else 0 for name, s in SIZES.items()}
-    taken = sum(n * SIZES[name].entry_bytes for name, n in fixed.items())
-    wanted = {name: s.wanted(cpus) for name, s in SIZES.items() if not fixed[name]}
-    room = max(memory // SHARE - taken, 0)
-    octets = sum(n * SIZES[name].entry_bytes for name, n in wanted.items())
-    scale = min(1.0, room / octets) if octets else 1.0
-    return {name: fixed[name] or max(int(wanted[name] * scale) // LEAST * LEAST, LEAST) for name in SIZES}
+    octets = {name: entry_octets(spec, cpus) for name, spec in abi.MAPS.items()}
+    fixed = {name: _fixed(spec, options) for name, spec in abi.MAPS.items()}
+    wanted = {name: _wanted(abi.MAPS[name], cpus) for name, entries in fixed.items() if not entries}
+    room = max(memory // SHARE - sum(octets[name] * entries for name, entries in fixed.items()), 0)
+    asked = sum(octets[name] * entries for name, entries in wanted.items())
+    scale = min(1.0, room / asked) if asked else 1.0
+    return {name: fixed[name] or max(int(wanted[name] * scale) // LEAST * LEAST, LEAST) for name in fixed}
+
+
+def entry_octets(spec: MapSpec[Any, Any], cpus: int) -> int:
+    """What the kernel charges for an entry of a map (bpf_map_info's memlock), at most.
+
+    Source: htab_map_mem_usage(), array_map_mem_usage() and trie_mem_usage() of the kernel's kernel/bpf.
+    """
+    key, value = _rounded(spec.key.SIZE), _rounded(spec.value.SIZE)
+    held = POINTER + value * cpus if spec.kind.is_per_cpu else value
+    match spec.kind:
+        case MapKind.ARRAY | MapKind.PERCPU_ARRAY:
+            return held
+        case MapKind.LPM_TRIE:
+            return TRIE_NODE + spec.key.SIZE - PREFIX_LENGTH + spec.value.SIZE
+        case MapKind.HASH | MapKind.LRU_HASH | MapKind.PERCPU_HASH | MapKind.LRU_PERCPU_HASH:
+            late = FREE_LIST if spec.flags & BPF_F_NO_PREALLOC else 0
+            return ELEMENT + key + held + late + 2 * BUCKET
+        case _:
+            assert_never(spec.kind)
+
+
+def _fixed(spec: MapSpec[Any, Any], options: Options) -> int:
+    """The entries that an option or the source fixes; 0: the node decides."""
+    given = int(getattr(options, spec.option)) if spec.option else 0
+    return given if spec.is_sized else spec.max_entries
+
+
+def _wanted(spec: MapSpec[Any, Any], cpus: int) -> int:
+    """Entries on a node with so many CPUs, where memory does not bind."""
+    return max(spec.max_entries, min(spec.per_cpu * cpus, MOST))
+
+
+def _rounded(size: int) -> int:
+    """A size as the kernel lays values out: in steps of eight octets."""
+    return (size + 7) // 8 * 8
 
 
 def constants(entries: Mapping[str, int], cpus: int) -> dict[str, int]:

@@ -13,16 +13,22 @@ from pathlib import Path
 
 from agent.log import logger
 from agent.model.address import Address, Network
+from agent.model.attachment import VETH_PREFIX
 from agent.model.local import Device, Local
 from agent.netlink.cookie import netns_cookie
 from agent.netlink.dump import Dump
-from agent.netlink.notices import POD_PREFIX, Notices
 from agent.netlink.rtnetlink import (
     ADDRESS,
+    IFA_ADDRESS,
+    IFA_F_DADFAILED,
+    IFA_FLAGS,
+    IFA_LOCAL,
+    IFF_LOOPBACK,
     IFLA_IFNAME,
     IFLA_MTU,
     LINK,
     ROUTE,
+    RT_TABLE_MAIN,
     RTA_MULTIPATH,
     RTA_OIF,
     RTM_GETADDR,
@@ -36,6 +42,7 @@ from agent.netlink.rtnetlink import (
 from agent.threads import Threads, Worker
 from agent.watch.mirror import Mirror
 from agent.watch.node.masquerade import MasqueradeFile
+from agent.watch.node.notices import NodeNotices
 from agent.watch.node.qdisc import paced, qdiscs
 
 log = logger(__name__)
@@ -44,11 +51,6 @@ SETTLE_S = 0.02  # of silence before a dump
 SETTLE_ROUNDS = 10
 RECHECK_S = 30.0  # the sysctls tell nobody when they change
 RETRY_S = 1.0
-
-# linux/if.h, linux/if_link.h, linux/if_addr.h, linux/rtnetlink.h
-IFF_LOOPBACK = 0x8
-IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS, IFA_F_DADFAILED = 1, 2, 8, 0x8
-RT_TABLE_MAIN = 254
 
 _HOP = struct.Struct("=Hxxi")  # struct rtnexthop: length, ifindex
 
@@ -85,18 +87,18 @@ class LocalSource:
     def _run(self) -> None:
         while not self._worker.is_stopping:
             try:
-                with Notices() as notices, Dump() as dump:
+                with NodeNotices() as notices, Dump() as dump:
                     self._follow(notices, dump)
             except OSError as error:
                 log.warning("netlink failed; tried again", why=error)
                 self._worker.pause(RETRY_S)
 
-    def _follow(self, notices: Notices, dump: Dump) -> None:
+    def _follow(self, notices: NodeNotices, dump: Dump) -> None:
         while not self._worker.is_stopping:
             self._mirror.set_local(replace(read(dump, self._sysctls), not_masqueraded=self._masquerade.read()))
             self._wait(notices)
 
-    def _wait(self, notices: Notices) -> None:
+    def _wait(self, notices: NodeNotices) -> None:
         """Until something changed that the dump would show, and no more comes for the moment."""
         is_due = notices.wait(min(RECHECK_S, self._masquerade.resync_s), self._worker.wake)
         for _ in range(SETTLE_ROUNDS):
@@ -153,7 +155,7 @@ def _links(dump: Dump) -> Iterator[_Link]:
     """The links that are no pod's."""
     for body in dump.read(RTM_GETLINK, bytes(LINK.size) + WITHOUT_STATISTICS):
         name = text(attribute(body, LINK.size, IFLA_IFNAME))
-        if not name.startswith(POD_PREFIX):
+        if not name.startswith(VETH_PREFIX):
             _, _, index, flags, _ = LINK.unpack_from(body)
             yield _Link(index, name, flags, number(attribute(body, LINK.size, IFLA_MTU)))
 

@@ -8,12 +8,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from agent.netlink.dump import Dump
-from agent.netlink.rtnetlink import RTM_GETQDISC, TRAFFIC, attribute, text
+from agent.netlink.rtnetlink import RTM_GETQDISC, TCA_KIND, TRAFFIC, attribute, text
 
 ROOT = 0xFFFFFFFF  # TC_H_ROOT
 KEEPS_TIME = "fq"  # etf does too, by another clock
 SEVERAL = "mq"
-TCA_KIND = 1  # linux/rtnetlink.h
 
 
 @dataclass(frozen=True, slots=True)

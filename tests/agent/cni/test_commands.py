@@ -5,11 +5,11 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
-from pyroute2.netlink.exceptions import NetlinkError
 
 from agent.model.attachment import Attachment, HostPort
 from agent.model.name import ObjectName
 from agent.model.service import Protocol
+from agent.netlink.batch import Refused
 from agent.pods.attachments import host_device
 from agent.pods.errors import InterfaceTaken, NetnsUnusable
 from agent.reconcile.loop import LoopStopped
@@ -58,7 +58,7 @@ def _no_disk(room: Room) -> None:
     [
         pytest.param(_veth_error(NetnsUnusable("gone")), 8, id="the namespace is gone"),
         pytest.param(_veth_error(InterfaceTaken("eth0")), 4, id="the interface name is taken"),
-        pytest.param(_veth_error(NetlinkError(12, "no memory")), 11, id="the kernel refuses a link"),
+        pytest.param(_veth_error(Refused(12, "no memory", 0)), 11, id="the kernel refuses a link"),
         pytest.param(_loop_error(MapsError("endpoints is full")), 11, id="a map is full"),
         pytest.param(_loop_error(LoopStopped("the agent is ending")), 11, id="the agent is ending"),
         pytest.param(_loop_error(ValueError("a bug")), 999, id="the loop has a bug"),

@@ -4,21 +4,14 @@
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_helpers.h>
 
-#include "../../../bpf/dp/abi.h"
+#include "../../../bpf/dp/config.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 64);
 	__type(key, struct flow_key);
 	__type(value, struct flow);
-} flows SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct node);
-} node SEC(".maps");
+} flows SEC(".maps") PROGRAMS_WRITE CARRIED;
 
 /* Only the programs know it; WORDS tells one build's from another's. */
 struct copy {
@@ -30,7 +23,7 @@ struct {
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct copy);
-} copies SEC(".maps") __attribute__((btf_decl_tag("private")));
+} copies SEC(".maps") PRIVATE;
 
 /* Counts in the node's generation; VERSION tells one build of the program from another. */
 static __always_inline int count(void)

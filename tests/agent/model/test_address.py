@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.model.address import Address, Family, family, is_reachable, mapped, parse_address, parse_network, unmapped
+from agent.model.address import (
+    Address,
+    Family,
+    family,
+    is_reachable,
+    link_local,
+    mapped,
+    parse_address,
+    parse_network,
+    unmapped,
+)
 
 
 def is_plain(address: Address) -> bool:
@@ -99,3 +109,14 @@ def test_a_network_within_mapped_addresses_is_refused() -> None:
 def test_families() -> None:
     assert family(ip_address("10.0.0.1")) is Family.IPV4
     assert family(ip_network("fd00::/64")) is Family.IPV6
+
+
+@pytest.mark.parametrize(
+    ("mac", "address"),
+    [
+        pytest.param("34:56:78:9a:bc:de", "fe80::3656:78ff:fe9a:bcde", id="the bit of universal addresses is inverted"),
+        pytest.param("ee:ee:ee:ee:ee:ee", "fe80::ecee:eeff:feee:eeee", id="so is that of local ones"),
+    ],
+)
+def test_a_link_local_address_follows_from_a_mac(mac: str, address: str) -> None:
+    assert link_local(bytes.fromhex(mac.replace(":", ""))) == IPv6Address(address)

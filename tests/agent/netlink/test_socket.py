@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from agent.netlink import requests
+from agent.netlink.batch import SetSysctl, run_batch
 from agent.netlink.netns import inside
+from agent.netlink.requests import get_link
 from agent.netlink.rtnetlink import attribute, message, messages, packed
-from agent.netlink.socket import Knob, Socket, get_link, run
-from maps.steps import End
+from agent.netlink.socket import Socket
+from maps.netlink import End
 from tests.agent.kernel.nets import in_new_netns
 
 pytestmark = pytest.mark.netns
@@ -94,26 +96,28 @@ def test_the_first_refusal_is_told_and_what_stands_behind_it_is_done() -> None:
     in_new_netns(play)
 
 
-def test_steps_are_taken_up_to_the_first_that_is_refused() -> None:
+def test_parts_are_done_up_to_the_first_that_is_refused() -> None:
     def play() -> None:
         conf = Path("/proc/sys/net/ipv4/conf")
         with Socket() as socket:
             index = _pair(socket)
-            knobs = Knob(f"{conf}/v0/rp_filter", "2"), Knob(f"{conf}/none/rp_filter", "2")
-            links = run((*knobs, socket.asking(requests.set_up(index), get_link(index=index)), socket.asking(_V1)))
+            sysctls = SetSysctl(f"{conf}/v0/rp_filter", "2"), SetSysctl(f"{conf}/none/rp_filter", "2")
+            links = run_batch(
+                (*sysctls, socket.messages(requests.set_up(index), get_link(index=index)), socket.messages(_V1))
+            )
             assert [link.index for link in links] == [index, links[0].peer]
             assert (conf / "v0/rp_filter").read_text() == "2\n"
-            bad = Knob(f"{conf}/v0/rp_filter", "no number")
+            bad = SetSysctl(f"{conf}/v0/rp_filter", "no number")
             with pytest.raises(OSError, match="v0/rp_filter to no number: Invalid argument"):
-                run((bad, socket.asking(requests.delete_link(index))))
+                run_batch((bad, socket.messages(requests.delete_link(index))))
             with pytest.raises(OSError, match="set the device up: No such device"):
-                run((socket.asking(requests.set_up(999)), socket.asking(requests.delete_link(index))))
-            assert socket.find(index=index) is not None, "what stands behind a refused step is not done"
+                run_batch((socket.messages(requests.set_up(999)), socket.messages(requests.delete_link(index))))
+            assert socket.find(index=index) is not None, "what stands behind a refused part is not done"
 
     in_new_netns(play)
 
 
-def test_a_row_fills_in_the_numbers_of_the_pair_that_it_makes() -> None:
+def test_a_batch_fills_in_the_numbers_of_the_pair_that_it_makes() -> None:
     def play() -> None:
         home, far = os.open("/proc/thread-self/ns/net", os.O_RDONLY), ip_address("10.0.0.2")
         conf = Path("/proc/sys/net/ipv4/conf")
@@ -123,12 +127,14 @@ def test_a_row_fills_in_the_numbers_of_the_pair_that_it_makes() -> None:
             pod.ask(requests.add_veth("w0", MAC, 1400, peer="w1", peer_mac=PEER_MAC, netns=netns))
             pair = requests.add_veth("v0", MAC, 1400, peer="v1", peer_mac=PEER_MAC, netns=netns)
             far_side = (requests.set_up(0), requests.add_address(0, far), requests.set_neighbour(0, GATEWAY, MAC))
-            links = run(
+            links = run_batch(
                 (
-                    node.asking(pair, get_link(name="v0")),
-                    Knob(f"{conf}/v1/rp_filter", "2", netns),
-                    pod.asking(*far_side, requests.set_default_route(0, GATEWAY), get_link(index=0), end=End.PEER),
-                    node.asking(requests.set_up(0), requests.set_route(0, far, 89), get_link(index=0), end=End.DEVICE),
+                    node.messages(pair, get_link(name="v0")),
+                    SetSysctl(f"{conf}/v1/rp_filter", "2", netns),
+                    pod.messages(*far_side, requests.set_default_route(0, GATEWAY), get_link(index=0), end=End.PEER),
+                    node.messages(
+                        requests.set_up(0), requests.set_route(0, far, 89), get_link(index=0), end=End.DEVICE
+                    ),
                 ),
                 alone=True,
             )
@@ -142,7 +148,7 @@ def test_a_row_fills_in_the_numbers_of_the_pair_that_it_makes() -> None:
                 assert [r["dev"] for r in _ip("route show default")] == ["v1"]
             assert os.fstat(home).st_ino == os.stat("/proc/thread-self/ns/net").st_ino, "the thread came back"  # noqa: PTH116
             with pytest.raises(OSError, match="set the device up: No such device"):
-                run((node.asking(requests.set_up(0), end=End.DEVICE),))
+                run_batch((node.messages(requests.set_up(0), end=End.DEVICE),))
             pod.close()
             os.close(netns)
 

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import pytest
 
-from agent.kernel.net.drift import Losses
+from agent.kernel.net.drift import DriftWatch
 from agent.kernel.net.routes import METRIC, PROTOCOL
 from agent.threads import Threads
 from tests.agent.kernel.nets import in_new_netns
@@ -45,12 +45,12 @@ def test_a_loss_is_heard(words: str, is_loss: bool) -> None:  # noqa: FBT001  as
         ):
             _ip(line)
         heard: list[float] = []
-        losses = Losses(_kept, lambda: heard.append(time.monotonic()), Threads())
-        losses.start()
+        watch = DriftWatch(_kept, lambda: heard.append(time.monotonic()), Threads())
+        watch.start()
         time.sleep(0.05)
         _ip(words)
         time.sleep(0.3)
-        losses.stop()
+        watch.stop()
         return len(heard)
 
     assert bool(in_new_netns(play)) == is_loss

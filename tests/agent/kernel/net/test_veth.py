@@ -1,13 +1,14 @@
-"""The node's side of pods' wires, as the kernel lists it: what is there is left alone, what is not is laid again."""
+"""The node's side of pods' veths, as the kernel lists it: what is there is left alone, what is not is put back."""
 
+import json
 import socket
 import subprocess
 from ipaddress import IPv4Address, IPv6Address
+from typing import Any
 
 import pytest
 
-from agent.kernel.net import veth as wires
-from agent.kernel.net.veth import side
+from agent.kernel.net.veth import VethRepair, side
 from agent.model.attachment import Attachment, Veth
 from agent.netlink.requests import set_up
 from agent.netlink.socket import Socket
@@ -15,6 +16,7 @@ from tests.agent.kernel.nets import in_new_netns
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns]
 
+LOOKS = 3  # pieces that looking takes, by links, routes and neighbours
 PODS = 200  # whose lists come in several pieces
 
 
@@ -23,7 +25,7 @@ def _ip(*lines: str) -> None:
 
 
 def _pods(number: int) -> tuple[Attachment, ...]:
-    """Pods whose wires lie as ADD lays them."""
+    """Pods whose veths are as ADD makes them."""
     _ip(*(f"link add swp{n} type veth peer name pod{n}" for n in range(number)))
     _ip(*(f"link set pod{n} up" for n in range(number)))
     found = []
@@ -45,6 +47,30 @@ def _pods(number: int) -> tuple[Attachment, ...]:
     return tuple(found)
 
 
+def _shown(words: str) -> list[dict[str, Any]]:
+    done = subprocess.run(["ip", "-j", *words.split()], check=True, capture_output=True, text=True)
+    found: list[dict[str, Any]] = json.loads(done.stdout or "[]")
+    return found
+
+
+def _pieces(repair: VethRepair, pods: tuple[Attachment, ...]) -> int:
+    return sum(1 for _ in repair.apply(pods))
+
+
+def _missing(pods: tuple[Attachment, ...]) -> list[str]:
+    """The devices at which something is not as ADD made it, by `ip`."""
+    links = {link["ifname"] for link in _shown("link show") if "UP" in link["flags"]}
+    routes = {(route["dst"], route["dev"]) for family in "46" for route in _shown(f"-{family} route show proto 89")}
+    near = {(n["dst"], n["dev"], n["lladdr"]) for n in _shown("neigh show nud permanent")}
+    return [
+        pod.link.host_device
+        for pod in pods
+        for device in (pod.link.host_device,)
+        if device not in links
+        or any((str(a), device) not in routes or (str(a), device, pod.mac) not in near for a in pod.addresses)
+    ]
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -58,24 +84,43 @@ def _pods(number: int) -> tuple[Attachment, ...]:
         pytest.param("link set swp7 down", id="the link, and with it all"),
     ],
 )
-def test_what_somebody_took_is_laid_again(words: str) -> None:
+def test_what_somebody_took_is_put_back(words: str) -> None:
     def play() -> None:
-        pods = _pods(8)
-        assert wires.mend(pods) == ()
+        pods, repair = _pods(8), VethRepair()
+        assert _pieces(repair, pods) == LOOKS
         _ip(words)
-        assert wires.mend(pods) == ("swp7",)
-        assert wires.mend(pods) == ()
+        repair.look_again()
+        assert _pieces(repair, pods) == LOOKS + 1
+        assert _missing(pods) == []
 
     in_new_netns(play)
 
 
 def test_on_a_full_node_nothing_is_missed_and_nothing_taken_for_missing() -> None:
     def play() -> None:
-        pods = _pods(PODS)
-        assert wires.mend(pods) == ()
+        pods, repair = _pods(PODS), VethRepair()
+        assert _pieces(repair, pods) == LOOKS
         _ip("route del fd00::c7/128 dev swp199", "route del 10.0.0.3/32 dev swp3")
-        assert wires.mend(pods) == ("swp3", "swp199")
+        assert _pieces(repair, pods) == 0, "nobody said so yet"
+        repair.look_again()
+        assert _pieces(repair, pods) == LOOKS + 2, "a waiting pod goes between any two"
+        assert _missing(pods) == []
         _ip("link del swp5")
-        assert wires.mend(pods) == (), "a device that is gone is nobody's to mend"
+        repair.look_again()
+        _pieces(repair, pods)
+        assert _missing(pods) == ["swp5"], "a device that is gone is nobody's to repair"
+
+    in_new_netns(play)
+
+
+def test_what_was_given_up_half_way_is_done_by_the_next_call() -> None:
+    def play() -> None:
+        pods, repair = _pods(2), VethRepair()
+        _ip("route del 10.0.0.1/32 dev swp1")
+        begun = repair.apply(pods)
+        next(begun)
+        begun.close()  # type: ignore[attr-defined]
+        _pieces(repair, pods)
+        assert _missing(pods) == []
 
     in_new_netns(play)

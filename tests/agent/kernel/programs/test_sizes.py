@@ -1,24 +1,35 @@
 """How large the maps become."""
 
+from dataclasses import fields
 from typing import Any
 
 import pytest
 
-from agent.kernel.programs.sizes import LEAST, RECENT_SPAN, SHARE, SIZES, constants, memory_bytes, sizes
+from agent.kernel.programs.sizes import LEAST, SHARE, constants, entry_octets, memory_bytes, sizes
 from agent.options.config import Options
 from maps import abi, libbpf
-from maps.spec import MapKind, MapSpec
+from maps.spec import OPTIONS, MapKind, MapSpec
 from maps.table import Table
 
 GIB = 1 << 30
+RECENT_SPAN = abi.MAPS["recents"].per_cpu
+SIZED = tuple(spec for spec in abi.MAPS.values() if spec.is_sized)
 
 
-def _bytes(entries: Any) -> Any:
-    return sum(n * SIZES[name].entry_bytes for name, n in entries.items())
+def _bytes(entries: Any, cpus: int) -> Any:
+    return sum(n * entry_octets(abi.MAPS[name], cpus) for name, n in entries.items())
 
 
-def test_a_large_node_gets_the_usual_sizes() -> None:
-    assert sizes(Options(), 64 * GIB, 2) == {name: s.wanted(2) for name, s in SIZES.items()}
+def test_every_option_that_a_map_names_is_one_of_the_agent() -> None:
+    assert {field.name for field in fields(Options) if field.name.startswith("max_")} == OPTIONS
+    assert {spec.option for spec in SIZED} - {""} == OPTIONS
+
+
+def test_a_large_node_gets_the_sizes_of_the_source() -> None:
+    entries = sizes(Options(), 64 * GIB, 1)
+    assert entries == {name: spec.max_entries for name, spec in abi.MAPS.items()}
+    more = sizes(Options(), 64 * GIB, 4)
+    assert {name for name in more if more[name] != entries[name]} == {spec.name for spec in SIZED if spec.per_cpu}
 
 
 @pytest.mark.parametrize(("cpus", "flows"), [(1, 131072), (2, 131072), (8, 524288), (256, 1 << 20)])
@@ -28,7 +39,7 @@ def test_more_cpus_are_good_for_more_flows(cpus: int, flows: int) -> None:
 
 @pytest.mark.parametrize("gib", [1, 2, 4])
 def test_the_maps_of_a_small_node_take_at_most_their_share(gib: Any) -> None:
-    assert _bytes(sizes(Options(), gib * GIB, 2)) <= gib * GIB // SHARE
+    assert _bytes(sizes(Options(), gib * GIB, 2), 2) <= gib * GIB // SHARE
 
 
 def test_an_option_is_taken_as_it_stands_and_the_rest_shares_what_is_left() -> None:
@@ -38,7 +49,8 @@ def test_an_option_is_taken_as_it_stands_and_the_rest_shares_what_is_left() -> N
 
 
 def test_no_map_falls_below_the_least_size() -> None:
-    assert min(sizes(Options(max_flows=1 << 24), GIB, 2).values()) >= LEAST
+    entries = sizes(Options(max_flows=1 << 24), GIB, 2)
+    assert min(entries[spec.name] for spec in SIZED) == LEAST
 
 
 @pytest.mark.parametrize(("gib", "cpus", "span"), [(64, 2, RECENT_SPAN), (64, 1, RECENT_SPAN), (1024, 128, 8192)])
@@ -60,14 +72,17 @@ def test_the_memory_is_read_from_meminfo() -> None:
 
 
 @pytest.mark.kernel
-@pytest.mark.parametrize("spec", [s for s in abi.MAPS if s.name in SIZES], ids=lambda s: s.name)
-def test_the_table_is_what_the_kernel_charges(spec: MapSpec[Any, Any]) -> None:
+@pytest.mark.parametrize("spec", SIZED, ids=lambda s: s.name)
+def test_an_entry_takes_what_the_kernel_charges(spec: MapSpec[Any, Any]) -> None:
     table = Table.create(spec, 4096)
-    keys = b"".join(_key(spec, i) for i in range(1, 4097))
-    table.update_packed(keys, bytes(4096 * spec.value.SIZE), 4096)
+    if not spec.kind.is_array:
+        keys = b"".join(_key(spec, i) for i in range(1, 4097))
+        table.update_packed(keys, bytes(4096 * spec.value.SIZE), 4096)
     charged = libbpf.map_info(table.fd).memory_bytes / 4096
     table.close()
-    assert 0.6 <= charged / SIZES[spec.name].entry_bytes <= 1.0
+    assert (
+        0.6 <= charged / entry_octets(spec, libbpf.possible_cpus()) <= 1.01
+    )  # of a power of two, and what is once a map
 
 
 def _key(spec: MapSpec[Any, Any], number: int) -> bytes:

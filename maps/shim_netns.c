@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * A pod's network namespace, opened by its path, judged and visited, with all that its wire is made from: some twenty
- * system calls without Python between them, as in shim_steps.c.
+ * A pod's network namespace, opened by its path, checked and visited, with all that its veth is made from: some twenty
+ * system calls without Python between them, as in shim_netlink.c.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -69,7 +69,7 @@ static int netlink_socket(void)
 }
 
 /* 0, or why the descriptor is no pod's namespace. */
-static int judged(int netns, int may_be_own)
+static int checked(int netns, int may_be_own)
 {
 	struct stat here, there;
 
@@ -80,7 +80,7 @@ static int judged(int netns, int may_be_own)
 	return here.st_ino == there.st_ino && !may_be_own ? SHIM_OWN_NETNS : 0;
 }
 
-static int visit(struct shim_place *to)
+static int visit(struct shim_netns *to)
 {
 	socklen_t size = sizeof(to->cookie);
 	int home = shim_go(to->netns);
@@ -96,24 +96,24 @@ static int visit(struct shim_place *to)
 	return 0;
 }
 
-int shim_enter(const char *path, int may_be_own, struct shim_place *to)
+int shim_netns_open(const char *path, int may_be_own, struct shim_netns *to)
 {
 	int err;
 
-	*to = (struct shim_place){.netns = open(path, O_RDONLY | O_CLOEXEC), .node = -1, .pod = -1};
+	*to = (struct shim_netns){.netns = open(path, O_RDONLY | O_CLOEXEC), .node = -1, .pod = -1};
 	if (to->netns < 0)
 		return SHIM_NO_PATH;
-	err = judged(to->netns, may_be_own);
+	err = checked(to->netns, may_be_own);
 	if (!err)
 		err = visit(to);
 	if (err)
-		shim_leave(to);
+		shim_netns_close(to);
 	return err;
 }
 
-void shim_leave(const struct shim_place *place)
+void shim_netns_close(const struct shim_netns *netns)
 {
-	const int all[] = {place->netns, place->node, place->pod};
+	const int all[] = {netns->netns, netns->node, netns->pod};
 	int err = errno;
 
 	for (unsigned int i = 0; i < sizeof(all) / sizeof(all[0]); i++)

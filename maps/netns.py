@@ -1,4 +1,4 @@
-"""A pod's namespace, opened and judged with the sockets that its wire is made from, in C (maps/shim_place.c)."""
+"""A pod's network namespace, opened and checked, with netlink sockets there and here, in C (maps/shim_netns.c)."""
 
 import os
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ class Refusal(IntEnum):
     NO_RESOURCES = lib.SHIM_NO_RESOURCES  # for the sockets
 
 
-class PlaceRefused(Exception):  # noqa: N818  the name says what happened
+class NetnsRefused(Exception):  # noqa: N818  the name says what happened
     """What stands in the way, and the kernel's error."""
 
     def __init__(self, refusal: Refusal, errno: int) -> None:
@@ -28,17 +28,17 @@ class PlaceRefused(Exception):  # noqa: N818  the name says what happened
 
 
 @contextmanager
-def entered(path: str, *, may_be_own: bool) -> Iterator[Any]:
-    """A ``struct shim_place``, whose descriptors are open for the block.
+def opened(path: str, *, may_be_own: bool) -> Iterator[Any]:
+    """A ``struct shim_netns``, whose descriptors are open for the block.
 
     Raises:
-        PlaceRefused: nothing was touched.
+        NetnsRefused: nothing was touched.
     """
-    place = ffi.new("struct shim_place *")
-    refusal = lib.shim_enter(os.fsencode(path), may_be_own, place)
+    netns = ffi.new("struct shim_netns *")
+    refusal = lib.shim_netns_open(os.fsencode(path), may_be_own, netns)
     if refusal:
-        raise PlaceRefused(Refusal(refusal), ffi.errno)
+        raise NetnsRefused(Refusal(refusal), ffi.errno)
     try:
-        yield place
+        yield netns
     finally:
-        lib.shim_leave(place)
+        lib.shim_netns_close(netns)

@@ -1,0 +1,112 @@
+"""Which netlink notices are worth a dump."""
+
+import os
+import struct
+import subprocess
+import threading
+import time
+
+import pytest
+
+from agent.netlink.rtnetlink import (
+    NLMSG_OVERRUN,
+    RTM_DELLINK,
+    RTM_NEWADDR,
+    RTM_NEWLINK,
+    RTM_NEWQDISC,
+    RTM_NEWROUTE,
+    messages,
+)
+from agent.watch.node.notices import NodeNotices
+from tests.agent.kernel.nets import in_new_netns
+
+
+def message(kind: int, body: bytes) -> bytes:
+    return struct.pack("=IHHII", 16 + len(body), kind, 0, 0, 0) + body + b"\0" * (-len(body) % 4)
+
+
+def link(kind: int, index: int, name: str) -> bytes:
+    text = name.encode() + b"\0"
+    attributes = struct.pack("=HHI", 8, 13, 0) + struct.pack("=HH", 4 + len(text), 3) + text
+    return message(kind, struct.pack("=BxHiII", 0, 1, index, 0, 0) + attributes)
+
+
+def address(index: int) -> bytes:
+    return message(RTM_NEWADDR, struct.pack("=BBBBi", 2, 24, 0, 0, index))
+
+
+def qdisc(index: int) -> bytes:
+    return message(RTM_NEWQDISC, struct.pack("=BxxxiIII", 0, index, 0x10000, 0xFFFFFFFF, 1))
+
+
+def route(prefix_length: int) -> bytes:
+    return message(RTM_NEWROUTE, struct.pack("=BBBBBBBBI", 2, prefix_length, 0, 0, 254, 0, 0, 0, 0))
+
+
+def _concerns(notices: NodeNotices, heard: bytes) -> bool:
+    told = [notices.concerns_node(notice) for notice in messages(heard)]  # each may teach an ifindex
+    return any(told)
+
+
+@pytest.mark.parametrize(
+    ("heard", "concerns"),
+    [
+        pytest.param(link(RTM_NEWLINK, 2, "eth0"), True, id="a device of the node"),
+        pytest.param(link(RTM_NEWLINK, 9, "swp0123456789"), False, id="a pod's device is passed over"),
+        pytest.param(link(RTM_NEWLINK, 9, "swp01") + address(9), False, id="and so are its addresses"),
+        pytest.param(link(RTM_NEWLINK, 9, "swp01") + link(RTM_DELLINK, 9, "swp01"), False, id="and its end"),
+        pytest.param(link(RTM_NEWLINK, 9, "swp01") + address(2), True, id="one pod's notice hides no other"),
+        pytest.param(link(RTM_DELLINK, 9, "swp01") + address(9), True, id="an ifindex may be given to another"),
+        pytest.param(route(0), True, id="a default route"),
+        pytest.param(route(32), False, id="a pod's route is passed over"),
+        pytest.param(qdisc(2), True, id="another queue on a device of the node"),
+        pytest.param(link(RTM_NEWLINK, 9, "swp01") + qdisc(9), False, id="on a pod's it is passed over"),
+        pytest.param(message(NLMSG_OVERRUN, b""), True, id="notices that were lost"),
+        pytest.param(b"", False, id="nothing at all"),
+    ],
+)
+def test_what_concerns_the_node(heard: bytes, concerns: bool) -> None:  # noqa: FBT001
+    with NodeNotices() as notices:
+        assert _concerns(notices, heard) is concerns
+
+
+def test_a_device_that_takes_a_pods_name_was_the_nodes_before() -> None:
+    with NodeNotices() as notices:
+        assert _concerns(notices, link(RTM_NEWLINK, 9, "veth9"))
+        assert _concerns(notices, link(RTM_NEWLINK, 9, "swp01"))
+        assert not _concerns(notices, link(RTM_NEWLINK, 9, "swp01"))
+
+
+@pytest.mark.netns
+def test_notices_of_pods_do_not_put_off_the_end_of_the_wait() -> None:
+    def play() -> float:
+        ip("link add swp1 type bridge", "link set swp1 up")
+        wake, waker = os.pipe()
+        stopped = threading.Event()
+        with NodeNotices() as notices:
+            notices.wait(0.1, wake)
+            ip("link set swp1 mtu 1400")  # teaches the ifindex
+            chatter = threading.Thread(target=_chatter, args=(stopped,))
+            began = time.monotonic()
+            chatter.start()
+            assert not notices.wait(0.5, wake)
+            took = time.monotonic() - began
+            stopped.set()
+            chatter.join()
+        os.close(wake)
+        os.close(waker)
+        return took
+
+    assert 0.4 < in_new_netns(play) < 2.0
+
+
+def _chatter(stopped: threading.Event) -> None:
+    """A pod's route comes and goes, in the namespace of the thread that began this one, for at most five seconds."""
+    for _ in range(100):
+        ip("route add 10.0.0.9/32 dev swp1", "route del 10.0.0.9/32 dev swp1")
+        if stopped.wait(0.05):
+            return
+
+
+def ip(*lines: str) -> None:
+    subprocess.run(["ip", "-batch", "-"], input="\n".join(lines), text=True, check=True)
