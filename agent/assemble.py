@@ -2,25 +2,26 @@
 
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
 from pyroute2 import IPRoute
 
-from agent.cni.check import Probe
+from agent.cni.check import RecordCheck
 from agent.cni.commands import Cni
 from agent.cni.socket import CniSocket
-from agent.compile.tunnel import Between, Kind
+from agent.compile.settings import NetworkSettings, Settings
+from agent.compile.tunnel import NAME as TUNNEL
+from agent.compile.tunnel import SEGMENTER, DeviceKind
 from agent.compile.uplink import uplinks
 from agent.ipam.pool import Ipam
-from agent.kernel.dataplane import Dataplane, open_tables
 from agent.kernel.net.drift import DriftWatch
 from agent.kernel.net.routes import Routes
-from agent.kernel.net.tunnel import NAME as TUNNEL
-from agent.kernel.net.tunnel import PEER as TUNNEL_PEER
 from agent.kernel.net.tunnel import TunnelDevice, has_kind
+from agent.kernel.parts import PodProgramsPart, RoutesPart, TunnelPart, TunnelRemovalPart, UplinksPart, VethsPart
 from agent.kernel.programs.hooks import POD
+from agent.kernel.programs.load import open_tables
 from agent.kernel.programs.start import Started
 from agent.model.address import Network
 from agent.model.local import Device
@@ -31,10 +32,9 @@ from agent.pods.journal import Journal
 from agent.pods.pods import Pods
 from agent.pods.veth import PodVeths
 from agent.pods.veth_batch import BeforeUp
-from agent.reconcile.kernel import Tables
 from agent.reconcile.loop import Loop
+from agent.reconcile.parts import Dataplane
 from agent.reconcile.status import Status
-from agent.reconcile.sync import Settings
 from agent.serve import health, telemetry
 from agent.serve.http import HttpServer
 from agent.serve.metrics import Metrics, WatchUse
@@ -44,6 +44,7 @@ from agent.watch.mirror import Mirror
 from agent.watch.node.local import LocalSource
 from agent.watch.node.masquerade import MasqueradeFile
 from agent.watch.source import Sources, expected, sources
+from maps.apply import AnyTable
 
 ATTACHMENTS = "attachments"  # folder in --state-dir
 
@@ -82,28 +83,26 @@ class Parts:
 
 def assemble(options: Options, kernel: Started, netlink: IPRoute) -> Parts:
     """Make the parts on a datapath that is loaded; none has begun."""
-    tables = open_tables(Tables, kernel.move.new.maps)
-    ways = (Routes(netlink), TunnelDevice(netlink, kernel.sysctls))
-    dataplane = Dataplane(tables, kernel.hooks, *ways, kernel.sysctls, socket_lb=options.socket_lb)
-    settings = Settings(options.node_name, options.node_port_range, options.devices, _between(options, netlink))
+    network = _network(options, netlink)
+    settings = Settings(options.node_name, options.node_port_range, options.devices, network)
+    tables = open_tables(kernel.move.new)
     threads, metrics = Threads(), Metrics()
-    loop = Loop(dataplane, settings, threads=threads)
+    loop = Loop(_dataplane(tables, kernel, netlink, network, options), settings, threads=threads)
     mirror = Mirror(loop.offer, expected(options))
     cluster = sources(options, mirror, threads)
     ipam = Ipam(lambda: _pod_cidrs(options, mirror))
     veths = PodVeths(lambda: _ways_out(options, mirror, loop), _before_up(kernel), options.mtu)
     journal = Journal(options.state_dir / ATTACHMENTS, boot_id())
-    probe = Probe(tables, lambda ifindex: kernel.hooks.has(ifindex, POD), loop.written)
+    check = RecordCheck(tables, lambda ifindex: kernel.hooks.has(ifindex, POD), loop.records)
     served = Pods(
         loop=loop,
         journal=journal,
         ipam=ipam,
         veths=veths,
-        changed=mirror.set_attachments,
         no_address=cluster.no_address,
         imported=Imported(options.cni_state_dir, lambda: _imported(options, mirror), ipam, _device_names),
     )
-    cni = Cni(served, ipam, (veths.faults, probe))
+    cni = Cni(served, ipam, (veths.faults, check))
     watches = partial(_watch_uses, cluster)
     metrics.read_from(telemetry.sources(kernel.move.new, loop, watches, lambda: len(cni.attachments()), ipam.free))
     ready = partial(_not_ready, loop, kernel, mirror, cluster)
@@ -114,7 +113,7 @@ def assemble(options: Options, kernel: Started, netlink: IPRoute) -> Parts:
         mirror=mirror,
         loop=loop,
         local=LocalSource(mirror, MasqueradeFile(options.masquerade_config), threads),
-        drift=DriftWatch(lambda: _kept(mirror), loop.look_again, threads),
+        drift=DriftWatch(lambda: _kept(loop), loop.look_again, threads),
         sources=cluster,
         cni=cni,
         cni_socket=CniSocket(options.run_dir, cni.answer, metrics.observe_cni, threads),
@@ -158,24 +157,40 @@ def _ways_out(options: Options, mirror: Mirror, loop: Loop) -> Iterator[int]:
     yield from (device.mtu for device in ways if device.mtu)
 
 
-def _kept(mirror: Mirror) -> frozenset[str | bytes]:
+def _kept(loop: Loop) -> frozenset[str | bytes]:
     """Devices and addresses that come back when somebody takes them."""
-    there = mirror.cluster.local.attachments
+    there = loop.attachments()
     return frozenset(
-        (TUNNEL, TUNNEL_PEER, *(a.link.host_device for a in there), *(ip.packed for a in there for ip in a.addresses))
+        (TUNNEL, SEGMENTER, *(a.link.host_device for a in there), *(ip.packed for a in there for ip in a.addresses))
     )
 
 
-def _between(options: Options, netlink: IPRoute) -> Between:
+def _dataplane(
+    tables: Mapping[str, AnyTable], kernel: Started, netlink: IPRoute, network: NetworkSettings, options: Options
+) -> Dataplane:
+    """The maps, and the parts in the order of a round."""
+    device, pod_programs = TunnelDevice(netlink, kernel.sysctls), PodProgramsPart(kernel.hooks)
+    parts = (
+        TunnelPart(device, kernel.hooks),
+        pod_programs,
+        UplinksPart(kernel.hooks, kernel.sysctls, socket_lb=options.socket_lb),
+        RoutesPart(Routes(netlink), network),
+        TunnelRemovalPart(device),
+        VethsPart(),
+    )
+    return Dataplane(tables, parts, pod_programs)
+
+
+def _network(options: Options, netlink: IPRoute) -> NetworkSettings:
     is_geneve = options.encapsulation is Encapsulation.GENEVE
-    return Between(
+    return NetworkSettings(
         options.encapsulation,
         options.cross_subnet,
         options.tunnel_port,
         options.tunnel_vni,
         options.mtu,
         options.masquerade,
-        is_geneve and has_kind(netlink, Kind.GENEVE),
+        is_geneve and has_kind(netlink, DeviceKind.GENEVE),
         options.by_host,
     )
 

@@ -59,7 +59,7 @@ def _begin(parts: Parts) -> None:
     """Pods that live first, then what the node and the cluster say."""
     report(strangers(parts.options.cni_conf_dir))
     parts.http.start()
-    parts.cni.restore()
+    parts.loop.adopt(parts.cni.restore())
     parts.loop.start()
     parts.drift.start()
     parts.local.start()

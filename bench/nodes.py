@@ -18,11 +18,13 @@ from typing import Any
 
 from pyroute2 import IPRoute
 
-from agent.compile.tunnel import Between
-from agent.kernel.dataplane import Dataplane
+from agent.compile.settings import NetworkSettings, Settings
+from agent.compile.tunnel import NAME as TUNNEL
+from agent.compile.tunnel import SEGMENTER
 from agent.kernel.net.routes import Routes
 from agent.kernel.net.sysctl import Sysctls
 from agent.kernel.net.tunnel import TunnelDevice
+from agent.kernel.parts import PodProgramsPart, RoutesPart, TunnelPart, UplinksPart
 from agent.kernel.programs.attach import Hooks
 from agent.model.attachment import Attachment
 from agent.model.cluster import Cluster
@@ -31,11 +33,12 @@ from agent.model.node import Node
 from agent.netlink.cookie import netns_cookie
 from agent.pods.veth import PodVeths
 from agent.pods.veth_spec import VethSpec
-from agent.reconcile.kernel import Tables
-from agent.reconcile.sync import Settings, Sync
+from agent.reconcile.parts import Dataplane
+from agent.reconcile.round import Rounds
 from bench.plane import Plane
 from bench.testbed import PREFIX, Testbed
-from maps.registry import agent_maps
+from maps.abi import MAPS
+from maps.spec import Owner
 from maps.table import Table
 
 UPLINK = "u0"
@@ -102,10 +105,10 @@ def with_kernel(label: str, mtu: int, between: Callable[[Testbed, Node, Node], N
 
 
 @contextmanager
-def with_agent(label: str, mtu: int, between: Between) -> Iterator[TwoNodes]:
-    """Two nodes with the shipped programs on every hook, everything as the agent's options *between* have it."""
+def with_agent(label: str, mtu: int, network: NetworkSettings) -> Iterator[TwoNodes]:
+    """Two nodes with the shipped programs on every hook, everything as the agent's options *network* have it."""
     with _wired(label, mtu) as (bed, attachments), ExitStack() as stack:
-        planes = [stack.enter_context(_served(bed, node, attachments[node.name], between)) for node in NODES]
+        planes = [stack.enter_context(_served(bed, node, attachments[node.name], network)) for node in NODES]
         yield TwoNodes(bed, planes)
 
 
@@ -154,7 +157,7 @@ def _wires(bed: Testbed, node: Node, mtu: int) -> Iterator[Attachment]:
 
 
 @contextmanager
-def _served(bed: Testbed, node: Node, attachments: tuple[Attachment, ...], between: Between) -> Iterator[Plane]:
+def _served(bed: Testbed, node: Node, attachments: tuple[Attachment, ...], network: NetworkSettings) -> Iterator[Plane]:
     """Have a node served; its programs and maps."""
     links = BPFFS / f"{PREFIX}{bed.name}-{node.name}"
     with ExitStack() as stack:
@@ -168,26 +171,34 @@ def _served(bed: Testbed, node: Node, attachments: tuple[Attachment, ...], betwe
             netlink = visit.enter_context(IPRoute())
             sysctls = Sysctls(state)
             hooks = Hooks(links, plane.programs, tcx=True)
-            parts = Routes(netlink), TunnelDevice(netlink, sysctls), sysctls
-            tables = _tables(plane, visit)
-            sync = Sync(Dataplane(tables, hooks, *parts), Settings(node.name, devices=(UPLINK,), between=between))
-            _bring_up(sync, _cluster(node, attachments))
+            device, pods = TunnelDevice(netlink, sysctls), PodProgramsPart(hooks)
+            parts = (
+                TunnelPart(device, hooks),
+                pods,
+                UplinksPart(hooks, sysctls, socket_lb=True),
+                RoutesPart(Routes(netlink), network),
+            )
+            dataplane = Dataplane(_tables(plane, visit), parts, pods)
+            rounds = Rounds(dataplane, Settings(node.name, devices=(UPLINK,), network=network), attachments, lambda: 0)
+            _bring_up(rounds, node)
         yield plane
 
 
-def _tables(plane: Plane, stack: ExitStack) -> Tables:
+def _tables(plane: Plane, stack: ExitStack) -> dict[str, Table[Any, Any]]:
     """What reconcile fills: the programs' maps, and others that only socket programs read."""
     found: dict[str, Table[Any, Any]] = {}
-    for spec in agent_maps():
+    for spec in MAPS.values():
+        if spec.owner is not Owner.AGENT:
+            continue
         if spec.name in plane.tables:
             found[spec.name] = plane.tables[spec.name]
         else:
             found[spec.name] = Table.create(spec)
             stack.callback(found[spec.name].close)
-    return Tables(**found)
+    return found
 
 
-def _cluster(node: Node, attachments: tuple[Attachment, ...]) -> Cluster:
+def _cluster(node: Node) -> Cluster:
     """What the node whose namespace the thread is in knows of the world."""
     uplink = Device(
         socket.if_nametoindex(UPLINK),
@@ -197,22 +208,21 @@ def _cluster(node: Node, attachments: tuple[Attachment, ...]) -> Cluster:
         UPLINK_MTU,
         default_route=True,
     )
+    tunnel = tuple(Device(i, name) for i, name in socket.if_nameindex() if name in {TUNNEL, SEGMENTER})
     nodes = MappingProxyType({each.name: each for each in NODES})
-    return Cluster(nodes=nodes, local=Local((uplink,), attachments, netns_cookie()), synced=True)
+    return Cluster(nodes=nodes, local=Local((uplink, *tunnel), netns_cookie=netns_cookie()), synced=True)
 
 
-def _bring_up(sync: Sync, cluster: Cluster) -> None:
-    """One round of reconcile, in the loop's order."""
-    sync.offer(cluster)
-    for _ in sync.services():
-        pass
-    sync.tunnel()
-    sync.here()
-    sync.pods()
-    sync.uplinks()
-    sync.routes()
-    while sync.is_unsettled:
-        sync.settle()
+def _bring_up(rounds: Rounds, node: Node) -> None:
+    """Two rounds: the first makes the tunnel's device, whose number the second has; then what could wait."""
+    for _ in range(2):
+        for _ in rounds.round(_cluster(node)):
+            pass
+        for error in (rounds.map_error, *rounds.parts.errors(vital=True), *rounds.parts.errors(vital=False)):
+            if error is not None:
+                raise error
+    while rounds.deferred.is_left:
+        rounds.deferred.piece()
 
 
 def _remove(links: Path) -> None:

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.compile.tunnel import Between
+from agent.compile.settings import NetworkSettings
 from agent.model.node import Node
 from agent.options.config import Encapsulation
 from bench import tools
@@ -59,7 +59,7 @@ def _by_vxlan(bed: Testbed, own: Node, other: Node) -> None:
 class Mode:
     """A way between nodes, the kernel's own by which it is measured, and how much of that is asked of ours."""
 
-    between: Between  # as the agent's options say it
+    network: NetworkSettings  # as the agent's options say it
     mtu: int  # of pods
     peer: Callable[[Testbed, Node, Node], None]
     limit: float
@@ -67,15 +67,15 @@ class Mode:
     @property
     def encapsulation(self) -> Encapsulation:
         """What it is called."""
-        return self.between.encapsulation
+        return self.network.encapsulation
 
 
 # not every kernel has devices for IPIP and Geneve: all that is encapsulated is measured by VXLAN's
 MODES = (
-    Mode(Between(Encapsulation.NATIVE), 1500, _by_routes, 1.0),
-    Mode(Between(Encapsulation.VXLAN), 1450, _by_vxlan, 0.95),
-    Mode(Between(Encapsulation.GENEVE, has_geneve=False), 1450, _by_vxlan, 0.95),
-    Mode(Between(Encapsulation.IPIP), 1450, _by_vxlan, 0.95),
+    Mode(NetworkSettings(Encapsulation.NATIVE), 1500, _by_routes, 1.0),
+    Mode(NetworkSettings(Encapsulation.VXLAN), 1450, _by_vxlan, 0.95),
+    Mode(NetworkSettings(Encapsulation.GENEVE, has_geneve=False), 1450, _by_vxlan, 0.95),
+    Mode(NetworkSettings(Encapsulation.IPIP), 1450, _by_vxlan, 0.95),
 )
 
 
@@ -112,7 +112,7 @@ def measured(sets: int, modes: tuple[Mode, ...] = MODES, shots: int = SHOTS, sho
         ways = {
             mode: (
                 stack.enter_context(with_kernel(f"{mode.encapsulation}-kernel", mode.mtu, mode.peer)),
-                stack.enter_context(with_agent(f"{mode.encapsulation}-ours", mode.mtu, mode.between)),
+                stack.enter_context(with_agent(f"{mode.encapsulation}-ours", mode.mtu, mode.network)),
             )
             for mode in modes
         }

@@ -10,21 +10,17 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from types import MappingProxyType
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from agent.compile.node import Links
-from agent.compile.route import Route
-from agent.compile.tunnel import Tunnel
+from agent.compile.settings import Settings
 from agent.model.address import ADDRESS_BYTES, Family, mapped_octets
-from agent.model.attachment import Attachment
 from agent.model.cluster import Cluster
-from agent.model.local import Device, Local
+from agent.model.local import Local
 from agent.model.name import ObjectName
 from agent.model.node import Node
 from agent.model.service import (
@@ -36,10 +32,10 @@ from agent.model.service import (
     ServicePort,
     endpoint_slice,
 )
-from agent.reconcile.kernel import Tables
 from agent.reconcile.loop import Loop
-from agent.reconcile.sync import Settings
-from maps import abi
+from agent.reconcile.parts import Dataplane
+from maps.abi import MAPS
+from maps.spec import Owner
 from maps.table import Table
 
 FULL_LIMIT_S = 3.0
@@ -47,52 +43,19 @@ CHANGE_LIMIT_MS = 20.0
 NODE = "node-1"
 
 
-@dataclass(frozen=True, slots=True)
-class MapsOnly:
-    """A kernel of maps, without hooks and routes."""
+class NothingLeft:
+    """No pods, so nothing of theirs that can wait."""
 
-    tables: Tables
+    is_left = False
 
-    def sync_pods(self, pods: Mapping[int, str]) -> None:
-        """No pods here."""
-
-    def settle_pod(self, ifindex: int) -> None:
-        """No pods here."""
-
-    def forget_pods(self) -> None:
-        """No pods here."""
-
-    def mend_pods(self, attachments: tuple[Attachment, ...]) -> None:
-        """No pods here."""
-
-    def resize_pods(self, attachments: tuple[Attachment, ...], mtu: int) -> None:
-        """No pods here."""
-
-    def sync_uplinks(self, devices: tuple[Device, ...]) -> None:
-        """No devices here."""
-
-    def sync_tunnel(self, tunnel: Tunnel | None) -> Links:
-        """No tunnel is asked for."""
-        return Links() if tunnel is None else Links(-1)
-
-    def sync_routes(self, routes: tuple[Route, ...]) -> None:
-        """No routes here."""
+    def piece(self) -> None:
+        """Never called."""
 
 
-def kernel_tables() -> Tables:
-    """New maps in the kernel, of the sizes that the source gives them."""
-    return Tables(
-        services=Table.create(abi.SERVICES),
-        backend_sets=Table.create(abi.BACKEND_SETS),
-        maglevs=Table.create(abi.MAGLEVS),
-        backends=Table.create(abi.BACKENDS),
-        endpoints=Table.create(abi.ENDPOINTS),
-        pod_netns=Table.create(abi.POD_NETNS),
-        limits=Table.create(abi.LIMITS),
-        remotes=Table.create(abi.REMOTES),
-        prefixes=Table.create(abi.PREFIXES),
-        node=Table.create(abi.NODE),
-    )
+def maps_only() -> Dataplane:
+    """New maps in the kernel, of the sizes that the source gives them; no parts."""
+    tables = {spec.name: Table.create(spec) for spec in MAPS.values() if spec.owner is Owner.AGENT}
+    return Dataplane(tables, (), NothingLeft())
 
 
 def cluster(services: int, endpoints: int) -> Cluster:
@@ -138,13 +101,13 @@ def seconds(loop: Loop, offered: Cluster) -> float:
 
 def measured(services: int, endpoints: int, changes: int) -> dict[str, float]:
     """All numbers of one run."""
-    tables = kernel_tables()
+    dataplane = maps_only()
     now = cluster(services, endpoints)
     gc.collect()
-    loop = Loop(MapsOnly(tables), Settings(NODE))
+    loop = Loop(dataplane, Settings(NODE))
     loop.start()
     full = seconds(loop, now)
-    held = tables.backends.count()
+    held = dataplane.tables["backends"].count()
     if held != services * endpoints:
         raise SystemExit(f"{held} backends are in the map, not {services * endpoints}: {loop.status().error}")
     each = []
@@ -152,7 +115,7 @@ def measured(services: int, endpoints: int, changes: int) -> dict[str, float]:
         now = with_one_endpoint_changed(now, turn)
         each.append(seconds(loop, now) * 1e3)
     loop.stop()
-    again = Loop(MapsOnly(tables), Settings(NODE))
+    again = Loop(dataplane, Settings(NODE))
     again.start()
     adopted = seconds(again, now)
     again.stop()

@@ -1640,7 +1640,7 @@ MAGLEVS: Final[MapSpec[MaglevKey, Maglev]] = MapSpec(
 
 NODE: Final[MapSpec[int, Node]] = MapSpec(
     "node", MapKind.ARRAY, record.IntCodec("<I"), Node, 1, 0,
-    owner=Owner.AGENT, order=100, carried=Carried.SEED, live=bytes.fromhex("00000000000000000000000000000000000000000000000000000000000000000000000000000000ffffffff0000000000000000ffffffff0000000000000000ffffffff00000000"),
+    owner=Owner.AGENT, order=100, carried=Carried.SEED, live=bytes.fromhex("00000000000000000000000000000000000000000000000000000000000000000000000000000000ffffffff00000000000000000000000000000000000000000000000000000000"),
 )
 
 POD_NETNS: Final[MapSpec[int, PodAddresses]] = MapSpec(

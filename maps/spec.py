@@ -103,6 +103,12 @@ class MapSpec(Generic[K, V]):
         """Whether a scrape may count its entries: what programs fill is too large, and an array is always full."""
         return self.owner is Owner.AGENT and not self.kind.is_array
 
+    def at_rest(self, value: bytes) -> bytes:
+        """A value with zeros where the agent's and the map's may differ: what two of them are compared by."""
+        if not self.live:
+            return value
+        return bytes(0 if mask else octet for octet, mask in zip(value, self.live, strict=True))
+
     def check_deletion(self, keys: bytes, n: int) -> None:
         """Refuse to delete what are not *n* keys, or from an array.
 

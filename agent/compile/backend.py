@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from ipaddress import IPv6Address
 from operator import itemgetter
 
+from agent.compile.context import NodeContext
+from agent.compile.frontend import Frontend
 from agent.compile.ids import BackendName
-from agent.compile.records import Frontend, Place
 from agent.compile.topology import Target, serving
 from agent.model.address import Address, Family, unmapped
 from agent.model.service import EndpointSlice, EndpointState, Service, ServicePort
@@ -16,19 +17,19 @@ REMOTE = abi.BackendFlag(0)
 
 
 def backends(
-    service: Service, slices: Sequence[EndpointSlice], frontend: Frontend, place: Place
+    service: Service, slices: Sequence[EndpointSlice], frontend: Frontend, context: NodeContext
 ) -> dict[BackendName, abi.Backend]:
     """The backends behind a frontend, by address; slices may overlap, so one address and port counts once."""
     port = service.ports[frontend.port]
     family = Family.IPV6 if frontend.ipv6 else Family.IPV4
     candidates = targets(slices, port, family)
-    chosen = serving(candidates, place, local=frontend.local, not_ready_too=service.publish_not_ready)
+    chosen = serving(candidates, context, local=frontend.local, not_ready_too=service.publish_not_ready)
     found: dict[BackendName, abi.Backend] = {}
     for state, octets, number in chosen:
         name = (octets, number)
         if name not in found:
             address = IPv6Address(octets)
-            flag = LOCAL if is_local(state, address, place) else REMOTE
+            flag = LOCAL if is_local(state, address, context) else REMOTE
             found[name] = abi.Backend(address, number, flag)
     return dict(sorted(found.items(), key=itemgetter(0)))
 
@@ -45,11 +46,11 @@ def targets(slices: Sequence[EndpointSlice], port: ServicePort, family: Family) 
     return found
 
 
-def is_local(state: EndpointState, address: IPv6Address, place: Place) -> bool:
+def is_local(state: EndpointState, address: IPv6Address, context: NodeContext) -> bool:
     """Whether an endpoint is on this node: by its node's name, or, without one, by its address."""
     if state.node:
-        return state.node == place.name
-    return unmapped(address) in place.addresses
+        return state.node == context.name
+    return context.has(unmapped(address))
 
 
 def unplaced(slices: Sequence[EndpointSlice]) -> frozenset[Address]:

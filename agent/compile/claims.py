@@ -1,61 +1,44 @@
-"""Two services may ask for one address, port and protocol: the first by namespace and name has it, before any pod."""
+"""Several owners may ask for one key of a map: the first of them has it, and the others are told who.
 
-from collections.abc import Mapping
+Services ask for addresses and ports, Nodes for ranges of pod addresses.
+"""
+
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
-from agent.compile.changes import changed
-from agent.compile.frontend import frontends
-from agent.compile.host_port import NAMESPACE
-from agent.compile.records import Desired, Frontends
-from agent.model.name import ObjectName
-from agent.model.service import Service
-
-Owners = Mapping[bytes, tuple[ObjectName, ...]]
-NOTHING: Mapping[bytes, ObjectName] = {}
+N = TypeVar("N")  # an owner's name
+Claimants = Mapping[bytes, tuple[N, ...]]  # by key, in their order of rank; the first has it
+Keys = Collection[bytes]
 
 
 @dataclass(frozen=True, slots=True)
-class Claims:
-    """Who wants which frontend, and what moved since before."""
+class Claims(Generic[N]):
+    """Who asks for which key, and which other owners the latest changes may concern."""
 
-    owners: Owners  # sorted; the first has it
-    asked: Mapping[ObjectName, Frontends]  # of services that changed
-    contended: tuple[ObjectName, ...]  # other services whose frontends those changes may touch
+    claimants: Claimants[N]
+    contended: tuple[N, ...] = ()
+
+    def lost(self, name: N, asked: Keys) -> dict[bytes, N]:
+        """The keys that *name* asks for and another has, with who that is."""
+        return {key: self.claimants[key][0] for key in asked if self.claimants[key][0] != name}
 
 
-def claims(services: Mapping[ObjectName, Service], before: Desired) -> Claims:
-    """The claims of all services, from those before and the services that changed."""
-    names = changed(before.served.services, services)
-    if not names:
-        return Claims(before.claims, {}, ())
-    owners = dict(before.claims)
-    asked: dict[ObjectName, Frontends] = {}
-    contended: dict[ObjectName, None] = {}
-    for name in names:
-        old = before.services.get(name)
-        new = asked[name] = frontends(services[name]) if name in services else Frontends()
-        held = {entry.key for entry in old.inputs.frontends.entries} if old else set()
-        wanted = {entry.key for entry in new.entries}
+def claims(before: Claimants[N], changes: Mapping[N, tuple[Keys, Keys]], rank: Callable[[N], Any]) -> Claims[N]:
+    """The claims after *changes*, which have for an owner's name the keys it asked for and asks for."""
+    claimants = dict(before)
+    contended: dict[N, None] = {}
+    for name, (old, new) in changes.items():
+        held, wanted = set(old), set(new)
         for key in held - wanted:
-            others = tuple(owner for owner in owners[key] if owner != name)
+            others = tuple(other for other in claimants[key] if other != name)
             contended.update(dict.fromkeys(others))
             if others:
-                owners[key] = others
+                claimants[key] = others
             else:
-                del owners[key]
+                del claimants[key]
         for key in wanted - held:
-            others = owners.get(key, ())
+            others = claimants.get(key, ())
             contended.update(dict.fromkeys(others))
-            owners[key] = tuple(sorted((*others, name), key=_rank)) if others else (name,)
-    return Claims(owners, asked, tuple(name for name in contended if name in services))
-
-
-def _rank(name: ObjectName) -> tuple[bool, ObjectName]:
-    """A Service was given its address; a pod with a host port may have asked for every address there is."""
-    return name.namespace == NAMESPACE, name
-
-
-def lost(name: ObjectName, asked: Frontends, owners: Owners) -> Mapping[bytes, ObjectName]:
-    """The frontends that *name* asks for and another has."""
-    found = {entry.key: owners[entry.key][0] for entry in asked.entries if owners[entry.key][0] != name}
-    return found or NOTHING
+            claimants[key] = tuple(sorted((*others, name), key=rank)) if others else (name,)
+    return Claims(claimants, tuple(name for name in contended if name not in changes))

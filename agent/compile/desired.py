@@ -1,115 +1,142 @@
-"""The whole of compile in one function: what every map of this node holds for a Cluster.
+"""The whole of compile in one function: what a Cluster asks of this node, as owners' records and what is no map.
 
 Owners whose inputs are the identical objects keep their identical records, so a change costs what changed.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from typing import TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
-from agent.compile.changes import changed
-from agent.compile.claims import Claims, claims, lost
-from agent.compile.host_port import with_host_ports
-from agent.compile.ids import IdBook, Ids, RemoteIds
-from agent.compile.local import NODE_PORTS, NOTHING_BETWEEN, local_records
-from agent.compile.node import Ports, node_problems
-from agent.compile.records import BetweenRecords, Desired, Inputs, LocalRecords, Place, ServiceRecords
-from agent.compile.service import service_records
-from agent.compile.tunnel import Between, between_records
+from agent.compile.context import NodeContext, node_context
+from agent.compile.endpoint import attachment_records
+from agent.compile.host_port import host_port_services
+from agent.compile.ids import IdBook, Ids
+from agent.compile.node import node_owner, node_problems, node_records
+from agent.compile.records import NOTHING, Owner, Records
+from agent.compile.remote import Remotes, remotes, vantage
+from agent.compile.remote import update as remote_update
+from agent.compile.route import Route
+from agent.compile.services import Services, services
+from agent.compile.settings import Settings
+from agent.compile.tunnel import Tunnel, pod_mtu, tunnel, tunnel_links
+from agent.compile.uplink import uplinks
+from agent.model.address import Network
+from agent.model.attachment import Attachment, AttachmentKey
 from agent.model.cluster import Cluster
-from agent.model.name import ObjectName, Problem
+from agent.model.local import Device
+from agent.model.name import Problem
+from agent.model.node import Node
 
-LocalOrPlace = TypeVar("LocalOrPlace", LocalRecords, Place)
+Problems = Mapping[Owner, tuple[Problem, ...]]
 
 
-def desired(  # noqa: PLR0913, PLR0917  all that records follow from
-    cluster: Cluster,
-    node_name: str,
-    ids: Ids,
-    previous: Desired | None = None,
-    node_ports: Ports = NODE_PORTS,
-    between: Between = NOTHING_BETWEEN,
-) -> Desired:
-    """What this node's maps hold for *cluster*; *previous* is what an earlier call made, *ids* its ids."""
-    before = previous or Desired()
-    given, cluster = cluster, with_host_ports(cluster, node_name, before.served)
-    node = cluster.nodes.get(node_name)
-    local = _same(before.local, local_records(cluster.local, node, node_ports, between))
-    place = _same(before.place, Place(node_name, node.zone if node else "", local.addresses))
-    claimed = claims(cluster.services, before)
-    book = IdBook(ids)
-    services = _services(cluster, before, place, claimed, book)
-    if previous is None:
-        book.keep(part.label for records in services.values() for part in records.sets)
-    ways, remotes = _between(cluster, node_name, before, between, ids.remotes)
-    return Desired(
-        given,
-        cluster,
-        place,
-        services,
-        claimed.owners,
-        local,
-        ways,
-        replace(book.ids(), remotes=remotes),
-        (*_problems(cluster, services), *node_problems(node_name, local.node)),
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """What a Cluster asks of this node.
+
+    Once *synced* the maps are to hold exactly what *owners* have; before, that and whatever else they hold.
+    *changed* are the owners whose records are not the identical ones of the Desired that this one was made from.
+    """
+
+    owners: Mapping[Owner, Records] = field(default_factory=dict)
+    changed: frozenset[Owner] = frozenset()
+    synced: bool = False
+    attachments: Mapping[AttachmentKey, Attachment] = field(default_factory=dict)
+    devices: tuple[Device, ...] = ()  # of the node
+    uplinks: tuple[Device, ...] = ()
+    tunnel: Tunnel | None = None
+    pod_mtu: int = 0
+    routes: Mapping[Network, Route] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+    # what the next one is made from
+    source: Cluster = field(default_factory=Cluster)
+    context: NodeContext = field(default_factory=NodeContext)
+    services: Services = field(default_factory=Services)
+    remotes: Remotes = field(default_factory=Remotes)
+    ids: Ids = field(default_factory=Ids)
+    owner_problems: Problems = field(default_factory=dict)
+
+
+def desired(cluster: Cluster, settings: Settings, before: Desired) -> Desired:
+    """What this node is asked for; *before* is what the latest call made, or has the ids that the maps hold."""
+    local, attachments = cluster.local, _attachments(cluster, before)
+    node = cluster.nodes.get(settings.node_name, before.context.node)  # a Node that is deleted leaves its pods running
+    node = node if node.name else Node(settings.node_name)
+    context = _same(before.context, node_context(node, local, attachments))
+    made = attachment_records(attachments, before.attachments)
+    if not cluster.synced:
+        made |= _node(cluster, settings, context, before)
+        now = replace(before, source=cluster, context=context, attachments=attachments, devices=local.devices)
+        return _assembled(now, made, {}, before)
+    host_ports = host_port_services(
+        attachments.values(), context.addresses, settings.node_name, before.services.host_ports
     )
+    book = IdBook(before.ids)
+    served, update = services(cluster, host_ports, context, before.services, book)
+    if not before.synced:
+        book.keep(label for records in served.records.values() for label in records.labels)
+    known = before.remotes if before.synced else replace(before.remotes, ids=before.ids.remotes)
+    reached, remote_records, remote_problems = remote_update(
+        remotes(cluster.nodes, vantage(node, local, settings.network), local.not_masqueraded, known), known
+    )
+    found = uplinks(settings.devices, node, local.devices)
+    wanted = tunnel(settings.network, reached.overhead, found)
+    made |= update.records
+    made |= remote_records
+    made |= _node(cluster, settings, context, before)
+    now = Desired(
+        synced=True,
+        attachments=attachments,
+        devices=local.devices,
+        uplinks=found,
+        tunnel=wanted,
+        pod_mtu=pod_mtu(settings.network, wanted, found),
+        routes=reached.routes,
+        source=cluster,
+        context=context,
+        services=served,
+        remotes=reached,
+        ids=book.ids(),
+    )
+    own = {node_owner(settings): node_problems(settings, local)}
+    return _assembled(now, made, {**update.problems, **remote_problems, **own}, before)
 
 
-def _services(
-    cluster: Cluster, before: Desired, place: Place, claimed: Claims, book: IdBook
-) -> Mapping[ObjectName, ServiceRecords]:
-    """Every service's records; those of services that nothing touched are the identical ones."""
-    touched = _touched(cluster, before, place, claimed)
-    if not touched:
-        return before.services
-    services = dict(before.services)
-    for name in touched:
-        old = services.get(name)
-        service = cluster.services.get(name)
-        labels = [part.label for part in old.sets] if old else []
-        if service is None:
-            services.pop(name, None)
-        else:
-            asked = claimed.asked[name] if name in claimed.asked else services[name].inputs.frontends
-            inputs = Inputs(service, cluster.slices.get(name, ()), asked, lost(name, asked, claimed.owners))
-            made = service_records(inputs, place, book)
-            kept = {part.label for part in made.sets}
-            labels = [label for label in labels if label not in kept]
-            services[name] = made
-        book.drop(labels)
-    return services
+def _attachments(cluster: Cluster, before: Desired) -> Mapping[AttachmentKey, Attachment]:
+    if cluster.local.attachments is before.source.local.attachments:
+        return before.attachments
+    return {attachment.key: attachment for attachment in cluster.local.attachments}
 
 
-def _touched(cluster: Cluster, before: Desired, place: Place, claimed: Claims) -> Iterable[ObjectName]:
-    """The services whose records may differ from before, each once."""
-    if (place.name, place.zone) != (before.place.name, before.place.zone):
-        return dict.fromkeys((*before.services, *cluster.services))
-    found = dict.fromkeys(changed(before.served.services, cluster.services))
-    found |= dict.fromkeys(name for name in changed(before.served.slices, cluster.slices) if name in cluster.services)
-    found |= dict.fromkeys(claimed.contended)
-    moved = place.addresses ^ before.place.addresses
-    if moved:
-        found |= {name: None for name, old in before.services.items() if not moved.isdisjoint(old.unplaced)}
-    return found
+def _node(cluster: Cluster, settings: Settings, context: NodeContext, before: Desired) -> dict[Owner, Records]:
+    """The node's own records; none while neither its object nor its devices have been heard of."""
+    local, owner = cluster.local, node_owner(settings)
+    is_known = cluster.synced or (settings.node_name in cluster.nodes and local.netns_cookie != 0)
+    if not is_known:
+        return {}
+    made = node_records(context, local, settings, tunnel_links(settings.network, local.devices))
+    return {} if before.owners.get(owner) == made else {owner: made}
 
 
-def _between(
-    cluster: Cluster, node_name: str, before: Desired, between: Between, known: RemoteIds
-) -> tuple[BetweenRecords, RemoteIds]:
-    """What lies between nodes; the identical value while nodes and subnets are as they were."""
-    was, now = before.source.local, cluster.local
-    is_same = cluster.nodes is before.source.nodes and before.place.name == node_name
-    if is_same and was.devices == now.devices and was.not_masqueraded == now.not_masqueraded:
-        return before.between, known
-    found, ids = between_records(cluster.nodes, node_name, now, between, known)
-    return (before.between if found == before.between else found), ids
+def _assembled(now: Desired, made: Mapping[Owner, Records], problems: Problems, before: Desired) -> Desired:
+    """*now*, with the owners and problems that differ from before laid over those."""
+    owners = before.owners
+    if made:
+        owners = kept = dict(before.owners)
+        for owner, records in made.items():
+            if records is NOTHING:
+                kept.pop(owner, None)
+            else:
+                kept[owner] = records
+    owner_problems = before.owner_problems
+    if any(before.owner_problems.get(owner, ()) != found for owner, found in problems.items()):
+        owner_problems = {**owner_problems, **problems}
+        owner_problems = {owner: found for owner, found in owner_problems.items() if found}
+    told = before.problems
+    if owner_problems is not before.owner_problems or now.source.problems is not before.source.problems:
+        told = (*now.source.problems, *(problem for found in owner_problems.values() for problem in found))
+    return replace(now, owners=owners, changed=frozenset(made), problems=told, owner_problems=owner_problems)
 
 
-def _problems(cluster: Cluster, services: Mapping[ObjectName, ServiceRecords]) -> tuple[Problem, ...]:
-    found = (problem for records in services.values() if records.problems for problem in records.problems)
-    return (*cluster.problems, *found)
-
-
-def _same(old: LocalOrPlace, new: LocalOrPlace) -> LocalOrPlace:
+def _same(old: NodeContext, new: NodeContext) -> NodeContext:
     """The old value, where the new one says the same."""
     return old if old == new else new

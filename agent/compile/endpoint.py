@@ -1,18 +1,20 @@
-"""Who has which address on this node: the pods' attachments, and the node itself."""
+"""Who has which address on this node: an attachment's records, and the node's own addresses."""
 
-from collections.abc import Iterable
-from functools import lru_cache
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv6Address
 
+from agent.compile.changes import changed
+from agent.compile.limit import limit_record
+from agent.compile.records import NOTHING, Owner, OwnerKind, Records
 from agent.model.address import Address, mapped
-from agent.model.attachment import Attachment
+from agent.model.attachment import Attachment, AttachmentKey
 from agent.model.local import Device
 from maps import abi
 from maps.record import Packed
 
 NO_MAC = bytes(6)
 NO_ADDRESS = IPv6Address(0)
-KEPT = 1024  # attachments whose records are remembered: a pod that comes costs its own, not those of all
+Attachments = Mapping[AttachmentKey, Attachment]
 
 
 def node_addresses(devices: Iterable[Device], internal_ips: Iterable[Address]) -> frozenset[Address]:
@@ -21,31 +23,55 @@ def node_addresses(devices: Iterable[Device], internal_ips: Iterable[Address]) -
     return frozenset(address for address in every if not (address.is_loopback or address.is_unspecified))
 
 
-def endpoints(attachments: Iterable[Attachment], own: Iterable[Address]) -> Packed:
-    """Every address by its endpoint; an attachment has its address even if the node claims it too."""
+def node_endpoints(own: Iterable[Address], attached: Iterable[Address]) -> Packed:
+    """The node's own addresses, without those that an attachment has: it has them even if the node claims them too."""
     node = abi.Endpoint(0, 0, NO_MAC, abi.EndpointFlag.ENDPOINT_NODE).pack()
-    found = {mapped(address).packed: node for address in own}
-    for attachment in attachments:
-        found.update(_endpoints(attachment))
-    return found
+    return {mapped(address).packed: node for address in frozenset(own) - frozenset(attached)}
 
 
-def pods(attachments: Iterable[Attachment]) -> Packed:
-    """Every pod's addresses by its network namespace: the client that affinity knows at the socket hooks."""
-    return {key: value for attachment in attachments for key, value in _pods(attachment)}
+def attachment_owner(attachment: Attachment) -> Owner:
+    """An attachment as an owner of records."""
+    return Owner(OwnerKind.ATTACHMENT, attachment.key)
 
 
-@lru_cache(KEPT)
-def _endpoints(attachment: Attachment) -> tuple[tuple[bytes, bytes], ...]:
+def attachment_records(now: Attachments, before: Attachments) -> dict[Owner, Records]:
+    """The records of the attachments that differ from before; an empty one for each that left.
+
+    Of several interfaces in one network namespace the first stands for the pod in pod_netns.
+    """
+    names = changed(before, now)
+    if not names:
+        return {}
+    cookies = {found[name].netns_cookie for found in (before, now) for name in names if name in found}
+    first: dict[int, AttachmentKey] = {}
+    for name, one in now.items():
+        if one.netns_cookie in cookies:
+            first.setdefault(one.netns_cookie, name)
+    beside = (name for name, one in now.items() if one.netns_cookie in cookies)
+    return {
+        Owner(OwnerKind.ATTACHMENT, name): _records(now[name], is_first=first[now[name].netns_cookie] == name)
+        if name in now
+        else NOTHING
+        for name in dict.fromkeys((*names, *beside))
+    }
+
+
+def _records(attachment: Attachment, *, is_first: bool) -> Records:
     mac = bytes.fromhex(attachment.mac.replace(":", ""))
     value = abi.Endpoint(attachment.endpoint_id, attachment.link.ifindex, mac, abi.EndpointFlag(0)).pack()
-    return tuple((mapped(address).packed, value) for address in attachment.addresses)
+    return Records.of(
+        {
+            "limits": limit_record(attachment),
+            "endpoints": {mapped(address).packed: value for address in attachment.addresses},
+            "pod_netns": _pod_netns(attachment) if is_first else {},
+        }
+    )
 
 
-@lru_cache(KEPT)
-def _pods(attachment: Attachment) -> tuple[tuple[bytes, bytes], ...]:
+def _pod_netns(attachment: Attachment) -> Packed:
+    """The pod's addresses by its network namespace: the client that affinity knows at the socket hooks."""
     if not attachment.netns_cookie:
-        return ()
+        return {}
     ipv4 = mapped(attachment.ipv4) if attachment.ipv4 is not None else NO_ADDRESS
     value = abi.PodAddresses(ipv4, attachment.ipv6 or NO_ADDRESS)
-    return ((abi.POD_NETNS.key.pack(attachment.netns_cookie), value.pack()),)
+    return {abi.POD_NETNS.key.pack(attachment.netns_cookie): value.pack()}

@@ -1,9 +1,9 @@
 """Where a service is reached: its addresses and ports as keys of the services map, from the Service object alone."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from ipaddress import IPv6Address
 
-from agent.compile.records import Frontend, Frontends
 from agent.model.address import Address, mapped
 from agent.model.name import Problem
 from agent.model.service import Protocol, Service
@@ -14,7 +14,31 @@ CARRIED = (Protocol.TCP, Protocol.UDP)  # the programs translate no other
 NODE_PORT = "nodePort"
 ANY4 = IPv6Address("::ffff:0.0.0.0")
 ANY6 = IPv6Address("::")
-_Place = tuple[IPv6Address, str, abi.Scope, bool]  # address, field, scope, local endpoints only
+_Site = tuple[IPv6Address, str, abi.Scope, bool]  # address, field, scope, local endpoints only
+
+
+@dataclass(frozen=True, slots=True)
+class Frontend:
+    """One address and port at which a service is reached."""
+
+    key: bytes  # in the services map
+    field: str  # of the Service object it comes from
+    port: int  # index in the Service's ports
+    ipv6: bool
+    local: bool  # served by the endpoints of this node alone
+
+
+@dataclass(frozen=True, slots=True)
+class Frontends:
+    """All of a service's frontends, and what is wrong with those it cannot have."""
+
+    entries: tuple[Frontend, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def keys(self) -> tuple[bytes, ...]:
+        """In the services map."""
+        return tuple(entry.key for entry in self.entries)
 
 
 def frontends(service: Service) -> Frontends:
@@ -24,7 +48,7 @@ def frontends(service: Service) -> Frontends:
     for index, port in enumerate(service.ports):
         if port.protocol not in CARRIED:
             continue
-        for address, where, scope, local in _places(service):
+        for address, where, scope, local in _sites(service):
             on_node = where == NODE_PORT
             field = f"spec.ports[{index}].nodePort" if on_node else where
             number = port.node_port if on_node else port.port
@@ -40,11 +64,11 @@ def frontends(service: Service) -> Frontends:
 
 def _host_ports(service: Service) -> Iterator[Frontend]:
     """Where a pod's host ports are reached; a loopback address is there for the node itself alone."""
-    for index, place in enumerate(service.host_ports):
-        address, protocol = mapped(place.address), service.ports[place.port].protocol
-        for scope in (INTERNAL,) if place.address.is_loopback else (INTERNAL, EXTERNAL):
-            key = abi.ServiceKey(address, place.host_port, protocol, scope).pack()
-            yield Frontend(key, f"hostPorts[{index}]", place.port, address.ipv4_mapped is None, local=False)
+    for index, host in enumerate(service.host_ports):
+        address, protocol = mapped(host.address), service.ports[host.port].protocol
+        for scope in (INTERNAL,) if host.address.is_loopback else (INTERNAL, EXTERNAL):
+            key = abi.ServiceKey(address, host.host_port, protocol, scope).pack()
+            yield Frontend(key, f"hostPorts[{index}]", host.port, address.ipv4_mapped is None, local=False)
 
 
 def families(service: Service) -> frozenset[int]:
@@ -52,7 +76,7 @@ def families(service: Service) -> frozenset[int]:
     return frozenset(address.version for address in service.cluster_ips)
 
 
-def _places(service: Service) -> Iterator[_Place]:
+def _sites(service: Service) -> Iterator[_Site]:
     """The addresses of a service with who may use them; the field NODE_PORT stands for the port's own."""
     has = families(service)
     for index, address in enumerate(service.cluster_ips):

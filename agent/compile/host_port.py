@@ -1,41 +1,46 @@
 """Pods' host ports as services: each pod with some is a service of its own, with itself as the one endpoint.
 
-First step of compile; from there on a host port is a frontend like any other.
+From there on a host port is a frontend like any other.
 """
 
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
-from typing import TypeVar
 
-from agent.compile.endpoint import node_addresses
 from agent.model.address import Address, Family, mapped_octets
 from agent.model.attachment import Attachment, HostPort
-from agent.model.cluster import Cluster
 from agent.model.name import ObjectName
 from agent.model.service import EndpointPort, EndpointSlice, EndpointState, HostPlace, Service, ServicePort
 
 NAMESPACE = "hostPort"  # no namespace of a cluster has a capital letter
-V = TypeVar("V")
 LOOPBACK: tuple[Address, ...] = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
 
 
-def with_host_ports(cluster: Cluster, node_name: str, before: Cluster) -> Cluster:
-    """*cluster* with the host ports of this node's pods among its services; the identical one when there are none.
+@dataclass(frozen=True, slots=True)
+class HostPortService:
+    """A pod's host ports as a service, and the pod as its endpoint in each of its families."""
 
-    What an earlier call made for *before*, and would make again, stays the identical value.
-    """
-    asking = [attachment for attachment in cluster.local.attachments if attachment.host_ports]
+    service: Service
+    slices: tuple[EndpointSlice, ...]
+
+
+HostPortServices = Mapping[ObjectName, HostPortService]
+
+
+def host_port_services(
+    attachments: Iterable[Attachment], own: Collection[Address], node_name: str, before: HostPortServices
+) -> HostPortServices:
+    """The host ports of this node's pods; *own* are the node's addresses. What stays is the identical value."""
+    asking = [attachment for attachment in attachments if attachment.host_ports]
     if not asking:
-        return cluster
-    node = cluster.nodes.get(node_name)
-    own = (*sorted(node_addresses(cluster.local.devices, node.internal_ips if node else ()), key=_order), *LOOPBACK)
-    services, slices = dict(cluster.services), dict(cluster.slices)
+        return before if not before else {}
+    addresses = (*sorted(own, key=_order), *LOOPBACK)
+    found: dict[ObjectName, HostPortService] = {}
     for attachment in asking:
         name = service_name(attachment)
-        services[name] = _kept(before.services, name, _service(name, attachment, own))
-        slices[name] = _kept(before.slices, name, tuple(_slices(name, attachment, node_name)))
-    return replace(cluster, services=services, slices=slices)
+        made = HostPortService(_service(name, attachment, addresses), tuple(_slices(name, attachment, node_name)))
+        found[name] = before[name] if before.get(name) == made else made
+    return found
 
 
 def service_name(attachment: Attachment) -> ObjectName:
@@ -46,16 +51,16 @@ def service_name(attachment: Attachment) -> ObjectName:
 def _service(name: ObjectName, attachment: Attachment, own: Collection[Address]) -> Service:
     ports = tuple(dict.fromkeys(_port(wanted) for wanted in attachment.host_ports))
     versions = frozenset(address.version for address in attachment.addresses)
-    places = (
+    hosts = (
         HostPlace(address, wanted.host_port, ports.index(_port(wanted)))
         for wanted in attachment.host_ports
-        for address in _places(wanted, own)
+        for address in _addresses(wanted, own)
         if address.version in versions
     )
-    return Service(name, ports=ports, host_ports=tuple(dict.fromkeys(places)))
+    return Service(name, ports=ports, host_ports=tuple(dict.fromkeys(hosts)))
 
 
-def _places(wanted: HostPort, own: Collection[Address]) -> Collection[Address]:
+def _addresses(wanted: HostPort, own: Collection[Address]) -> Collection[Address]:
     """The node's addresses that a host port is at; one that it names need not be there yet."""
     one = wanted.address
     if one is not None and not one.is_unspecified:
@@ -78,8 +83,3 @@ def _slices(name: ObjectName, attachment: Attachment, node_name: str) -> Iterato
 
 def _order(address: Address) -> tuple[int, int]:
     return address.version, int(address)
-
-
-def _kept(before: Mapping[ObjectName, V], name: ObjectName, now: V) -> V:
-    old = before.get(name)
-    return old if old == now else now

@@ -7,6 +7,7 @@ compile and come out; after a restart they are recovered from what the maps hold
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, count
+from struct import Struct
 
 from maps import abi
 
@@ -15,13 +16,26 @@ LAST_SET = 0xFFFFFFFF
 LAST_SLOT = 0xFFFF  # of a remote's id too
 
 
+_SLOT = Struct("=16sHH")  # address, port, slot
+
+
 @dataclass(frozen=True, slots=True)
 class SetIds:
-    """One set's id and the slots of its backends."""
+    """One set's id and the slots of its backends, packed: there may be a hundred thousand backends."""
 
     set_id: int
-    slots: Mapping[BackendName, int] = field(default_factory=dict)
+    packed: bytes = b""
     next_slot: int = 0
+
+    @classmethod
+    def of(cls, set_id: int, slots: Mapping[BackendName, int], next_slot: int = 0) -> "SetIds":
+        """The ids of these backends."""
+        return cls(set_id, b"".join(_SLOT.pack(*name, slot) for name, slot in slots.items()), next_slot)
+
+    @property
+    def slots(self) -> dict[BackendName, int]:
+        """Each backend's slot."""
+        return {(address, port): slot for address, port, slot in _SLOT.iter_unpack(self.packed)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +79,11 @@ class IdBook:
     def slots(self, label: str, backends: Collection[BackendName]) -> SetIds:
         """The set's id, and a slot for each backend; those that stay keep theirs."""
         known = self._current().get(label)
-        if known is not None and known.slots.keys() == set(backends):
+        slots = known.slots if known is not None else {}
+        if known is not None and slots.keys() == set(backends):
             return known
-        found = _with_slots(known or SetIds(self._new_set()), backends)
+        set_id, next_slot = (known.set_id, known.next_slot) if known is not None else (self._new_set(), 0)
+        found = _with_slots(set_id, slots, next_slot, backends)
         self._writable()[label] = found
         return found
 
@@ -100,10 +116,9 @@ class IdBook:
         return next(set_id for set_id in count(1) if set_id not in taken)
 
 
-def _with_slots(known: SetIds, backends: Collection[BackendName]) -> SetIds:
-    kept = {name: known.slots[name] for name in backends if name in known.slots}
+def _with_slots(set_id: int, slots: Mapping[BackendName, int], slot: int, backends: Collection[BackendName]) -> SetIds:
+    kept = {name: slots[name] for name in backends if name in slots}
     taken = set(kept.values())
-    slot = known.next_slot
     for name in backends:
         if name in kept:
             continue
@@ -111,7 +126,7 @@ def _with_slots(known: SetIds, backends: Collection[BackendName]) -> SetIds:
         kept[name] = slot
         taken.add(slot)
         slot += 1
-    return SetIds(known.set_id, kept, slot)
+    return SetIds.of(set_id, kept, slot)
 
 
 def _free(slot: int, taken: Collection[int]) -> int:
@@ -136,7 +151,7 @@ def recovered(
     labels: dict[str, SetIds] = {}
     for set_id, label in sorted(zip(set_ids, (name.label for name in names), strict=True)):
         held = slots.get(set_id, {})
-        labels.setdefault(label, SetIds(set_id, held, max(held.values(), default=-1) + 1))
+        labels.setdefault(label, SetIds.of(set_id, held, max(held.values(), default=-1) + 1))
     return Ids(labels, max((*set_ids, *slots), default=0) + 1, _recovered_remotes(remotes))
 
 

@@ -1,4 +1,4 @@
-"""How much each pod may send and be sent, by the node's end of its veth; and which devices can have packets wait."""
+"""How much each pod may send and be sent, by the node's end of its veth; and which devices keep time."""
 
 from collections.abc import Iterable
 
@@ -14,37 +14,23 @@ NO_LIMIT = abi.Limit(0, 0, 0)
 LEAST_BURST_NS = 250_000_000
 
 
-def limits(attachments: Iterable[Attachment], devices: Iterable[Device]) -> Packed:
-    """The records of pods with a limit and, where there is one, of the devices that keep time; all at rest."""
-    found = {a.link.ifindex: _pods(a) for a in attachments if a.ingress_limit or a.egress_limit}
-    if found:
-        paced = abi.DeviceLimits(NO_LIMIT, NO_LIMIT, abi.LimitFlag.LIMIT_PACED)
-        found = {device.ifindex: paced for device in devices if device.is_paced} | found
-    return {abi.LIMITS.key.pack(ifindex): record.pack() for ifindex, record in found.items()}
+def is_limited(attachment: Attachment) -> bool:
+    """Whether an attachment may not send, or be sent, all that fits."""
+    return bool(attachment.ingress_limit or attachment.egress_limit)
 
 
-def flags(records: Packed) -> abi.NodeFlag:
-    """What the node's record says of these."""
-    found = abi.NodeFlag(0)
-    if records:
-        found |= abi.NodeFlag.NODE_LIMITS
-    if any(abi.DeviceLimits.unpack(value).flags & abi.LimitFlag.LIMIT_PACED for value in records.values()):
-        found |= abi.NodeFlag.NODE_PACED
-    return found
+def limit_record(attachment: Attachment) -> Packed:
+    """The record of an attachment with a limit, as if it had sent nothing yet."""
+    if not is_limited(attachment):
+        return {}
+    ingress, egress = _limit(attachment.ingress_limit), _limit(attachment.egress_limit)
+    return {abi.LIMITS.key.pack(attachment.link.ifindex): abi.DeviceLimits(ingress, egress, abi.LimitFlag(0)).pack()}
 
 
-def at_rest(record: bytes) -> bytes:
-    """A record without what the programs have counted in it: what two of them are compared by."""
-    found = abi.DeviceLimits.unpack(record)
-    return abi.DeviceLimits(_at_rest(found.ingress), _at_rest(found.egress), found.flags).pack()
-
-
-def _at_rest(limit: abi.Limit) -> abi.Limit:
-    return abi.Limit(limit.rate, limit.burst_ns, 0)
-
-
-def _pods(attachment: Attachment) -> abi.DeviceLimits:
-    return abi.DeviceLimits(_limit(attachment.ingress_limit), _limit(attachment.egress_limit), abi.LimitFlag(0))
+def paced_records(devices: Iterable[Device]) -> Packed:
+    """The records of the node's devices that keep time: what leaves there over its limit waits in the queue."""
+    paced = abi.DeviceLimits(NO_LIMIT, NO_LIMIT, abi.LimitFlag.LIMIT_PACED).pack()
+    return {abi.LIMITS.key.pack(device.ifindex): paced for device in devices if device.is_paced}
 
 
 def _limit(limit: Limit | None) -> abi.Limit:

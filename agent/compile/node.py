@@ -1,52 +1,59 @@
-"""The node's own record: the source addresses and ports of what it translates."""
+"""The node's own records: its addresses, the devices that keep time, and what its translated packets are sent from."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from ipaddress import IPv6Address
 
-from agent.compile.records import NodeRecord
-from agent.compile.tunnel import Between
+from agent.compile.context import NodeContext
+from agent.compile.endpoint import node_endpoints
+from agent.compile.limit import is_limited, paced_records
+from agent.compile.records import Owner, OwnerKind, Records
+from agent.compile.settings import Ports, Settings
+from agent.compile.tunnel import TunnelLinks
 from agent.model.address import Address, mapped
 from agent.model.local import Device, Local
 from agent.model.name import ObjectName, Problem
 from agent.model.node import Node
 from maps import abi
+from maps.record import Packed
 
 FIRST_PORT, LAST_PORT = 1024, 65535  # below are the privileged ones
-NODE_KEY = abi.NODE.key.pack(0)
-Ports = tuple[int, int]  # inclusive
 NO_PORTS: Ports = (0, 0)
+NODE_KEY = abi.NODE.key.pack(0)
 
 
-@dataclass(frozen=True, slots=True)
-class Links:
-    """The devices of the encapsulation, by ifindex; 0: none."""
-
-    tunnel: int = 0
-    cutter: int = 0
+def node_owner(settings: Settings) -> Owner:
+    """This node as an owner of records."""
+    return Owner(OwnerKind.NODE, settings.node_name)
 
 
-def node_record(node: Node | None, local: Local, node_ports: Ports, between: Between) -> NodeRecord:
-    """What the node map says of a node whose object may not be known yet."""
-    host_ports = ((port.host_port,) * 2 for pod in local.attachments for port in pod.host_ports)
-    taken = (local.port_range, node_ports, *local.reserved_ports, *host_ports)
-    return NodeRecord(
-        source(node, local.devices, 4),
-        source(node, local.devices, 6),
-        local.netns_cookie,
-        nat_ports(taken),
-        node_ports,
-        0 if between.is_native else between.vni,
-        between.udp_port,
-        between.flags,
+def node_records(context: NodeContext, local: Local, settings: Settings, links: TunnelLinks) -> Records:
+    """The node's records. Its revision, which only reconcile knows, is 0 in them."""
+    has_limits = any(map(is_limited, local.attachments))
+    paced = paced_records(local.devices) if has_limits else {}
+    return Records.of(
+        {
+            "limits": paced,
+            "endpoints": node_endpoints(context.addresses, context.attached),
+            "node": {NODE_KEY: _node(context.node, local, settings, links, _limit_flags(paced, has_limits=has_limits))},
+        }
     )
 
 
-def source(node: Node | None, devices: Iterable[Device], version: int) -> Address | None:
+def node_problems(settings: Settings, local: Local) -> tuple[Problem, ...]:
+    """What is wrong with the node itself."""
+    if nat_ports(_taken(local, settings.node_ports)) != NO_PORTS or not local.netns_cookie:
+        return ()
+    text = (
+        "leaves no port, beside node ports and reserved ones, to translate connections from: they are dropped"
+        f" (nat_ports); leave some of {FIRST_PORT}-{LAST_PORT} free, say by 32768 60999"
+    )
+    return (Problem("Node", ObjectName("", settings.node_name), "net.ipv4.ip_local_port_range", text),)
+
+
+def source(node: Node, devices: Iterable[Device], version: int) -> Address | None:
     """The address that translated packets come from: the Node's first of the family, else an uplink's first."""
-    internal = node.internal_ips if node else ()
     uplinks = (address for device in devices if device.default_route for address in device.addresses)
-    candidates = (*internal, *(address for address in uplinks if not address.is_link_local))
+    candidates = (*node.internal_ips, *(address for address in uplinks if not address.is_link_local))
     return next((address for address in candidates if address.version == version), None)
 
 
@@ -61,31 +68,30 @@ def nat_ports(taken: Iterable[Ports]) -> Ports:
     return max(gaps, key=lambda gap: gap[1] - gap[0], default=NO_PORTS)
 
 
-def node_problems(name: str, record: NodeRecord) -> tuple[Problem, ...]:
-    """What is wrong with the node itself."""
-    if record.nat_ports != NO_PORTS or not record.netns_cookie:
-        return ()
-    text = (
-        "leaves no port, beside node ports and reserved ones, to translate connections from: they are dropped"
-        f" (nat_ports); leave some of {FIRST_PORT}-{LAST_PORT} free, say by 32768 60999"
-    )
-    return (Problem("Node", ObjectName("", name), "net.ipv4.ip_local_port_range", text),)
+def _taken(local: Local, node_ports: Ports) -> tuple[Ports, ...]:
+    host_ports = ((port.host_port,) * 2 for pod in local.attachments for port in pod.host_ports)
+    return (local.port_range, node_ports, *local.reserved_ports, *host_ports)
 
 
-def node_value(record: NodeRecord, generation: int, links: Links) -> bytes:
-    """The node map's value."""
+def _limit_flags(paced: Packed, *, has_limits: bool) -> abi.NodeFlag:
+    found = abi.NodeFlag.NODE_LIMITS if has_limits else abi.NodeFlag(0)
+    return found | abi.NodeFlag.NODE_PACED if paced else found
+
+
+def _node(node: Node, local: Local, settings: Settings, links: TunnelLinks, flags: abi.NodeFlag) -> bytes:
+    network = settings.network
     return abi.Node(
-        _address(record.addr4),
-        _address(record.addr6),
-        record.netns_cookie,
-        generation,
-        *record.nat_ports,
-        *record.node_ports,
+        _address(source(node, local.devices, 4)),
+        _address(source(node, local.devices, 6)),
+        local.netns_cookie,
+        0,
+        *nat_ports(_taken(local, settings.node_ports)),
+        *settings.node_ports,
         links.tunnel,
-        record.tunnel_vni,
-        record.tunnel_port,
-        record.flags,
-        links.cutter,
+        0 if network.is_native else network.vni,
+        network.udp_port,
+        network.flags | flags,
+        links.segmenter,
     ).pack()
 
 

@@ -1,128 +1,76 @@
-"""What compile makes of a Cluster: each owner's records, packed as the maps hold them.
+"""Owners and their records: what compile makes of each thing that has entries in maps, packed as the maps hold them.
 
-Packed bytes hash and compare at once and are not tracked by the garbage collector; ``maps.abi`` turns them back
-into values for people.
+No two owners of one Desired have a record under the same key of the same map: compile decides who has it. So the
+records of the owners that changed tell all that is to be written and removed, whatever the others have.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from enum import StrEnum
+from typing import NamedTuple
 
-from agent.compile.ids import Ids
-from agent.compile.route import Route
-from agent.model.address import Address
-from agent.model.cluster import Cluster
-from agent.model.name import ObjectName, Problem
-from agent.model.service import EndpointSlice, Service
-from maps.record import Packed
+from agent.model.name import ObjectName
+from maps.abi import MAPS
+from maps.record import Packed, cut
 
 
-@dataclass(frozen=True, slots=True)
-class SetRecords:
-    """One backend set: the endpoints of one port, protocol, family and view of a service."""
+class OwnerKind(StrEnum):
+    """What has records in maps."""
 
-    label: str
-    set_id: int
-    parts: int
-    names: Packed  # backend_sets
-    maglevs: Packed
-    backends: Packed
+    SERVICE = "Service"  # an object, or a pod's host ports as one
+    ATTACHMENT = "attachment"  # a pod's interface
+    NODE = "node"  # this one
+    REMOTE = "remote"  # another node
 
 
-@dataclass(frozen=True, slots=True)
-class Frontend:
-    """One address and port at which a service is reached."""
+class Owner(NamedTuple):
+    """One of them; *name* is an ObjectName, an AttachmentKey, or a node's name."""
 
-    key: bytes  # in the services map
-    field: str  # of the Service object it comes from
-    port: int  # index in the Service's ports
-    ipv6: bool
-    local: bool  # served by the endpoints of this node alone
+    kind: OwnerKind
+    name: ObjectName | tuple[str, str] | str
 
-
-@dataclass(frozen=True, slots=True)
-class Frontends:
-    """All of a service's frontends, and what is wrong with those it cannot have."""
-
-    entries: tuple[Frontend, ...] = ()
-    problems: tuple[Problem, ...] = ()
+    def __str__(self) -> str:
+        return f"{self.kind} {'/'.join(self.name) if isinstance(self.name, tuple) else self.name}"
 
 
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """All that is known of one service: an owner."""
+class Records:
+    """One owner's records: for each map its keys and its values, end to end.
 
-    service: Service
-    slices: tuple[EndpointSlice, ...]
-    frontends: Frontends
-    lost: Mapping[bytes, ObjectName]  # frontends that another service has
+    So they take a fraction of the memory of an object a record, and the garbage collector does not walk them.
+    """
 
+    __slots__ = ("_by_map",)
 
-@dataclass(frozen=True, slots=True)
-class ServiceRecords:
-    """What follows from one service's inputs."""
+    def __init__(self, by_map: Iterable[tuple[str, bytes, bytes]] = ()) -> None:
+        """*by_map* has a map's name once at most."""
+        self._by_map = tuple(part for part in by_map if part[1])
 
-    inputs: Inputs
-    unplaced: frozenset[Address]  # endpoints that no slice places on a node
-    sets: tuple[SetRecords, ...]
-    services: Packed
-    problems: tuple[Problem, ...]
+    @classmethod
+    def of(cls, contents: Mapping[str, Packed]) -> "Records":
+        """Records given one by one."""
+        return cls((name, b"".join(packed), b"".join(packed.values())) for name, packed in contents.items())
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Records) and self._by_map == other._by_map
 
-@dataclass(frozen=True, slots=True)
-class NodeRecord:
-    """The node map's one value, but for the generation and the tunnel's ifindex, which reconcile knows."""
+    def __hash__(self) -> int:
+        return hash(self._by_map)
 
-    addr4: Address | None = None
-    addr6: Address | None = None
-    netns_cookie: int = 0
-    nat_ports: tuple[int, int] = (0, 0)
-    node_ports: tuple[int, int] = (0, 0)
-    tunnel_vni: int = 0
-    tunnel_port: int = 0
-    flags: int = 0  # abi.NodeFlag
+    def counts(self) -> Iterator[tuple[str, int]]:
+        """How many there are in each map."""
+        return ((name, len(keys) // MAPS[name].key.SIZE) for name, keys, _ in self._by_map)
 
+    def raw(self, name: str) -> tuple[bytes, bytes]:
+        """One map's keys and values, end to end."""
+        return next(((keys, values) for found, keys, values in self._by_map if found == name), (b"", b""))
 
-@dataclass(frozen=True, slots=True)
-class LocalRecords:
-    """This node's own share: its addresses and its pods'."""
+    def of_map(self, name: str) -> dict[bytes, bytes]:
+        """One map's records, one by one."""
+        spec, (keys, values) = MAPS[name], self.raw(name)
+        return dict(zip(cut(keys, spec.key.SIZE), cut(values, spec.value.SIZE), strict=True))
 
-    endpoints: Packed = field(default_factory=dict)
-    pod_netns: Packed = field(default_factory=dict)
-    limits: Packed = field(default_factory=dict)
-    node: NodeRecord = field(default_factory=NodeRecord)
-    addresses: frozenset[Address] = frozenset()
+    def items(self) -> Iterator[tuple[str, dict[bytes, bytes]]]:
+        """Every map's records, one by one."""
+        return ((name, self.of_map(name)) for name, _, _ in self._by_map)
 
 
-@dataclass(frozen=True, slots=True)
-class BetweenRecords:
-    """What is between this node and the others."""
-
-    prefixes: Packed = field(default_factory=dict)
-    remotes: Packed = field(default_factory=dict)
-    routes: tuple[Route, ...] = ()
-    overhead: int = 0  # bytes that encapsulation adds to a packet
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """What a service's records know of the node they are for."""
-
-    name: str = ""
-    zone: str = ""
-    addresses: frozenset[Address] = frozenset()  # the node's own and its pods'
-
-
-@dataclass(frozen=True, slots=True)
-class Desired:
-    """The content of every map that a Cluster asks for, by owner."""
-
-    source: Cluster = field(default_factory=Cluster)
-    served: Cluster = field(default_factory=Cluster)  # the same, with pods' host ports among the services
-    place: Place = field(default_factory=Place)
-    services: Mapping[ObjectName, ServiceRecords] = field(default_factory=dict)
-    # who wants a frontend; the first has it
-    claims: Mapping[bytes, tuple[ObjectName, ...]] = field(default_factory=dict)
-    local: LocalRecords = field(default_factory=LocalRecords)
-    between: BetweenRecords = field(default_factory=BetweenRecords)
-    ids: Ids = field(default_factory=Ids)
-    problems: tuple[Problem, ...] = ()
+NOTHING = Records()

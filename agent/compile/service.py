@@ -1,39 +1,77 @@
 """One service's records: its backend sets, their lookup tables, and the frontends that lead to them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from zlib import crc32
 
 from agent.compile import backend, maglev
+from agent.compile.context import NodeContext
+from agent.compile.frontend import Frontend, Frontends
 from agent.compile.ids import BackendName, IdBook
-from agent.compile.records import Frontend, Inputs, Place, ServiceRecords, SetRecords
-from agent.model.name import Problem
+from agent.compile.records import Records
+from agent.model.address import Address
+from agent.model.name import ObjectName, Problem
 from agent.model.service import EndpointSlice, Service
 from maps import abi
-from maps.record import cut
+from maps.record import Packed
 
 LABEL_BYTES = 191  # of struct backend_set's label, without its NUL
 MOST_BACKENDS = 0xFFFF  # struct service counts them in 16 bits
 
 
-def service_records(inputs: Inputs, place: Place, book: IdBook) -> ServiceRecords:
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """All that is known of one service."""
+
+    service: Service
+    slices: tuple[EndpointSlice, ...]
+    frontends: Frontends
+    lost: Mapping[bytes, ObjectName]  # frontends that another service has
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceRecords:
+    """What follows from one service's inputs."""
+
+    inputs: Inputs
+    unplaced: frozenset[Address]  # endpoints that no slice places on a node
+    labels: tuple[str, ...]  # of its backend sets
+    records: Records
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BackendSet:
+    """The endpoints of one port, protocol, family and view of a service, as records end to end."""
+
+    label: str
+    set_id: int
+    size: int  # backends
+    parts: int
+    backends: tuple[bytes, bytes]  # keys, values
+    maglevs: tuple[bytes, bytes]
+
+
+def service_records(inputs: Inputs, context: NodeContext, book: IdBook) -> ServiceRecords:
     """The records of a service on a node; ids come from *book*."""
     service, slices = inputs.service, inputs.slices
-    problems = [*inputs.frontends.problems, *_losses(inputs), *_strangers(service, slices)]
-    sets: dict[tuple[int, bool, bool], SetRecords] = {}
+    problems = [*inputs.frontends.problems, *_losses(inputs), *_unknown_ports(service, slices)]
+    sets: dict[tuple[int, bool, bool], BackendSet] = {}
     services: dict[bytes, bytes] = {}
     for frontend in inputs.frontends.entries:
         if frontend.key in inputs.lost:
             continue
         where = (frontend.port, frontend.ipv6, frontend.local)
         if where not in sets:
-            chosen = backend.backends(service, slices, frontend, place)
+            chosen = backend.backends(service, slices, frontend, context)
             if len(chosen) > MOST_BACKENDS:
                 problems.append(_too_many(service, frontend, len(chosen)))
                 chosen = dict(islice(chosen.items(), MOST_BACKENDS))
             sets[where] = _set(set_label(service, frontend), chosen, book)
         services[frontend.key] = _service(service, frontend, sets[where])
-    return ServiceRecords(inputs, backend.unplaced(slices), tuple(sets.values()), services, tuple(problems))
+    labels = tuple(one.label for one in sets.values())
+    return ServiceRecords(inputs, backend.unplaced(slices), labels, _records(services, sets.values()), tuple(problems))
 
 
 def set_label(service: Service, frontend: Frontend) -> str:
@@ -47,24 +85,38 @@ def set_label(service: Service, frontend: Frontend) -> str:
     return f"{service.name}:{short}/{port.protocol.name}/{family}/{view}"
 
 
-def _service(service: Service, frontend: Frontend, backends: SetRecords) -> bytes:
+def _service(service: Service, frontend: Frontend, backends: BackendSet) -> bytes:
     flags = abi.ServiceFlag.SERVICE_LOCAL if frontend.local else 0
-    return abi.Service(backends.set_id, service.affinity_s, len(backends.backends), backends.parts, flags).pack()
+    return abi.Service(backends.set_id, service.affinity_s, backends.size, backends.parts, flags).pack()
 
 
-def _set(label: str, chosen: Mapping[BackendName, abi.Backend], book: IdBook) -> SetRecords:
+def _records(services: Packed, sets: Collection[BackendSet]) -> Records:
+    """Everything of a service, map by map."""
+    names = {abi.BACKEND_SETS.key.pack(one.set_id): abi.BackendSet(one.label).pack() for one in sets}
+    return Records(
+        (
+            ("backends", b"".join(one.backends[0] for one in sets), b"".join(one.backends[1] for one in sets)),
+            ("maglevs", b"".join(one.maglevs[0] for one in sets), b"".join(one.maglevs[1] for one in sets)),
+            ("backend_sets", b"".join(names), b"".join(names.values())),
+            ("services", b"".join(services), b"".join(services.values())),
+        )
+    )
+
+
+def _set(label: str, chosen: Mapping[BackendName, abi.Backend], book: IdBook) -> BackendSet:
     """One backend set, with an id and slots from *book*."""
     ids = book.slots(label, chosen.keys())
-    keys = abi.BackendKey.pack_many([abi.BackendKey(ids.set_id, ids.slots[name]) for name in chosen])
-    values = abi.Backend.pack_many(chosen.values())
-    tables = maglev.tables(ids.slots)
-    return SetRecords(
+    slots = ids.slots
+    tables = maglev.tables(slots)
+    keys = abi.BackendKey.pack_many([abi.BackendKey(ids.set_id, slots[name]) for name in chosen])
+    parts = abi.MaglevKey.pack_many([abi.MaglevKey(ids.set_id, part) for part in range(len(tables))])
+    return BackendSet(
         label,
         ids.set_id,
+        len(chosen),
         max(1, len(tables)),
-        {abi.BACKEND_SETS.key.pack(ids.set_id): abi.BackendSet(label).pack()},
-        {abi.MaglevKey(ids.set_id, part).pack(): table for part, table in enumerate(tables)},
-        dict(zip(cut(keys, abi.BackendKey.SIZE), cut(values, abi.Backend.SIZE), strict=True)),
+        (keys, abi.Backend.pack_many(chosen.values())),
+        (parts, b"".join(tables)),
     )
 
 
@@ -77,7 +129,7 @@ def _losses(inputs: Inputs) -> Iterator[Problem]:
         yield Problem("Service", inputs.service.name, field, text)
 
 
-def _strangers(service: Service, slices: Sequence[EndpointSlice]) -> Iterator[Problem]:
+def _unknown_ports(service: Service, slices: Sequence[EndpointSlice]) -> Iterator[Problem]:
     """Ports of slices that the service does not have."""
     known = {(port.name, port.protocol) for port in service.ports}
     for part in slices:

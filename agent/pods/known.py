@@ -1,34 +1,25 @@
-"""The attachments of this moment, and who hears of them; memory alone, the ``journal`` is their record.
-
-Serves ``pods``. A change and its telling are one, so that nobody hears of an older state behind a newer one.
-"""
+"""The attachments of this moment; memory alone, the ``journal`` is their record. Serves ``pods``."""
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from agent.model.attachment import Attachment, AttachmentKey
 from agent.pods.attachments import Saved
-
-Changed = Callable[[tuple[Attachment, ...]], None]
 
 
 class KnownAttachments:
     """The attachments of one node, oldest first; safe to use from several threads."""
 
-    def __init__(self, changed: Changed) -> None:
-        """*changed* hears all of them after each change."""
-        self._changed = changed
+    def __init__(self) -> None:
         self._saved: dict[AttachmentKey, Saved] = {}
-        self._leaving: set[AttachmentKey] = set()  # known still, but told to nobody
         self._sequence = 0
-        self._lock = threading.Lock()  # guards the three above, and the order in which `changed` hears
+        self._lock = threading.Lock()
 
     def restore(self, those: Iterable[Saved]) -> tuple[Attachment, ...]:
         """Take over what an earlier agent left."""
         with self._lock:
             self._saved = {saved.attachment.key: saved for saved in those}
             self._sequence = max((saved.sequence for saved in self._saved.values()), default=0)
-            self._tell()
             return self._all()
 
     def next_number(self) -> int:
@@ -56,22 +47,11 @@ class KnownAttachments:
         """Know one more."""
         with self._lock:
             self._saved[saved.attachment.key] = saved
-            self._tell()
-
-    def leave(self, key: AttachmentKey) -> None:
-        """Tell of it no more: what goes of its veth from now on is no loss to repair."""
-        with self._lock:
-            self._leaving.add(key)
-            self._tell()
 
     def forget(self, key: AttachmentKey) -> None:
         """Know it no more."""
         with self._lock:
             self._saved.pop(key, None)
-            self._leaving.discard(key)
-
-    def _tell(self) -> None:
-        self._changed(tuple(one for one in self._all() if one.key not in self._leaving))
 
     def _all(self) -> tuple[Attachment, ...]:
         return tuple(saved.attachment for saved in self._saved.values())

@@ -6,7 +6,7 @@ done is undone before the answer when something behind it fails.
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -45,11 +45,10 @@ class Pods:
         journal: Journal,
         ipam: Ipam,
         veths: Veths,
-        changed: Callable[[tuple[Attachment, ...]], None] = lambda _: None,
         no_address: NoAddressLeft = lambda *_: None,
         imported: Imported | None = None,
     ) -> None:
-        """*changed* hears all attachments after each change; *no_address*, at once, of a pod, its uid, and why.
+        """*no_address* hears at once of a pod that gets none, its uid, and why.
 
         *imported* are the addresses of pods from before us.
         """
@@ -58,7 +57,7 @@ class Pods:
         self._veths = veths
         self._imported = imported or Imported(Path(), tuple, ipam, tuple)
         self._reserved = Reserved(ipam, self._imported, no_address)
-        self._known = KnownAttachments(changed)
+        self._known = KnownAttachments()
         self._locks = tuple(threading.Lock() for _ in range(_LOCKS))
 
     def restore(self) -> tuple[Attachment, ...]:
@@ -169,7 +168,6 @@ class Pods:
         self._journal.end(Stage.DELETING, attachment.key)
         fail_points.reached("DEL begun")
         self._loop.detach(attachment)
-        self._known.leave(attachment.key)
         fail_points.reached("DEL detached")
         self._veths.remove(attachment.link.host_device)
         fail_points.reached("DEL veth removed")

@@ -7,28 +7,25 @@ caller waits until the kernel has it.
 import gc
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from threading import Condition, Event
 
-from agent.compile.records import Desired
+from agent.compile.records import Owner, Records
+from agent.compile.settings import Settings
 from agent.errors import AgentError
 from agent.log import logger
 from agent.model.attachment import Attachment
 from agent.model.cluster import Cluster
-from agent.model.local import Local
 from agent.reconcile.account import Account
-from agent.reconcile.kernel import Kernel
+from agent.reconcile.parts import Dataplane
+from agent.reconcile.round import Rounds
 from agent.reconcile.status import Status
-from agent.reconcile.sync import Settings, Sync
 from agent.reconcile.timetable import Timetable
 from agent.threads import Threads
 from maps.errors import MapsError
 
 log = logger(__name__)
-
-_BESIDE_LOCAL = tuple(field.name for field in fields(Cluster) if field.name != "local")
-_BESIDE_ATTACHMENTS = tuple(field.name for field in fields(Local) if field.name != "attachments")
 
 
 class LoopStopped(RuntimeError):  # noqa: N818  the name says what is wrong
@@ -37,88 +34,97 @@ class LoopStopped(RuntimeError):  # noqa: N818  the name says what is wrong
 
 @dataclass(slots=True)
 class _Request:
-    """An attachment, and somebody who waits for it."""
+    """An attachment that came or left, and somebody who waits for the kernel to know."""
 
-    apply: Callable[[Sync], None]
-    whole: bool = False  # done only when the maps of services have it too
+    attachment: Attachment
+    is_detached: bool = False
     done: Event = field(default_factory=Event)
     error: Exception | None = None
 
 
 class Loop:
-    """The reconcile thread and its doors."""
+    """The reconcile thread, and the calls by which others reach it."""
 
     def __init__(
         self,
-        kernel: Kernel,
+        dataplane: Dataplane,
         settings: Settings,
         clock: Callable[[], int] = time.monotonic_ns,
         threads: Threads | None = None,
     ) -> None:
-        self._kernel, self._settings, self._clock = kernel, settings, clock
+        self._dataplane, self._settings, self._clock = dataplane, settings, clock
         self._wake = Condition()
         self._latest: Cluster | None = None  # offered, not yet taken
         self._requests: deque[_Request] = deque()
-        self._half: list[_Request] = []  # applied, but for the maps of services
-        self._stopping = self._is_lost = False
-        self._sync: Sync | None = None
+        self._adopted: tuple[Attachment, ...] = ()
+        self._is_stopping = self._is_drifting = False
+        self._cluster = Cluster()
+        self._rounds: Rounds | None = None
         self._account = Account()
         self._times = Timetable(clock)
         self._thread = (threads or Threads()).make("reconcile", self._run)
 
+    def adopt(self, attachments: tuple[Attachment, ...]) -> None:
+        """Serve these, which live already; called before :meth:`start`."""
+        self._adopted = attachments
+
     def start(self) -> None:
-        """Begin; what an earlier agent left is adopted."""
+        """Begin; what an earlier agent left in the kernel is adopted."""
         self._thread.start()
 
     def stop(self) -> None:
         """End between two writes. What is in the kernel stays."""
         with self._wake:
-            self._stopping = True
+            self._is_stopping = True
             self._thread.end()
             self._wake.notify_all()
         self._thread.join()
         self._refuse_requests()
 
     def offer(self, cluster: Cluster) -> None:
-        """Work towards *cluster* from now on; returns at once."""
+        """Work towards *cluster* from now on; returns at once. It says nothing of attachments: CNI does."""
         with self._wake:
             self._latest = cluster
             self._wake.notify_all()
 
     def look_again(self) -> None:
-        """Something that is kept in the node's network was taken away: have it back; returns at once."""
+        """Compare the watched parts with the kernel, which lost something of theirs; returns at once."""
         with self._wake:
-            self._is_lost = True
+            self._is_drifting = True
             self._wake.notify_all()
 
     def attach(self, attachment: Attachment) -> None:
-        """Have a pod's interface, which has its programs; returns when the kernel's maps have it.
+        """Serve a pod's interface, whose device has its programs; returns when the maps have it.
 
         Raises:
             LoopStopped: the agent ends.
             MapsError: the kernel, or a map's size, is in the way.
         """
-        self._ask(_Request(lambda sync: sync.attach(attachment), bool(attachment.host_ports)))
+        self._ask(_Request(attachment))
 
     def detach(self, attachment: Attachment) -> None:
-        """Have a pod's interface no more; returns when the kernel has forgotten it. Raises as :meth:`attach`."""
-        self._ask(_Request(lambda sync: sync.overlay.detach(attachment), bool(attachment.host_ports)))
+        """Serve a pod's interface no more; returns when the maps have forgotten it. Raises as :meth:`attach`."""
+        self._ask(_Request(attachment, is_detached=True))
 
     def status(self) -> Status:
         """The state after the latest round."""
         return self._account.status
 
-    def written(self) -> Desired | None:
-        """What the maps of services hold, from any thread; None while that is not known."""
-        return self._sync.written if self._sync is not None else None
+    def attachments(self) -> tuple[Attachment, ...]:
+        """The attachments of this moment, from any thread."""
+        return self._rounds.attachments if self._rounds is not None else self._adopted
+
+    def records(self, owner: Owner) -> Records | None:
+        """What the maps hold of an owner, from any thread; None while that is not known."""
+        return self._rounds.records(owner) if self._rounds is not None else None
 
     def pod_mtu(self) -> int:
-        """The MTU that pods were last to have, from any thread; 0 while that is not known."""
-        return self._sync.pod_mtu if self._sync is not None else 0
+        """The MTU that pods are to have, from any thread; 0 while that is not known."""
+        return self._rounds.desired.pod_mtu if self._rounds is not None else 0
 
     def _ask(self, request: _Request) -> None:
         with self._wake:
-            if self._stopping:
+            if self._is_stopping:
                 raise LoopStopped("the agent is ending; try again when it is back")
             self._requests.append(request)
             self._wake.notify_all()
@@ -127,11 +133,13 @@ class Loop:
             raise request.error
 
     def _run(self) -> None:
-        while not self._stopping:
+        while not self._is_stopping:
             self._wait()
             try:
                 with self._thread.busy():
                     self._turn() if self._account.status.synced else self._first_turn()
+            except LoopStopped:
+                break
             except Exception as error:  # noqa: BLE001  whatever it is, traffic goes on and the next round tries again
                 self._failed(error)
         self._refuse_requests()
@@ -139,15 +147,19 @@ class Loop:
     def _wait(self) -> None:
         """Sleep until there is something to do."""
         with self._wake:
-            while not (self._stopping or (self._sync and self._is_asked())):
-                left = self._times.left_ns
+            while not (self._is_stopping or (self._rounds and self._is_asked())):
+                left = self._times.left_ns(self._parts_retry_at)
                 if left <= 0:
                     return
                 self._wake.wait(left / 1e9)
 
     def _is_asked(self) -> bool:
         """Whether somebody wants something."""
-        return bool(self._latest or self._requests or self._half or self._is_lost)
+        return bool(self._latest or self._requests or self._is_drifting)
+
+    @property
+    def _parts_retry_at(self) -> int | None:
+        return self._rounds.parts.retry_at_ns if self._rounds is not None else None
 
     def _first_turn(self) -> None:
         """Until the first sync is done: a collector that walks all it makes, again and again, would double its time."""
@@ -158,47 +170,30 @@ class Loop:
             gc.enable()
 
     def _turn(self) -> None:
-        """One round: adopt once, then pods, then the Cluster or the sweep."""
-        if self._sync is None:
-            self._sync = Sync(self._kernel, self._settings)
-            self._times.begin_sweep()
-        due = self._take(self._sync) or self._times.is_round_due
-        self._serve(self._sync)
-        half, self._half = self._half, []
-        if due or half:
+        """Adopt once; then pods, then a round or a resync where one is due, then what can wait."""
+        if self._rounds is None:
+            self._rounds = Rounds(self._dataplane, self._settings, self._adopted, self._clock)
+            self._times.begin_resync()
+        rounds = self._rounds
+        self._serve(rounds)
+        if self._take(rounds) or self._times.is_round_due(rounds.parts.retry_at_ns):
             self._times.begin_round()
-            self._round(self._sync, half)
-        if self._times.is_sweep_due:
-            self._sweep(self._sync)
-        self._settle(self._sync)
+            self._round(rounds)
+        if self._times.is_resync_due:
+            self._resync(rounds)
+        self._do_deferred(rounds)
 
-    def _settle(self, sync: Sync) -> None:
-        """One piece of what pods need not wait for, when none has come or gone for a while."""
-        if not self._times.is_quiet(is_unsettled=sync.is_unsettled):
-            return
-        try:
-            sync.settle()
-        except (AgentError, MapsError) as error:
-            log.warning("a pod's programs stay where they are; tried again with the next sweep", why=error)
-
-    def _take(self, sync: Sync) -> bool:
-        """Take in the latest Cluster and what was lost; whether a round is due for either.
-
-        Where only pods came or went they have been served, so the rest waits for others that come at the same time.
-        """
+    def _take(self, rounds: Rounds) -> bool:
+        """Take in the latest Cluster and what drifted; whether there is either."""
         with self._wake:
             cluster, self._latest = self._latest, None
-            is_lost, self._is_lost = self._is_lost, False
-        if is_lost:
-            sync.look_again()
-        if cluster is None:
-            return is_lost
-        is_more = not _differ_by_pods_alone(sync.cluster, cluster)
-        sync.offer(cluster)
-        self._times.gather()
-        return is_lost or is_more
+            is_drifting, self._is_drifting = self._is_drifting, False
+        if is_drifting:
+            rounds.parts.look_again(watched=True)
+        self._cluster = cluster or self._cluster
+        return cluster is not None or is_drifting
 
-    def _serve(self, sync: Sync) -> None:
+    def _serve(self, rounds: Rounds) -> None:
         """Serve everyone who waits for an attachment, together."""
         if not self._requests:
             return
@@ -209,72 +204,65 @@ class Loop:
         failure = None
         try:
             for request in waiting:
-                request.apply(sync)
-            sync.come_and_gone()
+                (rounds.detach if request.is_detached else rounds.attach)(request.attachment)
+            rounds.serve(request.attachment.key for request in waiting)
         except Exception as error:  # noqa: BLE001  it is the callers' answer
             failure = error
-        self._half += (request for request in waiting if request.whole and not failure)
-        _answer((request for request in waiting if failure or not request.whole), failure)
+        self._times.gather()
+        _answer(waiting, failure)
 
-    def _round(self, sync: Sync, half: Sequence[_Request] = ()) -> None:
+    def _round(self, rounds: Rounds) -> None:
         """Bring everything to the Cluster; each part is tried, the first failure is told."""
-        started, errors = self._clock(), list[Exception]()
-        try:
-            for _ in sync.services():
-                self._pause(sync)
-        except LoopStopped as error:
-            _answer(half, error)
-            return
-        except Exception as error:  # noqa: BLE001  the other parts may well succeed
-            errors.append(error)
-        _answer(half, errors[0] if errors else None)
-        errors += [*_tried(sync.tunnel), *_tried(sync.here), *_tried(sync.pods), *_tried(sync.uplinks)]
-        beyond = [*_tried(sync.routes), *_tried(sync.no_tunnel), *_tried(sync.wires), *_tried(sync.mtus)]
-        if not errors:
-            # another node out of reach is no reason to call this one unready
-            is_first = self._account.written(sync, started, self._clock())
-            if is_first:
-                gc.freeze()  # a collector that walks a hundred thousand records every so often costs a round its budget
-        errors += beyond
-        if errors:
-            self._failed(errors[0])
+        began = self._clock()
+        for _ in rounds.round(self._cluster):
+            self._pause(rounds)
+        vital = (*((rounds.map_error,) if rounds.map_error else ()), *rounds.parts.errors(vital=True))
+        errors = (*vital, *rounds.parts.errors(vital=False))
+        # another node out of reach is no reason to call this one unready
+        if not vital and self._account.written(rounds, began, self._clock()):
+            gc.freeze()  # a collector that walks a hundred thousand records every so often costs a round its budget
+        self._account.judge(rounds, errors)
+        if rounds.map_error:
+            self._times.backoff.failed()
         else:
-            self._times.succeeded()
-            self._account.succeeded()
+            self._times.backoff.succeeded()
 
-    def _pause(self, sync: Sync) -> None:
+    def _pause(self, rounds: Rounds) -> None:
         """Between two pieces of a long write: pods first, and an end when the agent ends."""
-        if self._stopping:
+        if self._is_stopping:
             raise LoopStopped("the agent is ending")
-        self._serve(sync)
+        self._serve(rounds)
 
-    def _sweep(self, sync: Sync) -> None:
-        """Read the maps back, put right what drifted, and have hooks and routes looked at."""
-        self._times.begin_sweep()
+    def _resync(self, rounds: Rounds) -> None:
+        """Read the maps back, put right what drifted, and compare all parts with the kernel."""
+        self._times.begin_resync()
         drift = 0
-        for found in sync.sweep():
+        for found in rounds.resync():
             drift += found
-            self._pause(sync)
+            self._pause(rounds)
         self._account.drifted(drift)
-        self._round(sync)
+        self._round(rounds)
+
+    def _do_deferred(self, rounds: Rounds) -> None:
+        """One piece of what pods need not wait for, when none has come or gone for a while."""
+        deferred = rounds.deferred
+        if not self._times.is_quiet(is_left=deferred.is_left):
+            return
+        try:
+            deferred.piece()
+        except (AgentError, MapsError) as error:
+            log.warning("a pod's programs stay where they are; tried again with the next resync", why=error)
 
     def _failed(self, error: Exception) -> None:
         """Try again later, each time later."""
         self._account.failed(error)
-        self._times.failed()
+        self._times.backoff.failed()
 
     def _refuse_requests(self) -> None:
         with self._wake:
-            waiting = (*self._requests, *self._half)
+            waiting = tuple(self._requests)
             self._requests.clear()
-        self._half = []
         _answer(waiting, LoopStopped("the agent is ending; try again when it is back"))
-
-
-def _differ_by_pods_alone(old: Cluster, new: Cluster) -> bool:
-    """By identity: what did not change is the identical value, and what seems to have costs a round."""
-    pairs = ((old, new, _BESIDE_LOCAL), (old.local, new.local, _BESIDE_ATTACHMENTS))
-    return all(getattr(was, name) is getattr(now, name) for was, now, names in pairs for name in names)
 
 
 def _answer(requests: Iterable[_Request], error: Exception | None = None) -> None:
@@ -282,11 +270,3 @@ def _answer(requests: Iterable[_Request], error: Exception | None = None) -> Non
     for request in requests:
         request.error = error
         request.done.set()
-
-
-def _tried(part: Callable[[], object]) -> Iterator[Exception]:
-    """Do a part of a round; what stood in the way, if anything."""
-    try:
-        part()
-    except Exception as error:  # noqa: BLE001  the other parts may well succeed
-        yield error

@@ -10,7 +10,6 @@ from threading import Lock
 from types import MappingProxyType
 from typing import Any
 
-from agent.model.attachment import Attachment
 from agent.model.cluster import Cluster
 from agent.model.local import Local
 from agent.model.name import ObjectName, Problem
@@ -19,7 +18,6 @@ from agent.watch.decode.kind import Decoded, Kind, Value
 OnCluster = Callable[[Cluster], None]
 
 LOCAL = "this node's devices"
-ATTACHMENTS = "this node's attachments"
 
 
 class Mirror:
@@ -27,13 +25,13 @@ class Mirror:
 
     *on_cluster* is called with each new Cluster, in order, from the thread of the change; it must return at once.
     *expected* are the kinds of which a whole list must have come before the Cluster says ``synced``; so must
-    :meth:`set_local` and :meth:`set_attachments`, be it with nothing.
+    :meth:`set_local`.
     """
 
     def __init__(self, on_cluster: OnCluster, expected: Collection[Kind]) -> None:
         self._on_cluster = on_cluster
         self._lock = Lock()
-        self._missing: dict[str, None] = dict.fromkeys((*(kind.name for kind in expected), LOCAL, ATTACHMENTS))
+        self._missing: dict[str, None] = dict.fromkeys((*(kind.name for kind in expected), LOCAL))
         self._tables: dict[Kind, _Table] = {}
         self._problems: dict[tuple[str, ObjectName], tuple[Problem, ...]] = {}
         self._own_problems: dict[str, tuple[Problem, ...]] = {}  # of watches themselves
@@ -85,16 +83,10 @@ class Mirror:
             self._publish()
 
     def set_local(self, local: Local) -> None:
-        """Set what netlink tells of this node; the attachments stay those of :meth:`set_attachments`."""
+        """Set what netlink tells of this node; of its pods' interfaces CNI tells the reconcile loop itself."""
         with self._lock:
             self._missing.pop(LOCAL, None)
-            self._publish(replace(local, attachments=self._cluster.local.attachments))
-
-    def set_attachments(self, attachments: tuple[Attachment, ...]) -> None:
-        """Set the interfaces that pods have."""
-        with self._lock:
-            self._missing.pop(ATTACHMENTS, None)
-            self._publish(replace(self._cluster.local, attachments=attachments))
+            self._publish(local)
 
     def _table(self, kind: Kind) -> "_Table":
         return self._tables.setdefault(kind, _Table(kind))

@@ -365,12 +365,12 @@ struct node {
 	__u16 nat_port_max;
 	__u16 node_port_min; /* NodePort range, host order, inclusive */
 	__u16 node_port_max;
-	__u32 tunnel_ifindex LIVE; /* the device that encapsulates, with IPIP the one that has its MTU; 0: nothing is */
+	__u32 tunnel_ifindex; /* the device that encapsulates, with IPIP the one that has its MTU; 0: nothing is */
 	__u32 tunnel_vni;
 	__be16 tunnel_port; /* UDP port that other nodes are sent to; 0 with IPIP */
 	__u16 flags;	    /* enum node_flag */
 	/* with IPIP the device that cuts superframes which came encapsulated and leave again */
-	__u32 cutter_ifindex LIVE;
+	__u32 cutter_ifindex;
 	__u32 pad;
 };
 

@@ -4,7 +4,7 @@ from ipaddress import IPv6Address
 
 import pytest
 
-from agent.compile.records import Frontend
+from agent.compile.frontend import Frontend
 from agent.compile.service import set_label as written
 from agent.kernel.programs.hooks import SOCKET_HOOKS
 from agent.model.name import ObjectName

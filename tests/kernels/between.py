@@ -17,9 +17,8 @@ from pathlib import Path
 
 from pyroute2 import IPRoute
 
-from agent.compile.node import Links
-from agent.compile.records import BetweenRecords
-from agent.compile.tunnel import Between, tunnel
+from agent.compile.settings import NetworkSettings
+from agent.compile.tunnel import TunnelLinks, tunnel
 from agent.kernel.net.sysctl import Sysctls
 from agent.kernel.net.tunnel import TunnelDevice
 from agent.kernel.programs import attach, hooks
@@ -38,8 +37,8 @@ PORT, SIZE = 8081, 300_000  # bytes, so that superframes form
 TIMEOUT_S = 20
 PODS = {"near": ("10.1.0.0/16", "fd01::/64"), "far": ("10.2.0.0/16", "fd02::/64")}
 FAR_ADDRESSES = ("10.2.0.2", "fd02::2")
-IPIP, VXLAN = Between(Encapsulation.IPIP), Between(Encapsulation.VXLAN)
-DEVICE, EXCHANGED = Between(Encapsulation.GENEVE), Between(Encapsulation.GENEVE, has_geneve=False)
+IPIP, VXLAN = NetworkSettings(Encapsulation.IPIP), NetworkSettings(Encapsulation.VXLAN)
+DEVICE, EXCHANGED = NetworkSettings(Encapsulation.GENEVE), NetworkSettings(Encapsulation.GENEVE, has_geneve=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +46,8 @@ class Mode:
     """How each side encapsulates, and over which family."""
 
     title: str
-    near: Between
-    far: Between
+    near: NetworkSettings
+    far: NetworkSettings
     over: int  # index in FAMILIES
 
 
@@ -120,13 +119,13 @@ def tried_modes(nodes: tuple[Node, Node], tried: Callable[[str, Callable[[], Non
     return failures
 
 
-def _configure(node: Node, other: Node, between: Between, over: int, generation: int) -> None:
+def _configure(node: Node, other: Node, between: NetworkSettings, over: int, generation: int) -> None:
     version = site.FAMILIES[over].node.version
-    wanted = tunnel(between, BetweenRecords(overhead=between.overhead(version)), ())
+    wanted = tunnel(between, between.overhead(version), ())
     assert wanted is not None
     with node.inside(), IPRoute() as netlink, tempfile.TemporaryDirectory() as state:
         links = TunnelDevice(netlink, Sysctls(Path(state))).sync(wanted)
-        node.hooks.attach(links.tunnel, (*hooks.TUNNEL_OUT, *hooks.CUTTER) if links.cutter else hooks.TUNNEL)
+        node.hooks.attach(links.tunnel, (*hooks.TUNNEL_OUT, *hooks.CUTTER) if links.segmenter else hooks.TUNNEL)
         for cidr, source in zip(PODS[other.name], node.own(), strict=True):
             subprocess.run(["ip", "route", "replace", cidr, "dev", "swtunnel", "src", str(source)], check=True)
     Table.open(abi.REMOTES, node.maps / "remotes").update([(1, abi.Remote(mapped(other.own()[over])))])
@@ -137,10 +136,10 @@ def _configure(node: Node, other: Node, between: Between, over: int, generation:
     Table.open(abi.NODE, node.maps / "node").update([(0, _record(node, between, links, generation))])
 
 
-def _record(node: Node, between: Between, links: Links, generation: int) -> abi.Node:
+def _record(node: Node, between: NetworkSettings, links: TunnelLinks, generation: int) -> abi.Node:
     own = [mapped(a) for a in node.own()]
     ports = (*site.NAT_PORTS, *site.NODE_PORTS)
-    way = (links.tunnel, between.vni, between.udp_port, between.flags, links.cutter)
+    way = (links.tunnel, between.vni, between.udp_port, between.flags, links.segmenter)
     return abi.Node(own[0], own[1], 1, generation, *ports, *way)
 
 

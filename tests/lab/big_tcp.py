@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from agent.kernel.net import tunnel
+from agent.compile import tunnel
 from agent.kernel.programs import features
 from agent.netlink import netns
 from agent.netlink.requests import Request

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from agent.compile.tunnel import Between
+from agent.compile.settings import NetworkSettings
 from bench.nodes import NODES, TwoNodes, address, with_agent
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns]
@@ -29,7 +29,7 @@ def answered(nodes: TwoNodes, to: str) -> bool:
 @pytest.mark.parametrize("version", [pytest.param(4, id="ipv4"), pytest.param(6, id="ipv6")])
 @pytest.mark.parametrize("by_host", [pytest.param(False, id="past it"), pytest.param(True, id="by the host")])
 def test_the_hosts_firewall_is_met_by_the_hosts_way_alone(version: int, *, by_host: bool) -> None:
-    with with_agent("byhost", 1500, Between(by_host=by_host)) as nodes:
+    with with_agent("byhost", 1500, NetworkSettings(host_routing=by_host)) as nodes:
         to = address("far", version)
         assert answered(nodes, to)  # which makes the neighbours known too
         nodes.bed.run(NODES[0].name, "nft", "-f", "-", text=FIREWALL)

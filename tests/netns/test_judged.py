@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from agent.compile.tunnel import Between
+from agent.compile.settings import NetworkSettings
 from agent.model.address import Address
 from agent.options.config import Encapsulation
 from bench import tools
@@ -44,7 +44,7 @@ def left(looking: Object) -> tuple[int, int]:
 @pytest.fixture(scope="module", params=list(Encapsulation))
 def nodes(request: pytest.FixtureRequest, looking: Object) -> Iterator[TwoNodes]:
     """Two nodes in a mode, the programs behind ours on the first one's uplink."""
-    with with_agent("judged", 1400, Between(request.param, has_geneve=False)) as found:
+    with with_agent("judged", 1400, NetworkSettings(request.param, has_geneve=False)) as found:
         with found.bed.inside(NODES[0].name):
             ifindex = int(found.bed.run(NODES[0].name, "cat", f"/sys/class/net/{UPLINK}/ifindex"))
             link = libbpf.link_create(looking.program_fd("look"), ifindex, AttachType.TCX_EGRESS)

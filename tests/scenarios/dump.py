@@ -1,14 +1,16 @@
 """What the maps hold, as lines for people: the expected half of a scenario."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from ipaddress import IPv6Address
 from typing import Any
 
 from agent.model.address import unmapped
 from agent.model.service import Protocol
-from agent.reconcile.kernel import Tables
 from maps import abi
+from maps.apply import AnyTable
+
+Tables = Mapping[str, AnyTable]
 
 
 def dump(tables: Tables) -> str:
@@ -29,7 +31,7 @@ def dump(tables: Tables) -> str:
 
 
 def _services(tables: Tables) -> Iterator[str]:
-    entries = ((k.scope, k.protocol, k.addr, k.port, v) for k, v in tables.services.items())
+    entries = ((k.scope, k.protocol, k.addr, k.port, v) for k, v in tables["services"].items())
     for scope, protocol, addr, port, value in sorted(entries, key=lambda entry: entry[:4]):
         words = [f"set {value.set_id}", f"{value.backends} backends", f"{value.parts} parts"]
         words += [f"affinity {value.affinity_s} s"] if value.affinity_s else []
@@ -38,36 +40,36 @@ def _services(tables: Tables) -> Iterator[str]:
 
 
 def _backend_sets(tables: Tables) -> Iterator[str]:
-    for set_id, value in sorted(tables.backend_sets.items()):
+    for set_id, value in sorted(tables["backend_sets"].items()):
         yield f"{set_id}: {value.label}"
 
 
 def _maglevs(tables: Tables) -> Iterator[str]:
-    for key, value in sorted(tables.maglevs.items(), key=lambda entry: (entry[0].set_id, entry[0].part)):
+    for key, value in sorted(tables["maglevs"].items(), key=lambda entry: (entry[0].set_id, entry[0].part)):
         shares = Counter(memoryview(value.slots).cast("H"))
         told = ", ".join(f"slot {slot} has {share}" for slot, share in sorted(shares.items()))
         yield f"{key.set_id} part {key.part}: {told}"
 
 
 def _backends(tables: Tables) -> Iterator[str]:
-    for key, value in sorted(tables.backends.items(), key=lambda entry: (entry[0].set_id, entry[0].slot)):
+    for key, value in sorted(tables["backends"].items(), key=lambda entry: (entry[0].set_id, entry[0].slot)):
         words = [_end(value.addr, value.port), *_flags(abi.BackendFlag(value.flags))]
         yield f"{key.set_id} slot {key.slot}: {', '.join(words)}"
 
 
 def _endpoints(tables: Tables) -> Iterator[str]:
-    for addr, value in sorted(tables.endpoints.items()):
+    for addr, value in sorted(tables["endpoints"].items()):
         words = [f"endpoint {value.endpoint_id}", f"ifindex {value.ifindex}", value.mac.hex(":")]
         yield f"{unmapped(addr)}: {', '.join([*words, *_flags(abi.EndpointFlag(value.flags))])}"
 
 
 def _pod_netns(tables: Tables) -> Iterator[str]:
-    for cookie, value in sorted(tables.pod_netns.items()):
+    for cookie, value in sorted(tables["pod_netns"].items()):
         yield f"{cookie}: {unmapped(value.addr4)}, {unmapped(value.addr6)}"
 
 
 def _node(tables: Tables) -> Iterator[str]:
-    node = tables.node.get(0)
+    node = tables["node"].get(0)
     if node is not None and node.netns_cookie:
         yield f"addresses {unmapped(node.addr4)}, {unmapped(node.addr6)}"
         yield f"netns cookie {node.netns_cookie}, generation {node.generation}"

@@ -13,14 +13,15 @@ from pathlib import Path
 
 import pytest
 
+from agent.compile.settings import Settings
 from agent.model.attachment import Attachment, Veth
 from agent.model.cluster import Cluster
 from agent.model.local import Device, Local
-from agent.reconcile.sync import Settings, Sync
+from agent.reconcile.round import Rounds
 from agent.watch.decode.decoder import Decoder
 from agent.watch.folder import Folder
 from agent.watch.mirror import Mirror
-from tests.agent.reconcile.kernels import MemoryKernel, assert_no_packet_meets_a_gap
+from tests.agent.reconcile.kernels import MemoryKernel, assert_no_packet_meets_a_gap, started
 from tests.scenarios.dump import dump
 
 STORIES = sorted(Path(__file__).parent.glob("*.txt"))
@@ -46,11 +47,10 @@ class World:
     kernel: MemoryKernel = field(default_factory=MemoryKernel)
     folder: Folder = field(default_factory=lambda: Folder(Decoder(NODE)))
     mirror: Mirror = field(default_factory=lambda: Mirror(lambda _cluster: None, ()))
-    sync: Sync | None = None
+    rounds: Rounds | None = None
 
     def __post_init__(self) -> None:
         self.mirror.set_local(LOCAL)
-        self.mirror.set_attachments((POD,))
 
     def put(self, name: str, text: str) -> None:
         """Write a file, or take an empty one away."""
@@ -58,19 +58,16 @@ class World:
 
     def settle(self) -> Cluster:
         """Let the agent work."""
-        self.sync = self.sync or Sync(self.kernel, Settings(NODE))
-        self.sync.offer(self.mirror.cluster)
-        for _ in self.sync.services():
+        self.rounds = self.rounds or started(self.kernel, Settings(NODE), (POD,))
+        for _ in self.rounds.round(self.mirror.cluster):
             assert_no_packet_meets_a_gap(self.kernel)
-        self.sync.here()
         return self.mirror.cluster
 
     def problems(self) -> str:
         """One line for each."""
         self.settle()
-        assert self.sync is not None
-        assert self.sync.compiled is not None
-        found = (*self.folder.problems(), *self.sync.compiled.problems)
+        assert self.rounds is not None
+        found = (*self.folder.problems(), *self.rounds.desired.problems)
         return "".join(f"{problem}\n" for problem in sorted(found))
 
     def maps(self) -> str:
@@ -97,7 +94,7 @@ def told_again(text: str) -> str:
             case "problems":
                 told = world.problems() + "\n"
             case "restart":
-                world.sync = None
+                world.rounds = None
             case str() if name:
                 world.put(name, body)
         lines.append(f"-- {name} --\n{told}" if name else told)

@@ -11,8 +11,7 @@ from typing import Any
 
 from pyroute2.netlink.exceptions import NetlinkError
 
-from agent.compile.node import Links
-from agent.compile.tunnel import Kind, Tunnel
+from agent.compile.tunnel import NAME, SEGMENTER, DeviceKind, Tunnel, TunnelLinks
 from agent.errors import AgentError
 from agent.kernel.net.sysctl import Sysctls
 from agent.log import logger
@@ -21,9 +20,7 @@ from maps import abi
 
 log = logger(__name__)
 
-NAME = "swtunnel"
 PROBE = "swprobe"
-PEER = "swtunnel-peer"  # a veth's other end
 ALIAS = "sluiceway"
 MAC = abi.NODE_MAC.hex(":")  # every node's, so that a packet's inner header need not name the node it goes to
 CUT = 512  # bytes: no superframe is smaller, and the kernel takes no less than its longest headers
@@ -36,7 +33,7 @@ class TunnelDevice:
         self._netlink = netlink
         self._sysctls = sysctls
 
-    def sync(self, wanted: Tunnel) -> Links:
+    def sync(self, wanted: Tunnel) -> TunnelLinks:
         """Have it, as *wanted*, and up; its ifindex, and that of a pair's other end.
 
         Raises:
@@ -48,12 +45,12 @@ class TunnelDevice:
                 self._netlink.link("del", index=found["index"])
                 found = None
             index = int(found["index"]) if found is not None else self._make(wanted)
-            peer = self._sync_peer(wanted.mtu) if wanted.kind is Kind.VETH else 0
+            peer = self._sync_peer(wanted.mtu) if wanted.kind is DeviceKind.VETH else 0
             if found is None or found.get_attr("IFLA_MTU") != wanted.mtu or not found["flags"] & IFF_UP:
                 self._netlink.link("set", index=index, mtu=wanted.mtu, state="up")
         except NetlinkError as error:
             raise AgentError(f"{NAME} of kind {wanted.kind} cannot be made: {_why(error, wanted)}") from error
-        return Links(index, peer)
+        return TunnelLinks(index, peer)
 
     def remove(self) -> bool:
         """Have it no more; whether it was there. Somebody else's is left alone."""
@@ -76,13 +73,13 @@ class TunnelDevice:
 
     def _sync_peer(self, mtu: int) -> int:
         """Have the pair's other end up; the kernel cuts the superframes that it is given. Its ifindex."""
-        found = self._find(PEER)
+        found = self._find(SEGMENTER)
         if found is None:
-            raise AgentError(f"{PEER} left while it was being made")
+            raise AgentError(f"{SEGMENTER} left while it was being made")
         index = int(found["index"])
         now = (found.get_attr("IFLA_GSO_MAX_SIZE"), found.get_attr("IFLA_MTU"))
         if now != (CUT, mtu) or not found["flags"] & IFF_UP:
-            self._sysctls.tunnel(PEER)
+            self._sysctls.tunnel(SEGMENTER)
             # the size for IPv4 is one of its own since Linux 6.3, and follows this one where it is not more than 65536
             self._netlink.link("set", index=index, gso_max_size=CUT, mtu=mtu, state="up")
         return index
@@ -102,7 +99,7 @@ class TunnelDevice:
             raise
 
 
-def has_kind(netlink: Any, kind: Kind) -> bool:
+def has_kind(netlink: Any, kind: DeviceKind) -> bool:
     """Whether the kernel has devices of a kind; it is asked for one without saying what it is to be like.
 
     Its module is loaded by that, where it is one.
@@ -117,9 +114,9 @@ def has_kind(netlink: Any, kind: Kind) -> bool:
 
 def _options(wanted: Tunnel) -> dict[str, object]:
     kind = str(wanted.kind)
-    if wanted.kind is Kind.VETH:
-        return {"peer": PEER}
-    learning = {"vxlan_learning": False} if wanted.kind is Kind.VXLAN else {}
+    if wanted.kind is DeviceKind.VETH:
+        return {"peer": SEGMENTER}
+    learning = {"vxlan_learning": False} if wanted.kind is DeviceKind.VXLAN else {}
     return {
         f"{kind}_collect_metadata": True,
         f"{kind}_port": wanted.port,
@@ -148,7 +145,7 @@ def _is_like(link: Any, wanted: Tunnel) -> bool:
     kind = info.get_attr("IFLA_INFO_KIND")
     if kind != str(wanted.kind) or not link["flags"] & IFF_NOARP:
         return False
-    if wanted.kind is Kind.VETH:
+    if wanted.kind is DeviceKind.VETH:
         return True
     word, data = kind.upper(), dict(info.get_attr("IFLA_INFO_DATA")["attrs"])
     metadata = data.get(f"IFLA_{word}_COLLECT_METADATA")

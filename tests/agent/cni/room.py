@@ -79,7 +79,6 @@ class Room:
     directory: Path
     loop: FakeLoop = field(default_factory=FakeLoop)
     veths: FakeVeths = field(default_factory=FakeVeths)
-    heard: list[tuple[Attachment, ...]] = field(default_factory=list)
     cidr: str = "10.0.0.0/29"
     told: list[tuple[ObjectName, str, str]] = field(default_factory=list)  # of pods without an address
 
@@ -95,7 +94,6 @@ class Room:
             journal=Journal(self.directory, "boot"),
             ipam=self.ipam,
             veths=self.veths,
-            changed=self.heard.append,
             no_address=lambda *told: self.told.append(told),
         )
         self.cni = Cni(pods, self.ipam, (self.veths.faults,))

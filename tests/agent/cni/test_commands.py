@@ -26,11 +26,11 @@ def test_add_and_del_leave_nothing(room: Room) -> None:
     code, _ = room.call("ADD")
     assert code == 0
     assert not room.is_empty()
-    assert [a.container_id for a in room.heard[-1]] == ["c1"]
+    assert [a.container_id for a in room.cni.attachments()] == ["c1"]
     assert room.call("DEL") == (0, {})
     assert room.call("DEL") == (0, {})
     assert room.is_empty()
-    assert room.heard[-1] == ()
+    assert room.cni.attachments() == ()
 
 
 def _veth_error(error: Exception) -> Callable[[Room], None]:
@@ -110,7 +110,7 @@ def test_a_start_takes_over_the_living_and_undoes_the_dead_and_the_half_made(roo
     living = room.start()
     assert [(a.container_id, a.ipv4) for a in living] == [("c2", IPv4Address("10.0.0.3"))]
     assert room.veths.ours() == {host_device("c2", "eth0")}
-    assert room.heard[-1] == living
+    assert room.cni.attachments() == living
     room.call("ADD", "c3")
     assert room.cni.attachments()[-1].ipv4 == IPv4Address("10.0.0.4")
     assert room.cni.attachments()[-1].endpoint_id > living[0].endpoint_id
@@ -164,7 +164,7 @@ def test_pods_that_went_without_a_del_are_collected_and_others_stay(room: Room) 
     assert [a.container_id for a in room.cni.attachments()] == ["c2"]
     assert room.loop.attached == {host_device("c2", "eth0")}
     assert sum(used for _, used, _ in room.ipam.free()) == 1
-    assert [a.container_id for a in room.heard[-1]] == ["c2"]
+    assert [a.container_id for a in room.cni.attachments()] == ["c2"]
     assert room.call("DEL", "c1") == (0, {})
 
 

@@ -3,9 +3,8 @@
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
-from agent.compile.desired import desired
-from agent.compile.ids import Ids
-from agent.compile.records import Desired
+from agent.compile.desired import Desired, desired
+from agent.compile.settings import Settings
 from agent.model.address import Family, mapped_octets, unmapped
 from agent.model.address import family as family_of
 from agent.model.attachment import Attachment, Veth
@@ -26,6 +25,8 @@ from agent.model.service import (
 from maps import abi
 
 HERE = "here"
+SETTINGS = Settings(HERE)
+FRESH = Desired()
 Object = Service | EndpointSlice | Node
 HTTP = ServicePort("http", Protocol.TCP, 80)
 
@@ -86,20 +87,24 @@ def cluster(*objects: Object, local: Local | None = None, zone: str = "", synced
 
 
 def compiled(*objects: Object, **fields: Any) -> Desired:
-    return desired(cluster(*objects, **fields), HERE, Ids())
+    return desired(cluster(*objects, **fields), SETTINGS, FRESH)
 
 
 def shown(wanted: Desired) -> dict[str, str]:
     """Frontends as people read them, with their backends, without ids: what a client would see."""
     found = {}
-    for records in wanted.services.values():
-        sets = {part.set_id: part for part in records.sets}
-        for raw_key, raw in records.services.items():
+    for one in wanted.services.records.values():
+        ends: dict[int, list[str]] = {}
+        for raw_key, raw in one.records.of_map("backends").items():
+            b = abi.Backend.unpack(raw)
+            ends.setdefault(abi.BackendKey.unpack(raw_key).set_id, []).append(
+                f"{unmapped(b.addr)}:{b.port}{'*' * b.flags}"
+            )
+        for raw_key, raw in one.records.of_map("services").items():
             key, value = abi.ServiceKey.unpack(raw_key), abi.Service.unpack(raw)
-            backends = map(abi.Backend.unpack, sets[value.set_id].backends.values())
-            ends = sorted(f"{unmapped(b.addr)}:{b.port}{'*' * b.flags}" for b in backends)
             scope = "in" if key.scope == abi.Scope.SCOPE_INTERNAL else "out"
             local = " local" if value.flags & abi.ServiceFlag.SERVICE_LOCAL else ""
             protocol = Protocol(key.protocol).name
-            found[f"{unmapped(key.addr)}:{key.port}/{protocol} {scope}{local}"] = " ".join(ends)
+            where = f"{unmapped(key.addr)}:{key.port}/{protocol} {scope}{local}"
+            found[where] = " ".join(sorted(ends.get(value.set_id, [])))
     return found

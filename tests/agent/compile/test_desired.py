@@ -1,20 +1,37 @@
 """Laws of compile: what is untouched is identical, and the way to a Cluster does not matter."""
 
 from dataclasses import replace
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
+from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.compile import services as services_module
 from agent.compile.changes import changed
-from agent.compile.desired import desired
-from agent.compile.ids import Ids
-from agent.compile.records import Desired
+from agent.compile.desired import Desired, desired
+from agent.compile.records import Owner, OwnerKind
+from agent.compile.service import Inputs, ServiceRecords, service_records
 from agent.model.cluster import Cluster
 from agent.model.local import Device, Local
+from agent.model.node import Node
 from agent.model.service import ServicePort
 from maps import abi
-from tests.agent.compile.objects import HERE, HTTP, Object, cluster, compiled, endpoint, name, piece, service, shown
+from tests.agent.compile.objects import (
+    FRESH,
+    HERE,
+    HTTP,
+    SETTINGS,
+    Object,
+    cluster,
+    compiled,
+    endpoint,
+    name,
+    piece,
+    service,
+    shown,
+)
 
 NAMES = ("a", "b", "c")
 endpoints = st.builds(
@@ -48,17 +65,18 @@ def clusters(draw: st.DrawFn) -> Cluster:
 def walked(way: list[Cluster]) -> Desired:
     now = Desired()
     for step in way:
-        now = desired(step, HERE, now.ids, now)
+        now = desired(step, SETTINGS, now)
     return now
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(clusters(), min_size=1, max_size=6))
 def test_the_way_to_a_cluster_does_not_matter(way: list[Cluster]) -> None:
-    by_steps, at_once = walked(way), desired(way[-1], HERE, Ids())
+    by_steps, at_once = walked(way), desired(way[-1], SETTINGS, FRESH)
     assert shown(by_steps) == shown(at_once)
     assert sorted(by_steps.problems) == sorted(at_once.problems)
-    assert by_steps.claims == at_once.claims
+    assert by_steps.services.claimants == at_once.services.claimants
+    assert by_steps.owners.keys() == at_once.owners.keys()
     assert by_steps.ids.sets.keys() == at_once.ids.sets.keys()
 
 
@@ -66,29 +84,31 @@ def test_the_way_to_a_cluster_does_not_matter(way: list[Cluster]) -> None:
 @given(st.lists(clusters(), min_size=1, max_size=4))
 def test_the_same_cluster_again_gives_the_identical_services(way: list[Cluster]) -> None:
     once = walked(way)
-    again = desired(way[-1], HERE, once.ids, once)
-    assert again.services is once.services
-    assert (again.ids, again.local) == (once.ids, once.local)
+    again = desired(way[-1], SETTINGS, once)
+    assert again.services.records is once.services.records
+    assert again.owners is once.owners
+    assert (again.ids, again.changed) == (once.ids, frozenset())
 
 
 @settings(deadline=None)
 @given(st.lists(clusters(), min_size=1, max_size=6))
 def test_no_two_sets_share_an_id_and_every_claim_is_written(way: list[Cluster]) -> None:
     wanted = walked(way)
-    ids = [part.set_id for records in wanted.services.values() for part in records.sets]
-    keys = [key for records in wanted.services.values() for key in records.services]
+    every = [one.records for one in wanted.services.records.values()]
+    ids = [key for records in every for key in records.of_map("backend_sets")]
+    keys = [key for records in every for key in records.of_map("services")]
     assert len(ids) == len(set(ids))
     assert len(keys) == len(set(keys))
-    assert set(keys) == wanted.claims.keys()
+    assert set(keys) == wanted.services.claimants.keys()
 
 
 def test_one_services_change_leaves_the_others_identical() -> None:
     objects = [service(text, f"10.96.0.{i}") for i, text in enumerate(NAMES)]
     now = cluster(*objects, piece("a", endpoint("10.0.0.1")), piece("b", endpoint("10.0.0.2")))
-    before = desired(now, HERE, Ids())
+    before = desired(now, SETTINGS, FRESH)
     moved = replace(now, slices={**now.slices, name("a"): (piece("a", endpoint("10.0.0.9")),)})
-    after = desired(moved, HERE, before.ids, before)
-    assert changed(before.services, after.services) == (name("a"),)
+    after = desired(moved, SETTINGS, before)
+    assert changed(before.owners, after.owners) == (Owner(OwnerKind.SERVICE, name("a")),)
 
 
 def test_an_endpoint_without_a_node_is_local_by_its_address() -> None:
@@ -98,19 +118,17 @@ def test_an_endpoint_without_a_node_is_local_by_its_address() -> None:
         piece("a", endpoint("192.0.2.9", "")),
         piece("b", endpoint("10.0.0.1")),
     )
-    before = desired(cluster(*objects), HERE, Ids())
+    before = desired(cluster(*objects), SETTINGS, FRESH)
     own = Local((Device(2, "eth0", (ip_address("192.0.2.9"),)),))
-    after = desired(replace(before.source, local=own), HERE, before.ids, before)
+    after = desired(replace(before.source, local=own), SETTINGS, before)
     assert shown(before)["10.96.0.1:80/TCP in"] == "192.0.2.9:8080"
     assert shown(after)["10.96.0.1:80/TCP in"] == "192.0.2.9:8080*"
-    assert changed(before.services, after.services) == (name("a"),)
+    assert changed(before.services.records, after.services.records) == (name("a"),)
 
 
 def test_a_frontend_passes_to_the_next_when_its_service_goes() -> None:
     before = compiled(service("a"), service("b"), piece("b", endpoint("10.0.0.1")))
-    after = desired(
-        replace(before.source, services={name("b"): before.source.services[name("b")]}), HERE, before.ids, before
-    )
+    after = desired(replace(before.source, services={name("b"): before.source.services[name("b")]}), SETTINGS, before)
     assert shown(after) == {"10.96.0.1:80/TCP in": "10.0.0.1:8080"}
     assert after.problems == ()
 
@@ -118,8 +136,8 @@ def test_a_frontend_passes_to_the_next_when_its_service_goes() -> None:
 def test_a_moved_endpoint_leaves_the_slots_of_the_others() -> None:
     before = compiled(service("a"), piece("a", endpoint("10.0.0.1"), endpoint("10.0.0.2")))
     moved = replace(before.source, slices={name("a"): (piece("a", endpoint("10.0.0.2"), endpoint("10.0.0.3")),)})
-    after = desired(moved, HERE, before.ids, before)
-    old, new = (wanted.services[name("a")].sets[0].backends for wanted in (before, after))
+    after = desired(moved, SETTINGS, before)
+    old, new = (wanted.services.records[name("a")].records.of_map("backends") for wanted in (before, after))
     kept = old.items() & new.items()
     assert [str(abi.Backend.unpack(value).addr.ipv4_mapped) for _, value in kept] == ["10.0.0.2"]
     assert {abi.BackendKey.unpack(key).slot for key in new} == {1, 2}
@@ -131,8 +149,45 @@ def test_a_node_without_a_port_to_translate_from_is_told_so_until_it_has_one() -
     assert (problem.kind, str(problem.name), problem.field) == ("Node", HERE, "net.ipv4.ip_local_port_range")
     assert "leaves no port" in problem.text
     freed = cluster(local=Local(netns_cookie=1, port_range=(32768, 60999)))
-    assert desired(freed, HERE, taken.ids, taken).problems == ()
+    assert desired(freed, SETTINGS, taken).problems == ()
 
 
 def test_a_node_that_has_not_been_looked_at_yet_is_told_nothing() -> None:
     assert compiled(local=Local(port_range=(1024, 65535))).problems == ()
+
+
+def test_the_owners_that_changed_are_named() -> None:
+    before = compiled(service("a"), service("b", "10.96.0.2"))
+    after = desired(replace(before.source, services={name("b"): before.source.services[name("b")]}), SETTINGS, before)
+    assert after.changed == {Owner(OwnerKind.SERVICE, name("a"))}
+    assert after.owners.keys() == before.owners.keys() - after.changed
+
+
+def test_a_service_that_cannot_be_compiled_keeps_what_it_had_and_stops_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = compiled(service("a"), piece("a", endpoint("10.0.0.1")), service("b", "10.96.0.2"))
+
+    def refusing(inputs: Inputs, *rest: Any) -> ServiceRecords:
+        if inputs.service.name == name("a"):
+            raise ValueError("no way to say this")
+        return service_records(inputs, *rest)
+
+    monkeypatch.setattr(services_module, "service_records", refusing)
+    both = (piece("a", endpoint("10.0.0.9")), piece("b", endpoint("10.0.0.2")))
+    now = replace(before.source, slices={one.service: (one,) for one in both})
+    after = desired(now, SETTINGS, before)
+    assert shown(after) == {"10.96.0.1:80/TCP in": "10.0.0.1:8080", "10.96.0.2:80/TCP in": "10.0.0.2:8080"}
+    assert [str(problem.name) for problem in after.problems] == ["default/a"]
+    monkeypatch.undo()
+    moved = replace(now, slices={**now.slices, name("a"): (piece("a", endpoint("10.0.0.8")),)})
+    assert shown(desired(moved, SETTINGS, after))["10.96.0.1:80/TCP in"] == "10.0.0.8:8080"
+    assert desired(moved, SETTINGS, after).problems == ()
+
+
+def test_a_node_whose_object_is_deleted_keeps_its_ways_to_others() -> None:
+    far = Node("far", (ip_address("192.0.2.2"),), (ip_network("10.2.0.0/24"),))
+    before = compiled(far)
+    after = desired(replace(before.source, nodes={"far": before.source.nodes["far"]}), SETTINGS, before)
+    assert after.routes == before.routes
+    assert after.context.node == before.context.node

@@ -7,12 +7,11 @@ from typing import Any
 import pytest
 
 from agent.compile.desired import desired
-from agent.compile.ids import Ids
 from agent.model.attachment import Attachment, HostPort
 from agent.model.cluster import Cluster
 from agent.model.local import Device, Local
 from agent.model.service import Protocol
-from tests.agent.compile.objects import HERE, attachment, cluster, endpoint, piece, service, shown
+from tests.agent.compile.objects import FRESH, SETTINGS, attachment, cluster, endpoint, piece, service, shown
 
 UPLINK = Device(2, "eth0", (ip_address("192.0.2.1"), ip_address("2001:db8::1")), default_route=True)
 WEB = HostPort("", 8080, Protocol.TCP, 80)
@@ -28,7 +27,7 @@ def pod(*ports: HostPort, **fields: Any) -> Attachment:
 
 def test_a_host_port_is_at_every_address_of_the_node_of_the_pods_families() -> None:
     both = pod(WEB, ipv6=IPv6Address("fd00:1::5"))
-    assert shown(desired(node(both), HERE, Ids())) == {
+    assert shown(desired(node(both), SETTINGS, FRESH)) == {
         "192.0.2.1:8080/TCP in": "10.0.0.5:80*",
         "192.0.2.1:8080/TCP out": "10.0.0.5:80*",
         "127.0.0.1:8080/TCP in": "10.0.0.5:80*",
@@ -56,7 +55,7 @@ def test_a_host_port_is_at_every_address_of_the_node_of_the_pods_families() -> N
 )
 def test_a_host_ip_says_where(host_ip: str, expected: set[str]) -> None:
     asking = pod(replace(WEB, host_ip=host_ip))
-    assert shown(desired(node(asking), HERE, Ids())).keys() == expected
+    assert shown(desired(node(asking), SETTINGS, FRESH)).keys() == expected
 
 
 def test_pods_share_a_port_on_different_addresses_and_protocols() -> None:
@@ -65,16 +64,16 @@ def test_pods_share_a_port_on_different_addresses_and_protocols() -> None:
         pod(HostPort("192.0.2.1", 54323, Protocol.TCP, 8080), ip="10.0.0.6", endpoint_id=8),
         pod(HostPort("192.0.2.1", 54323, Protocol.UDP, 8080), ip="10.0.0.7", endpoint_id=9),
     )
-    found = shown(desired(node(*pods), HERE, Ids()))
+    found = shown(desired(node(*pods), SETTINGS, FRESH))
     assert found["127.0.0.1:54323/TCP in"] == "10.0.0.5:8080*"
     assert found["192.0.2.1:54323/TCP in"] == "10.0.0.6:8080*"
     assert found["192.0.2.1:54323/UDP in"] == "10.0.0.7:8080*"
 
 
 def test_two_host_ports_of_one_container_port_share_a_set() -> None:
-    records = desired(node(pod(WEB, replace(WEB, host_port=8081))), HERE, Ids()).services
+    records = desired(node(pod(WEB, replace(WEB, host_port=8081))), SETTINGS, FRESH).services.records
     (owner,) = records.values()
-    assert [part.label for part in owner.sets] == ["hostPort/7:80/TCP/IPv4/all"]
+    assert list(owner.labels) == ["hostPort/7:80/TCP/IPv4/all"]
 
 
 def test_a_service_keeps_its_address_from_a_pod_that_asks_for_every_one() -> None:
@@ -82,28 +81,23 @@ def test_a_service_keeps_its_address_from_a_pod_that_asks_for_every_one() -> Non
     mine = service("kube-system/web", external_ips=(ip_address("192.0.2.1"),), ports=())
     mine = replace(mine, ports=(service().ports[0],))
     given = (mine, piece("kube-system/web", endpoint("10.9.9.9")))
-    wanted = desired(node(pod(replace(WEB, host_port=80)), objects=given), HERE, Ids())
+    wanted = desired(node(pod(replace(WEB, host_port=80)), objects=given), SETTINGS, FRESH)
     assert shown(wanted)["192.0.2.1:80/TCP out"] == "10.9.9.9:8080"
     assert ["has this address" in problem.text for problem in wanted.problems] == [True]
 
 
 def test_an_address_that_comes_later_gets_the_port_and_a_pod_that_leaves_takes_all_away() -> None:
-    first = desired(node(pod(WEB)), HERE, Ids())
+    first = desired(node(pod(WEB)), SETTINGS, FRESH)
     later = Device(3, "eth1", (ip_address("203.0.113.1"),))
     local = Local((UPLINK, later), (pod(WEB),), netns_cookie=1)
-    second = desired(replace(first.source, local=local), HERE, first.ids, first)
+    second = desired(replace(first.source, local=local), SETTINGS, first)
     assert shown(second).keys() - shown(first).keys() == {"203.0.113.1:8080/TCP in", "203.0.113.1:8080/TCP out"}
-    third = desired(cluster(), HERE, second.ids, second)
-    assert (shown(third), third.claims, third.ids.sets) == ({}, {}, {})
+    third = desired(cluster(), SETTINGS, second)
+    assert (shown(third), third.services.claimants, third.ids.sets) == ({}, {}, {})
 
 
 def test_what_nothing_touched_is_the_identical_value() -> None:
     given = node(pod(WEB), objects=(service(), piece("web", endpoint("10.0.0.1"))))
-    first = desired(given, HERE, Ids())
-    second = desired(replace(given, local=replace(given.local, port_range=(1, 2))), HERE, first.ids, first)
-    assert second.services is first.services
-
-
-def test_without_host_ports_the_cluster_is_served_as_it_is() -> None:
-    given = node(attachment())
-    assert desired(given, HERE, Ids()).served is given
+    first = desired(given, SETTINGS, FRESH)
+    second = desired(replace(given, local=replace(given.local, port_range=(1, 2))), SETTINGS, first)
+    assert second.services.records is first.services.records

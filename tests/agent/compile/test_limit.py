@@ -4,11 +4,18 @@ from dataclasses import replace
 
 import pytest
 
-from agent.compile.limit import LEAST_BURST_NS, at_rest, flags, limits
-from agent.compile.local import local_records
+from agent.compile.context import node_context
+from agent.compile.limit import LEAST_BURST_NS
+from agent.compile.limit import limit_record as records
+from agent.compile.node import node_records
+from agent.compile.records import Records
+from agent.compile.tunnel import TunnelLinks
 from agent.model.attachment import Attachment, Limit, Veth
 from agent.model.local import Device, Local
+from agent.model.node import Node
 from maps import abi
+from maps.abi import MAPS
+from tests.agent.compile.objects import HERE, SETTINGS
 
 POD = Attachment("c1", "eth0", 1, "/run/netns/a", 7, "02:00:00:00:00:01", Veth("swp1", 12))
 SLOW = replace(POD, ingress_limit=Limit(8_000_000, 4_000_000), egress_limit=Limit(1000, 1))
@@ -16,9 +23,14 @@ TCP_RTO_MIN_NS = 200_000_000  # include/net/tcp.h
 ETH0, ETH1 = Device(2, "eth0"), Device(3, "eth1", is_paced=True)
 
 
-def unpacked(*attachments: Attachment) -> dict[int, abi.DeviceLimits]:
-    found = limits(attachments, (ETH0, ETH1))
+def unpacked(attachment: Attachment) -> dict[int, abi.DeviceLimits]:
+    found = records(attachment)
     return {abi.LIMITS.key.unpack(key): abi.DeviceLimits.unpack(value) for key, value in found.items()}
+
+
+def of_node(attachments: tuple[Attachment, ...], devices: tuple[Device, ...]) -> Records:
+    local = Local(devices, attachments)
+    return node_records(node_context(Node(HERE), local, {}), local, SETTINGS, TunnelLinks())
 
 
 def test_a_burst_is_the_time_it_takes_at_the_rate() -> None:
@@ -38,11 +50,10 @@ def test_one_direction_may_be_free() -> None:
 
 
 def test_devices_that_keep_time_stand_beside_pods_with_a_limit_alone() -> None:
-    assert unpacked(POD) == {}
-    assert {ifindex: record.flags for ifindex, record in unpacked(SLOW).items()} == {
-        12: 0,
-        3: abi.LimitFlag.LIMIT_PACED,
-    }
+    assert of_node((POD,), (ETH0, ETH1)).of_map("limits") == {}
+    ((key, value),) = of_node((SLOW,), (ETH0, ETH1)).of_map("limits").items()
+    assert abi.LIMITS.key.unpack(key) == 3
+    assert abi.DeviceLimits.unpack(value).flags == abi.LimitFlag.LIMIT_PACED
 
 
 @pytest.mark.parametrize(
@@ -56,13 +67,12 @@ def test_devices_that_keep_time_stand_beside_pods_with_a_limit_alone() -> None:
 def test_the_nodes_record_says_whether_to_look(
     attachments: tuple[Attachment, ...], devices: tuple[Device, ...], wanted: abi.NodeFlag
 ) -> None:
-    assert flags(limits(attachments, devices)) == wanted
-    record = local_records(Local(devices, attachments), None)
-    assert record.node.flags & ~abi.NodeFlag.NODE_MASQUERADE == wanted
+    (packed,) = of_node(attachments, devices).of_map("node").values()
+    assert abi.Node.unpack(packed).flags & ~abi.NodeFlag.NODE_MASQUERADE == wanted
 
 
 def test_records_are_compared_without_what_was_counted() -> None:
-    (resting,) = limits((SLOW,), ()).values()
+    (resting,) = records(SLOW).values()
     counted = abi.DeviceLimits.unpack(resting)
     counted = replace(counted, ingress=replace(counted.ingress, at_ns=5), egress=replace(counted.egress, at_ns=6))
-    assert at_rest(counted.pack()) == resting
+    assert MAPS["limits"].at_rest(counted.pack()) == resting

@@ -173,17 +173,17 @@ def test_problem_names_object_and_field(objects: list[Object], expected: tuple[s
 
 def test_the_loser_of_a_frontend_keeps_its_others() -> None:
     wanted = compiled(service("a", ports=(NODE_PORT,)), service("b", "10.96.0.2", ports=(NODE_PORT,)))
-    assert [*map(len, (records.services for records in wanted.services.values()))] == [3, 1]
+    assert [len(one.records.of_map("services")) for one in wanted.services.records.values()] == [3, 1]
 
 
 def test_without_a_local_policy_there_is_no_local_set() -> None:
-    (records,) = compiled(service(ports=(NODE_PORT,)), BOTH).services.values()
-    assert [part.label for part in records.sets] == ["default/web:http/TCP/IPv4/all"]
+    (records,) = compiled(service(ports=(NODE_PORT,)), BOTH).services.records.values()
+    assert records.labels == ("default/web:http/TCP/IPv4/all",)
 
 
 def test_affinity_is_the_services() -> None:
-    (records,) = compiled(service(affinity_s=10800), BOTH).services.values()
-    (value,) = map(abi.Service.unpack, records.services.values())
+    (records,) = compiled(service(affinity_s=10800), BOTH).services.records.values()
+    (value,) = map(abi.Service.unpack, records.records.of_map("services").values())
     assert value.affinity_s == 10800
 
 
@@ -191,8 +191,8 @@ def test_the_longest_names_fit_a_label_and_stay_apart() -> None:
     long = name(f"{'n' * 63}/{'s' * 63}")
     ports = tuple(ServicePort("p" * 62 + end, Protocol.UDP, number) for number, end in ((1, "a"), (2, "b")))
     wanted = compiled(replace(service(), name=long, ports=ports, internal_local=True))
-    (records,) = wanted.services.values()
-    labels = {part.label for part in records.sets}
+    (records,) = wanted.services.records.values()
+    labels = set(records.labels)
     assert len(labels) == 2
     assert max(map(len, labels)) <= 191
 
@@ -210,8 +210,9 @@ def test_ports_with_one_name_differ_by_protocol() -> None:
 
 def test_parts_hold_every_backend_once() -> None:
     many = [endpoint(f"10.1.{i >> 8}.{i & 255}") for i in range(700)]
-    (records,) = compiled(service(), piece("web", *many)).services.values()
-    (part,) = records.sets
-    slots = {slot for table in part.maglevs.values() for slot in memoryview(table).cast("H")}
-    assert (part.parts, len(part.maglevs)) == (4, 4)
-    assert slots == {abi.BackendKey.unpack(key).slot for key in part.backends}
+    (records,) = compiled(service(), piece("web", *many)).services.records.values()
+    made = records.records
+    (frontend,) = map(abi.Service.unpack, made.of_map("services").values())
+    slots = {slot for table in made.of_map("maglevs").values() for slot in memoryview(table).cast("H")}
+    assert (frontend.parts, len(made.of_map("maglevs"))) == (4, 4)
+    assert slots == {abi.BackendKey.unpack(key).slot for key in made.of_map("backends")}

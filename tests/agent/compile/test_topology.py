@@ -2,11 +2,12 @@
 
 import pytest
 
-from agent.compile.records import Place
+from agent.compile.context import NodeContext
 from agent.compile.topology import Target, serving
+from agent.model.node import Node
 from tests.agent.compile.objects import HERE, endpoint
 
-PLACE = Place(HERE, "zone-a")
+IN_ZONE_A = NodeContext(Node(HERE, zone="zone-a"))
 
 
 def target(ip: str, node: str = "elsewhere", **hints: tuple[str, ...]) -> Target:
@@ -25,20 +26,20 @@ def hinted(marks: str) -> list[Target]:
 
 
 @pytest.mark.parametrize(
-    ("marks", "place", "expected"),
+    ("marks", "context", "expected"),
     [
-        pytest.param("ab", PLACE, "0", id="the zone's endpoints serve the zone"),
-        pytest.param("bb", PLACE, "01", id="a zone without endpoints is served by all"),
-        pytest.param("a-", PLACE, "01", id="one endpoint without a hint, and hints mean nothing"),
-        pytest.param("-a", PLACE, "01", id="the same when it comes first"),
-        pytest.param("ab", Place(HERE), "01", id="a node without a zone takes all"),
-        pytest.param("Hx", PLACE, "0", id="hints for nodes keep traffic on the node"),
-        pytest.param("xx", PLACE, "01", id="a node that no hint names is served by all"),
+        pytest.param("ab", IN_ZONE_A, "0", id="the zone's endpoints serve the zone"),
+        pytest.param("bb", IN_ZONE_A, "01", id="a zone without endpoints is served by all"),
+        pytest.param("a-", IN_ZONE_A, "01", id="one endpoint without a hint, and hints mean nothing"),
+        pytest.param("-a", IN_ZONE_A, "01", id="the same when it comes first"),
+        pytest.param("ab", NodeContext(Node(HERE)), "01", id="a node without a zone takes all"),
+        pytest.param("Hx", IN_ZONE_A, "0", id="hints for nodes keep traffic on the node"),
+        pytest.param("xx", IN_ZONE_A, "01", id="a node that no hint names is served by all"),
     ],
 )
-def test_rule(marks: str, place: Place, expected: str) -> None:
+def test_rule(marks: str, context: NodeContext, expected: str) -> None:
     targets = hinted(marks)
-    chosen = serving(targets, place, local=False, not_ready_too=False)
+    chosen = serving(targets, context, local=False, not_ready_too=False)
     assert "".join(str(targets.index(target)) for target in chosen) == expected
 
 
@@ -47,9 +48,9 @@ def test_traffic_policy_local_wins_over_hints() -> None:
         target("10.0.0.1", HERE, for_zones=("zone-b",)),
         target("10.0.0.2", for_zones=("zone-a",)),
     ]
-    assert serving(far_zone, PLACE, local=True, not_ready_too=False) == far_zone[:1]
+    assert serving(far_zone, IN_ZONE_A, local=True, not_ready_too=False) == far_zone[:1]
 
 
 def test_hints_hold_for_a_service_that_publishes_endpoints_that_are_not_ready() -> None:
     targets = hinted("ab")
-    assert serving(targets, PLACE, local=False, not_ready_too=True) == targets[:1]
+    assert serving(targets, IN_ZONE_A, local=False, not_ready_too=True) == targets[:1]

@@ -1,27 +1,31 @@
 """What lies between nodes: who is behind the tunnel, by which routes, and where pods keep their own addresses."""
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_network
 
 import pytest
 
 from agent.compile.ids import RemoteIds
-from agent.compile.records import BetweenRecords
+from agent.compile.records import Owner, OwnerKind
+from agent.compile.remote import RANGES, Remotes, remotes, update, vantage
 from agent.compile.route import Route
-from agent.compile.tunnel import Between, Kind, Tunnel, between_records, tunnel
+from agent.compile.settings import NetworkSettings
+from agent.compile.tunnel import DeviceKind, Tunnel, tunnel
 from agent.model.address import mapped, unmapped
 from agent.model.local import Device, Local
 from agent.model.node import Node
 from agent.options.config import Encapsulation
+from agent.reconcile.plans import contents
 from maps import abi
 from tests.agent.compile.objects import HERE
 
 IPS = (ip_address("192.0.2.1"), ip_address("fd00::1"))
 NETWORKS = (ip_network("192.0.2.0/24"), ip_network("fd00::/64"))
 LOCAL = Local((Device(2, "eth0", IPS, NETWORKS, 1500, default_route=True),))
-VXLAN = Between(Encapsulation.VXLAN)
+VXLAN = NetworkSettings(Encapsulation.VXLAN)
 CROSS = replace(VXLAN, cross_subnet=True)
-IPIP, GENEVE = Between(Encapsulation.IPIP), Between(Encapsulation.GENEVE)
+IPIP, GENEVE = NetworkSettings(Encapsulation.IPIP), NetworkSettings(Encapsulation.GENEVE)
 
 
 def node(name: str, ips: str, cidrs: str) -> Node:
@@ -33,18 +37,35 @@ NEAR = node("near", "192.0.2.2 fd00::2", "10.2.0.0/24 fd00:2::/64")
 FAR = node("remote", "198.51.100.3 fd01::3", "10.3.0.0/24 fd00:3::/64")
 
 
-def records(*nodes: Node, between: Between = VXLAN, local: Local = LOCAL) -> BetweenRecords:
-    return between_records({n.name: n for n in (OWN, *nodes)}, HERE, local, between, RemoteIds())[0]
+def found_from(nodes: Mapping[str, Node], network: NetworkSettings, local: Local) -> Remotes:
+    """What this node knows of Nodes."""
+    seen = vantage(nodes.get(HERE, Node(HERE)), local, network)
+    return remotes(nodes, seen, local.not_masqueraded, Remotes())
 
 
-def behind(found: BetweenRecords) -> dict[str, str]:
+@dataclass(frozen=True)
+class Found:
+    """All owners' records together, and the routes."""
+
+    remotes: Mapping[bytes, bytes]
+    prefixes: Mapping[bytes, bytes]
+    routes: tuple[Route, ...]
+
+
+def records(*nodes: Node, network: NetworkSettings = VXLAN, local: Local = LOCAL) -> Found:
+    known, made, _ = update(found_from({n.name: n for n in (OWN, *nodes)}, network, local), Remotes())
+    every = contents(made.values())
+    return Found(every.get("remotes", {}), every.get("prefixes", {}), tuple(known.routes.values()))
+
+
+def behind(found: Found) -> dict[str, str]:
     """Each range that is behind a tunnel, and the outer address."""
     remotes = {int.from_bytes(k, "little"): str(unmapped(abi.Remote.unpack(v).addr)) for k, v in found.remotes.items()}
     prefixes = {shown(k): abi.Prefix.unpack(v).remote_id for k, v in found.prefixes.items()}
     return {text: remotes[number] for text, number in prefixes.items() if number not in (0, abi.REMOTE_ROUTED)}
 
 
-def ahead(found: BetweenRecords) -> set[str]:
+def ahead(found: Found) -> set[str]:
     """The ranges for which the kernel's routes are taken past its stack."""
     numbers = {shown(k): abi.Prefix.unpack(v).remote_id for k, v in found.prefixes.items()}
     return {text for text, number in numbers.items() if number == abi.REMOTE_ROUTED}
@@ -58,20 +79,20 @@ def shown(key: bytes) -> str:
 
 
 def test_routes_are_taken_past_the_stack_to_the_pods_of_other_nodes_alone() -> None:
-    assert ahead(records(NEAR, between=Between())) == set(map(str, NEAR.pod_cidrs))
-    assert ahead(records(NEAR, FAR, between=CROSS)) == set(map(str, NEAR.pod_cidrs))
+    assert ahead(records(NEAR, network=NetworkSettings())) == set(map(str, NEAR.pod_cidrs))
+    assert ahead(records(NEAR, FAR, network=CROSS)) == set(map(str, NEAR.pod_cidrs))
     assert ahead(records(NEAR, FAR)) == set()
 
 
 def test_by_the_host_no_route_is_taken_past_its_stack() -> None:
-    found = records(NEAR, between=Between(by_host=True))
+    found = records(NEAR, network=NetworkSettings(host_routing=True))
     assert ahead(found) == set()
     assert all(abi.Prefix.unpack(v).flags & abi.PrefixFlag.PREFIX_NO_MASQUERADE for v in found.prefixes.values())
 
 
 def test_natively_another_nodes_pods_are_reached_by_its_address_of_their_family() -> None:
     lost = Node("lost", (), (ip_network("10.3.0.0/24"),))
-    found = records(NEAR, lost, between=Between())
+    found = records(NEAR, lost, network=NetworkSettings())
     assert found.routes == (
         Route(NEAR.pod_cidrs[0], NEAR.internal_ips[0]),
         Route(NEAR.pod_cidrs[1], NEAR.internal_ips[1]),
@@ -80,14 +101,14 @@ def test_natively_another_nodes_pods_are_reached_by_its_address_of_their_family(
 
 
 @pytest.mark.parametrize(
-    ("between", "far"),
+    ("network", "far"),
     [
         pytest.param(VXLAN, (NEAR, FAR), id="to every node"),
         pytest.param(CROSS, (FAR,), id="across subnets, only to nodes on none of ours"),
     ],
 )
-def test_pods_and_nodes_are_encapsulated(between: Between, far: tuple[Node, ...]) -> None:
-    found = records(NEAR, FAR, between=between)
+def test_pods_and_nodes_are_encapsulated(network: NetworkSettings, far: tuple[Node, ...]) -> None:
+    found = records(NEAR, FAR, network=network)
     ranges = {str(r): str(n.internal_ips[0]) for n in far for r in (*n.pod_cidrs, *map(ip_network, n.internal_ips))}
     assert behind(found) == ranges
     into_tunnel = {route.destination for route in found.routes if route.gateway is None}
@@ -110,12 +131,12 @@ def test_the_outer_family_is_the_first_of_this_nodes_own_that_both_have() -> Non
 
 def test_pods_of_a_family_that_the_underlay_lacks_go_through_the_tunnel_across_subnets_too() -> None:
     only4 = node("only4", "192.0.2.9", "10.9.0.0/24 fd00:9::/64")
-    assert behind(records(only4, between=CROSS)) == {"fd00:9::/64": "192.0.2.9"}
+    assert behind(records(only4, network=CROSS)) == {"fd00:9::/64": "192.0.2.9"}
 
 
 def test_all_pods_nodes_and_configured_ranges_meet_pods_unmasqueraded() -> None:
     local = replace(LOCAL, not_masqueraded=(ip_network("10.0.0.0/8"), ip_network("10.1.0.0/24")))
-    found = records(NEAR, between=Between(), local=local)
+    found = records(NEAR, network=NetworkSettings(), local=local)
     assert {shown(k) for k in found.prefixes} == {
         "10.0.0.0/8",
         *(str(r) for n in (OWN, NEAR) for r in (*n.pod_cidrs, *map(ip_network, n.internal_ips))),
@@ -142,35 +163,40 @@ def test_a_free_id_is_given_again_only_after_all_the_others() -> None:
 
 
 @pytest.mark.parametrize(
-    ("between", "own", "expected"),
+    ("network", "own", "expected"),
     [
-        pytest.param(Between(), OWN, None, id="no device natively"),
-        pytest.param(VXLAN, OWN, Tunnel(Kind.VXLAN, 8472, 1450), id="over IPv4 50 bytes go"),
+        pytest.param(NetworkSettings(), OWN, None, id="no device natively"),
+        pytest.param(VXLAN, OWN, Tunnel(DeviceKind.VXLAN, 8472, 1450), id="over IPv4 50 bytes go"),
         pytest.param(
             VXLAN,
             Node(HERE, OWN.internal_ips[::-1]),
-            Tunnel(Kind.VXLAN, 8472, 1430),
+            Tunnel(DeviceKind.VXLAN, 8472, 1430),
             id="over IPv6 70",
         ),
         pytest.param(
-            replace(VXLAN, port=4789, mtu=1400), OWN, Tunnel(Kind.VXLAN, 4789, 1400), id="what is given counts"
+            replace(VXLAN, port=4789, mtu=1400), OWN, Tunnel(DeviceKind.VXLAN, 4789, 1400), id="what is given counts"
         ),
-        pytest.param(IPIP, OWN, Tunnel(Kind.VETH, 0, 1480), id="IPIP over IPv4 20 bytes"),
-        pytest.param(IPIP, Node(HERE, OWN.internal_ips[::-1]), Tunnel(Kind.VETH, 0, 1460), id="IPIP over IPv6 40"),
-        pytest.param(GENEVE, OWN, Tunnel(Kind.GENEVE, 6081, 1450), id="Geneve by its device"),
+        pytest.param(IPIP, OWN, Tunnel(DeviceKind.VETH, 0, 1480), id="IPIP over IPv4 20 bytes"),
         pytest.param(
-            replace(GENEVE, has_geneve=False), OWN, Tunnel(Kind.VXLAN, 6081, 1450), id="Geneve by the VXLAN device"
+            IPIP, Node(HERE, OWN.internal_ips[::-1]), Tunnel(DeviceKind.VETH, 0, 1460), id="IPIP over IPv6 40"
         ),
-        pytest.param(replace(IPIP, port=9), OWN, Tunnel(Kind.VETH, 0, 1480), id="IPIP has no port"),
+        pytest.param(GENEVE, OWN, Tunnel(DeviceKind.GENEVE, 6081, 1450), id="Geneve by its device"),
+        pytest.param(
+            replace(GENEVE, has_geneve=False),
+            OWN,
+            Tunnel(DeviceKind.VXLAN, 6081, 1450),
+            id="Geneve by the VXLAN device",
+        ),
+        pytest.param(replace(IPIP, port=9), OWN, Tunnel(DeviceKind.VETH, 0, 1480), id="IPIP has no port"),
     ],
 )
-def test_the_tunnel_leaves_room_for_what_it_adds(between: Between, own: Node, expected: Tunnel | None) -> None:
-    found, _ = between_records({HERE: own, "remote": FAR}, HERE, LOCAL, between, RemoteIds())
-    assert tunnel(between, found, LOCAL.devices) == expected
+def test_the_tunnel_leaves_room_for_what_it_adds(network: NetworkSettings, own: Node, expected: Tunnel | None) -> None:
+    found = found_from({HERE: own, "remote": FAR}, network, LOCAL)
+    assert tunnel(network, found.overhead, LOCAL.devices) == expected
 
 
 @pytest.mark.parametrize(
-    ("between", "flags"),
+    ("network", "flags"),
     [
         pytest.param(VXLAN, abi.NodeFlag(0), id="nothing with VXLAN"),
         pytest.param(IPIP, abi.NodeFlag.NODE_IPIP, id="the header with IPIP"),
@@ -178,6 +204,28 @@ def test_the_tunnel_leaves_room_for_what_it_adds(between: Between, own: Node, ex
         pytest.param(replace(GENEVE, has_geneve=False), abi.NodeFlag.NODE_GENEVE, id="the exchange where it has not"),
     ],
 )
-def test_the_programs_do_what_the_device_does_not(between: Between, flags: abi.NodeFlag) -> None:
-    assert between.flags == flags
-    assert replace(between, masquerade=True).flags == flags | abi.NodeFlag.NODE_MASQUERADE
+def test_the_programs_do_what_the_device_does_not(network: NetworkSettings, flags: abi.NodeFlag) -> None:
+    assert network.flags == flags
+    assert replace(network, masquerade=True).flags == flags | abi.NodeFlag.NODE_MASQUERADE
+
+
+def test_a_change_of_one_node_concerns_that_node_alone() -> None:
+    nodes = {n.name: n for n in (OWN, NEAR, FAR)}
+    first, _, _ = update(found_from(nodes, VXLAN, LOCAL), Remotes())
+    moved = {**nodes, "near": replace(NEAR, pod_cidrs=NEAR.pod_cidrs[:1])}
+    _, made, _ = update(remotes(moved, first.vantage, (), first), first)
+    assert {owner for owner in made if owner != RANGES} == {Owner(OwnerKind.REMOTE, "near")}
+
+
+def test_a_range_that_two_nodes_have_stays_with_the_first_and_passes_on_when_that_goes() -> None:
+    twin = replace(FAR, name="twin", internal_ips=(ip_address("198.51.100.9"),))
+    nodes = {n.name: n for n in (OWN, FAR, twin)}
+    first, _, problems = update(found_from(nodes, VXLAN, LOCAL), Remotes())
+    assert {str(problem.name) for found in problems.values() for problem in found} == {"twin"}
+    assert [problem.field for found in problems.values() for problem in found] == [
+        "spec.podCIDRs[0]",
+        "spec.podCIDRs[1]",
+    ]
+    _, made, later = update(remotes({HERE: OWN, "twin": twin}, first.vantage, (), first), first)
+    assert "10.3.0.0/24" in {shown(key) for key in made[Owner(OwnerKind.REMOTE, "twin")].of_map("prefixes")}
+    assert not any(later.values())

@@ -1,23 +1,22 @@
-"""A kernel of tables in memory that can be made to fail, and what must hold of its maps after every single write."""
+"""A node's maps and parts in memory that can be made to fail, and what must hold of maps after every single write."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from agent.compile.node import Links
-from agent.compile.route import Route
-from agent.compile.tunnel import Tunnel
+from agent.compile.desired import Desired
+from agent.compile.settings import Settings
 from agent.model.attachment import Attachment
 from agent.model.cluster import Cluster
-from agent.model.local import Device
-from agent.reconcile.kernel import Tables
-from agent.reconcile.sync import Settings, Sync
+from agent.reconcile.parts import Dataplane
+from agent.reconcile.round import Rounds
 from maps import abi
+from maps.abi import MAPS
 from maps.memory import MemoryTable
 from maps.spec import MapSpec
-from tests.agent.compile.objects import HERE
+from maps.spec import Owner as MapOwner
+from tests.agent.compile.objects import SETTINGS
 
-TUNNEL_IFINDEX = 99
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -62,87 +61,110 @@ class FusedTable(MemoryTable[K, V]):
         super().delete_packed(keys, n)
 
 
+class FakePart:
+    """Keeps what it was brought to, in two pieces; refuses where it is told to."""
+
+    def __init__(self, name: str, wanted: Callable[[Desired], object], *, vital: bool, before: bool = False) -> None:
+        self.name, self.is_vital, self.is_before_maps, self.is_watched = name, vital, before, True
+        self.wanted = wanted
+        self.applied: list[Any] = []
+        self.looked = 0  # times that it was to look again
+        self.refusal: Exception | None = None
+
+    def apply(self, wanted: object) -> Iterator[None]:
+        """Remember."""
+        yield
+        if self.refusal is not None:
+            raise self.refusal
+        self.applied.append(wanted)
+        yield
+
+    def look_again(self) -> None:
+        """Count."""
+        self.looked += 1
+
+    @property
+    def last(self) -> Any:
+        """What it was last brought to."""
+        return self.applied[-1] if self.applied else None
+
+
+class FakeDeferred:
+    """Pods' devices, each to be seen to once."""
+
+    def __init__(self) -> None:
+        self.waiting: list[int] = []
+        self.done: list[int] = []
+        self.refusal: Exception | None = None
+
+    @property
+    def is_left(self) -> bool:
+        """Whether some wait."""
+        return bool(self.waiting)
+
+    def piece(self) -> None:
+        """See to one."""
+        self.done.append(self.waiting.pop(0))
+        if self.refusal is not None:
+            raise self.refusal
+
+
 class MemoryKernel:
-    """Keeps what it was asked for."""
+    """Maps and parts of a node, in memory."""
 
     def __init__(self, **sizes: int) -> None:
         self.fuse = Fuse()
-        specs: tuple[MapSpec[Any, Any], ...] = (
-            abi.SERVICES,
-            abi.BACKEND_SETS,
-            abi.MAGLEVS,
-            abi.BACKENDS,
-            abi.ENDPOINTS,
-            abi.POD_NETNS,
-            abi.LIMITS,
-            abi.REMOTES,
-            abi.PREFIXES,
-            abi.NODE,
+        agents = (spec for spec in MAPS.values() if spec.owner is MapOwner.AGENT)
+        self.tables: dict[str, FusedTable[Any, Any]] = {
+            spec.name: FusedTable(spec, self.fuse, sizes.get(spec.name, 0)) for spec in agents
+        }
+        self.tunnel = FakePart("tunnel", lambda desired: desired.tunnel, vital=True, before=True)
+        self.pods = FakePart(
+            "pod programs", lambda d: {a.link.ifindex: a.link.host_device for a in d.attachments.values()}, vital=True
         )
-        self.tables = Tables(**{s.name: FusedTable(s, self.fuse, sizes.get(s.name, 0)) for s in specs})
-        self.pods: dict[int, str] = {}  # as given; they stay
-        self.settled: list[int] = []
-        self.forgotten = 0  # times
-        self.uplinks: tuple[Device, ...] = ()
-        self.routes: tuple[Route, ...] = ()
-        self.tunnel: Tunnel | None = None
-        self.mtus: list[tuple[set[str], int]] = []
-        self.mended = 0  # pods, all times together
+        self.uplinks = FakePart("uplinks", lambda d: d.uplinks if d.synced else None, vital=True)
+        self.routes = FakePart("routes", lambda d: tuple(d.routes.values()) if d.synced else None, vital=False)
+        self.mtu = FakePart("pod interfaces", lambda d: d.pod_mtu or None, vital=False)
+        self.deferred = FakeDeferred()
 
-    def sync_pods(self, pods: Mapping[int, str]) -> None:
-        """Remember."""
-        self.pods |= pods
-
-    def settle_pod(self, ifindex: int) -> None:
-        """Remember."""
-        self.settled.append(ifindex)
-
-    def forget_pods(self) -> None:
-        """Count."""
-        self.forgotten += 1
-
-    def mend_pods(self, attachments: tuple[Attachment, ...]) -> None:
-        """Count."""
-        self.mended += len(attachments)
-
-    def resize_pods(self, attachments: tuple[Attachment, ...], mtu: int) -> None:
-        """Remember."""
-        self.mtus.append(({a.link.host_device for a in attachments}, mtu))
-
-    def sync_uplinks(self, devices: tuple[Device, ...]) -> None:
-        """Remember."""
-        self.uplinks = devices
-
-    def sync_tunnel(self, tunnel: Tunnel | None) -> Links:
-        """Remember; a number that no device has."""
-        self.tunnel = tunnel
-        return Links(TUNNEL_IFINDEX) if tunnel else Links()
-
-    def sync_routes(self, routes: tuple[Route, ...]) -> None:
-        """Remember."""
-        self.routes = routes
+    @property
+    def dataplane(self) -> Dataplane:
+        """All of it."""
+        return Dataplane(self.tables, (self.tunnel, self.pods, self.uplinks, self.routes, self.mtu), self.deferred)
 
     def held(self, name: str) -> dict[Any, Any]:
         """A map's entries."""
-        return dict(getattr(self.tables, name).items())
+        return dict(self.tables[name].items())
 
     @property
     def node(self) -> abi.Node:
         """The node's record."""
-        found = self.tables.node.get(0)
+        found: abi.Node | None = self.tables["node"].get(0)
         assert found is not None
         return found
 
 
-def brought(kernel: MemoryKernel, cluster: Cluster, sync: Sync | None = None) -> Sync:
-    """A Sync that has brought *kernel* to *cluster*, as one round of the loop does."""
-    sync = sync or Sync(kernel, Settings(HERE))
-    sync.offer(cluster)
-    for _ in sync.services():
+def started(kernel: MemoryKernel, settings: Settings = SETTINGS, attachments: Iterable[Attachment] = ()) -> Rounds:
+    """What an agent that starts has of the node."""
+    return Rounds(kernel.dataplane, settings, attachments, lambda: 0)
+
+
+def brought(kernel: MemoryKernel, cluster: Cluster, rounds: Rounds | None = None) -> Rounds:
+    """Rounds that have brought *kernel* to *cluster*, and to the attachments that stand in it."""
+    wanted = cluster.local.attachments
+    rounds = rounds or started(kernel, attachments=wanted)
+    for one in rounds.attachments:
+        if one not in wanted:
+            rounds.detach(one)
+    for one in wanted:
+        if one not in rounds.attachments:
+            rounds.attach(one)
+    for _ in rounds.round(cluster):
         pass
-    for part in (sync.tunnel, sync.here, sync.pods, sync.uplinks, sync.routes, sync.no_tunnel, sync.wires, sync.mtus):
-        part()
-    return sync
+    for error in (rounds.map_error, *rounds.parts.errors(vital=True), *rounds.parts.errors(vital=False)):
+        if error is not None:
+            raise error
+    return rounds
 
 
 def assert_no_packet_meets_a_gap(kernel: MemoryKernel) -> None:

@@ -8,10 +8,9 @@ from hypothesis import strategies as st
 from agent.model.attachment import Attachment, HostPort, Limit
 from agent.model.local import Local
 from agent.model.service import Protocol
-from agent.reconcile.sync import Settings, Sync
 from maps import abi
-from tests.agent.compile.objects import HERE, attachment, cluster
-from tests.agent.reconcile.kernels import MemoryKernel, Stopped, brought
+from tests.agent.compile.objects import attachment, cluster
+from tests.agent.reconcile.kernels import MemoryKernel, Stopped, brought, started
 
 NODE_AND_POD = "192.0.2.1"  # the node claims it too
 PODS = (
@@ -32,56 +31,71 @@ def there(pods: dict[int, Attachment]) -> MemoryKernel:
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(st.tuples(steps, st.none() | st.integers(0, 3)), max_size=5))
-def test_pods_that_come_and_go_leave_what_those_that_stay_have(turns: list[tuple[list[tuple[int, bool]], int]]) -> None:
+@given(st.booleans(), st.lists(st.tuples(steps, st.none() | st.integers(0, 3)), max_size=5))
+def test_pods_that_come_and_go_leave_what_those_that_stay_have(
+    is_known: bool,  # noqa: FBT001
+    turns: list[tuple[list[tuple[int, bool]], int]],
+) -> None:
     kernel, have = MemoryKernel(), dict[int, Attachment]()
-    sync = brought(kernel, cluster(local=Local(netns_cookie=1)))
+    rounds = brought(kernel, cluster(local=Local(netns_cookie=1)))
+    if not is_known:
+        rounds = started(kernel)
     for batch, death in turns:
+        keys = []
         for i, is_coming in batch:
             if is_coming:
                 have[i] = PODS[i]
-                sync.attach(PODS[i])
+                rounds.attach(PODS[i])
             elif have.pop(i, None):
-                sync.overlay.detach(PODS[i])
+                rounds.detach(PODS[i])
+            keys.append(PODS[i].key)
         kernel.fuse.left = death
         try:
-            sync.come_and_gone()
+            rounds.serve(keys)
         except Stopped:
             kernel.fuse.left = None
-            sync.come_and_gone()
+            rounds.serve(keys)
         kernel.fuse.left = None
         held, fresh = kernel.held("endpoints"), there(have).held("endpoints")
         assert {key: value for key, value in held.items() if not value.flags} == {
             key: value for key, value in fresh.items() if not value.flags
         }
         assert kernel.held("pod_netns") == there(have).held("pod_netns")
-    sync.here()
+    brought(kernel, cluster(local=Local(attachments=tuple(have.values()), netns_cookie=1)), rounds)
     fresh_kernel = there(have)
     assert [kernel.held(name) for name in POD_MAPS] == [fresh_kernel.held(name) for name in POD_MAPS]
     assert replace(kernel.node, generation=0) == replace(fresh_kernel.node, generation=0)
 
 
 def test_a_pod_that_comes_costs_its_own_records() -> None:
-    kernel = there(dict(enumerate(PODS[:3])))
-    sync = Sync(kernel, Settings(HERE))
-    sync.offer(cluster(local=Local(attachments=PODS[:3], netns_cookie=1)))
-    sync.here()
+    kernel = MemoryKernel()
+    rounds = brought(kernel, cluster(local=Local(attachments=PODS[:2], netns_cookie=1)))
     before = kernel.node.generation
     kernel.fuse.writes.clear()
-    sync.attach(PODS[3])
-    assert sync.come_and_gone() == 3
+    rounds.attach(PODS[2])
+    assert rounds.serve([PODS[2].key]) == 3
     assert [name for name, _ in kernel.fuse.writes] == ["endpoints", "pod_netns", "node"]
     assert kernel.node.generation == before + 1
-    assert sync.come_and_gone() == 0
+    assert rounds.serve([PODS[2].key]) == 0
+
+
+def test_a_pod_with_an_address_of_the_nodes_has_it_and_gives_it_back() -> None:
+    kernel = MemoryKernel()
+    rounds = brought(kernel, cluster(local=Local(netns_cookie=1)))
+    mine = next(iter(kernel.held("endpoints").items()))
+    rounds.attach(PODS[3])
+    rounds.serve([PODS[3].key])
+    assert [value.endpoint_id for value in kernel.held("endpoints").values()] == [4]
+    rounds.detach(PODS[3])
+    rounds.serve([PODS[3].key])
+    assert dict([mine]) == kernel.held("endpoints")
 
 
 def test_the_nodes_record_knows_at_once_of_a_pod_with_a_limit_or_a_host_port() -> None:
-    kernel = there({})
-    sync = Sync(kernel, Settings(HERE))
-    sync.offer(cluster(local=Local(netns_cookie=1)))
-    sync.here()
+    kernel = MemoryKernel()
+    rounds = brought(kernel, cluster(local=Local(netns_cookie=1)))
     for pod in PODS[4:]:
-        sync.attach(pod)
-        sync.come_and_gone()
+        rounds.attach(pod)
+        rounds.serve([pod.key])
     assert kernel.node.flags & abi.NodeFlag.NODE_LIMITS
     assert kernel.node.nat_port_min > 2000, "the lower range is the smaller one"

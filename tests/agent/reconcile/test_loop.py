@@ -13,10 +13,9 @@ from agent.model.attachment import HostPort
 from agent.model.local import Local
 from agent.model.service import Protocol
 from agent.reconcile.loop import Loop, LoopStopped
-from agent.reconcile.sync import Settings
 from agent.reconcile.timetable import QUIET_NS
 from maps.errors import MapFull
-from tests.agent.compile.objects import HERE, attachment, cluster, endpoint, piece, service
+from tests.agent.compile.objects import HERE, SETTINGS, attachment, cluster, endpoint, piece, service
 from tests.agent.reconcile.kernels import MemoryKernel, Stopped
 
 
@@ -27,7 +26,7 @@ def kernel() -> MemoryKernel:
 
 @pytest.fixture
 def loop(kernel: MemoryKernel) -> Iterator[Loop]:
-    loop = Loop(kernel, Settings(HERE))
+    loop = Loop(kernel.dataplane, SETTINGS)
     loop.start()
     yield loop
     loop.stop()
@@ -47,7 +46,7 @@ def test_a_cluster_that_is_offered_reaches_the_maps(loop: Loop, kernel: MemoryKe
     loop.offer(cluster(service(), piece("web", endpoint("10.0.0.1"))))
     eventually(lambda: loop.status().synced)
     assert len(kernel.held("backends")) == 1
-    assert (loop.status().services, loop.status().error, loop.status().generation) == (1, "", 1)
+    assert (loop.status().services, loop.status().error, loop.status().revision) == (1, "", 1)
 
 
 def test_an_unsynced_cluster_does_not_make_the_loop_synced(loop: Loop) -> None:
@@ -68,19 +67,22 @@ def test_a_cluster_from_before_does_not_take_an_attachment_away(loop: Loop, kern
     assert len(kernel.held("pod_netns")) == 1
 
 
-def test_a_cluster_that_has_seen_the_attachment_may_take_it_away(loop: Loop, kernel: MemoryKernel) -> None:
-    loop.attach(attachment())
-    for now in (cluster(local=Local(attachments=(attachment(),), netns_cookie=1)), cluster()):
-        syncs = loop.status().syncs
-        loop.offer(now)
-        eventually(more_syncs(loop, syncs))
-    assert kernel.held("pod_netns") == {}
-
-
 def test_detach_returns_when_the_kernel_has_forgotten_it(loop: Loop, kernel: MemoryKernel) -> None:
-    loop.offer(cluster(local=Local(attachments=(attachment(),), netns_cookie=1)))
+    loop.attach(attachment())
     loop.detach(attachment())
     assert kernel.held("pod_netns") == {}
+    assert loop.attachments() == ()
+
+
+def test_attachments_that_live_are_adopted(kernel: MemoryKernel) -> None:
+    loop = Loop(kernel.dataplane, SETTINGS)
+    loop.adopt((attachment(),))
+    loop.start()
+    loop.offer(cluster())
+    eventually(lambda: loop.status().synced)
+    loop.stop()
+    assert len(kernel.held("pod_netns")) == 1
+    assert loop.attachments() == (attachment(),)
 
 
 def test_detaching_what_is_unknown_is_no_error(loop: Loop) -> None:
@@ -88,7 +90,7 @@ def test_detaching_what_is_unknown_is_no_error(loop: Loop) -> None:
 
 
 def test_an_attachment_that_does_not_fit_is_the_callers_error() -> None:
-    loop = Loop(MemoryKernel(endpoints=1), Settings(HERE))
+    loop = Loop(MemoryKernel(endpoints=1).dataplane, SETTINGS)
     loop.start()
     loop.attach(attachment())
     with pytest.raises(MapFull, match="--max-endpoints"):
@@ -97,7 +99,7 @@ def test_an_attachment_that_does_not_fit_is_the_callers_error() -> None:
 
 
 def test_a_pod_does_not_wait_for_a_long_sync(kernel: MemoryKernel) -> None:
-    loop, inside, go = Loop(kernel, Settings(HERE)), Event(), Event()
+    loop, inside, go = Loop(kernel.dataplane, SETTINGS), Event(), Event()
     burn = kernel.fuse.burn
 
     def slow(name: str, what: str) -> None:
@@ -124,34 +126,45 @@ def test_what_failed_is_tried_again(loop: Loop, kernel: MemoryKernel) -> None:
     kernel.fuse.left = 1
     loop.offer(cluster(service(), piece("web", endpoint("10.0.0.1"))))
     eventually(lambda: loop.status().failures)
-    assert "backend" in loop.status().error or "maglevs" in loop.status().error
+    assert loop.status().error in kernel.tables
     kernel.fuse.left = None
     eventually(lambda: loop.status().synced and not loop.status().error)
 
 
 def test_hooks_are_kept_although_services_fail(kernel: MemoryKernel) -> None:
     kernel = MemoryKernel(backends=1)
-    loop = Loop(kernel, Settings(HERE))
+    loop = Loop(kernel.dataplane, SETTINGS)
     loop.start()
     many = piece("web", endpoint("10.0.0.1"), endpoint("10.0.0.2"))
-    loop.offer(cluster(service(), many, local=Local(attachments=(attachment(),), netns_cookie=1)))
+    loop.attach(attachment())
+    loop.offer(cluster(service(), many))
     eventually(lambda: loop.status().failures)
     loop.stop()
-    assert kernel.pods == {12: "swp0123456789"}
+    assert kernel.pods.last == {12: "swp0123456789"}
     assert "--max-backends" in loop.status().error
 
 
 def test_a_route_that_is_refused_is_told_and_does_not_keep_the_node_from_being_ready(
-    loop: Loop, kernel: MemoryKernel, monkeypatch: pytest.MonkeyPatch
+    loop: Loop, kernel: MemoryKernel
 ) -> None:
-    def refuse(_routes: object) -> None:
-        raise Stopped("no way to 10.2.0.0/24")
-
-    monkeypatch.setattr(kernel, "sync_routes", refuse)
+    kernel.routes.refusal = Stopped("no way to 10.2.0.0/24")
     loop.offer(cluster())
     eventually(lambda: loop.status().failures > 1)
-    assert loop.status().synced
-    assert loop.status().error == "no way to 10.2.0.0/24"
+    status = loop.status()
+    assert status.synced
+    assert status.error == "no way to 10.2.0.0/24"
+    assert [(one.name, one.error) for one in status.parts if one.error] == [("routes", "no way to 10.2.0.0/24")]
+
+
+def test_a_part_that_failed_is_tried_again_by_itself(loop: Loop, kernel: MemoryKernel) -> None:
+    kernel.routes.refusal = Stopped("not now")
+    loop.offer(cluster())
+    eventually(lambda: loop.status().failures)
+    others = len(kernel.uplinks.applied)
+    kernel.routes.refusal = None
+    eventually(lambda: not loop.status().error)
+    assert kernel.routes.applied
+    assert len(kernel.uplinks.applied) == others
 
 
 def test_a_kernel_that_refuses_adoption_is_asked_again(kernel: MemoryKernel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,49 +175,47 @@ def test_a_kernel_that_refuses_adoption_is_asked_again(kernel: MemoryKernel, mon
             raise error
         return iter(())
 
-    monkeypatch.setattr(kernel.tables.backend_sets, "packed_items", shy)
-    loop = Loop(kernel, Settings(HERE))
+    monkeypatch.setattr(kernel.tables["backend_sets"], "packed_items", shy)
+    loop = Loop(kernel.dataplane, SETTINGS)
     loop.start()
     loop.attach(attachment())
     assert loop.status().failures == 1
     loop.stop()
 
 
-def test_pods_programs_are_settled_when_none_has_come_for_a_while() -> None:
+def test_what_can_wait_is_done_when_no_pod_has_come_for_a_while() -> None:
     kernel, now = MemoryKernel(), [0]
-    loop = Loop(kernel, Settings(HERE), clock=lambda: now[0])
+    loop = Loop(kernel.dataplane, SETTINGS, clock=lambda: now[0])
     loop.start()
     pods = attachment(), attachment("10.0.0.6", 8, 13, netns_cookie=4343)
     loop.attach(pods[0])
-    loop.offer(cluster(local=Local(attachments=pods, netns_cookie=1)))
-    eventually(lambda: loop.status().synced and kernel.pods)
+    kernel.deferred.waiting = [12, 13]
+    loop.offer(cluster())
+    eventually(lambda: loop.status().synced)
     now[0] = QUIET_NS - 1
     loop.attach(pods[1])
     now[0] = QUIET_NS
     loop.attach(pods[1])
-    assert kernel.settled == []
+    assert kernel.deferred.done == []
     now[0] = 3 * QUIET_NS
     loop.look_again()
-    eventually(lambda: kernel.settled == [12, 13])
+    eventually(lambda: kernel.deferred.done == [12, 13])
     loop.stop()
 
 
-def test_what_is_refused_when_pods_are_settled_is_no_failure_of_a_round(kernel: MemoryKernel) -> None:
-    def refuse(ifindex: int) -> None:
-        kernel.settled.append(ifindex)
-        raise AgentError("no")
-
+def test_what_can_wait_and_is_refused_is_no_failure_of_a_round(kernel: MemoryKernel) -> None:
     now = [0]
-    kernel.settle_pod = refuse  # type: ignore[method-assign]
-    loop = Loop(kernel, Settings(HERE), clock=lambda: now[0])
+    kernel.deferred.refusal = AgentError("no")
+    loop = Loop(kernel.dataplane, SETTINGS, clock=lambda: now[0])
     loop.start()
-    loop.offer(cluster(local=Local(attachments=(attachment(),), netns_cookie=1)))
-    eventually(lambda: loop.status().synced and kernel.pods)
+    kernel.deferred.waiting = [12]
+    loop.offer(cluster())
+    eventually(lambda: loop.status().synced)
     now[0] = 2 * QUIET_NS
     loop.look_again()
-    eventually(lambda: kernel.settled)
+    eventually(lambda: kernel.deferred.done)
     loop.attach(attachment())
-    assert (loop.status().failures, kernel.settled) == (0, [12])
+    assert (loop.status().failures, kernel.deferred.done) == (0, [12])
     loop.stop()
 
 
@@ -232,14 +243,14 @@ def test_a_problem_is_said_once_while_it_lasts(loop: Loop, caplog: pytest.LogCap
     assert f"Node {HERE}: net.ipv4.ip_local_port_range: leaves no port" in told[0]
 
 
-def test_a_sweep_counts_drift() -> None:
+def test_a_resync_counts_drift() -> None:
     kernel, now = MemoryKernel(), [0]
-    loop = Loop(kernel, Settings(HERE), clock=lambda: now[0])
+    loop = Loop(kernel.dataplane, SETTINGS, clock=lambda: now[0])
     loop.start()
     first = cluster(service(), piece("web", endpoint("10.0.0.1")))
     loop.offer(first)
     eventually(lambda: loop.status().synced)
-    kernel.tables.backends.delete(list(kernel.held("backends")))
+    kernel.tables["backends"].delete(list(kernel.held("backends")))
     now[0] = 10**12
     loop.offer(replace(first))
     eventually(lambda: loop.status().drift)
@@ -259,7 +270,7 @@ def test_a_host_port_is_served_when_attach_returns_and_gone_when_detach_does(loo
 
 
 def test_a_host_port_that_does_not_fit_is_the_callers_error() -> None:
-    loop = Loop(MemoryKernel(services=1), Settings(HERE))
+    loop = Loop(MemoryKernel(services=2).dataplane, SETTINGS)
     loop.start()
     loop.offer(cluster())
     eventually(lambda: loop.status().synced)

@@ -7,11 +7,11 @@ from hypothesis import given, settings
 
 from agent.model.cluster import Cluster
 from agent.model.local import Local
-from agent.reconcile.order import WRITES, contents
-from agent.reconcile.sync import Settings, Sync
+from agent.reconcile.plans import contents
+from agent.reconcile.round import Rounds
 from maps.apply import read
 from maps.errors import MapFull
-from tests.agent.compile.objects import HERE, attachment, cluster, endpoint, piece, service
+from tests.agent.compile.objects import attachment, cluster, endpoint, piece, service
 from tests.agent.compile.test_desired import clusters
 from tests.agent.reconcile.kernels import MemoryKernel, Stopped, assert_no_packet_meets_a_gap, brought
 
@@ -25,8 +25,11 @@ def served_by(network: int, each: int = 4) -> Cluster:
     return cluster(*SERVICES, *ends)
 
 
+OF_SERVICES = ("services", "backend_sets", "maglevs", "backends")
+
+
 def sizes(kernel: MemoryKernel) -> dict[str, int]:
-    return {name: len(kernel.held(name)) for name in WRITES}
+    return {name: len(kernel.held(name)) for name in OF_SERVICES}
 
 
 def least_room(*ends: Cluster) -> dict[str, int]:
@@ -36,72 +39,71 @@ def least_room(*ends: Cluster) -> dict[str, int]:
         kernel = MemoryKernel()
         brought(kernel, each)
         found.append(sizes(kernel))
-    return {name: max(1, *(held[name] for held in found)) for name in WRITES}
+    return {name: max(1, *(held[name] for held in found)) for name in OF_SERVICES}
 
 
-def assert_holds(kernel: MemoryKernel, sync: Sync) -> None:
-    assert sync.compiled is not None
-    assert contents(sync.compiled.services) == {name: read(getattr(kernel.tables, name)) for name in WRITES}
+def assert_holds(kernel: MemoryKernel, rounds: Rounds) -> None:
+    found = {name: read(table) for name, table in kernel.tables.items() if name != "node"}
+    assert contents(rounds.desired.owners.values()) == {name: packed for name, packed in found.items() if packed}
 
 
 def test_with_room_for_one_beside_the_others_all_endpoints_are_replaced_and_every_service_stays() -> None:
     kernel = MemoryKernel(backends=5 * 4 + 4)
-    sync = brought(kernel, served_by(1))
-    sync.offer(served_by(2))
-    for _ in sync.services():
+    rounds = brought(kernel, served_by(1))
+    for _ in rounds.round(served_by(2)):
         assert_no_packet_meets_a_gap(kernel)
         assert len(kernel.held("services")) == len(NAMES)
-    assert_holds(kernel, sync)
+    assert_holds(kernel, rounds)
 
 
 def test_with_no_room_at_all_one_service_at_a_time_makes_it() -> None:
     kernel = MemoryKernel(backends=5 * 4)
-    sync = brought(kernel, served_by(1))
-    sync.offer(served_by(2))
+    rounds = brought(kernel, served_by(1))
     fewest = len(NAMES)
-    for _ in sync.services():
+    for _ in rounds.round(served_by(2)):
         assert_no_packet_meets_a_gap(kernel)
         fewest = min(fewest, len(kernel.held("services")))
     assert fewest == len(NAMES) - 1
-    assert_holds(kernel, sync)
+    assert_holds(kernel, rounds)
 
 
 def test_what_leaves_makes_room_for_what_comes() -> None:
     kernel = MemoryKernel(backends=8, services=2, maglevs=2, backend_sets=2)
     ends = [endpoint(f"10.0.0.{i}") for i in range(16)]
-    sync = brought(kernel, cluster(*SERVICES[:2], piece("a", *ends[:4]), piece("b", *ends[4:8])))
-    brought(kernel, cluster(*SERVICES[2:4], piece("c", *ends[8:12]), piece("d", *ends[12:])), sync)
-    assert_holds(kernel, sync)
+    rounds = brought(kernel, cluster(*SERVICES[:2], piece("a", *ends[:4]), piece("b", *ends[4:8])))
+    brought(kernel, cluster(*SERVICES[2:4], piece("c", *ends[8:12]), piece("d", *ends[12:])), rounds)
+    assert_holds(kernel, rounds)
 
 
-def test_what_does_not_fit_in_the_end_is_refused_before_the_first_write() -> None:
+def test_services_that_do_not_fit_in_the_end_keep_what_they_have_whole() -> None:
     kernel = MemoryKernel(backends=5 * 4 + 3)
-    sync = brought(kernel, served_by(1))
+    rounds = brought(kernel, served_by(1))
     kernel.fuse.writes.clear()
     with pytest.raises(MapFull, match="backends is full: 23 entries, 25 wanted; raise --max-backends"):
-        brought(kernel, served_by(2, each=5), sync)
-    assert kernel.fuse.writes == []
+        brought(kernel, served_by(2, each=5), rounds)
+    assert_no_packet_meets_a_gap(kernel)
+    sets = [key.set_id for key in kernel.held("backends")]
+    assert sorted(sets.count(set_id) for set_id in set(sets)) == [4, 4, 5, 5, 5]
 
 
 @settings(max_examples=100, deadline=None)
 @given(clusters(), clusters())
 def test_any_step_fits_where_both_ends_fit(one: Cluster, two: Cluster) -> None:
     kernel = MemoryKernel(**least_room(one, two))
-    sync = brought(kernel, one)
-    sync.offer(two)
-    for _ in sync.services():
+    rounds = brought(kernel, one)
+    for _ in rounds.round(two):
         assert_no_packet_meets_a_gap(kernel)
-    assert_holds(kernel, sync)
+    assert_holds(kernel, rounds)
 
 
 @pytest.mark.parametrize("spare", [0, 4], ids=["no room", "room for one service"])
 def test_an_agent_that_dies_in_a_turn_is_followed_by_one_that_ends_it(spare: int) -> None:
     for death in range(100):
         kernel = MemoryKernel(backends=5 * 4 + spare)
-        sync = brought(kernel, served_by(1))
+        rounds = brought(kernel, served_by(1))
         kernel.fuse.left = death
         try:
-            brought(kernel, served_by(2), sync)
+            brought(kernel, served_by(2), rounds)
         except Stopped:
             assert_no_packet_meets_a_gap(kernel)
             kernel.fuse.left = None
@@ -116,16 +118,15 @@ def test_frontends_that_are_handed_on_stay_whole_in_tight_maps() -> None:
     first = cluster(service("b"), piece("b", endpoint("10.0.0.1")), SERVICES[2], piece("c", endpoint("10.0.0.3")))
     then = cluster(service("a"), piece("a", endpoint("10.0.0.2")), SERVICES[2], piece("c", endpoint("10.0.0.4")))
     kernel = MemoryKernel(**least_room(first, then))
-    sync = brought(kernel, first)
-    sync.offer(then)
-    for _ in sync.services():
+    rounds = brought(kernel, first)
+    for _ in rounds.round(then):
         assert_no_packet_meets_a_gap(kernel)
-    assert_holds(kernel, sync)
+    assert_holds(kernel, rounds)
 
 
 def test_pods_that_leave_make_room_for_pods_that_come() -> None:
     kernel = MemoryKernel(endpoints=2, pod_netns=1)
     pods = [attachment("10.0.0.5"), replace(attachment("10.0.0.6", 8, 13), netns_cookie=4343, container_id="other")]
-    sync = brought(kernel, cluster(local=Local(attachments=(pods[0],), netns_cookie=1)), Sync(kernel, Settings(HERE)))
-    brought(kernel, cluster(local=Local(attachments=(pods[1],), netns_cookie=1)), sync)
+    rounds = brought(kernel, cluster(local=Local(attachments=(pods[0],), netns_cookie=1)))
+    brought(kernel, cluster(local=Local(attachments=(pods[1],), netns_cookie=1)), rounds)
     assert [value.ifindex for value in kernel.held("endpoints").values() if value.ifindex] == [13]

@@ -193,7 +193,6 @@ def api() -> Iterator[Api]:
 @pytest.fixture
 def source(api: Api, seen: Seen, tmp_path: Path) -> Iterator[ApiSource]:
     mirror = seen.mirror(*NEEDED)
-    mirror.set_attachments(())
     mirror.set_local(mirror.cluster.local)
     threads = Threads()
     source = ApiSource(Client(lambda: connect(kubeconfig(tmp_path, api.port))), "n1", mirror, threads)

@@ -42,7 +42,6 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def source(folder: Path, seen: Seen) -> Iterator[ManifestsSource]:
     mirror = seen.mirror(*EXPECTED)
-    mirror.set_attachments(())
     mirror.set_local(mirror.cluster.local)
     source = ManifestsSource(folder, "n1", mirror, Threads())
     yield source

@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.model.address import Family, mapped_octets
-from agent.model.attachment import Attachment, Veth
 from agent.model.cluster import Cluster
-from agent.model.local import Device, Local
+from agent.model.local import Local
 from agent.model.name import ObjectName, Problem
 from agent.model.node import Namespace, Node
 from agent.model.service import EndpointSlice, EndpointState, Service
@@ -122,20 +121,10 @@ def test_a_sources_own_problems_are_the_clusters() -> None:
 def test_synced_means_that_every_first_list_and_the_node_itself_have_come() -> None:
     found, seen = mirror(SERVICE, NODE)
     found.replace(SERVICE, [])
-    found.set_local(Local(netns_cookie=7))
     found.replace(NODE, [])
     assert not found.cluster.synced
-    found.set_attachments(())
+    found.set_local(Local(netns_cookie=7))
     assert (found.cluster.synced, seen[-1].synced) == (True, True)
-
-
-def test_netlink_and_attachments_do_not_undo_each_other() -> None:
-    found, _ = mirror()
-    attachment = Attachment("c1", "eth0", 1, "/run/netns/x", 5, "02:00:00:00:00:01", Veth("swp0", 9))
-    found.set_attachments((attachment,))
-    found.set_local(Local(devices=(Device(2, "eth0"),)))
-    found.set_attachments((attachment, attachment))
-    assert found.cluster.local == Local(devices=(Device(2, "eth0"),), attachments=(attachment, attachment))
 
 
 changes = st.lists(

@@ -7,17 +7,16 @@ from pathlib import Path
 import pytest
 from pyroute2 import IPRoute
 
-from agent.compile.node import Links
-from agent.compile.tunnel import Kind, Tunnel
+from agent.compile.tunnel import NAME, DeviceKind, Tunnel, TunnelLinks
 from agent.errors import AgentError
 from agent.kernel.net.sysctl import Sysctls
-from agent.kernel.net.tunnel import NAME, TunnelDevice, has_kind
+from agent.kernel.net.tunnel import TunnelDevice, has_kind
 from tests.agent.kernel.nets import in_new_netns
 
 pytestmark = pytest.mark.netns
 
-WANTED = Tunnel(Kind.VXLAN, 8472, 1450)
-IPIP = Tunnel(Kind.VETH, 0, 1480)
+WANTED = Tunnel(DeviceKind.VXLAN, 8472, 1450)
+IPIP = Tunnel(DeviceKind.VETH, 0, 1480)
 
 
 def _ip(words: str) -> str:
@@ -41,7 +40,7 @@ def test_it_is_made_as_wanted_and_removed(tmp_path: Path) -> None:
 
 
 def test_what_is_right_stays_what_can_be_changed_is_and_the_rest_is_made_anew(tmp_path: Path) -> None:
-    def play() -> tuple[Links, Links, Links, Links]:
+    def play() -> tuple[TunnelLinks, TunnelLinks, TunnelLinks, TunnelLinks]:
         with IPRoute() as netlink:
             device = TunnelDevice(netlink, Sysctls(tmp_path))
             first, same = device.sync(WANTED), device.sync(WANTED)
@@ -79,8 +78,8 @@ def test_one_mode_follows_another_and_leaves_nothing_of_it(tmp_path: Path) -> No
 def test_a_kind_is_asked_for_and_nothing_is_left() -> None:
     def play() -> tuple[bool, bool, str]:
         with IPRoute() as netlink:
-            has_kind(netlink, Kind.GENEVE)
-            return has_kind(netlink, Kind.VXLAN), has_kind(netlink, "nosuchkind"), _ip("-br link")  # type: ignore[arg-type]
+            has_kind(netlink, DeviceKind.GENEVE)
+            return has_kind(netlink, DeviceKind.VXLAN), has_kind(netlink, "nosuchkind"), _ip("-br link")  # type: ignore[arg-type]
 
     has_vxlan, has_nothing, left = in_new_netns(play)
     assert has_vxlan

@@ -5,16 +5,19 @@ from ipaddress import IPv6Address, ip_address
 
 import pytest
 
-from agent.compile.endpoint import endpoints, node_addresses, pods
-from agent.compile.local import local_records
-from agent.compile.node import Ports, nat_ports, node_record, source
-from agent.compile.tunnel import Between
-from agent.model.attachment import HostPort
+from agent.compile.context import node_context
+from agent.compile.endpoint import attachment_owner, attachment_records, node_addresses, node_endpoints
+from agent.compile.node import nat_ports, node_records, source
+from agent.compile.records import NOTHING, Records
+from agent.compile.settings import Ports
+from agent.compile.tunnel import TunnelLinks
+from agent.model.attachment import Attachment, HostPort
 from agent.model.local import Device, Local
 from agent.model.node import Node
 from agent.model.service import Protocol
+from agent.reconcile.plans import contents
 from maps import abi
-from tests.agent.compile.objects import HERE, attachment
+from tests.agent.compile.objects import HERE, SETTINGS, attachment
 
 UPLINK = Device(2, "eth0", (ip_address("192.0.2.1"), ip_address("fe80::1"), ip_address("fd00::1")), default_route=True)
 LOOPBACK = Device(1, "lo", (ip_address("127.0.0.1"), ip_address("::1"), ip_address("203.0.113.9")))
@@ -29,21 +32,43 @@ def test_every_address_of_the_node_is_the_nodes_but_loopback() -> None:
     }
 
 
+def records(*attachments: Attachment) -> Records:
+    """Everything of these attachments together."""
+    made = attachment_records({one.key: one for one in attachments}, {})
+    return Records.of(contents(made.values()))
+
+
 def test_a_pods_addresses_lead_to_its_device() -> None:
     pod = attachment(ipv6=IPv6Address("fd00:1::5"))
-    (four, six) = (abi.Endpoint.unpack(value) for value in endpoints([pod], ()).values())
+    (four, six) = (abi.Endpoint.unpack(value) for value in records(pod).of_map("endpoints").values())
     assert four == six == abi.Endpoint(7, 12, bytes.fromhex("020000000005"), abi.EndpointFlag(0))
 
 
 def test_a_pod_has_its_address_even_where_the_node_claims_it() -> None:
-    (value,) = endpoints([attachment()], [ip_address("10.0.0.5")]).values()
+    claimed = ip_address("10.0.0.5")
+    assert node_endpoints([claimed], [claimed]) == {}
+    (value,) = records(attachment()).of_map("endpoints").values()
     assert abi.Endpoint.unpack(value).endpoint_id == 7
 
 
 def test_affinity_finds_a_pod_by_its_namespace() -> None:
-    ((key, value),) = pods([attachment()]).items()
+    ((key, value),) = records(attachment()).of_map("pod_netns").items()
     assert int.from_bytes(key, "little") == 4242
     assert abi.PodAddresses.unpack(value) == abi.PodAddresses(IPv6Address("::ffff:10.0.0.5"), IPv6Address(0))
+
+
+def test_of_two_interfaces_in_one_namespace_the_first_stands_for_the_pod_until_it_leaves() -> None:
+    first = attachment()
+    second = replace(attachment("10.0.0.6", 8, 13), interface="net1")
+    both = {one.key: one for one in (first, second)}
+    made = attachment_records(both, {})
+    assert [len(made[attachment_owner(one)].of_map("pod_netns")) for one in (first, second)] == [1, 0]
+    left = attachment_records({second.key: second}, both)
+    assert left[attachment_owner(first)] == NOTHING
+    assert [
+        abi.PodAddresses.unpack(value).addr4.ipv4_mapped
+        for value in left[attachment_owner(second)].of_map("pod_netns").values()
+    ] == [second.ipv4]
 
 
 @pytest.mark.parametrize(
@@ -66,17 +91,21 @@ def test_translation_leaves_out_the_ports_of_local_sockets_services_pods_and_the
     ports = (HostPort("", 9000, Protocol.TCP, 80), HostPort("127.0.0.1", 25000, Protocol.UDP, 53))
     pods = (attachment(), replace(attachment(), host_ports=ports))
     local = Local((UPLINK,), pods, port_range=(32768, 60999), reserved_ports=((1024, 8000), (12000, 12100)))
-    record = node_record(None, local, (30000, 32767), Between())
-    assert record.nat_ports == (12101, 24999)
+    context = node_context(Node(HERE), local, {})
+    (packed,) = node_records(context, local, SETTINGS, TunnelLinks()).of_map("node").values()
+    record = abi.Node.unpack(packed)
+    assert (record.nat_port_min, record.nat_port_max) == (12101, 24999)
 
 
 def test_translation_comes_from_the_nodes_own_address_before_an_uplinks() -> None:
     node = Node(HERE, (ip_address("198.51.100.1"),))
     assert str(source(node, [UPLINK], 4)) == "198.51.100.1"
     assert str(source(node, [UPLINK], 6)) == "fd00::1"
-    assert source(None, [LOOPBACK], 4) is None
+    assert source(Node(HERE), [LOOPBACK], 4) is None
 
 
-def test_records_of_a_node_hold_its_pods_addresses_too() -> None:
-    found = local_records(Local((UPLINK,), (attachment(),)), None)
-    assert ip_address("10.0.0.5") in found.addresses
+def test_a_node_has_its_pods_addresses_too() -> None:
+    pod = attachment()
+    found = node_context(Node(HERE), Local((UPLINK,)), {pod.key: pod})
+    assert found.has(ip_address("10.0.0.5"))
+    assert found.has(ip_address("192.0.2.1"))

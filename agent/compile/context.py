@@ -1,0 +1,43 @@
+"""This node as compile knows it: what the records of other owners depend on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from agent.compile.endpoint import node_addresses
+from agent.model.address import Address
+from agent.model.attachment import Attachment, AttachmentKey
+from agent.model.local import Local
+from agent.model.node import Node
+
+
+@dataclass(frozen=True, slots=True)
+class NodeContext:
+    """One moment's."""
+
+    node: Node = field(default_factory=lambda: Node(""))
+    addresses: frozenset[Address] = frozenset()  # its own
+    attached: frozenset[Address] = frozenset()  # its pods'
+
+    @property
+    def name(self) -> str:
+        """The node's name."""
+        return self.node.name
+
+    @property
+    def zone(self) -> str:
+        """The zone that the Node object names."""
+        return self.node.zone
+
+    def has(self, address: Address) -> bool:
+        """Whether the node or one of its pods has an address."""
+        return address in self.addresses or address in self.attached
+
+    def moved(self, before: "NodeContext") -> frozenset[Address]:
+        """The addresses that only one of two moments has."""
+        return (self.addresses ^ before.addresses) | (self.attached ^ before.attached)
+
+
+def node_context(node: Node, local: Local, attachments: Mapping[AttachmentKey, Attachment]) -> NodeContext:
+    """The context of a node with these attachments."""
+    attached = frozenset(address for one in attachments.values() for address in one.addresses)
+    return NodeContext(node, node_addresses(local.devices, node.internal_ips), attached)

@@ -1,0 +1,219 @@
+"""Each Node's prefixes: which remote its pods are behind, who meets pods unmasqueraded; and the kernel's routes there.
+
+A range of pods is encapsulated when its node is on none of our subnets, or always; so is what pods send to such a
+node itself, for the network between knows no pod. The node's own packets to another node are never encapsulated.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_network
+
+from agent.compile.changes import changed
+from agent.compile.claims import Claimants, claims
+from agent.compile.ids import RemoteIds
+from agent.compile.records import NOTHING, Owner, OwnerKind, Records
+from agent.compile.route import Route, gateway
+from agent.compile.settings import NetworkSettings
+from agent.model.address import Address, Network, mapped
+from agent.model.local import Local
+from agent.model.name import ObjectName, Problem
+from agent.model.node import Node
+from maps import abi
+from maps.record import Packed
+
+IPV4, IPV6 = 4, 6
+KEY_BITS = 32  # of a prefix's key before the address: family and padding
+MAPPED_BITS = 96  # of ::ffff:0:0
+RANGES = Owner(OwnerKind.NODE, "")  # what the file of --masquerade-config says; no Node has this name
+
+
+@dataclass(frozen=True, slots=True)
+class Vantage:
+    """From where other nodes are looked at: this node's addresses and subnets, and the options."""
+
+    node_name: str = ""
+    families: tuple[int, ...] = ()  # of this node's InternalIPs, in their order
+    subnets: tuple[Network, ...] = ()
+    sources: tuple[Address, ...] = ()  # InternalIPs that a device has
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+
+    def outer(self, node: Node) -> Address | None:
+        """Where encapsulated packets for a node are sent; None when none are, or it cannot be reached so.
+
+        The families are tried in the order of this node's own InternalIPs.
+        """
+        if node.name == self.node_name or not any(self.is_tunnelled(node, version) for version in (IPV4, IPV6)):
+            return None
+        return next((found for version in self.families if (found := gateway(node, version)) is not None), None)
+
+    def is_tunnelled(self, node: Node, version: int) -> bool:
+        """Whether packets of one family for *node* must be encapsulated."""
+        if self.network.is_native or node.name == self.node_name:
+            return False
+        near = gateway(node, version)
+        if near is None:
+            return any(cidr.version == version for cidr in node.pod_cidrs)
+        return not (self.network.cross_subnet and any(near in subnet for subnet in self.subnets))
+
+    def routed_id(self, node: Node) -> int:
+        """What stands for a remote with the pods of a node to which nothing is encapsulated."""
+        return 0 if self.network.host_routing or node.name == self.node_name else abi.REMOTE_ROUTED
+
+    def source(self, version: int) -> Address | None:
+        """The address of this node's own packets to pods behind the tunnel."""
+        return next((address for address in self.sources if address.version == version), None)
+
+
+def vantage(own: Node, local: Local, network: NetworkSettings) -> Vantage:
+    """What decides how this node reaches others."""
+    subnets = (n for d in local.devices if not d.loopback for n in d.networks if not n.network_address.is_link_local)
+    here = {address for device in local.devices for address in device.addresses}
+    return Vantage(
+        own.name,
+        tuple(dict.fromkeys(address.version for address in own.internal_ips)),
+        tuple(subnets),
+        tuple(address for address in own.internal_ips if address in here),
+        network,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteNode:
+    """What one Node asks for: its prefixes, its remote, its routes."""
+
+    node: Node
+    outer: Address | None
+    prefixes: Packed
+    remote: Packed  # remotes
+    routes: tuple[Route, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Remotes:
+    """What follows from all Nodes, kept from one Desired to the next."""
+
+    vantage: Vantage = field(default_factory=Vantage)
+    objects: Mapping[str, Node] = field(default_factory=dict)
+    nodes: Mapping[str, RemoteNode] = field(default_factory=dict)
+    claimants: Claimants[str] = field(default_factory=dict)
+    ids: RemoteIds = field(default_factory=RemoteIds)
+    ranges: tuple[Network, ...] = ()
+    routes: Mapping[Network, Route] = field(default_factory=dict)
+    overhead: int = 0  # octets that encapsulation adds to a packet at most
+
+
+Update = Mapping[Owner, Records]
+Problems = Mapping[Owner, tuple[Problem, ...]]
+
+
+def remotes(nodes: Mapping[str, Node], seen: Vantage, ranges: tuple[Network, ...], before: Remotes) -> Remotes:
+    """The same for the Nodes of now; those that are the identical value as *before* cost nothing."""
+    if nodes is before.objects and seen == before.vantage and ranges == before.ranges:
+        return before
+    moved = seen != before.vantage
+    names = tuple(dict.fromkeys((*before.objects, *nodes))) if moved else changed(before.objects, nodes)
+    outers = {name: known.outer for name, known in before.nodes.items() if known.outer is not None}
+    for name in names:
+        outers.pop(name, None)
+        if name in nodes and (outer := seen.outer(nodes[name])) is not None:
+            outers[name] = outer
+    ids = before.ids.of([mapped(outers[name]).packed for name in sorted(outers)])
+    found = dict(before.nodes)
+    for name in names:
+        found.pop(name, None)
+        if name in nodes:
+            found[name] = _remote_node(nodes[name], outers.get(name), seen, ids)
+    kept = replace(before, vantage=seen, objects=nodes, nodes=found, ids=ids, ranges=ranges)
+    return replace(kept, overhead=_overhead(seen, outers))
+
+
+def update(now: Remotes, before: Remotes) -> tuple[Remotes, Update, Problems]:
+    """The records of the Nodes that differ, after each has what it is the first to ask for; and what is wrong."""
+    names = changed(before.nodes, now.nodes)
+    if now is before or not (names or now.ranges != before.ranges):
+        return now, {}, {}
+    asked = {name: (_keys(before.nodes.get(name)), _keys(now.nodes.get(name))) for name in names}
+    asked[""] = (_range_keys(before.ranges), _range_keys(now.ranges))
+    own = now.vantage.node_name
+    claimed = claims(before.claimants, asked, lambda name: (name != own, not name, name))
+    routes = dict(now.routes)
+    for name in names:
+        for route in before.nodes[name].routes if name in before.nodes else ():
+            routes.pop(route.destination, None)
+    made: dict[Owner, Records] = {}
+    problems: dict[Owner, tuple[Problem, ...]] = {}
+    for name in dict.fromkeys((*names, *claimed.contended, "")):
+        owner = Owner(OwnerKind.REMOTE, name) if name else RANGES
+        known = now.nodes.get(name)
+        lost = claimed.lost(name, _keys(known) if name else _range_keys(now.ranges))
+        made[owner] = _records(known, now.ranges, lost) if known or not name else NOTHING
+        problems[owner] = tuple(_problems(known, lost)) if known else ()
+        for route in known.routes if known else ():
+            if _key(route.destination) not in lost:
+                routes[route.destination] = route
+    return replace(now, claimants=claimed.claimants, routes=routes), made, problems
+
+
+def _remote_node(node: Node, outer: Address | None, seen: Vantage, ids: RemoteIds) -> RemoteNode:
+    remote_id = ids.ids[mapped(outer).packed] if outer is not None else 0
+    remote = {} if outer is None else {abi.REMOTES.key.pack(remote_id): abi.Remote(mapped(outer)).pack()}
+    return RemoteNode(node, outer, dict(_prefixes(node, remote_id, seen)), remote, tuple(_routes(node, outer, seen)))
+
+
+def _prefixes(node: Node, remote_id: int, seen: Vantage) -> Iterator[tuple[bytes, bytes]]:
+    """A node's pods and addresses, which meet pods unmasqueraded, and the remote that they are behind."""
+    ranges = {cidr: (seen.routed_id(node), abi.PrefixFlag(0)) for cidr in node.pod_cidrs}
+    ranges |= {ip_network(address): (0, abi.PrefixFlag.PREFIX_NODE) for address in node.internal_ips}
+    for found, (routed_id, flag) in ranges.items():
+        is_behind = remote_id and seen.is_tunnelled(node, found.version)
+        yield _key(found), _prefix(remote_id if is_behind else routed_id, flag)
+
+
+def _routes(node: Node, outer: Address | None, seen: Vantage) -> Iterator[Route]:
+    """The kernel's own routes to a node's pods."""
+    for cidr in node.pod_cidrs if node.name != seen.node_name else ():
+        if seen.is_tunnelled(node, cidr.version):
+            if outer is not None:
+                yield Route(cidr, None, seen.source(cidr.version))
+        elif (near := gateway(node, cidr.version)) is not None:
+            yield Route(cidr, near)
+
+
+def _overhead(seen: Vantage, outers: Mapping[str, Address]) -> int:
+    versions = {seen.families[0] if seen.families else IPV4, *(address.version for address in outers.values())}
+    return 0 if seen.network.is_native else seen.network.overhead(max(versions))
+
+
+def _records(known: RemoteNode | None, ranges: Iterable[Network], lost: Mapping[bytes, str]) -> Records:
+    if known is None:
+        return Records.of({"prefixes": {key: _prefix(0) for key in _range_keys(ranges) if key not in lost}})
+    parts = {"remotes": known.remote, "prefixes": known.prefixes}
+    return Records.of({m: {k: v for k, v in part.items() if k not in lost} for m, part in parts.items()})
+
+
+def _problems(known: RemoteNode, lost: Mapping[bytes, str]) -> Iterator[Problem]:
+    """Ranges and addresses of a Node that another Node has."""
+    node = known.node
+    fields = [(cidr, f"spec.podCIDRs[{i}]") for i, cidr in enumerate(node.pod_cidrs)]
+    fields += [(ip_network(ip), "status.addresses") for ip in node.internal_ips]
+    for network, where in fields:
+        if winner := lost.get(_key(network)):
+            text = f"Node {winner} has {network} already, and keeps it; give each Node its own"
+            yield Problem("Node", ObjectName("", node.name), where, text)
+
+
+def _keys(known: RemoteNode | None) -> tuple[bytes, ...]:
+    return (*known.prefixes, *known.remote) if known else ()
+
+
+def _range_keys(ranges: Iterable[Network]) -> tuple[bytes, ...]:
+    return tuple(map(_key, ranges))
+
+
+def _key(network: Network) -> bytes:
+    bits = network.prefixlen + (MAPPED_BITS if network.version == IPV4 else 0)
+    return abi.PrefixKey(KEY_BITS + bits, network.version, mapped(network.network_address)).pack()
+
+
+def _prefix(remote_id: int, flag: int = 0) -> bytes:
+    return abi.Prefix(remote_id, abi.PrefixFlag.PREFIX_NO_MASQUERADE | flag).pack()

@@ -1,0 +1,154 @@
+"""All services of this node, as owners: who has which frontend, and the records of those that changed."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from agent.compile.changes import changed
+from agent.compile.claims import Claimants, Claims, claims
+from agent.compile.context import NodeContext
+from agent.compile.frontend import Frontends, frontends
+from agent.compile.host_port import NAMESPACE, HostPortServices
+from agent.compile.ids import IdBook
+from agent.compile.records import NOTHING, Owner, OwnerKind, Records
+from agent.compile.service import Inputs, ServiceRecords, service_records
+from agent.model.cluster import Cluster
+from agent.model.name import ObjectName, Problem
+from agent.model.service import EndpointSlice, Service
+
+NONE_LOST: Mapping[bytes, ObjectName] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What follows from all services, kept from one Desired to the next."""
+
+    objects: Mapping[ObjectName, Service] = field(default_factory=dict)
+    slices: Mapping[ObjectName, tuple[EndpointSlice, ...]] = field(default_factory=dict)
+    host_ports: HostPortServices = field(default_factory=dict)
+    context: NodeContext = field(default_factory=NodeContext)
+    records: Mapping[ObjectName, ServiceRecords] = field(default_factory=dict)
+    claimants: Claimants[ObjectName] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What the owners that changed have now; an owner that left has nothing."""
+
+    records: Mapping[Owner, Records] = field(default_factory=dict)
+    problems: Mapping[Owner, tuple[Problem, ...]] = field(default_factory=dict)
+
+
+def services(
+    cluster: Cluster, host_ports: HostPortServices, context: NodeContext, before: Services, book: IdBook
+) -> tuple[Services, Update]:
+    """The services of a Cluster, and what differs from *before*; ids come from *book*."""
+    asked = _asked(cluster, host_ports, before)
+    changes = {name: (_held(before.records.get(name)), wanted.keys) for name, wanted in asked.items()}
+    claimed = claims(before.claimants, changes, _rank) if changes else Claims(before.claimants)
+    touched = _touched(cluster, host_ports, context, before, (*asked, *claimed.contended))
+    records = before.records
+    made: dict[Owner, Records] = {}
+    problems: dict[Owner, tuple[Problem, ...]] = {}
+    if touched:
+        records = found = dict(before.records)
+        for name in touched:
+            owner, old = Owner(OwnerKind.SERVICE, name), found.pop(name, None)
+            inputs = _inputs(name, cluster, host_ports, asked, old, claimed)
+            new, problems[owner] = _made(inputs, old, context, book)
+            if new is not None:
+                found[name] = new
+            made[owner] = new.records if new is not None else NOTHING
+            book.drop(set(old.labels if old else ()) - set(new.labels if new else ()))
+    now = Services(cluster.services, cluster.slices, host_ports, context, records, claimed.claimants)
+    return now, Update(made, problems)
+
+
+def _asked(cluster: Cluster, host_ports: HostPortServices, before: Services) -> dict[ObjectName, Frontends]:
+    """The frontends that services ask for whose objects changed; none for one that left."""
+    names = (*changed(before.objects, cluster.services), *changed(before.host_ports, host_ports))
+    found = {name: _service(name, cluster, host_ports) for name in names}
+    return {name: _frontends(service) if service is not None else Frontends() for name, service in found.items()}
+
+
+def _frontends(service: Service) -> Frontends:
+    try:
+        return frontends(service)
+    except Exception as error:  # noqa: BLE001  as in _made()
+        text = f"has no address that can be served: {str(error) or type(error).__name__}"
+        return Frontends((), (Problem("Service", service.name, "", text),))
+
+
+def _service(name: ObjectName, cluster: Cluster, host_ports: HostPortServices) -> Service | None:
+    if name.namespace == NAMESPACE:
+        return host_ports[name].service if name in host_ports else None
+    return cluster.services.get(name)
+
+
+def _held(records: ServiceRecords | None) -> tuple[bytes, ...]:
+    return records.inputs.frontends.keys if records is not None else ()
+
+
+def _rank(name: ObjectName) -> tuple[bool, ObjectName]:
+    """A Service was given its address; a pod with a host port may have asked for every address there is."""
+    return name.namespace == NAMESPACE, name
+
+
+def _touched(
+    cluster: Cluster,
+    host_ports: HostPortServices,
+    context: NodeContext,
+    before: Services,
+    asking: Iterable[ObjectName],
+) -> dict[ObjectName, None]:
+    """The services whose records may differ from before, each once."""
+    if (context.name, context.zone) != (before.context.name, before.context.zone):
+        return dict.fromkeys((*before.records, *cluster.services, *host_ports))
+    found = dict.fromkeys(asking)
+    found |= dict.fromkeys(name for name in changed(before.slices, cluster.slices) if name in cluster.services)
+    moved = context.moved(before.context)
+    if moved:
+        found |= {name: None for name, old in before.records.items() if not moved.isdisjoint(old.unplaced)}
+    return found
+
+
+def _inputs(  # noqa: PLR0913, PLR0917  one caller
+    name: ObjectName,
+    cluster: Cluster,
+    host_ports: HostPortServices,
+    asked: Mapping[ObjectName, Frontends],
+    old: ServiceRecords | None,
+    claimed: Claims[ObjectName],
+) -> Inputs | None:
+    service = _service(name, cluster, host_ports)
+    if service is None:
+        return None
+    wanted = asked[name] if name in asked or old is None else old.inputs.frontends
+    slices = host_ports[name].slices if name.namespace == NAMESPACE else cluster.slices.get(name, ())
+    return Inputs(service, slices, wanted, claimed.lost(name, wanted.keys) or NONE_LOST)
+
+
+def _made(
+    inputs: Inputs | None, old: ServiceRecords | None, context: NodeContext, book: IdBook
+) -> tuple[ServiceRecords | None, tuple[Problem, ...]]:
+    """A service's records and problems; one that cannot be made keeps what it had, and the others go on."""
+    if inputs is None:
+        return None, ()
+    try:
+        made = service_records(inputs, context, book)
+    except Exception as error:  # noqa: BLE001  whatever it is, it is this service's alone
+        made = _kept(inputs, old, error)
+    return made, made.problems
+
+
+def _kept(inputs: Inputs, old: ServiceRecords | None, error: Exception) -> ServiceRecords:
+    """The records from before, but for frontends that the service does not have any more."""
+    text = f"cannot be served as it stands: {str(error) or type(error).__name__}; what it had before is kept"
+    problems = (Problem("Service", inputs.service.name, "", text),)
+    if old is None:
+        return ServiceRecords(inputs, frozenset(), (), NOTHING, problems)
+    has = frozenset(inputs.frontends.keys) - inputs.lost.keys()
+    kept = {
+        name: {key: value for key, value in packed.items() if name != "services" or key in has}
+        for name, packed in old.records.items()
+    }
+    return ServiceRecords(inputs, old.unplaced, old.labels, Records.of(kept), problems)

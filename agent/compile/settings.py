@@ -1,0 +1,65 @@
+"""What the options say that compile needs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from agent.options.config import Encapsulation
+from maps import abi
+
+Ports = tuple[int, int]  # inclusive
+NODE_PORTS: Ports = (30000, 32767)
+UDP_PORTS = {Encapsulation.VXLAN: 8472, Encapsulation.GENEVE: 6081}  # the kernel's own, and RFC 8926's
+IP_OVERHEAD = {4: 20, 6: 40}  # the outer IP header, by its version
+UDP_OVERHEAD = 30  # the inner Ethernet header, UDP, and the 8 octets of VXLAN or Geneve
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSettings:
+    """How packets get to other nodes' pods and to the outside."""
+
+    encapsulation: Encapsulation = Encapsulation.NATIVE
+    cross_subnet: bool = False
+    port: int = 0  # 0: the encapsulation's own
+    vni: int = 1
+    mtu: int = 0  # of pods; 0: found
+    masquerade: bool = False
+    has_geneve: bool = True  # the kernel has the device
+    host_routing: bool = False  # packets to other nodes' pods go by the host's stack, where they are not encapsulated
+
+    @property
+    def is_native(self) -> bool:
+        """Whether nothing is encapsulated."""
+        return self.encapsulation is Encapsulation.NATIVE
+
+    @property
+    def udp_port(self) -> int:
+        """Where nodes receive encapsulated packets; 0 without UDP."""
+        default = UDP_PORTS.get(self.encapsulation)
+        return (self.port or default) if default else 0
+
+    @property
+    def flags(self) -> abi.NodeFlag:
+        """What the programs do themselves."""
+        flags = abi.NodeFlag.NODE_MASQUERADE if self.masquerade else abi.NodeFlag(0)
+        if self.encapsulation is Encapsulation.IPIP:
+            flags |= abi.NodeFlag.NODE_IPIP
+        if self.encapsulation is Encapsulation.GENEVE and not self.has_geneve:
+            flags |= abi.NodeFlag.NODE_GENEVE
+        return flags
+
+    def overhead(self, version: int) -> int:
+        """Octets that encapsulation adds to a packet, inside an outer IP header of this version."""
+        return IP_OVERHEAD[version] + (0 if self.encapsulation is Encapsulation.IPIP else UDP_OVERHEAD)
+
+
+NATIVE = NetworkSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All of it."""
+
+    node_name: str
+    node_ports: Ports = NODE_PORTS
+    devices: Sequence[str] = ()  # --devices; none: found by rule
+    network: NetworkSettings = NATIVE

@@ -1,0 +1,225 @@
+"""The parts of the kernel that the reconcile loop keeps: tunnel, programs on devices, routes, pods' interfaces."""
+
+from collections.abc import Iterator, Mapping
+
+from agent.compile.desired import Desired
+from agent.compile.settings import NetworkSettings
+from agent.compile.tunnel import Tunnel, tunnel_links
+from agent.errors import AgentError
+from agent.kernel.net.routes import Routes, Way
+from agent.kernel.net.sysctl import Sysctls
+from agent.kernel.net.tunnel import TunnelDevice
+from agent.kernel.net.veth import VethMtu, VethRepair
+from agent.kernel.programs.attach import Hooks
+from agent.kernel.programs.hooks import CUTTER, LOOPBACK, LOOPBACK_IFINDEX, POD, TUNNEL, TUNNEL_OUT, UPLINK
+from agent.model.address import Network
+from agent.model.attachment import Attachment
+from agent.model.local import Device
+from maps.errors import MapsError
+
+Devices = Mapping[int, str]  # ifindex to name
+
+
+class TunnelPart:
+    """The device that encapsulates, with its programs."""
+
+    name, is_before_maps, is_vital, is_watched = "tunnel", True, True, True
+
+    def __init__(self, device: TunnelDevice, hooks: Hooks) -> None:
+        self._device, self._hooks = device, hooks
+
+    def wanted(self, desired: Desired) -> tuple[Tunnel, tuple[Device, ...]] | None:
+        """The device, and the node's devices of the moment, a change of which is a reason to look again."""
+        return (desired.tunnel, desired.devices) if desired.tunnel is not None else None
+
+    def apply(self, wanted: tuple[Tunnel, tuple[Device, ...]]) -> Iterator[None]:
+        """Make the device, and put its programs on it."""
+        links = self._device.sync(wanted[0])
+        yield
+        self._hooks.attach(links.tunnel, TUNNEL_OUT if links.segmenter else TUNNEL)
+        if links.segmenter:
+            self._hooks.attach(links.tunnel, CUTTER)
+
+    def look_again(self) -> None:
+        """Nothing is remembered of it."""
+
+
+class TunnelRemovalPart:
+    """No device that encapsulates, where none is wanted, once no record names it."""
+
+    name, is_before_maps, is_vital, is_watched = "tunnel removal", False, False, False
+
+    def __init__(self, device: TunnelDevice) -> None:
+        self._device = device
+
+    def wanted(self, desired: Desired) -> bool | None:
+        """Whether it is to go."""
+        return True if desired.synced and desired.tunnel is None else None
+
+    def apply(self, _: bool) -> Iterator[None]:  # noqa: FBT001  what wanted() gives
+        """Remove it."""
+        self._device.remove()
+        yield
+
+    def look_again(self) -> None:
+        """Nothing is remembered of it."""
+
+
+class PodProgramsPart:
+    """The programs on the node's ends of pods' interfaces; they go with the device.
+
+    ADD puts them on by clsact, in microseconds. Where there is tcx they move there when no pod has come for a while:
+    that costs tens of milliseconds each, which nobody waits for.
+    """
+
+    name, is_before_maps, is_vital, is_watched = "pod programs", False, True, False
+
+    def __init__(self, hooks: Hooks) -> None:
+        self._hooks = hooks
+        self._seen: set[int] = set()  # devices with their programs
+        self._moved: set[int] = set()  # those of them that have them on tcx
+        self._pods: Devices = {}
+
+    def wanted(self, desired: Desired) -> Devices:
+        """The devices of all attachments."""
+        return {one.link.ifindex: one.link.host_device for one in desired.attachments.values()}
+
+    def apply(self, wanted: Devices) -> Iterator[None]:
+        """Put the programs on devices that have not been seen to have them."""
+        self._pods = wanted
+        self._seen.intersection_update(wanted)
+        failed = []
+        for ifindex in sorted(wanted.keys() - self._seen):
+            try:
+                self._hooks.guard(ifindex, POD)
+                self._seen.add(ifindex)
+            except MapsError as error:
+                failed.append(f"{wanted[ifindex]}: {error}")
+            yield
+        _raise("programs not attached", failed)
+
+    def look_again(self) -> None:
+        """Ask each device anew."""
+        self._seen.clear()
+        self._moved.clear()
+
+    @property
+    def is_left(self) -> bool:
+        """Whether some device's programs are to move, or a device has left its pins behind."""
+        return self._pods.keys() != self._moved
+
+    def piece(self) -> None:
+        """Move one device's programs to tcx, or remove what devices that left have left.
+
+        Raises:
+            MapsError: the kernel refused.
+        """
+        if self._moved - self._pods.keys():
+            self._moved.intersection_update(self._pods)
+            self._hooks.sweep()
+            return
+        ifindex = min(self._pods.keys() - self._moved)
+        self._moved.add(ifindex)
+        self._hooks.settle(ifindex, POD)
+
+
+class UplinksPart:
+    """The programs on the node's own devices, and the sysctls that these need."""
+
+    name, is_before_maps, is_vital, is_watched = "uplinks", False, True, False
+
+    def __init__(self, hooks: Hooks, sysctls: Sysctls, *, socket_lb: bool) -> None:
+        """Without *socket_lb* the node's own connections to services are translated packet by packet."""
+        self._hooks, self._sysctls, self._socket_lb = hooks, sysctls, socket_lb
+
+    def wanted(self, desired: Desired) -> tuple[Device, ...] | None:
+        """The uplinks."""
+        return desired.uplinks if desired.synced else None
+
+    def apply(self, wanted: tuple[Device, ...]) -> Iterator[None]:
+        """Put the programs on exactly these devices."""
+        there, failed = self._hooks.attached(UPLINK), []
+        for ifindex in there - {device.ifindex for device in wanted}:
+            self._hooks.detach(ifindex, UPLINK)
+            yield
+        for device in wanted:
+            self._sysctls.uplink(device.name)
+            try:
+                if device.ifindex not in there:
+                    self._hooks.attach(device.ifindex, UPLINK)
+            except MapsError as error:
+                failed.append(f"{device.name}: {error}")
+            yield
+        self._loopback()
+        _raise("programs not attached", failed)
+
+    def look_again(self) -> None:
+        """Nothing is remembered of them."""
+
+    def _loopback(self) -> None:
+        if not self._socket_lb:
+            self._sysctls.loopback()
+            self._hooks.attach(LOOPBACK_IFINDEX, LOOPBACK)
+        elif LOOPBACK_IFINDEX in self._hooks.attached(LOOPBACK):
+            self._hooks.detach(LOOPBACK_IFINDEX, LOOPBACK)
+
+
+class RoutesPart:
+    """The kernel's own routes to other nodes' pods."""
+
+    name, is_before_maps, is_vital, is_watched = "routes", False, False, True
+
+    def __init__(self, routes: Routes, network: NetworkSettings) -> None:
+        self._routes, self._network = routes, network
+
+    def wanted(self, desired: Desired) -> Mapping[Network, Way] | None:
+        """Each range's way; those into a tunnel that is not there yet wait for it."""
+        if not desired.synced:
+            return None
+        tunnel = tunnel_links(self._network, desired.devices).tunnel
+        every = desired.routes.values()
+        return {
+            route.destination: Way(route.gateway) if route.gateway else Way(None, tunnel, route.source)
+            for route in every
+            if route.gateway or tunnel
+        }
+
+    def apply(self, wanted: Mapping[Network, Way]) -> Iterator[None]:
+        """Make ours equal to these."""
+        refused = self._routes.sync(wanted)
+        yield
+        _raise("routes refused", [f"{destination}: {why}" for destination, why in refused.items()])
+
+    def look_again(self) -> None:
+        """Nothing is remembered of them."""
+
+
+class VethsPart:
+    """The node's side of each pod's veth pair as ADD laid it, and the MTU of both ends, which follows the uplinks."""
+
+    name, is_before_maps, is_vital, is_watched = "pod interfaces", False, False, True
+
+    def __init__(self) -> None:
+        self._repair, self._mtu = VethRepair(), VethMtu()
+
+    def wanted(self, desired: Desired) -> tuple[tuple[Attachment, ...], int]:
+        """The attachments, and the MTU that they are to have; 0 where that is not known yet."""
+        return tuple(desired.attachments.values()), desired.pod_mtu
+
+    def apply(self, wanted: tuple[tuple[Attachment, ...], int]) -> Iterator[None]:
+        """Set again what is missing, and the MTU of those that have not been seen to have it."""
+        attachments, mtu = wanted
+        yield from self._repair.apply(attachments)
+        if mtu:
+            yield from self._mtu.apply(attachments, mtu)
+
+    def look_again(self) -> None:
+        """Compare with the kernel."""
+        self._repair.look_again()
+
+
+def _raise(what: str, failed: list[str]) -> None:
+    """Raise for what could not be done, of which there may be much: the first few are told."""
+    if failed:
+        more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""  # noqa: PLR2004  as many as a line can have
+        raise AgentError(f"{what}: {'; '.join(failed[:5])}{more}")
