@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 
-from bench import adds, connections, datapath, forward, pods, sync
+from bench import adds, connections, datapath, earlier, forward, pods, sync
 from bench.sets import Result
 
 
@@ -39,6 +39,8 @@ def main() -> int:
     options = parser.parse_args()
     names = list(BENCHES) if "all" in options.bench else list(dict.fromkeys(options.bench))
     print(f"Linux {platform.release()}, {_processor()}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}")
+    if not earlier.is_known():
+        print(f"{earlier.COMMIT} is not in this checkout's history: nothing is compared with its programs")
     met = True
     cpus = os.sched_getaffinity(0)
     for name in names:

@@ -1,19 +1,22 @@
 """Small packets through one node, per packet at tc: to a ClusterIP whose backend is a pod of the node.
 
-The same packets go three ways: by our programs, by the kernel's plain routing straight to the backend, and by nftables
-rules in kube-proxy's shape. All ways are wired alike and stay as they are; a set goes round them in short shots, so
-that what else happens on the machine meets all. Everything runs on one core, the generator's share included.
+The same packets go by our programs and those of an earlier commit, by the kernel's plain routing straight to the
+backend, by nftables rules in kube-proxy's shape, and by the floor, the least that a program does. All ways are wired
+alike and stay as they are; a set goes round them in short shots, so that what else happens on the machine meets all.
+Everything runs on one core, the generator's share included: what ours takes above the floor has no generator in it.
 """
 
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench.plane import BACKEND_PORT, FIRST_SERVICE, SERVICE_PORT, Plane
+from bench import earlier, floor, tools
+from bench.earlier import Earlier
+from bench.plane import BACKEND_PORT, FIRST_SERVICE, SERVICE_PORT, Plane, Programs
 from bench.rules import rules
 from bench.sets import Result, middle, one_cpu, undisturbed
 from bench.stream import UDP, Packets, Stream
@@ -23,7 +26,9 @@ from maps.abi import DropReason
 from maps.libbpf import AttachType
 
 SERVICES = (1, 10_000)
-SHOTS = 2  # of each way in a set, long ones, of which the better counts: the machine has other work
+PLAIN, FLOOR, OURS, EARLIER = "plain routing", "floor", "ours", earlier.COMMIT  # ways; some with a number of services
+SETS = 3  # times as many as are asked for: differences of times need more of them than ratios
+SHOTS = 2  # of each way in a set, of which the better counts: the machine has other work
 SETTLE_S = 0.002  # the last frames may still be under way when the generator returns
 LOST_LIMIT = 0.01  # of the frames sent; more is no measurement
 
@@ -35,7 +40,8 @@ class Load:
     name: str
     flows: int
     count: int  # packets in a set
-    limit: float | None  # times plain routing, at least
+    plain: float | None  # times plain routing, at least
+    earlier: float  # of what the earlier programs take above the floor, at most
     is_new: bool = False
 
     def shots(self, packets: Packets, number: int) -> Iterator[Packets]:
@@ -50,10 +56,10 @@ class Load:
 
 
 LOADS = (
-    Load("1 established flow", 1, 240_000, 1.2),
-    Load("10,000 established flows", 10_000, 240_000, 1.0),
-    Load("40,000 established flows", 40_000, 240_000, None),
-    Load("every packet a new flow", 60_000, 60_000, 0.3, is_new=True),
+    Load("1 established flow", 1, 240_000, 1.2, 0.6),
+    Load("10,000 established flows", 10_000, 240_000, 1.0, 0.6),
+    Load("40,000 established flows", 40_000, 240_000, None, 0.5),
+    Load("every packet a new flow", 60_000, 60_000, 0.3, 0.7, is_new=True),
 )
 
 
@@ -67,7 +73,7 @@ class Way:
     device: int  # of the sender
     packets: Packets
     forget: Callable[[], None] = lambda: None
-    plane: Plane | None = None
+    plane: Programs | None = None
 
     def prepare(self, load: Load) -> None:
         """Have the flows known that should be, begun in another order than that in which they will be used."""
@@ -77,7 +83,7 @@ class Way:
             self._generate(2 * load.flows)
 
     def shoot(self, packets: Packets, count: int) -> int:
-        """The ns that so many packets took, all of which arrived as they should."""
+        """The ns of a packet, when so many come; all arrived as they should."""
         self._aim(packets)
         arrived, wrong = self.stream.arrived()
         took_ns = self._generate(count)
@@ -100,7 +106,7 @@ class Way:
 
     def _generate(self, count: int) -> int:
         with self.bed.inside("a"), undisturbed():
-            return self.stream.generate(count, time.perf_counter_ns)
+            return self.stream.generate(count)
 
 
 def measured(sets: int, services: tuple[int, ...] = SERVICES, loads: tuple[Load, ...] = LOADS) -> list[Result]:
@@ -108,18 +114,28 @@ def measured(sets: int, services: tuple[int, ...] = SERVICES, loads: tuple[Load,
     one_cpu()
     found: dict[tuple[Load, str], list[float]] = {}
     with ExitStack() as stack:
-        stream = stack.enter_context(Stream(Path(stack.enter_context(tempfile.TemporaryDirectory()))))
-        plain = stack.enter_context(_way("plain", stream))
-        ours = [stack.enter_context(_ours(stream, n)) for n in services]
-        nft = [stack.enter_context(_nftables(stream, n)) for n in services]
-        for _ in range(sets):
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        stream = stack.enter_context(Stream(folder))
+        ways = [stack.enter_context(way) for way in _ways(stream, folder, services)]
+        for _ in range(SETS * sets):
             for load in loads:
-                for name, took_ns in _set(load, (plain, *ours, *nft)).items():
+                for name, took_ns in _set(load, ways).items():
                     found.setdefault((load, name), []).append(took_ns)
     return _results(found)
 
 
-def _set(load: Load, ways: tuple[Way, ...]) -> dict[str, float]:
+def _ways(stream: Stream, folder: Path, services: tuple[int, ...]) -> Iterator[AbstractContextManager[Way]]:
+    """Each way once, or with each number of services; the earlier programs where there is a history."""
+    yield _way(PLAIN, stream)
+    yield _floor(stream, folder)
+    for number in services:
+        if earlier.is_known():
+            yield _ours(EARLIER, Earlier.load, stream, number)
+        yield _ours(OURS, Plane.load, stream, number)
+        yield _nftables(stream, number)
+
+
+def _set(load: Load, ways: Sequence[Way]) -> dict[str, float]:
     """One set: the ns a packet took by each way at its best."""
     for way in ways:
         way.prepare(load)
@@ -128,7 +144,7 @@ def _set(load: Load, ways: tuple[Way, ...]) -> dict[str, float]:
     count = load.count // SHOTS
     for shot in zip(*(load.shots(way.packets, SHOTS) for way in ways), strict=True):
         for way, packets in zip(ways, shot, strict=True):
-            took[way.name] = min(took[way.name], way.shoot(packets, count) / count)
+            took[way.name] = min(took[way.name], way.shoot(packets, count))
     for way in ways:
         forwarded = way.counted() - before[way.name]
         if way.plane and forwarded != count * SHOTS:
@@ -139,11 +155,18 @@ def _set(load: Load, ways: tuple[Way, ...]) -> dict[str, float]:
 @contextmanager
 def _way(name: str, stream: Stream) -> Iterator[Way]:
     with two_pods(name.replace(" ", "").replace(",", "")) as bed, ExitStack() as stack:
-        with bed.inside("b"):
-            link = libbpf.link_create(stream.sink, bed.device("b"), AttachType.TCX_INGRESS)
-        stack.callback(os.close, link)
         pod, _ = bed.pods()
+        with bed.inside("b"):
+            stack.callback(os.close, libbpf.link_create(stream.sink, bed.device("b"), AttachType.TCX_INGRESS))
+        with bed.inside("node"):
+            stack.callback(os.close, libbpf.link_create(stream.take, pod.ifindex, AttachType.XDP))
         yield Way(name, bed, stream, bed.device("a"), Packets(SENDER, pod.mac, RECEIVER, BACKEND_PORT, UDP))
+
+
+@contextmanager
+def _floor(stream: Stream, folder: Path) -> Iterator[Way]:
+    with _way(FLOOR, stream) as way, floor.attached(way.bed, tools.bpf_object("floor", folder)):
+        yield way
 
 
 def _to_service(packets: Packets, services: int) -> Packets:
@@ -152,10 +175,10 @@ def _to_service(packets: Packets, services: int) -> Packets:
 
 
 @contextmanager
-def _ours(stream: Stream, services: int) -> Iterator[Way]:
-    plane = Plane.load()
+def _ours(kind: str, load: Callable[[], Plane | Earlier], stream: Stream, services: int) -> Iterator[Way]:
+    plane = load()
     try:
-        with _way(f"ours {services:,}", stream) as way:
+        with _way(f"{kind} {services:,} services", stream) as way:
             plane.fill(way.bed.pods(), services, (RECEIVER,), UDP)
             packets = _to_service(way.packets, services)
             with way.bed.attached(plane):
@@ -166,7 +189,7 @@ def _ours(stream: Stream, services: int) -> Iterator[Way]:
 
 @contextmanager
 def _nftables(stream: Stream, services: int) -> Iterator[Way]:
-    with _way(f"nftables {services:,}", stream) as way:
+    with _way(f"nftables {services:,} services", stream) as way:
         for transaction in rules(services, RECEIVER):
             way.bed.run("node", "nft", "-f", "-", text=transaction)
         packets = _to_service(way.packets, services)
@@ -182,13 +205,42 @@ def _forget_connections(bed: Testbed) -> None:
 
 
 def _results(found: Mapping[tuple[Load, str], list[float]]) -> list[Result]:
-    results = []
-    for (load, name), took_ns in found.items():
-        if name == "plain":
-            whole = middle(f"{load.name}, plain routing and generator", took_ns, "ns")
-            results.append(replace(whole, quartiles=None))
-            continue
-        ratios = [plain / ns for plain, ns in zip(found[load, "plain"], took_ns, strict=True)]
-        limit = load.limit if name.startswith("ours") else None
-        results.append(middle(f"{load.name}, {name} services, to plain", ratios, at_least=limit))
+    """What every way took of each load, to plain routing, and ours above the floor, to the earlier programs."""
+    results: list[Result] = []
+    for load in dict.fromkeys(load for load, _ in found):
+        took = {way: ns for (each, way), ns in found.items() if each is load}
+        results += (_median_ns(f"{load.name}, {way} and generator", took[way]) for way in (PLAIN, FLOOR))
+        results += _to_plain(load, took)
+        results += _above_floor(load, took)
     return results
+
+
+def _to_plain(load: Load, took: Mapping[str, list[float]]) -> Iterator[Result]:
+    """How often each way handed a packet on in the time that plain routing took for one."""
+    for way in (way for way in took if way != PLAIN):
+        limit = load.plain if way.startswith(OURS) else None
+        yield middle(f"{load.name}, {way}, to plain", _ratios(took[PLAIN], took[way]), at_least=limit)
+
+
+def _above_floor(load: Load, took: Mapping[str, list[float]]) -> Iterator[Result]:
+    """What ours and the earlier programs took above the floor, and the one as a part of the other."""
+    above = {
+        way: [took_ns - floor_ns for took_ns, floor_ns in zip(took[way], took[FLOOR], strict=True)]
+        for way in took
+        if way.startswith((OURS, EARLIER))
+    }
+    for way, ns in above.items():
+        yield _median_ns(f"{load.name}, {way}, above the floor", ns)
+    for way, ns in above.items():
+        before = above.get(way.replace(OURS, EARLIER))
+        if way.startswith(OURS) and before:
+            what = f"{load.name}, {way}, above the floor, to earlier"
+            yield middle(what, _ratios(ns, before), at_most=load.earlier)
+
+
+def _ratios(values: Sequence[float], to: Sequence[float]) -> list[float]:
+    return [value / other for value, other in zip(values, to, strict=True)]
+
+
+def _median_ns(what: str, ns: Sequence[float]) -> Result:
+    return replace(middle(what, ns, "ns"), quartiles=None)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from agent.kernel.programs.sizes import constants, memory_bytes, sizes
 from agent.kernel.programs.start import MEMINFO
@@ -30,6 +30,20 @@ class Pod:
     address: IPv4Address
     ifindex: int  # the node's end
     mac: bytes
+
+
+class Programs(Protocol):
+    """Loaded programs whose work can be checked; file descriptors by name."""
+
+    @property
+    def programs(self) -> Mapping[str, int]:
+        """The file descriptors."""
+
+    def forget_flows(self) -> None:
+        """Know no flow any more."""
+
+    def counted(self) -> dict[DropReason, int]:
+        """Packets that ``pod_ingress`` has counted, by reason."""
 
 
 @dataclass(frozen=True, slots=True)

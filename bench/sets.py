@@ -32,13 +32,19 @@ class Result:
             wish = f"at least {self.at_least:g}"
         elif self.at_most is not None:
             wish = f"at most {self.at_most:g}"
-        return f"{self.what:<58} {value:>10} {spread:<12} {wish:<14} {'' if self.is_met() else 'MISSED'}".rstrip()
+        return f"{self.what:<72} {value:>10} {spread:<12} {wish:<14} {'' if self.is_met() else 'MISSED'}".rstrip()
 
 
-def middle(what: str, values: Sequence[float], unit: str = "", at_least: float | None = None) -> Result:
+def middle(
+    what: str,
+    values: Sequence[float],
+    unit: str = "",
+    at_least: float | None = None,
+    at_most: float | None = None,
+) -> Result:
     """The median of alternated sets, with its quartiles."""
     low, median, high = statistics.quantiles([*values, *values][: max(2, len(values))], n=4, method="inclusive")
-    return Result(what, median, unit, at_least=at_least, quartiles=(low, high))
+    return Result(what, median, unit, at_least=at_least, at_most=at_most, quartiles=(low, high))
 
 
 def one_cpu() -> int:

@@ -126,6 +126,13 @@ SEC("xdp") int generate(struct xdp_md *ctx)
 	return bpf_redirect(s->device, 0);
 }
 
+/* On the device that receives them, which takes no generated frames unless it has an XDP program. */
+SEC("xdp") int take(struct xdp_md *ctx)
+{
+	(void)ctx;
+	return XDP_PASS;
+}
+
 /* Where they end: at the pod's own device. Everything else passes. */
 SEC("tc") int sink(struct __sk_buff *ctx)
 {

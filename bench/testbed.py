@@ -1,7 +1,7 @@
 """Two pods on one node, as network namespaces: what the node does between them is what is measured.
 
 Wired as the CNI plugin wires pods: routed /32 addresses, permanent neighbours, the node's end of every veth under one
-MAC. Beyond that, the node's end of the sender receives by NAPI, without which it would not take generated frames.
+MAC.
 """
 
 import os
@@ -13,7 +13,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from agent.netlink import netns
-from bench.plane import Plane, Pod
+from bench.plane import Pod, Programs
 from maps import abi, libbpf
 from maps.libbpf import AttachType
 
@@ -52,8 +52,8 @@ class Testbed:
             yield
 
     @contextmanager
-    def attached(self, plane: Plane) -> Iterator[None]:
-        """Have a plane's programs on both pods' devices, in both directions, as the agent does."""
+    def attached(self, plane: Programs) -> Iterator[None]:
+        """Have programs on both pods' devices, in both directions, as the agent does."""
         with ExitStack() as links:
             with self.inside("node"):
                 for pod in self.pods():
@@ -102,7 +102,6 @@ def _build(bed: Testbed) -> None:
     bed.knobs("node", {"ipv4/ip_forward": "1", "ipv4/conf/all/rp_filter": "0", "ipv4/conf/default/rp_filter": "0"})
     _wire(bed, "a", SENDER)
     _wire(bed, "b", RECEIVER)
-    bed.run("node", "ethtool", "-K", "pod-a", "gro", "on")
 
 
 def _wire(bed: Testbed, member: str, address: IPv4Address) -> None:

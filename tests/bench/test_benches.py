@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.options import mounts
-from bench import adds, connections, datapath, forward, node, nodes, pods
+from bench import adds, connections, datapath, earlier, forward, node, nodes, pods
 from bench.plane import Plane
 from bench.rules import rules
 from bench.sets import Result, middle
@@ -64,8 +64,21 @@ def test_forward_fires_each_load_by_each_way() -> None:
     loads = tuple(replace(load, count=min(load.count, 300), flows=min(load.flows, 300)) for load in forward.LOADS)
     results = forward.measured(sets=1, services=(1, 3), loads=loads)
     assert len([r for r in results if r.at_least]) == 3 * 2
+    assert [r.at_most for r in results if r.at_most] == [load.earlier for load in loads for _ in range(2)]
     assert len([r for r in results if "nftables" in r.what]) == len(forward.LOADS) * 2
     assert not left_behind()
+
+
+@pytest.mark.kernel
+@pytest.mark.netns
+def test_forward_compares_with_no_earlier_programs_where_there_is_no_history(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(earlier, "CACHE", tmp_path / "nothing")
+    monkeypatch.setattr(earlier, "CHECKOUT", tmp_path)
+    results = forward.measured(sets=1, services=(1,), loads=(replace(forward.LOADS[0], count=100),))
+    assert not [r for r in results if r.at_most or earlier.COMMIT in r.what]
+    assert [r for r in results if "ours 1 services, above the floor" in r.what]
 
 
 @pytest.mark.kernel
@@ -81,7 +94,7 @@ def test_forward_leaves_nothing_when_it_fails(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.netns
 def test_connections_are_made_with_the_socket_hooks_and_without() -> None:
     results = connections.measured(sets=1, services=3, shot_ms=20)
-    assert [r.at_least for r in results] == [None, connections.LIMIT, connections.LIMIT]
+    assert [r.at_least for r in results] == [None, None, connections.LIMIT, connections.LIMIT, None, None]
     assert not left_behind()
 
 
