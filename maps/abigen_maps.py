@@ -43,22 +43,22 @@ def _private(name: str, spec: Private) -> Iterator[str]:
     yield "    ),"
 
 
-def _declaration(said: Declared, live: bytes) -> Iterator[str]:
+def _declaration(declared: Declared, live: bytes) -> Iterator[str]:
     """The arguments that are declared beside the map, without those that are MapSpec's defaults."""
     given: list[tuple[str, object, str]] = [
-        ("owner", said.owner, f"Owner.{said.owner.name}"),
-        ("order", said.order, str(said.order)),
-        ("option", said.option, f'"{said.option}"'),
-        ("per_cpu", said.per_cpu, str(said.per_cpu)),
-        ("carried", said.carried, f"Carried.{said.carried.name}"),
-        ("revises", said.revises, f"Revises.{said.revises.name}"),
+        ("owner", declared.owner, f"Owner.{declared.owner.name}"),
+        ("order", declared.order, str(declared.order)),
+        ("option", declared.option, f'"{declared.option}"'),
+        ("per_cpu", declared.per_cpu, str(declared.per_cpu)),
+        ("carried", declared.carried, f"Carried.{declared.carried.name}"),
+        ("revises", declared.revises, f"Revises.{declared.revises.name}"),
         ("live", live, f'bytes.fromhex("{live.hex()}")'),
-        ("private", said.private, str(said.private)),
+        ("private", declared.private, str(declared.private)),
     ]
     defaults = {field.name: field.default for field in dataclasses.fields(MapSpec)}
-    told = [f"{name}={text}" for name, value, text in given if value != defaults[name]]
-    if told:
-        yield f"    {', '.join(told)},"
+    arguments = [f"{name}={text}" for name, value, text in given if value != defaults[name]]
+    if arguments:
+        yield f"    {', '.join(arguments)},"
 
 
 def _codec(exports: Exports, shape: Shape) -> str:

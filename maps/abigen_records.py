@@ -103,7 +103,7 @@ def _is_swapped(shape: Shape) -> bool:
     return shape.name.startswith("__be")
 
 
-def leaf_of(exports: Exports, shape: Shape) -> Leaf:  # noqa: PLR0911 - one row a shape
+def leaf_of(exports: Exports, shape: Shape) -> Leaf:  # noqa: PLR0911 - one case for each shape
     """How a field of this shape is packed."""
     match shape:
         case Scalar(name="ip_addr"):

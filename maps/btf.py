@@ -83,7 +83,7 @@ class Variable:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """An ELF section's variables: (type id, offset, size). Offsets are zero until a linker settled them."""
+    """An ELF section's variables: (type id, offset, size). Offsets are zero until a linker fills them in."""
 
     name: str
     variables: tuple[tuple[int, int, int], ...]
@@ -222,7 +222,7 @@ class _Reader:
             name, info, size_or_type = self._take(self._u32_3)
             yield self._type(info >> 24 & 0x1F, info & 0xFFFF, bool(info >> 31), self._text(name), size_or_type)
 
-    def _type(self, kind: int, count: int, flag: bool, name: str, third: int) -> Type:  # noqa: FBT001, PLR0911 - a row a kind
+    def _type(self, kind: int, count: int, flag: bool, name: str, third: int) -> Type:  # noqa: FBT001, PLR0911 - one case for each kind
         """The rest of one type; *third* is its size or the id it refers to."""
         match kind:
             case 1:

@@ -1,4 +1,4 @@
-"""How every call into the compiled extension fails: its errno, and what libbpf said, as an exception."""
+"""How every call into the compiled extension fails: its errno, and what libbpf logged, as an exception."""
 
 import errno
 
@@ -9,7 +9,7 @@ lib.shim_log_install()
 
 
 def last_log() -> str:
-    """What libbpf said in this thread since last asked."""
+    """What libbpf logged in this thread since the last call of this."""
     room = 128 * 1024
     buffer = ffi.new("char[]", room)
     length = lib.shim_log_take(buffer, room)
@@ -25,7 +25,7 @@ def check(result: int, doing: str) -> int:
     """
     if result >= 0:
         return result
-    told = "; ".join(line.removeprefix("libbpf: ") for line in last_log().splitlines()[-3:])
+    detail = "; ".join(line.removeprefix("libbpf: ") for line in last_log().splitlines()[-3:])
     if result == -errno.EPERM:
-        raise NotPermitted(f"{doing} ({told})" if told else doing)
-    raise KernelRefused(doing, -result, told)
+        raise NotPermitted(f"{doing} ({detail})" if detail else doing)
+    raise KernelRefused(doing, -result, detail)

@@ -1,4 +1,4 @@
-"""Any map in words, by the BTF that the kernel keeps with it: how dpctl reads every layout, its own or another build's.
+"""Any map decoded by the BTF that the kernel keeps with it: how dpctl reads every layout, its own or another build's.
 
 Values become plain Python: dicts by field name, addresses as text (IPv4 as such), MACs as ``aa:bb:..``, big-endian
 fields as host numbers, char arrays as text, enums by name, other arrays as lists. Padding is left out.

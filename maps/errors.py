@@ -9,7 +9,7 @@
     ├── MapFull            name, capacity, wanted, the flag       → raise the flag
     ├── LayoutMismatch     a pinned map comes from another build  → a new generation is made
     ├── PinRootBusy        another agent holds the pins           → stop it, or use another pin root
-    ├── VerifierRejected   a program, and the log's telling lines → a bug, or a kernel we do not know
+    ├── VerifierRejected   a program, and the end of its log      → a bug, or a kernel we do not know
     └── KernelRefused      everything else, with its errno
 """
 
@@ -69,11 +69,11 @@ class PinRootBusy(MapsError):
 
 
 class VerifierRejected(MapsError):
-    """The kernel's verifier refused a program; the message carries the telling end of its log."""
+    """The kernel's verifier refused a program; the message carries the end of its log."""
 
     def __init__(self, program: str, lines: tuple[str, ...]) -> None:
-        told = "\n    ".join(lines)
-        super().__init__(f"the kernel's verifier refused {program}:\n    {told}")
+        shown = "\n    ".join(lines)
+        super().__init__(f"the kernel's verifier refused {program}:\n    {shown}")
         self.program = program
         self.lines = lines
 
@@ -81,8 +81,8 @@ class VerifierRejected(MapsError):
 class KernelRefused(MapsError):
     """A call into the kernel or libbpf failed with an errno that nobody here expects."""
 
-    def __init__(self, doing: str, errno: int, told: str = "") -> None:
+    def __init__(self, doing: str, errno: int, detail: str = "") -> None:
         name = "ENOTSUPP" if errno == ENOTSUPP else errno_numbers.errorcode.get(errno, str(errno))
         why = "not supported" if errno == ENOTSUPP else os.strerror(errno)
-        super().__init__(f"{doing}: {why} ({name})" + (f"; {told}" if told else ""))
+        super().__init__(f"{doing}: {why} ({name})" + (f"; {detail}" if detail else ""))
         self.errno = errno

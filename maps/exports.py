@@ -37,7 +37,7 @@ def collect(objects: Sequence[Path]) -> Exports:
     exports = Exports()
     for path in objects:
         _Collector(path, exports).run()
-    _refuse_shared_places(exports)
+    _refuse_shared_orders(exports)
     return exports
 
 
@@ -52,13 +52,13 @@ def python_name(name: str, what: str) -> str:
     return name
 
 
-def _refuse_shared_places(exports: Exports) -> None:
-    """The order in which the agent writes its maps has one map in each place."""
-    places: dict[int, str] = {}
+def _refuse_shared_orders(exports: Exports) -> None:
+    """The order in which the agent writes its maps has one map for each number."""
+    orders: dict[int, str] = {}
     for name, found in exports.maps.items():
-        place = found.declared.order
-        if place and places.setdefault(place, name) != name:
-            raise ExportError(f"maps {places[place]} and {name} both have place {place} in the order of writing")
+        order = found.declared.order
+        if order and orders.setdefault(order, name) != name:
+            raise ExportError(f"maps {orders[order]} and {name} both have number {order} in the order of writing")
 
 
 class _Collector:
@@ -97,13 +97,13 @@ class _Collector:
         kind, flags = self._uint(parts["type"]), self._uint(parts["map_flags"]) if "map_flags" in parts else 0
         max_entries = self._uint(parts["max_entries"])
         try:
-            said = declared.declared(self._btf.tags(variable))
+            declaration = declared.declared(self._btf.tags(variable))
         except declared.DeclarationError as wrong:
             raise ExportError(f"map {name}: {wrong}") from wrong
-        if said.private:
+        if declaration.private:
             sizes = self._btf.size(key), self._btf.size(value)
-            shape_text = f"{layout(self._btf, key)} {layout(self._btf, value)}"
-            self._add(self._exports.private, name, Private(kind, max_entries, flags, *sizes, shape_text, said))
+            text = f"{layout(self._btf, key)} {layout(self._btf, value)}"
+            self._add(self._exports.private, name, Private(kind, max_entries, flags, *sizes, text, declaration))
             return
         self._add(
             self._exports.maps,
@@ -115,7 +115,7 @@ class _Collector:
                 flags,
                 self._shape(key, f"key of {name}"),
                 self._shape(value, f"value of {name}"),
-                said,
+                declaration,
                 declared.live_mask(self._btf, value),
             ),
         )
@@ -158,8 +158,8 @@ class _Collector:
         section, offset = self._object.symbols[name]
         return self._object.sections[section][offset : offset + size]
 
-    def _shape(self, type_id: int, what: str) -> Shape:  # noqa: PLR0911 - a row a kind
-        """A type in the words of this module; named structs and enums are added to the exports."""
+    def _shape(self, type_id: int, what: str) -> Shape:  # noqa: PLR0911 - one case for each kind
+        """A type as a shape; named structs and enums are added to the exports."""
         bare = self._btf[self._btf.bare(type_id)]
         match bare:
             case btf.Reference(kind="typedef", name=name) if name in SPECIAL:

@@ -6,8 +6,8 @@ The types of maps that only programs use may be of any kind C has; :mod:`maps.ex
 from maps.btf import Array, Btf, Enum, Int, Reference, Struct
 
 
-def layout(types: Btf, type_id: int) -> str:  # noqa: PLR0911 - a row a kind
-    """A value of the type: names and places of all that it consists of; what a pointer points to is not part of it."""
+def layout(types: Btf, type_id: int) -> str:  # noqa: PLR0911 - one case for each kind
+    """A value of the type: names and offsets of all its members; what a pointer points to is not part of it."""
     match types[types.bare(type_id)]:
         case Reference(kind="typedef", name=name, type_id=below):
             return f"{name}={layout(types, below)}"

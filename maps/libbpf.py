@@ -172,7 +172,7 @@ def program_query(target: int, attach_type: AttachType) -> tuple[int, ...]:
 
 
 def attached(target: int, attach_type: AttachType) -> tuple[tuple[int, int], ...]:
-    """The (program id, link id) pairs on a hook; cgroups do not tell links, nor do bare attachments have one: 0."""
+    """The (program id, link id) pairs on a hook; 0 for the link on a cgroup, and of a program attached without one."""
     programs, links = ffi.new("uint32_t[]", _QUERY_ROOM), ffi.new("uint32_t[]", _QUERY_ROOM)
     doing = f"ask what is attached to {attach_type.name} of {target}"
     count = check(lib.shim_query(target, attach_type, programs, links, _QUERY_ROOM), doing)
@@ -254,7 +254,7 @@ def map_info(fd: int) -> MapInfo:
     """What a map is, with the memory it takes now."""
     info, size = _info("struct bpf_map_info")
     check(lib.bpf_map_get_info_by_fd(fd, info, size), "ask about a map")
-    told = _MEMLOCK.search(Path(f"/proc/self/fdinfo/{fd}").read_bytes())
+    memlock = _MEMLOCK.search(Path(f"/proc/self/fdinfo/{fd}").read_bytes())
     return MapInfo(
         info.id,
         ffi.string(info.name).decode(),
@@ -263,7 +263,7 @@ def map_info(fd: int) -> MapInfo:
         info.value_size,
         info.max_entries,
         info.map_flags,
-        int(told[1]) if told else 0,
+        int(memlock[1]) if memlock else 0,
         info.btf_id,
         info.btf_key_type_id,
         info.btf_value_type_id,

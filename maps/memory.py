@@ -40,7 +40,7 @@ class MemoryTable(Generic[K, V]):
         return None if found is None else self._spec.value.unpack(found)
 
     def items(self) -> Iterator[tuple[K, V]]:
-        """All entries, as they stood at the call's first step."""
+        """All entries, as they are when the first is taken."""
         for key, value in list(self._held.items()):
             yield self._spec.key.unpack(key), self._spec.value.unpack(value)
 
@@ -80,7 +80,7 @@ class MemoryTable(Generic[K, V]):
             self._held.pop(key, None)
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Nothing is held."""
 
     def _write(self, packed: list[tuple[bytes, bytes]]) -> None:
         """Put packed entries in."""

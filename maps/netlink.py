@@ -8,11 +8,11 @@ from typing import Any
 
 from maps._libbpf import ffi, lib
 
-_ROOM = 16  # devices that are told of, at most
+_ROOM = 16  # devices in the answers to one batch, at most
 
 
 class End(IntEnum):
-    """The device whose number goes where messages name none: one end of the pair that the batch told of first."""
+    """The device whose number goes where messages name none: one end of the pair that is first in the answers."""
 
     NOBODY = lib.SHIM_NOBODY  # the messages are whole
     DEVICE = lib.SHIM_DEVICE
@@ -36,7 +36,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class DeviceAnswer:
-    """What the kernel tells of a device that was asked for."""
+    """What the kernel answers about a device."""
 
     index: int
     mtu: int

@@ -1,6 +1,6 @@
 """A compiled BPF object on its way into the kernel: opened, adjusted, loaded.
 
-Maps are never pinned nor reused behind our back: :mod:`maps.pins` decides which map an object gets.
+libbpf pins and reuses no maps by itself: :mod:`maps.pins` decides which map an object gets.
 """
 
 import errno
@@ -21,7 +21,7 @@ from maps.errors import KernelRefused, NotPermitted, VerifierRejected
 _RODATA = ".rodata"
 _LOG = re.compile(r"prog '(?P<name>[^']*)': -- BEGIN PROG LOAD LOG --\n(?P<log>.*?)-- END PROG LOAD LOG --", re.DOTALL)
 _STATISTICS = re.compile(r"^(processed \d+ insns|verification time|stack depth|max_states|peak_states|mark_read)")
-_TOLD_LINES = 12  # enough for the complaint, the instructions before it and their source
+_SHOWN_LINES = 12  # enough for the complaint, the instructions before it and their source
 
 
 class Object:
@@ -114,11 +114,11 @@ class Object:
         refused = rejection(log)
         if refused is not None:
             raise refused
-        told = "; ".join(line.removeprefix("libbpf: ") for line in log.splitlines()[:3])
+        detail = "; ".join(line.removeprefix("libbpf: ") for line in log.splitlines()[:3])
         doing = f"load the programs of {self._path}"
         if result == -errno.EPERM:
-            raise NotPermitted(f"{doing} ({told})")
-        raise KernelRefused(doing, -result, told)
+            raise NotPermitted(f"{doing} ({detail})")
+        raise KernelRefused(doing, -result, detail)
 
     def map_fd(self, name: str) -> int:
         """A loaded map's file descriptor; it stays the object's."""
@@ -129,7 +129,7 @@ class Object:
         return check(lib.bpf_program__fd(self._program(name)), f"use the program {name} of {self._path} before load")
 
     def close(self) -> None:
-        """Let go of everything that is neither pinned, attached nor duplicated."""
+        """Close every descriptor of what is neither pinned, attached nor duplicated."""
         if self._handle != ffi.NULL:
             lib.bpf_object__close(self._handle)
             self._handle = ffi.NULL
@@ -151,12 +151,12 @@ class Object:
         raw = lib.btf__raw_data(lib.bpf_object__btf(self._handle), size)
         types = btf.parse(bytes(ffi.buffer(raw, size[0])))
         section = types.section(_RODATA)
-        places = {}
+        offsets = {}
         for type_id, offset, length in section.variables if section else ():
             variable = types.variable(type_id)
             shape = types.resolved(variable.type_id)
-            places[variable.name] = (offset, length, isinstance(shape, btf.Int) and shape.signed)
-        return places
+            offsets[variable.name] = (offset, length, isinstance(shape, btf.Int) and shape.signed)
+        return offsets
 
     def _maps(self) -> Iterator[Any]:
         """Every map, as libbpf knows it."""
@@ -197,11 +197,11 @@ def _bytes(name: str, value: int | bytes, length: int, *, signed: bool) -> bytes
 def rejection(log: str) -> VerifierRejected | None:
     """The verifier's verdict in libbpf's log: its complaint, with the source and instructions before it.
 
-    None where it said nothing: then it was not asked, or not let finish (EAGAIN: signals came in too often).
+    None where the log has nothing of it: then it was not asked, or not let finish (EAGAIN: signals came in too often).
     """
     logs = list(_LOG.finditer(log))
     if not logs:
         return None
     found = logs[-1]
     lines = [line for line in found["log"].splitlines() if line and not _STATISTICS.match(line)]
-    return VerifierRejected(found["name"], tuple(lines[-_TOLD_LINES:])) if lines else None
+    return VerifierRejected(found["name"], tuple(lines[-_SHOWN_LINES:])) if lines else None

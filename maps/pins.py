@@ -77,7 +77,7 @@ class Generation:
         return tuple(sorted(entry.name for entry in self.maps.iterdir())) if self.maps.is_dir() else ()
 
     def adopt(self, program: Object) -> tuple[str, ...]:
-        """Let an object use the maps that are pinned; returns their names. Before its load."""
+        """Make an object use the maps that are pinned; returns their names. Before its load."""
         adopted = tuple(name for name in program.maps() if self.map_path(name).exists())
         for name in adopted:
             with held(self.map_path(name)) as fd:
@@ -120,7 +120,7 @@ class PinRoot:
         self._lock = fd
 
     def unlock(self) -> None:
-        """Let another agent have it."""
+        """Release the lock."""
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -186,7 +186,7 @@ class PinRoot:
 
 
 def _delete(directory: Path) -> None:
-    """A directory and all in it; no file in bpffs has contents to fear for."""
+    """A directory and all in it; a file in bpffs has no contents."""
     for entry in directory.iterdir():
         if entry.is_dir() and not entry.is_symlink():
             _delete(entry)

@@ -14,7 +14,7 @@
 
 /* ---- the log --------------------------------------------------------------------------------------------- */
 
-/* The telling lines of a verifier's log are its last; a whole one may have 16 MB. */
+/* The end of a verifier's log has the complaint; a whole log may have 16 MB. */
 enum { LOG_KEPT = 128 * 1024 };
 
 static __thread char log_text[LOG_KEPT];
@@ -176,11 +176,11 @@ int shim_map_update(int fd, const void *keys, uint32_t key_size, const void *val
 
 	/* a batch may stop early: on a bucket that this CPU holds, or until the map's memory pool was filled up again */
 	for (int waits = 0; done < all && waits < UPDATE_WAITS; waits++) {
-		uint32_t step = all - done;
+		uint32_t count = all - done;
 
 		err = bpf_map_update_batch(fd, (const char *)keys + (size_t)done * key_size,
-					   (const char *)values + (size_t)done * value_size, &step, &opts);
-		done += err && step == all - done ? 0 : step; /* refused as a whole, the count is untouched */
+					   (const char *)values + (size_t)done * value_size, &count, &opts);
+		done += err && count == all - done ? 0 : count; /* refused as a whole, the count is untouched */
 		if (!err || (err != -EBUSY && err != -EAGAIN && err != -EINTR && err != -ENOMEM))
 			break;
 		usleep(1000);
@@ -194,12 +194,12 @@ int shim_map_delete(int fd, const void *keys, uint32_t key_size, uint32_t *n)
 	LIBBPF_OPTS(bpf_map_batch_opts, opts);
 	uint32_t all = *n, done = 0;
 
-	/* a batch ends at a key that is not there: gone already is as good as deleted, so go on behind it */
+	/* a batch ends at a key that is not there: gone already is as good as deleted, so the rest follows */
 	while (done < all) {
-		uint32_t step = all - done;
-		int err = bpf_map_delete_batch(fd, (const char *)keys + (size_t)done * key_size, &step, &opts);
+		uint32_t count = all - done;
+		int err = bpf_map_delete_batch(fd, (const char *)keys + (size_t)done * key_size, &count, &opts);
 
-		done += err && step == all - done ? 0 : step;
+		done += err && count == all - done ? 0 : count;
 		if (err == -ENOENT)
 			done++;
 		else if (err) {

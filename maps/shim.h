@@ -55,7 +55,7 @@ int shim_maglev(const uint8_t *keys, const uint16_t *slots, uint32_t n, uint16_t
 /* The device whose number goes where a part's messages name none; both stand in the first answer of the batch. */
 enum shim_end {
 	SHIM_NOBODY, /* the messages are whole */
-	SHIM_DEVICE, /* that the answer tells of */
+	SHIM_DEVICE, /* of the answer */
 	SHIM_PEER,   /* its other end */
 };
 
@@ -71,7 +71,7 @@ struct shim_part {
 	int32_t *errors; /* one for each message, 0 or -errno: a refusal of one is then none of the part; or NULL */
 };
 
-/* What is told of a device. */
+/* What the kernel answers about a device. */
 struct shim_device {
 	int32_t index;
 	uint32_t mtu;
@@ -83,7 +83,7 @@ struct shim_device {
 
 /*
  * Does parts until one is refused: 0, or -errno with *part and, of messages, the *request that it was. The messages of
- * a part that stand behind a refused one are done. Devices that are told of are in `devices`, *size of them. With
+ * a part that stand behind a refused one are done. Devices in the answers are in `devices`, *size of them. With
  * `alone`, one batch at a time.
  */
 int shim_batch(const struct shim_part *parts, uint32_t n, struct shim_device *devices, uint32_t *size, uint32_t *part,

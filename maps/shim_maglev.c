@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Maglev's lookup table (Eisenbud et al., NSDI 2016, section 3.4): each backend wants the slots in an order of its own,
- * and they take turns until none is left.  The order comes from the backend's address and port alone, so every node
- * fills the same table, and a backend that leaves moves few entries besides its own.
+ * Maglev's lookup table (Eisenbud et al., NSDI 2016, section 3.4): each backend has a permutation of the slots of its
+ * own, and the backends take their next free slot in rotation until none is left.  A permutation follows from the
+ * backend's address and port alone, so every node fills the same table, and a backend that leaves moves few entries
+ * besides its own.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -11,10 +12,10 @@
 
 enum { KEY = 18 };
 
-struct wish {
+struct permutation {
 	uint64_t hash;
 	const uint8_t *key;
-	uint32_t at;   /* the next slot wanted */
+	uint32_t at;   /* the next slot */
 	uint32_t skip; /* 1 to size - 1: size is prime, so every slot comes once */
 	uint16_t slot;
 };
@@ -45,10 +46,10 @@ static uint64_t hashed(const uint8_t *key)
 	return mixed(h ^ word(key + 16, 2));
 }
 
-/* Whose turn comes first; not by address, or low addresses would always have the extra slot. */
+/* Who begins a round; not by address, or low addresses would always have the extra slot. */
 static int by_hash(const void *left, const void *right)
 {
-	const struct wish *a = left, *b = right;
+	const struct permutation *a = left, *b = right;
 	int order;
 
 	if (a->hash != b->hash)
@@ -59,19 +60,19 @@ static int by_hash(const void *left, const void *right)
 
 int shim_maglev(const uint8_t *keys, const uint16_t *slots, uint32_t n, uint16_t *table, uint32_t size)
 {
-	struct wish *wishes = malloc(n * sizeof(*wishes));
+	struct permutation *permutations = malloc(n * sizeof(*permutations));
 	uint8_t *taken = calloc(size, 1);
 	uint32_t filled = 0;
 
-	if (!wishes || !taken) {
-		free(wishes);
+	if (!permutations || !taken) {
+		free(permutations);
 		free(taken);
 		return -1;
 	}
 	for (uint32_t i = 0; i < n; i++) {
 		uint64_t hash = hashed(keys + i * KEY);
 
-		wishes[i] = (struct wish){
+		permutations[i] = (struct permutation){
 			.hash = hash,
 			.key = keys + i * KEY,
 			.at = (uint32_t)(hash >> 32) % size,
@@ -79,20 +80,20 @@ int shim_maglev(const uint8_t *keys, const uint16_t *slots, uint32_t n, uint16_t
 			.slot = slots[i],
 		};
 	}
-	qsort(wishes, n, sizeof(*wishes), by_hash);
-	for (uint32_t turn = 0; filled < size; turn = turn + 1 < n ? turn + 1 : 0) {
-		struct wish *w = &wishes[turn];
+	qsort(permutations, n, sizeof(*permutations), by_hash);
+	for (uint32_t next = 0; filled < size; next = next + 1 < n ? next + 1 : 0) {
+		struct permutation *p = &permutations[next];
 
-		while (taken[w->at]) {
-			w->at += w->skip;
-			if (w->at >= size)
-				w->at -= size;
+		while (taken[p->at]) {
+			p->at += p->skip;
+			if (p->at >= size)
+				p->at -= size;
 		}
-		taken[w->at] = 1;
-		table[w->at] = w->slot;
+		taken[p->at] = 1;
+		table[p->at] = p->slot;
 		filled++;
 	}
-	free(wishes);
+	free(permutations);
 	free(taken);
 	return 0;
 }

@@ -15,10 +15,10 @@
 
 #include "shim.h"
 
-enum { ANSWER = 1 << 14 }; /* a device is told in less than two thousand octets */
+enum { ANSWER = 1 << 14 }; /* what it says of a device has fewer than two thousand octets */
 
 /* The kernel makes one device at a time; batches that wait for it here do not spin there. */
-static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t alone_lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* A sysctl's path means that of the namespace in which it is opened. */
 static int open_sysctl(const struct shim_part *part)
@@ -72,7 +72,7 @@ static void name_device(const struct shim_part *part, const struct shim_device *
 	}
 }
 
-static struct shim_device told(struct nlmsghdr *m)
+static struct shim_device device_of(struct nlmsghdr *m)
 {
 	const struct ifinfomsg *device = NLMSG_DATA(m);
 	struct shim_device found = {.index = device->ifi_index};
@@ -93,7 +93,7 @@ static struct shim_device told(struct nlmsghdr *m)
 	return found;
 }
 
-/* Sends, and reads until the last request is answered; devices that are told of go behind *used of `devices`. */
+/* Sends, and reads until the last request is answered; devices in the answers go behind *used of `devices`. */
 static int ask(const struct shim_part *part, struct shim_device *devices, uint32_t room, uint32_t *used,
 	       uint32_t *request)
 {
@@ -109,16 +109,16 @@ static int ask(const struct shim_part *part, struct shim_device *devices, uint32
 		if (got < 0)
 			return -errno;
 		for (struct nlmsghdr *m = (void *)answer; NLMSG_OK(m, left); m = NLMSG_NEXT(m, left)) {
-			const struct nlmsgerr *said = NLMSG_DATA(m);
+			const struct nlmsgerr *error = NLMSG_DATA(m);
 
 			if (m->nlmsg_type == NLMSG_ERROR && part->errors && m->nlmsg_seq <= part->last)
-				part->errors[m->nlmsg_seq] = said->error;
-			else if (m->nlmsg_type == NLMSG_ERROR && said->error && !err) {
-				err = said->error;
+				part->errors[m->nlmsg_seq] = error->error;
+			else if (m->nlmsg_type == NLMSG_ERROR && error->error && !err) {
+				err = error->error;
 				*request = m->nlmsg_seq;
 			}
 			if (m->nlmsg_type == RTM_NEWLINK && *used < room)
-				devices[(*used)++] = told(m);
+				devices[(*used)++] = device_of(m);
 			if (m->nlmsg_seq == part->last)
 				return err;
 		}
@@ -145,11 +145,11 @@ int shim_batch(const struct shim_part *parts, uint32_t n, struct shim_device *de
 
 	*size = *request = 0;
 	if (alone)
-		pthread_mutex_lock(&turn);
+		pthread_mutex_lock(&alone_lock);
 	for (*part = 0; *part < n && !err; ++*part)
 		err = do_part(&parts[*part], devices, room, size, request);
 	if (alone)
-		pthread_mutex_unlock(&turn);
+		pthread_mutex_unlock(&alone_lock);
 	*part -= err != 0;
 	return err;
 }

@@ -1,7 +1,7 @@
 """A pinned map as a table of typed records; the reconcile loop writes it, dpctl and the metrics read it.
 
-:class:`TableLike` is what callers ask for. :class:`Table` is the kernel's, :class:`maps.memory.MemoryTable` its twin
-without a kernel; both pass the same contract tests.
+:class:`TableLike` is what callers ask for. :class:`Table` is the kernel's, :class:`maps.memory.MemoryTable` needs no
+kernel; both pass the same contract tests.
 """
 
 import errno
@@ -48,7 +48,7 @@ class TableLike(Protocol[K, V]):
         """How many entries there are."""
 
     def update(self, entries: Iterable[tuple[K, V]], /) -> None:
-        """Write entries, new or in place of old ones. Stopped half way, those before the failing one are written.
+        """Write entries, new or in place of old ones. When that fails, those before the failing one are written.
 
         Raises:
             MapFull: a hash has no room; an LRU makes room instead.
@@ -69,7 +69,7 @@ class TableLike(Protocol[K, V]):
         """As :meth:`delete`, from *n* packed keys end to end."""
 
     def close(self) -> None:
-        """Let go of the map; it lives on by its pin."""
+        """Close the map; it lives on by its pin."""
 
 
 class Table(Generic[K, V]):
@@ -186,7 +186,7 @@ class Table(Generic[K, V]):
         self._check(failed, f"delete {n - done} of {n} entries of {self._spec.name}")
 
     def close(self) -> None:
-        """Let go of the map; it lives on by its pin."""
+        """Close the map; it lives on by its pin."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

@@ -1,4 +1,4 @@
-"""The entries of ``counters`` in words; the metrics and dpctl show them."""
+"""The entries of ``counters`` by program, direction and reason; the metrics and dpctl show them."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from maps import abi
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """One entry of the ``counters`` map in words; *reason* is empty for what was forwarded."""
+    """One entry of the ``counters`` map, its index decoded; *reason* is empty for what was forwarded."""
 
     program: str
     direction: str
@@ -20,8 +20,8 @@ class Traffic:
 def traffic(counters: Iterable[tuple[int, abi.Counter]]) -> Iterator[Traffic]:
     """The entries of ``counters`` that have a meaning; ``dp/abi.h`` says how an index is made."""
     for index, counter in counters:
-        place, reason = divmod(index, abi.COUNTER_REASONS)
-        program, direction = divmod(place, abi.Direction.DIRECTIONS)
+        side, reason = divmod(index, abi.COUNTER_REASONS)
+        program, direction = divmod(side, abi.Direction.DIRECTIONS)
         if reason < abi.DropReason.DROP_REASONS and program < abi.Program.PROGRAMS:
             yield Traffic(
                 abi.Program(program).name.removeprefix("PROGRAM_").lower(),

@@ -76,8 +76,8 @@ HEAD = """
         ),
         pytest.param(
             'DECLARED(things, __u32, __u32) DOC(":agent 4"); DECLARED(others, __u32, __u32) DOC(":agent 4");',
-            "maps things and others both have place 4",
-            id="two maps in one place of the order of writing are refused",
+            "maps things and others both have number 4",
+            id="two maps under one number of the order of writing are refused",
         ),
         pytest.param(
             'DECLARED(things, __u32, __u32) DOC(":agent FIRST");',
