@@ -113,7 +113,7 @@ def assemble(options: Options, kernel: Started, netlink: IPRoute) -> Parts:
         mirror=mirror,
         loop=loop,
         local=LocalSource(mirror, MasqueradeFile(options.masquerade_config), threads),
-        drift=DriftWatch(lambda: _kept(loop), loop.look_again, threads),
+        drift=DriftWatch(lambda: _kept(options, mirror, loop), loop.look_again, threads),
         sources=cluster,
         cni=cni,
         cni_socket=CniSocket(options.run_dir, cni.answer, metrics.observe_cni, threads),
@@ -157,12 +157,12 @@ def _ways_out(options: Options, mirror: Mirror, loop: Loop) -> Iterator[int]:
     yield from (device.mtu for device in ways if device.mtu)
 
 
-def _kept(loop: Loop) -> frozenset[str | bytes]:
+def _kept(options: Options, mirror: Mirror, loop: Loop) -> frozenset[str | bytes]:
     """Devices and addresses that come back when somebody takes them."""
     there = loop.attachments()
-    return frozenset(
-        (TUNNEL, SEGMENTER, *(a.link.host_device for a in there), *(ip.packed for a in there for ip in a.addresses))
-    )
+    ways = (device.name for device in _uplinks(options, mirror))  # routes by gateways go when one is set down
+    addresses = (address.packed for one in there for address in one.addresses)
+    return frozenset((TUNNEL, SEGMENTER, *ways, *(one.link.host_device for one in there), *addresses))
 
 
 def _dataplane(
@@ -174,7 +174,7 @@ def _dataplane(
         TunnelPart(device, kernel.hooks),
         pod_programs,
         UplinksPart(kernel.hooks, kernel.sysctls, socket_lb=options.socket_lb),
-        RoutesPart(Routes(netlink), network),
+        RoutesPart(Routes(), network),
         TunnelRemovalPart(device),
         VethsPart(),
     )

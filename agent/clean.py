@@ -43,7 +43,7 @@ def clean(options: Options) -> None:
         veths.remove(device)
         log.info("pod's interface removed", device=device)
     with IPRoute() as netlink:
-        cleanup(options, pins, Routes(netlink), TunnelDevice(netlink, Sysctls(options.state_dir)))
+        cleanup(options, pins, Routes(), TunnelDevice(netlink, Sysctls(options.state_dir)))
     shutil.rmtree(options.state_dir / ATTACHMENTS, ignore_errors=True)
     (options.run_dir / cni_socket.SOCKET).unlink(missing_ok=True)
     shutil.rmtree(options.run_dir / cni_socket.INTENTS, ignore_errors=True)

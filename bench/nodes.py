@@ -176,7 +176,7 @@ def _served(bed: Testbed, node: Node, attachments: tuple[Attachment, ...], netwo
                 TunnelPart(device, hooks),
                 pods,
                 UplinksPart(hooks, sysctls, socket_lb=True),
-                RoutesPart(Routes(netlink), network),
+                RoutesPart(Routes(), network),
             )
             dataplane = Dataplane(_tables(plane, visit), parts, pods)
             rounds = Rounds(dataplane, Settings(node.name, devices=(UPLINK,), network=network), attachments, lambda: 0)

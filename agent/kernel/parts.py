@@ -186,12 +186,11 @@ class RoutesPart:
 
     def apply(self, wanted: Mapping[Network, Way]) -> Iterator[None]:
         """Make ours equal to these."""
-        refused = self._routes.sync(wanted)
-        yield
-        _raise("routes refused", [f"{destination}: {why}" for destination, why in refused.items()])
+        yield from self._routes.apply(wanted)
 
     def look_again(self) -> None:
-        """Nothing is remembered of them."""
+        """Compare with the kernel's."""
+        self._routes.look_again()
 
 
 class VethsPart:

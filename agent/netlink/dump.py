@@ -15,6 +15,9 @@ from agent.netlink.rtnetlink import (
     NLM_F_REQUEST,
     NLMSG_DONE,
     NLMSG_ERROR,
+    ROUTE,
+    RT_TABLE_MAIN,
+    RTM_GETROUTE,
     message,
     messages,
 )
@@ -57,6 +60,22 @@ class Dump:
             if is_whole:
                 break
         return found
+
+    def routes(self, family: int, *, protocol: int = 0) -> list[bytes]:
+        """The main table's routes of a family (``AF_*``), and of one protocol unless it is 0.
+
+        Raises:
+            OSError: as :meth:`read`.
+        """
+        try:
+            found = self.read(RTM_GETROUTE, ROUTE.pack(family, 0, 0, 0, RT_TABLE_MAIN, protocol, 0, 0, 0))
+        except OSError as error:
+            if error.errno != errno.ENOENT:  # before its first route there is no table
+                raise
+            return []
+        # a kernel or a socket that filters nothing gives all tables
+        heads = ((ROUTE.unpack_from(body), body) for body in found)
+        return [body for head, body in heads if head[4] == RT_TABLE_MAIN and protocol in {0, head[5]}]
 
     def _answer(self) -> tuple[list[bytes], bool]:
         """The whole answer, and whether nothing changed while it was given."""

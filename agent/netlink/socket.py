@@ -12,6 +12,7 @@ from maps.netlink import End, attempt
 
 READ = 1 << 16  # octets of one read
 SO_RCVBUFFORCE, ROOM = 33, 1 << 22  # linux/socket.h; octets of notices that may wait: those of a thousand pods
+SOL_NETLINK, NETLINK_GET_STRICT_CHK = 270, 12  # linux/netlink.h: what a list is asked for is looked at, and filters it
 WAIT = struct.pack("=qq", 30, 0)  # struct timeval; the kernel answers within the write, but for a broken one
 
 
@@ -90,4 +91,5 @@ def _new_socket(groups: int) -> socket.socket:
         made.setblocking(False)  # noqa: FBT003  the standard library's signature
     else:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, WAIT)
+        made.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
     return made

@@ -12,12 +12,10 @@ from agent.netlink.rtnetlink import (
     ADDRESS,
     IFA_ADDRESS,
     ROUTE,
-    RT_TABLE_MAIN,
     RTA_DST,
     RTA_GATEWAY,
     RTA_OIF,
     RTM_GETADDR,
-    RTM_GETROUTE,
     attribute,
     number,
 )
@@ -59,9 +57,7 @@ def _destinations(dump: Dump, index: int) -> Iterator[bytes]:
 
 def _routes(dump: Dump) -> Iterator[bytes]:
     for family in FAMILIES.values():
-        for body in dump.read(RTM_GETROUTE, bytes((family,)) + bytes(ROUTE.size - 1)):
-            if ROUTE.unpack_from(body)[4] == RT_TABLE_MAIN:
-                yield body
+        yield from dump.routes(family)
 
 
 def _length(route: bytes) -> int:

@@ -1,24 +1,46 @@
 """Routes to other nodes' pods: the kernel's are made equal to those wanted; only routes of ours are ever touched.
 
-Ours carry a protocol number and a metric of our own; the routes to this node's pods have the number alone.
+Ours carry a protocol number and a metric of our own; the routes to this node's pods have the number alone. What the
+kernel has is listed once, and again when something was taken away; after that a change costs its own requests. They go
+in small netlink batches, so that a pod that comes meanwhile does not wait for thousands of routes.
 """
 
 import errno
+import os
 import socket
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from typing import Any
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from itertools import islice
 
+from agent.errors import AgentError
 from agent.log import logger
 from agent.model.address import Address, Network
-from agent.netlink.rtnetlink import RT_SCOPE_LINK, RT_SCOPE_NOWHERE, RT_TABLE_MAIN
+from agent.netlink import requests
+from agent.netlink.dump import Dump
+from agent.netlink.requests import FAMILIES, Request
+from agent.netlink.rtnetlink import (
+    ROUTE,
+    RTA_DST,
+    RTA_GATEWAY,
+    RTA_OIF,
+    RTA_PREFSRC,
+    RTA_PRIORITY,
+    attribute,
+    number,
+)
+from agent.netlink.socket import Socket
 
 log = logger(__name__)
 
 PROTOCOL = 89  # free in the kernel's and iproute2's rt_protos
 METRIC = 89  # not the default, so that a replace never meets somebody else's route to the same pods
-_FAMILIES = (socket.AF_INET, socket.AF_INET6)
+PIECE = 64  # requests of one batch: the kernel has them done within a millisecond
+LISTED = 256  # routes of the kernel's that are read at once: as long
+SHOWN = 3  # refusals that are told of; of more, their number
+FIRST_RETRY_S, LAST_RETRY_S = 1.0, 30.0
+FIRST_TELL_S, LAST_TELL_S = 60.0, 3600.0  # between log lines of refusals that stay
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +51,9 @@ class Way:
     ifindex: int = 0  # without a gateway
     source: Address | None = None  # without a gateway, of the node's own packets; None: the kernel's choice
 
+    def __str__(self) -> str:
+        return f"via {self.gateway}" if self.gateway is not None else f"by device {self.ifindex}"
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -36,6 +61,15 @@ class Change:
 
     destination: Network
     way: Way | None
+
+    def request(self) -> Request:
+        """What the kernel is asked for."""
+        way = self.way
+        if way is None:
+            return requests.delete_route(self.destination, PROTOCOL, METRIC)
+        if way.gateway is not None:
+            return requests.set_route_by_gateway(self.destination, way.gateway, PROTOCOL, METRIC)
+        return requests.set_route_by_device(self.destination, way.ifindex, way.source, PROTOCOL, METRIC)
 
 
 def changes(wanted: Mapping[Network, Way], found: Mapping[Network, Way]) -> tuple[Change, ...]:
@@ -45,92 +79,148 @@ def changes(wanted: Mapping[Network, Way], found: Mapping[Network, Way]) -> tupl
     return (*gone, *new)
 
 
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """A change that the kernel refused, and when it is tried again."""
+
+    change: Change
+    error: int  # errno
+    retry_at: float
+    waited_s: float  # before that
+
+    def __str__(self) -> str:
+        return f"{self.change.destination} {self.change.way or 'not removed'}: {os.strerror(self.error)}"
+
+
 class Routes:
-    """The main table of one network namespace, by a netlink socket that stays open."""
+    """Ours in the main table of the calling thread's network namespace."""
 
-    def __init__(self, netlink: Any) -> None:
-        self._netlink = netlink
-        self._refused: dict[Network, str] = {}
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """*clock* gives seconds."""
+        self._clock = clock
+        self._found: dict[Network, Way] | None = None  # what the kernel has of ours; None: to be listed
+        self._refused: dict[Network, _Refusal] = {}
+        self._told: set[tuple[Network, int]] = set()  # refusals, with their errno, that the log tells of
+        self._tell_again_at = self._tell_again_s = 0.0
 
-    def sync(self, wanted: Mapping[Network, Way]) -> dict[Network, str]:
-        """Make ours equal to *wanted*; what the kernel refused, by destination, with its reason.
+    def look_again(self) -> None:
+        """Something changed or went: list the kernel's at the next :meth:`apply`, and try again what was refused."""
+        self._found = None
+        self._refused.clear()
 
-        A gateway that is not on a link of ours is refused by the kernel: such a node needs encapsulation.
+    def apply(self, wanted: Mapping[Network, Way]) -> Iterator[None]:
+        """Make ours equal to *wanted*; yields after each batch. What is given up half way goes on with the next call.
+
+        A gateway that is not on a link of the node's is refused by the kernel: such a node needs encapsulation. What
+        was refused is tried again after a second, then later each time, up to half a minute.
+
+        Raises:
+            AgentError: the kernel refused some, now or before; the others are there.
         """
-        refused: dict[Network, str] = {}
-        for change in changes(wanted, self.found()):
-            try:
-                self._apply(change)
-            except _netlink_error() as error:
-                refused[change.destination] = str(error)
-        for destination, reason in refused.items():
-            if self._refused.get(destination) != reason:
-                way = wanted.get(destination)
-                log.warning("route refused", destination=destination, via=way and way.gateway, reason=reason)
-        self._refused = refused
-        return refused
+        found = self._found
+        if found is None:
+            found = {}
+            for piece in _listed():
+                found.update(piece)
+                yield
+            self._found = found
+        for batch in self._due(changes(wanted, found)):
+            self._write(batch, found)
+            yield
+        self._report()
 
     def found(self) -> dict[Network, Way]:
-        """Our routes to other nodes."""
-        return {_destination(route): _way(route) for route in self._ours() if route.get_attr("RTA_PRIORITY") == METRIC}
+        """Our routes to other nodes, as the kernel lists them now."""
+        return {destination: way for piece in _listed() for destination, way in piece.items()}
 
     def remove_all(self) -> tuple[str, ...]:
         """Take away every route of ours, pods' included; their destinations."""
         done = []
-        for route in self._ours():
-            destination = _destination(route)
-            metric = route.get_attr("RTA_PRIORITY") or 0
-            self._delete(destination, metric, oif=route.get_attr("RTA_OIF"))
-            done.append(str(destination))
+        with Dump() as dump, Socket() as kernel:
+            for family in FAMILIES.values():
+                for body in dump.routes(family, protocol=PROTOCOL):
+                    destination, metric, index = _destination(body), _number(body, RTA_PRIORITY), _number(body, RTA_OIF)
+                    (error,) = kernel.attempt(requests.delete_route(destination, PROTOCOL, metric, index))
+                    if error not in {0, errno.ESRCH}:  # it left with its device
+                        raise OSError(error, f"remove the route to {destination}: {os.strerror(error)}")
+                    done.append(str(destination))
+        self._found = None
         return tuple(done)
 
-    def _ours(self) -> Iterable[Any]:
-        for family in _FAMILIES:
-            answer = self._netlink.get_routes(family=family, proto=PROTOCOL, table=RT_TABLE_MAIN)
-            yield from (route for route in tuple(answer) if route["proto"] == PROTOCOL)
+    def _due(self, todo: Sequence[Change]) -> Iterator[tuple[Change, ...]]:
+        """The changes to try now, in batches: without those whose refusal is too young."""
+        kept = (self._refused.get(change.destination) for change in todo)
+        self._refused = {r.change.destination: r for r, c in zip(kept, todo, strict=True) if r and r.change == c}
+        now = self._clock()
+        waiting = {d for d, refusal in self._refused.items() if refusal.retry_at > now}
+        due = iter([change for change in todo if change.destination not in waiting])
+        while batch := tuple(islice(due, PIECE)):
+            yield batch
 
-    def _apply(self, change: Change) -> None:
-        if change.way is None:
-            self._delete(change.destination, METRIC)
+    def _write(self, batch: Sequence[Change], found: dict[Network, Way]) -> None:
+        try:
+            with Socket() as kernel:
+                errors = kernel.attempt(*(change.request() for change in batch))
+        except OSError as failure:  # nobody knows what was done
+            self._found = None
+            raise AgentError(f"routes not written: {failure}") from failure
+        for change, error in zip(batch, errors, strict=True):
+            if error and not (error == errno.ESRCH and change.way is None):  # it left with its device
+                self._refuse(change, error)
+                continue
+            self._refused.pop(change.destination, None)
+            if change.way is None:
+                found.pop(change.destination, None)
+            else:
+                found[change.destination] = change.way
+
+    def _refuse(self, change: Change, error: int) -> None:
+        before = self._refused.get(change.destination)
+        wait_s = min(before.waited_s * 2, LAST_RETRY_S) if before else FIRST_RETRY_S
+        self._refused[change.destination] = _Refusal(change, error, self._clock() + wait_s, wait_s)
+
+    def _report(self) -> None:
+        """Tell of refusals: in the log those that are new, and all now and then.
+
+        Raises:
+            AgentError: there are some.
+        """
+        told = {(destination, refusal.error) for destination, refusal in self._refused.items()}
+        is_new, now = not told <= self._told, self._clock()
+        self._told = told
+        if not told:
             return
-        spec: dict[str, object] = {"dst": str(change.destination), "proto": PROTOCOL, "table": RT_TABLE_MAIN}
-        if change.way.gateway is not None:
-            spec["gateway"] = str(change.way.gateway)
-        else:
-            spec |= {"oif": change.way.ifindex, "scope": RT_SCOPE_LINK if change.destination.version == 4 else 0}  # noqa: PLR2004
-        if change.way.source is not None:
-            spec["prefsrc"] = str(change.way.source)
-        self._netlink.route("replace", priority=METRIC, **spec)
-
-    def _delete(self, destination: Network, metric: int, **more: object) -> None:
-        # any scope: a pod's own route has that of its link
-        spec = {"dst": str(destination), "proto": PROTOCOL, "table": RT_TABLE_MAIN, "scope": RT_SCOPE_NOWHERE, **more}
-        _unless_gone(lambda: self._netlink.route("del", priority=metric, **spec))
+        first = "; ".join(map(str, islice(self._refused.values(), SHOWN)))
+        if is_new or now >= self._tell_again_at:
+            self._tell_again_s = FIRST_TELL_S if is_new else min(self._tell_again_s * 2, LAST_TELL_S)
+            self._tell_again_at = now + self._tell_again_s
+            log.warning("routes refused", routes=len(told), first=first)
+        raise AgentError(f"{len(told)} routes refused, first {first}")
 
 
-def _way(route: Any) -> Way:
-    gateway, source = route.get_attr("RTA_GATEWAY"), route.get_attr("RTA_PREFSRC")
-    if gateway is not None:
+def _listed() -> Iterator[dict[Network, Way]]:
+    """Our routes to other nodes, in pieces."""
+    with Dump() as dump:
+        for family in FAMILIES.values():
+            bodies = iter(dump.routes(family, protocol=PROTOCOL))
+            while piece := tuple(islice(bodies, LISTED)):
+                yield {_destination(body): _way(body) for body in piece if _number(body, RTA_PRIORITY) == METRIC}
+
+
+def _way(route: bytes) -> Way:
+    gateway, source = attribute(route, ROUTE.size, RTA_GATEWAY), attribute(route, ROUTE.size, RTA_PREFSRC)
+    if gateway:
         return Way(ip_address(gateway))
-    return Way(None, route.get_attr("RTA_OIF") or 0, ip_address(source) if source is not None else None)
+    return Way(None, _number(route, RTA_OIF), ip_address(source) if source else None)
 
 
-def _destination(route: Any) -> Network:
-    destination = route.get_attr("RTA_DST")
-    if destination is None:  # the kernel leaves out a default route's
-        destination = IPv4Address(0) if route["family"] == socket.AF_INET else IPv6Address(0)
-    return ip_network(f"{destination}/{route['dst_len']}")
+def _destination(route: bytes) -> Network:
+    family, length, *_ = ROUTE.unpack_from(route)
+    address = attribute(route, ROUTE.size, RTA_DST)  # the kernel leaves out a default route's
+    if family == socket.AF_INET:
+        return IPv4Network((address or bytes(4), length))
+    return IPv6Network((address or bytes(16), length))
 
 
-def _unless_gone(delete: Callable[[], object]) -> None:
-    try:
-        delete()
-    except _netlink_error() as error:
-        if error.code != errno.ESRCH:  # it left with its device
-            raise
-
-
-def _netlink_error() -> Any:  # imported late: it costs 0.2 s
-    from pyroute2.netlink.exceptions import NetlinkError  # noqa: PLC0415
-
-    return NetlinkError
+def _number(route: bytes, kind: int) -> int:
+    return number(attribute(route, ROUTE.size, kind))

@@ -3,7 +3,7 @@
 VXLAN or Geneve by collected metadata, so each packet names its own outer header: the programs on it (and the pods')
 say to which node a packet goes, and the kernel's tunnel code does the rest, with its socket's GRO and the offloads.
 For IPIP a veth pair, that every kernel has: the program on it encapsulates and sends by the uplink, and it has the MTU
-that the stack tells senders of. The other way nothing passes the pair but superframes that have to be cut.
+that the stack tells senders of. The other way nothing passes the pair but GSO packets that have to be segmented.
 """
 
 import errno
@@ -23,7 +23,7 @@ log = logger(__name__)
 PROBE = "swprobe"
 ALIAS = "sluiceway"
 MAC = abi.NODE_MAC.hex(":")  # every node's, so that a packet's inner header need not name the node it goes to
-CUT = 512  # bytes: no superframe is smaller, and the kernel takes no less than its longest headers
+SEGMENT = 512  # octets: no GSO packet is smaller, and the kernel takes no less than its longest headers
 
 
 class TunnelDevice:
@@ -45,7 +45,7 @@ class TunnelDevice:
                 self._netlink.link("del", index=found["index"])
                 found = None
             index = int(found["index"]) if found is not None else self._make(wanted)
-            peer = self._sync_peer(wanted.mtu) if wanted.kind is DeviceKind.VETH else 0
+            peer = self._set_up_peer(wanted.mtu) if wanted.kind is DeviceKind.VETH else 0
             if found is None or found.get_attr("IFLA_MTU") != wanted.mtu or not found["flags"] & IFF_UP:
                 self._netlink.link("set", index=index, mtu=wanted.mtu, state="up")
         except NetlinkError as error:
@@ -71,17 +71,17 @@ class TunnelDevice:
         log.info("tunnel made", device=NAME, kind=wanted.kind, port=wanted.port, mtu=wanted.mtu)
         return int(found["index"])
 
-    def _sync_peer(self, mtu: int) -> int:
-        """Have the pair's other end up; the kernel cuts the superframes that it is given. Its ifindex."""
+    def _set_up_peer(self, mtu: int) -> int:
+        """Set the other end up, where the kernel segments the GSO packets that it is given; its ifindex."""
         found = self._find(SEGMENTER)
         if found is None:
             raise AgentError(f"{SEGMENTER} left while it was being made")
         index = int(found["index"])
         now = (found.get_attr("IFLA_GSO_MAX_SIZE"), found.get_attr("IFLA_MTU"))
-        if now != (CUT, mtu) or not found["flags"] & IFF_UP:
+        if now != (SEGMENT, mtu) or not found["flags"] & IFF_UP:
             self._sysctls.tunnel(SEGMENTER)
             # the size for IPv4 is one of its own since Linux 6.3, and follows this one where it is not more than 65536
-            self._netlink.link("set", index=index, gso_max_size=CUT, mtu=mtu, state="up")
+            self._netlink.link("set", index=index, gso_max_size=SEGMENT, mtu=mtu, state="up")
         return index
 
     def _ours(self) -> Any:

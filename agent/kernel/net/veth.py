@@ -32,7 +32,6 @@ from agent.netlink.rtnetlink import (
     RTA_PRIORITY,
     RTM_GETLINK,
     RTM_GETNEIGH,
-    RTM_GETROUTE,
     WITHOUT_STATISTICS,
     attribute,
     number,
@@ -170,8 +169,8 @@ def _look_at_links(dump: Dump, there: _Sides) -> None:
 def _look_at_routes(dump: Dump, there: _Sides) -> None:
     """Those to other nodes' pods have a metric of their own."""
     for family in FAMILIES.values():
-        for body in dump.read(RTM_GETROUTE, bytes((family,)) + bytes(ROUTE.size - 1)):
-            if ROUTE.unpack_from(body)[5] == PROTOCOL and number(attribute(body, ROUTE.size, RTA_PRIORITY)) != METRIC:
+        for body in dump.routes(family, protocol=PROTOCOL):
+            if number(attribute(body, ROUTE.size, RTA_PRIORITY)) != METRIC:
                 there.routes.add((attribute(body, ROUTE.size, RTA_DST), number(attribute(body, ROUTE.size, RTA_OIF))))
 
 
@@ -188,23 +187,3 @@ def _raise_for(failed: dict[str, str], what: str) -> None:
     if failed:
         first = "; ".join(f"{device}: {why}" for device, why in list(failed.items())[:SHOWN])
         raise AgentError(f"{what} at {len(failed)} devices, first {first}")
-
-
-def repair(attachments: Iterable[Attachment]) -> None:
-    """Compare and repair all at once.
-
-    Raises:
-        AgentError: as :meth:`VethRepair.apply`.
-    """
-    for _ in VethRepair().apply(attachments):
-        pass
-
-
-def resize(attachments: Iterable[Attachment], mtu: int) -> None:
-    """Set the MTU of all at once.
-
-    Raises:
-        AgentError: as :meth:`VethMtu.apply`.
-    """
-    for _ in VethMtu().apply(attachments, mtu):
-        pass

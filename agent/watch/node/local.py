@@ -28,12 +28,10 @@ from agent.netlink.rtnetlink import (
     IFLA_MTU,
     LINK,
     ROUTE,
-    RT_TABLE_MAIN,
     RTA_MULTIPATH,
     RTA_OIF,
     RTM_GETADDR,
     RTM_GETLINK,
-    RTM_GETROUTE,
     WITHOUT_STATISTICS,
     attribute,
     number,
@@ -182,9 +180,8 @@ def _addresses(dump: Dump, wanted: Iterable[int]) -> dict[int, dict[Address, Net
 def _default_route_devices(dump: Dump) -> Iterator[int]:
     """The output devices of all default routes of the main table, those of a multipath route too."""
     for family in (socket.AF_INET, socket.AF_INET6):
-        for body in dump.read(RTM_GETROUTE, bytes((family,)) + bytes(ROUTE.size - 1)):
-            _, length, _, _, table, *_ = ROUTE.unpack_from(body)
-            if length or table != RT_TABLE_MAIN:
+        for body in dump.routes(family):
+            if ROUTE.unpack_from(body)[1]:  # its prefix length
                 continue
             if output := attribute(body, ROUTE.size, RTA_OIF):
                 yield number(output)

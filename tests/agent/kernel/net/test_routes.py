@@ -1,18 +1,27 @@
 """Routes to other nodes' pods, in a namespace of their own."""
 
+import logging
+import re
+import socket
 import subprocess
+import time
+from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
 import pytest
-from pyroute2 import IPRoute
 
-from agent.kernel.net.routes import METRIC, PROTOCOL, Change, Routes, Way, changes
+from agent.errors import AgentError
+from agent.kernel.net.routes import METRIC, PIECE, PROTOCOL, Change, Routes, Way, changes
+from agent.log import TextFormatter
 from agent.model.address import Network
+from agent.netlink.requests import Request
+from agent.netlink.socket import Socket
 from tests.agent.kernel.nets import in_new_netns
 
 A, B = IPv4Network("10.244.1.0/24"), IPv4Network("10.244.2.0/24")
 SIX = IPv6Network("fd00:244:1::/64")
 VIA, OTHER, VIA6 = (Way(ip_address(text)) for text in ("192.0.2.2", "192.0.2.3", "2001:db8::2"))
+FAR = Way(ip_address("198.51.100.1"))  # on no link of the node's
 
 
 @pytest.mark.parametrize(
@@ -31,7 +40,7 @@ def _ip(words: str) -> str:
     return subprocess.run(["ip", *words.split()], check=True, capture_output=True, text=True).stdout
 
 
-def _wire() -> None:
+def _uplink() -> None:
     _ip("link add u0 type veth peer name u1")
     _ip("link set u0 up")
     _ip("link set u1 up")
@@ -39,46 +48,54 @@ def _wire() -> None:
     _ip("addr add 2001:db8::1/64 dev u0 nodad")
 
 
+def _apply(routes: Routes, wanted: Mapping[Network, Way]) -> int:
+    """How many pieces it took."""
+    return sum(1 for _ in routes.apply(wanted))
+
+
+def _many(count: int, way: Way) -> dict[Network, Way]:
+    """So many prefixes."""
+    return {IPv4Network((0x0A000000 + (i << 8), 24)): way for i in range(count)}
+
+
 @pytest.mark.netns
 def test_both_families_are_made_equal_to_what_is_wanted() -> None:
     def play() -> list[dict[Network, Way]]:
-        _wire()
-        with IPRoute() as netlink:
-            routes, seen = Routes(netlink), []
-            steps: list[dict[Network, Way]] = [{A: VIA, SIX: VIA6}, {A: OTHER, B: VIA}, {}]
-            for wanted in steps:
-                assert routes.sync(wanted) == {}
-                seen.append(routes.found())
-            return seen
+        _uplink()
+        routes, seen = Routes(), []
+        stages: list[dict[Network, Way]] = [{A: VIA, SIX: VIA6}, {A: OTHER, B: VIA}, {}]
+        for wanted in stages:
+            _apply(routes, wanted)
+            seen.append(routes.found())
+        return seen
 
     assert in_new_netns(play) == [{A: VIA, SIX: VIA6}, {A: OTHER, B: VIA}, {}]
 
 
 @pytest.mark.netns
 def test_a_gateway_off_our_links_is_refused_and_the_rest_is_made() -> None:
-    def play() -> tuple[dict[Network, str], dict[Network, Way]]:
-        _wire()
-        with IPRoute() as netlink:
-            routes = Routes(netlink)
-            return routes.sync({A: Way(ip_address("198.51.100.1")), B: VIA}), routes.found()
+    def play() -> dict[Network, Way]:
+        _uplink()
+        routes = Routes()
+        told = "1 routes refused, first 10.244.1.0/24 via 198.51.100.1: Network is unreachable"
+        with pytest.raises(AgentError, match=re.escape(told)):
+            _apply(routes, {A: FAR, B: VIA})
+        return routes.found()
 
-    refused, found = in_new_netns(play)
-    assert list(refused) == [A]
-    assert found == {B: VIA}
+    assert in_new_netns(play) == {B: VIA}
 
 
 @pytest.mark.netns
 def test_somebody_elses_routes_are_never_touched() -> None:
     def play() -> tuple[str, str]:
-        _wire()
+        _uplink()
         _ip(f"route add {A} via 192.0.2.9")
         _ip("route add 203.0.113.0/24 via 192.0.2.9 proto bird")
         before = _ip("route show")
-        with IPRoute() as netlink:
-            routes = Routes(netlink)
-            routes.sync({A: VIA})
-            assert f"{A} via {VIA.gateway} dev u0 proto {PROTOCOL} metric {METRIC}" in _ip("route show")
-            routes.sync({})
+        routes = Routes()
+        _apply(routes, {A: VIA})
+        assert f"{A} via {VIA.gateway} dev u0 proto {PROTOCOL} metric {METRIC}" in _ip("route show")
+        _apply(routes, {})
         return before, _ip("route show")
 
     before, after = in_new_netns(play)
@@ -86,21 +103,17 @@ def test_somebody_elses_routes_are_never_touched() -> None:
 
 
 @pytest.mark.netns
-def test_sync_leaves_the_routes_to_our_own_pods_and_remove_all_takes_them_too() -> None:
+def test_the_routes_to_our_own_pods_are_left_and_remove_all_takes_them_too() -> None:
     def play() -> tuple[str, tuple[str, ...], str]:
-        _wire()
+        _uplink()
         _ip(f"route add 10.244.0.7/32 dev u0 proto {PROTOCOL}")
         _ip(f"-6 route add fd00:244::7/128 dev u0 proto {PROTOCOL}")
-        with IPRoute() as netlink:
-            routes = Routes(netlink)
-            routes.sync({A: VIA})
-            routes.sync({})
-            kept = _ip(f"route show proto {PROTOCOL}")
-            return (
-                kept,
-                routes.remove_all(),
-                _ip(f"route show proto {PROTOCOL}") + _ip(f"-6 route show proto {PROTOCOL}"),
-            )
+        routes = Routes()
+        _apply(routes, {A: VIA})
+        _apply(routes, {})
+        kept = _ip(f"route show proto {PROTOCOL}")
+        removed = routes.remove_all()
+        return kept, removed, _ip(f"route show proto {PROTOCOL}") + _ip(f"-6 route show proto {PROTOCOL}")
 
     kept, removed, left = in_new_netns(play)
     assert "10.244.0.7" in kept
@@ -111,16 +124,122 @@ def test_sync_leaves_the_routes_to_our_own_pods_and_remove_all_takes_them_too() 
 @pytest.mark.netns
 def test_pods_behind_the_tunnel_are_reached_by_its_device_from_the_nodes_own_address() -> None:
     def play() -> tuple[dict[Network, Way], dict[Network, Way], str]:
-        _wire()
-        with IPRoute() as netlink:
-            routes = Routes(netlink)
-            index = netlink.link_lookup(ifname="u0")[0]
-            straight4 = Way(None, index, ip_address("192.0.2.1"))
-            straight6 = Way(None, index, ip_address("2001:db8::1"))
-            assert routes.sync({A: VIA, SIX: VIA6}) == {}
-            assert routes.sync({A: straight4, SIX: straight6}) == {}
-            return routes.found(), {A: straight4, SIX: straight6}, _ip(f"route show {A}")
+        _uplink()
+        routes = Routes()
+        index = socket.if_nametoindex("u0")
+        straight4 = Way(None, index, ip_address("192.0.2.1"))
+        straight6 = Way(None, index, ip_address("2001:db8::1"))
+        _apply(routes, {A: VIA, SIX: VIA6})
+        _apply(routes, {A: straight4, SIX: straight6})
+        return routes.found(), {A: straight4, SIX: straight6}, _ip(f"route show {A}")
 
     found, expected, shown = in_new_netns(play)
     assert found == expected
     assert "scope link src 192.0.2.1" in shown
+
+
+# ---- in pieces -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.netns
+def test_thousands_of_routes_go_in_pieces_and_a_change_costs_its_own() -> None:
+    def play() -> None:
+        _uplink()
+        routes, many, longest_s, pieces = Routes(), _many(5000, VIA), 0.0, 0
+        moved = _many(5000, VIA)
+        moved[A] = OTHER
+        begun = routes.apply(many)
+        while True:
+            at = time.monotonic()
+            if next(begun, self := object()) is self:
+                break
+            pieces, longest_s = pieces + 1, max(longest_s, time.monotonic() - at)
+        print(f"{pieces} pieces, the longest {longest_s * 1000:.1f} ms")
+        assert pieces == -(-5000 // PIECE)
+        assert longest_s < 0.1, "a bound for a busy machine; the goal of 5 ms is printed beside the measure"
+        assert _apply(routes, many) == 0
+        assert _apply(routes, moved) == 1
+        at = time.monotonic()
+        assert _apply(Routes(), moved) > 1, "another agent lists them"
+        print(f"listed in {(time.monotonic() - at) * 1000:.1f} ms")
+        assert routes.found() == moved
+
+    in_new_netns(play)
+
+
+@pytest.mark.netns
+def test_what_was_given_up_half_way_goes_on_with_the_next_call() -> None:
+    def play() -> None:
+        _uplink()
+        routes, many = Routes(), _many(3 * PIECE, VIA)
+        begun = routes.apply(many)
+        next(begun)
+        begun.close()  # type: ignore[attr-defined]
+        assert _apply(routes, many) == 2
+        assert routes.found() == many
+
+    in_new_netns(play)
+
+
+@pytest.mark.netns
+def test_what_somebody_took_comes_back_when_it_is_told() -> None:
+    def play() -> None:
+        _uplink()
+        routes = Routes()
+        wanted: dict[Network, Way] = {A: VIA, B: VIA}
+        _apply(routes, wanted)
+        _ip(f"route del {A} metric {METRIC}")
+        assert _apply(routes, wanted) == 0
+        routes.look_again()
+        _apply(routes, wanted)
+        assert routes.found() == wanted
+        _ip(f"route del {B} metric {METRIC}")
+        _apply(routes, {A: VIA})
+        assert routes.found() == {A: VIA}, "a route that went by itself needs no removal"
+
+    in_new_netns(play)
+
+
+# ---- refusals --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.netns
+def test_gateways_out_of_reach_are_asked_for_seldom_and_told_shortly(caplog: pytest.LogCaptureFixture) -> None:
+    def play() -> None:
+        _uplink()
+        now = [0.0]
+        routes, far = Routes(lambda: now[0]), _many(5000, FAR)
+        tries = []
+        for _ in range(200):  # rounds, one a second
+            tries.append(_tries(routes, far))
+            now[0] += 1.0
+        assert tries[:8] == [5000, 5000, 0, 5000, 0, 0, 0, 5000]
+        assert sum(tries) <= 11 * 5000, "at last, twice a minute"
+        # a new one is tried at once, and it alone
+        assert _tries(routes, far | {B: FAR}) == 1
+        _ip("addr add 198.51.100.2/24 dev u0")
+        routes.look_again()
+        _apply(routes, far)
+        assert routes.found() == far
+
+    with caplog.at_level(logging.WARNING):
+        in_new_netns(play)
+    lines = [TextFormatter().format(record) for record in caplog.records]
+    assert len(lines) == 4, "at once, after one minute and after three; and when there was a new one"
+    assert 'routes=5000 first="10.0.0.0/24 via 198.51.100.1: Network is unreachable; 10.0.1.0/24' in lines[0]
+    assert all(len(line) < 400 for line in lines)
+
+
+def _tries(routes: Routes, wanted: Mapping[Network, Way]) -> int:
+    """How many routes the kernel was asked for."""
+    asked, attempt = [0], Socket.attempt
+
+    def counted(socket: Socket, *requests: Request) -> tuple[int, ...]:
+        asked[0] += len(requests)
+        return attempt(socket, *requests)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Socket, "attempt", counted)
+        with pytest.raises(AgentError, match="routes refused, first 10"):
+            _apply(routes, wanted)
+    return asked[0]
