@@ -151,8 +151,11 @@ class Datapath:
     def limit(
         self, ifindex: int, *, ingress: int = 0, egress: int = 0, ahead_s: float = 0.0, burst_s: float = 1.0
     ) -> None:
-        """Keep a pod to rates in bits per second; *ahead_s* is how far it is ahead of them, from now."""
-        burst_ns, at_ns = int(burst_s * NS), time.monotonic_ns() + int(ahead_s * NS)
+        """Keep a pod to rates in bits per second; *ahead_s* is how far it is ahead of them, from now.
+
+        A time before the machine's boot is the boot's.
+        """
+        burst_ns, at_ns = int(burst_s * NS), max(1, time.monotonic_ns() + int(ahead_s * NS))
         record = abi.DeviceLimits(
             abi.Limit(ingress, burst_ns, at_ns), abi.Limit(egress, burst_ns, at_ns), abi.LimitFlag(0)
         )
