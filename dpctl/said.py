@@ -20,6 +20,21 @@ class ProblemRow:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class PartRow:
+    """One part of the node that is not as it should be, and what is in the way."""
+
+    about: str
+    name: str
+    failures: int
+    error: str
+
+
+PARTS: tuple[Column[PartRow], ...] = (
+    Column("PART", lambda r: r.name),
+    Column("FAILURES", lambda r: str(r.failures), right=True),
+    Column("ERROR", lambda r: r.error),
+)
 COLUMNS: tuple[Column[ProblemRow], ...] = (
     Column("PROBLEM", lambda r: f"{r.kind} {r.object}"),
     Column("FIELD", lambda r: r.field),
@@ -61,3 +76,9 @@ def problem_table(report: Report | None) -> Table[ProblemRow]:
     """What the agent cannot use, by kind and name."""
     problems = sorted(report.status.problems) if report else ()
     return Table(COLUMNS, [ProblemRow("problem", p.kind, str(p.name), p.field, p.text) for p in problems])
+
+
+def part_table(report: Report | None) -> Table[PartRow]:
+    """The parts of the node that the agent could not make as they should be, and tries again."""
+    parts = report.status.parts if report else ()
+    return Table(PARTS, [PartRow("part", part.name, part.failures, part.error) for part in parts if part.error])

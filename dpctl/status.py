@@ -12,7 +12,7 @@ from dpctl.map import MapRow, map_table
 from dpctl.netns import names_of
 from dpctl.output import Column, Table
 from dpctl.pinned import is_ours, opened
-from dpctl.said import cluster_fact, problem_table, said
+from dpctl.said import cluster_fact, part_table, problem_table, said
 from dpctl.words import Fact, duration, octets
 from maps import abi
 from maps.percpu import PerCpuTable
@@ -82,6 +82,7 @@ def status_tables(root: PinRoot, run_dir: Path) -> list[Table[Any]]:
     tables: list[Table[Any]] = [
         Table(FACTS, [*_facts(root, node, _only(known, abi.SWEEPS), links), cluster_fact(report, run_dir)]),
         problem_table(report),
+        part_table(report),
         Table(link.COLUMNS, links),
         Table(FILLS, [_fill(row) for row in fills]),
         Table(TRAFFIC, _traffic(known)),

@@ -34,12 +34,24 @@ class MapUse:
 
 
 @dataclass(frozen=True, slots=True)
+class PartUse:
+    """One part of the node: what of it is no map."""
+
+    name: str
+    is_right: bool
+    failures: int
+
+
+@dataclass(frozen=True, slots=True)
 class SyncUse:
     """How the reconcile loop stands."""
 
     synced: bool  # the first full sync is done
     age_s: float | None  # since the last one ended; None before the first
     problems: int
+    failures: int = 0  # rounds that left something to do
+    drift: int = 0  # records that someone else had changed
+    parts: tuple[PartUse, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +178,14 @@ def _syncs(use: SyncUse) -> Iterator[Metric]:
     yield _gauge("problems", "Mistakes in cluster objects that the agent works around.", use.problems)
     if use.age_s is not None:
         yield _gauge("sync_age_seconds", "Since the last sync ended.", use.age_s)
+    yield _counter("sync_failures", "Rounds that left something to do.", use.failures)
+    yield _counter("drift_records", "Records that someone else had changed, and that were put right.", use.drift)
+    right = GaugeMetricFamily("sluiceway_part_ok", "Whether a part of the node is as it should be.", labels=["part"])
+    failed = CounterMetricFamily("sluiceway_part_failures", "Times that a part could not be applied.", labels=["part"])
+    for part in use.parts:
+        right.add_metric([part.name], int(part.is_right))
+        failed.add_metric([part.name], part.failures)
+    yield from (right, failed)
 
 
 def _watches(uses: Iterable[WatchUse]) -> Iterator[Metric]:

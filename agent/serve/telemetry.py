@@ -6,7 +6,7 @@ from contextlib import closing
 
 from agent.model.address import Network
 from agent.reconcile.loop import Loop
-from agent.serve.metrics import MapUse, PoolUse, Sources, SyncUse, WatchUse
+from agent.serve.metrics import MapUse, PartUse, PoolUse, Sources, SyncUse, WatchUse
 from maps import abi, libbpf
 from maps.pins import Generation, held
 from maps.registry import open_table
@@ -47,7 +47,8 @@ def map_uses(generation: Generation) -> Iterator[MapUse]:
 def _sync(loop: Loop) -> SyncUse:
     status = loop.status()
     age = (time.monotonic_ns() - status.last_sync_ns) / 1e9 if status.last_sync_ns else None
-    return SyncUse(synced=status.synced, age_s=age, problems=len(status.problems))
+    parts = tuple(PartUse(part.name, not part.error, part.failures) for part in status.parts)
+    return SyncUse(status.synced, age, len(status.problems), status.failures, status.drift, parts)
 
 
 def _counters(generation: Generation) -> Iterator[tuple[int, abi.Counter]]:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from agent.model.name import ObjectName, Problem
-from agent.reconcile.status import Status
+from agent.reconcile.status import PartStatus, Status
 from agent.serve.report import Report, Reporter
-from dpctl.said import cluster_fact, problem_table, said
+from dpctl.said import cluster_fact, part_table, problem_table, said
 from dpctl.status import between_fact
 from maps import abi
 
@@ -83,3 +83,9 @@ def test_the_word_of_an_agent_with_other_pins_is_none_of_ours(tmp_path: Path) ->
     Reporter(tmp_path, Path("/other")).tell(Status(synced=True))
     assert said(tmp_path, Path("/p")) is None
     assert said(tmp_path, Path("/other"))
+
+
+def test_a_part_that_fails_is_named_with_what_is_in_the_way() -> None:
+    parts = PartStatus("uplinks"), PartStatus("routes", "10.2.0.0/24: no way", 3)
+    (row,) = part_table(Report("/p", 1000, Status(parts=parts))).rows
+    assert (row.name, row.failures, row.error) == ("routes", 3, "10.2.0.0/24: no way")

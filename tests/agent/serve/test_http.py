@@ -12,7 +12,7 @@ from prometheus_client import generate_latest
 from agent.errors import ConfigError
 from agent.serve.connections import MOST, WHOLE_S, Connections
 from agent.serve.http import HttpServer
-from agent.serve.metrics import MapUse, Metrics, PoolUse, Sources, SyncUse, WatchUse
+from agent.serve.metrics import MapUse, Metrics, PartUse, PoolUse, Sources, SyncUse, WatchUse
 from agent.threads import Threads
 from maps import abi
 
@@ -149,7 +149,7 @@ def test_every_source_has_its_metrics() -> None:
     metrics.read_from(
         Sources(
             maps=lambda: [MapUse("services", 3, 100, 4096), MapUse("flows", None, 200, 8192)],
-            sync=lambda: SyncUse(synced=True, age_s=1.5, problems=2),
+            sync=lambda: SyncUse(True, 1.5, 2, 4, 3, (PartUse("routes", False, 7),)),  # noqa: FBT003
             watches=lambda: [WatchUse("services", 0.5, 4), WatchUse("nodes", None, 9)],
             sweep=lambda: abi.Sweep(runs=5, expired=6, at_ns=0, flows=7, unanswered=1),
             attachments=lambda: 8,
@@ -165,6 +165,10 @@ def test_every_source_has_its_metrics() -> None:
     assert sample(metrics, "sluiceway_synced") == 1
     assert sample(metrics, "sluiceway_sync_age_seconds") == 1.5
     assert sample(metrics, "sluiceway_problems") == 2
+    assert sample(metrics, "sluiceway_sync_failures_total") == 4
+    assert sample(metrics, "sluiceway_drift_records_total") == 3
+    assert sample(metrics, "sluiceway_part_ok", part="routes") == 0
+    assert sample(metrics, "sluiceway_part_failures_total", part="routes") == 7
     assert sample(metrics, "sluiceway_watch_lag_seconds", resource="services") == 0.5
     assert sample(metrics, "sluiceway_watch_lag_seconds", resource="nodes") is None, "it was never connected"
     assert sample(metrics, "sluiceway_watch_restarts_total", resource="services") == 4
