@@ -74,7 +74,7 @@ def _follow(parts: Parts, stopping: Event) -> None:
     collect_at = time.monotonic() + COLLECT_S
     while not stopping.wait(TICK_S):
         status = parts.status()
-        parts.reporter.tell(status, parts.waits_for())
+        parts.reporter.report(status, parts.waits_for())
         if status.syncs != syncs:
             syncs = status.syncs
             parts.metrics.observe_sync(status.duration_ns / 1e9)
@@ -114,7 +114,7 @@ def _end(parts: Parts) -> None:
     parts.local.stop()
     parts.drift.stop()
     parts.loop.stop()
-    parts.reporter.tell(parts.status(), parts.waits_for(), now=True)
+    parts.reporter.report(parts.status(), parts.waits_for(), now=True)
     parts.http.stop()
 
 

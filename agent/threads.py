@@ -112,6 +112,7 @@ class Worker:
     def __init__(self, threads: Threads, name: str, run: Callable[[], None]) -> None:
         self.wake, self._waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)  # to wait on beside one's own, and its end
         self._thread = threads.make(name, run)
+        self.busy = self._thread.busy
 
     @property
     def is_stopping(self) -> bool:

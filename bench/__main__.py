@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 
-from bench import adds, connections, datapath, earlier, forward, pods, sync
+from bench import adds, connections, datapath, earlier, forward, memory, pods, sync
 from bench.sets import Result
 
 
@@ -20,12 +20,22 @@ def _sync(_: int) -> list[Result]:
     ]
 
 
+def _memory(_: int) -> list[Result]:
+    found = memory.measured()
+    return [
+        Result("the agent before it knows anything", found["idle_mib"], "MiB"),
+        Result("10,000 services of 10 endpoints", found["synced_mib"], "MiB", at_most=memory.LIMIT_MIB),
+        Result("the same listed anew three times", found["relisted_mib"], "MiB", at_most=memory.LIMIT_MIB),
+    ]
+
+
 BENCHES: Mapping[str, Callable[[int], list[Result]]] = {
     "datapath": datapath.measured,
     "forward": forward.measured,
     "connections": connections.measured,
     "pods": pods.measured,
     "sync": _sync,
+    "memory": _memory,
     "adds": adds.measured,
 }
 

@@ -1,1 +1,1 @@
-"""What the agent tells the Kubernetes API, and how it speaks with it."""
+"""The one client of the Kubernetes API, and what is written there."""

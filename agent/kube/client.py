@@ -98,7 +98,7 @@ class Client:
         return self._ask("GET", f"{path}?{urlencode(query)}", None, "", (CONNECT_S, read_timeout_s))
 
     def send(self, method: str, path: str, content: object, content_type: str, timeout_s: float) -> bytes:
-        """What the server says to a POST, PATCH or PUT that it carried out.
+        """The body of the answer to a POST, PATCH or PUT that the server carried out.
 
         Raises:
             Refused: it did not.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from agent.model.name import ObjectName
 
 QUIET_S = 300.0  # between two writes about one pod
-PODS_MAX = 1024  # pods remembered at once; beyond them nothing is told of new ones
+PODS_MAX = 1024  # pods remembered at once; beyond them new ones get no Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Happened:
     count: int
     first_s: float
     last_s: float
-    event: str = ""  # the Event that tells of it already
+    event: str = ""  # the Event that is there already
 
 
 @dataclass(slots=True)
@@ -34,7 +34,7 @@ class _Page:
 
 
 class EventBook:
-    """What is to be told; not safe to use from several threads."""
+    """What is to be written; not safe to use from several threads."""
 
     def __init__(self) -> None:
         self._pages: dict[tuple[ObjectName, str], _Page] = {}
@@ -62,7 +62,7 @@ class EventBook:
         return tuple(self._pages[key].happened for key in late if key in self._pages)
 
     def written(self, happened: Happened, event: str, now: float) -> None:
-        """It has been written as *event*, or refused for good; what came meanwhile is told next time."""
+        """It has been written as *event*, or refused for good; what came meanwhile is written next time."""
         page = self._pages[happened.pod, happened.uid]
         page.is_new = page.happened.count > happened.count
         page.happened = replace(page.happened, event=event)

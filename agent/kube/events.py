@@ -1,4 +1,4 @@
-"""Tells a pod's owner, by an Event on the Pod, why it has no address: in the background, and never in ADD's way.
+"""Writes why a pod has no address, as an Event on the Pod: in the background, and never in ADD's way.
 
 There is one Event per pod, which counts; it is written at once, and then anew every five minutes while it goes on.
 
@@ -42,7 +42,7 @@ class Events:
         self._book = EventBook()
         self._wake = Condition()  # guards the book
         self._stopping = False
-        self._failures = 0  # in a row; the log is told of the first
+        self._failures = 0  # in a row; the first is logged
         self._not_before = 0.0  # of the clock: the server is left alone until then
         self._thread = threads.make("events", self._run)
 
@@ -50,12 +50,15 @@ class Events:
         """Begin to write."""
         self._thread.start()
 
-    def stop(self, timeout_s: float = 1.0) -> None:
-        """End the thread; a daemon, so that a silent server does not keep us."""
+    def end(self) -> None:
+        """Begin to end the thread."""
         with self._wake:
             self._stopping = True
             self._thread.end()
             self._wake.notify_all()
+
+    def join(self, timeout_s: float = 1.0) -> None:
+        """Wait for its end; a daemon, so that a silent server does not keep us."""
         self._thread.join(timeout_s)
 
     def no_address(self, pod: ObjectName, uid: str, why: str) -> None:
@@ -67,7 +70,7 @@ class Events:
     def _run(self) -> None:
         while (happened := self._next()) is not None:
             with self._thread.busy():
-                self._tell(happened)
+                self._handle(happened)
 
     def _next(self) -> Happened | None:
         """What is due, as soon as something is; None: the end."""
@@ -81,7 +84,7 @@ class Events:
                 self._wake.wait(None if at is None else max(0.0, at - now))
         return None
 
-    def _tell(self, happened: Happened) -> None:
+    def _handle(self, happened: Happened) -> None:
         began = self._clock()
         try:
             event, trouble, wait_s = self._write(happened), "", 0.0
@@ -100,7 +103,7 @@ class Events:
                 self._failures = 0
                 self._book.written(happened, event, began)
         if trouble and self._failures == 1:
-            log.warning("events cannot be written; tried again, and not told again", pod=happened.pod, why=trouble)
+            log.warning("events cannot be written; tried again, and not logged again", pod=happened.pod, why=trouble)
 
     def _failed(self, happened: Happened, began: float, wait_s: float) -> None:
         """Leave the server alone for a while, the longer the more often it failed."""

@@ -1,4 +1,4 @@
-"""When to ask an API server again, and what it said when it refused; for whatever talks to it.
+"""When to ask an API server again, and what its refusal means; for whatever talks to it.
 
 Source: Kubernetes API Concepts, "Status" (details.retryAfterSeconds); RFC 9110 10.2.3 (Retry-After); RFC 6585 4 (429).
 """
@@ -27,7 +27,7 @@ class _Details(Struct, rename="camel", frozen=True):
 
 
 class _Status(Struct, frozen=True):
-    """What the API server says of a failure (meta/v1 Status)."""
+    """A failure, in the API server's own form (meta/v1 Status)."""
 
     code: int = 0
     reason: str = ""
@@ -54,14 +54,14 @@ class Refusal:
 def refusal(code: int, content: bytes | msgspec.Raw = b"", retry_after: str = "") -> Refusal:
     """What a Status says, with the *code* and Retry-After header of its answer; *code* 0: the Status has it."""
     try:
-        said = _STATUS.decode(content)
+        status = _STATUS.decode(content)
     except msgspec.DecodeError:
-        said = _Status()
-    details = said.details or _Details()
+        status = _Status()
+    details = status.details or _Details()
     wait_s = max(float(details.retry_after_seconds), _seconds(retry_after))
     return Refusal(
-        code=code or said.code,
-        message=said.message or said.reason,
+        code=code or status.code,
+        message=status.message or status.reason,
         retry_after_s=min(wait_s, RETRY_AFTER_MAX_S),
         is_too_new=any(cause.reason == TOO_NEW for cause in details.causes or ()),
     )

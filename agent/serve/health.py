@@ -1,4 +1,4 @@
-"""Whether the agent is ready, and if not, what is missing: the words of /readyz and of `dpctl status`."""
+"""Whether the agent is ready, and if not, what is missing, for /readyz and `dpctl status`."""
 
 from collections.abc import Iterable
 

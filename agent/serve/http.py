@@ -1,7 +1,7 @@
 """Metrics and health over HTTP: ``/metrics`` for Prometheus, ``/livez`` and ``/readyz`` for the kubelet.
 
-A server of its own, on loopback unless told otherwise; it reads values when asked and changes nothing. Whoever is on
-the node may connect, so connections are few and short (connections.py).
+A server of its own, on loopback unless --listen names another address; it reads values when asked and changes nothing.
+Whoever is on the node may connect, so connections are few and short (connections.py).
 """
 
 from collections.abc import Callable

@@ -80,14 +80,14 @@ class Sources:
     sync: Callable[[], SyncUse] = lambda: SyncUse(synced=False, age_s=None, problems=0)
     watches: Callable[[], Iterable[WatchUse]] = tuple
     counters: Callable[[], Iterable[tuple[int, abi.Counter]]] = tuple  # the map's entries, folded over CPUs
-    sweep: Callable[[], abi.Sweep | None] = lambda: None
+    conntrack_gc: Callable[[], abi.Sweep | None] = lambda: None
     attachments: Callable[[], int] = lambda: 0
     pools: Callable[[], Iterable[PoolUse]] = tuple
 
 
 @dataclass(slots=True)
 class Metrics:
-    """The registry of one agent, and what is told to it as it happens."""
+    """The registry of one agent, and what is counted as it happens."""
 
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     _sync: Histogram = field(init=False)
@@ -147,7 +147,7 @@ class _Scrape(Collector):
             lambda: _syncs(s.sync()),
             lambda: _watches(s.watches()),
             lambda: _traffic(s.counters()),
-            lambda: _conntrack(s.sweep()),
+            lambda: _conntrack(s.conntrack_gc()),
             lambda: _pods(s.attachments(), s.pools()),
         )
         for read in readers:
@@ -218,13 +218,13 @@ def _traffic(counters: Iterable[tuple[int, abi.Counter]]) -> Iterator[Metric]:
     yield from (forwarded, forwarded_bytes, dropped, dropped_bytes)
 
 
-def _conntrack(sweep: abi.Sweep | None) -> Iterator[Metric]:
-    if sweep is None:
+def _conntrack(gc: abi.Sweep | None) -> Iterator[Metric]:
+    if gc is None:
         return
-    yield _gauge("conntrack_flows", "Entries of the flow table, as the last sweep saw it.", sweep.flows)
-    yield _gauge("conntrack_unanswered", "Those that nobody has answered.", sweep.unanswered)
-    yield _counter("conntrack_expired", "Flows ended by the sweep.", sweep.expired)
-    yield _counter("conntrack_sweeps", "Sweeps of the flow table.", sweep.runs)
+    yield _gauge("conntrack_flows", "Entries of the flow table, as conntrack GC last saw it.", gc.flows)
+    yield _gauge("conntrack_unanswered", "Those that nobody has answered.", gc.unanswered)
+    yield _counter("conntrack_expired", "Flows ended by conntrack GC.", gc.expired)
+    yield _counter("conntrack_gc_runs", "Runs of conntrack GC.", gc.runs)
 
 
 def _pods(attachments: int, pools: Iterable[PoolUse]) -> Iterator[Metric]:

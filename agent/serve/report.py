@@ -1,4 +1,4 @@
-"""What the agent says of itself, in a file that outlives it: ``dpctl status`` shows it, also when the agent is dead."""
+"""The agent's report on itself, in a file that outlives it: ``dpctl status`` shows it, also when the agent is dead."""
 
 import time
 from collections.abc import Callable
@@ -34,20 +34,20 @@ class Reporter:
         self._run_dir = run_dir
         self._pin_root = str(pin_root)
         self._clock = clock
-        self._told: tuple[Status, tuple[str, ...]] | None = None
+        self._reported: tuple[Status, tuple[str, ...]] | None = None
         self._at_s = 0.0
         self._is_refused = False
 
-    def tell(self, status: Status, waits_for: tuple[str, ...] = (), *, now: bool = False) -> None:
-        """Have *status* in the file: at once if *now*, else as soon as the last write is long enough ago.
+    def report(self, status: Status, waits_for: tuple[str, ...] = (), *, now: bool = False) -> None:
+        """Write *status* to the file: at once if *now*, else as soon as the last write is long enough ago.
 
-        Called again and again; a file that cannot be written is said once.
+        Called again and again; a file that cannot be written is logged once.
         """
         at_s = self._clock()
-        told = (status, waits_for)
-        if told == self._told or not (now or abs(at_s - self._at_s) >= LEAST_S):
+        reported = (status, waits_for)
+        if reported == self._reported or not (now or abs(at_s - self._at_s) >= LEAST_S):
             return
-        self._told, self._at_s = told, at_s
+        self._reported, self._at_s = reported, at_s
         content = msgspec.json.encode(Report(self._pin_root, at_s, status, waits_for))
         try:
             place(self._run_dir / FILE, content, draft=self._run_dir / DRAFT, outlives_boot=False)
@@ -59,7 +59,7 @@ class Reporter:
 
 
 def read(run_dir: Path) -> Report | None:
-    """What an agent said last; None where none has said anything that can be read.
+    """An agent's last report; None where there is none that can be read.
 
     Raises:
         PermissionError: this user may not look.

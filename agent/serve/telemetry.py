@@ -25,7 +25,7 @@ def sources(
         sync=lambda: _sync(loop),
         watches=watches,
         counters=lambda: _counters(generation),
-        sweep=lambda: _sweep(generation),
+        conntrack_gc=lambda: _conntrack_gc(generation),
         attachments=attachments,
         pools=lambda: (PoolUse(str(cidr), used, free) for cidr, used, free in pools()),
     )
@@ -56,6 +56,6 @@ def _counters(generation: Generation) -> Iterator[tuple[int, abi.Counter]]:
         yield from table.items()
 
 
-def _sweep(generation: Generation) -> abi.Sweep | None:
+def _conntrack_gc(generation: Generation) -> abi.Sweep | None:
     with closing(open_table(abi.SWEEPS, generation.maps)) as table:
         return table.get(0)

@@ -1,6 +1,6 @@
-"""What the files of a manifests folder say, kept file by file; manifests.py reads them and tells the mirror.
+"""The objects of a manifests folder, kept file by file; manifests.py reads the files and changes the mirror.
 
-A file that cannot be parsed keeps what it last said. An object in two files is the one of the first file by name.
+A file that cannot be parsed keeps the objects that it last had. Of two files with one object the first by name holds.
 """
 
 from collections.abc import Iterable, Iterator
@@ -21,7 +21,7 @@ Key = tuple[Kind, ObjectName]
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """What one file says."""
+    """The content of one file."""
 
     objects: tuple[Decoded, ...]
     problem: Problem | None = None
@@ -81,7 +81,7 @@ class Folder:
         return owners[min(owners)]
 
     def _parsed(self, file: str, content: bytes | str) -> Parsed:
-        """What *content* says, or what the file said before, with the problem."""
+        """The objects of *content*, or those that the file had before, with the problem."""
         problem = content if isinstance(content, str) else ""
         if isinstance(content, bytes):
             try:
@@ -89,7 +89,7 @@ class Folder:
             except (yaml.YAMLError, msgspec.MsgspecError, UnicodeDecodeError, ValueError, TypeError) as error:
                 problem = " ".join(str(error).split())
         kept = self._files.get(file, Parsed(())).objects
-        held = "; what it said before holds" if kept else ""
+        held = "; the objects that it had before stay" if kept else ""
         return Parsed(kept, Problem("File", ObjectName("", file), "", f"{problem}{held}"))
 
     def _objects(self, content: bytes) -> Iterator[Decoded]:

@@ -96,6 +96,7 @@ class ManifestsSource:
             return True
 
     def _read_all(self) -> None:
+        """Read every file; for those that came late, or when what happened is not known."""
         names = {path.name for path in self._path.iterdir()}
         self._tell("")
         if self._is_listed:

@@ -1,4 +1,4 @@
-"""Folds what all watches tell into one immutable Cluster, and hands each new one on; the last step of watch.
+"""Folds what all watches deliver into one immutable Cluster, and hands each new one on; the last step of watch.
 
 Watches call from their own threads. A change costs one copy of its kind's table; tables, and objects that did not
 change, are the identical values in the next Cluster, by which compile knows what to leave alone.
@@ -24,7 +24,7 @@ class Mirror:
     """The cluster as this node knows it.
 
     *on_cluster* is called with each new Cluster, in order, from the thread of the change; it must return at once.
-    *expected* are the kinds of which a whole list must have come before the Cluster says ``synced``; so must
+    *expected* are the kinds of which a whole list must have come before the Cluster is ``synced``; so must
     :meth:`set_local`.
     """
 
@@ -83,7 +83,7 @@ class Mirror:
             self._publish()
 
     def set_local(self, local: Local) -> None:
-        """Set what netlink tells of this node; of its pods' interfaces CNI tells the reconcile loop itself."""
+        """Set what netlink lists of this node; its pods' interfaces CNI gives to the reconcile loop itself."""
         with self._lock:
             self._missing.pop(LOCAL, None)
             self._publish(local)

@@ -23,7 +23,7 @@ NoAddress = Callable[[ObjectName, str, str], None]
 
 
 class Source(Protocol):
-    """Whoever tells the mirror about cluster objects."""
+    """What delivers cluster objects to the mirror."""
 
     def start(self) -> None:
         """Begin."""
@@ -44,7 +44,7 @@ class Sources:
 
     @property
     def no_address(self) -> NoAddress:
-        """Where it is told that a pod could not be given an address."""
+        """What takes note of a pod that could not be given an address."""
         return self.events.no_address if self.events else lambda *_: None
 
     def start(self) -> None:
@@ -54,10 +54,12 @@ class Sources:
             self.events.start()
 
     def stop(self) -> None:
-        """End."""
+        """End, both at a time: SIGTERM waits for neither."""
         if self.events:
-            self.events.stop()
+            self.events.end()
         self.objects.stop()
+        if self.events:
+            self.events.join(timeout_s=0.1)
 
 
 def expected(options: Options) -> tuple[Kind, ...]:

@@ -13,4 +13,4 @@ class WatchStatus:
     is_denied: bool = False  # nothing helps but that somebody gives the agent the right
     restarts: int = 0
     events: int = 0
-    heard_at: float | None = None  # of the monotonic clock, when the source last said something; None: never
+    heard_at: float | None = None  # of the monotonic clock, when the source last sent something; None: never

@@ -126,7 +126,7 @@ class Stream:
         self.is_denied = False  # the trouble is one of rights: somebody has to change something
         self.restarts = 0  # requests that ended badly
         self.is_listed = False  # a whole list has come since the start
-        self.heard_at: float | None = None  # of the clock, when the server last said something useful
+        self.heard_at: float | None = None  # of the clock, when the server last sent something useful
         self._failures = 0  # in a row
         self._losses = 0  # of our place in the watch, without a sign of life from it in between
         self._delay_s = 0.0
@@ -232,7 +232,7 @@ class Stream:
         if self.mode is Mode.LIST and was_answered:
             self.mode = Mode.PAGES
         elif self.mode is Mode.STREAM and self._is_overdue():
-            self._first = self.mode = Mode.LIST  # a server that knows no streaming lists says nothing
+            self._first = self.mode = Mode.LIST  # a server that knows no streaming lists is silent
         self._next_page = ""
 
     def lost(self, text: str) -> None:
@@ -289,7 +289,7 @@ class Stream:
             return
         self._fine()
         if _is_older(metadata.resource_version, self.revision):
-            return  # told by a server that is behind the one we heard before
+            return  # sent by a server that is behind the one that we heard before
         self.revision = self._newer(metadata.resource_version)
         yield Changed(found.object, is_deleted)
 

@@ -1,4 +1,4 @@
-"""One kind of objects, watched: a thread performs what stream.py asks, decodes as objects arrive, tells mirror.py."""
+"""One kind of objects, watched: a thread performs what stream.py asks, decodes as objects arrive, changes mirror.py."""
 
 import contextlib
 import random
@@ -50,7 +50,7 @@ class Watch:
         self._thread.start()
 
     def end(self) -> None:
-        """Have the thread end, which may be reading."""
+        """Make the thread end, which may be reading."""
         self._thread.end()
         self._stopping.set()
         response = self._response
@@ -59,7 +59,7 @@ class Watch:
                 response.shutdown()
 
     def join(self, timeout_s: float = STOP_S) -> None:
-        """Wait until it has ended; it tells the mirror nothing after that."""
+        """Wait until it has ended; it changes nothing in the mirror after that."""
         self._thread.join(timeout_s)
         self._threads.forget(self._thread)
 
@@ -85,14 +85,14 @@ class Watch:
                 self._perform(request)
             except TROUBLE as error:
                 self._stream.failed(_one_line(error), was_answered=self._response is not None)
-            # a watch that dies in silence is worse than any error; what it was told may not have reached the mirror
+            # a watch that dies in silence is worse than any error; what it was sent may not have reached the mirror
             except Exception as error:
                 log.exception("watch failed", kind=self.kind.name)
                 self._stream.lost(_one_line(error))
             finally:
                 self._release()
             if not self._stopping.is_set():
-                self._tell()
+                self._report_trouble()
 
     def _perform(self, request: Request) -> None:
         if request.begins_list:
@@ -118,7 +118,7 @@ class Watch:
         self._stream.ended()
 
     def _take(self, events: Iterable[Event]) -> None:
-        """Decode, and tell the mirror; what came in one read makes one Cluster."""
+        """Decode, and change the mirror; what came in one read makes one Cluster."""
         changes: list[Decoded] = []
         with self._thread.busy():
             for event in events:
@@ -152,10 +152,10 @@ class Watch:
             return
         self._events += len(listed)
         self._mirror.replace(self.kind, listed.values())
-        self._tell()
+        self._report_trouble()
         log.info("listed", kind=self.kind.name, objects=len(listed))
 
-    def _tell(self) -> None:
+    def _report_trouble(self) -> None:
         """Log trouble once, and its end; what somebody must change is a Problem."""
         trouble = self._stream.trouble
         if trouble and trouble != self._logged:

@@ -80,7 +80,7 @@ def test_problems_are_rows_by_kind_and_name() -> None:
 
 
 def test_the_word_of_an_agent_with_other_pins_is_none_of_ours(tmp_path: Path) -> None:
-    Reporter(tmp_path, Path("/other")).tell(Status(synced=True))
+    Reporter(tmp_path, Path("/other")).report(Status(synced=True))
     assert said(tmp_path, Path("/p")) is None
     assert said(tmp_path, Path("/other"))
 

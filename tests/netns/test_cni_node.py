@@ -4,15 +4,18 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agent.netlink import netns as namespace
 from agent.pods.attachments import boot_id
 from maps import abi
 from tests.netns.agents import CLUSTER, READY_S, Node
@@ -23,6 +26,7 @@ pytestmark = [pytest.mark.kernel, pytest.mark.netns]
 OTHERS = CLUSTER.split("---", 1)[1]
 TRY_LATER, UNAVAILABLE = 11, 50
 WEB = "10.96.0.10"
+IDLE = 900  # connections that say nothing
 
 
 @pytest.fixture
@@ -237,3 +241,19 @@ def _at_once(runtime: Runtime, asked: list[tuple[str, str]]) -> list[Answer]:
     for thread in threads:
         thread.join()
     return answers
+
+
+def test_idle_connections_to_the_http_port_hold_no_pod_up(node: Node, runtime: Runtime) -> None:
+    has(node, "podCIDRs: [10.244.7.0/24]")
+    pod = runtime.make()
+    with node.agent_runs(), ExitStack() as idle:
+        runtime.wait()
+        with namespace.inside(f"/run/netns/{node.name}"):
+            for _ in range(IDLE):
+                idle.enter_context(socket.create_connection(("127.0.0.1", 9650)))
+        began = time.monotonic()
+        assert runtime.call("ADD", pod)[0] == 0
+        assert runtime.call("STATUS")[0] == 0
+        assert (node.health("livez"), node.health("readyz")) == ("ok", "ok")
+        assert runtime.call("DEL", pod) == (0, {})
+        assert time.monotonic() - began < 5

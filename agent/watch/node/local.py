@@ -93,7 +93,8 @@ class LocalSource:
 
     def _follow(self, notices: NodeNotices, dump: Dump) -> None:
         while not self._worker.is_stopping:
-            self._mirror.set_local(replace(read(dump, self._sysctls), not_masqueraded=self._masquerade.read()))
+            with self._worker.busy():
+                self._mirror.set_local(replace(read(dump, self._sysctls), not_masqueraded=self._masquerade.read()))
             self._wait(notices)
 
     def _wait(self, notices: NodeNotices) -> None:

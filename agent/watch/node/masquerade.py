@@ -25,32 +25,32 @@ _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 
 
 class MasqueradeFile:
-    """What the file said when it was last readable; nothing without a file."""
+    """The ranges of the file as it was last readable; none without a file."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self._said: tuple[Network, ...] = ()
+        self._ranges: tuple[Network, ...] = ()
         self._trouble = ""
         self.resync_s = RESYNC_S
 
     def read(self) -> tuple[Network, ...]:
-        """The ranges; a file that cannot be used changes nothing, and is said once."""
+        """The ranges; a file that cannot be used changes nothing, and is logged once."""
         if self._path is None:
             return ()
         try:
             text = self._path.read_text() if self._path.exists() else ""  # as a ConfigMap that is not there yet
-            self._said, self.resync_s = parse(text)
+            self._ranges, self.resync_s = parse(text)
             self._trouble = ""
         except (OSError, ValueError, yaml.YAMLError, msgspec.ValidationError) as error:
             why = " ".join(str(error).split())
             if why != self._trouble:
                 log.warning("ranges not masqueraded stay as they were", file=self._path, why=why)
             self._trouble = why
-        return self._said
+        return self._ranges
 
 
-class _Said(msgspec.Struct, forbid_unknown_fields=True):
-    """The file's fields under their own names; link-local ranges are masqueraded when it says so."""
+class _Config(msgspec.Struct, forbid_unknown_fields=True):
+    """The file's fields under their own names; link-local ranges are masqueraded when it asks for that."""
 
     ranges: list[str] | None = msgspec.field(name="nonMasqueradeCIDRs", default=None)
     link_local4: bool = msgspec.field(name="masqLinkLocal", default=False)
@@ -67,11 +67,11 @@ def parse(text: str) -> tuple[tuple[Network, ...], float]:
     content = yaml.safe_load(text)
     if content is None:
         return (), RESYNC_S
-    said = msgspec.convert(content, _Said)
-    found = [_range(f"nonMasqueradeCIDRs[{i}]", item) for i, item in enumerate(said.ranges or ())]
-    kept = ((LINK_LOCAL4, said.link_local4), (LINK_LOCAL6, said.link_local6))
+    config = msgspec.convert(content, _Config)
+    found = [_range(f"nonMasqueradeCIDRs[{i}]", item) for i, item in enumerate(config.ranges or ())]
+    kept = ((LINK_LOCAL4, config.link_local4), (LINK_LOCAL6, config.link_local6))
     found += [network for network, is_masqueraded in kept if not is_masqueraded]
-    return tuple(dict.fromkeys(found)), _seconds(said.resync)
+    return tuple(dict.fromkeys(found)), _seconds(config.resync)
 
 
 def _range(field: str, item: str) -> Network:

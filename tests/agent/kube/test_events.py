@@ -135,7 +135,8 @@ def room(tmp_path: Path) -> Iterator[Room]:
     made = Room(api, tmp_path)
     yield made
     api.held.set()
-    made.events.stop(5)
+    made.events.end()
+    made.events.join(5)
     api.stop()
 
 

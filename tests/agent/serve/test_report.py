@@ -15,7 +15,7 @@ SOME = Status(synced=True, syncs=3, error="a map is full", problems=(PROBLEM,))
 
 
 def test_what_was_told_is_read(tmp_path: Path) -> None:
-    Reporter(tmp_path, PINS, lambda: 1000.0).tell(SOME)
+    Reporter(tmp_path, PINS, lambda: 1000.0).report(SOME)
     assert read(tmp_path) == Report(str(PINS), 1000.0, SOME)
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
 
@@ -24,20 +24,20 @@ def test_it_is_not_written_again_and_again_but_the_latest_gets_there(tmp_path: P
     now = [1000.0]
     reporter = Reporter(tmp_path, PINS, lambda: now[0])
     later = Status(syncs=4)
-    reporter.tell(SOME)
+    reporter.report(SOME)
     now[0] = 1000.5
-    reporter.tell(later)
+    reporter.report(later)
     assert read(tmp_path) == Report(str(PINS), 1000.0, SOME), "half a second is too soon"
     now[0] = 1001.0
-    reporter.tell(later)
+    reporter.report(later)
     assert read(tmp_path) == Report(str(PINS), 1001.0, later)
     now[0] = 1010.0
-    reporter.tell(later)
+    reporter.report(later)
     assert read(tmp_path) == Report(str(PINS), 1001.0, later), "nothing is new"
     last = Status(syncs=5)
-    reporter.tell(last)
+    reporter.report(last)
     now[0] = 1010.1
-    reporter.tell(SOME, now=True)
+    reporter.report(SOME, now=True)
     assert read(tmp_path) == Report(str(PINS), 1010.1, SOME), "the last word does not wait"
 
 
@@ -58,5 +58,5 @@ def test_a_folder_that_takes_no_file_is_said_once(tmp_path: Path, caplog: pytest
     reporter = Reporter(tmp_path / "nowhere", PINS, lambda: now[0])
     with caplog.at_level(logging.WARNING):
         for status in (SOME, Status(), SOME):
-            reporter.tell(status, now=True)
+            reporter.report(status, now=True)
     assert len([r for r in caplog.records if "status cannot be written" in r.getMessage()]) == 1

@@ -115,7 +115,7 @@ def test_a_broken_file_is_reported_and_keeps_what_it_said(source: ManifestsSourc
     cluster = seen.until(lambda cluster: cluster.problems)
     assert set(cluster.services) == {WEB}
     assert str(cluster.problems[0]).startswith("File web.yaml")
-    assert cluster.problems[0].text.endswith("what it said before holds")
+    assert cluster.problems[0].text.endswith("the objects that it had before stay")
     move_in(folder / "web.yaml", service("web", "10.96.0.7"))
     assert not seen.until(lambda cluster: not cluster.problems).problems
 
