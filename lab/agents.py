@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from agent.options.config import Options
 from lab import cni
 from lab.errors import LabError
 from lab.machine import Machine
 from lab.site import Site
 
 DAEMON = "agent"
-METRICS_PORT = 9650
+METRICS_PORT = Options().listen[1]
 READY_WITHIN_S = 60.0  # with a compilation, on a slow machine
 # curl is not on every machine
 _ASK = (

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from agent.options.config import Options
 from lab.agents import DAEMON
 from lab.errors import LabError
 from lab.machine import Machine
@@ -9,7 +10,7 @@ from lab.manifests import Manifests, Object, name, namespace
 from lab.pods import is_ready
 from lab.site import Site
 
-PIN_ROOT = "/sys/fs/bpf/sluiceway"
+PIN_ROOT = str(Options().pin_root)
 
 
 def status_lines(site: Site) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from maps import btf, libbpf, mapio
 from maps.errors import LayoutMismatch
+from maps.layout import layout
 
 
 def carry(source: int, target: int) -> int:
@@ -15,7 +16,7 @@ def carry(source: int, target: int) -> int:
         KernelRefused: the new map is full.
     """
     old, new = libbpf.map_info(source), libbpf.map_info(target)
-    if _shapes(old) != _shapes(new):
+    if _layouts(old) != _layouts(new):
         raise LayoutMismatch(old.name, "its key or value has another layout")
     added = 0
     for keys, values in mapio.read(source, old.key_size, old.value_size, old.max_entries):
@@ -23,23 +24,9 @@ def carry(source: int, target: int) -> int:
     return added
 
 
-def _shapes(info: libbpf.MapInfo) -> tuple[object, ...]:
-    """A map's kind and types, comparable between builds."""
+def _layouts(info: libbpf.MapInfo) -> tuple[object, ...]:
+    """A map's kind and how its keys and values lie in memory, comparable between builds."""
     if not info.btf_id:
         return info.kind, info.key_size, info.value_size
     types = btf.parse(libbpf.btf_blob(info.btf_id))
-    return info.kind, _shape(types, info.btf_key), _shape(types, info.btf_value)
-
-
-def _shape(types: btf.Btf, type_id: int) -> object:
-    """A type spelt out, without ids."""
-    declared = types[types.bare(type_id)]
-    match declared:
-        case btf.Reference(kind="typedef", name=name, type_id=below):
-            return name, _shape(types, below)
-        case btf.Struct(members=members):
-            return tuple((m.name, m.bit_offset, m.bit_size, _shape(types, m.type_id)) for m in members)
-        case btf.Array(type_id=element, length=length):
-            return length, _shape(types, element)
-        case _:
-            return declared
+    return info.kind, layout(types, info.btf_key), layout(types, info.btf_value)

@@ -1,6 +1,7 @@
 """How a type lies in memory, in one line of text: alike for two builds that may share a map of it.
 
-The types of maps that only programs use may be of any kind C has; :mod:`maps.exports` is stricter with the others.
+The fingerprint of private maps is made of it, and :mod:`maps.carry` compares two pinned maps by it. A type may be of
+any kind C has; :mod:`maps.exports` is stricter with those that Python is shown.
 """
 
 from maps.btf import Array, Btf, Enum, Int, Reference, Struct

@@ -6,13 +6,12 @@ from typing import TypeVar
 from agent.model.address import Address, Family, Network, family, is_reachable, parse_address, parse_network
 from agent.model.name import ObjectName, Problem
 from agent.model.service import Protocol
+from agent.options.values import MAX_PORT
 from agent.watch.decode.kind import Decoded, Kind, Value
 from agent.watch.decode.objects import Metadata
 from agent.watch.decode.shared import Shared
 
 T = TypeVar("T")
-
-MAX_PORT = 0xFFFF
 
 
 class Reader:
