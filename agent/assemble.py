@@ -21,7 +21,6 @@ from agent.kernel.net.routes import Routes
 from agent.kernel.net.tunnel import TunnelDevice, has_kind
 from agent.kernel.parts import PodProgramsPart, RoutesPart, TunnelPart, TunnelRemovalPart, UplinksPart, VethsPart
 from agent.kernel.programs.hooks import POD
-from agent.kernel.programs.load import open_tables
 from agent.kernel.programs.start import Started
 from agent.model.address import Network
 from agent.model.local import Device
@@ -45,6 +44,7 @@ from agent.watch.node.local import LocalSource
 from agent.watch.node.masquerade import MasqueradeFile
 from agent.watch.source import Sources, expected, sources
 from maps.apply import AnyTable
+from maps.registry import open_agent_tables
 
 ATTACHMENTS = "attachments"  # folder in --state-dir
 
@@ -85,7 +85,7 @@ def assemble(options: Options, kernel: Started, netlink: IPRoute) -> Parts:
     """Make the parts on a datapath that is loaded; none has begun."""
     network = _network(options, netlink)
     settings = Settings(options.node_name, options.node_port_range, options.devices, network)
-    tables = open_tables(kernel.move.new)
+    tables = open_agent_tables(kernel.move.new.maps)
     threads, metrics = Threads(), Metrics()
     loop = Loop(_dataplane(tables, kernel, netlink, network, options), settings, threads=threads)
     mirror = Mirror(loop.offer, expected(options))

@@ -37,8 +37,7 @@ from agent.reconcile.parts import Dataplane
 from agent.reconcile.round import Rounds
 from bench.plane import Plane
 from bench.testbed import PREFIX, Testbed
-from maps.abi import MAPS
-from maps.spec import Owner
+from maps.registry import agent_maps
 from maps.table import Table
 
 UPLINK = "u0"
@@ -187,9 +186,7 @@ def _served(bed: Testbed, node: Node, attachments: tuple[Attachment, ...], netwo
 def _tables(plane: Plane, stack: ExitStack) -> dict[str, Table[Any, Any]]:
     """What reconcile fills: the programs' maps, and others that only socket programs read."""
     found: dict[str, Table[Any, Any]] = {}
-    for spec in MAPS.values():
-        if spec.owner is not Owner.AGENT:
-            continue
+    for spec in agent_maps():
         if spec.name in plane.tables:
             found[spec.name] = plane.tables[spec.name]
         else:

@@ -34,8 +34,7 @@ from agent.model.service import (
 )
 from agent.reconcile.loop import Loop
 from agent.reconcile.parts import Dataplane
-from maps.abi import MAPS
-from maps.spec import Owner
+from maps.registry import agent_maps
 from maps.table import Table
 
 FULL_LIMIT_S = 3.0
@@ -54,7 +53,7 @@ class NothingLeft:
 
 def maps_only() -> Dataplane:
     """New maps in the kernel, of the sizes that the source gives them; no parts."""
-    tables = {spec.name: Table.create(spec) for spec in MAPS.values() if spec.owner is Owner.AGENT}
+    tables = {spec.name: Table.create(spec) for spec in agent_maps()}
     return Dataplane(tables, (), NothingLeft())
 
 

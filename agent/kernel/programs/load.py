@@ -7,32 +7,17 @@ made and pinned. The sweep of the flows is begun by hand, once per load.
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from agent.errors import AgentError
 from agent.kernel.programs.sizes import constants
 from agent.log import logger
 from maps import libbpf
-from maps.abi import MAPS
 from maps.object import Object
 from maps.pins import Generation
-from maps.registry import open_table
-from maps.spec import Owner
-from maps.table import Table
 
 log = logger(__name__)
 
 SWEEP_START = "sweep_start"
-
-
-def open_tables(generation: Generation) -> dict[str, Table[Any, Any]]:
-    """The tables of the agent's maps, on those that are pinned.
-
-    Raises:
-        MapsError: one is missing, or has another layout.
-    """
-    agents = (spec for spec in MAPS.values() if spec.owner is Owner.AGENT)
-    return {spec.name: open_table(spec, generation.maps) for spec in agents}
 
 
 class Loaded:

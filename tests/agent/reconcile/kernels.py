@@ -11,10 +11,9 @@ from agent.model.cluster import Cluster
 from agent.reconcile.parts import Dataplane
 from agent.reconcile.round import Rounds
 from maps import abi
-from maps.abi import MAPS
 from maps.memory import MemoryTable
+from maps.registry import agent_maps
 from maps.spec import MapSpec
-from maps.spec import Owner as MapOwner
 from tests.agent.compile.objects import SETTINGS
 
 K = TypeVar("K")
@@ -114,9 +113,8 @@ class MemoryKernel:
 
     def __init__(self, **sizes: int) -> None:
         self.fuse = Fuse()
-        agents = (spec for spec in MAPS.values() if spec.owner is MapOwner.AGENT)
         self.tables: dict[str, FusedTable[Any, Any]] = {
-            spec.name: FusedTable(spec, self.fuse, sizes.get(spec.name, 0)) for spec in agents
+            spec.name: FusedTable(spec, self.fuse, sizes.get(spec.name, 0)) for spec in agent_maps()
         }
         self.tunnel = FakePart("tunnel", lambda desired: desired.tunnel, vital=True, before=True)
         self.pods = FakePart(

@@ -7,18 +7,26 @@ agent's pieces with that, and prints what they did as JSON.
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from agent.compile.desired import Desired
+from agent.compile.records import Owner, OwnerKind, Records
 from agent.kernel.programs import build
 from agent.kernel.programs.generation import begin
 from agent.kernel.programs.load import Loaded
 from agent.kernel.programs.sizes import sizes
+from agent.model.name import ObjectName
 from agent.options.config import Objects, Options
+from agent.reconcile.tracker import Tracker
 from agent.serve.telemetry import map_uses
 from maps import abi, abigen
+from maps.apply import read, write
+from maps.errors import MapFull
 from maps.pins import PinRoot
 from maps.registry import agent_maps, open_agent_tables, open_table
+from maps.table import Table
 
 MEMORY, CPUS = 64 << 30, 1
 
@@ -34,6 +42,30 @@ def generate(cache: Path) -> None:
     abigen.main([str(abi.__file__), *map(str, compiled(cache))])
 
 
+def tracked(tables: Mapping[str, Table[Any, Any]]) -> dict[str, Any]:
+    """What the tracker does with an owner who has a record in the added map."""
+    owner, node = Owner(OwnerKind.SERVICE, ObjectName("default", "gauge")), Owner(OwnerKind.NODE, "n1")
+    records = {bytes((n, 0, 0, 0)): bytes((n, 0, 0, 0)) + bytes(4) for n in (1, 2)}
+    tracker, table = Tracker(tables, node), tables["gauges"]
+    before = tracker.revision
+    tracker.want(Desired(owners={owner: Records.of({"gauges": records})}, changed=frozenset({owner}), synced=True))
+    seen: dict[str, Any] = {"planned": sum(tracker.write()), "written": read(table) == records}
+    seen["revised"] = tracker.revision - before
+    counting = {bytes((1, 0, 0, 0)): bytes((1, 0, 0, 0)) + b"seen"}
+    write(table, counting)
+    seen["left alone"] = sum(tracker.resync())
+    write(table, {bytes((2, 0, 0, 0)): bytes(8), bytes((9, 0, 0, 0)): bytes(8)})
+    seen["put right"] = sum(tracker.resync())
+    seen["is as wanted"] = read(table) == records | counting
+    too_many = {n.to_bytes(4, "little"): bytes(8) for n in range(table.max_entries + 1)}
+    tracker.want(Desired(owners={owner: Records.of({"gauges": too_many})}, changed=frozenset({owner}), synced=True))
+    try:
+        sum(tracker.write())
+    except MapFull as full:
+        seen["refused"] = str(full)
+    return seen
+
+
 def attempt(cache: Path, pins: Path) -> dict[str, Any]:
     """A node with the added map, and a second start with a larger one."""
     added: Any = abi.MAPS["gauges"]
@@ -44,7 +76,9 @@ def attempt(cache: Path, pins: Path) -> dict[str, Any]:
     first = begin(root, small).new
     Loaded(objects, first, small).close()
     root.make_current(first)
-    table = open_agent_tables(first.maps)["gauges"]
+    tables = open_agent_tables(first.maps)
+    tracking, table = tracked(tables), tables["gauges"]
+    table.delete([key for key, _ in table.items()])
     key, value = added.key.unpack(bytes((5, 0, 0, 0))), added.value.unpack(bytes(range(8)))
     table.update([(key, value)])
     (use,) = (use for use in map_uses(first) if use.name == "gauges")
@@ -64,7 +98,7 @@ def attempt(cache: Path, pins: Path) -> dict[str, Any]:
         "counted": use.entries,
         "carried": [(key, value)] == [*carried.items()],
         "listed": next(row["used"] for row in json.loads(listed.stdout) if row["name"] == "gauges"),
-        "live": added.live.hex(),
+        "tracker": tracking,
     }
 
 

@@ -1,4 +1,4 @@
-"""A map that is declared once in C is sized, pinned, ordered, carried, counted and listed without a word in Python."""
+"""A map declared once in C is sized, written, put right, carried, counted and listed without a word in Python."""
 
 import json
 import os
@@ -87,5 +87,20 @@ def test_dpctl_lists_it(seen: dict[str, Any]) -> None:
     assert seen["listed"] == 1
 
 
+def test_an_owners_records_are_planned_and_written_and_flows_look_again(seen: dict[str, Any]) -> None:
+    tracker = seen["tracker"]
+    assert (tracker["planned"], tracker["written"]) == (2 + 1, True)  # and the node's record
+    assert tracker["revised"] == 1  # it is declared so
+
+
 def test_what_the_programs_keep_in_it_is_not_compared(seen: dict[str, Any]) -> None:
-    assert seen["live"] == "00000000ffffffff"
+    assert seen["tracker"]["left alone"] == 0
+
+
+def test_a_resync_puts_it_right(seen: dict[str, Any]) -> None:
+    tracker = seen["tracker"]
+    assert (tracker["put right"], tracker["is as wanted"]) == (2 + 1, True)
+
+
+def test_what_does_not_fit_is_refused_with_the_flag_that_makes_it_larger(seen: dict[str, Any]) -> None:
+    assert seen["tracker"]["refused"] == "gauges is full: 2048 entries, 2049 wanted; raise --max-services"
