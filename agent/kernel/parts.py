@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from agent.compile.desired import Desired
+from agent.compile.route import Route
 from agent.compile.settings import NetworkSettings
 from agent.compile.tunnel import Tunnel, tunnel_links
 from agent.errors import AgentError
@@ -171,18 +172,23 @@ class RoutesPart:
 
     def __init__(self, routes: Routes, network: NetworkSettings) -> None:
         self._routes, self._network = routes, network
+        self._asked: tuple[Mapping[Network, Route], int] = {}, 0  # by the latest wanted()
+        self._ways: dict[Network, Way] = {}
 
     def wanted(self, desired: Desired) -> Mapping[Network, Way] | None:
         """Each range's way; those into a tunnel that is not there yet wait for it."""
         if not desired.synced:
             return None
         tunnel = tunnel_links(self._network, desired.devices).tunnel
-        every = desired.routes.values()
-        return {
-            route.destination: Way(route.gateway) if route.gateway else Way(None, tunnel, route.source)
-            for route in every
-            if route.gateway or tunnel
-        }
+        routes, known_tunnel = self._asked
+        if routes is not desired.routes or known_tunnel != tunnel:
+            self._asked = desired.routes, tunnel
+            self._ways = {
+                route.destination: Way(route.gateway) if route.gateway else Way(None, tunnel, route.source)
+                for route in desired.routes.values()
+                if route.gateway or tunnel
+            }
+        return self._ways
 
     def apply(self, wanted: Mapping[Network, Way]) -> Iterator[None]:
         """Make ours equal to these."""
