@@ -1,11 +1,6 @@
-"""Packed records into tables and out of them, many in one call, with pauses between calls for whoever asks.
+"""Packed records into tables and out of them, many in one call; the caller decides which table comes first."""
 
-The caller states the order of tables: what is referred to is written before what refers to it, and removed after.
-Stopped half way, that order still holds; what was not written is in the next plan again.
-"""
-
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from typing import Any
 
 from maps.record import Packed, cut
@@ -39,19 +34,3 @@ def remove(table: AnyTable, keys: Sequence[bytes]) -> None:
         MapsError: the kernel refused; those before the failing one are removed.
     """
     table.delete_packed(b"".join(keys), len(keys))
-
-
-def writing(table: AnyTable, entries: Packed, most: int) -> Iterator[int]:
-    """Write entries, at most *most* in a call; yields after each call how many it had. Raises as :func:`write`."""
-    left = iter(entries.items())
-    while piece := dict(islice(left, most)):
-        write(table, piece)
-        yield len(piece)
-
-
-def removing(table: AnyTable, keys: Sequence[bytes], most: int) -> Iterator[int]:
-    """Remove entries, at most *most* in a call; yields after each call how many it had. Raises as :func:`remove`."""
-    for at in range(0, len(keys), most):
-        piece = keys[at : at + most]
-        remove(table, piece)
-        yield len(piece)

@@ -6,7 +6,6 @@ records of those alone, on both sides.
 
 from dataclasses import dataclass, field
 
-from maps.errors import MapFull
 from maps.record import Packed
 
 
@@ -32,13 +31,3 @@ def difference(desired: Packed, actual: Packed) -> Changes:
     """The changes between two contents of a table."""
     write = {key: value for key, value in desired.items() if actual.get(key) != value}
     return Changes(write, tuple(actual.keys() - desired.keys()), len(write.keys() - actual.keys()))
-
-
-def refuse_overflow(name: str, capacity: int, wanted: int, flag: str = "") -> None:
-    """Refuse, before the first write, what a table cannot hold; *flag* is the option that makes it larger.
-
-    Raises:
-        MapFull: more is wanted than it has room for.
-    """
-    if wanted > capacity:
-        raise MapFull(name, capacity, wanted, flag)

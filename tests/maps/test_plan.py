@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maps import abi
-from maps.apply import read, remove, removing, write, writing
+from maps.apply import read, remove, write
 from maps.errors import MapFull
 from maps.memory import MemoryTable
-from maps.plan import Changes, difference, refuse_overflow
+from maps.plan import Changes, difference
 from maps.record import Packed, cut
 
 contents = st.dictionaries(st.binary(min_size=1, max_size=1), st.binary(max_size=1))
@@ -48,11 +48,9 @@ def test_the_difference_knows_how_much_room_it_takes(desired: Packed, actual: Pa
     assert len(actual) + changes.growth == len(desired)
 
 
-def test_too_much_is_refused_with_the_flag_to_raise() -> None:
-    refuse_overflow("services", 65536, 65536, "--max-services")
-    with pytest.raises(MapFull) as full:
-        refuse_overflow("services", 65536, 65601, "--max-services")
-    assert str(full.value) == "services is full: 65536 entries, 65601 wanted; raise --max-services"
+def test_a_full_map_names_the_flag_to_raise() -> None:
+    full = MapFull("services", 65536, 65601, "--max-services")
+    assert str(full) == "services is full: 65536 entries, 65601 wanted; raise --max-services"
 
 
 def test_after_the_difference_was_applied_there_is_none() -> None:
@@ -61,18 +59,6 @@ def test_after_the_difference_was_applied_there_is_none() -> None:
     write(table, changes.write)
     remove(table, changes.remove)
     assert difference(backends(2, 3, 4), read(table)) == Changes()
-
-
-def test_writes_come_in_pieces_with_room_between_for_others() -> None:
-    table = table_with({})
-    seen = [(size, table.count()) for size in writing(table, backends(*range(10)), most=4)]
-    assert seen == [(4, 4), (4, 8), (2, 10)]
-
-
-def test_removals_come_in_pieces_too() -> None:
-    table = table_with(backends(*range(10)))
-    keys = tuple(backends(*range(10)))
-    assert [(size, table.count()) for size in removing(table, keys, most=4)] == [(4, 6), (4, 2), (2, 0)]
 
 
 def test_what_does_not_fit_is_an_error_of_the_table() -> None:
