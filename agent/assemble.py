@@ -87,7 +87,9 @@ def assemble(options: Options, kernel: Started, netlink: IPRoute) -> Parts:
     settings = Settings(options.node_name, options.node_port_range, options.devices, network)
     tables = open_agent_tables(kernel.move.new.maps)
     threads, metrics = Threads(), Metrics()
-    loop = Loop(_dataplane(tables, kernel, netlink, network, options), settings, threads=threads)
+    loop = Loop(
+        _dataplane(tables, kernel, netlink, network, options), settings, threads=threads, on_sync=metrics.observe_sync
+    )
     mirror = Mirror(loop.offer, expected(options))
     cluster = sources(options, mirror, threads)
     ipam = Ipam(lambda: _pod_cidrs(options, mirror))

@@ -70,14 +70,11 @@ def _begin(parts: Parts) -> None:
 
 def _follow(parts: Parts, stopping: Event) -> None:
     """What waits for the first sync, once; then the loop's rounds as they happen, and dead pods now and then."""
-    syncs, is_settled = 0, False
+    is_settled = False
     collect_at = time.monotonic() + COLLECT_S
     while not stopping.wait(TICK_S):
         status = parts.status()
         parts.reporter.report(status, parts.waits_for())
-        if status.syncs != syncs:
-            syncs = status.syncs
-            parts.metrics.observe_sync(status.duration_ns / 1e9)
         if status.synced and not is_settled:
             _settle(parts)
             is_settled = True

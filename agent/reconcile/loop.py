@@ -51,7 +51,9 @@ class Loop:
         settings: Settings,
         clock: Callable[[], int] = time.monotonic_ns,
         threads: Threads | None = None,
+        on_sync: Callable[[float], None] = lambda _: None,
     ) -> None:
+        """*on_sync* is called with the seconds of each round after which maps and vital parts are right."""
         self._dataplane, self._settings, self._clock = dataplane, settings, clock
         self._wake = Condition()
         self._latest: Cluster | None = None  # offered, not yet taken
@@ -61,6 +63,7 @@ class Loop:
         self._cluster = Cluster()
         self._rounds: Rounds | None = None
         self._account = Account()
+        self._on_sync = on_sync
         self._times = Timetable(clock)
         self._thread = (threads or Threads()).make("reconcile", self._run)
 
@@ -219,13 +222,19 @@ class Loop:
         vital = (*((rounds.map_error,) if rounds.map_error else ()), *rounds.parts.errors(vital=True))
         errors = (*vital, *rounds.parts.errors(vital=False))
         # another node out of reach is no reason to call this one unready
-        if not vital and self._account.written(rounds, began, self._clock()):
-            gc.freeze()  # a collector that walks a hundred thousand records every so often costs a round its budget
+        if not vital:
+            self._written(rounds, began)
         self._account.judge(rounds, errors)
         if rounds.map_error:
             self._times.backoff.failed()
         else:
             self._times.backoff.succeeded()
+
+    def _written(self, rounds: Rounds, began_ns: int) -> None:
+        now_ns = self._clock()
+        if self._account.written(rounds, began_ns, now_ns):
+            gc.freeze()  # a collector that walks a hundred thousand records every so often costs a round its budget
+        self._on_sync((now_ns - began_ns) / 1e9)
 
     def _pause(self, rounds: Rounds) -> None:
         """Between two pieces of a long write: pods first, and an end when the agent ends."""

@@ -4,6 +4,7 @@ A server of its own, on loopback unless --listen names another address; it reads
 Whoever is on the node may connect, so connections are few and short (connections.py).
 """
 
+import sys
 from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -84,6 +85,10 @@ class _Server4(ThreadingHTTPServer):
         """Give its place away."""
         self.connections.gone(request)
         super().close_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002  the base's signature
+        """Log that an answer was lost, as when its connection was ended meanwhile; the base would print a traceback."""
+        log.debug("HTTP request failed", error=repr(sys.exception()))
 
     def service_actions(self) -> None:
         """Between two connections, and twice a second."""

@@ -3,6 +3,7 @@
 A file that cannot be parsed keeps the objects that it last had. Of two files with one object the first by name holds.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -15,6 +16,9 @@ from agent.watch.decode.kind import Decoded, Kind
 from agent.watch.decode.kinds import KINDS
 
 SUFFIXES = (".yaml", ".yml", ".json")
+
+DEEPEST = 500  # levels of a document
+_INDENT = re.compile(rb"[ \t?:-]{%d}" % (DEEPEST // 2))
 
 Key = tuple[Kind, ObjectName]
 
@@ -86,18 +90,45 @@ class Folder:
         if isinstance(content, bytes):
             try:
                 return Parsed(tuple(self._objects(content)))
-            except (yaml.YAMLError, msgspec.MsgspecError, UnicodeDecodeError, ValueError, TypeError) as error:
+            except (
+                yaml.YAMLError,
+                msgspec.MsgspecError,
+                UnicodeDecodeError,
+                ValueError,
+                TypeError,
+                RecursionError,
+            ) as error:
                 problem = " ".join(str(error).split())
         kept = self._files.get(file, Parsed(())).objects
         held = "; the objects that it had before stay" if kept else ""
         return Parsed(kept, Problem("File", ObjectName("", file), "", f"{problem}{held}"))
 
     def _objects(self, content: bytes) -> Iterator[Decoded]:
+        if _may_be_deep(content) and _is_deep(content):
+            raise ValueError(f"values are nested more than {DEEPEST} deep, which no Kubernetes object is")
         for document in yaml.load_all(content, Loader=yaml.CSafeLoader):
             for item in _items(document):
                 kind = KINDS.get(str(item.get("kind")))
                 if kind is not None:
                     yield self._decoder.decode(kind, msgspec.json.encode(_defaulted(item)))
+
+
+def _may_be_deep(content: bytes) -> bool:
+    """Whether there are as many brackets, or as long a row of what indents, as any deep document has one of."""
+    return content.count(b"{") + content.count(b"[") > DEEPEST // 2 or _INDENT.search(content) is not None
+
+
+def _is_deep(content: bytes) -> bool:
+    """Whether values are nested too deep, by libyaml's events: its loader goes down by recursion, and a stack ends."""
+    depth = 0
+    for event in yaml.parse(content, Loader=yaml.CSafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > DEEPEST:
+            return True
+    return False
 
 
 def _items(document: object) -> Iterator[dict[str, object]]:

@@ -17,17 +17,15 @@ KEP-5504 (revisions are compared as numbers).
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from enum import Enum
 from http import HTTPStatus
 from typing import assert_never
 
 import msgspec
-from msgspec import Raw, Struct
 
 from agent.kube.retry import DENIALS, Refusal, backoff_s, refusal
 from agent.watch.decode.objects import Metadata, Named
 from agent.watch.items import Items
+from agent.watch.protocol import HEAD, LINE, LIST, Changed, Event, Item, Line, Listed, Mode, Query, Request
 
 _NO_STREAMS = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)  # feature gate WatchList
 _TOO_LARGE = (
@@ -35,8 +33,6 @@ _TOO_LARGE = (
     HTTPStatus.INTERNAL_SERVER_ERROR,
     HTTPStatus.GATEWAY_TIMEOUT,
 )
-
-Query = tuple[tuple[str, str], ...]
 
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 PAGE = 500  # objects in a chunk, as client-go's
@@ -48,69 +44,6 @@ LIST_S = 60
 SOON_S = 0.5  # a place in the watch that was lost is looked for again within this time, drawn
 QUICK_S = 1.0  # a watch that ends sooner counts as failed, else a broken proxy makes us spin
 OLDER_S = 60.0  # for so long no consistent list is believed that is older than what is held
-
-
-class Mode(Enum):
-    """What the next request asks for."""
-
-    STREAM = "stream"
-    LIST = "list"
-    PAGES = "pages"
-    WATCH = "watch"
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What to ask, and when."""
-
-    query: Query
-    is_stream: bool  # answered line by line, else by one body
-    begins_list: bool  # what came of a list before is of no more use
-    read_timeout_s: float  # of silence
-    delay_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One object of a list that is under way; deleted: it was, and went meanwhile."""
-
-    content: bytes | Raw
-    is_deleted: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """The list is whole: what was not among its items is gone."""
-
-
-@dataclass(frozen=True, slots=True)
-class Changed:
-    """One object was added or modified, or deleted."""
-
-    content: Raw
-    is_deleted: bool = False
-
-
-Event = Item | Listed | Changed
-
-
-class _Line(Struct, frozen=True):
-    type: str
-    object: Raw
-
-
-class _ListHead(Struct, rename="camel", frozen=True):
-    resource_version: str = ""
-    continue_: str = msgspec.field(name="continue", default="")
-
-
-class _List(Struct, frozen=True):
-    metadata: _ListHead = _ListHead()
-
-
-_LINE = msgspec.json.Decoder(_Line)
-_HEAD = msgspec.json.Decoder(Named)
-_LIST = msgspec.json.Decoder(_List)
 
 
 class Stream:
@@ -171,7 +104,7 @@ class Stream:
     def whole(self) -> Iterator[Event]:
         """The end of such an answer."""
         try:
-            found = _LIST.decode(self._items.around())
+            found = LIST.decode(self._items.around())
         except msgspec.DecodeError as error:
             self.failed(f"the list was cut short: {error}", was_answered=True)
             return
@@ -186,8 +119,8 @@ class Stream:
         if self._is_cut or not content.strip():
             return
         try:
-            found = _LINE.decode(content)
-            head = Named() if found.type == "ERROR" else _HEAD.decode(found.object)
+            found = LINE.decode(content)
+            head = Named() if found.type == "ERROR" else HEAD.decode(found.object)
         except msgspec.DecodeError as error:
             self.failed(f"a line was cut short: {error}")
             return
@@ -279,7 +212,7 @@ class Stream:
         elif (metadata.annotations or {}).get(INITIAL_EVENTS_END) == "true":
             yield from self._listed(revision)
 
-    def _change(self, found: _Line, metadata: Metadata) -> Iterator[Event]:
+    def _change(self, found: Line, metadata: Metadata) -> Iterator[Event]:
         is_deleted = found.type == "DELETED"
         if self.mode is Mode.STREAM:
             self.heard_at = self._clock()

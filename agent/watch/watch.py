@@ -17,8 +17,9 @@ from agent.threads import Threads
 from agent.watch.decode.decoder import Decoder, identity
 from agent.watch.decode.kind import Decoded, Kind
 from agent.watch.mirror import Mirror
+from agent.watch.protocol import Changed, Event, Item, Listed, Request
 from agent.watch.status import WatchStatus
-from agent.watch.stream import Changed, Event, Item, Listed, Request, Stream
+from agent.watch.stream import Stream
 
 log = logger(__name__)
 

@@ -49,6 +49,18 @@ def test_a_cluster_that_is_offered_reaches_the_maps(loop: Loop, kernel: MemoryKe
     assert (loop.status().services, loop.status().error, loop.status().revision) == (1, "", 1)
 
 
+def test_every_sync_is_observed_however_quickly_they_follow(kernel: MemoryKernel) -> None:
+    observed: list[float] = []
+    loop = Loop(kernel.dataplane, SETTINGS, on_sync=observed.append)
+    loop.start()
+    for number in range(1, 6):
+        loop.offer(cluster(service(), piece("web", endpoint(f"10.0.0.{number}"))))
+        eventually(more_syncs(loop, number - 1))
+    loop.stop()
+    assert len(observed) == loop.status().syncs
+    assert all(0 < seconds < 10 for seconds in observed)
+
+
 def test_an_unsynced_cluster_does_not_make_the_loop_synced(loop: Loop) -> None:
     loop.offer(cluster(synced=False))
     eventually(lambda: loop.status().syncs)

@@ -6,7 +6,8 @@ import pytest
 from msgspec import Raw
 
 from agent.kube.retry import refusal
-from agent.watch.stream import INITIAL_S, OLDER_S, Changed, Event, Item, Listed, Mode, Stream
+from agent.watch.protocol import Changed, Event, Item, Listed, Mode
+from agent.watch.stream import INITIAL_S, OLDER_S, Stream
 
 
 class Clock:
