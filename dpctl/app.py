@@ -4,8 +4,10 @@ Nouns show and change nothing. 0: shown; 1: not there; 2: a wrong command line; 
 """
 
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterable
+from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,12 +20,12 @@ from dpctl.backend import backend_table
 from dpctl.conntrack import STATES, Wanted, conntrack_table
 from dpctl.endpoint import endpoint_table
 from dpctl.errors import Absent, Forbidden
+from dpctl.format import protocol_number
 from dpctl.output import Table, json_lines
 from dpctl.pinned import find_root, in_use
 from dpctl.service import service_table
 from dpctl.status import status_tables
 from dpctl.trace import drop_table
-from dpctl.words import protocol_number
 from maps.errors import LayoutMismatch, MapsError, NotPermitted
 from maps.pins import Generation
 
@@ -34,8 +36,25 @@ _output = click.option(
 )
 
 
-class _Doors(click.Group):
-    """A group whose commands fail in the words of their callers."""
+class _Commands(click.Group):
+    """Commands that name each other, and that end with what to type next."""
+
+    group_class = type  # groups within are such groups too
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that *args* begin with.
+
+        Raises:
+            UsageError: there is none; those that are there are named, the likeliest first.
+        """
+        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            there = self.list_commands(ctx)
+            near = get_close_matches(args[0], there, 1)
+            hint = f" Do you mean: {ctx.command_path} {near[0]}?" if near else ""
+            ctx.fail(f"{ctx.command_path} has no command {args[0]!r}; it has: {', '.join(there)}.{hint}")
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; what the kernel refused becomes an exit code and the next thing to type."""
@@ -75,7 +94,7 @@ def _protocol(value: str) -> int:
     return number
 
 
-@click.group(cls=_Doors, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option(
     "--pin-root",
     type=click.Path(path_type=Path),
@@ -223,7 +242,8 @@ def show(tables: Iterable[Table[Any]], output: str) -> None:
 
 
 def main() -> None:
-    """The entry point ``dpctl``."""
+    """The entry point ``dpctl``. A reader that has had enough, as ``head`` has, ends it as it ends other tools."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     app(prog_name="dpctl")
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from dpctl.format import UNKNOWN, End, SetLabel, end
 from dpctl.output import Column, Table
 from dpctl.pinned import check_service, labels, opened
-from dpctl.words import UNKNOWN, End, SetLabel, end
 from maps import abi
 from maps.pins import Generation
 

@@ -9,10 +9,10 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network
 from itertools import islice
 
 from agent.model.address import unmapped
-from dpctl.fold import WRAP, Conversation, Peer, fold
+from dpctl.format import SCOPES, UNKNOWN, End, SetLabel, duration, end, protocol
+from dpctl.nat_pair import WRAP, Connection, Peer, connections
 from dpctl.output import Column, Table
 from dpctl.pinned import check_service, labels, opened
-from dpctl.words import SCOPES, UNKNOWN, End, SetLabel, duration, end, protocol
 from maps import abi
 from maps.abi import FlowFlag
 from maps.pins import Generation
@@ -26,13 +26,13 @@ _EXTERNAL = int(FlowFlag.FLOW_EXTERNAL)
 
 @dataclass(frozen=True, slots=True)
 class FlowRow:
-    """One conversation. Ends are null where there is none."""
+    """One connection. Ends are null where there is none."""
 
     protocol: str
     client: End
     service: End | None  # what the client asked for, where that was translated
     backend: End  # who answers: the service's backend, or whom the client asked for
-    seen_as: End | None  # the client's address as the backend sees it, where that is another
+    snat: End | None  # the client's address as the backend sees it, where that is another
     service_name: str  # namespace/name:port
     state: str  # of STATES; what the sweep judges by
     scope: str  # "external": begun outside the cluster
@@ -47,7 +47,7 @@ COLUMNS: tuple[Column[FlowRow], ...] = (
     Column("CLIENT", lambda r: str(r.client)),
     Column("SERVICE", lambda r: str(r.service or "")),
     Column("BACKEND", lambda r: str(r.backend)),
-    Column("SEEN AS", lambda r: str(r.seen_as or "")),
+    Column("SNAT", lambda r: str(r.snat or "")),
     Column("NAME", lambda r: r.service_name),
     Column("STATE", lambda r: r.state),
     Column("SCOPE", lambda r: r.scope),
@@ -59,7 +59,7 @@ COLUMNS: tuple[Column[FlowRow], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which conversations are shown: those that meet all that is set."""
+    """Which connections are shown: those that meet all that is set."""
 
     networks: tuple[IPv4Network | IPv6Network, ...] = ()  # one of them holds some end
     ports: tuple[int, ...] = ()  # one of them is some end's
@@ -80,7 +80,7 @@ class Known:
 
 @cache
 def state(protocol_number: int, flags: int) -> str:
-    """How far a conversation is, by the flags that the sweep judges by (``bpf/dp/sweep.h``)."""
+    """How far a connection is, by the flags that the sweep judges by (``bpf/dp/sweep.h``)."""
     fins = flags & _FINS
     if protocol_number == TCP and (flags & FlowFlag.FLOW_RESET or fins == _FINS):
         return "closed"
@@ -98,8 +98,8 @@ def flag_names(flags: int) -> tuple[str, ...]:
 def flow_rows(entries: Iterable[tuple[abi.FlowKey, abi.Flow]], known: Known, wanted: Wanted) -> list[FlowRow]:
     """Rows from the entries of ``flows``, the latest packet first."""
     meets = _filter(wanted, known.sets)
-    found = sorted((c for c in fold(entries) if meets(c)), key=lambda c: _idle(c, known.now_s))
-    return [_row(conversation, known) for conversation in islice(found, wanted.limit)]
+    found = sorted((c for c in connections(entries) if meets(c)), key=lambda c: _idle(c, known.now_s))
+    return [_row(connection, known) for connection in islice(found, wanted.limit)]
 
 
 def conntrack_table(generation: Generation, wanted: Wanted) -> Table[FlowRow]:
@@ -117,12 +117,12 @@ def conntrack_table(generation: Generation, wanted: Wanted) -> Table[FlowRow]:
     return Table(COLUMNS, flow_rows(entries, known, wanted))
 
 
-def _filter(wanted: Wanted, sets: Mapping[int, SetLabel]) -> Callable[[Conversation], bool]:
-    """Whether a conversation is wanted."""
+def _filter(wanted: Wanted, sets: Mapping[int, SetLabel]) -> Callable[[Connection], bool]:
+    """Whether a connection is wanted."""
     ids = {set_id for set_id, label in sets.items() if label.service == wanted.service}
 
-    def meets(c: Conversation) -> bool:
-        ends = [peer for peer in (c.client, c.service, c.server, c.seen_as) if peer]
+    def meets(c: Connection) -> bool:
+        ends = [peer for peer in (c.client, c.service, c.server, c.snat) if peer]
         return (
             wanted.protocol in (None, c.protocol)
             and (not wanted.service or c.set_id in ids)
@@ -134,19 +134,19 @@ def _filter(wanted: Wanted, sets: Mapping[int, SetLabel]) -> Callable[[Conversat
     return meets
 
 
-def _idle(conversation: Conversation, now_s: int) -> int:
+def _idle(connection: Connection, now_s: int) -> int:
     """Units since the last packet; one that came while we read is no age."""
-    units = (now_s - conversation.seen_s) % WRAP
+    units = (now_s - connection.seen_s) % WRAP
     return units if units < WRAP // 2 else 0
 
 
-def _row(c: Conversation, known: Known) -> FlowRow:
+def _row(c: Connection, known: Known) -> FlowRow:
     return FlowRow(
         protocol=protocol(c.protocol),
         client=end(*c.client),
         service=end(*c.service) if c.service else None,
         backend=end(*c.server),
-        seen_as=end(*c.seen_as) if c.seen_as else None,
+        snat=end(*c.snat) if c.snat else None,
         service_name=known.sets.get(c.set_id, UNKNOWN).service_port if c.service else "",
         state=state(c.protocol, c.flags),
         scope=SCOPES[bool(c.flags & _EXTERNAL)],

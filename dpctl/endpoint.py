@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address
 
 from agent.model.address import unmapped
+from dpctl.format import bit_rate
 from dpctl.netns import DeviceName, names_of
 from dpctl.output import Column, Table
 from dpctl.pinned import opened
-from dpctl.words import bit_rate
 from maps import abi
 from maps.pins import Generation
 

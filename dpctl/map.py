@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from dpctl.errors import Absent
+from dpctl.format import octets
 from dpctl.output import Column, Table, json_text
-from dpctl.words import octets
 from maps import dump, libbpf, mapio
 from maps.pins import Generation, held
 from maps.spec import MapKind

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from agent.options.mounts import bpffs, read_mountinfo
 from dpctl.errors import Absent, Forbidden
-from dpctl.words import SetLabel, set_label
+from dpctl.format import SetLabel, set_label
 from maps import abi
 from maps.pins import Generation, PinRoot
 from maps.spec import MapSpec

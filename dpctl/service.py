@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from dpctl.format import SCOPES, UNKNOWN, End, SetLabel, duration, end, protocol
 from dpctl.output import Column, Table
 from dpctl.pinned import labels, opened
-from dpctl.words import SCOPES, UNKNOWN, End, SetLabel, duration, end, protocol
 from maps import abi
 from maps.pins import Generation
 

@@ -8,12 +8,12 @@ from typing import Any, TypeVar
 from agent.model.address import unmapped
 from agent.netlink.cookie import netns_cookie
 from dpctl import link, lock
+from dpctl.format import Fact, duration, octets
 from dpctl.map import MapRow, map_table
 from dpctl.netns import names_of
 from dpctl.output import Column, Table
 from dpctl.pinned import is_ours, opened
-from dpctl.said import cluster_fact, part_table, problem_table, said
-from dpctl.words import Fact, duration, octets
+from dpctl.report import cluster_fact, last_report, part_table, problem_table
 from maps import abi
 from maps.percpu import PerCpuTable
 from maps.pins import Generation, PinRoot
@@ -78,7 +78,7 @@ def status_tables(root: PinRoot, run_dir: Path) -> list[Table[Any]]:
     node = _only(known, abi.NODE)
     links = _links(root, node)
     fills = map_table(generation).rows if generation else ()
-    report = said(run_dir, root.path)
+    report = last_report(run_dir, root.path)
     tables: list[Table[Any]] = [
         Table(FACTS, [*_facts(root, node, _only(known, abi.SWEEPS), links), cluster_fact(report, run_dir)]),
         problem_table(report),

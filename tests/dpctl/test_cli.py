@@ -1,6 +1,7 @@
 """The real command on real pinned maps, with no agent in sight."""
 
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -167,7 +168,9 @@ def test_the_environment_names_the_pin_root(dpctl: Dpctl, node: Path) -> None:
         pytest.param(("backend", "list", "--service", "web"), 2, "dpctl service list", id="a name without namespace"),
         pytest.param(("conntrack", "list", "--protocol", "carrier"), 2, "tcp, udp", id="an unknown protocol"),
         pytest.param(("conntrack", "list", "--address", "10.0.0"), 2, "10.0.0", id="half an address"),
-        pytest.param(("teapot",), 2, "No such command", id="an unknown command"),
+        pytest.param(("teapot",), 2, "backend, conntrack, endpoint", id="an unknown command"),
+        pytest.param(("service", "show"), 2, "dpctl service has no command 'show'; it has: list", id="an unknown verb"),
+        pytest.param(("conntrck", "list"), 2, "Do you mean: dpctl conntrack?", id="a command almost right"),
     ],
 )
 def test_what_cannot_be_shown_says_what_to_type(dpctl: Dpctl, words: tuple[str, ...], code: int, told: str) -> None:
@@ -192,3 +195,13 @@ def test_no_line_is_folded_when_piped(dpctl: Dpctl) -> None:
     lines = dpctl("map", "list", COLUMNS="40").stdout.splitlines()
     assert len(lines) > len(abi.MAPS)
     assert all(line.split()[-1].endswith("/" + line.split()[0]) for line in lines[1:])
+
+
+@pytest.mark.parametrize("form", ["table", "json"])
+def test_a_reader_that_has_had_enough_ends_it_without_a_word(node: Path, form: str) -> None:
+    command = [sys.executable, "-m", "dpctl", "--pin-root", str(node), "status", "-o", form]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout
+        assert running.stderr
+        running.stdout.close()
+        assert (running.stderr.read(), running.wait()) == (b"", -signal.SIGPIPE)

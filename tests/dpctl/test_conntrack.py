@@ -1,4 +1,4 @@
-"""Entries of flows become conversations, each shown once and from its client."""
+"""Entries of flows become connections, each shown once and from its client."""
 
 from collections.abc import Iterable
 from ipaddress import IPv6Address, ip_network
@@ -7,7 +7,7 @@ from itertools import permutations
 import pytest
 
 from dpctl.conntrack import FlowRow, Known, Wanted, flow_rows
-from dpctl.words import End, set_label
+from dpctl.format import End, set_label
 from maps.abi import FLOWS, Flow, FlowEnd, FlowFlag, FlowKey
 from maps.memory import MemoryTable
 
@@ -73,7 +73,7 @@ def test_both_halves_of_a_translated_flow_are_one_row(swap: bool) -> None:  # no
             End("10.0.0.2", 80),
             End("10.0.0.3", 8080),
         )
-        assert row.seen_as is None
+        assert row.snat is None
         assert (row.service_name, row.state, row.flags) == ("default/web:http", "established", ("replied",))
         assert row.idle_s == 0
 
@@ -81,7 +81,7 @@ def test_both_halves_of_a_translated_flow_are_one_row(swap: bool) -> None:  # no
 @pytest.mark.parametrize("swap", [False, True], ids=["keys begin with the client", "keys begin with the other end"])
 def test_a_translated_source_is_what_the_backend_sees(swap: bool) -> None:  # noqa: FBT001
     (row,) = shown(pair(swap=swap, source=(NODE, 2000)))
-    assert (row.client, row.seen_as) == (End("10.0.0.1", 5), End("10.0.0.4", 2000))
+    assert (row.client, row.snat) == (End("10.0.0.1", 5), End("10.0.0.4", 2000))
 
 
 @pytest.mark.parametrize("swap", [False, True], ids=["the lo end began", "the hi end began"])

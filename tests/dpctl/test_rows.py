@@ -11,11 +11,11 @@ from agent.model.name import ObjectName
 from agent.model.service import Protocol, Service, ServicePort
 from dpctl.backend import backend_rows
 from dpctl.endpoint import endpoint_rows
+from dpctl.format import SetLabel, bit_rate, duration, octets, protocol, protocol_number, set_label
 from dpctl.link import LinkRow, socket_hook
 from dpctl.map import EntryRow, cell, entry_table
 from dpctl.service import service_rows
 from dpctl.status import agent_fact, flows_fact, traffic_rows
-from dpctl.words import SetLabel, bit_rate, duration, octets, protocol, protocol_number, set_label
 from maps import abi
 from maps.memory import MemoryTable
 from maps.traffic import traffic

@@ -8,7 +8,7 @@ import pytest
 from agent.model.name import ObjectName, Problem
 from agent.reconcile.status import PartStatus, Status
 from agent.serve.report import Report, Reporter
-from dpctl.said import cluster_fact, part_table, problem_table, said
+from dpctl.report import cluster_fact, last_report, part_table, problem_table
 from dpctl.status import between_fact
 from maps import abi
 
@@ -81,8 +81,8 @@ def test_problems_are_rows_by_kind_and_name() -> None:
 
 def test_the_word_of_an_agent_with_other_pins_is_none_of_ours(tmp_path: Path) -> None:
     Reporter(tmp_path, Path("/other")).report(Status(synced=True))
-    assert said(tmp_path, Path("/p")) is None
-    assert said(tmp_path, Path("/other"))
+    assert last_report(tmp_path, Path("/p")) is None
+    assert last_report(tmp_path, Path("/other"))
 
 
 def test_a_part_that_fails_is_named_with_what_is_in_the_way() -> None:

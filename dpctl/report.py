@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.serve.report import Report, read
+from dpctl.format import Fact, duration
 from dpctl.output import Column, Table
-from dpctl.words import Fact, duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ COLUMNS: tuple[Column[ProblemRow], ...] = (
 )
 
 
-def said(run_dir: Path, pin_root: Path) -> Report | None:
+def last_report(run_dir: Path, pin_root: Path) -> Report | None:
     """The report of the agent with this pin root; None: it left none here.
 
     Raises:

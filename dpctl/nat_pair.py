@@ -1,4 +1,4 @@
-"""Entries of ``flows`` to conversations: a translated flow's two entries become one, seen from its client.
+"""Entries of ``flows`` to connections: the two entries of a NAT pair become one, told from its client.
 
 ``bpf/dp/abi.h`` says what an entry holds. Both keys of a pair put their ends in an order that means nothing, so
 halves are matched by their two ends in whatever order.
@@ -11,7 +11,7 @@ from ipaddress import IPv6Address
 from maps.abi import Flow, FlowFlag, FlowKey
 
 Peer = tuple[IPv6Address, int]
-_Meeting = tuple[frozenset[Peer], int, int]  # both ends, protocol, network
+_Ends = tuple[frozenset[Peer], int, int]  # both ends, protocol, network
 
 WRAP = 1 << 32  # seen_s is an unsigned word
 # as bare numbers, for arithmetic on flags takes ten times as long, and there are 100,000 flows
@@ -19,7 +19,7 @@ FORWARD, REVERSE, ORIGIN_HI = int(FlowFlag.FLOW_FORWARD), int(FlowFlag.FLOW_REVE
 
 
 @dataclass(frozen=True, slots=True)
-class Conversation:
+class Connection:
     """A client and who answers it."""
 
     protocol: int
@@ -27,24 +27,24 @@ class Conversation:
     client: Peer  # the end that began
     service: Peer | None  # what it asked for; None: not translated
     server: Peer  # who answers
-    seen_as: Peer | None  # whom the server takes for its client, where that is another
+    snat: Peer | None  # the client's address as the server has it, where that was translated
     set_id: int  # the backend set chosen from; 0: unknown
     seen_s: int  # last packet, as struct flow's
     flags: int  # enum flow_flag, of both entries
     paired: bool  # False: the other half of a translated flow is missing
 
 
-def fold(entries: Iterable[tuple[FlowKey, Flow]]) -> Iterator[Conversation]:
-    """The conversations that the entries tell of, in the order of the entries."""
+def connections(entries: Iterable[tuple[FlowKey, Flow]]) -> Iterator[Connection]:
+    """The connections that the entries are of, in the order of the entries."""
     whole = list(entries)
-    answers = {_meeting(key): flow for key, flow in whole if flow.flags & REVERSE}
+    answers = {_both_ends(key): flow for key, flow in whole if flow.flags & REVERSE}
     for key, flow in whole:
         if flow.flags & FORWARD:
             yield _translated(key, flow, answers.pop(_other(key, flow), None))
         elif not flow.flags & REVERSE:
             yield _plain(key, flow)
     for key, flow in whole:
-        if flow.flags & REVERSE and _meeting(key) in answers:
+        if flow.flags & REVERSE and _both_ends(key) in answers:
             yield _answer_alone(key, flow)
 
 
@@ -54,31 +54,31 @@ def _ends(key: FlowKey, flow: Flow) -> tuple[Peer, Peer]:
     return (hi, lo) if flow.flags & ORIGIN_HI else (lo, hi)
 
 
-def _meeting(key: FlowKey) -> _Meeting:
+def _both_ends(key: FlowKey) -> _Ends:
     return frozenset({(key.lo_addr, key.lo_port), (key.hi_addr, key.hi_port)}), key.protocol, key.network
 
 
-def _other(key: FlowKey, flow: Flow) -> _Meeting:
+def _other(key: FlowKey, flow: Flow) -> _Ends:
     """Where the other half of a translated flow stands."""
     there = frozenset({(flow.to_src, flow.to_sport), (flow.to_dst, flow.to_dport)})
     return there, key.protocol, key.network
 
 
-def _plain(key: FlowKey, flow: Flow) -> Conversation:
+def _plain(key: FlowKey, flow: Flow) -> Connection:
     client, server = _ends(key, flow)
-    return Conversation(key.protocol, key.network, client, None, server, None, 0, flow.seen_s, flow.flags, paired=True)
+    return Connection(key.protocol, key.network, client, None, server, None, 0, flow.seen_s, flow.flags, paired=True)
 
 
-def _translated(key: FlowKey, flow: Flow, answer: Flow | None) -> Conversation:
+def _translated(key: FlowKey, flow: Flow, answer: Flow | None) -> Connection:
     client, service = _ends(key, flow)
     source, backend = (flow.to_src, flow.to_sport), (flow.to_dst, flow.to_dport)
-    return Conversation(
+    return Connection(
         protocol=key.protocol,
         network=key.network,
         client=client,
         service=service,
         server=backend,
-        seen_as=source if source != client else None,
+        snat=source if source != client else None,
         set_id=flow.set_id,
         seen_s=_later(flow.seen_s, answer.seen_s) if answer else flow.seen_s,
         flags=flow.flags | (answer.flags if answer else 0),
@@ -86,17 +86,17 @@ def _translated(key: FlowKey, flow: Flow, answer: Flow | None) -> Conversation:
     )
 
 
-def _answer_alone(key: FlowKey, flow: Flow) -> Conversation:
+def _answer_alone(key: FlowKey, flow: Flow) -> Connection:
     """A second half without its first, whose write failed or which was ended a moment ago."""
     source, backend = _ends(key, flow)
     client = (flow.to_dst, flow.to_dport)
-    return Conversation(
+    return Connection(
         protocol=key.protocol,
         network=key.network,
         client=client,
         service=(flow.to_src, flow.to_sport),
         server=backend,
-        seen_as=source if source != client else None,
+        snat=source if source != client else None,
         set_id=0,
         seen_s=flow.seen_s,
         flags=flow.flags,
