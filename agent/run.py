@@ -8,13 +8,12 @@ import resource
 import signal
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from threading import Event
 
 from pyroute2 import IPRoute
 
 from agent.assemble import Parts, assemble
-from agent.cni import install
+from agent.cni.install import Installation
 from agent.kernel.conflicts import on_hooks, report, strangers
 from agent.kernel.programs.start import start
 from agent.log import logger
@@ -71,6 +70,7 @@ def _begin(parts: Parts) -> None:
 def _follow(parts: Parts, stopping: Event) -> None:
     """What waits for the first sync, once; then the loop's rounds as they happen, and dead pods now and then."""
     is_settled = False
+    plugin = _plugin(parts)
     collect_at = time.monotonic() + COLLECT_S
     while not stopping.wait(TICK_S):
         status = parts.status()
@@ -78,10 +78,20 @@ def _follow(parts: Parts, stopping: Event) -> None:
         if status.synced and not is_settled:
             _settle(parts)
             is_settled = True
+        if is_settled and plugin is not None:
+            plugin.keep()
         # not before: it waits for the loop's thread, which must have the maps by then
         if is_settled and time.monotonic() >= collect_at:
             parts.cni.collect()
             collect_at = time.monotonic() + COLLECT_S
+
+
+def _plugin(parts: Parts) -> Installation | None:
+    """The CNI plugin, where the agent is to install it: services work without it, new pods do not."""
+    options = parts.options
+    if not options.install_cni:
+        return None
+    return Installation(paths.cni_binary(), options.cni_bin_dir, options.cni_conf_dir, parts.cni_socket.path)
 
 
 def _settle(parts: Parts) -> None:
@@ -90,18 +100,8 @@ def _settle(parts: Parts) -> None:
     if kernel.move.is_needed:
         kernel.move.finish(kernel.hooks.exchange)
         kernel.moved.set()
-    if options.install_cni:
-        _install(options, parts.cni_socket.path)
     devices = {d.ifindex: d.name for d in parts.uplinks()}
     report(on_hooks(kernel.hooks.foreign(devices, options.cgroup if options.socket_lb else None)))
-
-
-def _install(options: Options, socket: Path) -> None:
-    """Services work without it; new pods do not."""
-    try:
-        install.install(paths.cni_binary(), options.cni_bin_dir, options.cni_conf_dir, socket)
-    except OSError as error:
-        log.warning("CNI plugin not installed: no new pods; see --install-cni", why=error)
 
 
 def _end(parts: Parts) -> None:

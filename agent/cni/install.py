@@ -41,6 +41,40 @@ def install(shim: Path, bin_dir: Path, conf_dir: Path, socket: Path) -> None:
     _put(conf_dir / CONFLIST, conflist(socket), 0o600)
 
 
+class Installation:
+    """Plugin and conflist, put in place and kept there: somebody who removes or changes one cuts pods off the node."""
+
+    def __init__(self, shim: Path, bin_dir: Path, conf_dir: Path, socket: Path) -> None:
+        self._shim, self._socket = shim, socket
+        self._bin_dir, self._conf_dir = bin_dir, conf_dir
+        self._files = bin_dir / PLUGIN, conf_dir / CONFLIST
+        self._seen: tuple[tuple[int, ...] | None, ...] = ()
+        self._why = ""  # it failed last, as told
+
+    def keep(self) -> None:
+        """Install what is not as it was installed; two looks at the disk while all is. A failure is told once."""
+        seen = tuple(map(_stamp, self._files))
+        if seen == self._seen and None not in seen and not self._why:
+            return
+        try:
+            install(self._shim, self._bin_dir, self._conf_dir, self._socket)
+            self._why = ""
+        except OSError as error:
+            if str(error) != self._why:
+                log.warning("CNI plugin not installed: no new pods; see --install-cni", why=error)
+            self._why = str(error)
+        self._seen = tuple(map(_stamp, self._files))
+
+
+def _stamp(path: Path) -> tuple[int, ...] | None:
+    """What differs when a file was changed or replaced; None when it is not there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size, found.st_mode
+
+
 def uninstall(bin_dir: Path, conf_dir: Path) -> tuple[Path, ...]:
     """Remove both; the paths that were there."""
     found = tuple(path for path in (conf_dir / CONFLIST, bin_dir / PLUGIN) if path.exists())

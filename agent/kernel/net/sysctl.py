@@ -55,6 +55,9 @@ POD = (
 )
 
 
+BORN_WITHOUT_IPV6 = "ipv6/conf/default/disable_ipv6"
+WITH_IPV6 = Sysctl("ipv6/conf/{device}/disable_ipv6", "0", "the pod's IPv6 addresses have their routes there")
+
 TUNNEL = (
     Sysctl("ipv4/conf/{device}/rp_filter", "0", "answers to a pod carry the service's address"),
     Sysctl("ipv4/conf/{device}/accept_local", "1", "what is to be fragmented comes in here, under the node's address"),
@@ -99,8 +102,13 @@ class Sysctls:
             self._set(sysctl, sysctl.name)
 
     def pod(self, device: str) -> tuple[SetSysctl, ...]:
-        """What is to be set for the node's end of a pod's veth; it is ours and goes with the pod: nothing is kept."""
-        return tuple(SetSysctl(f"{self._proc}/{sysctl.name.format(device=device)}", sysctl.value) for sysctl in POD)
+        """What is to be set for the node's end of a pod's veth; it is ours and goes with the pod: nothing is kept.
+
+        Where devices are born without IPv6 it is switched on: the pod's addresses have their route there.
+        """
+        without_ipv6 = _read(self._proc / BORN_WITHOUT_IPV6) == "1"
+        wanted = (WITH_IPV6, *POD) if without_ipv6 else POD  # to switch it takes the lock of all network devices
+        return tuple(SetSysctl(f"{self._proc}/{sysctl.name.format(device=device)}", sysctl.value) for sysctl in wanted)
 
     def tunnel(self, device: str) -> None:
         """Set what concerns the device that encapsulates; it is ours: nothing is kept."""

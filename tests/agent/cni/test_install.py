@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.cni.install import install, uninstall
+from agent.cni.install import Installation, install, uninstall
 
 
 @pytest.fixture
@@ -57,3 +57,30 @@ def test_uninstall_takes_the_conflist_first_and_neighbours_never(tmp_path: Path,
     assert [p.name for p in uninstall(binary, conf)] == ["10-sluiceway.conflist", "sluiceway-cni"]
     assert [p.name for p in conf.iterdir()] == ["99-other.conflist"]
     assert uninstall(binary, conf) == ()
+
+
+@pytest.mark.parametrize("spoilt", ["bin/sluiceway-cni", "net.d/10-sluiceway.conflist"])
+def test_what_somebody_removes_or_changes_is_back_at_the_next_look(tmp_path: Path, shim: Path, spoilt: str) -> None:
+    installation = Installation(shim, tmp_path / "bin", tmp_path / "net.d", Path("/run/x/cni.sock"))
+    installation.keep()
+    path = tmp_path / spoilt
+    content = path.read_bytes()
+    for spoil in (path.unlink, lambda: path.write_bytes(b"else"), lambda: path.chmod(0o444)):
+        spoil()
+        installation.keep()
+        assert path.read_bytes() == content
+        assert path.stat().st_mode & 0o777 != 0o444
+
+
+def test_an_installation_that_fails_is_told_once_and_tried_until_it_succeeds(
+    tmp_path: Path, shim: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    content = shim.read_bytes()
+    shim.unlink()
+    installation = Installation(shim, tmp_path / "bin", tmp_path / "net.d", Path("/run/x/cni.sock"))
+    for _ in range(3):
+        installation.keep()
+    assert caplog.text.count("CNI plugin not installed") == 1
+    shim.write_bytes(content)
+    installation.keep()
+    assert (tmp_path / "net.d/10-sluiceway.conflist").exists()
