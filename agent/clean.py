@@ -12,7 +12,7 @@ from pathlib import Path
 from pyroute2 import IPRoute
 
 from agent.assemble import ATTACHMENTS
-from agent.cni import install
+from agent.cni import install, intents
 from agent.cni import socket as cni_socket
 from agent.kernel.cleanup import cleanup
 from agent.kernel.net.routes import Routes
@@ -46,7 +46,7 @@ def clean(options: Options) -> None:
         cleanup(options, pins, Routes(), TunnelDevice(netlink, Sysctls(options.state_dir)))
     shutil.rmtree(options.state_dir / ATTACHMENTS, ignore_errors=True)
     (options.run_dir / cni_socket.SOCKET).unlink(missing_ok=True)
-    shutil.rmtree(options.run_dir / cni_socket.INTENTS, ignore_errors=True)
+    shutil.rmtree(options.run_dir / intents.INTENTS, ignore_errors=True)
     report.remove(options.run_dir)
     _remove_objects(options.cache_dir)
     _remove_if_empty((options.state_dir, options.run_dir, options.cache_dir))

@@ -7,7 +7,7 @@
  *
  * Request:  u32 length, "KEY=VALUE\0" ...; u32 length, stdin.   Answer: u32 exit code; u32 length, stdout.
  * All numbers big-endian.  A DEL or GC that finds no agent is left as a file with the request's bytes in
- * <directory of the socket>/cni-intents; the agent applies it at start, before it serves.
+ * <directory of the socket>/cni-intents; the agent applies it at start, before it serves, and each second.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -31,6 +31,7 @@
 enum {
 	STDIN_MAX = 1 << 20, /* a GC list of 8,000 attachments fits; the agent has the same limit */
 	ENVIRONMENT_MAX = 1 << 16,
+	ASKED_AT_MAX = 48,	/* the variable that we add */
 	CONNECT_WAIT_MS = 4000, /* an agent that is being replaced is back sooner */
 	INTENT_MAX = 512,	/* a path: the socket's directory, container id, interface name */
 	ANSWER_WAIT_S = 55,	/* below the runtime's own patience of minutes */
@@ -131,6 +132,15 @@ static void put_length(char *at, uint32_t length)
 	memcpy(at, &length, sizeof(length));
 }
 
+/* When the runtime asked: what is attached later is not meant by its GC or DEL. Returns the octets written. */
+static size_t put_asked_at(char *at)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	return snprintf(at, ASKED_AT_MAX, "SLUICEWAY_ASKED_AT=%lld", now.tv_sec * 1000000000LL + now.tv_nsec) + 1;
+}
+
 /* Builds the frame; 0, or an exit code after having said why. */
 static int read_request(struct request *r)
 {
@@ -151,6 +161,9 @@ static int read_request(struct request *r)
 		memcpy(r->bytes + at, *e, size);
 		at += size;
 	}
+	if (at + ASKED_AT_MAX > 4 + ENVIRONMENT_MAX)
+		return fail(r, CNI_ENVIRONMENT, "the CNI_ environment is over 64 KiB", "");
+	at += put_asked_at(r->bytes + at);
 	put_length(r->bytes, at - 4);
 	length = read_all(r->bytes + at + 4, STDIN_MAX);
 	if (length < 0)

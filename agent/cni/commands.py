@@ -77,7 +77,7 @@ class Cni:
                 attachment, veth = self._pods.add(request.for_pods())
                 return cni_result.added(request, veth, attachment.addresses)
             case Command.DEL:
-                self._pods.delete(request.key)
+                self._pods.delete(request.key, request.asked_at_ns)
             case Command.CHECK:
                 self._check(request)
             case Command.GC:
@@ -102,16 +102,19 @@ class Cni:
             raise CniError(Code.CHECK, f"{request.interface} is not as ADD left it", "; ".join(faults))
 
     def _collect(self, request: Request) -> None:
-        """Delete this network's attachments that the runtime does not name; all are tried before any is reported."""
+        """Delete this network's attachments that the runtime does not name; all are tried before any is reported.
+
+        One that was made after the runtime wrote its list could not be in it, and is spared.
+        """
         problems = []
         for attachment in self._pods.of_network(request.network):
             if attachment.key in (request.valid or ()):
                 continue
             try:
-                self._pods.delete(attachment.key)
+                self._pods.delete(attachment.key, request.asked_at_ns)
             except REFUSALS as error:
                 problems.append(f"{attachment.container_id} {attachment.interface}: {error}")
-        self._pods.keep_imported(request.valid or frozenset())
+        self._pods.keep_imported(request.network, request.valid or frozenset())
         if problems:
             raise CniError(Code.INCOMPLETE, "not everything could be cleaned up", "; ".join(problems))
 

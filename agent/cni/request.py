@@ -21,6 +21,7 @@ from agent.model.name import ObjectName
 from agent.pods.request import PodRequest
 
 VERSIONS = ("0.3.1", "0.4.0", "1.0.0", "1.1.0")
+ASKED_AT = "SLUICEWAY_ASKED_AT"  # the shim's: nanoseconds of CLOCK_BOOTTIME when the runtime executed it
 DEFAULT_VERSION = "1.0.0"  # of an error whose request names no version of ours
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
@@ -68,6 +69,7 @@ class Request:
     valid: frozenset[AttachmentKey] | None  # GC: (container id, interface) to keep
     dns: Mapping[str, Any]
     asked: Capabilities
+    asked_at_ns: int | None  # by CLOCK_BOOTTIME; what is younger is spared by GC and DEL; None: not known
 
     @property
     def key(self) -> AttachmentKey:
@@ -89,6 +91,7 @@ class Request:
             host_ports=self.asked.host_ports,
             ingress_limit=self.asked.ingress,
             egress_limit=self.asked.egress,
+            asked_at_ns=self.asked_at_ns,
         )
 
 
@@ -120,6 +123,7 @@ def parse(environment: Mapping[str, str], stdin: bytes) -> Request:
         valid=_valid(config) if command is Command.GC else None,
         dns=_mapping(config, "dns") or {},
         asked=capabilities(config) if command is Command.ADD else Capabilities(),
+        asked_at_ns=_asked_at(environment),
     )
 
 
@@ -130,6 +134,11 @@ def requested_version(stdin: bytes) -> str:
     except CniError:
         return DEFAULT_VERSION
     return version if version in VERSIONS else DEFAULT_VERSION
+
+
+def _asked_at(environment: Mapping[str, str]) -> int | None:
+    text = environment.get(ASKED_AT, "")
+    return int(text) if re.fullmatch(r"-?[0-9]{1,19}", text) else None
 
 
 def _command(environment: Mapping[str, str]) -> Command:

@@ -1,25 +1,25 @@
-"""The unix socket on which the CNI shim asks: frames in, frames out, a thread per request.
+"""The unix socket on which the CNI shim asks: frames in (``frame``), frames out, a thread per request.
 
-Request: u32 length, ``KEY=VALUE`` ended by NUL each; u32 length, standard input. Answer: u32 exit code; u32
-length, standard output. All numbers big-endian; the other end is ``cni/sluiceway-cni.c``.
+Answer: u32 exit code; u32 length, standard output; big-endian. The socket is bound before the requests that found no
+agent are read (``intents``) and served after: the shim, which looks for the socket again after writing its file, is
+heard either way.
 
-Requests that found no agent and need no answer (DEL, GC) are files in ``cni-intents`` beside the socket. The
-socket is bound before they are read and served after: the shim, which looks for the socket again after writing
-its file, is heard either way.
+A caller sends all it has at once. One that is slow or silent must not keep others from starting pods: the request
+has to be whole within seconds, however it trickles, and of those that are not whole yet only so many are waited for.
 """
 
 import contextlib
-import os
 import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Mapping
-from io import BufferedReader
+from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
 
 from agent.cni.error import CniError, Code
+from agent.cni.frame import ENVIRONMENT_MAX, LENGTH, STDIN_MAX, environment_of
+from agent.cni.intents import Answer, Intents
 from agent.cni.request import DEFAULT_VERSION, Command
 from agent.cni.result import failed
 from agent.log import logger
@@ -28,16 +28,14 @@ from agent.threads import Threads
 log = logger(__name__)
 
 SOCKET = "cni.sock"
-INTENTS = "cni-intents"
-STDIN_MAX = 1 << 20  # as the shim's
-ENVIRONMENT_MAX = 1 << 16
-READ_WAIT = struct.pack("=qq", 10, 0)  # struct timeval; the shim sends all it has at once
+WHOLE_S = 5.0  # from accept to the request's last octet
+UNREAD_MOST = 256  # connections whose request is not whole; of more, that which lasts longest is ended
+SEND_WAIT = struct.pack("=qq", 10, 0)  # struct timeval
 RETRY_S = 0.1  # after an accept that failed, as when descriptors ran out
+INTENTS_S = 1.0  # between looks for requests that found this agent hanging
 BACKLOG = 128
-_LENGTH = struct.Struct("!I")
+READ = 1 << 16  # octets of one read
 _ANSWER = struct.Struct("!II")
-
-Answer = Callable[[Mapping[str, str], bytes], tuple[int, bytes]]
 
 
 class CniSocket:
@@ -51,14 +49,18 @@ class CniSocket:
         threads: Threads | None = None,
     ) -> None:
         self.path = run_dir / SOCKET
-        self._intents = run_dir / INTENTS
         self._answer = answer
         self._count = count
+        self._intents = Intents(run_dir, answer)
         self._socket: socket.socket | None = None
-        self._thread = (threads or Threads()).make("cni", self._accept)
+        owner = threads or Threads()
+        self._thread = owner.make("cni", self._accept)
+        self._intents_thread = owner.make("cni intents", self._follow_intents)
         self._stopping = threading.Event()
         self._waiting: SimpleQueue[socket.socket] = SimpleQueue()
         self._idle = threading.Semaphore(0)  # threads that wait for work, less what waits for them
+        self._unread: dict[socket.socket, None] = {}  # oldest first
+        self._lock = threading.Lock()  # guards it
 
     def start(self) -> None:
         """Bind; a thread of its own applies what was left while no agent ran, then serves.
@@ -82,14 +84,17 @@ class CniSocket:
         if self._socket is None:
             return
         self._thread.end()
+        self._intents_thread.end()
         self._stopping.set()
         self.path.unlink(missing_ok=True)
         self._socket.shutdown(socket.SHUT_RDWR)  # wakes the accept
         self._thread.join()
+        self._intents_thread.join(INTENTS_S)
         self._socket.close()
 
     def _accept(self) -> None:
-        self._apply_intents()
+        self._intents.take_in()
+        self._intents_thread.start()
         listener = self._socket
         while listener is not None and not self._stopping.is_set():
             try:
@@ -100,8 +105,19 @@ class CniSocket:
                 continue
             self._hand_over(connection)
 
+    def _follow_intents(self) -> None:
+        while not self._stopping.wait(INTENTS_S):
+            self._intents.take_in()
+
     def _hand_over(self, connection: socket.socket) -> None:
         """To a thread that waits for work, or to a new one when none does."""
+        with self._lock:
+            self._unread[connection] = None
+            if len(self._unread) > UNREAD_MOST:
+                oldest = next(iter(self._unread))
+                del self._unread[oldest]
+                with contextlib.suppress(OSError):
+                    oldest.shutdown(socket.SHUT_RDWR)  # wakes its thread, which closes it
         self._waiting.put(connection)
         if not self._idle.acquire(blocking=False):
             threading.Thread(target=self._work, name="cni request", daemon=True).start()
@@ -113,79 +129,73 @@ class CniSocket:
             self._idle.release()
 
     def _serve(self, connection: socket.socket) -> None:
-        # by the kernel's clock: a timeout of Python's asks before each read
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, READ_WAIT)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, READ_WAIT)
-        with connection, connection.makefile("rb") as reader:
+        with connection:
             began = time.monotonic()
             try:
-                command, code, output = self._handle(reader)
+                command, code, output = self._handle(connection, began + WHOLE_S)
                 self._count(command, code, time.monotonic() - began)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, SEND_WAIT)
                 connection.sendall(_ANSWER.pack(code, len(output)) + output)
             except OSError as error:  # the shim went away: its runtime will DEL
                 log.warning("CNI socket: the caller went away", error=error)
+            finally:
+                self._is_read(connection)
 
-    def _handle(self, reader: BufferedReader) -> tuple[str, int, bytes]:
+    def _handle(self, connection: socket.socket, deadline: float) -> tuple[str, int, bytes]:
         """The command, as a label of few values, and the answer."""
         try:
-            environment = _environment(_part(reader, ENVIRONMENT_MAX, "environment"))
-            stdin = _part(reader, STDIN_MAX, "configuration on stdin")
+            reader = _Reader(connection, deadline)
+            environment = environment_of(reader.part(ENVIRONMENT_MAX, "environment"))
+            stdin = reader.part(STDIN_MAX, "configuration on stdin")
         except CniError as error:
             return "unknown", int(error.code), failed(DEFAULT_VERSION, error)
+        self._is_read(connection)
         command = environment.get("CNI_COMMAND", "")
         return (command if command in set(Command) else "unknown", *self._answer(environment, stdin))
 
-    def _apply_intents(self) -> None:
-        for path in _oldest_first(self._intents):
-            try:
-                self._apply_intent(path)
-            except OSError as error:  # its shim found us after all, and took it back
-                log.info("CNI request of an absent agent: file is gone", file=path.name, error=error)
-
-    def _apply_intent(self, path: Path) -> None:
-        """Do what the file asks; it stays for the next start when that is to be tried again."""
-        # a draft has a dot: its writer died, or looks for us again now
-        request = None if path.name.startswith(".") else _request(path.read_bytes())
-        if request is not None:
-            code, output = self._answer(*request)
-            log.info("CNI request of an absent agent applied", file=path.name, code=code, answer=output.decode())
-            if code == Code.TRY_LATER:
-                return
-        path.unlink()
+    def _is_read(self, connection: socket.socket) -> None:
+        """Its request is whole, or it is gone."""
+        with self._lock:
+            self._unread.pop(connection, None)
 
 
-def _oldest_first(directory: Path) -> list[Path]:
-    with contextlib.suppress(FileNotFoundError):
-        return [Path(e.path) for e in sorted(os.scandir(directory), key=lambda e: e.stat().st_mtime_ns)]
-    return []
+class _Reader:
+    """A connection's octets, in few reads: a request that is there at once takes one."""
 
+    def __init__(self, connection: socket.socket, deadline: float) -> None:
+        self._connection = connection
+        self._deadline = deadline
+        self._buffer = b""
 
-def _part(reader: BufferedReader, most: int, what: str) -> bytes:
-    length = _LENGTH.unpack(_receive(reader, _LENGTH.size))[0]
-    if length > most:
-        raise CniError(Code.DECODE, f"the {what} has {length} bytes, at most {most} are read")
-    return _receive(reader, length)
+    def part(self, most: int, what: str) -> bytes:
+        """The next part of a request.
 
+        Raises:
+            CniError: it is too long.
+            OSError: the caller went away, or is too slow.
+        """
+        length = LENGTH.unpack(self._take(LENGTH.size))[0]
+        if length > most:
+            raise CniError(Code.DECODE, f"the {what} has {length} bytes, at most {most} are read")
+        return self._take(length)
 
-def _receive(reader: BufferedReader, size: int) -> bytes:
-    data = reader.read(size) or b""  # none after so long a silence
-    if len(data) < size:
-        raise ConnectionResetError("the request ends early")
-    return data
+    def _take(self, size: int) -> bytes:
+        while len(self._buffer) < size:
+            self._buffer += self._read()
+        taken, self._buffer = self._buffer[:size], self._buffer[size:]
+        return taken
 
-
-def _environment(data: bytes) -> dict[str, str]:
-    pairs = (item.decode(errors="replace").partition("=") for item in data.split(b"\0") if item)
-    return {name: value for name, _, value in pairs}
-
-
-def _request(frame: bytes) -> tuple[dict[str, str], bytes] | None:
-    """The two parts of a whole frame; None when it is cut."""
-    try:
-        (size,) = _LENGTH.unpack_from(frame)
-        (rest,) = _LENGTH.unpack_from(frame, 4 + size)
-    except struct.error:
-        return None
-    if len(frame) != 8 + size + rest:
-        return None
-    return _environment(frame[4 : 4 + size]), frame[8 + size :]
+    def _read(self) -> bytes:
+        left_s = self._deadline - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError(f"the request is not whole after {WHOLE_S:.0f} s")
+        # by the kernel's clock: a timeout of Python's asks before each read
+        wait = struct.pack("=qq", *divmod(int(left_s * 1e6) + 1, 1_000_000))
+        self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, wait)
+        try:
+            read = self._connection.recv(READ)
+        except BlockingIOError:
+            return b""  # the time is over
+        if not read:
+            raise ConnectionResetError("the request ends early")
+        return read

@@ -19,6 +19,7 @@ class Saved:
     attachment: Attachment
     network: str  # the configuration's name
     sequence: int  # counts ADDs, so the order of the addresses' use is known
+    asked_at_ns: int = 0  # by CLOCK_BOOTTIME; 0: before agents wrote it down
 
 
 def digest(container_id: str, interface: str) -> str:

@@ -67,12 +67,12 @@ class Imported:
         self.refresh()
         self.take_over(identity, ())
 
-    def keep_only(self, valid: Collection[AttachmentKey]) -> None:
-        """The runtime's GC: other containers than these are gone."""
+    def keep_only(self, network: str, valid: Collection[AttachmentKey]) -> None:
+        """The runtime's GC of one network: other containers of its than these are gone."""
         self.refresh()
         ids = {container_id for container_id, _ in valid}
         with self._lock:
-            self._end([r for r in self._held.values() if r.container_id not in ids])
+            self._end([r for r in self._held.values() if r.network == network and r.container_id not in ids])
 
     def collect(self) -> None:
         """Look for pods that ended without a DEL, as by a reboot."""

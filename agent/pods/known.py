@@ -33,6 +33,11 @@ class KnownAttachments:
         saved = self._saved.get(key)
         return saved.attachment if saved else None
 
+    def is_younger(self, key: AttachmentKey, than_ns: int) -> bool:
+        """Whether it was asked for later, by CLOCK_BOOTTIME."""
+        saved = self._saved.get(key)
+        return saved is not None and saved.asked_at_ns > than_ns
+
     def all(self) -> tuple[Attachment, ...]:
         """The attachments of this moment, oldest first."""
         with self._lock:

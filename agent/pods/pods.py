@@ -6,7 +6,8 @@ done is undone before the answer when something behind it fails.
 """
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -47,14 +48,16 @@ class Pods:
         veths: Veths,
         no_address: NoAddressLeft = lambda *_: None,
         imported: Imported | None = None,
+        clock: Callable[[], int] = lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME),
     ) -> None:
         """*no_address* hears at once of a pod that gets none, its uid, and why.
 
-        *imported* are the addresses of pods from before us.
+        *imported* are the addresses of pods from before us; *clock* gives nanoseconds by CLOCK_BOOTTIME.
         """
         self._loop = loop
         self._journal = journal
         self._veths = veths
+        self._clock = clock
         self._imported = imported or Imported(Path(), tuple, ipam, tuple)
         self._reserved = Reserved(ipam, self._imported, no_address)
         self._known = KnownAttachments()
@@ -88,7 +91,7 @@ class Pods:
             PodRefused: the request cannot be served, by the subclass.
             OSError, MapsError, LoopStopped: the kernel or the disk refused, or the agent ends.
         """
-        key = request.key
+        key, asked_at_ns = request.key, request.asked_at_ns or self._clock()
         with self._alone(key), ExitStack() as undo:
             if self._known.get(key) is not None:
                 text = f"{request.container_id} has {request.interface} already; DEL comes first"
@@ -102,7 +105,7 @@ class Pods:
             undo.callback(self._veths.remove, veth.link.host_device)
             fail_points.reached("ADD veth made")
             attachment = _attachment(request, given, veth, number)
-            saved = Saved(attachment, request.network, number)
+            saved = Saved(attachment, request.network, number, asked_at_ns)
             self._journal.append(Stage.MADE, key, saved)
             fail_points.reached("ADD veth noted")
             undo.callback(self._loop.detach, attachment)
@@ -118,10 +121,16 @@ class Pods:
         log.info("pod attached", **_names(attachment))
         return attachment, veth
 
-    def delete(self, key: AttachmentKey) -> None:
-        """Undo an ADD, as far as it came; done already is done well."""
+    def delete(self, key: AttachmentKey, asked_at_ns: int | None = None) -> None:
+        """Undo an ADD, as far as it came; done already is done well.
+
+        One that was asked for after *asked_at_ns*, by CLOCK_BOOTTIME, is not the one meant.
+        """
         with self._alone(key):
             attachment = self._known.get(key)
+            if asked_at_ns is not None and self._known.is_younger(key, asked_at_ns):
+                log.info("attachment is younger than the request to remove it, and stays", container=key[0])
+                return
             if attachment is None:
                 self._veths.remove(host_device(*key))
                 self._imported.release(key)
@@ -152,9 +161,9 @@ class Pods:
             except REFUSALS as error:
                 log.warning("attachment is dead and cannot be removed; tried again", why=error, **_names(attachment))
 
-    def keep_imported(self, valid: frozenset[AttachmentKey]) -> None:
-        """Of the pods from before us only these live."""
-        self._imported.keep_only(valid)
+    def keep_imported(self, network: str, valid: frozenset[AttachmentKey]) -> None:
+        """Of this network's pods from before us only these live."""
+        self._imported.keep_only(network, valid)
 
     def _bury(self, key: AttachmentKey) -> None:
         with self._alone(key):

@@ -49,16 +49,17 @@ class AttachmentRecord(msgspec.Struct, frozen=True):
         )
 
 
-class SavedRecord(msgspec.Struct, frozen=True):
+class SavedRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """:class:`~agent.pods.attachments.Saved` on the disk."""
 
     attachment: AttachmentRecord
     network: str
     sequence: int
+    asked_at_ns: int = 0
 
     def saved(self) -> Saved:
         """The value that it stands for."""
-        return Saved(self.attachment.attachment(), self.network, self.sequence)
+        return Saved(self.attachment.attachment(), self.network, self.sequence, self.asked_at_ns)
 
 
 class EntryRecord(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -88,4 +89,4 @@ def saved_record(saved: Saved) -> SavedRecord:
         ingress_limit=one.ingress_limit,
         egress_limit=one.egress_limit,
     )
-    return SavedRecord(record, saved.network, saved.sequence)
+    return SavedRecord(record, saved.network, saved.sequence, saved.asked_at_ns)

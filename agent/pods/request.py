@@ -31,6 +31,7 @@ class PodRequest:
     host_ports: tuple[HostPort, ...] = ()
     ingress_limit: Limit | None = None  # to the pod
     egress_limit: Limit | None = None  # from the pod
+    asked_at_ns: int | None = None  # by CLOCK_BOOTTIME; None: nobody tells
 
     @property
     def key(self) -> AttachmentKey:

@@ -1,6 +1,7 @@
 """The shim that runtimes execute: what it sends, what it prints, and what it does without an agent."""
 
 import json
+import os
 import socket
 import struct
 import subprocess
@@ -84,7 +85,10 @@ def test_the_request_arrives_as_it_was_and_the_answer_too(run: Run, tmp_path: Pa
     with Agent(tmp_path, 7, b'{"code":7}') as agent:
         assert run("ADD", stdin, CNI_ARGS="a=b;c=d") == (7, {"code": 7})
     environment = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c1", "CNI_IFNAME": "eth0", "CNI_ARGS": "a=b;c=d"}
-    assert agent.asked == [(environment, stdin)]
+    ((asked, arrived),) = agent.asked
+    age_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - int(asked.pop("SLUICEWAY_ASKED_AT"))
+    assert (asked, arrived) == (environment, stdin)
+    assert 0 < age_ns < 20e9, "when the runtime asked"
     assert agent.counted == [("ADD", 7)]
 
 
@@ -130,7 +134,9 @@ def test_a_del_and_a_gc_without_an_agent_succeed_and_are_asked_of_the_next(run: 
     assert run("DEL") == (0, {}), "once more is the same"
     assert run("GC", CNI_CONTAINERID="", CNI_IFNAME="") == (0, {})
     assert sorted(p.name for p in (tmp_path / "cni-intents").iterdir()) == ["c1:eth0", "gc"]
-    (tmp_path / "cni-intents/.123").write_bytes(b"half")
+    draft = tmp_path / "cni-intents/.123"
+    draft.write_bytes(b"half")
+    os.utime(draft, (0, 0))  # its writer died
     (tmp_path / "cni-intents/cut").write_bytes(b"\0\0\0\x09abc")
     with Agent(tmp_path) as agent:
         assert run("STATUS") == (0, {})

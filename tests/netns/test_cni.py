@@ -16,6 +16,7 @@ import pytest
 from agent.cni.commands import Cni
 from agent.cni.socket import CniSocket
 from agent.ipam.pool import Ipam
+from agent.kernel.net.sysctl import Sysctls
 from agent.model.attachment import Attachment
 from agent.netlink import netns as namespace
 from agent.netlink import requests
@@ -78,7 +79,8 @@ class Node:
         restored: list[tuple[Attachment, ...]] = []
 
         def serve() -> None:
-            ipam, veths = Ipam(lambda: CIDRS), PodVeths(lambda: (1400,), lambda _: ((), self.prepared))
+            ipam, sysctls = Ipam(lambda: CIDRS), Sysctls(self.directory)
+            veths = PodVeths(lambda: (1400,), lambda name: (sysctls.pod(name), self.prepared))
             journal = Journal(self.directory / "attachments", boot_id())
             pods = Pods(loop=self.loop, journal=journal, ipam=ipam, veths=veths)
             self.cni = Cni(pods, ipam, (veths.faults,))
@@ -339,6 +341,15 @@ def test_a_pod_has_ipv6_also_where_new_devices_are_born_without(node: Node) -> N
     inside(pod, "sysctl", "-q", "-w", "net.ipv6.conf.default.disable_ipv6=1")
     assert node.call("ADD", pod)[0] == 0
     assert "fd77:1::2/128" in inside(pod, "ip", "-6", "addr", "show", "eth0")
+
+
+def test_a_pod_is_made_also_on_a_node_whose_new_devices_are_born_without_ipv6(node: Node) -> None:
+    inside(node.name, "sysctl", "-q", "-w", "net.ipv6.conf.default.disable_ipv6=1")
+    pod = node.pod()
+    code, result = node.call("ADD", pod)
+    assert code == 0, result
+    for ip in result["ips"]:
+        inside(node.name, "ping", "-c1", "-W2", ip["address"].partition("/")[0])
 
 
 def test_a_new_agent_knows_the_living_and_removes_the_dead(node: Node) -> None:

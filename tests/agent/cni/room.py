@@ -99,14 +99,17 @@ class Room:
         self.cni = Cni(pods, self.ipam, (self.veths.faults,))
         return self.cni.restore()
 
-    def call(self, command: str, container: str = "c1", config: Mapping[str, object] | None = None) -> Answer:
-        """One request, at version 1.1.0."""
+    def call(
+        self, command: str, container: str = "c1", config: Mapping[str, object] | None = None, **more: str
+    ) -> Answer:
+        """One request, at version 1.1.0, with *more* in its environment."""
         environment = {
             "CNI_COMMAND": command,
             "CNI_CONTAINERID": container,
             "CNI_IFNAME": "eth0",
             "CNI_NETNS": f"/run/netns/{container}",
             "CNI_ARGS": f"K8S_POD_NAMESPACE=default;K8S_POD_NAME={container};K8S_POD_UID=u-{container}",
+            **more,
         }
         conf = {"cniVersion": "1.1.0", "name": "sluiceway", **(config or {})}
         code, output = self.cni.answer(environment, json.dumps(conf).encode())

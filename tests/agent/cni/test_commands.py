@@ -139,6 +139,25 @@ def test_gc_keeps_other_networks_and_what_is_named(room: Room) -> None:
     assert [a.container_id for a in room.cni.attachments()] == ["c1", "c3"]
 
 
+def test_a_gc_spares_what_is_younger_than_itself(room: Room) -> None:
+    for container, asked_at in (("c1", "10"), ("c2", "20")):
+        assert room.call("ADD", container, SLUICEWAY_ASKED_AT=asked_at)[0] == 0
+    none: dict[str, object] = {"cni.dev/valid-attachments": []}
+    room.start()
+    assert room.call("GC", config=none, SLUICEWAY_ASKED_AT="15") == (0, {})
+    assert [a.container_id for a in room.cni.attachments()] == ["c2"]
+    assert room.call("GC", config=none, SLUICEWAY_ASKED_AT="25") == (0, {})
+    assert room.is_empty()
+
+
+def test_a_del_that_is_older_than_the_attachment_means_another(room: Room) -> None:
+    room.call("ADD", SLUICEWAY_ASKED_AT="20")
+    assert room.call("DEL", SLUICEWAY_ASKED_AT="10") == (0, {})
+    assert len(room.cni.attachments()) == 1
+    assert room.call("DEL", SLUICEWAY_ASKED_AT="30") == (0, {})
+    assert room.is_empty()
+
+
 def test_gc_goes_on_after_a_failure_and_reports_it(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     room.call("ADD", "c1")
     room.call("ADD", "c2")

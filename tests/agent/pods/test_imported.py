@@ -128,8 +128,15 @@ def test_a_pod_whose_device_is_gone_is_collected_and_one_that_lives_stays(node: 
 
 def test_the_runtimes_gc_ends_what_it_does_not_name(node: Moved) -> None:
     valid = [{"containerID": "old2", "ifname": "eth0"}]
-    assert node.call("GC", config={"cni.dev/valid-attachments": valid}) == (0, {})
+    assert node.call("GC", config={"name": "cbr0", "cni.dev/valid-attachments": valid}) == (0, {})
     assert node.left() == [FOUR]
+
+
+@pytest.mark.parametrize("network", ["sluiceway", "storage"])
+def test_a_gc_of_another_network_frees_no_address(node: Moved, network: str) -> None:
+    assert node.call("GC", config={"name": network, "cni.dev/valid-attachments": []}) == (0, {})
+    assert node.left() == [TWO, FOUR]
+    assert node.given("c1") not in {TWO, FOUR}
 
 
 def test_a_reservation_that_comes_or_goes_later_is_followed(node: Moved) -> None:

@@ -170,9 +170,18 @@ OLD = (
 
 def test_older_and_newer_agents_read_the_same_lines(tmp_path: Path) -> None:
     old = framed(b'{"step":"wired","key":["c1","eth0"],"saved":%b}' % OLD)
-    journal(tmp_path).append(Stage.MADE, KEY, SAVED)
-    assert (tmp_path / "boot.journal").read_bytes() == old
+    ours, path = journal(tmp_path), tmp_path / "boot.journal"
+    ours.append(Stage.MADE, KEY, replace(SAVED, asked_at_ns=11))
+    new = msgspec.json.decode(path.read_bytes()[9:])
+    assert new["saved"]["attachment"].items() >= msgspec.json.decode(OLD)["attachment"].items()
+    path.write_bytes(old)
     assert Journal(tmp_path, "boot").load() == (Entry(Stage.MADE, KEY, SAVED),)
+
+
+def test_what_agents_write_down_since_then_is_read_again(tmp_path: Path) -> None:
+    second = Saved(POD, "sluiceway", 7, 4711)
+    journal(tmp_path).append(Stage.MADE, KEY, second)
+    assert Journal(tmp_path, "boot").load() == (Entry(Stage.MADE, KEY, second),)
 
 
 def test_what_an_older_agent_had_begun_has_no_device_yet(tmp_path: Path) -> None:
