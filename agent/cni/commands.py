@@ -75,7 +75,7 @@ class Cni:
         match request.command:
             case Command.ADD:
                 attachment, veth = self._pods.add(request.for_pods())
-                return cni_result.added(request, veth, attachment.addresses)
+                return cni_result.added(request, veth, attachment)
             case Command.DEL:
                 self._pods.delete(request.key, request.asked_at_ns)
             case Command.CHECK:

@@ -6,20 +6,21 @@ Source: CNI specification 1.1.0, section 5, and its predecessors' section "Resul
 """
 
 from collections.abc import Mapping
-from ipaddress import IPv4Address
 from typing import Any
 
 import msgspec
 
 from agent.cni.error import CniError
 from agent.cni.request import VERSIONS, Request
+from agent.model.attachment import Attachment
 from agent.pods.veth_spec import GATEWAY4, GATEWAY6, HOST_MAC, MadeVeth
 
 _ANY = {4: "0.0.0.0/0", 6: "::/0"}
 
 
-def added(request: Request, veth: MadeVeth, addresses: tuple[IPv4Address | Any, ...]) -> bytes:
+def added(request: Request, veth: MadeVeth, attachment: Attachment) -> bytes:
     """The result of ADD: the previous plugin's, with our two interfaces behind its own."""
+    addresses = attachment.addresses
     result: dict[str, Any] = dict(request.previous or {})
     interfaces = list(result.get("interfaces") or ())
     ours = len(interfaces) + 1  # the pod's end, behind the node's
@@ -32,6 +33,8 @@ def added(request: Request, veth: MadeVeth, addresses: tuple[IPv4Address | Any, 
             interface["mtu"] = veth.mtu
     ips = [_ip(address, ours, request.version) for address in addresses]
     routes = [{"dst": _ANY[a.version], "gw": str(GATEWAY4 if a.version == 4 else GATEWAY6)} for a in addresses]  # noqa: PLR2004
+    if not attachment.is_first:  # the pod's default routes are those of its first
+        routes = []
     result |= {
         "cniVersion": request.version,
         "interfaces": interfaces,

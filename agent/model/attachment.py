@@ -80,6 +80,7 @@ class Attachment:
     host_ports: tuple[HostPort, ...] = ()
     ingress_limit: Limit | None = None  # to the pod
     egress_limit: Limit | None = None  # from the pod
+    is_first: bool = True  # of its container's when it was added: the one that the default routes lead out by
 
     def __hash__(self) -> int:
         """By what no two have at one time: what is remembered of each is asked for with every pod that comes."""

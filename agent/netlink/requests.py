@@ -11,6 +11,9 @@ from agent.netlink.rtnetlink import (
     CLSACT_HANDLE,
     CLSACT_INGRESS,
     ETH_P_ALL,
+    FR_ACT_TO_TBL,
+    FRA_SRC,
+    FRA_TABLE,
     IFA_ADDRESS,
     IFA_F_NODAD,
     IFA_LOCAL,
@@ -37,11 +40,13 @@ from agent.netlink.rtnetlink import (
     RT_SCOPE_NOWHERE,
     RT_SCOPE_UNIVERSE,
     RT_TABLE_MAIN,
+    RT_TABLE_UNSPEC,
     RTA_DST,
     RTA_GATEWAY,
     RTA_OIF,
     RTA_PREFSRC,
     RTA_PRIORITY,
+    RTA_TABLE,
     RTM_DELLINK,
     RTM_DELROUTE,
     RTM_GETLINK,
@@ -50,10 +55,12 @@ from agent.netlink.rtnetlink import (
     RTM_NEWNEIGH,
     RTM_NEWQDISC,
     RTM_NEWROUTE,
+    RTM_NEWRULE,
     RTM_NEWTFILTER,
     RTN_UNICAST,
     RTNH_F_ONLINK,
     RTPROT_STATIC,
+    RULE,
     TCA_BPF_FD,
     TCA_BPF_FLAG_ACT_DIRECT,
     TCA_BPF_FLAGS,
@@ -132,12 +139,22 @@ def set_neighbour(index: int, address: Address, mac: str) -> Request:
     return Request(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, body, "set the neighbour", address)
 
 
-def set_default_route(index: int, gateway: Address) -> Request:
-    """The way out, by a gateway that need not lie in a prefix of the device's."""
+def set_default_route(index: int, gateway: Address, table: int = 0) -> Request:
+    """The way out, by a gateway that need not lie in a prefix of the device's; in a *table*, or in the main one."""
     protocol, scope = RTPROT_STATIC, RT_SCOPE_UNIVERSE
-    body = ROUTE.pack(_family(gateway), 0, 0, 0, RT_TABLE_MAIN, protocol, scope, RTN_UNICAST, RTNH_F_ONLINK)
+    there = RT_TABLE_UNSPEC if table else RT_TABLE_MAIN  # numbers above 255 stand in an attribute
+    body = ROUTE.pack(_family(gateway), 0, 0, 0, there, protocol, scope, RTN_UNICAST, RTNH_F_ONLINK)
     body += packed(RTA_GATEWAY, gateway.packed) + packed(RTA_OIF, NUMBER.pack(index))
+    if table:
+        body += packed(RTA_TABLE, NUMBER.pack(table))
     return Request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, body, "set the default route by", gateway)
+
+
+def add_rule(source: Address, table: int) -> Request:
+    """What is sent from this address goes by this table."""
+    body = RULE.pack(_family(source), 0, len(source.packed) * 8, 0, RT_TABLE_UNSPEC, 0, 0, FR_ACT_TO_TBL, 0)
+    body += packed(FRA_SRC, source.packed) + packed(FRA_TABLE, NUMBER.pack(table))
+    return Request(RTM_NEWRULE, NLM_F_CREATE, body, "add the rule for what is sent from", source)
 
 
 def set_route(index: int, address: Address, protocol: int) -> Request:

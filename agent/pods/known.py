@@ -33,6 +33,11 @@ class KnownAttachments:
         saved = self._saved.get(key)
         return saved.attachment if saved else None
 
+    def has_other_of(self, key: AttachmentKey) -> bool:
+        """Whether the container has another interface from here."""
+        with self._lock:
+            return any(other[0] == key[0] and other != key for other in self._saved)
+
     def is_younger(self, key: AttachmentKey, than_ns: int) -> bool:
         """Whether it was asked for later, by CLOCK_BOOTTIME."""
         saved = self._saved.get(key)

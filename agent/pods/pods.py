@@ -33,7 +33,7 @@ log = logger(__name__)
 
 # what a later try may get past; anything else is a bug of ours
 REFUSALS = (OSError, AgentError, MapsError, LoopStopped)
-_LOCKS = 256  # that all attachments share: two containers seldom meet in one
+_LOCKS = 256  # that all containers share: two seldom meet in one
 
 
 class Pods:
@@ -101,10 +101,11 @@ class Pods:
             undo.callback(self._journal.end, Stage.GONE, key)
             self._journal.append(Stage.ADDING, key)
             fail_points.reached("ADD begun")
-            veth = self._veths.create(_spec(request, given))
+            is_first = not self._known.has_other_of(key)
+            veth = self._veths.create(_spec(request, given, is_first=is_first))
             undo.callback(self._veths.remove, veth.link.host_device)
             fail_points.reached("ADD veth made")
-            attachment = _attachment(request, given, veth, number)
+            attachment = _attachment(request, given, veth, number, is_first=is_first)
             saved = Saved(attachment, request.network, number, asked_at_ns)
             self._journal.append(Stage.MADE, key, saved)
             fail_points.reached("ADD veth noted")
@@ -189,12 +190,12 @@ class Pods:
 
     @contextmanager
     def _alone(self, key: AttachmentKey) -> Iterator[None]:
-        """One request at a time per attachment; a runtime that restarts may overlap itself."""
-        with self._locks[hash(key) % _LOCKS]:
+        """One request at a time per container; a runtime that restarts may overlap itself."""
+        with self._locks[hash(key[0]) % _LOCKS]:
             yield
 
 
-def _spec(request: PodRequest, given: Addresses) -> VethSpec:
+def _spec(request: PodRequest, given: Addresses, *, is_first: bool) -> VethSpec:
     return VethSpec(
         container_id=request.container_id,
         interface=request.interface,
@@ -203,10 +204,13 @@ def _spec(request: PodRequest, given: Addresses) -> VethSpec:
         ipv4=given.ipv4,
         ipv6=given.ipv6,
         mac=request.mac,
+        is_first=is_first,
     )
 
 
-def _attachment(request: PodRequest, given: Addresses, veth: MadeVeth, endpoint_id: int) -> Attachment:
+def _attachment(
+    request: PodRequest, given: Addresses, veth: MadeVeth, endpoint_id: int, *, is_first: bool
+) -> Attachment:
     return Attachment(
         container_id=request.container_id,
         interface=request.interface,
@@ -221,6 +225,7 @@ def _attachment(request: PodRequest, given: Addresses, veth: MadeVeth, endpoint_
         host_ports=request.host_ports,
         ingress_limit=request.ingress_limit,
         egress_limit=request.egress_limit,
+        is_first=is_first,
     )
 
 

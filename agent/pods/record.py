@@ -29,6 +29,7 @@ class AttachmentRecord(msgspec.Struct, frozen=True):
     host_ports: tuple[HostPort, ...] = ()
     ingress_limit: Limit | None = None
     egress_limit: Limit | None = None
+    is_first: bool = True
 
     def attachment(self) -> Attachment:
         """The value that it stands for."""
@@ -46,6 +47,7 @@ class AttachmentRecord(msgspec.Struct, frozen=True):
             host_ports=self.host_ports,
             ingress_limit=self.ingress_limit,
             egress_limit=self.egress_limit,
+            is_first=self.is_first,
         )
 
 
@@ -88,5 +90,6 @@ def saved_record(saved: Saved) -> SavedRecord:
         host_ports=one.host_ports,
         ingress_limit=one.ingress_limit,
         egress_limit=one.egress_limit,
+        is_first=one.is_first,
     )
     return SavedRecord(record, saved.network, saved.sequence, saved.asked_at_ns)

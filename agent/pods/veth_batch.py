@@ -7,7 +7,7 @@ The node's end comes up last, when its programs are on it: before that, no packe
 """
 
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 
 from agent.kernel.net.sysctl import PROC
 from agent.kernel.net.veth import side
@@ -38,7 +38,7 @@ def veth_batch(spec: VethSpec, netns: NetnsHandle, mtu: int, before_up: BeforeUp
     return (
         node.messages(pair, get_link(name=name)),
         *switch,  # it takes the lock of all network devices
-        pod.messages(*_pod_side(addresses), end=End.PEER),
+        pod.messages(*_pod_side(addresses, spec.table), end=End.PEER),
         *sysctls,
         *((node.messages(*guards, end=End.DEVICE),) if guards else ()),
         node.messages(up, *side(_NEW, mac, addresses), _look(), end=End.DEVICE),
@@ -46,12 +46,18 @@ def veth_batch(spec: VethSpec, netns: NetnsHandle, mtu: int, before_up: BeforeUp
     )
 
 
-def _pod_side(addresses: tuple[Address, ...]) -> Iterator[Request]:
-    """The pod's end with its addresses and its way out."""
+def _pod_side(addresses: tuple[Address, ...], table: int) -> Iterator[Request]:
+    """The pod's end with its addresses and its way out.
+
+    With a *table* of its own, that is for what the pod sends from these addresses: what answers a caller goes back
+    where it came from, and all else by the container's first interface.
+    """
     yield from _ups()
     for address in addresses:
         yield requests.add_address(_NEW, address)
-        yield from _way_out(gateway(address))
+        yield from _way_out(gateway(address), table)
+        if table:
+            yield requests.add_rule(address, table)
 
 
 @cache
@@ -59,9 +65,9 @@ def _ups() -> tuple[Request, ...]:
     return requests.set_up(LOOPBACK), requests.set_up(_NEW)
 
 
-@cache
-def _way_out(by: Address) -> tuple[Request, ...]:
-    return requests.set_neighbour(_NEW, by, HOST_MAC), requests.set_default_route(_NEW, by)
+@lru_cache(16)
+def _way_out(by: Address, table: int) -> tuple[Request, ...]:
+    return requests.set_neighbour(_NEW, by, HOST_MAC), requests.set_default_route(_NEW, by, table)
 
 
 @cache

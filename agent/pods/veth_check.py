@@ -36,7 +36,8 @@ def faults(attachment: Attachment) -> tuple[str, ...]:
         defaults = {attribute(body, ROUTE.size, RTA_GATEWAY) for body in _routes(there) if not _length(body)}
         routed = frozenset(_destinations(Dump(netns.node), attachment.link.ifindex))
     found = [f"{a} is not on {attachment.interface}" for a in wanted if a not in present]
-    found += [f"the pod has no default route via {g}" for g in map(gateway, wanted) if g.packed not in defaults]
+    ways_out = tuple(map(gateway, wanted)) if attachment.is_first else ()
+    found += [f"the pod has no default route via {g}" for g in ways_out if g.packed not in defaults]
     found += [f"the node has no route to {a}" for a in wanted if a.packed not in routed]
     return tuple(found)
 

@@ -13,6 +13,7 @@ from agent.pods.attachments import digest, host_device
 from maps import abi
 
 HOST_MAC = abi.NODE_MAC.hex(":")
+TABLES = 1000  # above those that people name
 GATEWAY4 = IPv4Address("169.254.1.1")
 GATEWAY6 = link_local(abi.NODE_MAC)
 
@@ -28,6 +29,7 @@ class VethSpec:
     ipv4: IPv4Address | None
     ipv6: IPv6Address | None
     mac: str = ""  # empty: follows from the attachment
+    is_first: bool = True  # of its container's: the one with the default route
 
     @property
     def addresses(self) -> tuple[Address, ...]:
@@ -38,6 +40,11 @@ class VethSpec:
     def host_device(self) -> str:
         """The name of the node's end."""
         return host_device(self.container_id, self.interface)
+
+    @property
+    def table(self) -> int:
+        """The pod's routing table for what it sends from this interface's addresses, where that is not the main one."""
+        return 0 if self.is_first else TABLES + int(digest(self.container_id, self.interface)[:7], 16)
 
     @property
     def pod_mac(self) -> str:

@@ -125,13 +125,15 @@ class Node:
         self.pods.append(name)
         return name
 
-    def call(self, command: str, pod: str, version: str = "1.1.0", config: Config | None = None) -> Answer:
+    def call(
+        self, command: str, pod: str, version: str = "1.1.0", config: Config | None = None, interface: str = "eth0"
+    ) -> Answer:
         """Execute the shim as a runtime does; its exit code and what it printed."""
         conf = {"cniVersion": version, "name": "sluiceway", "type": "sluiceway-cni", **(config or {})}
         environment = {
             "CNI_COMMAND": command,
             "CNI_CONTAINERID": f"c-{pod}",
-            "CNI_IFNAME": "eth0",
+            "CNI_IFNAME": interface,
             "CNI_NETNS": f"/run/netns/{pod}",
             "CNI_PATH": "/opt/cni/bin",
             "CNI_ARGS": f"IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME={pod}",
@@ -350,6 +352,48 @@ def test_a_pod_is_made_also_on_a_node_whose_new_devices_are_born_without_ipv6(no
     assert code == 0, result
     for ip in result["ips"]:
         inside(node.name, "ping", "-c1", "-W2", ip["address"].partition("/")[0])
+
+
+def test_a_second_interface_answers_and_leaves_the_first_as_it_was(node: Node) -> None:
+    pod, other = node.pod(), node.pod()
+    results = [node.call("ADD", pod, interface=interface) for interface in ("eth0", "net1")]
+    assert [code for code, _ in results] == [0, 0], results
+    assert node.call("ADD", other)[0] == 0
+    before = [inside(pod, "ip", family, "route", "show", "default") for family in ("-4", "-6")]
+    assert all("eth0" in text and "net1" not in text for text in before)
+    addresses = [ip["address"].partition("/")[0] for _, result in results for ip in result["ips"]]
+    for address in addresses:  # of both interfaces, in both families
+        inside(node.name, "ping", "-c1", "-W2", address)
+        inside(other, "ping", "-c1", "-W2", address)
+    answers_by = [inside(pod, "ip", "route", "get", "192.0.2.10", "from", address) for address in addresses[::2]]
+    assert ["dev eth0" in answers_by[0], "dev net1" in answers_by[1]] == [True, True], answers_by
+    for interface, (_, result) in zip(("eth0", "net1"), results, strict=True):
+        assert node.call("CHECK", pod, config={"prevResult": result}, interface=interface) == (0, {})
+    assert node.call("DEL", pod, interface="net1") == (0, {})
+    assert [inside(pod, "ip", family, "route", "show", "default") for family in ("-4", "-6")] == before
+    inside(node.name, "ping", "-c1", "-W2", addresses[0])
+    code, again = node.call("ADD", pod, interface="net1")
+    assert code == 0, again
+    inside(node.name, "ping", "-c1", "-W2", again["ips"][0]["address"].partition("/")[0])
+
+
+def test_a_gc_that_an_agent_left_lying_spares_pods_made_since(node: Node) -> None:
+    old, new = node.pod(), node.pod()
+    assert node.call("ADD", old)[0] == 0
+    node.stop()
+    assert node.call("GC", old, config={"cni.dev/valid-attachments": []}) == (0, {}), "left for the next agent"
+    (left,) = (node.directory / "cni-intents").iterdir()
+    kept = left.read_bytes()
+    node.start()
+    assert node.call("STATUS", old) == (0, {})
+    assert node.host_ends() == []
+    assert node.call("ADD", new)[0] == 0
+    node.stop()
+    left.write_bytes(kept)  # as if the agent of the time had hung
+    node.start()
+    assert node.call("STATUS", new) == (0, {})
+    assert node.host_ends() == [host_device(f"c-{new}", "eth0")]
+    assert list((node.directory / "cni-intents").iterdir()) == []
 
 
 def test_a_new_agent_knows_the_living_and_removes_the_dead(node: Node) -> None:

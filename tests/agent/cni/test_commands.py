@@ -158,6 +158,18 @@ def test_a_del_that_is_older_than_the_attachment_means_another(room: Room) -> No
     assert room.is_empty()
 
 
+def test_a_second_interface_of_a_container_leaves_the_way_out_to_the_first(room: Room) -> None:
+    _, first = room.call("ADD")
+    _, second = room.call("ADD", CNI_IFNAME="net1")
+    assert [len(result["routes"]) for result in (first, second)] == [1, 0]  # type: ignore[arg-type]
+    (eth0, net1) = room.start()
+    assert (eth0.is_first, net1.is_first, eth0.ipv4 != net1.ipv4) == (True, False, True)
+    assert room.call("DEL", CNI_IFNAME="net1") == (0, {})
+    assert room.cni.attachments() == (eth0,)
+    assert room.call("DEL") == (0, {})
+    assert room.is_empty()
+
+
 def test_gc_goes_on_after_a_failure_and_reports_it(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     room.call("ADD", "c1")
     room.call("ADD", "c2")

@@ -179,7 +179,7 @@ def test_older_and_newer_agents_read_the_same_lines(tmp_path: Path) -> None:
 
 
 def test_what_agents_write_down_since_then_is_read_again(tmp_path: Path) -> None:
-    second = Saved(POD, "sluiceway", 7, 4711)
+    second = Saved(replace(POD, is_first=False), "sluiceway", 7, 4711)
     journal(tmp_path).append(Stage.MADE, KEY, second)
     assert Journal(tmp_path, "boot").load() == (Entry(Stage.MADE, KEY, second),)
 
