@@ -111,11 +111,16 @@ SEC("tc") int pod_ingress(struct __sk_buff *ctx)
 {
 	struct forward to = {.hop = HOP_STACK};
 	__u32 octets = ctx_length(ctx);
-	struct scratch *work = scratch_fresh();
+	struct scratch *work;
 	struct packet *p;
 	int verdict = TC_ACT_OK;
 	enum drop_reason why;
 
+	if (shortcut_take(ctx, &verdict)) {
+		count(PROGRAM_POD, DIRECTION_INGRESS, DROP_NONE, octets);
+		return verdict;
+	}
+	work = scratch_fresh();
 	if (!work)
 		return TC_ACT_SHOT;
 	p = &work->packet;

@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Owner, Revises
 
 
-LAYOUT: Final = "fa8339e64dba"
+LAYOUT: Final = "38b77f99b000"
 """The fingerprint of all that follows."""
 
 
@@ -1711,10 +1711,14 @@ MAPS: Final[Mapping[str, MapSpec[Any, Any]]] = {
     ),
     "remotes": REMOTES,
     "scratches": MapSpec(
-        "scratches", MapKind.PERCPU_ARRAY, record.Octets(4), record.Octets(608), 1, 0,
+        "scratches", MapKind.PERCPU_ARRAY, record.Octets(4), record.Octets(632), 1, 0,
         private=True,
     ),
     "services": SERVICES,
+    "shortcuts": MapSpec(
+        "shortcuts", MapKind.ARRAY, record.Octets(4), record.Octets(128), 32768, 1024,
+        per_cpu=32768, private=True,
+    ),
     "sock_peers": SOCK_PEERS,
     "sweeper": MapSpec(
         "sweeper", MapKind.ARRAY, record.Octets(4), record.Octets(16), 1, 0,

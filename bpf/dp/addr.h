@@ -6,6 +6,7 @@
 #include <linux/in6.h>
 
 #include "abi.h"
+#include "config.h"
 #include "ctx.h"
 
 #define MAPPED_PREFIX bpf_htonl(0x0000ffff)
@@ -96,5 +97,9 @@ static __always_inline void mac_copy(void *to, const mac_addr *from)
 	y[1] = x[1];
 	y[2] = x[2];
 }
+
+/* every pod sees its node under this MAC, whatever device is between them */
+#define NODE_MAC {{0xee, 0xee, 0xee, 0xee, 0xee, 0xee}}
+EXPORT_MAC(NODE_MAC);
 
 #endif

@@ -6,6 +6,7 @@
 #include "backend.h"
 #include "end.h"
 #include "recent.h"
+#include "shortcut.h"
 
 /* A packet's place in its flow. */
 struct passage {
@@ -96,6 +97,7 @@ static __noinline struct flow *flow_find(const struct packet *p, struct passage 
 	const struct node *n = node_now();
 	struct flow_key *key = passage->key;
 	struct recent_search search;
+	__u32 generation;
 	bool src_hi;
 	struct recent *r;
 	struct flow *f;
@@ -105,11 +107,13 @@ static __noinline struct flow *flow_find(const struct packet *p, struct passage 
 	passage->copy = RECENT_NONE;
 	if (!n)
 		return NULL;
+	generation = n->generation;
 	r = recent_find(key, &search);
-	if (r && recent_holds(r, p, src_hi, n->generation, search.epoch)) {
+	if (r && recent_holds(r, p, src_hi, generation, search.epoch)) {
 		passage->copy = search.copy;
 		return &r->flow;
 	}
+	fence(); /* epoch and generation are read, the entry and what it refers to are not */
 	f = bpf_map_lookup_elem(&flows, key);
 	if (!f)
 		return NULL;
@@ -117,11 +121,13 @@ static __noinline struct flow *flow_find(const struct packet *p, struct passage 
 		flow_end_now(key, f);
 		return NULL;
 	}
-	if (f->generation != n->generation && !flow_refresh(key, f, p, n->generation)) {
+	if (f->generation != generation && !flow_refresh(key, f, p, generation)) {
 		flow_end_now(key, f);
 		return NULL;
 	}
 	flow_note(f, p, from_origin(f, src_hi));
+	if (!(p->flags & (PACKET_OPENS | PACKET_FIN | PACKET_RST)) && shortcut_keep(p, f, src_hi, search.epoch))
+		return f;
 	recent_keep(&search, r, key, f);
 	passage->copy = search.copy;
 	return f;
@@ -164,6 +170,7 @@ static __always_inline void flow_keep(const struct packet *p, const struct flow_
 	if (!work)
 		return;
 	f = flow_fresh(&work->flow, flags, src_hi);
+	fence(); /* the generation is read, the ends are not */
 	flow_refresh_ends(key, f);
 	if (p->flags & PACKET_RST)
 		f->flags |= FLOW_RESET;

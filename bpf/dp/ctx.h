@@ -8,6 +8,7 @@
 #include <linux/pkt_cls.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <bpf/bpf_core_read.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
@@ -88,6 +89,38 @@ static __always_inline bool ctx_is_judged(const ctx_t *ctx)
 static __always_inline bool ctx_csum_add(ctx_t *ctx, __u32 at, __u32 diff, __u64 flags, bool pseudo)
 {
 	return bpf_l4_csum_replace(ctx, at, 0, diff, flags | (pseudo ? BPF_F_PSEUDO_HDR : 0)) == 0;
+}
+
+/* What the transport's checksum field holds. */
+enum ctx_sum {
+	CTX_SUM_WHOLE,	 /* the sum */
+	CTX_SUM_PARTIAL, /* the pseudo-header's alone: the device adds the rest (CHECKSUM_PARTIAL) */
+	CTX_SUM_OTHER,	 /* unknown; or the kernel trusts a sum of the whole packet beside it (CHECKSUM_COMPLETE) */
+};
+
+/* The one field of the kernel's struct sk_buff that struct __sk_buff does not show. */
+struct sk_buff___summed {
+	__u8 ip_summed : 2;
+} __attribute__((preserve_access_index));
+
+extern void *bpf_cast_to_kern_ctx(void *) __ksym __weak; /* Linux 6.3 */
+
+static __always_inline enum ctx_sum ctx_sum(ctx_t *ctx)
+{
+	enum { NONE, UNNECESSARY, COMPLETE, PARTIAL }; /* CHECKSUM_ of include/linux/skbuff.h */
+	struct sk_buff___summed *skb;
+
+	if (!bpf_ksym_exists(bpf_cast_to_kern_ctx))
+		return CTX_SUM_OTHER;
+	skb = bpf_cast_to_kern_ctx(ctx);
+	switch (BPF_CORE_READ_BITFIELD(skb, ip_summed)) {
+	case NONE:
+	case UNNECESSARY:
+		return CTX_SUM_WHOLE;
+	case PARTIAL:
+		return CTX_SUM_PARTIAL;
+	}
+	return CTX_SUM_OTHER;
 }
 
 #endif

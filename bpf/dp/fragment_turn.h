@@ -104,7 +104,7 @@ __noinline int waiting_release(ctx_t *ctx)
 
 	if (!work || !again(ctx))
 		return false;
-	__sync_lock_test_and_set(&work->fence, 1); /* what was entered before is seen by who looks after */
+	fence(); /* what was entered before is seen by who looks after */
 	for (__u32 i = 0; i < WAITING_PLACES; i++) {
 		__u32 index = waiting_index(&work->datagram.src, i);
 		struct waiting *w = bpf_map_lookup_elem(&waitings, &index);

@@ -51,7 +51,9 @@ __noinline int pair_store_reverse(const struct packet *p, const struct pair *pai
 	f->to_dst = p->src;
 	f->to_sport = p->dport;
 	f->to_dport = p->sport;
-	flow_refresh_ends(&key, f);
+	f->ends[src_hi] = pair->client;
+	f->ends[!src_hi] = pair->backend;
+	f->generation = pair->generation;
 	error = bpf_map_update_elem(&flows, &key, f, BPF_NOEXIST);
 	if (error != NAT_TAKEN)
 		return error;
@@ -81,7 +83,9 @@ __noinline int pair_store_forward(const struct packet *p, const struct pair *pai
 	f->to_dport = pair->there.dport;
 	f->set_id = pair->set_id;
 	f->slot = pair->slot;
-	flow_refresh_ends(&key, f);
+	f->ends[src_hi] = pair->client;
+	f->ends[!src_hi] = pair->backend;
+	f->generation = pair->generation;
 	error = bpf_map_update_elem(&flows, &key, f, BPF_NOEXIST);
 	if (error != NAT_TAKEN)
 		return error;
@@ -146,10 +150,14 @@ static __noinline enum drop_reason pair_choose(const struct packet *p, const str
 /* Stores both entries, with another source port where the source is another or the backend knows this one. */
 static __noinline enum drop_reason pair_store(const struct packet *p, struct pair *pair, const struct node *n)
 {
-	int error = addr_equal(&pair->there.src, &p->src) ? pair_store_reverse(p, pair) : NAT_TAKEN;
 	enum drop_reason why = DROP_NONE;
+	ip_addr client = p->src; /* a lookup before Linux 6.2 takes no key from where p is */
 	struct flow_key key;
+	int error;
 
+	flow_end_of(&client, &pair->client);
+	flow_end_of(&pair->there.dst, &pair->backend);
+	error = addr_equal(&pair->there.src, &p->src) ? pair_store_reverse(p, pair) : NAT_TAKEN;
 	if (error && error != NAT_TAKEN)
 		return DROP_CONNTRACK_FULL;
 	if (error)
@@ -176,6 +184,8 @@ __noinline int pair_begin(const struct packet *p, const struct service *s, bool 
 
 	if (!p || !s || !n || !work)
 		return DROP_BACKEND_LOST;
+	work->pair.generation = n->generation;
+	fence();
 	why = pair_choose(p, s, n, external, &work->pair);
 	return why ? why : pair_store(p, &work->pair, n);
 }
@@ -203,6 +213,8 @@ __noinline int masquerade_begin(const struct packet *p)
 		return DROP_NAT_ADDRESS;
 	pair = &work->pair;
 	memset(pair, 0, sizeof(*pair));
+	pair->generation = n->generation;
+	fence();
 	pair->there.src = p->flags & PACKET_V4 ? n->addr4 : n->addr6;
 	pair->there.dst = p->dst;
 	pair->there.sport = p->sport;

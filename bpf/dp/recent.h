@@ -6,8 +6,7 @@
  *
  * A copy holds for the second of its making, of an answered flow for a few. So an entry in use is noted in the table that
  * often, and one that goes by its time-out, which is longer, has no copy left. What ends or changes an entry sooner
- * raises the epoch. (The epoch is read before the entry without a barrier: x86 keeps that order. Where a CPU does not, a
- * copy may outlive its entry by those seconds if that ends within the lookup.)
+ * raises the epoch, after it has done so; who copies has read the epoch before the entry, with a fence() between.
  */
 #ifndef SLUICEWAY_RECENT_H
 #define SLUICEWAY_RECENT_H
@@ -170,12 +169,13 @@ static __always_inline void recent_keep(struct recent_search *s, struct recent *
 	r->asked = 0;
 }
 
-/* Voids all copies. */
+/* Voids all copies of what was ended or changed before. */
 static __always_inline void recent_void(void)
 {
 	__u32 zero = 0;
 	__u64 *epoch = bpf_map_lookup_elem(&recent_epochs, &zero);
 
+	fence();
 	if (epoch)
 		__sync_fetch_and_add(epoch, 1);
 }

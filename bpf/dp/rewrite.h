@@ -7,10 +7,6 @@
 #include "csum.h"
 #include "parse.h"
 
-/* every pod sees its node under this MAC, whatever device is between them */
-#define NODE_MAC {{0xee, 0xee, 0xee, 0xee, 0xee, 0xee}}
-EXPORT_MAC(NODE_MAC);
-
 /* What the addresses' change adds to a sum over them. */
 static __always_inline csum_t addresses_diff(const struct packet *p, const struct tuple *t)
 {

@@ -29,7 +29,10 @@ struct quote {
 
 /* A fresh flow's two entries, apart from what they translate to. */
 struct pair {
-	struct tuple there; /* what the backend is sent */
+	struct tuple there;	/* what the backend is sent */
+	struct flow_end client; /* where each is, the same in both */
+	struct flow_end backend;
+	__u32 generation; /* struct node's, before anything was looked up for them */
 	__u32 set_id;
 	__u16 slot;
 	__u16 flags;
@@ -67,6 +70,19 @@ static __always_inline struct scratch *scratch(void)
 	__u32 zero = 0;
 
 	return bpf_map_lookup_elem(&scratches, &zero);
+}
+
+/*
+ * What was read before is read before all that follows, and so with what is written, on CPUs too that keep no such order: an
+ * exchange is a full barrier in BPF (Documentation/bpf/standardization, and the kernel's atomic_t.txt). In memory of this
+ * CPU's own it waits for nobody.
+ */
+static __always_inline void fence(void)
+{
+	struct scratch *work = scratch();
+
+	if (work)
+		__sync_lock_test_and_set(&work->fence, 1);
 }
 
 /*

@@ -134,7 +134,7 @@ def test_more_flows_than_copies_all_keep_their_own_way() -> None:
 
 @pytest.mark.skipif(len(CPUS) < 2, reason="the first CPU has room")
 def test_a_cpu_without_room_for_copies_asks_the_table() -> None:
-    node = Datapath.load(sizes={"recents": 1, "recent_sets": 1}, constants={"recent_span": 2})
+    node = Datapath.load(sizes={"recents": 1, "recent_sets": 1, "shortcuts": 1}, constants={"recent_span": 2})
     try:
         node.service(VIP, 80, [(OTHER, 8080, True)])
         with on_cpu(CPUS[-1]):
