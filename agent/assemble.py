@@ -143,7 +143,7 @@ def _uplinks(options: Options, mirror: Mirror) -> tuple[Device, ...]:
 
 
 def _before_up(kernel: Started) -> Callable[[str], BeforeUp]:
-    """What makes the node's end of a pod's wire fit to come up."""
+    """What makes the node's end of a pod's veth fit to come up."""
     guards = kernel.hooks.guards(0, POD)  # 0: of a device that is still to be made
     return lambda name: (kernel.sysctls.pod(name), guards)
 

@@ -14,7 +14,7 @@ from pyroute2 import IPRoute
 
 from agent.assemble import Parts, assemble
 from agent.cni.install import Installation
-from agent.kernel.conflicts import on_hooks, report, strangers
+from agent.kernel.conflicts import conflicts, on_hooks, report
 from agent.kernel.programs.start import start
 from agent.log import logger
 from agent.options.config import Options
@@ -56,7 +56,7 @@ def run(options: Options, environ: Mapping[str, str]) -> None:
 
 def _begin(parts: Parts) -> None:
     """Pods that live first, then what the node and the cluster say."""
-    report(strangers(parts.options.cni_conf_dir))
+    report(conflicts(parts.options.cni_conf_dir))
     parts.http.start()
     parts.loop.adopt(parts.cni.restore())
     parts.loop.start()

@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv6Address
 from agent.model.address import Address, Family, mapped_octets
 from agent.model.attachment import Attachment, HostPort
 from agent.model.name import ObjectName
-from agent.model.service import EndpointPort, EndpointSlice, EndpointState, HostPlace, Service, ServicePort
+from agent.model.service import EndpointPort, EndpointSlice, EndpointState, HostAddress, Service, ServicePort
 
 NAMESPACE = "hostPort"  # no namespace of a cluster has a capital letter
 LOOPBACK: tuple[Address, ...] = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
@@ -52,7 +52,7 @@ def _service(name: ObjectName, attachment: Attachment, own: Collection[Address])
     ports = tuple(dict.fromkeys(_port(wanted) for wanted in attachment.host_ports))
     versions = frozenset(address.version for address in attachment.addresses)
     hosts = (
-        HostPlace(address, wanted.host_port, ports.index(_port(wanted)))
+        HostAddress(address, wanted.host_port, ports.index(_port(wanted)))
         for wanted in attachment.host_ports
         for address in _addresses(wanted, own)
         if address.version in versions

@@ -22,50 +22,50 @@ CONFIGS = frozenset({".conf", ".conflist", ".json"})  # what libcni reads
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Stranger:
+class Conflict:
     """Somebody whose work may meet ours: what it is, and the way out."""
 
     what: str
     advice: str
 
 
-def strangers(cni_conf_dir: Path) -> tuple[Stranger, ...]:
+def conflicts(cni_conf_dir: Path) -> tuple[Conflict, ...]:
     """Everybody who is on the node, hooks aside."""
     return tuple(sorted({*_proxies(), *_configurations(cni_conf_dir)}))
 
 
-def on_hooks(programs: Mapping[str, Iterable[str]]) -> tuple[Stranger, ...]:
+def on_hooks(programs: Mapping[str, Iterable[str]]) -> tuple[Conflict, ...]:
     """Those behind programs that are not ours, given by the hook they are on (``attach.Hooks.foreign``)."""
     advice = "see `bpftool net` and `bpftool cgroup tree` for its owner"
-    return tuple(Stranger(f"{program} is on {hook}", advice) for hook, found in programs.items() for program in found)
+    return tuple(Conflict(f"{program} is on {hook}", advice) for hook, found in programs.items() for program in found)
 
 
-def report(found: Iterable[Stranger]) -> None:
+def report(found: Iterable[Conflict]) -> None:
     """Say each of them once."""
-    for stranger in found:
-        log.warning(stranger.what, advice=stranger.advice)
+    for conflict in found:
+        log.warning(conflict.what, advice=conflict.advice)
 
 
-def _proxies() -> Iterator[Stranger]:
+def _proxies() -> Iterator[Conflict]:
     advice = "stop kube-proxy and run `kube-proxy --cleanup`: two service proxies translate each other's packets"
     own = Path("/proc/thread-self/ns/net").readlink()
     for process in _processes(PROXY, own):
-        yield Stranger(f"kube-proxy runs as process {process}", advice)
+        yield Conflict(f"kube-proxy runs as process {process}", advice)
     tables, chains = _nftables()
     if PROXY in tables:
-        yield Stranger("kube-proxy left its nftables table", advice)
+        yield Conflict("kube-proxy left its nftables table", advice)
     if PROXY_CHAINS & chains:
-        yield Stranger("kube-proxy left its iptables chains", advice)
+        yield Conflict("kube-proxy left its iptables chains", advice)
     if PROXY_DEVICE in _devices():
-        yield Stranger("kube-proxy left its IPVS device", advice)
+        yield Conflict("kube-proxy left its IPVS device", advice)
 
 
-def _configurations(folder: Path) -> Iterator[Stranger]:
+def _configurations(folder: Path) -> Iterator[Conflict]:
     if not folder.is_dir():
         return
     for path in sorted(p for p in folder.iterdir() if p.suffix in CONFIGS):
         if OUR_PLUGIN not in plugins(_text(path)):
-            yield Stranger(
+            yield Conflict(
                 f"{path} configures another CNI", "remove it: the runtime takes the first file by name for new pods"
             )
 

@@ -117,11 +117,11 @@ class PodProgramsPart:
         """
         if self._moved - self._pods.keys():
             self._moved.intersection_update(self._pods)
-            self._hooks.sweep()
+            self._hooks.cleanup_pins()
             return
         ifindex = min(self._pods.keys() - self._moved)
         self._moved.add(ifindex)
-        self._hooks.settle(ifindex, POD)
+        self._hooks.move_to_tcx(ifindex, POD)
 
 
 class UplinksPart:

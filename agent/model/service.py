@@ -35,7 +35,7 @@ class LoadBalancerAddress:
 
 
 @dataclass(frozen=True, slots=True)
-class HostPlace:
+class HostAddress:
     """An address of the node at which one of a pod's ports is reached."""
 
     address: Address
@@ -57,7 +57,7 @@ class Service:
     external_local: bool = False  # externalTrafficPolicy: Local
     affinity_s: int = 0  # sessionAffinity ClientIP's timeout; 0: none
     publish_not_ready: bool = False
-    host_ports: tuple[HostPlace, ...] = ()  # of a pod, which no Service object can have
+    host_ports: tuple[HostAddress, ...] = ()  # of a pod, which no Service object can have
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,17 +14,14 @@ from dataclasses import dataclass
 from itertools import chain
 
 from agent.compile.records import NOTHING, Owner, Records
+from maps import abi
 from maps.abi import MAPS
 from maps.errors import MapFull
 from maps.plan import Changes, difference
-from maps.spec import Owner as MapOwner
+from maps.registry import agent_maps
 
 # the agent's maps in the order of writing; the node's one record is Revision's to write, after all of them
-ORDER = tuple(
-    spec.name
-    for spec in sorted(MAPS.values(), key=lambda spec: spec.order)
-    if spec.owner is MapOwner.AGENT and spec.name != "node"
-)
+ORDER = tuple(spec.name for spec in agent_maps() if spec.name != abi.NODE.name)
 Contents = Mapping[str, Mapping[bytes, bytes]]  # by map
 Plan = Mapping[str, Changes]  # by map, those that change
 Numbers = Mapping[str, int]  # of records, by map

@@ -65,7 +65,7 @@ def main() -> int:
     failures = [*through_sockets(hooks), *through_packets("clsact"), *in_fragments("clsact")]
     if tcx:
         for pod in pods:
-            hooks.settle(pod, POD)
+            hooks.move_to_tcx(pod, POD)
         failures += [*through_packets("tcx"), *in_fragments("tcx")]
     failures += [f"programs on device {pod}" for pod in pods if not hooks.has(pod, POD)]
     nodes = between.build(hooks, generation.maps, objects, SIZES, tcx=tcx)

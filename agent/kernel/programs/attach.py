@@ -2,11 +2,12 @@
 
 Where tcx is (Linux 6.6) every hook holds a link pinned under ``<pin root>/links/<program>-<ifindex>``; elsewhere
 programs go on by clsact, which the device itself keeps. Socket programs are cgroup links, pinned by their name. A
-device that left takes its hook along; its pin is removed by the next :meth:`Hooks.sweep`. Everything happens in the
+device that left takes its hook along; the next :meth:`Hooks.cleanup_pins` removes its pin. Everything happens in the
 calling thread's network namespace, the node's.
 
 A tcx link costs a grace period of RCU, some 15 ms, for which all other work on the node's devices waits. So a pod's
-programs go on by clsact everywhere (:meth:`Hooks.guards`), and move to tcx when nobody waits (:meth:`Hooks.settle`).
+programs go on by clsact everywhere (:meth:`Hooks.guards`), and move to tcx when no pod waits
+(:meth:`Hooks.move_to_tcx`).
 While both are there each packet meets the program once: tcx comes first, and what a pod's program answers is final.
 """
 
@@ -59,7 +60,7 @@ class Hooks:
 
         Each exchange is atomic: every packet meets the old or the new program.
         """
-        self.sweep()
+        self.cleanup_pins()
         pinned = list(self._pinned())
         for path in pinned:
             with held(path) as link:
@@ -81,7 +82,7 @@ class Hooks:
         return (add_clsact(ifindex), *filters)
 
     @_alone
-    def settle(self, ifindex: int, names: tuple[str, ...]) -> None:
+    def move_to_tcx(self, ifindex: int, names: tuple[str, ...]) -> None:
         """Have these programs on tcx and no more on clsact, where there is tcx; they are on the device all the while.
 
         An empty clsact stays, to which no packet comes; to take it off would cost some (:meth:`guards`).
@@ -101,7 +102,7 @@ class Hooks:
         return all(self._has(ifindex, name) for name in names)
 
     @_alone
-    def sweep(self) -> None:
+    def cleanup_pins(self) -> None:
         """Remove the pins of devices that left."""
         for path, link in self._infos():
             if _is_on_device(path) and link.ifindex == 0:
@@ -135,7 +136,7 @@ class Hooks:
     @_alone
     def attached(self, names: tuple[str, ...]) -> frozenset[int]:
         """The devices that :meth:`attach` gave all of these programs, by ifindex; pins of those that left go first."""
-        self.sweep()
+        self.cleanup_pins()
         found = set(clsact(self._programs) if not self._tcx else self._linked())
         return frozenset(i for i, name in found if name in names and all((i, other) in found for other in names))
 
@@ -223,7 +224,7 @@ class Hooks:
     def _attach_clsact(self, ifindex: int, name: str, *, ingress: bool) -> None:
         theirs = holder(ifindex, ingress=ingress)
         if theirs is not None and theirs not in self._programs:
-            doing = f"attach {name} to device {ifindex}: its tc filter 1 of priority 1 is {theirs}, a stranger's"
+            doing = f"attach {name} to device {ifindex}: its tc filter 1 of priority 1 is {theirs}, somebody else's"
             raise KernelRefused(doing, errno.EBUSY)
         libbpf.tc_attach(ifindex, ingress=ingress, program_fd=self._programs[name])
 

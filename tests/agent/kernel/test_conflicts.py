@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.kernel.conflicts import Stranger, on_hooks, plugins, strangers
+from agent.kernel.conflicts import Conflict, conflicts, on_hooks, plugins
 from tests.agent.kernel.nets import in_new_netns
 
 
@@ -28,7 +28,7 @@ def test_another_cni_is_found_and_ours_is_not(tmp_path: Path) -> None:
     (tmp_path / "10-ours.conflist").write_text(json.dumps({"plugins": [{"type": "sluiceway-cni"}]}))
     (tmp_path / "20-other.conflist").write_text(json.dumps({"plugins": [{"type": "bridge"}]}))
     (tmp_path / "notes.txt").write_text("")
-    found = in_new_netns(lambda: strangers(tmp_path))
+    found = in_new_netns(lambda: conflicts(tmp_path))
     assert [s.what for s in found] == [f"{tmp_path}/20-other.conflist configures another CNI"]
 
 
@@ -41,9 +41,9 @@ def test_another_cni_is_found_and_ours_is_not(tmp_path: Path) -> None:
     ],
 )
 def test_rules_of_kube_proxy_are_found(rules: str, expected: str) -> None:
-    def look() -> tuple[Stranger, ...]:
+    def look() -> tuple[Conflict, ...]:
         subprocess.run(["nft", *rules.split(" ")], check=True)
-        return strangers(Path("/nonexistent"))
+        return conflicts(Path("/nonexistent"))
 
     assert [s.what for s in in_new_netns(look)] == [expected]
 
@@ -55,4 +55,4 @@ def test_a_program_on_our_hook_is_named() -> None:
 
 @pytest.mark.netns
 def test_a_clean_node_has_no_strangers() -> None:
-    assert in_new_netns(lambda: strangers(Path("/nonexistent"))) == ()
+    assert in_new_netns(lambda: conflicts(Path("/nonexistent"))) == ()

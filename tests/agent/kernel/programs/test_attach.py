@@ -135,7 +135,7 @@ def test_a_pod_is_guarded_by_clsact_and_settled_on_tcx_where_that_is(pin_root: P
             hooks.guard(index, POD)
             assert libbpf.tc_query(index, ingress=True) == before, "what is there stays"
             for _ in range(2):
-                hooks.settle(index, POD)
+                hooks.move_to_tcx(index, POD)
                 assert hooks.has(index, POD)
                 assert _filters("p0") == (0 if tcx else len(POD))
             hooks.guard(index, POD)
@@ -158,7 +158,7 @@ def test_a_pod_that_was_being_settled_when_the_agent_died_has_the_next_ones_prog
         with _hooks(pin_root, tiny(2)) as hooks:
             assert hooks.exchange() == 2 * len(POD)
             assert not before & _everywhere(pin_root, index)
-            hooks.settle(index, POD)
+            hooks.move_to_tcx(index, POD)
             assert not _filters("p0")
 
     in_new_netns(play)
@@ -171,7 +171,7 @@ def test_a_filter_of_somebody_elses_stays_when_a_pod_is_settled(pin_root: Path, 
             _guard(hooks, index)
             theirs = "filter add dev p0 ingress pref 7 u32 match u32 0 0 flowid 1:1"
             _tc(*theirs.split())
-            hooks.settle(index, POD)
+            hooks.move_to_tcx(index, POD)
         said = _tc("filter", "show", "dev", "p0", "ingress")
         assert "u32" in said
         assert "pod_ingress" not in said
