@@ -1,10 +1,10 @@
-# The doors of the project.  `make` lists them; everything built is under build/ and .venv/.
+# The make targets of the project.  `make` lists them; everything built is under build/ and .venv/.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-builtin-rules
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-# the lab keeps its namespaces and the tests their kernels: one door at a time
+# the lab keeps its namespaces and the tests their kernels: one target at a time
 .NOTPARALLEL:
 
 PYTHON := .venv/bin/python
@@ -70,7 +70,7 @@ build/cni/sluiceway-cni: cni/sluiceway-cni.c | packages
 	install -m 644 /usr/share/doc/musl-dev/copyright build/cni/LICENSE.musl
 	musl-gcc -std=gnu17 -O2 -Wall -Wextra -Werror -static -s -o $@ $<
 
-# ---- the doors ----------------------------------------------------------------------------------------------
+# ---- the targets --------------------------------------------------------------------------------------------
 
 generate: build ## maps/abi.py, from the objects' BTF
 	$(PYTHON) -m maps.abigen maps/abi.py $(OBJECTS)

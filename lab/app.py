@@ -81,9 +81,9 @@ def up(  # noqa: PLR0913  click's options
     is_on = {"on": True, "off": False}
     options = Options(nodes, kubernetes, is_on[socket_lb], checksums, subnets, encapsulation, is_on[cross_subnet])
     if kubernetes:
-        from lab.kubernetes import door  # noqa: PLC0415  the standalone lab needs none of it
+        from lab.kubernetes import lifecycle  # noqa: PLC0415  the standalone lab needs none of it
 
-        door.up(chosen.lab, options, _say())
+        lifecycle.up(chosen.lab, options, _say())
     else:
         cluster.up(chosen.lab, options, _say())
 
@@ -222,9 +222,9 @@ def dpctl(chosen: Chosen, node: str, arguments: Sequence[str]) -> None:
 @click.pass_obj
 def kubectl(chosen: Chosen, arguments: Sequence[str]) -> None:
     """Run kubectl against the real Kubernetes."""
-    from lab.kubernetes import door  # noqa: PLC0415  as above
+    from lab.kubernetes import lifecycle  # noqa: PLC0415  as above
 
-    _become(door.find(chosen.lab).kubectl.argv(*arguments), dict(os.environ))
+    _become(lifecycle.find(chosen.lab).kubectl.argv(*arguments), dict(os.environ))
 
 
 @commands.command(context_settings=_PASSED_ON)
@@ -232,9 +232,9 @@ def kubectl(chosen: Chosen, arguments: Sequence[str]) -> None:
 @click.pass_obj
 def conformance(chosen: Chosen, arguments: Sequence[str]) -> None:
     """Run upstream's [sig-network] tests against the real Kubernetes."""
-    from lab.conformance import door  # noqa: PLC0415  as above
+    from lab.conformance import command  # noqa: PLC0415  as above
 
-    sys.exit(door.main(chosen.lab, list(arguments)))
+    sys.exit(command.main(chosen.lab, list(arguments)))
 
 
 @commands.command(name="demo")

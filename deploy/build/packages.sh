@@ -1,12 +1,12 @@
 #!/bin/bash
-# Installs the Debian packages that the named doors need; without a missing one it touches nothing.
-#   packages.sh DOOR...
+# Installs the Debian packages that the named groups need; without a missing one it touches nothing.
+#   packages.sh GROUP...
 set -euo pipefail
 
 table=$(dirname "$0")/packages.txt
 missing=()
-for door in "$@"; do
-	for package in $(awk -v door="$door" '$1 == door { print $2 }' "$table"); do
+for group in "$@"; do
+	for package in $(awk -v group="$group" '$1 == group { print $2 }' "$table"); do
 		state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
 		[[ $state == installed ]] || missing+=("$package")
 	done

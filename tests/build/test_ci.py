@@ -1,4 +1,4 @@
-"""``.ci/run`` compiles the cluster's programs beside the doors, and ends with what they say."""
+"""``.ci/run`` compiles the cluster's programs beside the make targets, and ends with what they say."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ def script(path: Path, text: str) -> None:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A checkout whose doors and compiler only write what they are asked for."""
+    """A checkout whose targets and compiler only write what they are asked for."""
     (tmp_path / "build").mkdir()
     (tmp_path / ".ci").mkdir()
     shutil.copy(RUN, tmp_path / ".ci/run")
@@ -58,7 +58,7 @@ def test_what_does_not_compile_is_told_in_the_compilers_words(checkout: Path) ->
     assert "make conformance" not in asked(checkout)
 
 
-def test_a_door_that_fails_ends_the_compiler_too(checkout: Path) -> None:
+def test_a_make_target_that_fails_ends_the_compiler_too(checkout: Path) -> None:
     script(checkout / "bin/make", '[[ $1 != "test" ]]')
     script(checkout / ".venv/bin/python", "touch began; sleep 1; touch ended")
     assert run(checkout).returncode == 1

@@ -25,7 +25,7 @@ def test_every_decision_is_listed() -> None:
     assert sorted(listed) == sorted(page.name for page in folder.glob("[0-9]*.md"))
 
 
-def test_plain_make_lists_every_door() -> None:
+def test_plain_make_lists_every_target() -> None:
     listed = subprocess.run(["make", "-s"], cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout
-    for door in ("setup", "check", "test", "demo", "kernels", "cluster", "conformance", "bench", "wheel", "clean"):
-        assert f"make {door} " in listed
+    for target in ("setup", "check", "test", "demo", "kernels", "cluster", "conformance", "bench", "wheel", "clean"):
+        assert f"make {target} " in listed

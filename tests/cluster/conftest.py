@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from lab import site
-from lab.kubernetes import door
+from lab.kubernetes import lifecycle
 from lab.kubernetes.cluster import Cluster
 from lab.site import Options
 from tests.cluster.objects import Manifest, together
@@ -24,7 +24,7 @@ from tests.cluster.objects import Manifest, together
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """The lab's cluster."""
-    with door.running(os.environ.get("SLUICEWAY_LAB", site.DEFAULT_NAME), Options(kubernetes=True), print) as made:
+    with lifecycle.running(os.environ.get("SLUICEWAY_LAB", site.DEFAULT_NAME), Options(kubernetes=True), print) as made:
         yield made
 
 

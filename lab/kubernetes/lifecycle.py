@@ -1,4 +1,4 @@
-"""The doors that the lab's commands open onto the real Kubernetes."""
+"""Bring the real Kubernetes of a lab up, find the one that is up, or keep one for as long as a block runs."""
 
 import sys
 from collections.abc import Iterator

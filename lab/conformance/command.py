@@ -11,7 +11,7 @@ import click
 from lab.conformance import results, runs, suite
 from lab.conformance.results import Result
 from lab.conformance.runs import Run
-from lab.kubernetes import cluster, door
+from lab.kubernetes import cluster, lifecycle
 from lab.kubernetes.cluster import Cluster
 from lab.kubernetes.golang import Say
 from lab.site import Options
@@ -33,7 +33,7 @@ def command(lab: str, focus: str, names: Sequence[str], out: Path, nodes: int) -
     a test failed, or one that a run lists did not pass.
     """
     options = Options(nodes=nodes, kubernetes=True, subnets=runs.SUBNETS)
-    with door.running(lab, options, click.echo) as made:
+    with lifecycle.running(lab, options, click.echo) as made:
         is_good = bool(focus or names) or own_tests(lab, out)
         for run in runs.chosen(names):
             configured = cluster.configure(made, run.options(made.site.options))
