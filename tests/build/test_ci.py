@@ -1,4 +1,4 @@
-"""``.ci/run`` compiles the cluster's programs beside the make targets, and ends with what they say."""
+"""``.ci/run`` compiles the cluster's programs beside the make targets, and holds these to their budget."""
 
 import os
 import shutil
@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 RUN = Path(__file__).resolve().parents[2] / ".ci" / "run"
+BUDGET = RUN.with_name("budget.txt")
+TARGETS = ("setup", "check", "test", "kernels", "conformance")
 
 
 def script(path: Path, text: str) -> None:
@@ -23,6 +25,7 @@ def checkout(tmp_path: Path) -> Path:
     (tmp_path / "build").mkdir()
     (tmp_path / ".ci").mkdir()
     shutil.copy(RUN, tmp_path / ".ci/run")
+    shutil.copy(BUDGET, tmp_path / ".ci/budget.txt")
     script(tmp_path / "deploy/build/packages.sh", "echo packages $* >>asked")
     script(tmp_path / "bin/make", "echo make $* >>asked")
     script(tmp_path / ".venv/bin/python", "sleep 0.5; echo compiled >>asked")
@@ -64,3 +67,31 @@ def test_a_make_target_that_fails_ends_the_compiler_too(checkout: Path) -> None:
     assert run(checkout).returncode == 1
     time.sleep(1.2)  # longer than the compiler would have needed
     assert not (checkout / "ended").exists()
+
+
+def test_every_target_has_a_budget_and_all_together_have_an_hour() -> None:
+    lines = [line.split() for line in BUDGET.read_text().splitlines() if not line.startswith("#")]
+    assert tuple(line[0] for line in lines) == TARGETS
+    assert sum(int(line[1]) for line in lines) == 60
+
+
+def test_each_target_says_what_it_took_of_its_budget(checkout: Path) -> None:
+    said = run(checkout).stdout
+    assert all(f"==== make {target}: " in said for target in TARGETS)
+    assert "s of 120 s\n" in said  # check's two minutes
+    assert "over by" not in said
+
+
+def test_a_target_over_its_budget_is_reported_and_fails_nothing(checkout: Path) -> None:
+    (checkout / ".ci/budget.txt").write_text("check 0\ntest 60\n")
+    script(checkout / "bin/make", '[[ $1 != "check" ]] || sleep 1.1')
+    done = run(checkout)
+    assert "==== make check: 1 s of 0 s, over by 1 s" in done.stdout or "over by 2 s" in done.stdout
+    assert done.returncode == 0
+
+
+def test_all_together_over_the_budget_fail(checkout: Path) -> None:
+    (checkout / ".ci/budget.txt").write_text("check 0\n")
+    script(checkout / "bin/make", '[[ $1 != "check" ]] || sleep 1.1')
+    done = run(checkout)
+    assert ("==== all together: " in done.stdout, done.returncode) == (True, 1)
