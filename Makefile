@@ -47,7 +47,7 @@ $(LIBBPF)/lib/libbpf.a: deploy/build/libbpf.sh | packages
 # compiled, then linked alone: only a linked object has its variables' offsets in BTF
 build/bpf/%.bpf.o: bpf/%.bpf.c bpf/cflags $(LIBBPF)/lib/libbpf.a
 	@mkdir -p build/bpf/raw
-	$(CLANG) @bpf/cflags -I$(LIBBPF)/include -idirafter /usr/include/$$(uname -m)-linux-gnu \
+	$(CLANG) @bpf/cflags -Ibpf -I$(LIBBPF)/include -idirafter /usr/include/$$(uname -m)-linux-gnu \
 		-MMD -MP -MT $@ -MF build/bpf/raw/$*.d -c $< -o build/bpf/raw/$*.o
 	$(BPFTOOL) gen object $@ build/bpf/raw/$*.o
 
@@ -79,11 +79,12 @@ generate: build ## maps/abi.py, from the objects' BTF
 bpffs:
 	@grep -q ' - bpf ' /proc/self/mountinfo || mount -t bpf bpf /sys/fs/bpf
 
-check: setup ## style, types, layers, and that maps/abi.py is what the objects say
+check: setup ## style, types, layers of Python and C, and that maps/abi.py is what the objects say
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy $(wildcard $(PYTHON_SOURCES))
 	.venv/bin/lint-imports --no-cache
+	$(PYTHON) deploy/build/bpf_contracts.py bpf
 	clang-format-19 --dry-run --Werror $(C_SOURCES)
 	$(PYTHON) -m maps.abigen build/abi.py $(OBJECTS)
 	diff -u maps/abi.py build/abi.py

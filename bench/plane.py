@@ -78,7 +78,7 @@ class Plane:
                 loaded.load()
                 shared |= {each: loaded.map_fd(each) for each in loaded.maps()}
                 programs |= {each: loaded.program_fd(each) for each in loaded.programs()}
-            return cls(programs, _tables(shared), shared["recent_epochs"], stack.pop_all())
+            return cls(programs, _tables(shared), shared["cache_epochs"], stack.pop_all())
 
     def close(self) -> None:
         """Let the kernel have everything back."""

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
 /* The node's root cgroup: every socket of the node and its pods, before there is a packet. */
-#include "dp/sock.h"
+#include "dp/service/sock.h"
 
 /* What a hook returns: the system call goes on, with the address as it is now. */
 enum { PROCEED = 1 };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
 /* The node's own devices: what comes in for services and pods, and what the node itself sends to services. */
-#include "dp/forward.h"
+#include "dp/forward/forward.h"
 
 /* What comes in, without its outer header where another node encapsulated it; sets *was_encapsulated then. */
 static __always_inline enum drop_reason arrive(ctx_t *ctx, struct packet *p, bool *was_encapsulated)
@@ -19,7 +19,7 @@ static __always_inline enum drop_reason arrive(ctx_t *ctx, struct packet *p, boo
  */
 static __always_inline enum drop_reason from_uplink(ctx_t *ctx, struct scratch *work, struct forward *to, bool *ours)
 {
-	struct passage passage = {.key = &work->key};
+	struct ct_ctx ct = {.key = &work->key};
 	struct packet *p = &work->packet;
 	enum drop_reason why = arrive(ctx, p, &to->was_encapsulated);
 	struct service *s;
@@ -31,8 +31,8 @@ static __always_inline enum drop_reason from_uplink(ctx_t *ctx, struct scratch *
 	/* before anybody takes the first one elsewhere: the later ones wait for it */
 	if (p->flags & PACKET_LATER_FRAGMENT)
 		fragment_ports(p);
-	if (is_fragment(p) && fragment_turn(ctx, p, PROGRAM_UPLINK)) {
-		to->hop = HOP_LATER;
+	if (is_fragment(p) && fragment_enqueue(ctx, p, PROGRAM_UPLINK)) {
+		to->hop = HOP_QUEUED;
 		return DROP_NONE;
 	}
 	if (is_geneve_ours() && is_tunnel_port(p))
@@ -40,38 +40,38 @@ static __always_inline enum drop_reason from_uplink(ctx_t *ctx, struct scratch *
 	if (is_for_tunnel(p))
 		return DROP_NONE; /* what is inside comes in by the tunnel's device */
 	if (p->flags & PACKET_PORTS) {
-		passage.flow = flow_find_arriving(p, &passage);
-		if (!passage.flow) {
+		ct.flow = ct_find_arriving(p, &ct);
+		if (!ct.flow) {
 			s = service_find(&p->dst, p->dport, p->protocol, SCOPE_EXTERNAL);
 			if (s)
-				why = passage_begin(p, &passage, s, true);
+				why = ct_begin(p, &ct, s, true);
 		}
 		if (why) {
 			*ours = true;
 			return why;
 		}
 	}
-	if (passage.flow) {
-		why = passage_translate(ctx, p, &passage, &to->end);
+	if (ct.flow) {
+		why = ct_translate(ctx, p, &ct, &to->peer);
 	} else {
 		if (p->flags & PACKET_ICMP_ERROR)
-			why = icmp_translate(ctx, p, &passage.translated);
-		flow_end_of(&p->dst, &to->end);
-		if (to->end.ifindex && p->flags & PACKET_PORTS)
-			flow_keep(p, passage.key, passage.src_hi, FLOW_EXTERNAL);
+			why = icmp_translate(ctx, p, &ct.translated);
+		location_of(&p->dst, &to->peer);
+		if (to->peer.ifindex && p->flags & PACKET_PORTS)
+			ct_keep(p, ct.key, ct.src_hi, FLOW_EXTERNAL);
 	}
 	if (!why)
-		why = passage_mss(ctx, p, &passage, &to->end);
-	*ours = why || passage.translated || to->end.ifindex;
-	if (why || (p->ttl <= 1 && !passage.translated))
+		why = ct_clamp_mss(ctx, p, &ct, &to->peer);
+	*ours = why || ct.translated || to->peer.ifindex;
+	if (why || (p->ttl <= 1 && !ct.translated))
 		return why; /* the stack answers that the time is exceeded */
-	if (to->end.ifindex)
+	if (to->peer.ifindex)
 		to->hop = HOP_POD;
-	else if (passage.translated && addr_is_node(&p->dst))
+	else if (ct.translated && addr_is_node(&p->dst))
 		to->hop = addr_is_node(&p->src) ? HOP_LOOP : HOP_STACK;
-	else if (passage.translated && remote_is_tunnel(to->end.remote_id))
+	else if (ct.translated && remote_is_tunnel(to->peer.remote_id))
 		to->hop = hop_to_remote(ctx, p);
-	else if (passage.translated)
+	else if (ct.translated)
 		to->hop = HOP_OUT;
 	return DROP_NONE;
 }
@@ -88,10 +88,10 @@ SEC("tc") int uplink_ingress(struct __sk_buff *ctx)
 
 	if (!work)
 		return TC_ACT_SHOT;
-	ctx_set_judged(ctx, false); /* a node in the same kernel may have */
+	ctx_set_processed(ctx, false); /* a node in the same kernel may have */
 	p = &work->packet;
 	why = from_uplink(ctx, work, &to, &ours);
-	if (to.hop == HOP_LATER)
+	if (to.hop == HOP_QUEUED)
 		return TC_ACT_SHOT;
 	if (!why)
 		why = deliver(ctx, p, &to, true, &verdict);
@@ -111,7 +111,7 @@ static __always_inline bool is_from_node(const struct packet *p)
 /* What leaves by a device. Only what the node itself sends is looked at: pods' packets were judged at their end. */
 static __always_inline enum drop_reason to_uplink(ctx_t *ctx, struct scratch *work, struct forward *to, bool *ours)
 {
-	struct passage passage = {.key = &work->key};
+	struct ct_ctx ct = {.key = &work->key};
 	struct packet *p = &work->packet;
 	enum drop_reason why = parse(ctx, p);
 	struct service *s;
@@ -128,28 +128,28 @@ static __always_inline enum drop_reason to_uplink(ctx_t *ctx, struct scratch *wo
 	fragment_follow(p);
 	if (!(p->flags & PACKET_PORTS))
 		return DROP_NONE;
-	passage.flow = flow_find(p, &passage);
-	if (!passage.flow) {
+	ct.flow = ct_find(p, &ct);
+	if (!ct.flow) {
 		s = service_find(&p->dst, p->dport, p->protocol, SCOPE_INTERNAL);
 		if (!s)
 			return DROP_NONE;
 		*ours = true;
-		why = passage_begin(p, &passage, s, false);
+		why = ct_begin(p, &ct, s, false);
 		if (why)
 			return why;
 	}
-	began = from_origin(passage.flow, passage.src_hi);
-	why = passage_translate(ctx, p, &passage, &to->end);
-	if (!why && passage.translated)
-		why = passage_mss(ctx, p, &passage, &to->end);
-	if (why || !passage.translated)
+	began = from_origin(ct.flow, ct.src_hi);
+	why = ct_translate(ctx, p, &ct, &to->peer);
+	if (!why && ct.translated)
+		why = ct_clamp_mss(ctx, p, &ct, &to->peer);
+	if (why || !ct.translated)
 		return why;
 	*ours = true;
-	if (to->end.ifindex)
+	if (to->peer.ifindex)
 		to->hop = HOP_POD;
 	else if (addr_is_here(&p->dst))
 		to->hop = HOP_LOOP;
-	else if (began && remote_is_tunnel(to->end.remote_id))
+	else if (began && remote_is_tunnel(to->peer.remote_id))
 		to->hop = hop_to_remote(ctx, p);
 	else if (began)
 		to->hop = HOP_OUT; /* a request was on its way to the service; an answer is on its way to the client */
@@ -166,7 +166,7 @@ SEC("tc") int uplink_egress(struct __sk_buff *ctx)
 	bool ours = false;
 	enum drop_reason why;
 
-	if (ctx_is_judged(ctx))
+	if (ctx_is_processed(ctx))
 		return verdict;
 	work = scratch_fresh();
 	if (!work)
@@ -186,19 +186,19 @@ SEC("tc") int uplink_egress(struct __sk_buff *ctx)
 static __always_inline enum drop_reason translate_answer(ctx_t *ctx, struct packet *p)
 {
 	struct scratch *work = scratch();
-	struct passage passage = {};
-	struct flow_end end;
+	struct ct_ctx ct = {};
+	struct peer_location peer;
 
 	if (!work || p->flags & PACKET_OTHER || !is_from_node(p))
 		return DROP_NONE;
 	if (p->flags & PACKET_ICMP_ERROR)
-		return icmp_translate(ctx, p, &passage.translated);
+		return icmp_translate(ctx, p, &ct.translated);
 	fragment_follow(p);
 	if (!(p->flags & PACKET_PORTS))
 		return DROP_NONE;
-	passage.key = &work->key;
-	passage.flow = flow_find(p, &passage);
-	return passage.flow ? passage_translate(ctx, p, &passage, &end) : DROP_NONE;
+	ct.key = &work->key;
+	ct.flow = ct_find(p, &ct);
+	return ct.flow ? ct_translate(ctx, p, &ct, &peer) : DROP_NONE;
 }
 
 /*
@@ -246,13 +246,13 @@ SEC("tc") int tunnel_egress(struct __sk_buff *ctx)
 	int verdict = TC_ACT_OK;
 	enum drop_reason why = to_tunnel(ctx, &verdict);
 
-	ctx_set_judged(ctx, !is_geneve_ours()); /* Geneve's header is exchanged on the uplink */
+	ctx_set_processed(ctx, !is_geneve_ours()); /* Geneve's header is exchanged on the uplink */
 	count(PROGRAM_TUNNEL, DIRECTION_EGRESS, why, octets);
 	return why ? TC_ACT_SHOT : verdict;
 }
 
 /* What the cutter made of a superframe, judged already: to another node, or out. */
-SEC("tc") int cutter_ingress(struct __sk_buff *ctx)
+SEC("tc") int segmenter_ingress(struct __sk_buff *ctx)
 {
 	__u32 octets = ctx_length(ctx);
 	struct scratch *work = scratch_fresh();
@@ -268,7 +268,7 @@ SEC("tc") int cutter_ingress(struct __sk_buff *ctx)
 	if (!why && (p->flags & PACKET_OTHER || addr_is_multicast(&p->dst)))
 		return TC_ACT_SHOT; /* what the kernel says to each new link */
 	if (!why && !fits_tunnel(ctx))
-		return TC_ACT_OK; /* route_pieces() wants it fragmented by the stack */
+		return TC_ACT_OK; /* route_fragments() wants it fragmented by the stack */
 	prefix = why ? NULL : prefix_find(&p->dst);
 	if (!why)
 		why = prefix && remote_is_tunnel(prefix->remote_id)

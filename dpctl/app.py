@@ -176,7 +176,7 @@ def conntrack() -> None:
 @click.option("--port", "ports", type=click.IntRange(0, 65535), multiple=True, help="An end has it.")
 @click.option("--protocol", type=_protocol, metavar="PROTOCOL", help="By name or number.")
 @click.option("--service", type=_service, metavar="NAMESPACE/NAME", help="Translated for that service.")
-@click.option("--state", "states", type=click.Choice(STATES), multiple=True, help="As the sweep judges it.")
+@click.option("--state", "states", type=click.Choice(STATES), multiple=True, help="As conntrack GC sees it.")
 @click.option("--limit", type=click.IntRange(1), help="The latest so many.")
 @_output
 @click.pass_obj

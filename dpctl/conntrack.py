@@ -34,7 +34,7 @@ class FlowRow:
     backend: End  # who answers: the service's backend, or whom the client asked for
     snat: End | None  # the client's address as the backend sees it, where that is another
     service_name: str  # namespace/name:port
-    state: str  # of STATES; what the sweep judges by
+    state: str  # of STATES; what conntrack GC goes by
     scope: str  # "external": begun outside the cluster
     direction: str  # which ends are on this node: "in" the backend, "out" the client, "local" both, "through" none
     idle_s: float  # since the last packet
@@ -80,7 +80,7 @@ class Known:
 
 @cache
 def state(protocol_number: int, flags: int) -> str:
-    """How far a connection is, by the flags that the sweep judges by (``bpf/dp/sweep.h``)."""
+    """How far a connection is, by the flags that conntrack GC goes by (``bpf/dp/conntrack/gc.h``)."""
     fins = flags & _FINS
     if protocol_number == TCP and (flags & FlowFlag.FLOW_RESET or fins == _FINS):
         return "closed"

@@ -80,7 +80,7 @@ def status_tables(root: PinRoot, run_dir: Path) -> list[Table[Any]]:
     fills = map_table(generation).rows if generation else ()
     report = last_report(run_dir, root.path)
     tables: list[Table[Any]] = [
-        Table(FACTS, [*_facts(root, node, _only(known, abi.SWEEPS), links), cluster_fact(report, run_dir)]),
+        Table(FACTS, [*_facts(root, node, _only(known, abi.GC_RUNS), links), cluster_fact(report, run_dir)]),
         problem_table(report),
         part_table(report),
         Table(link.COLUMNS, links),
@@ -147,20 +147,20 @@ def _way(node: abi.Node) -> tuple[str, str]:
     return "tunnel", f"{by}; "
 
 
-def flows_fact(sweep: abi.Sweep, now_ns: int) -> Fact:
-    """The table of flows as the last sweep left it."""
-    if not sweep.runs:
-        return Fact("flows", "unknown", "no sweep has run yet", {"runs": 0})
-    age_s = max(0, now_ns - sweep.at_ns) / 1e9
+def flows_fact(gc: abi.GcRun, now_ns: int) -> Fact:
+    """The table of flows as the last run of conntrack GC left it."""
+    if not gc.runs:
+        return Fact("flows", "unknown", "conntrack GC has not run yet", {"runs": 0})
+    age_s = max(0, now_ns - gc.at_ns) / 1e9
     values = {
-        "flows": sweep.flows,
-        "unanswered": sweep.unanswered,
-        "expired": sweep.expired,
-        "sweeps": sweep.runs,
-        "swept_s": round(age_s, 1),
+        "flows": gc.flows,
+        "unanswered": gc.unanswered,
+        "expired": gc.expired,
+        "gc_runs": gc.runs,
+        "gc_age_s": round(age_s, 1),
     }
-    note = f"{sweep.unanswered} unanswered, {sweep.expired} ended for age; swept {duration(age_s)} ago"
-    return Fact("flows", f"{sweep.flows} entries", note, values)
+    note = f"{gc.unanswered} unanswered, {gc.expired} ended for age; GC ran {duration(age_s)} ago"
+    return Fact("flows", f"{gc.flows} entries", note, values)
 
 
 def traffic_rows(counted: list[Traffic]) -> list[TrafficRow]:
@@ -173,7 +173,7 @@ def traffic_rows(counted: list[Traffic]) -> list[TrafficRow]:
     return sorted(rows, key=lambda row: (bool(row.reason), row.program, row.direction, -row.packets))
 
 
-def _facts(root: PinRoot, node: abi.Node | None, sweep: abi.Sweep | None, links: list[link.LinkRow]) -> list[Fact]:
+def _facts(root: PinRoot, node: abi.Node | None, gc: abi.GcRun | None, links: list[link.LinkRow]) -> list[Fact]:
     facts = [
         Fact("pin root", str(root.path)),
         agent_fact(lock.holder(root.path)),
@@ -182,8 +182,8 @@ def _facts(root: PinRoot, node: abi.Node | None, sweep: abi.Sweep | None, links:
     ]
     if node:
         facts += [node_fact(node), between_fact(node)]
-    if sweep:
-        facts.append(flows_fact(sweep, time.monotonic_ns()))
+    if gc:
+        facts.append(flows_fact(gc, time.monotonic_ns()))
     return facts
 
 

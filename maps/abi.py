@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Owner, Revises
 
 
-LAYOUT: Final = "38b77f99b000"
+LAYOUT: Final = "dae2827c8cf7"
 """The fingerprint of all that follows."""
 
 
@@ -34,13 +34,13 @@ REMOTE_ROUTED: Final = 65535
 SEEN_BITS: Final = 30
 
 
-WAITING_GROUPS: Final = 16
+SLOTS_PER_GROUP: Final = 64
 
 
-WAITING_OCTETS: Final = 9216
+SLOT_GROUPS: Final = 16
 
 
-WAITING_PLACES: Final = 64
+SLOT_OCTETS: Final = 9216
 
 
 class BackendFlag(IntFlag):
@@ -159,12 +159,12 @@ class ServiceFlag(IntFlag):
     SERVICE_LOCAL = 1
 
 
-class WaitingState(IntEnum):
-    """``enum waiting_state``."""
+class SlotState(IntEnum):
+    """``enum slot_state``."""
 
-    WAITING_FREE = 0
-    WAITING_BUSY = 1
-    WAITING_READY = 2
+    SLOT_FREE = 0
+    SLOT_BUSY = 1
+    SLOT_READY = 2
 
 
 _AFFINITY = struct.Struct("<16sBBHI")
@@ -608,12 +608,12 @@ class Endpoint:
         ]
 
 
-_FLOW_END = struct.Struct("<I6sH")
+_PEER_LOCATION = struct.Struct("<I6sH")
 
 
 @dataclass(frozen=True, slots=True)
-class FlowEnd:
-    """``struct flow_end``, 12 bytes."""
+class PeerLocation:
+    """``struct peer_location``, 12 bytes."""
 
     SIZE: ClassVar[int] = 12
     ifindex: int  # __u32
@@ -622,12 +622,12 @@ class FlowEnd:
 
     def pack(self) -> bytes:
         """The bytes as C has them."""
-        return FlowEnd.pack_many((self,))
+        return PeerLocation.pack_many((self,))
 
     @staticmethod
-    def pack_many(records: "Iterable[FlowEnd]") -> bytes:
+    def pack_many(records: "Iterable[PeerLocation]") -> bytes:
         """Many records' bytes, end to end."""
-        pack = _FLOW_END.pack
+        pack = _PEER_LOCATION.pack
         return b"".join(
             [
                 pack(
@@ -640,21 +640,21 @@ class FlowEnd:
         )
 
     @staticmethod
-    def unpack(data: bytes) -> "FlowEnd":
+    def unpack(data: bytes) -> "PeerLocation":
         """The record in exactly these bytes."""
-        (found,) = FlowEnd.unpack_many(data)
+        (found,) = PeerLocation.unpack_many(data)
         return found
 
     @staticmethod
-    def unpack_many(data: bytes) -> "list[FlowEnd]":
+    def unpack_many(data: bytes) -> "list[PeerLocation]":
         """The records that stand end to end in *data*."""
         return [
-            FlowEnd(
+            PeerLocation(
                 f0,
                 f1,
                 f2,
             )
-            for (f0, f1, f2,) in _FLOW_END.iter_unpack(data)
+            for (f0, f1, f2,) in _PEER_LOCATION.iter_unpack(data)
         ]
 
 
@@ -670,7 +670,7 @@ class Flow:
     to_dst: IPv6Address  # ip_addr
     to_sport: int  # __be16, here in host order
     to_dport: int  # __be16, here in host order
-    ends: tuple[FlowEnd, FlowEnd]  # flow_end[2]
+    ends: tuple[PeerLocation, PeerLocation]  # peer_location[2]
     generation: int  # __u32
     seen_s: int  # __u32
     set_id: int  # __u32
@@ -718,7 +718,7 @@ class Flow:
                 IPv6Address(f1),
                 f2 << 8 | f3,
                 f4 << 8 | f5,
-                (FlowEnd(f6, f7, f8), FlowEnd(f9, f10, f11),),
+                (PeerLocation(f6, f7, f8), PeerLocation(f9, f10, f11),),
                 f12,
                 f13,
                 f14,
@@ -894,6 +894,118 @@ class FragmentKey:
         ]
 
 
+_FRAGMENT_SLOT = struct.Struct("<16s16s4sB3xIIII")
+
+
+@dataclass(frozen=True, slots=True)
+class FragmentSlot:
+    """``struct fragment_slot``, 56 bytes."""
+
+    SIZE: ClassVar[int] = 56
+    key: FragmentKey  # fragment_key
+    state: int  # __u32
+    length: int  # __u32
+    seen_s: int  # __u32
+    program: int  # __u32
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return FragmentSlot.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[FragmentSlot]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _FRAGMENT_SLOT.pack
+        return b"".join(
+            [
+                pack(
+                    r.key.src.packed, r.key.dst.packed, r.key.ident.to_bytes(4, "big"), r.key.protocol,
+                    r.state,
+                    r.length,
+                    r.seen_s,
+                    r.program,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "FragmentSlot":
+        """The record in exactly these bytes."""
+        (found,) = FragmentSlot.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[FragmentSlot]":
+        """The records that stand end to end in *data*."""
+        return [
+            FragmentSlot(
+                FragmentKey(IPv6Address(f0), IPv6Address(f1), int.from_bytes(f2, "big"), f3),
+                f4,
+                f5,
+                f6,
+                f7,
+            )
+            for (f0, f1, f2, f3, f4, f5, f6, f7,) in _FRAGMENT_SLOT.iter_unpack(data)
+        ]
+
+
+_GC_RUN = struct.Struct("<QQQII")
+
+
+@dataclass(frozen=True, slots=True)
+class GcRun:
+    """``struct gc_run``, 32 bytes."""
+
+    SIZE: ClassVar[int] = 32
+    runs: int  # __u64
+    expired: int  # __u64
+    at_ns: int  # __u64
+    flows: int  # __u32
+    unanswered: int  # __u32
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return GcRun.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[GcRun]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _GC_RUN.pack
+        return b"".join(
+            [
+                pack(
+                    r.runs,
+                    r.expired,
+                    r.at_ns,
+                    r.flows,
+                    r.unanswered,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "GcRun":
+        """The record in exactly these bytes."""
+        (found,) = GcRun.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[GcRun]":
+        """The records that stand end to end in *data*."""
+        return [
+            GcRun(
+                f0,
+                f1,
+                f2,
+                f3,
+                f4,
+            )
+            for (f0, f1, f2, f3, f4,) in _GC_RUN.iter_unpack(data)
+        ]
+
+
 _MAGLEV = struct.Struct("<2042s")
 
 
@@ -1005,7 +1117,7 @@ class Node:
     tunnel_vni: int  # __u32
     tunnel_port: int  # __be16, here in host order
     flags: int  # __u16
-    cutter_ifindex: int  # __u32
+    segmenter_ifindex: int  # __u32
 
     def pack(self) -> bytes:
         """The bytes as C has them."""
@@ -1030,7 +1142,7 @@ class Node:
                     r.tunnel_vni,
                     r.tunnel_port >> 8, r.tunnel_port & 255,
                     r.flags,
-                    r.cutter_ifindex,
+                    r.segmenter_ifindex,
                 )
                 for r in records
             ]
@@ -1459,122 +1571,12 @@ class SockPeerKey:
         ]
 
 
-_SWEEP = struct.Struct("<QQQII")
-
-
-@dataclass(frozen=True, slots=True)
-class Sweep:
-    """``struct sweep``, 32 bytes."""
-
-    SIZE: ClassVar[int] = 32
-    runs: int  # __u64
-    expired: int  # __u64
-    at_ns: int  # __u64
-    flows: int  # __u32
-    unanswered: int  # __u32
-
-    def pack(self) -> bytes:
-        """The bytes as C has them."""
-        return Sweep.pack_many((self,))
-
-    @staticmethod
-    def pack_many(records: "Iterable[Sweep]") -> bytes:
-        """Many records' bytes, end to end."""
-        pack = _SWEEP.pack
-        return b"".join(
-            [
-                pack(
-                    r.runs,
-                    r.expired,
-                    r.at_ns,
-                    r.flows,
-                    r.unanswered,
-                )
-                for r in records
-            ]
-        )
-
-    @staticmethod
-    def unpack(data: bytes) -> "Sweep":
-        """The record in exactly these bytes."""
-        (found,) = Sweep.unpack_many(data)
-        return found
-
-    @staticmethod
-    def unpack_many(data: bytes) -> "list[Sweep]":
-        """The records that stand end to end in *data*."""
-        return [
-            Sweep(
-                f0,
-                f1,
-                f2,
-                f3,
-                f4,
-            )
-            for (f0, f1, f2, f3, f4,) in _SWEEP.iter_unpack(data)
-        ]
-
-
-_WAITING = struct.Struct("<16s16s4sB3xIIII")
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """``struct waiting``, 56 bytes."""
-
-    SIZE: ClassVar[int] = 56
-    key: FragmentKey  # fragment_key
-    state: int  # __u32
-    length: int  # __u32
-    seen_s: int  # __u32
-    program: int  # __u32
-
-    def pack(self) -> bytes:
-        """The bytes as C has them."""
-        return Waiting.pack_many((self,))
-
-    @staticmethod
-    def pack_many(records: "Iterable[Waiting]") -> bytes:
-        """Many records' bytes, end to end."""
-        pack = _WAITING.pack
-        return b"".join(
-            [
-                pack(
-                    r.key.src.packed, r.key.dst.packed, r.key.ident.to_bytes(4, "big"), r.key.protocol,
-                    r.state,
-                    r.length,
-                    r.seen_s,
-                    r.program,
-                )
-                for r in records
-            ]
-        )
-
-    @staticmethod
-    def unpack(data: bytes) -> "Waiting":
-        """The record in exactly these bytes."""
-        (found,) = Waiting.unpack_many(data)
-        return found
-
-    @staticmethod
-    def unpack_many(data: bytes) -> "list[Waiting]":
-        """The records that stand end to end in *data*."""
-        return [
-            Waiting(
-                FragmentKey(IPv6Address(f0), IPv6Address(f1), int.from_bytes(f2, "big"), f3),
-                f4,
-                f5,
-                f6,
-                f7,
-            )
-            for (f0, f1, f2, f3, f4, f5, f6, f7,) in _WAITING.iter_unpack(data)
-        ]
-
-
 @dataclass(frozen=True, slots=True)
 class Constants:
     """Values that are fixed when a program is loaded; the defaults are the object's own."""
 
+    cache_span: int = 512
+    """copies of flows that a CPU keeps, a power of two, at most 65536."""
     flow_pressed_s: int = 3
     """what ends an unanswered flow while the table is nearly full."""
     flow_tcp_closed_s: int = 10
@@ -1591,8 +1593,6 @@ class Constants:
     """seconds without a packet that end an answered UDP flow (RFC 4787 REQ-5)."""
     flows_nearly_full: int = 114688
     """entries above which the table counts as nearly full."""
-    recent_span: int = 512
-    """copies of flows that a CPU keeps, a power of two, at most 65536."""
 
 
 AFFINITIES: Final[MapSpec[AffinityKey, Affinity]] = MapSpec(
@@ -1624,8 +1624,16 @@ FLOWS: Final[MapSpec[FlowKey, Flow]] = MapSpec(
     option="max_flows", per_cpu=65536, carried=Carried.TRAFFIC,
 )
 
+FRAGMENT_SLOTS: Final[MapSpec[int, FragmentSlot]] = MapSpec(
+    "fragment_slots", MapKind.ARRAY, record.IntCodec("<I"), FragmentSlot, 1024, 0,
+)
+
 FRAGMENTS: Final[MapSpec[FragmentKey, Fragment]] = MapSpec(
     "fragments", MapKind.LRU_HASH, FragmentKey, Fragment, 8192, 0,
+)
+
+GC_RUNS: Final[MapSpec[int, GcRun]] = MapSpec(
+    "gc_runs", MapKind.ARRAY, record.IntCodec("<I"), GcRun, 1, 0,
 )
 
 LIMITS: Final[MapSpec[int, DeviceLimits]] = MapSpec(
@@ -1668,22 +1676,40 @@ SOCK_PEERS: Final[MapSpec[SockPeerKey, SockPeer]] = MapSpec(
     option="max_flows", carried=Carried.TRAFFIC,
 )
 
-SWEEPS: Final[MapSpec[int, Sweep]] = MapSpec(
-    "sweeps", MapKind.ARRAY, record.IntCodec("<I"), Sweep, 1, 0,
-)
-
-WAITINGS: Final[MapSpec[int, Waiting]] = MapSpec(
-    "waitings", MapKind.ARRAY, record.IntCodec("<I"), Waiting, 1024, 0,
-)
-
 MAPS: Final[Mapping[str, MapSpec[Any, Any]]] = {
     "affinities": AFFINITIES,
     "backend_sets": BACKEND_SETS,
     "backends": BACKENDS,
+    "cache_epochs": MapSpec(
+        "cache_epochs", MapKind.ARRAY, record.Octets(4), record.Octets(8), 1, 0,
+        private=True,
+    ),
+    "cache_heads": MapSpec(
+        "cache_heads", MapKind.PERCPU_ARRAY, record.Octets(4), record.Octets(4), 1, 0,
+        private=True,
+    ),
+    "cache_sets": MapSpec(
+        "cache_sets", MapKind.ARRAY, record.Octets(4), record.Octets(16), 16384, 0,
+        per_cpu=16384, private=True,
+    ),
     "counters": COUNTERS,
     "endpoints": ENDPOINTS,
+    "flow_caches": MapSpec(
+        "flow_caches", MapKind.ARRAY, record.Octets(4), record.Octets(128), 32768, 0,
+        per_cpu=32768, private=True,
+    ),
     "flows": FLOWS,
+    "fragment_frames": MapSpec(
+        "fragment_frames", MapKind.ARRAY, record.Octets(4), record.Octets(9216), 1024, 0,
+        private=True,
+    ),
+    "fragment_slots": FRAGMENT_SLOTS,
     "fragments": FRAGMENTS,
+    "gc_runs": GC_RUNS,
+    "gc_timers": MapSpec(
+        "gc_timers", MapKind.ARRAY, record.Octets(4), record.Octets(16), 1, 0,
+        private=True,
+    ),
     "limits": LIMITS,
     "maglevs": MAGLEVS,
     "next_hops": MapSpec(
@@ -1693,22 +1719,6 @@ MAPS: Final[Mapping[str, MapSpec[Any, Any]]] = {
     "node": NODE,
     "pod_netns": POD_NETNS,
     "prefixes": PREFIXES,
-    "recent_epochs": MapSpec(
-        "recent_epochs", MapKind.ARRAY, record.Octets(4), record.Octets(8), 1, 0,
-        private=True,
-    ),
-    "recent_sets": MapSpec(
-        "recent_sets", MapKind.ARRAY, record.Octets(4), record.Octets(16), 16384, 0,
-        per_cpu=16384, private=True,
-    ),
-    "recents": MapSpec(
-        "recents", MapKind.ARRAY, record.Octets(4), record.Octets(128), 32768, 0,
-        per_cpu=32768, private=True,
-    ),
-    "recents_made": MapSpec(
-        "recents_made", MapKind.PERCPU_ARRAY, record.Octets(4), record.Octets(4), 1, 0,
-        private=True,
-    ),
     "remotes": REMOTES,
     "scratches": MapSpec(
         "scratches", MapKind.PERCPU_ARRAY, record.Octets(4), record.Octets(632), 1, 0,
@@ -1720,15 +1730,5 @@ MAPS: Final[Mapping[str, MapSpec[Any, Any]]] = {
         per_cpu=32768, private=True,
     ),
     "sock_peers": SOCK_PEERS,
-    "sweeper": MapSpec(
-        "sweeper", MapKind.ARRAY, record.Octets(4), record.Octets(16), 1, 0,
-        private=True,
-    ),
-    "sweeps": SWEEPS,
-    "waiting_frames": MapSpec(
-        "waiting_frames", MapKind.ARRAY, record.Octets(4), record.Octets(9216), 1024, 0,
-        private=True,
-    ),
-    "waitings": WAITINGS,
 }
 """Every map by its name; what only programs use is private, and its keys and values are octets."""

@@ -12,7 +12,7 @@ from agent.kernel.net.sysctl import Sysctls
 from agent.kernel.net.tunnel import TunnelDevice
 from agent.kernel.net.veth import VethMtu, VethRepair
 from agent.kernel.programs.attach import Hooks
-from agent.kernel.programs.hooks import CUTTER, LOOPBACK, LOOPBACK_IFINDEX, POD, TUNNEL, TUNNEL_OUT, UPLINK
+from agent.kernel.programs.hooks import LOOPBACK, LOOPBACK_IFINDEX, POD, SEGMENTER, TUNNEL, TUNNEL_OUT, UPLINK
 from agent.model.address import Network
 from agent.model.attachment import Attachment
 from agent.model.local import Device
@@ -39,7 +39,7 @@ class TunnelPart:
         yield
         self._hooks.attach(links.tunnel, TUNNEL_OUT if links.segmenter else TUNNEL)
         if links.segmenter:
-            self._hooks.attach(links.tunnel, CUTTER)
+            self._hooks.attach(links.tunnel, SEGMENTER)
 
     def look_again(self) -> None:
         """Nothing is remembered of it."""

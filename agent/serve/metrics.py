@@ -80,7 +80,7 @@ class Sources:
     sync: Callable[[], SyncUse] = lambda: SyncUse(synced=False, age_s=None, problems=0)
     watches: Callable[[], Iterable[WatchUse]] = tuple
     counters: Callable[[], Iterable[tuple[int, abi.Counter]]] = tuple  # the map's entries, folded over CPUs
-    conntrack_gc: Callable[[], abi.Sweep | None] = lambda: None
+    conntrack_gc: Callable[[], abi.GcRun | None] = lambda: None
     attachments: Callable[[], int] = lambda: 0
     pools: Callable[[], Iterable[PoolUse]] = tuple
 
@@ -218,7 +218,7 @@ def _traffic(counters: Iterable[tuple[int, abi.Counter]]) -> Iterator[Metric]:
     yield from (forwarded, forwarded_bytes, dropped, dropped_bytes)
 
 
-def _conntrack(gc: abi.Sweep | None) -> Iterator[Metric]:
+def _conntrack(gc: abi.GcRun | None) -> Iterator[Metric]:
     if gc is None:
         return
     yield _gauge("conntrack_flows", "Entries of the flow table, as conntrack GC last saw it.", gc.flows)

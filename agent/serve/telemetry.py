@@ -56,6 +56,6 @@ def _counters(generation: Generation) -> Iterator[tuple[int, abi.Counter]]:
         yield from table.items()
 
 
-def _conntrack_gc(generation: Generation) -> abi.Sweep | None:
-    with closing(open_table(abi.SWEEPS, generation.maps)) as table:
+def _conntrack_gc(generation: Generation) -> abi.GcRun | None:
+    with closing(open_table(abi.GC_RUNS, generation.maps)) as table:
         return table.get(0)

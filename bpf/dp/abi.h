@@ -199,7 +199,7 @@ enum flow_flag {
 };
 
 /* Where one end of a flow is, as far as this node must know: the pod's device here, or zeros. */
-struct flow_end {
+struct peer_location {
 	__u32 ifindex;
 	mac_addr mac;
 	__u16 remote_id; /* key of remotes: reached by encapsulation; REMOTE_ROUTED; 0: by the kernel's stack */
@@ -215,10 +215,10 @@ struct flow {
 	ip_addr to_dst;
 	__be16 to_sport;
 	__be16 to_dport;
-	struct flow_end ends[2]; /* of lo and hi; a service's side stands for the backend behind it */
-	__u32 generation;	 /* struct node's, when ends and backend were last found right */
-	__u32 seen_s;		 /* last packet, in units of 2^30 ns of CLOCK_MONOTONIC (1.07 s) */
-	__u32 set_id;		 /* FLOW_FORWARD: the backend chosen */
+	struct peer_location ends[2]; /* of lo and hi; a service's side stands for the backend behind it */
+	__u32 generation;	      /* struct node's, when ends and backend were last found right */
+	__u32 seen_s;		      /* last packet, in units of 2^30 ns of CLOCK_MONOTONIC (1.07 s) */
+	__u32 set_id;		      /* FLOW_FORWARD: the backend chosen */
 	__u16 slot;
 	__u16 flags; /* enum flow_flag */
 };
@@ -245,30 +245,30 @@ struct fragment {
 	__u32 flags;  /* enum fragment_flag */
 };
 
-enum waiting_state {
-	WAITING_FREE,
-	WAITING_BUSY, /* somebody writes or sends it */
-	WAITING_READY,
+enum slot_state {
+	SLOT_FREE,
+	SLOT_BUSY, /* somebody writes or sends it */
+	SLOT_READY,
 };
 
 enum {
 	/* places of one group, which all datagrams of a source share: the fragments of 64 KiB in packets of 1,280 fit */
-	WAITING_PLACES = 64,
-	WAITING_GROUPS = 16,
-	WAITING_OCTETS = 9216, /* of a frame that can wait; a longer one goes on at once */
+	SLOTS_PER_GROUP = 64,
+	SLOT_GROUPS = 16,
+	SLOT_OCTETS = 9216, /* of a frame that can wait; a longer one goes on at once */
 };
 
 /* A later fragment that came before its datagram's first, and waits for it. */
-struct waiting {
+struct fragment_slot {
 	struct fragment_key key;
-	__u32 state; /* enum waiting_state */
+	__u32 state; /* enum slot_state */
 	__u32 length;
 	__u32 seen_s;  /* as struct flow's */
 	__u32 program; /* enum program: who kept it */
 };
 
-/* What the last sweep of the flows saw. */
-struct sweep {
+/* What the last run of conntrack GC saw. */
+struct gc_run {
 	__u64 runs;
 	__u64 expired; /* flows ended since the map was made */
 	__u64 at_ns;   /* CLOCK_MONOTONIC */
@@ -338,7 +338,7 @@ enum {
 
 /* What is so of all addresses of a range, unless a longer prefix says otherwise. */
 struct prefix {
-	__u16 remote_id; /* as struct flow_end's */
+	__u16 remote_id; /* as struct peer_location's */
 	__u16 flags;	 /* enum prefix_flag */
 };
 
@@ -369,8 +369,8 @@ struct node {
 	__u32 tunnel_vni;
 	__be16 tunnel_port; /* UDP port that other nodes are sent to; 0 with IPIP */
 	__u16 flags;	    /* enum node_flag */
-	/* with IPIP the device that cuts superframes which came encapsulated and leave again */
-	__u32 cutter_ifindex;
+	/* with IPIP the device that segments GSO packets which came encapsulated and leave again */
+	__u32 segmenter_ifindex;
 	__u32 pad;
 };
 

@@ -33,8 +33,8 @@ TC_ACT_UNSPEC, TC_ACT_OK, TC_ACT_SHOT, TC_ACT_REDIRECT = 0xFFFFFFFF, 0, 2, 7
 POD_MAC, OTHER_MAC, GATEWAY_MAC = "02:00:00:00:00:01", "02:00:00:00:00:02", abi.NODE_MAC.hex(":")
 POD, OTHER, NODE, REMOTE, CLIENT = "10.244.1.2", "10.244.1.3", "10.88.0.11", "10.244.2.9", "192.0.2.7"
 POD6, OTHER6, NODE6, REMOTE6, CLIENT6 = "fd00::2", "fd00::3", "fd88::11", "fd00:2::9", "2001:db8::7"
-_PLACES = abi.WAITING_GROUPS * abi.WAITING_PLACES
-NOBODY_WAITS = (struct.pack(f"={_PLACES}I", *range(_PLACES)), bytes(_PLACES * abi.Waiting.SIZE), _PLACES)
+_SLOTS = abi.SLOT_GROUPS * abi.SLOTS_PER_GROUP
+EMPTY_SLOTS = (struct.pack(f"={_SLOTS}I", *range(_SLOTS)), bytes(_SLOTS * abi.FragmentSlot.SIZE), _SLOTS)
 VIP, VIP6 = "10.96.0.50", "fd00:10:96::50"
 NODE_PORTS = (30000, 32767)
 NAT_PORTS = (1024, 29999)
@@ -76,7 +76,7 @@ class Datapath:
         """Load every tc object, sharing maps, with a node, its pod and a neighbour."""
         self = cls()
         shared: dict[str, int] = {}
-        for name in ("tc_pod", "tc_uplink", "sweep"):
+        for name in ("tc_pod", "tc_uplink", "gc"):
             loaded = self.stack.enter_context(Object.open(paths.objects() / f"{name}.bpf.o"))
             loaded.set_constants(constants or {})
             for each in loaded.maps():
@@ -90,7 +90,7 @@ class Datapath:
         for name, fd in shared.items():
             if not abi.MAPS[name].private:
                 self.tables[name] = table_on(abi.MAPS[name], os.dup(fd))
-        self.copies = shared["recent_epochs"]
+        self.copies = shared["cache_epochs"]
         self.reset()
         return self
 
@@ -100,7 +100,7 @@ class Datapath:
             if not table.spec.kind.is_array:
                 table.delete([key for key, _ in table.items()])
         mapio.update(self.copies, bytes(4), os.urandom(8), 1)
-        self.tables["waitings"].update_packed(*NOBODY_WAITS)
+        self.tables["fragment_slots"].update_packed(*EMPTY_SLOTS)
         self.node()
         self.endpoint(POD, LOOPBACK, POD_MAC)
         self.endpoint(POD6, LOOPBACK, POD_MAC)
@@ -229,14 +229,14 @@ class Datapath:
         reasons = {k: n - before.get(k, 0) for k, n in after.items() if n != before.get(k, 0)}
         return Outcome(done.retval, Ether(done.packet), reasons, *struct.unpack_from("<Q", done.context, 152))
 
-    def sweep(self) -> abi.Sweep:
-        """Sweep the flows once; returns what was seen."""
-        libbpf.test_run(self.objects["sweep"].program_fd("sweep_now"), b"")
-        return self.swept()
+    def gc(self) -> abi.GcRun:
+        """Run conntrack GC once; returns what was seen."""
+        libbpf.test_run(self.objects["gc"].program_fd("gc_now"), b"")
+        return self.gc_run()
 
-    def swept(self) -> abi.Sweep:
-        """What the last sweep saw."""
-        return cast(abi.Sweep, self.tables["sweeps"].get(0))
+    def gc_run(self) -> abi.GcRun:
+        """What the last GC run saw."""
+        return cast(abi.GcRun, self.tables["gc_runs"].get(0))
 
 
 def frame(src: str, dst: str, l4: Packet, *, mac: str = POD_MAC, to: str = GATEWAY_MAC, ttl: int = 64) -> Packet:

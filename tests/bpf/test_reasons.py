@@ -122,7 +122,7 @@ def later(ident: int) -> Packet:
 
 def alone(node: Datapath) -> None:
     """As many wait as can, for a first that does not come."""
-    for ident in range(2, abi.WAITING_PLACES + 2):
+    for ident in range(2, abi.SLOTS_PER_GROUP + 2):
         node.run("pod_ingress", later(ident))
 
 

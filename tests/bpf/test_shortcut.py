@@ -36,7 +36,7 @@ from tests.bpf.datapath import (
     syn,
 )
 from tests.bpf.packets import addresses, answer, ports
-from tests.bpf.test_recent import forget, on_cpu
+from tests.bpf.test_cache import forget, on_cpu
 
 pytestmark = pytest.mark.kernel
 
@@ -263,7 +263,7 @@ def test_an_ipv6_flow_whose_addresses_end_alike_is_another(served: Datapath) -> 
 
 
 def test_more_flows_than_lines_all_keep_their_way() -> None:
-    node = Datapath.load(constants={"recent_span": 2})
+    node = Datapath.load(constants={"cache_span": 2})
     try:
         for port in range(40000, 40020):
             for _ in range(2):

@@ -64,7 +64,7 @@ def pin_maps(root: PinRoot, name: str) -> Generation:
 def fill(generation: Generation) -> None:
     """One service with two backends, the node and one pod, and a translated flow between them."""
     now_s = time.monotonic_ns() >> abi.SEEN_BITS
-    none = abi.FlowEnd(0, bytes(6), 0)
+    none = abi.PeerLocation(0, bytes(6), 0)
     client, service, backend = address("10.1.0.7"), address("10.96.0.1"), address("10.1.1.9")
     forward = abi.FlowFlag.FLOW_FORWARD
     answer = abi.FlowFlag.FLOW_REVERSE | abi.FlowFlag.FLOW_REPLIED
@@ -92,7 +92,7 @@ def fill(generation: Generation) -> None:
         abi.POD_NETNS: [(77, abi.PodAddresses(client, IPv6Address(0)))],
         abi.FLOWS: flows,
         abi.NODE: [(0, abi.Node(address("192.0.2.1"), IPv6Address(0), 1, 5, 1024, 29999, 30000, 32767, 0, 0, 0, 0, 0))],
-        abi.SWEEPS: [(0, abi.Sweep(4, 9, time.monotonic_ns(), 2, 1))],
+        abi.GC_RUNS: [(0, abi.GcRun(4, 9, time.monotonic_ns(), 2, 1))],
     }
     with ExitStack() as stack:
         for spec, entries in contents.items():

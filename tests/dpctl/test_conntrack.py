@@ -8,10 +8,10 @@ import pytest
 
 from dpctl.conntrack import FlowRow, Known, Wanted, flow_rows
 from dpctl.format import End, set_label
-from maps.abi import FLOWS, Flow, FlowEnd, FlowFlag, FlowKey
+from maps.abi import FLOWS, Flow, FlowFlag, FlowKey, PeerLocation
 from maps.memory import MemoryTable
 
-NOWHERE = FlowEnd(0, bytes(6), 0)
+NOWHERE = PeerLocation(0, bytes(6), 0)
 NOW = 10_000
 TCP, UDP = 6, 17
 Entry = tuple[FlowKey, Flow]
@@ -108,7 +108,7 @@ def test_a_half_alone_is_shown_as_such(half: int) -> None:
         pytest.param(UDP, FlowFlag.FLOW_REPLIED, "established", id="UDP knows answers alone"),
     ],
 )
-def test_a_state_is_what_the_sweep_judges_by(protocol: int, flags: int, state: str) -> None:
+def test_a_state_is_what_gc_goes_by(protocol: int, flags: int, state: str) -> None:
     (row,) = shown([entry((CLIENT, 5), (BACKEND, 80), protocol=protocol, flags=flags)])
     assert row.state == state
 

@@ -143,10 +143,10 @@ def test_status_tells_a_dead_agent_from_a_living_one() -> None:
     assert (agent_fact(12).state, agent_fact(12).values) == ("running", {"pid": 12})
 
 
-def test_flows_are_those_of_the_last_sweep() -> None:
-    swept = flows_fact(abi.Sweep(3, 20, 5_000_000_000, 7, 2), 9_000_000_000)
-    assert (swept.state, swept.values["swept_s"]) == ("7 entries", 4.0)
-    assert flows_fact(abi.Sweep(0, 0, 0, 0, 0), 1).state == "unknown"
+def test_flows_are_those_of_the_last_gc_run() -> None:
+    fact = flows_fact(abi.GcRun(3, 20, 5_000_000_000, 7, 2), 9_000_000_000)
+    assert (fact.state, fact.values["gc_age_s"]) == ("7 entries", 4.0)
+    assert flows_fact(abi.GcRun(0, 0, 0, 0, 0), 1).state == "unknown"
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ def _configure(node: Node, other: Node, between: NetworkSettings, over: int, gen
     assert wanted is not None
     with node.inside(), IPRoute() as netlink, tempfile.TemporaryDirectory() as state:
         links = TunnelDevice(netlink, Sysctls(Path(state))).sync(wanted)
-        node.hooks.attach(links.tunnel, (*hooks.TUNNEL_OUT, *hooks.CUTTER) if links.segmenter else hooks.TUNNEL)
+        node.hooks.attach(links.tunnel, (*hooks.TUNNEL_OUT, *hooks.SEGMENTER) if links.segmenter else hooks.TUNNEL)
         for cidr, source in zip(PODS[other.name], node.own(), strict=True):
             subprocess.run(["ip", "route", "replace", cidr, "dev", "swtunnel", "src", str(source)], check=True)
     Table.open(abi.REMOTES, node.maps / "remotes").update([(1, abi.Remote(mapped(other.own()[over])))])

@@ -50,7 +50,7 @@ def main() -> int:
         f"loaded {', '.join(objects)}: {len(loaded.programs)} programs in {time.monotonic() - begin:.1f} s", flush=True
     )
 
-    loaded.start_sweep()
+    loaded.start_gc()
     site.build()
     site.fill(generation.maps)
     tcx = features.kernel_version(os.uname().release) >= features.TCX

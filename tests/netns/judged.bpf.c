@@ -4,7 +4,7 @@
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_helpers.h>
 
-enum { JUDGED = 0x5357 }; /* CTX_JUDGED in dp/ctx.h */
+enum { JUDGED = 0x5357 }; /* CTX_PROCESSED in dp/packet/ctx.h */
 
 /* The program that is tried. */
 struct {

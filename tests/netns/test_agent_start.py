@@ -60,7 +60,7 @@ def test_the_memory_of_every_map_is_told_also_of_those_that_only_programs_read(n
         assert {f'sluiceway_map_bytes{{map="{name}"}}' for name in generation.pinned()} == {
             line.partition(" ")[0] for line in told
         }
-        assert {"recents", "waiting_frames"} <= set(generation.pinned())
+        assert {"flow_caches", "fragment_frames"} <= set(generation.pinned())
 
 
 def test_a_service_in_the_folder_is_in_the_maps_when_the_agent_is_ready(node: Node) -> None:

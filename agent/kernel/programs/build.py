@@ -23,7 +23,7 @@ from maps import paths
 
 log = logger(__name__)
 
-NAMES = ("sock", "tc_pod", "tc_uplink", "sweep")
+NAMES = ("sock", "tc_pod", "tc_uplink", "gc")
 FLAGS = "cflags"  # clang's response file, beside the sources
 KEY = "key"  # file beside shipped objects
 SHOWN_LINES = 12  # of a compiler's complaint
@@ -121,7 +121,7 @@ def _compile(where: Sources, compiler: Compiler, folder: Path) -> Mapping[str, P
 def _compile_one(where: Sources, compiler: Compiler, name: str, target: Path) -> None:
     source = where.sources / f"{name}.bpf.c"
     system = f"/usr/include/{platform.machine()}-linux-gnu"  # Debian keeps asm/ there
-    includes = [f"-I{where.headers}", "-idirafter", system]
+    includes = [f"-I{where.sources}", f"-I{where.headers}", "-idirafter", system]
     command = [compiler.path, f"@{where.sources / FLAGS}", *includes, "-c", str(source), "-o", str(target)]
     said = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     if said.returncode:

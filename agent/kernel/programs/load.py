@@ -1,7 +1,7 @@
 """Objects into the kernel: one set of pinned maps under them all, the programs ready for their hooks.
 
 Maps that the generation has are taken as they are, so a new program works on the state of the old; what is missing is
-made and pinned. The sweep of the flows is begun by hand, once per load.
+made and pinned. Conntrack GC is begun by hand, once per load.
 """
 
 import os
@@ -17,7 +17,7 @@ from maps.pins import Generation
 
 log = logger(__name__)
 
-SWEEP_START = "sweep_start"
+GC_START = "gc_start"
 
 
 class Loaded:
@@ -40,15 +40,15 @@ class Loaded:
             raise
         log.debug("programs loaded", programs=len(self.programs), generation=generation.name)
 
-    def start_sweep(self) -> None:
+    def start_gc(self) -> None:
         """Have the kernel end old flows from now on, every second, without us.
 
         Raises:
             AgentError: the timer could not be set.
         """
-        answer = libbpf.test_run(self.programs[SWEEP_START], b"")
+        answer = libbpf.test_run(self.programs[GC_START], b"")
         if answer.retval:
-            raise AgentError(f"the sweep of the flows did not start: {SWEEP_START} returned {answer.retval:#x}")
+            raise AgentError(f"conntrack GC did not start: {GC_START} returned {answer.retval:#x}")
 
     def close(self) -> None:
         """Let go; what is pinned, attached or armed stays."""

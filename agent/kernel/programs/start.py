@@ -57,7 +57,7 @@ def start(options: Options, pins: PinRoot) -> Started:
     else:
         move.finish(hooks.exchange)
         moved.set()
-    loaded.start_sweep()
+    loaded.start_gc()
     sysctls = Sysctls(options.state_dir)
     sysctls.node()
     if options.socket_lb:

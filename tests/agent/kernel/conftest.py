@@ -27,7 +27,13 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     def build(version: int, words: int = 1) -> Mapping[str, Path]:
         target = folder / f"{version}-{words}.bpf.o"
         if not target.exists():
-            flags = (f"@{paths.sources()}/cflags", f"-I{paths.headers()}", f"-DVERSION={version}", f"-DWORDS={words}")
+            flags = (
+                f"@{paths.sources()}/cflags",
+                f"-I{paths.sources()}",
+                f"-I{paths.headers()}",
+                f"-DVERSION={version}",
+                f"-DWORDS={words}",
+            )
             system = ("-idirafter", f"/usr/include/{os.uname().machine}-linux-gnu")
             command = [clang.path, *flags, *system, "-c", str(HERE / "tiny.bpf.c"), "-o", str(target)]
             subprocess.run(command, check=True)

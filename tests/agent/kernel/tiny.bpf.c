@@ -4,7 +4,7 @@
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_helpers.h>
 
-#include "../../../bpf/dp/config.h"
+#include "dp/config.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -68,7 +68,7 @@ SOCKET(recvmsg6)
 SOCKET(getpeername4)
 SOCKET(getpeername6)
 
-SEC("syscall") int sweep_start(void *ctx)
+SEC("syscall") int gc_start(void *ctx)
 {
 	(void)ctx;
 	return 0;

@@ -151,7 +151,7 @@ def test_every_source_has_its_metrics() -> None:
             maps=lambda: [MapUse("services", 3, 100, 4096), MapUse("flows", None, 200, 8192)],
             sync=lambda: SyncUse(True, 1.5, 2, 4, 3, (PartUse("routes", False, 7),)),  # noqa: FBT003
             watches=lambda: [WatchUse("services", 0.5, 4), WatchUse("nodes", None, 9)],
-            conntrack_gc=lambda: abi.Sweep(runs=5, expired=6, at_ns=0, flows=7, unanswered=1),
+            conntrack_gc=lambda: abi.GcRun(runs=5, expired=6, at_ns=0, flows=7, unanswered=1),
             attachments=lambda: 8,
             pools=lambda: [PoolUse("10.0.0.0/24", 8, 245)],
         )

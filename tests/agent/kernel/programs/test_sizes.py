@@ -12,7 +12,7 @@ from maps.spec import OPTIONS, MapKind, MapSpec
 from maps.table import Table
 
 GIB = 1 << 30
-RECENT_SPAN = abi.MAPS["recents"].per_cpu
+CACHE_SPAN = abi.MAPS["flow_caches"].per_cpu
 SIZED = tuple(spec for spec in abi.MAPS.values() if spec.is_sized)
 
 
@@ -53,18 +53,18 @@ def test_no_map_falls_below_the_least_size() -> None:
     assert min(entries[spec.name] for spec in SIZED) == LEAST
 
 
-@pytest.mark.parametrize(("gib", "cpus", "span"), [(64, 2, RECENT_SPAN), (64, 1, RECENT_SPAN), (1024, 128, 8192)])
+@pytest.mark.parametrize(("gib", "cpus", "span"), [(64, 2, CACHE_SPAN), (64, 1, CACHE_SPAN), (1024, 128, 8192)])
 def test_every_cpu_keeps_copies_of_flows(gib: int, cpus: int, span: int) -> None:
-    assert constants(sizes(Options(), gib * GIB, cpus), cpus)["recent_span"] == span
+    assert constants(sizes(Options(), gib * GIB, cpus), cpus)["cache_span"] == span
 
 
 @pytest.mark.parametrize("cpus", [1, 3, 7, 96, 1024])
 @pytest.mark.parametrize("gib", [1, 3, 512])
 def test_all_copies_have_room(gib: int, cpus: int) -> None:
     entries = sizes(Options(), gib * GIB, cpus)
-    span = constants(entries, cpus)["recent_span"]
+    span = constants(entries, cpus)["cache_span"]
     assert span & (span - 1) == 0
-    assert span == 1 or (cpus * span <= entries["recents"] and cpus * (span // 2) <= entries["recent_sets"])
+    assert span == 1 or (cpus * span <= entries["flow_caches"] and cpus * (span // 2) <= entries["cache_sets"])
 
 
 def test_the_memory_is_read_from_meminfo() -> None:

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Copies of recent flows, close together: among many flows the table's entries are all over memory, and a packet waits
+ * for its bucket's head and then for the entry itself (docs/decisions/0018-flow-cache.md). Every CPU has copies of its own,
+ * which nobody else writes, in a ring; a small index, by hash, says where in the ring a flow's is.
+ *
+ * A copy holds for the second of its making, of an answered flow for a few. So an entry in use is noted in the table that
+ * often, and one that goes by its time-out, which is longer, has no copy left. What ends or changes an entry sooner
+ * raises the epoch, after it has done so; who copies has read the epoch before the entry, with a fence() between.
+ */
+#ifndef SLUICEWAY_CACHE_H
+#define SLUICEWAY_CACHE_H
+
+#include "dp/conntrack/flow.h"
+
+const volatile __u32 cache_span DOC("copies of flows that a CPU keeps, a power of two, at most 65536") = 512;
+
+enum {
+	CACHE_WAYS = 4,
+	CACHE_PLACE = 0xffff, /* the part of a mark that is a place in the ring */
+	CACHE_S = 3,	  /* a copy of an answered flow holds so long, in now_s()'s unit; no such flow ends sooner */
+	CACHE_NONE = ~0U, /* in place of a copy's index */
+};
+
+struct cached_flow {
+	struct flow_key key;
+	struct flow flow;
+	__u32 epoch;
+	__u32 asked; /* tick_moment() when the way on was, see next_hop.h; 0: not since the copy was made */
+	__u32 pad;
+};
+
+_Static_assert(sizeof(struct cached_flow) == 128, "two cache lines, fetched at once");
+
+/* Where the flows of one part of all hashes are: in each, half a hash over a place in the ring. */
+struct cache_set {
+	__u32 ways[CACHE_WAYS];
+};
+
+/* The CPUs' rings, one after the other; a CPU for which there is no room has none. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 32768);
+	__type(key, __u32);
+	__type(value, struct cached_flow);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} flow_caches SEC(".maps") PRIVATE PER_CPU(32768);
+
+/* Half as many as copies: with four ways each, room for twice as many. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 16384);
+	__type(key, __u32);
+	__type(value, struct cache_set);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} cache_sets SEC(".maps") PRIVATE PER_CPU(16384);
+
+/* Copies that a CPU has made: the next one's place in its ring. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} cache_heads SEC(".maps") PRIVATE;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} cache_epochs SEC(".maps") PRIVATE;
+
+/* Where a flow's copy is, or is to be. */
+struct cache_search {
+	struct cache_set *set; /* NULL: this CPU has no copies */
+	__u32 cpu;
+	__u32 hash; /* its upper half is kept */
+	__u32 epoch;
+	__u32 way;  /* CACHE_WAYS: none is marked with the hash */
+	__u32 copy; /* the flow's copy, by its index; CACHE_NONE: none */
+};
+
+static __always_inline __u32 cache_hash(const struct flow_key *key, __u32 *part)
+{
+	const __u64 *w = (const __u64 *)key;
+	/* two chains that do not wait for each other */
+	__u64 a = (w[0] + 0x9e3779b97f4a7c15) * 0xbf58476d1ce4e5b9 ^ w[1];
+	__u64 b = (w[2] + 0x94d049bb133111eb) * 0x9e3779b97f4a7c15 ^ w[3];
+
+	a = (a ^ a >> 32) * 0xc2b2ae3d27d4eb4f;
+	b = (b ^ b >> 32 ^ w[4]) * 0xbf58476d1ce4e5b9;
+	a = (a ^ b ^ b >> 29) * 0x94d049bb133111eb;
+	*part = a >> 48;
+	return a >> 16;
+}
+
+static __always_inline bool cache_is_of(const struct cached_flow *r, const struct flow_key *key)
+{
+	const __u64 *a = (const __u64 *)&r->key, *b = (const __u64 *)key;
+
+	return !((a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3]) | (a[4] ^ b[4]));
+}
+
+/* The copy at a place in this CPU's ring; s->copy follows. */
+static __always_inline struct cached_flow *cache_at(struct cache_search *s, __u32 place)
+{
+	s->copy = s->cpu * cache_span + (place & (cache_span - 1));
+	return bpf_map_lookup_elem(&flow_caches, &s->copy);
+}
+
+/* The copy under a flow's key; whether it still holds is another question. NULL: none. Sets *s. */
+static __always_inline struct cached_flow *cache_find(const struct flow_key *key, struct cache_search *s)
+{
+	struct cached_flow *r;
+	__u32 index, zero = 0;
+	__u64 *epoch = bpf_map_lookup_elem(&cache_epochs, &zero);
+
+	s->cpu = bpf_get_smp_processor_id();
+	s->hash = cache_hash(key, &index) & ~CACHE_PLACE;
+	s->epoch = epoch ? *(volatile __u64 *)epoch : 0;
+	s->way = CACHE_WAYS;
+	s->copy = CACHE_NONE;
+	index = s->cpu * (cache_span / 2) + (index & (cache_span / 2 - 1));
+	s->set = bpf_map_lookup_elem(&cache_sets, &index);
+	if (!s->set)
+		return NULL;
+#pragma unroll
+	for (int i = 0; i < CACHE_WAYS; i++) {
+		__u32 marked = s->set->ways[i];
+
+		if ((marked & ~CACHE_PLACE) == s->hash) {
+			s->way = i;
+			r = cache_at(s, marked);
+			return r && cache_is_of(r, key) ? r : NULL;
+		}
+	}
+	return NULL;
+}
+
+/* The next place in the ring, marked with the flow's hash; it takes the place of the copy that is oldest. */
+static __always_inline struct cached_flow *cache_take(struct cache_search *s)
+{
+	__u32 zero = 0;
+	__u32 *made = bpf_map_lookup_elem(&cache_heads, &zero);
+	__u32 place, way = s->way;
+
+	if (!made || !s->set)
+		return NULL;
+	place = (*made)++ & (cache_span - 1);
+	if (way >= CACHE_WAYS)
+		way = place;
+	s->set->ways[way & (CACHE_WAYS - 1)] = s->hash | place;
+	return cache_at(s, place);
+}
+
+/* Copies a flow as it was found after the search: what has ended since then is void already. r: what the search found. */
+static __always_inline void cache_keep(struct cache_search *s, struct cached_flow *r, const struct flow_key *key,
+				       const struct flow *f)
+{
+	if (!r)
+		r = cache_take(s);
+	if (!r)
+		return;
+	r->key = *key;
+	r->flow = *f;
+	r->epoch = s->epoch;
+	r->asked = 0;
+}
+
+/* Voids all copies of what was ended or changed before. */
+static __always_inline void cache_void(void)
+{
+	__u32 zero = 0;
+	__u64 *epoch = bpf_map_lookup_elem(&cache_epochs, &zero);
+
+	fence();
+	if (epoch)
+		__sync_fetch_and_add(epoch, 1);
+}
+
+/* As ct_delete_entries(), for entries that may have been in use just now. */
+static __always_inline void ct_delete(const struct flow_key *key, const struct flow *f)
+{
+	ct_delete_entries(key, f);
+	cache_void();
+}
+
+#endif

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Connection tracking: a packet's flow, brought up to date with what it and the node say. */
+#ifndef SLUICEWAY_CONNTRACK_H
+#define SLUICEWAY_CONNTRACK_H
+
+#include "dp/service/backend.h"
+#include "dp/endpoint/location.h"
+#include "dp/conntrack/cache.h"
+#include "dp/conntrack/shortcut.h"
+
+/* A packet's place in its flow. */
+struct ct_ctx {
+	struct flow_key *key;
+	struct flow *flow; /* NULL: none */
+	__u32 copy;	   /* the flow's copy on this CPU; CACHE_NONE: none */
+	/* which end of the key the source is; aligned, for of a slot's first octet alone the verifier knows the range */
+	bool src_hi __attribute__((aligned(8)));
+	bool translated;
+};
+
+/* Has the backend left its set, or the set gone? Only asked of FLOW_FORWARD; a masqueraded flow has no set. */
+static __always_inline bool flow_backend_left(const struct flow *f)
+{
+	struct backend *b = backend_find(f->set_id, f->slot);
+
+	if (!f->set_id)
+		return false;
+	return !b || b->port != f->to_dport || !addr_equal(&b->addr, &f->to_dst);
+}
+
+/* Finds the devices of both ends anew: an endpoint has come or gone since they were kept. */
+static __always_inline void ct_refresh_ends(const struct flow_key *key, struct flow *f)
+{
+	bool origin_hi = f->flags & FLOW_ORIGIN_HI;
+	const ip_addr *lo = &key->lo_addr, *hi = &key->hi_addr;
+
+	/* whom a translated packet reaches stands not in the key: the backend there, the client back */
+	if (f->flags & (FLOW_FORWARD | FLOW_REVERSE)) {
+		if (!!(f->flags & FLOW_FORWARD) == origin_hi)
+			lo = &f->to_dst;
+		else
+			hi = &f->to_dst;
+	}
+	location_of(lo, &f->ends[0]);
+	location_of(hi, &f->ends[1]);
+}
+
+/*
+ * Is what the flow remembers still so? Asked once per flow after an endpoint or a backend has changed.
+ * False when the flow must begin anew: its backend left, and the protocol has no connection to lose.
+ */
+static __always_inline bool ct_refresh(const struct flow_key *key, struct flow *f, const struct packet *p,
+				       __u32 generation)
+{
+	if (f->flags & FLOW_FORWARD && (p->protocol == IPPROTO_UDP || p->flags & PACKET_SYN) && flow_backend_left(f))
+		return false;
+	ct_refresh_ends(key, f);
+	f->generation = generation;
+	return true;
+}
+
+/* Notes what the packet says about its flow. Stores only what changed: the entry is shared by all CPUs. */
+static __always_inline void ct_note(struct flow *f, const struct packet *p, bool origin)
+{
+	__u32 now = tick_s();
+	__u16 flags = f->flags;
+
+	if (!origin)
+		flags |= FLOW_REPLIED;
+	if (p->flags & PACKET_FIN)
+		flags |= origin ? FLOW_FIN_ORIGIN : FLOW_FIN_REPLY;
+	if (p->flags & PACKET_RST)
+		flags |= FLOW_RESET;
+	if (flags != f->flags)
+		f->flags = flags;
+	if (now != f->seen_s)
+		f->seen_s = now;
+}
+
+/* Does the copy still hold, and has the table nothing to learn from this packet? */
+static __always_inline bool cache_holds(const struct cached_flow *r, const struct packet *p, bool src_hi,
+					__u32 generation, __u32 epoch)
+{
+	const struct flow *f = &r->flow;
+	bool replied = f->flags & FLOW_REPLIED;
+
+	return r->epoch == epoch && f->generation == generation && tick_s() - f->seen_s <= (replied ? CACHE_S : 0) &&
+	       !(p->flags & (PACKET_SYN | PACKET_FIN | PACKET_RST)) && (replied || from_origin(f, src_hi));
+}
+
+/*
+ * The flow of a packet, up to date and noted; NULL when there is none, or it has to begin anew. It is to be read only:
+ * it may be a copy. The context's key, copy and src_hi are set in any case.
+ */
+static __noinline struct flow *ct_find(const struct packet *p, struct ct_ctx *ct)
+{
+	const struct node *n = node_now();
+	struct flow_key *key = ct->key;
+	struct cache_search search;
+	__u32 generation;
+	bool src_hi;
+	struct cached_flow *r;
+	struct flow *f;
+
+	src_hi = packet_key(p, key);
+	ct->src_hi = src_hi;
+	ct->copy = CACHE_NONE;
+	if (!n)
+		return NULL;
+	generation = n->generation;
+	r = cache_find(key, &search);
+	if (r && cache_holds(r, p, src_hi, generation, search.epoch)) {
+		ct->copy = search.copy;
+		return &r->flow;
+	}
+	fence(); /* epoch and generation are read, the entry and what it refers to are not */
+	f = bpf_map_lookup_elem(&flows, key);
+	if (!f)
+		return NULL;
+	if (p->flags & PACKET_SYN && (flow_is_closed(key, f) || (f->flags & FLOW_FORWARD && flow_backend_left(f)))) {
+		ct_delete(key, f);
+		return NULL;
+	}
+	if (f->generation != generation && !ct_refresh(key, f, p, generation)) {
+		ct_delete(key, f);
+		return NULL;
+	}
+	ct_note(f, p, from_origin(f, src_hi));
+	if (!(p->flags & (PACKET_OPENS | PACKET_FIN | PACKET_RST)) && shortcut_keep(p, f, src_hi, search.epoch))
+		return f;
+	cache_keep(&search, r, key, f);
+	ct->copy = search.copy;
+	return f;
+}
+
+/*
+ * As ct_find(), for what a device brings in. There a client's packet carries the service's address; one that carries
+ * the backend's finds the reverse entry too, but is another flow, from the same port straight to the backend. Without
+ * a connection to lose, the new flow has the key, and the other begins anew under another source port.
+ */
+static __always_inline struct flow *ct_find_arriving(const struct packet *p, struct ct_ctx *ct)
+{
+	struct flow *f = ct_find(p, ct);
+
+	if (!f || !(f->flags & FLOW_REVERSE) || !from_origin(f, ct->src_hi) || p->protocol == IPPROTO_TCP)
+		return f;
+	ct_delete(ct->key, f);
+	ct->copy = CACHE_NONE;
+	return NULL;
+}
+
+/* A flow that begins now, as yet translated to nothing. */
+static __always_inline struct flow *flow_fresh(struct flow *f, __u16 flags, bool origin_hi)
+{
+	const struct node *n = node_now();
+
+	memset(f, 0, sizeof(*f));
+	f->generation = n ? n->generation : 0;
+	f->seen_s = now_s();
+	f->flags = flags | (origin_hi ? FLOW_ORIGIN_HI : 0);
+	return f;
+}
+
+/* Remembers a flow that is carried as it is. A full table costs it only the lookup's shortcut. */
+static __always_inline void ct_keep(const struct packet *p, const struct flow_key *key, bool src_hi, __u16 flags)
+{
+	struct scratch *work = scratch();
+	struct flow *f;
+
+	if (!work)
+		return;
+	f = flow_fresh(&work->flow, flags, src_hi);
+	fence(); /* the generation is read, the ends are not */
+	ct_refresh_ends(key, f);
+	if (p->flags & PACKET_RST)
+		f->flags |= FLOW_RESET;
+	bpf_map_update_elem(&flows, key, f, BPF_NOEXIST);
+}
+
+#endif

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* The table of flows: one lookup finds what was decided for a connection, from either direction. */
+#ifndef SLUICEWAY_FLOW_H
+#define SLUICEWAY_FLOW_H
+
+#include "dp/packet/packet.h"
+#include "dp/packet/scratch.h"
+
+EXPORT_ENUM(flow_flag);
+
+_Static_assert(sizeof(struct flow_key) == 40, "hashed as bytes");
+_Static_assert(sizeof(struct flow) == 76, "two cache lines with its key");
+
+/*
+ * Preallocated: under a flood of new flows an LRU would evict established ones, and its inserts cost more. No larger than
+ * its CPUs can use: among many flows a lookup waits for memory (docs/decisions/0010-flows.md).
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 131072);
+	__type(key, struct flow_key);
+	__type(value, struct flow);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} flows SEC(".maps") PROGRAMS_WRITE SIZED_BY(max_flows) PER_CPU(65536) CARRIED;
+
+/* The key both directions share. Returns whether the source is the key's hi end. */
+static __always_inline bool ends_key(const ip_addr *src, __be16 sport, const ip_addr *dst, __be16 dport, __u8 protocol,
+				     struct flow_key *key)
+{
+	bool src_hi = addr_equal(src, dst) ? sport > dport : addr_is_behind(src, dst);
+
+	key->lo_addr = src_hi ? *dst : *src;
+	key->hi_addr = src_hi ? *src : *dst;
+	key->lo_port = src_hi ? dport : sport;
+	key->hi_port = src_hi ? sport : dport;
+	key->protocol = protocol;
+	key->network = 0;
+	key->pad = 0;
+	return src_hi;
+}
+
+static __always_inline bool tuple_key(const struct tuple *t, struct flow_key *key)
+{
+	return ends_key(&t->src, t->sport, &t->dst, t->dport, t->protocol, key);
+}
+
+static __always_inline bool packet_key(const struct packet *p, struct flow_key *key)
+{
+	return ends_key(&p->src, p->sport, &p->dst, p->dport, p->protocol, key);
+}
+
+/* Does a packet whose source is the hi end (or not) come from the end that began the flow? */
+static __always_inline bool from_origin(const struct flow *f, bool src_hi)
+{
+	return src_hi == !!(f->flags & FLOW_ORIGIN_HI);
+}
+
+/* Does the entry translate packets of this direction? */
+static __always_inline bool flow_translates(const struct flow *f, bool src_hi)
+{
+	return f->flags & (from_origin(f, src_hi) ? FLOW_FORWARD : FLOW_REVERSE);
+}
+
+/* The key of a pair's other entry. */
+static __always_inline void flow_pair_key(const struct flow *f, __u8 protocol, struct flow_key *key)
+{
+	ends_key(&f->to_src, f->to_sport, &f->to_dst, f->to_dport, protocol, key);
+}
+
+/* Ends a flow, and with it the other entry of a pair. */
+static __always_inline void ct_delete_entries(const struct flow_key *key, const struct flow *f)
+{
+	if (f->flags & (FLOW_FORWARD | FLOW_REVERSE)) {
+		struct flow_key pair;
+
+		flow_pair_key(f, key->protocol, &pair);
+		bpf_map_delete_elem(&flows, &pair);
+	}
+	bpf_map_delete_elem(&flows, key);
+}
+
+/* What makes a connection's end; each half of a pair sees its own direction's. */
+enum { FLOW_ENDS = FLOW_RESET | FLOW_FIN_ORIGIN | FLOW_FIN_REPLY };
+
+/* Is the connection over? */
+static __always_inline bool flow_is_closed(const struct flow_key *key, const struct flow *f)
+{
+	__u16 flags = f->flags;
+
+	if (flags & (FLOW_FORWARD | FLOW_REVERSE)) {
+		struct flow_key pair;
+		struct flow *other;
+
+		flow_pair_key(f, key->protocol, &pair);
+		other = bpf_map_lookup_elem(&flows, &pair);
+		if (other)
+			flags |= other->flags & FLOW_ENDS;
+	}
+	return flags & FLOW_RESET || (flags & FLOW_FIN_ORIGIN && flags & FLOW_FIN_REPLY);
+}
+
+#endif

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Begins translated flows: a backend's address for a service's, and where answers need it, a source of ours. */
+#ifndef SLUICEWAY_NAT_H
+#define SLUICEWAY_NAT_H
+
+#include "dp/conntrack/conntrack.h"
+#include "dp/service/service.h"
+
+/* source ports tried before a flow is dropped: with half of them taken, 16 fail once in 65,536 */
+enum { NAT_TRIES = 16, NAT_TAKEN = -17 /* -EEXIST */ };
+
+/* Mixes one word in: a multiplication and a shift, alike on every node. */
+static __always_inline __u32 hash_word(__u32 h, __u32 word)
+{
+	h = (h ^ word) * 0x9e3779b1;
+	return h ^ (h >> 15);
+}
+
+/* The hash that chooses a backend. */
+static __always_inline __u32 flow_hash(const struct packet *p)
+{
+	__u32 h = p->protocol;
+
+#pragma unroll
+	for (int i = 0; i < 4; i++) {
+		h = hash_word(h, bpf_ntohl(p->src.w[i]));
+		h = hash_word(h, bpf_ntohl(p->dst.w[i]));
+	}
+	h = hash_word(h, (__u32)bpf_ntohs(p->sport) << 16 | bpf_ntohs(p->dport));
+	return hash_word(h, 0x85ebca6b);
+}
+
+/*
+ * Stores the entry that answers will find. Never takes one that is in use by another flow.
+ * Returns 0, -EEXIST or -E2BIG as bpf_map_update_elem(). A function of its own, verified once and not in every turn
+ * of nat_reserve_port()'s loop.
+ */
+__noinline int nat_store_reverse(const struct packet *p, const struct nat_pair *pair)
+{
+	struct scratch *work = scratch();
+	struct flow_key key;
+	struct flow *f, *old;
+	bool src_hi;
+	long error;
+
+	if (!p || !pair || !work)
+		return NAT_TAKEN;
+	src_hi = tuple_key(&pair->mapping, &key);
+	f = flow_fresh(&work->flow, pair->flags | FLOW_REVERSE, src_hi);
+	f->to_src = p->dst;
+	f->to_dst = p->src;
+	f->to_sport = p->dport;
+	f->to_dport = p->sport;
+	f->ends[src_hi] = pair->client;
+	f->ends[!src_hi] = pair->backend;
+	f->generation = pair->generation;
+	error = bpf_map_update_elem(&flows, &key, f, BPF_NOEXIST);
+	if (error != NAT_TAKEN)
+		return error;
+	old = bpf_map_lookup_elem(&flows, &key);
+	if (!old || !flow_is_closed(&key, old))
+		return error;
+	ct_delete(&key, old);
+	return bpf_map_update_elem(&flows, &key, f, BPF_NOEXIST);
+}
+
+/* Stores the entry that the client's packets find, over one that is there. Returns as bpf_map_update_elem(). */
+__noinline int nat_store_forward(const struct packet *p, const struct nat_pair *pair)
+{
+	struct scratch *work = scratch();
+	struct flow_key key;
+	struct flow *f;
+	bool src_hi;
+	long error;
+
+	if (!p || !pair || !work)
+		return NAT_TAKEN;
+	src_hi = packet_key(p, &key);
+	f = flow_fresh(&work->flow, pair->flags | FLOW_FORWARD, src_hi);
+	f->to_src = pair->mapping.src;
+	f->to_dst = pair->mapping.dst;
+	f->to_sport = pair->mapping.sport;
+	f->to_dport = pair->mapping.dport;
+	f->set_id = pair->set_id;
+	f->slot = pair->slot;
+	f->ends[src_hi] = pair->client;
+	f->ends[!src_hi] = pair->backend;
+	f->generation = pair->generation;
+	error = bpf_map_update_elem(&flows, &key, f, BPF_NOEXIST);
+	if (error != NAT_TAKEN)
+		return error;
+	error = bpf_map_update_elem(&flows, &key, f, BPF_ANY);
+	cache_void();
+	return error;
+}
+
+/*
+ * The n-th source port tried; the range is the agent's, clear of the node's own ports. Each is drawn anew: next to
+ * each other they would find the same crowd of ports taken. A range that can be tried whole is.
+ */
+static __always_inline __be16 nat_port(const struct node *n, __u32 first, __u32 try)
+{
+	__u32 span = n->nat_port_max - n->nat_port_min + 1;
+	__u32 drawn = span > NAT_TRIES ? bpf_get_prandom_u32() : first + try;
+
+	return bpf_htons(n->nat_port_min + drawn % span);
+}
+
+/* Stores the reverse entry under the first free source port. */
+static __noinline enum drop_reason nat_reserve_port(const struct packet *p, struct nat_pair *pair, const struct node *n)
+{
+	__u32 first = bpf_get_prandom_u32();
+
+	if (!n->nat_port_min) /* the node's own sockets, services and pods have them all */
+		return DROP_NAT_PORTS;
+	for (int i = 0; i < NAT_TRIES; i++) {
+		int error;
+
+		pair->mapping.sport = nat_port(n, first, i);
+		if (p->flags & PACKET_ECHO)
+			pair->mapping.dport = pair->mapping.sport;
+		error = nat_store_reverse(p, pair);
+		if (!error)
+			return DROP_NONE;
+		if (error != NAT_TAKEN)
+			return DROP_CONNTRACK_FULL;
+	}
+	return DROP_NAT_PORTS;
+}
+
+/* Chooses the backend, and says what it is to be sent. */
+static __noinline enum drop_reason nat_choose(const struct packet *p, const struct service *s, const struct node *n,
+					      bool external, struct nat_pair *pair)
+{
+	struct backend *b = service_backend(s, &p->src, flow_hash(p), &pair->slot);
+
+	if (!b)
+		return DROP_BACKEND_LOST;
+	pair->set_id = s->set_id;
+	pair->flags = external ? FLOW_EXTERNAL : 0;
+	pair->mapping = (struct tuple){
+		.src = p->src, .dst = b->addr, .sport = p->sport, .dport = b->port, .protocol = p->protocol};
+	/* answers would miss us: the client is outside and the backend elsewhere, or a pod or the node reaches itself */
+	if (!(external && !(b->flags & BACKEND_LOCAL)) && !addr_equal(&b->addr, &p->src) && !addr_is_loopback(&p->src))
+		return DROP_NONE;
+	pair->mapping.src = p->flags & PACKET_V4 ? n->addr4 : n->addr6;
+	return addr_is_zero(&pair->mapping.src) ? DROP_NAT_ADDRESS : DROP_NONE;
+}
+
+/* Stores both entries, with another source port where the source is another or the backend knows this one. */
+static __noinline enum drop_reason nat_store(const struct packet *p, struct nat_pair *pair, const struct node *n)
+{
+	enum drop_reason why = DROP_NONE;
+	ip_addr client = p->src; /* a lookup before Linux 6.2 takes no key from where p is */
+	struct flow_key key;
+	int error;
+
+	location_of(&client, &pair->client);
+	location_of(&pair->mapping.dst, &pair->backend);
+	error = addr_equal(&pair->mapping.src, &p->src) ? nat_store_reverse(p, pair) : NAT_TAKEN;
+	if (error && error != NAT_TAKEN)
+		return DROP_CONNTRACK_FULL;
+	if (error)
+		why = nat_reserve_port(p, pair, n);
+	if (why)
+		return why;
+	if (!nat_store_forward(p, pair))
+		return DROP_NONE;
+	tuple_key(&pair->mapping, &key);
+	bpf_map_delete_elem(&flows, &key);
+	return DROP_CONNTRACK_FULL;
+}
+
+/*
+ * Begins the translated flow of a packet to a service's backend. The client's address and port are kept unless
+ * answers would miss us, its port also unless the backend knows it from another flow.
+ * On DROP_NONE both entries are there.
+ */
+__noinline int nat_begin(const struct packet *p, const struct service *s, bool external)
+{
+	const struct node *n = node_now();
+	struct scratch *work = scratch();
+	enum drop_reason why;
+
+	if (!p || !s || !n || !work)
+		return DROP_BACKEND_LOST;
+	work->pair.generation = n->generation;
+	fence();
+	why = nat_choose(p, s, n, external, &work->pair);
+	return why ? why : nat_store(p, &work->pair, n);
+}
+
+/* Is a pod's packet that leaves the cluster to leave under the node's address? */
+static __always_inline bool is_masqueraded(const struct packet *p)
+{
+	const struct node *n = node_now();
+	struct prefix *prefix;
+
+	if (!n || !(n->flags & NODE_MASQUERADE) || addr_is_zero(p->flags & PACKET_V4 ? &n->addr4 : &n->addr6))
+		return false;
+	prefix = prefix_find(&p->dst);
+	return !prefix || !(prefix->flags & PREFIX_NO_MASQUERADE);
+}
+
+/* Begins the flow of a pod to somebody outside, under the node's address. On DROP_NONE both entries are there. */
+__noinline int nat_masquerade(const struct packet *p)
+{
+	const struct node *n = node_now();
+	struct scratch *work = scratch();
+	struct nat_pair *pair;
+
+	if (!p || !n || !work)
+		return DROP_NAT_ADDRESS;
+	pair = &work->pair;
+	memset(pair, 0, sizeof(*pair));
+	pair->generation = n->generation;
+	fence();
+	pair->mapping.src = p->flags & PACKET_V4 ? n->addr4 : n->addr6;
+	pair->mapping.dst = p->dst;
+	pair->mapping.sport = p->sport;
+	pair->mapping.dport = p->dport;
+	pair->mapping.protocol = p->protocol;
+	return nat_store(p, pair, n);
+}
+
+#endif

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Who has an address on this node: a pod behind a device, or the node itself. */
+#ifndef SLUICEWAY_ENDPOINT_H
+#define SLUICEWAY_ENDPOINT_H
+
+#include "dp/packet/addr.h"
+#include "dp/config.h"
+
+EXPORT_ENUM(endpoint_flag);
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, ip_addr);
+	__type(value, struct endpoint);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} endpoints SEC(".maps") AGENT_WRITES(20) SIZED_BY(max_endpoints) REVISES(CHANGE);
+
+static __always_inline struct endpoint *endpoint_find(const ip_addr *addr)
+{
+	return bpf_map_lookup_elem(&endpoints, addr);
+}
+
+/* Is the address one of this node's own? Most often the one under which the cluster knows it. */
+static __always_inline bool addr_is_node(const ip_addr *addr)
+{
+	const struct node *n = node_now();
+	struct endpoint *e;
+
+	if (n && (addr_equal(addr, &n->addr4) || addr_equal(addr, &n->addr6)))
+		return !addr_is_zero(addr); /* which a node without that family has */
+	e = endpoint_find(addr);
+	return e && e->flags & ENDPOINT_NODE;
+}
+
+/* An address of this node, or one that each host has for itself. */
+static __always_inline bool addr_is_here(const ip_addr *addr)
+{
+	return addr_is_loopback(addr) || addr_is_node(addr);
+}
+
+#endif

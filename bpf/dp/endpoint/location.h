@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Where one end of a flow is: a pod's device here, another node's tunnel, or wherever the kernel's routes lead. */
+#ifndef SLUICEWAY_LOCATION_H
+#define SLUICEWAY_LOCATION_H
+
+#include "dp/endpoint/endpoint.h"
+#include "dp/endpoint/prefix.h"
+
+static __noinline void location_of(const ip_addr *addr, struct peer_location *peer)
+{
+	const struct node *n = node_now();
+	struct endpoint *e = endpoint_find(addr);
+	struct prefix *prefix;
+
+	memset(peer, 0, sizeof(*peer));
+	if (e && !(e->flags & ENDPOINT_NODE)) {
+		peer->ifindex = e->ifindex;
+		peer->mac = e->mac;
+	}
+	if (e || !n)
+		return;
+	prefix = prefix_find(addr);
+	if (prefix && (n->tunnel_ifindex || prefix->remote_id == REMOTE_ROUTED))
+		peer->remote_id = prefix->remote_id;
+}
+
+/* Has the pod behind the device sent this under its own name? */
+static __always_inline enum drop_reason check_source(ctx_t *ctx, const struct peer_location *from)
+{
+	struct ethhdr *eth = ctx_data(ctx);
+
+	if (from->ifindex != ctx->ifindex)
+		return DROP_SOURCE_ADDRESS;
+	if ((void *)(eth + 1) > ctx_end(ctx))
+		return DROP_SHORT_PACKET;
+	if (!mac_equal((mac_addr *)eth->h_source, &from->mac))
+		return DROP_SOURCE_MAC;
+	return DROP_NONE;
+}
+
+#endif

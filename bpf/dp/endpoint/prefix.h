@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Ranges of addresses beyond this node: behind another node's tunnel, or not to be masqueraded. Asked once per flow. */
+#ifndef SLUICEWAY_PREFIX_H
+#define SLUICEWAY_PREFIX_H
+
+#include "dp/packet/addr.h"
+#include "dp/config.h"
+
+EXPORT_ENUM(prefix_flag);
+EXPORT_ENUM(node_flag);
+EXPORT_NUMBER(REMOTE_ROUTED);
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, 32768); /* the nodes of a large cluster, each with two ranges and addresses */
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct prefix_key);
+	__type(value, struct prefix);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} prefixes SEC(".maps") AGENT_WRITES(50) SIZED_BY(max_prefixes) REVISES(CHANGE);
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, struct remote);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} remotes SEC(".maps") AGENT_WRITES(40) SIZED_BY(max_prefixes) REVISES(CHANGE);
+
+static __always_inline struct prefix *prefix_find(const ip_addr *addr)
+{
+	struct prefix_key key = {
+		.prefix_bits = 8 * (sizeof(key) - sizeof(key.prefix_bits)),
+		.family = addr_is_v4(addr) ? 4 : 6,
+		.addr = *addr,
+	};
+
+	return bpf_map_lookup_elem(&prefixes, &key);
+}
+
+/* Is it behind another node's tunnel? */
+static __always_inline bool remote_is_tunnel(__u16 remote_id)
+{
+	return remote_id && remote_id != REMOTE_ROUTED;
+}
+
+static __always_inline struct remote *remote_find(__u32 remote_id)
+{
+	return bpf_map_lookup_elem(&remotes, &remote_id);
+}
+
+#endif

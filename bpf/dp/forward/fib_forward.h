@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * The kernel's route, taken at once where its stack would do no more than that: the rules and routes let the packet
+ * pass, the next hop's MAC is known, and the packet is not too large. All else is for the stack, which asks for the
+ * neighbour, fragments, or tells the sender.
+ */
+#ifndef SLUICEWAY_FIB_FORWARD_H
+#define SLUICEWAY_FIB_FORWARD_H
+
+#include "dp/endpoint/fib.h"
+#include "dp/forward/next_hop.h"
+#include "dp/packet/parse.h"
+#include "dp/packet/segment.h"
+
+#define FLOWINFO bpf_htonl(0x0fffffff) /* of an IPv6 header's first word: traffic class and label */
+
+/* Octets from the IP header on; of a superframe, those of the largest segment. */
+static __always_inline __u32 network_length(const ctx_t *ctx, const struct packet *p)
+{
+	__u32 headers = segment_headers(ctx, p);
+
+	if (!ctx->gso_size)
+		return ctx_length(ctx) - L3;
+	return headers ? headers - L3 + ctx->gso_size : ~0U;
+}
+
+/* What the kernel's rules may ask of a packet. */
+static __always_inline bool fib_question(const ctx_t *ctx, const struct packet *p, struct bpf_fib_lookup *f)
+{
+	void *data = ctx_data(ctx);
+	struct iphdr *ip4 = data + L3;
+	struct ipv6hdr *ip6 = data + L3;
+
+	f->ifindex = ctx->ifindex;
+	f->l4_protocol = p->protocol;
+	f->sport = p->sport;
+	f->dport = p->dport;
+	f->tot_len = 1; /* so that the answer has the MTU: the device's, or the route's where that is locked */
+	fib_addresses(f, &p->src, &p->dst);
+	if (p->flags & PACKET_V4) {
+		if ((void *)(ip4 + 1) > ctx_end(ctx))
+			return false;
+		f->tos = ip4->tos;
+		return true;
+	}
+	if ((void *)(ip6 + 1) > ctx_end(ctx))
+		return false;
+	f->flowinfo = *(__be32 *)ip6 & FLOWINFO;
+	return true;
+}
+
+static __always_inline bool fib_next_hop(ctx_t *ctx, const struct packet *p, struct next_hop *hop)
+{
+	struct bpf_fib_lookup f = {};
+
+	if (!fib_question(ctx, p, &f) || bpf_fib_lookup(ctx, &f, sizeof(f), 0) != BPF_FIB_LKUP_RET_SUCCESS)
+		return false;
+	hop->ifindex = f.ifindex;
+	hop->mtu = f.mtu_result;
+	hop->via.nh_family = f.family;
+	memcpy(hop->via.ipv6_nh, f.ipv6_dst, sizeof(hop->via.ipv6_nh)); /* IPv4's is the first word of either */
+	return true;
+}
+
+/*
+ * Sends it to the route's next hop, whom the kernel keeps asking for; copy: of its flow, which remembers the next hop for
+ * a moment. Sets *verdict when that is so.
+ */
+__noinline int fib_forward(ctx_t *ctx, const struct packet *p, __u32 copy, int *verdict)
+{
+	struct next_hop hop = {};
+
+	if (!p || !verdict)
+		return false;
+	if (!next_hop_find(copy, &hop)) {
+		if (!fib_next_hop(ctx, p, &hop))
+			return false;
+		next_hop_keep(copy, &hop);
+	}
+	if (network_length(ctx, p) > hop.mtu)
+		return false;
+	*verdict = bpf_redirect_neigh(hop.ifindex, &hop.via, sizeof(hop.via), 0);
+	return true;
+}
+
+#endif

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Fragments in any order: a later one that comes before its datagram's first waits for it, and is sent after it. That
+ * costs nobody a datagram, whether it is translated or not: without the first nobody can put it together.
+ */
+#ifndef SLUICEWAY_REORDER_H
+#define SLUICEWAY_REORDER_H
+
+#include <linux/ip.h>
+
+#include "dp/fragment/queue.h"
+
+static __always_inline bool fragment_key_equal(const struct fragment_key *a, const struct fragment_key *b)
+{
+	return a->ident == b->ident && addr_equal(&a->src, &b->src) && addr_equal(&a->dst, &b->dst) &&
+	       a->protocol == b->protocol;
+}
+
+/* the shortest frame with an IP header */
+enum { SLOT_OCTETS_MIN = L3 + sizeof(struct iphdr) };
+
+/* Copies the frame into a place. Returns the place; NULL when it can not wait. */
+static __noinline struct fragment_slot *queue_store(ctx_t *ctx, const struct scratch *work, enum program program)
+{
+	__u32 length = ctx_length(ctx), index = 0;
+	struct fragment_frame *frame;
+	struct fragment_slot *w;
+
+	if (length < SLOT_OCTETS_MIN)
+		return NULL;
+	/* else both comparisons become one of a difference, of which 6.1's verifier learns nothing */
+	barrier_var(length);
+	if (length > SLOT_OCTETS)
+		return NULL;
+	w = slot_take(&work->datagram.src, &index);
+	if (!w)
+		return NULL;
+	frame = bpf_map_lookup_elem(&fragment_frames, &index);
+	if (!frame || !ctx_load(ctx, 0, frame->octets, length)) {
+		slot_change(w, SLOT_BUSY, SLOT_FREE);
+		return NULL;
+	}
+	w->key = work->datagram;
+	w->length = length;
+	w->seen_s = tick_s();
+	w->program = program;
+	slot_change(w, SLOT_BUSY, SLOT_READY);
+	return w;
+}
+
+/* Judges it once more, behind what this CPU has still to judge. The kernel gets a copy; ours ends here. */
+static __always_inline bool requeue(ctx_t *ctx)
+{
+	return bpf_clone_redirect(ctx, ctx->ifindex, BPF_F_INGRESS) == 0;
+}
+
+/*
+ * Has a later fragment wait. False: it goes on as it is. The datagram is entered before the fragment is there, and the
+ * first one looked for once more afterwards: it enters itself before it looks who waits, so one of both sees the other.
+ */
+static __always_inline bool queue_add(ctx_t *ctx, struct scratch *work, const struct packet *p, enum program program)
+{
+	struct fragment *f = fragment_fresh(work, p), *now;
+	struct fragment_slot *w;
+
+	now = bpf_map_lookup_elem(&fragments, &work->datagram);
+	if (!now || !fragment_is_fresh(tick_s(), now->seen_s))
+		bpf_map_update_elem(&fragments, &work->datagram, f, now ? BPF_ANY : BPF_NOEXIST);
+	w = queue_store(ctx, work, program);
+	if (!w)
+		return false;
+	now = bpf_map_lookup_elem(&fragments, &work->datagram);
+	if (now && now->flags & FRAGMENT_FIRST && slot_change(w, SLOT_READY, SLOT_FREE))
+		return requeue(ctx);
+	return true;
+}
+
+/* Sends one that waits, in the buffer of the first, whose copy is on its way. */
+__noinline int queue_send(ctx_t *ctx, __u32 index)
+{
+	struct fragment_slot *w = bpf_map_lookup_elem(&fragment_slots, &index);
+	struct fragment_frame *frame = bpf_map_lookup_elem(&fragment_frames, &index);
+	__u32 length;
+
+	if (!w || !frame)
+		return 0;
+	length = w->length;
+	if (length < SLOT_OCTETS_MIN)
+		return 0;
+	barrier_var(length); /* as above */
+	if (length > SLOT_OCTETS || bpf_skb_change_tail(ctx, length, 0))
+		return 0;
+	if (bpf_skb_store_bytes(ctx, 0, frame->octets, length, BPF_F_RECOMPUTE_CSUM | BPF_F_INVALIDATE_HASH))
+		return 0;
+	/* what a device found right was the first one's */
+	bpf_csum_level(ctx, BPF_CSUM_LEVEL_RESET);
+	return requeue(ctx);
+}
+
+/* Sends the first one, and all that have waited for it. Returns whether the first was sent. */
+__noinline int queue_release(ctx_t *ctx)
+{
+	struct scratch *work = scratch();
+
+	if (!work || !requeue(ctx))
+		return false;
+	fence(); /* what was entered before is seen by who looks after */
+	for (__u32 i = 0; i < SLOTS_PER_GROUP; i++) {
+		__u32 index = slot_index(&work->datagram.src, i);
+		struct fragment_slot *w = bpf_map_lookup_elem(&fragment_slots, &index);
+
+		if (!w || w->state != SLOT_READY || !fragment_key_equal(&w->key, &work->datagram) ||
+		    !slot_change(w, SLOT_READY, SLOT_BUSY))
+			continue;
+		if (!fragment_is_fresh(tick_s(), w->seen_s) || !queue_send(ctx, index))
+			slot_lost(w);
+		slot_change(w, SLOT_BUSY, SLOT_FREE);
+	}
+	return true;
+}
+
+/* Protocols that we translate: of others a fragment's place among its like is no concern of ours. */
+static __always_inline bool fragment_has_ports(const struct packet *p)
+{
+	return p->protocol == IPPROTO_UDP || p->protocol == IPPROTO_TCP ||
+	       p->protocol == (p->flags & PACKET_V4 ? IPPROTO_ICMP : IPPROTO_ICMPV6);
+}
+
+/*
+ * A fragment's turn among those of its datagram. True: it waits, or comes again behind us with those that waited for it;
+ * it is counted then.
+ */
+__noinline int fragment_enqueue(ctx_t *ctx, const struct packet *p, enum program program)
+{
+	struct scratch *work = scratch();
+
+	if (!p || !work || ctx->gso_size || !fragment_has_ports(p))
+		return false;
+	if (p->flags & PACKET_LATER_FRAGMENT)
+		return !(p->flags & PACKET_FOLLOWS) && queue_add(ctx, work, p, program);
+	return fragment_first(p) && queue_release(ctx);
+}
+
+static __always_inline bool is_fragment(const struct packet *p)
+{
+	return p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT);
+}
+
+#endif

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Internet checksums (RFC 1071), and their differences when a header changes (RFC 1624). */
+#ifndef SLUICEWAY_CSUM_H
+#define SLUICEWAY_CSUM_H
+
+#include "dp/abi.h"
+#include "dp/packet/ctx.h"
+
+/* A 64-bit sum of 32-bit words, not folded: holds 2^32 of them. */
+typedef __u64 csum_t;
+
+static __always_inline csum_t csum_replace(csum_t sum, __u32 old, __u32 new)
+{
+	return sum + (__u32)~old + new;
+}
+
+static __always_inline csum_t csum_replace_addr(csum_t sum, const ip_addr *old, const ip_addr *new)
+{
+	sum = csum_replace(sum, old->w[0], new->w[0]);
+	sum = csum_replace(sum, old->w[1], new->w[1]);
+	sum = csum_replace(sum, old->w[2], new->w[2]);
+	return csum_replace(sum, old->w[3], new->w[3]);
+}
+
+static __always_inline csum_t csum_add_addr(csum_t sum, const ip_addr *a)
+{
+	return sum + a->w[0] + a->w[1] + a->w[2] + a->w[3];
+}
+
+static __always_inline csum_t csum_words(csum_t sum, const __be32 *w, __u32 words)
+{
+	for (__u32 i = 0; i < words; i++)
+		sum += w[i];
+	return sum;
+}
+
+/* As the kernel's helpers take it: 32 bits with the carries added in. */
+static __always_inline __u32 csum_32(csum_t sum)
+{
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	return (sum & 0xffffffff) + (sum >> 32);
+}
+
+/* The 16 bits of one's complement sum that stand for it, not complemented. */
+static __always_inline __u16 csum_16(csum_t sum)
+{
+	__u32 s = csum_32(sum);
+
+	s = (s & 0xffff) + (s >> 16);
+	return (s & 0xffff) + (s >> 16);
+}
+
+/* A checksum field after words behind it changed by diff (RFC 1624, equation 3). */
+static __always_inline __sum16 csum_update(__sum16 field, csum_t diff)
+{
+	return ~csum_16(diff + (__u16)~field);
+}
+
+#endif

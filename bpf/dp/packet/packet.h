@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* A packet as the datapath speaks of it, whatever stood in which header. */
+#ifndef SLUICEWAY_PACKET_H
+#define SLUICEWAY_PACKET_H
+
+#include <linux/in.h>
+
+#include "dp/packet/addr.h"
+
+enum packet_flag {
+	PACKET_V4 = 1,
+	PACKET_PORTS = 2, /* sport and dport are known */
+	PACKET_L4 = 4,	  /* the transport header is in this packet, whole */
+	PACKET_SYN = 8,	  /* TCP SYN without ACK */
+	PACKET_FIN = 16,
+	PACKET_RST = 32,
+	PACKET_FIRST_FRAGMENT = 64,
+	PACKET_LATER_FRAGMENT = 128,
+	PACKET_ICMP_ERROR = 256, /* quotes the packet it is about */
+	PACKET_OTHER = 512,	 /* neither IPv4 nor IPv6: only ethertype is known */
+	PACKET_ECHO = 1024,	 /* ICMP echo: its identifier stands for both ports */
+	PACKET_OPENS = 4096,	 /* TCP SYN, with ACK or without */
+	PACKET_WHOLE = 8192,	 /* nobody may divide it on its way */
+	PACKET_FOLLOWS = 2048,	 /* a later fragment, and the first has come by */
+};
+
+struct packet {
+	ip_addr src;
+	ip_addr dst;
+	__be16 sport;
+	__be16 dport;
+	__u16 flags;  /* enum packet_flag */
+	__u16 l4;     /* offset of the transport header in the frame */
+	__u32 length; /* of the transport header and what follows, octets; of a superframe more than 16 bits say */
+	__be32 ident; /* of the datagram, when a fragment */
+	__be16 ethertype;
+	__u8 protocol;
+	__u8 ttl;
+};
+
+/* the L3 offset: all devices that the programs are on have Ethernet headers */
+enum { L3 = ETH_HLEN };
+
+#endif

@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* From octets to one struct packet that the rest of the datapath speaks of. */
+#ifndef SLUICEWAY_PARSE_H
+#define SLUICEWAY_PARSE_H
+
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/tcp.h>
+#include <linux/udp.h>
+
+#include "dp/packet/cursor.h"
+#include "dp/packet/packet.h"
+
+/* at most 8 extension headers, as the kernel's own flow dissector; a packet has seldom one (RFC 8504 5.3) */
+enum { EXTENSION_HEADERS = 8 };
+
+/* Both versions of ICMP (RFC 792, RFC 4443 2.1); the kernel's headers need a C library's. */
+struct icmp_header {
+	__u8 type;
+	__u8 code;
+	__sum16 checksum;
+	__be16 ident; /* echo's; other types have other things here */
+	__be16 sequence;
+};
+
+enum {
+	ICMP_V4_UNREACHABLE = 3,
+	ICMP_V4_TIME_EXCEEDED = 11,
+	ICMP_V4_PARAMETER_PROBLEM = 12,
+	ICMP_V4_PORT_UNREACHABLE = 3, /* code */
+	ICMP_V6_UNREACHABLE = 1,
+	ICMP_V6_PORT_UNREACHABLE = 4, /* code */
+};
+
+static __always_inline bool icmp_v4_is_error(__u8 type)
+{
+	return type == ICMP_V4_UNREACHABLE || type == ICMP_V4_TIME_EXCEEDED || type == ICMP_V4_PARAMETER_PROBLEM;
+}
+
+/* Request or answer (RFC 792, RFC 4443 4). */
+static __always_inline bool icmp_is_echo(__u8 protocol, __u8 type)
+{
+	return protocol == IPPROTO_ICMP ? type == 0 || type == 8 : type == 128 || type == 129;
+}
+
+/* RFC 4443 2.1: below 128 */
+static __always_inline bool icmp_v6_is_error(__u8 type)
+{
+	return type < 128;
+}
+
+static __always_inline enum drop_reason parse_tcp(struct cursor *c, struct packet *p)
+{
+	struct tcphdr *tcp = take_header(c, struct tcphdr);
+
+	if (!tcp)
+		return DROP_SHORT_PACKET;
+	p->sport = tcp->source;
+	p->dport = tcp->dest;
+	p->flags |= PACKET_PORTS | PACKET_L4;
+	if (tcp->syn)
+		p->flags |= tcp->ack ? PACKET_OPENS : PACKET_OPENS | PACKET_SYN;
+	if (tcp->fin)
+		p->flags |= PACKET_FIN;
+	if (tcp->rst)
+		p->flags |= PACKET_RST;
+	return DROP_NONE;
+}
+
+static __always_inline enum drop_reason parse_udp(struct cursor *c, struct packet *p)
+{
+	struct udphdr *udp = take_header(c, struct udphdr);
+
+	if (!udp)
+		return DROP_SHORT_PACKET;
+	p->sport = udp->source;
+	p->dport = udp->dest;
+	p->flags |= PACKET_PORTS | PACKET_L4;
+	return DROP_NONE;
+}
+
+static __always_inline enum drop_reason parse_icmp(struct cursor *c, struct packet *p)
+{
+	struct icmp_header *icmp = take_header(c, struct icmp_header);
+
+	if (!icmp)
+		return DROP_SHORT_PACKET;
+	p->flags |= PACKET_L4;
+	if (p->protocol == IPPROTO_ICMP ? icmp_v4_is_error(icmp->type) : icmp_v6_is_error(icmp->type))
+		p->flags |= PACKET_ICMP_ERROR;
+	if (icmp_is_echo(p->protocol, icmp->type)) {
+		p->sport = p->dport = icmp->ident;
+		p->flags |= PACKET_PORTS | PACKET_ECHO;
+	}
+	return DROP_NONE;
+}
+
+static __always_inline enum drop_reason parse_transport(struct cursor *c, struct packet *p)
+{
+	if (p->flags & PACKET_LATER_FRAGMENT)
+		return DROP_NONE;
+	switch (p->protocol) {
+	case IPPROTO_TCP:
+		return parse_tcp(c, p);
+	case IPPROTO_UDP:
+		return parse_udp(c, p);
+	case IPPROTO_ICMP:
+	case IPPROTO_ICMPV6:
+		return parse_icmp(c, p);
+	}
+	return DROP_NONE;
+}
+
+/*
+ * Octets from the IP header on, where its length field says none: there is no room in it for TCP's superframes of more
+ * than 64 KiB ("BIG TCP"; iph_totlen() of Linux 6.3). 0: it is no superframe.
+ */
+static __always_inline __u32 length_of_big(const ctx_t *ctx)
+{
+	return ctx->gso_size ? ctx_length(ctx) - L3 : 0;
+}
+
+/* TCP, or an IP packet, which is TCP's then: other superframes are never so large. */
+static __always_inline bool may_be_big(__u8 protocol)
+{
+	return protocol == IPPROTO_TCP || protocol == IPPROTO_IPIP || protocol == IPPROTO_IPV6;
+}
+
+static __always_inline enum drop_reason parse_v4(const ctx_t *ctx, struct cursor *c, struct packet *p)
+{
+	struct iphdr *ip = take_header(c, struct iphdr);
+	__u32 options, length;
+	__u16 fragment;
+
+	if (!ip)
+		return DROP_SHORT_PACKET;
+	length = bpf_ntohs(ip->tot_len);
+	if (!length && may_be_big(ip->protocol))
+		length = length_of_big(ctx);
+	if (ip->version != 4 || ip->ihl < 5 || length < ip->ihl * 4)
+		return DROP_BAD_HEADER;
+	p->src = addr_v4(ip->saddr);
+	p->dst = addr_v4(ip->daddr);
+	p->protocol = ip->protocol;
+	p->ttl = ip->ttl;
+	p->flags = PACKET_V4;
+	fragment = bpf_ntohs(ip->frag_off);
+	if (fragment & 0x1fff)
+		p->flags |= PACKET_LATER_FRAGMENT;
+	else if (fragment & 0x2000)
+		p->flags |= PACKET_FIRST_FRAGMENT;
+	if (fragment & 0x4000)
+		p->flags |= PACKET_WHOLE;
+	p->ident = ip->id;
+	options = ip->ihl * 4 - sizeof(*ip);
+	p->l4 = L3 + sizeof(*ip) + options;
+	p->length = length - ip->ihl * 4;
+	if (options && !take(c, options & 0x3c))
+		return DROP_SHORT_PACKET;
+	return parse_transport(c, p);
+}
+
+/* An extension header that only says where the next begins (RFC 8200 4.3 to 4.6). */
+struct extension {
+	__u8 next;
+	__u8 length; /* in units of 8 octets, not counting the first */
+	__u16 offset;
+	__be32 ident; /* fragment header: the datagram's */
+};
+
+static __always_inline bool is_extension(__u8 protocol)
+{
+	return protocol == IPPROTO_HOPOPTS || protocol == IPPROTO_ROUTING || protocol == IPPROTO_DSTOPTS ||
+	       protocol == IPPROTO_FRAGMENT;
+}
+
+/* Sets protocol and l4 behind the extension headers. */
+static __always_inline enum drop_reason parse_extensions(struct cursor *c, struct packet *p)
+{
+	for (int i = 0; i < EXTENSION_HEADERS; i++) {
+		struct extension *x;
+		__u32 more;
+
+		if (!is_extension(p->protocol) || p->flags & PACKET_LATER_FRAGMENT)
+			return DROP_NONE;
+		x = take_header(c, struct extension);
+		if (!x)
+			return DROP_SHORT_PACKET;
+		more = p->protocol == IPPROTO_FRAGMENT ? 0 : x->length * 8;
+		if (p->protocol == IPPROTO_FRAGMENT) {
+			p->ident = x->ident;
+			if (bpf_ntohs(x->offset) & 0xfff8)
+				p->flags |= PACKET_LATER_FRAGMENT;
+			else if (bpf_ntohs(x->offset) & 1)
+				p->flags |= PACKET_FIRST_FRAGMENT;
+		}
+		p->protocol = x->next;
+		if (sizeof(*x) + more > p->length)
+			return DROP_BAD_HEADER;
+		p->l4 += sizeof(*x) + more;
+		p->length -= sizeof(*x) + more;
+		if (more && !take(c, more & 0x7f8))
+			return DROP_SHORT_PACKET;
+	}
+	return is_extension(p->protocol) ? DROP_EXTENSION_HEADERS : DROP_NONE;
+}
+
+static __always_inline enum drop_reason parse_v6(const ctx_t *ctx, struct cursor *c, struct packet *p)
+{
+	struct ipv6hdr *ip = take_header(c, struct ipv6hdr);
+	enum drop_reason why;
+	__u32 big;
+
+	if (!ip)
+		return DROP_SHORT_PACKET;
+	big = ip->payload_len ? 0 : length_of_big(ctx);
+	if (ip->version != 6)
+		return DROP_BAD_HEADER;
+	p->src = addr_v6(&ip->saddr);
+	p->dst = addr_v6(&ip->daddr);
+	if (addr_is_v4(&p->src) || addr_is_v4(&p->dst))
+		return DROP_MAPPED_ADDRESS;
+	p->protocol = ip->nexthdr;
+	p->ttl = ip->hop_limit;
+	p->flags = 0;
+	p->l4 = L3 + sizeof(*ip);
+	p->length = big ? big - sizeof(*ip) : bpf_ntohs(ip->payload_len);
+	why = parse_extensions(c, p); /* of a big one a jumbo payload's (RFC 2675), which says the length again */
+	if (!why && big && !may_be_big(p->protocol))
+		return DROP_BAD_HEADER;
+	if (!(p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT)))
+		p->flags |= PACKET_WHOLE;
+	return why ? why : parse_transport(c, p);
+}
+
+static __always_inline enum drop_reason parse_linear(ctx_t *ctx, struct packet *p)
+{
+	struct cursor c = cursor_at(ctx, 0);
+	struct ethhdr *eth = take_header(&c, struct ethhdr);
+
+	if (!eth)
+		return DROP_SHORT_PACKET;
+	p->ethertype = eth->h_proto;
+	if (eth->h_proto == bpf_htons(ETH_P_IP))
+		return parse_v4(ctx, &c, p);
+	if (eth->h_proto == bpf_htons(ETH_P_IPV6))
+		return parse_v6(ctx, &c, p);
+	p->flags = PACKET_OTHER;
+	return DROP_NONE;
+}
+
+/* headers that are asked for when the linear part is short of them: Ethernet, IPv6, some extensions, TCP */
+enum { PULL = 192 };
+
+/*
+ * Reads the headers, pulling them into the linear part when they are not there. Not static, as the other large steps:
+ * the verifier then judges it once, by itself (and wants its pointers checked), not once for each way that leads here.
+ * Returns DROP_NONE, or why the packet can not be read.
+ */
+__noinline int parse(ctx_t *ctx, struct packet *p)
+{
+	enum drop_reason why;
+
+	if (!p)
+		return DROP_REWRITE;
+	why = parse_linear(ctx, p);
+	if (why != DROP_SHORT_PACKET || ctx_is_linear(ctx) || !ctx_pull(ctx, PULL))
+		return why;
+	return parse_linear(ctx, p);
+}
+
+#endif

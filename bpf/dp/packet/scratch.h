@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * What is too large for the 512 octets of stack that a program and its functions share. One per CPU and object: our
+ * programs run with bottom halves off, and none interrupts another. Each user writes before it reads.
+ */
+#ifndef SLUICEWAY_SCRATCH_H
+#define SLUICEWAY_SCRATCH_H
+
+#include "dp/config.h"
+#include "dp/packet/packet.h"
+
+/* One direction of a flow: from here to there. */
+struct tuple {
+	ip_addr src;
+	ip_addr dst;
+	__be16 sport;
+	__be16 dport;
+	__u8 protocol;
+	__u8 pad[3];
+};
+
+/* What an ICMP error quotes, and where in the frame it stands. */
+struct quote {
+	struct tuple t; /* of the quoted packet, as its sender sent it */
+	__u32 l3;
+	__u32 l4;
+	__sum16 ip_check; /* IPv4 */
+};
+
+/* A fresh flow's two entries, apart from what they translate to. */
+struct nat_pair {
+	struct tuple mapping;	     /* what the backend is sent */
+	struct peer_location client; /* where each is, the same in both */
+	struct peer_location backend;
+	__u32 generation; /* struct node's, before anything was looked up for them */
+	__u32 set_id;
+	__u16 slot;
+	__u16 flags;
+};
+
+struct scratch {
+	struct packet packet; /* the one being judged */
+	struct flow_key key;  /* its flow's */
+	struct flow flow;     /* about to be stored */
+	struct nat_pair pair; /* about to begin */
+	struct quote quote;
+	struct tuple inner;
+	struct tuple outer;
+	__be32 reply[28]; /* the ICMP error about a packet that is too large, from its ICMP header on */
+	struct fragment_key datagram;
+	struct fragment fragment; /* about to be stored */
+	__u32 fence;
+	__u32 mtu;	  /* that the packet is too large for; 0: the tunnel's */
+	__u32 option;	  /* of a TCP header, that is read next */
+	__u8 options[64]; /* of a TCP header, which has 40 octets of them at most */
+	__u64 tick;	  /* jiffies when moment was read */
+	__u32 moment;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct scratch);
+} scratches SEC(".maps") PRIVATE;
+
+/* Never NULL, but the verifier wants to hear it. */
+static __always_inline struct scratch *scratch(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&scratches, &zero);
+}
+
+/*
+ * What was read before is read before all that follows, and so with what is written, on CPUs too that keep no such order: an
+ * exchange is a full barrier in BPF (Documentation/bpf/standardization, and the kernel's atomic_t.txt). In memory of this
+ * CPU's own it waits for nobody.
+ */
+static __always_inline void fence(void)
+{
+	struct scratch *work = scratch();
+
+	if (work)
+		__sync_lock_test_and_set(&work->fence, 1);
+}
+
+/*
+ * Time in units of 2^27 ns (0.13 s), read once a tick: the coarse clock stands still between ticks, and asking it costs as
+ * much as a lookup.
+ */
+static __always_inline __u32 tick_moment(void)
+{
+	struct scratch *work = scratch();
+	__u64 tick = bpf_jiffies64();
+
+	if (!work)
+		return 0;
+	if (work->tick != tick) {
+		work->tick = tick;
+		work->moment = in_moments(bpf_ktime_get_coarse_ns());
+	}
+	return work->moment;
+}
+
+/* now_s(), read once a tick. */
+static __always_inline __u32 tick_s(void)
+{
+	return tick_moment() / MOMENTS;
+}
+
+/* Where the packet that is judged next is written down. */
+static __always_inline struct scratch *scratch_fresh(void)
+{
+	struct scratch *work = scratch();
+
+	if (work)
+		memset(&work->packet, 0, sizeof(work->packet));
+	return work;
+}
+
+#endif

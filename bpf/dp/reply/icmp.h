@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* ICMP errors about a translated flow are translated back, the outer headers and the ones they quote (RFC 5508). */
+#ifndef SLUICEWAY_ICMP_H
+#define SLUICEWAY_ICMP_H
+
+#include "dp/conntrack/conntrack.h"
+#include "dp/packet/rewrite.h"
+
+static __always_inline bool quote_read_v4(ctx_t *ctx, struct quote *q)
+{
+	struct iphdr ip;
+
+	if (!ctx_load(ctx, q->l3, &ip, sizeof(ip)) || ip.ihl < 5 || ip.frag_off & bpf_htons(0x1fff))
+		return false;
+	q->l4 = q->l3 + ip.ihl * 4;
+	q->ip_check = ip.check;
+	q->t.src = addr_v4(ip.saddr);
+	q->t.dst = addr_v4(ip.daddr);
+	q->t.protocol = ip.protocol;
+	return true;
+}
+
+/* What a quoted datagram's first fragment has, or a superframe of more than 64 KiB: the ports are behind one more header. */
+static __always_inline bool quote_read_extension(ctx_t *ctx, struct quote *q)
+{
+	struct extension x;
+
+	if (!ctx_load(ctx, q->l4, &x, sizeof(x)))
+		return false;
+	if (q->t.protocol == IPPROTO_FRAGMENT ? bpf_ntohs(x.offset) & 0xfff8 : x.length)
+		return false;
+	q->l4 += sizeof(x);
+	q->t.protocol = x.next;
+	return true;
+}
+
+static __always_inline bool quote_read_v6(ctx_t *ctx, struct quote *q)
+{
+	struct ipv6hdr ip;
+
+	if (!ctx_load(ctx, q->l3, &ip, sizeof(ip)))
+		return false;
+	q->l4 = q->l3 + sizeof(ip);
+	q->t.src = addr_v6(&ip.saddr);
+	q->t.dst = addr_v6(&ip.daddr);
+	q->t.protocol = ip.nexthdr;
+	if (ip.nexthdr == IPPROTO_FRAGMENT || ip.nexthdr == IPPROTO_HOPOPTS)
+		return quote_read_extension(ctx, q);
+	return true;
+}
+
+/* The quoted identifier of an echo, which stands for both ports. */
+static __always_inline bool quote_read_echo(ctx_t *ctx, struct quote *q)
+{
+	struct icmp_header echo;
+
+	if (!ctx_load(ctx, q->l4, &echo, sizeof(echo)) || !icmp_is_echo(q->t.protocol, echo.type))
+		return false;
+	q->t.sport = q->t.dport = echo.ident;
+	return true;
+}
+
+static __always_inline bool is_icmp(__u8 protocol)
+{
+	return protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6;
+}
+
+/* False when the error quotes no packet of a flow that we could know. */
+static __noinline bool quote_read(ctx_t *ctx, const struct packet *p, struct quote *q)
+{
+	__be16 ports[2];
+
+	memset(q, 0, sizeof(*q));
+	q->l3 = p->l4 + sizeof(struct icmp_header);
+	if (!(p->flags & PACKET_V4 ? quote_read_v4(ctx, q) : quote_read_v6(ctx, q)))
+		return false;
+	if (is_icmp(q->t.protocol))
+		return quote_read_echo(ctx, q);
+	if (q->t.protocol != IPPROTO_TCP && q->t.protocol != IPPROTO_UDP)
+		return false;
+	if (!ctx_load(ctx, q->l4, ports, sizeof(ports)))
+		return false;
+	q->t.sport = ports[0];
+	q->t.dport = ports[1];
+	return true;
+}
+
+/* The quoted transport checksum, when it is there and in use. Returns what its change adds to the sum around it. */
+static __always_inline csum_t quote_write_check(ctx_t *ctx, const struct quote *q, csum_t diff)
+{
+	__u32 at = q->l4 + check_offset(q->t.protocol);
+	__sum16 old, new;
+
+	if (!ctx_load(ctx, at, &old, sizeof(old)) || (q->t.protocol == IPPROTO_UDP && !old))
+		return 0;
+	new = csum_update(old, diff);
+	if (q->t.protocol == IPPROTO_UDP && !new)
+		new = 0xffff; /* zero says that there is none (RFC 768) */
+	if (!ctx_store(ctx, at, &new, sizeof(new)))
+		return 0;
+	return csum_replace(0, old, new);
+}
+
+/* Gives the quoted packet another tuple. Returns what the change adds to the sum of the octets it stands in. */
+static __noinline csum_t quote_write(ctx_t *ctx, const struct quote *q, const struct tuple *t, bool v4)
+{
+	__be16 ports[2] = {t->sport, t->dport};
+	csum_t addresses = 0, diff = 0;
+	struct {
+		__be32 src;
+		__be32 dst;
+	} v4_addrs = {t->src.w[3], t->dst.w[3]};
+	__sum16 check;
+
+	addresses = csum_replace_addr(addresses, &q->t.src, &t->src);
+	addresses = csum_replace_addr(addresses, &q->t.dst, &t->dst);
+	diff = csum_replace(diff, q->t.sport, t->sport);
+	if (is_icmp(q->t.protocol)) {
+		ctx_store(ctx, q->l4 + offsetof(struct icmp_header, ident), ports, sizeof(ports[0]));
+		diff += quote_write_check(ctx, q, q->t.protocol == IPPROTO_ICMPV6 ? addresses + diff : diff);
+	} else {
+		diff = csum_replace(diff, q->t.dport, t->dport);
+		ctx_store(ctx, q->l4, ports, sizeof(ports));
+		diff += quote_write_check(ctx, q, addresses + diff);
+	}
+	if (v4) {
+		check = csum_update(q->ip_check, addresses);
+		diff = csum_replace(diff, q->ip_check, check);
+		ctx_store(ctx, q->l3 + offsetof(struct iphdr, check), &check, sizeof(check));
+		ctx_store(ctx, q->l3 + offsetof(struct iphdr, saddr), &v4_addrs, sizeof(v4_addrs));
+	} else {
+		ctx_store(ctx, q->l3 + offsetof(struct ipv6hdr, saddr), &t->src, sizeof(t->src));
+		ctx_store(ctx, q->l3 + offsetof(struct ipv6hdr, daddr), &t->dst, sizeof(t->dst));
+	}
+	return diff + addresses;
+}
+
+/*
+ * Translates an ICMP error when the flow it is about is a translated one; p follows. Sets *translated.
+ * The error goes against the packet it quotes, so it is treated as a packet of the flow's other direction.
+ */
+__noinline int icmp_translate(ctx_t *ctx, struct packet *p, bool *translated)
+{
+	__u32 check = offsetof(struct icmp_header, checksum);
+	struct scratch *work = scratch();
+	csum_t diff, pseudo = 0;
+	struct tuple *quoted;
+	struct flow_key key;
+	struct flow *f;
+	bool src_hi, v4;
+
+	if (!p || !translated || !work)
+		return DROP_REWRITE;
+	v4 = p->flags & PACKET_V4;
+	check += p->l4;
+	quoted = &work->quote.t;
+	if (!quote_read(ctx, p, &work->quote))
+		return DROP_NONE;
+	src_hi = !tuple_key(quoted, &key);
+	f = bpf_map_lookup_elem(&flows, &key);
+	if (!f || !flow_translates(f, src_hi))
+		return DROP_NONE;
+	work->inner.src = f->to_dst;
+	work->inner.dst = f->to_src;
+	work->inner.sport = f->to_dport;
+	work->inner.dport = f->to_sport;
+	work->outer.src = p->src;
+	if (addr_equal(&p->src, &quoted->dst))
+		work->outer.src = f->to_src;
+	work->outer.dst = f->to_dst;
+	diff = quote_write(ctx, &work->quote, &work->inner, v4);
+	if (!ctx_csum_add(ctx, check, csum_32(diff), 0, false))
+		return DROP_REWRITE;
+	pseudo = csum_replace_addr(pseudo, &p->src, &work->outer.src);
+	pseudo = csum_replace_addr(pseudo, &p->dst, &work->outer.dst);
+	if (!v4 && !ctx_csum_add(ctx, check, csum_32(pseudo), 0, true))
+		return DROP_REWRITE;
+	if (!write_addresses(ctx, p, &work->outer))
+		return DROP_REWRITE;
+	p->src = work->outer.src;
+	p->dst = work->outer.dst;
+	*translated = true;
+	return DROP_NONE;
+}
+
+#endif

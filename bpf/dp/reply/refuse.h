@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Answers for a service without endpoints, as a host without the port would: TCP RST, ICMP port unreachable. */
+#ifndef SLUICEWAY_REFUSE_H
+#define SLUICEWAY_REFUSE_H
+
+#include "dp/packet/header.h"
+#include "dp/packet/rewrite.h"
+
+enum {
+	/* the largest segment quoted whole: the answer, two IPv6 headers and an ICMPv6 one more, is the minimum MTU at most */
+	QUOTED = 1280 - 40 - 8 - 40,
+};
+
+static __always_inline bool swap_macs(ctx_t *ctx)
+{
+	struct ethhdr *eth = ctx_data(ctx);
+	mac_addr mac;
+
+	if ((void *)(eth + 1) > ctx_end(ctx))
+		return false;
+	memcpy(&mac, eth->h_dest, sizeof(mac));
+	memcpy(eth->h_dest, eth->h_source, sizeof(mac));
+	memcpy(eth->h_source, &mac, sizeof(mac));
+	return true;
+}
+
+/* Turns the IP header round; length is of what follows it. */
+static __always_inline bool write_answer_ip(ctx_t *ctx, const struct packet *p, __u16 length)
+{
+	void *data = ctx_data(ctx);
+	struct iphdr *ip4 = data + L3;
+	struct ipv6hdr *ip6 = data + L3;
+
+	if (p->flags & PACKET_V4) {
+		csum_t diff = 0;
+		__be16 total = bpf_htons(length + sizeof(*ip4));
+
+		if ((void *)(ip4 + 1) > ctx_end(ctx))
+			return false;
+		diff = csum_replace(diff, ip4->tot_len, total);
+		diff = csum_replace(diff, bpf_htons((__u16)ip4->ttl << 8), bpf_htons(OWN_TTL << 8));
+		ip4->tot_len = total;
+		ip4->ttl = OWN_TTL;
+		ip4->check = csum_update(ip4->check, diff);
+		ip4->saddr = p->dst.w[3];
+		ip4->daddr = p->src.w[3];
+		return true;
+	}
+	if ((void *)(ip6 + 1) > ctx_end(ctx))
+		return false;
+	ip6->payload_len = bpf_htons(length);
+	ip6->hop_limit = OWN_TTL;
+	memcpy(&ip6->saddr, &p->dst, sizeof(ip_addr));
+	memcpy(&ip6->daddr, &p->src, sizeof(ip_addr));
+	return true;
+}
+
+/* The segment that answers one for a port nobody listens on (RFC 9293 3.10.7.1). */
+static __always_inline struct tcphdr reset_for(const struct tcphdr *seg)
+{
+	struct tcphdr rst = {
+		.source = seg->dest, .dest = seg->source, .doff = sizeof(rst) / 4, .rst = 1, .check = seg->check};
+
+	if (seg->ack) {
+		rst.seq = seg->ack_seq;
+	} else {
+		rst.ack = 1;
+		rst.ack_seq = bpf_htonl(bpf_ntohl(seg->seq) + seg->syn + seg->fin);
+	}
+	return rst;
+}
+
+/*
+ * The checksum is carried on by differences: it may be a whole one or one left to the device, and only differences
+ * are right for both. So the segment must have no data, whose words would be missing.
+ */
+__noinline int refuse_tcp(ctx_t *ctx, const struct packet *p)
+{
+	csum_t diff = 0, length = 0;
+	__be32 old[15] = {}; /* 60 octets, the longest TCP header */
+	struct tcphdr *seg = (struct tcphdr *)old;
+	struct tcphdr rst;
+	__be32 *new = (__be32 *)&rst;
+	__u32 octets, check;
+
+	if (!p)
+		return false;
+	check = p->l4 + offsetof(struct tcphdr, check);
+	if (!ctx_load(ctx, p->l4, old, sizeof(*seg)))
+		return false;
+	octets = seg->doff * 4;
+	if (octets != p->length || octets < sizeof(*seg) || octets > sizeof(old))
+		return false;
+	if (octets > sizeof(*seg) && !ctx_load(ctx, p->l4, old, octets))
+		return false;
+	rst = reset_for(seg);
+	for (int i = 0; i < 15; i++)
+		diff = csum_replace(diff, old[i], i < 5 ? new[i] : 0);
+	length = csum_replace(length, bpf_htons(octets), bpf_htons(sizeof(rst)));
+	if (bpf_skb_change_tail(ctx, p->l4 + sizeof(rst), 0))
+		return false;
+	return ctx_store(ctx, p->l4, &rst, sizeof(rst)) && ctx_csum_add(ctx, check, csum_32(diff), 0, false) &&
+	       ctx_csum_add(ctx, check, csum_32(length), 0, true) && write_answer_ip(ctx, p, sizeof(rst));
+}
+
+/* The sum of the words of a pseudo-header (RFC 9293 3.1, RFC 8200 8.1). */
+static __always_inline csum_t csum_pseudo(const ip_addr *src, const ip_addr *dst, __u8 protocol, __u16 length)
+{
+	csum_t sum = 0;
+
+	sum = csum_add_addr(sum, src);
+	sum = csum_add_addr(sum, dst);
+	return sum + bpf_htons(protocol) + bpf_htons(length);
+}
+
+/*
+ * What a whole transport segment with a right checksum sums up to: the complement of its pseudo-header's sum. True
+ * as well of one whose checksum is still left to the device, once the device has filled it in.
+ * addr_v4()'s prefix counts twice in a pseudo-header of ours, and is taken out again.
+ */
+static __always_inline csum_t csum_segment(const struct packet *p)
+{
+	csum_t sum = csum_pseudo(&p->src, &p->dst, p->protocol, p->length);
+
+	if (p->flags & PACKET_V4)
+		sum += 2ULL * (__u32)~MAPPED_PREFIX;
+	return (__u16)~csum_16(sum);
+}
+
+static __always_inline bool write_unreachable_v4(ctx_t *ctx, const struct packet *p)
+{
+	__u16 total = sizeof(struct iphdr) + sizeof(struct icmp_header) + sizeof(struct iphdr) + p->length;
+	struct {
+		struct iphdr ip;
+		struct icmp_header icmp;
+	} h = {
+		.ip = {.version = 4,
+		       .ihl = 5,
+		       .tot_len = bpf_htons(total),
+		       .ttl = OWN_TTL,
+		       .protocol = IPPROTO_ICMP,
+		       .saddr = p->dst.w[3],
+		       .daddr = p->src.w[3]},
+		.icmp = {.type = ICMP_V4_UNREACHABLE, .code = ICMP_V4_PORT_UNREACHABLE},
+	};
+
+	h.ip.check = ~csum_16(csum_words(0, (const __be32 *)&h.ip, sizeof(h.ip) / 4));
+	/* a right IPv4 header sums to nothing */
+	h.icmp.checksum = ~csum_16(bpf_htons(ICMP_V4_UNREACHABLE << 8 | ICMP_V4_PORT_UNREACHABLE) + csum_segment(p));
+	return ctx_store(ctx, L3, &h, sizeof(h));
+}
+
+static __always_inline bool write_unreachable_v6(ctx_t *ctx, const struct packet *p, const struct ipv6hdr *quoted)
+{
+	__u16 length = sizeof(struct icmp_header) + sizeof(*quoted) + p->length;
+	struct {
+		struct ipv6hdr ip;
+		struct icmp_header icmp;
+	} h = {
+		.ip = {.version = 6, .payload_len = bpf_htons(length), .nexthdr = IPPROTO_ICMPV6, .hop_limit = OWN_TTL},
+		.icmp = {.type = ICMP_V6_UNREACHABLE, .code = ICMP_V6_PORT_UNREACHABLE},
+	};
+	csum_t sum = csum_pseudo(&p->dst, &p->src, IPPROTO_ICMPV6, length);
+
+	memcpy(&h.ip.saddr, &p->dst, sizeof(ip_addr));
+	memcpy(&h.ip.daddr, &p->src, sizeof(ip_addr));
+	sum = csum_words(sum, (const __be32 *)quoted, sizeof(*quoted) / 4);
+	sum += bpf_htons(ICMP_V6_UNREACHABLE << 8 | ICMP_V6_PORT_UNREACHABLE) + csum_segment(p);
+	h.icmp.checksum = ~csum_16(sum);
+	return ctx_store(ctx, L3, &h, sizeof(h));
+}
+
+/* Puts IP and ICMP headers before the packet, which is quoted whole (RFC 792, RFC 4443 3.1). */
+__noinline int refuse_icmp(ctx_t *ctx, const struct packet *p)
+{
+	struct ipv6hdr quoted = {};
+	__sum16 check = 0;
+	__u32 room;
+	bool v4;
+
+	if (!p)
+		return false;
+	v4 = p->flags & PACKET_V4;
+	room = sizeof(struct icmp_header) + (v4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr));
+	if (p->length > QUOTED || p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT))
+		return false;
+	/* a UDP packet without a checksum sums up to anything */
+	if (p->protocol == IPPROTO_UDP &&
+	    (!ctx_load(ctx, p->l4 + offsetof(struct udphdr, check), &check, sizeof(check)) || !check))
+		return false;
+	if (!v4 && !ctx_load(ctx, L3, &quoted, sizeof(quoted)))
+		return false;
+	if (bpf_skb_adjust_room(ctx, room, BPF_ADJ_ROOM_MAC, 0))
+		return false;
+	return v4 ? write_unreachable_v4(ctx, p) : write_unreachable_v6(ctx, p, &quoted);
+}
+
+/*
+ * Turns the packet into its refusal, to be sent back where it came from.
+ * False: no answer can be made (an RST is never answered, options and long datagrams are not).
+ */
+static __always_inline bool refuse(ctx_t *ctx, const struct packet *p)
+{
+	__u32 plain = L3 + (p->flags & PACKET_V4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr));
+	bool done = false;
+
+	if (p->l4 != plain || p->flags & PACKET_RST || !(p->flags & PACKET_L4))
+		return false;
+	if (p->protocol == IPPROTO_TCP)
+		done = refuse_tcp(ctx, p);
+	if (!done)
+		done = refuse_icmp(ctx, p);
+	return done && swap_macs(ctx);
+}
+
+#endif

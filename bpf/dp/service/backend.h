@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Backend sets: which backend of a set serves a flow (Maglev, NSDI 2016). */
+#ifndef SLUICEWAY_BACKEND_H
+#define SLUICEWAY_BACKEND_H
+
+#include "dp/packet/addr.h"
+#include "dp/config.h"
+
+EXPORT_ENUM(backend_flag);
+EXPORT_NUMBER(MAGLEV_SLOTS);
+
+/* What each set is for; the datapath has no use for it, agents and people have. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, struct backend_set);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} backend_sets SEC(".maps") AGENT_WRITES(80) SIZED_BY(max_services);
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct maglev_key);
+	__type(value, struct maglev);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} maglevs SEC(".maps") AGENT_WRITES(70) SIZED_BY(max_services);
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 262144);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct backend_key);
+	__type(value, struct backend);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} backends SEC(".maps") AGENT_WRITES(60) SIZED_BY(max_backends) REVISES(REMOVAL);
+
+static __always_inline struct backend *backend_find(__u32 set_id, __u32 slot)
+{
+	struct backend_key key = {.set_id = set_id, .slot = slot};
+
+	return bpf_map_lookup_elem(&backends, &key);
+}
+
+/* Which slot a hash falls on: its high bits spread evenly, as hash % MAGLEV_SLOTS would with its low ones. */
+static __always_inline __u32 maglev_index(__u32 hash)
+{
+	return (__u64)hash * MAGLEV_SLOTS >> 32;
+}
+
+/*
+ * The backend that serves a flow of this hash, and its slot.
+ * A table read just before it is replaced may name a backend just gone: the second look sees the new table.
+ */
+static __always_inline struct backend *backend_choose(const struct service *s, __u32 hash, __u16 *slot)
+{
+	struct maglev_key key = {.set_id = s->set_id, .part = hash & (s->parts - 1)};
+
+	for (int i = 0; i < 2; i++) {
+		struct maglev *table = bpf_map_lookup_elem(&maglevs, &key);
+		struct backend *b;
+
+		if (!table)
+			return NULL;
+		*slot = table->slots[maglev_index(hash)];
+		b = backend_find(s->set_id, *slot);
+		if (b)
+			return b;
+	}
+	return NULL;
+}
+
+#endif

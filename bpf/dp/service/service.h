@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Services: which address and port stands for which backend set, and who of the set answers a client. */
+#ifndef SLUICEWAY_SERVICE_H
+#define SLUICEWAY_SERVICE_H
+
+#include "dp/service/affinity.h"
+#include "dp/endpoint/endpoint.h"
+
+EXPORT_ENUM(scope);
+EXPORT_ENUM(service_flag);
+
+_Static_assert(sizeof(struct service_key) == 20, "hashed as bytes");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct service_key);
+	__type(value, struct service);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} services SEC(".maps") AGENT_WRITES(90) SIZED_BY(max_services);
+
+static __always_inline bool is_node_port(__be16 port)
+{
+	const struct node *n = node_now();
+
+	return n && bpf_ntohs(port) >= n->node_port_min && bpf_ntohs(port) <= n->node_port_max;
+}
+
+/* The service at an address that is not the node's. */
+static __always_inline struct service *service_at(const ip_addr *addr, __be16 port, __u8 protocol, enum scope scope)
+{
+	struct service_key key = {.addr = *addr, .port = port, .protocol = protocol, .scope = scope};
+
+	return bpf_map_lookup_elem(&services, &key);
+}
+
+/* The service that an address, port and protocol stand for; NULL when none. */
+static __noinline struct service *service_find(const ip_addr *addr, __be16 port, __u8 protocol, enum scope scope)
+{
+	struct service *s = service_at(addr, port, protocol, scope);
+	ip_addr any;
+
+	if (s || !is_node_port(port) || !addr_is_node(addr))
+		return s;
+	any = addr_unspecified(addr);
+	return service_at(&any, port, protocol, scope);
+}
+
+/* Why a service without a backend does not carry the packet. */
+static __always_inline enum drop_reason service_empty(const struct service *s)
+{
+	return s->flags & SERVICE_LOCAL ? DROP_NO_LOCAL_BACKEND : DROP_NO_BACKEND;
+}
+
+/* The backend for a client: the one it had, where the service keeps clients, else by the flow's hash. */
+static __noinline struct backend *service_backend(const struct service *s, const ip_addr *client, __u32 hash,
+						  __u16 *slot)
+{
+	struct backend *b;
+
+	if (!s->affinity_s)
+		return backend_choose(s, hash, slot);
+	b = affinity_find(s, client, slot);
+	if (b)
+		return b;
+	b = backend_choose(s, hash, slot);
+	if (b)
+		affinity_keep(s, client, b, *slot);
+	return b;
+}
+
+#endif

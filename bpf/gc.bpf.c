@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+/* Conntrack GC: begun once by the agent, carried on by a timer of the kernel. */
+#include "dp/conntrack/gc.h"
+
+enum { MONOTONIC = 1 /* CLOCK_MONOTONIC */ };
+
+/* Arms the timer; again is harmless, and gives a timer that runs the newest program. */
+SEC("syscall") int gc_start(void *ctx)
+{
+	__u32 zero = 0;
+	struct gc_timer *s = bpf_map_lookup_elem(&gc_timers, &zero);
+
+	(void)ctx;
+	if (!s)
+		return -1;
+	bpf_timer_init(&s->timer, &gc_timers, MONOTONIC);
+	if (bpf_timer_set_callback(&s->timer, gc_fires))
+		return -1;
+	return bpf_timer_start(&s->timer, SECOND_NS, 0);
+}
+
+/* Runs it at once. */
+SEC("syscall") int gc_now(void *ctx)
+{
+	(void)ctx;
+	return gc_all();
+}
+
+char _license[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,54 @@
+"""What holds between the rooms of ``bpf/dp``, as import-linter's contracts hold between Python's packages.
+
+``python deploy/build/bpf_contracts.py bpf`` prints each breach and fails when there is one.
+"""
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+# a room's headers include those of its own room and of the rooms before it
+ROOMS = ("packet", "endpoint", "service", "fragment", "conntrack", "tunnel", "reply", "forward")
+SHARED = ("abi.h", "config.h")  # beside the rooms: every header may include them
+_INCLUDE = re.compile(r'^\s*#include "([^"]+)"', re.MULTILINE)
+
+
+def breaches(sources: Path) -> Iterator[str]:
+    """Every breach under *sources*, a folder of programs with the headers in ``dp/``; a line each."""
+    headers = sources / "dp"
+    for path in sorted(headers.rglob("*.h")):
+        name = path.relative_to(headers).as_posix()
+        if _rank(name) is None:
+            yield f"dp/{name} is in no room of {', '.join(ROOMS)}"
+            continue
+        for included in _INCLUDE.findall(path.read_text()):
+            yield from _included(name, included)
+
+
+def _included(name: str, included: str) -> Iterator[str]:
+    rank, other = _rank(name), _rank(included.removeprefix("dp/"))
+    if not included.startswith("dp/") or other is None:
+        yield f'dp/{name} includes "{included}", which is no header of a room by its path from dp/ on'
+    elif rank is not None and other > rank:
+        yield f"dp/{name} includes {included}, whose room comes after its own"
+
+
+def _rank(name: str) -> int | None:
+    """Where in the order a header's room is; None: it is in none."""
+    if name in SHARED:
+        return -1
+    room, _, rest = name.partition("/")
+    return ROOMS.index(room) if rest and room in ROOMS else None
+
+
+def main(sources: str) -> int:
+    """Print the breaches; returns the exit code."""
+    found = list(breaches(Path(sources)))
+    for line in found:
+        sys.stderr.write(f"{line}\n")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

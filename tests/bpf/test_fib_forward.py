@@ -1,0 +1,237 @@
+"""A packet to another node's pod takes the kernel's route past its stack, where that would do no more."""
+
+import struct
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+import pytest
+from scapy.layers.inet import IP, TCP
+from scapy.layers.inet6 import IPv6
+from scapy.layers.l2 import Ether
+from scapy.packet import Packet, Raw
+
+from maps import libbpf
+from maps.abi import FlowFlag
+from tests.bpf.datapath import (
+    LOOPBACK,
+    POD,
+    POD6,
+    REMOTE,
+    REMOTE6,
+    TC_ACT_OK,
+    TC_ACT_REDIRECT,
+    VIP,
+    VIP6,
+    Datapath,
+    checksums_hold,
+    data,
+    datagram,
+    frame,
+    syn,
+)
+from tests.bpf.packets import addresses
+from tests.bpf.uplink import routed
+
+pytestmark = [pytest.mark.kernel, pytest.mark.netns]
+
+HOP_MAC = "02:00:00:00:00:99"
+MTU, SEGMENT = 1400, 1300  # of the route; octets of a segment that passes
+MOMENT_S = 2**27 / 1e9  # an established flow's next hop is remembered until the next one begins
+
+
+@dataclass(frozen=True)
+class Family:
+    """One family's addresses, and the next hop of the route to the other node's pods."""
+
+    pod: str
+    remote: str
+    vip: str
+    pods: str
+    hop: str
+    header: int
+
+
+V4 = Family(POD, REMOTE, VIP, "10.244.2.0/24", "10.88.0.12", 20)
+V6 = Family(POD6, REMOTE6, VIP6, "fd00:2::/64", "fd88::12", 40)
+FAMILIES = pytest.mark.parametrize("f", [pytest.param(V4, id="IPv4"), pytest.param(V6, id="IPv6")])
+
+
+def ip(line: str) -> None:
+    subprocess.run(["ip", *line.split()], check=True)
+
+
+@contextmanager
+def blackhole(to: str) -> Iterator[None]:
+    """Have the kernel's routes refuse an address."""
+    ip(f"route add blackhole {to}")
+    try:
+        yield
+    finally:
+        ip(f"route del blackhole {to}")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def routes() -> Iterator[None]:
+    """Routes to the other node's pods, with a locked MTU, by a neighbour that is known."""
+    with routed():
+        for f in (V4, V6):
+            ip(f"neighbour add {f.hop} lladdr {HOP_MAC} dev up0 nud permanent")
+            ip(f"route change {f.pods} via {f.hop} mtu lock {MTU}")
+        yield
+
+
+@pytest.fixture
+def near(node: Datapath) -> Datapath:
+    """A node that is told of the other's pods."""
+    for f in (V4, V6):
+        node.prefix(f.pods, routed=True)
+    return node
+
+
+def ttl(packet: Packet) -> int:
+    return int(packet[IP].ttl if IP in packet else packet[IPv6].hlim)
+
+
+@FAMILIES
+def test_a_remote_pods_packets_go_straight_out_one_hop_older(near: Datapath, f: Family) -> None:
+    for segment in (syn(), data(), datagram()):
+        for _ in ("a new flow", "an established one"):
+            done = near.run("pod_ingress", frame(f.pod, f.remote, segment))
+            assert (done.verdict, addresses(done.packet)) == (TC_ACT_REDIRECT, (f.pod, f.remote))
+            assert ttl(done.packet) == 63
+            assert checksums_hold(done.packet)
+
+
+@FAMILIES
+def test_a_service_with_a_remote_backend_goes_straight_out(near: Datapath, f: Family) -> None:
+    near.service(f.vip, 80, [(f.remote, 8080, False)])
+    done = near.run("pod_ingress", frame(f.pod, f.vip, syn()))
+    assert (done.verdict, addresses(done.packet)) == (TC_ACT_REDIRECT, (f.pod, f.remote))
+    assert checksums_hold(done.packet)
+
+
+@FAMILIES
+def test_the_stack_asks_for_a_neighbour_that_is_not_known(near: Datapath, f: Family) -> None:
+    asked = frame(f.pod, f.remote, syn())
+    ip(f"neighbour del {f.hop} dev up0")
+    try:
+        assert left_to_the_stack(near, asked)
+    finally:
+        ip(f"neighbour add {f.hop} lladdr {HOP_MAC} dev up0 nud permanent")
+    assert near.run("pod_ingress", asked).verdict == TC_ACT_REDIRECT
+
+
+@FAMILIES
+def test_the_stack_tells_of_a_route_that_refuses(near: Datapath, f: Family) -> None:
+    with blackhole(f.remote):
+        assert left_to_the_stack(near, frame(f.pod, f.remote, syn()))
+
+
+@FAMILIES
+def test_rules_for_source_and_port_are_heeded(near: Datapath, f: Family) -> None:
+    version = "-6" if f is V6 else "-4"
+    rule = f"from {f.pod} ipproto tcp dport 81 prohibit"
+    ip(f"{version} rule add {rule}")
+    try:
+        assert left_to_the_stack(near, frame(f.pod, f.remote, syn(dport=81)))
+        assert near.run("pod_ingress", frame(f.pod, f.remote, syn(dport=82))).verdict == TC_ACT_REDIRECT
+    finally:
+        ip(f"{version} rule del {rule}")
+
+
+@FAMILIES
+def test_the_stack_tells_of_a_packet_over_the_routes_mtu(near: Datapath, f: Family) -> None:
+    room = MTU - f.header - 8
+    assert left_to_the_stack(near, frame(f.pod, f.remote, datagram(size=room + 1)))
+    assert near.run("pod_ingress", frame(f.pod, f.remote, datagram(size=room))).verdict == TC_ACT_REDIRECT
+
+
+@FAMILIES
+def test_of_a_superframe_the_segments_count(near: Datapath, f: Family) -> None:
+    segment = TCP(sport=1, dport=80, flags="A", options=[("Timestamp", (1, 2)), ("NOP", None), ("NOP", None)])
+    superframe = frame(f.pod, f.remote, segment / Raw(b"x" * 2 * SEGMENT))
+    fits = MTU - f.header - 32  # 20 octets of TCP header, 12 of options
+    assert verdict_of_superframe(near, superframe, fits) == TC_ACT_REDIRECT
+    assert verdict_of_superframe(near, superframe, fits + 1) == TC_ACT_OK
+
+
+@FAMILIES
+def test_who_came_through_the_stack_is_answered_through_it(near: Datapath, f: Family) -> None:
+    near.run("pod_egress", frame(f.remote, f.pod, syn(sport=80, dport=40000)))
+    ((_, flow),) = near.tables["flows"].items()
+    assert flow.flags & FlowFlag.FLOW_BY_STACK
+    assert left_to_the_stack(near, frame(f.pod, f.remote, data()))
+
+
+@FAMILIES
+def test_a_remote_pod_by_the_hosts_own_way_is_left_to_the_stack(near: Datapath, f: Family) -> None:
+    near.prefix(f.pods)
+    assert left_to_the_stack(near, frame(f.pod, f.remote, syn()))
+
+
+def verdicts(node: Datapath, packet: Packet, times: int = 3) -> set[int]:
+    """What becomes of a packet that comes so often: of a new flow, of one that gets a copy, of one that has it."""
+    return {node.run("pod_ingress", packet).verdict for _ in range(times)}
+
+
+@FAMILIES
+def test_an_established_flows_next_hop_is_asked_for_once_a_moment(near: Datapath, f: Family) -> None:
+    held = False
+    for port in range(40000, 40010):  # between two packets the next moment may have begun
+        packet = frame(f.pod, f.remote, datagram(sport=port))
+        assert verdicts(near, packet) == {TC_ACT_REDIRECT}
+        with blackhole(f.remote):
+            held = held or verdicts(near, packet) == {TC_ACT_REDIRECT}
+            assert left_to_the_stack(near, frame(f.pod, f.remote, datagram(sport=port + 100)))
+            time.sleep(MOMENT_S)
+            assert left_to_the_stack(near, packet)
+        if held:
+            return
+    pytest.fail("each packet asked")
+
+
+@FAMILIES
+def test_a_flow_that_begins_anew_asks_anew(near: Datapath, f: Family) -> None:
+    other = str(ip_address(f.remote) + 1)
+    packet = frame(f.pod, f.vip, datagram())
+    set_id = near.service(f.vip, 53, [(f.remote, 8053, False)], protocol=17)
+    assert verdicts(near, packet) == {TC_ACT_REDIRECT}
+    with blackhole(other):
+        near.backends(set_id, [(other, 8053, False)])
+        near.node(generation=2)
+        assert verdicts(near, packet) == {TC_ACT_OK}
+    assert addresses(near.run("pod_ingress", packet).packet) == (f.pod, other)
+
+
+@FAMILIES
+def test_a_copys_place_taken_by_another_flow_keeps_no_next_hop(f: Family) -> None:
+    node = Datapath.load(constants={"cache_span": 2})
+    refused = str(ip_address(f.remote) + 1)
+    try:
+        node.prefix(f.pods, routed=True)
+        with blackhole(refused):
+            for port in range(40000, 40012):  # of three flows, over two places
+                to, expected = (f.remote, TC_ACT_REDIRECT) if port % 3 else (refused, TC_ACT_OK)
+                assert verdicts(node, frame(f.pod, to, datagram(sport=port))) == {expected}
+    finally:
+        node.close()
+
+
+def left_to_the_stack(node: Datapath, packet: Packet) -> bool:
+    """Whether the packet goes on as it is."""
+    done = node.run("pod_ingress", packet)
+    return done.verdict == TC_ACT_OK and bytes(done.packet) == bytes(Ether(bytes(packet)))
+
+
+def verdict_of_superframe(node: Datapath, packet: Packet, gso_size: int) -> int:
+    """What becomes of a packet that the kernel would cut into such segments."""
+    # struct __sk_buff: ifindex at 40, gso_segs at 164, gso_size at 176
+    context = bytearray(192)
+    for at, value in ((40, LOOPBACK), (164, 2), (176, gso_size)):
+        struct.pack_into("<I", context, at, value)
+    program = node.objects["tc_pod"].program_fd("pod_ingress")
+    return libbpf.test_run(program, bytes(packet), context=bytes(context)).retval

@@ -1,0 +1,179 @@
+"""Flows end when nobody has used them for as long as their protocol and state allow; pairs end together."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from scapy.packet import Packet
+
+from maps import libbpf
+from maps.abi import FlowFlag
+from tests.bpf.datapath import OTHER, OTHER_MAC, POD, POD6, REMOTE, VIP, VIP6, Datapath, data, datagram, frame, syn
+from tests.bpf.packets import answer
+
+pytestmark = pytest.mark.kernel
+
+ASK, REPLY = frame(POD, VIP, data()), "a reply"
+
+
+def age(node: Datapath, units: int, flags: int = 0) -> None:
+    """Make the flows with these flags look unused for so long; a unit is a little more than a second."""
+    table = node.tables["flows"]
+    old = [(k, f) for k, f in table.items() if f.flags & flags == flags]
+    table.update([(k, replace(f, seen_s=(f.seen_s - units) % 2**32)) for k, f in old])
+
+
+def left(node: Datapath) -> int:
+    """How many entries there are."""
+    return node.tables["flows"].count()
+
+
+def translated(node: Datapath, *packets: Packet | str, protocol: int = 6, port: int = 80) -> None:
+    """A flow to a service, begun by the first packet; the rest are further packets, or the backend's replies."""
+    node.service(VIP, port, [(OTHER, 8080, True)], protocol=protocol)
+    handed = None
+    for packet in packets:
+        if isinstance(packet, str):
+            assert handed is not None
+            node.run("pod_egress", answer(handed, OTHER_MAC, packet))
+        else:
+            handed = node.run("pod_ingress", packet).packet
+
+
+SYN, FIN, RESET = frame(POD, VIP, syn()), frame(POD, VIP, data(flags="FA")), frame(POD, VIP, data(flags="R"))
+QUERY = frame(POD, VIP, datagram())
+STATES = [
+    pytest.param([SYN], 6, 60, id="TCP, unanswered: a minute"),
+    pytest.param([SYN, "SA", ASK], 6, 7440, id="TCP, answered: two hours and four minutes"),
+    pytest.param([SYN, "SA", FIN], 6, 3600, id="TCP, one end has closed: an hour"),
+    pytest.param([SYN, "SA", ASK, "FA"], 6, 3600, id="TCP, the other end has closed: an hour"),
+    pytest.param([SYN, "SA", FIN, "FA"], 6, 10, id="TCP, both have closed: ten seconds"),
+    pytest.param([SYN, "SA", RESET], 6, 10, id="TCP, reset: ten seconds"),
+    pytest.param([SYN, "RA"], 6, 10, id="TCP, refused: ten seconds"),
+    pytest.param([QUERY], 17, 30, id="UDP, unanswered: half a minute"),
+    pytest.param([QUERY, REPLY], 17, 300, id="UDP, answered: five minutes"),
+]
+
+
+@pytest.mark.parametrize(("packets", "protocol", "timeout_s"), STATES)
+def test_a_translated_flow_ends_after_the_time_of_its_state(
+    node: Datapath, packets: list[Packet | str], protocol: int, timeout_s: int
+) -> None:
+    translated(node, *packets, protocol=protocol, port=80 if protocol == 6 else 53)
+    age(node, timeout_s - 2)
+    before = node.gc()
+    assert (left(node), before.flows) == (2, 2)
+    age(node, 4)
+    after = node.gc()
+    assert (left(node), after.flows, after.expired - before.expired) == (0, 0, 1)
+    assert after.runs == before.runs + 1
+    assert after.at_ns > before.at_ns
+
+
+@pytest.mark.parametrize(
+    ("packets", "timeout_s"),
+    [
+        pytest.param([frame(POD, OTHER, syn())], 60, id="TCP, unanswered"),
+        pytest.param([frame(POD, OTHER, syn()), frame(OTHER, POD, syn())], 7440, id="TCP, answered"),
+        pytest.param([frame(POD, OTHER, data(flags="R"))], 10, id="TCP, begun by a reset"),
+        pytest.param([frame(POD, OTHER, datagram())], 30, id="UDP, unanswered"),
+    ],
+)
+def test_a_flow_that_is_not_translated_ends_the_same(node: Datapath, packets: list[Packet], timeout_s: int) -> None:
+    node.run("pod_ingress", packets[0])
+    for packet in packets[1:]:
+        node.run("pod_egress", answer(packets[0], OTHER_MAC))
+        assert packet
+    age(node, timeout_s - 2)
+    node.gc()
+    assert left(node) == 1
+    age(node, 4)
+    assert (node.gc().flows, left(node)) == (0, 0)
+
+
+@pytest.mark.parametrize("half", [FlowFlag.FLOW_FORWARD, FlowFlag.FLOW_REVERSE])
+def test_a_pair_lives_while_either_direction_is_used(node: Datapath, half: FlowFlag) -> None:
+    translated(node, QUERY, protocol=17, port=53)
+    age(node, 1000, half)
+    assert (node.gc().flows, left(node)) == (2, 2)
+
+
+@pytest.mark.parametrize("half", [FlowFlag.FLOW_FORWARD, FlowFlag.FLOW_REVERSE])
+def test_half_a_pair_ends_by_itself(node: Datapath, half: FlowFlag) -> None:
+    translated(node, QUERY, protocol=17, port=53)
+    table = node.tables["flows"]
+    table.delete([key for key, flow in table.items() if not flow.flags & half])
+    node.gc()
+    assert left(node) == 1
+    age(node, 40)
+    assert (node.gc().flows, left(node)) == (0, 0)
+
+
+def test_a_packet_keeps_its_flow_alive(node: Datapath) -> None:
+    translated(node, QUERY, protocol=17, port=53)
+    age(node, 25)
+    node.run("pod_ingress", QUERY)
+    age(node, 25)
+    assert (node.gc().flows, left(node)) == (2, 2)
+
+
+def test_gc_counts_what_is_left(node: Datapath) -> None:
+    node.service(VIP, 53, [(OTHER, 8053, True)], protocol=17)
+    node.service(VIP6, 53, [(POD6, 8053, True)], protocol=17)
+    for port in range(50000, 50040):
+        node.run("pod_ingress", frame(POD, VIP, datagram(sport=port)))
+        node.run("pod_ingress", frame(POD6, VIP6, datagram(sport=port)))
+    age(node, 100)
+    for port in range(50000, 50010):
+        node.run("pod_ingress", frame(POD, VIP, datagram(sport=port)))
+    node.run("pod_ingress", frame(POD, REMOTE, datagram()))
+    before = node.gc_run().expired
+    gc_run = node.gc()
+    assert (gc_run.flows, left(node)) == (21, 21)
+    assert (gc_run.expired - before, gc_run.unanswered) == (70, 11)
+
+
+def test_an_empty_table_is_swept(node: Datapath) -> None:
+    gc_run = node.gc()
+    assert (gc_run.flows, gc_run.unanswered) == (0, 0)
+
+
+@pytest.fixture(scope="module")
+def hasty() -> Iterator[Datapath]:
+    """A node that counts as nearly full with four entries, and forgets UDP after five seconds."""
+    datapath = Datapath.load(constants={"flows_nearly_full": 4, "flow_udp_new_s": 20, "flow_udp_s": 5})
+    yield datapath
+    datapath.close()
+
+
+def test_the_times_are_the_loaders_to_set(hasty: Datapath) -> None:
+    hasty.reset()
+    translated(hasty, QUERY, REPLY, protocol=17, port=53)
+    age(hasty, 7)
+    assert (hasty.gc().flows, left(hasty)) == (0, 0)
+
+
+def test_a_nearly_full_table_ends_unanswered_flows_sooner(hasty: Datapath) -> None:
+    hasty.reset()
+    hasty.gc()
+    translated(hasty, QUERY, REPLY, protocol=17, port=53)
+    for port in range(50000, 50003):
+        hasty.run("pod_ingress", frame(POD, OTHER, datagram(sport=port)))
+    age(hasty, 5, 0)
+    assert hasty.gc().flows == 5  # not known to be nearly full before this pass
+    assert hasty.gc().flows == 2
+    assert left(hasty) == 2
+
+
+def test_the_timer_runs_gc_without_an_agent() -> None:
+    node = Datapath.load()
+    try:
+        libbpf.test_run(node.objects["gc"].program_fd("gc_start"), b"")
+        begin = time.monotonic()
+        while not node.gc_run().runs and time.monotonic() - begin < 10:
+            time.sleep(0.1)
+        assert node.gc_run().runs == 1
+        assert time.monotonic() - begin > 0.5
+    finally:
+        node.close()

@@ -1,0 +1,57 @@
+"""The rooms of the datapath's headers include each other in one order."""
+
+from pathlib import Path
+
+import pytest
+
+from deploy.build.bpf_contracts import breaches
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def tree(root: Path, headers: dict[str, str]) -> Path:
+    """A folder of sources with these headers in it."""
+    for name, text in headers.items():
+        path = root / "dp" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+def test_the_datapath_keeps_its_contracts() -> None:
+    assert not list(breaches(CHECKOUT / "bpf"))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "breach"),
+    [
+        pytest.param("forward/a.h", '#include "dp/packet/ctx.h"\n', "", id="a later room includes an earlier one"),
+        pytest.param("packet/a.h", '#include "dp/abi.h"\n', "", id="every room includes the layout"),
+        pytest.param(
+            "packet/a.h",
+            '#include "dp/conntrack/flow.h"\n',
+            "dp/packet/a.h includes dp/conntrack/flow.h, whose room comes after its own",
+            id="an earlier room does not include a later one",
+        ),
+        pytest.param(
+            "config.h",
+            '#include "dp/packet/ctx.h"\n',
+            "dp/config.h includes dp/packet/ctx.h, whose room comes after its own",
+            id="what all share includes no room",
+        ),
+        pytest.param(
+            "packet/a.h",
+            '#include "ctx.h"\n',
+            'dp/packet/a.h includes "ctx.h", which is no header of a room by its path from dp/ on',
+            id="a header is named by its room",
+        ),
+        pytest.param(
+            "a.h",
+            "",
+            "dp/a.h is in no room of packet, endpoint, service, fragment, conntrack, tunnel, reply, forward",
+            id="a header has a room",
+        ),
+    ],
+)
+def test_includes(tmp_path: Path, name: str, text: str, breach: str) -> None:
+    assert list(breaches(tree(tmp_path, {name: text}))) == ([breach] if breach else [])
