@@ -9,12 +9,12 @@ static __always_inline bool is_link_control(const struct packet *p)
 	       (addr_is_link_local_v6(&p->src) || addr_is_zero(&p->src));
 }
 
-/* Is the packet the pod's own? The flow remembers its device; without one the endpoints are asked. */
+/* Is the packet the pod's own? A flow that is up to date remembers its device; else the endpoints are asked. */
 static __always_inline enum drop_reason check_pod(ctx_t *ctx, const struct packet *p, const struct ct_ctx *ct)
 {
 	struct peer_location peer;
 
-	if (ct->flow)
+	if (ct->flow && ct->is_current)
 		return check_source(ctx, &ct->flow->ends[ct->src_hi]);
 	location_of(&p->src, &peer);
 	return check_source(ctx, &peer);
@@ -73,10 +73,12 @@ static __always_inline enum drop_reason from_pod(ctx_t *ctx, struct scratch *wor
 	if (p->flags & PACKET_LATER_FRAGMENT)
 		fragment_ports(p);
 	if (p->flags & PACKET_PORTS)
-		ct.flow = ct_find_arriving(p, &ct);
+		ct_find(p, &ct);
 	why = check_pod(ctx, p, &ct);
 	if (why)
 		return why;
+	if (p->flags & PACKET_PORTS)
+		ct_update_arriving(p, &ct);
 	if (p->ttl <= 1 || addr_is_multicast(&p->dst))
 		return DROP_NONE; /* the stack answers that the time is exceeded, and knows groups */
 	if (is_fragment(p) && fragment_enqueue(ctx, p, PROGRAM_POD)) {
@@ -156,7 +158,8 @@ static __always_inline enum drop_reason to_pod(ctx_t *ctx, struct scratch *work)
 	fragment_follow(p);
 	if (!(p->flags & PACKET_PORTS))
 		return DROP_NONE;
-	ct.flow = ct_find(p, &ct);
+	ct_find(p, &ct);
+	ct_update(p, &ct);
 	if (ct.flow)
 		return ct_translate(ctx, p, &ct, &peer);
 	/* who came by the stack is answered by the stack, which may have a translation of its own */

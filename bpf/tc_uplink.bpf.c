@@ -40,7 +40,8 @@ static __always_inline enum drop_reason from_uplink(ctx_t *ctx, struct scratch *
 	if (is_for_tunnel(p))
 		return DROP_NONE; /* what is inside comes in by the tunnel's device */
 	if (p->flags & PACKET_PORTS) {
-		ct.flow = ct_find_arriving(p, &ct);
+		ct_find(p, &ct);
+		ct_update_arriving(p, &ct);
 		if (!ct.flow) {
 			s = service_find(&p->dst, p->dport, p->protocol, SCOPE_EXTERNAL);
 			if (s)
@@ -128,7 +129,8 @@ static __always_inline enum drop_reason to_uplink(ctx_t *ctx, struct scratch *wo
 	fragment_follow(p);
 	if (!(p->flags & PACKET_PORTS))
 		return DROP_NONE;
-	ct.flow = ct_find(p, &ct);
+	ct_find(p, &ct);
+	ct_update(p, &ct);
 	if (!ct.flow) {
 		s = service_find(&p->dst, p->dport, p->protocol, SCOPE_INTERNAL);
 		if (!s)
@@ -197,7 +199,8 @@ static __always_inline enum drop_reason translate_answer(ctx_t *ctx, struct pack
 	if (!(p->flags & PACKET_PORTS))
 		return DROP_NONE;
 	ct.key = &work->key;
-	ct.flow = ct_find(p, &ct);
+	ct_find(p, &ct);
+	ct_update(p, &ct);
 	return ct.flow ? ct_translate(ctx, p, &ct, &peer) : DROP_NONE;
 }
 

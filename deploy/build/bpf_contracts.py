@@ -11,6 +11,8 @@ from pathlib import Path
 # a room's headers include those of its own room and of the rooms before it
 ROOMS = ("packet", "endpoint", "service", "fragment", "conntrack", "tunnel", "reply", "forward")
 SHARED = ("abi.h", "config.h")  # beside the rooms: every header may include them
+# maps that one room alone touches
+OWNED = {"flows": "conntrack", "flow_caches": "conntrack", "cache_sets": "conntrack"}
 _INCLUDE = re.compile(r'^\s*#include "([^"]+)"', re.MULTILINE)
 
 
@@ -22,8 +24,12 @@ def breaches(sources: Path) -> Iterator[str]:
         if _rank(name) is None:
             yield f"dp/{name} is in no room of {', '.join(ROOMS)}"
             continue
-        for included in _INCLUDE.findall(path.read_text()):
+        text = path.read_text()
+        for included in _INCLUDE.findall(text):
             yield from _included(name, included)
+        yield from _touched(name, text)
+    for path in sorted(sources.glob("*.c")):
+        yield from _touched(path.name, path.read_text())
 
 
 def _included(name: str, included: str) -> Iterator[str]:
@@ -32,6 +38,13 @@ def _included(name: str, included: str) -> Iterator[str]:
         yield f'dp/{name} includes "{included}", which is no header of a room by its path from dp/ on'
     elif rank is not None and other > rank:
         yield f"dp/{name} includes {included}, whose room comes after its own"
+
+
+def _touched(name: str, text: str) -> Iterator[str]:
+    room = name.partition("/")[0]
+    for owned, owner in OWNED.items():
+        if room != owner and re.search(rf"&{owned}\b", text):
+            yield f"{name} touches the map {owned}, which {owner}/ alone does"
 
 
 def _rank(name: str) -> int | None:

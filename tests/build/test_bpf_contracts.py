@@ -51,6 +51,13 @@ def test_the_datapath_keeps_its_contracts() -> None:
             "dp/a.h is in no room of packet, endpoint, service, fragment, conntrack, tunnel, reply, forward",
             id="a header has a room",
         ),
+        pytest.param(
+            "reply/a.h",
+            "f = bpf_map_lookup_elem(&flows, &key);",
+            "reply/a.h touches the map flows, which conntrack/ alone does",
+            id="conntrack alone touches flows",
+        ),
+        pytest.param("conntrack/a.h", "f = bpf_map_lookup_elem(&flows, &key);", "", id="and does so itself"),
     ],
 )
 def test_includes(tmp_path: Path, name: str, text: str, breach: str) -> None:

@@ -78,8 +78,9 @@ struct cache_search {
 	__u32 cpu;
 	__u32 hash; /* its upper half is kept */
 	__u32 epoch;
-	__u32 way;  /* CACHE_WAYS: none is marked with the hash */
-	__u32 copy; /* the flow's copy, by its index; CACHE_NONE: none */
+	__u32 way;	  /* CACHE_WAYS: none is marked with the hash */
+	__u32 copy;	  /* the flow's copy, by its index; CACHE_NONE: none */
+	__u32 generation; /* struct node's, read with the epoch */
 };
 
 static __always_inline __u32 cache_hash(const struct flow_key *key, __u32 *part)
@@ -167,6 +168,23 @@ static __always_inline void cache_keep(struct cache_search *s, struct cached_flo
 	r->flow = *f;
 	r->epoch = s->epoch;
 	r->asked = 0;
+}
+
+/* Was the way on of a copy's flow asked for this moment? */
+static __always_inline bool cache_is_asked(__u32 copy)
+{
+	struct cached_flow *r = bpf_map_lookup_elem(&flow_caches, &copy);
+
+	return r && r->asked == tick_moment();
+}
+
+/* The way on of a copy's flow is asked for now. */
+static __always_inline void cache_ask(__u32 copy)
+{
+	struct cached_flow *r = bpf_map_lookup_elem(&flow_caches, &copy);
+
+	if (r)
+		r->asked = tick_moment();
 }
 
 /* Voids all copies of what was ended or changed before. */

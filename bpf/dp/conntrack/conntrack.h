@@ -11,8 +11,11 @@
 /* A packet's place in its flow. */
 struct ct_ctx {
 	struct flow_key *key;
-	struct flow *flow; /* NULL: none */
-	__u32 copy;	   /* the flow's copy on this CPU; CACHE_NONE: none */
+	struct flow *flow;	    /* NULL: none */
+	struct cache_search search; /* where the flow cache was looked in */
+	struct cached_flow *cached; /* what was found there; NULL: nothing under this key */
+	__u32 copy;		    /* the flow's copy on this CPU; CACHE_NONE: none */
+	bool is_current;	    /* the flow's ends are those of the search's generation */
 	/* which end of the key the source is; aligned, for of a slot's first octet alone the verifier knows the range */
 	bool src_hi __attribute__((aligned(8)));
 	bool translated;
@@ -89,64 +92,104 @@ static __always_inline bool cache_holds(const struct cached_flow *r, const struc
 }
 
 /*
- * The flow of a packet, up to date and noted; NULL when there is none, or it has to begin anew. It is to be read only:
- * it may be a copy. The context's key, copy and src_hi are set in any case.
+ * Finds a packet's flow, and changes nothing: ct_update() does, once the packet's sender is known to be the one it names.
+ * ct->flow is to be read only: it may be a copy. NULL: there is none.
  */
-static __noinline struct flow *ct_find(const struct packet *p, struct ct_ctx *ct)
+static __noinline void ct_find(const struct packet *p, struct ct_ctx *ct)
 {
 	const struct node *n = node_now();
 	struct flow_key *key = ct->key;
 	struct cache_search search;
 	__u32 generation;
-	bool src_hi;
 	struct cached_flow *r;
-	struct flow *f;
+	bool src_hi;
 
 	src_hi = packet_key(p, key);
 	ct->src_hi = src_hi;
 	ct->copy = CACHE_NONE;
 	if (!n)
-		return NULL;
+		return;
 	generation = n->generation;
 	r = cache_find(key, &search);
 	if (r && cache_holds(r, p, src_hi, generation, search.epoch)) {
 		ct->copy = search.copy;
-		return &r->flow;
+		ct->flow = &r->flow;
+		ct->is_current = true;
+		return;
 	}
 	fence(); /* epoch and generation are read, the entry and what it refers to are not */
-	f = bpf_map_lookup_elem(&flows, key);
-	if (!f)
-		return NULL;
-	if (p->flags & PACKET_SYN && (flow_is_closed(key, f) || (f->flags & FLOW_FORWARD && flow_backend_left(f)))) {
-		ct_delete(key, f);
-		return NULL;
-	}
-	if (f->generation != generation && !ct_refresh(key, f, p, generation)) {
-		ct_delete(key, f);
-		return NULL;
-	}
-	ct_note(f, p, from_origin(f, src_hi));
-	if (!(p->flags & (PACKET_OPENS | PACKET_FIN | PACKET_RST)) && shortcut_keep(p, f, src_hi, search.epoch))
-		return f;
-	cache_keep(&search, r, key, f);
-	ct->copy = search.copy;
-	return f;
+	ct->flow = bpf_map_lookup_elem(&flows, key);
+	if (!ct->flow)
+		return;
+	ct->is_current = ct->flow->generation == generation;
+	search.generation = generation;
+	ct->search = search;
+	ct->cached = r;
 }
 
 /*
- * As ct_find(), for what a device brings in. There a client's packet carries the service's address; one that carries
+ * The flow of a tuple, to be read only, and not noted: what quotes a packet is none of its flow's. Sets *src_hi: whether the
+ * tuple's source is the key's hi end.
+ */
+static __always_inline const struct flow *ct_peek(const struct tuple *t, bool *src_hi)
+{
+	struct flow_key key;
+
+	*src_hi = tuple_key(t, &key);
+	return bpf_map_lookup_elem(&flows, &key);
+}
+
+/* Ends a flow that was found; the packet begins another one. */
+static __always_inline void ct_end(struct ct_ctx *ct)
+{
+	ct_delete(ct->key, ct->flow);
+	ct->flow = NULL;
+	ct->copy = CACHE_NONE;
+}
+
+static __noinline void ct_update_entry(const struct packet *p, struct ct_ctx *ct)
+{
+	struct flow *f = ct->flow;
+
+	if (!f)
+		return;
+	if (p->flags & PACKET_SYN &&
+	    (flow_is_closed(ct->key, f) || (f->flags & FLOW_FORWARD && flow_backend_left(f)))) {
+		ct_end(ct);
+		return;
+	}
+	if (!ct->is_current && !ct_refresh(ct->key, f, p, ct->search.generation)) {
+		ct_end(ct);
+		return;
+	}
+	ct_note(f, p, from_origin(f, ct->src_hi));
+	if (!(p->flags & (PACKET_OPENS | PACKET_FIN | PACKET_RST)) && shortcut_keep(p, f, ct->src_hi, ct->search.epoch))
+		return;
+	cache_keep(&ct->search, ct->cached, ct->key, f);
+	ct->copy = ct->search.copy;
+}
+
+/*
+ * Brings the flow that was found up to date with the node and with the packet, and copies it; a copy that holds is. Without a
+ * flow afterwards the packet begins one: there was none, or the one that was there is over.
+ */
+static __always_inline void ct_update(const struct packet *p, struct ct_ctx *ct)
+{
+	if (ct->flow && ct->copy == CACHE_NONE)
+		ct_update_entry(p, ct);
+}
+
+/*
+ * As ct_update(), for what a device brings in. There a client's packet carries the service's address; one that carries
  * the backend's finds the reverse entry too, but is another flow, from the same port straight to the backend. Without
  * a connection to lose, the new flow has the key, and the other begins anew under another source port.
  */
-static __always_inline struct flow *ct_find_arriving(const struct packet *p, struct ct_ctx *ct)
+static __always_inline void ct_update_arriving(const struct packet *p, struct ct_ctx *ct)
 {
-	struct flow *f = ct_find(p, ct);
-
-	if (!f || !(f->flags & FLOW_REVERSE) || !from_origin(f, ct->src_hi) || p->protocol == IPPROTO_TCP)
-		return f;
-	ct_delete(ct->key, f);
-	ct->copy = CACHE_NONE;
-	return NULL;
+	ct_update(p, ct);
+	if (ct->flow && ct->flow->flags & FLOW_REVERSE && from_origin(ct->flow, ct->src_hi) &&
+	    p->protocol != IPPROTO_TCP)
+		ct_end(ct);
 }
 
 /* A flow that begins now, as yet translated to nothing. */

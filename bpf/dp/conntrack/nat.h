@@ -38,14 +38,15 @@ static __always_inline __u32 flow_hash(const struct packet *p)
 __noinline int nat_store_reverse(const struct packet *p, const struct nat_pair *pair)
 {
 	struct scratch *work = scratch();
-	struct flow_key key;
 	struct flow *f, *old;
+	struct flow_key *key;
 	bool src_hi;
 	long error;
 
 	if (!p || !pair || !work)
 		return NAT_TAKEN;
-	src_hi = tuple_key(&pair->mapping, &key);
+	key = &work->half;
+	src_hi = tuple_key(&pair->mapping, key);
 	f = flow_fresh(&work->flow, pair->flags | FLOW_REVERSE, src_hi);
 	f->to_src = p->dst;
 	f->to_dst = p->src;
@@ -54,28 +55,29 @@ __noinline int nat_store_reverse(const struct packet *p, const struct nat_pair *
 	f->ends[src_hi] = pair->client;
 	f->ends[!src_hi] = pair->backend;
 	f->generation = pair->generation;
-	error = bpf_map_update_elem(&flows, &key, f, BPF_NOEXIST);
+	error = bpf_map_update_elem(&flows, key, f, BPF_NOEXIST);
 	if (error != NAT_TAKEN)
 		return error;
-	old = bpf_map_lookup_elem(&flows, &key);
-	if (!old || !flow_is_closed(&key, old))
+	old = bpf_map_lookup_elem(&flows, key);
+	if (!old || !flow_is_closed(key, old))
 		return error;
-	ct_delete(&key, old);
-	return bpf_map_update_elem(&flows, &key, f, BPF_NOEXIST);
+	ct_delete(key, old);
+	return bpf_map_update_elem(&flows, key, f, BPF_NOEXIST);
 }
 
 /* Stores the entry that the client's packets find, over one that is there. Returns as bpf_map_update_elem(). */
 __noinline int nat_store_forward(const struct packet *p, const struct nat_pair *pair)
 {
 	struct scratch *work = scratch();
-	struct flow_key key;
+	struct flow_key *key;
 	struct flow *f;
 	bool src_hi;
 	long error;
 
 	if (!p || !pair || !work)
 		return NAT_TAKEN;
-	src_hi = packet_key(p, &key);
+	key = &work->half;
+	src_hi = packet_key(p, key);
 	f = flow_fresh(&work->flow, pair->flags | FLOW_FORWARD, src_hi);
 	f->to_src = pair->mapping.src;
 	f->to_dst = pair->mapping.dst;
@@ -86,10 +88,10 @@ __noinline int nat_store_forward(const struct packet *p, const struct nat_pair *
 	f->ends[src_hi] = pair->client;
 	f->ends[!src_hi] = pair->backend;
 	f->generation = pair->generation;
-	error = bpf_map_update_elem(&flows, &key, f, BPF_NOEXIST);
+	error = bpf_map_update_elem(&flows, key, f, BPF_NOEXIST);
 	if (error != NAT_TAKEN)
 		return error;
-	error = bpf_map_update_elem(&flows, &key, f, BPF_ANY);
+	error = bpf_map_update_elem(&flows, key, f, BPF_ANY);
 	cache_void();
 	return error;
 }
@@ -152,7 +154,7 @@ static __noinline enum drop_reason nat_store(const struct packet *p, struct nat_
 {
 	enum drop_reason why = DROP_NONE;
 	ip_addr client = p->src; /* a lookup before Linux 6.2 takes no key from where p is */
-	struct flow_key key;
+	struct scratch *work = scratch();
 	int error;
 
 	location_of(&client, &pair->client);
@@ -166,8 +168,10 @@ static __noinline enum drop_reason nat_store(const struct packet *p, struct nat_
 		return why;
 	if (!nat_store_forward(p, pair))
 		return DROP_NONE;
-	tuple_key(&pair->mapping, &key);
-	bpf_map_delete_elem(&flows, &key);
+	if (work) {
+		tuple_key(&pair->mapping, &work->half);
+		bpf_map_delete_elem(&flows, &work->half);
+	}
 	return DROP_CONNTRACK_FULL;
 }
 
@@ -221,6 +225,32 @@ __noinline int nat_masquerade(const struct packet *p)
 	pair->mapping.dport = p->dport;
 	pair->mapping.protocol = p->protocol;
 	return nat_store(p, pair, n);
+}
+
+/* Begins the flow of a packet to a service; ct->flow is set on DROP_NONE. */
+static __always_inline enum drop_reason ct_begin(const struct packet *p, struct ct_ctx *ct, const struct service *s,
+						 bool external)
+{
+	enum drop_reason why;
+
+	if (!s->backends)
+		return service_empty(s);
+	why = nat_begin(p, s, external);
+	if (why)
+		return why;
+	ct->flow = bpf_map_lookup_elem(&flows, ct->key);
+	return ct->flow ? DROP_NONE : DROP_BACKEND_LOST;
+}
+
+/* Begins the flow of a pod to the outside, under the node's address; ct->flow is set on DROP_NONE. */
+static __always_inline enum drop_reason ct_masquerade(const struct packet *p, struct ct_ctx *ct)
+{
+	enum drop_reason why = nat_masquerade(p);
+
+	if (why)
+		return why;
+	ct->flow = bpf_map_lookup_elem(&flows, ct->key);
+	return ct->flow ? DROP_NONE : DROP_CONNTRACK_FULL;
 }
 
 #endif

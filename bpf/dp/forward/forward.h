@@ -12,32 +12,6 @@
 #include "dp/forward/route.h"
 #include "dp/reply/too_big.h"
 
-/* Begins the flow of a packet to a service; ct->flow is set on DROP_NONE. */
-static __always_inline enum drop_reason ct_begin(const struct packet *p, struct ct_ctx *ct, const struct service *s,
-						 bool external)
-{
-	enum drop_reason why;
-
-	if (!s->backends)
-		return service_empty(s);
-	why = nat_begin(p, s, external);
-	if (why)
-		return why;
-	ct->flow = bpf_map_lookup_elem(&flows, ct->key);
-	return ct->flow ? DROP_NONE : DROP_BACKEND_LOST;
-}
-
-/* Begins the flow of a pod to the outside, under the node's address; ct->flow is set on DROP_NONE. */
-static __always_inline enum drop_reason ct_masquerade(const struct packet *p, struct ct_ctx *ct)
-{
-	enum drop_reason why = nat_masquerade(p);
-
-	if (why)
-		return why;
-	ct->flow = bpf_map_lookup_elem(&flows, ct->key);
-	return ct->flow ? DROP_NONE : DROP_CONNTRACK_FULL;
-}
-
 /* Translates the packet if its flow is a translated one; p follows. peer is set to where the far end is. */
 static __always_inline enum drop_reason ct_translate(ctx_t *ctx, struct packet *p, struct ct_ctx *ct,
 						     struct peer_location *peer)

@@ -29,10 +29,9 @@ struct {
 /* What was kept this moment, if anything was. */
 static __always_inline bool next_hop_find(__u32 copy, struct next_hop *hop)
 {
-	struct cached_flow *r = bpf_map_lookup_elem(&flow_caches, &copy);
 	struct next_hop *kept = bpf_map_lookup_elem(&next_hops, &copy);
 
-	if (!r || !kept || r->asked != tick_moment())
+	if (!kept || !cache_is_asked(copy))
 		return false;
 	*hop = *kept;
 	return true;
@@ -40,13 +39,12 @@ static __always_inline bool next_hop_find(__u32 copy, struct next_hop *hop)
 
 static __always_inline void next_hop_keep(__u32 copy, const struct next_hop *hop)
 {
-	struct cached_flow *r = bpf_map_lookup_elem(&flow_caches, &copy);
 	struct next_hop *kept = bpf_map_lookup_elem(&next_hops, &copy);
 
-	if (!r || !kept)
+	if (!kept)
 		return;
 	*kept = *hop;
-	r->asked = tick_moment();
+	cache_ask(copy);
 }
 
 #endif

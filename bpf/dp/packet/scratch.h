@@ -41,6 +41,7 @@ struct nat_pair {
 struct scratch {
 	struct packet packet; /* the one being judged */
 	struct flow_key key;  /* its flow's */
+	struct flow_key half; /* of one of a NAT pair's entries */
 	struct flow flow;     /* about to be stored */
 	struct nat_pair pair; /* about to begin */
 	struct quote quote;

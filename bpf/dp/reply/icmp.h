@@ -145,8 +145,7 @@ __noinline int icmp_translate(ctx_t *ctx, struct packet *p, bool *translated)
 	struct scratch *work = scratch();
 	csum_t diff, pseudo = 0;
 	struct tuple *quoted;
-	struct flow_key key;
-	struct flow *f;
+	const struct flow *f;
 	bool src_hi, v4;
 
 	if (!p || !translated || !work)
@@ -156,9 +155,8 @@ __noinline int icmp_translate(ctx_t *ctx, struct packet *p, bool *translated)
 	quoted = &work->quote.t;
 	if (!quote_read(ctx, p, &work->quote))
 		return DROP_NONE;
-	src_hi = !tuple_key(quoted, &key);
-	f = bpf_map_lookup_elem(&flows, &key);
-	if (!f || !flow_translates(f, src_hi))
+	f = ct_peek(quoted, &src_hi);
+	if (!f || !flow_translates(f, !src_hi)) /* the error goes the other way than what it quotes */
 		return DROP_NONE;
 	work->inner.src = f->to_dst;
 	work->inner.dst = f->to_src;
