@@ -255,7 +255,7 @@ SEC("tc") int tunnel_egress(struct __sk_buff *ctx)
 }
 
 /* What the cutter made of a superframe, judged already: to another node, or out. */
-SEC("tc") int segmenter_ingress(struct __sk_buff *ctx)
+SEC("tc") int segment_ingress(struct __sk_buff *ctx)
 {
 	__u32 octets = ctx_length(ctx);
 	struct scratch *work = scratch_fresh();

@@ -222,12 +222,12 @@ def test_what_may_be_fragmented_goes_in_by_the_device_for_the_stack(ipip: Datapa
     assert (done.verdict, addresses(done.packet), done.packet[UDP].dport) == (TC_ACT_REDIRECT, (NODE, REMOTE), 53)
     assert done.packet[Ether].dst == GATEWAY_MAC
     assert done.packet[IP].ttl == 64  # the hop is the stack's to make
-    assert ipip.run("segmenter_ingress", done.packet).verdict == TC_ACT_OK
+    assert ipip.run("segment_ingress", done.packet).verdict == TC_ACT_OK
 
 
 def test_what_was_cut_goes_to_the_other_node_or_out(ipip: Datapath) -> None:
     behind(ipip, FAR)
-    done = ipip.run("segmenter_ingress", frame(NODE, REMOTE, syn()))
+    done = ipip.run("segment_ingress", frame(NODE, REMOTE, syn()))
     assert (done.verdict, ends(done.packet.payload)) == (TC_ACT_REDIRECT, (NODE, FAR))
-    out = ipip.run("segmenter_ingress", frame(NODE, CLIENT, syn()))
+    out = ipip.run("segment_ingress", frame(NODE, CLIENT, syn()))
     assert (out.verdict, addresses(out.packet)) == (TC_ACT_REDIRECT, (NODE, CLIENT))

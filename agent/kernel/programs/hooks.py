@@ -11,12 +11,12 @@ DEVICE_HOOKS: Mapping[str, tuple[AttachType, bool]] = {
     "uplink_ingress": (AttachType.TCX_INGRESS, True),
     "uplink_egress": (AttachType.TCX_EGRESS, False),
     "tunnel_egress": (AttachType.TCX_EGRESS, False),
-    "segmenter_ingress": (AttachType.TCX_INGRESS, True),
+    "segment_ingress": (AttachType.TCX_INGRESS, True),
 }
 UPLINK = ("uplink_ingress", "uplink_egress")
 TUNNEL = ("uplink_ingress", "tunnel_egress")
 TUNNEL_OUT = ("tunnel_egress",)  # by which nothing comes in
-SEGMENTER = ("segmenter_ingress",)  # on the same device: what its other end was given comes in
+SEGMENTER = ("segment_ingress",)  # on the same device: what its other end was given comes in
 POD = ("pod_ingress", "pod_egress")
 LOOPBACK = ("uplink_egress",)  # where the node's own processes reach its node ports, without socket hooks
 LOOPBACK_IFINDEX = 1

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent.kernel.programs.attach import Hooks
-from agent.kernel.programs.hooks import POD, SOCKET_HOOKS, UPLINK
+from agent.kernel.programs.hooks import DEVICE_HOOKS, POD, SOCKET_HOOKS, UPLINK
 from agent.kernel.programs.load import Loaded
 from agent.netlink.socket import Socket
 from maps import libbpf
@@ -272,3 +272,7 @@ def test_programs_of_others_on_our_hooks_are_found(pin_root: Path, tiny: Tiny, c
     found = in_new_netns(play)
     assert found["u1x egress"] == ("tc filter bpf of priority 1",)
     assert ("(stranger)" in found.get("u1x ingress", ("",))[0]) is tcx
+
+
+def test_the_kernel_keeps_the_whole_name_of_each_program() -> None:
+    assert all(len(name) <= 15 for name in (*DEVICE_HOOKS, *SOCKET_HOOKS)), "BPF_OBJ_NAME_LEN, with its NUL, is 16"
