@@ -81,5 +81,5 @@ def test_a_worker_is_woken_to_end_whatever_it_waits_for() -> None:
     worker.stop()
     os.close(quiet)
     os.close(other_end)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5, "as long as stop() would wait"
     assert threads.trouble() == ""

@@ -126,7 +126,7 @@ def test_without_an_agent_status_says_unavailable_at_once(run: Run) -> None:
     began = time.monotonic()
     code, answer = run("STATUS")
     assert (code, answer["code"]) == (50, 50)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 3, "the others wait as long as that"
 
 
 def test_a_del_and_a_gc_without_an_agent_succeed_and_are_asked_of_the_next(run: Run, tmp_path: Path) -> None:

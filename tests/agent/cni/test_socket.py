@@ -83,7 +83,7 @@ def test_connections_that_say_nothing_keep_nobody_waiting(tmp_path: Path, monkey
     idle = [_connect(server.path) for _ in range(200)]
     began = time.monotonic()
     assert _ask(server.path) == WELL
-    assert time.monotonic() - began < 2.0
+    assert time.monotonic() - began < 5, "a request has so long to be whole"
     idle[0].settimeout(2.0)
     assert idle[0].recv(1) == b"", "the one that lasted longest was ended"
     for one in idle:
@@ -98,7 +98,7 @@ def test_a_request_that_trickles_is_ended_in_time(tmp_path: Path, monkeypatch: p
     began = time.monotonic()
     with _connect(server.path) as slow, pytest.raises(OSError, match="Broken pipe"):
         _trickle(slow, _frame("CNI_COMMAND=STATUS", stdin=bytes(100)), 0.05)
-    assert time.monotonic() - began < 2.0
+    assert time.monotonic() - began < 5, "a request has so long to be whole"
     assert _ask(server.path) == WELL
     server.stop()
 

@@ -190,7 +190,7 @@ def test_a_server_that_does_not_answer_holds_nobody_up(room: Room) -> None:
     began = time.monotonic()
     for number in range(20):
         room.fail(ObjectName("default", f"web-{number}"))
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5, "no answer takes as long as that"
 
 
 def test_a_failure_is_told_once_and_tried_again(room: Room, caplog: pytest.LogCaptureFixture) -> None:

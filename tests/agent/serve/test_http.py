@@ -84,7 +84,7 @@ def test_hundreds_of_idle_connections_take_few_descriptors_and_hold_nobody_up(se
         idle = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port))) for _ in range(200)]
         began = time.monotonic()
         assert get(server, "/livez") == (200, "ok\n")
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < WHOLE_S, "they are ended after that"
         ended = 0
         for connection in idle:
             connection.settimeout(0.01)
