@@ -39,12 +39,12 @@ def folder(tmp_path: Path) -> Path:
 
 
 def leave(folder: Path, name: str, *more: str, age_s: float = 0.0) -> Path:
-    """As the shim does."""
-    path = folder / f"{name}:eth0"
-    path.write_bytes(_frame("CNI_COMMAND=DEL", f"CNI_CONTAINERID={name}", *more))
+    """As the shim does: a draft first, which nobody takes, and whole when it has its name."""
+    path, draft = folder / f"{name}:eth0", folder / f".{name}:eth0"
+    draft.write_bytes(_frame("CNI_COMMAND=DEL", f"CNI_CONTAINERID={name}", *more))
     at = time.time() - age_s
-    os.utime(path, (at, at))
-    return path
+    os.utime(draft, (at, at))
+    return draft.rename(path)
 
 
 def test_they_are_applied_oldest_first_and_removed(folder: Path) -> None:
