@@ -14,6 +14,7 @@ While both are there each packet meets the program once: tcx comes first, and wh
 import errno
 import os
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from threading import RLock
@@ -162,13 +163,14 @@ class Hooks:
 
     @_alone
     def foreign(self, devices: Mapping[int, str], cgroup: Path | None) -> dict[str, tuple[str, ...]]:
-        """Programs on our hooks that are not ours, described, by the hook's name."""
+        """Programs on our hooks that are not ours, described, by the hook's name; a device that left has none."""
         ours = {link.program_id for _, link in self._infos()} | {_id_of(fd) for fd in self._programs.values()}
         found: dict[str, tuple[str, ...]] = {}
         for ifindex, name in devices.items():
-            for kind, side in ((AttachType.TCX_INGRESS, "ingress"), (AttachType.TCX_EGRESS, "egress")):
-                ids = libbpf.program_query(ifindex, kind) if self._tcx else ()
-                found[f"{name} {side}"] = (*_described(ids, ours), *filters(ifindex, side, ours))
+            with _unless_gone():
+                for kind, side in ((AttachType.TCX_INGRESS, "ingress"), (AttachType.TCX_EGRESS, "egress")):
+                    ids = libbpf.program_query(ifindex, kind) if self._tcx else ()
+                    found[f"{name} {side}"] = (*_described(ids, ours), *filters(ifindex, side, ours))
         if cgroup is not None:
             folder = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             for name, kind in SOCKET_HOOKS.items():
@@ -233,6 +235,16 @@ class Hooks:
         for ifindex, name in found:
             libbpf.tc_attach(ifindex, ingress=DEVICE_HOOKS[name][1], program_fd=self._programs[name])
         return len(found)
+
+
+@contextmanager
+def _unless_gone() -> Iterator[None]:
+    """A device that left meanwhile is no fault of the block's."""
+    try:
+        yield
+    except KernelRefused as refused:
+        if refused.errno not in {errno.ENODEV, errno.ENXIO}:
+            raise
 
 
 def _described(ids: Iterable[int], ours: Container[int]) -> tuple[str, ...]:

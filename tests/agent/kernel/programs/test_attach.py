@@ -276,3 +276,12 @@ def test_programs_of_others_on_our_hooks_are_found(pin_root: Path, tiny: Tiny, c
 
 def test_the_kernel_keeps_the_whole_name_of_each_program() -> None:
     assert all(len(name) <= 15 for name in (*DEVICE_HOOKS, *SOCKET_HOOKS)), "BPF_OBJ_NAME_LEN, with its NUL, is 16"
+
+
+@pytest.mark.parametrize("tcx", [True, False])
+def test_a_device_that_left_has_no_programs_of_others(pin_root: Path, tiny: Tiny, *, tcx: bool) -> None:
+    def play() -> dict[str, tuple[str, ...]]:
+        with _hooks(pin_root, tiny(1), tcx=tcx) as hooks:
+            return hooks.foreign({99: "gone"}, None)
+
+    assert in_new_netns(play) == {}
