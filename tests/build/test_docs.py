@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-PAGES = sorted(p for p in [*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/**/*.md"), *CHECKOUT.glob("*/*.md")])
+PAGES = sorted({*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/**/*.md"), *CHECKOUT.glob("*/*.md")})
+# a file of the tree in backticks
+PATH = re.compile(r"`((?:agent|bpf|maps|dpctl|cni|lab|bench|deploy|tests)/[\w./-]+\.[a-z]+)`")
 LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")
 
 
@@ -16,6 +18,14 @@ LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")
 )
 def test_links(page: Path) -> None:
     missing = [link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()]
+    assert not missing
+
+
+@pytest.mark.parametrize(
+    "page", [pytest.param(p, id=f"every path in {p.relative_to(CHECKOUT)} is one of the tree") for p in PAGES]
+)
+def test_paths(page: Path) -> None:
+    missing = [path for path in PATH.findall(page.read_text()) if not (CHECKOUT / path).exists()]
     assert not missing
 
 
