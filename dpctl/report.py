@@ -1,4 +1,4 @@
-"""What the agent said of itself last, and how long ago: the one thing in dpctl that is in no map."""
+"""The agent's latest report of itself, and how old it is: the one thing in dpctl that is in no map."""
 
 import time
 from dataclasses import dataclass
@@ -53,9 +53,9 @@ def last_report(run_dir: Path, pin_root: Path) -> Report | None:
 
 
 def cluster_fact(report: Report | None, run_dir: Path, now_s: float | None = None) -> Fact:
-    """Whether the maps are what the cluster says, in the agent's own words; *now_s* is the clock's when not given."""
+    """Whether the maps are what the cluster asks for, as the agent reported; *now_s* is the clock's when not given."""
     if report is None:
-        return Fact("cluster", "unknown", f"the agent has left no word of it in {run_dir}", {"said_s": None})
+        return Fact("cluster", "unknown", f"the agent has left no report in {run_dir}", {"reported_s": None})
     status = report.status
     age_s = max(0.0, (time.time() if now_s is None else now_s) - report.at_s)
     count = len(status.problems)
@@ -66,9 +66,9 @@ def cluster_fact(report: Report | None, run_dir: Path, now_s: float | None = Non
         "waits_for": list(report.waits_for),
         "error": status.error,
         "problems": count,
-        "said_s": round(age_s, 1),
+        "reported_s": round(age_s, 1),
     }
-    note = f"{trouble}{problems}; as the agent said {duration(age_s)} ago"
+    note = f"{trouble}{problems}; reported {duration(age_s)} ago"
     return Fact("cluster", "synced" if status.synced else "not synced yet", note, values)
 
 

@@ -109,19 +109,19 @@ def node_fact(node: abi.Node) -> Fact:
     addresses = [str(unmapped(address)) for address in (node.addr4, node.addr6) if int(address)]
     values = {
         "addresses": addresses,
-        "generation": node.generation,
+        "revision": node.generation,
         "netns_cookie": node.netns_cookie,
         "nat_ports": [node.nat_port_min, node.nat_port_max],
         "node_ports": [node.node_port_min, node.node_port_max],
     }
     note = (
-        f"generation {node.generation}, node ports {node.node_port_min}-{node.node_port_max},"
+        f"revision {node.generation}, node ports {node.node_port_min}-{node.node_port_max},"
         f" translates from ports {node.nat_port_min}-{node.nat_port_max}"
     )
     return Fact("node", ", ".join(addresses) or "no address", note, values)
 
 
-def between_fact(node: abi.Node) -> Fact:
+def network_fact(node: abi.Node) -> Fact:
     """How pods' packets go to other nodes, and how outside."""
     is_masqueraded = bool(node.flags & abi.NodeFlag.NODE_MASQUERADE)
     values = {
@@ -132,7 +132,7 @@ def between_fact(node: abi.Node) -> Fact:
     }
     outside = "under the node's address" if is_masqueraded else "under their own"
     state, way = _way(node)
-    return Fact("between", state, f"{way}pods go outside {outside}", values)
+    return Fact("network", state, f"{way}pods go outside {outside}", values)
 
 
 def _way(node: abi.Node) -> tuple[str, str]:
@@ -181,7 +181,7 @@ def _facts(root: PinRoot, node: abi.Node | None, gc: abi.GcRun | None, links: li
         Fact("socket hook", link.socket_hook(links)),
     ]
     if node:
-        facts += [node_fact(node), between_fact(node)]
+        facts += [node_fact(node), network_fact(node)]
     if gc:
         facts.append(flows_fact(gc, time.monotonic_ns()))
     return facts

@@ -9,7 +9,7 @@ from agent.model.name import ObjectName, Problem
 from agent.reconcile.status import PartStatus, Status
 from agent.serve.report import Report, Reporter
 from dpctl.report import cluster_fact, last_report, part_table, problem_table
-from dpctl.status import between_fact
+from dpctl.status import network_fact
 from maps import abi
 
 NOWHERE = IPv6Address(0)
@@ -26,7 +26,7 @@ NOWHERE = IPv6Address(0)
 )
 def test_the_way_between_nodes_is_named(ifindex: int, port: int, flags: abi.NodeFlag, state: str, words: str) -> None:
     node = abi.Node(NOWHERE, NOWHERE, 1, 1, 1024, 2048, 30000, 32767, ifindex, 3, port, flags, 8)
-    fact = between_fact(node)
+    fact = network_fact(node)
     assert fact.state == state
     assert words in fact.note
 
@@ -41,11 +41,11 @@ PROBLEMS = (
 @pytest.mark.parametrize(
     ("report", "state", "words"),
     [
-        pytest.param(None, "unknown", "no word of it in /run/sluiceway", id="nothing was said"),
+        pytest.param(None, "unknown", "no report in /run/sluiceway", id="no agent has reported"),
         pytest.param(
             Report("/p", 1000, Status(synced=True)),
             "synced",
-            "no problems; as the agent said 1 min 5 s ago",
+            "no problems; reported 1 min 5 s ago",
             id="all is well",
         ),
         pytest.param(
@@ -58,12 +58,14 @@ PROBLEMS = (
             id="what is waited for, and why",
         ),
         pytest.param(
-            Report("/p", 1000, Status(synced=True, problems=PROBLEMS)), "synced", "2 problems; as", id="problems"
+            Report("/p", 1000, Status(synced=True, problems=PROBLEMS)), "synced", "2 problems; reported", id="problems"
         ),
-        pytest.param(Report("/p", 2000, Status(synced=True)), "synced", "said 0 s ago", id="a clock that was set back"),
+        pytest.param(
+            Report("/p", 2000, Status(synced=True)), "synced", "reported 0 s ago", id="a clock that was set back"
+        ),
     ],
 )
-def test_the_agents_last_word_is_told_with_its_age(report: Report | None, state: str, words: str) -> None:
+def test_the_agents_last_report_is_shown_with_its_age(report: Report | None, state: str, words: str) -> None:
     fact = cluster_fact(report, RUN, now_s=1065)
     assert fact.state == state
     assert words in fact.note
