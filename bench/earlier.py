@@ -28,7 +28,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 CACHE = CHECKOUT / "build/bench" / COMMIT
 _NAMES = ("tc_pod", "sock")
 # entries for each CPU, as that commit's agent makes them where there is memory enough
-_PER_CPU = {"flows": 65536, "flow_caches": 32768, "cache_sets": 16384, "next_hops": 32768}
+_PER_CPU = {"flows": 65536, "recents": 32768, "recent_sets": 16384, "next_hops": 32768}
 _KEY_OCTETS, _FLOW_OCTETS = 40, 76
 _COUNTERS = 64  # of a program and direction, by reason; those of pod_ingress are the first
 
@@ -60,7 +60,7 @@ class Earlier:
                 loaded = stack.enter_context(Object.open(folder / f"{name}.bpf.o"))
                 for each in _PER_CPU.keys() & set(loaded.maps()):
                     loaded.resize(each, _PER_CPU[each] * cpus)
-                loaded.set_constants({"cache_span": _PER_CPU["flow_caches"]})
+                loaded.set_constants({"recent_span": _PER_CPU["recents"]})
                 for each in shared.keys() & set(loaded.maps()):
                     loaded.reuse(each, shared[each])
                 loaded.load()
@@ -98,7 +98,7 @@ class Earlier:
         entries = libbpf.map_info(flows).max_entries
         for keys, _ in list(mapio.read(flows, _KEY_OCTETS, _FLOW_OCTETS, entries)):
             mapio.delete(flows, keys, len(keys) // _KEY_OCTETS)
-        mapio.update(self._maps["cache_epochs"], bytes(4), os.urandom(8), 1)
+        mapio.update(self._maps["recent_epochs"], bytes(4), os.urandom(8), 1)
 
     def counted(self) -> dict[DropReason, int]:
         """Packets that ``pod_ingress`` has counted, by reason."""

@@ -1,6 +1,7 @@
 """What the kernel has of a pod beside its interface: programs on the device, records in the maps. CHECK asks."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from ipaddress import IPv6Address
 
 from agent.compile.endpoint import attachment_owner
@@ -60,4 +61,6 @@ def _shown(key: object) -> object:
     """A key as people read it."""
     if isinstance(key, abi.ServiceKey):
         return f"{unmapped(key.addr)} port {key.port}/{Protocol(key.protocol).name}"
+    if is_dataclass(key):
+        return ", ".join(f"{field.name} {getattr(key, field.name)}" for field in fields(key))
     return unmapped(key) if isinstance(key, IPv6Address) else key

@@ -258,7 +258,7 @@ def _check_host_port_backend(trial: Trial) -> None:
     table = trial.runtime.open(abi.BACKENDS)
     table.delete([key for key, one in table.items() if one.flags & abi.BackendFlag.BACKEND_LOCAL])
     table.close()
-    trial.check_finds("the backends map does not have what serves hostPort/")
+    trial.check_finds("the backends map does not lead set_id ")
 
 
 @story("CHECK misses the namespace", since="0.4.0")
