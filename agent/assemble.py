@@ -115,7 +115,7 @@ def assemble(options: Options, kernel: Started, netlink: IPRoute) -> Parts:
         mirror=mirror,
         loop=loop,
         local=LocalSource(mirror, MasqueradeFile(options.masquerade_config), threads),
-        drift=DriftWatch(lambda: _kept(options, mirror, loop), loop.look_again, threads),
+        drift=DriftWatch(lambda: _kept(options, mirror, loop), loop.resync_watched, threads),
         sources=cluster,
         cni=cni,
         cni_socket=CniSocket(options.run_dir, cni.answer, metrics.observe_cni, threads),

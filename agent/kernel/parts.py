@@ -41,7 +41,7 @@ class TunnelPart:
         if links.segmenter:
             self._hooks.attach(links.tunnel, SEGMENTER)
 
-    def look_again(self) -> None:
+    def resync(self) -> None:
         """Nothing is remembered of it."""
 
 
@@ -62,7 +62,7 @@ class TunnelRemovalPart:
         self._device.remove()
         yield
 
-    def look_again(self) -> None:
+    def resync(self) -> None:
         """Nothing is remembered of it."""
 
 
@@ -99,7 +99,7 @@ class PodProgramsPart:
             yield
         _raise("programs not attached", failed)
 
-    def look_again(self) -> None:
+    def resync(self) -> None:
         """Ask each device anew."""
         self._seen.clear()
         self._moved.clear()
@@ -154,7 +154,7 @@ class UplinksPart:
         self._loopback()
         _raise("programs not attached", failed)
 
-    def look_again(self) -> None:
+    def resync(self) -> None:
         """Nothing is remembered of them."""
 
     def _loopback(self) -> None:
@@ -194,9 +194,9 @@ class RoutesPart:
         """Make ours equal to these."""
         yield from self._routes.apply(wanted)
 
-    def look_again(self) -> None:
+    def resync(self) -> None:
         """Compare with the kernel's."""
-        self._routes.look_again()
+        self._routes.resync()
 
 
 class VethsPart:
@@ -218,9 +218,9 @@ class VethsPart:
         if mtu:
             yield from self._mtu.apply(attachments, mtu)
 
-    def look_again(self) -> None:
+    def resync(self) -> None:
         """Compare with the kernel."""
-        self._repair.look_again()
+        self._repair.resync()
 
 
 def _raise(what: str, failed: list[str]) -> None:

@@ -90,7 +90,7 @@ class Loop:
             self._latest = cluster
             self._wake.notify_all()
 
-    def look_again(self) -> None:
+    def resync_watched(self) -> None:
         """Compare the watched parts with the kernel, which lost something of theirs; returns at once."""
         with self._wake:
             self._is_drifting = True
@@ -192,7 +192,7 @@ class Loop:
             cluster, self._latest = self._latest, None
             is_drifting, self._is_drifting = self._is_drifting, False
         if is_drifting:
-            rounds.parts.look_again(watched=True)
+            rounds.parts.resync(watched=True)
         self._cluster = cluster or self._cluster
         return cluster is not None or is_drifting
 

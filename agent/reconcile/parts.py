@@ -45,7 +45,7 @@ class Part(Protocol):
             AgentError, MapsError, OSError: what could not be done; the rest of it is.
         """
 
-    def look_again(self) -> None:
+    def resync(self) -> None:
         """Trust nothing of what the kernel was last seen to have."""
 
 
@@ -127,12 +127,12 @@ class Parts:
                 if kept.is_due(wanted):
                     yield from kept.run(wanted)
 
-    def look_again(self, *, watched: bool = False) -> None:
+    def resync(self, *, watched: bool = False) -> None:
         """Compare with the kernel in the next round; with *watched* only what netlink's notices may concern."""
         for kept in self._kept:
             if kept.part.is_watched or not watched:
                 kept.done = None
-                kept.part.look_again()
+                kept.part.resync()
 
     @property
     def retry_at_ns(self) -> int | None:

@@ -100,7 +100,7 @@ class Rounds:
         Raises:
             MapsError: the kernel refused.
         """
-        self.parts.look_again()
+        self.parts.resync()
         yield from self._tracker.resync()
 
     def _compile(self, cluster: Cluster) -> frozenset[Owner]:

@@ -103,7 +103,7 @@ class Routes:
         self._told: set[tuple[Network, int]] = set()  # refusals, with their errno, that the log tells of
         self._tell_again_at = self._tell_again_s = 0.0
 
-    def look_again(self) -> None:
+    def resync(self) -> None:
         """Something changed or went: list the kernel's at the next :meth:`apply`, and try again what was refused."""
         self._found = None
         self._refused.clear()

@@ -73,7 +73,7 @@ class VethRepair:
     def __init__(self) -> None:
         self._is_known = False  # nobody touched any since they were compared
 
-    def look_again(self) -> None:
+    def resync(self) -> None:
         """Something of ours was taken away: compare with the kernel at the next :meth:`apply`."""
         self._is_known = False
 

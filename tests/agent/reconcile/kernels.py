@@ -78,7 +78,7 @@ class FakePart:
         self.applied.append(wanted)
         yield
 
-    def look_again(self) -> None:
+    def resync(self) -> None:
         """Count."""
         self.looked += 1
 

@@ -210,7 +210,7 @@ def test_what_can_wait_is_done_when_no_pod_has_come_for_a_while() -> None:
     loop.attach(pods[1])
     assert kernel.deferred.done == []
     now[0] = 3 * QUIET_NS
-    loop.look_again()
+    loop.resync_watched()
     eventually(lambda: kernel.deferred.done == [12, 13])
     loop.stop()
 
@@ -224,7 +224,7 @@ def test_what_can_wait_and_is_refused_is_no_failure_of_a_round(kernel: MemoryKer
     loop.offer(cluster())
     eventually(lambda: loop.status().synced)
     now[0] = 2 * QUIET_NS
-    loop.look_again()
+    loop.resync_watched()
     eventually(lambda: kernel.deferred.done)
     loop.attach(attachment())
     assert (loop.status().failures, kernel.deferred.done) == (0, [12])

@@ -294,7 +294,7 @@ def test_a_part_that_is_as_wanted_is_left_alone_until_it_is_to_look_again() -> N
     rounds = brought(kernel, cluster())
     brought(kernel, cluster(), rounds)
     assert len(kernel.uplinks.applied) == 1
-    rounds.parts.look_again()
+    rounds.parts.resync()
     brought(kernel, cluster(), rounds)
     assert (len(kernel.uplinks.applied), kernel.uplinks.looked) == (2, 1)
 

@@ -178,7 +178,7 @@ def test_what_somebody_took_comes_back_when_it_is_told() -> None:
         _apply(routes, wanted)
         _ip(f"route del {A} metric {METRIC}")
         assert _apply(routes, wanted) == 0
-        routes.look_again()
+        routes.resync()
         _apply(routes, wanted)
         assert routes.found() == wanted
         _ip(f"route del {B} metric {METRIC}")
@@ -206,7 +206,7 @@ def test_gateways_out_of_reach_are_asked_for_seldom_and_told_shortly(caplog: pyt
         # a new one is tried at once, and it alone
         assert _tries(routes, far | {B: FAR}) == 1
         _ip("addr add 198.51.100.2/24 dev u0")
-        routes.look_again()
+        routes.resync()
         _apply(routes, far)
         assert routes.found() == far
 

@@ -89,7 +89,7 @@ def test_what_somebody_took_is_put_back(words: str) -> None:
         pods, repair = _pods(8), VethRepair()
         assert _pieces(repair, pods) == LOOKS
         _ip(words)
-        repair.look_again()
+        repair.resync()
         assert _pieces(repair, pods) == LOOKS + 1
         assert _missing(pods) == []
 
@@ -102,11 +102,11 @@ def test_on_a_full_node_nothing_is_missed_and_nothing_taken_for_missing() -> Non
         assert _pieces(repair, pods) == LOOKS
         _ip("route del fd00::c7/128 dev swp199", "route del 10.0.0.3/32 dev swp3")
         assert _pieces(repair, pods) == 0, "nobody said so yet"
-        repair.look_again()
+        repair.resync()
         assert _pieces(repair, pods) == LOOKS + 2, "a waiting pod goes between any two"
         assert _missing(pods) == []
         _ip("link del swp5")
-        repair.look_again()
+        repair.resync()
         _pieces(repair, pods)
         assert _missing(pods) == ["swp5"], "a device that is gone is nobody's to repair"
 
