@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -89,13 +89,17 @@ class Node:
 
     def remove(self) -> None:
         """End what runs, and leave nothing."""
-        for process in self.running:
-            process.kill()
-            process.wait()
+        with ExitStack() as steps:  # from the last on, each also when another fails
+            steps.callback(self.cgroup.rmdir)
+            steps.callback(_run, "ip", "netns", "del", self.name)
+            steps.callback(self._unmount)
+            for process in self.running:
+                steps.callback(process.wait)
+                steps.callback(process.kill)
+
+    def _unmount(self) -> None:
         _run("umount", str(self.bpffs))
-        _run("ip", "netns", "del", self.name)
-        self.cgroup.rmdir()
-        shutil.rmtree(self.root)
+        shutil.rmtree(self.root)  # never through a bpffs that is still mounted
 
     def ip(self, words: str) -> str:
         """What `ip` says in the namespace."""
