@@ -30,6 +30,16 @@ static __always_inline __u32 flow_hash(const struct packet *p)
 	return hash_word(h, 0x85ebca6b);
 }
 
+/* One of the pair's two flows: its ends, and as yet no translation. */
+static __always_inline struct flow *nat_flow(const struct nat_pair *pair, __u16 direction, bool src_hi, struct flow *f)
+{
+	flow_fresh(f, pair->flags | direction, src_hi);
+	f->ends[src_hi] = pair->client;
+	f->ends[!src_hi] = pair->backend;
+	f->generation = pair->generation;
+	return f;
+}
+
 /*
  * Stores the entry that answers will find. Never takes one that is in use by another flow.
  * Returns 0, -EEXIST or -E2BIG as bpf_map_update_elem(). A function of its own, verified once and not in every turn
@@ -47,14 +57,11 @@ __noinline int nat_store_reverse(const struct packet *p, const struct nat_pair *
 		return NAT_TAKEN;
 	key = &work->half;
 	src_hi = tuple_key(&pair->mapping, key);
-	f = flow_fresh(&work->flow, pair->flags | FLOW_REVERSE, src_hi);
+	f = nat_flow(pair, FLOW_REVERSE, src_hi, &work->flow);
 	f->to_src = p->dst;
 	f->to_dst = p->src;
 	f->to_sport = p->dport;
 	f->to_dport = p->sport;
-	f->ends[src_hi] = pair->client;
-	f->ends[!src_hi] = pair->backend;
-	f->generation = pair->generation;
 	error = bpf_map_update_elem(&flows, key, f, BPF_NOEXIST);
 	if (error != NAT_TAKEN)
 		return error;
@@ -78,16 +85,13 @@ __noinline int nat_store_forward(const struct packet *p, const struct nat_pair *
 		return NAT_TAKEN;
 	key = &work->half;
 	src_hi = packet_key(p, key);
-	f = flow_fresh(&work->flow, pair->flags | FLOW_FORWARD, src_hi);
+	f = nat_flow(pair, FLOW_FORWARD, src_hi, &work->flow);
 	f->to_src = pair->mapping.src;
 	f->to_dst = pair->mapping.dst;
 	f->to_sport = pair->mapping.sport;
 	f->to_dport = pair->mapping.dport;
 	f->set_id = pair->set_id;
 	f->slot = pair->slot;
-	f->ends[src_hi] = pair->client;
-	f->ends[!src_hi] = pair->backend;
-	f->generation = pair->generation;
 	error = bpf_map_update_elem(&flows, key, f, BPF_NOEXIST);
 	if (error != NAT_TAKEN)
 		return error;
