@@ -67,7 +67,7 @@ class TwoNodes:
     planes: Sequence[Plane] = ()
 
     def be_a_wire(self, *, wire: bool) -> None:
-        """Have superframes cut before they leave a node, and put together behind; or let them go as they are."""
+        """Have GSO packets cut before they leave a node, and put together behind; or let them go as they are."""
         offloads = [word for pair in (WIRE if wire else VETH).items() for word in pair]
         for node in NODES:
             self.bed.run(node.name, "ethtool", "-K", UPLINK, *offloads, "gro", "on" if wire else "off")

@@ -1,7 +1,7 @@
 """Pod to pod: how much goes through one connection, and how often one octet goes there and back.
 
 On one node and between two, as each mode has it, against the kernel's own routes and the kernel's own device for the
-same encapsulation, wired alike. A veth between the nodes keeps superframes whole, which hides what each packet
+same encapsulation, wired alike. A veth between the nodes keeps GSO packets whole, which hides what each packet
 costs: so all of it again with the veth made a wire. Everything runs on one core, both pods' work included.
 """
 

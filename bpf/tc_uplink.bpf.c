@@ -254,7 +254,7 @@ SEC("tc") int tunnel_egress(struct __sk_buff *ctx)
 	return why ? TC_ACT_SHOT : verdict;
 }
 
-/* What the cutter made of a superframe, judged already: to another node, or out. */
+/* What the segmenter made of a GSO packet, processed already: to another node, or out. */
 SEC("tc") int segment_ingress(struct __sk_buff *ctx)
 {
 	__u32 octets = ctx_length(ctx);

@@ -140,7 +140,7 @@ def test_pods_talk_on_one_node_and_between_two_natively_and_encapsulated_and_by_
 
 @pytest.mark.kernel
 @pytest.mark.netns
-def test_pods_leave_nothing_when_a_wire_carries_superframes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pods_leave_nothing_when_a_wire_carries_gso_packets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nodes, "WIRE", nodes.VETH)
     with pytest.raises(SystemExit, match="the network is no wire"):
         pods.measured(sets=1, modes=pods.MODES[:1], shots=1, shot_ms=20)

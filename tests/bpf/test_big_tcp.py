@@ -1,4 +1,4 @@
-"""TCP's superframes of more than 64 KiB, whose IP header says no length, go the way of all others.
+"""TCP's GSO packets of more than 64 KiB, whose IP header says no length, go the way of all others.
 
 A program is run on a page at most, so these are short: what tells them is in the header.
 """

@@ -151,12 +151,12 @@ def test_the_stack_tells_of_a_packet_over_the_routes_mtu(near: Datapath, f: Fami
 
 
 @FAMILIES
-def test_of_a_superframe_the_segments_count(near: Datapath, f: Family) -> None:
+def test_of_a_gso_packet_the_segments_count(near: Datapath, f: Family) -> None:
     segment = TCP(sport=1, dport=80, flags="A", options=[("Timestamp", (1, 2)), ("NOP", None), ("NOP", None)])
-    superframe = frame(f.pod, f.remote, segment / Raw(b"x" * 2 * SEGMENT))
+    gso_packet = frame(f.pod, f.remote, segment / Raw(b"x" * 2 * SEGMENT))
     fits = MTU - f.header - 32  # 20 octets of TCP header, 12 of options
-    assert verdict_of_superframe(near, superframe, fits) == TC_ACT_REDIRECT
-    assert verdict_of_superframe(near, superframe, fits + 1) == TC_ACT_OK
+    assert verdict_of_gso_packet(near, gso_packet, fits) == TC_ACT_REDIRECT
+    assert verdict_of_gso_packet(near, gso_packet, fits + 1) == TC_ACT_OK
 
 
 @FAMILIES
@@ -227,7 +227,7 @@ def left_to_the_stack(node: Datapath, packet: Packet) -> bool:
     return done.verdict == TC_ACT_OK and bytes(done.packet) == bytes(Ether(bytes(packet)))
 
 
-def verdict_of_superframe(node: Datapath, packet: Packet, gso_size: int) -> int:
+def verdict_of_gso_packet(node: Datapath, packet: Packet, gso_size: int) -> int:
     """What becomes of a packet that the kernel would cut into such segments."""
     # struct __sk_buff: ifindex at 40, gso_segs at 164, gso_size at 176
     context = bytearray(192)

@@ -137,7 +137,7 @@ def test_a_packet_is_charged_by_its_octets(limited: Datapath, packet: Packet) ->
         pytest.param(frame(POD, OTHER, datagram(size=2500)), 1000, 14 + 20 + 8, id="UDP"),
     ],
 )
-def test_a_superframe_is_charged_with_the_headers_of_all_its_segments(
+def test_a_gso_packet_is_charged_with_the_headers_of_all_its_segments(
     limited: Datapath, packet: Packet, size: int, headers: int
 ) -> None:
     for ifindex in (LOOPBACK, OTHER_POD_DEVICE):

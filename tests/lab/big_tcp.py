@@ -1,4 +1,4 @@
-"""Superframes of more than 64 KiB ("BIG TCP") over IPv4, for which iproute2 6.1 has no word."""
+"""GSO packets of more than 64 KiB ("BIG TCP") over IPv4, for which iproute2 6.1 has no word."""
 
 import os
 import socket
@@ -38,7 +38,7 @@ def raised(*places: Client) -> Iterator[None]:
 
 
 def sent(place: Client) -> tuple[int, int]:
-    """IPv4 packets and octets that a pod or a node has sent; a superframe is one."""
+    """IPv4 packets and octets that a pod or a node has sent; a GSO packet is one."""
     found: dict[str, int] = {}
     for file in ("snmp", "netstat"):
         lines = place.machine.run("cat", f"/proc/self/net/{file}", place=place.place).stdout.splitlines()

@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.netns, pytest.mark.kernel]
 HEADERS = (28, 48)  # of an echo request over IPv4 and IPv6
 SEGMENTED = 16_000  # bytes, of datagrams that the kernel is given in one piece
 LEAST = 1e8  # bit/s: a tenth of what a busy machine shows, and far above what survives losses
-SUPERFRAME = 4000  # bytes on average, of what the programs see come in
+GSO_LENGTH = 4000  # bytes on average, of what the programs see come in
 # what the next packet from n1 to n2 carries: the protocol, and over UDP the port and the first word
 OUTER = {"native": "1", "vxlan": "17 8472 08000000", "ipip": "4", "geneve": "17 6081 00006558"}
 # where the other pod is, seen from n1; with two subnets n2 is on the other
@@ -98,7 +98,7 @@ def test_the_wire_carries_what_the_mode_says(mode: Mode) -> None:
 
 
 @FAMILIES
-def test_superframes_stay_whole_and_are_cut_where_they_must_be(mode: Mode, family: int) -> None:
+def test_gso_packets_stay_whole_and_are_cut_where_they_must_be(mode: Mode, family: int) -> None:
     """Through a node port of n1, whose uplink computes checksums, to n2, from outside and from a pod of n3."""
     wires = [mode.machine(name) for name in ("n2", "n3")]
     for machine in wires:
@@ -113,14 +113,14 @@ def test_superframes_stay_whole_and_are_cut_where_they_must_be(mode: Mode, famil
         before = came_in(mode.machine("n1"))
         stream(mode.third, mode.pods["n1"][family])
         packets, octets = (now - then for now, then in zip(came_in(mode.machine("n1")), before, strict=True))
-        assert octets / packets > SUPERFRAME
+        assert octets / packets > GSO_LENGTH
     finally:
         for machine in wires:
             machine.run("ethtool", "-K", "eth0", "tx", "off")
 
 
 @pytest.mark.skipif(not big_tcp.is_known(), reason="Linux 6.3 has them first")
-def test_superframes_of_more_than_64_kib_flow(mode: Mode) -> None:
+def test_gso_packets_of_more_than_64_kib_flow(mode: Mode) -> None:
     """To the own node, and between nodes whose devices cut nothing."""
     nodes = [mode.machine(name) for name in ("n1", "n3")]
     wire = [use.host(machine) for machine in (mode.machine(ROUTER), *nodes)]

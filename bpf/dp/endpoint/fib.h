@@ -22,7 +22,7 @@ static __always_inline void fib_addresses(struct bpf_fib_lookup *f, const ip_add
 
 /*
  * Which device the kernel would send a packet by that came in here; 0: by none. Sets *mtu where that is because the packet
- * is too large. A superframe is not: its segments came in as they are.
+ * is too large. A GSO packet is not: its segments came in as they are.
  */
 static __always_inline __u32 fib_device_mtu(ctx_t *ctx, const ip_addr *src, const ip_addr *dst, __u8 protocol,
 					    __u32 *mtu)

@@ -35,7 +35,7 @@ static __always_inline bool limits_have(enum node_flag flag)
 	return n && n->flags & flag;
 }
 
-/* Octets of all the frames that a superframe will be. */
+/* Octets of all the frames that a GSO packet will be. */
 static __always_inline __u32 wire_octets(const ctx_t *ctx, const struct packet *p)
 {
 	__u32 headers = segment_headers(ctx, p), segments;

@@ -14,7 +14,7 @@
 
 #define FLOWINFO bpf_htonl(0x0fffffff) /* of an IPv6 header's first word: traffic class and label */
 
-/* Octets from the IP header on; of a superframe, those of the largest segment. */
+/* Octets from the IP header on; of a GSO packet, those of the largest segment. */
 static __always_inline __u32 network_length(const ctx_t *ctx, const struct packet *p)
 {
 	__u32 headers = segment_headers(ctx, p);

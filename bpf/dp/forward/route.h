@@ -77,9 +77,9 @@ static __always_inline enum drop_reason route_fragments(ctx_t *ctx, const struct
 }
 
 /*
- * A superframe that came in under a header of ours is still marked as encapsulated (the kernel clears that in tunnel
+ * A GSO packet that came in under a header of ours is still marked as encapsulated (the kernel clears that in tunnel
  * devices alone): a NIC that can send such ones would take it for what it says, and it can not be encapsulated anew. By
- * a device that takes no superframes it becomes packets, which segment_ingress() sends on.
+ * a device that takes no GSO packets it becomes packets, which segment_ingress() sends on.
  */
 static __always_inline enum drop_reason route_segmenter(int *verdict)
 {

@@ -67,14 +67,14 @@ static __always_inline bool ctx_store_summed(ctx_t *ctx, __u32 at, const void *f
 	return bpf_skb_store_bytes(ctx, at, from, len, BPF_F_RECOMPUTE_CSUM) == 0;
 }
 
-/* in tc_index: a hook of this node has judged the packet, and the uplink need not look whose it is */
+/* in tc_index: a hook of this node has processed the packet, and the uplink need not look whose it is */
 enum { CTX_PROCESSED = 0x5357 };
 
 /* Both, for what goes on by the stack gets as index what is the class here. */
-static __always_inline void ctx_set_processed(ctx_t *ctx, bool judged)
+static __always_inline void ctx_set_processed(ctx_t *ctx, bool processed)
 {
-	ctx->tc_index = judged ? CTX_PROCESSED : 0;
-	ctx->tc_classid = judged ? CTX_PROCESSED : 0;
+	ctx->tc_index = processed ? CTX_PROCESSED : 0;
+	ctx->tc_classid = processed ? CTX_PROCESSED : 0;
 }
 
 static __always_inline bool ctx_is_processed(const ctx_t *ctx)

@@ -16,7 +16,7 @@ static __always_inline __u32 header_size(bool v4)
 	return v4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
 }
 
-/* IP's length field, as far as 16 bits say it: for longer packets 0, as the kernel has it for superframes. */
+/* IP's length field, as far as 16 bits say it: for longer packets 0, as the kernel has it for GSO packets. */
 static __always_inline __be16 length_field(__u32 octets)
 {
 	return octets > 0xffff ? 0 : bpf_htons(octets);

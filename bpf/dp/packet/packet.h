@@ -31,7 +31,7 @@ struct packet {
 	__be16 dport;
 	__u16 flags;  /* enum packet_flag */
 	__u16 l4;     /* offset of the transport header in the frame */
-	__u32 length; /* of the transport header and what follows, octets; of a superframe more than 16 bits say */
+	__u32 length; /* of the transport header and what follows, octets; of a GSO packet more than 16 bits say */
 	__be32 ident; /* of the datagram, when a fragment */
 	__be16 ethertype;
 	__u8 protocol;

@@ -112,15 +112,15 @@ static __always_inline enum drop_reason parse_transport(struct cursor *c, struct
 }
 
 /*
- * Octets from the IP header on, where its length field says none: there is no room in it for TCP's superframes of more
- * than 64 KiB ("BIG TCP"; iph_totlen() of Linux 6.3). 0: it is no superframe.
+ * Octets from the IP header on, where its length field says none: there is no room in it for TCP's GSO packets of more
+ * than 64 KiB ("BIG TCP"; iph_totlen() of Linux 6.3). 0: it is no GSO packet.
  */
 static __always_inline __u32 length_of_big(const ctx_t *ctx)
 {
 	return ctx->gso_size ? ctx_length(ctx) - L3 : 0;
 }
 
-/* TCP, or an IP packet, which is TCP's then: other superframes are never so large. */
+/* TCP, or an IP packet, which is TCP's then: other GSO packets are never so large. */
 static __always_inline bool may_be_big(__u8 protocol)
 {
 	return protocol == IPPROTO_TCP || protocol == IPPROTO_IPIP || protocol == IPPROTO_IPV6;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Superframes: what the kernel or a device will cut into segments, each with headers of its own (GSO). */
+/* GSO packets: what the kernel or a device will cut into segments, each with headers of its own. */
 #ifndef SLUICEWAY_SEGMENT_H
 #define SLUICEWAY_SEGMENT_H
 
@@ -10,7 +10,7 @@
 
 enum { TCP_DOFF = 12 /* the octet with the header's length */ };
 
-/* Octets before the data of each of a superframe's segments, from Ethernet's on; 0: it is none, or cannot be read. */
+/* Octets before the data of each of a GSO packet's segments, from Ethernet's on; 0: it is none, or cannot be read. */
 static __always_inline __u32 segment_headers(const ctx_t *ctx, const struct packet *p)
 {
 	__u8 doff;

@@ -20,7 +20,7 @@ static __always_inline bool quote_read_v4(ctx_t *ctx, struct quote *q)
 	return true;
 }
 
-/* What a quoted datagram's first fragment has, or a superframe of more than 64 KiB: the ports are behind one more header. */
+/* What a quoted datagram's first fragment has, or a GSO packet of more than 64 KiB: the ports are behind one more header. */
 static __always_inline bool quote_read_extension(ctx_t *ctx, struct quote *q)
 {
 	struct extension x;

@@ -26,7 +26,7 @@ static __always_inline bool write_reply_ip(ctx_t *ctx, const struct packet *p, _
 }
 
 /*
- * The room for the error, and nothing else: what was a superframe, or had its checksum left to the device, is so no
+ * The room for the error, and nothing else: what was a GSO packet, or had its checksum left to the device, is so no
  * more, for the kernel lets go of a checksum's place that is taken away.
  */
 static __always_inline bool make_reply_room(ctx_t *ctx, __u32 octets)

@@ -2,7 +2,7 @@
 /*
  * Geneve where the kernel has no such device: its VXLAN device does the work, and its header, of the same size and
  * with the network's number in the same place, is exchanged for Geneve's on the uplink (RFC 7348 5, RFC 8926 3.4).
- * The device's socket gives GRO and checksums; superframes stay whole, as each segment gets the header that is there.
+ * The device's socket gives GRO and checksums; GSO packets stay whole, as each segment gets the header that is there.
  */
 #ifndef SLUICEWAY_GENEVE_H
 #define SLUICEWAY_GENEVE_H

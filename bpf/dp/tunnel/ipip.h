@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
  * IP in IP by headers of our own, either family in either (RFC 2003, RFC 2473, RFC 4213): it takes no device, and the
- * kernel's superframes stay whole. The outer header says DF and nothing of the inner one's ECN (RFC 6040 4.1, normal
+ * kernel's GSO packets stay whole. The outer header says DF and nothing of the inner one's ECN (RFC 6040 4.1, normal
  * mode's fallback): a fragment could not be taken apart by the other end's program, and its node drops what it marks.
  */
 #ifndef SLUICEWAY_IPIP_H
@@ -28,7 +28,7 @@ static __always_inline bool write_ethertype(ctx_t *ctx, bool v4)
 /*
  * Room for the outer header, behind Ethernet's. What came in encapsulated, and was taken apart, is still so to the
  * kernel, which then refuses to note it again: what it has noted of the inner headers fits, and the family is changed
- * by hand. That would spoil a superframe's type, but those were cut.
+ * by hand. That would spoil a GSO packet's type, but those were cut.
  */
 static __always_inline bool make_room(ctx_t *ctx, bool inner_v4, bool outer_v4)
 {
