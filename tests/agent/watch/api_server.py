@@ -1,0 +1,176 @@
+"""An API server for tests: HTTP, and of the protocol what a test has it say: lists, streams, cuts, refusals."""
+
+import json
+import queue
+import socket
+import time
+from collections import deque
+from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Event, Lock, Thread
+from types import MappingProxyType
+from urllib.parse import parse_qs, urlsplit
+
+SERVICES = "/api/v1/services"
+CUT = b"cut"  # the connection breaks
+END = b"end"  # the answer ends in good order
+
+
+def web(revision: str, address: str = "10.96.0.1") -> dict[str, object]:
+    return {
+        "metadata": {"name": "web", "namespace": "default", "resourceVersion": revision},
+        "spec": {"clusterIP": address, "ports": [{"port": 80}]},
+    }
+
+
+def other(revision: str) -> dict[str, object]:
+    return {**web(revision, "10.96.0.2"), "metadata": {"name": "other", "namespace": "default"}}
+
+
+def event(kind: str, content: object) -> bytes:
+    return json.dumps({"type": kind, "object": content}).encode() + b"\n"
+
+
+def bookmark(revision: str) -> bytes:
+    annotations = {"k8s.io/initial-events-end": "true"}
+    return event("BOOKMARK", {"metadata": {"resourceVersion": revision, "annotations": annotations}})
+
+
+class Api(ThreadingHTTPServer):
+    """Says on services what the test puts into `said`; every other resource is empty."""
+
+    daemon_threads = True
+
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
+        self.said: deque[bytes] = deque()
+        self.lock = Lock()
+        self.asked: queue.Queue[dict[str, str]] = queue.Queue()
+        self.tokens: set[str] = set()
+        self.selectors: set[str] = set()
+        self.knows_streams = True
+        self.refusals: queue.Queue[tuple[int, dict[str, str], object]] = queue.Queue()  # on services, each once
+        self.lists: queue.Queue[list[bytes]] = queue.Queue()  # plain lists of services, in chunks; none: `web`
+        self.allowed = "secret"
+        self.closing = Event()
+        self.thread = Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02})
+        self.thread.start()
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self.server_address[1])
+
+    def say(self, *lines: bytes) -> None:
+        """Send these on services, one chunk each."""
+        for line in lines:
+            self.said.append(line)
+
+    def stop(self) -> None:
+        """Close everything."""
+        self.closing.set()
+        self.shutdown()
+        self.server_close()
+        self.thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Api
+
+    def log_message(self, *_: object) -> None:
+        """Keep the tests' output clean."""
+
+    def do_GET(self) -> None:
+        url = urlsplit(self.path)
+        query = {key: values[0] for key, values in parse_qs(url.query).items()}
+        self.server.tokens.add(self.headers.get("Authorization", ""))
+        self.server.selectors |= {f"{url.path} {query[key]}" for key in query if key.endswith("Selector")}
+        if url.path == SERVICES:
+            self.server.asked.put(query)
+        if self.headers.get("Authorization") != f"Bearer {self.server.allowed}":
+            self._whole(401, {"kind": "Status", "message": "Unauthorized"})
+        elif url.path == SERVICES and not self.server.refusals.empty():
+            code, headers, content = self.server.refusals.get()
+            self._whole(code, content, headers)
+        elif "sendInitialEvents" in query and not self.server.knows_streams:
+            self._whole(422, {"kind": "Status", "message": "sendInitialEvents is forbidden"})
+        elif "watch" not in query and url.path == SERVICES and not self.server.lists.empty():
+            self._begin()
+            for chunk in self.server.lists.get():
+                self._chunk(chunk)
+            self._chunk(b"")
+        elif "watch" not in query:
+            self._whole(
+                200, {"metadata": {"resourceVersion": "3"}, "items": [web("2")] if url.path == SERVICES else []}
+            )
+        elif url.path == SERVICES:
+            self._stream()
+        else:
+            self._idle()
+
+    def _whole(self, code: int, content: object, headers: Mapping[str, str] = MappingProxyType({})) -> None:
+        body = json.dumps(content).encode()
+        self.send_response(code)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _begin(self) -> None:
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+
+    def _chunk(self, content: bytes) -> None:
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(content), content))
+
+    def _stream(self) -> None:
+        self._begin()
+        while not self.server.closing.is_set():
+            if (said := self._said()) is None:
+                time.sleep(0.005)
+                continue
+            if said == CUT:
+                break
+            if said != END:
+                self._chunk(said)
+            if said == END or b'"ERROR"' in said:  # after which the API server says no more
+                self._chunk(b"")
+                return
+        self.close_connection = True
+
+    def _said(self) -> bytes | None:
+        """The next line; none for a caller who went away, for the next will have it."""
+        with self.server.lock:
+            try:
+                is_gone = self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+            except BlockingIOError:
+                is_gone = False
+            return self.server.said.popleft() if self.server.said and not is_gone else None
+
+    def _idle(self) -> None:
+        self._begin()
+        self._chunk(bookmark("1"))
+        self.server.closing.wait()
+        self.close_connection = True
+
+
+def kubeconfig(folder: Path, port: int) -> Path:
+    path = folder / "kubeconfig"
+    if not (folder / "token").exists():
+        (folder / "token").write_text("secret")
+    path.write_text(
+        json.dumps(
+            {
+                "kind": "Config",
+                "current-context": "x",
+                "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
+                "clusters": [{"name": "x", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
+                "users": [{"name": "x", "user": {"tokenFile": str(folder / "token")}}],
+            }
+        )
+    )
+    return path
