@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
 /* The node's end of a pod's veth: what the pod sends, and what the node's stack sends to it. */
+#include "dp/conntrack/shortcut_take.h"
 #include "dp/forward/forward.h"
 
 /* Neighbour discovery and multicast listener reports, which a pod sends from a link-local address or none. */
@@ -108,7 +109,7 @@ static __always_inline enum drop_reason from_pod(ctx_t *ctx, struct scratch *wor
 	return DROP_NONE;
 }
 
-SEC("tc") int pod_ingress(struct __sk_buff *ctx)
+SEC("tc") int pod_ingress(ctx_t *ctx)
 {
 	struct forward to = {.hop = HOP_STACK};
 	__u32 octets = ctx_length(ctx);
@@ -168,7 +169,7 @@ static __always_inline enum drop_reason to_pod(ctx_t *ctx, struct scratch *work)
 	return DROP_NONE;
 }
 
-SEC("tc") int pod_egress(struct __sk_buff *ctx)
+SEC("tc") int pod_egress(ctx_t *ctx)
 {
 	__u32 octets = ctx_length(ctx);
 	struct scratch *work = scratch_fresh();
@@ -178,7 +179,7 @@ SEC("tc") int pod_egress(struct __sk_buff *ctx)
 		return TC_ACT_SHOT;
 	why = to_pod(ctx, work);
 	if (!why)
-		why = limit_to_pod(ctx, &work->packet, ctx->ifindex);
+		why = limit_to_pod(ctx, &work->packet, ctx_ifindex(ctx));
 	count(PROGRAM_POD, DIRECTION_EGRESS, why, octets);
 	return why ? TC_ACT_SHOT : TC_ACT_OK;
 }

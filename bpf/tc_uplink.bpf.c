@@ -77,7 +77,7 @@ static __always_inline enum drop_reason from_uplink(ctx_t *ctx, struct scratch *
 	return DROP_NONE;
 }
 
-SEC("tc") int uplink_ingress(struct __sk_buff *ctx)
+SEC("tc") int uplink_ingress(ctx_t *ctx)
 {
 	struct forward to = {.hop = HOP_STACK};
 	__u32 octets = ctx_length(ctx);
@@ -158,7 +158,7 @@ static __always_inline enum drop_reason to_uplink(ctx_t *ctx, struct scratch *wo
 	return DROP_NONE;
 }
 
-SEC("tc") int uplink_egress(struct __sk_buff *ctx)
+SEC("tc") int uplink_egress(ctx_t *ctx)
 {
 	struct forward to = {.hop = HOP_STACK};
 	__u32 octets = ctx_length(ctx);
@@ -212,14 +212,13 @@ static __always_inline enum drop_reason to_tunnel(ctx_t *ctx, int *verdict)
 {
 	const mac_addr from = TUNNEL_SOURCE_MAC, to = NODE_MAC;
 	const struct node *n = node_now();
-	struct bpf_tunnel_key key = {};
 	struct scratch *work;
 	struct prefix *prefix;
 	enum drop_reason why;
 	struct packet *p;
 	int redirected;
 
-	if (!bpf_skb_get_tunnel_key(ctx, &key, sizeof(key), 0))
+	if (ctx_has_tunnel_key(ctx))
 		return DROP_NONE;
 	work = scratch_fresh();
 	if (!work)
@@ -243,7 +242,7 @@ static __always_inline enum drop_reason to_tunnel(ctx_t *ctx, int *verdict)
 	return write_macs(ctx, &from, &to);
 }
 
-SEC("tc") int tunnel_egress(struct __sk_buff *ctx)
+SEC("tc") int tunnel_egress(ctx_t *ctx)
 {
 	__u32 octets = ctx_length(ctx);
 	int verdict = TC_ACT_OK;
@@ -255,7 +254,7 @@ SEC("tc") int tunnel_egress(struct __sk_buff *ctx)
 }
 
 /* What the segmenter made of a GSO packet, processed already: to another node, or out. */
-SEC("tc") int segment_ingress(struct __sk_buff *ctx)
+SEC("tc") int segment_ingress(ctx_t *ctx)
 {
 	__u32 octets = ctx_length(ctx);
 	struct scratch *work = scratch_fresh();

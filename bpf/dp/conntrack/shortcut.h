@@ -4,19 +4,13 @@
  * line, by the IPv4 header alone. Every CPU has lines of its own, which nobody else writes (docs/decisions/0023-shortcut.md).
  *
  * A line holds for a few seconds, as the copy in cache.h would, and is void by the same epoch. A packet that it does not fit,
- * whatever the cause, takes the long way, which alone knows reasons.
+ * whatever the cause, takes the long way, which alone knows reasons. Kept here, taken by shortcut_take.h.
  */
 #ifndef SLUICEWAY_SHORTCUT_H
 #define SLUICEWAY_SHORTCUT_H
 
-#include <linux/ip.h>
-#include <linux/tcp.h>
-#include <linux/udp.h>
-
 #include "dp/conntrack/cache.h"
 #include "dp/packet/csum.h"
-#include "dp/packet/ctx.h"
-#include "dp/packet/drop.h"
 
 enum {
 	SHORTCUT_WAYS = 2,
@@ -95,136 +89,6 @@ static __always_inline bool shortcut_holds(const struct shortcut *s, __u32 stamp
 {
 	return s->stamp == stamp && (__s32)(s->until - tick_s()) >= 0;
 }
-
-/* ---- finding ---------------------------------------------------------------------------------------------- */
-
-/* Where the headers stand that the shortcut reads and writes. */
-struct shortcut_headers {
-	struct ethhdr *eth;
-	struct iphdr *ip;
-	struct udphdr *ports; /* of UDP or TCP */
-	__sum16 *check;
-};
-
-/* Is it a whole IPv4 packet without options, with a hop left, and so many octets behind its header? */
-static __always_inline bool shortcut_takes_ip(const struct iphdr *ip, __u16 transport)
-{
-	return *(const __u8 *)ip == 0x45 && !(ip->frag_off & bpf_htons(0x3fff)) && ip->ttl > 1 &&
-	       bpf_ntohs(ip->tot_len) >= sizeof(*ip) + transport;
-}
-
-/* Sets *h. False: the packet is not one for the shortcut. */
-static __always_inline bool shortcut_parse(ctx_t *ctx, struct shortcut_headers *h)
-{
-	void *data = ctx_data(ctx), *end = ctx_end(ctx);
-	struct tcphdr *tcp = data + L3 + sizeof(struct iphdr);
-
-	h->eth = data;
-	h->ip = data + L3;
-	h->ports = (void *)tcp;
-	h->check = &h->ports->check;
-	if ((void *)(h->ports + 1) > end || h->eth->h_proto != bpf_htons(ETH_P_IP))
-		return false;
-	if (h->ip->protocol == IPPROTO_UDP)
-		return shortcut_takes_ip(h->ip, sizeof(struct udphdr));
-	if (h->ip->protocol != IPPROTO_TCP || (void *)(tcp + 1) > end || tcp->syn || tcp->fin || tcp->rst)
-		return false;
-	h->check = &tcp->check;
-	return shortcut_takes_ip(h->ip, sizeof(struct tcphdr));
-}
-
-/* The line of the packet, which holds and is the sender's own; NULL: there is none. */
-static __always_inline const struct shortcut *shortcut_find(ctx_t *ctx, const struct shortcut_headers *h,
-							    __u32 generation)
-{
-	struct shortcut_key key = {.src = h->ip->saddr,
-				   .dst = h->ip->daddr,
-				   .sport = h->ports->source,
-				   .dport = h->ports->dest,
-				   .protocol = h->ip->protocol};
-	struct shortcut_set *set = shortcut_set(&key);
-	__u32 zero = 0;
-	__u64 *epoch = bpf_map_lookup_elem(&cache_epochs, &zero);
-	struct shortcut *s;
-
-	if (!set || !epoch)
-		return NULL;
-	s = &set->ways[0];
-	if (!shortcut_is_of(s, &key))
-		s = &set->ways[1];
-	if (!shortcut_is_of(s, &key) || !shortcut_holds(s, shortcut_stamp(*(volatile __u64 *)epoch, generation)))
-		return NULL;
-	if (s->from_ifindex != ctx->ifindex || !mac_equal((const mac_addr *)h->eth->h_source, &s->from_mac))
-		return NULL;
-	return s;
-}
-
-/* ---- writing ---------------------------------------------------------------------------------------------- */
-
-static __always_inline __u16 csum_add_16(__u16 a, __u16 b)
-{
-	__u32 sum = (__u32)a + b;
-
-	return sum + (sum >> 16);
-}
-
-/* The transport's checksum, of which ctx_sum() knows whether it is whole or left to the device. */
-static __always_inline void shortcut_write_check(const struct shortcut *s, __sum16 *check, enum ctx_sum sum, bool udp)
-{
-	__u16 whole;
-
-	if (sum == CTX_SUM_PARTIAL) {
-		*check = csum_add_16(*check, s->addresses_diff);
-		return;
-	}
-	if (udp && !*check)
-		return;
-	whole = ~csum_add_16(csum_add_16(~*check, s->addresses_diff), s->ports_diff);
-	*check = udp && !whole ? 0xffff : whole; /* zero says that there is no sum (RFC 768) */
-}
-
-static __always_inline void shortcut_write(const struct shortcut *s, const struct shortcut_headers *h)
-{
-	const mac_addr node_mac = NODE_MAC;
-
-	mac_copy(h->eth->h_dest, &s->to_mac);
-	mac_copy(h->eth->h_source, &node_mac);
-	/* one hop less is in the upper half of a word (RFC 1624) */
-	h->ip->check = ~csum_add_16(csum_add_16(~h->ip->check, s->addresses_diff), (__u16)~bpf_htons(0x0100));
-	h->ip->ttl--;
-	if (!s->translates)
-		return;
-	h->ip->saddr = s->to_src;
-	h->ip->daddr = s->to_dst;
-	h->ports->source = s->to_sport;
-	h->ports->dest = s->to_dport;
-}
-
-/* Hands the packet to the pod that its flow's line names. False: it has to take the long way; nothing was changed. */
-static __always_inline bool shortcut_take(ctx_t *ctx, int *verdict)
-{
-	const struct node *n = node_now();
-	struct shortcut_headers h;
-	const struct shortcut *s;
-	enum ctx_sum sum;
-
-	if (!n || n->flags & NODE_LIMITS || !shortcut_parse(ctx, &h))
-		return false;
-	s = shortcut_find(ctx, &h, n->generation);
-	if (!s)
-		return false;
-	if (s->translates) {
-		sum = ctx_sum(ctx);
-		if (sum == CTX_SUM_OTHER)
-			return false;
-		shortcut_write_check(s, h.check, sum, h.ip->protocol == IPPROTO_UDP);
-	}
-	shortcut_write(s, &h);
-	*verdict = bpf_redirect_peer(s->to_ifindex, 0);
-	return true;
-}
-
-/* ---- keeping ---------------------------------------------------------------------------------------------- */
 
 static __always_inline __u16 csum_diff_ports(const struct shortcut *s)
 {

@@ -27,14 +27,14 @@ static __always_inline void fib_addresses(struct bpf_fib_lookup *f, const ip_add
 static __always_inline __u32 fib_device_mtu(ctx_t *ctx, const ip_addr *src, const ip_addr *dst, __u8 protocol,
 					    __u32 *mtu)
 {
-	struct bpf_fib_lookup f = {.ifindex = ctx->ifindex, .l4_protocol = protocol};
+	struct bpf_fib_lookup f = {.ifindex = ctx_ifindex(ctx), .l4_protocol = protocol};
 	long code;
 
 	*mtu = 0;
-	if (!ctx->gso_size)
+	if (!ctx_gso_size(ctx))
 		f.tot_len = ctx_length(ctx) - ETH_HLEN;
 	fib_addresses(&f, src, dst);
-	code = bpf_fib_lookup(ctx, &f, sizeof(f), 0);
+	code = ctx_fib_lookup(ctx, &f);
 	if (code == BPF_FIB_LKUP_RET_FRAG_NEEDED)
 		*mtu = f.mtu_result;
 	return code == BPF_FIB_LKUP_RET_SUCCESS || code == BPF_FIB_LKUP_RET_NO_NEIGH ? f.ifindex : 0;
@@ -60,13 +60,6 @@ __noinline int route_out(ctx_t *ctx, const ip_addr *src, const ip_addr *dst, __u
 		return work->mtu ? DROP_TOO_BIG : DROP_NO_ROUTE;
 	*verdict = bpf_redirect_neigh(device, NULL, 0, 0);
 	return DROP_NONE;
-}
-
-/* Would the packet, or each segment of it, pass the device? Sets *mtu to the device's. */
-static __always_inline bool fits_device(ctx_t *ctx, __u32 ifindex, __u32 *mtu)
-{
-	*mtu = 0;
-	return bpf_check_mtu(ctx, ifindex, mtu, 0, BPF_MTU_CHK_SEGS) == 0;
 }
 
 #endif

@@ -42,7 +42,7 @@ static __always_inline __u32 wire_octets(const ctx_t *ctx, const struct packet *
 
 	if (!headers || headers >= ctx_length(ctx))
 		return ctx_length(ctx);
-	segments = (ctx_length(ctx) - headers + ctx->gso_size - 1) / ctx->gso_size;
+	segments = (ctx_length(ctx) - headers + ctx_gso_size(ctx) - 1) / ctx_gso_size(ctx);
 	return ctx_length(ctx) + (segments - 1) * headers;
 }
 
@@ -91,7 +91,7 @@ static __always_inline bool is_paced(ctx_t *ctx, const struct packet *p, __u32 r
 /* Charges what the pod behind this device sends; beyond says that it is for no pod of this node. */
 __noinline int limit_egress(ctx_t *ctx, const struct packet *p, bool beyond, __u32 remote_id)
 {
-	struct device_limits *l = limits_find(ctx->ifindex);
+	struct device_limits *l = limits_find(ctx_ifindex(ctx));
 	__u64 at;
 
 	if (!p || !l || !l->egress.rate)

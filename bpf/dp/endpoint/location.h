@@ -29,7 +29,7 @@ static __always_inline enum drop_reason check_source(ctx_t *ctx, const struct pe
 {
 	struct ethhdr *eth = ctx_data(ctx);
 
-	if (from->ifindex != ctx->ifindex)
+	if (from->ifindex != ctx_ifindex(ctx))
 		return DROP_SOURCE_ADDRESS;
 	if ((void *)(eth + 1) > ctx_end(ctx))
 		return DROP_SHORT_PACKET;

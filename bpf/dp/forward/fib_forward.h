@@ -19,9 +19,9 @@ static __always_inline __u32 network_length(const ctx_t *ctx, const struct packe
 {
 	__u32 headers = segment_headers(ctx, p);
 
-	if (!ctx->gso_size)
+	if (!ctx_gso_size(ctx))
 		return ctx_length(ctx) - L3;
-	return headers ? headers - L3 + ctx->gso_size : ~0U;
+	return headers ? headers - L3 + ctx_gso_size(ctx) : ~0U;
 }
 
 /* What the kernel's rules may ask of a packet. */
@@ -31,7 +31,7 @@ static __always_inline bool fib_question(const ctx_t *ctx, const struct packet *
 	struct iphdr *ip4 = data + L3;
 	struct ipv6hdr *ip6 = data + L3;
 
-	f->ifindex = ctx->ifindex;
+	f->ifindex = ctx_ifindex(ctx);
 	f->l4_protocol = p->protocol;
 	f->sport = p->sport;
 	f->dport = p->dport;
@@ -53,7 +53,7 @@ static __always_inline bool fib_next_hop(ctx_t *ctx, const struct packet *p, str
 {
 	struct bpf_fib_lookup f = {};
 
-	if (!fib_question(ctx, p, &f) || bpf_fib_lookup(ctx, &f, sizeof(f), 0) != BPF_FIB_LKUP_RET_SUCCESS)
+	if (!fib_question(ctx, p, &f) || ctx_fib_lookup(ctx, &f) != BPF_FIB_LKUP_RET_SUCCESS)
 		return false;
 	hop->ifindex = f.ifindex;
 	hop->mtu = f.mtu_result;

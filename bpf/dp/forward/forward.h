@@ -60,7 +60,7 @@ static __always_inline enum drop_reason answer_too_big(ctx_t *ctx, struct packet
 		fits_tunnel_mtu(ctx, &work->mtu);
 	if (!reply_too_big(ctx, p, work->mtu))
 		return DROP_TOO_BIG_SILENT;
-	*verdict = bpf_redirect(ctx->ifindex, flags);
+	*verdict = bpf_redirect(ctx_ifindex(ctx), flags);
 	return why;
 }
 
@@ -81,7 +81,7 @@ static __always_inline enum drop_reason answer_refused(ctx_t *ctx, const struct 
 		return why;
 	if (!refuse(ctx, p))
 		return DROP_NO_BACKEND_SILENT;
-	*verdict = bpf_redirect(ctx->ifindex, flags);
+	*verdict = bpf_redirect(ctx_ifindex(ctx), flags);
 	return why;
 }
 

@@ -99,7 +99,7 @@ static __always_inline bool exceeds_pod_mtu(ctx_t *ctx, __u32 ifindex)
 {
 	struct scratch *work = scratch();
 
-	return work && !fits_device(ctx, ifindex, &work->mtu) && work->mtu; /* a wire that is gone has no MTU */
+	return work && !ctx_fits(ctx, ifindex, &work->mtu) && work->mtu; /* a wire that is gone has no MTU */
 }
 
 /*
@@ -131,7 +131,7 @@ static __always_inline enum drop_reason deliver(ctx_t *ctx, const struct packet 
 		why = write_hop(ctx, p);
 	if (why || to->hop == HOP_FIB)
 		return why;
-	if (to->hop != HOP_POD && to->was_encapsulated && ctx->gso_size)
+	if (to->hop != HOP_POD && to->was_encapsulated && ctx_gso_size(ctx))
 		return route_segmenter(verdict);
 	if (to->hop == HOP_OUT)
 		return route_out(ctx, &p->src, &p->dst, p->protocol, verdict);

@@ -48,12 +48,6 @@ static __noinline struct fragment_slot *queue_store(ctx_t *ctx, const struct scr
 	return w;
 }
 
-/* Judges it once more, behind what this CPU has still to judge. The kernel gets a copy; ours ends here. */
-static __always_inline bool requeue(ctx_t *ctx)
-{
-	return bpf_clone_redirect(ctx, ctx->ifindex, BPF_F_INGRESS) == 0;
-}
-
 /*
  * Has a later fragment wait. False: it goes on as it is. The datagram is entered before the fragment is there, and the
  * first one looked for once more afterwards: it enters itself before it looks who waits, so one of both sees the other.
@@ -71,7 +65,7 @@ static __always_inline bool queue_add(ctx_t *ctx, struct scratch *work, const st
 		return false;
 	now = bpf_map_lookup_elem(&fragments, &work->datagram);
 	if (now && now->flags & FRAGMENT_FIRST && slot_change(w, SLOT_READY, SLOT_FREE))
-		return requeue(ctx);
+		return ctx_requeue_copy(ctx);
 	return true;
 }
 
@@ -88,13 +82,9 @@ __noinline int queue_send(ctx_t *ctx, __u32 index)
 	if (length < SLOT_OCTETS_MIN)
 		return 0;
 	barrier_var(length); /* as above */
-	if (length > SLOT_OCTETS || bpf_skb_change_tail(ctx, length, 0))
+	if (length > SLOT_OCTETS || !ctx_replace(ctx, frame->octets, length))
 		return 0;
-	if (bpf_skb_store_bytes(ctx, 0, frame->octets, length, BPF_F_RECOMPUTE_CSUM | BPF_F_INVALIDATE_HASH))
-		return 0;
-	/* what a device found right was the first one's */
-	bpf_csum_level(ctx, BPF_CSUM_LEVEL_RESET);
-	return requeue(ctx);
+	return ctx_requeue_copy(ctx);
 }
 
 /* Sends the first one, and all that have waited for it. Returns whether the first was sent. */
@@ -102,7 +92,7 @@ __noinline int queue_release(ctx_t *ctx)
 {
 	struct scratch *work = scratch();
 
-	if (!work || !requeue(ctx))
+	if (!work || !ctx_requeue_copy(ctx))
 		return false;
 	fence(); /* what was entered before is seen by who looks after */
 	for (__u32 i = 0; i < SLOTS_PER_GROUP; i++) {
@@ -134,7 +124,7 @@ __noinline int fragment_enqueue(ctx_t *ctx, const struct packet *p, enum program
 {
 	struct scratch *work = scratch();
 
-	if (!p || !work || ctx->gso_size || !fragment_has_ports(p))
+	if (!p || !work || ctx_gso_size(ctx) || !fragment_has_ports(p))
 		return false;
 	if (p->flags & PACKET_LATER_FRAGMENT)
 		return !(p->flags & PACKET_FOLLOWS) && queue_add(ctx, work, p, program);

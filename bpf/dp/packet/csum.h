@@ -3,8 +3,10 @@
 #ifndef SLUICEWAY_CSUM_H
 #define SLUICEWAY_CSUM_H
 
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
 #include "dp/abi.h"
-#include "dp/packet/ctx.h"
 
 /* A 64-bit sum of 32-bit words, not folded: holds 2^32 of them. */
 typedef __u64 csum_t;

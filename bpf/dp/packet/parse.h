@@ -117,7 +117,7 @@ static __always_inline enum drop_reason parse_transport(struct cursor *c, struct
  */
 static __always_inline __u32 length_of_big(const ctx_t *ctx)
 {
-	return ctx->gso_size ? ctx_length(ctx) - L3 : 0;
+	return ctx_gso_size(ctx) ? ctx_length(ctx) - L3 : 0;
 }
 
 /* TCP, or an IP packet, which is TCP's then: other GSO packets are never so large. */

@@ -46,7 +46,7 @@ static __always_inline bool write_addresses(ctx_t *ctx, const struct packet *p, 
 		return false;
 	memcpy(&ip6->saddr, &t->src, sizeof(ip_addr));
 	memcpy(&ip6->daddr, &t->dst, sizeof(ip_addr));
-	bpf_csum_update(ctx, csum_32(addresses_diff(p, t)));
+	ctx_csum_complete(ctx, csum_32(addresses_diff(p, t)));
 	return true;
 }
 
@@ -87,7 +87,7 @@ static __always_inline bool write_ports_sum(ctx_t *ctx, __u32 at, __sum16 before
 	if (!sum)
 		return false;
 	if (added == 0 || added == 0xffff)
-		return ctx_csum_add(ctx, at, csum_32(ports), udp ? BPF_F_MARK_MANGLED_0 : 0, false);
+		return ctx_csum_add(ctx, at, csum_32(ports), false, udp);
 	if (*sum == csum_16((csum_t)before + added))
 		return true;
 	*sum = csum_update(*sum, ports);
@@ -110,7 +110,7 @@ static __always_inline bool write_sum(ctx_t *ctx, const struct packet *p, const 
 		return true;
 	ports = csum_replace(ports, p->sport, t->sport);
 	ports = csum_replace(ports, p->dport, t->dport);
-	return ctx_csum_add(ctx, at, csum_32(addresses), udp ? BPF_F_MARK_MANGLED_0 : 0, true) &&
+	return ctx_csum_add(ctx, at, csum_32(addresses), true, udp) &&
 	       write_ports_sum(ctx, at, before, addresses, ports, udp);
 }
 
@@ -131,9 +131,9 @@ static __always_inline bool write_echo(ctx_t *ctx, const struct packet *p, const
 	__u32 at = p->l4 + offsetof(struct icmp_header, checksum);
 	csum_t ident = csum_replace(0, p->sport, t->sport);
 
-	if (p->protocol == IPPROTO_ICMPV6 && !ctx_csum_add(ctx, at, csum_32(addresses_diff(p, t)), 0, true))
+	if (p->protocol == IPPROTO_ICMPV6 && !ctx_csum_add(ctx, at, csum_32(addresses_diff(p, t)), true, false))
 		return false;
-	return ctx_csum_add(ctx, at, csum_32(ident), 0, false) &&
+	return ctx_csum_add(ctx, at, csum_32(ident), false, false) &&
 	       ctx_store(ctx, p->l4 + offsetof(struct icmp_header, ident), &t->sport, sizeof(t->sport));
 }
 
@@ -181,7 +181,7 @@ static __always_inline enum drop_reason write_hop(ctx_t *ctx, const struct packe
 		return DROP_REWRITE;
 	ip6->hop_limit--;
 	/* no header checksum makes up for it in a sum of the whole packet, which the kernel trusts (CHECKSUM_COMPLETE) */
-	bpf_csum_update(ctx, csum_32(csum_replace(0, bpf_htons(1), 0)));
+	ctx_csum_complete(ctx, csum_32(csum_replace(0, bpf_htons(1), 0)));
 	return DROP_NONE;
 }
 

@@ -15,7 +15,7 @@ static __always_inline __u32 segment_headers(const ctx_t *ctx, const struct pack
 {
 	__u8 doff;
 
-	if (!ctx->gso_size || !p->l4)
+	if (!ctx_gso_size(ctx) || !p->l4)
 		return 0;
 	if (p->protocol != IPPROTO_TCP)
 		return p->l4 + sizeof(struct udphdr);

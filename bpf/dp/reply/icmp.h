@@ -167,11 +167,11 @@ __noinline int icmp_translate(ctx_t *ctx, struct packet *p, bool *translated)
 		work->outer.src = f->to_src;
 	work->outer.dst = f->to_dst;
 	diff = quote_write(ctx, &work->quote, &work->inner, v4);
-	if (!ctx_csum_add(ctx, check, csum_32(diff), 0, false))
+	if (!ctx_csum_add(ctx, check, csum_32(diff), false, false))
 		return DROP_REWRITE;
 	pseudo = csum_replace_addr(pseudo, &p->src, &work->outer.src);
 	pseudo = csum_replace_addr(pseudo, &p->dst, &work->outer.dst);
-	if (!v4 && !ctx_csum_add(ctx, check, csum_32(pseudo), 0, true))
+	if (!v4 && !ctx_csum_add(ctx, check, csum_32(pseudo), true, false))
 		return DROP_REWRITE;
 	if (!write_addresses(ctx, p, &work->outer))
 		return DROP_REWRITE;

@@ -97,10 +97,10 @@ __noinline int refuse_tcp(ctx_t *ctx, const struct packet *p)
 	for (int i = 0; i < 15; i++)
 		diff = csum_replace(diff, old[i], i < 5 ? new[i] : 0);
 	length = csum_replace(length, bpf_htons(octets), bpf_htons(sizeof(rst)));
-	if (bpf_skb_change_tail(ctx, p->l4 + sizeof(rst), 0))
+	if (!ctx_resize(ctx, p->l4 + sizeof(rst)))
 		return false;
-	return ctx_store(ctx, p->l4, &rst, sizeof(rst)) && ctx_csum_add(ctx, check, csum_32(diff), 0, false) &&
-	       ctx_csum_add(ctx, check, csum_32(length), 0, true) && write_answer_ip(ctx, p, sizeof(rst));
+	return ctx_store(ctx, p->l4, &rst, sizeof(rst)) && ctx_csum_add(ctx, check, csum_32(diff), false, false) &&
+	       ctx_csum_add(ctx, check, csum_32(length), true, false) && write_answer_ip(ctx, p, sizeof(rst));
 }
 
 /* The sum of the words of a pseudo-header (RFC 9293 3.1, RFC 8200 8.1). */
@@ -190,7 +190,7 @@ __noinline int refuse_icmp(ctx_t *ctx, const struct packet *p)
 		return false;
 	if (!v4 && !ctx_load(ctx, L3, &quoted, sizeof(quoted)))
 		return false;
-	if (bpf_skb_adjust_room(ctx, room, BPF_ADJ_ROOM_MAC, 0))
+	if (!ctx_add_room(ctx, room))
 		return false;
 	return v4 ? write_unreachable_v4(ctx, p) : write_unreachable_v6(ctx, p, &quoted);
 }

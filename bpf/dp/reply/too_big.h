@@ -31,8 +31,7 @@ static __always_inline bool write_reply_ip(ctx_t *ctx, const struct packet *p, _
  */
 static __always_inline bool make_reply_room(ctx_t *ctx, __u32 octets)
 {
-	return !bpf_skb_adjust_room(ctx, -QUOTED_OCTETS, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO) &&
-	       !bpf_skb_change_tail(ctx, L3 + octets, 0);
+	return !ctx_adjust_room(ctx, -QUOTED_OCTETS, 0) && ctx_resize(ctx, L3 + octets);
 }
 
 /*

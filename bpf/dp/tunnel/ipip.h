@@ -34,17 +34,16 @@ static __always_inline bool make_room(ctx_t *ctx, bool inner_v4, bool outer_v4)
 {
 	__u32 size = header_size(outer_v4);
 	__u64 encap = outer_v4 ? BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 : BPF_F_ADJ_ROOM_ENCAP_L3_IPV6;
-	long error = bpf_skb_adjust_room(ctx, size, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO | encap);
+	long error = ctx_adjust_room(ctx, size, encap);
 
 	if (error != ROOM_ALREADY)
 		return !error;
-	if (ctx->gso_size)
+	if (ctx_gso_size(ctx))
 		return false;
 	if (inner_v4 == outer_v4)
-		return !bpf_skb_adjust_room(ctx, size, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO);
+		return !ctx_adjust_room(ctx, size, 0);
 	/* the kernel takes the difference of the headers away, or adds it, in front of what was there */
-	return !bpf_skb_adjust_room(ctx, header_size(inner_v4), BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO) &&
-	       !bpf_skb_change_proto(ctx, ethertype_of(outer_v4), 0);
+	return !ctx_adjust_room(ctx, header_size(inner_v4), 0) && ctx_change_family(ctx, ethertype_of(outer_v4));
 }
 
 /* Puts an outer header before the packet, from this node to the other. p stays what the inner packet is. */
@@ -109,12 +108,11 @@ __noinline int decapsulate(ctx_t *ctx, struct packet *p)
 	size = header_size(inner_v4);
 	if (p->length < (__u32)size)
 		return DROP_SHORT_PACKET;
-	if (inner_v4 != outer_v4 && bpf_skb_change_proto(ctx, ethertype_of(inner_v4), 0))
+	if (inner_v4 != outer_v4 && !ctx_change_family(ctx, ethertype_of(inner_v4)))
 		return DROP_REWRITE;
-	if (bpf_skb_adjust_room(ctx, -size, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO) ||
-	    !write_ethertype(ctx, inner_v4))
+	if (ctx_adjust_room(ctx, -size, 0) || !write_ethertype(ctx, inner_v4))
 		return DROP_REWRITE;
-	bpf_set_hash_invalid(ctx); /* the outer header's is one for all flows of a node */
+	ctx_forget_hash(ctx); /* the outer header's is one for all flows of a node */
 	memset(p, 0, sizeof(*p));
 	return parse(ctx, p);
 }

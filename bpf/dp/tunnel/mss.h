@@ -74,7 +74,7 @@ __noinline int mss_clamp(ctx_t *ctx, const struct packet *p)
 	if ((at - p->l4) & 1) /* its octets stand in two words */
 		diff = csum_replace(0, __builtin_bswap16(old), __builtin_bswap16(new));
 	if (!ctx_store(ctx, at, &new, sizeof(new)) ||
-	    !ctx_csum_add(ctx, p->l4 + offsetof(struct tcphdr, check), csum_32(diff), 0, false))
+	    !ctx_csum_add(ctx, p->l4 + offsetof(struct tcphdr, check), csum_32(diff), false, false))
 		return DROP_REWRITE;
 	return DROP_NONE;
 }

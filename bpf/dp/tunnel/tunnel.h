@@ -16,7 +16,7 @@ static __always_inline bool fits_tunnel_mtu(ctx_t *ctx, __u32 *mtu)
 	const struct node *n = node_now();
 
 	*mtu = 0;
-	return n && fits_device(ctx, n->tunnel_ifindex, mtu);
+	return n && ctx_fits(ctx, n->tunnel_ifindex, mtu);
 }
 
 /* Where it does not the stack tells its sender the MTU. */
@@ -64,7 +64,7 @@ __noinline int route_tunnel(ctx_t *ctx, const struct packet *p, __u32 remote_id,
 		memcpy(key.remote_ipv6, &remote->addr, sizeof(remote->addr));
 	/* the inner packet has a checksum of its own (RFC 6935, RFC 8926 3.3.1), and the header is yet to change */
 	flags = (v4 ? 0 : BPF_F_TUNINFO_IPV6) | (n->flags & NODE_GENEVE ? BPF_F_ZERO_CSUM_TX : 0);
-	if (bpf_skb_set_tunnel_key(ctx, &key, sizeof(key), flags))
+	if (!ctx_set_tunnel_key(ctx, &key, flags))
 		return DROP_NO_TUNNEL;
 	*verdict = bpf_redirect(n->tunnel_ifindex, 0);
 	return DROP_NONE;
