@@ -1,29 +1,53 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
 /* The node's own devices: what comes in for services and pods, and what the node itself sends to services. */
-#include "dp/forward/forward.h"
+#include "dp/forward/decide.h"
+#include "dp/forward/finish.h"
+#include "dp/fragment/reorder.h"
+#include "dp/reply/icmp.h"
 
-/* What comes in, without its outer header where another node encapsulated it; sets *was_encapsulated then. */
-static __always_inline enum drop_reason arrive(ctx_t *ctx, struct packet *p, bool *was_encapsulated)
+/* What comes in, without its outer header where another node encapsulated it. */
+static __always_inline enum drop_reason arrive(ctx_t *ctx, struct scratch *work)
 {
-	enum drop_reason why = parse(ctx, p);
+	enum drop_reason why = parse(ctx, &work->packet);
 
-	if (why || !is_encapsulated(p))
+	if (why || !is_encapsulated(&work->packet))
 		return why;
-	*was_encapsulated = true;
-	return decapsulate(ctx, p);
+	work->forward.was_encapsulated = true;
+	return decapsulate(ctx, &work->packet);
+}
+
+/* The flow of what comes in, found or begun; NULL: it has none. Sets *why it cannot go on. */
+static __noinline struct flow *flow_from_outside(struct scratch *work, enum drop_reason *why)
+{
+	const struct packet *p = &work->packet;
+	struct flow *f = ct_update_arriving(work, ct_find(work));
+	struct service *s;
+
+	if (f)
+		return f;
+	s = service_find(&p->dst, p->dport, p->protocol, SCOPE_EXTERNAL);
+	if (s)
+		*why = ct_begin(work, s, true, &f);
+	return f;
 }
 
 /*
- * What comes in by a device: for a service, or a pod of ours. The rest is not ours, and left to the stack with
- * *ours unset.
+ * What comes in by a device: for a service, or a pod of ours. The rest is not ours, and left to the stack. Sets what
+ * becomes of it.
  */
-static __always_inline enum drop_reason from_uplink(ctx_t *ctx, struct scratch *work, struct forward *to, bool *ours)
+__noinline int from_uplink(ctx_t *ctx)
 {
-	struct ct_ctx ct = {.key = &work->key};
-	struct packet *p = &work->packet;
-	enum drop_reason why = arrive(ctx, p, &to->was_encapsulated);
-	struct service *s;
+	struct scratch *work = scratch();
+	struct flow *f = NULL;
+	enum drop_reason why;
+	struct forward *to;
+	struct packet *p;
 
+	if (!work)
+		return DROP_REWRITE;
+	p = &work->packet;
+	to = &work->forward;
+	why = arrive(ctx, work);
 	if (why)
 		return why == DROP_MAPPED_ADDRESS ? why : DROP_NONE;
 	if (p->flags & PACKET_OTHER || addr_is_multicast(&p->dst))
@@ -32,75 +56,34 @@ static __always_inline enum drop_reason from_uplink(ctx_t *ctx, struct scratch *
 	if (p->flags & PACKET_LATER_FRAGMENT)
 		fragment_ports(p);
 	if (is_fragment(p) && fragment_enqueue(ctx, p, PROGRAM_UPLINK)) {
-		to->hop = HOP_QUEUED;
+		to->hop = HOP_NONE;
 		return DROP_NONE;
 	}
 	if (is_geneve_ours() && is_tunnel_port(p))
 		return geneve_arrives(ctx, p);
 	if (is_for_tunnel(p))
 		return DROP_NONE; /* what is inside comes in by the tunnel's device */
-	if (p->flags & PACKET_PORTS) {
-		ct_find(p, &ct);
-		ct_update_arriving(p, &ct);
-		if (!ct.flow) {
-			s = service_find(&p->dst, p->dport, p->protocol, SCOPE_EXTERNAL);
-			if (s)
-				why = ct_begin(p, &ct, s, true);
-		}
-		if (why) {
-			*ours = true;
-			return why;
-		}
-	}
-	if (ct.flow) {
-		why = ct_translate(ctx, p, &ct, &to->peer);
-	} else {
-		if (p->flags & PACKET_ICMP_ERROR)
-			why = icmp_translate(ctx, p, &ct.translated);
-		location_of(&p->dst, &to->peer);
-		if (to->peer.ifindex && p->flags & PACKET_PORTS)
-			ct_keep(p, ct.key, ct.src_hi, FLOW_EXTERNAL);
-	}
+	if (p->flags & PACKET_PORTS)
+		f = flow_from_outside(work, &why);
+	else if (p->flags & PACKET_ICMP_ERROR)
+		why = icmp_translate(ctx, p);
 	if (!why)
-		why = ct_clamp_mss(ctx, p, &ct, &to->peer);
-	*ours = why || ct.translated || to->peer.ifindex;
-	if (why || (p->ttl <= 1 && !ct.translated))
+		why = follow_flow(ctx, work, f);
+	if (!f && to->peer.ifindex && p->flags & PACKET_PORTS)
+		ct_keep(work, FLOW_EXTERNAL);
+	to->is_ours = why || to->is_translated || to->peer.ifindex;
+	if (why || (p->ttl <= 1 && !to->is_translated))
 		return why; /* the stack answers that the time is exceeded */
-	if (to->peer.ifindex)
-		to->hop = HOP_POD;
-	else if (ct.translated && addr_is_node(&p->dst))
-		to->hop = addr_is_node(&p->src) ? HOP_LOOP : HOP_STACK;
-	else if (ct.translated && remote_is_tunnel(to->peer.remote_id))
-		to->hop = hop_to_remote(ctx, p);
-	else if (ct.translated)
-		to->hop = HOP_OUT;
+	to->hop = decide(ctx, p, to);
 	return DROP_NONE;
 }
 
 SEC("tc") int uplink_ingress(ctx_t *ctx)
 {
-	struct forward to = {.hop = HOP_STACK};
-	__u32 octets = ctx_length(ctx);
-	struct scratch *work = scratch_fresh();
-	struct packet *p;
-	int verdict = -1; /* TC_ACT_UNSPEC: the next program, then the stack */
-	bool ours = false;
-	enum drop_reason why;
-
-	if (!work)
+	if (!scratch_fresh(ctx, HOOK_UPLINK_INGRESS))
 		return TC_ACT_SHOT;
 	ctx_set_processed(ctx, false); /* a node in the same kernel may have */
-	p = &work->packet;
-	why = from_uplink(ctx, work, &to, &ours);
-	if (to.hop == HOP_QUEUED)
-		return TC_ACT_SHOT;
-	if (!why)
-		why = deliver(ctx, p, &to, true, &verdict);
-	why = answer_refused(ctx, p, why, 0, &verdict);
-	why = answer_too_big(ctx, p, why, 0, &verdict);
-	if (ours || why)
-		count(PROGRAM_UPLINK, DIRECTION_INGRESS, why, octets);
-	return why && !is_answered(why) ? TC_ACT_SHOT : verdict;
+	return finish(ctx, from_uplink(ctx));
 }
 
 /* Does the node itself send this: under an address of its own, or from loopback to loopback? */
@@ -109,177 +92,153 @@ static __always_inline bool is_from_node(const struct packet *p)
 	return addr_is_loopback(&p->src) ? addr_is_loopback(&p->dst) : addr_is_node(&p->src);
 }
 
-/* What leaves by a device. Only what the node itself sends is looked at: pods' packets were judged at their end. */
-static __always_inline enum drop_reason to_uplink(ctx_t *ctx, struct scratch *work, struct forward *to, bool *ours)
+/* The flow of what the node itself sends, found, or begun to a service; NULL: it has none. Sets *why it cannot go on. */
+static __noinline struct flow *flow_from_node(struct scratch *work, enum drop_reason *why)
 {
-	struct ct_ctx ct = {.key = &work->key};
-	struct packet *p = &work->packet;
-	enum drop_reason why = parse(ctx, p);
+	const struct packet *p = &work->packet;
+	struct flow *f = ct_update(work, ct_find(work));
 	struct service *s;
-	bool began;
 
+	if (f)
+		return f;
+	s = service_find(&p->dst, p->dport, p->protocol, SCOPE_INTERNAL);
+	if (s)
+		*why = ct_begin(work, s, false, &f);
+	return f;
+}
+
+/*
+ * What leaves by a device. Only what the node itself sends is looked at: pods' packets were processed at their devices. Sets
+ * what becomes of it.
+ */
+__noinline int to_uplink(ctx_t *ctx)
+{
+	struct scratch *work = scratch();
+	enum drop_reason why;
+	struct forward *to;
+	struct packet *p;
+	struct flow *f;
+
+	if (!work)
+		return DROP_REWRITE;
+	p = &work->packet;
+	to = &work->forward;
+	why = parse(ctx, p);
 	if (why || p->flags & PACKET_OTHER || !is_from_node(p))
 		return DROP_NONE;
 	if (is_geneve_ours() && is_tunnel_port(p))
 		return geneve_leaves(ctx, p);
 	if (p->flags & PACKET_ICMP_ERROR) {
-		why = icmp_translate(ctx, p, ours);
+		why = icmp_translate(ctx, p);
+		to->is_ours = to->is_translated;
 		return why;
 	}
 	fragment_follow(p);
 	if (!(p->flags & PACKET_PORTS))
 		return DROP_NONE;
-	ct_find(p, &ct);
-	ct_update(p, &ct);
-	if (!ct.flow) {
-		s = service_find(&p->dst, p->dport, p->protocol, SCOPE_INTERNAL);
-		if (!s)
-			return DROP_NONE;
-		*ours = true;
-		why = ct_begin(p, &ct, s, false);
-		if (why)
-			return why;
-	}
-	began = from_origin(ct.flow, ct.src_hi);
-	why = ct_translate(ctx, p, &ct, &to->peer);
-	if (!why && ct.translated)
-		why = ct_clamp_mss(ctx, p, &ct, &to->peer);
-	if (why || !ct.translated)
+	f = flow_from_node(work, &why);
+	if (why || !f || !flow_translates(f, work->ct.src_hi))
 		return why;
-	*ours = true;
-	if (to->peer.ifindex)
-		to->hop = HOP_POD;
-	else if (addr_is_here(&p->dst))
-		to->hop = HOP_LOOP;
-	else if (began && remote_is_tunnel(to->peer.remote_id))
-		to->hop = hop_to_remote(ctx, p);
-	else if (began)
-		to->hop = HOP_OUT; /* a request was on its way to the service; an answer is on its way to the client */
-	return DROP_NONE;
+	to->is_ours = true;
+	to->is_answer = !from_origin(
+		f, work->ct.src_hi); /* on its way to the client; a request was on its way to the service */
+	why = follow_flow(ctx, work, f);
+	if (!why)
+		to->hop = decide(ctx, p, to);
+	return why;
 }
 
 SEC("tc") int uplink_egress(ctx_t *ctx)
 {
-	struct forward to = {.hop = HOP_STACK};
-	__u32 octets = ctx_length(ctx);
-	struct scratch *work;
-	struct packet *p;
-	int verdict = -1;
-	bool ours = false;
-	enum drop_reason why;
-
 	if (ctx_is_processed(ctx))
-		return verdict;
-	work = scratch_fresh();
-	if (!work)
+		return TC_ACT_UNSPEC;
+	if (!scratch_fresh(ctx, HOOK_UPLINK_EGRESS))
 		return TC_ACT_SHOT;
-	p = &work->packet;
-	why = to_uplink(ctx, work, &to, &ours);
-	if (!why)
-		why = deliver(ctx, p, &to, false, &verdict);
-	why = answer_refused(ctx, p, why, BPF_F_INGRESS, &verdict);
-	why = answer_too_big(ctx, p, why, BPF_F_INGRESS, &verdict);
-	if (ours || why)
-		count(PROGRAM_UPLINK, DIRECTION_EGRESS, why, octets);
-	return why && !is_answered(why) ? TC_ACT_SHOT : verdict;
+	return finish(ctx, to_uplink(ctx));
 }
 
 /* The node's own answer for a service, and its errors about one, get the service's address back. */
-static __always_inline enum drop_reason translate_answer(ctx_t *ctx, struct packet *p)
+static __always_inline enum drop_reason translate_answer(ctx_t *ctx, struct scratch *work)
 {
-	struct scratch *work = scratch();
-	struct ct_ctx ct = {};
-	struct peer_location peer;
+	struct packet *p = &work->packet;
+	struct flow *f;
 
-	if (!work || p->flags & PACKET_OTHER || !is_from_node(p))
+	if (p->flags & PACKET_OTHER || !is_from_node(p))
 		return DROP_NONE;
 	if (p->flags & PACKET_ICMP_ERROR)
-		return icmp_translate(ctx, p, &ct.translated);
+		return icmp_translate(ctx, p);
 	fragment_follow(p);
 	if (!(p->flags & PACKET_PORTS))
 		return DROP_NONE;
-	ct.key = &work->key;
-	ct_find(p, &ct);
-	ct_update(p, &ct);
-	return ct.flow ? ct_translate(ctx, p, &ct, &peer) : DROP_NONE;
+	f = ct_update(work, ct_find(work));
+	return f ? ct_translate(ctx, work, f) : DROP_NONE;
 }
 
 /*
  * What the node's stack sends by the tunnel's device, by a route to another node's pods: gets its outer addresses.
  * What the programs send there has them.
  */
-static __always_inline enum drop_reason to_tunnel(ctx_t *ctx, int *verdict)
+__noinline int to_tunnel(ctx_t *ctx)
 {
-	const mac_addr from = TUNNEL_SOURCE_MAC, to = NODE_MAC;
-	const struct node *n = node_now();
-	struct scratch *work;
-	struct prefix *prefix;
-	enum drop_reason why;
+	struct scratch *work = scratch();
+	struct forward *to;
 	struct packet *p;
-	int redirected;
+	enum drop_reason why;
 
-	if (ctx_has_tunnel_key(ctx))
-		return DROP_NONE;
-	work = scratch_fresh();
 	if (!work)
 		return DROP_NO_TUNNEL;
+	if (ctx_has_tunnel_key(ctx))
+		return DROP_NONE;
 	p = &work->packet;
+	to = &work->forward;
 	why = parse(ctx, p);
 	if (!why)
-		why = translate_answer(ctx, p);
+		why = translate_answer(ctx, work);
 	if (why)
 		return why;
-	prefix = p->flags & PACKET_OTHER ? NULL : prefix_find(&p->dst);
-	if (!prefix)
+	if (p->flags & PACKET_OTHER)
 		return DROP_NO_TUNNEL;
-	why = route_tunnel(ctx, p, prefix->remote_id, &redirected);
-	if (why || !n)
-		return why;
-	if (n->flags & NODE_IPIP) {
-		*verdict = redirected;
-		return DROP_NONE;
-	}
-	return write_macs(ctx, &from, &to);
+	location_of(&p->dst, &to->peer);
+	to->hop = decide(ctx, p, to);
+	return DROP_NONE;
 }
 
 SEC("tc") int tunnel_egress(ctx_t *ctx)
 {
-	__u32 octets = ctx_length(ctx);
-	int verdict = TC_ACT_OK;
-	enum drop_reason why = to_tunnel(ctx, &verdict);
-
-	ctx_set_processed(ctx, !is_geneve_ours()); /* Geneve's header is exchanged on the uplink */
-	count(PROGRAM_TUNNEL, DIRECTION_EGRESS, why, octets);
-	return why ? TC_ACT_SHOT : verdict;
+	if (!scratch_fresh(ctx, HOOK_TUNNEL_EGRESS))
+		return TC_ACT_SHOT;
+	return finish(ctx, to_tunnel(ctx));
 }
 
 /* What the segmenter made of a GSO packet, processed already: to another node, or out. */
-SEC("tc") int segment_ingress(ctx_t *ctx)
+__noinline int from_segmenter(ctx_t *ctx)
 {
-	__u32 octets = ctx_length(ctx);
-	struct scratch *work = scratch_fresh();
-	int verdict = TC_ACT_SHOT;
-	struct prefix *prefix;
+	struct scratch *work = scratch();
 	enum drop_reason why;
 	struct packet *p;
 
 	if (!work)
-		return TC_ACT_SHOT;
+		return DROP_NO_TUNNEL;
 	p = &work->packet;
 	why = parse(ctx, p);
-	if (!why && (p->flags & PACKET_OTHER || addr_is_multicast(&p->dst)))
-		return TC_ACT_SHOT; /* what the kernel says to each new link */
-	if (!why && !fits_tunnel(ctx))
-		return TC_ACT_OK; /* route_fragments() wants it fragmented by the stack */
-	prefix = why ? NULL : prefix_find(&p->dst);
-	if (!why)
-		why = prefix && remote_is_tunnel(prefix->remote_id)
-			      ? route_tunnel(ctx, p, prefix->remote_id, &verdict)
-			      : route_out(ctx, &p->src, &p->dst, p->protocol, &verdict);
-	if (why == DROP_TOO_BIG)
-		why = DROP_TOO_BIG_SILENT;
-	count(PROGRAM_TUNNEL, DIRECTION_INGRESS, why, octets);
-	return why ? TC_ACT_SHOT : verdict;
+	if (why)
+		return why;
+	if (p->flags & PACKET_OTHER || addr_is_multicast(&p->dst)) {
+		work->forward.hop = HOP_NONE; /* what the kernel says to each new link */
+		return DROP_NONE;
+	}
+	if (!fits_tunnel(ctx))
+		return DROP_NONE; /* route_fragments() wants it fragmented by the stack */
+	location_of(&p->dst, &work->forward.peer);
+	work->forward.hop = decide(ctx, p, &work->forward);
+	return DROP_NONE;
+}
+
+SEC("tc") int segment_ingress(ctx_t *ctx)
+{
+	if (!scratch_fresh(ctx, HOOK_TUNNEL_INGRESS))
+		return TC_ACT_SHOT;
+	return finish(ctx, from_segmenter(ctx));
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

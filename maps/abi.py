@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Owner, Revises
 
 
-LAYOUT: Final = "f0ae1ed724b3"
+LAYOUT: Final = "7c2544edb5a2"
 """The fingerprint of all that follows."""
 
 
@@ -1721,7 +1721,7 @@ MAPS: Final[Mapping[str, MapSpec[Any, Any]]] = {
     "prefixes": PREFIXES,
     "remotes": REMOTES,
     "scratches": MapSpec(
-        "scratches", MapKind.PERCPU_ARRAY, record.Octets(4), record.Octets(672), 1, 0,
+        "scratches", MapKind.PERCPU_ARRAY, record.Octets(4), record.Octets(792), 1, 0,
         private=True,
     ),
     "services": SERVICES,

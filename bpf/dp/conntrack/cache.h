@@ -72,17 +72,6 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } cache_epochs SEC(".maps") PRIVATE;
 
-/* Where a flow's copy is, or is to be. */
-struct cache_search {
-	struct cache_set *set; /* NULL: this CPU has no copies */
-	__u32 cpu;
-	__u32 hash; /* its upper half is kept */
-	__u32 epoch;
-	__u32 way;	  /* CACHE_WAYS: none is marked with the hash */
-	__u32 copy;	  /* the flow's copy, by its index; CACHE_NONE: none */
-	__u32 generation; /* struct node's, read with the epoch */
-};
-
 static __always_inline __u32 cache_hash(const struct flow_key *key, __u32 *part)
 {
 	const __u64 *w = (const __u64 *)key;
@@ -114,6 +103,7 @@ static __always_inline struct cached_flow *cache_at(struct cache_search *s, __u3
 /* The copy under a flow's key; whether it still holds is another question. NULL: none. Sets *s. */
 static __always_inline struct cached_flow *cache_find(const struct flow_key *key, struct cache_search *s)
 {
+	struct cache_set *set;
 	struct cached_flow *r;
 	__u32 index, zero = 0;
 	__u64 *epoch = bpf_map_lookup_elem(&cache_epochs, &zero);
@@ -123,18 +113,21 @@ static __always_inline struct cached_flow *cache_find(const struct flow_key *key
 	s->epoch = epoch ? *(volatile __u64 *)epoch : 0;
 	s->way = CACHE_WAYS;
 	s->copy = CACHE_NONE;
-	index = s->cpu * (cache_span / 2) + (index & (cache_span / 2 - 1));
-	s->set = bpf_map_lookup_elem(&cache_sets, &index);
-	if (!s->set)
+	s->set = index = s->cpu * (cache_span / 2) + (index & (cache_span / 2 - 1));
+	set = bpf_map_lookup_elem(&cache_sets, &index);
+	if (!set)
 		return NULL;
 #pragma unroll
 	for (int i = 0; i < CACHE_WAYS; i++) {
-		__u32 marked = s->set->ways[i];
+		__u32 marked = set->ways[i];
 
 		if ((marked & ~CACHE_PLACE) == s->hash) {
 			s->way = i;
 			r = cache_at(s, marked);
-			return r && cache_is_of(r, key) ? r : NULL;
+			if (r && cache_is_of(r, key))
+				return r;
+			s->copy = CACHE_NONE;
+			return NULL;
 		}
 	}
 	return NULL;
@@ -143,23 +136,28 @@ static __always_inline struct cached_flow *cache_find(const struct flow_key *key
 /* The next place in the ring, marked with the flow's hash; it takes the place of the copy that is oldest. */
 static __always_inline struct cached_flow *cache_take(struct cache_search *s)
 {
-	__u32 zero = 0;
+	__u32 zero = 0, index = s->set;
 	__u32 *made = bpf_map_lookup_elem(&cache_heads, &zero);
+	struct cache_set *set = bpf_map_lookup_elem(&cache_sets, &index);
 	__u32 place, way = s->way;
 
-	if (!made || !s->set)
+	if (!made || !set)
 		return NULL;
 	place = (*made)++ & (cache_span - 1);
 	if (way >= CACHE_WAYS)
 		way = place;
-	s->set->ways[way & (CACHE_WAYS - 1)] = s->hash | place;
+	set->ways[way & (CACHE_WAYS - 1)] = s->hash | place;
 	return cache_at(s, place);
 }
 
-/* Copies a flow as it was found after the search: what has ended since then is void already. r: what the search found. */
-static __always_inline void cache_keep(struct cache_search *s, struct cached_flow *r, const struct flow_key *key,
-				       const struct flow *f)
+/*
+ * Copies a flow as it was found after the search: what has ended since then is void already. The copy that was there under
+ * its key is written over.
+ */
+static __always_inline void cache_keep(struct cache_search *s, const struct flow_key *key, const struct flow *f)
 {
+	struct cached_flow *r = bpf_map_lookup_elem(&flow_caches, &s->copy);
+
 	if (!r)
 		r = cache_take(s);
 	if (!r)
@@ -199,9 +197,12 @@ static __always_inline void cache_void(void)
 }
 
 /* As ct_delete_entries(), for entries that may have been in use just now. */
-static __always_inline void ct_delete(const struct flow_key *key, const struct flow *f)
+static __noinline void ct_delete(const struct flow_key *key, const struct flow *f)
 {
-	ct_delete_entries(key, f);
+	struct scratch *work = scratch();
+
+	if (work)
+		ct_delete_entries(key, f, &work->other);
 	cache_void();
 }
 

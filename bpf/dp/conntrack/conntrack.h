@@ -8,18 +8,22 @@
 #include "dp/conntrack/cache.h"
 #include "dp/conntrack/shortcut.h"
 
-/* A packet's place in its flow. */
-struct ct_ctx {
-	struct flow_key *key;
-	struct flow *flow;	    /* NULL: none */
-	struct cache_search search; /* where the flow cache was looked in */
-	struct cached_flow *cached; /* what was found there; NULL: nothing under this key */
-	__u32 copy;		    /* the flow's copy on this CPU; CACHE_NONE: none */
-	bool is_current;	    /* the flow's ends are those of the search's generation */
-	/* which end of the key the source is; aligned, for of a slot's first octet alone the verifier knows the range */
-	bool src_hi __attribute__((aligned(8)));
-	bool translated;
-};
+/* Is the connection over? */
+static __noinline bool flow_is_closed(const struct flow_key *key, const struct flow *f)
+{
+	struct scratch *work = scratch();
+	__u16 flags = f->flags;
+
+	if (work && flags & (FLOW_FORWARD | FLOW_REVERSE)) {
+		struct flow *other;
+
+		flow_pair_key(f, key->protocol, &work->other);
+		other = bpf_map_lookup_elem(&flows, &work->other);
+		if (other)
+			flags |= other->flags & FLOW_ENDS;
+	}
+	return flags & FLOW_RESET || (flags & FLOW_FIN_ORIGIN && flags & FLOW_FIN_REPLY);
+}
 
 /* Has the backend left its set, or the set gone? Only asked of FLOW_FORWARD; a masqueraded flow has no set. */
 static __always_inline bool flow_backend_left(const struct flow *f)
@@ -93,38 +97,34 @@ static __always_inline bool cache_holds(const struct cached_flow *r, const struc
 
 /*
  * Finds a packet's flow, and changes nothing: ct_update() does, once the packet's sender is known to be the one it names.
- * ct->flow is to be read only: it may be a copy. NULL: there is none.
+ * What is returned is to be read only: it may be a copy. NULL: there is none.
  */
-static __noinline void ct_find(const struct packet *p, struct ct_ctx *ct)
+static __noinline struct flow *ct_find(struct scratch *work)
 {
+	const struct packet *p = &work->packet;
 	const struct node *n = node_now();
-	struct flow_key *key = ct->key;
-	struct cache_search search;
-	__u32 generation;
+	struct ct_ctx *ct = &work->ct;
 	struct cached_flow *r;
+	struct flow *f;
 	bool src_hi;
 
-	src_hi = packet_key(p, key);
+	src_hi = packet_key(p, &work->key);
 	ct->src_hi = src_hi;
 	ct->copy = CACHE_NONE;
 	if (!n)
-		return;
-	generation = n->generation;
-	r = cache_find(key, &search);
-	if (r && cache_holds(r, p, src_hi, generation, search.epoch)) {
-		ct->copy = search.copy;
-		ct->flow = &r->flow;
+		return NULL;
+	ct->generation = n->generation;
+	r = cache_find(&work->key, &ct->search);
+	if (r && cache_holds(r, p, src_hi, ct->generation, ct->search.epoch)) {
+		ct->copy = ct->search.copy;
 		ct->is_current = true;
-		return;
+		return &r->flow;
 	}
 	fence(); /* epoch and generation are read, the entry and what it refers to are not */
-	ct->flow = bpf_map_lookup_elem(&flows, key);
-	if (!ct->flow)
-		return;
-	ct->is_current = ct->flow->generation == generation;
-	search.generation = generation;
-	ct->search = search;
-	ct->cached = r;
+	f = bpf_map_lookup_elem(&flows, &work->key);
+	if (f)
+		ct->is_current = f->generation == ct->generation;
+	return f;
 }
 
 /*
@@ -133,50 +133,41 @@ static __noinline void ct_find(const struct packet *p, struct ct_ctx *ct)
  */
 static __always_inline const struct flow *ct_peek(const struct tuple *t, bool *src_hi)
 {
-	struct flow_key key;
+	struct scratch *work = scratch();
 
-	*src_hi = tuple_key(t, &key);
-	return bpf_map_lookup_elem(&flows, &key);
+	if (!work)
+		return NULL;
+	*src_hi = tuple_key(t, &work->other);
+	return bpf_map_lookup_elem(&flows, &work->other);
 }
 
-/* Ends a flow that was found; the packet begins another one. */
-static __always_inline void ct_end(struct ct_ctx *ct)
+/* The flow that was found, brought up to date; NULL: it is over, and was ended. */
+static __noinline struct flow *ct_update_entry(struct scratch *work, struct flow *f)
 {
-	ct_delete(ct->key, ct->flow);
-	ct->flow = NULL;
-	ct->copy = CACHE_NONE;
-}
+	const struct packet *p = &work->packet;
+	struct ct_ctx *ct = &work->ct;
 
-static __noinline void ct_update_entry(const struct packet *p, struct ct_ctx *ct)
-{
-	struct flow *f = ct->flow;
-
-	if (!f)
-		return;
-	if (p->flags & PACKET_SYN &&
-	    (flow_is_closed(ct->key, f) || (f->flags & FLOW_FORWARD && flow_backend_left(f)))) {
-		ct_end(ct);
-		return;
-	}
-	if (!ct->is_current && !ct_refresh(ct->key, f, p, ct->search.generation)) {
-		ct_end(ct);
-		return;
+	if ((p->flags & PACKET_SYN &&
+	     (flow_is_closed(&work->key, f) || (f->flags & FLOW_FORWARD && flow_backend_left(f)))) ||
+	    (!ct->is_current && !ct_refresh(&work->key, f, p, ct->generation))) {
+		ct_delete(&work->key, f);
+		return NULL;
 	}
 	ct_note(f, p, from_origin(f, ct->src_hi));
 	if (!(p->flags & (PACKET_OPENS | PACKET_FIN | PACKET_RST)) && shortcut_keep(p, f, ct->src_hi, ct->search.epoch))
-		return;
-	cache_keep(&ct->search, ct->cached, ct->key, f);
+		return f;
+	cache_keep(&ct->search, &work->key, f);
 	ct->copy = ct->search.copy;
+	return f;
 }
 
 /*
  * Brings the flow that was found up to date with the node and with the packet, and copies it; a copy that holds is. Without a
  * flow afterwards the packet begins one: there was none, or the one that was there is over.
  */
-static __always_inline void ct_update(const struct packet *p, struct ct_ctx *ct)
+static __always_inline struct flow *ct_update(struct scratch *work, struct flow *f)
 {
-	if (ct->flow && ct->copy == CACHE_NONE)
-		ct_update_entry(p, ct);
+	return f && work->ct.copy == CACHE_NONE ? ct_update_entry(work, f) : f;
 }
 
 /*
@@ -184,12 +175,26 @@ static __always_inline void ct_update(const struct packet *p, struct ct_ctx *ct)
  * the backend's finds the reverse entry too, but is another flow, from the same port straight to the backend. Without
  * a connection to lose, the new flow has the key, and the other begins anew under another source port.
  */
-static __always_inline void ct_update_arriving(const struct packet *p, struct ct_ctx *ct)
+static __always_inline struct flow *ct_update_arriving(struct scratch *work, struct flow *f)
 {
-	ct_update(p, ct);
-	if (ct->flow && ct->flow->flags & FLOW_REVERSE && from_origin(ct->flow, ct->src_hi) &&
-	    p->protocol != IPPROTO_TCP)
-		ct_end(ct);
+	f = ct_update(work, f);
+	if (f && f->flags & FLOW_REVERSE && from_origin(f, work->ct.src_hi) && work->packet.protocol != IPPROTO_TCP) {
+		ct_delete(&work->key, f);
+		work->ct.copy = CACHE_NONE;
+		return NULL;
+	}
+	return f;
+}
+
+/* Where the packet comes from, and where it goes to, as its flow has it. */
+static __always_inline const struct peer_location *flow_source(const struct flow *f, __u32 src_hi)
+{
+	return &f->ends[src_hi & 1];
+}
+
+static __always_inline const struct peer_location *flow_destination(const struct flow *f, __u32 src_hi)
+{
+	return &f->ends[!(src_hi & 1)];
 }
 
 /* A flow that begins now, as yet translated to nothing. */
@@ -205,19 +210,15 @@ static __always_inline struct flow *flow_fresh(struct flow *f, __u16 flags, bool
 }
 
 /* Remembers a flow that is carried as it is. A full table costs it only the lookup's shortcut. */
-static __always_inline void ct_keep(const struct packet *p, const struct flow_key *key, bool src_hi, __u16 flags)
+static __always_inline void ct_keep(struct scratch *work, __u16 flags)
 {
-	struct scratch *work = scratch();
-	struct flow *f;
+	struct flow *f = flow_fresh(&work->flow, flags, work->ct.src_hi);
 
-	if (!work)
-		return;
-	f = flow_fresh(&work->flow, flags, src_hi);
 	fence(); /* the generation is read, the ends are not */
-	ct_refresh_ends(key, f);
-	if (p->flags & PACKET_RST)
+	ct_refresh_ends(&work->key, f);
+	if (work->packet.flags & PACKET_RST)
 		f->flags |= FLOW_RESET;
-	bpf_map_update_elem(&flows, key, f, BPF_NOEXIST);
+	bpf_map_update_elem(&flows, &work->key, f, BPF_NOEXIST);
 }
 
 #endif

@@ -28,9 +28,10 @@ static __always_inline bool ends_key(const ip_addr *src, __be16 sport, const ip_
 				     struct flow_key *key)
 {
 	bool src_hi = addr_equal(src, dst) ? sport > dport : addr_is_behind(src, dst);
+	const ip_addr *lo = src_hi ? dst : src, *hi = src_hi ? src : dst;
 
-	key->lo_addr = src_hi ? *dst : *src;
-	key->hi_addr = src_hi ? *src : *dst;
+	key->lo_addr = *lo;
+	key->hi_addr = *hi;
 	key->lo_port = src_hi ? dport : sport;
 	key->hi_port = src_hi ? sport : dport;
 	key->protocol = protocol;
@@ -67,36 +68,17 @@ static __always_inline void flow_pair_key(const struct flow *f, __u8 protocol, s
 	ends_key(&f->to_src, f->to_sport, &f->to_dst, f->to_dport, protocol, key);
 }
 
-/* Ends a flow, and with it the other entry of a pair. */
-static __always_inline void ct_delete_entries(const struct flow_key *key, const struct flow *f)
+/* Ends a flow, and with it the other entry of a pair, whose key is written to *pair. */
+static __always_inline void ct_delete_entries(const struct flow_key *key, const struct flow *f, struct flow_key *pair)
 {
 	if (f->flags & (FLOW_FORWARD | FLOW_REVERSE)) {
-		struct flow_key pair;
-
-		flow_pair_key(f, key->protocol, &pair);
-		bpf_map_delete_elem(&flows, &pair);
+		flow_pair_key(f, key->protocol, pair);
+		bpf_map_delete_elem(&flows, pair);
 	}
 	bpf_map_delete_elem(&flows, key);
 }
 
 /* What makes a connection's end; each half of a pair sees its own direction's. */
 enum { FLOW_ENDS = FLOW_RESET | FLOW_FIN_ORIGIN | FLOW_FIN_REPLY };
-
-/* Is the connection over? */
-static __always_inline bool flow_is_closed(const struct flow_key *key, const struct flow *f)
-{
-	__u16 flags = f->flags;
-
-	if (flags & (FLOW_FORWARD | FLOW_REVERSE)) {
-		struct flow_key pair;
-		struct flow *other;
-
-		flow_pair_key(f, key->protocol, &pair);
-		other = bpf_map_lookup_elem(&flows, &pair);
-		if (other)
-			flags |= other->flags & FLOW_ENDS;
-	}
-	return flags & FLOW_RESET || (flags & FLOW_FIN_ORIGIN && flags & FLOW_FIN_REPLY);
-}
 
 #endif

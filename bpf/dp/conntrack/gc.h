@@ -68,19 +68,19 @@ static __always_inline __u32 timeout_s(__u8 protocol, __u16 flags, bool pressed)
 }
 
 /*
- * One entry. A pair is judged by its forward entry, with what both have seen: the reverse one sees the answers.
+ * One entry. A pair is decided by its forward entry, with what both have seen: the reverse one sees the answers.
  * A reverse entry alone has lost its other half to a failed write and goes when it is idle.
  */
 static long gc_flow(void *map, struct flow_key *key, struct flow *f, struct pass *pass)
 {
 	__u16 flags = f->flags;
 	__u32 seen_s = f->seen_s;
+	struct flow_key other;
 	__u32 entries = 1;
 	__u32 left_s;
 
 	(void)map;
 	if (flags & (FLOW_FORWARD | FLOW_REVERSE)) {
-		struct flow_key other;
 		struct flow *pair;
 
 		flow_pair_key(f, key->protocol, &other);
@@ -101,7 +101,7 @@ static long gc_flow(void *map, struct flow_key *key, struct flow *f, struct pass
 		pass->unanswered += !(flags & FLOW_REPLIED);
 		return 0;
 	}
-	ct_delete_entries(key, f);
+	ct_delete_entries(key, f, &other);
 	pass->expired++;
 	return 0;
 }

@@ -4,6 +4,7 @@
 #define SLUICEWAY_NAT_H
 
 #include "dp/conntrack/conntrack.h"
+#include "dp/packet/rewrite.h"
 #include "dp/service/service.h"
 
 /* source ports tried before a flow is dropped: with half of them taken, 16 fail once in 65,536 */
@@ -144,8 +145,11 @@ static __noinline enum drop_reason nat_choose(const struct packet *p, const stru
 		return DROP_BACKEND_LOST;
 	pair->set_id = s->set_id;
 	pair->flags = external ? FLOW_EXTERNAL : 0;
-	pair->mapping = (struct tuple){
-		.src = p->src, .dst = b->addr, .sport = p->sport, .dport = b->port, .protocol = p->protocol};
+	pair->mapping.src = p->src;
+	pair->mapping.dst = b->addr;
+	pair->mapping.sport = p->sport;
+	pair->mapping.dport = b->port;
+	pair->mapping.protocol = p->protocol;
 	/* answers would miss us: the client is outside and the backend elsewhere, or a pod or the node reaches itself */
 	if (!(external && !(b->flags & BACKEND_LOCAL)) && !addr_equal(&b->addr, &p->src) && !addr_is_loopback(&p->src))
 		return DROP_NONE;
@@ -231,30 +235,44 @@ __noinline int nat_masquerade(const struct packet *p)
 	return nat_store(p, pair, n);
 }
 
-/* Begins the flow of a packet to a service; ct->flow is set on DROP_NONE. */
-static __always_inline enum drop_reason ct_begin(const struct packet *p, struct ct_ctx *ct, const struct service *s,
-						 bool external)
+/* Begins the flow of a packet to a service; *f is set on DROP_NONE. */
+static __always_inline enum drop_reason ct_begin(struct scratch *work, const struct service *s, bool external,
+						 struct flow **f)
 {
 	enum drop_reason why;
 
 	if (!s->backends)
 		return service_empty(s);
-	why = nat_begin(p, s, external);
+	why = nat_begin(&work->packet, s, external);
 	if (why)
 		return why;
-	ct->flow = bpf_map_lookup_elem(&flows, ct->key);
-	return ct->flow ? DROP_NONE : DROP_BACKEND_LOST;
+	*f = bpf_map_lookup_elem(&flows, &work->key);
+	return *f ? DROP_NONE : DROP_BACKEND_LOST;
 }
 
-/* Begins the flow of a pod to the outside, under the node's address; ct->flow is set on DROP_NONE. */
-static __always_inline enum drop_reason ct_masquerade(const struct packet *p, struct ct_ctx *ct)
+/* Begins the flow of a pod to the outside, under the node's address; *f is set on DROP_NONE. */
+static __always_inline enum drop_reason ct_masquerade(struct scratch *work, struct flow **f)
 {
-	enum drop_reason why = nat_masquerade(p);
+	enum drop_reason why = nat_masquerade(&work->packet);
 
 	if (why)
 		return why;
-	ct->flow = bpf_map_lookup_elem(&flows, ct->key);
-	return ct->flow ? DROP_NONE : DROP_CONNTRACK_FULL;
+	*f = bpf_map_lookup_elem(&flows, &work->key);
+	return *f ? DROP_NONE : DROP_CONNTRACK_FULL;
+}
+
+/* Translates the packet by its flow, if that is a translated one; the packet's own record follows. */
+static __always_inline enum drop_reason ct_translate(ctx_t *ctx, struct scratch *work, const struct flow *f)
+{
+	if (!flow_translates(f, work->ct.src_hi))
+		return DROP_NONE;
+	work->inner.src = f->to_src;
+	work->inner.dst = f->to_dst;
+	work->inner.sport = f->to_sport;
+	work->inner.dport = f->to_dport;
+	work->inner.protocol = work->packet.protocol;
+	work->forward.is_translated = true;
+	return rewrite(ctx, &work->packet, &work->inner);
 }
 
 #endif

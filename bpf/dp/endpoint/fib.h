@@ -55,9 +55,9 @@ __noinline int route_out(ctx_t *ctx, const ip_addr *src, const ip_addr *dst, __u
 
 	if (!src || !dst || !verdict || !work)
 		return DROP_NO_ROUTE;
-	device = fib_device_mtu(ctx, src, dst, protocol, &work->mtu);
+	device = fib_device_mtu(ctx, src, dst, protocol, &work->forward.mtu);
 	if (!device)
-		return work->mtu ? DROP_TOO_BIG : DROP_NO_ROUTE;
+		return work->forward.mtu ? DROP_TOO_BIG : DROP_NO_ROUTE;
 	*verdict = bpf_redirect_neigh(device, NULL, 0, 0);
 	return DROP_NONE;
 }

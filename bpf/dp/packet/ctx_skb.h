@@ -5,10 +5,10 @@
 
 typedef struct __sk_buff ctx_t;
 
-/* The device where the packet is. */
+/* The device where the packet is. Volatile: else two reads may become one by a computed pointer, which is refused. */
 static __always_inline __u32 ctx_ifindex(const ctx_t *ctx)
 {
-	return ctx->ifindex;
+	return ((const volatile ctx_t *)ctx)->ifindex;
 }
 
 /* Octets of the whole frame, also those outside the linear part. */

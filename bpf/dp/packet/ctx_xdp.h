@@ -12,10 +12,10 @@
 
 typedef struct xdp_md ctx_t;
 
-/* The device where the packet came in. */
+/* The device where the packet came in; volatile as in ctx_skb.h. */
 static __always_inline __u32 ctx_ifindex(const ctx_t *ctx)
 {
-	return ctx->ingress_ifindex;
+	return ((const volatile ctx_t *)ctx)->ingress_ifindex;
 }
 
 /* Octets of the whole frame, also those outside the first buffer. */

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Every packet that a program judges is counted once, by program, direction and reason. */
+/* Every packet that a program processes is counted once, by program, direction and reason. */
 #ifndef SLUICEWAY_DROP_H
 #define SLUICEWAY_DROP_H
 
 #include "dp/config.h"
 #include "dp/packet/ctx.h"
+#include "dp/packet/hop.h"
 
 EXPORT_ENUM(drop_reason);
 EXPORT_ENUM(program);
@@ -21,9 +22,9 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } counters SEC(".maps") PROGRAMS_WRITE;
 
-static __always_inline void count(enum program program, enum direction direction, enum drop_reason why, __u32 octets)
+static __always_inline void count(enum hook hook, enum drop_reason why, __u32 octets)
 {
-	__u32 index = (program * DIRECTIONS + direction) * COUNTER_REASONS + why;
+	__u32 index = hook * COUNTER_REASONS + why;
 	struct counter *c = bpf_map_lookup_elem(&counters, &index);
 
 	if (!c)

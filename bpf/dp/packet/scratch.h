@@ -7,6 +7,7 @@
 #define SLUICEWAY_SCRATCH_H
 
 #include "dp/config.h"
+#include "dp/packet/hop.h"
 #include "dp/packet/packet.h"
 
 /* One direction of a flow: from here to there. */
@@ -38,20 +39,41 @@ struct nat_pair {
 	__u16 flags;
 };
 
+/* Where the flow cache was looked in, and what for. */
+struct cache_search {
+	__u32 cpu;
+	__u32 set;  /* of the marks */
+	__u32 hash; /* its upper half is kept */
+	__u32 epoch;
+	__u32 way;  /* CACHE_WAYS: none is marked with the hash */
+	__u32 copy; /* the flow's, whether it holds or not, by its index; CACHE_NONE: none */
+};
+
+/* The conntrack context: a packet's place in its flow, which itself is no state: its pointer cannot be kept. */
+struct ct_ctx {
+	struct cache_search search;
+	__u32 generation; /* struct node's, read with the search's epoch */
+	__u32 copy;	  /* the flow's that holds, on this CPU; CACHE_NONE: none */
+	__u32 is_current; /* the flow's ends are those of the generation */
+	__u32 src_hi;	  /* which end of the key the source is, 0 or 1 */
+};
+
 struct scratch {
-	struct packet packet; /* the one being judged */
-	struct flow_key key;  /* its flow's */
-	struct flow_key half; /* of one of a NAT pair's entries */
-	struct flow flow;     /* about to be stored */
-	struct nat_pair pair; /* about to begin */
+	struct packet packet;	/* the one being processed */
+	struct forward forward; /* what becomes of it */
+	struct flow_key key;	/* its flow's */
+	struct ct_ctx ct;
+	struct flow_key half;  /* of one of a NAT pair's entries */
+	struct flow_key other; /* of an entry that is looked at beside the flow's own */
+	struct flow flow;      /* about to be stored */
+	struct nat_pair pair;  /* about to begin */
 	struct quote quote;
 	struct tuple inner;
 	struct tuple outer;
-	__be32 reply[28]; /* the ICMP error about a packet that is too large, from its ICMP header on */
+	__be32 reply[28]; /* what a sender is told: a whole ICMP message, or TCP header and the one that it answers */
 	struct fragment_key datagram;
 	struct fragment fragment; /* about to be stored */
 	__u32 fence;
-	__u32 mtu;	  /* that the packet is too large for; 0: the tunnel's */
 	__u32 option;	  /* of a TCP header, that is read next */
 	__u8 options[64]; /* of a TCP header, which has 40 octets of them at most */
 	__u64 tick;	  /* jiffies when moment was read */
@@ -110,13 +132,17 @@ static __always_inline __u32 tick_s(void)
 	return tick_moment() / MOMENTS;
 }
 
-/* Where the packet that is judged next is written down. */
-static __always_inline struct scratch *scratch_fresh(void)
+/* For the packet that is processed next: as yet it goes to the stack. */
+static __always_inline struct scratch *scratch_fresh(const ctx_t *ctx, enum hook hook)
 {
 	struct scratch *work = scratch();
 
-	if (work)
-		memset(&work->packet, 0, sizeof(work->packet));
+	if (!work)
+		return NULL;
+	memset(&work->packet, 0, sizeof(work->packet));
+	memset(&work->forward, 0, sizeof(work->forward));
+	work->forward.hook = hook;
+	work->forward.octets = ctx_length(ctx);
 	return work;
 }
 

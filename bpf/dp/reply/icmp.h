@@ -136,10 +136,10 @@ static __noinline csum_t quote_write(ctx_t *ctx, const struct quote *q, const st
 }
 
 /*
- * Translates an ICMP error when the flow it is about is a translated one; p follows. Sets *translated.
+ * Translates an ICMP error when the flow it is about is a translated one; p follows, and struct forward says so.
  * The error goes against the packet it quotes, so it is treated as a packet of the flow's other direction.
  */
-__noinline int icmp_translate(ctx_t *ctx, struct packet *p, bool *translated)
+__noinline int icmp_translate(ctx_t *ctx, struct packet *p)
 {
 	__u32 check = offsetof(struct icmp_header, checksum);
 	struct scratch *work = scratch();
@@ -148,7 +148,7 @@ __noinline int icmp_translate(ctx_t *ctx, struct packet *p, bool *translated)
 	const struct flow *f;
 	bool src_hi, v4;
 
-	if (!p || !translated || !work)
+	if (!p || !work)
 		return DROP_REWRITE;
 	v4 = p->flags & PACKET_V4;
 	check += p->l4;
@@ -177,7 +177,7 @@ __noinline int icmp_translate(ctx_t *ctx, struct packet *p, bool *translated)
 		return DROP_REWRITE;
 	p->src = work->outer.src;
 	p->dst = work->outer.dst;
-	*translated = true;
+	work->forward.is_translated = true;
 	return DROP_NONE;
 }
 

@@ -9,7 +9,10 @@
 enum {
 	/* the largest segment quoted whole: the answer, two IPv6 headers and an ICMPv6 one more, is the minimum MTU at most */
 	QUOTED = 1280 - 40 - 8 - 40,
+	TCP_WORDS = 15, /* of 32 bits, the longest TCP header */
 };
+
+_Static_assert((TCP_WORDS + 5) * sizeof(__be32) <= sizeof(((struct scratch *)0)->reply), "room for both headers");
 
 static __always_inline bool swap_macs(ctx_t *ctx)
 {
@@ -76,31 +79,35 @@ static __always_inline struct tcphdr reset_for(const struct tcphdr *seg)
  */
 __noinline int refuse_tcp(ctx_t *ctx, const struct packet *p)
 {
+	struct scratch *work = scratch();
 	csum_t diff = 0, length = 0;
-	__be32 old[15] = {}; /* 60 octets, the longest TCP header */
-	struct tcphdr *seg = (struct tcphdr *)old;
-	struct tcphdr rst;
-	__be32 *new = (__be32 *)&rst;
+	struct tcphdr *seg, *rst;
 	__u32 octets, check;
+	__be32 *old, *new;
 
-	if (!p)
+	if (!p || !work)
 		return false;
+	old = work->reply;
+	new = work->reply + TCP_WORDS;
+	seg = (struct tcphdr *)old;
+	rst = (struct tcphdr *)new;
+	memset(old, 0, TCP_WORDS * sizeof(*old));
 	check = p->l4 + offsetof(struct tcphdr, check);
 	if (!ctx_load(ctx, p->l4, old, sizeof(*seg)))
 		return false;
 	octets = seg->doff * 4;
-	if (octets != p->length || octets < sizeof(*seg) || octets > sizeof(old))
+	if (octets != p->length || octets < sizeof(*seg) || octets > TCP_WORDS * sizeof(*old))
 		return false;
 	if (octets > sizeof(*seg) && !ctx_load(ctx, p->l4, old, octets))
 		return false;
-	rst = reset_for(seg);
-	for (int i = 0; i < 15; i++)
+	*rst = reset_for(seg);
+	for (int i = 0; i < TCP_WORDS; i++)
 		diff = csum_replace(diff, old[i], i < 5 ? new[i] : 0);
-	length = csum_replace(length, bpf_htons(octets), bpf_htons(sizeof(rst)));
-	if (!ctx_resize(ctx, p->l4 + sizeof(rst)))
+	length = csum_replace(length, bpf_htons(octets), bpf_htons(sizeof(*rst)));
+	if (!ctx_resize(ctx, p->l4 + sizeof(*rst)))
 		return false;
-	return ctx_store(ctx, p->l4, &rst, sizeof(rst)) && ctx_csum_add(ctx, check, csum_32(diff), false, false) &&
-	       ctx_csum_add(ctx, check, csum_32(length), true, false) && write_answer_ip(ctx, p, sizeof(rst));
+	return ctx_store(ctx, p->l4, rst, sizeof(*rst)) && ctx_csum_add(ctx, check, csum_32(diff), false, false) &&
+	       ctx_csum_add(ctx, check, csum_32(length), true, false) && write_answer_ip(ctx, p, sizeof(*rst));
 }
 
 /* The sum of the words of a pseudo-header (RFC 9293 3.1, RFC 8200 8.1). */

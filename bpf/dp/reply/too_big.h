@@ -34,23 +34,18 @@ static __always_inline bool make_reply_room(ctx_t *ctx, __u32 octets)
 	return !ctx_adjust_room(ctx, -QUOTED_OCTETS, 0) && ctx_resize(ctx, L3 + octets);
 }
 
-/*
- * Turns the translated packet into the error about it, in the words of who sent it and back to where it came from; p
- * follows. The packet is larger than any MTU may be small, so all that is quoted is there. False: nobody can be told,
- * as of a later fragment, which has no ports.
- */
-__noinline int reply_too_big(ctx_t *ctx, struct packet *p, __u32 mtu)
+/* Writes the error over the packet that it is about. The packet is larger than any MTU may be small: all is there to quote. */
+static __noinline bool write_too_big(ctx_t *ctx, const struct packet *p, __u32 mtu)
 {
 	struct scratch *work = scratch();
 	struct icmp_header *icmp;
-	__u32 quoted, header;
-	bool v4, translated = false;
+	__u32 quoted;
 	csum_t sum = 0;
+	bool v4;
 
-	if (!p || !work)
+	if (!work)
 		return false;
 	v4 = p->flags & PACKET_V4;
-	header = header_size(v4);
 	quoted = v4 ? IP4_QUOTED : IP6_QUOTED;
 	icmp = (struct icmp_header *)work->reply;
 	*icmp = (struct icmp_header){.type = v4 ? ICMP_V4_UNREACHABLE : ICMP_V6_TOO_BIG,
@@ -64,13 +59,26 @@ __noinline int reply_too_big(ctx_t *ctx, struct packet *p, __u32 mtu)
 		sum += csum_pseudo(&p->dst, &p->src, IPPROTO_ICMPV6, sizeof(*icmp) + quoted);
 	}
 	icmp->checksum = ~csum_16(sum);
-	if (!make_reply_room(ctx, header + sizeof(*icmp) + quoted) || !write_reply_ip(ctx, p, sizeof(*icmp) + quoted))
+	if (!make_reply_room(ctx, header_size(v4) + sizeof(*icmp) + quoted) ||
+	    !write_reply_ip(ctx, p, sizeof(*icmp) + quoted))
 		return false;
-	if (v4 ? !ctx_store_summed(ctx, L3 + sizeof(struct iphdr), work->reply, sizeof(*icmp) + IP4_QUOTED)
-	       : !ctx_store_summed(ctx, L3 + sizeof(struct ipv6hdr), work->reply, sizeof(*icmp) + IP6_QUOTED))
+	return v4 ? ctx_store_summed(ctx, L3 + sizeof(struct iphdr), work->reply, sizeof(*icmp) + IP4_QUOTED)
+		  : ctx_store_summed(ctx, L3 + sizeof(struct ipv6hdr), work->reply, sizeof(*icmp) + IP6_QUOTED);
+}
+
+/*
+ * Turns the translated packet into the error about it, in the words of who sent it and back to where it came from; p
+ * follows. False: nobody can be told, as of a later fragment, which has no ports.
+ */
+__noinline int reply_too_big(ctx_t *ctx, struct packet *p, __u32 mtu)
+{
+	struct scratch *work = scratch();
+
+	if (!p || !work || !write_too_big(ctx, p, mtu))
 		return false;
 	memset(p, 0, sizeof(*p));
-	return !parse(ctx, p) && !icmp_translate(ctx, p, &translated) && translated && swap_macs(ctx);
+	work->forward.is_translated = false;
+	return !parse(ctx, p) && !icmp_translate(ctx, p) && work->forward.is_translated && swap_macs(ctx);
 }
 
 #endif

@@ -14,10 +14,10 @@ struct {
 } affinities SEC(".maps") PROGRAMS_WRITE SIZED_BY(max_affinities) CARRIED;
 
 /* The client's backend, when it has one that is still in the set; refreshes it. */
-static __always_inline struct backend *affinity_find(const struct service *s, const ip_addr *client, __u16 *slot)
+static __always_inline struct backend *affinity_find(const struct service *s, const struct affinity_key *key,
+						     __u16 *slot)
 {
-	struct affinity_key key = {.client = *client, .set_id = s->set_id};
-	struct affinity *a = bpf_map_lookup_elem(&affinities, &key);
+	struct affinity *a = bpf_map_lookup_elem(&affinities, key);
 	__u32 now = now_s();
 	struct backend *b;
 
@@ -32,13 +32,11 @@ static __always_inline struct backend *affinity_find(const struct service *s, co
 	return b;
 }
 
-static __always_inline void affinity_keep(const struct service *s, const ip_addr *client, const struct backend *b,
-					  __u16 slot)
+static __always_inline void affinity_keep(const struct affinity_key *key, const struct backend *b, __u16 slot)
 {
-	struct affinity_key key = {.client = *client, .set_id = s->set_id};
 	struct affinity a = {.addr = b->addr, .port = b->port, .slot = slot, .seen_s = now_s()};
 
-	bpf_map_update_elem(&affinities, &key, &a, BPF_ANY);
+	bpf_map_update_elem(&affinities, key, &a, BPF_ANY);
 }
 
 #endif

@@ -56,16 +56,19 @@ static __always_inline enum drop_reason service_empty(const struct service *s)
 static __noinline struct backend *service_backend(const struct service *s, const ip_addr *client, __u32 hash,
 						  __u16 *slot)
 {
+	struct affinity_key key;
 	struct backend *b;
 
 	if (!s->affinity_s)
 		return backend_choose(s, hash, slot);
-	b = affinity_find(s, client, slot);
+	key.client = *client;
+	key.set_id = s->set_id;
+	b = affinity_find(s, &key, slot);
 	if (b)
 		return b;
 	b = backend_choose(s, hash, slot);
 	if (b)
-		affinity_keep(s, client, b, *slot);
+		affinity_keep(&key, b, *slot);
 	return b;
 }
 

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Where a packet goes next, decided once for every hook: by its flow where it has one, else by its destination. */
+#ifndef SLUICEWAY_DECIDE_H
+#define SLUICEWAY_DECIDE_H
+
+#include "dp/conntrack/nat.h"
+#include "dp/tunnel/mss.h"
+#include "dp/tunnel/tunnel.h"
+
+/*
+ * How a translated packet goes to another node. What is too large for the tunnel its device sends in outer fragments,
+ * where it may be divided at all; those of our own header's the other end could not take apart, so the packet itself is
+ * fragmented.
+ */
+static __always_inline enum hop hop_to_remote(ctx_t *ctx, const struct packet *p)
+{
+	const struct node *n = node_now();
+
+	if (!n || fits_tunnel(ctx) || !(n->flags & NODE_IPIP || p->flags & PACKET_WHOLE))
+		return HOP_TUNNEL;
+	return HOP_FRAGMENTS;
+}
+
+/* A pod's own packet that is for no pod of this node: the stack routes it, unless that is done here as well. */
+static __always_inline enum hop hop_from_pod(ctx_t *ctx, const struct packet *p, const struct forward *to)
+{
+	if (remote_is_tunnel(to->peer.remote_id))
+		return fits_tunnel(ctx) ? HOP_TUNNEL : HOP_STACK; /* which tells the pod its MTU, or fragments */
+	if (to->is_translated && addr_is_here(&p->dst))
+		return addr_is_here(&p->src) ? HOP_LOOP : HOP_STACK;
+	if (to->is_translated && addr_is_here(&p->src))
+		return HOP_OUT;
+	return to->peer.remote_id == REMOTE_ROUTED && !to->is_by_stack ? HOP_FIB : HOP_STACK;
+}
+
+/* What comes in or leaves by a device of the node, and was translated. */
+static __always_inline enum hop hop_of_service(ctx_t *ctx, const struct packet *p, const struct forward *to)
+{
+	if (addr_is_here(&p->dst)) /* the stack takes its own packets by the loopback device alone */
+		return to->hook == HOOK_UPLINK_EGRESS || addr_is_here(&p->src) ? HOP_LOOP : HOP_STACK;
+	if (to->is_answer)
+		return HOP_STACK;
+	return remote_is_tunnel(to->peer.remote_id) ? hop_to_remote(ctx, p) : HOP_OUT;
+}
+
+static __always_inline enum hop decide(ctx_t *ctx, const struct packet *p, const struct forward *to)
+{
+	if (to->peer.ifindex)
+		return HOP_POD;
+	switch (to->hook) {
+	case HOOK_POD_INGRESS:
+		return hop_from_pod(ctx, p, to);
+	case HOOK_UPLINK_INGRESS:
+	case HOOK_UPLINK_EGRESS:
+		return to->is_translated ? hop_of_service(ctx, p, to) : HOP_STACK;
+	case HOOK_TUNNEL_INGRESS:
+		return remote_is_tunnel(to->peer.remote_id) ? HOP_TUNNEL : HOP_OUT;
+	case HOOK_TUNNEL_EGRESS:
+		return HOP_TUNNEL;
+	case HOOK_POD_EGRESS:
+		return HOP_STACK;
+	}
+	return HOP_STACK;
+}
+
+/* Does a segment that opens a connection pass the tunnel, or its answer? Then it may not promise too much. */
+static __always_inline enum drop_reason clamp_mss(ctx_t *ctx, const struct packet *p, const struct forward *to,
+						  const struct flow *f)
+{
+	if (!(p->flags & PACKET_OPENS))
+		return DROP_NONE;
+	if (remote_is_tunnel(to->peer.remote_id) ||
+	    (f && (remote_is_tunnel(f->ends[0].remote_id) || remote_is_tunnel(f->ends[1].remote_id))))
+		return mss_clamp(ctx, p);
+	return DROP_NONE;
+}
+
+/* Translates a packet by its flow and decides where it goes; without a flow (NULL) it stays what it is. */
+static __always_inline enum drop_reason follow_flow(ctx_t *ctx, struct scratch *work, const struct flow *f)
+{
+	struct forward *to = &work->forward;
+	struct packet *p = &work->packet;
+	enum drop_reason why = DROP_NONE;
+
+	if (f) {
+		to->peer = *flow_destination(f, work->ct.src_hi);
+		to->is_by_stack = f->flags & FLOW_BY_STACK;
+		to->copy = work->ct.copy;
+		why = ct_translate(ctx, work, f);
+	} else {
+		location_of(&p->dst, &to->peer);
+		to->copy = CACHE_NONE;
+	}
+	return why ? why : clamp_mss(ctx, p, to, f);
+}
+
+#endif

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Hands a packet over to where it goes: a pod of this node, another node, out by the kernel's routes, or the node itself. */
+#ifndef SLUICEWAY_DELIVER_H
+#define SLUICEWAY_DELIVER_H
+
+#include "dp/endpoint/limit.h"
+#include "dp/forward/fib_forward.h"
+#include "dp/tunnel/geneve.h"
+#include "dp/tunnel/tunnel.h"
+#include "dp/packet/rewrite.h"
+
+enum { LOOPBACK_IFINDEX = 1 };
+
+/* In by the loopback device, which takes what is for its own MAC: zeros. Any other is somebody else's packet. */
+static __always_inline enum drop_reason route_loop(ctx_t *ctx, int *verdict)
+{
+	const mac_addr from = NODE_MAC, to = {};
+	enum drop_reason why = write_macs(ctx, &from, &to);
+
+	if (!why)
+		*verdict = bpf_redirect(LOOPBACK_IFINDEX, BPF_F_INGRESS);
+	return why;
+}
+
+/*
+ * By the stack, which fragments what it forwards: in by the tunnel's device, which takes packets under our own addresses,
+ * and out by it. Its other refusals it would tell this node's address, which is no help to the sender.
+ */
+static __always_inline enum drop_reason route_fragments(ctx_t *ctx, const struct packet *p, int *verdict)
+{
+	const mac_addr from = TUNNEL_SOURCE_MAC, to = NODE_MAC;
+	const struct node *n = node_now();
+	struct iphdr *ip = ctx_data(ctx) + L3;
+	struct scratch *work = scratch();
+
+	if (work)
+		work->forward.mtu = 0;
+	if (!n || (void *)(ip + 1) > ctx_end(ctx))
+		return DROP_REWRITE;
+	if (!(p->flags & PACKET_V4) || ip->frag_off & bpf_htons(IP_DF))
+		return DROP_TOO_BIG;
+	*verdict = bpf_redirect(n->tunnel_ifindex, BPF_F_INGRESS);
+	return write_macs(ctx, &from, &to);
+}
+
+/*
+ * A GSO packet that came in under a header of ours is still marked as encapsulated (the kernel clears that in tunnel
+ * devices alone): a NIC that can send such ones would take it for what it says, and it can not be encapsulated anew. By
+ * a device that takes no GSO packets it becomes packets, which segment_ingress() sends on.
+ */
+static __always_inline enum drop_reason route_segmenter(int *verdict)
+{
+	const struct node *n = node_now();
+
+	if (!n || !n->segmenter_ifindex)
+		return DROP_NO_TUNNEL;
+	*verdict = bpf_redirect(n->segmenter_ifindex, 0);
+	return DROP_NONE;
+}
+
+/*
+ * Is it too large for the pod's device? The node's stack made it for the device by which it was to leave, which may carry
+ * more, as loopback does. What came in enters the pod past it.
+ */
+static __always_inline bool exceeds_pod_mtu(ctx_t *ctx, __u32 ifindex)
+{
+	struct scratch *work = scratch();
+
+	return work && !ctx_fits(ctx, ifindex, &work->forward.mtu) &&
+	       work->forward.mtu; /* a device that is gone has none */
+}
+
+/* To the pod: past its own hook where the packet came in by a device, else by the pod's device as the stack does. */
+static __always_inline enum drop_reason deliver_to_pod(ctx_t *ctx, const struct forward *to, bool came_in, int *verdict)
+{
+	const mac_addr from = NODE_MAC;
+
+	*verdict = came_in ? bpf_redirect_peer(to->peer.ifindex, 0) : bpf_redirect(to->peer.ifindex, 0);
+	return write_macs(ctx, &from, &to->peer.mac);
+}
+
+/* To the other node's tunnel. What the stack has routed there is on the tunnel's device already, but for IPIP's. */
+static __always_inline enum drop_reason deliver_to_tunnel(ctx_t *ctx, const struct packet *p, const struct forward *to,
+							  int *verdict)
+{
+	const mac_addr from = TUNNEL_SOURCE_MAC, node_mac = NODE_MAC;
+	const struct node *n = node_now();
+	enum drop_reason why = write_macs(ctx, &from, &node_mac);
+	int redirected = 0;
+
+	if (!why)
+		why = route_tunnel(ctx, p, to->peer.remote_id, &redirected);
+	if (n && (to->hook != HOOK_TUNNEL_EGRESS || n->flags & NODE_IPIP))
+		*verdict = redirected;
+	return why;
+}
+
+/* Is the limit of a pod that sends or is sent kept? Each packet is charged once on each side. */
+static __always_inline enum drop_reason charge(ctx_t *ctx, const struct packet *p, const struct forward *to)
+{
+	enum drop_reason why = DROP_NONE;
+
+	if (!limits_have(NODE_LIMITS))
+		return DROP_NONE;
+	if (to->hook == HOOK_POD_EGRESS)
+		return limit_ingress(ctx, p, ctx_ifindex(ctx));
+	if (to->hook == HOOK_POD_INGRESS)
+		why = limit_egress(ctx, p, to->hop != HOP_POD && to->hop != HOP_LOOP,
+				   to->hop == HOP_TUNNEL ? to->peer.remote_id : 0);
+	/* past the pod's own hook, which would have charged it */
+	if (!why && to->hop == HOP_POD && to->hook != HOOK_UPLINK_EGRESS)
+		why = limit_ingress(ctx, p, to->peer.ifindex);
+	return why;
+}
+
+/*
+ * Hands the packet over; sets *verdict when it does not go to the stack. What came in by a device has made a hop, so its TTL
+ * is one less; what this node's stack sends has not. Only the former can enter a pod directly.
+ */
+static __always_inline enum drop_reason deliver(ctx_t *ctx, const struct packet *p, const struct forward *to,
+						int *verdict)
+{
+	bool came_in = to->hook == HOOK_POD_INGRESS || to->hook == HOOK_UPLINK_INGRESS;
+	enum drop_reason why = charge(ctx, p, to);
+
+	if (why || to->hop == HOP_STACK)
+		return why;
+	if (to->hop == HOP_LOOP)
+		return route_loop(ctx, verdict);
+	if (!came_in && to->hop == HOP_POD && exceeds_pod_mtu(ctx, to->peer.ifindex))
+		return DROP_TOO_BIG;
+	if (to->hop == HOP_FRAGMENTS)
+		return route_fragments(ctx, p, verdict);
+	if (to->hop == HOP_FIB && !fib_forward(ctx, p, to->copy, verdict))
+		return DROP_NONE;
+	if (came_in)
+		why = write_hop(ctx, p);
+	if (why || to->hop == HOP_FIB)
+		return why;
+	if (to->hop == HOP_POD)
+		return deliver_to_pod(ctx, to, came_in, verdict);
+	if (to->was_encapsulated && ctx_gso_size(ctx))
+		return route_segmenter(verdict);
+	if (to->hop == HOP_OUT)
+		return route_out(ctx, &p->src, &p->dst, p->protocol, verdict);
+	return deliver_to_tunnel(ctx, p, to, verdict);
+}
+
+#endif

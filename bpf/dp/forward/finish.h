@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* A packet's end, the same at every hook: delivered or dropped, its sender answered, counted, and the verdict. */
+#ifndef SLUICEWAY_FINISH_H
+#define SLUICEWAY_FINISH_H
+
+#include "dp/forward/deliver.h"
+#include "dp/packet/drop.h"
+#include "dp/reply/refuse.h"
+#include "dp/reply/too_big.h"
+
+/*
+ * Tells the sender of what is too large the MTU of the way on. Returns why the packet ends, which is another reason when
+ * nobody can be told.
+ */
+static __always_inline enum drop_reason answer_too_big(ctx_t *ctx, struct packet *p, struct forward *to)
+{
+	if (to->hook == HOOK_TUNNEL_INGRESS || to->hook == HOOK_TUNNEL_EGRESS)
+		return DROP_TOO_BIG_SILENT; /* whoever sent it was told, or sent smaller ones */
+	if (!to->mtu)
+		fits_tunnel_mtu(ctx, &to->mtu);
+	return reply_too_big(ctx, p, to->mtu) ? DROP_TOO_BIG : DROP_TOO_BIG_SILENT;
+}
+
+/*
+ * Answers a packet that is dropped, where its sender is to hear of it, back by the device where the packet is. Returns why it
+ * is dropped: one that is answered has another reason than one that cannot be. Sets *verdict when it is answered.
+ */
+static __always_inline enum drop_reason answer(ctx_t *ctx, struct packet *p, struct forward *to, enum drop_reason why,
+					       int *verdict)
+{
+	if (why == DROP_NO_BACKEND && !refuse(ctx, p))
+		why = DROP_NO_BACKEND_SILENT;
+	if (why == DROP_TOO_BIG)
+		why = answer_too_big(ctx, p, to);
+	*verdict = TC_ACT_SHOT;
+	if (why == DROP_NO_BACKEND || why == DROP_TOO_BIG)
+		*verdict = bpf_redirect(ctx_ifindex(ctx), to->hook == HOOK_UPLINK_EGRESS ? BPF_F_INGRESS : 0);
+	return why;
+}
+
+/* Is the packet one whose Geneve header has yet to be exchanged on the uplink? */
+static __always_inline bool enters_geneve(const struct forward *to)
+{
+	return is_geneve_ours() && (to->hop == HOP_TUNNEL || to->hook == HOOK_TUNNEL_EGRESS);
+}
+
+/*
+ * Ends what an entry program has found out, in this CPU's scratch: why it drops the packet, or DROP_NONE and where it goes.
+ * Returns the program's verdict.
+ */
+__noinline int finish(ctx_t *ctx, int why)
+{
+	struct scratch *work = scratch();
+	struct forward *to;
+	bool at_uplink;
+	int verdict;
+
+	if (!work || work->forward.hop == HOP_NONE)
+		return TC_ACT_SHOT;
+	to = &work->forward;
+	at_uplink = to->hook == HOOK_UPLINK_INGRESS || to->hook == HOOK_UPLINK_EGRESS;
+	verdict = at_uplink ? TC_ACT_UNSPEC : TC_ACT_OK; /* the next program, then the stack */
+	if (!why)
+		why = deliver(ctx, &work->packet, to, &verdict);
+	if (why)
+		why = answer(ctx, &work->packet, to, why, &verdict);
+	if (to->hook == HOOK_TUNNEL_EGRESS || to->hook == HOOK_POD_INGRESS)
+		ctx_set_processed(ctx, !enters_geneve(to));
+	if (to->is_ours || !at_uplink || why)
+		count(to->hook, why, to->octets);
+	return verdict;
+}
+
+#endif

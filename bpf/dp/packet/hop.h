@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Where a packet is met, and where it goes next. */
+#ifndef SLUICEWAY_HOP_H
+#define SLUICEWAY_HOP_H
+
+#include "dp/abi.h"
+
+#define HOOK(program, direction) ((program) * DIRECTIONS + (direction))
+
+/* The entry programs, by what they count as. */
+enum hook {
+	HOOK_POD_INGRESS = HOOK(PROGRAM_POD, DIRECTION_INGRESS),       /* what a pod sends */
+	HOOK_POD_EGRESS = HOOK(PROGRAM_POD, DIRECTION_EGRESS),	       /* what the node's stack sends to a pod */
+	HOOK_UPLINK_INGRESS = HOOK(PROGRAM_UPLINK, DIRECTION_INGRESS), /* what comes in by a device of the node */
+	HOOK_UPLINK_EGRESS = HOOK(PROGRAM_UPLINK, DIRECTION_EGRESS),   /* what leaves by one */
+	HOOK_TUNNEL_INGRESS = HOOK(PROGRAM_TUNNEL, DIRECTION_INGRESS), /* what the segmenter made of a GSO packet */
+	HOOK_TUNNEL_EGRESS = HOOK(PROGRAM_TUNNEL, DIRECTION_EGRESS),   /* what the stack sends by the tunnel's device */
+};
+
+enum hop {
+	HOP_STACK,     /* on, to the kernel's stack or the next program on the hook */
+	HOP_POD,       /* the pod behind struct forward's peer */
+	HOP_TUNNEL,    /* the node where the peer is, by the device that encapsulates */
+	HOP_FRAGMENTS, /* that node too, in fragments that the stack makes: our own header leaves it too large */
+	HOP_FIB,       /* by the kernel's route past its stack, where that is as good; else to the stack */
+	HOP_OUT,  /* by the kernel's route for the destination, past the stack: it refuses our own source addresses */
+	HOP_LOOP, /* from this node to this node: in by the loopback device */
+	HOP_NONE, /* nowhere, and not counted: a fragment that waits, or comes again with those that waited for it */
+};
+
+/* What becomes of a packet: found out by an entry program's first half, carried out by finish(). */
+struct forward {
+	enum hook hook;
+	enum hop hop;
+	struct peer_location peer; /* where the packet's destination is */
+	__u32 octets;		   /* of the frame, as it came */
+	__u32 copy;		   /* of its flow, see struct ct_ctx; wanted for HOP_FIB */
+	__u32 mtu;		   /* that the packet is too large for; 0: the tunnel's */
+	bool is_ours;		   /* counted: at the node's devices much is not */
+	bool is_translated;
+	bool is_answer;	       /* at HOOK_UPLINK_EGRESS: to a client, whom the stack's route reaches */
+	bool is_by_stack;      /* the flow's packets go through the stack */
+	bool was_encapsulated; /* it came in under a header of ours */
+};
+
+#endif
