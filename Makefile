@@ -51,7 +51,13 @@ build/bpf/%.bpf.o: bpf/%.bpf.c bpf/cflags $(LIBBPF)/lib/libbpf.a
 		-MMD -MP -MT $@ -MF build/bpf/raw/$*.d -c $< -o build/bpf/raw/$*.o
 	$(BPFTOOL) gen object $@ build/bpf/raw/$*.o
 
--include $(wildcard build/bpf/raw/*.d)
+# what of the datapath serves XDP as well, for the tests
+build/tests/xdp.bpf.o: tests/bpf/xdp.bpf.c bpf/cflags $(LIBBPF)/lib/libbpf.a
+	@mkdir -p build/tests
+	$(CLANG) @bpf/cflags -Ibpf -I$(LIBBPF)/include -idirafter /usr/include/$$(uname -m)-linux-gnu \
+		-MMD -MP -MT $@ -MF build/tests/xdp.d -c $< -o $@
+
+-include $(wildcard build/bpf/raw/*.d build/tests/*.d)
 
 # what the objects were made of: the agent compiles anew where it differs
 build/bpf/key: $(OBJECTS) agent/kernel/programs/build.py | .venv/.stamp
@@ -79,12 +85,13 @@ generate: build ## maps/abi.py, from the objects' BTF
 bpffs:
 	@grep -q ' - bpf ' /proc/self/mountinfo || mount -t bpf bpf /sys/fs/bpf
 
-check: setup ## style, types, layers of Python and C, and that maps/abi.py is what the objects say
+check: setup bpffs build/tests/xdp.bpf.o ## style, types, layers of Python and C, room in the programs, and that maps/abi.py is right
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy $(wildcard $(PYTHON_SOURCES))
 	.venv/bin/lint-imports --no-cache
 	$(PYTHON) deploy/build/bpf_contracts.py bpf
+	$(PYTHON) deploy/build/bpf_room.py $(OBJECTS) build/tests/xdp.bpf.o
 	clang-format-19 --dry-run --Werror $(C_SOURCES)
 	$(PYTHON) -m maps.abigen build/abi.py $(OBJECTS)
 	diff -u maps/abi.py build/abi.py
@@ -93,7 +100,7 @@ check: setup ## style, types, layers of Python and C, and that maps/abi.py is wh
 cnitool: build
 	@$(PYTHON) -m lab.kubernetes.build cni >/dev/null
 
-test: setup bpffs cnitool ## everything that needs no Kubernetes binary
+test: setup bpffs cnitool build/tests/xdp.bpf.o ## everything that needs no Kubernetes binary
 	.venv/bin/pytest -m 'not cluster'
 
 demo: setup ## three nodes, real connections, real backends; ends with how to look further

@@ -36,6 +36,10 @@ const char *bpf_program__name(const struct bpf_program *prog);
 const char *bpf_program__section_name(const struct bpf_program *prog);
 int bpf_program__fd(const struct bpf_program *prog);
 int bpf_program__set_autoload(struct bpf_program *prog, bool autoload);
+int bpf_program__set_log_level(struct bpf_program *prog, uint32_t log_level);
+int bpf_program__set_log_buf(struct bpf_program *prog, char *log_buf, size_t log_size);
+const struct bpf_insn *bpf_program__insns(const struct bpf_program *prog);
+size_t bpf_program__insn_cnt(const struct bpf_program *prog);
 
 int bpf_obj_pin(int fd, const char *path);
 int bpf_obj_get(const char *path);

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from maps import btf
+from maps import btf, verified
 from maps._libbpf import ffi, lib
 from maps.calls import check, last_log
 from maps.errors import KernelRefused, NotPermitted, VerifierRejected
@@ -21,6 +21,8 @@ from maps.errors import KernelRefused, NotPermitted, VerifierRejected
 _RODATA = ".rodata"
 _LOG = re.compile(r"prog '(?P<name>[^']*)': -- BEGIN PROG LOAD LOG --\n(?P<log>.*?)-- END PROG LOAD LOG --", re.DOTALL)
 _STATISTICS = re.compile(r"^(processed \d+ insns|verification time|stack depth|max_states|peak_states|mark_read)")
+_LOG_BYTES = 4096  # of statistics, a few lines
+_LOG_STATISTICS = 4  # BPF_LOG_STATS
 _SHOWN_LINES = 12  # enough for the complaint, the instructions before it and their source
 
 
@@ -31,6 +33,7 @@ class Object:
         self._handle = handle
         self._path = path
         self._loaded = False
+        self._logs: dict[str, Any] = {}  # of the verifier, by program
         for found in self._maps():
             check(lib.bpf_map__set_pin_path(found, ffi.NULL), f"prepare the maps of {path}")
 
@@ -96,6 +99,20 @@ class Object:
         """Whether :meth:`load` loads a program; by default all are."""
         result = lib.bpf_program__set_autoload(self._program(program), load)
         check(result, f"choose the programs of {self._path}")
+
+    def measure(self) -> None:
+        """Let the kernel say what each program costs the verifier, for :meth:`cost`; before :meth:`load`."""
+        for name in self.programs():
+            self._logs[name] = log = ffi.new("char[]", _LOG_BYTES)
+            lib.bpf_program__set_log_level(self._program(name), _LOG_STATISTICS)
+            lib.bpf_program__set_log_buf(self._program(name), log, _LOG_BYTES)
+
+    def cost(self, program: str) -> verified.Cost:
+        """What a loaded program cost the verifier; :meth:`measure` was called before :meth:`load`."""
+        found = self._program(program)
+        count = lib.bpf_program__insn_cnt(found)
+        code = bytes(ffi.buffer(ffi.cast("char *", lib.bpf_program__insns(found)), count * verified.INSTRUCTION))
+        return verified.cost(ffi.string(self._logs[program]).decode(), code)
 
     def load(self) -> None:
         """Make the maps that are not reused, and load the programs.

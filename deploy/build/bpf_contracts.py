@@ -13,6 +13,10 @@ ROOMS = ("packet", "endpoint", "service", "fragment", "conntrack", "tunnel", "re
 SHARED = ("abi.h", "config.h")  # beside the rooms: every header may include them
 # maps that one room alone touches
 OWNED = {"flows": "conntrack", "flow_caches": "conntrack", "cache_sets": "conntrack"}
+# the packet's buffer: a member of it, a helper that takes it, or its type
+_BUFFER = re.compile(r"\bctx->|\bbpf_\w+\(ctx\b|\b__sk_buff\b|\bxdp_md\b")
+# who knows it: ctx.h and what it includes; sockets' hooks have no packet, and a syscall's program no buffer
+_KNOWS_BUFFER = ("packet/ctx.h", "packet/ctx_skb.h", "packet/ctx_xdp.h", "service/sock.h")
 _INCLUDE = re.compile(r'^\s*#include "([^"]+)"', re.MULTILINE)
 
 
@@ -28,8 +32,10 @@ def breaches(sources: Path) -> Iterator[str]:
         for included in _INCLUDE.findall(text):
             yield from _included(name, included)
         yield from _touched(name, text)
+        yield from _reached(name, text)
     for path in sorted(sources.glob("*.c")):
         yield from _touched(path.name, path.read_text())
+        yield from _reached(path.name, path.read_text())
 
 
 def _included(name: str, included: str) -> Iterator[str]:
@@ -45,6 +51,11 @@ def _touched(name: str, text: str) -> Iterator[str]:
     for owned, owner in OWNED.items():
         if room != owner and re.search(rf"&{owned}\b", text):
             yield f"{name} touches the map {owned}, which {owner}/ alone does"
+
+
+def _reached(name: str, text: str) -> Iterator[str]:
+    if name not in _KNOWS_BUFFER:
+        yield from (f"{name} reaches past ctx.h to the packet's buffer: {use}" for use in _BUFFER.findall(text))
 
 
 def _rank(name: str) -> int | None:

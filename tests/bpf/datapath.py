@@ -7,11 +7,12 @@ are answered but not carried out, so a packet comes back as it would have been h
 import os
 import struct
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address, ip_network
-from typing import Any, Self, cast
+from pathlib import Path
+from typing import Any, Literal, Self, cast
 
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
@@ -25,6 +26,7 @@ from maps.object import Object
 from maps.registry import table_on
 from maps.table import Table
 
+XDP = Path(__file__).resolve().parents[2] / "build/tests/xdp.bpf.o"  # of xdp.bpf.c, by make
 NS = 10**9
 LOOPBACK = 1
 OTHER_POD_DEVICE = 4242
@@ -70,14 +72,16 @@ class Datapath:
     stack: ExitStack = field(default_factory=ExitStack)
     set_ids: int = 0
     copies: int = -1  # the map whose number voids the copies of flows when it is another
+    hook: Literal["tc", "xdp"] = "tc"
 
     @classmethod
     def load(cls, sizes: Mapping[str, int] | None = None, constants: Mapping[str, int] | None = None) -> Self:
-        """Load every tc object, sharing maps, with a node, its pod and a neighbour."""
+        """Load every tc object, and the tests' own for XDP, sharing maps, with a node, its pod and a neighbour."""
         self = cls()
         shared: dict[str, int] = {}
-        for name in ("tc_pod", "tc_uplink", "gc"):
-            loaded = self.stack.enter_context(Object.open(paths.objects() / f"{name}.bpf.o"))
+        tested = {name: paths.objects() / f"{name}.bpf.o" for name in ("tc_pod", "tc_uplink", "gc")} | {"xdp": XDP}
+        for name, path in tested.items():
+            loaded = self.stack.enter_context(Object.open(path))
             loaded.set_constants(constants or {})
             for each in loaded.maps():
                 if each in shared:
@@ -220,14 +224,27 @@ class Datapath:
 
     def run(self, program: str, packet: Packet | bytes, ifindex: int = LOOPBACK, gso_size: int = 0) -> Outcome:
         """Run a program on one packet, or on one of segments of *gso_size*."""
-        holder = "tc_pod" if program.startswith("pod") else "tc_uplink"
         before = self.counted()
         raw = packet if isinstance(packet, bytes) else bytes(packet)
-        context = struct.pack("<40xI132xI", ifindex, gso_size).ljust(192, b"\0")  # struct __sk_buff
-        done = libbpf.test_run(self.objects[holder].program_fd(program), raw, context=context)
+        if self.hook == "xdp":
+            done = libbpf.test_run(self.objects["xdp"].program_fd(f"xdp_{program}"), raw)
+        else:
+            holder = "tc_pod" if program.startswith("pod") else "tc_uplink"
+            context = struct.pack("<40xI132xI", ifindex, gso_size).ljust(192, b"\0")  # struct __sk_buff
+            done = libbpf.test_run(self.objects[holder].program_fd(program), raw, context=context)
         after = self.counted()
         reasons = {k: n - before.get(k, 0) for k, n in after.items() if n != before.get(k, 0)}
-        return Outcome(done.retval, Ether(done.packet), reasons, *struct.unpack_from("<Q", done.context, 152))
+        send_at = struct.unpack_from("<Q", done.context.ljust(160, b"\0"), 152)
+        return Outcome(done.retval, Ether(done.packet), reasons, *send_at)
+
+    @contextmanager
+    def at(self, hook: Literal["tc", "xdp"]) -> Iterator[Self]:
+        """The programs of another hook in the block, which stop before a packet is handed over."""
+        self.hook = hook
+        try:
+            yield self
+        finally:
+            self.hook = "tc"
 
     def gc(self) -> abi.GcRun:
         """Run conntrack GC once; returns what was seen."""

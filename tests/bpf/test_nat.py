@@ -1,6 +1,8 @@
 """Translation changes the tuple alone, keeps every checksum right, and finds source ports that nobody uses."""
 
+from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
+from typing import Literal
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -48,6 +50,15 @@ def zero_sum(src: str, dst: str) -> Packet:
     return packet
 
 
+@pytest.fixture(params=["tc", "xdp"])
+def node(loaded: Datapath, request: pytest.FixtureRequest) -> Iterator[Datapath]:
+    """A node with its pod, a neighbour and no service; its programs are those of each hook in turn."""
+    loaded.reset()
+    with loaded.at(request.param):
+        yield loaded
+
+
+@pytest.mark.parametrize("hook", ["tc", "xdp"])
 @given(ends=TUPLES, l4=st.sampled_from([TCP, UDP]), payload=st.binary(max_size=64))
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_translation_there_and_back_changes_the_tuple_alone(
@@ -55,18 +66,20 @@ def test_translation_there_and_back_changes_the_tuple_alone(
     ends: tuple[str, str, str, int, int, int],
     l4: type[Packet],
     payload: bytes,
+    hook: Literal["tc", "xdp"],
 ) -> None:
     pod, vip, backend, sport, port, target = ends
     loaded.reset()
     loaded.service(vip, port, [(backend, target, False)], protocol=6 if l4 is TCP else 17)
     sent = frame(pod, vip, l4(sport=sport, dport=port) / Raw(payload))
-    there = loaded.run("pod_ingress", sent).packet
     wanted = sent.copy()
     ip_of(wanted).dst = backend
     wanted[l4].dport = target
+    with loaded.at(hook):
+        there = loaded.run("pod_ingress", sent).packet
+        back = loaded.run("pod_egress", answer(there, OTHER_MAC)).packet
     assert (addresses(there), ports(there)) == ((pod, backend), (sport, target))
     assert bytes(there) == bytes(summed(wanted))
-    back = loaded.run("pod_egress", answer(there, OTHER_MAC)).packet
     assert bytes(back) == bytes(answer(sent, OTHER_MAC))
 
 

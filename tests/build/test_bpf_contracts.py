@@ -58,6 +58,19 @@ def test_the_datapath_keeps_its_contracts() -> None:
             id="conntrack alone touches flows",
         ),
         pytest.param("conntrack/a.h", "f = bpf_map_lookup_elem(&flows, &key);", "", id="and does so itself"),
+        pytest.param(
+            "reply/a.h",
+            "return ctx->ifindex;",
+            "reply/a.h reaches past ctx.h to the packet's buffer: ctx->",
+            id="no header reads the buffer's members but ctx.h's",
+        ),
+        pytest.param(
+            "reply/a.h",
+            "bpf_skb_change_tail(ctx, 1, 0);",
+            "reply/a.h reaches past ctx.h to the packet's buffer: bpf_skb_change_tail(ctx",
+            id="none calls a helper for the buffer",
+        ),
+        pytest.param("packet/ctx_skb.h", "return ctx->ifindex;", "", id="ctx.h's own headers do"),
     ],
 )
 def test_includes(tmp_path: Path, name: str, text: str, breach: str) -> None:
