@@ -1,16 +1,30 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
 /* The node's end of a pod's veth: what the pod sends, and what the node's stack sends to it. */
 #include "dp/conntrack/shortcut_take.h"
+#include "dp/endpoint/neighbor.h"
 #include "dp/forward/decide.h"
 #include "dp/forward/finish.h"
 #include "dp/fragment/reorder.h"
 #include "dp/reply/icmp.h"
 
-/* Neighbour discovery and multicast listener reports, which a pod sends from a link-local address or none. */
-static __always_inline bool is_link_control(const struct packet *p)
+/* What a pod sends that is neither IPv4 nor IPv6. */
+static __always_inline enum drop_reason check_other(ctx_t *ctx, const struct packet *p)
 {
-	return p->protocol == IPPROTO_ICMPV6 && !(p->flags & PACKET_V4) &&
-	       (addr_is_link_local_v6(&p->src) || addr_is_zero(&p->src));
+	switch (bpf_ntohs(p->ethertype)) {
+	case ETH_P_ARP:
+		return check_arp(ctx);
+	case ETH_P_8021Q:
+	case ETH_P_8021AD:
+		return DROP_VLAN;
+	}
+	return DROP_ETHERTYPE;
+}
+
+/* Is it ICMPv6 under no address yet: duplicate address detection, multicast listener reports? */
+static __always_inline bool has_no_address(const struct packet *p)
+{
+	return p->protocol == IPPROTO_ICMPV6 && addr_is_zero(&p->src) &&
+	       !(p->flags & (PACKET_V4 | PACKET_ECHO | PACKET_ICMP_ERROR));
 }
 
 /* Is the packet the pod's own? A flow that is up to date remembers its device; else the endpoints are asked. */
@@ -22,6 +36,25 @@ static __always_inline enum drop_reason check_pod(ctx_t *ctx, struct scratch *wo
 		return check_source(ctx, flow_source(f, work->ct.src_hi));
 	location_of(&work->packet.src, peer);
 	return check_source(ctx, peer);
+}
+
+/* May the pod send this: under its own name, and nothing that only nodes, routers or DHCP servers may? */
+static __noinline enum drop_reason check_packet(ctx_t *ctx, struct scratch *work, const struct flow *f)
+{
+	const struct packet *p = &work->packet;
+	enum drop_reason why = check_pod(ctx, work, f);
+
+	if (!why && p->protocol == IPPROTO_ICMPV6)
+		why = check_nd(ctx, p);
+	if (why)
+		return why;
+	if (is_dhcp_answer(p))
+		return DROP_DHCP_ANSWER;
+	if (is_for_nodes_tunnel(p))
+		return DROP_TUNNEL_POD;
+	if (addr_is_link_local_v6(&p->src) && p->protocol != IPPROTO_ICMPV6 && !is_for_link(p))
+		return DROP_SOURCE_ADDRESS; /* nobody routes that */
+	return DROP_NONE;
 }
 
 /* Begins a connection: to a service, to the outside under the node's address, or as it is, without a flow to follow. */
@@ -53,25 +86,27 @@ __noinline int from_pod(ctx_t *ctx)
 
 	if (!work)
 		return DROP_REWRITE;
+	if (ctx_is_tagged(ctx))
+		return DROP_VLAN;
 	p = &work->packet;
 	why = parse(ctx, p);
 	if (why)
 		return why;
 	if (p->flags & PACKET_OTHER)
-		return p->ethertype == bpf_htons(ETH_P_ARP) ? DROP_NONE : DROP_ETHERTYPE;
-	if (is_link_control(p))
-		return DROP_NONE;
+		return check_other(ctx, p);
+	if (has_no_address(p))
+		return check_nd(ctx, p);
 	if (p->flags & PACKET_LATER_FRAGMENT)
 		fragment_ports(p);
 	if (p->flags & PACKET_PORTS)
 		f = ct_find(work);
-	why = check_pod(ctx, work, f);
+	why = check_packet(ctx, work, f);
 	if (why)
 		return why;
 	if (p->flags & PACKET_PORTS)
 		f = ct_update_arriving(work, f);
-	if (p->ttl <= 1 || addr_is_multicast(&p->dst))
-		return DROP_NONE; /* the stack answers that the time is exceeded, and knows groups */
+	if (p->ttl <= 1 || is_for_link(p) || addr_is_link_local_v6(&p->src))
+		return DROP_NONE; /* the stack answers that the time is exceeded, and knows groups and its links */
 	if (is_fragment(p) && fragment_enqueue(ctx, p, PROGRAM_POD)) {
 		work->forward.hop = HOP_NONE;
 		return DROP_NONE;
@@ -82,6 +117,8 @@ __noinline int from_pod(ctx_t *ctx)
 		why = icmp_translate(ctx, p);
 	if (!why)
 		why = follow_flow(ctx, work, f);
+	if (!why && work->forward.is_translated && is_for_nodes_tunnel(p))
+		why = DROP_TUNNEL_POD;
 	if (!why)
 		work->forward.hop = decide(ctx, p, &work->forward);
 	return why;

@@ -4,36 +4,82 @@
 #include "dp/forward/finish.h"
 #include "dp/fragment/reorder.h"
 #include "dp/reply/icmp.h"
+#include "dp/tunnel/tunnel_key.h"
 
-/* What comes in, without its outer header where another node encapsulated it. */
+/* Does it come in by the device that has taken outer headers off? */
+static __always_inline bool is_from_tunnel(const ctx_t *ctx)
+{
+	const struct node *n = node_now();
+
+	return n && n->tunnel_port && n->tunnel_ifindex == ctx_ifindex(ctx);
+}
+
+/*
+ * What comes in, without its outer header where another node encapsulated it. That must be readable and the node's own to
+ * send; what is not encapsulated and not readable goes unread to the stack, without PACKET_* flags.
+ */
 static __always_inline enum drop_reason arrive(ctx_t *ctx, struct scratch *work)
 {
-	enum drop_reason why = parse(ctx, &work->packet);
+	struct packet *p = &work->packet;
+	enum drop_reason why = parse(ctx, p);
 
-	if (why || !is_encapsulated(&work->packet))
+	if (is_from_tunnel(ctx))
+		return why ? why : check_tunnelled(ctx, p);
+	if (why && why != DROP_MAPPED_ADDRESS) {
+		p->flags = PACKET_OTHER;
+		return DROP_NONE;
+	}
+	if (why || !is_encapsulated(p))
 		return why;
 	work->forward.was_encapsulated = true;
-	return decapsulate(ctx, &work->packet);
+	return decapsulate(ctx, p);
+}
+
+/* Is the source of what comes in from outside an address of this node or of a pod of it? A flow that is current knows. */
+static __noinline bool is_own_source(const struct scratch *work, const struct flow *f)
+{
+	const struct packet *p = &work->packet;
+
+	if (addr_is_loopback(&p->src))
+		return true;
+	return f && work->ct.is_current ? is_located_here(flow_source(f, work->ct.src_hi)) : !!endpoint_find(&p->src);
 }
 
 /* The flow of what comes in, found or begun; NULL: it has none. Sets *why it cannot go on. */
 static __noinline struct flow *flow_from_outside(struct scratch *work, enum drop_reason *why)
 {
 	const struct packet *p = &work->packet;
-	struct flow *f = ct_update_arriving(work, ct_find(work));
+	struct flow *f = ct_find(work);
 	struct service *s;
 
+	if (f && is_own_source(work, f)) {
+		*why = DROP_OWN_SOURCE;
+		return f;
+	}
+	f = ct_update_arriving(work, f);
 	if (f)
 		return f;
 	s = service_find(&p->dst, p->dport, p->protocol, SCOPE_EXTERNAL);
 	if (s)
-		*why = ct_begin(work, s, true, &f);
+		*why = is_own_source(work, NULL) ? DROP_OWN_SOURCE : ct_begin(work, s, true, &f);
 	return f;
 }
 
+/* Without a flow: to a pod of ours, or not ours. */
+static __always_inline enum drop_reason keep_from_outside(struct scratch *work)
+{
+	if (!work->forward.peer.ifindex)
+		return DROP_NONE;
+	if (is_own_source(work, NULL))
+		return DROP_OWN_SOURCE;
+	if (work->packet.flags & PACKET_PORTS)
+		ct_keep(work, FLOW_EXTERNAL);
+	return DROP_NONE;
+}
+
 /*
- * What comes in by a device: for a service, or a pod of ours. The rest is not ours, and left to the stack. Sets what
- * becomes of it.
+ * What comes in by a device: for a service, or a pod of ours. The rest is not ours, and left to the stack; so is a tagged
+ * frame, which comes in once more by the VLAN's device. Sets what becomes of it.
  */
 __noinline int from_uplink(ctx_t *ctx)
 {
@@ -47,10 +93,12 @@ __noinline int from_uplink(ctx_t *ctx)
 		return DROP_REWRITE;
 	p = &work->packet;
 	to = &work->forward;
+	if (ctx_is_tagged(ctx))
+		return DROP_NONE;
 	why = arrive(ctx, work);
 	if (why)
-		return why == DROP_MAPPED_ADDRESS ? why : DROP_NONE;
-	if (p->flags & PACKET_OTHER || addr_is_multicast(&p->dst))
+		return why;
+	if (p->flags & PACKET_OTHER || is_for_link(p) || addr_is_link_local_v6(&p->src))
 		return DROP_NONE;
 	/* before anybody takes the first one elsewhere: the later ones wait for it */
 	if (p->flags & PACKET_LATER_FRAGMENT)
@@ -59,18 +107,16 @@ __noinline int from_uplink(ctx_t *ctx)
 		to->hop = HOP_NONE;
 		return DROP_NONE;
 	}
-	if (is_geneve_ours() && is_tunnel_port(p))
-		return geneve_arrives(ctx, p);
-	if (is_for_tunnel(p))
-		return DROP_NONE; /* what is inside comes in by the tunnel's device */
+	if (is_for_tunnel(p)) /* what is inside comes in by the tunnel's device */
+		return tunnel_arrives(ctx, p);
 	if (p->flags & PACKET_PORTS)
 		f = flow_from_outside(work, &why);
 	else if (p->flags & PACKET_ICMP_ERROR)
 		why = icmp_translate(ctx, p);
 	if (!why)
 		why = follow_flow(ctx, work, f);
-	if (!f && to->peer.ifindex && p->flags & PACKET_PORTS)
-		ct_keep(work, FLOW_EXTERNAL);
+	if (!why && !f)
+		why = keep_from_outside(work);
 	to->is_ours = why || to->is_translated || to->peer.ifindex;
 	if (why || (p->ttl <= 1 && !to->is_translated))
 		return why; /* the stack answers that the time is exceeded */
@@ -150,7 +196,7 @@ __noinline int to_uplink(ctx_t *ctx)
 
 SEC("tc") int uplink_egress(ctx_t *ctx)
 {
-	if (ctx_is_processed(ctx))
+	if (ctx_is_processed(ctx) || ctx_is_tagged(ctx)) /* a VLAN's device has had it */
 		return TC_ACT_UNSPEC;
 	if (!scratch_fresh(ctx, HOOK_UPLINK_EGRESS))
 		return TC_ACT_SHOT;
@@ -187,7 +233,7 @@ __noinline int to_tunnel(ctx_t *ctx)
 
 	if (!work)
 		return DROP_NO_TUNNEL;
-	if (ctx_has_tunnel_key(ctx))
+	if (has_tunnel_key(ctx))
 		return DROP_NONE;
 	p = &work->packet;
 	to = &work->forward;

@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Owner, Revises
 
 
-LAYOUT: Final = "7c2544edb5a2"
+LAYOUT: Final = "2568e0a9af1e"
 """The fingerprint of all that follows."""
 
 
@@ -29,6 +29,9 @@ NODE_MAC: Final = bytes.fromhex("eeeeeeeeeeee")
 
 
 REMOTE_ROUTED: Final = 65535
+
+
+REMOTE_SELF: Final = 65534
 
 
 SEEN_BITS: Final = 30
@@ -84,7 +87,16 @@ class DropReason(IntEnum):
     DROP_TOO_BIG = 21
     DROP_TOO_BIG_SILENT = 22
     DROP_FRAGMENT_ALONE = 23
-    DROP_REASONS = 24
+    DROP_OWN_SOURCE = 24
+    DROP_VLAN = 25
+    DROP_ARP = 26
+    DROP_ND = 27
+    DROP_DHCP_ANSWER = 28
+    DROP_TUNNEL_POD = 29
+    DROP_TUNNEL_OUTER = 30
+    DROP_TUNNEL_INNER = 31
+    DROP_TUNNEL_HEADER = 32
+    DROP_REASONS = 33
 
 
 class EndpointFlag(IntFlag):
@@ -1224,16 +1236,17 @@ class PodAddresses:
         ]
 
 
-_PREFIX = struct.Struct("<HH")
+_PREFIX = struct.Struct("<HHI")
 
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """``struct prefix``, 4 bytes."""
+    """``struct prefix``, 8 bytes."""
 
-    SIZE: ClassVar[int] = 4
+    SIZE: ClassVar[int] = 8
     remote_id: int  # __u16
     flags: int  # __u16
+    node_id: int  # __u32
 
     def pack(self) -> bytes:
         """The bytes as C has them."""
@@ -1248,6 +1261,7 @@ class Prefix:
                 pack(
                     r.remote_id,
                     r.flags,
+                    r.node_id,
                 )
                 for r in records
             ]
@@ -1266,8 +1280,9 @@ class Prefix:
             Prefix(
                 f0,
                 f1,
+                f2,
             )
-            for (f0, f1,) in _PREFIX.iter_unpack(data)
+            for (f0, f1, f2,) in _PREFIX.iter_unpack(data)
         ]
 
 

@@ -62,10 +62,19 @@ def _records(attachment: Attachment, *, is_first: bool) -> Records:
     return Records.of(
         {
             "limits": limit_record(attachment),
-            "endpoints": {mapped(address).packed: value for address in attachment.addresses},
+            "endpoints": {mapped(address).packed: value for address in (*attachment.addresses, link_local(mac))},
             "pod_netns": _pod_netns(attachment) if is_first else {},
         }
     )
+
+
+def link_local(mac: bytes) -> IPv6Address:
+    """The address that an interface with a MAC has on its link: a pod's neighbour discovery comes from there.
+
+    Source: RFC 4862, section 5.3, and RFC 4291, appendix A.
+    """
+    interface = bytes([mac[0] ^ 2, *mac[1:3], 0xFF, 0xFE, *mac[3:]])
+    return IPv6Address(b"\xfe\x80" + bytes(6) + interface)
 
 
 def _pod_netns(attachment: Attachment) -> Packed:

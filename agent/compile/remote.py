@@ -6,6 +6,7 @@ node itself, for the network between knows no pod. The node's own packets to ano
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from hashlib import blake2s
 from ipaddress import ip_network
 
 from agent.compile.changes import changed
@@ -166,7 +167,15 @@ def _prefixes(node: Node, remote_id: int, seen: Vantage) -> Iterator[tuple[bytes
     ranges |= {ip_network(address): (0, abi.PrefixFlag.PREFIX_NODE) for address in node.internal_ips}
     for found, (routed_id, flag) in ranges.items():
         is_behind = remote_id and seen.is_tunnelled(node, found.version)
-        yield _key(found), _prefix(remote_id if is_behind else routed_id, flag)
+        yield _key(found), _prefix(remote_id if is_behind else routed_id, flag, node_number(node.name))
+
+
+def node_number(name: str) -> int:
+    """What stands for a Node in the maps, never 0: of its name alone, so that it is the same after every restart.
+
+    Two names may have one number, with 5,000 Nodes in one cluster of 350: those may encapsulate for each other's pods.
+    """
+    return int.from_bytes(blake2s(name.encode(), digest_size=4).digest(), "big") or 1
 
 
 def _routes(node: Node, outer: Address | None, seen: Vantage) -> Iterator[Route]:
@@ -215,5 +224,5 @@ def _key(network: Network) -> bytes:
     return abi.PrefixKey(KEY_BITS + bits, network.version, mapped(network.network_address)).pack()
 
 
-def _prefix(remote_id: int, flag: int = 0) -> bytes:
-    return abi.Prefix(remote_id, abi.PrefixFlag.PREFIX_NO_MASQUERADE | flag).pack()
+def _prefix(remote_id: int, flag: int = 0, number: int = 0) -> bytes:
+    return abi.Prefix(remote_id, abi.PrefixFlag.PREFIX_NO_MASQUERADE | flag, number).pack()

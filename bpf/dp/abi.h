@@ -46,7 +46,16 @@ enum drop_reason {
 	DROP_TOO_BIG,		/* does not fit the way on, and may not be fragmented; the sender was told */
 	DROP_TOO_BIG_SILENT,	/* the same, and not one that can be answered */
 	DROP_FRAGMENT_ALONE,	/* a later fragment waited for its datagram's first, which did not come */
-	DROP_REASONS,		/* count, keep last */
+	DROP_OWN_SOURCE,	/* came in from outside under an address of this node, of a pod of it, or loopback */
+	DROP_VLAN,		/* a pod sent a tagged frame */
+	DROP_ARP,		/* a pod's ARP that speaks of another than the pod, or unasked */
+	DROP_ND,	    /* a pod's neighbour or router discovery that speaks of another than the pod, or unasked */
+	DROP_DHCP_ANSWER,   /* a pod answered for a DHCP server to a link or the node */
+	DROP_TUNNEL_POD,    /* a pod sent to a node what is encapsulated as nodes do */
+	DROP_TUNNEL_OUTER,  /* encapsulated by somebody who is no node of the cluster */
+	DROP_TUNNEL_INNER,  /* encapsulated by a node, under an address that is neither that node's nor its pods' */
+	DROP_TUNNEL_HEADER, /* for the tunnel, under another header than its own */
+	DROP_REASONS,	    /* count, keep last */
 };
 
 /* The programs that count. */
@@ -202,7 +211,7 @@ enum flow_flag {
 struct peer_location {
 	__u32 ifindex;
 	mac_addr mac;
-	__u16 remote_id; /* key of remotes: reached by encapsulation; REMOTE_ROUTED; 0: by the kernel's stack */
+	__u16 remote_id; /* key of remotes: reached by encapsulation; REMOTE_*; 0: by the kernel's stack */
 };
 
 /*
@@ -331,15 +340,17 @@ enum prefix_flag {
 	PREFIX_NODE = 2,	  /* a node's own address: what it encapsulates is taken */
 };
 
+/* A remote_id that names no tunnel. */
 enum {
-	/* a remote_id that names no tunnel: another node's pods, for whom the kernel's route is taken past its stack */
-	REMOTE_ROUTED = 0xffff,
+	REMOTE_ROUTED = 0xffff, /* another node's pods, for whom the kernel's route is taken past its stack */
+	REMOTE_SELF = 0xfffe,	/* this node itself */
 };
 
 /* What is so of all addresses of a range, unless a longer prefix says otherwise. */
 struct prefix {
 	__u16 remote_id; /* as struct peer_location's */
 	__u16 flags;	 /* enum prefix_flag */
+	__u32 node_id;	 /* whose it is: a Node's pods and addresses have one number, by its name; 0: no Node's */
 };
 
 /* Another node, as the outer header of what is encapsulated names it. */

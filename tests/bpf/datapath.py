@@ -37,6 +37,7 @@ POD, OTHER, NODE, REMOTE, CLIENT = "10.244.1.2", "10.244.1.3", "10.88.0.11", "10
 POD6, OTHER6, NODE6, REMOTE6, CLIENT6 = "fd00::2", "fd00::3", "fd88::11", "fd00:2::9", "2001:db8::7"
 _SLOTS = abi.SLOT_GROUPS * abi.SLOTS_PER_GROUP
 EMPTY_SLOTS = (struct.pack(f"={_SLOTS}I", *range(_SLOTS)), bytes(_SLOTS * abi.FragmentSlot.SIZE), _SLOTS)
+POD_LINK = "fe80::ff:fe00:1"  # of POD_MAC
 VIP, VIP6 = "10.96.0.50", "fd00:10:96::50"
 NODE_PORTS = (30000, 32767)
 NAT_PORTS = (1024, 29999)
@@ -108,6 +109,7 @@ class Datapath:
         self.node()
         self.endpoint(POD, LOOPBACK, POD_MAC)
         self.endpoint(POD6, LOOPBACK, POD_MAC)
+        self.endpoint(POD_LINK, LOOPBACK, POD_MAC)
         self.endpoint(OTHER, OTHER_POD_DEVICE, OTHER_MAC)
         self.endpoint(OTHER6, OTHER_POD_DEVICE, OTHER_MAC)
         self.endpoint(NODE, 0, "00:00:00:00:00:00", abi.EndpointFlag.ENDPOINT_NODE)
@@ -169,7 +171,7 @@ class Datapath:
         """What is known of a device's limits."""
         return cast(abi.DeviceLimits, self.tables["limits"].get(ifindex))
 
-    def prefix(self, network: str, remote: str = "", flags: int = 0, *, routed: bool = False) -> None:
+    def prefix(self, network: str, remote: str = "", flags: int = 0, *, routed: bool = False, node_id: int = 1) -> None:
         """Say of a range that it is behind another node's tunnel, or routes, or what else is so of it."""
         found = ip_network(network)
         remote_id = abi.REMOTE_ROUTED if routed else 0
@@ -178,7 +180,7 @@ class Datapath:
             self.tables["remotes"].update([(remote_id, abi.Remote(addr(remote)))])
         family, skipped = (4, 96) if found.version == 4 else (6, 0)
         key = abi.PrefixKey(32 + skipped + found.prefixlen, family, mapped(found.network_address))
-        self.tables["prefixes"].update([(key, abi.Prefix(remote_id, flags))])
+        self.tables["prefixes"].update([(key, abi.Prefix(remote_id, flags, node_id))])
 
     def service(
         self,

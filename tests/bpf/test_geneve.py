@@ -11,7 +11,18 @@ from scapy.layers.vxlan import VXLAN
 from scapy.packet import Packet, Raw
 
 from maps.abi import NodeFlag, PrefixFlag
-from tests.bpf.datapath import NODE, NODE6, POD, REMOTE, TC_ACT_UNSPEC, Datapath, checksums_hold, frame, syn
+from tests.bpf.datapath import (
+    NODE,
+    NODE6,
+    POD,
+    REMOTE,
+    TC_ACT_SHOT,
+    TC_ACT_UNSPEC,
+    Datapath,
+    checksums_hold,
+    frame,
+    syn,
+)
 from tests.bpf.test_fragment import fragments
 from tests.bpf.uplink import routed
 
@@ -72,13 +83,8 @@ def test_geneves_header_comes_in_as_the_devices(geneve: Datapath, own: str, far:
 @pytest.mark.parametrize(
     ("program", "packet"),
     [
-        pytest.param("uplink_ingress", outer("10.88.0.13", NODE, GENEVE(vni=VNI), summed=True), id="from no node"),
         pytest.param("uplink_ingress", outer(FAR, "10.88.0.200", GENEVE(vni=VNI), summed=True), id="to another node"),
         pytest.param("uplink_ingress", outer(FAR, NODE, GENEVE(vni=VNI), summed=True, port=4789), id="to another port"),
-        pytest.param(
-            "uplink_ingress", outer(FAR, NODE, GENEVE(vni=VNI, proto=0x0800), summed=True), id="with IP inside"
-        ),
-        pytest.param("uplink_ingress", outer(FAR, NODE, GENEVE(vni=VNI, oam=1), summed=True), id="for control"),
         pytest.param("uplink_egress", outer(NODE, FAR, GENEVE(vni=VNI), summed=True), id="Geneve of the node's own"),
     ],
 )
@@ -87,8 +93,30 @@ def test_all_else_stays_as_it_is(geneve: Datapath, program: str, packet: Packet)
     assert (done.verdict, bytes(done.packet)) == (TC_ACT_UNSPEC, bytes(packet))
 
 
+@pytest.mark.parametrize(
+    ("packet", "reason"),
+    [
+        pytest.param(outer("10.88.0.13", NODE, GENEVE(vni=VNI), summed=True), "OUTER", id="from no node"),
+        pytest.param(outer("fd88::13", NODE6, GENEVE(vni=VNI), summed=True), "OUTER", id="from no node, IPv6"),
+        pytest.param(outer(REMOTE, NODE, GENEVE(vni=VNI), summed=True), "OUTER", id="from another node's pod"),
+        pytest.param(outer(FAR, NODE, GENEVE(vni=VNI, proto=0x0800), summed=True), "HEADER", id="with IP inside"),
+        pytest.param(outer(FAR, NODE, GENEVE(vni=VNI, oam=1), summed=True), "HEADER", id="for control"),
+        pytest.param(outer(FAR, NODE, VXLAN(vni=VNI, flags="Instance"), summed=True), "HEADER", id="VXLAN"),
+    ],
+)
+def test_what_the_devices_socket_is_not_to_take_is_dropped(geneve: Datapath, packet: Packet, reason: str) -> None:
+    done = geneve.run("uplink_ingress", packet)
+    assert (done.verdict, done.reason.name) == (TC_ACT_SHOT, f"DROP_TUNNEL_{reason}")
+
+
 @ENDS
 def test_what_the_stack_of_another_node_sent_in_fragments_arrives(geneve: Datapath, own: str, far: str) -> None:
     """The first fragment is exchanged, and none of the later ones waits for it."""
-    for sent in fragments(far, own, 7, sport=50000, dport=PORT):
+    first, *later = fragments(far, own, 7, sport=50000, dport=PORT)
+    raw, header = bytes(first), bytes(GENEVE(vni=VNI, proto=0x6558))
+    at = raw.index((50000).to_bytes(2, "big")) + 8  # behind the UDP header
+    done = geneve.run("uplink_ingress", raw[:at] + header + raw[at + len(header) :])
+    assert done.verdict == TC_ACT_UNSPEC
+    assert bytes(done.packet)[at : at + 4] == bytes(VXLAN(flags="Instance"))[:4]
+    for sent in later:
         assert geneve.run("uplink_ingress", sent).verdict == TC_ACT_UNSPEC

@@ -9,7 +9,7 @@ from scapy.layers.inet6 import ICMPv6PacketTooBig, IPv6
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
-from maps.abi import NodeFlag, PrefixFlag, Scope
+from maps.abi import DropReason, NodeFlag, PrefixFlag, Scope
 from tests.bpf.datapath import (
     CLIENT,
     CLIENT6,
@@ -24,6 +24,7 @@ from tests.bpf.datapath import (
     REMOTE6,
     TC_ACT_OK,
     TC_ACT_REDIRECT,
+    TC_ACT_SHOT,
     TC_ACT_UNSPEC,
     Datapath,
     checksums_hold,
@@ -38,6 +39,18 @@ pytestmark = [pytest.mark.kernel, pytest.mark.netns]
 
 FAR, FAR6, STRANGER = "10.88.0.12", "fd88::12", "10.88.0.13"
 MTU = 1480
+PROTOCOL = {POD: 4, POD6: 41}
+# inner sources that the other node may not have
+FORGED = [
+    pytest.param(OTHER, id="a pod of this node"),
+    pytest.param(NODE, id="this node"),
+    pytest.param("10.244.3.9", id="another node's pod"),
+    pytest.param("10.88.0.14", id="another node"),
+    pytest.param("203.0.113.77", id="somebody outside"),
+    pytest.param("127.0.0.1", id="loopback"),
+    pytest.param(POD6, id="a pod of this node, IPv6"),
+    pytest.param(CLIENT6, id="somebody outside, IPv6"),
+]
 ROUTER_MAC = "02:00:00:00:00:99"
 INNER = pytest.mark.parametrize(
     ("pod", "remote"), [pytest.param(POD, REMOTE, id="IPv4"), pytest.param(POD6, REMOTE6, id="IPv6")]
@@ -64,6 +77,8 @@ def ipip(node: Datapath, carrier: int) -> Datapath:
     node.node(tunnel=carrier, flags=NodeFlag.NODE_IPIP)
     for address in (FAR, FAR6):
         node.prefix(f"{address}/{128 if ':' in address else 32}", flags=PrefixFlag.PREFIX_NODE)
+    for pods in ("10.244.2.0/24", "fd00:2::/64"):
+        node.prefix(pods)
     return node
 
 
@@ -147,7 +162,6 @@ def test_what_is_for_the_node_itself_is_left_to_the_stack_without_its_outer_head
             ),
             id="a fragment",
         ),
-        pytest.param(Ether(bytes(Ether() / IP(src=FAR, dst=NODE, proto=4) / Raw(b"E" * 12))), id="cut short"),
     ],
 )
 def test_all_else_of_the_kind_is_the_stacks(
@@ -160,7 +174,44 @@ def test_all_else_of_the_kind_is_the_stacks(
     assert done.reasons == {}
 
 
-def test_what_is_inside_is_judged_as_if_it_had_come_so(ipip: Datapath) -> None:
+@pytest.mark.parametrize("src", FORGED)
+@OUTER
+def test_a_node_speaks_for_itself_and_its_own_pods_alone(ipip: Datapath, src: str, own: str, far: str) -> None:
+    """Whom it encapsulates for, a pod or the node, and whatever the families."""
+    ipip.prefix("10.244.3.0/24", node_id=2)
+    ipip.prefix("10.88.0.14/32", flags=PrefixFlag.PREFIX_NODE, node_id=2)
+    inner = [
+        frame(src, POD6 if ":" in src else POD, datagram()),
+        frame(src, NODE6 if ":" in src else NODE, datagram()),
+        frame(src, "ff02::1" if ":" in src else "224.0.0.1", datagram()),
+    ]
+    for packet in inner:
+        done = ipip.run("uplink_ingress", wrapped(far, own, packet))
+        assert (done.verdict, done.reason) == (TC_ACT_SHOT, DropReason.DROP_TUNNEL_INNER)
+    assert ipip.tables["flows"].count() == 0
+
+
+def test_what_a_node_encapsulated_and_nobody_can_read_is_dropped(ipip: Datapath) -> None:
+    cut = Ether(bytes(Ether() / IP(src=FAR, dst=NODE, proto=4) / Raw(b"E" * 12)))
+    assert ipip.run("uplink_ingress", cut).reason == DropReason.DROP_SHORT_PACKET
+
+
+@pytest.mark.parametrize("dst", [NODE, FAR, NODE6, FAR6])
+@INNER
+def test_a_pod_does_not_encapsulate_for_nodes(ipip: Datapath, pod: str, remote: str, dst: str) -> None:
+    src = POD6 if ":" in dst else POD
+    outer = IPv6(src=src, dst=dst, nh=PROTOCOL[pod]) if ":" in dst else IP(src=src, dst=dst, proto=PROTOCOL[pod])
+    packet = Ether(bytes(Ether(src=POD_MAC, dst=GATEWAY_MAC) / outer / bytes(frame(remote, pod, syn()).payload)))
+    done = ipip.run("pod_ingress", packet)
+    assert (done.verdict, done.reason) == (TC_ACT_SHOT, DropReason.DROP_TUNNEL_POD)
+
+
+def test_a_pods_own_tunnels_to_elsewhere_are_its_own(ipip: Datapath) -> None:
+    packet = Ether(src=POD_MAC, dst=GATEWAY_MAC) / IP(src=POD, dst=CLIENT, proto=4) / frame(POD, CLIENT, syn()).payload
+    assert ipip.run("pod_ingress", Ether(bytes(packet))).verdict == TC_ACT_OK
+
+
+def test_what_is_inside_is_processed_as_if_it_had_come_so(ipip: Datapath) -> None:
     ipip.service("0.0.0.0", 30080, [(POD, 8080, True)], scope=Scope.SCOPE_EXTERNAL)
     done = ipip.run("uplink_ingress", wrapped(FAR, NODE, frame(REMOTE, NODE, syn(dport=30080))))
     assert (done.verdict, addresses(done.packet)) == (TC_ACT_REDIRECT, (REMOTE, POD))

@@ -187,7 +187,9 @@ def test_a_pod_without_a_limit_is_not_held_up(node: Datapath, flags: NodeFlag) -
 
 
 def test_arp_is_charged_and_passes(limited: Datapath) -> None:
-    done = limited.run("pod_ingress", Ether(src=POD_MAC, dst=GATEWAY_MAC) / ARP(psrc=POD, pdst="169.254.1.1"))
+    done = limited.run(
+        "pod_ingress", Ether(src=POD_MAC, dst=GATEWAY_MAC) / ARP(hwsrc=POD_MAC, psrc=POD, pdst="169.254.1.1")
+    )
     assert (done.verdict, done.reason, done.send_at) == (TC_ACT_OK, DropReason.DROP_NONE, 0)
     assert used(limited, LOOPBACK)[1]
 

@@ -80,8 +80,8 @@ MALFORMED = [
     pytest.param(bytes(v6(6, SEGMENT, src="::ffff:10.244.1.2")), "MAPPED_ADDRESS", id="from an IPv4-mapped address"),
     pytest.param(bytes(v6(6, SEGMENT, dst="::ffff:10.96.0.50")), "MAPPED_ADDRESS", id="to an IPv4-mapped address"),
     pytest.param(LINK + b"\x88\xcc" + bytes(60), "ETHERTYPE", id="LLDP"),
-    pytest.param(bytes(ether(Dot1Q(vlan=5), IP(src=POD, dst=OTHER), syn())), "ETHERTYPE", id="a VLAN tag in the frame"),
-    pytest.param(LINK + b"\x81\0\0\5\x08\6" + bytes(40), "ETHERTYPE", id="ARP behind a VLAN tag"),
+    pytest.param(bytes(ether(Dot1Q(vlan=5), IP(src=POD, dst=OTHER), syn())), "VLAN", id="a VLAN tag in the frame"),
+    pytest.param(LINK + b"\x81\0\0\5\x08\6" + bytes(40), "VLAN", id="ARP behind a VLAN tag"),
 ]
 
 

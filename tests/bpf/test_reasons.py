@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import pytest
 from scapy.layers.inet import IP, TCP, UDP
-from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt
-from scapy.layers.l2 import Ether
+from scapy.layers.inet6 import ICMPv6ND_RA, IPv6, IPv6ExtHdrDestOpt
+from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
 from maps import abi
@@ -115,6 +115,21 @@ def behind_tunnel(node: Datapath) -> None:
     node.prefix("fd00:2::/64", "10.88.0.12")
 
 
+def tunnel(port: int, flags: abi.NodeFlag) -> Callable[[Datapath], None]:
+    """A node that encapsulates, and another one."""
+
+    def make(node: Datapath) -> None:
+        node.node(tunnel=socket.if_nametoindex("up1"), port=port, flags=flags)
+        node.prefix("10.88.0.12/32", flags=abi.PrefixFlag.PREFIX_NODE)
+
+    return make
+
+
+vxlan = tunnel(8472, abi.NodeFlag(0))
+ipip = tunnel(0, abi.NodeFlag.NODE_IPIP)
+geneve = tunnel(6081, abi.NodeFlag.NODE_GENEVE)
+
+
 def later(ident: int) -> Packet:
     """A later fragment."""
     return Ether(src=POD_MAC, dst=GATEWAY_MAC) / IP(src=POD, dst=OTHER, id=ident, frag=100, proto=17) / Raw(b"later")
@@ -177,6 +192,19 @@ CASES = {
     ),
     DropReason.DROP_TOO_BIG_SILENT: Case(begun, fragment_of(30080, 1600), "uplink_ingress"),
     DropReason.DROP_FRAGMENT_ALONE: Case(alone, later(1)),
+    DropReason.DROP_OWN_SOURCE: Case(nothing, frame(NODE, OTHER, syn()), "uplink_ingress"),
+    DropReason.DROP_VLAN: Case(nothing, Ether(src=POD_MAC, dst=GATEWAY_MAC) / Dot1Q(vlan=5) / SYN.payload),
+    DropReason.DROP_ARP: Case(nothing, Ether(src=POD_MAC) / ARP(hwsrc=POD_MAC, psrc=OTHER, pdst=NODE)),
+    DropReason.DROP_ND: Case(nothing, Ether(src=POD_MAC) / IPv6(src=POD6, dst="ff02::1") / ICMPv6ND_RA()),
+    DropReason.DROP_DHCP_ANSWER: Case(nothing, frame(POD, "255.255.255.255", UDP(sport=67, dport=68))),
+    DropReason.DROP_TUNNEL_POD: Case(vxlan, frame(POD, "10.88.0.12", UDP(sport=1, dport=8472))),
+    DropReason.DROP_TUNNEL_OUTER: Case(vxlan, frame(CLIENT, NODE, UDP(sport=1, dport=8472)), "uplink_ingress"),
+    DropReason.DROP_TUNNEL_INNER: Case(
+        ipip, Ether() / IP(src="10.88.0.12", dst=NODE) / frame(CLIENT, POD, syn()).payload, "uplink_ingress"
+    ),
+    DropReason.DROP_TUNNEL_HEADER: Case(
+        geneve, frame("10.88.0.12", NODE, UDP(sport=1, dport=6081) / Raw(bytes(64))), "uplink_ingress"
+    ),
 }
 
 

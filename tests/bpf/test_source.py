@@ -25,6 +25,7 @@ from tests.bpf.datapath import (
     OTHER_POD_DEVICE,
     POD,
     POD6,
+    POD_LINK,
     POD_MAC,
     REMOTE,
     REMOTE6,
@@ -42,7 +43,7 @@ from tests.bpf.packets import UNREACHABLE, icmp_error
 
 pytestmark = pytest.mark.kernel
 
-LINK_LOCAL = "fe80::1:2"
+LINK_LOCAL = POD_LINK
 SOLICITED = "ff02::1:ff00:3"
 
 

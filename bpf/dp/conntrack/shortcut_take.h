@@ -35,7 +35,7 @@ static __always_inline bool shortcut_parse(ctx_t *ctx, struct shortcut_headers *
 	h->ip = data + L3;
 	h->ports = (void *)tcp;
 	h->check = &h->ports->check;
-	if ((void *)(h->ports + 1) > end || h->eth->h_proto != bpf_htons(ETH_P_IP))
+	if ((void *)(h->ports + 1) > end || h->eth->h_proto != bpf_htons(ETH_P_IP) || ctx_is_tagged(ctx))
 		return false;
 	if (h->ip->protocol == IPPROTO_UDP)
 		return shortcut_takes_ip(h->ip, sizeof(struct udphdr));

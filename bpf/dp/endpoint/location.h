@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Where one end of a flow is: a pod's device here, another node's tunnel, or wherever the kernel's routes lead. */
+/* Where one end of a flow is: a pod's device here, this node itself, another node's tunnel, or wherever the kernel's routes lead. */
 #ifndef SLUICEWAY_LOCATION_H
 #define SLUICEWAY_LOCATION_H
 
@@ -13,7 +13,9 @@ static __noinline void location_of(const ip_addr *addr, struct peer_location *pe
 	struct prefix *prefix;
 
 	memset(peer, 0, sizeof(*peer));
-	if (e && !(e->flags & ENDPOINT_NODE)) {
+	if (e && e->flags & ENDPOINT_NODE) {
+		peer->remote_id = REMOTE_SELF;
+	} else if (e) {
 		peer->ifindex = e->ifindex;
 		peer->mac = e->mac;
 	}
@@ -22,6 +24,12 @@ static __noinline void location_of(const ip_addr *addr, struct peer_location *pe
 	prefix = prefix_find(addr);
 	if (prefix && (n->tunnel_ifindex || prefix->remote_id == REMOTE_ROUTED))
 		peer->remote_id = prefix->remote_id;
+}
+
+/* Is it an address of this node, or of a pod of it? */
+static __always_inline bool is_located_here(const struct peer_location *peer)
+{
+	return peer->ifindex || peer->remote_id == REMOTE_SELF;
 }
 
 /* Has the pod behind the device sent this under its own name? */

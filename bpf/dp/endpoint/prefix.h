@@ -9,6 +9,7 @@
 EXPORT_ENUM(prefix_flag);
 EXPORT_ENUM(node_flag);
 EXPORT_NUMBER(REMOTE_ROUTED);
+EXPORT_NUMBER(REMOTE_SELF);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
@@ -42,7 +43,7 @@ static __always_inline struct prefix *prefix_find(const ip_addr *addr)
 /* Is it behind another node's tunnel? */
 static __always_inline bool remote_is_tunnel(__u16 remote_id)
 {
-	return remote_id && remote_id != REMOTE_ROUTED;
+	return remote_id && remote_id < REMOTE_SELF;
 }
 
 static __always_inline struct remote *remote_find(__u32 remote_id)

@@ -61,6 +61,12 @@ static __always_inline bool addr_is_loopback(const ip_addr *a)
 	return a->w[0] == 0 && a->w[1] == 0 && a->w[2] == 0 && a->w[3] == bpf_htonl(1);
 }
 
+/* 0.0.0.0 or :: */
+static __always_inline bool addr_is_unspecified(const ip_addr *a)
+{
+	return (a->w[0] | a->w[1] | a->w[3]) == 0 && (a->w[2] == 0 || a->w[2] == MAPPED_PREFIX);
+}
+
 /* Under which a node port stands: 0.0.0.0 or ::, of the family of a. */
 static __always_inline ip_addr addr_unspecified(const ip_addr *a)
 {

@@ -17,6 +17,12 @@ static __always_inline __u32 ctx_length(const ctx_t *ctx)
 	return ctx->len;
 }
 
+/* Has the frame a VLAN tag? The kernel has taken it off the octets. */
+static __always_inline bool ctx_is_tagged(const ctx_t *ctx)
+{
+	return ctx->vlan_present;
+}
+
 /* Octets of data in each segment of a GSO packet; 0: it is none. */
 static __always_inline __u32 ctx_gso_size(const ctx_t *ctx)
 {
@@ -173,12 +179,13 @@ static __always_inline bool ctx_requeue_copy(ctx_t *ctx)
 	return bpf_clone_redirect(ctx, ctx->ifindex, BPF_F_INGRESS) == 0;
 }
 
-/* Has the packet got outer addresses, which a device that encapsulates will write? */
-static __always_inline bool ctx_has_tunnel_key(ctx_t *ctx)
+/*
+ * The outer addresses that a packet has: those it came in under by a device that takes the outer header off, or is to get
+ * from one that puts it on. flags: BPF_F_TUNINFO_IPV6 or 0, its family. False: it has none of the family.
+ */
+static __always_inline bool ctx_tunnel_key(ctx_t *ctx, struct bpf_tunnel_key *key, __u64 flags)
 {
-	struct bpf_tunnel_key key = {};
-
-	return bpf_skb_get_tunnel_key(ctx, &key, sizeof(key), 0) == 0;
+	return bpf_skb_get_tunnel_key(ctx, key, sizeof(*key), flags) == 0;
 }
 
 static __always_inline bool ctx_set_tunnel_key(ctx_t *ctx, const struct bpf_tunnel_key *key, __u64 flags)

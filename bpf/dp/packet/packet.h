@@ -38,6 +38,12 @@ struct packet {
 	__u8 ttl;
 };
 
+/* Is it for a group, or for somebody on the link alone? */
+static __always_inline bool is_for_link(const struct packet *p)
+{
+	return addr_is_multicast(&p->dst) || addr_is_link_local_v6(&p->dst);
+}
+
 /* the L3 offset: all devices that the programs are on have Ethernet headers */
 enum { L3 = ETH_HLEN };
 

@@ -62,15 +62,15 @@ static __always_inline void client_address(const struct client *c, bool v4, ip_a
 }
 
 /*
- * As service_find(). A loopback address is the node's only for the node's own processes, who find the node ports
- * there too.
+ * As service_find(). A loopback address, and the unspecified one that stands for it at the socket, is the node's only for
+ * the node's own processes, who find the node ports there too; a pod means itself.
  */
 static __always_inline struct service *service_asked(const struct peer *peer, __u8 protocol, const struct client *c)
 {
 	struct service *s;
 	ip_addr any;
 
-	if (!addr_is_loopback(&peer->addr))
+	if (!addr_is_loopback(&peer->addr) && !addr_is_unspecified(&peer->addr))
 		return service_find(&peer->addr, peer->port, protocol, SCOPE_INTERNAL);
 	if (!c->on_node)
 		return NULL;

@@ -20,24 +20,14 @@ static __always_inline bool is_geneve_ours(void)
 	return n && n->flags & NODE_GENEVE;
 }
 
-/* Is it UDP to the port of the encapsulation? */
-static __always_inline bool is_tunnel_port(const struct packet *p)
-{
-	const struct node *n = node_now();
-
-	return n && n->tunnel_port && p->protocol == IPPROTO_UDP && p->flags & PACKET_L4 && p->dport == n->tunnel_port;
-}
-
 /* Is it for the socket of the tunnel's device here? */
 static __always_inline bool is_for_tunnel(const struct packet *p)
 {
-	const struct node *n = node_now();
-
-	return n && is_tunnel_port(p) && addr_equal(&p->dst, p->flags & PACKET_V4 ? &n->addr4 : &n->addr6);
+	return is_tunnel_port(p) && addr_is_node(&p->dst);
 }
 
 /*
- * Where the datagram begins with `from`, has it begin with `to`; others stay as they are. Its checksum, if it has one,
+ * Where the datagram begins with `from`, it begins with `to` afterwards; others stay as they are. Its checksum, if it has one,
  * is a whole one, also when the inner packet's is left to the device: what the kernel's helpers take for it.
  */
 __noinline int exchange_start(ctx_t *ctx, const struct packet *p, __be32 from, __be32 to)
@@ -52,7 +42,7 @@ __noinline int exchange_start(ctx_t *ctx, const struct packet *p, __be32 from, _
 		return DROP_REWRITE;
 	at = p->l4 + offsetof(struct udphdr, check);
 	if (!ctx_load(ctx, at, &now, sizeof(now)) || memcmp(now.start, &from, sizeof(from)))
-		return DROP_NONE;
+		return DROP_TUNNEL_HEADER;
 	if (now.check) {
 		now.check = csum_update(now.check, csum_replace(0, from, to));
 		if (!now.check)
@@ -62,16 +52,23 @@ __noinline int exchange_start(ctx_t *ctx, const struct packet *p, __be32 from, _
 	return ctx_store(ctx, at, &now, sizeof(now)) ? DROP_NONE : DROP_REWRITE;
 }
 
-/* What another node sends, for the VXLAN device. */
-static __always_inline enum drop_reason geneve_arrives(ctx_t *ctx, const struct packet *p)
+/*
+ * What comes in for the tunnel's device: from a node alone, and where the device speaks VXLAN and the wire Geneve, with that
+ * header alone.
+ */
+static __always_inline enum drop_reason tunnel_arrives(ctx_t *ctx, const struct packet *p)
 {
-	return is_node_to_node(p) ? exchange_start(ctx, p, GENEVE_START, VXLAN_START) : DROP_NONE;
+	if (!node_at(&p->src))
+		return DROP_TUNNEL_OUTER;
+	return is_geneve_ours() && p->flags & PACKET_L4 ? exchange_start(ctx, p, GENEVE_START, VXLAN_START) : DROP_NONE;
 }
 
-/* What the VXLAN device sends, for another node. */
+/* What the VXLAN device sends, for another node; a process of the node's own may send other things to such a port. */
 static __always_inline enum drop_reason geneve_leaves(ctx_t *ctx, const struct packet *p)
 {
-	return exchange_start(ctx, p, VXLAN_START, GENEVE_START);
+	enum drop_reason why = exchange_start(ctx, p, VXLAN_START, GENEVE_START);
+
+	return why == DROP_TUNNEL_HEADER ? DROP_NONE : why;
 }
 
 #endif

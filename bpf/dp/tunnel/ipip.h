@@ -7,9 +7,8 @@
 #ifndef SLUICEWAY_IPIP_H
 #define SLUICEWAY_IPIP_H
 
-#include "dp/endpoint/endpoint.h"
 #include "dp/packet/header.h"
-#include "dp/endpoint/prefix.h"
+#include "dp/tunnel/sender.h"
 
 enum { ROOM_ALREADY = -114 /* -EALREADY */ };
 
@@ -72,14 +71,6 @@ __noinline int encapsulate(ctx_t *ctx, const struct packet *p, const ip_addr *to
 	return DROP_NONE;
 }
 
-/* Does a node of the cluster send it to this one? */
-static __always_inline bool is_node_to_node(const struct packet *p)
-{
-	struct prefix *prefix = addr_is_node(&p->dst) ? prefix_find(&p->src) : NULL;
-
-	return prefix && prefix->flags & PREFIX_NODE;
-}
-
 /* Is it what encapsulate() makes, on another node and for this one? All else of the kind is the stack's. */
 static __always_inline bool is_encapsulated(const struct packet *p)
 {
@@ -87,22 +78,23 @@ static __always_inline bool is_encapsulated(const struct packet *p)
 
 	if (p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT | PACKET_OTHER) || !n || !(n->flags & NODE_IPIP))
 		return false;
-	if (p->protocol != IPPROTO_IPIP && p->protocol != IPPROTO_IPV6)
-		return false;
-	return p->l4 == L3 + header_size(p->flags & PACKET_V4) && is_node_to_node(p);
+	return is_ip_in_ip(p) && p->l4 == L3 + header_size(p->flags & PACKET_V4) && is_node_to_node(p);
 }
 
 /*
- * Takes the outer header off; p is then of the inner packet. Where the families differ the kernel makes the one header
+ * Takes the outer header off; p is then of the inner packet, which its node may send. Where the families differ the kernel makes the one header
  * the other's size, and knows the packet as the other's from then on (BPF_F_ADJ_ROOM_DECAP_L3_* are Linux 6.3's).
  */
 __noinline int decapsulate(ctx_t *ctx, struct packet *p)
 {
 	bool inner_v4, outer_v4;
+	enum drop_reason why;
 	__s32 size;
+	__u32 from;
 
 	if (!p)
 		return DROP_REWRITE;
+	from = node_at(&p->src);
 	outer_v4 = p->flags & PACKET_V4;
 	inner_v4 = p->protocol == IPPROTO_IPIP;
 	size = header_size(inner_v4);
@@ -114,7 +106,8 @@ __noinline int decapsulate(ctx_t *ctx, struct packet *p)
 		return DROP_REWRITE;
 	ctx_forget_hash(ctx); /* the outer header's is one for all flows of a node */
 	memset(p, 0, sizeof(*p));
-	return parse(ctx, p);
+	why = parse(ctx, p);
+	return why ? why : check_inner(p, from);
 }
 
 #endif

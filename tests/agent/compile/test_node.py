@@ -11,6 +11,7 @@ from agent.compile.node import nat_ports, node_records, source
 from agent.compile.records import NOTHING, Records
 from agent.compile.settings import Ports
 from agent.compile.tunnel import TunnelLinks
+from agent.model.address import mapped
 from agent.model.attachment import Attachment, HostPort
 from agent.model.local import Device, Local
 from agent.model.node import Node
@@ -40,14 +41,20 @@ def records(*attachments: Attachment) -> Records:
 
 def test_a_pods_addresses_lead_to_its_device() -> None:
     pod = attachment(ipv6=IPv6Address("fd00:1::5"))
-    (four, six) = (abi.Endpoint.unpack(value) for value in records(pod).of_map("endpoints").values())
-    assert four == six == abi.Endpoint(7, 12, bytes.fromhex("020000000005"), abi.EndpointFlag(0))
+    held = records(pod).of_map("endpoints")
+    assert {abi.ENDPOINTS.key.unpack(key) for key in held} == {
+        IPv6Address("::ffff:10.0.0.5"),
+        IPv6Address("fd00:1::5"),
+        IPv6Address("fe80::ff:fe00:7"),  # its link-local one, by the MAC
+    }
+    (record,) = {abi.Endpoint.unpack(value) for value in held.values()}
+    assert record == abi.Endpoint(7, 12, bytes.fromhex("020000000007"), abi.EndpointFlag(0))
 
 
 def test_a_pod_has_its_address_even_where_the_node_claims_it() -> None:
     claimed = ip_address("10.0.0.5")
     assert node_endpoints([claimed], [claimed]) == {}
-    (value,) = records(attachment()).of_map("endpoints").values()
+    value = records(attachment()).of_map("endpoints")[mapped(claimed).packed]
     assert abi.Endpoint.unpack(value).endpoint_id == 7
 
 

@@ -102,7 +102,7 @@ def test_detaching_what_is_unknown_is_no_error(loop: Loop) -> None:
 
 
 def test_an_attachment_that_does_not_fit_is_the_callers_error() -> None:
-    loop = Loop(MemoryKernel(endpoints=1).dataplane, SETTINGS)
+    loop = Loop(MemoryKernel(endpoints=3).dataplane, SETTINGS)
     loop.start()
     loop.attach(attachment())
     with pytest.raises(MapFull, match="--max-endpoints"):
