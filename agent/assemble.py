@@ -84,7 +84,9 @@ class Parts:
 def assemble(options: Options, kernel: Started, netlink: IPRoute) -> Parts:
     """Make the parts on a datapath that is loaded; none has begun."""
     network = _network(options, netlink)
-    settings = Settings(options.node_name, options.node_port_range, options.devices, network)
+    settings = Settings(
+        options.node_name, options.node_port_range, options.devices, network, knows_pods=options.install_cni
+    )
     tables = open_agent_tables(kernel.move.new.maps)
     threads, metrics = Threads(), Metrics()
     loop = Loop(

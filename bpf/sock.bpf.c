@@ -92,4 +92,10 @@ SEC("cgroup/getpeername6") int getpeername6(struct bpf_sock_addr *ctx)
 	return answer6(ctx);
 }
 
+SEC("cgroup/sock_release") int sock_release(struct bpf_sock *ctx)
+{
+	sock_peers_end(bpf_get_socket_cookie(ctx));
+	return PROCEED;
+}
+
 char _license[] SEC("license") = "Dual BSD/GPL";

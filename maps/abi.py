@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Owner, Revises
 
 
-LAYOUT: Final = "2568e0a9af1e"
+LAYOUT: Final = "8f521b922b22"
 """The fingerprint of all that follows."""
 
 
@@ -140,6 +140,7 @@ class NodeFlag(IntFlag):
     NODE_PACED = 4
     NODE_IPIP = 8
     NODE_GENEVE = 16
+    NODE_ANY_NETNS = 32
 
 
 class PrefixFlag(IntFlag):
@@ -1489,16 +1490,20 @@ class ServiceKey:
         ]
 
 
-_SOCK_PEER = struct.Struct("<16sBB2x")
+_SOCK_PEER = struct.Struct("<16s16sBBBBIH2x")
 
 
 @dataclass(frozen=True, slots=True)
 class SockPeer:
-    """``struct sock_peer``, 20 bytes."""
+    """``struct sock_peer``, 44 bytes."""
 
-    SIZE: ClassVar[int] = 20
-    addr: IPv6Address  # ip_addr
-    port: int  # __be16, here in host order
+    SIZE: ClassVar[int] = 44
+    service: IPv6Address  # ip_addr
+    backend: IPv6Address  # ip_addr
+    service_port: int  # __be16, here in host order
+    backend_port: int  # __be16, here in host order
+    set_id: int  # __u32
+    slot: int  # __u16
 
     def pack(self) -> bytes:
         """The bytes as C has them."""
@@ -1511,8 +1516,12 @@ class SockPeer:
         return b"".join(
             [
                 pack(
-                    r.addr.packed,
-                    r.port >> 8, r.port & 255,
+                    r.service.packed,
+                    r.backend.packed,
+                    r.service_port >> 8, r.service_port & 255,
+                    r.backend_port >> 8, r.backend_port & 255,
+                    r.set_id,
+                    r.slot,
                 )
                 for r in records
             ]
@@ -1530,23 +1539,26 @@ class SockPeer:
         return [
             SockPeer(
                 IPv6Address(f0),
-                f1 << 8 | f2,
+                IPv6Address(f1),
+                f2 << 8 | f3,
+                f4 << 8 | f5,
+                f6,
+                f7,
             )
-            for (f0, f1, f2,) in _SOCK_PEER.iter_unpack(data)
+            for (f0, f1, f2, f3, f4, f5, f6, f7,) in _SOCK_PEER.iter_unpack(data)
         ]
 
 
-_SOCK_PEER_KEY = struct.Struct("<Q16sBB2x4x")
+_SOCK_PEER_KEY = struct.Struct("<QI4x")
 
 
 @dataclass(frozen=True, slots=True)
 class SockPeerKey:
-    """``struct sock_peer_key``, 32 bytes."""
+    """``struct sock_peer_key``, 16 bytes."""
 
-    SIZE: ClassVar[int] = 32
+    SIZE: ClassVar[int] = 16
     cookie: int  # __u64
-    addr: IPv6Address  # ip_addr
-    port: int  # __be16, here in host order
+    place: int  # __u32
 
     def pack(self) -> bytes:
         """The bytes as C has them."""
@@ -1560,8 +1572,7 @@ class SockPeerKey:
             [
                 pack(
                     r.cookie,
-                    r.addr.packed,
-                    r.port >> 8, r.port & 255,
+                    r.place,
                 )
                 for r in records
             ]
@@ -1579,10 +1590,9 @@ class SockPeerKey:
         return [
             SockPeerKey(
                 f0,
-                IPv6Address(f1),
-                f2 << 8 | f3,
+                f1,
             )
-            for (f0, f1, f2, f3,) in _SOCK_PEER_KEY.iter_unpack(data)
+            for (f0, f1,) in _SOCK_PEER_KEY.iter_unpack(data)
         ]
 
 
@@ -1687,7 +1697,7 @@ SERVICES: Final[MapSpec[ServiceKey, Service]] = MapSpec(
 )
 
 SOCK_PEERS: Final[MapSpec[SockPeerKey, SockPeer]] = MapSpec(
-    "sock_peers", MapKind.LRU_HASH, SockPeerKey, SockPeer, 65536, 0,
+    "sock_peers", MapKind.HASH, SockPeerKey, SockPeer, 65536, 1,
     option="max_flows", carried=Carried.TRAFFIC,
 )
 

@@ -63,3 +63,4 @@ class Settings:
     node_ports: Ports = NODE_PORTS
     devices: Sequence[str] = ()  # --devices; none: found by rule
     network: NetworkSettings = NATIVE
+    knows_pods: bool = True  # every pod's network namespace, by its attachment

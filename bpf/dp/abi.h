@@ -164,18 +164,25 @@ struct affinity {
 	__u32 seen_s; /* as struct flow's */
 };
 
-/* A socket's translated peer, back to the service address it asked for. */
-struct sock_peer_key {
-	__u64 cookie; /* of the socket */
-	ip_addr addr; /* the backend */
-	__be16 port;
-	__u16 pad;
-	__u32 pad2;
+enum {
+	SOCK_PEERS = 8, /* services at most that a socket is known to have asked; one that asks more forgets some */
 };
 
+/* The places of a socket's peers are filled from 0 on, without gaps. */
+struct sock_peer_key {
+	__u64 cookie; /* of the socket */
+	__u32 place;  /* below SOCK_PEERS */
+	__u32 pad;
+};
+
+/* A service that a socket has asked, and the backend it was given: back to the service's address, and so again next time. */
 struct sock_peer {
-	ip_addr addr; /* the service */
-	__be16 port;
+	ip_addr service;
+	ip_addr backend;
+	__be16 service_port;
+	__be16 backend_port;
+	__u32 set_id;
+	__u16 slot;
 	__u16 pad;
 };
 
@@ -364,6 +371,7 @@ enum node_flag {
 	NODE_PACED = 4,	     /* one of them is LIMIT_PACED */
 	NODE_IPIP = 8,	     /* IP in IP, by headers of our own */
 	NODE_GENEVE = 16,    /* on the wire the VXLAN device's packets are Geneve's */
+	NODE_ANY_NETNS = 32, /* sockets of every network namespace are served: which are pods' is not known */
 };
 
 /* What changes while the node runs. One value, under key 0. */

@@ -29,4 +29,5 @@ SOCKET_HOOKS: Mapping[str, AttachType] = {
     "recvmsg6": AttachType.CGROUP_RECVMSG6,
     "getpeername4": AttachType.CGROUP_GETPEERNAME4,
     "getpeername6": AttachType.CGROUP_GETPEERNAME6,
+    "sock_release": AttachType.CGROUP_SOCK_RELEASE,
 }

@@ -11,10 +11,11 @@ enum {
 	DATAGRAM = 2,		   /* SOCK_DGRAM */
 };
 
-/* Which service address a socket asked for when it was given this backend. */
+/* What sockets were given, until they are closed: an LRU would take from one that lives what another asked for. */
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct sock_peer_key);
 	__type(value, struct sock_peer);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
@@ -36,10 +37,11 @@ struct peer {
 	__be16 port;
 };
 
-/* Who asks, as affinity knows clients; NULL pod: a process of the node itself. */
+/* Who asks, as affinity knows clients. */
 struct client {
-	struct pod_addresses *pod;
-	bool on_node;
+	struct pod_addresses *pod; /* NULL: none that is known */
+	bool on_node;		   /* a process of the node itself */
+	bool is_foreign;	   /* neither: in a namespace that a pod, or somebody on the node, made for itself */
 };
 
 static __always_inline struct client client_of(struct bpf_sock_addr *ctx)
@@ -47,8 +49,10 @@ static __always_inline struct client client_of(struct bpf_sock_addr *ctx)
 	__u64 cookie = bpf_get_netns_cookie(ctx);
 	const struct node *n = node_now();
 
-	return (struct client){.pod = bpf_map_lookup_elem(&pod_netns, &cookie),
-			       .on_node = n && cookie == n->netns_cookie};
+	struct client c = {.pod = bpf_map_lookup_elem(&pod_netns, &cookie), .on_node = n && cookie == n->netns_cookie};
+
+	c.is_foreign = !c.pod && !c.on_node && n && !(n->flags & NODE_ANY_NETNS);
+	return c;
 }
 
 static __always_inline void client_address(const struct client *c, bool v4, ip_addr *addr)
@@ -81,19 +85,120 @@ static __always_inline struct service *service_asked(const struct peer *peer, __
 	return service_at(&any, peer->port, protocol, SCOPE_INTERNAL);
 }
 
-static __always_inline void peer_keep(struct bpf_sock_addr *ctx, const struct peer *service, const struct backend *b)
-{
-	struct sock_peer_key key = {.cookie = bpf_get_socket_cookie(ctx), .addr = b->addr, .port = b->port};
-	struct sock_peer value = {.addr = service->addr, .port = service->port};
+/* ---- what a socket was given ------------------------------------------------------------------------------ */
 
-	bpf_map_update_elem(&sock_peers, &key, &value, BPF_ANY);
+/* What stands at the place; NULL: nothing, and nothing behind it. */
+static __always_inline struct sock_peer *sock_peer_at(struct sock_peer_key *key, __u32 place)
+{
+	key->place = place;
+	return bpf_map_lookup_elem(&sock_peers, key);
+}
+
+static __always_inline bool sock_peer_is_of(const struct sock_peer *s, const struct peer *service)
+{
+	return s->service_port == service->port && addr_equal(&s->service, &service->addr);
+}
+
+/* The backend that a datagram socket had for the service, if it is still in the set. key->place follows: where it is kept. */
+static __always_inline struct backend *sock_peer_find(struct sock_peer_key *key, const struct peer *asked,
+						      const struct service *s, __u16 *slot)
+{
+	for (__u32 i = 0; i < SOCK_PEERS; i++) {
+		struct sock_peer *kept = sock_peer_at(key, i);
+		struct backend *b;
+
+		if (!kept)
+			return NULL;
+		if (!sock_peer_is_of(kept, asked))
+			continue;
+		if (kept->set_id != s->set_id)
+			return NULL;
+		b = backend_find(kept->set_id, kept->slot);
+		*slot = kept->slot;
+		return b && b->port == kept->backend_port && addr_equal(&b->addr, &kept->backend) ? b : NULL;
+	}
+	key->place = bpf_get_prandom_u32() % SOCK_PEERS;
+	return NULL;
+}
+
+static __always_inline void sock_peer_keep(const struct sock_peer_key *key, const struct peer *asked,
+					   const struct service *s, const struct backend *b, __u16 slot)
+{
+	struct sock_peer value = {.service = asked->addr,
+				  .backend = b->addr,
+				  .service_port = asked->port,
+				  .backend_port = b->port,
+				  .set_id = s->set_id,
+				  .slot = slot};
+
+	bpf_map_update_elem(&sock_peers, key, &value, BPF_ANY);
+}
+
+/* The socket is closed. */
+static __always_inline void sock_peers_end(__u64 cookie)
+{
+	struct sock_peer_key key = {.cookie = cookie};
+
+	for (__u32 i = 0; i < SOCK_PEERS; i++) {
+		key.place = i;
+		if (bpf_map_delete_elem(&sock_peers, &key))
+			return;
+	}
+}
+
+/* ---- the hooks' work -------------------------------------------------------------------------------------- */
+
+/*
+ * Is it a datagram for the address to which its socket is connected? That one is left at the service's address, and so are
+ * its datagrams: the kernel passes the address of an IPv4 peer of an IPv6 socket again with each. A socket of IPv6 that was
+ * connected hears its old peer's address alone (the kernel's connect() with AF_UNSPEC forgets the port, not the address).
+ */
+static __always_inline bool is_connected_to(struct bpf_sock_addr *ctx, const struct peer *peer)
+{
+	struct bpf_sock *sk = ctx->sk;
+
+	if (!sk || (sk->dst_port && sk->dst_port != peer->port))
+		return false;
+	if (addr_is_v4(&peer->addr))
+		return sk->dst_ip4 == peer->addr.w[3];
+	return sk->dst_ip6[0] == peer->addr.w[0] && sk->dst_ip6[1] == peer->addr.w[1] &&
+	       sk->dst_ip6[2] == peer->addr.w[2] && sk->dst_ip6[3] == peer->addr.w[3];
 }
 
 /*
- * Replaces a service's address by a backend's. Returns 0, or -ECONNREFUSED when there is none.
- * A pod's connected datagram socket keeps the service's address: its packets are translated one by one at the pod's
- * device, so that they find another backend when theirs leaves. Local policy without a backend is left to be
- * dropped there as well.
+ * Is the service's address left in place? A connected datagram socket keeps it: its packets are translated one by one, at
+ * the pod's device or the node's, so that they find another backend when theirs leaves. Loopback's do not come by there.
+ */
+static __always_inline bool is_left(struct bpf_sock_addr *ctx, const struct client *c, const struct peer *peer,
+				    bool connects)
+{
+	if (ctx->type != DATAGRAM || !(c->pod || c->on_node) || addr_is_loopback(&peer->addr) ||
+	    addr_is_unspecified(&peer->addr))
+		return false;
+	return connects || is_connected_to(ctx, peer);
+}
+
+/* The backend for a socket: a datagram socket's earlier one, where affinity does not say, else a new one, which is kept. */
+static __noinline struct backend *sock_backend(struct bpf_sock_addr *ctx, const struct peer *asked, struct service *s,
+					       const ip_addr *from)
+{
+	struct sock_peer_key key = {.cookie = bpf_get_socket_cookie(ctx)};
+	struct backend *b = NULL;
+	__u16 slot;
+
+	if (ctx->type == DATAGRAM)
+		b = sock_peer_find(&key, asked, s, &slot);
+	if (b && !s->affinity_s)
+		return b;
+	b = service_backend(s, from, bpf_get_prandom_u32(), &slot);
+	if (b)
+		sock_peer_keep(&key, asked, s, b, slot);
+	return b;
+}
+
+/*
+ * Replaces a service's address by a backend's. Returns 0, or -ECONNREFUSED when there is none. Local policy without a
+ * backend is left to be dropped at the devices.
  */
 static __noinline int to_backend(struct bpf_sock_addr *ctx, struct peer *peer, bool connects)
 {
@@ -102,20 +207,20 @@ static __noinline int to_backend(struct bpf_sock_addr *ctx, struct peer *peer, b
 	struct backend *b;
 	struct service *s;
 	ip_addr from = {};
-	__u16 slot;
 
+	if (c.is_foreign)
+		return 0;
 	s = service_asked(peer, ctx->protocol, &c);
 	if (!s)
 		return 0;
 	if (!s->backends)
 		return s->flags & SERVICE_LOCAL ? 0 : CONNECTION_REFUSED;
-	if (connects && c.pod && ctx->type == DATAGRAM)
+	if (is_left(ctx, &c, peer, connects))
 		return 0;
 	client_address(&c, addr_is_v4(&peer->addr), &from);
-	b = service_backend(s, &from, bpf_get_prandom_u32(), &slot);
+	b = sock_backend(ctx, &asked, s, &from);
 	if (!b)
 		return 0;
-	peer_keep(ctx, &asked, b);
 	peer->addr = b->addr;
 	peer->port = b->port;
 	return 0;
@@ -124,13 +229,19 @@ static __noinline int to_backend(struct bpf_sock_addr *ctx, struct peer *peer, b
 /* Replaces a backend's address by the service's that this socket asked for. */
 static __noinline void to_service(struct bpf_sock_addr *ctx, struct peer *peer)
 {
-	struct sock_peer_key key = {.cookie = bpf_get_socket_cookie(ctx), .addr = peer->addr, .port = peer->port};
-	struct sock_peer *service = bpf_map_lookup_elem(&sock_peers, &key);
+	struct sock_peer_key key = {.cookie = bpf_get_socket_cookie(ctx)};
 
-	if (!service)
+	for (__u32 i = 0; i < SOCK_PEERS; i++) {
+		struct sock_peer *kept = sock_peer_at(&key, i);
+
+		if (!kept)
+			return;
+		if (kept->backend_port != peer->port || !addr_equal(&kept->backend, &peer->addr))
+			continue;
+		peer->addr = kept->service;
+		peer->port = kept->service_port;
 		return;
-	peer->addr = service->addr;
-	peer->port = service->port;
+	}
 }
 
 static __always_inline struct peer peer_read4(const struct bpf_sock_addr *ctx)

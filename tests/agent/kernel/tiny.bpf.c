@@ -52,11 +52,11 @@ HOOK("tc", uplink_ingress)
 HOOK("tc", uplink_egress)
 HOOK("tc", stranger)
 
-#define SOCKET(name)                                             \
-	SEC("cgroup/" #name) int name(struct bpf_sock_addr *ctx) \
-	{                                                        \
-		(void)ctx;                                       \
-		return 1;                                        \
+#define SOCKET(name)                             \
+	SEC("cgroup/" #name) int name(void *ctx) \
+	{                                        \
+		(void)ctx;                       \
+		return 1;                        \
 	}
 
 SOCKET(connect4)
@@ -67,6 +67,7 @@ SOCKET(recvmsg4)
 SOCKET(recvmsg6)
 SOCKET(getpeername4)
 SOCKET(getpeername6)
+SOCKET(sock_release)
 
 SEC("syscall") int gc_start(void *ctx)
 {

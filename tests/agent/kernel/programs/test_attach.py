@@ -236,9 +236,9 @@ def test_the_socket_hook_is_switched_off_and_on(pin_root: Path, tiny: Tiny, cgro
     folder = os.open(cgroup, os.O_RDONLY)
     with _hooks(pin_root, tiny(1)) as hooks:
         hooks.attach_sockets(cgroup)
-        assert [len(libbpf.program_query(folder, kind)) for kind in SOCKET_HOOKS.values()] == [1] * 8
+        assert [len(libbpf.program_query(folder, kind)) for kind in SOCKET_HOOKS.values()] == [1] * len(SOCKET_HOOKS)
         hooks.detach_sockets()
-        assert [len(libbpf.program_query(folder, kind)) for kind in SOCKET_HOOKS.values()] == [0] * 8
+        assert [len(libbpf.program_query(folder, kind)) for kind in SOCKET_HOOKS.values()] == [0] * len(SOCKET_HOOKS)
     os.close(folder)
 
 

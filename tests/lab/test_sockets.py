@@ -1,0 +1,142 @@
+"""Each way of the socket API sees a service as one host, which answers from the address that was asked."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lab import use
+from lab.use import Client
+from tests.lab.conftest import BACKENDS, Echo
+
+pytestmark = [pytest.mark.netns, pytest.mark.kernel]
+
+SOCKETS = (sys.executable, "-I", "-S", str(Path(__file__).with_name("sockets.py")))
+FAMILIES = pytest.mark.parametrize("family", [pytest.param(0, id="ipv4"), pytest.param(1, id="ipv6")])
+WHO = pytest.mark.parametrize("who", ["a pod", "the node"])
+
+
+def ways(asking: Client, address: str, port: int) -> dict[str, object]:
+    """What a socket sees, by the way's name."""
+    done = asking.machine.run(*SOCKETS, address, str(port), place=asking.place)
+    found: dict[str, object] = json.loads(done.stdout)
+    return found
+
+
+@FAMILIES
+@WHO
+@pytest.mark.parametrize("by", ["the cluster's address", "a node port"])
+def test_one_socket_has_one_backend_under_the_services_address(echo: Echo, family: int, who: str, by: str) -> None:
+    asking = echo.asking if who == "a pod" else echo.node("n2")
+    address, port = echo.ips("echo")[family], 80
+    if by == "a node port":
+        address, port = str(echo.cluster.site.machine("n3").addresses[family]), echo.node_port("echo")
+    found = ways(asking, address, port)
+    wrong = {way: seen for way, seen in found.items() if not (isinstance(seen, list) and BACKENDS.issuperset(seen))}
+    assert not wrong
+    several = {way: seen for way, seen in found.items() if isinstance(seen, list) and len(seen) > 1}
+    assert not several
+    assert len(found) == (7 if family else 14)
+
+
+OWN_PORT = """
+import socket, sys
+address, port = sys.argv[1], int(sys.argv[2])
+family = socket.AF_INET6 if ":" in address else socket.AF_INET
+with socket.create_server((address, port), family=family) as own, socket.socket(family) as asking:
+    asking.settimeout(3)
+    asking.connect((address, port))
+    connection, _ = own.accept()
+    connection.sendall(b"myself")
+    print(asking.recv(100).decode())
+"""
+
+
+@FAMILIES
+def test_no_address_with_a_node_ports_number_is_the_pod_itself(echo: Echo, family: int) -> None:
+    asking = echo.asking
+    argv = [sys.executable, "-c", OWN_PORT, ("0.0.0.0", "::")[family], str(echo.node_port("echo"))]
+    assert asking.machine.run(*argv, place=asking.place).stdout.strip() == "myself"
+
+
+MOVING = """
+kind: Service
+metadata: {name: moving}
+spec:
+  ipFamilyPolicy: RequireDualStack
+  selector: {app: moving}
+  ports: [{port: 80, targetPort: 8080, protocol: UDP}]
+"""
+# a connected socket that goes on asking: prints each name that is another than before
+STAYS = """
+import socket, sys
+family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+with socket.socket(family, socket.SOCK_DGRAM) as asking:
+    asking.connect((sys.argv[1], 80))
+    asking.settimeout(0.2)
+    before = None
+    while True:
+        try:
+            asking.send(b"x" * 100)
+            name = asking.recv(100).decode()
+        except OSError:
+            continue
+        if name != before:
+            print(name, flush=True)
+            before = name
+"""
+
+
+def told(asking: Client, called: str, names: list[str]) -> list[str]:
+    """What the daemon has printed, when it is as much as *names* have, or after long."""
+    deadline = time.monotonic() + 20
+    while (found := asking.machine.log_tail(called).split()) != names and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return found
+
+
+@FAMILIES
+@WHO
+def test_a_connected_datagram_socket_moves_when_its_backend_leaves(echo: Echo, family: int, who: str) -> None:
+    made, called = echo.cluster, f"stays-{family}-{who.replace(' ', '-')}"
+    (service,) = made.apply(MOVING)
+    asking = echo.asking if who == "a pod" else echo.node("n1")
+    argv = [sys.executable, "-u", "-c", STAYS, service["spec"]["clusterIPs"][family]]
+    use.serve(made, "moving1", "n2", {"app": "moving"})
+    asking.machine.daemon(called, argv, place=asking.place)
+    try:
+        assert told(asking, called, ["moving1"]) == ["moving1"]
+        use.serve(made, "moving2", "n3", {"app": "moving"})
+        made.delete("moving1")
+        assert told(asking, called, ["moving1", "moving2"]) == ["moving1", "moving2"]
+        made.delete("moving2")
+    finally:
+        asking.machine.stop(called)
+
+
+# in a network namespace of its own, as a cluster in a container has, somebody else has the service's address
+NESTED = """
+import ctypes, os, socket, subprocess, sys
+address = sys.argv[1]
+assert ctypes.CDLL(None).unshare(0x40000000) == 0
+bits = "128" if ":" in address else "32"
+for line in (["link", "set", "lo", "up"], ["address", "add", address + "/" + bits, "dev", "lo"]):
+    subprocess.run(["ip", *line], check=True)
+family = socket.AF_INET6 if ":" in address else socket.AF_INET
+with socket.create_server((address, 80), family=family) as own, socket.socket(family) as asking:
+    asking.settimeout(3)
+    asking.connect((address, 80))
+    connection, _ = own.accept()
+    connection.sendall(b"the inner one")
+    print(asking.recv(100).decode())
+"""
+
+
+@FAMILIES
+@WHO
+def test_a_namespace_within_a_pod_or_a_node_has_its_own_services(echo: Echo, family: int, who: str) -> None:
+    asking = echo.asking if who == "a pod" else echo.node("n1")
+    argv = [sys.executable, "-c", NESTED, echo.ips("echo")[family]]
+    assert asking.machine.run(*argv, place=asking.place).stdout.strip() == "the inner one"
