@@ -92,9 +92,9 @@ SEC("cgroup/getpeername6") int getpeername6(struct bpf_sock_addr *ctx)
 	return answer6(ctx);
 }
 
-SEC("cgroup/sock_release") int sock_release(struct bpf_sock *ctx)
+SEC("cgroup/sock_release") int sock_release(struct bpf_sock *sk)
 {
-	sock_peers_end(bpf_get_socket_cookie(ctx));
+	sock_peers_end(bpf_get_socket_cookie(sk));
 	return PROCEED;
 }
 

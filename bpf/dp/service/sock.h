@@ -167,13 +167,14 @@ static __always_inline bool is_connected_to(struct bpf_sock_addr *ctx, const str
 
 /*
  * Is the service's address left in place? A connected datagram socket keeps it: its packets are translated one by one, at
- * the pod's device or the node's, so that they find another backend when theirs leaves. Loopback's do not come by there.
+ * the pod's device or the node's, so that they find another backend when theirs leaves. What the node sends to its own
+ * addresses does not come by there.
  */
 static __always_inline bool is_left(struct bpf_sock_addr *ctx, const struct client *c, const struct peer *peer,
 				    bool connects)
 {
-	if (ctx->type != DATAGRAM || !(c->pod || c->on_node) || addr_is_loopback(&peer->addr) ||
-	    addr_is_unspecified(&peer->addr))
+	if (ctx->type != DATAGRAM || !(c->pod || (c->on_node && !addr_is_node(&peer->addr))) ||
+	    addr_is_loopback(&peer->addr) || addr_is_unspecified(&peer->addr))
 		return false;
 	return connects || is_connected_to(ctx, peer);
 }
