@@ -99,6 +99,7 @@ def assemble(options: Options, kernel: Started, netlink: IPRoute) -> Parts:
     journal = Journal(options.state_dir / ATTACHMENTS, boot_id())
     check = RecordCheck(tables, lambda ifindex: kernel.hooks.has(ifindex, POD), loop.records)
     served = Pods(
+        unsynced=partial(_unsynced, loop, mirror, cluster),
         loop=loop,
         journal=journal,
         ipam=ipam,
@@ -125,6 +126,13 @@ def assemble(options: Options, kernel: Started, netlink: IPRoute) -> Parts:
         metrics=metrics,
         reporter=Reporter(options.run_dir, options.pin_root),
     )
+
+
+def _unsynced(loop: Loop, mirror: Mirror, cluster: Sources, wait_s: float) -> str:
+    """What is not synced yet, after a wait; empty when all is."""
+    if loop.wait_synced(wait_s):
+        return ""
+    return health.unsynced(loop.status(), health.waits_for(mirror.missing(), cluster.objects.status()))
 
 
 def _not_ready(loop: Loop, kernel: Started, mirror: Mirror, cluster: Sources) -> str:

@@ -119,7 +119,7 @@ class Cni:
             raise CniError(Code.INCOMPLETE, "not everything could be cleaned up", "; ".join(problems))
 
     def _status(self) -> None:
-        trouble = self._ipam.trouble()
+        trouble = self._pods.trouble() or self._ipam.trouble()
         if trouble:
             raise CniError(Code.UNAVAILABLE, trouble)
 

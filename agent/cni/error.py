@@ -37,6 +37,7 @@ class CniError(Exception):
 
 # what pods are refused for, and the variable or field that CNI has for it; addresses name theirs themselves
 _REFUSALS: dict[type[errors.PodRefused], tuple[Code, str]] = {
+    errors.NotSynced: (Code.TRY_LATER, ""),
     errors.AlreadyAttached: (Code.ENVIRONMENT, "CNI_CONTAINERID: "),
     errors.NoFreeAddress: (Code.TRY_LATER, ""),
     errors.AddressUnusable: (Code.CONFIG, ""),

@@ -193,7 +193,7 @@ class Ipam:
         cidrs = self._pod_cidrs()
         if not cidrs:
             raise NoAddress(
-                "the Node has no podCIDR yet: no pod can be given an address; it comes from the"
+                "this node has no podCIDR yet: no pod can be given an address; it comes from the"
                 " controller manager (--allocate-node-cidrs) or from the Node's manifest"
             )
         for cidr in cidrs:

@@ -3,6 +3,7 @@
 ::
 
     PodRefused               nothing of the request is left
+    ├── NotSynced            the agent does not know the cluster yet: a later try will find that it does
     ├── AlreadyAttached      the container has an interface of this name from here; remove it first
     ├── NoFreeAddress        none is free, or the one asked for is another pod's: a later try may get it
     ├── AddressUnusable      the address asked for is none that this node gives
@@ -17,6 +18,10 @@ from agent.errors import AgentError
 
 class PodRefused(AgentError):  # noqa: N818  the name says what happened, which is more than "Error" does
     """The root: a request that cannot be served as it is."""
+
+
+class NotSynced(PodRefused):
+    """The agent does not know the cluster yet; the message says what is missing."""
 
 
 class AlreadyAttached(PodRefused):

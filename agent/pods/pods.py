@@ -17,7 +17,7 @@ from agent.log import logger
 from agent.model.attachment import Attachment, AttachmentKey
 from agent.pods import fail_points
 from agent.pods.attachments import Saved, host_device
-from agent.pods.errors import AlreadyAttached
+from agent.pods.errors import AlreadyAttached, NotSynced
 from agent.pods.imported import Imported
 from agent.pods.journal import Journal, Stage
 from agent.pods.known import KnownAttachments
@@ -33,6 +33,7 @@ log = logger(__name__)
 
 # what a later try may get past; anything else is a bug of ours
 REFUSALS = (OSError, AgentError, MapsError, LoopStopped)
+SYNC_WAIT_S = 10.0  # of an ADD for the first sync: longer than most starts take, less than a runtime waits
 _LOCKS = 256  # that all containers share: two seldom meet in one
 
 
@@ -48,16 +49,19 @@ class Pods:
         veths: Veths,
         no_address: NoAddressLeft = lambda *_: None,
         imported: Imported | None = None,
+        unsynced: Callable[[float], str] = lambda _: "",
         clock: Callable[[], int] = lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME),
     ) -> None:
         """*no_address* hears at once of a pod that gets none, its uid, and why.
 
-        *imported* are the addresses of pods from before us; *clock* gives nanoseconds by CLOCK_BOOTTIME.
+        *imported* are the addresses of pods from before us. *unsynced* waits so many seconds for the first sync, and
+        tells what is missing then; empty when nothing is. *clock* gives nanoseconds by CLOCK_BOOTTIME.
         """
         self._loop = loop
         self._journal = journal
         self._veths = veths
         self._clock = clock
+        self._unsynced = unsynced
         self._imported = imported or Imported(Path(), tuple, ipam, tuple)
         self._reserved = Reserved(ipam, self._imported, no_address)
         self._known = KnownAttachments()
@@ -84,14 +88,25 @@ class Pods:
         """The attachments made by a configuration of this name."""
         return self._known.of_network(network)
 
+    def trouble(self, wait_s: float = 0.0) -> str:
+        """Why no pod is served, after a wait for what passes by itself; empty while pods are.
+
+        Raises:
+            LoopStopped: the agent ends.
+        """
+        missing = self._unsynced(wait_s)
+        return f"the agent is not synced yet: {missing}" if missing else ""
+
     def add(self, request: PodRequest) -> tuple[Attachment, MadeVeth]:
-        """Make what *request* asks for, whole or not at all.
+        """Make what *request* asks for, whole or not at all; never before addresses, services and nodes are known.
 
         Raises:
             PodRefused: the request cannot be served, by the subclass.
             OSError, MapsError, LoopStopped: the kernel or the disk refused, or the agent ends.
         """
         key, asked_at_ns = request.key, request.asked_at_ns or self._clock()
+        if trouble := self.trouble(SYNC_WAIT_S):  # before the lock: a DEL of the container needs not wait
+            raise NotSynced(trouble)
         with self._alone(key), ExitStack() as undo:
             if self._known.get(key) is not None:
                 text = f"{request.container_id} has {request.interface} already; DEL comes first"

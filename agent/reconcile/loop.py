@@ -27,6 +27,8 @@ from maps.errors import MapsError
 
 log = logger(__name__)
 
+ENDING = "the agent is ending; try again when it is back"
+
 
 class LoopStopped(RuntimeError):  # noqa: N818  the name says what is wrong
     """The agent ends; the attachment was not applied."""
@@ -60,6 +62,7 @@ class Loop:
         self._requests: deque[_Request] = deque()
         self._adopted: tuple[Attachment, ...] = ()
         self._is_stopping = self._is_drifting = False
+        self._synced = Event()  # or it never will be
         self._cluster = Cluster()
         self._rounds: Rounds | None = None
         self._account = Account()
@@ -80,6 +83,7 @@ class Loop:
         with self._wake:
             self._is_stopping = True
             self._thread.end()
+            self._synced.set()
             self._wake.notify_all()
         self._thread.join()
         self._refuse_requests()
@@ -113,6 +117,17 @@ class Loop:
         """The state after the latest round."""
         return self._account.status
 
+    def wait_synced(self, timeout_s: float) -> bool:
+        """Whether everything of a whole Cluster has been written once, from any thread, after *timeout_s* at most.
+
+        Raises:
+            LoopStopped: the agent ends.
+        """
+        self._synced.wait(timeout_s)
+        if self._is_stopping:
+            raise LoopStopped(ENDING)
+        return self._synced.is_set()
+
     def attachments(self) -> tuple[Attachment, ...]:
         """The attachments of this moment, from any thread."""
         return self._rounds.attachments if self._rounds is not None else self._adopted
@@ -128,7 +143,7 @@ class Loop:
     def _ask(self, request: _Request) -> None:
         with self._wake:
             if self._is_stopping:
-                raise LoopStopped("the agent is ending; try again when it is back")
+                raise LoopStopped(ENDING)
             self._requests.append(request)
             self._wake.notify_all()
         request.done.wait()
@@ -233,6 +248,7 @@ class Loop:
     def _written(self, rounds: Rounds, began_ns: int) -> None:
         now_ns = self._clock()
         if self._account.written(rounds, began_ns, now_ns):
+            self._synced.set()
             gc.freeze()  # a collector that walks a hundred thousand records every so often costs a round its budget
         self._on_sync((now_ns - began_ns) / 1e9)
 
@@ -271,7 +287,7 @@ class Loop:
         with self._wake:
             waiting = tuple(self._requests)
             self._requests.clear()
-        _answer(waiting, LoopStopped("the agent is ending; try again when it is back"))
+        _answer(waiting, LoopStopped(ENDING))
 
 
 def _answer(requests: Iterable[_Request], error: Exception | None = None) -> None:

@@ -11,16 +11,19 @@ MOVING = "programs are moving onto new maps"
 
 def not_ready(status: Status, awaited: tuple[str, ...], *, is_moved: bool, now_ns: int) -> str:
     """Why traffic should not be trusted to this node; empty when it may. *awaited* is of :func:`waits_for`."""
-    if awaited:
-        return "; ".join(awaited)
-    if not status.synced:
-        return status.error or "the first sync is not done"
+    if awaited or not status.synced:
+        return unsynced(status, awaited)
     if not is_moved:
         return MOVING
     unwritten_s = (now_ns - status.last_sync_ns) / 1e9
     if status.error and unwritten_s >= UNWRITTEN_S:
         return f"nothing could be written for {unwritten_s:.0f} s: {status.error}"
     return ""
+
+
+def unsynced(status: Status, awaited: tuple[str, ...]) -> str:
+    """What is missing, as long as the first sync is not done."""
+    return "; ".join(awaited) or status.error or "the first sync is not done"
 
 
 def waits_for(missing: Iterable[str], watches: Iterable[WatchStatus]) -> tuple[str, ...]:

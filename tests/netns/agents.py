@@ -133,6 +133,10 @@ class Node:
         process = self.start(*more, environ=environ)
         self.wait_ready()
         yield process
+        self.end(process)
+
+    def end(self, process: subprocess.Popen[str]) -> None:
+        """End one by SIGTERM, and see that it ends well."""
         process.send_signal(signal.SIGTERM)
         assert process.wait(READY_S) == 0
         self.running.remove(process)

@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,7 @@ def test_a_node_that_has_no_pod_cidr_says_so_serves_no_add_and_does_all_else(nod
         assert eventually(lambda: runtime.call("STATUS")[0] == UNAVAILABLE)
         for command, code in (("STATUS", UNAVAILABLE), ("ADD", TRY_LATER)):
             given, error = runtime.call(command, late)
-            assert (given, "the Node has no podCIDR yet" in error["msg"]) == (code, True), error
+            assert (given, "this node has no podCIDR yet" in error["msg"]) == (code, True), error
         assert runtime.call("CHECK", before, prevResult=result) == (0, {})
         runtime.inside(before, "ping", "-c1", "-W2", "192.0.2.1")
         assert node.health("readyz") == "ok"
@@ -100,6 +101,23 @@ def test_an_agent_that_starts_on_a_node_without_pod_cidr_serves_services(node: N
         assert eventually((node.root / "conf/10-sluiceway.conflist").exists)
         assert runtime.call("STATUS")[0] == UNAVAILABLE
         assert runtime.call("DEL", "none") == (0, {})
+
+
+def test_an_add_that_comes_before_the_first_sync_gets_a_pod_with_services(node: Node, runtime: Runtime) -> None:
+    pod = runtime.make()
+    (node.root / "manifests").rename(node.root / "later")
+    process = node.start()
+    assert eventually(lambda: "not listed yet" in runtime.call("STATUS")[1].get("msg", ""))
+    code, error = runtime.call("STATUS")
+    assert (code, "podCIDR" in error["msg"]) == (UNAVAILABLE, False), error
+    with ThreadPoolExecutor(1) as caller:
+        adding = caller.submit(runtime.call, "ADD", pod)
+        assert runtime.call("STATUS")[0] == UNAVAILABLE
+        (node.root / "later").rename(node.root / "manifests")
+        code, result = adding.result()
+    assert code == 0, result
+    assert services(runtime) == {WEB}
+    node.end(process)
 
 
 def test_a_pod_cidr_that_is_used_up_is_told_before_and_at_the_next_add(node: Node, runtime: Runtime) -> None:

@@ -80,6 +80,8 @@ class Room:
     loop: FakeLoop = field(default_factory=FakeLoop)
     veths: FakeVeths = field(default_factory=FakeVeths)
     cidr: str = "10.0.0.0/29"
+    missing: str = ""  # for the first sync
+    waited_s: list[float] = field(default_factory=list)  # for it
     told: list[tuple[ObjectName, str, str]] = field(default_factory=list)  # of pods without an address
 
     def __post_init__(self) -> None:
@@ -94,10 +96,15 @@ class Room:
             journal=Journal(self.directory, "boot"),
             ipam=self.ipam,
             veths=self.veths,
+            unsynced=self._unsynced,
             no_address=lambda *told: self.told.append(told),
         )
         self.cni = Cni(pods, self.ipam, (self.veths.faults,))
         return self.cni.restore()
+
+    def _unsynced(self, wait_s: float) -> str:
+        self.waited_s.append(wait_s)
+        return self.missing
 
     def call(
         self, command: str, container: str = "c1", config: Mapping[str, object] | None = None, **more: str

@@ -12,6 +12,7 @@ from agent.model.service import Protocol
 from agent.netlink.batch import Refused
 from agent.pods.attachments import host_device
 from agent.pods.errors import InterfaceTaken, NetnsUnusable
+from agent.pods.pods import SYNC_WAIT_S
 from agent.reconcile.loop import LoopStopped
 from maps.errors import MapsError
 from tests.agent.cni.room import Room
@@ -100,6 +101,32 @@ def test_a_full_cidr_is_try_again_later_and_status_says_it(room: Room) -> None:
     assert "10.0.0.0/30 is used up" in str(error["msg"])
     assert room.told == [(ObjectName("default", "c2"), "u-c2", error["msg"])]
     assert room.call("STATUS")[0] == 50
+
+
+def test_an_add_before_the_first_sync_waits_for_it_and_then_says_what_is_missing(room: Room) -> None:
+    room.missing = "Service: not listed yet"
+    code, error = room.call("ADD")
+    assert (code, error["msg"]) == (11, "the agent is not synced yet: Service: not listed yet")
+    assert room.is_empty()
+    assert room.told == [], "no Event says that addresses are short"
+    assert room.waited_s == [SYNC_WAIT_S]
+    room.missing = ""
+    assert room.call("ADD")[0] == 0
+
+
+def test_status_before_the_first_sync_says_at_once_what_is_missing(room: Room) -> None:
+    room.missing = "Node: not listed yet"
+    code, error = room.call("STATUS")
+    assert (code, error["msg"]) == (50, "the agent is not synced yet: Node: not listed yet")
+    assert room.waited_s == [0.0]
+
+
+def test_a_del_does_not_wait_for_the_first_sync(room: Room) -> None:
+    assert room.call("ADD")[0] == 0
+    room.missing = "Node: not listed yet"
+    room.waited_s.clear()
+    assert room.call("DEL") == (0, {})
+    assert (room.is_empty(), room.waited_s) == (True, [])
 
 
 def test_a_start_takes_over_the_living_and_undoes_the_dead_and_the_half_made(room: Room) -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from threading import Event, Thread
 
@@ -38,6 +39,18 @@ def eventually(question: Callable[[], object]) -> None:
         time.sleep(0.001)
 
 
+class _Call:
+    """A call on a thread of its own; what it raised comes with the result."""
+
+    def __init__(self, call: Callable[[], object]) -> None:
+        self._pool = ThreadPoolExecutor(1)
+        self._future = self._pool.submit(call)
+
+    def result(self) -> object:
+        self._pool.shutdown()
+        return self._future.result()
+
+
 def more_syncs(loop: Loop, than: int) -> Callable[[], bool]:
     return lambda: loop.status().syncs > than
 
@@ -65,6 +78,22 @@ def test_an_unsynced_cluster_does_not_make_the_loop_synced(loop: Loop) -> None:
     loop.offer(cluster(synced=False))
     eventually(lambda: loop.status().syncs)
     assert not loop.status().synced
+
+
+def test_who_waits_for_the_first_sync_goes_on_when_it_is_written(loop: Loop, kernel: MemoryKernel) -> None:
+    loop.offer(cluster(service(), synced=False))
+    assert not loop.wait_synced(0.0)
+    waiting = _Call(lambda: loop.wait_synced(1e6))
+    loop.offer(cluster(service(), piece("web", endpoint("10.0.0.1"))))
+    assert waiting.result() is True
+    assert len(kernel.held("backends")) == 1
+
+
+def test_who_waits_for_the_first_sync_goes_when_the_agent_ends(loop: Loop) -> None:
+    waiting = _Call(lambda: loop.wait_synced(1e6))
+    loop.stop()
+    with pytest.raises(LoopStopped, match="the agent is ending"):
+        waiting.result()
 
 
 def test_attach_returns_when_the_kernel_has_it(loop: Loop, kernel: MemoryKernel) -> None:
