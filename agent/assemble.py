@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from ipaddress import IPv4Network
 
 from pyroute2 import IPRoute
 
@@ -208,8 +209,11 @@ def _network(options: Options, netlink: IPRoute) -> NetworkSettings:
 
 
 def _pod_cidrs(options: Options, mirror: Mirror) -> tuple[Network, ...]:
-    node = mirror.cluster.nodes.get(options.node_name)
-    return node.pod_cidrs if node else ()
+    """Those that pods get addresses of: of IPv6 none where the kernel has no IPv6."""
+    cluster = mirror.cluster
+    node = cluster.nodes.get(options.node_name)
+    cidrs = node.pod_cidrs if node else ()
+    return cidrs if cluster.local.has_ipv6 else tuple(cidr for cidr in cidrs if isinstance(cidr, IPv4Network))
 
 
 def _imported(options: Options, mirror: Mirror) -> tuple[Network, ...]:

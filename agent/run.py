@@ -75,6 +75,7 @@ def _follow(parts: Parts, stopping: Event) -> None:
     while not stopping.wait(TICK_S):
         status = parts.status()
         parts.reporter.report(status, parts.waits_for())
+        parts.sources.tell(status.problems)
         if status.synced and not is_settled:
             _settle(parts)
             is_settled = True

@@ -97,7 +97,7 @@ def desired(cluster: Cluster, settings: Settings, before: Desired) -> Desired:
         remotes=reached,
         ids=book.ids(),
     )
-    own = {node_owner(settings): node_problems(settings, local)}
+    own = {node_owner(settings): node_problems(settings, local, node, found)}
     return _assembled(now, made, {**update.problems, **remote_problems, **own}, before)
 
 

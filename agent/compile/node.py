@@ -1,6 +1,6 @@
 """The node's own records: its addresses, the devices that keep time, and what its translated packets are sent from."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv6Address
 
 from agent.compile.context import NodeContext
@@ -18,6 +18,7 @@ from maps.record import Packed
 
 FIRST_PORT, LAST_PORT = 1024, 65535  # below are the privileged ones
 NO_PORTS: Ports = (0, 0)
+IPV6 = 6
 NODE_KEY = abi.NODE.key.pack(0)
 
 
@@ -39,15 +40,35 @@ def node_records(context: NodeContext, local: Local, settings: Settings, links: 
     )
 
 
-def node_problems(settings: Settings, local: Local) -> tuple[Problem, ...]:
+def node_problems(settings: Settings, local: Local, node: Node, uplinks: Iterable[Device]) -> tuple[Problem, ...]:
     """What is wrong with the node itself."""
-    if nat_ports(_taken(local, settings.node_ports)) != NO_PORTS or not local.netns_cookie:
+    if not local.netns_cookie:
+        return ()
+    name = ObjectName("", settings.node_name)
+    wants_ipv6 = any(cidr.version == IPV6 for cidr in node.pod_cidrs)
+    return (*_port_problems(settings, local, name), *(_ipv6_problems(local, uplinks, name) if wants_ipv6 else ()))
+
+
+def _ipv6_problems(local: Local, uplinks: Iterable[Device], name: ObjectName) -> Iterator[Problem]:
+    """Why pods have less of IPv6 than the Node's pod CIDRs promise."""
+    if not local.has_ipv6:
+        text = "this node's kernel runs without IPv6 (ipv6.disable=1): its pods get IPv4 addresses alone"
+        yield Problem("Node", name, "spec.podCIDRs", text)
+        return
+    text = "is 1: no IPv6 packet of a pod gets past this node by this device; set it to 0"
+    for device in uplinks:
+        if not device.has_ipv6:
+            yield Problem("Node", name, f"net.ipv6.conf.{device.name}.disable_ipv6", text)
+
+
+def _port_problems(settings: Settings, local: Local, name: ObjectName) -> tuple[Problem, ...]:
+    if nat_ports(_taken(local, settings.node_ports)) != NO_PORTS:
         return ()
     text = (
         "leaves no port, beside node ports and reserved ones, to translate connections from: they are dropped"
         f" (nat_ports); leave some of {FIRST_PORT}-{LAST_PORT} free, say by 32768 60999"
     )
-    return (Problem("Node", ObjectName("", settings.node_name), "net.ipv4.ip_local_port_range", text),)
+    return (Problem("Node", name, "net.ipv4.ip_local_port_range", text),)
 
 
 def source(node: Node, devices: Iterable[Device], version: int) -> Address | None:

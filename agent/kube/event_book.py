@@ -1,4 +1,4 @@
-"""Which Events are due: what happened to a pod again and again is one Event, written anew now and then.
+"""Which Events are due: what happened to an object again and again is one Event, written anew now and then.
 
 Pure bookkeeping for ``events``; the clock is given.
 """
@@ -7,16 +7,26 @@ from dataclasses import dataclass, replace
 
 from agent.model.name import ObjectName
 
-QUIET_S = 300.0  # between two writes about one pod
-PODS_MAX = 1024  # pods remembered at once; beyond them new ones get no Event
+QUIET_S = 300.0  # between two writes about one subject
+SUBJECTS_MAX = 1024  # remembered at once; beyond them new ones get no Event
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What an Event is about; of one object each field has its own."""
+
+    kind: str
+    name: ObjectName
+    uid: str  # empty where nobody tells
+    reason: str
+    field: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Happened:
-    """Something went wrong for a pod, *count* times from *first_s* to *last_s* of the wall clock."""
+    """Something went wrong for an object, *count* times from *first_s* to *last_s* of the wall clock."""
 
-    pod: ObjectName
-    uid: str
+    subject: Subject
     message: str
     count: int
     first_s: float
@@ -26,7 +36,7 @@ class Happened:
 
 @dataclass(slots=True)
 class _Page:
-    """One pod's."""
+    """One subject's."""
 
     happened: Happened
     due: float  # monotonic
@@ -37,16 +47,15 @@ class EventBook:
     """What is to be written; not safe to use from several threads."""
 
     def __init__(self) -> None:
-        self._pages: dict[tuple[ObjectName, str], _Page] = {}
+        self._pages: dict[Subject, _Page] = {}
 
-    def note(self, pod: ObjectName, uid: str, message: str, now: float, wall_s: float) -> bool:
+    def note(self, subject: Subject, message: str, now: float, wall_s: float) -> bool:
         """Take it down; whether there was room for it."""
-        key = (pod, uid)
-        page = self._pages.get(key)
+        page = self._pages.get(subject)
         if page is None:
-            if len(self._pages) >= PODS_MAX:
+            if len(self._pages) >= SUBJECTS_MAX:
                 return False
-            self._pages[key] = _Page(Happened(pod, uid, message, 1, wall_s, wall_s), now)
+            self._pages[subject] = _Page(Happened(subject, message, 1, wall_s, wall_s), now)
             return True
         count = page.happened.count + 1
         page.happened = replace(page.happened, message=message, count=count, last_s=wall_s)
@@ -54,7 +63,7 @@ class EventBook:
         return True
 
     def due(self, now: float) -> tuple[Happened, ...]:
-        """What is to be written now. A pod to whom nothing happened since its last write is forgotten."""
+        """What is to be written now. A subject to which nothing happened since its last write is forgotten."""
         late = [key for key, page in self._pages.items() if page.due <= now]
         for key in late:
             if not self._pages[key].is_new:
@@ -63,14 +72,14 @@ class EventBook:
 
     def written(self, happened: Happened, event: str, now: float) -> None:
         """It has been written as *event*, or refused for good; what came meanwhile is written next time."""
-        page = self._pages[happened.pod, happened.uid]
+        page = self._pages[happened.subject]
         page.is_new = page.happened.count > happened.count
         page.happened = replace(page.happened, event=event)
         page.due = now + QUIET_S
 
     def failed(self, happened: Happened, again_at: float) -> None:
         """It could not be written: later."""
-        self._pages[happened.pod, happened.uid].due = again_at
+        self._pages[happened.subject].due = again_at
 
     def next_due(self) -> float | None:
         """When something is due; None: nothing will be."""

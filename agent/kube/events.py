@@ -1,6 +1,8 @@
-"""Writes why a pod has no address, as an Event on the Pod: in the background, and never in ADD's way.
+"""Writes why a pod has no address, as an Event on the Pod, and what is wrong with this node, as one on the Node.
 
-There is one Event per pod, which counts; it is written at once, and then anew every five minutes while it goes on.
+In the background, and never in ADD's way. What is wrong with other objects every node sees, and would write: that is
+no Event. There is one per pod, and per setting of the node, which counts; it is written at once, and then anew every
+five minutes while it goes on.
 
 Source: Kubernetes API reference, Event v1 core.
 """
@@ -13,15 +15,16 @@ from http import HTTPStatus
 from threading import Condition
 
 from agent.kube.client import AGENT, TROUBLE, Client, Refused
-from agent.kube.event_book import QUIET_S, EventBook, Happened
+from agent.kube.event_book import QUIET_S, EventBook, Happened, Subject
 from agent.kube.retry import backoff_s
 from agent.log import logger
-from agent.model.name import ObjectName
+from agent.model.name import ObjectName, Problem
 from agent.threads import Threads
 
 log = logger(__name__)
 
-REASON = "FailedIPAllocation"
+NO_ADDRESS, PROBLEM = "FailedIPAllocation", "NetworkProblem"  # reasons
+REMIND_S = 1800.0  # an API server keeps Events for an hour: what goes on is written again before
 TIMEOUT_S = 10.0
 _MESSAGE_MAX = 1024
 _NAME_MAX = 253 - 17  # a DNS subdomain, less a dot and 16 hex digits
@@ -42,6 +45,8 @@ class Events:
         self._book = EventBook()
         self._wake = Condition()  # guards the book
         self._stopping = False
+        self._problems: tuple[Problem, ...] = ()  # as last reported
+        self._remind_at = 0.0
         self._failures = 0  # in a row; the first is logged
         self._not_before = 0.0  # of the clock: the server is left alone until then
         self._thread = threads.make("events", self._run)
@@ -64,8 +69,26 @@ class Events:
     def no_address(self, pod: ObjectName, uid: str, why: str) -> None:
         """A pod could not be given an address; returns at once."""
         with self._wake:
-            if self._book.note(pod, uid, why[:_MESSAGE_MAX], self._clock(), time.time()):
-                self._wake.notify_all()
+            self._note(Subject("Pod", pod, uid, NO_ADDRESS), why)
+
+    def node_problems(self, problems: tuple[Problem, ...]) -> None:
+        """What is wrong now, of which this node's own is written when it comes and while it lasts; for one thread."""
+        now = self._clock()
+        if problems is self._problems and now < self._remind_at:
+            return
+        known = set(self._problems) if now < self._remind_at else frozenset()
+        fresh = [one for one in problems if one not in known and (one.kind, one.name.name) == ("Node", self._node)]
+        self._problems = problems
+        if now >= self._remind_at:
+            self._remind_at = now + REMIND_S
+        with self._wake:
+            for one in fresh:  # kubectl describe node asks by the name as uid, as the kubelet writes it
+                self._note(Subject("Node", one.name, one.name.name, PROBLEM, one.field), f"{one.field}: {one.text}")
+
+    def _note(self, subject: Subject, message: str) -> None:
+        """Take it down, under the lock."""
+        if self._book.note(subject, message[:_MESSAGE_MAX], self._clock(), time.time()):
+            self._wake.notify_all()
 
     def _run(self) -> None:
         while (happened := self._next()) is not None:
@@ -94,7 +117,7 @@ class Events:
             event, trouble, wait_s = None, " ".join(str(error).split()), 0.0
         # a bug in one Event is no reason to write no other
         except Exception as error:
-            log.exception("event not written", pod=happened.pod)
+            log.exception("event not written", object=happened.subject.name)
             event, trouble, wait_s = None, repr(error), 0.0
         with self._wake:
             if event is None:
@@ -103,7 +126,8 @@ class Events:
                 self._failures = 0
                 self._book.written(happened, event, began)
         if trouble and self._failures == 1:
-            log.warning("events cannot be written; tried again, and not logged again", pod=happened.pod, why=trouble)
+            about = happened.subject.name
+            log.warning("events cannot be written; tried again, and not logged again", object=about, why=trouble)
 
     def _failed(self, happened: Happened, began: float, wait_s: float) -> None:
         """Leave the server alone for a while, the longer the more often it failed."""
@@ -119,7 +143,7 @@ class Events:
         Raises:
             Refused, TROUBLE: another time it may.
         """
-        events = f"/api/v1/namespaces/{happened.pod.namespace}/events"
+        events = f"/api/v1/namespaces/{_namespace(happened.subject.name)}/events"
         if happened.event and self._is_done("PATCH", f"{events}/{happened.event}", again(happened)):
             return happened.event
         event = fresh(happened, self._node)
@@ -140,24 +164,25 @@ class Events:
 
 
 def fresh(happened: Happened, node: str) -> dict[str, object]:
-    """The Event about a pod, as it is first written."""
-    pod = happened.pod
+    """The Event, as it is first written."""
+    about = happened.subject
+    name = about.name
     return {
         "apiVersion": "v1",
         "kind": "Event",
         "metadata": {
-            "namespace": pod.namespace,
-            "name": f"{pod.name[:_NAME_MAX]}.{int(happened.first_s * 1e9):x}",
+            "namespace": _namespace(name),
+            "name": f"{name.name[:_NAME_MAX]}.{int(happened.first_s * 1e9):x}",
         },
         "involvedObject": {
             "apiVersion": "v1",
-            "kind": "Pod",
-            "namespace": pod.namespace,
-            "name": pod.name,
-            **({"uid": happened.uid} if happened.uid else {}),  # `kubectl describe pod` asks by it
+            "kind": about.kind,
+            **({"namespace": name.namespace} if name.namespace else {}),
+            "name": name.name,
+            **({"uid": about.uid} if about.uid else {}),  # `kubectl describe` asks by it
         },
         "type": "Warning",
-        "reason": REASON,
+        "reason": about.reason,
         "source": {"component": AGENT, "host": node},
         "reportingComponent": AGENT,
         "reportingInstance": node,
@@ -169,6 +194,11 @@ def fresh(happened: Happened, node: str) -> dict[str, object]:
 def again(happened: Happened) -> dict[str, object]:
     """What changes in it when it happens again."""
     return {"message": happened.message, "count": happened.count, "lastTimestamp": _stamp(happened.last_s)}
+
+
+def _namespace(name: ObjectName) -> str:
+    """Where its Events are; those of what has no namespace are in "default"."""
+    return name.namespace or "default"
 
 
 def _stamp(wall_s: float) -> str:

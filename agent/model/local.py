@@ -17,6 +17,7 @@ class Device:
     mtu: int = 0  # 0: not known
     default_route: bool = False
     is_paced: bool = False  # its queue sends each packet when the packet's time has come (fq)
+    has_ipv6: bool = True  # it is not switched off there
     loopback: bool = False  # its addresses are the node's, but no packet comes in by it from outside
 
 
@@ -27,6 +28,7 @@ class Local:
     devices: tuple[Device, ...] = ()
     attachments: tuple[Attachment, ...] = ()
     netns_cookie: int = 0
+    has_ipv6: bool = True  # the kernel has it
     port_range: tuple[int, int] = (32768, 60999)  # ip_local_port_range
     reserved_ports: tuple[tuple[int, int], ...] = ()  # ip_local_reserved_ports
     not_masqueraded: tuple[Network, ...] = ()  # as the file of --masquerade-config says

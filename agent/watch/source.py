@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from agent.model.name import ObjectName
+from agent.model.name import ObjectName, Problem
 from agent.options.config import Options
 from agent.threads import Threads
 from agent.watch import manifests
@@ -46,6 +46,11 @@ class Sources:
     def no_address(self) -> NoAddress:
         """What takes note of a pod that could not be given an address."""
         return self.events.no_address if self.events else lambda *_: None
+
+    def tell(self, problems: tuple[Problem, ...]) -> None:
+        """What cannot be used now, of which this node's own becomes an Event."""
+        if self.events:
+            self.events.node_problems(problems)
 
     def start(self) -> None:
         """Begin."""

@@ -1,5 +1,6 @@
 """An agent process of a test's own: its namespace, bpffs, cgroup and folders, all gone at the end."""
 
+import json
 import os
 import shutil
 import signal
@@ -11,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from agent.netlink import netns as namespace
 from agent.options.mounts import cgroup2, read_mountinfo
@@ -143,9 +144,31 @@ class Node:
 
     def start(self, *more: str, environ: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         """An agent, started."""
-        process = subprocess.Popen(self.agent("run", *more), text=True, env={**os.environ, **(environ or {})})
+        return self.start_command(self.agent("run", *more), environ)
+
+    def start_without_ipv6(self) -> subprocess.Popen[str]:
+        """An agent that sees no sysctl of IPv6, as where the kernel has none."""
+        hide = 'mount -t tmpfs none /proc/sys/net/ipv6 && exec "$@"'
+        inside = self._inside()  # each namespace has sysctls of its own to hide
+        command = self.agent("run")[len(inside) :]
+        return self.start_command([*inside, "unshare", "--mount", "sh", "-c", hide, "sh", *command])
+
+    def start_command(self, command: list[str], environ: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+        """An agent, started by a command line."""
+        process = subprocess.Popen(command, text=True, env={**os.environ, **(environ or {})})
         self.running.append(process)
         return process
+
+    def status(self) -> list[dict[str, Any]]:
+        """The rows of `dpctl status`."""
+        code = "import sys; from dpctl.app import main; sys.exit(main())"
+        words = ["--pin-root", str(self.pins), "status", "--run-dir", str(self.root / "run"), "-o", "json"]
+        rows: list[dict[str, Any]] = json.loads(self.run(sys.executable, "-c", code, *words))
+        return rows
+
+    def problems(self) -> set[tuple[str, str]]:
+        """Object and field of each problem that `dpctl status` tells."""
+        return {(row["object"], row["field"]) for row in self.status() if row["about"] == "problem"}
 
     def wait_ready(self) -> None:
         """Until /readyz says so."""

@@ -1,16 +1,13 @@
 """The agent as a process: start, restart, death, another one beside it, clean-up."""
 
-import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv6Address
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -107,19 +104,12 @@ def test_other_sizes_make_new_maps_and_flows_come_along(node: Node) -> None:
         assert len(_services(node)) == 1
 
 
-def _status(node: Node) -> list[dict[str, Any]]:
-    code = "import sys; from dpctl.app import main; sys.exit(main())"
-    words = ["--pin-root", str(node.pins), "status", "--run-dir", str(node.root / "run"), "-o", "json"]
-    rows: list[dict[str, Any]] = json.loads(node.run(sys.executable, "-c", code, *words))
-    return rows
-
-
 def test_what_the_agent_cannot_use_is_told_by_dpctl_also_when_it_is_dead(node: Node) -> None:
     node.run("sysctl", "-q", "-w", "net.ipv4.ip_local_port_range=1024 65535")
     process = node.start()
     node.wait_ready()
     deadline = time.monotonic() + 5
-    while not (told := [row for row in _status(node) if row["about"] == "problem"]) and time.monotonic() < deadline:
+    while not (told := [row for row in node.status() if row["about"] == "problem"]) and time.monotonic() < deadline:
         time.sleep(0.1)
     process.kill()
     process.wait()
@@ -127,13 +117,13 @@ def test_what_the_agent_cannot_use_is_told_by_dpctl_also_when_it_is_dead(node: N
     assert [(row["kind"], row["object"], row["field"]) for row in told] == [
         ("Node", "n1", "net.ipv4.ip_local_port_range")
     ]
-    rows = {row["about"]: row for row in _status(node)}
+    rows = {row["about"]: row for row in node.status()}
     assert (rows["problem"], rows["agent"]["state"]) == (told[0], "not running")
     assert (rows["cluster"]["state"], rows["cluster"]["values"]["problems"]) == ("synced", 1)
     node.run("sysctl", "-q", "-w", "net.ipv4.ip_local_port_range=32768 60999")
     with node.agent_runs():
         pass
-    assert "problem" not in {row["about"] for row in _status(node)}, "the last word of an agent that ends"
+    assert "problem" not in {row["about"] for row in node.status()}, "the last word of an agent that ends"
 
 
 def test_an_agent_that_dies_after_any_write_is_followed_by_one_that_finishes(node: Node) -> None:

@@ -120,6 +120,47 @@ def test_an_add_that_comes_before_the_first_sync_gets_a_pod_with_services(node: 
     node.end(process)
 
 
+def test_where_devices_are_born_without_ipv6_pods_have_it_and_what_they_lack_is_a_problem(
+    node: Node, runtime: Runtime
+) -> None:
+    pod = runtime.make()
+    node.run("sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=1", "net.ipv6.conf.u0.disable_ipv6=1")
+    with node.agent_runs():
+        runtime.wait()
+        code, result = runtime.call("ADD", pod)
+        assert code == 0, result
+        for ip in result["ips"]:
+            node.run("ping", "-c1", "-W2", ip["address"].partition("/")[0])
+        assert eventually(lambda: node.problems() == {("n1", "net.ipv6.conf.u0.disable_ipv6")})
+        node.run("sysctl", "-qw", "net.ipv6.conf.u0.disable_ipv6=0")
+        assert eventually(lambda: node.problems() == set())
+        assert runtime.call("DEL", pod) == (0, {})
+
+
+def test_where_the_kernel_has_no_ipv6_pods_get_ipv4_alone_and_a_problem_says_why(node: Node, runtime: Runtime) -> None:
+    pod = runtime.make()
+    process = node.start_without_ipv6()
+    node.wait_ready()
+    runtime.wait()
+    code, result = runtime.call("ADD", pod)
+    assert code == 0, result
+    (address,) = (ip["address"] for ip in result["ips"])
+    assert address.startswith("10.244.0.")
+    assert eventually(lambda: node.problems() == {("n1", "spec.podCIDRs")})
+    assert runtime.call("DEL", pod) == (0, {})
+    node.end(process)
+
+
+@pytest.mark.parametrize("taken", ["conf/10-sluiceway.conflist", "bin/sluiceway-cni"])
+def test_a_file_of_the_plugin_that_somebody_removes_is_back(node: Node, runtime: Runtime, taken: str) -> None:
+    path = node.root / taken
+    with node.agent_runs():
+        runtime.wait()
+        assert eventually(path.exists)
+        path.unlink()
+        assert eventually(path.exists)
+
+
 def test_a_pod_cidr_that_is_used_up_is_told_before_and_at_the_next_add(node: Node, runtime: Runtime) -> None:
     has(node, "podCIDRs: [10.244.0.0/30, 'fd00:244::/64']")
     first, second = runtime.make(), runtime.make()

@@ -71,7 +71,7 @@ class LocalSource:
     ) -> None:
         self._mirror = mirror
         self._masquerade = masquerade
-        self._sysctls = proc / "sys/net/ipv4"
+        self._sysctls = proc / "sys/net"
         self._worker = Worker(threads, "watch-local", self._run)
 
     def start(self) -> None:
@@ -108,10 +108,11 @@ class LocalSource:
 def read(dump: Dump, sysctls: Path) -> Local:
     """What this network namespace has right now."""
     return Local(
-        devices=tuple(_devices(dump)),
+        devices=tuple(_devices(dump, sysctls)),
         netns_cookie=netns_cookie(),
-        port_range=_port_range((sysctls / "ip_local_port_range").read_text()),
-        reserved_ports=port_ranges((sysctls / "ip_local_reserved_ports").read_text()),
+        has_ipv6=(sysctls / "ipv6/conf/all").exists(),
+        port_range=_port_range((sysctls / "ipv4/ip_local_port_range").read_text()),
+        reserved_ports=port_ranges((sysctls / "ipv4/ip_local_reserved_ports").read_text()),
     )
 
 
@@ -130,7 +131,7 @@ def _port_range(text: str) -> tuple[int, int]:
     return int(low), int(high)
 
 
-def _devices(dump: Dump) -> Iterator[Device]:
+def _devices(dump: Dump, sysctls: Path) -> Iterator[Device]:
     """Devices that are no pod's, by ifindex; loopback with the addresses that others can reach."""
     links = {link.ifindex: link for link in _links(dump)}
     addresses = _addresses(dump, links)
@@ -146,8 +147,16 @@ def _devices(dump: Dump) -> Iterator[Device]:
             mtu=links[index].mtu,
             default_route=index in routed,
             is_paced=index in in_time,
+            has_ipv6=not _is_without_ipv6(sysctls / "ipv6/conf" / links[index].name),
             loopback=bool(links[index].flags & IFF_LOOPBACK),
         )
+
+
+def _is_without_ipv6(device: Path) -> bool:
+    try:
+        return (device / "disable_ipv6").read_text().strip() == "1"
+    except OSError:  # it left meanwhile, or the kernel has no IPv6, which is told of the kernel
+        return False
 
 
 def _links(dump: Dump) -> Iterator[_Link]:

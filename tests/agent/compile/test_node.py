@@ -1,13 +1,13 @@
 """This node's own records: who has which address, and from where the node translates."""
 
 from dataclasses import replace
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv6Address, ip_address, ip_network
 
 import pytest
 
 from agent.compile.context import node_context
 from agent.compile.endpoint import attachment_owner, attachment_records, node_addresses, node_endpoints
-from agent.compile.node import nat_ports, node_records, source
+from agent.compile.node import nat_ports, node_problems, node_records, source
 from agent.compile.records import NOTHING, Records
 from agent.compile.settings import Ports
 from agent.compile.tunnel import TunnelLinks
@@ -109,6 +109,32 @@ def test_translation_comes_from_the_nodes_own_address_before_an_uplinks() -> Non
     assert str(source(node, [UPLINK], 4)) == "198.51.100.1"
     assert str(source(node, [UPLINK], 6)) == "fd00::1"
     assert source(Node(HERE), [LOOPBACK], 4) is None
+
+
+DUAL = Node(HERE, pod_cidrs=(ip_network("10.0.0.0/24"), ip_network("fd00::/64")))
+SINGLE = Node(HERE, pod_cidrs=DUAL.pod_cidrs[:1])
+DEAF = replace(UPLINK, has_ipv6=False)
+
+
+@pytest.mark.parametrize(
+    ("node", "has_ipv6", "uplinks", "fields"),
+    [
+        pytest.param(DUAL, True, (UPLINK,), [], id="IPv6 everywhere"),
+        pytest.param(DUAL, True, (UPLINK, DEAF), ["net.ipv6.conf.eth0.disable_ipv6"], id="an uplink without"),
+        pytest.param(DUAL, False, (DEAF,), ["spec.podCIDRs"], id="a kernel without is one problem"),
+        pytest.param(SINGLE, False, (DEAF,), [], id="a Node that has no IPv6 for pods misses none"),
+    ],
+)
+def test_what_pods_lack_of_ipv6_is_a_problem_of_the_node(
+    node: Node,
+    has_ipv6: bool,  # noqa: FBT001
+    uplinks: tuple[Device, ...],
+    fields: list[str],
+) -> None:
+    found = node_problems(SETTINGS, Local(netns_cookie=1, has_ipv6=has_ipv6), node, uplinks)
+    assert [(problem.kind, str(problem.name), problem.field) for problem in found] == [
+        ("Node", HERE, field) for field in fields
+    ]
 
 
 def test_a_node_has_its_pods_addresses_too() -> None:

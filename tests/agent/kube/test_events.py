@@ -1,4 +1,4 @@
-"""Events about pods without an address, against a server that does what the API server does with Events."""
+"""Events about pods without an address and about this node, against a server that does what the API server does."""
 
 import json
 import queue
@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from agent.kube.client import Client, connect
-from agent.kube.event_book import PODS_MAX, QUIET_S, EventBook
-from agent.kube.events import Events
-from agent.model.name import ObjectName
+from agent.kube.event_book import QUIET_S, SUBJECTS_MAX, EventBook, Subject
+from agent.kube.events import REMIND_S, Events
+from agent.model.name import ObjectName, Problem
 from agent.threads import Threads
 
 WEB = ObjectName("default", "web-0")
@@ -66,7 +66,7 @@ class _Handler(BaseHTTPRequestHandler):
         content = self._content("application/json")
         path = f"{self.path}/{content['metadata']['name']}"
         code = 409 if path in self.server.events else 201
-        if content["involvedObject"]["namespace"] != content["metadata"]["namespace"]:
+        if content["involvedObject"].get("namespace", "default") != content["metadata"]["namespace"]:
             code = 422  # "does not match event.namespace"
         self._answer(code, path, content)
 
@@ -217,22 +217,71 @@ def test_a_token_that_was_renewed_is_read_again(room: Room) -> None:
     assert room.api.answered() == ("POST", 201)
 
 
-def test_the_book_forgets_a_pod_that_is_well_and_is_never_too_thick() -> None:
+NO_PORT = Problem("Node", ObjectName("", "n1"), "net.ipv4.ip_local_port_range", "leaves no port")
+
+
+def test_what_is_wrong_with_this_node_is_an_event_on_its_node(room: Room) -> None:
+    room.events.node_problems((NO_PORT,))
+    assert room.api.answered() == ("POST", 201)
+    ((path, event),) = room.api.events.items()
+    assert path.startswith("/api/v1/namespaces/default/events/n1.")
+    assert event["involvedObject"] == {"apiVersion": "v1", "kind": "Node", "name": "n1", "uid": "n1"}
+    assert (event["type"], event["reason"]) == ("Warning", "NetworkProblem")
+    assert event["message"] == "net.ipv4.ip_local_port_range: leaves no port"
+
+
+def test_each_setting_of_the_node_has_an_event_of_its_own(room: Room) -> None:
+    room.events.node_problems((NO_PORT,))
+    assert room.api.answered() == ("POST", 201)
+    room.events.node_problems((NO_PORT, Problem("Node", NO_PORT.name, "spec.podCIDRs", "of IPv4 alone")))
+    assert room.api.answered() == ("POST", 201)
+    assert sorted(event["message"].partition(":")[0] for event in room.api.events.values()) == [
+        "net.ipv4.ip_local_port_range",
+        "spec.podCIDRs",
+    ]
+
+
+def test_a_problem_that_lasts_is_written_again_before_its_event_expires(room: Room) -> None:
+    problems = (NO_PORT,)
+    room.events.node_problems(problems)
+    assert room.api.answered() == ("POST", 201)
+    room.now += REMIND_S - 1
+    room.events.node_problems(problems)
+    room.events.node_problems((NO_PORT,))
+    room.now += 1
+    room.events.node_problems(problems)
+    assert room.api.answered()[0] in {"POST", "PATCH"}
+    assert room.api.asked.empty()
+
+
+def test_what_is_wrong_with_other_objects_every_node_sees_and_none_writes(room: Room) -> None:
+    others = (Problem("Node", ObjectName("", "n2"), "spec", ""), Problem("Service", WEB, "spec", ""))
+    room.events.node_problems((*others, NO_PORT))
+    assert room.api.answered() == ("POST", 201)
+    assert room.api.asked.empty()
+    assert room.api.the_one()["involvedObject"]["name"] == "n1"
+
+
+def test_the_book_forgets_what_is_well_and_is_never_too_thick() -> None:
     book = EventBook()
-    pods = [ObjectName("default", f"p{number}") for number in range(PODS_MAX + 1)]
-    assert [book.note(pod, "", FULL, 0.0, 0.0) for pod in pods] == [True] * PODS_MAX + [False]
+    pods = [_pod(ObjectName("default", f"p{number}")) for number in range(SUBJECTS_MAX + 1)]
+    assert [book.note(pod, FULL, 0.0, 0.0) for pod in pods] == [True] * SUBJECTS_MAX + [False]
     for happened in book.due(0.0):
         book.written(happened, "e", 0.0)
     assert book.due(QUIET_S) == ()
     assert book.next_due() is None
-    assert book.note(pods[-1], "", FULL, 0.0, 0.0)
+    assert book.note(pods[-1], FULL, 0.0, 0.0)
+
+
+def _pod(name: ObjectName) -> Subject:
+    return Subject("Pod", name, "", "FailedIPAllocation")
 
 
 def test_what_happens_while_an_event_is_written_is_told_next() -> None:
     book = EventBook()
-    book.note(WEB, "", FULL, 0.0, 0.0)
+    book.note(_pod(WEB), FULL, 0.0, 0.0)
     (first,) = book.due(0.0)
-    book.note(WEB, "", "again", 1.0, 1.0)
+    book.note(_pod(WEB), "again", 1.0, 1.0)
     book.written(first, "e", 1.0)
     assert book.due(2.0) == ()
     (second,) = book.due(1.0 + QUIET_S)

@@ -146,6 +146,25 @@ def test_the_peers_subnet_is_that_of_a_point_to_point_device(seen: Seen) -> None
 
 @pytest.mark.netns
 @pytest.mark.usefixtures("source")
+def test_a_device_without_ipv6_is_known_as_such(seen: Seen) -> None:
+    seen.until(lambda cluster: cluster.local.devices)
+    ip("link add up0 type veth peer name up1")
+    for name in ("up0", "up1"):
+        ip(f"link set {name} up")
+    seen.until(lambda _: {"up0", "up1"} <= devices(seen).keys() and all(d.addresses for d in others(seen)))
+    subprocess.run(
+        ["nsenter", f"--net=/run/netns/{NETNS}", "sysctl", "-qw", "net.ipv6.conf.up0.disable_ipv6=1"], check=True
+    )
+    seen.until(lambda _: {d.name for d in others(seen) if not d.has_ipv6} == {"up0"})
+    assert seen.clusters[-1].local.has_ipv6
+
+
+def others(seen: Seen) -> list[Device]:
+    return [device for device in devices(seen).values() if not device.loopback]
+
+
+@pytest.mark.netns
+@pytest.mark.usefixtures("source")
 def test_the_cookie_is_that_of_the_namespace(seen: Seen) -> None:
     cluster = seen.until(lambda cluster: cluster.local.netns_cookie)
     assert cluster.local.netns_cookie != netns_cookie()
