@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import json
+import re
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, fields
@@ -20,6 +21,10 @@ from agent.options.mounts import bpffs, cgroup2, read_mountinfo
 Origins = Mapping[str, str]  # by an option's name ("node-name"): who gave its value
 
 ENVIRONMENT = "SLUICEWAY_"
+
+# what a Service's variables hold that end as an option may, <NAME>_PORT. Source: Kubernetes, "Service", "Environment
+# variables" (Docker's legacy container links)
+_SERVICE_LINK = re.compile(r"(?:tcp|udp|sctp)://", re.IGNORECASE)
 
 
 class Command(StrEnum):
@@ -104,9 +109,9 @@ def _flags(argv: Sequence[str]) -> dict[str, str]:
 
 def _environment(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     # other SLUICEWAY_ names are no mistake: a Service called "sluiceway" gives every pod of its
-    # namespace SLUICEWAY_SERVICE_HOST
+    # namespace SLUICEWAY_SERVICE_HOST, and one called "sluiceway-tunnel" a SLUICEWAY_TUNNEL_PORT
     variables = {_name(o): ENVIRONMENT + o.name.upper() for o in fields(Options)}
-    return {name: (environ[v], v) for name, v in variables.items() if v in environ}
+    return {n: (environ[v], v) for n, v in variables.items() if v in environ and not _SERVICE_LINK.match(environ[v])}
 
 
 def _file(path: Path) -> dict[str, tuple[str, str]]:

@@ -15,7 +15,7 @@ from agent.kernel.programs.hooks import SOCKET_HOOKS
 from maps import abi, libbpf
 from maps.pins import PinRoot
 from maps.table import Table
-from tests.netns.agents import Node
+from tests.netns.agents import READY_S, Node
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns]
 
@@ -124,6 +124,37 @@ def test_what_the_agent_cannot_use_is_told_by_dpctl_also_when_it_is_dead(node: N
     with node.agent_runs():
         pass
     assert "problem" not in {row["about"] for row in node.status()}, "the last word of an agent that ends"
+
+
+BAD = """
+apiVersion: v1
+kind: Service
+metadata: {{name: {name}, namespace: kube-system}}
+spec: {{clusterIP: {address}, clusterIPs: [{address}], ports: [{{port: 80, protocol: TCP}}]}}
+"""
+LINKS = {  # as kubelet tells pods of a Service
+    "SLUICEWAY_TUNNEL_SERVICE_HOST": "10.96.0.21",
+    "SLUICEWAY_TUNNEL_SERVICE_PORT": "80",
+    "SLUICEWAY_TUNNEL_PORT": "tcp://10.96.0.21:80",
+    "SLUICEWAY_TUNNEL_PORT_80_TCP": "tcp://10.96.0.21:80",
+}
+
+
+def test_an_object_that_cannot_be_used_is_a_problem_and_touches_nothing_else(node: Node) -> None:
+    manifests = node.root / "manifests"
+    (manifests / "long.yaml").write_text(BAD.format(name="a" * 180, address="10.96.0.20"))
+    (manifests / "named.yaml").write_text(BAD.format(name="sluiceway-tunnel", address="10.96.0.21"))
+    (manifests / "alias.yaml").write_text("kind: Service\nmetadata: {name: x}\nspec: &a\n  self: *a\n")
+    (manifests / "deep.yaml").write_text("spec: " + "{a: " * 2_000 + "}" * 2_000)
+    with node.agent_runs(environ=LINKS):
+        assert {str(key.addr.ipv4_mapped) for key in _services(node)} == {"10.96.0.10", "10.96.0.21"}
+        assert (node.health("livez"), node.health("readyz")) == ("ok", "ok")
+        assert {name for name, _ in node.problems()} == {f"kube-system/{'a' * 180}", "alias.yaml", "deep.yaml"}
+        (manifests / "late.yaml").write_text(BAD.format(name="late", address="10.96.0.22"))
+        deadline = time.monotonic() + READY_S
+        while len(_services(node)) != 3:
+            assert time.monotonic() < deadline, "a later change is applied"
+            time.sleep(0.02)
 
 
 def test_an_agent_that_dies_after_any_write_is_followed_by_one_that_finishes(node: Node) -> None:

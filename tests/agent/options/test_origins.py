@@ -114,6 +114,20 @@ def test_the_nodes_name_is_the_flag_then_node_name_then_the_hostname() -> None:
     assert options().node_name
 
 
+@pytest.mark.parametrize("protocol", ["tcp", "udp", "sctp"])
+def test_what_kubelet_tells_of_a_service_of_our_name_is_no_option(protocol: str) -> None:
+    link = f"{protocol}://10.96.0.7:80"
+    environ = {
+        "SLUICEWAY_TUNNEL_SERVICE_HOST": "10.96.0.7",
+        "SLUICEWAY_TUNNEL_SERVICE_PORT": "80",
+        "SLUICEWAY_TUNNEL_PORT": link,
+        f"SLUICEWAY_TUNNEL_PORT_80_{protocol.upper()}": link,
+        f"SLUICEWAY_TUNNEL_PORT_80_{protocol.upper()}_PORT": "80",
+    }
+    assert options(environ=environ) == options()
+    assert options(environ={**environ, "SLUICEWAY_TUNNEL_PORT": "4789"}).tunnel_port == 4789
+
+
 def test_bpffs_and_cgroup2_are_where_they_are_mounted() -> None:
     found = options()
     assert (found.pin_root, found.cgroup) == (Path("/sys/fs/bpf/sluiceway"), Path("/sys/fs/cgroup/unified"))
