@@ -85,22 +85,21 @@ def _sites(service: Service) -> Iterator[_Site]:
         if version in has:
             yield address, NODE_PORT, INTERNAL, False
             yield address, NODE_PORT, EXTERNAL, service.external_local
-    for field, address, proxied in _public(service):
+    for field, address in _public(service):
         if address.version not in has:
             continue
-        if not proxied:
-            yield mapped(address), field, INTERNAL, False
+        yield mapped(address), field, INTERNAL, False
         yield mapped(address), field, EXTERNAL, service.external_local
 
 
-def _public(service: Service) -> Iterator[tuple[str, Address, bool]]:
-    """The addresses that lead to the service from outside: field, address, whether clients inside must go outside."""
+def _public(service: Service) -> Iterator[tuple[str, Address]]:
+    """The addresses that lead to the service from outside: field and address."""
     for index, address in enumerate(service.external_ips):
-        yield f"spec.externalIPs[{index}]", address, False
+        yield f"spec.externalIPs[{index}]", address
     if service.source_ranges:
         return
-    for index, balancer in enumerate(service.load_balancer):
-        yield f"status.loadBalancer.ingress[{index}]", balancer.address, balancer.proxy
+    for index, address in enumerate(service.load_balancer):
+        yield f"status.loadBalancer.ingress[{index}]", address
 
 
 def _unserved(service: Service) -> Iterator[Problem]:
@@ -109,7 +108,7 @@ def _unserved(service: Service) -> Iterator[Problem]:
         text = "source ranges are not supported yet, so the load balancer's addresses are not served at all"
         yield Problem("Service", service.name, "spec.loadBalancerSourceRanges", text)
     has = families(service)
-    for field, address, _ in _public(service):
+    for field, address in _public(service):
         if has and address.version not in has:
             text = f"{address} is not served: the Service has no cluster IP of that family"
             yield Problem("Service", service.name, field, text)

@@ -27,14 +27,6 @@ class ServicePort:
 
 
 @dataclass(frozen=True, slots=True)
-class LoadBalancerAddress:
-    """One entry of ``status.loadBalancer.ingress`` that has an address."""
-
-    address: Address
-    proxy: bool = False  # ipMode Proxy: clients inside the cluster must go by the balancer (KEP-1860)
-
-
-@dataclass(frozen=True, slots=True)
 class HostAddress:
     """An address of the node at which one of a pod's ports is reached."""
 
@@ -50,7 +42,7 @@ class Service:
     name: ObjectName
     cluster_ips: tuple[Address, ...] = ()
     external_ips: tuple[Address, ...] = ()
-    load_balancer: tuple[LoadBalancerAddress, ...] = ()
+    load_balancer: tuple[Address, ...] = ()  # of balancers that leave packets addressed to them (ipMode VIP)
     source_ranges: tuple[str, ...] = ()  # spec.loadBalancerSourceRanges
     ports: tuple[ServicePort, ...] = ()
     internal_local: bool = False  # internalTrafficPolicy: Local

@@ -6,13 +6,14 @@ import msgspec
 from msgspec import Struct, field
 
 from agent.model.address import Address
-from agent.model.service import LoadBalancerAddress, Protocol, Service, ServicePort
+from agent.model.service import Protocol, Service, ServicePort
 from agent.watch.decode.kind import Content, Context, Decoded, Kind
 from agent.watch.decode.objects import Metadata
 from agent.watch.decode.reader import Reader
 
 AFFINITY_DEFAULT_S = 10800  # DefaultClientIPServiceAffinitySeconds
 AFFINITY_MAX_S = 86400  # the API server's bound
+PROXY = "Proxy"  # an ipMode
 HEADLESS = "service.kubernetes.io/headless"
 NOT_SERVED = ("service.kubernetes.io/service-proxy-name", HEADLESS)
 
@@ -171,12 +172,19 @@ def _affinity_s(read: Reader, spec: _Spec) -> int:
     return given
 
 
-def _balancer(read: Reader, ingress: list[_Ingress]) -> Iterator[LoadBalancerAddress]:
+def _balancer(read: Reader, ingress: list[_Ingress]) -> Iterator[Address]:
+    """The addresses that packets reach this node by.
+
+    A balancer of ipMode Proxy sends them to node ports or pods; its own address is not the node's to answer, neither
+    for clients inside, who must go by the balancer, nor outside.
+
+    Source: KEP-1860.
+    """
     for index, found in enumerate(ingress):
         where = f"status.loadBalancer.ingress[{index}].ip"
-        address = read.reachable(found.ip, where) if found.ip else None
+        address = read.reachable(found.ip, where) if found.ip and found.ip_mode != PROXY else None
         if address is not None:
-            yield LoadBalancerAddress(address, proxy=found.ip_mode == "Proxy")
+            yield address
 
 
 def _source_ranges(read: Reader, ranges: list[str]) -> Iterator[str]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from agent.model.address import parse_address
-from agent.model.service import Endpoint, EndpointPort, LoadBalancerAddress, Protocol, ServicePort
+from agent.model.service import Endpoint, EndpointPort, Protocol, ServicePort
 from maps import abi
 from tests.agent.compile.objects import HERE, HTTP, Object, compiled, endpoint, name, piece, service, shown
 
@@ -59,15 +59,13 @@ ROWS = [
         id="an external IP serves inside and outside",
     ),
     pytest.param(
-        [service(load_balancer=(LoadBalancerAddress(parse_address("203.0.113.6"), proxy=True),)), BOTH],
-        {"10.96.0.1:80/TCP in": ALL, "203.0.113.6:80/TCP out": ALL},
-        id="a load balancer of ipMode Proxy is not short-circuited inside",
+        [service(load_balancer=(parse_address("203.0.113.6"),)), BOTH],
+        {"10.96.0.1:80/TCP in": ALL, "203.0.113.6:80/TCP in": ALL, "203.0.113.6:80/TCP out": ALL},
+        id="a load balancer's address serves inside and outside",
     ),
     pytest.param(
         [
-            service(
-                load_balancer=(LoadBalancerAddress(parse_address("203.0.113.6")),), source_ranges=("192.0.2.0/24",)
-            ),
+            service(load_balancer=(parse_address("203.0.113.6"),), source_ranges=("192.0.2.0/24",)),
             BOTH,
         ],
         {"10.96.0.1:80/TCP in": ALL},
@@ -148,7 +146,7 @@ PROBLEMS = [
         id="a slice's port that the service does not have",
     ),
     pytest.param(
-        [service(load_balancer=(LoadBalancerAddress(parse_address("203.0.113.6")),), source_ranges=("::/0",))],
+        [service(load_balancer=(parse_address("203.0.113.6"),), source_ranges=("::/0",))],
         ("Service", "default/web", "spec.loadBalancerSourceRanges"),
         id="source ranges are told",
     ),

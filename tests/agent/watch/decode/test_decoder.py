@@ -12,7 +12,6 @@ from agent.model.service import (
     EndpointPort,
     EndpointSlice,
     EndpointState,
-    LoadBalancerAddress,
     Protocol,
     Service,
     ServicePort,
@@ -92,10 +91,7 @@ def test_every_field_of_a_service_reaches_the_model() -> None:
         name=DNS,
         cluster_ips=(ip_address("10.96.0.10"), ip_address("fd00:10:96::a")),
         external_ips=(ip_address("198.51.100.7"),),
-        load_balancer=(
-            LoadBalancerAddress(ip_address("203.0.113.1")),
-            LoadBalancerAddress(ip_address("203.0.113.2"), proxy=True),
-        ),
+        load_balancer=(ip_address("203.0.113.1"),),
         source_ranges=("192.0.2.0/24", "2001:db8::/32"),
         ports=(ServicePort("dns", Protocol.UDP, 53, 30053), ServicePort("dns-tcp", Protocol.TCP, 53)),
         internal_local=True,
@@ -198,6 +194,20 @@ def test_a_mistake_costs_its_field_alone(spec: dict[str, object], field: str, te
     assert text in problem.text
     assert isinstance(found.value, Service)
     assert found.value.ports == (ServicePort("", Protocol.TCP, 53),)
+
+
+@pytest.mark.parametrize(
+    ("mode", "addresses"),
+    [
+        pytest.param({}, ("203.0.113.1",), id="none said, which is VIP"),
+        pytest.param({"ipMode": "VIP"}, ("203.0.113.1",), id="VIP"),
+        pytest.param({"ipMode": "Proxy"}, (), id="Proxy is answered by the balancer alone, inside and outside"),
+    ],
+)
+def test_the_address_of_a_load_balancer(mode: dict[str, str], addresses: tuple[str, ...]) -> None:
+    found = service(type="LoadBalancer", status={"loadBalancer": {"ingress": [{"ip": "203.0.113.1", **mode}]}})
+    assert isinstance(found.value, Service)
+    assert found.value.load_balancer == tuple(map(ip_address, addresses))
 
 
 def test_source_ranges_that_are_all_wrong_admit_nobody() -> None:
