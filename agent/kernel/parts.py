@@ -174,9 +174,10 @@ class RoutesPart:
         self._routes, self._network = routes, network
         self._asked: tuple[Mapping[Network, Route], int] = {}, 0  # by the latest wanted()
         self._ways: dict[Network, Way] = {}
+        self._devices: tuple[Device, ...] = ()  # by the latest apply()
 
-    def wanted(self, desired: Desired) -> Mapping[Network, Way] | None:
-        """Each range's way; those into a tunnel that is not there yet wait for it."""
+    def wanted(self, desired: Desired) -> tuple[Mapping[Network, Way], tuple[Device, ...]] | None:
+        """Each range's way, but those into a tunnel that is not there yet; and the devices that gateways depend on."""
         if not desired.synced:
             return None
         tunnel = tunnel_links(self._network, desired.devices).tunnel
@@ -188,11 +189,15 @@ class RoutesPart:
                 for route in desired.routes.values()
                 if route.gateway or tunnel
             }
-        return self._ways
+        return self._ways, desired.devices
 
-    def apply(self, wanted: Mapping[Network, Way]) -> Iterator[None]:
+    def apply(self, wanted: tuple[Mapping[Network, Way], tuple[Device, ...]]) -> Iterator[None]:
         """Make ours equal to these."""
-        yield from self._routes.apply(wanted)
+        ways, devices = wanted
+        if devices != self._devices:
+            self._devices = devices
+            self._routes.retry()
+        yield from self._routes.apply(ways)
 
     def resync(self) -> None:
         """Compare with the kernel's."""

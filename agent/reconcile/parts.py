@@ -131,7 +131,7 @@ class Parts:
         """Compare with the kernel in the next round; with *watched* only what netlink's notices may concern."""
         for kept in self._kept:
             if kept.part.is_watched or not watched:
-                kept.done = None
+                kept.done = kept.tried = None  # also what waits after a failure: something else of it may be gone
                 kept.part.resync()
 
     @property

@@ -104,8 +104,11 @@ class Routes:
         self._tell_again_at = self._tell_again_s = 0.0
 
     def resync(self) -> None:
-        """Something changed or went: list the kernel's at the next :meth:`apply`, and try again what was refused."""
+        """Somebody touched ours: list the kernel's at the next :meth:`apply`. What was refused waits for its time."""
         self._found = None
+
+    def retry(self) -> None:
+        """The node's devices changed: what was refused is tried at the next :meth:`apply` as for the first time."""
         self._refused.clear()
 
     def apply(self, wanted: Mapping[Network, Way]) -> Iterator[None]:

@@ -300,6 +300,21 @@ def test_a_part_that_is_as_wanted_is_left_alone_until_it_is_to_look_again() -> N
     assert (len(kernel.uplinks.applied), kernel.uplinks.looked) == (2, 1)
 
 
+def test_a_part_that_waits_after_a_failure_looks_again_at_once_when_something_of_it_went() -> None:
+    kernel = MemoryKernel()
+    kernel.routes.refusal = Stopped("one is out of reach")
+    rounds, same = started(kernel), cluster()
+    tries = []
+    for is_taken in (False, False, True, False):
+        if is_taken:
+            rounds.parts.resync(watched=True)
+        for _ in rounds.round(same):
+            pass
+        (routes,) = (one for one in rounds.parts.status if one.name == "routes")
+        tries.append(routes.failures)
+    assert tries == [1, 1, 2, 2], "its back-off is over with what somebody took, and not before"
+
+
 def test_a_part_that_fails_stops_no_other_and_is_named() -> None:
     kernel = MemoryKernel()
     kernel.pods.refusal = Stopped("no programs")

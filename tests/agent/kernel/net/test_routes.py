@@ -5,14 +5,20 @@ import re
 import socket
 import subprocess
 from collections.abc import Mapping
+from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
 import pytest
 
+from agent.compile.desired import Desired
+from agent.compile.route import Route
+from agent.compile.settings import NetworkSettings
 from agent.errors import AgentError
 from agent.kernel.net.routes import METRIC, PIECE, PROTOCOL, Change, Routes, Way, changes
+from agent.kernel.parts import RoutesPart
 from agent.log import TextFormatter
 from agent.model.address import Network
+from agent.model.local import Device
 from agent.netlink.requests import Request
 from agent.netlink.socket import Socket
 from tests.agent.kernel.nets import in_new_netns
@@ -205,8 +211,10 @@ def test_gateways_out_of_reach_are_asked_for_seldom_and_told_shortly(caplog: pyt
         assert sum(tries) <= 11 * 5000, "at last, twice a minute"
         # a new one is tried at once, and it alone
         assert _tries(routes, far | {B: FAR}) == 1
-        _ip("addr add 198.51.100.2/24 dev u0")
         routes.resync()
+        assert _tries(routes, far) == 0, "somebody touched a route: no reason to try those that were refused"
+        _ip("addr add 198.51.100.2/24 dev u0")
+        routes.retry()
         _apply(routes, far)
         assert routes.found() == far
 
@@ -216,6 +224,30 @@ def test_gateways_out_of_reach_are_asked_for_seldom_and_told_shortly(caplog: pyt
     assert len(lines) == 4, "at once, after one minute and after three; and when there was a new one"
     assert 'routes=5000 first="10.0.0.0/24 via 198.51.100.1: Network is unreachable; 10.0.1.0/24' in lines[0]
     assert all(len(line) < 400 for line in lines)
+
+
+@pytest.mark.netns
+def test_a_gateway_that_comes_into_reach_is_tried_when_the_devices_change_and_not_before() -> None:
+    def play() -> dict[Network, Way]:
+        _uplink()
+        routes = Routes(lambda: 0.0)  # no refusal is ever old enough
+        part = RoutesPart(routes, NetworkSettings())
+        asked = Desired(synced=True, routes={A: Route(A, FAR.gateway)}, devices=(Device(2, "u0"),))
+        with pytest.raises(AgentError, match="1 routes refused"):
+            _bring(part, asked)
+        _ip("addr add 198.51.100.2/24 dev u0")
+        with pytest.raises(AgentError, match="1 routes refused"):
+            _bring(part, asked)
+        _bring(part, replace(asked, devices=(Device(2, "u0", (ip_address("198.51.100.2"),)),)))
+        return routes.found()
+
+    assert in_new_netns(play) == {A: FAR}
+
+
+def _bring(part: RoutesPart, asked: Desired) -> None:
+    wanted = part.wanted(asked)
+    assert wanted is not None
+    tuple(part.apply(wanted))
 
 
 def _tries(routes: Routes, wanted: Mapping[Network, Way]) -> int:
