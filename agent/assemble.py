@@ -32,6 +32,7 @@ from agent.pods.journal import Journal
 from agent.pods.pods import Pods
 from agent.pods.veth import PodVeths
 from agent.pods.veth_batch import BeforeUp
+from agent.prepare import Prepared
 from agent.reconcile.loop import Loop
 from agent.reconcile.parts import Dataplane
 from agent.reconcile.status import Status
@@ -82,7 +83,7 @@ class Parts:
         return _uplinks(self.options, self.mirror)
 
 
-def assemble(options: Options, kernel: Started, netlink: IPRoute) -> Parts:
+def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPRoute) -> Parts:
     """Make the parts on a datapath that is loaded; none has begun."""
     network = _network(options, netlink)
     settings = Settings(
@@ -94,7 +95,7 @@ def assemble(options: Options, kernel: Started, netlink: IPRoute) -> Parts:
         _dataplane(tables, kernel, netlink, network, options), settings, threads=threads, on_sync=metrics.observe_sync
     )
     mirror = Mirror(loop.offer, expected(options))
-    cluster = sources(options, mirror, threads)
+    cluster = sources(options, prepared.client, mirror, threads)
     ipam = Ipam(lambda: _pod_cidrs(options, mirror))
     veths = PodVeths(lambda: _ways_out(options, mirror, loop), _before_up(kernel), options.mtu)
     journal = Journal(options.state_dir / ATTACHMENTS, boot_id())
@@ -123,7 +124,7 @@ def assemble(options: Options, kernel: Started, netlink: IPRoute) -> Parts:
         sources=cluster,
         cni=cni,
         cni_socket=CniSocket(options.run_dir, cni.answer, metrics.observe_cni, threads),
-        http=HttpServer(options.listen, metrics.registry, threads, ready=ready, alive=threads.trouble),
+        http=HttpServer(prepared.listener, metrics.registry, threads, ready=ready, alive=threads.trouble),
         metrics=metrics,
         reporter=Reporter(options.run_dir, options.pin_root),
     )

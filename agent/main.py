@@ -3,6 +3,7 @@
 import os
 import sys
 
+from agent.ending import Ending
 from agent.errors import AgentError
 from agent.log import configure, logger
 from agent.options.origins import Command, describe, load
@@ -26,14 +27,15 @@ def main() -> int:
 
             clean(options)
         else:
+            ending = Ending()
             from agent.run import run  # noqa: PLC0415  as above
 
-            run(options, os.environ)
+            run(options, os.environ, ending)
     except AgentError as error:
         return _fail(error, error.exit_code)
     except (maps_errors.NotPermitted, maps_errors.KernelTooOld) as error:
         return _fail(error, KERNEL_LACKS)
-    except maps_errors.MapsError as error:
+    except (maps_errors.MapsError, OSError) as error:
         return _fail(error, 1)
     return 0
 

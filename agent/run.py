@@ -14,11 +14,13 @@ from pyroute2 import IPRoute
 
 from agent.assemble import Parts, assemble
 from agent.cni.install import Installation
+from agent.ending import Ending
 from agent.kernel.conflicts import conflicts, on_hooks, report
-from agent.kernel.programs.start import start
+from agent.kernel.programs.start import claim, start
 from agent.log import logger
 from agent.options.config import Options
 from agent.pods import fail_points
+from agent.prepare import prepare
 from maps import paths, table
 from maps.pins import PinRoot
 
@@ -31,8 +33,8 @@ FAIL_POINT = "SLUICEWAY_FAIL_AFTER_WRITES"
 FAIL_AT = "SLUICEWAY_FAIL_AT"
 
 
-def run(options: Options, environ: Mapping[str, str]) -> None:
-    """Be the node's agent until SIGTERM or SIGINT.
+def run(options: Options, environ: Mapping[str, str], ending: Ending) -> None:
+    """Be the node's agent until SIGTERM or SIGINT, of which *ending* hears.
 
     Raises:
         AgentError: something is missing, in the words of its class.
@@ -40,17 +42,18 @@ def run(options: Options, environ: Mapping[str, str]) -> None:
     """
     _arm(environ)
     _raise_descriptors()
-    stopping = Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
     pins = PinRoot(options.pin_root)
+    found = claim(options, pins)
+    prepared = prepare(options)
     with IPRoute() as netlink:
-        parts = assemble(options, start(options, pins), netlink)
+        parts = assemble(options, prepared, start(options, pins, found), netlink)
+        ending.running()
         _begin(parts)
         try:
-            _follow(parts, stopping)
+            _follow(parts, ending.asked)
         finally:
             _end(parts)
+    ending.done()
     log.info("agent ends; services and pods go on")
 
 

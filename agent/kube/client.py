@@ -10,15 +10,19 @@ import ssl
 from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
-from threading import Lock
-from urllib.parse import urlencode
+from threading import Lock, Thread
+from urllib.parse import urlencode, urlsplit
 
 import kubernetes.client
 import kubernetes.config
 import urllib3
+import yaml
 
 from agent.errors import ConfigError
 from agent.kube.retry import Refusal, refusal
+from agent.log import logger
+
+log = logger(__name__)
 
 AGENT = "sluiceway-agent"
 CONNECT_S = 10.0
@@ -41,6 +45,16 @@ TROUBLE = (
     ConfigError,
     OSError,
 )
+# what the official client raises for a configuration that is not there, or has another form than it expects
+_UNUSABLE = (
+    kubernetes.config.ConfigException,
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    yaml.YAMLError,
+)
 Query = tuple[tuple[str, str], ...]
 Connect = Callable[[], kubernetes.client.ApiClient]
 
@@ -59,13 +73,24 @@ def connect(kubeconfig: Path | None) -> kubernetes.client.ApiClient:
             )
         else:
             kubernetes.config.load_incluster_config(configuration)  # type: ignore[no-untyped-call]
-    except (kubernetes.config.ConfigException, OSError, ValueError) as error:
+        _check(configuration)
+    except _UNUSABLE as error:
         where = f"--kubeconfig {kubeconfig}" if kubeconfig else "the pod's service account"
-        raise ConfigError(f"cannot read {where}: {error}") from error
+        raise ConfigError(f"cannot use {where}: {' '.join(str(error).split()) or type(error).__name__}") from error
     configuration.socket_options = KEEPALIVE
     configuration.retries = urllib3.Retry(0, redirect=3)  # those who ask try again, each in its own way
     configuration.connection_pool_maxsize = CONNECTIONS
     return kubernetes.client.ApiClient(configuration)
+
+
+def _check(configuration: kubernetes.client.Configuration) -> None:
+    """Look now at what the first request would find wrong."""
+    server = urlsplit(configuration.host)
+    if server.scheme not in {"http", "https"} or not server.hostname:
+        raise ValueError(f"server {configuration.host!r} is no https://HOST:PORT")
+    context = ssl.create_default_context(cafile=configuration.ssl_ca_cert or None)
+    if configuration.cert_file:
+        context.load_cert_chain(configuration.cert_file, configuration.key_file)
 
 
 class Refused(Exception):  # noqa: N818  the name says what is wrong
@@ -80,14 +105,32 @@ class Client:
     """Requests to one API server."""
 
     def __init__(self, connect: Connect) -> None:
-        """*connect* is :func:`connect` with its argument; it is called at once, and whenever credentials failed.
-
-        Raises:
-            ConfigError: as *connect* does.
-        """
+        """*connect* is :func:`connect` with its argument; called when it is needed, and when credentials failed."""
         self._connect = connect
         self._lock = Lock()
-        self._api: kubernetes.client.ApiClient | None = connect()
+        self._api: kubernetes.client.ApiClient | None = None
+
+    def check(self) -> None:
+        """Read the configuration, so that what is wrong with it is known; a plugin that hangs is not waited for.
+
+        Raises:
+            ConfigError: the configuration cannot be read.
+        """
+        failed: list[ConfigError] = []
+
+        def read() -> None:
+            try:
+                self._connected()
+            except ConfigError as error:
+                failed.append(error)
+
+        reader = Thread(target=read, name="credentials", daemon=True)
+        reader.start()
+        reader.join(CONNECT_S)
+        if failed:
+            raise failed[0]
+        if reader.is_alive():
+            log.warning("credentials are not there yet; they are waited for", waited_s=CONNECT_S)
 
     def get(self, path: str, query: Query, read_timeout_s: float) -> urllib3.BaseHTTPResponse:
         """The answer to a GET, its body still to be read and closed by the caller.
@@ -131,10 +174,14 @@ class Client:
         return response
 
     def _connected(self) -> kubernetes.client.ApiClient:
-        with self._lock:
+        if not self._lock.acquire(timeout=CONNECT_S):
+            raise ConfigError(f"credentials are waited for longer than {CONNECT_S:.0f} s: does an exec plugin hang?")
+        try:
             if self._api is None:
                 self._api = self._connect()
             return self._api
+        finally:
+            self._lock.release()
 
     def _distrust(self, api: kubernetes.client.ApiClient) -> None:
         """Read the configuration anew with the next request, unless another thread has done so since."""

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from socket import AF_INET, AF_INET6, socket
+from socket import AF_INET, AF_INET6, SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET, socket
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,6 +22,7 @@ from agent.threads import Threads
 
 log = logger(__name__)
 
+BACKLOG = 64
 POLL_S = 0.5  # between looks for connections that last too long
 _TEXT = "text/plain; charset=utf-8"
 
@@ -33,20 +34,10 @@ class HttpServer:
     """Serves one registry and two probes, a thread per request, until :meth:`stop`."""
 
     def __init__(
-        self, listen: tuple[str, int], registry: CollectorRegistry, threads: Threads, *, ready: Probe, alive: Probe
+        self, listener: socket, registry: CollectorRegistry, threads: Threads, *, ready: Probe, alive: Probe
     ) -> None:
-        """Bind *listen*, host and port; port 0 takes a free one.
-
-        Raises:
-            ConfigError: the address cannot be bound.
-        """
-        handler = _handler(registry, {"/livez": alive, "/readyz": ready})
-        kind = _Server6 if ":" in listen[0] else _Server4
-        try:
-            self._server = kind(listen, handler)
-        except OSError as error:
-            where = f"{listen[0]} port {listen[1]}"
-            raise ConfigError(f"--listen: {where}: {error.strerror}; name a free address of this node") from error
+        """Serve on *listener*, of :func:`bound`, which is closed at the end."""
+        self._server = _Server(listener, _handler(registry, {"/livez": alive, "/readyz": ready}))
         self._thread = threads.make("http", lambda: self._server.serve_forever(POLL_S))
 
     @property
@@ -66,15 +57,33 @@ class HttpServer:
         self._server.server_close()
 
 
-class _Server4(ThreadingHTTPServer):
-    address_family = AF_INET
+def bound(listen: tuple[str, int]) -> socket:
+    """A socket that listens at *listen*, host and port; port 0 takes a free one.
+
+    Raises:
+        ConfigError: the address cannot be bound.
+    """
+    made = socket(AF_INET6 if ":" in listen[0] else AF_INET, SOCK_STREAM)
+    try:
+        made.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+        made.bind(listen)
+        made.listen(BACKLOG)
+    except OSError as error:
+        made.close()
+        where = f"{listen[0]} port {listen[1]}"
+        raise ConfigError(f"--listen: {where}: {error.strerror}; name a free address of this node") from error
+    return made
+
+
+class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
-    request_queue_size = 64
 
-    def __init__(self, *args: Any) -> None:
+    def __init__(self, listener: socket, handler: type[BaseHTTPRequestHandler]) -> None:
         self.connections = Connections()
-        super().__init__(*args)
+        super().__init__(listener.getsockname()[:2], handler, bind_and_activate=False)
+        self.socket.close()  # the base's own
+        self.socket = listener
 
     def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002  the base's signature
         """Take the connection in, in the place of another where there are too many."""
@@ -95,14 +104,10 @@ class _Server4(ThreadingHTTPServer):
         self.connections.end_overdue()
 
 
-class _Server6(_Server4):
-    address_family = AF_INET6
-
-
 def _handler(registry: CollectorRegistry, probes: dict[str, Probe]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         timeout = WHOLE_S
-        server: _Server4
+        server: _Server
         connection: socket
 
         def do_GET(self) -> None:

@@ -5,6 +5,7 @@ Kubernetes' client is imported only for an API server: it costs a start with a f
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from agent.model.name import ObjectName, Problem
@@ -17,6 +18,7 @@ from agent.watch.mirror import Mirror
 from agent.watch.status import WatchStatus
 
 if TYPE_CHECKING:
+    from agent.kube.client import Client
     from agent.kube.events import Events
 
 NoAddress = Callable[[ObjectName, str, str], None]
@@ -72,17 +74,27 @@ def expected(options: Options) -> tuple[Kind, ...]:
     return manifests.EXPECTED if options.manifests else NEEDED
 
 
-def sources(options: Options, mirror: Mirror, threads: Threads) -> Sources:
-    """The sources that the options ask for; none has begun.
+def api_client(options: Options) -> "Client | None":
+    """The client of the API server that the options name; None where they name a folder.
 
     Raises:
         ConfigError: the kubeconfig cannot be read.
     """
     if options.manifests:
-        return Sources(manifests.ManifestsSource(options.manifests, options.node_name, mirror, threads), None)
+        return None
     from agent.kube.client import Client, connect  # noqa: PLC0415  as the module says
-    from agent.kube.events import Events  # noqa: PLC0415
-    from agent.watch.api import ApiSource  # noqa: PLC0415
 
     client = Client(lambda: connect(options.kubeconfig))
+    client.check()
+    return client
+
+
+def sources(options: Options, client: "Client | None", mirror: Mirror, threads: Threads) -> Sources:
+    """The sources that the options ask for; none has begun. *client* is of :func:`api_client`."""
+    if client is None:
+        folder = options.manifests or Path()
+        return Sources(manifests.ManifestsSource(folder, options.node_name, mirror, threads), None)
+    from agent.kube.events import Events  # noqa: PLC0415  as the module says
+    from agent.watch.api import ApiSource  # noqa: PLC0415
+
     return Sources(ApiSource(client, options.node_name, mirror, threads), Events(client, options.node_name, threads))

@@ -24,7 +24,7 @@ from agent.watch.stream import Stream
 log = logger(__name__)
 
 CHUNK = 1 << 16  # bytes read at once at most
-STOP_S = 1.0
+STOP_S = 0.5
 
 
 class Watch:

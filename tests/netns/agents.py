@@ -108,7 +108,7 @@ class Node:
 
     def run(self, *command: str) -> str:
         """A command's output, run in the namespace; its mounts stay ours."""
-        return _run(*self._inside(), *command)
+        return _run(*self.inside, *command)
 
     def agent(self, command: str, *more: str) -> list[str]:
         """The agent's command line."""
@@ -126,7 +126,7 @@ class Node:
             "max-flows": 4096,
         }
         flags = [f"--{name}={value}" for name, value in options.items()]
-        return [*self._inside(), sys.executable, "-m", "agent.main", command, *flags, *more]
+        return [*self.inside, sys.executable, "-m", "agent.main", command, *flags, *more]
 
     @contextmanager
     def agent_runs(self, *more: str, environ: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
@@ -146,12 +146,16 @@ class Node:
         """An agent, started."""
         return self.start_command(self.agent("run", *more), environ)
 
+    def start_with_api(self, kubeconfig: Path) -> subprocess.Popen[str]:
+        """An agent that watches an API server."""
+        command = [word for word in self.agent("run") if not word.startswith("--manifests")]
+        return self.start_command([*command, f"--kubeconfig={kubeconfig}"])
+
     def start_without_ipv6(self) -> subprocess.Popen[str]:
         """An agent that sees no sysctl of IPv6, as where the kernel has none."""
         hide = 'mount -t tmpfs none /proc/sys/net/ipv6 && exec "$@"'
-        inside = self._inside()  # each namespace has sysctls of its own to hide
-        command = self.agent("run")[len(inside) :]
-        return self.start_command([*inside, "unshare", "--mount", "sh", "-c", hide, "sh", *command])
+        command = self.agent("run")[len(self.inside) :]  # each namespace has sysctls of its own to hide
+        return self.start_command([*self.inside, "unshare", "--mount", "sh", "-c", hide, "sh", *command])
 
     def start_command(self, command: list[str], environ: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         """An agent, started by a command line."""
@@ -182,7 +186,9 @@ class Node:
         with namespace.inside(f"/run/netns/{self.name}"):
             return get(page)
 
-    def _inside(self) -> list[str]:
+    @property
+    def inside(self) -> list[str]:
+        """What runs a command in the namespace."""
         return ["nsenter", f"--net=/run/netns/{self.name}"]
 
 

@@ -1,8 +1,10 @@
 """The agent as a process: start, restart, death, another one beside it, clean-up."""
 
+import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,6 +17,7 @@ from agent.kernel.programs.hooks import SOCKET_HOOKS
 from maps import abi, libbpf
 from maps.pins import PinRoot
 from maps.table import Table
+from tests.agent.watch.api_server import kubeconfig
 from tests.netns.agents import READY_S, Node
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns]
@@ -182,6 +185,72 @@ def test_a_second_agent_on_the_same_pins_says_so_and_exits(node: Node) -> None:
     assert "--pin-root" in second.stderr
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        pytest.param("state-dir", "{root}/file", id="a state folder that is a file"),
+        pytest.param("run-dir", "/proc/none", id="a run folder that cannot be made"),
+        pytest.param("run-dir", "{root}/" + "r" * 120, id="a run folder too long for a socket's path"),
+        pytest.param("manifests", "{root}/file", id="a folder of manifests that is a file"),
+        pytest.param("listen", "192.0.2.77:9650", id="an address of another node"),
+        pytest.param("kubeconfig", "{root}/none", id="a kubeconfig that is not there"),
+        pytest.param("kubeconfig", "{root}/list", id="a kubeconfig that is no mapping"),
+        pytest.param("kubeconfig", "{root}/authority", id="an authority that is no certificate"),
+    ],
+)
+def test_a_mistake_in_an_option_is_found_before_the_kernel_is_touched(node: Node, option: str, value: str) -> None:
+    (node.root / "file").write_text("")
+    (node.root / "list").write_text("[1, 2]")
+    told = json.loads(kubeconfig(node.root, 1).read_text())
+    told["clusters"][0]["cluster"] = {"server": "https://127.0.0.1:1", "certificate-authority-data": "AAAA"}
+    (node.root / "authority").write_text(json.dumps(told))
+    before = _sysctls(node)
+    command = [word for word in node.agent("run") if option != "kubeconfig" or not word.startswith("--manifests")]
+    refused = subprocess.run(
+        [*command, f"--{option}={value.format(root=node.root)}"], capture_output=True, text=True, check=False
+    )
+    assert (refused.returncode, "Traceback" in refused.stderr) == (2, False), refused.stderr
+    assert f"--{option}" in refused.stderr
+    assert (PinRoot(node.pins).generations(), _sysctls(node)) == ((), before)
+
+
+SILENT = """
+import socket
+server = socket.create_server(("127.0.0.1", 6443))
+print("ready", flush=True)
+kept = []
+while True:
+    kept.append(server.accept())
+    print("asked", flush=True)
+"""
+
+
+def test_sigterm_ends_an_agent_whose_api_server_says_nothing(node: Node) -> None:
+    with subprocess.Popen([*node.inside, sys.executable, "-c", SILENT], stdout=subprocess.PIPE, text=True) as api:
+        assert api.stdout
+        assert api.stdout.readline() == "ready\n"
+        process = node.start_with_api(kubeconfig(node.root, 6443))
+        assert api.stdout.readline() == "asked\n"
+        node.end(process)
+        api.kill()
+
+
+def test_sigterm_ends_an_agent_whose_plugin_for_credentials_hangs(node: Node) -> None:
+    path = kubeconfig(node.root, 6443)
+    told, fifo = json.loads(path.read_text()), node.root / "fifo"
+    os.mkfifo(fifo)
+    hang = f"echo $$ >{fifo}; exec sleep infinity"
+    plugin = {"apiVersion": "client.authentication.k8s.io/v1", "command": "sh", "args": ["-c", hang]}
+    told["users"][0]["user"] = {"exec": plugin}
+    path.write_text(json.dumps(told))
+    process = node.start_with_api(path)
+    hanging = int(fifo.read_text())
+    try:
+        node.end(process)
+    finally:
+        os.kill(hanging, signal.SIGKILL)
+
+
 def test_cleanup_leaves_the_node_as_it_was(node: Node) -> None:
     before = _listing(node)
     with node.agent_runs():
@@ -219,17 +288,20 @@ def test_without_privileges_the_agent_names_the_capability(node: Node) -> None:
 
 def _listing(node: Node) -> dict[str, object]:
     """What a clean-up must give back; the namespace's sysctls whole."""
-    sysctls = node.run("sysctl", "-a").splitlines()
     return {
         "files": sorted(str(p) for p in node.root.rglob("*") if "/bpf/" not in str(p)),
         "pins": sorted(p.name for p in node.bpffs.iterdir()),
         "links": node.ip("-o link"),
         "routes": node.ip("route show table all") + node.ip("-6 route show table all"),
-        "sysctls": [line for line in sysctls if line.startswith("net.ipv")],
+        "sysctls": _sysctls(node),
         "qdiscs": node.run("tc", "qdisc", "show"),
         "cgroup": [len(_attached(node, kind)) for kind in SOCKET_HOOKS.values()],
         "nft": node.run("nft", "list", "ruleset"),
     }
+
+
+def _sysctls(node: Node) -> list[str]:
+    return [line for line in node.run("sysctl", "-a").splitlines() if line.startswith("net.ipv")]
 
 
 def _attached(node: Node, kind: libbpf.AttachType) -> tuple[int, ...]:

@@ -102,8 +102,11 @@ def key(where: Sources, compiler: Compiler) -> str:
 
 def _compile(where: Sources, compiler: Compiler, folder: Path) -> Mapping[str, Path]:
     """Compile every program; *folder* appears whole or not at all."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=".new-", dir=folder.parent))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=".new-", dir=folder.parent))
+    except OSError as error:
+        raise BuildFailed(f"--cache-dir: {folder.parent} cannot be written: {error.strerror}") from error
     try:
         for name in NAMES:
             _compile_one(where, compiler, name, work / f"{name}.bpf.o")

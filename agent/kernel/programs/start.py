@@ -8,7 +8,7 @@ from threading import Event
 from agent.kernel.net.sysctl import Sysctls
 from agent.kernel.programs import build
 from agent.kernel.programs.attach import Hooks
-from agent.kernel.programs.features import System, features
+from agent.kernel.programs.features import Features, System, features
 from agent.kernel.programs.generation import Move, begin
 from agent.kernel.programs.load import Loaded
 from agent.kernel.programs.sizes import memory_bytes, sizes
@@ -33,18 +33,30 @@ class Started:
     moved: Event  # set once all links hold these programs
 
 
-def start(options: Options, pins: PinRoot) -> Started:
+def claim(options: Options, pins: PinRoot) -> Features:
+    """Lock the pins, on a node that has what the datapath needs; the programs are left alone.
+
+    Raises:
+        AgentError: a feature or a mount is missing.
+        MapsError: another agent has the pins, or the kernel refused.
+    """
+    found = features(options, System.running(options, read_mountinfo()))
+    pins.lock()
+    return found
+
+
+def start(options: Options, pins: PinRoot, found: Features) -> Started:
     """Load the datapath onto this node's maps.
 
     On maps of the same layout and sizes the links get the new programs here; else the old programs go on with the old
     maps until the first sync has filled the new ones and the caller ends with ``move.finish``.
 
+    *found* is of :func:`claim`.
+
     Raises:
-        AgentError: a feature or a mount is missing, or there are no objects to load.
-        MapsError: another agent has the pins, or the kernel refused.
+        AgentError: there are no objects to load.
+        MapsError: the kernel refused.
     """
-    found = features(options, System.running(options, read_mountinfo()))
-    pins.lock()
     objects = build.objects(options.objects, options.cache_dir, build.Sources.installed(), build.compiler())
     entries = sizes(options, memory_bytes(MEMINFO.read_text()), os.cpu_count() or 1)
     move = begin(pins, entries)

@@ -11,7 +11,7 @@ from prometheus_client import generate_latest
 
 from agent.errors import ConfigError
 from agent.serve.connections import MOST, WHOLE_S, Connections
-from agent.serve.http import HttpServer
+from agent.serve.http import HttpServer, bound
 from agent.serve.metrics import MapUse, Metrics, PartUse, PoolUse, Sources, SyncUse, WatchUse
 from agent.threads import Threads
 from maps import abi
@@ -34,7 +34,7 @@ def threads() -> Threads:
 @pytest.fixture
 def server(trouble: list[str], threads: Threads) -> Iterator[HttpServer]:
     made = HttpServer(
-        ("127.0.0.1", 0), Metrics().registry, threads, ready=lambda: ", ".join(trouble), alive=threads.trouble
+        bound(("127.0.0.1", 0)), Metrics().registry, threads, ready=lambda: ", ".join(trouble), alive=threads.trouble
     )
     made.start()
     yield made
@@ -67,7 +67,7 @@ def test_metrics_are_served_and_an_unknown_page_names_the_known(server: HttpServ
 
 def test_an_address_in_use_is_a_mistake_in_the_options(server: HttpServer) -> None:
     with pytest.raises(ConfigError, match="--listen"):
-        HttpServer(("127.0.0.1", server.port), Metrics().registry, Threads(), ready=lambda: "", alive=lambda: "")
+        bound(("127.0.0.1", server.port))
 
 
 def test_a_dead_thread_makes_the_agent_unfit_to_live(server: HttpServer, threads: Threads) -> None:
