@@ -1,19 +1,22 @@
-"""``lab conformance``: brings the cluster up, has upstream's tests and our own judge it, and takes it down."""
+"""``lab conformance``: brings the cluster up, runs upstream's tests and our own on it, and takes it down."""
 
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
-from lab.conformance import results, runs, suite
+from lab.conformance import applicable, known, results, runs, suite
+from lab.conformance.origin import origin
+from lab.conformance.report import Report
 from lab.conformance.results import Result
 from lab.conformance.runs import Run
 from lab.kubernetes import cluster, lifecycle
 from lab.kubernetes.cluster import Cluster
-from lab.kubernetes.golang import Say
 from lab.site import Options
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
@@ -21,35 +24,61 @@ OUT = CHECKOUT / "build" / "conformance"
 
 
 @click.command(name="conformance")
+@click.option("--all", "is_all", is_flag=True, help="Every test that can apply, in place of the runs' lists.")
 @click.option("--focus", default="", help="A regular expression, instead of the names that the runs list.")
 @click.option("--run", "names", type=click.Choice(runs.NAMES), multiple=True, help="Only this run; again for more.")
 @click.option("--out", type=click.Path(path_type=Path), default=OUT, show_default=True, help="Where results go.")
 @click.option("--nodes", default=3, show_default=True, help="How many nodes, unless a cluster is up.")
 @click.pass_obj
-def command(lab: str, focus: str, names: Sequence[str], out: Path, nodes: int) -> int:
+def command(lab: str, *, is_all: bool, focus: str, names: Sequence[str], out: Path, nodes: int) -> int:  # noqa: PLR0913
     """Run upstream's [sig-network] tests against the lab's Kubernetes, once per way of the packets.
 
-    A cluster that is up is used and left up. Without --focus and --run, tests/cluster runs too. The exit code is 1 when
-    a test failed, or one that a run lists did not pass.
+    A cluster that is up is used and left up. Without --all, --focus and --run, tests/cluster runs too. The exit code is
+    1 when a test failed, or one that a run lists did not pass; with --all, when one that is not known to fail did not
+    pass.
     """
+    if is_all and (focus or names):
+        raise click.UsageError("--all has runs of its own: leave out --focus and --run")
     options = Options(nodes=nodes, kubernetes=True, subnets=runs.SUBNETS)
     with lifecycle.running(lab, options, click.echo) as made:
-        is_good = bool(focus or names) or own_tests(lab, out)
-        for run in runs.chosen(names):
-            configured = cluster.configure(made, run.options(made.site.options))
-            is_good &= not judge(configured, run, focus, out / run.name, click.echo)
+        is_good = _all(made, out / "all") if is_all else _listed(made, lab, focus, names, out)
         cluster.configure(made, made.site.options)
     return 0 if is_good else 1
 
 
-def judge(made: Cluster, run: Run, focus: str, out: Path, say: Say) -> tuple[Result, ...]:
-    """One run of upstream's tests; what was bad is said line by line and returned."""
-    names = () if focus else run.required()
-    say(f"{run.name}:")
-    bad = suite.run(made, focus or results.focus(names), names, out.resolve(), say)
-    for result in bad:
-        say(result.line())
-    return bad
+def _listed(made: Cluster, lab: str, focus: str, names: Sequence[str], out: Path) -> bool:
+    is_good = bool(focus or names) or own_tests(lab, out)
+    for run in runs.chosen(names):
+        required = () if focus else run.required()
+        found = one_pass(made, run, focus or results.focus(required), required, out)
+        is_good &= not results.bad(found, required)
+    return is_good
+
+
+def _all(made: Cluster, out: Path) -> bool:
+    now, began = datetime.now(UTC), time.monotonic()
+    failures = known.read()
+    selection = applicable.select(suite.upstream_names(made.artifacts))
+    found = {
+        each.name: one_pass(made, each.run, results.focus(each.names), each.names, out)
+        for each in applicable.passes(selection.applicable)
+    }
+    compared = known.compare(found, failures)
+    report = Report(origin(CHECKOUT, now), selection, found, time.monotonic() - began, compared)
+    (out / "results.tsv").write_text(report.table())
+    (out / "summary.md").write_text(report.summary())
+    click.echo(report.summary())
+    return report.is_good
+
+
+def one_pass(made: Cluster, run: Run, focus: str, required: Sequence[str], out: Path) -> tuple[Result, ...]:
+    """How each of upstream's tests ended in one run; those that were bad are printed line by line."""
+    click.echo(f"{run.name}:")
+    configured = cluster.configure(made, run.options(made.site.options))
+    found = suite.run(configured, focus, required, (out / run.name).resolve(), click.echo)
+    for result in results.bad(found, required):
+        click.echo(result.line())
+    return found
 
 
 def own_tests(lab: str, out: Path) -> bool:

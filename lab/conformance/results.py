@@ -29,10 +29,13 @@ class Result:
     seconds: float = 0.0
     reason: str = ""
 
+    def first_line(self) -> str:
+        """The reason's first line, in which no tab is left."""
+        return next(iter(self.reason.strip().splitlines()), "").strip().replace("\t", " ")
+
     def line(self) -> str:
-        """A line of ``results.tsv``; the reason is cut to its first line."""
-        reason = self.reason.strip().splitlines()[0].strip() if self.reason.strip() else ""
-        return "\t".join((self.name, self.verdict, f"{self.seconds:.1f}", reason.replace("\t", " ")))
+        """A line of ``results.tsv``."""
+        return "\t".join((self.name, self.verdict, f"{self.seconds:.1f}", self.first_line()))
 
 
 def required(listed: str) -> tuple[str, ...]:
@@ -42,8 +45,9 @@ def required(listed: str) -> tuple[str, ...]:
 
 
 def focus(names: Iterable[str]) -> str:
-    """A Go regular expression that matches these names."""
-    return "|".join(SPECIAL.sub(r"\\\g<0>", name) for name in names)
+    """A Go regular expression that matches these names, and none that only begins like one of them."""
+    alternatives = "|".join(SPECIAL.sub(r"\\\g<0>", name) for name in names)
+    return f"(?:{alternatives})$"
 
 
 def read(folder: Path, pattern: str) -> tuple[Result, ...]:

@@ -7,8 +7,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab.conformance import results
+from lab.conformance import applicable, results
 from lab.conformance.results import Result, Verdict
+from lab.kubernetes.build import Artifacts
 from lab.kubernetes.cluster import Cluster
 from lab.kubernetes.golang import Say
 
@@ -18,8 +19,8 @@ PROCESSES = 24
 def run(cluster: Cluster, focus: str, names: Sequence[str], out: Path, say: Say) -> tuple[Result, ...]:
     """Run the tests that match *focus*; *names* are the required ones among them.
 
-    Leaves ``results.tsv``, ``failures.txt`` and ``e2e.log`` in *out* and returns what was bad. No test
-    is tried twice.
+    Leaves ``results.tsv``, ``failures.txt`` and ``e2e.log`` in *out* and returns every test's end. No
+    test is tried twice.
     """
     began = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
@@ -37,7 +38,13 @@ def run(cluster: Cluster, focus: str, names: Sequence[str], out: Path, say: Say)
     (out / "failures.txt").write_text("".join(f"{r.name}\n  {r.verdict}: {r.reason.strip()}\n\n" for r in bad))
     counts = ", ".join(f"{sum(r.verdict is v for r in found)} {v}" for v in Verdict)
     say(f"{len(found)} tests in {time.monotonic() - began:.0f} s: {counts}; {out / 'results.tsv'}")
-    return bad
+    return found
+
+
+def upstream_names(artifacts: Artifacts) -> tuple[str, ...]:
+    """The names of upstream's [sig-network] tests."""
+    argv = [artifacts.program("e2e.test"), "--list-tests"]
+    return applicable.listed(subprocess.run(argv, capture_output=True, text=True, check=True).stdout)
 
 
 def _command(cluster: Cluster, focus: str, out: Path) -> list[str]:

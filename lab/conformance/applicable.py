@@ -1,0 +1,95 @@
+"""Which of upstream's [sig-network] tests can apply to this dataplane, and why each other one is left out.
+
+Upstream's list comes from ``e2e.test`` itself, so that a test that a new version brings is run, until a line here says
+why not.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from lab.conformance.runs import Run
+
+# a line of e2e.test --list-tests: where the test stands in the source, then its name
+_LISTED = re.compile(r"\.go:\d+: (?P<name>\[sig-network\] .*?)\s*$", re.MULTILINE)
+# beside the same checks of the first family these would fight for the same ports of the nodes
+_SECONDARY = "Secondary IP Family"
+
+
+@dataclass(frozen=True, slots=True)
+class Exclusion:
+    """Tests that are left out: what they are about, a pattern of their names, and the reason."""
+
+    subject: str
+    pattern: str
+    reason: str
+
+
+# a test is counted where the first pattern matches; to run some, take their line away
+EXCLUSIONS: Sequence[Exclusion] = (
+    Exclusion("NetworkPolicy", r"\[Feature:NetworkPolicy\]", "network policy is not there yet"),
+    Exclusion("LoadBalancer", r"\[Feature:LoadBalancer\]", "a cloud has to give the load balancer's address"),
+    Exclusion("SCTP", r"\bSCTP", "no SCTP is carried"),
+    Exclusion("Internet", r"Internet connection", "the lab has no Internet access"),
+    Exclusion("cloud", r"\[Provider:", "they ask for one cloud's own names"),
+    Exclusion("kube-proxy", r"KubeProxy|kube-proxy|iptables rules", "they look at kube-proxy itself; there is none"),
+    Exclusion("performance", r"Performance", "they measure how fast the machine is; make bench compares"),
+    Exclusion("API server", r"restarting apiserver", "they restart it by ssh; tests/cluster does so in the lab's way"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Upstream's tests by name: those that apply, and those that each exclusion leaves out."""
+
+    applicable: tuple[str, ...]
+    left_out: Mapping[Exclusion, tuple[str, ...]]
+
+    @property
+    def total(self) -> int:
+        """How many tests upstream lists."""
+        return len(self.applicable) + sum(map(len, self.left_out.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One call of upstream's tests: how the agents are started for it, and the tests' names."""
+
+    run: Run
+    names: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The pass's name, which is its results' folder too."""
+        return self.run.name
+
+
+# choosing backends at connect() hides what the packet programs do: all tests are run without it as well
+MODES: Mapping[str, bool] = {"socket-lb-on": True, "socket-lb-off": False}
+
+
+def listed(output: str) -> tuple[str, ...]:
+    """The names of the [sig-network] tests in the output of ``e2e.test --list-tests``, each once."""
+    return tuple(sorted({match["name"] for match in _LISTED.finditer(output)}))
+
+
+def select(names: Iterable[str], exclusions: Sequence[Exclusion] = EXCLUSIONS) -> Selection:
+    """Divide *names* into those that apply and those that are left out, by the first exclusion that matches."""
+    applicable: list[str] = []
+    left_out: dict[Exclusion, list[str]] = {exclusion: [] for exclusion in exclusions}
+    for name in names:
+        reason = next((exclusion for exclusion in exclusions if re.search(exclusion.pattern, name)), None)
+        (left_out[reason] if reason else applicable).append(name)
+    return Selection(tuple(applicable), {exclusion: tuple(found) for exclusion, found in left_out.items()})
+
+
+def passes(applicable: Sequence[str]) -> tuple[Pass, ...]:
+    """The passes that run every applicable test in each mode; the second family's Granular Checks have their own."""
+    first = tuple(name for name in applicable if _SECONDARY not in name)
+    second = tuple(name for name in applicable if _SECONDARY in name)
+    return tuple(
+        Pass(Run(f"{mode}{suffix}", (), socket_lb=socket_lb), names)
+        for mode, socket_lb in MODES.items()
+        for suffix, names in (("", first), ("-secondary", second))
+        if names
+    )

@@ -1,0 +1,97 @@
+"""Every upstream test is run, or left out for one stated reason."""
+
+import re
+
+import pytest
+
+from lab.conformance import applicable, results, runs
+from lab.conformance.applicable import EXCLUSIONS, MODES, Exclusion
+
+PORTS = "[sig-network] Services should prevent NodePort collisions"
+GRANULAR = "[sig-network] Networking Granular Checks: Services should function for pod-Service: udp"
+SECOND = "[sig-network] [Feature:IPv6DualStack] Granular Checks: Services Secondary IP Family should function"
+
+
+def subject(name: str) -> str | None:
+    """What the exclusion that leaves *name* out is about."""
+    left_out = applicable.select([name]).left_out
+    return next((exclusion.subject for exclusion, names in left_out.items() if names), None)
+
+
+def test_the_list_of_e2e_test_is_read_by_its_names() -> None:
+    output = (
+        "The following spec names can be used with 'ginkgo run --focus/skip':\n"
+        f"    k8s.io/kubernetes@v1.36.3/test/e2e/network/service.go:1: {PORTS}\n"
+        f"    k8s.io/kubernetes@v1.36.3/test/e2e/network/networking.go:22: {GRANULAR} \n"
+        "    k8s.io/kubernetes@v1.36.3/test/e2e/node/pods.go:3: [sig-node] Pods should be updated\n"
+        f"    k8s.io/kubernetes@v1.36.3/test/e2e/network/service.go:1: {PORTS}\n"
+    )
+    assert applicable.listed(output) == (GRANULAR, PORTS)
+
+
+@pytest.mark.parametrize(
+    ("name", "about"),
+    [
+        pytest.param("Netpol between server and client should x [Feature:NetworkPolicy]", "NetworkPolicy", id="policy"),
+        pytest.param(
+            "Netpol [Feature:SCTPConnectivity] should x [Feature:NetworkPolicy]",
+            "NetworkPolicy",
+            id="a test of two subjects counts under the first",
+        ),
+        pytest.param("LoadBalancers [Feature:LoadBalancer] should x", "LoadBalancer", id="a cloud's load balancer"),
+        pytest.param("Granular Checks: x: sctp [Feature:SCTPConnectivity]", "SCTP", id="SCTP as a feature"),
+        pytest.param("Services should allow creating a basic SCTP service", "SCTP", id="SCTP in the name alone"),
+        pytest.param("Networking should provide Internet connection for containers", "Internet", id="Internet"),
+        pytest.param("DNS should provide DNS for the cluster [Provider:GCE]", "cloud", id="a cloud's names"),
+        pytest.param("KubeProxy should set TCP CLOSE_WAIT timeout", "kube-proxy", id="kube-proxy's own timeouts"),
+        pytest.param("Services should work after restarting kube-proxy", "kube-proxy", id="kube-proxy restarted"),
+        pytest.param("[Feature:PerformanceDNS] [Serial] Should answer", "performance", id="a measurement"),
+        pytest.param("Netpol API should support creating NetworkPolicy API operations", None, id="an API is tried"),
+        pytest.param("Services should serve on Type LoadBalancer", None, id="a load balancer's type alone is tried"),
+        pytest.param("DNS configMap nameserver should x [Slow] [Serial]", None, id="slow and serial ones are tried"),
+    ],
+)
+def test_left_out_is(name: str, about: str | None) -> None:
+    assert subject(f"[sig-network] {name}") == about
+
+
+def test_a_test_without_a_reason_is_run_and_none_is_lost() -> None:
+    names = (PORTS, GRANULAR, SECOND, "[sig-network] X [Feature:NetworkPolicy]")
+    chosen = applicable.select(names)
+    assert chosen.applicable == names[:3]
+    assert chosen.total == len(names)
+
+
+def test_network_policy_is_run_when_its_line_is_gone() -> None:
+    without = [exclusion for exclusion in EXCLUSIONS if exclusion.subject != "NetworkPolicy"]
+    name = "[sig-network] Netpol should x [Feature:NetworkPolicy]"
+    assert applicable.select([name], without).applicable == (name,)
+
+
+def test_an_exclusion_that_matches_nothing_still_counts_as_one() -> None:
+    nothing = Exclusion("nothing", "no such test", "none")
+    assert applicable.select([PORTS], [nothing]).left_out == {nothing: ()}
+
+
+@pytest.mark.parametrize("listed", [runs.CONFORMANCE, runs.GRANULAR, runs.SECONDARY])
+def test_no_required_test_is_left_out(listed: str) -> None:
+    required = results.required(listed)
+    assert applicable.select(required).applicable == required
+
+
+def test_each_mode_runs_every_test_once_and_the_second_family_by_itself() -> None:
+    passes = applicable.passes((PORTS, GRANULAR, SECOND))
+    for socket_lb in MODES.values():
+        of_mode = [each.names for each in passes if each.run.socket_lb is socket_lb]
+        assert of_mode == [(PORTS, GRANULAR), (SECOND,)]
+    assert len({each.name for each in passes}) == len(passes)
+
+
+def test_a_pass_without_tests_is_not_made() -> None:
+    assert [each.name for each in applicable.passes((PORTS,))] == list(MODES)
+
+
+def test_the_focus_of_a_test_is_not_that_of_a_longer_name() -> None:
+    pattern = results.focus([PORTS])
+    assert re.search(pattern, f"Kubernetes e2e suite {PORTS}")
+    assert not re.search(pattern, f"{PORTS} and more")
