@@ -12,7 +12,7 @@ from ipaddress import IPv6Address
 from typing import Any, ClassVar, Final
 
 from maps import record
-from maps.spec import Carried, MapKind, MapSpec, Owner, Revises
+from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
 LAYOUT: Final = "8f521b922b22"
@@ -1627,12 +1627,12 @@ AFFINITIES: Final[MapSpec[AffinityKey, Affinity]] = MapSpec(
 
 BACKEND_SETS: Final[MapSpec[int, BackendSet]] = MapSpec(
     "backend_sets", MapKind.HASH, record.IntCodec("<I"), BackendSet, 65536, 1,
-    owner=Owner.AGENT, order=80, option="max_services", carried=Carried.SEED,
+    writer=Writer.AGENT, order=80, option="max_services", carried=Carried.SEED,
 )
 
 BACKENDS: Final[MapSpec[BackendKey, Backend]] = MapSpec(
     "backends", MapKind.HASH, BackendKey, Backend, 262144, 1,
-    owner=Owner.AGENT, order=60, option="max_backends", carried=Carried.SEED, revises=Revises.REMOVAL,
+    writer=Writer.AGENT, order=60, option="max_backends", carried=Carried.SEED, revises=Revises.REMOVAL,
 )
 
 COUNTERS: Final[MapSpec[int, Counter]] = MapSpec(
@@ -1641,7 +1641,7 @@ COUNTERS: Final[MapSpec[int, Counter]] = MapSpec(
 
 ENDPOINTS: Final[MapSpec[IPv6Address, Endpoint]] = MapSpec(
     "endpoints", MapKind.HASH, record.ADDRESS, Endpoint, 8192, 1,
-    owner=Owner.AGENT, order=20, option="max_endpoints", carried=Carried.SEED, revises=Revises.CHANGE,
+    writer=Writer.AGENT, order=20, option="max_endpoints", carried=Carried.SEED, revises=Revises.CHANGE,
 )
 
 FLOWS: Final[MapSpec[FlowKey, Flow]] = MapSpec(
@@ -1663,37 +1663,37 @@ GC_RUNS: Final[MapSpec[int, GcRun]] = MapSpec(
 
 LIMITS: Final[MapSpec[int, DeviceLimits]] = MapSpec(
     "limits", MapKind.HASH, record.IntCodec("<I"), DeviceLimits, 8192, 1,
-    owner=Owner.AGENT, order=10, option="max_endpoints", carried=Carried.SEED, live=bytes.fromhex("00000000000000000000000000000000ffffffffffffffff00000000000000000000000000000000ffffffffffffffff0000000000000000"),
+    writer=Writer.AGENT, order=10, option="max_endpoints", carried=Carried.SEED, live=bytes.fromhex("00000000000000000000000000000000ffffffffffffffff00000000000000000000000000000000ffffffffffffffff0000000000000000"),
 )
 
 MAGLEVS: Final[MapSpec[MaglevKey, Maglev]] = MapSpec(
     "maglevs", MapKind.HASH, MaglevKey, Maglev, 65536, 1,
-    owner=Owner.AGENT, order=70, option="max_services", carried=Carried.SEED,
+    writer=Writer.AGENT, order=70, option="max_services", carried=Carried.SEED,
 )
 
 NODE: Final[MapSpec[int, Node]] = MapSpec(
     "node", MapKind.ARRAY, record.IntCodec("<I"), Node, 1, 0,
-    owner=Owner.AGENT, order=100, carried=Carried.SEED, live=bytes.fromhex("00000000000000000000000000000000000000000000000000000000000000000000000000000000ffffffff00000000000000000000000000000000000000000000000000000000"),
+    writer=Writer.AGENT, order=100, carried=Carried.SEED, live=bytes.fromhex("00000000000000000000000000000000000000000000000000000000000000000000000000000000ffffffff00000000000000000000000000000000000000000000000000000000"),
 )
 
 POD_NETNS: Final[MapSpec[int, PodAddresses]] = MapSpec(
     "pod_netns", MapKind.HASH, record.IntCodec("<Q"), PodAddresses, 8192, 1,
-    owner=Owner.AGENT, order=30, option="max_endpoints", carried=Carried.SEED,
+    writer=Writer.AGENT, order=30, option="max_endpoints", carried=Carried.SEED,
 )
 
 PREFIXES: Final[MapSpec[PrefixKey, Prefix]] = MapSpec(
     "prefixes", MapKind.LPM_TRIE, PrefixKey, Prefix, 32768, 1,
-    owner=Owner.AGENT, order=50, option="max_prefixes", carried=Carried.SEED, revises=Revises.CHANGE,
+    writer=Writer.AGENT, order=50, option="max_prefixes", carried=Carried.SEED, revises=Revises.CHANGE,
 )
 
 REMOTES: Final[MapSpec[int, Remote]] = MapSpec(
     "remotes", MapKind.HASH, record.IntCodec("<I"), Remote, 8192, 1,
-    owner=Owner.AGENT, order=40, option="max_prefixes", carried=Carried.SEED, revises=Revises.CHANGE,
+    writer=Writer.AGENT, order=40, option="max_prefixes", carried=Carried.SEED, revises=Revises.CHANGE,
 )
 
 SERVICES: Final[MapSpec[ServiceKey, Service]] = MapSpec(
     "services", MapKind.HASH, ServiceKey, Service, 65536, 0,
-    owner=Owner.AGENT, order=90, option="max_services", carried=Carried.SEED,
+    writer=Writer.AGENT, order=90, option="max_services", carried=Carried.SEED,
 )
 
 SOCK_PEERS: Final[MapSpec[SockPeerKey, SockPeer]] = MapSpec(

@@ -46,7 +46,7 @@ def _private(name: str, spec: Private) -> Iterator[str]:
 def _declaration(declared: Declared, live: bytes) -> Iterator[str]:
     """The arguments that are declared beside the map, without those that are MapSpec's defaults."""
     given: list[tuple[str, object, str]] = [
-        ("owner", declared.owner, f"Owner.{declared.owner.name}"),
+        ("writer", declared.writer, f"Writer.{declared.writer.name}"),
         ("order", declared.order, str(declared.order)),
         ("option", declared.option, f'"{declared.option}"'),
         ("per_cpu", declared.per_cpu, str(declared.per_cpu)),

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from maps.btf import Array, Btf, Struct
-from maps.spec import OPTIONS, Carried, Owner, Revises
+from maps.spec import OPTIONS, Carried, Revises, Writer
 
 LIVE = ":live"  # of a struct's member
 _TAG = re.compile(r":(?P<name>[a-z_]+)(?: (?P<argument>.*))?")
@@ -17,14 +17,14 @@ _KNOWN = frozenset({"agent", "programs", "private", "option", "per_cpu", "carrie
 
 
 class DeclarationError(ValueError):
-    """A map without an owner, or a declaration that contradicts itself or means nothing."""
+    """A map whose writer is not stated, or a declaration that contradicts itself or means nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Declared:
     """The declaration of one map; the fields are those of :class:`maps.spec.MapSpec`."""
 
-    owner: Owner
+    writer: Writer
     order: int
     option: str
     per_cpu: int
@@ -40,25 +40,25 @@ def declared(tags: Iterable[str]) -> Declared:
         DeclarationError: no tag, or more than one, says who writes the map; an argument is missing or unknown.
     """
     found = _found(tags)
-    owners = found.keys() & {"agent", "programs", "private"}
-    if len(owners) != 1:
-        raise DeclarationError(f"one of AGENT_WRITES, PROGRAMS_WRITE and PRIVATE says who writes it, not {len(owners)}")
-    owner = Owner.AGENT if "agent" in owners else Owner.PROGRAMS
+    writers = found.keys() & {"agent", "programs", "private"}
+    if len(writers) != 1:
+        raise DeclarationError(f"one of AGENT_WRITES, PROGRAMS_WRITE and PRIVATE says who writes, not {len(writers)}")
+    writer = Writer.AGENT if "agent" in writers else Writer.PROGRAMS
     option = found.get("option", "")
     if option and option not in OPTIONS:
         raise DeclarationError(f"no option {option} sizes maps; there are {', '.join(sorted(OPTIONS))}")
-    if "carried" in found and owner is Owner.AGENT:
+    if "carried" in found and writer is Writer.AGENT:
         raise DeclarationError("the agent's maps are carried over without CARRIED")
-    if "revises" in found and owner is not Owner.AGENT:
+    if "revises" in found and writer is not Writer.AGENT:
         raise DeclarationError("REVISES is for what the agent writes")
     return Declared(
-        owner,
-        _positive("AGENT_WRITES", found["agent"]) if owner is Owner.AGENT else 0,
+        writer,
+        _positive("AGENT_WRITES", found["agent"]) if writer is Writer.AGENT else 0,
         option,
         _positive("PER_CPU", found["per_cpu"]) if "per_cpu" in found else 0,
-        Carried.SEED if owner is Owner.AGENT else Carried.TRAFFIC if "carried" in found else Carried.NEVER,
+        Carried.SEED if writer is Writer.AGENT else Carried.TRAFFIC if "carried" in found else Carried.NEVER,
         _revises(found.get("revises", "NEVER")),
-        "private" in owners,
+        "private" in writers,
     )
 
 

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from maps import abi, libbpf
 from maps.percpu import PerCpuTable
-from maps.spec import Carried, MapSpec, Owner
+from maps.spec import Carried, MapSpec, Writer
 from maps.table import Table
 
 K = TypeVar("K")
@@ -15,7 +15,8 @@ AnySpec = MapSpec[Any, Any]
 
 def agent_maps() -> tuple[AnySpec, ...]:
     """The maps that the agent writes, in the order of writing; removal goes in reverse."""
-    return tuple(sorted((spec for spec in abi.MAPS.values() if spec.owner is Owner.AGENT), key=lambda spec: spec.order))
+    written = (spec for spec in abi.MAPS.values() if spec.writer is Writer.AGENT)
+    return tuple(sorted(written, key=lambda spec: spec.order))
 
 
 def carried_maps(when: Carried) -> tuple[AnySpec, ...]:

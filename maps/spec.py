@@ -44,7 +44,7 @@ class MapKind(IntEnum):
         return self in (MapKind.LRU_HASH, MapKind.LRU_PERCPU_HASH)
 
 
-class Owner(Enum):
+class Writer(Enum):
     """Who writes a map's entries."""
 
     AGENT = auto()  # Python keeps them equal to what is desired
@@ -77,7 +77,7 @@ class MapSpec(Generic[K, V]):
     value: Codec[V]
     max_entries: int  # the source's; the loader may have chosen another
     flags: int = 0  # BPF_F_*
-    owner: Owner = Owner.PROGRAMS
+    writer: Writer = Writer.PROGRAMS
     order: int = (
         0  # among the agent's maps: what is referred to is written before what refers to it; 0: not the agent's
     )
@@ -101,7 +101,7 @@ class MapSpec(Generic[K, V]):
     @property
     def counted(self) -> bool:
         """Whether a scrape may count its entries: what programs fill is too large, and an array is always full."""
-        return self.owner is Owner.AGENT and not self.kind.is_array
+        return self.writer is Writer.AGENT and not self.kind.is_array
 
     def at_rest(self, value: bytes) -> bytes:
         """A value with zeros where the agent's and the map's may differ: what two of them are compared by."""

@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 from maps import abigen, exports
-from maps.spec import Carried, MapKind, Owner, Revises
+from maps.spec import Carried, MapKind, Revises, Writer
 from tests.maps.conftest import Compile
 
 HEAD = """
@@ -66,7 +66,7 @@ HEAD = """
         ),
         pytest.param(
             "DECLARED(things, __u32, __u32);",
-            "map things: one of AGENT_WRITES, PROGRAMS_WRITE and PRIVATE says who writes it, not 0",
+            "map things: one of AGENT_WRITES, PROGRAMS_WRITE and PRIVATE says who writes, not 0",
             id="a map that nobody writes is refused",
         ),
         pytest.param(
@@ -162,9 +162,9 @@ def test_the_registry_has_every_map_under_its_name(twin: ModuleType) -> None:
 
 def test_what_is_declared_beside_a_map_is_in_its_spec(twin: ModuleType) -> None:
     lamps, guests = twin.LAMPS, twin.GUESTS
-    assert (lamps.owner, lamps.order, lamps.option, lamps.flag) == (Owner.AGENT, 7, "max_services", "--max-services")
+    assert (lamps.writer, lamps.order, lamps.option, lamps.flag) == (Writer.AGENT, 7, "max_services", "--max-services")
     assert (lamps.carried, lamps.revises, lamps.counted) == (Carried.SEED, Revises.CHANGE, True)
-    assert (guests.owner, guests.order, guests.option, guests.flag) == (Owner.PROGRAMS, 0, "", "")
+    assert (guests.writer, guests.order, guests.option, guests.flag) == (Writer.PROGRAMS, 0, "", "")
     assert (guests.per_cpu, guests.carried, guests.revises) == (16, Carried.TRAFFIC, Revises.NEVER)
     assert not guests.counted  # what programs fill is too large to be walked at every scrape
     assert not twin.SHELVES.counted  # an array is always full
