@@ -13,7 +13,11 @@ from lab.conformance.runs import Run
 # a line of e2e.test --list-tests: where the test stands in the source, then its name
 _LISTED = re.compile(r"\.go:\d+: (?P<name>\[sig-network\] .*?)\s*$", re.MULTILINE)
 # beside the same checks of the first family these would fight for the same ports of the nodes
-_SECONDARY = "Secondary IP Family"
+_SECONDARY = re.compile("Secondary IP Family")
+# these skip themselves unless each of three zones has two nodes
+_ZONES = re.compile("Traffic Distribution")
+_NODES = 3
+_NODES_OF_ZONES = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,7 @@ EXCLUSIONS: Sequence[Exclusion] = (
     Exclusion("NetworkPolicy", r"\[Feature:NetworkPolicy\]", "network policy is not there yet"),
     Exclusion("LoadBalancer", r"\[Feature:LoadBalancer\]", "a cloud has to give the load balancer's address"),
     Exclusion("SCTP", r"\bSCTP", "no SCTP is carried"),
-    Exclusion("Internet", r"Internet connection", "the lab has no Internet access"),
+    Exclusion("Internet", r"Internet connection|PTR records lookup", "the lab has no Internet access"),
     Exclusion("cloud", r"\[Provider:", "they ask for one cloud's own names"),
     Exclusion("kube-proxy", r"KubeProxy|kube-proxy|iptables rules", "they look at kube-proxy itself; there is none"),
     Exclusion("performance", r"Performance", "they measure how fast the machine is; make bench compares"),
@@ -53,10 +57,11 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """One call of upstream's tests: how the agents are started for it, and the tests' names."""
+    """One call of upstream's tests: how the agents are started for it, the tests' names, and the nodes they want."""
 
     run: Run
     names: tuple[str, ...]
+    nodes: int = _NODES
 
     @property
     def name(self) -> str:
@@ -84,12 +89,15 @@ def select(names: Iterable[str], exclusions: Sequence[Exclusion] = EXCLUSIONS) -
 
 
 def passes(applicable: Sequence[str]) -> tuple[Pass, ...]:
-    """The passes that run every applicable test in each mode; the second family's Granular Checks have their own."""
-    first = tuple(name for name in applicable if _SECONDARY not in name)
-    second = tuple(name for name in applicable if _SECONDARY in name)
-    return tuple(
-        Pass(Run(f"{mode}{suffix}", (), socket_lb=socket_lb), names)
+    """The passes that run every applicable test in each mode, those that want the same number of nodes together."""
+    second = tuple(name for name in applicable if _SECONDARY.search(name))
+    zones = tuple(name for name in applicable if _ZONES.search(name))
+    first = tuple(name for name in applicable if name not in {*second, *zones})
+    kinds = (("", first, _NODES), ("-secondary", second, _NODES), ("-zones", zones, _NODES_OF_ZONES))
+    found = [
+        Pass(Run(f"{mode}{suffix}", (), socket_lb=socket_lb), names, nodes)
         for mode, socket_lb in MODES.items()
-        for suffix, names in (("", first), ("-secondary", second))
+        for suffix, names, nodes in kinds
         if names
-    )
+    ]
+    return tuple(sorted(found, key=lambda each: each.nodes))

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
 
 import click
@@ -15,7 +16,7 @@ from lab.conformance.origin import origin
 from lab.conformance.report import Report
 from lab.conformance.results import Result
 from lab.conformance.runs import Run
-from lab.kubernetes import cluster, lifecycle
+from lab.kubernetes import build, cluster, lifecycle
 from lab.kubernetes.cluster import Cluster
 from lab.site import Options
 
@@ -28,7 +29,9 @@ OUT = CHECKOUT / "build" / "conformance"
 @click.option("--focus", default="", help="A regular expression, instead of the names that the runs list.")
 @click.option("--run", "names", type=click.Choice(runs.NAMES), multiple=True, help="Only this run; again for more.")
 @click.option("--out", type=click.Path(path_type=Path), default=OUT, show_default=True, help="Where results go.")
-@click.option("--nodes", default=3, show_default=True, help="How many nodes, unless a cluster is up.")
+@click.option(
+    "--nodes", default=3, show_default=True, help="How many nodes, unless a cluster is up; --all has its own."
+)
 @click.pass_obj
 def command(lab: str, *, is_all: bool, focus: str, names: Sequence[str], out: Path, nodes: int) -> int:  # noqa: PLR0913
     """Run upstream's [sig-network] tests against the lab's Kubernetes, once per way of the packets.
@@ -39,32 +42,33 @@ def command(lab: str, *, is_all: bool, focus: str, names: Sequence[str], out: Pa
     """
     if is_all and (focus or names):
         raise click.UsageError("--all has runs of its own: leave out --focus and --run")
-    options = Options(nodes=nodes, kubernetes=True, subnets=runs.SUBNETS)
-    with lifecycle.running(lab, options, click.echo) as made:
-        is_good = _all(made, out / "all") if is_all else _listed(made, lab, focus, names, out)
-        cluster.configure(made, made.site.options)
+    is_good = _all(lab, out / "all") if is_all else _listed(lab, focus, names, out, nodes)
     return 0 if is_good else 1
 
 
-def _listed(made: Cluster, lab: str, focus: str, names: Sequence[str], out: Path) -> bool:
-    is_good = bool(focus or names) or own_tests(lab, out)
-    for run in runs.chosen(names):
-        required = () if focus else run.required()
-        found = one_pass(made, run, focus or results.focus(required), required, out)
-        is_good &= not results.bad(found, required)
+def _listed(lab: str, focus: str, names: Sequence[str], out: Path, nodes: int) -> bool:
+    with lifecycle.running(lab, _options(nodes), click.echo) as made:
+        is_good = bool(focus or names) or own_tests(lab, out)
+        for run in runs.chosen(names):
+            required = () if focus else run.required()
+            found = one_pass(made, run, focus or results.focus(required), required, out)
+            is_good &= not results.bad(found, required)
+        cluster.configure(made, made.site.options)
     return is_good
 
 
-def _all(made: Cluster, out: Path) -> bool:
-    now, began = datetime.now(UTC), time.monotonic()
+def _all(lab: str, out: Path) -> bool:
+    of, began = origin(CHECKOUT, datetime.now(UTC)), time.monotonic()
     failures = known.read()
-    selection = applicable.select(suite.upstream_names(made.artifacts))
-    found = {
-        each.name: one_pass(made, each.run, results.focus(each.names), each.names, out)
-        for each in applicable.passes(selection.applicable)
-    }
+    selection = applicable.select(suite.upstream_names(build.artifacts(click.echo)))
+    found: dict[str, tuple[Result, ...]] = {}
+    for nodes, passes in groupby(applicable.passes(selection.applicable), key=lambda each: each.nodes):
+        with lifecycle.running(lab, _options(nodes), click.echo) as made:
+            for each in passes:
+                found[each.name] = one_pass(made, each.run, results.focus(each.names), each.names, out)
+            cluster.configure(made, made.site.options)
     compared = known.compare(found, failures)
-    report = Report(origin(CHECKOUT, now), selection, found, time.monotonic() - began, compared)
+    report = Report(of, selection, found, time.monotonic() - began, compared)
     (out / "results.tsv").write_text(report.table())
     (out / "summary.md").write_text(report.summary())
     click.echo(report.summary())
@@ -79,6 +83,10 @@ def one_pass(made: Cluster, run: Run, focus: str, required: Sequence[str], out: 
     for result in results.bad(found, required):
         click.echo(result.line())
     return found
+
+
+def _options(nodes: int) -> Options:
+    return Options(nodes=nodes, kubernetes=True, subnets=runs.SUBNETS)
 
 
 def own_tests(lab: str, out: Path) -> bool:

@@ -11,6 +11,8 @@ PORTS = "[sig-network] Services should prevent NodePort collisions"
 GRANULAR = "[sig-network] Networking Granular Checks: Services should function for pod-Service: udp"
 SECOND = "[sig-network] [Feature:IPv6DualStack] Granular Checks: Services Secondary IP Family should function"
 
+ZONES = "[sig-network] Traffic Distribution should route traffic correctly when using PreferClose"
+
 
 def subject(name: str) -> str | None:
     """What the exclusion that leaves *name* out is about."""
@@ -42,6 +44,7 @@ def test_the_list_of_e2e_test_is_read_by_its_names() -> None:
         pytest.param("Granular Checks: x: sctp [Feature:SCTPConnectivity]", "SCTP", id="SCTP as a feature"),
         pytest.param("Services should allow creating a basic SCTP service", "SCTP", id="SCTP in the name alone"),
         pytest.param("Networking should provide Internet connection for containers", "Internet", id="Internet"),
+        pytest.param("DNS configMap nameserver should forward PTR records lookup", "Internet", id="a public name"),
         pytest.param("DNS should provide DNS for the cluster [Provider:GCE]", "cloud", id="a cloud's names"),
         pytest.param("KubeProxy should set TCP CLOSE_WAIT timeout", "kube-proxy", id="kube-proxy's own timeouts"),
         pytest.param("Services should work after restarting kube-proxy", "kube-proxy", id="kube-proxy restarted"),
@@ -80,11 +83,16 @@ def test_no_required_test_is_left_out(listed: str) -> None:
 
 
 def test_each_mode_runs_every_test_once_and_the_second_family_by_itself() -> None:
-    passes = applicable.passes((PORTS, GRANULAR, SECOND))
+    passes = applicable.passes((PORTS, GRANULAR, SECOND, ZONES))
     for socket_lb in MODES.values():
-        of_mode = [each.names for each in passes if each.run.socket_lb is socket_lb]
-        assert of_mode == [(PORTS, GRANULAR), (SECOND,)]
+        of_mode = [(each.names, each.nodes) for each in passes if each.run.socket_lb is socket_lb]
+        assert of_mode == [((PORTS, GRANULAR), 3), ((SECOND,), 3), ((ZONES,), 6)]
     assert len({each.name for each in passes}) == len(passes)
+
+
+def test_passes_that_want_as_many_nodes_follow_each_other() -> None:
+    nodes = [each.nodes for each in applicable.passes((PORTS, ZONES))]
+    assert nodes == sorted(nodes)
 
 
 def test_a_pass_without_tests_is_not_made() -> None:
