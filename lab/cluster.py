@@ -1,6 +1,6 @@
 """The standalone cluster: nodes whose agents watch a folder, into which the lab writes what a control plane would.
 
-There is no process that controls it: whatever a command changed, `settle` draws the consequences before it returns.
+There is no process that controls it: each command that changes something calls `update_status` before it returns.
 """
 
 import time
@@ -45,7 +45,7 @@ class Cluster:
             for item in _documents(text):
                 stored.append(self._admitted(item))
                 self.manifests.put(stored[-1])
-            self.settle()
+            self.update_status()
         return tuple(stored)
 
     def run(  # noqa: PLR0913, as kubectl run
@@ -81,7 +81,7 @@ class Cluster:
                 raise
             self.manifests.put(started)
             started = self._ready(machine, started)
-            self.settle()
+            self.update_status()
         return started
 
     def delete(self, called: str, space: str = "default", *, grace_s: float = 0.5) -> None:
@@ -94,12 +94,12 @@ class Cluster:
         machine = self.machine_of(item)
         with self.site.alone():
             self.manifests.put(pods.leaving(item))
-            self.settle()
+            self.update_status()
         time.sleep(grace_s)
         with self.site.alone():
             pods.stop(machine, item)
             self.manifests.remove("Pod", space, called)
-            self.settle()
+            self.update_status()
 
     def remove(self, kind: str, called: str, space: str = "default") -> None:
         """Remove an object that was applied.
@@ -112,7 +112,7 @@ class Cluster:
         with self.site.alone():
             if not self.manifests.remove(kind, space, called):
                 raise LabError(f"no {kind} {space}/{called}")
-            self.settle()
+            self.update_status()
 
     def pod(self, called: str, space: str = "default") -> Object:
         """A pod by its name.
@@ -133,9 +133,9 @@ class Cluster:
     def observe(self) -> None:
         """Notice what became of the pods since."""
         with self.site.alone():
-            self.settle()
+            self.update_status()
 
-    def settle(self) -> None:
+    def update_status(self) -> None:
         """Write what kubelets and the endpoints controller would: readiness of pods, and their Services' slices."""
         there = [self._observed(item) for item in self.manifests.all("Pod")]
         for item in there:
@@ -155,11 +155,11 @@ class Cluster:
     def _ready(self, machine: Machine, item: Object) -> Object:
         deadline = time.monotonic() + READY_WITHIN_S
         while not pods.is_ready(item):
-            words = pods.log(machine, item).read_text(errors="replace")[-500:].strip() or "it printed nothing"
+            output = pods.log(machine, item).read_text(errors="replace")[-500:].strip() or "it printed nothing"
             if item["status"]["phase"] == "Failed":
-                raise LabError(f"pod {name(item)}: its command ended: {words}")
+                raise LabError(f"pod {name(item)}: its command ended: {output}")
             if time.monotonic() > deadline:
-                raise LabError(f"pod {name(item)} does not serve its ports: {words}")
+                raise LabError(f"pod {name(item)} does not serve its ports: {output}")
             time.sleep(0.01)
             item = pods.with_readiness(machine, item)
         return item

@@ -72,7 +72,7 @@ class Sandbox:
 
     def _execute(self, verb: str, lists: Mapping[str, Any], plugin: Mapping[str, Any], more: Mapping[str, Any]) -> str:
         config = {"cniVersion": lists["cniVersion"], "name": lists["name"], **plugin, **more}
-        words = {
+        arguments = {
             "IgnoreUnknown": "1",
             "K8S_POD_NAMESPACE": self.namespace,
             "K8S_POD_NAME": self.pod,
@@ -85,7 +85,7 @@ class Sandbox:
             "CNI_NETNS": f"/run/netns/{self.name}",
             "CNI_IFNAME": INTERFACE,
             "CNI_PATH": BIN,
-            "CNI_ARGS": ";".join(f"{key}={value}" for key, value in words.items()),
+            "CNI_ARGS": ";".join(f"{key}={value}" for key, value in arguments.items()),
         }
         done = self.machine.run(
             f"{BIN}/{plugin['type']}", stdin=json.dumps(config), environment=environment, check=False

@@ -31,12 +31,13 @@ class Checks:
     failed: list[str] = field(default_factory=list)
     done: int = 0
 
-    def check(self, title: str, problem: str, told: str = "") -> None:
+    def check(self, title: str, problem: str, detail: str = "") -> None:
         """One line: it held, or *problem*."""
         self.done += 1
         if problem:
             self.failed.append(title)
-        self.say(f"  {'FAILED' if problem else 'ok    '}  {title}{': ' if problem or told else ''}{problem or told}")
+        result = problem or detail
+        self.say(f"  {'FAILED' if problem else 'ok    '}  {title}{': ' if result else ''}{result}")
 
 
 def run(lab: str, *, keep: bool) -> int:
@@ -142,18 +143,18 @@ def _loaded(checks: Checks, made: Cluster, target: tuple[str, int], title: str, 
         yield
     seen = load.seen
     if seen is None:
-        checks.check(title, "the client told nothing")
+        checks.check(title, "the client reported nothing")
         return
-    told = f"{seen.opened} new connections" + (f", {seen.exchanged} exchanges on {kept} old ones" if kept else "")
-    checks.check(title, "" if seen.opened and not seen.errors else f"{told}; {dict(seen.errors)}", told)
+    detail = f"{seen.opened} new connections" + (f", {seen.exchanged} exchanges on {kept} old ones" if kept else "")
+    checks.check(title, "" if seen.opened and not seen.errors else f"{detail}; {dict(seen.errors)}", detail)
 
 
 def _all_backends(seen: Asked) -> str:
     """What is wrong where all backends should have answered."""
     missing = sorted(set(BACKENDS) - seen.names)
-    words = [f"{error} ({count} times)" for error, count in seen.errors.items()]
-    words += [f"nothing from {', '.join(missing)}"] * bool(missing)
-    return "; ".join(words)
+    problems = [f"{error} ({count} times)" for error, count in seen.errors.items()]
+    problems += [f"nothing from {', '.join(missing)}"] * bool(missing)
+    return "; ".join(problems)
 
 
 def _counts(seen: Asked) -> str:
@@ -173,4 +174,4 @@ def _further(*, is_up: bool) -> str:
         ("agent kill n2", "dpctl and traffic go on without it"),
         ("down", "takes all of it away"),
     )
-    return "\n".join([f"\n{first}", *(f"  {lab} {command:<26} # {words}" for command, words in rows)])
+    return "\n".join([f"\n{first}", *(f"  {lab} {command:<26} # {purpose}" for command, purpose in rows)])

@@ -10,4 +10,4 @@ class LabError(Exception):
 
 
 class CommandFailedError(LabError):
-    """A command returned non-zero; the message ends with its words."""
+    """A command returned non-zero; the message ends with its output."""

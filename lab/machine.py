@@ -44,14 +44,14 @@ class Setup:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where in a machine a process runs."""
+class ExecContext:
+    """The cgroup and the network namespace in which a process of a machine runs."""
 
     group: str = SYSTEM  # cgroup
     netns: Path | None = None  # another network namespace than the machine's own, as a path of the host
 
 
-ITSELF = Place()
+MACHINE_ITSELF = ExecContext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +109,10 @@ class Machine:
             self._move(process)
         self.cgroups.delegate(self.name)
 
-    def command(self, argv: Sequence[str], place: Place = ITSELF) -> list[str]:
+    def command(self, argv: Sequence[str], context: ExecContext = MACHINE_ITSELF) -> list[str]:
         """*argv*, entering the machine's namespaces and cgroups, from a process of the host."""
         # entering the cgroup namespace is not entering the cgroups
-        return _join(self.cgroups.joins(self.name, place.group), self._entered(argv, place))
+        return _join(self.cgroups.joins(self.name, context.group), self._entered(argv, context))
 
     def run(
         self,
@@ -120,22 +120,22 @@ class Machine:
         check: bool = True,
         stdin: str | Path | None = None,
         environment: Mapping[str, str] | None = None,
-        place: Place = ITSELF,
+        context: ExecContext = MACHINE_ITSELF,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command in the machine and return what it printed; a Path as *stdin* is read from.
 
         Raises:
             CommandFailedError: it returned non-zero, and *check* is set.
         """
-        command, env = self.command(argv, place), self.environment(environment)
+        command, env = self.command(argv, context), self.environment(environment)
         with ExitStack() as files:
             given: dict[str, Any] = {"input": stdin}
             if not isinstance(stdin, str):
                 given = {"stdin": files.enter_context((stdin or Path(os.devnull)).open())}
             done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, **given)
         if check and done.returncode:
-            words = (done.stderr or done.stdout).strip()[-1500:]
-            raise CommandFailedError(f"{shlex.join(argv)} on {self.name} returned {done.returncode}: {words}")
+            output = (done.stderr or done.stdout).strip()[-1500:]
+            raise CommandFailedError(f"{shlex.join(argv)} on {self.name} returned {done.returncode}: {output}")
         return done
 
     def daemon(
@@ -143,7 +143,7 @@ class Machine:
         name: str,
         argv: Sequence[str],
         environment: Mapping[str, str] | None = None,
-        place: Place = ITSELF,
+        context: ExecContext = MACHINE_ITSELF,
     ) -> None:
         """Start a process that outlives this one; it logs to ``home/NAME.log``.
 
@@ -152,8 +152,8 @@ class Machine:
         """
         saved = {"argv": list(argv), "environment": dict(environment or {})}
         (self.home / f"{name}.json").write_text(json.dumps(saved))
-        joins = self.cgroups.joins(self.name, place.group)
-        holder = self._spawn(name, joins, self._entered(argv, place), self.environment(environment))
+        joins = self.cgroups.joins(self.name, context.group)
+        holder = self._spawn(name, joins, self._entered(argv, context), self.environment(environment))
         deadline = time.monotonic() + STARTED_WITHIN_S
         while not (started := _children(holder)):
             if not _is_alive(holder) or time.monotonic() > deadline:
@@ -168,17 +168,17 @@ class Machine:
             groups = Path(f"/proc/{process}/cgroup").read_text()
         except (FileNotFoundError, ProcessLookupError, ValueError):
             return None
-        # a number may have gone to a stranger since
+        # the number may be another process's by now
         is_ours = f"/{self.cgroups.lab}/{self.name}" in groups
         return process if is_ours and _is_alive(process) else None
 
     def stop(self, name: str, how: signal.Signals = signal.SIGTERM) -> None:
         """End what `daemon` started; it is killed when it does not end by itself."""
         process = self.daemon_process(name)
-        for step in (how, signal.SIGKILL):
+        for number in (how, signal.SIGKILL):
             if process is None:
                 return
-            _signal(process, step)
+            _signal(process, number)
             deadline = time.monotonic() + ENDED_WITHIN_S
             while self.daemon_process(name) == process and time.monotonic() < deadline:
                 time.sleep(0.005)
@@ -211,8 +211,8 @@ class Machine:
         term = {"TERM": os.environ["TERM"]} if "TERM" in os.environ else {}
         return own | term | dict(more or {})
 
-    def _entered(self, argv: Sequence[str], place: Place) -> list[str]:
-        spaces = ["-m", "-u", "-i", "-p", "-C", f"--net={place.netns or self.netns}"]
+    def _entered(self, argv: Sequence[str], context: ExecContext) -> list[str]:
+        spaces = ["-m", "-u", "-i", "-p", "-C", f"--net={context.netns or self.netns}"]
         return ["nsenter", "-t", str(self.process), *spaces, "--", *argv]
 
     def _environment(self, setup: Setup) -> dict[str, str]:

@@ -15,7 +15,7 @@ from typing import Any
 from lab import cgroups
 from lab.cni import Sandbox
 from lab.errors import LabError
-from lab.machine import Machine, Place
+from lab.machine import ExecContext, Machine
 from lab.manifests import Object, name, namespace
 
 _LISTEN = "0A"  # TCP_LISTEN, as /proc/net/tcp has it
@@ -71,7 +71,7 @@ def start(machine: Machine, item: Object) -> Object:
     log(machine, item).unlink(missing_ok=True)  # of an earlier pod of this name
     own = {"POD_NAME": name(item), "POD_NAMESPACE": namespace(item), "POD_IP": addresses[0] if addresses else ""}
     try:
-        machine.daemon(_daemon(item), command, own, Place(_group(item), sandbox.netns if sandbox else None))
+        machine.daemon(_daemon(item), command, own, ExecContext(_group(item), sandbox.netns if sandbox else None))
     except LabError:
         if sandbox:
             sandbox.remove()
@@ -127,13 +127,13 @@ def stop(machine: Machine, item: Object) -> None:
 
 def command(machine: Machine, item: Object, argv: Sequence[str]) -> list[str]:
     """*argv*, to be run in a pod from a process of the host."""
-    return machine.command(argv, place(machine, item))
+    return machine.command(argv, exec_context(machine, item))
 
 
-def place(machine: Machine, item: Object) -> Place:
-    """Where a pod's processes run."""
+def exec_context(machine: Machine, item: Object) -> ExecContext:
+    """The cgroup and the network namespace of a pod's processes."""
     sandbox = _sandbox(machine, item, _container_id(item))
-    return Place(_group(item), sandbox.netns if sandbox else None)
+    return ExecContext(_group(item), sandbox.netns if sandbox else None)
 
 
 def log(machine: Machine, item: Object) -> Path:

@@ -35,7 +35,7 @@ def connect(router: Machine, machines: Sequence[Machine], *, subnets: int, check
     for machine in machines:
         index = subnet_of(machine.name, subnets)
         four, six = subnet(index)
-        # the process namespace is the host's here: the kernel is told whose namespace by a number
+        # the process namespace is the host's here: a process number names the namespace
         _ip(router, f"link add {machine.name} type veth peer name {UPLINK} netns {machine.process}")
         _ip(router, f"link set {machine.name} master {_bridge(index)} up")
         machine.run("sysctl", "--quiet", "--write", f"net.ipv6.conf.{UPLINK}.accept_dad=0", *_ERRORS)

@@ -11,7 +11,7 @@ from pathlib import Path
 from lab import pods
 from lab.cluster import Cluster
 from lab.errors import LabError
-from lab.machine import ITSELF, Machine, Place
+from lab.machine import MACHINE_ITSELF, ExecContext, Machine
 from lab.manifests import Object
 from lab.pods import Port
 
@@ -49,7 +49,7 @@ class Loaded:
 
 @dataclass(slots=True)
 class Load:
-    """A client under load that runs; its sight is there when it has been ended."""
+    """A client under load that runs; what it saw is there when it has ended."""
 
     seen: Loaded | None = None
 
@@ -60,12 +60,12 @@ class Client:
 
     title: str
     machine: Machine
-    place: Place = ITSELF
+    context: ExecContext = MACHINE_ITSELF
 
     def ask(self, kind: str, address: str, port: int, count: int = 1) -> Asked:
         """Ask *count* times, over "tcp" or "udp", each by a new socket."""
         argv = [*CLIENT, "ask", kind, address, str(port), str(count)]
-        done = self.machine.run(*argv, place=self.place)
+        done = self.machine.run(*argv, context=self.context)
         return Asked(**json.loads(done.stdout))
 
 
@@ -82,7 +82,7 @@ def idle(cluster: Cluster, called: str, node: str) -> Client:
 def client(cluster: Cluster, item: Object) -> Client:
     """Ask from this pod."""
     machine = cluster.machine_of(item)
-    return Client(f"pod {item['metadata']['name']} on {machine.name}", machine, pods.place(machine, item))
+    return Client(f"pod {item['metadata']['name']} on {machine.name}", machine, pods.exec_context(machine, item))
 
 
 def host(machine: Machine) -> Client:
@@ -103,6 +103,6 @@ def load(cluster: Cluster, called: str, node: str, target: tuple[str, int], kept
         try:
             running.seen = Loaded(**json.loads(text.splitlines()[-1]))
         except (ValueError, IndexError) as error:
-            raise LabError(f"{called} told nothing: {text[-500:]}") from error
+            raise LabError(f"{called} printed no result: {text[-500:]}") from error
     finally:
         cluster.delete(called, grace_s=0)

@@ -29,9 +29,7 @@ OUT = CHECKOUT / "build" / "conformance"
 @click.option("--focus", default="", help="A regular expression, instead of the names that the runs list.")
 @click.option("--run", "names", type=click.Choice(runs.NAMES), multiple=True, help="Only this run; again for more.")
 @click.option("--out", type=click.Path(path_type=Path), default=OUT, show_default=True, help="Where results go.")
-@click.option(
-    "--nodes", default=3, show_default=True, help="How many nodes, unless a cluster is up; --all has its own."
-)
+@click.option("--nodes", default=3, show_default=True, help="How many, unless a cluster is up or --all is given.")
 @click.pass_obj
 def command(lab: str, *, is_all: bool, focus: str, names: Sequence[str], out: Path, nodes: int) -> int:  # noqa: PLR0913
     """Run upstream's [sig-network] tests against the lab's Kubernetes, once per way of the packets.

@@ -1,4 +1,4 @@
-"""What a run of upstream's tests said, as values: from ginkgo's reports to lines of a table, and a verdict."""
+"""The results of a run of upstream's tests, as values: from ginkgo's reports to lines of a table, and a verdict."""
 
 import re
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""Runs upstream's e2e tests from the host that is no node, and keeps what they said."""
+"""Runs upstream's e2e tests from the host that is no node, and keeps their results."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The addresses that Kubernetes is told, or that follow from what it is told."""
+"""The addresses in Kubernetes' configuration, and those that follow from it."""
 
 from lab.addresses import PODS4, PODS6, SERVICES4, SERVICES6, Networks
 from lab.site import Site

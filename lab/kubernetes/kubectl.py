@@ -49,4 +49,4 @@ class Kubectl:
 
 
 class KubectlError(LabError):
-    """The API server, or kubectl itself, said no."""
+    """The API server, or kubectl itself, refused."""

@@ -57,7 +57,7 @@ def _configuration(node: Machine, who: Identities) -> dict[str, object]:
         # its KUBE-FIREWALL guards what kube-proxy opens by route_localnet, and would drop host ports at 127.0.0.1
         "makeIPTablesUtilChains": False,
         "failSwapOn": False,
-        # a change is told at once; without one, as seldom as by default
+        # a change is reported at once; an unchanged status as seldom as by default
         "nodeStatusUpdateFrequency": "1s",
         "nodeStatusReportFrequency": "5m",
         "oomScoreAdj": 0,  # lowering it needs CAP_SYS_RESOURCE

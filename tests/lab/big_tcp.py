@@ -1,4 +1,4 @@
-"""GSO packets of more than 64 KiB ("BIG TCP") over IPv4, for which iproute2 6.1 has no word."""
+"""GSO packets of more than 64 KiB ("BIG TCP") over IPv4, which iproute2 6.1 cannot configure."""
 
 import os
 import socket
@@ -26,31 +26,31 @@ def is_known() -> bool:
 
 
 @contextmanager
-def raised(*places: Client) -> Iterator[None]:
-    """Have the devices there send and merge more; as much as usual afterwards."""
+def raised(*ends: Client) -> Iterator[None]:
+    """While the block runs, the devices of these pods and machines send and merge more than usual."""
     try:
-        for place in places:
-            _set(place, RAISED)
+        for end in ends:
+            _set(end, RAISED)
         yield
     finally:
-        for place in places:
-            _set(place, USUAL)
+        for end in ends:
+            _set(end, USUAL)
 
 
-def sent(place: Client) -> tuple[int, int]:
+def sent(end: Client) -> tuple[int, int]:
     """IPv4 packets and octets that a pod or a node has sent; a GSO packet is one."""
     found: dict[str, int] = {}
     for file in ("snmp", "netstat"):
-        lines = place.machine.run("cat", f"/proc/self/net/{file}", place=place.place).stdout.splitlines()
+        lines = end.machine.run("cat", f"/proc/self/net/{file}", context=end.context).stdout.splitlines()
         for names, values in zip(lines[::2], lines[1::2], strict=True):
             found |= dict(zip(names.split()[1:], map(int, values.split()[1:]), strict=True))
     return found["OutRequests"], found["OutOctets"]
 
 
-def _set(place: Client, octets: int) -> None:
-    """But of the tunnel's devices: one of them is there to cut what it is given."""
+def _set(end: Client, octets: int) -> None:
+    """Set the sizes of all devices but the tunnel's, of which one is there to segment packets."""
     sizes = b"".join(packed(kind, struct.pack("=I", octets)) for kind in (GSO_IPV4_MAX_SIZE, GRO_IPV4_MAX_SIZE))
-    with netns.inside(str(place.place.netns or place.machine.netns)), Socket() as asking:
+    with netns.inside(str(end.context.netns or end.machine.netns)), Socket() as asking:
         for index, name in socket.if_nameindex():
             if not name.startswith(tunnel.NAME):
                 body = LINK.pack(0, 0, index, 0, 0) + sizes

@@ -63,7 +63,7 @@ def _sysctls() -> Iterator[str]:
     for folder, _, files in os.walk("/proc/sys"):
         for name in files:
             path = Path(folder, name)
-            if any(word in str(path) for word in VOLATILE) or not path.stat().st_mode & 0o200:
+            if any(name in str(path) for name in VOLATILE) or not path.stat().st_mode & 0o200:
                 continue
             try:
                 yield f"{path}={path.read_text().strip()}"

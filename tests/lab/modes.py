@@ -67,7 +67,7 @@ class Mode:
             item, services[node] = serve(made, f"at-{node}", node, PORT)
             pods[node] = addresses(item)
             server = use.client(made, item)
-            server.machine.daemon("iperf3", ["iperf3", "--server"], place=server.place)
+            server.machine.daemon("iperf3", ["iperf3", "--server"], context=server.context)
             on_host[node], on_host_services[node] = serve(made, f"on-{node}", node, ON_HOST, host_network=True)
         for machine in (made.site.outside, *made.site.nodes):
             machine.daemon("probe", [*PROBE, "serve", str(PORT)])
@@ -93,7 +93,7 @@ def addresses(item: Object) -> list[str]:
 def stream(asking: Client, address: str) -> float:
     """Bits per second of a short stream."""
     argv = ["iperf3", "--json", "--client", address, "--bytes", STREAM]
-    done = json.loads(asking.machine.run(*argv, place=asking.place).stdout)
+    done = json.loads(asking.machine.run(*argv, context=asking.context).stdout)
     return float(done["end"]["sum_received"]["bits_per_second"])
 
 
@@ -112,7 +112,7 @@ def both(asking: Client, *targets: tuple[str, int]) -> set[str]:
 def ask(asking: Client, kind: str, size: int, *targets: tuple[str, int]) -> str:
     """How the servers see the client, after all came back."""
     argv = [*PROBE, "ask", kind, str(size), *(str(word) for target in targets for word in target)]
-    return asking.machine.run(*argv, place=asking.place).stdout
+    return asking.machine.run(*argv, context=asking.context).stdout
 
 
 def ping(asking: Client, address: str, size: int) -> bool:
@@ -121,7 +121,7 @@ def ping(asking: Client, address: str, size: int) -> bool:
 
 
 def echo(asking: Client, address: str, size: int, wait_s: float = 1.0) -> str:
-    """What is said of an echo request with so many bytes of data, not to be fragmented."""
+    """The output of ping for an echo request with so many bytes of data, not to be fragmented."""
     argv = ["ping", "-n", "-M", "do", "-c", "1", "-W", str(wait_s), "-s", str(size), address]
-    done = asking.machine.run(*argv, check=False, place=asking.place)
+    done = asking.machine.run(*argv, check=False, context=asking.context)
     return done.stdout + done.stderr

@@ -124,11 +124,11 @@ def talk_segments(address: str, port: int, data: bytes) -> str:
 
 def watch(device: str, address: bytes) -> str:
     """Look at what comes in, over IPv4, before the kernel's programs do."""
-    with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL)) as wire:
-        wire.bind((device, ETH_P_ALL))
-        wire.settimeout(TIMEOUT_S)
+    with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL)) as tap:
+        tap.bind((device, ETH_P_ALL))
+        tap.settimeout(TIMEOUT_S)
         while True:
-            packet, origin = wire.recvfrom(1 << 16)
+            packet, origin = tap.recvfrom(1 << 16)
             if origin[1] == ETH_P_IP and packet[12:16] == address:
                 return named(packet[9], packet[20:])
 

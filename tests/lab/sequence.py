@@ -1,6 +1,7 @@
 """Sends numbered datagrams to servers that send them back, of which none may be lost. Run as a script.
 
-sequence.py FILE ADDRESS PORT...    to each, until the file is there; prints how many, and by target which stayed away
+sequence.py FILE ADDRESS PORT...    sends to each until the file is there; prints, as JSON, how many were sent, and by
+                                    target which of them did not come back
 """
 
 import json
@@ -17,7 +18,7 @@ LAST_S = 1.0  # for the last answers
 
 
 def main() -> None:
-    """Send, and tell."""
+    """Send until the file is there, and print the counts as JSON."""
     enough, *targets = sys.argv[1:]
     ways = list(zip(targets[::2], targets[1::2], strict=True))
     sent, back = exchange(Path(enough), ways)
@@ -26,7 +27,7 @@ def main() -> None:
 
 
 def exchange(enough: Path, ways: list[tuple[str, str]]) -> tuple[int, list[set[int]]]:
-    """The same number to each target in turn; how many, and which came back from each."""
+    """Send numbers to every target until the file is there; how many, and which came back from each."""
     asking = [connected(address, int(port)) for address, port in ways]
     back = [set[int]() for _ in ways]
     begin = time.monotonic()
@@ -45,7 +46,7 @@ def exchange(enough: Path, ways: list[tuple[str, str]]) -> tuple[int, list[set[i
 
 
 def connected(address: str, port: int) -> socket.socket:
-    """A socket with room, which waits for nobody."""
+    """A UDP socket with a large receive buffer, which never blocks."""
     made = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
     made.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, ROOM)
     made.connect((address, port))
@@ -54,7 +55,7 @@ def connected(address: str, port: int) -> socket.socket:
 
 
 def take(asking: list[socket.socket], back: list[set[int]]) -> None:
-    """What has come back by now, behind how the server sees us; a refusal ends the script."""
+    """Read the numbers that have come back, each behind the client's address; a refusal ends the script."""
     for own, seen in zip(asking, back, strict=True):
         with suppress(BlockingIOError):
             while True:

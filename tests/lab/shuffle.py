@@ -24,7 +24,7 @@ ECHO: dict[int, tuple[int, int, int]] = {
 
 
 def main() -> None:
-    """Be one of the two."""
+    """Run the server or the client, as the arguments say."""
     if sys.argv[1] == "serve":
         serve(int(sys.argv[2]), sys.argv[3])
     else:
@@ -44,7 +44,7 @@ def serve(port: int, order: str) -> None:
 
 
 def asked(family: int, port: int) -> socket.socket:
-    """A socket that tells by which address it was asked."""
+    """A UDP socket that reports the address to which each datagram came."""
     made = socket.socket(family, socket.SOCK_DGRAM)
     if family == socket.AF_INET6:
         made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)

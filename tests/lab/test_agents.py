@@ -12,7 +12,7 @@ import pytest
 from lab import agents, use
 from lab.agents import DAEMON
 from lab.cluster import Cluster
-from lab.machine import Machine, Place
+from lab.machine import ExecContext, Machine
 from maps import abi, libbpf
 from maps.percpu import PerCpuTable
 from tests.lab.conftest import Echo
@@ -57,10 +57,10 @@ def test_every_packet_is_counted_once_while_an_agent_exchanges_the_programs(echo
     lab, asking = echo_socket.cluster, echo_socket.asking
     node = asking.machine
     address = lab.apply(SILENT)[0]["spec"]["clusterIP"]
-    until_dropped(node, asking.place, address)
+    until_dropped(node, asking.context, address)
     before, programs = silent_drops(node), program_ids(node)
     with ThreadPoolExecutor() as pool:
-        sender = pool.submit(node.run, sys.executable, "-c", PACED, address, str(DATAGRAMS), place=asking.place)
+        sender = pool.submit(node.run, sys.executable, "-c", PACED, address, str(DATAGRAMS), context=asking.context)
         for _ in range(2):
             restart(lab, "n1")
         assert not sender.done()  # it sent all the while
@@ -149,12 +149,12 @@ def restart(lab: Cluster, name: str) -> None:
     agents.wait(node)
 
 
-def until_dropped(node: Machine, place: Place, address: str) -> None:
+def until_dropped(node: Machine, context: ExecContext, address: str) -> None:
     """Until the agent has the service."""
     deadline, before = time.monotonic() + KNOWN_S, silent_drops(node)
     while silent_drops(node) == before:
         assert time.monotonic() < deadline
-        node.run(sys.executable, "-c", PACED, address, "1", place=place)
+        node.run(sys.executable, "-c", PACED, address, "1", context=context)
 
 
 def silent_drops(node: Machine) -> int:

@@ -122,11 +122,13 @@ def test_an_echo_from_a_pod_to_the_outside_under_the_nodes_address(lab: Shuffled
 @FAMILIES
 def test_from_a_pod_with_large_frames_to_a_service(lab: Shuffled, family: int) -> None:
     node = lab.cluster.site.machine("n1")
-    wires = [word.rpartition("@")[0] for word in node.run("ip", "-o", "link").stdout.split() if word.startswith("swp")]
-    for wire in wires:
-        node.run("ip", "link", "set", wire, "mtu", "9000")
+    devices = [
+        word.rpartition("@")[0] for word in node.run("ip", "-o", "link").stdout.split() if word.startswith("swp")
+    ]
+    for device in devices:
+        node.run("ip", "link", "set", device, "mtu", "9000")
     for pod in (lab.asking, lab.server):
-        node.run("ip", "link", "set", "eth0", "mtu", "9000", place=pod.place)
+        node.run("ip", "link", "set", "eth0", "mtu", "9000", context=pod.context)
     address = lab.services["n1"]["spec"]["clusterIPs"][family]
     assert ask(lab.asking, "udp", address, 80, "reversed", 60_000, 8944) == lab.own[family]
 
@@ -134,7 +136,7 @@ def test_from_a_pod_with_large_frames_to_a_service(lab: Shuffled, family: int) -
 def ask(asking: Client, kind: str, address: str, port: int, order: str, size: int = LARGE, piece: int = PIECE) -> str:
     """How the server sees the client, after all came back."""
     argv = [*SHUFFLE, "ask", kind, address, str(port), str(size), order, str(piece)]
-    return asking.machine.run(*argv, place=asking.place).stdout
+    return asking.machine.run(*argv, context=asking.context).stdout
 
 
 def _ips(item: Object) -> list[str]:

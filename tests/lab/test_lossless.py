@@ -69,7 +69,7 @@ def test_no_datagram_is_lost_whatever_pods_and_agents_do(made: Cluster) -> None:
 def exchange(asking: Client, enough: Path, targets: list[tuple[str, int]]) -> dict[str, Any]:
     """What the script saw."""
     argv = [*SEQUENCE, str(enough), *(str(word) for target in targets for word in target)]
-    found: dict[str, Any] = json.loads(asking.machine.run(*argv, place=asking.place).stdout)
+    found: dict[str, Any] = json.loads(asking.machine.run(*argv, context=asking.context).stdout)
     return found
 
 

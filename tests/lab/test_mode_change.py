@@ -68,13 +68,13 @@ def change(made: Cluster, mode: str) -> None:
 def reach(asking: Client, address: str) -> None:
     """Large writes both ways, and a datagram over the MTU."""
     for kind, size in (("tcp", 1 << 20), ("udp", 4000)):
-        asking.machine.run(*PROBE, "ask", kind, str(size), address, str(PROBE_PORT), place=asking.place)
+        asking.machine.run(*PROBE, "ask", kind, str(size), address, str(PROBE_PORT), context=asking.context)
 
 
 def large(asking: Client, address: str) -> None:
     """What fits the pod's interface, and not the tunnel, is told so by the node."""
     argv = ["ping", "-n", "-M", "do", "-c", "2", "-i", "0.2", "-W", "0.5", "-s", str(LARGE), address]
-    done = asking.machine.run(*argv, check=False, place=asking.place)
+    done = asking.machine.run(*argv, check=False, context=asking.context)
     assert " 0 received" in done.stdout
     assert "mtu" in done.stdout + done.stderr
 

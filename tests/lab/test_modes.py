@@ -72,7 +72,7 @@ def test_pods_talk_both_ways_with_large_writes_and_datagrams_over_the_mtu(mode: 
 def test_every_hop_between_pods_answers(mode: Mode, node: str, family: int) -> None:
     address = mode.pods[node][family]
     argv = ["traceroute", "-n", "-q", "1", "-w", "2", "-m", "5", address]
-    hops = mode.asking.machine.run(*argv, place=mode.asking.place).stdout.splitlines()[1:]
+    hops = mode.asking.machine.run(*argv, context=mode.asking.context).stdout.splitlines()[1:]
     assert [hop.split()[1] for hop in hops][-1] == address
     assert len(hops) == (2 if node == "n1" else 3)
     assert "*" not in "".join(hops)
@@ -84,7 +84,7 @@ def test_a_stream_between_pods_flows(mode: Mode, node: str, family: int) -> None
     assert stream(mode.asking, mode.pods[node][family]) > LEAST
 
 
-def test_the_wire_carries_what_the_mode_says(mode: Mode) -> None:
+def test_packets_between_nodes_are_encapsulated_as_the_mode_says(mode: Mode) -> None:
     there, own = mode.machine("n2"), str(mode.machine("n1").addresses[0])
     argv = [*PROBE, "watch", "eth0", own]
     with ThreadPoolExecutor() as pool:
@@ -98,10 +98,10 @@ def test_the_wire_carries_what_the_mode_says(mode: Mode) -> None:
 
 
 @FAMILIES
-def test_gso_packets_stay_whole_and_are_cut_where_they_must_be(mode: Mode, family: int) -> None:
+def test_gso_packets_stay_whole_and_are_segmented_where_they_must_be(mode: Mode, family: int) -> None:
     """Through a node port of n1, whose uplink computes checksums, to n2, from outside and from a pod of n3."""
-    wires = [mode.machine(name) for name in ("n2", "n3")]
-    for machine in wires:
+    receivers = [mode.machine(name) for name in ("n2", "n3")]
+    for machine in receivers:
         machine.run("ethtool", "-K", "eth0", "tx", "on", "tso", "on", "tx-udp-segmentation", "on")
     try:
         port, address = mode.services["n2"]["spec"]["ports"][0]["nodePort"], str(mode.machine("n1").addresses[family])
@@ -115,7 +115,7 @@ def test_gso_packets_stay_whole_and_are_cut_where_they_must_be(mode: Mode, famil
         packets, octets = (now - then for now, then in zip(came_in(mode.machine("n1")), before, strict=True))
         assert octets / packets > GSO_LENGTH
     finally:
-        for machine in wires:
+        for machine in receivers:
             machine.run("ethtool", "-K", "eth0", "tx", "off")
 
 
@@ -123,11 +123,11 @@ def test_gso_packets_stay_whole_and_are_cut_where_they_must_be(mode: Mode, famil
 def test_gso_packets_of_more_than_64_kib_flow(mode: Mode) -> None:
     """To the own node, and between nodes whose devices cut nothing."""
     nodes = [mode.machine(name) for name in ("n1", "n3")]
-    wire = [use.host(machine) for machine in (mode.machine(ROUTER), *nodes)]
+    hops = [use.host(machine) for machine in (mode.machine(ROUTER), *nodes)]
     for machine in nodes:
         machine.run("ethtool", "-K", "eth0", "tx", "on", "tso", "on")
     try:
-        with big_tcp.raised(mode.asking, *wire):
+        with big_tcp.raised(mode.asking, *hops):
             for node in ("n1", "n3"):
                 before = big_tcp.sent(mode.asking)
                 assert stream(mode.asking, mode.pods[node][0]) > LEAST

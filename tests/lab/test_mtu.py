@@ -1,4 +1,4 @@
-"""Over VXLAN nobody sends what the tunnel does not carry: TCP from the first segment on, others when they are told."""
+"""Over VXLAN nobody sends what the tunnel does not carry: TCP from the first segment on, others after an ICMP error."""
 
 import os
 import sys
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.netns, pytest.mark.kernel]
 PORT = 7000
 HERE = Path(__file__).parent
 PROBE = (sys.executable, "-I", "-S", str(HERE / "probe.py"))
-HEARD = (sys.executable, "-I", "-S", str(HERE / "heard.py"))
+PATH_MTU = (sys.executable, "-I", "-S", str(HERE / "path_mtu.py"))
 SHUFFLE = (sys.executable, "-I", "-S", str(HERE / "shuffle.py"))
 PORTS = (Port("tcp", PORT), Port("udp", PORT, "UDP"))
 TUNNEL, WIDER = 1450, 1500
@@ -88,45 +88,45 @@ def _made(made: Cluster) -> Tunnelled:
     asking = made.run("asking", "n1", ["sleep", "infinity"])
     found = Tunnelled(made, use.client(made, asking), use.client(made, server), _ips(server), service)
     for pod in (found.asking, found.server):
-        for end in (pod.place, use.host(pod.machine).place):
-            device = "eth0" if end is pod.place else _wire(pod.machine)
-            pod.machine.run("ip", "link", "set", device, "mtu", str(WIDER), place=end)
+        for end in (pod.context, use.host(pod.machine).context):
+            device = "eth0" if end is pod.context else _veth(pod.machine)
+            pod.machine.run("ip", "link", "set", device, "mtu", str(WIDER), context=end)
     return found
 
 
-def _wire(machine: Machine) -> str:
+def _veth(machine: Machine) -> str:
     shown = machine.run("ip", "-o", "link", "show", "type", "veth").stdout
     return next(word for word in shown.split() if word.startswith("swp")).partition("@")[0]
 
 
 @WHERE
 @FAMILIES
-def test_a_servers_kernel_hears_of_the_tunnel_in_the_first_segment(lab: Tunnelled, where: str, family: int) -> None:
+def test_the_first_segment_carries_the_tunnels_maximum_segment_size(lab: Tunnelled, where: str, family: int) -> None:
     asking, address, port = lab.target(where, family)
-    log = lab.server.machine.home / "promised.log"
+    log = lab.server.machine.home / "mss.log"
     log.unlink(missing_ok=True)
-    lab.server.machine.daemon("promised", [*HEARD, "promised", str(PORT)], place=lab.server.place)
+    lab.server.machine.daemon("mss", [*PATH_MTU, "mss", str(PORT)], context=lab.server.context)
     try:
         _wait(log, "listening")
-        asking.machine.run(*HEARD, "connect", address, str(port), place=asking.place)
+        asking.machine.run(*PATH_MTU, "connect", address, str(port), context=asking.context)
         assert _wait(log, "\n").split()[1:] == [str(TUNNEL - HEADERS[family])]
     finally:
-        lab.server.machine.stop("promised")
+        lab.server.machine.stop("mss")
 
 
 @WHERE
 @FAMILIES
-def test_who_must_not_be_divided_is_told_and_believes(lab: Tunnelled, where: str, family: int) -> None:
+def test_a_sender_of_what_must_not_be_fragmented_learns_the_path_mtu(lab: Tunnelled, where: str, family: int) -> None:
     asking, address, port = lab.target(where, family, "udp")
-    argv = [*HEARD, "believe", address, str(port), str(WIDER - 48), str(TUNNEL)]
-    assert asking.machine.run(*argv, place=asking.place).stdout == str(TUNNEL)
+    argv = [*PATH_MTU, "mtu", address, str(port), str(WIDER - 48), str(TUNNEL)]
+    assert asking.machine.run(*argv, context=asking.context).stdout == str(TUNNEL)
 
 
 @WHERE
 @FAMILIES
 def test_megabytes_go_both_ways(lab: Tunnelled, where: str, family: int) -> None:
     asking, address, port = lab.target(where, family)
-    asking.machine.run(*PROBE, "ask", "tcp", str(1 << 20), address, str(port), place=asking.place)
+    asking.machine.run(*PROBE, "ask", "tcp", str(1 << 20), address, str(port), context=asking.context)
 
 
 def _wait(log: Path, word: str) -> str:

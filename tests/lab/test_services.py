@@ -127,5 +127,5 @@ def test_a_backend_answers_with_its_own_address_after_it_answered_the_same_port_
     asking, port = echo_socket.other, echo_socket.node_port("far")
     node, backend = str(echo_socket.cluster.site.machine("n2").addresses[0]), echo_socket.pod_ips("web2")[0]
     argv = [sys.executable, "-c", FROM_ONE_PORT, node, str(port), backend, str(use.SERVER_PORT)]
-    answers = asking.machine.run(*argv, place=asking.place).stdout.splitlines()
+    answers = asking.machine.run(*argv, context=asking.context).stdout.splitlines()
     assert answers == [f"{node} {port}", f"{backend} {use.SERVER_PORT}"]

@@ -1,9 +1,9 @@
-"""What tests of the MTU ask of sockets: the size that a SYN promises, and the path MTU a kernel believes in. A script.
+"""Shows the maximum segment size that SYNs carry, and the path MTU that a kernel has learned. Run as a script.
 
-heard.py promised PORT                     prints, a line for each SYN to PORT that arrives, its maximum segment size
-heard.py connect ADDRESS PORT              opens a connection and closes it
-heard.py believe ADDRESS PORT BYTES MTU    sends datagrams that must not be divided until the kernel believes in MTU;
-                                           prints what it believes then, or in the end
+path_mtu.py mss PORT                     prints, a line for each SYN to PORT that arrives, its maximum segment size
+path_mtu.py connect ADDRESS PORT         opens a connection and closes it
+path_mtu.py mtu ADDRESS PORT BYTES MTU   sends datagrams that must not be fragmented until the kernel's path MTU is MTU,
+                                         or time is up; prints the path MTU
 """
 
 import contextlib
@@ -22,18 +22,18 @@ MSS = 2  # TCP option
 
 
 def main() -> None:
-    """Do what is asked."""
+    """Run the command that the arguments name."""
     match sys.argv[1:]:
-        case ["promised", port]:
-            promised(int(port))
+        case ["mss", port]:
+            print_mss(int(port))
         case ["connect", address, port]:
             socket.create_connection((address, int(port)), timeout=WITHIN_S).close()
-        case ["believe", address, port, size, mtu]:
-            sys.stdout.write(str(believe(address, int(port), int(size), int(mtu))))
+        case ["mtu", address, port, size, mtu]:
+            sys.stdout.write(str(path_mtu(address, int(port), int(size), int(mtu))))
 
 
-def promised(port: int) -> None:
-    """Listen on every device."""
+def print_mss(port: int) -> None:
+    """Listen on every device, and print the maximum segment size of each SYN to the port."""
     with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL)) as tap:
         print("listening", flush=True)
         while True:
@@ -55,8 +55,8 @@ def option(options: bytes, kind: int) -> int:
     return 0
 
 
-def believe(address: str, port: int, size: int, mtu: int) -> int:
-    """Send until the kernel refuses to, or time is up."""
+def path_mtu(address: str, port: int, size: int, mtu: int) -> int:
+    """Send until the kernel's path MTU to *address* is *mtu*, or time is up; the path MTU at the end."""
     six = ":" in address
     level = socket.IPPROTO_IPV6 if six else socket.IPPROTO_IP
     with socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_DGRAM) as asking:
@@ -70,7 +70,7 @@ def believe(address: str, port: int, size: int, mtu: int) -> int:
                 if error.errno != errno.EMSGSIZE:
                     raise
             time.sleep(0.02)
-        with contextlib.suppress(OSError):  # what was told of those sent before
+        with contextlib.suppress(OSError):  # the errors of datagrams sent before
             asking.send(b"")
     return found
 
