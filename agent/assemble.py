@@ -205,7 +205,7 @@ def _network(options: Options, netlink: IPRoute) -> NetworkSettings:
         options.mtu,
         options.masquerade,
         is_geneve and has_kind(netlink, DeviceKind.GENEVE),
-        options.by_host,
+        options.host_routing,
     )
 
 

@@ -85,7 +85,7 @@ class Options:
         default=False,
         metadata=about(values.switch, "encapsulate only to nodes on none of this node's subnets"),
     )
-    by_host: bool = field(
+    host_routing: bool = field(
         default=False,
         metadata=about(
             values.switch,

@@ -1,4 +1,4 @@
-"""Packets to another node's pod pass the host's firewall by, both ways, unless they are to take the host's own way."""
+"""Packets to pods of another node bypass the host's firewall, both ways, unless host routing is on."""
 
 import subprocess
 
@@ -27,10 +27,10 @@ def answered(nodes: TwoNodes, to: str) -> bool:
 
 
 @pytest.mark.parametrize("version", [pytest.param(4, id="ipv4"), pytest.param(6, id="ipv6")])
-@pytest.mark.parametrize("by_host", [pytest.param(False, id="past it"), pytest.param(True, id="by the host")])
-def test_the_hosts_firewall_is_met_by_the_hosts_way_alone(version: int, *, by_host: bool) -> None:
-    with with_agent("byhost", 1500, NetworkSettings(host_routing=by_host)) as nodes:
+@pytest.mark.parametrize("host_routing", [pytest.param(False, id="off"), pytest.param(True, id="on")])
+def test_only_host_routing_passes_the_hosts_firewall(version: int, *, host_routing: bool) -> None:
+    with with_agent("routing", 1500, NetworkSettings(host_routing=host_routing)) as nodes:
         to = address("far", version)
         assert answered(nodes, to)  # which makes the neighbours known too
         nodes.bed.run(NODES[0].name, "nft", "-f", "-", text=FIREWALL)
-        assert answered(nodes, to) is not by_host
+        assert answered(nodes, to) is not host_routing
