@@ -1,4 +1,4 @@
-"""One line per event, as text or JSON; everything the agent says about itself passes here.
+"""One line per event, as text or JSON; everything that the agent logs passes here.
 
 A line is a short sentence and the values it is about::
 
@@ -28,26 +28,26 @@ class Log:
         self._logger = logging.getLogger(name)
 
     def debug(self, text: str, **fields: object) -> None:
-        """Say what helps a developer and nobody else."""
-        self._say(logging.DEBUG, text, fields)
+        """Log what helps a developer and nobody else."""
+        self._emit(logging.DEBUG, text, fields)
 
     def info(self, text: str, **fields: object) -> None:
-        """Say what happened as it should."""
-        self._say(logging.INFO, text, fields)
+        """Log what happened as it should."""
+        self._emit(logging.INFO, text, fields)
 
     def warning(self, text: str, **fields: object) -> None:
-        """Say what someone should look at some day."""
-        self._say(logging.WARNING, text, fields)
+        """Log what somebody should look at some day."""
+        self._emit(logging.WARNING, text, fields)
 
     def error(self, text: str, **fields: object) -> None:
-        """Say what keeps the agent from its work."""
-        self._say(logging.ERROR, text, fields)
+        """Log what keeps the agent from its work."""
+        self._emit(logging.ERROR, text, fields)
 
     def exception(self, text: str, **fields: object) -> None:
-        """Say what went wrong, with the traceback of the exception being handled, in one line."""
-        self._say(logging.ERROR, text, fields, traceback=True)
+        """Log what went wrong, with the traceback of the exception being handled, in one line."""
+        self._emit(logging.ERROR, text, fields, traceback=True)
 
-    def _say(self, level: int, text: str, fields: Mapping[str, object], *, traceback: bool = False) -> None:
+    def _emit(self, level: int, text: str, fields: Mapping[str, object], *, traceback: bool = False) -> None:
         if self._logger.isEnabledFor(level):
             self._logger.log(level, "%s", text, extra={"fields": fields}, exc_info=traceback)
 
@@ -62,9 +62,9 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line, whatever the values hold."""
-        words = [record.getMessage().replace("\n", " ")]
-        words += [f"{key}={_text(value)}" for key, value in _fields(self, record).items()]
-        return f"{_time(record)} {record.levelname} {_module(record)}: {' '.join(words)}"
+        parts = [record.getMessage().replace("\n", " ")]
+        parts += [f"{key}={_text(value)}" for key, value in _fields(self, record).items()]
+        return f"{_time(record)} {record.levelname} {_module(record)}: {' '.join(parts)}"
 
 
 class JsonFormatter(logging.Formatter):
@@ -94,7 +94,7 @@ def configure(level: str, line_format: str, stream: TextIO | None = None) -> log
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    # the client's pool tells every retry at WARNING; the watch says it once, in our words
+    # the client's pool logs every retry at WARNING; the watch logs a failure once
     logging.getLogger("urllib3").setLevel(logging.ERROR)
     return handler
 

@@ -37,7 +37,7 @@ def run(options: Options, environ: Mapping[str, str], ending: Ending) -> None:
     """Be the node's agent until SIGTERM or SIGINT, of which *ending* hears.
 
     Raises:
-        AgentError: something is missing, in the words of its class.
+        AgentError: something is missing; its class and message say what.
         MapsError: another agent has the pins, or the kernel refused.
     """
     _arm(environ)
@@ -58,7 +58,7 @@ def run(options: Options, environ: Mapping[str, str], ending: Ending) -> None:
 
 
 def _begin(parts: Parts) -> None:
-    """Pods that live first, then what the node and the cluster say."""
+    """Start the threads: living pods are adopted first, then the watches of node and cluster begin."""
     report(conflicts(parts.options.cni_conf_dir))
     parts.http.start()
     parts.loop.adopt(parts.cni.restore())
@@ -71,21 +71,21 @@ def _begin(parts: Parts) -> None:
 
 
 def _follow(parts: Parts, stopping: Event) -> None:
-    """What waits for the first sync, once; then the loop's rounds as they happen, and dead pods now and then."""
-    is_settled = False
+    """Report until *stopping*; after the first sync finish the start, keep the CNI plugin and collect dead pods."""
+    has_synced = False
     plugin = _plugin(parts)
     collect_at = time.monotonic() + COLLECT_S
     while not stopping.wait(TICK_S):
         status = parts.status()
         parts.reporter.report(status, parts.waits_for())
         parts.sources.tell(status.problems)
-        if status.synced and not is_settled:
-            _settle(parts)
-            is_settled = True
-        if is_settled and plugin is not None:
+        if status.synced and not has_synced:
+            _finish_start(parts)
+            has_synced = True
+        if has_synced and plugin is not None:
             plugin.keep()
         # not before: it waits for the loop's thread, which must have the maps by then
-        if is_settled and time.monotonic() >= collect_at:
+        if has_synced and time.monotonic() >= collect_at:
             parts.cni.collect()
             collect_at = time.monotonic() + COLLECT_S
 
@@ -98,8 +98,8 @@ def _plugin(parts: Parts) -> Installation | None:
     return Installation(paths.cni_binary(), options.cni_bin_dir, options.cni_conf_dir, parts.cni_socket.path)
 
 
-def _settle(parts: Parts) -> None:
-    """The maps are whole: programs may move onto them, and pods may come."""
+def _finish_start(parts: Parts) -> None:
+    """Move the links to the new maps, which are whole now, and report foreign programs on our hooks."""
     options, kernel = parts.options, parts.kernel
     if kernel.move.is_needed:
         kernel.move.finish(kernel.hooks.exchange)
@@ -109,7 +109,7 @@ def _settle(parts: Parts) -> None:
 
 
 def _end(parts: Parts) -> None:
-    """First nobody asks any more, then nothing changes any more."""
+    """Stop the threads: first those that ask, then the loop, which writes."""
     parts.cni_socket.stop()
     parts.sources.stop()
     parts.local.stop()

@@ -70,12 +70,11 @@ def describe(options: Options, origins: Origins) -> str:
     names = [_name(option) for option in fields(Options) if option.name != "config"]
     lines = [f"{name + ':':<17} {_yaml(getattr(options, _field(name)))}" for name in names]
     width = max(len(line) for line in lines)
-    rows = zip(lines, names, strict=True)
-    return "".join(f"{line:<{width}}  # {origins[name]}\n" for line, name in rows)
+    return "".join(f"{line:<{width}}  # {origins[name]}\n" for line, name in zip(lines, names, strict=True))
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse, raising what main already knows how to tell."""
+    """argparse, with the error that main prints."""
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message}; see sluiceway-agent --help")
@@ -91,19 +90,19 @@ def _flags(argv: Sequence[str]) -> dict[str, str]:
     )
     parser.add_argument("command", choices=[str(c) for c in Command])
     for option in fields(Options):
-        words, default = option.metadata["words"], option.metadata["default"]
+        purpose, default = option.metadata["purpose"], option.metadata["default"]
         parser.add_argument(
             f"--{_name(option)}",
             dest=_name(option),
-            help=f"{words} (default: {default or values.written(option.default) or 'none'})",
+            help=f"{purpose} (default: {default or values.written(option.default) or 'none'})",
             metavar=option.metadata["form"],
         )
     known, unknown = parser.parse_known_args(argv)
-    for word in unknown:
-        if word.startswith("-"):
-            flag = word.split("=")[0]
+    for argument in unknown:
+        if argument.startswith("-"):
+            flag = argument.split("=")[0]
             raise ConfigError(f"unknown option {flag}{_nearest(flag.lstrip('-'), '--')}")
-        raise ConfigError(f"{word!r} is no option; see sluiceway-agent --help")
+        raise ConfigError(f"{argument!r} is no option; see sluiceway-agent --help")
     return {name: text for name, text in vars(known).items() if text is not None}
 
 
@@ -170,7 +169,7 @@ def _check(command: Command, options: Options, origins: Origins, environ: Mappin
 
 
 def _check_tunnel(options: Options, origins: Origins) -> None:
-    """Refuse what the encapsulation has no use for: who gives it has another in mind."""
+    """Refuse options of a UDP tunnel where the encapsulation has none: they were meant for another."""
     if options.encapsulation.has_udp:
         return
     default = Options()
@@ -180,9 +179,9 @@ def _check_tunnel(options: Options, origins: Origins) -> None:
             raise ConfigError(f"{text}; take it out, or give --encapsulation vxlan or geneve")
 
 
-def _nearest(word: str, prefix: str = "") -> str:
+def _nearest(given: str, prefix: str = "") -> str:
     names = [_name(option) for option in fields(Options)]
-    near = difflib.get_close_matches(word.replace("_", "-"), names, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(given.replace("_", "-"), names, n=1, cutoff=0.5)
     return f"; did you mean {prefix}{near[0]}?" if near else "; see sluiceway-agent --help"
 
 

@@ -29,76 +29,76 @@ LEAST_MTU = 1280  # RFC 8200 5
 _INTERFACE = re.compile(r"[^\s/:]{1,15}")  # IFNAMSIZ, and dev_valid_name()
 
 
-def about(parse: Callable[[str], object], words: str, default: str = "") -> Mapping[str, Any]:
-    """A field's metadata: reader, words in --help, and the default where that is no constant."""
+def about(parse: Callable[[str], object], purpose: str, default: str = "") -> Mapping[str, Any]:
+    """A field's metadata: reader, purpose as --help shows it, and the default where that is no constant."""
     form = FORMS.get(parse.__name__, parse.__doc__)
-    return MappingProxyType({"parse": parse, "words": words, "default": default, "form": form})
+    return MappingProxyType({"parse": parse, "purpose": purpose, "default": default, "form": form})
 
 
-def text(word: str) -> str:
-    """A word that is not empty."""
-    if not word.strip():
+def text(given: str) -> str:
+    """A text that is not empty."""
+    if not given.strip():
         raise ValueError("is empty; leave it out for the default")
-    return word.strip()
+    return given.strip()
 
 
-def path(word: str) -> Path:
+def path(given: str) -> Path:
     """An absolute path: the daemon has no folder of its own."""
-    if not text(word).startswith("/"):
-        raise ValueError(f"{word!r} is relative; give an absolute path")
-    return Path(word)
+    if not text(given).startswith("/"):
+        raise ValueError(f"{given!r} is relative; give an absolute path")
+    return Path(given)
 
 
-def switch(word: str) -> bool:
+def switch(given: str) -> bool:
     """On or off."""
-    match word.lower():
+    match given.lower():
         case "on" | "true" | "yes":
             return True
         case "off" | "false" | "no":
             return False
-    raise ValueError(f"{word!r} is neither on nor off")
+    raise ValueError(f"{given!r} is neither on nor off")
 
 
-def names(word: str) -> tuple[str, ...]:
+def names(given: str) -> tuple[str, ...]:
     """Interface names, separated by commas; none at all stands for the default."""
-    found = tuple(part.strip() for part in word.split(",") if part.strip())
+    found = tuple(part.strip() for part in given.split(",") if part.strip())
     for name in found:
         if not _INTERFACE.fullmatch(name):
             raise ValueError(f"{name!r} is no interface name; those have 1 to 15 characters without / and :")
     return found
 
 
-def size(word: str) -> int:
+def size(given: str) -> int:
     """A map's number of entries."""
-    if not word.isdecimal() or int(word) > MAX_ENTRIES:
-        raise ValueError(f"{word!r} is no size; give 0 or a number up to {MAX_ENTRIES}")
-    return int(word)
+    if not given.isdecimal() or int(given) > MAX_ENTRIES:
+        raise ValueError(f"{given!r} is no size; give 0 or a number up to {MAX_ENTRIES}")
+    return int(given)
 
 
-def udp_port(word: str) -> int:
+def udp_port(given: str) -> int:
     """A port, or 0 for the default."""
-    return _port(word, least=0)
+    return _port(given, least=0)
 
 
-def vni(word: str) -> int:
+def vni(given: str) -> int:
     """The number of a virtual network, 24 bits; 0 is no network's."""
-    if not word.isdecimal() or not 1 <= int(word) <= LAST_VNI:
-        raise ValueError(f"{word!r} is no network number; give 1 to {LAST_VNI}")
-    return int(word)
+    if not given.isdecimal() or not 1 <= int(given) <= LAST_VNI:
+        raise ValueError(f"{given!r} is no network number; give 1 to {LAST_VNI}")
+    return int(given)
 
 
-def mtu(word: str) -> int:
+def mtu(given: str) -> int:
     """An MTU that both families can live with, or 0 for the default."""
-    if not word.isdecimal() or not (int(word) == 0 or LEAST_MTU <= int(word) <= MAX_PORT):
-        raise ValueError(f"{word!r} is no MTU; give 0, or {LEAST_MTU} (the least of IPv6) to {MAX_PORT}")
-    return int(word)
+    if not given.isdecimal() or not (int(given) == 0 or LEAST_MTU <= int(given) <= MAX_PORT):
+        raise ValueError(f"{given!r} is no MTU; give 0, or {LEAST_MTU} (the least of IPv6) to {MAX_PORT}")
+    return int(given)
 
 
-def endpoint(word: str) -> tuple[str, int]:
+def endpoint(given: str) -> tuple[str, int]:
     """An address and a port, as ``127.0.0.1:9650`` or ``[::1]:9650``."""
-    host, colon, port = word.rpartition(":")
+    host, colon, port = given.rpartition(":")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    wrong = f"{word!r} is no address and port; write 127.0.0.1:9650 or [::1]:9650"
+    wrong = f"{given!r} is no address and port; write 127.0.0.1:9650 or [::1]:9650"
     if not colon or (":" in bare and bare == host):
         raise ValueError(wrong)
     try:
@@ -107,25 +107,25 @@ def endpoint(word: str) -> tuple[str, int]:
         raise ValueError(wrong) from error
 
 
-def port_range(word: str) -> tuple[int, int]:
+def port_range(given: str) -> tuple[int, int]:
     """Two ports, the lower first, as ``30000-32767``."""
-    low, _, high = word.partition("-")
+    low, _, high = given.partition("-")
     try:
         found = (_port(low), _port(high))
     except ValueError as error:
-        raise ValueError(f"{word!r} is no port range; write 30000-32767") from error
+        raise ValueError(f"{given!r} is no port range; write 30000-32767") from error
     if found[0] > found[1]:
-        raise ValueError(f"{word!r} ends before it starts; write {high}-{low}")
+        raise ValueError(f"{given!r} ends before it starts; write {high}-{low}")
     return found
 
 
 def one_of(choices: Sequence[str], kind: Callable[[str], str] = str) -> Callable[[str], str]:
     """A reader of one of *choices*, which *kind* turns into the value."""
 
-    def choice(word: str) -> str:
-        if word not in choices:
-            raise ValueError(f"{word!r} is none of {', '.join(choices)}")
-        return kind(word)
+    def choice(given: str) -> str:
+        if given not in choices:
+            raise ValueError(f"{given!r} is none of {', '.join(choices)}")
+        return kind(given)
 
     choice.__doc__ = "|".join(choices)  # its form in --help
     return choice
@@ -147,7 +147,7 @@ def written(value: object) -> str:
     return str(value)
 
 
-def _port(word: str, least: int = 1) -> int:
-    if not word.isdecimal() or not least <= int(word) <= MAX_PORT:
-        raise ValueError(f"{word!r} is no port")
-    return int(word)
+def _port(given: str, least: int = 1) -> int:
+    if not given.isdecimal() or not least <= int(given) <= MAX_PORT:
+        raise ValueError(f"{given!r} is no port")
+    return int(given)
