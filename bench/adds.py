@@ -43,11 +43,11 @@ class Caller:
         """The milliseconds of each pod's call, all of them good; a pod of another life is another container."""
         argv = [str(self.program), str(at_once), command, str(self.plugin), str(self.config), str(life)]
         environment = {"CALLS_SOCKET": f"SLUICEWAY_CNI_SOCKET={self.node.socket}"}
-        said = subprocess.run(
+        output = subprocess.run(
             self.node.inside(*argv, *self.node.pods), check=True, text=True, stdout=subprocess.PIPE, env=environment
         ).stdout
         took = []
-        for line in said.splitlines():
+        for line in output.splitlines():
             ns, code, answer = line.split(" ", 2)
             if code != "0":
                 raise SystemExit(f"adds: {command} by {self.plugin.name} failed with {code}: {answer}")

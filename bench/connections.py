@@ -42,7 +42,7 @@ def measured(sets: int, services: int = SERVICES, shot_ms: int = SHOT_MS) -> lis
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         program = tools.c_program("connections", folder)
         bed = stack.enter_context(two_pods("connect"))
-        bed.knobs("a", PORTS)
+        bed.sysctls("a", PORTS)
         cgroup = stack.enter_context(_cgroup())
         straight, service = f"{RECEIVER}:{BACKEND_PORT}", f"{FIRST_SERVICE + services // 2}:{SERVICE_PORT}"
         planes: dict[str, Programs] = {OURS: stack.enter_context(_filled(Plane.load, bed, services))}
@@ -83,8 +83,8 @@ def _rate(program: Path, bed: Testbed, cgroup: Path, to: str, shot_ms: int) -> f
     listen = f"{RECEIVER}:{BACKEND_PORT}"
     command = [str(program), bed.path("b"), bed.path("a"), str(cgroup / "cgroup.procs"), listen, to, str(shot_ms)]
     with undisturbed():
-        said = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout
-    count, ns = map(int, said.split())
+        output = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout
+    count, ns = map(int, output.split())
     return count / ns * 1e9
 
 

@@ -23,7 +23,7 @@ LOOPBACK = 1  # the device that every test run has
 SENDER = Pod(IPv4Address("10.244.1.2"), LOOPBACK, bytes.fromhex("020000000001"))
 RECEIVER = Pod(IPv4Address("10.244.1.3"), 4242, bytes.fromhex("020000000002"))
 TC_ACT_REDIRECT = 7
-JUDGED = 500  # packets whose verdicts are looked at one by one
+CHECKED = 500  # packets whose verdicts are looked at one by one
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,20 +74,20 @@ def measured(
             for n in services:
                 with _plane(n) as plane:
                     for case in cases(n, new_flows, repeat):
-                        took = nanoseconds(stream, plane, case, judged=0 if number else JUDGED)
+                        took = nanoseconds(stream, plane, case, checked=0 if number else CHECKED)
                         found.setdefault((case.name, n), []).append(took)
     best = {what: min(whole for whole, _ in took) - min(own for _, own in took) for what, took in found.items()}
     return _results(best, services)
 
 
-def nanoseconds(stream: Stream, plane: Plane, case: Case, judged: int = 0) -> tuple[float, float]:
+def nanoseconds(stream: Stream, plane: Plane, case: Case, checked: int = 0) -> tuple[float, float]:
     """The mean cost of one packet, checked by what was counted, and the harness's part of it."""
     program = plane.programs["pod_ingress"]
     stream.set(case.packets)
     plane.forget_flows()
     with undisturbed():
         harness = stream.run(stream.nothing, case.repeat, LOOPBACK).duration_ns
-    for _ in range(judged):
+    for _ in range(checked):
         verdict = stream.run(program, 1, LOOPBACK).retval
         _check(case, "verdict", verdict, TC_ACT_REDIRECT)
     if case.is_new:

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
 /*
  * The least that a program does to hand a packet from one pod to another: MACs, TTL, redirect_peer. It looks nothing up
- * and knows one way only, so what other programs cost above it is what their lookups and judgement cost.
+ * and knows one way only, so what other programs cost above it is what their lookups and decisions cost.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>

@@ -132,7 +132,7 @@ def _connect(bed: Testbed) -> None:
     """Join the nodes."""
     first, second = NODES
     for node in NODES:
-        bed.knobs(node.name, {"ipv6/conf/default/accept_dad": "0"})
+        bed.sysctls(node.name, {"ipv6/conf/default/accept_dad": "0"})
     peer = PREFIX + f"{bed.name}-{second.name}"
     bed.run(first.name, "ip", "link", "add", UPLINK, "type", "veth", "peer", "name", UPLINK, "netns", peer)
     for node in NODES:

@@ -142,8 +142,8 @@ def _rate(row: Row, program: Path, way: TwoNodes, shot_ms: int) -> float:
     namespaces = way.bed.path(row.to), way.bed.path("asking")
     command = [str(program), *namespaces, row.kind, address(row.to, row.version), str(PORT), str(shot_ms)]
     with undisturbed():
-        said = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout
-    count, ns = map(int, said.split())
+        output = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout
+    count, ns = map(int, output.split())
     if row.wire and octets() > LARGEST_ON_A_WIRE:
         raise SystemExit(f"{row}: {octets():.0f} octets in a packet: the network is no wire")
     for plane in way.planes:
@@ -156,7 +156,7 @@ def _results(found: Mapping[Row, list[tuple[float, float]]]) -> list[Result]:
     results = []
     for row, rates in found.items():
         kernel = sorted(rate for rate, _ in rates)[len(rates) // 2]
-        said = f"{kernel * 8 / 1e9:.1f} Gbit/s" if row.kind == "stream" else f"{kernel / 1e3:.1f} k/s"
+        absolute = f"{kernel * 8 / 1e9:.1f} Gbit/s" if row.kind == "stream" else f"{kernel / 1e3:.1f} k/s"
         ratios = [ours / theirs for theirs, ours in rates]
-        results.append(middle(f"{row} (kernel's own {said})", ratios, at_least=row.mode.limit))
+        results.append(middle(f"{row} (kernel's own {absolute})", ratios, at_least=row.mode.limit))
     return results

@@ -27,12 +27,12 @@ class Result:
         """One line of a report."""
         value = f"{self.value:.0f} {self.unit}" if self.unit else f"{self.value:.2f}"
         spread = "[{:.2f} {:.2f}]".format(*self.quartiles) if self.quartiles else ""
-        wish = ""
+        limit = ""
         if self.at_least is not None:
-            wish = f"at least {self.at_least:g}"
+            limit = f"at least {self.at_least:g}"
         elif self.at_most is not None:
-            wish = f"at most {self.at_most:g}"
-        return f"{self.what:<72} {value:>10} {spread:<12} {wish:<14} {'' if self.is_met() else 'MISSED'}".rstrip()
+            limit = f"at most {self.at_most:g}"
+        return f"{self.what:<72} {value:>10} {spread:<12} {limit:<14} {'' if self.is_met() else 'MISSED'}".rstrip()
 
 
 def middle(

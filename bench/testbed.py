@@ -68,8 +68,8 @@ class Testbed:
         full = ["ip", "netns", "exec", PREFIX + f"{self.name}-{member}", *command]
         return subprocess.run(full, check=True, text=True, input=text, stdout=subprocess.PIPE).stdout
 
-    def knobs(self, member: str, values: Mapping[str, str]) -> None:
-        """Set sysctls of a namespace; those that the kernel has not are no hindrance."""
+    def sysctls(self, member: str, values: Mapping[str, str]) -> None:
+        """Set sysctls of a namespace; those that the kernel has not are left out."""
         with self.inside(member):
             for name, value in values.items():
                 path = Path("/proc/sys/net") / name
@@ -97,14 +97,14 @@ def two_pods(label: str) -> Iterator[Testbed]:
 def _build(bed: Testbed) -> None:
     for member in ("node", "a", "b"):
         subprocess.run(["ip", "netns", "add", PREFIX + f"{bed.name}-{member}"], check=True)
-        bed.knobs(member, {"ipv6/conf/all/disable_ipv6": "1", "ipv6/conf/default/disable_ipv6": "1"})
+        bed.sysctls(member, {"ipv6/conf/all/disable_ipv6": "1", "ipv6/conf/default/disable_ipv6": "1"})
         bed.run(member, "ip", "link", "set", "lo", "up")
-    bed.knobs("node", {"ipv4/ip_forward": "1", "ipv4/conf/all/rp_filter": "0", "ipv4/conf/default/rp_filter": "0"})
-    _wire(bed, "a", SENDER)
-    _wire(bed, "b", RECEIVER)
+    bed.sysctls("node", {"ipv4/ip_forward": "1", "ipv4/conf/all/rp_filter": "0", "ipv4/conf/default/rp_filter": "0"})
+    _connect(bed, "a", SENDER)
+    _connect(bed, "b", RECEIVER)
 
 
-def _wire(bed: Testbed, member: str, address: IPv4Address) -> None:
+def _connect(bed: Testbed, member: str, address: IPv4Address) -> None:
     inside = PREFIX + f"{bed.name}-{member}"
     host = f"pod-{member}"
     lines = f"""

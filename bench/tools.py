@@ -31,6 +31,6 @@ def c_program(name: str, folder: Path) -> Path:
 
 
 def _run(command: list[str]) -> None:
-    said = subprocess.run(command, capture_output=True, text=True, check=False)
-    if said.returncode:
-        raise BuildFailed(f"{command[0]} refused {command[-3]}:\n{said.stderr}")
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise BuildFailed(f"{command[0]} refused {command[-3]}:\n{done.stderr}")

@@ -54,5 +54,5 @@ def test_a_program_on_our_hook_is_named() -> None:
 
 
 @pytest.mark.netns
-def test_a_clean_node_has_no_strangers() -> None:
+def test_a_clean_node_has_no_conflicts() -> None:
     assert in_new_netns(lambda: conflicts(Path("/nonexistent"))) == ()

@@ -61,17 +61,17 @@ class FusedTable(MemoryTable[K, V]):
 
 
 class FakePart:
-    """Keeps what it was brought to, in two pieces; refuses where it is told to."""
+    """A part that remembers what was applied, in two pieces, or fails with *refusal*."""
 
     def __init__(self, name: str, wanted: Callable[[Desired], object], *, vital: bool, before: bool = False) -> None:
         self.name, self.is_vital, self.is_before_maps, self.is_watched = name, vital, before, True
         self.wanted = wanted
         self.applied: list[Any] = []
-        self.looked = 0  # times that it was to look again
+        self.resyncs = 0
         self.refusal: Exception | None = None
 
     def apply(self, wanted: object) -> Iterator[None]:
-        """Remember."""
+        """Remember *wanted*, unless it is to fail."""
         yield
         if self.refusal is not None:
             raise self.refusal
@@ -79,17 +79,17 @@ class FakePart:
         yield
 
     def resync(self) -> None:
-        """Count."""
-        self.looked += 1
+        """Count the call."""
+        self.resyncs += 1
 
     @property
     def last(self) -> Any:
-        """What it was last brought to."""
+        """What was applied last."""
         return self.applied[-1] if self.applied else None
 
 
 class FakeDeferred:
-    """Pods' devices, each to be seen to once."""
+    """Deferred work on pods' devices, one piece each."""
 
     def __init__(self) -> None:
         self.waiting: list[int] = []
@@ -102,7 +102,7 @@ class FakeDeferred:
         return bool(self.waiting)
 
     def piece(self) -> None:
-        """See to one."""
+        """Do the next device's work, or fail with *refusal* after it."""
         self.done.append(self.waiting.pop(0))
         if self.refusal is not None:
             raise self.refusal

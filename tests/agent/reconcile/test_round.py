@@ -213,7 +213,7 @@ def test_the_count_of_entries_stays_right_as_a_frontend_passes_on() -> None:
     assert len(kernel.held("services")) == 2
 
 
-def test_a_sweep_puts_right_what_someone_else_changed_and_counts_it() -> None:
+def test_a_resync_repairs_what_somebody_else_changed_and_counts_it() -> None:
     kernel = MemoryKernel()
     rounds = brought(kernel, cluster(service(), piece("web", ONE), local=Local(attachments=(attachment(),))))
     before = entries(kernel)
@@ -224,7 +224,7 @@ def test_a_sweep_puts_right_what_someone_else_changed_and_counts_it() -> None:
     assert entries(kernel) == before
 
 
-def test_a_sweep_of_untouched_maps_counts_nothing() -> None:
+def test_a_resync_of_untouched_maps_counts_nothing() -> None:
     kernel = MemoryKernel()
     rounds = brought(kernel, OLD)
     assert sum(rounds.resync()) == 0
@@ -290,14 +290,14 @@ def test_hooks_and_routes_follow() -> None:
     assert [str(route.gateway) for route in kernel.routes.last] == ["192.0.2.2"]
 
 
-def test_a_part_that_is_as_wanted_is_left_alone_until_it_is_to_look_again() -> None:
+def test_a_part_that_is_as_wanted_is_left_alone_until_a_resync() -> None:
     kernel = MemoryKernel()
     rounds = brought(kernel, cluster())
     brought(kernel, cluster(), rounds)
     assert len(kernel.uplinks.applied) == 1
     rounds.parts.resync()
     brought(kernel, cluster(), rounds)
-    assert (len(kernel.uplinks.applied), kernel.uplinks.looked) == (2, 1)
+    assert (len(kernel.uplinks.applied), kernel.uplinks.resyncs) == (2, 1)
 
 
 def test_a_part_that_waits_after_a_failure_looks_again_at_once_when_something_of_it_went() -> None:

@@ -12,16 +12,16 @@ from agent.kernel.net.sysctl import STATE, Sysctls
 @pytest.fixture
 def proc(tmp_path: Path) -> Any:
     root = tmp_path / "net"
-    knobs = {"ipv4/ip_forward": "0", "ipv6/conf/all/forwarding": "0", "ipv4/conf/all/rp_filter": "1"}
+    sysctls = {"ipv4/ip_forward": "0", "ipv6/conf/all/forwarding": "0", "ipv4/conf/all/rp_filter": "1"}
     for device in ("eth0", "other"):
-        knobs |= {
+        sysctls |= {
             f"ipv4/conf/{device}/rp_filter": "0",
             f"ipv4/conf/{device}/forwarding": "0",
             f"ipv6/conf/{device}/forwarding": "0",
             f"ipv6/conf/{device}/accept_ra": "1",
         }
-    knobs["ipv4/conf/other/forwarding"] = "1"
-    for name, value in knobs.items():
+    sysctls["ipv4/conf/other/forwarding"] = "1"
+    for name, value in sysctls.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(value)

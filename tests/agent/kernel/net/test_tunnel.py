@@ -45,12 +45,12 @@ def test_what_is_right_stays_what_can_be_changed_is_and_the_rest_is_made_anew(tm
             device = TunnelDevice(netlink, Sysctls(tmp_path))
             first, same = device.sync(WANTED), device.sync(WANTED)
             _ip(f"link set {NAME} down mtu 1300")
-            mended = device.sync(replace(WANTED, mtu=1400))
+            repaired = device.sync(replace(WANTED, mtu=1400))
             assert "mtu 1400" in _ip(f"link show {NAME} up")
-            return first, same, mended, device.sync(replace(WANTED, port=4789))
+            return first, same, repaired, device.sync(replace(WANTED, port=4789))
 
-    first, same, mended, moved = in_new_netns(play)
-    assert first == same == mended != moved
+    first, same, repaired, moved = in_new_netns(play)
+    assert first == same == repaired != moved
 
 
 def test_one_mode_follows_another_and_leaves_nothing_of_it(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_a_kind_is_asked_for_and_nothing_is_left() -> None:
     assert "swprobe" not in left
 
 
-def test_a_strangers_device_of_that_name_is_left_alone(tmp_path: Path) -> None:
+def test_another_programs_device_of_that_name_is_left_alone(tmp_path: Path) -> None:
     def play() -> str:
         _ip(f"link add {NAME} type bridge")
         with IPRoute() as netlink:

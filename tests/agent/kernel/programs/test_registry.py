@@ -87,7 +87,7 @@ def test_dpctl_lists_it(seen: dict[str, Any]) -> None:
     assert seen["listed"] == 1
 
 
-def test_an_owners_records_are_planned_and_written_and_flows_look_again(seen: dict[str, Any]) -> None:
+def test_an_owners_records_are_planned_and_written_and_raise_the_revision(seen: dict[str, Any]) -> None:
     tracker = seen["tracker"]
     assert (tracker["planned"], tracker["written"]) == (2 + 1, True)  # and the node's record
     assert tracker["revised"] == 1  # it is declared so
