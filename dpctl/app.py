@@ -1,4 +1,4 @@
-"""The command line: words to rows, and what ends them to an exit code.
+"""The command line: arguments to rows, and errors to an exit code.
 
 Nouns show and change nothing. 0: shown; 1: not there; 2: a wrong command line; 3: not permitted.
 """
@@ -17,7 +17,7 @@ import click
 from agent.options.config import Options
 from dpctl import map as maps_of
 from dpctl.backend import backend_table
-from dpctl.conntrack import STATES, Wanted, conntrack_table
+from dpctl.conntrack import STATES, Filter, conntrack_table
 from dpctl.endpoint import endpoint_table
 from dpctl.errors import Absent, Forbidden
 from dpctl.format import protocol_number
@@ -180,9 +180,9 @@ def conntrack() -> None:
 @click.option("--limit", type=click.IntRange(1), help="The latest so many.")
 @_output
 @click.pass_obj
-def conntrack_list(pin_root: Path | None, /, output: str, **wanted: Any) -> None:
+def conntrack_list(pin_root: Path | None, /, output: str, **chosen: Any) -> None:
     """Flows from client to backend, the latest packet first; a flow that meets every filter is shown."""
-    show([conntrack_table(_generation(pin_root), Wanted(**wanted))], output)
+    show([conntrack_table(_generation(pin_root), Filter(**chosen))], output)
 
 
 @app.group("map")
@@ -221,7 +221,7 @@ def trace_group() -> None:
 @click.option("--seconds", type=click.FloatRange(0.1, 3600), default=10.0, show_default=True, help="How long to watch.")
 @_output
 def trace_drops(seconds: float, output: str) -> None:
-    """Packets that the kernel drops from now on, by its reason and place; needs Debian's python3-bpfcc."""
+    """Packets that the kernel drops from now on, by its reason and the function; needs Debian's python3-bpfcc."""
     show([drop_table(seconds)], output)
 
 

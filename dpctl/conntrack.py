@@ -19,7 +19,7 @@ from maps.pins import Generation
 
 TCP = 6
 STATES = ("new", "established", "closing", "closed")
-_TOLD = FlowFlag.FLOW_ORIGIN_HI | FlowFlag.FLOW_FORWARD | FlowFlag.FLOW_REVERSE | FlowFlag.FLOW_EXTERNAL
+_IN_COLUMNS = FlowFlag.FLOW_ORIGIN_HI | FlowFlag.FLOW_FORWARD | FlowFlag.FLOW_REVERSE | FlowFlag.FLOW_EXTERNAL
 _FINS = FlowFlag.FLOW_FIN_ORIGIN | FlowFlag.FLOW_FIN_REPLY
 _EXTERNAL = int(FlowFlag.FLOW_EXTERNAL)
 
@@ -58,7 +58,7 @@ COLUMNS: tuple[Column[FlowRow], ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Filter:
     """Which connections are shown: those that meet all that is set."""
 
     networks: tuple[IPv4Network | IPv6Network, ...] = ()  # one of them holds some end
@@ -91,44 +91,44 @@ def state(protocol_number: int, flags: int) -> str:
 
 @cache
 def flag_names(flags: int) -> tuple[str, ...]:
-    """The flags that no other column tells."""
-    return tuple(flag.name.removeprefix("FLOW_").lower() for flag in FlowFlag(flags) & ~_TOLD if flag.name)
+    """The flags that no other column shows."""
+    return tuple(flag.name.removeprefix("FLOW_").lower() for flag in FlowFlag(flags) & ~_IN_COLUMNS if flag.name)
 
 
-def flow_rows(entries: Iterable[tuple[abi.FlowKey, abi.Flow]], known: Known, wanted: Wanted) -> list[FlowRow]:
+def flow_rows(entries: Iterable[tuple[abi.FlowKey, abi.Flow]], known: Known, chosen: Filter) -> list[FlowRow]:
     """Rows from the entries of ``flows``, the latest packet first."""
-    meets = _filter(wanted, known.sets)
+    meets = _meets(chosen, known.sets)
     found = sorted((c for c in connections(entries) if meets(c)), key=lambda c: _idle(c, known.now_s))
-    return [_row(connection, known) for connection in islice(found, wanted.limit)]
+    return [_row(connection, known) for connection in islice(found, chosen.limit)]
 
 
-def conntrack_table(generation: Generation, wanted: Wanted) -> Table[FlowRow]:
+def conntrack_table(generation: Generation, chosen: Filter) -> Table[FlowRow]:
     """The flows of a generation.
 
     Raises:
-        Absent: flows of a service are wanted that is not there.
+        Absent: the service whose flows are asked for is not there.
     """
     sets = labels(generation)
-    if wanted.service:
-        check_service(wanted.service, sets)
+    if chosen.service:
+        check_service(chosen.service, sets)
     with opened(generation, abi.ENDPOINTS) as endpoints, opened(generation, abi.FLOWS) as flows:
         entries = list(flows.items())
         known = Known(sets, {address for address, _ in endpoints.items()}, time.monotonic_ns() >> abi.SEEN_BITS)
-    return Table(COLUMNS, flow_rows(entries, known, wanted))
+    return Table(COLUMNS, flow_rows(entries, known, chosen))
 
 
-def _filter(wanted: Wanted, sets: Mapping[int, SetLabel]) -> Callable[[Connection], bool]:
-    """Whether a connection is wanted."""
-    ids = {set_id for set_id, label in sets.items() if label.service == wanted.service}
+def _meets(chosen: Filter, sets: Mapping[int, SetLabel]) -> Callable[[Connection], bool]:
+    """A test of connections: whether one meets all that is set."""
+    ids = {set_id for set_id, label in sets.items() if label.service == chosen.service}
 
     def meets(c: Connection) -> bool:
         ends = [peer for peer in (c.client, c.service, c.server, c.snat) if peer]
         return (
-            wanted.protocol in (None, c.protocol)
-            and (not wanted.service or c.set_id in ids)
-            and (not wanted.ports or any(port in wanted.ports for _, port in ends))
-            and (not wanted.states or state(c.protocol, c.flags) in wanted.states)
-            and (not wanted.networks or any(unmapped(address) in n for address, _ in ends for n in wanted.networks))
+            chosen.protocol in (None, c.protocol)
+            and (not chosen.service or c.set_id in ids)
+            and (not chosen.ports or any(port in chosen.ports for _, port in ends))
+            and (not chosen.states or state(c.protocol, c.flags) in chosen.states)
+            and (not chosen.networks or any(unmapped(address) in n for address, _ in ends for n in chosen.networks))
         )
 
     return meets

@@ -69,7 +69,7 @@ def _row(pin: Path, device: DeviceName) -> LinkRow:
 
 
 def _hook(attach_type: int) -> str:
-    """An attach type in words: ``tcx ingress``, ``cgroup connect4``."""
+    """The name of an attach type: ``tcx ingress``, ``cgroup connect4``."""
     known = [kind.name for kind in libbpf.AttachType if kind == attach_type]
     return known[0].lower().replace("_", " ") if known else f"type {attach_type}"
 

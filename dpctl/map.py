@@ -135,6 +135,6 @@ def _used(fd: int, info: libbpf.MapInfo) -> int | None:
     kind = MapKind(info.kind)
     if kind.is_array:
         return info.max_entries
-    step = (info.value_size + 7) // 8 * 8
-    value_size = step * libbpf.possible_cpus() if kind.is_per_cpu else info.value_size
+    stride = (info.value_size + 7) // 8 * 8
+    value_size = stride * libbpf.possible_cpus() if kind.is_per_cpu else info.value_size
     return mapio.count(fd, info.key_size, value_size, info.max_entries)

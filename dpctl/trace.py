@@ -22,10 +22,10 @@ KERNEL_BTF = Path("/sys/kernel/btf/vmlinux")
 
 @dataclass(frozen=True, slots=True)
 class KernelDrop:
-    """Packets dropped for one of the kernel's reasons at one place."""
+    """Packets dropped for one of the kernel's reasons by one function."""
 
-    reason: str  # enum skb_drop_reason without its prefix; a number where the kernel does not tell
-    place: str  # the kernel's function
+    reason: str  # enum skb_drop_reason without its prefix; a number where the kernel has no name for it
+    function: str  # the kernel's
     packets: int
 
 
@@ -48,12 +48,13 @@ def drop_table(seconds: float) -> Table[KernelDrop]:
         raise _refusal(done.stderr)
     names = reason_names(KERNEL_BTF)
     rows = [
-        KernelDrop(names.get(reason, str(reason)), place, packets) for reason, place, packets in json.loads(done.stdout)
+        KernelDrop(names.get(reason, str(reason)), function, packets)
+        for reason, function, packets in json.loads(done.stdout)
     ]
     return Table(
         (
             Column("REASON", lambda row: row.reason),
-            Column("PLACE", lambda row: row.place),
+            Column("FUNCTION", lambda row: row.function),
             Column("PACKETS", lambda row: str(row.packets), right=True),
         ),
         rows,
@@ -74,10 +75,10 @@ def reason_names(kernel_btf: Path) -> dict[int, str]:
     )
 
 
-def _refusal(told: str) -> Absent | Forbidden:
-    last = told.strip().splitlines()[-1] if told.strip() else "it said nothing"
-    if "No module named 'bcc'" in told:
+def _refusal(stderr: str) -> Absent | Forbidden:
+    last = stderr.strip().splitlines()[-1] if stderr.strip() else "it printed nothing"
+    if "No module named 'bcc'" in stderr:
         return Absent("bcc is not there; type: apt install python3-bpfcc")
-    if "super-user" in told or "Operation not permitted" in told:
+    if "super-user" in stderr or "Operation not permitted" in stderr:
         return Forbidden(f"tracing is refused: {last}; type: sudo dpctl trace drops")
     return Absent(f"tracing failed: {last}")

@@ -1,7 +1,7 @@
-"""Counts what the kernel itself drops, by reason and place: a program of its own, run beside dpctl.
+"""Counts what the kernel itself drops, by reason and function: a program of its own, run beside dpctl.
 
 It stands on bcc and the standard library alone, so Debian's Python can run it whatever environment dpctl is in; and
-bcc's 60 MB and its LLVM stay out of dpctl's process. Prints a JSON list of ``[reason's number, place, packets]``.
+bcc's 60 MB and its LLVM stay out of dpctl's process. Prints a JSON list of ``[reason's number, function, packets]``.
 
 bcc compiles against kernel headers, of which a node has none: a few stub headers and the C library's uapi ones do for
 a raw tracepoint, which reads no kernel struct.
@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 PROGRAM = """
-struct place { u64 location; u64 reason; };
-BPF_HASH(dropped, struct place, u64, 8192);
+struct drop { u64 location; u64 reason; };
+BPF_HASH(dropped, struct drop, u64, 8192);
 
 RAW_TRACEPOINT_PROBE(kfree_skb)
 {
-    struct place key = {};
+    struct drop key = {};
 
     key.location = ctx->args[1];
     key.reason = (u32)ctx->args[2];
@@ -85,7 +85,9 @@ def _count(seconds: float) -> list[tuple[int, str, int]]:
     for key, value in program["dropped"].items():
         where = int(key.reason), program.ksym(key.location).decode()
         found[where] = found.get(where, 0) + value.value
-    return sorted(((reason, place, packets) for (reason, place), packets in found.items()), key=lambda row: -row[2])
+    return sorted(
+        ((reason, function, packets) for (reason, function), packets in found.items()), key=lambda row: -row[2]
+    )
 
 
 def _headers(folder: Path) -> None:

@@ -28,11 +28,11 @@ def address(text: str) -> IPv6Address:
     return IPv6Address(text if ":" in text else f"::ffff:{text}")
 
 
-def run(root: Path, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+def run(root: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """What dpctl says of a pin root."""
     argv = [sys.executable, "-c", COMMAND, *(("--pin-root", str(root)) if "SLUICEWAY_PIN_ROOT" not in environ else ())]
     env = os.environ | environ
-    return subprocess.run([*argv, *words], capture_output=True, text=True, check=False, env=env)
+    return subprocess.run([*argv, *arguments], capture_output=True, text=True, check=False, env=env)
 
 
 @contextmanager
@@ -122,16 +122,16 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def dpctl(node: Path) -> Dpctl:
-    """The command on that node: its words in, its end out."""
-    return lambda *words, **environ: run(node, *words, **environ)
+    """The command on that node: from its arguments to its exit code and output."""
+    return lambda *arguments, **environ: run(node, *arguments, **environ)
 
 
 @pytest.fixture(scope="session")
 def rows(dpctl: Dpctl) -> Callable[..., list[dict[str, Any]]]:
     """The rows of a command as JSON has them."""
 
-    def read(*words: str) -> list[dict[str, Any]]:
-        done = dpctl(*words, "-o", "json")
+    def read(*arguments: str) -> list[dict[str, Any]]:
+        done = dpctl(*arguments, "-o", "json")
         assert done.returncode == 0, done.stderr
         found: list[dict[str, Any]] = json.loads(done.stdout)
         return found

@@ -51,7 +51,7 @@ def test_a_translated_flow_is_one_row(rows: Rows) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "count"),
+    ("arguments", "count"),
     [
         pytest.param(("--address", "10.1.1.9"), 1, id="by an address of any end"),
         pytest.param(("--address", "10.1.0.0/16"), 1, id="by a network"),
@@ -63,8 +63,8 @@ def test_a_translated_flow_is_one_row(rows: Rows) -> None:
         pytest.param(("--limit", "1"), 1, id="so many"),
     ],
 )
-def test_flows_are_filtered(rows: Rows, words: tuple[str, ...], count: int) -> None:
-    assert len(rows("conntrack", "list", *words)) == count
+def test_flows_are_filtered(rows: Rows, arguments: tuple[str, ...], count: int) -> None:
+    assert len(rows("conntrack", "list", *arguments)) == count
 
 
 def test_a_map_shows_how_full_it_is_and_where_it_is_pinned(rows: Rows, node: Path) -> None:
@@ -160,7 +160,7 @@ def test_the_environment_names_the_pin_root(dpctl: Dpctl, node: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "told"),
+    ("arguments", "code", "message"),
     [
         pytest.param(("backend", "list", "--service", "default/no"), 1, "dpctl service list", id="an absent service"),
         pytest.param(("conntrack", "list", "--service", "a/b"), 1, "dpctl service list", id="flows of an absent one"),
@@ -173,9 +173,9 @@ def test_the_environment_names_the_pin_root(dpctl: Dpctl, node: Path) -> None:
         pytest.param(("conntrck", "list"), 2, "Do you mean: dpctl conntrack?", id="a command almost right"),
     ],
 )
-def test_what_cannot_be_shown_says_what_to_type(dpctl: Dpctl, words: tuple[str, ...], code: int, told: str) -> None:
-    done = dpctl(*words)
-    assert (done.returncode, told in done.stderr) == (code, True), done.stderr
+def test_an_error_names_the_next_command(dpctl: Dpctl, arguments: tuple[str, ...], code: int, message: str) -> None:
+    done = dpctl(*arguments)
+    assert (done.returncode, message in done.stderr) == (code, True), done.stderr
     assert done.stdout == ""
 
 

@@ -6,7 +6,7 @@ from itertools import permutations
 
 import pytest
 
-from dpctl.conntrack import FlowRow, Known, Wanted, flow_rows
+from dpctl.conntrack import Filter, FlowRow, Known, flow_rows
 from dpctl.format import End, set_label
 from maps.abi import FLOWS, Flow, FlowFlag, FlowKey, PeerLocation
 from maps.memory import MemoryTable
@@ -57,11 +57,11 @@ def pair(
     ]
 
 
-def shown(entries: Iterable[Entry], wanted: Wanted = Wanted(), **known: frozenset[IPv6Address]) -> list[FlowRow]:  # noqa: B008
+def shown(entries: Iterable[Entry], chosen: Filter = Filter(), **known: frozenset[IPv6Address]) -> list[FlowRow]:  # noqa: B008
     """The rows of entries that were in a table."""
     flows = MemoryTable(FLOWS, 64)
     flows.update(entries)
-    return flow_rows(flows.items(), Known(SETS, now_s=NOW, **known), wanted)
+    return flow_rows(flows.items(), Known(SETS, now_s=NOW, **known), chosen)
 
 
 @pytest.mark.parametrize("swap", [False, True], ids=["keys begin with the client", "keys begin with the other end"])
@@ -130,7 +130,7 @@ def test_a_direction_is_seen_from_the_node(here: set[IPv6Address], direction: st
 def test_the_latest_packet_comes_first_and_a_limit_keeps_it() -> None:
     entries = [entry((CLIENT, port), (BACKEND, 80), seen_s=NOW - port) for port in (7, 3, 5)]
     assert [row.client.port for row in shown(entries)] == [3, 5, 7]
-    assert [row.client.port for row in shown(entries, Wanted(limit=1))] == [3]
+    assert [row.client.port for row in shown(entries, Filter(limit=1))] == [3]
 
 
 def test_a_packet_that_came_while_reading_has_no_age_and_the_clock_may_wrap() -> None:
@@ -139,15 +139,15 @@ def test_a_packet_that_came_while_reading_has_no_age_and_the_clock_may_wrap() ->
 
 
 @pytest.mark.parametrize(
-    ("wanted", "ports"),
+    ("chosen", "ports"),
     [
-        pytest.param(Wanted(networks=(ip_network("10.0.0.2"),)), [5], id="the service's address"),
-        pytest.param(Wanted(networks=(ip_network("10.0.0.4/32"),)), [5], id="the source as the backend sees it"),
-        pytest.param(Wanted(ports=(80, 53)), [5, 6], id="any of the ports"),
-        pytest.param(Wanted(service="default/web"), [5], id="the service"),
-        pytest.param(Wanted(protocol=UDP, ports=(80,)), [], id="all filters at once"),
+        pytest.param(Filter(networks=(ip_network("10.0.0.2"),)), [5], id="the service's address"),
+        pytest.param(Filter(networks=(ip_network("10.0.0.4/32"),)), [5], id="the source as the backend sees it"),
+        pytest.param(Filter(ports=(80, 53)), [5, 6], id="any of the ports"),
+        pytest.param(Filter(service="default/web"), [5], id="the service"),
+        pytest.param(Filter(protocol=UDP, ports=(80,)), [], id="all filters at once"),
     ],
 )
-def test_a_filter_looks_at_every_end(wanted: Wanted, ports: list[int]) -> None:
+def test_a_filter_looks_at_every_end(chosen: Filter, ports: list[int]) -> None:
     entries = [*pair(source=(NODE, 2000)), entry((CLIENT, 6), (BACKEND, 53), protocol=UDP, seen_s=NOW - 9)]
-    assert [row.client.port for row in shown(entries, wanted)] == ports
+    assert [row.client.port for row in shown(entries, chosen)] == ports

@@ -54,12 +54,12 @@ def test_an_exit_code_says_what_was_wrong(error: Exception, code: int, monkeypat
 
 def test_the_locks_holder_is_found_by_device_and_inode(tmp_path: Path) -> None:
     stat = tmp_path.stat()
-    place = f"{os.major(stat.st_dev):02x}:{os.minor(stat.st_dev):02x}:{stat.st_ino}"
+    inode = f"{os.major(stat.st_dev):02x}:{os.minor(stat.st_dev):02x}:{stat.st_ino}"
     locks = (
-        f"1: POSIX  ADVISORY  WRITE 11 {place} 0 EOF\n"
+        f"1: POSIX  ADVISORY  WRITE 11 {inode} 0 EOF\n"
         "2: FLOCK  ADVISORY  WRITE 12 00:01:77 0 EOF\n"
-        f"3: FLOCK  ADVISORY  WRITE 13 {place} 0 EOF\n"
-        f"3: -> FLOCK  ADVISORY  WRITE 14 {place} 0 EOF\n"
+        f"3: FLOCK  ADVISORY  WRITE 13 {inode} 0 EOF\n"
+        f"3: -> FLOCK  ADVISORY  WRITE 14 {inode} 0 EOF\n"
     )
     assert holder(tmp_path, locks) == 13
     assert holder(tmp_path, "") is None

@@ -16,7 +16,7 @@ NOWHERE = IPv6Address(0)
 
 
 @pytest.mark.parametrize(
-    ("ifindex", "port", "flags", "state", "words"),
+    ("ifindex", "port", "flags", "state", "note"),
     [
         pytest.param(0, 0, abi.NodeFlag(0), "native", "pods go outside under their own", id="natively"),
         pytest.param(7, 8472, abi.NodeFlag(0), "tunnel", "network 3 by device 7 to UDP port 8472; ", id="by a device"),
@@ -24,11 +24,11 @@ NOWHERE = IPv6Address(0)
         pytest.param(7, 6081, abi.NodeFlag.NODE_GENEVE, "geneve", "VXLAN's header exchanged; ", id="Geneve exchanged"),
     ],
 )
-def test_the_way_between_nodes_is_named(ifindex: int, port: int, flags: abi.NodeFlag, state: str, words: str) -> None:
+def test_the_way_between_nodes_is_named(ifindex: int, port: int, flags: abi.NodeFlag, state: str, note: str) -> None:
     node = abi.Node(NOWHERE, NOWHERE, 1, 1, 1024, 2048, 30000, 32767, ifindex, 3, port, flags, 8)
     fact = network_fact(node)
     assert fact.state == state
-    assert words in fact.note
+    assert note in fact.note
 
 
 RUN = Path("/run/sluiceway")
@@ -39,7 +39,7 @@ PROBLEMS = (
 
 
 @pytest.mark.parametrize(
-    ("report", "state", "words"),
+    ("report", "state", "note"),
     [
         pytest.param(None, "unknown", "no report in /run/sluiceway", id="no agent has reported"),
         pytest.param(
@@ -65,10 +65,10 @@ PROBLEMS = (
         ),
     ],
 )
-def test_the_agents_last_report_is_shown_with_its_age(report: Report | None, state: str, words: str) -> None:
+def test_the_agents_last_report_is_shown_with_its_age(report: Report | None, state: str, note: str) -> None:
     fact = cluster_fact(report, RUN, now_s=1065)
     assert fact.state == state
-    assert words in fact.note
+    assert note in fact.note
 
 
 def test_problems_are_rows_by_kind_and_name() -> None:

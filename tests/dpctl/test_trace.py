@@ -40,19 +40,19 @@ def test_a_datagram_that_nobody_waits_for_is_counted_under_the_kernels_reason() 
         sender.join()
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)
-    assert any(row["reason"] == "NO_SOCKET" and "udp" in row["place"] and row["packets"] > 0 for row in rows), rows
+    assert any(row["reason"] == "NO_SOCKET" and "udp" in row["function"] and row["packets"] > 0 for row in rows), rows
 
 
 @pytest.mark.parametrize(
-    ("told", "kind", "says"),
+    ("stderr", "kind", "says"),
     [
         pytest.param("ModuleNotFoundError: No module named 'bcc'", Absent, "apt install", id="without bcc"),
         pytest.param("Exception: Need super-user privileges to run", Forbidden, "sudo", id="without privileges"),
         pytest.param("a\nException: Failed to compile", Absent, "Failed to compile", id="anything else is passed on"),
     ],
 )
-def test_what_bcc_says_becomes_the_next_thing_to_type(told: str, kind: type[Exception], says: str) -> None:
-    refused = _refusal(told)
+def test_an_error_of_bcc_names_the_next_command_to_type(stderr: str, kind: type[Exception], says: str) -> None:
+    refused = _refusal(stderr)
     assert isinstance(refused, kind)
     assert says in refused.message
 
