@@ -25,7 +25,7 @@ from agent.netlink.socket import Socket
 from agent.watch.node.qdisc import paced, qdiscs
 from maps import abi, paths
 from maps.pins import PinRoot
-from tests.kernels import between, site
+from tests.kernels import site, tunnels
 
 PINS = Path("/sys/fs/bpf/sluiceway")
 CGROUP = Path("/sys/fs/cgroup")
@@ -68,8 +68,8 @@ def main() -> int:
             hooks.move_to_tcx(pod, POD)
         failures += [*through_packets("tcx"), *in_fragments("tcx")]
     failures += [f"programs on device {pod}" for pod in pods if not hooks.has(pod, POD)]
-    nodes = between.build(hooks, generation.maps, objects, SIZES, tcx=tcx)
-    failures += between.tried_modes(nodes, tried)
+    nodes = tunnels.build(hooks, generation.maps, objects, SIZES, tcx=tcx)
+    failures += tunnels.tried_modes(nodes, tried)
     counted = site.counted(generation.maps)
     failures += in_time(generation.maps)
     failures += [name for name in ("PROGRAM_POD", "PROGRAM_UPLINK") if not any(name in line for line in counted)]

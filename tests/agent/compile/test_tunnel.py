@@ -65,7 +65,7 @@ def behind(found: Found) -> dict[str, str]:
     return {text: remotes[number] for text, number in prefixes.items() if number not in (0, abi.REMOTE_ROUTED)}
 
 
-def ahead(found: Found) -> set[str]:
+def routed(found: Found) -> set[str]:
     """The ranges for which the kernel's routes are taken past its stack."""
     numbers = {shown(k): abi.Prefix.unpack(v).remote_id for k, v in found.prefixes.items()}
     return {text for text, number in numbers.items() if number == abi.REMOTE_ROUTED}
@@ -79,14 +79,14 @@ def shown(key: bytes) -> str:
 
 
 def test_routes_are_taken_past_the_stack_to_the_pods_of_other_nodes_alone() -> None:
-    assert ahead(records(NEAR, network=NetworkSettings())) == set(map(str, NEAR.pod_cidrs))
-    assert ahead(records(NEAR, FAR, network=CROSS)) == set(map(str, NEAR.pod_cidrs))
-    assert ahead(records(NEAR, FAR)) == set()
+    assert routed(records(NEAR, network=NetworkSettings())) == set(map(str, NEAR.pod_cidrs))
+    assert routed(records(NEAR, FAR, network=CROSS)) == set(map(str, NEAR.pod_cidrs))
+    assert routed(records(NEAR, FAR)) == set()
 
 
-def test_by_the_host_no_route_is_taken_past_its_stack() -> None:
+def test_with_host_routing_no_route_is_taken_past_the_stack() -> None:
     found = records(NEAR, network=NetworkSettings(host_routing=True))
-    assert ahead(found) == set()
+    assert routed(found) == set()
     assert all(abi.Prefix.unpack(v).flags & abi.PrefixFlag.PREFIX_NO_MASQUERADE for v in found.prefixes.values())
 
 

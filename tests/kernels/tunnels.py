@@ -110,18 +110,18 @@ def build(
 def tried_modes(nodes: tuple[Node, Node], tried: Callable[[str, Callable[[], None]], list[str]]) -> list[str]:
     """Every mode between the two; what failed."""
     failures = []
-    for generation, mode in enumerate(MODES, start=2):
-        for node, other, between in ((nodes[0], nodes[1], mode.near), (nodes[1], nodes[0], mode.far)):
-            _configure(node, other, between, mode.over, generation)
+    for revision, mode in enumerate(MODES, start=2):
+        for node, other, network in ((nodes[0], nodes[1], mode.near), (nodes[1], nodes[0], mode.far)):
+            _configure(node, other, network, mode.over, revision)
         for address in FAR_ADDRESSES:
             failures += tried(f"{mode.title}, pod to {address} on the other node", partial(_talk, address))
             failures += tried(f"{mode.title}, node to {address} on the other node", partial(_talk, address, ""))
     return failures
 
 
-def _configure(node: Node, other: Node, between: NetworkSettings, over: int, generation: int) -> None:
+def _configure(node: Node, other: Node, network: NetworkSettings, over: int, revision: int) -> None:
     version = site.FAMILIES[over].node.version
-    wanted = tunnel(between, between.overhead(version), ())
+    wanted = tunnel(network, network.overhead(version), ())
     assert wanted is not None
     with node.inside(), IPRoute() as netlink, tempfile.TemporaryDirectory() as state:
         links = TunnelDevice(netlink, Sysctls(Path(state))).sync(wanted)
@@ -133,14 +133,14 @@ def _configure(node: Node, other: Node, between: NetworkSettings, over: int, gen
     known = [(_key(cidr), abi.Prefix(1, no, 1)) for cidr in PODS[other.name]]
     known += [(_key(str(ip_network(a))), abi.Prefix(1, no | abi.PrefixFlag.PREFIX_NODE, 1)) for a in other.own()]
     Table.open(abi.PREFIXES, node.maps / "prefixes").update(known)
-    Table.open(abi.NODE, node.maps / "node").update([(0, _record(node, between, links, generation))])
+    Table.open(abi.NODE, node.maps / "node").update([(0, _record(node, network, links, revision))])
 
 
-def _record(node: Node, between: NetworkSettings, links: TunnelLinks, generation: int) -> abi.Node:
+def _record(node: Node, network: NetworkSettings, links: TunnelLinks, revision: int) -> abi.Node:
     own = [mapped(a) for a in node.own()]
     ports = (*site.NAT_PORTS, *site.NODE_PORTS)
-    way = (links.tunnel, between.vni, between.udp_port, between.flags, links.segmenter)
-    return abi.Node(own[0], own[1], 1, generation, *ports, *way)
+    way = (links.tunnel, network.vni, network.udp_port, network.flags, links.segmenter)
+    return abi.Node(own[0], own[1], 1, revision, *ports, *way)
 
 
 def _key(cidr: str) -> abi.PrefixKey:
