@@ -63,12 +63,12 @@ def forge(lab: Lab, by: Client, to: str, hears: str, sources: list[str]) -> list
     """What the pod of the node *hears* hears, while *by* sends *to*; a pod of another node ends it."""
     hearing, other = lab.pods[hears], lab.pods["n3" if hears != "n3" else "n1"]
     with ThreadPoolExecutor() as pool:
-        heard = pool.submit(hearing.machine.run, *FORGE, "hear", str(PORT), place=hearing.place)
+        heard = pool.submit(hearing.machine.run, *FORGE, "hear", str(PORT), context=hearing.context)
         sent = [lab.mode, to, str(COUNT), lab.ips[hears], str(PORT), *sources]
-        by.machine.run(*FORGE, "send", *sent, place=by.place, check=False)
+        by.machine.run(*FORGE, "send", *sent, context=by.context, check=False)
         while not heard.done():
-            other.machine.run(*FORGE, "say", lab.ips[hears], str(PORT), "a pod", place=other.place)
-            other.machine.run(*FORGE, "say", lab.ips[hears], str(PORT), "end", place=other.place)
+            other.machine.run(*FORGE, "say", lab.ips[hears], str(PORT), "a pod", context=other.context)
+            other.machine.run(*FORGE, "say", lab.ips[hears], str(PORT), "end", context=other.context)
         return heard.result().stdout.split("\n")[1:-1]
 
 
@@ -105,12 +105,12 @@ def test_a_node_speaks_for_its_own_pods_alone(lab: Lab) -> None:
 def test_a_pods_tagged_frames_end_at_its_device(lab: Lab) -> None:
     before = lab.dropped("n1", "VLAN")
     pod = lab.pods["n1"]
-    pod.machine.run(*FORGE, "tagged", "eth0", str(COUNT), place=pod.place)
+    pod.machine.run(*FORGE, "tagged", "eth0", str(COUNT), context=pod.context)
     assert lab.dropped("n1", "VLAN") - before == COUNT
 
 
 def test_a_pod_does_not_fill_its_nodes_neighbours(lab: Lab) -> None:
     pod, node = lab.pods["n1"], lab.node("n1")
-    pod.machine.run(*FORGE, "arp", "eth0", "2000", place=pod.place)
+    pod.machine.run(*FORGE, "arp", "eth0", "2000", context=pod.context)
     assert "10.244.20" not in node.run("ip", "neigh", "show").stdout
     assert lab.dropped("n1", "ARP") >= 2000

@@ -20,7 +20,7 @@ WHO = pytest.mark.parametrize("who", ["a pod", "the node"])
 
 def ways(asking: Client, address: str, port: int) -> dict[str, object]:
     """What a socket sees, by the way's name."""
-    done = asking.machine.run(*SOCKETS, address, str(port), place=asking.place)
+    done = asking.machine.run(*SOCKETS, address, str(port), context=asking.context)
     found: dict[str, object] = json.loads(done.stdout)
     return found
 
@@ -58,7 +58,7 @@ with socket.create_server((address, port), family=family) as own, socket.socket(
 def test_no_address_with_a_node_ports_number_is_the_pod_itself(echo: Echo, family: int) -> None:
     asking = echo.asking
     argv = [sys.executable, "-c", OWN_PORT, ("0.0.0.0", "::")[family], str(echo.node_port("echo"))]
-    assert asking.machine.run(*argv, place=asking.place).stdout.strip() == "myself"
+    assert asking.machine.run(*argv, context=asking.context).stdout.strip() == "myself"
 
 
 MOVING = """
@@ -105,7 +105,7 @@ def test_a_connected_datagram_socket_moves_when_its_backend_leaves(echo: Echo, f
     asking = echo.asking if who == "a pod" else echo.node("n1")
     argv = [sys.executable, "-u", "-c", STAYS, service["spec"]["clusterIPs"][family]]
     use.serve(made, "moving1", "n2", {"app": "moving"})
-    asking.machine.daemon(called, argv, place=asking.place)
+    asking.machine.daemon(called, argv, context=asking.context)
     try:
         assert told(asking, called, ["moving1"]) == ["moving1"]
         use.serve(made, "moving2", "n3", {"app": "moving"})
@@ -139,4 +139,4 @@ with socket.create_server((address, 80), family=family) as own, socket.socket(fa
 def test_a_namespace_within_a_pod_or_a_node_has_its_own_services(echo: Echo, family: int, who: str) -> None:
     asking = echo.asking if who == "a pod" else echo.node("n1")
     argv = [sys.executable, "-c", NESTED, echo.ips("echo")[family]]
-    assert asking.machine.run(*argv, place=asking.place).stdout.strip() == "the inner one"
+    assert asking.machine.run(*argv, context=asking.context).stdout.strip() == "the inner one"
