@@ -150,6 +150,8 @@ static __noinline struct flow *flow_from_node(struct scratch *work, enum drop_re
 	s = service_find(&p->dst, p->dport, p->protocol, SCOPE_INTERNAL);
 	if (s)
 		*why = ct_begin(work, s, false, &f);
+	else if (is_node_port(p->sport))
+		ct_keep(work, 0); /* its answers are for the node's own socket, whatever service has the port */
 	return f;
 }
 

@@ -1,14 +1,15 @@
 """What the node itself sends to services, and what it answers as a backend."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
-from maps.abi import DropReason
+from maps.abi import DropReason, Scope
 from tests.bpf.datapath import (
     CLIENT,
+    CLIENT6,
     GATEWAY_MAC,
     NODE,
     NODE6,
@@ -183,3 +184,19 @@ def test_the_node_and_its_pod_speak_without_translation(node: Datapath) -> None:
     assert (back.verdict, addresses(back.packet)) == (TC_ACT_OK, (POD, NODE))
     assert node.tables["flows"].count() == 0
     assert node.run("pod_ingress", frame(POD, OTHER, syn())).packet[Ether].dst == OTHER_MAC
+
+
+@pytest.mark.parametrize(("own", "there", "anywhere"), [(NODE, CLIENT, "0.0.0.0"), (NODE6, CLIENT6, "::")])
+@pytest.mark.parametrize("l4", [syn, datagram], ids=["TCP", "UDP"])
+def test_the_nodes_own_socket_on_a_node_ports_number_gets_its_answers(
+    node: Datapath, own: str, there: str, anywhere: str, l4: Callable[..., Packet]
+) -> None:
+    for protocol in (6, 17):
+        node.service(anywhere, 30080, [(OTHER, 8080, True)], protocol=protocol, scope=Scope.SCOPE_EXTERNAL)
+    asked = frame(own, there, l4(sport=30080, dport=443))
+    assert node.run("uplink_egress", asked).verdict == TC_ACT_UNSPEC
+    answered = answer(asked, GATEWAY_MAC)
+    done = node.run("uplink_ingress", answered)
+    assert (done.verdict, bytes(done.packet)) == (TC_ACT_UNSPEC, bytes(answered))
+    other = node.run("uplink_ingress", frame(there, own, l4(sport=444, dport=30080)))
+    assert addresses(other.packet)[1] != own or other.reasons, "the service has the port for all others"

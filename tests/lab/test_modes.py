@@ -148,6 +148,17 @@ def test_a_pod_reaches_a_service_whose_backend_is_there(mode: Mode, node: str, f
 
 @FAMILIES
 @FAR
+@pytest.mark.parametrize("who", ["a pod", "its node"])
+def test_datagrams_that_the_kernel_is_given_in_one_piece_reach_a_service(
+    mode: Mode, node: str, family: int, who: str
+) -> None:
+    """As QUIC sends them (UDP_SEGMENT): their checksum is left to whoever cuts them."""
+    asking = mode.asking if who == "a pod" else use.host(mode.machine("n1"))
+    assert ask(asking, "segments", SEGMENTED, (mode.services[node]["spec"]["clusterIPs"][family], 80))
+
+
+@FAMILIES
+@FAR
 def test_the_outside_reaches_a_node_port_whose_backend_is_there(mode: Mode, node: str, family: int) -> None:
     tcp, udp = (port["nodePort"] for port in mode.services[node]["spec"]["ports"])
     outside, address = use.host(mode.cluster.site.outside), str(mode.machine("n1").addresses[family])

@@ -6,7 +6,7 @@ it is changed, so a death in between loses nothing; what somebody else changed s
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ log = logger(__name__)
 
 PROC = Path("/proc/sys/net")
 STATE = "sysctls.json"
+RESERVED = "ipv4/ip_local_reserved_ports"
 _FORWARDING = {"ipv4/ip_forward": "ipv4", "ipv6/conf/all/forwarding": "ipv6"}
 
 
@@ -90,6 +91,15 @@ class Sysctls:
         self._keep_filters()
         for sysctl in NODE:
             self._set(sysctl, sysctl.name)
+
+    def reserve_ports(self, first: int, last: int) -> None:
+        """Keep the node's own sockets from being given a node port; what is reserved already stays so."""
+        now, kept = _read(self._proc / RESERVED), self._kept.get(RESERVED)
+        if now is None:
+            return
+        others = kept[0] if kept and kept[1] == now else now  # without the node ports of an earlier start
+        wanted = _ranges({*_ports(others), *range(first, last + 1)})
+        self._set(Sysctl(RESERVED, wanted, "a node port's packets are the service's"), RESERVED)
 
     def uplink(self, device: str) -> None:
         """Set what concerns a device of the node."""
@@ -178,6 +188,24 @@ class Sysctls:
             return {}
 
 
+def _ports(text: str) -> Iterator[int]:
+    """The ports in ranges as the kernel writes them: ``8080,9148-9150``."""
+    for part in filter(None, text.split(",")):
+        low, _, high = part.partition("-")
+        yield from range(int(low), int(high or low) + 1)
+
+
+def _ranges(ports: Collection[int]) -> str:
+    """Ports as the kernel writes them, so that what is read back is what was written."""
+    found: list[list[int]] = []
+    for port in sorted(ports):
+        if found and found[-1][1] == port - 1:
+            found[-1][1] = port
+        else:
+            found.append([port, port])
+    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in found)
+
+
 def _is_node(name: str) -> bool:
     return any(name == sysctl.name for sysctl in NODE)
 
@@ -190,7 +218,7 @@ def _read(path: Path) -> str | None:
 
 
 def _write(path: Path, value: str) -> bool:
-    return _try(lambda: path.write_text(value), path)
+    return _try(lambda: path.write_text(value or "\n"), path)  # nothing at all would not reach the kernel
 
 
 def _try(write: Callable[[], object], path: Path) -> bool:

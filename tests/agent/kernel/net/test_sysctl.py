@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agent.kernel.net.sysctl import STATE, Sysctls
+from agent.kernel.net.sysctl import RESERVED, STATE, Sysctls
 
 
 @pytest.fixture
@@ -77,6 +77,36 @@ def test_a_value_is_kept_before_it_is_changed(proc: Path, tmp_path: Path, monkey
     with pytest.raises(BaseException, match="written first"):
         sysctls.node()
     assert (tmp_path / STATE).exists()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param("", "30000-32767", id="none were reserved"),
+        pytest.param("8080,9148-9150", "8080,9148-9150,30000-32767", id="some were, and stay so"),
+        pytest.param("29999,32768-32800", "29999-32800", id="next to others"),
+        pytest.param("1-65535", "1-65535", id="all are"),
+    ],
+)
+def test_node_ports_are_reserved_and_given_back(proc: Path, tmp_path: Path, before: str, after: str) -> None:
+    file = proc / RESERVED
+    file.write_text(before)
+    sysctls = Sysctls(tmp_path / "state", proc)
+    for _ in ("a start", "another one"):
+        sysctls.reserve_ports(30000, 32767)
+        assert file.read_text() == after
+    sysctls.put_back()
+    assert file.read_text().strip() == before
+
+
+def test_other_node_ports_are_reserved_in_place_of_the_earlier_ones(proc: Path, tmp_path: Path) -> None:
+    (proc / RESERVED).write_text("8080")
+    Sysctls(tmp_path / "state", proc).reserve_ports(30000, 32767)
+    again = Sysctls(tmp_path / "state", proc)
+    again.reserve_ports(20000, 20001)
+    assert (proc / RESERVED).read_text() == "8080,20000-20001"
+    again.put_back()
+    assert (proc / RESERVED).read_text() == "8080"
 
 
 def test_a_device_that_left_is_no_error(proc: Path, tmp_path: Path) -> None:
