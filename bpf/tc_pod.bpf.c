@@ -30,12 +30,11 @@ static __always_inline bool has_no_address(const struct packet *p)
 /* Is the packet the pod's own? A flow that is up to date remembers its device; else the endpoints are asked. */
 static __always_inline enum drop_reason check_pod(ctx_t *ctx, struct scratch *work, const struct flow *f)
 {
-	struct peer_location *peer = &work->forward.peer;
-
 	if (f && work->ct.is_current)
-		return check_source(ctx, flow_source(f, work->ct.src_hi));
-	location_of(&work->packet.src, peer);
-	return check_source(ctx, peer);
+		work->sender = *flow_source(f, work->ct.src_hi);
+	else
+		location_of(&work->packet.src, &work->sender);
+	return check_source(ctx, &work->sender);
 }
 
 /* May the pod send this: under its own name, and nothing that only nodes, routers or DHCP servers may? */

@@ -45,6 +45,14 @@ static __noinline bool is_own_source(const struct scratch *work, const struct fl
 	return f && work->ct.is_current ? is_located_here(flow_source(f, work->ct.src_hi)) : !!endpoint_find(&p->src);
 }
 
+/* Begins a flow to a service; as ct_begin(). */
+static __always_inline enum drop_reason begin(struct scratch *work, const struct service *s, bool external,
+					      struct flow **f)
+{
+	location_of(&work->packet.src, &work->sender);
+	return ct_begin(work, s, external, f);
+}
+
 /* The flow of what comes in, found or begun; NULL: it has none. Sets *why it cannot go on. */
 static __noinline struct flow *flow_from_outside(struct scratch *work, enum drop_reason *why)
 {
@@ -61,7 +69,7 @@ static __noinline struct flow *flow_from_outside(struct scratch *work, enum drop
 		return f;
 	s = service_find(&p->dst, p->dport, p->protocol, SCOPE_EXTERNAL);
 	if (s)
-		*why = is_own_source(work, NULL) ? DROP_OWN_SOURCE : ct_begin(work, s, true, &f);
+		*why = is_own_source(work, NULL) ? DROP_OWN_SOURCE : begin(work, s, true, &f);
 	return f;
 }
 
@@ -149,7 +157,7 @@ static __noinline struct flow *flow_from_node(struct scratch *work, enum drop_re
 		return f;
 	s = service_find(&p->dst, p->dport, p->protocol, SCOPE_INTERNAL);
 	if (s)
-		*why = ct_begin(work, s, false, &f);
+		*why = begin(work, s, false, &f);
 	else if (is_node_port(p->sport))
 		ct_keep(work, 0); /* its answers are for the node's own socket, whatever service has the port */
 	return f;

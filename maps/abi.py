@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "8f521b922b22"
+LAYOUT: Final = "44993c95316d"
 """The fingerprint of all that follows."""
 
 
@@ -1746,7 +1746,7 @@ MAPS: Final[Mapping[str, MapSpec[Any, Any]]] = {
     "prefixes": PREFIXES,
     "remotes": REMOTES,
     "scratches": MapSpec(
-        "scratches", MapKind.PERCPU_ARRAY, record.Octets(4), record.Octets(792), 1, 0,
+        "scratches", MapKind.PERCPU_ARRAY, record.Octets(4), record.Octets(800), 1, 0,
         private=True,
     ),
     "services": SERVICES,

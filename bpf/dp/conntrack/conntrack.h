@@ -120,7 +120,7 @@ static __noinline struct flow *ct_find(struct scratch *work)
 		ct->is_current = true;
 		return &r->flow;
 	}
-	fence(); /* epoch and generation are read, the entry and what it refers to are not */
+	fence(); /* epoch and generation are read, the entry and all that a new one is made of are not */
 	f = bpf_map_lookup_elem(&flows, &work->key);
 	if (f)
 		ct->is_current = f->generation == ct->generation;
@@ -197,14 +197,14 @@ static __always_inline const struct peer_location *flow_destination(const struct
 	return &f->ends[!(src_hi & 1)];
 }
 
-/* A flow that begins now, as yet translated to nothing. */
-static __always_inline struct flow *flow_fresh(struct flow *f, __u16 flags, bool origin_hi)
+/* A flow that begins now, as yet translated to nothing, in this CPU's scratch. */
+static __always_inline struct flow *flow_fresh(struct scratch *work, __u16 flags, bool origin_hi)
 {
-	const struct node *n = node_now();
+	struct flow *f = &work->flow;
 
 	memset(f, 0, sizeof(*f));
-	f->generation = n ? n->generation : 0;
-	f->seen_s = now_s();
+	f->generation = work->ct.generation;
+	f->seen_s = tick_s();
 	f->flags = flags | (origin_hi ? FLOW_ORIGIN_HI : 0);
 	return f;
 }
@@ -212,9 +212,8 @@ static __always_inline struct flow *flow_fresh(struct flow *f, __u16 flags, bool
 /* Remembers a flow that is carried as it is. A full table costs it only the lookup's shortcut. */
 static __always_inline void ct_keep(struct scratch *work, __u16 flags)
 {
-	struct flow *f = flow_fresh(&work->flow, flags, work->ct.src_hi);
+	struct flow *f = flow_fresh(work, flags, work->ct.src_hi);
 
-	fence(); /* the generation is read, the ends are not */
 	ct_refresh_ends(&work->key, f);
 	if (work->packet.flags & PACKET_RST)
 		f->flags |= FLOW_RESET;

@@ -31,16 +31,6 @@ static __always_inline __u32 flow_hash(const struct packet *p)
 	return hash_word(h, 0x85ebca6b);
 }
 
-/* One of the pair's two flows: its ends, and as yet no translation. */
-static __always_inline struct flow *nat_flow(const struct nat_pair *pair, __u16 direction, bool src_hi, struct flow *f)
-{
-	flow_fresh(f, pair->flags | direction, src_hi);
-	f->ends[src_hi] = pair->client;
-	f->ends[!src_hi] = pair->backend;
-	f->generation = pair->generation;
-	return f;
-}
-
 /*
  * Stores the entry that answers will find. Never takes one that is in use by another flow.
  * Returns 0, -EEXIST or -E2BIG as bpf_map_update_elem(). A function of its own, verified once and not in every turn
@@ -58,7 +48,9 @@ __noinline int nat_store_reverse(const struct packet *p, const struct nat_pair *
 		return NAT_TAKEN;
 	key = &work->half;
 	src_hi = tuple_key(&pair->mapping, key);
-	f = nat_flow(pair, FLOW_REVERSE, src_hi, &work->flow);
+	f = flow_fresh(work, pair->flags | FLOW_REVERSE, src_hi);
+	f->ends[src_hi] = pair->client;
+	f->ends[!src_hi] = pair->backend;
 	f->to_src = p->dst;
 	f->to_dst = p->src;
 	f->to_sport = p->dport;
@@ -73,30 +65,30 @@ __noinline int nat_store_reverse(const struct packet *p, const struct nat_pair *
 	return bpf_map_update_elem(&flows, key, f, BPF_NOEXIST);
 }
 
-/* Stores the entry that the client's packets find, over one that is there. Returns as bpf_map_update_elem(). */
-__noinline int nat_store_forward(const struct packet *p, const struct nat_pair *pair)
+/*
+ * Stores the entry that the client's packets find, over one that is there: under the key that was found for this one, made
+ * of the reverse one, and left in the scratch. Returns as bpf_map_update_elem().
+ */
+static __always_inline int nat_store_forward(struct scratch *work)
 {
-	struct scratch *work = scratch();
-	struct flow_key *key;
-	struct flow *f;
-	bool src_hi;
+	const struct nat_pair *pair = &work->pair;
+	__u32 src_hi = work->ct.src_hi & 1;
+	struct flow *f = &work->flow;
 	long error;
 
-	if (!p || !pair || !work)
-		return NAT_TAKEN;
-	key = &work->half;
-	src_hi = packet_key(p, key);
-	f = nat_flow(pair, FLOW_FORWARD, src_hi, &work->flow);
+	f->flags = pair->flags | FLOW_FORWARD | (src_hi ? FLOW_ORIGIN_HI : 0);
+	f->ends[src_hi] = pair->client;
+	f->ends[!src_hi] = pair->backend;
 	f->to_src = pair->mapping.src;
 	f->to_dst = pair->mapping.dst;
 	f->to_sport = pair->mapping.sport;
 	f->to_dport = pair->mapping.dport;
 	f->set_id = pair->set_id;
 	f->slot = pair->slot;
-	error = bpf_map_update_elem(&flows, key, f, BPF_NOEXIST);
+	error = bpf_map_update_elem(&flows, &work->key, f, BPF_NOEXIST);
 	if (error != NAT_TAKEN)
 		return error;
-	error = bpf_map_update_elem(&flows, key, f, BPF_ANY);
+	error = bpf_map_update_elem(&flows, &work->key, f, BPF_ANY);
 	cache_void();
 	return error;
 }
@@ -158,14 +150,13 @@ static __noinline enum drop_reason nat_choose(const struct packet *p, const stru
 }
 
 /* Stores both entries, with another source port where the source is another or the backend knows this one. */
-static __noinline enum drop_reason nat_store(const struct packet *p, struct nat_pair *pair, const struct node *n)
+static __always_inline enum drop_reason nat_store(const struct packet *p, struct scratch *work, const struct node *n)
 {
+	struct nat_pair *pair = &work->pair;
 	enum drop_reason why = DROP_NONE;
-	ip_addr client = p->src; /* a lookup before Linux 6.2 takes no key from where p is */
-	struct scratch *work = scratch();
 	int error;
 
-	location_of(&client, &pair->client);
+	pair->client = work->sender;
 	location_of(&pair->mapping.dst, &pair->backend);
 	error = addr_equal(&pair->mapping.src, &p->src) ? nat_store_reverse(p, pair) : NAT_TAKEN;
 	if (error && error != NAT_TAKEN)
@@ -174,12 +165,9 @@ static __noinline enum drop_reason nat_store(const struct packet *p, struct nat_
 		why = nat_reserve_port(p, pair, n);
 	if (why)
 		return why;
-	if (!nat_store_forward(p, pair))
+	if (!nat_store_forward(work))
 		return DROP_NONE;
-	if (work) {
-		tuple_key(&pair->mapping, &work->half);
-		bpf_map_delete_elem(&flows, &work->half);
-	}
+	bpf_map_delete_elem(&flows, &work->half); /* which nat_store_reverse() has stored */
 	return DROP_CONNTRACK_FULL;
 }
 
@@ -196,10 +184,8 @@ __noinline int nat_begin(const struct packet *p, const struct service *s, bool e
 
 	if (!p || !s || !n || !work)
 		return DROP_BACKEND_LOST;
-	work->pair.generation = n->generation;
-	fence();
 	why = nat_choose(p, s, n, external, &work->pair);
-	return why ? why : nat_store(p, &work->pair, n);
+	return why ? why : nat_store(p, work, n);
 }
 
 /* Is a pod's packet that leaves the cluster to leave under the node's address? */
@@ -224,41 +210,36 @@ __noinline int nat_masquerade(const struct packet *p)
 	if (!p || !n || !work)
 		return DROP_NAT_ADDRESS;
 	pair = &work->pair;
-	memset(pair, 0, sizeof(*pair));
-	pair->generation = n->generation;
-	fence();
 	pair->mapping.src = p->flags & PACKET_V4 ? n->addr4 : n->addr6;
 	pair->mapping.dst = p->dst;
 	pair->mapping.sport = p->sport;
 	pair->mapping.dport = p->dport;
 	pair->mapping.protocol = p->protocol;
-	return nat_store(p, pair, n);
+	pair->set_id = 0;
+	pair->slot = 0;
+	pair->flags = 0;
+	return nat_store(p, work, n);
 }
 
-/* Begins the flow of a packet to a service; *f is set on DROP_NONE. */
+/* Begins the flow of a packet to a service; work->sender is found. *f is set on DROP_NONE, to what was stored. */
 static __always_inline enum drop_reason ct_begin(struct scratch *work, const struct service *s, bool external,
 						 struct flow **f)
 {
-	enum drop_reason why;
+	enum drop_reason why = s->backends ? nat_begin(&work->packet, s, external) : service_empty(s);
 
-	if (!s->backends)
-		return service_empty(s);
-	why = nat_begin(&work->packet, s, external);
-	if (why)
-		return why;
-	*f = bpf_map_lookup_elem(&flows, &work->key);
-	return *f ? DROP_NONE : DROP_BACKEND_LOST;
+	if (!why)
+		*f = &work->flow;
+	return why;
 }
 
-/* Begins the flow of a pod to the outside, under the node's address; *f is set on DROP_NONE. */
+/* Begins the flow of a pod to the outside, under the node's address; otherwise as ct_begin(). */
 static __always_inline enum drop_reason ct_masquerade(struct scratch *work, struct flow **f)
 {
 	enum drop_reason why = nat_masquerade(&work->packet);
 
-	if (why)
-		return why;
-	*f = bpf_map_lookup_elem(&flows, &work->key);
-	return *f ? DROP_NONE : DROP_CONNTRACK_FULL;
+	if (!why)
+		*f = &work->flow;
+	return why;
 }
 
 /* Translates the packet by its flow, if that is a translated one; the packet's own record follows. */

@@ -33,7 +33,6 @@ struct nat_pair {
 	struct tuple mapping;	     /* what the backend is sent */
 	struct peer_location client; /* where each is, the same in both */
 	struct peer_location backend;
-	__u32 generation; /* struct node's, before anything was looked up for them */
 	__u32 set_id;
 	__u16 slot;
 	__u16 flags;
@@ -52,7 +51,7 @@ struct cache_search {
 /* The conntrack context: a packet's place in its flow, which itself is no state: its pointer cannot be kept. */
 struct ct_ctx {
 	struct cache_search search;
-	__u32 generation; /* struct node's, read with the search's epoch */
+	__u32 generation; /* struct node's, read with the search's epoch, before all that is looked up for the packet */
 	__u32 copy;	  /* the flow's that holds, on this CPU; CACHE_NONE: none */
 	__u32 is_current; /* the flow's ends are those of the generation */
 	__u32 src_hi;	  /* which end of the key the source is, 0 or 1 */
@@ -61,7 +60,8 @@ struct ct_ctx {
 struct scratch {
 	struct packet packet;	/* the one being processed */
 	struct forward forward; /* what becomes of it */
-	struct flow_key key;	/* its flow's */
+	struct peer_location sender;
+	struct flow_key key; /* its flow's */
 	struct ct_ctx ct;
 	struct flow_key half;  /* of one of a NAT pair's entries */
 	struct flow_key other; /* of an entry that is looked at beside the flow's own */

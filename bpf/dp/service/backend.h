@@ -57,14 +57,18 @@ static __always_inline __u32 maglev_index(__u32 hash)
 static __always_inline struct backend *backend_choose(const struct service *s, __u32 hash, __u16 *slot)
 {
 	struct maglev_key key = {.set_id = s->set_id, .part = hash & (s->parts - 1)};
+	__u32 index = maglev_index(hash);
 
+	barrier_var(index); /* the compiler knows its range, Linux 6.1's verifier does not */
+	if (index >= MAGLEV_SLOTS)
+		return NULL;
 	for (int i = 0; i < 2; i++) {
 		struct maglev *table = bpf_map_lookup_elem(&maglevs, &key);
 		struct backend *b;
 
 		if (!table)
 			return NULL;
-		*slot = table->slots[maglev_index(hash)];
+		*slot = table->slots[index];
 		b = backend_find(s->set_id, *slot);
 		if (b)
 			return b;

@@ -53,8 +53,8 @@ static __always_inline enum drop_reason service_empty(const struct service *s)
 }
 
 /* The backend for a client: the one it had, where the service keeps clients, else by the flow's hash. */
-static __noinline struct backend *service_backend(const struct service *s, const ip_addr *client, __u32 hash,
-						  __u16 *slot)
+static __always_inline struct backend *service_backend(const struct service *s, const ip_addr *client, __u32 hash,
+						       __u16 *slot)
 {
 	struct affinity_key key;
 	struct backend *b;
