@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "44993c95316d"
+LAYOUT: Final = "6a404468a868"
 """The fingerprint of all that follows."""
 
 
@@ -1750,6 +1750,10 @@ MAPS: Final[Mapping[str, MapSpec[Any, Any]]] = {
         private=True,
     ),
     "services": SERVICES,
+    "shortcut_tags": MapSpec(
+        "shortcut_tags", MapKind.ARRAY, record.Octets(4), record.Octets(8), 8192, 0,
+        per_cpu=8192, private=True,
+    ),
     "shortcuts": MapSpec(
         "shortcuts", MapKind.ARRAY, record.Octets(4), record.Octets(128), 32768, 1024,
         per_cpu=32768, private=True,

@@ -42,6 +42,7 @@ pytestmark = pytest.mark.kernel
 
 TCP_PORT, UDP_PORT = 80, 53
 SETS = 512  # of the first CPU, unless a test has it otherwise
+TAGGED_SETS = 4  # whose tags stand in one entry
 # of struct shortcut: where a field stands, and its form
 FROM_IFINDEX, UNTIL, PROTOCOL, LINE = (28, "=I"), (52, "=I"), (14, "=B"), 64
 
@@ -82,6 +83,13 @@ def lines(node: Datapath, field: tuple[int, str], value: int | None = None) -> l
                 struct.pack_into(form, line_set, line + at, value)
                 mapio.update(fd, index.to_bytes(4, "little"), bytes(line_set), 1)
     return found
+
+
+def write_tags(node: Datapath, tag: int) -> None:
+    """Have every line of the first CPU tagged so."""
+    value, entries = bytes([tag]) * abi.MAPS["shortcut_tags"].value.SIZE, SETS // TAGGED_SETS
+    keys = b"".join(index.to_bytes(4, "little") for index in range(entries))
+    mapio.update(node.objects["tc_pod"].map_fd("shortcut_tags"), keys, value * entries, entries)
 
 
 def known(node: Datapath, packet: Packet) -> Packet:
@@ -233,6 +241,32 @@ def test_a_line_is_void_when_any_flow_has_ended_early(served: Datapath) -> None:
     served.run("pod_ingress", straight)  # ends the one that was translated to the same
     forget(served)
     assert took_long_way(served, packet)
+
+
+def test_a_line_is_found_by_its_tag(served: Datapath) -> None:
+    packet = frame(POD, VIP, datagram(dport=UDP_PORT))
+    long_way = []
+    for tag in (0, 1):  # one of them is not the line's own
+        known(served, packet)
+        write_tags(served, tag)
+        long_way.append(took_long_way(served, packet))
+    assert any(long_way)
+
+
+def test_a_tag_that_fits_makes_another_flows_line_no_flows_own() -> None:
+    node = Datapath.load(constants={"cache_span": 2})  # so few lines that one stands where each packet looks
+    try:
+        node.service(VIP, UDP_PORT, [(OTHER, 8053, True)], protocol=17)
+        for port in range(40000, 40008):
+            known(node, frame(POD, VIP, datagram(sport=port, dport=UDP_PORT)))
+        other = frame(POD, OTHER, datagram(sport=41000, dport=UDP_PORT))
+        for tag in range(256):
+            write_tags(node, tag)
+            done = node.run("pod_ingress", other)
+            assert (ports(done.packet), node.tables["flows"].count()) == ((41000, UDP_PORT), 1)
+            forget(node)
+    finally:
+        node.close()
 
 
 def test_a_node_with_limits_charges_every_packet(served: Datapath) -> None:

@@ -59,6 +59,8 @@ def state(node: Datapath) -> Mapping[str, object]:
     for name, octets in (
         ("flow_caches", abi.MAPS["flow_caches"].value.SIZE),
         ("cache_sets", abi.MAPS["cache_sets"].value.SIZE),
+        ("shortcuts", abi.MAPS["shortcuts"].value.SIZE),
+        ("shortcut_tags", abi.MAPS["shortcut_tags"].value.SIZE),
     ):
         found[name] = list(
             mapio.read(node.objects["tc_pod"].map_fd(name), 4, octets, node.objects["tc_pod"].max_entries(name))

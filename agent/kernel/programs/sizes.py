@@ -75,7 +75,8 @@ def _rounded(size: int) -> int:
 
 def constants(entries: Mapping[str, int], cpus: int) -> dict[str, int]:
     """What programs must know of the maps' sizes: their load-time constants by name."""
-    span = max(min(entries["flow_caches"], 2 * entries["cache_sets"], entries["shortcuts"]) // cpus, 1)
+    lines = min(entries["shortcuts"], 4 * entries["shortcut_tags"])
+    span = max(min(entries["flow_caches"], 2 * entries["cache_sets"], lines) // cpus, 1)
     return {
         "flows_nearly_full": entries["flows"] - entries["flows"] // NEARLY,
         "cache_span": min(1 << span.bit_length() - 1, 1 << 16),

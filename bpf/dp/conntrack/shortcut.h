@@ -14,6 +14,7 @@
 
 enum {
 	SHORTCUT_WAYS = 2,
+	TAGGED_SETS = 4,
 	/* in place of CACHE_S for an unanswered flow: seen so late, one in use is still no idle one to a table under pressure */
 	SHORTCUT_UNANSWERED_S = 2,
 };
@@ -63,13 +64,49 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } shortcuts SEC(".maps") PRIVATE PER_CPU(32768);
 
-static __always_inline struct shortcut_set *shortcut_set(const struct shortcut_key *key)
+/*
+ * An octet of each line's hash and stamp, those of several sets together: so few that they stay in the CPU's caches. The
+ * first packet of a flow does not wait for the memory of lines that are others', or void.
+ */
+struct shortcut_tags {
+	__u8 ways[TAGGED_SETS][SHORTCUT_WAYS];
+};
+
+/* A fourth (TAGGED_SETS) of the sets. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 8192);
+	__type(key, __u32);
+	__type(value, struct shortcut_tags);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} shortcut_tags SEC(".maps") PRIVATE PER_CPU(8192);
+
+/* Another one after every change that voids lines: both only grow. */
+static __always_inline __u32 shortcut_stamp(__u32 epoch, __u32 generation)
+{
+	return epoch + generation;
+}
+
+/* Where the line of a key is, or is to be. */
+struct shortcut_search {
+	__u32 index; /* of its set */
+	__u8 tag;
+	__u8 *tags; /* of the set's ways; NULL: this CPU has no lines */
+};
+
+/* Sets *at, for a line of such a stamp. */
+static __always_inline void shortcut_search(const struct shortcut_key *key, __u32 stamp, struct shortcut_search *at)
 {
 	const __u64 *w = (const __u64 *)key;
 	__u64 hash = (w[0] ^ (w[1] + 0x9e3779b97f4a7c15) * 0xbf58476d1ce4e5b9) * 0x94d049bb133111eb;
-	__u32 index = bpf_get_smp_processor_id() * cache_span + ((hash >> 40) & (cache_span - 1));
+	struct shortcut_tags *tags;
+	__u32 group;
 
-	return bpf_map_lookup_elem(&shortcuts, &index);
+	at->index = bpf_get_smp_processor_id() * cache_span + ((hash >> 40) & (cache_span - 1));
+	at->tag = (hash >> 56) + stamp;
+	group = at->index / TAGGED_SETS;
+	tags = bpf_map_lookup_elem(&shortcut_tags, &group);
+	at->tags = tags ? tags->ways[at->index % TAGGED_SETS] : NULL;
 }
 
 static __always_inline bool shortcut_is_of(const struct shortcut *s, const struct shortcut_key *key)
@@ -77,12 +114,6 @@ static __always_inline bool shortcut_is_of(const struct shortcut *s, const struc
 	const __u64 *a = (const __u64 *)&s->key, *b = (const __u64 *)key;
 
 	return !((a[0] ^ b[0]) | (a[1] ^ b[1]));
-}
-
-/* Another one after every change that voids lines: both only grow. */
-static __always_inline __u32 shortcut_stamp(__u32 epoch, __u32 generation)
-{
-	return epoch + generation;
 }
 
 static __always_inline bool shortcut_holds(const struct shortcut *s, __u32 stamp)
@@ -128,18 +159,21 @@ static __always_inline bool shortcut_keep(const struct packet *p, const struct f
 	struct shortcut_key key = {
 		.src = p->src.w[3], .dst = p->dst.w[3], .sport = p->sport, .dport = p->dport, .protocol = p->protocol};
 	__u32 stamp = shortcut_stamp(epoch, f->generation);
+	struct shortcut_search at;
 	struct shortcut_set *set;
 	struct shortcut *s;
 
 	if (!(p->flags & PACKET_V4) || !from->ifindex || !to->ifindex ||
 	    (p->protocol != IPPROTO_TCP && p->protocol != IPPROTO_UDP))
 		return false;
-	set = shortcut_set(&key);
-	if (!set)
+	shortcut_search(&key, stamp, &at);
+	set = bpf_map_lookup_elem(&shortcuts, &at.index);
+	if (!set || !at.tags)
 		return false;
 	s = shortcut_room(set, &key, stamp);
 	if (!s)
 		return false;
+	at.tags[s != &set->ways[0]] = at.tag;
 	s->key = key;
 	s->translates = flow_translates(f, src_hi);
 	s->to_src = s->translates ? f->to_src.w[3] : key.src;

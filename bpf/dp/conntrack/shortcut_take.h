@@ -54,17 +54,25 @@ static __always_inline const struct shortcut *shortcut_find(ctx_t *ctx, const st
 				   .sport = h->ports->source,
 				   .dport = h->ports->dest,
 				   .protocol = h->ip->protocol};
-	struct shortcut_set *set = shortcut_set(&key);
-	__u32 zero = 0;
+	__u32 zero = 0, stamp;
 	__u64 *epoch = bpf_map_lookup_elem(&cache_epochs, &zero);
+	struct shortcut_search at;
+	struct shortcut_set *set;
 	struct shortcut *s;
 
-	if (!set || !epoch)
+	if (!epoch)
+		return NULL;
+	stamp = shortcut_stamp(*(volatile __u64 *)epoch, generation);
+	shortcut_search(&key, stamp, &at);
+	if (!at.tags || (at.tags[0] != at.tag && at.tags[1] != at.tag))
+		return NULL;
+	set = bpf_map_lookup_elem(&shortcuts, &at.index);
+	if (!set)
 		return NULL;
 	s = &set->ways[0];
-	if (!shortcut_is_of(s, &key))
+	if (at.tags[0] != at.tag || !shortcut_is_of(s, &key))
 		s = &set->ways[1];
-	if (!shortcut_is_of(s, &key) || !shortcut_holds(s, shortcut_stamp(*(volatile __u64 *)epoch, generation)))
+	if (!shortcut_is_of(s, &key) || !shortcut_holds(s, stamp))
 		return NULL;
 	if (s->from_ifindex != ctx_ifindex(ctx) || !mac_equal((const mac_addr *)h->eth->h_source, &s->from_mac))
 		return NULL;

@@ -21,7 +21,7 @@ from tests.agent.kernel.conftest import Tiny
 from tests.agent.kernel.nets import in_new_netns
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns]
-SIZES = {"flows": 64, "flow_caches": 64, "cache_sets": 32, "shortcuts": 32}
+SIZES = {"flows": 64, "flow_caches": 64, "cache_sets": 32, "shortcuts": 32, "shortcut_tags": 8}
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from tests.agent.kernel.conftest import Tiny
 
 pytestmark = pytest.mark.kernel
 
-COPIES = {"flow_caches": 64, "cache_sets": 32, "shortcuts": 32}
+COPIES = {"flow_caches": 64, "cache_sets": 32, "shortcuts": 32, "shortcut_tags": 8}
 SMALL, LARGE = {"flows": 64} | COPIES, {"flows": 128} | COPIES
 KEY = replace(abi.FlowKey.unpack(bytes(abi.FlowKey.SIZE)), lo_addr=IPv6Address("::ffff:192.0.2.1"), protocol=6)
 FLOW = replace(abi.Flow.unpack(bytes(abi.Flow.SIZE)), seen_s=7)

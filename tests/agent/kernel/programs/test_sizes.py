@@ -65,6 +65,7 @@ def test_all_copies_have_room(gib: int, cpus: int) -> None:
     span = constants(entries, cpus)["cache_span"]
     assert span & (span - 1) == 0
     assert span == 1 or (cpus * span <= entries["flow_caches"] and cpus * (span // 2) <= entries["cache_sets"])
+    assert span == 1 or (cpus * span <= entries["shortcuts"] and cpus * span <= 4 * entries["shortcut_tags"])
 
 
 def test_the_memory_is_read_from_meminfo() -> None:
