@@ -6,7 +6,7 @@
  *
  * A copy holds for the second of its making, of an answered flow for a few. So an entry in use is noted in the table that
  * often, and one that goes by its time-out, which is longer, has no copy left. What ends or changes an entry sooner
- * raises the epoch, after it has done so; who copies has read the epoch before the entry, with a fence() between.
+ * raises the epoch, after it has done so; who copies has read the epoch before the entry, with a fence_reads() between.
  */
 #ifndef SLUICEWAY_CACHE_H
 #define SLUICEWAY_CACHE_H

@@ -120,7 +120,7 @@ static __noinline struct flow *ct_find(struct scratch *work)
 		ct->is_current = true;
 		return &r->flow;
 	}
-	fence(); /* epoch and generation are read, the entry and all that a new one is made of are not */
+	fence_reads(); /* epoch and generation are read, the entry and all that a new one is made of are not */
 	f = bpf_map_lookup_elem(&flows, &work->key);
 	if (f)
 		ct->is_current = f->generation == ct->generation;

@@ -108,6 +108,23 @@ static __always_inline void fence(void)
 		__sync_lock_test_and_set(&work->fence, 1);
 }
 
+/* What Linux has on x86 alone. */
+struct pt_regs___x86 {
+	unsigned long orig_ax;
+} __attribute__((preserve_access_index));
+
+/*
+ * What was read before is read before what is read afterwards. x86 reads in the program's order by itself (Intel SDM 3A
+ * 9.2.2, AMD APM 2 7.2), and an exchange there would wait for all that is still under way.
+ */
+static __always_inline void fence_reads(void)
+{
+	if (bpf_core_field_exists(struct pt_regs___x86, orig_ax))
+		barrier();
+	else
+		fence();
+}
+
 /*
  * Time in units of 2^27 ns (0.13 s), read once a tick: the coarse clock stands still between ticks, and asking it costs as
  * much as a lookup.
