@@ -79,28 +79,6 @@ static __always_inline const struct shortcut *shortcut_find(ctx_t *ctx, const st
 	return s;
 }
 
-static __always_inline __u16 csum_add_16(__u16 a, __u16 b)
-{
-	__u32 sum = (__u32)a + b;
-
-	return sum + (sum >> 16);
-}
-
-/* The transport's checksum, of which ctx_sum() knows whether it is whole or left to the device. */
-static __always_inline void shortcut_write_check(const struct shortcut *s, __sum16 *check, enum ctx_sum sum, bool udp)
-{
-	__u16 whole;
-
-	if (sum == CTX_SUM_PARTIAL) {
-		*check = csum_add_16(*check, s->addresses_diff);
-		return;
-	}
-	if (udp && !*check)
-		return;
-	whole = ~csum_add_16(csum_add_16(~*check, s->addresses_diff), s->ports_diff);
-	*check = udp && !whole ? 0xffff : whole; /* zero says that there is no sum (RFC 768) */
-}
-
 static __always_inline void shortcut_write(const struct shortcut *s, const struct shortcut_headers *h)
 {
 	const mac_addr node_mac = NODE_MAC;
@@ -135,7 +113,7 @@ static __always_inline bool shortcut_take(ctx_t *ctx, int *verdict)
 		sum = ctx_sum(ctx);
 		if (sum == CTX_SUM_OTHER)
 			return false;
-		shortcut_write_check(s, h.check, sum, h.ip->protocol == IPPROTO_UDP);
+		csum_write(h.check, sum, s->addresses_diff, s->ports_diff, h.ip->protocol == IPPROTO_UDP);
 	}
 	shortcut_write(s, &h);
 	*verdict = bpf_redirect_peer(s->to_ifindex, 0);

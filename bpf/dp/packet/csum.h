@@ -4,6 +4,7 @@
 #define SLUICEWAY_CSUM_H
 
 #include <linux/bpf.h>
+#include <stdbool.h>
 #include <bpf/bpf_helpers.h>
 
 #include "dp/abi.h"
@@ -56,6 +57,38 @@ static __always_inline __u16 csum_16(csum_t sum)
 static __always_inline __sum16 csum_update(__sum16 field, csum_t diff)
 {
 	return ~csum_16(diff + (__u16)~field);
+}
+
+/* What a transport's checksum field holds. */
+enum ctx_sum {
+	CTX_SUM_WHOLE,	 /* the sum */
+	CTX_SUM_PARTIAL, /* the pseudo-header's alone: the device adds the rest (CHECKSUM_PARTIAL) */
+	CTX_SUM_OTHER,	 /* unknown; or the kernel trusts a sum of the whole packet beside it (CHECKSUM_COMPLETE) */
+};
+
+static __always_inline __u16 csum_add_16(__u16 a, __u16 b)
+{
+	__u32 sum = (__u32)a + b;
+
+	return sum + (sum >> 16);
+}
+
+/*
+ * A transport's checksum, of which ctx_sum() knows whether it is whole or left to the device, after addresses and ports
+ * changed by so much.
+ */
+static __always_inline void csum_write(__sum16 *check, enum ctx_sum sum, __u16 addresses, __u16 ports, bool udp)
+{
+	__u16 whole;
+
+	if (sum == CTX_SUM_PARTIAL) {
+		*check = csum_add_16(*check, addresses);
+		return;
+	}
+	if (udp && !*check)
+		return;
+	whole = ~csum_add_16(csum_add_16(~*check, addresses), ports);
+	*check = udp && !whole ? 0xffff : whole; /* zero says that there is no sum (RFC 768) */
 }
 
 #endif

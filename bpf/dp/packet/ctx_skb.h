@@ -3,6 +3,8 @@
 #ifndef SLUICEWAY_CTX_SKB_H
 #define SLUICEWAY_CTX_SKB_H
 
+#include "dp/packet/csum.h"
+
 typedef struct __sk_buff ctx_t;
 
 /* The device where the packet is. Volatile: else two reads may become one by a computed pointer, which is refused. */
@@ -68,13 +70,6 @@ static __always_inline bool ctx_csum_add(ctx_t *ctx, __u32 at, __u32 diff, bool 
 				   (pseudo ? BPF_F_PSEUDO_HDR : 0) | (udp ? BPF_F_MARK_MANGLED_0 : 0)) == 0;
 }
 
-/* What the transport's checksum field holds. */
-enum ctx_sum {
-	CTX_SUM_WHOLE,	 /* the sum */
-	CTX_SUM_PARTIAL, /* the pseudo-header's alone: the device adds the rest (CHECKSUM_PARTIAL) */
-	CTX_SUM_OTHER,	 /* unknown; or the kernel trusts a sum of the whole packet beside it (CHECKSUM_COMPLETE) */
-};
-
 /* The one field of the kernel's struct sk_buff that struct __sk_buff does not show. */
 struct sk_buff___summed {
 	__u8 ip_summed : 2;
@@ -82,6 +77,7 @@ struct sk_buff___summed {
 
 extern void *bpf_cast_to_kern_ctx(void *) __ksym __weak; /* Linux 6.3 */
 
+/* What the transport's checksum field holds. */
 static __always_inline enum ctx_sum ctx_sum(ctx_t *ctx)
 {
 	enum { NONE, UNNECESSARY, COMPLETE, PARTIAL }; /* CHECKSUM_ of include/linux/skbuff.h */

@@ -96,22 +96,32 @@ static __always_inline bool write_ports_sum(ctx_t *ctx, __u32 at, __sum16 before
 	return true;
 }
 
+/* Leaves to the kernel what it alone knows of the sum, and how to keep a sum of the whole packet right. */
+static __always_inline bool write_sum_by_kernel(ctx_t *ctx, __u32 at, __sum16 before, csum_t addresses, csum_t ports,
+						bool udp)
+{
+	return ctx_csum_add(ctx, at, csum_32(addresses), true, udp) &&
+	       write_ports_sum(ctx, at, before, addresses, ports, udp);
+}
+
 static __always_inline bool write_sum(ctx_t *ctx, const struct packet *p, const struct tuple *t)
 {
 	bool udp = p->protocol == IPPROTO_UDP;
 	__u32 at = p->l4 + check_offset(p->protocol);
-	__sum16 *sum = transport_at(ctx, at, sizeof(*sum)), before;
+	__sum16 *check = transport_at(ctx, at, sizeof(*check));
 	csum_t addresses = addresses_diff(p, t), ports = 0;
+	enum ctx_sum sum = ctx_sum(ctx);
 
-	if (!sum)
+	if (!check)
 		return false;
-	before = *sum;
-	if (udp && !before)
+	if (udp && !*check)
 		return true;
 	ports = csum_replace(ports, p->sport, t->sport);
 	ports = csum_replace(ports, p->dport, t->dport);
-	return ctx_csum_add(ctx, at, csum_32(addresses), true, udp) &&
-	       write_ports_sum(ctx, at, before, addresses, ports, udp);
+	if (sum == CTX_SUM_OTHER)
+		return write_sum_by_kernel(ctx, at, *check, addresses, ports, udp);
+	csum_write(check, sum, csum_16(addresses), csum_16(ports), udp);
+	return true;
 }
 
 static __always_inline bool write_ports(ctx_t *ctx, const struct packet *p, const struct tuple *t)
