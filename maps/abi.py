@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "6a404468a868"
+LAYOUT: Final = "ac185db29545"
 """The fingerprint of all that follows."""
 
 
@@ -1736,6 +1736,10 @@ MAPS: Final[Mapping[str, MapSpec[Any, Any]]] = {
         private=True,
     ),
     "limits": LIMITS,
+    "locations": MapSpec(
+        "locations", MapKind.ARRAY, record.Octets(4), record.Octets(32), 1024, 0,
+        per_cpu=1024, private=True,
+    ),
     "maglevs": MAGLEVS,
     "next_hops": MapSpec(
         "next_hops", MapKind.ARRAY, record.Octets(4), record.Octets(32), 32768, 0,

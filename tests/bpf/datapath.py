@@ -153,6 +153,14 @@ class Datapath:
         """Make an address known."""
         record = abi.Endpoint(ifindex or 1, ifindex, bytes.fromhex(mac.replace(":", "")), flags)
         self.tables["endpoints"].update([(addr(address), record)])
+        self.forget_locations()
+
+    def forget_locations(self) -> None:
+        """Have no CPU remember where addresses were, as when the agent has raised the revision; flows are not told."""
+        spec = abi.MAPS["locations"]
+        keys = b"".join(index.to_bytes(4, "little") for index in range(spec.max_entries))
+        fd = self.objects["tc_pod"].map_fd(spec.name)
+        mapio.update(fd, keys, bytes(spec.value.SIZE * spec.max_entries), spec.max_entries)
 
     def limit(
         self, ifindex: int, *, ingress: int = 0, egress: int = 0, ahead_s: float = 0.0, burst_s: float = 1.0
@@ -181,6 +189,7 @@ class Datapath:
         family, skipped = (4, 96) if found.version == 4 else (6, 0)
         key = abi.PrefixKey(32 + skipped + found.prefixlen, family, mapped(found.network_address))
         self.tables["prefixes"].update([(key, abi.Prefix(remote_id, flags, node_id))])
+        self.forget_locations()
 
     def service(
         self,

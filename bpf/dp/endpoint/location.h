@@ -5,10 +5,41 @@
 
 #include "dp/endpoint/endpoint.h"
 #include "dp/endpoint/prefix.h"
+#include "dp/packet/scratch.h"
 
-static __noinline void location_of(const ip_addr *addr, struct peer_location *peer)
+enum { LOCATIONS = 1024 }; /* of a CPU */
+
+/*
+ * Where an address was found last. Every CPU remembers its own, each at its hash's place, while the generation is the same.
+ * It is so whoever asked: a sender that is not yet checked leaves nothing of its own here.
+ */
+struct location {
+	ip_addr addr;
+	struct peer_location peer;
+	__u32 generation; /* struct node's, read before the address was looked up */
+};
+
+_Static_assert(sizeof(struct location) == 32, "two to a cache line");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, LOCATIONS);
+	__type(key, __u32);
+	__type(value, struct location);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} locations SEC(".maps") PRIVATE PER_CPU(1024);
+
+/* Where an address is remembered, or is to be; NULL: this CPU remembers none. */
+static __always_inline struct location *location_at(const ip_addr *addr)
 {
-	const struct node *n = node_now();
+	__u64 hash = (addr_half(addr, 0) * 0x9e3779b97f4a7c15 ^ addr_half(addr, 2)) * 0xbf58476d1ce4e5b9;
+	__u32 index = bpf_get_smp_processor_id() * LOCATIONS + (hash >> 32 & (LOCATIONS - 1));
+
+	return bpf_map_lookup_elem(&locations, &index);
+}
+
+static __always_inline void location_look_up(const ip_addr *addr, const struct node *n, struct peer_location *peer)
+{
 	struct endpoint *e = endpoint_find(addr);
 	struct prefix *prefix;
 
@@ -19,11 +50,44 @@ static __noinline void location_of(const ip_addr *addr, struct peer_location *pe
 		peer->ifindex = e->ifindex;
 		peer->mac = e->mac;
 	}
-	if (e || !n)
+	if (e)
 		return;
 	prefix = prefix_find(addr);
 	if (prefix && (n->tunnel_ifindex || prefix->remote_id == REMOTE_ROUTED))
 		peer->remote_id = prefix->remote_id;
+}
+
+/* Asks for an address anew, and remembers it. */
+static __noinline void location_ask(const ip_addr *addr, struct peer_location *peer)
+{
+	struct location *known = location_at(addr);
+	const struct node *n = node_now();
+	__u32 generation;
+
+	if (!n) {
+		memset(peer, 0, sizeof(*peer));
+		return;
+	}
+	generation = *(volatile __u32 *)&n->generation;
+	fence_reads(); /* the generation is read, endpoints and prefixes are not */
+	location_look_up(addr, n, peer);
+	if (!known)
+		return;
+	known->addr = *addr;
+	known->peer = *peer;
+	known->generation = generation;
+}
+
+/* Finds where an address is. */
+static __always_inline void location_of(const ip_addr *addr, struct peer_location *peer)
+{
+	const struct location *known = location_at(addr);
+	const struct node *n = node_now();
+
+	if (n && known && known->generation == n->generation && addr_equal(&known->addr, addr))
+		*peer = known->peer;
+	else
+		location_ask(addr, peer);
 }
 
 /* Is it an address of this node, or of a pod of it? */
