@@ -38,7 +38,7 @@ static __always_inline enum drop_reason check_pod(ctx_t *ctx, struct scratch *wo
 }
 
 /* May the pod send this: under its own name, and nothing that only nodes, routers or DHCP servers may? */
-static __noinline enum drop_reason check_packet(ctx_t *ctx, struct scratch *work, const struct flow *f)
+static __always_inline enum drop_reason check_packet(ctx_t *ctx, struct scratch *work, const struct flow *f)
 {
 	const struct packet *p = &work->packet;
 	enum drop_reason why = check_pod(ctx, work, f);
@@ -57,7 +57,7 @@ static __noinline enum drop_reason check_packet(ctx_t *ctx, struct scratch *work
 }
 
 /* Begins a connection: to a service, to the outside under the node's address, or as it is, without a flow to follow. */
-static __noinline enum drop_reason begin(struct scratch *work, struct flow **f)
+static __always_inline enum drop_reason begin(struct scratch *work, struct flow **f)
 {
 	const struct packet *p = &work->packet;
 	struct service *s = NULL;

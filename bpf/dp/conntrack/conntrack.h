@@ -99,7 +99,7 @@ static __always_inline bool cache_holds(const struct cached_flow *r, const struc
  * Finds a packet's flow, and changes nothing: ct_update() does, once the packet's sender is known to be the one it names.
  * What is returned is to be read only: it may be a copy. NULL: there is none.
  */
-static __noinline struct flow *ct_find(struct scratch *work)
+static __always_inline struct flow *ct_find(struct scratch *work)
 {
 	const struct packet *p = &work->packet;
 	const struct node *n = node_now();

@@ -153,8 +153,8 @@ static __noinline enum drop_reason nat_reserve_port(const struct packet *p, stru
 }
 
 /* Chooses the backend, and says what it is to be sent. */
-static __noinline enum drop_reason nat_choose(const struct packet *p, const struct service *s, const struct node *n,
-					      bool external, struct nat_pair *pair)
+static __always_inline enum drop_reason nat_choose(const struct packet *p, const struct service *s,
+						   const struct node *n, bool external, struct nat_pair *pair)
 {
 	struct backend *b = service_backend(s, &p->src, flow_hash(p), &pair->slot);
 

@@ -35,7 +35,7 @@ static __always_inline struct service *service_at(const ip_addr *addr, __be16 po
 }
 
 /* The service that an address, port and protocol stand for; NULL when none. */
-static __noinline struct service *service_find(const ip_addr *addr, __be16 port, __u8 protocol, enum scope scope)
+static __always_inline struct service *service_find(const ip_addr *addr, __be16 port, __u8 protocol, enum scope scope)
 {
 	struct service *s = service_at(addr, port, protocol, scope);
 	ip_addr any;
@@ -52,24 +52,26 @@ static __always_inline enum drop_reason service_empty(const struct service *s)
 	return s->flags & SERVICE_LOCAL ? DROP_NO_LOCAL_BACKEND : DROP_NO_BACKEND;
 }
 
-/* The backend for a client: the one it had, where the service keeps clients, else by the flow's hash. */
-static __always_inline struct backend *service_backend(const struct service *s, const ip_addr *client, __u32 hash,
+/* The backend that the client had, or from now on has. */
+static __noinline struct backend *service_backend_kept(const struct service *s, const ip_addr *client, __u32 hash,
 						       __u16 *slot)
 {
-	struct affinity_key key;
-	struct backend *b;
+	struct affinity_key key = {.client = *client, .set_id = s->set_id};
+	struct backend *b = affinity_find(s, &key, slot);
 
-	if (!s->affinity_s)
-		return backend_choose(s, hash, slot);
-	key.client = *client;
-	key.set_id = s->set_id;
-	b = affinity_find(s, &key, slot);
 	if (b)
 		return b;
 	b = backend_choose(s, hash, slot);
 	if (b)
 		affinity_keep(&key, b, *slot);
 	return b;
+}
+
+/* The backend for a client: the one it had, where the service keeps clients, else by the flow's hash. */
+static __always_inline struct backend *service_backend(const struct service *s, const ip_addr *client, __u32 hash,
+						       __u16 *slot)
+{
+	return s->affinity_s ? service_backend_kept(s, client, hash, slot) : backend_choose(s, hash, slot);
 }
 
 #endif
