@@ -110,7 +110,7 @@ static __always_inline bool shortcut_take(ctx_t *ctx, int *verdict)
 	if (!s)
 		return false;
 	if (s->translates) {
-		sum = ctx_sum(ctx);
+		sum = ctx_sum(ctx, h.ip->protocol == IPPROTO_UDP);
 		if (sum == CTX_SUM_OTHER)
 			return false;
 		csum_write(h.check, sum, s->addresses_diff, s->ports_diff, h.ip->protocol == IPPROTO_UDP);

@@ -59,6 +59,20 @@ static __always_inline enum drop_reason route_segmenter(int *verdict)
 }
 
 /*
+ * Has a GSO packet to be cut before it leaves? So do datagrams that a process of the node was to send by a device which sums
+ * nothing up: the kernel does not say of their sum that it is left to others, and behind a header of ours makes it wrong.
+ */
+static __always_inline bool needs_segmenter(ctx_t *ctx, const struct packet *p, const struct forward *to)
+{
+	const struct node *n = node_now();
+
+	if (!ctx_gso_size(ctx))
+		return false;
+	return to->was_encapsulated || (n && n->flags & NODE_IPIP && to->hook == HOOK_UPLINK_EGRESS &&
+					to->hop == HOP_TUNNEL && p->protocol == IPPROTO_UDP);
+}
+
+/*
  * Is it too large for the pod's device? The node's stack made it for the device by which it was to leave, which may carry
  * more, as loopback does. What came in enters the pod past it.
  */
@@ -139,7 +153,7 @@ static __always_inline enum drop_reason deliver(ctx_t *ctx, const struct packet 
 		return why;
 	if (to->hop == HOP_POD)
 		return deliver_to_pod(ctx, to, came_in, verdict);
-	if (to->was_encapsulated && ctx_gso_size(ctx))
+	if (needs_segmenter(ctx, p, to))
 		return route_segmenter(verdict);
 	if (to->hop == HOP_OUT)
 		return route_out(ctx, &p->src, &p->dst, p->protocol, verdict);

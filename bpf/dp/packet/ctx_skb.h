@@ -78,7 +78,7 @@ struct sk_buff___summed {
 extern void *bpf_cast_to_kern_ctx(void *) __ksym __weak; /* Linux 6.3 */
 
 /* What the transport's checksum field holds. */
-static __always_inline enum ctx_sum ctx_sum(ctx_t *ctx)
+static __always_inline enum ctx_sum ctx_sum(ctx_t *ctx, bool udp)
 {
 	enum { NONE, UNNECESSARY, COMPLETE, PARTIAL }; /* CHECKSUM_ of include/linux/skbuff.h */
 	struct sk_buff___summed *skb;
@@ -87,7 +87,8 @@ static __always_inline enum ctx_sum ctx_sum(ctx_t *ctx)
 		return CTX_SUM_OTHER;
 	skb = bpf_cast_to_kern_ctx(ctx);
 	switch (BPF_CORE_READ_BITFIELD(skb, ip_summed)) {
-	case NONE:
+	case NONE: /* since Linux 6.11 also datagrams to be cut, for a device that sums nothing up: whoever cuts them does */
+		return udp && ctx_gso_size(ctx) ? CTX_SUM_PARTIAL : CTX_SUM_WHOLE;
 	case UNNECESSARY:
 		return CTX_SUM_WHOLE;
 	case PARTIAL:

@@ -80,9 +80,10 @@ static __always_inline bool ctx_csum_add(ctx_t *ctx, __u32 at, __u32 diff, bool 
 	return ctx_store(ctx, at, &sum, sizeof(sum));
 }
 
-static __always_inline enum ctx_sum ctx_sum(ctx_t *ctx)
+static __always_inline enum ctx_sum ctx_sum(ctx_t *ctx, bool udp)
 {
 	(void)ctx;
+	(void)udp;
 	return CTX_SUM_WHOLE;
 }
 

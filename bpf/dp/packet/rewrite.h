@@ -110,7 +110,7 @@ static __always_inline bool write_sum(ctx_t *ctx, const struct packet *p, const 
 	__u32 at = p->l4 + check_offset(p->protocol);
 	__sum16 *check = transport_at(ctx, at, sizeof(*check));
 	csum_t addresses = addresses_diff(p, t), ports = 0;
-	enum ctx_sum sum = ctx_sum(ctx);
+	enum ctx_sum sum = ctx_sum(ctx, udp);
 
 	if (!check)
 		return false;
