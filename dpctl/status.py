@@ -109,13 +109,13 @@ def node_fact(node: abi.Node) -> Fact:
     addresses = [str(unmapped(address)) for address in (node.addr4, node.addr6) if int(address)]
     values = {
         "addresses": addresses,
-        "revision": node.generation,
+        "revision": node.revision,
         "netns_cookie": node.netns_cookie,
         "nat_ports": [node.nat_port_min, node.nat_port_max],
         "node_ports": [node.node_port_min, node.node_port_max],
     }
     note = (
-        f"revision {node.generation}, node ports {node.node_port_min}-{node.node_port_max},"
+        f"revision {node.revision}, node ports {node.node_port_min}-{node.node_port_max},"
         f" translates from ports {node.nat_port_min}-{node.nat_port_max}"
     )
     return Fact("node", ", ".join(addresses) or "no address", note, values)

@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "ac185db29545"
+LAYOUT: Final = "03b94570da43"
 """The fingerprint of all that follows."""
 
 
@@ -684,7 +684,7 @@ class Flow:
     to_sport: int  # __be16, here in host order
     to_dport: int  # __be16, here in host order
     ends: tuple[PeerLocation, PeerLocation]  # peer_location[2]
-    generation: int  # __u32
+    revision: int  # __u32
     seen_s: int  # __u32
     set_id: int  # __u32
     slot: int  # __u16
@@ -706,7 +706,7 @@ class Flow:
                     r.to_sport >> 8, r.to_sport & 255,
                     r.to_dport >> 8, r.to_dport & 255,
                     r.ends[0].ifindex, record.exact(r.ends[0].mac, 6), r.ends[0].remote_id, r.ends[1].ifindex, record.exact(r.ends[1].mac, 6), r.ends[1].remote_id,
-                    r.generation,
+                    r.revision,
                     r.seen_s,
                     r.set_id,
                     r.slot,
@@ -1121,7 +1121,7 @@ class Node:
     addr4: IPv6Address  # ip_addr
     addr6: IPv6Address  # ip_addr
     netns_cookie: int  # __u64
-    generation: int  # __u32
+    revision: int  # __u32
     nat_port_min: int  # __u16
     nat_port_max: int  # __u16
     node_port_min: int  # __u16
@@ -1146,7 +1146,7 @@ class Node:
                     r.addr4.packed,
                     r.addr6.packed,
                     r.netns_cookie,
-                    r.generation,
+                    r.revision,
                     r.nat_port_min,
                     r.nat_port_max,
                     r.node_port_min,
@@ -1601,7 +1601,7 @@ class Constants:
     """Values that are fixed when a program is loaded; the defaults are the object's own."""
 
     cache_span: int = 512
-    """copies of flows that a CPU keeps, a power of two, at most 65536."""
+    """flows that a CPU caches, a power of two, at most 65536."""
     flow_pressed_s: int = 3
     """what ends an unanswered flow while the table is nearly full."""
     flow_tcp_closed_s: int = 10

@@ -34,7 +34,7 @@ class Revision:
     @property
     def number(self) -> int:
         """The revision as last written."""
-        return self._written.generation
+        return self._written.revision
 
     def read_again(self) -> None:
         """Take what is in the map for what was written."""
@@ -53,11 +53,11 @@ class Revision:
 
     def write(self) -> int:
         """Write the record where it differs or flows must look again; returns how many records that took."""
-        number = self._written.generation
-        wanted = replace(self._wanted or self._written, generation=number)
+        number = self._written.revision
+        wanted = replace(self._wanted or self._written, revision=number)
         if wanted == self._written and not self._is_due:
             return 0
-        wanted = replace(wanted, generation=(number + 1) % REVISIONS)
+        wanted = replace(wanted, revision=(number + 1) % REVISIONS)
         write(self._table, {NODE_KEY: wanted.pack()})
         self._written, self._is_due = wanted, False
         return 1

@@ -123,7 +123,7 @@ class Datapath:
 
     def node(
         self,
-        generation: int = 1,
+        revision: int = 1,
         addr4: str = NODE,
         addr6: str = NODE6,
         nat: tuple[int, int] = NAT_PORTS,
@@ -138,7 +138,7 @@ class Datapath:
             addr(addr4) if addr4 else zero,
             addr(addr6) if addr6 else zero,
             0,
-            generation,
+            revision,
             *nat,
             *NODE_PORTS,
             tunnel,

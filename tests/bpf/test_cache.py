@@ -88,7 +88,7 @@ def test_another_generation_voids_copies(node: Datapath) -> None:
         node.run("pod_egress", answer(handed, OTHER_MAC))
     node.service(VIP, 53, [(REMOTE, 8053, False)], protocol=17)
     node.tables["backends"].delete([abi.BackendKey(node.set_ids - 1, 0)])
-    node.node(generation=2)
+    node.node(revision=2)
     assert addresses(node.run("pod_ingress", frame(POD, VIP, datagram())).packet) == (POD, REMOTE)
 
 

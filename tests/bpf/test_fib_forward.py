@@ -202,7 +202,7 @@ def test_a_flow_that_begins_anew_asks_anew(near: Datapath, f: Family) -> None:
     assert verdicts(near, packet) == {TC_ACT_REDIRECT}
     with blackhole(other):
         near.backends(set_id, [(other, 8053, False)])
-        near.node(generation=2)
+        near.node(revision=2)
         assert verdicts(near, packet) == {TC_ACT_OK}
     assert addresses(near.run("pod_ingress", packet).packet) == (f.pod, other)
 

@@ -40,11 +40,11 @@ def test_an_address_is_asked_for_again_when_the_revision_is_raised(node: Datapat
         for sport in (41000, 41001):
             assert node.run("pod_ingress", frame(POD, LATE, datagram(sport=sport))).verdict == TC_ACT_OK
         moves(node, LATE, OTHER_POD_DEVICE, LATE_MAC)
-        node.node(generation=2)
+        node.node(revision=2)
         done = node.run("pod_ingress", frame(POD, LATE, datagram(sport=41002)))
         assert (done.verdict, done.packet.dst) == (TC_ACT_REDIRECT, LATE_MAC)
         moves(node, LATE, OTHER_POD_DEVICE, OTHER_MAC)
-        node.node(generation=3)
+        node.node(revision=3)
         assert node.run("pod_ingress", frame(POD, LATE, datagram(sport=41003))).packet.dst == OTHER_MAC
 
 
@@ -53,7 +53,7 @@ def test_a_pod_sends_from_an_address_that_was_nobodys(node: Datapath) -> None:
         sent = frame(LATE, OTHER, datagram(), mac=LATE_MAC)
         assert node.run("pod_ingress", sent).reason is DropReason.DROP_SOURCE_ADDRESS
         moves(node, LATE, LOOPBACK, LATE_MAC)
-        node.node(generation=2)
+        node.node(revision=2)
         assert node.run("pod_ingress", sent).verdict == TC_ACT_REDIRECT
 
 
@@ -61,7 +61,7 @@ def test_an_address_that_is_a_pods_no_more_is_no_senders(node: Datapath) -> None
     with on_cpu(0):
         assert node.run("pod_ingress", frame(POD, OTHER, datagram(sport=41000))).verdict == TC_ACT_REDIRECT
         node.tables["endpoints"].delete([addr(POD)])
-        node.node(generation=2)
+        node.node(revision=2)
         done = node.run("pod_ingress", frame(POD, OTHER, datagram(sport=41001)))
         assert done.reason is DropReason.DROP_SOURCE_ADDRESS
 

@@ -173,13 +173,13 @@ def test_a_services_backend_elsewhere_sees_the_pod(masked: Datapath) -> None:
 def test_a_flow_under_way_is_not_masqueraded_when_masquerading_begins(node: Datapath, device: int) -> None:
     assert device
     node.run("pod_ingress", frame(POD, CLIENT, syn()))
-    node.node(generation=2, flags=NodeFlag.NODE_MASQUERADE)
+    node.node(revision=2, flags=NodeFlag.NODE_MASQUERADE)
     assert addresses(node.run("pod_ingress", frame(POD, CLIENT, data())).packet) == (POD, CLIENT)
 
 
 def test_a_masqueraded_flow_outlives_a_change_of_backends(masked: Datapath) -> None:
     first = masked.run("pod_ingress", frame(POD, CLIENT, datagram()))
-    masked.node(generation=2, flags=NodeFlag.NODE_MASQUERADE)
+    masked.node(revision=2, flags=NodeFlag.NODE_MASQUERADE)
     again = masked.run("pod_ingress", frame(POD, CLIENT, datagram()))
     assert ports(again.packet) == ports(first.packet)
     assert {FlowFlag(f.flags) & FlowFlag.FLOW_FORWARD for _, f in masked.tables["flows"].items()} == {

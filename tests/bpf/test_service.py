@@ -166,7 +166,7 @@ def test_a_udp_flow_whose_backend_left_is_given_another(node: Datapath) -> None:
     assert addresses(node.run("pod_ingress", query).packet) == (POD, OTHER)
     node.backends(set_id, [(REMOTE, 8053, False)], first_slot=1)
     node.tables["backends"].delete([abi.BackendKey(set_id, 0)])
-    node.node(generation=2)
+    node.node(revision=2)
     assert addresses(node.run("pod_ingress", query).packet) == (POD, REMOTE)
 
 
@@ -175,7 +175,7 @@ def test_a_tcp_connection_stays_with_a_backend_that_left(node: Datapath) -> None
     node.run("pod_ingress", frame(POD, VIP, syn()))
     node.backends(set_id, [(REMOTE, 8080, False)], first_slot=1)
     node.tables["backends"].delete([abi.BackendKey(set_id, 0)])
-    node.node(generation=2)
+    node.node(revision=2)
     assert addresses(node.run("pod_ingress", frame(POD, VIP, data())).packet) == (POD, OTHER)
     assert addresses(node.run("pod_ingress", frame(POD, VIP, syn())).packet) == (POD, REMOTE)
 
@@ -199,7 +199,7 @@ def test_without_affinity_flows_spread_over_the_backends(node: Datapath) -> None
 def test_a_moved_pod_is_found_at_its_new_device(node: Datapath) -> None:
     node.run("pod_ingress", frame(POD, OTHER, syn()))
     node.endpoint(OTHER, 4300, "02:00:00:00:00:77")
-    node.node(generation=2)
+    node.node(revision=2)
     done = node.run("pod_ingress", frame(POD, OTHER, data()))
     assert done.packet[Ether].dst == "02:00:00:00:00:77"
     assert 4300 in {end.ifindex for _, flow in node.tables["flows"].items() for end in flow.ends}

@@ -228,7 +228,7 @@ def test_a_line_of_an_unanswered_flow_holds_less_long(node: Datapath) -> None:
 def test_a_line_of_another_generation_is_void(served: Datapath) -> None:
     packet = frame(POD, VIP, datagram(dport=UDP_PORT))
     known(served, packet)
-    served.node(generation=2)
+    served.node(revision=2)
     assert took_long_way(served, packet)
 
 

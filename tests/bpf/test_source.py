@@ -99,7 +99,7 @@ def test_a_neighbours_flow_is_not_open_to_the_pod(node: Datapath) -> None:
     node.endpoint(OTHER, 1, OTHER_MAC)
     assert node.run("pod_ingress", frame(OTHER, VIP, syn(), mac=OTHER_MAC)).verdict == TC_ACT_OK
     node.endpoint(OTHER, OTHER_POD_DEVICE, OTHER_MAC)
-    node.node(generation=2)
+    node.node(revision=2)
     done = node.run("pod_ingress", frame(OTHER, VIP, data(), mac=OTHER_MAC))
     assert (done.verdict, done.reason) == (TC_ACT_SHOT, DropReason.DROP_SOURCE_ADDRESS)
 

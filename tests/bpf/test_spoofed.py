@@ -87,16 +87,16 @@ def talk(node: Datapath, *packets: Packet) -> None:
     mapio.update(node.copies, bytes(4), os.urandom(8), 1)  # a copy would hide that the table is written
 
 
-def assert_unchanged(node: Datapath, spoofed: Packet, generation: int, reason: DropReason) -> None:
+def assert_unchanged(node: Datapath, spoofed: Packet, revision: int, reason: DropReason) -> None:
     """The packet is dropped for its source, and nothing is known of it."""
-    node.node(generation=generation, flags=NodeFlag.NODE_MASQUERADE)
+    node.node(revision=revision, flags=NodeFlag.NODE_MASQUERADE)
     before = state(node)
     done = node.run("pod_ingress", spoofed)
     assert (done.verdict, done.reason) == (TC_ACT_SHOT, reason)
     assert state(node) == before
 
 
-@pytest.mark.parametrize(("generation", "reason"), SPOOFED)
+@pytest.mark.parametrize(("revision", "reason"), SPOOFED)
 @pytest.mark.parametrize(("pod", "client"), OUTSIDE)
 @pytest.mark.parametrize(
     ("flags", "last"),
@@ -108,17 +108,17 @@ def assert_unchanged(node: Datapath, spoofed: Packet, generation: int, reason: D
     ],
 )
 def test_a_tcp_flow_stays_as_it_was(
-    node: Datapath, pod: str, client: str, flags: str, last: str, generation: int, reason: DropReason
+    node: Datapath, pod: str, client: str, flags: str, last: str, revision: int, reason: DropReason
 ) -> None:
     talk(node, frame(pod, client, syn(), mac=OTHER_MAC), frame(pod, client, data(flags=last), mac=OTHER_MAC))
-    assert_unchanged(node, frame(pod, client, data(flags=flags), mac=POD_MAC), generation, reason)
+    assert_unchanged(node, frame(pod, client, data(flags=flags), mac=POD_MAC), revision, reason)
 
 
-@pytest.mark.parametrize(("generation", "reason"), SPOOFED)
+@pytest.mark.parametrize(("revision", "reason"), SPOOFED)
 @pytest.mark.parametrize(("pod", "service", "backend", "to"), THROUGH_SERVICE)
 def test_a_udp_flow_stays_as_it_was(
-    node: Datapath, pod: str, service: str, backend: str, to: str, generation: int, reason: DropReason
+    node: Datapath, pod: str, service: str, backend: str, to: str, revision: int, reason: DropReason
 ) -> None:
     node.service(service, 53, [(backend, 53, False)], protocol=UDP)
     talk(node, frame(pod, service, datagram(), mac=OTHER_MAC))
-    assert_unchanged(node, frame(pod, to, datagram(), mac=POD_MAC), generation, reason)
+    assert_unchanged(node, frame(pod, to, datagram(), mac=POD_MAC), revision, reason)

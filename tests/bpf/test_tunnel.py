@@ -106,9 +106,9 @@ def test_what_does_not_fit_the_tunnel_is_left_to_the_stack_to_tell(far: Datapath
 def test_a_flow_moves_to_the_tunnel_and_back_with_its_node(far: Datapath, tunnel: int) -> None:
     far.node()
     assert far.run("pod_ingress", frame(POD, REMOTE, syn())).verdict == TC_ACT_OK
-    far.node(generation=2, tunnel=tunnel)
+    far.node(revision=2, tunnel=tunnel)
     assert far.run("pod_ingress", frame(POD, REMOTE, syn())).verdict == TC_ACT_REDIRECT
-    far.node(generation=3)
+    far.node(revision=3)
     assert far.run("pod_ingress", frame(POD, REMOTE, syn())).verdict == TC_ACT_OK
 
 

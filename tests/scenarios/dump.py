@@ -72,7 +72,7 @@ def _node(tables: Tables) -> Iterator[str]:
     node = tables["node"].get(0)
     if node is not None and node.netns_cookie:
         yield f"addresses {unmapped(node.addr4)}, {unmapped(node.addr6)}"
-        yield f"netns cookie {node.netns_cookie}, generation {node.generation}"
+        yield f"netns cookie {node.netns_cookie}, revision {node.revision}"
         yield f"translates to ports {node.nat_port_min}-{node.nat_port_max}"
         yield f"node ports {node.node_port_min}-{node.node_port_max}"
 

@@ -13,7 +13,7 @@
 
 #include "dp/conntrack/flow.h"
 
-const volatile __u32 cache_span DOC("copies of flows that a CPU keeps, a power of two, at most 65536") = 512;
+const volatile __u32 cache_span DOC("flows that a CPU caches, a power of two, at most 65536") = 512;
 
 enum {
 	CACHE_WAYS = 4,
@@ -46,7 +46,7 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } flow_caches SEC(".maps") PRIVATE PER_CPU(32768);
 
-/* Half as many as copies: with four ways each, room for twice as many. */
+/* Half as many as cached flows: with four ways each, room for twice as many. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 16384);
@@ -185,7 +185,7 @@ static __always_inline void cache_ask(__u32 copy)
 		r->asked = tick_moment();
 }
 
-/* Voids all copies of what was ended or changed before. */
+/* Voids every cache's flows of what was ended or changed before. */
 static __always_inline void cache_void(void)
 {
 	__u32 zero = 0;

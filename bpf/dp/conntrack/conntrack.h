@@ -57,12 +57,12 @@ static __always_inline void ct_refresh_ends(const struct flow_key *key, struct f
  * False when the flow must begin anew: its backend left, and the protocol has no connection to lose.
  */
 static __always_inline bool ct_refresh(const struct flow_key *key, struct flow *f, const struct packet *p,
-				       __u32 generation)
+				       __u32 revision)
 {
 	if (f->flags & FLOW_FORWARD && (p->protocol == IPPROTO_UDP || p->flags & PACKET_SYN) && flow_backend_left(f))
 		return false;
 	ct_refresh_ends(key, f);
-	f->generation = generation;
+	f->revision = revision;
 	return true;
 }
 
@@ -86,12 +86,12 @@ static __always_inline void ct_note(struct flow *f, const struct packet *p, bool
 
 /* Does the copy still hold, and has the table nothing to learn from this packet? */
 static __always_inline bool cache_holds(const struct cached_flow *r, const struct packet *p, bool src_hi,
-					__u32 generation, __u32 epoch)
+					__u32 revision, __u32 epoch)
 {
 	const struct flow *f = &r->flow;
 	bool replied = f->flags & FLOW_REPLIED;
 
-	return r->epoch == epoch && f->generation == generation && tick_s() - f->seen_s <= (replied ? CACHE_S : 0) &&
+	return r->epoch == epoch && f->revision == revision && tick_s() - f->seen_s <= (replied ? CACHE_S : 0) &&
 	       !(p->flags & (PACKET_SYN | PACKET_FIN | PACKET_RST)) && (replied || from_origin(f, src_hi));
 }
 
@@ -113,17 +113,17 @@ static __always_inline struct flow *ct_find(struct scratch *work)
 	ct->copy = CACHE_NONE;
 	if (!n)
 		return NULL;
-	ct->generation = n->generation;
+	ct->revision = n->revision;
 	r = cache_find(&work->key, &ct->search);
-	if (r && cache_holds(r, p, src_hi, ct->generation, ct->search.epoch)) {
+	if (r && cache_holds(r, p, src_hi, ct->revision, ct->search.epoch)) {
 		ct->copy = ct->search.copy;
 		ct->is_current = true;
 		return &r->flow;
 	}
-	fence_reads(); /* epoch and generation are read, the entry and all that a new one is made of are not */
+	fence_reads(); /* epoch and revision are read, the entry and all that a new one is made of are not */
 	f = bpf_map_lookup_elem(&flows, &work->key);
 	if (f)
-		ct->is_current = f->generation == ct->generation;
+		ct->is_current = f->revision == ct->revision;
 	return f;
 }
 
@@ -149,7 +149,7 @@ static __noinline struct flow *ct_update_entry(struct scratch *work, struct flow
 
 	if ((p->flags & PACKET_SYN &&
 	     (flow_is_closed(&work->key, f) || (f->flags & FLOW_FORWARD && flow_backend_left(f)))) ||
-	    (!ct->is_current && !ct_refresh(&work->key, f, p, ct->generation))) {
+	    (!ct->is_current && !ct_refresh(&work->key, f, p, ct->revision))) {
 		ct_delete(&work->key, f);
 		return NULL;
 	}
@@ -203,7 +203,7 @@ static __always_inline struct flow *flow_fresh(struct scratch *work, __u16 flags
 	struct flow *f = &work->flow;
 
 	memset(f, 0, sizeof(*f));
-	f->generation = work->ct.generation;
+	f->revision = work->ct.revision;
 	f->seen_s = tick_s();
 	f->flags = flags | (origin_hi ? FLOW_ORIGIN_HI : 0);
 	return f;

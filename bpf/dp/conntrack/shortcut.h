@@ -82,9 +82,9 @@ struct {
 } shortcut_tags SEC(".maps") PRIVATE PER_CPU(8192);
 
 /* Another one after every change that voids lines: both only grow. */
-static __always_inline __u32 shortcut_stamp(__u32 epoch, __u32 generation)
+static __always_inline __u32 shortcut_stamp(__u32 epoch, __u32 revision)
 {
-	return epoch + generation;
+	return epoch + revision;
 }
 
 /* Where the line of a key is, or is to be. */
@@ -158,7 +158,7 @@ static __always_inline bool shortcut_keep(const struct packet *p, const struct f
 	const struct peer_location *from = &f->ends[src_hi], *to = &f->ends[!src_hi];
 	struct shortcut_key key = {
 		.src = p->src.w[3], .dst = p->dst.w[3], .sport = p->sport, .dport = p->dport, .protocol = p->protocol};
-	__u32 stamp = shortcut_stamp(epoch, f->generation);
+	__u32 stamp = shortcut_stamp(epoch, f->revision);
 	struct shortcut_search at;
 	struct shortcut_set *set;
 	struct shortcut *s;

@@ -47,7 +47,7 @@ static __always_inline bool shortcut_parse(ctx_t *ctx, struct shortcut_headers *
 
 /* The line of the packet, which holds and is the sender's own; NULL: there is none. */
 static __always_inline const struct shortcut *shortcut_find(ctx_t *ctx, const struct shortcut_headers *h,
-							    __u32 generation)
+							    __u32 revision)
 {
 	struct shortcut_key key = {.src = h->ip->saddr,
 				   .dst = h->ip->daddr,
@@ -62,7 +62,7 @@ static __always_inline const struct shortcut *shortcut_find(ctx_t *ctx, const st
 
 	if (!epoch)
 		return NULL;
-	stamp = shortcut_stamp(*(volatile __u64 *)epoch, generation);
+	stamp = shortcut_stamp(*(volatile __u64 *)epoch, revision);
 	shortcut_search(&key, stamp, &at);
 	if (!at.tags || (at.tags[0] != at.tag && at.tags[1] != at.tag))
 		return NULL;
@@ -106,7 +106,7 @@ static __always_inline bool shortcut_take(ctx_t *ctx, int *verdict)
 
 	if (!n || n->flags & NODE_LIMITS || !shortcut_parse(ctx, &h))
 		return false;
-	s = shortcut_find(ctx, &h, n->generation);
+	s = shortcut_find(ctx, &h, n->revision);
 	if (!s)
 		return false;
 	if (s->translates) {

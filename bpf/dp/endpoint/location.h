@@ -10,13 +10,13 @@
 enum { LOCATIONS = 1024 }; /* of a CPU */
 
 /*
- * Where an address was found last. Every CPU remembers its own, each at its hash's place, while the generation is the same.
+ * Where an address was found last. Every CPU remembers its own, each at its hash's place, while the revision is the same.
  * It is so whoever asked: a sender that is not yet checked leaves nothing of its own here.
  */
 struct location {
 	ip_addr addr;
 	struct peer_location peer;
-	__u32 generation; /* struct node's, read before the address was looked up */
+	__u32 revision; /* struct node's, read before the address was looked up */
 };
 
 _Static_assert(sizeof(struct location) == 32, "two to a cache line");
@@ -62,20 +62,20 @@ static __noinline void location_ask(const ip_addr *addr, struct peer_location *p
 {
 	struct location *known = location_at(addr);
 	const struct node *n = node_now();
-	__u32 generation;
+	__u32 revision;
 
 	if (!n) {
 		memset(peer, 0, sizeof(*peer));
 		return;
 	}
-	generation = *(volatile __u32 *)&n->generation;
-	fence_reads(); /* the generation is read, endpoints and prefixes are not */
+	revision = *(volatile __u32 *)&n->revision;
+	fence_reads(); /* the revision is read, endpoints and prefixes are not */
 	location_look_up(addr, n, peer);
 	if (!known)
 		return;
 	known->addr = *addr;
 	known->peer = *peer;
-	known->generation = generation;
+	known->revision = revision;
 }
 
 /* Finds where an address is. */
@@ -84,7 +84,7 @@ static __always_inline void location_of(const ip_addr *addr, struct peer_locatio
 	const struct location *known = location_at(addr);
 	const struct node *n = node_now();
 
-	if (n && known && known->generation == n->generation && addr_equal(&known->addr, addr))
+	if (n && known && known->revision == n->revision && addr_equal(&known->addr, addr))
 		*peer = known->peer;
 	else
 		location_ask(addr, peer);

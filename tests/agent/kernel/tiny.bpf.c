@@ -25,7 +25,7 @@ struct {
 	__type(value, struct copy);
 } copies SEC(".maps") PRIVATE;
 
-/* Counts in the node's generation; VERSION tells one build of the program from another. */
+/* Counts in the node's revision; VERSION tells one build of the program from another. */
 static __always_inline int count(void)
 {
 	__u32 zero = 0;
@@ -33,7 +33,7 @@ static __always_inline int count(void)
 	struct copy *copy = bpf_map_lookup_elem(&copies, &zero);
 
 	if (n)
-		__sync_fetch_and_add(&n->generation, VERSION);
+		__sync_fetch_and_add(&n->revision, VERSION);
 	if (copy)
 		copy->words[WORDS - 1] = VERSION;
 	return TCX_NEXT;

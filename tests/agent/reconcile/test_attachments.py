@@ -64,18 +64,18 @@ def test_pods_that_come_and_go_leave_what_those_that_stay_have(
     brought(kernel, cluster(local=Local(attachments=tuple(have.values()), netns_cookie=1)), rounds)
     fresh_kernel = there(have)
     assert [kernel.held(name) for name in POD_MAPS] == [fresh_kernel.held(name) for name in POD_MAPS]
-    assert replace(kernel.node, generation=0) == replace(fresh_kernel.node, generation=0)
+    assert replace(kernel.node, revision=0) == replace(fresh_kernel.node, revision=0)
 
 
 def test_a_pod_that_comes_costs_its_own_records() -> None:
     kernel = MemoryKernel()
     rounds = brought(kernel, cluster(local=Local(attachments=PODS[:2], netns_cookie=1)))
-    before = kernel.node.generation
+    before = kernel.node.revision
     kernel.fuse.writes.clear()
     rounds.attach(PODS[2])
     assert rounds.serve([PODS[2].key]) == 4  # its address, its link-local one, its namespace, the node's revision
     assert [name for name, _ in kernel.fuse.writes] == ["endpoints", "pod_netns", "node"]
-    assert kernel.node.generation == before + 1
+    assert kernel.node.revision == before + 1
     assert rounds.serve([PODS[2].key]) == 0
 
 

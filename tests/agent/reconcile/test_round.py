@@ -142,38 +142,38 @@ def test_a_restart_adopts_ids_and_writes_only_the_generation() -> None:
 def test_the_generation_rises_when_a_backend_leaves_and_not_when_one_comes() -> None:
     kernel = MemoryKernel()
     rounds = brought(kernel, cluster(service(), piece("web", ONE)))
-    first = kernel.node.generation
+    first = kernel.node.revision
     brought(kernel, cluster(service(), piece("web", ONE, TWO)), rounds)
-    assert kernel.node.generation == first
+    assert kernel.node.revision == first
     brought(kernel, cluster(service(), piece("web", TWO)), rounds)
-    assert kernel.node.generation == first + 1
+    assert kernel.node.revision == first + 1
 
 
 def test_the_generation_rises_when_a_pod_comes_or_goes() -> None:
     kernel = MemoryKernel()
     rounds = brought(kernel, cluster())
-    first = kernel.node.generation
+    first = kernel.node.revision
     brought(kernel, cluster(local=Local(attachments=(attachment(),), netns_cookie=1)), rounds)
-    assert (kernel.node.generation, kernel.pods.last) == (first + 1, {12: "swp0123456789"})
+    assert (kernel.node.revision, kernel.pods.last) == (first + 1, {12: "swp0123456789"})
     brought(kernel, cluster(), rounds)
-    assert kernel.node.generation == first + 2
+    assert kernel.node.revision == first + 2
 
 
 def test_a_pod_attached_while_a_backend_leaves_does_not_take_its_generation() -> None:
     kernel = MemoryKernel()
     many = [endpoint(f"10.9.{i >> 8}.{i & 255}") for i in range(1200)]
     rounds = brought(kernel, cluster(service(), piece("web", *many)))
-    generations = []
+    revisions = []
     for turn, _ in enumerate(rounds.round(cluster(service(), piece("web", ONE)))):
         if len(kernel.held("backends")) == 1 or turn > 9:
             break
         pod = attachment(f"10.0.1.{turn}", 100 + turn, 100 + turn, netns_cookie=turn + 1)
         rounds.attach(pod)
         rounds.serve([pod.key])
-        generations.append(kernel.node.generation)
-    assert generations
+        revisions.append(kernel.node.revision)
+    assert revisions
     brought(kernel, cluster(service(), piece("web", ONE)), rounds)
-    assert kernel.node.generation > generations[-1]
+    assert kernel.node.revision > revisions[-1]
 
 
 def test_a_full_map_is_refused_before_the_first_write_with_its_flag() -> None:

@@ -32,16 +32,16 @@ def writes(kernel: MemoryKernel) -> list[tuple[str, str]]:
 def test_a_remote_is_there_before_a_prefix_names_it_and_flows_are_told_last() -> None:
     kernel = MemoryKernel()
     rounds = brought(kernel, cluster(), started(kernel, VXLAN))
-    before = kernel.node.generation
+    before = kernel.node.revision
     writes(kernel)
     brought(kernel, cluster(FAR, local=WITH_TUNNEL), rounds)
     order = [name for name, what in writes(kernel) if what == "write"]
     assert [name for name in MAPS if name in order] == list(dict.fromkeys(order))
-    assert kernel.node.generation == before + 1
+    assert kernel.node.revision == before + 1
     assert (kernel.node.tunnel_ifindex, kernel.node.tunnel_vni) == (TUNNEL_IFINDEX, 7)
     brought(kernel, cluster(local=WITH_TUNNEL), rounds)
     assert kernel.held("remotes") == {}
-    assert kernel.node.generation == before + 2
+    assert kernel.node.revision == before + 2
 
 
 def test_nothing_new_between_nodes_writes_nothing() -> None:

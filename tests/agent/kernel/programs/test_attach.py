@@ -245,13 +245,15 @@ def test_the_socket_hook_is_switched_off_and_on(pin_root: Path, tiny: Tiny, cgro
 def test_another_cgroup_gets_links_of_its_own(pin_root: Path, tiny: Tiny, cgroup: Path) -> None:
     child = cgroup / "child"
     child.mkdir()
-    with _hooks(pin_root, tiny(1)) as hooks:
-        hooks.attach_sockets(child)
-        before = _links(pin_root)
-        hooks.attach_sockets(cgroup)
-        assert not set(before.values()) & set(_links(pin_root).values())
-        hooks.detach_sockets()
-    child.rmdir()
+    try:
+        with _hooks(pin_root, tiny(1)) as hooks:
+            hooks.attach_sockets(child)
+            before = _links(pin_root)
+            hooks.attach_sockets(cgroup)
+            assert not set(before.values()) & set(_links(pin_root).values())
+            hooks.detach_sockets()
+    finally:
+        child.rmdir()
 
 
 @pytest.mark.parametrize("tcx", [True, False])

@@ -27,7 +27,7 @@ SMALL, LARGE = {"flows": 64} | COPIES, {"flows": 128} | COPIES
 KEY = replace(abi.FlowKey.unpack(bytes(abi.FlowKey.SIZE)), lo_addr=IPv6Address("::ffff:192.0.2.1"), protocol=6)
 FLOW = replace(abi.Flow.unpack(bytes(abi.Flow.SIZE)), seen_s=7)
 NOT_YET = abi.Node.unpack(bytes(abi.Node.SIZE))
-NODE = replace(NOT_YET, netns_cookie=3, generation=41)
+NODE = replace(NOT_YET, netns_cookie=3, revision=41)
 
 
 class Death(BaseException):
