@@ -6,18 +6,30 @@ A line is a short sentence and the values it is about::
     log.info("services programmed", services=12, took_ms=4)
 
 gives ``2026-01-02T03:04:05.678Z INFO reconcile.loop: services programmed services=12 took_ms=4``.
+
+Who meets trouble says so each time: a line that repeats is written at once and then at growing intervals, with how many
+there were (:class:`Repeats`).
 """
 
 import json
 import logging
 import re
-from collections.abc import Mapping
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from threading import Lock
 from typing import TextIO
 
 LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("text", "json")
 
+FIRST_S, LAST_S = 60.0, 3600.0  # from a line to the next that says the same
+FRESH_S = 600.0  # a line that was not said for so long is a new one
+REMEMBERED = 4096  # lines
+_REASONS = frozenset({"why", "error"})  # fields in which numbers alone make no other line
+_NUMBER = re.compile(r"\d+")
 _PLAIN = re.compile(r"[^\s\"'=\\]+")  # printed without quotes
 
 
@@ -57,6 +69,60 @@ def logger(name: str) -> Log:
     return Log(name)
 
 
+@dataclass(slots=True)
+class _Said:
+    """A line that was written."""
+
+    seen_at: float
+    next_at: float
+    wait_s: float = FIRST_S
+    times: int = 0  # since it was written
+
+
+class Repeats(logging.Filter):
+    """Passes a line that repeats at once, then a minute later, then two, up to every hour; those for developers all."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._lock = Lock()
+        self._said: OrderedDict[object, _Said] = OrderedDict()  # said longest ago first
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether it is to be written; one that was left out before has a count then."""
+        if record.levelno <= logging.DEBUG:
+            return True
+        with self._lock:
+            times = self._times(_line(record), self._clock())
+        if times > 1:
+            record.fields = {**getattr(record, "fields", {}), "times": times}
+        return times > 0
+
+    def _times(self, line: object, now: float) -> int:
+        """How often it was said since it was written last, this time included; 0: it is not written now."""
+        said = self._said.pop(line, None)
+        if said is None or now - said.seen_at > FRESH_S:
+            said = _Said(now, now)
+        elif now >= said.next_at:
+            said.wait_s = min(said.wait_s * 2, LAST_S)
+        self._said[line] = said
+        if len(self._said) > REMEMBERED:
+            self._said.popitem(last=False)
+        said.seen_at = now
+        said.times += 1
+        if now < said.next_at:
+            return 0
+        times, said.times, said.next_at = said.times, 0, now + said.wait_s
+        return times
+
+
+def _line(record: logging.LogRecord) -> object:
+    """What makes two lines the same."""
+    fields = getattr(record, "fields", {}).items()
+    told = tuple((key, _NUMBER.sub("", str(value)) if key in _REASONS else str(value)) for key, value in fields)
+    return record.name, record.getMessage(), told, repr(record.exc_info[1]) if record.exc_info else ""
+
+
 class TextFormatter(logging.Formatter):
     """A line for people: time, level, module, sentence, ``key=value``."""
 
@@ -90,6 +156,7 @@ def configure(level: str, line_format: str, stream: TextIO | None = None) -> log
     a test can take it off again.
     """
     handler = logging.StreamHandler(stream)
+    handler.addFilter(Repeats())
     handler.setFormatter(JsonFormatter() if line_format == "json" else TextFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]

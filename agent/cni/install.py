@@ -49,20 +49,19 @@ class Installation:
         self._bin_dir, self._conf_dir = bin_dir, conf_dir
         self._files = bin_dir / PLUGIN, conf_dir / CONFLIST
         self._seen: tuple[tuple[int, ...] | None, ...] = ()
-        self._why = ""  # it failed last, as told
+        self._is_failed = False  # the last time
 
     def keep(self) -> None:
-        """Install what is not as it was installed; two looks at the disk while all is. A failure is told once."""
+        """Install what is not as it was installed; two looks at the disk while all is."""
         seen = tuple(map(_stamp, self._files))
-        if seen == self._seen and None not in seen and not self._why:
+        if seen == self._seen and None not in seen and not self._is_failed:
             return
         try:
             install(self._shim, self._bin_dir, self._conf_dir, self._socket)
-            self._why = ""
+            self._is_failed = False
         except OSError as error:
-            if str(error) != self._why:
-                log.warning("CNI plugin not installed: no new pods; see --install-cni", why=error)
-            self._why = str(error)
+            log.warning("CNI plugin not installed: no new pods; see --install-cni", why=error)
+            self._is_failed = True
         self._seen = tuple(map(_stamp, self._files))
 
 

@@ -47,7 +47,7 @@ class Events:
         self._stopping = False
         self._problems: tuple[Problem, ...] = ()  # as last reported
         self._remind_at = 0.0
-        self._failures = 0  # in a row; the first is logged
+        self._failures = 0  # in a row
         self._not_before = 0.0  # of the clock: the server is left alone until then
         self._thread = threads.make("events", self._run)
 
@@ -125,9 +125,8 @@ class Events:
             else:
                 self._failures = 0
                 self._book.written(happened, event, began)
-        if trouble and self._failures == 1:
-            about = happened.subject.name
-            log.warning("events cannot be written; tried again, and not logged again", object=about, why=trouble)
+        if trouble:
+            log.warning("events cannot be written; tried again", why=trouble)
 
     def _failed(self, happened: Happened, began: float, wait_s: float) -> None:
         """Leave the server alone for a while, the longer the more often it failed."""

@@ -1,4 +1,4 @@
-"""The loop's account of its rounds: its status, and what its log says of them, each thing once."""
+"""The loop's account of its rounds: its status, and what its log says of them."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -52,8 +52,7 @@ class Account:
     def failed(self, error: Exception) -> None:
         """Note that something is left to do, which is tried again."""
         text = str(error) or type(error).__name__
-        if text != self.status.error:
-            log.error("not everything is in the kernel; trying again", error=text)
+        log.error("not everything is in the kernel; trying again", error=text)
         self.status = replace(self.status, failures=self.status.failures + 1, error=text)
 
     def drifted(self, records: int) -> None:

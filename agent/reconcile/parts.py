@@ -102,8 +102,7 @@ class _Kept:
 
     def _failed(self, error: Exception) -> None:
         self.failures += 1
-        if str(error) != str(self.error or ""):
-            log.error("part of the node is not as it should be; tried again", part=self.part.name, why=error)
+        log.error("part of the node is not as it should be; tried again", part=self.part.name, why=error)
         self.error = error
         self.backoff.failed()
 

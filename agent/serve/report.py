@@ -36,12 +36,11 @@ class Reporter:
         self._clock = clock
         self._reported: tuple[Status, tuple[str, ...]] | None = None
         self._at_s = 0.0
-        self._is_refused = False
 
     def report(self, status: Status, waits_for: tuple[str, ...] = (), *, now: bool = False) -> None:
         """Write *status* to the file: at once if *now*, else as soon as the last write is long enough ago.
 
-        Called again and again; a file that cannot be written is logged once.
+        Called again and again; a file that cannot be written is logged.
         """
         at_s = self._clock()
         reported = (status, waits_for)
@@ -51,11 +50,8 @@ class Reporter:
         content = msgspec.json.encode(Report(self._pin_root, at_s, status, waits_for))
         try:
             place(self._run_dir / FILE, content, draft=self._run_dir / DRAFT, outlives_boot=False)
-            self._is_refused = False
         except OSError as error:
-            if not self._is_refused:
-                log.warning("status cannot be written; dpctl status shows an older one, or none", why=error)
-            self._is_refused = True
+            log.warning("status cannot be written; dpctl status shows an older one, or none", why=error)
 
 
 def read(run_dir: Path) -> Report | None:

@@ -124,7 +124,7 @@ class ManifestsSource:
             return f"cannot be read: {error.strerror}"
 
     def _tell(self, trouble: str) -> None:
-        if trouble and trouble != self.trouble:
+        if trouble:
             log.warning("folder cannot be watched; tried again", path=self._path, why=trouble)
         self.trouble = trouble
 

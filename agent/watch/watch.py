@@ -43,7 +43,7 @@ class Watch:
         self._response: urllib3.BaseHTTPResponse | None = None
         self._listed: dict[ObjectName, Decoded] = {}  # of a list that is under way
         self._events = 0
-        self._logged = ""
+        self._is_troubled = False
         self._thread = threads.make(f"watch-{kind.resource}", self._run)
 
     def start(self) -> None:
@@ -157,13 +157,13 @@ class Watch:
         log.info("listed", kind=self.kind.name, objects=len(listed))
 
     def _report_trouble(self) -> None:
-        """Log trouble once, and its end; what somebody must change is a Problem."""
+        """Log trouble, and its end; what somebody must change is a Problem."""
         trouble = self._stream.trouble
-        if trouble and trouble != self._logged:
+        if trouble:
             log.warning("watch is tried again; the last state is kept", kind=self.kind.name, why=trouble)
-        elif self._logged and not trouble:
+        elif self._is_troubled:
             log.info("watch works again", kind=self.kind.name)
-        self._logged = trouble
+        self._is_troubled = bool(trouble)
         self._mirror.report(self._thread.name, (self._denied(trouble),) if self._stream.is_denied else ())
 
     def _denied(self, trouble: str) -> Problem:

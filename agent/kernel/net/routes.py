@@ -15,7 +15,6 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from itertools import islice
 
 from agent.errors import AgentError
-from agent.log import logger
 from agent.model.address import Address, Network
 from agent.netlink import requests
 from agent.netlink.dump import Dump
@@ -32,15 +31,12 @@ from agent.netlink.rtnetlink import (
 )
 from agent.netlink.socket import Socket
 
-log = logger(__name__)
-
 PROTOCOL = 89  # free in the kernel's and iproute2's rt_protos
 METRIC = 89  # not the default, so that a replace never meets somebody else's route to the same pods
 PIECE = 64  # requests of one batch: the kernel has them done within a millisecond
 LISTED = 256  # routes of the kernel's that are read at once: as long
 SHOWN = 3  # refusals that are told of; of more, their number
 FIRST_RETRY_S, LAST_RETRY_S = 1.0, 30.0
-FIRST_TELL_S, LAST_TELL_S = 60.0, 3600.0  # between log lines of refusals that stay
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +96,6 @@ class Routes:
         self._clock = clock
         self._found: dict[Network, Way] | None = None  # what the kernel has of ours; None: to be listed
         self._refused: dict[Network, _Refusal] = {}
-        self._told: set[tuple[Network, int]] = set()  # refusals, with their errno, that the log tells of
-        self._tell_again_at = self._tell_again_s = 0.0
 
     def resync(self) -> None:
         """Somebody touched ours: list the kernel's at the next :meth:`apply`. What was refused waits for its time."""
@@ -183,22 +177,14 @@ class Routes:
         self._refused[change.destination] = _Refusal(change, error, self._clock() + wait_s, wait_s)
 
     def _report(self) -> None:
-        """Tell of refusals: in the log those that are new, and all now and then.
+        """Tell of refusals.
 
         Raises:
             AgentError: there are some.
         """
-        told = {(destination, refusal.error) for destination, refusal in self._refused.items()}
-        is_new, now = not told <= self._told, self._clock()
-        self._told = told
-        if not told:
-            return
-        first = "; ".join(map(str, islice(self._refused.values(), SHOWN)))
-        if is_new or now >= self._tell_again_at:
-            self._tell_again_s = FIRST_TELL_S if is_new else min(self._tell_again_s * 2, LAST_TELL_S)
-            self._tell_again_at = now + self._tell_again_s
-            log.warning("routes refused", routes=len(told), first=first)
-        raise AgentError(f"{len(told)} routes refused, first {first}")
+        if self._refused:
+            first = "; ".join(map(str, islice(self._refused.values(), SHOWN)))
+            raise AgentError(f"{len(self._refused)} routes refused, first {first}")
 
 
 def _listed() -> Iterator[dict[Network, Way]]:

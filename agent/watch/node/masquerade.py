@@ -30,22 +30,17 @@ class MasqueradeFile:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._ranges: tuple[Network, ...] = ()
-        self._trouble = ""
         self.resync_s = RESYNC_S
 
     def read(self) -> tuple[Network, ...]:
-        """The ranges; a file that cannot be used changes nothing, and is logged once."""
+        """The ranges; a file that cannot be used changes nothing, and is logged."""
         if self._path is None:
             return ()
         try:
             text = self._path.read_text() if self._path.exists() else ""  # as a ConfigMap that is not there yet
             self._ranges, self.resync_s = parse(text)
-            self._trouble = ""
         except (OSError, ValueError, yaml.YAMLError, msgspec.ValidationError) as error:
-            why = " ".join(str(error).split())
-            if why != self._trouble:
-                log.warning("ranges not masqueraded stay as they were", file=self._path, why=why)
-            self._trouble = why
+            log.warning("ranges not masqueraded stay as they were", file=self._path, why=" ".join(str(error).split()))
         return self._ranges
 
 

@@ -73,14 +73,14 @@ def test_what_somebody_removes_or_changes_is_back_at_the_next_look(tmp_path: Pat
 
 
 def test_an_installation_that_fails_is_told_once_and_tried_until_it_succeeds(
-    tmp_path: Path, shim: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, shim: Path, written: pytest.LogCaptureFixture
 ) -> None:
     content = shim.read_bytes()
     shim.unlink()
     installation = Installation(shim, tmp_path / "bin", tmp_path / "net.d", Path("/run/x/cni.sock"))
     for _ in range(3):
         installation.keep()
-    assert caplog.text.count("CNI plugin not installed") == 1
+    assert written.text.count("CNI plugin not installed") == 1
     shim.write_bytes(content)
     installation.keep()
     assert (tmp_path / "net.d/10-sluiceway.conflist").exists()

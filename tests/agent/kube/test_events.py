@@ -193,7 +193,7 @@ def test_a_server_that_does_not_answer_holds_nobody_up(room: Room) -> None:
     assert time.monotonic() - began < 5, "no answer takes as long as that"
 
 
-def test_a_failure_is_told_once_and_tried_again(room: Room, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failure_is_told_once_and_tried_again(room: Room, written: pytest.LogCaptureFixture) -> None:
     room.api.forbidden = True
     for _ in range(3):
         room.fail()
@@ -203,7 +203,7 @@ def test_a_failure_is_told_once_and_tried_again(room: Room, caplog: pytest.LogCa
     room.fail()
     assert room.api.answered() == ("POST", 201)
     assert room.api.the_one()["count"] == 4
-    assert caplog.text.count("events cannot be written") == 1
+    assert written.text.count("events cannot be written") == 1
 
 
 def test_a_token_that_was_renewed_is_read_again(room: Room) -> None:

@@ -53,10 +53,10 @@ def test_a_report_of_another_build_says_what_both_know(tmp_path: Path) -> None:
     assert read(tmp_path / "nowhere") is None
 
 
-def test_a_folder_that_takes_no_file_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_folder_that_takes_no_file_is_said_once(tmp_path: Path, written: pytest.LogCaptureFixture) -> None:
     now = [1000.0]
     reporter = Reporter(tmp_path / "nowhere", PINS, lambda: now[0])
-    with caplog.at_level(logging.WARNING):
+    with written.at_level(logging.WARNING):
         for status in (SOME, Status(), SOME):
             reporter.report(status, now=True)
-    assert len([r for r in caplog.records if "status cannot be written" in r.getMessage()]) == 1
+    assert len([r for r in written.records if "status cannot be written" in r.getMessage()]) == 1
