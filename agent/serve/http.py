@@ -36,7 +36,7 @@ class HttpServer:
     def __init__(
         self, listener: socket, registry: CollectorRegistry, threads: Threads, *, ready: Probe, alive: Probe
     ) -> None:
-        """Serve on *listener*, of :func:`bound`, which is closed at the end."""
+        """Serve on *listener*, of :func:`bound`, which is closed at the end; until :meth:`start` nobody can connect."""
         self._server = _Server(listener, _handler(registry, {"/livez": alive, "/readyz": ready}))
         self._thread = threads.make("http", lambda: self._server.serve_forever(POLL_S))
 
@@ -46,7 +46,12 @@ class HttpServer:
         return int(self._server.server_address[1])
 
     def start(self) -> None:
-        """Serve from now on."""
+        """Serve from now on.
+
+        Raises:
+            OSError: another listens there since.
+        """
+        self._server.socket.listen(BACKLOG)
         self._thread.start()
 
     def stop(self) -> None:
@@ -58,7 +63,7 @@ class HttpServer:
 
 
 def bound(listen: tuple[str, int]) -> socket:
-    """A socket that listens at *listen*, host and port; port 0 takes a free one.
+    """A socket at *listen*, host and port; port 0 takes a free one.
 
     Raises:
         ConfigError: the address cannot be bound.
@@ -67,7 +72,6 @@ def bound(listen: tuple[str, int]) -> socket:
     try:
         made.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
         made.bind(listen)
-        made.listen(BACKLOG)
     except OSError as error:
         made.close()
         where = f"{listen[0]} port {listen[1]}"
