@@ -2,7 +2,6 @@
 
 import logging
 import os
-import time
 from threading import Event
 
 import pytest
@@ -15,7 +14,7 @@ def test_a_thread_that_raises_is_named_by_livez_and_in_the_log(caplog: pytest.Lo
     thread = threads.make("watch-services", lambda: 1 // 0)  # type: ignore[arg-type]
     with caplog.at_level(logging.ERROR):
         thread.start()
-        thread.join(5)
+        thread.join(60)
     assert threads.trouble() == "thread watch-services died of ZeroDivisionError: integer division or modulo by zero"
     assert "thread died" in caplog.text
 
@@ -24,7 +23,7 @@ def test_a_thread_that_returns_though_nobody_ended_it_is_dead() -> None:
     threads = Threads()
     thread = threads.make("http", lambda: None)
     thread.start()
-    thread.join(5)
+    thread.join(60)
     assert threads.trouble() == "thread http ended, though nobody ended it"
 
 
@@ -36,7 +35,7 @@ def test_a_thread_that_was_ended_is_no_trouble() -> None:
     assert threads.trouble() == ""
     thread.end()
     wake.set()
-    thread.join(5)
+    thread.join(60)
     assert (thread.is_alive, threads.trouble()) == (False, "")
 
 
@@ -59,7 +58,7 @@ def test_a_thread_is_stuck_when_one_thing_keeps_it_busy_for_too_long() -> None:
     now[0] = 161.0
     assert threads.trouble() == "thread reconcile is busy with one thing for 61 s"
     go_on.set()
-    thread.join(5)
+    thread.join(60)
     assert threads.trouble() == ""
 
 
@@ -67,7 +66,7 @@ def test_what_is_forgotten_is_nobodys_trouble() -> None:
     threads = Threads()
     thread = threads.make("watch-namespaces", lambda: None)
     thread.start()
-    thread.join(5)
+    thread.join(60)
     threads.forget(thread)
     assert threads.trouble() == ""
 
@@ -77,9 +76,7 @@ def test_a_worker_is_woken_to_end_whatever_it_waits_for() -> None:
     quiet, other_end = os.pipe()
     worker = Worker(threads, "watch-local", lambda: worker.wait(quiet))
     worker.start()
-    began = time.monotonic()
-    worker.stop()
+    worker.stop(timeout_s=1e6)  # as long as that, were it not woken
     os.close(quiet)
     os.close(other_end)
-    assert time.monotonic() - began < 5, "as long as stop() would wait"
     assert threads.trouble() == ""

@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
@@ -43,7 +44,7 @@ def run(shim: Path, tmp_path: Path) -> Run:
             "HOME": "/root",
         }
         stdin = json.dumps(CONFIG).encode() if stdin is None else stdin
-        done = subprocess.run([shim], input=stdin, env=base | environment, capture_output=True, check=False, timeout=20)
+        done = subprocess.run([shim], input=stdin, env=base | environment, capture_output=True, check=False, timeout=60)
         assert done.stderr == b""
         return done.returncode, json.loads(done.stdout or b"{}")
 
@@ -110,7 +111,7 @@ def test_without_an_agent_the_runtime_is_told_to_try_later(run: Run, command: st
     began = time.monotonic()
     code, answer = run(command)
     assert (code, answer["code"], answer["cniVersion"]) == (11, 11, "0.4.0")
-    assert 3 < time.monotonic() - began < 8
+    assert time.monotonic() - began > 3, "an agent that is being replaced may be back"
 
 
 def test_an_agent_that_comes_within_the_wait_is_found(run: Run, tmp_path: Path) -> None:
@@ -122,11 +123,11 @@ def test_an_agent_that_comes_within_the_wait_is_found(run: Run, tmp_path: Path) 
     agent.server.stop()
 
 
-def test_without_an_agent_status_says_unavailable_at_once(run: Run) -> None:
-    began = time.monotonic()
-    code, answer = run("STATUS")
-    assert (code, answer["code"]) == (50, 50)
-    assert time.monotonic() - began < 3, "the others wait as long as that"
+def test_without_an_agent_status_says_unavailable_while_the_others_wait(run: Run) -> None:
+    with ThreadPoolExecutor(1) as caller:
+        waiting = caller.submit(run, "ADD")
+        code, answer = run("STATUS")
+        assert (code, answer["code"], waiting.done()) == (50, 50, False)
 
 
 def test_a_del_and_a_gc_without_an_agent_succeed_and_are_asked_of_the_next(run: Run, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from lab.site import Options
 
 pytestmark = [pytest.mark.netns, pytest.mark.kernel]
 
-WITHIN_S = 1.0
+WITHIN_S = 30.0  # within a second on a machine at rest; without a notice it would be three minutes
 FOUR, SIX = "10.244.1.2", "fd00:10:244:1::2"  # of the first pod on n1
 
 
@@ -46,7 +46,7 @@ def mixed() -> Iterator[Cluster]:
         pytest.param("ip link del swtunnel", id="the tunnel"),
     ],
 )
-def test_it_comes_back_within_a_second(mixed: Cluster, taken: str) -> None:
+def test_it_comes_back_long_before_the_resync(mixed: Cluster, taken: str) -> None:
     before = _network(mixed)
     device = next(word for word in before.split() if word.startswith("swp")).rstrip(":").partition("@")[0]
     mixed.site.machine("n1").run("bash", "-c", taken.replace("POD", device))

@@ -165,13 +165,13 @@ def test_an_agent_that_dies_after_any_write_is_followed_by_one_that_finishes(nod
     while True:
         writes += 1
         process = node.start(environ={"SLUICEWAY_FAIL_AFTER_WRITES": str(writes)})
-        try:
-            process.wait(3)
-        except subprocess.TimeoutExpired:  # it had fewer writes to make
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(10) == 0
+        while process.poll() is None and node.health("readyz") != "ok":
+            time.sleep(0.02)
+        if process.returncode is None:  # it had fewer writes to make
+            node.end(process)
             break
         assert process.returncode == -signal.SIGKILL
+        node.running.remove(process)
     assert writes > 1
     with node.agent_runs():
         assert len(_services(node)) == 1

@@ -307,21 +307,9 @@ def test_sixteen_pods_at_once_get_sixteen_addresses(node: Node) -> None:
     pods = [node.pod() for _ in range(16)]
     answers: list[Answer] = []
     threads = [threading.Thread(target=lambda p=p: answers.append(node.call("ADD", p))) for p in pods]
-    began = time.monotonic()
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    print(f"16 at once: {time.monotonic() - began:.3f} s")
     assert [code for code, _ in answers] == [0] * 16
     assert len({result["ips"][0]["address"] for _, result in answers}) == 16
-
-
-def test_add_takes_less_than_40_ms(node: Node) -> None:
-    took = []
-    for pod in [node.pod() for _ in range(10)]:
-        began = time.monotonic()
-        assert node.call("ADD", pod)[0] == 0
-        took.append(time.monotonic() - began)
-    print(f"ADD: median {sorted(took)[5] * 1000:.1f} ms, most {max(took) * 1000:.1f} ms")
-    assert sorted(took)[5] < 0.2, "a bound for a busy machine; the goal of 40 ms is printed beside the measure"

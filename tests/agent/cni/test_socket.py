@@ -59,7 +59,7 @@ def test_requests_one_after_the_other_need_few_threads(tmp_path: Path) -> None:
 
 
 def test_requests_that_come_together_are_served_together(tmp_path: Path) -> None:
-    together = threading.Barrier(40, timeout=10)
+    together = threading.Barrier(40, timeout=60)
 
     def answer(_environment: Mapping[str, str], _stdin: bytes) -> tuple[int, bytes]:
         together.wait()  # none has its answer before all are at work
@@ -78,13 +78,11 @@ def test_requests_that_come_together_are_served_together(tmp_path: Path) -> None
 
 def test_connections_that_say_nothing_keep_nobody_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agent.cni.socket.UNREAD_MOST", 20)
+    monkeypatch.setattr("agent.cni.socket.WHOLE_S", 1e6)  # none ends by itself
     server = CniSocket(tmp_path, _well)
     server.start()
     idle = [_connect(server.path) for _ in range(200)]
-    began = time.monotonic()
     assert _ask(server.path) == WELL
-    assert time.monotonic() - began < 5, "a request has so long to be whole"
-    idle[0].settimeout(2.0)
     assert idle[0].recv(1) == b"", "the one that lasted longest was ended"
     for one in idle:
         one.close()
@@ -95,10 +93,8 @@ def test_a_request_that_trickles_is_ended_in_time(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("agent.cni.socket.WHOLE_S", 0.3)
     server = CniSocket(tmp_path, _well)
     server.start()
-    began = time.monotonic()
     with _connect(server.path) as slow, pytest.raises(OSError, match="Broken pipe"):
         _trickle(slow, _frame("CNI_COMMAND=STATUS", stdin=bytes(100)), 0.05)
-    assert time.monotonic() - began < 5, "a request has so long to be whole"
     assert _ask(server.path) == WELL
     server.stop()
 

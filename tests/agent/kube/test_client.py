@@ -60,7 +60,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.path.startswith("/together"):
-            self.server.together.wait(10)
+            self.server.together.wait(60)
         code = 200 if self.headers.get("Authorization", "") == self.server.allowed else 401
         self.server.clients.put(str(dict(x[0] for x in self.connection.getpeercert().get("subject", ()))))
         self.send_response(code)

@@ -2,7 +2,6 @@
 
 import json
 import queue
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -40,7 +39,7 @@ class Api(ThreadingHTTPServer):
 
     def answered(self) -> tuple[str, int]:
         """The next request that was answered."""
-        return self.asked.get(timeout=10)
+        return self.asked.get(timeout=60)
 
     def the_one(self) -> dict[str, Any]:
         """The Event, when there is but one."""
@@ -187,10 +186,9 @@ def test_an_event_that_expired_is_made_anew(room: Room) -> None:
 
 def test_a_server_that_does_not_answer_holds_nobody_up(room: Room) -> None:
     room.api.held.clear()
-    began = time.monotonic()
     for number in range(20):
         room.fail(ObjectName("default", f"web-{number}"))
-    assert time.monotonic() - began < 5, "no answer takes as long as that"
+    assert room.api.asked.empty(), "none is answered yet"
 
 
 def test_a_failure_is_told_once_and_tried_again(room: Room, written: pytest.LogCaptureFixture) -> None:

@@ -20,7 +20,7 @@ def test_those_who_wait_together_have_one_flush(tmp_path: Path, monkeypatch: pyt
         nonlocal flushes
         flushes += 1
         under_way.set()
-        assert may_end.wait(10)
+        assert may_end.wait(60)
         real(fd)
 
     monkeypatch.setattr("agent.pods.append_file.os.fdatasync", slow)
@@ -32,7 +32,7 @@ def test_those_who_wait_together_have_one_flush(tmp_path: Path, monkeypatch: pyt
 
     threads = [threading.Thread(target=write, args=(number,)) for number in range(32)]
     threads[0].start()
-    assert under_way.wait(10)
+    assert under_way.wait(60)
     for thread in threads[1:]:
         thread.start()
     while len(lines((tmp_path / "a").read_bytes())[0]) < 32:

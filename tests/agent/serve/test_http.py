@@ -3,7 +3,6 @@
 import contextlib
 import http.client
 import socket
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -42,7 +41,7 @@ def server(trouble: list[str], threads: Threads) -> Iterator[HttpServer]:
 
 
 def get(server: HttpServer, path: str) -> tuple[int, str]:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     try:
         connection.request("GET", path)
         response = connection.getresponse()
@@ -73,18 +72,19 @@ def test_an_address_in_use_is_a_mistake_in_the_options(server: HttpServer) -> No
 def test_a_dead_thread_makes_the_agent_unfit_to_live(server: HttpServer, threads: Threads) -> None:
     thread = threads.make("reconcile", lambda: 1 // 0)  # type: ignore[arg-type]
     thread.start()
-    thread.join(5)
+    thread.join(60)
     status, text = get(server, "/livez")
     assert status == 503
     assert text.startswith("thread reconcile died of ZeroDivisionError")
 
 
-def test_hundreds_of_idle_connections_take_few_descriptors_and_hold_nobody_up(server: HttpServer) -> None:
+def test_hundreds_of_idle_connections_take_few_descriptors_and_hold_nobody_up(
+    server: HttpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.serve.connections.WHOLE_S", 1e6)  # none ends by itself
     with contextlib.ExitStack() as stack:
         idle = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port))) for _ in range(200)]
-        began = time.monotonic()
         assert get(server, "/livez") == (200, "ok\n")
-        assert time.monotonic() - began < WHOLE_S, "they are ended after that"
         ended = 0
         for connection in idle:
             connection.settimeout(0.01)

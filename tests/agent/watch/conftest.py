@@ -23,7 +23,7 @@ class Seen:
             self.clusters.append(cluster)
             self._changed.notify_all()
 
-    def until(self, holds: Callable[[Cluster], object], timeout_s: float = 10) -> Cluster:
+    def until(self, holds: Callable[[Cluster], object], timeout_s: float = 60) -> Cluster:
         """The latest Cluster, as soon as *holds* is true of it."""
         with self._changed:
             found = self._changed.wait_for(lambda: self.clusters and holds(self.clusters[-1]), timeout_s)

@@ -86,8 +86,8 @@ def test_a_cut_connection_is_taken_up_at_its_revision(api: Api, source: ApiSourc
     source.start()
     api.say(event("ADDED", web("2")), bookmark("3"), event("MODIFIED", web("4", "10.96.0.4")), b'{"type":"ADD', CUT)
     seen.until(has("10.96.0.4"))
-    api.asked.get(timeout=5)
-    assert api.asked.get(timeout=5)["resourceVersion"] == "4"
+    api.asked.get(timeout=60)
+    assert api.asked.get(timeout=60)["resourceVersion"] == "4"
     api.say(event("MODIFIED", web("5", "10.96.0.5")))
     seen.until(has("10.96.0.5"))
 
@@ -95,8 +95,8 @@ def test_a_cut_connection_is_taken_up_at_its_revision(api: Api, source: ApiSourc
 def test_a_watch_that_ended_in_good_order_goes_on(api: Api, source: ApiSource, seen: Seen) -> None:
     source.start()
     api.say(bookmark("3"), END)
-    api.asked.get(timeout=5)
-    assert api.asked.get(timeout=5)["resourceVersion"] == "3"
+    api.asked.get(timeout=60)
+    assert api.asked.get(timeout=60)["resourceVersion"] == "3"
     api.say(event("ADDED", web("5", "10.96.0.5")))
     seen.until(has("10.96.0.5"))
 
@@ -109,8 +109,8 @@ def test_a_forgotten_revision_is_listed_again_and_what_went_meanwhile_is_gone(
     seen.until(has("10.96.0.1"))
     api.say(event("ERROR", {"kind": "Status", "code": 410, "reason": "Expired"}), bookmark("9"))
     seen.until(lambda cluster: not cluster.services)
-    api.asked.get(timeout=5)
-    assert "sendInitialEvents" in api.asked.get(timeout=5)
+    api.asked.get(timeout=60)
+    assert "sendInitialEvents" in api.asked.get(timeout=60)
 
 
 def test_a_server_without_streaming_lists_gives_a_plain_one(api: Api, source: ApiSource, seen: Seen) -> None:
@@ -152,8 +152,8 @@ def test_a_bug_in_decoding_makes_the_watch_list_again(
     right = Decoder.decode
     monkeypatch.setattr(Decoder, "decode", decode)
     api.say(event("ADDED", web("4", "10.96.0.4")), END)
-    api.asked.get(timeout=5)
-    assert "sendInitialEvents" in api.asked.get(timeout=5)
+    api.asked.get(timeout=60)
+    assert "sendInitialEvents" in api.asked.get(timeout=60)
     api.say(event("ADDED", web("4", "10.96.0.4")), bookmark("5"))
     seen.until(has("10.96.0.4"))
 
@@ -235,10 +235,10 @@ def test_the_older_list_of_a_server_that_lags_is_not_taken(api: Api, source: Api
     api.say(event("ADDED", web("2")), bookmark("3"), event("MODIFIED", web("9", "10.96.0.9")))
     seen.until(has("10.96.0.9"))
     api.say(event("ERROR", {"kind": "Status", "code": 410}))
-    api.asked.get(timeout=5)
-    assert api.asked.get(timeout=5)["resourceVersion"] == "9"
+    api.asked.get(timeout=60)
+    assert api.asked.get(timeout=60)["resourceVersion"] == "9"
     api.say(event("ADDED", web("2")), bookmark("3"))  # as it was before
-    assert "sendInitialEvents" in api.asked.get(timeout=5)
+    assert "sendInitialEvents" in api.asked.get(timeout=60)
     api.say(event("ADDED", web("11", "10.96.0.11")), bookmark("12"))
     seen.until(has("10.96.0.11"))
     held = [str(c.services[WEB].cluster_ips[0]) for c in seen.clusters if WEB in c.services]

@@ -3,7 +3,7 @@
 import random
 from ipaddress import ip_address
 from itertools import count
-from time import perf_counter
+from time import thread_time
 
 import pytest
 from hypothesis import given
@@ -169,18 +169,21 @@ def test_a_list_is_worth_the_changes_that_led_to_it(found: list[Decoded]) -> Non
 
 
 @pytest.mark.parametrize("services", [10_000])
-def test_one_slice_among_many_services_costs_about_a_millisecond(services: int) -> None:
+def test_one_slice_among_many_services_costs_a_fraction_of_them_all(services: int) -> None:
     found, _ = mirror()
     found.replace(SERVICE, [service(str(n)) for n in range(services)])
-    found.replace(ENDPOINT_SLICE, [piece(str(n), str(n)) for n in range(services)])
+    every = [piece(str(n), str(n)) for n in range(services)]
+    start = thread_time()
+    found.replace(ENDPOINT_SLICE, every)
+    of_all = thread_time() - start
     costs = []
     for n in count():
         change = piece("7", "7", f"10.1.1.{n}")
-        start = perf_counter()
+        start = thread_time()
         found.change([change])
-        costs.append(perf_counter() - start)
+        costs.append(thread_time() - start)
         if n == 50:
             break
     values: list[Value] = [value for group in found.cluster.slices.values() for value in group]
     assert len(values) == services
-    assert min(costs) < 0.001
+    assert min(costs) < of_all / 20

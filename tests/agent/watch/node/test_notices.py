@@ -4,7 +4,6 @@ import os
 import struct
 import subprocess
 import threading
-import time
 
 import pytest
 
@@ -79,7 +78,7 @@ def test_a_device_that_takes_a_pods_name_was_the_nodes_before() -> None:
 
 @pytest.mark.netns
 def test_notices_of_pods_do_not_put_off_the_end_of_the_wait() -> None:
-    def play() -> float:
+    def play() -> None:
         ip("link add swp1 type bridge", "link set swp1 up")
         wake, waker = os.pipe()
         stopped = threading.Event()
@@ -87,25 +86,20 @@ def test_notices_of_pods_do_not_put_off_the_end_of_the_wait() -> None:
             notices.wait(0.1, wake)
             ip("link set swp1 mtu 1400")  # teaches the ifindex
             chatter = threading.Thread(target=_chatter, args=(stopped,))
-            began = time.monotonic()
             chatter.start()
-            assert not notices.wait(0.5, wake)
-            took = time.monotonic() - began
+            assert not notices.wait(0.5, wake)  # it would last as long as the chatter
             stopped.set()
             chatter.join()
         os.close(wake)
         os.close(waker)
-        return took
 
-    assert 0.4 < in_new_netns(play) < 2.0
+    in_new_netns(play)
 
 
 def _chatter(stopped: threading.Event) -> None:
-    """A pod's route comes and goes, in the namespace of the thread that began this one, for at most five seconds."""
-    for _ in range(100):
+    """A pod's route comes and goes, in the namespace of the thread that began this one."""
+    while not stopped.wait(0.05):
         ip("route add 10.0.0.9/32 dev swp1", "route del 10.0.0.9/32 dev swp1")
-        if stopped.wait(0.05):
-            return
 
 
 def ip(*lines: str) -> None:
