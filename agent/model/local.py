@@ -17,6 +17,7 @@ class Device:
     mtu: int = 0  # 0: not known
     default_route: bool = False
     is_paced: bool = False  # its queue sends each packet when the packet's time has come (fq)
+    is_up: bool = True  # gateways behind it may be in reach
     has_ipv6: bool = True  # it is not switched off there
     loopback: bool = False  # its addresses are the node's, but no packet comes in by it from outside
 

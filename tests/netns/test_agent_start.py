@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from ipaddress import IPv6Address
 from pathlib import Path
@@ -129,6 +129,13 @@ def test_what_the_agent_cannot_use_is_told_by_dpctl_also_when_it_is_dead(node: N
     assert "problem" not in {row["about"] for row in node.status()}, "the last word of an agent that ends"
 
 
+def _until(holds: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + READY_S
+    while not holds():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
 BAD = """
 apiVersion: v1
 kind: Service
@@ -154,10 +161,7 @@ def test_an_object_that_cannot_be_used_is_a_problem_and_touches_nothing_else(nod
         assert (node.health("livez"), node.health("readyz")) == ("ok", "ok")
         assert {name for name, _ in node.problems()} == {f"kube-system/{'a' * 180}", "alias.yaml", "deep.yaml"}
         (manifests / "late.yaml").write_text(BAD.format(name="late", address="10.96.0.22"))
-        deadline = time.monotonic() + READY_S
-        while len(_services(node)) != 3:
-            assert time.monotonic() < deadline, "a later change is applied"
-            time.sleep(0.02)
+        _until(lambda: len(_services(node)) == 3, "a later change is applied")
 
 
 def test_an_agent_that_dies_after_any_write_is_followed_by_one_that_finishes(node: Node) -> None:

@@ -24,6 +24,7 @@ from agent.netlink.rtnetlink import (
     IFA_FLAGS,
     IFA_LOCAL,
     IFF_LOOPBACK,
+    IFF_UP,
     IFLA_IFNAME,
     IFLA_MTU,
     LINK,
@@ -147,6 +148,7 @@ def _devices(dump: Dump, sysctls: Path) -> Iterator[Device]:
             mtu=links[index].mtu,
             default_route=index in routed,
             is_paced=index in in_time,
+            is_up=bool(links[index].flags & IFF_UP),
             has_ipv6=not _is_without_ipv6(sysctls / "ipv6/conf" / links[index].name),
             loopback=bool(links[index].flags & IFF_LOOPBACK),
         )

@@ -225,13 +225,13 @@ def test_a_gateway_that_comes_into_reach_is_tried_when_the_devices_change_and_no
         _uplink()
         routes = Routes(lambda: 0.0)  # no refusal is ever old enough
         part = RoutesPart(routes, NetworkSettings())
-        asked = Desired(synced=True, routes={A: Route(A, FAR.gateway)}, devices=(Device(2, "u0"),))
+        asked = Desired(synced=True, routes={A: Route(A, FAR.gateway)}, devices=(Device(2, "u0", is_up=False),))
         with pytest.raises(AgentError, match="1 routes refused"):
             _bring(part, asked)
         _ip("addr add 198.51.100.2/24 dev u0")
         with pytest.raises(AgentError, match="1 routes refused"):
             _bring(part, asked)
-        _bring(part, replace(asked, devices=(Device(2, "u0", (ip_address("198.51.100.2"),)),)))
+        _bring(part, replace(asked, devices=(Device(2, "u0", is_up=True),)))
         return routes.found()
 
     assert in_new_netns(play) == {A: FAR}

@@ -81,6 +81,10 @@ def test_devices_addresses_and_routes_are_followed(seen: Seen) -> None:
     assert str(devices(seen)["up0"].addresses[0]) == "192.0.2.2"
     assert [str(address) for address in devices(seen)["lo"].addresses] == ["198.51.100.9"]
     assert not devices(seen)["up1"].default_route
+    ip("link set up1 down")
+    seen.until(lambda _: not devices(seen)["up1"].is_up)
+    ip("link set up1 up")
+    seen.until(lambda _: devices(seen)["up1"].is_up)
     ip("link del up0")
     seen.until(lambda _: set(devices(seen)) == {"lo"})
 
