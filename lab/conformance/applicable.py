@@ -32,13 +32,13 @@ class Exclusion:
 # a test is counted where the first pattern matches; to run some, take their line away
 EXCLUSIONS: Sequence[Exclusion] = (
     Exclusion("NetworkPolicy", r"\[Feature:NetworkPolicy\]", "network policy is not there yet"),
-    Exclusion("LoadBalancer", r"\[Feature:LoadBalancer\]", "a cloud has to give the load balancer's address"),
+    Exclusion("LoadBalancer", r"\[Feature:LoadBalancer\]", "a cloud has to give the address"),
     Exclusion("SCTP", r"\bSCTP", "no SCTP is carried"),
     Exclusion("Internet", r"Internet connection|PTR records lookup", "the lab has no Internet access"),
-    Exclusion("cloud", r"\[Provider:", "they ask for one cloud's own names"),
+    Exclusion("cloud", r"\[Provider:", "they look for one cloud's own names"),
     Exclusion("kube-proxy", r"KubeProxy|kube-proxy|iptables rules", "they look at kube-proxy itself; there is none"),
-    Exclusion("performance", r"Performance", "they measure how fast the machine is; make bench compares"),
-    Exclusion("API server", r"restarting apiserver", "they restart it by ssh; tests/cluster does so in the lab's way"),
+    Exclusion("performance", r"Performance", "they measure the speed of the machine"),
+    Exclusion("API server", r"restarting apiserver", "they restart it by ssh; tests/cluster has a restart of its own"),
 )
 
 

@@ -53,15 +53,23 @@ class Report:
         )
 
     def _unexpected(self) -> Iterator[str]:
-        for where, result in self.comparison.unexpected:
-            yield f"`{result.name}` ({where}): {result.verdict}: {result.first_line()}"
+        ends = ((result, where, result.first_line()) for where, result in self.comparison.unexpected)
+        return _by_test(ends)
 
     def _known(self) -> Iterator[str]:
-        for where, result, reason in self.comparison.known:
-            yield f"`{result.name}` ({where}): {result.verdict}: {reason}"
+        return _by_test((result, where, reason) for where, result, reason in self.comparison.known)
 
     def _recovered(self) -> Iterator[str]:
         return (f"`{name}` ({where})" for where, name in self.comparison.recovered)
+
+
+def _by_test(ends: Iterable[tuple[Result, str, str]]) -> Iterator[str]:
+    """A line for each test, verdict and reason, with the passes that ended so."""
+    passes: dict[tuple[str, Verdict, str], list[str]] = {}
+    for result, where, reason in ends:
+        passes.setdefault((result.name, result.verdict, reason), []).append(where)
+    for (name, verdict, reason), found in passes.items():
+        yield f"`{name}` ({', '.join(found)}): {verdict}: {reason}"
 
 
 def _counts(name: str, found: Sequence[Result]) -> str:

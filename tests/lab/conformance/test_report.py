@@ -41,6 +41,13 @@ def test_a_new_failure_is_named_with_its_first_line(verdict: Verdict) -> None:
     assert f"not known to fail:\n\n- `{BAD}` ({WHERE}): {verdict}: refused\n" in made.summary()
 
 
+def test_a_test_that_fails_alike_in_two_passes_has_one_line() -> None:
+    results = {where: [Result(BAD, Verdict.FAIL, reason="refused")] for where in ("on", "off")}
+    made = Report(ORIGIN, applicable.select([BAD]), results, 60.0, known.compare(results, []))
+    assert f"\n- `{BAD}` (on, off): fail: refused\n" in made.summary()
+    assert made.summary().count(BAD) == 1
+
+
 def test_a_known_failure_that_passes_is_named() -> None:
     made = report(Result(OLD, Verdict.PASS))
     assert made.is_good
