@@ -48,7 +48,14 @@ def main() -> None:
 
 
 @click.group(name="lab")
-@click.option("--name", default=site.DEFAULT_NAME, show_default=True, help="Which lab; several can be up at once.")
+@click.option(
+    "--name",
+    default=site.DEFAULT_NAME,
+    envvar="SLUICEWAY_LAB",
+    show_default=True,
+    show_envvar=True,
+    help="Which lab; several can be up at once.",
+)
 @click.pass_context
 def commands(context: click.Context, name: str) -> None:
     """A cluster on this machine: nodes and pods are namespaces."""
