@@ -69,7 +69,7 @@ def read(folder: Path, pattern: str) -> tuple[Result, ...]:
     return tuple(found[name] for name in sorted(found))
 
 
-def judged(results: Sequence[Result], names: Iterable[str]) -> tuple[Result, ...]:
+def with_missing(results: Sequence[Result], names: Iterable[str]) -> tuple[Result, ...]:
     """The results and, for each required name that has none, one that says so."""
     ran = {result.name for result in results}
     absent = (Result(name, Verdict.MISSING, reason="it did not run") for name in names if name not in ran)

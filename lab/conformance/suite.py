@@ -32,7 +32,7 @@ def run(cluster: Cluster, focus: str, names: Sequence[str], out: Path, say: Say)
     with (out / "e2e.log").open("w") as log, tempfile.TemporaryDirectory() as folder:
         argv, env = _command(cluster, focus, out), {**environment, "TMPDIR": folder}
         subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=out, env=env, check=False)
-    found = results.judged(results.read(out, focus), names)
+    found = results.with_missing(results.read(out, focus), names)
     bad = results.bad(found, names)
     (out / "results.tsv").write_text("".join(f"{result.line()}\n" for result in found))
     (out / "failures.txt").write_text("".join(f"{r.name}\n  {r.verdict}: {r.reason.strip()}\n\n" for r in bad))

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.netns, pytest.mark.kernel]
 
 SEQUENCE = (sys.executable, "-I", "-S", str(Path(__file__).with_name("sequence.py")))
 LEAST = 1000  # datagrams to each target; 200 a second, while agents start three times
-SETTLED_S = 2.5  # after which a pod's programs are where they stay
+MOVED_S = 2.5  # after which a pod's programs have moved to tcx
 MODES = {
     "native": Options(nodes=2, socket_lb=False),
     "vxlan": Options(nodes=2, encapsulation="vxlan"),
@@ -76,7 +76,7 @@ def exchange(asking: Client, enough: Path, targets: list[tuple[str, int]]) -> di
 def disturb(made: Cluster, first: Machine, second: Machine) -> None:
     """All that happens on nodes every day, one after the other."""
     made.run("passing", first.name, ["sleep", "infinity"])
-    time.sleep(SETTLED_S)
+    time.sleep(MOVED_S)
     made.delete("passing")
     agents.kill(first)
     restart(first)

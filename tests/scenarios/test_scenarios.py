@@ -56,8 +56,8 @@ class World:
         """Write a file, or take an empty one away."""
         self.mirror.change(self.folder.take([(name, text.encode() if text.strip() else None)]))
 
-    def settle(self) -> Cluster:
-        """Let the agent work."""
+    def run_round(self) -> Cluster:
+        """One round of the agent, on the cluster as it is now."""
         self.rounds = self.rounds or started(self.kernel, Settings(NODE), (POD,))
         for _ in self.rounds.round(self.mirror.cluster):
             assert_no_packet_meets_a_gap(self.kernel)
@@ -65,14 +65,14 @@ class World:
 
     def problems(self) -> str:
         """One line for each."""
-        self.settle()
+        self.run_round()
         assert self.rounds is not None
         found = (*self.folder.problems(), *self.rounds.desired.problems)
         return "".join(f"{problem}\n" for problem in sorted(found))
 
     def maps(self) -> str:
         """What the maps hold."""
-        self.settle()
+        self.run_round()
         return dump(self.kernel.tables)
 
 

@@ -48,7 +48,7 @@ def test_set_up_and_tests_out_of_focus_are_no_results(tmp_path: Path) -> None:
 
 
 def test_a_required_test_that_did_not_run_is_bad() -> None:
-    found = results.judged([Result(NAME, Verdict.PASS)], [NAME, OTHER])
+    found = results.with_missing([Result(NAME, Verdict.PASS)], [NAME, OTHER])
     assert [(result.name, result.verdict) for result in results.bad(found, [NAME, OTHER])] == [(OTHER, Verdict.MISSING)]
 
 
@@ -86,9 +86,9 @@ def test_a_list_names_each_of_its_tests_once(listed: str, count: int, words: str
     assert all(name.startswith("[sig-network] ") and words in name and "SCTP" not in name for name in names)
 
 
-def test_every_encapsulation_is_judged_by_the_granular_checks_without_the_socket_hook() -> None:
-    judged = {run.encapsulation for run in runs.chosen(()) if runs.GRANULAR in run.lists and not run.socket_lb}
-    assert judged == set(Encapsulation)
+def test_every_encapsulation_has_the_granular_checks_without_the_socket_hook() -> None:
+    modes = {run.encapsulation for run in runs.chosen(()) if runs.GRANULAR in run.lists and not run.socket_lb}
+    assert modes == set(Encapsulation)
     assert len(set(runs.NAMES)) == len(runs.RUNS)
 
 
