@@ -232,7 +232,7 @@ struct flow {
 	__be16 to_sport;
 	__be16 to_dport;
 	struct peer_location ends[2]; /* of lo and hi; a service's side stands for the backend behind it */
-	__u32 revision;	      /* struct node's, when ends and backend were last found right */
+	__u32 revision;		      /* struct node's, when ends and backend were last found right */
 	__u32 seen_s;		      /* last packet, in units of 2^30 ns of CLOCK_MONOTONIC (1.07 s) */
 	__u32 set_id;		      /* FLOW_FORWARD: the backend chosen */
 	__u16 slot;
@@ -378,9 +378,9 @@ enum node_flag {
 struct node {
 	ip_addr addr4; /* source of what is translated; zeros: none */
 	ip_addr addr6;
-	__u64 netns_cookie;    /* of the node's own network namespace */
+	__u64 netns_cookie;  /* of the node's own network namespace */
 	__u32 revision LIVE; /* raised when an endpoint changes or a backend leaves */
-	__u16 nat_port_min;    /* source ports for translation, host order, inclusive */
+	__u16 nat_port_min;  /* source ports for translation, host order, inclusive */
 	__u16 nat_port_max;
 	__u16 node_port_min; /* NodePort range, host order, inclusive */
 	__u16 node_port_max;

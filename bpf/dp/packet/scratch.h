@@ -51,7 +51,7 @@ struct cache_search {
 /* The conntrack context: a packet's place in its flow, which itself is no state: its pointer cannot be kept. */
 struct ct_ctx {
 	struct cache_search search;
-	__u32 revision; /* struct node's, read with the search's epoch, before all that is looked up for the packet */
+	__u32 revision;	  /* struct node's, read with the search's epoch, before all that is looked up for the packet */
 	__u32 copy;	  /* the flow's that holds, on this CPU; CACHE_NONE: none */
 	__u32 is_current; /* the flow's ends are those of the revision */
 	__u32 src_hi;	  /* which end of the key the source is, 0 or 1 */
