@@ -23,7 +23,8 @@ SEC("syscall") int gc_start(void *ctx)
 SEC("syscall") int gc_now(void *ctx)
 {
 	(void)ctx;
-	return gc_all();
+	gc_all();
+	return 0;
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "03b94570da43"
+LAYOUT: Final = "e3283b9a0935"
 """The fingerprint of all that follows."""
 
 
@@ -117,6 +117,7 @@ class FlowFlag(IntFlag):
     FLOW_RESET = 64
     FLOW_EXTERNAL = 128
     FLOW_BY_STACK = 256
+    FLOW_ASSURED = 512
 
 
 class FragmentFlag(IntFlag):
@@ -1603,19 +1604,25 @@ class Constants:
     cache_span: int = 512
     """flows that a CPU caches, a power of two, at most 65536."""
     flow_pressed_s: int = 3
-    """what ends an unanswered flow while the table is nearly full."""
-    flow_tcp_closed_s: int = 10
-    """the same after FIN from both ends or RST."""
+    """what ends a flow that is unanswered, answered but once, or closed, while the table is nearly full."""
+    flow_tcp_closed_s: int = 120
+    """the same after FIN from both ends, who may still send a lost last segment again (RFC 9293 3.6.1)."""
     flow_tcp_half_s: int = 3600
     """the same when one end has sent FIN."""
     flow_tcp_new_s: int = 60
     """the same while unanswered."""
+    flow_tcp_refused_s: int = 10
+    """the same after RST in place of an answer."""
+    flow_tcp_reset_s: int = 300
+    """the same after RST, whose sequence number may have been wrong (RFC 5961 3)."""
     flow_tcp_s: int = 7440
     """seconds without a packet that end an answered TCP flow (RFC 5382 REQ-5: at least 2 h 4 min)."""
     flow_udp_new_s: int = 30
     """the same while unanswered."""
+    flow_udp_once_s: int = 120
+    """the same of one that was answered within a second, and then silent."""
     flow_udp_s: int = 300
-    """seconds without a packet that end an answered UDP flow (RFC 4787 REQ-5)."""
+    """seconds without a packet that end a UDP flow with more than one answer (RFC 4787 REQ-5)."""
     flows_nearly_full: int = 114688
     """entries above which the table counts as nearly full."""
 

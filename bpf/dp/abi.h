@@ -212,6 +212,7 @@ enum flow_flag {
 	FLOW_RESET = 64,      /* TCP RST seen */
 	FLOW_EXTERNAL = 128,  /* begun outside the cluster: struct service_key's scope */
 	FLOW_BY_STACK = 256,  /* reached a pod through the node's stack, where somebody may have translated it */
+	FLOW_ASSURED = 512,   /* not of TCP: packets came a second and more after the first answer */
 };
 
 /* Where one end of a flow is, as far as this node must know: the pod's device here, or zeros. */

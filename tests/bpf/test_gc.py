@@ -1,5 +1,6 @@
 """Flows end when nobody has used them for as long as their protocol and state allow; pairs end together."""
 
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -7,7 +8,7 @@ from dataclasses import replace
 import pytest
 from scapy.packet import Packet
 
-from maps import libbpf
+from maps import libbpf, mapio
 from maps.abi import FlowFlag
 from tests.bpf.datapath import OTHER, OTHER_MAC, POD, POD6, REMOTE, VIP, VIP6, Datapath, data, datagram, frame, syn
 from tests.bpf.packets import answer
@@ -22,6 +23,11 @@ def age(node: Datapath, units: int, flags: int = 0) -> None:
     table = node.tables["flows"]
     old = [(k, f) for k, f in table.items() if f.flags & flags == flags]
     table.update([(k, replace(f, seen_s=(f.seen_s - units) % 2**32)) for k, f in old])
+
+
+def forget_caches(node: Datapath) -> None:
+    """Let each packet look at the table, as after a few seconds."""
+    mapio.update(node.copies, bytes(4), os.urandom(8), 1)
 
 
 def left(node: Datapath) -> int:
@@ -48,11 +54,12 @@ STATES = [
     pytest.param([SYN, "SA", ASK], 6, 7440, id="TCP, answered: two hours and four minutes"),
     pytest.param([SYN, "SA", FIN], 6, 3600, id="TCP, one end has closed: an hour"),
     pytest.param([SYN, "SA", ASK, "FA"], 6, 3600, id="TCP, the other end has closed: an hour"),
-    pytest.param([SYN, "SA", FIN, "FA"], 6, 10, id="TCP, both have closed: ten seconds"),
-    pytest.param([SYN, "SA", RESET], 6, 10, id="TCP, reset: ten seconds"),
+    pytest.param([SYN, "SA", FIN, "FA"], 6, 120, id="TCP, both have closed: two minutes"),
+    pytest.param([SYN, "SA", RESET], 6, 300, id="TCP, reset: five minutes"),
+    pytest.param([SYN, "SA", ASK, "R"], 6, 300, id="TCP, reset by the other end: five minutes"),
     pytest.param([SYN, "RA"], 6, 10, id="TCP, refused: ten seconds"),
     pytest.param([QUERY], 17, 30, id="UDP, unanswered: half a minute"),
-    pytest.param([QUERY, REPLY], 17, 300, id="UDP, answered: five minutes"),
+    pytest.param([QUERY, REPLY], 17, 120, id="UDP, answered at once and then silent: two minutes"),
 ]
 
 
@@ -110,6 +117,32 @@ def test_half_a_pair_ends_by_itself(node: Datapath, half: FlowFlag) -> None:
     assert (node.gc().flows, left(node)) == (0, 0)
 
 
+def test_a_udp_flow_that_goes_on_is_kept_for_five_minutes(node: Datapath) -> None:
+    translated(node, QUERY, REPLY, protocol=17, port=53)
+    age(node, 2)
+    handed = node.run("pod_ingress", QUERY).packet
+    node.run("pod_egress", answer(handed, OTHER_MAC))
+    age(node, 298)
+    assert (node.gc().flows, left(node)) == (2, 2)
+    age(node, 4)
+    assert (node.gc().flows, left(node)) == (0, 0)
+
+
+@pytest.mark.parametrize("by", ["the client", "the backend"])
+@pytest.mark.parametrize("speaks", ["the client", "the backend"])
+def test_a_reset_that_an_end_took_no_notice_of_ends_nothing(node: Datapath, by: str, speaks: str) -> None:
+    translated(node, SYN, "SA", ASK, *([RESET] if by == "the client" else ["R"]))
+    age(node, 5)
+    forget_caches(node)
+    handed = node.run("pod_ingress", ASK).packet
+    if speaks == "the backend":
+        age(node, 5)
+        forget_caches(node)
+        node.run("pod_egress", answer(handed, OTHER_MAC, "A"))
+    age(node, 7000)
+    assert (node.gc().flows, left(node)) == (2, 2)
+
+
 def test_a_packet_keeps_its_flow_alive(node: Datapath) -> None:
     translated(node, QUERY, protocol=17, port=53)
     age(node, 25)
@@ -142,7 +175,7 @@ def test_an_empty_table_is_swept(node: Datapath) -> None:
 @pytest.fixture(scope="module")
 def hasty() -> Iterator[Datapath]:
     """A node that counts as nearly full with four entries, and forgets UDP after five seconds."""
-    datapath = Datapath.load(constants={"flows_nearly_full": 4, "flow_udp_new_s": 20, "flow_udp_s": 5})
+    datapath = Datapath.load(constants={"flows_nearly_full": 4, "flow_udp_new_s": 20, "flow_udp_once_s": 5})
     yield datapath
     datapath.close()
 
@@ -157,11 +190,23 @@ def test_the_times_are_the_loaders_to_set(hasty: Datapath) -> None:
 def test_a_nearly_full_table_ends_unanswered_flows_sooner(hasty: Datapath) -> None:
     hasty.reset()
     hasty.gc()
-    translated(hasty, QUERY, REPLY, protocol=17, port=53)
+    translated(hasty, SYN, "SA", ASK)
     for port in range(50000, 50003):
         hasty.run("pod_ingress", frame(POD, OTHER, datagram(sport=port)))
     age(hasty, 5, 0)
     assert hasty.gc().flows == 5  # not known to be nearly full before this pass
+    assert hasty.gc().flows == 2
+    assert left(hasty) == 2
+
+
+def test_a_nearly_full_table_ends_what_is_closed_or_was_answered_but_once(hasty: Datapath) -> None:
+    hasty.reset()
+    hasty.gc()
+    translated(hasty, SYN, "SA", ASK)
+    translated(hasty, frame(POD, VIP, syn(sport=50001)), "SA", frame(POD, VIP, data(sport=50001, flags="FA")), "FA")
+    translated(hasty, frame(POD, VIP, datagram(sport=50002)), REPLY, protocol=17, port=53)
+    age(hasty, 4)
+    assert hasty.gc().flows == 6
     assert hasty.gc().flows == 2
     assert left(hasty) == 2
 

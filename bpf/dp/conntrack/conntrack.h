@@ -72,12 +72,16 @@ static __always_inline void ct_note(struct flow *f, const struct packet *p, bool
 	__u32 now = tick_s();
 	__u16 flags = f->flags;
 
-	if (!origin)
+	if (flags & FLOW_REPLIED && p->protocol != IPPROTO_TCP && now != f->seen_s)
+		flags |= FLOW_ASSURED;
+	flags &=
+		~FLOW_RESET; /* an end that still speaks took no notice of it: its sequence number was wrong (RFC 5961 3) */
+	if (p->flags & PACKET_RST)
+		flags |= FLOW_RESET;
+	else if (!origin)
 		flags |= FLOW_REPLIED;
 	if (p->flags & PACKET_FIN)
 		flags |= origin ? FLOW_FIN_ORIGIN : FLOW_FIN_REPLY;
-	if (p->flags & PACKET_RST)
-		flags |= FLOW_RESET;
 	if (flags != f->flags)
 		f->flags = flags;
 	if (now != f->seen_s)
@@ -89,10 +93,11 @@ static __always_inline bool cache_holds(const struct cached_flow *r, const struc
 					__u32 revision, __u32 epoch)
 {
 	const struct flow *f = &r->flow;
-	bool replied = f->flags & FLOW_REPLIED;
+	__u32 holds_s = flow_is_settled(f, p->protocol) ? CACHE_S : 0;
 
-	return r->epoch == epoch && f->revision == revision && tick_s() - f->seen_s <= (replied ? CACHE_S : 0) &&
-	       !(p->flags & (PACKET_SYN | PACKET_FIN | PACKET_RST)) && (replied || from_origin(f, src_hi));
+	return r->epoch == epoch && f->revision == revision && tick_s() - f->seen_s <= holds_s &&
+	       !(p->flags & (PACKET_SYN | PACKET_FIN | PACKET_RST)) && !(f->flags & FLOW_RESET) &&
+	       (f->flags & FLOW_REPLIED || from_origin(f, src_hi));
 }
 
 /*

@@ -9,18 +9,25 @@
 const volatile __u32 flow_tcp_s
 	DOC("seconds without a packet that end an answered TCP flow (RFC 5382 REQ-5: at least 2 h 4 min)") = 7440;
 const volatile __u32 flow_tcp_half_s DOC("the same when one end has sent FIN") = 3600;
-const volatile __u32 flow_tcp_closed_s DOC("the same after FIN from both ends or RST") = 10;
+const volatile __u32 flow_tcp_closed_s
+	DOC("the same after FIN from both ends, who may still send a lost last segment again (RFC 9293 3.6.1)") = 120;
+const volatile __u32 flow_tcp_reset_s
+	DOC("the same after RST, whose sequence number may have been wrong (RFC 5961 3)") = 300;
+const volatile __u32 flow_tcp_refused_s DOC("the same after RST in place of an answer") = 10;
 const volatile __u32 flow_tcp_new_s DOC("the same while unanswered") = 60;
-const volatile __u32 flow_udp_s DOC("seconds without a packet that end an answered UDP flow (RFC 4787 REQ-5)") = 300;
+const volatile __u32 flow_udp_s
+	DOC("seconds without a packet that end a UDP flow with more than one answer (RFC 4787 REQ-5)") = 300;
+const volatile __u32 flow_udp_once_s DOC("the same of one that was answered within a second, and then silent") = 120;
 const volatile __u32 flow_udp_new_s DOC("the same while unanswered") = 30;
-const volatile __u32 flow_pressed_s DOC("what ends an unanswered flow while the table is nearly full") = 3;
+const volatile __u32 flow_pressed_s
+	DOC("what ends a flow that is unanswered, answered but once, or closed, while the table is nearly full") = 3;
 const volatile __u32 flows_nearly_full DOC("entries above which the table counts as nearly full") = 114688;
 
-enum {
-	SECOND_NS = 1000000000,
-	GC_IDLE_S = 10,
-	GC_PRESSED_S = 1,
-};
+#define SECOND_NS 1000000000ULL
+#define GC_SOON_NS SECOND_NS
+#define GC_IDLE_NS (10 * SECOND_NS)
+
+enum { GC_SHARE = 200 };
 
 /* The clockwork of conntrack GC; lives as long as the map is pinned. */
 struct gc_timer {
@@ -54,17 +61,35 @@ struct pass {
 
 static __always_inline __u32 timeout_s(__u8 protocol, __u16 flags, bool pressed)
 {
-	bool answered = flags & FLOW_REPLIED;
+	bool answered = flags & FLOW_REPLIED, tcp = protocol == IPPROTO_TCP;
+	bool closed = flags & FLOW_RESET || (flags & FLOW_FIN_ORIGIN && flags & FLOW_FIN_REPLY);
 
-	if (!answered && pressed)
+	if (pressed && (!answered || closed || !(tcp || flags & FLOW_ASSURED)))
 		return flow_pressed_s;
-	if (protocol != IPPROTO_TCP)
-		return answered ? flow_udp_s : flow_udp_new_s;
-	if (flags & FLOW_RESET || (flags & FLOW_FIN_ORIGIN && flags & FLOW_FIN_REPLY))
+	if (!tcp && !answered)
+		return flow_udp_new_s;
+	if (!tcp)
+		return flags & FLOW_ASSURED ? flow_udp_s : flow_udp_once_s;
+	if (flags & FLOW_RESET)
+		return answered ? flow_tcp_reset_s : flow_tcp_refused_s;
+	if (closed)
 		return flow_tcp_closed_s;
 	if (flags & (FLOW_FIN_ORIGIN | FLOW_FIN_REPLY))
 		return flow_tcp_half_s;
 	return answered ? flow_tcp_s : flow_tcp_new_s;
+}
+
+/* What both entries of a pair have seen. A RST that one end sent is none where the other has spoken since. */
+static __always_inline __u16 pair_flags(const struct flow *f, const struct flow *pair)
+{
+	__s32 later = pair->seen_s - f->seen_s;
+	__u16 own = f->flags, others = pair->flags & (FLOW_REPLIED | FLOW_ASSURED | FLOW_ENDS);
+
+	if (later > 0)
+		own &= ~FLOW_RESET;
+	if (later < 0)
+		others &= ~FLOW_RESET;
+	return own | others;
 }
 
 /*
@@ -89,7 +114,7 @@ static long gc_flow(void *map, struct flow_key *key, struct flow *f, struct pass
 			return 0;
 		if (pair) {
 			entries = 2;
-			flags |= pair->flags & (FLOW_REPLIED | FLOW_ENDS);
+			flags = pair_flags(f, pair);
 			if ((__s32)(pair->seen_s - seen_s) > 0)
 				seen_s = pair->seen_s;
 		}
@@ -106,16 +131,33 @@ static long gc_flow(void *map, struct flow_key *key, struct flow *f, struct pass
 	return 0;
 }
 
-/* One run over the table. Returns whether the table is nearly full. */
-static __noinline bool gc_flows(void)
+/*
+ * When the table is to be looked at again, in ns: it has `flows` entries, `before` when it was last looked at, and looking took
+ * so long. Soon where it could be full by then, else at a two-hundredth of a CPU's time at most.
+ */
+static __always_inline __u64 gc_period(__u32 flows, __u32 before, __u64 took_ns)
+{
+	__u32 grown = flows > before ? flows - before : 0;
+	__u64 wait_ns = took_ns * GC_SHARE;
+
+	if (flows > flows_nearly_full || grown * 2 > flows_nearly_full - flows || wait_ns < GC_SOON_NS)
+		return GC_SOON_NS;
+	return wait_ns < GC_IDLE_NS ? wait_ns : GC_IDLE_NS;
+}
+
+/* One run over the table. Returns when the next is to be, in ns. */
+static __noinline __u64 gc_flows(void)
 {
 	__u32 zero = 0;
 	struct gc_run *s = bpf_map_lookup_elem(&gc_runs, &zero);
 	/* programs of this type have no coarse clock; the fine one is the same clock */
-	struct pass pass = {.now_s = in_s(bpf_ktime_get_ns())};
+	__u64 began = bpf_ktime_get_ns();
+	struct pass pass = {.now_s = in_s(began)};
+	__u32 before;
 
 	if (!s)
-		return false;
+		return GC_IDLE_NS;
+	before = s->flows;
 	pass.pressed = s->flows > flows_nearly_full;
 	bpf_for_each_map_elem(&flows, gc_flow, &pass, 0);
 	s->runs++;
@@ -123,11 +165,11 @@ static __noinline bool gc_flows(void)
 	s->at_ns = bpf_ktime_get_ns();
 	s->flows = pass.flows;
 	s->unanswered = pass.unanswered;
-	return s->flows > flows_nearly_full;
+	return gc_period(s->flows, before, s->at_ns - began);
 }
 
-/* Ends flows, and fragments that nobody fetched. Returns whether the table of flows is nearly full. */
-static __noinline bool gc_all(void)
+/* Ends flows, and fragments that nobody fetched. Returns when to look again, in ns. */
+static __noinline __u64 gc_all(void)
 {
 	gc_fragments(in_s(bpf_ktime_get_ns()));
 	return gc_flows();
@@ -135,12 +177,9 @@ static __noinline bool gc_all(void)
 
 static int gc_fires(void *map, __u32 *key, struct gc_timer *gc)
 {
-	__u64 s;
-
 	(void)map;
 	(void)key;
-	s = gc_all() ? GC_PRESSED_S : GC_IDLE_S;
-	bpf_timer_start(&gc->timer, s * SECOND_NS, 0);
+	bpf_timer_start(&gc->timer, gc_all(), 0);
 	return 0;
 }
 

@@ -15,8 +15,8 @@
 enum {
 	SHORTCUT_WAYS = 2,
 	TAGGED_SETS = 4,
-	/* in place of CACHE_S for an unanswered flow: seen so late, one in use is still no idle one to a table under pressure */
-	SHORTCUT_UNANSWERED_S = 2,
+	/* in place of CACHE_S until a flow is settled: seen so late, one in use is still no idle one to a table under pressure */
+	SHORTCUT_UNSETTLED_S = 2,
 };
 
 /* One direction of a flow; addresses and ports as they stand in the header. */
@@ -154,7 +154,6 @@ static __always_inline struct shortcut *shortcut_room(struct shortcut_set *set, 
  */
 static __always_inline bool shortcut_keep(const struct packet *p, const struct flow *f, bool src_hi, __u32 epoch)
 {
-	bool replied = f->flags & FLOW_REPLIED;
 	const struct peer_location *from = &f->ends[src_hi], *to = &f->ends[!src_hi];
 	struct shortcut_key key = {
 		.src = p->src.w[3], .dst = p->dst.w[3], .sport = p->sport, .dport = p->dport, .protocol = p->protocol};
@@ -185,7 +184,7 @@ static __always_inline bool shortcut_keep(const struct packet *p, const struct f
 	s->from_mac = from->mac;
 	s->to_mac = to->mac;
 	s->stamp = stamp;
-	s->until = f->seen_s + (replied ? CACHE_S : SHORTCUT_UNANSWERED_S);
+	s->until = f->seen_s + (flow_is_settled(f, p->protocol) ? CACHE_S : SHORTCUT_UNSETTLED_S);
 	s->addresses_diff = csum_diff_addresses(s);
 	s->ports_diff = csum_diff_ports(s);
 	return true;
