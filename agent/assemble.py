@@ -91,9 +91,7 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
     )
     tables = open_agent_tables(kernel.move.new.maps)
     threads, metrics = Threads(), Metrics()
-    loop = Loop(
-        _dataplane(tables, kernel, netlink, network, options), settings, threads=threads, on_sync=metrics.observe_sync
-    )
+    loop = Loop(_dataplane(tables, kernel, netlink, network), settings, threads=threads, on_sync=metrics.observe_sync)
     mirror = Mirror(loop.offer, expected(options))
     cluster = sources(options, prepared.client, mirror, threads)
     ipam = Ipam(lambda: _pod_cidrs(options, mirror))
@@ -180,14 +178,14 @@ def _kept(options: Options, mirror: Mirror, loop: Loop) -> frozenset[str | bytes
 
 
 def _dataplane(
-    tables: Mapping[str, AnyTable], kernel: Started, netlink: IPRoute, network: NetworkSettings, options: Options
+    tables: Mapping[str, AnyTable], kernel: Started, netlink: IPRoute, network: NetworkSettings
 ) -> Dataplane:
     """The maps, and the parts in the order of a round."""
     device, pod_programs = TunnelDevice(netlink, kernel.sysctls), PodProgramsPart(kernel.hooks)
     parts = (
         TunnelPart(device, kernel.hooks),
         pod_programs,
-        UplinksPart(kernel.hooks, kernel.sysctls, socket_lb=options.socket_lb),
+        UplinksPart(kernel.hooks, kernel.sysctls),
         RoutesPart(Routes(), network),
         TunnelRemovalPart(device),
         VethsPart(),

@@ -129,9 +129,8 @@ class UplinksPart:
 
     name, is_before_maps, is_vital, is_watched = "uplinks", False, True, False
 
-    def __init__(self, hooks: Hooks, sysctls: Sysctls, *, socket_lb: bool) -> None:
-        """Without *socket_lb* the node's own connections to services are translated packet by packet."""
-        self._hooks, self._sysctls, self._socket_lb = hooks, sysctls, socket_lb
+    def __init__(self, hooks: Hooks, sysctls: Sysctls) -> None:
+        self._hooks, self._sysctls = hooks, sysctls
 
     def wanted(self, desired: Desired) -> tuple[Device, ...] | None:
         """The uplinks."""
@@ -151,18 +150,13 @@ class UplinksPart:
             except MapsError as error:
                 failed.append(f"{device.name}: {error}")
             yield
-        self._loopback()
+        # what a socket of the node's left to its packets may be answered from here: connected datagrams are, always
+        self._sysctls.loopback()
+        self._hooks.attach(LOOPBACK_IFINDEX, LOOPBACK)
         _raise("programs not attached", failed)
 
     def resync(self) -> None:
         """Nothing is remembered of them."""
-
-    def _loopback(self) -> None:
-        if not self._socket_lb:
-            self._sysctls.loopback()
-            self._hooks.attach(LOOPBACK_IFINDEX, LOOPBACK)
-        elif LOOPBACK_IFINDEX in self._hooks.attached(LOOPBACK):
-            self._hooks.detach(LOOPBACK_IFINDEX, LOOPBACK)
 
 
 class RoutesPart:

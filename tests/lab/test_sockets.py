@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lab import use
+from lab.pods import Port
 from lab.use import Client
 from tests.lab.conftest import BACKENDS, Echo
 
@@ -39,6 +40,23 @@ def test_one_socket_has_one_backend_under_the_services_address(echo: Echo, famil
     several = {way: seen for way, seen in found.items() if isinstance(seen, list) and len(seen) > 1}
     assert not several
     assert len(found) == (7 if family else 14)
+
+
+@FAMILIES
+@WHO
+def test_a_backend_on_its_nodes_network_answers_a_socket_of_that_node_too(echo: Echo, family: int, who: str) -> None:
+    made = echo.cluster
+    (service,) = made.apply(MOVING.replace("moving", "hosted").replace("8080", "8181"))
+    asking = echo.asking if who == "a pod" else echo.node("n1")
+    ports = (Port("udp", 8181, "UDP"),)
+    made.run("hosted1", "n1", [*use.SERVER, "8181"], labels={"app": "hosted"}, ports=ports, host_network=True)
+    try:
+        found = ways(asking, service["spec"]["clusterIPs"][family], 80)
+        del found["stream"]
+        found.pop("mapped stream", None)
+        assert set(map(str, found.values())) == {"['hosted1']"}
+    finally:
+        made.delete("hosted1")
 
 
 OWN_PORT = """

@@ -18,7 +18,7 @@ TUNNEL = ("uplink_ingress", "tunnel_egress")
 TUNNEL_OUT = ("tunnel_egress",)  # by which nothing comes in
 SEGMENTER = ("segment_ingress",)  # on the same device: what its other end was given comes in
 POD = ("pod_ingress", "pod_egress")
-LOOPBACK = ("uplink_egress",)  # where the node's own processes reach its node ports, without socket hooks
+LOOPBACK = ("uplink_egress",)  # where the node's own processes reach its node ports and pods of its own network
 LOOPBACK_IFINDEX = 1
 SOCKET_HOOKS: Mapping[str, AttachType] = {
     "connect4": AttachType.CGROUP_CONNECT4,
