@@ -174,7 +174,7 @@ def _served(bed: Testbed, node: Node, attachments: tuple[Attachment, ...], netwo
             parts = (
                 TunnelPart(device, hooks),
                 pods,
-                UplinksPart(hooks, sysctls, socket_lb=True),
+                UplinksPart(hooks, sysctls),
                 RoutesPart(Routes(), network),
             )
             dataplane = Dataplane(_tables(plane, visit), parts, pods)

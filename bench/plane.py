@@ -102,7 +102,7 @@ class Plane:
         )
         self.tables["maglevs"].update((abi.MaglevKey(i, 0), abi.Maglev(table)) for i in sets)
         self.tables["services"].update(
-            (_key(FIRST_SERVICE + i - 1, protocol), abi.Service(i, 0, len(records), 1, 0)) for i in sets
+            (_key(FIRST_SERVICE + i - 1, protocol), abi.Service(i, 0, len(records), 1, 0, 0)) for i in sets
         )
 
     def forget_flows(self) -> None:

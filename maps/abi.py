@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "e3283b9a0935"
+LAYOUT: Final = "5ab7cfff3fca"
 """The fingerprint of all that follows."""
 
 
@@ -1382,7 +1382,7 @@ class Remote:
         ]
 
 
-_SERVICE = struct.Struct("<IIHHH2x")
+_SERVICE = struct.Struct("<IIHHHH")
 
 
 @dataclass(frozen=True, slots=True)
@@ -1395,6 +1395,7 @@ class Service:
     backends: int  # __u16
     parts: int  # __u16
     flags: int  # __u16
+    slot: int  # __u16
 
     def pack(self) -> bytes:
         """The bytes as C has them."""
@@ -1412,6 +1413,7 @@ class Service:
                     r.backends,
                     r.parts,
                     r.flags,
+                    r.slot,
                 )
                 for r in records
             ]
@@ -1433,8 +1435,9 @@ class Service:
                 f2,
                 f3,
                 f4,
+                f5,
             )
-            for (f0, f1, f2, f3, f4,) in _SERVICE.iter_unpack(data)
+            for (f0, f1, f2, f3, f4, f5,) in _SERVICE.iter_unpack(data)
         ]
 
 

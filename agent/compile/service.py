@@ -48,6 +48,7 @@ class BackendSet:
     label: str
     set_id: int
     size: int  # backends
+    only_slot: int  # of the one backend; 0: there are none, or several
     parts: int
     backends: tuple[bytes, bytes]  # keys, values
     maglevs: tuple[bytes, bytes]
@@ -87,7 +88,9 @@ def set_label(service: Service, frontend: Frontend) -> str:
 
 def _service(service: Service, frontend: Frontend, backends: BackendSet) -> bytes:
     flags = abi.ServiceFlag.SERVICE_LOCAL if frontend.local else 0
-    return abi.Service(backends.set_id, service.affinity_s, backends.size, backends.parts, flags).pack()
+    return abi.Service(
+        backends.set_id, service.affinity_s, backends.size, backends.parts, flags, backends.only_slot
+    ).pack()
 
 
 def _records(services: Packed, sets: Collection[BackendSet]) -> Records:
@@ -114,6 +117,7 @@ def _set(label: str, chosen: Mapping[BackendName, abi.Backend], book: IdBook) ->
         label,
         ids.set_id,
         len(chosen),
+        next(iter(slots[name] for name in chosen), 0) if len(chosen) == 1 else 0,
         max(1, len(tables)),
         (keys, abi.Backend.pack_many(chosen.values())),
         (parts, b"".join(tables)),

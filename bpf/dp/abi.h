@@ -113,7 +113,7 @@ struct service {
 	__u16 backends;	  /* in the set; 0 refuses */
 	__u16 parts;	  /* of the set's table, a power of two */
 	__u16 flags;	  /* enum service_flag */
-	__u16 pad;
+	__u16 slot;	  /* of the one backend, where there is but one: the set's table need not be asked */
 };
 
 /* A backend set's place in memory is (set, slot); the slot is the backend's for as long as it is in the set. */

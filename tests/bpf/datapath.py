@@ -207,7 +207,7 @@ class Datapath:
         set_id = self.set_ids
         self.backends(set_id, backends)
         key = abi.ServiceKey(addr(address), port, protocol, scope)
-        self.tables["services"].update([(key, abi.Service(set_id, affinity_s, len(backends), 1, flags))])
+        self.tables["services"].update([(key, abi.Service(set_id, affinity_s, len(backends), 1, flags, 0))])
         return set_id
 
     def backends(self, set_id: int, backends: list[tuple[str, int, bool]], first_slot: int = 0) -> None:

@@ -21,6 +21,7 @@ from tests.bpf.datapath import (
     VIP,
     VIP6,
     Datapath,
+    addr,
     checksums_hold,
     data,
     datagram,
@@ -203,3 +204,16 @@ def test_a_moved_pod_is_found_at_its_new_device(node: Datapath) -> None:
     done = node.run("pod_ingress", frame(POD, OTHER, data()))
     assert done.packet[Ether].dst == "02:00:00:00:00:77"
     assert 4300 in {end.ifindex for _, flow in node.tables["flows"].items() for end in flow.ends}
+
+
+def test_the_one_backend_of_a_service_is_found_by_its_slot_or_else_by_the_table(node: Datapath) -> None:
+    set_id = node.service(VIP, 80, [(OTHER, 8080, True)])
+    (table,) = (key for key, _ in node.tables["maglevs"].items() if key.set_id == set_id)
+    node.tables["maglevs"].delete([table])
+    done = node.run("pod_ingress", frame(POD, VIP, syn()))
+    assert (done.verdict, addresses(done.packet)) == (TC_ACT_REDIRECT, (POD, OTHER))
+    moved = node.service(VIP, 81, [])
+    node.backends(moved, [(OTHER, 8081, True)], first_slot=5)
+    node.tables["services"].update([(abi.ServiceKey(addr(VIP), 81, 6, 0), abi.Service(moved, 0, 1, 1, 0, 0))])
+    done = node.run("pod_ingress", frame(POD, VIP, syn(dport=81)))
+    assert (done.verdict, done.packet.dport) == (TC_ACT_REDIRECT, 8081)

@@ -28,8 +28,8 @@ def test_a_frontend_says_whom_it_serves_and_by_which_policy() -> None:
     services = MemoryTable(abi.SERVICES)
     services.update(
         [
-            (abi.ServiceKey(IPv6Address("::"), 30080, 6, 1), abi.Service(2, 0, 0, 1, 1)),
-            (abi.ServiceKey(V4, 80, 6, 0), abi.Service(1, 10800, 3, 1, 0)),
+            (abi.ServiceKey(IPv6Address("::"), 30080, 6, 1), abi.Service(2, 0, 0, 1, 1, 0)),
+            (abi.ServiceKey(V4, 80, 6, 0), abi.Service(1, 10800, 3, 1, 0, 0)),
         ]
     )
     inside, outside = sorted(service_rows(services.items(), SETS), key=lambda row: row.set_id)
@@ -48,7 +48,7 @@ def test_a_frontend_says_whom_it_serves_and_by_which_policy() -> None:
 
 
 def test_a_frontend_whose_set_is_unknown_is_shown_without_a_name() -> None:
-    (row,) = service_rows([(abi.ServiceKey(V4, 80, 17, 0), abi.Service(7, 0, 0, 1, 0))], {})
+    (row,) = service_rows([(abi.ServiceKey(V4, 80, 17, 0), abi.Service(7, 0, 0, 1, 0, 0))], {})
     assert (row.service, row.set_id, row.protocol) == ("", 7, "UDP")
 
 

@@ -156,7 +156,7 @@ static __noinline enum drop_reason nat_reserve_port(const struct packet *p, stru
 static __always_inline enum drop_reason nat_choose(const struct packet *p, const struct service *s,
 						   const struct node *n, bool external, struct nat_pair *pair)
 {
-	struct backend *b = service_backend(s, &p->src, flow_hash(p), &pair->slot);
+	struct backend *b = service_backend(s, &p->src, s->backends == 1 ? 0 : flow_hash(p), &pair->slot);
 
 	if (!b)
 		return DROP_BACKEND_LOST;

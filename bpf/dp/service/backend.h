@@ -59,6 +59,13 @@ static __always_inline struct backend *backend_choose(const struct service *s, _
 	struct maglev_key key = {.set_id = s->set_id, .part = hash & (s->parts - 1)};
 	__u32 index = maglev_index(hash);
 
+	if (s->backends == 1) {
+		struct backend *only = backend_find(s->set_id, s->slot);
+
+		*slot = s->slot;
+		if (only)
+			return only;
+	}
 	barrier_var(index); /* the compiler knows its range, Linux 6.1's verifier does not */
 	if (index >= MAGLEV_SLOTS)
 		return NULL;

@@ -218,7 +218,7 @@ def test_a_resync_repairs_what_somebody_else_changed_and_counts_it() -> None:
     rounds = brought(kernel, cluster(service(), piece("web", ONE), local=Local(attachments=(attachment(),))))
     before = entries(kernel)
     kernel.tables["backends"].delete(list(kernel.held("backends")))
-    kernel.tables["services"].update([(abi.ServiceKey(IPv6Address(5), 1, 6, 0), abi.Service(9, 0, 1, 1, 0))])
+    kernel.tables["services"].update([(abi.ServiceKey(IPv6Address(5), 1, 6, 0), abi.Service(9, 0, 1, 1, 0, 0))])
     kernel.tables["endpoints"].delete(list(kernel.held("endpoints"))[:1])
     assert sum(rounds.resync()) == 4  # the third raises the revision
     assert entries(kernel) == before
