@@ -5,7 +5,7 @@
 #include "dp/forward/decide.h"
 #include "dp/forward/finish.h"
 #include "dp/fragment/reorder.h"
-#include "dp/reply/icmp.h"
+#include "dp/reply/known.h"
 
 /* What a pod sends that is neither IPv4 nor IPv6. */
 static __always_inline enum drop_reason check_other(ctx_t *ctx, const struct packet *p)
@@ -150,18 +150,11 @@ __noinline int to_pod(ctx_t *ctx)
 	why = parse(ctx, p);
 	if (why || p->flags & PACKET_OTHER)
 		return why;
-	if (p->flags & PACKET_ICMP_ERROR)
-		return icmp_translate(ctx, p);
-	fragment_follow(p);
-	if (!(p->flags & PACKET_PORTS))
-		return DROP_NONE;
-	f = ct_update(work, ct_find(work));
-	if (f)
-		return ct_translate(ctx, work, f);
+	why = translate_known(ctx, work, &f);
 	/* who came by the stack is answered by the stack, which may have a translation of its own */
-	if (!addr_is_node(&p->src))
+	if (!f && p->flags & PACKET_PORTS && !addr_is_node(&p->src))
 		ct_keep(work, FLOW_EXTERNAL | FLOW_BY_STACK);
-	return DROP_NONE;
+	return why;
 }
 
 SEC("tc") int pod_egress(ctx_t *ctx)

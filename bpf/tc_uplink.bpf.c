@@ -3,7 +3,7 @@
 #include "dp/forward/decide.h"
 #include "dp/forward/finish.h"
 #include "dp/fragment/reorder.h"
-#include "dp/reply/icmp.h"
+#include "dp/reply/known.h"
 #include "dp/tunnel/tunnel_key.h"
 
 /* Does it come in by the device that has taken outer headers off? */
@@ -219,15 +219,7 @@ static __always_inline enum drop_reason translate_answer(ctx_t *ctx, struct scra
 	struct packet *p = &work->packet;
 	struct flow *f;
 
-	if (p->flags & PACKET_OTHER || !is_from_node(p))
-		return DROP_NONE;
-	if (p->flags & PACKET_ICMP_ERROR)
-		return icmp_translate(ctx, p);
-	fragment_follow(p);
-	if (!(p->flags & PACKET_PORTS))
-		return DROP_NONE;
-	f = ct_update(work, ct_find(work));
-	return f ? ct_translate(ctx, work, f) : DROP_NONE;
+	return p->flags & PACKET_OTHER || !is_from_node(p) ? DROP_NONE : translate_known(ctx, work, &f);
 }
 
 /*

@@ -5,10 +5,8 @@
  */
 #define CTX_XDP
 
-#include "dp/conntrack/nat.h"
-#include "dp/fragment/fragment.h"
 #include "dp/packet/drop.h"
-#include "dp/reply/icmp.h"
+#include "dp/reply/known.h"
 
 static __always_inline int verdict(const struct scratch *work, enum drop_reason why)
 {
@@ -58,15 +56,7 @@ static __always_inline enum drop_reason to_pod(ctx_t *ctx, struct scratch *work)
 	enum drop_reason why = parse(ctx, p);
 	struct flow *f;
 
-	if (why || p->flags & PACKET_OTHER)
-		return why;
-	if (p->flags & PACKET_ICMP_ERROR)
-		return icmp_translate(ctx, p);
-	fragment_follow(p);
-	if (!(p->flags & PACKET_PORTS))
-		return DROP_NONE;
-	f = ct_update(work, ct_find(work));
-	return f ? ct_translate(ctx, work, f) : DROP_NONE;
+	return why || p->flags & PACKET_OTHER ? why : translate_known(ctx, work, &f);
 }
 
 SEC("xdp") int xdp_pod_egress(ctx_t *ctx)
