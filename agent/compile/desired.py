@@ -18,7 +18,7 @@ from agent.compile.route import Route
 from agent.compile.services import Services, services
 from agent.compile.settings import Settings
 from agent.compile.tunnel import Tunnel, pod_mtu, tunnel, tunnel_links
-from agent.compile.uplink import uplinks
+from agent.compile.uplink import uplinks, without_ethernet
 from agent.model.address import Network
 from agent.model.attachment import Attachment, AttachmentKey
 from agent.model.cluster import Cluster
@@ -79,7 +79,9 @@ def desired(cluster: Cluster, settings: Settings, before: Desired) -> Desired:
         remotes(cluster.nodes, vantage(node, local, settings.network), local.not_masqueraded, known), known
     )
     found = uplinks(settings.devices, node, local.devices)
-    wanted = tunnel(settings.network, reached.overhead, found)
+    unserved = without_ethernet(settings.devices, node, local.devices)
+    ways = (*found, *unserved)  # by all of them pods' packets leave
+    wanted = tunnel(settings.network, reached.overhead, ways)
     made |= update.records
     made |= remote_records
     made |= _node(cluster, settings, context, before)
@@ -89,7 +91,7 @@ def desired(cluster: Cluster, settings: Settings, before: Desired) -> Desired:
         devices=local.devices,
         uplinks=found,
         tunnel=wanted,
-        pod_mtu=pod_mtu(settings.network, wanted, found),
+        pod_mtu=pod_mtu(settings.network, wanted, ways),
         routes=reached.routes,
         source=cluster,
         context=context,
@@ -97,7 +99,7 @@ def desired(cluster: Cluster, settings: Settings, before: Desired) -> Desired:
         remotes=reached,
         ids=book.ids(),
     )
-    own = {node_owner(settings): node_problems(settings, local, node, found)}
+    own = {node_owner(settings): node_problems(settings, local, node, found, unserved)}
     return _assembled(now, made, {**update.problems, **remote_problems, **own}, before)
 
 

@@ -18,6 +18,11 @@ from maps.record import Packed
 
 FIRST_PORT, LAST_PORT = 1024, 65535  # below are the privileged ones
 NO_PORTS: Ports = (0, 0)
+WITHOUT_ETHERNET = (
+    "its packets have no Ethernet header, as WireGuard's and TUN's, and pass the programs by: node ports, external"
+    " addresses and masquerading do not work there; give the Node an InternalIP of another device, or name the uplinks"
+    " by --devices"
+)
 IPV6 = 6
 NODE_KEY = abi.NODE.key.pack(0)
 
@@ -40,13 +45,19 @@ def node_records(context: NodeContext, local: Local, settings: Settings, links: 
     )
 
 
-def node_problems(settings: Settings, local: Local, node: Node, uplinks: Iterable[Device]) -> tuple[Problem, ...]:
-    """What is wrong with the node itself."""
+def node_problems(
+    settings: Settings, local: Local, node: Node, uplinks: Iterable[Device], unserved: Iterable[Device]
+) -> tuple[Problem, ...]:
+    """What is wrong with the node itself; *unserved* would be uplinks if they had Ethernet headers."""
     if not local.netns_cookie:
         return ()
     name = ObjectName("", settings.node_name)
     wants_ipv6 = any(cidr.version == IPV6 for cidr in node.pod_cidrs)
-    return (*_port_problems(settings, local, name), *(_ipv6_problems(local, uplinks, name) if wants_ipv6 else ()))
+    return (
+        *_port_problems(settings, local, name),
+        *(_ipv6_problems(local, uplinks, name) if wants_ipv6 else ()),
+        *(Problem("Node", name, f"device {device.name}", WITHOUT_ETHERNET) for device in unserved),
+    )
 
 
 def _ipv6_problems(local: Local, uplinks: Iterable[Device], name: ObjectName) -> Iterator[Problem]:

@@ -9,7 +9,17 @@ LOOPBACK = "lo"
 
 
 def uplinks(chosen: Sequence[str], node: Node | None, devices: Sequence[Device]) -> tuple[Device, ...]:
-    """The node's uplinks, by ifindex: those named by ``--devices``, else found.
+    """The node's uplinks, by ifindex: those named by ``--devices``, else found; programs read Ethernet frames alone."""
+    return tuple(device for device in _wanted(chosen, node, devices) if device.has_ethernet)
+
+
+def without_ethernet(chosen: Sequence[str], node: Node | None, devices: Sequence[Device]) -> tuple[Device, ...]:
+    """The devices that would be uplinks but for what their frames are."""
+    return tuple(device for device in _wanted(chosen, node, devices) if not device.has_ethernet)
+
+
+def _wanted(chosen: Sequence[str], node: Node | None, devices: Sequence[Device]) -> tuple[Device, ...]:
+    """The devices named, or found.
 
     Found are the devices that hold one of the Node's InternalIPs or a default route. Loopback is none, even
     where it holds an InternalIP (as with BGP to the host); then the default route's devices are what is left.

@@ -19,6 +19,7 @@ class Device:
     is_paced: bool = False  # its queue sends each packet when the packet's time has come (fq)
     is_up: bool = True  # gateways behind it may be in reach
     has_ipv6: bool = True  # it is not switched off there
+    has_ethernet: bool = True  # its frames begin with an Ethernet header; WireGuard's and TUN's begin with IP
     loopback: bool = False  # its addresses are the node's, but no packet comes in by it from outside
 
 

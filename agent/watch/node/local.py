@@ -19,6 +19,8 @@ from agent.netlink.cookie import netns_cookie
 from agent.netlink.dump import Dump
 from agent.netlink.rtnetlink import (
     ADDRESS,
+    ARPHRD_ETHER,
+    ARPHRD_LOOPBACK,
     IFA_ADDRESS,
     IFA_F_DADFAILED,
     IFA_FLAGS,
@@ -60,6 +62,7 @@ class _Link:
 
     ifindex: int
     name: str
+    kind: int  # ARPHRD_*
     flags: int
     mtu: int
 
@@ -150,6 +153,7 @@ def _devices(dump: Dump, sysctls: Path) -> Iterator[Device]:
             is_paced=index in in_time,
             is_up=bool(links[index].flags & IFF_UP),
             has_ipv6=not _is_without_ipv6(sysctls / "ipv6/conf" / links[index].name),
+            has_ethernet=links[index].kind in {ARPHRD_ETHER, ARPHRD_LOOPBACK},
             loopback=bool(links[index].flags & IFF_LOOPBACK),
         )
 
@@ -166,8 +170,8 @@ def _links(dump: Dump) -> Iterator[_Link]:
     for body in dump.read(RTM_GETLINK, bytes(LINK.size) + WITHOUT_STATISTICS):
         name = text(attribute(body, LINK.size, IFLA_IFNAME))
         if not name.startswith(VETH_PREFIX):
-            _, _, index, flags, _ = LINK.unpack_from(body)
-            yield _Link(index, name, flags, number(attribute(body, LINK.size, IFLA_MTU)))
+            _, kind, index, flags, _ = LINK.unpack_from(body)
+            yield _Link(index, name, kind, flags, number(attribute(body, LINK.size, IFLA_MTU)))
 
 
 def _addresses(dump: Dump, wanted: Iterable[int]) -> dict[int, dict[Address, Network]]:

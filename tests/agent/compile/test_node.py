@@ -131,7 +131,7 @@ def test_what_pods_lack_of_ipv6_is_a_problem_of_the_node(
     uplinks: tuple[Device, ...],
     fields: list[str],
 ) -> None:
-    found = node_problems(SETTINGS, Local(netns_cookie=1, has_ipv6=has_ipv6), node, uplinks)
+    found = node_problems(SETTINGS, Local(netns_cookie=1, has_ipv6=has_ipv6), node, uplinks, ())
     assert [(problem.kind, str(problem.name), problem.field) for problem in found] == [
         ("Node", HERE, field) for field in fields
     ]
@@ -142,3 +142,10 @@ def test_a_node_has_its_pods_addresses_too() -> None:
     found = node_context(Node(HERE), Local((UPLINK,)), {pod.key: pod})
     assert found.has(ip_address("10.0.0.5"))
     assert found.has(ip_address("192.0.2.1"))
+
+
+def test_a_way_out_that_the_programs_cannot_read_is_a_problem() -> None:
+    tunnel = replace(UPLINK, name="wg0", has_ethernet=False)
+    (problem,) = node_problems(SETTINGS, Local(netns_cookie=1), DUAL, (UPLINK,), (tunnel,))
+    assert (problem.kind, problem.field) == ("Node", "device wg0")
+    assert "--devices" in problem.text

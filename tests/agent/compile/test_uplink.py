@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from agent.compile.uplink import uplinks
+from agent.compile.uplink import uplinks, without_ethernet
 from agent.model.local import Device
 from agent.model.node import Node
 
@@ -14,6 +14,7 @@ LO = Device(1, "lo", (IPv4Address("127.0.0.1"),))
 ETH0 = Device(2, "eth0", (IPv4Address("10.0.0.1"),))
 ETH1 = Device(3, "eth1", (IPv4Address("192.0.2.9"),), default_route=True)
 ETH2 = Device(4, "eth2", (IPv6Address("fd00::1"),))
+WIREGUARD = Device(6, "wg0", (IPv4Address("10.0.0.1"),), has_ethernet=False)
 SPARE = Device(5, "spare", (IPv4Address("198.51.100.7"),))
 
 
@@ -33,3 +34,9 @@ SPARE = Device(5, "spare", (IPv4Address("198.51.100.7"),))
 )
 def test_uplinks(chosen: Any, node: Any, devices: Any, expected: Any) -> None:
     assert tuple(d.name for d in uplinks(chosen, node, devices)) == expected
+
+
+def test_a_device_without_ethernet_headers_is_no_uplink_and_is_told_of() -> None:
+    assert uplinks((), NODE, (WIREGUARD, ETH1)) == (ETH1,)
+    assert without_ethernet((), NODE, (WIREGUARD, ETH1)) == (WIREGUARD,)
+    assert without_ethernet(("eth1",), NODE, (WIREGUARD, ETH1)) == ()

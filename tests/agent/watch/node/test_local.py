@@ -150,6 +150,16 @@ def test_the_peers_subnet_is_that_of_a_point_to_point_device(seen: Seen) -> None
 
 @pytest.mark.netns
 @pytest.mark.usefixtures("source")
+def test_a_device_whose_packets_begin_with_ip_is_known_as_such(seen: Seen) -> None:
+    ip("link add frames type veth peer name other")
+    ip("tuntap add packets mode tun")
+    seen.until(lambda _: {"frames", "packets"} <= devices(seen).keys())
+    found = devices(seen)
+    assert (found["frames"].has_ethernet, found["packets"].has_ethernet) == (True, False)
+
+
+@pytest.mark.netns
+@pytest.mark.usefixtures("source")
 def test_a_device_without_ipv6_is_known_as_such(seen: Seen) -> None:
     seen.until(lambda cluster: cluster.local.devices)
     ip("link add up0 type veth peer name up1")
