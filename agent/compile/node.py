@@ -73,7 +73,7 @@ def _ipv6_problems(local: Local, uplinks: Iterable[Device], name: ObjectName) ->
 
 
 def _port_problems(settings: Settings, local: Local, name: ObjectName) -> tuple[Problem, ...]:
-    if nat_ports(_taken(local, settings.node_ports)) != NO_PORTS:
+    if nat_ports(_taken(local, settings)) != NO_PORTS:
         return ()
     text = (
         "leaves no port, beside node ports and reserved ones, to translate connections from: they are dropped"
@@ -100,9 +100,11 @@ def nat_ports(taken: Iterable[Ports]) -> Ports:
     return max(gaps, key=lambda gap: gap[1] - gap[0], default=NO_PORTS)
 
 
-def _taken(local: Local, node_ports: Ports) -> tuple[Ports, ...]:
+def _taken(local: Local, settings: Settings) -> tuple[Ports, ...]:
+    """Ports on which answers would not be a translated flow's: own sockets', services', pods', the tunnel's."""
     host_ports = ((port.host_port,) * 2 for pod in local.attachments for port in pod.host_ports)
-    return (local.port_range, node_ports, *local.reserved_ports, *host_ports)
+    tunnel = (settings.network.udp_port,) * 2  # 0 without one, below all that is given
+    return (local.port_range, settings.node_ports, tunnel, *local.reserved_ports, *host_ports)
 
 
 def _limit_flags(paced: Packed, *, has_limits: bool) -> abi.NodeFlag:
@@ -117,7 +119,7 @@ def _node(node: Node, local: Local, settings: Settings, links: TunnelLinks, flag
         _address(source(node, local.devices, 6)),
         local.netns_cookie,
         0,
-        *nat_ports(_taken(local, settings.node_ports)),
+        *nat_ports(_taken(local, settings)),
         *settings.node_ports,
         links.tunnel,
         0 if network.is_native else network.vni,

@@ -9,13 +9,14 @@ from agent.compile.context import node_context
 from agent.compile.endpoint import attachment_owner, attachment_records, node_addresses, node_endpoints
 from agent.compile.node import nat_ports, node_problems, node_records, source
 from agent.compile.records import NOTHING, Records
-from agent.compile.settings import Ports
+from agent.compile.settings import NetworkSettings, Ports
 from agent.compile.tunnel import TunnelLinks
 from agent.model.address import mapped
 from agent.model.attachment import Attachment, HostPort
 from agent.model.local import Device, Local
 from agent.model.node import Node
 from agent.model.service import Protocol
+from agent.options.config import Encapsulation
 from agent.reconcile.plans import contents
 from maps import abi
 from tests.agent.compile.objects import HERE, SETTINGS, attachment
@@ -102,6 +103,26 @@ def test_translation_leaves_out_the_ports_of_local_sockets_services_pods_and_the
     (packed,) = node_records(context, local, SETTINGS, TunnelLinks()).of_map("node").values()
     record = abi.Node.unpack(packed)
     assert (record.nat_port_min, record.nat_port_max) == (12101, 24999)
+
+
+@pytest.mark.parametrize(
+    ("encapsulation", "port", "ports"),
+    [
+        pytest.param(Encapsulation.NATIVE, 0, (1024, 29999), id="no tunnel"),
+        pytest.param(Encapsulation.VXLAN, 0, (8473, 29999), id="VXLAN's own port"),
+        pytest.param(Encapsulation.GENEVE, 20000, (1024, 19999), id="a port of the option"),
+        pytest.param(Encapsulation.IPIP, 0, (1024, 29999), id="IPIP, which has none"),
+    ],
+)
+def test_nothing_is_translated_from_the_tunnels_port(
+    encapsulation: Encapsulation, port: int, ports: tuple[int, int]
+) -> None:
+    local = Local((UPLINK,), port_range=(32768, 60999))
+    settings = replace(SETTINGS, network=NetworkSettings(encapsulation, port=port))
+    context = node_context(Node(HERE), local, {})
+    (packed,) = node_records(context, local, settings, TunnelLinks()).of_map("node").values()
+    record = abi.Node.unpack(packed)
+    assert (record.nat_port_min, record.nat_port_max) == ports
 
 
 def test_translation_comes_from_the_nodes_own_address_before_an_uplinks() -> None:
