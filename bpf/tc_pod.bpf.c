@@ -56,6 +56,12 @@ static __always_inline enum drop_reason check_packet(ctx_t *ctx, struct scratch 
 	return DROP_NONE;
 }
 
+/* Does a segment answer or end a connection? It begins none, and takes no port for one. */
+static __always_inline bool is_stray(const struct packet *p)
+{
+	return p->flags & PACKET_RST || (p->flags & PACKET_OPENS && !(p->flags & PACKET_SYN));
+}
+
 /* Begins a connection: to a service, to the outside under the node's address, or as it is, without a flow to follow. */
 static __always_inline enum drop_reason begin(struct scratch *work, struct flow **f)
 {
@@ -66,10 +72,10 @@ static __always_inline enum drop_reason begin(struct scratch *work, struct flow 
 	if (!addr_is_loopback(&p->dst)) /* what the node offers at its loopback address is for itself */
 		s = service_find(&p->dst, p->dport, p->protocol, SCOPE_INTERNAL);
 	if (s)
-		return ct_begin(work, s, false, f);
+		return s->backends && is_stray(p) ? DROP_STRAY_SEGMENT : ct_begin(work, s, false, f);
 	e = endpoint_find(&p->dst);
 	if (!e && is_masqueraded(p))
-		return ct_masquerade(work, f);
+		return is_stray(p) ? DROP_STRAY_SEGMENT : ct_masquerade(work, f);
 	if (!e || !(e->flags & ENDPOINT_NODE))
 		ct_keep(work, 0);
 	return DROP_NONE;

@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "5ab7cfff3fca"
+LAYOUT: Final = "2b2b21ab7233"
 """The fingerprint of all that follows."""
 
 
@@ -96,7 +96,8 @@ class DropReason(IntEnum):
     DROP_TUNNEL_OUTER = 30
     DROP_TUNNEL_INNER = 31
     DROP_TUNNEL_HEADER = 32
-    DROP_REASONS = 33
+    DROP_STRAY_SEGMENT = 33
+    DROP_REASONS = 34
 
 
 class EndpointFlag(IntFlag):

@@ -55,6 +55,7 @@ enum drop_reason {
 	DROP_TUNNEL_OUTER,  /* encapsulated by somebody who is no node of the cluster */
 	DROP_TUNNEL_INNER,  /* encapsulated by a node, under an address that is neither that node's nor its pods' */
 	DROP_TUNNEL_HEADER, /* for the tunnel, under another header than its own */
+	DROP_STRAY_SEGMENT, /* a TCP RST or SYN-ACK of a connection that nobody knows, and that would have to be translated */
 	DROP_REASONS,	    /* count, keep last */
 };
 

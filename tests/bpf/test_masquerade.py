@@ -209,3 +209,13 @@ def test_a_later_fragment_follows_its_first(masked: Datapath) -> None:
 def fragments(packet: Packet) -> list[Packet]:
     """An IPv4 packet in two."""
     return [Ether(bytes(Ether(src=packet.src, dst=GATEWAY_MAC) / part)) for part in ip_of(packet).fragment(1000)]
+
+
+@pytest.mark.parametrize("flags", ["R", "RA", "SA"])
+@pytest.mark.parametrize(("pod", "there"), [(POD, CLIENT), (POD6, CLIENT6)], ids=["IPv4", "IPv6"])
+def test_a_segment_of_a_connection_that_nobody_knows_takes_no_port(
+    masked: Datapath, pod: str, there: str, flags: str
+) -> None:
+    done = masked.run("pod_ingress", frame(pod, there, data(flags=flags)))
+    assert (done.verdict, done.reason) == (TC_ACT_SHOT, DropReason.DROP_STRAY_SEGMENT)
+    assert masked.tables["flows"].count() == 0

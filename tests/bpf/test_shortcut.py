@@ -103,9 +103,9 @@ def known(node: Datapath, packet: Packet) -> Packet:
 
 
 def took_long_way(node: Datapath, packet: Packet) -> bool:
-    """Whether the packet left an entry."""
-    node.run("pod_ingress", packet)
-    return bool(node.tables["flows"].count())
+    """Whether the packet left an entry, or would have done if it began a connection."""
+    done = node.run("pod_ingress", packet)
+    return bool(node.tables["flows"].count()) or done.reason is DropReason.DROP_STRAY_SEGMENT
 
 
 def without_sum(packet: Packet) -> Packet:

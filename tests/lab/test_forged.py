@@ -1,10 +1,11 @@
 """Nobody speaks for another: not by what is encapsulated, from a pod, a node or outside, nor to its node's link."""
 
+import itertools
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ pytestmark = [pytest.mark.netns, pytest.mark.kernel]
 FORGE = (sys.executable, "-I", "-S", str(Path(__file__).with_name("forge.py")))
 PORT, COUNT = 7070, 3
 STRANGER = "203.0.113.77"
+NUMBERS = itertools.count()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +64,16 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
 def forge(lab: Lab, by: Client, to: str, hears: str, sources: list[str]) -> list[str]:
     """What the pod of the node *hears* hears, while *by* sends *to*; a pod of another node ends it."""
     hearing, other = lab.pods[hears], lab.pods["n3" if hears != "n3" else "n1"]
-    with ThreadPoolExecutor() as pool:
-        heard = pool.submit(hearing.machine.run, *FORGE, "hear", str(PORT), context=hearing.context)
-        sent = [lab.mode, to, str(COUNT), lab.ips[hears], str(PORT), *sources]
-        by.machine.run(*FORGE, "send", *sent, context=by.context, check=False)
-        while not heard.done():
-            other.machine.run(*FORGE, "say", lab.ips[hears], str(PORT), "a pod", context=other.context)
-            other.machine.run(*FORGE, "say", lab.ips[hears], str(PORT), "end", context=other.context)
-        return heard.result().stdout.split("\n")[1:-1]
+    called = f"hear-{next(NUMBERS)}"
+    hearing.machine.daemon(called, [*FORGE, "hear", str(PORT)], context=hearing.context)
+    while not hearing.machine.log_tail(called).startswith("hearing"):
+        time.sleep(0.01)
+    sent = [lab.mode, to, str(COUNT), lab.ips[hears], str(PORT), *sources]
+    by.machine.run(*FORGE, "send", *sent, context=by.context, check=False)
+    while hearing.machine.daemon_process(called) is not None:
+        other.machine.run(*FORGE, "say", lab.ips[hears], str(PORT), "a pod", context=other.context)
+        other.machine.run(*FORGE, "say", lab.ips[hears], str(PORT), "end", context=other.context)
+    return hearing.machine.log_tail(called).split("\n")[1:]
 
 
 def hostile(lab: Lab, hears: str) -> list[str]:
