@@ -143,6 +143,28 @@ def test_a_reset_that_an_end_took_no_notice_of_ends_nothing(node: Datapath, by: 
     assert (node.gc().flows, left(node)) == (2, 2)
 
 
+@pytest.mark.parametrize("by", ["the client", "the backend"])
+@pytest.mark.parametrize("translated_flow", [True, False], ids=["a pair", "one entry"])
+def test_what_was_under_way_when_a_reset_came_revives_nothing(
+    node: Datapath, by: str, *, translated_flow: bool
+) -> None:
+    there = VIP if translated_flow else OTHER
+    node.service(VIP, 80, [(OTHER, 8080, True)])
+    handed = node.run("pod_ingress", frame(POD, there, syn())).packet
+    node.run("pod_egress", answer(handed, OTHER_MAC))
+    ask, reset = frame(POD, there, data()), frame(POD, there, data(flags="R"))
+    for packet in (ask, *([reset] if by == "the client" else [])):
+        node.run("pod_ingress", packet)
+    if by == "the backend":
+        node.run("pod_egress", answer(handed, OTHER_MAC, "R"))
+    age(node, 1)
+    forget_caches(node)
+    node.run("pod_ingress", ask)
+    node.run("pod_egress", answer(handed, OTHER_MAC, "A"))
+    age(node, 304)
+    assert (node.gc().flows, left(node)) == (0, 0)
+
+
 def test_a_packet_keeps_its_flow_alive(node: Datapath) -> None:
     translated(node, QUERY, protocol=17, port=53)
     age(node, 25)

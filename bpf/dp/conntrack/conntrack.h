@@ -66,16 +66,20 @@ static __always_inline bool ct_refresh(const struct flow_key *key, struct flow *
 	return true;
 }
 
-/* Notes what the packet says about its flow. Stores only what changed: the entry is shared by all CPUs. */
+/*
+ * Notes what the packet says about its flow. Stores only what changed: the entry is shared by all CPUs. While a RST may be a
+ * right one the entry keeps the time it came.
+ */
 static __always_inline void ct_note(struct flow *f, const struct packet *p, bool origin)
 {
 	__u32 now = tick_s();
 	__u16 flags = f->flags;
 
+	if (flags & FLOW_RESET && !(p->flags & PACKET_RST) && (__s32)(now - f->seen_s) < RESET_DOUBT)
+		return;
+	flags &= ~FLOW_RESET;
 	if (flags & FLOW_REPLIED && p->protocol != IPPROTO_TCP && now != f->seen_s)
 		flags |= FLOW_ASSURED;
-	flags &=
-		~FLOW_RESET; /* an end that still speaks took no notice of it: its sequence number was wrong (RFC 5961 3) */
 	if (p->flags & PACKET_RST)
 		flags |= FLOW_RESET;
 	else if (!origin)

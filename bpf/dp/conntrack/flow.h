@@ -84,6 +84,12 @@ static __always_inline void ct_delete_entries(const struct flow_key *key, const 
 	bpf_map_delete_elem(&flows, key);
 }
 
+/*
+ * Packets that come so long after a RST, in seen_s's unit, show that an end took no notice of it: its sequence number was wrong
+ * (RFC 5961 3). Those that come sooner may have been under way when the connection ended.
+ */
+enum { RESET_DOUBT = 2 };
+
 /* What makes a connection's end; each half of a pair sees its own direction's. */
 enum { FLOW_ENDS = FLOW_RESET | FLOW_FIN_ORIGIN | FLOW_FIN_REPLY };
 

@@ -85,9 +85,9 @@ static __always_inline __u16 pair_flags(const struct flow *f, const struct flow 
 	__s32 later = pair->seen_s - f->seen_s;
 	__u16 own = f->flags, others = pair->flags & (FLOW_REPLIED | FLOW_ASSURED | FLOW_ENDS);
 
-	if (later > 0)
+	if (later >= RESET_DOUBT)
 		own &= ~FLOW_RESET;
-	if (later < 0)
+	if (-later >= RESET_DOUBT)
 		others &= ~FLOW_RESET;
 	return own | others;
 }
