@@ -7,12 +7,13 @@ from agent.compile.context import NodeContext
 from agent.compile.endpoint import node_endpoints
 from agent.compile.limit import is_limited, paced_records
 from agent.compile.records import Owner, OwnerKind, Records
-from agent.compile.settings import Ports, Settings
+from agent.compile.settings import Settings
 from agent.compile.tunnel import TunnelLinks
 from agent.model.address import Address, mapped
 from agent.model.local import Device, Local
 from agent.model.name import ObjectName, Problem
 from agent.model.node import Node
+from agent.model.ports import Ports
 from maps import abi
 from maps.record import Packed
 

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from agent.model.ports import Ports
 from agent.options.config import Encapsulation
 from maps import abi
 
-Ports = tuple[int, int]  # inclusive
 NODE_PORTS: Ports = (30000, 32767)
 UDP_PORTS = {Encapsulation.VXLAN: 8472, Encapsulation.GENEVE: 6081}  # the kernel's own, and RFC 8926's
 IP_OVERHEAD = {4: 20, 6: 40}  # the outer IP header, by its version

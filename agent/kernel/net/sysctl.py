@@ -6,11 +6,12 @@ it is changed, so a death in between loses nothing; what somebody else changed s
 
 import json
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from agent.log import logger
+from agent.model.ports import port_ranges, written
 from agent.netlink.batch import SetSysctl
 
 log = logger(__name__)
@@ -98,7 +99,7 @@ class Sysctls:
         if now is None:
             return
         others = kept[0] if kept and kept[1] == now else now  # without the node ports of an earlier start
-        wanted = _ranges({*_ports(others), *range(first, last + 1)})
+        wanted = written((*port_ranges(others), (first, last)))
         self._set(Sysctl(RESERVED, wanted, "a node port's packets are the service's"), RESERVED)
 
     def uplink(self, device: str) -> None:
@@ -186,24 +187,6 @@ class Sysctls:
             log.warning("old sysctls are unreadable, kept aside", file=self._file, error=error)
             self._file.rename(self._file.with_suffix(".bad"))
             return {}
-
-
-def _ports(text: str) -> Iterator[int]:
-    """The ports in ranges as the kernel writes them: ``8080,9148-9150``."""
-    for part in filter(None, text.split(",")):
-        low, _, high = part.partition("-")
-        yield from range(int(low), int(high or low) + 1)
-
-
-def _ranges(ports: Collection[int]) -> str:
-    """Ports as the kernel writes them, so that what is read back is what was written."""
-    found: list[list[int]] = []
-    for port in sorted(ports):
-        if found and found[-1][1] == port - 1:
-            found[-1][1] = port
-        else:
-            found.append([port, port])
-    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in found)
 
 
 def _is_node(name: str) -> bool:

@@ -15,6 +15,7 @@ from agent.log import logger
 from agent.model.address import Address, Network
 from agent.model.attachment import VETH_PREFIX
 from agent.model.local import Device, Local
+from agent.model.ports import port_ranges
 from agent.netlink.cookie import netns_cookie
 from agent.netlink.dump import Dump
 from agent.netlink.rtnetlink import (
@@ -117,16 +118,6 @@ def read(dump: Dump, sysctls: Path) -> Local:
         has_ipv6=(sysctls / "ipv6/conf/all").exists(),
         port_range=_port_range((sysctls / "ipv4/ip_local_port_range").read_text()),
         reserved_ports=port_ranges((sysctls / "ipv4/ip_local_reserved_ports").read_text()),
-    )
-
-
-def port_ranges(text: str) -> tuple[tuple[int, int], ...]:
-    """The ranges of ip_local_reserved_ports, as ``8080,9148-9150``; a lone port is a range of one."""
-    return tuple(
-        (int(low), int(high or low))
-        for part in text.split(",")
-        if part.strip()
-        for low, _, high in [part.partition("-")]
     )
 
 

@@ -9,12 +9,13 @@ from agent.compile.context import node_context
 from agent.compile.endpoint import attachment_owner, attachment_records, node_addresses, node_endpoints
 from agent.compile.node import nat_ports, node_problems, node_records, source
 from agent.compile.records import NOTHING, Records
-from agent.compile.settings import NetworkSettings, Ports
+from agent.compile.settings import NetworkSettings
 from agent.compile.tunnel import TunnelLinks
 from agent.model.address import mapped
 from agent.model.attachment import Attachment, HostPort
 from agent.model.local import Device, Local
 from agent.model.node import Node
+from agent.model.ports import Ports
 from agent.model.service import Protocol
 from agent.options.config import Encapsulation
 from agent.reconcile.plans import contents

@@ -12,25 +12,13 @@ import pytest
 from agent.model.local import Device
 from agent.netlink.cookie import netns_cookie
 from agent.threads import Threads
-from agent.watch.node.local import LocalSource, port_ranges
+from agent.watch.node.local import LocalSource
 from agent.watch.node.masquerade import MasqueradeFile
 from tests.agent.watch.conftest import Seen
 
 NETNS = f"swwatch{os.getpid()}"
 CLONE_NEWNET = 0x40000000
 PODS = 250
-
-
-@pytest.mark.parametrize(
-    ("text", "ranges"),
-    [
-        pytest.param("\n", (), id="none"),
-        pytest.param("8080\n", ((8080, 8080),), id="a lone port is a range of one"),
-        pytest.param("8080,9148-9150\n", ((8080, 8080), (9148, 9150)), id="several"),
-    ],
-)
-def test_reserved_ports(text: str, ranges: tuple[tuple[int, int], ...]) -> None:
-    assert port_ranges(text) == ranges
 
 
 def test_every_network_namespace_has_a_cookie() -> None:
