@@ -4,9 +4,9 @@ import json
 import queue
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 from typing import Any
 
 import pytest
@@ -16,15 +16,14 @@ from agent.kube.event_book import QUIET_S, SUBJECTS_MAX, EventBook, Subject
 from agent.kube.events import REMIND_S, Events
 from agent.model.name import ObjectName, Problem
 from agent.threads import Threads
+from tests.agent.served import Served
 
 WEB = ObjectName("default", "web-0")
 FULL = "podCIDR 10.0.0.0/24 is used up"
 
 
-class Api(ThreadingHTTPServer):
+class Api(Served):
     """Keeps Events as the API server does: POST makes one of a new name, PATCH merges into one that is there."""
-
-    daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -34,8 +33,7 @@ class Api(ThreadingHTTPServer):
         self.forbidden = False
         self.held = Event()
         self.held.set()
-        self.thread = Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02})
-        self.thread.start()
+        self.start()
 
     def answered(self) -> tuple[str, int]:
         """The next request that was answered."""
@@ -49,9 +47,7 @@ class Api(ThreadingHTTPServer):
     def stop(self) -> None:
         """Close everything."""
         self.held.set()
-        self.shutdown()
-        self.server_close()
-        self.thread.join()
+        super().stop()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -6,11 +6,13 @@ import socket
 import time
 from collections import deque
 from collections.abc import Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Event, Lock, Thread
+from threading import Event, Lock
 from types import MappingProxyType
 from urllib.parse import parse_qs, urlsplit
+
+from tests.agent.served import Served
 
 SERVICES = "/api/v1/services"
 CUT = b"cut"  # the connection breaks
@@ -37,10 +39,8 @@ def bookmark(revision: str) -> bytes:
     return event("BOOKMARK", {"metadata": {"resourceVersion": revision, "annotations": annotations}})
 
 
-class Api(ThreadingHTTPServer):
+class Api(Served):
     """Says on services what the test puts into `said`; every other resource is empty."""
-
-    daemon_threads = True
 
     def __init__(self, port: int = 0) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
@@ -54,13 +54,7 @@ class Api(ThreadingHTTPServer):
         self.lists: queue.Queue[list[bytes]] = queue.Queue()  # plain lists of services, in chunks; none: `web`
         self.allowed = "secret"
         self.closing = Event()
-        self.thread = Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02})
-        self.thread.start()
-
-    @property
-    def port(self) -> int:
-        """Where it listens."""
-        return int(self.server_address[1])
+        self.start()
 
     def say(self, *lines: bytes) -> None:
         """Send these on services, one chunk each."""
@@ -70,9 +64,7 @@ class Api(ThreadingHTTPServer):
     def stop(self) -> None:
         """Close everything."""
         self.closing.set()
-        self.shutdown()
-        self.server_close()
-        self.thread.join()
+        super().stop()
 
 
 class _Handler(BaseHTTPRequestHandler):
