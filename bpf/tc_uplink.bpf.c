@@ -196,8 +196,8 @@ __noinline int to_uplink(ctx_t *ctx)
 	if (why || !f || !flow_translates(f, work->ct.src_hi))
 		return why;
 	to->is_ours = true;
-	to->is_answer = !from_origin(
-		f, work->ct.src_hi); /* on its way to the client; a request was on its way to the service */
+	/* an answer is on its way to the client; a request was on its way to the service */
+	to->is_answer = !from_origin(f, work->ct.src_hi);
 	why = follow_flow(ctx, work, f);
 	if (!why)
 		to->hop = decide(ctx, p, to);

@@ -117,7 +117,7 @@ def _set(label: str, chosen: Mapping[BackendName, abi.Backend], book: IdBook) ->
         label,
         ids.set_id,
         len(chosen),
-        next(iter(slots[name] for name in chosen), 0) if len(chosen) == 1 else 0,
+        slots[next(iter(chosen))] if len(chosen) == 1 else 0,
         max(1, len(tables)),
         (keys, abi.Backend.pack_many(chosen.values())),
         (parts, b"".join(tables)),

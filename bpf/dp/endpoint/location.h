@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Where one end of a flow is: a pod's device here, this node itself, another node's tunnel, or wherever the kernel's routes lead. */
+/*
+ * Where one end of a flow is: a pod's device here, this node itself, another node's tunnel, or wherever the kernel's routes
+ * lead.
+ */
 #ifndef SLUICEWAY_LOCATION_H
 #define SLUICEWAY_LOCATION_H
 

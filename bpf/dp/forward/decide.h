@@ -43,6 +43,7 @@ static __always_inline enum hop hop_of_service(ctx_t *ctx, const struct packet *
 	return remote_is_tunnel(to->peer.remote_id) ? hop_to_remote(ctx, p) : HOP_OUT;
 }
 
+/* to: the hook, where the destination is, and whether the packet was translated. */
 static __always_inline enum hop decide(ctx_t *ctx, const struct packet *p, const struct forward *to)
 {
 	if (to->peer.ifindex)
@@ -75,7 +76,7 @@ static __always_inline enum drop_reason clamp_mss(ctx_t *ctx, const struct packe
 	return DROP_NONE;
 }
 
-/* Translates a packet by its flow and decides where it goes; without a flow (NULL) it stays what it is. */
+/* Finds where a packet's destination is, and translates it by its flow; without a flow (NULL) it stays what it is. */
 static __always_inline enum drop_reason follow_flow(ctx_t *ctx, struct scratch *work, const struct flow *f)
 {
 	struct forward *to = &work->forward;

@@ -80,8 +80,8 @@ static __always_inline bool exceeds_pod_mtu(ctx_t *ctx, __u32 ifindex)
 {
 	struct scratch *work = scratch();
 
-	return work && !ctx_fits(ctx, ifindex, &work->forward.mtu) &&
-	       work->forward.mtu; /* a device that is gone has none */
+	/* a device that is gone has none */
+	return work && !ctx_fits(ctx, ifindex, &work->forward.mtu) && work->forward.mtu;
 }
 
 /* To the pod: past its own hook where the packet came in by a device, else by the pod's device as the stack does. */
@@ -109,6 +109,12 @@ static __always_inline enum drop_reason deliver_to_tunnel(ctx_t *ctx, const stru
 	return why;
 }
 
+/* Did the packet come in by a device: from a pod, or from outside? Else this node's stack sends it. */
+static __always_inline bool has_come_in(const struct forward *to)
+{
+	return to->hook == HOOK_POD_INGRESS || to->hook == HOOK_UPLINK_INGRESS;
+}
+
 /* Is the limit of a pod that sends or is sent kept? Each packet is charged once on each side. */
 static __always_inline enum drop_reason charge(ctx_t *ctx, const struct packet *p, const struct forward *to)
 {
@@ -122,7 +128,7 @@ static __always_inline enum drop_reason charge(ctx_t *ctx, const struct packet *
 		why = limit_egress(ctx, p, to->hop != HOP_POD && to->hop != HOP_LOOP,
 				   to->hop == HOP_TUNNEL ? to->peer.remote_id : 0);
 	/* past the pod's own hook, which would have charged it */
-	if (!why && to->hop == HOP_POD && to->hook != HOOK_UPLINK_EGRESS)
+	if (!why && to->hop == HOP_POD && has_come_in(to))
 		why = limit_ingress(ctx, p, to->peer.ifindex);
 	return why;
 }
@@ -134,7 +140,7 @@ static __always_inline enum drop_reason charge(ctx_t *ctx, const struct packet *
 static __always_inline enum drop_reason deliver(ctx_t *ctx, const struct packet *p, const struct forward *to,
 						int *verdict)
 {
-	bool came_in = to->hook == HOOK_POD_INGRESS || to->hook == HOOK_UPLINK_INGRESS;
+	bool came_in = has_come_in(to);
 	enum drop_reason why = charge(ctx, p, to);
 
 	if (why || to->hop == HOP_STACK)
