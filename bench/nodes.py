@@ -152,7 +152,9 @@ def _wires(bed: Testbed, node: Node, mtu: int) -> Iterator[Attachment]:
                 continue
             four, six = IPv4Address(address(pod, 4)), IPv6Address(address(pod, 6))
             veth = veths.create(VethSpec(pod, "eth0", bed.path(pod), False, four, six))  # noqa: FBT003  ADD's own words
-            yield Attachment(pod, "eth0", number, bed.path(pod), veth.netns_cookie, veth.mac, veth.link, four, six)
+            yield Attachment(
+                pod, "eth0", number, number, bed.path(pod), veth.netns_cookie, veth.mac, veth.link, four, six
+            )
 
 
 @contextmanager

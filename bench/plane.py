@@ -91,8 +91,9 @@ class Plane:
         nowhere = IPv6Address(0)
         node = abi.Node(mapped(NODE_ADDRESS), nowhere, 0, 1, 1024, 29999, 30000, 32767, 0, 0, 0, 0, 0)
         self.tables["node"].update([(0, node)])
-        endpoints = [(mapped(p.address), abi.Endpoint(p.ifindex, p.ifindex, p.mac, 0)) for p in pods]
-        self.tables["endpoints"].update(endpoints)
+        placed = list(enumerate(pods, 1))
+        self.tables["attachments"].update((slot, abi.Attachment(p.ifindex, slot, slot, p.mac)) for slot, p in placed)
+        self.tables["endpoints"].update((mapped(p.address), abi.Endpoint(slot, 0)) for slot, p in placed)
         addresses = [mapped(a) for a in backends]
         table = maglev.fill([(a, BACKEND_PORT) for a in addresses], range(len(addresses)))
         records = [abi.Backend(a, BACKEND_PORT, abi.BackendFlag.BACKEND_LOCAL) for a in addresses]

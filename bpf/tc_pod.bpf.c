@@ -112,7 +112,7 @@ __noinline int from_pod(ctx_t *ctx)
 		f = ct_update_arriving(work, f);
 	if (p->ttl <= 1 || is_for_link(p) || addr_is_link_local_v6(&p->src))
 		return DROP_NONE; /* the stack answers that the time is exceeded, and knows groups and its links */
-	if (is_fragment(p) && fragment_enqueue(ctx, p, PROGRAM_POD)) {
+	if (is_fragment(p) && fragment_enqueue(ctx, p)) {
 		work->forward.hop = HOP_NONE;
 		return DROP_NONE;
 	}
@@ -156,6 +156,8 @@ __noinline int to_pod(ctx_t *ctx)
 	why = parse(ctx, p);
 	if (why || p->flags & PACKET_OTHER)
 		return why;
+	if (limits_have(NODE_LIMITS))
+		location_of(&p->dst, &work->forward.peer);
 	why = translate_known(ctx, work, &f);
 	/* who came by the stack is answered by the stack, which may have a translation of its own */
 	if (!f && p->flags & PACKET_PORTS && !addr_is_node(&p->src))

@@ -53,21 +53,25 @@ static __always_inline enum drop_reason begin(struct scratch *work, const struct
 	return ct_begin(work, s, external, f);
 }
 
-/* The flow of what comes in, found or begun; NULL: it has none. Sets *why it cannot go on. */
-static __noinline struct flow *flow_from_outside(struct scratch *work, enum drop_reason *why)
+/* The flow of what comes in; NULL: none is known. Sets *why it cannot go on. */
+static __noinline struct flow *find_from_outside(struct scratch *work, enum drop_reason *why)
 {
-	const struct packet *p = &work->packet;
 	struct flow *f = ct_find(work);
-	struct service *s;
 
 	if (f && is_own_source(work, f)) {
 		*why = DROP_OWN_SOURCE;
 		return f;
 	}
-	f = ct_update_arriving(work, f);
-	if (f)
-		return f;
-	s = service_find(&p->dst, p->dport, p->protocol, SCOPE_EXTERNAL);
+	return ct_update_arriving(work, f);
+}
+
+/* The flow that begins with what comes in, to a service; NULL: it has none. Sets *why it cannot go on. */
+static __noinline struct flow *begin_from_outside(struct scratch *work, enum drop_reason *why)
+{
+	const struct packet *p = &work->packet;
+	struct service *s = service_find(&p->dst, p->dport, p->protocol, SCOPE_EXTERNAL);
+	struct flow *f = NULL;
+
 	if (s)
 		*why = is_own_source(work, NULL) ? DROP_OWN_SOURCE : begin(work, s, true, &f);
 	return f;
@@ -76,7 +80,7 @@ static __noinline struct flow *flow_from_outside(struct scratch *work, enum drop
 /* Without a flow: to a pod of ours, or not ours. */
 static __always_inline enum drop_reason keep_from_outside(struct scratch *work)
 {
-	if (!work->forward.peer.ifindex)
+	if (!work->forward.ifindex)
 		return DROP_NONE;
 	if (is_own_source(work, NULL))
 		return DROP_OWN_SOURCE;
@@ -111,21 +115,24 @@ __noinline int from_uplink(ctx_t *ctx)
 	/* before anybody takes the first one elsewhere: the later ones wait for it */
 	if (p->flags & PACKET_LATER_FRAGMENT)
 		fragment_ports(p);
-	if (is_fragment(p) && fragment_enqueue(ctx, p, PROGRAM_UPLINK)) {
+	if (is_fragment(p) && fragment_enqueue(ctx, p)) {
 		to->hop = HOP_NONE;
 		return DROP_NONE;
 	}
 	if (is_for_tunnel(p)) /* what is inside comes in by the tunnel's device */
 		return tunnel_arrives(ctx, p);
-	if (p->flags & PACKET_PORTS)
-		f = flow_from_outside(work, &why);
-	else if (p->flags & PACKET_ICMP_ERROR)
+	if (p->flags & PACKET_PORTS) {
+		f = find_from_outside(work, &why);
+		if (!f)
+			f = begin_from_outside(work, &why);
+	} else if (p->flags & PACKET_ICMP_ERROR) {
 		why = icmp_translate(ctx, p);
+	}
 	if (!why)
 		why = follow_flow(ctx, work, f);
 	if (!why && !f)
 		why = keep_from_outside(work);
-	to->is_ours = why || to->is_translated || to->peer.ifindex;
+	to->is_ours = why || to->is_translated || to->ifindex;
 	if (why || (p->ttl <= 1 && !to->is_translated))
 		return why; /* the stack answers that the time is exceeded */
 	to->hop = decide(ctx, p, to);

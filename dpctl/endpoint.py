@@ -28,7 +28,8 @@ class EndpointRow:
     egress_rate: int = 0  # and from it
 
 
-NO_LIMITS = abi.DeviceLimits(abi.Limit(0, 0, 0), abi.Limit(0, 0, 0), abi.LimitFlag(0))
+NO_LIMITS = abi.AttachmentLimits(abi.Limit(0, 0, 0), abi.Limit(0, 0, 0))
+NOWHERE = abi.Attachment(0, 0, 0, bytes(6))
 
 COLUMNS: tuple[Column[EndpointRow], ...] = (
     Column("ADDRESS", lambda r: r.address),
@@ -44,16 +45,23 @@ COLUMNS: tuple[Column[EndpointRow], ...] = (
 
 def endpoint_rows(
     entries: Iterable[tuple[IPv6Address, abi.Endpoint]],
+    attachments: Iterable[tuple[int, abi.Attachment]],
     netns: Iterable[tuple[int, abi.PodAddresses]],
     device: DeviceName,
-    limits: Iterable[tuple[int, abi.DeviceLimits]] = (),
+    limits: Iterable[tuple[int, abi.AttachmentLimits]] = (),
 ) -> list[EndpointRow]:
-    """Rows from the entries of ``endpoints``, ``pod_netns`` and ``limits``: the node first, then pods by address."""
-    limited = dict(limits)
+    """Rows from the entries of ``endpoints`` and what other maps add: the node first, then pods by address."""
+    places, limited = dict(attachments), dict(limits)
     cookies = {address: cookie for cookie, pod in netns for address in (pod.addr4, pod.addr6) if int(address)}
     ordered = sorted(entries, key=lambda e: (not _is_node(e[1]), e[0].ipv4_mapped is None, e[0]))
     return [
-        _row(address, endpoint, cookies.get(address, 0), device, limited.get(endpoint.ifindex, NO_LIMITS))
+        _row(
+            address,
+            None if _is_node(endpoint) else places.get(endpoint.slot, NOWHERE),
+            cookies.get(address, 0),
+            device,
+            limited.get(endpoint.slot, NO_LIMITS),
+        )
         for address, endpoint in ordered
     ]
 
@@ -62,13 +70,15 @@ def endpoint_table(generation: Generation) -> Table[EndpointRow]:
     """The endpoints of a generation."""
     with (
         opened(generation, abi.ENDPOINTS) as endpoints,
+        opened(generation, abi.ATTACHMENTS) as attachments,
         opened(generation, abi.POD_NETNS) as netns,
         opened(generation, abi.LIMITS) as limits,
         opened(generation, abi.NODE) as nodes,
     ):
         node = nodes.get(0)
         device = names_of(node.netns_cookie if node else 0)
-        return Table(COLUMNS, endpoint_rows(endpoints.items(), netns.items(), device, limits.items()))
+        rows = endpoint_rows(endpoints.items(), attachments.items(), netns.items(), device, limits.items())
+        return Table(COLUMNS, rows)
 
 
 def _is_node(endpoint: abi.Endpoint) -> bool:
@@ -76,15 +86,16 @@ def _is_node(endpoint: abi.Endpoint) -> bool:
 
 
 def _row(
-    address: IPv6Address, endpoint: abi.Endpoint, netns: int, device: DeviceName, limits: abi.DeviceLimits
+    address: IPv6Address, of_pod: abi.Attachment | None, netns: int, device: DeviceName, limits: abi.AttachmentLimits
 ) -> EndpointRow:
+    attachment = of_pod or NOWHERE
     return EndpointRow(
         address=str(unmapped(address)),
-        owner="node" if _is_node(endpoint) else "pod",
-        ifindex=endpoint.ifindex,
-        device=device(endpoint.ifindex) if endpoint.ifindex else "",
-        mac=endpoint.mac.hex(":"),
-        endpoint_id=endpoint.endpoint_id,
+        owner="pod" if of_pod else "node",
+        ifindex=attachment.ifindex,
+        device=device(attachment.ifindex) if attachment.ifindex else "",
+        mac=attachment.mac.hex(":"),
+        endpoint_id=attachment.endpoint_id,
         netns_cookie=netns,
         ingress_rate=limits.ingress.rate,
         egress_rate=limits.egress.rate,

@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "2b2b21ab7233"
+LAYOUT: Final = "7d5dcd217b16"
 """The fingerprint of all that follows."""
 
 
@@ -126,12 +126,6 @@ class FragmentFlag(IntFlag):
 
     FRAGMENT_FIRST = 1
     FRAGMENT_PORTS = 2
-
-
-class LimitFlag(IntFlag):
-    """``enum limit_flag``."""
-
-    LIMIT_PACED = 1
 
 
 class NodeFlag(IntFlag):
@@ -279,6 +273,156 @@ class AffinityKey:
                 f1,
             )
             for (f0, f1,) in _AFFINITY_KEY.iter_unpack(data)
+        ]
+
+
+_ATTACHMENT = struct.Struct("<III6s14x")
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """``struct attachment``, 32 bytes."""
+
+    SIZE: ClassVar[int] = 32
+    ifindex: int  # __u32
+    revision: int  # __u32
+    endpoint_id: int  # __u32
+    mac: bytes  # mac_addr
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return Attachment.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[Attachment]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _ATTACHMENT.pack
+        return b"".join(
+            [
+                pack(
+                    r.ifindex,
+                    r.revision,
+                    r.endpoint_id,
+                    record.exact(r.mac, 6),
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "Attachment":
+        """The record in exactly these bytes."""
+        (found,) = Attachment.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[Attachment]":
+        """The records that stand end to end in *data*."""
+        return [
+            Attachment(
+                f0,
+                f1,
+                f2,
+                f3,
+            )
+            for (f0, f1, f2, f3,) in _ATTACHMENT.iter_unpack(data)
+        ]
+
+
+_LIMIT = struct.Struct("<QQQ")
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """``struct limit``, 24 bytes."""
+
+    SIZE: ClassVar[int] = 24
+    rate: int  # __u64
+    burst_ns: int  # __u64
+    at_ns: int  # __u64
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return Limit.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[Limit]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _LIMIT.pack
+        return b"".join(
+            [
+                pack(
+                    r.rate,
+                    r.burst_ns,
+                    r.at_ns,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "Limit":
+        """The record in exactly these bytes."""
+        (found,) = Limit.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[Limit]":
+        """The records that stand end to end in *data*."""
+        return [
+            Limit(
+                f0,
+                f1,
+                f2,
+            )
+            for (f0, f1, f2,) in _LIMIT.iter_unpack(data)
+        ]
+
+
+_ATTACHMENT_LIMITS = struct.Struct("<QQQQQQ")
+
+
+@dataclass(frozen=True, slots=True)
+class AttachmentLimits:
+    """``struct attachment_limits``, 48 bytes."""
+
+    SIZE: ClassVar[int] = 48
+    ingress: Limit  # limit
+    egress: Limit  # limit
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return AttachmentLimits.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[AttachmentLimits]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _ATTACHMENT_LIMITS.pack
+        return b"".join(
+            [
+                pack(
+                    r.ingress.rate, r.ingress.burst_ns, r.ingress.at_ns,
+                    r.egress.rate, r.egress.burst_ns, r.egress.at_ns,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "AttachmentLimits":
+        """The record in exactly these bytes."""
+        (found,) = AttachmentLimits.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[AttachmentLimits]":
+        """The records that stand end to end in *data*."""
+        return [
+            AttachmentLimits(
+                Limit(f0, f1, f2),
+                Limit(f3, f4, f5),
+            )
+            for (f0, f1, f2, f3, f4, f5,) in _ATTACHMENT_LIMITS.iter_unpack(data)
         ]
 
 
@@ -470,117 +614,15 @@ class Counter:
         ]
 
 
-_LIMIT = struct.Struct("<QQQ")
-
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """``struct limit``, 24 bytes."""
-
-    SIZE: ClassVar[int] = 24
-    rate: int  # __u64
-    burst_ns: int  # __u64
-    at_ns: int  # __u64
-
-    def pack(self) -> bytes:
-        """The bytes as C has them."""
-        return Limit.pack_many((self,))
-
-    @staticmethod
-    def pack_many(records: "Iterable[Limit]") -> bytes:
-        """Many records' bytes, end to end."""
-        pack = _LIMIT.pack
-        return b"".join(
-            [
-                pack(
-                    r.rate,
-                    r.burst_ns,
-                    r.at_ns,
-                )
-                for r in records
-            ]
-        )
-
-    @staticmethod
-    def unpack(data: bytes) -> "Limit":
-        """The record in exactly these bytes."""
-        (found,) = Limit.unpack_many(data)
-        return found
-
-    @staticmethod
-    def unpack_many(data: bytes) -> "list[Limit]":
-        """The records that stand end to end in *data*."""
-        return [
-            Limit(
-                f0,
-                f1,
-                f2,
-            )
-            for (f0, f1, f2,) in _LIMIT.iter_unpack(data)
-        ]
-
-
-_DEVICE_LIMITS = struct.Struct("<QQQQQQI4x")
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceLimits:
-    """``struct device_limits``, 56 bytes."""
-
-    SIZE: ClassVar[int] = 56
-    ingress: Limit  # limit
-    egress: Limit  # limit
-    flags: int  # __u32
-
-    def pack(self) -> bytes:
-        """The bytes as C has them."""
-        return DeviceLimits.pack_many((self,))
-
-    @staticmethod
-    def pack_many(records: "Iterable[DeviceLimits]") -> bytes:
-        """Many records' bytes, end to end."""
-        pack = _DEVICE_LIMITS.pack
-        return b"".join(
-            [
-                pack(
-                    r.ingress.rate, r.ingress.burst_ns, r.ingress.at_ns,
-                    r.egress.rate, r.egress.burst_ns, r.egress.at_ns,
-                    r.flags,
-                )
-                for r in records
-            ]
-        )
-
-    @staticmethod
-    def unpack(data: bytes) -> "DeviceLimits":
-        """The record in exactly these bytes."""
-        (found,) = DeviceLimits.unpack_many(data)
-        return found
-
-    @staticmethod
-    def unpack_many(data: bytes) -> "list[DeviceLimits]":
-        """The records that stand end to end in *data*."""
-        return [
-            DeviceLimits(
-                Limit(f0, f1, f2),
-                Limit(f3, f4, f5),
-                f6,
-            )
-            for (f0, f1, f2, f3, f4, f5, f6,) in _DEVICE_LIMITS.iter_unpack(data)
-        ]
-
-
-_ENDPOINT = struct.Struct("<II6sH")
+_ENDPOINT = struct.Struct("<HH")
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """``struct endpoint``, 16 bytes."""
+    """``struct endpoint``, 4 bytes."""
 
-    SIZE: ClassVar[int] = 16
-    endpoint_id: int  # __u32
-    ifindex: int  # __u32
-    mac: bytes  # mac_addr
+    SIZE: ClassVar[int] = 4
+    slot: int  # __u16
     flags: int  # __u16
 
     def pack(self) -> bytes:
@@ -594,9 +636,7 @@ class Endpoint:
         return b"".join(
             [
                 pack(
-                    r.endpoint_id,
-                    r.ifindex,
-                    record.exact(r.mac, 6),
+                    r.slot,
                     r.flags,
                 )
                 for r in records
@@ -616,23 +656,21 @@ class Endpoint:
             Endpoint(
                 f0,
                 f1,
-                f2,
-                f3,
             )
-            for (f0, f1, f2, f3,) in _ENDPOINT.iter_unpack(data)
+            for (f0, f1,) in _ENDPOINT.iter_unpack(data)
         ]
 
 
-_PEER_LOCATION = struct.Struct("<I6sH")
+_PEER_LOCATION = struct.Struct("<IHH")
 
 
 @dataclass(frozen=True, slots=True)
 class PeerLocation:
-    """``struct peer_location``, 12 bytes."""
+    """``struct peer_location``, 8 bytes."""
 
-    SIZE: ClassVar[int] = 12
-    ifindex: int  # __u32
-    mac: bytes  # mac_addr
+    SIZE: ClassVar[int] = 8
+    revision: int  # __u32
+    slot: int  # __u16
     remote_id: int  # __u16
 
     def pack(self) -> bytes:
@@ -646,8 +684,8 @@ class PeerLocation:
         return b"".join(
             [
                 pack(
-                    r.ifindex,
-                    record.exact(r.mac, 6),
+                    r.revision,
+                    r.slot,
                     r.remote_id,
                 )
                 for r in records
@@ -673,14 +711,16 @@ class PeerLocation:
         ]
 
 
-_FLOW = struct.Struct("<16s16sBBBBI6sHI6sHIIIHH")
+_FLOW = struct.Struct("<II16s16sBBBBIHHIHHIIIIH2x")
 
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """``struct flow``, 76 bytes."""
+    """``struct flow``, 80 bytes."""
 
-    SIZE: ClassVar[int] = 76
+    SIZE: ClassVar[int] = 80
+    tag: int  # __u32
+    flags: int  # __u32
     to_src: IPv6Address  # ip_addr
     to_dst: IPv6Address  # ip_addr
     to_sport: int  # __be16, here in host order
@@ -689,8 +729,8 @@ class Flow:
     revision: int  # __u32
     seen_s: int  # __u32
     set_id: int  # __u32
+    set_revision: int  # __u32
     slot: int  # __u16
-    flags: int  # __u16
 
     def pack(self) -> bytes:
         """The bytes as C has them."""
@@ -703,16 +743,18 @@ class Flow:
         return b"".join(
             [
                 pack(
+                    r.tag,
+                    r.flags,
                     r.to_src.packed,
                     r.to_dst.packed,
                     r.to_sport >> 8, r.to_sport & 255,
                     r.to_dport >> 8, r.to_dport & 255,
-                    r.ends[0].ifindex, record.exact(r.ends[0].mac, 6), r.ends[0].remote_id, r.ends[1].ifindex, record.exact(r.ends[1].mac, 6), r.ends[1].remote_id,
+                    r.ends[0].revision, r.ends[0].slot, r.ends[0].remote_id, r.ends[1].revision, r.ends[1].slot, r.ends[1].remote_id,
                     r.revision,
                     r.seen_s,
                     r.set_id,
+                    r.set_revision,
                     r.slot,
-                    r.flags,
                 )
                 for r in records
             ]
@@ -729,22 +771,24 @@ class Flow:
         """The records that stand end to end in *data*."""
         return [
             Flow(
-                IPv6Address(f0),
-                IPv6Address(f1),
-                f2 << 8 | f3,
+                f0,
+                f1,
+                IPv6Address(f2),
+                IPv6Address(f3),
                 f4 << 8 | f5,
-                (PeerLocation(f6, f7, f8), PeerLocation(f9, f10, f11),),
-                f12,
-                f13,
+                f6 << 8 | f7,
+                (PeerLocation(f8, f9, f10), PeerLocation(f11, f12, f13),),
                 f14,
                 f15,
                 f16,
+                f17,
+                f18,
             )
-            for (f0, f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15, f16,) in _FLOW.iter_unpack(data)
+            for (f0, f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15, f16, f17, f18,) in _FLOW.iter_unpack(data)
         ]
 
 
-_FLOW_KEY = struct.Struct("<16s16sBBBBBB2x")
+_FLOW_KEY = struct.Struct("<16s16sBBBBB1xH")
 
 
 @dataclass(frozen=True, slots=True)
@@ -757,7 +801,7 @@ class FlowKey:
     lo_port: int  # __be16, here in host order
     hi_port: int  # __be16, here in host order
     protocol: int  # __u8
-    network: int  # __u8
+    network: int  # __u16
 
     def pack(self) -> bytes:
         """The bytes as C has them."""
@@ -921,7 +965,7 @@ class FragmentSlot:
     state: int  # __u32
     length: int  # __u32
     seen_s: int  # __u32
-    program: int  # __u32
+    hook: int  # __u32
 
     def pack(self) -> bytes:
         """The bytes as C has them."""
@@ -938,7 +982,7 @@ class FragmentSlot:
                     r.state,
                     r.length,
                     r.seen_s,
-                    r.program,
+                    r.hook,
                 )
                 for r in records
             ]
@@ -1189,6 +1233,50 @@ class Node:
                 f13,
             )
             for (f0, f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13,) in _NODE.iter_unpack(data)
+        ]
+
+
+_PACED_DEVICE = struct.Struct("<I")
+
+
+@dataclass(frozen=True, slots=True)
+class PacedDevice:
+    """``struct paced_device``, 4 bytes."""
+
+    SIZE: ClassVar[int] = 4
+    is_paced: int  # __u32
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return PacedDevice.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[PacedDevice]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _PACED_DEVICE.pack
+        return b"".join(
+            [
+                pack(
+                    r.is_paced,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "PacedDevice":
+        """The record in exactly these bytes."""
+        (found,) = PacedDevice.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[PacedDevice]":
+        """The records that stand end to end in *data*."""
+        return [
+            PacedDevice(
+                f0,
+            )
+            for (f0,) in _PACED_DEVICE.iter_unpack(data)
         ]
 
 
@@ -1495,6 +1583,50 @@ class ServiceKey:
         ]
 
 
+_SET_REVISION = struct.Struct("<I")
+
+
+@dataclass(frozen=True, slots=True)
+class SetRevision:
+    """``struct set_revision``, 4 bytes."""
+
+    SIZE: ClassVar[int] = 4
+    number: int  # __u32
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return SetRevision.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[SetRevision]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _SET_REVISION.pack
+        return b"".join(
+            [
+                pack(
+                    r.number,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "SetRevision":
+        """The record in exactly these bytes."""
+        (found,) = SetRevision.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[SetRevision]":
+        """The records that stand end to end in *data*."""
+        return [
+            SetRevision(
+                f0,
+            )
+            for (f0,) in _SET_REVISION.iter_unpack(data)
+        ]
+
+
 _SOCK_PEER = struct.Struct("<16s16sBBBBIH2x")
 
 
@@ -1636,6 +1768,11 @@ AFFINITIES: Final[MapSpec[AffinityKey, Affinity]] = MapSpec(
     option="max_affinities", carried=Carried.TRAFFIC,
 )
 
+ATTACHMENTS: Final[MapSpec[int, Attachment]] = MapSpec(
+    "attachments", MapKind.ARRAY, record.IntCodec("<I"), Attachment, 8192, 0,
+    writer=Writer.AGENT, order=15, option="max_endpoints", carried=Carried.SEED,
+)
+
 BACKEND_SETS: Final[MapSpec[int, BackendSet]] = MapSpec(
     "backend_sets", MapKind.HASH, record.IntCodec("<I"), BackendSet, 65536, 1,
     writer=Writer.AGENT, order=80, option="max_services", carried=Carried.SEED,
@@ -1643,7 +1780,7 @@ BACKEND_SETS: Final[MapSpec[int, BackendSet]] = MapSpec(
 
 BACKENDS: Final[MapSpec[BackendKey, Backend]] = MapSpec(
     "backends", MapKind.HASH, BackendKey, Backend, 262144, 1,
-    writer=Writer.AGENT, order=60, option="max_backends", carried=Carried.SEED, revises=Revises.REMOVAL,
+    writer=Writer.AGENT, order=60, option="max_backends", carried=Carried.SEED, revises=Revises.SET,
 )
 
 COUNTERS: Final[MapSpec[int, Counter]] = MapSpec(
@@ -1672,9 +1809,9 @@ GC_RUNS: Final[MapSpec[int, GcRun]] = MapSpec(
     "gc_runs", MapKind.ARRAY, record.IntCodec("<I"), GcRun, 1, 0,
 )
 
-LIMITS: Final[MapSpec[int, DeviceLimits]] = MapSpec(
-    "limits", MapKind.HASH, record.IntCodec("<I"), DeviceLimits, 8192, 1,
-    writer=Writer.AGENT, order=10, option="max_endpoints", carried=Carried.SEED, live=bytes.fromhex("00000000000000000000000000000000ffffffffffffffff00000000000000000000000000000000ffffffffffffffff0000000000000000"),
+LIMITS: Final[MapSpec[int, AttachmentLimits]] = MapSpec(
+    "limits", MapKind.ARRAY, record.IntCodec("<I"), AttachmentLimits, 8192, 0,
+    writer=Writer.AGENT, order=10, option="max_endpoints", carried=Carried.SEED, live=bytes.fromhex("00000000000000000000000000000000ffffffffffffffff00000000000000000000000000000000ffffffffffffffff"),
 )
 
 MAGLEVS: Final[MapSpec[MaglevKey, Maglev]] = MapSpec(
@@ -1685,6 +1822,11 @@ MAGLEVS: Final[MapSpec[MaglevKey, Maglev]] = MapSpec(
 NODE: Final[MapSpec[int, Node]] = MapSpec(
     "node", MapKind.ARRAY, record.IntCodec("<I"), Node, 1, 0,
     writer=Writer.AGENT, order=100, carried=Carried.SEED, live=bytes.fromhex("00000000000000000000000000000000000000000000000000000000000000000000000000000000ffffffff00000000000000000000000000000000000000000000000000000000"),
+)
+
+PACED_DEVICES: Final[MapSpec[int, PacedDevice]] = MapSpec(
+    "paced_devices", MapKind.HASH, record.IntCodec("<I"), PacedDevice, 64, 1,
+    writer=Writer.AGENT, order=12, carried=Carried.SEED,
 )
 
 POD_NETNS: Final[MapSpec[int, PodAddresses]] = MapSpec(
@@ -1704,7 +1846,12 @@ REMOTES: Final[MapSpec[int, Remote]] = MapSpec(
 
 SERVICES: Final[MapSpec[ServiceKey, Service]] = MapSpec(
     "services", MapKind.HASH, ServiceKey, Service, 65536, 0,
-    writer=Writer.AGENT, order=90, option="max_services", carried=Carried.SEED,
+    writer=Writer.AGENT, order=90, option="max_services", carried=Carried.SEED, revises=Revises.KEYS,
+)
+
+SET_REVISIONS: Final[MapSpec[int, SetRevision]] = MapSpec(
+    "set_revisions", MapKind.ARRAY, record.IntCodec("<I"), SetRevision, 4096, 0,
+    writer=Writer.AGENT, order=85, carried=Carried.SEED, live=bytes.fromhex("ffffffff"),
 )
 
 SOCK_PEERS: Final[MapSpec[SockPeerKey, SockPeer]] = MapSpec(
@@ -1714,6 +1861,7 @@ SOCK_PEERS: Final[MapSpec[SockPeerKey, SockPeer]] = MapSpec(
 
 MAPS: Final[Mapping[str, MapSpec[Any, Any]]] = {
     "affinities": AFFINITIES,
+    "attachments": ATTACHMENTS,
     "backend_sets": BACKEND_SETS,
     "backends": BACKENDS,
     "cache_epochs": MapSpec(
@@ -1757,14 +1905,16 @@ MAPS: Final[Mapping[str, MapSpec[Any, Any]]] = {
         per_cpu=32768, private=True,
     ),
     "node": NODE,
+    "paced_devices": PACED_DEVICES,
     "pod_netns": POD_NETNS,
     "prefixes": PREFIXES,
     "remotes": REMOTES,
     "scratches": MapSpec(
-        "scratches", MapKind.PERCPU_ARRAY, record.Octets(4), record.Octets(800), 1, 0,
+        "scratches", MapKind.PERCPU_ARRAY, record.Octets(4), record.Octets(888), 1, 0,
         private=True,
     ),
     "services": SERVICES,
+    "set_revisions": SET_REVISIONS,
     "shortcut_tags": MapSpec(
         "shortcut_tags", MapKind.ARRAY, record.Octets(4), record.Octets(8), 8192, 0,
         per_cpu=8192, private=True,

@@ -60,11 +60,12 @@ class Carried(Enum):
 
 
 class Revises(Enum):
-    """Which change of a map raises the node's revision, so that flows look at their ends and backends again."""
+    """Which change of a map makes flows look again at their ends, service and backend."""
 
     NEVER = auto()
-    REMOVAL = auto()  # of an entry
-    CHANGE = auto()  # of any kind
+    SET = auto()  # a key that goes: the flows to the backend set whose id the key begins with
+    KEYS = auto()  # keys that come or go: every flow
+    CHANGE = auto()  # of any kind: every flow
 
 
 @dataclass(frozen=True, slots=True)

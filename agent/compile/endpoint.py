@@ -1,6 +1,7 @@
 """Who has which address on this node: an attachment's records, and the node's own addresses."""
 
 from collections.abc import Iterable, Mapping
+from hashlib import blake2s
 from ipaddress import IPv6Address
 
 from agent.compile.changes import changed
@@ -12,7 +13,6 @@ from agent.model.local import Device
 from maps import abi
 from maps.record import Packed
 
-NO_MAC = bytes(6)
 NO_ADDRESS = IPv6Address(0)
 Attachments = Mapping[AttachmentKey, Attachment]
 
@@ -25,7 +25,7 @@ def node_addresses(devices: Iterable[Device], internal_ips: Iterable[Address]) -
 
 def node_endpoints(own: Iterable[Address], attached: Iterable[Address]) -> Packed:
     """The node's own addresses, without those that an attachment has: it has them even if the node claims them too."""
-    node = abi.Endpoint(0, 0, NO_MAC, abi.EndpointFlag.ENDPOINT_NODE).pack()
+    node = abi.Endpoint(0, abi.EndpointFlag.ENDPOINT_NODE).pack()
     return {mapped(address).packed: node for address in frozenset(own) - frozenset(attached)}
 
 
@@ -58,14 +58,22 @@ def attachment_records(now: Attachments, before: Attachments) -> dict[Owner, Rec
 
 def _records(attachment: Attachment, *, is_first: bool) -> Records:
     mac = bytes.fromhex(attachment.mac.replace(":", ""))
-    value = abi.Endpoint(attachment.endpoint_id, attachment.link.ifindex, mac, abi.EndpointFlag(0)).pack()
+    slot, value = abi.ATTACHMENTS.key.pack(attachment.slot), abi.Endpoint(attachment.slot, abi.EndpointFlag(0)).pack()
+    place = abi.Attachment(attachment.link.ifindex, revision(attachment), attachment.endpoint_id, mac)
     return Records.of(
         {
             "limits": limit_record(attachment),
+            "attachments": {slot: place.pack()},
             "endpoints": {mapped(address).packed: value for address in (*attachment.addresses, link_local(mac))},
             "pod_netns": _pod_netns(attachment) if is_first else {},
         }
     )
+
+
+def revision(attachment: Attachment) -> int:
+    """What flows compare to see whether the slot's attachment is the one that they began with; never 0."""
+    made_of = (attachment.container_id, attachment.interface, attachment.mac, attachment.link)
+    return int.from_bytes(blake2s(repr(made_of).encode(), digest_size=4).digest(), "little") or 1
 
 
 def link_local(mac: bytes) -> IPv6Address:

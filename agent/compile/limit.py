@@ -1,4 +1,4 @@
-"""How much each pod may send and be sent, by the node's end of its veth; and which devices keep time."""
+"""How much each pod may send and be sent, by its attachment's slot; and which devices keep time."""
 
 from collections.abc import Iterable
 
@@ -24,13 +24,13 @@ def limit_record(attachment: Attachment) -> Packed:
     if not is_limited(attachment):
         return {}
     ingress, egress = _limit(attachment.ingress_limit), _limit(attachment.egress_limit)
-    return {abi.LIMITS.key.pack(attachment.link.ifindex): abi.DeviceLimits(ingress, egress, abi.LimitFlag(0)).pack()}
+    return {abi.LIMITS.key.pack(attachment.slot): abi.AttachmentLimits(ingress, egress).pack()}
 
 
 def paced_records(devices: Iterable[Device]) -> Packed:
     """The records of the node's devices that keep time: what leaves there over its limit waits in the queue."""
-    paced = abi.DeviceLimits(NO_LIMIT, NO_LIMIT, abi.LimitFlag.LIMIT_PACED).pack()
-    return {abi.LIMITS.key.pack(device.ifindex): paced for device in devices if device.is_paced}
+    paced = abi.PacedDevice(1).pack()
+    return {abi.PACED_DEVICES.key.pack(device.ifindex): paced for device in devices if device.is_paced}
 
 
 def _limit(limit: Limit | None) -> abi.Limit:

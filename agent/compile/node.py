@@ -39,7 +39,7 @@ def node_records(context: NodeContext, local: Local, settings: Settings, links: 
     paced = paced_records(local.devices) if has_limits else {}
     return Records.of(
         {
-            "limits": paced,
+            "paced_devices": paced,
             "endpoints": node_endpoints(context.addresses, context.attached),
             "node": {NODE_KEY: _node(context.node, local, settings, links, _limit_flags(paced, has_limits=has_limits))},
         }

@@ -70,6 +70,7 @@ class Attachment:
     container_id: str
     interface: str
     endpoint_id: int
+    slot: int  # its place in the maps, from 1 on: the least that no other has
     netns: str  # path of the pod's network namespace
     netns_cookie: int
     mac: str  # of the interface in the pod

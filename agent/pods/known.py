@@ -2,6 +2,8 @@
 
 import threading
 from collections.abc import Iterable
+from dataclasses import replace
+from itertools import count
 
 from agent.model.attachment import Attachment, AttachmentKey
 from agent.pods.attachments import Saved
@@ -13,12 +15,14 @@ class KnownAttachments:
     def __init__(self) -> None:
         self._saved: dict[AttachmentKey, Saved] = {}
         self._sequence = 0
+        self._slots: set[int] = set()  # those that are taken
         self._lock = threading.Lock()
 
     def restore(self, those: Iterable[Saved]) -> tuple[Attachment, ...]:
         """Take over what an earlier agent left."""
         with self._lock:
-            self._saved = {saved.attachment.key: saved for saved in those}
+            self._slots.clear()
+            self._saved = {saved.attachment.key: self._with_slot(saved) for saved in those}
             self._sequence = max((saved.sequence for saved in self._saved.values()), default=0)
             return self._all()
 
@@ -27,6 +31,16 @@ class KnownAttachments:
         with self._lock:
             self._sequence += 1
             return self._sequence
+
+    def take_slot(self) -> int:
+        """The least slot that no attachment has, until :meth:`release_slot` or :meth:`forget`."""
+        with self._lock:
+            return self._free_slot()
+
+    def release_slot(self, slot: int) -> None:
+        """Give back the slot of an attachment that is not made after all."""
+        with self._lock:
+            self._slots.discard(slot)
 
     def get(self, key: AttachmentKey) -> Attachment | None:
         """The attachment of this identity."""
@@ -61,7 +75,21 @@ class KnownAttachments:
     def forget(self, key: AttachmentKey) -> None:
         """Know it no more."""
         with self._lock:
-            self._saved.pop(key, None)
+            saved = self._saved.pop(key, None)
+            if saved is not None:
+                self._slots.discard(saved.attachment.slot)
+
+    def _with_slot(self, saved: Saved) -> Saved:
+        """An attachment from before, with a slot where it has none that is its own."""
+        if saved.attachment.slot and saved.attachment.slot not in self._slots:
+            self._slots.add(saved.attachment.slot)
+            return saved
+        return replace(saved, attachment=replace(saved.attachment, slot=self._free_slot()))
+
+    def _free_slot(self) -> int:
+        slot = next(number for number in count(1) if number not in self._slots)
+        self._slots.add(slot)
+        return slot
 
     def _all(self) -> tuple[Attachment, ...]:
         return tuple(saved.attachment for saved in self._saved.values())

@@ -113,6 +113,8 @@ class Pods:
                 raise AlreadyAttached(text)
             given = self._reserved.take(request, undo)
             number = self._known.next_number()
+            slot = self._known.take_slot()
+            undo.callback(self._known.release_slot, slot)
             undo.callback(self._journal.end, Stage.GONE, key)
             self._journal.append(Stage.ADDING, key)
             fail_points.reached("ADD begun")
@@ -120,7 +122,7 @@ class Pods:
             veth = self._veths.create(_spec(request, given, is_first=is_first))
             undo.callback(self._veths.remove, veth.link.host_device)
             fail_points.reached("ADD veth made")
-            attachment = _attachment(request, given, veth, number, is_first=is_first)
+            attachment = _attachment(request, given, veth, number, slot, is_first=is_first)
             saved = Saved(attachment, request.network, number, asked_at_ns)
             self._journal.append(Stage.MADE, key, saved)
             fail_points.reached("ADD veth noted")
@@ -223,13 +225,14 @@ def _spec(request: PodRequest, given: Addresses, *, is_first: bool) -> VethSpec:
     )
 
 
-def _attachment(
-    request: PodRequest, given: Addresses, veth: MadeVeth, endpoint_id: int, *, is_first: bool
+def _attachment(  # noqa: PLR0913 - all of it an attachment has
+    request: PodRequest, given: Addresses, veth: MadeVeth, endpoint_id: int, slot: int, *, is_first: bool
 ) -> Attachment:
     return Attachment(
         container_id=request.container_id,
         interface=request.interface,
         endpoint_id=endpoint_id,
+        slot=slot,
         netns=request.netns,
         netns_cookie=veth.netns_cookie,
         mac=veth.mac,

@@ -30,6 +30,7 @@ class AttachmentRecord(msgspec.Struct, frozen=True):
     ingress_limit: Limit | None = None
     egress_limit: Limit | None = None
     is_first: bool = True
+    slot: int = 0  # of agents before there were slots
 
     def attachment(self) -> Attachment:
         """The value that it stands for."""
@@ -37,6 +38,7 @@ class AttachmentRecord(msgspec.Struct, frozen=True):
             container_id=self.container_id,
             interface=self.interface,
             endpoint_id=self.endpoint_id,
+            slot=self.slot,
             netns=self.netns,
             netns_cookie=self.netns_cookie,
             mac=self.mac,
@@ -79,6 +81,7 @@ def saved_record(saved: Saved) -> SavedRecord:
         container_id=one.container_id,
         interface=one.interface,
         endpoint_id=one.endpoint_id,
+        slot=one.slot,
         netns=one.netns,
         netns_cookie=one.netns_cookie,
         host_device=one.link.host_device,

@@ -236,10 +236,10 @@ class Loop:
             self._pause(rounds)
         vital = (*((rounds.map_error,) if rounds.map_error else ()), *rounds.parts.errors(vital=True))
         errors = (*vital, *rounds.parts.errors(vital=False))
+        self._account.judge(rounds, errors)
         # another node out of reach is no reason to call this one unready
         if not vital:
             self._written(rounds, began)
-        self._account.judge(rounds, errors)
         if rounds.map_error:
             self._times.backoff.failed()
         else:

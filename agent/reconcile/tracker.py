@@ -16,7 +16,7 @@ from agent.reconcile.plans import ORDER, ByOwner, Contents, Plan, Stages, conten
 from agent.reconcile.resync import Comparison
 from agent.reconcile.revision import Revision
 from maps.abi import MAPS
-from maps.apply import AnyTable, remove, write
+from maps.apply import AnyTable, count, remove, write
 from maps.errors import MapFull
 
 PIECE = 512  # records of one call: under a millisecond, so a pod that waits does not wait long
@@ -29,7 +29,7 @@ class Tracker:
         self._tables = {name: tables[name] for name in ORDER}
         self._rooms = {name: table.max_entries for name, table in self._tables.items()}
         self._node = node
-        self._revision = Revision(tables["node"])
+        self._revision = Revision(tables["node"], tables["set_revisions"])
         self._desired = Desired()
         self._actual: dict[Owner, Records] = {}
         self._pending: set[Owner] = set()
@@ -138,7 +138,7 @@ class Tracker:
             for plan in comparison.plans():
                 yield from self._apply(plan, self._overtaken)
             yield self._write_node()
-            self._counts = {name: table.count() for name, table in self._tables.items()}
+            self._counts = {name: count(table) for name, table in self._tables.items()}
             self._is_known = not self._is_broken
         self._left.clear()
         self._refused = comparison.refused
@@ -189,7 +189,7 @@ class Tracker:
     def _held(self, old: ByOwner, new: ByOwner) -> dict[str, int]:
         """The number of records in the maps that these owners concern."""
         names = {name for records in (*old.values(), *new.values()) for name, _ in records.counts() if name != "node"}
-        return {name: self._counts[name] if self._is_known else self._tables[name].count() for name in names}
+        return {name: self._counts[name] if self._is_known else count(self._tables[name]) for name in names}
 
     def _apply(self, plan: Plan, overtaken: Container[tuple[str, bytes]] = ()) -> Iterator[int]:
         """Do a plan, but for keys that have been overtaken; yields after each piece how many records it had."""

@@ -153,6 +153,15 @@ struct backend_set {
 	char label[192];
 };
 
+enum {
+	SET_REVISIONS = 4096, /* sets share them by their ids' low bits: one that loses a backend has few others look */
+};
+
+/* Raised when a backend has left one of the sets: flows to them look whether theirs is still there. */
+struct set_revision {
+	__u32 number LIVE;
+};
+
 struct affinity_key {
 	ip_addr client;
 	__u32 set_id;
@@ -199,8 +208,8 @@ struct flow_key {
 	__be16 lo_port;
 	__be16 hi_port;
 	__u8 protocol;
-	__u8 network; /* 0: the cluster's */
-	__u16 pad;
+	__u8 pad;
+	__u16 network; /* 0: the cluster's */
 };
 
 enum flow_flag {
@@ -216,29 +225,36 @@ enum flow_flag {
 	FLOW_ASSURED = 512,   /* not of TCP: packets came a second and more after the first answer */
 };
 
-/* Where one end of a flow is, as far as this node must know: the pod's device here, or zeros. */
+/* Where one end of a flow is, as far as this node must know: at an attachment of its own, or elsewhere. */
 struct peer_location {
-	__u32 ifindex;
-	mac_addr mac;
+	__u32 revision;	 /* the attachment's, when it was found; with another the end is to be found anew */
+	__u16 slot;	 /* the attachment's; 0: of no pod here */
 	__u16 remote_id; /* key of remotes: reached by encapsulation; REMOTE_*; 0: by the kernel's stack */
 };
 
 /*
  * What is known of a flow.  A flow that is not translated has one entry.  A translated one has two that live and die
  * together: FLOW_FORWARD under the client's packet and FLOW_REVERSE under the backend's answer; each holds the
- * packet's addresses after translation, so each names the other.
+ * packet's addresses after translation, so each names the other.  The end that began it pays for it; where that is on
+ * another node, its answers go there.
+ *
+ * An entry is published whole.  What changes afterwards are seen_s and, in one word with the tag, the flags: the memory of a
+ * flow that has ended is another's at once, and a note about the one must not reach the other.
  */
 struct flow {
+	__u32 tag;   /* of this entry alone: half of it from its key, half drawn */
+	__u32 flags; /* enum flow_flag */
 	ip_addr to_src;
 	ip_addr to_dst;
 	__be16 to_sport;
 	__be16 to_dport;
 	struct peer_location ends[2]; /* of lo and hi; a service's side stands for the backend behind it */
-	__u32 revision;		      /* struct node's, when ends and backend were last found right */
+	__u32 revision;		      /* struct node's, when ends and service were found */
 	__u32 seen_s;		      /* last packet, in units of 2^30 ns of CLOCK_MONOTONIC (1.07 s) */
-	__u32 set_id;		      /* FLOW_FORWARD: the backend chosen */
-	__u16 slot;
-	__u16 flags; /* enum flow_flag */
+	__u32 set_id;		      /* FLOW_FORWARD: the set of the backend chosen */
+	__u32 set_revision;	      /* the set's, when the backend was chosen */
+	__u16 slot;		      /* the backend's in its set */
+	__u16 pad;
 };
 
 /* One fragmented datagram. */
@@ -281,8 +297,8 @@ struct fragment_slot {
 	struct fragment_key key;
 	__u32 state; /* enum slot_state */
 	__u32 length;
-	__u32 seen_s;  /* as struct flow's */
-	__u32 program; /* enum program: who kept it */
+	__u32 seen_s; /* as struct flow's */
+	__u32 hook;   /* program * DIRECTIONS + direction: where it was kept */
 };
 
 /* What the last run of conntrack GC saw. */
@@ -302,10 +318,20 @@ enum endpoint_flag {
 
 /* Who has an address on this node.  Keyed by ip_addr. */
 struct endpoint {
-	__u32 endpoint_id; /* the attachment's; 0 for the node */
-	__u32 ifindex;	   /* the node's end of the veth */
+	__u16 slot;  /* the attachment's; 0 for the node */
+	__u16 flags; /* enum endpoint_flag */
+};
+
+/*
+ * A pod's interface.  Keyed by its slot: a small number that it keeps, and that another gets when it is gone.  Slot 0 is
+ * nobody's.
+ */
+struct attachment {
+	__u32 ifindex;	   /* the node's end of the veth; 0: nobody has the slot */
+	__u32 revision;	   /* another one when another has the slot, or when its flows are to be decided anew */
+	__u32 endpoint_id; /* the attachment's number */
 	mac_addr mac;	   /* of the pod's end */
-	__u16 flags;	   /* enum endpoint_flag */
+	__u8 pad[14];
 };
 
 /*
@@ -318,16 +344,15 @@ struct limit {
 	__u64 at_ns LIVE; /* CLOCK_MONOTONIC; the programs' own, and theirs alone */
 };
 
-enum limit_flag {
-	LIMIT_PACED = 1, /* a device of the node whose queue sends each packet when its time has come (fq) */
+/* That a device of the node keeps the time of what it sends. */
+struct paced_device {
+	__u32 is_paced;
 };
 
-/* What a device is to limits: a pod's has them, one of the node's may keep them.  Keyed by ifindex. */
-struct device_limits {
+/* The limits of an attachment, by its slot. */
+struct attachment_limits {
 	struct limit ingress; /* to the pod */
 	struct limit egress;  /* from the pod */
-	__u32 flags;	      /* enum limit_flag */
-	__u32 pad;
 };
 
 /* A pod's addresses by its network namespace: the client that affinity knows at the socket hooks. */
@@ -370,7 +395,7 @@ struct remote {
 enum node_flag {
 	NODE_MASQUERADE = 1, /* pods go outside under the node's address */
 	NODE_LIMITS = 2,     /* the limits map has entries */
-	NODE_PACED = 4,	     /* one of them is LIMIT_PACED */
+	NODE_PACED = 4,	     /* so has paced_devices */
 	NODE_IPIP = 8,	     /* IP in IP, by headers of our own */
 	NODE_GENEVE = 16,    /* on the wire the VXLAN device's packets are Geneve's */
 	NODE_ANY_NETNS = 32, /* sockets of every network namespace are served: which are pods' is not known */
@@ -381,7 +406,7 @@ struct node {
 	ip_addr addr4; /* source of what is translated; zeros: none */
 	ip_addr addr6;
 	__u64 netns_cookie;  /* of the node's own network namespace */
-	__u32 revision LIVE; /* raised when an endpoint changes or a backend leaves */
+	__u32 revision LIVE; /* raised when an endpoint changes, or a service's address comes or goes */
 	__u16 nat_port_min;  /* source ports for translation, host order, inclusive */
 	__u16 nat_port_max;
 	__u16 node_port_min; /* NodePort range, host order, inclusive */

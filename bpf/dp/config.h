@@ -25,7 +25,10 @@
 #define PER_CPU(entries) DOC(":per_cpu " #entries)
 /* copied into the map of the next generation while links move there */
 #define CARRIED DOC(":carried")
-/* which change makes flows look at their ends and backends again: REMOVAL of an entry, or any CHANGE */
+/*
+ * which change makes flows look again at their ends, service and backend: a CHANGE of any kind, KEYS that come or go, or one
+ * that goes, for the flows to the SET in it
+ */
 #define REVISES(change) DOC(":revises " #change)
 
 #define EXPORT_ENUM(name) const volatile enum name __export_##name = 0

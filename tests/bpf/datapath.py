@@ -74,6 +74,7 @@ class Datapath:
     set_ids: int = 0
     copies: int = -1  # the map whose number voids the copies of flows when it is another
     hook: Literal["tc", "xdp"] = "tc"
+    slots: dict[tuple[int, bytes], int] = field(default_factory=dict)  # of attachments, by device and MAC
 
     @classmethod
     def load(cls, sizes: Mapping[str, int] | None = None, constants: Mapping[str, int] | None = None) -> Self:
@@ -104,6 +105,8 @@ class Datapath:
         for table in self.tables.values():
             if not table.spec.kind.is_array:
                 table.delete([key for key, _ in table.items()])
+        limits, none = self.tables["limits"], abi.AttachmentLimits(abi.Limit(0, 0, 0), abi.Limit(0, 0, 0))
+        limits.update((slot, none) for slot in self.slots.values())
         mapio.update(self.copies, bytes(4), os.urandom(8), 1)
         self.tables["fragment_slots"].update_packed(*EMPTY_SLOTS)
         self.node()
@@ -151,9 +154,17 @@ class Datapath:
 
     def endpoint(self, address: str, ifindex: int, mac: str, flags: int = 0) -> None:
         """Make an address known."""
-        record = abi.Endpoint(ifindex or 1, ifindex, bytes.fromhex(mac.replace(":", "")), flags)
-        self.tables["endpoints"].update([(addr(address), record)])
+        slot = self.attach(ifindex, mac) if ifindex else 0
+        self.tables["endpoints"].update([(addr(address), abi.Endpoint(slot, flags))])
         self.forget_locations()
+
+    def attach(self, ifindex: int, mac: str) -> int:
+        """Give an interface, which its device and MAC name, a slot; the one that it has where it has one."""
+        interface = (ifindex, bytes.fromhex(mac.replace(":", "")))
+        if interface not in self.slots:
+            slot = self.slots[interface] = len(self.slots) + 1
+            self.tables["attachments"].update([(slot, abi.Attachment(ifindex, 100 + slot, slot, interface[1]))])
+        return self.slots[interface]
 
     def forget_locations(self) -> None:
         """Have no CPU remember where addresses were, as when the agent has raised the revision; flows are not told."""
@@ -165,19 +176,27 @@ class Datapath:
     def limit(
         self, ifindex: int, *, ingress: int = 0, egress: int = 0, ahead_s: float = 0.0, burst_s: float = 1.0
     ) -> None:
-        """Keep a pod to rates in bits per second; *ahead_s* is how far it is ahead of them, from now.
+        """Keep the pod behind a device to rates in bits per second; *ahead_s* is how far it is ahead of them, from now.
 
         A time before the machine's boot is the boot's.
         """
         burst_ns, at_ns = int(burst_s * NS), max(1, time.monotonic_ns() + int(ahead_s * NS))
-        record = abi.DeviceLimits(
-            abi.Limit(ingress, burst_ns, at_ns), abi.Limit(egress, burst_ns, at_ns), abi.LimitFlag(0)
+        self.set_limits(
+            ifindex,
+            abi.AttachmentLimits(abi.Limit(ingress, burst_ns, at_ns), abi.Limit(egress, burst_ns, at_ns)),
         )
-        self.tables["limits"].update([(ifindex, record)])
 
-    def limits(self, ifindex: int) -> abi.DeviceLimits:
-        """What is known of a device's limits."""
-        return cast(abi.DeviceLimits, self.tables["limits"].get(ifindex))
+    def set_limits(self, ifindex: int, limits: abi.AttachmentLimits) -> None:
+        """Write the limits of the pod behind a device."""
+        self.tables["limits"].update([(self.slot(ifindex), limits)])
+
+    def limits(self, ifindex: int) -> abi.AttachmentLimits:
+        """The limits of the pod behind a device."""
+        return cast(abi.AttachmentLimits, self.tables["limits"].get(self.slot(ifindex)))
+
+    def slot(self, ifindex: int) -> int:
+        """The slot of the attachment behind a device, the first."""
+        return next(slot for (device, _), slot in self.slots.items() if device == ifindex)
 
     def prefix(self, network: str, remote: str = "", flags: int = 0, *, routed: bool = False, node_id: int = 1) -> None:
         """Say of a range that it is behind another node's tunnel, or routes, or what else is so of it."""

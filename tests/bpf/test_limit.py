@@ -72,8 +72,7 @@ def used(node: Datapath, ifindex: int) -> tuple[bool, bool]:
 def rested(limited: Datapath) -> Datapath:
     """The same, with a mark by which a charge is seen."""
     for ifindex in (LOOPBACK, OTHER_POD_DEVICE):
-        record = abi.DeviceLimits(abi.Limit(RATE, NS, AT_REST), abi.Limit(RATE, NS, AT_REST), abi.LimitFlag(0))
-        limited.tables["limits"].update([(ifindex, record)])
+        limited.set_limits(ifindex, abi.AttachmentLimits(abi.Limit(RATE, NS, AT_REST), abi.Limit(RATE, NS, AT_REST)))
     return limited
 
 
@@ -180,6 +179,7 @@ def test_an_established_flow_is_charged_too(limited: Datapath) -> None:
 
 @pytest.mark.parametrize("flags", [NodeFlag(0), NodeFlag.NODE_LIMITS], ids=["no pod has one", "another pod has one"])
 def test_a_pod_without_a_limit_is_not_held_up(node: Datapath, flags: NodeFlag) -> None:
+    node.attach(99, "02:00:00:00:00:99")
     node.limit(99, ingress=1000, egress=1000, ahead_s=100)
     node.limit(OTHER_POD_DEVICE, egress=1000, ahead_s=100)  # what it is sent is free
     node.node(flags=flags)
@@ -198,8 +198,7 @@ def test_arp_is_charged_and_passes(limited: Datapath) -> None:
 def paced(node: Datapath, uplink: int) -> Datapath:
     """The uplink's queue keeps time; the pod is 0.5 s ahead of its rate."""
     node.limit(LOOPBACK, egress=RATE, ahead_s=0.5)
-    keeps = abi.DeviceLimits(abi.Limit(0, 0, 0), abi.Limit(0, 0, 0), abi.LimitFlag.LIMIT_PACED)
-    node.tables["limits"].update([(uplink, keeps)])
+    node.tables["paced_devices"].update([(uplink, abi.PacedDevice(1))])
     node.node(flags=NodeFlag.NODE_LIMITS | NodeFlag.NODE_PACED)
     return node
 
@@ -272,5 +271,5 @@ def test_what_would_wait_longer_than_the_burst_is_dropped(paced: Datapath) -> No
 
 
 def test_another_queue_is_not_told_a_time(paced: Datapath, uplink: int) -> None:
-    paced.tables["limits"].delete([uplink])
+    paced.tables["paced_devices"].delete([uplink])
     assert paced.run("pod_ingress", frame(POD, OUTSIDE, syn())).send_at == 0

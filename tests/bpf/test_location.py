@@ -31,8 +31,7 @@ MANY = IPv4Address("10.245.0.0")
 
 def moves(node: Datapath, address: str, ifindex: int, mac: str) -> None:
     """An address is elsewhere, and the revision is not yet raised."""
-    record = abi.Endpoint(ifindex, ifindex, bytes.fromhex(mac.replace(":", "")), 0)
-    node.tables["endpoints"].update([(addr(address), record)])
+    node.tables["endpoints"].update([(addr(address), abi.Endpoint(node.attach(ifindex, mac), 0))])
 
 
 def test_an_address_is_asked_for_again_when_the_revision_is_raised(node: Datapath) -> None:

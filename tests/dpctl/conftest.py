@@ -64,18 +64,18 @@ def pin_maps(root: PinRoot, name: str) -> Generation:
 def fill(generation: Generation) -> None:
     """One service with two backends, the node and one pod, and a translated flow between them."""
     now_s = time.monotonic_ns() >> abi.SEEN_BITS
-    none = abi.PeerLocation(0, bytes(6), 0)
+    none = abi.PeerLocation(0, 0, 0)
     client, service, backend = address("10.1.0.7"), address("10.96.0.1"), address("10.1.1.9")
     forward = abi.FlowFlag.FLOW_FORWARD
     answer = abi.FlowFlag.FLOW_REVERSE | abi.FlowFlag.FLOW_REPLIED
     flows = [
         (
             abi.FlowKey(client, service, 40000, 80, 6, 0),
-            abi.Flow(client, backend, 40000, 8080, (none, none), 1, now_s, 1, 0, forward),
+            abi.Flow(1, forward, client, backend, 40000, 8080, (none, none), 1, now_s, 1, 0, 0),
         ),
         (
             abi.FlowKey(client, backend, 40000, 8080, 6, 0),
-            abi.Flow(service, client, 80, 40000, (none, none), 1, now_s, 0, 0, answer),
+            abi.Flow(2, answer, service, client, 80, 40000, (none, none), 1, now_s, 0, 0, 0),
         ),
     ]
     contents: dict[Any, list[tuple[Any, Any]]] = {
@@ -86,9 +86,10 @@ def fill(generation: Generation) -> None:
             (abi.BackendKey(1, 1), abi.Backend(client, 8080, 1)),
         ],
         abi.ENDPOINTS: [
-            (address("192.0.2.1"), abi.Endpoint(0, 0, bytes(6), 1)),
-            (client, abi.Endpoint(3, 17, b"\2\0\0\0\0\1", 0)),
+            (address("192.0.2.1"), abi.Endpoint(0, 1)),
+            (client, abi.Endpoint(2, 0)),
         ],
+        abi.ATTACHMENTS: [(2, abi.Attachment(17, 1, 3, b"\2\0\0\0\0\1"))],
         abi.POD_NETNS: [(77, abi.PodAddresses(client, IPv6Address(0)))],
         abi.FLOWS: flows,
         abi.NODE: [(0, abi.Node(address("192.0.2.1"), IPv6Address(0), 1, 5, 1024, 29999, 30000, 32767, 0, 0, 0, 0, 0))],

@@ -11,7 +11,7 @@ from dpctl.format import End, set_label
 from maps.abi import FLOWS, Flow, FlowFlag, FlowKey, PeerLocation
 from maps.memory import MemoryTable
 
-NOWHERE = PeerLocation(0, bytes(6), 0)
+NOWHERE = PeerLocation(0, 0, 0)
 NOW = 10_000
 TCP, UDP = 6, 17
 Entry = tuple[FlowKey, Flow]
@@ -41,7 +41,7 @@ def entry(
     source, target = to or ((IPv6Address(0), 0), (IPv6Address(0), 0))
     flags |= FlowFlag.FLOW_ORIGIN_HI if swap else 0
     key = FlowKey(lo[0], hi[0], lo[1], hi[1], protocol, 0)
-    return key, Flow(source[0], target[0], source[1], target[1], (NOWHERE, NOWHERE), 1, seen_s, set_id, 0, flags)
+    return key, Flow(1, flags, source[0], target[0], source[1], target[1], (NOWHERE, NOWHERE), 1, seen_s, set_id, 0, 0)
 
 
 def pair(

@@ -63,12 +63,17 @@ def test_a_backend_in_two_views_has_a_row_in_each() -> None:
 def test_endpoints_are_the_node_first_and_devices_have_names_where_they_are_known() -> None:
     pod6 = IPv6Address("fd00::7")
     entries = [
-        (pod6, abi.Endpoint(3, 17, b"\2\0\0\0\0\1", 0)),
-        (V4, abi.Endpoint(0, 0, bytes(6), abi.EndpointFlag.ENDPOINT_NODE)),
+        (pod6, abi.Endpoint(2, 0)),
+        (V4, abi.Endpoint(0, abi.EndpointFlag.ENDPOINT_NODE)),
     ]
-    limits = {17: abi.DeviceLimits(abi.Limit(5000, 1, 2), abi.Limit(2 * 10**9, 3, 4), abi.LimitFlag(0))}
+    attachments = {2: abi.Attachment(17, 1, 3, b"\2\0\0\0\0\1")}
+    limits = {2: abi.AttachmentLimits(abi.Limit(5000, 1, 2), abi.Limit(2 * 10**9, 3, 4))}
     node, pod = endpoint_rows(
-        entries, [(99, abi.PodAddresses(IPv6Address(0), pod6))], lambda i: f"swp{i}", limits.items()
+        entries,
+        attachments.items(),
+        [(99, abi.PodAddresses(IPv6Address(0), pod6))],
+        lambda i: f"swp{i}",
+        limits.items(),
     )
     assert (node.ingress_rate, pod.ingress_rate, pod.egress_rate) == (0, 5000, 2 * 10**9)
     assert (node.owner, node.device, node.netns_cookie) == ("node", "", 0)

@@ -114,15 +114,14 @@ def fill(folder: Path) -> None:
             (mapped(type(f.node)(0)), NODE_PORT, abi.Scope.SCOPE_EXTERNAL, 1),
         )
     )
-    pods = (
-        (
-            mapped(_address(f, name)),
-            abi.Endpoint(n, if_nametoindex(device(name)), bytes.fromhex(mac.replace(":", "")), 0),
-        )
-        for n, (name, mac) in enumerate(PODS.items(), start=1)
-        for f in FAMILIES
+    Table.open(abi.ATTACHMENTS, folder / "attachments").update(
+        (slot, abi.Attachment(if_nametoindex(device(name)), slot, slot, bytes.fromhex(mac.replace(":", ""))))
+        for slot, (name, mac) in enumerate(PODS.items(), start=1)
     )
-    own = ((mapped(f.node), abi.Endpoint(0, 0, bytes(6), abi.EndpointFlag.ENDPOINT_NODE)) for f in FAMILIES)
+    pods = (
+        (mapped(_address(f, name)), abi.Endpoint(slot, 0)) for slot, name in enumerate(PODS, start=1) for f in FAMILIES
+    )
+    own = ((mapped(f.node), abi.Endpoint(0, abi.EndpointFlag.ENDPOINT_NODE)) for f in FAMILIES)
     Table.open(abi.ENDPOINTS, folder / "endpoints").update([*pods, *own])
     node = abi.Node(mapped(IPV4.node), mapped(IPV6.node), netns_cookie(), 1, *NAT_PORTS, *NODE_PORTS, 0, 0, 0, 0, 0)
     Table.open(abi.NODE, folder / "node").update([(0, node)])
@@ -131,10 +130,10 @@ def fill(folder: Path) -> None:
 def limit(folder: Path, rate: int, keep_time: Iterable[int]) -> None:
     """Keep what the client pod sends to *rate* bits per second; devices that *keep_time* have it wait."""
     none, seconds = abi.Limit(0, 0, 0), 10
-    pod = abi.DeviceLimits(none, abi.Limit(rate, seconds * 10**9, 0), abi.LimitFlag(0))
-    keeps = abi.DeviceLimits(none, none, abi.LimitFlag.LIMIT_PACED)
-    limits = Table.open(abi.LIMITS, folder / "limits")
-    limits.update([(if_nametoindex(device("client")), pod), *((ifindex, keeps) for ifindex in keep_time)])
+    pod = abi.AttachmentLimits(none, abi.Limit(rate, seconds * 10**9, 0))
+    Table.open(abi.LIMITS, folder / "limits").update([(1 + list(PODS).index("client"), pod)])
+    paced = Table.open(abi.PACED_DEVICES, folder / "paced_devices")
+    paced.update((ifindex, abi.PacedDevice(1)) for ifindex in keep_time)
     nodes = Table.open(abi.NODE, folder / "node")
     node = nodes.get(0)
     assert node

@@ -96,7 +96,7 @@ HEAD = """
         ),
         pytest.param(
             'DECLARED(things, __u32, __u32) DOC(":agent 1") DOC(":revises SOMETIMES");',
-            "REVISES wants one of NEVER, REMOVAL, CHANGE, not 'SOMETIMES'",
+            "REVISES wants one of NEVER, SET, KEYS, CHANGE, not 'SOMETIMES'",
             id="an unknown change is refused",
         ),
         pytest.param(

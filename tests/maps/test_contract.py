@@ -174,7 +174,7 @@ def test_a_sum_over_cpus_reads_as_it_was_written(make: Make) -> None:
 
 def test_bare_keys_are_addresses_and_numbers(make: Make) -> None:
     endpoints, sets = make(abi.ENDPOINTS), make(abi.BACKEND_SETS)
-    endpoint = abi.Endpoint(endpoint_id=1, ifindex=2, mac=b"\2\0\0\0\0\1", flags=0)
+    endpoint = abi.Endpoint(slot=1, flags=0)
     endpoints.update([(IPv6Address("::ffff:10.0.0.1"), endpoint)])
     sets.update([(7, abi.BackendSet("default/web:http/TCP/IPv4/cluster"))])
     assert list(endpoints.items()) == [(IPv6Address("::ffff:10.0.0.1"), endpoint)]

@@ -21,6 +21,7 @@ def dump(tables: Tables) -> str:
         ("backend_sets", _backend_sets(tables)),
         ("maglevs", _maglevs(tables)),
         ("backends", _backends(tables)),
+        ("attachments", _attachments(tables)),
         ("endpoints", _endpoints(tables)),
         ("pod_netns", _pod_netns(tables)),
         ("node", _node(tables)),
@@ -59,8 +60,13 @@ def _backends(tables: Tables) -> Iterator[str]:
 
 def _endpoints(tables: Tables) -> Iterator[str]:
     for addr, value in sorted(tables["endpoints"].items()):
-        words = [f"endpoint {value.endpoint_id}", f"ifindex {value.ifindex}", value.mac.hex(":")]
-        yield f"{unmapped(addr)}: {', '.join([*words, *_flags(abi.EndpointFlag(value.flags))])}"
+        yield f"{unmapped(addr)}: {', '.join([f'slot {value.slot}', *_flags(abi.EndpointFlag(value.flags))])}"
+
+
+def _attachments(tables: Tables) -> Iterator[str]:
+    for slot, value in sorted(tables["attachments"].items()):
+        if value.ifindex:
+            yield f"{slot}: endpoint {value.endpoint_id}, ifindex {value.ifindex}, {value.mac.hex(':')}"
 
 
 def _pod_netns(tables: Tables) -> Iterator[str]:

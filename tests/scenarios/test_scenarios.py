@@ -31,6 +31,7 @@ POD = Attachment(
     "c0ffee",
     "eth0",
     7,
+    1,
     "/run/netns/a",
     4242,
     "02:00:00:00:00:05",

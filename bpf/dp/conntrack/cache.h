@@ -24,10 +24,9 @@ enum {
 
 struct cached_flow {
 	struct flow_key key;
-	struct flow flow;
+	struct flow flow; /* its ends and revisions brought up to date, which the entry's are not */
 	__u32 epoch;
 	__u32 asked; /* tick_moment() when the way on was, see next_hop.h; 0: not since the copy was made */
-	__u32 pad;
 };
 
 _Static_assert(sizeof(struct cached_flow) == 128, "two cache lines, fetched at once");
@@ -196,13 +195,13 @@ static __always_inline void cache_void(void)
 		__sync_fetch_and_add(epoch, 1);
 }
 
-/* As ct_delete_entries(), for entries that may have been in use just now. */
-static __noinline void ct_delete(const struct flow_key *key, const struct flow *f)
+/* Ends the flow that was found under a key, and may have been in use just now; not if the key is another's by now. */
+static __noinline void ct_delete(struct scratch *work, const struct flow_key *key)
 {
-	struct scratch *work = scratch();
+	struct flow *entry = bpf_map_lookup_elem(&flows, key);
 
-	if (work)
-		ct_delete_entries(key, f, &work->other);
+	if (entry && entry->tag == work->found.tag)
+		ct_delete_entries(key, &work->found, &work->other);
 	cache_void();
 }
 

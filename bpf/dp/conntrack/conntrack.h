@@ -3,21 +3,20 @@
 #ifndef SLUICEWAY_CONNTRACK_H
 #define SLUICEWAY_CONNTRACK_H
 
-#include "dp/service/backend.h"
 #include "dp/endpoint/location.h"
+#include "dp/service/service.h"
 #include "dp/conntrack/cache.h"
 #include "dp/conntrack/shortcut.h"
 
-/* Is the connection over? */
-static __noinline bool flow_is_closed(const struct flow_key *key, const struct flow *f)
+/* Is the connection over that was found? */
+static __noinline bool flow_is_closed(struct scratch *work, __u8 protocol)
 {
-	struct scratch *work = scratch();
-	__u16 flags = f->flags;
+	__u32 flags = work->found.flags;
 
-	if (work && flags & (FLOW_FORWARD | FLOW_REVERSE)) {
+	if (flags & (FLOW_FORWARD | FLOW_REVERSE)) {
 		struct flow *other;
 
-		flow_pair_key(f, key->protocol, &work->other);
+		flow_pair_key(&work->found, protocol, &work->other);
 		other = bpf_map_lookup_elem(&flows, &work->other);
 		if (other)
 			flags |= other->flags & FLOW_ENDS;
@@ -35,7 +34,24 @@ static __always_inline bool flow_backend_left(const struct flow *f)
 	return !b || b->port != f->to_dport || !addr_equal(&b->addr, &f->to_dst);
 }
 
-/* Finds the devices of both ends anew: an endpoint has come or gone since they were kept. */
+/*
+ * Is who was called another service's address by now than when the flow began: a service's or no more one, or of another
+ * set? What was called at the reverse entry is the backend, and the forward one decides.
+ */
+static __noinline bool flow_service_changed(const struct flow_key *key, const struct flow *f)
+{
+	bool origin_hi = f->flags & FLOW_ORIGIN_HI;
+	const ip_addr *called = origin_hi ? &key->lo_addr : &key->hi_addr;
+	enum scope scope = f->flags & FLOW_EXTERNAL ? SCOPE_EXTERNAL : SCOPE_INTERNAL;
+	struct service *s;
+
+	if (f->flags & FLOW_REVERSE || addr_is_loopback(called))
+		return false;
+	s = service_find(called, origin_hi ? key->lo_port : key->hi_port, key->protocol, scope);
+	return (s ? s->set_id : 0) != f->set_id;
+}
+
+/* Finds anew where both ends are. */
 static __always_inline void ct_refresh_ends(const struct flow_key *key, struct flow *f)
 {
 	bool origin_hi = f->flags & FLOW_ORIGIN_HI;
@@ -52,28 +68,43 @@ static __always_inline void ct_refresh_ends(const struct flow_key *key, struct f
 	location_of(hi, &f->ends[1]);
 }
 
-/*
- * Is what the flow remembers still so? Asked once per flow after an endpoint or a backend has changed.
- * False when the flow must begin anew: its backend left, and the protocol has no connection to lose.
- */
-static __always_inline bool ct_refresh(const struct flow_key *key, struct flow *f, const struct packet *p,
-				       __u32 revision)
+/* Are both ends where the flow has them, and has its set lost no backend since? */
+static __always_inline bool flow_holds(const struct flow *f, __u32 revision)
 {
-	if (f->flags & FLOW_FORWARD && (p->protocol == IPPROTO_UDP || p->flags & PACKET_SYN) && flow_backend_left(f))
-		return false;
+	return f->revision == revision && location_holds(&f->ends[0]) && location_holds(&f->ends[1]) &&
+	       (!f->set_id || f->set_revision == set_revision(f->set_id));
+}
+
+/*
+ * Is what the flow remembers still so? Asked after an endpoint, a service or a backend of its set has changed, of what was
+ * read: the entry stays as it is. False when the flow must begin anew: it would go elsewhere now, and the protocol has no
+ * connection to lose.
+ */
+static __noinline bool ct_refresh(const struct flow_key *key, struct flow *f, const struct packet *p, __u32 revision)
+{
+	__u32 set = f->set_id ? set_revision(f->set_id) : 0;
+
+	fence_reads(); /* the set's revision is read, its backends are not */
+	if (p->protocol != IPPROTO_TCP || p->flags & PACKET_SYN) {
+		if (f->flags & FLOW_FORWARD && flow_backend_left(f))
+			return false;
+		if (f->revision != revision && flow_service_changed(key, f))
+			return false;
+	}
 	ct_refresh_ends(key, f);
 	f->revision = revision;
+	f->set_revision = set;
 	return true;
 }
 
 /*
- * Notes what the packet says about its flow. Stores only what changed: the entry is shared by all CPUs. While a RST may be a
- * right one the entry keeps the time it came.
+ * Notes what the packet says about its flow, in what was read of it and in the entry. Stores only what changed: the entry is
+ * shared by all CPUs. While a RST may be a right one the entry keeps the time it came. The time is the same for a flow that
+ * has taken the entry's place just now.
  */
-static __always_inline void ct_note(struct flow *f, const struct packet *p, bool origin)
+static __always_inline void ct_note(struct flow *f, struct flow *entry, const struct packet *p, bool origin)
 {
-	__u32 now = tick_s();
-	__u16 flags = f->flags;
+	__u32 now = tick_s(), flags = f->flags;
 
 	if (flags & FLOW_RESET && !(p->flags & PACKET_RST) && (__s32)(now - f->seen_s) < RESET_DOUBT)
 		return;
@@ -87,9 +118,11 @@ static __always_inline void ct_note(struct flow *f, const struct packet *p, bool
 	if (p->flags & PACKET_FIN)
 		flags |= origin ? FLOW_FIN_ORIGIN : FLOW_FIN_REPLY;
 	if (flags != f->flags)
-		f->flags = flags;
+		flow_note(entry, f->tag, f->flags & ~flags, flags & ~f->flags);
 	if (now != f->seen_s)
-		f->seen_s = now;
+		entry->seen_s = now;
+	f->flags = flags;
+	f->seen_s = now;
 }
 
 /* Does the copy still hold, and has the table nothing to learn from this packet? */
@@ -99,14 +132,14 @@ static __always_inline bool cache_holds(const struct cached_flow *r, const struc
 	const struct flow *f = &r->flow;
 	__u32 holds_s = flow_is_settled(f, p->protocol) ? CACHE_S : 0;
 
-	return r->epoch == epoch && f->revision == revision && tick_s() - f->seen_s <= holds_s &&
+	return r->epoch == epoch && tick_s() - f->seen_s <= holds_s &&
 	       !(p->flags & (PACKET_SYN | PACKET_FIN | PACKET_RST)) && !(f->flags & FLOW_RESET) &&
-	       (f->flags & FLOW_REPLIED || from_origin(f, src_hi));
+	       (f->flags & FLOW_REPLIED || from_origin(f, src_hi)) && flow_holds(f, revision);
 }
 
 /*
  * Finds a packet's flow, and changes nothing: ct_update() does, once the packet's sender is known to be the one it names.
- * What is returned is to be read only: it may be a copy. NULL: there is none.
+ * What is returned is to be read only: it is a copy. NULL: there is none.
  */
 static __always_inline struct flow *ct_find(struct scratch *work)
 {
@@ -114,7 +147,7 @@ static __always_inline struct flow *ct_find(struct scratch *work)
 	const struct node *n = node_now();
 	struct ct_ctx *ct = &work->ct;
 	struct cached_flow *r;
-	struct flow *f;
+	struct flow *entry;
 	bool src_hi;
 
 	src_hi = packet_key(p, &work->key);
@@ -130,10 +163,11 @@ static __always_inline struct flow *ct_find(struct scratch *work)
 		return &r->flow;
 	}
 	fence_reads(); /* epoch and revision are read, the entry and all that a new one is made of are not */
-	f = bpf_map_lookup_elem(&flows, &work->key);
-	if (f)
-		ct->is_current = f->revision == ct->revision;
-	return f;
+	entry = bpf_map_lookup_elem(&flows, &work->key);
+	if (!entry || !flow_read(entry, &work->key, &work->found))
+		return NULL;
+	ct->is_current = flow_holds(&work->found, ct->revision);
+	return &work->found;
 }
 
 /*
@@ -143,26 +177,31 @@ static __always_inline struct flow *ct_find(struct scratch *work)
 static __always_inline const struct flow *ct_peek(const struct tuple *t, bool *src_hi)
 {
 	struct scratch *work = scratch();
+	struct flow *entry;
 
 	if (!work)
 		return NULL;
 	*src_hi = tuple_key(t, &work->other);
-	return bpf_map_lookup_elem(&flows, &work->other);
+	entry = bpf_map_lookup_elem(&flows, &work->other);
+	return entry && flow_read(entry, &work->other, &work->found) ? &work->found : NULL;
 }
 
-/* The flow that was found, brought up to date; NULL: it is over, and was ended. */
-static __noinline struct flow *ct_update_entry(struct scratch *work, struct flow *f)
+/* The flow that was found in the table, brought up to date; NULL: it is over, and was ended. */
+static __noinline struct flow *ct_update_entry(struct scratch *work)
 {
 	const struct packet *p = &work->packet;
+	struct flow *f = &work->found, *entry;
 	struct ct_ctx *ct = &work->ct;
 
 	if ((p->flags & PACKET_SYN &&
-	     (flow_is_closed(&work->key, f) || (f->flags & FLOW_FORWARD && flow_backend_left(f)))) ||
+	     (flow_is_closed(work, work->key.protocol) || (f->flags & FLOW_FORWARD && flow_backend_left(f)))) ||
 	    (!ct->is_current && !ct_refresh(&work->key, f, p, ct->revision))) {
-		ct_delete(&work->key, f);
+		ct_delete(work, &work->key);
 		return NULL;
 	}
-	ct_note(f, p, from_origin(f, ct->src_hi));
+	entry = bpf_map_lookup_elem(&flows, &work->key);
+	if (entry)
+		ct_note(f, entry, p, from_origin(f, ct->src_hi));
 	if (!(p->flags & (PACKET_OPENS | PACKET_FIN | PACKET_RST)) && shortcut_keep(p, f, ct->src_hi, ct->search.epoch))
 		return f;
 	cache_keep(&ct->search, &work->key, f);
@@ -176,7 +215,15 @@ static __noinline struct flow *ct_update_entry(struct scratch *work, struct flow
  */
 static __always_inline struct flow *ct_update(struct scratch *work, struct flow *f)
 {
-	return f && work->ct.copy == CACHE_NONE ? ct_update_entry(work, f) : f;
+	return f && work->ct.copy == CACHE_NONE ? ct_update_entry(work) : f;
+}
+
+/* Ends a flow that holds, for another that has its key. */
+static __noinline void ct_displace(struct scratch *work, const struct flow *f)
+{
+	work->found = *f;
+	work->ct.copy = CACHE_NONE;
+	ct_delete(work, &work->key);
 }
 
 /*
@@ -188,8 +235,7 @@ static __always_inline struct flow *ct_update_arriving(struct scratch *work, str
 {
 	f = ct_update(work, f);
 	if (f && f->flags & FLOW_REVERSE && from_origin(f, work->ct.src_hi) && work->packet.protocol != IPPROTO_TCP) {
-		ct_delete(&work->key, f);
-		work->ct.copy = CACHE_NONE;
+		ct_displace(work, f);
 		return NULL;
 	}
 	return f;
@@ -207,11 +253,13 @@ static __always_inline const struct peer_location *flow_destination(const struct
 }
 
 /* A flow that begins now, as yet translated to nothing, in this CPU's scratch. */
-static __always_inline struct flow *flow_fresh(struct scratch *work, __u16 flags, bool origin_hi)
+static __always_inline struct flow *flow_fresh(struct scratch *work, const struct flow_key *key, __u32 flags,
+					       bool origin_hi)
 {
 	struct flow *f = &work->flow;
 
 	memset(f, 0, sizeof(*f));
+	f->tag = flow_tag_fresh(work, key);
 	f->revision = work->ct.revision;
 	f->seen_s = tick_s();
 	f->flags = flags | (origin_hi ? FLOW_ORIGIN_HI : 0);
@@ -219,9 +267,9 @@ static __always_inline struct flow *flow_fresh(struct scratch *work, __u16 flags
 }
 
 /* Remembers a flow that is carried as it is. A full table costs it only the lookup's shortcut. */
-static __always_inline void ct_keep(struct scratch *work, __u16 flags)
+static __always_inline void ct_keep(struct scratch *work, __u32 flags)
 {
-	struct flow *f = flow_fresh(work, flags, work->ct.src_hi);
+	struct flow *f = flow_fresh(work, &work->key, flags, work->ct.src_hi);
 
 	ct_refresh_ends(&work->key, f);
 	if (work->packet.flags & PACKET_RST)

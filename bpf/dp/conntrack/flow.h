@@ -9,7 +9,7 @@
 EXPORT_ENUM(flow_flag);
 
 _Static_assert(sizeof(struct flow_key) == 40, "hashed as bytes");
-_Static_assert(sizeof(struct flow) == 76, "two cache lines with its key");
+_Static_assert(sizeof(struct flow) == 80, "two cache lines with its key, and what a copy of both adds");
 
 /*
  * Preallocated: under a flood of new flows an LRU would evict established ones, and its inserts cost more. No larger than
@@ -35,8 +35,8 @@ static __always_inline bool ends_key(const ip_addr *src, __be16 sport, const ip_
 	key->lo_port = src_hi ? dport : sport;
 	key->hi_port = src_hi ? sport : dport;
 	key->protocol = protocol;
-	key->network = 0;
 	key->pad = 0;
+	key->network = 0;
 	return src_hi;
 }
 
@@ -48,6 +48,53 @@ static __always_inline bool tuple_key(const struct tuple *t, struct flow_key *ke
 static __always_inline bool packet_key(const struct packet *p, struct flow_key *key)
 {
 	return ends_key(&p->src, p->sport, &p->dst, p->dport, p->protocol, key);
+}
+
+/* The half of a tag that an entry's key makes; the other is drawn. */
+static __always_inline __u32 flow_key_tag(const struct flow_key *key)
+{
+	const __u64 *w = (const __u64 *)key;
+	__u64 sum = w[0] + 3 * w[1] + 5 * w[2] + 7 * w[3] + 11 * w[4];
+
+	return sum * 0x9e3779b97f4a7c15 >> 32 & 0xffff0000;
+}
+
+/* A new entry's tag. Ten bits count, so that an entry and the one after it under the same key differ; six are the CPU's. */
+static __always_inline __u32 flow_tag_fresh(struct scratch *work, const struct flow_key *key)
+{
+	return flow_key_tag(key) | (work->entries++ << 6 & 0xffc0) | (bpf_get_smp_processor_id() & 0x3f);
+}
+
+/*
+ * What an entry says, whole. False: it was not this key's any more, or became another's meanwhile. A new flow is written from
+ * its tag on.
+ */
+static __always_inline bool flow_read(const struct flow *entry, const struct flow_key *key, struct flow *to)
+{
+	__u32 tag = *(const volatile __u32 *)&entry->tag;
+
+	if ((tag ^ flow_key_tag(key)) >> 16)
+		return false;
+	fence_reads();
+	*to = *entry;
+	fence_reads();
+	return to->tag == tag && *(const volatile __u32 *)&entry->tag == tag;
+}
+
+enum { NOTE_TRIES = 8 }; /* each that fails has another CPU's note behind it; flags that are set stay, but for RESET */
+
+/* Takes flags from an entry and gives it others, unless it is another flow's by now. */
+static __always_inline void flow_note(struct flow *entry, __u32 tag, __u32 clear, __u32 set)
+{
+	__u64 *word = (__u64 *)entry;
+
+	for (int i = 0; i < NOTE_TRIES; i++) {
+		__u64 old = *(volatile __u64 *)word;
+		__u64 new = (old & ~((__u64)clear << 32)) | (__u64)set << 32;
+
+		if ((__u32)old != tag || new == old || __sync_val_compare_and_swap(word, old, new) == old)
+			return;
+	}
 }
 
 /* Does a packet whose source is the hi end (or not) come from the end that began the flow? */

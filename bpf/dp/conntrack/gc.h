@@ -59,7 +59,7 @@ struct pass {
 	bool pressed;
 };
 
-static __always_inline __u32 timeout_s(__u8 protocol, __u16 flags, bool pressed)
+static __always_inline __u32 timeout_s(__u8 protocol, __u32 flags, bool pressed)
 {
 	bool answered = flags & FLOW_REPLIED, tcp = protocol == IPPROTO_TCP;
 	bool closed = flags & FLOW_RESET || (flags & FLOW_FIN_ORIGIN && flags & FLOW_FIN_REPLY);
@@ -80,10 +80,10 @@ static __always_inline __u32 timeout_s(__u8 protocol, __u16 flags, bool pressed)
 }
 
 /* What both entries of a pair have seen. A RST that one end sent is none where the other has spoken since. */
-static __always_inline __u16 pair_flags(const struct flow *f, const struct flow *pair)
+static __always_inline __u32 pair_flags(const struct flow *f, const struct flow *pair)
 {
 	__s32 later = pair->seen_s - f->seen_s;
-	__u16 own = f->flags, others = pair->flags & (FLOW_REPLIED | FLOW_ASSURED | FLOW_ENDS);
+	__u32 own = f->flags, others = pair->flags & (FLOW_REPLIED | FLOW_ASSURED | FLOW_ENDS);
 
 	if (later >= RESET_DOUBT)
 		own &= ~FLOW_RESET;
@@ -98,7 +98,7 @@ static __always_inline __u16 pair_flags(const struct flow *f, const struct flow 
  */
 static long gc_flow(void *map, struct flow_key *key, struct flow *f, struct pass *pass)
 {
-	__u16 flags = f->flags;
+	__u32 flags = f->flags;
 	__u32 seen_s = f->seen_s;
 	struct flow_key other;
 	__u32 entries = 1;

@@ -73,7 +73,7 @@ __noinline int nat_store_reverse(const struct packet *p, const struct nat_pair *
 		return NAT_TAKEN;
 	key = &work->half;
 	src_hi = tuple_key(&pair->mapping, key);
-	f = flow_fresh(work, pair->flags | FLOW_REVERSE, src_hi);
+	f = flow_fresh(work, key, pair->flags | FLOW_REVERSE, src_hi);
 	f->ends[src_hi] = pair->client;
 	f->ends[!src_hi] = pair->backend;
 	f->to_src = p->dst;
@@ -84,23 +84,36 @@ __noinline int nat_store_reverse(const struct packet *p, const struct nat_pair *
 	if (error != NAT_TAKEN)
 		return error;
 	old = bpf_map_lookup_elem(&flows, key);
-	if (!old || !flow_is_closed(key, old))
+	if (!old || !flow_read(old, key, &work->found) || !flow_is_closed(work, key->protocol))
 		return error;
-	ct_delete(key, old);
+	ct_delete(work, key);
 	return bpf_map_update_elem(&flows, key, f, BPF_NOEXIST);
 }
 
 /*
- * Stores the entry that the client's packets find, over one that is there: under the key that was found for this one, made
- * of the reverse one, and left in the scratch. Returns as bpf_map_update_elem().
+ * Another CPU has begun the same flow meanwhile: what it stored is taken, and our reverse entry goes. False: what is there is
+ * no flow of this kind.
  */
-static __always_inline int nat_store_forward(struct scratch *work)
+static __always_inline bool nat_adopt(struct scratch *work)
+{
+	struct flow *entry = bpf_map_lookup_elem(&flows, &work->key), *f = &work->found;
+
+	if (!entry || !flow_read(entry, &work->key, f) || !(f->flags & FLOW_FORWARD) ||
+	    !flow_holds(f, work->ct.revision))
+		return false;
+	work->flow = *f;
+	bpf_map_delete_elem(&flows, &work->half); /* which nat_store_reverse() has stored */
+	return true;
+}
+
+/* The forward entry, made of the reverse one that was left in the scratch. */
+static __always_inline void nat_forward_flow(struct scratch *work)
 {
 	const struct nat_pair *pair = &work->pair;
 	__u32 src_hi = work->ct.src_hi & 1;
 	struct flow *f = &work->flow;
-	long error;
 
+	f->tag = flow_tag_fresh(work, &work->key);
 	f->flags = pair->flags | FLOW_FORWARD | (src_hi ? FLOW_ORIGIN_HI : 0);
 	f->ends[src_hi] = pair->client;
 	f->ends[!src_hi] = pair->backend;
@@ -109,11 +122,25 @@ static __always_inline int nat_store_forward(struct scratch *work)
 	f->to_sport = pair->mapping.sport;
 	f->to_dport = pair->mapping.dport;
 	f->set_id = pair->set_id;
+	f->set_revision = pair->set_revision;
 	f->slot = pair->slot;
-	error = bpf_map_update_elem(&flows, &work->key, f, BPF_NOEXIST);
+}
+
+/*
+ * Stores the entry that the client's packets find, under the key that was found for this one; over one that is there, but for
+ * another CPU's of the same flow. Returns as bpf_map_update_elem().
+ */
+static __always_inline int nat_store_forward(struct scratch *work)
+{
+	long error;
+
+	nat_forward_flow(work);
+	error = bpf_map_update_elem(&flows, &work->key, &work->flow, BPF_NOEXIST);
 	if (error != NAT_TAKEN)
 		return error;
-	error = bpf_map_update_elem(&flows, &work->key, f, BPF_ANY);
+	if (nat_adopt(work))
+		return 0;
+	error = bpf_map_update_elem(&flows, &work->key, &work->flow, BPF_ANY);
 	cache_void();
 	return error;
 }
@@ -156,8 +183,11 @@ static __noinline enum drop_reason nat_reserve_port(const struct packet *p, stru
 static __always_inline enum drop_reason nat_choose(const struct packet *p, const struct service *s,
 						   const struct node *n, bool external, struct nat_pair *pair)
 {
-	struct backend *b = service_backend(s, &p->src, s->backends == 1 ? 0 : flow_hash(p), &pair->slot);
+	struct backend *b;
 
+	pair->set_revision = set_revision(s->set_id);
+	fence_reads(); /* the set's revision is read, its backends are not */
+	b = service_backend(s, &p->src, s->backends == 1 ? 0 : flow_hash(p), &pair->slot);
 	if (!b)
 		return DROP_BACKEND_LOST;
 	pair->set_id = s->set_id;
@@ -241,6 +271,7 @@ __noinline int nat_masquerade(const struct packet *p)
 	pair->mapping.dport = p->dport;
 	pair->mapping.protocol = p->protocol;
 	pair->set_id = 0;
+	pair->set_revision = 0;
 	pair->slot = 0;
 	pair->flags = 0;
 	return nat_store(p, work, n);

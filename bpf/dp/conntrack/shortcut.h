@@ -36,16 +36,17 @@ struct shortcut {
 	__be32 to_dst;
 	__be16 to_sport;
 	__be16 to_dport;
-	__u32 from_ifindex; /* the sender's, under this MAC */
-	__u32 to_ifindex;
-	mac_addr from_mac;
-	mac_addr to_mac;
+	__u32 from_revision; /* of the sender's attachment, at its slot */
+	__u32 to_revision;
+	__u16 from_slot;
+	__u16 to_slot;
+	__u32 set_id; /* as struct flow's */
+	__u32 set_revision;
 	__u32 stamp;
 	__u32 until;	      /* in tick_s()'s unit, the last in which it holds */
 	__u16 addresses_diff; /* what the change of addresses adds to a sum over them */
 	__u16 ports_diff;     /* and of ports */
-	__u16 translates;
-	__u16 pad;
+	__u32 pad;
 };
 
 _Static_assert(sizeof(struct shortcut) == 64, "one cache line");
@@ -121,6 +122,13 @@ static __always_inline bool shortcut_holds(const struct shortcut *s, __u32 stamp
 	return s->stamp == stamp && (__s32)(s->until - tick_s()) >= 0;
 }
 
+/* Is anything written but MACs and the hop? */
+static __always_inline bool shortcut_translates(const struct shortcut *s)
+{
+	return (s->key.src ^ s->to_src) | (s->key.dst ^ s->to_dst) | (s->key.sport ^ s->to_sport) |
+	       (s->key.dport ^ s->to_dport);
+}
+
 static __always_inline __u16 csum_diff_ports(const struct shortcut *s)
 {
 	csum_t diff = csum_replace(0, s->key.sport, s->to_sport);
@@ -148,46 +156,65 @@ static __always_inline struct shortcut *shortcut_room(struct shortcut_set *set, 
 	return shortcut_holds(one, stamp) ? NULL : one;
 }
 
+/* The line that a packet's key is to have; NULL: it is none for the shortcut, or there is no room. */
+static __noinline struct shortcut *shortcut_claim(const struct packet *p, __u32 stamp)
+{
+	struct shortcut_key key = {
+		.src = p->src.w[3], .dst = p->dst.w[3], .sport = p->sport, .dport = p->dport, .protocol = p->protocol};
+	struct shortcut_search at;
+	struct shortcut_set *set;
+	struct shortcut *s;
+
+	if (!(p->flags & PACKET_V4) || (p->protocol != IPPROTO_TCP && p->protocol != IPPROTO_UDP))
+		return NULL;
+	shortcut_search(&key, stamp, &at);
+	set = bpf_map_lookup_elem(&shortcuts, &at.index);
+	if (!set || !at.tags)
+		return NULL;
+	s = shortcut_room(set, &key, stamp);
+	if (!s)
+		return NULL;
+	at.tags[s != &set->ways[0]] = at.tag;
+	s->key = key;
+	s->stamp = stamp;
+	return s;
+}
+
+/* What a line says of its flow, for one direction. */
+static __noinline void shortcut_fill(struct shortcut *s, const struct flow *f, bool src_hi)
+{
+	const struct peer_location *from = &f->ends[src_hi], *to = &f->ends[!src_hi];
+	bool translates = flow_translates(f, src_hi);
+
+	s->to_src = translates ? f->to_src.w[3] : s->key.src;
+	s->to_dst = translates ? f->to_dst.w[3] : s->key.dst;
+	s->to_sport = translates ? f->to_sport : s->key.sport;
+	s->to_dport = translates ? f->to_dport : s->key.dport;
+	s->from_revision = from->revision;
+	s->to_revision = to->revision;
+	s->from_slot = from->slot;
+	s->to_slot = to->slot;
+	s->set_id = f->set_id;
+	s->set_revision = f->set_revision;
+	s->until = f->seen_s + (flow_is_settled(f, s->key.protocol) ? CACHE_S : SHORTCUT_UNSETTLED_S);
+	s->addresses_diff = csum_diff_addresses(s);
+	s->ports_diff = csum_diff_ports(s);
+}
+
 /*
  * Keeps what is known of a flow that was found after the epoch was read, for the direction of a packet. False: it is
  * none for the shortcut, or there is no room.
  */
 static __always_inline bool shortcut_keep(const struct packet *p, const struct flow *f, bool src_hi, __u32 epoch)
 {
-	const struct peer_location *from = &f->ends[src_hi], *to = &f->ends[!src_hi];
-	struct shortcut_key key = {
-		.src = p->src.w[3], .dst = p->dst.w[3], .sport = p->sport, .dport = p->dport, .protocol = p->protocol};
-	__u32 stamp = shortcut_stamp(epoch, f->revision);
-	struct shortcut_search at;
-	struct shortcut_set *set;
 	struct shortcut *s;
 
-	if (!(p->flags & PACKET_V4) || !from->ifindex || !to->ifindex ||
-	    (p->protocol != IPPROTO_TCP && p->protocol != IPPROTO_UDP))
+	if (!f->ends[0].slot || !f->ends[1].slot)
 		return false;
-	shortcut_search(&key, stamp, &at);
-	set = bpf_map_lookup_elem(&shortcuts, &at.index);
-	if (!set || !at.tags)
-		return false;
-	s = shortcut_room(set, &key, stamp);
-	if (!s)
-		return false;
-	at.tags[s != &set->ways[0]] = at.tag;
-	s->key = key;
-	s->translates = flow_translates(f, src_hi);
-	s->to_src = s->translates ? f->to_src.w[3] : key.src;
-	s->to_dst = s->translates ? f->to_dst.w[3] : key.dst;
-	s->to_sport = s->translates ? f->to_sport : key.sport;
-	s->to_dport = s->translates ? f->to_dport : key.dport;
-	s->from_ifindex = from->ifindex;
-	s->to_ifindex = to->ifindex;
-	s->from_mac = from->mac;
-	s->to_mac = to->mac;
-	s->stamp = stamp;
-	s->until = f->seen_s + (flow_is_settled(f, p->protocol) ? CACHE_S : SHORTCUT_UNSETTLED_S);
-	s->addresses_diff = csum_diff_addresses(s);
-	s->ports_diff = csum_diff_ports(s);
-	return true;
+	s = shortcut_claim(p, shortcut_stamp(epoch, f->revision));
+	if (s)
+		shortcut_fill(s, f, src_hi);
+	return s;
 }
 
 #endif

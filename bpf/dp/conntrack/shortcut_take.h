@@ -8,7 +8,9 @@
 #include <linux/udp.h>
 
 #include "dp/conntrack/shortcut.h"
+#include "dp/endpoint/endpoint.h"
 #include "dp/packet/ctx.h"
+#include "dp/service/backend.h"
 
 /* Where the headers stand that the shortcut reads and writes. */
 struct shortcut_headers {
@@ -45,9 +47,8 @@ static __always_inline bool shortcut_parse(ctx_t *ctx, struct shortcut_headers *
 	return shortcut_takes_ip(h->ip, sizeof(struct tcphdr));
 }
 
-/* The line of the packet, which holds and is the sender's own; NULL: there is none. */
-static __always_inline const struct shortcut *shortcut_find(ctx_t *ctx, const struct shortcut_headers *h,
-							    __u32 revision)
+/* The line of the packet; NULL: there is none that holds. */
+static __always_inline const struct shortcut *shortcut_find(const struct shortcut_headers *h, __u32 revision)
 {
 	struct shortcut_key key = {.src = h->ip->saddr,
 				   .dst = h->ip->daddr,
@@ -74,21 +75,29 @@ static __always_inline const struct shortcut *shortcut_find(ctx_t *ctx, const st
 		s = &set->ways[1];
 	if (!shortcut_is_of(s, &key) || !shortcut_holds(s, stamp))
 		return NULL;
-	if (s->from_ifindex != ctx_ifindex(ctx) || !mac_equal((const mac_addr *)h->eth->h_source, &s->from_mac))
-		return NULL;
-	return s;
+	return s->set_id && s->set_revision != set_revision(s->set_id) ? NULL : s;
 }
 
-static __always_inline void shortcut_write(const struct shortcut *s, const struct shortcut_headers *h)
+/* Has the frame come from the line's sender, by its device and under its MAC? */
+static __always_inline bool shortcut_is_senders(ctx_t *ctx, const struct shortcut *s, const struct shortcut_headers *h)
+{
+	const struct attachment *from = attachment_at(s->from_slot);
+
+	return from && from->revision == s->from_revision && from->ifindex == ctx_ifindex(ctx) &&
+	       mac_equal((const mac_addr *)h->eth->h_source, &from->mac);
+}
+
+static __always_inline void shortcut_write(const struct shortcut *s, const mac_addr *to,
+					   const struct shortcut_headers *h)
 {
 	const mac_addr node_mac = NODE_MAC;
 
-	mac_copy(h->eth->h_dest, &s->to_mac);
+	mac_copy(h->eth->h_dest, to);
 	mac_copy(h->eth->h_source, &node_mac);
 	/* one hop less is in the upper half of a word (RFC 1624) */
 	h->ip->check = ~csum_add_16(csum_add_16(~h->ip->check, s->addresses_diff), (__u16)~bpf_htons(0x0100));
 	h->ip->ttl--;
-	if (!s->translates)
+	if (!shortcut_translates(s))
 		return;
 	h->ip->saddr = s->to_src;
 	h->ip->daddr = s->to_dst;
@@ -100,23 +109,27 @@ static __always_inline void shortcut_write(const struct shortcut *s, const struc
 static __always_inline bool shortcut_take(ctx_t *ctx, int *verdict)
 {
 	const struct node *n = node_now();
+	const struct attachment *to;
 	struct shortcut_headers h;
 	const struct shortcut *s;
 	enum ctx_sum sum;
 
 	if (!n || n->flags & NODE_LIMITS || !shortcut_parse(ctx, &h))
 		return false;
-	s = shortcut_find(ctx, &h, n->revision);
-	if (!s)
+	s = shortcut_find(&h, n->revision);
+	if (!s || !shortcut_is_senders(ctx, s, &h))
 		return false;
-	if (s->translates) {
+	to = attachment_at(s->to_slot);
+	if (!to || to->revision != s->to_revision)
+		return false;
+	if (shortcut_translates(s)) {
 		sum = ctx_sum(ctx, h.ip->protocol == IPPROTO_UDP);
 		if (sum == CTX_SUM_OTHER)
 			return false;
 		csum_write(h.check, sum, s->addresses_diff, s->ports_diff, h.ip->protocol == IPPROTO_UDP);
 	}
-	shortcut_write(s, &h);
-	*verdict = bpf_redirect_peer(s->to_ifindex, 0);
+	shortcut_write(s, &to->mac, &h);
+	*verdict = bpf_redirect_peer(to->ifindex, 0);
 	return true;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Who has an address on this node: a pod behind a device, or the node itself. */
+/* Who has an address on this node: a pod at its attachment, or the node itself. */
 #ifndef SLUICEWAY_ENDPOINT_H
 #define SLUICEWAY_ENDPOINT_H
 
@@ -16,6 +16,19 @@ struct {
 	__type(value, struct endpoint);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } endpoints SEC(".maps") AGENT_WRITES(20) SIZED_BY(max_endpoints) REVISES(CHANGE);
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 8192);
+	__type(key, __u32);
+	__type(value, struct attachment);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} attachments SEC(".maps") AGENT_WRITES(15) SIZED_BY(max_endpoints);
+
+static __always_inline struct attachment *attachment_at(__u32 slot)
+{
+	return bpf_map_lookup_elem(&attachments, &slot);
+}
 
 static __always_inline struct endpoint *endpoint_find(const ip_addr *addr)
 {

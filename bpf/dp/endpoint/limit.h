@@ -11,20 +11,28 @@
 #include "dp/endpoint/prefix.h"
 #include "dp/packet/segment.h"
 
-EXPORT_ENUM(limit_flag);
-
+/* By an attachment's slot. */
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 8192);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, __u32);
-	__type(value, struct device_limits);
+	__type(value, struct attachment_limits);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } limits SEC(".maps") AGENT_WRITES(10) SIZED_BY(max_endpoints);
 
-static __always_inline struct device_limits *limits_find(__u32 ifindex)
+/* The node's devices whose queue sends each packet when its time has come (fq), by ifindex. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 64);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, struct paced_device);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} paced_devices SEC(".maps") AGENT_WRITES(12);
+
+static __always_inline struct attachment_limits *limits_at(__u32 slot)
 {
-	return bpf_map_lookup_elem(&limits, &ifindex);
+	return bpf_map_lookup_elem(&limits, &slot);
 }
 
 /* Has the node a flag set? Most have no pod with a limit, and look no further. */
@@ -61,10 +69,10 @@ static __always_inline __u64 limit_take(struct limit *l, __u32 octets)
 	return __sync_fetch_and_add(&l->at_ns, octets * 8000000000ULL / l->rate);
 }
 
-/* Charges what is on its way to the pod behind a device. */
-__noinline int limit_ingress(ctx_t *ctx, const struct packet *p, __u32 ifindex)
+/* Charges what is on its way to a pod. */
+__noinline int limit_ingress(ctx_t *ctx, const struct packet *p, __u32 slot)
 {
-	struct device_limits *l = limits_find(ifindex);
+	struct attachment_limits *l = limits_at(slot);
 
 	if (!p || !l || !l->ingress.rate)
 		return DROP_NONE;
@@ -76,7 +84,7 @@ static __always_inline bool is_paced(ctx_t *ctx, const struct packet *p, __u32 r
 {
 	struct remote *remote = remote_find(remote_id);
 	const ip_addr none = {}, *src = &p->src, *dst = &p->dst;
-	struct device_limits *l;
+	__u32 ifindex;
 
 	if (p->flags & PACKET_OTHER || addr_is_multicast(&p->dst) || (remote_id && !remote))
 		return false;
@@ -84,14 +92,14 @@ static __always_inline bool is_paced(ctx_t *ctx, const struct packet *p, __u32 r
 		src = &none;
 		dst = &remote->addr;
 	}
-	l = limits_find(fib_device(ctx, src, dst, p->protocol));
-	return l && l->flags & LIMIT_PACED;
+	ifindex = fib_device(ctx, src, dst, p->protocol);
+	return bpf_map_lookup_elem(&paced_devices, &ifindex);
 }
 
-/* Charges what the pod behind this device sends; beyond says that it is for no pod of this node. */
-__noinline int limit_egress(ctx_t *ctx, const struct packet *p, bool beyond, __u32 remote_id)
+/* Charges what a pod sends; beyond says that it is for no pod of this node. */
+__noinline int limit_egress(ctx_t *ctx, const struct packet *p, __u32 slot, bool beyond, __u32 remote_id)
 {
-	struct device_limits *l = limits_find(ctx_ifindex(ctx));
+	struct attachment_limits *l = limits_at(slot);
 	__u64 at;
 
 	if (!p || !l || !l->egress.rate)
@@ -102,18 +110,6 @@ __noinline int limit_egress(ctx_t *ctx, const struct packet *p, bool beyond, __u
 	if (beyond && limits_have(NODE_PACED) && is_paced(ctx, p, remote_id))
 		ctx_send_at(ctx, at);
 	return DROP_NONE;
-}
-
-/* What every packet to a pod passes once: here a pod without a limit pays a lookup, a node without one a flag's. */
-static __always_inline enum drop_reason limit_to_pod(ctx_t *ctx, const struct packet *p, __u32 ifindex)
-{
-	return limits_have(NODE_LIMITS) ? limit_ingress(ctx, p, ifindex) : DROP_NONE;
-}
-
-/* The same for what a pod sends. */
-static __always_inline enum drop_reason limit_from_pod(ctx_t *ctx, const struct packet *p, bool beyond, __u32 remote_id)
-{
-	return limits_have(NODE_LIMITS) ? limit_egress(ctx, p, beyond, remote_id) : DROP_NONE;
 }
 
 #endif

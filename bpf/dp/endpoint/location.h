@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * Where one end of a flow is: a pod's device here, this node itself, another node's tunnel, or wherever the kernel's routes
- * lead.
+ * Where one end of a flow is: at an attachment here, this node itself, another node's tunnel, or wherever the kernel's
+ * routes lead.
  */
 #ifndef SLUICEWAY_LOCATION_H
 #define SLUICEWAY_LOCATION_H
@@ -20,6 +20,7 @@ struct location {
 	ip_addr addr;
 	struct peer_location peer;
 	__u32 revision; /* struct node's, read before the address was looked up */
+	__u32 pad;
 };
 
 _Static_assert(sizeof(struct location) == 32, "two to a cache line");
@@ -41,6 +42,34 @@ static __always_inline struct location *location_at(const ip_addr *addr)
 	return bpf_map_lookup_elem(&locations, &index);
 }
 
+/* The attachment where an end is; NULL: it is at none, or was at one that is no more what it was. */
+static __always_inline struct attachment *location_attachment(const struct peer_location *peer)
+{
+	struct attachment *a;
+
+	if (!peer->slot)
+		return NULL;
+	a = attachment_at(peer->slot);
+	return a && a->revision == peer->revision ? a : NULL;
+}
+
+/* Is the end still where it was found? Who is at no attachment is told by the node's revision alone. */
+static __always_inline bool location_holds(const struct peer_location *peer)
+{
+	return !peer->slot || location_attachment(peer);
+}
+
+/* Finds an endpoint's attachment. */
+static __always_inline void location_attach(const struct endpoint *e, struct peer_location *peer)
+{
+	struct attachment *a = attachment_at(e->slot);
+
+	if (!a)
+		return;
+	peer->revision = a->revision;
+	peer->slot = e->slot;
+}
+
 static __always_inline void location_look_up(const ip_addr *addr, const struct node *n, struct peer_location *peer)
 {
 	struct endpoint *e = endpoint_find(addr);
@@ -50,8 +79,7 @@ static __always_inline void location_look_up(const ip_addr *addr, const struct n
 	if (e && e->flags & ENDPOINT_NODE) {
 		peer->remote_id = REMOTE_SELF;
 	} else if (e) {
-		peer->ifindex = e->ifindex;
-		peer->mac = e->mac;
+		location_attach(e, peer);
 	}
 	if (e)
 		return;
@@ -87,7 +115,8 @@ static __always_inline void location_of(const ip_addr *addr, struct peer_locatio
 	const struct location *known = location_at(addr);
 	const struct node *n = node_now();
 
-	if (n && known && known->revision == n->revision && addr_equal(&known->addr, addr))
+	if (n && known && known->revision == n->revision && addr_equal(&known->addr, addr) &&
+	    location_holds(&known->peer))
 		*peer = known->peer;
 	else
 		location_ask(addr, peer);
@@ -96,19 +125,20 @@ static __always_inline void location_of(const ip_addr *addr, struct peer_locatio
 /* Is it an address of this node, or of a pod of it? */
 static __always_inline bool is_located_here(const struct peer_location *peer)
 {
-	return peer->ifindex || peer->remote_id == REMOTE_SELF;
+	return peer->slot || peer->remote_id == REMOTE_SELF;
 }
 
 /* Has the pod behind the device sent this under its own name? */
 static __always_inline enum drop_reason check_source(ctx_t *ctx, const struct peer_location *from)
 {
+	const struct attachment *a = location_attachment(from);
 	struct ethhdr *eth = ctx_data(ctx);
 
-	if (from->ifindex != ctx_ifindex(ctx))
+	if (!a || a->ifindex != ctx_ifindex(ctx))
 		return DROP_SOURCE_ADDRESS;
 	if ((void *)(eth + 1) > ctx_end(ctx))
 		return DROP_SHORT_PACKET;
-	if (!mac_equal((mac_addr *)eth->h_source, &from->mac))
+	if (!mac_equal((mac_addr *)eth->h_source, &a->mac))
 		return DROP_SOURCE_MAC;
 	return DROP_NONE;
 }

@@ -53,13 +53,15 @@ struct nd_option {
 	mac_addr mac;
 };
 
-/* Is it an address of the pod behind this device, and the frame from its MAC? */
+/* Is it an address of the pod behind this device, and the frame from its MAC? Then that pod is the sender. */
 static __always_inline bool is_pods_own(ctx_t *ctx, const ip_addr *addr)
 {
-	struct peer_location peer;
+	struct scratch *work = scratch();
 
-	location_of(addr, &peer);
-	return check_source(ctx, &peer) == DROP_NONE;
+	if (!work)
+		return false;
+	location_of(addr, &work->sender);
+	return check_source(ctx, &work->sender) == DROP_NONE;
 }
 
 static __always_inline bool is_frames_mac(ctx_t *ctx, const mac_addr *mac)

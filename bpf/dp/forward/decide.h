@@ -46,7 +46,7 @@ static __always_inline enum hop hop_of_service(ctx_t *ctx, const struct packet *
 /* to: the hook, where the destination is, and whether the packet was translated. */
 static __always_inline enum hop decide(ctx_t *ctx, const struct packet *p, const struct forward *to)
 {
-	if (to->peer.ifindex)
+	if (to->ifindex)
 		return HOP_POD;
 	switch (to->hook) {
 	case HOOK_POD_INGRESS:
@@ -76,6 +76,17 @@ static __always_inline enum drop_reason clamp_mss(ctx_t *ctx, const struct packe
 	return DROP_NONE;
 }
 
+/* The pod's device where a packet goes; none where it is for no pod of this node, or for one that has just gone. */
+static __always_inline void find_device(struct forward *to)
+{
+	const struct attachment *a = location_attachment(&to->peer);
+
+	if (!a)
+		return;
+	to->ifindex = a->ifindex;
+	to->mac = a->mac;
+}
+
 /* Finds where a packet's destination is, and translates it by its flow; without a flow (NULL) it stays what it is. */
 static __always_inline enum drop_reason follow_flow(ctx_t *ctx, struct scratch *work, const struct flow *f)
 {
@@ -92,6 +103,7 @@ static __always_inline enum drop_reason follow_flow(ctx_t *ctx, struct scratch *
 		location_of(&p->dst, &to->peer);
 		to->copy = CACHE_NONE;
 	}
+	find_device(to);
 	return why ? why : clamp_mss(ctx, p, to, f);
 }
 

@@ -89,8 +89,8 @@ static __always_inline enum drop_reason deliver_to_pod(ctx_t *ctx, const struct 
 {
 	const mac_addr from = NODE_MAC;
 
-	*verdict = came_in ? bpf_redirect_peer(to->peer.ifindex, 0) : bpf_redirect(to->peer.ifindex, 0);
-	return write_macs(ctx, &from, &to->peer.mac);
+	*verdict = came_in ? bpf_redirect_peer(to->ifindex, 0) : bpf_redirect(to->ifindex, 0);
+	return write_macs(ctx, &from, &to->mac);
 }
 
 /* To the other node's tunnel. What the stack has routed there is on the tunnel's device already, but for IPIP's. */
@@ -118,18 +118,19 @@ static __always_inline bool has_come_in(const struct forward *to)
 /* Is the limit of a pod that sends or is sent kept? Each packet is charged once on each side. */
 static __always_inline enum drop_reason charge(ctx_t *ctx, const struct packet *p, const struct forward *to)
 {
+	struct scratch *work = scratch();
 	enum drop_reason why = DROP_NONE;
 
-	if (!limits_have(NODE_LIMITS))
+	if (!work || !limits_have(NODE_LIMITS))
 		return DROP_NONE;
 	if (to->hook == HOOK_POD_EGRESS)
-		return limit_ingress(ctx, p, ctx_ifindex(ctx));
+		return limit_ingress(ctx, p, to->peer.slot);
 	if (to->hook == HOOK_POD_INGRESS)
-		why = limit_egress(ctx, p, to->hop != HOP_POD && to->hop != HOP_LOOP,
+		why = limit_egress(ctx, p, work->sender.slot, to->hop != HOP_POD && to->hop != HOP_LOOP,
 				   to->hop == HOP_TUNNEL ? to->peer.remote_id : 0);
 	/* past the pod's own hook, which would have charged it */
 	if (!why && to->hop == HOP_POD && has_come_in(to))
-		why = limit_ingress(ctx, p, to->peer.ifindex);
+		why = limit_ingress(ctx, p, to->peer.slot);
 	return why;
 }
 
@@ -147,7 +148,7 @@ static __always_inline enum drop_reason deliver(ctx_t *ctx, const struct packet 
 		return why;
 	if (to->hop == HOP_LOOP)
 		return route_loop(ctx, verdict);
-	if (!came_in && to->hop == HOP_POD && exceeds_pod_mtu(ctx, to->peer.ifindex))
+	if (!came_in && to->hop == HOP_POD && exceeds_pod_mtu(ctx, to->ifindex))
 		return DROP_TOO_BIG;
 	if (to->hop == HOP_FRAGMENTS)
 		return route_fragments(ctx, p, verdict);

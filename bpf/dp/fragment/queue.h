@@ -52,7 +52,7 @@ static __always_inline bool slot_change(struct fragment_slot *w, __u32 from, __u
 /* Nobody fetches it any more: it is lost now, and counted where it came in. */
 static __always_inline void slot_lost(const struct fragment_slot *w)
 {
-	count(w->program == PROGRAM_UPLINK ? HOOK_UPLINK_INGRESS : HOOK_POD_INGRESS, DROP_FRAGMENT_ALONE, w->length);
+	count(w->hook, DROP_FRAGMENT_ALONE, w->length);
 }
 
 /* Makes one place ours: one that is free, or whose fragment has waited too long, or any when all are taken. */

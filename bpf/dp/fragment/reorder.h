@@ -20,7 +20,7 @@ static __always_inline bool fragment_key_equal(const struct fragment_key *a, con
 enum { SLOT_OCTETS_MIN = L3 + sizeof(struct iphdr) };
 
 /* Copies the frame into a place. Returns the place; NULL when it can not wait. */
-static __noinline struct fragment_slot *queue_store(ctx_t *ctx, const struct scratch *work, enum program program)
+static __noinline struct fragment_slot *queue_store(ctx_t *ctx, const struct scratch *work)
 {
 	__u32 length = ctx_length(ctx), index = 0;
 	struct fragment_frame *frame;
@@ -43,7 +43,7 @@ static __noinline struct fragment_slot *queue_store(ctx_t *ctx, const struct scr
 	w->key = work->datagram;
 	w->length = length;
 	w->seen_s = tick_s();
-	w->program = program;
+	w->hook = work->forward.hook;
 	slot_change(w, SLOT_BUSY, SLOT_READY);
 	return w;
 }
@@ -52,7 +52,7 @@ static __noinline struct fragment_slot *queue_store(ctx_t *ctx, const struct scr
  * Has a later fragment wait. False: it goes on as it is. The datagram is entered before the fragment is there, and the
  * first one looked for once more afterwards: it enters itself before it looks who waits, so one of both sees the other.
  */
-static __always_inline bool queue_add(ctx_t *ctx, struct scratch *work, const struct packet *p, enum program program)
+static __always_inline bool queue_add(ctx_t *ctx, struct scratch *work, const struct packet *p)
 {
 	struct fragment *f = fragment_fresh(work, p), *now;
 	struct fragment_slot *w;
@@ -60,7 +60,7 @@ static __always_inline bool queue_add(ctx_t *ctx, struct scratch *work, const st
 	now = bpf_map_lookup_elem(&fragments, &work->datagram);
 	if (!now || !fragment_is_fresh(tick_s(), now->seen_s))
 		bpf_map_update_elem(&fragments, &work->datagram, f, now ? BPF_ANY : BPF_NOEXIST);
-	w = queue_store(ctx, work, program);
+	w = queue_store(ctx, work);
 	if (!w)
 		return false;
 	now = bpf_map_lookup_elem(&fragments, &work->datagram);
@@ -120,14 +120,14 @@ static __always_inline bool fragment_has_ports(const struct packet *p)
  * A fragment's turn among those of its datagram. True: it waits, or comes again behind us with those that waited for it;
  * it is counted then.
  */
-__noinline int fragment_enqueue(ctx_t *ctx, const struct packet *p, enum program program)
+__noinline int fragment_enqueue(ctx_t *ctx, const struct packet *p)
 {
 	struct scratch *work = scratch();
 
 	if (!p || !work || ctx_gso_size(ctx) || !fragment_has_ports(p))
 		return false;
 	if (p->flags & PACKET_LATER_FRAGMENT)
-		return !(p->flags & PACKET_FOLLOWS) && queue_add(ctx, work, p, program);
+		return !(p->flags & PACKET_FOLLOWS) && queue_add(ctx, work, p);
 	return fragment_first(p) && queue_release(ctx);
 }
 

@@ -19,7 +19,7 @@ enum hook {
 
 enum hop {
 	HOP_STACK,     /* on, to the kernel's stack or the next program on the hook */
-	HOP_POD,       /* the pod behind struct forward's peer */
+	HOP_POD,       /* the pod at struct forward's peer */
 	HOP_TUNNEL,    /* the node where the peer is, by the device that encapsulates */
 	HOP_FRAGMENTS, /* that node too, in fragments that the stack makes: our own header leaves it too large */
 	HOP_FIB,       /* by the kernel's route past its stack, where that is as good; else to the stack */
@@ -33,6 +33,8 @@ struct forward {
 	enum hook hook;
 	enum hop hop;
 	struct peer_location peer; /* where the packet's destination is */
+	__u32 ifindex;		   /* and the pod's device there; 0: it is no pod's of this node */
+	mac_addr mac;		   /* and the pod's */
 	__u32 octets;		   /* of the frame, as it came */
 	__u32 copy;		   /* of its flow, see struct ct_ctx; wanted for HOP_FIB */
 	__u32 mtu;		   /* that the packet is too large for; 0: the tunnel's */

@@ -34,8 +34,10 @@ struct nat_pair {
 	struct peer_location client; /* where each is, the same in both */
 	struct peer_location backend;
 	__u32 set_id;
+	__u32 set_revision;
+	__u32 flags; /* enum flow_flag */
 	__u16 slot;
-	__u16 flags;
+	__u16 pad;
 };
 
 /* Where the flow cache was looked in, and what for. */
@@ -53,7 +55,7 @@ struct ct_ctx {
 	struct cache_search search;
 	__u32 revision;	  /* struct node's, read with the search's epoch, before all that is looked up for the packet */
 	__u32 copy;	  /* the flow's that holds, on this CPU; CACHE_NONE: none */
-	__u32 is_current; /* the flow's ends are those of the revision */
+	__u32 is_current; /* the flow's ends are where they were found, and nothing is to be looked at again */
 	__u32 src_hi;	  /* which end of the key the source is, 0 or 1 */
 };
 
@@ -65,6 +67,7 @@ struct scratch {
 	struct ct_ctx ct;
 	struct flow_key half;  /* of one of a NAT pair's entries */
 	struct flow_key other; /* of an entry that is looked at beside the flow's own */
+	struct flow found;     /* what the packet's entry said, whole */
 	struct flow flow;      /* about to be stored */
 	struct nat_pair pair;  /* about to begin */
 	struct quote quote;
@@ -74,6 +77,7 @@ struct scratch {
 	struct fragment_key datagram;
 	struct fragment fragment; /* about to be stored */
 	__u32 fence;
+	__u32 entries;	  /* that this CPU has made */
 	__u32 option;	  /* of a TCP header, that is read next */
 	__u8 options[64]; /* of a TCP header, which has 40 octets of them at most */
 	__u64 tick;	  /* jiffies when moment was read */

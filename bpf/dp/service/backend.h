@@ -9,6 +9,8 @@
 EXPORT_ENUM(backend_flag);
 EXPORT_NUMBER(MAGLEV_SLOTS);
 
+_Static_assert((SET_REVISIONS & (SET_REVISIONS - 1)) == 0, "an id is cut to it");
+
 /* What each set is for; the datapath has no use for it, agents and people have. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -35,7 +37,25 @@ struct {
 	__type(key, struct backend_key);
 	__type(value, struct backend);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} backends SEC(".maps") AGENT_WRITES(60) SIZED_BY(max_backends) REVISES(REMOVAL);
+} backends SEC(".maps") AGENT_WRITES(60) SIZED_BY(max_backends) REVISES(SET);
+
+/* By the low bits of a set's id. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SET_REVISIONS);
+	__type(key, __u32);
+	__type(value, struct set_revision);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} set_revisions SEC(".maps") AGENT_WRITES(85);
+
+/* The revision of a set; one that changes has lost a backend. Read before the backend that it is kept with. */
+static __always_inline __u32 set_revision(__u32 set_id)
+{
+	__u32 index = set_id & (SET_REVISIONS - 1);
+	struct set_revision *r = bpf_map_lookup_elem(&set_revisions, &index);
+
+	return r ? *(volatile __u32 *)&r->number : 0;
+}
 
 static __always_inline struct backend *backend_find(__u32 set_id, __u32 slot)
 {

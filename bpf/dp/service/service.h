@@ -17,7 +17,7 @@ struct {
 	__type(key, struct service_key);
 	__type(value, struct service);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} services SEC(".maps") AGENT_WRITES(90) SIZED_BY(max_services);
+} services SEC(".maps") AGENT_WRITES(90) SIZED_BY(max_services) REVISES(KEYS);
 
 static __always_inline bool is_node_port(__be16 port)
 {

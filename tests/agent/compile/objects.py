@@ -63,6 +63,7 @@ def attachment(ip: str = "10.0.0.5", endpoint_id: int = 7, ifindex: int = 12, **
     base: dict[str, Any] = {
         "netns": "/run/netns/pod",
         "netns_cookie": 4242,
+        "slot": endpoint_id,
         "mac": f"02:00:00:00:00:{endpoint_id:02x}",
     }
     return Attachment(

@@ -17,15 +17,15 @@ from maps import abi
 from maps.abi import MAPS
 from tests.agent.compile.objects import HERE, SETTINGS
 
-POD = Attachment("c1", "eth0", 1, "/run/netns/a", 7, "02:00:00:00:00:01", Veth("swp1", 12))
+POD = Attachment("c1", "eth0", 1, 12, "/run/netns/a", 7, "02:00:00:00:00:01", Veth("swp1", 4))
 SLOW = replace(POD, ingress_limit=Limit(8_000_000, 4_000_000), egress_limit=Limit(1000, 1))
 TCP_RTO_MIN_NS = 200_000_000  # include/net/tcp.h
 ETH0, ETH1 = Device(2, "eth0"), Device(3, "eth1", is_paced=True)
 
 
-def unpacked(attachment: Attachment) -> dict[int, abi.DeviceLimits]:
+def unpacked(attachment: Attachment) -> dict[int, abi.AttachmentLimits]:
     found = records(attachment)
-    return {abi.LIMITS.key.unpack(key): abi.DeviceLimits.unpack(value) for key, value in found.items()}
+    return {abi.LIMITS.key.unpack(key): abi.AttachmentLimits.unpack(value) for key, value in found.items()}
 
 
 def of_node(attachments: tuple[Attachment, ...], devices: tuple[Device, ...]) -> Records:
@@ -50,10 +50,9 @@ def test_one_direction_may_be_free() -> None:
 
 
 def test_devices_that_keep_time_stand_beside_pods_with_a_limit_alone() -> None:
-    assert of_node((POD,), (ETH0, ETH1)).of_map("limits") == {}
-    ((key, value),) = of_node((SLOW,), (ETH0, ETH1)).of_map("limits").items()
-    assert abi.LIMITS.key.unpack(key) == 3
-    assert abi.DeviceLimits.unpack(value).flags == abi.LimitFlag.LIMIT_PACED
+    assert of_node((POD,), (ETH0, ETH1)).of_map("paced_devices") == {}
+    (key,) = of_node((SLOW,), (ETH0, ETH1)).of_map("paced_devices")
+    assert abi.PACED_DEVICES.key.unpack(key) == 3
 
 
 @pytest.mark.parametrize(
@@ -73,6 +72,6 @@ def test_the_nodes_record_says_whether_to_look(
 
 def test_records_are_compared_without_what_was_counted() -> None:
     (resting,) = records(SLOW).values()
-    counted = abi.DeviceLimits.unpack(resting)
+    counted = abi.AttachmentLimits.unpack(resting)
     counted = replace(counted, ingress=replace(counted.ingress, at_ns=5), egress=replace(counted.egress, at_ns=6))
     assert MAPS["limits"].at_rest(counted.pack()) == resting

@@ -6,7 +6,7 @@ from ipaddress import IPv6Address, ip_address, ip_network
 import pytest
 
 from agent.compile.context import node_context
-from agent.compile.endpoint import attachment_owner, attachment_records, node_addresses, node_endpoints
+from agent.compile.endpoint import attachment_owner, attachment_records, node_addresses, node_endpoints, revision
 from agent.compile.node import nat_ports, node_problems, node_records, source
 from agent.compile.records import NOTHING, Records
 from agent.compile.settings import NetworkSettings
@@ -50,14 +50,24 @@ def test_a_pods_addresses_lead_to_its_device() -> None:
         IPv6Address("fe80::ff:fe00:7"),  # its link-local one, by the MAC
     }
     (record,) = {abi.Endpoint.unpack(value) for value in held.values()}
-    assert record == abi.Endpoint(7, 12, bytes.fromhex("020000000007"), abi.EndpointFlag(0))
+    assert record == abi.Endpoint(7, abi.EndpointFlag(0))
+    ((slot, place),) = records(pod).of_map("attachments").items()
+    assert abi.ATTACHMENTS.key.unpack(slot) == record.slot
+    assert abi.Attachment.unpack(place) == abi.Attachment(12, revision(pod), 7, bytes.fromhex("020000000007"))
+
+
+def test_who_has_a_slot_after_another_has_another_revision() -> None:
+    first, second = attachment(), attachment(endpoint_id=8, slot=7)
+    assert first.slot == second.slot
+    assert 0 not in {revision(first), revision(second)}
+    assert revision(first) != revision(second)
 
 
 def test_a_pod_has_its_address_even_where_the_node_claims_it() -> None:
     claimed = ip_address("10.0.0.5")
     assert node_endpoints([claimed], [claimed]) == {}
     value = records(attachment()).of_map("endpoints")[mapped(claimed).packed]
-    assert abi.Endpoint.unpack(value).endpoint_id == 7
+    assert abi.Endpoint.unpack(value).slot == 7
 
 
 def test_affinity_finds_a_pod_by_its_namespace() -> None:

@@ -134,6 +134,10 @@ class MemoryKernel:
         """A map's entries."""
         return dict(self.tables[name].items())
 
+    def written(self, name: str) -> dict[Any, Any]:
+        """What an array has that is not zeros."""
+        return {key: value for key, value in self.tables[name].items() if any(value.pack())}
+
     @property
     def node(self) -> abi.Node:
         """The node's record."""

@@ -73,8 +73,8 @@ def test_a_pod_that_comes_costs_its_own_records() -> None:
     before = kernel.node.revision
     kernel.fuse.writes.clear()
     rounds.attach(PODS[2])
-    assert rounds.serve([PODS[2].key]) == 4  # its address, its link-local one, its namespace, the node's revision
-    assert [name for name, _ in kernel.fuse.writes] == ["endpoints", "pod_netns", "node"]
+    assert rounds.serve([PODS[2].key]) == 5  # its slot, address, link-local one and namespace, and the node's revision
+    assert [name for name, _ in kernel.fuse.writes] == ["attachments", "endpoints", "pod_netns", "node"]
     assert kernel.node.revision == before + 1
     assert rounds.serve([PODS[2].key]) == 0
 
@@ -85,7 +85,7 @@ def test_a_pod_with_an_address_of_the_nodes_has_it_and_gives_it_back() -> None:
     mine = next(iter(kernel.held("endpoints").items()))
     rounds.attach(PODS[3])
     rounds.serve([PODS[3].key])
-    assert {value.endpoint_id for value in kernel.held("endpoints").values()} == {4}
+    assert {value.slot for value in kernel.held("endpoints").values()} == {4}
     rounds.detach(PODS[3])
     rounds.serve([PODS[3].key])
     assert dict([mine]) == kernel.held("endpoints")

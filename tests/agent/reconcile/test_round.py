@@ -12,9 +12,11 @@ from agent.model.cluster import Cluster
 from agent.model.local import Device, Local
 from agent.model.node import Node
 from agent.reconcile.plans import contents
+from agent.reconcile.revision import REVISIONS, Revision
 from maps import abi
 from maps.apply import read
 from maps.errors import MapFull
+from maps.plan import Changes
 from tests.agent.compile.objects import HTTP, attachment, cluster, endpoint, name, piece, service
 from tests.agent.compile.test_desired import clusters
 from tests.agent.reconcile.kernels import MemoryKernel, Stopped, assert_no_packet_meets_a_gap, brought, started
@@ -76,6 +78,7 @@ def test_what_is_referred_to_is_written_before_what_refers_to_it_and_removed_aft
         ("backend_sets", "remove"),
         ("maglevs", "remove"),
         ("backends", "remove"),
+        ("set_revisions", "write"),
         ("node", "write"),
     ]
 
@@ -139,14 +142,41 @@ def test_a_restart_adopts_ids_and_writes_only_the_generation() -> None:
     assert kernel.fuse.writes == [("node", "write")]
 
 
-def test_the_generation_rises_when_a_backend_leaves_and_not_when_one_comes() -> None:
+def test_a_backend_that_leaves_raises_its_sets_revision_and_one_that_comes_none() -> None:
+    kernel = MemoryKernel()
+    others = (service("b"), piece("b", ONE), service("c"), piece("c", ONE))
+    rounds = brought(kernel, cluster(service(), piece("web", ONE), *others))
+    first, node = kernel.held("set_revisions"), kernel.node.revision
+    brought(kernel, cluster(service(), piece("web", ONE, TWO), *others), rounds)
+    assert kernel.held("set_revisions") == first
+    brought(kernel, cluster(service(), piece("web", TWO), *others), rounds)
+    two = IPv6Address("::ffff:10.0.0.2")
+    ids = {key.set_id for key, backend in kernel.held("backends").items() if backend.addr == two}
+    raised = {index for index, found in kernel.held("set_revisions").items() if found != first[index]}
+    assert raised == ids
+    assert kernel.node.revision == node, "the flows of other sets have nothing to look at"
+
+
+def test_sets_a_multiple_apart_share_a_revision_and_an_earlier_agents_counts_on() -> None:
+    tables = MemoryKernel().tables
+    size = tables["set_revisions"].max_entries
+    tables["set_revisions"].update([(5, abi.SetRevision(REVISIONS - 1)), (6, abi.SetRevision(40))])
+    revision = Revision(tables["node"], tables["set_revisions"])
+    revision.follow({"backends": Changes({}, (abi.BackendKey(5, 0).pack(), abi.BackendKey(size + 6, 9).pack()))})
+    revision.write()
+    assert (tables["set_revisions"].get(5), tables["set_revisions"].get(6)) == (abi.SetRevision(0), abi.SetRevision(41))
+
+
+def test_the_generation_rises_when_a_services_address_comes_or_goes_and_not_with_its_backends() -> None:
     kernel = MemoryKernel()
     rounds = brought(kernel, cluster(service(), piece("web", ONE)))
     first = kernel.node.revision
-    brought(kernel, cluster(service(), piece("web", ONE, TWO)), rounds)
+    brought(kernel, cluster(service(), piece("web")), rounds)
     assert kernel.node.revision == first
-    brought(kernel, cluster(service(), piece("web", TWO)), rounds)
+    brought(kernel, cluster(service(), piece("web"), service("b", "10.96.0.2"), piece("b", ONE)), rounds)
     assert kernel.node.revision == first + 1
+    brought(kernel, cluster(service(), piece("web")), rounds)
+    assert kernel.node.revision == first + 2
 
 
 def test_the_generation_rises_when_a_pod_comes_or_goes() -> None:
@@ -234,15 +264,15 @@ def test_what_the_programs_count_is_no_drift_and_is_kept() -> None:
     kernel = MemoryKernel()
     slow = replace(attachment(), ingress_limit=Limit(8000, 8000))
     rounds = brought(kernel, cluster(local=Local(attachments=(slow,), netns_cookie=1)))
-    ((ifindex, record),) = kernel.held("limits").items()
+    ((slot, record),) = kernel.written("limits").items()
     counted = replace(record, ingress=replace(record.ingress, at_ns=4711))
-    kernel.tables["limits"].update([(ifindex, counted)])
+    kernel.tables["limits"].update([(slot, counted)])
     assert sum(rounds.resync()) == 0
     brought(kernel, cluster(local=Local(attachments=(slow,), netns_cookie=1)))  # another agent
-    assert kernel.held("limits") == {slow.link.ifindex: counted}
-    kernel.tables["limits"].update([(ifindex, replace(counted, ingress=abi.Limit(1, 1, 1)))])
+    assert kernel.written("limits") == {slow.slot: counted}
+    kernel.tables["limits"].update([(slot, replace(counted, ingress=abi.Limit(1, 1, 1)))])
     assert sum(rounds.resync()) == 1
-    assert kernel.held("limits") == {slow.link.ifindex: record}
+    assert kernel.written("limits") == {slow.slot: record}
 
 
 def test_a_limit_is_there_before_its_pods_addresses_and_goes_with_the_pod() -> None:
@@ -252,11 +282,11 @@ def test_a_limit_is_there_before_its_pods_addresses_and_goes_with_the_pod() -> N
     kernel.fuse.writes.clear()
     rounds.attach(slow)
     rounds.serve([slow.key])
-    assert [name for name, _ in kernel.fuse.writes] == ["limits", "endpoints", "pod_netns", "node"]
+    assert [name for name, _ in kernel.fuse.writes] == ["limits", "attachments", "endpoints", "pod_netns", "node"]
     assert kernel.node.flags & abi.NodeFlag.NODE_LIMITS
     rounds.detach(slow)
     rounds.serve([slow.key])
-    assert kernel.held("limits") == {}
+    assert kernel.written("limits") == {}
     assert not kernel.node.flags & abi.NodeFlag.NODE_LIMITS
 
 

@@ -129,4 +129,5 @@ def test_pods_that_leave_make_room_for_pods_that_come() -> None:
     pods = [attachment("10.0.0.5"), replace(attachment("10.0.0.6", 8, 13), netns_cookie=4343, container_id="other")]
     rounds = brought(kernel, cluster(local=Local(attachments=(pods[0],), netns_cookie=1)))
     brought(kernel, cluster(local=Local(attachments=(pods[1],), netns_cookie=1)), rounds)
-    assert {value.ifindex for value in kernel.held("endpoints").values() if value.ifindex} == {13}
+    assert {value.slot for value in kernel.held("endpoints").values() if value.slot} == {8}
+    assert {value.ifindex for value in kernel.written("attachments").values()} == {13}

@@ -34,6 +34,7 @@ def _pods(number: int) -> tuple[Attachment, ...]:
             container_id=f"c{n}",
             interface="eth0",
             endpoint_id=n,
+            slot=n + 1,
             netns="",
             netns_cookie=0,
             mac=f"02:00:00:00:00:{n:02x}",
