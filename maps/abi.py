@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "7d5dcd217b16"
+LAYOUT: Final = "d7e2c6b66f32"
 """The fingerprint of all that follows."""
 
 
@@ -119,6 +119,7 @@ class FlowFlag(IntFlag):
     FLOW_EXTERNAL = 128
     FLOW_BY_STACK = 256
     FLOW_ASSURED = 512
+    FLOW_ENDED = 1024
 
 
 class FragmentFlag(IntFlag):

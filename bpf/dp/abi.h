@@ -223,6 +223,7 @@ enum flow_flag {
 	FLOW_EXTERNAL = 128,  /* begun outside the cluster: struct service_key's scope */
 	FLOW_BY_STACK = 256,  /* reached a pod through the node's stack, where somebody may have translated it */
 	FLOW_ASSURED = 512,   /* not of TCP: packets came a second and more after the first answer */
+	FLOW_ENDED = 1024,    /* whoever has set this is about to delete both entries */
 };
 
 /* Where one end of a flow is, as far as this node must know: at an attachment of its own, or elsewhere. */

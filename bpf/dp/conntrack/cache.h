@@ -195,14 +195,12 @@ static __always_inline void cache_void(void)
 		__sync_fetch_and_add(epoch, 1);
 }
 
-/* Ends the flow that was found under a key, and may have been in use just now; not if the key is another's by now. */
-static __noinline void ct_delete(struct scratch *work, const struct flow_key *key)
+/* Ends the flow that was found under a key, as ct_delete_entries(). Copies that hold are to be voided. */
+static __noinline bool ct_delete(struct scratch *work, const struct flow_key *key)
 {
 	struct flow *entry = bpf_map_lookup_elem(&flows, key);
 
-	if (entry && entry->tag == work->found.tag)
-		ct_delete_entries(key, &work->found, &work->other);
-	cache_void();
+	return entry && ct_delete_entries(key, &work->found, entry, &work->other);
 }
 
 #endif

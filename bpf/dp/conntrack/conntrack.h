@@ -193,10 +193,16 @@ static __noinline struct flow *ct_update_entry(struct scratch *work)
 	struct flow *f = &work->found, *entry;
 	struct ct_ctx *ct = &work->ct;
 
+	if (f->flags & FLOW_ENDED) /* while this packet came */
+		return f;
 	if ((p->flags & PACKET_SYN &&
 	     (flow_is_closed(work, work->key.protocol) || (f->flags & FLOW_FORWARD && flow_backend_left(f)))) ||
 	    (!ct->is_current && !ct_refresh(&work->key, f, p, ct->revision))) {
-		ct_delete(work, &work->key);
+		if (!ct_delete(work, &work->key))
+			return f;
+		/* else what the flow rested on has changed, and its copies know by their revisions */
+		if (p->flags & PACKET_SYN)
+			cache_void();
 		return NULL;
 	}
 	entry = bpf_map_lookup_elem(&flows, &work->key);
@@ -224,6 +230,7 @@ static __noinline void ct_displace(struct scratch *work, const struct flow *f)
 	work->found = *f;
 	work->ct.copy = CACHE_NONE;
 	ct_delete(work, &work->key);
+	cache_void();
 }
 
 /*

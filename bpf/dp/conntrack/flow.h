@@ -83,8 +83,8 @@ static __always_inline bool flow_read(const struct flow *entry, const struct flo
 
 enum { NOTE_TRIES = 8 }; /* each that fails has another CPU's note behind it; flags that are set stay, but for RESET */
 
-/* Takes flags from an entry and gives it others, unless it is another flow's by now. */
-static __always_inline void flow_note(struct flow *entry, __u32 tag, __u32 clear, __u32 set)
+/* Takes flags from an entry and gives it others, unless it is another flow's by now. Returns whether that changed it. */
+static __always_inline bool flow_note(struct flow *entry, __u32 tag, __u32 clear, __u32 set)
 {
 	__u64 *word = (__u64 *)entry;
 
@@ -92,9 +92,12 @@ static __always_inline void flow_note(struct flow *entry, __u32 tag, __u32 clear
 		__u64 old = *(volatile __u64 *)word;
 		__u64 new = (old & ~((__u64)clear << 32)) | (__u64)set << 32;
 
-		if ((__u32)old != tag || new == old || __sync_val_compare_and_swap(word, old, new) == old)
-			return;
+		if ((__u32)old != tag || new == old)
+			return false;
+		if (__sync_val_compare_and_swap(word, old, new) == old)
+			return true;
 	}
+	return false;
 }
 
 /* Does a packet whose source is the hi end (or not) come from the end that began the flow? */
@@ -121,14 +124,21 @@ static __always_inline void flow_pair_key(const struct flow *f, __u8 protocol, s
 	ends_key(&f->to_src, f->to_sport, &f->to_dst, f->to_dport, protocol, key);
 }
 
-/* Ends a flow, and with it the other entry of a pair, whose key is written to *pair. */
-static __always_inline void ct_delete_entries(const struct flow_key *key, const struct flow *f, struct flow_key *pair)
+/*
+ * Ends a flow that was read from an entry, and with it the other entry of a pair, whose key is written to *pair. False: the
+ * entry is another's by now, or another CPU ends it at this moment. So a flow that has begun anew since is not ended.
+ */
+static __always_inline bool ct_delete_entries(const struct flow_key *key, const struct flow *f, struct flow *entry,
+					      struct flow_key *pair)
 {
+	if (!flow_note(entry, f->tag, 0, FLOW_ENDED))
+		return false;
 	if (f->flags & (FLOW_FORWARD | FLOW_REVERSE)) {
 		flow_pair_key(f, key->protocol, pair);
 		bpf_map_delete_elem(&flows, pair);
 	}
 	bpf_map_delete_elem(&flows, key);
+	return true;
 }
 
 /*

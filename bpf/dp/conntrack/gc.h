@@ -96,25 +96,29 @@ static __always_inline __u32 pair_flags(const struct flow *f, const struct flow 
  * One entry. A pair is decided by its forward entry, with what both have seen: the reverse one sees the answers.
  * A reverse entry alone has lost its other half to a failed write and goes when it is idle.
  */
-static long gc_flow(void *map, struct flow_key *key, struct flow *f, struct pass *pass)
+static long gc_flow(void *map, struct flow_key *key, struct flow *entry, struct pass *pass)
 {
-	__u32 flags = f->flags;
-	__u32 seen_s = f->seen_s;
 	struct flow_key other;
+	__u32 flags, seen_s;
 	__u32 entries = 1;
+	struct flow f;
 	__u32 left_s;
 
 	(void)map;
+	if (!flow_read(entry, key, &f))
+		return 0; /* it has just ended, or begun */
+	flags = f.flags;
+	seen_s = f.seen_s;
 	if (flags & (FLOW_FORWARD | FLOW_REVERSE)) {
 		struct flow *pair;
 
-		flow_pair_key(f, key->protocol, &other);
+		flow_pair_key(&f, key->protocol, &other);
 		pair = bpf_map_lookup_elem(&flows, &other);
 		if (pair && flags & FLOW_REVERSE)
 			return 0;
 		if (pair) {
 			entries = 2;
-			flags = pair_flags(f, pair);
+			flags = pair_flags(&f, pair);
 			if ((__s32)(pair->seen_s - seen_s) > 0)
 				seen_s = pair->seen_s;
 		}
@@ -126,8 +130,7 @@ static long gc_flow(void *map, struct flow_key *key, struct flow *f, struct pass
 		pass->unanswered += !(flags & FLOW_REPLIED);
 		return 0;
 	}
-	ct_delete_entries(key, f, &other);
-	pass->expired++;
+	pass->expired += ct_delete_entries(key, &f, entry, &other);
 	return 0;
 }
 

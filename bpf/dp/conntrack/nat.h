@@ -86,7 +86,9 @@ __noinline int nat_store_reverse(const struct packet *p, const struct nat_pair *
 	old = bpf_map_lookup_elem(&flows, key);
 	if (!old || !flow_read(old, key, &work->found) || !flow_is_closed(work, key->protocol))
 		return error;
-	ct_delete(work, key);
+	if (!ct_delete(work, key))
+		return error;
+	cache_void();
 	return bpf_map_update_elem(&flows, key, f, BPF_NOEXIST);
 }
 
@@ -98,8 +100,7 @@ static __always_inline bool nat_adopt(struct scratch *work)
 {
 	struct flow *entry = bpf_map_lookup_elem(&flows, &work->key), *f = &work->found;
 
-	if (!entry || !flow_read(entry, &work->key, f) || !(f->flags & FLOW_FORWARD) ||
-	    !flow_holds(f, work->ct.revision))
+	if (!entry || !flow_read(entry, &work->key, f) || !(f->flags & FLOW_FORWARD))
 		return false;
 	work->flow = *f;
 	bpf_map_delete_elem(&flows, &work->half); /* which nat_store_reverse() has stored */
