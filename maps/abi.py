@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "d7e2c6b66f32"
+LAYOUT: Final = "7bff3805d230"
 """The fingerprint of all that follows."""
 
 
@@ -720,7 +720,7 @@ class Flow:
     """``struct flow``, 80 bytes."""
 
     SIZE: ClassVar[int] = 80
-    tag: int  # __u32
+    serial: int  # __u32
     flags: int  # __u32
     to_src: IPv6Address  # ip_addr
     to_dst: IPv6Address  # ip_addr
@@ -744,7 +744,7 @@ class Flow:
         return b"".join(
             [
                 pack(
-                    r.tag,
+                    r.serial,
                     r.flags,
                     r.to_src.packed,
                     r.to_dst.packed,

@@ -239,12 +239,12 @@ struct peer_location {
  * packet's addresses after translation, so each names the other.  The end that began it pays for it; where that is on
  * another node, its answers go there.
  *
- * An entry is published whole.  What changes afterwards are seen_s and, in one word with the tag, the flags: the memory of a
+ * An entry is published whole.  What changes afterwards are seen_s and, in one word with the serial, the flags: the memory of a
  * flow that has ended is another's at once, and a note about the one must not reach the other.
  */
 struct flow {
-	__u32 tag;   /* of this entry alone: half of it from its key, half drawn */
-	__u32 flags; /* enum flow_flag */
+	__u32 serial; /* of this entry alone: half of it from its key, half counted */
+	__u32 flags;  /* enum flow_flag */
 	ip_addr to_src;
 	ip_addr to_dst;
 	__be16 to_sport;

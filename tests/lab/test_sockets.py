@@ -51,7 +51,11 @@ def test_a_backend_on_its_nodes_network_answers_a_socket_of_that_node_too(echo: 
     ports = (Port("udp", 8181, "UDP"),)
     made.run("hosted1", "n1", [*use.SERVER, "8181"], labels={"app": "hosted"}, ports=ports, host_network=True)
     try:
-        found = ways(asking, service["spec"]["clusterIPs"][family], 80)
+        address = service["spec"]["clusterIPs"][family]
+        deadline = time.monotonic() + 20  # the server takes its time to start, and the node to hear of it
+        while asking.ask("udp", address, 80).names != {"hosted1"} and time.monotonic() < deadline:
+            time.sleep(0.05)
+        found = ways(asking, address, 80)
         del found["stream"]
         found.pop("mapped stream", None)
         assert set(map(str, found.values())) == {"['hosted1']"}
@@ -89,10 +93,11 @@ spec:
 """
 # a connected socket that goes on asking: prints each name that is another than before
 STAYS = """
-import socket, sys
+import socket, sys, time
 family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
 with socket.socket(family, socket.SOCK_DGRAM) as asking:
-    asking.connect((sys.argv[1], 80))
+    while asking.connect_ex((sys.argv[1], 80)):
+        time.sleep(0.05)  # the node does not know the endpoint yet
     asking.settimeout(0.2)
     before = None
     while True:
@@ -102,6 +107,38 @@ with socket.socket(family, socket.SOCK_DGRAM) as asking:
         except OSError:
             continue
         if name != before:
+            print(name, flush=True)
+            before = name
+"""
+
+
+EARLY = """
+kind: Service
+metadata: {name: early}
+spec:
+  ipFamilyPolicy: RequireDualStack
+  clusterIPs: [10.96.77.7, "fd00:10:96::7077"]
+  selector: {app: early}
+  ports: [{port: 80, targetPort: 8080, protocol: UDP}]
+"""
+# one socket that goes on asking, connected or not: prints each name that is another than before, or that nobody answers
+ASKS_ON = """
+import socket, sys, time
+way, address = sys.argv[1:]
+family = socket.AF_INET6 if ":" in address else socket.AF_INET
+with socket.socket(family, socket.SOCK_DGRAM) as asking:
+    if way == "connected":
+        asking.connect((address, 80))
+    asking.settimeout(0.2)
+    before, silent = None, 0
+    while True:
+        try:
+            asking.send(b"x" * 100) if way == "connected" else asking.sendto(b"x" * 100, (address, 80))
+            name, silent = asking.recv(100).decode(), 0
+        except OSError:
+            name, silent = "nobody", silent + 1
+            time.sleep(0.05)
+        if name != before and silent in (0, 4):
             print(name, flush=True)
             before = name
 """
@@ -132,6 +169,30 @@ def test_a_connected_datagram_socket_moves_when_its_backend_leaves(echo: Echo, f
         made.delete("moving2")
     finally:
         asking.machine.stop(called)
+
+
+@FAMILIES
+@WHO
+@pytest.mark.parametrize("way", ["connected", "unconnected"])
+def test_a_datagram_client_that_is_earlier_than_its_service_reaches_it(
+    echo: Echo, family: int, who: str, way: str
+) -> None:
+    made, called = echo.cluster, f"early-{family}-{who.replace(' ', '-')}-{way}"
+    (service,) = made.apply(EARLY)
+    use.serve(made, "early1", "n2", {"app": "early"})
+    made.remove("Service", "early")
+    asking = echo.asking if who == "a pod" else echo.node("n1")
+    argv = [sys.executable, "-u", "-c", ASKS_ON, way, service["spec"]["clusterIPs"][family]]
+    asking.machine.daemon(called, argv, context=asking.context)
+    try:
+        assert told(asking, called, ["nobody"]) == ["nobody"]
+        made.apply(EARLY)
+        assert told(asking, called, ["nobody", "early1"]) == ["nobody", "early1"]
+        made.remove("Service", "early")
+        assert told(asking, called, ["nobody", "early1", "nobody"]) == ["nobody", "early1", "nobody"]
+    finally:
+        asking.machine.stop(called)
+        made.delete("early1")
 
 
 # in a network namespace of its own, as a cluster in a container has, somebody else has the service's address

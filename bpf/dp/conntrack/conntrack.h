@@ -118,7 +118,7 @@ static __always_inline void ct_note(struct flow *f, struct flow *entry, const st
 	if (p->flags & PACKET_FIN)
 		flags |= origin ? FLOW_FIN_ORIGIN : FLOW_FIN_REPLY;
 	if (flags != f->flags)
-		flow_note(entry, f->tag, f->flags & ~flags, flags & ~f->flags);
+		flow_note(entry, f->serial, f->flags & ~flags, flags & ~f->flags);
 	if (now != f->seen_s)
 		entry->seen_s = now;
 	f->flags = flags;
@@ -266,7 +266,7 @@ static __always_inline struct flow *flow_fresh(struct scratch *work, const struc
 	struct flow *f = &work->flow;
 
 	memset(f, 0, sizeof(*f));
-	f->tag = flow_tag_fresh(work, key);
+	f->serial = flow_serial_fresh(work, key);
 	f->revision = work->ct.revision;
 	f->seen_s = tick_s();
 	f->flags = flags | (origin_hi ? FLOW_ORIGIN_HI : 0);

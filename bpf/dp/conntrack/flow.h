@@ -50,8 +50,8 @@ static __always_inline bool packet_key(const struct packet *p, struct flow_key *
 	return ends_key(&p->src, p->sport, &p->dst, p->dport, p->protocol, key);
 }
 
-/* The half of a tag that an entry's key makes; the other is drawn. */
-static __always_inline __u32 flow_key_tag(const struct flow_key *key)
+/* The half of a serial that an entry's key makes; the other is counted. */
+static __always_inline __u32 flow_key_serial(const struct flow_key *key)
 {
 	const __u64 *w = (const __u64 *)key;
 	__u64 sum = w[0] + 3 * w[1] + 5 * w[2] + 7 * w[3] + 11 * w[4];
@@ -59,32 +59,32 @@ static __always_inline __u32 flow_key_tag(const struct flow_key *key)
 	return sum * 0x9e3779b97f4a7c15 >> 32 & 0xffff0000;
 }
 
-/* A new entry's tag. Ten bits count, so that an entry and the one after it under the same key differ; six are the CPU's. */
-static __always_inline __u32 flow_tag_fresh(struct scratch *work, const struct flow_key *key)
+/* A new entry's serial. Ten bits count, so that an entry and the one after it under the same key differ; six are the CPU's. */
+static __always_inline __u32 flow_serial_fresh(struct scratch *work, const struct flow_key *key)
 {
-	return flow_key_tag(key) | (work->entries++ << 6 & 0xffc0) | (bpf_get_smp_processor_id() & 0x3f);
+	return flow_key_serial(key) | (work->entries++ << 6 & 0xffc0) | (bpf_get_smp_processor_id() & 0x3f);
 }
 
 /*
  * What an entry says, whole. False: it was not this key's any more, or became another's meanwhile. A new flow is written from
- * its tag on.
+ * its serial on.
  */
 static __always_inline bool flow_read(const struct flow *entry, const struct flow_key *key, struct flow *to)
 {
-	__u32 tag = *(const volatile __u32 *)&entry->tag;
+	__u32 serial = *(const volatile __u32 *)&entry->serial;
 
-	if ((tag ^ flow_key_tag(key)) >> 16)
+	if ((serial ^ flow_key_serial(key)) >> 16)
 		return false;
 	fence_reads();
 	*to = *entry;
 	fence_reads();
-	return to->tag == tag && *(const volatile __u32 *)&entry->tag == tag;
+	return to->serial == serial && *(const volatile __u32 *)&entry->serial == serial;
 }
 
 enum { NOTE_TRIES = 8 }; /* each that fails has another CPU's note behind it; flags that are set stay, but for RESET */
 
 /* Takes flags from an entry and gives it others, unless it is another flow's by now. Returns whether that changed it. */
-static __always_inline bool flow_note(struct flow *entry, __u32 tag, __u32 clear, __u32 set)
+static __always_inline bool flow_note(struct flow *entry, __u32 serial, __u32 clear, __u32 set)
 {
 	__u64 *word = (__u64 *)entry;
 
@@ -92,7 +92,7 @@ static __always_inline bool flow_note(struct flow *entry, __u32 tag, __u32 clear
 		__u64 old = *(volatile __u64 *)word;
 		__u64 new = (old & ~((__u64)clear << 32)) | (__u64)set << 32;
 
-		if ((__u32)old != tag || new == old)
+		if ((__u32)old != serial || new == old)
 			return false;
 		if (__sync_val_compare_and_swap(word, old, new) == old)
 			return true;
@@ -131,7 +131,7 @@ static __always_inline void flow_pair_key(const struct flow *f, __u8 protocol, s
 static __always_inline bool ct_delete_entries(const struct flow_key *key, const struct flow *f, struct flow *entry,
 					      struct flow_key *pair)
 {
-	if (!flow_note(entry, f->tag, 0, FLOW_ENDED))
+	if (!flow_note(entry, f->serial, 0, FLOW_ENDED))
 		return false;
 	if (f->flags & (FLOW_FORWARD | FLOW_REVERSE)) {
 		flow_pair_key(f, key->protocol, pair);

@@ -114,7 +114,7 @@ static __always_inline void nat_forward_flow(struct scratch *work)
 	__u32 src_hi = work->ct.src_hi & 1;
 	struct flow *f = &work->flow;
 
-	f->tag = flow_tag_fresh(work, &work->key);
+	f->serial = flow_serial_fresh(work, &work->key);
 	f->flags = pair->flags | FLOW_FORWARD | (src_hi ? FLOW_ORIGIN_HI : 0);
 	f->ends[src_hi] = pair->client;
 	f->ends[!src_hi] = pair->backend;
