@@ -76,7 +76,8 @@ class Earlier:
         """A node with these pods, and *services* from :data:`FIRST_SERVICE` on, each with the one backend."""
         (backend,) = backends
         here, there = mapped(NODE_ADDRESS).packed, mapped(backend).packed
-        port, table = BACKEND_PORT.to_bytes(2, "big"), maglev.fill([(mapped(backend), BACKEND_PORT)], [0])
+        port = BACKEND_PORT.to_bytes(2, "big")
+        (table,) = maglev.tables([(mapped(backend), BACKEND_PORT)], [0])
         sets = range(1, services + 1)
         keys = [
             _SERVICE_KEY.pack(mapped(FIRST_SERVICE + i - 1).packed, SERVICE_PORT.to_bytes(2, "big"), protocol, 0)

@@ -95,15 +95,17 @@ class Plane:
         self.tables["attachments"].update((slot, abi.Attachment(p.ifindex, slot, slot, p.mac)) for slot, p in placed)
         self.tables["endpoints"].update((mapped(p.address), abi.Endpoint(slot, 0)) for slot, p in placed)
         addresses = [mapped(a) for a in backends]
-        table = maglev.fill([(a, BACKEND_PORT) for a in addresses], range(len(addresses)))
+        tables = maglev.tables([(a, BACKEND_PORT) for a in addresses], range(len(addresses)))
         records = [abi.Backend(a, BACKEND_PORT, abi.BackendFlag.BACKEND_LOCAL) for a in addresses]
         sets = range(1, services + 1)
         self.tables["backends"].update(
             (abi.BackendKey(i, slot), record) for i in sets for slot, record in enumerate(records)
         )
-        self.tables["maglevs"].update((abi.MaglevKey(i, 0), abi.Maglev(table)) for i in sets)
+        self.tables["maglevs"].update(
+            (abi.MaglevKey(i, part), abi.Maglev(table)) for i in sets for part, table in enumerate(tables)
+        )
         self.tables["services"].update(
-            (_key(FIRST_SERVICE + i - 1, protocol), abi.Service(i, 0, len(records), 1, 0, 0)) for i in sets
+            (_key(FIRST_SERVICE + i - 1, protocol), abi.Service(i, 0, len(records), len(tables), 0, 0)) for i in sets
         )
 
     def forget_flows(self) -> None:

@@ -1816,8 +1816,8 @@ LIMITS: Final[MapSpec[int, AttachmentLimits]] = MapSpec(
 )
 
 MAGLEVS: Final[MapSpec[MaglevKey, Maglev]] = MapSpec(
-    "maglevs", MapKind.HASH, MaglevKey, Maglev, 65536, 1,
-    writer=Writer.AGENT, order=70, option="max_services", carried=Carried.SEED,
+    "maglevs", MapKind.HASH, MaglevKey, Maglev, 262144, 1,
+    writer=Writer.AGENT, order=70, option="max_backends", carried=Carried.SEED,
 )
 
 NODE: Final[MapSpec[int, Node]] = MapSpec(

@@ -46,11 +46,14 @@ int shim_map_add(int fd, const void *keys, uint32_t key_size, const void *values
 /* How many entries a hash holds. */
 int64_t shim_map_count(int fd, uint32_t key_size, uint32_t value_size, uint32_t max_entries);
 
+/* How many lookup tables a set of n backends has, a power of two. */
+uint32_t shim_maglev_parts(uint32_t n);
+
 /*
- * One Maglev table: table[i] becomes the slot number of a backend. A key is 18 bytes, address and port in network
- * order; the table depends on the keys and on nothing else. -1: no memory.
+ * The tables of n backends, 1 to 65,535, one after the other: tables[i] becomes the slot number of a backend. A key is
+ * 18 bytes, address and port in network order; the tables depend on the keys and on nothing else. -1: no memory.
  */
-int shim_maglev(const uint8_t *keys, const uint16_t *slots, uint32_t n, uint16_t *table, uint32_t size);
+int shim_maglev(const uint8_t *keys, const uint16_t *slots, uint32_t n, uint16_t *tables, uint32_t part_slots);
 
 /* The device whose number goes where a part's messages name none; both stand in the first answer of the batch. */
 enum shim_end {

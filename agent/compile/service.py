@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import islice
 from zlib import crc32
 
-from agent.compile import backend, maglev
+from agent.compile import backend
 from agent.compile.context import NodeContext
 from agent.compile.frontend import Frontend, Frontends
 from agent.compile.ids import BackendName, IdBook
@@ -13,11 +13,10 @@ from agent.compile.records import Records
 from agent.model.address import Address
 from agent.model.name import ObjectName, Problem
 from agent.model.service import EndpointSlice, Service
-from maps import abi
+from maps import abi, maglev
 from maps.record import Packed
 
 LABEL_BYTES = 191  # of struct backend_set's label, without its NUL
-MOST_BACKENDS = 0xFFFF  # struct service counts them in 16 bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +65,9 @@ def service_records(inputs: Inputs, context: NodeContext, book: IdBook) -> Servi
         where = (frontend.port, frontend.ipv6, frontend.local)
         if where not in sets:
             chosen = backend.backends(service, slices, frontend, context)
-            if len(chosen) > MOST_BACKENDS:
+            if len(chosen) > maglev.MOST_BACKENDS:
                 problems.append(_too_many(service, frontend, len(chosen)))
-                chosen = dict(islice(chosen.items(), MOST_BACKENDS))
+                chosen = dict(islice(chosen.items(), maglev.MOST_BACKENDS))
             sets[where] = _set(set_label(service, frontend), chosen, book)
         services[frontend.key] = _service(service, frontend, sets[where])
     labels = tuple(one.label for one in sets.values())
@@ -110,7 +109,7 @@ def _set(label: str, chosen: Mapping[BackendName, abi.Backend], book: IdBook) ->
     """One backend set, with an id and slots from *book*."""
     ids = book.slots(label, chosen.keys())
     slots = ids.slots
-    tables = maglev.tables(slots)
+    tables = maglev.tables(slots.keys(), slots.values())
     keys = abi.BackendKey.pack_many([abi.BackendKey(ids.set_id, slots[name]) for name in chosen])
     parts = abi.MaglevKey.pack_many([abi.MaglevKey(ids.set_id, part) for part in range(len(tables))])
     return BackendSet(
@@ -144,5 +143,5 @@ def _unknown_ports(service: Service, slices: Sequence[EndpointSlice]) -> Iterato
 
 
 def _too_many(service: Service, frontend: Frontend, count: int) -> Problem:
-    text = f"{count} endpoints; the first {MOST_BACKENDS} by address are served"
+    text = f"{count} endpoints; the first {maglev.MOST_BACKENDS} by address are served"
     return Problem("Service", service.name, f"spec.ports[{frontend.port}]", text)

@@ -112,7 +112,7 @@ struct service {
 	__u32 set_id;	  /* which backend set serves it */
 	__u32 affinity_s; /* seconds a client stays with its backend since its last new flow; 0: no affinity */
 	__u16 backends;	  /* in the set; 0 refuses */
-	__u16 parts;	  /* of the set's table, a power of two */
+	__u16 parts;	  /* of the set's tables, a power of two: a flow's is flow_hash & (parts - 1) */
 	__u16 flags;	  /* enum service_flag */
 	__u16 slot;	  /* of the one backend, where there is but one: the set's table need not be asked */
 };
@@ -134,7 +134,7 @@ struct backend {
 };
 
 enum {
-	/* prime, and well above the 256 backends a part holds at most on average (Maglev, NSDI 2016, section 5.3) */
+	/* about a hundred for each of the 10 backends that one part serves at most (maps/shim_maglev.c) */
 	MAGLEV_SLOTS = 1021,
 };
 
@@ -143,7 +143,7 @@ struct maglev_key {
 	__u32 part; /* below struct service's parts */
 };
 
-/* Which backend serves a flow: slots[flow_hash * MAGLEV_SLOTS >> 32]. One value, so a change is one atomic update. */
+/* Which backend serves a flow: slots[flow_hash * MAGLEV_SLOTS >> 32]. One value, so a part's change is one atomic update. */
 struct maglev {
 	__u16 slots[MAGLEV_SLOTS];
 };

@@ -224,21 +224,23 @@ class Datapath:
         """A service of (address, port, is local) backends; returns its set's id."""
         self.set_ids += 1
         set_id = self.set_ids
-        self.backends(set_id, backends)
+        parts = self.backends(set_id, backends)
         key = abi.ServiceKey(addr(address), port, protocol, scope)
-        self.tables["services"].update([(key, abi.Service(set_id, affinity_s, len(backends), 1, flags, 0))])
+        self.tables["services"].update([(key, abi.Service(set_id, affinity_s, len(backends), parts, flags, 0))])
         return set_id
 
-    def backends(self, set_id: int, backends: list[tuple[str, int, bool]], first_slot: int = 0) -> None:
-        """Fill a set; slots count from *first_slot*."""
+    def backends(self, set_id: int, backends: list[tuple[str, int, bool]], first_slot: int = 0) -> int:
+        """Fill a set; slots count from *first_slot*. Returns in how many parts, one at least."""
         slots = range(first_slot, first_slot + len(backends))
         records = [abi.Backend(addr(a), p, abi.BackendFlag.BACKEND_LOCAL if local else 0) for a, p, local in backends]
         self.tables["backends"].update(
             [(abi.BackendKey(set_id, slot), record) for slot, record in zip(slots, records, strict=True)]
         )
-        if backends:
-            table = maglev.fill([(addr(a), p) for a, p, _ in backends], list(slots))
-            self.tables["maglevs"].update([(abi.MaglevKey(set_id, 0), abi.Maglev(table))])
+        tables = maglev.tables([(addr(a), p) for a, p, _ in backends], slots)
+        self.tables["maglevs"].update(
+            (abi.MaglevKey(set_id, part), abi.Maglev(table)) for part, table in enumerate(tables)
+        )
+        return max(1, len(tables))
 
     def counted(self) -> dict[tuple[str, str, str], int]:
         """Every counter that is not zero."""

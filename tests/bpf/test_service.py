@@ -207,6 +207,25 @@ def test_a_moved_pod_is_found_at_its_new_device(node: Datapath) -> None:
     assert again.packet[Ether].dst == "02:00:00:00:00:77", "by the flow's copy"
 
 
+def served(node: Datapath, backends: int, flows: int) -> list[str]:
+    """Who of so many backends serves each of some new flows."""
+    node.reset()
+    node.service(VIP, 80, [(f"10.0.2.{i + 1}", 8080, False) for i in range(backends)])
+    packets = [frame(POD, VIP, syn(sport=20000 + i)) for i in range(flows)]
+    return [addresses(node.run("pod_ingress", packet).packet)[1] for packet in packets]
+
+
+@pytest.mark.parametrize("n", [10, 40])
+def test_few_flows_move_when_the_parts_become_twice_as_many(node: Datapath, n: int) -> None:
+    """A flow's part, as the programs find it, is one of the two that its part becomes."""
+    moved = sum(a != b for a, b in zip(served(node, n, 200), served(node, n + 1, 200), strict=True))
+    assert moved < 200 * 0.3  # two shares at most; as good as all where the parts do not fit
+
+
+def test_every_backend_of_several_parts_serves(node: Datapath) -> None:
+    assert len(set(served(node, 40, 400))) == 40
+
+
 def test_the_one_backend_of_a_service_is_found_by_its_slot_or_else_by_the_table(node: Datapath) -> None:
     set_id = node.service(VIP, 80, [(OTHER, 8080, True)])
     (table,) = (key for key, _ in node.tables["maglevs"].items() if key.set_id == set_id)

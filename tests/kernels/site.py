@@ -100,7 +100,7 @@ def fill(folder: Path) -> None:
     """Write the node, its pods and the service into the maps pinned in *folder*."""
     backends = [mapped(f.backend) for f in FAMILIES]
     for n, address in enumerate(backends):
-        slots = maglev.fill([(address, BACKEND_PORT)], [0])
+        (slots,) = maglev.tables([(address, BACKEND_PORT)], [0])
         entry = abi.Backend(addr=address, port=BACKEND_PORT, flags=abi.BackendFlag.BACKEND_LOCAL)
         Table.open(abi.BACKENDS, folder / "backends").update([(abi.BackendKey(SET_ID + n, 0), entry)])
         Table.open(abi.MAGLEVS, folder / "maglevs").update([(abi.MaglevKey(SET_ID + n, 0), abi.Maglev(slots))])

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Backend sets: which backend of a set serves a flow (Maglev, NSDI 2016). */
+/* Backend sets: which backend of a set serves a flow. */
 #ifndef SLUICEWAY_BACKEND_H
 #define SLUICEWAY_BACKEND_H
 
@@ -21,14 +21,15 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } backend_sets SEC(".maps") AGENT_WRITES(80) SIZED_BY(max_services);
 
+/* A set has no more parts than backends. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 65536);
+	__uint(max_entries, 262144);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct maglev_key);
 	__type(value, struct maglev);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} maglevs SEC(".maps") AGENT_WRITES(70) SIZED_BY(max_services);
+} maglevs SEC(".maps") AGENT_WRITES(70) SIZED_BY(max_backends);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
