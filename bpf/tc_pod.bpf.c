@@ -74,7 +74,7 @@ static __always_inline enum drop_reason begin(struct scratch *work, struct flow 
 	if (s)
 		return s->backends && is_stray(p) ? DROP_STRAY_SEGMENT : ct_begin(work, s, false, f);
 	e = endpoint_find(&p->dst);
-	if (!e && is_masqueraded(p))
+	if (!e && is_masqueraded_to(&p->dst))
 		return is_stray(p) ? DROP_STRAY_SEGMENT : ct_masquerade(work, f);
 	if (!e || !(e->flags & ENDPOINT_NODE))
 		ct_keep(work, 0);

@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "7bff3805d230"
+LAYOUT: Final = "a5dce105ca7e"
 """The fingerprint of all that follows."""
 
 
@@ -1908,6 +1908,10 @@ MAPS: Final[Mapping[str, MapSpec[Any, Any]]] = {
     "node": NODE,
     "paced_devices": PACED_DEVICES,
     "pod_netns": POD_NETNS,
+    "port_owners": MapSpec(
+        "port_owners", MapKind.ARRAY, record.Octets(4), record.Octets(8), 131072, 0,
+        private=True,
+    ),
     "prefixes": PREFIXES,
     "remotes": REMOTES,
     "scratches": MapSpec(

@@ -128,11 +128,11 @@ def test_a_flow_for_which_no_port_is_left_is_dropped_and_counted_as_that(
     masked: Datapath, pod: str, own: str, outside: str, kind: Callable[..., Packet]
 ) -> None:
     masked.node(nat=(5000, 5001), flags=NodeFlag.NODE_MASQUERADE)
-    sent = [masked.run("pod_ingress", frame(pod, outside, kind(sport=n))).packet for n in (1, 2)]
+    sent = [masked.run("pod_ingress", frame(pod, outside, kind(sport=n))).packet for n in (40001, 40002)]
     assert {(addresses(one)[0], ports(one)[0]) for one in sent} == {(own, 5000), (own, 5001)}
-    done = masked.run("pod_ingress", frame(pod, outside, kind(sport=3)))
+    done = masked.run("pod_ingress", frame(pod, outside, kind(sport=40003)))
     assert (done.verdict, done.reason) == (TC_ACT_SHOT, DropReason.DROP_NAT_PORTS)
-    elsewhere = masked.run("pod_ingress", frame(pod, outside, kind(sport=3, dport=81)))
+    elsewhere = masked.run("pod_ingress", frame(pod, outside, kind(sport=40003, dport=81)))
     assert ports(elsewhere.packet)[0] in {5000, 5001}, "another destination has all of them"
 
 
@@ -166,6 +166,7 @@ def test_who_is_on_this_node_sees_the_pod(masked: Datapath, dst: str) -> None:
 
 
 def test_a_services_backend_elsewhere_sees_the_pod(masked: Datapath) -> None:
+    masked.prefix("10.244.2.0/24", flags=PrefixFlag.PREFIX_NO_MASQUERADE)
     masked.service("10.96.0.50", 80, [(REMOTE, 8080, False)])
     assert addresses(masked.run("pod_ingress", frame(POD, "10.96.0.50", syn())).packet) == (POD, REMOTE)
 

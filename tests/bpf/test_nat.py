@@ -133,13 +133,13 @@ def test_source_ports_stay_in_their_range_and_apart(node: Datapath, pod: str, vi
 def test_a_taken_port_is_tried_over_and_a_closed_flows_port_is_used_again(node: Datapath) -> None:
     node.node(nat=(5000, 5001))
     node.service(VIP, 80, [(POD, 8080, True)])
-    first, second = (node.run("pod_ingress", frame(POD, VIP, syn(sport=n))).packet for n in (1, 2))
+    first, second = (node.run("pod_ingress", frame(POD, VIP, syn(sport=n))).packet for n in (40001, 40002))
     assert {ports(first)[0], ports(second)[0]} == {5000, 5001}
-    assert node.run("pod_ingress", frame(POD, VIP, syn(sport=3))).reason == DropReason.DROP_NAT_PORTS
+    assert node.run("pod_ingress", frame(POD, VIP, syn(sport=40003))).reason == DropReason.DROP_NAT_PORTS
     reset = answer(first, POD_MAC)
     reset[TCP].flags = "R"
     node.run("pod_ingress", summed(reset))
-    third = node.run("pod_ingress", frame(POD, VIP, syn(sport=3))).packet
+    third = node.run("pod_ingress", frame(POD, VIP, syn(sport=40003))).packet
     assert ports(third)[0] == ports(first)[0]
     assert node.tables["flows"].count() == 4
 

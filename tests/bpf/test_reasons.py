@@ -89,7 +89,7 @@ def spent(node: Datapath) -> None:
     """The only port for source translation is in use."""
     service((POD, 8080, True))(node)
     node.node(nat=(5000, 5000))
-    node.run("pod_ingress", frame(POD, VIP, syn(sport=1)))
+    node.run("pod_ingress", frame(POD, VIP, syn(sport=40001)))
 
 
 def nameless(node: Datapath) -> None:
@@ -178,7 +178,7 @@ CASES = {
     DropReason.DROP_NO_LOCAL_BACKEND: Case(service(flags=ServiceFlag.SERVICE_LOCAL), SYN),
     DropReason.DROP_BACKEND_LOST: Case(lost, SYN),
     DropReason.DROP_CONNTRACK_FULL: Case(full, SYN, sizes={"flows": 3}),
-    DropReason.DROP_NAT_PORTS: Case(spent, frame(POD, VIP, syn(sport=2))),
+    DropReason.DROP_NAT_PORTS: Case(spent, frame(POD, VIP, syn(sport=40002))),
     DropReason.DROP_NAT_ADDRESS: Case(nameless, SYN),
     DropReason.DROP_NO_ROUTE: Case(node_port((UNREACHED, 8080, False)), NODE_PORT, "uplink_ingress"),
     DropReason.DROP_TTL: Case(

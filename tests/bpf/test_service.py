@@ -149,8 +149,8 @@ def test_an_answer_whose_key_is_taken_gets_another_source_port(node: Datapath) -
 def test_when_every_source_port_is_taken_the_flow_is_dropped(node: Datapath) -> None:
     node.node(nat=(5000, 5000))
     node.service(VIP, 80, [(POD, 8080, True)])
-    node.run("pod_ingress", frame(POD, VIP, syn(sport=1)))
-    done = node.run("pod_ingress", frame(POD, VIP, syn(sport=2)))
+    node.run("pod_ingress", frame(POD, VIP, syn(sport=40001)))
+    done = node.run("pod_ingress", frame(POD, VIP, syn(sport=40002)))
     assert (done.verdict, done.reason) == (TC_ACT_SHOT, DropReason.DROP_NAT_PORTS)
 
 

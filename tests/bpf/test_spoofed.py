@@ -7,7 +7,7 @@ import pytest
 from scapy.packet import Packet
 
 from maps import abi, mapio
-from maps.abi import DropReason, NodeFlag
+from maps.abi import DropReason, NodeFlag, PrefixFlag
 from tests.bpf.datapath import (
     CLIENT,
     CLIENT6,
@@ -119,6 +119,8 @@ def test_a_tcp_flow_stays_as_it_was(
 def test_a_udp_flow_stays_as_it_was(
     node: Datapath, pod: str, service: str, backend: str, to: str, revision: int, reason: DropReason
 ) -> None:
+    for pods in ("10.244.2.0/24", "fd00:2::/64"):
+        node.prefix(pods, flags=PrefixFlag.PREFIX_NO_MASQUERADE)
     node.service(service, 53, [(backend, 53, False)], protocol=UDP)
     talk(node, frame(pod, service, datagram(), mac=OTHER_MAC))
     assert_unchanged(node, frame(pod, to, datagram(), mac=POD_MAC), revision, reason)

@@ -21,7 +21,7 @@ static __always_inline enum drop_reason begin(struct scratch *work, struct flow 
 
 	if (s)
 		return ct_begin(work, s, false, f);
-	return is_masqueraded(p) ? ct_masquerade(work, f) : DROP_NONE;
+	return is_masqueraded_to(&p->dst) ? ct_masquerade(work, f) : DROP_NONE;
 }
 
 static __always_inline enum drop_reason from_pod(ctx_t *ctx, struct scratch *work)

@@ -4,6 +4,7 @@
 #define SLUICEWAY_GC_H
 
 #include "dp/conntrack/flow.h"
+#include "dp/conntrack/nat_port.h"
 #include "dp/fragment/queue.h"
 
 const volatile __u32 flow_tcp_s
@@ -92,6 +93,17 @@ static __always_inline __u32 pair_flags(const struct flow *f, const struct flow 
 	return own | others;
 }
 
+/* The port of a pod's UDP socket is its own while one of its flows to the outside lives. */
+static __always_inline void gc_keep_port(const struct flow_key *key, const struct flow *f, __u32 seen_s)
+{
+	bool origin_hi = f->flags & FLOW_ORIGIN_HI;
+	const ip_addr *addr = origin_hi ? &key->hi_addr : &key->lo_addr;
+
+	if (!(f->flags & FLOW_FORWARD) || f->set_id || key->protocol != IPPROTO_UDP)
+		return;
+	port_keep(addr_is_v4(addr), f->to_sport, socket_hash(addr, origin_hi ? key->hi_port : key->lo_port), seen_s);
+}
+
 /*
  * One entry. A pair is decided by its forward entry, with what both have seen: the reverse one sees the answers.
  * A reverse entry alone has lost its other half to a failed write and goes when it is idle.
@@ -126,6 +138,7 @@ static long gc_flow(void *map, struct flow_key *key, struct flow *entry, struct 
 	left_s = pass->now_s - seen_s;
 	/* a packet may have been noted since this pass began */
 	if ((__s32)left_s <= (__s32)timeout_s(key->protocol, flags, pass->pressed)) {
+		gc_keep_port(key, &f, seen_s);
 		pass->flows += entries;
 		pass->unanswered += !(flags & FLOW_REPLIED);
 		return 0;

@@ -4,18 +4,11 @@
 #define SLUICEWAY_NAT_H
 
 #include "dp/conntrack/conntrack.h"
+#include "dp/conntrack/nat_port.h"
 #include "dp/packet/rewrite.h"
 #include "dp/service/service.h"
 
-/* source ports tried before a flow is dropped: with half of them taken, 16 fail once in 65,536 */
-enum { NAT_TRIES = 16, NAT_TAKEN = -17 /* -EEXIST */ };
-
-/* Mixes one word in: a multiplication and a shift, alike on every node. */
-static __always_inline __u32 hash_word(__u32 h, __u32 word)
-{
-	h = (h ^ word) * 0x9e3779b1;
-	return h ^ (h >> 15);
-}
+enum { NAT_TAKEN = -17 /* -EEXIST */ };
 
 /* What an IPv4 packet's protocol makes of the hash: the first three words of both addresses are the same in all. */
 static __always_inline __u32 flow_hash_v4(__u8 protocol)
@@ -146,31 +139,19 @@ static __always_inline int nat_store_forward(struct scratch *work)
 	return error;
 }
 
-/*
- * The n-th source port tried; the range is the agent's, clear of the node's own ports. Each is drawn anew: next to
- * each other they would find the same crowd of ports taken. A range that can be tried whole is.
- */
-static __always_inline __be16 nat_port(const struct node *n, __u32 first, __u32 try)
-{
-	__u32 span = n->nat_port_max - n->nat_port_min + 1;
-	__u32 drawn = span > NAT_TRIES ? bpf_get_prandom_u32() : first + try;
-
-	return bpf_htons(n->nat_port_min + drawn % span);
-}
-
 /* Stores the reverse entry under the first free source port. */
 static __noinline enum drop_reason nat_reserve_port(const struct packet *p, struct nat_pair *pair, const struct node *n)
 {
-	__u32 first = bpf_get_prandom_u32();
-
 	if (!n->nat_port_min) /* the node's own sockets, services and pods have them all */
 		return DROP_NAT_PORTS;
-	for (int i = 0; i < NAT_TRIES; i++) {
-		int error;
+	for (int i = 0; i < 2 * NAT_TRIES; i++) {
+		int error, port = nat_port(p, i);
 
-		pair->mapping.sport = nat_port(n, first, i);
+		if (!port)
+			continue;
+		pair->mapping.sport = port;
 		if (p->flags & PACKET_ECHO)
-			pair->mapping.dport = pair->mapping.sport;
+			pair->mapping.dport = port;
 		error = nat_store_reverse(p, pair);
 		if (!error)
 			return DROP_NONE;
@@ -178,6 +159,33 @@ static __noinline enum drop_reason nat_reserve_port(const struct packet *p, stru
 			return DROP_CONNTRACK_FULL;
 	}
 	return DROP_NAT_PORTS;
+}
+
+/* Is what a pod sends to an address to leave under the node's? It is in no range of the cluster's. */
+static __always_inline bool is_masqueraded_to(const ip_addr *dst)
+{
+	const struct node *n = node_now();
+	struct prefix *prefix;
+
+	if (!n || !(n->flags & NODE_MASQUERADE) || addr_is_zero(addr_is_v4(dst) ? &n->addr4 : &n->addr6))
+		return false;
+	prefix = prefix_find(dst);
+	return !prefix || !(prefix->flags & PREFIX_NO_MASQUERADE);
+}
+
+/*
+ * Would a backend's answers miss us under the client's own address? The client is outside and the backend elsewhere, a pod's
+ * backend is outside the cluster, or a pod or the node reaches itself.
+ */
+static __noinline bool nat_misses_answers(const struct packet *p, const struct backend *b, bool external)
+{
+	const struct scratch *work = scratch();
+
+	if (addr_equal(&b->addr, &p->src) || addr_is_loopback(&p->src))
+		return true;
+	if (b->flags & BACKEND_LOCAL)
+		return false;
+	return external || (work && work->sender.slot && !endpoint_find(&b->addr) && is_masqueraded_to(&b->addr));
 }
 
 /* Chooses the backend, and says what it is to be sent. */
@@ -198,8 +206,7 @@ static __always_inline enum drop_reason nat_choose(const struct packet *p, const
 	pair->mapping.sport = p->sport;
 	pair->mapping.dport = b->port;
 	pair->mapping.protocol = p->protocol;
-	/* answers would miss us: the client is outside and the backend elsewhere, or a pod or the node reaches itself */
-	if (!(external && !(b->flags & BACKEND_LOCAL)) && !addr_equal(&b->addr, &p->src) && !addr_is_loopback(&p->src))
+	if (!nat_misses_answers(p, b, external))
 		return DROP_NONE;
 	pair->mapping.src = p->flags & PACKET_V4 ? n->addr4 : n->addr6;
 	return addr_is_zero(&pair->mapping.src) ? DROP_NAT_ADDRESS : DROP_NONE;
@@ -242,18 +249,6 @@ __noinline int nat_begin(const struct packet *p, const struct service *s, bool e
 		return DROP_BACKEND_LOST;
 	why = nat_choose(p, s, n, external, &work->pair);
 	return why ? why : nat_store(p, work, n);
-}
-
-/* Is a pod's packet that leaves the cluster to leave under the node's address? */
-static __always_inline bool is_masqueraded(const struct packet *p)
-{
-	const struct node *n = node_now();
-	struct prefix *prefix;
-
-	if (!n || !(n->flags & NODE_MASQUERADE) || addr_is_zero(p->flags & PACKET_V4 ? &n->addr4 : &n->addr6))
-		return false;
-	prefix = prefix_find(&p->dst);
-	return !prefix || !(prefix->flags & PREFIX_NO_MASQUERADE);
 }
 
 /* Begins the flow of a pod to somebody outside, under the node's address. On DROP_NONE both entries are there. */
