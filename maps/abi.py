@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "a5dce105ca7e"
+LAYOUT: Final = "503e3e8f946f"
 """The fingerprint of all that follows."""
 
 
@@ -1066,6 +1066,50 @@ class GcRun:
         ]
 
 
+_KEPT_PORTS = struct.Struct("<8192s")
+
+
+@dataclass(frozen=True, slots=True)
+class KeptPorts:
+    """``struct kept_ports``, 8192 bytes."""
+
+    SIZE: ClassVar[int] = 8192
+    words: bytes  # __u32[2048]
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return KeptPorts.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[KeptPorts]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _KEPT_PORTS.pack
+        return b"".join(
+            [
+                pack(
+                    record.exact(r.words, 8192),
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "KeptPorts":
+        """The record in exactly these bytes."""
+        (found,) = KeptPorts.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[KeptPorts]":
+        """The records that stand end to end in *data*."""
+        return [
+            KeptPorts(
+                f0,
+            )
+            for (f0,) in _KEPT_PORTS.iter_unpack(data)
+        ]
+
+
 _MAGLEV = struct.Struct("<2042s")
 
 
@@ -1810,6 +1854,11 @@ GC_RUNS: Final[MapSpec[int, GcRun]] = MapSpec(
     "gc_runs", MapKind.ARRAY, record.IntCodec("<I"), GcRun, 1, 0,
 )
 
+KEPT_PORTS: Final[MapSpec[int, KeptPorts]] = MapSpec(
+    "kept_ports", MapKind.ARRAY, record.IntCodec("<I"), KeptPorts, 1, 0,
+    writer=Writer.AGENT, order=97, carried=Carried.SEED,
+)
+
 LIMITS: Final[MapSpec[int, AttachmentLimits]] = MapSpec(
     "limits", MapKind.ARRAY, record.IntCodec("<I"), AttachmentLimits, 8192, 0,
     writer=Writer.AGENT, order=10, option="max_endpoints", carried=Carried.SEED, live=bytes.fromhex("00000000000000000000000000000000ffffffffffffffff00000000000000000000000000000000ffffffffffffffff"),
@@ -1895,6 +1944,7 @@ MAPS: Final[Mapping[str, MapSpec[Any, Any]]] = {
         "gc_timers", MapKind.ARRAY, record.Octets(4), record.Octets(16), 1, 0,
         private=True,
     ),
+    "kept_ports": KEPT_PORTS,
     "limits": LIMITS,
     "locations": MapSpec(
         "locations", MapKind.ARRAY, record.Octets(4), record.Octets(32), 1024, 0,

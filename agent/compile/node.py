@@ -41,6 +41,7 @@ def node_records(context: NodeContext, local: Local, settings: Settings, links: 
         {
             "paced_devices": paced,
             "endpoints": node_endpoints(context.addresses, context.attached),
+            "kept_ports": {NODE_KEY: kept_ports(_taken(local, settings))},
             "node": {NODE_KEY: _node(context.node, local, settings, links, _limit_flags(paced, has_limits=has_limits))},
         }
     )
@@ -99,6 +100,14 @@ def nat_ports(taken: Iterable[Ports]) -> Ports:
             gaps.append((start, low - 1))
         start = max(start, high + 1)
     return max(gaps, key=lambda gap: gap[1] - gap[0], default=NO_PORTS)
+
+
+def kept_ports(taken: Iterable[Ports]) -> bytes:
+    """The ports that nobody takes, as the map has them: what is asked outside under such a port may keep it."""
+    free = (1 << LAST_PORT + 1) - 2
+    for low, high in taken:
+        free &= ~((1 << high + 1) - (1 << low))
+    return free.to_bytes(abi.KeptPorts.SIZE, "little")
 
 
 def _taken(local: Local, settings: Settings) -> tuple[Ports, ...]:

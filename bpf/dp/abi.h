@@ -402,6 +402,15 @@ enum node_flag {
 	NODE_ANY_NETNS = 32, /* sockets of every network namespace are served: which are pods' is not known */
 };
 
+enum {
+	PORT_WORDS = 65536 / 32,
+};
+
+/* The ports that nobody has on the node itself, a bit each, the least of a word first: translated flows may keep them. */
+struct kept_ports {
+	__u32 words[PORT_WORDS];
+};
+
 /* What changes while the node runs. One value, under key 0. */
 struct node {
 	ip_addr addr4; /* source of what is translated; zeros: none */

@@ -19,6 +19,7 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
+from agent.compile.node import kept_ports
 from agent.model.address import mapped
 from maps import abi, libbpf, maglev, mapio, paths
 from maps.abi import DropReason
@@ -151,6 +152,8 @@ class Datapath:
             tunnel,
         )
         self.tables["node"].update([(0, record)])
+        kept = kept_ports([(nat[1] + 1, 0xFFFF), *([(1024, nat[0] - 1)] if nat[0] > 1024 else [])])
+        self.tables["kept_ports"].update_packed(bytes(4), kept, 1)
 
     def endpoint(self, address: str, ifindex: int, mac: str, flags: int = 0) -> None:
         """Make an address known."""

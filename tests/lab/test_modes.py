@@ -1,6 +1,7 @@
 """Every way between nodes: natively and encapsulated, to one's own node, one's own subnet and another subnet."""
 
 import os
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -39,6 +40,74 @@ PLACES = {"its own node": "n1", "its own subnet": "n3", "another subnet": "n2"}
 FAMILIES = pytest.mark.parametrize("family", [pytest.param(0, id="ipv4"), pytest.param(1, id="ipv6")])
 FAR = pytest.mark.parametrize("node", [pytest.param(node, id=place) for place, node in PLACES.items()])
 OTHERS = pytest.mark.parametrize("node", [pytest.param(n, id=place) for place, n in PLACES.items() if n != "n1"])
+
+
+OUTSIDE = """
+kind: Service
+metadata: {{name: outside}}
+spec:
+  ipFamilyPolicy: RequireDualStack
+  ports: [{{name: tcp, port: 80, targetPort: {port}}}, {{name: udp, port: 80, targetPort: {port}, protocol: UDP}}]
+---
+kind: EndpointSlice
+metadata: {{name: outside-4, labels: {{kubernetes.io/service-name: outside}}}}
+addressType: IPv4
+ports: [{{name: tcp, port: {port}}}, {{name: udp, port: {port}, protocol: UDP}}]
+endpoints: [{{addresses: ["{ipv4}"], conditions: {{ready: true}}}}]
+---
+kind: EndpointSlice
+metadata: {{name: outside-6, labels: {{kubernetes.io/service-name: outside}}}}
+addressType: IPv6
+ports: [{{name: tcp, port: {port}}}, {{name: udp, port: {port}, protocol: UDP}}]
+endpoints: [{{addresses: ["{ipv6}"], conditions: {{ready: true}}}}]
+"""
+# three servers that tell the port which they see, or one socket's (UDP) or one port's (TCP) question to each of them
+PORT_SEEN = """
+import socket, sys, selectors
+kind, what, *words = sys.argv[1:]
+ports = (7101, 7102, 7103)
+if what == "serve":
+    chosen = selectors.DefaultSelector()
+    for port in ports:
+        if kind == "tcp":
+            one = socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
+        else:
+            one = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            one.bind(("::", port))
+        chosen.register(one, selectors.EVENT_READ)
+    while True:
+        for key, _ in chosen.select():
+            if kind == "tcp":
+                connection, peer = key.fileobj.accept()
+                connection.sendall(str(peer[1]).encode())
+                connection.close()
+            else:
+                peer = key.fileobj.recvfrom(100)[1]
+                key.fileobj.sendto(str(peer[1]).encode(), peer)
+family = socket.AF_INET6 if ":" in what else socket.AF_INET
+def asking():
+    one = socket.socket(family, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    one.settimeout(1)
+    one.bind(("", int(words[0])))
+    return one
+shared = asking() if kind == "udp" else None
+for port in ports:
+    for _ in range(10):
+        one = shared or asking()
+        try:
+            if kind == "tcp":
+                one.connect((what, port))
+            else:
+                one.sendto(b"?", (what, port))
+            print(one.recv(100).decode())
+            break
+        except OSError:
+            continue
+    else:
+        print("nobody")
+"""
 
 
 @pytest.fixture(scope="module", params=MODES)
@@ -192,6 +261,29 @@ def test_a_pod_reaches_a_node_port_whose_backend_is_on_the_network_of_that_node(
     address = str(mode.machine(node).addresses[family])
     assert ask(mode.asking, "tcp", WRITTEN, (address, tcp))
     assert ask(mode.asking, "udp", OVER_MTU, (address, udp))
+
+
+@FAMILIES
+@pytest.mark.parametrize("who", ["a pod", "the node"])
+def test_a_services_endpoint_outside_the_cluster_sees_the_node(mode: Mode, who: str, family: int) -> None:
+    outside, own = mode.cluster.site.outside.addresses, str(mode.machine("n1").addresses[family])
+    service, *_ = mode.cluster.apply(OUTSIDE.format(port=PORT, ipv4=outside[0], ipv6=outside[1]))
+    asking = mode.asking if who == "a pod" else use.host(mode.machine("n1"))
+    assert both(asking, (service["spec"]["clusterIPs"][family], 80)) == {own}
+
+
+@FAMILIES
+@pytest.mark.parametrize("kind", ["tcp", "udp"])
+def test_whom_a_pod_asks_outside_sees_the_port_that_it_asks_from(mode: Mode, kind: str, family: int) -> None:
+    outside = mode.cluster.site.outside
+    argv = [sys.executable, "-c", PORT_SEEN, kind]
+    outside.daemon(f"sees-{kind}", [*argv, "serve"])
+    try:
+        for port in ("700", "5060", "25060"):
+            seen = mode.asking.machine.run(*argv, str(outside.addresses[family]), port, context=mode.asking.context)
+            assert set(seen.stdout.split()) == {port}
+    finally:
+        outside.stop(f"sees-{kind}")
 
 
 @FAMILIES

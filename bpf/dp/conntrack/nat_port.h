@@ -35,6 +35,23 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } port_owners SEC(".maps") PRIVATE;
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct kept_ports);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} kept_ports SEC(".maps") AGENT_WRITES(97);
+
+/* May a translated flow have its client's own port? */
+static __always_inline bool port_is_kept(__u32 port)
+{
+	__u32 zero = 0;
+	const struct kept_ports *kept = bpf_map_lookup_elem(&kept_ports, &zero);
+
+	return kept && kept->words[port / 32 & (PORT_WORDS - 1)] >> port % 32 & 1;
+}
+
 /* Mixes one word in: a multiplication and a shift, alike on every node. */
 static __always_inline __u32 hash_word(__u32 h, __u32 word)
 {
@@ -88,7 +105,7 @@ static __always_inline __be16 port_drawn(__u32 min, __u32 span, __u32 socket, __
 }
 
 /*
- * The port that is tried next for a packet's sender; 0: none at this try. The agent's range is clear of the node's own ports; a
+ * The port that is tried next for a packet's sender; 0: none at this try. None is of those that the node itself has; a
  * privileged port stays one (NFS and others take it for root's). A port that stands for a UDP socket which asks outside is
  * no other's while there are others; when all that were tried stand for one, sockets share them, each towards other servers.
  */
@@ -96,7 +113,7 @@ __noinline int nat_port(const struct packet *p, __u32 try)
 {
 	const struct node *n = node_now();
 	struct scratch *work = scratch();
-	bool is_owned, is_privileged;
+	bool is_owned;
 	__u32 min, span, own, socket;
 	__be16 port;
 
@@ -107,13 +124,12 @@ __noinline int nat_port(const struct packet *p, __u32 try)
 	span = n->nat_port_max - min + 1;
 	socket = socket_hash(&p->src, p->sport);
 	is_owned = p->protocol == IPPROTO_UDP && !work->pair.set_id;
-	is_privileged = own < PRIVILEGED_PORTS && !(p->flags & PACKET_ECHO);
-	if (is_privileged) {
+	if (own < PRIVILEGED_PORTS && !(p->flags & PACKET_ECHO)) {
 		min = PRIVILEGED_MIN;
 		span = PRIVILEGED_PORTS - PRIVILEGED_MIN;
 	}
 	port = p->sport;
-	if (try % NAT_TRIES || !(is_privileged || own - min < span))
+	if (try % NAT_TRIES || p->flags & PACKET_ECHO || !port_is_kept(own))
 		port = port_drawn(min, span, socket, try % NAT_TRIES);
 	if (try >= NAT_TRIES)
 		return is_owned ? port : 0;

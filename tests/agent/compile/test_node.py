@@ -7,7 +7,7 @@ import pytest
 
 from agent.compile.context import node_context
 from agent.compile.endpoint import attachment_owner, attachment_records, node_addresses, node_endpoints, revision
-from agent.compile.node import nat_ports, node_problems, node_records, source
+from agent.compile.node import kept_ports, nat_ports, node_problems, node_records, source
 from agent.compile.records import NOTHING, Records
 from agent.compile.settings import NetworkSettings
 from agent.compile.tunnel import TunnelLinks
@@ -181,3 +181,22 @@ def test_a_way_out_that_the_programs_cannot_read_is_a_problem() -> None:
     (problem,) = node_problems(SETTINGS, Local(netns_cookie=1), DUAL, (UPLINK,), (tunnel,))
     assert (problem.kind, problem.field) == ("Node", "device wg0")
     assert "--devices" in problem.text
+
+
+@pytest.mark.parametrize(
+    ("taken", "port", "is_kept"),
+    [
+        pytest.param([], 1, True, id="the first port"),
+        pytest.param([], 0, False, id="no port"),
+        pytest.param([], 65535, True, id="the last port"),
+        pytest.param([(8472, 8472)], 8472, False, id="the tunnel's"),
+        pytest.param([(8472, 8472)], 8471, True, id="one below it"),
+        pytest.param([(8472, 8472)], 8473, True, id="one above it"),
+        pytest.param([(30000, 32767), (32768, 60999)], 32767, False, id="the last of a range"),
+        pytest.param([(30000, 32767), (32768, 60999)], 61000, True, id="one above all ranges"),
+        pytest.param([(0, 0)], 5060, True, id="without a tunnel"),
+    ],
+)
+def test_a_port_that_somebody_has_is_not_kept(taken: list[tuple[int, int]], port: int, *, is_kept: bool) -> None:
+    words = memoryview(kept_ports(taken)).cast("I")
+    assert bool(words[port // 32] >> port % 32 & 1) == is_kept

@@ -210,7 +210,7 @@ def test_a_full_map_is_refused_before_the_first_write_with_its_flag() -> None:
     kernel = MemoryKernel(backends=2)
     with pytest.raises(MapFull, match="backends is full: 2 entries, 3 wanted; raise --max-backends"):
         brought(kernel, cluster(service(), piece("web", ONE, TWO, THREE)))
-    assert kernel.fuse.writes == [("endpoints", "write"), ("prefixes", "write"), ("node", "write")]
+    assert kernel.fuse.writes == [(name, "write") for name in ("endpoints", "prefixes", "kept_ports", "node")]
 
 
 def test_a_service_that_does_not_fit_keeps_what_it_had_and_stops_no_other() -> None:
