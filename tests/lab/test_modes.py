@@ -63,7 +63,7 @@ endpoints: [{{addresses: ["{ipv6}"], conditions: {{ready: true}}}}]
 """
 # three servers that tell the port which they see, or one socket's (UDP) or one port's (TCP) question to each of them
 PORT_SEEN = """
-import socket, sys, selectors
+import socket, sys, selectors, time
 kind, what, *words = sys.argv[1:]
 ports = (7101, 7102, 7103)
 if what == "serve":
@@ -94,7 +94,7 @@ def asking():
     return one
 shared = asking() if kind == "udp" else None
 for port in ports:
-    for _ in range(10):
+    for _ in range(50):
         one = shared or asking()
         try:
             if kind == "tcp":
@@ -104,7 +104,7 @@ for port in ports:
             print(one.recv(100).decode())
             break
         except OSError:
-            continue
+            time.sleep(0.2)  # the servers start
     else:
         print("nobody")
 """
