@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "503e3e8f946f"
+LAYOUT: Final = "54ad942a42e9"
 """The fingerprint of all that follows."""
 
 
@@ -26,9 +26,6 @@ MAGLEV_SLOTS: Final = 1021
 
 
 NODE_MAC: Final = bytes.fromhex("eeeeeeeeeeee")
-
-
-REMOTE_ROUTED: Final = 65535
 
 
 REMOTE_SELF: Final = 65534
@@ -138,6 +135,7 @@ class NodeFlag(IntFlag):
     NODE_IPIP = 8
     NODE_GENEVE = 16
     NODE_ANY_NETNS = 32
+    NODE_HOST_ROUTING = 64
 
 
 class PrefixFlag(IntFlag):
@@ -1778,6 +1776,50 @@ class SockPeerKey:
         ]
 
 
+_UPLINK = struct.Struct("<I")
+
+
+@dataclass(frozen=True, slots=True)
+class Uplink:
+    """``struct uplink``, 4 bytes."""
+
+    SIZE: ClassVar[int] = 4
+    has_programs: int  # __u32
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return Uplink.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[Uplink]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _UPLINK.pack
+        return b"".join(
+            [
+                pack(
+                    r.has_programs,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "Uplink":
+        """The record in exactly these bytes."""
+        (found,) = Uplink.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[Uplink]":
+        """The records that stand end to end in *data*."""
+        return [
+            Uplink(
+                f0,
+            )
+            for (f0,) in _UPLINK.iter_unpack(data)
+        ]
+
+
 @dataclass(frozen=True, slots=True)
 class Constants:
     """Values that are fixed when a program is loaded; the defaults are the object's own."""
@@ -1909,6 +1951,11 @@ SOCK_PEERS: Final[MapSpec[SockPeerKey, SockPeer]] = MapSpec(
     option="max_flows", carried=Carried.TRAFFIC,
 )
 
+UPLINKS: Final[MapSpec[int, Uplink]] = MapSpec(
+    "uplinks", MapKind.HASH, record.IntCodec("<I"), Uplink, 4096, 1,
+    writer=Writer.AGENT, order=17, carried=Carried.SEED,
+)
+
 MAPS: Final[Mapping[str, MapSpec[Any, Any]]] = {
     "affinities": AFFINITIES,
     "attachments": ATTACHMENTS,
@@ -1979,5 +2026,6 @@ MAPS: Final[Mapping[str, MapSpec[Any, Any]]] = {
         per_cpu=32768, private=True,
     ),
     "sock_peers": SOCK_PEERS,
+    "uplinks": UPLINKS,
 }
 """Every map by its name; what only programs use is private, and its keys and values are octets."""

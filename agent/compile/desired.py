@@ -115,7 +115,8 @@ def _node(cluster: Cluster, settings: Settings, context: NodeContext, before: De
     is_known = cluster.synced or (settings.node_name in cluster.nodes and local.netns_cookie != 0)
     if not is_known:
         return {}
-    made = node_records(context, local, settings, tunnel_links(settings.network, local.devices))
+    links = tunnel_links(settings.network, local.devices)
+    made = node_records(context, local, settings, links, uplinks(settings.devices, context.node, local.devices))
     return {} if before.owners.get(owner) == made else {owner: made}
 
 

@@ -40,7 +40,7 @@ class SetIds:
 
 @dataclass(frozen=True, slots=True)
 class RemoteIds:
-    """The id of every node behind the tunnel, by its mapped outer address; 0 and REMOTE_* are nobody's."""
+    """The id of every node behind the tunnel, by its mapped outer address; 0, and from REMOTE_SELF on, are nobody's."""
 
     ids: Mapping[bytes, int] = field(default_factory=dict)
     next_id: int = 1
@@ -50,7 +50,7 @@ class RemoteIds:
         if self.ids.keys() == set(addresses):
             return self
         kept = {address: self.ids[address] for address in addresses if address in self.ids}
-        taken, following = {0, abi.REMOTE_SELF, abi.REMOTE_ROUTED, *kept.values()}, self.next_id
+        taken, following = {0, *range(abi.REMOTE_SELF, LAST_SLOT + 1), *kept.values()}, self.next_id
         for address in addresses:
             if address not in kept:
                 kept[address] = _free(following, taken)

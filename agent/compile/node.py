@@ -26,6 +26,7 @@ WITHOUT_ETHERNET = (
 )
 IPV6 = 6
 NODE_KEY = abi.NODE.key.pack(0)
+UPLINK = abi.Uplink(has_programs=1).pack()
 
 
 def node_owner(settings: Settings) -> Owner:
@@ -33,13 +34,16 @@ def node_owner(settings: Settings) -> Owner:
     return Owner(OwnerKind.NODE, settings.node_name)
 
 
-def node_records(context: NodeContext, local: Local, settings: Settings, links: TunnelLinks) -> Records:
+def node_records(
+    context: NodeContext, local: Local, settings: Settings, links: TunnelLinks, uplinks: Iterable[Device] = ()
+) -> Records:
     """The node's records. Its revision, which only reconcile knows, is 0 in them."""
     has_limits = any(map(is_limited, local.attachments))
     paced = paced_records(local.devices) if has_limits else {}
     return Records.of(
         {
             "paced_devices": paced,
+            "uplinks": {abi.UPLINKS.key.pack(device.ifindex): UPLINK for device in uplinks},
             "endpoints": node_endpoints(context.addresses, context.attached),
             "kept_ports": {NODE_KEY: kept_ports(_taken(local, settings))},
             "node": {NODE_KEY: _node(context.node, local, settings, links, _limit_flags(paced, has_limits=has_limits))},

@@ -56,10 +56,6 @@ class Vantage:
             return any(cidr.version == version for cidr in node.pod_cidrs)
         return not (self.network.cross_subnet and any(near in subnet for subnet in self.subnets))
 
-    def routed_id(self, node: Node) -> int:
-        """What stands for a remote with the pods of a node to which nothing is encapsulated."""
-        return 0 if self.network.host_routing or node.name == self.node_name else abi.REMOTE_ROUTED
-
     def source(self, version: int) -> Address | None:
         """The address of this node's own packets to pods behind the tunnel."""
         return next((address for address in self.sources if address.version == version), None)
@@ -163,11 +159,11 @@ def _remote_node(node: Node, outer: Address | None, seen: Vantage, ids: RemoteId
 
 def _prefixes(node: Node, remote_id: int, seen: Vantage) -> Iterator[tuple[bytes, bytes]]:
     """A node's pods and addresses, which meet pods unmasqueraded, and the remote that they are behind."""
-    ranges = {cidr: (seen.routed_id(node), abi.PrefixFlag(0)) for cidr in node.pod_cidrs}
-    ranges |= {ip_network(address): (0, abi.PrefixFlag.PREFIX_NODE) for address in node.internal_ips}
-    for found, (routed_id, flag) in ranges.items():
+    ranges = dict.fromkeys(node.pod_cidrs, abi.PrefixFlag(0))
+    ranges |= {ip_network(address): abi.PrefixFlag.PREFIX_NODE for address in node.internal_ips}
+    for found, flag in ranges.items():
         is_behind = remote_id and seen.is_tunnelled(node, found.version)
-        yield _key(found), _prefix(remote_id if is_behind else routed_id, flag, node_number(node.name))
+        yield _key(found), _prefix(remote_id if is_behind else 0, flag, node_number(node.name))
 
 
 def node_number(name: str) -> int:

@@ -24,7 +24,7 @@ class NetworkSettings:
     mtu: int = 0  # of pods; 0: found
     masquerade: bool = False
     has_geneve: bool = True  # the kernel has the device
-    host_routing: bool = False  # packets to other nodes' pods go by the host's stack, where they are not encapsulated
+    host_routing: bool = False  # what pods send goes by the host's stack, where it is not encapsulated or translated
 
     @property
     def is_native(self) -> bool:
@@ -41,6 +41,8 @@ class NetworkSettings:
     def flags(self) -> abi.NodeFlag:
         """What the programs do themselves."""
         flags = abi.NodeFlag.NODE_MASQUERADE if self.masquerade else abi.NodeFlag(0)
+        if self.host_routing:
+            flags |= abi.NodeFlag.NODE_HOST_ROUTING
         if self.encapsulation is Encapsulation.IPIP:
             flags |= abi.NodeFlag.NODE_IPIP
         if self.encapsulation is Encapsulation.GENEVE and not self.has_geneve:

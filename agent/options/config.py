@@ -89,8 +89,8 @@ class Options:
         default=False,
         metadata=about(
             values.switch,
-            "packets to pods of other nodes, where they are not encapsulated, pass this node's own forwarding: "
-            "its firewall and its IPsec policies",
+            "what pods send under their own addresses to other nodes and outside, where it is not encapsulated, passes "
+            "this node's own forwarding: its firewall and its IPsec policies",
         ),
     )
     tunnel_port: int = field(

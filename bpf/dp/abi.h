@@ -230,7 +230,7 @@ enum flow_flag {
 struct peer_location {
 	__u32 revision;	 /* the attachment's, when it was found; with another the end is to be found anew */
 	__u16 slot;	 /* the attachment's; 0: of no pod here */
-	__u16 remote_id; /* key of remotes: reached by encapsulation; REMOTE_*; 0: by the kernel's stack */
+	__u16 remote_id; /* key of remotes: reached by encapsulation; REMOTE_*; 0: by the kernel's routes */
 };
 
 /*
@@ -375,10 +375,9 @@ enum prefix_flag {
 	PREFIX_NODE = 2,	  /* a node's own address: what it encapsulates is taken */
 };
 
-/* A remote_id that names no tunnel. */
+/* A remote_id that names no tunnel; nor does 0, which is wherever the kernel's routes lead. */
 enum {
-	REMOTE_ROUTED = 0xffff, /* another node's pods, for whom the kernel's route is taken past its stack */
-	REMOTE_SELF = 0xfffe,	/* this node itself */
+	REMOTE_SELF = 0xfffe, /* this node itself */
 };
 
 /* What is so of all addresses of a range, unless a longer prefix says otherwise. */
@@ -394,12 +393,18 @@ struct remote {
 };
 
 enum node_flag {
-	NODE_MASQUERADE = 1, /* pods go outside under the node's address */
-	NODE_LIMITS = 2,     /* the limits map has entries */
-	NODE_PACED = 4,	     /* so has paced_devices */
-	NODE_IPIP = 8,	     /* IP in IP, by headers of our own */
-	NODE_GENEVE = 16,    /* on the wire the VXLAN device's packets are Geneve's */
-	NODE_ANY_NETNS = 32, /* sockets of every network namespace are served: which are pods' is not known */
+	NODE_MASQUERADE = 1,	/* pods go outside under the node's address */
+	NODE_LIMITS = 2,	/* the limits map has entries */
+	NODE_PACED = 4,		/* so has paced_devices */
+	NODE_IPIP = 8,		/* IP in IP, by headers of our own */
+	NODE_GENEVE = 16,	/* on the wire the VXLAN device's packets are Geneve's */
+	NODE_ANY_NETNS = 32,	/* sockets of every network namespace are served: which are pods' is not known */
+	NODE_HOST_ROUTING = 64, /* what pods send as it is goes by the stack, but for the tunnel */
+};
+
+/* A device of the node's own. */
+struct uplink {
+	__u32 has_programs; /* 1: what comes in by it passes uplink_ingress() */
 };
 
 enum {

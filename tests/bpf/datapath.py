@@ -201,10 +201,10 @@ class Datapath:
         """The slot of the attachment behind a device, the first."""
         return next(slot for (device, _), slot in self.slots.items() if device == ifindex)
 
-    def prefix(self, network: str, remote: str = "", flags: int = 0, *, routed: bool = False, node_id: int = 1) -> None:
-        """Say of a range that it is behind another node's tunnel, or routes, or what else is so of it."""
+    def prefix(self, network: str, remote: str = "", flags: int = 0, *, node_id: int = 1) -> None:
+        """Say of a range that it is behind another node's tunnel, or what else is so of it."""
         found = ip_network(network)
-        remote_id = abi.REMOTE_ROUTED if routed else 0
+        remote_id = 0
         if remote:
             remote_id = self.tables["remotes"].count() + 1
             self.tables["remotes"].update([(remote_id, abi.Remote(addr(remote)))])
@@ -212,6 +212,10 @@ class Datapath:
         key = abi.PrefixKey(32 + skipped + found.prefixlen, family, mapped(found.network_address))
         self.tables["prefixes"].update([(key, abi.Prefix(remote_id, flags, node_id))])
         self.forget_locations()
+
+    def uplink(self, ifindex: int) -> None:
+        """Say that a device has the uplink's programs."""
+        self.tables["uplinks"].update([(ifindex, abi.Uplink(has_programs=1))])
 
     def service(
         self,

@@ -1,4 +1,4 @@
-"""A packet to another node's pod takes the kernel's route past its stack, where that would do no more."""
+"""What a pod sends takes the kernel's route past its stack, where that would do no more and answers come so too."""
 
 import struct
 import subprocess
@@ -9,15 +9,19 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 import pytest
-from scapy.layers.inet import IP, TCP
+from scapy.layers.inet import IP, TCP, IPOption_RR
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
 from maps import libbpf
-from maps.abi import FlowFlag
+from maps.abi import FlowFlag, NodeFlag, Scope
 from tests.bpf.datapath import (
+    CLIENT,
+    CLIENT6,
     LOOPBACK,
+    NODE,
+    NODE6,
     POD,
     POD6,
     REMOTE,
@@ -51,12 +55,14 @@ class Family:
     remote: str
     vip: str
     pods: str
-    hop: str
+    hop: str  # the other node's own address
     header: int
+    node: str
+    client: str  # outside
 
 
-V4 = Family(POD, REMOTE, VIP, "10.244.2.0/24", "10.88.0.12", 20)
-V6 = Family(POD6, REMOTE6, VIP6, "fd00:2::/64", "fd88::12", 40)
+V4 = Family(POD, REMOTE, VIP, "10.244.2.0/24", "10.88.0.12", 20, NODE, CLIENT)
+V6 = Family(POD6, REMOTE6, VIP6, "fd00:2::/64", "fd88::12", 40, NODE6, CLIENT6)
 FAMILIES = pytest.mark.parametrize("f", [pytest.param(V4, id="IPv4"), pytest.param(V6, id="IPv6")])
 
 
@@ -75,25 +81,31 @@ def blackhole(to: str) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def routes() -> Iterator[None]:
-    """Routes to the other node's pods, with a locked MTU, by a neighbour that is known."""
-    with routed():
+def uplink() -> Iterator[int]:
+    """Routes to the other node's pods, with a locked MTU, by a neighbour that is known; the ifindex of the uplink."""
+    with routed() as ifindex:
         for f in (V4, V6):
             ip(f"neighbour add {f.hop} lladdr {HOP_MAC} dev up0 nud permanent")
             ip(f"route change {f.pods} via {f.hop} mtu lock {MTU}")
-        yield
+        yield ifindex
 
 
 @pytest.fixture
-def near(node: Datapath) -> Datapath:
-    """A node that is told of the other's pods."""
+def near(node: Datapath, uplink: int) -> Datapath:
+    """A node that is told of its uplink and of the other's pods."""
+    node.uplink(uplink)
     for f in (V4, V6):
-        node.prefix(f.pods, routed=True)
+        node.prefix(f.pods)
     return node
 
 
 def ttl(packet: Packet) -> int:
     return int(packet[IP].ttl if IP in packet else packet[IPv6].hlim)
+
+
+def verdicts(node: Datapath, packet: Packet, times: int = 3) -> set[int]:
+    """What becomes of a packet that comes so often: of a new flow, of one that gets a copy, of one that has it."""
+    return {node.run("pod_ingress", packet).verdict for _ in range(times)}
 
 
 @FAMILIES
@@ -115,20 +127,79 @@ def test_a_service_with_a_remote_backend_goes_straight_out(near: Datapath, f: Fa
 
 
 @FAMILIES
-def test_the_stack_asks_for_a_neighbour_that_is_not_known(near: Datapath, f: Family) -> None:
-    asked = frame(f.pod, f.remote, syn())
+def test_the_other_node_and_the_outside_are_reached_alike(near: Datapath, f: Family) -> None:
+    for to in (f.hop, f.client):
+        for _ in ("a new flow", "an established one"):
+            done = near.run("pod_ingress", frame(f.pod, to, datagram()))
+            assert (done.verdict, addresses(done.packet)) == (TC_ACT_REDIRECT, (f.pod, to))
+
+
+@FAMILIES
+def test_the_node_itself_is_reached_by_its_stack(near: Datapath, f: Family) -> None:
+    assert left_to_the_stack(near, frame(f.pod, f.node, syn()))
+
+
+@contextmanager
+def unknown(f: Family) -> Iterator[None]:
+    """Have the kernel know no MAC of the next hop."""
     ip(f"neighbour del {f.hop} dev up0")
     try:
-        assert left_to_the_stack(near, asked)
+        yield
     finally:
         ip(f"neighbour add {f.hop} lladdr {HOP_MAC} dev up0 nud permanent")
-    assert near.run("pod_ingress", asked).verdict == TC_ACT_REDIRECT
+
+
+@FAMILIES
+def test_a_neighbour_that_is_not_known_is_no_matter_for_the_stack(near: Datapath, f: Family) -> None:
+    room = MTU - f.header - 8
+    with unknown(f):
+        assert verdicts(near, frame(f.pod, f.remote, datagram(size=room))) == {TC_ACT_REDIRECT}
+        assert left_to_the_stack(near, frame(f.pod, f.remote, datagram(size=room + 1)))
+
+
+@FAMILIES
+def test_a_device_by_which_answers_come_through_the_stack_is_reached_through_it(node: Datapath, f: Family) -> None:
+    for to in (f.remote, f.client):
+        assert verdicts(node, frame(f.pod, to, datagram())) == {TC_ACT_OK}
+
+
+@FAMILIES
+def test_who_came_past_the_stack_is_answered_past_it_by_any_device(node: Datapath, f: Family) -> None:
+    for _ in ("a new flow", "an established one"):
+        asked = node.run("uplink_ingress", frame(f.client, f.pod, syn(), mac=HOP_MAC))
+        assert (asked.verdict, addresses(asked.packet)) == (TC_ACT_REDIRECT, (f.client, f.pod))
+        done = node.run("pod_ingress", frame(f.pod, f.client, data(80, 40000)))
+        assert (done.verdict, addresses(done.packet)) == (TC_ACT_REDIRECT, (f.pod, f.client))
+
+
+@FAMILIES
+def test_an_answer_under_an_external_address_goes_past_the_stack(node: Datapath, f: Family) -> None:
+    node.service(f.vip, 80, [(f.pod, 8080, True)], scope=Scope.SCOPE_EXTERNAL)
+    asked = node.run("uplink_ingress", frame(f.client, f.vip, syn(), mac=HOP_MAC))
+    assert (asked.verdict, addresses(asked.packet)) == (TC_ACT_REDIRECT, (f.client, f.pod))
+    done = node.run("pod_ingress", frame(f.pod, f.client, data(8080, 40000)))
+    assert (done.verdict, addresses(done.packet)) == (TC_ACT_REDIRECT, (f.vip, f.client))
+    assert checksums_hold(done.packet)
+
+
+@FAMILIES
+def test_with_host_routing_the_stack_carries_what_pods_send_as_it_is(near: Datapath, f: Family) -> None:
+    near.node(flags=NodeFlag.NODE_HOST_ROUTING)
+    for to in (f.remote, f.hop, f.client):
+        assert left_to_the_stack(near, frame(f.pod, to, syn()))
 
 
 @FAMILIES
 def test_the_stack_tells_of_a_route_that_refuses(near: Datapath, f: Family) -> None:
     with blackhole(f.remote):
         assert left_to_the_stack(near, frame(f.pod, f.remote, syn()))
+
+
+def test_the_stack_minds_options_of_ipv4(near: Datapath) -> None:
+    plain = frame(POD, REMOTE, data())
+    assert verdicts(near, plain) == {TC_ACT_REDIRECT}
+    options = Ether(src=plain.src, dst=plain.dst) / IP(src=POD, dst=REMOTE, options=[IPOption_RR(routers=["0.0.0.0"])])
+    assert verdicts(near, options / data()) == {TC_ACT_OK}
 
 
 @FAMILIES
@@ -168,17 +239,6 @@ def test_who_came_through_the_stack_is_answered_through_it(near: Datapath, f: Fa
 
 
 @FAMILIES
-def test_a_remote_pod_by_the_hosts_own_way_is_left_to_the_stack(near: Datapath, f: Family) -> None:
-    near.prefix(f.pods)
-    assert left_to_the_stack(near, frame(f.pod, f.remote, syn()))
-
-
-def verdicts(node: Datapath, packet: Packet, times: int = 3) -> set[int]:
-    """What becomes of a packet that comes so often: of a new flow, of one that gets a copy, of one that has it."""
-    return {node.run("pod_ingress", packet).verdict for _ in range(times)}
-
-
-@FAMILIES
 def test_an_established_flows_next_hop_is_asked_for_once_a_moment(near: Datapath, f: Family) -> None:
     held = False
     for port in range(40000, 40010):  # between two packets the next moment may have begun
@@ -208,11 +268,11 @@ def test_a_flow_that_begins_anew_asks_anew(near: Datapath, f: Family) -> None:
 
 
 @FAMILIES
-def test_a_copys_place_taken_by_another_flow_keeps_no_next_hop(f: Family) -> None:
+def test_a_copys_place_taken_by_another_flow_keeps_no_next_hop(uplink: int, f: Family) -> None:
     node = Datapath.load(constants={"cache_span": 2})
     refused = str(ip_address(f.remote) + 1)
     try:
-        node.prefix(f.pods, routed=True)
+        node.uplink(uplink)
         with blackhole(refused):
             for port in range(40000, 40012):  # of three flows, over two places
                 to, expected = (f.remote, TC_ACT_REDIRECT) if port % 3 else (refused, TC_ACT_OK)

@@ -71,6 +71,7 @@ def main() -> int:
     nodes = tunnels.build(hooks, generation.maps, objects, SIZES, tcx=tcx)
     failures += tunnels.tried_modes(nodes, tried)
     counted = site.counted(generation.maps)
+    failures += past_the_stack()
     failures += in_time(generation.maps)
     failures += [name for name in ("PROGRAM_POD", "PROGRAM_UPLINK") if not any(name in line for line in counted)]
     print(f"counted: {counted}")
@@ -128,6 +129,44 @@ def send_reversed(where: str, address: Address, port: int) -> None:
     assert not done.returncode, done.stderr.strip()[-200:]
 
 
+def past_the_stack() -> list[str]:
+    """What a pod sends outside takes the kernel's route past its stack, also to a neighbour that is not known."""
+    failures = []
+    for f in site.FAMILIES:
+        failures += tried(f"past the stack, pod to {f.outside}", partial(not_forwarded, f.client, f.outside))
+    return failures
+
+
+def not_forwarded(pod: Address, outside: Address) -> None:
+    """Send datagrams from the pod to the neighbour; the node's stack forwards none."""
+    sender, receiver = pod_to_outside(pod, outside)
+    subprocess.run(["ip", "neighbour", "flush", "dev", "uplink"], check=True)
+    with sender, receiver:
+        before = forwarded()
+        for _ in range(DATAGRAMS):
+            sender.sendto(bytes(OCTETS), (str(outside), site.SERVICE_PORT))
+            receiver.recv(2 * OCTETS)
+        assert forwarded() == before, "the stack forwarded"
+
+
+def forwarded() -> tuple[int, int]:
+    """Packets of each family that the stack forwarded so far."""
+    names, values = (line.split() for line in Path("/proc/net/snmp").read_text().splitlines()[:2])
+    six = dict(line.split() for line in Path("/proc/net/snmp6").read_text().splitlines())
+    return int(values[names.index("ForwDatagrams")]), int(six["Ip6OutForwDatagrams"])
+
+
+def pod_to_outside(pod: Address, outside: Address) -> tuple[socket.socket, socket.socket]:
+    """A datagram socket of the pod, and one of the neighbour that waits for what it sends."""
+    family = socket.AF_INET if pod.version == 4 else socket.AF_INET6
+    with netns.inside(CLIENTS["outside"]):
+        receiver = socket.socket(family, socket.SOCK_DGRAM)
+        receiver.bind((str(outside), site.SERVICE_PORT))
+        receiver.settimeout(TIMEOUT_S)
+    with netns.inside(CLIENTS["pod"]):
+        return socket.socket(family, socket.SOCK_DGRAM), receiver
+
+
 def in_time(maps: Path) -> list[str]:
     """What a pod with a limit sends at once leaves one after the other, and none of it is lost."""
     subprocess.run(["tc", "qdisc", "replace", "dev", "uplink", "root", "fq"], check=True)
@@ -143,13 +182,7 @@ def in_time(maps: Path) -> list[str]:
 
 def spaced(pod: Address, outside: Address) -> None:
     """Send DATAGRAMS from the pod to the neighbour in no time; they take theirs."""
-    family = socket.AF_INET if pod.version == 4 else socket.AF_INET6
-    with netns.inside(CLIENTS["outside"]):
-        receiver = socket.socket(family, socket.SOCK_DGRAM)
-        receiver.bind((str(outside), site.SERVICE_PORT))
-        receiver.settimeout(TIMEOUT_S)
-    with netns.inside(CLIENTS["pod"]):
-        sender = socket.socket(family, socket.SOCK_DGRAM)
+    sender, receiver = pod_to_outside(pod, outside)
     with sender, receiver:
         began = time.monotonic()
         for _ in range(DATAGRAMS):

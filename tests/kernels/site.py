@@ -118,6 +118,7 @@ def fill(folder: Path) -> None:
         (slot, abi.Attachment(if_nametoindex(device(name)), slot, slot, bytes.fromhex(mac.replace(":", ""))))
         for slot, (name, mac) in enumerate(PODS.items(), start=1)
     )
+    Table.open(abi.UPLINKS, folder / "uplinks").update([(if_nametoindex("uplink"), abi.Uplink(has_programs=1))])
     pods = (
         (mapped(_address(f, name)), abi.Endpoint(slot, 0)) for slot, name in enumerate(PODS, start=1) for f in FAMILIES
     )

@@ -305,6 +305,7 @@ static __always_inline enum drop_reason ct_translate(ctx_t *ctx, struct scratch 
 	work->inner.dport = f->to_dport;
 	work->inner.protocol = work->packet.protocol;
 	work->forward.is_translated = true;
+	work->forward.is_renamed = !addr_equal(&f->to_src, &work->packet.src);
 	return rewrite(ctx, &work->packet, &work->inner);
 }
 

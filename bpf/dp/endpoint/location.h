@@ -84,7 +84,7 @@ static __always_inline void location_look_up(const ip_addr *addr, const struct n
 	if (e)
 		return;
 	prefix = prefix_find(addr);
-	if (prefix && (n->tunnel_ifindex || prefix->remote_id == REMOTE_ROUTED))
+	if (prefix && n->tunnel_ifindex)
 		peer->remote_id = prefix->remote_id;
 }
 

@@ -8,7 +8,6 @@
 
 EXPORT_ENUM(prefix_flag);
 EXPORT_ENUM(node_flag);
-EXPORT_NUMBER(REMOTE_ROUTED);
 EXPORT_NUMBER(REMOTE_SELF);
 
 struct {

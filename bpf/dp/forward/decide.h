@@ -21,16 +21,23 @@ static __always_inline enum hop hop_to_remote(ctx_t *ctx, const struct packet *p
 	return HOP_FRAGMENTS;
 }
 
-/* A pod's own packet that is for no pod of this node: the stack routes it, unless that is done here as well. */
+/*
+ * A pod's own packet that is for no pod of this node. What answers it comes in past the stack, or it answers what did: so
+ * it takes the kernel's route past the stack, whose firewall and connection tracking would see one half of a connection.
+ */
 static __always_inline enum hop hop_from_pod(ctx_t *ctx, const struct packet *p, const struct forward *to)
 {
+	const struct node *n = node_now();
+
 	if (remote_is_tunnel(to->peer.remote_id))
 		return fits_tunnel(ctx) ? HOP_TUNNEL : HOP_STACK; /* which tells the pod its MTU, or fragments */
 	if (to->is_translated && addr_is_here(&p->dst))
 		return addr_is_here(&p->src) ? HOP_LOOP : HOP_STACK;
-	if (to->is_translated && addr_is_here(&p->src))
+	if (to->is_renamed)
 		return HOP_OUT;
-	return to->peer.remote_id == REMOTE_ROUTED && !to->is_by_stack ? HOP_FIB : HOP_STACK;
+	if (to->is_by_stack || to->peer.remote_id == REMOTE_SELF || !n || n->flags & NODE_HOST_ROUTING)
+		return HOP_STACK;
+	return HOP_FIB;
 }
 
 /* What comes in or leaves by a device of the node, and was translated. */
@@ -97,6 +104,7 @@ static __always_inline enum drop_reason follow_flow(ctx_t *ctx, struct scratch *
 	if (f) {
 		to->peer = *flow_destination(f, work->ct.src_hi);
 		to->is_by_stack = f->flags & FLOW_BY_STACK;
+		to->came_past_stack = f->flags & FLOW_EXTERNAL && !to->is_by_stack;
 		to->copy = work->ct.copy;
 		why = ct_translate(ctx, work, f);
 	} else {

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
  * The kernel's route, taken at once where its stack would do no more than that: the rules and routes let the packet
- * pass, the next hop's MAC is known, and the packet is not too large. All else is for the stack, which asks for the
- * neighbour, fragments, or tells the sender.
+ * pass, it is not too large, and what answers it comes in by a device of ours. All else is for the stack, which fragments,
+ * minds IPv4's options or tells the sender. A neighbour that is not known is asked for by the redirection itself, and the packet waits for it.
  */
 #ifndef SLUICEWAY_FIB_FORWARD_H
 #define SLUICEWAY_FIB_FORWARD_H
 
 #include "dp/endpoint/fib.h"
+#include "dp/endpoint/uplink.h"
 #include "dp/forward/next_hop.h"
 #include "dp/packet/parse.h"
 #include "dp/packet/segment.h"
@@ -24,8 +25,15 @@ static __always_inline __u32 network_length(const ctx_t *ctx, const struct packe
 	return headers ? headers - L3 + ctx_gso_size(ctx) : ~0U;
 }
 
+/* Has the stack options of IPv4 to look at, which may be to record a route or to name one? */
+static __always_inline bool has_options(const struct packet *p)
+{
+	return p->flags & PACKET_V4 && p->l4 != L3 + sizeof(struct iphdr);
+}
+
 /* What the kernel's rules may ask of a packet. */
-static __always_inline bool fib_question(const ctx_t *ctx, const struct packet *p, struct bpf_fib_lookup *f)
+static __always_inline bool fib_question(const ctx_t *ctx, const struct packet *p, __u32 length,
+					 struct bpf_fib_lookup *f)
 {
 	void *data = ctx_data(ctx);
 	struct iphdr *ip4 = data + L3;
@@ -35,7 +43,7 @@ static __always_inline bool fib_question(const ctx_t *ctx, const struct packet *
 	f->l4_protocol = p->protocol;
 	f->sport = p->sport;
 	f->dport = p->dport;
-	f->tot_len = 1; /* so that the answer has the MTU: the device's, or the route's where that is locked */
+	f->tot_len = length < 0xffff ? length : 0xffff;
 	fib_addresses(f, &p->src, &p->dst);
 	if (p->flags & PACKET_V4) {
 		if ((void *)(ip4 + 1) > ctx_end(ctx))
@@ -49,14 +57,22 @@ static __always_inline bool fib_question(const ctx_t *ctx, const struct packet *
 	return true;
 }
 
-static __always_inline bool fib_next_hop(ctx_t *ctx, const struct packet *p, struct next_hop *hop)
+/*
+ * Asks for the next hop of a packet of so many octets. hop->mtu is the device's, or the route's where that is locked; 0:
+ * the packet fits, and the kernel says no more of a neighbour that is not known.
+ */
+static __always_inline bool fib_next_hop(ctx_t *ctx, const struct packet *p, __u32 length, struct next_hop *hop)
 {
 	struct bpf_fib_lookup f = {};
+	long code;
 
-	if (!fib_question(ctx, p, &f) || ctx_fib_lookup(ctx, &f) != BPF_FIB_LKUP_RET_SUCCESS)
+	if (!fib_question(ctx, p, length, &f))
+		return false;
+	code = ctx_fib_lookup(ctx, &f);
+	if (code != BPF_FIB_LKUP_RET_SUCCESS && code != BPF_FIB_LKUP_RET_NO_NEIGH)
 		return false;
 	hop->ifindex = f.ifindex;
-	hop->mtu = f.mtu_result;
+	hop->mtu = code == BPF_FIB_LKUP_RET_SUCCESS ? f.mtu_result : 0;
 	hop->via.nh_family = f.family;
 	memcpy(hop->via.ipv6_nh, f.ipv6_dst, sizeof(hop->via.ipv6_nh)); /* IPv4's is the first word of either */
 	return true;
@@ -64,20 +80,24 @@ static __always_inline bool fib_next_hop(ctx_t *ctx, const struct packet *p, str
 
 /*
  * Sends it to the route's next hop, whom the kernel keeps asking for; copy: of its flow, which remembers the next hop for
- * a moment. Sets *verdict when that is so.
+ * a moment. any_device: what answers a flow that came in past the stack leaves so whatever the device, else only by an
+ * uplink. Sets *verdict when that is so.
  */
-__noinline int fib_forward(ctx_t *ctx, const struct packet *p, __u32 copy, int *verdict)
+__noinline int fib_forward(ctx_t *ctx, const struct packet *p, __u32 copy, bool any_device, int *verdict)
 {
 	struct next_hop hop = {};
+	__u32 length;
 
-	if (!p || !verdict)
+	if (!p || !verdict || has_options(p))
 		return false;
+	length = network_length(ctx, p);
 	if (!next_hop_find(copy, &hop)) {
-		if (!fib_next_hop(ctx, p, &hop))
+		if (!fib_next_hop(ctx, p, length, &hop) || !(any_device || uplink_find(hop.ifindex)))
 			return false;
-		next_hop_keep(copy, &hop);
+		if (hop.mtu)
+			next_hop_keep(copy, &hop);
 	}
-	if (network_length(ctx, p) > hop.mtu)
+	if (hop.mtu && length > hop.mtu)
 		return false;
 	*verdict = bpf_redirect_neigh(hop.ifindex, &hop.via, sizeof(hop.via), 0);
 	return true;

@@ -40,8 +40,10 @@ struct forward {
 	__u32 mtu;		   /* that the packet is too large for; 0: the tunnel's */
 	bool is_ours;		   /* counted: at the node's devices much is not */
 	bool is_translated;
+	bool is_renamed;       /* it leaves under another source address than its sender's */
 	bool is_answer;	       /* at HOOK_UPLINK_EGRESS: to a client, whom the stack's route reaches */
 	bool is_by_stack;      /* the flow's packets go through the stack */
+	bool came_past_stack;  /* the flow was begun from outside, and its packets reach the pod past the stack */
 	bool was_encapsulated; /* it came in under a header of ours */
 };
 

@@ -175,6 +175,7 @@ __noinline int icmp_translate(ctx_t *ctx, struct packet *p)
 		return DROP_REWRITE;
 	if (!write_addresses(ctx, p, &work->outer))
 		return DROP_REWRITE;
+	work->forward.is_renamed = !addr_equal(&p->src, &work->outer.src);
 	p->src = work->outer.src;
 	p->dst = work->outer.dst;
 	work->forward.is_translated = true;

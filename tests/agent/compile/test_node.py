@@ -6,8 +6,9 @@ from ipaddress import IPv6Address, ip_address, ip_network
 import pytest
 
 from agent.compile.context import node_context
+from agent.compile.desired import desired
 from agent.compile.endpoint import attachment_owner, attachment_records, node_addresses, node_endpoints, revision
-from agent.compile.node import kept_ports, nat_ports, node_problems, node_records, source
+from agent.compile.node import kept_ports, nat_ports, node_owner, node_problems, node_records, source
 from agent.compile.records import NOTHING, Records
 from agent.compile.settings import NetworkSettings
 from agent.compile.tunnel import TunnelLinks
@@ -20,7 +21,7 @@ from agent.model.service import Protocol
 from agent.options.config import Encapsulation
 from agent.reconcile.plans import contents
 from maps import abi
-from tests.agent.compile.objects import HERE, SETTINGS, attachment
+from tests.agent.compile.objects import FRESH, HERE, SETTINGS, attachment, cluster
 
 UPLINK = Device(2, "eth0", (ip_address("192.0.2.1"), ip_address("fe80::1"), ip_address("fd00::1")), default_route=True)
 LOOPBACK = Device(1, "lo", (ip_address("127.0.0.1"), ip_address("::1"), ip_address("203.0.113.9")))
@@ -114,6 +115,20 @@ def test_translation_leaves_out_the_ports_of_local_sockets_services_pods_and_the
     (packed,) = node_records(context, local, SETTINGS, TunnelLinks()).of_map("node").values()
     record = abi.Node.unpack(packed)
     assert (record.nat_port_min, record.nat_port_max) == (12101, 24999)
+
+
+def test_the_uplinks_are_told_to_the_programs() -> None:
+    local = Local((UPLINK, LOOPBACK))
+    context = node_context(Node(HERE), local, {})
+    held = node_records(context, local, SETTINGS, TunnelLinks(), (UPLINK,)).of_map("uplinks")
+    assert {abi.UPLINKS.key.unpack(key) for key in held} == {UPLINK.ifindex}
+
+
+def test_a_device_that_becomes_an_uplink_is_told_to_the_programs() -> None:
+    before = desired(cluster(local=Local((LOOPBACK,))), SETTINGS, FRESH)
+    now = desired(cluster(local=Local((LOOPBACK, UPLINK))), SETTINGS, before)
+    uplinks = [one.owners[node_owner(SETTINGS)].of_map("uplinks") for one in (before, now)]
+    assert [len(held) for held in uplinks] == [0, 1]
 
 
 @pytest.mark.parametrize(

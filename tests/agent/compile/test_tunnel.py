@@ -62,13 +62,7 @@ def behind(found: Found) -> dict[str, str]:
     """Each range that is behind a tunnel, and the outer address."""
     remotes = {int.from_bytes(k, "little"): str(unmapped(abi.Remote.unpack(v).addr)) for k, v in found.remotes.items()}
     prefixes = {shown(k): abi.Prefix.unpack(v).remote_id for k, v in found.prefixes.items()}
-    return {text: remotes[number] for text, number in prefixes.items() if number not in (0, abi.REMOTE_ROUTED)}
-
-
-def routed(found: Found) -> set[str]:
-    """The ranges for which the kernel's routes are taken past its stack."""
-    numbers = {shown(k): abi.Prefix.unpack(v).remote_id for k, v in found.prefixes.items()}
-    return {text for text, number in numbers.items() if number == abi.REMOTE_ROUTED}
+    return {text: remotes[number] for text, number in prefixes.items() if number}
 
 
 def shown(key: bytes) -> str:
@@ -76,18 +70,6 @@ def shown(key: bytes) -> str:
     address = unmapped(prefix.addr)
     assert prefix.family == address.version
     return f"{address}/{prefix.prefix_bits - 32 - (96 if prefix.family == 4 else 0)}"
-
-
-def test_routes_are_taken_past_the_stack_to_the_pods_of_other_nodes_alone() -> None:
-    assert routed(records(NEAR, network=NetworkSettings())) == set(map(str, NEAR.pod_cidrs))
-    assert routed(records(NEAR, FAR, network=CROSS)) == set(map(str, NEAR.pod_cidrs))
-    assert routed(records(NEAR, FAR)) == set()
-
-
-def test_with_host_routing_no_route_is_taken_past_the_stack() -> None:
-    found = records(NEAR, network=NetworkSettings(host_routing=True))
-    assert routed(found) == set()
-    assert all(abi.Prefix.unpack(v).flags & abi.PrefixFlag.PREFIX_NO_MASQUERADE for v in found.prefixes.values())
 
 
 def test_natively_another_nodes_pods_are_reached_by_its_address_of_their_family() -> None:
@@ -207,6 +189,7 @@ def test_the_tunnel_leaves_room_for_what_it_adds(network: NetworkSettings, own: 
 def test_the_programs_do_what_the_device_does_not(network: NetworkSettings, flags: abi.NodeFlag) -> None:
     assert network.flags == flags
     assert replace(network, masquerade=True).flags == flags | abi.NodeFlag.NODE_MASQUERADE
+    assert replace(network, host_routing=True).flags == flags | abi.NodeFlag.NODE_HOST_ROUTING
 
 
 def test_a_change_of_one_node_concerns_that_node_alone() -> None:

@@ -9,7 +9,6 @@ from agent.compile.settings import NetworkSettings, Settings
 from agent.model.local import Device, Local
 from agent.model.node import Node
 from agent.options.config import Encapsulation
-from maps import abi
 from maps.errors import MapFull
 from tests.agent.compile.objects import HERE, attachment, cluster
 from tests.agent.reconcile.kernels import MemoryKernel, Stopped, brought, started
@@ -68,7 +67,7 @@ def test_back_to_native_nothing_names_the_tunnel_any_more() -> None:
     brought(kernel, cluster(FAR, local=WITH_TUNNEL), started(kernel))
     assert kernel.node.tunnel_ifindex == 0
     assert kernel.held("remotes") == {}
-    assert {prefix.remote_id for prefix in kernel.held("prefixes").values()} == {0, abi.REMOTE_ROUTED}
+    assert {prefix.remote_id for prefix in kernel.held("prefixes").values()} == {0}
     assert len(kernel.tunnel.applied) == 1
 
 
