@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "54ad942a42e9"
+LAYOUT: Final = "5a9da16d5ac2"
 """The fingerprint of all that follows."""
 
 
@@ -846,7 +846,7 @@ class FlowKey:
         ]
 
 
-_FRAGMENT = struct.Struct("<BBBBII")
+_FRAGMENT = struct.Struct("<BBBBIHB1x")
 
 
 @dataclass(frozen=True, slots=True)
@@ -857,7 +857,8 @@ class Fragment:
     sport: int  # __be16, here in host order
     dport: int  # __be16, here in host order
     seen_s: int  # __u32
-    flags: int  # __u32
+    flags: int  # __u16
+    protocol: int  # __u8
 
     def pack(self) -> bytes:
         """The bytes as C has them."""
@@ -874,6 +875,7 @@ class Fragment:
                     r.dport >> 8, r.dport & 255,
                     r.seen_s,
                     r.flags,
+                    r.protocol,
                 )
                 for r in records
             ]
@@ -894,8 +896,9 @@ class Fragment:
                 f2 << 8 | f3,
                 f4,
                 f5,
+                f6,
             )
-            for (f0, f1, f2, f3, f4, f5,) in _FRAGMENT.iter_unpack(data)
+            for (f0, f1, f2, f3, f4, f5, f6,) in _FRAGMENT.iter_unpack(data)
         ]
 
 

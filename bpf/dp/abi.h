@@ -258,12 +258,15 @@ struct flow {
 	__u16 pad;
 };
 
-/* One fragmented datagram. */
+/*
+ * One fragmented datagram. IPv6 tells them apart without the protocol (RFC 8200 4.5): in its later fragments stands what
+ * follows the fragment header, which may be another extension.
+ */
 struct fragment_key {
 	ip_addr src;
 	ip_addr dst;
 	__be32 ident;
-	__u8 protocol;
+	__u8 protocol; /* IPv6: 0 */
 	__u8 pad[3];
 };
 
@@ -277,7 +280,9 @@ struct fragment {
 	__be16 sport;
 	__be16 dport;
 	__u32 seen_s; /* as struct flow's */
-	__u32 flags;  /* enum fragment_flag */
+	__u16 flags;  /* enum fragment_flag */
+	__u8 protocol;
+	__u8 pad;
 };
 
 enum slot_state {

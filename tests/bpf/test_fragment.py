@@ -78,6 +78,39 @@ def test_a_fragmented_answer_comes_from_the_service(node: Datapath, pod: str, vi
     assert checksums_hold(datagram)
 
 
+def with_options(dst: str, ident: int) -> list[Packet]:
+    """A datagram of the IPv6 pod's with destination options behind the fragment header, in three frames."""
+    udp = IPv6(bytes(IPv6(src=POD6, dst=dst) / UDP(sport=40000, dport=53) / Raw(PAYLOAD)))[UDP]
+    octets = bytes([17, 0, 1, 4, 0, 0, 0, 0]) + bytes(udp)  # PadN fills the options (RFC 8200 4.2)
+    pieces = [octets[at : at + 960] for at in range(0, len(octets), 960)]
+    return [
+        Ether(
+            bytes(
+                Ether(src=POD_MAC, dst=GATEWAY_MAC)
+                / IPv6(src=POD6, dst=dst, nh=44)
+                / IPv6ExtHdrFragment(nh=60, id=ident, offset=n * 120, m=int(n + 1 < len(pieces)))
+                / Raw(piece)
+            )
+        )
+        for n, piece in enumerate(pieces)
+    ]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2)], ids=["in order", "the second first"])
+def test_destination_options_behind_the_fragment_header_lose_no_fragment(
+    node: Datapath, order: tuple[int, ...]
+) -> None:
+    node.service(VIP6, 53, [(OTHER6, 8053, True)], protocol=17)
+    frames = with_options(VIP6, 11)
+    assert len(frames) == 3
+    done = [node.run("pod_ingress", frames[n]) for n in order]
+    waits = [each for each, n in zip(done, order, strict=True) if order[0] and n == 1]
+    assert all(each.verdict == TC_ACT_SHOT and not each.reasons for each in waits), "it waits for the first"
+    if not order[0]:
+        assert {addresses(each.packet) for each in done} == {(POD6, OTHER6)}
+        assert {each.verdict for each in done} == {TC_ACT_REDIRECT}
+
+
 @pytest.mark.parametrize(
     ("client", "own", "backend", "under"),
     [pytest.param(CLIENT, NODE, POD, "0.0.0.0", id="IPv4"), pytest.param(CLIENT6, NODE6, POD6, "::", id="IPv6")],

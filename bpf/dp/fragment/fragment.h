@@ -25,7 +25,8 @@ struct {
 
 static __always_inline void fragment_key_of(const struct packet *p, struct fragment_key *key)
 {
-	*key = (struct fragment_key){.src = p->src, .dst = p->dst, .ident = p->ident, .protocol = p->protocol};
+	*key = (struct fragment_key){
+		.src = p->src, .dst = p->dst, .ident = p->ident, .protocol = p->flags & PACKET_V4 ? p->protocol : 0};
 }
 
 static __always_inline bool fragment_is_fresh(__u32 now_s, __u32 seen_s)
@@ -33,7 +34,7 @@ static __always_inline bool fragment_is_fresh(__u32 now_s, __u32 seen_s)
 	return (__s32)(now_s - seen_s) <= FRAGMENT_LIFE_S; /* CPUs' clocks may be a tick apart */
 }
 
-/* Gives a later fragment the ports of its datagram when the first went by here. */
+/* Gives a later fragment the protocol and ports of its datagram when the first went by here. */
 static __noinline void fragment_ports(struct packet *p)
 {
 	struct scratch *work = scratch();
@@ -46,6 +47,7 @@ static __noinline void fragment_ports(struct packet *p)
 	if (!f || !(f->flags & FRAGMENT_FIRST) || !fragment_is_fresh(tick_s(), f->seen_s))
 		return;
 	p->flags |= PACKET_FOLLOWS;
+	p->protocol = f->protocol;
 	if (!(f->flags & FRAGMENT_PORTS))
 		return;
 	p->sport = f->sport;
@@ -64,6 +66,7 @@ static __always_inline struct fragment *fragment_fresh(struct scratch *work, con
 	if (p->flags & PACKET_LATER_FRAGMENT)
 		return f;
 	f->flags = FRAGMENT_FIRST;
+	f->protocol = p->protocol;
 	if (p->flags & PACKET_PORTS) {
 		f->flags |= FRAGMENT_PORTS;
 		f->sport = p->sport;

@@ -109,9 +109,14 @@ __noinline int queue_release(ctx_t *ctx)
 	return true;
 }
 
-/* Protocols that we translate: of others a fragment's place among its like is no concern of ours. */
+/*
+ * Protocols that we translate: of others a fragment's place among its like is no concern of ours. A later one of IPv6 may have
+ * but the first header's type behind the fragment header.
+ */
 static __always_inline bool fragment_has_ports(const struct packet *p)
 {
+	if (p->flags & PACKET_LATER_FRAGMENT && !(p->flags & PACKET_V4) && p->protocol == IPPROTO_DSTOPTS)
+		return true;
 	return p->protocol == IPPROTO_UDP || p->protocol == IPPROTO_TCP ||
 	       p->protocol == (p->flags & PACKET_V4 ? IPPROTO_ICMP : IPPROTO_ICMPV6);
 }
