@@ -161,7 +161,7 @@ __noinline int to_pod(ctx_t *ctx)
 	why = translate_known(ctx, work, &f);
 	/* who came by the stack is answered by the stack, which may have a translation of its own */
 	if (!f && p->flags & PACKET_PORTS && !addr_is_node(&p->src))
-		ct_keep(work, FLOW_EXTERNAL | FLOW_BY_STACK);
+		why = ct_keep_outside(work, FLOW_EXTERNAL | FLOW_BY_STACK);
 	return why;
 }
 

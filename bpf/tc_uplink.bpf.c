@@ -84,9 +84,7 @@ static __always_inline enum drop_reason keep_from_outside(struct scratch *work)
 		return DROP_NONE;
 	if (is_own_source(work, NULL))
 		return DROP_OWN_SOURCE;
-	if (work->packet.flags & PACKET_PORTS)
-		ct_keep(work, FLOW_EXTERNAL);
-	return DROP_NONE;
+	return work->packet.flags & PACKET_PORTS ? ct_keep_outside(work, FLOW_EXTERNAL) : DROP_NONE;
 }
 
 /*

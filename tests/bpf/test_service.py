@@ -6,11 +6,14 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
 from maps import abi
-from maps.abi import DropReason
+from maps.abi import DropReason, NodeFlag
 from tests.bpf.datapath import (
+    CLIENT,
+    CLIENT6,
     NODE,
     NODE6,
     OTHER,
+    OTHER6,
     OTHER_MAC,
     POD,
     POD6,
@@ -113,6 +116,23 @@ def test_a_full_table_drops_flows_that_need_an_entry_and_carries_those_that_do_n
         plain = node.run("pod_ingress", frame(POD, OTHER, syn()))
         other = node.run("pod_ingress", frame(POD, OTHER, syn(sport=40001)))
         assert (plain.verdict, other.verdict) == (TC_ACT_REDIRECT, TC_ACT_REDIRECT)
+    finally:
+        node.close()
+
+
+@pytest.mark.parametrize("flags", [NodeFlag(0), NodeFlag.NODE_MASQUERADE], ids=["plain", "masqueraded"])
+@pytest.mark.parametrize("program", ["uplink_ingress", "pod_egress"])
+@pytest.mark.parametrize(("client", "pod"), [(CLIENT, OTHER), (CLIENT6, OTHER6)], ids=["IPv4", "IPv6"])
+def test_a_full_table_takes_no_client_outside_whose_answers_would_be_masqueraded(
+    client: str, pod: str, program: str, flags: NodeFlag
+) -> None:
+    node = Datapath.load(sizes={"flows": 1})
+    try:
+        node.node(flags=flags)
+        node.run("pod_ingress", frame(POD, OTHER, syn()))
+        for l4 in (syn(dport=81), datagram(dport=81)):
+            done = node.run(program, frame(client, pod, l4))
+            assert (done.reason is DropReason.DROP_CONNTRACK_FULL) == bool(flags)
     finally:
         node.close()
 

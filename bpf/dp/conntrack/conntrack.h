@@ -273,15 +273,20 @@ static __always_inline struct flow *flow_fresh(struct scratch *work, const struc
 	return f;
 }
 
-/* Remembers a flow that is carried as it is. A full table costs it only the lookup's shortcut. */
-static __always_inline void ct_keep(struct scratch *work, __u32 flags)
+/*
+ * Remembers a flow that is carried as it is. A full table costs it only the lookup's shortcut, unless who answers is to be
+ * known: returns whether there is an entry.
+ */
+static __always_inline bool ct_keep(struct scratch *work, __u32 flags)
 {
 	struct flow *f = flow_fresh(work, &work->key, flags, work->ct.src_hi);
+	int error; /* no long: before Linux 6.4 its upper half is anything */
 
 	ct_refresh_ends(&work->key, f);
 	if (work->packet.flags & PACKET_RST)
 		f->flags |= FLOW_RESET;
-	bpf_map_update_elem(&flows, &work->key, f, BPF_NOEXIST);
+	error = bpf_map_update_elem(&flows, &work->key, f, BPF_NOEXIST);
+	return error != FLOWS_FULL;
 }
 
 #endif

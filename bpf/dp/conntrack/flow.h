@@ -81,6 +81,8 @@ static __always_inline bool flow_read(const struct flow *entry, const struct flo
 	return to->serial == serial && *(const volatile __u32 *)&entry->serial == serial;
 }
 
+enum { FLOWS_FULL = -7 /* -E2BIG */ };
+
 enum { NOTE_TRIES = 8 }; /* each that fails has another CPU's note behind it; flags that are set stay, but for RESET */
 
 /* Takes flags from an entry and gives it others, unless it is another flow's by now. Returns whether that changed it. */

@@ -162,7 +162,7 @@ static __noinline enum drop_reason nat_reserve_port(const struct packet *p, stru
 }
 
 /* Is what a pod sends to an address to leave under the node's? It is in no range of the cluster's. */
-static __always_inline bool is_masqueraded_to(const ip_addr *dst)
+static __noinline bool is_masqueraded_to(const ip_addr *dst)
 {
 	const struct node *n = node_now();
 	struct prefix *prefix;
@@ -249,6 +249,15 @@ __noinline int nat_begin(const struct packet *p, const struct service *s, bool e
 		return DROP_BACKEND_LOST;
 	why = nat_choose(p, s, n, external, &work->pair);
 	return why ? why : nat_store(p, work, n);
+}
+
+/*
+ * Remembers the flow of who is outside to a pod, that the pod's answers are not taken for flows of its own: under the node's
+ * address they would be nobody's.
+ */
+static __always_inline enum drop_reason ct_keep_outside(struct scratch *work, __u32 flags)
+{
+	return ct_keep(work, flags) || !is_masqueraded_to(&work->packet.src) ? DROP_NONE : DROP_CONNTRACK_FULL;
 }
 
 /* Begins the flow of a pod to somebody outside, under the node's address. On DROP_NONE both entries are there. */
