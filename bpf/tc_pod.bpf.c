@@ -69,13 +69,16 @@ static __always_inline enum drop_reason begin(struct scratch *work, struct flow 
 	struct service *s = NULL;
 	struct endpoint *e;
 
-	if (!addr_is_loopback(&p->dst)) /* what the node offers at its loopback address is for itself */
+	if (is_late_beside(work))
+		return DROP_NONE;
+	if (!work->ct.is_beside &&
+	    !addr_is_loopback(&p->dst)) /* what the node offers at its loopback address is for itself */
 		s = service_find(&p->dst, p->dport, p->protocol, SCOPE_INTERNAL);
 	if (s)
 		return s->backends && is_stray(p) ? DROP_STRAY_SEGMENT : ct_begin(work, s, false, f);
 	e = endpoint_find(&p->dst);
-	if (!e && is_masqueraded_to(&p->dst))
-		return is_stray(p) ? DROP_STRAY_SEGMENT : ct_masquerade(work, f);
+	if (work->ct.is_beside || (!e && is_masqueraded_to(&p->dst)))
+		return is_stray(p) ? DROP_STRAY_SEGMENT : ct_source(work, 0, f);
 	if (!e || !(e->flags & ENDPOINT_NODE))
 		ct_keep(work, 0);
 	return DROP_NONE;
@@ -109,7 +112,7 @@ __noinline int from_pod(ctx_t *ctx)
 	if (why)
 		return why;
 	if (p->flags & PACKET_PORTS)
-		f = ct_update_arriving(work, f);
+		f = ct_update(work, f);
 	if (p->ttl <= 1 || is_for_link(p) || addr_is_link_local_v6(&p->src))
 		return DROP_NONE; /* the stack answers that the time is exceeded, and knows groups and its links */
 	if (is_fragment(p) && fragment_enqueue(ctx, p)) {
@@ -160,7 +163,7 @@ __noinline int to_pod(ctx_t *ctx)
 		location_of(&p->dst, &work->forward.peer);
 	why = translate_known(ctx, work, &f);
 	/* who came by the stack is answered by the stack, which may have a translation of its own */
-	if (!f && p->flags & PACKET_PORTS && !addr_is_node(&p->src))
+	if (!f && p->flags & PACKET_PORTS && !work->ct.is_beside && !addr_is_node(&p->src))
 		why = ct_keep_outside(work, FLOW_EXTERNAL | FLOW_BY_STACK);
 	return why;
 }

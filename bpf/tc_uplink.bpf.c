@@ -62,7 +62,7 @@ static __noinline struct flow *find_from_outside(struct scratch *work, enum drop
 		*why = DROP_OWN_SOURCE;
 		return f;
 	}
-	return ct_update_arriving(work, f);
+	return ct_update(work, f);
 }
 
 /* The flow that begins with what comes in, to a service; NULL: it has none. Sets *why it cannot go on. */
@@ -72,15 +72,22 @@ static __noinline struct flow *begin_from_outside(struct scratch *work, enum dro
 	struct service *s = service_find(&p->dst, p->dport, p->protocol, SCOPE_EXTERNAL);
 	struct flow *f = NULL;
 
-	if (s)
-		*why = is_own_source(work, NULL) ? DROP_OWN_SOURCE : begin(work, s, true, &f);
+	if (is_late_beside(work) || !(s || work->ct.is_beside))
+		return NULL;
+	location_of(&p->src, &work->sender);
+	if (is_own_source(work, NULL))
+		*why = DROP_OWN_SOURCE;
+	else if (work->ct.is_beside)
+		*why = ct_source(work, FLOW_EXTERNAL, &f);
+	else if (s)
+		*why = ct_begin(work, s, true, &f);
 	return f;
 }
 
 /* Without a flow: to a pod of ours, or not ours. */
 static __always_inline enum drop_reason keep_from_outside(struct scratch *work)
 {
-	if (!work->forward.ifindex)
+	if (!work->forward.ifindex || work->ct.is_beside)
 		return DROP_NONE;
 	if (is_own_source(work, NULL))
 		return DROP_OWN_SOURCE;
@@ -160,6 +167,12 @@ static __noinline struct flow *flow_from_node(struct scratch *work, enum drop_re
 
 	if (f)
 		return f;
+	if (work->ct.is_beside) { /* what a pod sends under a port of the node's may come by unmarked: it begins nothing */
+		location_of(&p->src, &work->sender);
+		if (p->flags & PACKET_SYN)
+			*why = ct_source(work, 0, &f);
+		return f;
+	}
 	s = service_find(&p->dst, p->dport, p->protocol, SCOPE_INTERNAL);
 	if (s)
 		*why = begin(work, s, false, &f);

@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "5a9da16d5ac2"
+LAYOUT: Final = "3668cbd514ba"
 """The fingerprint of all that follows."""
 
 
@@ -116,6 +116,7 @@ class FlowFlag(IntFlag):
     FLOW_EXTERNAL = 128
     FLOW_BY_STACK = 256
     FLOW_ASSURED = 512
+    FLOW_BESIDE = 2048
     FLOW_ENDED = 1024
 
 
@@ -787,7 +788,7 @@ class Flow:
         ]
 
 
-_FLOW_KEY = struct.Struct("<16s16sBBBBB1xH")
+_FLOW_KEY = struct.Struct("<16s16sBBBBBBH")
 
 
 @dataclass(frozen=True, slots=True)
@@ -800,6 +801,7 @@ class FlowKey:
     lo_port: int  # __be16, here in host order
     hi_port: int  # __be16, here in host order
     protocol: int  # __u8
+    beside: int  # __u8
     network: int  # __u16
 
     def pack(self) -> bytes:
@@ -818,6 +820,7 @@ class FlowKey:
                     r.lo_port >> 8, r.lo_port & 255,
                     r.hi_port >> 8, r.hi_port & 255,
                     r.protocol,
+                    r.beside,
                     r.network,
                 )
                 for r in records
@@ -841,8 +844,9 @@ class FlowKey:
                 f4 << 8 | f5,
                 f6,
                 f7,
+                f8,
             )
-            for (f0, f1, f2, f3, f4, f5, f6, f7,) in _FLOW_KEY.iter_unpack(data)
+            for (f0, f1, f2, f3, f4, f5, f6, f7, f8,) in _FLOW_KEY.iter_unpack(data)
         ]
 
 
@@ -1964,6 +1968,10 @@ MAPS: Final[Mapping[str, MapSpec[Any, Any]]] = {
     "attachments": ATTACHMENTS,
     "backend_sets": BACKEND_SETS,
     "backends": BACKENDS,
+    "besides_seen": MapSpec(
+        "besides_seen", MapKind.ARRAY, record.Octets(4), record.Octets(4), 1, 0,
+        private=True,
+    ),
     "cache_epochs": MapSpec(
         "cache_epochs", MapKind.ARRAY, record.Octets(4), record.Octets(8), 1, 0,
         private=True,
@@ -2015,7 +2023,7 @@ MAPS: Final[Mapping[str, MapSpec[Any, Any]]] = {
     "prefixes": PREFIXES,
     "remotes": REMOTES,
     "scratches": MapSpec(
-        "scratches", MapKind.PERCPU_ARRAY, record.Octets(4), record.Octets(888), 1, 0,
+        "scratches", MapKind.PERCPU_ARRAY, record.Octets(4), record.Octets(896), 1, 0,
         private=True,
     ),
     "services": SERVICES,

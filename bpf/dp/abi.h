@@ -208,7 +208,7 @@ struct flow_key {
 	__be16 lo_port;
 	__be16 hi_port;
 	__u8 protocol;
-	__u8 pad;
+	__u8 beside;   /* 1: a flow whose ends are already those of a translated one's answers */
 	__u16 network; /* 0: the cluster's */
 };
 
@@ -223,6 +223,7 @@ enum flow_flag {
 	FLOW_EXTERNAL = 128,  /* begun outside the cluster: struct service_key's scope */
 	FLOW_BY_STACK = 256,  /* reached a pod through the node's stack, where somebody may have translated it */
 	FLOW_ASSURED = 512,   /* not of TCP: packets came a second and more after the first answer */
+	FLOW_BESIDE = 2048,   /* the forward entry's key has the ends of another flow's answers */
 	FLOW_ENDED = 1024,    /* whoever has set this is about to delete both entries */
 };
 

@@ -16,7 +16,6 @@ from tests.bpf.datapath import (
     VIP,
     Datapath,
     data,
-    datagram,
     frame,
     syn,
 )
@@ -123,17 +122,3 @@ def test_a_second_service_takes_over_a_closed_connections_ports(node: Datapath) 
     two = node.run("pod_ingress", frame(POD, VIP, syn(dport=81))).packet
     assert ports(two) == (40000, 8080)
     assert node.tables["flows"].count() == 2
-
-
-def test_a_datagram_straight_to_the_backend_is_answered_by_the_backend_and_not_by_the_service(node: Datapath) -> None:
-    node.service(VIP, 53, [(OTHER, 8053, True)], protocol=17)
-    asked = node.run("pod_ingress", frame(POD, VIP, datagram()))
-    assert addresses(node.run("pod_egress", answer(asked.packet, OTHER_MAC)).packet) == (VIP, POD)
-    straight = node.run("pod_ingress", frame(POD, OTHER, datagram(dport=8053)))
-    back = node.run("pod_egress", answer(straight.packet, OTHER_MAC))
-    assert (addresses(back.packet), ports(back.packet)) == ((OTHER, POD), (8053, 40000))
-    again = node.run("pod_ingress", frame(POD, VIP, datagram()))
-    assert addresses(again.packet) == (POD, OTHER)
-    assert ports(again.packet)[0] != 40000
-    both = node.run("pod_egress", answer(again.packet, OTHER_MAC))
-    assert (addresses(both.packet), ports(both.packet)) == ((VIP, POD), (53, 40000))

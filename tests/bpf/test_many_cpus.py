@@ -52,7 +52,7 @@ def assert_pairs(node: Datapath, flows: int) -> None:
     assert len(held) == 2 * flows
     for key, flow in held.items():
         ends = sorted([(flow.to_src, flow.to_sport), (flow.to_dst, flow.to_dport)], key=order)
-        other = held[abi.FlowKey(ends[0][0], ends[1][0], ends[0][1], ends[1][1], key.protocol, 0)]
+        other = held[abi.FlowKey(ends[0][0], ends[1][0], ends[0][1], ends[1][1], key.protocol, 0, 0)]
         assert (flow.flags | other.flags) & PAIR == PAIR
 
 

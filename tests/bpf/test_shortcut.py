@@ -238,11 +238,11 @@ def test_a_line_of_another_revision_is_void(served: Datapath) -> None:
 
 def test_a_line_is_void_when_any_flow_has_ended_early(served: Datapath) -> None:
     packet = frame(POD, VIP, datagram(dport=UDP_PORT))
-    straight = frame(POD, OTHER, datagram(sport=41000, dport=8053))
-    served.run("pod_ingress", frame(POD, VIP, datagram(sport=41000, dport=UDP_PORT)))
+    for l4 in (syn(sport=41000), data(sport=41000, flags="R")):
+        served.run("pod_ingress", frame(POD, OTHER, l4))
     for _ in range(2):
         served.run("pod_ingress", packet)
-    served.run("pod_ingress", straight)  # ends the one that was translated to the same
+    served.run("pod_ingress", frame(POD, OTHER, syn(sport=41000)))  # ends the one that was reset
     forget(served)
     assert took_long_way(served, packet)
 

@@ -21,7 +21,7 @@ static __always_inline enum drop_reason begin(struct scratch *work, struct flow 
 
 	if (s)
 		return ct_begin(work, s, false, f);
-	return is_masqueraded_to(&p->dst) ? ct_masquerade(work, f) : DROP_NONE;
+	return is_masqueraded_to(&p->dst) ? ct_source(work, 0, f) : DROP_NONE;
 }
 
 static __always_inline enum drop_reason from_pod(ctx_t *ctx, struct scratch *work)
@@ -37,7 +37,7 @@ static __always_inline enum drop_reason from_pod(ctx_t *ctx, struct scratch *wor
 	fragment_follow(p);
 	if (!(p->flags & PACKET_PORTS))
 		return DROP_NONE;
-	f = ct_update_arriving(work, ct_find(work));
+	f = ct_update(work, ct_find(work));
 	if (!f)
 		why = begin(work, &f);
 	return why || !f ? why : ct_translate(ctx, work, f);

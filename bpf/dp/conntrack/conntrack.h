@@ -138,6 +138,52 @@ static __always_inline bool cache_holds(const struct cached_flow *r, const struc
 }
 
 /*
+ * Is it no packet of this flow, whose answers alone it has the ends of? Who asked a service may ask its backend from the same
+ * port too: the backend's answers to both would be one flow's.
+ */
+static __always_inline bool is_beside(const struct flow *f, bool src_hi)
+{
+	return f->flags & FLOW_REVERSE && from_origin(f, src_hi);
+}
+
+/* The flow that stands under work->key, current or not, into work->found. Returns whether there is one. */
+static __always_inline bool ct_look_up(struct scratch *work)
+{
+	struct flow *entry = bpf_map_lookup_elem(&flows, &work->key);
+
+	if (!entry || !flow_read(entry, &work->key, &work->found))
+		return false;
+	work->ct.is_current = flow_holds(&work->found, work->ct.revision);
+	return true;
+}
+
+/*
+ * Finds a packet's flow in the table, into work->found, by the ends in work->key; or the one beside another whose answers have
+ * these ends, also when the other has ended since. Returns whether there is one.
+ */
+__noinline int ct_find_entry(void)
+{
+	struct scratch *work = scratch();
+	bool has_other;
+
+	if (!work)
+		return false;
+	has_other = ct_look_up(work);
+	if (has_other && !is_beside(&work->found, work->ct.src_hi))
+		return true;
+	if (!has_other && !besides_may_be())
+		return false;
+	work->key.beside = 1;
+	if (ct_look_up(work)) {
+		work->ct.is_beside = true;
+		return true;
+	}
+	work->ct.is_beside = has_other;
+	work->key.beside = has_other;
+	return false;
+}
+
+/*
  * Finds a packet's flow, and changes nothing: ct_update() does, once the packet's sender is known to be the one it names.
  * What is returned is to be read only: it is a copy. NULL: there is none.
  */
@@ -147,27 +193,23 @@ static __always_inline struct flow *ct_find(struct scratch *work)
 	const struct node *n = node_now();
 	struct ct_ctx *ct = &work->ct;
 	struct cached_flow *r;
-	struct flow *entry;
 	bool src_hi;
 
 	src_hi = packet_key(p, &work->key);
 	ct->src_hi = src_hi;
 	ct->copy = CACHE_NONE;
+	ct->is_beside = false;
 	if (!n)
 		return NULL;
 	ct->revision = n->revision;
 	r = cache_find(&work->key, &ct->search);
-	if (r && cache_holds(r, p, src_hi, ct->revision, ct->search.epoch)) {
+	if (r && cache_holds(r, p, src_hi, ct->revision, ct->search.epoch) && !is_beside(&r->flow, src_hi)) {
 		ct->copy = ct->search.copy;
 		ct->is_current = true;
 		return &r->flow;
 	}
 	fence_reads(); /* epoch and revision are read, the entry and all that a new one is made of are not */
-	entry = bpf_map_lookup_elem(&flows, &work->key);
-	if (!entry || !flow_read(entry, &work->key, &work->found))
-		return NULL;
-	ct->is_current = flow_holds(&work->found, ct->revision);
-	return &work->found;
+	return ct_find_entry() ? &work->found : NULL;
 }
 
 /*
@@ -210,6 +252,8 @@ static __noinline struct flow *ct_update_entry(struct scratch *work)
 		ct_note(f, entry, p, from_origin(f, ct->src_hi));
 	if (!(p->flags & (PACKET_OPENS | PACKET_FIN | PACKET_RST)) && shortcut_keep(p, f, ct->src_hi, ct->search.epoch))
 		return f;
+	if (ct->is_beside) /* the search was for the other's copy */
+		return f;
 	cache_keep(&ct->search, &work->key, f);
 	ct->copy = ct->search.copy;
 	return f;
@@ -222,30 +266,6 @@ static __noinline struct flow *ct_update_entry(struct scratch *work)
 static __always_inline struct flow *ct_update(struct scratch *work, struct flow *f)
 {
 	return f && work->ct.copy == CACHE_NONE ? ct_update_entry(work) : f;
-}
-
-/* Ends a flow that holds, for another that has its key. */
-static __noinline void ct_displace(struct scratch *work, const struct flow *f)
-{
-	work->found = *f;
-	work->ct.copy = CACHE_NONE;
-	ct_delete(work, &work->key);
-	cache_void();
-}
-
-/*
- * As ct_update(), for what a device brings in. There a client's packet carries the service's address; one that carries
- * the backend's finds the reverse entry too, but is another flow, from the same port straight to the backend. Without
- * a connection to lose, the new flow has the key, and the other begins anew under another source port.
- */
-static __always_inline struct flow *ct_update_arriving(struct scratch *work, struct flow *f)
-{
-	f = ct_update(work, f);
-	if (f && f->flags & FLOW_REVERSE && from_origin(f, work->ct.src_hi) && work->packet.protocol != IPPROTO_TCP) {
-		ct_displace(work, f);
-		return NULL;
-	}
-	return f;
 }
 
 /* Where the packet comes from, and where it goes to, as its flow has it. */

@@ -23,6 +23,33 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } flows SEC(".maps") PROGRAMS_WRITE SIZED_BY(max_flows) PER_CPU(65536) CARRIED;
 
+/* When a flow beside another was begun, or conntrack GC last saw one, in tick_s()'s unit; 0: never. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} besides_seen SEC(".maps") PRIVATE;
+
+enum { BESIDES_S = 120 }; /* longer than GC takes for a whole pass */
+
+static __always_inline void besides_note(__u32 now_s)
+{
+	__u32 zero = 0, *seen = bpf_map_lookup_elem(&besides_seen, &zero);
+
+	if (seen)
+		*seen = now_s;
+}
+
+/* May there be flows beside others? Nearly always there are none, and nobody looks for them. */
+static __always_inline bool besides_may_be(void)
+{
+	__u32 zero = 0, *seen = bpf_map_lookup_elem(&besides_seen, &zero);
+
+	return seen && *seen && tick_s() - *seen <= BESIDES_S;
+}
+
 /* The key both directions share. Returns whether the source is the key's hi end. */
 static __always_inline bool ends_key(const ip_addr *src, __be16 sport, const ip_addr *dst, __be16 dport, __u8 protocol,
 				     struct flow_key *key)
@@ -35,7 +62,7 @@ static __always_inline bool ends_key(const ip_addr *src, __be16 sport, const ip_
 	key->lo_port = src_hi ? dport : sport;
 	key->hi_port = src_hi ? sport : dport;
 	key->protocol = protocol;
-	key->pad = 0;
+	key->beside = 0;
 	key->network = 0;
 	return src_hi;
 }
@@ -124,6 +151,7 @@ static __always_inline bool flow_translates(const struct flow *f, bool src_hi)
 static __always_inline void flow_pair_key(const struct flow *f, __u8 protocol, struct flow_key *key)
 {
 	ends_key(&f->to_src, f->to_sport, &f->to_dst, f->to_dport, protocol, key);
+	key->beside = f->flags & FLOW_BESIDE && f->flags & FLOW_REVERSE;
 }
 
 /*

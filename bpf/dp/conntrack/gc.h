@@ -139,6 +139,8 @@ static long gc_flow(void *map, struct flow_key *key, struct flow *entry, struct 
 	/* a packet may have been noted since this pass began */
 	if ((__s32)left_s <= (__s32)timeout_s(key->protocol, flags, pass->pressed)) {
 		gc_keep_port(key, &f, seen_s);
+		if (f.flags & FLOW_BESIDE)
+			besides_note(pass->now_s);
 		pass->flows += entries;
 		pass->unanswered += !(flags & FLOW_REPLIED);
 		return 0;

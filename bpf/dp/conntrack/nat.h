@@ -221,7 +221,7 @@ static __always_inline enum drop_reason nat_store(const struct packet *p, struct
 
 	pair->client = work->sender;
 	location_of(&pair->mapping.dst, &pair->backend);
-	error = addr_equal(&pair->mapping.src, &p->src) ? nat_store_reverse(p, pair) : NAT_TAKEN;
+	error = addr_equal(&pair->mapping.src, &p->src) && !work->ct.is_beside ? nat_store_reverse(p, pair) : NAT_TAKEN;
 	if (error && error != NAT_TAKEN)
 		return DROP_CONNTRACK_FULL;
 	if (error)
@@ -260,8 +260,11 @@ static __always_inline enum drop_reason ct_keep_outside(struct scratch *work, __
 	return ct_keep(work, flags) || !is_masqueraded_to(&work->packet.src) ? DROP_NONE : DROP_CONNTRACK_FULL;
 }
 
-/* Begins the flow of a pod to somebody outside, under the node's address. On DROP_NONE both entries are there. */
-__noinline int nat_masquerade(const struct packet *p)
+/*
+ * Begins a flow that is no service's: of a pod to somebody outside under the node's address, or one beside another's answers
+ * under its own, which needs but another port. On DROP_NONE both entries are there.
+ */
+__noinline int nat_source(const struct packet *p, __u32 flags)
 {
 	const struct node *n = node_now();
 	struct scratch *work = scratch();
@@ -270,7 +273,7 @@ __noinline int nat_masquerade(const struct packet *p)
 	if (!p || !n || !work)
 		return DROP_NAT_ADDRESS;
 	pair = &work->pair;
-	pair->mapping.src = p->flags & PACKET_V4 ? n->addr4 : n->addr6;
+	pair->mapping.src = work->ct.is_beside ? p->src : p->flags & PACKET_V4 ? n->addr4 : n->addr6;
 	pair->mapping.dst = p->dst;
 	pair->mapping.sport = p->sport;
 	pair->mapping.dport = p->dport;
@@ -278,7 +281,11 @@ __noinline int nat_masquerade(const struct packet *p)
 	pair->set_id = 0;
 	pair->set_revision = 0;
 	pair->slot = 0;
-	pair->flags = 0;
+	pair->flags = flags;
+	if (work->ct.is_beside) {
+		pair->flags |= FLOW_BESIDE;
+		besides_note(tick_s());
+	}
 	return nat_store(p, work, n);
 }
 
@@ -293,14 +300,20 @@ static __always_inline enum drop_reason ct_begin(struct scratch *work, const str
 	return why;
 }
 
-/* Begins the flow of a pod to the outside, under the node's address; otherwise as ct_begin(). */
-static __always_inline enum drop_reason ct_masquerade(struct scratch *work, struct flow **f)
+/* Begins a flow under another source, as nat_source(); otherwise as ct_begin(). */
+static __always_inline enum drop_reason ct_source(struct scratch *work, __u32 flags, struct flow **f)
 {
-	enum drop_reason why = nat_masquerade(&work->packet);
+	enum drop_reason why = nat_source(&work->packet, flags);
 
 	if (!why)
 		*f = &work->flow;
 	return why;
+}
+
+/* Is the packet one beside another flow's answers that begins none? It goes as it is. */
+static __always_inline bool is_late_beside(const struct scratch *work)
+{
+	return work->ct.is_beside && work->packet.protocol == IPPROTO_TCP && !(work->packet.flags & PACKET_SYN);
 }
 
 /* Translates the packet by its flow, if that is a translated one; the packet's own record follows. */

@@ -123,7 +123,7 @@ __noinline int nat_port(const struct packet *p, __u32 try)
 	min = n->nat_port_min;
 	span = n->nat_port_max - min + 1;
 	socket = socket_hash(&p->src, p->sport);
-	is_owned = p->protocol == IPPROTO_UDP && !work->pair.set_id;
+	is_owned = p->protocol == IPPROTO_UDP && !work->pair.set_id && !work->ct.is_beside;
 	if (own < PRIVILEGED_PORTS && !(p->flags & PACKET_ECHO)) {
 		min = PRIVILEGED_MIN;
 		span = PRIVILEGED_PORTS - PRIVILEGED_MIN;

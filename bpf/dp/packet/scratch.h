@@ -55,6 +55,7 @@ struct ct_ctx {
 	struct cache_search search;
 	__u32 revision;	  /* struct node's, read with the search's epoch, before all that is looked up for the packet */
 	__u32 copy;	  /* the flow's that holds, on this CPU; CACHE_NONE: none */
+	__u32 is_beside;  /* the key is that of a flow beside another's answers */
 	__u32 is_current; /* the flow's ends are where they were found, and nothing is to be looked at again */
 	__u32 src_hi;	  /* which end of the key the source is, 0 or 1 */
 };
