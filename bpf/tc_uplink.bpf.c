@@ -167,12 +167,8 @@ static __noinline struct flow *flow_from_node(struct scratch *work, enum drop_re
 
 	if (f)
 		return f;
-	if (work->ct.is_beside) { /* what a pod sends under a port of the node's may come by unmarked: it begins nothing */
-		location_of(&p->src, &work->sender);
-		if (p->flags & PACKET_SYN)
-			*why = ct_source(work, 0, &f);
-		return f;
-	}
+	if (work->ct.is_beside) /* the node's own flows have no entries: nothing says which of two came first */
+		return NULL;
 	s = service_find(&p->dst, p->dport, p->protocol, SCOPE_INTERNAL);
 	if (s)
 		*why = begin(work, s, false, &f);

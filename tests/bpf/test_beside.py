@@ -16,11 +16,7 @@ from tests.bpf.datapath import (
     OTHER_MAC,
     POD,
     POD6,
-    REMOTE,
-    REMOTE6,
     TC_ACT_REDIRECT,
-    VIP,
-    VIP6,
     Datapath,
     checksums_hold,
     data,
@@ -124,20 +120,6 @@ def test_so_are_a_node_port_and_its_pod_from_outside(
             back[name] = node.run("pod_ingress", answer(handed, "02:00:00:00:00:01")).packet
         assert (addresses(back["service"]), ports(back["service"])) == ((own, client), (30080, 40000))
         assert (addresses(back["pod"]), ports(back["pod"])) == ((pod, client), (PORT, 40000))
-
-
-@pytest.mark.parametrize(
-    ("own", "vip", "backend"),
-    [pytest.param(NODE, VIP, REMOTE, id="IPv4"), pytest.param(NODE6, VIP6, REMOTE6, id="IPv6")],
-)
-def test_so_are_a_service_and_its_backend_from_the_node(node: Datapath, own: str, vip: str, backend: str) -> None:
-    node.service(vip, 80, [(backend, PORT, False)])
-    by_service = ask(node, own, vip, syn(dport=80), "uplink_egress")
-    straight = ask(node, own, backend, syn(dport=PORT), "uplink_egress")
-    assert addresses(by_service) == addresses(straight) == (own, backend)
-    assert ports(by_service)[0] != ports(straight)[0]
-    assert answered(node, by_service, "uplink_ingress") == ((vip, own), (80, 40000))
-    assert answered(node, straight, "uplink_ingress") == ((backend, own), (PORT, 40000))
 
 
 @pytest.mark.parametrize(("pod", "vip", "backend"), FAMILIES)

@@ -195,6 +195,60 @@ def test_a_datagram_client_that_is_earlier_than_its_service_reaches_it(
         made.delete("early1")
 
 
+SINGLE = """
+kind: Service
+metadata: {name: single}
+spec:
+  ipFamilyPolicy: RequireDualStack
+  selector: {app: single}
+  ports: [{name: tcp, port: 80, targetPort: 8080}, {name: udp, port: 80, targetPort: 8080, protocol: UDP}]
+"""
+# from one port asks each address and port in turn, then all once more; prints who answered, or why nobody was asked
+SAME_PORT = """
+import errno, socket, sys, time
+kind, *words = sys.argv[1:]
+targets = [(words[i], int(words[i + 1])) for i in (0, 2)]
+family = socket.AF_INET6 if ":" in words[0] else socket.AF_INET
+sockets = []
+try:
+    for target in targets:
+        asking = socket.socket(family, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
+        for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+            asking.setsockopt(socket.SOL_SOCKET, option, 1)
+        asking.settimeout(3)
+        asking.bind(("", 23456))
+        asking.connect(target)
+        sockets.append(asking)
+    for asking in sockets * 2:
+        asking.sendall(b"x\\n")
+        print(asking.recv(100).split()[0].decode())
+except OSError as error:
+    print(errno.errorcode.get(error.errno, str(error)))
+"""
+
+
+@FAMILIES
+@pytest.mark.parametrize("kind", ["tcp", "udp"])
+@pytest.mark.parametrize("first", ["the service", "the backend"])
+def test_one_port_asks_a_service_and_its_backend_itself(echo: Echo, family: int, kind: str, first: str) -> None:
+    made = echo.cluster
+    (service,) = made.apply(SINGLE)
+    pod = use.serve(made, "single1", "n2", {"app": "single"})
+    try:
+        asking = echo.asking
+        targets = [(service["spec"]["clusterIPs"][family], 80), (pod["status"]["podIPs"][family]["ip"], 8080)]
+        deadline = time.monotonic() + 20  # the node takes its time to hear of the endpoint
+        while asking.ask(kind, *targets[0]).names != {"single1"} and time.monotonic() < deadline:
+            time.sleep(0.05)
+        words = [str(word) for target in (targets if first == "the service" else targets[::-1]) for word in target]
+        done = asking.machine.run(sys.executable, "-c", SAME_PORT, kind, *words, context=asking.context)
+        # where the hook gives the socket its backend, the kernel itself has two connections that are one
+        is_refused = echo.cluster.site.options.socket_lb and kind == "tcp"
+        assert done.stdout.split() == (["EADDRNOTAVAIL"] if is_refused else ["single1"] * 4)
+    finally:
+        made.delete("single1")
+
+
 # in a network namespace of its own, as a cluster in a container has, somebody else has the service's address
 NESTED = """
 import ctypes, os, socket, subprocess, sys
