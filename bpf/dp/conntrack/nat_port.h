@@ -46,10 +46,11 @@ struct {
 /* May a translated flow have its client's own port? */
 static __always_inline bool port_is_kept(__u32 port)
 {
-	__u32 zero = 0;
+	__u32 zero = 0, word = port / 32;
 	const struct kept_ports *kept = bpf_map_lookup_elem(&kept_ports, &zero);
 
-	return kept && kept->words[port / 32 & (PORT_WORDS - 1)] >> port % 32 & 1;
+	barrier_var(word); /* the compiler knows its range, Linux 6.1's and 6.12's verifiers do not */
+	return kept && kept->words[word & (PORT_WORDS - 1)] >> port % 32 & 1;
 }
 
 /* Mixes one word in: a multiplication and a shift, alike on every node. */
