@@ -62,12 +62,20 @@ static __always_inline bool is_stray(const struct packet *p)
 	return p->flags & PACKET_RST || (p->flags & PACKET_OPENS && !(p->flags & PACKET_SYN));
 }
 
+/* Is it for somebody behind the pod that sends it? It would go back and forth until its TTL is spent. */
+static __always_inline bool is_routed_back(const struct scratch *work)
+{
+	const struct forward *to = &work->forward;
+
+	return is_behind_pod(&to->peer) && to->peer.slot == work->sender.slot && !to->is_translated;
+}
+
 /* Begins a connection: to a service, to the outside under the node's address, or as it is, without a flow to follow. */
 static __always_inline enum drop_reason begin(struct scratch *work, struct flow **f)
 {
+	struct peer_location *to = &work->forward.peer;
 	const struct packet *p = &work->packet;
 	struct service *s = NULL;
-	struct endpoint *e;
 
 	if (is_late_beside(work))
 		return DROP_NONE;
@@ -76,10 +84,12 @@ static __always_inline enum drop_reason begin(struct scratch *work, struct flow 
 		s = service_find(&p->dst, p->dport, p->protocol, SCOPE_INTERNAL);
 	if (s)
 		return s->backends && is_stray(p) ? DROP_STRAY_SEGMENT : ct_begin(work, s, false, f);
-	e = endpoint_find(&p->dst);
-	if (work->ct.is_beside || (!e && is_masqueraded_to(&p->dst)))
+	location_of(&p->dst, to);
+	if (is_routed_back(work))
+		return DROP_ROUTED_BACK;
+	if (work->ct.is_beside || (!is_located_here(to) && is_masqueraded_to(&p->dst, &work->sender)))
 		return is_stray(p) ? DROP_STRAY_SEGMENT : ct_source(work, 0, f);
-	if (!e || !(e->flags & ENDPOINT_NODE))
+	if (to->remote_id != REMOTE_SELF)
 		ct_keep(work, 0);
 	return DROP_NONE;
 }
@@ -127,6 +137,8 @@ __noinline int from_pod(ctx_t *ctx)
 		why = follow_flow(ctx, work, f);
 	if (!why && work->forward.is_translated && is_for_nodes_tunnel(p))
 		why = DROP_TUNNEL_POD;
+	if (!why && is_routed_back(work))
+		why = DROP_ROUTED_BACK;
 	if (!why)
 		work->forward.hop = decide(ctx, p, &work->forward);
 	return why;

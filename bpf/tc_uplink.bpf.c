@@ -35,14 +35,20 @@ static __always_inline enum drop_reason arrive(ctx_t *ctx, struct scratch *work)
 	return decapsulate(ctx, p);
 }
 
-/* Is the source of what comes in from outside an address of this node or of a pod of it? A flow that is current knows. */
-static __noinline bool is_own_source(const struct scratch *work, const struct flow *f)
+/*
+ * Is the source of what comes in from outside an address of this node, of a pod of it, or behind such a pod? A flow that is
+ * current knows.
+ */
+static __noinline bool is_own_source(struct scratch *work, const struct flow *f)
 {
 	const struct packet *p = &work->packet;
 
 	if (addr_is_loopback(&p->src))
 		return true;
-	return f && work->ct.is_current ? is_located_here(flow_source(f, work->ct.src_hi)) : !!endpoint_find(&p->src);
+	if (f && work->ct.is_current)
+		return is_located_here(flow_source(f, work->ct.src_hi));
+	location_of(&p->src, &work->sender);
+	return is_located_here(&work->sender);
 }
 
 /* Begins a flow to a service; as ct_begin(). */

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from agent.model.address import unmapped
 from agent.netlink.cookie import netns_cookie
 from dpctl import link, lock
+from dpctl.explain import way_out
 from dpctl.format import Fact, duration, octets
 from dpctl.map import MapRow, map_table
 from dpctl.netns import names_of
@@ -45,6 +46,7 @@ class TrafficRow:
     reason: str  # empty: forwarded, or left to the stack
     packets: int
     octets: int
+    way_out: str = ""  # what to do where such packets are to pass
 
 
 FACTS: tuple[Column[Fact], ...] = (
@@ -65,6 +67,7 @@ TRAFFIC: tuple[Column[TrafficRow], ...] = (
     Column("REASON", lambda r: r.reason or "forwarded"),
     Column("PACKETS", lambda r: str(r.packets), right=True),
     Column("BYTES", lambda r: str(r.octets), right=True),
+    Column("WAY OUT", lambda r: r.way_out),
 )
 
 
@@ -166,7 +169,9 @@ def flows_fact(gc: abi.GcRun, now_ns: int) -> Fact:
 def traffic_rows(counted: list[Traffic]) -> list[TrafficRow]:
     """What was counted at all, drops after what went on."""
     rows = [
-        TrafficRow("traffic", item.program, item.direction, item.reason, item.packets, item.octets)
+        TrafficRow(
+            "traffic", item.program, item.direction, item.reason, item.packets, item.octets, way_out(item.reason)
+        )
         for item in counted
         if item.packets
     ]

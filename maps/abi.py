@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "3668cbd514ba"
+LAYOUT: Final = "7dc1a63ff46f"
 """The fingerprint of all that follows."""
 
 
@@ -26,6 +26,9 @@ MAGLEV_SLOTS: Final = 1021
 
 
 NODE_MAC: Final = bytes.fromhex("eeeeeeeeeeee")
+
+
+REMOTE_BEHIND: Final = 65533
 
 
 REMOTE_SELF: Final = 65534
@@ -94,7 +97,8 @@ class DropReason(IntEnum):
     DROP_TUNNEL_INNER = 31
     DROP_TUNNEL_HEADER = 32
     DROP_STRAY_SEGMENT = 33
-    DROP_REASONS = 34
+    DROP_ROUTED_BACK = 34
+    DROP_REASONS = 35
 
 
 class EndpointFlag(IntFlag):
@@ -1521,6 +1525,50 @@ class Remote:
         ]
 
 
+_ROUTED_RANGE = struct.Struct("<H2x")
+
+
+@dataclass(frozen=True, slots=True)
+class RoutedRange:
+    """``struct routed_range``, 4 bytes."""
+
+    SIZE: ClassVar[int] = 4
+    slot: int  # __u16
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return RoutedRange.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[RoutedRange]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _ROUTED_RANGE.pack
+        return b"".join(
+            [
+                pack(
+                    r.slot,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "RoutedRange":
+        """The record in exactly these bytes."""
+        (found,) = RoutedRange.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[RoutedRange]":
+        """The records that stand end to end in *data*."""
+        return [
+            RoutedRange(
+                f0,
+            )
+            for (f0,) in _ROUTED_RANGE.iter_unpack(data)
+        ]
+
+
 _SERVICE = struct.Struct("<IIHHHH")
 
 
@@ -1943,6 +1991,11 @@ REMOTES: Final[MapSpec[int, Remote]] = MapSpec(
     writer=Writer.AGENT, order=40, option="max_prefixes", carried=Carried.SEED, revises=Revises.CHANGE,
 )
 
+ROUTED_RANGES: Final[MapSpec[PrefixKey, RoutedRange]] = MapSpec(
+    "routed_ranges", MapKind.LPM_TRIE, PrefixKey, RoutedRange, 32768, 1,
+    writer=Writer.AGENT, order=25, option="max_prefixes", carried=Carried.SEED, revises=Revises.CHANGE,
+)
+
 SERVICES: Final[MapSpec[ServiceKey, Service]] = MapSpec(
     "services", MapKind.HASH, ServiceKey, Service, 65536, 0,
     writer=Writer.AGENT, order=90, option="max_services", carried=Carried.SEED, revises=Revises.KEYS,
@@ -2022,6 +2075,7 @@ MAPS: Final[Mapping[str, MapSpec[Any, Any]]] = {
     ),
     "prefixes": PREFIXES,
     "remotes": REMOTES,
+    "routed_ranges": ROUTED_RANGES,
     "scratches": MapSpec(
         "scratches", MapKind.PERCPU_ARRAY, record.Octets(4), record.Octets(896), 1, 0,
         private=True,

@@ -15,6 +15,8 @@ from agent.compile.records import NOTHING, Owner, Records
 from agent.compile.remote import Remotes, remotes, vantage
 from agent.compile.remote import update as remote_update
 from agent.compile.route import Route
+from agent.compile.routed_range import RoutedRanges, routed_ranges
+from agent.compile.routed_range import update as routed_update
 from agent.compile.services import Services, services
 from agent.compile.settings import Settings
 from agent.compile.tunnel import Tunnel, pod_mtu, tunnel, tunnel_links
@@ -52,6 +54,7 @@ class Desired:
     context: NodeContext = field(default_factory=NodeContext)
     services: Services = field(default_factory=Services)
     remotes: Remotes = field(default_factory=Remotes)
+    routed: RoutedRanges = field(default_factory=RoutedRanges)
     ids: Ids = field(default_factory=Ids)
     owner_problems: Problems = field(default_factory=dict)
 
@@ -78,12 +81,15 @@ def desired(cluster: Cluster, settings: Settings, before: Desired) -> Desired:
     reached, remote_records, remote_problems = remote_update(
         remotes(cluster.nodes, vantage(node, local, settings.network), local.not_masqueraded, known), known
     )
+    routed = routed_ranges(cluster, context, served.claimants, attachments, before.routed)
+    routed_records, routed_problems = routed_update(routed, before.routed)
     found = uplinks(settings.devices, node, local.devices)
     unserved = without_ethernet(settings.devices, node, local.devices)
     ways = (*found, *unserved)  # by all of them pods' packets leave
     wanted = tunnel(settings.network, reached.overhead, ways)
     made |= update.records
     made |= remote_records
+    made |= routed_records
     made |= _node(cluster, settings, context, before)
     now = Desired(
         synced=True,
@@ -92,15 +98,16 @@ def desired(cluster: Cluster, settings: Settings, before: Desired) -> Desired:
         uplinks=found,
         tunnel=wanted,
         pod_mtu=pod_mtu(settings.network, wanted, ways),
-        routes=reached.routes,
+        routes=_routes(reached, routed, before),
         source=cluster,
         context=context,
         services=served,
         remotes=reached,
+        routed=routed,
         ids=book.ids(),
     )
     own = {node_owner(settings): node_problems(settings, local, node, found, unserved)}
-    return _assembled(now, made, {**update.problems, **remote_problems, **own}, before)
+    return _assembled(now, made, {**update.problems, **remote_problems, **routed_problems, **own}, before)
 
 
 def _attachments(cluster: Cluster, before: Desired) -> Mapping[AttachmentKey, Attachment]:
@@ -118,6 +125,13 @@ def _node(cluster: Cluster, settings: Settings, context: NodeContext, before: De
     links = tunnel_links(settings.network, local.devices)
     made = node_records(context, local, settings, links, uplinks(settings.devices, context.node, local.devices))
     return {} if before.owners.get(owner) == made else {owner: made}
+
+
+def _routes(reached: Remotes, routed: RoutedRanges, before: Desired) -> Mapping[Network, Route]:
+    """The kernel's routes to other nodes' pods, and to whoever is behind pods of this node; the same while they are."""
+    if reached.routes is before.remotes.routes and routed.routes is before.routed.routes and before.synced:
+        return before.routes
+    return {**reached.routes, **routed.routes} if routed.routes else reached.routes
 
 
 def _assembled(now: Desired, made: Mapping[Owner, Records], problems: Problems, before: Desired) -> Desired:

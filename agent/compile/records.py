@@ -20,6 +20,7 @@ class OwnerKind(StrEnum):
     ATTACHMENT = "attachment"  # a pod's interface
     NODE = "node"  # this one
     REMOTE = "remote"  # another node
+    ROUTER = "router"  # a pod that routes for others
 
 
 class Owner(NamedTuple):

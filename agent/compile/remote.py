@@ -12,6 +12,7 @@ from ipaddress import ip_network
 from agent.compile.changes import changed
 from agent.compile.claims import Claimants, claims
 from agent.compile.ids import RemoteIds
+from agent.compile.prefix import prefix_key
 from agent.compile.records import NOTHING, Owner, OwnerKind, Records
 from agent.compile.route import Route, gateway
 from agent.compile.settings import NetworkSettings
@@ -23,8 +24,6 @@ from maps import abi
 from maps.record import Packed
 
 IPV4, IPV6 = 4, 6
-KEY_BITS = 32  # of a prefix's key before the address: family and padding
-MAPPED_BITS = 96  # of ::ffff:0:0
 RANGES = Owner(OwnerKind.NODE, "")  # what the file of --masquerade-config says; no Node has this name
 
 
@@ -146,7 +145,7 @@ def update(now: Remotes, before: Remotes) -> tuple[Remotes, Update, Problems]:
         made[owner] = _records(known, now.ranges, lost) if known or not name else NOTHING
         problems[owner] = tuple(_problems(known, lost)) if known else ()
         for route in known.routes if known else ():
-            if _key(route.destination) not in lost:
+            if prefix_key(route.destination) not in lost:
                 routes[route.destination] = route
     return replace(now, claimants=claimed.claimants, routes=routes), made, problems
 
@@ -163,7 +162,7 @@ def _prefixes(node: Node, remote_id: int, seen: Vantage) -> Iterator[tuple[bytes
     ranges |= {ip_network(address): abi.PrefixFlag.PREFIX_NODE for address in node.internal_ips}
     for found, flag in ranges.items():
         is_behind = remote_id and seen.is_tunnelled(node, found.version)
-        yield _key(found), _prefix(remote_id if is_behind else 0, flag, node_number(node.name))
+        yield prefix_key(found), _prefix(remote_id if is_behind else 0, flag, node_number(node.name))
 
 
 def node_number(name: str) -> int:
@@ -202,7 +201,7 @@ def _problems(known: RemoteNode, lost: Mapping[bytes, str]) -> Iterator[Problem]
     fields = [(cidr, f"spec.podCIDRs[{i}]") for i, cidr in enumerate(node.pod_cidrs)]
     fields += [(ip_network(ip), "status.addresses") for ip in node.internal_ips]
     for network, where in fields:
-        if winner := lost.get(_key(network)):
+        if winner := lost.get(prefix_key(network)):
             text = f"Node {winner} has {network} already, and keeps it; give each Node its own"
             yield Problem("Node", ObjectName("", node.name), where, text)
 
@@ -212,12 +211,7 @@ def _keys(known: RemoteNode | None) -> tuple[bytes, ...]:
 
 
 def _range_keys(ranges: Iterable[Network]) -> tuple[bytes, ...]:
-    return tuple(map(_key, ranges))
-
-
-def _key(network: Network) -> bytes:
-    bits = network.prefixlen + (MAPPED_BITS if network.version == IPV4 else 0)
-    return abi.PrefixKey(KEY_BITS + bits, network.version, mapped(network.network_address)).pack()
+    return tuple(map(prefix_key, ranges))
 
 
 def _prefix(remote_id: int, flag: int = 0, number: int = 0) -> bytes:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from agent.compile.desired import Desired
 from agent.compile.route import Route
+from agent.compile.routed_range import Granted
 from agent.compile.settings import NetworkSettings
 from agent.compile.tunnel import Tunnel, tunnel_links
 from agent.errors import AgentError
@@ -16,9 +17,11 @@ from agent.kernel.programs.hooks import LOOPBACK, LOOPBACK_IFINDEX, POD, SEGMENT
 from agent.model.address import Network
 from agent.model.attachment import Attachment
 from agent.model.local import Device
+from agent.model.name import ObjectName
 from maps.errors import MapsError
 
 Devices = Mapping[int, str]  # ifindex to name
+Routers = Mapping[ObjectName, Granted]
 
 
 class TunnelPart:
@@ -160,7 +163,7 @@ class UplinksPart:
 
 
 class RoutesPart:
-    """The kernel's own routes to other nodes' pods."""
+    """The kernel's own routes to other nodes' pods, and to whoever is behind pods of this node."""
 
     name, is_before_maps, is_vital, is_watched = "routes", False, False, True
 
@@ -169,9 +172,10 @@ class RoutesPart:
         self._asked: tuple[Mapping[Network, Route], int] = {}, 0  # by the latest wanted()
         self._ways: dict[Network, Way] = {}
         self._devices: tuple[Device, ...] = ()  # by the latest apply()
+        self._routers: Routers = {}
 
-    def wanted(self, desired: Desired) -> tuple[Mapping[Network, Way], tuple[Device, ...]] | None:
-        """Each range's way, but those into a tunnel that is not there yet; and the devices that gateways depend on."""
+    def wanted(self, desired: Desired) -> tuple[Mapping[Network, Way], tuple[Device, ...], Routers] | None:
+        """Each range's way, but those into a tunnel that is not there yet; and what gateways depend on."""
         if not desired.synced:
             return None
         tunnel = tunnel_links(self._network, desired.devices).tunnel
@@ -183,11 +187,14 @@ class RoutesPart:
                 for route in desired.routes.values()
                 if route.gateway or tunnel
             }
-        return self._ways, desired.devices
+        return self._ways, desired.devices, desired.routed.granted
 
-    def apply(self, wanted: tuple[Mapping[Network, Way], tuple[Device, ...]]) -> Iterator[None]:
+    def apply(self, wanted: tuple[Mapping[Network, Way], tuple[Device, ...], Routers]) -> Iterator[None]:
         """Make ours equal to these."""
-        ways, devices = wanted
+        ways, devices, routers = wanted
+        if routers != self._routers:  # the kernel takes routes by a pod away with its device, and says nothing
+            self._routers = routers
+            self._routes.resync()
         if devices != self._devices:
             self._devices = devices
             self._routes.retry()

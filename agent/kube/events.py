@@ -1,15 +1,15 @@
-"""Writes why a pod has no address, as an Event on the Pod, and what is wrong with this node, as one on the Node.
+"""Writes why a pod has no address, or not all it asks for, as an Event on the Pod, and what is wrong with this node.
 
 In the background, and never in ADD's way. What is wrong with other objects every node sees, and would write: that is
-no Event. There is one per pod, and per setting of the node, which counts; it is written at once, and then anew every
-five minutes while it goes on.
+no Event; Pods are known to their own node alone. There is one per pod, and per setting of the node, which counts; it is
+written at once, and then anew every five minutes while it goes on.
 
 Source: Kubernetes API reference, Event v1 core.
 """
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from http import HTTPStatus
 from threading import Condition
@@ -36,9 +36,16 @@ class Events:
     """One thread that writes Events to an API server."""
 
     def __init__(
-        self, client: Client, node_name: str, threads: Threads, clock: Callable[[], float] = time.monotonic
+        self,
+        client: Client,
+        node_name: str,
+        threads: Threads,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        pod_uid: Callable[[ObjectName], str] = lambda _: "",
     ) -> None:
-        """*clock* is what quiet is measured by."""
+        """*clock* is what quiet is measured by, *pod_uid* has the uid of a Pod of this node."""
+        self._pod_uid = pod_uid
         self._client = client
         self._node = node_name
         self._clock = clock
@@ -71,19 +78,29 @@ class Events:
         with self._wake:
             self._note(Subject("Pod", pod, uid, NO_ADDRESS), why)
 
-    def node_problems(self, problems: tuple[Problem, ...]) -> None:
-        """What is wrong now, of which this node's own is written when it comes and while it lasts; for one thread."""
+    def local_problems(self, problems: tuple[Problem, ...]) -> None:
+        """What is wrong now, of which this node's and its Pods' is written, when it comes and while it lasts.
+
+        For one thread. What is wrong in one field is one Event.
+        """
         now = self._clock()
         if problems is self._problems and now < self._remind_at:
             return
         known = set(self._problems) if now < self._remind_at else frozenset()
-        fresh = [one for one in problems if one not in known and (one.kind, one.name.name) == ("Node", self._node)]
+        told = _by_field(one for one in problems if self._is_local(one))
+        fresh = [subject for subject, those in told.items() if not known >= set(those)]
         self._problems = problems
         if now >= self._remind_at:
             self._remind_at = now + REMIND_S
         with self._wake:
-            for one in fresh:  # kubectl describe node asks by the name as uid, as the kubelet writes it
-                self._note(Subject("Node", one.name, one.name.name, PROBLEM, one.field), f"{one.field}: {one.text}")
+            for kind, name, where in fresh:
+                # kubectl describe node asks by the name as uid, as the kubelet writes it
+                uid = name.name if kind == "Node" else self._pod_uid(name)
+                texts = "; ".join(one.text for one in told[kind, name, where])
+                self._note(Subject(kind, name, uid, PROBLEM, where), f"{where}: {texts}")
+
+    def _is_local(self, problem: Problem) -> bool:
+        return problem.kind == "Pod" or (problem.kind, problem.name.name) == ("Node", self._node)
 
     def _note(self, subject: Subject, message: str) -> None:
         """Take it down, under the lock."""
@@ -160,6 +177,13 @@ class Events:
             log.debug("event not accepted", why=str(error))
             return False
         return True
+
+
+def _by_field(problems: Iterable[Problem]) -> dict[tuple[str, ObjectName, str], list[Problem]]:
+    found: dict[tuple[str, ObjectName, str], list[Problem]] = {}
+    for one in problems:
+        found.setdefault((one.kind, one.name, one.field), []).append(one)
+    return found
 
 
 def fresh(happened: Happened, node: str) -> dict[str, object]:

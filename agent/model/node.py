@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from agent.model.address import Address, Network
 from agent.model.name import ObjectName
 
+ROUTED_RANGES = "sluiceway.io/routed-ranges"  # annotation of a Pod
+ALLOWED_RANGES = "sluiceway.io/allowed-routed-ranges"  # of its Namespace, which the pod's owner cannot change
+
 
 @dataclass(frozen=True, slots=True)
 class Node:
@@ -26,6 +29,7 @@ class Pod:
     node: str = ""
     ips: tuple[Address, ...] = ()
     host_network: bool = False
+    routed_ranges: tuple[Network, ...] = ()  # that it asks to route for
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,3 +38,4 @@ class Namespace:
 
     name: str
     labels: tuple[tuple[str, str], ...] = ()
+    routed_ranges: tuple[Network, ...] = ()  # that its pods may route for, and all within them

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from agent.model.name import ObjectName, Problem
+from agent.model.node import Pod
 from agent.options.config import Options
 from agent.threads import Threads
 from agent.watch import manifests
-from agent.watch.decode.kind import Kind
+from agent.watch.decode.kind import Kind, Value
 from agent.watch.decode.kinds import NEEDED
+from agent.watch.decode.pod import POD
 from agent.watch.mirror import Mirror
 from agent.watch.status import WatchStatus
 
@@ -50,9 +52,9 @@ class Sources:
         return self.events.no_address if self.events else lambda *_: None
 
     def tell(self, problems: tuple[Problem, ...]) -> None:
-        """What cannot be used now, of which this node's own becomes an Event."""
+        """What cannot be used now, of which this node's own and its Pods' becomes Events."""
         if self.events:
-            self.events.node_problems(problems)
+            self.events.local_problems(problems)
 
     def start(self) -> None:
         """Begin."""
@@ -97,4 +99,9 @@ def sources(options: Options, client: "Client | None", mirror: Mirror, threads: 
     from agent.kube.events import Events  # noqa: PLC0415  as the module says
     from agent.watch.api import ApiSource  # noqa: PLC0415
 
-    return Sources(ApiSource(client, options.node_name, mirror, threads), Events(client, options.node_name, threads))
+    events = Events(client, options.node_name, threads, pod_uid=lambda name: _uid(mirror.held(POD, name)))
+    return Sources(ApiSource(client, options.node_name, mirror, threads), events)
+
+
+def _uid(held: Value | None) -> str:
+    return held.uid if isinstance(held, Pod) else ""

@@ -29,7 +29,7 @@ enum drop_reason {
 	DROP_MAPPED_ADDRESS,	/* an IPv6 packet that carries an address in ::ffff:0:0/96 */
 	DROP_ETHERTYPE,		/* a pod sent neither IPv4, IPv6 nor ARP */
 	DROP_SOURCE_MAC,	/* a pod sent from a MAC that is not its own */
-	DROP_SOURCE_ADDRESS,	/* a pod sent from an address that is not its own */
+	DROP_SOURCE_ADDRESS,	/* a pod sent from an address that is not its own, nor of who it routes for */
 	DROP_NO_BACKEND,	/* the service has no endpoint; the sender was refused */
 	DROP_NO_BACKEND_SILENT, /* the service has no endpoint; the packet was not one that can be answered */
 	DROP_NO_LOCAL_BACKEND,	/* traffic policy Local, and no endpoint on this node */
@@ -56,7 +56,8 @@ enum drop_reason {
 	DROP_TUNNEL_INNER,  /* encapsulated by a node, under an address that is neither that node's nor its pods' */
 	DROP_TUNNEL_HEADER, /* for the tunnel, under another header than its own */
 	DROP_STRAY_SEGMENT, /* a TCP RST or SYN-ACK of a connection that nobody knows, and that would have to be translated */
-	DROP_REASONS,	    /* count, keep last */
+	DROP_ROUTED_BACK, /* a pod sent what is for somebody behind itself, for whom it routes */
+	DROP_REASONS,	  /* count, keep last */
 };
 
 /* The programs that count. */
@@ -383,7 +384,8 @@ enum prefix_flag {
 
 /* A remote_id that names no tunnel; nor does 0, which is wherever the kernel's routes lead. */
 enum {
-	REMOTE_SELF = 0xfffe, /* this node itself */
+	REMOTE_SELF = 0xfffe,	/* this node itself */
+	REMOTE_BEHIND = 0xfffd, /* behind the pod at the slot, which routes for others */
 };
 
 /* What is so of all addresses of a range, unless a longer prefix says otherwise. */
@@ -391,6 +393,12 @@ struct prefix {
 	__u16 remote_id; /* as struct peer_location's */
 	__u16 flags;	 /* enum prefix_flag */
 	__u32 node_id;	 /* whose it is: a Node's pods and addresses have one number, by its name; 0: no Node's */
+};
+
+/* The pod that routes for a range of addresses, itself on no pod of this node. Keyed as prefixes. */
+struct routed_range {
+	__u16 slot; /* its attachment's */
+	__u16 pad;
 };
 
 /* Another node, as the outer header of what is encapsulated names it. */

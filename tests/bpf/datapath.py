@@ -49,6 +49,13 @@ def addr(text: str) -> IPv6Address:
     return mapped(ip_address(text))
 
 
+def prefix_key(network: str) -> abi.PrefixKey:
+    """A range of addresses as the maps have it."""
+    found = ip_network(network)
+    family, skipped = (4, 96) if found.version == 4 else (6, 0)
+    return abi.PrefixKey(32 + skipped + found.prefixlen, family, mapped(found.network_address))
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a program did with a packet."""
@@ -203,14 +210,16 @@ class Datapath:
 
     def prefix(self, network: str, remote: str = "", flags: int = 0, *, node_id: int = 1) -> None:
         """Say of a range that it is behind another node's tunnel, or what else is so of it."""
-        found = ip_network(network)
         remote_id = 0
         if remote:
             remote_id = self.tables["remotes"].count() + 1
             self.tables["remotes"].update([(remote_id, abi.Remote(addr(remote)))])
-        family, skipped = (4, 96) if found.version == 4 else (6, 0)
-        key = abi.PrefixKey(32 + skipped + found.prefixlen, family, mapped(found.network_address))
-        self.tables["prefixes"].update([(key, abi.Prefix(remote_id, flags, node_id))])
+        self.tables["prefixes"].update([(prefix_key(network), abi.Prefix(remote_id, flags, node_id))])
+        self.forget_locations()
+
+    def routed_range(self, network: str, ifindex: int) -> None:
+        """Have the pod behind a device route for a range."""
+        self.tables["routed_ranges"].update([(prefix_key(network), abi.RoutedRange(self.slot(ifindex)))])
         self.forget_locations()
 
     def uplink(self, ifindex: int) -> None:

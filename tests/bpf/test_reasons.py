@@ -194,6 +194,9 @@ CASES = {
     DropReason.DROP_FRAGMENT_ALONE: Case(alone, later(1)),
     DropReason.DROP_OWN_SOURCE: Case(nothing, frame(NODE, OTHER, syn()), "uplink_ingress"),
     DropReason.DROP_STRAY_SEGMENT: Case(service((OTHER, 8080, True)), frame(POD, VIP, data(flags="R"))),
+    DropReason.DROP_ROUTED_BACK: Case(
+        lambda node: node.routed_range("10.200.0.0/16", LOOPBACK), frame(POD, "10.200.0.1", syn())
+    ),
     DropReason.DROP_VLAN: Case(nothing, Ether(src=POD_MAC, dst=GATEWAY_MAC) / Dot1Q(vlan=5) / SYN.payload),
     DropReason.DROP_ARP: Case(nothing, Ether(src=POD_MAC) / ARP(hwsrc=POD_MAC, psrc=OTHER, pdst=NODE)),
     DropReason.DROP_ND: Case(nothing, Ether(src=POD_MAC) / IPv6(src=POD6, dst="ff02::1") / ICMPv6ND_RA()),

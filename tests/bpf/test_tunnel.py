@@ -8,7 +8,7 @@ import pytest
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
-from maps.abi import Scope
+from maps.abi import NodeFlag, PrefixFlag, Scope
 from tests.bpf.datapath import (
     CLIENT,
     GATEWAY_MAC,
@@ -72,6 +72,25 @@ def test_a_service_with_a_remote_backend_is_sent_by_the_tunnel(far: Datapath) ->
     far.service(VIP, 80, [(REMOTE, 8080, False)])
     done = far.run("pod_ingress", frame(POD, VIP, syn()))
     assert (done.verdict, addresses(done.packet)) == (TC_ACT_REDIRECT, (POD, REMOTE))
+
+
+@pytest.mark.parametrize(
+    ("network", "behind", "own", "remote"),
+    [("10.200.0.0/16", "10.200.3.4", NODE, REMOTE), ("fd00:200::/64", "fd00:200::34", NODE6, REMOTE6)],
+    ids=["IPv4", "IPv6"],
+)
+def test_who_is_behind_a_router_is_the_node_in_the_tunnel(  # whose other end takes nobody else from it
+    far: Datapath, tunnel: int, network: str, behind: str, own: str, remote: str
+) -> None:
+    far.routed_range(network, 1)
+    far.node(tunnel=tunnel, flags=NodeFlag.NODE_MASQUERADE)
+    for remote_range in ("10.244.2.0/24", "fd00:2::/64"):
+        far.prefix(remote_range, FAR_NODE, PrefixFlag.PREFIX_NO_MASQUERADE)
+    done = far.run("pod_ingress", frame(behind, remote, syn()))
+    assert (done.verdict, addresses(done.packet)) == (TC_ACT_REDIRECT, (own, remote))
+    assert done.packet[Ether].src != GATEWAY_MAC, "by the tunnel"
+    back = far.run("uplink_ingress", answer(done.packet, GATEWAY_MAC), tunnel)
+    assert (back.verdict, addresses(back.packet)) == (TC_ACT_REDIRECT, (remote, behind))
 
 
 def test_a_node_port_with_a_remote_backend_is_sent_by_the_tunnel_from_the_node(far: Datapath) -> None:

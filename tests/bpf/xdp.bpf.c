@@ -19,9 +19,10 @@ static __always_inline enum drop_reason begin(struct scratch *work, struct flow 
 	const struct packet *p = &work->packet;
 	struct service *s = service_find(&p->dst, p->dport, p->protocol, SCOPE_INTERNAL);
 
+	location_of(&p->src, &work->sender);
 	if (s)
 		return ct_begin(work, s, false, f);
-	return is_masqueraded_to(&p->dst) ? ct_source(work, 0, f) : DROP_NONE;
+	return is_masqueraded_to(&p->dst, &work->sender) ? ct_source(work, 0, f) : DROP_NONE;
 }
 
 static __always_inline enum drop_reason from_pod(ctx_t *ctx, struct scratch *work)

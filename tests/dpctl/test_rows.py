@@ -10,7 +10,7 @@ from agent.kernel.programs.hooks import SOCKET_HOOKS
 from agent.model.name import ObjectName
 from agent.model.service import Protocol, Service, ServicePort
 from dpctl.backend import backend_rows
-from dpctl.endpoint import endpoint_rows
+from dpctl.endpoint import endpoint_rows, range_rows
 from dpctl.format import SetLabel, bit_rate, duration, octets, protocol, protocol_number, set_label
 from dpctl.link import LinkRow, socket_hook
 from dpctl.map import EntryRow, cell, entry_table
@@ -78,6 +78,28 @@ def test_endpoints_are_the_node_first_and_devices_have_names_where_they_are_know
     assert (node.ingress_rate, pod.ingress_rate, pod.egress_rate) == (0, 5000, 2 * 10**9)
     assert (node.owner, node.device, node.netns_cookie) == ("node", "", 0)
     assert (pod.owner, pod.device, pod.mac, pod.netns_cookie) == ("pod", "swp17", "02:00:00:00:00:01", 99)
+
+
+def test_a_range_is_the_routers_that_routes_for_it() -> None:
+    entries = [
+        (abi.PrefixKey(32 + 64, 6, IPv6Address("fd00:200::")), abi.RoutedRange(2)),
+        (abi.PrefixKey(32 + 96 + 16, 4, IPv6Address("::ffff:10.200.0.0")), abi.RoutedRange(2)),
+    ]
+    attachments = {2: abi.Attachment(17, 1, 3, b"\2\0\0\0\0\1")}
+    found = range_rows(entries, attachments.items(), lambda i: f"swp{i}")
+    assert [(row.address, row.owner, row.device, row.endpoint_id) for row in found] == [
+        ("10.200.0.0/16", "router", "swp17", 3),
+        ("fd00:200::/64", "router", "swp17", 3),
+    ]
+
+
+def test_a_drop_that_an_annotation_would_spare_names_it() -> None:
+    index = abi.DropReason.DROP_SOURCE_ADDRESS
+    (row,) = traffic_rows(list(traffic([(int(index), abi.Counter(1, 60))])))
+    assert "sluiceway.io/routed-ranges" in row.way_out
+    assert "sluiceway.io/allowed-routed-ranges" in row.way_out
+    (row,) = traffic_rows(list(traffic([(int(abi.DropReason.DROP_VLAN), abi.Counter(1, 60))])))
+    assert row.way_out == ""
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 
 from agent.model.address import unmapped
 from agent.model.service import Protocol
+from dpctl.endpoint import network_text
 from maps import abi
 from maps.apply import AnyTable
 
@@ -23,6 +24,7 @@ def dump(tables: Tables) -> str:
         ("backends", _backends(tables)),
         ("attachments", _attachments(tables)),
         ("endpoints", _endpoints(tables)),
+        ("routed_ranges", _routed_ranges(tables)),
         ("pod_netns", _pod_netns(tables)),
         ("node", _node(tables)),
     ):
@@ -61,6 +63,12 @@ def _backends(tables: Tables) -> Iterator[str]:
 def _endpoints(tables: Tables) -> Iterator[str]:
     for addr, value in sorted(tables["endpoints"].items()):
         yield f"{unmapped(addr)}: {', '.join([f'slot {value.slot}', *_flags(abi.EndpointFlag(value.flags))])}"
+
+
+def _routed_ranges(tables: Tables) -> Iterator[str]:
+    entries = ((network_text(key), value.slot) for key, value in tables["routed_ranges"].items())
+    for network, slot in sorted(entries):
+        yield f"{network}: slot {slot}"
 
 
 def _attachments(tables: Tables) -> Iterator[str]:

@@ -17,6 +17,7 @@ from agent.compile.settings import Settings
 from agent.model.attachment import Attachment, Veth
 from agent.model.cluster import Cluster
 from agent.model.local import Device, Local
+from agent.model.name import ObjectName
 from agent.reconcile.round import Rounds
 from agent.watch.decode.decoder import Decoder
 from agent.watch.folder import Folder
@@ -37,6 +38,7 @@ POD = Attachment(
     "02:00:00:00:00:05",
     Veth("swp0123456789", 12),
     IPv4Address("10.1.1.5"),
+    pod=ObjectName("shop", "router"),
 )
 LOCAL = Local((Device(2, "eth0", (IPv4Address("192.0.2.1"),), default_route=True),), (), 1)
 

@@ -7,6 +7,7 @@ from agent.model.node import Pod
 from agent.watch.decode.kind import Content, Context, Decoded, Kind
 from agent.watch.decode.objects import Metadata
 from agent.watch.decode.reader import Reader
+from agent.watch.decode.routed_range import ROUTED_FIELD, routed_ranges
 
 
 class _Spec(Struct, rename="camel", frozen=True):
@@ -49,6 +50,9 @@ def _decode(content: Content, context: Context) -> Decoded:
         return read.result(None)
     status = found.status
     texts = [given.ip for given in status.pod_ips or ()] or [status.pod_ip]
+    ranges = routed_ranges(read, found.metadata.annotations)
+    if ranges and found.spec.host_network:
+        read.refuse(ROUTED_FIELD, "means nothing for a pod in its node's network (hostNetwork); leave it out")
     ips = [read.address(text, f"status.podIPs[{i}].ip") for i, text in enumerate(texts) if text]
     return read.result(
         Pod(
@@ -57,8 +61,9 @@ def _decode(content: Content, context: Context) -> Decoded:
             node=found.spec.node_name,
             ips=tuple(ip for ip in ips if ip is not None),
             host_network=found.spec.host_network,
+            routed_ranges=ranges,
         )
     )
 
 
-POD = Kind("Pod", "/api/v1/pods", "pods", _decode, field_selector="spec.nodeName={node}")
+POD = Kind("Pod", "/api/v1/pods", "pods", _decode, field_selector="spec.nodeName={node}", is_needed=True)

@@ -161,8 +161,11 @@ static __noinline enum drop_reason nat_reserve_port(const struct packet *p, stru
 	return DROP_NAT_PORTS;
 }
 
-/* Is what a pod sends to an address to leave under the node's? It is in no range of the cluster's. */
-static __noinline bool is_masqueraded_to(const ip_addr *dst)
+/*
+ * Is what a pod sends to an address to leave under the node's? It is in no range of the cluster's, or of another node's, where
+ * nobody knows whom a pod of this node routes for.
+ */
+static __noinline bool is_masqueraded_to(const ip_addr *dst, const struct peer_location *from)
 {
 	const struct node *n = node_now();
 	struct prefix *prefix;
@@ -170,7 +173,9 @@ static __noinline bool is_masqueraded_to(const ip_addr *dst)
 	if (!n || !(n->flags & NODE_MASQUERADE) || addr_is_zero(addr_is_v4(dst) ? &n->addr4 : &n->addr6))
 		return false;
 	prefix = prefix_find(dst);
-	return !prefix || !(prefix->flags & PREFIX_NO_MASQUERADE);
+	if (!prefix || !(prefix->flags & PREFIX_NO_MASQUERADE))
+		return true;
+	return prefix->node_id && is_behind_pod(from);
 }
 
 /*
@@ -179,13 +184,16 @@ static __noinline bool is_masqueraded_to(const ip_addr *dst)
  */
 static __noinline bool nat_misses_answers(const struct packet *p, const struct backend *b, bool external)
 {
-	const struct scratch *work = scratch();
+	struct scratch *work = scratch();
 
 	if (addr_equal(&b->addr, &p->src) || addr_is_loopback(&p->src))
 		return true;
 	if (b->flags & BACKEND_LOCAL)
 		return false;
-	return external || (work && work->sender.slot && !endpoint_find(&b->addr) && is_masqueraded_to(&b->addr));
+	if (external || !work || !work->sender.slot)
+		return external;
+	location_of(&b->addr, &work->pair.backend);
+	return !is_located_here(&work->pair.backend) && is_masqueraded_to(&b->addr, &work->sender);
 }
 
 /* Chooses the backend, and says what it is to be sent. */
@@ -257,7 +265,12 @@ __noinline int nat_begin(const struct packet *p, const struct service *s, bool e
  */
 static __always_inline enum drop_reason ct_keep_outside(struct scratch *work, __u32 flags)
 {
-	return ct_keep(work, flags) || !is_masqueraded_to(&work->packet.src) ? DROP_NONE : DROP_CONNTRACK_FULL;
+	if (ct_keep(work, flags))
+		return DROP_NONE;
+	/* where the pod is stands in what could not be stored */
+	if (is_masqueraded_to(&work->packet.src, flow_destination(&work->flow, work->ct.src_hi)))
+		return DROP_CONNTRACK_FULL;
+	return DROP_NONE;
 }
 
 /*

@@ -211,6 +211,8 @@ static __always_inline bool shortcut_keep(const struct packet *p, const struct f
 
 	if (!f->ends[0].slot || !f->ends[1].slot)
 		return false;
+	if (f->ends[0].slot == f->ends[1].slot && !flow_translates(f, src_hi))
+		return false; /* by a range that has become the sender's own: is_routed_back() */
 	s = shortcut_claim(p, shortcut_stamp(epoch, f->revision));
 	if (s)
 		shortcut_fill(s, f, src_hi);

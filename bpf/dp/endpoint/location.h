@@ -59,33 +59,45 @@ static __always_inline bool location_holds(const struct peer_location *peer)
 	return !peer->slot || location_attachment(peer);
 }
 
-/* Finds an endpoint's attachment. */
-static __always_inline void location_attach(const struct endpoint *e, struct peer_location *peer)
+/* Who is at an attachment's slot, or behind the pod there. */
+static __always_inline void location_attach(__u16 slot, struct peer_location *peer)
 {
-	struct attachment *a = attachment_at(e->slot);
+	struct attachment *a = attachment_at(slot);
 
 	if (!a)
 		return;
 	peer->revision = a->revision;
-	peer->slot = e->slot;
+	peer->slot = slot;
+}
+
+/* Where an address is that is no endpoint's. */
+static __always_inline void location_beyond(const ip_addr *addr, const struct node *n, struct peer_location *peer)
+{
+	struct prefix_key key = prefix_key_of(addr);
+	struct routed_range *range = bpf_map_lookup_elem(&routed_ranges, &key);
+	struct prefix *prefix;
+
+	if (range) {
+		peer->remote_id = REMOTE_BEHIND;
+		location_attach(range->slot, peer);
+		return;
+	}
+	prefix = bpf_map_lookup_elem(&prefixes, &key);
+	if (prefix && n->tunnel_ifindex)
+		peer->remote_id = prefix->remote_id;
 }
 
 static __always_inline void location_look_up(const ip_addr *addr, const struct node *n, struct peer_location *peer)
 {
 	struct endpoint *e = endpoint_find(addr);
-	struct prefix *prefix;
 
 	memset(peer, 0, sizeof(*peer));
-	if (e && e->flags & ENDPOINT_NODE) {
+	if (!e)
+		location_beyond(addr, n, peer);
+	else if (e->flags & ENDPOINT_NODE)
 		peer->remote_id = REMOTE_SELF;
-	} else if (e) {
-		location_attach(e, peer);
-	}
-	if (e)
-		return;
-	prefix = prefix_find(addr);
-	if (prefix && n->tunnel_ifindex)
-		peer->remote_id = prefix->remote_id;
+	else
+		location_attach(e->slot, peer);
 }
 
 /* Asks for an address anew, and remembers it. */
@@ -122,13 +134,19 @@ static __always_inline void location_of(const ip_addr *addr, struct peer_locatio
 		location_ask(addr, peer);
 }
 
-/* Is it an address of this node, or of a pod of it? */
+/* Is it an address of this node, of a pod of it, or of who is behind such a pod? */
 static __always_inline bool is_located_here(const struct peer_location *peer)
 {
 	return peer->slot || peer->remote_id == REMOTE_SELF;
 }
 
-/* Has the pod behind the device sent this under its own name? */
+/* Is it an address that a pod of this node has not itself, but routes for? */
+static __always_inline bool is_behind_pod(const struct peer_location *peer)
+{
+	return peer->remote_id == REMOTE_BEHIND;
+}
+
+/* Has the pod behind the device sent this under its own name, or for somebody that it routes for? */
 static __always_inline enum drop_reason check_source(ctx_t *ctx, const struct peer_location *from)
 {
 	const struct attachment *a = location_attachment(from);

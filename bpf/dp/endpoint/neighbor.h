@@ -61,7 +61,7 @@ static __always_inline bool is_pods_own(ctx_t *ctx, const ip_addr *addr)
 	if (!work)
 		return false;
 	location_of(addr, &work->sender);
-	return check_source(ctx, &work->sender) == DROP_NONE;
+	return !is_behind_pod(&work->sender) && check_source(ctx, &work->sender) == DROP_NONE;
 }
 
 static __always_inline bool is_frames_mac(ctx_t *ctx, const mac_addr *mac)
@@ -111,8 +111,14 @@ static __always_inline bool nd_options_hold(ctx_t *ctx, const struct packet *p, 
 static __always_inline bool nd_holds(ctx_t *ctx, const struct packet *p, __u8 type)
 {
 	bool has_source = !addr_is_zero(&p->src);
+	struct scratch *work = scratch();
 	struct nd nd;
 
+	if (type < ND_ROUTER_SOLICITATION || type > ND_REDIRECT)
+		return true;
+	/* the node would take down each that it is asked by, and a pod may route for very many */
+	if (has_source && (!work || is_behind_pod(&work->sender)))
+		return false;
 	switch (type) {
 	case ND_ROUTER_SOLICITATION:
 		return nd_options_hold(ctx, p, p->l4 + sizeof(nd.icmp), has_source);
@@ -122,7 +128,7 @@ static __always_inline bool nd_holds(ctx_t *ctx, const struct packet *p, __u8 ty
 		return has_source && !addr_is_multicast(&p->dst) && ctx_load(ctx, p->l4, &nd, sizeof(nd)) &&
 		       is_pods_own(ctx, &nd.target) && nd_options_hold(ctx, p, p->l4 + sizeof(nd), true);
 	}
-	return type < ND_ROUTER_SOLICITATION || type > ND_REDIRECT;
+	return false;
 }
 
 /* Of ICMPv6 from a pod: neighbour discovery holds, and what else there is is not looked at. */

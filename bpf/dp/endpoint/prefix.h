@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Ranges of addresses beyond this node: behind another node's tunnel, or not to be masqueraded. Asked once per flow. */
+/*
+ * Ranges of addresses that are no endpoint's: behind another node's tunnel, not to be masqueraded, or behind a pod of this node
+ * that routes for them. Asked once per flow.
+ */
 #ifndef SLUICEWAY_PREFIX_H
 #define SLUICEWAY_PREFIX_H
 
@@ -9,6 +12,7 @@
 EXPORT_ENUM(prefix_flag);
 EXPORT_ENUM(node_flag);
 EXPORT_NUMBER(REMOTE_SELF);
+EXPORT_NUMBER(REMOTE_BEHIND);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
@@ -28,13 +32,29 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } remotes SEC(".maps") AGENT_WRITES(40) SIZED_BY(max_prefixes) REVISES(CHANGE);
 
-static __always_inline struct prefix *prefix_find(const ip_addr *addr)
+/* What pods of this node may send from, beside their own addresses, and are sent: as the Namespaces allow it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, 32768);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct prefix_key);
+	__type(value, struct routed_range);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} routed_ranges SEC(".maps") AGENT_WRITES(25) SIZED_BY(max_prefixes) REVISES(CHANGE);
+
+/* The key of one address, which finds the longest prefix that contains it. */
+static __always_inline struct prefix_key prefix_key_of(const ip_addr *addr)
 {
-	struct prefix_key key = {
-		.prefix_bits = 8 * (sizeof(key) - sizeof(key.prefix_bits)),
+	return (struct prefix_key){
+		.prefix_bits = 8 * (sizeof(struct prefix_key) - sizeof(__u32)),
 		.family = addr_is_v4(addr) ? 4 : 6,
 		.addr = *addr,
 	};
+}
+
+static __always_inline struct prefix *prefix_find(const ip_addr *addr)
+{
+	struct prefix_key key = prefix_key_of(addr);
 
 	return bpf_map_lookup_elem(&prefixes, &key);
 }
@@ -42,7 +62,7 @@ static __always_inline struct prefix *prefix_find(const ip_addr *addr)
 /* Is it behind another node's tunnel? */
 static __always_inline bool remote_is_tunnel(__u16 remote_id)
 {
-	return remote_id && remote_id < REMOTE_SELF;
+	return remote_id && remote_id < REMOTE_BEHIND;
 }
 
 static __always_inline struct remote *remote_find(__u32 remote_id)

@@ -102,7 +102,9 @@ class Room:
 
     def __post_init__(self) -> None:
         """Start it."""
-        self.events = Events(Client(lambda: connect(self.kubeconfig())), "n1", Threads(), lambda: self.now)
+        self.events = Events(
+            Client(lambda: connect(self.kubeconfig())), "n1", Threads(), lambda: self.now, pod_uid=lambda _: "u-9"
+        )
         self.events.start()
 
     def kubeconfig(self) -> Path:
@@ -215,7 +217,7 @@ NO_PORT = Problem("Node", ObjectName("", "n1"), "net.ipv4.ip_local_port_range", 
 
 
 def test_what_is_wrong_with_this_node_is_an_event_on_its_node(room: Room) -> None:
-    room.events.node_problems((NO_PORT,))
+    room.events.local_problems((NO_PORT,))
     assert room.api.answered() == ("POST", 201)
     ((path, event),) = room.api.events.items()
     assert path.startswith("/api/v1/namespaces/default/events/n1.")
@@ -225,9 +227,9 @@ def test_what_is_wrong_with_this_node_is_an_event_on_its_node(room: Room) -> Non
 
 
 def test_each_setting_of_the_node_has_an_event_of_its_own(room: Room) -> None:
-    room.events.node_problems((NO_PORT,))
+    room.events.local_problems((NO_PORT,))
     assert room.api.answered() == ("POST", 201)
-    room.events.node_problems((NO_PORT, Problem("Node", NO_PORT.name, "spec.podCIDRs", "of IPv4 alone")))
+    room.events.local_problems((NO_PORT, Problem("Node", NO_PORT.name, "spec.podCIDRs", "of IPv4 alone")))
     assert room.api.answered() == ("POST", 201)
     assert sorted(event["message"].partition(":")[0] for event in room.api.events.values()) == [
         "net.ipv4.ip_local_port_range",
@@ -235,22 +237,32 @@ def test_each_setting_of_the_node_has_an_event_of_its_own(room: Room) -> None:
     ]
 
 
+def test_what_is_wrong_with_a_pod_is_one_event_on_it(room: Room) -> None:
+    where = "metadata.annotations['sluiceway.io/routed-ranges']"
+    room.events.local_problems((Problem("Pod", WEB, where, "10.1.0.0/16 is ours"), Problem("Pod", WEB, where, "also")))
+    assert room.api.answered() == ("POST", 201)
+    event = room.api.the_one()
+    assert (event["involvedObject"]["kind"], event["involvedObject"]["uid"]) == ("Pod", "u-9")
+    assert (event["reason"], event["count"]) == ("NetworkProblem", 1)
+    assert event["message"] == f"{where}: 10.1.0.0/16 is ours; also"
+
+
 def test_a_problem_that_lasts_is_written_again_before_its_event_expires(room: Room) -> None:
     problems = (NO_PORT,)
-    room.events.node_problems(problems)
+    room.events.local_problems(problems)
     assert room.api.answered() == ("POST", 201)
     room.now += REMIND_S - 1
-    room.events.node_problems(problems)
-    room.events.node_problems((NO_PORT,))
+    room.events.local_problems(problems)
+    room.events.local_problems((NO_PORT,))
     room.now += 1
-    room.events.node_problems(problems)
+    room.events.local_problems(problems)
     assert room.api.answered()[0] in {"POST", "PATCH"}
     assert room.api.asked.empty()
 
 
 def test_what_is_wrong_with_other_objects_every_node_sees_and_none_writes(room: Room) -> None:
     others = (Problem("Node", ObjectName("", "n2"), "spec", ""), Problem("Service", WEB, "spec", ""))
-    room.events.node_problems((*others, NO_PORT))
+    room.events.local_problems((*others, NO_PORT))
     assert room.api.answered() == ("POST", 201)
     assert room.api.asked.empty()
     assert room.api.the_one()["involvedObject"]["name"] == "n1"

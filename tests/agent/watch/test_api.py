@@ -60,7 +60,11 @@ def test_a_streaming_list_and_its_changes_arrive(api: Api, source: ApiSource, se
     seen.until(lambda cluster: not cluster.services)
     assert api.tokens == {"Bearer secret"}
     unserved = "!service.kubernetes.io/service-proxy-name,!service.kubernetes.io/headless"
-    assert api.selectors == {f"{SERVICES} {unserved}", f"/apis/discovery.k8s.io/v1/endpointslices {unserved}"}
+    assert api.selectors == {
+        f"{SERVICES} {unserved}",
+        f"/apis/discovery.k8s.io/v1/endpointslices {unserved}",
+        "/api/v1/pods spec.nodeName=n1",
+    }
     (status,) = [status for status in source.status() if status.kind == "Service"]
     assert (status.is_listed, status.trouble, status.restarts, status.events) == (True, "", 0, 3)
 
@@ -187,13 +191,14 @@ def test_a_kind_is_watched_from_when_it_is_needed_until_it_is_not(api: Api, sour
     source.start()
     api.say(bookmark("1"))
     seen.until(lambda cluster: cluster.synced)
-    assert [status.kind for status in source.status()] == ["Service", "EndpointSlice", "Node"]
-    assert not any("pods" in selector for selector in api.selectors)
+    assert [status.kind for status in source.status()] == [kind.name for kind in NEEDED]
+    for kind in (POD, NAMESPACE):
+        source.unwatch(kind)
+    assert {status.kind for status in source.status()}.isdisjoint({"Pod", "Namespace"})
     source.watch(POD)
     source.watch(POD)
     source.watch(NAMESPACE)
     eventually(lambda: {s.kind for s in source.status() if s.is_listed} >= {"Pod", "Namespace"})
-    assert "/api/v1/pods spec.nodeName=n1" in api.selectors
     assert seen.clusters[-1].synced, "nobody waits for them"
     source.unwatch(POD)
     assert "Pod" not in {status.kind for status in source.status()}
