@@ -113,7 +113,7 @@ def with_agent(label: str, mtu: int, network: NetworkSettings) -> Iterator[TwoNo
 
 @contextmanager
 def _wired(label: str, mtu: int) -> Iterator[tuple[Testbed, Mapping[str, tuple[Attachment, ...]]]]:
-    """The namespaces with pods' wires and the veth between; each node's attachments."""
+    """The namespaces with pods' veths and the veth between; each node's attachments."""
     bed = Testbed(f"{os.getpid()}-{label}")
     members = (*(node.name for node in NODES), *PODS)
     try:
@@ -121,7 +121,7 @@ def _wired(label: str, mtu: int) -> Iterator[tuple[Testbed, Mapping[str, tuple[A
             subprocess.run(["ip", "netns", "add", PREFIX + f"{bed.name}-{member}"], check=True)
             bed.run(member, "ip", "link", "set", "lo", "up")
         _connect(bed)
-        yield bed, {node.name: tuple(_wires(bed, node, mtu)) for node in NODES}
+        yield bed, {node.name: tuple(_veths(bed, node, mtu)) for node in NODES}
     finally:
         for member in members[::-1]:
             if Path(bed.path(member)).exists():
@@ -141,7 +141,7 @@ def _connect(bed: Testbed) -> None:
         bed.run(node.name, "ip", "-batch", "-", text=lines)
 
 
-def _wires(bed: Testbed, node: Node, mtu: int) -> Iterator[Attachment]:
+def _veths(bed: Testbed, node: Node, mtu: int) -> Iterator[Attachment]:
     """Make forwarding and the pods of a node as the agent does."""
     with tempfile.TemporaryDirectory() as state, bed.inside(node.name):
         sysctls = Sysctls(Path(state))

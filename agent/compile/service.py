@@ -56,7 +56,7 @@ class BackendSet:
 def service_records(inputs: Inputs, context: NodeContext, book: IdBook) -> ServiceRecords:
     """The records of a service on a node; ids come from *book*."""
     service, slices = inputs.service, inputs.slices
-    problems = [*inputs.frontends.problems, *_losses(inputs), *_unknown_ports(service, slices)]
+    problems = [*inputs.frontends.problems, *_lost_claims(inputs), *_unknown_ports(service, slices)]
     sets: dict[tuple[int, bool, bool], BackendSet] = {}
     services: dict[bytes, bytes] = {}
     for frontend in inputs.frontends.entries:
@@ -123,7 +123,7 @@ def _set(label: str, chosen: Mapping[BackendName, abi.Backend], book: IdBook) ->
     )
 
 
-def _losses(inputs: Inputs) -> Iterator[Problem]:
+def _lost_claims(inputs: Inputs) -> Iterator[Problem]:
     """One problem for each field whose frontend another service has."""
     entries = inputs.frontends.entries if inputs.lost else ()
     by_field = {entry.field: inputs.lost[entry.key] for entry in entries if entry.key in inputs.lost}
