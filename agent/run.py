@@ -105,7 +105,7 @@ def _finish_start(parts: Parts) -> None:
         kernel.move.finish(kernel.hooks.exchange)
         kernel.moved.set()
     devices = {d.ifindex: d.name for d in parts.uplinks()}
-    report(on_hooks(kernel.hooks.foreign(devices, options.cgroup if options.socket_lb else None)))
+    report(on_hooks(kernel.hooks.foreign(devices, options.cgroup if options.socket_lb.has_hooks else None)))
 
 
 def _end(parts: Parts) -> None:

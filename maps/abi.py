@@ -1903,6 +1903,8 @@ class Constants:
     """seconds without a packet that end a UDP flow with more than one answer (RFC 4787 REQ-5)."""
     flows_nearly_full: int = 114688
     """entries above which the table counts as nearly full."""
+    sockets_of_node_only: bool = False
+    """sockets of the node's own network namespace alone are given backends."""
 
 
 AFFINITIES: Final[MapSpec[AffinityKey, Affinity]] = MapSpec(

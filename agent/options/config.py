@@ -31,6 +31,19 @@ class Encapsulation(StrEnum):
         return self in {Encapsulation.VXLAN, Encapsulation.GENEVE}
 
 
+class SocketLb(StrEnum):
+    """Whose sockets are given backends at connect() and sendmsg(); of others the packets are translated."""
+
+    ON = "on"  # the node's own processes and pods
+    HOST = "host"  # the node's own processes: in pods something stands between connect() and the network
+    OFF = "off"
+
+    @property
+    def has_hooks(self) -> bool:
+        """Whether the socket programs are on the cgroup."""
+        return self is not SocketLb.OFF
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """Every option of the agent. A field's flag is its name with hyphens."""
@@ -110,7 +123,14 @@ class Options:
         default=0,
         metadata=about(values.mtu, "of pods' interfaces", "0: the uplinks', less what encapsulation adds"),
     )
-    socket_lb: bool = field(default=True, metadata=about(values.switch, "choose backends at connect() and sendmsg()"))
+    socket_lb: SocketLb = field(
+        default=SocketLb.ON,
+        metadata=about(
+            values.switch_or([SocketLb.HOST], SocketLb),
+            "choose backends at connect() and sendmsg(): of all sockets, or of the node's own processes alone, "
+            "so that a proxy in a pod sees the Service's address",
+        ),
+    )
     listen: tuple[str, int] = field(default=("127.0.0.1", 9650), metadata=about(values.endpoint, "metrics and health"))
     max_services: int = field(default=0, metadata=about(values.size, "service addresses", "0: by the node's memory"))
     max_backends: int = field(

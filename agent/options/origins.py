@@ -159,7 +159,7 @@ def _check(command: Command, options: Options, origins: Origins, environ: Mappin
         raise ConfigError("no bpffs is mounted: mount -t bpf bpf /sys/fs/bpf, or give --pin-root on one")
     if command is Command.CLEANUP:
         return
-    if options.socket_lb and origins["cgroup"] == "default":
+    if options.socket_lb.has_hooks and origins["cgroup"] == "default":
         raise ConfigError(
             "no cgroup2 is mounted: mount -t cgroup2 none /sys/fs/cgroup/unified, give --cgroup, or --socket-lb off"
         )

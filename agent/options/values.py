@@ -5,6 +5,7 @@ Each reader raises ValueError with a sentence that ends in what would be right.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 from types import MappingProxyType
@@ -128,6 +129,19 @@ def one_of(choices: Sequence[str], kind: Callable[[str], str] = str) -> Callable
         return kind(given)
 
     choice.__doc__ = "|".join(choices)  # its form in --help
+    return choice
+
+
+def switch_or(more: Sequence[str], kind: Callable[[str], str] = str) -> Callable[[str], str]:
+    """A reader of on, off, or one of *more*, which *kind* turns into the value."""
+    read = one_of(("on", *more, "off"), kind)
+
+    def choice(given: str) -> str:
+        with suppress(ValueError):
+            given = written(switch(given))
+        return read(given)
+
+    choice.__doc__ = read.__doc__
     return choice
 
 

@@ -23,14 +23,21 @@ GC_START = "gc_start"
 class Loaded:
     """The programs of all objects by name, held open until their hooks hold them."""
 
-    def __init__(self, objects: Mapping[str, Path], generation: Generation, sizes: Mapping[str, int]) -> None:
-        """Load everything onto the maps of *generation*.
+    def __init__(
+        self,
+        objects: Mapping[str, Path],
+        generation: Generation,
+        sizes: Mapping[str, int],
+        modes: Mapping[str, int] | None = None,
+    ) -> None:
+        """Load everything onto the maps of *generation*; *modes* are load-time constants beside those of the sizes.
 
         Raises:
             MapsError: the kernel refused; what was made so far and not pinned is gone again.
         """
         self.generation = generation
         self._objects: list[Object] = []
+        self._constants = constants(sizes, os.cpu_count() or 1) | dict(modes or {})
         self.programs: dict[str, int] = {}
         try:
             for path in objects.values():
@@ -62,7 +69,7 @@ class Loaded:
         for name in sizes.keys() & set(opened.maps()):
             opened.resize(name, sizes[name])
         self.generation.adopt(opened)
-        opened.set_constants(constants(sizes, os.cpu_count() or 1))
+        opened.set_constants(self._constants)
         opened.load()
         self.generation.keep(opened)
         self.programs |= {name: opened.program_fd(name) for name in opened.programs()}

@@ -13,9 +13,10 @@ from agent.kernel.programs.generation import Move, begin
 from agent.kernel.programs.load import Loaded
 from agent.kernel.programs.sizes import memory_bytes, sizes
 from agent.log import logger
-from agent.options.config import Options
+from agent.options.config import Options, SocketLb
 from agent.options.mounts import read_mountinfo
-from maps.pins import PinRoot
+from maps import abi, libbpf, mapio
+from maps.pins import Generation, PinRoot, held
 
 log = logger(__name__)
 
@@ -61,7 +62,7 @@ def start(options: Options, pins: PinRoot, found: Features) -> Started:
     entries = sizes(options, memory_bytes(MEMINFO.read_text()), os.cpu_count() or 1)
     move = begin(pins, entries)
     moved = Event()
-    loaded = Loaded(objects, move.new, entries)
+    loaded = Loaded(objects, move.new, entries, _modes(options))
     hooks = Hooks(pins.links, loaded.programs, tcx=found.tcx)
     if move.is_needed:
         move.seed()
@@ -73,8 +74,26 @@ def start(options: Options, pins: PinRoot, found: Features) -> Started:
     sysctls = Sysctls(options.state_dir)
     sysctls.node()
     sysctls.reserve_ports(*options.node_port_range)
-    if options.socket_lb:
+    if options.socket_lb.has_hooks:
         hooks.attach_sockets(options.cgroup)
     else:
         hooks.detach_sockets()
+        for generation in (move.new, *move.old):
+            _forget_sockets(generation)
     return Started(loaded, hooks, move, sysctls, moved)
+
+
+def _modes(options: Options) -> dict[str, int]:
+    """What the options fix in the programs."""
+    return {"sockets_of_node_only": options.socket_lb is SocketLb.HOST}
+
+
+def _forget_sockets(generation: Generation) -> None:
+    """Empty what sockets were given: without hooks no program hears that one of them is closed."""
+    name = abi.SOCK_PEERS.name
+    if name not in generation.pinned():
+        return
+    with held(generation.map_path(name)) as fd:
+        info = libbpf.map_info(fd)
+        for keys, _ in mapio.read(fd, info.key_size, info.value_size, info.max_entries):
+            mapio.delete(fd, keys, len(keys) // info.key_size)

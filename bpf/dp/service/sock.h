@@ -5,6 +5,9 @@
 
 #include "dp/service/service.h"
 
+const volatile bool sockets_of_node_only
+	DOC("sockets of the node's own network namespace alone are given backends") = false;
+
 enum {
 	CONNECTION_REFUSED = -111, /* -ECONNREFUSED */
 	STREAM = 1,		   /* SOCK_STREAM */
@@ -41,7 +44,7 @@ struct peer {
 struct client {
 	struct pod_addresses *pod; /* NULL: none that is known */
 	bool on_node;		   /* a process of the node itself */
-	bool is_foreign;	   /* neither: in a namespace that a pod, or somebody on the node, made for itself */
+	bool is_foreign;	   /* not to be served: neither of them, or in a pod, whose sockets are left alone */
 };
 
 static __always_inline struct client client_of(struct bpf_sock_addr *ctx)
@@ -49,8 +52,13 @@ static __always_inline struct client client_of(struct bpf_sock_addr *ctx)
 	__u64 cookie = bpf_get_netns_cookie(ctx);
 	const struct node *n = node_now();
 
-	struct client c = {.pod = bpf_map_lookup_elem(&pod_netns, &cookie), .on_node = n && cookie == n->netns_cookie};
+	struct client c = {.on_node = n && cookie == n->netns_cookie};
 
+	if (sockets_of_node_only) {
+		c.is_foreign = !c.on_node;
+		return c;
+	}
+	c.pod = bpf_map_lookup_elem(&pod_netns, &cookie);
 	c.is_foreign = !c.pod && !c.on_node && n && !(n->flags & NODE_ANY_NETNS);
 	return c;
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import ConfigError
-from agent.options.config import Objects, Options
+from agent.options.config import Objects, Options, SocketLb
 from agent.options.origins import Command, describe, load
 
 MOUNTS = """\
@@ -48,7 +48,10 @@ def test_the_file_may_be_named_by_the_environment(tmp_path: Path) -> None:
     ("argv", "field", "value"),
     [
         pytest.param(["--devices", "eth0, eth1"], "devices", ("eth0", "eth1"), id="names are separated by commas"),
-        pytest.param(["--socket-lb=off"], "socket_lb", False, id="off is off"),
+        pytest.param(["--socket-lb=off"], "socket_lb", SocketLb.OFF, id="off is off"),
+        pytest.param(["--socket-lb=host"], "socket_lb", SocketLb.HOST, id="a switch may have a third place"),
+        pytest.param(["--socket-lb=yes"], "socket_lb", SocketLb.ON, id="and is read as any switch"),
+        pytest.param(["--install-cni=off"], "install_cni", False, id="off is no"),
         pytest.param(["--listen", "[::1]:80"], "listen", ("::1", 80), id="an IPv6 address stands in brackets"),
         pytest.param(["--node-port-range", "1-2"], "node_port_range", (1, 2), id="a range has two ends"),
         pytest.param(["--objects", "compile"], "objects", Objects.COMPILE, id="a choice becomes its enum"),
@@ -67,7 +70,8 @@ def test_values(argv: list[str], field: str, value: object) -> None:
         pytest.param(["--log-level"], "expected one argument", id="a flag without value"),
         pytest.param(["--log-level", "loud"], "debug, info, warning, error", id="a choice says its choices"),
         pytest.param(["--kubeconfig", "k"], "absolute", id="a relative path"),
-        pytest.param(["--socket-lb", "maybe"], "neither on nor off", id="a switch"),
+        pytest.param(["--socket-lb", "maybe"], "on, host, off", id="a switch of three"),
+        pytest.param(["--install-cni", "maybe"], "neither on nor off", id="a switch"),
         pytest.param(["--listen", "9650"], "write 127.0.0.1:9650", id="a port without address"),
         pytest.param(["--listen", "::1:9650"], "or \\[::1\\]:9650", id="an IPv6 address without brackets"),
         pytest.param(["--max-flows", "-1"], "0 or a number", id="a negative size"),
@@ -104,7 +108,7 @@ def test_a_file_that_is_not_there() -> None:
 
 def test_yaml_may_say_lists_switches_and_numbers_its_own_way(tmp_path: Path) -> None:
     found = options("--config", write(tmp_path, "devices: [eth0, eth1]\nsocket-lb: false\nmax-flows: 9\nlisten:\n"))
-    assert (found.devices, found.socket_lb, found.max_flows) == (("eth0", "eth1"), False, 9)
+    assert (found.devices, found.socket_lb, found.max_flows) == (("eth0", "eth1"), SocketLb.OFF, 9)
 
 
 def test_the_nodes_name_is_the_flag_then_node_name_then_the_hostname() -> None:
