@@ -92,6 +92,13 @@ SEC("cgroup/getpeername6") int getpeername6(struct bpf_sock_addr *ctx)
 	return answer6(ctx);
 }
 
+SEC("cgroup/sock_create") int sock_create(struct bpf_sock *sk)
+{
+	if (sk->protocol == MPTCP)
+		bpf_get_socket_cookie(sk); /* has one from now on, see cookie_of() */
+	return PROCEED;
+}
+
 SEC("cgroup/sock_release") int sock_release(struct bpf_sock *sk)
 {
 	sock_peers_end(bpf_get_socket_cookie(sk));

@@ -59,6 +59,7 @@ __all__ = [
 class AttachType(IntEnum):
     """Where a link attaches (``enum bpf_attach_type``)."""
 
+    CGROUP_SOCK_CREATE = 2
     CGROUP_CONNECT4 = 10
     CGROUP_CONNECT6 = 11
     CGROUP_SENDMSG4 = 14

@@ -1,6 +1,8 @@
 """Clusters that the tests share: three nodes each, with the socket hook and without, and what runs on them."""
 
+import json
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 
 from lab import cluster, site, use
 from lab.cluster import Cluster
+from lab.machine import Machine
 from lab.site import Options
 from lab.use import Client
 
@@ -49,6 +52,12 @@ class Echo:
     def node_port(self, service: str) -> int:
         """The node port of a service's first port."""
         return int(self.services[service]["spec"]["ports"][0]["nodePort"])
+
+
+def held_by_sockets(node: Machine) -> int:
+    """How many services the open sockets of a node and its pods are known to have asked."""
+    rows = json.loads(node.run(str(Path(sys.prefix) / "bin" / "dpctl"), "map", "list", "-o", "json").stdout)
+    return next(int(row["used"]) for row in rows if row["name"] == "sock_peers")
 
 
 def _lab(kind: str, options: Options) -> Iterator[Cluster]:

@@ -1,15 +1,18 @@
 """What a socket sees of a service, by each way of the socket API. Run as a script.
 
-sockets.py ADDRESS PORT prints JSON: by the way's name who answered, from which addresses, or the error.
+sockets.py ADDRESS PORT OTHER prints JSON: by the way's name who answered, from which addresses, or the error. OTHER is
+another service, at port 80.
 """
 
 import ctypes
 import json
 import os
+import select
 import socket
 import struct
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 TIMEOUT_S = 3.0
@@ -23,12 +26,14 @@ def main() -> None:
     """Try each way."""
     address, port = sys.argv[1], int(sys.argv[2])
     found: dict[str, object] = {}
-    for kind, target in targets(address):
-        for name, way in WAYS.items():
-            family = socket.AF_INET6 if ":" in target else socket.AF_INET
-            with socket.socket(family, socket.SOCK_STREAM if name == "stream" else socket.SOCK_DGRAM) as asking:
-                asking.settimeout(TIMEOUT_S)
-                found[f"{kind}{name}"] = tried(way, asking, (target, port))
+    for (kind, target), (_, other) in zip(targets(address), targets(sys.argv[3]), strict=True):
+        family = socket.AF_INET6 if ":" in target else socket.AF_INET
+        for (what, protocol), ways in WAYS.items():
+            for name, way in ways.items():
+                with socket.socket(family, what, protocol) as asking:
+                    asking.settimeout(TIMEOUT_S)
+                    OTHER[0] = (other, 80)
+                    found[f"{kind}{name}"] = tried(way, asking, (target, port))
     json.dump(found, sys.stdout)
 
 
@@ -83,32 +88,96 @@ def reconnected(asking: socket.socket, target: Any) -> Iterator[Seen]:
     yield from connected(asking, target)
 
 
-def disconnected(asking: socket.socket, target: Any) -> Iterator[Seen]:
-    """connect() with AF_UNSPEC ends a connection; then sendto(), from another port."""
-    list(connected(asking, target))
+def disconnect(asking: socket.socket) -> None:
+    """connect() with AF_UNSPEC."""
     nobody = struct.pack("=H26x", socket.AF_UNSPEC)
     if ctypes.CDLL(None, use_errno=True).connect(asking.fileno(), nobody, len(nobody)):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def disconnected(asking: socket.socket, target: Any) -> Iterator[Seen]:
+    """connect() with AF_UNSPEC ends a connection; then sendto(), from another port."""
+    list(connected(asking, target))
+    disconnect(asking)
     yield from unconnected(asking, target)
 
 
-def peeked(asking: socket.socket, target: Any) -> Iterator[Seen]:
-    """recvmsg() that leaves the datagram, then takes it."""
-    for flags in (socket.MSG_PEEK, 0):
-        if flags:
-            asking.sendto(WORD, target)
-        answer, _, _, source = asking.recvmsg(100, 0, flags)
+def connected_elsewhere(asking: socket.socket, target: Any) -> Iterator[Seen]:
+    """connect() to another service; then to this one."""
+    list(connected(asking, OTHER[0]))
+    yield from connected(asking, target)
+
+
+def unconnected_elsewhere(asking: socket.socket, target: Any) -> Iterator[Seen]:
+    """sendmsg() to another service and to this one, in turn."""
+    for _ in range(COUNT):
+        for asked in (OTHER[0], target):
+            asking.sendmsg([WORD], (), 0, asked)
+            answer, source = asking.recvfrom(100)
+            if asked == target:
+                yield answer.decode(), source
+            elif source[:2] != asked:
+                raise ConnectionAbortedError(f"answered by {source}")
+
+
+def connected_sendmsg(asking: socket.socket, target: Any) -> Iterator[Seen]:
+    """sendmsg() with the address to which the socket is connected, and recvmsg()."""
+    asking.connect(target)
+    for _ in range(COUNT):
+        asking.sendmsg([WORD], (), 0, target)
+        answer, _, _, source = asking.recvmsg(100)
         yield answer.decode(), source
 
 
-WAYS = {
-    "stream": stream,
-    "unconnected": unconnected,
-    "connected": connected,
-    "connected, sendto": connected_sendto,
-    "connected again": reconnected,
-    "disconnected": disconnected,
-    "peeked": peeked,
+def fast_open(asking: socket.socket, target: Any) -> Iterator[Seen]:
+    """TCP without connect(): sendto() with MSG_FASTOPEN (tcp(7))."""
+    with suppress(BlockingIOError):
+        asking.sendto(b"first\n", socket.MSG_FASTOPEN, target)
+    select.select([], [asking], [], TIMEOUT_S)
+    yield asking.makefile().readline().strip(), asking.getpeername()
+
+
+def stream_elsewhere(asking: socket.socket, target: Any) -> Iterator[Seen]:
+    """TCP: connect() with AF_UNSPEC ends a connection to another service; then one to this."""
+    list(stream(asking, OTHER[0]))
+    disconnect(asking)
+    yield from stream(asking, target)
+
+
+def peeked(asking: socket.socket, target: Any) -> Iterator[Seen]:
+    """recvmsg() that leaves the datagram, then takes it; recvfrom() too."""
+    asking.sendto(WORD, target)
+    for flags in (socket.MSG_PEEK, 0):
+        answer, _, _, source = asking.recvmsg(100, 0, flags)
+        yield answer.decode(), source
+    asking.sendto(WORD, target)
+    for flags in (socket.MSG_PEEK, 0):
+        answer, source = asking.recvfrom(100, flags)
+        yield answer.decode(), source
+
+
+OTHER: list[Any] = [None]  # the other service's address and port
+WAYS: dict[tuple[socket.SocketKind, int], dict[str, Callable[[socket.socket, Any], Iterator[Seen]]]] = {
+    (socket.SOCK_STREAM, 0): {
+        "stream": stream,
+        "stream, fast open": fast_open,
+        "stream, elsewhere before": stream_elsewhere,
+    },
+    (socket.SOCK_STREAM, socket.IPPROTO_MPTCP): {
+        "stream, MPTCP": stream,
+        "stream, MPTCP, elsewhere before": stream_elsewhere,
+    },
+    (socket.SOCK_DGRAM, 0): {
+        "unconnected": unconnected,
+        "unconnected, elsewhere in turn": unconnected_elsewhere,
+        "connected": connected,
+        "connected, sendto": connected_sendto,
+        "connected, sendmsg": connected_sendmsg,
+        "connected again": reconnected,
+        "connected elsewhere before": connected_elsewhere,
+        "disconnected": disconnected,
+        "peeked": peeked,
+    },
 }
 
 if __name__ == "__main__":

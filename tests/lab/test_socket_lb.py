@@ -1,6 +1,5 @@
 """Whose sockets are given a backend: --socket-lb on, host and off, each after the other on one node."""
 
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from lab.pods import Port
 from lab.site import Options
 from lab.use import SERVER_PORT, Client
 from tests.lab import sidecar
+from tests.lab.conftest import held_by_sockets
 
 pytestmark = [pytest.mark.netns, pytest.mark.kernel]
 
@@ -125,16 +125,10 @@ def test_what_sockets_were_given_goes_with_the_hooks(made: Meshed, mode: str) ->
     pins = made.node.run("ls", "/sys/fs/bpf/sluiceway/links").stdout.split()
     assert SOCKET_HOOKS.keys() & set(pins) == (set() if mode == "off" else SOCKET_HOOKS.keys())
     if mode == "off":
-        assert held(made.node) == 0
+        assert held_by_sockets(made.node) == 0
         made.node.stop("holds")
     elif made.node.daemon_process("holds") is None:
         made.node.daemon("holds", [sys.executable, "-u", "-c", HOLDS, made.addresses[0]])
         while "sent" not in made.node.log_tail("holds"):
             assert made.node.daemon_process("holds") is not None
-        assert held(made.node) >= 1
-
-
-def held(node: Machine) -> int:
-    """The sockets that are known to have asked a service."""
-    rows = json.loads(node.run(str(Path(sys.prefix) / "bin" / "dpctl"), "map", "list", "-o", "json").stdout)
-    return next(int(row["used"]) for row in rows if row["name"] == "sock_peers")
+        assert held_by_sockets(made.node) >= 1

@@ -29,5 +29,6 @@ SOCKET_HOOKS: Mapping[str, AttachType] = {
     "recvmsg6": AttachType.CGROUP_RECVMSG6,
     "getpeername4": AttachType.CGROUP_GETPEERNAME4,
     "getpeername6": AttachType.CGROUP_GETPEERNAME6,
+    "sock_create": AttachType.CGROUP_SOCK_CREATE,
     "sock_release": AttachType.CGROUP_SOCK_RELEASE,
 }

@@ -12,6 +12,7 @@ enum {
 	CONNECTION_REFUSED = -111, /* -ECONNREFUSED */
 	STREAM = 1,		   /* SOCK_STREAM */
 	DATAGRAM = 2,		   /* SOCK_DGRAM */
+	MPTCP = 262,		   /* IPPROTO_MPTCP */
 };
 
 /* What sockets were given, until they are closed: an LRU would take from one that lives what another asked for. */
@@ -107,9 +108,17 @@ static __always_inline bool sock_peer_is_of(const struct sock_peer *s, const str
 	return s->service_port == service->port && addr_equal(&s->service, &service->addr);
 }
 
-/* The backend that a datagram socket had for the service, if it is still in the set. key->place follows: where it is kept. */
+static __always_inline bool sock_peer_has(const struct sock_peer *s, const ip_addr *backend, __be16 port)
+{
+	return s->backend_port == port && addr_equal(&s->backend, backend);
+}
+
+/*
+ * The backend that a datagram socket had for the service, if it is still in the set; sets *left where the service's address stays
+ * instead. key->place follows: where it is kept.
+ */
 static __always_inline struct backend *sock_peer_find(struct sock_peer_key *key, const struct peer *asked,
-						      const struct service *s, __u16 *slot)
+						      const struct service *s, __u16 *slot, bool *left)
 {
 	for (__u32 i = 0; i < SOCK_PEERS; i++) {
 		struct sock_peer *kept = sock_peer_at(key, i);
@@ -121,21 +130,39 @@ static __always_inline struct backend *sock_peer_find(struct sock_peer_key *key,
 			continue;
 		if (kept->set_id != s->set_id)
 			return NULL;
+		*left = sock_peer_has(kept, &asked->addr, asked->port);
 		b = backend_find(kept->set_id, kept->slot);
 		*slot = kept->slot;
-		return b && b->port == kept->backend_port && addr_equal(&b->addr, &kept->backend) ? b : NULL;
+		return b && sock_peer_has(kept, &b->addr, b->port) ? b : NULL;
 	}
 	key->place = bpf_get_prandom_u32() % SOCK_PEERS;
 	return NULL;
 }
 
+/* Has the socket been given the backend for another service? Then nobody could tell for which one it answers. */
+static __always_inline bool sock_peer_clashes(__u64 cookie, const struct peer *asked, const struct backend *b)
+{
+	struct sock_peer_key key = {.cookie = cookie};
+
+	for (__u32 i = 0; i < SOCK_PEERS; i++) {
+		struct sock_peer *kept = sock_peer_at(&key, i);
+
+		if (!kept)
+			return false;
+		if (!sock_peer_is_of(kept, asked) && sock_peer_has(kept, &b->addr, b->port))
+			return true;
+	}
+	return false;
+}
+
+/* given: the backend, or the service itself, whose address stays then. */
 static __always_inline void sock_peer_keep(const struct sock_peer_key *key, const struct peer *asked,
-					   const struct service *s, const struct backend *b, __u16 slot)
+					   const struct service *s, const struct peer *given, __u16 slot)
 {
 	struct sock_peer value = {.service = asked->addr,
-				  .backend = b->addr,
+				  .backend = given->addr,
 				  .service_port = asked->port,
-				  .backend_port = b->port,
+				  .backend_port = given->port,
 				  .set_id = s->set_id,
 				  .slot = slot};
 
@@ -152,6 +179,38 @@ static __always_inline void sock_peers_end(__u64 cookie)
 		if (bpf_map_delete_elem(&sock_peers, &key))
 			return;
 	}
+}
+
+/*
+ * The kernel's MPTCP socket, as far as to its cookie. A process has this one, and connect() is met on the first of its subflows,
+ * which is another socket to the kernel, and ends without sock_release.
+ */
+struct mptcp_sock___cookie {
+	struct {
+		struct {
+			struct {
+				struct {
+					struct {
+						__u64 counter;
+					} skc_cookie;
+				} __sk_common;
+			} sk;
+		} icsk_inet;
+	} sk;
+} __attribute__((preserve_access_index));
+
+/*
+ * The cookie of the process's socket; an MPTCP socket has one since sock_create. 0: it has none, as it is older than the hooks, and
+ * nothing is kept for it.
+ */
+static __always_inline __u64 cookie_of(struct bpf_sock_addr *ctx)
+{
+	struct mptcp_sock___cookie *m = NULL;
+
+	/* a kernel without MPTCP does not know the helper's type */
+	if (bpf_core_type_exists(struct mptcp_sock___cookie) && ctx->sk && ctx->type == STREAM)
+		m = (void *)bpf_skc_to_mptcp_sock(ctx->sk);
+	return m ? m->sk.icsk_inet.sk.__sk_common.skc_cookie.counter : bpf_get_socket_cookie(ctx);
 }
 
 /* ---- the hooks' work -------------------------------------------------------------------------------------- */
@@ -174,35 +233,41 @@ static __always_inline bool is_connected_to(struct bpf_sock_addr *ctx, const str
 }
 
 /*
- * Is the service's address left in place? A connected datagram socket keeps it: its packets are translated one by one, at
- * the pod's device or the node's, so that they find another backend when theirs leaves. What the node sends to its own
- * addresses does not come by there.
+ * Can the service's address be left in place for datagrams? They are translated one by one then, at the pod's device or the
+ * node's. What the node sends to its own addresses does not come by there.
  */
-static __always_inline bool is_left(struct bpf_sock_addr *ctx, const struct client *c, const struct peer *peer,
-				    bool connects)
+static __always_inline bool can_be_left(struct bpf_sock_addr *ctx, const struct client *c, const struct peer *peer)
 {
-	if (ctx->type != DATAGRAM || !(c->pod || (c->on_node && !addr_is_node(&peer->addr))) ||
-	    addr_is_loopback(&peer->addr) || addr_is_unspecified(&peer->addr))
-		return false;
-	return connects || is_connected_to(ctx, peer);
+	return ctx->type == DATAGRAM && (c->pod || (c->on_node && !addr_is_node(&peer->addr))) &&
+	       !addr_is_loopback(&peer->addr) && !addr_is_unspecified(&peer->addr);
 }
 
-/* The backend for a socket: a datagram socket's earlier one, where affinity does not say, else a new one, which is kept. */
+/*
+ * The backend for a socket: a datagram socket's earlier one, where affinity does not say, else a new one, which is kept. NULL:
+ * the service's address stays. So it does, where it may, for a datagram socket that has the backend of another service already.
+ */
 static __noinline struct backend *sock_backend(struct bpf_sock_addr *ctx, const struct peer *asked, struct service *s,
-					       const ip_addr *from)
+					       const ip_addr *from, bool may_stay)
 {
-	struct sock_peer_key key = {.cookie = bpf_get_socket_cookie(ctx)};
+	struct sock_peer_key key = {.cookie = cookie_of(ctx)};
 	struct backend *b = NULL;
+	bool left = false;
+	struct peer given;
 	__u16 slot;
 
 	if (ctx->type == DATAGRAM)
-		b = sock_peer_find(&key, asked, s, &slot);
+		b = sock_peer_find(&key, asked, s, &slot, &left);
+	if (left && may_stay)
+		return NULL;
 	if (b && !s->affinity_s)
 		return b;
 	b = service_backend(s, from, bpf_get_prandom_u32(), &slot);
-	if (b)
-		sock_peer_keep(&key, asked, s, b, slot);
-	return b;
+	if (!b || !key.cookie)
+		return b;
+	left = may_stay && sock_peer_clashes(key.cookie, asked, b);
+	given = left ? *asked : (struct peer){.addr = b->addr, .port = b->port};
+	sock_peer_keep(&key, asked, s, &given, slot);
+	return left ? NULL : b;
 }
 
 /*
@@ -216,6 +281,7 @@ static __noinline int to_backend(struct bpf_sock_addr *ctx, struct peer *peer, b
 	struct backend *b;
 	struct service *s;
 	ip_addr from = {};
+	bool may_stay;
 
 	if (c.is_foreign)
 		return 0;
@@ -224,10 +290,11 @@ static __noinline int to_backend(struct bpf_sock_addr *ctx, struct peer *peer, b
 		return 0;
 	if (!s->backends)
 		return s->flags & SERVICE_LOCAL ? 0 : CONNECTION_REFUSED;
-	if (is_left(ctx, &c, peer, connects))
-		return 0;
+	may_stay = can_be_left(ctx, &c, peer);
+	if (may_stay && (connects || is_connected_to(ctx, peer)))
+		return 0; /* so that a connected datagram socket finds another backend when its own leaves */
 	client_address(&c, addr_is_v4(&peer->addr), &from);
-	b = sock_backend(ctx, &asked, s, &from);
+	b = sock_backend(ctx, &asked, s, &from, may_stay && c.pod);
 	if (!b)
 		return 0;
 	peer->addr = b->addr;
@@ -245,7 +312,7 @@ static __noinline void to_service(struct bpf_sock_addr *ctx, struct peer *peer)
 
 		if (!kept)
 			return;
-		if (kept->backend_port != peer->port || !addr_equal(&kept->backend, &peer->addr))
+		if (!sock_peer_has(kept, &peer->addr, peer->port))
 			continue;
 		peer->addr = kept->service;
 		peer->port = kept->service_port;

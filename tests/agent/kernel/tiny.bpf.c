@@ -67,6 +67,7 @@ SOCKET(recvmsg4)
 SOCKET(recvmsg6)
 SOCKET(getpeername4)
 SOCKET(getpeername6)
+SOCKET(sock_create)
 SOCKET(sock_release)
 
 SEC("syscall") int gc_start(void *ctx)
