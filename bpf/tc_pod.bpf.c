@@ -85,6 +85,8 @@ static __always_inline enum drop_reason begin(struct scratch *work, struct flow 
 	if (s)
 		return s->backends && is_stray(p) ? DROP_STRAY_SEGMENT : ct_begin(work, s, false, f);
 	location_of(&p->dst, to);
+	if (is_for_no_service(work))
+		return DROP_NO_SERVICE;
 	if (is_routed_back(work))
 		return DROP_ROUTED_BACK;
 	if (work->ct.is_beside || (!is_located_here(to) && is_masqueraded_to(&p->dst, &work->sender)))

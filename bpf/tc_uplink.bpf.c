@@ -51,6 +51,30 @@ static __noinline bool is_own_source(struct scratch *work, const struct flow *f)
 	return is_located_here(&work->sender);
 }
 
+/* Is a packet of the flow sent by the end that the service is to the other? Only programs of ours speak for that one. */
+static __always_inline bool is_from_service_end(const struct scratch *work, const struct flow *f)
+{
+	return f->flags & FLOW_FORWARD && !from_origin(f, work->ct.src_hi);
+}
+
+/*
+ * Does it come from outside as from a service? Nobody there has an address that is of the cluster alone; one that leads in from
+ * outside may be a load balancer's own, who says other things under it, but nothing from the service's port. Sets work->sender.
+ */
+static __noinline bool is_service_source(struct scratch *work, const struct flow *f)
+{
+	const struct packet *p = &work->packet;
+
+	if (f && work->ct.is_current && !is_from_service_end(work, f))
+		work->sender = *flow_source(f, work->ct.src_hi);
+	else
+		location_of(&p->src, &work->sender);
+	if (work->forward.is_own_answer || !is_service_address(&work->sender))
+		return false;
+	return work->sender.remote_id == REMOTE_CLUSTER_IP ||
+	       service_at(&p->src, p->sport, p->protocol, SCOPE_EXTERNAL);
+}
+
 /* Begins a flow to a service; as ct_begin(). */
 static __always_inline enum drop_reason begin(struct scratch *work, const struct service *s, bool external,
 					      struct flow **f)
@@ -66,6 +90,10 @@ static __noinline struct flow *find_from_outside(struct scratch *work, enum drop
 
 	if (f && is_own_source(work, f)) {
 		*why = DROP_OWN_SOURCE;
+		return f;
+	}
+	if (is_service_source(work, f)) {
+		*why = DROP_SERVICE_SOURCE;
 		return f;
 	}
 	return ct_update(work, f);
@@ -90,9 +118,11 @@ static __noinline struct flow *begin_from_outside(struct scratch *work, enum dro
 	return f;
 }
 
-/* Without a flow: to a pod of ours, or not ours. */
+/* Without a flow: to a pod of ours, to a service's address that leads nowhere, or not ours. */
 static __always_inline enum drop_reason keep_from_outside(struct scratch *work)
 {
+	if (is_service_address(&work->forward.peer) && !work->forward.is_translated)
+		return DROP_NO_SERVICE;
 	if (!work->forward.ifindex || work->ct.is_beside)
 		return DROP_NONE;
 	if (is_own_source(work, NULL))
@@ -134,8 +164,10 @@ __noinline int from_uplink(ctx_t *ctx)
 		return tunnel_arrives(ctx, p);
 	if (p->flags & PACKET_PORTS) {
 		f = find_from_outside(work, &why);
-		if (!f)
+		if (!f && !why)
 			f = begin_from_outside(work, &why);
+	} else if (is_service_source(work, NULL)) {
+		why = DROP_SERVICE_SOURCE;
 	} else if (p->flags & PACKET_ICMP_ERROR) {
 		why = icmp_translate(ctx, p);
 	}
@@ -152,8 +184,11 @@ __noinline int from_uplink(ctx_t *ctx)
 
 SEC("tc") int uplink_ingress(ctx_t *ctx)
 {
-	if (!scratch_fresh(ctx, HOOK_UPLINK_INGRESS))
+	struct scratch *work = scratch_fresh(ctx, HOOK_UPLINK_INGRESS);
+
+	if (!work)
 		return TC_ACT_SHOT;
+	work->forward.is_own_answer = ctx_is_answer(ctx);
 	ctx_set_processed(ctx, false); /* a node in the same kernel may have */
 	return finish(ctx, from_uplink(ctx));
 }
@@ -176,8 +211,13 @@ static __noinline struct flow *flow_from_node(struct scratch *work, enum drop_re
 	if (work->ct.is_beside) /* the node's own flows have no entries: nothing says which of two came first */
 		return NULL;
 	s = service_find(&p->dst, p->dport, p->protocol, SCOPE_INTERNAL);
-	if (s)
+	if (s) {
 		*why = begin(work, s, false, &f);
+		return f;
+	}
+	location_of(&p->dst, &work->forward.peer);
+	if (is_for_no_service(work))
+		*why = DROP_NO_SERVICE;
 	else if (is_node_port(p->sport))
 		ct_keep(work, 0); /* its answers are for the node's own socket, whatever service has the port */
 	return f;

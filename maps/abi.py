@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "7dc1a63ff46f"
+LAYOUT: Final = "f3370d3c5a60"
 """The fingerprint of all that follows."""
 
 
@@ -29,6 +29,12 @@ NODE_MAC: Final = bytes.fromhex("eeeeeeeeeeee")
 
 
 REMOTE_BEHIND: Final = 65533
+
+
+REMOTE_CLUSTER_IP: Final = 65532
+
+
+REMOTE_EXTERNAL_IP: Final = 65531
 
 
 REMOTE_SELF: Final = 65534
@@ -98,7 +104,10 @@ class DropReason(IntEnum):
     DROP_TUNNEL_HEADER = 32
     DROP_STRAY_SEGMENT = 33
     DROP_ROUTED_BACK = 34
-    DROP_REASONS = 35
+    DROP_NO_SERVICE = 35
+    DROP_NO_SERVICE_SILENT = 36
+    DROP_SERVICE_SOURCE = 37
+    DROP_REASONS = 38
 
 
 class EndpointFlag(IntFlag):
@@ -1628,6 +1637,53 @@ class Service:
         ]
 
 
+_SERVICE_ADDR_KEY = struct.Struct("<16sI")
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceAddrKey:
+    """``struct service_addr_key``, 20 bytes."""
+
+    SIZE: ClassVar[int] = 20
+    addr: IPv6Address  # ip_addr
+    scope: int  # __u32
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return ServiceAddrKey.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[ServiceAddrKey]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _SERVICE_ADDR_KEY.pack
+        return b"".join(
+            [
+                pack(
+                    r.addr.packed,
+                    r.scope,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "ServiceAddrKey":
+        """The record in exactly these bytes."""
+        (found,) = ServiceAddrKey.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[ServiceAddrKey]":
+        """The records that stand end to end in *data*."""
+        return [
+            ServiceAddrKey(
+                IPv6Address(f0),
+                f1,
+            )
+            for (f0, f1,) in _SERVICE_ADDR_KEY.iter_unpack(data)
+        ]
+
+
 _SERVICE_KEY = struct.Struct("<16sBBBB")
 
 
@@ -1998,6 +2054,11 @@ ROUTED_RANGES: Final[MapSpec[PrefixKey, RoutedRange]] = MapSpec(
     writer=Writer.AGENT, order=25, option="max_prefixes", carried=Carried.SEED, revises=Revises.CHANGE,
 )
 
+SERVICE_ADDRS: Final[MapSpec[ServiceAddrKey, int]] = MapSpec(
+    "service_addrs", MapKind.HASH, ServiceAddrKey, record.IntCodec("<I"), 65536, 1,
+    writer=Writer.AGENT, order=92, option="max_services", carried=Carried.SEED, revises=Revises.KEYS,
+)
+
 SERVICES: Final[MapSpec[ServiceKey, Service]] = MapSpec(
     "services", MapKind.HASH, ServiceKey, Service, 65536, 0,
     writer=Writer.AGENT, order=90, option="max_services", carried=Carried.SEED, revises=Revises.KEYS,
@@ -2082,6 +2143,7 @@ MAPS: Final[Mapping[str, MapSpec[Any, Any]]] = {
         "scratches", MapKind.PERCPU_ARRAY, record.Octets(4), record.Octets(896), 1, 0,
         private=True,
     ),
+    "service_addrs": SERVICE_ADDRS,
     "services": SERVICES,
     "set_revisions": SET_REVISIONS,
     "shortcut_tags": MapSpec(

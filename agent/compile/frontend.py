@@ -1,4 +1,7 @@
-"""Where a service is reached: its addresses and ports as keys of the services map, from the Service object alone."""
+"""Where a service is reached: its addresses and ports as keys of the services map, from the Service object alone.
+
+Beside them its addresses without ports: what is for another port of theirs goes nowhere.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,11 +37,12 @@ class Frontends:
 
     entries: tuple[Frontend, ...] = ()
     problems: tuple[Problem, ...] = ()
+    addresses: tuple[bytes, ...] = ()  # keys in service_addrs, which services may share
 
     @property
     def keys(self) -> tuple[bytes, ...]:
-        """In the services map."""
-        return tuple(entry.key for entry in self.entries)
+        """In the services map and in service_addrs; what is a key of one is none of the other: no protocol is 0."""
+        return (*(entry.key for entry in self.entries), *self.addresses)
 
 
 def frontends(service: Service) -> Frontends:
@@ -59,7 +63,17 @@ def frontends(service: Service) -> Frontends:
             held = entries.setdefault(key, Frontend(key, field, index, ipv6, local))
             if held.port != index:
                 problems.append(_twice(service, held, index))
-    return Frontends(tuple(entries.values()), tuple(problems))
+    return Frontends(tuple(entries.values()), tuple(problems), tuple(dict.fromkeys(_addresses(service))))
+
+
+def _addresses(service: Service) -> Iterator[bytes]:
+    """The addresses that are the service's, also those that are not served: they lead nowhere else."""
+    has = families(service)
+    for address in service.cluster_ips:
+        yield abi.ServiceAddrKey(mapped(address), INTERNAL).pack()
+    for address in (*service.external_ips, *service.load_balancer):
+        if address.version in has:
+            yield abi.ServiceAddrKey(mapped(address), EXTERNAL).pack()
 
 
 def _host_ports(service: Service) -> Iterator[Frontend]:

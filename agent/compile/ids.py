@@ -50,7 +50,7 @@ class RemoteIds:
         if self.ids.keys() == set(addresses):
             return self
         kept = {address: self.ids[address] for address in addresses if address in self.ids}
-        taken, following = {0, *range(abi.REMOTE_BEHIND, LAST_SLOT + 1), *kept.values()}, self.next_id
+        taken, following = {0, *range(abi.REMOTE_EXTERNAL_IP, LAST_SLOT + 1), *kept.values()}, self.next_id
         for address in addresses:
             if address not in kept:
                 kept[address] = _free(following, taken)

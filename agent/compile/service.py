@@ -17,6 +17,7 @@ from maps import abi, maglev
 from maps.record import Packed
 
 LABEL_BYTES = 191  # of struct backend_set's label, without its NUL
+IS_SERVICES = abi.SERVICE_ADDRS.value.pack(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,9 @@ def service_records(inputs: Inputs, context: NodeContext, book: IdBook) -> Servi
             sets[where] = _set(set_label(service, frontend), chosen, book)
         services[frontend.key] = _service(service, frontend, sets[where])
     labels = tuple(one.label for one in sets.values())
-    return ServiceRecords(inputs, backend.unplaced(slices), labels, _records(services, sets.values()), tuple(problems))
+    addresses = [key for key in inputs.frontends.addresses if key not in inputs.lost]
+    records = _records(services, addresses, sets.values())
+    return ServiceRecords(inputs, backend.unplaced(slices), labels, records, tuple(problems))
 
 
 def set_label(service: Service, frontend: Frontend) -> str:
@@ -92,7 +95,7 @@ def _service(service: Service, frontend: Frontend, backends: BackendSet) -> byte
     ).pack()
 
 
-def _records(services: Packed, sets: Collection[BackendSet]) -> Records:
+def _records(services: Packed, addresses: Collection[bytes], sets: Collection[BackendSet]) -> Records:
     """Everything of a service, map by map."""
     names = {abi.BACKEND_SETS.key.pack(one.set_id): abi.BackendSet(one.label).pack() for one in sets}
     return Records(
@@ -101,6 +104,7 @@ def _records(services: Packed, sets: Collection[BackendSet]) -> Records:
             ("maglevs", b"".join(one.maglevs[0] for one in sets), b"".join(one.maglevs[1] for one in sets)),
             ("backend_sets", b"".join(names), b"".join(names.values())),
             ("services", b"".join(services), b"".join(services.values())),
+            ("service_addrs", b"".join(addresses), IS_SERVICES * len(addresses)),
         )
     )
 

@@ -148,7 +148,7 @@ def _kept(inputs: Inputs, old: ServiceRecords | None, error: Exception) -> Servi
         return ServiceRecords(inputs, frozenset(), (), NOTHING, problems)
     has = frozenset(inputs.frontends.keys) - inputs.lost.keys()
     kept = {
-        name: {key: value for key, value in packed.items() if name != "services" or key in has}
+        name: {key: value for key, value in packed.items() if name not in {"services", "service_addrs"} or key in has}
         for name, packed in old.records.items()
     }
     return ServiceRecords(inputs, old.unplaced, old.labels, Records.of(kept), problems)

@@ -56,8 +56,11 @@ enum drop_reason {
 	DROP_TUNNEL_INNER,  /* encapsulated by a node, under an address that is neither that node's nor its pods' */
 	DROP_TUNNEL_HEADER, /* for the tunnel, under another header than its own */
 	DROP_STRAY_SEGMENT, /* a TCP RST or SYN-ACK of a connection that nobody knows, and that would have to be translated */
-	DROP_ROUTED_BACK, /* a pod sent what is for somebody behind itself, for whom it routes */
-	DROP_REASONS,	  /* count, keep last */
+	DROP_ROUTED_BACK,	/* a pod sent what is for somebody behind itself, for whom it routes */
+	DROP_NO_SERVICE,	/* for a service's address, at a port that none has for this sender, who was refused */
+	DROP_NO_SERVICE_SILENT, /* the same, and not one that can be answered */
+	DROP_SERVICE_SOURCE,	/* came in from outside as from a service, for which nobody outside speaks */
+	DROP_REASONS,		/* count, keep last */
 };
 
 /* The programs that count. */
@@ -103,6 +106,15 @@ struct service_key {
 	__be16 port;
 	__u8 protocol; /* IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP */
 	__u8 scope;    /* enum scope */
+};
+
+/*
+ * An address that is a service's. SCOPE_INTERNAL: it is of the cluster alone (clusterIPs). SCOPE_EXTERNAL: it leads in from outside, and may be
+ * another host's as well (externalIPs, a load balancer's).
+ */
+struct service_addr_key {
+	ip_addr addr;
+	__u32 scope; /* enum scope */
 };
 
 enum service_flag {
@@ -384,8 +396,10 @@ enum prefix_flag {
 
 /* A remote_id that names no tunnel; nor does 0, which is wherever the kernel's routes lead. */
 enum {
-	REMOTE_SELF = 0xfffe,	/* this node itself */
-	REMOTE_BEHIND = 0xfffd, /* behind the pod at the slot, which routes for others */
+	REMOTE_SELF = 0xfffe,	     /* this node itself */
+	REMOTE_BEHIND = 0xfffd,	     /* behind the pod at the slot, which routes for others */
+	REMOTE_CLUSTER_IP = 0xfffc,  /* nobody: a service's address, of the cluster alone */
+	REMOTE_EXTERNAL_IP = 0xfffb, /* whoever routes lead to: a service's address for those outside */
 };
 
 /* What is so of all addresses of a range, unless a longer prefix says otherwise. */

@@ -245,6 +245,11 @@ class Datapath:
         self.tables["services"].update([(key, abi.Service(set_id, affinity_s, len(backends), parts, flags, 0))])
         return set_id
 
+    def service_address(self, address: str, scope: abi.Scope = abi.Scope.SCOPE_INTERNAL) -> None:
+        """Say that an address is a service's: of the cluster alone, or one that leads in from outside."""
+        self.tables["service_addrs"].update([(abi.ServiceAddrKey(addr(address), scope), 1)])
+        self.forget_locations()
+
     def backends(self, set_id: int, backends: list[tuple[str, int, bool]], first_slot: int = 0) -> int:
         """Fill a set; slots count from *first_slot*. Returns in how many parts, one at least."""
         slots = range(first_slot, first_slot + len(backends))

@@ -72,6 +72,11 @@ def node_port(*backends: tuple[str, int, bool]) -> Callable[[Datapath], None]:
     return make
 
 
+def cluster_ip(node: Datapath) -> None:
+    """A service's address without the port that is asked for."""
+    node.service_address(VIP)
+
+
 def lost(node: Datapath) -> None:
     """A service whose table names a backend that is not there."""
     set_id = node.service(VIP, 80, [(OTHER, 8080, True)])
@@ -175,6 +180,9 @@ CASES = {
     DropReason.DROP_SOURCE_ADDRESS: Case(nothing, frame(OTHER, VIP, syn())),
     DropReason.DROP_NO_BACKEND: Case(service(), SYN, answered=True),
     DropReason.DROP_NO_BACKEND_SILENT: Case(service(), frame(POD, VIP, data(flags="R"))),
+    DropReason.DROP_NO_SERVICE: Case(cluster_ip, SYN, answered=True),
+    DropReason.DROP_NO_SERVICE_SILENT: Case(cluster_ip, frame(POD, VIP, data(flags="R"))),
+    DropReason.DROP_SERVICE_SOURCE: Case(cluster_ip, frame(VIP, OTHER, data()), "uplink_ingress"),
     DropReason.DROP_NO_LOCAL_BACKEND: Case(service(flags=ServiceFlag.SERVICE_LOCAL), SYN),
     DropReason.DROP_BACKEND_LOST: Case(lost, SYN),
     DropReason.DROP_CONNTRACK_FULL: Case(full, SYN, sizes={"flows": 3}),

@@ -19,6 +19,7 @@ def dump(tables: Tables) -> str:
     parts = []
     for name, lines in (
         ("services", _services(tables)),
+        ("service_addrs", _service_addrs(tables)),
         ("backend_sets", _backend_sets(tables)),
         ("maglevs", _maglevs(tables)),
         ("backends", _backends(tables)),
@@ -40,6 +41,11 @@ def _services(tables: Tables) -> Iterator[str]:
         words += [f"affinity {value.affinity_s} s"] if value.affinity_s else []
         words += _flags(abi.ServiceFlag(value.flags))
         yield f"{_end(addr, port)} {Protocol(protocol).name} {abi.Scope(scope).name}: {', '.join(words)}"
+
+
+def _service_addrs(tables: Tables) -> Iterator[str]:
+    for scope, addr in sorted((k.scope, k.addr) for k, _ in tables["service_addrs"].items()):
+        yield f"{unmapped(addr)} {abi.Scope(scope).name}"
 
 
 def _backend_sets(tables: Tables) -> Iterator[str]:

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * Where one end of a flow is: at an attachment here, this node itself, another node's tunnel, or wherever the kernel's
- * routes lead.
+ * Where one end of a flow is: at an attachment here, this node itself, another node's tunnel, a service's address, where nobody
+ * is, or wherever the kernel's routes lead.
  */
 #ifndef SLUICEWAY_LOCATION_H
 #define SLUICEWAY_LOCATION_H
@@ -70,6 +70,27 @@ static __always_inline void location_attach(__u16 slot, struct peer_location *pe
 	peer->slot = slot;
 }
 
+/* The addresses that services have: what is for one of them, and for no port of theirs, goes nowhere. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct service_addr_key);
+	__type(value, __u32); /* 1 */
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} service_addrs SEC(".maps") AGENT_WRITES(92) SIZED_BY(max_services) REVISES(KEYS);
+
+/* The REMOTE_* of a service's address; 0: it is none. */
+static __always_inline __u16 service_addr_remote(const ip_addr *addr)
+{
+	struct service_addr_key key = {.addr = *addr, .scope = SCOPE_INTERNAL};
+
+	if (bpf_map_lookup_elem(&service_addrs, &key))
+		return REMOTE_CLUSTER_IP;
+	key.scope = SCOPE_EXTERNAL;
+	return bpf_map_lookup_elem(&service_addrs, &key) ? REMOTE_EXTERNAL_IP : 0;
+}
+
 /* Where an address is that is no endpoint's. */
 static __always_inline void location_beyond(const ip_addr *addr, const struct node *n, struct peer_location *peer)
 {
@@ -83,7 +104,9 @@ static __always_inline void location_beyond(const ip_addr *addr, const struct no
 		return;
 	}
 	prefix = bpf_map_lookup_elem(&prefixes, &key);
-	if (prefix && n->tunnel_ifindex)
+	if (!prefix || !prefix->node_id) /* a Node's address is also its own where services have it */
+		peer->remote_id = service_addr_remote(addr);
+	if (!peer->remote_id && prefix && n->tunnel_ifindex)
 		peer->remote_id = prefix->remote_id;
 }
 
@@ -132,6 +155,21 @@ static __always_inline void location_of(const ip_addr *addr, struct peer_locatio
 		*peer = known->peer;
 	else
 		location_ask(addr, peer);
+}
+
+/* Is it a service's address that leads in from outside, or one of the cluster alone? */
+static __always_inline bool is_service_address(const struct peer_location *peer)
+{
+	return peer->remote_id == REMOTE_CLUSTER_IP || peer->remote_id == REMOTE_EXTERNAL_IP;
+}
+
+/* Is what a pod or this node sends for an address of the cluster's services alone? Where that is has been found. */
+static __always_inline bool is_for_no_service(struct scratch *work)
+{
+	__u8 protocol = work->packet.protocol;
+
+	return (protocol == IPPROTO_TCP || protocol == IPPROTO_UDP) &&
+	       work->forward.peer.remote_id == REMOTE_CLUSTER_IP;
 }
 
 /* Is it an address of this node, of a pod of it, or of who is behind such a pod? */

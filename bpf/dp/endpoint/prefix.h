@@ -13,6 +13,8 @@ EXPORT_ENUM(prefix_flag);
 EXPORT_ENUM(node_flag);
 EXPORT_NUMBER(REMOTE_SELF);
 EXPORT_NUMBER(REMOTE_BEHIND);
+EXPORT_NUMBER(REMOTE_CLUSTER_IP);
+EXPORT_NUMBER(REMOTE_EXTERNAL_IP);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
@@ -62,7 +64,7 @@ static __always_inline struct prefix *prefix_find(const ip_addr *addr)
 /* Is it behind another node's tunnel? */
 static __always_inline bool remote_is_tunnel(__u16 remote_id)
 {
-	return remote_id && remote_id < REMOTE_BEHIND;
+	return remote_id && remote_id < REMOTE_EXTERNAL_IP;
 }
 
 static __always_inline struct remote *remote_find(__u32 remote_id)

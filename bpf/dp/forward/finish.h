@@ -28,13 +28,20 @@ static __always_inline enum drop_reason answer_too_big(ctx_t *ctx, struct packet
 static __always_inline enum drop_reason answer(ctx_t *ctx, struct packet *p, struct forward *to, enum drop_reason why,
 					       int *verdict)
 {
-	if (why == DROP_NO_BACKEND && !refuse(ctx, p))
-		why = DROP_NO_BACKEND_SILENT;
+	bool told = true;
+
+	if (why == DROP_NO_BACKEND || why == DROP_NO_SERVICE)
+		told = refuse(ctx, p);
+	if (!told)
+		why = why == DROP_NO_BACKEND ? DROP_NO_BACKEND_SILENT : DROP_NO_SERVICE_SILENT;
 	if (why == DROP_TOO_BIG)
 		why = answer_too_big(ctx, p, to);
 	*verdict = TC_ACT_SHOT;
-	if (why == DROP_NO_BACKEND || why == DROP_TOO_BIG)
-		*verdict = bpf_redirect(ctx_ifindex(ctx), to->hook == HOOK_UPLINK_EGRESS ? BPF_F_INGRESS : 0);
+	if (why != DROP_NO_BACKEND && why != DROP_NO_SERVICE && why != DROP_TOO_BIG)
+		return why;
+	if (to->hook == HOOK_UPLINK_EGRESS)
+		ctx_set_answer(ctx);
+	*verdict = bpf_redirect(ctx_ifindex(ctx), to->hook == HOOK_UPLINK_EGRESS ? BPF_F_INGRESS : 0);
 	return why;
 }
 

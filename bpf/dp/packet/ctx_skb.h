@@ -106,13 +106,27 @@ static __always_inline void ctx_send_at(ctx_t *ctx, __u64 ns)
 }
 
 /* in tc_index: a hook of this node has processed the packet, and the uplink need not look whose it is */
-enum { CTX_PROCESSED = 0x5357 };
+enum {
+	CTX_PROCESSED = 0x5357,
+	CTX_ANSWER =
+		0x5358, /* this node's programs answered what it was to send: it comes in where that was to leave */
+};
 
 /* Both, for what goes on by the stack gets as index what is the class here. */
 static __always_inline void ctx_set_processed(ctx_t *ctx, bool processed)
 {
 	ctx->tc_index = processed ? CTX_PROCESSED : 0;
 	ctx->tc_classid = processed ? CTX_PROCESSED : 0;
+}
+
+static __always_inline void ctx_set_answer(ctx_t *ctx)
+{
+	ctx->tc_index = CTX_ANSWER;
+}
+
+static __always_inline bool ctx_is_answer(const ctx_t *ctx)
+{
+	return ctx->tc_index == CTX_ANSWER;
 }
 
 static __always_inline bool ctx_is_processed(const ctx_t *ctx)

@@ -45,6 +45,7 @@ struct forward {
 	bool is_by_stack;      /* the flow's packets go through the stack */
 	bool came_past_stack;  /* the flow was begun from outside, and its packets reach the pod past the stack */
 	bool was_encapsulated; /* it came in under a header of ours */
+	bool is_own_answer;    /* it comes in as this node's own programs answered what the node sent */
 };
 
 #endif

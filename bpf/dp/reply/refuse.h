@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Answers for a service without endpoints, as a host without the port would: TCP RST, ICMP port unreachable. */
+/* Answers for a service without endpoints or without the port, as a host would: TCP RST, ICMP port unreachable. */
 #ifndef SLUICEWAY_REFUSE_H
 #define SLUICEWAY_REFUSE_H
 
@@ -212,6 +212,8 @@ static __always_inline bool refuse(ctx_t *ctx, const struct packet *p)
 	bool done = false;
 
 	if (p->l4 != plain || p->flags & PACKET_RST || !(p->flags & PACKET_L4))
+		return false;
+	if (p->protocol != IPPROTO_TCP && p->protocol != IPPROTO_UDP)
 		return false;
 	if (p->protocol == IPPROTO_TCP)
 		done = refuse_tcp(ctx, p);

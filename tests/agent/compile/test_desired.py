@@ -13,6 +13,7 @@ from agent.compile.changes import changed
 from agent.compile.desired import Desired, desired
 from agent.compile.records import Owner, OwnerKind
 from agent.compile.service import Inputs, ServiceRecords, service_records
+from agent.model.address import unmapped
 from agent.model.cluster import Cluster
 from agent.model.local import Device, Local
 from agent.model.node import Node
@@ -96,7 +97,7 @@ def test_no_two_sets_share_an_id_and_every_claim_is_written(way: list[Cluster]) 
     wanted = walked(way)
     every = [one.records for one in wanted.services.records.values()]
     ids = [key for records in every for key in records.of_map("backend_sets")]
-    keys = [key for records in every for key in records.of_map("services")]
+    keys = [key for records in every for name in ("services", "service_addrs") for key in records.of_map(name)]
     assert len(ids) == len(set(ids))
     assert len(keys) == len(set(keys))
     assert set(keys) == wanted.services.claimants.keys()
@@ -124,6 +125,37 @@ def test_an_endpoint_without_a_node_is_local_by_its_address() -> None:
     assert shown(before)["10.96.0.1:80/TCP in"] == "192.0.2.9:8080"
     assert shown(after)["10.96.0.1:80/TCP in"] == "192.0.2.9:8080*"
     assert changed(before.services.records, after.services.records) == (name("a"),)
+
+
+def addresses(wanted: Desired) -> dict[str, list[str]]:
+    """The addresses that services' records have, as people read them, by service."""
+    found = {}
+    for called, one in wanted.services.records.items():
+        keys = map(abi.ServiceAddrKey.unpack, one.records.of_map("service_addrs"))
+        found[called.name] = sorted(f"{unmapped(key.addr)} {('in', 'out')[key.scope]}" for key in keys)
+    return found
+
+
+def test_every_address_of_a_service_is_known_by_who_may_ask_there() -> None:
+    public = {"external_ips": (ip_address("203.0.113.5"),), "load_balancer": (ip_address("fd00:5::5"),)}
+    both = service("both", "10.96.0.1,fd00::1", source_ranges=("192.0.2.0/24",), **public)
+    headless = service("headless", "", external_ips=public["external_ips"])
+    assert addresses(compiled(both, headless)) == {
+        "both": ["10.96.0.1 in", "203.0.113.5 out", "fd00:5::5 out", "fd00::1 in"],
+        "headless": [],
+    }
+
+
+def test_an_address_that_services_share_is_known_until_the_last_of_them_goes() -> None:
+    shared = {"external_ips": (ip_address("203.0.113.5"),)}
+    one = service("a", "10.96.0.1", **shared)
+    two = service("b", "10.96.0.2", ports=(replace(HTTP, port=81),), **shared)
+    now = compiled(one, two)
+    assert addresses(now) == {"a": ["10.96.0.1 in", "203.0.113.5 out"], "b": ["10.96.0.2 in"]}
+    assert now.problems == ()
+    after = desired(replace(now.source, services={two.name: two}), SETTINGS, now)
+    assert addresses(after) == {"b": ["10.96.0.2 in", "203.0.113.5 out"]}
+    assert addresses(desired(replace(now.source, services={}), SETTINGS, after)) == {}
 
 
 def test_a_frontend_passes_to_the_next_when_its_service_goes() -> None:

@@ -139,7 +139,9 @@ def test_a_remote_keeps_its_id_while_others_come_and_go() -> None:
 
 def test_a_free_id_is_given_again_only_after_all_the_others() -> None:
     a, b = (mapped(ip_address(f"192.0.2.{n}")).packed for n in (2, 3))
-    assert RemoteIds({a: 1}, 0xFFFC).of([a, b]).ids == {a: 1, b: 0xFFFC}
+    last = abi.REMOTE_EXTERNAL_IP - 1
+    assert RemoteIds({a: 1}, last).of([a, b]).ids == {a: 1, b: last}
+    assert RemoteIds({a: 1}, abi.REMOTE_EXTERNAL_IP).of([a, b]).ids == {a: 1, b: 2}
     assert RemoteIds({a: 1}, abi.REMOTE_SELF).of([a, b]).ids == {a: 1, b: 2}
     assert RemoteIds({a: 1}, 0x10000).of([a, b]).ids == {a: 1, b: 2}
 

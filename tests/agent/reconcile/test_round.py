@@ -74,6 +74,7 @@ def test_what_is_referred_to_is_written_before_what_refers_to_it_and_removed_aft
     assert kernel.fuse.writes == [
         ("backends", "write"),
         ("maglevs", "write"),
+        ("service_addrs", "remove"),
         ("services", "remove"),
         ("backend_sets", "remove"),
         ("maglevs", "remove"),

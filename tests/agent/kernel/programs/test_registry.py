@@ -68,7 +68,7 @@ def run(copy: Path, *words: str | Path) -> str:
 
 
 def test_it_has_its_place_in_the_order_of_writing(seen: dict[str, Any]) -> None:
-    assert seen["order"][-4:] == ["services", "gauges", "kept_ports", "node"]
+    assert seen["order"][-4:] == ["service_addrs", "gauges", "kept_ports", "node"]
 
 
 def test_it_is_as_large_as_the_option_says(seen: dict[str, Any]) -> None:

@@ -1,0 +1,159 @@
+"""A service's address leads to its ports alone, and nobody outside speaks for a service."""
+
+import pytest
+from scapy.layers.inet import ICMP, TCP
+from scapy.layers.inet6 import ICMPv6EchoRequest
+from scapy.packet import Packet, Raw
+
+from maps.abi import DropReason, Scope
+from tests.bpf.datapath import (
+    CLIENT,
+    CLIENT6,
+    NODE,
+    NODE6,
+    OTHER,
+    OTHER6,
+    POD,
+    POD6,
+    REMOTE,
+    REMOTE6,
+    TC_ACT_OK,
+    TC_ACT_REDIRECT,
+    TC_ACT_SHOT,
+    TC_ACT_UNSPEC,
+    VIP,
+    VIP6,
+    Datapath,
+    checksums_hold,
+    data,
+    datagram,
+    frame,
+    syn,
+)
+from tests.bpf.packets import addresses
+
+pytestmark = pytest.mark.kernel
+
+INTERNAL, EXTERNAL = Scope.SCOPE_INTERNAL, Scope.SCOPE_EXTERNAL
+SCOPES = pytest.mark.parametrize("scope", [INTERNAL, EXTERNAL], ids=["cluster IP", "external IP"])
+FAMILIES = pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
+PORTS = pytest.mark.parametrize("l4", [syn(dport=99), datagram(dport=99)], ids=["TCP", "UDP"])
+
+
+def serve(node: Datapath, family: int, scope: Scope, backend: str = "") -> str:
+    """A TCP and UDP service at port 80 of the address that is returned; *scope* is who may ask there."""
+    vip = VIP6 if family else VIP
+    for protocol in (6, 17):
+        for asked in {INTERNAL, scope}:
+            node.service(
+                vip, 80, [(backend or (OTHER6 if family else OTHER), 8080, not backend)], protocol=protocol, scope=asked
+            )
+    node.service_address(vip, scope)
+    return vip
+
+
+@FAMILIES
+@SCOPES
+@PORTS
+def test_from_outside_another_port_is_refused(node: Datapath, family: int, scope: Scope, l4: Packet) -> None:
+    vip, client = serve(node, family, scope), CLIENT6 if family else CLIENT
+    done = node.run("uplink_ingress", frame(client, vip, l4))
+    assert (done.verdict, done.reason) == (TC_ACT_REDIRECT, DropReason.DROP_NO_SERVICE)
+    assert addresses(done.packet) == (vip, client)
+    assert checksums_hold(done.packet)
+    if TCP in l4:
+        assert done.packet[TCP].flags == "RA"
+    assert node.tables["flows"].count() == 0
+
+
+@FAMILIES
+def test_from_outside_its_own_port_is_served_where_it_leads_there(node: Datapath, family: int) -> None:
+    vip, client = serve(node, family, EXTERNAL), CLIENT6 if family else CLIENT
+    assert node.run("uplink_ingress", frame(client, vip, syn())).reason == DropReason.DROP_NONE
+
+
+@FAMILIES
+@SCOPES
+def test_from_outside_what_has_no_port_ends_silently(node: Datapath, family: int, scope: Scope) -> None:
+    vip, client = serve(node, family, scope), CLIENT6 if family else CLIENT
+    for l4 in (ICMPv6EchoRequest(id=7) if family else ICMP(id=7), Raw(b"none of both")):
+        done = node.run("uplink_ingress", frame(client, vip, l4))
+        assert (done.verdict, done.reason) == (TC_ACT_SHOT, DropReason.DROP_NO_SERVICE_SILENT)
+
+
+@FAMILIES
+@SCOPES
+@PORTS
+def test_an_address_that_is_also_a_nodes_is_that_nodes_at_other_ports(
+    node: Datapath, family: int, scope: Scope, l4: Packet
+) -> None:
+    here, there, client = (NODE6, "fd88::12", CLIENT6) if family else (NODE, "10.88.0.12", CLIENT)
+    node.prefix(f"{there}/{128 if family else 32}")
+    for address in (here, there):
+        node.service_address(address, scope)
+        assert node.run("uplink_ingress", frame(client, address, l4)).verdict == TC_ACT_UNSPEC
+        assert node.run("uplink_egress", frame(here, address, l4)).verdict == TC_ACT_UNSPEC
+        assert node.run("uplink_ingress", frame(address, client, l4)).verdict == TC_ACT_UNSPEC
+
+
+@FAMILIES
+@PORTS
+@pytest.mark.parametrize("program", ["pod_ingress", "uplink_egress"])
+def test_from_within_another_port_of_a_cluster_ip_is_refused(
+    node: Datapath, family: int, l4: Packet, program: str
+) -> None:
+    src = {"pod_ingress": (POD, POD6), "uplink_egress": (NODE, NODE6)}[program][family]
+    vip = serve(node, family, INTERNAL)
+    done = node.run(program, frame(src, vip, l4))
+    assert (done.verdict, done.reason) == (TC_ACT_REDIRECT, DropReason.DROP_NO_SERVICE)
+    assert addresses(done.packet) == (vip, src)
+    assert node.tables["flows"].count() == 0
+
+
+@FAMILIES
+@PORTS
+def test_from_within_another_port_of_an_external_ip_goes_where_routes_lead(
+    node: Datapath, family: int, l4: Packet
+) -> None:
+    vip = serve(node, family, EXTERNAL)
+    assert node.run("pod_ingress", frame(POD6 if family else POD, vip, l4)).verdict == TC_ACT_OK
+    assert node.run("uplink_egress", frame(NODE6 if family else NODE, vip, l4)).verdict == TC_ACT_UNSPEC
+
+
+@FAMILIES
+@pytest.mark.parametrize("l4", [syn(), data(), datagram(), Raw(b"no ports")], ids=["SYN", "TCP", "UDP", "neither"])
+@pytest.mark.parametrize("to", [(OTHER, OTHER6), (NODE, NODE6)], ids=["a pod", "the node"])
+def test_nobody_outside_has_a_cluster_ip(node: Datapath, family: int, l4: Packet, to: tuple[str, str]) -> None:
+    vip = serve(node, family, INTERNAL)
+    done = node.run("uplink_ingress", frame(vip, to[family], l4))
+    assert (done.verdict, done.reason) == (TC_ACT_SHOT, DropReason.DROP_SERVICE_SOURCE)
+    assert node.tables["flows"].count() == 0
+
+
+@FAMILIES
+@pytest.mark.parametrize("l4", [syn, data, datagram], ids=["SYN", "TCP", "UDP"])
+def test_nobody_outside_speaks_for_a_service_but_its_address_may_be_a_hosts(
+    node: Datapath, family: int, l4: type
+) -> None:
+    vip, pod = serve(node, family, EXTERNAL), OTHER6 if family else OTHER
+    done = node.run("uplink_ingress", frame(vip, pod, l4(sport=80, dport=40000)))
+    assert (done.verdict, done.reason) == (TC_ACT_SHOT, DropReason.DROP_SERVICE_SOURCE)
+    assert node.tables["flows"].count() == 0
+    done = node.run("uplink_ingress", frame(vip, pod, l4(sport=40000, dport=40000)))
+    assert (done.verdict, done.reason) == (TC_ACT_REDIRECT, DropReason.DROP_NONE)
+
+
+@FAMILIES
+@SCOPES
+@pytest.mark.parametrize(("begins", "forged"), [(syn, data), (datagram, datagram)], ids=["TCP", "UDP"])
+def test_nobody_outside_answers_for_a_service_that_a_pod_asked(
+    node: Datapath, family: int, scope: Scope, begins: type, forged: type
+) -> None:
+    vip, pod = serve(node, family, scope, REMOTE6 if family else REMOTE), POD6 if family else POD
+    assert node.run("pod_ingress", frame(pod, vip, begins(dport=80))).reason == DropReason.DROP_NONE
+    before = sorted(map(str, node.tables["flows"].items()))
+    done = node.run("uplink_ingress", frame(vip, pod, forged(sport=80, dport=40000)))
+    assert (done.verdict, done.reason) == (TC_ACT_SHOT, DropReason.DROP_SERVICE_SOURCE)
+    assert sorted(map(str, node.tables["flows"].items())) == before
+    answer = frame(REMOTE6 if family else REMOTE, pod, forged(sport=8080, dport=40000))
+    assert node.run("uplink_ingress", answer).reason == DropReason.DROP_NONE

@@ -1,0 +1,77 @@
+"""A service's address at a port that it does not have: refused at once, and never sent on."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from lab.machine import Machine
+from lab.use import Asked, Client
+from tests.lab.conftest import Echo
+
+pytestmark = [pytest.mark.netns, pytest.mark.kernel]
+
+KINDS = pytest.mark.parametrize("kind", ["tcp", "udp"])
+FAMILIES = pytest.mark.parametrize("family", [pytest.param(0, id="ipv4"), pytest.param(1, id="ipv6")])
+NO_PORT = 81
+
+
+def address_of(echo: Echo, family: int, field: str) -> str:
+    """An address of the service, to which those outside have a route by n3."""
+    found: str = echo.services["echo"]["spec"][field][family]
+    via = str(echo.cluster.site.machine("n3").addresses[family])
+    echo.cluster.site.outside.run("ip", "route", "replace", found, "via", via)
+    return found
+
+
+def is_refused(seen: Asked) -> bool:
+    """Whether it was so at once."""
+    return not seen.names and all("ConnectionRefused" in error for error in seen.errors) and seen.slowest_s < 1
+
+
+def dropped(machine: Machine, reason: str) -> int:
+    """The packets that a node has dropped for a reason."""
+    rows = json.loads(machine.run(str(Path(sys.prefix) / "bin" / "dpctl"), "status", "-o", "json").stdout)
+    return sum(row["packets"] for row in rows if row["about"] == "traffic" and row["reason"] == reason)
+
+
+@KINDS
+@FAMILIES
+@pytest.mark.parametrize("field", ["externalIPs", "clusterIPs"])
+def test_the_outside_is_refused(echo: Echo, kind: str, family: int, field: str) -> None:
+    address, node = address_of(echo, family, field), echo.cluster.site.machine("n3")
+    before = dropped(node, "no_service")
+    assert is_refused(echo.outside.ask(kind, address, NO_PORT))
+    assert dropped(node, "no_service") == before + 1
+
+
+@KINDS
+@FAMILIES
+@pytest.mark.parametrize("who", ["a pod", "the node"])
+def test_a_pod_and_a_node_are_refused_at_a_cluster_ip(echo: Echo, kind: str, family: int, who: str) -> None:
+    asking: Client = echo.asking if who == "a pod" else echo.node("n2")
+    assert is_refused(asking.ask(kind, echo.ips("echo")[family], NO_PORT))
+
+
+# from an address that is not the asker's own; prints nothing
+FORGED = """
+import socket, sys
+source, target = sys.argv[1:]
+family = socket.AF_INET6 if ":" in source else socket.AF_INET
+with socket.socket(family, socket.SOCK_DGRAM) as asking:
+    level, transparent = (socket.IPPROTO_IPV6, 75) if family == socket.AF_INET6 else (socket.IPPROTO_IP, 19)
+    asking.setsockopt(level, transparent, 1)
+    asking.bind((source, 80))
+    asking.sendto(b"x", (target, 8080))
+"""
+
+
+@FAMILIES
+@pytest.mark.parametrize("field", ["externalIPs", "clusterIPs"])
+def test_the_outside_does_not_speak_for_a_service(echo: Echo, family: int, field: str) -> None:
+    node, pod = echo.cluster.site.machine("n3"), echo.pod_ips("web3")[family]
+    before = dropped(node, "service_source")
+    source = echo.services["echo"]["spec"][field][family]
+    echo.cluster.site.outside.run(sys.executable, "-c", FORGED, source, pod)
+    assert dropped(node, "service_source") == before + 1
