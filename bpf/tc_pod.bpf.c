@@ -71,7 +71,7 @@ static __always_inline bool is_routed_back(const struct scratch *work)
 }
 
 /* Begins a connection: to a service, to the outside under the node's address, or as it is, without a flow to follow. */
-static __always_inline enum drop_reason begin(struct scratch *work, struct flow **f)
+static __always_inline enum drop_reason begin(ctx_t *ctx, struct scratch *work, struct flow **f)
 {
 	struct peer_location *to = &work->forward.peer;
 	const struct packet *p = &work->packet;
@@ -81,7 +81,7 @@ static __always_inline enum drop_reason begin(struct scratch *work, struct flow 
 		return DROP_NONE;
 	if (!work->ct.is_beside &&
 	    !addr_is_loopback(&p->dst)) /* what the node offers at its loopback address is for itself */
-		s = service_find(&p->dst, p->dport, p->protocol, SCOPE_INTERNAL);
+		s = service_for(ctx, p);
 	if (s)
 		return s->backends && is_stray(p) ? DROP_STRAY_SEGMENT : ct_begin(work, s, false, f);
 	location_of(&p->dst, to);
@@ -132,7 +132,7 @@ __noinline int from_pod(ctx_t *ctx)
 		return DROP_NONE;
 	}
 	if (p->flags & PACKET_PORTS && !f)
-		why = begin(work, &f);
+		why = begin(ctx, work, &f);
 	else if (p->flags & PACKET_ICMP_ERROR)
 		why = icmp_translate(ctx, p);
 	if (!why)

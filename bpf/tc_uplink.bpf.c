@@ -200,7 +200,7 @@ static __always_inline bool is_from_node(const struct packet *p)
 }
 
 /* The flow of what the node itself sends, found, or begun to a service; NULL: it has none. Sets *why it cannot go on. */
-static __noinline struct flow *flow_from_node(struct scratch *work, enum drop_reason *why)
+static __noinline struct flow *flow_from_node(ctx_t *ctx, struct scratch *work, enum drop_reason *why)
 {
 	const struct packet *p = &work->packet;
 	struct flow *f = ct_update(work, ct_find(work));
@@ -210,7 +210,7 @@ static __noinline struct flow *flow_from_node(struct scratch *work, enum drop_re
 		return f;
 	if (work->ct.is_beside) /* the node's own flows have no entries: nothing says which of two came first */
 		return NULL;
-	s = service_find(&p->dst, p->dport, p->protocol, SCOPE_INTERNAL);
+	s = service_for(ctx, p);
 	if (s) {
 		*why = begin(work, s, false, &f);
 		return f;
@@ -252,7 +252,7 @@ __noinline int to_uplink(ctx_t *ctx)
 	fragment_follow(p);
 	if (!(p->flags & PACKET_PORTS))
 		return DROP_NONE;
-	f = flow_from_node(work, &why);
+	f = flow_from_node(ctx, work, &why);
 	if (why || !f || !flow_translates(f, work->ct.src_hi))
 		return why;
 	to->is_ours = true;

@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "f3370d3c5a60"
+LAYOUT: Final = "aea722b18dcc"
 """The fingerprint of all that follows."""
 
 
@@ -179,6 +179,7 @@ class ServiceFlag(IntFlag):
     """``enum service_flag``."""
 
     SERVICE_LOCAL = 1
+    SERVICE_CLUSTER_IP = 2
 
 
 class SlotState(IntEnum):
@@ -2140,7 +2141,7 @@ MAPS: Final[Mapping[str, MapSpec[Any, Any]]] = {
     "remotes": REMOTES,
     "routed_ranges": ROUTED_RANGES,
     "scratches": MapSpec(
-        "scratches", MapKind.PERCPU_ARRAY, record.Octets(4), record.Octets(896), 1, 0,
+        "scratches", MapKind.PERCPU_ARRAY, record.Octets(4), record.Octets(912), 1, 0,
         private=True,
     ),
     "service_addrs": SERVICE_ADDRS,

@@ -15,6 +15,7 @@ from maps import abi
 INTERNAL, EXTERNAL = abi.Scope.SCOPE_INTERNAL, abi.Scope.SCOPE_EXTERNAL
 CARRIED = (Protocol.TCP, Protocol.UDP)  # the programs translate no other
 NODE_PORT = "nodePort"
+CLUSTER_IPS = "spec.clusterIPs"
 ANY4 = IPv6Address("::ffff:0.0.0.0")
 ANY6 = IPv6Address("::")
 _Site = tuple[IPv6Address, str, abi.Scope, bool]  # address, field, scope, local endpoints only
@@ -29,6 +30,7 @@ class Frontend:
     port: int  # index in the Service's ports
     ipv6: bool
     local: bool  # served by the endpoints of this node alone
+    is_cluster_ip: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,8 @@ def frontends(service: Service) -> Frontends:
                 continue
             key = abi.ServiceKey(address, number, port.protocol, scope).pack()
             ipv6 = address.ipv4_mapped is None
-            held = entries.setdefault(key, Frontend(key, field, index, ipv6, local))
+            made = Frontend(key, field, index, ipv6, local, is_cluster_ip=where.startswith(CLUSTER_IPS))
+            held = entries.setdefault(key, made)
             if held.port != index:
                 problems.append(_twice(service, held, index))
     return Frontends(tuple(entries.values()), tuple(problems), tuple(dict.fromkeys(_addresses(service))))
@@ -94,7 +97,7 @@ def _sites(service: Service) -> Iterator[_Site]:
     """The addresses of a service with who may use them; the field NODE_PORT stands for the port's own."""
     has = families(service)
     for index, address in enumerate(service.cluster_ips):
-        yield mapped(address), f"spec.clusterIPs[{index}]", INTERNAL, service.internal_local
+        yield mapped(address), f"{CLUSTER_IPS}[{index}]", INTERNAL, service.internal_local
     for version, address in ((4, ANY4), (6, ANY6)):
         if version in has:
             yield address, NODE_PORT, INTERNAL, False

@@ -89,7 +89,8 @@ def set_label(service: Service, frontend: Frontend) -> str:
 
 
 def _service(service: Service, frontend: Frontend, backends: BackendSet) -> bytes:
-    flags = abi.ServiceFlag.SERVICE_LOCAL if frontend.local else 0
+    flags = abi.ServiceFlag.SERVICE_LOCAL if frontend.local else abi.ServiceFlag(0)
+    flags |= abi.ServiceFlag.SERVICE_CLUSTER_IP if frontend.is_cluster_ip else abi.ServiceFlag(0)
     return abi.Service(
         backends.set_id, service.affinity_s, backends.size, backends.parts, flags, backends.only_slot
     ).pack()

@@ -6,7 +6,7 @@
 #include "dp/conntrack/conntrack.h"
 #include "dp/conntrack/nat_port.h"
 #include "dp/packet/rewrite.h"
-#include "dp/service/service.h"
+#include "dp/service/listener.h"
 
 enum { NAT_TAKEN = -17 /* -EEXIST */ };
 
@@ -180,7 +180,8 @@ static __noinline bool is_masqueraded_to(const ip_addr *dst, const struct peer_l
 
 /*
  * Would a backend's answers miss us under the client's own address? The client is outside and the backend elsewhere, a pod's
- * backend is outside the cluster, or a pod or the node reaches itself.
+ * backend is outside the cluster, a pod or the node reaches itself, or the node asks under a service's address that it has itself,
+ * which leads elsewhere where the backend is.
  */
 static __noinline bool nat_misses_answers(const struct packet *p, const struct backend *b, bool external)
 {
@@ -190,8 +191,12 @@ static __noinline bool nat_misses_answers(const struct packet *p, const struct b
 		return true;
 	if (b->flags & BACKEND_LOCAL)
 		return false;
-	if (external || !work || !work->sender.slot)
+	if (external || !work)
 		return external;
+	if (work->sender.remote_id == REMOTE_SELF)
+		return service_addr_remote(&p->src);
+	if (!work->sender.slot)
+		return false;
 	location_of(&b->addr, &work->pair.backend);
 	return !is_located_here(&work->pair.backend) && is_masqueraded_to(&b->addr, &work->sender);
 }

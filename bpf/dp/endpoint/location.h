@@ -83,12 +83,16 @@ struct {
 /* The REMOTE_* of a service's address; 0: it is none. */
 static __always_inline __u16 service_addr_remote(const ip_addr *addr)
 {
-	struct service_addr_key key = {.addr = *addr, .scope = SCOPE_INTERNAL};
+	struct scratch *work = scratch();
 
-	if (bpf_map_lookup_elem(&service_addrs, &key))
+	if (!work)
+		return 0;
+	work->address.addr = *addr;
+	work->address.scope = SCOPE_INTERNAL;
+	if (bpf_map_lookup_elem(&service_addrs, &work->address))
 		return REMOTE_CLUSTER_IP;
-	key.scope = SCOPE_EXTERNAL;
-	return bpf_map_lookup_elem(&service_addrs, &key) ? REMOTE_EXTERNAL_IP : 0;
+	work->address.scope = SCOPE_EXTERNAL;
+	return bpf_map_lookup_elem(&service_addrs, &work->address) ? REMOTE_EXTERNAL_IP : 0;
 }
 
 /* Where an address is that is no endpoint's. */

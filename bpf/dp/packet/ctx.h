@@ -47,4 +47,44 @@ static __always_inline long ctx_fib_lookup(ctx_t *ctx, struct bpf_fib_lookup *qu
 	return bpf_fib_lookup(ctx, question, sizeof(*question), 0);
 }
 
+/* The address to which a socket is bound; an IPv4 one is the first word. */
+static __always_inline void ctx_own_address(const struct bpf_sock *sk, __u32 size, __be32 own[4])
+{
+	if (size == sizeof(((struct bpf_sock_tuple *)0)->ipv4)) {
+		own[0] = sk->src_ip4;
+		return;
+	}
+	own[0] = sk->src_ip6[0];
+	own[1] = sk->src_ip6[1];
+	own[2] = sk->src_ip6[2];
+	own[3] = sk->src_ip6[3];
+}
+
+/*
+ * Sets *own to the address to which the socket is bound that would get a packet of the tuple, of size's family, in the namespace of
+ * the device where this one is. False: there is no such socket. Two functions, for the
+ * verifier knows the two sockets by different types.
+ */
+static __always_inline bool ctx_tcp_socket(ctx_t *ctx, struct bpf_sock_tuple *t, __u32 size, __be32 own[4])
+{
+	struct bpf_sock *sk = bpf_skc_lookup_tcp(ctx, t, size, BPF_F_CURRENT_NETNS, 0);
+
+	if (!sk)
+		return false;
+	ctx_own_address(sk, size, own);
+	bpf_sk_release(sk);
+	return true;
+}
+
+static __always_inline bool ctx_udp_socket(ctx_t *ctx, struct bpf_sock_tuple *t, __u32 size, __be32 own[4])
+{
+	struct bpf_sock *sk = bpf_sk_lookup_udp(ctx, t, size, BPF_F_CURRENT_NETNS, 0);
+
+	if (!sk)
+		return false;
+	ctx_own_address(sk, size, own);
+	bpf_sk_release(sk);
+	return true;
+}
+
 #endif

@@ -74,6 +74,7 @@ struct scratch {
 	struct quote quote;
 	struct tuple inner;
 	struct tuple outer;
+	struct service_addr_key address; /* about to be looked up */
 	__be32 reply[28]; /* what a sender is told: a whole ICMP message, or TCP header and the one that it answers */
 	struct fragment_key datagram;
 	struct fragment fragment; /* about to be stored */

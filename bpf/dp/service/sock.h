@@ -3,7 +3,8 @@
 #ifndef SLUICEWAY_SOCK_H
 #define SLUICEWAY_SOCK_H
 
-#include "dp/service/service.h"
+#include "dp/endpoint/location.h"
+#include "dp/service/listener.h"
 
 const volatile bool sockets_of_node_only
 	DOC("sockets of the node's own network namespace alone are given backends") = false;
@@ -242,6 +243,27 @@ static __always_inline bool can_be_left(struct bpf_sock_addr *ctx, const struct 
 	       !addr_is_loopback(&peer->addr) && !addr_is_unspecified(&peer->addr);
 }
 
+/* Is the socket bound to a service's address, which the node has itself? To a backend elsewhere it needs another: at the devices. */
+static __always_inline bool is_bound_to_service(struct bpf_sock_addr *ctx, bool v4)
+{
+	const volatile struct bpf_sock *sk = ctx->sk; /* volatile: both are read, and then one is taken */
+	struct service_addr_key key = {.scope = SCOPE_INTERNAL};
+	__be32 ip4;
+
+	if (!sk)
+		return false;
+	ip4 = sk->src_ip4;
+	key.addr = (ip_addr){.w = {sk->src_ip6[0], sk->src_ip6[1], sk->src_ip6[2], sk->src_ip6[3]}};
+	if (v4)
+		key.addr = addr_v4(ip4);
+	if (addr_is_unspecified(&key.addr))
+		return false;
+	if (bpf_map_lookup_elem(&service_addrs, &key))
+		return true;
+	key.scope = SCOPE_EXTERNAL;
+	return bpf_map_lookup_elem(&service_addrs, &key);
+}
+
 /*
  * The backend for a socket: a datagram socket's earlier one, where affinity does not say, else a new one, which is kept. NULL:
  * the service's address stays. So it does, where it may, for a datagram socket that has the backend of another service already.
@@ -286,7 +308,9 @@ static __noinline int to_backend(struct bpf_sock_addr *ctx, struct peer *peer, b
 	if (c.is_foreign)
 		return 0;
 	s = service_asked(peer, ctx->protocol, &c);
-	if (!s)
+	if (!s || may_have_listener(s, &peer->addr)) /* the devices see whether there is one */
+		return 0;
+	if (c.on_node && is_bound_to_service(ctx, addr_is_v4(&peer->addr)))
 		return 0;
 	if (!s->backends)
 		return s->flags & SERVICE_LOCAL ? 0 : CONNECTION_REFUSED;

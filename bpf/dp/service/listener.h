@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * A process of the node that listens at a cluster IP itself, as NodeLocal DNSCache does at the DNS service's: it answers in
+ * the service's place for as long as it is there.
+ */
+#ifndef SLUICEWAY_LISTENER_H
+#define SLUICEWAY_LISTENER_H
+
+#include "dp/service/service.h"
+#include "dp/packet/packet.h"
+
+/* May a process of the node stand for the service? At addresses that the node has itself, and that are of the cluster alone. */
+static __always_inline bool may_have_listener(const struct service *s, const ip_addr *addr)
+{
+	return s->flags & SERVICE_CLUSTER_IP && addr_is_node(addr);
+}
+
+/* Functions of their own, as the two sockets are of different types to the verifier. */
+static __noinline bool tcp_socket_at(ctx_t *ctx, struct bpf_sock_tuple *t, __u32 size, __be32 own[4])
+{
+	return ctx_tcp_socket(ctx, t, size, own);
+}
+
+static __noinline bool udp_socket_at(ctx_t *ctx, struct bpf_sock_tuple *t, __u32 size, __be32 own[4])
+{
+	return ctx_udp_socket(ctx, t, size, own);
+}
+
+/*
+ * Has a process of the node a socket for the packet, bound to its very destination? Who listens at every address does not mean
+ * a service's.
+ */
+static __noinline bool listener_is_at(ctx_t *ctx, const struct packet *p)
+{
+	struct bpf_sock_tuple t = {};
+	__u32 size = sizeof(t.ipv6);
+	__be32 own[4] = {};
+
+	if (p->flags & PACKET_V4) {
+		size = sizeof(t.ipv4);
+		t.ipv4.saddr = p->src.w[3];
+		t.ipv4.daddr = p->dst.w[3];
+		t.ipv4.sport = p->sport;
+		t.ipv4.dport = p->dport;
+	} else {
+		memcpy(t.ipv6.saddr, &p->src, sizeof(p->src));
+		memcpy(t.ipv6.daddr, &p->dst, sizeof(p->dst));
+		t.ipv6.sport = p->sport;
+		t.ipv6.dport = p->dport;
+	}
+	if (!(p->protocol == IPPROTO_TCP ? tcp_socket_at(ctx, &t, size, own) : udp_socket_at(ctx, &t, size, own)))
+		return false;
+	if (p->flags & PACKET_V4)
+		return own[0] == p->dst.w[3];
+	return own[0] == p->dst.w[0] && own[1] == p->dst.w[1] && own[2] == p->dst.w[2] && own[3] == p->dst.w[3];
+}
+
+/* The service for what a pod or the node sends; NULL: there is none, or a process of the node answers in its place. */
+static __always_inline struct service *service_for(ctx_t *ctx, const struct packet *p)
+{
+	struct service *s = service_find(&p->dst, p->dport, p->protocol, SCOPE_INTERNAL);
+
+	return s && may_have_listener(s, &p->dst) && listener_is_at(ctx, p) ? NULL : s;
+}
+
+#endif
