@@ -70,7 +70,7 @@ static __always_inline bool is_routed_back(const struct scratch *work)
 	return is_behind_pod(&to->peer) && to->peer.slot == work->sender.slot && !to->is_translated;
 }
 
-/* Begins a connection: to a service, to the outside under the node's address, or as it is, without a flow to follow. */
+/* Begins a connection: to a service, to the outside under an address of the node, or as it is, without a flow to follow. */
 static __always_inline enum drop_reason begin(ctx_t *ctx, struct scratch *work, struct flow **f)
 {
 	struct peer_location *to = &work->forward.peer;
@@ -83,17 +83,34 @@ static __always_inline enum drop_reason begin(ctx_t *ctx, struct scratch *work, 
 	    !addr_is_loopback(&p->dst)) /* what the node offers at its loopback address is for itself */
 		s = service_for(ctx, p);
 	if (s)
-		return s->backends && is_stray(p) ? DROP_STRAY_SEGMENT : ct_begin(work, s, false, f);
+		return s->backends && is_stray(p) ? DROP_STRAY_SEGMENT : ct_begin(ctx, work, s, false, f);
 	location_of(&p->dst, to);
 	if (is_for_no_service(work))
 		return DROP_NO_SERVICE;
 	if (is_routed_back(work))
 		return DROP_ROUTED_BACK;
 	if (work->ct.is_beside || (!is_located_here(to) && is_masqueraded_to(&p->dst, &work->sender)))
-		return is_stray(p) ? DROP_STRAY_SEGMENT : ct_source(work, 0, f);
+		return is_stray(p) ? DROP_STRAY_SEGMENT : ct_source(ctx, work, 0, f);
 	if (to->remote_id != REMOTE_SELF)
 		ct_keep(work, 0);
 	return DROP_NONE;
+}
+
+/* Would it leave under the pod's address where pods are masqueraded: is it nothing that can be translated? */
+__noinline int check_untranslated(void)
+{
+	struct scratch *work = scratch();
+	struct peer_location *to;
+	const struct packet *p;
+
+	if (!work || work->forward.is_about_flow)
+		return DROP_NONE;
+	to = &work->forward.peer;
+	p = &work->packet;
+	location_of(&p->dst, to);
+	if (is_located_here(to) || !is_masqueraded_to(&p->dst, &work->sender))
+		return DROP_NONE;
+	return p->flags & PACKET_ICMP_ERROR ? DROP_STRAY_ERROR : DROP_NAT_PROTOCOL;
 }
 
 /* What a pod sends: its own, and on its way. Sets what becomes of it. */
@@ -135,6 +152,8 @@ __noinline int from_pod(ctx_t *ctx)
 		why = begin(ctx, work, &f);
 	else if (p->flags & PACKET_ICMP_ERROR)
 		why = icmp_translate(ctx, p);
+	if (!why && !(p->flags & PACKET_PORTS))
+		why = check_untranslated();
 	if (!why)
 		why = follow_flow(ctx, work, f);
 	if (!why && work->forward.is_translated && is_for_nodes_tunnel(p))

@@ -76,11 +76,11 @@ static __noinline bool is_service_source(struct scratch *work, const struct flow
 }
 
 /* Begins a flow to a service; as ct_begin(). */
-static __always_inline enum drop_reason begin(struct scratch *work, const struct service *s, bool external,
+static __always_inline enum drop_reason begin(ctx_t *ctx, struct scratch *work, const struct service *s, bool external,
 					      struct flow **f)
 {
 	location_of(&work->packet.src, &work->sender);
-	return ct_begin(work, s, external, f);
+	return ct_begin(ctx, work, s, external, f);
 }
 
 /* The flow of what comes in; NULL: none is known. Sets *why it cannot go on. */
@@ -100,7 +100,7 @@ static __noinline struct flow *find_from_outside(struct scratch *work, enum drop
 }
 
 /* The flow that begins with what comes in, to a service; NULL: it has none. Sets *why it cannot go on. */
-static __noinline struct flow *begin_from_outside(struct scratch *work, enum drop_reason *why)
+static __noinline struct flow *begin_from_outside(ctx_t *ctx, struct scratch *work, enum drop_reason *why)
 {
 	const struct packet *p = &work->packet;
 	struct service *s = service_find(&p->dst, p->dport, p->protocol, SCOPE_EXTERNAL);
@@ -112,9 +112,9 @@ static __noinline struct flow *begin_from_outside(struct scratch *work, enum dro
 	if (is_own_source(work, NULL))
 		*why = DROP_OWN_SOURCE;
 	else if (work->ct.is_beside)
-		*why = ct_source(work, FLOW_EXTERNAL, &f);
+		*why = ct_source(ctx, work, FLOW_EXTERNAL, &f);
 	else if (s)
-		*why = ct_begin(work, s, true, &f);
+		*why = ct_begin(ctx, work, s, true, &f);
 	return f;
 }
 
@@ -165,7 +165,7 @@ __noinline int from_uplink(ctx_t *ctx)
 	if (p->flags & PACKET_PORTS) {
 		f = find_from_outside(work, &why);
 		if (!f && !why)
-			f = begin_from_outside(work, &why);
+			f = begin_from_outside(ctx, work, &why);
 	} else if (is_service_source(work, NULL)) {
 		why = DROP_SERVICE_SOURCE;
 	} else if (p->flags & PACKET_ICMP_ERROR) {
@@ -212,7 +212,7 @@ static __noinline struct flow *flow_from_node(ctx_t *ctx, struct scratch *work, 
 		return NULL;
 	s = service_for(ctx, p);
 	if (s) {
-		*why = begin(work, s, false, &f);
+		*why = begin(ctx, work, s, false, &f);
 		return f;
 	}
 	location_of(&p->dst, &work->forward.peer);

@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "aea722b18dcc"
+LAYOUT: Final = "30c0816ab584"
 """The fingerprint of all that follows."""
 
 
@@ -107,7 +107,10 @@ class DropReason(IntEnum):
     DROP_NO_SERVICE = 35
     DROP_NO_SERVICE_SILENT = 36
     DROP_SERVICE_SOURCE = 37
-    DROP_REASONS = 38
+    DROP_NAT_PROTOCOL = 38
+    DROP_STRAY_ERROR = 39
+    DROP_NAT_WAY = 40
+    DROP_REASONS = 41
 
 
 class EndpointFlag(IntFlag):
@@ -725,7 +728,7 @@ class PeerLocation:
         ]
 
 
-_FLOW = struct.Struct("<II16s16sBBBBIHHIHHIIIIH2x")
+_FLOW = struct.Struct("<II16s16sBBBBIHHIHHIIIIHH")
 
 
 @dataclass(frozen=True, slots=True)
@@ -745,6 +748,7 @@ class Flow:
     set_id: int  # __u32
     set_revision: int  # __u32
     slot: int  # __u16
+    way: int  # __u16
 
     def pack(self) -> bytes:
         """The bytes as C has them."""
@@ -769,6 +773,7 @@ class Flow:
                     r.set_id,
                     r.set_revision,
                     r.slot,
+                    r.way,
                 )
                 for r in records
             ]
@@ -797,8 +802,9 @@ class Flow:
                 f16,
                 f17,
                 f18,
+                f19,
             )
-            for (f0, f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15, f16, f17, f18,) in _FLOW.iter_unpack(data)
+            for (f0, f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15, f16, f17, f18, f19,) in _FLOW.iter_unpack(data)
         ]
 
 
@@ -1888,15 +1894,16 @@ class SockPeerKey:
         ]
 
 
-_UPLINK = struct.Struct("<I")
+_UPLINK = struct.Struct("<16s16s")
 
 
 @dataclass(frozen=True, slots=True)
 class Uplink:
-    """``struct uplink``, 4 bytes."""
+    """``struct uplink``, 32 bytes."""
 
-    SIZE: ClassVar[int] = 4
-    has_programs: int  # __u32
+    SIZE: ClassVar[int] = 32
+    addr4: IPv6Address  # ip_addr
+    addr6: IPv6Address  # ip_addr
 
     def pack(self) -> bytes:
         """The bytes as C has them."""
@@ -1909,7 +1916,8 @@ class Uplink:
         return b"".join(
             [
                 pack(
-                    r.has_programs,
+                    r.addr4.packed,
+                    r.addr6.packed,
                 )
                 for r in records
             ]
@@ -1926,9 +1934,10 @@ class Uplink:
         """The records that stand end to end in *data*."""
         return [
             Uplink(
-                f0,
+                IPv6Address(f0),
+                IPv6Address(f1),
             )
-            for (f0,) in _UPLINK.iter_unpack(data)
+            for (f0, f1,) in _UPLINK.iter_unpack(data)
         ]
 
 
@@ -1960,6 +1969,8 @@ class Constants:
     """seconds without a packet that end a UDP flow with more than one answer (RFC 4787 REQ-5)."""
     flows_nearly_full: int = 114688
     """entries above which the table counts as nearly full."""
+    routes_name_source: int = 1
+    """routes are asked for their source; 0: as on a kernel that cannot say (before Linux 6.7), a device's is taken."""
     sockets_of_node_only: bool = False
     """sockets of the node's own network namespace alone are given backends."""
 
@@ -2141,7 +2152,7 @@ MAPS: Final[Mapping[str, MapSpec[Any, Any]]] = {
     "remotes": REMOTES,
     "routed_ranges": ROUTED_RANGES,
     "scratches": MapSpec(
-        "scratches", MapKind.PERCPU_ARRAY, record.Octets(4), record.Octets(912), 1, 0,
+        "scratches", MapKind.PERCPU_ARRAY, record.Octets(4), record.Octets(1000), 1, 0,
         private=True,
     ),
     "service_addrs": SERVICE_ADDRS,

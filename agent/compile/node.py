@@ -26,7 +26,6 @@ WITHOUT_ETHERNET = (
 )
 IPV6 = 6
 NODE_KEY = abi.NODE.key.pack(0)
-UPLINK = abi.Uplink(has_programs=1).pack()
 
 
 def node_owner(settings: Settings) -> Owner:
@@ -43,7 +42,7 @@ def node_records(
     return Records.of(
         {
             "paced_devices": paced,
-            "uplinks": {abi.UPLINKS.key.pack(device.ifindex): UPLINK for device in uplinks},
+            "uplinks": _uplinks(uplinks),
             "endpoints": node_endpoints(context.addresses, context.attached),
             "kept_ports": {NODE_KEY: kept_ports(_taken(local, settings))},
             "node": {NODE_KEY: _node(context.node, local, settings, links, _limit_flags(paced, has_limits=has_limits))},
@@ -89,10 +88,21 @@ def _port_problems(settings: Settings, local: Local, name: ObjectName) -> tuple[
 
 
 def source(node: Node, devices: Iterable[Device], version: int) -> Address | None:
-    """The address that translated packets come from: the Node's first of the family, else an uplink's first."""
+    """The address that translated packets come from where their route gives none: the Node's, else an uplink's."""
     uplinks = (address for device in devices if device.default_route for address in device.addresses)
     candidates = (*node.internal_ips, *(address for address in uplinks if not address.is_link_local))
     return next((address for address in candidates if address.version == version), None)
+
+
+def _uplinks(devices: Iterable[Device]) -> Packed:
+    """The devices that the programs are on, with the address of each family that suits what leaves by them."""
+    return {
+        abi.UPLINKS.key.pack(d.ifindex): abi.Uplink(*(_address(_source(d, v)) for v in (4, 6))).pack() for d in devices
+    }
+
+
+def _source(device: Device, version: int) -> Address | None:
+    return next((address for address in device.sources if address.version == version), None)
 
 
 def nat_ports(taken: Iterable[Ports]) -> Ports:

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
+from agent.compile.tunnel import NAME, SEGMENTER
 from agent.model.local import Device
 from agent.model.node import Node
 
 LOOPBACK = "lo"
+_NOT_NETWORKS = (LOOPBACK, NAME, SEGMENTER)
 
 
 def uplinks(chosen: Sequence[str], node: Node | None, devices: Sequence[Device]) -> tuple[Device, ...]:
@@ -21,12 +23,20 @@ def without_ethernet(chosen: Sequence[str], node: Node | None, devices: Sequence
 def _wanted(chosen: Sequence[str], node: Node | None, devices: Sequence[Device]) -> tuple[Device, ...]:
     """The devices named, or found.
 
-    Found are the devices that hold one of the Node's InternalIPs or a default route. Loopback is none, even
-    where it holds an InternalIP (as with BGP to the host); then the default route's devices are what is left.
+    Found are the devices that hold one of the Node's InternalIPs or a default route, and those with a subnet of their
+    own: a storage network's, whose servers pods reach under this node's address there. Loopback is none, even where
+    it holds an InternalIP (as with BGP to the host); then the others are what is left.
     """
     if chosen:
         found = [d for d in devices if d.name in chosen]
     else:
         internal = set(node.internal_ips) if node else set()
-        found = [d for d in devices if d.default_route or internal.intersection(d.addresses)]
+        found = [d for d in devices if d.default_route or internal.intersection(d.addresses) or _has_subnet(d)]
     return tuple(sorted((d for d in found if d.name != LOOPBACK), key=lambda d: d.ifindex))
+
+
+def _has_subnet(device: Device) -> bool:
+    """Whether others are on a subnet of the device's; a bridge's are most often containers of this node."""
+    if device.is_bridge or not device.is_up or not device.has_ethernet or device.name in _NOT_NETWORKS:
+        return False
+    return any(n.prefixlen < n.max_prefixlen and not n.network_address.is_link_local for n in device.networks)

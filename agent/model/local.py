@@ -19,8 +19,12 @@ class Device:
     is_paced: bool = False  # its queue sends each packet when the packet's time has come (fq)
     is_up: bool = True  # gateways behind it may be in reach
     has_ipv6: bool = True  # it is not switched off there
+    is_bridge: bool = False  # of containers or virtual machines of this node, more often than of its network
     has_ethernet: bool = True  # its frames begin with an Ethernet header; WireGuard's and TUN's begin with IP
     loopback: bool = False  # its addresses are the node's, but no packet comes in by it from outside
+    sources: tuple[
+        Address, ...
+    ] = ()  # of its addresses, those fit for what leaves by it, the kernel's first choice first
 
 
 @dataclass(frozen=True, slots=True)

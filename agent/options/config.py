@@ -88,7 +88,7 @@ class Options:
     install_cni: bool = field(default=True, metadata=about(values.switch, "install the CNI plugin and its conflist"))
     devices: tuple[str, ...] = field(
         default=(),
-        metadata=about(values.names, "uplinks, by name", "those with the node's InternalIPs or a default route"),
+        metadata=about(values.names, "uplinks, by name", "those with an InternalIP, a default route or a subnet"),
     )
     encapsulation: Encapsulation = field(
         default=Encapsulation.NATIVE,
@@ -113,7 +113,7 @@ class Options:
     tunnel_vni: int = field(default=1, metadata=about(values.vni, "network number of VXLAN or Geneve"))
     masquerade: bool = field(
         default=True,
-        metadata=about(values.switch, "pods go outside under this node's address"),
+        metadata=about(values.switch, "pods go outside under this node's address on the way there"),
     )
     masquerade_config: Path | None = field(
         default=None,

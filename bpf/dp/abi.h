@@ -60,7 +60,10 @@ enum drop_reason {
 	DROP_NO_SERVICE,	/* for a service's address, at a port that none has for this sender, who was refused */
 	DROP_NO_SERVICE_SILENT, /* the same, and not one that can be answered */
 	DROP_SERVICE_SOURCE,	/* came in from outside as from a service, for which nobody outside speaks */
-	DROP_REASONS,		/* count, keep last */
+	DROP_NAT_PROTOCOL, /* a pod's packet to where pods are masqueraded, of a kind that is not: it has no ports */
+	DROP_STRAY_ERROR,  /* a pod's ICMP error to where pods are masqueraded, about no flow that is known */
+	DROP_NAT_WAY,	   /* its flow's way has moved to where another source is right; the flow begins anew */
+	DROP_REASONS,	   /* count, keep last */
 };
 
 /* The programs that count. */
@@ -270,7 +273,7 @@ struct flow {
 	__u32 set_id;		      /* FLOW_FORWARD: the set of the backend chosen */
 	__u32 set_revision;	      /* the set's, when the backend was chosen */
 	__u16 slot;		      /* the backend's in its set */
-	__u16 pad;
+	__u16 way; /* FLOW_FORWARD: by which device it leaves, where its source is that way's: the ifindex's lower half */
 };
 
 /*
@@ -370,6 +373,15 @@ struct paced_device {
 	__u32 is_paced;
 };
 
+/*
+ * A device of the node's own whose incoming packets pass uplink_ingress(): what leaves by it under other sources than its senders' has
+ * these, where its route names none; zeros: the node's.
+ */
+struct uplink {
+	ip_addr addr4;
+	ip_addr addr6;
+};
+
 /* The limits of an attachment, by its slot. */
 struct attachment_limits {
 	struct limit ingress; /* to the pod */
@@ -422,18 +434,13 @@ struct remote {
 };
 
 enum node_flag {
-	NODE_MASQUERADE = 1,	/* pods go outside under the node's address */
+	NODE_MASQUERADE = 1,	/* pods go outside under an address of the node */
 	NODE_LIMITS = 2,	/* the limits map has entries */
 	NODE_PACED = 4,		/* so has paced_devices */
 	NODE_IPIP = 8,		/* IP in IP, by headers of our own */
 	NODE_GENEVE = 16,	/* on the wire the VXLAN device's packets are Geneve's */
 	NODE_ANY_NETNS = 32,	/* sockets of every network namespace are served: which are pods' is not known */
 	NODE_HOST_ROUTING = 64, /* what pods send as it is goes by the stack, but for the tunnel */
-};
-
-/* A device of the node's own. */
-struct uplink {
-	__u32 has_programs; /* 1: what comes in by it passes uplink_ingress() */
 };
 
 enum {
@@ -447,7 +454,7 @@ struct kept_ports {
 
 /* What changes while the node runs. One value, under key 0. */
 struct node {
-	ip_addr addr4; /* source of what is translated; zeros: none */
+	ip_addr addr4; /* source of what is translated, unless its route has another; zeros: none */
 	ip_addr addr6;
 	__u64 netns_cookie;  /* of the node's own network namespace */
 	__u32 revision LIVE; /* raised when an endpoint changes, or a service's address comes or goes */

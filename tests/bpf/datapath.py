@@ -222,9 +222,11 @@ class Datapath:
         self.tables["routed_ranges"].update([(prefix_key(network), abi.RoutedRange(self.slot(ifindex)))])
         self.forget_locations()
 
-    def uplink(self, ifindex: int) -> None:
-        """Say that a device has the uplink's programs."""
-        self.tables["uplinks"].update([(ifindex, abi.Uplink(has_programs=1))])
+    def uplink(self, ifindex: int, addr4: str = "", addr6: str = "") -> None:
+        """Say that a device has the uplink's programs, and what leaves by it comes from where no route says."""
+        zero = IPv6Address(0)
+        record = abi.Uplink(addr(addr4) if addr4 else zero, addr(addr6) if addr6 else zero)
+        self.tables["uplinks"].update([(ifindex, record)])
 
     def service(
         self,

@@ -1,11 +1,12 @@
 """Every drop reason has a packet that is dropped for it, and every packet counted is counted with its octets."""
 
 import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6ND_RA, IPv6, IPv6ExtHdrDestOpt
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Packet, Raw
@@ -35,6 +36,7 @@ from tests.bpf.datapath import (
     frame,
     syn,
 )
+from tests.bpf.packets import UNREACHABLE, icmp_error
 from tests.bpf.uplink import UNREACHED, routed
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns]
@@ -44,6 +46,7 @@ NO_DROPS = {DropReason.DROP_NONE, DropReason.DROP_REASONS}
 # the kernel refuses to change a packet only when it has no memory for a copy: the headers were read before
 NEVER_HERE = {DropReason.DROP_REWRITE}
 SYN = frame(POD, VIP, syn())
+OUT = frame(POD, CLIENT, syn())
 NODE_PORT = frame(CLIENT, NODE, syn(dport=30080))
 EXTENDED = Ether(src=POD_MAC, dst=GATEWAY_MAC) / IPv6(src=POD6, dst=VIP6)
 for _ in range(9):
@@ -159,6 +162,21 @@ def begun(node: Datapath) -> None:
     node.run("uplink_ingress", fragment_of(30080, 0, 0))
 
 
+def masquerading(node: Datapath) -> None:
+    """Pods leave under the node's address."""
+    node.node(flags=abi.NodeFlag.NODE_MASQUERADE)
+
+
+def diverted(node: Datapath) -> None:
+    """The kernel's route for a masqueraded flow has moved to another device, which has another address."""
+    masquerading(node)
+    for device, own in (("up0", NODE), ("up1", "10.77.0.1")):
+        node.uplink(socket.if_nametoindex(device), own)
+    node.run("pod_ingress", OUT)
+    for line in ("address add 10.77.0.1/24 dev up1", f"route add {CLIENT}/32 dev up1"):
+        subprocess.run(["ip", *line.split()], check=True)
+
+
 @dataclass(frozen=True)
 class Case:
     """What is there, and the packet that is dropped for it."""
@@ -205,6 +223,9 @@ CASES = {
     DropReason.DROP_ROUTED_BACK: Case(
         lambda node: node.routed_range("10.200.0.0/16", LOOPBACK), frame(POD, "10.200.0.1", syn())
     ),
+    DropReason.DROP_NAT_PROTOCOL: Case(masquerading, frame(POD, CLIENT, ICMP(type=13))),
+    DropReason.DROP_STRAY_ERROR: Case(masquerading, icmp_error(frame(CLIENT, POD, syn()), UNREACHABLE, POD)),
+    DropReason.DROP_NAT_WAY: Case(diverted, OUT),
     DropReason.DROP_VLAN: Case(nothing, Ether(src=POD_MAC, dst=GATEWAY_MAC) / Dot1Q(vlan=5) / SYN.payload),
     DropReason.DROP_ARP: Case(nothing, Ether(src=POD_MAC) / ARP(hwsrc=POD_MAC, psrc=OTHER, pdst=NODE)),
     DropReason.DROP_ND: Case(nothing, Ether(src=POD_MAC) / IPv6(src=POD6, dst="ff02::1") / ICMPv6ND_RA()),

@@ -14,15 +14,15 @@ static __always_inline int verdict(const struct scratch *work, enum drop_reason 
 	return why ? XDP_DROP : XDP_PASS;
 }
 
-static __always_inline enum drop_reason begin(struct scratch *work, struct flow **f)
+static __always_inline enum drop_reason begin(ctx_t *ctx, struct scratch *work, struct flow **f)
 {
 	const struct packet *p = &work->packet;
 	struct service *s = service_find(&p->dst, p->dport, p->protocol, SCOPE_INTERNAL);
 
 	location_of(&p->src, &work->sender);
 	if (s)
-		return ct_begin(work, s, false, f);
-	return is_masqueraded_to(&p->dst, &work->sender) ? ct_source(work, 0, f) : DROP_NONE;
+		return ct_begin(ctx, work, s, false, f);
+	return is_masqueraded_to(&p->dst, &work->sender) ? ct_source(ctx, work, 0, f) : DROP_NONE;
 }
 
 static __always_inline enum drop_reason from_pod(ctx_t *ctx, struct scratch *work)
@@ -40,7 +40,7 @@ static __always_inline enum drop_reason from_pod(ctx_t *ctx, struct scratch *wor
 		return DROP_NONE;
 	f = ct_update(work, ct_find(work));
 	if (!f)
-		why = begin(work, &f);
+		why = begin(ctx, work, &f);
 	return why || !f ? why : ct_translate(ctx, work, f);
 }
 

@@ -71,11 +71,11 @@ def fill(generation: Generation) -> None:
     flows = [
         (
             abi.FlowKey(client, service, 40000, 80, 6, 0, 0),
-            abi.Flow(1, forward, client, backend, 40000, 8080, (none, none), 1, now_s, 1, 0, 0),
+            abi.Flow(1, forward, client, backend, 40000, 8080, (none, none), 1, now_s, 1, 0, 0, 0),
         ),
         (
             abi.FlowKey(client, backend, 40000, 8080, 6, 0, 0),
-            abi.Flow(2, answer, service, client, 80, 40000, (none, none), 1, now_s, 0, 0, 0),
+            abi.Flow(2, answer, service, client, 80, 40000, (none, none), 1, now_s, 0, 0, 0, 0),
         ),
     ]
     contents: dict[Any, list[tuple[Any, Any]]] = {

@@ -41,7 +41,9 @@ def entry(
     source, target = to or ((IPv6Address(0), 0), (IPv6Address(0), 0))
     flags |= FlowFlag.FLOW_ORIGIN_HI if swap else 0
     key = FlowKey(lo[0], hi[0], lo[1], hi[1], protocol, 0, 0)
-    return key, Flow(1, flags, source[0], target[0], source[1], target[1], (NOWHERE, NOWHERE), 1, seen_s, set_id, 0, 0)
+    return key, Flow(
+        1, flags, source[0], target[0], source[1], target[1], (NOWHERE, NOWHERE), 1, seen_s, set_id, 0, 0, 0
+    )
 
 
 def pair(

@@ -68,6 +68,7 @@ def main() -> int:
             hooks.move_to_tcx(pod, POD)
         failures += [*through_packets("tcx"), *in_fragments("tcx")]
     failures += [f"programs on device {pod}" for pod in pods if not hooks.has(pod, POD)]
+    failures += masqueraded(generation.maps)
     nodes = tunnels.build(hooks, generation.maps, objects, SIZES, tcx=tcx)
     failures += tunnels.tried_modes(nodes, tried)
     counted = site.counted(generation.maps)
@@ -165,6 +166,28 @@ def pod_to_outside(pod: Address, outside: Address) -> tuple[socket.socket, socke
         receiver.settimeout(TIMEOUT_S)
     with netns.inside(CLIENTS["pod"]):
         return socket.socket(family, socket.SOCK_DGRAM), receiver
+
+
+def masqueraded(maps: Path) -> list[str]:
+    """What a pod sends out is from the address of its way, whether or not the kernel can say which that is."""
+    failures = []
+    site.masquerade(maps)
+    for f in site.FAMILIES:
+        failures += tried(f"pod to {f.outside} under {f.node}", partial(seen_as, f.node, f.client, f.outside))
+    site.fill(maps)
+    return failures
+
+
+def seen_as(expected: Address, pod: Address, outside: Address) -> None:
+    """Have the neighbour see the pod's datagram come from an address, and its answer come back."""
+    sender, receiver = pod_to_outside(pod, outside)
+    with sender, receiver:
+        sender.settimeout(TIMEOUT_S)
+        sender.sendto(b"hello", (str(outside), site.SERVICE_PORT))
+        _, seen = receiver.recvfrom(64)
+        assert seen[0] == str(expected), seen
+        receiver.sendto(b"back", seen)
+        assert sender.recvfrom(64)[1][:2] == (str(outside), site.SERVICE_PORT)
 
 
 def in_time(maps: Path) -> list[str]:

@@ -34,6 +34,7 @@ class Family:
     client: Address  # a pod
     backend: Address  # a pod
     outside: Address
+    elsewhere: Address  # of the node, where other ways lead
     gateway: Address  # of pods: an address of nobody's
     bits: int
     at_once: str  # how ip is told not to look for another's use of an address first
@@ -46,6 +47,7 @@ IPV4 = Family(
     client=IPv4Address("10.1.0.2"),
     backend=IPv4Address("10.1.0.3"),
     outside=IPv4Address("192.0.2.2"),
+    elsewhere=IPv4Address("198.51.100.1"),
     gateway=IPv4Address("169.254.1.1"),
     bits=32,
     at_once="",
@@ -57,6 +59,7 @@ IPV6 = Family(
     client=IPv6Address("fd01::2"),
     backend=IPv6Address("fd01::3"),
     outside=IPv6Address("2001:db8::2"),
+    elsewhere=IPv6Address("2001:db8:1::1"),
     gateway=link_local(abi.NODE_MAC),
     bits=128,
     at_once="nodad",
@@ -118,7 +121,9 @@ def fill(folder: Path) -> None:
         (slot, abi.Attachment(if_nametoindex(device(name)), slot, slot, bytes.fromhex(mac.replace(":", ""))))
         for slot, (name, mac) in enumerate(PODS.items(), start=1)
     )
-    Table.open(abi.UPLINKS, folder / "uplinks").update([(if_nametoindex("uplink"), abi.Uplink(has_programs=1))])
+    Table.open(abi.UPLINKS, folder / "uplinks").update(
+        [(if_nametoindex("uplink"), abi.Uplink(mapped(IPV4.node), mapped(IPV6.node)))]
+    )
     pods = (
         (mapped(_address(f, name)), abi.Endpoint(slot, 0)) for slot, name in enumerate(PODS, start=1) for f in FAMILIES
     )
@@ -126,6 +131,16 @@ def fill(folder: Path) -> None:
     Table.open(abi.ENDPOINTS, folder / "endpoints").update([*pods, *own])
     node = abi.Node(mapped(IPV4.node), mapped(IPV6.node), netns_cookie(), 1, *NAT_PORTS, *NODE_PORTS, 0, 0, 0, 0, 0)
     Table.open(abi.NODE, folder / "node").update([(0, node)])
+
+
+def masquerade(folder: Path) -> None:
+    """Have pods leave under the uplink's addresses, which are not those that the node has for other ways."""
+    nodes = Table.open(abi.NODE, folder / "node")
+    node = nodes.get(0)
+    assert node
+    elsewhere = (mapped(IPV4.elsewhere), mapped(IPV6.elsewhere))
+    other = replace(node, addr4=elsewhere[0], addr6=elsewhere[1], flags=node.flags | abi.NodeFlag.NODE_MASQUERADE)
+    nodes.update([(0, other)])
 
 
 def limit(folder: Path, rate: int, keep_time: Iterable[int]) -> None:

@@ -7,7 +7,7 @@ pods' own devices are passed over by their fixed headers, for a dump per pod wou
 import socket
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_interface
 from pathlib import Path
 
@@ -24,14 +24,20 @@ from agent.netlink.rtnetlink import (
     ARPHRD_LOOPBACK,
     IFA_ADDRESS,
     IFA_F_DADFAILED,
+    IFA_F_DEPRECATED,
+    IFA_F_SECONDARY,
+    IFA_F_TENTATIVE,
     IFA_FLAGS,
     IFA_LOCAL,
     IFF_LOOPBACK,
     IFF_UP,
     IFLA_IFNAME,
+    IFLA_INFO_KIND,
+    IFLA_LINKINFO,
     IFLA_MTU,
     LINK,
     ROUTE,
+    RT_SCOPE_UNIVERSE,
     RTA_MULTIPATH,
     RTA_OIF,
     RTM_GETADDR,
@@ -54,6 +60,7 @@ SETTLE_ROUNDS = 10
 RECHECK_S = 30.0  # the sysctls tell nobody when they change
 RETRY_S = 1.0
 
+_UNFIT = IFA_F_SECONDARY | IFA_F_DEPRECATED | IFA_F_TENTATIVE  # for what begins now
 _HOP = struct.Struct("=Hxxi")  # struct rtnexthop: length, ifindex
 
 
@@ -66,6 +73,15 @@ class _Link:
     kind: int  # ARPHRD_*
     flags: int
     mtu: int
+    is_bridge: bool
+
+
+@dataclass(slots=True)
+class _Addresses:
+    """Those of a device."""
+
+    subnets: dict[Address, Network] = field(default_factory=dict)  # each one's
+    sources: list[Address] = field(default_factory=list)
 
 
 class LocalSource:
@@ -137,13 +153,15 @@ def _devices(dump: Dump, sysctls: Path) -> Iterator[Device]:
         yield Device(
             ifindex=index,
             name=links[index].name,
-            addresses=tuple(sorted(own, key=lambda a: (a.version, a))),
-            networks=tuple(sorted(set(own.values()), key=lambda n: (n.version, n))),
+            addresses=tuple(sorted(own.subnets, key=lambda a: (a.version, a))),
+            sources=tuple(own.sources),
+            networks=tuple(sorted(set(own.subnets.values()), key=lambda n: (n.version, n))),
             mtu=links[index].mtu,
             default_route=index in routed,
             is_paced=index in in_time,
             is_up=bool(links[index].flags & IFF_UP),
             has_ipv6=not _is_without_ipv6(sysctls / "ipv6/conf" / links[index].name),
+            is_bridge=links[index].is_bridge,
             has_ethernet=links[index].kind in {ARPHRD_ETHER, ARPHRD_LOOPBACK},
             loopback=bool(links[index].flags & IFF_LOOPBACK),
         )
@@ -162,14 +180,16 @@ def _links(dump: Dump) -> Iterator[_Link]:
         name = text(attribute(body, LINK.size, IFLA_IFNAME))
         if not name.startswith(VETH_PREFIX):
             _, kind, index, flags, _ = LINK.unpack_from(body)
-            yield _Link(index, name, kind, flags, number(attribute(body, LINK.size, IFLA_MTU)))
+            made_as = text(attribute(attribute(body, LINK.size, IFLA_LINKINFO), 0, IFLA_INFO_KIND))
+            mtu = number(attribute(body, LINK.size, IFLA_MTU))
+            yield _Link(index, name, kind, flags, mtu, is_bridge=made_as == "bridge")
 
 
-def _addresses(dump: Dump, wanted: Iterable[int]) -> dict[int, dict[Address, Network]]:
-    """The addresses of each device, and the subnet that each is on."""
-    found: dict[int, dict[Address, Network]] = {index: {} for index in wanted}
+def _addresses(dump: Dump, wanted: Iterable[int]) -> dict[int, _Addresses]:
+    """The addresses of each device."""
+    found = {index: _Addresses() for index in wanted}
     for body in dump.read(RTM_GETADDR, bytes(ADDRESS.size)):
-        _, length, flags, _, index = ADDRESS.unpack_from(body)
+        _, length, flags, scope, index = ADDRESS.unpack_from(body)
         if index not in found:
             continue
         # on a point-to-point device IFA_ADDRESS is the peer's
@@ -180,7 +200,9 @@ def _addresses(dump: Dump, wanted: Iterable[int]) -> dict[int, dict[Address, Net
         address = ip_address(own or peer)
         if not address.is_loopback:
             # the peer's, where there is one: that is whom the link reaches
-            found[index][address] = ip_interface((peer or own, length)).network
+            found[index].subnets[address] = ip_interface((peer or own, length)).network
+            if scope == RT_SCOPE_UNIVERSE and not flags & _UNFIT:
+                found[index].sources.append(address)
     return found
 
 

@@ -268,6 +268,15 @@ static __always_inline struct flow *ct_update(struct scratch *work, struct flow 
 	return f && work->ct.copy == CACHE_NONE ? ct_update_entry(work) : f;
 }
 
+/* Ends the flow under the packet's key, which begins anew with the next packet. */
+static __always_inline void ct_end(struct scratch *work)
+{
+	struct flow *entry = bpf_map_lookup_elem(&flows, &work->key);
+
+	if (entry && flow_read(entry, &work->key, &work->found) && ct_delete(work, &work->key))
+		cache_void();
+}
+
 /* Where the packet comes from, and where it goes to, as its flow has it. */
 static __always_inline const struct peer_location *flow_source(const struct flow *f, __u32 src_hi)
 {

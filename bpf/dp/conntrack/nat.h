@@ -5,6 +5,7 @@
 
 #include "dp/conntrack/conntrack.h"
 #include "dp/conntrack/nat_port.h"
+#include "dp/conntrack/snat.h"
 #include "dp/packet/rewrite.h"
 #include "dp/service/listener.h"
 
@@ -118,6 +119,7 @@ static __always_inline void nat_forward_flow(struct scratch *work)
 	f->set_id = pair->set_id;
 	f->set_revision = pair->set_revision;
 	f->slot = pair->slot;
+	f->way = pair->way;
 }
 
 /*
@@ -202,9 +204,11 @@ static __noinline bool nat_misses_answers(const struct packet *p, const struct b
 }
 
 /* Chooses the backend, and says what it is to be sent. */
-static __always_inline enum drop_reason nat_choose(const struct packet *p, const struct service *s,
-						   const struct node *n, bool external, struct nat_pair *pair)
+static __always_inline enum drop_reason nat_choose(ctx_t *ctx, struct scratch *work, const struct service *s,
+						   bool external)
 {
+	const struct packet *p = &work->packet;
+	struct nat_pair *pair = &work->pair;
 	struct backend *b;
 
 	pair->set_revision = set_revision(s->set_id);
@@ -214,6 +218,7 @@ static __always_inline enum drop_reason nat_choose(const struct packet *p, const
 		return DROP_BACKEND_LOST;
 	pair->set_id = s->set_id;
 	pair->flags = external ? FLOW_EXTERNAL : 0;
+	pair->way = 0;
 	pair->mapping.src = p->src;
 	pair->mapping.dst = b->addr;
 	pair->mapping.sport = p->sport;
@@ -221,8 +226,7 @@ static __always_inline enum drop_reason nat_choose(const struct packet *p, const
 	pair->mapping.protocol = p->protocol;
 	if (!nat_misses_answers(p, b, external))
 		return DROP_NONE;
-	pair->mapping.src = p->flags & PACKET_V4 ? n->addr4 : n->addr6;
-	return addr_is_zero(&pair->mapping.src) ? DROP_NAT_ADDRESS : DROP_NONE;
+	return snat_choose(ctx, work, &p->src);
 }
 
 /* Stores both entries, with another source port where the source is another or the backend knows this one. */
@@ -252,16 +256,16 @@ static __always_inline enum drop_reason nat_store(const struct packet *p, struct
  * answers would miss us, its port also unless the backend knows it from another flow.
  * On DROP_NONE both entries are there.
  */
-__noinline int nat_begin(const struct packet *p, const struct service *s, bool external)
+__noinline int nat_begin(ctx_t *ctx, const struct service *s, bool external)
 {
 	const struct node *n = node_now();
 	struct scratch *work = scratch();
 	enum drop_reason why;
 
-	if (!p || !s || !n || !work)
+	if (!s || !n || !work)
 		return DROP_BACKEND_LOST;
-	why = nat_choose(p, s, n, external, &work->pair);
-	return why ? why : nat_store(p, work, n);
+	why = nat_choose(ctx, work, s, external);
+	return why ? why : nat_store(&work->packet, work, n);
 }
 
 /*
@@ -279,19 +283,21 @@ static __always_inline enum drop_reason ct_keep_outside(struct scratch *work, __
 }
 
 /*
- * Begins a flow that is no service's: of a pod to somebody outside under the node's address, or one beside another's answers
+ * Begins a flow that is no service's: of a pod to somebody outside under an address of the node, or one beside another's answers
  * under its own, which needs but another port. On DROP_NONE both entries are there.
  */
-__noinline int nat_source(const struct packet *p, __u32 flags)
+__noinline int nat_source(ctx_t *ctx, __u32 flags)
 {
 	const struct node *n = node_now();
 	struct scratch *work = scratch();
+	const struct packet *p;
 	struct nat_pair *pair;
+	enum drop_reason why;
 
-	if (!p || !n || !work)
+	if (!n || !work)
 		return DROP_NAT_ADDRESS;
+	p = &work->packet;
 	pair = &work->pair;
-	pair->mapping.src = work->ct.is_beside ? p->src : p->flags & PACKET_V4 ? n->addr4 : n->addr6;
 	pair->mapping.dst = p->dst;
 	pair->mapping.sport = p->sport;
 	pair->mapping.dport = p->dport;
@@ -301,17 +307,21 @@ __noinline int nat_source(const struct packet *p, __u32 flags)
 	pair->slot = 0;
 	pair->flags = flags;
 	if (work->ct.is_beside) {
+		pair->mapping.src = p->src;
+		pair->way = 0;
 		pair->flags |= FLOW_BESIDE;
 		besides_note(tick_s());
+		return nat_store(p, work, n);
 	}
-	return nat_store(p, work, n);
+	why = snat_choose(ctx, work, &p->src);
+	return why ? why : nat_store(p, work, n);
 }
 
 /* Begins the flow of a packet to a service; work->sender is found. *f is set on DROP_NONE, to what was stored. */
-static __always_inline enum drop_reason ct_begin(struct scratch *work, const struct service *s, bool external,
-						 struct flow **f)
+static __always_inline enum drop_reason ct_begin(ctx_t *ctx, struct scratch *work, const struct service *s,
+						 bool external, struct flow **f)
 {
-	enum drop_reason why = s->backends ? nat_begin(&work->packet, s, external) : service_empty(s);
+	enum drop_reason why = s->backends ? nat_begin(ctx, s, external) : service_empty(s);
 
 	if (!why)
 		*f = &work->flow;
@@ -319,9 +329,9 @@ static __always_inline enum drop_reason ct_begin(struct scratch *work, const str
 }
 
 /* Begins a flow under another source, as nat_source(); otherwise as ct_begin(). */
-static __always_inline enum drop_reason ct_source(struct scratch *work, __u32 flags, struct flow **f)
+static __always_inline enum drop_reason ct_source(ctx_t *ctx, struct scratch *work, __u32 flags, struct flow **f)
 {
-	enum drop_reason why = nat_source(&work->packet, flags);
+	enum drop_reason why = nat_source(ctx, flags);
 
 	if (!why)
 		*f = &work->flow;
@@ -344,6 +354,7 @@ static __always_inline enum drop_reason ct_translate(ctx_t *ctx, struct scratch 
 	work->inner.sport = f->to_sport;
 	work->inner.dport = f->to_dport;
 	work->inner.protocol = work->packet.protocol;
+	snat_translate(work, f);
 	work->forward.is_translated = true;
 	work->forward.is_renamed = !addr_equal(&f->to_src, &work->packet.src);
 	return rewrite(ctx, &work->packet, &work->inner);

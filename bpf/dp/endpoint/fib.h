@@ -21,44 +21,61 @@ static __always_inline void fib_addresses(struct bpf_fib_lookup *f, const ip_add
 }
 
 /*
- * Which device the kernel would send a packet by that came in here; 0: by none. Sets *mtu where that is because the packet
- * is too large. A GSO packet is not: its segments came in as they are.
+ * How the kernel would send a packet on that came in here. A GSO packet is not too large: its segments came in as they
+ * are. Returns BPF_FIB_LKUP_RET_*.
  */
-static __always_inline __u32 fib_device_mtu(ctx_t *ctx, const ip_addr *src, const ip_addr *dst, __u8 protocol,
-					    __u32 *mtu)
+static __always_inline long fib_ask(ctx_t *ctx, const ip_addr *src, const ip_addr *dst, __u8 protocol,
+				    struct bpf_fib_lookup *f)
 {
-	struct bpf_fib_lookup f = {.ifindex = ctx_ifindex(ctx), .l4_protocol = protocol};
-	long code;
-
-	*mtu = 0;
+	memset(f, 0, sizeof(*f));
+	f->ifindex = ctx_ifindex(ctx);
+	f->l4_protocol = protocol;
 	if (!ctx_gso_size(ctx))
-		f.tot_len = ctx_length(ctx) - ETH_HLEN;
-	fib_addresses(&f, src, dst);
-	code = ctx_fib_lookup(ctx, &f);
-	if (code == BPF_FIB_LKUP_RET_FRAG_NEEDED)
-		*mtu = f.mtu_result;
+		f->tot_len = ctx_length(ctx) - ETH_HLEN;
+	fib_addresses(f, src, dst);
+	return ctx_fib_lookup(ctx, f, 0);
+}
+
+/* Which device the kernel would send a packet by that came in here; 0: by none. */
+static __always_inline __u32 fib_device(ctx_t *ctx, const ip_addr *src, const ip_addr *dst, __u8 protocol)
+{
+	struct bpf_fib_lookup f;
+	long code = fib_ask(ctx, src, dst, protocol, &f);
+
 	return code == BPF_FIB_LKUP_RET_SUCCESS || code == BPF_FIB_LKUP_RET_NO_NEIGH ? f.ifindex : 0;
 }
 
-static __always_inline __u32 fib_device(ctx_t *ctx, const ip_addr *src, const ip_addr *dst, __u8 protocol)
+/*
+ * By which source a packet's way is asked for. One whose own source was translated goes where it would have gone under
+ * that, as the kernel's masquerading has it: the address that it has now is the way's.
+ */
+static __always_inline const ip_addr *way_source(const struct scratch *work, const struct packet *p)
 {
-	__u32 mtu;
-
-	return fib_device_mtu(ctx, src, dst, protocol, &mtu);
+	return work->forward.is_translated ? &work->way_src : &p->src;
 }
 
-/* Sends it out; the kernel finds the neighbour. Sets *verdict. */
+/* Sends it out, by the route for a source and destination; the kernel finds the neighbour. Sets *verdict. */
 __noinline int route_out(ctx_t *ctx, const ip_addr *src, const ip_addr *dst, __u8 protocol, int *verdict)
 {
 	struct scratch *work = scratch();
-	__u32 device;
+	struct bpf_redir_neigh via = {};
+	struct bpf_fib_lookup *f;
+	long code;
 
 	if (!src || !dst || !verdict || !work)
 		return DROP_NO_ROUTE;
-	device = fib_device_mtu(ctx, src, dst, protocol, &work->forward.mtu);
-	if (!device)
-		return work->forward.mtu ? DROP_TOO_BIG : DROP_NO_ROUTE;
-	*verdict = bpf_redirect_neigh(device, NULL, 0, 0);
+	f = &work->route;
+	code = fib_ask(ctx, src, dst, protocol, f);
+	if (code == BPF_FIB_LKUP_RET_FRAG_NEEDED) {
+		work->forward.mtu = f->mtu_result;
+		return DROP_TOO_BIG;
+	}
+	if (code != BPF_FIB_LKUP_RET_SUCCESS && code != BPF_FIB_LKUP_RET_NO_NEIGH)
+		return DROP_NO_ROUTE;
+	/* the next hop is this route's: one that is found by the packet's own source may be another */
+	via.nh_family = f->family;
+	memcpy(via.ipv6_nh, f->ipv6_dst, sizeof(via.ipv6_nh)); /* IPv4's is the first word of either */
+	*verdict = bpf_redirect_neigh(f->ifindex, &via, sizeof(via), 0);
 	return DROP_NONE;
 }
 

@@ -83,11 +83,13 @@ __noinline int limit_ingress(ctx_t *ctx, const struct packet *p, __u32 slot)
 static __always_inline bool is_paced(ctx_t *ctx, const struct packet *p, __u32 remote_id)
 {
 	struct remote *remote = remote_find(remote_id);
-	const ip_addr none = {}, *src = &p->src, *dst = &p->dst;
+	const struct scratch *work = scratch();
+	const ip_addr none = {}, *src, *dst = &p->dst;
 	__u32 ifindex;
 
-	if (p->flags & PACKET_OTHER || addr_is_multicast(&p->dst) || (remote_id && !remote))
+	if (!work || p->flags & PACKET_OTHER || addr_is_multicast(&p->dst) || (remote_id && !remote))
 		return false;
+	src = way_source(work, p);
 	if (remote) {
 		src = &none;
 		dst = &remote->addr;

@@ -5,6 +5,7 @@
 
 #include "dp/endpoint/limit.h"
 #include "dp/forward/fib_forward.h"
+#include "dp/forward/leave.h"
 #include "dp/tunnel/geneve.h"
 #include "dp/tunnel/tunnel.h"
 #include "dp/packet/rewrite.h"
@@ -163,7 +164,7 @@ static __always_inline enum drop_reason deliver(ctx_t *ctx, const struct packet 
 	if (needs_segmenter(ctx, p, to))
 		return route_segmenter(verdict);
 	if (to->hop == HOP_OUT)
-		return route_out(ctx, &p->src, &p->dst, p->protocol, verdict);
+		return leave(ctx, p, to, verdict);
 	return deliver_to_tunnel(ctx, p, to, verdict);
 }
 

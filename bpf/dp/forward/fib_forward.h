@@ -68,7 +68,7 @@ static __always_inline bool fib_next_hop(ctx_t *ctx, const struct packet *p, __u
 
 	if (!fib_question(ctx, p, length, &f))
 		return false;
-	code = ctx_fib_lookup(ctx, &f);
+	code = ctx_fib_lookup(ctx, &f, 0);
 	if (code != BPF_FIB_LKUP_RET_SUCCESS && code != BPF_FIB_LKUP_RET_NO_NEIGH)
 		return false;
 	hop->ifindex = f.ifindex;

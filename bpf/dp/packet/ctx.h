@@ -41,10 +41,10 @@ static __always_inline bool ctx_is_linear(const ctx_t *ctx)
 	return ctx->data_end - ctx->data >= ctx_length(ctx);
 }
 
-/* Asks the kernel's rules and routes; returns BPF_FIB_LKUP_RET_*. */
-static __always_inline long ctx_fib_lookup(ctx_t *ctx, struct bpf_fib_lookup *question)
+/* Asks the kernel's rules and routes; flags: BPF_FIB_LOOKUP_*. Returns BPF_FIB_LKUP_RET_*. */
+static __always_inline long ctx_fib_lookup(ctx_t *ctx, struct bpf_fib_lookup *question, __u32 flags)
 {
-	return bpf_fib_lookup(ctx, question, sizeof(*question), 0);
+	return bpf_fib_lookup(ctx, question, sizeof(*question), flags);
 }
 
 /* The address to which a socket is bound; an IPv4 one is the first word. */

@@ -38,6 +38,7 @@ struct forward {
 	__u32 octets;		   /* of the frame, as it came */
 	__u32 copy;		   /* of its flow, see struct ct_ctx; wanted for HOP_FIB */
 	__u32 mtu;		   /* that the packet is too large for; 0: the tunnel's */
+	__u16 way;		   /* of its flow, as struct flow's; 0: any is right */
 	bool is_ours;		   /* counted: at the node's devices much is not */
 	bool is_translated;
 	bool is_renamed;       /* it leaves under another source address than its sender's */
@@ -46,6 +47,7 @@ struct forward {
 	bool came_past_stack;  /* the flow was begun from outside, and its packets reach the pod past the stack */
 	bool was_encapsulated; /* it came in under a header of ours */
 	bool is_own_answer;    /* it comes in as this node's own programs answered what the node sent */
+	bool is_about_flow;    /* an ICMP error, about a flow that is known */
 };
 
 #endif

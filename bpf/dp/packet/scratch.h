@@ -37,7 +37,7 @@ struct nat_pair {
 	__u32 set_revision;
 	__u32 flags; /* enum flow_flag */
 	__u16 slot;
-	__u16 pad;
+	__u16 way;
 };
 
 /* Where the flow cache was looked in, and what for. */
@@ -75,6 +75,8 @@ struct scratch {
 	struct tuple inner;
 	struct tuple outer;
 	struct service_addr_key address; /* about to be looked up */
+	struct bpf_fib_lookup route;	 /* what the kernel is asked, and answers */
+	ip_addr way_src;		 /* of a translated packet: by which source its way out is asked for */
 	__be32 reply[28]; /* what a sender is told: a whole ICMP message, or TCP header and the one that it answers */
 	struct fragment_key datagram;
 	struct fragment fragment; /* about to be stored */

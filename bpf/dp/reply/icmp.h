@@ -156,6 +156,7 @@ __noinline int icmp_translate(ctx_t *ctx, struct packet *p)
 	if (!quote_read(ctx, p, &work->quote))
 		return DROP_NONE;
 	f = ct_peek(quoted, &src_hi);
+	work->forward.is_about_flow = f;
 	if (!f || !flow_translates(f, !src_hi)) /* the error goes the other way than what it quotes */
 		return DROP_NONE;
 	work->inner.src = f->to_dst;
@@ -178,6 +179,7 @@ __noinline int icmp_translate(ctx_t *ctx, struct packet *p)
 	work->forward.is_renamed = !addr_equal(&p->src, &work->outer.src);
 	p->src = work->outer.src;
 	p->dst = work->outer.dst;
+	work->way_src = p->src;
 	work->forward.is_translated = true;
 	return DROP_NONE;
 }

@@ -158,6 +158,22 @@ def test_translation_comes_from_the_nodes_own_address_before_an_uplinks() -> Non
     assert source(Node(HERE), [LOOPBACK], 4) is None
 
 
+def node_maps(*devices: Device) -> Records:
+    """The node's records, with these devices."""
+    local = Local(devices)
+    return node_records(node_context(Node(HERE), local, {}), local, SETTINGS, TunnelLinks(), devices[:1])
+
+
+def test_an_uplink_says_under_which_address_packets_leave_by_it() -> None:
+    fit = replace(
+        UPLINK, addresses=(ip_address("192.0.2.1"), ip_address("192.0.2.9")), sources=(ip_address("192.0.2.9"),)
+    )
+    found = node_maps(fit, LOOPBACK).of_map("uplinks")
+    assert {abi.UPLINKS.key.unpack(key): abi.Uplink.unpack(value) for key, value in found.items()} == {
+        2: abi.Uplink(IPv6Address("::ffff:192.0.2.9"), IPv6Address(0))
+    }
+
+
 DUAL = Node(HERE, pod_cidrs=(ip_network("10.0.0.0/24"), ip_network("fd00::/64")))
 SINGLE = Node(HERE, pod_cidrs=DUAL.pod_cidrs[:1])
 DEAF = replace(UPLINK, has_ipv6=False)

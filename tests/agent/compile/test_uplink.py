@@ -1,6 +1,7 @@
 """Which devices are the node's uplinks."""
 
-from ipaddress import IPv4Address, IPv6Address
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ ETH0 = Device(2, "eth0", (IPv4Address("10.0.0.1"),))
 ETH1 = Device(3, "eth1", (IPv4Address("192.0.2.9"),), default_route=True)
 ETH2 = Device(4, "eth2", (IPv6Address("fd00::1"),))
 WIREGUARD = Device(6, "wg0", (IPv4Address("10.0.0.1"),), has_ethernet=False)
+STORAGE = Device(7, "storage", (IPv4Address("10.99.0.1"),), (IPv4Network("10.99.0.0/24"),))
+ALONE = Device(8, "alone", (IPv4Address("10.98.0.1"),), (IPv4Network("10.98.0.1/32"), IPv6Network("fe80::/64")))
 SPARE = Device(5, "spare", (IPv4Address("198.51.100.7"),))
 
 
@@ -25,6 +28,12 @@ SPARE = Device(5, "spare", (IPv4Address("198.51.100.7"),))
         pytest.param((), NODE, (ETH1, SPARE), ("eth1",), id="so is one with a default route"),
         pytest.param((), NODE, (ETH2, ETH0), ("eth0", "eth2"), id="each family's InternalIP counts, by ifindex"),
         pytest.param((), None, (ETH0, ETH1), ("eth1",), id="before the Node is known, the default route decides"),
+        pytest.param((), NODE, (ETH0, STORAGE), ("eth0", "storage"), id="so is one with a subnet of its own"),
+        pytest.param((), NODE, (ETH0, ALONE), ("eth0",), id="an address alone is no subnet, nor is a link-local one"),
+        pytest.param((), NODE, (ETH0, replace(STORAGE, is_up=False)), ("eth0",), id="a device that is down is none"),
+        pytest.param((), NODE, (ETH0, replace(STORAGE, is_bridge=True)), ("eth0",), id="containers' bridge is none"),
+        pytest.param((), NODE, (replace(ETH0, is_bridge=True),), ("eth0",), id="the node's own bridge is one"),
+        pytest.param((), NODE, (replace(STORAGE, name="swtunnel"),), (), id="the tunnel's device is none"),
         pytest.param(("spare",), NODE, (ETH0, SPARE), ("spare",), id="--devices overrides what would be found"),
         pytest.param(("gone",), NODE, (ETH0,), (), id="a device of --devices that is not there yet is waited for"),
         pytest.param(
@@ -40,3 +49,4 @@ def test_a_device_without_ethernet_headers_is_no_uplink_and_is_told_of() -> None
     assert uplinks((), NODE, (WIREGUARD, ETH1)) == (ETH1,)
     assert without_ethernet((), NODE, (WIREGUARD, ETH1)) == (WIREGUARD,)
     assert without_ethernet(("eth1",), NODE, (WIREGUARD, ETH1)) == ()
+    assert without_ethernet((), None, (replace(STORAGE, has_ethernet=False),)) == ()

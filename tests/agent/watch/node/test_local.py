@@ -79,6 +79,30 @@ def test_devices_addresses_and_routes_are_followed(seen: Seen) -> None:
 
 @pytest.mark.netns
 @pytest.mark.usefixtures("source")
+def test_the_addresses_fit_for_what_leaves_are_known_in_the_kernels_order(seen: Seen) -> None:
+    ip("link add up0 type veth peer name up1")
+    ip("link set up0 up")
+    ip("link set up1 up")
+    for address in ("192.0.2.9/24", "192.0.2.2/24", "198.51.100.1/32", "203.0.113.1/24 scope link"):
+        ip(f"addr add {address} dev up0")
+    for address in ("2001:db8::9/64 nodad preferred_lft 0", "2001:db8::2/64 nodad"):
+        ip(f"addr add {address} dev up0")
+    seen.until(lambda _: "up0" in devices(seen) and len(devices(seen)["up0"].sources) == 3)
+    assert [str(address) for address in devices(seen)["up0"].sources] == ["192.0.2.9", "198.51.100.1", "2001:db8::2"]
+    assert len(devices(seen)["up0"].addresses) >= 6
+
+
+@pytest.mark.netns
+@pytest.mark.usefixtures("source")
+def test_a_bridge_is_known_as_one(seen: Seen) -> None:
+    ip("link add br0 type bridge")
+    ip("link add up0 type veth peer name up1")
+    seen.until(lambda _: {"br0", "up0"} <= devices(seen).keys())
+    assert {name for name, device in devices(seen).items() if device.is_bridge} == {"br0"}
+
+
+@pytest.mark.netns
+@pytest.mark.usefixtures("source")
 def test_pods_devices_are_no_devices_of_the_node(seen: Seen) -> None:
     seen.until(lambda cluster: cluster.local.devices)
     before = len(seen.clusters)
