@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "30c0816ab584"
+LAYOUT: Final = "e94b41db6c18"
 """The fingerprint of all that follows."""
 
 
@@ -117,6 +117,7 @@ class EndpointFlag(IntFlag):
     """``enum endpoint_flag``."""
 
     ENDPOINT_NODE = 1
+    ENDPOINT_HELD = 2
 
 
 class FlowFlag(IntFlag):

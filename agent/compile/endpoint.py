@@ -23,10 +23,12 @@ def node_addresses(devices: Iterable[Device], internal_ips: Iterable[Address]) -
     return frozenset(address for address in every if not (address.is_loopback or address.is_unspecified))
 
 
-def node_endpoints(own: Iterable[Address], attached: Iterable[Address]) -> Packed:
+def node_endpoints(own: Iterable[Address], attached: Iterable[Address], devices: Iterable[Device]) -> Packed:
     """The node's own addresses, without those that an attachment has: it has them even if the node claims them too."""
-    node = abi.Endpoint(0, abi.EndpointFlag.ENDPOINT_NODE).pack()
-    return {mapped(address).packed: node for address in frozenset(own) - frozenset(attached)}
+    held = {address for device in devices for address in device.addresses}
+    node = abi.EndpointFlag.ENDPOINT_NODE
+    known, sent = (abi.Endpoint(0, flags).pack() for flags in (node, node | abi.EndpointFlag.ENDPOINT_HELD))
+    return {mapped(a).packed: sent if a in held else known for a in frozenset(own) - frozenset(attached)}
 
 
 def attachment_owner(attachment: Attachment) -> Owner:

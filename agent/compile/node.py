@@ -43,7 +43,7 @@ def node_records(
         {
             "paced_devices": paced,
             "uplinks": _uplinks(uplinks),
-            "endpoints": node_endpoints(context.addresses, context.attached),
+            "endpoints": node_endpoints(context.addresses, context.attached, local.devices),
             "kept_ports": {NODE_KEY: kept_ports(_taken(local, settings))},
             "node": {NODE_KEY: _node(context.node, local, settings, links, _limit_flags(paced, has_limits=has_limits))},
         }
@@ -88,9 +88,14 @@ def _port_problems(settings: Settings, local: Local, name: ObjectName) -> tuple[
 
 
 def source(node: Node, devices: Iterable[Device], version: int) -> Address | None:
-    """The address that translated packets come from where their route gives none: the Node's, else an uplink's."""
-    uplinks = (address for device in devices if device.default_route for address in device.addresses)
-    candidates = (*node.internal_ips, *(address for address in uplinks if not address.is_link_local))
+    """The address that translated packets come from where their route gives none; None: there is none of the family.
+
+    It is the Node's first that a device has, else one of a default route's device, else the Node's first.
+    """
+    every = tuple(devices)
+    held = {address for device in every for address in device.addresses}
+    ways = (a for device in every if device.default_route for a in device.addresses if not a.is_link_local)
+    candidates = (*(ip for ip in node.internal_ips if ip in held), *ways, *node.internal_ips)
     return next((address for address in candidates if address.version == version), None)
 
 

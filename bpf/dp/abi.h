@@ -338,6 +338,7 @@ struct gc_run {
 
 enum endpoint_flag {
 	ENDPOINT_NODE = 1, /* an address of this node itself: no device, the stack has it */
+	ENDPOINT_HELD = 2, /* and one of its devices has it: packets can be sent under it */
 };
 
 /* Who has an address on this node.  Keyed by ip_addr. */

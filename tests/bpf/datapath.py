@@ -123,8 +123,8 @@ class Datapath:
         self.endpoint(POD_LINK, LOOPBACK, POD_MAC)
         self.endpoint(OTHER, OTHER_POD_DEVICE, OTHER_MAC)
         self.endpoint(OTHER6, OTHER_POD_DEVICE, OTHER_MAC)
-        self.endpoint(NODE, 0, "00:00:00:00:00:00", abi.EndpointFlag.ENDPOINT_NODE)
-        self.endpoint(NODE6, 0, "00:00:00:00:00:00", abi.EndpointFlag.ENDPOINT_NODE)
+        self.endpoint(NODE, 0, "00:00:00:00:00:00", abi.EndpointFlag.ENDPOINT_NODE | abi.EndpointFlag.ENDPOINT_HELD)
+        self.endpoint(NODE6, 0, "00:00:00:00:00:00", abi.EndpointFlag.ENDPOINT_NODE | abi.EndpointFlag.ENDPOINT_HELD)
 
     def close(self) -> None:
         """Let the kernel have everything back."""

@@ -1,4 +1,4 @@
-"""A translated flow leaves under the address that its route gives."""
+"""A translated flow leaves under the address that its route gives, and begins anew when that address is gone."""
 
 import socket
 import subprocess
@@ -11,7 +11,7 @@ from scapy.layers.inet import ICMP, IP
 from scapy.layers.inet6 import ICMPv6EchoRequest, ICMPv6NIQueryNOOP
 from scapy.packet import Packet, Raw
 
-from maps.abi import DropReason, EndpointFlag, NodeFlag, PrefixFlag, Scope
+from maps.abi import DropReason, EndpointFlag, FlowFlag, NodeFlag, PrefixFlag, Scope
 from tests.bpf.datapath import (
     CLIENT,
     CLIENT6,
@@ -27,6 +27,7 @@ from tests.bpf.datapath import (
     VIP,
     VIP6,
     Datapath,
+    addr,
     checksums_hold,
     data,
     datagram,
@@ -40,7 +41,7 @@ pytestmark = [pytest.mark.kernel, pytest.mark.netns]
 
 ROUTER_MAC = "02:00:00:00:00:99"
 NO_MAC = "00:00:00:00:00:00"
-OWN = EndpointFlag.ENDPOINT_NODE
+OWN = EndpointFlag.ENDPOINT_NODE | EndpointFlag.ENDPOINT_HELD
 SCTP, GRE, ESP = 132, 47, 50
 
 
@@ -251,6 +252,16 @@ def test_a_pod_that_reaches_itself_is_the_node_to_itself(masked: Datapath, f: Fa
     assert addresses(masked.run("pod_ingress", frame(f.pod, f.vip, syn())).packet) == (f.node, f.pod)
 
 
+# ---- an address that is gone
+
+
+def lose(node: Datapath, address: str) -> None:
+    """Have the agent say that no device has the address."""
+    node.tables["endpoints"].delete([addr(address)])
+    node.node(revision=2, flags=NodeFlag.NODE_MASQUERADE)
+    node.forget_locations()
+
+
 @contextmanager
 def moved(f: Family) -> Iterator[str]:
     """The storage network's address becomes another."""
@@ -268,9 +279,44 @@ def moved(f: Family) -> Iterator[str]:
 
 
 @FAMILIES
+@pytest.mark.parametrize("kind", ["UDP", "ping", "TCP"])
+def test_a_flow_under_an_address_that_is_gone_begins_anew_under_the_new_one(
+    masked: Datapath, f: Family, kind: str
+) -> None:
+    l4 = {"TCP": data(), "UDP": datagram(), "ping": ping(f)}[kind]
+    assert source(masked, f, f.server, l4) == f.storage
+    undisturbed = sent(masked, f, f.outside, datagram(sport=9))
+    with moved(f) as other:
+        masked.endpoint(other, 0, NO_MAC, OWN)
+        assert source(masked, f, f.server, l4) == f.storage, "before the agent has told"
+        lose(masked, f.storage)
+        assert source(masked, f, f.server, l4) == other
+        assert bytes(sent(masked, f, f.outside, datagram(sport=9))) == bytes(undisturbed)
+    kept = [k for k, flow in masked.tables["flows"].items() if FlowFlag(flow.flags) & FlowFlag.FLOW_REVERSE]
+    assert len(kept) == 2, "nothing is left of the flow under the old address"
+
+
+@FAMILIES
 def test_an_address_that_came_just_now_is_used_before_the_agent_has_told(masked: Datapath, f: Family) -> None:
     with moved(f) as other:
         assert source(masked, f, f.server, datagram()) == other
+
+
+@FAMILIES
+def test_an_address_that_the_cluster_knows_but_no_device_has_is_gone(masked: Datapath, f: Family) -> None:
+    assert source(masked, f, f.server, datagram()) == f.storage
+    with moved(f) as other:
+        masked.endpoint(f.storage, 0, NO_MAC, EndpointFlag.ENDPOINT_NODE)
+        masked.node(revision=2, flags=NodeFlag.NODE_MASQUERADE)
+        assert source(masked, f, f.server, datagram()) == other
+
+
+@FAMILIES
+def test_a_flow_under_the_nodes_address_stays_even_where_no_device_has_that(masked: Datapath, f: Family) -> None:
+    first = sent(masked, f, f.outside, datagram())
+    masked.endpoint(f.node, 0, NO_MAC, EndpointFlag.ENDPOINT_NODE)
+    masked.node(revision=2, flags=NodeFlag.NODE_MASQUERADE)
+    assert bytes(sent(masked, f, f.outside, datagram())) == bytes(first)
 
 
 # ---- what has no ports

@@ -27,6 +27,7 @@ WITHIN_S = 10.0
 SILENT_S = 2.0  # at most, while an address or a route changes; a tenth of that is usual
 FAMILIES = pytest.mark.parametrize("family", [pytest.param(0, id="ipv4"), pytest.param(1, id="ipv6")])
 STORAGE = ("10.99.0.11", "fd99::11")  # n1's addresses on the storage network
+OTHER = ("10.99.0.33", "fd99::33")
 THIRD = ("10.99.0.44", "fd99::44")
 SERVER = ("10.99.0.200", "fd99::200")
 BEYOND = ("198.51.100.7", "2001:db8:7::7")  # the server's too, behind both networks
@@ -107,6 +108,23 @@ def talking(asking: Client, kind: str, address: str, port: int = PORT) -> Iterat
         seen |= json.loads(process.stdout.read())
 
 
+@contextmanager
+def renumbered(node: Machine, family: int) -> Iterator[None]:
+    """The node's address on the storage network becomes another one."""
+    hold(node, family, "add", OTHER[family])
+    hold(node, family, "del", STORAGE[family])
+    try:
+        # IPv4's second address goes with the first
+        if family == 0:
+            ip(node, family, f"address replace {OTHER[family]}/{BITS[family]} dev eth1")
+        yield
+    finally:
+        hold(node, family, "add", STORAGE[family])
+        hold(node, family, "del", OTHER[family])
+        if family == 0:
+            ip(node, family, f"address replace {STORAGE[family]}/{BITS[family]} dev eth1")
+
+
 def seen_as(asking: Client, address: str, port: int = PORT) -> str:
     """How the server sees a new flow of datagrams."""
     return ask(asking, "udp", 10, (address, port))
@@ -152,6 +170,28 @@ def test_a_pods_way_by_a_rule_for_it_has_the_address_there(made: Cluster, asking
     finally:
         ip(node, family, f"rule del from {own} lookup 77")
         ip(node, family, "route del default table 77")
+
+
+@FAMILIES
+def test_flows_follow_when_the_nodes_address_changes_and_others_notice_nothing(
+    made: Cluster, asking: Client, family: int
+) -> None:
+    node, outside = made.site.machine("n1"), str(made.site.outside.addresses[family])
+    with (
+        talking(asking, "udp", SERVER[family]) as moving,
+        talking(asking, "tcp", SERVER[family]) as connected,
+        talking(asking, "udp", outside) as staying,
+        talking(asking, "tcp", outside) as still_connected,
+        renumbered(node, family),
+    ):
+        until(lambda: seen_as(asking, SERVER[family]) == OTHER[family])
+        time.sleep(SILENT_S)
+    assert moving["seen"][:2] == [STORAGE[family], OTHER[family]]
+    assert moving["silent_s"] < SILENT_S
+    assert connected["end"] in {"ConnectionResetError", "BrokenPipeError"}
+    assert staying["seen"] == [str(node.addresses[family])]
+    assert staying["silent_s"] < SILENT_S / 2
+    assert still_connected["end"] == "alive"
 
 
 @FAMILIES

@@ -51,6 +51,20 @@ static __noinline bool flow_service_changed(const struct flow_key *key, const st
 	return (s ? s->set_id : 0) != f->set_id;
 }
 
+/*
+ * Was the flow given a source that was this node's, and is no device's any more? What is sent under it is not answered. A
+ * connection cannot go on under another: its next segment begins one, which the other end refuses by a RST.
+ */
+static __noinline bool flow_source_left(const struct flow_key *key, const struct flow *f)
+{
+	const ip_addr *origin = f->flags & FLOW_ORIGIN_HI ? &key->hi_addr : &key->lo_addr;
+	const struct node *n = node_now();
+
+	if (!(f->flags & FLOW_FORWARD) || !n || addr_equal(origin, &f->to_src) || addr_is_held(&f->to_src))
+		return false;
+	return !addr_equal(&f->to_src, &n->addr4) && !addr_equal(&f->to_src, &n->addr6);
+}
+
 /* Finds anew where both ends are. */
 static __always_inline void ct_refresh_ends(const struct flow_key *key, struct flow *f)
 {
@@ -78,13 +92,15 @@ static __always_inline bool flow_holds(const struct flow *f, __u32 revision)
 /*
  * Is what the flow remembers still so? Asked after an endpoint, a service or a backend of its set has changed, of what was
  * read: the entry stays as it is. False when the flow must begin anew: it would go elsewhere now, and the protocol has no
- * connection to lose.
+ * connection to lose, or its answers would not come back.
  */
 static __noinline bool ct_refresh(const struct flow_key *key, struct flow *f, const struct packet *p, __u32 revision)
 {
 	__u32 set = f->set_id ? set_revision(f->set_id) : 0;
 
 	fence_reads(); /* the set's revision is read, its backends are not */
+	if (f->revision != revision && flow_source_left(key, f))
+		return false;
 	if (p->protocol != IPPROTO_TCP || p->flags & PACKET_SYN) {
 		if (f->flags & FLOW_FORWARD && flow_backend_left(f))
 			return false;

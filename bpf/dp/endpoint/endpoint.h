@@ -47,6 +47,14 @@ static __always_inline bool addr_is_node(const ip_addr *addr)
 	return e && e->flags & ENDPOINT_NODE;
 }
 
+/* Has one of this node's devices the address? Not each that the cluster knows it under need be one. */
+static __always_inline bool addr_is_held(const ip_addr *addr)
+{
+	struct endpoint *e = endpoint_find(addr);
+
+	return e && e->flags & ENDPOINT_HELD;
+}
+
 /* An address of this node, or one that each host has for itself. */
 static __always_inline bool addr_is_here(const ip_addr *addr)
 {

@@ -23,6 +23,7 @@ from agent.reconcile.plans import contents
 from maps import abi
 from tests.agent.compile.objects import FRESH, HERE, SETTINGS, attachment, cluster
 
+ITSELF = Node(HERE)
 UPLINK = Device(2, "eth0", (ip_address("192.0.2.1"), ip_address("fe80::1"), ip_address("fd00::1")), default_route=True)
 LOOPBACK = Device(1, "lo", (ip_address("127.0.0.1"), ip_address("::1"), ip_address("203.0.113.9")))
 
@@ -66,7 +67,7 @@ def test_who_has_a_slot_after_another_has_another_revision() -> None:
 
 def test_a_pod_has_its_address_even_where_the_node_claims_it() -> None:
     claimed = ip_address("10.0.0.5")
-    assert node_endpoints([claimed], [claimed]) == {}
+    assert node_endpoints([claimed], [claimed], [UPLINK]) == {}
     value = records(attachment()).of_map("endpoints")[mapped(claimed).packed]
     assert abi.Endpoint.unpack(value).slot == 7
 
@@ -153,15 +154,22 @@ def test_nothing_is_translated_from_the_tunnels_port(
 
 def test_translation_comes_from_the_nodes_own_address_before_an_uplinks() -> None:
     node = Node(HERE, (ip_address("198.51.100.1"),))
-    assert str(source(node, [UPLINK], 4)) == "198.51.100.1"
-    assert str(source(node, [UPLINK], 6)) == "fd00::1"
+    cluster = Device(3, "eth1", (ip_address("198.51.100.1"),))
+    assert str(source(node, [UPLINK, cluster], 4)) == "198.51.100.1"
+    assert str(source(node, [UPLINK, cluster], 6)) == "fd00::1"
     assert source(Node(HERE), [LOOPBACK], 4) is None
 
 
-def node_maps(*devices: Device) -> Records:
+def test_translation_comes_from_an_address_that_a_device_has() -> None:
+    moved = Node(HERE, (ip_address("198.51.100.1"),))  # as before the kubelet has told of another address
+    assert str(source(moved, [UPLINK], 4)) == "192.0.2.1"
+    assert str(source(moved, [LOOPBACK], 4)) == "198.51.100.1", "nothing better is known"
+
+
+def node_maps(*devices: Device, node: Node = ITSELF) -> Records:
     """The node's records, with these devices."""
     local = Local(devices)
-    return node_records(node_context(Node(HERE), local, {}), local, SETTINGS, TunnelLinks(), devices[:1])
+    return node_records(node_context(node, local, {}), local, SETTINGS, TunnelLinks(), devices[:1])
 
 
 def test_an_uplink_says_under_which_address_packets_leave_by_it() -> None:
@@ -172,6 +180,14 @@ def test_an_uplink_says_under_which_address_packets_leave_by_it() -> None:
     assert {abi.UPLINKS.key.unpack(key): abi.Uplink.unpack(value) for key, value in found.items()} == {
         2: abi.Uplink(IPv6Address("::ffff:192.0.2.9"), IPv6Address(0))
     }
+
+
+def test_the_programs_know_which_of_the_nodes_addresses_a_device_has() -> None:
+    node, held = abi.EndpointFlag.ENDPOINT_NODE, abi.EndpointFlag.ENDPOINT_HELD
+    claimed = ip_address("198.51.100.1")  # an InternalIP that a cloud translates, or one of before a lease ended
+    found = node_maps(UPLINK, node=Node(HERE, (claimed,))).of_map("endpoints")
+    flags = {abi.ENDPOINTS.key.unpack(key): abi.Endpoint.unpack(value).flags for key, value in found.items()}
+    assert flags == {mapped(address): node | held for address in UPLINK.addresses} | {mapped(claimed): node}
 
 
 DUAL = Node(HERE, pod_cidrs=(ip_network("10.0.0.0/24"), ip_network("fd00::/64")))
