@@ -54,6 +54,17 @@ static __always_inline const ip_addr *way_source(const struct scratch *work, con
 	return work->forward.is_translated ? &work->way_src : &p->src;
 }
 
+/*
+ * May the packet's next hop be another than that of its own source's route? Then it is named. Else the kernel is to find it, and
+ * with it the packet's new route: one that waits for an unknown neighbour is sent by the route that it has, in the end, and
+ * the stack has given the node's own one for where it was to go before it was translated.
+ */
+static __always_inline bool is_way_another(const struct scratch *work)
+{
+	return work->forward.is_translated && work->forward.hop == HOP_OUT &&
+	       !addr_equal(&work->way_src, &work->packet.src);
+}
+
 /* Sends it out, by the route for a source and destination; the kernel finds the neighbour. Sets *verdict. */
 __noinline int route_out(ctx_t *ctx, const ip_addr *src, const ip_addr *dst, __u8 protocol, int *verdict)
 {
@@ -72,7 +83,10 @@ __noinline int route_out(ctx_t *ctx, const ip_addr *src, const ip_addr *dst, __u
 	}
 	if (code != BPF_FIB_LKUP_RET_SUCCESS && code != BPF_FIB_LKUP_RET_NO_NEIGH)
 		return DROP_NO_ROUTE;
-	/* the next hop is this route's: one that is found by the packet's own source may be another */
+	if (!is_way_another(work)) {
+		*verdict = bpf_redirect_neigh(f->ifindex, NULL, 0, 0);
+		return DROP_NONE;
+	}
 	via.nh_family = f->family;
 	memcpy(via.ipv6_nh, f->ipv6_dst, sizeof(via.ipv6_nh)); /* IPv4's is the first word of either */
 	*verdict = bpf_redirect_neigh(f->ifindex, &via, sizeof(via), 0);
