@@ -17,6 +17,9 @@ RECORDS = sorted(
 )
 
 
+DRAWN = 2048  # octets of a field at most: what is longer repeats itself
+
+
 def values_of(kind: Any, size_note: int) -> st.SearchStrategy[Any]:
     """Values of a field's type; *size_note* is the room for bytes and numbers."""
     if kind is IPv6Address:
@@ -24,7 +27,8 @@ def values_of(kind: Any, size_note: int) -> st.SearchStrategy[Any]:
     if kind is int:
         return st.integers(0, (1 << 8 * size_note) - 1)
     if kind is bytes:
-        return st.binary(min_size=size_note, max_size=size_note)
+        drawn = min(size_note, DRAWN)
+        return st.binary(min_size=drawn, max_size=drawn).map(lambda octets: (octets * size_note)[:size_note])
     if kind is str:
         return st.text(st.characters(exclude_characters="\0", codec="ascii"), max_size=size_note - 1)
     if get_origin(kind) is tuple:
