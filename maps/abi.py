@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "e94b41db6c18"
+LAYOUT: Final = "d3ab9187a9f6"
 """The fingerprint of all that follows."""
 
 

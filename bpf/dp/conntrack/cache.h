@@ -19,7 +19,7 @@ enum {
 	CACHE_WAYS = 4,
 	CACHE_PLACE = 0xffff, /* the part of a mark that is a place in the ring */
 	CACHE_S = 3,	  /* a copy of an answered flow holds so long, in now_s()'s unit; no such flow ends sooner */
-	CACHE_NONE = ~0U, /* in place of a copy's index */
+	CACHE_NONE = ~0U, /* in place of a cached flow's index */
 };
 
 struct cached_flow {
@@ -92,14 +92,14 @@ static __always_inline bool cache_is_of(const struct cached_flow *r, const struc
 	return !((a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3]) | (a[4] ^ b[4]));
 }
 
-/* The copy at a place in this CPU's ring; s->copy follows. */
+/* The cached flow at a place in this CPU's ring; s->cached follows. */
 static __always_inline struct cached_flow *cache_at(struct cache_search *s, __u32 place)
 {
-	s->copy = s->cpu * cache_span + (place & (cache_span - 1));
-	return bpf_map_lookup_elem(&flow_caches, &s->copy);
+	s->cached = s->cpu * cache_span + (place & (cache_span - 1));
+	return bpf_map_lookup_elem(&flow_caches, &s->cached);
 }
 
-/* The copy under a flow's key; whether it still holds is another question. NULL: none. Sets *s. */
+/* The cached flow under a key; whether it still holds is another question. NULL: none. Sets *s. */
 static __always_inline struct cached_flow *cache_find(const struct flow_key *key, struct cache_search *s)
 {
 	struct cache_set *set;
@@ -111,7 +111,7 @@ static __always_inline struct cached_flow *cache_find(const struct flow_key *key
 	s->hash = cache_hash(key, &index) & ~CACHE_PLACE;
 	s->epoch = epoch ? *(volatile __u64 *)epoch : 0;
 	s->way = CACHE_WAYS;
-	s->copy = CACHE_NONE;
+	s->cached = CACHE_NONE;
 	s->set = index = s->cpu * (cache_span / 2) + (index & (cache_span / 2 - 1));
 	set = bpf_map_lookup_elem(&cache_sets, &index);
 	if (!set)
@@ -125,14 +125,14 @@ static __always_inline struct cached_flow *cache_find(const struct flow_key *key
 			r = cache_at(s, marked);
 			if (r && cache_is_of(r, key))
 				return r;
-			s->copy = CACHE_NONE;
+			s->cached = CACHE_NONE;
 			return NULL;
 		}
 	}
 	return NULL;
 }
 
-/* The next place in the ring, marked with the flow's hash; it takes the place of the copy that is oldest. */
+/* The next place in the ring, marked with the flow's hash; it takes the oldest's place. */
 static __always_inline struct cached_flow *cache_take(struct cache_search *s)
 {
 	__u32 zero = 0, index = s->set;
@@ -155,7 +155,7 @@ static __always_inline struct cached_flow *cache_take(struct cache_search *s)
  */
 static __always_inline void cache_keep(struct cache_search *s, const struct flow_key *key, const struct flow *f)
 {
-	struct cached_flow *r = bpf_map_lookup_elem(&flow_caches, &s->copy);
+	struct cached_flow *r = bpf_map_lookup_elem(&flow_caches, &s->cached);
 
 	if (!r)
 		r = cache_take(s);
@@ -167,18 +167,18 @@ static __always_inline void cache_keep(struct cache_search *s, const struct flow
 	r->asked = 0;
 }
 
-/* Was the way on of a copy's flow asked for this moment? */
-static __always_inline bool cache_is_asked(__u32 copy)
+/* Was the way on of a cached flow asked for this moment? */
+static __always_inline bool cache_is_asked(__u32 cached)
 {
-	struct cached_flow *r = bpf_map_lookup_elem(&flow_caches, &copy);
+	struct cached_flow *r = bpf_map_lookup_elem(&flow_caches, &cached);
 
 	return r && r->asked == tick_moment();
 }
 
-/* The way on of a copy's flow is asked for now. */
-static __always_inline void cache_ask(__u32 copy)
+/* The way on of a cached flow is asked for now. */
+static __always_inline void cache_ask(__u32 cached)
 {
-	struct cached_flow *r = bpf_map_lookup_elem(&flow_caches, &copy);
+	struct cached_flow *r = bpf_map_lookup_elem(&flow_caches, &cached);
 
 	if (r)
 		r->asked = tick_moment();

@@ -213,14 +213,14 @@ static __always_inline struct flow *ct_find(struct scratch *work)
 
 	src_hi = packet_key(p, &work->key);
 	ct->src_hi = src_hi;
-	ct->copy = CACHE_NONE;
+	ct->cached = CACHE_NONE;
 	ct->is_beside = false;
 	if (!n)
 		return NULL;
 	ct->revision = n->revision;
 	r = cache_find(&work->key, &ct->search);
 	if (r && cache_holds(r, p, src_hi, ct->revision, ct->search.epoch) && !is_beside(&r->flow, src_hi)) {
-		ct->copy = ct->search.copy;
+		ct->cached = ct->search.cached;
 		ct->is_current = true;
 		return &r->flow;
 	}
@@ -271,7 +271,7 @@ static __noinline struct flow *ct_update_entry(struct scratch *work)
 	if (ct->is_beside) /* the search was for the other's copy */
 		return f;
 	cache_keep(&ct->search, &work->key, f);
-	ct->copy = ct->search.copy;
+	ct->cached = ct->search.cached;
 	return f;
 }
 
@@ -281,7 +281,7 @@ static __noinline struct flow *ct_update_entry(struct scratch *work)
  */
 static __always_inline struct flow *ct_update(struct scratch *work, struct flow *f)
 {
-	return f && work->ct.copy == CACHE_NONE ? ct_update_entry(work) : f;
+	return f && work->ct.cached == CACHE_NONE ? ct_update_entry(work) : f;
 }
 
 /* Ends the flow under the packet's key, which begins anew with the next packet. */

@@ -105,11 +105,11 @@ static __always_inline enum drop_reason follow_flow(ctx_t *ctx, struct scratch *
 		to->peer = *flow_destination(f, work->ct.src_hi);
 		to->is_by_stack = f->flags & FLOW_BY_STACK;
 		to->came_past_stack = f->flags & FLOW_EXTERNAL && !to->is_by_stack;
-		to->copy = work->ct.copy;
+		to->cached = work->ct.cached;
 		why = ct_translate(ctx, work, f);
 	} else {
 		location_of(&p->dst, &to->peer);
-		to->copy = CACHE_NONE;
+		to->cached = CACHE_NONE;
 	}
 	find_device(to);
 	return why ? why : clamp_mss(ctx, p, to, f);

@@ -153,7 +153,7 @@ static __always_inline enum drop_reason deliver(ctx_t *ctx, const struct packet 
 		return DROP_TOO_BIG;
 	if (to->hop == HOP_FRAGMENTS)
 		return route_fragments(ctx, p, verdict);
-	if (to->hop == HOP_FIB && !fib_forward(ctx, p, to->copy, to->came_past_stack, verdict))
+	if (to->hop == HOP_FIB && !fib_forward(ctx, p, to->cached, to->came_past_stack, verdict))
 		return DROP_NONE;
 	if (came_in)
 		why = write_hop(ctx, p);

@@ -79,11 +79,11 @@ static __always_inline bool fib_next_hop(ctx_t *ctx, const struct packet *p, __u
 }
 
 /*
- * Sends it to the route's next hop, whom the kernel keeps asking for; copy: of its flow, which remembers the next hop for
+ * Sends it to the route's next hop, whom the kernel keeps asking for; cached: its flow, which remembers the next hop for
  * a moment. any_device: what answers a flow that came in past the stack leaves so whatever the device, else only by an
  * uplink. Sets *verdict when that is so.
  */
-__noinline int fib_forward(ctx_t *ctx, const struct packet *p, __u32 copy, bool any_device, int *verdict)
+__noinline int fib_forward(ctx_t *ctx, const struct packet *p, __u32 cached, bool any_device, int *verdict)
 {
 	struct next_hop hop = {};
 	__u32 length;
@@ -91,11 +91,11 @@ __noinline int fib_forward(ctx_t *ctx, const struct packet *p, __u32 copy, bool 
 	if (!p || !verdict || has_options(p))
 		return false;
 	length = network_length(ctx, p);
-	if (!next_hop_find(copy, &hop)) {
+	if (!next_hop_find(cached, &hop)) {
 		if (!fib_next_hop(ctx, p, length, &hop) || !(any_device || uplink_find(hop.ifindex)))
 			return false;
 		if (hop.mtu)
-			next_hop_keep(copy, &hop);
+			next_hop_keep(cached, &hop);
 	}
 	if (hop.mtu && length > hop.mtu)
 		return false;

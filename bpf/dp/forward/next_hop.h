@@ -17,7 +17,7 @@ struct next_hop {
 
 _Static_assert(sizeof(struct next_hop) == 32, "two to a cache line");
 
-/* By the index of a copy, as many. */
+/* By the index of a cached flow, as many. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 32768);
@@ -27,24 +27,24 @@ struct {
 } next_hops SEC(".maps") PRIVATE PER_CPU(32768);
 
 /* What was kept this moment, if anything was. */
-static __always_inline bool next_hop_find(__u32 copy, struct next_hop *hop)
+static __always_inline bool next_hop_find(__u32 cached, struct next_hop *hop)
 {
-	struct next_hop *kept = bpf_map_lookup_elem(&next_hops, &copy);
+	struct next_hop *kept = bpf_map_lookup_elem(&next_hops, &cached);
 
-	if (!kept || !cache_is_asked(copy))
+	if (!kept || !cache_is_asked(cached))
 		return false;
 	*hop = *kept;
 	return true;
 }
 
-static __always_inline void next_hop_keep(__u32 copy, const struct next_hop *hop)
+static __always_inline void next_hop_keep(__u32 cached, const struct next_hop *hop)
 {
-	struct next_hop *kept = bpf_map_lookup_elem(&next_hops, &copy);
+	struct next_hop *kept = bpf_map_lookup_elem(&next_hops, &cached);
 
 	if (!kept)
 		return;
 	*kept = *hop;
-	cache_ask(copy);
+	cache_ask(cached);
 }
 
 #endif

@@ -36,7 +36,7 @@ struct forward {
 	__u32 ifindex;		   /* and the pod's device there; 0: it is no pod's of this node */
 	mac_addr mac;		   /* and the pod's */
 	__u32 octets;		   /* of the frame, as it came */
-	__u32 copy;		   /* of its flow, see struct ct_ctx; wanted for HOP_FIB */
+	__u32 cached;		   /* of its flow, see struct ct_ctx; wanted for HOP_FIB */
 	__u32 mtu;		   /* that the packet is too large for; 0: the tunnel's */
 	__u16 way;		   /* of its flow, as struct flow's; 0: any is right */
 	bool is_ours;		   /* counted: at the node's devices much is not */
