@@ -7,6 +7,7 @@
 #define SLUICEWAY_NAT_PORT_H
 
 #include "dp/config.h"
+#include "dp/packet/hash.h"
 #include "dp/packet/scratch.h"
 
 enum {
@@ -51,13 +52,6 @@ static __always_inline bool port_is_kept(__u32 port)
 
 	barrier_var(word); /* the compiler knows its range, Linux 6.1's and 6.12's verifiers do not */
 	return kept && kept->words[word & (PORT_WORDS - 1)] >> port % 32 & 1;
-}
-
-/* Mixes one word in: a multiplication and a shift, alike on every node. */
-static __always_inline __u32 hash_word(__u32 h, __u32 word)
-{
-	h = (h ^ word) * 0x9e3779b1;
-	return h ^ (h >> 15);
 }
 
 /* A hash of one end. */

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Stores a NAT pair: the reverse entry under a source port that is free, then the forward one. */
+#ifndef SLUICEWAY_NAT_STORE_H
+#define SLUICEWAY_NAT_STORE_H
+
+#include "dp/conntrack/conntrack.h"
+#include "dp/conntrack/nat_port.h"
+
+enum { NAT_TAKEN = -17 /* -EEXIST */ };
+
+/*
+ * Stores the entry that answers will find. Never takes one that is in use by another flow.
+ * Returns 0, -EEXIST or -E2BIG as bpf_map_update_elem(). A function of its own, verified once and not in every turn
+ * of nat_reserve_port()'s loop.
+ */
+__noinline int nat_store_reverse(const struct packet *p, const struct nat_pair *pair)
+{
+	struct scratch *work = scratch();
+	struct flow *f, *old;
+	struct flow_key *key;
+	bool src_hi;
+	long error;
+
+	if (!p || !pair || !work)
+		return NAT_TAKEN;
+	key = &work->half;
+	src_hi = tuple_key(&pair->mapping, key);
+	f = flow_fresh(work, key, pair->flags | FLOW_REVERSE, src_hi);
+	f->ends[src_hi] = pair->client;
+	f->ends[!src_hi] = pair->backend;
+	f->to_src = p->dst;
+	f->to_dst = p->src;
+	f->to_sport = p->dport;
+	f->to_dport = p->sport;
+	error = bpf_map_update_elem(&flows, key, f, BPF_NOEXIST);
+	if (error != NAT_TAKEN)
+		return error;
+	old = bpf_map_lookup_elem(&flows, key);
+	if (!old || !flow_read(old, key, &work->found) || !flow_is_closed(work, key->protocol))
+		return error;
+	if (!ct_delete(work, key))
+		return error;
+	cache_void();
+	return bpf_map_update_elem(&flows, key, f, BPF_NOEXIST);
+}
+
+/*
+ * Another CPU has begun the same flow meanwhile: what it stored is taken, and our reverse entry goes. False: what is there is
+ * no flow of this kind.
+ */
+static __always_inline bool nat_adopt(struct scratch *work)
+{
+	struct flow *entry = bpf_map_lookup_elem(&flows, &work->key), *f = &work->found;
+
+	if (!entry || !flow_read(entry, &work->key, f) || !(f->flags & FLOW_FORWARD))
+		return false;
+	work->flow = *f;
+	bpf_map_delete_elem(&flows, &work->half); /* which nat_store_reverse() has stored */
+	return true;
+}
+
+/* The forward entry, made of the reverse one that was left in the scratch. */
+static __always_inline void nat_forward_flow(struct scratch *work)
+{
+	const struct nat_pair *pair = &work->pair;
+	__u32 src_hi = work->ct.src_hi & 1;
+	struct flow *f = &work->flow;
+
+	f->serial = flow_serial_fresh(work, &work->key);
+	f->flags = pair->flags | FLOW_FORWARD | (src_hi ? FLOW_ORIGIN_HI : 0);
+	f->ends[src_hi] = pair->client;
+	f->ends[!src_hi] = pair->backend;
+	f->to_src = pair->mapping.src;
+	f->to_dst = pair->mapping.dst;
+	f->to_sport = pair->mapping.sport;
+	f->to_dport = pair->mapping.dport;
+	f->set_id = pair->set_id;
+	f->set_revision = pair->set_revision;
+	f->slot = pair->slot;
+	f->way = pair->way;
+}
+
+/*
+ * Stores the entry that the client's packets find, under the key that was found for this one; over one that is there, but for
+ * another CPU's of the same flow. Returns as bpf_map_update_elem().
+ */
+static __always_inline int nat_store_forward(struct scratch *work)
+{
+	long error;
+
+	nat_forward_flow(work);
+	error = bpf_map_update_elem(&flows, &work->key, &work->flow, BPF_NOEXIST);
+	if (error != NAT_TAKEN)
+		return error;
+	if (nat_adopt(work))
+		return 0;
+	error = bpf_map_update_elem(&flows, &work->key, &work->flow, BPF_ANY);
+	cache_void();
+	return error;
+}
+
+/* Stores the reverse entry under the first free source port. */
+static __noinline enum drop_reason nat_reserve_port(const struct packet *p, struct nat_pair *pair, const struct node *n)
+{
+	if (!n->nat_port_min) /* the node's own sockets, services and pods have them all */
+		return DROP_NAT_PORTS;
+	for (int i = 0; i < 2 * NAT_TRIES; i++) {
+		int error, port = nat_port(p, i);
+
+		if (!port)
+			continue;
+		pair->mapping.sport = port;
+		if (p->flags & PACKET_ECHO)
+			pair->mapping.dport = port;
+		error = nat_store_reverse(p, pair);
+		if (!error)
+			return DROP_NONE;
+		if (error != NAT_TAKEN)
+			return DROP_CONNTRACK_FULL;
+	}
+	return DROP_NAT_PORTS;
+}
+
+/* Stores both entries, with another source port where the source is another or the backend knows this one. */
+static __always_inline enum drop_reason nat_store(const struct packet *p, struct scratch *work, const struct node *n)
+{
+	struct nat_pair *pair = &work->pair;
+	enum drop_reason why = DROP_NONE;
+	int error;
+
+	pair->client = work->sender;
+	location_of(&pair->mapping.dst, &pair->backend);
+	error = addr_equal(&pair->mapping.src, &p->src) && !work->ct.is_beside ? nat_store_reverse(p, pair) : NAT_TAKEN;
+	if (error && error != NAT_TAKEN)
+		return DROP_CONNTRACK_FULL;
+	if (error)
+		why = nat_reserve_port(p, pair, n);
+	if (why)
+		return why;
+	if (!nat_store_forward(work))
+		return DROP_NONE;
+	bpf_map_delete_elem(&flows, &work->half); /* which nat_store_reverse() has stored */
+	return DROP_CONNTRACK_FULL;
+}
+
+#endif

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Whether what a flow rests on is still so: its ends, its service, its backend, its source. Used by conntrack.h. */
+#ifndef SLUICEWAY_REFRESH_H
+#define SLUICEWAY_REFRESH_H
+
+#include "dp/endpoint/location.h"
+#include "dp/service/service.h"
+#include "dp/conntrack/flow.h"
+
+/* Is the connection over that was found? */
+static __noinline bool flow_is_closed(struct scratch *work, __u8 protocol)
+{
+	__u32 flags = work->found.flags;
+
+	if (flags & (FLOW_FORWARD | FLOW_REVERSE)) {
+		struct flow *other;
+
+		flow_pair_key(&work->found, protocol, &work->other);
+		other = bpf_map_lookup_elem(&flows, &work->other);
+		if (other)
+			flags |= other->flags & FLOW_ENDS;
+	}
+	return flags & FLOW_RESET || (flags & FLOW_FIN_ORIGIN && flags & FLOW_FIN_REPLY);
+}
+
+/* Has the backend left its set, or the set gone? Only asked of FLOW_FORWARD; a masqueraded flow has no set. */
+static __always_inline bool flow_backend_left(const struct flow *f)
+{
+	struct backend *b = backend_find(f->set_id, f->slot);
+
+	if (!f->set_id)
+		return false;
+	return !b || b->port != f->to_dport || !addr_equal(&b->addr, &f->to_dst);
+}
+
+/*
+ * Is who was called another service's address by now than when the flow began: a service's or no more one, or of another
+ * set? What was called at the reverse entry is the backend, and the forward one decides.
+ */
+static __noinline bool flow_service_changed(const struct flow_key *key, const struct flow *f)
+{
+	bool origin_hi = f->flags & FLOW_ORIGIN_HI;
+	const ip_addr *called = origin_hi ? &key->lo_addr : &key->hi_addr;
+	enum scope scope = f->flags & FLOW_EXTERNAL ? SCOPE_EXTERNAL : SCOPE_INTERNAL;
+	struct service *s;
+
+	if (f->flags & FLOW_REVERSE || addr_is_loopback(called))
+		return false;
+	s = service_find(called, origin_hi ? key->lo_port : key->hi_port, key->protocol, scope);
+	return (s ? s->set_id : 0) != f->set_id;
+}
+
+/*
+ * Was the flow given a source that was this node's, and is no device's any more? What is sent under it is not answered. A
+ * connection cannot go on under another: its next segment begins one, which the other end refuses by a RST.
+ */
+static __noinline bool flow_source_left(const struct flow_key *key, const struct flow *f)
+{
+	const ip_addr *origin = f->flags & FLOW_ORIGIN_HI ? &key->hi_addr : &key->lo_addr;
+	const struct node *n = node_now();
+
+	if (!(f->flags & FLOW_FORWARD) || !n || addr_equal(origin, &f->to_src) || addr_is_held(&f->to_src))
+		return false;
+	return !addr_equal(&f->to_src, &n->addr4) && !addr_equal(&f->to_src, &n->addr6);
+}
+
+/* Finds anew where both ends are. */
+static __always_inline void ct_refresh_ends(const struct flow_key *key, struct flow *f)
+{
+	bool origin_hi = f->flags & FLOW_ORIGIN_HI;
+	const ip_addr *lo = &key->lo_addr, *hi = &key->hi_addr;
+
+	/* whom a translated packet reaches stands not in the key: the backend there, the client back */
+	if (f->flags & (FLOW_FORWARD | FLOW_REVERSE)) {
+		if (!!(f->flags & FLOW_FORWARD) == origin_hi)
+			lo = &f->to_dst;
+		else
+			hi = &f->to_dst;
+	}
+	location_of(lo, &f->ends[0]);
+	location_of(hi, &f->ends[1]);
+}
+
+/* Are both ends where the flow has them, and has its set lost no backend since? */
+static __always_inline bool flow_holds(const struct flow *f, __u32 revision)
+{
+	return f->revision == revision && location_holds(&f->ends[0]) && location_holds(&f->ends[1]) &&
+	       (!f->set_id || f->set_revision == set_revision(f->set_id));
+}
+
+/*
+ * Is what the flow remembers still so? Asked after an endpoint, a service or a backend of its set has changed, of what was
+ * read: the entry stays as it is. False when the flow must begin anew: it would go elsewhere now, and the protocol has no
+ * connection to lose, or its answers would not come back.
+ */
+static __noinline bool ct_refresh(const struct flow_key *key, struct flow *f, const struct packet *p, __u32 revision)
+{
+	__u32 set = f->set_id ? set_revision(f->set_id) : 0;
+
+	fence_reads(); /* the set's revision is read, its backends are not */
+	if (f->revision != revision && flow_source_left(key, f))
+		return false;
+	if (p->protocol != IPPROTO_TCP || p->flags & PACKET_SYN) {
+		if (f->flags & FLOW_FORWARD && flow_backend_left(f))
+			return false;
+		if (f->revision != revision && flow_service_changed(key, f))
+			return false;
+	}
+	ct_refresh_ends(key, f);
+	f->revision = revision;
+	f->set_revision = set;
+	return true;
+}
+
+#endif
