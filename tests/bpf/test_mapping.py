@@ -6,6 +6,7 @@ import pytest
 from scapy.layers.inet import UDP
 from scapy.packet import Packet
 
+from agent.compile.node import kept_ports
 from maps import abi, mapio
 from maps.abi import DropReason, NodeFlag, PrefixFlag
 from tests.bpf.datapath import (
@@ -119,6 +120,17 @@ def test_a_privileged_port_that_is_taken_becomes_another_one(
     assert first == 700
     assert 512 <= second < 1024
     assert second != first
+
+
+@pytest.mark.parametrize(("pod", "outside"), FAMILIES)
+def test_no_privileged_port_of_the_nodes_own_is_given_in_place_of_one_that_is_taken(
+    masked: Datapath, pod: str, outside: str
+) -> None:
+    masked.tables["kept_ports"].update_packed(bytes(4), kept_ports([(odd, odd) for odd in range(1, 1024, 2)]), 1)
+    for sport in range(600, 640, 2):
+        tcp = syn(sport=sport, dport=2000 + sport)
+        assert seen(masked, pod, outside, tcp) == sport
+        assert seen(masked, NEIGHBOR[pod], outside, tcp, mac=OTHER_MAC) % 2 == 0
 
 
 @pytest.mark.parametrize("kind", KINDS)

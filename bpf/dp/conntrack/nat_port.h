@@ -93,10 +93,13 @@ static __always_inline void port_keep(bool v4, __be16 port, __u32 socket, __u32 
 		o->seen_s = seen_s;
 }
 
-/* The n-th port for a socket; a range that can be tried whole is. */
+/*
+ * The n-th port for a socket; a range that can be tried whole is. Mixed once, one socket in four would have only odd ones,
+ * or only even ones.
+ */
 static __always_inline __be16 port_drawn(__u32 min, __u32 span, __u32 socket, __u32 n)
 {
-	return bpf_htons(min + (span > NAT_TRIES ? hash_word(socket, n) : socket + n) % span);
+	return bpf_htons(min + (span > NAT_TRIES ? hash_word(hash_word(socket, n), n) : socket + n) % span);
 }
 
 /*
@@ -108,7 +111,7 @@ __noinline int nat_port(const struct packet *p, __u32 try)
 {
 	const struct node *n = node_now();
 	struct scratch *work = scratch();
-	bool is_owned;
+	bool is_owned, is_privileged;
 	__u32 min, span, own, socket;
 	__be16 port;
 
@@ -119,13 +122,16 @@ __noinline int nat_port(const struct packet *p, __u32 try)
 	span = n->nat_port_max - min + 1;
 	socket = socket_hash(&p->src, p->sport);
 	is_owned = p->protocol == IPPROTO_UDP && !work->pair.set_id && !work->ct.is_beside;
-	if (own < PRIVILEGED_PORTS && !(p->flags & PACKET_ECHO)) {
+	is_privileged = own < PRIVILEGED_PORTS && !(p->flags & PACKET_ECHO);
+	if (is_privileged) {
 		min = PRIVILEGED_MIN;
 		span = PRIVILEGED_PORTS - PRIVILEGED_MIN;
 	}
 	port = p->sport;
 	if (try % NAT_TRIES || p->flags & PACKET_ECHO || !port_is_kept(own))
 		port = port_drawn(min, span, socket, try % NAT_TRIES);
+	if (is_privileged && !port_is_kept(bpf_ntohs(port))) /* the agent's range is clear of the node's own ports */
+		return 0;
 	if (try >= NAT_TRIES)
 		return is_owned ? port : 0;
 	if (is_owned && !port_claim(p->flags & PACKET_V4, port, socket))
