@@ -37,7 +37,7 @@ static __always_inline enum drop_reason arrive(ctx_t *ctx, struct scratch *work)
 
 /*
  * Is the source of what comes in from outside an address of this node, of a pod of it, or behind such a pod? A flow that is
- * current knows.
+ * current knows; without one work->sender is found.
  */
 static __noinline bool is_own_source(struct scratch *work, const struct flow *f)
 {
@@ -108,8 +108,7 @@ static __noinline struct flow *begin_from_outside(ctx_t *ctx, struct scratch *wo
 
 	if (is_late_beside(work) || !(s || work->ct.is_beside))
 		return NULL;
-	location_of(&p->src, &work->sender);
-	if (is_own_source(work, NULL))
+	if (is_own_source(work, NULL)) /* finds work->sender */
 		*why = DROP_OWN_SOURCE;
 	else if (work->ct.is_beside)
 		*why = ct_source(ctx, work, FLOW_EXTERNAL, &f);

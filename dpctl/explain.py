@@ -1,4 +1,4 @@
-"""What can be done about drops that are somebody's wish: of most reasons nothing, for the packet was wrong."""
+"""What to do where packets that are dropped should pass: for most reasons nothing, since the packet was wrong."""
 
 from collections.abc import Mapping
 

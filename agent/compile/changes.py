@@ -1,4 +1,4 @@
-"""Which keys of a mapping have another value than before, compared with `is`: 10,000 unchanged ones cost 1 ms."""
+"""What differs from before, compared with `is`: a mapping of 10,000 unchanged values costs 1 ms."""
 
 from collections.abc import Mapping
 from operator import is_
@@ -6,6 +6,12 @@ from typing import TypeVar
 
 K = TypeVar("K")
 V = TypeVar("V")
+T = TypeVar("T")
+
+
+def same(old: T, new: T) -> T:
+    """The old value, where the new one is equal to it: what is made from it compares with `is`."""
+    return old if old == new else new
 
 
 def changed(old: Mapping[K, V], new: Mapping[K, V]) -> tuple[K, ...]:

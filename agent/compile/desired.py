@@ -6,6 +6,7 @@ Owners whose inputs are the identical objects keep their identical records, so a
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from agent.compile.changes import same
 from agent.compile.context import NodeContext, node_context
 from agent.compile.endpoint import attachment_records
 from agent.compile.host_port import host_port_services
@@ -64,7 +65,7 @@ def desired(cluster: Cluster, settings: Settings, before: Desired) -> Desired:
     local, attachments = cluster.local, _attachments(cluster, before)
     node = cluster.nodes.get(settings.node_name, before.context.node)  # a Node that is deleted leaves its pods running
     node = node if node.name else Node(settings.node_name)
-    context = _same(before.context, node_context(node, local, attachments))
+    context = same(before.context, node_context(node, local, attachments))
     made = attachment_records(attachments, before.attachments)
     if not cluster.synced:
         made |= _node(cluster, settings, context, before)
@@ -152,8 +153,3 @@ def _assembled(now: Desired, made: Mapping[Owner, Records], problems: Problems, 
     if owner_problems is not before.owner_problems or now.source.problems is not before.source.problems:
         told = (*now.source.problems, *(problem for found in owner_problems.values() for problem in found))
     return replace(now, owners=owners, changed=frozenset(made), problems=told, owner_problems=owner_problems)
-
-
-def _same(old: NodeContext, new: NodeContext) -> NodeContext:
-    """The old value, where the new one says the same."""
-    return old if old == new else new

@@ -10,9 +10,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from ipaddress import IPv6Address, ip_network
 from itertools import accumulate
-from typing import TypeVar
 
-from agent.compile.changes import changed
+from agent.compile.changes import changed, same
 from agent.compile.claims import Claimants
 from agent.compile.context import NodeContext
 from agent.compile.prefix import prefix_key
@@ -43,7 +42,6 @@ NEVER = tuple(
 ADDRESS_OCTETS = 16  # that a key of the services map begins with
 ANY = (IPv6Address("::ffff:0.0.0.0").packed, bytes(16))  # where node ports stand
 Attachments = Mapping[AttachmentKey, Attachment]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +89,7 @@ class Inputs:
     context: NodeContext = field(default_factory=NodeContext)
     services: Claimants[ObjectName] = field(default_factory=dict)
 
-    def is_same(self, other: "Inputs") -> bool:
+    def issame(self, other: "Inputs") -> bool:
         """Whether the same follows from both."""
         return all(getattr(self, part) is getattr(other, part) for part in self.__slots__)
 
@@ -127,7 +125,7 @@ def routed_ranges(
     inputs = Inputs(
         cluster.pods, cluster.namespaces, attachments, cluster.nodes, cluster.local.devices, context, services
     )
-    if inputs.is_same(old.inputs):
+    if inputs.issame(old.inputs):
         return old
     asking = tuple(_asking(inputs))
     if not asking:
@@ -186,9 +184,9 @@ def _judged(now: RoutedRanges, asking: Iterable[tuple[Pod, Attachment]], old: Ro
     told = {name: found for name, found in problems.items() if found}
     return replace(
         now,
-        granted=_same(old.granted, granted),
-        problems=_same(old.problems, told),
-        routes=_same(old.routes, routes),
+        granted=same(old.granted, granted),
+        problems=same(old.problems, told),
+        routes=same(old.routes, routes),
     )
 
 
@@ -270,8 +268,3 @@ def _address(address: Address) -> tuple[int, int]:
 
 def _by_first(span: Span) -> tuple[int, int, str]:
     return span.first, span.last, span.whose
-
-
-def _same(old: T, new: T) -> T:
-    """The old value, where the new one says the same."""
-    return old if old == new else new

@@ -151,7 +151,7 @@ def forbid(echo: Echo, item: Object) -> None:
 
 
 def forgo(echo: Echo, item: Object) -> None:
-    """Take the pod's wish."""
+    """Take what the pod asks for."""
     annotated(echo, item, "")
 
 

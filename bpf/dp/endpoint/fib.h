@@ -20,6 +20,13 @@ static __always_inline void fib_addresses(struct bpf_fib_lookup *f, const ip_add
 	}
 }
 
+/* The next hop that was answered. */
+static __always_inline void fib_via(const struct bpf_fib_lookup *f, struct bpf_redir_neigh *via)
+{
+	via->nh_family = f->family;
+	memcpy(via->ipv6_nh, f->ipv6_dst, sizeof(via->ipv6_nh)); /* IPv4's is the first word of either */
+}
+
 /*
  * How the kernel would send a packet on that came in here. A GSO packet is not too large: its segments came in as they
  * are. Returns BPF_FIB_LKUP_RET_*.
@@ -87,8 +94,7 @@ __noinline int route_out(ctx_t *ctx, const ip_addr *src, const ip_addr *dst, __u
 		*verdict = bpf_redirect_neigh(f->ifindex, NULL, 0, 0);
 		return DROP_NONE;
 	}
-	via.nh_family = f->family;
-	memcpy(via.ipv6_nh, f->ipv6_dst, sizeof(via.ipv6_nh)); /* IPv4's is the first word of either */
+	fib_via(f, &via);
 	*verdict = bpf_redirect_neigh(f->ifindex, &via, sizeof(via), 0);
 	return DROP_NONE;
 }

@@ -73,8 +73,7 @@ static __always_inline bool fib_next_hop(ctx_t *ctx, const struct packet *p, __u
 		return false;
 	hop->ifindex = f.ifindex;
 	hop->mtu = code == BPF_FIB_LKUP_RET_SUCCESS ? f.mtu_result : 0;
-	hop->via.nh_family = f.family;
-	memcpy(hop->via.ipv6_nh, f.ipv6_dst, sizeof(hop->via.ipv6_nh)); /* IPv4's is the first word of either */
+	fib_via(&f, &hop->via);
 	return true;
 }
 

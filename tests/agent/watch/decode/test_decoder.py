@@ -7,7 +7,7 @@ import pytest
 
 from agent.model.address import mapped_octets
 from agent.model.name import ObjectName
-from agent.model.node import Namespace, Node, Pod
+from agent.model.node import Node
 from agent.model.service import (
     EndpointPort,
     EndpointSlice,
@@ -19,7 +19,6 @@ from agent.model.service import (
 from agent.watch.decode.decoder import Decoder
 from agent.watch.decode.endpoint_slice import ENDPOINT_SLICE
 from agent.watch.decode.kind import Decoded, Kind
-from agent.watch.decode.namespace import NAMESPACE
 from agent.watch.decode.node import NODE
 from agent.watch.decode.pod import POD
 from agent.watch.decode.service import SERVICE
@@ -349,91 +348,6 @@ def test_a_node_that_keeps_the_addresses_of_pods_from_before(
     assert isinstance(found.value, Node)
     assert (found.value.imports_host_local, [problem.field for problem in found.problems]) == (imports, problems)
     assert found.value.pod_cidrs == (ip_network("10.244.2.0/24"),)
-
-
-def pod(phase: str = "Running", node: str = "n1") -> Decoded:
-    return decoded(
-        POD,
-        metadata={"uid": "u-1"},
-        spec={"nodeName": node, "hostNetwork": True},
-        status={"phase": phase, "podIP": "10.1.0.2", "podIPs": [{"ip": "10.1.0.2"}, {"ip": "fd00::2"}]},
-    )
-
-
-def test_a_pod_of_this_node() -> None:
-    ips = (ip_address("10.1.0.2"), ip_address("fd00::2"))
-    assert pod().value == Pod(DNS, "u-1", "n1", ips, host_network=True)
-
-
-@pytest.mark.parametrize(
-    "found",
-    [
-        pytest.param(pod(node="n2"), id="a pod of another node is not ours"),
-        pytest.param(pod(node=""), id="nor one that is not scheduled"),
-        pytest.param(pod(phase="Failed"), id="a failed pod has lost its address"),
-        pytest.param(pod(phase="Succeeded"), id="and so has one that is done"),
-    ],
-)
-def test_pods_that_are_not_kept(found: Decoded) -> None:
-    assert (found.value, found.problems) == (None, ())
-
-
-ROUTED, ALLOWED = "sluiceway.io/routed-ranges", "sluiceway.io/allowed-routed-ranges"
-RANGES = [
-    pytest.param("", (), [], id="none"),
-    pytest.param("10.200.0.0/16, fd00:200::/64", ("10.200.0.0/16", "fd00:200::/64"), [], id="one of each family"),
-    pytest.param(" 10.200.0.0/16,,10.200.0.0/16\n", ("10.200.0.0/16",), [], id="twice the same, and spaces"),
-    pytest.param("10.200.3.4", ("10.200.3.4/32",), [], id="one address"),
-    pytest.param("10.200.3.4/16", ("10.200.0.0/16",), [], id="host bits"),
-    pytest.param(
-        "10.200.0.0/16, vpn, 10.0.0.0/99", ("10.200.0.0/16",), ["'vpn' is no CIDR, and 1 more are none"], id="no CIDRs"
-    ),
-    pytest.param("::ffff:10.0.0.0/112", (), ["'::ffff:10.0.0.0/112' is no CIDR"], id="IPv4 in IPv6"),
-]
-
-
-def asking(text: str, *, host_network: bool = False) -> Decoded:
-    return decoded(
-        POD, metadata={"annotations": {ROUTED: text}}, spec={"nodeName": "n1", "hostNetwork": host_network}, status={}
-    )
-
-
-@pytest.mark.parametrize(("text", "ranges", "wrong"), RANGES)
-def test_a_pod_names_the_ranges_that_it_routes_for(text: str, ranges: tuple[str, ...], wrong: list[str]) -> None:
-    found = asking(text)
-    assert isinstance(found.value, Pod)
-    assert found.value.routed_ranges == tuple(map(ip_network, ranges))
-    assert [problem.field for problem in found.problems] == [f"metadata.annotations['{ROUTED}']"] * len(wrong)
-    assert all(problem.text.startswith(begin) for problem, begin in zip(found.problems, wrong, strict=True))
-
-
-@pytest.mark.parametrize(
-    ("text", "ranges", "wrong"), [*RANGES, pytest.param(" * ", ("0.0.0.0/0", "::/0"), [], id="every address")]
-)
-def test_a_namespace_names_the_ranges_that_it_allows(text: str, ranges: tuple[str, ...], wrong: list[str]) -> None:
-    content = {"metadata": {"name": "x", "annotations": {ALLOWED: text}}}
-    found = Decoder("n1").decode(NAMESPACE, json.dumps(content).encode())
-    assert found.value == Namespace("x", (), tuple(map(ip_network, ranges)))
-    assert [problem.field for problem in found.problems] == [f"metadata.annotations['{ALLOWED}']"] * len(wrong)
-
-
-def test_a_pod_has_so_many_ranges_and_no_more() -> None:
-    found = asking(",".join(f"10.{i}.0.0/16" for i in range(100)))
-    assert isinstance(found.value, Pod)
-    assert len(found.value.routed_ranges) == 64
-    assert [problem.text.partition(";")[0] for problem in found.problems] == [
-        "has 100 ranges, of which the first 64 count"
-    ]
-
-
-def test_a_pod_in_its_nodes_network_routes_for_nobody() -> None:
-    (problem,) = asking("10.200.0.0/16", host_network=True).problems
-    assert "hostNetwork" in problem.text
-
-
-def test_a_namespace_has_its_labels_in_order() -> None:
-    found = Decoder("n1").decode(NAMESPACE, b'{"metadata":{"name":"x","labels":{"b":"2","a":"1"}}}')
-    assert found.value == Namespace("x", (("a", "1"), ("b", "2")))
 
 
 def test_what_repeats_is_kept_once() -> None:
