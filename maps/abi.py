@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "d3ab9187a9f6"
+LAYOUT: Final = "7b0ddac0ff0b"
 """The fingerprint of all that follows."""
 
 
@@ -183,7 +183,7 @@ class ServiceFlag(IntFlag):
     """``enum service_flag``."""
 
     SERVICE_LOCAL = 1
-    SERVICE_CLUSTER_IP = 2
+    SERVICE_HELD = 2
 
 
 class SlotState(IntEnum):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv6Address
 
-from agent.model.address import Address, mapped
+from agent.model.address import Address, mapped, unmapped
 from agent.model.name import Problem
 from agent.model.service import Protocol, Service
 from maps import abi
@@ -30,7 +30,7 @@ class Frontend:
     port: int  # index in the Service's ports
     ipv6: bool
     local: bool  # served by the endpoints of this node alone
-    is_cluster_ip: bool = False
+    cluster_ip: Address | None = None  # None: another address, or the nodes'
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,7 @@ def frontends(service: Service) -> Frontends:
         if port.protocol not in CARRIED:
             continue
         for address, where, scope, local in _sites(service):
+            cluster_ip = unmapped(address) if where.startswith(CLUSTER_IPS) else None
             on_node = where == NODE_PORT
             field = f"spec.ports[{index}].nodePort" if on_node else where
             number = port.node_port if on_node else port.port
@@ -62,7 +63,7 @@ def frontends(service: Service) -> Frontends:
                 continue
             key = abi.ServiceKey(address, number, port.protocol, scope).pack()
             ipv6 = address.ipv4_mapped is None
-            made = Frontend(key, field, index, ipv6, local, is_cluster_ip=where.startswith(CLUSTER_IPS))
+            made = Frontend(key, field, index, ipv6, local, cluster_ip)
             held = entries.setdefault(key, made)
             if held.port != index:
                 problems.append(_twice(service, held, index))

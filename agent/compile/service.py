@@ -70,7 +70,7 @@ def service_records(inputs: Inputs, context: NodeContext, book: IdBook) -> Servi
                 problems.append(_too_many(service, frontend, len(chosen)))
                 chosen = dict(islice(chosen.items(), maglev.MOST_BACKENDS))
             sets[where] = _set(set_label(service, frontend), chosen, book)
-        services[frontend.key] = _service(service, frontend, sets[where])
+        services[frontend.key] = _service(service, frontend, sets[where], context.addresses)
     labels = tuple(one.label for one in sets.values())
     addresses = [key for key in inputs.frontends.addresses if key not in inputs.lost]
     records = _records(services, addresses, sets.values())
@@ -88,9 +88,9 @@ def set_label(service: Service, frontend: Frontend) -> str:
     return f"{service.name}:{short}/{port.protocol.name}/{family}/{view}"
 
 
-def _service(service: Service, frontend: Frontend, backends: BackendSet) -> bytes:
+def _service(service: Service, frontend: Frontend, backends: BackendSet, own: Collection[Address]) -> bytes:
     flags = abi.ServiceFlag.SERVICE_LOCAL if frontend.local else abi.ServiceFlag(0)
-    flags |= abi.ServiceFlag.SERVICE_CLUSTER_IP if frontend.is_cluster_ip else abi.ServiceFlag(0)
+    flags |= abi.ServiceFlag.SERVICE_HELD if frontend.cluster_ip in own else abi.ServiceFlag(0)
     return abi.Service(
         backends.set_id, service.affinity_s, backends.size, backends.parts, flags, backends.only_slot
     ).pack()

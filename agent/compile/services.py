@@ -105,6 +105,9 @@ def _touched(
         return dict.fromkeys((*before.records, *cluster.services, *host_ports))
     found = dict.fromkeys(asking)
     found |= dict.fromkeys(name for name in changed(before.slices, cluster.slices) if name in cluster.services)
+    own = context.addresses ^ before.context.addresses
+    if own:
+        found |= {name: None for name, service in cluster.services.items() if not own.isdisjoint(service.cluster_ips)}
     moved = context.moved(before.context)
     if moved:
         found |= {name: None for name, old in before.records.items() if not moved.isdisjoint(old.unplaced)}

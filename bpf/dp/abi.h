@@ -121,8 +121,8 @@ struct service_addr_key {
 };
 
 enum service_flag {
-	SERVICE_LOCAL = 1,	/* traffic policy Local: without a backend the packet is dropped, not refused */
-	SERVICE_CLUSTER_IP = 2, /* at an address of the cluster alone */
+	SERVICE_LOCAL = 1, /* traffic policy Local: without a backend the packet is dropped, not refused */
+	SERVICE_HELD = 2,  /* at a cluster IP that the node has itself: a process of it may answer there */
 };
 
 struct service {

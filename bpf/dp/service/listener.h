@@ -9,12 +9,6 @@
 #include "dp/service/service.h"
 #include "dp/packet/packet.h"
 
-/* May a process of the node stand for the service? At addresses that the node has itself, and that are of the cluster alone. */
-static __always_inline bool may_have_listener(const struct service *s, const ip_addr *addr)
-{
-	return s->flags & SERVICE_CLUSTER_IP && addr_is_node(addr);
-}
-
 /* Functions of their own, as the two sockets are of different types to the verifier. */
 static __noinline bool tcp_socket_at(ctx_t *ctx, struct bpf_sock_tuple *t, __u32 size, __be32 own[4])
 {
@@ -60,7 +54,7 @@ static __always_inline struct service *service_for(ctx_t *ctx, const struct pack
 {
 	struct service *s = service_find(&p->dst, p->dport, p->protocol, SCOPE_INTERNAL);
 
-	return s && may_have_listener(s, &p->dst) && listener_is_at(ctx, p) ? NULL : s;
+	return s && s->flags & SERVICE_HELD && listener_is_at(ctx, p) ? NULL : s;
 }
 
 #endif

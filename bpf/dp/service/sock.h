@@ -308,7 +308,7 @@ static __noinline int to_backend(struct bpf_sock_addr *ctx, struct peer *peer, b
 	if (c.is_foreign)
 		return 0;
 	s = service_asked(peer, ctx->protocol, &c);
-	if (!s || may_have_listener(s, &peer->addr)) /* the devices see whether there is one */
+	if (!s || s->flags & SERVICE_HELD) /* the devices see whether there is one */
 		return 0;
 	if (c.on_node && is_bound_to_service(ctx, addr_is_v4(&peer->addr)))
 		return 0;

@@ -223,3 +223,20 @@ def test_a_node_whose_object_is_deleted_keeps_its_ways_to_others() -> None:
     after = desired(replace(before.source, nodes={"far": before.source.nodes["far"]}), SETTINGS, before)
     assert after.routes == before.routes
     assert after.context.node == before.context.node
+
+
+def test_a_cluster_ip_that_the_node_has_itself_is_marked_for_as_long_as_it_has_it() -> None:
+    def held(wanted: Desired) -> set[str]:
+        packed = (one.records.of_map("services") for one in wanted.services.records.values())
+        found = ((abi.ServiceKey.unpack(k), abi.Service.unpack(v)) for map_ in packed for k, v in map_.items())
+        return {str(unmapped(key.addr)) for key, one in found if one.flags & abi.ServiceFlag.SERVICE_HELD}
+
+    before = compiled(service("a"), service("b", "10.96.0.2", external_ips=(ip_address("192.0.2.80"),)))
+    assert held(before) == set()
+    addresses = (ip_address("10.96.0.2"), ip_address("192.0.2.80"))
+    local = Local((Device(3, "nodelocaldns", addresses=addresses),), netns_cookie=1)
+    now = desired(replace(before.source, local=local), SETTINGS, before)
+    assert held(now) == {"10.96.0.2"}
+    assert Owner(OwnerKind.SERVICE, name("b")) in now.changed
+    assert Owner(OwnerKind.SERVICE, name("a")) not in now.changed
+    assert held(desired(before.source, SETTINGS, now)) == set()
