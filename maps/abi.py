@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "7b0ddac0ff0b"
+LAYOUT: Final = "9bfe54a8e4bd"
 """The fingerprint of all that follows."""
 
 
@@ -2105,6 +2105,10 @@ MAPS: Final[Mapping[str, MapSpec[Any, Any]]] = {
         "cache_epochs", MapKind.ARRAY, record.Octets(4), record.Octets(8), 1, 0,
         private=True,
     ),
+    "cache_filters": MapSpec(
+        "cache_filters", MapKind.PERCPU_ARRAY, record.Octets(4), record.Octets(16384), 1, 0,
+        private=True,
+    ),
     "cache_heads": MapSpec(
         "cache_heads", MapKind.PERCPU_ARRAY, record.Octets(4), record.Octets(4), 1, 0,
         private=True,
@@ -2153,7 +2157,7 @@ MAPS: Final[Mapping[str, MapSpec[Any, Any]]] = {
     "remotes": REMOTES,
     "routed_ranges": ROUTED_RANGES,
     "scratches": MapSpec(
-        "scratches", MapKind.PERCPU_ARRAY, record.Octets(4), record.Octets(1000), 1, 0,
+        "scratches", MapKind.PERCPU_ARRAY, record.Octets(4), record.Octets(984), 1, 0,
         private=True,
     ),
     "service_addrs": SERVICE_ADDRS,

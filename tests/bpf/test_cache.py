@@ -1,20 +1,24 @@
 """A packet that finds a copy of its flow goes as the table says, and what ends or changes a flow ends its copies."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 from scapy.packet import Packet
 
-from maps import abi
+from maps import abi, mapio
 from maps.abi import DropReason, FlowFlag
 from tests.bpf.datapath import (
     OTHER,
+    OTHER6,
     OTHER_MAC,
     POD,
+    POD6,
     REMOTE,
     VIP,
+    VIP6,
     Datapath,
     data,
     datagram,
@@ -70,6 +74,18 @@ def test_a_copy_serves_both_directions(node: Datapath, pod: str, vip: str, backe
     back = node.run("pod_egress", answer(handed, OTHER_MAC))
     assert (addresses(back.packet), ports(back.packet)) == ((vip, pod), (80, 40000))
     assert node.tables["flows"].count() == 0
+
+
+@pytest.mark.parametrize(("age", "is_asked"), [(0, True), (5, False), (250, False)])
+def test_the_cache_is_asked_where_a_copy_was_made_of_late(node: Datapath, age: int, is_asked: bool) -> None:  # noqa: FBT001
+    node.service(VIP6, 80, [(OTHER6, 8080, True)])
+    established(node, POD6, VIP6)
+    forget(node)
+    made_s = ((time.monotonic_ns() >> 30) - age) % 256
+    size, possible = abi.MAPS["cache_filters"].value.SIZE, os.cpu_count() or 1
+    mapio.update(node.objects["tc_pod"].map_fd("cache_filters"), bytes(4), bytes([made_s]) * size * possible, 1)
+    node.run("pod_ingress", frame(POD6, VIP6, data()))  # the table knows nothing of it: it begins a flow
+    assert node.tables["flows"].count() == (0 if is_asked else 2)
 
 
 @pytest.mark.parametrize("flags", ["S", "FA", "R"])

@@ -11,6 +11,7 @@
 #ifndef SLUICEWAY_CACHE_H
 #define SLUICEWAY_CACHE_H
 
+#include "dp/conntrack/filter.h"
 #include "dp/conntrack/flow.h"
 
 const volatile __u32 cache_span DOC("flows that a CPU caches, a power of two, at most 65536") = 512;
@@ -18,8 +19,7 @@ const volatile __u32 cache_span DOC("flows that a CPU caches, a power of two, at
 enum {
 	CACHE_WAYS = 4,
 	CACHE_PLACE = 0xffff, /* the part of a mark that is a place in the ring */
-	CACHE_S = 3,	  /* a copy of an answered flow holds so long, in now_s()'s unit; no such flow ends sooner */
-	CACHE_NONE = ~0U, /* in place of a cached flow's index */
+	CACHE_NONE = ~0U,     /* in place of a cached flow's index */
 };
 
 struct cached_flow {
@@ -92,79 +92,100 @@ static __always_inline bool cache_is_of(const struct cached_flow *r, const struc
 	return !((a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3]) | (a[4] ^ b[4]));
 }
 
-/* The cached flow at a place in this CPU's ring; s->cached follows. */
-static __always_inline struct cached_flow *cache_at(struct cache_search *s, __u32 place)
+static __always_inline __u64 cache_epoch(void)
 {
-	s->cached = s->cpu * cache_span + (place & (cache_span - 1));
-	return bpf_map_lookup_elem(&flow_caches, &s->cached);
-}
-
-/* The cached flow under a key; whether it still holds is another question. NULL: none. Sets *s. */
-static __always_inline struct cached_flow *cache_find(const struct flow_key *key, struct cache_search *s)
-{
-	struct cache_set *set;
-	struct cached_flow *r;
-	__u32 index, zero = 0;
+	__u32 zero = 0;
 	__u64 *epoch = bpf_map_lookup_elem(&cache_epochs, &zero);
 
-	s->cpu = bpf_get_smp_processor_id();
-	s->hash = cache_hash(key, &index) & ~CACHE_PLACE;
-	s->epoch = epoch ? *(volatile __u64 *)epoch : 0;
-	s->way = CACHE_WAYS;
-	s->cached = CACHE_NONE;
-	s->set = index = s->cpu * (cache_span / 2) + (index & (cache_span / 2 - 1));
-	set = bpf_map_lookup_elem(&cache_sets, &index);
+	return epoch ? *(volatile __u64 *)epoch : 0;
+}
+
+/* Where a key's cached flow is looked for. */
+struct cache_search {
+	__u32 set;
+	__u32 hash; /* in the upper half of a mark */
+};
+
+static __always_inline struct cache_set *cache_search(const struct flow_key *key, struct cache_search *s)
+{
+	s->hash = cache_hash(key, &s->set) & ~CACHE_PLACE;
+	s->set = bpf_get_smp_processor_id() * (cache_span / 2) + (s->set & (cache_span / 2 - 1));
+	return bpf_map_lookup_elem(&cache_sets, &s->set);
+}
+
+/* Which way of a set is marked with a hash; CACHE_WAYS: none. */
+static __always_inline __u32 cache_way(const struct cache_set *set, __u32 hash)
+{
+#pragma unroll
+	for (int i = 0; i < CACHE_WAYS; i++)
+		if ((set->ways[i] & ~CACHE_PLACE) == hash)
+			return i;
+	return CACHE_WAYS;
+}
+
+/* The cached flow at a place in this CPU's ring; *cached is its index. */
+static __always_inline struct cached_flow *cache_at(__u32 place, __u32 *cached)
+{
+	*cached = bpf_get_smp_processor_id() * cache_span + (place & (cache_span - 1));
+	return bpf_map_lookup_elem(&flow_caches, cached);
+}
+
+/* The cached flow under a key; whether it still holds is another question. NULL: none. Sets *cached, its index. */
+static __always_inline struct cached_flow *cache_find(const struct flow_key *key, __u32 *cached)
+{
+	struct cache_search s;
+	const struct cache_set *set = cache_search(key, &s);
+	struct cached_flow *r;
+
 	if (!set)
 		return NULL;
 #pragma unroll
 	for (int i = 0; i < CACHE_WAYS; i++) {
 		__u32 marked = set->ways[i];
 
-		if ((marked & ~CACHE_PLACE) == s->hash) {
-			s->way = i;
-			r = cache_at(s, marked);
-			if (r && cache_is_of(r, key))
-				return r;
-			s->cached = CACHE_NONE;
-			return NULL;
+		if ((marked & ~CACHE_PLACE) == s.hash) {
+			r = cache_at(marked, cached);
+			return r && cache_is_of(r, key) ? r : NULL;
 		}
 	}
 	return NULL;
 }
 
-/* The next place in the ring, marked with the flow's hash; it takes the oldest's place. */
-static __always_inline struct cached_flow *cache_take(struct cache_search *s)
+/* The next place in the ring, which takes the oldest's; the mark of a hash leads there, and no more to an older copy. */
+static __always_inline struct cached_flow *cache_take(const struct flow_key *key, __u32 *cached)
 {
-	__u32 zero = 0, index = s->set;
-	__u32 *made = bpf_map_lookup_elem(&cache_heads, &zero);
-	struct cache_set *set = bpf_map_lookup_elem(&cache_sets, &index);
-	__u32 place, way = s->way;
+	struct cache_search s;
+	__u32 zero = 0, *made = bpf_map_lookup_elem(&cache_heads, &zero);
+	struct cache_set *set = cache_search(key, &s);
+	__u32 place, way;
 
 	if (!made || !set)
 		return NULL;
 	place = (*made)++ & (cache_span - 1);
+	way = cache_way(set, s.hash);
 	if (way >= CACHE_WAYS)
 		way = place;
-	set->ways[way & (CACHE_WAYS - 1)] = s->hash | place;
-	return cache_at(s, place);
+	set->ways[way & (CACHE_WAYS - 1)] = s.hash | place;
+	return cache_at(place, cached);
 }
 
 /*
- * Copies a flow as it was found after the search: what has ended since then is void already. The copy that was there under
- * its key is written over.
+ * Copies a flow that was found after the epoch was read: what has ended since then is void already. The copy that is at *cached is
+ * written over; CACHE_NONE: there is none, and *cached is set.
  */
-static __always_inline void cache_keep(struct cache_search *s, const struct flow_key *key, const struct flow *f)
+static __always_inline void cache_keep(const struct flow_key *key, const struct flow *f, __u32 epoch, __u32 *cached)
 {
-	struct cached_flow *r = bpf_map_lookup_elem(&flow_caches, &s->cached);
+	struct cached_flow *r = bpf_map_lookup_elem(&flow_caches, cached);
 
 	if (!r)
-		r = cache_take(s);
+		r = cache_take(key, cached);
 	if (!r)
 		return;
 	r->key = *key;
 	r->flow = *f;
-	r->epoch = s->epoch;
+	r->epoch = epoch;
 	r->asked = 0;
+	filter_note(key);
 }
 
 /* Was the way on of a cached flow asked for this moment? */

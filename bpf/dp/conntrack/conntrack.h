@@ -56,11 +56,9 @@ static __always_inline bool is_beside(const struct flow *f, bool src_hi)
 	return f->flags & FLOW_REVERSE && from_origin(f, src_hi);
 }
 
-/* The flow that stands under work->key, current or not, into work->found. Returns whether there is one. */
-static __always_inline bool ct_look_up(struct scratch *work)
+/* What the entry says that was looked up under work->key, current or not, into work->found. False: nothing, or another's. */
+static __always_inline bool ct_read(struct scratch *work, const struct flow *entry)
 {
-	struct flow *entry = bpf_map_lookup_elem(&flows, &work->key);
-
 	if (!entry || !flow_read(entry, &work->key, &work->found))
 		return false;
 	work->ct.is_current = flow_holds(&work->found, work->ct.revision);
@@ -68,23 +66,23 @@ static __always_inline bool ct_look_up(struct scratch *work)
 }
 
 /*
- * Finds a packet's flow in the table, into work->found, by the ends in work->key; or the one beside another whose answers have
- * these ends, also when the other has ended since. Returns whether there is one.
+ * Reads a packet's flow into work->found, from the entry that stands under work->key (NULL: none does); or the one beside another
+ * whose answers have these ends, also when the other has ended since. Returns whether there is one.
  */
-__noinline int ct_find_entry(void)
+__noinline int ct_find_entry(const struct flow *entry)
 {
 	struct scratch *work = scratch();
 	bool has_other;
 
 	if (!work)
 		return false;
-	has_other = ct_look_up(work);
+	has_other = ct_read(work, entry);
 	if (has_other && !is_beside(&work->found, work->ct.src_hi))
 		return true;
 	if (!has_other && !besides_may_be())
 		return false;
 	work->key.beside = 1;
-	if (ct_look_up(work)) {
+	if (ct_read(work, bpf_map_lookup_elem(&flows, &work->key))) {
 		work->ct.is_beside = true;
 		return true;
 	}
@@ -103,23 +101,29 @@ static __always_inline struct flow *ct_find(struct scratch *work)
 	const struct node *n = node_now();
 	struct ct_ctx *ct = &work->ct;
 	struct cached_flow *r;
+	struct flow *entry;
 	bool src_hi;
 
 	src_hi = packet_key(p, &work->key);
 	ct->src_hi = src_hi;
 	ct->cached = CACHE_NONE;
+	ct->place = CACHE_NONE;
 	ct->is_beside = false;
 	if (!n)
 		return NULL;
 	ct->revision = n->revision;
-	r = cache_find(&work->key, &ct->search);
-	if (r && cache_holds(r, p, src_hi, ct->revision, ct->search.epoch) && !is_beside(&r->flow, src_hi)) {
-		ct->cached = ct->search.cached;
+	ct->epoch = cache_epoch();
+	r = filter_may_have(&work->key) ? cache_find(&work->key, &ct->place) : NULL;
+	if (r && cache_holds(r, p, src_hi, ct->revision, ct->epoch) && !is_beside(&r->flow, src_hi)) {
+		ct->cached = ct->place;
 		ct->is_current = true;
 		return &r->flow;
 	}
 	fence_reads(); /* epoch and revision are read, the entry and all that a new one is made of are not */
-	return ct_find_entry() ? &work->found : NULL;
+	entry = bpf_map_lookup_elem(&flows, &work->key);
+	if (!entry && !besides_may_be())
+		return NULL;
+	return ct_find_entry(entry) ? &work->found : NULL;
 }
 
 /*
@@ -160,12 +164,12 @@ static __noinline struct flow *ct_update_entry(struct scratch *work)
 	entry = bpf_map_lookup_elem(&flows, &work->key);
 	if (entry)
 		ct_note(f, entry, p, from_origin(f, ct->src_hi));
-	if (!(p->flags & (PACKET_OPENS | PACKET_FIN | PACKET_RST)) && shortcut_keep(p, f, ct->src_hi, ct->search.epoch))
+	if (!(p->flags & (PACKET_OPENS | PACKET_FIN | PACKET_RST)) && shortcut_keep(p, f, ct->src_hi, ct->epoch))
 		return f;
 	if (ct->is_beside) /* the search was for the other's copy */
 		return f;
-	cache_keep(&ct->search, &work->key, f);
-	ct->cached = ct->search.cached;
+	cache_keep(&work->key, f, ct->epoch, &ct->place);
+	ct->cached = ct->place;
 	return f;
 }
 

@@ -29,26 +29,32 @@ static __noinline bool is_masqueraded_to(const ip_addr *dst, const struct peer_l
 }
 
 /*
- * Would a backend's answers miss us under the client's own address? The client is outside and the backend elsewhere, a pod's
- * backend is outside the cluster, a pod or the node reaches itself, or the node asks under a service's address that it has itself,
- * which leads elsewhere where the backend is.
+ * Would the answers of a backend that is not here miss us, where the client is? A pod's is outside the cluster, or the node asks
+ * under a service's address that it has itself, which leads elsewhere where the backend is.
  */
-static __noinline bool nat_misses_answers(const struct packet *p, const struct backend *b, bool external)
+static __noinline bool nat_misses_remote(const struct packet *p, const struct backend *b)
 {
 	struct scratch *work = scratch();
 
-	if (addr_equal(&b->addr, &p->src) || addr_is_loopback(&p->src))
-		return true;
-	if (b->flags & BACKEND_LOCAL)
+	if (!work)
 		return false;
-	if (external || !work)
-		return external;
 	if (work->sender.remote_id == REMOTE_SELF)
 		return service_addr_remote(&p->src);
 	if (!work->sender.slot)
 		return false;
 	location_of(&b->addr, &work->pair.backend);
 	return !is_located_here(&work->pair.backend) && is_masqueraded_to(&b->addr, &work->sender);
+}
+
+/*
+ * Would a backend's answers miss us under the client's own address? A pod or the node reaches itself, or the backend is elsewhere
+ * and the client outside, or as nat_misses_remote().
+ */
+static __always_inline bool nat_misses_answers(const struct packet *p, const struct backend *b, bool external)
+{
+	if (addr_equal(&b->addr, &p->src) || addr_is_loopback(&p->src))
+		return true;
+	return !(b->flags & BACKEND_LOCAL) && (external || nat_misses_remote(p, b));
 }
 
 /* Chooses the backend, and says what it is to be sent. */

@@ -40,21 +40,12 @@ struct nat_pair {
 	__u16 way;
 };
 
-/* Where the flow cache was looked in, and what for. */
-struct cache_search {
-	__u32 cpu;
-	__u32 set;  /* of the marks */
-	__u32 hash; /* its upper half is kept */
-	__u32 epoch;
-	__u32 way;    /* CACHE_WAYS: none is marked with the hash */
-	__u32 cached; /* the flow's, whether it holds or not, by its index; CACHE_NONE: none */
-};
-
 /* The conntrack context: a packet's place in its flow, which itself is no state: its pointer cannot be kept. */
 struct ct_ctx {
-	struct cache_search search;
-	__u32 revision;	  /* struct node's, read with the search's epoch, before all that is looked up for the packet */
-	__u32 cached;	  /* the flow's that holds, on this CPU; CACHE_NONE: none */
+	__u32 epoch;	  /* the flow cache's, read before all that is looked up for the packet */
+	__u32 revision;	  /* struct node's, likewise */
+	__u32 cached;	  /* index of the flow's cached copy that holds, on this CPU; CACHE_NONE: none */
+	__u32 place;	  /* and of its copy whether it holds or not */
 	__u32 is_beside;  /* the key is that of a flow beside another's answers */
 	__u32 is_current; /* the flow's ends are where they were found, and nothing is to be looked at again */
 	__u32 src_hi;	  /* which end of the key the source is, 0 or 1 */
