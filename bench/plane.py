@@ -15,6 +15,7 @@ from maps import abi, libbpf, maglev, mapio, paths
 from maps.abi import DropReason
 from maps.object import Object
 from maps.registry import table_on
+from maps.subtables import draw_seed, read_seed
 from maps.table import Table
 
 FIRST_SERVICE = IPv4Address("10.96.0.1")
@@ -78,6 +79,7 @@ class Plane:
                 loaded.load()
                 shared |= {each: loaded.map_fd(each) for each in loaded.maps()}
                 programs |= {each: loaded.program_fd(each) for each in loaded.programs()}
+            draw_seed(shared["flow_seeds"])
             return cls(programs, _tables(shared), shared["cache_epochs"], stack.pop_all())
 
     def close(self) -> None:
@@ -128,7 +130,7 @@ def _key(address: IPv4Address, protocol: int) -> abi.ServiceKey:
 def _tables(shared: Mapping[str, int]) -> dict[str, Table[Any, Any]]:
     """Tables over the maps that Python knows, each with a descriptor of its own."""
     return {
-        name: table_on(abi.MAPS[name], libbpf.map_by_id(libbpf.map_info(fd).id))
+        name: table_on(abi.MAPS[name], libbpf.map_by_id(libbpf.map_info(fd).id), read_seed(shared["flow_seeds"]))
         for name, fd in shared.items()
         if not abi.MAPS[name].private
     }

@@ -19,12 +19,19 @@ SEC("syscall") int gc_start(void *ctx)
 	return bpf_timer_start(&s->timer, SECOND_NS, 0);
 }
 
-/* Runs it at once. */
+/* Goes on with a run to its end, at once: from its beginning, where the timer has not begun one. */
 SEC("syscall") int gc_now(void *ctx)
 {
 	(void)ctx;
-	gc_all();
+	gc_tick(true);
 	return 0;
+}
+
+/* What the timer does each time. Returns when it would do the next, in microseconds. */
+SEC("syscall") int gc_once(void *ctx)
+{
+	(void)ctx;
+	return gc_tick(false) / 1000;
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

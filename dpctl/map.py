@@ -13,6 +13,7 @@ from dpctl.output import Column, Table, json_text
 from maps import dump, libbpf, mapio
 from maps.pins import Generation, held
 from maps.spec import MapKind
+from maps.subtables import subtables, whole_info
 
 _SHOWN = 8  # elements of a long list that fit a cell
 
@@ -109,7 +110,7 @@ def _field(half: str, name: str | None = None) -> Callable[[EntryRow], str]:
 
 def _row(name: str, pin: Path) -> MapRow:
     with held(pin) as fd:
-        info = libbpf.map_info(fd)
+        info = whole_info(fd)
         used = _used(fd, info)
     return MapRow(
         name=name,
@@ -137,4 +138,5 @@ def _used(fd: int, info: libbpf.MapInfo) -> int | None:
         return info.max_entries
     stride = (info.value_size + 7) // 8 * 8
     value_size = stride * libbpf.possible_cpus() if kind.is_per_cpu else info.value_size
-    return mapio.count(fd, info.key_size, value_size, info.max_entries)
+    with subtables(fd) as fds:
+        return sum(mapio.count(part, info.key_size, value_size, info.max_entries) for part in fds)

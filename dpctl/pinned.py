@@ -10,6 +10,7 @@ from dpctl.errors import Absent, Forbidden
 from dpctl.format import SetLabel, set_label
 from maps import abi
 from maps.pins import Generation, PinRoot
+from maps.registry import open_table
 from maps.spec import MapSpec
 from maps.table import Table
 
@@ -60,7 +61,7 @@ def is_ours(generation: Generation) -> bool:
 
 
 @contextmanager
-def opened(generation: Generation, spec: MapSpec[K, V], kind: type[Table[K, V]] = Table) -> Iterator[Table[K, V]]:
+def opened(generation: Generation, spec: MapSpec[K, V]) -> Iterator[Table[K, V]]:
     """A map of a generation, open for reading.
 
     Raises:
@@ -74,7 +75,7 @@ def opened(generation: Generation, spec: MapSpec[K, V], kind: type[Table[K, V]] 
     path = generation.map_path(spec.name)
     if not path.exists():
         raise Absent(f"{path} is not pinned; type: dpctl map list")
-    table = kind.open(spec, path)
+    table = open_table(spec, generation.maps)
     try:
         yield table
     finally:

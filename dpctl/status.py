@@ -16,7 +16,6 @@ from dpctl.output import Column, Table
 from dpctl.pinned import is_ours, opened
 from dpctl.report import cluster_fact, last_report, part_table, problem_table
 from maps import abi
-from maps.percpu import PerCpuTable
 from maps.pins import Generation, PinRoot
 from maps.spec import MapSpec
 from maps.traffic import Traffic, traffic
@@ -218,7 +217,7 @@ def _only(generation: Generation | None, spec: MapSpec[int, V]) -> V | None:
 def _traffic(generation: Generation | None) -> list[TrafficRow]:
     if generation is None or abi.COUNTERS.name not in generation.pinned():
         return []
-    with opened(generation, abi.COUNTERS, PerCpuTable) as counters:
+    with opened(generation, abi.COUNTERS) as counters:
         return traffic_rows(list(traffic(counters.items())))
 
 

@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "9bfe54a8e4bd"
+LAYOUT: Final = "f08994610105"
 """The fingerprint of all that follows."""
 
 
@@ -868,6 +868,50 @@ class FlowKey:
                 f8,
             )
             for (f0, f1, f2, f3, f4, f5, f6, f7, f8,) in _FLOW_KEY.iter_unpack(data)
+        ]
+
+
+_FLOW_SEED = struct.Struct("<80s")
+
+
+@dataclass(frozen=True, slots=True)
+class FlowSeed:
+    """``struct flow_seed``, 80 bytes."""
+
+    SIZE: ClassVar[int] = 80
+    words: bytes  # __u64[10]
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return FlowSeed.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[FlowSeed]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _FLOW_SEED.pack
+        return b"".join(
+            [
+                pack(
+                    record.exact(r.words, 80),
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "FlowSeed":
+        """The record in exactly these bytes."""
+        (found,) = FlowSeed.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[FlowSeed]":
+        """The records that stand end to end in *data*."""
+        return [
+            FlowSeed(
+                f0,
+            )
+            for (f0,) in _FLOW_SEED.iter_unpack(data)
         ]
 
 
@@ -1948,8 +1992,14 @@ class Constants:
 
     cache_span: int = 512
     """flows that a CPU caches, a power of two, at most 65536."""
+    flow_full_s: int = 2
+    """the same while less is left, but for closed flows; at least 2, for one in use may be seen only so often."""
     flow_pressed_s: int = 3
-    """what ends a flow that is unanswered, answered but once, or closed, while the table is nearly full."""
+    """the same of a flow that is unanswered, was answered but once, or is closed, while 2/8 to 3/8 of its sub-table's room are left; twice that for each eighth more, up to 5/8."""
+    flow_subtable_entries: int = 2048
+    """entries that each of them has room for."""
+    flow_subtables: int = 128
+    """sub-tables of the flow table."""
     flow_tcp_closed_s: int = 120
     """the same after FIN from both ends, who may still send a lost last segment again (RFC 9293 3.6.1)."""
     flow_tcp_half_s: int = 3600
@@ -1968,8 +2018,6 @@ class Constants:
     """the same of one that was answered within a second, and then silent."""
     flow_udp_s: int = 300
     """seconds without a packet that end a UDP flow with more than one answer (RFC 4787 REQ-5)."""
-    flows_nearly_full: int = 114688
-    """entries above which the table counts as nearly full."""
     routes_name_source: int = 1
     """routes are asked for their source; 0: as on a kernel that cannot say (before Linux 6.7), a device's is taken."""
     sockets_of_node_only: bool = False
@@ -2005,9 +2053,13 @@ ENDPOINTS: Final[MapSpec[IPv6Address, Endpoint]] = MapSpec(
     writer=Writer.AGENT, order=20, option="max_endpoints", carried=Carried.SEED, revises=Revises.CHANGE,
 )
 
+FLOW_SEEDS: Final[MapSpec[int, FlowSeed]] = MapSpec(
+    "flow_seeds", MapKind.ARRAY, record.IntCodec("<I"), FlowSeed, 1, 0,
+)
+
 FLOWS: Final[MapSpec[FlowKey, Flow]] = MapSpec(
-    "flows", MapKind.HASH, FlowKey, Flow, 131072, 0,
-    option="max_flows", per_cpu=65536, carried=Carried.TRAFFIC,
+    "flows", MapKind.HASH, FlowKey, Flow, 262144, 0,
+    option="max_flows", per_cpu=65536, subtable=2048, seed="flow_seeds", carried=Carried.TRAFFIC,
 )
 
 FRAGMENT_SLOTS: Final[MapSpec[int, FragmentSlot]] = MapSpec(
@@ -2123,6 +2175,7 @@ MAPS: Final[Mapping[str, MapSpec[Any, Any]]] = {
         "flow_caches", MapKind.ARRAY, record.Octets(4), record.Octets(128), 32768, 0,
         per_cpu=32768, private=True,
     ),
+    "flow_seeds": FLOW_SEEDS,
     "flows": FLOWS,
     "fragment_frames": MapSpec(
         "fragment_frames", MapKind.ARRAY, record.Octets(4), record.Octets(9216), 1024, 0,
@@ -2130,9 +2183,13 @@ MAPS: Final[Mapping[str, MapSpec[Any, Any]]] = {
     ),
     "fragment_slots": FRAGMENT_SLOTS,
     "fragments": FRAGMENTS,
+    "gc_looks": MapSpec(
+        "gc_looks", MapKind.ARRAY, record.Octets(4), record.Octets(24), 4096, 0,
+        private=True,
+    ),
     "gc_runs": GC_RUNS,
     "gc_timers": MapSpec(
-        "gc_timers", MapKind.ARRAY, record.Octets(4), record.Octets(16), 1, 0,
+        "gc_timers", MapKind.ARRAY, record.Octets(4), record.Octets(80), 1, 0,
         private=True,
     ),
     "kept_ports": KEPT_PORTS,

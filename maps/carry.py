@@ -3,24 +3,29 @@
 from maps import btf, libbpf, mapio
 from maps.errors import LayoutMismatch
 from maps.layout import layout
+from maps.subtables import by_subtable, subtables, whole_info
 
 
-def carry(source: int, target: int) -> int:
+def carry(source: int, target: int, seed: bytes = b"") -> int:
     """Copy the entries that *target* lacks; what it has is newer and stays. Returns how many were added.
 
     Called twice while links move: once to fill the new map, once for what came into the old one meanwhile. What does
-    not fit any more is an error only to a hash; an LRU makes room.
+    not fit any more is an error only to a hash; an LRU makes room. *seed* is that of a
+    target in sub-tables; source and target may have other numbers of them.
 
     Raises:
         LayoutMismatch: the maps' types differ, by the BTF beside them.
         KernelRefused: the new map is full.
     """
-    old, new = libbpf.map_info(source), libbpf.map_info(target)
+    old, new = whole_info(source), whole_info(target)
     if _layouts(old) != _layouts(new):
         raise LayoutMismatch(old.name, "its key or value has another layout")
     added = 0
-    for keys, values in mapio.read(source, old.key_size, old.value_size, old.max_entries):
-        added += mapio.add(target, keys, values, len(keys) // old.key_size)
+    with subtables(source) as sources, subtables(target) as targets:
+        for part in sources:
+            for keys, values in mapio.read(part, old.key_size, old.value_size, old.max_entries):
+                parts = by_subtable(keys, values, len(keys) // old.key_size, seed, len(targets))
+                added += sum(mapio.add(targets[index], *entries) for index, entries in parts.items())
     return added
 
 

@@ -17,6 +17,7 @@ from maps import btf, libbpf, mapio
 from maps.errors import KernelRefused
 from maps.pins import held
 from maps.spec import MapKind
+from maps.subtables import subtables, whole_info
 
 Value = Any  # what json can say: dict, list, str, int, bool
 _ORDER = sys.byteorder
@@ -111,15 +112,22 @@ def _decoders(info: libbpf.MapInfo) -> tuple[Callable[[bytes], Value], Callable[
 
 def dump_fd(fd: int) -> Iterator[Entry]:
     """All entries of an open map; keys and values in hexadecimal when the map was made without BTF."""
-    info = libbpf.map_info(fd)
+    info = whole_info(fd)
     if info.kind not in list(MapKind):
         raise KernelRefused(f"list the map {info.name} of kind {info.kind}", errno.EINVAL)
     key, value = _decoders(info)
     per_cpu = MapKind(info.kind).is_per_cpu
     step = (info.value_size + 7) // 8 * 8 if per_cpu else info.value_size
     size = step * libbpf.possible_cpus() if per_cpu else step
-    for keys, values in mapio.read(fd, info.key_size, size, info.max_entries):
+    for keys, values in _read(fd, info, size):
         for i in range(len(keys) // info.key_size):
             raw = values[i * size : (i + 1) * size]
             each = [value(raw[at : at + step]) for at in range(0, size, step)]
             yield Entry(key(keys[i * info.key_size : (i + 1) * info.key_size]), each if per_cpu else each[0])
+
+
+def _read(fd: int, info: libbpf.MapInfo, value_size: int) -> Iterator[tuple[bytes, bytes]]:
+    """Packed entries, of all sub-tables where the map has some."""
+    with subtables(fd) as fds:
+        for part in fds:
+            yield from mapio.read(part, info.key_size, value_size, info.max_entries)

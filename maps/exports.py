@@ -91,15 +91,21 @@ class _Collector:
         if not isinstance(shape, btf.Struct):
             raise ExportError(f"{self._path}: {name} in .maps is no map definition")
         parts = {member.name: member.type_id for member in shape.members}
+        max_entries, subtable = self._uint(parts["max_entries"]), 0
+        if "values" in parts:
+            parts = self._inner(name, parts["values"])
+            subtable = self._uint(parts["max_entries"])
+            max_entries *= subtable
         if "key" not in parts or "value" not in parts:
             raise ExportError(f"map {name}: declare key and value by __type, not by size")
         key, value = self._pointee(parts["key"]), self._pointee(parts["value"])
         kind, flags = self._uint(parts["type"]), self._uint(parts["map_flags"]) if "map_flags" in parts else 0
-        max_entries = self._uint(parts["max_entries"])
         try:
             declaration = declared.declared(self._btf.tags(variable))
         except declared.DeclarationError as wrong:
             raise ExportError(f"map {name}: {wrong}") from wrong
+        if bool(subtable) != bool(declaration.seed):
+            raise ExportError(f"map {name}: SEEDED_BY is for a map in sub-tables, and each has it")
         if declaration.private:
             sizes = self._btf.size(key), self._btf.size(value)
             text = f"{layout(self._btf, key)} {layout(self._btf, value)}"
@@ -116,9 +122,18 @@ class _Collector:
                 self._shape(key, f"key of {name}"),
                 self._shape(value, f"value of {name}"),
                 declaration,
+                subtable,
                 declared.live_mask(self._btf, value),
             ),
         )
+
+    def _inner(self, name: str, values: int) -> dict[str, int]:
+        """The parts of the maps in an array of maps, ``__array(values, struct x)``."""
+        array = self._btf[self._btf.bare(values)]
+        shape = self._btf.resolved(self._pointee(array.type_id)) if isinstance(array, btf.Array) else None
+        if not isinstance(shape, btf.Struct):
+            raise ExportError(f"map {name}: what its values are is no map definition")
+        return {member.name: member.type_id for member in shape.members}
 
     def _constant(self, name: str, variable: int) -> None:
         """A load-time constant, or something exported for its type or value alone."""

@@ -18,6 +18,7 @@ struct bpf_object_open_opts { size_t sz; const char *object_name; ...; };
 struct bpf_object *bpf_object__open_file(const char *path, const struct bpf_object_open_opts *opts);
 int bpf_object__load(struct bpf_object *obj);
 void bpf_object__close(struct bpf_object *obj);
+int bpf_object__btf_fd(const struct bpf_object *obj);
 struct btf *bpf_object__btf(const struct bpf_object *obj);
 const void *btf__raw_data(const struct btf *btf, uint32_t *size);
 struct bpf_map *bpf_object__next_map(const struct bpf_object *obj, const struct bpf_map *map);
@@ -90,6 +91,13 @@ int shim_map_update(
 int shim_map_delete(int fd, const void *keys, uint32_t key_size, uint32_t *n);
 int shim_map_add(
   int fd, const void *keys, uint32_t key_size, const void *values, uint32_t value_size, uint32_t *n);
+struct shim_subtable {
+  uint32_t type; uint32_t key_size; uint32_t value_size; uint32_t flags; uint32_t entries; uint32_t btf_key;
+  uint32_t btf_value; };
+int shim_subtable(const struct bpf_map *outer, struct shim_subtable *to);
+int shim_subtables_make(int outer, const char *name, int btf, const struct shim_subtable *like, uint32_t number);
+void shim_subtable_places(
+  const void *keys, uint32_t key_size, uint32_t n, const uint64_t *seed, uint32_t number, uint32_t *places);
 int64_t shim_map_count(int fd, uint32_t key_size, uint32_t value_size, uint32_t max_entries);
 uint32_t shim_maglev_parts(uint32_t n);
 int shim_maglev(const uint8_t *keys, const uint16_t *slots, uint32_t n, uint16_t *tables, uint32_t part_slots);
@@ -119,7 +127,10 @@ def main(out_dir: Path, libbpf_prefix: Path) -> Path:
         "_libbpf",
         '#include <bpf/bpf.h>\n#include <bpf/libbpf.h>\n#include <bpf/btf.h>\n#include "shim.h"\n',
         include_dirs=[str(libbpf_prefix.resolve() / "include"), str(_HERE)],
-        sources=[str(_HERE / name) for name in ("shim.c", "shim_maglev.c", "shim_netlink.c", "shim_netns.c")],
+        sources=[
+            str(_HERE / name)
+            for name in ("shim.c", "shim_maglev.c", "shim_netlink.c", "shim_netns.c", "shim_subtable.c")
+        ],
         extra_objects=[str(libbpf_prefix.resolve() / "lib/libbpf.a")],
         libraries=["elf", "z"],
         extra_compile_args=["-O2", "-std=gnu11", "-D_GNU_SOURCE", "-fvisibility=hidden"],

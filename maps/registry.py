@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 from maps import abi, libbpf
 from maps.percpu import PerCpuTable
 from maps.spec import Carried, MapSpec, Writer
+from maps.subtables import SubtableTable
 from maps.table import Table
 
 K = TypeVar("K")
@@ -24,17 +25,23 @@ def carried_maps(when: Carried) -> tuple[AnySpec, ...]:
     return tuple(sorted((spec for spec in abi.MAPS.values() if spec.carried is when), key=lambda spec: spec.order))
 
 
-def table_on(spec: MapSpec[K, V], fd: int) -> Table[K, V]:
+def table_on(spec: MapSpec[K, V], fd: int, seed: bytes = b"") -> Table[K, V]:
     """The table of an open map, which adds up the CPUs' values where each has its own; *fd* is closed with it.
+
+    One in sub-tables is shown as one; to be written it needs its *seed*.
 
     Raises:
         LayoutMismatch: the map is another than *spec* says.
     """
+    if spec.subtable:
+        return SubtableTable(spec, fd, seed)
     return PerCpuTable(spec, fd) if spec.kind.is_per_cpu else Table(spec, fd)
 
 
 def open_table(spec: MapSpec[K, V], folder: Path) -> Table[K, V]:
     """The table of the map that is pinned in *folder* under its name. Raises as :func:`table_on`."""
+    if spec.subtable:
+        return SubtableTable.open(spec, folder / spec.name)
     return table_on(spec, libbpf.get_pinned(folder / spec.name))
 
 

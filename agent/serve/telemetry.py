@@ -7,9 +7,10 @@ from contextlib import closing
 from agent.model.address import Network
 from agent.reconcile.loop import Loop
 from agent.serve.metrics import MapUse, PartUse, PoolUse, Sources, SyncUse, WatchUse
-from maps import abi, libbpf
+from maps import abi
 from maps.pins import Generation, held
 from maps.registry import open_table
+from maps.subtables import whole_info
 
 
 def sources(
@@ -35,7 +36,7 @@ def map_uses(generation: Generation) -> Iterator[MapUse]:
     """Every map that is pinned; with its entries where the registry says that counting them is cheap."""
     for name in generation.pinned():
         with held(generation.map_path(name)) as fd:
-            info = libbpf.map_info(fd)
+            info = whole_info(fd)
         spec = abi.MAPS.get(name)
         entries = None
         if spec is not None and spec.counted:

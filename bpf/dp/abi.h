@@ -276,6 +276,13 @@ struct flow {
 	__u16 way; /* FLOW_FORWARD: by which device it leaves, where its source is that way's: the ifindex's lower half */
 };
 
+enum { FLOW_KEY_WORDS = sizeof(struct flow_key) / sizeof(__u32) };
+
+/* What says which sub-table of the flows has a key: a number for each word of it. */
+struct flow_seed {
+	__u64 words[FLOW_KEY_WORDS];
+};
+
 /*
  * One fragmented datagram. IPv6 tells them apart without the protocol (RFC 8200 4.5): in its later fragments stands what
  * follows the fragment header, which may be another extension.

@@ -25,6 +25,7 @@ from maps import abi, libbpf, maglev, mapio, paths
 from maps.abi import DropReason
 from maps.object import Object
 from maps.registry import table_on
+from maps.subtables import draw_seed, read_seed
 from maps.table import Table
 
 XDP = Path(__file__).resolve().parents[2] / "build/tests/xdp.bpf.o"  # of xdp.bpf.c, by make
@@ -89,10 +90,12 @@ class Datapath:
         """Load every tc object, and the tests' own for XDP, sharing maps, with a node, its pod and a neighbour."""
         self = cls()
         shared: dict[str, int] = {}
+        number, each_has = abi.FLOWS.parts((sizes or {}).get("flows", abi.FLOWS.max_entries))
+        fixed = {"flow_subtables": number, "flow_subtable_entries": each_has} | dict(constants or {})
         tested = {name: paths.objects() / f"{name}.bpf.o" for name in ("tc_pod", "tc_uplink", "gc")} | {"xdp": XDP}
         for name, path in tested.items():
             loaded = self.stack.enter_context(Object.open(path))
-            loaded.set_constants(constants or {})
+            loaded.set_constants(fixed)
             for each in loaded.maps():
                 if each in shared:
                     loaded.reuse(each, shared[each])
@@ -101,9 +104,11 @@ class Datapath:
             loaded.load()
             shared |= {each: loaded.map_fd(each) for each in loaded.maps() if each not in shared}
             self.objects[name] = loaded
+        draw_seed(shared["flow_seeds"])
         for name, fd in shared.items():
             if not abi.MAPS[name].private:
-                self.tables[name] = table_on(abi.MAPS[name], os.dup(fd))
+                seed = read_seed(shared["flow_seeds"]) if abi.MAPS[name].seed else b""
+                self.tables[name] = table_on(abi.MAPS[name], os.dup(fd), seed)
         self.copies = shared["cache_epochs"]
         self.reset()
         return self

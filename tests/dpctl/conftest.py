@@ -16,7 +16,8 @@ import pytest
 from maps import abi, paths
 from maps.object import Object
 from maps.pins import Generation, PinRoot, generation_name
-from maps.table import Table
+from maps.registry import open_table
+from maps.subtables import draw_seed
 
 Dpctl = Callable[..., subprocess.CompletedProcess[str]]
 SIZES = {"services": 64, "backends": 128, "flows": 256}
@@ -57,6 +58,8 @@ def pin_maps(root: PinRoot, name: str) -> Generation:
                 program.resize(resized, SIZES[resized])
             generation.adopt(program)
             program.load()
+            if "flow_seeds" in program.maps():
+                draw_seed(program.map_fd("flow_seeds"))
             generation.keep(program)
     return generation
 
@@ -97,7 +100,7 @@ def fill(generation: Generation) -> None:
     }
     with ExitStack() as stack:
         for spec, entries in contents.items():
-            table = Table.open(spec, generation.map_path(spec.name))
+            table = open_table(spec, generation.maps)
             stack.callback(table.close)
             table.update(entries)
 

@@ -12,6 +12,7 @@ from agent.pods.attachments import boot_id
 from agent.pods.journal import Journal
 from maps import abi, paths
 from maps.pins import PinRoot
+from maps.registry import open_table
 from maps.table import Table
 from tests.netns.agents import READY_S, Node
 
@@ -77,7 +78,7 @@ class Runtime:
         """A map of the agent's."""
         generation = PinRoot(self.node.pins).current()
         assert generation
-        return Table.open(spec, generation.map_path(spec.name))
+        return open_table(spec, generation.maps)
 
     def collect(self) -> None:
         """Have the agent delete whatever is attached: what a test left when it failed is not the next one's fault."""

@@ -16,6 +16,7 @@ import pytest
 from agent.kernel.programs.hooks import SOCKET_HOOKS
 from maps import abi, libbpf
 from maps.pins import PinRoot
+from maps.registry import open_table
 from maps.table import Table
 from tests.agent.watch.api_server import kubeconfig
 from tests.netns.agents import READY_S, Node
@@ -92,7 +93,7 @@ def test_other_sizes_make_new_maps_and_flows_come_along(node: Node) -> None:
     assert old
     now_s = time.clock_gettime_ns(time.CLOCK_MONOTONIC) >> abi.SEEN_BITS
     seen = replace(abi.Flow.unpack(bytes(abi.Flow.SIZE)), seen_s=now_s)
-    flows = Table.open(abi.FLOWS, old.map_path("flows"))
+    flows = open_table(abi.FLOWS, old.maps)
     flows.update([(key, seen)])
     flows.close()
     with node.agent_runs("--max-flows=8192"):
@@ -100,7 +101,7 @@ def test_other_sizes_make_new_maps_and_flows_come_along(node: Node) -> None:
         assert new
         assert new != old
         assert PinRoot(node.pins).generations() == (new,)
-        flows = Table.open(abi.FLOWS, new.map_path("flows"))
+        flows = open_table(abi.FLOWS, new.maps)
         assert flows.get(key) == seen
         flows.close()
         assert {name: link for name, (link, _) in _links(node).items()} == {n: link for n, (link, _) in before.items()}

@@ -26,6 +26,7 @@ from maps.pins import Generation, PinRoot, generation_name, held
 from maps.record import cut
 from maps.registry import AnySpec, carried_maps
 from maps.spec import Carried
+from maps.subtables import read_seed
 
 log = logger(__name__)
 
@@ -87,7 +88,7 @@ def _carry(specs: Iterable[AnySpec], old: Generation, new: Generation) -> None:
     for name in _in_both(specs, old, new):
         with held(old.map_path(name)) as source, held(new.map_path(name)) as target:
             try:
-                entries = carry(source, target)
+                entries = carry(source, target, _seed(name, new))
             except (LayoutMismatch, KernelRefused) as error:
                 log.warning("map not carried over, or not all of it", map=name, generation=old.name, why=error)
             else:
@@ -103,6 +104,14 @@ def _overwrite(specs: Iterable[AnySpec], old: Generation, new: Generation) -> No
                 pairs = zip(cut(keys, info.key_size), cut(values, info.value_size), strict=True)
                 known = {key: value for key, value in pairs if any(value)}
                 mapio.update(target, b"".join(known), b"".join(known.values()), len(known))
+
+
+def _seed(name: str, generation: Generation) -> bytes:
+    """What says where a map's entries go; empty where it is not in sub-tables."""
+    if not abi.MAPS[name].seed:
+        return b""
+    with held(generation.map_path(abi.MAPS[name].seed)) as fd:
+        return read_seed(fd)
 
 
 def _in_both(specs: Iterable[AnySpec], old: Generation, new: Generation) -> list[str]:

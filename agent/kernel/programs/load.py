@@ -11,9 +11,10 @@ from pathlib import Path
 from agent.errors import AgentError
 from agent.kernel.programs.sizes import constants
 from agent.log import logger
-from maps import libbpf
+from maps import abi, libbpf
 from maps.object import Object
 from maps.pins import Generation
+from maps.subtables import draw_seed
 
 log = logger(__name__)
 
@@ -71,5 +72,8 @@ class Loaded:
         self.generation.adopt(opened)
         opened.set_constants(self._constants)
         opened.load()
+        for spec in abi.MAPS.values():
+            if spec.seed in opened.maps():
+                draw_seed(opened.map_fd(spec.seed))
         self.generation.keep(opened)
         self.programs |= {name: opened.program_fd(name) for name in opened.programs()}

@@ -11,7 +11,7 @@ from maps import abi
 from maps.spec import MapKind, MapSpec
 
 SHARE = 16  # all maps together, when full, take at most one part in so many of the memory
-NEARLY = 8  # the flows are nearly full when less than one entry in so many is free
+FLOWS_SHARE = 4  # of that, the flows one part in so many before any other map that the node sizes
 LEAST = 1024  # entries: below this the node saves nothing worth having
 MOST = 1 << 20  # entries, however many CPUs there are
 ELEMENT = 48  # octets before the key of a hash's element (struct htab_elem)
@@ -26,11 +26,15 @@ PREFIX_LENGTH = 4  # octets of a trie's key that are its own (struct bpf_lpm_tri
 def sizes(options: Options, memory: int, cpus: int) -> dict[str, int]:
     """Entries by map name, of every map, for a node with *memory* bytes and so many CPUs.
 
-    What an option or the source fixes is taken as it is; the others keep their proportions and share what is left of
-    the maps' part of the memory, each a multiple of 1024.
+    What an option or the source fixes is taken as it is. Then come the flows, of which a busy node loses new ones when
+    the table is small; the others keep their proportions and share what is left of the maps' part of the memory, each a
+    multiple of 1024.
     """
     octets = {name: entry_octets(spec, cpus) for name, spec in abi.MAPS.items()}
     fixed = {name: _fixed(spec, options) for name, spec in abi.MAPS.items()}
+    if not fixed["flows"]:
+        allowed = memory // SHARE // FLOWS_SHARE // octets["flows"]
+        fixed["flows"] = max(min(_wanted(abi.FLOWS, cpus), allowed // LEAST * LEAST), LEAST)
     wanted = {name: _wanted(abi.MAPS[name], cpus) for name, entries in fixed.items() if not entries}
     room = max(memory // SHARE - sum(octets[name] * entries for name, entries in fixed.items()), 0)
     asked = sum(octets[name] * entries for name, entries in wanted.items())
@@ -76,9 +80,11 @@ def _rounded(size: int) -> int:
 def constants(entries: Mapping[str, int], cpus: int) -> dict[str, int]:
     """What programs must know of the maps' sizes: their load-time constants by name."""
     lines = min(entries["shortcuts"], 4 * entries["shortcut_tags"])
+    subtables, each = abi.FLOWS.parts(entries["flows"])
     span = max(min(entries["flow_caches"], 2 * entries["cache_sets"], lines) // cpus, 1)
     return {
-        "flows_nearly_full": entries["flows"] - entries["flows"] // NEARLY,
+        "flow_subtables": subtables,
+        "flow_subtable_entries": each,
         "cache_span": min(1 << span.bit_length() - 1, 1 << 16),
     }
 

@@ -219,7 +219,7 @@ static __always_inline void cache_void(void)
 /* Ends the flow that was found under a key, as ct_delete_entries(). Copies that hold are to be voided. */
 static __noinline bool ct_delete(struct scratch *work, const struct flow_key *key)
 {
-	struct flow *entry = bpf_map_lookup_elem(&flows, key);
+	struct flow *entry = flow_find(key);
 
 	return entry && ct_delete_entries(key, &work->found, entry, &work->other);
 }

@@ -82,7 +82,7 @@ __noinline int ct_find_entry(const struct flow *entry)
 	if (!has_other && !besides_may_be())
 		return false;
 	work->key.beside = 1;
-	if (ct_read(work, bpf_map_lookup_elem(&flows, &work->key))) {
+	if (ct_read(work, flow_find(&work->key))) {
 		work->ct.is_beside = true;
 		return true;
 	}
@@ -120,7 +120,7 @@ static __always_inline struct flow *ct_find(struct scratch *work)
 		return &r->flow;
 	}
 	fence_reads(); /* epoch and revision are read, the entry and all that a new one is made of are not */
-	entry = bpf_map_lookup_elem(&flows, &work->key);
+	entry = flow_find(&work->key);
 	if (!entry && !besides_may_be())
 		return NULL;
 	return ct_find_entry(entry) ? &work->found : NULL;
@@ -138,7 +138,7 @@ static __always_inline const struct flow *ct_peek(const struct tuple *t, bool *s
 	if (!work)
 		return NULL;
 	*src_hi = tuple_key(t, &work->other);
-	entry = bpf_map_lookup_elem(&flows, &work->other);
+	entry = flow_find(&work->other);
 	return entry && flow_read(entry, &work->other, &work->found) ? &work->found : NULL;
 }
 
@@ -161,7 +161,7 @@ static __noinline struct flow *ct_update_entry(struct scratch *work)
 			cache_void();
 		return NULL;
 	}
-	entry = bpf_map_lookup_elem(&flows, &work->key);
+	entry = flow_find(&work->key);
 	if (entry)
 		ct_note(f, entry, p, from_origin(f, ct->src_hi));
 	if (!(p->flags & (PACKET_OPENS | PACKET_FIN | PACKET_RST)) && shortcut_keep(p, f, ct->src_hi, ct->epoch))
@@ -185,7 +185,7 @@ static __always_inline struct flow *ct_update(struct scratch *work, struct flow 
 /* Ends the flow under the packet's key, which begins anew with the next packet. */
 static __always_inline void ct_end(struct scratch *work)
 {
-	struct flow *entry = bpf_map_lookup_elem(&flows, &work->key);
+	struct flow *entry = flow_find(&work->key);
 
 	if (entry && flow_read(entry, &work->key, &work->found) && ct_delete(work, &work->key))
 		cache_void();
@@ -228,7 +228,7 @@ static __always_inline bool ct_keep(struct scratch *work, __u32 flags)
 	ct_refresh_ends(&work->key, f);
 	if (work->packet.flags & PACKET_RST)
 		f->flags |= FLOW_RESET;
-	error = bpf_map_update_elem(&flows, &work->key, f, BPF_NOEXIST);
+	error = flow_insert(&work->key, f, BPF_NOEXIST);
 	return error != FLOWS_FULL;
 }
 

@@ -21,18 +21,56 @@ const volatile __u32 flow_udp_s
 const volatile __u32 flow_udp_once_s DOC("the same of one that was answered within a second, and then silent") = 120;
 const volatile __u32 flow_udp_new_s DOC("the same while unanswered") = 30;
 const volatile __u32 flow_pressed_s
-	DOC("what ends a flow that is unanswered, answered but once, or closed, while the table is nearly full") = 3;
-const volatile __u32 flows_nearly_full DOC("entries above which the table counts as nearly full") = 114688;
+	DOC("the same of a flow that is unanswered, was answered but once, or is closed, while 2/8 to 3/8 of its sub-table's "
+	    "room are left; twice that for each eighth more, up to 5/8") = 3;
+const volatile __u32 flow_full_s
+	DOC("the same while less is left, but for closed flows; at least 2, for one in use may be seen only so often") =
+		2;
 
 #define SECOND_NS 1000000000ULL
-#define GC_SOON_NS SECOND_NS
 #define GC_IDLE_NS (10 * SECOND_NS)
+#define GC_CALM_NS SECOND_NS
+#define GC_HASTE_NS (SECOND_NS / 2)
+#define GC_TICK_NS (SECOND_NS / 2000)
 
-enum { GC_SHARE = 200 };
+enum {
+	GC_SHARE = 200,
+	GC_LOOKS = 4,		/* at every sub-table, before it could be full */
+	GC_FULL = 2,		/* eighths of room left below which time-outs are the shortest */
+	GC_UNPRESSED = 5,	/* and from which on they are each flow's own */
+	GC_SUBTABLES = 1 << 12, /* as subtables() in maps/spec.py has it */
+};
 
-/* The clockwork of conntrack GC; lives as long as the map is pinned. */
+/* One pass over a sub-table. */
+struct pass {
+	__u32 now_s;
+	__u32 pressed_s;  /* what ends an open flow; 0: its own time-out */
+	__u32 closed_s;	  /* and a closed one */
+	__u32 met;	  /* entries */
+	__u32 ended;	  /* of them */
+	__u32 flows;	  /* entries left, a pair's where the forward one is */
+	__u32 unanswered; /* flows left that nobody has answered */
+	__u32 expired;	  /* flows ended */
+};
+
+/* What one tick does of a run. */
+struct gc_tick {
+	__u64 until_ns; /* no sub-table is begun later */
+	__u64 full_ns;	/* when the one walked last could be full */
+	__u32 walked;	/* sub-tables */
+	__u32 pad;
+};
+
+/*
+ * The clockwork of conntrack GC, and what it works with: on the stack the verifier would follow every number of it. Lives as
+ * long as the map is pinned.
+ */
 struct gc_timer {
 	struct bpf_timer timer;
+	struct pass pass;
+	struct gc_tick tick;
+	__u32 subtable; /* that is walked next */
+	__u32 met;	/* entries that the one before it had */
 };
 
 struct {
@@ -51,33 +89,65 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } gc_runs SEC(".maps") PROGRAMS_WRITE;
 
-/* One pass over the table. */
-struct pass {
-	__u32 now_s;
-	__u32 flows;	  /* entries left */
-	__u32 unanswered; /* flows left that nobody has answered */
-	__u32 expired;	  /* flows ended */
-	bool pressed;
+/* A sub-table as GC last left it, under its index. */
+struct gc_look {
+	__u64 at_ns;
+	__u32 met;	  /* entries when it was walked */
+	__u32 left;	  /* and afterwards */
+	__u32 flows;	  /* its share of struct gc_run's */
+	__u32 unanswered; /* the same */
 };
 
-static __always_inline __u32 timeout_s(__u8 protocol, __u32 flags, bool pressed)
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, GC_SUBTABLES);
+	__type(key, __u32);
+	__type(value, struct gc_look);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} gc_looks SEC(".maps") PRIVATE;
+
+static __always_inline bool is_closed(__u32 flags)
+{
+	return flags & FLOW_RESET || (flags & FLOW_FIN_ORIGIN && flags & FLOW_FIN_REPLY);
+}
+
+static __always_inline __u32 own_timeout_s(__u8 protocol, __u32 flags)
 {
 	bool answered = flags & FLOW_REPLIED, tcp = protocol == IPPROTO_TCP;
-	bool closed = flags & FLOW_RESET || (flags & FLOW_FIN_ORIGIN && flags & FLOW_FIN_REPLY);
 
-	if (pressed && (!answered || closed || !(tcp || flags & FLOW_ASSURED)))
-		return flow_pressed_s;
 	if (!tcp && !answered)
 		return flow_udp_new_s;
 	if (!tcp)
 		return flags & FLOW_ASSURED ? flow_udp_s : flow_udp_once_s;
 	if (flags & FLOW_RESET)
 		return answered ? flow_tcp_reset_s : flow_tcp_refused_s;
-	if (closed)
+	if (is_closed(flags))
 		return flow_tcp_closed_s;
 	if (flags & (FLOW_FIN_ORIGIN | FLOW_FIN_REPLY))
 		return flow_tcp_half_s;
 	return answered ? flow_tcp_s : flow_tcp_new_s;
+}
+
+/* The fuller the sub-table is the less; never of a connection that is answered and open, nor of a flow that goes on. */
+static __always_inline __u32 timeout_s(__u8 protocol, __u32 flags, const struct pass *pass)
+{
+	__u32 own_s = own_timeout_s(protocol, flags);
+	__u32 pressed_s = is_closed(flags) ? pass->closed_s : pass->pressed_s;
+	bool goes_on = flags & FLOW_REPLIED && (protocol == IPPROTO_TCP || flags & FLOW_ASSURED);
+
+	return pressed_s && pressed_s < own_s && (is_closed(flags) || !goes_on) ? pressed_s : own_s;
+}
+
+/* Sets the pass's time-outs, for a sub-table with so many entries. */
+static __always_inline void gc_press(struct pass *pass, __u32 entries)
+{
+	__u32 room = entries < flow_subtable_entries ? flow_subtable_entries - entries : 0;
+	__u32 eighths = room * 8ULL / flow_subtable_entries;
+
+	if (eighths >= GC_UNPRESSED)
+		return;
+	pass->closed_s = flow_pressed_s << (eighths > GC_FULL ? eighths - GC_FULL : 0);
+	pass->pressed_s = eighths < GC_FULL ? flow_full_s : pass->closed_s;
 }
 
 /* What both entries of a pair have seen. A RST that one end sent is none where the other has spoken since. */
@@ -108,8 +178,9 @@ static __always_inline void gc_keep_port(const struct flow_key *key, const struc
  * One entry. A pair is decided by its forward entry, with what both have seen: the reverse one sees the answers.
  * A reverse entry alone has lost its other half to a failed write and goes when it is idle.
  */
-static long gc_flow(void *map, struct flow_key *key, struct flow *entry, struct pass *pass)
+static long gc_flow(void *map, struct flow_key *key, struct flow *entry, struct pass **work)
 {
+	struct pass *pass = *work;
 	struct flow_key other;
 	__u32 flags, seen_s;
 	__u32 entries = 1;
@@ -117,6 +188,7 @@ static long gc_flow(void *map, struct flow_key *key, struct flow *entry, struct 
 	__u32 left_s;
 
 	(void)map;
+	pass->met++;
 	if (!flow_read(entry, key, &f))
 		return 0; /* it has just ended, or begun */
 	flags = f.flags;
@@ -125,7 +197,7 @@ static long gc_flow(void *map, struct flow_key *key, struct flow *entry, struct 
 		struct flow *pair;
 
 		flow_pair_key(&f, key->protocol, &other);
-		pair = bpf_map_lookup_elem(&flows, &other);
+		pair = flow_find(&other);
 		if (pair && flags & FLOW_REVERSE)
 			return 0;
 		if (pair) {
@@ -137,7 +209,7 @@ static long gc_flow(void *map, struct flow_key *key, struct flow *entry, struct 
 	}
 	left_s = pass->now_s - seen_s;
 	/* a packet may have been noted since this pass began */
-	if ((__s32)left_s <= (__s32)timeout_s(key->protocol, flags, pass->pressed)) {
+	if ((__s32)left_s <= (__s32)timeout_s(key->protocol, flags, pass)) {
 		gc_keep_port(key, &f, seen_s);
 		if (f.flags & FLOW_BESIDE)
 			besides_note(pass->now_s);
@@ -145,59 +217,131 @@ static long gc_flow(void *map, struct flow_key *key, struct flow *entry, struct 
 		pass->unanswered += !(flags & FLOW_REPLIED);
 		return 0;
 	}
-	pass->expired += ct_delete_entries(key, &f, entry, &other);
+	if (ct_delete_entries(key, &f, entry, &other)) {
+		pass->expired++;
+		pass->ended++;
+	}
 	return 0;
 }
 
-/*
- * When the table is to be looked at again, in ns: it has `flows` entries, `before` when it was last looked at, and looking took
- * so long. Soon where it could be full by then, else at a two-hundredth of a CPU's time at most.
- */
-static __always_inline __u64 gc_period(__u32 flows, __u32 before, __u64 took_ns)
+/* Adds to the totals what a sub-table has now in place of what it had. */
+static __always_inline void gc_sum(struct gc_run *run, struct gc_look *look, const struct pass *pass)
 {
-	__u32 grown = flows > before ? flows - before : 0;
-	__u64 wait_ns = took_ns * GC_SHARE;
-
-	if (flows > flows_nearly_full || grown * 2 > flows_nearly_full - flows || wait_ns < GC_SOON_NS)
-		return GC_SOON_NS;
-	return wait_ns < GC_IDLE_NS ? wait_ns : GC_IDLE_NS;
+	run->expired += pass->expired;
+	run->flows += pass->flows - look->flows;
+	run->unanswered += pass->unanswered - look->unanswered;
+	look->flows = pass->flows;
+	look->unanswered = pass->unanswered;
 }
 
-/* One run over the table. Returns when the next is to be, in ns. */
-static __noinline __u64 gc_flows(void)
+/* When a sub-table could be full that goes on to grow as it has since it was last walked, in ns from then. */
+static __always_inline __u64 gc_full_ns(const struct gc_look *before, const struct pass *pass, __u64 now)
 {
-	__u32 zero = 0;
-	struct gc_run *s = bpf_map_lookup_elem(&gc_runs, &zero);
+	__u32 left = pass->met - pass->ended;
+	__u32 room = left < flow_subtable_entries ? flow_subtable_entries - left : 0;
+
+	if (pass->met <= before->left)
+		return ~0ULL;
+	return (now - before->at_ns) * room / (pass->met - before->left);
+}
+
+/*
+ * Walks the next sub-table. Hashes spread flows evenly, so it is taken to be as full as the one before it, if that is more than it
+ * had itself: that is news of now. Returns when it could be full, in ns.
+ */
+static __noinline __u64 gc_subtable(struct gc_timer *s, struct gc_run *run, struct gc_look *look)
+{
 	/* programs of this type have no coarse clock; the fine one is the same clock */
+	__u64 now = bpf_ktime_get_ns(), full_ns;
+	struct pass *pass = &s->pass;
+	__u32 index = s->subtable;
+	void *subtable = bpf_map_lookup_elem(&flows, &index);
+
+	if (!subtable)
+		return ~0ULL;
+	memset(pass, 0, sizeof(*pass));
+	pass->now_s = in_s(now);
+	gc_press(pass, look->met > s->met ? look->met : s->met);
+	bpf_for_each_map_elem(subtable, gc_flow, &pass, 0);
+	full_ns = gc_full_ns(look, pass, now);
+	gc_sum(run, look, pass);
+	look->at_ns = now;
+	look->met = s->met = pass->met;
+	look->left = pass->met - pass->ended;
+	return full_ns;
+}
+
+/* The next sub-table, and after the last one all else. 1: enough for now. */
+static long gc_step(__u32 turn, void *ctx)
+{
+	__u32 zero = 0, index;
+	struct gc_timer *s = bpf_map_lookup_elem(&gc_timers, &zero);
+	struct gc_run *run = bpf_map_lookup_elem(&gc_runs, &zero);
+	struct gc_look *look;
+
+	(void)turn;
+	(void)ctx;
+	if (!s || !run)
+		return 1;
+	index = s->subtable;
+	look = bpf_map_lookup_elem(&gc_looks, &index);
+	if (!look)
+		return 1;
+	s->tick.full_ns = gc_subtable(s, run, look);
+	s->tick.walked++;
+	s->subtable = index + 1 < flow_subtables ? index + 1 : 0;
+	if (!s->subtable) {
+		run->runs++;
+		run->at_ns = bpf_ktime_get_ns();
+		gc_fragments(in_s(run->at_ns));
+	}
+	return !s->subtable || bpf_ktime_get_ns() >= s->tick.until_ns;
+}
+
+/*
+ * When the tick after this one is to be, in ns, which took so long. A run begins every second, or less often where it would take
+ * more than a two-hundredth of a CPU's time, but looks several times at a sub-table before that could be full. Never more than
+ * half a CPU's time.
+ */
+static __always_inline __u64 gc_wait_ns(const struct gc_tick *tick, __u64 took_ns)
+{
+	__u64 walked = tick->walked ? tick->walked : 1;
+	__u64 run_ns = took_ns * GC_SHARE * flow_subtables / walked, wait_ns;
+
+	if (run_ns < GC_CALM_NS)
+		run_ns = GC_CALM_NS;
+	if (run_ns > GC_IDLE_NS)
+		run_ns = GC_IDLE_NS;
+	if (tick->full_ns / GC_LOOKS < run_ns)
+		run_ns = tick->full_ns / GC_LOOKS > GC_HASTE_NS ? tick->full_ns / GC_LOOKS : GC_HASTE_NS;
+	wait_ns = run_ns * walked / flow_subtables;
+	return wait_ns > took_ns ? wait_ns : took_ns;
+}
+
+/*
+ * A part of a run: a sub-table, or more that have little in them. Returns when the next is to be, in ns. At most to the run's
+ * end, which nothing else need bound.
+ */
+static __noinline __u64 gc_tick(bool to_the_end)
+{
 	__u64 began = bpf_ktime_get_ns();
-	struct pass pass = {.now_s = in_s(began)};
-	__u32 before;
+	__u32 zero = 0;
+	struct gc_timer *s = bpf_map_lookup_elem(&gc_timers, &zero);
 
 	if (!s)
 		return GC_IDLE_NS;
-	before = s->flows;
-	pass.pressed = s->flows > flows_nearly_full;
-	bpf_for_each_map_elem(&flows, gc_flow, &pass, 0);
-	s->runs++;
-	s->expired += pass.expired;
-	s->at_ns = bpf_ktime_get_ns();
-	s->flows = pass.flows;
-	s->unanswered = pass.unanswered;
-	return gc_period(s->flows, before, s->at_ns - began);
-}
-
-/* Ends flows, and fragments that nobody fetched. Returns when to look again, in ns. */
-static __noinline __u64 gc_all(void)
-{
-	gc_fragments(in_s(bpf_ktime_get_ns()));
-	return gc_flows();
+	s->tick.until_ns = to_the_end ? ~0ULL : began + GC_TICK_NS;
+	s->tick.full_ns = ~0ULL;
+	s->tick.walked = 0;
+	bpf_loop(flow_subtables, gc_step, NULL, 0);
+	return gc_wait_ns(&s->tick, bpf_ktime_get_ns() - began);
 }
 
 static int gc_fires(void *map, __u32 *key, struct gc_timer *gc)
 {
 	(void)map;
 	(void)key;
-	bpf_timer_start(&gc->timer, gc_all(), 0);
+	bpf_timer_start(&gc->timer, gc_tick(false), 0);
 	return 0;
 }
 

@@ -32,16 +32,22 @@ __noinline int nat_store_reverse(const struct packet *p, const struct nat_pair *
 	f->to_dst = p->src;
 	f->to_sport = p->dport;
 	f->to_dport = p->sport;
-	error = bpf_map_update_elem(&flows, key, f, BPF_NOEXIST);
+	error = flow_insert(key, f, BPF_NOEXIST);
 	if (error != NAT_TAKEN)
 		return error;
-	old = bpf_map_lookup_elem(&flows, key);
+	old = flow_find(key);
 	if (!old || !flow_read(old, key, &work->found) || !flow_is_closed(work, key->protocol))
 		return error;
 	if (!ct_delete(work, key))
 		return error;
 	cache_void();
-	return bpf_map_update_elem(&flows, key, f, BPF_NOEXIST);
+	return flow_insert(key, f, BPF_NOEXIST);
+}
+
+/* Takes back what nat_store_reverse() has stored. */
+static __noinline void nat_forget_reverse(struct scratch *work)
+{
+	flow_delete(&work->half);
 }
 
 /*
@@ -50,12 +56,12 @@ __noinline int nat_store_reverse(const struct packet *p, const struct nat_pair *
  */
 static __always_inline bool nat_adopt(struct scratch *work)
 {
-	struct flow *entry = bpf_map_lookup_elem(&flows, &work->key), *f = &work->found;
+	struct flow *entry = flow_find(&work->key), *f = &work->found;
 
 	if (!entry || !flow_read(entry, &work->key, f) || !(f->flags & FLOW_FORWARD))
 		return false;
 	work->flow = *f;
-	bpf_map_delete_elem(&flows, &work->half); /* which nat_store_reverse() has stored */
+	nat_forget_reverse(work);
 	return true;
 }
 
@@ -86,15 +92,16 @@ static __always_inline void nat_forward_flow(struct scratch *work)
  */
 static __always_inline int nat_store_forward(struct scratch *work)
 {
+	void *subtable = flow_subtable(&work->key);
 	long error;
 
 	nat_forward_flow(work);
-	error = bpf_map_update_elem(&flows, &work->key, &work->flow, BPF_NOEXIST);
+	error = flow_insert_in(subtable, &work->key, &work->flow, BPF_NOEXIST);
 	if (error != NAT_TAKEN)
 		return error;
 	if (nat_adopt(work))
 		return 0;
-	error = bpf_map_update_elem(&flows, &work->key, &work->flow, BPF_ANY);
+	error = flow_insert_in(subtable, &work->key, &work->flow, BPF_ANY);
 	cache_void();
 	return error;
 }
@@ -139,7 +146,7 @@ static __always_inline enum drop_reason nat_store(const struct packet *p, struct
 		return why;
 	if (!nat_store_forward(work))
 		return DROP_NONE;
-	bpf_map_delete_elem(&flows, &work->half); /* which nat_store_reverse() has stored */
+	nat_forget_reverse(work);
 	return DROP_CONNTRACK_FULL;
 }
 

@@ -16,7 +16,7 @@ static __noinline bool flow_is_closed(struct scratch *work, __u8 protocol)
 		struct flow *other;
 
 		flow_pair_key(&work->found, protocol, &work->other);
-		other = bpf_map_lookup_elem(&flows, &work->other);
+		other = flow_find(&work->other);
 		if (other)
 			flags |= other->flags & FLOW_ENDS;
 	}

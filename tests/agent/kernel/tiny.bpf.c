@@ -6,12 +6,30 @@
 
 #include "dp/config.h"
 
-struct {
+struct flow_subtable {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 64);
+	__uint(max_entries, 32);
 	__type(key, struct flow_key);
 	__type(value, struct flow);
-} flows SEC(".maps") PROGRAMS_WRITE CARRIED;
+};
+
+/* whole in BTF only where something is of these types */
+const volatile struct flow_key __export_flow_key = {};
+const volatile struct flow __export_flow = {};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__array(values, struct flow_subtable);
+} flows SEC(".maps") PROGRAMS_WRITE SEEDED_BY(flow_seeds) CARRIED;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct flow_seed);
+} flow_seeds SEC(".maps") PROGRAMS_WRITE;
 
 /* Only the programs know it; WORDS tells one build's from another's. */
 struct copy {

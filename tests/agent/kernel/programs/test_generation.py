@@ -17,6 +17,7 @@ from maps import abi, abigen, libbpf
 from maps.errors import MapsError
 from maps.exports import collect
 from maps.pins import Generation, PinRoot
+from maps.registry import open_table
 from maps.table import Table
 from tests.agent.kernel.conftest import Tiny
 
@@ -65,7 +66,7 @@ def agent(pins: PinRoot, tiny: Tiny, cgroup: Path) -> Callable[..., Generation]:
 
 
 def _fill(made: Generation) -> None:
-    flows, node = Table.open(abi.FLOWS, made.map_path("flows")), Table.open(abi.NODE, made.map_path("node"))
+    flows, node = open_table(abi.FLOWS, made.maps), Table.open(abi.NODE, made.map_path("node"))
     flows.update([(KEY, FLOW)])
     node.update([(0, NODE)])
     flows.close()
@@ -77,9 +78,11 @@ def _check(made: Generation, pins: PinRoot, size: int, record: abi.Node = NODE) 
     assert pins.current() == made
     assert pins.generations() == (made,)
     assert list(pins.path.glob("removed-*")) == []
-    flows, node = Table.open(abi.FLOWS, made.map_path("flows")), Table.open(abi.NODE, made.map_path("node"))
+    flows, node = open_table(abi.FLOWS, made.maps), Table.open(abi.NODE, made.map_path("node"))
     assert flows.max_entries == size
     assert dict(flows.items()) == {KEY: FLOW}
+    flows.update([(KEY, FLOW)])
+    assert flows.count() == 1, "it is where this generation's seed and number of sub-tables have it"
     assert node.get(0) == record
     flows.close()
     node.close()

@@ -28,13 +28,18 @@ def test_every_option_that_a_map_names_is_one_of_the_agent() -> None:
 def test_a_large_node_gets_the_sizes_of_the_source() -> None:
     entries = sizes(Options(), 64 * GIB, 1)
     assert entries == {name: spec.max_entries for name, spec in abi.MAPS.items()}
-    more = sizes(Options(), 64 * GIB, 4)
+    more = sizes(Options(), 64 * GIB, 8)
     assert {name for name in more if more[name] != entries[name]} == {spec.name for spec in SIZED if spec.per_cpu}
 
 
-@pytest.mark.parametrize(("cpus", "flows"), [(1, 131072), (2, 131072), (8, 524288), (256, 1 << 20)])
+@pytest.mark.parametrize(("cpus", "flows"), [(1, 262144), (4, 262144), (8, 524288), (256, 1 << 20)])
 def test_more_cpus_are_good_for_more_flows(cpus: int, flows: int) -> None:
     assert sizes(Options(), 256 * GIB, cpus)["flows"] == flows
+
+
+@pytest.mark.parametrize(("gib", "least"), [(1, 80_000), (2, 160_000), (4, 262_144)])
+def test_a_small_node_has_the_flows_that_its_memory_allows(gib: int, least: int) -> None:
+    assert sizes(Options(), gib * GIB, 2)["flows"] >= least
 
 
 @pytest.mark.parametrize("gib", [1, 2, 4])
@@ -46,6 +51,14 @@ def test_an_option_is_taken_as_it_stands_and_the_rest_shares_what_is_left() -> N
     entries = sizes(Options(max_flows=500_000), 2 * GIB, 2)
     assert entries["flows"] == 500_000
     assert entries["services"] < sizes(Options(), 2 * GIB, 2)["services"]
+
+
+@pytest.mark.parametrize("flows", [1, 2047, 2048, 2049, 500_000, 1 << 24])
+def test_the_sub_tables_have_room_for_all_flows(flows: int) -> None:
+    fixed = constants({spec.name: spec.max_entries for spec in abi.MAPS.values()} | {"flows": flows}, 2)
+    number, each = fixed["flow_subtables"], fixed["flow_subtable_entries"]
+    assert flows <= number * each < flows + number
+    assert number <= abi.MAPS["gc_looks"].max_entries
 
 
 def test_no_map_falls_below_the_least_size() -> None:
