@@ -20,7 +20,15 @@ from agent.ipam.pool import Ipam
 from agent.kernel.net.drift import DriftWatch
 from agent.kernel.net.routes import Routes
 from agent.kernel.net.tunnel import TunnelDevice, has_kind
-from agent.kernel.parts import PodProgramsPart, RoutesPart, TunnelPart, TunnelRemovalPart, UplinksPart, VethsPart
+from agent.kernel.parts import (
+    PodProgramsPart,
+    ReservedPortsPart,
+    RoutesPart,
+    TunnelPart,
+    TunnelRemovalPart,
+    UplinksPart,
+    VethsPart,
+)
 from agent.kernel.programs.hooks import POD
 from agent.kernel.programs.start import Started
 from agent.model.address import Network
@@ -91,7 +99,7 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
     )
     tables = open_agent_tables(kernel.move.new.maps)
     threads, metrics = Threads(), Metrics()
-    loop = Loop(_dataplane(tables, kernel, netlink, network), settings, threads=threads, on_sync=metrics.observe_sync)
+    loop = Loop(_dataplane(tables, kernel, netlink, settings), settings, threads=threads, on_sync=metrics.observe_sync)
     mirror = Mirror(loop.offer, expected(options))
     cluster = sources(options, prepared.client, mirror, threads)
     ipam = Ipam(lambda: _pod_cidrs(options, mirror))
@@ -177,16 +185,15 @@ def _kept(options: Options, mirror: Mirror, loop: Loop) -> frozenset[str | bytes
     return frozenset((TUNNEL, SEGMENTER, *ways, *(one.link.host_device for one in there), *addresses))
 
 
-def _dataplane(
-    tables: Mapping[str, AnyTable], kernel: Started, netlink: IPRoute, network: NetworkSettings
-) -> Dataplane:
+def _dataplane(tables: Mapping[str, AnyTable], kernel: Started, netlink: IPRoute, settings: Settings) -> Dataplane:
     """The maps, and the parts in the order of a round."""
     device, pod_programs = TunnelDevice(netlink, kernel.sysctls), PodProgramsPart(kernel.hooks)
     parts = (
         TunnelPart(device, kernel.hooks),
         pod_programs,
         UplinksPart(kernel.hooks, kernel.sysctls),
-        RoutesPart(Routes(), network),
+        ReservedPortsPart(kernel.sysctls, settings.node_ports),
+        RoutesPart(Routes(), settings.network),
         TunnelRemovalPart(device),
         VethsPart(),
     )

@@ -15,9 +15,10 @@ from agent.kernel.net.veth import VethMtu, VethRepair
 from agent.kernel.programs.attach import Hooks
 from agent.kernel.programs.hooks import LOOPBACK, LOOPBACK_IFINDEX, POD, SEGMENTER, TUNNEL, TUNNEL_OUT, UPLINK
 from agent.model.address import Network
-from agent.model.attachment import Attachment
+from agent.model.attachment import Attachment, AttachmentKey
 from agent.model.local import Device
 from agent.model.name import ObjectName
+from agent.model.ports import Ports
 from maps.errors import MapsError
 
 Devices = Mapping[int, str]  # ifindex to name
@@ -157,6 +158,33 @@ class UplinksPart:
         self._sysctls.loopback()
         self._hooks.attach(LOOPBACK_IFINDEX, LOOPBACK)
         _raise("programs not attached", failed)
+
+    def resync(self) -> None:
+        """Nothing is remembered of them."""
+
+
+class ReservedPortsPart:
+    """Node ports and pods' host ports, which no socket of the node is given as its own."""
+
+    name, is_before_maps, is_vital, is_watched = "reserved ports", False, False, False
+
+    def __init__(self, sysctls: Sysctls, node_ports: Ports) -> None:
+        self._sysctls, self._node_ports = sysctls, node_ports
+        self._asked: Mapping[AttachmentKey, Attachment] = {}  # by the latest wanted()
+        self._ports: tuple[Ports, ...] = (node_ports,)
+
+    def wanted(self, desired: Desired) -> tuple[Ports, ...]:
+        """The ranges; pods that were there before are known without the API."""
+        if desired.attachments is not self._asked:
+            self._asked = desired.attachments
+            found = {one.host_port for pod in self._asked.values() for one in pod.host_ports}
+            self._ports = (self._node_ports, *((port, port) for port in sorted(found)))
+        return self._ports
+
+    def apply(self, wanted: tuple[Ports, ...]) -> Iterator[None]:
+        """Reserve these, and no host ports of pods that are gone."""
+        self._sysctls.reserve_ports(wanted)
+        yield
 
     def resync(self) -> None:
         """Nothing is remembered of them."""

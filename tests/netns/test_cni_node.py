@@ -245,6 +245,32 @@ def test_what_was_asked_while_no_agent_ran_is_done_before_the_next_one_serves(no
         assert runtime.left() == {}
 
 
+def test_a_pods_host_port_is_reserved_while_the_pod_is_there(node: Node, runtime: Runtime) -> None:
+    def reserved() -> str:
+        return node.run("cat", "/proc/sys/net/ipv4/ip_local_reserved_ports").strip()
+
+    node.run("sysctl", "-q", "-w", "net.ipv4.ip_local_reserved_ports=4789")
+    process = node.start()
+    runtime.wait()
+    pod = runtime.make()
+    asked = {"runtimeConfig": {"portMappings": [{"hostPort": 40080, "containerPort": 80}]}}
+    assert runtime.call("ADD", pod, **asked)[0] == 0
+    assert eventually(lambda: reserved() == "4789,30000-32767,40080")
+    process.kill()
+    process.wait()
+    assert reserved() == "4789,30000-32767,40080"
+    process = node.start()
+    runtime.wait()
+    node.wait_ready()
+    assert reserved() == "4789,30000-32767,40080"
+    assert runtime.call("DEL", pod, **asked)[0] == 0
+    assert eventually(lambda: reserved() == "4789,30000-32767")
+    process.terminate()
+    assert process.wait(READY_S) == 0
+    node.run(*node.agent("cleanup"))
+    assert reserved() == "4789"
+
+
 def test_the_conflist_comes_when_the_node_can_serve_and_is_for_root_alone(node: Node, runtime: Runtime) -> None:
     conflist, binary = node.root / "conf/10-sluiceway.conflist", node.root / "bin/sluiceway-cni"
     process = node.start()

@@ -6,12 +6,12 @@ it is changed, so a death in between loses nothing; what somebody else changed s
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from agent.log import logger
-from agent.model.ports import port_ranges, written
+from agent.model.ports import Ports, port_ranges, written
 from agent.netlink.batch import SetSysctl
 
 log = logger(__name__)
@@ -93,14 +93,14 @@ class Sysctls:
         for sysctl in NODE:
             self._set(sysctl, sysctl.name)
 
-    def reserve_ports(self, first: int, last: int) -> None:
-        """Keep the node's own sockets from being given a node port; what is reserved already stays so."""
+    def reserve_ports(self, ranges: Iterable[Ports]) -> None:
+        """Keep the node's own sockets from being given a port of these; what others have reserved stays so."""
         now, kept = _read(self._proc / RESERVED), self._kept.get(RESERVED)
         if now is None:
             return
-        others = kept[0] if kept and kept[1] == now else now  # without the node ports of an earlier start
-        wanted = written((*port_ranges(others), (first, last)))
-        self._set(Sysctl(RESERVED, wanted, "a node port's packets are the service's"), RESERVED)
+        others = kept[0] if kept and kept[1] == now else now  # without those of an earlier call
+        wanted = written((*port_ranges(others), *ranges))
+        self._set(Sysctl(RESERVED, wanted, "packets to a node port or host port are no socket's of the node"), RESERVED)
 
     def uplink(self, device: str) -> None:
         """Set what concerns a device of the node."""

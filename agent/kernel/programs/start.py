@@ -73,7 +73,6 @@ def start(options: Options, pins: PinRoot, found: Features) -> Started:
     loaded.start_gc()
     sysctls = Sysctls(options.state_dir)
     sysctls.node()
-    sysctls.reserve_ports(*options.node_port_range)
     if options.socket_lb.has_hooks:
         hooks.attach_sockets(options.cgroup)
     else:

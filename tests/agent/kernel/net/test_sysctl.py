@@ -93,7 +93,7 @@ def test_node_ports_are_reserved_and_given_back(proc: Path, tmp_path: Path, befo
     file.write_text(before)
     sysctls = Sysctls(tmp_path / "state", proc)
     for _ in ("a start", "another one"):
-        sysctls.reserve_ports(30000, 32767)
+        sysctls.reserve_ports([(30000, 32767)])
         assert file.read_text() == after
     sysctls.put_back()
     assert file.read_text().strip() == before
@@ -101,9 +101,9 @@ def test_node_ports_are_reserved_and_given_back(proc: Path, tmp_path: Path, befo
 
 def test_other_node_ports_are_reserved_in_place_of_the_earlier_ones(proc: Path, tmp_path: Path) -> None:
     (proc / RESERVED).write_text("8080")
-    Sysctls(tmp_path / "state", proc).reserve_ports(30000, 32767)
+    Sysctls(tmp_path / "state", proc).reserve_ports([(30000, 32767)])
     again = Sysctls(tmp_path / "state", proc)
-    again.reserve_ports(20000, 20001)
+    again.reserve_ports([(20000, 20001)])
     assert (proc / RESERVED).read_text() == "8080,20000-20001"
     again.put_back()
     assert (proc / RESERVED).read_text() == "8080"
