@@ -223,6 +223,25 @@ static __noinline struct flow *flow_from_node(ctx_t *ctx, struct scratch *work, 
 }
 
 /*
+ * What a process of the node sends, by the route to a service, and what does not fit the way to the backend's node: it is divided, as the
+ * stack would have divided it for that way, unless the socket forbids it.
+ */
+static __noinline void divide_for_tunnel(ctx_t *ctx, struct packet *p)
+{
+	struct iphdr *ip = ctx_data(ctx) + L3;
+	__be16 fragment;
+
+	if (!(p->flags & PACKET_WHOLE) || fits_tunnel(ctx) || !ctx_is_divisible(ctx))
+		return;
+	p->flags &= ~PACKET_WHOLE;
+	if (!(p->flags & PACKET_V4) || (void *)(ip + 1) > ctx_end(ctx))
+		return;
+	fragment = ip->frag_off & ~bpf_htons(IP_DF);
+	ip->check = csum_update(ip->check, csum_replace(0, ip->frag_off, fragment));
+	ip->frag_off = fragment;
+}
+
+/*
  * What leaves by a device. Only what the node itself sends is looked at: pods' packets were processed at their devices. Sets
  * what becomes of it.
  */
@@ -258,9 +277,12 @@ __noinline int to_uplink(ctx_t *ctx)
 	/* an answer is on its way to the client; a request was on its way to the service */
 	to->is_answer = !from_origin(f, work->ct.src_hi);
 	why = follow_flow(ctx, work, f);
-	if (!why)
-		to->hop = decide(ctx, p, to);
-	return why;
+	if (why)
+		return why;
+	if (remote_is_tunnel(to->peer.remote_id))
+		divide_for_tunnel(ctx, p);
+	to->hop = decide(ctx, p, to);
+	return DROP_NONE;
 }
 
 SEC("tc") int uplink_egress(ctx_t *ctx)

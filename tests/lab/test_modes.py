@@ -110,6 +110,17 @@ for port in ports:
 """
 
 
+# one datagram, sent once
+FIRST = """
+import socket, sys
+address, port, size = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as asking:
+    asking.settimeout(3)
+    asking.sendto(bytes(size), (address, port))
+    print("came back whole" if asking.recv(65536).endswith(bytes(size)) else "came back otherwise", end="")
+"""
+
+
 @pytest.fixture(scope="module", params=MODES)
 def mode(request: pytest.FixtureRequest) -> Iterator[Mode]:
     options, mtu = MODES[request.param]
@@ -307,6 +318,22 @@ def test_a_node_reaches_a_service_whose_backend_is_there(mode: Mode, node: str, 
     address = mode.services[node]["spec"]["clusterIPs"][family]
     own = str(mode.machine("n1").addresses[family])
     assert both(use.host(mode.machine("n1")), (address, 80)) == {own}
+
+
+@FAMILIES
+@OTHERS
+def test_a_nodes_first_datagram_that_fits_its_uplink_alone_reaches_a_service(
+    mode: Mode, node: str, family: int
+) -> None:
+    """It is sent whole, for the way to the service, and too large for the tunnel to the backend."""
+    if family and mode.cluster.site.options.encapsulation == "ipip":
+        pytest.skip("IPv6 in IPv6 has no fragments that could be taken apart: the socket is told the MTU")
+    machine = mode.machine("n1")
+    machine.run("ip", "route", "flush", "cache")
+    machine.run("ip", "-6", "route", "flush", "cache")
+    fills = 1500 - HEADERS[family]
+    argv = [sys.executable, "-c", FIRST, mode.services[node]["spec"]["clusterIPs"][family], "80", str(fills)]
+    assert machine.run(*argv).stdout == "came back whole"
 
 
 @FAMILIES

@@ -70,9 +70,10 @@ static __always_inline bool ctx_csum_add(ctx_t *ctx, __u32 at, __u32 diff, bool 
 				   (pseudo ? BPF_F_PSEUDO_HDR : 0) | (udp ? BPF_F_MARK_MANGLED_0 : 0)) == 0;
 }
 
-/* The one field of the kernel's struct sk_buff that struct __sk_buff does not show. */
-struct sk_buff___summed {
+/* Fields of the kernel's struct sk_buff that struct __sk_buff does not show. */
+struct sk_buff___hidden {
 	__u8 ip_summed : 2;
+	__u8 ignore_df : 1;
 } __attribute__((preserve_access_index));
 
 extern void *bpf_cast_to_kern_ctx(void *) __ksym __weak; /* Linux 6.3 */
@@ -81,7 +82,7 @@ extern void *bpf_cast_to_kern_ctx(void *) __ksym __weak; /* Linux 6.3 */
 static __always_inline enum ctx_sum ctx_sum(ctx_t *ctx, bool udp)
 {
 	enum { NONE, UNNECESSARY, COMPLETE, PARTIAL }; /* CHECKSUM_ of include/linux/skbuff.h */
-	struct sk_buff___summed *skb;
+	struct sk_buff___hidden *skb;
 
 	if (!bpf_ksym_exists(bpf_cast_to_kern_ctx))
 		return CTX_SUM_OTHER;
@@ -95,6 +96,20 @@ static __always_inline enum ctx_sum ctx_sum(ctx_t *ctx, bool udp)
 		return CTX_SUM_PARTIAL;
 	}
 	return CTX_SUM_OTHER;
+}
+
+/*
+ * May this node fragment what a socket of its own sends, although nobody may on the way (IP_PMTUDISC_WANT, ip(7))? Before Linux
+ * 6.3 nobody says so.
+ */
+static __always_inline bool ctx_is_divisible(ctx_t *ctx)
+{
+	struct sk_buff___hidden *skb;
+
+	if (!bpf_ksym_exists(bpf_cast_to_kern_ctx))
+		return false;
+	skb = bpf_cast_to_kern_ctx(ctx);
+	return BPF_CORE_READ_BITFIELD(skb, ignore_df);
 }
 
 /* ---- what only this buffer can ---------------------------------------------------------------------------- */
