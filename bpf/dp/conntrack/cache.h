@@ -136,18 +136,17 @@ static __always_inline struct cached_flow *cache_find(const struct flow_key *key
 	struct cache_search s;
 	const struct cache_set *set = cache_search(key, &s);
 	struct cached_flow *r;
+	__u32 way;
 
 	if (!set)
 		return NULL;
-#pragma unroll
-	for (int i = 0; i < CACHE_WAYS; i++) {
-		__u32 marked = set->ways[i];
-
-		if ((marked & ~CACHE_PLACE) == s.hash) {
-			r = cache_at(marked, cached);
-			return r && cache_is_of(r, key) ? r : NULL;
-		}
-	}
+	way = cache_way(set, s.hash);
+	if (way >= CACHE_WAYS)
+		return NULL;
+	r = cache_at(set->ways[way & (CACHE_WAYS - 1)], cached);
+	if (r && cache_is_of(r, key))
+		return r;
+	*cached = CACHE_NONE; /* another flow has taken the place since */
 	return NULL;
 }
 
