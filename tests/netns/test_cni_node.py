@@ -253,7 +253,7 @@ def test_a_pods_host_port_is_reserved_while_the_pod_is_there(node: Node, runtime
     process = node.start()
     runtime.wait()
     pod = runtime.make()
-    asked = {"runtimeConfig": {"portMappings": [{"hostPort": 40080, "containerPort": 80}]}}
+    asked: dict[str, Any] = {"runtimeConfig": {"portMappings": [{"hostPort": 40080, "containerPort": 80}]}}
     assert runtime.call("ADD", pod, **asked)[0] == 0
     assert eventually(lambda: reserved() == "4789,30000-32767,40080")
     process.kill()
