@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "f08994610105"
+LAYOUT: Final = "6eacb42866d3"
 """The fingerprint of all that follows."""
 
 
@@ -1992,10 +1992,8 @@ class Constants:
 
     cache_span: int = 512
     """flows that a CPU caches, a power of two, at most 65536."""
-    flow_full_s: int = 2
-    """the same while less is left, but for closed flows; at least 2, for one in use may be seen only so often."""
     flow_pressed_s: int = 3
-    """the same of a flow that is unanswered, was answered but once, or is closed, while 2/8 to 3/8 of its sub-table's room are left; twice that for each eighth more, up to 5/8."""
+    """the same of a flow that is unanswered, was answered but once, or is closed, while less than 3/8 of its sub-table's room are left; twice that for each eighth more, up to 5/8; at least 3, for copies last so long."""
     flow_subtable_entries: int = 2048
     """entries that each of them has room for."""
     flow_subtables: int = 128

@@ -247,8 +247,8 @@ def test_the_times_are_the_loaders_to_set() -> None:
         pytest.param(8, 12, id="a half"),
         pytest.param(10, 6, id="three eighths"),
         pytest.param(12, 3, id="a quarter"),
-        pytest.param(14, 2, id="an eighth"),
-        pytest.param(16, 2, id="none"),
+        pytest.param(14, 3, id="an eighth"),
+        pytest.param(16, 3, id="none"),
     ],
 )
 def test_the_fuller_the_table_the_sooner_unanswered_flows_end(small: Datapath, entries: int, timeout_s: int) -> None:

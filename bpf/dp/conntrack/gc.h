@@ -21,11 +21,9 @@ const volatile __u32 flow_udp_s
 const volatile __u32 flow_udp_once_s DOC("the same of one that was answered within a second, and then silent") = 120;
 const volatile __u32 flow_udp_new_s DOC("the same while unanswered") = 30;
 const volatile __u32 flow_pressed_s
-	DOC("the same of a flow that is unanswered, was answered but once, or is closed, while 2/8 to 3/8 of its sub-table's "
-	    "room are left; twice that for each eighth more, up to 5/8") = 3;
-const volatile __u32 flow_full_s
-	DOC("the same while less is left, but for closed flows; at least 2, for one in use may be seen only so often") =
-		2;
+	DOC("the same of a flow that is unanswered, was answered but once, or is closed, while less than 3/8 of its "
+	    "sub-table's room are left; twice that for each eighth more, up to 5/8; at least 3, for copies last so long") =
+		3;
 
 #define SECOND_NS 1000000000ULL
 #define GC_IDLE_NS (10 * SECOND_NS)
@@ -44,8 +42,7 @@ enum {
 /* One pass over a sub-table. */
 struct pass {
 	__u32 now_s;
-	__u32 pressed_s;  /* what ends an open flow; 0: its own time-out */
-	__u32 closed_s;	  /* and a closed one */
+	__u32 pressed_s;  /* what ends a flow that does not go on; 0: its own time-out */
 	__u32 met;	  /* entries */
 	__u32 ended;	  /* of them */
 	__u32 flows;	  /* entries left, a pair's where the forward one is */
@@ -132,7 +129,7 @@ static __always_inline __u32 own_timeout_s(__u8 protocol, __u32 flags)
 static __always_inline __u32 timeout_s(__u8 protocol, __u32 flags, const struct pass *pass)
 {
 	__u32 own_s = own_timeout_s(protocol, flags);
-	__u32 pressed_s = is_closed(flags) ? pass->closed_s : pass->pressed_s;
+	__u32 pressed_s = pass->pressed_s;
 	bool goes_on = flags & FLOW_REPLIED && (protocol == IPPROTO_TCP || flags & FLOW_ASSURED);
 
 	return pressed_s && pressed_s < own_s && (is_closed(flags) || !goes_on) ? pressed_s : own_s;
@@ -146,8 +143,7 @@ static __always_inline void gc_press(struct pass *pass, __u32 entries)
 
 	if (eighths >= GC_UNPRESSED)
 		return;
-	pass->closed_s = flow_pressed_s << (eighths > GC_FULL ? eighths - GC_FULL : 0);
-	pass->pressed_s = eighths < GC_FULL ? flow_full_s : pass->closed_s;
+	pass->pressed_s = flow_pressed_s << (eighths > GC_FULL ? eighths - GC_FULL : 0);
 }
 
 /* What both entries of a pair have seen. A RST that one end sent is none where the other has spoken since. */

@@ -16,7 +16,7 @@ enum {
 	SHORTCUT_WAYS = 2,
 	TAGGED_SETS = 4,
 	/* in place of CACHE_S until a flow is settled: seen so late, one in use is still no idle one to a table under pressure */
-	SHORTCUT_UNSETTLED_S = 1,
+	SHORTCUT_UNSETTLED_S = 2,
 };
 
 /* One direction of a flow; addresses and ports as they stand in the header. */
