@@ -1,33 +1,22 @@
 """Flows end when nobody has used them for as long as their protocol and state allow; pairs end together."""
 
 import os
-import struct
-import time
-from collections.abc import Iterator
 from dataclasses import replace
-from ipaddress import IPv6Address
-from typing import cast
 
 import pytest
 from scapy.packet import Packet
 
-from agent.kernel.programs.sizes import sizes
-from agent.options.config import Options
-from maps import abi, libbpf, mapio
+from maps import mapio
 from maps.abi import FlowFlag
-from maps.subtables import SubtableTable
 from tests.bpf.datapath import (
     OTHER,
-    OTHER6,
     OTHER_MAC,
     POD,
     POD6,
     REMOTE,
-    TC_ACT_REDIRECT,
     VIP,
     VIP6,
     Datapath,
-    addr,
     data,
     datagram,
     frame,
@@ -211,23 +200,9 @@ def test_gc_counts_what_is_left(node: Datapath) -> None:
     assert (gc_run.expired - before, gc_run.unanswered) == (70, 11)
 
 
-def test_an_empty_table_is_swept(node: Datapath) -> None:
+def test_gc_of_an_empty_table_counts_no_flow(node: Datapath) -> None:
     gc_run = node.gc()
     assert (gc_run.flows, gc_run.unanswered) == (0, 0)
-
-
-@pytest.fixture(scope="module")
-def small() -> Iterator[Datapath]:
-    """A node whose table is one sub-table of sixteen entries."""
-    datapath = Datapath.load(sizes={"flows": 16})
-    yield datapath
-    datapath.close()
-
-
-def pressed(node: Datapath) -> abi.GcRun:
-    """The second of two runs: the first sees how full the table is."""
-    node.gc()
-    return node.gc()
 
 
 def test_the_times_are_the_loaders_to_set() -> None:
@@ -236,194 +211,5 @@ def test_the_times_are_the_loaders_to_set() -> None:
         translated(node, QUERY, REPLY, protocol=17, port=53)
         age(node, 7)
         assert (node.gc().flows, left(node)) == (0, 0)
-    finally:
-        node.close()
-
-
-@pytest.mark.parametrize(
-    ("entries", "timeout_s"),
-    [
-        pytest.param(6, 30, id="five eighths of its room left: their own time"),
-        pytest.param(8, 12, id="a half"),
-        pytest.param(10, 6, id="three eighths"),
-        pytest.param(12, 3, id="a quarter"),
-        pytest.param(14, 3, id="an eighth"),
-        pytest.param(16, 3, id="none"),
-    ],
-)
-def test_the_fuller_the_table_the_sooner_unanswered_flows_end(small: Datapath, entries: int, timeout_s: int) -> None:
-    small.reset()
-    small.gc()
-    for port in range(50000, 50000 + entries):
-        small.run("pod_ingress", frame(POD, OTHER, datagram(sport=port)))
-    age(small, timeout_s - 2)
-    assert pressed(small).flows == entries
-    age(small, 4)
-    small.gc()
-    assert left(small) == 0
-
-
-def test_a_full_table_keeps_connections_and_flows_that_go_on(small: Datapath) -> None:
-    small.reset()
-    small.gc()
-    translated(small, SYN, "SA", ASK)
-    translated(small, QUERY, REPLY, protocol=17, port=53)
-    age(small, 2)
-    handed = small.run("pod_ingress", QUERY).packet
-    small.run("pod_egress", answer(handed, OTHER_MAC))
-    for port in range(50000, 50020):
-        small.run("pod_ingress", frame(POD, OTHER, datagram(sport=port)))
-    assert left(small) == 16
-    age(small, 20)
-    assert pressed(small).flows == 4
-    assert {k.protocol for k, _ in small.tables["flows"].items()} == {6, 17}
-
-
-def test_a_full_table_ends_what_is_closed_or_was_answered_but_once(small: Datapath) -> None:
-    small.reset()
-    small.gc()
-    translated(small, SYN, "SA", ASK)
-    for port in range(50001, 50006):
-        closed = frame(POD, VIP, syn(sport=port)), "SA", frame(POD, VIP, data(sport=port, flags="FA")), "FA"
-        translated(small, *closed)
-    translated(small, frame(POD, VIP, datagram(sport=50006)), REPLY, protocol=17, port=53)
-    age(small, 5)
-    assert pressed(small).flows == 2
-    assert left(small) == 2
-
-
-def test_a_closed_flow_outlives_the_copies_of_it_in_a_full_table_too(small: Datapath) -> None:
-    small.reset()
-    small.gc()
-    for port in range(50001, 50009):
-        closed = frame(POD, VIP, syn(sport=port)), "SA", frame(POD, VIP, data(sport=port, flags="FA")), "FA"
-        translated(small, *closed)
-    age(small, 2)
-    assert pressed(small).flows == 16
-
-
-def aged_flows(number: int) -> list[tuple[abi.FlowKey, abi.Flow]]:
-    """Entries whose time is over, one for each of so many ports; of one pod, to one other."""
-    key = abi.FlowKey(addr(POD), addr(OTHER), 0, 53, 17, 0, 0)
-    entries = []
-    for i in range(number):
-        at = replace(key, lo_port=i % 60000, hi_port=53 + i // 60000)
-        words = struct.unpack("=5Q", at.pack())
-        mixed = sum(w * factor for w, factor in zip(words, (1, 3, 5, 7, 11), strict=True)) * 0x9E3779B97F4A7C15
-        seen_s = (time.monotonic_ns() // 2**30 - 1000) % 2**32
-        flow = replace(abi.Flow.unpack(bytes(abi.Flow.SIZE)), serial=mixed % 2**64 >> 32 & 0xFFFF0000, seen_s=seen_s)
-        entries.append((at, flow))
-    return entries
-
-
-def test_a_tick_does_a_part_of_the_work_and_many_do_all_of_it(node: Datapath) -> None:
-    table, flows = cast("SubtableTable[abi.FlowKey, abi.Flow]", node.tables["flows"]), 60_000
-    node.gc()
-    table.update(aged_flows(flows))
-    before = node.gc_run()
-    assert before.flows == 0
-    libbpf.test_run(node.objects["gc"].program_fd("gc_once"), b"")
-    walked = sum(count == 0 for count in table.counts())
-    assert 1 <= walked <= len(table.counts()) // 16
-    for _ in table.counts():
-        libbpf.test_run(node.objects["gc"].program_fd("gc_once"), b"")
-    node.gc()
-    after = node.gc_run()
-    assert (left(node), after.flows, after.expired - before.expired) == (0, 0, flows)
-
-
-def test_gc_goes_faster_while_the_table_fills(node: Datapath) -> None:
-    def wait_us() -> int:
-        return libbpf.test_run(node.objects["gc"].program_fd("gc_once"), b"").retval
-
-    table = cast("SubtableTable[abi.FlowKey, abi.Flow]", node.tables["flows"])
-    node.gc()
-    node.gc()
-    calm = wait_us() * len(table.counts())
-    node.gc()
-    entries = [(key, replace(flow, seen_s=flow.seen_s + 1000)) for key, flow in aged_flows(80_000)]
-    table.update(entries)
-    assert wait_us() < calm
-
-
-@pytest.mark.parametrize("network", ["one address", "many"])
-def test_flows_spread_evenly_over_the_sub_tables_whatever_their_ports(node: Datapath, network: str) -> None:
-    table = cast("SubtableTable[abi.FlowKey, abi.Flow]", node.tables["flows"])
-    entries = aged_flows(50_000)
-    if network == "many":
-        entries = [
-            (replace(key, hi_addr=IPv6Address(int(addr("192.0.0.0")) + 4 * i), lo_port=64, hi_port=64), flow)
-            for i, (key, flow) in enumerate(entries)
-        ]
-    table.update(entries)
-    counts = table.counts()
-    mean = len(entries) / len(counts)
-    assert max(counts) < mean + 8 * mean**0.5
-    assert min(counts) > mean - 8 * mean**0.5
-
-
-def test_another_table_has_its_flows_elsewhere() -> None:
-    key = aged_flows(64)
-    places = []
-    for _ in range(2):
-        node = Datapath.load()
-        try:
-            table = cast("SubtableTable[abi.FlowKey, abi.Flow]", node.tables["flows"])
-            table.update(key)
-            places.append(table.counts())
-        finally:
-            node.close()
-    assert places[0] != places[1]
-
-
-def test_python_finds_the_sub_table_that_the_programs_chose(node: Datapath) -> None:
-    table = node.tables["flows"]
-    for port in range(50000, 50050):
-        node.run("pod_ingress", frame(POD, OTHER, datagram(sport=port)))
-        node.run("pod_ingress", frame(POD6, OTHER6, datagram(sport=port)))
-    table.update(list(table.items()))
-    assert left(node) == 100, "each was written over, and none beside another"
-
-
-def test_no_new_flow_is_lost_at_twenty_thousand_a_second() -> None:
-    """At the same rate for its size, a smaller table: DNS, half of it answered, each query two entries."""
-    entries, seconds = 8192, 12
-    rate = 20_000 * entries / sizes(Options(), 16 << 30, 2)["flows"]
-    node = Datapath.load(sizes={"flows": entries})
-    ingress, egress = (node.objects["tc_pod"].program_fd(name) for name in ("pod_ingress", "pod_egress"))
-    context = struct.pack("<40xI", 1).ljust(192, b"\0")  # struct __sk_buff on the loopback device
-    try:
-        translated(node, SYN, "SA", ASK)
-        node.service(VIP, 53, [(OTHER, 8053, True)], protocol=17)
-        ask = bytes(QUERY)
-        reply = bytes(answer(node.run("pod_ingress", QUERY).packet, OTHER_MAC))
-        libbpf.test_run(node.objects["gc"].program_fd("gc_start"), b"")
-        begin, sent = time.monotonic(), 0
-        while (now := time.monotonic() - begin) < seconds:
-            for n in range(sent, int(now * rate)):
-                port = (10000 + n).to_bytes(2, "big")
-                query = ask[:34] + port + ask[36:40] + b"\0\0" + ask[42:]  # without a checksum
-                done = libbpf.test_run(ingress, query, context=context)
-                assert done.retval == TC_ACT_REDIRECT, (now, n, node.gc_run())
-                if n % 2:
-                    back = reply[:36] + port + reply[38:40] + b"\0\0" + reply[42:]
-                    assert libbpf.test_run(egress, back, context=context).retval == 0
-            sent = int(now * rate)
-            time.sleep(0.01)
-        assert 2 * sent > entries
-        assert any(key.protocol == 6 for key, _ in node.tables["flows"].items())
-    finally:
-        node.close()
-
-
-def test_the_timer_runs_gc_without_an_agent() -> None:
-    node = Datapath.load()
-    try:
-        libbpf.test_run(node.objects["gc"].program_fd("gc_start"), b"")
-        begin = time.monotonic()
-        while not node.gc_run().runs and time.monotonic() - begin < 10:
-            time.sleep(0.1)
-        assert node.gc_run().runs == 1
-        assert time.monotonic() - begin > 0.5
     finally:
         node.close()
