@@ -89,7 +89,7 @@ class Inputs:
     context: NodeContext = field(default_factory=NodeContext)
     services: Claimants[ObjectName] = field(default_factory=dict)
 
-    def issame(self, other: "Inputs") -> bool:
+    def is_same(self, other: "Inputs") -> bool:
         """Whether the same follows from both."""
         return all(getattr(self, part) is getattr(other, part) for part in self.__slots__)
 
@@ -125,7 +125,7 @@ def routed_ranges(
     inputs = Inputs(
         cluster.pods, cluster.namespaces, attachments, cluster.nodes, cluster.local.devices, context, services
     )
-    if inputs.issame(old.inputs):
+    if inputs.is_same(old.inputs):
         return old
     asking = tuple(_asking(inputs))
     if not asking:
