@@ -223,15 +223,15 @@ static __noinline struct flow *flow_from_node(ctx_t *ctx, struct scratch *work, 
 }
 
 /*
- * What a process of the node sends, by the route to a service, and what does not fit the way to the backend's node: it is divided, as the
- * stack would have divided it for that way, unless the socket forbids it.
+ * Lets a datagram of the node's own be fragmented that fits the route to the service and not the tunnel to the backend, as the
+ * stack would have done for that way; unless its socket forbids it.
  */
 static __noinline void divide_for_tunnel(ctx_t *ctx, struct packet *p)
 {
 	struct iphdr *ip = ctx_data(ctx) + L3;
 	__be16 fragment;
 
-	if (!(p->flags & PACKET_WHOLE) || fits_tunnel(ctx) || !ctx_is_divisible(ctx))
+	if (!(p->flags & PACKET_WHOLE) || !ctx_is_divisible(ctx) || fits_tunnel(ctx))
 		return;
 	p->flags &= ~PACKET_WHOLE;
 	if (!(p->flags & PACKET_V4) || (void *)(ip + 1) > ctx_end(ctx))
