@@ -16,6 +16,8 @@ SEC("syscall") int gc_start(void *ctx)
 	bpf_timer_init(&s->timer, &gc_timers, MONOTONIC);
 	if (bpf_timer_set_callback(&s->timer, gc_fires))
 		return -1;
+	if (!s->began_ns)
+		s->began_ns = bpf_ktime_get_ns();
 	return bpf_timer_start(&s->timer, SECOND_NS, 0);
 }
 

@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "6eacb42866d3"
+LAYOUT: Final = "fa685b13ad53"
 """The fingerprint of all that follows."""
 
 
@@ -2187,7 +2187,7 @@ MAPS: Final[Mapping[str, MapSpec[Any, Any]]] = {
     ),
     "gc_runs": GC_RUNS,
     "gc_timers": MapSpec(
-        "gc_timers", MapKind.ARRAY, record.Octets(4), record.Octets(80), 1, 0,
+        "gc_timers", MapKind.ARRAY, record.Octets(4), record.Octets(88), 1, 0,
         private=True,
     ),
     "kept_ports": KEPT_PORTS,

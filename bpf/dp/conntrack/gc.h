@@ -66,6 +66,7 @@ struct gc_timer {
 	struct bpf_timer timer;
 	struct pass pass;
 	struct gc_tick tick;
+	__u64 began_ns; /* when the timer was first armed, with a table that was empty or carried */
 	__u32 subtable; /* that is walked next */
 	__u32 met;	/* entries that the one before it had */
 };
@@ -230,15 +231,22 @@ static __always_inline void gc_sum(struct gc_run *run, struct gc_look *look, con
 	look->unanswered = pass->unanswered;
 }
 
-/* When a sub-table could be full that goes on to grow as it has since it was last walked, in ns from then. */
-static __always_inline __u64 gc_full_ns(const struct gc_look *before, const struct pass *pass, __u64 now)
+/*
+ * When a sub-table could be full that goes on to grow as it has since it was last walked, or since GC began, in ns from now. Under
+ * the greatest pressure that is at once for as long as something ends: what ends elsewhere takes the other halves of pairs with it,
+ * and hides what comes.
+ */
+static __always_inline __u64 gc_full_ns(const struct gc_look *before, const struct pass *pass, __u64 began, __u64 now)
 {
+	__u64 since = before->at_ns ? before->at_ns : began;
 	__u32 left = pass->met - pass->ended;
 	__u32 room = left < flow_subtable_entries ? flow_subtable_entries - left : 0;
 
+	if (pass->ended && pass->pressed_s == flow_pressed_s)
+		return 0;
 	if (pass->met <= before->left)
 		return ~0ULL;
-	return (now - before->at_ns) * room / (pass->met - before->left);
+	return (now - since) * room / (pass->met - before->left);
 }
 
 /*
@@ -259,7 +267,7 @@ static __noinline __u64 gc_subtable(struct gc_timer *s, struct gc_run *run, stru
 	pass->now_s = in_s(now);
 	gc_press(pass, look->met > s->met ? look->met : s->met);
 	bpf_for_each_map_elem(subtable, gc_flow, &pass, 0);
-	full_ns = gc_full_ns(look, pass, now);
+	full_ns = gc_full_ns(look, pass, s->began_ns, now);
 	gc_sum(run, look, pass);
 	look->at_ns = now;
 	look->met = s->met = pass->met;
