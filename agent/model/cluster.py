@@ -7,6 +7,7 @@ from types import MappingProxyType
 from agent.model.local import Local
 from agent.model.name import ObjectName, Problem
 from agent.model.node import Namespace, Node, Pod
+from agent.model.policy import PeerPod, Policy
 from agent.model.service import EndpointSlice, Service
 
 
@@ -23,6 +24,11 @@ class Cluster:
     nodes: Mapping[str, Node] = field(default_factory=lambda: MappingProxyType({}))
     pods: Mapping[ObjectName, Pod] = field(default_factory=lambda: MappingProxyType({}))
     namespaces: Mapping[str, Namespace] = field(default_factory=lambda: MappingProxyType({}))
+    policies: Mapping[ObjectName, Policy] = field(default_factory=lambda: MappingProxyType({}))
+    cluster_policies: Mapping[str, Policy] = field(default_factory=lambda: MappingProxyType({}))
+    peers: Mapping[ObjectName, PeerPod] = field(default_factory=lambda: MappingProxyType({}))
+    # kinds that are watched and of which a whole list has come; of others a table may be empty for want of one
+    listed: frozenset[str] = frozenset()
     local: Local = field(default_factory=Local)
     problems: tuple[Problem, ...] = ()  # found while decoding
     synced: bool = False  # every source has delivered its first whole list

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from agent.model.address import Address, Network
 from agent.model.name import ObjectName
+from agent.model.policy import ContainerPort
 
 ROUTED_RANGES = "sluiceway.io/routed-ranges"  # annotation of a Pod
 ALLOWED_RANGES = "sluiceway.io/allowed-routed-ranges"  # of its Namespace, which the pod's owner cannot change
@@ -18,6 +19,8 @@ class Node:
     pod_cidrs: tuple[Network, ...] = ()
     zone: str = ""  # label topology.kubernetes.io/zone
     imports_host_local: bool = False  # annotation sluiceway.io/ipam
+    external_ips: tuple[Address, ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,8 @@ class Pod:
     ips: tuple[Address, ...] = ()
     host_network: bool = False
     routed_ranges: tuple[Network, ...] = ()  # that it asks to route for
+    labels: tuple[tuple[str, str], ...] = ()
+    ports: tuple[ContainerPort, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +44,4 @@ class Namespace:
     name: str
     labels: tuple[tuple[str, str], ...] = ()
     routed_ranges: tuple[Network, ...] = ()  # that its pods may route for, and all within them
+    audits: bool = False  # what policy would drop of its pods' packets passes, and is counted

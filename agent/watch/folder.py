@@ -13,7 +13,7 @@ import yaml
 from agent.model.name import ObjectName, Problem
 from agent.watch.decode.decoder import Decoder
 from agent.watch.decode.kind import Decoded, Kind
-from agent.watch.decode.kinds import KINDS
+from agent.watch.decode.kinds import kinds_of
 
 SUFFIXES = (".yaml", ".yml", ".json")
 
@@ -57,7 +57,7 @@ class Folder:
         """Files that could not be read, and objects that two files have."""
         unread = [parsed.problem for parsed in self._files.values() if parsed.problem]
         twice = [
-            Problem(kind.name, name, name_of_second, f"is already in {first}; that one holds")
+            Problem(kind.object_kind, name, name_of_second, f"is already in {first}; that one holds")
             for (kind, name), owners in self._owners.items()
             if len(owners) > 1
             for first, *others in [sorted(owners)]
@@ -108,9 +108,8 @@ class Folder:
             raise ValueError(f"values are nested more than {DEEPEST} deep, which no Kubernetes object is")
         for document in yaml.load_all(content, Loader=yaml.CSafeLoader):
             for item in _items(document):
-                kind = KINDS.get(str(item.get("kind")))
-                if kind is not None:
-                    yield self._decoder.decode(kind, msgspec.json.encode(_defaulted(item)))
+                for kind in kinds_of(str(item.get("kind")), str(item.get("apiVersion") or "")):
+                    yield self._decoder.decode(kind, msgspec.json.encode(_defaulted(kind, item)))
 
 
 def _may_be_deep(content: bytes) -> bool:
@@ -138,17 +137,19 @@ def _items(document: object) -> Iterator[dict[str, object]]:
     if not isinstance(document, dict):
         raise TypeError(f"a document is no Kubernetes object but a {type(document).__name__}")
     if isinstance(document.get("items"), list) and str(document.get("kind", "")).endswith("List"):
+        kind = document["kind"].removesuffix("List")
+        # a ServiceList's items need not say what they are; a List's must
+        like = {"kind": kind, "apiVersion": document.get("apiVersion")} if kind else {}
         for item in document["items"]:
-            # a ServiceList's items need not say what they are
-            yield from _items({"kind": document["kind"].removesuffix("List"), **item})
+            yield from _items({**like, **item})
     else:
         yield document
 
 
-def _defaulted(item: dict[str, object]) -> dict[str, object]:
+def _defaulted(kind: Kind, item: dict[str, object]) -> dict[str, object]:
     """The object with namespace "default", as kubectl would send it."""
     metadata = item.get("metadata")
-    if not KINDS[str(item["kind"])].is_namespaced or not isinstance(metadata, dict):
+    if not kind.is_namespaced or not isinstance(metadata, dict):
         return item
     return {**item, "metadata": {"namespace": "default", **metadata}}
 

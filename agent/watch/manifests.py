@@ -19,7 +19,7 @@ from agent.watch.status import WatchStatus
 log = logger(__name__)
 
 SOURCE = "manifests"
-EXPECTED: tuple[Kind, ...] = tuple(KINDS.values())
+EXPECTED: tuple[Kind, ...] = KINDS
 
 SETTLE_S = 0.02  # of silence before files are read
 SETTLE_ROUNDS = 10  # of such waits at most, so that a steady writer does not starve us

@@ -33,8 +33,9 @@ class Mirror:
         self._lock = Lock()
         self._missing: dict[str, None] = dict.fromkeys((*(kind.name for kind in expected), LOCAL))
         self._tables: dict[Kind, _Table] = {}
-        self._problems: dict[tuple[str, ObjectName], tuple[Problem, ...]] = {}
+        self._problems: dict[tuple[str, ObjectName], tuple[Problem, ...]] = {}  # by the kind's name
         self._own_problems: dict[str, tuple[Problem, ...]] = {}  # of watches themselves
+        self._listed: frozenset[str] = frozenset()
         self._touched: set[Kind] = set()  # tables that differ from the latest Cluster's
         self._problems_touched = False
         self._cluster = Cluster()
@@ -64,16 +65,17 @@ class Mirror:
     def replace(self, kind: Kind, objects: Iterable[Decoded]) -> None:
         """Take in a whole list; what was known of this kind and is not listed is gone."""
         with self._lock:
-            listed = {decoded.name: decoded for decoded in objects}
-            known = {*self._table(kind).objects, *(name for of, name in self._problems if of == kind.name)}
-            for change in (*(Decoded(kind, name, None) for name in known - listed.keys()), *listed.values()):
-                self._fold(change)
+            self._replace(kind, objects)
             self._missing.pop(kind.name, None)
+            self._listed |= {kind.name}
             self._publish()
 
     def forget(self, kind: Kind) -> None:
         """Take out all of a kind that is watched no more."""
-        self.replace(kind, ())
+        with self._lock:
+            self._replace(kind, ())
+            self._listed -= {kind.name}
+            self._publish()
 
     def report(self, watch: str, problems: tuple[Problem, ...]) -> None:
         """Set the problems of a watch itself, such as a file that is no YAML, or a list that is forbidden."""
@@ -90,6 +92,12 @@ class Mirror:
 
     def _table(self, kind: Kind) -> "_Table":
         return self._tables.setdefault(kind, _Table(kind))
+
+    def _replace(self, kind: Kind, objects: Iterable[Decoded]) -> None:
+        listed = {decoded.name: decoded for decoded in objects}
+        known = {*self._table(kind).objects, *(name for of, name in self._problems if of == kind.name)}
+        for change in (*(Decoded(kind, name, None) for name in known - listed.keys()), *listed.values()):
+            self._fold(change)
 
     def _fold(self, change: Decoded) -> None:
         key = (change.kind.name, change.name)
@@ -112,6 +120,8 @@ class Mirror:
             self._problems_touched = False
         if local is not None and local != now.local:
             changed["local"] = local
+        if self._listed != now.listed:
+            changed["listed"] = self._listed
         if now.synced == bool(self._missing):
             changed["synced"] = not self._missing
         if changed:
@@ -121,7 +131,7 @@ class Mirror:
     def _all_problems(self) -> tuple[Problem, ...]:
         found = [p for group in self._problems.values() for p in group]
         found += [p for group in self._own_problems.values() for p in group]
-        return tuple(sorted(found))
+        return tuple(sorted(set(found)))  # two kinds may read one object, and find the same
 
 
 class _Table:

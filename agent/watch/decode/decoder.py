@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from agent.model.name import ObjectName, Problem
+from agent.model.name import ObjectName
 from agent.watch.decode.kind import Content, Context, Decoded, Kind
 from agent.watch.decode.objects import Named
-from agent.watch.decode.reader import object_name
+from agent.watch.decode.reader import object_name, shape_problem
 from agent.watch.decode.shared import Shared
+
+UNKNOWN = ObjectName("", "?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,8 @@ class Decoder:
             return kind.decode(content, Context(self.node_name, self._shared))
         except msgspec.DecodeError as error:
             name = identity(content)
-            return Decoded(kind, name, None, (_shape_problem(kind, name, str(error)),))
+            value = kind.unreadable(name) if name != UNKNOWN else None
+            return Decoded(kind, name, value, (shape_problem(kind, name, error),))
 
     def deleted(self, kind: Kind, content: Content) -> Decoded:
         """The meaning of an object's deletion; *content* is its last state."""
@@ -36,18 +39,12 @@ class Decoder:
 
 
 def identity(content: Content) -> ObjectName:
-    """An object's name, "?" where not even that can be read."""
+    """An object's name, UNKNOWN where not even that can be read."""
     try:
         named = _NAMED.decode(content)
     except msgspec.DecodeError:
-        return ObjectName("", "?")
+        return UNKNOWN
     return object_name(named.metadata)
 
 
 _NAMED = msgspec.json.Decoder(Named)
-
-
-def _shape_problem(kind: Kind, name: ObjectName, error: str) -> Problem:
-    """From msgspec's words, such as "Expected `int`, got `str` - at `$.spec.ports[0].port`"."""
-    text, _, where = error.partition(" - at `$")
-    return Problem(kind.name, name, where.strip("`.") or "(whole object)", text)

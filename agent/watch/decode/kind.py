@@ -8,10 +8,11 @@ import msgspec
 
 from agent.model.name import ObjectName, Problem
 from agent.model.node import Namespace, Node, Pod
+from agent.model.policy import PeerPod, Policy
 from agent.model.service import EndpointSlice, Service
 from agent.watch.decode.shared import Shared
 
-Value = Service | EndpointSlice | Node | Pod | Namespace
+Value = Service | EndpointSlice | Node | Pod | Namespace | Policy | PeerPod
 Content = bytes | msgspec.Raw
 
 
@@ -27,7 +28,7 @@ class Context:
 class Kind:
     """A kind of objects: where the API has them, what they mean, where they stand in the Cluster."""
 
-    name: str  # as objects say it: "Service"
+    name: str  # as objects say it: "Service"; of two kinds that read the same objects, the first
     path: str  # of the list of all namespaces
     table: str  # the field of model.Cluster
     decode: Callable[[Content, Context], "Decoded"]
@@ -37,7 +38,21 @@ class Kind:
         False  # nothing can be compiled before its first list; others are watched when somebody reads them
     )
     is_namespaced: bool = True  # else the table's keys are plain names
+    is_optional: bool = False  # an API server without it is as good as one that has no such objects
+    older_paths: tuple[str, ...] = ()  # asked for in turn where *path* is not there
+    reads: str = ""  # how objects say it, where that is another kind's name
+    unreadable: Callable[[ObjectName], "Value | None"] = lambda _: None  # what an object of a wrong shape stands for
     owner: Callable[[Any], ObjectName] | None = None  # the table has, by owner, all that belong to it, sorted by name
+
+    @property
+    def object_kind(self) -> str:
+        """How its objects say it: "Service"."""
+        return self.reads or self.name
+
+    @property
+    def group(self) -> str:
+        """The API group, "discovery.k8s.io"; of the first that there was, "v1", it is empty."""
+        return self.path.split("/")[2] if self.path.startswith("/apis/") else ""
 
     @property
     def resource(self) -> str:

@@ -1,16 +1,30 @@
 """All kinds of objects that the agent can read; a new one is a file and a line here."""
 
-from collections.abc import Mapping
-from types import MappingProxyType
-
+from agent.watch.decode.cluster_network_policy import CLUSTER_NETWORK_POLICY
 from agent.watch.decode.endpoint_slice import ENDPOINT_SLICE
 from agent.watch.decode.kind import Kind
 from agent.watch.decode.namespace import NAMESPACE
+from agent.watch.decode.network_policy import NETWORK_POLICY
 from agent.watch.decode.node import NODE
+from agent.watch.decode.peer_pod import PEER_POD
 from agent.watch.decode.pod import POD
 from agent.watch.decode.service import SERVICE
 
-KINDS: Mapping[str, Kind] = MappingProxyType(
-    {kind.name: kind for kind in (SERVICE, ENDPOINT_SLICE, NODE, POD, NAMESPACE)}
+KINDS: tuple[Kind, ...] = (
+    SERVICE,
+    ENDPOINT_SLICE,
+    NODE,
+    POD,
+    NAMESPACE,
+    NETWORK_POLICY,
+    CLUSTER_NETWORK_POLICY,
+    PEER_POD,
 )
-NEEDED: tuple[Kind, ...] = tuple(kind for kind in KINDS.values() if kind.is_needed)
+NEEDED: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind.is_needed)
+POLICIES: tuple[Kind, ...] = (NETWORK_POLICY, CLUSTER_NETWORK_POLICY)  # watched from the start where they are enforced
+
+
+def kinds_of(object_kind: str, api_version: str) -> tuple[Kind, ...]:
+    """The kinds that read such an object; one that says no version may be of any group."""
+    group = api_version.rpartition("/")[0]
+    return tuple(kind for kind in KINDS if kind.object_kind == object_kind and (not api_version or kind.group == group))

@@ -1,10 +1,11 @@
-"""Nodes: their addresses, pod CIDRs and zones."""
+"""Nodes: their addresses, pod CIDRs, zones and labels."""
 
 from collections.abc import Mapping
 
 import msgspec
 from msgspec import Struct, field
 
+from agent.model.address import Address
 from agent.model.node import Node
 from agent.watch.decode.kind import Content, Context, Decoded, Kind
 from agent.watch.decode.objects import Metadata
@@ -48,22 +49,28 @@ _NODE = msgspec.json.Decoder(_Node)
 def _decode(content: Content, context: Context) -> Decoded:
     found = _NODE.decode(content)
     read = Reader(NODE, found.metadata, context.shared)
-    internal = [
-        read.address(given.address, f"status.addresses[{index}].address")
-        for index, given in enumerate(found.status.addresses or ())
-        if given.type == "InternalIP"
-    ]
     texts = found.spec.pod_cidrs or ([found.spec.pod_cidr] if found.spec.pod_cidr else [])
     cidrs = [read.network(text, f"spec.podCIDRs[{index}]") for index, text in enumerate(texts)]
     return read.result(
         Node(
             name=read.name.name,
-            internal_ips=tuple(address for address in internal if address is not None),
+            internal_ips=_addresses(read, found.status, "InternalIP"),
             pod_cidrs=tuple(cidr for cidr in cidrs if cidr is not None),
             zone=context.shared.one((found.metadata.labels or {}).get(ZONE, "")),
             imports_host_local=_imports_host_local(read, found.metadata.annotations or {}),
+            external_ips=_addresses(read, found.status, "ExternalIP"),
+            labels=read.labels(found.metadata),
         )
     )
+
+
+def _addresses(read: Reader, status: _Status, wanted: str) -> tuple[Address, ...]:
+    found = (
+        read.address(given.address, f"status.addresses[{index}].address")
+        for index, given in enumerate(status.addresses or ())
+        if given.type == wanted
+    )
+    return tuple(address for address in found if address is not None)
 
 
 def _imports_host_local(read: Reader, annotations: Mapping[str, str]) -> bool:

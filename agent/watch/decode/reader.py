@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import TypeVar
 
+import msgspec
+
 from agent.model.address import Address, Family, Network, family, is_reachable, parse_address, parse_network
 from agent.model.name import ObjectName, Problem
 from agent.model.service import Protocol
@@ -12,6 +14,7 @@ from agent.watch.decode.objects import Metadata
 from agent.watch.decode.shared import Shared
 
 T = TypeVar("T")
+Labels = tuple[tuple[str, str], ...]
 
 
 class Reader:
@@ -21,15 +24,28 @@ class Reader:
         self.kind = kind
         self.name = object_name(metadata, shared)
         self.shared = shared
-        self._problems: list[Problem] = []
+        self.problems: list[Problem] = []  # so far
 
     def refuse(self, where: str, text: str) -> None:
         """Keep a problem; *where* is the field's JSON path."""
-        self._problems.append(Problem(self.kind.name, self.name, where, text))
+        self.problems.append(Problem(self.kind.object_kind, self.name, where, text))
 
     def result(self, value: Value | None) -> Decoded:
         """The object's meaning, with all that was wrong in it."""
-        return Decoded(self.kind, self.name, value, tuple(self._problems))
+        return Decoded(self.kind, self.name, value, tuple(self.problems))
+
+    def part(self, decoder: "msgspec.json.Decoder[T]", content: msgspec.Raw, where: str) -> T | None:
+        """A part of the object that is decoded alone, so that a wrong shape costs no more than it."""
+        try:
+            return decoder.decode(content)
+        except msgspec.DecodeError as error:
+            self.problems.append(shape_problem(self.kind, self.name, error, where))
+            return None
+
+    def labels(self, metadata: Metadata) -> Labels:
+        """The object's labels, sorted; of 5,000 pods most have the same few."""
+        one = self.shared.one
+        return one(tuple(one((one(key), value)) for key, value in sorted((metadata.labels or {}).items())))
 
     def address(self, text: str, where: str) -> Address | None:
         """Any address."""
@@ -96,3 +112,9 @@ class Reader:
 def object_name(metadata: Metadata, shared: Shared | None = None) -> ObjectName:
     """The name under which an object is known."""
     return ObjectName(shared.one(metadata.namespace) if shared else metadata.namespace, metadata.name)
+
+
+def shape_problem(kind: Kind, name: ObjectName, error: msgspec.DecodeError, within: str = "") -> Problem:
+    """From msgspec's words, such as "Expected `int`, got `str` - at `$.spec.ports[0].port`"."""
+    text, _, where = str(error).partition(" - at `$")
+    return Problem(kind.object_kind, name, f"{within}{where.rstrip('`')}".lstrip(".") or "(whole object)", text)

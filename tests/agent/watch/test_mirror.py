@@ -1,6 +1,7 @@
 """Changes from any source, in any order, become one Cluster."""
 
 import random
+from dataclasses import replace
 from ipaddress import ip_address
 from itertools import count
 from time import thread_time
@@ -13,12 +14,15 @@ from agent.model.address import Family, mapped_octets
 from agent.model.cluster import Cluster
 from agent.model.local import Local
 from agent.model.name import ObjectName, Problem
-from agent.model.node import Namespace, Node
+from agent.model.node import Namespace, Node, Pod
+from agent.model.policy import PeerPod
 from agent.model.service import EndpointSlice, EndpointState, Service
 from agent.watch.decode.endpoint_slice import ENDPOINT_SLICE
 from agent.watch.decode.kind import Decoded, Kind, Value
 from agent.watch.decode.namespace import NAMESPACE
 from agent.watch.decode.node import NODE
+from agent.watch.decode.peer_pod import PEER_POD
+from agent.watch.decode.pod import POD
 from agent.watch.decode.service import SERVICE
 from agent.watch.mirror import Mirror
 
@@ -34,6 +38,10 @@ def service(text: str, affinity_s: int = 0) -> Decoded:
 def piece(text: str, of: str, address: str = "10.1.0.2") -> Decoded:
     value = EndpointSlice(name(text), name(of), Family.IPV4, (), mapped_octets(ip_address(address)), (EndpointState(),))
     return Decoded(ENDPOINT_SLICE, name(text), value)
+
+
+def peer(text: str) -> Decoded:
+    return Decoded(PEER_POD, name(text), PeerPod(name(text)))
 
 
 def gone(decoded: Decoded) -> Decoded:
@@ -76,7 +84,7 @@ def test_cluster_scoped_objects_stand_under_plain_names() -> None:
 
 def test_what_says_nothing_new_makes_no_cluster() -> None:
     found, seen = mirror()
-    found.change([service("a")])
+    found.replace(SERVICE, [service("a")])
     found.change([service("a")])
     found.change([gone(service("b"))])
     found.replace(SERVICE, [service("a")])
@@ -116,6 +124,39 @@ def test_a_sources_own_problems_are_the_clusters() -> None:
     found.report("manifests", (problem,))
     found.report("manifests", (problem,))
     assert [cluster.problems for cluster in seen] == [(problem,)]
+
+
+def test_a_kind_is_listed_with_its_first_whole_list_until_it_is_forgotten() -> None:
+    found, seen = mirror()
+    found.change([peer("a")])
+    assert found.cluster.listed == frozenset()
+    found.replace(PEER_POD, [peer("a"), peer("b")])
+    found.replace(NODE, [])
+    found.forget(PEER_POD)
+    assert [(set(cluster.listed), len(cluster.peers)) for cluster in seen] == [
+        (set(), 1),
+        ({"PeerPod"}, 2),
+        ({"PeerPod", "Node"}, 2),
+        ({"Node"}, 0),  # at once: peers that are watched no more are never taken for all there are
+    ]
+
+
+def test_two_kinds_that_read_the_same_objects_are_kept_apart() -> None:
+    found, _ = mirror()
+    found.change([Decoded(POD, name("a"), Pod(name("a"))), peer("a"), peer("b")])
+    found.replace(POD, [])
+    assert (dict(found.cluster.pods), set(found.cluster.peers)) == ({}, {name("a"), name("b")})
+
+
+def test_a_problem_that_two_kinds_find_in_one_object_is_told_once_and_as_long_as_one_does() -> None:
+    found, _ = mirror()
+    problem = Problem("Pod", name("a"), "status.podIPs[0].ip", "is no address")
+    found.change([Decoded(POD, name("a"), None, (problem,)), Decoded(PEER_POD, name("a"), None, (problem,))])
+    assert found.cluster.problems == (problem,)
+    found.forget(PEER_POD)
+    assert found.cluster.problems == (problem,)
+    found.forget(POD)
+    assert not found.cluster.problems
 
 
 def test_synced_means_that_every_first_list_and_the_node_itself_have_come() -> None:
@@ -165,7 +206,7 @@ def test_a_list_is_worth_the_changes_that_led_to_it(found: list[Decoded]) -> Non
     fresh.change([service("a", 9), piece("x", "c")])
     for kind in (SERVICE, ENDPOINT_SLICE):
         fresh.replace(kind, [d for d in last.values() if d.kind is kind])
-    assert fresh.cluster == followed.cluster
+    assert replace(fresh.cluster, listed=frozenset()) == followed.cluster
 
 
 @pytest.mark.parametrize("services", [10_000])

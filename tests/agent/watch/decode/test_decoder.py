@@ -305,7 +305,7 @@ def test_a_node() -> None:
         NODE,
         json.dumps(
             {
-                "metadata": {"name": "n2", "labels": {"topology.kubernetes.io/zone": "a"}},
+                "metadata": {"name": "n2", "labels": {"topology.kubernetes.io/zone": "a", "b": "2"}},
                 "spec": {"podCIDR": "10.244.2.0/24", "podCIDRs": ["10.244.2.0/24", "fd00:2::/64"]},
                 "status": {
                     "addresses": [
@@ -324,6 +324,8 @@ def test_a_node() -> None:
         (ip_address("192.0.2.2"), ip_address("2001:db8::2")),
         (ip_network("10.244.2.0/24"), ip_network("fd00:2::/64")),
         "a",
+        external_ips=(ip_address("198.51.100.2"),),
+        labels=(("b", "2"), ("topology.kubernetes.io/zone", "a")),
     )
 
 

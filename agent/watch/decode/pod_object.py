@@ -1,0 +1,96 @@
+"""A Pod as the API has it, for the two kinds that read it: this node's own pods, and all pods as policies' peers."""
+
+from collections.abc import Iterator
+
+import msgspec
+from msgspec import Struct, field
+
+from agent.model.address import Address
+from agent.model.policy import ContainerPort
+from agent.watch.decode.objects import Metadata
+from agent.watch.decode.reader import Reader
+
+ENDED = ("Succeeded", "Failed")  # phases; the pod's address is in the API still, and another pod may have it already
+SIDECAR = "Always"  # restartPolicy of a container among initContainers that runs on beside the others
+
+
+class _Port(Struct, rename="camel", frozen=True):
+    """``ports[]`` of a container."""
+
+    name: str | None = None
+    protocol: str | None = None
+    container_port: int | None = None
+
+
+class _Container(Struct, rename="camel", frozen=True):
+    """``spec.containers[]`` and ``spec.initContainers[]`` of a Pod."""
+
+    ports: list[_Port] | None = None
+    restart_policy: str | None = None
+
+
+class _Spec(Struct, rename="camel", frozen=True):
+    """``spec`` of a Pod."""
+
+    node_name: str = ""
+    host_network: bool = False
+    containers: list[_Container] | None = None
+    init_containers: list[_Container] | None = None
+
+
+class _IP(Struct, frozen=True):
+    """``status.podIPs[]`` of a Pod."""
+
+    ip: str = ""
+
+
+class _Status(Struct, frozen=True):
+    """``status`` of a Pod."""
+
+    phase: str = ""
+    pod_ip: str = field(name="podIP", default="")
+    pod_ips: list[_IP] | None = field(name="podIPs", default=None)
+
+
+class PodObject(Struct, frozen=True):
+    """A Pod, v1."""
+
+    metadata: Metadata = Metadata()
+    spec: _Spec = _Spec()
+    status: _Status = _Status()
+
+
+POD_OBJECT = msgspec.json.Decoder(PodObject)
+
+
+def ips(read: Reader, pod: PodObject) -> tuple[Address, ...]:
+    """The pod's addresses."""
+    texts = [given.ip for given in pod.status.pod_ips or ()] or [pod.status.pod_ip]
+    found = [read.address(text, f"status.podIPs[{index}].ip") for index, text in enumerate(texts) if text]
+    return tuple(address for address in found if address is not None)
+
+
+def named_ports(read: Reader, pod: PodObject) -> tuple[ContainerPort, ...]:
+    """The ports to which containers give names, in the order of the object; one that is given twice counts once."""
+    found = dict.fromkeys(
+        [
+            *_named(read, pod.spec.containers, "spec.containers"),
+            *_named(read, pod.spec.init_containers, "spec.initContainers", SIDECAR),
+        ]
+    )
+    return read.shared.one(tuple(found))
+
+
+def _named(
+    read: Reader, containers: list[_Container] | None, where: str, restart_policy: str | None = None
+) -> Iterator[ContainerPort]:
+    for index, container in enumerate(containers or ()):
+        if restart_policy and container.restart_policy != restart_policy:
+            continue
+        for at, given in enumerate(container.ports or ()):
+            if not given.name:
+                continue
+            protocol = read.protocol(given.protocol, f"{where}[{index}].ports[{at}].protocol")
+            number = read.port(given.container_port, f"{where}[{index}].ports[{at}].containerPort")
+            if protocol is not None and number is not None:
+                yield read.shared.made(ContainerPort, given.name, protocol, number)
