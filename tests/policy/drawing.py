@@ -35,7 +35,8 @@ class Options:
     With *real* every object can be created in a real cluster and nothing else is drawn: pods and nodes carry no
     addresses, the names of namespaces and cluster policies begin with *prefix*, cluster policies are about these
     namespaces alone, and flows are TCP and UDP to *ports*, on which a test's servers listen (its nodes need the labels
-    of NODE_LABELS to be selected). *unknown* allows ClusterNetworkPolicies of a newer API, which fail closed.
+    of NODE_LABELS to be selected). *unknown* allows ClusterNetworkPolicies of a newer API, which fail closed; *loose*
+    CIDRs with bits behind their prefix, which API servers took before Kubernetes 1.36.
     """
 
     real: bool = False
@@ -44,6 +45,7 @@ class Options:
     network_policies: int = 8
     cluster_policies: int = 4
     unknown: bool = False
+    loose: bool = False
     ports: tuple[int, ...] = ()
     image: str = "server"
 
@@ -55,7 +57,7 @@ class Options:
     @property
     def mark(self) -> dict[str, str]:
         """The label of a real cluster's test namespaces: ClusterNetworkPolicies must not reach others."""
-        return {"policy-test": self.prefix or "here"} if self.real else {}
+        return {"policy-test": self.prefix.strip("-") or "here"} if self.real else {}
 
 
 def chance(rng: Random, percent: int) -> bool:

@@ -53,7 +53,7 @@ def _peer(rng: Random, options: Options, homes: Sequence[str], around: Sequence[
         made["podSelector"] = selector(rng, POD_LABELS)
     if kind in {1, 2}:
         made["namespaceSelector"] = namespace_selector(rng, homes)
-    return made or {"ipBlock": block(rng, around, loose=not options.real)}
+    return made or {"ipBlock": block(rng, around, loose=options.loose)}
 
 
 def _port(rng: Random, options: Options) -> Object:
