@@ -131,6 +131,23 @@ class Options:
             "so that a proxy in a pod sees the Service's address",
         ),
     )
+    network_policy: bool = field(
+        default=True,
+        metadata=about(
+            values.switch, "enforce NetworkPolicies and ClusterNetworkPolicies (kube-router's --run-firewall)"
+        ),
+    )
+    policy_reject: bool = field(
+        default=False,
+        metadata=about(values.switch, "what a policy denies is refused with an error, and not dropped in silence"),
+    )
+    netpol_default_deny: bool = field(
+        default=False,
+        metadata=about(
+            values.switch,
+            "changes nothing, for pods that are not known yet pass nothing anyway; accepted for users of kube-router",
+        ),
+    )
     listen: tuple[str, int] = field(default=("127.0.0.1", 9650), metadata=about(values.endpoint, "metrics and health"))
     max_services: int = field(default=0, metadata=about(values.size, "service addresses", "0: by the node's memory"))
     max_backends: int = field(

@@ -51,13 +51,16 @@ class ApiSource:
                 self._watches[kind].start()
 
     def unwatch(self, kind: Kind) -> None:
-        """Watch it no more; the Cluster forgets its objects."""
+        """Watch it no more; the Cluster forgets its objects, unless somebody has it watched again meanwhile."""
         with self._lock:
             watch = self._watches.pop(kind, None)
-        if watch is not None:
-            watch.end()
-            watch.join()
-            self._mirror.forget(kind)
+        if watch is None:
+            return
+        watch.end()
+        watch.join()
+        with self._lock:
+            if kind not in self._watches:
+                self._mirror.forget(kind)
 
     def status(self) -> tuple[WatchStatus, ...]:
         """How each watch fares."""

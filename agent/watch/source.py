@@ -14,7 +14,7 @@ from agent.options.config import Options
 from agent.threads import Threads
 from agent.watch import manifests
 from agent.watch.decode.kind import Kind, Value
-from agent.watch.decode.kinds import NEEDED
+from agent.watch.decode.kinds import NEEDED, POLICIES
 from agent.watch.decode.pod import POD
 from agent.watch.mirror import Mirror
 from agent.watch.status import WatchStatus
@@ -34,6 +34,12 @@ class Source(Protocol):
 
     def stop(self) -> None:
         """End."""
+
+    def watch(self, kind: Kind) -> None:
+        """Deliver this kind too, from now on; from any thread."""
+
+    def unwatch(self, kind: Kind) -> None:
+        """Deliver it no more, which may cost a moment."""
 
     def status(self) -> tuple[WatchStatus, ...]:
         """How each watch fares, from any thread."""
@@ -99,8 +105,9 @@ def sources(options: Options, client: "Client | None", mirror: Mirror, threads: 
     from agent.kube.events import Events  # noqa: PLC0415  as the module says
     from agent.watch.api import ApiSource  # noqa: PLC0415
 
+    kinds = (*NEEDED, *POLICIES) if options.network_policy else NEEDED
     events = Events(client, options.node_name, threads, pod_uid=lambda name: _uid(mirror.held(POD, name)))
-    return Sources(ApiSource(client, options.node_name, mirror, threads), events)
+    return Sources(ApiSource(client, options.node_name, mirror, threads, kinds), events)
 
 
 def _uid(held: Value | None) -> str:

@@ -8,6 +8,9 @@ come out as the objects arrive. The ways to a whole list, in the order they are 
     PAGES    list in chunks: LIST did not come through
     WATCH    changes since the revision we hold: after any of these
 
+A server that does not have the resource (a CustomResourceDefinition that is not installed) may be taken as one that has
+no such objects; it is asked again at long intervals, for the resource may come.
+
 Nothing goes back in time, though API servers may lag behind each other: a list is asked for at no older revision than
 the one held (resourceVersionMatch NotOlderThan), and one that is older all the same is not taken. Only a consistent
 list that is still older after a minute is: etcd was restored from a backup.
@@ -44,6 +47,10 @@ LIST_S = 60
 SOON_S = 0.5  # a place in the watch that was lost is looked for again within this time, drawn
 QUICK_S = 1.0  # a watch that ends sooner counts as failed, else a broken proxy makes us spin
 OLDER_S = 60.0  # for so long no consistent list is believed that is older than what is held
+ABSENT_S = (45, 75)  # between two looks for a resource that the server does not have; drawn
+# so long a resource that was there must be away before its objects are gone too: a server that starts may not have it
+# yet, and who removes it for good has its objects deleted one by one
+WENT_S = 60.0
 
 
 class Stream:
@@ -67,6 +74,8 @@ class Stream:
         self._items = Items()
         self._is_consistent = False  # ask for the newest there is, whatever revision is held
         self._older_since: float | None = None  # lists are older than what is held
+        self._absent_since: float | None = None  # the server does not have the resource
+        self._is_absent = False  # and that has been told
         self._asked_at = 0.0
         self._is_cut = False
 
@@ -154,11 +163,30 @@ class Stream:
             if self.mode is Mode.LIST and answer.code in _TOO_LARGE:
                 self.mode = Mode.PAGES
 
+    def absent(self, answer: Refusal) -> Iterator[Event]:
+        """The server does not have the resource: a list without objects, once that can be believed."""
+        since = self._clock() if self._absent_since is None else self._absent_since
+        if self.is_listed and not self._is_absent and self._clock() - since < WENT_S:
+            self.failed(f"{answer}; it was there before", at_least_s=answer.retry_after_s)
+            self.mode = self._first
+            self._absent_since = since
+            return
+        was_told, self._is_absent = self._is_absent, True
+        self.mode = self._first
+        self.revision, self._next_page = "", ""
+        self.is_listed = True
+        self._fine()
+        low, high = ABSENT_S
+        self._delay_s = low + self._draw() * (high - low)
+        if not was_told:
+            yield Listed()
+
     def failed(self, text: str, *, was_answered: bool = False, at_least_s: float = 0.0) -> None:
         """The connection could not be made, or broke; *was_answered*: after the answer had begun."""
         self._is_cut = True
         self.trouble = text
         self.is_denied = False
+        self._absent_since = None
         self.restarts += 1
         self._failures += 1
         self._delay_s = backoff_s(max(self._failures, self._losses), self._draw(), at_least_s=at_least_s)
@@ -232,8 +260,9 @@ class Stream:
         self.revision = revision or self.revision
         self.mode = Mode.WATCH
         self.is_listed = True
-        self.is_denied = self._is_consistent = False
+        self.is_denied = self._is_consistent = self._is_absent = False
         self._failures, self.trouble = 0, ""
+        self._absent_since = None
         self.heard_at = self._clock()
         yield Listed()
 

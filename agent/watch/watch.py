@@ -10,7 +10,7 @@ from threading import Event as Signal
 import urllib3
 
 from agent.kube.client import TROUBLE, Client
-from agent.kube.retry import refusal
+from agent.kube.retry import Refusal, refusal
 from agent.log import logger
 from agent.model.name import ObjectName, Problem
 from agent.threads import Threads
@@ -37,6 +37,9 @@ class Watch:
         self._mirror = mirror
         self._threads = threads
         self._query = selectors(kind, decoder.node_name)
+        self._paths = (kind.path, *kind.older_paths)
+        self._without = 0  # of the paths, so many in turn are not there
+        self._path = 0  # the one that is asked for
         # jitter between nodes, nothing that anyone must not guess
         self._stream = Stream(random.random, time.monotonic)
         self._stopping = Signal()
@@ -44,7 +47,7 @@ class Watch:
         self._listed: dict[ObjectName, Decoded] = {}  # of a list that is under way
         self._events = 0
         self._is_troubled = False
-        self._thread = threads.make(f"watch-{kind.resource}", self._run)
+        self._thread = threads.make(f"watch-{kind.table}", self._run)
 
     def start(self) -> None:
         """Begin; an API server that does not answer is tried again and again."""
@@ -98,10 +101,12 @@ class Watch:
     def _perform(self, request: Request) -> None:
         if request.begins_list:
             self._listed = {}
-        response = self._client.get(self.kind.path, request.query + self._query, request.read_timeout_s)
+        path = self._paths[self._path]
+        response = self._client.get(path, request.query + self._query, request.read_timeout_s)
         if response.status != HTTPStatus.OK:
-            self._stream.refused(refusal(response.status, response.data, response.headers.get("Retry-After", "")))
+            self._refused(refusal(response.status, response.data, response.headers.get("Retry-After", "")))
             return
+        self._without = 0
         self._response = response
         if request.is_stream:
             self._follow(response)
@@ -109,6 +114,18 @@ class Watch:
             while chunk := response.read1(CHUNK):
                 self._take(self._stream.part(chunk))
             self._take(self._stream.whole())
+
+    def _refused(self, answer: Refusal) -> None:
+        """An answer without objects; a resource that need not be there is looked for at each of its paths."""
+        if answer.code != HTTPStatus.NOT_FOUND or not self.kind.is_optional:
+            self._stream.refused(answer)
+            return
+        self._without += 1
+        self._path = (self._path + 1) % len(self._paths)
+        if self._without == len(self._paths):
+            self._without = self._path = 0
+            self._listed = {}
+            self._take(self._stream.absent(answer))
 
     def _follow(self, response: urllib3.BaseHTTPResponse) -> None:
         """Read a watch until it ends, or is of no more use."""

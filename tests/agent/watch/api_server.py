@@ -40,11 +40,13 @@ def bookmark(revision: str) -> bytes:
 
 
 class Api(Served):
-    """Says on services what the test puts into `said`; every other resource is empty."""
+    """Says what the test puts into `said`, on services or another path; every other resource is empty."""
 
     def __init__(self, port: int = 0) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
-        self.said: deque[bytes] = deque()
+        self.said: dict[str, deque[bytes]] = {SERVICES: deque()}  # by path
+        self.answers: dict[str, int] = {}  # a code for each path that is refused
+        self.paths: list[str] = []  # all that was asked for, in order
         self.lock = Lock()
         self.asked: queue.Queue[dict[str, str]] = queue.Queue()
         self.tokens: set[str] = set()
@@ -56,10 +58,9 @@ class Api(Served):
         self.closing = Event()
         self.start()
 
-    def say(self, *lines: bytes) -> None:
-        """Send these on services, one chunk each."""
-        for line in lines:
-            self.said.append(line)
+    def say(self, *lines: bytes, path: str = SERVICES) -> None:
+        """Send these, one chunk each."""
+        self.said.setdefault(path, deque()).extend(lines)
 
     def stop(self) -> None:
         """Close everything."""
@@ -79,10 +80,14 @@ class _Handler(BaseHTTPRequestHandler):
         query = {key: values[0] for key, values in parse_qs(url.query).items()}
         self.server.tokens.add(self.headers.get("Authorization", ""))
         self.server.selectors |= {f"{url.path} {query[key]}" for key in query if key.endswith("Selector")}
+        self.server.paths.append(url.path)
         if url.path == SERVICES:
             self.server.asked.put(query)
         if self.headers.get("Authorization") != f"Bearer {self.server.allowed}":
             self._whole(401, {"kind": "Status", "message": "Unauthorized"})
+        elif url.path in self.server.answers:
+            code = self.server.answers[url.path]
+            self._whole(code, {"kind": "Status", "message": f"{url.path} is none"})
         elif url.path == SERVICES and not self.server.refusals.empty():
             code, headers, content = self.server.refusals.get()
             self._whole(code, content, headers)
@@ -97,8 +102,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._whole(
                 200, {"metadata": {"resourceVersion": "3"}, "items": [web("2")] if url.path == SERVICES else []}
             )
-        elif url.path == SERVICES:
-            self._stream()
+        elif url.path in self.server.said:
+            self._stream(self.server.said[url.path])
         else:
             self._idle()
 
@@ -119,10 +124,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _chunk(self, content: bytes) -> None:
         self.wfile.write(b"%x\r\n%s\r\n" % (len(content), content))
 
-    def _stream(self) -> None:
+    def _stream(self, lines: deque[bytes]) -> None:
         self._begin()
         while not self.server.closing.is_set():
-            if (said := self._said()) is None:
+            if (said := self._said(lines)) is None:
                 time.sleep(0.005)
                 continue
             if said == CUT:
@@ -134,14 +139,14 @@ class _Handler(BaseHTTPRequestHandler):
                 return
         self.close_connection = True
 
-    def _said(self) -> bytes | None:
+    def _said(self, lines: deque[bytes]) -> bytes | None:
         """The next line; none for a caller who went away, for the next will have it."""
         with self.server.lock:
             try:
                 is_gone = self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
             except BlockingIOError:
                 is_gone = False
-            return self.server.said.popleft() if self.server.said and not is_gone else None
+            return lines.popleft() if lines and not is_gone else None
 
     def _idle(self) -> None:
         self._begin()

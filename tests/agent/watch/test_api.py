@@ -13,17 +13,27 @@ from agent.errors import ConfigError
 from agent.kube.client import Client, connect
 from agent.model.cluster import Cluster
 from agent.model.name import ObjectName
+from agent.options.config import Options
 from agent.threads import Threads
+from agent.watch import stream
 from agent.watch.api import ApiSource
 from agent.watch.decode.decoder import Decoder
 from agent.watch.decode.kind import Decoded, Kind
-from agent.watch.decode.kinds import NEEDED
+from agent.watch.decode.kinds import NEEDED, POLICIES
 from agent.watch.decode.namespace import NAMESPACE
+from agent.watch.decode.network_policy import NETWORK_POLICY
+from agent.watch.decode.peer_pod import PEER_POD
 from agent.watch.decode.pod import POD
+from agent.watch.source import expected, sources
 from tests.agent.watch.api_server import CUT, END, SERVICES, Api, bookmark, event, kubeconfig, other, web
 from tests.agent.watch.conftest import Seen
 
 WEB = ObjectName("default", "web")
+PODS = "/api/v1/pods"
+V1BETA1, V1ALPHA2 = (
+    f"/apis/policy.networking.k8s.io/{version}/clusternetworkpolicies" for version in ("v1beta1", "v1alpha2")
+)
+NAMES = [kind.name for kind in (*NEEDED, *POLICIES)]
 
 
 @pytest.fixture
@@ -38,7 +48,8 @@ def source(api: Api, seen: Seen, tmp_path: Path) -> Iterator[ApiSource]:
     mirror = seen.mirror(*NEEDED)
     mirror.set_local(mirror.cluster.local)
     threads = Threads()
-    source = ApiSource(Client(lambda: connect(kubeconfig(tmp_path, api.port))), "n1", mirror, threads)
+    client = Client(lambda: connect(kubeconfig(tmp_path, api.port)))
+    source = ApiSource(client, "n1", mirror, threads, (*NEEDED, *POLICIES))
     yield source
     source.stop()
     assert threads.trouble() == ""
@@ -79,7 +90,7 @@ def test_a_line_that_comes_in_pieces_is_one_line(api: Api, source: ApiSource, se
 def test_what_comes_in_one_read_is_one_cluster(api: Api, source: ApiSource, seen: Seen) -> None:
     source.start()
     api.say(bookmark("1"))
-    seen.until(lambda cluster: cluster.synced)
+    seen.until(lambda cluster: cluster.synced and cluster.listed == set(NAMES))
     before = len(seen.clusters)
     api.say(event("ADDED", web("2", "10.96.0.2")) + event("MODIFIED", web("3", "10.96.0.3")))
     seen.until(has("10.96.0.3"))
@@ -191,7 +202,7 @@ def test_a_kind_is_watched_from_when_it_is_needed_until_it_is_not(api: Api, sour
     source.start()
     api.say(bookmark("1"))
     seen.until(lambda cluster: cluster.synced)
-    assert [status.kind for status in source.status()] == [kind.name for kind in NEEDED]
+    assert [status.kind for status in source.status()] == NAMES
     for kind in (POD, NAMESPACE):
         source.unwatch(kind)
     assert {status.kind for status in source.status()}.isdisjoint({"Pod", "Namespace"})
@@ -202,6 +213,114 @@ def test_a_kind_is_watched_from_when_it_is_needed_until_it_is_not(api: Api, sour
     assert seen.clusters[-1].synced, "nobody waits for them"
     source.unwatch(POD)
     assert "Pod" not in {status.kind for status in source.status()}
+
+
+def test_peers_are_watched_from_when_a_policy_means_them_until_none_does(
+    api: Api, source: ApiSource, seen: Seen
+) -> None:
+    api.knows_streams = False
+    source.start()
+    seen.until(lambda cluster: cluster.synced and cluster.listed >= set(NAMES))
+    api.knows_streams = True
+    pods = [pod("a", "n1", "2"), pod("b", "n2", "3")]
+    api.say(*(event("ADDED", each) for each in pods), bookmark("4"), path=PODS)
+    assert "PeerPod" not in seen.clusters[-1].listed
+    source.watch(PEER_POD)
+    cluster = seen.until(lambda cluster: "PeerPod" in cluster.listed)
+    assert {name.name for name in cluster.peers} == {"a", "b"}
+    assert not cluster.pods, "this node's own pods come by their own watch"
+    assert f"{PODS} {PEER_POD.field_selector}" in api.selectors
+    assert {"Pod", "PeerPod"} <= {status.kind for status in source.status()}
+    api.say(event("DELETED", pod("b", "n2", "5")), path=PODS)
+    seen.until(lambda cluster: len(cluster.peers) == 1)
+    source.unwatch(PEER_POD)
+    cluster = seen.clusters[-1]
+    assert (dict(cluster.peers), "PeerPod" in cluster.listed, "Pod" in cluster.listed) == ({}, False, True)
+    assert not any(there for there in seen.clusters if "PeerPod" in there.listed and not there.peers)
+    api.say(event("ADDED", pods[1]), bookmark("9"), path=PODS)
+    source.watch(PEER_POD)
+    seen.until(lambda cluster: [name.name for name in cluster.peers] == ["b"])
+
+
+def test_a_resource_that_need_not_be_there_is_waited_for_in_silence(
+    api: Api, source: ApiSource, seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "ABSENT_S", (0.01, 0.02))
+    api.answers.update({V1BETA1: 404, V1ALPHA2: 404})
+    source.start()
+    api.say(bookmark("1"))
+    cluster = seen.until(lambda cluster: cluster.synced and "ClusterNetworkPolicy" in cluster.listed)
+    (status,) = (status for status in source.status() if status.kind == "ClusterNetworkPolicy")
+    assert (status.is_listed, status.trouble, status.is_denied, cluster.problems) == (True, "", False, ())
+    asked = [path for path in api.paths if path in {V1BETA1, V1ALPHA2}]
+    assert asked[:2] == [V1BETA1, V1ALPHA2]
+    api.say(event("ADDED", policy("2")), bookmark("3"), path=V1BETA1)
+    del api.answers[V1BETA1]
+    cluster = seen.until(lambda cluster: "guard" in cluster.cluster_policies)
+    assert cluster.problems == ()
+
+
+def test_an_older_version_of_it_is_read_where_the_newer_is_not_there(api: Api, source: ApiSource, seen: Seen) -> None:
+    api.answers[V1BETA1] = 404
+    api.say(event("ADDED", policy("2")), bookmark("3"), path=V1ALPHA2)
+    source.start()
+    cluster = seen.until(lambda cluster: "ClusterNetworkPolicy" in cluster.listed)
+    assert set(cluster.cluster_policies) == {"guard"}
+
+
+def test_what_went_with_its_resource_is_kept_for_a_while(
+    api: Api, source: ApiSource, seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "ABSENT_S", (0.01, 0.02))
+    api.say(event("ADDED", policy("2")), bookmark("3"), path=V1BETA1)
+    source.start()
+    seen.until(lambda cluster: cluster.cluster_policies)
+    api.answers.update({V1BETA1: 404, V1ALPHA2: 404})
+    api.say(CUT, path=V1BETA1)
+    eventually(lambda: any("there before" in status.trouble for status in source.status()))
+    assert seen.clusters[-1].cluster_policies
+    monkeypatch.setattr(stream, "WENT_S", 0.0)
+    cluster = seen.until(lambda cluster: not cluster.cluster_policies)
+    assert "ClusterNetworkPolicy" in cluster.listed
+
+
+@pytest.mark.parametrize(("path", "kind"), [(V1BETA1, "ClusterNetworkPolicy"), (NETWORK_POLICY.path, "NetworkPolicy")])
+def test_a_policy_that_may_not_be_read_is_a_problem_and_no_empty_list(
+    path: str, kind: str, api: Api, source: ApiSource, seen: Seen
+) -> None:
+    api.answers[path] = 403
+    source.start()
+    api.say(bookmark("1"))
+    cluster = seen.until(lambda cluster: cluster.synced and cluster.problems)
+    assert [str(problem.name) for problem in cluster.problems] == [path.rpartition("/")[2]]
+    assert kind not in cluster.listed
+    assert [status.kind for status in source.status() if status.is_denied] == [kind]
+    api.answers.clear()
+    seen.until(lambda cluster: kind in cluster.listed and not cluster.problems)
+
+
+def test_network_policies_are_of_every_api_server(api: Api, source: ApiSource, seen: Seen) -> None:
+    api.answers[NETWORK_POLICY.path] = 404
+    source.start()
+    api.say(bookmark("1"))
+    cluster = seen.until(lambda cluster: cluster.problems)
+    assert "NetworkPolicy" not in cluster.listed
+
+
+@pytest.mark.parametrize("is_on", [True, False])
+def test_policies_are_watched_where_they_are_enforced(
+    is_on: bool,  # noqa: FBT001
+    api: Api,
+    seen: Seen,
+    tmp_path: Path,
+) -> None:
+    options = Options(node_name="n1", network_policy=is_on)
+    client = Client(lambda: connect(kubeconfig(tmp_path, api.port)))
+    found = sources(options, client, seen.mirror(*expected(options)), Threads())
+    assert [status.kind for status in found.objects.status()] == [kind.name for kind in NEEDED] + [
+        kind.name for kind in POLICIES if is_on
+    ]
+    assert set(expected(options)) == set(NEEDED)
 
 
 def test_a_list_that_is_forbidden_is_a_problem_that_names_it(api: Api, source: ApiSource, seen: Seen) -> None:
@@ -276,6 +395,21 @@ def test_no_list_is_in_memory_at_once(api: Api, source: ApiSource, seen: Seen) -
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < size / 8
+
+
+def pod(name: str, node: str, revision: str) -> dict[str, object]:
+    return {
+        "metadata": {"name": name, "namespace": "default", "resourceVersion": revision},
+        "spec": {"nodeName": node},
+        "status": {"phase": "Running", "podIP": f"10.1.0.{revision}"},
+    }
+
+
+def policy(revision: str) -> dict[str, object]:
+    return {
+        "metadata": {"name": "guard", "resourceVersion": revision},
+        "spec": {"tier": "Admin", "priority": 1, "subject": {"namespaces": {}}},
+    }
 
 
 def eventually(holds: Callable[[], object], timeout_s: float = 10) -> None:

@@ -80,6 +80,51 @@ items:
     assert cluster.problems == ()
 
 
+POLICIES = """
+kind: NetworkPolicy
+apiVersion: networking.k8s.io/v1
+metadata: {name: deny}
+spec: {podSelector: {}}
+---
+kind: NetworkPolicy
+apiVersion: projectcalico.org/v3
+metadata: {name: calico}
+spec: {selector: all()}
+---
+kind: ClusterNetworkPolicy
+apiVersion: policy.networking.k8s.io/v1beta1
+metadata: {name: guard}
+spec: {tier: Admin, priority: 1, subject: {namespaces: {}}}
+---
+kind: PodList
+apiVersion: v1
+items:
+- {metadata: {name: here}, spec: {nodeName: n1}, status: {podIP: 10.1.0.2}}
+- {metadata: {name: there}, spec: {nodeName: n2}, status: {podIP: 10.2.0.2}}
+---
+kind: NetworkPolicyList
+apiVersion: projectcalico.org/v3
+items: [{metadata: {name: listed}}]
+"""
+
+
+def test_policies_and_pods_of_all_nodes_are_read(source: ManifestsSource, folder: Path, seen: Seen) -> None:
+    (folder / "policies.yaml").write_text(POLICIES)
+    source.start()
+    cluster = seen.until(lambda cluster: cluster.synced)
+    assert set(cluster.policies) == {ObjectName("default", "deny")}, "Calico's have the name alone in common"
+    assert set(cluster.cluster_policies) == {"guard"}
+    assert [name.name for name in cluster.pods] == ["here"]
+    assert {name.name for name in cluster.peers} == {"here", "there"}
+    assert cluster.listed == {kind.name for kind in EXPECTED}
+    assert cluster.problems == ()
+
+
+def test_an_empty_folder_lists_all_kinds(source: ManifestsSource, seen: Seen) -> None:
+    source.start()
+    assert seen.until(lambda cluster: cluster.synced).listed >= {"NetworkPolicy", "ClusterNetworkPolicy", "PeerPod"}
+
+
 def test_files_come_change_and_go(source: ManifestsSource, folder: Path, seen: Seen) -> None:
     source.start()
     seen.until(lambda cluster: cluster.synced)

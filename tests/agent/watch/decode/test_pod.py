@@ -93,6 +93,26 @@ def test_a_pod_in_its_nodes_network_routes_for_nobody() -> None:
     assert "hostNetwork" in problem.text
 
 
+MODE = "sluiceway.io/policy-mode"
+
+
+@pytest.mark.parametrize(
+    ("annotations", "audits", "wrong"),
+    [
+        pytest.param({}, False, [], id="policy is enforced"),
+        pytest.param({MODE: "audit"}, True, [], id="policy only counts"),
+        pytest.param({MODE: "Audit"}, False, [f"metadata.annotations['{MODE}']"], id="a word that is not known"),
+        pytest.param({MODE: ""}, False, [f"metadata.annotations['{MODE}']"], id="an empty one"),
+    ],
+)
+def test_what_policy_does_in_a_namespace(annotations: dict[str, str], audits: bool, wrong: list[str]) -> None:  # noqa: FBT001
+    found = Decoder("n1").decode(
+        NAMESPACE, json.dumps({"metadata": {"name": "x", "annotations": annotations}}).encode()
+    )
+    assert found.value == Namespace("x", audits=audits)
+    assert [problem.field for problem in found.problems] == wrong
+
+
 def test_a_namespace_has_its_labels_in_order() -> None:
     found = Decoder("n1").decode(NAMESPACE, b'{"metadata":{"name":"x","labels":{"b":"2","a":"1"}}}')
     assert found.value == Namespace("x", (("a", "1"), ("b", "2")))
