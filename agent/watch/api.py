@@ -51,15 +51,12 @@ class ApiSource:
                 self._watches[kind].start()
 
     def unwatch(self, kind: Kind) -> None:
-        """Watch it no more; the Cluster forgets its objects, unless somebody has it watched again meanwhile."""
+        """Watch it no more; the Cluster forgets its objects at once, the thread ends when it has done what it does."""
         with self._lock:
             watch = self._watches.pop(kind, None)
-        if watch is None:
-            return
-        watch.end()
-        watch.join()
-        with self._lock:
-            if kind not in self._watches:
+            if watch is not None:
+                watch.end()
+                watch.join(0.0)
                 self._mirror.forget(kind)
 
     def status(self) -> tuple[WatchStatus, ...]:

@@ -71,14 +71,18 @@ class Mirror:
             self._publish()
 
     def forget(self, kind: Kind) -> None:
-        """Take out all of a kind that is watched no more."""
+        """Take out all of a kind that is watched no more, with what its watch had to report."""
         with self._lock:
             self._replace(kind, ())
             self._listed -= {kind.name}
+            self._problems_touched |= bool(self._own_problems.pop(kind.name, ()))
             self._publish()
 
     def report(self, watch: str, problems: tuple[Problem, ...]) -> None:
-        """Set the problems of a watch itself, such as a file that is no YAML, or a list that is forbidden."""
+        """Set the problems of a watch itself, such as a file that is no YAML, or a list that is forbidden.
+
+        A kind's watch goes by the kind's name.
+        """
         with self._lock:
             self._problems_touched |= self._own_problems.get(watch, ()) != problems
             self._own_problems[watch] = problems

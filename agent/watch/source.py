@@ -39,7 +39,7 @@ class Source(Protocol):
         """Deliver this kind too, from now on; from any thread."""
 
     def unwatch(self, kind: Kind) -> None:
-        """Deliver it no more, which may cost a moment."""
+        """Deliver it no more; what was known of it is forgotten."""
 
     def status(self) -> tuple[WatchStatus, ...]:
         """How each watch fares, from any thread."""

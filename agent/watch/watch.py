@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Iterator
 from http import HTTPStatus
 from threading import Event as Signal
+from threading import Lock
 
 import urllib3
 
@@ -43,6 +44,7 @@ class Watch:
         # jitter between nodes, nothing that anyone must not guess
         self._stream = Stream(random.random, time.monotonic)
         self._stopping = Signal()
+        self._changing = Lock()  # the mirror; not after the end was asked for
         self._response: urllib3.BaseHTTPResponse | None = None
         self._listed: dict[ObjectName, Decoded] = {}  # of a list that is under way
         self._events = 0
@@ -54,16 +56,17 @@ class Watch:
         self._thread.start()
 
     def end(self) -> None:
-        """Make the thread end, which may be reading."""
+        """Make the thread end, which may be reading; it changes nothing in the mirror from now on."""
         self._thread.end()
-        self._stopping.set()
+        with self._changing:
+            self._stopping.set()
         response = self._response
         if response is not None:
             with contextlib.suppress(ValueError, RuntimeError, OSError):  # it is closed, or read to its end
                 response.shutdown()
 
     def join(self, timeout_s: float = STOP_S) -> None:
-        """Wait until it has ended; it changes nothing in the mirror after that."""
+        """Wait until it has ended."""
         self._thread.join(timeout_s)
         self._threads.forget(self._thread)
 
@@ -95,8 +98,7 @@ class Watch:
                 self._stream.lost(_one_line(error))
             finally:
                 self._release()
-            if not self._stopping.is_set():
-                self._report_trouble()
+            self._report_trouble()
 
     def _perform(self, request: Request) -> None:
         if request.begins_list:
@@ -150,8 +152,9 @@ class Watch:
                         self._events += 1
                         decode = self._decoder.deleted if is_deleted else self._decoder.decode
                         changes.append(decode(self.kind, content))
-            if changes and not self._stopping.is_set():
-                self._mirror.change(changes)
+            with self._changing:
+                if changes and not self._stopping.is_set():
+                    self._mirror.change(changes)
 
     def _note(self, content: bytes, *, is_deleted: bool) -> None:
         """Keep one object of a list; one that is as before is kept as the identical value, not twice."""
@@ -166,22 +169,26 @@ class Watch:
 
     def _give_list(self) -> None:
         listed, self._listed = self._listed, {}
-        if self._stopping.is_set():
-            return
+        with self._changing:
+            if self._stopping.is_set():
+                return
+            self._mirror.replace(self.kind, listed.values())
         self._events += len(listed)
-        self._mirror.replace(self.kind, listed.values())
         self._report_trouble()
         log.info("listed", kind=self.kind.name, objects=len(listed))
 
     def _report_trouble(self) -> None:
         """Log trouble, and its end; what somebody must change is a Problem."""
         trouble = self._stream.trouble
+        with self._changing:
+            if self._stopping.is_set():
+                return
+            self._mirror.report(self.kind.name, (self._denied(trouble),) if self._stream.is_denied else ())
         if trouble:
             log.warning("watch is tried again; the last state is kept", kind=self.kind.name, why=trouble)
         elif self._is_troubled:
             log.info("watch works again", kind=self.kind.name)
         self._is_troubled = bool(trouble)
-        self._mirror.report(self._thread.name, (self._denied(trouble),) if self._stream.is_denied else ())
 
     def _denied(self, trouble: str) -> Problem:
         text = f"{trouble}; the agent must be allowed to get, list and watch {self.kind.resource} (deploy/rbac.yaml)"

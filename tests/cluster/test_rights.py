@@ -19,6 +19,8 @@ WHO = f"--as=system:serviceaccount:kube-system:{SERVICE_ACCOUNT}"
     [
         pytest.param("watch", "services", "yes", id="it watches services"),
         pytest.param("watch", "endpointslices.discovery.k8s.io", "yes", id="it watches endpoint slices"),
+        pytest.param("watch", "pods", "yes", id="it watches the pods of all nodes"),
+        pytest.param("watch", "networkpolicies.networking.k8s.io", "yes", id="it watches network policies"),
         pytest.param("create", "events", "yes", id="it reports problems as events"),
         pytest.param("patch", "events", "yes", id="it counts on in them"),
         pytest.param("list", "events", "no", id="it reads nobody's events"),
