@@ -93,9 +93,11 @@ def parse_network(text: str) -> Network:
     """A network from an object's field, host bits cut off; octets are decimal as well.
 
     Raises:
-        ValueError: *text* is no network, or one within IPv4-mapped addresses.
+        ValueError: *text* is no network, one within IPv4-mapped addresses, or one with a zone.
     """
     address, slash, length = text.partition("/")
+    if "%" in address:
+        raise ValueError(f"{text} has a zone, which means nothing on another node")
     decimal = address if ":" in address else _ZEROS.sub("", address)
     network = ip_network(decimal + slash + length, strict=False)
     if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped is not None:

@@ -164,7 +164,10 @@ class Stream:
                 self.mode = Mode.PAGES
 
     def absent(self, answer: Refusal) -> Iterator[Event]:
-        """The server does not have the resource: a list without objects, once that can be believed."""
+        """The server does not have the resource: a list without objects, once that can be believed.
+
+        A server that has not read its CustomResourceDefinitions yet says 503, and is tried again as any.
+        """
         since = self._clock() if self._absent_since is None else self._absent_since
         if self.is_listed and not self._is_absent and self._clock() - since < WENT_S:
             self.failed(f"{answer}; it was there before", at_least_s=answer.retry_after_s)

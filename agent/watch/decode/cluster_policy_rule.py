@@ -10,7 +10,6 @@ from collections.abc import Iterator
 import msgspec
 from msgspec import Raw, Struct, field
 
-from agent.model.address import parse_address
 from agent.model.policy import CidrPeer, Direction, NamedPort, NodePeer, Peer, PodPeer, PortRange, Rule, Verdict
 from agent.model.service import Protocol
 from agent.watch.decode.reader import Reader
@@ -203,7 +202,7 @@ def _network(read: Reader, text: str, where: str) -> CidrPeer | None:
     network = read.network(text, where)
     if network is None:
         return None
-    if parse_address(text.partition("/")[0]) != network.network_address:
+    if read.address(text.partition("/")[0], where) != network.network_address:
         read.refuse(where, f"{text} has bits behind its length; write {network} if it is meant")
         return None
     return CidrPeer(network)

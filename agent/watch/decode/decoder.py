@@ -7,11 +7,11 @@ costs the object.
 from dataclasses import dataclass, field
 
 import msgspec
+from msgspec import Struct
 
 from agent.model.name import ObjectName
 from agent.watch.decode.kind import Content, Context, Decoded, Kind
-from agent.watch.decode.objects import Named
-from agent.watch.decode.reader import object_name, shape_problem
+from agent.watch.decode.reader import shape_problem
 from agent.watch.decode.shared import Shared
 
 UNKNOWN = ObjectName("", "?")
@@ -41,10 +41,23 @@ class Decoder:
 def identity(content: Content) -> ObjectName:
     """An object's name, UNKNOWN where not even that can be read."""
     try:
-        named = _NAMED.decode(content)
+        named = _IDENTIFIED.decode(content)
     except msgspec.DecodeError:
         return UNKNOWN
-    return object_name(named.metadata)
+    return ObjectName(named.metadata.namespace, named.metadata.name)
 
 
-_NAMED = msgspec.json.Decoder(Named)
+class _Name(Struct, frozen=True):
+    """``metadata`` as far as it says which object it is: the rest may be of a wrong shape."""
+
+    name: str = ""
+    namespace: str = ""
+
+
+class _Identified(Struct, frozen=True):
+    """Any object, as far as its name."""
+
+    metadata: _Name = _Name()
+
+
+_IDENTIFIED = msgspec.json.Decoder(_Identified)

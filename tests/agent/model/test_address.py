@@ -106,6 +106,11 @@ def test_a_network_within_mapped_addresses_is_refused() -> None:
         parse_network("::ffff:10.0.0.0/104")
 
 
+def test_a_network_with_a_zone_is_refused() -> None:
+    with pytest.raises(ValueError, match="zone"):
+        parse_network("fe80::1%eth0/64")
+
+
 def test_families() -> None:
     assert family(ip_address("10.0.0.1")) is Family.IPV4
     assert family(ip_network("fd00::/64")) is Family.IPV6

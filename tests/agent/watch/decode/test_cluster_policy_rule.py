@@ -108,6 +108,7 @@ BAD_PEERS = [
     pytest.param({"namespaces": {}, "nodes": {}}, "", id="two kinds in one"),
     pytest.param({"networks": []}, "", id="no network"),
     pytest.param({"networks": ["10.0.0.0/8", "lan"]}, ".networks[1]", id="a network that is none"),
+    pytest.param({"networks": ["fe80::1%1/64"]}, ".networks[0]", id="a network with a zone"),
     pytest.param({"networks": ["10.1.2.3/8"]}, ".networks[0]", id="a network with host bits"),
     pytest.param({"domainNames": ["example.org"]}, ".domainNames", id="domain names, which are not served"),
     pytest.param({"pods": {"namespaceSelector": {}}}, ".pods.podSelector", id="pods without selector"),

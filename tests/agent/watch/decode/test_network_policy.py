@@ -168,6 +168,13 @@ def test_a_policy_of_a_wrong_shape_lets_nothing_pass(spec: dict[str, object]) ->
     assert len(found.problems) == 1
 
 
+def test_a_policy_with_labels_of_a_wrong_shape_lets_nothing_pass_either() -> None:
+    content = {"metadata": {"namespace": "shop", "name": "web", "labels": {"version": 1}}, "spec": {"ingress": OPEN}}
+    found = Decoder("n1").decode(NETWORK_POLICY, json.dumps(content).encode())
+    assert policy(found) == Policy(NAME, PodPeer(namespace="shop"), ingress=(), egress=())
+    assert fields(found) == ["metadata.labels[...]"]
+
+
 def test_a_policy_without_a_readable_name_is_none() -> None:
     found = Decoder("n1").decode(NETWORK_POLICY, b'{"metadata": 7}')
     assert (found.value, len(found.problems)) == (None, 1)
