@@ -1,6 +1,7 @@
 """Pods of all nodes, as far as rules of policies may mean them: labels, addresses and named ports.
 
-Watched only while a policy of this node selects peers by labels.
+Watched only while a policy of this node selects peers by labels. What is wrong in one its own node tells: this one is
+one of many that see it.
 """
 
 from agent.model.policy import PeerPod
@@ -14,11 +15,12 @@ def _decode(content: Content, context: Context) -> Decoded:
     read = Reader(PEER_POD, found.metadata, context.shared)
     # in its node's network a pod is its node
     if found.spec.host_network or found.status.phase in ENDED:
-        return read.result(None)
+        return Decoded(PEER_POD, read.name, None)
     addresses = ips(read, found)
     if not addresses:
-        return read.result(None)
-    return read.result(PeerPod(read.name, read.labels(found.metadata), addresses, named_ports(read, found)))
+        return Decoded(PEER_POD, read.name, None)
+    peer = PeerPod(read.name, read.labels(found.metadata), addresses, named_ports(read, found))
+    return Decoded(PEER_POD, read.name, peer)
 
 
 # what _decode() leaves out is not sent at all; API servers select by spec.hostNetwork since Kubernetes 1.28

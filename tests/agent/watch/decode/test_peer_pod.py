@@ -76,11 +76,14 @@ def test_pods_that_are_nobodys_peers(found: Decoded) -> None:
     assert (found.name, found.value, found.problems) == (NAME, None, ())
 
 
-def test_a_port_that_cannot_be_used_is_left_out_and_told_as_the_pods() -> None:
-    found = peer({"containers": [{"ports": [{"name": "a", "containerPort": 0}, {"name": "b", "containerPort": 1}]}]})
+def test_what_is_wrong_in_a_pod_is_told_by_its_node_alone() -> None:
+    containers = [{"ports": [{"name": "a", "containerPort": 0}, {"name": "b", "containerPort": 1}]}]
+    found = peer({"containers": containers})
     assert isinstance(found.value, PeerPod)
     assert found.value.ports == (ContainerPort("b", Protocol.TCP, 1),)
-    assert [(problem.kind, problem.field) for problem in found.problems] == [
+    assert found.problems == ()
+    own = Decoder("n2").decode(POD, content({"containers": containers}))
+    assert [(problem.kind, problem.field) for problem in own.problems] == [
         ("Pod", "spec.containers[0].ports[0].containerPort")
     ]
 
