@@ -95,11 +95,25 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
     """Make the parts on a datapath that is loaded; none has begun."""
     network = _network(options, netlink)
     settings = Settings(
-        options.node_name, options.node_port_range, options.devices, network, knows_pods=options.install_cni
+        options.node_name,
+        options.node_port_range,
+        options.devices,
+        network,
+        knows_pods=options.install_cni,
+        network_policy=options.network_policy,
+        policy_reject=options.policy_reject,
+        pods_from_api=not options.manifests,
     )
     tables = open_agent_tables(kernel.move.new.maps)
     threads, metrics = Threads(), Metrics()
-    loop = Loop(_dataplane(tables, kernel, netlink, settings), settings, threads=threads, on_sync=metrics.observe_sync)
+    dataplane = _dataplane(tables, kernel, netlink, settings)
+    loop = Loop(
+        dataplane,
+        settings,
+        threads=threads,
+        on_sync=metrics.observe_sync,
+        on_needs_peers=lambda needed: cluster.watch_peers(needed),  # noqa: PLW0108  the source is made below
+    )
     mirror = Mirror(loop.offer, expected(options))
     cluster = sources(options, prepared.client, mirror, threads)
     ipam = Ipam(lambda: _pod_cidrs(options, mirror))

@@ -62,6 +62,12 @@ static __always_inline bool is_stray(const struct packet *p)
 	return p->flags & PACKET_RST || (p->flags & PACKET_OPENS && !(p->flags & PACKET_SYN));
 }
 
+/* Is it left to the stack, which answers that the time is exceeded, and knows groups and its links? */
+static __always_inline bool is_for_stack(const struct packet *p)
+{
+	return p->ttl <= 1 || is_for_link(p) || addr_is_link_local_v6(&p->src);
+}
+
 /* Is it for somebody behind the pod that sends it? It would go back and forth until its TTL is spent. */
 static __always_inline bool is_routed_back(const struct scratch *work)
 {
@@ -77,8 +83,10 @@ static __always_inline enum drop_reason begin(ctx_t *ctx, struct scratch *work, 
 	const struct packet *p = &work->packet;
 	struct service *s = NULL;
 
-	if (is_late_beside(work))
-		return DROP_NONE;
+	if (is_late_beside(work)) {
+		location_of(&p->dst, to);
+		return policy_check_packet();
+	}
 	if (!work->ct.is_beside &&
 	    !addr_is_loopback(&p->dst)) /* what the node offers at its loopback address is for itself */
 		s = service_for(ctx, p);
@@ -89,18 +97,30 @@ static __always_inline enum drop_reason begin(ctx_t *ctx, struct scratch *work, 
 		return DROP_NO_SERVICE;
 	if (is_routed_back(work))
 		return DROP_ROUTED_BACK;
-	if (work->ct.is_beside || (!is_located_here(to) && is_masqueraded_to(&p->dst, &work->sender)))
+	if (work->ct.is_beside || (!is_located_here(to) && is_masqueraded_to(&p->dst, &work->sender))) {
+		if (p->protocol == IPPROTO_SCTP)
+			return DROP_NAT_PROTOCOL;
 		return is_stray(p) ? DROP_STRAY_SEGMENT : ct_source(ctx, work, 0, f);
-	if (to->remote_id != REMOTE_SELF)
-		ct_keep(work, 0);
-	return DROP_NONE;
+	}
+	/* the node's own flows with a pod are known where policy has to tell answers from questions */
+	return to->remote_id != REMOTE_SELF || policy_is_on() ? ct_keep(0) : DROP_NONE;
 }
 
-/* Would it leave under the pod's address where pods are masqueraded: is it nothing that can be translated? */
+/* Is it what every pod says to its node, or all on its link, of addresses and groups, and no further? */
+static __always_inline bool is_link_talk(const struct packet *p, const struct peer_location *to)
+{
+	return p->flags & PACKET_LINK && (is_for_link(p) || to->remote_id == REMOTE_SELF);
+}
+
+/*
+ * May the pod send what has no flow? And would it leave under the pod's address where pods are masqueraded: is it nothing that
+ * can be translated?
+ */
 __noinline int check_untranslated(void)
 {
 	struct scratch *work = scratch();
 	struct peer_location *to;
+	enum drop_reason why;
 	const struct packet *p;
 
 	if (!work || work->forward.is_about_flow)
@@ -108,6 +128,11 @@ __noinline int check_untranslated(void)
 	to = &work->forward.peer;
 	p = &work->packet;
 	location_of(&p->dst, to);
+	if (is_link_talk(p, to))
+		return DROP_NONE;
+	why = policy_check_packet();
+	if (why || is_for_stack(p))
+		return why;
 	if (is_located_here(to) || !is_masqueraded_to(&p->dst, &work->sender))
 		return DROP_NONE;
 	return p->flags & PACKET_ICMP_ERROR ? DROP_STRAY_ERROR : DROP_NAT_PROTOCOL;
@@ -142,8 +167,10 @@ __noinline int from_pod(ctx_t *ctx)
 		return why;
 	if (p->flags & PACKET_PORTS)
 		f = ct_update(work, f);
-	if (p->ttl <= 1 || is_for_link(p) || addr_is_link_local_v6(&p->src))
-		return DROP_NONE; /* the stack answers that the time is exceeded, and knows groups and its links */
+	if (f && work->ct.why)
+		return work->ct.why;
+	if (is_for_stack(p))
+		return f ? DROP_NONE : check_untranslated();
 	if (is_fragment(p) && fragment_enqueue(ctx, p)) {
 		work->forward.hop = HOP_NONE;
 		return DROP_NONE;
@@ -151,7 +178,7 @@ __noinline int from_pod(ctx_t *ctx)
 	if (p->flags & PACKET_PORTS && !f)
 		why = begin(ctx, work, &f);
 	else if (p->flags & PACKET_ICMP_ERROR)
-		why = icmp_translate(ctx, p);
+		why = icmp_translate(ctx, work);
 	if (!why && !(p->flags & PACKET_PORTS))
 		why = check_untranslated();
 	if (!why)
@@ -178,6 +205,26 @@ SEC("tc") int pod_ingress(ctx_t *ctx)
 	return finish(ctx, from_pod(ctx));
 }
 
+/*
+ * What the stack sends to the pod without a flow. Who came by the stack is answered by the stack, which may have a translation of
+ * its own.
+ */
+static __always_inline enum drop_reason begin_by_stack(struct scratch *work)
+{
+	const struct packet *p = &work->packet;
+
+	if (p->flags & PACKET_PORTS && !work->ct.is_beside) {
+		if (!addr_is_node(&p->src))
+			return ct_keep_outside(work, FLOW_EXTERNAL | FLOW_BY_STACK);
+		return policy_is_on() ? ct_keep(FLOW_BY_STACK) : DROP_NONE;
+	}
+	location_of(&p->src, &work->sender);
+	location_of(&p->dst, &work->forward.peer);
+	if (addr_is_link_local_v6(&p->src)) /* nobody forwards that: it is the node's */
+		work->sender.remote_id = REMOTE_SELF;
+	return policy_check_packet();
+}
+
 /* What the node's stack sends to the pod: the node's own answers for a service get its address back. */
 __noinline int to_pod(ctx_t *ctx)
 {
@@ -194,17 +241,21 @@ __noinline int to_pod(ctx_t *ctx)
 		return why;
 	if (limits_have(NODE_LIMITS))
 		location_of(&p->dst, &work->forward.peer);
+	if (work->forward.is_own_answer)
+		return DROP_NONE;
 	why = translate_known(ctx, work, &f);
-	/* who came by the stack is answered by the stack, which may have a translation of its own */
-	if (!f && p->flags & PACKET_PORTS && !work->ct.is_beside && !addr_is_node(&p->src))
-		why = ct_keep_outside(work, FLOW_EXTERNAL | FLOW_BY_STACK);
-	return why;
+	if (why || f || work->forward.is_about_flow)
+		return why;
+	return begin_by_stack(work);
 }
 
 SEC("tc") int pod_egress(ctx_t *ctx)
 {
-	if (!scratch_fresh(ctx, HOOK_POD_EGRESS))
+	struct scratch *work = scratch_fresh(ctx, HOOK_POD_EGRESS);
+
+	if (!work)
 		return TC_ACT_SHOT;
+	work->forward.is_own_answer = ctx_is_answer(ctx);
 	return finish(ctx, to_pod(ctx));
 }
 

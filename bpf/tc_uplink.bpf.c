@@ -103,7 +103,7 @@ static __noinline struct flow *find_from_outside(struct scratch *work, enum drop
 static __noinline struct flow *begin_from_outside(ctx_t *ctx, struct scratch *work, enum drop_reason *why)
 {
 	const struct packet *p = &work->packet;
-	struct service *s = service_find(&p->dst, p->dport, p->protocol, SCOPE_EXTERNAL);
+	struct service *s = service_of_packet(&p->dst, p->dport, p->protocol, SCOPE_EXTERNAL);
 	struct flow *f = NULL;
 
 	if (is_late_beside(work) || !(s || work->ct.is_beside))
@@ -122,11 +122,13 @@ static __always_inline enum drop_reason keep_from_outside(struct scratch *work)
 {
 	if (is_service_address(&work->forward.peer) && !work->forward.is_translated)
 		return DROP_NO_SERVICE;
-	if (!work->forward.ifindex || work->ct.is_beside)
+	if (!work->forward.ifindex)
 		return DROP_NONE;
-	if (is_own_source(work, NULL))
+	if (is_own_source(work, NULL)) /* finds work->sender */
 		return DROP_OWN_SOURCE;
-	return work->packet.flags & PACKET_PORTS ? ct_keep_outside(work, FLOW_EXTERNAL) : DROP_NONE;
+	if (work->packet.flags & PACKET_PORTS && !work->ct.is_beside)
+		return ct_keep_outside(work, FLOW_EXTERNAL);
+	return work->forward.is_about_flow ? DROP_NONE : policy_check_packet();
 }
 
 /*
@@ -163,12 +165,14 @@ __noinline int from_uplink(ctx_t *ctx)
 		return tunnel_arrives(ctx, p);
 	if (p->flags & PACKET_PORTS) {
 		f = find_from_outside(work, &why);
+		if (f && !why)
+			why = work->ct.why;
 		if (!f && !why)
 			f = begin_from_outside(ctx, work, &why);
 	} else if (is_service_source(work, NULL)) {
 		why = DROP_SERVICE_SOURCE;
 	} else if (p->flags & PACKET_ICMP_ERROR) {
-		why = icmp_translate(ctx, p);
+		why = icmp_translate(ctx, work);
 	}
 	if (!why)
 		why = follow_flow(ctx, work, f);
@@ -218,7 +222,7 @@ static __noinline struct flow *flow_from_node(ctx_t *ctx, struct scratch *work, 
 	if (is_for_no_service(work))
 		*why = DROP_NO_SERVICE;
 	else if (is_node_port(p->sport))
-		ct_keep(work, 0); /* its answers are for the node's own socket, whatever service has the port */
+		*why = ct_keep(0); /* its answers are for the node's own socket, whatever service has the port */
 	return f;
 }
 
@@ -263,7 +267,7 @@ __noinline int to_uplink(ctx_t *ctx)
 	if (is_geneve_ours() && is_tunnel_port(p))
 		return geneve_leaves(ctx, p);
 	if (p->flags & PACKET_ICMP_ERROR) {
-		why = icmp_translate(ctx, p);
+		why = icmp_translate(ctx, work);
 		to->is_ours = to->is_translated;
 		return why;
 	}
@@ -271,6 +275,8 @@ __noinline int to_uplink(ctx_t *ctx)
 	if (!(p->flags & PACKET_PORTS))
 		return DROP_NONE;
 	f = flow_from_node(ctx, work, &why);
+	if (f && !why)
+		why = work->ct.why;
 	if (why || !f || !flow_translates(f, work->ct.src_hi))
 		return why;
 	to->is_ours = true;

@@ -15,14 +15,20 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "fa685b13ad53"
+LAYOUT: Final = "b000406acf1c"
 """The fingerprint of all that follows."""
 
 
 COUNTER_REASONS: Final = 64
 
 
+DROPS_KEPT: Final = 1024
+
+
 MAGLEV_SLOTS: Final = 1021
+
+
+MAX_POLICIES: Final = 16384
 
 
 NODE_MAC: Final = bytes.fromhex("eeeeeeeeeeee")
@@ -38,6 +44,18 @@ REMOTE_EXTERNAL_IP: Final = 65531
 
 
 REMOTE_SELF: Final = 65534
+
+
+RULES_FIRST: Final = 2
+
+
+RULES_NONE: Final = 1
+
+
+RULES_UNKNOWN: Final = 0
+
+
+RULE_RANGES: Final = 7
 
 
 SEEN_BITS: Final = 30
@@ -64,6 +82,12 @@ class Direction(IntEnum):
     DIRECTION_INGRESS = 0
     DIRECTION_EGRESS = 1
     DIRECTIONS = 2
+
+
+class DropFlag(IntFlag):
+    """``enum drop_flag``."""
+
+    DROP_AUDITED = 1
 
 
 class DropReason(IntEnum):
@@ -110,7 +134,10 @@ class DropReason(IntEnum):
     DROP_NAT_PROTOCOL = 38
     DROP_STRAY_ERROR = 39
     DROP_NAT_WAY = 40
-    DROP_REASONS = 41
+    DROP_POLICY_INGRESS = 41
+    DROP_POLICY_EGRESS = 42
+    DROP_POLICY_UNKNOWN = 43
+    DROP_REASONS = 44
 
 
 class EndpointFlag(IntFlag):
@@ -154,6 +181,21 @@ class NodeFlag(IntFlag):
     NODE_GENEVE = 16
     NODE_ANY_NETNS = 32
     NODE_HOST_ROUTING = 64
+    NODE_POLICY = 128
+    NODE_POLICY_REJECT = 256
+
+
+class PodPolicyFlag(IntFlag):
+    """``enum pod_policy_flag``."""
+
+    POLICY_AUDITED = 1
+
+
+class PolicyVerdict(IntEnum):
+    """``enum policy_verdict``."""
+
+    POLICY_DENY = 0
+    POLICY_ACCEPT = 1
 
 
 class PrefixFlag(IntFlag):
@@ -629,6 +671,83 @@ class Counter:
                 f1,
             )
             for (f0, f1,) in _COUNTER.iter_unpack(data)
+        ]
+
+
+_DROP_EVENT = struct.Struct("<Q16s16sBBBBBBBBHHH2x")
+
+
+@dataclass(frozen=True, slots=True)
+class DropEvent:
+    """``struct drop_event``, 56 bytes."""
+
+    SIZE: ClassVar[int] = 56
+    at_ns: int  # __u64
+    src: IPv6Address  # ip_addr
+    dst: IPv6Address  # ip_addr
+    sport: int  # __be16, here in host order
+    dport: int  # __be16, here in host order
+    protocol: int  # __u8
+    reason: int  # __u8
+    hook: int  # __u8
+    flags: int  # __u8
+    sender: int  # __u16
+    receiver: int  # __u16
+    policy: int  # __u16
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return DropEvent.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[DropEvent]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _DROP_EVENT.pack
+        return b"".join(
+            [
+                pack(
+                    r.at_ns,
+                    r.src.packed,
+                    r.dst.packed,
+                    r.sport >> 8, r.sport & 255,
+                    r.dport >> 8, r.dport & 255,
+                    r.protocol,
+                    r.reason,
+                    r.hook,
+                    r.flags,
+                    r.sender,
+                    r.receiver,
+                    r.policy,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "DropEvent":
+        """The record in exactly these bytes."""
+        (found,) = DropEvent.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[DropEvent]":
+        """The records that stand end to end in *data*."""
+        return [
+            DropEvent(
+                f0,
+                IPv6Address(f1),
+                IPv6Address(f2),
+                f3 << 8 | f4,
+                f5 << 8 | f6,
+                f7,
+                f8,
+                f9,
+                f10,
+                f11,
+                f12,
+                f13,
+            )
+            for (f0, f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13,) in _DROP_EVENT.iter_unpack(data)
         ]
 
 
@@ -1395,6 +1514,97 @@ class PacedDevice:
         ]
 
 
+_PEER_CLASS = struct.Struct("<I")
+
+
+@dataclass(frozen=True, slots=True)
+class PeerClass:
+    """``struct peer_class``, 4 bytes."""
+
+    SIZE: ClassVar[int] = 4
+    number: int  # __u32
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return PeerClass.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[PeerClass]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _PEER_CLASS.pack
+        return b"".join(
+            [
+                pack(
+                    r.number,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "PeerClass":
+        """The record in exactly these bytes."""
+        (found,) = PeerClass.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[PeerClass]":
+        """The records that stand end to end in *data*."""
+        return [
+            PeerClass(
+                f0,
+            )
+            for (f0,) in _PEER_CLASS.iter_unpack(data)
+        ]
+
+
+_PEER_KEY = struct.Struct("<16sH2x")
+
+
+@dataclass(frozen=True, slots=True)
+class PeerKey:
+    """``struct peer_key``, 20 bytes."""
+
+    SIZE: ClassVar[int] = 20
+    addr: IPv6Address  # ip_addr
+    network: int  # __u16
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return PeerKey.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[PeerKey]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _PEER_KEY.pack
+        return b"".join(
+            [
+                pack(
+                    r.addr.packed,
+                    r.network,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "PeerKey":
+        """The record in exactly these bytes."""
+        (found,) = PeerKey.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[PeerKey]":
+        """The records that stand end to end in *data*."""
+        return [
+            PeerKey(
+                IPv6Address(f0),
+                f1,
+            )
+            for (f0, f1,) in _PEER_KEY.iter_unpack(data)
+        ]
+
+
 _POD_ADDRESSES = struct.Struct("<16s16s")
 
 
@@ -1439,6 +1649,356 @@ class PodAddresses:
                 IPv6Address(f1),
             )
             for (f0, f1,) in _POD_ADDRESSES.iter_unpack(data)
+        ]
+
+
+_POD_POLICY = struct.Struct("<HHH2xII")
+
+
+@dataclass(frozen=True, slots=True)
+class PodPolicy:
+    """``struct pod_policy``, 16 bytes."""
+
+    SIZE: ClassVar[int] = 16
+    ingress: int  # __u16
+    egress: int  # __u16
+    flags: int  # __u16
+    class4: int  # __u32
+    class6: int  # __u32
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return PodPolicy.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[PodPolicy]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _POD_POLICY.pack
+        return b"".join(
+            [
+                pack(
+                    r.ingress,
+                    r.egress,
+                    r.flags,
+                    r.class4,
+                    r.class6,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "PodPolicy":
+        """The record in exactly these bytes."""
+        (found,) = PodPolicy.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[PodPolicy]":
+        """The records that stand end to end in *data*."""
+        return [
+            PodPolicy(
+                f0,
+                f1,
+                f2,
+                f3,
+                f4,
+            )
+            for (f0, f1, f2, f3, f4,) in _POD_POLICY.iter_unpack(data)
+        ]
+
+
+_POLICY_COUNTER = struct.Struct("<QQQ")
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyCounter:
+    """``struct policy_counter``, 24 bytes."""
+
+    SIZE: ClassVar[int] = 24
+    accepted: int  # __u64
+    denied: int  # __u64
+    audited: int  # __u64
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return PolicyCounter.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[PolicyCounter]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _POLICY_COUNTER.pack
+        return b"".join(
+            [
+                pack(
+                    r.accepted,
+                    r.denied,
+                    r.audited,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "PolicyCounter":
+        """The record in exactly these bytes."""
+        (found,) = PolicyCounter.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[PolicyCounter]":
+        """The records that stand end to end in *data*."""
+        return [
+            PolicyCounter(
+                f0,
+                f1,
+                f2,
+            )
+            for (f0, f1, f2,) in _POLICY_COUNTER.iter_unpack(data)
+        ]
+
+
+_POLICY_DIGEST = struct.Struct("<16s")
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyDigest:
+    """``struct policy_digest``, 16 bytes."""
+
+    SIZE: ClassVar[int] = 16
+    octets: bytes  # __u8[16]
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return PolicyDigest.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[PolicyDigest]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _POLICY_DIGEST.pack
+        return b"".join(
+            [
+                pack(
+                    record.exact(r.octets, 16),
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "PolicyDigest":
+        """The record in exactly these bytes."""
+        (found,) = PolicyDigest.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[PolicyDigest]":
+        """The records that stand end to end in *data*."""
+        return [
+            PolicyDigest(
+                f0,
+            )
+            for (f0,) in _POLICY_DIGEST.iter_unpack(data)
+        ]
+
+
+_POLICY_NAME = struct.Struct("<344s")
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyName:
+    """``struct policy_name``, 344 bytes."""
+
+    SIZE: ClassVar[int] = 344
+    label: str  # char[344]
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return PolicyName.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[PolicyName]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _POLICY_NAME.pack
+        return b"".join(
+            [
+                pack(
+                    record.terminated(r.label, 344),
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "PolicyName":
+        """The record in exactly these bytes."""
+        (found,) = PolicyName.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[PolicyName]":
+        """The records that stand end to end in *data*."""
+        return [
+            PolicyName(
+                record.text(f0),
+            )
+            for (f0,) in _POLICY_NAME.iter_unpack(data)
+        ]
+
+
+_PORT_RANGE = struct.Struct("<HHBBH")
+
+
+@dataclass(frozen=True, slots=True)
+class PortRange:
+    """``struct port_range``, 8 bytes."""
+
+    SIZE: ClassVar[int] = 8
+    low: int  # __u16
+    high: int  # __u16
+    protocol: int  # __u8
+    verdict: int  # __u8
+    policy: int  # __u16
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return PortRange.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[PortRange]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _PORT_RANGE.pack
+        return b"".join(
+            [
+                pack(
+                    r.low,
+                    r.high,
+                    r.protocol,
+                    r.verdict,
+                    r.policy,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "PortRange":
+        """The record in exactly these bytes."""
+        (found,) = PortRange.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[PortRange]":
+        """The records that stand end to end in *data*."""
+        return [
+            PortRange(
+                f0,
+                f1,
+                f2,
+                f3,
+                f4,
+            )
+            for (f0, f1, f2, f3, f4,) in _PORT_RANGE.iter_unpack(data)
+        ]
+
+
+_PORT_VERDICT = struct.Struct("<HB1x")
+
+
+@dataclass(frozen=True, slots=True)
+class PortVerdict:
+    """``struct port_verdict``, 4 bytes."""
+
+    SIZE: ClassVar[int] = 4
+    policy: int  # __u16
+    verdict: int  # __u8
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return PortVerdict.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[PortVerdict]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _PORT_VERDICT.pack
+        return b"".join(
+            [
+                pack(
+                    r.policy,
+                    r.verdict,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "PortVerdict":
+        """The record in exactly these bytes."""
+        (found,) = PortVerdict.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[PortVerdict]":
+        """The records that stand end to end in *data*."""
+        return [
+            PortVerdict(
+                f0,
+                f1,
+            )
+            for (f0, f1,) in _PORT_VERDICT.iter_unpack(data)
+        ]
+
+
+_PORT_VERDICT_KEY = struct.Struct("<IIB1xBB")
+
+
+@dataclass(frozen=True, slots=True)
+class PortVerdictKey:
+    """``struct port_verdict_key``, 12 bytes."""
+
+    SIZE: ClassVar[int] = 12
+    prefix_bits: int  # __u32
+    port_list: int  # __u32
+    protocol: int  # __u8
+    port: int  # __be16, here in host order
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return PortVerdictKey.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[PortVerdictKey]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _PORT_VERDICT_KEY.pack
+        return b"".join(
+            [
+                pack(
+                    r.prefix_bits,
+                    r.port_list,
+                    r.protocol,
+                    r.port >> 8, r.port & 255,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "PortVerdictKey":
+        """The record in exactly these bytes."""
+        (found,) = PortVerdictKey.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[PortVerdictKey]":
+        """The records that stand end to end in *data*."""
+        return [
+            PortVerdictKey(
+                f0,
+                f1,
+                f2,
+                f3 << 8 | f4,
+            )
+            for (f0, f1, f2, f3, f4,) in _PORT_VERDICT_KEY.iter_unpack(data)
         ]
 
 
@@ -1627,6 +2187,109 @@ class RoutedRange:
                 f0,
             )
             for (f0,) in _ROUTED_RANGE.iter_unpack(data)
+        ]
+
+
+_RULE = struct.Struct("<IHBBHHBBHHHBBHHHBBHHHBBHHHBBHHHBBHHHBBH")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """``struct rule``, 64 bytes."""
+
+    SIZE: ClassVar[int] = 64
+    port_list: int  # __u32
+    policy: int  # __u16
+    verdict: int  # __u8
+    count: int  # __u8
+    ranges: tuple[PortRange, PortRange, PortRange, PortRange, PortRange, PortRange, PortRange]  # port_range[7]
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return Rule.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[Rule]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _RULE.pack
+        return b"".join(
+            [
+                pack(
+                    r.port_list,
+                    r.policy,
+                    r.verdict,
+                    r.count,
+                    r.ranges[0].low, r.ranges[0].high, r.ranges[0].protocol, r.ranges[0].verdict, r.ranges[0].policy, r.ranges[1].low, r.ranges[1].high, r.ranges[1].protocol, r.ranges[1].verdict, r.ranges[1].policy, r.ranges[2].low, r.ranges[2].high, r.ranges[2].protocol, r.ranges[2].verdict, r.ranges[2].policy, r.ranges[3].low, r.ranges[3].high, r.ranges[3].protocol, r.ranges[3].verdict, r.ranges[3].policy, r.ranges[4].low, r.ranges[4].high, r.ranges[4].protocol, r.ranges[4].verdict, r.ranges[4].policy, r.ranges[5].low, r.ranges[5].high, r.ranges[5].protocol, r.ranges[5].verdict, r.ranges[5].policy, r.ranges[6].low, r.ranges[6].high, r.ranges[6].protocol, r.ranges[6].verdict, r.ranges[6].policy,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "Rule":
+        """The record in exactly these bytes."""
+        (found,) = Rule.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[Rule]":
+        """The records that stand end to end in *data*."""
+        return [
+            Rule(
+                f0,
+                f1,
+                f2,
+                f3,
+                (PortRange(f4, f5, f6, f7, f8), PortRange(f9, f10, f11, f12, f13), PortRange(f14, f15, f16, f17, f18), PortRange(f19, f20, f21, f22, f23), PortRange(f24, f25, f26, f27, f28), PortRange(f29, f30, f31, f32, f33), PortRange(f34, f35, f36, f37, f38),),
+            )
+            for (f0, f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15, f16, f17, f18, f19, f20, f21, f22, f23, f24, f25, f26, f27, f28, f29, f30, f31, f32, f33, f34, f35, f36, f37, f38,) in _RULE.iter_unpack(data)
+        ]
+
+
+_RULE_KEY = struct.Struct("<II")
+
+
+@dataclass(frozen=True, slots=True)
+class RuleKey:
+    """``struct rule_key``, 8 bytes."""
+
+    SIZE: ClassVar[int] = 8
+    rules: int  # __u32
+    peer_class: int  # __u32
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return RuleKey.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[RuleKey]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _RULE_KEY.pack
+        return b"".join(
+            [
+                pack(
+                    r.rules,
+                    r.peer_class,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "RuleKey":
+        """The record in exactly these bytes."""
+        (found,) = RuleKey.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[RuleKey]":
+        """The records that stand end to end in *data*."""
+        return [
+            RuleKey(
+                f0,
+                f1,
+            )
+            for (f0, f1,) in _RULE_KEY.iter_unpack(data)
         ]
 
 
@@ -2046,6 +2709,11 @@ COUNTERS: Final[MapSpec[int, Counter]] = MapSpec(
     "counters", MapKind.PERCPU_ARRAY, record.IntCodec("<I"), Counter, 384, 0,
 )
 
+DROPS: Final[MapSpec[int, DropEvent]] = MapSpec(
+    "drops", MapKind.ARRAY, record.IntCodec("<I"), DropEvent, 1024, 0,
+    per_cpu=1024,
+)
+
 ENDPOINTS: Final[MapSpec[IPv6Address, Endpoint]] = MapSpec(
     "endpoints", MapKind.HASH, record.ADDRESS, Endpoint, 8192, 1,
     writer=Writer.AGENT, order=20, option="max_endpoints", carried=Carried.SEED, revises=Revises.CHANGE,
@@ -2097,9 +2765,43 @@ PACED_DEVICES: Final[MapSpec[int, PacedDevice]] = MapSpec(
     writer=Writer.AGENT, order=12, carried=Carried.SEED,
 )
 
+PEER_CLASSES: Final[MapSpec[int, PolicyDigest]] = MapSpec(
+    "peer_classes", MapKind.HASH, record.IntCodec("<I"), PolicyDigest, 65536, 1,
+    writer=Writer.AGENT, order=9, option="max_rules", carried=Carried.SEED,
+)
+
+PEER_RANGES: Final[MapSpec[PrefixKey, PeerClass]] = MapSpec(
+    "peer_ranges", MapKind.LPM_TRIE, PrefixKey, PeerClass, 32768, 1,
+    writer=Writer.AGENT, order=11, option="max_prefixes", carried=Carried.SEED,
+)
+
+PEERS: Final[MapSpec[PeerKey, PeerClass]] = MapSpec(
+    "peers", MapKind.HASH, PeerKey, PeerClass, 65536, 1,
+    writer=Writer.AGENT, order=13, option="max_peers", carried=Carried.SEED,
+)
+
 POD_NETNS: Final[MapSpec[int, PodAddresses]] = MapSpec(
     "pod_netns", MapKind.HASH, record.IntCodec("<Q"), PodAddresses, 8192, 1,
     writer=Writer.AGENT, order=30, option="max_endpoints", carried=Carried.SEED,
+)
+
+POD_POLICIES: Final[MapSpec[int, PodPolicy]] = MapSpec(
+    "pod_policies", MapKind.ARRAY, record.IntCodec("<I"), PodPolicy, 8192, 0,
+    writer=Writer.AGENT, order=14, option="max_endpoints", carried=Carried.SEED,
+)
+
+POLICIES: Final[MapSpec[int, PolicyName]] = MapSpec(
+    "policies", MapKind.HASH, record.IntCodec("<I"), PolicyName, 16384, 1,
+    writer=Writer.AGENT, order=5, carried=Carried.SEED,
+)
+
+POLICY_COUNTERS: Final[MapSpec[int, PolicyCounter]] = MapSpec(
+    "policy_counters", MapKind.PERCPU_ARRAY, record.IntCodec("<I"), PolicyCounter, 32768, 0,
+)
+
+PORT_VERDICTS: Final[MapSpec[PortVerdictKey, PortVerdict]] = MapSpec(
+    "port_verdicts", MapKind.LPM_TRIE, PortVerdictKey, PortVerdict, 65536, 1,
+    writer=Writer.AGENT, order=6, option="max_rules", carried=Carried.SEED,
 )
 
 PREFIXES: Final[MapSpec[PrefixKey, Prefix]] = MapSpec(
@@ -2115,6 +2817,16 @@ REMOTES: Final[MapSpec[int, Remote]] = MapSpec(
 ROUTED_RANGES: Final[MapSpec[PrefixKey, RoutedRange]] = MapSpec(
     "routed_ranges", MapKind.LPM_TRIE, PrefixKey, RoutedRange, 32768, 1,
     writer=Writer.AGENT, order=25, option="max_prefixes", carried=Carried.SEED, revises=Revises.CHANGE,
+)
+
+RULE_SETS: Final[MapSpec[int, PolicyDigest]] = MapSpec(
+    "rule_sets", MapKind.HASH, record.IntCodec("<I"), PolicyDigest, 65536, 1,
+    writer=Writer.AGENT, order=7, carried=Carried.SEED,
+)
+
+RULES: Final[MapSpec[RuleKey, Rule]] = MapSpec(
+    "rules", MapKind.HASH, RuleKey, Rule, 65536, 1,
+    writer=Writer.AGENT, order=8, option="max_rules", carried=Carried.SEED,
 )
 
 SERVICE_ADDRS: Final[MapSpec[ServiceAddrKey, int]] = MapSpec(
@@ -2168,6 +2880,7 @@ MAPS: Final[Mapping[str, MapSpec[Any, Any]]] = {
         per_cpu=16384, private=True,
     ),
     "counters": COUNTERS,
+    "drops": DROPS,
     "endpoints": ENDPOINTS,
     "flow_caches": MapSpec(
         "flow_caches", MapKind.ARRAY, record.Octets(4), record.Octets(128), 32768, 0,
@@ -2203,16 +2916,25 @@ MAPS: Final[Mapping[str, MapSpec[Any, Any]]] = {
     ),
     "node": NODE,
     "paced_devices": PACED_DEVICES,
+    "peer_classes": PEER_CLASSES,
+    "peer_ranges": PEER_RANGES,
+    "peers": PEERS,
     "pod_netns": POD_NETNS,
+    "pod_policies": POD_POLICIES,
+    "policies": POLICIES,
+    "policy_counters": POLICY_COUNTERS,
     "port_owners": MapSpec(
         "port_owners", MapKind.ARRAY, record.Octets(4), record.Octets(8), 131072, 0,
         private=True,
     ),
+    "port_verdicts": PORT_VERDICTS,
     "prefixes": PREFIXES,
     "remotes": REMOTES,
     "routed_ranges": ROUTED_RANGES,
+    "rule_sets": RULE_SETS,
+    "rules": RULES,
     "scratches": MapSpec(
-        "scratches", MapKind.PERCPU_ARRAY, record.Octets(4), record.Octets(984), 1, 0,
+        "scratches", MapKind.PERCPU_ARRAY, record.Octets(4), record.Octets(1104), 1, 0,
         private=True,
     ),
     "service_addrs": SERVICE_ADDRS,

@@ -14,7 +14,18 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 # the fields of the agent's Options that may size a map; a test compares them with the Options
-OPTIONS = frozenset({"max_services", "max_backends", "max_flows", "max_endpoints", "max_prefixes", "max_affinities"})
+OPTIONS = frozenset(
+    {
+        "max_services",
+        "max_backends",
+        "max_flows",
+        "max_endpoints",
+        "max_prefixes",
+        "max_affinities",
+        "max_peers",
+        "max_rules",
+    }
+)
 
 
 class MapKind(IntEnum):

@@ -12,6 +12,7 @@ from agent.compile.endpoint import attachment_records
 from agent.compile.host_port import host_port_services
 from agent.compile.ids import IdBook, Ids
 from agent.compile.node import node_owner, node_problems, node_records
+from agent.compile.policy import Policies, policies, waiting
 from agent.compile.records import NOTHING, Owner, Records
 from agent.compile.remote import Remotes, remotes, vantage
 from agent.compile.remote import update as remote_update
@@ -56,6 +57,7 @@ class Desired:
     services: Services = field(default_factory=Services)
     remotes: Remotes = field(default_factory=Remotes)
     routed: RoutedRanges = field(default_factory=RoutedRanges)
+    policies: Policies = field(default_factory=Policies)
     ids: Ids = field(default_factory=Ids)
     owner_problems: Problems = field(default_factory=dict)
 
@@ -66,10 +68,19 @@ def desired(cluster: Cluster, settings: Settings, before: Desired) -> Desired:
     node = cluster.nodes.get(settings.node_name, before.context.node)  # a Node that is deleted leaves its pods running
     node = node if node.name else Node(settings.node_name)
     context = same(before.context, node_context(node, local, attachments))
-    made = attachment_records(attachments, before.attachments)
-    if not cluster.synced:
+    judged, policy_records = _policies(cluster, settings, context, attachments, before)
+    made = attachment_records(attachments, before.attachments, judged.pods, before.policies.pods)
+    made |= policy_records
+    if not cluster.synced or not (judged.is_known or before.synced):
         made |= _node(cluster, settings, context, before)
-        now = replace(before, source=cluster, context=context, attachments=attachments, devices=local.devices)
+        now = replace(
+            before,
+            source=cluster,
+            context=context,
+            attachments=attachments,
+            devices=local.devices,
+            policies=judged,
+        )
         return _assembled(now, made, {}, before)
     host_ports = host_port_services(
         attachments.values(), context.addresses, settings.node_name, before.services.host_ports
@@ -105,6 +116,7 @@ def desired(cluster: Cluster, settings: Settings, before: Desired) -> Desired:
         services=served,
         remotes=reached,
         routed=routed,
+        policies=judged,
         ids=book.ids(),
     )
     own = {node_owner(settings): node_problems(settings, local, node, found, unserved)}
@@ -115,6 +127,19 @@ def _attachments(cluster: Cluster, before: Desired) -> Mapping[AttachmentKey, At
     if cluster.local.attachments is before.source.local.attachments:
         return before.attachments
     return {attachment.key: attachment for attachment in cluster.local.attachments}
+
+
+def _policies(
+    cluster: Cluster,
+    settings: Settings,
+    context: NodeContext,
+    attachments: Mapping[AttachmentKey, Attachment],
+    before: Desired,
+) -> tuple[Policies, dict[Owner, Records]]:
+    """The policies of now. What an earlier agent said of its pods holds until all is known that this one judges by."""
+    if not cluster.synced:
+        return waiting(attachments, before.policies), {}
+    return policies(cluster, settings, context.addresses, attachments, before.policies)
 
 
 def _node(cluster: Cluster, settings: Settings, context: NodeContext, before: Desired) -> dict[Owner, Records]:

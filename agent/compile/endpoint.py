@@ -1,11 +1,11 @@
 """Who has which address on this node: an attachment's records, and the node's own addresses."""
 
 from collections.abc import Iterable, Mapping
-from hashlib import blake2s
 from ipaddress import IPv6Address
 
 from agent.compile.changes import changed
 from agent.compile.limit import limit_record
+from agent.compile.policy import PodPolicy, Pods
 from agent.compile.records import NOTHING, Owner, OwnerKind, Records
 from agent.model.address import Address, mapped
 from agent.model.attachment import Attachment, AttachmentKey
@@ -36,12 +36,15 @@ def attachment_owner(attachment: Attachment) -> Owner:
     return Owner(OwnerKind.ATTACHMENT, attachment.key)
 
 
-def attachment_records(now: Attachments, before: Attachments) -> dict[Owner, Records]:
-    """The records of the attachments that differ from before; an empty one for each that left.
+def attachment_records(
+    now: Attachments, before: Attachments, policies: Pods, policies_before: Pods
+) -> dict[Owner, Records]:
+    """The records of the attachments that differ from before, or of which policy says something else.
 
+    One that left has none.
     Of several interfaces in one network namespace the first stands for the pod in pod_netns.
     """
-    names = changed(before, now)
+    names = dict.fromkeys((*changed(before, now), *changed(policies_before, policies)))
     if not names:
         return {}
     cookies = {found[name].netns_cookie for found in (before, now) for name in names if name in found}
@@ -51,31 +54,28 @@ def attachment_records(now: Attachments, before: Attachments) -> dict[Owner, Rec
             first.setdefault(one.netns_cookie, name)
     beside = (name for name, one in now.items() if one.netns_cookie in cookies)
     return {
-        Owner(OwnerKind.ATTACHMENT, name): _records(now[name], is_first=first[now[name].netns_cookie] == name)
+        Owner(OwnerKind.ATTACHMENT, name): _records(
+            now[name], policies[name], is_first=first[now[name].netns_cookie] == name
+        )
         if name in now
         else NOTHING
         for name in dict.fromkeys((*names, *beside))
     }
 
 
-def _records(attachment: Attachment, *, is_first: bool) -> Records:
+def _records(attachment: Attachment, policy: PodPolicy, *, is_first: bool) -> Records:
     mac = bytes.fromhex(attachment.mac.replace(":", ""))
     slot, value = abi.ATTACHMENTS.key.pack(attachment.slot), abi.Endpoint(attachment.slot, abi.EndpointFlag(0)).pack()
-    place = abi.Attachment(attachment.link.ifindex, revision(attachment), attachment.endpoint_id, mac)
+    place = abi.Attachment(attachment.link.ifindex, policy.revision, attachment.endpoint_id, mac)
     return Records.of(
         {
             "limits": limit_record(attachment),
             "attachments": {slot: place.pack()},
+            "pod_policies": {slot: policy.pack()},
             "endpoints": {mapped(address).packed: value for address in (*attachment.addresses, link_local(mac))},
             "pod_netns": _pod_netns(attachment) if is_first else {},
         }
     )
-
-
-def revision(attachment: Attachment) -> int:
-    """What flows compare to see whether the slot's attachment is the one that they began with; never 0."""
-    made_of = (attachment.container_id, attachment.interface, attachment.mac, attachment.link)
-    return int.from_bytes(blake2s(repr(made_of).encode(), digest_size=4).digest(), "little") or 1
 
 
 def link_local(mac: bytes) -> IPv6Address:

@@ -131,9 +131,14 @@ def _with_slots(set_id: int, slots: Mapping[BackendName, int], slot: int, backen
 
 def _free(slot: int, taken: Collection[int]) -> int:
     """The first free slot from *slot* on, round the end."""
-    if slot <= LAST_SLOT and slot not in taken:
-        return slot
-    candidates = chain(range(slot + 1, LAST_SLOT + 1), range(min(slot, LAST_SLOT + 1)))
+    return first_free(slot, taken, 0, LAST_SLOT)
+
+
+def first_free(number: int, taken: Collection[int], first: int, last: int) -> int:
+    """The first number from *number* on that is not taken, round the end from *last* to *first*; there must be one."""
+    if number <= last and number not in taken:
+        return number
+    candidates = chain(range(number + 1, last + 1), range(first, min(number, last + 1)))
     return next(candidate for candidate in candidates if candidate not in taken)
 
 

@@ -153,7 +153,7 @@ def _node(node: Node, local: Local, settings: Settings, links: TunnelLinks, flag
         links.tunnel,
         0 if network.is_native else network.vni,
         network.udp_port,
-        network.flags | flags | (abi.NodeFlag(0) if settings.knows_pods else abi.NodeFlag.NODE_ANY_NETNS),
+        network.flags | flags | settings.flags,
         links.segmenter,
     ).pack()
 

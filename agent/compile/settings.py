@@ -66,3 +66,14 @@ class Settings:
     devices: Sequence[str] = ()  # --devices; none: found by rule
     network: NetworkSettings = NATIVE
     knows_pods: bool = True  # every pod's network namespace, by its attachment
+    network_policy: bool = False  # pods have rules
+    policy_reject: bool = False  # who is denied is told
+    pods_from_api: bool = True  # an attached pod that is not in the cluster's is one that is not known yet
+
+    @property
+    def flags(self) -> abi.NodeFlag:
+        """What the programs do by these."""
+        found = abi.NodeFlag(0) if self.knows_pods else abi.NodeFlag.NODE_ANY_NETNS
+        if self.network_policy:
+            found |= abi.NodeFlag.NODE_POLICY
+        return found | abi.NodeFlag.NODE_POLICY_REJECT if self.policy_reject else found

@@ -78,6 +78,7 @@ class Attachment:
     ipv4: IPv4Address | None = None
     ipv6: IPv6Address | None = None
     pod: ObjectName | None = None
+    pod_uid: str = ""  # empty where the runtime does not tell
     host_ports: tuple[HostPort, ...] = ()
     ingress_limit: Limit | None = None  # to the pod
     egress_limit: Limit | None = None  # from the pod

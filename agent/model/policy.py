@@ -180,3 +180,4 @@ class PeerPod:
     labels: tuple[tuple[str, str], ...] = ()
     ips: tuple[Address, ...] = ()
     ports: tuple[ContainerPort, ...] = ()
+    is_ending: bool = False  # another pod may have its addresses already

@@ -167,6 +167,14 @@ class Options:
         default=0,
         metadata=about(values.size, "clients held to a backend", "0: by the node's memory"),
     )
+    max_peers: int = field(
+        default=0,
+        metadata=about(values.size, "addresses of other nodes' pods that policies mean", "0: by the node's memory"),
+    )
+    max_rules: int = field(
+        default=0,
+        metadata=about(values.size, "what policies say of groups of peers and of ports", "0: by the node's memory"),
+    )
     node_port_range: tuple[int, int] = field(
         default=(30000, 32767),
         metadata=about(values.port_range, "the API server's --service-node-port-range"),

@@ -240,6 +240,7 @@ def _attachment(  # noqa: PLR0913 - all of it an attachment has
         ipv4=given.ipv4,
         ipv6=given.ipv6,
         pod=request.pod,
+        pod_uid=request.pod_uid,
         host_ports=request.host_ports,
         ingress_limit=request.ingress_limit,
         egress_limit=request.egress_limit,

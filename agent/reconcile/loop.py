@@ -47,15 +47,20 @@ class _Request:
 class Loop:
     """The reconcile thread, and the calls by which others reach it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  who is told what
         self,
         dataplane: Dataplane,
         settings: Settings,
         clock: Callable[[], int] = time.monotonic_ns,
         threads: Threads | None = None,
         on_sync: Callable[[float], None] = lambda _: None,
+        on_needs_peers: Callable[[bool], None] = lambda _: None,
     ) -> None:
-        """*on_sync* is called with the seconds of each round after which maps and vital parts are right."""
+        """*on_sync* is called with the seconds of each round after which maps and vital parts are right.
+
+        *on_needs_peers* is called when rules begin to mean pods of all nodes, and when none does any more; it returns
+        at once.
+        """
         self._dataplane, self._settings, self._clock = dataplane, settings, clock
         self._wake = Condition()
         self._latest: Cluster | None = None  # offered, not yet taken
@@ -67,6 +72,8 @@ class Loop:
         self._rounds: Rounds | None = None
         self._account = Account()
         self._on_sync = on_sync
+        self._on_needs_peers = on_needs_peers
+        self._needed_peers = False
         self._times = Timetable(clock)
         self._thread = (threads or Threads()).make("reconcile", self._run)
 
@@ -237,6 +244,7 @@ class Loop:
         vital = (*((rounds.map_error,) if rounds.map_error else ()), *rounds.parts.errors(vital=True))
         errors = (*vital, *rounds.parts.errors(vital=False))
         self._account.judge(rounds, errors)
+        self._ask_for_peers(rounds)
         # another node out of reach is no reason to call this one unready
         if not vital:
             self._written(rounds, began)
@@ -244,6 +252,12 @@ class Loop:
             self._times.backoff.failed()
         else:
             self._times.backoff.succeeded()
+
+    def _ask_for_peers(self, rounds: Rounds) -> None:
+        needs = rounds.desired.policies.needs_peers
+        if needs != self._needed_peers:
+            self._on_needs_peers(needs)
+        self._needed_peers = needs
 
     def _written(self, rounds: Rounds, began_ns: int) -> None:
         now_ns = self._clock()

@@ -4,20 +4,22 @@ Everything that the reconcile thread owns. A round pauses after each piece, and 
 compiled and written at once.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from agent.compile.desired import Desired, desired
 from agent.compile.endpoint import attachment_records
 from agent.compile.ids import recovered
 from agent.compile.node import node_owner
+from agent.compile.policy import PodPolicy, Policies, recovered_pods
+from agent.compile.policy_ids import recovered as recovered_numbers
 from agent.compile.records import Owner, OwnerKind, Records
 from agent.compile.settings import Settings
 from agent.model.attachment import Attachment, AttachmentKey
 from agent.model.cluster import Cluster
 from agent.reconcile.parts import Dataplane, Parts
 from agent.reconcile.tracker import Tracker
-from maps.apply import read
+from maps.apply import AnyTable, read
 
 
 class Rounds:
@@ -37,8 +39,9 @@ class Rounds:
         self._tracker = Tracker(tables, node_owner(settings))
         self._cluster = Cluster()
         self._attachments = {one.key: one for one in attachments}
+        policies = _recovered_policies(tables, self._attachments.values())
         self._is_local_stale = True  # whether the attachments are others than compile has seen
-        self.desired = Desired(ids=ids)
+        self.desired = Desired(ids=ids, policies=policies)
         self.parts = Parts(dataplane.parts, clock)
         self.deferred = dataplane.deferred
         self.map_error: Exception | None = None  # of the latest round
@@ -66,7 +69,8 @@ class Rounds:
         """Serve it no more."""
         self._attachments.pop(attachment.key, None)
         self._is_local_stale = True
-        for owner, records in attachment_records({attachment.key: attachment}, {}).items():
+        gone = attachment_records({attachment.key: attachment}, {}, {attachment.key: PodPolicy()}, {})
+        for owner, records in gone.items():
             self._tracker.forget(owner, records)
 
     def serve(self, keys: Iterable[AttachmentKey]) -> int:
@@ -115,3 +119,12 @@ class Rounds:
         self.desired = now
         self._tracker.want(now)
         return now.changed
+
+
+def _recovered_policies(tables: Mapping[str, AnyTable], attachments: Iterable[Attachment]) -> Policies:
+    """What an earlier agent's maps say of policies: their numbers, and what each pod has."""
+    numbers = recovered_numbers(
+        read(tables["policies"]), read(tables["rule_sets"]), read(tables["peer_classes"]), read(tables["port_verdicts"])
+    )
+    pods = recovered_pods(attachments, read(tables["attachments"]), read(tables["pod_policies"]))
+    return Policies(ids=numbers, pods=pods)

@@ -15,6 +15,7 @@ from agent.threads import Threads
 from agent.watch import manifests
 from agent.watch.decode.kind import Kind, Value
 from agent.watch.decode.kinds import NEEDED, POLICIES
+from agent.watch.decode.peer_pod import PEER_POD
 from agent.watch.decode.pod import POD
 from agent.watch.mirror import Mirror
 from agent.watch.status import WatchStatus
@@ -51,6 +52,7 @@ class Sources:
 
     objects: Source
     events: "Events | None"  # None: a folder takes none
+    watch_peers: Callable[[bool], None] = lambda _: None  # pods of all nodes, from now on or no more
 
     @property
     def no_address(self) -> NoAddress:
@@ -79,7 +81,9 @@ class Sources:
 
 def expected(options: Options) -> tuple[Kind, ...]:
     """The kinds that must have been listed before the cluster is known."""
-    return manifests.EXPECTED if options.manifests else NEEDED
+    if options.manifests:
+        return manifests.EXPECTED
+    return (*NEEDED, *POLICIES) if options.network_policy else NEEDED
 
 
 def api_client(options: Options) -> "Client | None":
@@ -105,9 +109,9 @@ def sources(options: Options, client: "Client | None", mirror: Mirror, threads: 
     from agent.kube.events import Events  # noqa: PLC0415  as the module says
     from agent.watch.api import ApiSource  # noqa: PLC0415
 
-    kinds = (*NEEDED, *POLICIES) if options.network_policy else NEEDED
     events = Events(client, options.node_name, threads, pod_uid=lambda name: _uid(mirror.held(POD, name)))
-    return Sources(ApiSource(client, options.node_name, mirror, threads, kinds), events)
+    objects = ApiSource(client, options.node_name, mirror, threads, expected(options))
+    return Sources(objects, events, lambda needed: (objects.watch if needed else objects.unwatch)(PEER_POD))
 
 
 def _uid(held: Value | None) -> str:

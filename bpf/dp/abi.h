@@ -60,10 +60,13 @@ enum drop_reason {
 	DROP_NO_SERVICE,	/* for a service's address, at a port that none has for this sender, who was refused */
 	DROP_NO_SERVICE_SILENT, /* the same, and not one that can be answered */
 	DROP_SERVICE_SOURCE,	/* came in from outside as from a service, for which nobody outside speaks */
-	DROP_NAT_PROTOCOL, /* a pod's packet to where pods are masqueraded, of a kind that is not: it has no ports */
-	DROP_STRAY_ERROR,  /* a pod's ICMP error to where pods are masqueraded, about no flow that is known */
-	DROP_NAT_WAY,	   /* its flow's way has moved to where another source is right; the flow begins anew */
-	DROP_REASONS,	   /* count, keep last */
+	DROP_NAT_PROTOCOL,   /* a pod's packet to where pods are masqueraded, of a kind that is not: it has no ports */
+	DROP_STRAY_ERROR,    /* a pod's ICMP error to where pods are masqueraded, about no flow that is known */
+	DROP_NAT_WAY,	     /* its flow's way has moved to where another source is right; the flow begins anew */
+	DROP_POLICY_INGRESS, /* no policy of the pod that it is for accepts it, or one denies it */
+	DROP_POLICY_EGRESS,  /* no policy of the pod that sends it accepts it, or one denies it */
+	DROP_POLICY_UNKNOWN, /* from or for a pod whose rules are not here yet, or that has just gone */
+	DROP_REASONS,	     /* count, keep last */
 };
 
 /* The programs that count. */
@@ -90,6 +93,32 @@ enum {
 struct counter {
 	__u64 packets;
 	__u64 octets; /* of the layer 2 frame */
+};
+
+enum {
+	DROPS_KEPT = 1024, /* of each CPU, a power of two */
+};
+
+enum drop_flag {
+	/* it was not dropped: policy would have, were it not for the pod's namespace, which is audited */
+	DROP_AUDITED = 1,
+};
+
+/* One of the packets that were dropped last. */
+struct drop_event {
+	__u64 at_ns; /* CLOCK_MONOTONIC; 0: none yet */
+	ip_addr src; /* as the packet had them when it was dropped */
+	ip_addr dst;
+	__be16 sport; /* 0 without ports */
+	__be16 dport;
+	__u8 protocol;
+	__u8 reason;	/* enum drop_reason */
+	__u8 hook;	/* program * DIRECTIONS + direction */
+	__u8 flags;	/* enum drop_flag */
+	__u16 sender;	/* of what policy dropped: the slot of the pod that sent it, 0 without one here */
+	__u16 receiver; /* and of the pod that it was for */
+	__u16 policy;	/* key of policies; 0: nobody's */
+	__u16 pad;
 };
 
 /* ---- services -------------------------------------------------------------------------------------------- */
@@ -341,6 +370,119 @@ struct gc_run {
 	__u32 unanswered;
 };
 
+/* ---- policy ---------------------------------------------------------------------------------------------- */
+
+enum {
+	RULES_UNKNOWN = 0, /* nothing passes: nobody has said yet which policies select the pod */
+	RULES_NONE = 1,	   /* everything passes: no policy selects it */
+	RULES_FIRST = 2,   /* the first number of a rule set */
+};
+
+enum policy_verdict {
+	POLICY_DENY,
+	POLICY_ACCEPT,
+};
+
+enum pod_policy_flag {
+	POLICY_AUDITED = 1, /* what policy would drop passes, and is counted */
+};
+
+/*
+ * What policy says of the pod at a slot, and as whom rules of others mean it. It is written before the attachment's revision, so
+ * who has read that reads what goes with it, or later.
+ */
+struct pod_policy {
+	__u16 ingress; /* rule set of what is sent to the pod; RULES_* */
+	__u16 egress;  /* rule set of what the pod sends */
+	__u16 flags;   /* enum pod_policy_flag */
+	__u16 pad;
+	__u32 class4; /* peer class of its IPv4 address */
+	__u32 class6;
+};
+
+/* An address that rules mean by who has it, a pod's of another node: those of this one have their classes by their slots. */
+struct peer_key {
+	ip_addr addr;
+	__u16 network; /* 0: the cluster's */
+	__u16 pad;
+};
+
+/*
+ * A group of addresses that the same peers of this node's rules mean. Its number is this node's own, and stands for the same
+ * peers as long as rules name it. 0: meant by none but those that mean everybody.
+ */
+struct peer_class {
+	__u32 number;
+};
+
+/* A rule set's rule for a class; class 0 is that of everybody of whom it says no more. */
+struct rule_key {
+	__u32 rules; /* the rule set's number */
+	__u32 peer_class;
+};
+
+/* Destination ports of a protocol, both inclusive, host order. */
+struct port_range {
+	__u16 low;
+	__u16 high;
+	__u8 protocol; /* IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP */
+	__u8 verdict;  /* enum policy_verdict */
+	__u16 policy;  /* whose it is: key of policies; 0: nobody's */
+};
+
+enum {
+	RULE_RANGES = 7, /* that stand in the rule itself, and make it one cache line */
+};
+
+/* What is so for a class: by destination port where a range names it, else the verdict here. No two ranges overlap. */
+struct rule {
+	__u32 port_list; /* of port_verdicts, where there are more ranges than stand here; 0: there are not */
+	__u16 policy;
+	__u8 verdict; /* enum policy_verdict */
+	__u8 count;   /* of the ranges */
+	struct port_range ranges[RULE_RANGES];
+};
+
+/* A port of a list, or several that begin with the same bits. prefix_bits counts list, protocol and pad too. */
+struct port_verdict_key {
+	__u32 prefix_bits;
+	__u32 port_list;
+	__u8 protocol;
+	__u8 pad;
+	__be16 port;
+};
+
+struct port_verdict {
+	__u16 policy;
+	__u8 verdict; /* enum policy_verdict */
+	__u8 pad;
+};
+
+enum {
+	DIGEST_OCTETS = 16,
+};
+
+/* What a rule set or a peer class is made for, by a digest of that: so numbers survive the agent. */
+struct policy_digest {
+	__u8 octets[DIGEST_OCTETS];
+};
+
+/* Whose rules there are, "NetworkPolicy namespace/name": so a drop has a name when the agent is dead. */
+struct policy_name {
+	char label[344];
+};
+
+/* What was judged by a policy's rules; index of the counters: policy * DIRECTIONS + direction. */
+struct policy_counter {
+	__u64 accepted; /* flows, each time that they were judged */
+	__u64 denied;	/* packets */
+	__u64 audited;	/* packets that would have been denied */
+};
+
+enum {
+	MAX_POLICIES = 16384, /* numbers below this have counters */
+};
+
 /* ---- the node -------------------------------------------------------------------------------------------- */
 
 enum endpoint_flag {
@@ -442,13 +584,15 @@ struct remote {
 };
 
 enum node_flag {
-	NODE_MASQUERADE = 1,	/* pods go outside under an address of the node */
-	NODE_LIMITS = 2,	/* the limits map has entries */
-	NODE_PACED = 4,		/* so has paced_devices */
-	NODE_IPIP = 8,		/* IP in IP, by headers of our own */
-	NODE_GENEVE = 16,	/* on the wire the VXLAN device's packets are Geneve's */
-	NODE_ANY_NETNS = 32,	/* sockets of every network namespace are served: which are pods' is not known */
-	NODE_HOST_ROUTING = 64, /* what pods send as it is goes by the stack, but for the tunnel */
+	NODE_MASQUERADE = 1,	  /* pods go outside under an address of the node */
+	NODE_LIMITS = 2,	  /* the limits map has entries */
+	NODE_PACED = 4,		  /* so has paced_devices */
+	NODE_IPIP = 8,		  /* IP in IP, by headers of our own */
+	NODE_GENEVE = 16,	  /* on the wire the VXLAN device's packets are Geneve's */
+	NODE_ANY_NETNS = 32,	  /* sockets of every network namespace are served: which are pods' is not known */
+	NODE_HOST_ROUTING = 64,	  /* what pods send as it is goes by the stack, but for the tunnel */
+	NODE_POLICY = 128,	  /* pods have rules */
+	NODE_POLICY_REJECT = 256, /* who is denied is told */
 };
 
 enum {

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 # a room's headers include those of its own room and of the rooms before it
-ROOMS = ("packet", "endpoint", "service", "fragment", "conntrack", "tunnel", "reply", "forward")
+ROOMS = ("packet", "endpoint", "policy", "service", "fragment", "conntrack", "tunnel", "reply", "forward")
 SHARED = ("abi.h", "config.h")  # beside the rooms: every header may include them
 # maps that one room alone touches
 OWNED = {"flows": "conntrack", "flow_caches": "conntrack", "cache_sets": "conntrack"}

@@ -188,6 +188,26 @@ class Case:
     sizes: dict[str, int] = field(default_factory=dict)
 
 
+def denying(node: Datapath, ifindex: int) -> None:
+    """The pod behind a device has a rule set that lets nobody in, and it out to nobody; all others have none."""
+    node.node(flags=abi.NodeFlag.NODE_POLICY)
+    nothing_else = abi.PodPolicy(abi.RULES_NONE, abi.RULES_NONE, abi.PodPolicyFlag(0), 0, 0)
+    node.tables["pod_policies"].update((slot, nothing_else) for slot in node.slots.values())
+    number = abi.RULES_FIRST
+    ranges = (abi.PortRange(0, 0, 0, 0, 0),) * abi.RULE_RANGES
+    node.tables["rules"].update([(abi.RuleKey(number, 0), abi.Rule(0, 7, abi.PolicyVerdict.POLICY_DENY, 0, ranges))])
+    node.tables["pod_policies"].update(
+        [(node.slot(ifindex), abi.PodPolicy(number, number, abi.PodPolicyFlag(0), 0, 0))]
+    )
+
+
+def unheard_of(node: Datapath) -> None:
+    """Nobody has said yet which policies select the node's pods."""
+    node.node(flags=abi.NodeFlag.NODE_POLICY)
+    unknown = abi.PodPolicy(abi.RULES_UNKNOWN, abi.RULES_UNKNOWN, abi.PodPolicyFlag(0), 0, 0)
+    node.tables["pod_policies"].update((slot, unknown) for slot in node.slots.values())
+
+
 CASES = {
     DropReason.DROP_SHORT_PACKET: Case(nothing, bytes(SYN)[:44]),
     DropReason.DROP_BAD_HEADER: Case(nothing, bytes(SYN)[:14] + b"\x54" + bytes(SYN)[15:]),
@@ -226,6 +246,9 @@ CASES = {
     DropReason.DROP_NAT_PROTOCOL: Case(masquerading, frame(POD, CLIENT, ICMP(type=13))),
     DropReason.DROP_STRAY_ERROR: Case(masquerading, icmp_error(frame(CLIENT, POD, syn()), UNREACHABLE, POD)),
     DropReason.DROP_NAT_WAY: Case(diverted, OUT),
+    DropReason.DROP_POLICY_INGRESS: Case(lambda node: denying(node, OTHER_POD_DEVICE), frame(POD, OTHER, syn())),
+    DropReason.DROP_POLICY_EGRESS: Case(lambda node: denying(node, LOOPBACK), frame(POD, OTHER, syn())),
+    DropReason.DROP_POLICY_UNKNOWN: Case(unheard_of, frame(POD, OTHER, syn())),
     DropReason.DROP_VLAN: Case(nothing, Ether(src=POD_MAC, dst=GATEWAY_MAC) / Dot1Q(vlan=5) / SYN.payload),
     DropReason.DROP_ARP: Case(nothing, Ether(src=POD_MAC) / ARP(hwsrc=POD_MAC, psrc=OTHER, pdst=NODE)),
     DropReason.DROP_ND: Case(nothing, Ether(src=POD_MAC) / IPv6(src=POD6, dst="ff02::1") / ICMPv6ND_RA()),

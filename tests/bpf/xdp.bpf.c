@@ -33,8 +33,9 @@ static __always_inline enum drop_reason from_pod(ctx_t *ctx, struct scratch *wor
 
 	if (why || p->flags & PACKET_OTHER)
 		return why;
+	location_of(&p->src, &work->sender);
 	if (p->flags & PACKET_ICMP_ERROR)
-		return icmp_translate(ctx, p);
+		return icmp_translate(ctx, work);
 	fragment_follow(p);
 	if (!(p->flags & PACKET_PORTS))
 		return DROP_NONE;

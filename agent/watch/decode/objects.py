@@ -15,6 +15,7 @@ class Metadata(Struct, rename="camel", frozen=True):
     resource_version: str = ""
     labels: dict[str, str] | None = None
     annotations: dict[str, str] | None = None
+    deletion_timestamp: str | None = None
 
 
 class Named(Struct, frozen=True):

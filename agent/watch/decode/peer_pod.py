@@ -19,7 +19,8 @@ def _decode(content: Content, context: Context) -> Decoded:
     addresses = ips(read, found)
     if not addresses:
         return Decoded(PEER_POD, read.name, None)
-    peer = PeerPod(read.name, read.labels(found.metadata), addresses, named_ports(read, found))
+    is_ending = found.metadata.deletion_timestamp is not None
+    peer = PeerPod(read.name, read.labels(found.metadata), addresses, named_ports(read, found), is_ending)
     return Decoded(PEER_POD, read.name, peer)
 
 

@@ -4,6 +4,7 @@
 #define SLUICEWAY_CONNTRACK_H
 
 #include "dp/conntrack/cache.h"
+#include "dp/conntrack/judge.h"
 #include "dp/conntrack/refresh.h"
 #include "dp/conntrack/shortcut.h"
 
@@ -109,6 +110,7 @@ static __always_inline struct flow *ct_find(struct scratch *work)
 	ct->cached = CACHE_NONE;
 	ct->place = CACHE_NONE;
 	ct->is_beside = false;
+	ct->why = DROP_NONE;
 	if (!n)
 		return NULL;
 	ct->revision = n->revision;
@@ -130,7 +132,7 @@ static __always_inline struct flow *ct_find(struct scratch *work)
  * The flow of a tuple, to be read only, and not noted: what quotes a packet is none of its flow's. Sets *src_hi: whether the
  * tuple's source is the key's hi end.
  */
-static __always_inline const struct flow *ct_peek(const struct tuple *t, bool *src_hi)
+static __always_inline struct flow *ct_peek(const struct tuple *t, bool *src_hi)
 {
 	struct scratch *work = scratch();
 	struct flow *entry;
@@ -142,44 +144,80 @@ static __always_inline const struct flow *ct_peek(const struct tuple *t, bool *s
 	return entry && flow_read(entry, &work->other, &work->found) ? &work->found : NULL;
 }
 
-/* The flow that was found in the table, brought up to date; NULL: it is over, and was ended. */
-static __noinline struct flow *ct_update_entry(struct scratch *work)
+/* Is the flow over that was found in the table, or would it go elsewhere now? If not, its ends are brought up to date. */
+static __always_inline bool ct_is_over(struct scratch *work)
 {
 	const struct packet *p = &work->packet;
-	struct flow *f = &work->found, *entry;
-	struct ct_ctx *ct = &work->ct;
+	struct flow *f = &work->found;
 
-	if (f->flags & FLOW_ENDED) /* while this packet came */
-		return f;
-	if ((p->flags & PACKET_SYN &&
-	     (flow_is_closed(work, work->key.protocol) || (f->flags & FLOW_FORWARD && flow_backend_left(f)))) ||
-	    (!ct->is_current && !ct_refresh(&work->key, f, p, ct->revision))) {
-		if (!ct_delete(work, &work->key))
-			return f;
-		/* else what the flow rested on has changed, and its copies know by their revisions */
-		if (p->flags & PACKET_SYN)
-			cache_void();
-		return NULL;
-	}
+	if (p->flags & PACKET_SYN &&
+	    (flow_is_closed(work, work->key.protocol) || (f->flags & FLOW_FORWARD && flow_backend_left(f))))
+		return true;
+	return !work->ct.is_current && !ct_refresh(&work->key, f, p, work->ct.revision);
+}
+
+/* Brings the ends of the flow that was found in the table, in work->found, up to date. False: it is over, and was ended. */
+__noinline int ct_refresh_entry(void)
+{
+	struct scratch *work = scratch();
+
+	if (!work)
+		return false;
+	work->ct.is_ended = work->found.flags & FLOW_ENDED; /* while this packet came */
+	if (work->ct.is_ended || !ct_is_over(work))
+		return true;
+	work->ct.is_ended = true;
+	if (!ct_delete(work, &work->key))
+		return true;
+	/* else what the flow rested on has changed, and its copies know by their revisions */
+	if (work->packet.flags & PACKET_SYN)
+		cache_void();
+	return false;
+}
+
+/* Notes in the table what the packet says about the flow that was found, and copies it. */
+__noinline int ct_note_entry(void)
+{
+	struct scratch *work = scratch();
+	const struct packet *p;
+	struct flow *f, *entry;
+	struct ct_ctx *ct;
+
+	if (!work)
+		return false;
+	p = &work->packet;
+	ct = &work->ct;
+	f = &work->found;
 	entry = flow_find(&work->key);
 	if (entry)
 		ct_note(f, entry, p, from_origin(f, ct->src_hi));
 	if (!(p->flags & (PACKET_OPENS | PACKET_FIN | PACKET_RST)) && shortcut_keep(p, f, ct->src_hi, ct->epoch))
-		return f;
+		return true;
 	if (ct->is_beside) /* the search was for the other's copy */
-		return f;
+		return true;
 	cache_keep(&work->key, f, ct->epoch, &ct->place);
 	ct->cached = ct->place;
-	return f;
+	return true;
 }
 
 /*
  * Brings the flow that was found up to date with the node and with the packet, and copies it; a copy that holds is. Without a
- * flow afterwards the packet begins one: there was none, or the one that was there is over.
+ * flow afterwards the packet begins one: there was none, or the one that was there is over. One that policy lets go on no more,
+ * see ct.why, stays what it is, until its time is over or it may go on again.
  */
 static __always_inline struct flow *ct_update(struct scratch *work, struct flow *f)
 {
-	return f && work->ct.cached == CACHE_NONE ? ct_update_entry(work) : f;
+	struct ct_ctx *ct = &work->ct;
+
+	if (!f || ct->cached != CACHE_NONE)
+		return f;
+	if (!ct_refresh_entry())
+		return NULL;
+	if (!ct->is_current)
+		ct->why = ct_judge(&work->key, &work->found);
+	if (!ct->why && !ct->is_ended)
+		ct_note_entry();
+	return &work->found;
 }
 
 /* Ends the flow under the packet's key, which begins anew with the next packet. */
@@ -217,19 +255,28 @@ static __always_inline struct flow *flow_fresh(struct scratch *work, const struc
 }
 
 /*
- * Remembers a flow that is carried as it is. A full table costs it only the lookup's shortcut, unless who answers is to be
- * known: returns whether there is an entry.
+ * Remembers a flow that is carried as it is, where policy lets it begin. A full table costs it only the lookup's shortcut, unless
+ * who answers is to be known: sets ct.is_kept, whether there is an entry.
  */
-static __always_inline bool ct_keep(struct scratch *work, __u32 flags)
+__noinline int ct_keep(__u32 flags)
 {
-	struct flow *f = flow_fresh(work, &work->key, flags, work->ct.src_hi);
+	struct scratch *work = scratch();
+	enum drop_reason why;
+	struct flow *f;
 	int error; /* no long: before Linux 6.4 its upper half is anything */
 
+	if (!work)
+		return DROP_CONNTRACK_FULL;
+	f = flow_fresh(work, &work->key, flags, work->ct.src_hi);
 	ct_refresh_ends(&work->key, f);
+	why = ct_judge(&work->key, f);
+	if (why)
+		return why;
 	if (work->packet.flags & PACKET_RST)
 		f->flags |= FLOW_RESET;
 	error = flow_insert(&work->key, f, BPF_NOEXIST);
-	return error != FLOWS_FULL;
+	work->ct.is_kept = error != FLOWS_FULL;
+	return DROP_NONE;
 }
 
 #endif

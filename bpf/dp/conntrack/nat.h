@@ -106,8 +106,10 @@ __noinline int nat_begin(ctx_t *ctx, const struct service *s, bool external)
  */
 static __always_inline enum drop_reason ct_keep_outside(struct scratch *work, __u32 flags)
 {
-	if (ct_keep(work, flags))
-		return DROP_NONE;
+	enum drop_reason why = ct_keep(flags);
+
+	if (why || work->ct.is_kept)
+		return why;
 	/* where the pod is stands in what could not be stored */
 	if (is_masqueraded_to(&work->packet.src, flow_destination(&work->flow, work->ct.src_hi)))
 		return DROP_CONNTRACK_FULL;

@@ -128,15 +128,35 @@ static __noinline enum drop_reason nat_reserve_port(const struct packet *p, stru
 	return DROP_NAT_PORTS;
 }
 
+/* May the flow begin: who asks, as known by itself, and where it is sent? */
+static __always_inline enum drop_reason nat_judge(struct scratch *work, const struct packet *p)
+{
+	const struct nat_pair *pair = &work->pair;
+	struct policy_question *q = &work->question;
+
+	if (!policy_concerns(&pair->client, &pair->backend))
+		return DROP_NONE;
+	q->client = p->src;
+	q->server = pair->mapping.dst;
+	q->client_at = pair->client;
+	q->server_at = pair->backend;
+	q->port = pair->mapping.dport;
+	q->protocol = p->protocol;
+	return policy_check();
+}
+
 /* Stores both entries, with another source port where the source is another or the backend knows this one. */
 static __always_inline enum drop_reason nat_store(const struct packet *p, struct scratch *work, const struct node *n)
 {
 	struct nat_pair *pair = &work->pair;
-	enum drop_reason why = DROP_NONE;
+	enum drop_reason why;
 	int error;
 
 	pair->client = work->sender;
 	location_of(&pair->mapping.dst, &pair->backend);
+	why = nat_judge(work, p);
+	if (why)
+		return why;
 	error = addr_equal(&pair->mapping.src, &p->src) && !work->ct.is_beside ? nat_store_reverse(p, pair) : NAT_TAKEN;
 	if (error && error != NAT_TAKEN)
 		return DROP_CONNTRACK_FULL;

@@ -46,7 +46,7 @@ static __noinline bool flow_service_changed(const struct flow_key *key, const st
 
 	if (f->flags & FLOW_REVERSE || addr_is_loopback(called))
 		return false;
-	s = service_find(called, origin_hi ? key->lo_port : key->hi_port, key->protocol, scope);
+	s = service_of_packet(called, origin_hi ? key->lo_port : key->hi_port, key->protocol, scope);
 	return (s ? s->set_id : 0) != f->set_id;
 }
 

@@ -21,28 +21,48 @@ static __always_inline enum drop_reason answer_too_big(ctx_t *ctx, struct packet
 	return reply_too_big(ctx, p, to->mtu) ? DROP_TOO_BIG : DROP_TOO_BIG_SILENT;
 }
 
+/* Is the sender of what policy denies told so? A pod that nobody knows yet may hear of nothing. */
+static __always_inline bool is_rejected(ctx_t *ctx, struct packet *p, enum drop_reason why)
+{
+	const struct node *n = node_now();
+
+	if (why != DROP_POLICY_INGRESS && why != DROP_POLICY_EGRESS)
+		return false;
+	return n && n->flags & NODE_POLICY_REJECT && refuse(ctx, p);
+}
+
 /*
  * Answers a packet that is dropped, where its sender is to hear of it, back by the device where the packet is. Returns why it
- * is dropped: one that is answered has another reason than one that cannot be. Sets *verdict when it is answered.
+ * is dropped: one that is answered has another reason than one that cannot be. Sets the packet's is_answered.
  */
-static __always_inline enum drop_reason answer(ctx_t *ctx, struct packet *p, struct forward *to, enum drop_reason why,
-					       int *verdict)
+__noinline int answer(ctx_t *ctx, int why)
 {
+	struct scratch *work = scratch();
+	struct forward *to;
+	struct packet *p;
 	bool told = true;
 
+	if (!work)
+		return why;
+	p = &work->packet;
+	to = &work->forward;
 	if (why == DROP_NO_BACKEND || why == DROP_NO_SERVICE)
 		told = refuse(ctx, p);
 	if (!told)
 		why = why == DROP_NO_BACKEND ? DROP_NO_BACKEND_SILENT : DROP_NO_SERVICE_SILENT;
 	if (why == DROP_TOO_BIG)
 		why = answer_too_big(ctx, p, to);
-	*verdict = TC_ACT_SHOT;
-	if (why != DROP_NO_BACKEND && why != DROP_NO_SERVICE && why != DROP_TOO_BIG)
-		return why;
-	if (to->hook == HOOK_UPLINK_EGRESS)
-		ctx_set_answer(ctx);
-	*verdict = bpf_redirect(ctx_ifindex(ctx), to->hook == HOOK_UPLINK_EGRESS ? BPF_F_INGRESS : 0);
+	to->is_answered = why == DROP_NO_BACKEND || why == DROP_NO_SERVICE || why == DROP_TOO_BIG ||
+			  is_rejected(ctx, p, why);
 	return why;
+}
+
+/* Sends what a packet has become back by the device where it is: to its sender, marked where a program of ours is met again. */
+static __always_inline int send_answer(ctx_t *ctx, enum hook hook)
+{
+	if (hook == HOOK_UPLINK_EGRESS || hook == HOOK_POD_INGRESS)
+		ctx_set_answer(ctx);
+	return bpf_redirect(ctx_ifindex(ctx), hook == HOOK_UPLINK_EGRESS ? BPF_F_INGRESS : 0);
 }
 
 /* Is the packet one whose Geneve header has yet to be exchanged on the uplink? */
@@ -69,9 +89,15 @@ __noinline int finish(ctx_t *ctx, int why)
 	verdict = at_uplink ? TC_ACT_UNSPEC : TC_ACT_OK; /* the next program, then the stack */
 	if (!why)
 		why = deliver(ctx, &work->packet, to, &verdict);
+	if (why || to->audited)
+		drop_keep(work, why ? why : to->audited, why ? 0 : DROP_AUDITED);
 	if (why)
-		why = answer(ctx, &work->packet, to, why, &verdict);
-	if (to->hook == HOOK_TUNNEL_EGRESS || to->hook == HOOK_POD_INGRESS)
+		why = answer(ctx, why);
+	if (why || to->audited)
+		drop_kept(work, why);
+	if (why)
+		verdict = to->is_answered ? send_answer(ctx, to->hook) : TC_ACT_SHOT;
+	else if (to->hook == HOOK_TUNNEL_EGRESS || to->hook == HOOK_POD_INGRESS)
 		ctx_set_processed(ctx, !enters_geneve(to));
 	if (to->is_ours || !at_uplink || why)
 		count(to->hook, why, to->octets);

@@ -47,6 +47,8 @@ struct forward {
 	bool came_past_stack;  /* the flow was begun from outside, and its packets reach the pod past the stack */
 	bool was_encapsulated; /* it came in under a header of ours */
 	bool is_own_answer;    /* it comes in as this node's own programs answered what the node sent */
+	__u8 audited;	       /* enum drop_reason: why policy would have dropped it */
+	bool is_answered;      /* it is dropped, and has become what its sender is told */
 	bool is_about_flow;    /* an ICMP error, about a flow that is known */
 };
 

@@ -21,6 +21,7 @@ enum packet_flag {
 	PACKET_ECHO = 1024,	 /* ICMP echo: its identifier stands for both ports */
 	PACKET_OPENS = 4096,	 /* TCP SYN, with ACK or without */
 	PACKET_WHOLE = 8192,	 /* nobody may divide it on its way */
+	PACKET_LINK = 16384,	 /* ICMPv6 of the link alone: neighbour discovery, multicast listeners */
 	PACKET_FOLLOWS = 2048,	 /* a later fragment, and the first has come by */
 };
 

@@ -23,6 +23,14 @@ struct icmp_header {
 	__be16 sequence;
 };
 
+/* RFC 9260 3.1; the kernel's header of it needs a C library's. */
+struct sctp_header {
+	__be16 source;
+	__be16 dest;
+	__be32 tag;
+	__le32 checksum;
+};
+
 enum {
 	ICMP_V4_UNREACHABLE = 3,
 	ICMP_V4_TIME_EXCEEDED = 11,
@@ -47,6 +55,12 @@ static __always_inline bool icmp_is_echo(__u8 protocol, __u8 type)
 static __always_inline bool icmp_v6_is_error(__u8 type)
 {
 	return type < 128;
+}
+
+/* Multicast listener discovery (RFC 2710, RFC 3810), neighbour discovery (RFC 4861). */
+static __always_inline bool icmp_v6_is_of_link(__u8 type)
+{
+	return (type >= 130 && type <= 137) || type == 143;
 }
 
 static __always_inline enum drop_reason parse_tcp(struct cursor *c, struct packet *p)
@@ -79,6 +93,19 @@ static __always_inline enum drop_reason parse_udp(struct cursor *c, struct packe
 	return DROP_NONE;
 }
 
+/* Tracked, and not translated: its checksum is over all that it carries (RFC 9260 6.8). */
+static __always_inline enum drop_reason parse_sctp(struct cursor *c, struct packet *p)
+{
+	struct sctp_header *sctp = take_header(c, struct sctp_header);
+
+	if (!sctp)
+		return DROP_SHORT_PACKET;
+	p->sport = sctp->source;
+	p->dport = sctp->dest;
+	p->flags |= PACKET_PORTS | PACKET_L4;
+	return DROP_NONE;
+}
+
 static __always_inline enum drop_reason parse_icmp(struct cursor *c, struct packet *p)
 {
 	struct icmp_header *icmp = take_header(c, struct icmp_header);
@@ -88,6 +115,8 @@ static __always_inline enum drop_reason parse_icmp(struct cursor *c, struct pack
 	p->flags |= PACKET_L4;
 	if (p->protocol == IPPROTO_ICMP ? icmp_v4_is_error(icmp->type) : icmp_v6_is_error(icmp->type))
 		p->flags |= PACKET_ICMP_ERROR;
+	if (p->protocol == IPPROTO_ICMPV6 && icmp_v6_is_of_link(icmp->type))
+		p->flags |= PACKET_LINK;
 	if (icmp_is_echo(p->protocol, icmp->type)) {
 		p->sport = p->dport = icmp->ident;
 		p->flags |= PACKET_PORTS | PACKET_ECHO;
@@ -104,6 +133,8 @@ static __always_inline enum drop_reason parse_transport(struct cursor *c, struct
 		return parse_tcp(c, p);
 	case IPPROTO_UDP:
 		return parse_udp(c, p);
+	case IPPROTO_SCTP:
+		return parse_sctp(c, p);
 	case IPPROTO_ICMP:
 	case IPPROTO_ICMPV6:
 		return parse_icmp(c, p);

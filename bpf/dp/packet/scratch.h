@@ -25,6 +25,7 @@ struct quote {
 	struct tuple t; /* of the quoted packet, as its sender sent it */
 	__u32 l3;
 	__u32 l4;
+	__u32 src_hi;	  /* the quoted source is the hi end of its flow's key */
 	__sum16 ip_check; /* IPv4 */
 };
 
@@ -48,7 +49,21 @@ struct ct_ctx {
 	__u32 place;	  /* and of its copy whether it holds or not */
 	__u32 is_beside;  /* the key is that of a flow beside another's answers */
 	__u32 is_current; /* the flow's ends are where they were found, and nothing is to be looked at again */
+	__u32 why;	  /* enum drop_reason: why the flow that was found may not go on */
+	__u32 is_ended;	  /* the flow that was found is being ended */
+	__u32 is_kept;	  /* the flow that has begun has an entry */
 	__u32 src_hi;	  /* which end of the key the source is, 0 or 1 */
+};
+
+/* What policy judges: the client as it is known by itself, the server as it is after translation. */
+struct policy_question {
+	ip_addr client;
+	ip_addr server;
+	struct peer_location client_at;
+	struct peer_location server_at;
+	__be16 port;   /* the server's */
+	__u8 protocol; /* 0: none that rules with ports can mean */
+	__u8 pad;
 };
 
 struct scratch {
@@ -62,6 +77,10 @@ struct scratch {
 	struct flow found;     /* what the packet's entry said, whole */
 	struct flow flow;      /* about to be stored */
 	struct nat_pair pair;  /* about to begin */
+	struct policy_question question;
+	struct peer_key peer;
+	struct prefix_key range;
+	__u32 policy; /* whose rules decided last */
 	struct quote quote;
 	struct tuple inner;
 	struct tuple outer;
@@ -73,6 +92,7 @@ struct scratch {
 	struct fragment fragment; /* about to be stored */
 	__u32 fence;
 	__u32 entries;	  /* that this CPU has made */
+	__u32 drops;	  /* that this CPU has kept */
 	__u32 option;	  /* of a TCP header, that is read next */
 	__u8 options[64]; /* of a TCP header, which has 40 octets of them at most */
 	__u64 tick;	  /* jiffies when moment was read */
@@ -157,6 +177,7 @@ static __always_inline struct scratch *scratch_fresh(const ctx_t *ctx, enum hook
 		return NULL;
 	memset(&work->packet, 0, sizeof(work->packet));
 	memset(&work->forward, 0, sizeof(work->forward));
+	work->policy = 0;
 	work->forward.hook = hook;
 	work->forward.octets = ctx_length(ctx);
 	return work;

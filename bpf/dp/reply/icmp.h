@@ -76,7 +76,7 @@ static __noinline bool quote_read(ctx_t *ctx, const struct packet *p, struct quo
 		return false;
 	if (is_icmp(q->t.protocol))
 		return quote_read_echo(ctx, q);
-	if (q->t.protocol != IPPROTO_TCP && q->t.protocol != IPPROTO_UDP)
+	if (q->t.protocol != IPPROTO_TCP && q->t.protocol != IPPROTO_UDP && q->t.protocol != IPPROTO_SCTP)
 		return false;
 	if (!ctx_load(ctx, q->l4, ports, sizeof(ports)))
 		return false;
@@ -135,29 +135,38 @@ static __noinline csum_t quote_write(ctx_t *ctx, const struct quote *q, const st
 	return diff + addresses;
 }
 
+/* Finds the flow that an ICMP error is about, and reads it into work->found. False: it quotes none that is known. */
+__noinline int icmp_find(ctx_t *ctx, struct packet *p)
+{
+	struct scratch *work = scratch();
+	bool src_hi;
+
+	if (!p || !work || !quote_read(ctx, p, &work->quote) || !ct_peek(&work->quote.t, &src_hi))
+		return false;
+	work->quote.src_hi = src_hi;
+	return true;
+}
+
 /*
- * Translates an ICMP error when the flow it is about is a translated one; p follows, and struct forward says so.
- * The error goes against the packet it quotes, so it is treated as a packet of the flow's other direction.
+ * Translates an ICMP error whose flow has been found, when that is a translated one; p follows, and struct forward says so. The
+ * error goes against the packet it quotes, so it is treated as a packet of the flow's other direction.
  */
-__noinline int icmp_translate(ctx_t *ctx, struct packet *p)
+__noinline int icmp_rewrite(ctx_t *ctx, struct packet *p)
 {
 	__u32 check = offsetof(struct icmp_header, checksum);
 	struct scratch *work = scratch();
 	csum_t diff, pseudo = 0;
 	struct tuple *quoted;
 	const struct flow *f;
-	bool src_hi, v4;
+	bool v4;
 
 	if (!p || !work)
 		return DROP_REWRITE;
 	v4 = p->flags & PACKET_V4;
 	check += p->l4;
 	quoted = &work->quote.t;
-	if (!quote_read(ctx, p, &work->quote))
-		return DROP_NONE;
-	f = ct_peek(quoted, &src_hi);
-	work->forward.is_about_flow = f;
-	if (!f || !flow_translates(f, !src_hi)) /* the error goes the other way than what it quotes */
+	f = &work->found;
+	if (!flow_translates(f, !work->quote.src_hi)) /* the error goes the other way than what it quotes */
 		return DROP_NONE;
 	work->inner.src = f->to_dst;
 	work->inner.dst = f->to_src;
@@ -182,6 +191,29 @@ __noinline int icmp_translate(ctx_t *ctx, struct packet *p)
 	work->way_src = p->src;
 	work->forward.is_translated = true;
 	return DROP_NONE;
+}
+
+/* Does a pod that is no end of it send an error about a flow? It knows nothing of that one. */
+static __always_inline bool is_others_flow(const struct scratch *work)
+{
+	const struct flow *f = &work->found;
+
+	return work->forward.hook == HOOK_POD_INGRESS && work->sender.slot != f->ends[0].slot &&
+	       work->sender.slot != f->ends[1].slot;
+}
+
+/* Translates an ICMP error by its flow, where there is one that policy lets go on: then the error is one about a flow. */
+static __always_inline enum drop_reason icmp_translate(ctx_t *ctx, struct scratch *work)
+{
+	struct packet *p = &work->packet;
+
+	if (!icmp_find(ctx, p) || is_others_flow(work))
+		return DROP_NONE;
+	ct_refresh_ends(&work->other, &work->found);
+	if (ct_judge(&work->other, &work->found))
+		return DROP_NONE;
+	work->forward.is_about_flow = true;
+	return icmp_rewrite(ctx, p);
 }
 
 #endif

@@ -14,11 +14,13 @@ static __always_inline enum drop_reason translate_known(ctx_t *ctx, struct scrat
 
 	*f = NULL;
 	if (p->flags & PACKET_ICMP_ERROR)
-		return icmp_translate(ctx, p);
+		return icmp_translate(ctx, work);
 	fragment_follow(p);
 	if (!(p->flags & PACKET_PORTS))
 		return DROP_NONE;
 	*f = ct_update(work, ct_find(work));
+	if (*f && work->ct.why)
+		return work->ct.why;
 	return *f ? ct_translate(ctx, work, *f) : DROP_NONE;
 }
 

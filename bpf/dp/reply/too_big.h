@@ -78,7 +78,8 @@ __noinline int reply_too_big(ctx_t *ctx, struct packet *p, __u32 mtu)
 		return false;
 	memset(p, 0, sizeof(*p));
 	work->forward.is_translated = false;
-	return !parse(ctx, p) && !icmp_translate(ctx, p) && work->forward.is_translated && swap_macs(ctx);
+	return !parse(ctx, p) && icmp_find(ctx, p) && !icmp_rewrite(ctx, p) && work->forward.is_translated &&
+	       swap_macs(ctx);
 }
 
 #endif

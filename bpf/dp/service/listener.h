@@ -52,7 +52,7 @@ static __noinline bool listener_is_at(ctx_t *ctx, const struct packet *p)
 /* The service for what a pod or the node sends; NULL: there is none, or a process of the node answers in its place. */
 static __always_inline struct service *service_for(ctx_t *ctx, const struct packet *p)
 {
-	struct service *s = service_find(&p->dst, p->dport, p->protocol, SCOPE_INTERNAL);
+	struct service *s = service_of_packet(&p->dst, p->dport, p->protocol, SCOPE_INTERNAL);
 
 	return s && s->flags & SERVICE_HELD && listener_is_at(ctx, p) ? NULL : s;
 }

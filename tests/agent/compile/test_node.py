@@ -7,9 +7,17 @@ import pytest
 
 from agent.compile.context import node_context
 from agent.compile.desired import desired
-from agent.compile.endpoint import attachment_owner, attachment_records, node_addresses, node_endpoints, revision
+from agent.compile.endpoint import (
+    Attachments,
+    attachment_owner,
+    attachment_records,
+    node_addresses,
+    node_endpoints,
+)
+from agent.compile.identity import identity
 from agent.compile.node import kept_ports, nat_ports, node_owner, node_problems, node_records, source
-from agent.compile.records import NOTHING, Records
+from agent.compile.policy import PodPolicy
+from agent.compile.records import NOTHING, Owner, Records
 from agent.compile.settings import NetworkSettings
 from agent.compile.tunnel import TunnelLinks
 from agent.model.address import mapped
@@ -37,9 +45,15 @@ def test_every_address_of_the_node_is_the_nodes_but_loopback() -> None:
     }
 
 
+def changed_records(now: Attachments, before: Attachments) -> dict[Owner, Records]:
+    """The records of those that differ, where policy says the same of each."""
+    policies = {key: PodPolicy(revision=identity(one)) for key, one in (*before.items(), *now.items())}
+    return attachment_records(now, before, {key: policies[key] for key in now}, {key: policies[key] for key in before})
+
+
 def records(*attachments: Attachment) -> Records:
     """Everything of these attachments together."""
-    made = attachment_records({one.key: one for one in attachments}, {})
+    made = changed_records({one.key: one for one in attachments}, {})
     return Records.of(contents(made.values()))
 
 
@@ -55,14 +69,14 @@ def test_a_pods_addresses_lead_to_its_device() -> None:
     assert record == abi.Endpoint(7, abi.EndpointFlag(0))
     ((slot, place),) = records(pod).of_map("attachments").items()
     assert abi.ATTACHMENTS.key.unpack(slot) == record.slot
-    assert abi.Attachment.unpack(place) == abi.Attachment(12, revision(pod), 7, bytes.fromhex("020000000007"))
+    assert abi.Attachment.unpack(place) == abi.Attachment(12, identity(pod), 7, bytes.fromhex("020000000007"))
 
 
-def test_who_has_a_slot_after_another_has_another_revision() -> None:
+def test_who_has_a_slot_after_another_has_another_identity() -> None:
     first, second = attachment(), attachment(endpoint_id=8, slot=7)
     assert first.slot == second.slot
-    assert 0 not in {revision(first), revision(second)}
-    assert revision(first) != revision(second)
+    assert 0 not in {identity(first), identity(second)}
+    assert identity(first) != identity(second)
 
 
 def test_a_pod_has_its_address_even_where_the_node_claims_it() -> None:
@@ -82,9 +96,9 @@ def test_of_two_interfaces_in_one_namespace_the_first_stands_for_the_pod_until_i
     first = attachment()
     second = replace(attachment("10.0.0.6", 8, 13), interface="net1")
     both = {one.key: one for one in (first, second)}
-    made = attachment_records(both, {})
+    made = changed_records(both, {})
     assert [len(made[attachment_owner(one)].of_map("pod_netns")) for one in (first, second)] == [1, 0]
-    left = attachment_records({second.key: second}, both)
+    left = changed_records({second.key: second}, both)
     assert left[attachment_owner(first)] == NOTHING
     assert [
         abi.PodAddresses.unpack(value).addr4.ipv4_mapped

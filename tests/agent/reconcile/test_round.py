@@ -283,7 +283,14 @@ def test_a_limit_is_there_before_its_pods_addresses_and_goes_with_the_pod() -> N
     kernel.fuse.writes.clear()
     rounds.attach(slow)
     rounds.serve([slow.key])
-    assert [name for name, _ in kernel.fuse.writes] == ["limits", "attachments", "endpoints", "pod_netns", "node"]
+    assert [name for name, _ in kernel.fuse.writes] == [
+        "limits",
+        "pod_policies",
+        "attachments",
+        "endpoints",
+        "pod_netns",
+        "node",
+    ]
     assert kernel.node.flags & abi.NodeFlag.NODE_LIMITS
     rounds.detach(slow)
     rounds.serve([slow.key])

@@ -1,6 +1,7 @@
 """The watch threads against a small HTTP server that speaks the API's protocol: lists, streams, cuts, refusals."""
 
 import json
+import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -237,6 +238,7 @@ def test_peers_are_watched_from_when_a_policy_means_them_until_none_does(
     cluster = seen.clusters[-1]
     assert (dict(cluster.peers), "PeerPod" in cluster.listed, "Pod" in cluster.listed) == ({}, False, True)
     assert not any(there for there in seen.clusters if "PeerPod" in there.listed and not there.peers)
+    eventually(lambda: "watch-peers" not in {thread.name for thread in threading.enumerate()})
     api.say(event("ADDED", pods[1]), bookmark("9"), path=PODS)
     source.watch(PEER_POD)
     seen.until(lambda cluster: [name.name for name in cluster.peers] == ["b"])

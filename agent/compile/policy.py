@@ -1,0 +1,337 @@
+"""Network policy of this node: its rule sets, the classes of peers that they mean, and what each pod has of them.
+
+What a policy's, a label's or an address's change does not concern stays the identical value. An attachment's revision
+grows with each change of what is so for its pod, and its flows are judged anew; those of other pods are not.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import chain
+
+from agent.compile.atom import NOBODY, Atom, Signature, signature_digest
+from agent.compile.changes import same
+from agent.compile.identity import identity
+from agent.compile.peer import PeerInputs, Peers, moved, named_ports, needs_pods, peers
+from agent.compile.policy_ids import PolicyIds
+from agent.compile.prefix import prefix_key
+from agent.compile.records import NOTHING, Owner, OwnerKind, Records
+from agent.compile.rule_set import EVERYBODY, Packer, Reader, RuleSet, SetKey, policy_label
+from agent.compile.settings import Settings
+from agent.compile.subject import SubjectInputs, Subjects, attached_pods, is_pod_of, subjects
+from agent.model.address import Address, mapped
+from agent.model.attachment import Attachment, AttachmentKey
+from agent.model.cluster import Cluster
+from maps import abi
+from maps.record import Packed
+
+NETWORK_POLICIES, CLUSTER_POLICIES, PEER_PODS = "NetworkPolicy", "ClusterNetworkPolicy", "PeerPod"  # kinds of watches
+NAMES = Owner(OwnerKind.POLICY, "names")
+CLASSES = Owner(OwnerKind.POLICY, "classes")
+RANGES = Owner(OwnerKind.POLICY, "ranges")
+REVISIONS = 1 << 32
+IPV4 = 4
+Attachments = Mapping[AttachmentKey, Attachment]
+
+
+@dataclass(frozen=True, slots=True)
+class PodPolicy:
+    """What policy says of an attachment: the numbers of its rule sets, its classes, and its revision."""
+
+    ingress: int = abi.RULES_UNKNOWN
+    egress: int = abi.RULES_UNKNOWN
+    is_audited: bool = False
+    class4: int = EVERYBODY
+    class6: int = EVERYBODY
+    revision: int = 0
+
+    def pack(self) -> bytes:
+        """As the map has it."""
+        flags = abi.PodPolicyFlag.POLICY_AUDITED if self.is_audited else abi.PodPolicyFlag(0)
+        return abi.PodPolicy(self.ingress, self.egress, flags, self.class4, self.class6).pack()
+
+
+Pods = Mapping[AttachmentKey, PodPolicy]
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """What follows from all policies, kept from one Desired to the next."""
+
+    inputs: SubjectInputs = field(default_factory=SubjectInputs)
+    subjects: Subjects = field(default_factory=dict)
+    sets: Mapping[SetKey, RuleSet] = field(default_factory=dict)
+    readers: Mapping[SetKey, Reader] = field(default_factory=dict)
+    peers: Peers = field(default_factory=Peers)
+    digests: Mapping[Signature, bytes] = field(default_factory=dict)  # of all signatures in use
+    ids: PolicyIds = field(default_factory=PolicyIds)
+    pods: Pods = field(default_factory=dict)
+    needs_peers: bool = False  # pods of the whole cluster are to be watched
+    is_known: bool = False  # all that they rest on had been listed
+
+    def class_of(self, signature: Signature) -> int:
+        """The number of a signature's class."""
+        return self.ids.classes.known[self.digests[signature]] if signature else EVERYBODY
+
+
+Update = dict[Owner, Records]
+
+
+def policies(
+    cluster: Cluster, settings: Settings, own: frozenset[Address], attachments: Attachments, before: Policies
+) -> tuple[Policies, Update]:
+    """The policies of a Cluster, and the records of the owners that differ from *before*, without attachments' own.
+
+    *own* are the node's addresses. While policies, or the pods that they mean, have not been listed, all stays as it
+    was, and pods that come pass nothing.
+    """
+    if not settings.network_policy:
+        return replace(before, pods=same(before.pods, _without_rules(attachments)), is_known=True), {}
+    if not _is_known(cluster):
+        return waiting(attachments, before), {}
+    now = _selected(cluster, settings, attachments, before)
+    atoms = now.peers.atoms
+    inputs = PeerInputs(
+        now.inputs.pods,
+        cluster.peers,
+        cluster.namespaces,
+        cluster.nodes,
+        own,
+        settings.node_name,
+        attachments,
+    )
+    names: frozenset[str] = frozenset().union(*(one.named for one in now.sets.values()))
+    if now.sets is not before.sets or names:
+        meanings = chain.from_iterable(one.peers for one in now.sets.values())
+        atoms = atoms.of(chain(meanings, named_ports(names, inputs)))
+    needs = needs_pods(atoms)
+    if needs and PEER_PODS not in cluster.listed and settings.pods_from_api:
+        return replace(waiting(attachments, before), needs_peers=True), {}  # listed as soon as somebody watches them
+    met = peers(inputs, atoms, before.peers)
+    digests = _digests(met, before) if met is not before.peers else before.digests
+    now = replace(now, peers=met, digests=digests, needs_peers=needs, is_known=True)
+    now = _numbered(now, before)
+    readers = _readers(now, before)
+    now = replace(now, readers=readers)
+    concerned = _concerned(now, before)
+    now, update = _records(now, before)
+    return replace(now, pods=_pods(now, cluster, attachments, concerned, before)), update
+
+
+def _is_known(cluster: Cluster) -> bool:
+    """Whether all policies there are have been listed."""
+    return {NETWORK_POLICIES, CLUSTER_POLICIES} <= cluster.listed
+
+
+def waiting(attachments: Attachments, before: Policies) -> Policies:
+    """As before; who comes meanwhile passes nothing."""
+    found = {key: before.pods.get(key) or _unknown(one) for key, one in attachments.items()}
+    return replace(before, pods=same(before.pods, found))
+
+
+def _unknown(attachment: Attachment) -> PodPolicy:
+    if attachment.pod is None:
+        return PodPolicy(abi.RULES_NONE, abi.RULES_NONE, revision=identity(attachment))
+    return PodPolicy(revision=identity(attachment))
+
+
+def _without_rules(attachments: Attachments) -> Pods:
+    return {key: PodPolicy(abi.RULES_NONE, abi.RULES_NONE, revision=identity(one)) for key, one in attachments.items()}
+
+
+def _selected(cluster: Cluster, settings: Settings, attachments: Attachments, before: Policies) -> Policies:
+    """With the subjects and rule sets of now."""
+    pods = attached_pods(attachments.values(), cluster.pods, knows_all=not settings.pods_from_api)
+    old = before.inputs
+    inputs = SubjectInputs(same(old.pods, pods), cluster.namespaces, cluster.policies, cluster.cluster_policies)
+    found = subjects(inputs, old, before.subjects)
+    now = replace(before, inputs=inputs, subjects=found)
+    if found is before.subjects:
+        return now
+    sets: dict[SetKey, RuleSet] = {}
+    for subject in found.values():
+        for key in subject.keys:
+            if key not in sets:
+                by_label = {policy_label(policy): policy for policy in subject.policies}
+                made = RuleSet(key, tuple(by_label[label] for label in key.policies))
+                known = before.sets.get(key)
+                sets[key] = known if known is not None and made.is_same(known) else made
+    is_same = sets.keys() == before.sets.keys() and all(sets[key] is before.sets[key] for key in sets)
+    return now if is_same else replace(now, sets=sets)
+
+
+def _digests(met: Peers, before: Policies) -> Mapping[Signature, bytes]:
+    signatures = met.signatures()
+    if signatures == before.digests.keys():
+        return before.digests
+    return {one: before.digests.get(one) or signature_digest(one) for one in signatures}
+
+
+def _numbered(now: Policies, before: Policies) -> Policies:
+    """With the numbers of all that has one."""
+    ids = now.ids
+    if now.sets is not before.sets or not now.sets:
+        labels = dict.fromkeys(label for key in now.sets for label in key.policies)
+        ids = replace(ids, policies=ids.policies.of(labels), sets=ids.sets.of([key.digest for key in now.sets]))
+    if now.digests is not before.digests or not now.digests:
+        ids = replace(ids, classes=ids.classes.of([*now.digests.values()]))
+    return replace(now, ids=ids)
+
+
+def _readers(now: Policies, before: Policies) -> Mapping[SetKey, Reader]:
+    """What reads each rule set; one that would read the same is the identical one."""
+    if now.sets is before.sets and now.peers.atoms is before.peers.atoms:
+        return before.readers
+    found: dict[SetKey, Reader] = {}
+    for key, one in now.sets.items():
+        old = before.readers.get(key)
+        is_kept = one is before.sets.get(key) and (not one.named or now.peers.atoms is before.peers.atoms)
+        found[key] = old if old is not None and is_kept else Reader(one, now.peers.atoms, now.ids.policies.known)
+    return found
+
+
+def _concerned(now: Policies, before: Policies) -> set[SetKey]:
+    """The rule sets that say something else than before, of someone."""
+    found = {key for key, reader in now.readers.items() if before.readers.get(key) is not reader}
+    if now.peers is before.peers:
+        return found
+    left: dict[SetKey, Reader] = {key: reader for key, reader in now.readers.items() if key not in found}
+    by_atom: dict[Atom, list[SetKey]] = {}
+    for key, reader in left.items():
+        for atom in reader.atoms:
+            by_atom.setdefault(atom, []).append(key)
+    told: set[tuple[Signature, Signature]] = set()
+    for _, was, is_now in moved(before.peers, now.peers):
+        if (was, is_now) in told:
+            continue
+        told.add((was, is_now))
+        for key in {key for atom in was ^ is_now for key in by_atom.get(atom, ())}:
+            if key not in found and left[key].table(was) != left[key].table(is_now):
+                found.add(key)
+    return found
+
+
+def _records(now: Policies, before: Policies) -> tuple[Policies, Update]:
+    """The records of the owners that differ, with the numbers of new lists of ports taken."""
+    made: Update = {}
+    if now.ids.policies is not before.ids.policies:
+        made[NAMES] = _names(now.ids.policies.known)
+    if now.ids.classes is not before.ids.classes:
+        made[CLASSES] = _classes(now.ids.classes.known)
+    if now.peers.ranges is not before.peers.ranges or now.ids.classes is not before.ids.classes:
+        ranges = _ranges(now)
+        if ranges != _ranges(before):
+            made[RANGES] = ranges
+    for address, _, signature in _moved_elsewhere(now, before):
+        record = {abi.PeerKey(mapped(address), 0).pack(): abi.PeerClass(now.class_of(signature)).pack()}
+        is_there = address in now.peers.elsewhere
+        made[Owner(OwnerKind.PEER, str(address))] = Records.of({"peers": record}) if is_there else NOTHING
+    differing = before.digests.keys() ^ now.digests.keys() if now.digests is not before.digests else frozenset()
+    ids = now.ids
+    for key, reader in now.readers.items():
+        if before.readers.get(key) is reader and not any(reader.atoms & one for one in differing):
+            continue
+        packer = Packer(ids.sets.known[key.digest], ids.next_list)
+        everybody = reader.table(NOBODY)
+        packer.add(EVERYBODY, everybody)
+        for signature in now.digests:
+            if reader.atoms & signature:
+                said = reader.table(signature)
+                if said != everybody:
+                    packer.add(now.class_of(signature), said)
+        _, ids = ids.lists(packer.lists)
+        made[set_owner(key)] = packer.records(key.digest)
+    made |= {set_owner(key): NOTHING for key in before.readers if key not in now.readers}
+    return replace(now, ids=ids), made
+
+
+def set_owner(key: SetKey) -> Owner:
+    """A rule set as an owner of records."""
+    return Owner(OwnerKind.RULE_SET, f"{key.direction} {' '.join(key.policies)} {key.digest.hex()}")
+
+
+def _names(numbers: Mapping[str, int]) -> Records:
+    pack = abi.POLICIES.key.pack
+    return Records.of({"policies": {pack(number): abi.PolicyName(label).pack() for label, number in numbers.items()}})
+
+
+def _classes(numbers: Mapping[bytes, int]) -> Records:
+    pack = abi.PEER_CLASSES.key.pack
+    return Records.of(
+        {"peer_classes": {pack(number): abi.PolicyDigest(label).pack() for label, number in numbers.items()}}
+    )
+
+
+def _ranges(now: Policies) -> Records:
+    found: Packed = {
+        prefix_key(network): abi.PeerClass(now.class_of(signature)).pack()
+        for network, signature in now.peers.ranges.signatures.items()
+    }
+    return Records.of({"peer_ranges": found})
+
+
+def _moved_elsewhere(now: Policies, before: Policies) -> Iterator[tuple[Address, Signature, Signature]]:
+    """Addresses of other nodes' pods, and of nodes, that are other peers than before, or are in another class."""
+    new, old = now.peers.elsewhere, before.peers.elsewhere
+    if new is not old:
+        for address in new.keys() | old.keys():
+            was, is_now = old.get(address), new.get(address)
+            if was != is_now:
+                yield address, was or NOBODY, is_now or NOBODY
+
+
+def _pods(now: Policies, cluster: Cluster, attachments: Attachments, concerned: set[SetKey], before: Policies) -> Pods:
+    """What each attachment has."""
+    found: dict[AttachmentKey, PodPolicy] = {}
+    for key, one in attachments.items():
+        old = before.pods.get(key)
+        made = _pod(now, cluster, one)
+        subject = now.subjects.get(one.pod) if one.pod is not None else None
+        is_concerned = subject is not None and not concerned.isdisjoint(subject.keys)
+        found[key] = _revised(made, old, one, is_concerned=is_concerned)
+    is_same = found.keys() == before.pods.keys() and all(found[key] is before.pods[key] for key in found)
+    return before.pods if is_same else found
+
+
+def _pod(now: Policies, cluster: Cluster, attachment: Attachment) -> PodPolicy:
+    addresses = (attachment.ipv4, attachment.ipv6)
+    classes = (*(now.class_of(now.peers.of(address)) if address else EVERYBODY for address in addresses),)
+    if attachment.pod is None:
+        return PodPolicy(abi.RULES_NONE, abi.RULES_NONE, False, *classes)  # noqa: FBT003
+    subject = now.subjects.get(attachment.pod)
+    if subject is None or not is_pod_of(subject.pod, attachment):
+        return PodPolicy(abi.RULES_UNKNOWN, abi.RULES_UNKNOWN, False, *classes)  # noqa: FBT003
+    numbers = now.ids.sets.known
+    namespace = cluster.namespaces.get(attachment.pod.namespace)
+    return PodPolicy(
+        numbers[subject.ingress.digest] if subject.ingress else abi.RULES_NONE,
+        numbers[subject.egress.digest] if subject.egress else abi.RULES_NONE,
+        namespace is not None and namespace.audits,
+        *classes,
+    )
+
+
+def _revised(made: PodPolicy, old: PodPolicy | None, attachment: Attachment, *, is_concerned: bool) -> PodPolicy:
+    """With a revision of its own where something else is so for the pod than before."""
+    if old is None:
+        return replace(made, revision=identity(attachment))
+    is_moved = (made.ingress, made.egress, made.is_audited) != (old.ingress, old.egress, old.is_audited)
+    revision = (old.revision + 1) % REVISIONS or 1 if is_moved or is_concerned else old.revision
+    return same(old, replace(made, revision=revision))
+
+
+def recovered_pods(
+    attachments: Iterable[Attachment], places: Mapping[bytes, bytes], pod_policies: Mapping[bytes, bytes]
+) -> Pods:
+    """What the maps say of attachments that an earlier agent served; *places* are of the map of attachments."""
+    found: dict[AttachmentKey, PodPolicy] = {}
+    for one in attachments:
+        key = abi.ATTACHMENTS.key.pack(one.slot)
+        if key not in places or key not in pod_policies:
+            continue
+        place, policy = abi.Attachment.unpack(places[key]), abi.PodPolicy.unpack(pod_policies[key])
+        if (place.endpoint_id, place.ifindex) == (one.endpoint_id, one.link.ifindex):
+            is_audited = bool(policy.flags & abi.PodPolicyFlag.POLICY_AUDITED)
+            found[one.key] = PodPolicy(
+                policy.ingress, policy.egress, is_audited, policy.class4, policy.class6, place.revision
+            )
+    return found

@@ -1,0 +1,208 @@
+"""Rule sets: what the policies that select a pod say together in one direction; pods of the same policies share one."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from operator import is_
+
+from agent.compile.atom import Atom, Atoms, PortPeer, Signature, digest
+from agent.compile.records import Records
+from agent.compile.verdict import Match, Outcome, PortOutcome, Table, table
+from agent.model.name import ObjectName
+from agent.model.policy import ContainerPort, Direction, NamedPort, Peer, Policy, PortRange, Rule, Tier
+from maps import abi
+from maps.record import Packed
+
+EVERYBODY = 0  # the class of whom no rule means in particular
+PORT_BITS = 16
+LIST_BITS = 48  # of a list's key before the port: its number, protocol and padding
+NO_RANGE = abi.PortRange(0, 0, 0, 0, 0)
+
+
+def policy_label(policy: Policy) -> str:
+    """A policy by its kind and name, as the maps have it."""
+    kind = "NetworkPolicy" if policy.tier is Tier.NAMESPACE else "ClusterNetworkPolicy"
+    return f"{kind} {policy.name}"
+
+
+def _order(policy: Policy) -> tuple[Tier, int, ObjectName]:
+    return policy.tier, policy.priority, policy.name
+
+
+@dataclass(frozen=True, slots=True)
+class SetKey:
+    """What tells rule sets apart: a direction, who speaks in it, and what a subject's own named ports are.
+
+    *ports* are those of the subject's that ingress rules name; a rule to a named port means each pod's own.
+    """
+
+    direction: Direction
+    policies: tuple[str, ...]  # their labels, in the order in which they are asked
+    ports: tuple[ContainerPort, ...] = ()
+
+    @property
+    def digest(self) -> bytes:
+        """What outlives the agent of it."""
+        ports = (f"{port.name}/{port.protocol}/{port.number}" for port in self.ports)
+        return digest((self.direction, *self.policies, "", *ports))
+
+
+def set_key(direction: Direction, policies: Iterable[Policy], ports: Sequence[ContainerPort]) -> SetKey | None:
+    """The rule set of a pod that these policies select; None: none of them speaks of the direction."""
+    speaking = tuple(sorted((p for p in policies if p.rules(direction) is not None), key=_order))
+    if not speaking:
+        return None
+    named: frozenset[str] = frozenset()
+    if direction is Direction.INGRESS and ports:
+        named = frozenset(one.name for policy in speaking for one in _named_ports(policy.rules(direction) or ()))
+    own = tuple(sorted((port for port in ports if port.name in named), key=lambda port: (port.name, port.protocol)))
+    return SetKey(direction, tuple(map(policy_label, speaking)), own)
+
+
+def _named_ports(rules: Iterable[Rule]) -> Iterator[NamedPort]:
+    return (port for rule in rules for port in rule.ports or () if isinstance(port, NamedPort))
+
+
+@dataclass(frozen=True)
+class RuleSet:
+    """A rule set as it stands: *policies* are its key's, in that order."""
+
+    key: SetKey
+    policies: tuple[Policy, ...]
+
+    def rules(self) -> Iterator[tuple[Policy, Rule]]:
+        """Every rule with its policy, in the order in which they are asked."""
+        return ((policy, rule) for policy in self.policies for rule in policy.rules(self.key.direction) or ())
+
+    @cached_property
+    def peers(self) -> frozenset[Peer]:
+        """The peers that the rules name."""
+        return frozenset(chain.from_iterable(rule.peers or () for _, rule in self.rules()))
+
+    @cached_property
+    def named(self) -> frozenset[str]:
+        """The names of destination ports that peers have."""
+        if self.key.direction is Direction.INGRESS:
+            return frozenset()
+        return frozenset(port.name for _, rule in self.rules() for port in _named_ports((rule,)))
+
+    def is_same(self, other: "RuleSet | None") -> bool:
+        """Whether another says the same."""
+        if other is None or len(self.policies) != len(other.policies):
+            return False
+        return all(map(is_, self.policies, other.policies))
+
+
+class Reader:
+    """What a rule set says of peers, by the atoms that mean them."""
+
+    def __init__(self, rules: RuleSet, atoms: Atoms, numbers: Mapping[str, int]) -> None:
+        """*numbers* are those of policies, by their labels."""
+        known = atoms.by_meaning
+        self._rules = [
+            (policy.tier, rule, None if rule.peers is None else frozenset(known[peer] for peer in rule.peers), number)
+            for policy, rule in rules.rules()
+            for number in (numbers[policy_label(policy)],)
+        ]
+        self._own = rules.key.ports if rules.key.direction is Direction.INGRESS else None
+        isolating = (policy for policy in rules.policies if policy.tier is Tier.NAMESPACE)
+        self._isolated_by = next((numbers[policy_label(policy)] for policy in isolating), 0)
+        ports = ((meaning, atom) for meaning, atom in known.items() if isinstance(meaning, PortPeer))
+        named = [atom for meaning, atom in ports if meaning.port.name in rules.named]
+        peers = frozenset(known[peer] for peer in rules.peers)
+        self.atoms: Signature = peers.union(named)
+        self._tables: dict[Signature, Table] = {}
+
+    def table(self, signature: Signature) -> Table:
+        """What it says of peers that these atoms mean, of which others than its own count for nothing."""
+        meant = signature & self.atoms
+        found = self._tables.get(meant)
+        if found is None:
+            found = self._tables[meant] = table(tuple(self._matches(meant)), self._isolated_by)
+        return found
+
+    def _matches(self, meant: Signature) -> Iterator[Match]:
+        for tier, rule, peers, policy in self._rules:
+            if peers is not None and not (peers & meant):
+                continue
+            ports = None if rule.ports is None else tuple(self._resolved(rule.ports, meant))
+            if ports is None or ports:
+                yield Match(tier, rule.verdict, ports, policy)
+
+    def _resolved(self, ports: Iterable[PortRange | NamedPort], meant: Signature) -> Iterator[PortRange]:
+        for port in ports:
+            if isinstance(port, PortRange):
+                yield port
+                continue
+            own = self._own if self._own is not None else _ports_of(meant)
+            for one in own:
+                if one.name == port.name and port.protocol in {None, one.protocol}:
+                    yield PortRange(one.protocol, one.number, one.number)
+
+
+def _ports_of(meant: Iterable[Atom]) -> Iterator[ContainerPort]:
+    return (atom.meaning.port for atom in meant if isinstance(atom.meaning, PortPeer))
+
+
+class Packer:
+    """One rule set's records; lists of ports that are too long for a rule get numbers from *next_list* on."""
+
+    def __init__(self, number: int, next_list: int) -> None:
+        self._number, self._next = number, next_list
+        self._lists: dict[tuple[PortOutcome, ...], int] = {}
+        self._rules: dict[bytes, bytes] = {}
+        self._ports: dict[bytes, bytes] = {}
+
+    def add(self, peer_class: int, said: Table) -> None:
+        """What is said of a class."""
+        key = abi.RuleKey(self._number, peer_class).pack()
+        is_long = len(said.ports) > abi.RULE_RANGES
+        ranges = () if is_long else tuple(map(_range, said.ports))
+        self._rules[key] = abi.Rule(
+            self._list(said.ports) if is_long else 0,
+            said.otherwise.policy,
+            _verdict(said.otherwise),
+            len(ranges),
+            (*ranges, *(NO_RANGE,) * (abi.RULE_RANGES - len(ranges))),  # type: ignore[arg-type]
+        ).pack()
+
+    def _list(self, ports: tuple[PortOutcome, ...]) -> int:
+        number = self._lists.get(ports)
+        if number is None:
+            number = self._lists[ports] = self._next
+            self._next += 1
+            for one in ports:
+                value = abi.PortVerdict(one.outcome.policy, _verdict(one.outcome)).pack()
+                for low, bits in blocks(one.low, one.high):
+                    key = abi.PortVerdictKey(LIST_BITS + bits, number, one.protocol, low).pack()
+                    self._ports[key] = value
+        return number
+
+    @property
+    def lists(self) -> int:
+        """How many lists there are."""
+        return len(self._lists)
+
+    def records(self, label: bytes) -> Records:
+        """All of it."""
+        name: Packed = {abi.RULE_SETS.key.pack(self._number): abi.PolicyDigest(label).pack()}
+        return Records.of({"rule_sets": name, "port_verdicts": self._ports, "rules": self._rules})
+
+
+def blocks(low: int, high: int) -> Iterator[tuple[int, int]]:
+    """The fewest aligned blocks that make up a range of ports: each one's first port, and the bits its ports share."""
+    while low <= high:
+        size = low & -low or 1 << PORT_BITS
+        while low + size - 1 > high:
+            size >>= 1
+        yield low, PORT_BITS - size.bit_length() + 1
+        low += size
+
+
+def _range(one: PortOutcome) -> abi.PortRange:
+    return abi.PortRange(one.low, one.high, one.protocol, _verdict(one.outcome), one.outcome.policy)
+
+
+def _verdict(outcome: Outcome) -> abi.PolicyVerdict:
+    return abi.PolicyVerdict.POLICY_ACCEPT if outcome.accepts else abi.PolicyVerdict.POLICY_DENY

@@ -1,0 +1,124 @@
+"""Which policies select which pods of this node, and so which rule sets a pod has."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from agent.compile.changes import changed
+from agent.compile.rule_set import SetKey, set_key
+from agent.model.attachment import Attachment
+from agent.model.name import ObjectName
+from agent.model.node import Namespace, Pod
+from agent.model.policy import Direction, Policy
+
+K = TypeVar("K")
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A pod of this node, with the policies that select it."""
+
+    pod: Pod
+    policies: tuple[Policy, ...] = ()
+    ingress: SetKey | None = None
+    egress: SetKey | None = None
+
+    @property
+    def keys(self) -> tuple[SetKey, ...]:
+        """Its rule sets."""
+        return tuple(key for key in (self.ingress, self.egress) if key is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectInputs:
+    """What subjects follow from; *pods* are those of this node's attachments."""
+
+    pods: Mapping[ObjectName, Pod] = field(default_factory=dict)
+    namespaces: Mapping[str, Namespace] = field(default_factory=dict)
+    policies: Mapping[ObjectName, Policy] = field(default_factory=dict)
+    cluster_policies: Mapping[str, Policy] = field(default_factory=dict)
+
+
+Subjects = Mapping[ObjectName, Subject]
+
+
+def subjects(now: SubjectInputs, old: SubjectInputs, before: Subjects) -> Subjects:
+    """The subjects of now; one that is as before is the identical value, and so are all where nothing differs."""
+    pods = dict.fromkeys(changed(old.pods, now.pods))
+    if now.namespaces is not old.namespaces:
+        moved = set(changed(old.namespaces, now.namespaces))
+        pods |= {name: None for name in now.pods if name.namespace in moved}
+    policies = (*_differing(old.policies, now.policies), *_differing(old.cluster_policies, now.cluster_policies))
+    if not pods and not policies:
+        return before
+    found = dict(before)
+    by_namespace = _by_namespace(now.policies.values()) if pods else {}
+    for name in pods:
+        found.pop(name, None)
+        if name in now.pods:
+            candidates = (*by_namespace.get(name.namespace, ()), *now.cluster_policies.values())
+            found[name] = _subject(now.pods[name], _selecting(now.pods[name], candidates, now), before.get(name))
+    for name in found.keys() - pods.keys() if policies else ():
+        one = found[name]
+        kept = tuple(policy for policy in one.policies if not any(policy is old for old, _ in policies))
+        new = _selecting(one.pod, (policy for _, policy in policies if policy is not None), now)
+        if new or len(kept) < len(one.policies):
+            found[name] = _subject(one.pod, (*kept, *new), one)
+    return found
+
+
+def _differing(old: Mapping[K, Policy], new: Mapping[K, Policy]) -> Iterator[tuple[Policy | None, Policy | None]]:
+    return ((old.get(name), new.get(name)) for name in changed(old, new))
+
+
+def _by_namespace(policies: Iterable[Policy]) -> dict[str, list[Policy]]:
+    found: dict[str, list[Policy]] = {}
+    for policy in policies:
+        found.setdefault(policy.subject.namespace, []).append(policy)
+    return found
+
+
+def _selecting(pod: Pod, policies: Iterable[Policy], now: SubjectInputs) -> tuple[Policy, ...]:
+    """Those of some policies that select a pod. A namespace that nobody knows yet has no labels."""
+    labels = dict(pod.labels)
+    namespace = now.namespaces.get(pod.name.namespace)
+    of_namespace = dict(namespace.labels) if namespace is not None else {}
+    return tuple(policy for policy in policies if _selects(policy, pod.name.namespace, labels, of_namespace))
+
+
+def _selects(policy: Policy, namespace: str, labels: Mapping[str, str], of_namespace: Mapping[str, str]) -> bool:
+    subject = policy.subject
+    if subject.namespace and subject.namespace != namespace:
+        return False
+    return subject.pods.selects(labels) and (bool(subject.namespace) or subject.namespaces.selects(of_namespace))
+
+
+def _subject(pod: Pod, policies: Collection[Policy], old: Subject | None) -> Subject:
+    made = Subject(
+        pod,
+        tuple(policies),
+        set_key(Direction.INGRESS, policies, pod.ports),
+        set_key(Direction.EGRESS, policies, ()),
+    )
+    return old if old is not None and old == made and old.pod is pod else made
+
+
+def attached_pods(
+    attachments: Iterable[Attachment], pods: Mapping[ObjectName, Pod], *, knows_all: bool
+) -> dict[ObjectName, Pod]:
+    """The Pods of attachments. *knows_all*: who has none in *pods* has no labels; else nothing is known of it yet."""
+    found: dict[ObjectName, Pod] = {}
+    for one in attachments:
+        if one.pod is None:
+            continue
+        pod = pods.get(one.pod)
+        if pod is not None and is_pod_of(pod, one):
+            found[one.pod] = pod
+        elif knows_all:
+            found[one.pod] = Pod(one.pod)
+    return found
+
+
+def is_pod_of(pod: Pod, attachment: Attachment) -> bool:
+    """Whether an attachment is of this Pod, and not of one that had its name before or has it now."""
+    return not (attachment.pod_uid and pod.uid) or attachment.pod_uid == pod.uid
