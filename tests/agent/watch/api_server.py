@@ -44,7 +44,7 @@ class Api(Served):
 
     def __init__(self, port: int = 0) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
-        self.said: dict[str, deque[bytes]] = {SERVICES: deque()}  # by path
+        self.said: dict[str, deque[bytes]] = {SERVICES: deque()}  # by path, or path and field selector
         self.answers: dict[str, int] = {}  # a code for each path that is refused
         self.paths: list[str] = []  # all that was asked for, in order
         self.lock = Lock()
@@ -61,6 +61,10 @@ class Api(Served):
     def say(self, *lines: bytes, path: str = SERVICES) -> None:
         """Send these, one chunk each."""
         self.said.setdefault(path, deque()).extend(lines)
+
+    def said_on(self, path: str, field_selector: str) -> deque[bytes] | None:
+        """What is said to who asks so; None: nothing."""
+        return self.said.get(f"{path} {field_selector}", self.said.get(path))
 
     def stop(self) -> None:
         """Close everything."""
@@ -102,8 +106,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._whole(
                 200, {"metadata": {"resourceVersion": "3"}, "items": [web("2")] if url.path == SERVICES else []}
             )
-        elif url.path in self.server.said:
-            self._stream(self.server.said[url.path])
+        elif (said := self.server.said_on(url.path, query.get("fieldSelector", ""))) is not None:
+            self._stream(said)
         else:
             self._idle()
 

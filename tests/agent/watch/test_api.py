@@ -31,6 +31,7 @@ from tests.agent.watch.conftest import Seen
 
 WEB = ObjectName("default", "web")
 PODS = "/api/v1/pods"
+PEERS = f"{PODS} {PEER_POD.field_selector}"
 V1BETA1, V1ALPHA2 = (
     f"/apis/policy.networking.k8s.io/{version}/clusternetworkpolicies" for version in ("v1beta1", "v1alpha2")
 )
@@ -219,27 +220,26 @@ def test_a_kind_is_watched_from_when_it_is_needed_until_it_is_not(api: Api, sour
 def test_peers_are_watched_from_when_a_policy_means_them_until_none_does(
     api: Api, source: ApiSource, seen: Seen
 ) -> None:
-    api.knows_streams = False
     source.start()
+    api.say(bookmark("1"))
     seen.until(lambda cluster: cluster.synced and cluster.listed >= set(NAMES))
-    api.knows_streams = True
     pods = [pod("a", "n1", "2"), pod("b", "n2", "3")]
-    api.say(*(event("ADDED", each) for each in pods), bookmark("4"), path=PODS)
+    api.say(*(event("ADDED", each) for each in pods), bookmark("4"), path=PEERS)
     assert "PeerPod" not in seen.clusters[-1].listed
     source.watch(PEER_POD)
     cluster = seen.until(lambda cluster: "PeerPod" in cluster.listed)
     assert {name.name for name in cluster.peers} == {"a", "b"}
     assert not cluster.pods, "this node's own pods come by their own watch"
-    assert f"{PODS} {PEER_POD.field_selector}" in api.selectors
+    assert PEERS in api.selectors
     assert {"Pod", "PeerPod"} <= {status.kind for status in source.status()}
-    api.say(event("DELETED", pod("b", "n2", "5")), path=PODS)
+    api.say(event("DELETED", pod("b", "n2", "5")), path=PEERS)
     seen.until(lambda cluster: len(cluster.peers) == 1)
     source.unwatch(PEER_POD)
     cluster = seen.clusters[-1]
     assert (dict(cluster.peers), "PeerPod" in cluster.listed, "Pod" in cluster.listed) == ({}, False, True)
     assert not any(there for there in seen.clusters if "PeerPod" in there.listed and not there.peers)
     eventually(lambda: "watch-peers" not in {thread.name for thread in threading.enumerate()})
-    api.say(event("ADDED", pods[1]), bookmark("9"), path=PODS)
+    api.say(event("ADDED", pods[1]), bookmark("9"), path=PEERS)
     source.watch(PEER_POD)
     seen.until(lambda cluster: [name.name for name in cluster.peers] == ["b"])
 
