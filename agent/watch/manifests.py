@@ -48,12 +48,6 @@ class ManifestsSource:
         """End the thread."""
         self._worker.stop(timeout_s)
 
-    def watch(self, kind: Kind) -> None:
-        """Nothing: a folder is read whole."""
-
-    def unwatch(self, kind: Kind) -> None:
-        """Nothing, as well."""
-
     def status(self) -> tuple[WatchStatus, ...]:
         """How the folder fares, for each kind of objects that it may hold."""
         return tuple(WatchStatus(kind.name, self._is_listed, self.trouble) for kind in EXPECTED)

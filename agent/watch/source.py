@@ -36,12 +36,6 @@ class Source(Protocol):
     def stop(self) -> None:
         """End."""
 
-    def watch(self, kind: Kind) -> None:
-        """Deliver this kind too, from now on; from any thread."""
-
-    def unwatch(self, kind: Kind) -> None:
-        """Deliver it no more; what was known of it is forgotten."""
-
     def status(self) -> tuple[WatchStatus, ...]:
         """How each watch fares, from any thread."""
 

@@ -56,6 +56,14 @@ def test_labels_addresses_and_named_ports_are_kept() -> None:
     assert found.value == PeerPod(NAME, (("a", "1"), ("b", "2")), ips, PORTS)
 
 
+def test_a_pod_that_is_being_deleted_is_ending() -> None:
+    given = json.loads(content())
+    given["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    found = Decoder("n1").decode(PEER_POD, json.dumps(given).encode()).value
+    assert isinstance(found, PeerPod)
+    assert found.is_ending
+
+
 def test_a_pod_of_this_node_has_them_too() -> None:
     given = content({"nodeName": "n1", "containers": CONTAINERS, "initContainers": INIT}, labels={"b": "2", "a": "1"})
     found = Decoder("n1").decode(POD, given).value
