@@ -34,8 +34,12 @@ class Peers:
     inputs: PeerInputs = field(default_factory=PeerInputs)
     atoms: Atoms = field(default_factory=Atoms)
     ranges: Ranges = field(default_factory=lambda: Ranges(()))
+    pods: Mapping[ObjectName, Group] = field(default_factory=dict)  # of all nodes
     groups: Mapping[Group, Signature] = field(default_factory=dict)
+    holders: Mapping[Address, tuple[ObjectName, ...]] = field(default_factory=dict)  # the pods that say they have it
+    nodes: Addresses = field(default_factory=dict)
     elsewhere: Addresses = field(default_factory=dict)  # addresses of other nodes' pods, and of nodes
+    touched: frozenset[Address] = frozenset()  # of these, that may be other peers than in the Peers before
     here: Addresses = field(default_factory=dict)  # of this node's attachments
 
     def signatures(self) -> set[Signature]:
@@ -67,47 +71,77 @@ def named_ports(names: frozenset[str], inputs: PeerInputs) -> Iterator[PortPeer]
 
 
 def peers(now: PeerInputs, atoms: Atoms, before: Peers) -> Peers:
-    """The peers of now; tables in which nothing differs are the identical ones."""
+    """The peers of now, at the cost of what differs; tables in which nothing does are the identical ones."""
     old = before.inputs
-    is_same = now == old if now is not old else True
-    if atoms is before.atoms and is_same:
+    if atoms is before.atoms and (now is old or now == old):
         return before
-    ranges = before.ranges
-    if _cidrs(atoms) != _cidrs(before.atoms):
-        ranges = Ranges(atoms.by_meaning.values())
-    groups = _groups(now, atoms, before)
-    made = replace(before, inputs=now, atoms=atoms, ranges=ranges, groups=groups)
-    elsewhere = _elsewhere(made)
+    is_ranged = _cidrs(atoms) != _cidrs(before.atoms)
+    ranges = Ranges(atoms.by_meaning.values()) if is_ranged else before.ranges
+    made = replace(before, inputs=now, atoms=atoms, ranges=ranges)
+    names = dict.fromkeys((*changed(old.peers, now.peers), *changed(old.pods, now.pods)))
+    if needs_pods(atoms):
+        # what was not noted while no atom meant pods
+        names |= dict.fromkeys(now.peers.keys() - before.pods.keys() | now.pods.keys() - before.pods.keys())
+        made = replace(made, pods=_pods(made, names), holders=_holders(made, old, names))
+        made = replace(made, groups=_groups(made, before))
+    else:
+        made = replace(made, pods={}, groups={}, holders={})
+    made = replace(made, nodes=_nodes(made))
+    touched = _touched(made, before, names, is_ranged=is_ranged)
+    made = replace(made, touched=frozenset(touched), elsewhere=_elsewhere(made, touched))
     here = _here(made)
-    return replace(
-        made,
-        elsewhere=before.elsewhere if elsewhere == before.elsewhere else elsewhere,
-        here=before.here if here == before.here else here,
-    )
+    return replace(made, here=before.here if here == before.here else here)
 
 
 def moved(old: Peers, new: Peers) -> Iterator[tuple[Address, Signature, Signature]]:
     """The addresses that are other peers than before, with what they were and are."""
-    for table, other in ((new.elsewhere, old.elsewhere), (new.here, old.here)):
-        if table is other:
-            continue
-        for address in changed(other, table):
-            was, is_now = old.of(address), new.of(address)
-            if was is not is_now and was != is_now:
-                yield address, was, is_now
+    for address in (*new.touched, *changed(old.here, new.here)):
+        was, is_now = old.of(address), new.of(address)
+        if was is not is_now and was != is_now:
+            yield address, was, is_now
 
 
 def _cidrs(atoms: Atoms) -> set[Atom]:
     return {atom for meaning, atom in atoms.by_meaning.items() if isinstance(meaning, CidrPeer)}
 
 
-def _groups(now: PeerInputs, atoms: Atoms, before: Peers) -> Mapping[Group, Signature]:
+def _pods(made: Peers, names: Iterable[ObjectName]) -> Mapping[ObjectName, Group]:
+    """The groups of pods, of which these may have another."""
+    found = dict(made.pods)
+    for name in names:
+        pod: Pod | PeerPod | None = made.inputs.pods.get(name) or made.inputs.peers.get(name)
+        if pod is None:
+            found.pop(name, None)
+        else:
+            group = Group(name.namespace, pod.labels, pod.ports)
+            if found.get(name) != group:
+                found[name] = group
+    return found
+
+
+def _holders(made: Peers, old: PeerInputs, names: Iterable[ObjectName]) -> Mapping[Address, tuple[ObjectName, ...]]:
+    """Which pods say that they have an address, whoever of them may have it."""
+    found = dict(made.holders)
+    for name in names:
+        was, is_now = (table.get(name) for table in (old.peers, made.inputs.peers))
+        for address in was.ips if was is not None else ():
+            others = tuple(other for other in found.get(address, ()) if other != name)
+            if others:
+                found[address] = others
+            else:
+                found.pop(address, None)
+        for address in is_now.ips if is_now is not None else ():
+            found[address] = (*(other for other in found.get(address, ()) if other != name), name)
+    return found
+
+
+def _groups(made: Peers, before: Peers) -> Mapping[Group, Signature]:
     """What each group of pods is; what was known of a group is kept, but for atoms that came and went."""
-    if not needs_pods(atoms):
-        return {}
-    every: Iterable[Pod | PeerPod] = (*now.peers.values(), *now.pods.values())
-    wanted = dict.fromkeys(map(group_of, every))
+    now, atoms = made.inputs, made.atoms
+    wanted = dict.fromkeys(made.pods.values()) if made.pods is not before.pods else before.groups
     stale = set(changed(before.inputs.namespaces, now.namespaces))
+    if atoms is before.atoms and not stale and wanted is before.groups:
+        return before.groups
     known = before.groups
     found = {group: known[group] for group in wanted if group in known and group.namespace not in stale}
     came = set(atoms.by_meaning.values()).difference(before.atoms.by_meaning.values())
@@ -125,50 +159,68 @@ def _groups(now: PeerInputs, atoms: Atoms, before: Peers) -> Mapping[Group, Sign
     return found
 
 
-def group_of(pod: Pod | PeerPod) -> Group:
-    """A pod's group."""
-    return Group(pod.name.namespace, pod.labels, pod.ports)
-
-
 def _labels(now: PeerInputs, names: Iterable[str]) -> dict[str, dict[str, str]]:
     """The labels of namespaces; one that nobody knows yet has none."""
     return {name: dict(now.namespaces[name].labels) if name in now.namespaces else {} for name in names}
 
 
-def _elsewhere(made: Peers) -> dict[Address, Signature]:
+def _nodes(made: Peers) -> Addresses:
+    """The addresses of nodes that atoms mean."""
+    atoms = [(atom, meaning) for meaning, atom in made.atoms.by_meaning.items() if isinstance(meaning, NodePeer)]
     now, found = made.inputs, dict[Address, Signature]()
-    if made.groups:
-        # an address may still be said of a pod that is ending, and be another's already
-        for pod in sorted(now.peers.values(), key=lambda pod: not pod.is_ending):
-            if pod.name in now.pods or not pod.ips:
-                continue
-            signature = made.groups[group_of(pod)]
-            for address in pod.ips:
-                whole = _whole(signature, made.ranges.of(address))
-                if whole:
-                    found[address] = whole
-    for node, signature in _nodes(made):
-        addresses = (*node.internal_ips, *node.external_ips, *(now.own if node.name == now.node_name else ()))
-        for address in addresses:
-            found[address] = _whole(signature, made.ranges.of(address))
+    for node in now.nodes.values() if atoms else ():
+        labels = dict(node.labels)
+        signature = frozenset(atom for atom, peer in atoms if peer.nodes.selects(labels))
+        own = now.own if node.name == now.node_name else ()
+        if signature:
+            found |= dict.fromkeys((*node.internal_ips, *node.external_ips, *own), signature)
+    return found if found != made.nodes else made.nodes
+
+
+def _touched(made: Peers, before: Peers, names: Iterable[ObjectName], *, is_ranged: bool) -> set[Address]:
+    """The addresses that may be other peers than before."""
+    found = set(changed(before.nodes, made.nodes))
+    if is_ranged:
+        found |= before.elsewhere.keys()
+    tables = (before.inputs.peers, made.inputs.peers)
+    found |= {address for name in names for table in tables if name in table for address in table[name].ips}
+    if made.groups is not before.groups:
+        old, new = before.groups, made.groups
+        moved_groups = {group for group in new if group in old and old[group] is not new[group]}
+        pods = made.inputs.peers
+        affected = (name for name, group in made.pods.items() if group in moved_groups and name in pods)
+        found |= {address for name in affected for address in pods[name].ips} if moved_groups else set()
+        if not new or not old:
+            found |= {*made.holders, *before.holders}
     return found
 
 
-def _nodes(made: Peers) -> Iterator[tuple[Node, Signature]]:
-    """The nodes that atoms mean."""
-    atoms = [(atom, meaning) for meaning, atom in made.atoms.by_meaning.items() if isinstance(meaning, NodePeer)]
-    for node in made.inputs.nodes.values() if atoms else ():
-        labels = dict(node.labels)
-        signature = frozenset(atom for atom, peer in atoms if peer.nodes.selects(labels))
+def _elsewhere(made: Peers, touched: set[Address]) -> Addresses:
+    if not touched:
+        return made.elsewhere
+    found = dict(made.elsewhere)
+    for address in touched:
+        signature = made.nodes.get(address) or _held(made, address)
         if signature:
-            yield node, signature
+            found[address] = _whole(signature, made.ranges.of(address))
+        else:
+            found.pop(address, None)  # its range says what it is
+    return found
+
+
+def _held(made: Peers, address: Address) -> Signature:
+    """What the pod is that has an address. One that is ending may say so still when another has it already."""
+    here, peers_now = made.inputs.pods, made.inputs.peers
+    holders = [name for name in made.holders.get(address, ()) if name not in here]
+    name = next((name for name in reversed(holders) if not peers_now[name].is_ending), holders[-1] if holders else None)
+    return made.groups[made.pods[name]] if name is not None else NOBODY
 
 
 def _here(made: Peers) -> dict[Address, Signature]:
     now, found = made.inputs, dict[Address, Signature]()
     for one in now.attachments.values():
-        pod = now.pods.get(one.pod) if one.pod is not None else None
-        signature = made.groups.get(group_of(pod), NOBODY) if pod is not None and made.groups else NOBODY
+        group = made.pods.get(one.pod) if one.pod is not None and one.pod in now.pods else None
+        signature = made.groups.get(group, NOBODY) if group is not None else NOBODY
         for address in one.addresses:
             found[address] = _whole(signature, made.ranges.of(address))
     return found

@@ -232,12 +232,12 @@ def _records(now: Policies, before: Policies) -> tuple[Policies, Update]:
             continue
         packer = Packer(ids.sets.known[key.digest], ids.next_list)
         everybody = reader.table(NOBODY)
-        packer.add(EVERYBODY, everybody)
         for signature in now.digests:
             if reader.atoms & signature:
                 said = reader.table(signature)
                 if said != everybody:
                     packer.add(now.class_of(signature), said)
+        packer.add(EVERYBODY, everybody)  # written last: a class that it was of until now has a rule of its own by then
         _, ids = ids.lists(packer.lists)
         made[set_owner(key)] = packer.records(key.digest)
     made |= {set_owner(key): NOTHING for key in before.readers if key not in now.readers}
@@ -272,11 +272,12 @@ def _ranges(now: Policies) -> Records:
 def _moved_elsewhere(now: Policies, before: Policies) -> Iterator[tuple[Address, Signature, Signature]]:
     """Addresses of other nodes' pods, and of nodes, that are other peers than before, or are in another class."""
     new, old = now.peers.elsewhere, before.peers.elsewhere
-    if new is not old:
-        for address in new.keys() | old.keys():
-            was, is_now = old.get(address), new.get(address)
-            if was != is_now:
-                yield address, was or NOBODY, is_now or NOBODY
+    if new is old:
+        return
+    for address in now.peers.touched:
+        was, is_now = old.get(address, NOBODY), new.get(address, NOBODY)
+        if was is not is_now and was != is_now:
+            yield address, was, is_now
 
 
 def _pods(now: Policies, cluster: Cluster, attachments: Attachments, concerned: set[SetKey], before: Policies) -> Pods:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from operator import is_
+from struct import Struct
 
 from agent.compile.atom import Atom, Atoms, PortPeer, Signature, digest
 from agent.compile.records import Records
@@ -17,6 +18,7 @@ from maps.record import Packed
 EVERYBODY = 0  # the class of whom no rule means in particular
 PORT_BITS = 16
 LIST_BITS = 48  # of a list's key before the port: its number, protocol and padding
+_RULE_KEY = Struct("=II")  # of abi.RuleKey; in a loop over all classes
 NO_RANGE = abi.PortRange(0, 0, 0, 0, 0)
 
 
@@ -151,15 +153,21 @@ class Packer:
     def __init__(self, number: int, next_list: int) -> None:
         self._number, self._next = number, next_list
         self._lists: dict[tuple[PortOutcome, ...], int] = {}
+        self._packed: dict[int, bytes] = {}  # by what is said: most classes are told the same
         self._rules: dict[bytes, bytes] = {}
         self._ports: dict[bytes, bytes] = {}
 
     def add(self, peer_class: int, said: Table) -> None:
-        """What is said of a class."""
-        key = abi.RuleKey(self._number, peer_class).pack()
+        """What is said of a class; *said* lives as long as this does."""
+        packed = self._packed.get(id(said))
+        if packed is None:
+            packed = self._packed[id(said)] = self._rule(said)
+        self._rules[_RULE_KEY.pack(self._number, peer_class)] = packed
+
+    def _rule(self, said: Table) -> bytes:
         is_long = len(said.ports) > abi.RULE_RANGES
         ranges = () if is_long else tuple(map(_range, said.ports))
-        self._rules[key] = abi.Rule(
+        return abi.Rule(
             self._list(said.ports) if is_long else 0,
             said.otherwise.policy,
             _verdict(said.otherwise),
