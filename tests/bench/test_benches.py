@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.options import mounts
-from bench import adds, connections, datapath, earlier, forward, node, nodes, pods
+from bench import adds, connections, datapath, earlier, forward, node, nodes, pods, policy
 from bench.plane import Plane
 from bench.rules import rules
 from bench.sets import Result, middle
@@ -41,6 +41,13 @@ def test_datapath_measures_every_packet_with_every_number_of_services() -> None:
     assert [r.what for r in results if r.at_most] == [
         f"{packet}, 3 services to 1" for packet in ("new flow", "established flow", "no service, established")
     ]
+
+
+@pytest.mark.kernel
+def test_policy_measures_packets_that_its_rules_let_pass() -> None:
+    results = policy.measured(sets=1, policies=(0, 1, 3, 300), new_flows=50, repeat=300)
+    assert len([r for r in results if r.unit == "ns"]) == 4 * 4
+    assert len([r for r in results if r.at_most]) == 5
 
 
 @pytest.mark.kernel
