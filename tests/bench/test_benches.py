@@ -45,7 +45,7 @@ def test_datapath_measures_every_packet_with_every_number_of_services() -> None:
 
 @pytest.mark.kernel
 def test_policy_measures_packets_that_its_rules_let_pass() -> None:
-    results = policy.measured(sets=1, policies=(0, 1, 3, 300), new_flows=50, repeat=300)
+    results = policy.measured(sets=1, policies=(0, 1, 3, 300), new_flows=300, repeat=300)
     assert len([r for r in results if r.unit == "ns"]) == 4 * 4
     assert len([r for r in results if r.at_most]) == 5
 
