@@ -94,6 +94,7 @@ class Parts:
 def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPRoute) -> Parts:
     """Make the parts on a datapath that is loaded; none has begun."""
     network = _network(options, netlink)
+    tables = open_agent_tables(kernel.move.new.maps)
     settings = Settings(
         options.node_name,
         options.node_port_range,
@@ -102,9 +103,10 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
         knows_pods=options.install_cni,
         network_policy=options.network_policy,
         policy_reject=options.policy_reject,
+        peer_room=tables["peers"].max_entries,
+        range_room=tables["peer_ranges"].max_entries,
         pods_from_api=not options.manifests,
     )
-    tables = open_agent_tables(kernel.move.new.maps)
     threads, metrics = Threads(), Metrics()
     dataplane = _dataplane(tables, kernel, netlink, settings)
     loop = Loop(

@@ -6,7 +6,7 @@ grows with each change of what is so for its pod, and its flows are judged anew;
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import chain
+from itertools import chain, islice
 
 from agent.compile.atom import NOBODY, Atom, Signature, signature_digest
 from agent.compile.changes import same
@@ -67,6 +67,7 @@ class Policies:
     pods: Pods = field(default_factory=dict)
     needs_peers: bool = False  # pods of the whole cluster are to be watched
     is_known: bool = False  # all that they rest on had been listed
+    has_room: bool = True  # the maps have room for all peers
 
     def class_of(self, signature: Signature) -> int:
         """The number of a signature's class."""
@@ -114,7 +115,16 @@ def policies(
     now = replace(now, readers=readers)
     concerned = _concerned(now, before)
     now, update = _records(now, before)
+    now = replace(now, has_room=_has_room(now, settings))
     return replace(now, pods=_pods(now, cluster, attachments, concerned, before)), update
+
+
+def _has_room(now: Policies, settings: Settings) -> bool:
+    peer_room, range_room = settings.peer_room, settings.range_room
+    return not (
+        (peer_room and len(now.peers.elsewhere) > peer_room)
+        or (range_room and len(now.peers.ranges.signatures) > range_room)
+    )
 
 
 def _is_known(cluster: Cluster) -> bool:
@@ -171,7 +181,8 @@ def _numbered(now: Policies, before: Policies) -> Policies:
     ids = now.ids
     if now.sets is not before.sets or not now.sets:
         labels = dict.fromkeys(label for key in now.sets for label in key.policies)
-        ids = replace(ids, policies=ids.policies.of(labels), sets=ids.sets.of([key.digest for key in now.sets]))
+        named = [*islice(labels, ids.policies.last)]
+        ids = replace(ids, policies=ids.policies.of(named), sets=ids.sets.of([key.digest for key in now.sets]))
     if now.digests is not before.digests or not now.digests:
         ids = replace(ids, classes=ids.classes.of([*now.digests.values()]))
     return replace(now, ids=ids)
@@ -301,14 +312,21 @@ def _pod(now: Policies, cluster: Cluster, attachment: Attachment) -> PodPolicy:
     subject = now.subjects.get(attachment.pod)
     if subject is None or not is_pod_of(subject.pod, attachment):
         return PodPolicy(abi.RULES_UNKNOWN, abi.RULES_UNKNOWN, False, *classes)  # noqa: FBT003
-    numbers = now.ids.sets.known
     namespace = cluster.namespaces.get(attachment.pod.namespace)
     return PodPolicy(
-        numbers[subject.ingress.digest] if subject.ingress else abi.RULES_NONE,
-        numbers[subject.egress.digest] if subject.egress else abi.RULES_NONE,
+        _number(now, subject.ingress),
+        _number(now, subject.egress),
         namespace is not None and namespace.audits,
         *classes,
     )
+
+
+def _number(now: Policies, key: SetKey | None) -> int:
+    """The number of a rule set. One that does not only accept is void while some peers have no class: it would open."""
+    if key is None:
+        return abi.RULES_NONE
+    is_void = not now.has_room and not now.readers[key].only_accepts
+    return abi.RULES_UNKNOWN if is_void else now.ids.sets.known[key.digest]
 
 
 def _revised(made: PodPolicy, old: PodPolicy | None, attachment: Attachment, *, is_concerned: bool) -> PodPolicy:

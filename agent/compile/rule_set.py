@@ -11,7 +11,7 @@ from agent.compile.atom import Atom, Atoms, PortPeer, Signature, digest
 from agent.compile.records import Records
 from agent.compile.verdict import Match, Outcome, PortOutcome, Table, table
 from agent.model.name import ObjectName
-from agent.model.policy import ContainerPort, Direction, NamedPort, Peer, Policy, PortRange, Rule, Tier
+from agent.model.policy import ContainerPort, Direction, NamedPort, Peer, Policy, PortRange, Rule, Tier, Verdict
 from maps import abi
 from maps.record import Packed
 
@@ -100,20 +100,21 @@ class Reader:
     """What a rule set says of peers, by the atoms that mean them."""
 
     def __init__(self, rules: RuleSet, atoms: Atoms, numbers: Mapping[str, int]) -> None:
-        """*numbers* are those of policies, by their labels."""
+        """*numbers* are those of policies, by their labels; one without a number is nobody's by name, and holds."""
         known = atoms.by_meaning
         self._rules = [
             (policy.tier, rule, None if rule.peers is None else frozenset(known[peer] for peer in rule.peers), number)
             for policy, rule in rules.rules()
-            for number in (numbers[policy_label(policy)],)
+            for number in (numbers.get(policy_label(policy), 0),)
         ]
         self._own = rules.key.ports if rules.key.direction is Direction.INGRESS else None
         isolating = (policy for policy in rules.policies if policy.tier is Tier.NAMESPACE)
-        self._isolated_by = next((numbers[policy_label(policy)] for policy in isolating), 0)
+        self._isolated_by = next((numbers.get(policy_label(policy), 0) for policy in isolating), None)
         ports = ((meaning, atom) for meaning, atom in known.items() if isinstance(meaning, PortPeer))
         named = [atom for meaning, atom in ports if meaning.port.name in rules.named]
         peers = frozenset(known[peer] for peer in rules.peers)
         self.atoms: Signature = peers.union(named)
+        self.only_accepts = all(rule.verdict is Verdict.ACCEPT for _, rule in rules.rules())
         self._tables: dict[Signature, Table] = {}
 
     def table(self, signature: Signature) -> Table:

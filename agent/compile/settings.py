@@ -68,6 +68,8 @@ class Settings:
     knows_pods: bool = True  # every pod's network namespace, by its attachment
     network_policy: bool = False  # pods have rules
     policy_reject: bool = False  # who is denied is told
+    peer_room: int = 0  # addresses that the map of peers has room for; 0: for all
+    range_room: int = 0  # and ranges
     pods_from_api: bool = True  # an attached pod that is not in the cluster's is one that is not known yet
 
     @property

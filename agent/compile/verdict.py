@@ -56,11 +56,11 @@ class Table:
     ports: tuple[PortOutcome, ...] = ()
 
 
-def table(matches: Sequence[Match], isolated_by: int) -> Table:
+def table(matches: Sequence[Match], isolated_by: int | None) -> Table:
     """What rules say together, in the order in which they are asked.
 
     *isolated_by* is the number of a NetworkPolicy that selects the pod, whose rules are in Tier.NAMESPACE: what none of
-    these accepts is denied by it. 0: none selects it, and the baseline is asked.
+    these accepts is denied by it. None: none selects it, and the baseline is asked.
     """
     otherwise = _outcome(matches, isolated_by, lambda match: match.ports is None)
     found: list[PortOutcome] = []
@@ -88,13 +88,13 @@ def _edges(matches: Iterable[Match], protocol: Protocol) -> set[int]:
     return found
 
 
-def _outcome(matches: Sequence[Match], isolated_by: int, means: Callable[[Match], bool]) -> Outcome:
+def _outcome(matches: Sequence[Match], isolated_by: int | None, means: Callable[[Match], bool]) -> Outcome:
     for tier, verdict, policy in _asked(matches, means):
-        if tier is Tier.BASELINE and isolated_by:
+        if tier is Tier.BASELINE and isolated_by is not None:
             break
         if verdict is not Verdict.PASS:
             return Outcome(verdict is Verdict.ACCEPT, policy)
-    return Outcome(accepts=not isolated_by, policy=isolated_by)
+    return Outcome(accepts=isolated_by is None, policy=isolated_by or 0)
 
 
 def _asked(matches: Sequence[Match], means: Callable[[Match], bool]) -> Iterator[tuple[Tier, Verdict, int]]:
