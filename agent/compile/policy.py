@@ -43,6 +43,7 @@ class PodPolicy:
     class4: int = EVERYBODY
     class6: int = EVERYBODY
     revision: int = 0
+    holder: int = 0  # the attachment's identity
 
     def pack(self) -> bytes:
         """As the map has it."""
@@ -69,6 +70,12 @@ class Policies:
     is_known: bool = False  # all that they rest on had been listed
     has_room: bool = True  # the maps have room for all peers
 
+    def is_same(self, other: "Policies") -> bool:
+        """Whether the same follows for every attachment."""
+        parts = ("inputs", "subjects", "sets", "readers", "peers", "digests", "ids")
+        is_same = all(getattr(self, part) is getattr(other, part) for part in parts)
+        return is_same and (self.is_known, self.has_room) == (other.is_known, other.has_room)
+
     def class_of(self, signature: Signature) -> int:
         """The number of a signature's class."""
         return self.ids.classes.known[self.digests[signature]] if signature else EVERYBODY
@@ -86,7 +93,7 @@ def policies(
     was, and pods that come pass nothing.
     """
     if not settings.network_policy:
-        return replace(before, pods=same(before.pods, _without_rules(attachments)), is_known=True), {}
+        return replace(before, pods=same(before.pods, _without_rules(attachments, before)), is_known=True), {}
     if not _is_known(cluster):
         return waiting(attachments, before), {}
     now = _selected(cluster, settings, attachments, before)
@@ -134,18 +141,31 @@ def _is_known(cluster: Cluster) -> bool:
 
 def waiting(attachments: Attachments, before: Policies) -> Policies:
     """As before; who comes meanwhile passes nothing."""
-    found = {key: before.pods.get(key) or _unknown(one) for key, one in attachments.items()}
+    found = {key: _held(before, key, one) or _begun(PodPolicy(), one) for key, one in attachments.items()}
     return replace(before, pods=same(before.pods, found))
 
 
-def _unknown(attachment: Attachment) -> PodPolicy:
+def _held(before: Policies, key: AttachmentKey, attachment: Attachment) -> PodPolicy | None:
+    """What an attachment had, if it is the one that had it."""
+    found = before.pods.get(key)
+    return found if found is not None and found.holder == identity(attachment) else None
+
+
+def _begun(made: PodPolicy, attachment: Attachment) -> PodPolicy:
+    """With the first of an attachment's revisions. One without a pod's name is no pod, and has no rules."""
     if attachment.pod is None:
-        return PodPolicy(abi.RULES_NONE, abi.RULES_NONE, revision=identity(attachment))
-    return PodPolicy(revision=identity(attachment))
+        made = replace(made, ingress=abi.RULES_NONE, egress=abi.RULES_NONE)
+    return replace(made, revision=identity(attachment), holder=identity(attachment))
 
 
-def _without_rules(attachments: Attachments) -> Pods:
-    return {key: PodPolicy(abi.RULES_NONE, abi.RULES_NONE, revision=identity(one)) for key, one in attachments.items()}
+def _without_rules(attachments: Attachments, before: Policies) -> Pods:
+    """Nobody has rules. Revisions stay, for they must go on from where they are when rules come back."""
+    none = PodPolicy(abi.RULES_NONE, abi.RULES_NONE)
+    return {
+        key: replace(none, revision=old.revision, holder=old.holder) if old else _begun(none, one)
+        for key, one in attachments.items()
+        for old in (_held(before, key, one),)
+    }
 
 
 def _selected(cluster: Cluster, settings: Settings, attachments: Attachments, before: Policies) -> Policies:
@@ -153,6 +173,8 @@ def _selected(cluster: Cluster, settings: Settings, attachments: Attachments, be
     pods = attached_pods(attachments.values(), cluster.pods, knows_all=not settings.pods_from_api)
     old = before.inputs
     inputs = SubjectInputs(same(old.pods, pods), cluster.namespaces, cluster.policies, cluster.cluster_policies)
+    if inputs.is_same(old):
+        return before
     found = subjects(inputs, old, before.subjects)
     now = replace(before, inputs=inputs, subjects=found)
     if found is before.subjects:
@@ -293,9 +315,12 @@ def _moved_elsewhere(now: Policies, before: Policies) -> Iterator[tuple[Address,
 
 def _pods(now: Policies, cluster: Cluster, attachments: Attachments, concerned: set[SetKey], before: Policies) -> Pods:
     """What each attachment has."""
+    old_inputs, inputs = before.peers.inputs, now.peers.inputs
+    if not concerned and now.is_same(before) and old_inputs.attachments is inputs.attachments:
+        return before.pods
     found: dict[AttachmentKey, PodPolicy] = {}
     for key, one in attachments.items():
-        old = before.pods.get(key)
+        old = _held(before, key, one)
         made = _pod(now, cluster, one)
         subject = now.subjects.get(one.pod) if one.pod is not None else None
         is_concerned = subject is not None and not concerned.isdisjoint(subject.keys)
@@ -332,10 +357,10 @@ def _number(now: Policies, key: SetKey | None) -> int:
 def _revised(made: PodPolicy, old: PodPolicy | None, attachment: Attachment, *, is_concerned: bool) -> PodPolicy:
     """With a revision of its own where something else is so for the pod than before."""
     if old is None:
-        return replace(made, revision=identity(attachment))
+        return _begun(made, attachment)
     is_moved = (made.ingress, made.egress, made.is_audited) != (old.ingress, old.egress, old.is_audited)
     revision = (old.revision + 1) % REVISIONS or 1 if is_moved or is_concerned else old.revision
-    return same(old, replace(made, revision=revision))
+    return same(old, replace(made, revision=revision, holder=old.holder))
 
 
 def recovered_pods(
@@ -351,6 +376,12 @@ def recovered_pods(
         if (place.endpoint_id, place.ifindex) == (one.endpoint_id, one.link.ifindex):
             is_audited = bool(policy.flags & abi.PodPolicyFlag.POLICY_AUDITED)
             found[one.key] = PodPolicy(
-                policy.ingress, policy.egress, is_audited, policy.class4, policy.class6, place.revision
+                policy.ingress,
+                policy.egress,
+                is_audited,
+                policy.class4,
+                policy.class6,
+                place.revision,
+                identity(one),
             )
     return found

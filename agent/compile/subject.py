@@ -38,6 +38,10 @@ class SubjectInputs:
     policies: Mapping[ObjectName, Policy] = field(default_factory=dict)
     cluster_policies: Mapping[str, Policy] = field(default_factory=dict)
 
+    def is_same(self, other: "SubjectInputs") -> bool:
+        """Whether the same follows from both, compared part by part with `is`."""
+        return all(getattr(self, part) is getattr(other, part) for part in self.__slots__)
+
 
 Subjects = Mapping[ObjectName, Subject]
 
