@@ -12,6 +12,7 @@ from lab.site import Options
 CONFORMANCE = "required.txt"
 GRANULAR = "granular.txt"
 SECONDARY = "secondary.txt"
+POLICY = "policy.txt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class Run:
 RUNS: Sequence[Run] = (
     Run("socket-lb-on", (CONFORMANCE, SECONDARY), socket_lb=True),
     Run("socket-lb-off", (CONFORMANCE, GRANULAR)),
+    Run("policy", (POLICY,)),
     Run("vxlan", (GRANULAR,), "vxlan"),
     Run("vxlan-cross-subnet", (SECONDARY,), "vxlan", cross_subnet=True, socket_lb=True, by_name=True),
     Run("ipip", (GRANULAR,), "ipip"),

@@ -10,7 +10,7 @@ from lab.conformance.applicable import EXCLUSIONS, MODES, Exclusion
 PORTS = "[sig-network] Services should prevent NodePort collisions"
 GRANULAR = "[sig-network] Networking Granular Checks: Services should function for pod-Service: udp"
 SECOND = "[sig-network] [Feature:IPv6DualStack] Granular Checks: Services Secondary IP Family should function"
-
+POLICY = "[sig-network] Netpol between server and client should x [Feature:NetworkPolicy]"
 ZONES = "[sig-network] Traffic Distribution should route traffic correctly when using PreferClose"
 
 
@@ -34,11 +34,10 @@ def test_the_list_of_e2e_test_is_read_by_its_names() -> None:
 @pytest.mark.parametrize(
     ("name", "about"),
     [
-        pytest.param("Netpol between server and client should x [Feature:NetworkPolicy]", "NetworkPolicy", id="policy"),
+        pytest.param("Netpol between server and client should x [Feature:NetworkPolicy]", None, id="policy is tried"),
+        pytest.param("Netpol should not mistake SCTP for TCP [Feature:NetworkPolicy]", None, id="SCTP in a rule alone"),
         pytest.param(
-            "Netpol [Feature:SCTPConnectivity] should x [Feature:NetworkPolicy]",
-            "NetworkPolicy",
-            id="a test of two subjects counts under the first",
+            "Netpol [Feature:SCTPConnectivity] x [Feature:NetworkPolicy]", "SCTP", id="policy of SCTP's flows"
         ),
         pytest.param("LoadBalancers [Feature:LoadBalancer] should x", "LoadBalancer", id="a cloud's load balancer"),
         pytest.param("Granular Checks: x: sctp [Feature:SCTPConnectivity]", "SCTP", id="SCTP as a feature"),
@@ -59,15 +58,15 @@ def test_left_out_is(name: str, about: str | None) -> None:
 
 
 def test_a_test_without_a_reason_is_run_and_none_is_lost() -> None:
-    names = (PORTS, GRANULAR, SECOND, "[sig-network] X [Feature:NetworkPolicy]")
+    names = (PORTS, GRANULAR, SECOND, POLICY, "[sig-network] X [Feature:LoadBalancer]")
     chosen = applicable.select(names)
-    assert chosen.applicable == names[:3]
+    assert chosen.applicable == names[:4]
     assert chosen.total == len(names)
 
 
-def test_network_policy_is_run_when_its_line_is_gone() -> None:
-    without = [exclusion for exclusion in EXCLUSIONS if exclusion.subject != "NetworkPolicy"]
-    name = "[sig-network] Netpol should x [Feature:NetworkPolicy]"
+def test_what_a_line_left_out_is_run_when_the_line_is_gone() -> None:
+    without = [exclusion for exclusion in EXCLUSIONS if exclusion.subject != "LoadBalancer"]
+    name = "[sig-network] X should x [Feature:LoadBalancer]"
     assert applicable.select([name], without).applicable == (name,)
 
 
@@ -76,7 +75,7 @@ def test_an_exclusion_that_matches_nothing_still_counts_as_one() -> None:
     assert applicable.select([PORTS], [nothing]).left_out == {nothing: ()}
 
 
-@pytest.mark.parametrize("listed", [runs.CONFORMANCE, runs.GRANULAR, runs.SECONDARY])
+@pytest.mark.parametrize("listed", [runs.CONFORMANCE, runs.GRANULAR, runs.SECONDARY, runs.POLICY])
 def test_no_required_test_is_left_out(listed: str) -> None:
     required = results.required(listed)
     assert applicable.select(required).applicable == required
@@ -88,6 +87,14 @@ def test_each_mode_runs_every_test_once_and_the_second_family_by_itself() -> Non
         of_mode = [(each.names, each.nodes) for each in passes if each.run.socket_lb is socket_lb]
         assert of_mode == [((PORTS, GRANULAR), 3), ((SECOND,), 3), ((ZONES,), 6)]
     assert len({each.name for each in passes}) == len(passes)
+
+
+def test_network_policy_is_tried_by_a_tunnel_as_well() -> None:
+    of_policy = [each for each in applicable.passes((PORTS, POLICY)) if POLICY in each.names]
+    assert [(each.run.encapsulation, each.names) for each in of_policy] == [
+        *(("native", (PORTS, POLICY)) for _ in MODES),
+        ("vxlan", (POLICY,)),
+    ]
 
 
 def test_passes_that_want_as_many_nodes_follow_each_other() -> None:

@@ -15,14 +15,14 @@ from lab.conformance.results import Result, Verdict
 FINE = "[sig-network] Services should be found"
 BAD = "[sig-network] Services should be rejected"
 OLD = "[sig-network] Services should be old"
-POLICY = "[sig-network] Netpol should x [Feature:NetworkPolicy]"
+CLOUD = "[sig-network] X should x [Feature:LoadBalancer]"
 WHERE = "socket-lb-on"
 ORIGIN = Origin("0123456789ab", "2026-11-28 07:00 UTC", "v1.36.3", "6.18.44", "2 CPUs, x86_64")
 
 
 def report(*results: Result) -> Report:
     """The report of one pass, of which OLD is known to fail."""
-    selection = applicable.select([*(result.name for result in results), POLICY])
+    selection = applicable.select([*(result.name for result in results), CLOUD])
     compared = known.compare({WHERE: results}, [KnownFailure(OLD, frozenset({WHERE}), "it is old")])
     return Report(ORIGIN, selection, {WHERE: results}, 120.0, compared)
 
@@ -62,9 +62,9 @@ def test_a_report_names_commit_date_and_versions_and_every_test() -> None:
     assert rows == [
         f"{WHERE}\t{FINE}\tpass\t1.0\t",
         f"{WHERE}\t{BAD}\tfail\t2.0\trefused",
-        f"-\t{POLICY}\tleft out\t0.0\tNetworkPolicy: network policy is not there yet",
+        f"-\t{CLOUD}\tleft out\t0.0\tLoadBalancer: a cloud has to give the address",
     ]
-    assert "| NetworkPolicy | 1 | network policy is not there yet |" in made.summary()
+    assert "| LoadBalancer | 1 | a cloud has to give the address |" in made.summary()
 
 
 def test_the_origin_is_the_commit_and_says_when_files_differ_from_it(tmp_path: Path) -> None:
