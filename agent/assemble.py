@@ -47,6 +47,7 @@ from agent.reconcile.status import Status
 from agent.serve import health, telemetry
 from agent.serve.http import HttpServer
 from agent.serve.metrics import Metrics, WatchUse
+from agent.serve.policy_report import PolicyReporter
 from agent.serve.report import Reporter
 from agent.threads import Threads
 from agent.watch.mirror import Mirror
@@ -76,6 +77,7 @@ class Parts:
     http: HttpServer
     metrics: Metrics
     reporter: Reporter
+    policy_reporter: PolicyReporter
 
     def waits_for(self) -> tuple[str, ...]:
         """What has not been listed yet, and why."""
@@ -149,6 +151,7 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
         http=HttpServer(prepared.listener, metrics.registry, threads, ready=ready, alive=threads.trouble),
         metrics=metrics,
         reporter=Reporter(options.run_dir, options.pin_root),
+        policy_reporter=PolicyReporter(options.run_dir, options.pin_root),
     )
 
 

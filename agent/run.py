@@ -78,6 +78,7 @@ def _follow(parts: Parts, stopping: Event) -> None:
     while not stopping.wait(TICK_S):
         status = parts.status()
         parts.reporter.report(status, parts.waits_for())
+        parts.policy_reporter.report(parts.loop.desired())
         parts.sources.tell(status.problems)
         if status.synced and not has_synced:
             _finish_start(parts)
@@ -116,6 +117,7 @@ def _end(parts: Parts) -> None:
     parts.drift.stop()
     parts.loop.stop()
     parts.reporter.report(parts.status(), parts.waits_for(), now=True)
+    parts.policy_reporter.report(parts.loop.desired(), now=True)
     parts.http.stop()
 
 

@@ -48,6 +48,15 @@ class Table(Generic[R]):
             )
             yield _GAP.join(padded).rstrip()
 
+    def lines_after(self, widths: list[int]) -> Iterator[str]:
+        """The rows of a table that goes on, with the titles first where *widths* is empty: its columns' until now."""
+        grid = self.cells() if widths else [[column.title for column in self.columns], *self.cells()]
+        widths[:] = widths or [0] * len(self.columns)
+        for texts in grid:
+            widths[:] = map(max, widths, map(len, texts))
+        for texts in grid:
+            yield _GAP.join(map(str.ljust, texts, widths)).rstrip()
+
     def folded(self, width: int, *, color: bool = False) -> str:
         """The table within *width* characters, long cells on several lines."""
         from rich.console import Console  # noqa: PLC0415 - 0.1 s that a pipe has no use for
@@ -72,6 +81,11 @@ def json_lines(rows: Iterable["DataclassInstance"]) -> Iterator[str]:
         yield f"{before}{json.dumps(row, default=_fields)}"
         before = ","
     yield "]" if before == "," else "[]"
+
+
+def json_rows(rows: Iterable["DataclassInstance"]) -> Iterator[str]:
+    """Each row as JSON on a line of its own, for what has no end."""
+    return (json.dumps(row, default=_fields) for row in rows)
 
 
 def _fields(row: "DataclassInstance") -> dict[str, Any]:

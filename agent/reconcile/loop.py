@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from threading import Condition, Event
 
+from agent.compile.desired import Desired
 from agent.compile.records import Owner, Records
 from agent.compile.settings import Settings
 from agent.errors import AgentError
@@ -142,6 +143,10 @@ class Loop:
     def records(self, owner: Owner) -> Records | None:
         """What the maps hold of an owner, from any thread; None while that is not known."""
         return self._rounds.records(owner) if self._rounds is not None else None
+
+    def desired(self) -> Desired:
+        """What is asked for at this moment, from any thread."""
+        return self._rounds.desired if self._rounds is not None else Desired()
 
     def pod_mtu(self) -> int:
         """The MTU that pods are to have, from any thread; 0 while that is not known."""

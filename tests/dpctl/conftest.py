@@ -112,6 +112,13 @@ def bpffs(tmp_path: Path) -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture(scope="module")
+def bpffs_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Path]]:
+    """What makes a bpffs that one module's tests share."""
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(mounted(tmp_path_factory.mktemp("dpctl") / "bpf"))
+
+
 @pytest.fixture(scope="session")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The pin root of a node whose agent is dead."""
