@@ -2767,7 +2767,7 @@ PACED_DEVICES: Final[MapSpec[int, PacedDevice]] = MapSpec(
 
 PEER_CLASSES: Final[MapSpec[int, PolicyDigest]] = MapSpec(
     "peer_classes", MapKind.HASH, record.IntCodec("<I"), PolicyDigest, 65536, 1,
-    writer=Writer.AGENT, order=9, option="max_rules", carried=Carried.SEED,
+    writer=Writer.AGENT, order=5, option="max_rules", carried=Carried.SEED,
 )
 
 PEER_RANGES: Final[MapSpec[PrefixKey, PeerClass]] = MapSpec(
@@ -2792,7 +2792,7 @@ POD_POLICIES: Final[MapSpec[int, PodPolicy]] = MapSpec(
 
 POLICIES: Final[MapSpec[int, PolicyName]] = MapSpec(
     "policies", MapKind.HASH, record.IntCodec("<I"), PolicyName, 16384, 1,
-    writer=Writer.AGENT, order=5, carried=Carried.SEED,
+    writer=Writer.AGENT, order=3, carried=Carried.SEED,
 )
 
 POLICY_COUNTERS: Final[MapSpec[int, PolicyCounter]] = MapSpec(
@@ -2821,7 +2821,7 @@ ROUTED_RANGES: Final[MapSpec[PrefixKey, RoutedRange]] = MapSpec(
 
 RULE_SETS: Final[MapSpec[int, PolicyDigest]] = MapSpec(
     "rule_sets", MapKind.HASH, record.IntCodec("<I"), PolicyDigest, 65536, 1,
-    writer=Writer.AGENT, order=7, carried=Carried.SEED,
+    writer=Writer.AGENT, order=4, carried=Carried.SEED,
 )
 
 RULES: Final[MapSpec[RuleKey, Rule]] = MapSpec(

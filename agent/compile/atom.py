@@ -62,7 +62,12 @@ class Atoms:
         wanted = dict.fromkeys(meanings)
         if wanted.keys() == self.by_meaning.keys():
             return self
-        return Atoms({one: self.by_meaning.get(one) or Atom(one, digest(_words(one))) for one in wanted})
+        return Atoms({one: self.by_meaning.get(one) or Atom(one, meaning_digest(one)) for one in wanted})
+
+
+def meaning_digest(meaning: Meaning) -> bytes:
+    """What outlives the agent of a peer."""
+    return digest(_words(meaning))
 
 
 def _words(meaning: Meaning) -> Iterator[str]:

@@ -12,7 +12,7 @@ from agent.compile.endpoint import attachment_records
 from agent.compile.host_port import host_port_services
 from agent.compile.ids import IdBook, Ids
 from agent.compile.node import node_owner, node_problems, node_records
-from agent.compile.policy import Policies, policies, waiting
+from agent.compile.policy import Policies, held_back, policies, waiting
 from agent.compile.records import NOTHING, Owner, Records
 from agent.compile.remote import Remotes, remotes, vantage
 from agent.compile.remote import update as remote_update
@@ -62,13 +62,16 @@ class Desired:
     owner_problems: Problems = field(default_factory=dict)
 
 
-def desired(cluster: Cluster, settings: Settings, before: Desired) -> Desired:
-    """What this node is asked for; *before* is what the latest call made, or has the ids that the maps hold."""
+def desired(cluster: Cluster, settings: Settings, before: Desired, *, settle: bool = False) -> Desired:
+    """What this node is asked for; *before* is what the latest call made, or has the ids that the maps hold.
+
+    *settle*: the maps hold *before*, and what was only for the way there goes.
+    """
     local, attachments = cluster.local, _attachments(cluster, before)
     node = cluster.nodes.get(settings.node_name, before.context.node)  # a Node that is deleted leaves its pods running
     node = node if node.name else Node(settings.node_name)
     context = same(before.context, node_context(node, local, attachments))
-    judged, policy_records = _policies(cluster, settings, context, attachments, before)
+    judged, policy_records = _policies(cluster, settings, context, attachments, before, settle=settle)
     made = attachment_records(attachments, before.attachments, judged.pods, before.policies.pods)
     made |= policy_records
     if not cluster.synced or not (judged.is_known or before.synced):
@@ -123,6 +126,15 @@ def desired(cluster: Cluster, settings: Settings, before: Desired) -> Desired:
     return _assembled(now, made, {**update.problems, **remote_problems, **routed_problems, **own}, before)
 
 
+def held_back_first(before: Desired, target: Desired) -> Desired:
+    """What is to be written before *target*, the first that an agent makes of a whole cluster: see policy.held_back()."""
+    pods = held_back(before.policies.pods, target.policies.pods)
+    ours = {key: target.attachments[key] for key in pods}
+    made = attachment_records(ours, {}, pods, {})
+    policies_now = replace(before.policies, pods={**before.policies.pods, **pods})
+    return _assembled(replace(before, policies=policies_now), made, {}, before)
+
+
 def _attachments(cluster: Cluster, before: Desired) -> Mapping[AttachmentKey, Attachment]:
     if cluster.local.attachments is before.source.local.attachments:
         return before.attachments
@@ -135,11 +147,13 @@ def _policies(
     context: NodeContext,
     attachments: Mapping[AttachmentKey, Attachment],
     before: Desired,
+    *,
+    settle: bool,
 ) -> tuple[Policies, dict[Owner, Records]]:
     """The policies of now. What an earlier agent said of its pods holds until all is known that this one judges by."""
     if not cluster.synced:
         return waiting(attachments, before.policies), {}
-    return policies(cluster, settings, context.addresses, attachments, before.policies)
+    return policies(cluster, settings, context.addresses, attachments, before.policies, settle=settle)
 
 
 def _node(cluster: Cluster, settings: Settings, context: NodeContext, before: Desired) -> dict[Owner, Records]:

@@ -7,6 +7,7 @@ grows with each change of what is so for its pod, and its flows are judged anew;
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
+from operator import itemgetter
 
 from agent.compile.atom import NOBODY, Atom, Signature, signature_digest
 from agent.compile.changes import same
@@ -61,7 +62,8 @@ class Policies:
     inputs: SubjectInputs = field(default_factory=SubjectInputs)
     subjects: Subjects = field(default_factory=dict)
     sets: Mapping[SetKey, RuleSet] = field(default_factory=dict)
-    readers: Mapping[SetKey, Reader] = field(default_factory=dict)
+    retired: Mapping[bytes, RuleSet] = field(default_factory=dict)  # by digest: pods may have them until all is written
+    readers: Mapping[bytes, Reader] = field(default_factory=dict)  # by the digest of each rule set, retired ones too
     peers: Peers = field(default_factory=Peers)
     digests: Mapping[Signature, bytes] = field(default_factory=dict)  # of all signatures in use
     ids: PolicyIds = field(default_factory=PolicyIds)
@@ -69,6 +71,10 @@ class Policies:
     needs_peers: bool = False  # pods of the whole cluster are to be watched
     is_known: bool = False  # all that they rest on had been listed
     has_room: bool = True  # the maps have room for all peers
+
+    def live(self) -> dict[bytes, RuleSet]:
+        """All rule sets, by their digests."""
+        return {**self.retired, **{one.digest: one for one in self.sets.values()}}
 
     def is_same(self, other: "Policies") -> bool:
         """Whether the same follows for every attachment."""
@@ -84,13 +90,24 @@ class Policies:
 Update = dict[Owner, Records]
 
 
-def policies(
-    cluster: Cluster, settings: Settings, own: frozenset[Address], attachments: Attachments, before: Policies
+def policies(  # noqa: PLR0913  two of them are the node's
+    cluster: Cluster,
+    settings: Settings,
+    own: frozenset[Address],
+    attachments: Attachments,
+    before: Policies,
+    *,
+    settle: bool = False,
 ) -> tuple[Policies, Update]:
     """The policies of a Cluster, and the records of the owners that differ from *before*, without attachments' own.
 
     *own* are the node's addresses. While policies, or the pods that they mean, have not been listed, all stays as it
     was, and pods that come pass nothing.
+
+    Rule sets that no pod has any more are retired: they stay, and so do the atoms that they name, until the maps hold
+    all that is asked for. So each write on the way leaves every pod with rules that know every class: a class that
+    tells more apart first, then other rule sets, then the classes that are left. *settle*: the maps do, and the
+    retired ones go.
     """
     if not settings.network_policy:
         return replace(before, pods=same(before.pods, _without_rules(attachments, before)), is_known=True), {}
@@ -107,9 +124,11 @@ def policies(
         settings.node_name,
         attachments,
     )
-    names: frozenset[str] = frozenset().union(*(one.named for one in now.sets.values()))
-    if now.sets is not before.sets or names:
-        meanings = chain.from_iterable(one.peers for one in now.sets.values())
+    now = replace(now, retired=_retired(now, before, settle=settle))
+    live = now.live()
+    names: frozenset[str] = frozenset().union(*(one.named for one in live.values()))
+    if now.sets is not before.sets or now.retired is not before.retired or names:
+        meanings = chain.from_iterable(one.peers for one in live.values())
         atoms = atoms.of(chain(meanings, named_ports(names, inputs)))
     needs = needs_pods(atoms)
     if needs and PEER_PODS not in cluster.listed and settings.pods_from_api:
@@ -124,6 +143,16 @@ def policies(
     now, update = _records(now, before)
     now = replace(now, has_room=_has_room(now, settings))
     return replace(now, pods=_pods(now, cluster, attachments, concerned, before)), update
+
+
+def _retired(now: Policies, before: Policies, *, settle: bool) -> Mapping[bytes, RuleSet]:
+    """The rule sets that pods have in the maps, maybe, and are to have no more."""
+    if settle:
+        return before.retired and {}
+    if now.sets is before.sets:
+        return before.retired
+    current = {one.digest for one in now.sets.values()}
+    return {found: one for found, one in before.live().items() if found not in current}
 
 
 def _has_room(now: Policies, settings: Settings) -> bool:
@@ -186,7 +215,7 @@ def _selected(cluster: Cluster, settings: Settings, attachments: Attachments, be
                 by_label = {policy_label(policy): policy for policy in subject.policies}
                 made = RuleSet(key, tuple(by_label[label] for label in key.policies))
                 known = before.sets.get(key)
-                sets[key] = known if known is not None and made.is_same(known) else made
+                sets[key] = known if known is not None and made.digest == known.digest else made
     is_same = sets.keys() == before.sets.keys() and all(sets[key] is before.sets[key] for key in sets)
     return now if is_same else replace(now, sets=sets)
 
@@ -195,41 +224,43 @@ def _digests(met: Peers, before: Policies) -> Mapping[Signature, bytes]:
     signatures = met.signatures()
     if signatures == before.digests.keys():
         return before.digests
-    return {one: before.digests.get(one) or signature_digest(one) for one in signatures}
+    found = {one: before.digests.get(one) or signature_digest(one) for one in signatures}
+    return dict(sorted(found.items(), key=itemgetter(1)))  # so that numbers do not depend on the process
 
 
 def _numbered(now: Policies, before: Policies) -> Policies:
     """With the numbers of all that has one."""
     ids = now.ids
-    if now.sets is not before.sets or not now.sets:
-        labels = dict.fromkeys(label for key in now.sets for label in key.policies)
+    if now.sets is not before.sets or now.retired is not before.retired or not now.sets:
+        live = now.live()
+        labels = dict.fromkeys(label for one in live.values() for label in one.key.policies)
         named = [*islice(labels, ids.policies.last)]
-        ids = replace(ids, policies=ids.policies.of(named), sets=ids.sets.of([key.digest for key in now.sets]))
+        ids = replace(ids, policies=ids.policies.of(named), sets=ids.sets.of(live.keys()))
     if now.digests is not before.digests or not now.digests:
         ids = replace(ids, classes=ids.classes.of([*now.digests.values()]))
     return replace(now, ids=ids)
 
 
-def _readers(now: Policies, before: Policies) -> Mapping[SetKey, Reader]:
+def _readers(now: Policies, before: Policies) -> Mapping[bytes, Reader]:
     """What reads each rule set; one that would read the same is the identical one."""
-    if now.sets is before.sets and now.peers.atoms is before.peers.atoms:
+    is_same = now.sets is before.sets and now.retired is before.retired
+    if is_same and now.peers.atoms is before.peers.atoms:
         return before.readers
-    found: dict[SetKey, Reader] = {}
-    for key, one in now.sets.items():
+    found: dict[bytes, Reader] = {}
+    for key, one in now.live().items():
         old = before.readers.get(key)
-        is_kept = one is before.sets.get(key) and (not one.named or now.peers.atoms is before.peers.atoms)
+        is_kept = not one.named or now.peers.atoms is before.peers.atoms
         found[key] = old if old is not None and is_kept else Reader(one, now.peers.atoms, now.ids.policies.known)
     return found
 
 
-def _concerned(now: Policies, before: Policies) -> set[SetKey]:
-    """The rule sets that say something else than before, of someone."""
-    found = {key for key, reader in now.readers.items() if before.readers.get(key) is not reader}
+def _concerned(now: Policies, before: Policies) -> set[bytes]:
+    """The rule sets that say something else than before of some address, since that is another peer."""
+    found: set[bytes] = set()
     if now.peers is before.peers:
         return found
-    left: dict[SetKey, Reader] = {key: reader for key, reader in now.readers.items() if key not in found}
-    by_atom: dict[Atom, list[SetKey]] = {}
-    for key, reader in left.items():
+    by_atom: dict[Atom, list[bytes]] = {}
+    for key, reader in now.readers.items():
         for atom in reader.atoms:
             by_atom.setdefault(atom, []).append(key)
     told: set[tuple[Signature, Signature]] = set()
@@ -238,7 +269,7 @@ def _concerned(now: Policies, before: Policies) -> set[SetKey]:
             continue
         told.add((was, is_now))
         for key in {key for atom in was ^ is_now for key in by_atom.get(atom, ())}:
-            if key not in found and left[key].table(was) != left[key].table(is_now):
+            if key not in found and now.readers[key].table(was) != now.readers[key].table(is_now):
                 found.add(key)
     return found
 
@@ -246,9 +277,10 @@ def _concerned(now: Policies, before: Policies) -> set[SetKey]:
 def _records(now: Policies, before: Policies) -> tuple[Policies, Update]:
     """The records of the owners that differ, with the numbers of new lists of ports taken."""
     made: Update = {}
-    if now.ids.policies is not before.ids.policies:
+    is_first = not before.is_known  # what an earlier agent left is nobody's until it is said again
+    if is_first or now.ids.policies is not before.ids.policies:
         made[NAMES] = _names(now.ids.policies.known)
-    if now.ids.classes is not before.ids.classes:
+    if is_first or now.ids.classes is not before.ids.classes:
         made[CLASSES] = _classes(now.ids.classes.known)
     if now.peers.ranges is not before.peers.ranges or now.ids.classes is not before.ids.classes:
         ranges = _ranges(now)
@@ -259,11 +291,11 @@ def _records(now: Policies, before: Policies) -> tuple[Policies, Update]:
         is_there = address in now.peers.elsewhere
         made[Owner(OwnerKind.PEER, str(address))] = Records.of({"peers": record}) if is_there else NOTHING
     differing = before.digests.keys() ^ now.digests.keys() if now.digests is not before.digests else frozenset()
-    ids = now.ids
+    ids, live = now.ids, now.live()
     for key, reader in now.readers.items():
         if before.readers.get(key) is reader and not any(reader.atoms & one for one in differing):
             continue
-        packer = Packer(ids.sets.known[key.digest], ids.next_list)
+        packer = Packer(ids.sets.known[key], ids.next_list)
         everybody = reader.table(NOBODY)
         for signature in now.digests:
             if reader.atoms & signature:
@@ -272,14 +304,14 @@ def _records(now: Policies, before: Policies) -> tuple[Policies, Update]:
                     packer.add(now.class_of(signature), said)
         packer.add(EVERYBODY, everybody)  # written last: a class that it was of until now has a rule of its own by then
         _, ids = ids.lists(packer.lists)
-        made[set_owner(key)] = packer.records(key.digest)
-    made |= {set_owner(key): NOTHING for key in before.readers if key not in now.readers}
+        made[set_owner(live[key])] = packer.records(key)
+    made |= {set_owner(one): NOTHING for key, one in before.live().items() if key not in live}
     return replace(now, ids=ids), made
 
 
-def set_owner(key: SetKey) -> Owner:
+def set_owner(rules: RuleSet) -> Owner:
     """A rule set as an owner of records."""
-    return Owner(OwnerKind.RULE_SET, f"{key.direction} {' '.join(key.policies)} {key.digest.hex()}")
+    return Owner(OwnerKind.RULE_SET, f"{rules.key.direction} {' '.join(rules.key.policies)} {rules.digest.hex()}")
 
 
 def _names(numbers: Mapping[str, int]) -> Records:
@@ -313,7 +345,7 @@ def _moved_elsewhere(now: Policies, before: Policies) -> Iterator[tuple[Address,
             yield address, was, is_now
 
 
-def _pods(now: Policies, cluster: Cluster, attachments: Attachments, concerned: set[SetKey], before: Policies) -> Pods:
+def _pods(now: Policies, cluster: Cluster, attachments: Attachments, concerned: set[bytes], before: Policies) -> Pods:
     """What each attachment has."""
     old_inputs, inputs = before.peers.inputs, now.peers.inputs
     if not concerned and now.is_same(before) and old_inputs.attachments is inputs.attachments:
@@ -323,7 +355,7 @@ def _pods(now: Policies, cluster: Cluster, attachments: Attachments, concerned: 
         old = _held(before, key, one)
         made = _pod(now, cluster, one)
         subject = now.subjects.get(one.pod) if one.pod is not None else None
-        is_concerned = subject is not None and not concerned.isdisjoint(subject.keys)
+        is_concerned = subject is not None and any(now.sets[of].digest in concerned for of in subject.keys)
         found[key] = _revised(made, old, one, is_concerned=is_concerned)
     is_same = found.keys() == before.pods.keys() and all(found[key] is before.pods[key] for key in found)
     return before.pods if is_same else found
@@ -350,8 +382,9 @@ def _number(now: Policies, key: SetKey | None) -> int:
     """The number of a rule set. One that does not only accept is void while some peers have no class: it would open."""
     if key is None:
         return abi.RULES_NONE
-    is_void = not now.has_room and not now.readers[key].only_accepts
-    return abi.RULES_UNKNOWN if is_void else now.ids.sets.known[key.digest]
+    rules = now.sets[key].digest
+    is_void = not now.has_room and not now.readers[rules].only_accepts
+    return abi.RULES_UNKNOWN if is_void else now.ids.sets.known[rules]
 
 
 def _revised(made: PodPolicy, old: PodPolicy | None, attachment: Attachment, *, is_concerned: bool) -> PodPolicy:
@@ -359,8 +392,34 @@ def _revised(made: PodPolicy, old: PodPolicy | None, attachment: Attachment, *, 
     if old is None:
         return _begun(made, attachment)
     is_moved = (made.ingress, made.egress, made.is_audited) != (old.ingress, old.egress, old.is_audited)
-    revision = (old.revision + 1) % REVISIONS or 1 if is_moved or is_concerned else old.revision
+    revision = _next(old.revision) if is_moved or is_concerned else old.revision
     return same(old, replace(made, revision=revision, holder=old.holder))
+
+
+def held_back(before: Pods, target: Pods) -> Pods:
+    """What pods have until all is written that they are to have, of those that have rule sets which are no more.
+
+    An earlier agent gave them those, and nobody knows what they would say of the classes that come: so nothing passes.
+    """
+    found: dict[AttachmentKey, PodPolicy] = {}
+    for key, old in before.items():
+        new = target.get(key)
+        if new is None or new.holder != old.holder:
+            continue
+        ingress, egress = _until(old.ingress, new.ingress), _until(old.egress, new.egress)
+        if (ingress, egress) != (old.ingress, old.egress):
+            found[key] = replace(old, ingress=ingress, egress=egress, revision=_next(old.revision))
+    return found
+
+
+def _until(old: int, new: int) -> int:
+    if old < abi.RULES_FIRST or old == new:
+        return old
+    return new if new == abi.RULES_NONE else abi.RULES_UNKNOWN
+
+
+def _next(revision: int) -> int:
+    return (revision + 1) % REVISIONS or 1
 
 
 def recovered_pods(

@@ -4,10 +4,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
-from operator import is_
 from struct import Struct
 
-from agent.compile.atom import Atom, Atoms, PortPeer, Signature, digest
+from agent.compile.atom import Atom, Atoms, PortPeer, Signature, digest, meaning_digest
 from agent.compile.records import Records
 from agent.compile.verdict import Match, Outcome, PortOutcome, Table, table
 from agent.model.name import ObjectName
@@ -43,12 +42,6 @@ class SetKey:
     policies: tuple[str, ...]  # their labels, in the order in which they are asked
     ports: tuple[ContainerPort, ...] = ()
 
-    @property
-    def digest(self) -> bytes:
-        """What outlives the agent of it."""
-        ports = (f"{port.name}/{port.protocol}/{port.number}" for port in self.ports)
-        return digest((self.direction, *self.policies, "", *ports))
-
 
 def set_key(direction: Direction, policies: Iterable[Policy], ports: Sequence[ContainerPort]) -> SetKey | None:
     """The rule set of a pod that these policies select; None: none of them speaks of the direction."""
@@ -68,7 +61,7 @@ def _named_ports(rules: Iterable[Rule]) -> Iterator[NamedPort]:
 
 @dataclass(frozen=True)
 class RuleSet:
-    """A rule set as it stands: *policies* are its key's, in that order."""
+    """A rule set: *policies* are its key's, in that order. What it says never changes: pods get another one instead."""
 
     key: SetKey
     policies: tuple[Policy, ...]
@@ -76,6 +69,19 @@ class RuleSet:
     def rules(self) -> Iterator[tuple[Policy, Rule]]:
         """Every rule with its policy, in the order in which they are asked."""
         return ((policy, rule) for policy in self.policies for rule in policy.rules(self.key.direction) or ())
+
+    @cached_property
+    def digest(self) -> bytes:
+        """Of all that it says; outlives the agent, as its number does."""
+        own = (_port_words(port) for port in self.key.ports)
+        return digest((self.key.direction, *self.key.policies, "", *own, "", *self._words()))
+
+    def _words(self) -> Iterator[bytes | str]:
+        for policy, rule in self.rules():
+            yield f"{policy_label(policy)} {policy.tier} {rule.verdict}"
+            yield from ("everybody",) if rule.peers is None else map(meaning_digest, rule.peers)
+            yield from ("any",) if rule.ports is None else map(_port_words, rule.ports)
+            yield ""
 
     @cached_property
     def peers(self) -> frozenset[Peer]:
@@ -89,11 +95,15 @@ class RuleSet:
             return frozenset()
         return frozenset(port.name for _, rule in self.rules() for port in _named_ports((rule,)))
 
-    def is_same(self, other: "RuleSet | None") -> bool:
-        """Whether another says the same."""
-        if other is None or len(self.policies) != len(other.policies):
-            return False
-        return all(map(is_, self.policies, other.policies))
+
+def _port_words(port: PortRange | NamedPort | ContainerPort) -> str:
+    match port:
+        case PortRange(protocol, low, high):
+            return f"{protocol} {low}-{high}"
+        case NamedPort(name, protocol):
+            return f"{protocol} {name}"
+        case ContainerPort(name, protocol, number):
+            return f"{protocol} {name} {number}"
 
 
 class Reader:

@@ -206,12 +206,17 @@ class Loop:
             self._times.begin_resync()
         rounds = self._rounds
         self._serve(rounds)
-        if self._take(rounds) or self._times.is_round_due(rounds.parts.retry_at_ns):
+        if self._take(rounds) or self._is_unsettled(rounds) or self._times.is_round_due(rounds.parts.retry_at_ns):
             self._times.begin_round()
             self._round(rounds)
         if self._times.is_resync_due:
             self._resync(rounds)
         self._do_deferred(rounds)
+
+    @staticmethod
+    def _is_unsettled(rounds: Rounds) -> bool:
+        """Whether a round is to end what an attachment's coming or going has begun; after a failure its time comes."""
+        return rounds.is_unsettled and rounds.map_error is None
 
     def _take(self, rounds: Rounds) -> bool:
         """Take in the latest Cluster and what drifted; whether there is either."""

@@ -7,7 +7,7 @@ compiled and written at once.
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from agent.compile.desired import Desired, desired
+from agent.compile.desired import Desired, desired, held_back_first
 from agent.compile.endpoint import attachment_records
 from agent.compile.ids import recovered
 from agent.compile.node import node_owner
@@ -87,6 +87,7 @@ class Rounds:
         """Bring everything to *cluster*; yields after each piece. What failed is in :attr:`map_error` and the parts."""
         self._cluster, self.map_error = cluster, None
         try:
+            self._hold_back(cluster)
             self._compile(cluster)
         except Exception as error:  # noqa: BLE001  what was compiled before still holds
             self.map_error = error
@@ -94,6 +95,10 @@ class Rounds:
         try:
             for _ in self._tracker.write():
                 yield
+            if self.is_unsettled and self._tracker.is_current:
+                self._compile(self._cluster, settle=True)
+                for _ in self._tracker.write():
+                    yield
         except Exception as error:  # noqa: BLE001  the parts may well succeed
             self.map_error = error
         yield from self.parts.run(lambda: self.desired, before_maps=False)
@@ -107,14 +112,33 @@ class Rounds:
         self.parts.resync()
         yield from self._tracker.resync()
 
-    def _compile(self, cluster: Cluster) -> frozenset[Owner]:
-        """Bring the Desired up to date; the owners that changed."""
-        before = self.desired
+    @property
+    def is_unsettled(self) -> bool:
+        """Whether something was only for the way to what is desired, and goes in a round when the maps hold that."""
+        return bool(self.desired.policies.retired)
+
+    def _hold_back(self, cluster: Cluster) -> None:
+        """Before all else of the first whole cluster: pods whose rules have changed while no agent ran."""
+        if self.desired.synced or not cluster.synced:
+            return
+        target = desired(self._with_attachments(cluster), self._settings, self.desired)
+        if not target.synced:
+            return
+        first = held_back_first(self.desired, target)
+        self._tracker.want(first)
+        self._tracker.write_now(first.changed)
+        self.desired = first
+
+    def _with_attachments(self, cluster: Cluster) -> Cluster:
+        """A cluster with the attachments of this moment."""
+        attachments = self.desired.source.local.attachments
         if self._is_local_stale:
-            local = replace(cluster.local, attachments=tuple(self._attachments.values()))
-        else:
-            local = replace(cluster.local, attachments=before.source.local.attachments)
-        now = desired(replace(cluster, local=local), self._settings, before)
+            attachments = tuple(self._attachments.values())
+        return replace(cluster, local=replace(cluster.local, attachments=attachments))
+
+    def _compile(self, cluster: Cluster, *, settle: bool = False) -> frozenset[Owner]:
+        """Bring the Desired up to date; the owners that changed."""
+        now = desired(self._with_attachments(cluster), self._settings, self.desired, settle=settle)
         self._is_local_stale = False
         self.desired = now
         self._tracker.want(now)

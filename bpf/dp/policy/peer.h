@@ -25,7 +25,7 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } peer_ranges SEC(".maps") AGENT_WRITES(11) SIZED_BY(max_prefixes);
 
-/* What each class's number stands for. */
+/* What each class's number stands for. Written before what has the number, so that an agent knows each that is in use. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 65536);
@@ -33,7 +33,7 @@ struct {
 	__type(key, __u32);
 	__type(value, struct policy_digest);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} peer_classes SEC(".maps") AGENT_WRITES(9) SIZED_BY(max_rules);
+} peer_classes SEC(".maps") AGENT_WRITES(5) SIZED_BY(max_rules);
 
 /* By the attachment's slot. */
 struct {

@@ -24,7 +24,7 @@ struct {
 	__type(key, __u32);
 	__type(value, struct policy_name);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} policies SEC(".maps") AGENT_WRITES(5);
+} policies SEC(".maps") AGENT_WRITES(3);
 
 /* Lists of ports that are too long for a rule. */
 struct {
@@ -53,7 +53,7 @@ struct {
 	__type(key, __u32);
 	__type(value, struct policy_digest);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} rule_sets SEC(".maps") AGENT_WRITES(7);
+} rule_sets SEC(".maps") AGENT_WRITES(4);
 
 /* A verdict, and whose. */
 struct judgement {
