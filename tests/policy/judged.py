@@ -5,16 +5,11 @@ by the shipped objects. Every pod of the node is behind the loopback device, tol
 """
 
 import json
-from collections.abc import Iterable
+import struct
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Any
-
-from scapy.layers.inet import ICMP, IP, TCP, UDP
-from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
-from scapy.layers.l2 import Ether
-from scapy.layers.sctp import SCTP
-from scapy.packet import Packet
 
 from agent.compile.settings import Settings
 from agent.model.attachment import Attachment, AttachmentKey, Veth
@@ -31,15 +26,24 @@ from agent.watch.decode.node import NODE
 from agent.watch.decode.peer_pod import PEER_POD
 from agent.watch.decode.pod import POD
 from agent.watch.mirror import Mirror
-from maps import abi
+from maps import abi, libbpf
+from maps.apply import AnyTable
 from maps.memory import MemoryTable
+from maps.record import cut
 from maps.registry import agent_maps
 from tests.bpf.datapath import LOOPBACK, TC_ACT_SHOT, Datapath
-from tests.policy.facts import Flow, Object, World, addresses, node_addresses
+from tests.policy.facts import Address, Flow, Object, World, addresses, node_addresses
+from tests.policy.frames import Way
 
 KINDS = (NAMESPACE, NODE, POD, PEER_POD, NETWORK_POLICY, CLUSTER_NETWORK_POLICY)
-DENIED = {"DROP_POLICY_INGRESS", "DROP_POLICY_EGRESS", "DROP_POLICY_UNKNOWN"}
+DENIED = {
+    abi.DropReason.DROP_POLICY_INGRESS,
+    abi.DropReason.DROP_POLICY_EGRESS,
+    abi.DropReason.DROP_POLICY_UNKNOWN,
+}
 FIRST_PORT, PORTS = 20000, 40000
+SLOTS = 64
+CONTEXT = struct.pack("<40xI", LOOPBACK).ljust(192, b"\0")  # struct __sk_buff
 
 
 class Nothing:
@@ -51,39 +55,95 @@ class Nothing:
         """None."""
 
 
+class Written:
+    """A table of a node that is written record by record while the node's *on_write* is there to be told of each."""
+
+    def __init__(self, table: AnyTable, node: "Judged") -> None:
+        self._table, self._node = table, node
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._table, name)
+
+    def update_packed(self, keys: bytes, values: bytes, n: int) -> None:
+        """Write *n* records, one after the other."""
+        if self._node.on_write is None:
+            self._table.update_packed(keys, values, n)
+            return
+        spec = self._table.spec
+        for key, value in zip(cut(keys, spec.key.SIZE), cut(values, spec.value.SIZE), strict=True):
+            self._node.on_write()
+            self._table.update_packed(key, value, 1)
+
+    def delete_packed(self, keys: bytes, n: int) -> None:
+        """Remove *n* records, one after the other."""
+        if self._node.on_write is None:
+            self._table.delete_packed(keys, n)
+            return
+        for key in cut(keys, self._table.spec.key.SIZE):
+            self._node.on_write()
+            self._table.delete_packed(key, 1)
+
+
 @dataclass
 class Judged:
-    """The node *name* of worlds, on *datapath*'s maps."""
+    """The node *name* of worlds, on *datapath*'s maps. *on_write* is called before each record is written."""
 
     datapath: Datapath
     name: str
+    on_write: Callable[[], None] | None = None
+    settings: Settings = field(init=False)
     rounds: Rounds = field(init=False)
     mirror: Mirror = field(init=False)
+    _tables: Mapping[str, Any] = field(init=False)
     _attached: dict[AttachmentKey, Attachment] = field(default_factory=dict)
-    _seen: dict[Kind, dict[str, Object]] = field(default_factory=dict)
     _slots: int = 0
     _sport: int = 0
+    _dropped: bytes = b""
+    _own: frozenset[Address] = frozenset()
 
     def __post_init__(self) -> None:
         """Empty maps."""
         self.datapath.reset()
         for name in ("attachments", "pod_policies"):
             table = self.datapath.tables[name]
-            table.update_packed(
-                b"".join(table.spec.key.pack(i) for i in range(64)), bytes(64 * table.spec.value.SIZE), 64
-            )
-        for name in ("endpoints",):
-            table = self.datapath.tables[name]
-            table.delete([key for key, _ in table.items()])
-        settings = Settings(self.name, network_policy=True)
+            keys = b"".join(table.spec.key.pack(index) for index in range(SLOTS))
+            table.update_packed(keys, bytes(SLOTS * table.spec.value.SIZE), SLOTS)
+        endpoints = self.datapath.tables["endpoints"]
+        endpoints.delete([key for key, _ in endpoints.items()])
+        rooms = {name: self.datapath.tables[name].max_entries for name in ("peers", "peer_ranges")}
+        self.settings = Settings(
+            self.name, network_policy=True, peer_room=rooms["peers"], range_room=rooms["peer_ranges"]
+        )
         # of maps that no tc program has, those of the socket hooks, memory does
         missing = {spec.name: MemoryTable(spec) for spec in agent_maps() if spec.name not in self.datapath.tables}
-        dataplane = Dataplane({**missing, **self.datapath.tables}, (), Nothing())
-        self.rounds = Rounds(dataplane, settings, (), lambda: 0)
+        self._tables = {**missing, **self.datapath.tables}
+        self._dropped = self._counters()
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin an agent, which finds what the maps hold and the attachments that there are, and knows no cluster."""
+        tables = {name: Written(table, self) for name, table in self._tables.items()}
+        self.rounds = Rounds(Dataplane(tables, (), Nothing()), self.settings, self._attached.values(), lambda: 0)
         self.mirror = Mirror(lambda _: None, KINDS)
 
     def apply(self, world: World) -> None:
         """Bring the node to a world."""
+        self.attach(world)
+        self.sync(world)
+
+    def sync(self, world: World) -> None:
+        """Bring the node to a world in which it has the attachments already.
+
+        Raises:
+            MapFull: something does not fit; all else is there.
+        """
+        self._mirror(world)
+        for _ in self.rounds.round(self.mirror.cluster):
+            pass
+        if self.rounds.map_error:
+            raise self.rounds.map_error
+
+    def _mirror(self, world: World) -> None:
         decoder = Decoder(self.name)
         tables: dict[Kind, Iterable[Object]] = {
             NAMESPACE: world.namespaces,
@@ -107,13 +167,10 @@ class Judged:
             7, "eth0", tuple(own), tuple(ip_network(f"{address}/{address.max_prefixlen}") for address in own), 1500
         )
         self.mirror.set_local(Local((device,), netns_cookie=1))
-        self._attach(world)
-        for _ in self.rounds.round(self.mirror.cluster):
-            pass
-        if self.rounds.map_error:
-            raise self.rounds.map_error
+        self._own = frozenset(own)
 
-    def _attach(self, world: World) -> None:
+    def attach(self, world: World) -> set[Address]:
+        """Have the pods that a world has here, and no others, and serve them; the addresses of those that are new."""
         wanted = {}
         for pod in world.pods:
             spec, status = pod["spec"], pod.get("status", {})
@@ -131,6 +188,7 @@ class Judged:
             self.rounds.attach(self._attached[key])
         if gone or new:
             self.rounds.serve((*gone, *new))
+        return {address for key in new for address in self._attached[key].addresses}
 
     def _address_moved(self, key: AttachmentKey, pod: Object) -> bool:
         return set(self._attached[key].addresses) != set(addresses(pod))
@@ -166,48 +224,42 @@ class Judged:
         """Whether this node sees the flow. Link-local addresses are the link's own, and nobody forwards theirs."""
         if flow.source.is_link_local or flow.destination.is_link_local:
             return False
-        here = self._here()
+        here = self.here()
         return flow.source in here or flow.destination in here
 
-    def _here(self) -> dict[Any, Attachment]:
+    def here(self) -> dict[Address, Attachment]:
+        """The attachments by their addresses."""
         return {address: one for one in self._attached.values() for address in one.addresses}
 
     def passes(self, flow: Flow, sport: int) -> bool:
-        """Whether a packet of the flow from a source port passes, and is dropped for no other reason than policy's."""
-        here = self._here()
-        sender = here.get(flow.source)
+        """Whether the first packet of the flow from a source port passes."""
+        return self.carries(Way(flow, sport, opens=True))
+
+    def carries(self, way: Way) -> bool:
+        """Whether a packet passes; one that does not is dropped by policy, and for no other reason."""
+        sender = self.here().get(way.source)
         if sender is not None:
-            program, mac = "pod_ingress", sender.mac
-        elif flow.own_node:
-            program, mac = "pod_egress", abi.NODE_MAC.hex(":")
+            holder, program, mac = "tc_pod", "pod_ingress", sender.mac
+        elif way.source in self._own:
+            holder, program, mac = "tc_pod", "pod_egress", abi.NODE_MAC.hex()
         else:
-            program, mac = "uplink_ingress", "02:ff:00:00:00:01"
-        done = self.datapath.run(program, _frame(flow, sport, mac))
-        reasons = {name for _, _, name in done.reasons} - {"DROP_NONE"}
-        if not reasons <= DENIED:
-            raise AssertionError(f"{flow} is dropped for {reasons}")
-        if bool(reasons) != (done.verdict == TC_ACT_SHOT):
-            raise AssertionError(f"{flow}: verdict {done.verdict}, counted {done.reasons}")
-        return not reasons
+            holder, program, mac = "tc_uplink", "uplink_ingress", "02:ff:00:00:00:01"
+        fd = self.datapath.objects[holder].program_fd(program)
+        verdict = libbpf.test_run(fd, way.frame(mac), context=CONTEXT).retval
+        if verdict == TC_ACT_SHOT:
+            self._check_reason(way)
+        return verdict != TC_ACT_SHOT
 
+    def _check_reason(self, way: Way) -> None:
+        now = self._counters()
+        fields, cpus = len(now) // 8 // abi.COUNTERS.max_entries, libbpf.possible_cpus()
+        each = fields // cpus  # of a CPU: packets, octets
+        before, after = (struct.unpack(f"={len(one) // 8}Q", one) for one in (self._dropped, now))
+        self._dropped = now
+        differing = {at // fields % abi.COUNTER_REASONS for at in range(0, len(after), each) if before[at] != after[at]}
+        reasons = {abi.DropReason(reason) for reason in differing} - {abi.DropReason.DROP_NONE}
+        if len(reasons) != 1 or not reasons <= DENIED:
+            raise AssertionError(f"{way} is dropped for {reasons}")
 
-def _frame(flow: Flow, sport: int, mac: str) -> Packet:
-    v6 = flow.source.version == 6
-    ip = IPv6 if v6 else IP
-    return (
-        Ether(src=mac, dst="02:00:00:00:00:fe")
-        / ip(src=str(flow.source), dst=str(flow.destination))
-        / _transport(flow, sport)
-    )
-
-
-def _transport(flow: Flow, sport: int) -> Packet:
-    match flow.protocol:
-        case "TCP":
-            return TCP(sport=sport, dport=flow.port, flags="S")
-        case "UDP":
-            return UDP(sport=sport, dport=flow.port)
-        case "SCTP":
-            return SCTP(sport=sport, dport=flow.port)
-        case _:
-            return ICMPv6EchoRequest(id=sport) if flow.source.version == 6 else ICMP(type=8, id=sport)
+    def _counters(self) -> bytes:
+        return b"".join(values for _, values in self.datapath.tables["counters"].packed_items())
