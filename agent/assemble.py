@@ -116,6 +116,7 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
         settings,
         threads=threads,
         on_sync=metrics.observe_sync,
+        on_policy=metrics.observe_policy,
         on_needs_peers=lambda needed: cluster.watch_peers(needed),  # noqa: PLW0108  the source is made below
     )
     mirror = Mirror(loop.offer, expected(options))

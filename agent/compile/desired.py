@@ -127,7 +127,7 @@ def desired(cluster: Cluster, settings: Settings, before: Desired, *, settle: bo
 
 
 def held_back_first(before: Desired, target: Desired) -> Desired:
-    """What is to be written before *target*, the first that an agent makes of a whole cluster: see policy.held_back()."""
+    """What is written before *target*, the first that an agent makes of a whole cluster; see policy.held_back()."""
     pods = held_back(before.policies.pods, target.policies.pods)
     ours = {key: target.attachments[key] for key in pods}
     made = attachment_records(ours, {}, pods, {})
@@ -141,7 +141,7 @@ def _attachments(cluster: Cluster, before: Desired) -> Mapping[AttachmentKey, At
     return {attachment.key: attachment for attachment in cluster.local.attachments}
 
 
-def _policies(
+def _policies(  # noqa: PLR0913  as desired()
     cluster: Cluster,
     settings: Settings,
     context: NodeContext,

@@ -20,6 +20,7 @@ from agent.model.attachment import Attachment
 from agent.model.cluster import Cluster
 from agent.reconcile.account import Account
 from agent.reconcile.parts import Dataplane
+from agent.reconcile.propagation import Propagation
 from agent.reconcile.round import Rounds
 from agent.reconcile.status import Status
 from agent.reconcile.timetable import Timetable
@@ -56,11 +57,12 @@ class Loop:
         threads: Threads | None = None,
         on_sync: Callable[[float], None] = lambda _: None,
         on_needs_peers: Callable[[bool], None] = lambda _: None,
+        on_policy: Callable[[float], None] = lambda _: None,
     ) -> None:
         """*on_sync* is called with the seconds of each round after which maps and vital parts are right.
 
         *on_needs_peers* is called when rules begin to mean pods of all nodes, and when none does any more; it returns
-        at once.
+        at once. *on_policy* is called with the seconds from a change's arrival to the maps that pods are judged by.
         """
         self._dataplane, self._settings, self._clock = dataplane, settings, clock
         self._wake = Condition()
@@ -75,6 +77,7 @@ class Loop:
         self._on_sync = on_sync
         self._on_needs_peers = on_needs_peers
         self._needed_peers = False
+        self._propagation = Propagation(clock, on_policy)
         self._times = Timetable(clock)
         self._thread = (threads or Threads()).make("reconcile", self._run)
 
@@ -100,6 +103,7 @@ class Loop:
         """Work towards *cluster* from now on; returns at once. It says nothing of attachments: CNI does."""
         with self._wake:
             self._latest = cluster
+            self._propagation.arrived()
             self._wake.notify_all()
 
     def resync_watched(self) -> None:
@@ -222,6 +226,7 @@ class Loop:
         """Take in the latest Cluster and what drifted; whether there is either."""
         with self._wake:
             cluster, self._latest = self._latest, None
+            self._propagation.taken()
             is_drifting, self._is_drifting = self._is_drifting, False
         if is_drifting:
             rounds.parts.resync(watched=True)
@@ -275,6 +280,7 @@ class Loop:
             self._synced.set()
             gc.freeze()  # a collector that walks a hundred thousand records every so often costs a round its budget
         self._on_sync((now_ns - began_ns) / 1e9)
+        self._propagation.written(rounds.desired.policies)
 
     def _pause(self, rounds: Rounds) -> None:
         """Between two pieces of a long write: pods first, and an end when the agent ends."""

@@ -125,6 +125,8 @@ class Rounds:
         if not target.synced:
             return
         first = held_back_first(self.desired, target)
+        if not first.changed:
+            return
         self._tracker.want(first)
         self._tracker.write_now(first.changed)
         self.desired = first

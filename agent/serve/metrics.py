@@ -13,6 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from agent.log import logger
+from agent.serve.policy_metrics import PROPAGATION_BUCKETS_S, PolicyUse, policy_families
 from maps import abi
 from maps.traffic import traffic
 
@@ -83,6 +84,7 @@ class Sources:
     conntrack_gc: Callable[[], abi.GcRun | None] = lambda: None
     attachments: Callable[[], int] = lambda: 0
     pools: Callable[[], Iterable[PoolUse]] = tuple
+    policy: Callable[[], PolicyUse] = PolicyUse
 
 
 @dataclass(slots=True)
@@ -91,6 +93,7 @@ class Metrics:
 
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     _sync: Histogram = field(init=False)
+    _policy: Histogram = field(init=False)
     _cni: Histogram = field(init=False)
     _requests: Counter = field(init=False)
 
@@ -100,6 +103,12 @@ class Metrics:
             "sluiceway_sync_seconds",
             "From a change of the cluster to maps that are equal to it.",
             buckets=SYNC_BUCKETS_S,
+            registry=self.registry,
+        )
+        self._policy = Histogram(
+            "sluiceway_policy_propagation_seconds",
+            "From the arrival of a policy's, a label's or an address's change to the maps that pods are judged by.",
+            buckets=PROPAGATION_BUCKETS_S,
             registry=self.registry,
         )
         self._cni = Histogram(
@@ -121,6 +130,10 @@ class Metrics:
     def observe_sync(self, seconds: float) -> None:
         """One sync took that long."""
         self._sync.observe(seconds)
+
+    def observe_policy(self, seconds: float) -> None:
+        """One change of what pods are judged by took that long."""
+        self._policy.observe(seconds)
 
     def observe_cni(self, command: str, code: int, seconds: float) -> None:
         """One CNI request was answered."""
@@ -149,6 +162,7 @@ class _Scrape(Collector):
             lambda: _traffic(s.counters()),
             lambda: _conntrack(s.conntrack_gc()),
             lambda: _pods(s.attachments(), s.pools()),
+            lambda: policy_families(s.policy()),
         )
         for read in readers:
             try:

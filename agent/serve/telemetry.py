@@ -7,6 +7,7 @@ from contextlib import closing
 from agent.model.address import Network
 from agent.reconcile.loop import Loop
 from agent.serve.metrics import MapUse, PartUse, PoolUse, Sources, SyncUse, WatchUse
+from agent.serve.policy_metrics import PolicyUse, policy_use
 from maps import abi
 from maps.pins import Generation, held
 from maps.registry import open_table
@@ -28,6 +29,7 @@ def sources(
         counters=lambda: _counters(generation),
         conntrack_gc=lambda: _conntrack_gc(generation),
         attachments=attachments,
+        policy=lambda: _policy(generation, loop),
         pools=lambda: (PoolUse(str(cidr), used, free) for cidr, used, free in pools()),
     )
 
@@ -55,6 +57,11 @@ def _sync(loop: Loop) -> SyncUse:
 def _counters(generation: Generation) -> Iterator[tuple[int, abi.Counter]]:
     with closing(open_table(abi.COUNTERS, generation.maps)) as table:
         yield from table.items()
+
+
+def _policy(generation: Generation, loop: Loop) -> PolicyUse:
+    with closing(open_table(abi.POLICY_COUNTERS, generation.maps)) as table:
+        return policy_use(table, loop.desired())
 
 
 def _conntrack_gc(generation: Generation) -> abi.GcRun | None:
