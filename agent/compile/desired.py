@@ -13,6 +13,7 @@ from agent.compile.host_port import host_port_services
 from agent.compile.ids import IdBook, Ids
 from agent.compile.node import node_owner, node_problems, node_records
 from agent.compile.policy import Policies, held_back, policies, waiting
+from agent.compile.policy_problems import policy_problems
 from agent.compile.records import NOTHING, Owner, Records
 from agent.compile.remote import Remotes, remotes, vantage
 from agent.compile.remote import update as remote_update
@@ -123,7 +124,8 @@ def desired(cluster: Cluster, settings: Settings, before: Desired, *, settle: bo
         ids=book.ids(),
     )
     own = {node_owner(settings): node_problems(settings, local, node, found, unserved)}
-    return _assembled(now, made, {**update.problems, **remote_problems, **routed_problems, **own}, before)
+    named = policy_problems(judged, before.policies, cluster.listed, before.source.listed if before.synced else None)
+    return _assembled(now, made, {**update.problems, **remote_problems, **routed_problems, **own, **named}, before)
 
 
 def held_back_first(before: Desired, target: Desired) -> Desired:

@@ -1,0 +1,73 @@
+"""Named ports of policies in use that nobody has: such a rule says nothing of them, which its author may not mean.
+
+A policy that selects no pod of this node is none of this node's business.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+
+from agent.compile.atom import PortPeer
+from agent.compile.policy import PEER_PODS, Policies
+from agent.compile.records import Owner, OwnerKind
+from agent.compile.rule_set import policy_label
+from agent.model.name import Problem
+from agent.model.policy import ContainerPort, Direction, NamedPort, Policy, Tier
+
+NAMED_PORTS = Owner(OwnerKind.POLICY, "named ports")
+
+
+def policy_problems(
+    now: Policies, before: Policies, listed: frozenset[str], listed_before: frozenset[str] | None
+) -> Mapping[Owner, tuple[Problem, ...]]:
+    """The problems of all policies in use, where something differs from before.
+
+    *listed* are the kinds of which all is known. *listed_before* None: before nothing was found out.
+    """
+    knows_pods = PEER_PODS in listed
+    is_same = now.subjects is before.subjects and now.sets is before.sets and now.peers.atoms is before.peers.atoms
+    if is_same and listed_before is not None and knows_pods is (PEER_PODS in listed_before):
+        return {}
+    return {NAMED_PORTS: tuple(_named_ports(now, knows_pods=knows_pods))}
+
+
+def _named_ports(now: Policies, *, knows_pods: bool) -> Iterator[Problem]:
+    naming = {policy_label(policy): policy for one in now.sets.values() for policy in one.policies if _names(policy)}
+    if not naming:
+        return
+    everybody = frozenset(meaning.port for meaning in now.peers.atoms.by_meaning if isinstance(meaning, PortPeer))
+    selected: dict[str, set[ContainerPort]] = {label: set() for label in naming}
+    for subject in now.subjects.values():
+        for policy in subject.policies:
+            if (label := policy_label(policy)) in selected:
+                selected[label].update(subject.pod.ports)
+    for label, policy in sorted(naming.items()):
+        yield from _unknown(policy, Direction.INGRESS, selected[label], "pod of this node that it selects")
+        if knows_pods:
+            yield from _unknown(policy, Direction.EGRESS, everybody, "pod")
+
+
+def _names(policy: Policy) -> bool:
+    rules = chain(policy.ingress or (), policy.egress or ())
+    return any(isinstance(port, NamedPort) for rule in rules for port in rule.ports or ())
+
+
+def _unknown(policy: Policy, direction: Direction, there: Iterable[ContainerPort], whose: str) -> Iterator[Problem]:
+    """The named ports of a direction that none of *there* is; rules and ports that were refused do not count."""
+    is_network_policy = policy.tier is Tier.NAMESPACE
+    kind = "NetworkPolicy" if is_network_policy else "ClusterNetworkPolicy"
+    ports = tuple(there)
+    for index, rule in enumerate(policy.rules(direction) or ()):
+        for at, port in enumerate(rule.ports or ()):
+            if not isinstance(port, NamedPort) or any(_is_named(one, port) for one in ports):
+                continue
+            # how ports are written differs between the versions of ClusterNetworkPolicy
+            where = f"spec.{direction.lower()}[{index}]" + (f".ports[{at}].port" if is_network_policy else "")
+            what = f"{port.protocol.name} port" if port.protocol is not None else "port"
+            text = (
+                f"no {whose} has a {what} named {port.name!r}, so the rule means none by it; name one, or give a number"
+            )
+            yield Problem(kind, policy.name, where, text)
+
+
+def _is_named(one: ContainerPort, port: NamedPort) -> bool:
+    return one.name == port.name and port.protocol in {None, one.protocol}
