@@ -151,8 +151,9 @@ class Crossing:
         for way in (*begun, *fresh):
             ends = {way.flow.source, way.flow.destination}
             if node.asks(way.flow) and not ends & left:
-                judged = (verdict(there, as_of(there, way.flow), here=self.name) for there in (self.before, self.after))
-                asked.append((way, bool(ends & new), *judged))
+                was = verdict(self.before, as_of(self.before, way.flow), here=self.name)
+                is_now = verdict(self.after, as_of(self.after, way.flow), here=self.name)
+                asked.append((way, bool(ends & new), was, is_now))
 
         def probe(write: int, when: str) -> Iterator[Leak]:
             for way, is_new, before, after in asked:
