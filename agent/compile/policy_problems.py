@@ -35,13 +35,13 @@ def _named_ports(now: Policies, *, knows_pods: bool) -> Iterator[Problem]:
     if not naming:
         return
     everybody = frozenset(meaning.port for meaning in now.peers.atoms.by_meaning if isinstance(meaning, PortPeer))
-    selected: dict[str, set[ContainerPort]] = {label: set() for label in naming}
+    selected: dict[int, set[ContainerPort]] = {id(policy): set() for policy in naming.values()}
     for subject in now.subjects.values():
-        for policy in subject.policies:
-            if (label := policy_label(policy)) in selected:
-                selected[label].update(subject.pod.ports)
-    for label, policy in sorted(naming.items()):
-        yield from _unknown(policy, Direction.INGRESS, selected[label], "pod of this node that it selects")
+        for policy in subject.policies if subject.pod.ports else ():
+            if id(policy) in selected:
+                selected[id(policy)].update(subject.pod.ports)
+    for _, policy in sorted(naming.items()):
+        yield from _unknown(policy, Direction.INGRESS, selected[id(policy)], "pod of this node that it selects")
         if knows_pods:
             yield from _unknown(policy, Direction.EGRESS, everybody, "pod")
 
