@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from lab.conformance import applicable, known, results, runs, suite
+from lab.conformance import applicable, document, known, policy_suite, results, runs, suite
 from lab.conformance.origin import origin
 from lab.conformance.report import Report
 from lab.conformance.results import Result
@@ -29,9 +29,12 @@ OUT = CHECKOUT / "build" / "conformance"
 @click.option("--focus", default="", help="A regular expression, instead of the names that the runs list.")
 @click.option("--run", "names", type=click.Choice(runs.NAMES), multiple=True, help="Only this run; again for more.")
 @click.option("--out", type=click.Path(path_type=Path), default=OUT, show_default=True, help="Where results go.")
+@click.option("--document", "page", type=click.Path(path_type=Path), help="With --all: a page to put the results into.")
 @click.option("--nodes", default=3, show_default=True, help="How many, unless a cluster is up or --all is given.")
 @click.pass_obj
-def command(lab: str, *, is_all: bool, focus: str, names: Sequence[str], out: Path, nodes: int) -> int:  # noqa: PLR0913
+def command(  # noqa: PLR0913  each is a flag
+    lab: str, *, is_all: bool, focus: str, names: Sequence[str], out: Path, page: Path | None, nodes: int
+) -> int:
     """Run upstream's [sig-network] tests against the lab's Kubernetes, once per way of the packets.
 
     A cluster that is up is used and left up. Without --all, --focus and --run, tests/cluster runs too. The exit code is
@@ -40,7 +43,9 @@ def command(lab: str, *, is_all: bool, focus: str, names: Sequence[str], out: Pa
     """
     if is_all and (focus or names):
         raise click.UsageError("--all has runs of its own: leave out --focus and --run")
-    is_good = _all(lab, out / "all") if is_all else _listed(lab, focus, names, out, nodes)
+    if page and not is_all:
+        raise click.UsageError("--document wants the results of --all")
+    is_good = _all(lab, out / "all", page) if is_all else _listed(lab, focus, names, out, nodes)
     return 0 if is_good else 1
 
 
@@ -55,7 +60,7 @@ def _listed(lab: str, focus: str, names: Sequence[str], out: Path, nodes: int) -
     return is_good
 
 
-def _all(lab: str, out: Path) -> bool:
+def _all(lab: str, out: Path, page: Path | None) -> bool:
     of, began = origin(CHECKOUT, datetime.now(UTC)), time.monotonic()
     failures = known.read()
     selection = applicable.select(suite.upstream_names(build.artifacts(click.echo)))
@@ -64,11 +69,16 @@ def _all(lab: str, out: Path) -> bool:
         with lifecycle.running(lab, _options(nodes), click.echo) as made:
             for each in passes:
                 found[each.name] = one_pass(made, each.run, results.focus(each.names), each.names, out)
+            if policy_suite.NAME not in found:
+                configured = cluster.configure(made, Run(policy_suite.NAME, ()).options(made.site.options))
+                found[policy_suite.NAME] = policy_suite.run(configured, out / policy_suite.NAME, click.echo)
             cluster.configure(made, made.site.options)
     compared = known.compare(found, failures)
     report = Report(of, selection, found, time.monotonic() - began, compared)
     (out / "results.tsv").write_text(report.table())
     (out / "summary.md").write_text(report.summary())
+    if page:
+        page.write_text(document.updated(page.read_text(), report))
     click.echo(report.summary())
     return report.is_good
 

@@ -11,16 +11,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.kubernetes import golang, images
+from lab.kubernetes import golang, images, policy_api
 from lab.kubernetes.golang import BuildError, Say
 
 
 @dataclass(frozen=True, slots=True)
 class Artifacts:
-    """The cluster's programs by name, and the archive of all images."""
+    """The cluster's programs by name, the archive of all images, and what ClusterNetworkPolicy is, as a manifest."""
 
     programs: Mapping[str, Path]
     images: Path
+    policy_definition: Path
 
     def program(self, name: str) -> str:
         """The path of a program, as a command line wants it."""
@@ -33,8 +34,8 @@ def artifacts(say: Say) -> Artifacts:
     Raises:
         BuildError: a program or an image could not be made.
     """
-    made = programs(say)
-    return Artifacts(made, images.archive(cache_folder(os.environ), made, say))
+    cache, made = cache_folder(os.environ), programs(say)
+    return Artifacts(made, images.archive(cache, made, say), policy_api.definition(cache, say))
 
 
 def programs(say: Say) -> Mapping[str, Path]:
@@ -44,6 +45,16 @@ def programs(say: Say) -> Mapping[str, Path]:
         BuildError: one could not be made.
     """
     return golang.programs(cache_folder(os.environ), say)
+
+
+def policy_suite(say: Say) -> Path:
+    """The conformance suite of the policy API as a program, built if it is missing.
+
+    Raises:
+        BuildError: it could not be made.
+    """
+    (made,) = golang.programs(cache_folder(os.environ), say, (golang.POLICY_SUITE,)).values()
+    return made
 
 
 def cni_programs(say: Say) -> Mapping[str, Path]:
