@@ -17,7 +17,7 @@ PACKAGES := deploy/build/packages.sh
 PYTHON_SOURCES := agent maps dpctl lab bench tests deploy
 C_SOURCES = $(shell find $(wildcard bpf maps cni lab bench tests) -name '*.[ch]')
 
-.PHONY: help setup packages bpffs build cnitool generate check test demo kernels cluster conformance conformance-all bench wheel clean
+.PHONY: help setup packages bpffs build cnitool generate check test policy-fuzz demo kernels cluster conformance conformance-all bench wheel clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -103,6 +103,10 @@ cnitool: build
 test: setup bpffs cnitool build/tests/xdp.bpf.o ## everything that needs no Kubernetes binary
 	.venv/bin/pytest -m 'not cluster'
 
+# every flow and packet against an evaluator that shares nothing with the agent; fails where one is wrong
+policy-fuzz: setup bpffs build/tests/xdp.bpf.o ## 200,000 random flows under random policies against the tests' oracle
+	$(PYTHON) -m tests.policy.fuzz --flows $(or $(FLOWS),200000) $(if $(SEED),--seed $(SEED))
+
 demo: setup ## three nodes, real connections, real backends; ends with how to look further
 	$(PYTHON) -m lab demo
 
@@ -119,7 +123,7 @@ conformance: setup bpffs ## upstream's [sig-network] tests and tests/cluster, on
 	$(PYTHON) -m lab conformance
 
 # for longer than .ci/run has; fails where a test does that lab/conformance/known_failures.txt does not list
-conformance-all: setup bpffs ## every [sig-network] test of upstream's that can apply, in each mode, and network-policy-api's; build/conformance/all
+conformance-all: setup bpffs ## every [sig-network] test of upstream's that can apply, in each mode, and the policy API's suite
 	@$(PACKAGES) cluster
 	$(PYTHON) -m lab conformance --all --document docs/conformance.md
 
