@@ -64,8 +64,8 @@ COLUMNS: tuple[Column[DropRow], ...] = (
     Column("TIME", lambda r: r.time),
     Column("PROGRAM", lambda r: f"{r.program} {r.direction}"),
     Column("PROTOCOL", lambda r: r.protocol),
-    Column("FROM", lambda r: _end(r.source, r.source_name)),
-    Column("TO", lambda r: _end(r.destination, r.destination_name)),
+    Column("FROM", lambda r: _end(r, r.source, r.source_name)),
+    Column("TO", lambda r: _end(r, r.destination, r.destination_name)),
     Column("REASON", lambda r: r.reason),
     Column("WHY", lambda r: f"would be dropped (audited): {r.why}" if r.is_audited else r.why),
     Column("POLICY", lambda r: r.policy),
@@ -156,6 +156,7 @@ def _lower(names: type[abi.Program] | type[abi.Direction], number: int, prefix: 
     return next((one.name.removeprefix(prefix).lower() for one in names if one == number), str(number))
 
 
-def _end(one: End, name: str) -> str:
-    text = str(one) if one.port else one.address
+def _end(row: DropRow, one: End, name: str) -> str:
+    has_port = one.port and not row.protocol.startswith("ICMP")  # whose echoes have their identifier there
+    text = str(one) if has_port else one.address
     return f"{name} ({text})" if name else text

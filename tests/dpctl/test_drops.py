@@ -103,6 +103,8 @@ def test_a_packet_without_ports_shows_none_and_a_node_has_its_name() -> None:
     (row,) = drop_rows([RING[2]], KNOWN, DropFilter(), boot_s=0)
     (cells,) = Table(COLUMNS, [row]).cells()
     assert cells[3:5] == ["n2 (192.0.2.2)", "2001:db8::7"]
+    (row,) = drop_rows([((0, 5), event(5, DropReason.DROP_VLAN, protocol=1))], KNOWN, DropFilter(), boot_s=0)
+    assert Table(COLUMNS, [row]).cells()[0][3] == "shop/client (10.1.0.2)", "an echo's identifier is no port"
 
 
 @pytest.mark.parametrize(
