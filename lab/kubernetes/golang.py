@@ -110,8 +110,8 @@ POLICY_SUITE = Program("policy", "./policyapi", is_test=True, amendment=_WITHOUT
 
 def module_key(module: str) -> str:
     """A digest of all that decides what *module*'s programs are, but for the toolchain."""
-    amended = repr(POLICY_SUITE.amendment) if module == POLICY_SUITE.module else ""
-    digest = hashlib.sha256(f"{FLAGS!r}{amended}".encode())
+    more = repr(POLICY_SUITE.amendment) if module == POLICY_SUITE.module else ""
+    digest = hashlib.sha256(f"{FLAGS!r}{more}".encode())
     folder = MODULES / module
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         digest.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
@@ -143,11 +143,22 @@ def build(go: "Toolchain", together: Sequence[Program], folder: Path, say: Say) 
     with tempfile.TemporaryDirectory(prefix=".", dir=folder) as unfinished:
         verb = ["test", "-c"] if is_test else ["build"]
         packages = [program.package for program in together]
-        amended = [_amended(go, module, each, Path(unfinished)) for each in _amendments(together)]
-        go.run(MODULES / module, *verb, *amended, *FLAGS, "-o", f"{unfinished}/", *packages)
+        copied = [_amended(go, module, each, Path(unfinished)) for each in _amendments(together)]
+        go.run(MODULES / module, *verb, *copied, *FLAGS, "-o", f"{unfinished}/", *packages)
         for program in together:
             Path(unfinished, program.name).rename(folder / program.name)
     say(f"{', '.join(program.name for program in together)} built in {time.monotonic() - began:.0f} s")
+
+
+def amended(text: str, amendment: Amendment) -> str:
+    """The file's text with the amendment in it.
+
+    Raises:
+        BuildError: what it goes behind is not there once.
+    """
+    if text.count(amendment.behind) != 1:
+        raise BuildError(f"{amendment.file} of {amendment.module} has not one {amendment.behind.strip()!r}")
+    return text.replace(amendment.behind, amendment.behind + amendment.text)
 
 
 def _amendments(together: Sequence[Program]) -> set[Amendment]:
@@ -155,18 +166,11 @@ def _amendments(together: Sequence[Program]) -> set[Amendment]:
 
 
 def _amended(go: "Toolchain", module: str, amendment: Amendment, folder: Path) -> str:
-    """The flag that builds *module* with a copy of the amended one, which is made in *folder*.
-
-    Raises:
-        BuildError: what it goes behind is not there once.
-    """
+    """The flag that builds *module* with a copy of the amended one, which is made in *folder*."""
     copy = folder / "amended"
     shutil.copytree(source_folder(go, module, amendment.module), copy, copy_function=shutil.copyfile)
     path = copy / amendment.file
-    before, found, after = path.read_text().partition(amendment.behind)
-    if not found or amendment.behind in after:
-        raise BuildError(f"{amendment.file} of {amendment.module} has not one {amendment.behind.strip()!r}")
-    path.write_text(f"{before}{found}{amendment.text}{after}")
+    path.write_text(amended(path.read_text(), amendment))
     pins = folder / "go.mod"
     pins.write_text((MODULES / module / "go.mod").read_text() + f"\nreplace {amendment.module} => {copy}\n")
     shutil.copyfile(MODULES / module / "go.sum", folder / "go.sum")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from lab.kubernetes import build, golang
+from lab.kubernetes.golang import BuildError
 
 
 def fake_go(folder: Path, answer: str) -> str:
@@ -35,12 +36,28 @@ def test_a_command_that_is_not_there_is_not_enough(tmp_path: Path) -> None:
 
 
 def test_every_program_has_a_module_that_pins_it() -> None:
-    for program in (*golang.PROGRAMS, *golang.CNI_PROGRAMS):
+    for program in (*golang.PROGRAMS, *golang.CNI_PROGRAMS, golang.POLICY_SUITE):
         assert (golang.MODULES / program.module / "go.sum").exists(), program
 
 
 def test_kubernetes_is_pinned_to_the_version_that_its_programs_are_told() -> None:
     assert f"k8s.io/kubernetes v{golang.KUBERNETES_VERSION}" in (golang.MODULES / "cluster/go.mod").read_text()
+
+
+AMENDMENT = golang.Amendment("example.org/m", "a.go", "func A() {\n", "\treturn\n")
+
+
+def test_an_amendment_goes_behind_what_it_names() -> None:
+    text = "func A() {\n\tlong()\n}\nfunc B() {\n}\n"
+    assert golang.amended(text, AMENDMENT) == "func A() {\n\treturn\n\tlong()\n}\nfunc B() {\n}\n"
+
+
+@pytest.mark.parametrize(
+    "text", [pytest.param("func B() {\n}\n", id="nowhere"), pytest.param("func A() {\n}\n" * 2, id="twice")]
+)
+def test_an_amendment_is_refused_whose_place_is_there(text: str) -> None:
+    with pytest.raises(BuildError, match=r"a\.go of example\.org/m"):
+        golang.amended(text, AMENDMENT)
 
 
 @pytest.mark.parametrize(
