@@ -130,7 +130,7 @@ def policies(  # noqa: PLR0913  two of them are the node's
     if now.sets is not before.sets or now.retired is not before.retired or names:
         meanings = chain.from_iterable(one.peers for one in live.values())
         atoms = atoms.of(chain(meanings, named_ports(names, inputs)))
-    needs = needs_pods(atoms)
+    needs = needs_pods(atoms) or bool(names)  # a named port may be one of pods of other nodes alone
     if needs and PEER_PODS not in cluster.listed and settings.pods_from_api:
         return replace(waiting(attachments, before), needs_peers=True), {}  # listed as soon as somebody watches them
     met = peers(inputs, atoms, before.peers)
