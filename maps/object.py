@@ -21,7 +21,7 @@ from maps.errors import KernelRefused, NotPermitted, VerifierRejected
 _RODATA = ".rodata"
 _LOG = re.compile(r"prog '(?P<name>[^']*)': -- BEGIN PROG LOAD LOG --\n(?P<log>.*?)-- END PROG LOAD LOG --", re.DOTALL)
 _STATISTICS = re.compile(r"^(processed \d+ insns|verification time|stack depth|max_states|peak_states|mark_read)")
-_LOG_BYTES = 16384  # of statistics, a few lines and some for each function that is verified by itself
+_LOG_BYTES = 1 << 20  # of statistics, a few lines; but until the end there also stands what was said on the way
 _LOG_STATISTICS = 4  # BPF_LOG_STATS
 _SHOWN_LINES = 12  # enough for the complaint, the instructions before it and their source
 

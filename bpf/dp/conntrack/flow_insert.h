@@ -13,18 +13,25 @@
 
 #include "dp/conntrack/flow_table.h"
 
-enum { FLOWS_FULL = -7 /* -E2BIG */, FLOW_EXISTS = -17 /* -EEXIST */ };
+enum { FLOWS_FULL = -7 /* -E2BIG */, FLOW_EXISTS = -17 /* -EEXIST */, FLOW_BUSY = -16 /* for the steps below alone */ };
 
 enum {
 	FLOW_MANY = 9,	  /* entries in the first bucket from which on one goes into the second, if that has fewer */
-	FLOW_SPINS = 256, /* looks at a lock that is another's, some microseconds */
+	FLOW_SPINS = 16,  /* looks at a lock that is another's, one behind the other */
+	FLOW_LOOKS = 512, /* more of them, with 20 to 30 ns between */
+	FLOW_TRIES = 4,	  /* so that it is given up after some 50 us: longer than most interrupts take */
 };
 
-/* Waits for a bucket's lock, but not for a CPU that has been stopped. False: it is another's. */
+static __always_inline bool flow_is_locked(const struct flow_bucket *b)
+{
+	return *(const volatile __u32 *)&b->lock;
+}
+
+/* Locks a bucket. False: it is another's. */
 static __always_inline bool flow_lock(struct flow_bucket *b)
 {
 	for (int i = 0; i < FLOW_SPINS; i++)
-		if (!*(volatile __u32 *)&b->lock && !__sync_val_compare_and_swap(&b->lock, 0, 1))
+		if (!flow_is_locked(b) && !__sync_val_compare_and_swap(&b->lock, 0, 1))
 			return true;
 	return false;
 }
@@ -81,9 +88,10 @@ __noinline int flow_claim(const struct flow_key *key)
 
 	if (!key || !work || !flow_place(key, &work->place))
 		return FLOWS_FULL;
+	work->place.bucket = work->place.first;
 	b = flow_bucket_at(work->place.first);
 	if (!b || !flow_lock(b))
-		return FLOWS_FULL;
+		return FLOW_BUSY;
 	where = flow_search(&work->place, b, key);
 	if (where >= 0 && work->place.flags == BPF_NOEXIST) {
 		flow_unlock(b);
@@ -91,39 +99,64 @@ __noinline int flow_claim(const struct flow_key *key)
 	}
 	if (where >= 0)
 		flow_take(&work->place, where);
-	work->place.bucket = work->place.first;
 	work->place.room = where == FLOW_TAGGED ? 0 : flow_room(b);
 	return 0;
 }
 
+/* Has the second bucket fewer entries than the first, and none under the tag? */
+static __always_inline bool flow_is_emptier(const struct flow_bucket *second, const struct flow_place *at)
+{
+	return flow_room(second) > at->room && flow_way(second, at->tag) == FLOW_WAYS;
+}
+
 /*
- * The claimed key's first bucket has many entries: locks and takes the second, where that has fewer. FLOWS_FULL: both have no room,
- * and nothing is locked. Two CPUs may wait for each other's first bucket here, but not for long.
+ * The claimed key's first bucket has many entries: locks and takes the second, where that has fewer. FLOWS_FULL: both have no
+ * room, FLOW_BUSY: the first has none and somebody holds the second; nothing is locked then, so nobody waits who holds one.
  */
 __noinline int flow_choose(void)
 {
 	struct scratch *work = scratch();
 	struct flow_bucket *first, *second;
+	int error = FLOWS_FULL;
 
 	if (!work)
-		return FLOWS_FULL;
+		return error;
 	first = flow_bucket_at(work->place.first);
 	second = flow_bucket_at(work->place.second);
 	if (!first || !second)
-		return FLOWS_FULL;
-	if (work->place.second != work->place.first && flow_lock(second)) {
-		if (flow_room(second) > work->place.room && flow_way(second, work->place.tag) == FLOW_WAYS) {
-			/* before there is one, that nobody who looks for it stops at the first */
-			__sync_fetch_and_add(&first->elsewhere, 1);
-			work->place.bucket = work->place.second;
-			return 0;
-		}
+		return error;
+	if (work->place.second == work->place.first) {
+		; /* there is but one */
+	} else if (!flow_lock(second)) {
+		error = FLOW_BUSY;
+	} else if (flow_is_emptier(second, &work->place)) {
+		/* before there is one, that nobody who looks for it stops at the first */
+		__sync_fetch_and_add(&first->elsewhere, 1);
+		work->place.bucket = work->place.second;
+		return 0;
+	} else {
 		flow_unlock(second);
 	}
 	if (work->place.room)
 		return 0;
+	if (error == FLOW_BUSY)
+		work->place.bucket = work->place.second;
 	flow_unlock(first);
-	return FLOWS_FULL;
+	return error;
+}
+
+/* Waits for the lock of the bucket that was chosen. */
+__noinline int flow_wait(void)
+{
+	struct scratch *work = scratch();
+	struct flow_bucket *b;
+
+	if (!work)
+		return 0;
+	b = flow_bucket_at(work->place.bucket);
+	for (int i = 0; i < FLOW_LOOKS && b && flow_is_locked(b); i++)
+		bpf_ktime_get_ns(); /* takes its time */
+	return 0;
 }
 
 /* Puts the claimed key's entry into the bucket that was chosen, which has room and is locked. */
@@ -159,15 +192,22 @@ __noinline int flow_put(const struct flow_key *key, const struct flow *f)
 static __always_inline int flow_insert(const struct flow_key *key, const struct flow *f, __u32 flags)
 {
 	struct scratch *work = scratch();
-	int error;
+	int error = FLOWS_FULL;
 
 	if (!work)
 		return FLOWS_FULL;
 	work->place.flags = flags;
-	error = flow_claim(key);
-	if (!error && work->place.room <= FLOW_WAYS - FLOW_MANY)
-		error = flow_choose();
-	return error ? error : flow_put(key, f);
+	for (int i = 0; i < FLOW_TRIES; i++) {
+		error = flow_claim(key);
+		if (!error && work->place.room <= FLOW_WAYS - FLOW_MANY)
+			error = flow_choose();
+		if (error != FLOW_BUSY)
+			break;
+		flow_wait();
+	}
+	if (error)
+		return error == FLOW_BUSY ? FLOWS_FULL : error;
+	return flow_put(key, f);
 }
 
 #endif
