@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "83c337641ce2"
+LAYOUT: Final = "dabd6510d28c"
 """The fingerprint of all that follows."""
 
 
@@ -34,10 +34,10 @@ FLOW_ROOM: Final = 10
 FLOW_WAYS: Final = 14
 
 
-GC_PART: Final = 128
+GC_STRETCH: Final = 128
 
 
-GC_PARTS: Final = 4096
+GC_STRETCHES: Final = 4096
 
 
 MAGLEV_SLOTS: Final = 1021
@@ -2719,10 +2719,10 @@ class Constants:
     """flows that a CPU caches, a power of two, at most 65536."""
     flow_bucket_number: int = 26240
     """buckets of the flow table."""
-    flow_parts: int = 205
-    """parts of the flow table, each of as many buckets, that conntrack GC walks one by one."""
     flow_pressed_s: int = 3
     """the same of a flow that is unanswered, was answered but once, or is closed, while less than 3/8 of the table's room are left; twice that for each eighth more, up to 5/8; at least 3, for copies last so long."""
+    flow_stretches: int = 205
+    """stretches of the flow table, each of as many buckets, that conntrack GC walks one by one."""
     flow_tcp_closed_s: int = 120
     """the same after FIN from both ends, who may still send a lost last segment again (RFC 9293 3.6.1)."""
     flow_tcp_half_s: int = 3600

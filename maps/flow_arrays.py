@@ -24,22 +24,22 @@ _CHUNK = 4096  # entries that are read at a time
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How large a table is: parts that conntrack GC walks one by one, each of as many buckets."""
+    """How large a table is: stretches that conntrack GC walks one by one, each of as many buckets."""
 
-    parts: int
-    part: int  # buckets of each
+    stretches: int
+    stretch: int  # buckets of each
 
     @classmethod
     def of(cls, entries: int) -> Self:
         """The smallest with room for *entries*."""
         buckets = max(1, -(-entries // abi.FLOW_ROOM))
-        parts = min(-(-buckets // abi.GC_PART), abi.GC_PARTS)
-        return cls(parts, -(-buckets // parts))
+        stretches = min(-(-buckets // abi.GC_STRETCH), abi.GC_STRETCHES)
+        return cls(stretches, -(-buckets // stretches))
 
     @property
     def buckets(self) -> int:
         """All of them."""
-        return self.parts * self.part
+        return self.stretches * self.stretch
 
 
 def elements(sizes: Mapping[str, int]) -> dict[str, int]:
@@ -54,7 +54,7 @@ def elements(sizes: Mapping[str, int]) -> dict[str, int]:
 def constants(entries: int) -> dict[str, int]:
     """What programs must know of a table with room for *entries*: their load-time constants by name."""
     shape = Shape.of(entries)
-    return {"flow_bucket_number": shape.buckets, "flow_parts": shape.parts}
+    return {"flow_bucket_number": shape.buckets, "flow_stretches": shape.stretches}
 
 
 def draw_seed(fd: int) -> None:

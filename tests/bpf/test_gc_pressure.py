@@ -127,10 +127,10 @@ def aged_flows(number: int) -> list[tuple[abi.FlowKey, abi.Flow]]:
     return entries
 
 
-def by_part(table: FlowTable[abi.FlowKey, abi.Flow]) -> list[int]:
-    """How many entries each part of the table has that conntrack GC walks by itself."""
-    counts, part = table.counts(), Shape.of(table.max_entries).part
-    return [sum(counts[at : at + part]) for at in range(0, len(counts), part)]
+def by_stretch(table: FlowTable[abi.FlowKey, abi.Flow]) -> list[int]:
+    """How many entries each stretch of the table has that conntrack GC walks by itself."""
+    counts, stretch = table.counts(), Shape.of(table.max_entries).stretch
+    return [sum(counts[at : at + stretch]) for at in range(0, len(counts), stretch)]
 
 
 def test_a_tick_does_a_part_of_the_work_and_many_do_all_of_it(node: Datapath) -> None:
@@ -140,9 +140,9 @@ def test_a_tick_does_a_part_of_the_work_and_many_do_all_of_it(node: Datapath) ->
     before = node.gc_run()
     assert before.flows == 0
     libbpf.test_run(node.objects["gc"].program_fd("gc_once"), b"")
-    parts = by_part(table)
-    assert 1 <= parts.count(0) <= len(parts) // 8
-    for _ in parts:
+    stretches = by_stretch(table)
+    assert 1 <= stretches.count(0) <= len(stretches) // 8
+    for _ in stretches:
         libbpf.test_run(node.objects["gc"].program_fd("gc_once"), b"")
     node.gc()
     after = node.gc_run()
@@ -156,7 +156,7 @@ def test_gc_goes_faster_while_the_table_fills(node: Datapath) -> None:
     table = cast("FlowTable[abi.FlowKey, abi.Flow]", node.tables["flows"])
     node.gc()
     node.gc()
-    calm = wait_us() * len(by_part(table))
+    calm = wait_us() * len(by_stretch(table))
     node.gc()
     entries = [(key, replace(flow, seen_s=flow.seen_s + 1000)) for key, flow in aged_flows(80_000)]
     table.update(entries)
@@ -175,7 +175,7 @@ def test_the_first_run_is_fast_enough_for_what_comes_right_after_the_start() -> 
 
 
 def test_a_full_table_is_looked_at_fast_while_there_is_something_to_end() -> None:
-    """What ends in other parts takes the other halves of pairs from this one: it does not seem to grow."""
+    """What ends in other stretches takes the other halves of pairs from this one: it does not seem to grow."""
     node = Datapath.load(sizes={"flows": 32_768})
     try:
         size = node.tables["flows"].max_entries
@@ -208,7 +208,7 @@ def test_flows_spread_evenly_over_the_parts_whatever_their_ports(node: Datapath,
             for i, (key, flow) in enumerate(entries)
         ]
     table.update(entries)
-    counts = by_part(table)
+    counts = by_stretch(table)
     mean = len(entries) / len(counts)
     assert max(counts) < mean + 8 * mean**0.5
     assert min(counts) > mean - 8 * mean**0.5

@@ -177,7 +177,7 @@ __noinline int flow_put(const struct flow_key *key, const struct flow *f)
 	if (e && way < FLOW_WAYS) {
 		flow_write(e, key, f);
 		fence_writes();
-		*(volatile __u32 *)&b->tags[way] = work->place.tag;
+		*(volatile __u32 *)flow_tag_at(b, way) = work->place.tag;
 	}
 	flow_unlock(b);
 	if (work->place.bucket == work->place.first)

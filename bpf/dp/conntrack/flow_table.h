@@ -86,6 +86,13 @@ static __always_inline bool flow_place(const struct flow_key *key, struct flow_p
 	return true;
 }
 
+/* A way's tag. The compiler knows that it is one of so many, Linux 6.1's verifier does not. */
+static __always_inline __u32 *flow_tag_at(struct flow_bucket *b, __u32 way)
+{
+	barrier_var(way);
+	return &b->tags[way & ((1 << FLOW_WAY_BITS) - 1)];
+}
+
 static __always_inline struct flow_bucket *flow_bucket_at(__u32 bucket)
 {
 	return bpf_map_lookup_elem(&flow_buckets, &bucket);
@@ -185,7 +192,7 @@ static __always_inline bool flow_take(const struct flow_place *at, __u32 where)
 	__u32 bucket = where >> FLOW_WAY_BITS, way = where & ((1 << FLOW_WAY_BITS) - 1);
 	struct flow_bucket *b = flow_bucket_at(bucket);
 
-	if (!b || __sync_val_compare_and_swap(&b->tags[way], at->tag, 0) != at->tag)
+	if (!b || __sync_val_compare_and_swap(flow_tag_at(b, way), at->tag, 0) != at->tag)
 		return false;
 	if (bucket == at->first)
 		return true;

@@ -33,19 +33,19 @@ const volatile __u32 flow_pressed_s
 
 enum {
 	GC_SHARE = 200,
-	GC_LOOKS = 4,	    /* at every part, before it could be full */
-	GC_FULL = 2,	    /* eighths of room left below which time-outs are the shortest */
-	GC_UNPRESSED = 5,   /* and from which on they are each flow's own */
-	GC_PARTS = 1 << 12, /* of the table, at most */
-	GC_PART = 128,	    /* buckets of a part, if the table is not too large */
+	GC_LOOKS = 4,		/* at every stretch, before it could be full */
+	GC_FULL = 2,		/* eighths of room left below which time-outs are the shortest */
+	GC_UNPRESSED = 5,	/* and from which on they are each flow's own */
+	GC_STRETCHES = 1 << 12, /* of the table, at most */
+	GC_STRETCH = 128,	/* buckets of a stretch, if the table is not too large */
 };
-EXPORT_NUMBER(GC_PARTS);
-EXPORT_NUMBER(GC_PART);
+EXPORT_NUMBER(GC_STRETCHES);
+EXPORT_NUMBER(GC_STRETCH);
 
-const volatile __u32 flow_parts
-	DOC("parts of the flow table, each of as many buckets, that conntrack GC walks one by one") = 205;
+const volatile __u32 flow_stretches
+	DOC("stretches of the flow table, each of as many buckets, that conntrack GC walks one by one") = 205;
 
-/* One pass over a part of the table. */
+/* One pass over a stretch of the table. */
 struct pass {
 	__u32 now_s;
 	__u32 pressed_s;  /* what ends a flow that does not go on; 0: its own time-out */
@@ -58,9 +58,9 @@ struct pass {
 
 /* What one tick does of a run. */
 struct gc_tick {
-	__u64 until_ns; /* no part is begun later */
+	__u64 until_ns; /* no stretch is begun later */
 	__u64 full_ns;	/* when the one walked last could be full */
-	__u32 walked;	/* parts */
+	__u32 walked;	/* stretches */
 	__u32 pad;
 };
 
@@ -73,7 +73,7 @@ struct gc_timer {
 	struct pass pass;
 	struct gc_tick tick;
 	__u64 began_ns;	     /* when the timer was first armed, with a table that was empty or carried */
-	__u32 part;	     /* that is walked next */
+	__u32 stretch;	     /* that is walked next */
 	__u32 met;	     /* entries that the one before it had */
 	__u32 bucket;	     /* that is walked */
 	__u32 busy;	     /* 1: somebody walks; the timer may fire meanwhile, on the same CPU too */
@@ -98,7 +98,7 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } gc_runs SEC(".maps") PROGRAMS_WRITE;
 
-/* A part of the table as GC last left it, under its index. */
+/* A stretch of the table as GC last left it, under its index. */
 struct gc_look {
 	__u64 at_ns;
 	__u32 met;	  /* entries when it was walked */
@@ -109,7 +109,7 @@ struct gc_look {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, GC_PARTS);
+	__uint(max_entries, GC_STRETCHES);
 	__type(key, __u32);
 	__type(value, struct gc_look);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
@@ -147,13 +147,13 @@ static __always_inline __u32 timeout_s(__u8 protocol, __u32 flags, const struct 
 	return pressed_s && pressed_s < own_s && (is_closed(flags) || !goes_on) ? pressed_s : own_s;
 }
 
-/* Buckets of a part. */
+/* Buckets of a stretch. */
 static __always_inline __u32 gc_buckets(void)
 {
-	return flow_bucket_number / flow_parts;
+	return flow_bucket_number / flow_stretches;
 }
 
-/* How many entries more a part with so many is reckoned to have room for. */
+/* How many entries more a stretch with so many is reckoned to have room for. */
 static __always_inline __u32 gc_room(__u32 entries)
 {
 	__u32 whole = gc_buckets() * FLOW_ROOM;
@@ -161,7 +161,7 @@ static __always_inline __u32 gc_room(__u32 entries)
 	return entries < whole ? whole - entries : 0;
 }
 
-/* Sets the pass's time-outs, for a part with so many entries. */
+/* Sets the pass's time-outs, for a stretch with so many entries. */
 static __always_inline void gc_press(struct pass *pass, __u32 entries)
 {
 	__u32 eighths = gc_room(entries) * 8ULL / (gc_buckets() * FLOW_ROOM);
@@ -255,14 +255,14 @@ static long gc_way(__u32 way, void *ctx)
 		return 1;
 	b = flow_bucket_at(s->bucket);
 	e = flow_entry_at(s->bucket, way);
-	if (!b || !e || !*(volatile __u32 *)&b->tags[way])
+	if (!b || !e || !*(volatile __u32 *)flow_tag_at(b, way))
 		return 0;
 	s->pass.met++;
 	gc_flow(s, e);
 	return 0;
 }
 
-/* The next bucket of the part that is walked; most are empty on a calm node. */
+/* The next bucket of the stretch that is walked; most are empty on a calm node. */
 static long gc_bucket(__u32 turn, void *ctx)
 {
 	__u32 zero = 0;
@@ -272,14 +272,14 @@ static long gc_bucket(__u32 turn, void *ctx)
 	(void)ctx;
 	if (!s)
 		return 1;
-	s->bucket = s->part * gc_buckets() + turn;
+	s->bucket = s->stretch * gc_buckets() + turn;
 	b = flow_bucket_at(s->bucket);
 	if (b && flow_room(b) < FLOW_WAYS)
 		bpf_loop(FLOW_WAYS, gc_way, NULL, 0);
 	return 0;
 }
 
-/* Adds to the totals what a part has now in place of what it had. */
+/* Adds to the totals what a stretch has now in place of what it had. */
 static __always_inline void gc_sum(struct gc_run *run, struct gc_look *look, const struct pass *pass)
 {
 	run->expired += pass->expired;
@@ -290,7 +290,7 @@ static __always_inline void gc_sum(struct gc_run *run, struct gc_look *look, con
 }
 
 /*
- * When a part could be full that goes on to grow as it has since it was last walked, or since GC began, in ns from now. Under
+ * When a stretch could be full that goes on to grow as it has since it was last walked, or since GC began, in ns from now. Under
  * the greatest pressure that is at once for as long as something ends: what ends elsewhere takes the other halves of pairs with it,
  * and hides what comes.
  */
@@ -307,10 +307,10 @@ static __always_inline __u64 gc_full_ns(const struct gc_look *before, const stru
 }
 
 /*
- * Walks the next part. Hashes spread flows evenly, so it is taken to be as full as the one before it, if that is more than it
+ * Walks the next stretch. Hashes spread flows evenly, so it is taken to be as full as the one before it, if that is more than it
  * had itself: that is news of now. Returns when it could be full, in ns.
  */
-static __noinline __u64 gc_part(struct gc_timer *s, struct gc_run *run, struct gc_look *look)
+static __noinline __u64 gc_stretch(struct gc_timer *s, struct gc_run *run, struct gc_look *look)
 {
 	/* programs of this type have no coarse clock; the fine one is the same clock */
 	__u64 now = bpf_ktime_get_ns(), full_ns;
@@ -328,7 +328,7 @@ static __noinline __u64 gc_part(struct gc_timer *s, struct gc_run *run, struct g
 	return full_ns;
 }
 
-/* The next part, and after the last one all else. 1: enough for now. */
+/* The next stretch, and after the last one all else. 1: enough for now. */
 static long gc_step(__u32 turn, void *ctx)
 {
 	__u32 zero = 0, index;
@@ -340,30 +340,30 @@ static long gc_step(__u32 turn, void *ctx)
 	(void)ctx;
 	if (!s || !run)
 		return 1;
-	index = s->part;
+	index = s->stretch;
 	look = bpf_map_lookup_elem(&gc_looks, &index);
 	if (!look)
 		return 1;
-	s->tick.full_ns = gc_part(s, run, look);
+	s->tick.full_ns = gc_stretch(s, run, look);
 	s->tick.walked++;
-	s->part = index + 1 < flow_parts ? index + 1 : 0;
-	if (!s->part) {
+	s->stretch = index + 1 < flow_stretches ? index + 1 : 0;
+	if (!s->stretch) {
 		run->runs++;
 		run->at_ns = bpf_ktime_get_ns();
 		gc_fragments(in_s(run->at_ns));
 	}
-	return !s->part || bpf_ktime_get_ns() >= s->tick.until_ns;
+	return !s->stretch || bpf_ktime_get_ns() >= s->tick.until_ns;
 }
 
 /*
  * When the tick after this one is to be, in ns, which took so long. A run begins every second, or less often where it would take
- * more than a two-hundredth of a CPU's time, but looks several times at a part before that could be full. Never more than
+ * more than a two-hundredth of a CPU's time, but looks several times at a stretch before that could be full. Never more than
  * half a CPU's time.
  */
 static __always_inline __u64 gc_wait_ns(const struct gc_tick *tick, __u64 took_ns)
 {
 	__u64 walked = tick->walked ? tick->walked : 1;
-	__u64 run_ns = took_ns * GC_SHARE * flow_parts / walked, wait_ns;
+	__u64 run_ns = took_ns * GC_SHARE * flow_stretches / walked, wait_ns;
 
 	if (run_ns < GC_CALM_NS)
 		run_ns = GC_CALM_NS;
@@ -371,12 +371,12 @@ static __always_inline __u64 gc_wait_ns(const struct gc_tick *tick, __u64 took_n
 		run_ns = GC_IDLE_NS;
 	if (tick->full_ns / GC_LOOKS < run_ns)
 		run_ns = tick->full_ns / GC_LOOKS > GC_HASTE_NS ? tick->full_ns / GC_LOOKS : GC_HASTE_NS;
-	wait_ns = run_ns * walked / flow_parts;
+	wait_ns = run_ns * walked / flow_stretches;
 	return wait_ns > took_ns ? wait_ns : took_ns;
 }
 
 /*
- * A step of a run: a part of the table, or more that have little in them. Returns when the next is to be, in ns. At most to the run's
+ * A step of a run: a stretch of the table, or more that have little in them. Returns when the next is to be, in ns. At most to the run's
  * end, which nothing else need bound. One at a time.
  */
 static __noinline __u64 gc_tick(bool to_the_end)
@@ -392,7 +392,7 @@ static __noinline __u64 gc_tick(bool to_the_end)
 	s->tick.until_ns = to_the_end ? ~0ULL : began + GC_TICK_NS;
 	s->tick.full_ns = ~0ULL;
 	s->tick.walked = 0;
-	bpf_loop(flow_parts, gc_step, NULL, 0);
+	bpf_loop(flow_stretches, gc_step, NULL, 0);
 	wait_ns = gc_wait_ns(&s->tick, bpf_ktime_get_ns() - began);
 	__sync_lock_test_and_set(&s->busy, 0);
 	return wait_ns;

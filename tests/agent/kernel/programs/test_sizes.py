@@ -57,10 +57,10 @@ def test_an_option_is_taken_as_it_stands_and_the_rest_shares_what_is_left() -> N
 @pytest.mark.parametrize("flows", [1, 10, 1280, 1281, 500_000, 1 << 24])
 def test_the_buckets_have_room_for_all_flows_and_their_parts_are_alike(flows: int) -> None:
     fixed = constants({spec.name: spec.max_entries for spec in abi.MAPS.values()} | {"flows": flows}, 2)
-    buckets, parts = fixed["flow_bucket_number"], fixed["flow_parts"]
-    assert flows <= buckets * abi.FLOW_ROOM < flows + (parts + 1) * abi.FLOW_ROOM
-    assert buckets % parts == 0
-    assert parts <= abi.MAPS["gc_looks"].max_entries
+    buckets, stretches = fixed["flow_bucket_number"], fixed["flow_stretches"]
+    assert flows <= buckets * abi.FLOW_ROOM < flows + (stretches + 1) * abi.FLOW_ROOM
+    assert buckets % stretches == 0
+    assert stretches <= abi.MAPS["gc_looks"].max_entries
 
 
 def test_no_map_falls_below_the_least_size() -> None:
