@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * The table of flows, a hash of our own in two arrays, which programs reach without a call (docs/decisions/0040-flow-table.md). A
+ * The table of flows, a hash of our own in two arrays, which programs reach without a call (docs/decisions/0041-flow-table.md). A
  * bucket is a cache line of tags, one for each of its ways; the entry of a way is at the way's place in the other array. A
  * key has two buckets. Its entry is in the first, or in the second where the first had many.
  *
