@@ -19,7 +19,7 @@ from maps.flow_table import FlowTable, shipped_writers
 from maps.object import Object
 from tests.bpf.datapath import OTHER, POD, TC_ACT_REDIRECT, VIP, Datapath, addr, data, datagram, frame, syn
 from tests.bpf.packets import answer
-from tests.bpf.test_many_cpus import CPUS, runner  # noqa: F401 - a fixture
+from tests.bpf.test_many_cpus import CPUS
 
 pytestmark = pytest.mark.kernel
 
@@ -75,7 +75,7 @@ class Table:
         return (mixed >> 32) * number >> 32, (mixed & 0xFFFFFFFF) * number >> 32, tag
 
     def check(self) -> None:
-        """Nothing is locked, no key is there twice, each is in one of its buckets under its tag, and the counts are right."""
+        """Nothing is locked, each key is once in one of its buckets under its tag, and the counts are right."""
         buckets, keys = self.buckets(), [key for key, _ in self.table.items()]
         assert len(keys) == len(set(keys)) == sum(tag != 0 for b in buckets for tag in b[:LOCK])
         assert {b[LOCK] for b in buckets} == {0}
@@ -107,9 +107,9 @@ def made() -> Iterator[Callable[[int], Table]]:
 
 
 @pytest.fixture
-def at_once(runner: Path) -> AtOnce:  # noqa: F811 - the fixture
+def at_once(runner: Path) -> AtOnce:
     """Run programs that write, each on its entries and on a CPU of its own, packet by packet together."""
-    if len(CPUS) < 2:  # noqa: PLR2004
+    if len(CPUS) < 2:
         pytest.skip("needs two CPUs")
 
     def run(on: Table, *works: tuple[str, Iterable[Entry]]) -> None:
@@ -224,11 +224,10 @@ def test_nobody_reads_an_entry_that_is_half_another(made: Callable[[int], Table]
             at_once(on, ("flows_put", few), ("flows_put", list(reversed(few))))
         finally:
             os._exit(0)
-    found, odd = 0, []
+    found, odd = 0, list[abi.Flow]()
     while not os.waitpid(child, os.WNOHANG)[0]:
-        for _, flow in on.table.items():
-            found += 1
-            odd += [] if is_whole(flow) else [flow]
+        read = [flow for _, flow in on.table.items()]
+        found, odd = found + len(read), odd + [flow for flow in read if not is_whole(flow)]
     assert found > 1000
     assert odd == []
     on.check()
@@ -255,7 +254,7 @@ def test_while_a_cpu_has_stopped_that_inserts_all_else_goes_on(node: Datapath) -
     assert node.run("pod_ingress", frame(POD, VIP, data())).reason is abi.DropReason.DROP_NONE
     assert time.monotonic() - begin < 1, "nobody waits for long"
     table = cast("FlowTable[abi.FlowKey, abi.Flow]", node.tables["flows"])
-    assert node.gc().flows == table.count() == 2  # noqa: PLR2004 - a pair
+    assert node.gc().flows == table.count() == 2
     table.delete([key for key, _ in table.items()])
     assert table.count() == 0
     hold(0)
