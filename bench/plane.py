@@ -11,11 +11,10 @@ from agent.kernel.programs.sizes import constants, memory_bytes, sizes
 from agent.kernel.programs.start import MEMINFO
 from agent.model.address import mapped
 from agent.options import origins
-from maps import abi, libbpf, maglev, mapio, paths
+from maps import abi, flow_arrays, flow_table, maglev, mapio, paths
 from maps.abi import DropReason
 from maps.object import Object
 from maps.registry import table_on
-from maps.subtables import draw_seed, read_seed
 from maps.table import Table
 
 FIRST_SERVICE = IPv4Address("10.96.0.1")
@@ -66,20 +65,21 @@ class Plane:
         cpus = os.cpu_count() or 1
         _, options, _ = origins.load([origins.Command.CONFIG], os.environ)
         entries = sizes(options, memory_bytes(MEMINFO.read_text()), cpus)
+        elements = flow_arrays.elements(entries)
         with ExitStack() as stack:
             programs: dict[str, int] = {}
             shared: dict[str, int] = {}
             for name in names:
                 loaded = stack.enter_context(Object.open(paths.objects() / f"{name}.bpf.o"))
                 for each in loaded.maps():
-                    loaded.resize(each, entries[each])
+                    loaded.resize(each, elements[each])
                 loaded.set_constants(constants(entries, cpus))
                 for each in shared.keys() & set(loaded.maps()):
                     loaded.reuse(each, shared[each])
                 loaded.load()
                 shared |= {each: loaded.map_fd(each) for each in loaded.maps()}
                 programs |= {each: loaded.program_fd(each) for each in loaded.programs()}
-            draw_seed(shared["flow_seeds"])
+            flow_arrays.draw_seed(shared["flow_seeds"])
             return cls(programs, _tables(shared), shared["cache_epochs"], stack.pop_all())
 
     def close(self) -> None:
@@ -128,9 +128,9 @@ def _key(address: IPv4Address, protocol: int) -> abi.ServiceKey:
 
 
 def _tables(shared: Mapping[str, int]) -> dict[str, Table[Any, Any]]:
-    """Tables over the maps that Python knows, each with a descriptor of its own."""
+    """Tables over the maps that Python knows, each with descriptors of its own."""
     return {
-        name: table_on(abi.MAPS[name], libbpf.map_by_id(libbpf.map_info(fd).id), read_seed(shared["flow_seeds"]))
+        name: table_on(abi.MAPS[name], os.dup(fd), flow_table.beside(abi.MAPS[name], shared))
         for name, fd in shared.items()
         if not abi.MAPS[name].private
     }

@@ -10,10 +10,9 @@ from typing import Any
 from dpctl.errors import Absent
 from dpctl.format import octets
 from dpctl.output import Column, Table, json_text
-from maps import dump, libbpf, mapio
+from maps import dump, flow_arrays, libbpf, mapio
 from maps.pins import Generation, held
 from maps.spec import MapKind
-from maps.subtables import subtables, whole_info
 
 _SHOWN = 8  # elements of a long list that fit a cell
 
@@ -110,8 +109,8 @@ def _field(half: str, name: str | None = None) -> Callable[[EntryRow], str]:
 
 def _row(name: str, pin: Path) -> MapRow:
     with held(pin) as fd:
-        info = whole_info(fd)
-        used = _used(fd, info)
+        info = flow_arrays.whole_info(fd, pin)
+        used = flow_arrays.count(pin) if flow_arrays.is_in_buckets(fd, pin) else _used(fd, info)
     return MapRow(
         name=name,
         used=used,
@@ -138,5 +137,4 @@ def _used(fd: int, info: libbpf.MapInfo) -> int | None:
         return info.max_entries
     stride = (info.value_size + 7) // 8 * 8
     value_size = stride * libbpf.possible_cpus() if kind.is_per_cpu else info.value_size
-    with subtables(fd) as fds:
-        return sum(mapio.count(part, info.key_size, value_size, info.max_entries) for part in fds)
+    return mapio.count(fd, info.key_size, value_size, info.max_entries)

@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "b000406acf1c"
+LAYOUT: Final = "dabd6510d28c"
 """The fingerprint of all that follows."""
 
 
@@ -23,6 +23,21 @@ COUNTER_REASONS: Final = 64
 
 
 DROPS_KEPT: Final = 1024
+
+
+FLOWS_AT_ONCE: Final = 30
+
+
+FLOW_ROOM: Final = 10
+
+
+FLOW_WAYS: Final = 14
+
+
+GC_STRETCH: Final = 128
+
+
+GC_STRETCHES: Final = 4096
 
 
 MAGLEV_SLOTS: Final = 1021
@@ -987,6 +1002,53 @@ class FlowKey:
                 f8,
             )
             for (f0, f1, f2, f3, f4, f5, f6, f7, f8,) in _FLOW_KEY.iter_unpack(data)
+        ]
+
+
+_FLOW_ENTRY = struct.Struct("<16s16sBBBBBBHII16s16sBBBBIHHIHHIIIIHH8x")
+
+
+@dataclass(frozen=True, slots=True)
+class FlowEntry:
+    """``struct flow_entry``, 128 bytes."""
+
+    SIZE: ClassVar[int] = 128
+    key: FlowKey  # flow_key
+    flow: Flow  # flow
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return FlowEntry.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[FlowEntry]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _FLOW_ENTRY.pack
+        return b"".join(
+            [
+                pack(
+                    r.key.lo_addr.packed, r.key.hi_addr.packed, r.key.lo_port >> 8, r.key.lo_port & 255, r.key.hi_port >> 8, r.key.hi_port & 255, r.key.protocol, r.key.beside, r.key.network,
+                    r.flow.serial, r.flow.flags, r.flow.to_src.packed, r.flow.to_dst.packed, r.flow.to_sport >> 8, r.flow.to_sport & 255, r.flow.to_dport >> 8, r.flow.to_dport & 255, r.flow.ends[0].revision, r.flow.ends[0].slot, r.flow.ends[0].remote_id, r.flow.ends[1].revision, r.flow.ends[1].slot, r.flow.ends[1].remote_id, r.flow.revision, r.flow.seen_s, r.flow.set_id, r.flow.set_revision, r.flow.slot, r.flow.way,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "FlowEntry":
+        """The record in exactly these bytes."""
+        (found,) = FlowEntry.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[FlowEntry]":
+        """The records that stand end to end in *data*."""
+        return [
+            FlowEntry(
+                FlowKey(IPv6Address(f0), IPv6Address(f1), f2 << 8 | f3, f4 << 8 | f5, f6, f7, f8),
+                Flow(f9, f10, IPv6Address(f11), IPv6Address(f12), f13 << 8 | f14, f15 << 8 | f16, (PeerLocation(f17, f18, f19), PeerLocation(f20, f21, f22),), f23, f24, f25, f26, f27, f28),
+            )
+            for (f0, f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15, f16, f17, f18, f19, f20, f21, f22, f23, f24, f25, f26, f27, f28,) in _FLOW_ENTRY.iter_unpack(data)
         ]
 
 
@@ -2655,12 +2717,12 @@ class Constants:
 
     cache_span: int = 512
     """flows that a CPU caches, a power of two, at most 65536."""
+    flow_bucket_number: int = 26240
+    """buckets of the flow table."""
     flow_pressed_s: int = 3
-    """the same of a flow that is unanswered, was answered but once, or is closed, while less than 3/8 of its sub-table's room are left; twice that for each eighth more, up to 5/8; at least 3, for copies last so long."""
-    flow_subtable_entries: int = 2048
-    """entries that each of them has room for."""
-    flow_subtables: int = 128
-    """sub-tables of the flow table."""
+    """the same of a flow that is unanswered, was answered but once, or is closed, while less than 3/8 of the table's room are left; twice that for each eighth more, up to 5/8; at least 3, for copies last so long."""
+    flow_stretches: int = 205
+    """stretches of the flow table, each of as many buckets, that conntrack GC walks one by one."""
     flow_tcp_closed_s: int = 120
     """the same after FIN from both ends, who may still send a lost last segment again (RFC 9293 3.6.1)."""
     flow_tcp_half_s: int = 3600
@@ -2725,7 +2787,7 @@ FLOW_SEEDS: Final[MapSpec[int, FlowSeed]] = MapSpec(
 
 FLOWS: Final[MapSpec[FlowKey, Flow]] = MapSpec(
     "flows", MapKind.HASH, FlowKey, Flow, 262144, 0,
-    option="max_flows", per_cpu=65536, subtable=2048, seed="flow_seeds", carried=Carried.TRAFFIC,
+    option="max_flows", per_cpu=65536, buckets="flow_buckets", carried=Carried.TRAFFIC,
 )
 
 FRAGMENT_SLOTS: Final[MapSpec[int, FragmentSlot]] = MapSpec(
@@ -2882,6 +2944,10 @@ MAPS: Final[Mapping[str, MapSpec[Any, Any]]] = {
     "counters": COUNTERS,
     "drops": DROPS,
     "endpoints": ENDPOINTS,
+    "flow_buckets": MapSpec(
+        "flow_buckets", MapKind.ARRAY, record.Octets(4), record.Octets(64), 26240, 1024,
+        private=True,
+    ),
     "flow_caches": MapSpec(
         "flow_caches", MapKind.ARRAY, record.Octets(4), record.Octets(128), 32768, 0,
         per_cpu=32768, private=True,
@@ -2900,7 +2966,7 @@ MAPS: Final[Mapping[str, MapSpec[Any, Any]]] = {
     ),
     "gc_runs": GC_RUNS,
     "gc_timers": MapSpec(
-        "gc_timers", MapKind.ARRAY, record.Octets(4), record.Octets(88), 1, 0,
+        "gc_timers", MapKind.ARRAY, record.Octets(4), record.Octets(256), 1, 0,
         private=True,
     ),
     "kept_ports": KEPT_PORTS,
@@ -2934,7 +3000,7 @@ MAPS: Final[Mapping[str, MapSpec[Any, Any]]] = {
     "rule_sets": RULE_SETS,
     "rules": RULES,
     "scratches": MapSpec(
-        "scratches", MapKind.PERCPU_ARRAY, record.Octets(4), record.Octets(1104), 1, 0,
+        "scratches", MapKind.PERCPU_ARRAY, record.Octets(4), record.Octets(1128), 1, 0,
         private=True,
     ),
     "service_addrs": SERVICE_ADDRS,

@@ -88,7 +88,7 @@ def layout(exports: Exports) -> str:
         for name, fields in sorted(exports.records.items())
     ]
     lines += [
-        f"map {m.name} {m.kind} {m.flags} {m.key.name}:{m.key.size} {m.value.name}:{m.value.size} {m.declared.seed}"
+        f"map {m.name} {m.kind} {m.flags} {m.key.name}:{m.key.size} {m.value.name}:{m.value.size} {m.declared.buckets}"
         for _, m in sorted(exports.maps.items())
     ]
     lines += [f"private {name} {m.kind} {m.flags} {m.layout}" for name, m in sorted(exports.private.items())]

@@ -17,7 +17,7 @@ def map_lines(exports: Exports, name: str, spec: Map) -> Iterator[str]:
     annotation = f"MapSpec[{_annotation(exports, spec.key)}, {_annotation(exports, spec.value)}]"
     yield f"{name.upper()}: Final[{annotation}] = MapSpec("
     yield f'    "{name}", MapKind.{kind.name}, {key}, {value}, {spec.max_entries}, {spec.flags},'
-    yield from _declaration(spec.declared, spec.live, spec.subtable)
+    yield from _declaration(spec.declared, spec.live)
     yield ")"
 
 
@@ -43,15 +43,14 @@ def _private(name: str, spec: Private) -> Iterator[str]:
     yield "    ),"
 
 
-def _declaration(declared: Declared, live: bytes, subtable: int = 0) -> Iterator[str]:
+def _declaration(declared: Declared, live: bytes) -> Iterator[str]:
     """The arguments that are declared beside the map, without those that are MapSpec's defaults."""
     given: list[tuple[str, object, str]] = [
         ("writer", declared.writer, f"Writer.{declared.writer.name}"),
         ("order", declared.order, str(declared.order)),
         ("option", declared.option, f'"{declared.option}"'),
         ("per_cpu", declared.per_cpu, str(declared.per_cpu)),
-        ("subtable", subtable, str(subtable)),
-        ("seed", declared.seed, f'"{declared.seed}"'),
+        ("buckets", declared.buckets, f'"{declared.buckets}"'),
         ("carried", declared.carried, f"Carried.{declared.carried.name}"),
         ("revises", declared.revises, f"Revises.{declared.revises.name}"),
         ("live", live, f'bytes.fromhex("{live.hex()}")'),

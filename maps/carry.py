@@ -1,32 +1,58 @@
 """Entries carried from one generation's map into the next one's: flows and affinities outlive a change of sizes."""
 
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
 from maps import btf, libbpf, mapio
 from maps.errors import LayoutMismatch
+from maps.flow_arrays import buckets_of
+from maps.flow_table import FlowTable
 from maps.layout import layout
-from maps.subtables import by_subtable, subtables, whole_info
+from maps.pins import held
+from maps.spec import MapSpec
 
 
-def carry(source: int, target: int, seed: bytes = b"") -> int:
+def carry(source: int, target: int) -> int:
     """Copy the entries that *target* lacks; what it has is newer and stays. Returns how many were added.
 
     Called twice while links move: once to fill the new map, once for what came into the old one meanwhile. What does
-    not fit any more is an error only to a hash; an LRU makes room. *seed* is that of a
-    target in sub-tables; source and target may have other numbers of them.
+    not fit any more is an error only to a hash; an LRU makes room.
 
     Raises:
         LayoutMismatch: the maps' types differ, by the BTF beside them.
         KernelRefused: the new map is full.
     """
-    old, new = whole_info(source), whole_info(target)
+    old, new = libbpf.map_info(source), libbpf.map_info(target)
+    _check(old, new)
+    return sum(
+        mapio.add(target, keys, values, len(keys) // old.key_size)
+        for keys, values in mapio.read(source, old.key_size, old.value_size, old.max_entries)
+    )
+
+
+def carry_flows(spec: MapSpec[Any, Any], source: Path, target: Path, writers: Path) -> int:
+    """As :func:`carry`, of pinned tables in buckets; *writers* is the object that writes to one.
+
+    Raises:
+        LayoutMismatch: the tables differ in more than their sizes.
+        MapFull: the new table is.
+    """
+    for pair in ((source, target), (buckets_of(source), buckets_of(target))):
+        if None in pair:
+            raise LayoutMismatch(spec.name, "one of both has no buckets")
+        with held(pair[0] or source) as old, held(pair[1] or target) as new:
+            _check(libbpf.map_info(old), libbpf.map_info(new))
+    with closing(FlowTable.open(spec, source)) as old_table, closing(FlowTable.open(spec, target)) as new_table:
+        new_table.written_by(writers)
+        return sum(
+            new_table.add_packed(keys, values, len(keys) // spec.key.SIZE) for keys, values in old_table.packed_items()
+        )
+
+
+def _check(old: libbpf.MapInfo, new: libbpf.MapInfo) -> None:
     if _layouts(old) != _layouts(new):
         raise LayoutMismatch(old.name, "its key or value has another layout")
-    added = 0
-    with subtables(source) as sources, subtables(target) as targets:
-        for part in sources:
-            for keys, values in mapio.read(part, old.key_size, old.value_size, old.max_entries):
-                parts = by_subtable(keys, values, len(keys) // old.key_size, seed, len(targets))
-                added += sum(mapio.add(targets[index], *entries) for index, entries in parts.items())
-    return added
 
 
 def _layouts(info: libbpf.MapInfo) -> tuple[object, ...]:

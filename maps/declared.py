@@ -13,7 +13,7 @@ from maps.spec import OPTIONS, Carried, Revises, Writer
 
 LIVE = ":live"  # of a struct's member
 _TAG = re.compile(r":(?P<name>[a-z_]+)(?: (?P<argument>.*))?")
-_KNOWN = frozenset({"agent", "programs", "private", "option", "per_cpu", "seeded", "carried", "revises"})
+_KNOWN = frozenset({"agent", "programs", "private", "option", "per_cpu", "buckets", "carried", "revises"})
 
 
 class DeclarationError(ValueError):
@@ -28,7 +28,7 @@ class Declared:
     order: int
     option: str
     per_cpu: int
-    seed: str
+    buckets: str
     carried: Carried
     revises: Revises
     private: bool
@@ -57,7 +57,7 @@ def declared(tags: Iterable[str]) -> Declared:
         _positive("AGENT_WRITES", found["agent"]) if writer is Writer.AGENT else 0,
         option,
         _positive("PER_CPU", found["per_cpu"]) if "per_cpu" in found else 0,
-        found.get("seeded", ""),
+        found.get("buckets", ""),
         Carried.SEED if writer is Writer.AGENT else Carried.TRAFFIC if "carried" in found else Carried.NEVER,
         _revises(found.get("revises", "NEVER")),
         "private" in writers,

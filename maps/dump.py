@@ -13,11 +13,11 @@ from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any
 
-from maps import btf, libbpf, mapio
-from maps.errors import KernelRefused
+from maps import btf, flow_arrays, libbpf, mapio
+from maps.errors import KernelRefused, LayoutMismatch
 from maps.pins import held
+from maps.record import cut
 from maps.spec import MapKind
-from maps.subtables import subtables, whole_info
 
 Value = Any  # what json can say: dict, list, str, int, bool
 _ORDER = sys.byteorder
@@ -95,7 +95,24 @@ def dump(path: Path) -> Iterator[Entry]:
         KernelRefused: nothing is pinned there, or the map cannot be listed.
     """
     with held(path) as fd:
-        yield from dump_fd(fd)
+        if flow_arrays.is_in_buckets(fd, path):
+            yield from _dump_flows(path, libbpf.map_info(fd))
+        else:
+            yield from dump_fd(fd)
+
+
+def _dump_flows(path: Path, info: libbpf.MapInfo) -> Iterator[Entry]:
+    """A table in buckets: an element is a key and what is under it, by its BTF."""
+    types = btf.parse(libbpf.btf_blob(info.btf_id))
+    shape, decoder = types.resolved(info.btf_value), Decoder(types)
+    if not isinstance(shape, btf.Struct):
+        raise LayoutMismatch(info.name, "its elements are no struct")
+    key, value = (member.type_id for member in shape.members[:2])
+    sizes = types.size(key), types.size(value)
+    with flow_arrays.opened(path, *sizes) as arrays:
+        for keys, values in arrays.read():
+            for raw_key, raw_value in zip(cut(keys, sizes[0]), cut(values, sizes[1]), strict=True):
+                yield Entry(decoder.decode(key, raw_key), decoder.decode(value, raw_value))
 
 
 def _decoders(info: libbpf.MapInfo) -> tuple[Callable[[bytes], Value], Callable[[bytes], Value]]:
@@ -112,22 +129,15 @@ def _decoders(info: libbpf.MapInfo) -> tuple[Callable[[bytes], Value], Callable[
 
 def dump_fd(fd: int) -> Iterator[Entry]:
     """All entries of an open map; keys and values in hexadecimal when the map was made without BTF."""
-    info = whole_info(fd)
+    info = libbpf.map_info(fd)
     if info.kind not in list(MapKind):
         raise KernelRefused(f"list the map {info.name} of kind {info.kind}", errno.EINVAL)
     key, value = _decoders(info)
     per_cpu = MapKind(info.kind).is_per_cpu
     step = (info.value_size + 7) // 8 * 8 if per_cpu else info.value_size
     size = step * libbpf.possible_cpus() if per_cpu else step
-    for keys, values in _read(fd, info, size):
+    for keys, values in mapio.read(fd, info.key_size, size, info.max_entries):
         for i in range(len(keys) // info.key_size):
             raw = values[i * size : (i + 1) * size]
             each = [value(raw[at : at + step]) for at in range(0, size, step)]
             yield Entry(key(keys[i * info.key_size : (i + 1) * info.key_size]), each if per_cpu else each[0])
-
-
-def _read(fd: int, info: libbpf.MapInfo, value_size: int) -> Iterator[tuple[bytes, bytes]]:
-    """Packed entries, of all sub-tables where the map has some."""
-    with subtables(fd) as fds:
-        for part in fds:
-            yield from mapio.read(part, info.key_size, value_size, info.max_entries)

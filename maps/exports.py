@@ -15,6 +15,7 @@ from maps import btf, declared, elf
 from maps.btf import Btf
 from maps.layout import layout
 from maps.shapes import Constant, Enumerated, Exports, Field, Map, Private, Record, Repeated, Scalar, Shape
+from maps.spec import MapKind
 
 T = TypeVar("T")
 EXPORT = "__export_"
@@ -91,11 +92,7 @@ class _Collector:
         if not isinstance(shape, btf.Struct):
             raise ExportError(f"{self._path}: {name} in .maps is no map definition")
         parts = {member.name: member.type_id for member in shape.members}
-        max_entries, subtable = self._uint(parts["max_entries"]), 0
-        if "values" in parts:
-            parts = self._inner(name, parts["values"])
-            subtable = self._uint(parts["max_entries"])
-            max_entries *= subtable
+        max_entries = self._uint(parts["max_entries"])
         if "key" not in parts or "value" not in parts:
             raise ExportError(f"map {name}: declare key and value by __type, not by size")
         key, value = self._pointee(parts["key"]), self._pointee(parts["value"])
@@ -104,8 +101,10 @@ class _Collector:
             declaration = declared.declared(self._btf.tags(variable))
         except declared.DeclarationError as wrong:
             raise ExportError(f"map {name}: {wrong}") from wrong
-        if bool(subtable) != bool(declaration.seed):
-            raise ExportError(f"map {name}: SEEDED_BY is for a map in sub-tables, and each has it")
+        if declaration.buckets:
+            self._shape(value, f"element of {name}")
+            key, value = self._entry(name, value)
+            kind, flags = int(MapKind.HASH), 0
         if declaration.private:
             sizes = self._btf.size(key), self._btf.size(value)
             text = f"{layout(self._btf, key)} {layout(self._btf, value)}"
@@ -122,18 +121,17 @@ class _Collector:
                 self._shape(key, f"key of {name}"),
                 self._shape(value, f"value of {name}"),
                 declaration,
-                subtable,
                 declared.live_mask(self._btf, value),
             ),
         )
 
-    def _inner(self, name: str, values: int) -> dict[str, int]:
-        """The parts of the maps in an array of maps, ``__array(values, struct x)``."""
-        array = self._btf[self._btf.bare(values)]
-        shape = self._btf.resolved(self._pointee(array.type_id)) if isinstance(array, btf.Array) else None
-        if not isinstance(shape, btf.Struct):
-            raise ExportError(f"map {name}: what its values are is no map definition")
-        return {member.name: member.type_id for member in shape.members}
+    def _entry(self, name: str, value: int) -> tuple[int, int]:
+        """The key and the value in an element of a hash of our own, which is an array to the kernel."""
+        shape = self._btf.resolved(value)
+        if not isinstance(shape, btf.Struct) or [member.name for member in shape.members[:1]] != ["key"]:
+            raise ExportError(f"map {name}: IN_BUCKETS wants elements that begin with a key and what is under it")
+        key, under = shape.members[:2]
+        return self._btf.bare(key.type_id), self._btf.bare(under.type_id)
 
     def _constant(self, name: str, variable: int) -> None:
         """A load-time constant, or something exported for its type or value alone."""

@@ -91,13 +91,13 @@ int shim_map_update(
 int shim_map_delete(int fd, const void *keys, uint32_t key_size, uint32_t *n);
 int shim_map_add(
   int fd, const void *keys, uint32_t key_size, const void *values, uint32_t value_size, uint32_t *n);
-struct shim_subtable {
-  uint32_t type; uint32_t key_size; uint32_t value_size; uint32_t flags; uint32_t entries; uint32_t btf_key;
-  uint32_t btf_value; };
-int shim_subtable(const struct bpf_map *outer, struct shim_subtable *to);
-int shim_subtables_make(int outer, const char *name, int btf, const struct shim_subtable *like, uint32_t number);
-void shim_subtable_places(
-  const void *keys, uint32_t key_size, uint32_t n, const uint64_t *seed, uint32_t number, uint32_t *places);
+struct shim_flows {
+  uint32_t buckets; uint32_t bucket_size; uint32_t ways; uint32_t entry_size; uint32_t key_size; uint32_t value_size;
+  void *lines; void *entries; };
+int shim_flows_map(int buckets, int entries, struct shim_flows *f);
+void shim_flows_unmap(struct shim_flows *f);
+uint32_t shim_flows_read(const struct shim_flows *f, uint32_t *bucket, void *keys, void *values, uint32_t room);
+uint64_t shim_flows_count(const struct shim_flows *f, uint32_t *counts);
 int64_t shim_map_count(int fd, uint32_t key_size, uint32_t value_size, uint32_t max_entries);
 uint32_t shim_maglev_parts(uint32_t n);
 int shim_maglev(const uint8_t *keys, const uint16_t *slots, uint32_t n, uint16_t *tables, uint32_t part_slots);
@@ -128,8 +128,7 @@ def main(out_dir: Path, libbpf_prefix: Path) -> Path:
         '#include <bpf/bpf.h>\n#include <bpf/libbpf.h>\n#include <bpf/btf.h>\n#include "shim.h"\n',
         include_dirs=[str(libbpf_prefix.resolve() / "include"), str(_HERE)],
         sources=[
-            str(_HERE / name)
-            for name in ("shim.c", "shim_maglev.c", "shim_netlink.c", "shim_netns.c", "shim_subtable.c")
+            str(_HERE / name) for name in ("shim.c", "shim_flows.c", "shim_maglev.c", "shim_netlink.c", "shim_netns.c")
         ],
         extra_objects=[str(libbpf_prefix.resolve() / "lib/libbpf.a")],
         libraries=["elf", "z"],

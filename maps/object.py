@@ -17,12 +17,11 @@ from maps import btf, verified
 from maps._libbpf import ffi, lib
 from maps.calls import check, last_log
 from maps.errors import KernelRefused, NotPermitted, VerifierRejected
-from maps.spec import subtables
 
 _RODATA = ".rodata"
 _LOG = re.compile(r"prog '(?P<name>[^']*)': -- BEGIN PROG LOAD LOG --\n(?P<log>.*?)-- END PROG LOAD LOG --", re.DOTALL)
 _STATISTICS = re.compile(r"^(processed \d+ insns|verification time|stack depth|max_states|peak_states|mark_read)")
-_LOG_BYTES = 4096  # of statistics, a few lines
+_LOG_BYTES = 1 << 20  # of statistics, a few lines; but until the end there also stands what was said on the way
 _LOG_STATISTICS = 4  # BPF_LOG_STATS
 _SHOWN_LINES = 12  # enough for the complaint, the instructions before it and their source
 
@@ -35,12 +34,8 @@ class Object:
         self._path = path
         self._loaded = False
         self._logs: dict[str, Any] = {}  # of the verifier, by program
-        self._subtables: dict[str, Any] = {}  # what the hashes are like that a map is made of, until it has them
         for found in self._maps():
             check(lib.bpf_map__set_pin_path(found, ffi.NULL), f"prepare the maps of {path}")
-            like = ffi.new("struct shim_subtable *")
-            if lib.shim_subtable(found, like):
-                self._subtables[_name(found)] = like
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -69,24 +64,16 @@ class Object:
 
     def max_entries(self, map_name: str) -> int:
         """The size a map has or will get."""
-        each = self._subtables[map_name].entries if map_name in self._subtables else 1
-        return int(lib.bpf_map__max_entries(self._map(map_name)) * each)
+        return int(lib.bpf_map__max_entries(self._map(map_name)))
 
     def resize(self, map_name: str, max_entries: int) -> None:
-        """Give a map another size than the source's; before :meth:`reuse`, if both.
-
-        One in sub-tables gets more or fewer of them, and room for a few more entries where they are not even.
-        """
-        if map_name in self._subtables:
-            like = self._subtables[map_name]
-            max_entries, like.entries = subtables(max_entries, like.entries)
+        """Give a map another size than the source's; before :meth:`reuse`, if both."""
         result = lib.bpf_map__set_max_entries(self._map(map_name), max_entries)
         check(result, f"resize the map {map_name} of {self._path}")
 
     def reuse(self, map_name: str, fd: int) -> None:
         """Take an existing map instead of a new one. *fd* stays the caller's."""
         check(lib.bpf_map__reuse_fd(self._map(map_name), fd), f"reuse the map {map_name} in {self._path}")
-        self._subtables.pop(map_name, None)
 
     def set_constants(self, values: Mapping[str, int | bytes]) -> frozenset[str]:
         """Set the load-time constants that this object has; returns which those are.
@@ -139,7 +126,6 @@ class Object:
         self._loaded = True
         result = lib.bpf_object__load(self._handle)
         if result >= 0:
-            self._make_subtables()
             return
         log = last_log()
         refused = rejection(log)
@@ -174,14 +160,6 @@ class Object:
     ) -> None:
         """Close."""
         self.close()
-
-    def _make_subtables(self) -> None:
-        """Fill the new arrays of maps."""
-        btf_fd = lib.bpf_object__btf_fd(self._handle)
-        for name, like in self._subtables.items():
-            number = lib.bpf_map__max_entries(self._map(name))
-            made = lib.shim_subtables_make(self.map_fd(name), name.encode(), btf_fd, like, number)
-            check(made, f"make the sub-tables of the map {name} of {self._path}")
 
     @cached_property
     def _constants(self) -> dict[str, tuple[int, int, bool]]:

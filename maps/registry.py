@@ -1,12 +1,13 @@
 """Questions to the registry of maps, :data:`maps.abi.MAPS`: which the agent writes in which order, and their tables."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from maps import abi, libbpf
+from maps.flow_table import FlowTable
 from maps.percpu import PerCpuTable
 from maps.spec import Carried, MapSpec, Writer
-from maps.subtables import SubtableTable
 from maps.table import Table
 
 K = TypeVar("K")
@@ -25,23 +26,23 @@ def carried_maps(when: Carried) -> tuple[AnySpec, ...]:
     return tuple(sorted((spec for spec in abi.MAPS.values() if spec.carried is when), key=lambda spec: spec.order))
 
 
-def table_on(spec: MapSpec[K, V], fd: int, seed: bytes = b"") -> Table[K, V]:
+def table_on(spec: MapSpec[K, V], fd: int, others: Mapping[str, int] | None = None) -> Table[K, V]:
     """The table of an open map, which adds up the CPUs' values where each has its own; *fd* is closed with it.
 
-    One in sub-tables is shown as one; to be written it needs its *seed*.
+    One in buckets needs *others*, as :class:`maps.flow_table.FlowTable` says.
 
     Raises:
         LayoutMismatch: the map is another than *spec* says.
     """
-    if spec.subtable:
-        return SubtableTable(spec, fd, seed)
+    if spec.buckets:
+        return FlowTable(spec, fd, others or {})
     return PerCpuTable(spec, fd) if spec.kind.is_per_cpu else Table(spec, fd)
 
 
 def open_table(spec: MapSpec[K, V], folder: Path) -> Table[K, V]:
     """The table of the map that is pinned in *folder* under its name. Raises as :func:`table_on`."""
-    if spec.subtable:
-        return SubtableTable.open(spec, folder / spec.name)
+    if spec.buckets:
+        return FlowTable.open(spec, folder / spec.name)
     return table_on(spec, libbpf.get_pinned(folder / spec.name))
 
 

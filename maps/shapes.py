@@ -73,7 +73,6 @@ class Map:
     key: Shape
     value: Shape
     declared: Declared
-    subtable: int  # entries of each of the hashes that it is made of; 0: it is one map
     live: bytes  # mask of the value: 0xff where the agent does not compare
 
 

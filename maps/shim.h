@@ -46,28 +46,26 @@ int shim_map_add(int fd, const void *keys, uint32_t key_size, const void *values
 /* How many entries a hash holds. */
 int64_t shim_map_count(int fd, uint32_t key_size, uint32_t value_size, uint32_t max_entries);
 
-/* What the maps in an array of maps are like; zeros in an array of anything else. */
-struct shim_subtable {
-	uint32_t type;
+/* The flow table in memory: what its maps are like is set before shim_flows_map(), which sets the rest. */
+struct shim_flows {
+	uint32_t buckets;
+	uint32_t bucket_size;
+	uint32_t ways;
+	uint32_t entry_size;
 	uint32_t key_size;
 	uint32_t value_size;
-	uint32_t flags;
-	uint32_t entries;
-	uint32_t btf_key;
-	uint32_t btf_value;
+	void *lines;   /* the buckets */
+	void *entries; /* each bucket's, one behind the other */
 };
 
-struct bpf_map;
+int shim_flows_map(int buckets, int entries, struct shim_flows *f);
+void shim_flows_unmap(struct shim_flows *f);
 
-/* Sets *to for a map that is not loaded. 0: it is no array of maps. */
-int shim_subtable(const struct bpf_map *outer, struct shim_subtable *to);
+/* Copies entries from *bucket on, which is moved on, until there is no room for another bucket's. Returns how many. */
+uint32_t shim_flows_read(const struct shim_flows *f, uint32_t *bucket, void *keys, void *values, uint32_t room);
 
-/* Makes so many maps and stores them in an array of maps, all or, where it is refused, perhaps some. */
-int shim_subtables_make(int outer, const char *name, int btf, const struct shim_subtable *like, uint32_t number);
-
-/* In which of so many sub-tables each of n keys is, under a seed with a number for each of a key's words. */
-void shim_subtable_places(const void *keys, uint32_t key_size, uint32_t n, const uint64_t *seed, uint32_t number,
-			  uint32_t *places);
+/* How many entries there are; *counts (or NULL) of each bucket. */
+uint64_t shim_flows_count(const struct shim_flows *f, uint32_t *counts);
 
 /* How many lookup tables a set of n backends has, a power of two. */
 uint32_t shim_maglev_parts(uint32_t n);

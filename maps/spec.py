@@ -79,15 +79,6 @@ class Revises(Enum):
     CHANGE = auto()  # of any kind: every flow
 
 
-MOST_SUBTABLES = 1 << 12  # GC_SUBTABLES of bpf/dp/conntrack/gc.h
-
-
-def subtables(entries: int, each: int) -> tuple[int, int]:
-    """In how many sub-tables, of about *each* entries, there is room for so many, and the entries of each."""
-    number = max(1, min(-(-entries // each), MOST_SUBTABLES))
-    return number, -(-entries // number)
-
-
 @dataclass(frozen=True, slots=True)
 class MapSpec(Generic[K, V]):
     """A map as the C source declares it."""
@@ -104,8 +95,7 @@ class MapSpec(Generic[K, V]):
     )
     option: str = ""  # field of the agent's Options that gives its entries; empty: none
     per_cpu: int = 0  # entries that one CPU is good for; the map grows with the node's CPUs
-    subtable: int = 0  # entries of each of the hashes that it is made of; 0: it is one map
-    seed: str = ""  # the map of the seed by which a key's sub-table is found
+    buckets: str = ""  # of a hash of our own (maps/flow_table.py) the map of its buckets; empty: it is the kernel's
     carried: Carried = Carried.NEVER
     revises: Revises = Revises.NEVER
     live: bytes = b""  # mask of a value: 0xff where the agent's value and the map's may differ; empty: nowhere
@@ -115,10 +105,6 @@ class MapSpec(Generic[K, V]):
     def flag(self) -> str:
         """The command line's word for the option that sizes it: ``--max-services``; empty: none."""
         return f"--{self.option.replace('_', '-')}" if self.option else ""
-
-    def parts(self, entries: int) -> tuple[int, int]:
-        """How many sub-tables it has with room for *entries*, and the entries of each."""
-        return subtables(entries, self.subtable)
 
     @property
     def is_sized(self) -> bool:

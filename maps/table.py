@@ -166,7 +166,7 @@ class Table(Generic[K, V]):
         if n == 0:
             return
         done, failed = mapio.update(self._fd, keys, values, n)
-        _wrote()
+        wrote()
         if failed == errno.E2BIG:
             raise MapFull(self._spec.name, self._max_entries, self._max_entries + n - done)
         self._check(failed, f"write {n - done} of {n} entries of {self._spec.name}")
@@ -182,7 +182,7 @@ class Table(Generic[K, V]):
         if n == 0:
             return
         done, failed = mapio.delete(self._fd, keys, n)
-        _wrote()
+        wrote()
         self._check(failed, f"delete {n - done} of {n} entries of {self._spec.name}")
 
     def close(self) -> None:
@@ -205,7 +205,7 @@ class Table(Generic[K, V]):
         libbpf.check(-failed, doing)
 
 
-def _wrote() -> None:
+def wrote() -> None:
     """Count a write, and tell the fail point."""
     global _writes  # noqa: PLW0603 - the count is the process's
     _writes += 1

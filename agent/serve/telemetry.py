@@ -9,9 +9,9 @@ from agent.reconcile.loop import Loop
 from agent.serve.metrics import MapUse, PartUse, PoolUse, Sources, SyncUse, WatchUse
 from agent.serve.policy_metrics import PolicyUse, policy_use
 from maps import abi
+from maps.flow_arrays import whole_info
 from maps.pins import Generation, held
 from maps.registry import open_table
-from maps.subtables import whole_info
 
 
 def sources(
@@ -38,7 +38,7 @@ def map_uses(generation: Generation) -> Iterator[MapUse]:
     """Every map that is pinned; with its entries where the registry says that counting them is cheap."""
     for name in generation.pinned():
         with held(generation.map_path(name)) as fd:
-            info = whole_info(fd)
+            info = whole_info(fd, generation.map_path(name))
         spec = abi.MAPS.get(name)
         entries = None
         if spec is not None and spec.counted:

@@ -307,9 +307,27 @@ struct flow {
 
 enum { FLOW_KEY_WORDS = sizeof(struct flow_key) / sizeof(__u32) };
 
-/* What says which sub-table of the flows has a key: a number for each word of it. */
+/* What says which buckets of the flow table a key has: a number for each word of it. */
 struct flow_seed {
 	__u64 words[FLOW_KEY_WORDS];
+};
+
+enum {
+	FLOW_WAYS = 14, /* entries that a bucket of the flow table can have */
+	FLOW_ROOM = 10, /* that it is reckoned with: so full a table loses no new flow by chance */
+};
+
+struct flow_bucket {
+	__u32 tags[FLOW_WAYS]; /* what a hash of each way's key says; 0: the way is free */
+	__u32 lock;	       /* 1: somebody inserts */
+	__u32 elsewhere;       /* entries in their second bucket, whose first this is */
+};
+
+/* What is behind a way of a bucket. */
+struct flow_entry {
+	struct flow_key key;
+	struct flow flow;
+	__u64 pad;
 };
 
 /*

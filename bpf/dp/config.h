@@ -23,8 +23,8 @@
 #define SIZED_BY(option) DOC(":option " #option)
 /* entries that one CPU is good for: more CPUs, more entries */
 #define PER_CPU(entries) DOC(":per_cpu " #entries)
-/* in sub-tables, each key's by a hash under the seed that this map has */
-#define SEEDED_BY(map) DOC(":seeded " #map)
+/* a hash of our own: its elements are a key and what is under it, each behind a way of one of this map's buckets */
+#define IN_BUCKETS(map) DOC(":buckets " #map)
 /* copied into the map of the next generation while links move there */
 #define CARRIED DOC(":carried")
 /*

@@ -12,7 +12,7 @@ from pathlib import Path
 ROOMS = ("packet", "endpoint", "policy", "service", "fragment", "conntrack", "tunnel", "reply", "forward")
 SHARED = ("abi.h", "config.h")  # beside the rooms: every header may include them
 # maps that one room alone touches
-OWNED = {"flows": "conntrack", "flow_caches": "conntrack", "cache_sets": "conntrack"}
+OWNED = {"flows": "conntrack", "flow_buckets": "conntrack", "flow_caches": "conntrack", "cache_sets": "conntrack"}
 # the packet's buffer: a member of it, a helper that takes it, or its type
 _BUFFER = re.compile(r"\bctx->|\bbpf_\w+\(ctx\b|\b__sk_buff\b|\bxdp_md\b")
 # who knows it: ctx.h and what it includes; sockets' hooks have no packet, and a syscall's program no buffer

@@ -9,7 +9,7 @@ import struct
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv6Address, ip_address, ip_network
 from pathlib import Path
 from typing import Any, Literal, Self, cast
@@ -21,11 +21,10 @@ from scapy.packet import Packet, Raw
 
 from agent.compile.node import kept_ports
 from agent.model.address import mapped
-from maps import abi, libbpf, maglev, mapio, paths
+from maps import abi, flow_arrays, flow_table, libbpf, maglev, mapio, paths
 from maps.abi import DropReason
 from maps.object import Object
 from maps.registry import table_on
-from maps.subtables import draw_seed, read_seed
 from maps.table import Table
 
 XDP = Path(__file__).resolve().parents[2] / "build/tests/xdp.bpf.o"  # of xdp.bpf.c, by make
@@ -90,8 +89,9 @@ class Datapath:
         """Load every tc object, and the tests' own for XDP, sharing maps, with a node, its pod and a neighbour."""
         self = cls()
         shared: dict[str, int] = {}
-        number, each_has = abi.FLOWS.parts((sizes or {}).get("flows", abi.FLOWS.max_entries))
-        fixed = {"flow_subtables": number, "flow_subtable_entries": each_has} | dict(constants or {})
+        wanted = {"flows": abi.FLOWS.max_entries} | dict(sizes or {})
+        fixed = flow_arrays.constants(wanted["flows"]) | dict(constants or {})
+        elements = flow_arrays.elements(wanted)
         tested = {name: paths.objects() / f"{name}.bpf.o" for name in ("tc_pod", "tc_uplink", "gc")} | {"xdp": XDP}
         for name, path in tested.items():
             loaded = self.stack.enter_context(Object.open(path))
@@ -99,16 +99,15 @@ class Datapath:
             for each in loaded.maps():
                 if each in shared:
                     loaded.reuse(each, shared[each])
-                elif each in (sizes or {}):
-                    loaded.resize(each, (sizes or {})[each])
+                elif each in elements:
+                    loaded.resize(each, elements[each])
             loaded.load()
             shared |= {each: loaded.map_fd(each) for each in loaded.maps() if each not in shared}
             self.objects[name] = loaded
-        draw_seed(shared["flow_seeds"])
+        flow_arrays.draw_seed(shared["flow_seeds"])
         for name, fd in shared.items():
             if not abi.MAPS[name].private:
-                seed = read_seed(shared["flow_seeds"]) if abi.MAPS[name].seed else b""
-                self.tables[name] = table_on(abi.MAPS[name], os.dup(fd), seed)
+                self.tables[name] = table_on(abi.MAPS[name], os.dup(fd), flow_table.beside(abi.MAPS[name], shared))
         self.copies = shared["cache_epochs"]
         self.reset()
         return self
@@ -130,6 +129,15 @@ class Datapath:
         self.endpoint(OTHER6, OTHER_POD_DEVICE, OTHER_MAC)
         self.endpoint(NODE, 0, "00:00:00:00:00:00", abi.EndpointFlag.ENDPOINT_NODE | abi.EndpointFlag.ENDPOINT_HELD)
         self.endpoint(NODE6, 0, "00:00:00:00:00:00", abi.EndpointFlag.ENDPOINT_NODE | abi.EndpointFlag.ENDPOINT_HELD)
+
+    def fill_flows(self, left: int) -> None:
+        """Of a table of one bucket (a size of 1), leave room for so many entries."""
+        number, now_s = abi.FLOW_WAYS - left - self.tables["flows"].count(), time.monotonic_ns() >> abi.SEEN_BITS
+        flow = replace(abi.Flow.unpack(bytes(abi.Flow.SIZE)), seen_s=now_s)
+        elsewhere = addr("203.0.113.1")
+        self.tables["flows"].update(
+            (abi.FlowKey(elsewhere, elsewhere, 1, port, 17, 0, 0), flow) for port in range(1, 1 + number)
+        )
 
     def close(self) -> None:
         """Let the kernel have everything back."""

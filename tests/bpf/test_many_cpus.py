@@ -23,15 +23,6 @@ AtOnce = Callable[..., None]
 pytestmark = [pytest.mark.kernel, pytest.mark.skipif(len(CPUS) < 2, reason="needs two CPUs")]
 
 
-@pytest.fixture(scope="module")
-def runner(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program that runs programs together."""
-    made = tmp_path_factory.mktemp("at_once") / "at_once"
-    source = Path(__file__).with_name("at_once.c")
-    subprocess.run(["gcc", "-O2", "-Wall", "-Werror", "-pthread", source, "-o", made], check=True)
-    return made
-
-
 @pytest.fixture
 def at_once(node: Datapath, runner: Path) -> AtOnce:
     """Run programs of the pod's device on their packets, each on a CPU of its own, packet by packet together."""

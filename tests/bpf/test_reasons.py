@@ -89,8 +89,7 @@ def lost(node: Datapath) -> None:
 def full(node: Datapath) -> None:
     """No room for another flow."""
     service((OTHER, 8080, True))(node)
-    for port in range(3):
-        node.run("pod_ingress", frame(POD, OTHER, syn(sport=port + 1)))
+    node.fill_flows(0)
 
 
 def spent(node: Datapath) -> None:
@@ -223,7 +222,7 @@ CASES = {
     DropReason.DROP_SERVICE_SOURCE: Case(cluster_ip, frame(VIP, OTHER, data()), "uplink_ingress"),
     DropReason.DROP_NO_LOCAL_BACKEND: Case(service(flags=ServiceFlag.SERVICE_LOCAL), SYN),
     DropReason.DROP_BACKEND_LOST: Case(lost, SYN),
-    DropReason.DROP_CONNTRACK_FULL: Case(full, SYN, sizes={"flows": 3}),
+    DropReason.DROP_CONNTRACK_FULL: Case(full, SYN, sizes={"flows": 1}),
     DropReason.DROP_NAT_PORTS: Case(spent, frame(POD, VIP, syn(sport=40002))),
     DropReason.DROP_NAT_ADDRESS: Case(nameless, SYN),
     DropReason.DROP_NO_ROUTE: Case(node_port((UNREACHED, 8080, False)), NODE_PORT, "uplink_ingress"),

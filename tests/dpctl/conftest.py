@@ -13,11 +13,10 @@ from typing import Any
 
 import pytest
 
-from maps import abi, paths
+from maps import abi, flow_arrays, paths
 from maps.object import Object
 from maps.pins import Generation, PinRoot, generation_name
 from maps.registry import open_table
-from maps.subtables import draw_seed
 
 Dpctl = Callable[..., subprocess.CompletedProcess[str]]
 SIZES = {"services": 64, "backends": 128, "flows": 256}
@@ -54,12 +53,13 @@ def pin_maps(root: PinRoot, name: str) -> Generation:
         with Object.open(path) as program:
             for function in program.programs():
                 program.autoload(function, load=False)
-            for resized in SIZES.keys() & set(program.maps()):
-                program.resize(resized, SIZES[resized])
+            elements = flow_arrays.elements(SIZES)
+            for resized in elements.keys() & set(program.maps()):
+                program.resize(resized, elements[resized])
             generation.adopt(program)
             program.load()
             if "flow_seeds" in program.maps():
-                draw_seed(program.map_fd("flow_seeds"))
+                flow_arrays.draw_seed(program.map_fd("flow_seeds"))
             generation.keep(program)
     return generation
 

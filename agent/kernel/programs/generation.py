@@ -17,16 +17,16 @@ start ends in the same state, also when it wants the old sizes back.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from agent.log import logger
-from maps import abi, libbpf, mapio
-from maps.carry import carry
-from maps.errors import KernelRefused, LayoutMismatch
+from maps import abi, flow_table, libbpf, mapio
+from maps.carry import carry, carry_flows
+from maps.errors import KernelRefused, LayoutMismatch, MapFull
 from maps.pins import Generation, PinRoot, generation_name, held
 from maps.record import cut
 from maps.registry import AnySpec, carried_maps
 from maps.spec import Carried
-from maps.subtables import read_seed
 
 log = logger(__name__)
 
@@ -40,6 +40,7 @@ class Move:
     pins: PinRoot
     new: Generation
     old: tuple[Generation, ...]  # half made ones before the one in use: they know later things
+    flow_writers: Path  # the object that writes to the flow table
 
     @property
     def is_needed(self) -> bool:
@@ -55,7 +56,7 @@ class Move:
             return
         seeded = carried_maps(Carried.SEED)
         for old in self.old:
-            _carry([spec for spec in seeded if not spec.kind.is_array], old, self.new)
+            _carry([spec for spec in seeded if not spec.kind.is_array], old, self.new, self.flow_writers)
         for old in self.old:
             if _layout(old) == _layout(self.new):
                 _overwrite([spec for spec in seeded if spec.kind.is_array], old, self.new)
@@ -64,35 +65,40 @@ class Move:
         """Carry over the traffic, let *exchange* move the links, declare the new generation, remove the old."""
         traffic = carried_maps(Carried.TRAFFIC)
         for old in self.old:
-            _carry(traffic, old, self.new)
+            _carry(traffic, old, self.new, self.flow_writers)
         links = exchange()
         for old in self.old:
-            _carry(traffic, old, self.new)
+            _carry(traffic, old, self.new, self.flow_writers)
         self.pins.make_current(self.new)
         for old in self.old:
             self.pins.remove(old)
         log.info("programs are on their hooks", generation=self.new.name, exchanged=links, carried_from=len(self.old))
 
 
-def begin(pins: PinRoot, sizes: Mapping[str, int]) -> Move:
+def begin(pins: PinRoot, sizes: Mapping[str, int], flow_writers: Path | None = None) -> Move:
     """Find the generation to work on, or make it; *pins* is locked."""
     pins.finish_removals()
     new = pins.generation(generation_name(abi.LAYOUT, sizes))
     current = pins.current()
     others = [g for g in pins.generations() if g != new]
-    return Move(pins, new, tuple(sorted(others, key=lambda g: g == current)))
+    old = tuple(sorted(others, key=lambda g: g == current))
+    return Move(pins, new, old, flow_writers or flow_table.shipped_writers())
 
 
-def _carry(specs: Iterable[AnySpec], old: Generation, new: Generation) -> None:
+def _carry(specs: Iterable[AnySpec], old: Generation, new: Generation, flow_writers: Path) -> None:
     """Copy entries that the new maps lack; the log says what does not fit or has another layout and stays behind."""
     for name in _in_both(specs, old, new):
-        with held(old.map_path(name)) as source, held(new.map_path(name)) as target:
-            try:
-                entries = carry(source, target, _seed(name, new))
-            except (LayoutMismatch, KernelRefused) as error:
-                log.warning("map not carried over, or not all of it", map=name, generation=old.name, why=error)
+        source, target = old.map_path(name), new.map_path(name)
+        try:
+            if abi.MAPS[name].buckets:
+                entries = carry_flows(abi.MAPS[name], source, target, flow_writers)
             else:
-                log.debug("map carried over", map=name, generation=old.name, entries=entries)
+                with held(source) as source_fd, held(target) as target_fd:
+                    entries = carry(source_fd, target_fd)
+        except (LayoutMismatch, KernelRefused, MapFull) as error:
+            log.warning("map not carried over, or not all of it", map=name, generation=old.name, why=error)
+        else:
+            log.debug("map carried over", map=name, generation=old.name, entries=entries)
 
 
 def _overwrite(specs: Iterable[AnySpec], old: Generation, new: Generation) -> None:
@@ -104,14 +110,6 @@ def _overwrite(specs: Iterable[AnySpec], old: Generation, new: Generation) -> No
                 pairs = zip(cut(keys, info.key_size), cut(values, info.value_size), strict=True)
                 known = {key: value for key, value in pairs if any(value)}
                 mapio.update(target, b"".join(known), b"".join(known.values()), len(known))
-
-
-def _seed(name: str, generation: Generation) -> bytes:
-    """What says where a map's entries go; empty where it is not in sub-tables."""
-    if not abi.MAPS[name].seed:
-        return b""
-    with held(generation.map_path(abi.MAPS[name].seed)) as fd:
-        return read_seed(fd)
 
 
 def _in_both(specs: Iterable[AnySpec], old: Generation, new: Generation) -> list[str]:

@@ -11,10 +11,9 @@ from pathlib import Path
 from agent.errors import AgentError
 from agent.kernel.programs.sizes import constants
 from agent.log import logger
-from maps import abi, libbpf
+from maps import abi, flow_arrays, libbpf
 from maps.object import Object
 from maps.pins import Generation
-from maps.subtables import draw_seed
 
 log = logger(__name__)
 
@@ -67,13 +66,13 @@ class Loaded:
     def _load(self, path: Path, sizes: Mapping[str, int]) -> None:
         opened = Object.open(path)
         self._objects.append(opened)
-        for name in sizes.keys() & set(opened.maps()):
-            opened.resize(name, sizes[name])
+        elements = flow_arrays.elements(sizes)
+        for name in elements.keys() & set(opened.maps()):
+            opened.resize(name, elements[name])
         self.generation.adopt(opened)
         opened.set_constants(self._constants)
         opened.load()
-        for spec in abi.MAPS.values():
-            if spec.seed in opened.maps():
-                draw_seed(opened.map_fd(spec.seed))
+        if abi.FLOW_SEEDS.name in opened.maps():
+            flow_arrays.draw_seed(opened.map_fd(abi.FLOW_SEEDS.name))
         self.generation.keep(opened)
         self.programs |= {name: opened.program_fd(name) for name in opened.programs()}

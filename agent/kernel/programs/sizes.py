@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, assert_never
 
 from agent.options.config import Options
-from maps import abi
+from maps import abi, flow_arrays
 from maps.spec import MapKind, MapSpec
 
 SHARE = 16  # all maps together, when full, take at most one part in so many of the memory
@@ -21,6 +21,7 @@ TRIE_NODE = 40  # octets before the address of a trie's node (struct lpm_trie_no
 POINTER = 8  # octets of a per-CPU value's place
 BPF_F_NO_PREALLOC = 1
 PREFIX_LENGTH = 4  # octets of a trie's key that are its own (struct bpf_lpm_trie_key)
+_BUCKETS = frozenset(spec.buckets for spec in abi.MAPS.values() if spec.buckets)  # as many as the entries want
 
 
 def sizes(options: Options, memory: int, cpus: int) -> dict[str, int]:
@@ -30,16 +31,18 @@ def sizes(options: Options, memory: int, cpus: int) -> dict[str, int]:
     the table is small; the others keep their proportions and share what is left of the maps' part of the memory, each a
     multiple of 1024.
     """
-    octets = {name: entry_octets(spec, cpus) for name, spec in abi.MAPS.items()}
-    fixed = {name: _fixed(spec, options) for name, spec in abi.MAPS.items()}
+    specs = {name: spec for name, spec in abi.MAPS.items() if name not in _BUCKETS}
+    octets = {name: entry_octets(spec, cpus) for name, spec in specs.items()}
+    fixed = {name: _fixed(spec, options) for name, spec in specs.items()}
     if not fixed["flows"]:
         allowed = memory // SHARE // FLOWS_SHARE // octets["flows"]
         fixed["flows"] = max(min(_wanted(abi.FLOWS, cpus), allowed // LEAST * LEAST), LEAST)
-    wanted = {name: _wanted(abi.MAPS[name], cpus) for name, entries in fixed.items() if not entries}
+    wanted = {name: _wanted(specs[name], cpus) for name, entries in fixed.items() if not entries}
     room = max(memory // SHARE - sum(octets[name] * entries for name, entries in fixed.items()), 0)
     asked = sum(octets[name] * entries for name, entries in wanted.items())
     scale = min(1.0, room / asked) if asked else 1.0
-    return {name: fixed[name] or max(int(wanted[name] * scale) // LEAST * LEAST, LEAST) for name in fixed}
+    sized = {name: fixed[name] or max(int(wanted[name] * scale) // LEAST * LEAST, LEAST) for name in fixed}
+    return sized | {name: number for name, number in flow_arrays.elements(sized).items() if name in _BUCKETS}
 
 
 def entry_octets(spec: MapSpec[Any, Any], cpus: int) -> int:
@@ -47,6 +50,9 @@ def entry_octets(spec: MapSpec[Any, Any], cpus: int) -> int:
 
     Source: htab_map_mem_usage(), array_map_mem_usage() and trie_mem_usage() of the kernel's kernel/bpf.
     """
+    if spec.buckets:
+        ways = abi.FLOW_WAYS * abi.FlowEntry.SIZE + abi.MAPS[spec.buckets].value.SIZE
+        return -(-ways // abi.FLOW_ROOM)
     key, value = _rounded(spec.key.SIZE), _rounded(spec.value.SIZE)
     held = POINTER + value * cpus if spec.kind.is_per_cpu else value
     match spec.kind:
@@ -80,13 +86,8 @@ def _rounded(size: int) -> int:
 def constants(entries: Mapping[str, int], cpus: int) -> dict[str, int]:
     """What programs must know of the maps' sizes: their load-time constants by name."""
     lines = min(entries["shortcuts"], 4 * entries["shortcut_tags"])
-    subtables, each = abi.FLOWS.parts(entries["flows"])
     span = max(min(entries["flow_caches"], 2 * entries["cache_sets"], lines) // cpus, 1)
-    return {
-        "flow_subtables": subtables,
-        "flow_subtable_entries": each,
-        "cache_span": min(1 << span.bit_length() - 1, 1 << 16),
-    }
+    return flow_arrays.constants(entries["flows"]) | {"cache_span": min(1 << span.bit_length() - 1, 1 << 16)}
 
 
 def memory_bytes(meminfo: str) -> int:

@@ -60,9 +60,10 @@ def start(options: Options, pins: PinRoot, found: Features) -> Started:
     """
     objects = build.objects(options.objects, options.cache_dir, build.Sources.installed(), build.compiler())
     entries = sizes(options, memory_bytes(MEMINFO.read_text()), os.cpu_count() or 1)
-    move = begin(pins, entries)
+    move = begin(pins, entries, objects[build.FLOW_TABLE])
     moved = Event()
-    loaded = Loaded(objects, move.new, entries, _modes(options))
+    used = {name: path for name, path in objects.items() if name != build.FLOW_TABLE}
+    loaded = Loaded(used, move.new, entries, _modes(options))
     hooks = Hooks(pins.links, loaded.programs, tcx=found.tcx)
     if move.is_needed:
         move.seed()

@@ -263,7 +263,6 @@ __noinline int ct_keep(__u32 flags)
 	struct scratch *work = scratch();
 	enum drop_reason why;
 	struct flow *f;
-	int error; /* no long: before Linux 6.4 its upper half is anything */
 
 	if (!work)
 		return DROP_CONNTRACK_FULL;
@@ -274,8 +273,7 @@ __noinline int ct_keep(__u32 flags)
 		return why;
 	if (work->packet.flags & PACKET_RST)
 		f->flags |= FLOW_RESET;
-	error = flow_insert(&work->key, f, BPF_NOEXIST);
-	work->ct.is_kept = error != FLOWS_FULL;
+	work->ct.is_kept = flow_insert(&work->key, f, BPF_NOEXIST) != FLOWS_FULL;
 	return DROP_NONE;
 }
 

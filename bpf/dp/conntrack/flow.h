@@ -1,103 +1,11 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* The table of flows: one lookup finds what was decided for a connection, from either direction. */
+/* Flows: one look-up finds what was decided for a connection, from either direction. */
 #ifndef SLUICEWAY_FLOW_H
 #define SLUICEWAY_FLOW_H
 
-#include "dp/packet/packet.h"
-#include "dp/packet/scratch.h"
+#include "dp/conntrack/flow_insert.h"
 
 EXPORT_ENUM(flow_flag);
-
-_Static_assert(sizeof(struct flow_key) == 40, "hashed as bytes");
-_Static_assert(sizeof(struct flow_key) == FLOW_KEY_WORDS * sizeof(__u32), "and as words");
-_Static_assert(sizeof(struct flow) == 80, "two cache lines with its key, and what a copy of both adds");
-
-const volatile __u32 flow_subtables DOC("sub-tables of the flow table") = 128;
-const volatile __u32 flow_subtable_entries DOC("entries that each of them has room for") = 2048;
-
-/* Preallocated: under a flood of new flows an LRU would evict established ones, and its inserts cost more. */
-struct flow_subtable {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 2048);
-	__type(key, struct flow_key);
-	__type(value, struct flow);
-};
-
-/*
- * In sub-tables, so that conntrack GC can look at a part at a time (docs/decisions/0030-gc.md). Which has a key, a hash under
- * flow_seeds says. They are made at load, and the array is never written again.
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
-	__uint(max_entries, 128);
-	__type(key, __u32);
-	__uint(pinning, LIBBPF_PIN_BY_NAME);
-	__array(values, struct flow_subtable);
-} flows SEC(".maps") PROGRAMS_WRITE SEEDED_BY(flow_seeds) SIZED_BY(max_flows) PER_CPU(65536) CARRIED;
-
-/* Drawn when the map is made, and nobody's outside: who knows it could choose ports that fill one sub-table. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct flow_seed);
-	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} flow_seeds SEC(".maps") PROGRAMS_WRITE;
-
-/*
- * The sub-table of a key, by a multilinear hash of its words: two keys meet in one by chance alone, however they are chosen
- * (Lemire and Kaser, Strongly universal string hashing is fast, 2012). maps/shim_subtable.c has it too.
- */
-static __always_inline __u32 flow_place(const struct flow_key *key, const struct flow_seed *seed)
-{
-	const __u32 *w = (const __u32 *)key;
-	__u64 hash = 0;
-
-#pragma unroll
-	for (int i = 0; i < FLOW_KEY_WORDS; i += 2)
-		hash += (w[i] + seed->words[i]) * (w[i + 1] + seed->words[i + 1]);
-	return (hash >> 32) * flow_subtables >> 32;
-}
-
-/* Never NULL, but the verifier wants to hear it. */
-static __always_inline void *flow_subtable(const struct flow_key *key)
-{
-	__u32 index = 0;
-	struct flow_seed *seed = bpf_map_lookup_elem(&flow_seeds, &index);
-
-	if (seed)
-		index = flow_place(key, seed);
-	return bpf_map_lookup_elem(&flows, &index);
-}
-
-static __always_inline struct flow *flow_find(const struct flow_key *key)
-{
-	void *subtable = flow_subtable(key);
-
-	return subtable ? bpf_map_lookup_elem(subtable, key) : NULL;
-}
-
-enum { FLOWS_FULL = -7 /* -E2BIG */ };
-
-/* Into the key's sub-table. Flags and what is returned are bpf_map_update_elem()'s: FLOWS_FULL, where that is. */
-static __always_inline long flow_insert_in(void *subtable, const struct flow_key *key, const struct flow *f,
-					   __u64 flags)
-{
-	return subtable ? bpf_map_update_elem(subtable, key, f, flags) : FLOWS_FULL;
-}
-
-static __always_inline long flow_insert(const struct flow_key *key, const struct flow *f, __u64 flags)
-{
-	return flow_insert_in(flow_subtable(key), key, f, flags);
-}
-
-static __always_inline void flow_delete(const struct flow_key *key)
-{
-	void *subtable = flow_subtable(key);
-
-	if (subtable)
-		bpf_map_delete_elem(subtable, key);
-}
 
 /* When a flow beside another was begun, or conntrack GC last saw one, in tick_s()'s unit; 0: never. */
 struct {
@@ -165,23 +73,35 @@ static __always_inline __u32 flow_key_serial(const struct flow_key *key)
 /* A new entry's serial. Ten bits count, so that an entry and the one after it under the same key differ; six are the CPU's. */
 static __always_inline __u32 flow_serial_fresh(struct scratch *work, const struct flow_key *key)
 {
-	return flow_key_serial(key) | (work->entries++ << 6 & 0xffc0) | (bpf_get_smp_processor_id() & 0x3f);
+	__u32 serial = flow_key_serial(key) | (work->entries++ << 6 & 0xffc0) | (bpf_get_smp_processor_id() & 0x3f);
+
+	return serial ? serial : 1; /* 0 is none */
 }
 
 /*
- * What an entry says, whole. False: it was not this key's any more, or became another's meanwhile. A new flow is written from
- * its serial on.
+ * What an entry says, whole. False: it was not this key's any more, or became another's meanwhile. While a new flow is
+ * written, the serial is 0.
  */
 static __always_inline bool flow_read(const struct flow *entry, const struct flow_key *key, struct flow *to)
 {
 	__u32 serial = *(const volatile __u32 *)&entry->serial;
 
-	if ((serial ^ flow_key_serial(key)) >> 16)
+	if (!serial || (serial ^ flow_key_serial(key)) >> 16)
 		return false;
 	fence_reads();
 	*to = *entry;
 	fence_reads();
 	return to->serial == serial && *(const volatile __u32 *)&entry->serial == serial;
+}
+
+/* The same of an entry whose key is not known yet. False: it is written at this moment. */
+static __always_inline bool flow_read_entry(const struct flow_entry *entry, struct flow_key *key, struct flow *to)
+{
+	__u32 serial = *(const volatile __u32 *)&entry->flow.serial;
+
+	fence_reads();
+	*key = entry->key;
+	return flow_read(&entry->flow, key, to) && to->serial == serial;
 }
 
 enum { NOTE_TRIES = 8 }; /* each that fails has another CPU's note behind it; flags that are set stay, but for RESET */

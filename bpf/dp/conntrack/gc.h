@@ -21,8 +21,8 @@ const volatile __u32 flow_udp_s
 const volatile __u32 flow_udp_once_s DOC("the same of one that was answered within a second, and then silent") = 120;
 const volatile __u32 flow_udp_new_s DOC("the same while unanswered") = 30;
 const volatile __u32 flow_pressed_s
-	DOC("the same of a flow that is unanswered, was answered but once, or is closed, while less than 3/8 of its "
-	    "sub-table's room are left; twice that for each eighth more, up to 5/8; at least 3, for copies last so long") =
+	DOC("the same of a flow that is unanswered, was answered but once, or is closed, while less than 3/8 of the "
+	    "table's room are left; twice that for each eighth more, up to 5/8; at least 3, for copies last so long") =
 		3;
 
 #define SECOND_NS 1000000000ULL
@@ -33,13 +33,19 @@ const volatile __u32 flow_pressed_s
 
 enum {
 	GC_SHARE = 200,
-	GC_LOOKS = 4,		/* at every sub-table, before it could be full */
+	GC_LOOKS = 4,		/* at every stretch, before it could be full */
 	GC_FULL = 2,		/* eighths of room left below which time-outs are the shortest */
 	GC_UNPRESSED = 5,	/* and from which on they are each flow's own */
-	GC_SUBTABLES = 1 << 12, /* as subtables() in maps/spec.py has it */
+	GC_STRETCHES = 1 << 12, /* of the table, at most */
+	GC_STRETCH = 128,	/* buckets of a stretch, if the table is not too large */
 };
+EXPORT_NUMBER(GC_STRETCHES);
+EXPORT_NUMBER(GC_STRETCH);
 
-/* One pass over a sub-table. */
+const volatile __u32 flow_stretches
+	DOC("stretches of the flow table, each of as many buckets, that conntrack GC walks one by one") = 205;
+
+/* One pass over a stretch of the table. */
 struct pass {
 	__u32 now_s;
 	__u32 pressed_s;  /* what ends a flow that does not go on; 0: its own time-out */
@@ -52,9 +58,9 @@ struct pass {
 
 /* What one tick does of a run. */
 struct gc_tick {
-	__u64 until_ns; /* no sub-table is begun later */
+	__u64 until_ns; /* no stretch is begun later */
 	__u64 full_ns;	/* when the one walked last could be full */
-	__u32 walked;	/* sub-tables */
+	__u32 walked;	/* stretches */
 	__u32 pad;
 };
 
@@ -66,9 +72,14 @@ struct gc_timer {
 	struct bpf_timer timer;
 	struct pass pass;
 	struct gc_tick tick;
-	__u64 began_ns; /* when the timer was first armed, with a table that was empty or carried */
-	__u32 subtable; /* that is walked next */
-	__u32 met;	/* entries that the one before it had */
+	__u64 began_ns;	     /* when the timer was first armed, with a table that was empty or carried */
+	__u32 stretch;	     /* that is walked next */
+	__u32 met;	     /* entries that the one before it had */
+	__u32 bucket;	     /* that is walked */
+	__u32 busy;	     /* 1: somebody walks; the timer may fire meanwhile, on the same CPU too */
+	struct flow_key key; /* of the entry that is looked at */
+	struct flow flow;    /* and what it says */
+	struct flow_key other;
 };
 
 struct {
@@ -87,7 +98,7 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } gc_runs SEC(".maps") PROGRAMS_WRITE;
 
-/* A sub-table as GC last left it, under its index. */
+/* A stretch of the table as GC last left it, under its index. */
 struct gc_look {
 	__u64 at_ns;
 	__u32 met;	  /* entries when it was walked */
@@ -98,7 +109,7 @@ struct gc_look {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, GC_SUBTABLES);
+	__uint(max_entries, GC_STRETCHES);
 	__type(key, __u32);
 	__type(value, struct gc_look);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
@@ -126,7 +137,7 @@ static __always_inline __u32 own_timeout_s(__u8 protocol, __u32 flags)
 	return answered ? flow_tcp_s : flow_tcp_new_s;
 }
 
-/* The fuller the sub-table is the less; never of a connection that is answered and open, nor of a flow that goes on. */
+/* The fuller the table is the less; never of a connection that is answered and open, nor of a flow that goes on. */
 static __always_inline __u32 timeout_s(__u8 protocol, __u32 flags, const struct pass *pass)
 {
 	__u32 own_s = own_timeout_s(protocol, flags);
@@ -136,11 +147,24 @@ static __always_inline __u32 timeout_s(__u8 protocol, __u32 flags, const struct 
 	return pressed_s && pressed_s < own_s && (is_closed(flags) || !goes_on) ? pressed_s : own_s;
 }
 
-/* Sets the pass's time-outs, for a sub-table with so many entries. */
+/* Buckets of a stretch. */
+static __always_inline __u32 gc_buckets(void)
+{
+	return flow_bucket_number / flow_stretches;
+}
+
+/* How many entries more a stretch with so many is reckoned to have room for. */
+static __always_inline __u32 gc_room(__u32 entries)
+{
+	__u32 whole = gc_buckets() * FLOW_ROOM;
+
+	return entries < whole ? whole - entries : 0;
+}
+
+/* Sets the pass's time-outs, for a stretch with so many entries. */
 static __always_inline void gc_press(struct pass *pass, __u32 entries)
 {
-	__u32 room = entries < flow_subtable_entries ? flow_subtable_entries - entries : 0;
-	__u32 eighths = room * 8ULL / flow_subtable_entries;
+	__u32 eighths = gc_room(entries) * 8ULL / (gc_buckets() * FLOW_ROOM);
 
 	if (eighths >= GC_UNPRESSED)
 		return;
@@ -175,31 +199,29 @@ static __always_inline void gc_keep_port(const struct flow_key *key, const struc
  * One entry. A pair is decided by its forward entry, with what both have seen: the reverse one sees the answers.
  * A reverse entry alone has lost its other half to a failed write and goes when it is idle.
  */
-static long gc_flow(void *map, struct flow_key *key, struct flow *entry, struct pass **work)
+static __always_inline void gc_flow(struct gc_timer *s, struct flow_entry *entry)
 {
-	struct pass *pass = *work;
-	struct flow_key other;
+	struct flow_key *key = &s->key;
+	struct pass *pass = &s->pass;
+	struct flow *f = &s->flow;
 	__u32 flags, seen_s;
 	__u32 entries = 1;
-	struct flow f;
 	__u32 left_s;
 
-	(void)map;
-	pass->met++;
-	if (!flow_read(entry, key, &f))
-		return 0; /* it has just ended, or begun */
-	flags = f.flags;
-	seen_s = f.seen_s;
+	if (!flow_read_entry(entry, key, f))
+		return; /* it has just ended, or begun */
+	flags = f->flags;
+	seen_s = f->seen_s;
 	if (flags & (FLOW_FORWARD | FLOW_REVERSE)) {
 		struct flow *pair;
 
-		flow_pair_key(&f, key->protocol, &other);
-		pair = flow_find(&other);
+		flow_pair_key(f, key->protocol, &s->other);
+		pair = flow_find(&s->other);
 		if (pair && flags & FLOW_REVERSE)
-			return 0;
+			return;
 		if (pair) {
 			entries = 2;
-			flags = pair_flags(&f, pair);
+			flags = pair_flags(f, pair);
 			if ((__s32)(pair->seen_s - seen_s) > 0)
 				seen_s = pair->seen_s;
 		}
@@ -207,21 +229,57 @@ static long gc_flow(void *map, struct flow_key *key, struct flow *entry, struct 
 	left_s = pass->now_s - seen_s;
 	/* a packet may have been noted since this pass began */
 	if ((__s32)left_s <= (__s32)timeout_s(key->protocol, flags, pass)) {
-		gc_keep_port(key, &f, seen_s);
-		if (f.flags & FLOW_BESIDE)
+		gc_keep_port(key, f, seen_s);
+		if (f->flags & FLOW_BESIDE)
 			besides_note(pass->now_s);
 		pass->flows += entries;
 		pass->unanswered += !(flags & FLOW_REPLIED);
-		return 0;
+		return;
 	}
-	if (ct_delete_entries(key, &f, entry, &other)) {
+	if (ct_delete_entries(key, f, &entry->flow, &s->other)) {
 		pass->expired++;
 		pass->ended++;
 	}
+}
+
+/* One way of the bucket that is walked. */
+static long gc_way(__u32 way, void *ctx)
+{
+	__u32 zero = 0;
+	struct gc_timer *s = bpf_map_lookup_elem(&gc_timers, &zero);
+	struct flow_bucket *b;
+	struct flow_entry *e;
+
+	(void)ctx;
+	if (!s || way >= FLOW_WAYS)
+		return 1;
+	b = flow_bucket_at(s->bucket);
+	e = flow_entry_at(s->bucket, way);
+	if (!b || !e || !*(volatile __u32 *)flow_tag_at(b, way))
+		return 0;
+	s->pass.met++;
+	gc_flow(s, e);
 	return 0;
 }
 
-/* Adds to the totals what a sub-table has now in place of what it had. */
+/* The next bucket of the stretch that is walked; most are empty on a calm node. */
+static long gc_bucket(__u32 turn, void *ctx)
+{
+	__u32 zero = 0;
+	struct gc_timer *s = bpf_map_lookup_elem(&gc_timers, &zero);
+	struct flow_bucket *b;
+
+	(void)ctx;
+	if (!s)
+		return 1;
+	s->bucket = s->stretch * gc_buckets() + turn;
+	b = flow_bucket_at(s->bucket);
+	if (b && flow_room(b) < FLOW_WAYS)
+		bpf_loop(FLOW_WAYS, gc_way, NULL, 0);
+	return 0;
+}
+
+/* Adds to the totals what a stretch has now in place of what it had. */
 static __always_inline void gc_sum(struct gc_run *run, struct gc_look *look, const struct pass *pass)
 {
 	run->expired += pass->expired;
@@ -232,7 +290,7 @@ static __always_inline void gc_sum(struct gc_run *run, struct gc_look *look, con
 }
 
 /*
- * When a sub-table could be full that goes on to grow as it has since it was last walked, or since GC began, in ns from now. Under
+ * When a stretch could be full that goes on to grow as it has since it was last walked, or since GC began, in ns from now. Under
  * the greatest pressure that is at once for as long as something ends: what ends elsewhere takes the other halves of pairs with it,
  * and hides what comes.
  */
@@ -240,33 +298,28 @@ static __always_inline __u64 gc_full_ns(const struct gc_look *before, const stru
 {
 	__u64 since = before->at_ns ? before->at_ns : began;
 	__u32 left = pass->met - pass->ended;
-	__u32 room = left < flow_subtable_entries ? flow_subtable_entries - left : 0;
 
 	if (pass->ended && pass->pressed_s == flow_pressed_s)
 		return 0;
 	if (pass->met <= before->left)
 		return ~0ULL;
-	return (now - since) * room / (pass->met - before->left);
+	return (now - since) * gc_room(left) / (pass->met - before->left);
 }
 
 /*
- * Walks the next sub-table. Hashes spread flows evenly, so it is taken to be as full as the one before it, if that is more than it
+ * Walks the next stretch. Hashes spread flows evenly, so it is taken to be as full as the one before it, if that is more than it
  * had itself: that is news of now. Returns when it could be full, in ns.
  */
-static __noinline __u64 gc_subtable(struct gc_timer *s, struct gc_run *run, struct gc_look *look)
+static __noinline __u64 gc_stretch(struct gc_timer *s, struct gc_run *run, struct gc_look *look)
 {
 	/* programs of this type have no coarse clock; the fine one is the same clock */
 	__u64 now = bpf_ktime_get_ns(), full_ns;
 	struct pass *pass = &s->pass;
-	__u32 index = s->subtable;
-	void *subtable = bpf_map_lookup_elem(&flows, &index);
 
-	if (!subtable)
-		return ~0ULL;
 	memset(pass, 0, sizeof(*pass));
 	pass->now_s = in_s(now);
 	gc_press(pass, look->met > s->met ? look->met : s->met);
-	bpf_for_each_map_elem(subtable, gc_flow, &pass, 0);
+	bpf_loop(gc_buckets(), gc_bucket, NULL, 0);
 	full_ns = gc_full_ns(look, pass, s->began_ns, now);
 	gc_sum(run, look, pass);
 	look->at_ns = now;
@@ -275,7 +328,7 @@ static __noinline __u64 gc_subtable(struct gc_timer *s, struct gc_run *run, stru
 	return full_ns;
 }
 
-/* The next sub-table, and after the last one all else. 1: enough for now. */
+/* The next stretch, and after the last one all else. 1: enough for now. */
 static long gc_step(__u32 turn, void *ctx)
 {
 	__u32 zero = 0, index;
@@ -287,30 +340,30 @@ static long gc_step(__u32 turn, void *ctx)
 	(void)ctx;
 	if (!s || !run)
 		return 1;
-	index = s->subtable;
+	index = s->stretch;
 	look = bpf_map_lookup_elem(&gc_looks, &index);
 	if (!look)
 		return 1;
-	s->tick.full_ns = gc_subtable(s, run, look);
+	s->tick.full_ns = gc_stretch(s, run, look);
 	s->tick.walked++;
-	s->subtable = index + 1 < flow_subtables ? index + 1 : 0;
-	if (!s->subtable) {
+	s->stretch = index + 1 < flow_stretches ? index + 1 : 0;
+	if (!s->stretch) {
 		run->runs++;
 		run->at_ns = bpf_ktime_get_ns();
 		gc_fragments(in_s(run->at_ns));
 	}
-	return !s->subtable || bpf_ktime_get_ns() >= s->tick.until_ns;
+	return !s->stretch || bpf_ktime_get_ns() >= s->tick.until_ns;
 }
 
 /*
  * When the tick after this one is to be, in ns, which took so long. A run begins every second, or less often where it would take
- * more than a two-hundredth of a CPU's time, but looks several times at a sub-table before that could be full. Never more than
+ * more than a two-hundredth of a CPU's time, but looks several times at a stretch before that could be full. Never more than
  * half a CPU's time.
  */
 static __always_inline __u64 gc_wait_ns(const struct gc_tick *tick, __u64 took_ns)
 {
 	__u64 walked = tick->walked ? tick->walked : 1;
-	__u64 run_ns = took_ns * GC_SHARE * flow_subtables / walked, wait_ns;
+	__u64 run_ns = took_ns * GC_SHARE * flow_stretches / walked, wait_ns;
 
 	if (run_ns < GC_CALM_NS)
 		run_ns = GC_CALM_NS;
@@ -318,27 +371,31 @@ static __always_inline __u64 gc_wait_ns(const struct gc_tick *tick, __u64 took_n
 		run_ns = GC_IDLE_NS;
 	if (tick->full_ns / GC_LOOKS < run_ns)
 		run_ns = tick->full_ns / GC_LOOKS > GC_HASTE_NS ? tick->full_ns / GC_LOOKS : GC_HASTE_NS;
-	wait_ns = run_ns * walked / flow_subtables;
+	wait_ns = run_ns * walked / flow_stretches;
 	return wait_ns > took_ns ? wait_ns : took_ns;
 }
 
 /*
- * A part of a run: a sub-table, or more that have little in them. Returns when the next is to be, in ns. At most to the run's
- * end, which nothing else need bound.
+ * A step of a run: a stretch of the table, or more that have little in them. Returns when the next is to be, in ns. At most to the run's
+ * end, which nothing else need bound. One at a time.
  */
 static __noinline __u64 gc_tick(bool to_the_end)
 {
-	__u64 began = bpf_ktime_get_ns();
+	__u64 began = bpf_ktime_get_ns(), wait_ns;
 	__u32 zero = 0;
 	struct gc_timer *s = bpf_map_lookup_elem(&gc_timers, &zero);
 
 	if (!s)
 		return GC_IDLE_NS;
+	if (__sync_val_compare_and_swap(&s->busy, 0, 1))
+		return GC_HASTE_NS;
 	s->tick.until_ns = to_the_end ? ~0ULL : began + GC_TICK_NS;
 	s->tick.full_ns = ~0ULL;
 	s->tick.walked = 0;
-	bpf_loop(flow_subtables, gc_step, NULL, 0);
-	return gc_wait_ns(&s->tick, bpf_ktime_get_ns() - began);
+	bpf_loop(flow_stretches, gc_step, NULL, 0);
+	wait_ns = gc_wait_ns(&s->tick, bpf_ktime_get_ns() - began);
+	__sync_lock_test_and_set(&s->busy, 0);
+	return wait_ns;
 }
 
 static int gc_fires(void *map, __u32 *key, struct gc_timer *gc)

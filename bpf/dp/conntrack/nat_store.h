@@ -6,23 +6,19 @@
 #include "dp/conntrack/conntrack.h"
 #include "dp/conntrack/nat_port.h"
 
-enum { NAT_TAKEN = -17 /* -EEXIST */ };
-
 /*
  * Stores the entry that answers will find. Never takes one that is in use by another flow.
- * Returns 0, -EEXIST or -E2BIG as bpf_map_update_elem(). A function of its own, verified once and not in every turn
- * of nat_reserve_port()'s loop.
+ * Returns as flow_insert(). A function of its own, verified once and not in every turn of nat_reserve_port()'s loop.
  */
-__noinline int nat_store_reverse(const struct packet *p, const struct nat_pair *pair)
+__noinline int nat_put_reverse(const struct packet *p, const struct nat_pair *pair)
 {
 	struct scratch *work = scratch();
-	struct flow *f, *old;
 	struct flow_key *key;
+	struct flow *f;
 	bool src_hi;
-	long error;
 
 	if (!p || !pair || !work)
-		return NAT_TAKEN;
+		return FLOW_EXISTS;
 	key = &work->half;
 	src_hi = tuple_key(&pair->mapping, key);
 	f = flow_fresh(work, key, pair->flags | FLOW_REVERSE, src_hi);
@@ -32,16 +28,32 @@ __noinline int nat_store_reverse(const struct packet *p, const struct nat_pair *
 	f->to_dst = p->src;
 	f->to_sport = p->dport;
 	f->to_dport = p->sport;
-	error = flow_insert(key, f, BPF_NOEXIST);
-	if (error != NAT_TAKEN)
-		return error;
-	old = flow_find(key);
-	if (!old || !flow_read(old, key, &work->found) || !flow_is_closed(work, key->protocol))
-		return error;
-	if (!ct_delete(work, key))
-		return error;
-	cache_void();
 	return flow_insert(key, f, BPF_NOEXIST);
+}
+
+/* Ends the flow that stands where the reverse entry is to be, if it is closed. Returns whether it has. */
+__noinline int nat_end_closed(void)
+{
+	struct scratch *work = scratch();
+	struct flow_key *key;
+	struct flow *old;
+
+	if (!work)
+		return false;
+	key = &work->half;
+	old = flow_find(key);
+	if (!old || !flow_read(old, key, &work->found) || !flow_is_closed(work, key->protocol) || !ct_delete(work, key))
+		return false;
+	cache_void();
+	return true;
+}
+
+/* As nat_put_reverse(), also in the place of a flow that is over. */
+static __always_inline int nat_store_reverse(const struct packet *p, struct scratch *work)
+{
+	int error = nat_put_reverse(p, &work->pair);
+
+	return error == FLOW_EXISTS && nat_end_closed() ? nat_put_reverse(p, &work->pair) : error;
 }
 
 /* Takes back what nat_store_reverse() has stored. */
@@ -88,27 +100,28 @@ static __always_inline void nat_forward_flow(struct scratch *work)
 
 /*
  * Stores the entry that the client's packets find, under the key that was found for this one; over one that is there, but for
- * another CPU's of the same flow. Returns as bpf_map_update_elem().
+ * another CPU's of the same flow. Returns as flow_insert().
  */
 static __always_inline int nat_store_forward(struct scratch *work)
 {
-	void *subtable = flow_subtable(&work->key);
-	long error;
+	int error;
 
 	nat_forward_flow(work);
-	error = flow_insert_in(subtable, &work->key, &work->flow, BPF_NOEXIST);
-	if (error != NAT_TAKEN)
+	error = flow_insert(&work->key, &work->flow, BPF_NOEXIST);
+	if (error != FLOW_EXISTS)
 		return error;
 	if (nat_adopt(work))
 		return 0;
-	error = flow_insert_in(subtable, &work->key, &work->flow, BPF_ANY);
+	error = flow_insert(&work->key, &work->flow, BPF_ANY);
 	cache_void();
 	return error;
 }
 
 /* Stores the reverse entry under the first free source port. */
-static __noinline enum drop_reason nat_reserve_port(const struct packet *p, struct nat_pair *pair, const struct node *n)
+static __noinline enum drop_reason nat_reserve_port(const struct packet *p, struct scratch *work, const struct node *n)
 {
+	struct nat_pair *pair = &work->pair;
+
 	if (!n->nat_port_min) /* the node's own sockets, services and pods have them all */
 		return DROP_NAT_PORTS;
 	for (int i = 0; i < 2 * NAT_TRIES; i++) {
@@ -119,10 +132,10 @@ static __noinline enum drop_reason nat_reserve_port(const struct packet *p, stru
 		pair->mapping.sport = port;
 		if (p->flags & PACKET_ECHO)
 			pair->mapping.dport = port;
-		error = nat_store_reverse(p, pair);
+		error = nat_store_reverse(p, work);
 		if (!error)
 			return DROP_NONE;
-		if (error != NAT_TAKEN)
+		if (error != FLOW_EXISTS)
 			return DROP_CONNTRACK_FULL;
 	}
 	return DROP_NAT_PORTS;
@@ -157,11 +170,12 @@ static __always_inline enum drop_reason nat_store(const struct packet *p, struct
 	why = nat_judge(work, p);
 	if (why)
 		return why;
-	error = addr_equal(&pair->mapping.src, &p->src) && !work->ct.is_beside ? nat_store_reverse(p, pair) : NAT_TAKEN;
-	if (error && error != NAT_TAKEN)
+	error = addr_equal(&pair->mapping.src, &p->src) && !work->ct.is_beside ? nat_store_reverse(p, work)
+									       : FLOW_EXISTS;
+	if (error && error != FLOW_EXISTS)
 		return DROP_CONNTRACK_FULL;
 	if (error)
-		why = nat_reserve_port(p, pair, n);
+		why = nat_reserve_port(p, work, n);
 	if (why)
 		return why;
 	if (!nat_store_forward(work))

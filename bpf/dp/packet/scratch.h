@@ -10,6 +10,16 @@
 #include "dp/packet/hop.h"
 #include "dp/packet/packet.h"
 
+/* Where an entry of the flow table can be, and for one that is about to be stored, where it is put. */
+struct flow_place {
+	__u32 first; /* buckets */
+	__u32 second;
+	__u32 tag;
+	__u32 flags;  /* BPF_NOEXIST: where there is none */
+	__u32 bucket; /* the one that an entry is put into */
+	__u32 room;   /* free ways of the first that it may be put into */
+};
+
 /* One direction of a flow: from here to there. */
 struct tuple {
 	ip_addr src;
@@ -88,6 +98,7 @@ struct scratch {
 	struct bpf_fib_lookup route;	 /* what the kernel is asked, and answers */
 	ip_addr way_src;		 /* of a translated packet: by which source its way out is asked for */
 	__be32 reply[28]; /* what a sender is told: a whole ICMP message, or TCP header and the one that it answers */
+	struct flow_place place; /* of an entry that is about to be stored */
 	struct fragment_key datagram;
 	struct fragment fragment; /* about to be stored */
 	__u32 fence;
@@ -142,6 +153,12 @@ static __always_inline void fence_reads(void)
 		barrier();
 	else
 		fence();
+}
+
+/* What was written before is seen before what is written afterwards. x86 keeps this order too (the same chapters). */
+static __always_inline void fence_writes(void)
+{
+	fence_reads();
 }
 
 /*

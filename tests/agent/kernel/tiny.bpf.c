@@ -6,23 +6,25 @@
 
 #include "dp/config.h"
 
-struct flow_subtable {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 32);
-	__type(key, struct flow_key);
-	__type(value, struct flow);
-};
-
 /* whole in BTF only where something is of these types */
 const volatile struct flow_key __export_flow_key = {};
 const volatile struct flow __export_flow = {};
 
 struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
-	__uint(max_entries, 2);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 7);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, __u32);
-	__array(values, struct flow_subtable);
-} flows SEC(".maps") PROGRAMS_WRITE SEEDED_BY(flow_seeds) CARRIED;
+	__type(value, struct flow_bucket);
+} flow_buckets SEC(".maps") PRIVATE;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 64);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct flow_entry);
+} flows SEC(".maps") PROGRAMS_WRITE IN_BUCKETS(flow_buckets) CARRIED;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

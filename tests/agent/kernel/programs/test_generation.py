@@ -16,6 +16,7 @@ from agent.kernel.programs.load import Loaded
 from maps import abi, abigen, libbpf
 from maps.errors import MapsError
 from maps.exports import collect
+from maps.flow_arrays import Shape
 from maps.pins import Generation, PinRoot
 from maps.registry import open_table
 from maps.table import Table
@@ -79,10 +80,10 @@ def _check(made: Generation, pins: PinRoot, size: int, record: abi.Node = NODE) 
     assert pins.generations() == (made,)
     assert list(pins.path.glob("removed-*")) == []
     flows, node = open_table(abi.FLOWS, made.maps), Table.open(abi.NODE, made.map_path("node"))
-    assert flows.max_entries == size
+    assert flows.max_entries == Shape.of(size).buckets * abi.FLOW_ROOM
     assert dict(flows.items()) == {KEY: FLOW}
     flows.update([(KEY, FLOW)])
-    assert flows.count() == 1, "it is where this generation's seed and number of sub-tables have it"
+    assert flows.count() == 1, "it is where this generation's seed and number of buckets have it"
     assert node.get(0) == record
     flows.close()
     node.close()

@@ -17,7 +17,8 @@ SIZED = tuple(spec for spec in abi.MAPS.values() if spec.is_sized)
 
 
 def _bytes(entries: Any, cpus: int) -> Any:
-    return sum(n * entry_octets(abi.MAPS[name], cpus) for name, n in entries.items())
+    """What all maps take; buckets are reckoned with the entries in them."""
+    return sum(n * entry_octets(abi.MAPS[name], cpus) for name, n in entries.items() if name != abi.FLOWS.buckets)
 
 
 def test_every_option_that_a_map_names_is_one_of_the_agent() -> None:
@@ -29,7 +30,8 @@ def test_a_large_node_gets_the_sizes_of_the_source() -> None:
     entries = sizes(Options(), 64 * GIB, 1)
     assert entries == {name: spec.max_entries for name, spec in abi.MAPS.items()}
     more = sizes(Options(), 64 * GIB, 8)
-    assert {name for name in more if more[name] != entries[name]} == {spec.name for spec in SIZED if spec.per_cpu}
+    sized = {spec.name for spec in SIZED if spec.per_cpu} | {abi.FLOWS.buckets}
+    assert {name for name in more if more[name] != entries[name]} == sized
 
 
 @pytest.mark.parametrize(("cpus", "flows"), [(1, 262144), (4, 262144), (8, 524288), (256, 1 << 20)])
@@ -53,12 +55,13 @@ def test_an_option_is_taken_as_it_stands_and_the_rest_shares_what_is_left() -> N
     assert entries["services"] < sizes(Options(), 2 * GIB, 2)["services"]
 
 
-@pytest.mark.parametrize("flows", [1, 2047, 2048, 2049, 500_000, 1 << 24])
-def test_the_sub_tables_have_room_for_all_flows(flows: int) -> None:
+@pytest.mark.parametrize("flows", [1, 10, 1280, 1281, 500_000, 1 << 24])
+def test_the_buckets_have_room_for_all_flows_and_their_parts_are_alike(flows: int) -> None:
     fixed = constants({spec.name: spec.max_entries for spec in abi.MAPS.values()} | {"flows": flows}, 2)
-    number, each = fixed["flow_subtables"], fixed["flow_subtable_entries"]
-    assert flows <= number * each < flows + number
-    assert number <= abi.MAPS["gc_looks"].max_entries
+    buckets, stretches = fixed["flow_bucket_number"], fixed["flow_stretches"]
+    assert flows <= buckets * abi.FLOW_ROOM < flows + (stretches + 1) * abi.FLOW_ROOM
+    assert buckets % stretches == 0
+    assert stretches <= abi.MAPS["gc_looks"].max_entries
 
 
 def test_no_map_falls_below_the_least_size() -> None:
