@@ -131,15 +131,21 @@ def test_what_is_denied_before_and_after_is_denied_at_each_write(
     loaded: Datapath, before: list[Object], after: list[Object], text: str
 ) -> None:
     one, two = with_policies(AMONG, *before), with_policies(AMONG, *after)
-    node, asked = Judged(loaded, "n1"), flow(AMONG, text)
+    assert not ever_passes(loaded, one, two, text)
+
+
+def ever_passes(loaded: Datapath, one: World, two: World, text: str) -> bool:
+    """Whether a flow that both worlds deny passes between two writes of the change."""
+    node, asked = Judged(loaded, "n1"), flow(one, text)
     assert not verdict(one, asked, here="n1").allowed
     assert not verdict(two, asked, here="n1").allowed
     node.apply(one)
     passed: list[bool] = []
     node.on_write = lambda: passed.append(node.passes(asked, node.port()))
     node.sync(two)
+    node.on_write = None
     assert len(passed) > 1
-    assert not any(passed)
+    return any(passed)
 
 
 @pytest.mark.xfail(
@@ -162,6 +168,21 @@ def test_no_pod_that_is_told_more_apart_passes_while_others_are_not(loaded: Data
 
 
 NAMES = [f"{kind}{number}" for number in range(5) for kind in "ab"]
+
+
+@pytest.mark.xfail(strict=True, reason="old rules do not mean the new labels of peers, and these are written first")
+def test_a_namespace_s_label_that_moves_both_ends_opens_nothing_between_them(loaded: Datapath) -> None:
+    teams = [has(team=name) for name in ("red", "blue")]
+    both = [
+        cluster_policy(ADMIN, at, {"namespaces": one}, ingress=[{"action": "Deny", "from": [{"namespaces": one}]}])
+        for at, one in enumerate(teams)
+    ]
+    more = dataclasses.replace(WORLD, pods=[*WORLD.pods, pod("x/c", "n2", "10.2.0.9")])
+    one = with_policies(with_uids(more), *both)
+    red, *others = one.namespaces
+    blue = {**red, "metadata": {**red["metadata"], "labels": {"team": "blue"}}}
+    two = dataclasses.replace(one, namespaces=[blue, *others])
+    assert not ever_passes(loaded, one, two, "x/c > x/a TCP/80")
 
 
 def test_what_numbers_stand_for_outlives_the_agent(loaded: Datapath) -> None:
