@@ -45,8 +45,8 @@ SPOOFED = [
     pytest.param(1, DropReason.DROP_SOURCE_MAC, id="from another MAC"),
     pytest.param(2, DropReason.DROP_SOURCE_ADDRESS, id="from another pod's device, after an endpoint has changed"),
 ]
-# counters say that the packet was dropped, and nothing else
-COUNTED = frozenset({"counters"})
+# counters and the ring of drops say that the packet was dropped, and nothing else does
+COUNTED = frozenset({"counters", "drops"})
 LONG_AGO = 20  # in seen_s's unit
 
 

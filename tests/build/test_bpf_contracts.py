@@ -48,7 +48,7 @@ def test_the_datapath_keeps_its_contracts() -> None:
         pytest.param(
             "a.h",
             "",
-            "dp/a.h is in no room of packet, endpoint, service, fragment, conntrack, tunnel, reply, forward",
+            "dp/a.h is in no room of packet, endpoint, policy, service, fragment, conntrack, tunnel, reply, forward",
             id="a header has a room",
         ),
         pytest.param(
