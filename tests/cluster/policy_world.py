@@ -144,13 +144,14 @@ class Trial:
 
     def _become(self, after: World) -> None:
         happened = events(self.world, after)
-        changed = [event.object for event in happened if event.type != "DELETED"]
-        policies = [one for one in changed if one["kind"].endswith("NetworkPolicy")]
-        for one in changed:
-            if not one["kind"].endswith("NetworkPolicy"):
-                self._label(one)
-        if policies:
-            self._apply(policies)
+        for verb, kind in (("replace", "MODIFIED"), ("create", "ADDED")):
+            changed = [event.object for event in happened if event.type == kind]
+            for one in changed:
+                if not _is_policy(one):
+                    self._label(one)
+            if policies := [one for one in changed if _is_policy(one)]:
+                # not applied: that keeps the policyTypes that an earlier specification implied
+                self._kubectl(verb, "-f", "-", stdin=together(policies))
         if gone := [event.object for event in happened if event.type == "DELETED"]:
             self._kubectl("delete", "-f", "-", stdin=together(gone))
         self.world = after
@@ -209,6 +210,8 @@ def trial(cluster: Cluster, sockets: Mapping[str, Sockets], rng: Random, prefix:
         yield made
     finally:
         gone = [*made.world.cluster_network_policies, *made.world.namespaces]
+        if made.world.pods:  # the next world's may want the same ports of a node
+            kubectl.run("delete", "--ignore-not-found", "-f", "-", stdin=together(made.world.pods))
         if gone:
             kubectl.run("delete", "--wait=false", "--ignore-not-found", "-f", "-", stdin=together(gone))
 
@@ -267,6 +270,10 @@ def _of(kind: str, items: Sequence[Object]) -> list[Object]:
 
 def _name(one: Object) -> str:
     return str(one["metadata"]["name"])
+
+
+def _is_policy(one: Object) -> bool:
+    return str(one["kind"]).endswith("NetworkPolicy")
 
 
 def _key(one: Object) -> tuple[str, str, str]:
