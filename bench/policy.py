@@ -77,15 +77,15 @@ def _govern(plane: Plane, policies: int) -> None:
     node = tables["node"].get(0) or abi.Node.unpack(bytes(abi.Node.SIZE))
     tables["node"].update([(0, replace(node, flags=abi.NodeFlag.NODE_POLICY))])
     governed = min(policies, PODS)
-    tables["pod_policies"].update([(1, _pod(abi.RULES_NONE, EGRESS if policies else abi.RULES_NONE, SENDERS_CLASS))])
+    tables["pod_policies"].update([(1, _pod(abi.RULES_NONE, EGRESS if policies else abi.RULES_NONE))])
     numbers = (FIRST_INGRESS + i if i < governed else abi.RULES_NONE for i in range(PODS))
-    pods = (_pod(number, abi.RULES_NONE, FIRST_CLASS + i) for i, number in enumerate(numbers))
-    tables["pod_policies"].update(enumerate(pods, 2))
+    tables["pod_policies"].update(enumerate((_pod(number, abi.RULES_NONE) for number in numbers), 2))
+    tables["pod_classes"].update(enumerate((abi.PodClass(SENDERS_CLASS + i, 0, 1) for i in range(PODS + 1)), 1))
     tables["rules"].update(_rules(policies, governed))
 
 
-def _pod(ingress: int, egress: int, peer_class: int) -> abi.PodPolicy:
-    return abi.PodPolicy(ingress, egress, abi.PodPolicyFlag(0), peer_class, 0)
+def _pod(ingress: int, egress: int) -> abi.PodPolicy:
+    return abi.PodPolicy(ingress, egress, abi.PodPolicyFlag(0))
 
 
 def _rules(policies: int, governed: int) -> Iterator[tuple[abi.RuleKey, abi.Rule]]:

@@ -22,6 +22,7 @@ SPECS = (
     abi.ATTACHMENTS,
     abi.ROUTED_RANGES,
     abi.SERVICE_ADDRS,
+    abi.POD_CLASSES,
     abi.POD_POLICIES,
     abi.PEERS,
     abi.PEER_RANGES,
@@ -32,7 +33,7 @@ SPECS = (
     abi.POLICIES,
     abi.POLICY_COUNTERS,
 )
-NO_RULES = abi.PodPolicy(abi.RULES_NONE, abi.RULES_NONE, 0, 0, 0)
+NO_RULES = abi.PodPolicy(abi.RULES_NONE, abi.RULES_NONE, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +88,8 @@ class PolicyMaps:
         if address.is_loopback or (endpoint and endpoint.flags & abi.EndpointFlag.ENDPOINT_NODE):
             return Place(is_own_node=True, peer_class=self._class_beyond(address))
         if endpoint:
-            policy = self.pod_policy(endpoint.slot)
-            return Place(endpoint.slot, peer_class=policy.class4 if address.version == IPV4 else policy.class6)
+            pod = self._tables["pod_classes"].get(endpoint.slot) or abi.PodClass(0, 0, 0)
+            return Place(endpoint.slot, peer_class=pod.class4 if address.version == IPV4 else pod.class6)
         behind = self._tables["routed_ranges"].get(prefix_key(address))
         return Place(behind.slot if behind else 0, bool(behind), peer_class=self._class_beyond(address))
 
@@ -114,7 +115,7 @@ class PolicyMaps:
     def pod_policy(self, slot: int) -> abi.PodPolicy:
         """What policy says of the pod at a slot; slot 0 is no pod's."""
         found: abi.PodPolicy | None = self._tables["pod_policies"].get(slot) if slot else NO_RULES
-        return found or abi.PodPolicy(abi.RULES_UNKNOWN, abi.RULES_UNKNOWN, 0, 0, 0)
+        return found or abi.PodPolicy(abi.RULES_UNKNOWN, abi.RULES_UNKNOWN, 0)
 
     def attachment(self, slot: int) -> abi.Attachment | None:
         """Who has a slot."""

@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "dabd6510d28c"
+LAYOUT: Final = "72e0bb0fb2e2"
 """The fingerprint of all that follows."""
 
 
@@ -204,6 +204,7 @@ class PodPolicyFlag(IntFlag):
     """``enum pod_policy_flag``."""
 
     POLICY_AUDITED = 1
+    POLICY_SAID = 2
 
 
 class PolicyVerdict(IntEnum):
@@ -1714,19 +1715,67 @@ class PodAddresses:
         ]
 
 
-_POD_POLICY = struct.Struct("<HHH2xII")
+_POD_CLASS = struct.Struct("<III")
+
+
+@dataclass(frozen=True, slots=True)
+class PodClass:
+    """``struct pod_class``, 12 bytes."""
+
+    SIZE: ClassVar[int] = 12
+    class4: int  # __u32
+    class6: int  # __u32
+    said: int  # __u32
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return PodClass.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[PodClass]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _POD_CLASS.pack
+        return b"".join(
+            [
+                pack(
+                    r.class4,
+                    r.class6,
+                    r.said,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "PodClass":
+        """The record in exactly these bytes."""
+        (found,) = PodClass.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[PodClass]":
+        """The records that stand end to end in *data*."""
+        return [
+            PodClass(
+                f0,
+                f1,
+                f2,
+            )
+            for (f0, f1, f2,) in _POD_CLASS.iter_unpack(data)
+        ]
+
+
+_POD_POLICY = struct.Struct("<HHH2x")
 
 
 @dataclass(frozen=True, slots=True)
 class PodPolicy:
-    """``struct pod_policy``, 16 bytes."""
+    """``struct pod_policy``, 8 bytes."""
 
-    SIZE: ClassVar[int] = 16
+    SIZE: ClassVar[int] = 8
     ingress: int  # __u16
     egress: int  # __u16
     flags: int  # __u16
-    class4: int  # __u32
-    class6: int  # __u32
 
     def pack(self) -> bytes:
         """The bytes as C has them."""
@@ -1742,8 +1791,6 @@ class PodPolicy:
                     r.ingress,
                     r.egress,
                     r.flags,
-                    r.class4,
-                    r.class6,
                 )
                 for r in records
             ]
@@ -1763,10 +1810,8 @@ class PodPolicy:
                 f0,
                 f1,
                 f2,
-                f3,
-                f4,
             )
-            for (f0, f1, f2, f3, f4,) in _POD_POLICY.iter_unpack(data)
+            for (f0, f1, f2,) in _POD_POLICY.iter_unpack(data)
         ]
 
 
@@ -2842,6 +2887,11 @@ PEERS: Final[MapSpec[PeerKey, PeerClass]] = MapSpec(
     writer=Writer.AGENT, order=13, option="max_peers", carried=Carried.SEED,
 )
 
+POD_CLASSES: Final[MapSpec[int, PodClass]] = MapSpec(
+    "pod_classes", MapKind.ARRAY, record.IntCodec("<I"), PodClass, 8192, 0,
+    writer=Writer.AGENT, order=9, option="max_endpoints", carried=Carried.SEED,
+)
+
 POD_NETNS: Final[MapSpec[int, PodAddresses]] = MapSpec(
     "pod_netns", MapKind.HASH, record.IntCodec("<Q"), PodAddresses, 8192, 1,
     writer=Writer.AGENT, order=30, option="max_endpoints", carried=Carried.SEED,
@@ -2985,6 +3035,7 @@ MAPS: Final[Mapping[str, MapSpec[Any, Any]]] = {
     "peer_classes": PEER_CLASSES,
     "peer_ranges": PEER_RANGES,
     "peers": PEERS,
+    "pod_classes": POD_CLASSES,
     "pod_netns": POD_NETNS,
     "pod_policies": POD_POLICIES,
     "policies": POLICIES,

@@ -67,11 +67,13 @@ def _records(attachment: Attachment, policy: PodPolicy, *, is_first: bool) -> Re
     mac = bytes.fromhex(attachment.mac.replace(":", ""))
     slot, value = abi.ATTACHMENTS.key.pack(attachment.slot), abi.Endpoint(attachment.slot, abi.EndpointFlag(0)).pack()
     place = abi.Attachment(attachment.link.ifindex, policy.revision, attachment.endpoint_id, mac)
+    rules, classes = policy.packed()
     return Records.of(
         {
             "limits": limit_record(attachment),
             "attachments": {slot: place.pack()},
-            "pod_policies": {slot: policy.pack()},
+            "pod_classes": {slot: classes},
+            "pod_policies": {slot: rules},
             "endpoints": {mapped(address).packed: value for address in (*attachment.addresses, link_local(mac))},
             "pod_netns": _pod_netns(attachment) if is_first else {},
         }

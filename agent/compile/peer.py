@@ -39,6 +39,7 @@ class Peers:
     holders: Mapping[Address, tuple[ObjectName, ...]] = field(default_factory=dict)  # the pods that say they have it
     nodes: Addresses = field(default_factory=dict)
     elsewhere: Addresses = field(default_factory=dict)  # addresses of other nodes' pods, and of nodes
+    leaving: frozenset[Address] = frozenset()  # of these, that no atom means but by their ranges
     touched: frozenset[Address] = frozenset()  # of these, that may be other peers than in the Peers before
     here: Addresses = field(default_factory=dict)  # of this node's attachments
 
@@ -70,10 +71,14 @@ def named_ports(names: frozenset[str], inputs: PeerInputs) -> Iterator[PortPeer]
     yield from (PortPeer(port) for port in sorted(ports, key=lambda port: (port.name, port.protocol, port.number)))
 
 
-def peers(now: PeerInputs, atoms: Atoms, before: Peers) -> Peers:
-    """The peers of now, at the cost of what differs; tables in which nothing does are the identical ones."""
+def peers(now: PeerInputs, atoms: Atoms, before: Peers, *, settle: bool = False) -> Peers:
+    """The peers of now, at the cost of what differs; tables in which nothing does are the identical ones.
+
+    An address that is left to its range stays until *settle*, as what its range is: maps are written first and
+    cleared last, and who judges it anew meanwhile is to know.
+    """
     old = before.inputs
-    if atoms is before.atoms and (now is old or now == old):
+    if atoms is before.atoms and (now is old or now == old) and not (settle and before.leaving):
         return before
     is_ranged = _cidrs(atoms) != _cidrs(before.atoms)
     ranges = Ranges(atoms.by_meaning.values()) if is_ranged else before.ranges
@@ -88,7 +93,9 @@ def peers(now: PeerInputs, atoms: Atoms, before: Peers) -> Peers:
         made = replace(made, pods={}, groups={}, holders={})
     made = replace(made, nodes=_nodes(made))
     touched = _touched(made, before, names, is_ranged=is_ranged)
-    made = replace(made, touched=frozenset(touched), elsewhere=_elsewhere(made, touched))
+    if settle:
+        touched |= before.leaving
+    made = _placed(made, touched, settle=settle)
     here = _here(made)
     return replace(made, here=before.here if here == before.here else here)
 
@@ -195,17 +202,22 @@ def _touched(made: Peers, before: Peers, names: Iterable[ObjectName], *, is_rang
     return found
 
 
-def _elsewhere(made: Peers, touched: set[Address]) -> Addresses:
+def _placed(made: Peers, touched: set[Address], *, settle: bool) -> Peers:
+    """With what these addresses are."""
     if not touched:
-        return made.elsewhere
-    found = dict(made.elsewhere)
+        return replace(made, touched=frozenset())
+    found, leaving = dict(made.elsewhere), set(made.leaving)
     for address in touched:
-        signature = made.nodes.get(address) or _held(made, address)
+        signature, was = made.nodes.get(address) or _held(made, address), found.get(address)
+        leaving.discard(address)
         if signature:
             found[address] = _whole(signature, made.ranges.of(address))
+        elif was is not None and not settle:
+            found[address] = made.ranges.of(address)
+            leaving.add(address)
         else:
-            found.pop(address, None)  # its range says what it is
-    return found
+            found.pop(address, None)
+    return replace(made, touched=frozenset(touched), elsewhere=found, leaving=frozenset(leaving))
 
 
 def _held(made: Peers, address: Address) -> Signature:

@@ -46,10 +46,13 @@ class PodPolicy:
     revision: int = 0
     holder: int = 0  # the attachment's identity
 
-    def pack(self) -> bytes:
-        """As the map has it."""
-        flags = abi.PodPolicyFlag.POLICY_AUDITED if self.is_audited else abi.PodPolicyFlag(0)
-        return abi.PodPolicy(self.ingress, self.egress, flags, self.class4, self.class6).pack()
+    def packed(self) -> tuple[bytes, bytes]:
+        """As the maps of pods' policies and of their classes have it."""
+        flags = abi.PodPolicyFlag.POLICY_SAID
+        if self.is_audited:
+            flags |= abi.PodPolicyFlag.POLICY_AUDITED
+        classes = abi.PodClass(self.class4, self.class6, 1)
+        return abi.PodPolicy(self.ingress, self.egress, flags).pack(), classes.pack()
 
 
 Pods = Mapping[AttachmentKey, PodPolicy]
@@ -71,6 +74,11 @@ class Policies:
     needs_peers: bool = False  # pods of the whole cluster are to be watched
     is_known: bool = False  # all that they rest on had been listed
     has_room: bool = True  # the maps have room for all peers
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is there that was only for the way."""
+        return not self.retired and not self.peers.leaving
 
     def live(self) -> dict[bytes, RuleSet]:
         """All rule sets, by their digests."""
@@ -133,7 +141,7 @@ def policies(  # noqa: PLR0913  two of them are the node's
     needs = needs_pods(atoms) or bool(names)  # a named port may be one of pods of other nodes alone
     if needs and PEER_PODS not in cluster.listed and settings.pods_from_api:
         return replace(waiting(attachments, before), needs_peers=True), {}  # listed as soon as somebody watches them
-    met = peers(inputs, atoms, before.peers)
+    met = peers(inputs, atoms, before.peers, settle=settle)
     digests = _digests(met, before) if met is not before.peers else before.digests
     now = replace(now, peers=met, digests=digests, needs_peers=needs, is_known=True)
     now = _numbered(now, before)
@@ -340,9 +348,9 @@ def _moved_elsewhere(now: Policies, before: Policies) -> Iterator[tuple[Address,
     if new is old:
         return
     for address in now.peers.touched:
-        was, is_now = old.get(address, NOBODY), new.get(address, NOBODY)
+        was, is_now = old.get(address), new.get(address)
         if was is not is_now and was != is_now:
-            yield address, was, is_now
+            yield address, was or NOBODY, is_now or NOBODY
 
 
 def _pods(now: Policies, cluster: Cluster, attachments: Attachments, concerned: set[bytes], before: Policies) -> Pods:
@@ -423,23 +431,27 @@ def _next(revision: int) -> int:
 
 
 def recovered_pods(
-    attachments: Iterable[Attachment], places: Mapping[bytes, bytes], pod_policies: Mapping[bytes, bytes]
+    attachments: Iterable[Attachment],
+    places: Mapping[bytes, bytes],
+    pod_policies: Mapping[bytes, bytes],
+    pod_classes: Mapping[bytes, bytes],
 ) -> Pods:
     """What the maps say of attachments that an earlier agent served; *places* are of the map of attachments."""
     found: dict[AttachmentKey, PodPolicy] = {}
     for one in attachments:
         key = abi.ATTACHMENTS.key.pack(one.slot)
-        if key not in places or key not in pod_policies:
+        if key not in places or key not in pod_policies or key not in pod_classes:
             continue
         place, policy = abi.Attachment.unpack(places[key]), abi.PodPolicy.unpack(pod_policies[key])
+        classes = abi.PodClass.unpack(pod_classes[key])
         if (place.endpoint_id, place.ifindex) == (one.endpoint_id, one.link.ifindex):
             is_audited = bool(policy.flags & abi.PodPolicyFlag.POLICY_AUDITED)
             found[one.key] = PodPolicy(
                 policy.ingress,
                 policy.egress,
                 is_audited,
-                policy.class4,
-                policy.class6,
+                classes.class4,
+                classes.class6,
                 place.revision,
                 identity(one),
             )

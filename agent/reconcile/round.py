@@ -115,7 +115,7 @@ class Rounds:
     @property
     def is_unsettled(self) -> bool:
         """Whether something was only for the way to what is desired, and goes in a round when the maps hold that."""
-        return bool(self.desired.policies.retired)
+        return not self.desired.policies.is_settled
 
     def _hold_back(self, cluster: Cluster) -> None:
         """Before all else of the first whole cluster: pods whose rules have changed while no agent ran."""
@@ -152,5 +152,6 @@ def _recovered_policies(tables: Mapping[str, AnyTable], attachments: Iterable[At
     numbers = recovered_numbers(
         read(tables["policies"]), read(tables["rule_sets"]), read(tables["peer_classes"]), read(tables["port_verdicts"])
     )
-    pods = recovered_pods(attachments, read(tables["attachments"]), read(tables["pod_policies"]))
+    places, policies, classes = (read(tables[name]) for name in ("attachments", "pod_policies", "pod_classes"))
+    pods = recovered_pods(attachments, places, policies, classes)
     return Policies(ids=numbers, pods=pods)

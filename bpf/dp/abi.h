@@ -403,19 +403,25 @@ enum policy_verdict {
 
 enum pod_policy_flag {
 	POLICY_AUDITED = 1, /* what policy would drop passes, and is counted */
+	POLICY_SAID = 2,    /* by the agent, whatever it says: zeros are what nobody has written */
 };
 
 /*
- * What policy says of the pod at a slot, and as whom rules of others mean it. It is written before the attachment's revision, so
- * who has read that reads what goes with it, or later.
+ * What policy says of the pod at a slot. It is written before the attachment's revision, so who has read that reads what goes
+ * with it, or later.
  */
 struct pod_policy {
 	__u16 ingress; /* rule set of what is sent to the pod; RULES_* */
 	__u16 egress;  /* rule set of what the pod sends */
 	__u16 flags;   /* enum pod_policy_flag */
 	__u16 pad;
+};
+
+/* As whom rules of others mean the pod at a slot: written for all pods before one has other rules, which know these. */
+struct pod_class {
 	__u32 class4; /* peer class of its IPv4 address */
 	__u32 class6;
+	__u32 said; /* 1, as POLICY_SAID */
 };
 
 /* An address that rules mean by who has it, a pod's of another node: those of this one have their classes by their slots. */

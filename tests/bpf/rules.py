@@ -62,7 +62,8 @@ class Policed:
         if known:
             into, out = (abi.RULES_NONE if one is None else self.rules(one) for one in (ingress, egress))
         flags = abi.PodPolicyFlag.POLICY_AUDITED if audited else abi.PodPolicyFlag(0)
-        self.node.tables["pod_policies"].update([(slot, abi.PodPolicy(into, out, flags, peer_class, peer_class))])
+        self.node.tables["pod_classes"].update([(slot, abi.PodClass(peer_class, peer_class, 1))])
+        self.node.tables["pod_policies"].update([(slot, abi.PodPolicy(into, out, flags))])
         self.revise(slot)
 
     def revise(self, slot: int) -> None:

@@ -104,7 +104,7 @@ class Judged:
     def __post_init__(self) -> None:
         """Empty maps."""
         self.datapath.reset()
-        for name in ("attachments", "pod_policies"):
+        for name in ("attachments", "pod_policies", "pod_classes"):
             table = self.datapath.tables[name]
             keys = b"".join(table.spec.key.pack(index) for index in range(SLOTS))
             table.update_packed(keys, bytes(SLOTS * table.spec.value.SIZE), SLOTS)

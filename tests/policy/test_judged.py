@@ -16,6 +16,7 @@ from tests.bpf.test_cache import on_cpu
 from tests.policy.cast import WORLD, block, cluster_policy, flow, has, network_policy, pod, where, with_policies
 from tests.policy.deaths import Crossing
 from tests.policy.facts import Flow, Object, World
+from tests.policy.frames import Way
 from tests.policy.judged import Judged
 from tests.policy.oracle import verdict
 from tests.policy.trial import Trial
@@ -148,9 +149,6 @@ def ever_passes(loaded: Datapath, one: World, two: World, text: str) -> bool:
     return any(passed)
 
 
-@pytest.mark.xfail(
-    strict=False, reason="a pod's new rule set does not know the old classes of pods of the node that are written later"
-)
 def test_no_pod_that_is_told_more_apart_passes_while_others_are_not(loaded: Datapath) -> None:
     """Several of a kind, since which of a node's pods is written first is not said."""
     some = [pod(f"x/{name}", "n1", f"10.1.0.{at}", kind=name[0]) for at, name in enumerate(NAMES, 30)]
@@ -165,6 +163,31 @@ def test_no_pod_that_is_told_more_apart_passes_while_others_are_not(loaded: Data
     node.on_write = lambda: passed.extend(one for one in asked if node.passes(one, node.port()))
     node.sync(with_policies(there, deny, cluster_policy(ADMIN, 2, subject, ingress=[more])))
     assert passed == []
+
+
+@pytest.mark.parametrize("home", ["n1", "n2"], ids=["of this node", "of another"])
+def test_a_flow_that_is_judged_anew_while_its_peer_becomes_nobodys_does_not_stay(loaded: Datapath, home: str) -> None:
+    """What maps hold of a peer is cleared last, and revisions are raised before."""
+    client = pod("x/z", home, "10.1.0.77" if home == "n1" else "10.2.0.77", kind="a")
+    told = dataclasses.replace(WORLD, pods=[*WORLD.pods, client])
+    policy = network_policy("x", ingress=[{"from": [{"podSelector": has(kind="a")}]}])
+    one = with_policies(with_uids(told), policy)
+    others = [each for each in one.pods if each["metadata"]["name"] != "z"]
+    (asking,) = (each for each in one.pods if each["metadata"]["name"] == "z")
+    plain = {**asking, "metadata": {**asking["metadata"], "labels": {"kind": "b"}}}
+    two = dataclasses.replace(one, pods=[*others, plain])
+    asked = flow(one, "x/z > x/a UDP/80")
+    node = Judged(loaded, "n1")
+    node.apply(one)
+    begun = Way(asked, node.port(), opens=True)
+    assert node.carries(begun)
+    passed: list[bool] = []
+    node.on_write = lambda: passed.append(node.carries(begun))
+    node.sync(two)
+    node.on_write = None
+    assert not verdict(two, asked, here="n1").allowed
+    assert passed[0]
+    assert not node.carries(begun)
 
 
 NAMES = [f"{kind}{number}" for number in range(5) for kind in "ab"]

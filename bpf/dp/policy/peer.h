@@ -40,6 +40,14 @@ struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 8192);
 	__type(key, __u32);
+	__type(value, struct pod_class);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} pod_classes SEC(".maps") AGENT_WRITES(9) SIZED_BY(max_endpoints);
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 8192);
+	__type(key, __u32);
 	__type(value, struct pod_policy);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } pod_policies SEC(".maps") AGENT_WRITES(14) SIZED_BY(max_endpoints);
@@ -75,11 +83,15 @@ static __noinline __u32 peer_class_beyond(const ip_addr *addr)
 /* The class of an address that is where it was found to be. */
 static __always_inline __u32 peer_class_of(const ip_addr *addr, const struct peer_location *at)
 {
-	const struct pod_policy *pod;
+	const struct pod_class *pod;
+	__u32 slot = at->slot;
 
-	if (!at->slot || is_behind_pod(at))
+	if (!slot || is_behind_pod(at))
 		return peer_class_beyond(addr);
-	pod = pod_policy_at(at);
+	if (!location_attachment(at))
+		return 0;
+	fence_reads(); /* as in pod_policy_at() */
+	pod = bpf_map_lookup_elem(&pod_classes, &slot);
 	if (!pod)
 		return 0;
 	return addr_is_v4(addr) ? pod->class4 : pod->class6;

@@ -74,9 +74,16 @@ def test_a_pod_that_comes_costs_its_own_records() -> None:
     kernel.fuse.writes.clear()
     rounds.attach(PODS[2])
     assert (
-        rounds.serve([PODS[2].key]) == 6
-    )  # its slot and policy, address, link-local one and namespace, and the node's revision
-    assert [name for name, _ in kernel.fuse.writes] == ["pod_policies", "attachments", "endpoints", "pod_netns", "node"]
+        rounds.serve([PODS[2].key]) == 7
+    )  # its slot, policy and class, address, link-local one and namespace, and the node's revision
+    assert [name for name, _ in kernel.fuse.writes] == [
+        "pod_classes",
+        "pod_policies",
+        "attachments",
+        "endpoints",
+        "pod_netns",
+        "node",
+    ]
     assert kernel.node.revision == before + 1
     assert rounds.serve([PODS[2].key]) == 0
 

@@ -284,6 +284,7 @@ def test_a_limit_is_there_before_its_pods_addresses_and_goes_with_the_pod() -> N
     rounds.attach(slow)
     rounds.serve([slow.key])
     assert [name for name, _ in kernel.fuse.writes] == [
+        "pod_classes",
         "limits",
         "pod_policies",
         "attachments",
