@@ -28,7 +28,7 @@ _NO_RANGE = abi.PortRange(0, 0, 0, 0, 0)
 
 
 def measured(
-    sets: int, policies: tuple[int, ...] = POLICIES, new_flows: int = 50_000, repeat: int = 100_000
+    sets: int, policies: tuple[int, ...] = POLICIES, new_flows: int = 50_000, repeat: int = 500_000
 ) -> list[Result]:
     """All numbers, the best of alternated sets, each with the harness's own part taken off."""
     one_cpu()
