@@ -33,10 +33,13 @@ from agent.kernel.programs.hooks import POD
 from agent.kernel.programs.start import Started
 from agent.model.address import Network
 from agent.model.local import Device
-from agent.options.config import Encapsulation, Options
+from agent.options.config import Encapsulation, Options, PodNetwork
 from agent.pods.attachments import boot_id
+from agent.pods.chained import ChainedVeths
+from agent.pods.earlier import EarlierPods
 from agent.pods.imported import Imported
 from agent.pods.journal import Journal
+from agent.pods.libcni import kept_attachments
 from agent.pods.pods import Pods
 from agent.pods.veth import PodVeths
 from agent.pods.veth_batch import BeforeUp
@@ -73,6 +76,7 @@ class Parts:
     drift: DriftWatch
     sources: Sources
     cni: Cni
+    earlier: EarlierPods | None  # where other plugins make the pods' network
     cni_socket: CniSocket
     http: HttpServer
     metrics: Metrics
@@ -95,19 +99,20 @@ class Parts:
 
 def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPRoute) -> Parts:
     """Make the parts on a datapath that is loaded; none has begun."""
-    network = _network(options, netlink)
+    network, is_chained = _network(options, netlink), options.network is PodNetwork.CHAINED
     tables = open_agent_tables(kernel.move.new.maps)
     settings = Settings(
         options.node_name,
         options.node_port_range,
         options.devices,
         network,
-        knows_pods=options.install_cni,
+        knows_pods=options.install_cni or is_chained,
         network_policy=options.network_policy,
         policy_reject=options.policy_reject,
         peer_room=tables["peers"].max_entries,
         range_room=tables["peer_ranges"].max_entries,
         pods_from_api=not options.manifests,
+        is_chained=is_chained,
     )
     threads, metrics = Threads(), Metrics()
     dataplane = _dataplane(tables, kernel, netlink, settings)
@@ -123,6 +128,7 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
     cluster = sources(options, prepared.client, mirror, threads)
     ipam = Ipam(lambda: _pod_cidrs(options, mirror))
     veths = PodVeths(lambda: _ways_out(options, mirror, loop), _before_up(kernel), options.mtu)
+    others = ChainedVeths(kernel.hooks)
     journal = Journal(options.state_dir / ATTACHMENTS, boot_id())
     check = RecordCheck(tables, lambda ifindex: kernel.hooks.has(ifindex, POD), loop.records)
     served = Pods(
@@ -131,10 +137,18 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
         journal=journal,
         ipam=ipam,
         veths=veths,
+        others=others,
         no_address=cluster.no_address,
         imported=Imported(options.cni_state_dir, lambda: _imported(options, mirror), ipam, _device_names),
     )
-    cni = Cni(served, ipam, (veths.faults, check))
+    cni = Cni(served, ipam, (veths.faults, check), is_chained=is_chained)
+    earlier = EarlierPods(
+        served,
+        others,
+        lambda: tuple(kept_attachments(options.cni_state_dir)),
+        lambda: mirror.cluster.pods,
+        loop.attachments,
+    )
     watches = partial(_watch_uses, cluster)
     metrics.read_from(telemetry.sources(kernel.move.new, loop, watches, lambda: len(cni.attachments()), ipam.free))
     ready = partial(_not_ready, loop, kernel, mirror, cluster)
@@ -148,6 +162,7 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
         drift=DriftWatch(lambda: _kept(options, mirror, loop), loop.resync_watched, threads),
         sources=cluster,
         cni=cni,
+        earlier=earlier if is_chained else None,
         cni_socket=CniSocket(options.run_dir, cni.answer, metrics.observe_cni, threads),
         http=HttpServer(prepared.listener, metrics.registry, threads, ready=ready, alive=threads.trouble),
         metrics=metrics,
@@ -199,10 +214,10 @@ def _ways_out(options: Options, mirror: Mirror, loop: Loop) -> Iterator[int]:
 
 def _kept(options: Options, mirror: Mirror, loop: Loop) -> frozenset[str | bytes]:
     """Devices and addresses that come back when somebody takes them."""
-    there = loop.attachments()
     ways = (device.name for device in _uplinks(options, mirror))  # routes by gateways go when one is set down
-    addresses = (address.packed for one in there for address in one.addresses)
-    return frozenset((TUNNEL, SEGMENTER, *ways, *(one.link.host_device for one in there), *addresses))
+    own = tuple(one for one in loop.attachments() if not one.link.is_chained)
+    addresses = (address.packed for one in own for address in one.addresses)
+    return frozenset((TUNNEL, SEGMENTER, *ways, *(one.link.host_device for one in own), *addresses))
 
 
 def _dataplane(tables: Mapping[str, AnyTable], kernel: Started, netlink: IPRoute, settings: Settings) -> Dataplane:
@@ -211,7 +226,7 @@ def _dataplane(tables: Mapping[str, AnyTable], kernel: Started, netlink: IPRoute
     parts = (
         TunnelPart(device, kernel.hooks),
         pod_programs,
-        UplinksPart(kernel.hooks, kernel.sysctls),
+        UplinksPart(kernel.hooks, kernel.sysctls, is_chained=settings.is_chained),
         ReservedPortsPart(kernel.sysctls, settings.node_ports),
         RoutesPart(Routes(), settings.network),
         TunnelRemovalPart(device),
@@ -228,23 +243,23 @@ def _network(options: Options, netlink: IPRoute) -> NetworkSettings:
         options.tunnel_port,
         options.tunnel_vni,
         options.mtu,
-        options.masquerade,
+        options.masquerade and options.network is PodNetwork.OWN,
         is_geneve and has_kind(netlink, DeviceKind.GENEVE),
         options.host_routing,
     )
 
 
 def _pod_cidrs(options: Options, mirror: Mirror) -> tuple[Network, ...]:
-    """Those that pods get addresses of: of IPv6 none where the kernel has no IPv6."""
+    """Those that pods get addresses of from here: of IPv6 none where the kernel has no IPv6."""
     cluster = mirror.cluster
-    node = cluster.nodes.get(options.node_name)
+    node = cluster.nodes.get(options.node_name) if options.network is PodNetwork.OWN else None
     cidrs = node.pod_cidrs if node else ()
     return cidrs if cluster.local.has_ipv6 else tuple(cidr for cidr in cidrs if isinstance(cidr, IPv4Network))
 
 
 def _imported(options: Options, mirror: Mirror) -> tuple[Network, ...]:
     """The pod CIDRs in which pods from before us keep their addresses."""
-    node = mirror.cluster.nodes.get(options.node_name)
+    node = mirror.cluster.nodes.get(options.node_name) if options.network is PodNetwork.OWN else None
     return node.pod_cidrs if node and node.imports_host_local else ()
 
 

@@ -18,7 +18,7 @@ from agent.ending import Ending
 from agent.kernel.conflicts import conflicts, on_hooks, report
 from agent.kernel.programs.start import claim, start
 from agent.log import logger
-from agent.options.config import Options
+from agent.options.config import Options, PodNetwork
 from agent.pods import fail_points
 from agent.prepare import prepare
 from maps import paths, table
@@ -59,7 +59,8 @@ def run(options: Options, environ: Mapping[str, str], ending: Ending) -> None:
 
 def _begin(parts: Parts) -> None:
     """Start the threads: living pods are adopted first, then the watches of node and cluster begin."""
-    report(conflicts(parts.options.cni_conf_dir))
+    if parts.options.network is PodNetwork.OWN:  # else kube-proxy and other plugins are meant to be there
+        report(conflicts(parts.options.cni_conf_dir))
     parts.http.start()
     parts.loop.adopt(parts.cni.restore())
     parts.loop.start()
@@ -74,7 +75,7 @@ def _follow(parts: Parts, stopping: Event) -> None:
     """Report until *stopping*; after the first sync finish the start, keep the CNI plugin and collect dead pods."""
     has_synced = False
     plugin = _plugin(parts)
-    collect_at = time.monotonic() + COLLECT_S
+    collect_at = time.monotonic() + (0 if parts.earlier else COLLECT_S)
     while not stopping.wait(TICK_S):
         status = parts.status()
         parts.reporter.report(status, parts.waits_for())
@@ -88,6 +89,8 @@ def _follow(parts: Parts, stopping: Event) -> None:
         # not before: it waits for the loop's thread, which must have the maps by then
         if has_synced and time.monotonic() >= collect_at:
             parts.cni.collect()
+            if parts.earlier:
+                parts.earlier.take_in()
             collect_at = time.monotonic() + COLLECT_S
 
 
@@ -96,7 +99,13 @@ def _plugin(parts: Parts) -> Installation | None:
     options = parts.options
     if not options.install_cni:
         return None
-    return Installation(paths.cni_binary(), options.cni_bin_dir, options.cni_conf_dir, parts.cni_socket.path)
+    return Installation(
+        paths.cni_binary(),
+        options.cni_bin_dir,
+        options.cni_conf_dir,
+        parts.cni_socket.path,
+        is_chained=options.network is PodNetwork.CHAINED,
+    )
 
 
 def _finish_start(parts: Parts) -> None:

@@ -106,10 +106,10 @@ static __always_inline enum drop_reason begin(ctx_t *ctx, struct scratch *work, 
 	return to->remote_id != REMOTE_SELF || policy_is_on() ? ct_keep(0) : DROP_NONE;
 }
 
-/* Is it what every pod says to its node, or all on its link, of addresses and groups, and no further? */
+/* Is it what every pod says to its node or neighbours, or all on its link, of addresses and groups, and no further? */
 static __always_inline bool is_link_talk(const struct packet *p, const struct peer_location *to)
 {
-	return p->flags & PACKET_LINK && (is_for_link(p) || to->remote_id == REMOTE_SELF);
+	return p->flags & PACKET_LINK && (is_for_link(p) || to->remote_id == REMOTE_SELF || is_chained(to));
 }
 
 /*
@@ -165,6 +165,7 @@ __noinline int from_pod(ctx_t *ctx)
 	why = check_packet(ctx, work, f);
 	if (why)
 		return why;
+	work->forward.is_chained = is_chained(&work->sender);
 	if (p->flags & PACKET_PORTS)
 		f = ct_update(work, f);
 	if (f && work->ct.why)
@@ -205,6 +206,19 @@ SEC("tc") int pod_ingress(ctx_t *ctx)
 	return finish(ctx, from_pod(ctx));
 }
 
+/* May the pod at forward's peer be sent by the stack what has no flow? */
+static __always_inline enum drop_reason check_by_stack(struct scratch *work)
+{
+	const struct packet *p = &work->packet;
+
+	if (is_link_talk(p, &work->forward.peer))
+		return DROP_NONE;
+	location_of(&p->src, &work->sender);
+	if (addr_is_link_local_v6(&p->src) && !work->sender.slot) /* nobody forwards that: it is the node's */
+		work->sender.remote_id = REMOTE_SELF;
+	return policy_check_packet();
+}
+
 /*
  * What the stack sends to the pod without a flow. Who came by the stack is answered by the stack, which may have a translation of
  * its own.
@@ -218,11 +232,32 @@ static __always_inline enum drop_reason begin_by_stack(struct scratch *work)
 			return ct_keep_outside(work, FLOW_EXTERNAL | FLOW_BY_STACK);
 		return policy_is_on() ? ct_keep(FLOW_BY_STACK) : DROP_NONE;
 	}
-	location_of(&p->src, &work->sender);
 	location_of(&p->dst, &work->forward.peer);
-	if (addr_is_link_local_v6(&p->src)) /* nobody forwards that: it is the node's */
-		work->sender.remote_id = REMOTE_SELF;
-	return policy_check_packet();
+	return check_by_stack(work);
+}
+
+/*
+ * Does another CNI plugin's network bring the pod behind this device what is under no address of that pod: a group's, a
+ * broadcast, or what a bridge floods? Then it goes to that pod all the same: sets *to.
+ */
+static __always_inline bool is_misaddressed(const ctx_t *ctx, struct peer_location *to)
+{
+	__u32 ifindex = ctx_ifindex(ctx), *slot = bpf_map_lookup_elem(&chained_devices, &ifindex);
+
+	if (!slot || to->slot == *slot)
+		return false;
+	memset(to, 0, sizeof(*to));
+	location_attach(*slot, to);
+	return true;
+}
+
+/*
+ * Was the flow decided when a pod of this node sent the packet? By the stack it comes translated to its backend, under whose
+ * entry only answers are looked for.
+ */
+static __always_inline bool is_decided(const ctx_t *ctx, const struct scratch *work)
+{
+	return ctx_is_processed(ctx) && work->packet.flags & PACKET_PORTS && work->ct.is_beside;
 }
 
 /* What the node's stack sends to the pod: the node's own answers for a service get its address back. */
@@ -239,12 +274,14 @@ __noinline int to_pod(ctx_t *ctx)
 	why = parse(ctx, p);
 	if (why || p->flags & PACKET_OTHER)
 		return why;
-	if (limits_have(NODE_LIMITS))
+	if (limits_have(NODE_LIMITS) || is_network_chained())
 		location_of(&p->dst, &work->forward.peer);
 	if (work->forward.is_own_answer)
 		return DROP_NONE;
+	if (is_network_chained() && is_misaddressed(ctx, &work->forward.peer))
+		return check_by_stack(work);
 	why = translate_known(ctx, work, &f);
-	if (why || f || work->forward.is_about_flow)
+	if (why || f || work->forward.is_about_flow || is_decided(ctx, work))
 		return why;
 	return begin_by_stack(work);
 }

@@ -154,6 +154,8 @@ __noinline int from_uplink(ctx_t *ctx)
 		return why;
 	if (p->flags & PACKET_OTHER || is_for_link(p) || addr_is_link_local_v6(&p->src))
 		return DROP_NONE;
+	if (is_network_chained())
+		return is_own_source(work, NULL) ? DROP_OWN_SOURCE : DROP_NONE;
 	/* before anybody takes the first one elsewhere: the later ones wait for it */
 	if (p->flags & PACKET_LATER_FRAGMENT)
 		fragment_ports(p);

@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "72e0bb0fb2e2"
+LAYOUT: Final = "4d410a1207f1"
 """The fingerprint of all that follows."""
 
 
@@ -83,6 +83,12 @@ SLOT_GROUPS: Final = 16
 
 
 SLOT_OCTETS: Final = 9216
+
+
+class AttachmentFlag(IntFlag):
+    """``enum attachment_flag``."""
+
+    ATTACHMENT_CHAINED = 1
 
 
 class BackendFlag(IntFlag):
@@ -198,6 +204,7 @@ class NodeFlag(IntFlag):
     NODE_HOST_ROUTING = 64
     NODE_POLICY = 128
     NODE_POLICY_REJECT = 256
+    NODE_CHAINED = 512
 
 
 class PodPolicyFlag(IntFlag):
@@ -352,7 +359,7 @@ class AffinityKey:
         ]
 
 
-_ATTACHMENT = struct.Struct("<III6s14x")
+_ATTACHMENT = struct.Struct("<III6sH12x")
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,6 +371,7 @@ class Attachment:
     revision: int  # __u32
     endpoint_id: int  # __u32
     mac: bytes  # mac_addr
+    flags: int  # __u16
 
     def pack(self) -> bytes:
         """The bytes as C has them."""
@@ -380,6 +388,7 @@ class Attachment:
                     r.revision,
                     r.endpoint_id,
                     record.exact(r.mac, 6),
+                    r.flags,
                 )
                 for r in records
             ]
@@ -400,8 +409,9 @@ class Attachment:
                 f1,
                 f2,
                 f3,
+                f4,
             )
-            for (f0, f1, f2, f3,) in _ATTACHMENT.iter_unpack(data)
+            for (f0, f1, f2, f3, f4,) in _ATTACHMENT.iter_unpack(data)
         ]
 
 
@@ -2812,6 +2822,11 @@ BACKENDS: Final[MapSpec[BackendKey, Backend]] = MapSpec(
     writer=Writer.AGENT, order=60, option="max_backends", carried=Carried.SEED, revises=Revises.SET,
 )
 
+CHAINED_DEVICES: Final[MapSpec[int, int]] = MapSpec(
+    "chained_devices", MapKind.HASH, record.IntCodec("<I"), record.IntCodec("<I"), 8192, 1,
+    writer=Writer.AGENT, order=16, option="max_endpoints", carried=Carried.SEED,
+)
+
 COUNTERS: Final[MapSpec[int, Counter]] = MapSpec(
     "counters", MapKind.PERCPU_ARRAY, record.IntCodec("<I"), Counter, 384, 0,
 )
@@ -2991,6 +3006,7 @@ MAPS: Final[Mapping[str, MapSpec[Any, Any]]] = {
         "cache_sets", MapKind.ARRAY, record.Octets(4), record.Octets(16), 16384, 0,
         per_cpu=16384, private=True,
     ),
+    "chained_devices": CHAINED_DEVICES,
     "counters": COUNTERS,
     "drops": DROPS,
     "endpoints": ENDPOINTS,

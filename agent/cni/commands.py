@@ -8,6 +8,7 @@ from ipaddress import ip_interface
 from typing import assert_never
 
 from agent.cni import result as cni_result
+from agent.cni.chained import chained_request
 from agent.cni.error import CniError, Code, refused
 from agent.cni.request import Command, Request, parse, requested_version
 from agent.ipam.pool import Ipam
@@ -25,11 +26,15 @@ Look = Callable[[Attachment], tuple[str, ...]]
 class Cni:
     """The commands of one node; :meth:`answer` is called from a thread per request."""
 
-    def __init__(self, pods: Pods, ipam: Ipam, looks: Iterable[Look]) -> None:
-        """Each of *looks* tells what is not as ADD left it; CHECK asks them all."""
+    def __init__(self, pods: Pods, ipam: Ipam, looks: Iterable[Look], *, is_chained: bool = False) -> None:
+        """Each of *looks* tells what is not as ADD left it; CHECK asks them all.
+
+        *is_chained*: other plugins make the interfaces and give the addresses.
+        """
         self._pods = pods
         self._ipam = ipam
         self._looks = tuple(looks)
+        self._is_chained = is_chained
 
     def restore(self) -> tuple[Attachment, ...]:
         """As ``Pods.restore``."""
@@ -74,8 +79,7 @@ class Cni:
     def _run(self, request: Request) -> bytes:
         match request.command:
             case Command.ADD:
-                attachment, veth = self._pods.add(request.for_pods())
-                return cni_result.added(request, veth, attachment)
+                return self._add(request)
             case Command.DEL:
                 self._pods.delete(request.key, request.asked_at_ns)
             case Command.CHECK:
@@ -90,12 +94,20 @@ class Cni:
                 assert_never(request.command)
         return b""
 
+    def _add(self, request: Request) -> bytes:
+        if self._is_chained:
+            self._pods.add(chained_request(request))
+            return cni_result.passed_on(request)
+        attachment, veth = self._pods.add(request.for_pods())
+        return cni_result.added(request, veth, attachment)
+
     def _check(self, request: Request) -> None:
         pod = self._pods.find(request.key)
         if pod is None:
             raise CniError(Code.UNKNOWN_CONTAINER, f"{request.container_id} has no {request.interface} from here")
         faults = [fault for look in self._looks for fault in look(pod)]
-        faults += [f"{address} is not reserved" for address in pod.addresses if not self._ipam.holds(address)]
+        reserved = () if pod.link.is_chained else pod.addresses
+        faults += [f"{address} is not reserved" for address in reserved if not self._ipam.holds(address)]
         told = {_bare(ip.get("address")) for ip in (request.previous or {}).get("ips") or ()}
         faults += [f"prevResult.ips: {a} is missing" for a in pod.addresses if a not in told]
         if faults:
@@ -119,7 +131,7 @@ class Cni:
             raise CniError(Code.INCOMPLETE, "not everything could be cleaned up", "; ".join(problems))
 
     def _status(self) -> None:
-        trouble = self._pods.trouble() or self._ipam.trouble()
+        trouble = self._pods.trouble() or ("" if self._is_chained else self._ipam.trouble())
         if trouble:
             raise CniError(Code.UNAVAILABLE, trouble)
 

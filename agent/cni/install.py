@@ -31,23 +31,29 @@ def conflist(socket: Path) -> bytes:
     return msgspec.json.format(msgspec.json.encode(lists)) + b"\n"
 
 
-def install(shim: Path, bin_dir: Path, conf_dir: Path, socket: Path) -> None:
+def install(shim: Path, bin_dir: Path, conf_dir: Path, socket: Path, *, is_chained: bool = False) -> None:
     """Put plugin and conflist in place; what is there already as it should be stays untouched.
+
+    *is_chained*: the node's conflist is another plugin's, in which ours is named; there is none of our own.
 
     Raises:
         OSError: *shim* is missing, or a directory cannot be written.
     """
     _put(bin_dir / PLUGIN, shim.read_bytes(), 0o755)
-    _put(conf_dir / CONFLIST, conflist(socket), 0o600)
+    if not is_chained:
+        _put(conf_dir / CONFLIST, conflist(socket), 0o600)
+    elif (conf_dir / CONFLIST).exists():
+        remove(conf_dir / CONFLIST)
 
 
 class Installation:
     """Plugin and conflist, put in place and kept there: somebody who removes or changes one cuts pods off the node."""
 
-    def __init__(self, shim: Path, bin_dir: Path, conf_dir: Path, socket: Path) -> None:
-        self._shim, self._socket = shim, socket
+    def __init__(self, shim: Path, bin_dir: Path, conf_dir: Path, socket: Path, *, is_chained: bool = False) -> None:
+        """As :func:`install`."""
+        self._shim, self._socket, self._is_chained = shim, socket, is_chained
         self._bin_dir, self._conf_dir = bin_dir, conf_dir
-        self._files = bin_dir / PLUGIN, conf_dir / CONFLIST
+        self._files = (bin_dir / PLUGIN,) if is_chained else (bin_dir / PLUGIN, conf_dir / CONFLIST)
         self._seen: tuple[tuple[int, ...] | None, ...] = ()
         self._is_failed = False  # the last time
 
@@ -57,7 +63,7 @@ class Installation:
         if seen == self._seen and None not in seen and not self._is_failed:
             return
         try:
-            install(self._shim, self._bin_dir, self._conf_dir, self._socket)
+            install(self._shim, self._bin_dir, self._conf_dir, self._socket, is_chained=self._is_chained)
             self._is_failed = False
         except OSError as error:
             log.warning("CNI plugin not installed: no new pods; see --install-cni", why=error)

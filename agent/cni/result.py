@@ -45,6 +45,11 @@ def added(request: Request, veth: MadeVeth, attachment: Attachment) -> bytes:
     return msgspec.json.encode(result)
 
 
+def passed_on(request: Request) -> bytes:
+    """The result of ADD where the interface is another plugin's: what that one answered."""
+    return msgspec.json.encode({**(request.previous or {}), "cniVersion": request.version})
+
+
 def _ip(address: Any, interface: int, version: str) -> Mapping[str, Any]:
     gateway = GATEWAY4 if address.version == 4 else GATEWAY6  # noqa: PLR2004
     ip = {"address": f"{address}/{address.max_prefixlen}", "gateway": str(gateway), "interface": interface}

@@ -5,6 +5,7 @@ Owners whose inputs are the identical objects keep their identical records, so a
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from agent.compile.changes import same
 from agent.compile.context import NodeContext, node_context
@@ -32,6 +33,7 @@ from agent.model.name import Problem
 from agent.model.node import Node
 
 Problems = Mapping[Owner, tuple[Problem, ...]]
+NO_ROUTES: Mapping[Network, Route] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class Desired:
     devices: tuple[Device, ...] = ()  # of the node
     uplinks: tuple[Device, ...] = ()
     tunnel: Tunnel | None = None
-    pod_mtu: int = 0
+    pod_mtu: int = 0  # not known, or other plugins' business
     routes: Mapping[Network, Route] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
     # what the next one is made from
@@ -113,8 +115,8 @@ def desired(cluster: Cluster, settings: Settings, before: Desired, *, settle: bo
         devices=local.devices,
         uplinks=found,
         tunnel=wanted,
-        pod_mtu=pod_mtu(settings.network, wanted, ways),
-        routes=_routes(reached, routed, before),
+        pod_mtu=0 if settings.is_chained else pod_mtu(settings.network, wanted, ways),
+        routes=NO_ROUTES if settings.is_chained else _routes(reached, routed, before),
         source=cluster,
         context=context,
         services=served,

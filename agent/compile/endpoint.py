@@ -66,18 +66,26 @@ def attachment_records(
 def _records(attachment: Attachment, policy: PodPolicy, *, is_first: bool) -> Records:
     mac = bytes.fromhex(attachment.mac.replace(":", ""))
     slot, value = abi.ATTACHMENTS.key.pack(attachment.slot), abi.Endpoint(attachment.slot, abi.EndpointFlag(0)).pack()
-    place = abi.Attachment(attachment.link.ifindex, policy.revision, attachment.endpoint_id, mac)
+    flags = abi.AttachmentFlag.ATTACHMENT_CHAINED if attachment.link.is_chained else abi.AttachmentFlag(0)
+    place = abi.Attachment(attachment.link.ifindex, policy.revision, attachment.endpoint_id, mac, flags)
     rules, classes = policy.packed()
     return Records.of(
         {
             "limits": limit_record(attachment),
             "attachments": {slot: place.pack()},
+            "chained_devices": _chained_device(attachment),
             "pod_classes": {slot: classes},
             "pod_policies": {slot: rules},
             "endpoints": {mapped(address).packed: value for address in (*attachment.addresses, link_local(mac))},
             "pod_netns": _pod_netns(attachment) if is_first else {},
         }
     )
+
+
+def _chained_device(attachment: Attachment) -> Packed:
+    """The pod by its device, where what another plugin's network brings need not be under an address of the pod."""
+    link, devices = attachment.link, abi.CHAINED_DEVICES
+    return {devices.key.pack(link.ifindex): devices.value.pack(attachment.slot)} if link.is_chained else {}
 
 
 def link_local(mac: bytes) -> IPv6Address:

@@ -70,12 +70,15 @@ class Settings:
     policy_reject: bool = False  # who is denied is told
     peer_room: int = 0  # addresses that the map of peers has room for; 0: for all
     range_room: int = 0  # and ranges
+    is_chained: bool = False  # other CNI plugins make the pods' network
     pods_from_api: bool = True  # an attached pod that is not in the cluster's is one that is not known yet
 
     @property
     def flags(self) -> abi.NodeFlag:
         """What the programs do by these."""
         found = abi.NodeFlag(0) if self.knows_pods else abi.NodeFlag.NODE_ANY_NETNS
+        if self.is_chained:
+            found |= abi.NodeFlag.NODE_CHAINED
         if self.network_policy:
             found |= abi.NodeFlag.NODE_POLICY
         return found | abi.NodeFlag.NODE_POLICY_REJECT if self.policy_reject else found

@@ -13,7 +13,16 @@ from agent.kernel.net.sysctl import Sysctls
 from agent.kernel.net.tunnel import TunnelDevice
 from agent.kernel.net.veth import VethMtu, VethRepair
 from agent.kernel.programs.attach import Hooks
-from agent.kernel.programs.hooks import LOOPBACK, LOOPBACK_IFINDEX, POD, SEGMENTER, TUNNEL, TUNNEL_OUT, UPLINK
+from agent.kernel.programs.hooks import (
+    LOOPBACK,
+    LOOPBACK_IFINDEX,
+    POD,
+    SEGMENTER,
+    TUNNEL,
+    TUNNEL_OUT,
+    UPLINK,
+    UPLINK_IN,
+)
 from agent.model.address import Network
 from agent.model.attachment import Attachment, AttachmentKey
 from agent.model.local import Device
@@ -84,9 +93,11 @@ class PodProgramsPart:
         self._seen: set[int] = set()  # devices with their programs
         self._moved: set[int] = set()  # those of them that have them on tcx
         self._pods: Devices = {}
+        self._chained: set[int] = set()  # devices of other plugins' that attachments had
 
     def wanted(self, desired: Desired) -> Devices:
         """The devices of all attachments."""
+        self._chained.update(one.link.ifindex for one in desired.attachments.values() if one.link.is_chained)
         return {one.link.ifindex: one.link.host_device for one in desired.attachments.values()}
 
     def apply(self, wanted: Devices) -> Iterator[None]:
@@ -94,6 +105,10 @@ class PodProgramsPart:
         self._pods = wanted
         self._seen.intersection_update(wanted)
         failed = []
+        for ifindex in self._chained - wanted.keys():  # as DEL has done, which this may have followed too late
+            self._hooks.detach(ifindex, POD)
+            self._chained.discard(ifindex)
+            yield
         for ifindex in sorted(wanted.keys() - self._seen):
             try:
                 self._hooks.guard(ifindex, POD)
@@ -129,12 +144,16 @@ class PodProgramsPart:
 
 
 class UplinksPart:
-    """The programs on the node's own devices, and the sysctls that these need."""
+    """The programs on the node's own devices, and the sysctls that these need.
+
+    Where other CNI plugins make the pods' network it is the one that checks who sends, and no more.
+    """
 
     name, is_before_maps, is_vital, is_watched = "uplinks", False, True, False
 
-    def __init__(self, hooks: Hooks, sysctls: Sysctls) -> None:
-        self._hooks, self._sysctls = hooks, sysctls
+    def __init__(self, hooks: Hooks, sysctls: Sysctls, *, is_chained: bool = False) -> None:
+        self._hooks, self._sysctls, self._is_chained = hooks, sysctls, is_chained
+        self._programs = UPLINK_IN if is_chained else UPLINK
 
     def wanted(self, desired: Desired) -> tuple[Device, ...] | None:
         """The uplinks."""
@@ -142,21 +161,27 @@ class UplinksPart:
 
     def apply(self, wanted: tuple[Device, ...]) -> Iterator[None]:
         """Put the programs on exactly these devices."""
-        there, failed = self._hooks.attached(UPLINK), []
+        if self._is_chained:
+            for ifindex in self._hooks.attached(LOOPBACK):  # of an agent that made the network
+                self._hooks.detach(ifindex, LOOPBACK)
+                yield
+        there, failed = self._hooks.attached(self._programs), []
         for ifindex in there - {device.ifindex for device in wanted}:
-            self._hooks.detach(ifindex, UPLINK)
+            self._hooks.detach(ifindex, self._programs)
             yield
         for device in wanted:
-            self._sysctls.uplink(device.name)
+            if not self._is_chained:
+                self._sysctls.uplink(device.name)
             try:
                 if device.ifindex not in there:
-                    self._hooks.attach(device.ifindex, UPLINK)
+                    self._hooks.attach(device.ifindex, self._programs)
             except MapsError as error:
                 failed.append(f"{device.name}: {error}")
             yield
-        # what a socket of the node's left to its packets may be answered from here: connected datagrams are, always
-        self._sysctls.loopback()
-        self._hooks.attach(LOOPBACK_IFINDEX, LOOPBACK)
+        if not self._is_chained:
+            # what a socket of the node's left to its packets may be answered from here: connected datagrams are, always
+            self._sysctls.loopback()
+            self._hooks.attach(LOOPBACK_IFINDEX, LOOPBACK)
         _raise("programs not attached", failed)
 
     def resync(self) -> None:
@@ -242,8 +267,9 @@ class VethsPart:
         self._repair, self._mtu = VethRepair(), VethMtu()
 
     def wanted(self, desired: Desired) -> tuple[tuple[Attachment, ...], int]:
-        """The attachments, and the MTU that they are to have; 0 where that is not known yet."""
-        return tuple(desired.attachments.values()), desired.pod_mtu
+        """The attachments whose interfaces are ours, and the MTU that they are to have; 0 where that is not known."""
+        own = (one for one in desired.attachments.values() if not one.link.is_chained)
+        return tuple(own), desired.pod_mtu
 
     def apply(self, wanted: tuple[tuple[Attachment, ...], int]) -> Iterator[None]:
         """Set again what is missing, and the MTU of those that have not been seen to have it."""

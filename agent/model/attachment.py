@@ -58,6 +58,7 @@ class Veth:
 
     host_device: str
     ifindex: int
+    is_chained: bool = False  # another CNI plugin made it, and takes it away
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,19 @@ class Dump:
                 break
         return found
 
+    def one(self, kind: int, body: bytes) -> bytes:
+        """What a request of this type gets that asks for one thing; *body* as in :meth:`read`.
+
+        Raises:
+            OSError: there is no such thing, or as :meth:`read`.
+        """
+        self._sequence += 1
+        self._socket.send(message(kind, NLM_F_REQUEST, self._sequence, body))
+        ((answer, _, found), *_) = messages(self._socket.receive())
+        if answer == NLMSG_ERROR:
+            raise _failure(found)
+        return found
+
     def routes(self, family: int, *, protocol: int = 0) -> list[bytes]:
         """The main table's routes of a family (``AF_*``), and of one protocol unless it is 0.
 
@@ -85,8 +98,13 @@ class Dump:
             for kind, flags, body in messages(self._socket.receive()):
                 is_whole &= not flags & NLM_F_DUMP_INTR
                 if kind in {NLMSG_DONE, NLMSG_ERROR}:
-                    failed = -_ERROR.unpack_from(body)[0]
-                    if failed:
-                        raise OSError(failed, f"netlink: {errno.errorcode.get(failed, failed)}")
+                    if any(_ERROR.unpack_from(body)):
+                        raise _failure(body)
                     return found, is_whole
                 found.append(body)
+
+
+def _failure(body: bytes) -> OSError:
+    """What the kernel says that it refused, or ended a dump for."""
+    failed = -_ERROR.unpack_from(body)[0]
+    return OSError(failed, f"netlink: {errno.errorcode.get(failed, failed)}")

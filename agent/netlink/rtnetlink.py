@@ -16,6 +16,7 @@ RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
 RTM_NEWRULE, RTM_DELRULE, RTM_GETRULE = 32, 33, 34
 RTM_NEWQDISC, RTM_DELQDISC, RTM_GETQDISC = 36, 37, 38
 RTM_NEWTFILTER = 44
+RTM_GETNSID = 90
 RTMGRP_LINK = 0x1
 RTMGRP_NEIGH = 0x4
 RTMGRP_TC = 0x8
@@ -29,7 +30,7 @@ RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_NOWHERE = 0, 253, 255
 RTN_UNICAST, RTPROT_STATIC, RTNH_F_ONLINK = 1, 4, 4
 TCA_KIND, TCA_OPTIONS = 1, 2
 # linux/if_link.h, linux/veth.h, linux/if.h
-IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU = 1, 3, 4
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_LINK_NETNSID = 1, 3, 4, 5, 37
 IFLA_LINKINFO, IFLA_IFALIAS, IFLA_NET_NS_FD, IFLA_EXT_MASK = 18, 20, 28, 29
 IFLA_INFO_KIND, IFLA_INFO_DATA, VETH_INFO_PEER = 1, 2, 1
 RTEXT_FILTER_SKIP_STATS = 0x8
@@ -40,6 +41,8 @@ IF_OPER_UP = 6
 IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS = 1, 2, 8
 IFA_F_NODAD, IFA_F_DADFAILED = 0x2, 0x8
 IFA_F_SECONDARY, IFA_F_DEPRECATED, IFA_F_TENTATIVE = 0x1, 0x20, 0x40
+# linux/net_namespace.h
+NETNSA_NSID, NETNSA_FD = 1, 3
 # linux/neighbour.h
 NDA_DST, NDA_LLADDR = 1, 2
 NUD_PERMANENT = 0x80
@@ -57,6 +60,7 @@ NEIGHBOUR = struct.Struct("=BxxxiHBB")  # struct ndmsg: family, ifindex, state, 
 ROUTE = struct.Struct("=8BI")  # struct rtmsg: family, two lengths, tos, table, protocol, scope, type, flags
 RULE = struct.Struct("=8BI")  # struct fib_rule_hdr: family, two lengths, tos, table, two reserved, action, flags
 TRAFFIC = struct.Struct("=BxxxiIII")  # struct tcmsg: family, ifindex, handle, parent, info
+RTGEN = struct.Struct("=Bxxx")  # struct rtgenmsg: family
 NUMBER = struct.Struct("=I")
 
 _HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port

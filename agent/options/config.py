@@ -31,6 +31,13 @@ class Encapsulation(StrEnum):
         return self in {Encapsulation.VXLAN, Encapsulation.GENEVE}
 
 
+class PodNetwork(StrEnum):
+    """Who makes the pods' interfaces, addresses and routes."""
+
+    OWN = "own"  # the agent
+    CHAINED = "chained"  # other CNI plugins, before ours in the chain: services of pods, bandwidth and policy are left
+
+
 class SocketLb(StrEnum):
     """Whose sockets are given backends at connect() and sendmsg(); of others the packets are translated."""
 
@@ -86,6 +93,14 @@ class Options:
         metadata=about(values.path, "where host-local and the runtime keep attachments, for a Node that imports them"),
     )
     install_cni: bool = field(default=True, metadata=about(values.switch, "install the CNI plugin and its conflist"))
+    network: PodNetwork = field(
+        default=PodNetwork.OWN,
+        metadata=about(
+            values.one_of(tuple(PodNetwork), PodNetwork),
+            "who makes the pods' network: the agent, or CNI plugins before it in the chain, so that policy is left "
+            "(kube-router's --run-firewall alone)",
+        ),
+    )
     devices: tuple[str, ...] = field(
         default=(),
         metadata=about(values.names, "uplinks, by name", "those with an InternalIP, a default route or a subnet"),

@@ -15,7 +15,7 @@ import yaml
 
 from agent.errors import ConfigError
 from agent.options import values
-from agent.options.config import Options
+from agent.options.config import Options, PodNetwork
 from agent.options.mounts import bpffs, cgroup2, read_mountinfo
 
 Origins = Mapping[str, str]  # by an option's name ("node-name"): who gave its value
@@ -166,6 +166,17 @@ def _check(command: Command, options: Options, origins: Origins, environ: Mappin
     if not (options.kubeconfig or options.manifests or environ.get("KUBERNETES_SERVICE_HOST")):
         raise ConfigError("nothing to watch: give --kubeconfig FILE or --manifests DIR, or run in a pod")
     _check_tunnel(options, origins)
+    _check_chained(options, origins)
+
+
+def _check_chained(options: Options, origins: Origins) -> None:
+    """Refuse options of a network that other plugins make."""
+    if options.network is not PodNetwork.CHAINED:
+        return
+    for name in ("encapsulation", "cross-subnet", "host-routing", "masquerade-config", "mtu"):
+        if getattr(options, _field(name)) != getattr(Options(), _field(name)):
+            text = f"--{name} (from {origins[name]}): with --network chained other CNI plugins make the pods' network"
+            raise ConfigError(f"{text}; take it out, and tell them")
 
 
 def _check_tunnel(options: Options, origins: Origins) -> None:

@@ -10,7 +10,8 @@
     ├── HostPortTaken        another pod has the port of the node: a later try may get it
     ├── HostPortUnusable     the pod could not be reached by the port asked for
     ├── NetnsUnusable        the network namespace is gone, is none, or is the node's own
-    └── InterfaceTaken       the pod's namespace has an interface of that name
+    ├── InterfaceTaken       the pod's namespace has an interface of that name
+    └── InterfaceUnusable    the interface that another plugin made has no end on the node, or is not as that told
 """
 
 from agent.errors import AgentError
@@ -50,3 +51,7 @@ class NetnsUnusable(PodRefused):
 
 class InterfaceTaken(PodRefused):
     """The pod's namespace has an interface of that name."""
+
+
+class InterfaceUnusable(PodRefused):
+    """The interface that another plugin made has no end on the node, or is not as that plugin told."""

@@ -1,8 +1,10 @@
 """What ``pods`` needs of others, so that tests can give it less than a kernel."""
 
+from collections.abc import Iterable
 from typing import Protocol
 
-from agent.model.attachment import Attachment
+from agent.model.attachment import Attachment, Veth
+from agent.pods.request import PodRequest
 from agent.pods.veth_spec import MadeVeth, VethSpec
 
 
@@ -33,3 +35,26 @@ class Veths(Protocol):
 
     def is_there(self, attachment: Attachment) -> bool:
         """Whether the node's end is there."""
+
+
+class OthersVeths(Protocol):
+    """``chained.ChainedVeths``, or a test's."""
+
+    def find(self, request: PodRequest) -> MadeVeth:
+        """The interface that another plugin made."""
+
+    def guard(self, link: Veth) -> None:
+        """Have our programs on the node's end."""
+
+    def release(self, link: Veth) -> None:
+        """Have none of our programs on it."""
+
+
+class OthersDevices(Protocol):
+    """``chained.ChainedVeths``, or a test's, as far as it tells of all devices."""
+
+    def guarded_indexes(self) -> frozenset[int]:
+        """The devices that have our programs, by ifindex."""
+
+    def release_indexes(self, those: Iterable[int]) -> None:
+        """Have none of our programs on these devices."""

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from agent.errors import AgentError
@@ -21,7 +22,8 @@ from agent.pods.errors import AlreadyAttached, NotSynced
 from agent.pods.imported import Imported
 from agent.pods.journal import Journal, Stage
 from agent.pods.known import KnownAttachments
-from agent.pods.needs import Attacher, Veths
+from agent.pods.made import MadeInterface
+from agent.pods.needs import Attacher, OthersVeths, Veths
 from agent.pods.recover import recover
 from agent.pods.request import PodRequest
 from agent.pods.reserved import NoAddressLeft, Reserved
@@ -47,12 +49,15 @@ class Pods:
         journal: Journal,
         ipam: Ipam,
         veths: Veths,
+        others: OthersVeths | None = None,
         no_address: NoAddressLeft = lambda *_: None,
         imported: Imported | None = None,
         unsynced: Callable[[float], str] = lambda _: "",
         clock: Callable[[], int] = lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME),
     ) -> None:
-        """*no_address* hears at once of a pod that gets none, its uid, and why.
+        """*others* are needed where other plugins make the interfaces.
+
+        *no_address* hears at once of a pod that gets none, its uid, and why.
 
         *imported* are the addresses of pods from before us. *unsynced* waits so many seconds for the first sync, and
         tells what is missing then; empty when nothing is. *clock* gives nanoseconds by CLOCK_BOOTTIME.
@@ -60,11 +65,13 @@ class Pods:
         self._loop = loop
         self._journal = journal
         self._veths = veths
+        self._others = others
         self._clock = clock
         self._unsynced = unsynced
         self._imported = imported or Imported(Path(), tuple, ipam, tuple)
         self._reserved = Reserved(ipam, self._imported, no_address)
         self._known = KnownAttachments()
+        self._ended: tuple[set[AttachmentKey], set[AttachmentKey]] = set(), set()  # by DEL lately, and before
         self._locks = tuple(threading.Lock() for _ in range(_LOCKS))
 
     def restore(self) -> tuple[Attachment, ...]:
@@ -72,7 +79,7 @@ class Pods:
 
         Called once, before the loop starts: the dead are not in its first state, so nothing is to be detached.
         """
-        alive = recover(self._journal, self._veths)
+        alive = recover(self._journal, self._veths, self._others)
         self._reserved.adopt(saved.attachment for saved in alive)
         return self._known.restore(alive)
 
@@ -83,6 +90,10 @@ class Pods:
     def find(self, key: AttachmentKey) -> Attachment | None:
         """The attachment of this identity."""
         return self._known.get(key)
+
+    def has_ended(self, key: AttachmentKey) -> bool:
+        """Whether a DEL of this identity came within the last minute or two; the rest of its chain may follow."""
+        return any(key in ended for ended in self._ended)
 
     def of_network(self, network: str) -> tuple[Attachment, ...]:
         """The attachments made by a configuration of this name."""
@@ -98,7 +109,7 @@ class Pods:
         return f"the agent is not synced yet: {missing}" if missing else ""
 
     def add(self, request: PodRequest) -> tuple[Attachment, MadeVeth]:
-        """Make what *request* asks for, whole or not at all; never before addresses, services and nodes are known.
+        """Make or take what *request* asks for, whole or not at all; never before the cluster is known.
 
         Raises:
             PodRefused: the request cannot be served, by the subclass.
@@ -111,7 +122,7 @@ class Pods:
             if self._known.get(key) is not None:
                 text = f"{request.container_id} has {request.interface} already; DEL comes first"
                 raise AlreadyAttached(text)
-            given = self._reserved.take(request, undo)
+            given = _told(request.made) if request.made else self._reserved.take(request, undo)
             number = self._known.next_number()
             slot = self._known.take_slot()
             undo.callback(self._known.release_slot, slot)
@@ -119,8 +130,7 @@ class Pods:
             self._journal.append(Stage.ADDING, key)
             fail_points.reached("ADD begun")
             is_first = not self._known.has_other_of(key)
-            veth = self._veths.create(_spec(request, given, is_first=is_first))
-            undo.callback(self._veths.remove, veth.link.host_device)
+            veth = self._interface(request, given, undo, is_first=is_first)
             fail_points.reached("ADD veth made")
             attachment = _attachment(request, given, veth, number, slot, is_first=is_first)
             saved = Saved(attachment, request.network, number, asked_at_ns)
@@ -128,6 +138,7 @@ class Pods:
             fail_points.reached("ADD veth noted")
             undo.callback(self._loop.detach, attachment)
             self._loop.attach(attachment)
+            self._guard(attachment, undo)
             fail_points.reached("ADD attached")
             self._journal.append(Stage.ADDED, key)
             fail_points.reached("ADD noted")
@@ -146,6 +157,7 @@ class Pods:
         """
         with self._alone(key):
             attachment = self._known.get(key)
+            self._ended[0].add(key)
             if asked_at_ns is not None and self._known.is_younger(key, asked_at_ns):
                 log.info("attachment is younger than the request to remove it, and stays", container=key[0])
                 return
@@ -163,6 +175,7 @@ class Pods:
         Called every minute or so. The sign is the node's end: the kernel takes it away with the pod's namespace, while
         a path can be gone, and the namespace live on in a process.
         """
+        self._ended = set(), self._ended[0]
         self._imported.collect()
         self._journal.shorten()
         attachments = self._known.all()
@@ -183,6 +196,27 @@ class Pods:
         """Of this network's pods from before us only these live."""
         self._imported.keep_only(network, valid)
 
+    def _interface(self, request: PodRequest, given: Addresses, undo: ExitStack, *, is_first: bool) -> MadeVeth:
+        """The pod's interface: another plugin's, or one that is made here."""
+        if request.made is not None and self._others is not None:
+            return self._others.find(request)
+        veth = self._veths.create(_spec(request, given, is_first=is_first))
+        undo.callback(self._veths.remove, veth.link.host_device)
+        return veth
+
+    def _guard(self, attachment: Attachment, undo: ExitStack) -> None:
+        """Have the programs on another plugin's device, behind the maps: a pod that runs already is not cut off."""
+        if attachment.link.is_chained and self._others is not None:
+            undo.callback(self._others.release, attachment.link)
+            self._others.guard(attachment.link)
+
+    def _take_away(self, attachment: Attachment) -> None:
+        """Remove the device, or our programs from another plugin's."""
+        if not attachment.link.is_chained:
+            self._veths.remove(attachment.link.host_device)
+        elif self._others is not None:
+            self._others.release(attachment.link)
+
     def _bury(self, key: AttachmentKey) -> None:
         with self._alone(key):
             attachment = self._known.get(key)
@@ -196,7 +230,7 @@ class Pods:
         fail_points.reached("DEL begun")
         self._loop.detach(attachment)
         fail_points.reached("DEL detached")
-        self._veths.remove(attachment.link.host_device)
+        self._take_away(attachment)
         fail_points.reached("DEL veth removed")
         self._journal.end(Stage.GONE, attachment.key)
         fail_points.reached("DEL noted")
@@ -210,6 +244,12 @@ class Pods:
         """One request at a time per container; a runtime that restarts may overlap itself."""
         with self._locks[hash(key[0]) % _LOCKS]:
             yield
+
+
+def _told(made: MadeInterface) -> Addresses:
+    """The addresses that another plugin gave."""
+    four = next((a for a in made.addresses if isinstance(a, IPv4Address)), None)
+    return Addresses(four, next((a for a in made.addresses if isinstance(a, IPv6Address)), None))
 
 
 def _spec(request: PodRequest, given: Addresses, *, is_first: bool) -> VethSpec:

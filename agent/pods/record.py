@@ -32,6 +32,7 @@ class AttachmentRecord(msgspec.Struct, frozen=True):
     egress_limit: Limit | None = None
     is_first: bool = True
     slot: int = 0  # of agents before there were slots
+    is_chained: bool = False
 
     def attachment(self) -> Attachment:
         """The value that it stands for."""
@@ -43,7 +44,7 @@ class AttachmentRecord(msgspec.Struct, frozen=True):
             netns=self.netns,
             netns_cookie=self.netns_cookie,
             mac=self.mac,
-            link=Veth(self.host_device, self.ifindex),
+            link=Veth(self.host_device, self.ifindex, self.is_chained),
             ipv4=self.ipv4,
             ipv6=self.ipv6,
             pod=self.pod,
@@ -97,5 +98,6 @@ def saved_record(saved: Saved) -> SavedRecord:
         ingress_limit=one.ingress_limit,
         egress_limit=one.egress_limit,
         is_first=one.is_first,
+        is_chained=one.link.is_chained,
     )
     return SavedRecord(record, saved.network, saved.sequence, saved.asked_at_ns)

@@ -9,12 +9,12 @@ from agent.log import logger
 from agent.pods import fail_points
 from agent.pods.attachments import Saved, host_device
 from agent.pods.journal import Entry, Journal, Stage
-from agent.pods.needs import Veths
+from agent.pods.needs import OthersVeths, Veths
 
 log = logger(__name__)
 
 
-def recover(journal: Journal, veths: Veths) -> tuple[Saved, ...]:
+def recover(journal: Journal, veths: Veths, others: OthersVeths | None = None) -> tuple[Saved, ...]:
     """The attachments that live, oldest first; the journal begins with them, and no other device of ours is left.
 
     Raises:
@@ -29,6 +29,8 @@ def recover(journal: Journal, veths: Veths) -> tuple[Saved, ...]:
         else:
             log.info("attachment is undone", stage=entry.stage, container=entry.key[0], interface=entry.key[1])
             veths.remove(host_device(*entry.key))
+            if others is not None and entry.saved is not None and entry.saved.attachment.link.is_chained:
+                others.release(entry.saved.attachment.link)
     for name in veths.ours() - {saved.attachment.link.host_device for saved in alive}:
         log.info("device of no attachment removed", device=name)
         veths.remove(name)

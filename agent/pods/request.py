@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from agent.model.address import Address
 from agent.model.attachment import AttachmentKey, HostPort, Limit
 from agent.model.name import ObjectName
+from agent.pods.made import MadeInterface
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +18,7 @@ class WantedAddress:
 
 @dataclass(frozen=True, slots=True)
 class PodRequest:
-    """An interface to be made."""
+    """An interface to be made, or one that another plugin made."""
 
     network: str  # the name of the configuration by which it is asked for
     container_id: str
@@ -32,6 +33,7 @@ class PodRequest:
     ingress_limit: Limit | None = None  # to the pod
     egress_limit: Limit | None = None  # from the pod
     asked_at_ns: int | None = None  # by CLOCK_BOOTTIME; None: nobody tells
+    made: MadeInterface | None = None  # None: it is to be made here
 
     @property
     def key(self) -> AttachmentKey:

@@ -31,7 +31,8 @@ class Reserved:
     def adopt(self, attachments: Iterable[Attachment]) -> None:
         """Take over what loaded attachments have."""
         for one in attachments:
-            self._ipam.adopt(one.addresses)
+            if not one.link.is_chained:
+                self._ipam.adopt(one.addresses)
             self._ports.adopt(one.link.host_device, str(one.pod or one.container_id), one.host_ports)
 
     def take(self, request: PodRequest, undo: ExitStack) -> Addresses:
@@ -50,7 +51,8 @@ class Reserved:
     def release(self, attachment: Attachment) -> None:
         """An attachment has ended."""
         self._ports.release(attachment.link.host_device)
-        self._ipam.release(attachment.addresses)
+        if not attachment.link.is_chained:  # the addresses of others' interfaces are in others' books
+            self._ipam.release(attachment.addresses)
 
     def _addresses(self, request: PodRequest) -> Addresses:
         wanted = request.addresses

@@ -29,10 +29,12 @@ def faults(attachment: Attachment) -> tuple[str, ...]:
         NoSuchNetns, OSError: it cannot be looked at.
     """
     wanted = attachment.addresses
+    if attachment.link.is_chained:
+        return _chained_faults(attachment)
     with open_netns(attachment.netns, may_be_host=True) as netns:
         link = netns.pod.find(name=attachment.interface)
         there = Dump(netns.pod)
-        present = frozenset(_addresses(there, link.index)) if link else frozenset()
+        present = addresses_of(there, link.index) if link else frozenset()
         defaults = {attribute(body, ROUTE.size, RTA_GATEWAY) for body in _routes(there) if not _length(body)}
         routed = frozenset(_destinations(Dump(netns.node), attachment.link.ifindex))
     found = [f"{a} is not on {attachment.interface}" for a in wanted if a not in present]
@@ -40,6 +42,22 @@ def faults(attachment: Attachment) -> tuple[str, ...]:
     found += [f"the pod has no default route via {g}" for g in ways_out if g.packed not in defaults]
     found += [f"the node has no route to {a}" for a in wanted if a.packed not in routed]
     return tuple(found)
+
+
+def _chained_faults(attachment: Attachment) -> tuple[str, ...]:
+    """What is not as it was of an interface that another plugin made: what the programs take for the pod's own."""
+    with open_netns(attachment.netns, may_be_host=True) as netns:
+        link = netns.pod.find(name=attachment.interface)
+        present = addresses_of(Dump(netns.pod), link.index) if link else frozenset()
+    found = [f"{a} is not on {attachment.interface}" for a in attachment.addresses if a not in present]
+    if link and link.mac != attachment.mac:
+        found.append(f"{attachment.interface} has the MAC {link.mac} and had {attachment.mac} when it was attached")
+    return tuple(found)
+
+
+def addresses_of(dump: Dump, index: int) -> frozenset[Address]:
+    """The addresses of a device in the namespace of *dump*."""
+    return frozenset(_addresses(dump, index))
 
 
 def _addresses(dump: Dump, index: int) -> Iterator[Address]:

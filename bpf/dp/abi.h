@@ -520,6 +520,10 @@ struct endpoint {
 	__u16 flags; /* enum endpoint_flag */
 };
 
+enum attachment_flag {
+	ATTACHMENT_CHAINED = 1, /* another CNI plugin made the interface: what it sends and is sent goes by the stack */
+};
+
 /*
  * A pod's interface.  Keyed by its slot: a small number that it keeps, and that another gets when it is gone.  Slot 0 is
  * nobody's.
@@ -529,7 +533,8 @@ struct attachment {
 	__u32 revision;	   /* another one when another has the slot, or when its flows are to be decided anew */
 	__u32 endpoint_id; /* the attachment's number */
 	mac_addr mac;	   /* of the pod's end */
-	__u8 pad[14];
+	__u16 flags;	   /* enum attachment_flag */
+	__u8 pad[12];
 };
 
 /*
@@ -617,6 +622,7 @@ enum node_flag {
 	NODE_HOST_ROUTING = 64,	  /* what pods send as it is goes by the stack, but for the tunnel */
 	NODE_POLICY = 128,	  /* pods have rules */
 	NODE_POLICY_REJECT = 256, /* who is denied is told */
+	NODE_CHAINED = 512, /* other CNI plugins make the pods' network: nothing is delivered or served from outside */
 };
 
 enum {

@@ -70,7 +70,7 @@ class Policed:
         """Have the flows of a slot judged anew."""
         held = self.node.tables["attachments"].get(slot)
         assert held is not None
-        again = abi.Attachment(held.ifindex, held.revision + 1, held.endpoint_id, held.mac)
+        again = abi.Attachment(held.ifindex, held.revision + 1, held.endpoint_id, held.mac, held.flags)
         self.node.tables["attachments"].update([(slot, again)])
 
     def slot(self, address: str) -> int:

@@ -14,6 +14,7 @@ DEVICE_HOOKS: Mapping[str, tuple[AttachType, bool]] = {
     "segment_ingress": (AttachType.TCX_INGRESS, True),
 }
 UPLINK = ("uplink_ingress", "uplink_egress")
+UPLINK_IN = ("uplink_ingress",)  # where other CNI plugins make the pods' network: sources are checked, no more
 TUNNEL = ("uplink_ingress", "tunnel_egress")
 TUNNEL_OUT = ("tunnel_egress",)  # by which nothing comes in
 SEGMENTER = ("segment_ingress",)  # on the same device: what its other end was given comes in

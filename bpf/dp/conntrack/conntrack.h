@@ -240,6 +240,16 @@ static __always_inline const struct peer_location *flow_destination(const struct
 	return &f->ends[!(src_hi & 1)];
 }
 
+/*
+ * Is what a backend answers translated at its client's device, and not before? The client is a pod on another CNI plugin's
+ * network: on the way there the stack's own connection tracking knows the backend, whom the packets went to.
+ */
+static __always_inline bool is_left_to_client(const struct scratch *work, const struct flow *f, __u32 src_hi)
+{
+	return work->forward.hook == HOOK_POD_INGRESS && f->flags & FLOW_REVERSE && !from_origin(f, src_hi) &&
+	       addr_equal(&f->to_dst, &work->packet.dst) && is_chained(flow_destination(f, src_hi));
+}
+
 /* A flow that begins now, as yet translated to nothing, in this CPU's scratch. */
 static __always_inline struct flow *flow_fresh(struct scratch *work, const struct flow_key *key, __u32 flags,
 					       bool origin_hi)

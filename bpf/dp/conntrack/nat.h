@@ -181,7 +181,7 @@ static __always_inline bool is_late_beside(const struct scratch *work)
 /* Translates the packet by its flow, if that is a translated one; the packet's own record follows. */
 static __always_inline enum drop_reason ct_translate(ctx_t *ctx, struct scratch *work, const struct flow *f)
 {
-	if (!flow_translates(f, work->ct.src_hi))
+	if (!flow_translates(f, work->ct.src_hi) || is_left_to_client(work, f, work->ct.src_hi))
 		return DROP_NONE;
 	work->inner.src = f->to_src;
 	work->inner.dst = f->to_dst;

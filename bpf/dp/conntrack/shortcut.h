@@ -10,6 +10,7 @@
 #define SLUICEWAY_SHORTCUT_H
 
 #include "dp/conntrack/cache.h"
+#include "dp/endpoint/location.h"
 #include "dp/packet/csum.h"
 
 enum {
@@ -213,6 +214,8 @@ static __always_inline bool shortcut_keep(const struct packet *p, const struct f
 		return false;
 	if (f->ends[0].slot == f->ends[1].slot && !flow_translates(f, src_hi))
 		return false; /* by a range that has become the sender's own: is_routed_back() */
+	if (is_chained(&f->ends[0]) || is_chained(&f->ends[1]))
+		return false; /* by the stack */
 	s = shortcut_claim(p, shortcut_stamp(epoch, f->revision));
 	if (s)
 		shortcut_fill(s, f, src_hi);

@@ -7,6 +7,7 @@
 #include "dp/config.h"
 
 EXPORT_ENUM(endpoint_flag);
+EXPORT_ENUM(attachment_flag);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -24,6 +25,24 @@ struct {
 	__type(value, struct attachment);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } attachments SEC(".maps") AGENT_WRITES(15) SIZED_BY(max_endpoints);
+
+/* The slot of the pod behind a device that another CNI plugin made, by its ifindex. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, __u32);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} chained_devices SEC(".maps") AGENT_WRITES(16) SIZED_BY(max_endpoints);
+
+/* Do other CNI plugins make the pods' network? They deliver what is for a pod, and others serve who is outside. */
+static __always_inline bool is_network_chained(void)
+{
+	const struct node *n = node_now();
+
+	return n && n->flags & NODE_CHAINED;
+}
 
 static __always_inline struct attachment *attachment_at(__u32 slot)
 {

@@ -53,6 +53,14 @@ static __always_inline struct attachment *location_attachment(const struct peer_
 	return a && a->revision == peer->revision ? a : NULL;
 }
 
+/* Is the end a pod whose interface another CNI plugin made? */
+static __always_inline bool is_chained(const struct peer_location *peer)
+{
+	const struct attachment *a = location_attachment(peer);
+
+	return a && a->flags & ATTACHMENT_CHAINED;
+}
+
 /* Is the end still where it was found? Who is at no attachment is told by the node's revision alone. */
 static __always_inline bool location_holds(const struct peer_location *peer)
 {

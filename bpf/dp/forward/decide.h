@@ -35,7 +35,8 @@ static __always_inline enum hop hop_from_pod(ctx_t *ctx, const struct packet *p,
 		return addr_is_here(&p->src) ? HOP_LOOP : HOP_STACK;
 	if (to->is_renamed)
 		return HOP_OUT;
-	if (to->is_by_stack || to->peer.remote_id == REMOTE_SELF || !n || n->flags & NODE_HOST_ROUTING)
+	if (to->is_chained || to->is_by_stack || to->peer.remote_id == REMOTE_SELF || !n ||
+	    n->flags & NODE_HOST_ROUTING)
 		return HOP_STACK;
 	return HOP_FIB;
 }
@@ -83,13 +84,20 @@ static __always_inline enum drop_reason clamp_mss(ctx_t *ctx, const struct packe
 	return DROP_NONE;
 }
 
-/* The pod's device where a packet goes; none where it is for no pod of this node, or for one that has just gone. */
+/*
+ * The pod's device where a packet goes; none where it is for no pod of this node, for one that has just gone, or for one that
+ * others deliver to.
+ */
 static __always_inline void find_device(struct forward *to)
 {
 	const struct attachment *a = location_attachment(&to->peer);
 
 	if (!a)
 		return;
+	if (a->flags & ATTACHMENT_CHAINED) {
+		to->is_chained = true;
+		return;
+	}
 	to->ifindex = a->ifindex;
 	to->mac = a->mac;
 }

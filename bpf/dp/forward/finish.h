@@ -21,12 +21,15 @@ static __always_inline enum drop_reason answer_too_big(ctx_t *ctx, struct packet
 	return reply_too_big(ctx, p, to->mtu) ? DROP_TOO_BIG : DROP_TOO_BIG_SILENT;
 }
 
-/* Is the sender of what policy denies told so? A pod that nobody knows yet may hear of nothing. */
-static __always_inline bool is_rejected(ctx_t *ctx, struct packet *p, enum drop_reason why)
+/*
+ * Is the sender of what policy denies told so? A pod that nobody knows yet may hear of nothing, and what the stack sends to a pod
+ * came from where the pod's device does not lead.
+ */
+static __always_inline bool is_rejected(ctx_t *ctx, struct packet *p, enum hook hook, enum drop_reason why)
 {
 	const struct node *n = node_now();
 
-	if (why != DROP_POLICY_INGRESS && why != DROP_POLICY_EGRESS)
+	if (hook == HOOK_POD_EGRESS || (why != DROP_POLICY_INGRESS && why != DROP_POLICY_EGRESS))
 		return false;
 	return n && n->flags & NODE_POLICY_REJECT && refuse(ctx, p);
 }
@@ -53,7 +56,7 @@ __noinline int answer(ctx_t *ctx, int why)
 	if (why == DROP_TOO_BIG)
 		why = answer_too_big(ctx, p, to);
 	to->is_answered = why == DROP_NO_BACKEND || why == DROP_NO_SERVICE || why == DROP_TOO_BIG ||
-			  is_rejected(ctx, p, why);
+			  is_rejected(ctx, p, to->hook, why);
 	return why;
 }
 

@@ -44,6 +44,7 @@ struct forward {
 	bool is_renamed;       /* it leaves under another source address than its sender's */
 	bool is_answer;	       /* at HOOK_UPLINK_EGRESS: to a client, whom the stack's route reaches */
 	bool is_by_stack;      /* the flow's packets go through the stack */
+	bool is_chained;       /* so does all that a pod sends or is sent whose interface another CNI plugin made */
 	bool came_past_stack;  /* the flow was begun from outside, and its packets reach the pod past the stack */
 	bool was_encapsulated; /* it came in under a header of ours */
 	bool is_own_answer;    /* it comes in as this node's own programs answered what the node sent */

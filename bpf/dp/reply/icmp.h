@@ -166,7 +166,8 @@ __noinline int icmp_rewrite(ctx_t *ctx, struct packet *p)
 	check += p->l4;
 	quoted = &work->quote.t;
 	f = &work->found;
-	if (!flow_translates(f, !work->quote.src_hi)) /* the error goes the other way than what it quotes */
+	/* the error goes the other way than what it quotes */
+	if (!flow_translates(f, !work->quote.src_hi) || is_left_to_client(work, f, !work->quote.src_hi))
 		return DROP_NONE;
 	work->inner.src = f->to_dst;
 	work->inner.dst = f->to_src;

@@ -1,17 +1,18 @@
 """A server of the CNI commands over veths and a loop that only remember."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 from pathlib import Path
 
 from agent.cni.commands import Cni
 from agent.ipam.pool import Ipam
-from agent.model.attachment import Attachment, Veth
+from agent.model.attachment import VETH_PREFIX, Attachment, Veth
 from agent.model.name import ObjectName
 from agent.pods.journal import Journal
 from agent.pods.pods import Pods
+from agent.pods.request import PodRequest
 from agent.pods.veth_spec import MadeVeth, VethSpec
 
 Answer = tuple[int, dict[str, object]]
@@ -57,7 +58,7 @@ class FakeVeths:
 
     def ours(self) -> frozenset[str]:
         """As PodVeths'."""
-        return frozenset(self.names)
+        return frozenset(name for name in self.names if name.startswith(VETH_PREFIX))
 
     def is_alive(self, attachment: Attachment) -> bool:
         """As PodVeths'."""
@@ -73,6 +74,40 @@ class FakeVeths:
 
 
 @dataclass
+class FakeOthers:
+    """Remembers which devices of another plugin's have our programs."""
+
+    veths: FakeVeths
+    guarded: set[str] = field(default_factory=set)
+    error: Exception | None = None
+
+    def find(self, request: PodRequest) -> MadeVeth:
+        """As ChainedVeths'."""
+        name = f"veth-{request.container_id}"
+        index = self.veths.names.setdefault(name, len(self.veths.names) + 90)
+        return MadeVeth(Veth(name, index, is_chained=True), "02:00:00:00:00:09", 1450, 4711)
+
+    def guard(self, link: Veth) -> None:
+        """As ChainedVeths'."""
+        if self.error:
+            raise self.error
+        self.guarded.add(link.host_device)
+
+    def release(self, link: Veth) -> None:
+        """As ChainedVeths'."""
+        self.guarded.discard(link.host_device)
+
+    def guarded_indexes(self) -> frozenset[int]:
+        """As ChainedVeths'."""
+        return frozenset(self.veths.names[name] for name in self.guarded)
+
+    def release_indexes(self, those: Iterable[int]) -> None:
+        """As ChainedVeths'."""
+        gone = frozenset(those)
+        self.guarded = {name for name in self.guarded if self.veths.names[name] not in gone}
+
+
+@dataclass
 class Room:
     """A server's parts, kept when the server is made anew."""
 
@@ -82,24 +117,27 @@ class Room:
     cidr: str = "10.0.0.0/29"
     missing: str = ""  # for the first sync
     waited_s: list[float] = field(default_factory=list)  # for it
+    is_chained: bool = False
     told: list[tuple[ObjectName, str, str]] = field(default_factory=list)  # of pods without an address
 
     def __post_init__(self) -> None:
         """Start the first server."""
+        self.others = FakeOthers(self.veths)
         self.start()
 
     def start(self) -> tuple[Attachment, ...]:
         """A new agent over the same kernel and disk."""
         self.ipam = Ipam(lambda: (ip_network(self.cidr),))
-        pods = Pods(
+        self.pods = pods = Pods(
             loop=self.loop,
             journal=Journal(self.directory, "boot"),
             ipam=self.ipam,
             veths=self.veths,
+            others=self.others,
             unsynced=self._unsynced,
             no_address=lambda *told: self.told.append(told),
         )
-        self.cni = Cni(pods, self.ipam, (self.veths.faults,))
+        self.cni = Cni(pods, self.ipam, (self.veths.faults,), is_chained=self.is_chained)
         return self.cni.restore()
 
     def _unsynced(self, wait_s: float) -> str:

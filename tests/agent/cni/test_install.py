@@ -36,6 +36,17 @@ def test_plugin_and_conflist_are_installed(tmp_path: Path, shim: Path) -> None:
     assert [p.name for p in (*binary.iterdir(), *conf.iterdir())] == ["sluiceway-cni", "10-sluiceway.conflist"]
 
 
+def test_with_another_plugins_conflist_ours_goes_and_the_plugin_stays(tmp_path: Path, shim: Path) -> None:
+    folders = tmp_path / "bin", tmp_path / "conf"
+    install(shim, *folders, tmp_path / "cni.sock")
+    install(shim, *folders, tmp_path / "cni.sock", is_chained=True)
+    assert [path.name for folder in folders for path in folder.iterdir()] == ["sluiceway-cni"]
+    kept = Installation(shim, *folders, tmp_path / "cni.sock", is_chained=True)
+    (folders[0] / "sluiceway-cni").unlink()
+    kept.keep()
+    assert (folders[0] / "sluiceway-cni").exists()
+
+
 def test_a_conflist_is_not_written_where_the_plugin_could_not_be(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         install(tmp_path / "missing", tmp_path / "bin", tmp_path / "net.d", Path("/run/x/cni.sock"))

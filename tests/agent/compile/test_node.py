@@ -69,7 +69,7 @@ def test_a_pods_addresses_lead_to_its_device() -> None:
     assert record == abi.Endpoint(7, abi.EndpointFlag(0))
     ((slot, place),) = records(pod).of_map("attachments").items()
     assert abi.ATTACHMENTS.key.unpack(slot) == record.slot
-    assert abi.Attachment.unpack(place) == abi.Attachment(12, identity(pod), 7, bytes.fromhex("020000000007"))
+    assert abi.Attachment.unpack(place) == abi.Attachment(12, identity(pod), 7, bytes.fromhex("020000000007"), 0)
 
 
 def test_who_has_a_slot_after_another_has_another_identity() -> None:

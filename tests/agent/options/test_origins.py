@@ -156,6 +156,18 @@ def test_bpffs_and_cgroup2_are_where_they_are_mounted() -> None:
             "--tunnel-vni .* native has none",
             id="a network number where nothing is encapsulated",
         ),
+        pytest.param(
+            ["run", "--manifests", "/m", "--network", "chained", "--mtu", "1400"],
+            MOUNTS,
+            r"--mtu \(from --mtu\): with --network chained other CNI plugins make the pods' network; take it out",
+            id="an MTU of others' interfaces",
+        ),
+        pytest.param(
+            ["run", "--manifests", "/m", "--network", "chained", "--encapsulation", "vxlan"],
+            MOUNTS,
+            "--encapsulation .* with --network chained",
+            id="a tunnel beside others'",
+        ),
     ],
 )
 def test_what_keeps_the_agent_from_running(argv: list[str], mounts: str, text: str) -> None:
