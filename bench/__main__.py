@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 
-from bench import adds, connections, datapath, earlier, forward, memory, pods, policy, sync
+from bench import adds, connections, datapath, earlier, forward, memory, pods, policies, policy, sync
 from bench.sets import Result
 
 
@@ -39,6 +39,7 @@ BENCHES: Mapping[str, Callable[[int], list[Result]]] = {
     "memory": _memory,
     "adds": adds.measured,
     "policy": policy.measured,
+    "policies": policies.measured,
 }
 
 

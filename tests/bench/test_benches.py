@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.options import mounts
-from bench import adds, connections, datapath, earlier, forward, node, nodes, pods, policy
+from bench import adds, connections, datapath, earlier, forward, node, nodes, pods, policies, policy
 from bench.plane import Plane
 from bench.rules import rules
 from bench.sets import Result, middle
@@ -47,6 +47,12 @@ def test_datapath_measures_every_packet_with_every_number_of_services() -> None:
 def test_policy_measures_packets_that_its_rules_let_pass() -> None:
     results = policy.measured(sets=1, policies=(0, 1, 3, 300), new_flows=300, repeat=300)
     assert len([r for r in results if r.unit == "ns"]) == 4 * 4
+    assert len([r for r in results if r.at_most]) == 5
+
+
+def test_policies_measures_each_kind_of_change() -> None:
+    results = policies.measured(sets=1, policies=110, pods=300)
+    assert len(results) == 9
     assert len([r for r in results if r.at_most]) == 5
 
 
