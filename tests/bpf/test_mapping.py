@@ -1,5 +1,6 @@
 """Whom a pod asks outside sees one socket under one port, the pod's own where that is free."""
 
+import socket
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -203,3 +204,22 @@ def test_another_backend_sees_the_pod(masked: Datapath, pod: str, vip: str, outs
     masked.service(vip, 80, [(backend, 8080, is_local)])
     done = masked.run("pod_ingress", frame(pod, vip, syn()))
     assert addresses(done.packet) == (pod, backend)
+
+
+SOCKETS = {datagram: socket.SOCK_DGRAM, syn: socket.SOCK_STREAM}
+
+
+@pytest.mark.parametrize("make", KINDS)
+@pytest.mark.parametrize(("pod", "outside"), FAMILIES)
+def test_a_port_at_which_the_node_has_a_socket_is_no_pods_while_it_has(
+    masked: Datapath, pod: str, outside: str, make: Callable[..., Packet]
+) -> None:
+    """As where pod and node ask one time server from port 123 each: the server could not tell them apart."""
+    family = socket.AF_INET6 if ":" in pod else socket.AF_INET
+    port = 1900
+    with socket.socket(family, SOCKETS[make]) as held:
+        held.bind(("", port))
+        if SOCKETS[make] is socket.SOCK_STREAM:
+            held.listen()
+        assert seen(masked, pod, outside, make(sport=port, dport=123)) != port
+    assert seen(masked, pod, server(outside, 1), make(sport=port, dport=124)) == port

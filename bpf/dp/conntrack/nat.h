@@ -97,7 +97,7 @@ __noinline int nat_begin(ctx_t *ctx, const struct service *s, bool external)
 	if (!s || !n || !work)
 		return DROP_BACKEND_LOST;
 	why = nat_choose(ctx, work, s, external);
-	return why ? why : nat_store(&work->packet, work, n);
+	return why ? why : nat_store(ctx, work, n);
 }
 
 /*
@@ -145,10 +145,10 @@ __noinline int nat_source(ctx_t *ctx, __u32 flags)
 		pair->way = 0;
 		pair->flags |= FLOW_BESIDE;
 		besides_note(tick_s());
-		return nat_store(p, work, n);
+		return nat_store(ctx, work, n);
 	}
 	why = snat_choose(ctx, work, &p->src);
-	return why ? why : nat_store(p, work, n);
+	return why ? why : nat_store(ctx, work, n);
 }
 
 /* Begins the flow of a packet to a service; work->sender is found. *f is set on DROP_NONE, to what was stored. */

@@ -5,6 +5,7 @@
 
 #include "dp/conntrack/conntrack.h"
 #include "dp/conntrack/nat_port.h"
+#include "dp/service/listener.h"
 
 /*
  * Stores the entry that answers will find. Never takes one that is in use by another flow.
@@ -118,8 +119,9 @@ static __always_inline int nat_store_forward(struct scratch *work)
 }
 
 /* Stores the reverse entry under the first free source port. */
-static __noinline enum drop_reason nat_reserve_port(const struct packet *p, struct scratch *work, const struct node *n)
+static __noinline enum drop_reason nat_reserve_port(ctx_t *ctx, struct scratch *work, const struct node *n)
 {
+	const struct packet *p = &work->packet;
 	struct nat_pair *pair = &work->pair;
 
 	if (!n->nat_port_min) /* the node's own sockets, services and pods have them all */
@@ -132,6 +134,9 @@ static __noinline enum drop_reason nat_reserve_port(const struct packet *p, stru
 		pair->mapping.sport = port;
 		if (p->flags & PACKET_ECHO)
 			pair->mapping.dport = port;
+		/* under a port of the node's own, towards the same server, both would be one flow */
+		if (work->sender.remote_id != REMOTE_SELF && socket_gets_answers(ctx, &pair->mapping))
+			continue;
 		error = nat_store_reverse(p, work);
 		if (!error)
 			return DROP_NONE;
@@ -159,8 +164,9 @@ static __always_inline enum drop_reason nat_judge(struct scratch *work, const st
 }
 
 /* Stores both entries, with another source port where the source is another or the backend knows this one. */
-static __always_inline enum drop_reason nat_store(const struct packet *p, struct scratch *work, const struct node *n)
+static __always_inline enum drop_reason nat_store(ctx_t *ctx, struct scratch *work, const struct node *n)
 {
+	const struct packet *p = &work->packet;
 	struct nat_pair *pair = &work->pair;
 	enum drop_reason why;
 	int error;
@@ -175,7 +181,7 @@ static __always_inline enum drop_reason nat_store(const struct packet *p, struct
 	if (error && error != FLOW_EXISTS)
 		return DROP_CONNTRACK_FULL;
 	if (error)
-		why = nat_reserve_port(p, work, n);
+		why = nat_reserve_port(ctx, work, n);
 	if (why)
 		return why;
 	if (!nat_store_forward(work))

@@ -49,6 +49,37 @@ static __noinline bool listener_is_at(ctx_t *ctx, const struct packet *p)
 	return own[0] == p->dst.w[0] && own[1] == p->dst.w[1] && own[2] == p->dst.w[2] && own[3] == p->dst.w[3];
 }
 
+/*
+ * Has a process of the node a socket that would be given the answers to what is sent so? Connected, or bound to the port, at this
+ * address or at all.
+ */
+__noinline int socket_gets_answers(ctx_t *ctx, const struct tuple *sent)
+{
+	struct scratch *work = scratch();
+	struct bpf_sock_tuple *t;
+	__u32 size = sizeof(t->ipv6);
+	__be32 own[4] = {};
+
+	if (!work || !sent)
+		return false;
+	t = &work->socket;
+	if (addr_is_v4(&sent->dst)) {
+		size = sizeof(t->ipv4);
+		t->ipv4.saddr = sent->dst.w[3];
+		t->ipv4.daddr = sent->src.w[3];
+		t->ipv4.sport = sent->dport;
+		t->ipv4.dport = sent->sport;
+	} else {
+		memcpy(t->ipv6.saddr, &sent->dst, sizeof(sent->dst));
+		memcpy(t->ipv6.daddr, &sent->src, sizeof(sent->src));
+		t->ipv6.sport = sent->dport;
+		t->ipv6.dport = sent->sport;
+	}
+	if (sent->protocol == IPPROTO_TCP)
+		return tcp_socket_at(ctx, t, size, own);
+	return sent->protocol == IPPROTO_UDP && udp_socket_at(ctx, t, size, own);
+}
+
 /* The service for what a pod or the node sends; NULL: there is none, or a process of the node answers in its place. */
 static __always_inline struct service *service_for(ctx_t *ctx, const struct packet *p)
 {
