@@ -13,7 +13,8 @@ from agent.compile.endpoint import attachment_records
 from agent.compile.host_port import host_port_services
 from agent.compile.ids import IdBook, Ids
 from agent.compile.node import node_owner, node_problems, node_records
-from agent.compile.policy import Policies, held_back, policies, waiting
+from agent.compile.pod_policy import held_back
+from agent.compile.policy import Policies, policies, waiting
 from agent.compile.policy_problems import policy_problems
 from agent.compile.records import NOTHING, Owner, Records
 from agent.compile.remote import Remotes, remotes, vantage
@@ -131,7 +132,7 @@ def desired(cluster: Cluster, settings: Settings, before: Desired, *, settle: bo
 
 
 def held_back_first(before: Desired, target: Desired) -> Desired:
-    """What is written before *target*, the first that an agent makes of a whole cluster; see policy.held_back()."""
+    """What is written before *target*, the first that an agent makes of a whole cluster; see pod_policy.held_back()."""
     pods = held_back(before.policies.pods, target.policies.pods)
     ours = {key: target.attachments[key] for key in pods}
     made = attachment_records(ours, {}, pods, {})

@@ -5,7 +5,7 @@ from ipaddress import IPv6Address
 
 from agent.compile.changes import changed
 from agent.compile.limit import limit_record
-from agent.compile.policy import PodPolicy, Pods
+from agent.compile.pod_policy import PodPolicy, Pods
 from agent.compile.records import NOTHING, Owner, OwnerKind, Records
 from agent.model.address import Address, mapped
 from agent.model.attachment import Attachment, AttachmentKey

@@ -4,7 +4,7 @@ What a policy's, a label's or an address's change does not concern stays the ide
 grows with each change of what is so for its pod, and its flows are judged anew; those of other pods are not.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from operator import itemgetter
@@ -13,6 +13,7 @@ from agent.compile.atom import NOBODY, Atom, Signature, signature_digest
 from agent.compile.changes import same
 from agent.compile.identity import identity
 from agent.compile.peer import PeerInputs, Peers, moved, named_ports, needs_pods, peers
+from agent.compile.pod_policy import PodPolicy, Pods, begun, revised
 from agent.compile.policy_ids import PolicyIds
 from agent.compile.prefix import prefix_key
 from agent.compile.records import NOTHING, Owner, OwnerKind, Records
@@ -29,33 +30,8 @@ NETWORK_POLICIES, CLUSTER_POLICIES, PEER_PODS = "NetworkPolicy", "ClusterNetwork
 NAMES = Owner(OwnerKind.POLICY, "names")
 CLASSES = Owner(OwnerKind.POLICY, "classes")
 RANGES = Owner(OwnerKind.POLICY, "ranges")
-REVISIONS = 1 << 32
 IPV4 = 4
 Attachments = Mapping[AttachmentKey, Attachment]
-
-
-@dataclass(frozen=True, slots=True)
-class PodPolicy:
-    """What policy says of an attachment: the numbers of its rule sets, its classes, and its revision."""
-
-    ingress: int = abi.RULES_UNKNOWN
-    egress: int = abi.RULES_UNKNOWN
-    is_audited: bool = False
-    class4: int = EVERYBODY
-    class6: int = EVERYBODY
-    revision: int = 0
-    holder: int = 0  # the attachment's identity
-
-    def packed(self) -> tuple[bytes, bytes]:
-        """As the maps of pods' policies and of their classes have it."""
-        flags = abi.PodPolicyFlag.POLICY_SAID
-        if self.is_audited:
-            flags |= abi.PodPolicyFlag.POLICY_AUDITED
-        classes = abi.PodClass(self.class4, self.class6, 1)
-        return abi.PodPolicy(self.ingress, self.egress, flags).pack(), classes.pack()
-
-
-Pods = Mapping[AttachmentKey, PodPolicy]
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +154,7 @@ def _is_known(cluster: Cluster) -> bool:
 
 def waiting(attachments: Attachments, before: Policies) -> Policies:
     """As before; who comes meanwhile passes nothing."""
-    found = {key: _held(before, key, one) or _begun(PodPolicy(), one) for key, one in attachments.items()}
+    found = {key: _held(before, key, one) or begun(PodPolicy(), one) for key, one in attachments.items()}
     return replace(before, pods=same(before.pods, found))
 
 
@@ -188,18 +164,11 @@ def _held(before: Policies, key: AttachmentKey, attachment: Attachment) -> PodPo
     return found if found is not None and found.holder == identity(attachment) else None
 
 
-def _begun(made: PodPolicy, attachment: Attachment) -> PodPolicy:
-    """With the first of an attachment's revisions. One without a pod's name is no pod, and has no rules."""
-    if attachment.pod is None:
-        made = replace(made, ingress=abi.RULES_NONE, egress=abi.RULES_NONE)
-    return replace(made, revision=identity(attachment), holder=identity(attachment))
-
-
 def _without_rules(attachments: Attachments, before: Policies) -> Pods:
     """Nobody has rules. Revisions stay, for they must go on from where they are when rules come back."""
     none = PodPolicy(abi.RULES_NONE, abi.RULES_NONE)
     return {
-        key: replace(none, revision=old.revision, holder=old.holder) if old else _begun(none, one)
+        key: replace(none, revision=old.revision, holder=old.holder) if old else begun(none, one)
         for key, one in attachments.items()
         for old in (_held(before, key, one),)
     }
@@ -364,7 +333,7 @@ def _pods(now: Policies, cluster: Cluster, attachments: Attachments, concerned: 
         made = _pod(now, cluster, one)
         subject = now.subjects.get(one.pod) if one.pod is not None else None
         is_concerned = subject is not None and any(now.sets[of].digest in concerned for of in subject.keys)
-        found[key] = _revised(made, old, one, is_concerned=is_concerned)
+        found[key] = revised(made, old, one, is_concerned=is_concerned)
     is_same = found.keys() == before.pods.keys() and all(found[key] is before.pods[key] for key in found)
     return before.pods if is_same else found
 
@@ -393,66 +362,3 @@ def _number(now: Policies, key: SetKey | None) -> int:
     rules = now.sets[key].digest
     is_void = not now.has_room and not now.readers[rules].only_accepts
     return abi.RULES_UNKNOWN if is_void else now.ids.sets.known[rules]
-
-
-def _revised(made: PodPolicy, old: PodPolicy | None, attachment: Attachment, *, is_concerned: bool) -> PodPolicy:
-    """With a revision of its own where something else is so for the pod than before."""
-    if old is None:
-        return _begun(made, attachment)
-    is_moved = (made.ingress, made.egress, made.is_audited) != (old.ingress, old.egress, old.is_audited)
-    revision = _next(old.revision) if is_moved or is_concerned else old.revision
-    return same(old, replace(made, revision=revision, holder=old.holder))
-
-
-def held_back(before: Pods, target: Pods) -> Pods:
-    """What pods have until all is written that they are to have, of those that have rule sets which are no more.
-
-    An earlier agent gave them those, and nobody knows what they would say of the classes that come: so nothing passes.
-    """
-    found: dict[AttachmentKey, PodPolicy] = {}
-    for key, old in before.items():
-        new = target.get(key)
-        if new is None or new.holder != old.holder:
-            continue
-        ingress, egress = _until(old.ingress, new.ingress), _until(old.egress, new.egress)
-        if (ingress, egress) != (old.ingress, old.egress):
-            found[key] = replace(old, ingress=ingress, egress=egress, revision=_next(old.revision))
-    return found
-
-
-def _until(old: int, new: int) -> int:
-    if old < abi.RULES_FIRST or old == new:
-        return old
-    return new if new == abi.RULES_NONE else abi.RULES_UNKNOWN
-
-
-def _next(revision: int) -> int:
-    return (revision + 1) % REVISIONS or 1
-
-
-def recovered_pods(
-    attachments: Iterable[Attachment],
-    places: Mapping[bytes, bytes],
-    pod_policies: Mapping[bytes, bytes],
-    pod_classes: Mapping[bytes, bytes],
-) -> Pods:
-    """What the maps say of attachments that an earlier agent served; *places* are of the map of attachments."""
-    found: dict[AttachmentKey, PodPolicy] = {}
-    for one in attachments:
-        key = abi.ATTACHMENTS.key.pack(one.slot)
-        if key not in places or key not in pod_policies or key not in pod_classes:
-            continue
-        place, policy = abi.Attachment.unpack(places[key]), abi.PodPolicy.unpack(pod_policies[key])
-        classes = abi.PodClass.unpack(pod_classes[key])
-        if (place.endpoint_id, place.ifindex) == (one.endpoint_id, one.link.ifindex):
-            is_audited = bool(policy.flags & abi.PodPolicyFlag.POLICY_AUDITED)
-            found[one.key] = PodPolicy(
-                policy.ingress,
-                policy.egress,
-                is_audited,
-                classes.class4,
-                classes.class6,
-                place.revision,
-                identity(one),
-            )
-    return found

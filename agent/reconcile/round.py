@@ -11,7 +11,8 @@ from agent.compile.desired import Desired, desired, held_back_first
 from agent.compile.endpoint import attachment_records
 from agent.compile.ids import recovered
 from agent.compile.node import node_owner
-from agent.compile.policy import PodPolicy, Policies, recovered_pods
+from agent.compile.pod_policy import PodPolicy, recovered_pods
+from agent.compile.policy import Policies
 from agent.compile.policy_ids import recovered as recovered_numbers
 from agent.compile.records import Owner, OwnerKind, Records
 from agent.compile.settings import Settings

@@ -16,7 +16,7 @@ from agent.compile.endpoint import (
 )
 from agent.compile.identity import identity
 from agent.compile.node import kept_ports, nat_ports, node_owner, node_problems, node_records, source
-from agent.compile.policy import PodPolicy
+from agent.compile.pod_policy import PodPolicy
 from agent.compile.records import NOTHING, Owner, Records
 from agent.compile.settings import NetworkSettings
 from agent.compile.tunnel import TunnelLinks
