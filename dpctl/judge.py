@@ -21,6 +21,7 @@ SPECS = (
     abi.ENDPOINTS,
     abi.ATTACHMENTS,
     abi.ROUTED_RANGES,
+    abi.PREFIXES,
     abi.SERVICE_ADDRS,
     abi.POD_CLASSES,
     abi.POD_POLICIES,
@@ -108,7 +109,11 @@ class PolicyMaps:
         return sum(key.family == version and key.prefix_bits > bits for key in keys)
 
     def is_service(self, address: Address) -> bool:
-        """Whether a service has an address."""
+        """Whether an address is a service's and nobody else's, as ``location_of()``."""
+        where = self.place(address)
+        prefix = self._tables["prefixes"].get(prefix_key(address))
+        if where.slot or where.is_own_node or (prefix and prefix.node_id):
+            return False
         table = self._tables["service_addrs"]
         return any(table.get(abi.ServiceAddrKey(mapped(address), scope)) is not None for scope in abi.Scope)
 

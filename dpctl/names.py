@@ -41,9 +41,7 @@ class Names:
     def at_slot(self, slot: int, attachment: abi.Attachment | None) -> str:
         """The pod at a slot, if it is the one that the agent knew there."""
         found = self._slots.get(slot)
-        if found is None or attachment is None or attachment.endpoint_id != found[1]:
-            return ""
-        return found[0]
+        return found[0] if found and is_at_slot(found[1], attachment) else ""
 
     def atoms(self, class_digest: str) -> frozenset[int] | None:
         """The peers that a class is, by their indices; None: not known."""
@@ -70,5 +68,10 @@ class Names:
         return found | {address: name for name, pod in by_life for address in pod.addresses}
 
     @cached_property
-    def _slots(self) -> dict[int, tuple[str, int]]:
-        return {pod.slot: (name, pod.endpoint_id) for name, pod in self.report.pods.items() if pod.slot}
+    def _slots(self) -> dict[int, tuple[str, PodName]]:
+        return {pod.slot: (name, pod) for name, pod in self.report.pods.items() if pod.slot}
+
+
+def is_at_slot(pod: PodName, attachment: abi.Attachment | None) -> bool:
+    """Whether who has a pod's slot is that pod, and not one that came after it."""
+    return attachment is not None and attachment.endpoint_id == pod.endpoint_id

@@ -9,7 +9,7 @@ from agent.model.address import unmapped
 from agent.model.policy import AUDIT, MODE
 from dpctl.errors import Absent
 from dpctl.judge import LIST_BITS, Judgement, PolicyMaps
-from dpctl.names import Names
+from dpctl.names import Names, is_at_slot
 from dpctl.output import Column, Table
 from dpctl.policy_text import VERDICTS, direction_word, isolating, range_text, rule_text, rules_of
 from maps import abi
@@ -95,8 +95,7 @@ def slot_of(maps: PolicyMaps, names: Names, pod: str) -> int:
     """
     known = names.pod(pod)
     if known is not None:
-        there = maps.attachment(known.slot)
-        if there is None or there.endpoint_id != known.endpoint_id:
+        if not is_at_slot(known, maps.attachment(known.slot)):
             raise Absent(f"{pod} is no pod of this node's; its own node has its rules. Type: dpctl policy list")
         return known.slot
     try:

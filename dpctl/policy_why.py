@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
-from agent.model.address import Address
+from agent.model.address import Address, mapped, unmapped
 from dpctl.errors import Unanswered
 from dpctl.format import protocol as protocol_name
 from dpctl.judge import WITH_PORTS, Judgement, Place, PolicyMaps
-from dpctl.names import Names
+from dpctl.names import Names, is_at_slot
 from dpctl.output import Column, Table
 from dpctl.policy_text import Asked, decider, direction_word, isolating, rule_text
 from maps import abi
@@ -77,15 +77,17 @@ def party(maps: PolicyMaps, names: Names, text: str) -> Party:
     if text == WORLD:
         return Party(text, {version: maps.world(version) for version in (4, 6)})
     pod = names.pod(text)
+    if pod is not None and pod.slot and not is_at_slot(pod, maps.attachment(pod.slot)):
+        raise Unanswered(f"{text} is here no more; the agent's names are of another moment. Type: dpctl policy list")
     addresses = pod.addresses if pod is not None else names.report.nodes.get(text, (text,))
     found: dict[int, Address] = {}
     for one in addresses:
         try:
-            address = ip_address(one)
+            address = unmapped(mapped(ip_address(one)))
         except ValueError:
             raise Unanswered(_nobody(names, text)) from None
         found.setdefault(address.version, address)
-    if any(maps.is_service(address) and not maps.place(address).is_own_node for address in found.values()):
+    if any(map(maps.is_service, found.values())):
         raise Unanswered(f"{text} is a service's address; ask for one of its backends. Type: dpctl backend list")
     owner = names.owner(next(iter(found.values()))) if text not in {*names.report.nodes, *names.report.pods} else ""
     places = {version: maps.place(address) for version, address in found.items()}

@@ -3,11 +3,15 @@
 import json
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
+from agent.model.address import mapped
 from agent.serve.policy_report import FILE, PolicyReporter
 from maps import abi
 from maps.pins import Generation, PinRoot, generation_name
@@ -156,6 +160,9 @@ WHY = [
     pytest.param("world", "quiet/db", "99", (), 0, "audited ingress IPv4 quiet/db world", id="audited passes"),
     pytest.param("quiet/bare", "world", "99", (), 0, "no policy selects it", id="nothing selects it"),
     pytest.param("shop/client", "shop/web", "53", ("--protocol", "udp"), 1, "egress[0]: UDP port 'dns'", id="resolved"),
+    pytest.param(
+        "::ffff:10.8.0.1", "shop/web", "8080", (), 0, "ingress IPv4 shop/web ::ffff:10.8.0.1", id="IPv4 mapped"
+    ),
     pytest.param("10.8.0.1", "10.1.0.1", None, ("--protocol", "icmp"), 1, "shop/web) 10.8.0.1 ICMP", id="no ports"),
 ]
 
@@ -193,6 +200,42 @@ def test_what_cannot_be_answered_has_a_code_of_its_own(
     done = ask(*words)
     assert (done.returncode, done.stdout) == (code, "")
     assert text in done.stderr
+
+
+@pytest.fixture
+def service_at(policed: Policed) -> Iterator[Callable[[str], None]]:
+    """Gives a service an address."""
+    with closing(open_table(abi.SERVICE_ADDRS, policed.generation.maps)) as addresses:
+        keys = []
+
+        def serve(text: str) -> None:
+            keys.append(abi.ServiceAddrKey(mapped(ip_address(text)), abi.Scope.SCOPE_EXTERNAL))
+            addresses.update([(keys[-1], 1)])
+
+        yield serve
+        addresses.delete(keys)
+
+
+def test_a_services_address_is_not_asked_about_but_where_a_node_or_pod_has_it(
+    ask: Dpctl, service_at: Callable[[str], None]
+) -> None:
+    for address in ("203.0.113.9", "192.0.2.2", "10.1.0.1"):
+        service_at(address)
+    refused = ask("why", "shop/client", "203.0.113.9", "80")
+    assert (refused.returncode, "ask for one of its backends" in refused.stderr) == (4, True)
+    assert ask("why", "n2", "shop/web", "99").returncode == 1
+    assert ask("why", "n2", "10.1.0.1", "1008", "--protocol", "udp").returncode == 0
+
+
+def test_a_pod_whose_address_is_anothers_by_now_is_not_answered_for(policed: Policed, ask: Dpctl) -> None:
+    with closing(open_table(abi.ATTACHMENTS, policed.generation.maps)) as attachments:
+        known = attachments.get(cast.WEB.slot)
+        assert known
+        attachments.update([(cast.WEB.slot, replace(known, endpoint_id=999))])
+        done = ask("why", "10.8.0.1", "shop/web", "8080")
+        attachments.update([(cast.WEB.slot, known)])
+    assert (done.returncode, "names are of another moment" in done.stderr) == (4, True)
+    assert ask("why", "10.8.0.1", "shop/web", "8080").returncode == 0
 
 
 def test_another_agents_names_are_none_of_ours(policed: Policed, dpctl_on: Dpctl, tmp_path: Path) -> None:
