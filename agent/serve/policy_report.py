@@ -57,21 +57,26 @@ class PolicyReporter:
         self._run_dir, self._pin_root, self._clock = run_dir, str(pin_root), clock
         self._sections = _Sections()
         self._wait_until_s = self._at_s = 0.0
+        self._is_unwritten = False  # what was made last
 
     def report(self, desired: Desired, *, now: bool = False) -> None:
         """Write what *desired* has to the file: at once if *now*, else as soon as the last write is long enough ago.
 
         Called again and again; before the first sync it leaves what an earlier agent wrote. A file that cannot be
-        written is logged.
+        written is logged, and tried again.
         """
         at_s = self._clock()
         is_early = self._at_s <= at_s < self._wait_until_s
-        if not desired.synced or (is_early and not now) or not self._sections.take(desired):
+        if not desired.synced or (is_early and not now):
+            return
+        if not self._sections.take(desired) and not self._is_unwritten:
             return
         content = self._sections.content(self._pin_root, at_s)
         try:
             place(self._run_dir / FILE, content, draft=self._run_dir / DRAFT, outlives_boot=False)
+            self._is_unwritten = False
         except OSError as error:
+            self._is_unwritten = True
             log.warning("names cannot be written; dpctl policy shows older ones, or numbers", why=error)
         self._at_s = at_s
         self._wait_until_s = at_s + max(LEAST_S, SHARE * (self._clock() - at_s))

@@ -123,6 +123,21 @@ def test_a_folder_that_takes_no_file_is_said_once(tmp_path: Path, written: pytes
     assert len([r for r in written.records if "names cannot be written" in r.getMessage()]) == 1
 
 
+def test_what_could_not_be_written_is_tried_again_though_nothing_is_new(tmp_path: Path) -> None:
+    now = [1000.0]
+    run_dir = tmp_path / "late"
+    reporter = PolicyReporter(run_dir, PINS, lambda: now[0])
+    wanted = cast.compiled()
+    reporter.report(wanted)
+    run_dir.mkdir()
+    now[0] = 1000.5
+    reporter.report(wanted)
+    assert read(run_dir) is None, "half a second is too soon"
+    for now[0] in (1001.0, 1002.0):
+        reporter.report(wanted)
+    assert at(run_dir) == 1001.0, "once is enough"
+
+
 @pytest.mark.parametrize(
     ("meaning", "words"),
     [
