@@ -191,6 +191,16 @@ def test_an_audited_pod_s_packets_pass_and_are_counted_and_kept(policed: Policed
 
 
 @pytest.mark.parametrize(("pod", "other"), PAIRS)
+def test_what_is_audited_is_kept_under_the_policy_that_would_deny_it(policed: Policed, pod: str, other: str) -> None:
+    policed.pod(pod, egress={EVERYBODY: said(DENY, policy=9)}, audited=True)
+    policed.pod(other, ingress={EVERYBODY: said(ACCEPT, policy=3)})
+    policed.forget_drops()
+    assert sent(policed, pod, other, syn()) is NONE
+    (kept,) = policed.drops()
+    assert (kept.reason, kept.policy) == (EGRESS, 9), "not the other end's, which accepts"
+
+
+@pytest.mark.parametrize(("pod", "other"), PAIRS)
 def test_each_drop_is_kept_with_its_reason_ends_and_policy(policed: Policed, pod: str, other: str) -> None:
     policed.pod(pod, egress={EVERYBODY: said(DENY, policy=5)})
     policed.forget_drops()

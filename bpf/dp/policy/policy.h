@@ -59,10 +59,10 @@ static __always_inline enum drop_reason policy_judge(struct scratch *work, const
 	if (!rule)
 		return DROP_POLICY_UNKNOWN;
 	rule_judge(rule, q->protocol, q->port, &j);
-	work->policy = j.policy;
 	policy_count(&j, direction, audited);
 	if (j.verdict == POLICY_ACCEPT)
-		return DROP_NONE;
+		return DROP_NONE; /* what was audited in the other direction keeps its policy */
+	work->policy = j.policy;
 	why = is_egress ? DROP_POLICY_EGRESS : DROP_POLICY_INGRESS;
 	if (!audited)
 		return why;
