@@ -1,6 +1,6 @@
 """Which peers each address of the cluster is: a pod's by labels, named ports and range, a node's by its labels."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from agent.compile.atom import NOBODY, Atom, Atoms, Group, PodIndex, PortPeer, Ranges, Signature
@@ -89,15 +89,14 @@ def peers(now: PeerInputs, atoms: Atoms, before: Peers, *, settle: bool = False)
         names |= dict.fromkeys(now.peers.keys() - before.pods.keys() | now.pods.keys() - before.pods.keys())
         made = replace(made, pods=_pods(made, names), holders=_holders(made, old, names))
         made = replace(made, groups=_groups(made, before))
-    else:
+    elif before.pods or before.groups or before.holders:
         made = replace(made, pods={}, groups={}, holders={})
     made = replace(made, nodes=_nodes(made))
     touched = _touched(made, before, names, is_ranged=is_ranged)
     if settle:
         touched |= before.leaving
     made = _placed(made, touched, settle=settle)
-    here = _here(made)
-    return replace(made, here=before.here if here == before.here else here)
+    return replace(made, here=_here(made, before, names))
 
 
 def moved(old: Peers, new: Peers) -> Iterator[tuple[Address, Signature, Signature]]:
@@ -228,14 +227,24 @@ def _held(made: Peers, address: Address) -> Signature:
     return made.groups[made.pods[name]] if name is not None else NOBODY
 
 
-def _here(made: Peers) -> dict[Address, Signature]:
-    now, found = made.inputs, dict[Address, Signature]()
-    for one in now.attachments.values():
-        group = made.pods.get(one.pod) if one.pod is not None and one.pod in now.pods else None
+def _here(made: Peers, before: Peers, names: Container[ObjectName | None]) -> Addresses:
+    """What this node's attachments are, of which pods of these names may be others."""
+    now, old, pods = made.inputs.attachments, before.inputs.attachments, made.inputs.pods
+    touched: Iterable[AttachmentKey] = now
+    found: dict[Address, Signature] = {}
+    if made.groups is before.groups and made.ranges is before.ranges:
+        keys = changed(old, now)
+        touched = (*keys, *(key for key, one in now.items() if one.pod in names))
+        if not touched:
+            return before.here
+        gone = {address for key in keys if key in old for address in old[key].addresses}
+        found = {address: one for address, one in before.here.items() if address not in gone}
+    for one in (now[key] for key in touched if key in now):
+        group = made.pods.get(one.pod) if one.pod is not None and one.pod in pods else None
         signature = made.groups.get(group, NOBODY) if group is not None else NOBODY
         for address in one.addresses:
             found[address] = _whole(signature, made.ranges.of(address))
-    return found
+    return before.here if found == before.here else found
 
 
 def _whole(one: Signature, other: Signature) -> Signature:

@@ -4,13 +4,13 @@ What a policy's, a label's or an address's change does not concern stays the ide
 grows with each change of what is so for its pod, and its flows are judged anew; those of other pods are not.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from operator import itemgetter
 
 from agent.compile.atom import NOBODY, Atom, Signature, signature_digest
-from agent.compile.changes import same
+from agent.compile.changes import changed, same
 from agent.compile.identity import identity
 from agent.compile.peer import PeerInputs, Peers, moved, named_ports, needs_pods, peers
 from agent.compile.pod_policy import PodPolicy, Pods, begun, revised
@@ -30,7 +30,6 @@ NETWORK_POLICIES, CLUSTER_POLICIES, PEER_PODS = "NetworkPolicy", "ClusterNetwork
 NAMES = Owner(OwnerKind.POLICY, "names")
 CLASSES = Owner(OwnerKind.POLICY, "classes")
 RANGES = Owner(OwnerKind.POLICY, "ranges")
-IPV4 = 4
 Attachments = Mapping[AttachmentKey, Attachment]
 
 
@@ -47,6 +46,7 @@ class Policies:
     digests: Mapping[Signature, bytes] = field(default_factory=dict)  # of all signatures in use
     ids: PolicyIds = field(default_factory=PolicyIds)
     pods: Pods = field(default_factory=dict)
+    attachments: Attachments = field(default_factory=dict)  # that *pods* were made of
     needs_peers: bool = False  # pods of the whole cluster are to be watched
     is_known: bool = False  # all that they rest on had been listed
     has_room: bool = True  # the maps have room for all peers
@@ -61,9 +61,14 @@ class Policies:
         return {**self.retired, **{one.digest: one for one in self.sets.values()}}
 
     def is_same(self, other: "Policies") -> bool:
-        """Whether the same follows for every attachment."""
-        parts = ("inputs", "subjects", "sets", "readers", "peers", "digests", "ids")
-        is_same = all(getattr(self, part) is getattr(other, part) for part in parts)
+        """Whether the same follows for an attachment and a subject that are as before."""
+        pairs = (
+            (self.sets, other.sets),
+            (self.inputs.namespaces, other.inputs.namespaces),
+            (self.peers.groups, other.peers.groups),
+            (self.peers.ranges, other.peers.ranges),
+        )
+        is_same = all(one is another for one, another in pairs)
         return is_same and (self.is_known, self.has_room) == (other.is_known, other.has_room)
 
     def class_of(self, signature: Signature) -> int:
@@ -94,7 +99,7 @@ def policies(  # noqa: PLR0913  two of them are the node's
     retired ones go.
     """
     if not settings.network_policy:
-        return replace(before, pods=same(before.pods, _without_rules(attachments, before)), is_known=True), {}
+        return _with_pods(before, _without_rules(attachments, before), attachments, is_known=True), {}
     if not _is_known(cluster):
         return waiting(attachments, before), {}
     now = _selected(cluster, settings, attachments, before)
@@ -126,7 +131,7 @@ def policies(  # noqa: PLR0913  two of them are the node's
     concerned = _concerned(now, before)
     now, update = _records(now, before)
     now = replace(now, has_room=_has_room(now, settings))
-    return replace(now, pods=_pods(now, cluster, attachments, concerned, before)), update
+    return _with_pods(now, _pods(now, cluster, attachments, concerned, before), attachments, is_known=True), update
 
 
 def _retired(now: Policies, before: Policies, *, settle: bool) -> Mapping[bytes, RuleSet]:
@@ -155,20 +160,26 @@ def _is_known(cluster: Cluster) -> bool:
 def waiting(attachments: Attachments, before: Policies) -> Policies:
     """As before; who comes meanwhile passes nothing."""
     found = {key: _held(before, key, one) or begun(PodPolicy(), one) for key, one in attachments.items()}
-    return replace(before, pods=same(before.pods, found))
+    return _with_pods(before, found, attachments, is_known=before.is_known)
+
+
+def _with_pods(now: Policies, pods: Pods, attachments: Attachments, *, is_known: bool) -> Policies:
+    return replace(now, pods=same(now.pods, pods), attachments=attachments, is_known=is_known)
 
 
 def _held(before: Policies, key: AttachmentKey, attachment: Attachment) -> PodPolicy | None:
     """What an attachment had, if it is the one that had it."""
     found = before.pods.get(key)
-    return found if found is not None and found.holder == identity(attachment) else None
+    if found is None or before.attachments.get(key) is attachment:
+        return found
+    return found if found.holder == identity(attachment) else None
 
 
 def _without_rules(attachments: Attachments, before: Policies) -> Pods:
     """Nobody has rules. Revisions stay, for they must go on from where they are when rules come back."""
     none = PodPolicy(abi.RULES_NONE, abi.RULES_NONE)
     return {
-        key: replace(none, revision=old.revision, holder=old.holder) if old else begun(none, one)
+        key: same(old, replace(none, revision=old.revision, holder=old.holder)) if old else begun(none, one)
         for key, one in attachments.items()
         for old in (_held(before, key, one),)
     }
@@ -323,19 +334,24 @@ def _moved_elsewhere(now: Policies, before: Policies) -> Iterator[tuple[Address,
 
 
 def _pods(now: Policies, cluster: Cluster, attachments: Attachments, concerned: set[bytes], before: Policies) -> Pods:
-    """What each attachment has."""
-    old_inputs, inputs = before.peers.inputs, now.peers.inputs
-    if not concerned and now.is_same(before) and old_inputs.attachments is inputs.attachments:
-        return before.pods
-    found: dict[AttachmentKey, PodPolicy] = {}
-    for key, one in attachments.items():
+    """What each attachment has, at the cost of those of which something else may be so."""
+    touched: Iterable[AttachmentKey] = (*attachments, *before.pods)
+    if not concerned and now.is_same(before):
+        subjects_changed = set(changed(before.subjects, now.subjects))
+        of_subjects = (key for key, one in attachments.items() if one.pod in subjects_changed)
+        touched = (*changed(before.attachments, attachments), *(of_subjects if subjects_changed else ()))
+    found = dict(before.pods)
+    for key in touched:
+        if key not in attachments:
+            found.pop(key, None)
+            continue
+        one = attachments[key]
         old = _held(before, key, one)
         made = _pod(now, cluster, one)
         subject = now.subjects.get(one.pod) if one.pod is not None else None
         is_concerned = subject is not None and any(now.sets[of].digest in concerned for of in subject.keys)
         found[key] = revised(made, old, one, is_concerned=is_concerned)
-    is_same = found.keys() == before.pods.keys() and all(found[key] is before.pods[key] for key in found)
-    return before.pods if is_same else found
+    return found
 
 
 def _pod(now: Policies, cluster: Cluster, attachment: Attachment) -> PodPolicy:

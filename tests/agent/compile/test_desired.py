@@ -25,6 +25,7 @@ from tests.agent.compile.objects import (
     HTTP,
     SETTINGS,
     Object,
+    attachment,
     cluster,
     compiled,
     endpoint,
@@ -193,6 +194,19 @@ def test_the_owners_that_changed_are_named() -> None:
     after = desired(replace(before.source, services={name("b"): before.source.services[name("b")]}), SETTINGS, before)
     assert after.changed == {Owner(OwnerKind.SERVICE, name("a"))}
     assert after.owners.keys() == before.owners.keys() - after.changed
+
+
+@pytest.mark.parametrize("is_on", [False, True], ids=["without policy", "with policy"])
+def test_a_pod_that_comes_leaves_the_others_identical(*, is_on: bool) -> None:
+    listed = frozenset({"NetworkPolicy", "ClusterNetworkPolicy", "PeerPod"})
+    there = tuple(attachment(f"10.0.0.{i}", i, i, netns_cookie=i) for i in range(1, 4))
+    now = replace(cluster(local=Local(attachments=there[:2], netns_cookie=1)), listed=listed)
+    chosen = replace(SETTINGS, network_policy=is_on)
+    before = desired(now, chosen, FRESH)
+    after = desired(replace(now, local=Local(attachments=there, netns_cookie=1)), chosen, before)
+    came = Owner(OwnerKind.ATTACHMENT, there[2].key)
+    assert after.changed == {came}
+    assert changed(before.owners, after.owners) == (came,)
 
 
 def test_a_service_that_cannot_be_compiled_keeps_what_it_had_and_stops_no_other(
