@@ -13,7 +13,7 @@ from agent.compile.endpoint import attachment_records
 from agent.compile.host_port import host_port_services
 from agent.compile.ids import IdBook, Ids
 from agent.compile.node import node_owner, node_problems, node_records
-from agent.compile.pod_policy import held_back
+from agent.compile.pod_policy import has_rule_sets, held_back
 from agent.compile.policy import Policies, policies, waiting
 from agent.compile.policy_problems import policy_problems
 from agent.compile.records import NOTHING, Owner, Records
@@ -131,10 +131,15 @@ def desired(cluster: Cluster, settings: Settings, before: Desired, *, settle: bo
     return _assembled(now, made, {**update.problems, **remote_problems, **routed_problems, **own, **named}, before)
 
 
-def held_back_first(before: Desired, target: Desired) -> Desired:
-    """What is written before *target*, the first that an agent makes of a whole cluster; see pod_policy.held_back()."""
-    pods = held_back(before.policies.pods, target.policies.pods)
-    ours = {key: target.attachments[key] for key in pods}
+def held_back_first(cluster: Cluster, settings: Settings, before: Desired) -> Desired:
+    """What is written before an agent's first Desired of a whole cluster, if anything; see pod_policy.held_back()."""
+    if before.synced or not cluster.synced or not has_rule_sets(before.policies.pods):
+        return replace(before, changed=frozenset())
+    attachments = _attachments(cluster, before)
+    # which sets pods have does not depend on the node's own addresses
+    judged, _ = policies(cluster, settings, frozenset(), attachments, before.policies)
+    pods = held_back(before.policies.pods, judged.pods) if judged.is_known else {}
+    ours = {key: attachments[key] for key in pods}
     made = attachment_records(ours, {}, pods, {})
     policies_now = replace(before.policies, pods={**before.policies.pods, **pods})
     return _assembled(replace(before, policies=policies_now), made, {}, before)

@@ -68,6 +68,11 @@ def held_back(before: Pods, target: Pods) -> Pods:
     return found
 
 
+def has_rule_sets(pods: Pods) -> bool:
+    """Whether one of them has a rule set of its own in some direction."""
+    return any(max(pod.ingress, pod.egress) >= abi.RULES_FIRST for pod in pods.values())
+
+
 def _until(old: int, new: int) -> int:
     if old < abi.RULES_FIRST or old == new:
         return old

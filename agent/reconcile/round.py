@@ -120,12 +120,7 @@ class Rounds:
 
     def _hold_back(self, cluster: Cluster) -> None:
         """Before all else of the first whole cluster: pods whose rules have changed while no agent ran."""
-        if self.desired.synced or not cluster.synced:
-            return
-        target = desired(self._with_attachments(cluster), self._settings, self.desired)
-        if not target.synced:
-            return
-        first = held_back_first(self.desired, target)
+        first = held_back_first(self._with_attachments(cluster), self._settings, self.desired)
         if not first.changed:
             return
         self._tracker.want(first)
