@@ -52,15 +52,21 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } pod_policies SEC(".maps") AGENT_WRITES(14) SIZED_BY(max_endpoints);
 
+/* Is a pod still where an end of a flow has it? Then what is read next of its slot goes with that revision, or is later. */
+static __always_inline bool pod_is_at(const struct peer_location *at)
+{
+	if (!location_attachment(at))
+		return false;
+	fence_reads(); /* the revision is read, what was written before it is not */
+	return true;
+}
+
 /* The policy of the pod where an end of a flow is; NULL: it is at none, or at a slot that is another's by now. */
 static __always_inline const struct pod_policy *pod_policy_at(const struct peer_location *at)
 {
 	__u32 slot = at->slot;
 
-	if (!location_attachment(at))
-		return NULL;
-	fence_reads(); /* the revision is read, what was written before it is not */
-	return bpf_map_lookup_elem(&pod_policies, &slot);
+	return pod_is_at(at) ? bpf_map_lookup_elem(&pod_policies, &slot) : NULL;
 }
 
 /* The class of an address that is no pod's of this node. */
@@ -88,10 +94,7 @@ static __always_inline __u32 peer_class_of(const ip_addr *addr, const struct pee
 
 	if (!slot || is_behind_pod(at))
 		return peer_class_beyond(addr);
-	if (!location_attachment(at))
-		return 0;
-	fence_reads(); /* as in pod_policy_at() */
-	pod = bpf_map_lookup_elem(&pod_classes, &slot);
+	pod = pod_is_at(at) ? bpf_map_lookup_elem(&pod_classes, &slot) : NULL;
 	if (!pod)
 		return 0;
 	return addr_is_v4(addr) ? pod->class4 : pod->class6;
