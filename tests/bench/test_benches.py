@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.options import mounts
-from bench import adds, connections, datapath, earlier, forward, node, nodes, pods, policies, policy
+from bench import adds, connections, datapath, earlier, forward, node, nodes, pods, policy, policy_compile
 from bench.plane import Plane
 from bench.rules import rules
 from bench.sets import Result, middle
@@ -50,8 +50,8 @@ def test_policy_measures_packets_that_its_rules_let_pass() -> None:
     assert len([r for r in results if r.at_most]) == 5
 
 
-def test_policies_measures_each_kind_of_change() -> None:
-    results = policies.measured(sets=1, policies=110, pods=300)
+def test_policy_compile_measures_each_kind_of_change() -> None:
+    results = policy_compile.measured(sets=1, policies=110, pods=300)
     assert len(results) == 9
     assert len([r for r in results if r.at_most]) == 5
 
