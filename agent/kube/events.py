@@ -55,6 +55,8 @@ class Events:
         self._problems: tuple[Problem, ...] = ()  # as last reported
         self._remind_at = 0.0
         self._failures = 0  # in a row
+        # jitter between nodes, nothing that anyone must not guess; drawn from nobody else's numbers
+        self._random = random.Random().random  # noqa: S311
         self._not_before = 0.0  # of the clock: the server is left alone until then
         self._thread = threads.make("events", self._run)
 
@@ -148,8 +150,7 @@ class Events:
     def _failed(self, happened: Happened, began: float, wait_s: float) -> None:
         """Leave the server alone for a while, the longer the more often it failed."""
         self._failures += 1
-        # jitter between nodes, nothing that anyone must not guess
-        wait_s = backoff_s(self._failures, random.random(), at_least_s=wait_s, longest_s=QUIET_S)  # noqa: S311
+        wait_s = backoff_s(self._failures, self._random(), at_least_s=wait_s, longest_s=QUIET_S)
         self._not_before = began + wait_s
         self._book.failed(happened, self._not_before)
 
