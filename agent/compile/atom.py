@@ -22,14 +22,22 @@ class PortPeer:
     port: ContainerPort
 
 
-Meaning = Peer | PortPeer
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What somebody was as a peer until a change: rule sets that pods leave with it, or left before, go by that."""
+
+    epoch: int
+    signature: "Signature"
+
+
+Meaning = Peer | PortPeer  # what rules can name
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Atom:
     """A peer with a digest of what it means, which outlives the agent."""
 
-    meaning: Meaning
+    meaning: Meaning | Past
     digest: bytes
 
 
@@ -51,6 +59,13 @@ def signature_digest(signature: Signature) -> bytes:
     return digest(sorted(atom.digest for atom in signature))
 
 
+def as_before(signature: Signature, epoch: int) -> Signature:
+    """What who has this signature was before a change."""
+    pasts = (atom.meaning for atom in signature if isinstance(atom.meaning, Past))
+    first = min((past for past in pasts if past.epoch >= epoch), key=lambda past: past.epoch, default=None)
+    return signature if first is None else first.signature
+
+
 @dataclass(frozen=True, slots=True)
 class Atoms:
     """A book of atoms."""
@@ -65,12 +80,12 @@ class Atoms:
         return Atoms({one: self.by_meaning.get(one) or Atom(one, meaning_digest(one)) for one in wanted})
 
 
-def meaning_digest(meaning: Meaning) -> bytes:
+def meaning_digest(meaning: Meaning | Past) -> bytes:
     """What outlives the agent of a peer."""
     return digest(_words(meaning))
 
 
-def _words(meaning: Meaning) -> Iterator[str]:
+def _words(meaning: Meaning | Past) -> Iterator[str]:
     """All that an atom says, in an order that does not depend on the process."""
     yield type(meaning).__name__
     match meaning:
@@ -85,6 +100,8 @@ def _words(meaning: Meaning) -> Iterator[str]:
             yield from _selector_words(nodes)
         case PortPeer(port):
             yield f"{port.name}/{port.protocol}/{port.number}"
+        case Past(epoch, signature):
+            yield f"{epoch} {signature_digest(signature).hex()}"
 
 
 def _selector_words(selector: Selector) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from agent.compile.atom import NOBODY, Atom, Atoms, Group, PodIndex, PortPeer, Ranges, Signature
+from agent.compile.atom import NOBODY, Atom, Atoms, Group, Past, PodIndex, PortPeer, Ranges, Signature
 from agent.compile.changes import changed
 from agent.model.address import Address
 from agent.model.attachment import Attachment, AttachmentKey
@@ -42,6 +42,8 @@ class Peers:
     leaving: frozenset[Address] = frozenset()  # of these, that no atom means but by their ranges
     touched: frozenset[Address] = frozenset()  # of these, that may be other peers than in the Peers before
     here: Addresses = field(default_factory=dict)  # of this node's attachments
+    pasts: Mapping[Past, Atom] = field(default_factory=dict)  # what addresses were, see past.py
+    changing: frozenset[Address] = frozenset()  # the addresses that have pasts
 
     def signatures(self) -> set[Signature]:
         """All that there are, but for nobody's."""
@@ -78,7 +80,7 @@ def peers(now: PeerInputs, atoms: Atoms, before: Peers, *, settle: bool = False)
     cleared last, and who judges it anew meanwhile is to know.
     """
     old = before.inputs
-    if atoms is before.atoms and (now is old or now == old) and not (settle and before.leaving):
+    if atoms is before.atoms and (now is old or now == old) and not (settle and (before.leaving or before.changing)):
         return before
     is_ranged = _cidrs(atoms) != _cidrs(before.atoms)
     ranges = Ranges(atoms.by_meaning.values()) if is_ranged else before.ranges
@@ -94,7 +96,8 @@ def peers(now: PeerInputs, atoms: Atoms, before: Peers, *, settle: bool = False)
     made = replace(made, nodes=_nodes(made))
     touched = _touched(made, before, names, is_ranged=is_ranged)
     if settle:
-        touched |= before.leaving
+        touched |= before.leaving | before.changing
+        made = replace(made, pasts={}, changing=frozenset())
     made = _placed(made, touched, settle=settle)
     return replace(made, here=_here(made, before, names))
 
@@ -220,11 +223,16 @@ def _placed(made: Peers, touched: set[Address], *, settle: bool) -> Peers:
 
 
 def _held(made: Peers, address: Address) -> Signature:
-    """What the pod is that has an address. One that is ending may say so still when another has it already."""
-    here, peers_now = made.inputs.pods, made.inputs.peers
-    holders = [name for name in made.holders.get(address, ()) if name not in here]
-    name = next((name for name in reversed(holders) if not peers_now[name].is_ending), holders[-1] if holders else None)
+    """What the pod is that has an address."""
+    name = holder(made, address)
     return made.groups[made.pods[name]] if name is not None else NOBODY
+
+
+def holder(of: Peers, address: Address) -> ObjectName | None:
+    """The pod of another node that has an address. One that is ending may say so still when another has it already."""
+    here, peers_now = of.inputs.pods, of.inputs.peers
+    holders = [name for name in of.holders.get(address, ()) if name not in here]
+    return next((name for name in reversed(holders) if not peers_now[name].is_ending), holders[-1] if holders else None)
 
 
 def _here(made: Peers, before: Peers, names: Container[ObjectName | None]) -> Addresses:
@@ -232,7 +240,7 @@ def _here(made: Peers, before: Peers, names: Container[ObjectName | None]) -> Ad
     now, old, pods = made.inputs.attachments, before.inputs.attachments, made.inputs.pods
     touched: Iterable[AttachmentKey] = now
     found: dict[Address, Signature] = {}
-    if made.groups is before.groups and made.ranges is before.ranges:
+    if made.groups is before.groups and made.ranges is before.ranges and made.changing == before.changing:
         keys = changed(old, now)
         touched = (*keys, *(key for key, one in now.items() if one.pod in names))
         if not touched:

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from operator import itemgetter
 
-from agent.compile.atom import NOBODY, Atom, Signature, signature_digest
+from agent.compile.atom import NOBODY, Atom, Past, Signature, signature_digest
 from agent.compile.changes import changed, same
 from agent.compile.identity import identity
+from agent.compile.past import Given, atoms_named, left_sets, remembering
 from agent.compile.peer import PeerInputs, Peers, moved, named_ports, needs_pods, peers
 from agent.compile.pod_policy import PodPolicy, Pods, begun, revised
 from agent.compile.policy_ids import PolicyIds
@@ -40,7 +41,9 @@ class Policies:
     inputs: SubjectInputs = field(default_factory=SubjectInputs)
     subjects: Subjects = field(default_factory=dict)
     sets: Mapping[SetKey, RuleSet] = field(default_factory=dict)
-    retired: Mapping[bytes, RuleSet] = field(default_factory=dict)  # by digest: pods may have them until all is written
+    left: Mapping[bytes, int] = field(default_factory=dict)  # by digest: pods may have them until all is written
+    retired: Mapping[bytes, RuleSet] = field(default_factory=dict)  # of these, that no pod is to have
+    epoch: int = 0  # how often pods have changed their rule sets
     readers: Mapping[bytes, Reader] = field(default_factory=dict)  # by the digest of each rule set, retired ones too
     peers: Peers = field(default_factory=Peers)
     digests: Mapping[Signature, bytes] = field(default_factory=dict)  # of all signatures in use
@@ -54,7 +57,7 @@ class Policies:
     @property
     def is_settled(self) -> bool:
         """Whether nothing is there that was only for the way."""
-        return not self.retired and not self.peers.leaving
+        return not self.left and not self.peers.leaving
 
     def live(self) -> dict[bytes, RuleSet]:
         """All rule sets, by their digests."""
@@ -67,6 +70,7 @@ class Policies:
             (self.inputs.namespaces, other.inputs.namespaces),
             (self.peers.groups, other.peers.groups),
             (self.peers.ranges, other.peers.ranges),
+            (self.peers.changing, other.peers.changing),
         )
         is_same = all(one is another for one, another in pairs)
         return is_same and (self.is_known, self.has_room) == (other.is_known, other.has_room)
@@ -95,8 +99,8 @@ def policies(  # noqa: PLR0913  two of them are the node's
 
     Rule sets that no pod has any more are retired: they stay, and so do the atoms that they name, until the maps hold
     all that is asked for. So each write on the way leaves every pod with rules that know every class: a class that
-    tells more apart first, then other rule sets, then the classes that are left. *settle*: the maps do, and the
-    retired ones go.
+    tells more apart first, then other rule sets, then the classes that are left. For the rule sets that pods leave,
+    addresses are who they were. *settle*: the maps do, and the retired ones go.
     """
     if not settings.network_policy:
         return _with_pods(before, _without_rules(attachments, before), attachments, is_known=True), {}
@@ -113,7 +117,7 @@ def policies(  # noqa: PLR0913  two of them are the node's
         settings.node_name,
         attachments,
     )
-    now = replace(now, retired=_retired(now, before, settle=settle))
+    now = _with_left(now, before, settle=settle)
     live = now.live()
     names: frozenset[str] = frozenset().union(*(one.named for one in live.values()))
     if now.sets is not before.sets or now.retired is not before.retired or names:
@@ -122,7 +126,8 @@ def policies(  # noqa: PLR0913  two of them are the node's
     needs = needs_pods(atoms) or bool(names)  # a named port may be one of pods of other nodes alone
     if needs and PEER_PODS not in cluster.listed and settings.pods_from_api:
         return replace(waiting(attachments, before), needs_peers=True), {}  # listed as soon as somebody watches them
-    met = peers(inputs, atoms, before.peers, settle=settle)
+    named = atoms_named((live[key] for key in now.left), atoms)
+    met = remembering(peers(inputs, atoms, before.peers, settle=settle), before.peers, named, now.epoch)
     digests = _digests(met, before) if met is not before.peers else before.digests
     now = replace(now, peers=met, digests=digests, needs_peers=needs, is_known=True)
     now = _numbered(now, before)
@@ -134,14 +139,16 @@ def policies(  # noqa: PLR0913  two of them are the node's
     return _with_pods(now, _pods(now, cluster, attachments, concerned, before), attachments, is_known=True), update
 
 
-def _retired(now: Policies, before: Policies, *, settle: bool) -> Mapping[bytes, RuleSet]:
-    """The rule sets that pods have in the maps, maybe, and are to have no more."""
+def _with_left(now: Policies, before: Policies, *, settle: bool) -> Policies:
+    """With the rule sets that pods have in the maps, maybe, and are to have no more."""
     if settle:
-        return before.retired and {}
-    if now.sets is before.sets:
-        return before.retired
-    current = {one.digest for one in now.sets.values()}
-    return {found: one for found, one in before.live().items() if found not in current}
+        return replace(now, left={}, retired=before.retired and {})
+    given, epoch = Given(before.subjects, before.sets), before.epoch + 1
+    left = left_sets(given, Given(now.subjects, now.sets), before.left, epoch)
+    if left is before.left and now.sets is before.sets:
+        return now
+    current, live = {one.digest for one in now.sets.values()}, before.live()
+    return replace(now, left=left, retired={key: live[key] for key in left if key not in current}, epoch=epoch)
 
 
 def _has_room(now: Policies, settings: Settings) -> bool:
@@ -231,14 +238,15 @@ def _numbered(now: Policies, before: Policies) -> Policies:
 
 def _readers(now: Policies, before: Policies) -> Mapping[bytes, Reader]:
     """What reads each rule set; one that would read the same is the identical one."""
+    atoms, left = now.peers.atoms, now.left if now.peers.changing else {}
     is_same = now.sets is before.sets and now.retired is before.retired
-    if is_same and now.peers.atoms is before.peers.atoms:
+    if is_same and atoms is before.peers.atoms and not left and not before.peers.changing:
         return before.readers
     found: dict[bytes, Reader] = {}
     for key, one in now.live().items():
-        old = before.readers.get(key)
-        is_kept = not one.named or now.peers.atoms is before.peers.atoms
-        found[key] = old if old is not None and is_kept else Reader(one, now.peers.atoms, now.ids.policies.known)
+        old, left_at = before.readers.get(key), left.get(key)
+        is_kept = old is not None and old.left_at == left_at and (not one.named or atoms is before.peers.atoms)
+        found[key] = old if old is not None and is_kept else Reader(one, atoms, now.ids.policies.known, left_at)
     return found
 
 
@@ -256,10 +264,16 @@ def _concerned(now: Policies, before: Policies) -> set[bytes]:
         if (was, is_now) in told:
             continue
         told.add((was, is_now))
-        for key in {key for atom in was ^ is_now for key in by_atom.get(atom, ())}:
-            if key not in found and now.readers[key].table(was) != now.readers[key].table(is_now):
+        for key in {key for atom in _all_of(was ^ is_now) for key in by_atom.get(atom, ())}:
+            old = before.readers.get(key, now.readers[key])
+            if key not in found and old.table(was) != now.readers[key].table(is_now):
                 found.add(key)
     return found
+
+
+def _all_of(signature: Signature) -> Signature:
+    """With the atoms of pasts."""
+    return signature.union(*(atom.meaning.signature for atom in signature if isinstance(atom.meaning, Past)))
 
 
 def _records(now: Policies, before: Policies) -> tuple[Policies, Update]:
@@ -281,12 +295,12 @@ def _records(now: Policies, before: Policies) -> tuple[Policies, Update]:
     differing = before.digests.keys() ^ now.digests.keys() if now.digests is not before.digests else frozenset()
     ids, live = now.ids, now.live()
     for key, reader in now.readers.items():
-        if before.readers.get(key) is reader and not any(reader.atoms & one for one in differing):
+        if before.readers.get(key) is reader and not any(map(reader.meant, differing)):
             continue
         packer = Packer(ids.sets.known[key], ids.next_list)
         everybody = reader.table(NOBODY)
         for signature in now.digests:
-            if reader.atoms & signature:
+            if reader.meant(signature):
                 said = reader.table(signature)
                 if said != everybody:
                     packer.add(now.class_of(signature), said)

@@ -6,7 +6,7 @@ from functools import cached_property
 from itertools import chain
 from struct import Struct
 
-from agent.compile.atom import Atom, Atoms, PortPeer, Signature, digest, meaning_digest
+from agent.compile.atom import Atom, Atoms, PortPeer, Signature, as_before, digest, meaning_digest
 from agent.compile.records import Records
 from agent.compile.verdict import Match, Outcome, PortOutcome, Table, table
 from agent.model.name import ObjectName
@@ -109,8 +109,12 @@ def _port_words(port: PortRange | NamedPort | ContainerPort) -> str:
 class Reader:
     """What a rule set says of peers, by the atoms that mean them."""
 
-    def __init__(self, rules: RuleSet, atoms: Atoms, numbers: Mapping[str, int]) -> None:
-        """*numbers* are those of policies, by their labels; one without a number is nobody's by name, and holds."""
+    def __init__(self, rules: RuleSet, atoms: Atoms, numbers: Mapping[str, int], left_at: int | None = None) -> None:
+        """*numbers* are those of policies, by their labels; one without a number is nobody's by name, and holds.
+
+        *left_at*: the change with which pods leave the rule set, for which peers are what they were until then.
+        """
+        self.left_at = left_at
         known = atoms.by_meaning
         self._rules = [
             (policy.tier, rule, None if rule.peers is None else frozenset(known[peer] for peer in rule.peers), number)
@@ -127,9 +131,15 @@ class Reader:
         self.only_accepts = all(rule.verdict is Verdict.ACCEPT for _, rule in rules.rules())
         self._tables: dict[Signature, Table] = {}
 
+    def meant(self, signature: Signature) -> Signature:
+        """Those of some atoms that are its own."""
+        if self.left_at is not None:
+            signature = as_before(signature, self.left_at)
+        return signature & self.atoms
+
     def table(self, signature: Signature) -> Table:
         """What it says of peers that these atoms mean, of which others than its own count for nothing."""
-        meant = signature & self.atoms
+        meant = self.meant(signature)
         found = self._tables.get(meant)
         if found is None:
             found = self._tables[meant] = table(tuple(self._matches(meant)), self._isolated_by)

@@ -71,13 +71,17 @@ class Crossing:
         self.rng = Random(self.seed)  # noqa: S311  no secret
 
     @classmethod
-    def drawn(cls, datapath: Datapath, seed: int) -> Self:
-        """Random worlds."""
+    def drawn(cls, datapath: Datapath, seed: int, changes: int = 1) -> Self:
+        """Random worlds; so many changes lie between them."""
         rng = Random(seed)  # noqa: S311  no secret
         before = world(rng)
-        made = change(before, rng)
+        after, what = before, list[str]()
+        for _ in range(changes):
+            made = change(after, rng)
+            after = made.world
+            what.append(made.what)
         names = [one["metadata"]["name"] for one in before.nodes]
-        return cls(datapath, seed, before, made.world, made.what, names[seed % len(names)])
+        return cls(datapath, seed, before, after, ", ".join(what), names[seed % len(names)])
 
     def watched(self) -> list[Leak]:
         """Ask before each write, and after the last."""

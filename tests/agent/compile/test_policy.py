@@ -116,7 +116,7 @@ def compiled(
 def settled(cluster: Cluster, before: Policies | None = None) -> Policies:
     """After all has been written."""
     now, _ = compiled(cluster, before)
-    return compiled(cluster, now, settle=True)[0] if now.retired else now
+    return compiled(cluster, now, settle=True)[0] if not now.is_settled else now
 
 
 def raised(before: Policies, now: Policies) -> set[str]:
