@@ -29,6 +29,7 @@ from agent.kernel.parts import (
     UplinksPart,
     VethsPart,
 )
+from agent.kernel.policy_counters import PolicyCountersPart
 from agent.kernel.programs.hooks import POD
 from agent.kernel.programs.start import Started
 from agent.model.address import Network
@@ -57,8 +58,9 @@ from agent.watch.mirror import Mirror
 from agent.watch.node.local import LocalSource
 from agent.watch.node.masquerade import MasqueradeFile
 from agent.watch.source import Sources, expected, sources
+from maps import abi
 from maps.apply import AnyTable
-from maps.registry import open_agent_tables
+from maps.registry import open_agent_tables, open_table
 
 ATTACHMENTS = "attachments"  # folder in --state-dir
 
@@ -222,10 +224,12 @@ def _kept(options: Options, mirror: Mirror, loop: Loop) -> frozenset[str | bytes
 
 def _dataplane(tables: Mapping[str, AnyTable], kernel: Started, netlink: IPRoute, settings: Settings) -> Dataplane:
     """The maps, and the parts in the order of a round."""
+    counters = open_table(abi.POLICY_COUNTERS, kernel.move.new.maps)
     device, pod_programs = TunnelDevice(netlink, kernel.sysctls), PodProgramsPart(kernel.hooks)
     parts = (
         TunnelPart(device, kernel.hooks),
         pod_programs,
+        PolicyCountersPart(tables[abi.POLICIES.name], counters),
         UplinksPart(kernel.hooks, kernel.sysctls, is_chained=settings.is_chained),
         ReservedPortsPart(kernel.sysctls, settings.node_ports),
         RoutesPart(Routes(), settings.network),
