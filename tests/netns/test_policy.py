@@ -54,6 +54,25 @@ s.settimeout(float(sys.argv[3]))
 sys.exit(bool(s.connect_ex((sys.argv[1], int(sys.argv[2])))))
 """
 SOON_S = 0.5  # who is denied hears nothing, and waits
+TOLD = """
+import socket, sys
+for kind in socket.SOCK_STREAM, socket.SOCK_DGRAM:
+    s = socket.socket(type=kind)
+    s.settimeout(10)
+    try:
+        s.connect((sys.argv[1], int(sys.argv[2])))
+        s.send(b"x")
+        s.recv(1)
+        print("answered")
+    except OSError as error:
+        print(type(error).__name__)
+"""
+ISOLATED = """
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: alone, namespace: default}
+spec: {podSelector: {matchLabels: {app: other}}, policyTypes: [Ingress], ingress: []}
+"""
 
 
 class Pod(NamedTuple):
@@ -148,6 +167,21 @@ def test_metrics_tell_what_was_judged_and_how_long_a_change_took(
     _until(lambda: _metric(node, "policy_propagation_seconds_count") > changes, "the change is in force")
     assert _reaches(other, web, OPEN)
     assert _metric(node, f"policy_accepted_flows_total{labels}") == 1
+
+
+def test_who_is_denied_is_told_where_that_is_asked_for_and_may_himself_be_isolated(
+    node: Node, pods: tuple[Pod, Pod, Pod], web: Pod
+) -> None:
+    other = pods[2]
+    (node.root / "manifests/alone.yaml").write_text(ISOLATED)
+    assert not _reaches(other, web, OPEN)
+    node.end(node.running[0])
+    with node.agent_runs("--policy-reject=on"):
+        inside = ["nsenter", f"--net=/run/netns/{other.netns}", sys.executable, "-c", TOLD]
+        told = subprocess.run([*inside, web.address, str(OPEN)], capture_output=True, text=True, check=True)
+        assert told.stdout.split() == ["ConnectionRefusedError"] * 2
+        rows = _rows(node, "policy", "list")
+        assert {row["policy"] for row in rows} == {POLICY, "NetworkPolicy default/alone"}
 
 
 def _reaches(client: Pod, server: Pod, port: int) -> bool:
