@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 
-from bench import adds, connections, datapath, earlier, forward, memory, pods, policy, policy_compile, sync
+from bench import adds, connections, datapath, earlier, forward, memory, pods, policy, policy_compile, propagation, sync
 from bench.sets import Result
 
 
@@ -38,6 +38,7 @@ BENCHES: Mapping[str, Callable[[int], list[Result]]] = {
     "sync": _sync,
     "memory": _memory,
     "adds": adds.measured,
+    "propagation": propagation.results,
     "policy": lambda sets: [*policy.measured(sets), *policy_compile.measured(sets)],
 }
 

@@ -17,6 +17,7 @@ from agent.kernel.programs.hooks import SOCKET_HOOKS
 from agent.options import mounts
 from bench import earlier, floor, tools
 from bench.earlier import Earlier
+from bench.governed import govern
 from bench.plane import BACKEND_PORT, FIRST_SERVICE, SERVICE_PORT, Plane, Programs
 from bench.sets import Result, middle, one_cpu, undisturbed
 from bench.stream import TCP
@@ -26,7 +27,10 @@ from maps.abi import DropReason
 
 SERVICES = 10_000
 SETS = 3  # times as many as are asked for
+POLICIES = 1_000
 PLAIN, FLOOR, OURS = "plain routing", "floor", "ours"  # ways
+GOVERNED = f"{OURS}, {POLICIES:,} policies"
+GOVERNED_LIMIT = 0.95  # of ours without policies, at least
 LIMIT = 1.0  # ours, times plain routing, at least
 SHOT_MS = 400
 OBJECTS = ("tc_pod", "sock")
@@ -46,6 +50,9 @@ def measured(sets: int, services: int = SERVICES, shot_ms: int = SHOT_MS) -> lis
         cgroup = stack.enter_context(_cgroup())
         straight, service = f"{RECEIVER}:{BACKEND_PORT}", f"{FIRST_SERVICE + services // 2}:{SERVICE_PORT}"
         planes: dict[str, Programs] = {OURS: stack.enter_context(_filled(Plane.load, bed, services))}
+        governed = planes[GOVERNED] = stack.enter_context(_filled(Plane.load, bed, services))
+        if isinstance(governed, Plane):
+            govern(governed, POLICIES, TCP, BACKEND_PORT)
         if earlier.is_known():
             planes[earlier.COMMIT] = stack.enter_context(_filled(Earlier.load, bed, services))
 
@@ -132,4 +139,8 @@ def _results(rates: dict[str, list[float]], services: int) -> list[Result]:
         ratios = [rate / theirs for rate, theirs in zip(found, plain, strict=True)]
         what = way if way == FLOOR else f"{way}, {services:,} services"
         results.append(middle(f"{what}, to plain", ratios, at_least=LIMIT if way.startswith(OURS) else None))
+    for way in (way for way in rates if way.startswith(GOVERNED)):
+        without = rates[way.replace(GOVERNED, OURS)]
+        ratios = [rate / other for rate, other in zip(rates[way], without, strict=True)]
+        results.append(middle(f"{way}, to none", ratios, at_least=GOVERNED_LIMIT))
     return results

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from bench import earlier, floor, tools
 from bench.earlier import Earlier
+from bench.governed import govern
 from bench.plane import BACKEND_PORT, FIRST_SERVICE, SERVICE_PORT, Plane, Programs
 from bench.rules import rules
 from bench.sets import Result, middle, one_cpu, undisturbed
@@ -27,6 +28,9 @@ from maps.libbpf import AttachType
 
 SERVICES = (1, 10_000)
 PLAIN, FLOOR, OURS, EARLIER = "plain routing", "floor", "ours", earlier.COMMIT  # ways; some with a number of services
+POLICIES = 1_000
+GOVERNED = f"ours, {POLICIES:,} policies"
+GOVERNED_LIMIT = 0.95  # of ours without policies, at least, where flows are known
 SETS = 3  # times as many as are asked for: differences of times need more of them than ratios
 SHOTS = 2  # of each way in a set, of which the better counts: the machine has other work
 SETTLE_S = 0.002  # the last frames may still be under way when the generator returns
@@ -128,6 +132,7 @@ def _ways(stream: Stream, folder: Path, services: tuple[int, ...]) -> Iterator[A
     """Each way once, or with each number of services; the earlier programs where there is a history."""
     yield _way(PLAIN, stream)
     yield _floor(stream, folder)
+    yield _governed(stream, services[0])
     for number in services:
         if earlier.is_known():
             yield _ours(EARLIER, Earlier.load, stream, number)
@@ -188,6 +193,16 @@ def _ours(kind: str, load: Callable[[], Plane | Earlier], stream: Stream, servic
 
 
 @contextmanager
+def _governed(stream: Stream, services: int) -> Iterator[Way]:
+    """Ours, where both pods have rules."""
+    with _ours(GOVERNED, Plane.load, stream, services) as way:
+        if not isinstance(way.plane, Plane):
+            raise TypeError(way.plane)
+        govern(way.plane, POLICIES, UDP, BACKEND_PORT)
+        yield way
+
+
+@contextmanager
 def _nftables(stream: Stream, services: int) -> Iterator[Way]:
     with _way(f"nftables {services:,} services", stream) as way:
         for transaction in rules(services, RECEIVER):
@@ -212,6 +227,7 @@ def _results(found: Mapping[tuple[Load, str], list[float]]) -> list[Result]:
         results += (_median_ns(f"{load.name}, {way} and generator", took[way]) for way in (PLAIN, FLOOR))
         results += _to_plain(load, took)
         results += _above_floor(load, took)
+        results += _by_policies(load, took)
     return results
 
 
@@ -236,6 +252,14 @@ def _above_floor(load: Load, took: Mapping[str, list[float]]) -> Iterator[Result
         if way.startswith(OURS) and before:
             what = f"{load.name}, {way}, above the floor, to earlier"
             yield middle(what, _ratios(ns, before), at_most=load.earlier)
+
+
+def _by_policies(load: Load, took: Mapping[str, list[float]]) -> Iterator[Result]:
+    """How often ours handed a packet on with policies in the time that it took for one without."""
+    for way in (way for way in took if way.startswith(GOVERNED)):
+        limit = None if load.is_new else GOVERNED_LIMIT
+        without = way.replace(GOVERNED, OURS)
+        yield middle(f"{load.name}, {way}, to none", _ratios(took[without], took[way]), at_least=limit)
 
 
 def _ratios(values: Sequence[float], to: Sequence[float]) -> list[float]:

@@ -8,18 +8,14 @@ JSON; ``--trace`` adds what Python allocated, by room, which makes all else slow
 import argparse
 import gc
 import json
-import subprocess
 import sys
-import time
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import IPv4Address
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event
-from urllib.parse import parse_qs, urlsplit
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -32,45 +28,13 @@ from agent.threads import Threads
 from agent.watch.api import ApiSource
 from agent.watch.decode.kinds import NEEDED
 from agent.watch.mirror import Mirror
+from bench.api_server import ApiServer, resident_mib, running, serve, until
 from bench.sync import maps_only
 
 SERVICES, ENDPOINTS, NODES = 10_000, 10, 100
 LIMIT_MIB = 150
 NODE = "node-1"
 MIB = 1 << 20
-
-
-class ApiServer(BaseHTTPRequestHandler):
-    """Streams a list, goes on as a watch, and forgets where the watch is when a file says so."""
-
-    protocol_version = "HTTP/1.1"
-    forget = Path()
-
-    def log_message(self, *_: object) -> None:
-        """The output is the bench's."""
-
-    def do_GET(self) -> None:
-        """A list, or what follows it."""
-        url = urlsplit(self.path)
-        self.send_response(200)
-        self.send_header("Transfer-Encoding", "chunked")
-        self.end_headers()
-        kind = url.path.rpartition("/")[2]
-        if "sendInitialEvents" in parse_qs(url.query):
-            for content in OBJECTS[kind]():
-                self._line("ADDED", content)
-            end = {"k8s.io/initial-events-end": "true"}
-            self._line("BOOKMARK", {"metadata": {"resourceVersion": "9", "annotations": end}})
-        while not self.forget.exists():
-            time.sleep(0.05)
-        self._line("ERROR", {"kind": "Status", "code": 410, "reason": "Expired"})
-        time.sleep(1)
-        self.forget.unlink(missing_ok=True)
-        self.close_connection = True
-
-    def _line(self, kind: str, content: object) -> None:
-        line = json.dumps({"type": kind, "object": content}).encode() + b"\n"
-        self.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
 
 
 def services() -> Iterator[dict[str, object]]:
@@ -127,41 +91,16 @@ def _endpoint(i: int, j: int) -> dict[str, object]:
     }
 
 
-def serve(forget: Path) -> None:
-    """Be the API server; the port is the first line of output."""
-    ApiServer.forget = forget
-    server = ThreadingHTTPServer(("127.0.0.1", 0), ApiServer)
-    server.daemon_threads = True
-    print(server.server_port, flush=True)
-    server.serve_forever()
-
-
-def resident_mib() -> float:
-    """What this process has in memory."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
-
-
 def measured(*, trace: bool = False) -> dict[str, float]:
     """All numbers of one run."""
-    with TemporaryDirectory() as folder:
-        forget = Path(folder) / "forget"
-        command = [sys.executable, __file__, "--serve", str(forget)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-            try:
-                if server.stdout is None:
-                    raise SystemExit("no server")
-                return _measured(Path(folder), int(server.stdout.readline()), forget, trace=trace)
-            finally:
-                server.terminate()
+    with TemporaryDirectory() as folder, running(__file__, Path(folder)) as server:
+        return _measured(server, trace=trace)
 
 
-def _measured(folder: Path, port: int, forget: Path, *, trace: bool) -> dict[str, float]:
-    kubeconfig = folder / "kubeconfig"
-    kubeconfig.write_text(_kubeconfig(port))
+def _measured(server: ApiServer, *, trace: bool) -> dict[str, float]:
     threads, dataplane, listed = Threads(), maps_only(), Event()
     backends = dataplane.tables["backends"]
-    client = Client(lambda: connect(kubeconfig))
+    client = Client(lambda: connect(server.kubeconfig))
     found = {"idle_mib": resident_mib()}
     if trace:
         tracemalloc.start()
@@ -171,16 +110,16 @@ def _measured(folder: Path, port: int, forget: Path, *, trace: bool) -> dict[str
     source = ApiSource(client, NODE, mirror, threads)
     loop.start()
     source.start()
-    _until(lambda: loop.status().synced and backends.count() == SERVICES * ENDPOINTS)
+    until(lambda: loop.status().synced and backends.count() == SERVICES * ENDPOINTS)
     listed.wait(1)
     found["synced_mib"] = resident_mib()
     if trace:
         found |= _by_room()
     for _ in range(3):
         before = [status.restarts for status in source.status()]
-        forget.touch()
-        _until(lambda before=before: all(s.restarts > b for s, b in zip(source.status(), before, strict=True)))  # type: ignore[misc]
-        _until(lambda: not any(status.trouble for status in source.status()) and not forget.exists())
+        server.forget.touch()
+        until(lambda before=before: all(s.restarts > b for s, b in zip(source.status(), before, strict=True)))  # type: ignore[misc]
+        until(lambda: not any(status.trouble for status in source.status()) and not server.forget.exists())
         listed.wait(1)
     found["relisted_mib"] = resident_mib()
     gc.collect()
@@ -200,24 +139,6 @@ def _by_room() -> dict[str, float]:
     return {f"octets {room}": size / (SERVICES * ENDPOINTS) for room, size in held.most_common(14)}
 
 
-def _kubeconfig(port: int) -> str:
-    parts = {
-        "contexts": {"cluster": "x", "user": "x"},
-        "clusters": {"server": f"http://127.0.0.1:{port}"},
-        "users": {},
-    }
-    content = {key: [{"name": "x", key[:-1]: value}] for key, value in parts.items()}
-    return json.dumps({"kind": "Config", "current-context": "x", **content})
-
-
-def _until(holds: Callable[[], bool], timeout_s: float = 120) -> None:
-    until = time.monotonic() + timeout_s
-    while not holds():
-        if time.monotonic() > until:
-            raise SystemExit("it does not come to an end")
-        time.sleep(0.05)
-
-
 def main() -> int:
     """Measure, print, judge."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -226,7 +147,7 @@ def main() -> int:
     parser.add_argument("--no-limits", action="store_true")
     options = parser.parse_args()
     if options.serve:
-        serve(options.serve)
+        serve(OBJECTS, options.serve)
     numbers = measured(trace=options.trace)
     print(json.dumps(numbers, indent=1))
     return 1 if numbers["relisted_mib"] > LIMIT_MIB and not (options.no_limits or options.trace) else 0

@@ -8,23 +8,18 @@ with a rule for every pod: each flow is judged twice.
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
 from bench.datapath import SENDER, Case, nanoseconds
+from bench.governed import PODS, govern
 from bench.plane import SERVICE_PORT, Plane, Pod
 from bench.sets import Result, one_cpu
 from bench.stream import ACK, SYN, TCP, Packets, Stream
-from maps import abi
 
 POLICIES = (0, 1, 100, 1_000, 10_000)
 ONE_LIMIT, MANY_LIMIT, ESTABLISHED_LIMIT = 1.3, 1.15, 1.05  # of none, of one, and of none
-PODS = 200  # that are sent to, at most
 FIRST = IPv4Address("10.244.4.1")
-SENDERS_CLASS, FIRST_CLASS = 1, 2
-EGRESS, FIRST_INGRESS = abi.RULES_FIRST, abi.RULES_FIRST + 1
-_NO_RANGE = abi.PortRange(0, 0, 0, 0, 0)
 
 
 def measured(
@@ -65,50 +60,10 @@ def _plane(policies: int) -> Iterator[Plane]:
     try:
         pods = [Pod(FIRST + i, 4242 + i, (0x020000010000 + i).to_bytes(6, "big")) for i in range(PODS)]
         plane.fill([SENDER, *pods], 0, (), TCP)
-        _govern(plane, policies)
+        govern(plane, policies, TCP, SERVICE_PORT)
         yield plane
     finally:
         plane.close()
-
-
-def _govern(plane: Plane, policies: int) -> None:
-    """Give the pods their rules: with one policy that of the first pod that is sent to, and of the sender."""
-    tables = plane.tables
-    node = tables["node"].get(0) or abi.Node.unpack(bytes(abi.Node.SIZE))
-    tables["node"].update([(0, replace(node, flags=abi.NodeFlag.NODE_POLICY))])
-    governed = min(policies, PODS)
-    tables["pod_policies"].update([(1, _pod(abi.RULES_NONE, EGRESS if policies else abi.RULES_NONE))])
-    numbers = (FIRST_INGRESS + i if i < governed else abi.RULES_NONE for i in range(PODS))
-    tables["pod_policies"].update(enumerate((_pod(number, abi.RULES_NONE) for number in numbers), 2))
-    tables["pod_classes"].update(enumerate((abi.PodClass(SENDERS_CLASS + i, 0, 1) for i in range(PODS + 1)), 1))
-    tables["rules"].update(_rules(policies, governed))
-
-
-def _pod(ingress: int, egress: int) -> abi.PodPolicy:
-    return abi.PodPolicy(ingress, egress, abi.PodPolicyFlag(0))
-
-
-def _rules(policies: int, governed: int) -> Iterator[tuple[abi.RuleKey, abi.Rule]]:
-    if not policies:
-        return
-    yield abi.RuleKey(EGRESS, 0), _rule(0)
-    for i in range(PODS):
-        yield abi.RuleKey(EGRESS, FIRST_CLASS + i), _rule(1)
-    for i in range(governed):
-        yield abi.RuleKey(FIRST_INGRESS + i, 0), _rule(0)
-        yield abi.RuleKey(FIRST_INGRESS + i, SENDERS_CLASS), _rule(1 + i)
-    for i in range(policies - governed):
-        yield abi.RuleKey(FIRST_INGRESS + i % governed, FIRST_CLASS + PODS + i), _rule(1 + i)
-
-
-def _rule(policy: int) -> abi.Rule:
-    """One that accepts some ports of TCP, those that are sent to among them; policy 0: nothing."""
-    if not policy:
-        return abi.Rule(0, 1, abi.PolicyVerdict.POLICY_DENY, 0, (_NO_RANGE,) * abi.RULE_RANGES)
-    accepted = (SERVICE_PORT, 8000 + policy % 1000, 20_000 + policy)
-    ranges = tuple(abi.PortRange(port, port, TCP, abi.PolicyVerdict.POLICY_ACCEPT, policy) for port in accepted)
-    padding = (_NO_RANGE,) * (abi.RULE_RANGES - len(ranges))
-    return abi.Rule(0, 1, abi.PolicyVerdict.POLICY_DENY, len(ranges), (*ranges, *padding))  # type: ignore[arg-type]
 
 
 def _results(best: dict[tuple[str, int], float], policies: tuple[int, ...]) -> list[Result]:

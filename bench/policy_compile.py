@@ -55,11 +55,11 @@ def measured(sets: int, policies: int = 1_000, pods: int = 5_000) -> list[Result
 
 
 def _run(policies: int, pods: int) -> Iterator[tuple[str, float]]:
-    cluster = _cluster(policies, pods)
+    now = cluster(policies, pods)
     gc.collect()
-    made, took = _timed(cluster, Desired())
+    made, took = _timed(now, Desired())
     yield "all of it", took
-    for what, changed in _changes(cluster):
+    for what, changed in _changes(now):
         _, took = _timed(changed, made)
         yield what, took
 
@@ -73,33 +73,33 @@ def _timed(cluster: Cluster, before: Desired) -> tuple[Desired, float]:
     return made, took
 
 
-def _changes(cluster: Cluster) -> Iterator[tuple[str, Cluster]]:
+def _changes(now: Cluster) -> Iterator[tuple[str, Cluster]]:
     """One change each."""
-    names = [*cluster.peers]
-    far = cluster.peers[names[-1]]
-    peers = {**cluster.peers, far.name: replace(far, labels=(("app", "a5"), ("tier", "back")))}
-    yield "a pod's label, of another node", replace(cluster, peers=peers)
-    yield "a pod that is gone", replace(cluster, peers={name: cluster.peers[name] for name in names[:-1]})
+    names = [*now.peers]
+    far = now.peers[names[-1]]
+    peers = {**now.peers, far.name: replace(far, labels=(("app", "a5"), ("tier", "back")))}
+    yield "a pod's label, of another node", replace(now, peers=peers)
+    yield "a pod that is gone", replace(now, peers={name: now.peers[name] for name in names[:-1]})
     new = PeerPod(ObjectName("ns7", "new"), (("app", "a3"), ("tier", "front")), (IPv4Address("10.200.0.1"),))
-    yield "a pod that is new", replace(cluster, peers={**cluster.peers, new.name: new})
-    near = cluster.pods[names[0]]
-    pods = {**cluster.pods, near.name: replace(near, labels=(("app", "a5"), ("tier", "back")))}
-    yield "a pod's label, of this node", replace(cluster, pods=pods)
-    first = next(iter(cluster.policies.values()))
-    yield "a policy's egress", replace(cluster, policies={**cluster.policies, first.name: replace(first, egress=())})
+    yield "a pod that is new", replace(now, peers={**now.peers, new.name: new})
+    near = now.pods[names[0]]
+    pods = {**now.pods, near.name: replace(near, labels=(("app", "a5"), ("tier", "back")))}
+    yield "a pod's label, of this node", replace(now, pods=pods)
+    first = next(iter(now.policies.values()))
+    yield "a policy's egress", replace(now, policies={**now.policies, first.name: replace(first, egress=())})
     wide = Rule(peers=(PodPeer(pods=_has(tier="data")),))
     more = Policy(ObjectName("ns4", "more"), PodPeer(namespace="ns4"), (wide,))
-    yield "a policy that means a third of all pods", replace(cluster, policies={**cluster.policies, more.name: more})
-    moved = replace(cluster.namespaces["ns9"], labels=(("team", "t1"),))
-    yield "a namespace's label", replace(cluster, namespaces={**cluster.namespaces, "ns9": moved})
-    yield "nothing", replace(cluster)
+    yield "a policy that means a third of all pods", replace(now, policies={**now.policies, more.name: more})
+    moved = replace(now.namespaces["ns9"], labels=(("team", "t1"),))
+    yield "a namespace's label", replace(now, namespaces={**now.namespaces, "ns9": moved})
+    yield "nothing", replace(now)
 
 
-def _cluster(policies: int, pods: int) -> Cluster:
+def cluster(policies: int, pods: int) -> Cluster:
+    """A cluster of a node n1, with so many policies and pods."""
     rng = Random(1)  # noqa: S311  no secret
     namespaces = [Namespace(f"ns{i}", (("team", f"t{i % TEAMS}"),)) for i in range(NAMESPACES)]
     peers = [_pod(i) for i in range(pods)]
-    attached = [_attachment(i, pod) for i, pod in enumerate(peers[:LOCAL])]
     return Cluster(
         nodes={"n1": Node("n1", (IPv4Address("10.88.0.11"),))},
         pods={
@@ -109,9 +109,14 @@ def _cluster(policies: int, pods: int) -> Cluster:
         policies={one.name: one for one in (_policy(i, rng) for i in range(policies))},
         peers={pod.name: pod for pod in peers},
         listed=LISTED,
-        local=Local(attachments=tuple(attached), netns_cookie=1),
+        local=Local(attachments=attachments(), netns_cookie=1),
         synced=True,
     )
+
+
+def attachments() -> tuple[Attachment, ...]:
+    """Those of the node's pods."""
+    return tuple(_attachment(i, _pod(i)) for i in range(LOCAL))
 
 
 def _pod(i: int) -> PeerPod:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.options import mounts
-from bench import adds, connections, datapath, earlier, forward, node, nodes, pods, policy, policy_compile
+from bench import adds, connections, datapath, earlier, forward, node, nodes, pods, policy, policy_compile, propagation
 from bench.plane import Plane
 from bench.rules import rules
 from bench.sets import Result, middle
@@ -57,6 +57,13 @@ def test_policy_compile_measures_each_kind_of_change() -> None:
 
 
 @pytest.mark.kernel
+def test_propagation_waits_for_packets_that_are_judged_by_a_change() -> None:
+    found = propagation.measured(changes=2)
+    assert all(found[f"{what}_ms"] > 0 for what in ("sync", "policy", "label", "address"))
+    assert found["idle_mib"] <= found["synced_mib"]
+
+
+@pytest.mark.kernel
 def test_datapath_does_not_believe_a_packet_that_went_another_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datapath, "TC_ACT_REDIRECT", 0)
     with pytest.raises(SystemExit, match="not this packet's way"):
@@ -76,7 +83,9 @@ def test_a_table_of_another_size_is_measured_by_the_agents_own_variable(monkeypa
 def test_forward_fires_each_load_by_each_way() -> None:
     loads = tuple(replace(load, count=min(load.count, 300), flows=min(load.flows, 300)) for load in forward.LOADS)
     results = forward.measured(sets=1, services=(1, 3), loads=loads)
-    assert len([r for r in results if r.at_least]) == 3 * 2
+    assert len([r for r in results if r.at_least]) == 3 * 2 + 2 * 3, (
+        "ours, and with policies, which are held to ours too"
+    )
     assert [r.at_most for r in results if r.at_most] == [load.earlier for load in loads for _ in range(2)]
     assert len([r for r in results if "nftables" in r.what]) == len(forward.LOADS) * 2
     assert not left_behind()
@@ -98,7 +107,7 @@ def test_forward_compares_with_no_earlier_programs_where_there_is_no_history(
 @pytest.mark.netns
 def test_forward_leaves_nothing_when_it_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forward, "BACKEND_PORT", 9)
-    with pytest.raises(SystemExit, match="not as expected"):
+    with pytest.raises(SystemExit, match=r"not as expected|our programs counted"):
         forward.measured(sets=1, services=(1,), loads=(replace(forward.LOADS[0], count=100),))
     assert not left_behind()
 
@@ -107,7 +116,8 @@ def test_forward_leaves_nothing_when_it_fails(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.netns
 def test_connections_are_made_with_the_socket_hooks_and_without() -> None:
     results = connections.measured(sets=1, services=3, shot_ms=20)
-    assert [r.at_least for r in results] == [None, None, connections.LIMIT, connections.LIMIT, None, None]
+    ours, governed = [connections.LIMIT] * 4, [connections.GOVERNED_LIMIT] * 2
+    assert [r.at_least for r in results] == [None, None, *ours, None, None, *governed]
     assert not left_behind()
 
 
