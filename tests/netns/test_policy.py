@@ -6,12 +6,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 from agent.serve.policy_report import read
+from maps.pins import PinRoot
 from tests.netns.agents import READY_S, Node
 from tests.netns.pods import CLUSTER6, Runtime
 
@@ -52,6 +54,17 @@ import socket, sys
 s = socket.socket()
 s.settimeout(float(sys.argv[3]))
 sys.exit(bool(s.connect_ex((sys.argv[1], int(sys.argv[2])))))
+"""
+ASK_ON = """
+import select, socket, sys
+asked = passed = 0
+while not select.select([sys.stdin], [], [], 0.01)[0]:
+    s = socket.socket()
+    s.settimeout(0.5)
+    asked += 1
+    passed += s.connect_ex((sys.argv[1], int(sys.argv[2]))) == 0
+    s.close()
+print(asked, passed)
 """
 SOON_S = 0.5  # who is denied hears nothing, and waits
 TOLD = """
@@ -182,6 +195,32 @@ def test_who_is_denied_is_told_where_that_is_asked_for_and_may_himself_be_isolat
         assert told.stdout.split() == ["ConnectionRefusedError"] * 2
         rows = _rows(node, "policy", "list")
         assert {row["policy"] for row in rows} == {POLICY, "NetworkPolicy default/alone"}
+
+
+def test_a_generation_of_maps_is_exchanged_and_nothing_passes_that_did_not(
+    node: Node, pods: tuple[Pod, Pod, Pod], web: Pod
+) -> None:
+    _, client, other = pods
+    assert not _reaches(other, web, OPEN)
+    (old,) = PinRoot(node.pins).generations()
+    with _asking(client, web) as may, _asking(other, web) as may_not:
+        node.end(node.running[0])
+        with node.agent_runs("--max-services=70000"):
+            _until(lambda: old not in PinRoot(node.pins).generations(), "the old generation is gone")
+            assert _reaches(client, web, OPEN)
+            found = [[int(number) for number in one.communicate("\n")[0].split()] for one in (may, may_not)]
+    (asked, passed), (denied, leaked) = found
+    assert (passed, leaked) == (asked, 0)
+    assert asked > denied > 1
+
+
+@contextmanager
+def _asking(client: Pod, server: Pod) -> Iterator[subprocess.Popen[str]]:
+    """What opens connections until it is told to end, and then says how many it asked for and how many there were."""
+    inside = ["nsenter", f"--net=/run/netns/{client.netns}", sys.executable, "-c", ASK_ON, server.address, str(OPEN)]
+    with subprocess.Popen(inside, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as asking:
+        yield asking
+        asking.kill()
 
 
 def _reaches(client: Pod, server: Pod, port: int) -> bool:
