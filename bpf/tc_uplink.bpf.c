@@ -117,13 +117,23 @@ static __noinline struct flow *begin_from_outside(ctx_t *ctx, struct scratch *wo
 	return f;
 }
 
+/*
+ * Does a load balancer ask the node itself, under an address that services have? The node's answers look like what is asked of a
+ * service, and are told from it by the flow.
+ */
+static __always_inline bool is_balancer_asking(const struct scratch *work)
+{
+	return work->sender.remote_id == REMOTE_EXTERNAL_IP && work->forward.peer.remote_id == REMOTE_SELF &&
+	       work->packet.flags & PACKET_PORTS && !work->ct.is_beside;
+}
+
 /* Without a flow: to a pod of ours, to a service's address that leads nowhere, or not ours. */
 static __always_inline enum drop_reason keep_from_outside(struct scratch *work)
 {
 	if (is_service_address(&work->forward.peer) && !work->forward.is_translated)
 		return DROP_NO_SERVICE;
-	if (!work->forward.ifindex)
-		return DROP_NONE;
+	if (!work->forward.ifindex) /* the one who sends it has been looked for */
+		return is_balancer_asking(work) ? ct_keep(FLOW_EXTERNAL) : DROP_NONE;
 	if (is_own_source(work, NULL)) /* finds work->sender */
 		return DROP_OWN_SOURCE;
 	if (work->packet.flags & PACKET_PORTS && !work->ct.is_beside)
@@ -221,7 +231,7 @@ static __noinline struct flow *flow_from_node(ctx_t *ctx, struct scratch *work, 
 		return f;
 	}
 	location_of(&p->dst, &work->forward.peer);
-	if (is_for_no_service(work))
+	if (is_asked_of_no_service(p, &work->forward.peer))
 		*why = DROP_NO_SERVICE;
 	else if (is_node_port(p->sport))
 		*why = ct_keep(0); /* its answers are for the node's own socket, whatever service has the port */

@@ -141,8 +141,8 @@ struct service_key {
 };
 
 /*
- * An address that is a service's. SCOPE_INTERNAL: it is of the cluster alone (clusterIPs). SCOPE_EXTERNAL: it leads in from outside, and may be
- * another host's as well (externalIPs, a load balancer's).
+ * An address that is a service's. SCOPE_INTERNAL: it is of the cluster alone (clusterIPs). SCOPE_EXTERNAL: it leads in from outside, and who is
+ * there may speak under it from other ports (externalIPs, a load balancer's).
  */
 struct service_addr_key {
 	ip_addr addr;
@@ -590,8 +590,8 @@ enum prefix_flag {
 enum {
 	REMOTE_SELF = 0xfffe,	     /* this node itself */
 	REMOTE_BEHIND = 0xfffd,	     /* behind the pod at the slot, which routes for others */
-	REMOTE_CLUSTER_IP = 0xfffc,  /* nobody: a service's address, of the cluster alone */
-	REMOTE_EXTERNAL_IP = 0xfffb, /* whoever routes lead to: a service's address for those outside */
+	REMOTE_CLUSTER_IP = 0xfffc,  /* nobody: a service's address of the cluster alone, or one kept for services */
+	REMOTE_EXTERNAL_IP = 0xfffb, /* a service's address for those outside: nobody for who asks there */
 };
 
 /* What is so of all addresses of a range, unless a longer prefix says otherwise. */

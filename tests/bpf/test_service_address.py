@@ -2,7 +2,7 @@
 
 import pytest
 from scapy.layers.inet import ICMP, TCP
-from scapy.layers.inet6 import ICMPv6EchoRequest
+from scapy.layers.inet6 import ICMPv6EchoReply, ICMPv6EchoRequest
 from scapy.packet import Packet, Raw
 
 from maps.abi import DropReason, Scope
@@ -38,6 +38,12 @@ INTERNAL, EXTERNAL = Scope.SCOPE_INTERNAL, Scope.SCOPE_EXTERNAL
 SCOPES = pytest.mark.parametrize("scope", [INTERNAL, EXTERNAL], ids=["cluster IP", "external IP"])
 FAMILIES = pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
 PORTS = pytest.mark.parametrize("l4", [syn(dport=99), datagram(dport=99)], ids=["TCP", "UDP"])
+WITHIN = pytest.mark.parametrize("program", ["pod_ingress", "uplink_egress"], ids=["a pod", "the node"])
+
+
+def asker(program: str, family: int) -> str:
+    """The address of who sends what a program sees."""
+    return {"pod_ingress": (POD, POD6), "uplink_egress": (NODE, NODE6)}[program][family]
 
 
 def serve(node: Datapath, family: int, scope: Scope, backend: str = "") -> str:
@@ -93,31 +99,80 @@ def test_an_address_that_is_also_a_nodes_is_that_nodes_at_other_ports(
         node.service_address(address, scope)
         assert node.run("uplink_ingress", frame(client, address, l4)).verdict == TC_ACT_UNSPEC
         assert node.run("uplink_egress", frame(here, address, l4)).verdict == TC_ACT_UNSPEC
+        assert node.run("pod_ingress", frame(POD6 if family else POD, address, l4)).verdict == TC_ACT_OK
         assert node.run("uplink_ingress", frame(address, client, l4)).verdict == TC_ACT_UNSPEC
 
 
 @FAMILIES
+@SCOPES
 @PORTS
-@pytest.mark.parametrize("program", ["pod_ingress", "uplink_egress"])
-def test_from_within_another_port_of_a_cluster_ip_is_refused(
-    node: Datapath, family: int, l4: Packet, program: str
+@WITHIN
+def test_from_within_another_port_is_refused(
+    node: Datapath, family: int, scope: Scope, l4: Packet, program: str
 ) -> None:
-    src = {"pod_ingress": (POD, POD6), "uplink_egress": (NODE, NODE6)}[program][family]
-    vip = serve(node, family, INTERNAL)
+    src, vip = asker(program, family), serve(node, family, scope)
     done = node.run(program, frame(src, vip, l4))
     assert (done.verdict, done.reason) == (TC_ACT_REDIRECT, DropReason.DROP_NO_SERVICE)
     assert addresses(done.packet) == (vip, src)
+    assert checksums_hold(done.packet)
     assert node.tables["flows"].count() == 0
 
 
 @FAMILIES
-@PORTS
-def test_from_within_another_port_of_an_external_ip_goes_where_routes_lead(
-    node: Datapath, family: int, l4: Packet
+@SCOPES
+@WITHIN
+def test_from_within_an_echo_ends_silently(node: Datapath, family: int, scope: Scope, program: str) -> None:
+    vip, ping = serve(node, family, scope), ICMPv6EchoRequest(id=7) if family else ICMP(id=7)
+    done = node.run(program, frame(asker(program, family), vip, ping))
+    assert (done.verdict, done.reason) == (TC_ACT_SHOT, DropReason.DROP_NO_SERVICE_SILENT)
+    assert node.tables["flows"].count() == 0
+
+
+@FAMILIES
+@SCOPES
+def test_what_a_pod_sends_without_ports_ends_silently(node: Datapath, family: int, scope: Scope) -> None:
+    vip = serve(node, family, scope)
+    done = node.run("pod_ingress", frame(asker("pod_ingress", family), vip, Raw(b"none of both")))
+    assert (done.verdict, done.reason) == (TC_ACT_SHOT, DropReason.DROP_NO_SERVICE_SILENT)
+
+
+@FAMILIES
+@SCOPES
+def test_a_pod_may_ask_the_way_to_a_service(node: Datapath, family: int, scope: Scope) -> None:
+    """The node answers that the hop limit is spent, as traceroute has it."""
+    vip = serve(node, family, scope)
+    done = node.run("pod_ingress", frame(asker("pod_ingress", family), vip, Raw(b"none of both"), ttl=1))
+    assert done.verdict == TC_ACT_OK
+
+
+@FAMILIES
+@pytest.mark.parametrize(
+    ("asks", "answers"),
+    [
+        pytest.param(syn, data, id="TCP"),
+        pytest.param(datagram, datagram, id="UDP"),
+        pytest.param(None, None, id="echo"),
+    ],
+)
+def test_the_node_answers_a_load_balancer_under_a_services_address(
+    node: Datapath, family: int, asks: type | None, answers: type | None
 ) -> None:
-    vip = serve(node, family, EXTERNAL)
-    assert node.run("pod_ingress", frame(POD6 if family else POD, vip, l4)).verdict == TC_ACT_OK
-    assert node.run("uplink_egress", frame(NODE6 if family else NODE, vip, l4)).verdict == TC_ACT_UNSPEC
+    """One that is a proxy checks the node's health, say, under the address that the Service's status names."""
+    vip, own = serve(node, family, EXTERNAL), NODE6 if family else NODE
+    if asks and answers:
+        question, answer = asks(sport=40000, dport=10256), answers(sport=10256, dport=40000)
+    else:
+        question = ICMPv6EchoRequest(id=7) if family else ICMP(id=7)
+        answer = ICMPv6EchoReply(id=7) if family else ICMP(type="echo-reply", id=7)
+    assert node.run("uplink_egress", frame(own, vip, datagram(10256, 40000))).reason == DropReason.DROP_NO_SERVICE
+    assert node.run("uplink_ingress", frame(vip, own, question)).verdict == TC_ACT_UNSPEC
+    assert node.run("uplink_egress", frame(own, vip, answer)).verdict == TC_ACT_UNSPEC
+
+
+@FAMILIES
+def test_the_nodes_connection_from_before_a_service_had_the_address_goes_on(node: Datapath, family: int) -> None:
+    vip, own = serve(node, family, EXTERNAL), NODE6 if family else NODE
+    assert node.run("uplink_egress", frame(own, vip, data(dport=99))).verdict == TC_ACT_UNSPEC
 
 
 @FAMILIES

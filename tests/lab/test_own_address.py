@@ -31,7 +31,7 @@ spec:
   externalIPs: [192.0.2.90, "2001:db8::90"]
   ports: [{name: tcp, port: 80, targetPort: 8080}, {name: udp, port: 80, targetPort: 8080, protocol: UDP}]
 """
-# answers over TCP and UDP at port 80 of the addresses that are given
+# answers over TCP and UDP at ports 80 and 81 of the addresses that are given
 LISTENER = """
 import socket, sys, threading
 def streams(own):
@@ -43,14 +43,14 @@ def datagrams(own):
     while True:
         _, client = own.recvfrom(65536)
         own.sendto(b"the listener", client)
-for address in sys.argv[1:]:
+for address, port in ((address, port) for address in sys.argv[1:] for port in (80, 81)):
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     own = socket.socket(family, socket.SOCK_DGRAM)
     if family == socket.AF_INET6:
         own.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-    own.bind((address, 80))
+    own.bind((address, port))
     threading.Thread(target=datagrams, args=(own,)).start()
-    threading.Thread(target=streams, args=(socket.create_server((address, 80), family=family),)).start()
+    threading.Thread(target=streams, args=(socket.create_server((address, port), family=family),)).start()
 print("listens", flush=True)
 """
 FROM = """
@@ -165,3 +165,22 @@ def test_a_listener_at_every_address_or_an_external_one_is_passed_by(
     addresses = own.spec["externalIPs"] if field == "externalIPs" else ["0.0.0.0", "::"]
     with listener(own, *addresses):
         assert own.asking(who, "n2").ask(kind, own.spec[field][family], 80, 3).names == {"web1"}
+
+
+@KINDS
+@FAMILIES
+@FIELDS
+@pytest.mark.parametrize("who", ["a pod", "the node", "the outside"])
+def test_a_listener_at_a_port_that_no_service_has_answers_and_without_it_the_node_refuses(
+    own: Own, kind: str, family: int, field: str, who: str
+) -> None:
+    address = own.spec[field][family]
+    asking = own.echo.outside if who == "the outside" else own.asking(who, "n2")
+    if who == "the outside":
+        via = str(own.echo.cluster.site.machine("n2").addresses[family])
+        asking.machine.run("ip", "route", "replace", address, "via", via)
+    with listener(own, address):
+        assert asking.ask(kind, address, 81, 3).names == {"the listener"}
+    seen = asking.ask(kind, address, 81)
+    assert not seen.names
+    assert all("ConnectionRefused" in error for error in seen.errors)

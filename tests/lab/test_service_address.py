@@ -1,4 +1,4 @@
-"""A service's address at a port that it does not have: refused at once, and never sent on."""
+"""A service's address at a port that it does not have: refused at once, whoever asks, and never sent on."""
 
 import json
 import sys
@@ -14,6 +14,8 @@ pytestmark = [pytest.mark.netns, pytest.mark.kernel]
 
 KINDS = pytest.mark.parametrize("kind", ["tcp", "udp"])
 FAMILIES = pytest.mark.parametrize("family", [pytest.param(0, id="ipv4"), pytest.param(1, id="ipv6")])
+FIELDS = pytest.mark.parametrize("field", ["externalIPs", "clusterIPs"])
+WITHIN = pytest.mark.parametrize("who", ["a pod", "the node"])
 NO_PORT = 81
 
 
@@ -38,7 +40,7 @@ def dropped(machine: Machine, reason: str) -> int:
 
 @KINDS
 @FAMILIES
-@pytest.mark.parametrize("field", ["externalIPs", "clusterIPs"])
+@FIELDS
 def test_the_outside_is_refused(echo: Echo, kind: str, family: int, field: str) -> None:
     address, node = address_of(echo, family, field), echo.cluster.site.machine("n3")
     before = dropped(node, "no_service")
@@ -48,10 +50,46 @@ def test_the_outside_is_refused(echo: Echo, kind: str, family: int, field: str) 
 
 @KINDS
 @FAMILIES
-@pytest.mark.parametrize("who", ["a pod", "the node"])
-def test_a_pod_and_a_node_are_refused_at_a_cluster_ip(echo: Echo, kind: str, family: int, who: str) -> None:
+@FIELDS
+@WITHIN
+def test_a_pod_and_a_node_are_refused(echo: Echo, kind: str, family: int, field: str, who: str) -> None:
     asking: Client = echo.asking if who == "a pod" else echo.node("n2")
-    assert is_refused(asking.ask(kind, echo.ips("echo")[family], NO_PORT))
+    before = dropped(asking.machine, "no_service")
+    assert is_refused(asking.ask(kind, echo.services["echo"]["spec"][field][family], NO_PORT))
+    is_at_the_socket = kind == "tcp" and echo.cluster.site.options.socket_lb
+    assert dropped(asking.machine, "no_service") == before + (not is_at_the_socket)
+
+
+@FAMILIES
+@FIELDS
+@WITHIN
+def test_nobody_answers_an_echo_and_nobody_else_sees_it(echo: Echo, family: int, field: str, who: str) -> None:
+    asking: Client = echo.asking if who == "a pod" else echo.node("n2")
+    before = dropped(asking.machine, "no_service_silent")
+    argv = ["ping", "-n", "-c", "1", "-W", "0.2", echo.services["echo"]["spec"][field][family]]
+    done = asking.machine.run(*argv, check=False, context=asking.context)
+    assert " 0 received" in done.stdout
+    assert dropped(asking.machine, "no_service_silent") == before + 1
+
+
+CONNECTS = """
+import socket, sys
+address = sys.argv[1]
+family = socket.AF_INET6 if ":" in address else socket.AF_INET
+with socket.socket(family, socket.SOCK_DGRAM) as asking:
+    asking.connect((address, int(sys.argv[2])))
+    print(asking.getsockname()[0])
+"""
+
+
+@FAMILIES
+@FIELDS
+@WITHIN
+def test_who_connects_a_datagram_socket_learns_the_own_address(echo: Echo, family: int, field: str, who: str) -> None:
+    """As getaddrinfo() does, to sort what it has found."""
+    asking: Client = echo.asking if who == "a pod" else echo.node("n2")
+    argv = [sys.executable, "-c", CONNECTS, echo.services["echo"]["spec"][field][family], str(NO_PORT)]
+    assert asking.machine.run(*argv, context=asking.context).stdout.strip()
 
 
 # from an address that is not the asker's own; prints nothing
@@ -68,7 +106,7 @@ with socket.socket(family, socket.SOCK_DGRAM) as asking:
 
 
 @FAMILIES
-@pytest.mark.parametrize("field", ["externalIPs", "clusterIPs"])
+@FIELDS
 def test_the_outside_does_not_speak_for_a_service(echo: Echo, family: int, field: str) -> None:
     node, pod = echo.cluster.site.machine("n3"), echo.pod_ips("web3")[family]
     before = dropped(node, "service_source")

@@ -118,7 +118,7 @@ static __always_inline void location_beyond(const ip_addr *addr, const struct no
 	prefix = bpf_map_lookup_elem(&prefixes, &key);
 	if (!prefix || !prefix->node_id) /* a Node's address is also its own where services have it */
 		peer->remote_id = service_addr_remote(addr);
-	if (!peer->remote_id && prefix && n->tunnel_ifindex)
+	if (!peer->remote_id && prefix && (n->tunnel_ifindex || !remote_is_tunnel(prefix->remote_id)))
 		peer->remote_id = prefix->remote_id;
 }
 
@@ -169,19 +169,22 @@ static __always_inline void location_of(const ip_addr *addr, struct peer_locatio
 		location_ask(addr, peer);
 }
 
-/* Is it a service's address that leads in from outside, or one of the cluster alone? */
+/* Is it a service's address that leads in from outside, or one of the cluster alone, or kept for services? */
 static __always_inline bool is_service_address(const struct peer_location *peer)
 {
 	return peer->remote_id == REMOTE_CLUSTER_IP || peer->remote_id == REMOTE_EXTERNAL_IP;
 }
 
-/* Is what a pod or this node sends for an address of the cluster's services alone? Where that is has been found. */
-static __always_inline bool is_for_no_service(struct scratch *work)
+/*
+ * Is what this node itself sends, without a flow, for an address of services, and no answer? Nobody who asks the node has one
+ * that is of the cluster alone. From one that leads in from outside a load balancer may: what it asks has a flow, but for connections
+ * from before the address was a service's.
+ */
+static __always_inline bool is_asked_of_no_service(const struct packet *p, const struct peer_location *to)
 {
-	__u8 protocol = work->packet.protocol;
-
-	return (protocol == IPPROTO_TCP || protocol == IPPROTO_UDP) &&
-	       work->forward.peer.remote_id == REMOTE_CLUSTER_IP;
+	if (to->remote_id != REMOTE_EXTERNAL_IP)
+		return to->remote_id == REMOTE_CLUSTER_IP;
+	return p->protocol != IPPROTO_TCP || p->flags & PACKET_SYN;
 }
 
 /* Is it an address of this node, of a pod of it, or of who is behind such a pod? */

@@ -61,6 +61,13 @@ static __always_inline struct prefix *prefix_find(const ip_addr *addr)
 	return bpf_map_lookup_elem(&prefixes, &key);
 }
 
+static __always_inline struct routed_range *routed_range_find(const ip_addr *addr)
+{
+	struct prefix_key key = prefix_key_of(addr);
+
+	return bpf_map_lookup_elem(&routed_ranges, &key);
+}
+
 /* Is it behind another node's tunnel? */
 static __always_inline bool remote_is_tunnel(__u16 remote_id)
 {

@@ -265,6 +265,28 @@ static __always_inline bool is_bound_to_service(struct bpf_sock_addr *ctx, bool 
 }
 
 /*
+ * Is a connection asked of an address of services at which none answers? Where the address is, is not remembered here, as
+ * location_of() does: a packet may come between, whose program writes at the same place. Datagrams are refused at the devices:
+ * whoever connects a socket only to learn its own address (getaddrinfo()) is to have it.
+ */
+static __noinline bool is_asked_of_nobody(struct bpf_sock_addr *ctx, const struct peer *peer, bool connects)
+{
+	struct service_addr_key key = {.addr = peer->addr, .scope = SCOPE_INTERNAL};
+	struct prefix *prefix;
+
+	if (!connects || ctx->type != STREAM || addr_is_unspecified(&peer->addr) || endpoint_find(&peer->addr) ||
+	    routed_range_find(&peer->addr))
+		return false;
+	prefix = prefix_find(&peer->addr);
+	if (prefix && (prefix->node_id || prefix->remote_id == REMOTE_CLUSTER_IP))
+		return !prefix->node_id;
+	if (bpf_map_lookup_elem(&service_addrs, &key))
+		return true;
+	key.scope = SCOPE_EXTERNAL;
+	return bpf_map_lookup_elem(&service_addrs, &key);
+}
+
+/*
  * The backend for a socket: a datagram socket's earlier one, where affinity does not say, else a new one, which is kept. NULL:
  * the service's address stays. So it does, where it may, for a datagram socket that has the backend of another service already.
  */
@@ -293,8 +315,8 @@ static __noinline struct backend *sock_backend(struct bpf_sock_addr *ctx, const 
 }
 
 /*
- * Replaces a service's address by a backend's. Returns 0, or -ECONNREFUSED when there is none. Local policy without a
- * backend is left to be dropped at the devices.
+ * Replaces a service's address by a backend's. Returns 0, or -ECONNREFUSED when there is none, or no service at the port. Local
+ * policy without a backend is left to be dropped at the devices.
  */
 static __noinline int to_backend(struct bpf_sock_addr *ctx, struct peer *peer, bool connects)
 {
@@ -308,7 +330,9 @@ static __noinline int to_backend(struct bpf_sock_addr *ctx, struct peer *peer, b
 	if (c.is_foreign)
 		return 0;
 	s = service_asked(peer, ctx->protocol, &c);
-	if (!s || s->flags & SERVICE_HELD) /* the devices see whether there is one */
+	if (!s)
+		return is_asked_of_nobody(ctx, peer, connects) ? CONNECTION_REFUSED : 0;
+	if (s->flags & SERVICE_HELD) /* the devices see whether somebody listens there */
 		return 0;
 	if (c.on_node && is_bound_to_service(ctx, addr_is_v4(&peer->addr)))
 		return 0;
