@@ -250,6 +250,7 @@ def _network(options: Options, netlink: IPRoute) -> NetworkSettings:
         options.masquerade and options.network is PodNetwork.OWN,
         is_geneve and has_kind(netlink, DeviceKind.GENEVE),
         options.host_routing,
+        options.service_cidrs,
     )
 
 

@@ -1,5 +1,7 @@
 """Each Node's prefixes: which remote its pods are behind, who meets pods unmasqueraded; and the kernel's routes there.
 
+Beside them the ranges that are no Node's: those of --masquerade-config, and those of services, where nobody else is.
+
 A range of pods is encapsulated when its node is on none of our subnets, or always; so is what pods send to such a
 node itself, for the network between knows no pod. The node's own packets to another node are never encapsulated.
 """
@@ -24,7 +26,8 @@ from maps import abi
 from maps.record import Packed
 
 IPV4, IPV6 = 4, 6
-RANGES = Owner(OwnerKind.NODE, "")  # what the file of --masquerade-config says; no Node has this name
+RANGES = Owner(OwnerKind.NODE, "")  # of --masquerade-config and --service-cidrs; no Node has this name
+SERVICES = abi.REMOTE_CLUSTER_IP
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,13 @@ class Remotes:
     routes: Mapping[Network, Route] = field(default_factory=dict)
     overhead: int = 0  # octets that encapsulation adds to a packet at most
 
+    @property
+    def no_nodes(self) -> Mapping[bytes, int]:
+        """The ranges that are no Node's, as keys, and the remote of each; a service's also within one of services."""
+        services = self.vantage.network.service_cidrs
+        found = {prefix_key(n): SERVICES if any(_is_within(n, s) for s in services) else 0 for n in self.ranges}
+        return found | {prefix_key(network): SERVICES for network in services}
+
 
 Update = Mapping[Owner, Records]
 Problems = Mapping[Owner, tuple[Problem, ...]]
@@ -126,10 +136,11 @@ def remotes(nodes: Mapping[str, Node], seen: Vantage, ranges: tuple[Network, ...
 def update(now: Remotes, before: Remotes) -> tuple[Remotes, Update, Problems]:
     """The records of the Nodes that differ, after each has what it is the first to ask for; and what is wrong."""
     names = changed(before.nodes, now.nodes)
-    if now is before or not (names or now.ranges != before.ranges):
+    ranges, ranges_before = now.no_nodes, before.no_nodes
+    if now is before or not (names or ranges != ranges_before):
         return now, {}, {}
     asked = {name: (_keys(before.nodes.get(name)), _keys(now.nodes.get(name))) for name in names}
-    asked[""] = (_range_keys(before.ranges), _range_keys(now.ranges))
+    asked[""] = (tuple(ranges_before), tuple(ranges))
     own = now.vantage.node_name
     claimed = claims(before.claimants, asked, lambda name: (name != own, not name, name))
     routes = dict(now.routes)
@@ -141,9 +152,9 @@ def update(now: Remotes, before: Remotes) -> tuple[Remotes, Update, Problems]:
     for name in dict.fromkeys((*names, *claimed.contended, "")):
         owner = Owner(OwnerKind.REMOTE, name) if name else RANGES
         known = now.nodes.get(name)
-        lost = claimed.lost(name, _keys(known) if name else _range_keys(now.ranges))
-        made[owner] = _records(known, now.ranges, lost) if known or not name else NOTHING
-        problems[owner] = tuple(_problems(known, lost)) if known else ()
+        lost = claimed.lost(name, _keys(known) if name else tuple(ranges))
+        made[owner] = _records(known, ranges, lost) if known or not name else NOTHING
+        problems[owner] = tuple(_problems(known, lost, now.vantage.network.service_cidrs)) if known else ()
         for route in known.routes if known else ():
             if prefix_key(route.destination) not in lost:
                 routes[route.destination] = route
@@ -188,15 +199,15 @@ def _overhead(seen: Vantage, outers: Mapping[str, Address]) -> int:
     return 0 if seen.network.is_native else seen.network.overhead(max(versions))
 
 
-def _records(known: RemoteNode | None, ranges: Iterable[Network], lost: Mapping[bytes, str]) -> Records:
+def _records(known: RemoteNode | None, ranges: Mapping[bytes, int], lost: Mapping[bytes, str]) -> Records:
     if known is None:
-        return Records.of({"prefixes": {key: _prefix(0) for key in _range_keys(ranges) if key not in lost}})
+        return Records.of({"prefixes": {key: _prefix(remote) for key, remote in ranges.items() if key not in lost}})
     parts = {"remotes": known.remote, "prefixes": known.prefixes}
     return Records.of({m: {k: v for k, v in part.items() if k not in lost} for m, part in parts.items()})
 
 
-def _problems(known: RemoteNode, lost: Mapping[bytes, str]) -> Iterator[Problem]:
-    """Ranges and addresses of a Node that another Node has."""
+def _problems(known: RemoteNode, lost: Mapping[bytes, str], services: Iterable[Network]) -> Iterator[Problem]:
+    """Ranges and addresses of a Node that another Node has, or services."""
     node = known.node
     fields = [(cidr, f"spec.podCIDRs[{i}]") for i, cidr in enumerate(node.pod_cidrs)]
     fields += [(ip_network(ip), "status.addresses") for ip in node.internal_ips]
@@ -204,14 +215,18 @@ def _problems(known: RemoteNode, lost: Mapping[bytes, str]) -> Iterator[Problem]
         if winner := lost.get(prefix_key(network)):
             text = f"Node {winner} has {network} already, and keeps it; give each Node its own"
             yield Problem("Node", ObjectName("", node.name), where, text)
+        for taken in services:
+            if network.overlaps(taken):
+                text = f"{network} overlaps {taken} of --service-cidrs; pods, Nodes and services each need their own"
+                yield Problem("Node", ObjectName("", node.name), where, text)
 
 
 def _keys(known: RemoteNode | None) -> tuple[bytes, ...]:
     return (*known.prefixes, *known.remote) if known else ()
 
 
-def _range_keys(ranges: Iterable[Network]) -> tuple[bytes, ...]:
-    return tuple(map(prefix_key, ranges))
+def _is_within(network: Network, other: Network) -> bool:
+    return network.overlaps(other) and network.prefixlen >= other.prefixlen
 
 
 def _prefix(remote_id: int, flag: int = 0, number: int = 0) -> bytes:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from agent.model.address import Network
 from agent.model.ports import Ports
 from agent.options.config import Encapsulation
 from maps import abi
@@ -25,6 +26,7 @@ class NetworkSettings:
     masquerade: bool = False
     has_geneve: bool = True  # the kernel has the device
     host_routing: bool = False  # what pods send goes by the host's stack, where it is not encapsulated or translated
+    service_cidrs: tuple[Network, ...] = ()  # of which cluster IPs are taken: nobody else is there
 
     @property
     def is_native(self) -> bool:

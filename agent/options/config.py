@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 from agent.log import FORMATS, LEVELS
@@ -193,6 +194,14 @@ class Options:
     node_port_range: tuple[int, int] = field(
         default=(30000, 32767),
         metadata=about(values.port_range, "the API server's --service-node-port-range"),
+    )
+    service_cidrs: tuple[IPv4Network | IPv6Network, ...] = field(
+        default=(),
+        metadata=about(
+            values.networks,
+            "ranges of which cluster IPs are taken, as Kubernetes' ServiceCIDRs have them: addresses there that no "
+            "Service has are refused, and not sent on (kube-router's --service-cluster-ip-range)",
+        ),
     )
     log_level: str = field(default="info", metadata=about(values.one_of(LEVELS), "least level that is logged"))
     log_format: str = field(default="text", metadata=about(values.one_of(FORMATS), "how a line is written"))

@@ -6,7 +6,7 @@ Each reader raises ValueError with a sentence that ends in what would be right.
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,6 +17,7 @@ FORMS = {  # what --help shows for a reader's text
     "path": "PATH",
     "switch": "on|off",
     "names": "A,B",
+    "networks": "CIDR,CIDR",
     "size": "N",
     "endpoint": "ADDRESS:PORT",
     "port_range": "LOW-HIGH",
@@ -27,6 +28,8 @@ FORMS = {  # what --help shows for a reader's text
 MAX_PORT = 0xFFFF
 LAST_VNI = (1 << 24) - 1  # RFC 7348 5, RFC 8926 3.4
 LEAST_MTU = 1280  # RFC 8200 5
+IPV6 = 6
+_MAPPED = IPv6Network("::ffff:0:0/96")
 _INTERFACE = re.compile(r"[^\s/:]{1,15}")  # IFNAMSIZ, and dev_valid_name()
 
 
@@ -67,6 +70,11 @@ def names(given: str) -> tuple[str, ...]:
         if not _INTERFACE.fullmatch(name):
             raise ValueError(f"{name!r} is no interface name; those have 1 to 15 characters without / and :")
     return found
+
+
+def networks(given: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Ranges of addresses of either family, separated by commas; none at all stands for the default."""
+    return tuple(_network(part.strip()) for part in given.split(",") if part.strip())
 
 
 def size(given: str) -> int:
@@ -159,6 +167,17 @@ def written(value: object) -> str:
         case list() | tuple():
             return ",".join(str(part) for part in value)
     return str(value)
+
+
+def _network(given: str) -> IPv4Network | IPv6Network:
+    """One range; bits behind the prefix do not count, as in Kubernetes' own options."""
+    try:
+        found = ip_network(given, strict=False)
+    except ValueError as error:
+        raise ValueError(f"{given!r} is no range of addresses; write 10.96.0.0/12 or fd00:10:96::/112") from error
+    if found.version == IPV6 and found.overlaps(_MAPPED):
+        raise ValueError(f"{given!r} has IPv4 addresses in the form of IPv6; write them as IPv4")
+    return found
 
 
 def _port(given: str, least: int = 1) -> int:

@@ -236,6 +236,12 @@ class Datapath:
         self.tables["prefixes"].update([(prefix_key(network), abi.Prefix(remote_id, flags, node_id))])
         self.forget_locations()
 
+    def service_range(self, network: str) -> None:
+        """Say that services' addresses are taken from a range."""
+        kept = abi.Prefix(abi.REMOTE_CLUSTER_IP, abi.PrefixFlag.PREFIX_NO_MASQUERADE, 0)
+        self.tables["prefixes"].update([(prefix_key(network), kept)])
+        self.forget_locations()
+
     def routed_range(self, network: str, ifindex: int) -> None:
         """Have the pod behind a device route for a range."""
         self.tables["routed_ranges"].update([(prefix_key(network), abi.RoutedRange(self.slot(ifindex)))])

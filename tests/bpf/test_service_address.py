@@ -13,6 +13,8 @@ from tests.bpf.datapath import (
     NODE6,
     OTHER,
     OTHER6,
+    OTHER_MAC,
+    OTHER_POD_DEVICE,
     POD,
     POD6,
     REMOTE,
@@ -212,3 +214,42 @@ def test_nobody_outside_answers_for_a_service_that_a_pod_asked(
     assert sorted(map(str, node.tables["flows"].items())) == before
     answer = frame(REMOTE6 if family else REMOTE, pod, forged(sport=8080, dport=40000))
     assert node.run("uplink_ingress", answer).reason == DropReason.DROP_NONE
+
+
+RANGES = (("10.96.0.0/12", "10.97.77.7"), ("fd00:10:96::/112", "fd00:10:96::77"))  # and an address in each
+
+
+@FAMILIES
+@PORTS
+@pytest.mark.parametrize("program", ["pod_ingress", "uplink_egress", "uplink_ingress"])
+def test_an_address_of_the_services_range_that_none_has_is_refused(
+    node: Datapath, family: int, l4: Packet, program: str
+) -> None:
+    network, address = RANGES[family]
+    src = (CLIENT6 if family else CLIENT) if program == "uplink_ingress" else asker(program, family)
+    node.service_range(network)
+    done = node.run(program, frame(src, address, l4))
+    assert (done.verdict, done.reason) == (TC_ACT_REDIRECT, DropReason.DROP_NO_SERVICE)
+    assert addresses(done.packet) == (address, src)
+    assert node.tables["flows"].count() == 0
+
+
+@FAMILIES
+def test_nobody_outside_has_an_address_of_the_services_range(node: Datapath, family: int) -> None:
+    network, address = RANGES[family]
+    node.service_range(network)
+    done = node.run("uplink_ingress", frame(address, NODE6 if family else NODE, datagram()))
+    assert (done.verdict, done.reason) == (TC_ACT_SHOT, DropReason.DROP_SERVICE_SOURCE)
+
+
+@FAMILIES
+def test_services_pods_and_nodes_are_what_they_are_within_the_services_range(node: Datapath, family: int) -> None:
+    network, taken = RANGES[family]
+    pod = POD6 if family else POD
+    node.service_range(network)
+    vip = serve(node, family, INTERNAL)  # in the range
+    assert node.run("pod_ingress", frame(pod, vip, syn())).reason == DropReason.DROP_NONE
+    node.prefix(f"{taken}/{128 if family else 32}")
+    assert node.run("pod_ingress", frame(pod, taken, syn())).reason == DropReason.DROP_NONE
+    node.endpoint(taken, OTHER_POD_DEVICE, OTHER_MAC)
+    assert node.run("pod_ingress", frame(pod, taken, datagram())).verdict == TC_ACT_REDIRECT

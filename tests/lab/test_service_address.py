@@ -1,14 +1,11 @@
 """A service's address at a port that it does not have: refused at once, whoever asks, and never sent on."""
 
-import json
 import sys
-from pathlib import Path
 
 import pytest
 
-from lab.machine import Machine
-from lab.use import Asked, Client
-from tests.lab.conftest import Echo
+from lab.use import Client
+from tests.lab.conftest import Echo, dropped, is_refused
 
 pytestmark = [pytest.mark.netns, pytest.mark.kernel]
 
@@ -25,17 +22,6 @@ def address_of(echo: Echo, family: int, field: str) -> str:
     via = str(echo.cluster.site.machine("n3").addresses[family])
     echo.cluster.site.outside.run("ip", "route", "replace", found, "via", via)
     return found
-
-
-def is_refused(seen: Asked) -> bool:
-    """Whether it was so at once."""
-    return not seen.names and all("ConnectionRefused" in error for error in seen.errors) and seen.slowest_s < 1
-
-
-def dropped(machine: Machine, reason: str) -> int:
-    """The packets that a node has dropped for a reason."""
-    rows = json.loads(machine.run(str(Path(sys.prefix) / "bin" / "dpctl"), "status", "-o", "json").stdout)
-    return sum(row["packets"] for row in rows if row["about"] == "traffic" and row["reason"] == reason)
 
 
 @KINDS

@@ -129,6 +129,38 @@ def test_all_pods_nodes_and_configured_ranges_meet_pods_unmasqueraded() -> None:
     assert nodes == {str(ip_network(a)) for n in (OWN, NEAR) for a in n.internal_ips}
 
 
+SERVICES = (ip_network("10.96.0.0/12"), ip_network("fd00:10:96::/112"))
+SERVED = replace(VXLAN, service_cidrs=SERVICES)
+
+
+def kept_for_services(found: Found) -> set[str]:
+    return {shown(k) for k, v in found.prefixes.items() if abi.Prefix.unpack(v).remote_id == abi.REMOTE_CLUSTER_IP}
+
+
+def test_nobody_is_where_cluster_ips_are_taken_from() -> None:
+    assert kept_for_services(records(NEAR, FAR, network=SERVED)) == set(map(str, SERVICES))
+
+
+def test_a_range_that_is_not_masqueraded_is_the_services_where_it_is_within_theirs() -> None:
+    ranges = tuple(map(ip_network, ("10.0.0.0/8", "10.96.0.0/12", "10.97.0.0/16")))
+    found = records(network=SERVED, local=replace(LOCAL, not_masqueraded=ranges))
+    assert kept_for_services(found) == {"10.97.0.0/16", *map(str, SERVICES)}
+    assert "10.0.0.0/8" in map(shown, found.prefixes)
+
+
+def test_ranges_of_services_do_not_wait_for_a_node() -> None:
+    _, made, _ = update(remotes({}, vantage(Node(HERE), Local(), SERVED), (), Remotes()), Remotes())
+    assert contents(made.values())["prefixes"]
+
+
+def test_a_nodes_range_that_services_have_too_is_named_and_stays_its_own() -> None:
+    over = node("over", "192.0.2.9", "10.96.0.0/12")
+    known = found_from({HERE: OWN, "over": over}, SERVED, LOCAL)
+    _, _, problems = update(known, Remotes())
+    assert [p.field for found in problems.values() for p in found] == ["spec.podCIDRs[0]"]
+    assert kept_for_services(records(over, network=SERVED)) == {"fd00:10:96::/112"}
+
+
 def test_a_remote_keeps_its_id_while_others_come_and_go() -> None:
     a, b, c = (mapped(ip_address(f"192.0.2.{n}")).packed for n in (2, 3, 4))
     first = RemoteIds().of([a, b])

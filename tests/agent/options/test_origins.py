@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,12 @@ def test_the_file_may_be_named_by_the_environment(tmp_path: Path) -> None:
         pytest.param(["--install-cni=off"], "install_cni", False, id="off is no"),
         pytest.param(["--listen", "[::1]:80"], "listen", ("::1", 80), id="an IPv6 address stands in brackets"),
         pytest.param(["--node-port-range", "1-2"], "node_port_range", (1, 2), id="a range has two ends"),
+        pytest.param(
+            ["--service-cidrs", "10.96.0.1/12, fd00::/112"],
+            "service_cidrs",
+            (ip_network("10.96.0.0/12"), ip_network("fd00::/112")),
+            id="ranges are of both families, and bits behind the prefix do not count",
+        ),
         pytest.param(["--objects", "compile"], "objects", Objects.COMPILE, id="a choice becomes its enum"),
         pytest.param(["--kubeconfig", "/k"], "kubeconfig", Path("/k"), id="a path is a path"),
     ],
@@ -76,6 +83,8 @@ def test_values(argv: list[str], field: str, value: object) -> None:
         pytest.param(["--listen", "::1:9650"], "or \\[::1\\]:9650", id="an IPv6 address without brackets"),
         pytest.param(["--max-flows", "-1"], "0 or a number", id="a negative size"),
         pytest.param(["--node-port-range", "9-3"], "write 3-9", id="a range that ends before it starts"),
+        pytest.param(["--service-cidrs", "10.96/12"], "write 10.96.0.0/12", id="no range of addresses"),
+        pytest.param(["--service-cidrs", "::ffff:10.0.0.0/104"], "write them as IPv4", id="IPv4 in the form of IPv6"),
         pytest.param(["--devices", "a/b"], "no interface name", id="a name no device can have"),
         pytest.param(["--node-name", " "], "is empty", id="an empty name"),
         pytest.param(["stray"], "no option", id="a stray word"),
