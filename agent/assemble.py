@@ -115,6 +115,7 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
         range_room=tables["peer_ranges"].max_entries,
         pods_from_api=not options.manifests,
         is_chained=is_chained,
+        node_port_addresses=options.nodeport_addresses,
     )
     threads, metrics = Threads(), Metrics()
     dataplane = _dataplane(tables, kernel, netlink, settings)

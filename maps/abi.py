@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "c1822d80b830"
+LAYOUT: Final = "56d92f29dec1"
 """The fingerprint of all that follows."""
 
 
@@ -166,6 +166,7 @@ class EndpointFlag(IntFlag):
 
     ENDPOINT_NODE = 1
     ENDPOINT_HELD = 2
+    ENDPOINT_NO_PORTS = 4
 
 
 class FlowFlag(IntFlag):
@@ -205,6 +206,8 @@ class NodeFlag(IntFlag):
     NODE_POLICY = 128
     NODE_POLICY_REJECT = 256
     NODE_CHAINED = 512
+    NODE_NO_LOOPBACK_PORTS4 = 1024
+    NODE_NO_LOOPBACK_PORTS6 = 2048
 
 
 class PodPolicyFlag(IntFlag):

@@ -1,6 +1,6 @@
 """Who has which address on this node: an attachment's records, and the node's own addresses."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from ipaddress import IPv6Address
 
 from agent.compile.changes import changed
@@ -23,12 +23,23 @@ def node_addresses(devices: Iterable[Device], internal_ips: Iterable[Address]) -
     return frozenset(address for address in every if not (address.is_loopback or address.is_unspecified))
 
 
-def node_endpoints(own: Iterable[Address], attached: Iterable[Address], devices: Iterable[Device]) -> Packed:
-    """The node's own addresses, without those that an attachment has: it has them even if the node claims them too."""
+def node_endpoints(
+    own: Iterable[Address], attached: Iterable[Address], devices: Iterable[Device], with_ports: Collection[Address]
+) -> Packed:
+    """The node's own addresses, without those that an attachment has: it has them even if the node claims them too.
+
+    *with_ports* are those at which node ports are.
+    """
     held = {address for device in devices for address in device.addresses}
-    node = abi.EndpointFlag.ENDPOINT_NODE
-    known, sent = (abi.Endpoint(0, flags).pack() for flags in (node, node | abi.EndpointFlag.ENDPOINT_HELD))
-    return {mapped(a).packed: sent if a in held else known for a in frozenset(own) - frozenset(attached)}
+    return {
+        mapped(address).packed: abi.Endpoint(
+            0,
+            abi.EndpointFlag.ENDPOINT_NODE
+            | (abi.EndpointFlag.ENDPOINT_HELD if address in held else 0)
+            | (0 if address in with_ports else abi.EndpointFlag.ENDPOINT_NO_PORTS),
+        ).pack()
+        for address in frozenset(own) - frozenset(attached)
+    }
 
 
 def attachment_owner(attachment: Attachment) -> Owner:

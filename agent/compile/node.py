@@ -6,6 +6,7 @@ from ipaddress import IPv6Address
 from agent.compile.context import NodeContext
 from agent.compile.endpoint import node_endpoints
 from agent.compile.limit import is_limited, paced_records
+from agent.compile.node_port import loopback_flags, node_port_addresses
 from agent.compile.records import Owner, OwnerKind, Records
 from agent.compile.settings import Settings
 from agent.compile.tunnel import TunnelLinks
@@ -43,7 +44,12 @@ def node_records(
         {
             "paced_devices": paced,
             "uplinks": _uplinks(uplinks),
-            "endpoints": node_endpoints(context.addresses, context.attached, local.devices),
+            "endpoints": node_endpoints(
+                context.addresses,
+                context.attached,
+                local.devices,
+                node_port_addresses(context.addresses, context.node, settings.node_port_addresses),
+            ),
             "kept_ports": {NODE_KEY: kept_ports(_taken(local, settings))},
             "node": {NODE_KEY: _node(context.node, local, settings, links, _limit_flags(paced, has_limits=has_limits))},
         }
@@ -153,7 +159,7 @@ def _node(node: Node, local: Local, settings: Settings, links: TunnelLinks, flag
         links.tunnel,
         0 if network.is_native else network.vni,
         network.udp_port,
-        network.flags | flags | settings.flags,
+        network.flags | flags | settings.flags | loopback_flags(settings.node_port_addresses),
         links.segmenter,
     ).pack()
 

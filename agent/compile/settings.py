@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from agent.model.address import Network
 from agent.model.ports import Ports
-from agent.options.config import Encapsulation
+from agent.options.config import Encapsulation, NodePortAddresses
 from maps import abi
 
 NODE_PORTS: Ports = (30000, 32767)
@@ -73,6 +73,7 @@ class Settings:
     peer_room: int = 0  # addresses that the map of peers has room for; 0: for all
     range_room: int = 0  # and ranges
     is_chained: bool = False  # other CNI plugins make the pods' network
+    node_port_addresses: NodePortAddresses = ()  # --nodeport-addresses; none: every one of the node's
     pods_from_api: bool = True  # an attached pod that is not in the cluster's is one that is not known yet
 
     @property

@@ -4,10 +4,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
+from typing import Literal
 
 from agent.log import FORMATS, LEVELS
 from agent.options import values
 from agent.options.values import about
+
+NodePortAddresses = tuple[IPv4Network | IPv6Network, ...] | Literal["primary"]
 
 
 class Objects(StrEnum):
@@ -194,6 +197,14 @@ class Options:
     node_port_range: tuple[int, int] = field(
         default=(30000, 32767),
         metadata=about(values.port_range, "the API server's --service-node-port-range"),
+    )
+    nodeport_addresses: NodePortAddresses = field(
+        default=(),
+        metadata=about(
+            values.node_port_addresses,
+            "at which of this node's addresses node ports are, as kube-proxy's option of that name",
+            "all of them, and loopback for the node itself",
+        ),
     )
     service_cidrs: tuple[IPv4Network | IPv6Network, ...] = field(
         default=(),

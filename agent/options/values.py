@@ -9,7 +9,7 @@ from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final, Literal
 
 MAX_ENTRIES = 1 << 26  # of one map: 64 Mi entries of the smallest record are gigabytes already
 FORMS = {  # what --help shows for a reader's text
@@ -18,6 +18,7 @@ FORMS = {  # what --help shows for a reader's text
     "switch": "on|off",
     "names": "A,B",
     "networks": "CIDR,CIDR",
+    "node_port_addresses": "CIDR,CIDR|primary",
     "size": "N",
     "endpoint": "ADDRESS:PORT",
     "port_range": "LOW-HIGH",
@@ -29,6 +30,7 @@ MAX_PORT = 0xFFFF
 LAST_VNI = (1 << 24) - 1  # RFC 7348 5, RFC 8926 3.4
 LEAST_MTU = 1280  # RFC 8200 5
 IPV6 = 6
+PRIMARY: Final = "primary"  # kube-proxy's word
 _MAPPED = IPv6Network("::ffff:0:0/96")
 _INTERFACE = re.compile(r"[^\s/:]{1,15}")  # IFNAMSIZ, and dev_valid_name()
 
@@ -75,6 +77,11 @@ def names(given: str) -> tuple[str, ...]:
 def networks(given: str) -> tuple[IPv4Network | IPv6Network, ...]:
     """Ranges of addresses of either family, separated by commas; none at all stands for the default."""
     return tuple(_network(part.strip()) for part in given.split(",") if part.strip())
+
+
+def node_port_addresses(given: str) -> tuple[IPv4Network | IPv6Network, ...] | Literal["primary"]:
+    """Ranges of addresses, or the word that stands for the node's first InternalIP of each family."""
+    return PRIMARY if given.strip() == PRIMARY else networks(given)
 
 
 def size(given: str) -> int:

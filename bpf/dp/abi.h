@@ -131,7 +131,7 @@ enum scope {
 
 /*
  * A service's address, as packets carry it.  A node port stands under the unspecified address of its family
- * (::ffff:0.0.0.0 or ::) and matches every address of this node.
+ * (::ffff:0.0.0.0 or ::) and matches every address of this node but those without node ports.
  */
 struct service_key {
 	ip_addr addr;
@@ -510,8 +510,9 @@ enum {
 /* ---- the node -------------------------------------------------------------------------------------------- */
 
 enum endpoint_flag {
-	ENDPOINT_NODE = 1, /* an address of this node itself: no device, the stack has it */
-	ENDPOINT_HELD = 2, /* and one of its devices has it: packets can be sent under it */
+	ENDPOINT_NODE = 1,     /* an address of this node itself: no device, the stack has it */
+	ENDPOINT_HELD = 2,     /* and one of its devices has it: packets can be sent under it */
+	ENDPOINT_NO_PORTS = 4, /* and node ports are not there */
 };
 
 /* Who has an address on this node.  Keyed by ip_addr. */
@@ -623,6 +624,8 @@ enum node_flag {
 	NODE_POLICY = 128,	  /* pods have rules */
 	NODE_POLICY_REJECT = 256, /* who is denied is told */
 	NODE_CHAINED = 512, /* other CNI plugins make the pods' network: nothing is delivered or served from outside */
+	NODE_NO_LOOPBACK_PORTS4 = 1024, /* the node itself finds no node ports at 127.0.0.0/8 */
+	NODE_NO_LOOPBACK_PORTS6 = 2048, /* nor at ::1 */
 };
 
 enum {

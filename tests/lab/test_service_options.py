@@ -10,6 +10,7 @@ from lab import agents, cluster, site, use
 from lab.addresses import SERVICES4, SERVICES6
 from lab.cluster import Cluster
 from lab.machine import Machine
+from lab.manifests import Object
 from lab.site import Options
 from lab.use import Client
 from tests.lab.conftest import dropped, is_refused
@@ -18,15 +19,30 @@ pytestmark = [pytest.mark.netns, pytest.mark.kernel]
 
 FAMILIES = pytest.mark.parametrize("family", [pytest.param(0, id="ipv4"), pytest.param(1, id="ipv6")])
 KINDS = pytest.mark.parametrize("kind", ["tcp", "udp"])
+WHO = pytest.mark.parametrize("who", ["a pod", "the node", "the outside"])
 UNTAKEN = (str(SERVICES4[0xF007]), str(SERVICES6[0xF007]))
+SECOND = ("10.99.0.1", "fd99::1")  # of n1
+LOOPBACK = ("127.0.0.1", "::1")
+SERVICE = """
+kind: Service
+metadata: {name: echo}
+spec:
+  type: NodePort
+  ipFamilyPolicy: RequireDualStack
+  selector: {app: echo}
+  ports: [{name: tcp, port: 80, targetPort: 8080}, {name: udp, port: 80, targetPort: 8080, protocol: UDP}]
+"""
+SERVERS = frozenset({"web1", "web2"})
+OFTEN = 30  # that one of two backends gets none of them has a chance of 1 in 500 million
 
 
 @dataclass(frozen=True, slots=True)
 class Nodes:
-    """Two nodes."""
+    """Two nodes with a server and a client each, of which n1 has second addresses, and a service."""
 
     cluster: Cluster
     pods: dict[str, Client]  # by node, to ask from
+    service: Object
 
     @property
     def outside(self) -> Client:
@@ -56,7 +72,15 @@ def made() -> Iterator[Nodes]:
     name = f"swlab-options-{os.getpid()}"
     try:
         found = cluster.up(name, Options(nodes=2), print)
-        yield Nodes(found, {node: use.idle(found, f"asking-{node}", node) for node in found.site.node_names})
+        (service,) = found.apply(SERVICE)
+        for number, node in enumerate(found.site.node_names, start=1):
+            use.serve(found, f"web{number}", node, {"app": "echo"})
+        pods = {node: use.idle(found, f"asking-{node}", node) for node in found.site.node_names}
+        first = found.site.machine("n1")
+        for address, bits, via in zip(SECOND, (32, 128), first.addresses, strict=True):
+            first.run("ip", "address", "add", f"{address}/{bits}", "dev", "lo")
+            found.site.outside.run("ip", "route", "replace", address, "via", str(via))
+        yield Nodes(found, pods, service)
     finally:
         site.remove(name)
 
@@ -73,16 +97,84 @@ def ranged(made: Nodes, request: pytest.FixtureRequest) -> Nodes:
 
 @KINDS
 @FAMILIES
-@pytest.mark.parametrize("who", ["a pod", "the node", "the outside"])
+@WHO
 def test_a_cluster_ip_that_no_service_has_is_refused(ranged: Nodes, kind: str, family: int, who: str) -> None:
     assert is_refused(ranged.asking(who).ask(kind, UNTAKEN[family], 80))
 
 
 @FAMILIES
-@pytest.mark.parametrize("who", ["a pod", "the node", "the outside"])
+@WHO
 def test_nobody_answers_an_echo_there(ranged: Nodes, family: int, who: str) -> None:
     node, asking = ranged.machine("n1"), ranged.asking(who)
     before = dropped(node, "no_service_silent")
     argv = ["ping", "-n", "-c", "1", "-W", "0.2", UNTAKEN[family]]
     asking.machine.run(*argv, check=False, context=asking.context)
     assert dropped(node, "no_service_silent") == before + 1
+
+
+@dataclass(frozen=True, slots=True)
+class WithNodePorts:
+    """Where node ports are on nodes whose agents were told so."""
+
+    nodes: Nodes
+    at: frozenset[str]
+
+    def ask(self, who: str, kind: str, address: str) -> None:
+        """Ask for the node port there: every backend answers, or the node refuses."""
+        port = self.nodes.service["spec"]["ports"][0]["nodePort"]
+        asking = self.nodes.asking(who)
+        if address in self.at:
+            seen = asking.ask(kind, address, port, OFTEN)
+            assert (seen.names, seen.errors) == (SERVERS, {})
+        else:
+            assert is_refused(asking.ask(kind, address, port))
+
+
+EVERYWHERE, PRIMARY, SOME = "", "primary", "10.99.0.0/24,127.0.0.0/8,fd99::/64,::1/128"
+
+
+@pytest.fixture(
+    scope="module",
+    params=[(given, hooks) for hooks in ("on", "off") for given in (EVERYWHERE, PRIMARY, SOME)],
+    ids=[f"{name}, {hooks}" for hooks in ("with hooks", "without") for name in ("everywhere", "primary", "some")],
+)
+def node_ports(made: Nodes, request: pytest.FixtureRequest) -> WithNodePorts:
+    """Nodes with node ports at all their addresses, at the first of each family, or at others than those."""
+    given, hooks = request.param
+    made.start(f"--socket-lb={hooks}", *([f"--nodeport-addresses={given}"] if given else []))
+    primary = frozenset(map(str, made.machine("n1").addresses))
+    some = frozenset((*SECOND, *LOOPBACK))
+    return WithNodePorts(made, {EVERYWHERE: primary | some, PRIMARY: primary, SOME: some}[given])
+
+
+@KINDS
+@FAMILIES
+@WHO
+def test_node_ports_are_at_the_first_address_where_they_are_to_be(
+    node_ports: WithNodePorts, kind: str, family: int, who: str
+) -> None:
+    node_ports.ask(who, kind, str(node_ports.nodes.machine("n1").addresses[family]))
+
+
+@KINDS
+@FAMILIES
+@WHO
+def test_node_ports_are_at_another_address_where_they_are_to_be(
+    node_ports: WithNodePorts, kind: str, family: int, who: str
+) -> None:
+    node_ports.ask(who, kind, SECOND[family])
+
+
+@KINDS
+@FAMILIES
+def test_the_node_finds_node_ports_at_loopback_where_they_are_to_be(
+    node_ports: WithNodePorts, kind: str, family: int
+) -> None:
+    node_ports.ask("the node", kind, LOOPBACK[family])
+
+
+@KINDS
+@FAMILIES
+def test_a_pods_loopback_is_its_own(node_ports: WithNodePorts, kind: str, family: int) -> None:
+    port = node_ports.nodes.service["spec"]["ports"][0]["nodePort"]
+    assert is_refused(node_ports.nodes.asking("a pod").ask(kind, LOOPBACK[family], port))

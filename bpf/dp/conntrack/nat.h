@@ -30,7 +30,8 @@ static __noinline bool is_masqueraded_to(const ip_addr *dst, const struct peer_l
 
 /*
  * Would the answers of a backend that is not here miss us, where the client is? A pod's is outside the cluster, or the node asks
- * under a service's address that it has itself, which leads elsewhere where the backend is.
+ * under a service's address that it has itself, which leads elsewhere where the backend is, or under the very address that it asks,
+ * which it may have for itself alone.
  */
 static __noinline bool nat_misses_remote(const struct packet *p, const struct backend *b)
 {
@@ -39,7 +40,7 @@ static __noinline bool nat_misses_remote(const struct packet *p, const struct ba
 	if (!work)
 		return false;
 	if (work->sender.remote_id == REMOTE_SELF)
-		return service_addr_remote(&p->src);
+		return addr_equal(&p->src, &p->dst) || service_addr_remote(&p->src);
 	if (!work->sender.slot)
 		return false;
 	location_of(&b->addr, &work->pair.backend);

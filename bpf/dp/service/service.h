@@ -26,6 +26,25 @@ static __always_inline bool is_node_port(__be16 port)
 	return n && bpf_ntohs(port) >= n->node_port_min && bpf_ntohs(port) <= n->node_port_max;
 }
 
+/* Does the node itself find node ports at its loopback addresses of the family? */
+static __always_inline bool loopback_has_node_ports(bool v4)
+{
+	const struct node *n = node_now();
+
+	return n && !(n->flags & (v4 ? NODE_NO_LOOPBACK_PORTS4 : NODE_NO_LOOPBACK_PORTS6));
+}
+
+/* Are node ports at the address? At a loopback one for nobody outside, who may send there as well as not. */
+static __always_inline bool has_node_ports(const ip_addr *addr, enum scope scope)
+{
+	struct endpoint *e;
+
+	if (addr_is_loopback(addr))
+		return scope == SCOPE_INTERNAL && loopback_has_node_ports(addr_is_v4(addr));
+	e = endpoint_find(addr);
+	return e && (e->flags & (ENDPOINT_NODE | ENDPOINT_NO_PORTS)) == ENDPOINT_NODE;
+}
+
 /* The service at an address that is not the node's. */
 static __always_inline struct service *service_at(const ip_addr *addr, __be16 port, __u8 protocol, enum scope scope)
 {
@@ -40,7 +59,7 @@ static __always_inline struct service *service_find(const ip_addr *addr, __be16 
 	struct service *s = service_at(addr, port, protocol, scope);
 	ip_addr any;
 
-	if (s || !is_node_port(port) || !addr_is_node(addr))
+	if (s || !is_node_port(port) || !has_node_ports(addr, scope))
 		return s;
 	any = addr_unspecified(addr);
 	return service_at(&any, port, protocol, scope);

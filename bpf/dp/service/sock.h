@@ -77,7 +77,7 @@ static __always_inline void client_address(const struct client *c, bool v4, ip_a
 
 /*
  * As service_find(). A loopback address, and the unspecified one that stands for it at the socket, is the node's only for
- * the node's own processes, who find the node ports there too; a pod means itself.
+ * the node's own processes, who may find the node ports there too; a pod means itself.
  */
 static __always_inline struct service *service_asked(const struct peer *peer, __u8 protocol, const struct client *c)
 {
@@ -88,9 +88,13 @@ static __always_inline struct service *service_asked(const struct peer *peer, __
 		return service_find(&peer->addr, peer->port, protocol, SCOPE_INTERNAL);
 	if (!c->on_node)
 		return NULL;
-	s = service_at(&peer->addr, peer->port, protocol, SCOPE_INTERNAL);
-	if (s || !is_node_port(peer->port))
-		return s;
+	if (addr_is_loopback(&peer->addr)) { /* a pod's host port may be there */
+		s = service_at(&peer->addr, peer->port, protocol, SCOPE_INTERNAL);
+		if (s)
+			return s;
+	}
+	if (!is_node_port(peer->port) || !loopback_has_node_ports(addr_is_v4(&peer->addr)))
+		return NULL;
 	any = addr_unspecified(&peer->addr);
 	return service_at(&any, peer->port, protocol, SCOPE_INTERNAL);
 }

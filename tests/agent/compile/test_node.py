@@ -81,7 +81,7 @@ def test_who_has_a_slot_after_another_has_another_identity() -> None:
 
 def test_a_pod_has_its_address_even_where_the_node_claims_it() -> None:
     claimed = ip_address("10.0.0.5")
-    assert node_endpoints([claimed], [claimed], [UPLINK]) == {}
+    assert node_endpoints([claimed], [claimed], [UPLINK], [claimed]) == {}
     value = records(attachment()).of_map("endpoints")[mapped(claimed).packed]
     assert abi.Endpoint.unpack(value).slot == 7
 

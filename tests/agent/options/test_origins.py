@@ -61,6 +61,10 @@ def test_the_file_may_be_named_by_the_environment(tmp_path: Path) -> None:
             (ip_network("10.96.0.0/12"), ip_network("fd00::/112")),
             id="ranges are of both families, and bits behind the prefix do not count",
         ),
+        pytest.param(["--nodeport-addresses", "primary"], "nodeport_addresses", "primary", id="a word for addresses"),
+        pytest.param(
+            ["--nodeport-addresses=10.0.0.0/8"], "nodeport_addresses", (ip_network("10.0.0.0/8"),), id="or ranges"
+        ),
         pytest.param(["--objects", "compile"], "objects", Objects.COMPILE, id="a choice becomes its enum"),
         pytest.param(["--kubeconfig", "/k"], "kubeconfig", Path("/k"), id="a path is a path"),
     ],
@@ -83,6 +87,7 @@ def test_values(argv: list[str], field: str, value: object) -> None:
         pytest.param(["--listen", "::1:9650"], "or \\[::1\\]:9650", id="an IPv6 address without brackets"),
         pytest.param(["--max-flows", "-1"], "0 or a number", id="a negative size"),
         pytest.param(["--node-port-range", "9-3"], "write 3-9", id="a range that ends before it starts"),
+        pytest.param(["--nodeport-addresses", "primary,::/0"], "'primary' is no range", id="the word stands alone"),
         pytest.param(["--service-cidrs", "10.96/12"], "write 10.96.0.0/12", id="no range of addresses"),
         pytest.param(["--service-cidrs", "::ffff:10.0.0.0/104"], "write them as IPv4", id="IPv4 in the form of IPv6"),
         pytest.param(["--devices", "a/b"], "no interface name", id="a name no device can have"),

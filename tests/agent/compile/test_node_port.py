@@ -1,0 +1,37 @@
+"""At which of a node's addresses its node ports are."""
+
+from ipaddress import ip_address
+
+import pytest
+
+from agent.compile.node_port import loopback_flags, node_port_addresses
+from agent.model.node import Node
+from agent.options.values import node_port_addresses as read
+from maps.abi import NodeFlag
+from tests.agent.compile.objects import HERE
+
+OWN = frozenset(map(ip_address, ("192.0.2.1", "192.0.2.9", "172.17.0.1", "2001:db8::1", "fd00::1", "fe80::1")))
+NODE = Node(HERE, tuple(map(ip_address, ("2001:db8::1", "192.0.2.9", "192.0.2.1", "fd00::1"))))
+FOUR, SIX = NodeFlag.NODE_NO_LOOPBACK_PORTS4, NodeFlag.NODE_NO_LOOPBACK_PORTS6
+ALL6 = {"2001:db8::1", "fd00::1", "fe80::1"}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected", "no_loopback"),
+    [
+        pytest.param("", set(map(str, OWN)), NodeFlag(0), id="by default at all, and at loopback"),
+        pytest.param("primary", {"192.0.2.9", "2001:db8::1"}, FOUR | SIX, id="primary is the first of each family"),
+        pytest.param("192.0.2.0/24,fd00::/8", {"192.0.2.1", "192.0.2.9", "fd00::1"}, FOUR | SIX, id="within ranges"),
+        pytest.param("192.0.2.1/32", {"192.0.2.1", *ALL6}, FOUR, id="a family without ranges has all"),
+        pytest.param("192.0.2.1/32,127.0.0.0/8", {"192.0.2.1", *ALL6}, NodeFlag(0), id="loopback where it is named"),
+        pytest.param("0.0.0.0/0,::1/128", {"192.0.2.1", "192.0.2.9", "172.17.0.1"}, NodeFlag(0), id="or in a range"),
+        pytest.param("203.0.113.0/24,2001:db8:1::/48", set(), FOUR | SIX, id="nowhere"),
+    ],
+)
+def test_node_ports_are_where_they_are_wanted(given: str, expected: set[str], no_loopback: NodeFlag) -> None:
+    assert node_port_addresses(OWN, NODE, read(given)) == set(map(ip_address, expected))
+    assert loopback_flags(read(given)) == no_loopback
+
+
+def test_an_internal_ip_that_the_node_has_not_is_none_of_its_own() -> None:
+    assert node_port_addresses(OWN, Node(HERE, (ip_address("198.51.100.1"),)), "primary") == set()
