@@ -252,6 +252,7 @@ def _network(options: Options, netlink: IPRoute) -> NetworkSettings:
         is_geneve and has_kind(netlink, DeviceKind.GENEVE),
         options.host_routing,
         options.service_cidrs,
+        options.masquerade_all,
     )
 
 

@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "56d92f29dec1"
+LAYOUT: Final = "995377366be6"
 """The fingerprint of all that follows."""
 
 
@@ -208,6 +208,7 @@ class NodeFlag(IntFlag):
     NODE_CHAINED = 512
     NODE_NO_LOOPBACK_PORTS4 = 1024
     NODE_NO_LOOPBACK_PORTS6 = 2048
+    NODE_MASQUERADE_ALL = 4096
 
 
 class PodPolicyFlag(IntFlag):

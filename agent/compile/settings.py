@@ -27,6 +27,7 @@ class NetworkSettings:
     has_geneve: bool = True  # the kernel has the device
     host_routing: bool = False  # what pods send goes by the host's stack, where it is not encapsulated or translated
     service_cidrs: tuple[Network, ...] = ()  # of which cluster IPs are taken: nobody else is there
+    masquerade_all: bool = False  # what pods ask services goes under this node's address
 
     @property
     def is_native(self) -> bool:
@@ -45,6 +46,8 @@ class NetworkSettings:
         flags = abi.NodeFlag.NODE_MASQUERADE if self.masquerade else abi.NodeFlag(0)
         if self.host_routing:
             flags |= abi.NodeFlag.NODE_HOST_ROUTING
+        if self.masquerade_all:
+            flags |= abi.NodeFlag.NODE_MASQUERADE_ALL
         if self.encapsulation is Encapsulation.IPIP:
             flags |= abi.NodeFlag.NODE_IPIP
         if self.encapsulation is Encapsulation.GENEVE and not self.has_geneve:

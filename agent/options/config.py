@@ -134,6 +134,14 @@ class Options:
         default=True,
         metadata=about(values.switch, "pods go outside under this node's address on the way there"),
     )
+    masquerade_all: bool = field(
+        default=False,
+        metadata=about(
+            values.switch,
+            "backends see this node in place of its pods that ask Services (kube-proxy's and kube-router's option of "
+            "that name); pods' sockets are left to their packets, as with --socket-lb host",
+        ),
+    )
     masquerade_config: Path | None = field(
         default=None,
         metadata=about(values.path, "ranges never masqueraded, in ip-masq-agent's format; read again as it says"),
@@ -148,6 +156,13 @@ class Options:
             values.switch_or([SocketLb.HOST], SocketLb),
             "choose backends at connect() and sendmsg(): of all sockets, or of the node's own processes alone, "
             "so that a proxy in a pod sees the Service's address",
+        ),
+    )
+    hairpin_mode: bool = field(
+        default=False,
+        metadata=about(
+            values.switch,
+            "changes nothing, for a pod reaches itself by its Services anyway; accepted for users of kube-router",
         ),
     )
     network_policy: bool = field(
@@ -221,3 +236,8 @@ class Options:
         metadata=about(values.one_of(tuple(Objects), Objects), "which compiled programs are loaded"),
     )
     config: Path | None = field(default=None, metadata=about(values.path, "YAML file of these options"))
+
+    @property
+    def serves_pods_sockets(self) -> bool:
+        """Whether pods' sockets are given backends: what is asked so goes to the backend as it is."""
+        return self.socket_lb is SocketLb.ON and not self.masquerade_all

@@ -173,7 +173,7 @@ def _check_chained(options: Options, origins: Origins) -> None:
     """Refuse options of a network that other plugins make."""
     if options.network is not PodNetwork.CHAINED:
         return
-    for name in ("encapsulation", "cross-subnet", "host-routing", "masquerade-config", "mtu"):
+    for name in ("encapsulation", "cross-subnet", "host-routing", "masquerade-all", "masquerade-config", "mtu"):
         if getattr(options, _field(name)) != getattr(Options(), _field(name)):
             text = f"--{name} (from {origins[name]}): with --network chained other CNI plugins make the pods' network"
             raise ConfigError(f"{text}; take it out, and tell them")

@@ -626,6 +626,7 @@ enum node_flag {
 	NODE_CHAINED = 512, /* other CNI plugins make the pods' network: nothing is delivered or served from outside */
 	NODE_NO_LOOPBACK_PORTS4 = 1024, /* the node itself finds no node ports at 127.0.0.0/8 */
 	NODE_NO_LOOPBACK_PORTS6 = 2048, /* nor at ::1 */
+	NODE_MASQUERADE_ALL = 4096,	/* backends see this node in place of its pods that ask services */
 };
 
 enum {

@@ -8,22 +8,28 @@ from scapy.layers.inet6 import ICMPv6EchoReply, ICMPv6EchoRequest
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
-from maps.abi import DropReason, FlowFlag, NodeFlag, PrefixFlag
+from maps.abi import DropReason, FlowFlag, NodeFlag, PrefixFlag, Scope
 from tests.bpf.datapath import (
     CLIENT,
     CLIENT6,
     GATEWAY_MAC,
+    LOOPBACK,
     NAT_PORTS,
     NODE,
     NODE6,
     OTHER,
+    OTHER6,
+    OTHER_MAC,
     POD,
     POD6,
     POD_MAC,
     REMOTE,
+    REMOTE6,
     TC_ACT_OK,
     TC_ACT_REDIRECT,
     TC_ACT_SHOT,
+    VIP,
+    VIP6,
     Datapath,
     checksums_hold,
     data,
@@ -220,3 +226,66 @@ def test_a_segment_of_a_connection_that_nobody_knows_takes_no_port(
     done = masked.run("pod_ingress", frame(pod, there, data(flags=flags)))
     assert (done.verdict, done.reason) == (TC_ACT_SHOT, DropReason.DROP_STRAY_SEGMENT)
     assert masked.tables["flows"].count() == 0
+
+
+ASKS = pytest.mark.parametrize("asks", [syn, lambda: datagram(dport=80)], ids=["TCP", "UDP"])
+BACKENDS = pytest.mark.parametrize(
+    ("backends", "is_here"),
+    [
+        pytest.param((OTHER, OTHER6), True, id="a pod of this node"),
+        pytest.param((REMOTE, REMOTE6), False, id="a pod of another node"),
+    ],
+)
+
+
+def asked(node: Datapath, family: int, backend: str, *, is_here: bool, scope: Scope = Scope.SCOPE_INTERNAL) -> str:
+    """The address of a service that a backend serves, at port 80 of TCP and UDP."""
+    vip = VIP6 if family else VIP
+    for protocol in (6, 17):
+        node.service(vip, 80, [(backend, 8080, is_here)], protocol=protocol, scope=scope)
+    return vip
+
+
+@ASKS
+@BACKENDS
+@pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
+def test_a_backend_sees_the_node_in_place_of_each_pod_where_all_is_masqueraded(
+    node: Datapath,
+    family: int,
+    asks: Callable[[], Packet],
+    backends: tuple[str, str],
+    is_here: bool,  # noqa: FBT001
+) -> None:
+    own, pod, backend = (NODE6, POD6, backends[1]) if family else (NODE, POD, backends[0])
+    vip = asked(node, family, backend, is_here=is_here)
+    if is_here:
+        node.endpoint(backend, LOOPBACK, OTHER_MAC)  # the one device there is: its answer comes by it
+    for flags, seen in ((0, pod), (NodeFlag.NODE_MASQUERADE_ALL, own)):
+        node.node(flags=flags)
+        done = node.run("pod_ingress", frame(pod, vip, asks()))
+        assert (done.reason, addresses(done.packet)) == (DropReason.DROP_NONE, (seen, backend))
+        assert checksums_hold(done.packet)
+        if flags:
+            program = "pod_ingress" if is_here else "uplink_ingress"
+            back = node.run(program, answer(done.packet, OTHER_MAC))
+            assert (back.reason, addresses(back.packet)) == (DropReason.DROP_NONE, (vip, pod))
+            assert ports(back.packet) == (80, 40000)
+        node.tables["flows"].delete([key for key, _ in node.tables["flows"].items()])
+
+
+@ASKS
+@pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
+def test_who_is_outside_is_seen_by_a_backend_here_where_all_is_masqueraded(
+    node: Datapath, family: int, asks: Callable[[], Packet]
+) -> None:
+    client, backend = (CLIENT6, OTHER6) if family else (CLIENT, OTHER)
+    vip = asked(node, family, backend, is_here=True, scope=Scope.SCOPE_EXTERNAL)
+    node.node(flags=NodeFlag.NODE_MASQUERADE_ALL)
+    assert addresses(node.run("uplink_ingress", frame(client, vip, asks())).packet) == (client, backend)
+
+
+@pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
+def test_what_is_no_service_s_is_not_masqueraded_with_it(node: Datapath, family: int) -> None:
+    pod, backend = (POD6, OTHER6) if family else (POD, OTHER)
+    node.node(flags=NodeFlag.NODE_MASQUERADE_ALL)
+    assert addresses(node.run("pod_ingress", frame(pod, backend, syn())).packet) == (pod, backend)

@@ -140,7 +140,14 @@ def test_a_service_is_judged_by_its_backend_s_port(
 
 
 @pytest.mark.parametrize(("pod", "other", "vip"), SERVED)
-def test_and_by_its_backend_s_address_and_the_client_s_own(policed: Policed, pod: str, other: str, vip: str) -> None:
+@pytest.mark.parametrize(
+    "flags",
+    [pytest.param(NodeFlag(0), id="as it is"), pytest.param(NodeFlag.NODE_MASQUERADE_ALL, id="masqueraded always")],
+)
+def test_and_by_its_backend_s_address_and_the_client_s_own(
+    policed: Policed, pod: str, other: str, vip: str, flags: NodeFlag
+) -> None:
+    policed.flags(flags)
     policed.node.service(vip, 80, [(other, 8080, True)])
     policed.peer(vip, SECOND)
     policed.pod(pod, peer_class=FIRST, egress={EVERYBODY: said(DENY), SECOND: said(ACCEPT)})

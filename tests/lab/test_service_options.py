@@ -13,6 +13,7 @@ from lab.machine import Machine
 from lab.manifests import Object
 from lab.site import Options
 from lab.use import Client
+from tests.lab import modes
 from tests.lab.conftest import dropped, is_refused
 
 pytestmark = [pytest.mark.netns, pytest.mark.kernel]
@@ -178,3 +179,34 @@ def test_the_node_finds_node_ports_at_loopback_where_they_are_to_be(
 def test_a_pods_loopback_is_its_own(node_ports: WithNodePorts, kind: str, family: int) -> None:
     port = node_ports.nodes.service["spec"]["ports"][0]["nodePort"]
     assert is_refused(node_ports.nodes.asking("a pod").ask(kind, LOOPBACK[family], port))
+
+
+@dataclass(frozen=True, slots=True)
+class Seeing:
+    """Services whose backends say how they see who asks, on nodes whose agents were told to masquerade all of it."""
+
+    nodes: Nodes
+    services: dict[str, Object]  # by the backend's node
+
+
+@pytest.fixture(scope="module")
+def seeing(made: Nodes) -> dict[str, Object]:
+    """The services."""
+    return {node: modes.serve(made.cluster, f"seeing-{node}", node, modes.PORT)[1] for node in made.pods}
+
+
+@pytest.fixture(scope="module", params=["on", "off"], ids=["with hooks", "without"])
+def masqueraded(made: Nodes, seeing: dict[str, Object], request: pytest.FixtureRequest) -> Seeing:
+    """Agents with the option."""
+    made.start(f"--socket-lb={request.param}", "--masquerade-all=on")
+    return Seeing(made, seeing)
+
+
+@FAMILIES
+@pytest.mark.parametrize("node", [pytest.param("n1", id="a backend here"), pytest.param("n2", id="one elsewhere")])
+def test_a_backend_sees_the_node_in_place_of_a_pod_where_all_is_masqueraded(
+    masqueraded: Seeing, family: int, node: str
+) -> None:
+    target = (masqueraded.services[node]["spec"]["clusterIPs"][family], 80)
+    seen = modes.both(masqueraded.nodes.asking("a pod"), target)
+    assert seen == {str(masqueraded.nodes.machine("n1").addresses[family])}

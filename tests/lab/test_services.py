@@ -72,9 +72,13 @@ def test_a_pod_reaches_every_backend_by_an_external_address(echo: Echo, kind: st
 
 @KINDS
 @FAMILIES
-def test_a_pod_reaches_itself_by_its_service(echo: Echo, kind: str, family: int) -> None:
+@pytest.mark.parametrize("field", ["clusterIPs", "externalIPs", "nodePort"])
+def test_a_pod_reaches_itself_by_its_service(echo: Echo, kind: str, family: int, field: str) -> None:
     server = use.client(echo.cluster, echo.pods["web1"])
-    assert server.ask(kind, echo.ips("itself")[family], 80, 5).answers == {"web1": 5}
+    address, port = str(echo.cluster.site.machine("n1").addresses[family]), echo.node_port("itself")
+    if field != "nodePort":
+        address, port = echo.services["itself"]["spec"][field][family], 80
+    assert server.ask(kind, address, port, 5).answers == {"web1": 5}
 
 
 @KINDS

@@ -13,7 +13,7 @@ from agent.kernel.programs.generation import Move, begin
 from agent.kernel.programs.load import Loaded
 from agent.kernel.programs.sizes import memory_bytes, sizes
 from agent.log import logger
-from agent.options.config import Options, SocketLb
+from agent.options.config import Options
 from agent.options.mounts import read_mountinfo
 from maps import abi, libbpf, mapio
 from maps.pins import Generation, PinRoot, held
@@ -85,7 +85,7 @@ def start(options: Options, pins: PinRoot, found: Features) -> Started:
 
 def _modes(options: Options) -> dict[str, int]:
     """What the options fix in the programs."""
-    return {"sockets_of_node_only": options.socket_lb is SocketLb.HOST}
+    return {"sockets_of_node_only": not options.serves_pods_sockets}
 
 
 def _forget_sockets(generation: Generation) -> None:

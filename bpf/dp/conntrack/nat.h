@@ -58,6 +58,14 @@ static __always_inline bool nat_misses_answers(const struct packet *p, const str
 	return !(b->flags & BACKEND_LOCAL) && (external || nat_misses_remote(p, b));
 }
 
+/* Is a pod that asks a service, or who is behind it, seen by each backend as this node? */
+static __always_inline bool is_masqueraded_always(const struct scratch *work, bool external)
+{
+	const struct node *n = node_now();
+
+	return !external && work->sender.slot && n && n->flags & NODE_MASQUERADE_ALL;
+}
+
 /* Chooses the backend, and says what it is to be sent. */
 static __always_inline enum drop_reason nat_choose(ctx_t *ctx, struct scratch *work, const struct service *s,
 						   bool external)
@@ -79,7 +87,7 @@ static __always_inline enum drop_reason nat_choose(ctx_t *ctx, struct scratch *w
 	pair->mapping.sport = p->sport;
 	pair->mapping.dport = b->port;
 	pair->mapping.protocol = p->protocol;
-	if (!nat_misses_answers(p, b, external))
+	if (!is_masqueraded_always(work, external) && !nat_misses_answers(p, b, external))
 		return DROP_NONE;
 	return snat_choose(ctx, work, &p->src);
 }

@@ -224,6 +224,7 @@ def test_the_programs_do_what_the_device_does_not(network: NetworkSettings, flag
     assert network.flags == flags
     assert replace(network, masquerade=True).flags == flags | abi.NodeFlag.NODE_MASQUERADE
     assert replace(network, host_routing=True).flags == flags | abi.NodeFlag.NODE_HOST_ROUTING
+    assert replace(network, masquerade_all=True).flags == flags | abi.NodeFlag.NODE_MASQUERADE_ALL
 
 
 def test_a_change_of_one_node_concerns_that_node_alone() -> None:

@@ -74,6 +74,18 @@ def test_values(argv: list[str], field: str, value: object) -> None:
 
 
 @pytest.mark.parametrize(
+    ("argv", "are_served"),
+    [
+        pytest.param([], True, id="by default"),
+        pytest.param(["--socket-lb=host"], False, id="not where the node's own processes alone are"),
+        pytest.param(["--masquerade-all=on"], False, id="nor where what pods ask is to be masqueraded"),
+    ],
+)
+def test_pods_sockets_are_given_backends(argv: list[str], are_served: bool) -> None:  # noqa: FBT001
+    assert options(*argv).serves_pods_sockets is are_served
+
+
+@pytest.mark.parametrize(
     ("argv", "text"),
     [
         pytest.param(["--socketlb", "on"], "did you mean --socket-lb?", id="an unknown flag names the nearest"),
@@ -181,6 +193,12 @@ def test_bpffs_and_cgroup2_are_where_they_are_mounted() -> None:
             MOUNTS,
             "--encapsulation .* with --network chained",
             id="a tunnel beside others'",
+        ),
+        pytest.param(
+            ["run", "--manifests", "/m", "--network", "chained", "--masquerade-all", "on"],
+            MOUNTS,
+            "--masquerade-all .* with --network chained",
+            id="source translation where others do it",
         ),
     ],
 )
