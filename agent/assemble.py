@@ -33,8 +33,10 @@ from agent.kernel.policy_counters import PolicyCountersPart
 from agent.kernel.programs.hooks import POD
 from agent.kernel.programs.start import Started
 from agent.model.address import Network
+from agent.model.cluster import Cluster
 from agent.model.local import Device
 from agent.options.config import Encapsulation, Options, PodNetwork
+from agent.options.values import NOWHERE
 from agent.pods.attachments import boot_id
 from agent.pods.chained import ChainedVeths
 from agent.pods.earlier import EarlierPods
@@ -48,7 +50,9 @@ from agent.prepare import Prepared
 from agent.reconcile.loop import Loop
 from agent.reconcile.parts import Dataplane
 from agent.reconcile.status import Status
-from agent.serve import health, telemetry
+from agent.serve import health as readiness
+from agent.serve import telemetry
+from agent.serve.health_ports import Health, HealthPorts, HealthPortsPart, is_eligible
 from agent.serve.http import HttpServer
 from agent.serve.metrics import Metrics, WatchUse
 from agent.serve.policy_report import PolicyReporter
@@ -81,18 +85,25 @@ class Parts:
     earlier: EarlierPods | None  # where other plugins make the pods' network
     cni_socket: CniSocket
     http: HttpServer
+    health: HealthPorts | None  # not where kube-proxy answers
     metrics: Metrics
     reporter: Reporter
     policy_reporter: PolicyReporter
 
     def waits_for(self) -> tuple[str, ...]:
         """What has not been listed yet, and why."""
-        return health.waits_for(self.mirror.missing(), self.sources.objects.status())
+        return readiness.waits_for(self.mirror.missing(), self.sources.objects.status())
 
     def status(self) -> Status:
-        """How the loop fares; before its first sync with what is wrong in the objects that it waits with."""
+        """How the loop and the ports for load balancers fare.
+
+        Before its first sync with what is wrong in the objects that it waits with.
+        """
         status = self.loop.status()
-        return status if status.synced else replace(status, problems=self.mirror.cluster.problems)
+        problems = status.problems if status.synced else self.mirror.cluster.problems
+        if self.health is not None and (refused := self.health.problems()):
+            problems = (*problems, *refused)
+        return status if problems is status.problems else replace(status, problems=problems)
 
     def uplinks(self) -> tuple[Device, ...]:
         """The uplinks of this moment."""
@@ -118,7 +129,8 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
         node_port_addresses=options.nodeport_addresses,
     )
     threads, metrics = Threads(), Metrics()
-    dataplane = _dataplane(tables, kernel, netlink, settings)
+    health = None if is_chained else _health(options, threads, lambda: (loop.pending_s(), mirror.cluster))
+    dataplane = _dataplane(tables, kernel, netlink, settings, health)
     loop = Loop(
         dataplane,
         settings,
@@ -167,6 +179,7 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
         cni=cni,
         earlier=earlier if is_chained else None,
         cni_socket=CniSocket(options.run_dir, cni.answer, metrics.observe_cni, threads),
+        health=health,
         http=HttpServer(prepared.listener, metrics.registry, threads, ready=ready, alive=threads.trouble),
         metrics=metrics,
         reporter=Reporter(options.run_dir, options.pin_root),
@@ -178,13 +191,13 @@ def _unsynced(loop: Loop, mirror: Mirror, cluster: Sources, wait_s: float) -> st
     """What is not synced yet, after a wait; empty when all is."""
     if loop.wait_synced(wait_s):
         return ""
-    return health.unsynced(loop.status(), health.waits_for(mirror.missing(), cluster.objects.status()))
+    return readiness.unsynced(loop.status(), readiness.waits_for(mirror.missing(), cluster.objects.status()))
 
 
 def _not_ready(loop: Loop, kernel: Started, mirror: Mirror, cluster: Sources) -> str:
     """Why traffic should not be trusted to this node yet; empty when it may."""
-    awaited = health.waits_for(mirror.missing(), cluster.objects.status())
-    return health.not_ready(loop.status(), awaited, is_moved=kernel.moved.is_set(), now_ns=time.monotonic_ns())
+    awaited = readiness.waits_for(mirror.missing(), cluster.objects.status())
+    return readiness.not_ready(loop.status(), awaited, is_moved=kernel.moved.is_set(), now_ns=time.monotonic_ns())
 
 
 def _watch_uses(sources: Sources) -> Iterator[WatchUse]:
@@ -223,7 +236,16 @@ def _kept(options: Options, mirror: Mirror, loop: Loop) -> frozenset[str | bytes
     return frozenset((TUNNEL, SEGMENTER, *ways, *(one.link.host_device for one in own), *addresses))
 
 
-def _dataplane(tables: Mapping[str, AnyTable], kernel: Started, netlink: IPRoute, settings: Settings) -> Dataplane:
+def _health(options: Options, threads: Threads, now: Callable[[], tuple[float, Cluster]]) -> HealthPorts:
+    """The ports at which load balancers ask; *now* says for how long the loop is behind, and what there is."""
+    asked = Health(threads.trouble, lambda: now()[0], lambda: is_eligible(now()[1], options.node_name))
+    own = options.healthz_bind_address
+    return HealthPorts(options.node_name, own if own != NOWHERE else None, asked, threads)
+
+
+def _dataplane(
+    tables: Mapping[str, AnyTable], kernel: Started, netlink: IPRoute, settings: Settings, health: HealthPorts | None
+) -> Dataplane:
     """The maps, and the parts in the order of a round."""
     counters = open_table(abi.POLICY_COUNTERS, kernel.move.new.maps)
     device, pod_programs = TunnelDevice(netlink, kernel.sysctls), PodProgramsPart(kernel.hooks)
@@ -236,6 +258,7 @@ def _dataplane(tables: Mapping[str, AnyTable], kernel: Started, netlink: IPRoute
         RoutesPart(Routes(), settings.network),
         TunnelRemovalPart(device),
         VethsPart(),
+        *((HealthPortsPart(health.serve),) if health is not None else ()),
     )
     return Dataplane(tables, parts, pod_programs)
 

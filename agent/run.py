@@ -62,6 +62,8 @@ def _begin(parts: Parts) -> None:
     if parts.options.network is PodNetwork.OWN:  # else kube-proxy and other plugins are meant to be there
         report(conflicts(parts.options.cni_conf_dir))
     parts.http.start()
+    if parts.health is not None:
+        parts.health.start()
     parts.loop.adopt(parts.cni.restore())
     parts.loop.start()
     parts.drift.start()
@@ -128,6 +130,8 @@ def _end(parts: Parts) -> None:
     parts.reporter.report(parts.status(), parts.waits_for(), now=True)
     parts.policy_reporter.report(parts.loop.desired(), now=True)
     parts.http.stop()
+    if parts.health is not None:
+        parts.health.stop()
 
 
 def _raise_descriptors() -> None:

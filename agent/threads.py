@@ -8,7 +8,7 @@ import os
 import select
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Lock, Thread
 
 from agent.log import logger
@@ -131,6 +131,16 @@ class Worker:
         if not self._thread.is_alive:  # else it may still wait on the pipe
             os.close(self.wake)
             os.close(self._waker)
+
+    def rouse(self) -> None:
+        """Make the wake descriptor readable, from any thread, so that the worker looks what it is to do."""
+        with suppress(BlockingIOError):  # full: it will look
+            os.write(self._waker, b"\0")
+
+    def look(self) -> None:
+        """Take what :meth:`rouse` wrote, as the worker's own thread, before it looks what it is to do."""
+        with suppress(BlockingIOError):
+            os.read(self.wake, 4096)
 
     def wait(self, *descriptors: int, timeout_s: float | None = None) -> None:
         """Until one of the descriptors can be read, as the worker's own thread, but not beyond :meth:`stop`."""

@@ -8,6 +8,7 @@ from zlib import crc32
 from agent.compile import backend
 from agent.compile.context import NodeContext
 from agent.compile.frontend import Frontend, Frontends
+from agent.compile.health_check import HealthCheck, health_check
 from agent.compile.ids import BackendName, IdBook
 from agent.compile.records import Records
 from agent.model.address import Address
@@ -39,6 +40,7 @@ class ServiceRecords:
     labels: tuple[str, ...]  # of its backend sets
     records: Records
     problems: tuple[Problem, ...]
+    check: HealthCheck | None = None  # at its health-check node port
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,8 @@ def service_records(inputs: Inputs, context: NodeContext, book: IdBook) -> Servi
     labels = tuple(one.label for one in sets.values())
     addresses = [key for key in inputs.frontends.addresses if key not in inputs.lost]
     records = _records(services, addresses, sets.values())
-    return ServiceRecords(inputs, backend.unplaced(slices), labels, records, tuple(problems))
+    check = health_check(service, slices, context)
+    return ServiceRecords(inputs, backend.unplaced(slices), labels, records, tuple(problems), check)
 
 
 def set_label(service: Service, frontend: Frontend) -> str:

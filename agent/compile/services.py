@@ -7,6 +7,7 @@ from agent.compile.changes import changed
 from agent.compile.claims import Claimants, Claims, claims
 from agent.compile.context import NodeContext
 from agent.compile.frontend import Frontends, frontends
+from agent.compile.health_check import HealthCheck
 from agent.compile.host_port import NAMESPACE, HostPortServices
 from agent.compile.ids import IdBook
 from agent.compile.records import NOTHING, Owner, OwnerKind, Records
@@ -28,6 +29,7 @@ class Services:
     context: NodeContext = field(default_factory=NodeContext)
     records: Mapping[ObjectName, ServiceRecords] = field(default_factory=dict)
     claimants: Claimants[ObjectName] = field(default_factory=dict)
+    checks: Mapping[ObjectName, HealthCheck] = field(default_factory=dict)  # the same value while it is equal
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +61,20 @@ def services(
                 found[name] = new
             made[owner] = new.records if new is not None else NOTHING
             book.drop(set(old.labels if old else ()) - set(new.labels if new else ()))
-    now = Services(cluster.services, cluster.slices, host_ports, context, records, claimed.claimants)
+    checks = _checks(before, records, touched)
+    now = Services(cluster.services, cluster.slices, host_ports, context, records, claimed.claimants, checks)
     return now, Update(made, problems)
+
+
+def _checks(
+    before: Services, records: Mapping[ObjectName, ServiceRecords], touched: Iterable[ObjectName]
+) -> Mapping[ObjectName, HealthCheck]:
+    """The health checks of all services, of which those *touched* may differ from before."""
+    found = {name: records[name].check if name in records else None for name in touched}
+    if all(before.checks.get(name) == check for name, check in found.items()):
+        return before.checks
+    kept = {name: check for name, check in before.checks.items() if name not in found}
+    return kept | {name: check for name, check in found.items() if check is not None}
 
 
 def _asked(cluster: Cluster, host_ports: HostPortServices, before: Services) -> dict[ObjectName, Frontends]:
@@ -154,4 +168,4 @@ def _kept(inputs: Inputs, old: ServiceRecords | None, error: Exception) -> Servi
         name: {key: value for key, value in packed.items() if name not in {"services", "service_addrs"} or key in has}
         for name, packed in old.records.items()
     }
-    return ServiceRecords(inputs, old.unplaced, old.labels, Records.of(kept), problems)
+    return ServiceRecords(inputs, old.unplaced, old.labels, Records.of(kept), problems, old.check)

@@ -21,6 +21,7 @@ class Node:
     imports_host_local: bool = False  # annotation sluiceway.io/ipam
     external_ips: tuple[Address, ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
+    is_leaving: bool = False  # it is deleted, or about to be: new connections go elsewhere
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,7 @@ class Service:
     ports: tuple[ServicePort, ...] = ()
     internal_local: bool = False  # internalTrafficPolicy: Local
     external_local: bool = False  # externalTrafficPolicy: Local
+    health_check_port: int = 0  # healthCheckNodePort, where load balancers ask which nodes have endpoints; 0: none
     affinity_s: int = 0  # sessionAffinity ClientIP's timeout; 0: none
     publish_not_ready: bool = False
     host_ports: tuple[HostAddress, ...] = ()  # of a pod, which no Service object can have

@@ -183,6 +183,14 @@ class Options:
         ),
     )
     listen: tuple[str, int] = field(default=("127.0.0.1", 9650), metadata=about(values.endpoint, "metrics and health"))
+    healthz_bind_address: tuple[str, int] = field(
+        default=("::", 10256),
+        metadata=about(
+            values.endpoint_or_off,
+            "where load balancers ask for the node's /healthz and /livez, as kube-proxy's; [::] is every address of "
+            "both families; not with --network chained, where kube-proxy answers",
+        ),
+    )
     max_services: int = field(default=0, metadata=about(values.size, "service addresses", "0: by the node's memory"))
     max_backends: int = field(
         default=0,

@@ -21,6 +21,7 @@ FORMS = {  # what --help shows for a reader's text
     "node_port_addresses": "CIDR,CIDR|primary",
     "size": "N",
     "endpoint": "ADDRESS:PORT",
+    "endpoint_or_off": "ADDRESS:PORT|off",
     "port_range": "LOW-HIGH",
     "udp_port": "PORT",
     "vni": "N",
@@ -32,6 +33,7 @@ LEAST_MTU = 1280  # RFC 8200 5
 IPV6 = 6
 PRIMARY: Final = "primary"  # kube-proxy's word
 _MAPPED = IPv6Network("::ffff:0:0/96")
+NOWHERE = ("", 0)  # no address and port
 _INTERFACE = re.compile(r"[^\s/:]{1,15}")  # IFNAMSIZ, and dev_valid_name()
 
 
@@ -123,6 +125,11 @@ def endpoint(given: str) -> tuple[str, int]:
         raise ValueError(wrong) from error
 
 
+def endpoint_or_off(given: str) -> tuple[str, int]:
+    """As :func:`endpoint`, or off (kube-proxy: nothing) for nowhere, which is NOWHERE."""
+    return NOWHERE if given.lower() in {"", "off", "false", "no"} else endpoint(given)
+
+
 def port_range(given: str) -> tuple[int, int]:
     """Two ports, the lower first, as ``30000-32767``."""
     low, _, high = given.partition("-")
@@ -168,7 +175,7 @@ def written(value: object) -> str:
         case bool():
             return "on" if value else "off"
         case (str() as host, int() as port):
-            return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            return _endpoint(host, port)
         case (int() as low, int() as high):
             return f"{low}-{high}"
         case list() | tuple():
@@ -185,6 +192,12 @@ def _network(given: str) -> IPv4Network | IPv6Network:
     if found.version == IPV6 and found.overlaps(_MAPPED):
         raise ValueError(f"{given!r} has IPv4 addresses in the form of IPv6; write them as IPv4")
     return found
+
+
+def _endpoint(host: str, port: int) -> str:
+    if (host, port) == NOWHERE:
+        return "off"
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _port(given: str, least: int = 1) -> int:

@@ -129,6 +129,12 @@ class Loop:
         """The state after the latest round."""
         return self._account.status
 
+    def pending_s(self) -> float:
+        """For how long the oldest change waits that is not written yet, from any thread; 0: all is written."""
+        with self._wake:  # what is taken is never in neither place
+            since = self._propagation.pending_since_ns
+        return 0.0 if since is None else (self._clock() - since) / 1e9
+
     def wait_synced(self, timeout_s: float) -> bool:
         """Whether everything of a whole Cluster has been written once, from any thread, after *timeout_s* at most.
 

@@ -15,6 +15,12 @@ class Propagation:
         self._taken_ns: int | None = None  # and the first that is, and not written
         self._written: tuple[object, ...] = ()
 
+    @property
+    def pending_since_ns(self) -> int | None:
+        """When the first came of what is not written yet, from any thread; None: all is written."""
+        taken, arrived = self._taken_ns, self._arrived_ns
+        return arrived if taken is None else taken
+
     def arrived(self) -> None:
         """Something came; called by any thread, under the loop's lock."""
         if self._arrived_ns is None:

@@ -27,6 +27,26 @@ def test_a_thread_that_returns_though_nobody_ended_it_is_dead() -> None:
     assert threads.trouble() == "thread http ended, though nobody ended it"
 
 
+def test_a_worker_that_is_roused_looks_and_waits_again() -> None:
+    threads, looked, again = Threads(), Event(), Event()
+
+    def run() -> None:
+        while not worker.is_stopping:
+            worker.wait()
+            worker.look()
+            (again if looked.is_set() else looked).set()
+
+    worker = Worker(threads, "health ports", run)
+    worker.start()
+    worker.rouse()
+    assert looked.wait(60)
+    assert not again.wait(0.2), "it waits"
+    worker.rouse()
+    assert again.wait(60)
+    worker.stop()
+    assert threads.trouble() == ""
+
+
 def test_a_thread_that_was_ended_is_no_trouble() -> None:
     threads, wake = Threads(), Event()
     thread = threads.make("events", wake.wait)  # type: ignore[arg-type]

@@ -12,7 +12,14 @@ from agent.watch.decode.objects import Metadata
 from agent.watch.decode.reader import Reader
 
 ZONE = "topology.kubernetes.io/zone"
+TO_BE_DELETED = "ToBeDeletedByClusterAutoscaler"  # a taint
 IPAM, HOST_LOCAL = "sluiceway.io/ipam", "host-local"  # on a Node: whose reservations to keep
+
+
+class _Taint(Struct, frozen=True):
+    """``spec.taints[]`` of a Node."""
+
+    key: str = ""
 
 
 class _Spec(Struct, frozen=True):
@@ -20,6 +27,7 @@ class _Spec(Struct, frozen=True):
 
     pod_cidr: str = field(name="podCIDR", default="")
     pod_cidrs: list[str] | None = field(name="podCIDRs", default=None)
+    taints: list[_Taint] | None = None
 
 
 class _Address(Struct, frozen=True):
@@ -60,7 +68,15 @@ def _decode(content: Content, context: Context) -> Decoded:
             imports_host_local=_imports_host_local(read, found.metadata.annotations or {}),
             external_ips=_addresses(read, found.status, "ExternalIP"),
             labels=read.labels(found.metadata),
+            is_leaving=_is_leaving(found),
         )
+    )
+
+
+def _is_leaving(found: _Node) -> bool:
+    """Whether load balancers are to take the node for one that goes. Source: KEP-3836."""
+    return found.metadata.deletion_timestamp is not None or any(
+        taint.key == TO_BE_DELETED for taint in found.spec.taints or ()
     )
 
 

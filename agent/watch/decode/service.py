@@ -14,6 +14,7 @@ from agent.watch.decode.reader import Reader
 AFFINITY_DEFAULT_S = 10800  # DefaultClientIPServiceAffinitySeconds
 AFFINITY_MAX_S = 86400  # the API server's bound
 PROXY = "Proxy"  # an ipMode
+LOCAL = "Local"  # a traffic policy
 HEADLESS = "service.kubernetes.io/headless"
 NOT_SERVED = ("service.kubernetes.io/service-proxy-name", HEADLESS)
 
@@ -52,6 +53,7 @@ class _Spec(Struct, rename="camel", frozen=True):
     session_affinity_config: _AffinityConfig | None = None
     internal_traffic_policy: str | None = None
     external_traffic_policy: str | None = None
+    health_check_node_port: int | None = None
     publish_not_ready_addresses: bool = False
 
 
@@ -103,8 +105,9 @@ def _decode(content: Content, context: Context) -> Decoded:
             load_balancer=balancer,
             source_ranges=ranges,
             ports=_service_ports(read, spec),
-            internal_local=spec.internal_traffic_policy == "Local",
-            external_local=spec.external_traffic_policy == "Local",
+            internal_local=spec.internal_traffic_policy == LOCAL,
+            external_local=spec.external_traffic_policy == LOCAL,
+            health_check_port=_health_check_port(read, spec),
             affinity_s=_affinity_s(read, spec),
             publish_not_ready=spec.publish_not_ready_addresses,
         )
@@ -156,6 +159,14 @@ def _node_port(read: Reader, spec: _Spec, number: int, where: str) -> int:
     elif spec.type == "NodePort":
         read.refuse(where, "is missing; nothing allocates one here, so give a number")
     return 0
+
+
+def _health_check_port(read: Reader, spec: _Spec) -> int:
+    """Where this node answers for the service; 0 where every node leads to it, so that balancers ask nothing."""
+    number = spec.health_check_node_port
+    if not number or spec.type != "LoadBalancer" or spec.external_traffic_policy != LOCAL:
+        return 0
+    return read.port(number, "spec.healthCheckNodePort") or 0
 
 
 def _affinity_s(read: Reader, spec: _Spec) -> int:

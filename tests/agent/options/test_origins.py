@@ -54,6 +54,15 @@ def test_the_file_may_be_named_by_the_environment(tmp_path: Path) -> None:
         pytest.param(["--socket-lb=yes"], "socket_lb", SocketLb.ON, id="and is read as any switch"),
         pytest.param(["--install-cni=off"], "install_cni", False, id="off is no"),
         pytest.param(["--listen", "[::1]:80"], "listen", ("::1", 80), id="an IPv6 address stands in brackets"),
+        pytest.param(
+            ["--healthz-bind-address", "off"],
+            "healthz_bind_address",
+            ("", 0),
+            id="off instead of an address is nowhere",
+        ),
+        pytest.param(
+            ["--healthz-bind-address", ""], "healthz_bind_address", ("", 0), id="so is nothing, as kube-proxy's"
+        ),
         pytest.param(["--node-port-range", "1-2"], "node_port_range", (1, 2), id="a range has two ends"),
         pytest.param(
             ["--service-cidrs", "10.96.0.1/12, fd00::/112"],
@@ -240,7 +249,8 @@ def test_an_encapsulation_may_have_what_it_uses(argv: list[str]) -> None:
     [
         pytest.param([], id="defaults"),
         pytest.param(
-            ["--listen", "[::1]:80", "--devices", "a,b", "--kubeconfig", "/a b: c"], id="what YAML would misread"
+            ["--listen", "[::1]:80", "--healthz-bind-address", "off", "--devices", "a,b", "--kubeconfig", "/a b: c"],
+            id="what YAML would misread",
         ),
         pytest.param(["--node-name", "0x10", "--socket-lb", "off"], id="a name like a number"),
     ],

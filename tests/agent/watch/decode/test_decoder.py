@@ -75,6 +75,7 @@ def test_every_field_of_a_service_reaches_the_model() -> None:
         sessionAffinityConfig={"clientIP": {"timeoutSeconds": 60}},
         internalTrafficPolicy="Local",
         externalTrafficPolicy="Local",
+        healthCheckNodePort=32100,
         publishNotReadyAddresses=True,
         status={
             "loadBalancer": {
@@ -95,6 +96,7 @@ def test_every_field_of_a_service_reaches_the_model() -> None:
         ports=(ServicePort("dns", Protocol.UDP, 53, 30053), ServicePort("dns-tcp", Protocol.TCP, 53)),
         internal_local=True,
         external_local=True,
+        health_check_port=32100,
         affinity_s=60,
         publish_not_ready=True,
     )
@@ -220,6 +222,25 @@ def test_source_ranges_that_are_all_wrong_admit_nobody() -> None:
     assert [problem.field for problem in found.problems] == ["spec.loadBalancerSourceRanges[0]"]
 
 
+@pytest.mark.parametrize(
+    ("spec", "port", "problems"),
+    [
+        pytest.param({}, 32100, [], id="54 a load balancer's with traffic policy Local"),
+        pytest.param({"externalTrafficPolicy": "Cluster"}, 0, [], id="55 with policy Cluster every node leads to it"),
+        pytest.param({"type": "NodePort"}, 0, [], id="no load balancer asks for a node port"),
+        pytest.param({"healthCheckNodePort": 0}, 0, [], id="0 is none"),
+        pytest.param({"healthCheckNodePort": 70000}, 0, ["spec.healthCheckNodePort"], id="a number that is no port"),
+    ],
+)
+def test_the_health_check_node_port(spec: dict[str, object], port: int, problems: list[str]) -> None:
+    ports = [{"port": 53, "nodePort": 30053}]
+    whole = {"type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": 32100, "ports": ports}
+    found = service(**(whole | spec))
+    assert isinstance(found.value, Service)
+    assert found.value.health_check_port == port
+    assert [problem.field for problem in found.problems] == problems
+
+
 def test_json_of_a_wrong_shape_costs_the_object() -> None:
     found = service(ports=[{"port": "fifty-three"}])
     assert found.value is None
@@ -327,6 +348,30 @@ def test_a_node() -> None:
         external_ips=(ip_address("198.51.100.2"),),
         labels=(("b", "2"), ("topology.kubernetes.io/zone", "a")),
     )
+
+
+@pytest.mark.parametrize(
+    ("metadata", "spec", "leaving"),
+    [
+        pytest.param({}, {}, False, id="84 a node that stays"),
+        pytest.param({"deletionTimestamp": "2026-05-04T03:02:01Z"}, {}, True, id="84 one that is deleted"),
+        pytest.param(
+            {},
+            {"taints": [{"key": "a", "effect": "NoSchedule"}, {"key": "ToBeDeletedByClusterAutoscaler", "value": "1"}]},
+            True,
+            id="84 one that the autoscaler takes away",
+        ),
+        pytest.param(
+            {}, {"taints": [{"key": "a", "effect": "NoSchedule"}]}, False, id="84 another taint means nothing"
+        ),
+        pytest.param({}, {"taints": None}, False, id="84 nor does a list that is null"),
+    ],
+)
+def test_a_node_that_goes(metadata: dict[str, str], spec: dict[str, object], *, leaving: bool) -> None:
+    content = json.dumps({"metadata": {"name": "n2", **metadata}, "spec": spec}).encode()
+    found = Decoder("n1").decode(NODE, content)
+    assert isinstance(found.value, Node)
+    assert found.value.is_leaving is leaving
 
 
 @pytest.mark.parametrize(
