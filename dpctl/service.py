@@ -56,6 +56,11 @@ def service_table(generation: Generation) -> Table[ServiceRow]:
         return Table(COLUMNS, service_rows(services.items(), sets))
 
 
+def _policy(service: abi.Service) -> str:
+    found = "Local" if service.flags & abi.ServiceFlag.SERVICE_LOCAL else "Cluster"
+    return f"{found}, source ranges" if service.flags & abi.ServiceFlag.SERVICE_RANGED else found
+
+
 def _row(label: SetLabel, key: abi.ServiceKey, service: abi.Service) -> ServiceRow:
     return ServiceRow(
         service=label.service,
@@ -64,7 +69,7 @@ def _row(label: SetLabel, key: abi.ServiceKey, service: abi.Service) -> ServiceR
         protocol=protocol(key.protocol),
         scope=SCOPES[key.scope],
         backends=service.backends,
-        policy="Local" if service.flags & abi.ServiceFlag.SERVICE_LOCAL else "Cluster",
+        policy=_policy(service),
         affinity_s=service.affinity_s,
         set_id=service.set_id,
     )

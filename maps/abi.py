@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "995377366be6"
+LAYOUT: Final = "ae8e098a916c"
 """The fingerprint of all that follows."""
 
 
@@ -158,7 +158,8 @@ class DropReason(IntEnum):
     DROP_POLICY_INGRESS = 41
     DROP_POLICY_EGRESS = 42
     DROP_POLICY_UNKNOWN = 43
-    DROP_REASONS = 44
+    DROP_SOURCE_RANGE = 44
+    DROP_REASONS = 45
 
 
 class EndpointFlag(IntFlag):
@@ -253,6 +254,7 @@ class ServiceFlag(IntFlag):
 
     SERVICE_LOCAL = 1
     SERVICE_HELD = 2
+    SERVICE_RANGED = 4
 
 
 class SlotState(IntEnum):
@@ -2723,6 +2725,56 @@ class SockPeerKey:
         ]
 
 
+_SOURCE_RANGE_KEY = struct.Struct("<II16s")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRangeKey:
+    """``struct source_range_key``, 24 bytes."""
+
+    SIZE: ClassVar[int] = 24
+    prefix_bits: int  # __u32
+    set_id: int  # __u32
+    addr: IPv6Address  # ip_addr
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return SourceRangeKey.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[SourceRangeKey]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _SOURCE_RANGE_KEY.pack
+        return b"".join(
+            [
+                pack(
+                    r.prefix_bits,
+                    r.set_id,
+                    r.addr.packed,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "SourceRangeKey":
+        """The record in exactly these bytes."""
+        (found,) = SourceRangeKey.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[SourceRangeKey]":
+        """The records that stand end to end in *data*."""
+        return [
+            SourceRangeKey(
+                f0,
+                f1,
+                IPv6Address(f2),
+            )
+            for (f0, f1, f2,) in _SOURCE_RANGE_KEY.iter_unpack(data)
+        ]
+
+
 _UPLINK = struct.Struct("<16s16s")
 
 
@@ -2980,6 +3032,11 @@ SOCK_PEERS: Final[MapSpec[SockPeerKey, SockPeer]] = MapSpec(
     option="max_flows", carried=Carried.TRAFFIC,
 )
 
+SOURCE_RANGES: Final[MapSpec[SourceRangeKey, int]] = MapSpec(
+    "source_ranges", MapKind.LPM_TRIE, SourceRangeKey, record.IntCodec("<I"), 65536, 1,
+    writer=Writer.AGENT, order=88, option="max_services", carried=Carried.SEED,
+)
+
 UPLINKS: Final[MapSpec[int, Uplink]] = MapSpec(
     "uplinks", MapKind.HASH, record.IntCodec("<I"), Uplink, 4096, 1,
     writer=Writer.AGENT, order=17, carried=Carried.SEED,
@@ -3086,6 +3143,7 @@ MAPS: Final[Mapping[str, MapSpec[Any, Any]]] = {
         per_cpu=32768, private=True,
     ),
     "sock_peers": SOCK_PEERS,
+    "source_ranges": SOURCE_RANGES,
     "uplinks": UPLINKS,
 }
 """Every map by its name; what only programs use is private, and its keys and values are octets."""

@@ -4,7 +4,7 @@ Beside them its addresses without ports: what is for another port of theirs goes
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv6Address
 
 from agent.model.address import Address, mapped, unmapped
@@ -16,6 +16,7 @@ INTERNAL, EXTERNAL = abi.Scope.SCOPE_INTERNAL, abi.Scope.SCOPE_EXTERNAL
 CARRIED = (Protocol.TCP, Protocol.UDP)  # the programs translate no other
 NODE_PORT = "nodePort"
 CLUSTER_IPS = "spec.clusterIPs"
+BALANCERS = "status.loadBalancer.ingress"
 ANY4 = IPv6Address("::ffff:0.0.0.0")
 ANY6 = IPv6Address("::")
 _Site = tuple[IPv6Address, str, abi.Scope, bool]  # address, field, scope, local endpoints only
@@ -31,6 +32,7 @@ class Frontend:
     ipv6: bool
     local: bool  # served by the endpoints of this node alone
     cluster_ip: Address | None = None  # None: another address, or the nodes'
+    ranged: bool = False  # serves the sources in the service's ranges alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +65,11 @@ def frontends(service: Service) -> Frontends:
                 continue
             key = abi.ServiceKey(address, number, port.protocol, scope).pack()
             ipv6 = address.ipv4_mapped is None
-            made = Frontend(key, field, index, ipv6, local, cluster_ip)
+            ranged = service.source_ranges is not None and where.startswith(BALANCERS)
+            made = Frontend(key, field, index, ipv6, local, cluster_ip, ranged)
             held = entries.setdefault(key, made)
+            if made.ranged and held.port == index:
+                entries[key] = replace(held, ranged=True)  # also an external IP: the narrower counts
             if held.port != index:
                 problems.append(_twice(service, held, index))
     return Frontends(tuple(entries.values()), tuple(problems), tuple(dict.fromkeys(_addresses(service))))
@@ -114,17 +119,12 @@ def _public(service: Service) -> Iterator[tuple[str, Address]]:
     """The addresses that lead to the service from outside: field and address."""
     for index, address in enumerate(service.external_ips):
         yield f"spec.externalIPs[{index}]", address
-    if service.source_ranges:
-        return
     for index, address in enumerate(service.load_balancer):
-        yield f"status.loadBalancer.ingress[{index}]", address
+        yield f"{BALANCERS}[{index}]", address
 
 
 def _unserved(service: Service) -> Iterator[Problem]:
     """Addresses that get no frontend."""
-    if service.source_ranges and service.load_balancer:
-        text = "source ranges are not supported yet, so the load balancer's addresses are not served at all"
-        yield Problem("Service", service.name, "spec.loadBalancerSourceRanges", text)
     has = families(service)
     for field, address in _public(service):
         if has and address.version not in has:

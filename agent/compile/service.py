@@ -11,6 +11,7 @@ from agent.compile.frontend import Frontend, Frontends
 from agent.compile.health_check import HealthCheck, health_check
 from agent.compile.ids import BackendName, IdBook
 from agent.compile.records import Records
+from agent.compile.source_range import source_range_keys
 from agent.model.address import Address
 from agent.model.name import ObjectName, Problem
 from agent.model.service import EndpointSlice, Service
@@ -18,6 +19,7 @@ from maps import abi, maglev
 from maps.record import Packed
 
 LABEL_BYTES = 191  # of struct backend_set's label, without its NUL
+IS_SOURCE_RANGE = abi.SOURCE_RANGES.value.pack(1)
 IS_SERVICES = abi.SERVICE_ADDRS.value.pack(1)
 
 
@@ -62,6 +64,7 @@ def service_records(inputs: Inputs, context: NodeContext, book: IdBook) -> Servi
     problems = [*inputs.frontends.problems, *_lost_claims(inputs), *_unknown_ports(service, slices)]
     sets: dict[tuple[int, bool, bool], BackendSet] = {}
     services: dict[bytes, bytes] = {}
+    ranges: dict[bytes, None] = {}
     for frontend in inputs.frontends.entries:
         if frontend.key in inputs.lost:
             continue
@@ -73,9 +76,13 @@ def service_records(inputs: Inputs, context: NodeContext, book: IdBook) -> Servi
                 chosen = dict(islice(chosen.items(), maglev.MOST_BACKENDS))
             sets[where] = _set(set_label(service, frontend), chosen, book)
         services[frontend.key] = _service(service, frontend, sets[where], context.addresses)
+        if frontend.ranged:
+            ranges |= dict.fromkeys(
+                source_range_keys(service.source_ranges or (), sets[where].set_id, ipv6=frontend.ipv6)
+            )
     labels = tuple(one.label for one in sets.values())
     addresses = [key for key in inputs.frontends.addresses if key not in inputs.lost]
-    records = _records(services, addresses, sets.values())
+    records = _records(services, addresses, ranges, sets.values())
     check = health_check(service, slices, context)
     return ServiceRecords(inputs, backend.unplaced(slices), labels, records, tuple(problems), check)
 
@@ -94,12 +101,15 @@ def set_label(service: Service, frontend: Frontend) -> str:
 def _service(service: Service, frontend: Frontend, backends: BackendSet, own: Collection[Address]) -> bytes:
     flags = abi.ServiceFlag.SERVICE_LOCAL if frontend.local else abi.ServiceFlag(0)
     flags |= abi.ServiceFlag.SERVICE_HELD if frontend.cluster_ip in own else abi.ServiceFlag(0)
+    flags |= abi.ServiceFlag.SERVICE_RANGED if frontend.ranged else abi.ServiceFlag(0)
     return abi.Service(
         backends.set_id, service.affinity_s, backends.size, backends.parts, flags, backends.only_slot
     ).pack()
 
 
-def _records(services: Packed, addresses: Collection[bytes], sets: Collection[BackendSet]) -> Records:
+def _records(
+    services: Packed, addresses: Collection[bytes], ranges: Collection[bytes], sets: Collection[BackendSet]
+) -> Records:
     """Everything of a service, map by map."""
     names = {abi.BACKEND_SETS.key.pack(one.set_id): abi.BackendSet(one.label).pack() for one in sets}
     return Records(
@@ -107,6 +117,7 @@ def _records(services: Packed, addresses: Collection[bytes], sets: Collection[Ba
             ("backends", b"".join(one.backends[0] for one in sets), b"".join(one.backends[1] for one in sets)),
             ("maglevs", b"".join(one.maglevs[0] for one in sets), b"".join(one.maglevs[1] for one in sets)),
             ("backend_sets", b"".join(names), b"".join(names.values())),
+            ("source_ranges", b"".join(ranges), IS_SOURCE_RANGE * len(ranges)),
             ("services", b"".join(services), b"".join(services.values())),
             ("service_addrs", b"".join(addresses), IS_SERVICES * len(addresses)),
         )

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
-from agent.model.address import ADDRESS_BYTES, Address, Family
+from agent.model.address import ADDRESS_BYTES, Address, Family, Network
 from agent.model.name import ObjectName
 
 
@@ -43,7 +43,8 @@ class Service:
     cluster_ips: tuple[Address, ...] = ()
     external_ips: tuple[Address, ...] = ()
     load_balancer: tuple[Address, ...] = ()  # of balancers that leave packets addressed to them (ipMode VIP)
-    source_ranges: tuple[str, ...] = ()  # spec.loadBalancerSourceRanges
+    # of clients that the balancers' addresses serve (spec.loadBalancerSourceRanges); None: all
+    source_ranges: tuple[Network, ...] | None = None
     ports: tuple[ServicePort, ...] = ()
     internal_local: bool = False  # internalTrafficPolicy: Local
     external_local: bool = False  # externalTrafficPolicy: Local

@@ -66,6 +66,7 @@ enum drop_reason {
 	DROP_POLICY_INGRESS, /* no policy of the pod that it is for accepts it, or one denies it */
 	DROP_POLICY_EGRESS,  /* no policy of the pod that sends it accepts it, or one denies it */
 	DROP_POLICY_UNKNOWN, /* from or for a pod whose rules are not here yet, or that has just gone */
+	DROP_SOURCE_RANGE,   /* for a load balancer's address, from outside its service's loadBalancerSourceRanges */
 	DROP_REASONS,	     /* count, keep last */
 };
 
@@ -150,8 +151,19 @@ struct service_addr_key {
 };
 
 enum service_flag {
-	SERVICE_LOCAL = 1, /* traffic policy Local: without a backend the packet is dropped, not refused */
-	SERVICE_HELD = 2,  /* at a cluster IP that the node has itself: a process of it may answer there */
+	SERVICE_LOCAL = 1,  /* traffic policy Local: without a backend the packet is dropped, not refused */
+	SERVICE_HELD = 2,   /* at a cluster IP that the node has itself: a process of it may answer there */
+	SERVICE_RANGED = 4, /* at a load balancer's address: serves the sources in source_ranges alone */
+};
+
+/*
+ * Sources that a load balancer's address serves, by the backend set that it leads to, which is of one family. prefix_bits counts
+ * set_id too.
+ */
+struct source_range_key {
+	__u32 prefix_bits;
+	__u32 set_id;
+	ip_addr addr;
 };
 
 struct service {

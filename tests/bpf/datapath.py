@@ -20,6 +20,7 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
 from agent.compile.node import kept_ports
+from agent.compile.source_range import source_range_keys
 from agent.model.address import mapped
 from maps import abi, flow_arrays, flow_table, libbpf, maglev, mapio, paths
 from maps.abi import DropReason
@@ -271,6 +272,12 @@ class Datapath:
         key = abi.ServiceKey(addr(address), port, protocol, scope)
         self.tables["services"].update([(key, abi.Service(set_id, affinity_s, len(backends), parts, flags, 0))])
         return set_id
+
+    def source_range(self, set_id: int, network: str) -> None:
+        """Have a load balancer's address that leads to the set serve a range of sources."""
+        parsed = ip_network(network)
+        keys = source_range_keys([parsed], set_id, ipv6=parsed.version == 6)
+        self.tables["source_ranges"].update([(abi.SourceRangeKey.unpack(key), 1) for key in keys])
 
     def service_address(self, address: str, scope: abi.Scope = abi.Scope.SCOPE_INTERNAL) -> None:
         """Say that an address is a service's: of the cluster alone, or one that leads in from outside."""

@@ -246,6 +246,7 @@ CASES = {
     DropReason.DROP_POLICY_INGRESS: Case(lambda node: denying(node, OTHER_POD_DEVICE), frame(POD, OTHER, syn())),
     DropReason.DROP_POLICY_EGRESS: Case(lambda node: denying(node, LOOPBACK), frame(POD, OTHER, syn())),
     DropReason.DROP_POLICY_UNKNOWN: Case(unheard_of, frame(POD, OTHER, syn())),
+    DropReason.DROP_SOURCE_RANGE: Case(service((OTHER, 8080, True), flags=ServiceFlag.SERVICE_RANGED), SYN),
     DropReason.DROP_VLAN: Case(nothing, Ether(src=POD_MAC, dst=GATEWAY_MAC) / Dot1Q(vlan=5) / SYN.payload),
     DropReason.DROP_ARP: Case(nothing, Ether(src=POD_MAC) / ARP(hwsrc=POD_MAC, psrc=OTHER, pdst=NODE)),
     DropReason.DROP_ND: Case(nothing, Ether(src=POD_MAC) / IPv6(src=POD6, dst="ff02::1") / ICMPv6ND_RA()),

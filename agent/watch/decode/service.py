@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import msgspec
 from msgspec import Struct, field
 
-from agent.model.address import Address
+from agent.model.address import Address, Network
 from agent.model.service import Protocol, Service, ServicePort
 from agent.watch.decode.kind import Content, Context, Decoded, Kind
 from agent.watch.decode.objects import Metadata
@@ -93,17 +93,13 @@ def _decode(content: Content, context: Context) -> Decoded:
     spec = found.spec
     if not _is_served(found):
         return read.result(None)
-    balancer = tuple(_balancer(read, found.status.load_balancer.ingress or []))
-    ranges = tuple(_source_ranges(read, spec.load_balancer_source_ranges or []))
-    if spec.load_balancer_source_ranges and not ranges:
-        balancer = ()  # no range at all would admit everybody
     return read.result(
         Service(
             name=read.name,
             cluster_ips=tuple(_cluster_ips(read, spec)),
             external_ips=tuple(read.reachables(spec.external_ips, "spec.externalIPs")),
-            load_balancer=balancer,
-            source_ranges=ranges,
+            load_balancer=tuple(_balancer(read, found.status.load_balancer.ingress or [])),
+            source_ranges=_source_ranges(read, spec.load_balancer_source_ranges),
             ports=_service_ports(read, spec),
             internal_local=spec.internal_traffic_policy == LOCAL,
             external_local=spec.external_traffic_policy == LOCAL,
@@ -198,12 +194,13 @@ def _balancer(read: Reader, ingress: list[_Ingress]) -> Iterator[Address]:
             yield address
 
 
-def _source_ranges(read: Reader, ranges: list[str]) -> Iterator[str]:
-    for index, text in enumerate(ranges):
-        # the API server admits blanks around it
-        network = read.network(text.strip(), f"spec.loadBalancerSourceRanges[{index}]")
-        if network is not None:
-            yield str(network)
+def _source_ranges(read: Reader, texts: list[str] | None) -> tuple[Network, ...] | None:
+    """The ranges that can be read: where none can, nobody is served, for without any all would be."""
+    if not texts:
+        return None
+    # the API server admits blanks around them
+    found = (read.network(text.strip(), f"spec.loadBalancerSourceRanges[{at}]") for at, text in enumerate(texts))
+    return tuple(network for network in found if network is not None)
 
 
 SERVICE = Kind(

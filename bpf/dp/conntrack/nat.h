@@ -93,7 +93,7 @@ static __always_inline enum drop_reason nat_choose(ctx_t *ctx, struct scratch *w
 }
 
 /*
- * Begins the translated flow of a packet to a service's backend. The client's address and port are kept unless
+ * Begins the translated flow of a packet to a service's backend, if it serves the packet's source and has one. The client's address and port are kept unless
  * answers would miss us, its port also unless the backend knows it from another flow.
  * On DROP_NONE both entries are there.
  */
@@ -105,6 +105,10 @@ __noinline int nat_begin(ctx_t *ctx, const struct service *s, bool external)
 
 	if (!s || !n || !work)
 		return DROP_BACKEND_LOST;
+	if (!source_is_served(s, &work->packet.src))
+		return DROP_SOURCE_RANGE;
+	if (!s->backends)
+		return service_empty(s);
 	why = nat_choose(ctx, work, s, external);
 	return why ? why : nat_store(ctx, work, n);
 }
@@ -164,7 +168,7 @@ __noinline int nat_source(ctx_t *ctx, __u32 flags)
 static __always_inline enum drop_reason ct_begin(ctx_t *ctx, struct scratch *work, const struct service *s,
 						 bool external, struct flow **f)
 {
-	enum drop_reason why = s->backends ? nat_begin(ctx, s, external) : service_empty(s);
+	enum drop_reason why = nat_begin(ctx, s, external);
 
 	if (!why)
 		*f = &work->flow;

@@ -6,7 +6,7 @@
 #ifndef SLUICEWAY_LISTENER_H
 #define SLUICEWAY_LISTENER_H
 
-#include "dp/service/service.h"
+#include "dp/service/source_range.h"
 #include "dp/packet/packet.h"
 
 /* Functions of their own, as the two sockets are of different types to the verifier. */

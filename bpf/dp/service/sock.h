@@ -340,12 +340,14 @@ static __noinline int to_backend(struct bpf_sock_addr *ctx, struct peer *peer, b
 		return 0;
 	if (c.on_node && is_bound_to_service(ctx, addr_is_v4(&peer->addr)))
 		return 0;
+	client_address(&c, addr_is_v4(&peer->addr), &from);
+	if (!source_is_served(s, &from))
+		return 0; /* the devices drop what is sent, and count it */
 	if (!s->backends)
 		return s->flags & SERVICE_LOCAL ? 0 : CONNECTION_REFUSED;
 	may_stay = can_be_left(ctx, &c, peer);
 	if (may_stay && (connects || is_connected_to(ctx, peer)))
 		return 0; /* so that a connected datagram socket finds another backend when its own leaves */
-	client_address(&c, addr_is_v4(&peer->addr), &from);
 	b = sock_backend(ctx, &asked, s, &from, may_stay && c.pod);
 	if (!b)
 		return 0;

@@ -139,7 +139,7 @@ def addresses(wanted: Desired) -> dict[str, list[str]]:
 
 def test_every_address_of_a_service_is_known_by_who_may_ask_there() -> None:
     public = {"external_ips": (ip_address("203.0.113.5"),), "load_balancer": (ip_address("fd00:5::5"),)}
-    both = service("both", "10.96.0.1,fd00::1", source_ranges=("192.0.2.0/24",), **public)
+    both = service("both", "10.96.0.1,fd00::1", source_ranges=(ip_network("192.0.2.0/24"),), **public)
     headless = service("headless", "", external_ips=public["external_ips"])
     assert addresses(compiled(both, headless)) == {
         "both": ["10.96.0.1 in", "203.0.113.5 out", "fd00:5::5 out", "fd00::1 in"],

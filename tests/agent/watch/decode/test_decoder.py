@@ -92,7 +92,7 @@ def test_every_field_of_a_service_reaches_the_model() -> None:
         cluster_ips=(ip_address("10.96.0.10"), ip_address("fd00:10:96::a")),
         external_ips=(ip_address("198.51.100.7"),),
         load_balancer=(ip_address("203.0.113.1"),),
-        source_ranges=("192.0.2.0/24", "2001:db8::/32"),
+        source_ranges=(ip_network("192.0.2.0/24"), ip_network("2001:db8::/32")),
         ports=(ServicePort("dns", Protocol.UDP, 53, 30053), ServicePort("dns-tcp", Protocol.TCP, 53)),
         internal_local=True,
         external_local=True,
@@ -211,15 +211,23 @@ def test_the_address_of_a_load_balancer(mode: dict[str, str], addresses: tuple[s
     assert found.value.load_balancer == tuple(map(ip_address, addresses))
 
 
-def test_source_ranges_that_are_all_wrong_admit_nobody() -> None:
-    found = service(
-        type="LoadBalancer",
-        loadBalancerSourceRanges=["everyone"],
-        status={"loadBalancer": {"ingress": [{"ip": "203.0.113.1"}]}},
-    )
+@pytest.mark.parametrize(
+    ("texts", "ranges", "wrong"),
+    [
+        pytest.param(None, None, [], id="53 none given, everybody is served"),
+        pytest.param([], None, [], id="53 an empty list is none"),
+        pytest.param([" 192.0.2.0/24\t", "fd00::/8"], ["192.0.2.0/24", "fd00::/8"], [], id="53 blanks mean nothing"),
+        pytest.param(["192.0.2.0/24", "10.0.0.0/33"], ["192.0.2.0/24"], [1], id="53 a range that is none is left out"),
+        pytest.param(["everyone"], [], [0], id="53 where no range can be read nobody is served"),
+    ],
+)
+def test_source_ranges(texts: list[str] | None, ranges: list[str] | None, wrong: list[int]) -> None:
+    balanced = {"loadBalancer": {"ingress": [{"ip": "203.0.113.1"}]}}
+    found = service(type="LoadBalancer", loadBalancerSourceRanges=texts, status=balanced)
     assert isinstance(found.value, Service)
-    assert found.value.load_balancer == ()
-    assert [problem.field for problem in found.problems] == ["spec.loadBalancerSourceRanges[0]"]
+    assert found.value.source_ranges == (None if ranges is None else tuple(map(ip_network, ranges)))
+    assert found.value.load_balancer == (ip_address("203.0.113.1"),)
+    assert [problem.field for problem in found.problems] == [f"spec.loadBalancerSourceRanges[{at}]" for at in wrong]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,89 @@
+"""loadBalancerSourceRanges on the wire: pods, nodes and outsiders in the ranges are served, and nobody else."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from lab.use import Asked, Client
+from tests.lab.conftest import BACKENDS, Echo
+
+pytestmark = [pytest.mark.netns, pytest.mark.kernel]
+
+ADDRESSES = ("192.0.2.81", "2001:db8::81")
+KNOWN_S = 20  # in which agents have a change
+# of the four two, as who is not served waits for seconds; tests/bpf has each
+WAYS = pytest.mark.parametrize(
+    ("kind", "family"), [pytest.param("tcp", 0, id="tcp-ipv4"), pytest.param("udp", 1, id="udp-ipv6")]
+)
+
+
+def ranged(echo: Echo, ranges: list[str]) -> None:
+    """A service with these source ranges, or any when there are none."""
+    service = {
+        "kind": "Service",
+        "metadata": {"name": "ranged"},
+        "spec": {
+            "type": "LoadBalancer",
+            "ipFamilyPolicy": "RequireDualStack",
+            "loadBalancerSourceRanges": ranges,
+            "selector": {"app": "echo"},
+            "ports": [
+                {"name": "tcp", "port": 80, "targetPort": "tcp"},
+                {"name": "udp", "port": 80, "targetPort": "udp", "protocol": "UDP"},
+            ],
+        },
+        "status": {"loadBalancer": {"ingress": [{"ip": address} for address in ADDRESSES]}},
+    }
+    echo.cluster.apply(json.dumps(service))
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + KNOWN_S
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def is_served(found: Asked) -> bool:
+    """Whether the one question had an answer of a backend."""
+    return not found.errors and found.names <= BACKENDS
+
+
+@pytest.fixture
+def outside(echo: Echo) -> Iterator[Client]:
+    """Whoever is outside, for whom the load balancer's addresses lead to n3."""
+    machine, way = echo.cluster.site.outside, echo.cluster.site.machine("n3").addresses
+    for address, gateway in zip(ADDRESSES, way, strict=True):
+        machine.run("ip", "route", "replace", address, "via", str(gateway))
+    yield echo.outside
+    for address in ADDRESSES:
+        machine.run("ip", "route", "delete", address)
+    echo.cluster.remove("Service", "ranged")
+
+
+@WAYS
+def test_who_is_in_a_range_is_served_and_nobody_else(echo: Echo, outside: Client, kind: str, family: int) -> None:
+    def asks(client: Client) -> bool:
+        return is_served(client.ask(kind, ADDRESSES[family], 80))
+
+    everybody = {
+        "a pod": echo.asking,
+        "another pod": echo.other,
+        "a node": echo.node("n1"),
+        "another node": echo.node("n2"),
+        "the outside": outside,
+    }
+    ranged(echo, [])
+    until(lambda: all(map(asks, everybody.values())))
+    own = str(echo.asking.machine.run("hostname", "-I", context=echo.asking.context).stdout).split()[family]
+    node = str(echo.cluster.site.machine("n2").addresses[family])
+    bits = (32, 128)[family]
+    ranged(echo, [f" {own}/{bits}", f"{node}/{bits}"])
+    until(lambda: not asks(echo.other))
+    until(lambda: not asks(outside))
+    assert {name for name, client in everybody.items() if asks(client)} == {"a pod", "another node"}
+    ranged(echo, [str(echo.cluster.site.outside.addresses[family])])
+    until(lambda: asks(outside))
+    until(lambda: not asks(echo.asking))
