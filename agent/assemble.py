@@ -12,6 +12,7 @@ from pyroute2 import IPRoute
 from agent.cni.check import RecordCheck
 from agent.cni.commands import Cni
 from agent.cni.socket import CniSocket
+from agent.compile.public_range import PublicRanges
 from agent.compile.settings import NetworkSettings, Settings
 from agent.compile.tunnel import NAME as TUNNEL
 from agent.compile.tunnel import SEGMENTER, DeviceKind
@@ -127,6 +128,7 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
         pods_from_api=not options.manifests,
         is_chained=is_chained,
         node_port_addresses=options.nodeport_addresses,
+        public_ranges=_public_ranges(options),
     )
     threads, metrics = Threads(), Metrics()
     health = None if is_chained else _health(options, threads, lambda: (loop.pending_s(), mirror.cluster))
@@ -234,6 +236,13 @@ def _kept(options: Options, mirror: Mirror, loop: Loop) -> frozenset[str | bytes
     own = tuple(one for one in loop.attachments() if not one.link.is_chained)
     addresses = (address.packed for one in own for address in one.addresses)
     return frozenset((TUNNEL, SEGMENTER, *ways, *(one.link.host_device for one in own), *addresses))
+
+
+def _public_ranges(options: Options) -> PublicRanges | None:
+    """The ranges of external addresses that Services may have; None: any address."""
+    if not options.strict_external_ip_validation:
+        return None
+    return PublicRanges(options.service_external_ip_range, options.loadbalancer_ip_range)
 
 
 def _health(options: Options, threads: Threads, now: Callable[[], tuple[float, Cluster]]) -> HealthPorts:

@@ -93,7 +93,7 @@ def desired(cluster: Cluster, settings: Settings, before: Desired, *, settle: bo
         attachments.values(), context.addresses, settings.node_name, before.services.host_ports
     )
     book = IdBook(before.ids)
-    served, update = services(cluster, host_ports, context, before.services, book)
+    served, update = services(cluster, host_ports, context, before.services, book, settings.public_ranges)
     if not before.synced:
         book.keep(label for records in served.records.values() for label in records.labels)
     known = before.remotes if before.synced else replace(before.remotes, ids=before.ids.remotes)

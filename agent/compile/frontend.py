@@ -3,10 +3,11 @@
 Beside them its addresses without ports: what is for another port of theirs goes nowhere.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from ipaddress import IPv6Address
 
+from agent.compile.public_range import PublicRanges
 from agent.model.address import Address, mapped, unmapped
 from agent.model.name import Problem
 from agent.model.service import Protocol, Service
@@ -19,6 +20,7 @@ CLUSTER_IPS = "spec.clusterIPs"
 BALANCERS = "status.loadBalancer.ingress"
 ANY4 = IPv6Address("::ffff:0.0.0.0")
 ANY6 = IPv6Address("::")
+_Public = tuple[str, Address]  # field and address
 _Site = tuple[IPv6Address, str, abi.Scope, bool]  # address, field, scope, local endpoints only
 
 
@@ -49,14 +51,18 @@ class Frontends:
         return (*(entry.key for entry in self.entries), *self.addresses)
 
 
-def frontends(service: Service) -> Frontends:
-    """Every frontend the service asks for; two services may ask for the same."""
-    problems = [*_unserved(service)]
+def frontends(service: Service, ranges: PublicRanges | None = None) -> Frontends:
+    """Every frontend the service asks for; two services may ask for the same.
+
+    Where there are *ranges*, addresses outside them are nobody's: they are not even kept from leading elsewhere.
+    """
+    public = tuple(_public(service, ranges))
+    problems = [*_unserved(service, ranges)]
     entries = {entry.key: entry for entry in _host_ports(service)}
     for index, port in enumerate(service.ports):
         if port.protocol not in CARRIED:
             continue
-        for address, where, scope, local in _sites(service):
+        for address, where, scope, local in _sites(service, public):
             cluster_ip = unmapped(address) if where.startswith(CLUSTER_IPS) else None
             on_node = where == NODE_PORT
             field = f"spec.ports[{index}].nodePort" if on_node else where
@@ -72,15 +78,15 @@ def frontends(service: Service) -> Frontends:
                 entries[key] = replace(held, ranged=True)  # also an external IP: the narrower counts
             if held.port != index:
                 problems.append(_twice(service, held, index))
-    return Frontends(tuple(entries.values()), tuple(problems), tuple(dict.fromkeys(_addresses(service))))
+    return Frontends(tuple(entries.values()), tuple(problems), tuple(dict.fromkeys(_addresses(service, public))))
 
 
-def _addresses(service: Service) -> Iterator[bytes]:
-    """The addresses that are the service's, also those that are not served: they lead nowhere else."""
+def _addresses(service: Service, public: Iterable[_Public]) -> Iterator[bytes]:
+    """The addresses that are the service's: they lead nowhere else."""
     has = families(service)
     for address in service.cluster_ips:
         yield abi.ServiceAddrKey(mapped(address), INTERNAL).pack()
-    for address in (*service.external_ips, *service.load_balancer):
+    for _, address in public:
         if address.version in has:
             yield abi.ServiceAddrKey(mapped(address), EXTERNAL).pack()
 
@@ -99,7 +105,7 @@ def families(service: Service) -> frozenset[int]:
     return frozenset(address.version for address in service.cluster_ips)
 
 
-def _sites(service: Service) -> Iterator[_Site]:
+def _sites(service: Service, public: Iterable[_Public]) -> Iterator[_Site]:
     """The addresses of a service with who may use them; the field NODE_PORT stands for the port's own."""
     has = families(service)
     for index, address in enumerate(service.cluster_ips):
@@ -108,26 +114,38 @@ def _sites(service: Service) -> Iterator[_Site]:
         if version in has:
             yield address, NODE_PORT, INTERNAL, False
             yield address, NODE_PORT, EXTERNAL, service.external_local
-    for field, address in _public(service):
+    for field, address in public:
         if address.version not in has:
             continue
         yield mapped(address), field, INTERNAL, False
         yield mapped(address), field, EXTERNAL, service.external_local
 
 
-def _public(service: Service) -> Iterator[tuple[str, Address]]:
-    """The addresses that lead to the service from outside: field and address."""
+def _public(service: Service, ranges: PublicRanges | None) -> Iterator[_Public]:
+    """The addresses that lead to the service from outside, of those it asks for."""
+    for field, address in _asked(service):
+        if not _refusal(field, address, ranges):
+            yield field, address
+
+
+def _refusal(field: str, address: Address, ranges: PublicRanges | None) -> str:
+    return ranges.refusal(address, of_balancer=field.startswith(BALANCERS)) if ranges is not None else ""
+
+
+def _asked(service: Service) -> Iterator[_Public]:
     for index, address in enumerate(service.external_ips):
         yield f"spec.externalIPs[{index}]", address
     for index, address in enumerate(service.load_balancer):
         yield f"{BALANCERS}[{index}]", address
 
 
-def _unserved(service: Service) -> Iterator[Problem]:
+def _unserved(service: Service, ranges: PublicRanges | None) -> Iterator[Problem]:
     """Addresses that get no frontend."""
     has = families(service)
-    for field, address in _public(service):
-        if has and address.version not in has:
+    for field, address in _asked(service):
+        if refusal := _refusal(field, address, ranges):
+            yield Problem("Service", service.name, field, refusal)
+        elif has and address.version not in has:
             text = f"{address} is not served: the Service has no cluster IP of that family"
             yield Problem("Service", service.name, field, text)
 

@@ -10,6 +10,7 @@ from agent.compile.frontend import Frontends, frontends
 from agent.compile.health_check import HealthCheck
 from agent.compile.host_port import NAMESPACE, HostPortServices
 from agent.compile.ids import IdBook
+from agent.compile.public_range import PublicRanges
 from agent.compile.records import NOTHING, Owner, OwnerKind, Records
 from agent.compile.service import Inputs, ServiceRecords, service_records
 from agent.model.cluster import Cluster
@@ -40,11 +41,19 @@ class Update:
     problems: Mapping[Owner, tuple[Problem, ...]] = field(default_factory=dict)
 
 
-def services(
-    cluster: Cluster, host_ports: HostPortServices, context: NodeContext, before: Services, book: IdBook
+def services(  # noqa: PLR0913, PLR0917  one caller
+    cluster: Cluster,
+    host_ports: HostPortServices,
+    context: NodeContext,
+    before: Services,
+    book: IdBook,
+    ranges: PublicRanges | None = None,
 ) -> tuple[Services, Update]:
-    """The services of a Cluster, and what differs from *before*; ids come from *book*."""
-    asked = _asked(cluster, host_ports, before)
+    """The services of a Cluster, and what differs from *before*; ids come from *book*.
+
+    *ranges*, the same at each call, are of the external addresses that Services may have.
+    """
+    asked = _asked(cluster, host_ports, before, ranges)
     changes = {name: (_held(before.records.get(name)), wanted.keys) for name, wanted in asked.items()}
     claimed = claims(before.claimants, changes, _rank) if changes else Claims(before.claimants)
     touched = _touched(cluster, host_ports, context, before, (*asked, *claimed.contended))
@@ -77,16 +86,20 @@ def _checks(
     return kept | {name: check for name, check in found.items() if check is not None}
 
 
-def _asked(cluster: Cluster, host_ports: HostPortServices, before: Services) -> dict[ObjectName, Frontends]:
+def _asked(
+    cluster: Cluster, host_ports: HostPortServices, before: Services, ranges: PublicRanges | None
+) -> dict[ObjectName, Frontends]:
     """The frontends that services ask for whose objects changed; none for one that left."""
     names = (*changed(before.objects, cluster.services), *changed(before.host_ports, host_ports))
     found = {name: _service(name, cluster, host_ports) for name in names}
-    return {name: _frontends(service) if service is not None else Frontends() for name, service in found.items()}
+    return {
+        name: _frontends(service, ranges) if service is not None else Frontends() for name, service in found.items()
+    }
 
 
-def _frontends(service: Service) -> Frontends:
+def _frontends(service: Service, ranges: PublicRanges | None) -> Frontends:
     try:
-        return frontends(service)
+        return frontends(service, ranges)
     except Exception as error:  # noqa: BLE001  as in _made()
         text = f"has no address that can be served: {str(error) or type(error).__name__}"
         return Frontends((), (Problem("Service", service.name, "", text),))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from agent.compile.public_range import PublicRanges
 from agent.model.address import Network
 from agent.model.ports import Ports
 from agent.options.config import Encapsulation, NodePortAddresses
@@ -77,6 +78,7 @@ class Settings:
     range_room: int = 0  # and ranges
     is_chained: bool = False  # other CNI plugins make the pods' network
     node_port_addresses: NodePortAddresses = ()  # --nodeport-addresses; none: every one of the node's
+    public_ranges: PublicRanges | None = None  # of external addresses that Services may have; None: any
     pods_from_api: bool = True  # an attached pod that is not in the cluster's is one that is not known yet
 
     @property

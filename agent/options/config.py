@@ -237,6 +237,20 @@ class Options:
             "Service has are refused, and not sent on (kube-router's --service-cluster-ip-range)",
         ),
     )
+    strict_external_ip_validation: bool = field(
+        default=False,
+        metadata=about(
+            values.switch,
+            "external addresses of Services are served in the ranges of --service-external-ip-range (externalIPs) and "
+            "--loadbalancer-ip-range (load balancers') alone: without a range of a kind none of it",
+        ),
+    )
+    service_external_ip_range: tuple[IPv4Network | IPv6Network, ...] = field(
+        default=(), metadata=about(values.networks, "ranges of externalIPs that Services may have")
+    )
+    loadbalancer_ip_range: tuple[IPv4Network | IPv6Network, ...] = field(
+        default=(), metadata=about(values.networks, "ranges of load balancers' addresses that Services may have")
+    )
     log_level: str = field(default="info", metadata=about(values.one_of(LEVELS), "least level that is logged"))
     log_format: str = field(default="text", metadata=about(values.one_of(FORMATS), "how a line is written"))
     objects: Objects = field(

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
 import pytest
@@ -63,6 +63,12 @@ def test_the_file_may_be_named_by_the_environment(tmp_path: Path) -> None:
         pytest.param(
             ["--healthz-bind-address", ""], "healthz_bind_address", ("", 0), id="so is nothing, as kube-proxy's"
         ),
+        pytest.param(
+            ["--service-external-ip-range", "203.0.113.0/24, fd00:5::1/32"],
+            "service_external_ip_range",
+            (IPv4Network("203.0.113.0/24"), IPv6Network("fd00:5::/32")),
+            id="ranges are separated by commas, and have no bits behind the prefix",
+        ),
         pytest.param(["--node-port-range", "1-2"], "node_port_range", (1, 2), id="a range has two ends"),
         pytest.param(
             ["--service-cidrs", "10.96.0.1/12, fd00::/112"],
@@ -100,6 +106,8 @@ def test_pods_sockets_are_given_backends(argv: list[str], are_served: bool) -> N
         pytest.param(["--socketlb", "on"], "did you mean --socket-lb?", id="an unknown flag names the nearest"),
         pytest.param(["--zzzzzz"], "see sluiceway-agent --help", id="or where all are listed"),
         pytest.param(["--log-level"], "expected one argument", id="a flag without value"),
+        pytest.param(["--loadbalancer-ip-range", "203.0.113.0/33"], "write 10.96.0.0/12", id="no range"),
+        pytest.param(["--loadbalancer-ip-range", "::ffff:0:0/90"], "write them as IPv4", id="a mapped range"),
         pytest.param(["--log-level", "loud"], "debug, info, warning, error", id="a choice says its choices"),
         pytest.param(["--kubeconfig", "k"], "absolute", id="a relative path"),
         pytest.param(["--socket-lb", "maybe"], "on, host, off", id="a switch of three"),
