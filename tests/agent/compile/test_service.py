@@ -75,22 +75,22 @@ ROWS = [
     pytest.param(
         [service(ports=(HTTP, ServicePort("sctp", Protocol.SCTP, 99))), BOTH],
         {"10.96.0.1:80/TCP in": ALL},
-        id="an SCTP port is passed over",
+        id="73 an SCTP port is passed over",
     ),
     pytest.param(
         [service(ip="10.96.0.1,fd00::1"), BOTH, piece("web", endpoint("fd00:1::1"), suffix="6")],
         {"10.96.0.1:80/TCP in": ALL, "fd00::1:80/TCP in": "fd00:1::1:8080"},
-        id="each family has the endpoints of its own",
+        id="83 each family has the endpoints of its own",
     ),
     pytest.param(
         [service(), BOTH, piece("web", FAR, suffix="2")],
         {"10.96.0.1:80/TCP in": ALL},
-        id="an endpoint in two slices counts once",
+        id="140 an endpoint in two slices counts once",
     ),
     pytest.param(
         [service(), piece("web", FAR), piece("web", NEAR, suffix="2", port=9090)],
         {"10.96.0.1:80/TCP in": "10.0.0.5:9090* 10.1.0.1:8080"},
-        id="a named port may have another number in another slice",
+        id="14 16 a named port may have another number in another slice",
     ),
     pytest.param(
         [service(), piece("web", unready(FAR), NEAR)],
@@ -120,7 +120,7 @@ ROWS = [
     pytest.param(
         [service(publish_not_ready=True), piece("web", unready(FAR), NEAR)],
         {"10.96.0.1:80/TCP in": ALL},
-        id="publishNotReadyAddresses takes every endpoint",
+        id="22 publishNotReadyAddresses takes every endpoint",
     ),
 ]
 

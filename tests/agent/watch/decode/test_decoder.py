@@ -105,13 +105,13 @@ def test_every_field_of_a_service_reaches_the_model() -> None:
 @pytest.mark.parametrize(
     ("spec", "labels"),
     [
-        pytest.param({"clusterIP": "None"}, {}, id="a headless service is not served"),
-        pytest.param({"clusterIP": "", "clusterIPs": ["None"]}, {}, id="nor one that says so in clusterIPs alone"),
-        pytest.param({"type": "ExternalName", "clusterIP": ""}, {}, id="an ExternalName is a name, not an address"),
+        pytest.param({"clusterIP": "None"}, {}, id="10 a headless service is not served"),
+        pytest.param({"clusterIP": "", "clusterIPs": ["None"]}, {}, id="10 nor one that says so in clusterIPs alone"),
+        pytest.param({"type": "ExternalName", "clusterIP": ""}, {}, id="12 an ExternalName is a name, not an address"),
         pytest.param(
-            {}, {"service.kubernetes.io/service-proxy-name": "other"}, id="another proxy's service is left to it"
+            {}, {"service.kubernetes.io/service-proxy-name": "other"}, id="11 another proxy's service is left to it"
         ),
-        pytest.param({}, {"service.kubernetes.io/headless": ""}, id="the headless label counts whatever its value"),
+        pytest.param({}, {"service.kubernetes.io/headless": ""}, id="10 the headless label counts whatever its value"),
     ],
 )
 def test_what_is_not_served(spec: dict[str, object], labels: dict[str, str]) -> None:
@@ -122,7 +122,7 @@ def test_what_is_not_served(spec: dict[str, object], labels: dict[str, str]) -> 
 @pytest.mark.parametrize(
     ("spec", "affinity_s"),
     [
-        pytest.param({}, 0, id="without affinity there is no timeout"),
+        pytest.param({}, 0, id="44 without affinity there is no timeout"),
         pytest.param({"sessionAffinity": "ClientIP"}, 10800, id="client affinity lasts three hours by default"),
         pytest.param(
             {"sessionAffinity": "None", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 5}}},
@@ -200,15 +200,41 @@ def test_a_mistake_costs_its_field_alone(spec: dict[str, object], field: str, te
 @pytest.mark.parametrize(
     ("mode", "addresses"),
     [
-        pytest.param({}, ("203.0.113.1",), id="none said, which is VIP"),
-        pytest.param({"ipMode": "VIP"}, ("203.0.113.1",), id="VIP"),
-        pytest.param({"ipMode": "Proxy"}, (), id="Proxy is answered by the balancer alone, inside and outside"),
+        pytest.param({}, ("203.0.113.1",), id="51 none said, which is VIP"),
+        pytest.param({"ipMode": "VIP"}, ("203.0.113.1",), id="51 VIP"),
+        pytest.param({"ipMode": "Proxy"}, (), id="51 Proxy is answered by the balancer alone, inside and outside"),
     ],
 )
 def test_the_address_of_a_load_balancer(mode: dict[str, str], addresses: tuple[str, ...]) -> None:
     found = service(type="LoadBalancer", status={"loadBalancer": {"ingress": [{"ip": "203.0.113.1", **mode}]}})
     assert isinstance(found.value, Service)
     assert found.value.load_balancer == tuple(map(ip_address, addresses))
+
+
+@pytest.mark.parametrize(
+    ("spec", "node_ports"),
+    [
+        pytest.param({}, [30053], id="52 node ports are allocated"),
+        pytest.param(
+            {"allocateLoadBalancerNodePorts": False}, [30053], id="52 those that a Service has from before stay"
+        ),
+        pytest.param(
+            {"allocateLoadBalancerNodePorts": False, "ports": [{"port": 53}]}, [0], id="52 a load balancer without any"
+        ),
+        pytest.param(
+            {"loadBalancerClass": "example.com/other"}, [30053], id="somebody else's class is served the same"
+        ),
+    ],
+)
+def test_a_load_balancer_is_served_by_its_status(spec: dict[str, object], node_ports: list[int]) -> None:
+    """Whose class it is concerns who gives the address, not who carries its packets."""
+    balanced = {"loadBalancer": {"ingress": [{"ip": "203.0.113.1"}, {"ip": "fd00:5::1"}]}}
+    whole = {"type": "LoadBalancer", "ports": [{"port": 53, "nodePort": 30053}], "status": balanced}
+    found = service(**(whole | spec))
+    assert isinstance(found.value, Service)
+    assert found.problems == ()
+    assert found.value.load_balancer == (ip_address("203.0.113.1"), ip_address("fd00:5::1"))
+    assert [port.node_port for port in found.value.ports] == node_ports
 
 
 @pytest.mark.parametrize(
@@ -263,9 +289,9 @@ def test_an_object_without_a_readable_name_is_still_reported() -> None:
 @pytest.mark.parametrize(
     ("conditions", "ready", "serving", "terminating"),
     [
-        pytest.param(None, True, True, False, id="no conditions at all mean ready"),
-        pytest.param({"ready": None}, True, True, False, id="ready absent means ready"),
-        pytest.param({"ready": False}, False, False, False, id="serving absent means what ready says"),
+        pytest.param(None, True, True, False, id="141 no conditions at all mean ready"),
+        pytest.param({"ready": None}, True, True, False, id="141 ready absent means ready"),
+        pytest.param({"ready": False}, False, False, False, id="142 serving absent means what ready says"),
         pytest.param(
             {"ready": False, "serving": True, "terminating": True}, False, True, True, id="a draining one serves"
         ),
