@@ -10,6 +10,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 PAGES = sorted({*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/**/*.md"), *CHECKOUT.glob("*/*.md")})
 # a file of the tree in backticks
 PATH = re.compile(r"`((?:agent|bpf|maps|dpctl|cni|lab|bench|deploy|tests)/[\w./-]+\.[a-z]+)`")
+CASE = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")
 
 
@@ -27,6 +28,14 @@ def test_links(page: Path) -> None:
 def test_paths(page: Path) -> None:
     missing = [path for path in PATH.findall(page.read_text()) if not (CHECKOUT / path).exists()]
     assert not missing
+
+
+@pytest.mark.parametrize(
+    "page", [pytest.param(p, id=f"every test that {p.relative_to(CHECKOUT)} names is there") for p in PAGES]
+)
+def test_cases(page: Path) -> None:
+    named = CASE.findall(page.read_text())
+    assert not [f"{path}::{name}" for path, name in named if f"def {name}(" not in (CHECKOUT / path).read_text()]
 
 
 def test_every_decision_is_listed() -> None:
