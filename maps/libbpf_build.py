@@ -100,7 +100,8 @@ uint32_t shim_flows_read(const struct shim_flows *f, uint32_t *bucket, void *key
 uint64_t shim_flows_count(const struct shim_flows *f, uint32_t *counts);
 int64_t shim_map_count(int fd, uint32_t key_size, uint32_t value_size, uint32_t max_entries);
 uint32_t shim_maglev_parts(uint32_t n);
-int shim_maglev(const uint8_t *keys, const uint16_t *slots, uint32_t n, uint16_t *tables, uint32_t part_slots);
+int shim_maglev(const uint8_t *keys, const uint16_t *slots, const uint16_t *weights, uint32_t n, uint16_t *tables,
+                uint32_t part_slots);
 enum shim_end { SHIM_NOBODY, SHIM_DEVICE, SHIM_PEER };
 struct shim_part {
   int fd; int netns; const char *path; char *bytes; uint32_t size; uint32_t last; uint32_t end;

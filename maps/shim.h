@@ -67,14 +67,16 @@ uint32_t shim_flows_read(const struct shim_flows *f, uint32_t *bucket, void *key
 /* How many entries there are; *counts (or NULL) of each bucket. */
 uint64_t shim_flows_count(const struct shim_flows *f, uint32_t *counts);
 
-/* How many lookup tables a set of n backends has, a power of two. */
+/* How many lookup tables a set has whose backends weigh n together, a power of two. */
 uint32_t shim_maglev_parts(uint32_t n);
 
 /*
  * The tables of n backends, 1 to 65,535, one after the other: tables[i] becomes the slot number of a backend. A key is
- * 18 bytes, address and port in network order; the tables depend on the keys and on nothing else. -1: no memory.
+ * 18 bytes, address and port in network order; the tables depend on the keys and their weights, 1 and more, and on nothing else.
+ * -1: no memory.
  */
-int shim_maglev(const uint8_t *keys, const uint16_t *slots, uint32_t n, uint16_t *tables, uint32_t part_slots);
+int shim_maglev(const uint8_t *keys, const uint16_t *slots, const uint16_t *weights, uint32_t n, uint16_t *tables,
+		uint32_t part_slots);
 
 /* The device whose number goes where a part's messages name none; both stand in the first answer of the batch. */
 enum shim_end {

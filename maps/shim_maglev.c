@@ -12,6 +12,8 @@
  * - What is claimed is a cell: one slot, or the two slots that the tables of half as many parts have as one.  As
  *   backends come, cells are split one after the other, as buckets are in linear hashing (Litwin, VLDB 1980); the
  *   number of parts doubles when all are split, which moves nothing.
+ *
+ * A backend that weighs more than one claims as so many backends would.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -208,10 +210,28 @@ static struct tables sized(uint32_t n, uint32_t part_slots)
 	};
 }
 
-int shim_maglev(const uint8_t *keys, const uint16_t *slots, uint32_t n, uint16_t *tables, uint32_t part_slots)
+/* How many claim for n backends: each so often as it weighs. */
+static uint32_t claimants_of(const uint16_t *weights, uint32_t n)
 {
-	struct tables t = sized(n, part_slots);
-	struct claimant *claimants = malloc(n * sizeof(*claimants));
+	uint32_t all = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+		all += weights[i];
+	return all;
+}
+
+/* Claims of a backend that weighs more than one are as those of several, whose orders have nothing in common. */
+static uint64_t hashed_again(uint64_t hash, uint32_t turn)
+{
+	return turn ? mixed(hash ^ mixed(turn)) : hash;
+}
+
+int shim_maglev(const uint8_t *keys, const uint16_t *slots, const uint16_t *weights, uint32_t n, uint16_t *tables,
+		uint32_t part_slots)
+{
+	uint32_t all = claimants_of(weights, n), at = 0;
+	struct tables t = sized(all, part_slots);
+	struct claimant *claimants = malloc(all * sizeof(*claimants));
 
 	t.slots = tables;
 	t.taken = calloc(t.size, 1);
@@ -222,12 +242,15 @@ int shim_maglev(const uint8_t *keys, const uint16_t *slots, uint32_t n, uint16_t
 	}
 	for (uint32_t i = 0; i < n; i++) {
 		const uint8_t *key = keys + (size_t)i * KEY;
-		uint64_t hash = hashed(key);
 
-		claimants[i] = (struct claimant){.key = key, .hash = hash, .state = hash, .slot = slots[i]};
+		for (uint32_t turn = 0; turn < weights[i]; turn++) {
+			uint64_t hash = hashed_again(hashed(key), turn);
+
+			claimants[at++] = (struct claimant){.key = key, .hash = hash, .state = hash, .slot = slots[i]};
+		}
 	}
-	qsort(claimants, n, sizeof(*claimants), by_hash);
-	fill(&t, claimants, n);
+	qsort(claimants, all, sizeof(*claimants), by_hash);
+	fill(&t, claimants, all);
 	free(claimants);
 	free(t.taken);
 	return 0;

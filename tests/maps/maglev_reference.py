@@ -1,16 +1,23 @@
 """A backend set's tables once more, slowly: what maps/shim_maglev.c must come to, from its description alone."""
 
+from collections.abc import Sequence
 from fractions import Fraction
 from math import ceil, floor
 
 from maps.abi import MAGLEV_SLOTS
 
 WORD = (1 << 64) - 1
-Name = tuple[bytes, int]  # address, port
+Name = tuple[bytes, int, int]  # address, port, and which of its claims it is where it weighs more than one
 
 
-def tables(slots: dict[Name, int]) -> list[list[int]]:
+def tables(backends: dict[tuple[bytes, int], int], weights: Sequence[int] = ()) -> list[list[int]]:
     """The slot at each place of each part."""
+    shares = weights or [1] * len(backends)
+    slots = {
+        (*backend, turn): slot
+        for (backend, slot), share in zip(backends.items(), shares, strict=True)
+        for turn in range(share)
+    }
     parts = next((p for p in (1 << k for k in range(9)) if p * 10 >= len(slots)), 512)
     cell_at = cells(parts, len(slots))
     owners = given_out(sorted(slots, key=hashed), sorted(set(cell_at.values())), cell_at)
@@ -81,6 +88,7 @@ def mixed(x: int) -> int:
 
 def hashed(name: Name) -> int:
     """A backend's hash, from its address and port in network order."""
-    address, port = name
+    address, port, turn = name
     first, second = (int.from_bytes(address[at : at + 8]) for at in (0, 8))
-    return mixed(mixed(mixed((first + 0x9E3779B97F4A7C15) & WORD) ^ second) ^ port)
+    found = mixed(mixed(mixed((first + 0x9E3779B97F4A7C15) & WORD) ^ second) ^ port)
+    return mixed(found ^ mixed(turn)) if turn else found

@@ -3,8 +3,10 @@
 import time
 from array import array
 from collections import Counter
+from fractions import Fraction
 from ipaddress import IPv6Address
 from itertools import chain
+from math import gcd
 from operator import ne
 from random import Random
 
@@ -109,6 +111,48 @@ def test_the_tables_are_those_of_the_reference(n: int) -> None:
     assert tables(backends) == maglev_reference.tables({backend: slot for slot, backend in enumerate(backends)})
 
 
+@pytest.mark.parametrize("weights", [(3, 1, 1), (5, 2), (1, 2, 3, 4), (7, 7, 7, 3, 1, 12, 4)])
+def test_weighted_tables_are_those_of_the_reference(weights: tuple[int, ...]) -> None:
+    backends = pods(len(weights), seed=1)
+    made = [array("H", table).tolist() for table in maglev.tables(backends, range(len(backends)), weights)]
+    assert made == maglev_reference.tables({backend: slot for slot, backend in enumerate(backends)}, weights)
+
+
+@given(st.lists(st.integers(1, 100), min_size=2, max_size=12))
+def test_shares_are_as_the_weights_but_for_a_tenth_and_the_scale(weights: list[int]) -> None:
+    made = maglev.tables(pods(len(weights)), range(len(weights)), weights)
+    shares = Counter(chain.from_iterable(array("H", table).tolist() for table in made))
+    claims = maglev.scaled(weights, maglev.MOST_SHARES)
+    for slot, claim in enumerate(claims):
+        assert shares[slot] / shares.total() == pytest.approx(claim / sum(claims), rel=0.12)
+
+
+@given(backends_strategy, st.integers(1, 100))
+def test_backends_that_weigh_the_same_have_the_tables_of_those_that_weigh_nothing(
+    backends: list[Backend], weight: int
+) -> None:
+    slots = range(len(backends))
+    assert maglev.tables(backends, slots, [weight] * len(backends)) == maglev.tables(backends, slots)
+
+
+def test_a_weight_that_grows_moves_little_but_what_it_gains() -> None:
+    backends = pods(10)
+    before, after = (
+        [array("H", table).tolist() for table in maglev.tables(backends, range(10), weights)]
+        for weights in ([3] * 9 + [1], [3] * 9 + [2])
+    )
+    assert moved(before, after) <= 2 / 29 + 0.01
+
+
+@given(st.lists(st.integers(1, 100), min_size=1, max_size=300), st.integers(300, 2000))
+def test_weights_are_kept_exactly_where_they_fit_and_none_is_lost(weights: list[int], most: int) -> None:
+    made = maglev.scaled(weights, most)
+    assert min(made) >= 1
+    assert sum(made) <= most + len(weights)
+    if sum(made) == sum(weights) // gcd(*weights):
+        assert len({Fraction(share, weight) for share, weight in zip(made, weights, strict=True)}) == 1
+
+
 @pytest.mark.parametrize(
     ("n", "parts"),
     [
@@ -141,10 +185,10 @@ def test_the_tables_are_the_same_in_every_build() -> None:
     assert tables(pods(4))[0][:16] == FIRST_ENTRIES
 
 
-@pytest.mark.parametrize(("backends", "slots"), [(3, 2), (65536, 65536)])
-def test_refusals(backends: int, slots: int) -> None:
+@pytest.mark.parametrize(("backends", "slots", "weights"), [(3, 2, 0), (65536, 65536, 0), (3, 3, 2)])
+def test_refusals(backends: int, slots: int, weights: int) -> None:
     with pytest.raises(ValueError, match="wanted"):
-        maglev.tables(pods(backends), range(slots))
+        maglev.tables(pods(backends), range(slots), [1] * weights)
 
 
 @pytest.mark.parametrize(
