@@ -2,6 +2,7 @@
 
 from contextlib import closing
 from pathlib import Path
+from sys import byteorder
 from typing import Any
 
 from maps import btf, libbpf, mapio
@@ -10,11 +11,14 @@ from maps.flow_arrays import buckets_of
 from maps.flow_table import FlowTable
 from maps.layout import layout
 from maps.pins import held
-from maps.spec import MapSpec
+from maps.record import cut
+from maps.spec import MapKind, MapSpec
 
 
 def carry(source: int, target: int) -> int:
     """Copy the entries that *target* lacks; what it has is newer and stays. Returns how many were added.
+
+    Of an array every entry exists, and one of zeros says nothing.
 
     Called twice while links move: once to fill the new map, once for what came into the old one meanwhile. What does
     not fit any more is an error only to a hash; an LRU makes room.
@@ -25,6 +29,8 @@ def carry(source: int, target: int) -> int:
     """
     old, new = libbpf.map_info(source), libbpf.map_info(target)
     _check(old, new)
+    if MapKind(old.kind).is_array:
+        return _carry_array(source, target, old, new)
     return sum(
         mapio.add(target, keys, values, len(keys) // old.key_size)
         for keys, values in mapio.read(source, old.key_size, old.value_size, old.max_entries)
@@ -48,6 +54,32 @@ def carry_flows(spec: MapSpec[Any, Any], source: Path, target: Path, writers: Pa
         return sum(
             new_table.add_packed(keys, values, len(keys) // spec.key.SIZE) for keys, values in old_table.packed_items()
         )
+
+
+def _carry_array(source: int, target: int, old: libbpf.MapInfo, new: libbpf.MapInfo) -> int:
+    """Both have the same indices, as far as they go."""
+    known = _said(source, old)
+    there = _said(target, new) if known else {}
+    missing = {key: value for key, value in known.items() if key not in there}
+    fitting = {key: value for key, value in missing.items() if int.from_bytes(key, byteorder) < new.max_entries}
+    mapio.update(target, b"".join(fitting), b"".join(fitting.values()), len(fitting))
+    return len(fitting)
+
+
+def _said(fd: int, info: libbpf.MapInfo) -> dict[bytes, bytes]:
+    """The entries that are not zero."""
+    return {
+        key: value
+        for keys, values in mapio.read(fd, info.key_size, info.value_size, info.max_entries)
+        if any(values)
+        for key, value in zip(cut(keys, info.key_size), cut(values, info.value_size), strict=True)
+        if any(value)
+    }
+
+
+def are_alike(source: int, target: int) -> bool:
+    """Whether what is in one map means the same in the other."""
+    return _layouts(libbpf.map_info(source)) == _layouts(libbpf.map_info(target))
 
 
 def _check(old: libbpf.MapInfo, new: libbpf.MapInfo) -> None:

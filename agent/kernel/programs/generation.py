@@ -21,7 +21,7 @@ from pathlib import Path
 
 from agent.log import logger
 from maps import abi, flow_table, libbpf, mapio
-from maps.carry import carry, carry_flows
+from maps.carry import are_alike, carry, carry_flows
 from maps.errors import KernelRefused, LayoutMismatch, MapFull
 from maps.pins import Generation, PinRoot, generation_name, held
 from maps.record import cut
@@ -64,11 +64,14 @@ class Move:
     def finish(self, exchange: Callable[[], int]) -> None:
         """Carry over the traffic, let *exchange* move the links, declare the new generation, remove the old."""
         traffic = carried_maps(Carried.TRAFFIC)
+        later = [spec for spec in traffic if spec is not abi.SOCK_PEERS]
+        before = [_sockets(old, self.new) for old in self.old]
         for old in self.old:
             _carry(traffic, old, self.new, self.flow_writers)
         links = exchange()
-        for old in self.old:
-            _carry(traffic, old, self.new, self.flow_writers)
+        for old, sockets in zip(self.old, before, strict=True):
+            _carry(later, old, self.new, self.flow_writers)
+            _carry_sockets(old, self.new, sockets)
         self.pins.make_current(self.new)
         for old in self.old:
             self.pins.remove(old)
@@ -99,6 +102,36 @@ def _carry(specs: Iterable[AnySpec], old: Generation, new: Generation, flow_writ
             log.warning("map not carried over, or not all of it", map=name, generation=old.name, why=error)
         else:
             log.debug("map carried over", map=name, generation=old.name, entries=entries)
+
+
+def _sockets(old: Generation, new: Generation) -> Mapping[bytes, bytes]:
+    """What sockets were given by the old programs, where that means the same to the new ones."""
+    if not _in_both([abi.SOCK_PEERS], old, new):
+        return {}
+    with held(old.map_path(abi.SOCK_PEERS.name)) as fd, held(new.map_path(abi.SOCK_PEERS.name)) as target:
+        if not are_alike(fd, target):
+            return {}
+        info = libbpf.map_info(fd)
+        return {
+            key: value
+            for keys, values in mapio.read(fd, info.key_size, info.value_size, info.max_entries)
+            for key, value in zip(cut(keys, info.key_size), cut(values, info.value_size), strict=True)
+        }
+
+
+def _carry_sockets(old: Generation, new: Generation, before: Mapping[bytes, bytes]) -> None:
+    """What sockets were given while links moved; of those that were closed meanwhile nobody will be told again.
+
+    What was there *before* has been carried. Of a socket that was closed since, as the new programs have heard, the old
+    map knows still; so nothing of before is carried twice.
+    """
+    now = _sockets(old, new)
+    came, ended = now.keys() - before.keys(), before.keys() - now.keys()
+    if not came and not ended:
+        return
+    with held(new.map_path(abi.SOCK_PEERS.name)) as target:
+        mapio.add(target, b"".join(came), b"".join(now[key] for key in came), len(came))
+        mapio.delete(target, b"".join(ended), len(ended))
 
 
 def _overwrite(specs: Iterable[AnySpec], old: Generation, new: Generation) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from agent.kernel.programs import generation
 from agent.kernel.programs.attach import Hooks
-from agent.kernel.programs.generation import begin
+from agent.kernel.programs.generation import Move, begin
 from agent.kernel.programs.hooks import SOCKET_HOOKS
 from agent.kernel.programs.load import Loaded
 from maps import abi, abigen, libbpf
@@ -173,3 +173,31 @@ def test_a_death_between_two_steps_is_made_good_by_the_next_start(
     monkeypatch.undo()
     _check(agent(following), pins, following["flows"])
     assert _link_ids(pins) == links
+
+
+def pinned(made: Generation) -> Table[abi.SockPeerKey, abi.SockPeer]:
+    """What sockets were given, in a generation without anything else."""
+    table = Table.create(replace(abi.SOCK_PEERS, max_entries=64))
+    libbpf.pin(table.fd, made.map_path("sock_peers"))
+    return table
+
+
+def test_sockets_that_are_closed_while_links_move_are_known_no_more(pins: PinRoot) -> None:
+    """Of those that the old programs hear of while their maps are copied nobody tells the new ones."""
+    old_made, new_made = pins.generation("one-1"), pins.generation("one-2")
+    old, new = pinned(old_made), pinned(new_made)
+    given = abi.SockPeer.unpack(bytes(abi.SockPeer.SIZE))
+    stays, closed, opened, late = (abi.SockPeerKey(cookie, 0) for cookie in range(1, 5))
+    old.update([(stays, given), (closed, given)])
+
+    def exchange() -> int:
+        old.delete([closed])
+        old.update([(opened, given)])
+        new.update([(late, given)])  # by the new programs
+        new.delete([stays])  # which heard that it was closed: the old map has it still
+        return 0
+
+    Move(pins, new_made, (old_made,), Path("unused")).finish(exchange)
+    assert {key for key, _ in new.items()} == {opened, late}
+    for table in (old, new):
+        table.close()
