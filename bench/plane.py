@@ -98,7 +98,7 @@ class Plane:
         self.tables["endpoints"].update((mapped(p.address), abi.Endpoint(slot, 0)) for slot, p in placed)
         addresses = [mapped(a) for a in backends]
         tables = maglev.tables([(a, BACKEND_PORT) for a in addresses], range(len(addresses)))
-        records = [abi.Backend(a, BACKEND_PORT, abi.BackendFlag.BACKEND_LOCAL) for a in addresses]
+        records = [abi.Backend(a, BACKEND_PORT, abi.BackendFlag.BACKEND_LOCAL, 1) for a in addresses]
         sets = range(1, services + 1)
         self.tables["backends"].update(
             (abi.BackendKey(i, slot), record) for i in sets for slot, record in enumerate(records)
@@ -107,7 +107,7 @@ class Plane:
             (abi.MaglevKey(i, part), abi.Maglev(table)) for i in sets for part, table in enumerate(tables)
         )
         self.tables["services"].update(
-            (_key(FIRST_SERVICE + i - 1, protocol), abi.Service(i, 0, len(records), len(tables), 0, 0)) for i in sets
+            (_key(FIRST_SERVICE + i - 1, protocol), abi.Service(i, 0, len(records), len(tables), 0, 0, 0)) for i in sets
         )
 
     def forget_flows(self) -> None:

@@ -22,6 +22,7 @@ from dpctl.names import Names
 from dpctl.output import Table, json_lines, json_rows
 from dpctl.pinned import find_root, in_use
 from dpctl.policy_commands import policy
+from dpctl.scheduling import share_table
 from dpctl.service import service_table
 from dpctl.status import status_tables
 from dpctl.trace import drop_table as kernel_drops
@@ -77,6 +78,15 @@ def service() -> None:
 def service_list(pin_root: Path | None, output: str) -> None:
     """Every frontend of every service."""
     show([service_table(generation_of(pin_root))], output)
+
+
+@service.command("show")
+@click.argument("name", metavar="NAMESPACE/NAME", type=_service)
+@output_option
+@click.pass_obj
+def service_show(pin_root: Path | None, name: str, output: str) -> None:
+    """How one service's new flows are shared out: scheduler, weights, and open flows where these are counted."""
+    show([share_table(generation_of(pin_root), name)], output)
 
 
 @app.group()

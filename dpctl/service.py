@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from dpctl.format import SCOPES, UNKNOWN, End, SetLabel, duration, end, protocol
 from dpctl.output import Column, Table
 from dpctl.pinned import labels, opened
+from dpctl.scheduling import scheduler_name
 from maps import abi
 from maps.pins import Generation
 
@@ -21,6 +22,7 @@ class ServiceRow:
     scope: str  # who is served: "internal" clients or "external" ones
     backends: int
     policy: str  # traffic policy: Cluster or Local
+    scheduler: str
     affinity_s: int  # 0: none
     set_id: int
 
@@ -33,6 +35,7 @@ COLUMNS: tuple[Column[ServiceRow], ...] = (
     Column("SCOPE", lambda r: r.scope),
     Column("BACKENDS", lambda r: str(r.backends), right=True),
     Column("POLICY", lambda r: r.policy),
+    Column("SCHEDULER", lambda r: r.scheduler),
     Column("AFFINITY", lambda r: duration(r.affinity_s) if r.affinity_s else ""),
     Column("SET", lambda r: str(r.set_id), right=True),
 )
@@ -70,6 +73,7 @@ def _row(label: SetLabel, key: abi.ServiceKey, service: abi.Service) -> ServiceR
         scope=SCOPES[key.scope],
         backends=service.backends,
         policy=_policy(service),
+        scheduler=scheduler_name(service),
         affinity_s=service.affinity_s,
         set_id=service.set_id,
     )

@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "ae8e098a916c"
+LAYOUT: Final = "7ed88932b2e9"
 """The fingerprint of all that follows."""
 
 
@@ -40,6 +40,12 @@ GC_STRETCH: Final = 128
 GC_STRETCHES: Final = 4096
 
 
+LOAD_PLACES: Final = 32768
+
+
+LOAD_WAYS: Final = 8
+
+
 MAGLEV_SLOTS: Final = 1021
 
 
@@ -59,6 +65,12 @@ REMOTE_EXTERNAL_IP: Final = 65531
 
 
 REMOTE_SELF: Final = 65534
+
+
+RING_LOOKS: Final = 256
+
+
+RING_PLACES: Final = 511
 
 
 RULES_FIRST: Final = 2
@@ -242,6 +254,18 @@ class Program(IntEnum):
     PROGRAMS = 3
 
 
+class Scheduler(IntEnum):
+    """``enum scheduler``."""
+
+    SCHEDULER_MAGLEV = 0
+    SCHEDULER_RR = 1
+    SCHEDULER_LC = 2
+    SCHEDULER_SH = 3
+    SCHEDULER_DH = 4
+    SCHEDULER_MH = 5
+    SCHEDULERS = 6
+
+
 class Scope(IntEnum):
     """``enum scope``."""
 
@@ -255,6 +279,7 @@ class ServiceFlag(IntFlag):
     SERVICE_LOCAL = 1
     SERVICE_HELD = 2
     SERVICE_RANGED = 4
+    SERVICE_BY_PORT = 8
 
 
 class SlotState(IntEnum):
@@ -518,7 +543,7 @@ class AttachmentLimits:
         ]
 
 
-_BACKEND = struct.Struct("<16sBBH")
+_BACKEND = struct.Struct("<16sBBBB")
 
 
 @dataclass(frozen=True, slots=True)
@@ -528,7 +553,8 @@ class Backend:
     SIZE: ClassVar[int] = 20
     addr: IPv6Address  # ip_addr
     port: int  # __be16, here in host order
-    flags: int  # __u16
+    flags: int  # __u8
+    weight: int  # __u8
 
     def pack(self) -> bytes:
         """The bytes as C has them."""
@@ -544,6 +570,7 @@ class Backend:
                     r.addr.packed,
                     r.port >> 8, r.port & 255,
                     r.flags,
+                    r.weight,
                 )
                 for r in records
             ]
@@ -563,8 +590,9 @@ class Backend:
                 IPv6Address(f0),
                 f1 << 8 | f2,
                 f3,
+                f4,
             )
-            for (f0, f1, f2, f3,) in _BACKEND.iter_unpack(data)
+            for (f0, f1, f2, f3, f4,) in _BACKEND.iter_unpack(data)
         ]
 
 
@@ -1375,6 +1403,200 @@ class KeptPorts:
                 f0,
             )
             for (f0,) in _KEPT_PORTS.iter_unpack(data)
+        ]
+
+
+_LOAD = struct.Struct("<III")
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """``struct load``, 12 bytes."""
+
+    SIZE: ClassVar[int] = 12
+    flows: int  # __u32
+    met: int  # __u32
+    run: int  # __u32
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return Load.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[Load]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _LOAD.pack
+        return b"".join(
+            [
+                pack(
+                    r.flows,
+                    r.met,
+                    r.run,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "Load":
+        """The record in exactly these bytes."""
+        (found,) = Load.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[Load]":
+        """The records that stand end to end in *data*."""
+        return [
+            Load(
+                f0,
+                f1,
+                f2,
+            )
+            for (f0, f1, f2,) in _LOAD.iter_unpack(data)
+        ]
+
+
+_LOAD_SOCKET = struct.Struct("<QII")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadSocket:
+    """``struct load_socket``, 16 bytes."""
+
+    SIZE: ClassVar[int] = 16
+    socket: int  # __u64
+    set_id: int  # __u32
+    slot: int  # __u32
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return LoadSocket.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[LoadSocket]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _LOAD_SOCKET.pack
+        return b"".join(
+            [
+                pack(
+                    r.socket,
+                    r.set_id,
+                    r.slot,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "LoadSocket":
+        """The record in exactly these bytes."""
+        (found,) = LoadSocket.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[LoadSocket]":
+        """The records that stand end to end in *data*."""
+        return [
+            LoadSocket(
+                f0,
+                f1,
+                f2,
+            )
+            for (f0, f1, f2,) in _LOAD_SOCKET.iter_unpack(data)
+        ]
+
+
+_LOAD_USE = struct.Struct("<I")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadUse:
+    """``struct load_use``, 4 bytes."""
+
+    SIZE: ClassVar[int] = 4
+    is_used: int  # __u32
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return LoadUse.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[LoadUse]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _LOAD_USE.pack
+        return b"".join(
+            [
+                pack(
+                    r.is_used,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "LoadUse":
+        """The record in exactly these bytes."""
+        (found,) = LoadUse.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[LoadUse]":
+        """The records that stand end to end in *data*."""
+        return [
+            LoadUse(
+                f0,
+            )
+            for (f0,) in _LOAD_USE.iter_unpack(data)
+        ]
+
+
+_LOAD_WALK = struct.Struct("<III")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadWalk:
+    """``struct load_walk``, 12 bytes."""
+
+    SIZE: ClassVar[int] = 12
+    run: int  # __u32
+    bucket: int  # __u32
+    place: int  # __u32
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return LoadWalk.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[LoadWalk]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _LOAD_WALK.pack
+        return b"".join(
+            [
+                pack(
+                    r.run,
+                    r.bucket,
+                    r.place,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "LoadWalk":
+        """The record in exactly these bytes."""
+        (found,) = LoadWalk.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[LoadWalk]":
+        """The records that stand end to end in *data*."""
+        return [
+            LoadWalk(
+                f0,
+                f1,
+                f2,
+            )
+            for (f0, f1, f2,) in _LOAD_WALK.iter_unpack(data)
         ]
 
 
@@ -2269,6 +2491,103 @@ class Remote:
         ]
 
 
+_RING = struct.Struct("<I1022s1022s")
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """``struct ring``, 2048 bytes."""
+
+    SIZE: ClassVar[int] = 2048
+    length: int  # __u32
+    slots: bytes  # __u16[511]
+    weights: bytes  # __u16[511]
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return Ring.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[Ring]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _RING.pack
+        return b"".join(
+            [
+                pack(
+                    r.length,
+                    record.exact(r.slots, 1022),
+                    record.exact(r.weights, 1022),
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "Ring":
+        """The record in exactly these bytes."""
+        (found,) = Ring.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[Ring]":
+        """The records that stand end to end in *data*."""
+        return [
+            Ring(
+                f0,
+                f1,
+                f2,
+            )
+            for (f0, f1, f2,) in _RING.iter_unpack(data)
+        ]
+
+
+_RING_KEY = struct.Struct("<II")
+
+
+@dataclass(frozen=True, slots=True)
+class RingKey:
+    """``struct ring_key``, 8 bytes."""
+
+    SIZE: ClassVar[int] = 8
+    set_id: int  # __u32
+    part: int  # __u32
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return RingKey.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[RingKey]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _RING_KEY.pack
+        return b"".join(
+            [
+                pack(
+                    r.set_id,
+                    r.part,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "RingKey":
+        """The record in exactly these bytes."""
+        (found,) = RingKey.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[RingKey]":
+        """The records that stand end to end in *data*."""
+        return [
+            RingKey(
+                f0,
+                f1,
+            )
+            for (f0, f1,) in _RING_KEY.iter_unpack(data)
+        ]
+
+
 _ROUTED_RANGE = struct.Struct("<H2x")
 
 
@@ -2416,20 +2735,21 @@ class RuleKey:
         ]
 
 
-_SERVICE = struct.Struct("<IIHHHH")
+_SERVICE = struct.Struct("<IIHHHHB3x")
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """``struct service``, 16 bytes."""
+    """``struct service``, 20 bytes."""
 
-    SIZE: ClassVar[int] = 16
+    SIZE: ClassVar[int] = 20
     set_id: int  # __u32
     affinity_s: int  # __u32
     backends: int  # __u16
     parts: int  # __u16
     flags: int  # __u16
     slot: int  # __u16
+    scheduler: int  # __u8
 
     def pack(self) -> bytes:
         """The bytes as C has them."""
@@ -2448,6 +2768,7 @@ class Service:
                     r.parts,
                     r.flags,
                     r.slot,
+                    r.scheduler,
                 )
                 for r in records
             ]
@@ -2470,8 +2791,9 @@ class Service:
                 f3,
                 f4,
                 f5,
+                f6,
             )
-            for (f0, f1, f2, f3, f4, f5,) in _SERVICE.iter_unpack(data)
+            for (f0, f1, f2, f3, f4, f5, f6,) in _SERVICE.iter_unpack(data)
         ]
 
 
@@ -2775,6 +3097,50 @@ class SourceRangeKey:
         ]
 
 
+_TURN = struct.Struct("<I")
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """``struct turn``, 4 bytes."""
+
+    SIZE: ClassVar[int] = 4
+    taken: int  # __u32
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return Turn.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[Turn]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _TURN.pack
+        return b"".join(
+            [
+                pack(
+                    r.taken,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "Turn":
+        """The record in exactly these bytes."""
+        (found,) = Turn.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[Turn]":
+        """The records that stand end to end in *data*."""
+        return [
+            Turn(
+                f0,
+            )
+            for (f0,) in _TURN.iter_unpack(data)
+        ]
+
+
 _UPLINK = struct.Struct("<16s16s")
 
 
@@ -2928,6 +3294,25 @@ LIMITS: Final[MapSpec[int, AttachmentLimits]] = MapSpec(
     writer=Writer.AGENT, order=10, option="max_endpoints", carried=Carried.SEED, live=bytes.fromhex("00000000000000000000000000000000ffffffffffffffff00000000000000000000000000000000ffffffffffffffff"),
 )
 
+LOAD_SOCKETS: Final[MapSpec[int, LoadSocket]] = MapSpec(
+    "load_sockets", MapKind.ARRAY, record.IntCodec("<I"), LoadSocket, 32768, 0,
+    carried=Carried.TRAFFIC,
+)
+
+LOAD_USES: Final[MapSpec[int, LoadUse]] = MapSpec(
+    "load_uses", MapKind.ARRAY, record.IntCodec("<I"), LoadUse, 1, 0,
+    carried=Carried.TRAFFIC,
+)
+
+LOAD_WALKS: Final[MapSpec[int, LoadWalk]] = MapSpec(
+    "load_walks", MapKind.ARRAY, record.IntCodec("<I"), LoadWalk, 1, 0,
+)
+
+LOADS: Final[MapSpec[BackendKey, Load]] = MapSpec(
+    "loads", MapKind.HASH, BackendKey, Load, 65536, 1,
+    writer=Writer.AGENT, order=62, option="max_backends", carried=Carried.SEED, live=bytes.fromhex("ffffffffffffffffffffffff"),
+)
+
 MAGLEVS: Final[MapSpec[MaglevKey, Maglev]] = MapSpec(
     "maglevs", MapKind.HASH, MaglevKey, Maglev, 262144, 1,
     writer=Writer.AGENT, order=70, option="max_backends", carried=Carried.SEED,
@@ -2997,6 +3382,11 @@ REMOTES: Final[MapSpec[int, Remote]] = MapSpec(
     writer=Writer.AGENT, order=40, option="max_prefixes", carried=Carried.SEED, revises=Revises.CHANGE,
 )
 
+RINGS: Final[MapSpec[RingKey, Ring]] = MapSpec(
+    "rings", MapKind.HASH, RingKey, Ring, 16384, 1,
+    writer=Writer.AGENT, order=66, option="max_services", carried=Carried.SEED,
+)
+
 ROUTED_RANGES: Final[MapSpec[PrefixKey, RoutedRange]] = MapSpec(
     "routed_ranges", MapKind.LPM_TRIE, PrefixKey, RoutedRange, 32768, 1,
     writer=Writer.AGENT, order=25, option="max_prefixes", carried=Carried.SEED, revises=Revises.CHANGE,
@@ -3035,6 +3425,11 @@ SOCK_PEERS: Final[MapSpec[SockPeerKey, SockPeer]] = MapSpec(
 SOURCE_RANGES: Final[MapSpec[SourceRangeKey, int]] = MapSpec(
     "source_ranges", MapKind.LPM_TRIE, SourceRangeKey, record.IntCodec("<I"), 65536, 1,
     writer=Writer.AGENT, order=88, option="max_services", carried=Carried.SEED,
+)
+
+TURNS: Final[MapSpec[int, Turn]] = MapSpec(
+    "turns", MapKind.HASH, record.IntCodec("<I"), Turn, 16384, 1,
+    writer=Writer.AGENT, order=64, option="max_services", carried=Carried.SEED, live=bytes.fromhex("ffffffff"),
 )
 
 UPLINKS: Final[MapSpec[int, Uplink]] = MapSpec(
@@ -3098,6 +3493,10 @@ MAPS: Final[Mapping[str, MapSpec[Any, Any]]] = {
     ),
     "kept_ports": KEPT_PORTS,
     "limits": LIMITS,
+    "load_sockets": LOAD_SOCKETS,
+    "load_uses": LOAD_USES,
+    "load_walks": LOAD_WALKS,
+    "loads": LOADS,
     "locations": MapSpec(
         "locations", MapKind.ARRAY, record.Octets(4), record.Octets(32), 1024, 0,
         per_cpu=1024, private=True,
@@ -3124,6 +3523,7 @@ MAPS: Final[Mapping[str, MapSpec[Any, Any]]] = {
     "port_verdicts": PORT_VERDICTS,
     "prefixes": PREFIXES,
     "remotes": REMOTES,
+    "rings": RINGS,
     "routed_ranges": ROUTED_RANGES,
     "rule_sets": RULE_SETS,
     "rules": RULES,
@@ -3144,6 +3544,7 @@ MAPS: Final[Mapping[str, MapSpec[Any, Any]]] = {
     ),
     "sock_peers": SOCK_PEERS,
     "source_ranges": SOURCE_RANGES,
+    "turns": TURNS,
     "uplinks": UPLINKS,
 }
 """Every map by its name; what only programs use is private, and its keys and values are octets."""

@@ -25,8 +25,8 @@ def tables(
 
     ``weights`` has how much each of *backends* weighs, 1 or more; all the same where it is empty. One that weighs three
     times as much as another claims as three backends do; where all claims together are more than MOST_SHARES and more
-    than SHARES_EACH for each backend, they are scaled down to so many. Weights count in their lowest terms: a change that
-    gives them other ones moves most flows to come.
+    than SHARES_EACH for each backend, they are scaled down to so many. Weights count in their lowest terms: a change
+    that gives all of them other ones moves most flows to come.
 
     A table is MAGLEV_SLOTS u16 in the machine's order, each the slot of the backend that serves an equal share of the
     flows. ``slots`` has the number that stands for each of *backends*; an IPv4 address is ``::ffff:a.b.c.d``.

@@ -24,13 +24,15 @@ def backends(
     family = Family.IPV6 if frontend.ipv6 else Family.IPV4
     candidates = targets(slices, port, family)
     chosen = serving(candidates, context, local=frontend.local, not_ready_too=service.publish_not_ready)
+    names = target_names(slices) if service.weights.by else {}
     found: dict[BackendName, abi.Backend] = {}
     for state, octets, number in chosen:
         name = (octets, number)
         if name not in found:
             address = IPv6Address(octets)
             flag = LOCAL if is_local(state, address, context) else REMOTE
-            found[name] = abi.Backend(address, number, flag)
+            weight = service.weights.of(names.get(octets, ""), state.node, state.zone)
+            found[name] = abi.Backend(address, number, flag, weight)
     return dict(sorted(found.items(), key=itemgetter(0)))
 
 
@@ -44,6 +46,16 @@ def targets(slices: Sequence[EndpointSlice], port: ServicePort, family: Family) 
             if target.name == port.name and target.protocol is port.protocol:
                 found += [(state, octets, target.port) for octets, state in part.endpoints()]
     return found
+
+
+def target_names(slices: Sequence[EndpointSlice]) -> dict[bytes, str]:
+    """The name of each endpoint's target, by its address."""
+    return {
+        octets: name
+        for part in slices
+        for (octets, _), name in zip(part.endpoints(), part.target_names(), strict=True)
+        if name
+    }
 
 
 def is_local(state: EndpointState, address: IPv6Address, context: NodeContext) -> bool:

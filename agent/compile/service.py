@@ -11,15 +11,18 @@ from agent.compile.frontend import Frontend, Frontends
 from agent.compile.health_check import HealthCheck, health_check
 from agent.compile.ids import BackendName, IdBook
 from agent.compile.records import Records
+from agent.compile.ring import ring_values, turns
 from agent.compile.source_range import source_range_keys
 from agent.model.address import Address
 from agent.model.name import ObjectName, Problem
-from agent.model.service import EndpointSlice, Service
+from agent.model.service import EndpointSlice, Scheduler, Service
 from maps import abi, maglev
 from maps.record import Packed
 
+_Columns = tuple[str, bytes, bytes]  # map, keys, values
 LABEL_BYTES = 191  # of struct backend_set's label, without its NUL
 IS_SOURCE_RANGE = abi.SOURCE_RANGES.value.pack(1)
+RINGS = (Scheduler.RR, Scheduler.LC)  # they choose by rings, the others by maglev tables
 IS_SERVICES = abi.SERVICE_ADDRS.value.pack(1)
 
 
@@ -51,11 +54,10 @@ class BackendSet:
 
     label: str
     set_id: int
-    size: int  # backends
+    size: int  # backends that take new flows
     only_slot: int  # of the one backend; 0: there are none, or several
     parts: int
-    backends: tuple[bytes, bytes]  # keys, values
-    maglevs: tuple[bytes, bytes]
+    records: tuple[_Columns, ...]
 
 
 def service_records(inputs: Inputs, context: NodeContext, book: IdBook) -> ServiceRecords:
@@ -74,7 +76,7 @@ def service_records(inputs: Inputs, context: NodeContext, book: IdBook) -> Servi
             if len(chosen) > maglev.MOST_BACKENDS:
                 problems.append(_too_many(service, frontend, len(chosen)))
                 chosen = dict(islice(chosen.items(), maglev.MOST_BACKENDS))
-            sets[where] = _set(set_label(service, frontend), chosen, book)
+            sets[where] = _set(set_label(service, frontend), chosen, service.scheduler, book)
         services[frontend.key] = _service(service, frontend, sets[where], context.addresses)
         if frontend.ranged:
             ranges |= dict.fromkeys(
@@ -102,8 +104,15 @@ def _service(service: Service, frontend: Frontend, backends: BackendSet, own: Co
     flags = abi.ServiceFlag.SERVICE_LOCAL if frontend.local else abi.ServiceFlag(0)
     flags |= abi.ServiceFlag.SERVICE_HELD if frontend.cluster_ip in own else abi.ServiceFlag(0)
     flags |= abi.ServiceFlag.SERVICE_RANGED if frontend.ranged else abi.ServiceFlag(0)
+    flags |= abi.ServiceFlag.SERVICE_BY_PORT if service.by_port else abi.ServiceFlag(0)
     return abi.Service(
-        backends.set_id, service.affinity_s, backends.size, backends.parts, flags, backends.only_slot
+        backends.set_id,
+        service.affinity_s,
+        backends.size,
+        backends.parts,
+        flags,
+        backends.only_slot,
+        abi.Scheduler(service.scheduler),
     ).pack()
 
 
@@ -112,10 +121,14 @@ def _records(
 ) -> Records:
     """Everything of a service, map by map."""
     names = {abi.BACKEND_SETS.key.pack(one.set_id): abi.BackendSet(one.label).pack() for one in sets}
+    maps: dict[str, tuple[list[bytes], list[bytes]]] = {}
+    for name, keys, values in (record for one in sets for record in one.records):
+        columns = maps.setdefault(name, ([], []))
+        columns[0].append(keys)
+        columns[1].append(values)
     return Records(
         (
-            ("backends", b"".join(one.backends[0] for one in sets), b"".join(one.backends[1] for one in sets)),
-            ("maglevs", b"".join(one.maglevs[0] for one in sets), b"".join(one.maglevs[1] for one in sets)),
+            *((name, b"".join(keys), b"".join(values)) for name, (keys, values) in maps.items()),
             ("backend_sets", b"".join(names), b"".join(names.values())),
             ("source_ranges", b"".join(ranges), IS_SOURCE_RANGE * len(ranges)),
             ("services", b"".join(services), b"".join(services.values())),
@@ -124,22 +137,48 @@ def _records(
     )
 
 
-def _set(label: str, chosen: Mapping[BackendName, abi.Backend], book: IdBook) -> BackendSet:
+def _set(label: str, chosen: Mapping[BackendName, abi.Backend], scheduler: Scheduler, book: IdBook) -> BackendSet:
     """One backend set, with an id and slots from *book*."""
     ids = book.slots(label, chosen.keys())
     slots = ids.slots
-    tables = maglev.tables(slots.keys(), slots.values())
     keys = abi.BackendKey.pack_many([abi.BackendKey(ids.set_id, slots[name]) for name in chosen])
-    parts = abi.MaglevKey.pack_many([abi.MaglevKey(ids.set_id, part) for part in range(len(tables))])
+    takers = {name: backend.weight for name, backend in chosen.items() if backend.weight}
+    by_slot = {slots[name]: weight for name, weight in takers.items()}
+    if scheduler in RINGS:
+        parts, tables = 1, _rings(ids.set_id, by_slot, keys, scheduler)
+    else:
+        parts, tables = _maglevs(ids.set_id, {name: slots[name] for name in takers}, tuple(takers.values()))
     return BackendSet(
         label,
         ids.set_id,
-        len(chosen),
-        slots[next(iter(chosen))] if len(chosen) == 1 else 0,
-        max(1, len(tables)),
-        (keys, abi.Backend.pack_many(chosen.values())),
-        (parts, b"".join(tables)),
+        len(takers),
+        next(iter(by_slot)) if len(by_slot) == 1 else 0,
+        parts,
+        (("backends", keys, abi.Backend.pack_many(chosen.values())), *tables),
     )
+
+
+def _maglevs(
+    set_id: int, slots: Mapping[BackendName, int], weights: tuple[int, ...]
+) -> tuple[int, tuple[_Columns, ...]]:
+    """The set's parts, one at least, and its maglev tables; *slots* in the order of addresses."""
+    differ = len(set(weights)) > 1
+    tables = maglev.tables(slots.keys(), slots.values(), weights if differ else ())
+    keys = abi.MaglevKey.pack_many([abi.MaglevKey(set_id, part) for part in range(len(tables))])
+    return max(1, len(tables)), (("maglevs", keys, b"".join(tables)),)
+
+
+def _rings(set_id: int, weights: Mapping[int, int], backends: bytes, scheduler: Scheduler) -> tuple[_Columns, ...]:
+    """The set's ring, and what the programs keep beside it: whose turn it is, or what each of its *backends* has."""
+    slots = tuple(weights)
+    if scheduler is Scheduler.RR:
+        slots = tuple(slots[index] for index in turns(tuple(weights.values())))
+        beside = ("turns", abi.TURNS.key.pack(set_id), bytes(abi.Turn.SIZE))
+    else:
+        beside = ("loads", backends, bytes(abi.Load.SIZE * (len(backends) // abi.BackendKey.SIZE)))
+    values = ring_values(slots, [weights[slot] for slot in slots])
+    keys = abi.RingKey.pack_many([abi.RingKey(set_id, part) for part in range(len(values))])
+    return ("rings", keys, b"".join(values)), beside
 
 
 def _lost_claims(inputs: Inputs) -> Iterator[Problem]:

@@ -1,8 +1,8 @@
 """Services and their endpoints, as far as a node's dataplane needs them."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from enum import IntEnum
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
 
 from agent.model.address import ADDRESS_BYTES, Address, Family, Network
 from agent.model.name import ObjectName
@@ -24,6 +24,40 @@ class ServicePort:
     protocol: Protocol
     port: int
     node_port: int = 0  # 0: none
+
+
+class Scheduler(IntEnum):
+    """Who of a service's endpoints serves a new flow, by the names of IPVS; numbers are the datapath's."""
+
+    MAGLEV = 0
+    RR = 1
+    LC = 2
+    SH = 3
+    DH = 4
+    MH = 5
+
+
+class WeightOf(StrEnum):
+    """By what an endpoint is given a weight; what comes first goes before."""
+
+    TARGET = "target"  # its targetRef's name
+    NODE = "node"
+    ZONE = "zone"
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """How much endpoints weigh; those of which nothing is said weigh 1."""
+
+    by: Mapping[tuple[WeightOf, str], int] = field(default_factory=dict)
+
+    def of(self, target: str, node: str, zone: str) -> int:
+        """An endpoint's weight; 0 gives it no new flows."""
+        for what, name in ((WeightOf.TARGET, target), (WeightOf.NODE, node), (WeightOf.ZONE, zone)):
+            found = self.by.get((what, name))
+            if found is not None:
+                return found
+        return 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +86,9 @@ class Service:
     affinity_s: int = 0  # sessionAffinity ClientIP's timeout; 0: none
     publish_not_ready: bool = False
     host_ports: tuple[HostAddress, ...] = ()  # of a pod, which no Service object can have
+    scheduler: Scheduler = Scheduler.MAGLEV
+    by_port: bool = False  # with SH and MH: by the client's port too
+    weights: Weights = Weights()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,21 +132,28 @@ class EndpointSlice:
     ports: tuple[EndpointPort, ...] = ()
     addresses: bytes = b""  # ADDRESS_BYTES each, as mapped_octets() has them
     states: tuple[EndpointState, ...] = ()
+    targets: str = ""  # the endpoints' targetRefs' names, a line each; empty where none has one
 
     def endpoints(self) -> Iterator[Endpoint]:
         """Its endpoints, in the object's order."""
         starts = range(0, len(self.addresses), ADDRESS_BYTES)
         return zip((self.addresses[at : at + ADDRESS_BYTES] for at in starts), self.states, strict=True)
 
+    def target_names(self) -> Iterator[str]:
+        """Their targetRefs' names, in the same order; empty where one has none."""
+        return iter(self.targets.split("\n") if self.targets else ("",) * len(self.states))
 
-def endpoint_slice(
+
+def endpoint_slice(  # noqa: PLR0913, PLR0917  an object's fields
     name: ObjectName,
     service: ObjectName,
     ports: tuple[EndpointPort, ...],
     family: Family,
     endpoints: Iterable[Endpoint],
+    targets: Iterable[str] = (),
 ) -> EndpointSlice:
-    """An EndpointSlice from its endpoints one by one."""
-    pairs = tuple(endpoints)
+    """An EndpointSlice from its endpoints one by one, and their targetRefs' names."""
+    pairs, names = tuple(endpoints), tuple(targets)
     addresses = b"".join(address for address, _ in pairs)
-    return EndpointSlice(name, service, family, ports, addresses, tuple(state for _, state in pairs))
+    states = tuple(state for _, state in pairs)
+    return EndpointSlice(name, service, family, ports, addresses, states, "\n".join(names) if any(names) else "")

@@ -151,9 +151,10 @@ struct service_addr_key {
 };
 
 enum service_flag {
-	SERVICE_LOCAL = 1,  /* traffic policy Local: without a backend the packet is dropped, not refused */
-	SERVICE_HELD = 2,   /* at a cluster IP that the node has itself: a process of it may answer there */
-	SERVICE_RANGED = 4, /* at a load balancer's address: serves the sources in source_ranges alone */
+	SERVICE_LOCAL = 1,   /* traffic policy Local: without a backend the packet is dropped, not refused */
+	SERVICE_HELD = 2,    /* at a cluster IP that the node has itself: a process of it may answer there */
+	SERVICE_RANGED = 4,  /* at a load balancer's address: serves the sources in source_ranges alone */
+	SERVICE_BY_PORT = 8, /* SCHEDULER_SH and SCHEDULER_MH: by the client's port too */
 };
 
 /*
@@ -166,13 +167,26 @@ struct source_range_key {
 	ip_addr addr;
 };
 
+/* Who of a set serves a new flow. Each gives backends flows by their weights. */
+enum scheduler {
+	SCHEDULER_MAGLEV, /* by the flow's hash, in the set's maglev tables */
+	SCHEDULER_RR,	  /* in turn, by the set's ring */
+	SCHEDULER_LC,	  /* who of the set's ring has the fewest open flows and sockets of this node's */
+	SCHEDULER_SH,	  /* by a hash of the client's address, in the set's maglev tables */
+	SCHEDULER_DH,	  /* by a hash of the address that is asked, in these */
+	SCHEDULER_MH,	  /* as SCHEDULER_SH; IPVS has two tables for them */
+	SCHEDULERS,	  /* count, keep last */
+};
+
 struct service {
 	__u32 set_id;	  /* which backend set serves it */
 	__u32 affinity_s; /* seconds a client stays with its backend since its last new flow; 0: no affinity */
-	__u16 backends;	  /* in the set; 0 refuses */
+	__u16 backends;	  /* of the set that take new flows; 0 refuses */
 	__u16 parts;	  /* of the set's tables, a power of two: a flow's is flow_hash & (parts - 1) */
 	__u16 flags;	  /* enum service_flag */
 	__u16 slot;	  /* of the one backend, where there is but one: the set's table need not be asked */
+	__u8 scheduler;	  /* enum scheduler */
+	__u8 pad[3];
 };
 
 /* A backend set's place in memory is (set, slot); the slot is the backend's for as long as it is in the set. */
@@ -188,7 +202,8 @@ enum backend_flag {
 struct backend {
 	ip_addr addr;
 	__be16 port;
-	__u16 flags; /* enum backend_flag */
+	__u8 flags;  /* enum backend_flag */
+	__u8 weight; /* its share of new flows; 0: those that it has go on, it is given none */
 };
 
 enum {
@@ -204,6 +219,65 @@ struct maglev_key {
 /* Which backend serves a flow: slots[flow_hash * MAGLEV_SLOTS >> 32]. One value, so a part's change is one atomic update. */
 struct maglev {
 	__u16 slots[MAGLEV_SLOTS];
+};
+
+enum {
+	RING_PLACES = 511, /* 2 KiB in all */
+};
+
+struct ring_key {
+	__u32 set_id;
+	__u32 part; /* place / RING_PLACES */
+};
+
+/*
+ * A set's backends one behind the other, in the order in which SCHEDULER_RR takes turns: each as often as its weight says. For
+ * SCHEDULER_LC each once. One value, so a part's change is one atomic update; what is behind the ring's end begins it again, so
+ * who knows an older length finds backends.
+ */
+struct ring {
+	__u32 length; /* of the whole ring, in every part */
+	__u16 slots[RING_PLACES];
+	__u16 weights[RING_PLACES]; /* those of the backends there */
+};
+
+/* Whose turn it is in a set's ring. */
+struct turn {
+	__u32 taken LIVE; /* turns; the place is this modulo the ring's length */
+};
+
+/*
+ * Open flows and sockets that this node began to a backend. Conntrack GC counts them again in each of its runs; what begins in
+ * a run is in what it will have counted where it has passed the place already.
+ */
+struct load {
+	__u32 flows LIVE; /* since the run before, as counted then and kept up since */
+	__u32 met LIVE;	  /* of those that the run has passed */
+	__u32 run LIVE;	  /* whose numbers these are: struct load_walk's, or one that is over */
+};
+
+/* How far conntrack GC has come in counting. One value, under key 0. */
+struct load_walk {
+	__u32 run;
+	__u32 bucket; /* of the flow table: those below have been walked */
+	__u32 place;  /* of load_sockets: those below have been walked */
+};
+
+/* That a service of SCHEDULER_LC was asked, so that there is something to count. One value, under key 0. */
+struct load_use {
+	__u32 is_used;
+};
+
+enum {
+	LOAD_PLACES = 32768, /* that are counted, at most; a power of two */
+	LOAD_WAYS = 8,	     /* places that one socket can have */
+};
+
+/* A socket that was given a backend and is counted there. */
+struct load_socket {
+	__u64 socket; /* cookie * SOCK_PEERS + place, as struct sock_peer_key's; 0: the place is free */
+	__u32 set_id;
+	__u32 slot;
 };
 
 /* What a backend set is made for, "namespace/name:port/protocol/family/view", so that ids survive the agent. */

@@ -270,7 +270,7 @@ class Datapath:
         set_id = self.set_ids
         parts = self.backends(set_id, backends)
         key = abi.ServiceKey(addr(address), port, protocol, scope)
-        self.tables["services"].update([(key, abi.Service(set_id, affinity_s, len(backends), parts, flags, 0))])
+        self.tables["services"].update([(key, abi.Service(set_id, affinity_s, len(backends), parts, flags, 0, 0))])
         return set_id
 
     def source_range(self, set_id: int, network: str) -> None:
@@ -287,7 +287,9 @@ class Datapath:
     def backends(self, set_id: int, backends: list[tuple[str, int, bool]], first_slot: int = 0) -> int:
         """Fill a set; slots count from *first_slot*. Returns in how many parts, one at least."""
         slots = range(first_slot, first_slot + len(backends))
-        records = [abi.Backend(addr(a), p, abi.BackendFlag.BACKEND_LOCAL if local else 0) for a, p, local in backends]
+        records = [
+            abi.Backend(addr(a), p, abi.BackendFlag.BACKEND_LOCAL if local else 0, 1) for a, p, local in backends
+        ]
         self.tables["backends"].update(
             [(abi.BackendKey(set_id, slot), record) for slot, record in zip(slots, records, strict=True)]
         )

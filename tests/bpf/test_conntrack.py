@@ -91,7 +91,7 @@ def test_a_repeated_syn_keeps_its_backend(node: Datapath, pod: str, vip: str, ba
     table = abi.Maglev(b"\1\0" * abi.MAGLEV_SLOTS)
     node.tables["maglevs"].update([(abi.MaglevKey(set_id, 0), table)])
     ((key, _),) = node.tables["services"].items()
-    node.tables["services"].update([(key, abi.Service(set_id, 0, 2, 1, 0, 0))])
+    node.tables["services"].update([(key, abi.Service(set_id, 0, 2, 1, 0, 0, 0))])
     assert addresses(node.run("pod_ingress", frame(pod, vip, syn())).packet) == (pod, backend)
     assert addresses(node.run("pod_ingress", frame(pod, vip, syn(sport=40001))).packet) == (pod, other)
 

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterable
 from itertools import chain
 from pathlib import Path
@@ -9,10 +10,12 @@ from pathlib import Path
 import pytest
 from scapy.packet import Packet
 
+from agent.model.service import Scheduler
 from maps import abi
 from maps.abi import FlowFlag, NodeFlag
 from tests.bpf.datapath import NODE, OTHER, OTHER_MAC, POD, VIP, Datapath, data, datagram, frame, syn
 from tests.bpf.packets import answer
+from tests.bpf.test_scheduler import Live
 
 CPUS = sorted(os.sched_getaffinity(0))
 FLOWS = range(20000, 22000)
@@ -62,6 +65,19 @@ def test_a_flow_that_begins_on_two_cpus_begins_once(
     packets = [frame(POD, OUTSIDE, kind(sport=port)) for port in FLOWS]
     at_once(("pod_ingress", packets), ("pod_ingress", packets))
     assert_pairs(node, len(FLOWS))
+
+
+def test_all_cpus_take_turns_from_one_row(node: Datapath, at_once: AtOnce) -> None:
+    backends = [f"10.244.2.{n}" for n in range(1, 6)]
+    live = Live(node, VIP, backends).now(scheduler=Scheduler.RR, weights={backends[0]: 4})
+    works = [[frame(POD, VIP, syn(sport=port + add)) for port in FLOWS] for add in (0, len(FLOWS))]
+    at_once(*(("pod_ingress", packets) for packets in works))
+    assert_pairs(node, 2 * len(FLOWS))
+    forward = [flow for _, flow in node.tables["flows"].items() if flow.flags & FlowFlag.FLOW_FORWARD]
+    share = len(forward) // 8
+    assert Counter(str(flow.to_dst.ipv4_mapped) for flow in forward) == dict.fromkeys(live.backends, share) | {
+        backends[0]: 4 * share
+    }
 
 
 def test_a_flow_that_begins_anew_on_two_cpus_begins_once(node: Datapath, at_once: AtOnce) -> None:

@@ -255,6 +255,6 @@ def test_the_one_backend_of_a_service_is_found_by_its_slot_or_else_by_the_table(
     assert (done.verdict, addresses(done.packet)) == (TC_ACT_REDIRECT, (POD, OTHER))
     moved = node.service(VIP, 81, [])
     node.backends(moved, [(OTHER, 8081, True)], first_slot=5)
-    node.tables["services"].update([(abi.ServiceKey(addr(VIP), 81, 6, 0), abi.Service(moved, 0, 1, 1, 0, 0))])
+    node.tables["services"].update([(abi.ServiceKey(addr(VIP), 81, 6, 0), abi.Service(moved, 0, 1, 1, 0, 0, 0))])
     done = node.run("pod_ingress", frame(POD, VIP, syn(dport=81)))
     assert (done.verdict, done.packet.dport) == (TC_ACT_REDIRECT, 8081)

@@ -83,10 +83,10 @@ def fill(generation: Generation) -> None:
     ]
     contents: dict[Any, list[tuple[Any, Any]]] = {
         abi.BACKEND_SETS: [(1, abi.BackendSet("default/web:http/TCP/IPv4/all"))],
-        abi.SERVICES: [(abi.ServiceKey(service, 80, 6, 0), abi.Service(1, 0, 2, 1, 0, 0))],
+        abi.SERVICES: [(abi.ServiceKey(service, 80, 6, 0), abi.Service(1, 0, 2, 1, 0, 0, 0))],
         abi.BACKENDS: [
-            (abi.BackendKey(1, 0), abi.Backend(backend, 8080, 0)),
-            (abi.BackendKey(1, 1), abi.Backend(client, 8080, 1)),
+            (abi.BackendKey(1, 0), abi.Backend(backend, 8080, 0, 1)),
+            (abi.BackendKey(1, 1), abi.Backend(client, 8080, 1, 1)),
         ],
         abi.ENDPOINTS: [
             (address("192.0.2.1"), abi.Endpoint(0, 1)),

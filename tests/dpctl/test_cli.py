@@ -31,6 +31,14 @@ def test_a_service_shows_its_name_address_and_backends(rows: Rows) -> None:
     assert service["backends"] == 2
 
 
+def test_a_services_shares_are_shown(rows: Rows) -> None:
+    shares = rows("service", "show", "default/web")
+    assert [(row["scheduler"], row["backend"]["address"], row["weight"], row["open"]) for row in shares] == [
+        ("maglev", "10.1.0.7", 1, None),
+        ("maglev", "10.1.1.9", 1, None),
+    ]
+
+
 def test_backends_can_be_those_of_one_service(rows: Rows) -> None:
     backends = rows("backend", "list", "--service", "default/web")
     assert [(b["backend"]["address"], b["local"]) for b in backends] == [("10.1.1.9", False), ("10.1.0.7", True)]
@@ -169,7 +177,10 @@ def test_the_environment_names_the_pin_root(dpctl: Dpctl, node: Path) -> None:
         pytest.param(("conntrack", "list", "--protocol", "carrier"), 2, "tcp, udp", id="an unknown protocol"),
         pytest.param(("conntrack", "list", "--address", "10.0.0"), 2, "10.0.0", id="half an address"),
         pytest.param(("teapot",), 2, "backend, conntrack, drops, endpoint", id="an unknown command"),
-        pytest.param(("service", "show"), 2, "dpctl service has no command 'show'; it has: list", id="an unknown verb"),
+        pytest.param(
+            ("service", "look"), 2, "dpctl service has no command 'look'; it has: list, show", id="an unknown verb"
+        ),
+        pytest.param(("service", "show", "a/b"), 1, "dpctl service list", id="shares of an absent service"),
         pytest.param(("conntrck", "list"), 2, "Do you mean: dpctl conntrack?", id="a command almost right"),
     ],
 )

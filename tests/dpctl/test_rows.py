@@ -14,6 +14,7 @@ from dpctl.endpoint import endpoint_rows, range_rows
 from dpctl.format import SetLabel, bit_rate, duration, octets, protocol, protocol_number, set_label
 from dpctl.link import LinkRow, socket_hook
 from dpctl.map import EntryRow, cell, entry_table
+from dpctl.scheduling import open_now, scheduler_name, share_rows
 from dpctl.service import service_rows
 from dpctl.status import agent_fact, flows_fact, traffic_rows
 from maps import abi
@@ -28,8 +29,8 @@ def test_a_frontend_says_whom_it_serves_and_by_which_policy() -> None:
     services = MemoryTable(abi.SERVICES)
     services.update(
         [
-            (abi.ServiceKey(IPv6Address("::"), 30080, 6, 1), abi.Service(2, 0, 0, 1, 1, 0)),
-            (abi.ServiceKey(V4, 80, 6, 0), abi.Service(1, 10800, 3, 1, 0, 0)),
+            (abi.ServiceKey(IPv6Address("::"), 30080, 6, 1), abi.Service(2, 0, 0, 1, 1, 0, 0)),
+            (abi.ServiceKey(V4, 80, 6, 0), abi.Service(1, 10800, 3, 1, 0, 0, 0)),
         ]
     )
     inside, outside = sorted(service_rows(services.items(), SETS), key=lambda row: row.set_id)
@@ -48,13 +49,31 @@ def test_a_frontend_says_whom_it_serves_and_by_which_policy() -> None:
 
 
 def test_a_frontend_whose_set_is_unknown_is_shown_without_a_name() -> None:
-    (row,) = service_rows([(abi.ServiceKey(V4, 80, 17, 0), abi.Service(7, 0, 0, 1, 0, 0))], {})
+    (row,) = service_rows([(abi.ServiceKey(V4, 80, 17, 0), abi.Service(7, 0, 0, 1, 0, 0, 0))], {})
     assert (row.service, row.set_id, row.protocol) == ("", 7, "UDP")
+
+
+def test_what_a_load_says_depends_on_the_run_that_counts() -> None:
+    load = abi.Load(5, 3, 7)
+    assert [open_now(load, run) for run in (7, 8, 9, 6)] == [5, 3, 0, 0]
+    assert open_now(abi.Load(5, 3, 2**32 - 1), 0) == 3
+
+
+def test_shares_are_those_of_one_service_with_what_is_counted() -> None:
+    key, other = abi.BackendKey(1, 4), abi.BackendKey(2, 4)
+    entries = [(key, abi.Backend(V4, 8080, 1, 3)), (other, abi.Backend(V4, 8080, 0, 0))]
+    service = abi.Service(1, 0, 1, 1, abi.ServiceFlag.SERVICE_BY_PORT, 0, abi.Scheduler.SCHEDULER_MH)
+    rows = share_rows("default/web", SETS, {1: scheduler_name(service), 2: "lc"}, entries, {other: 6})
+    assert [(row.scheduler, row.weight, row.open, row.local) for row in rows] == [
+        ("mh, mh-port", 3, None, True),
+        ("lc", 0, 6, False),
+    ]
+    assert share_rows("default/other", SETS, {}, entries, {}) == []
 
 
 def test_a_backend_in_two_views_has_a_row_in_each() -> None:
     backends = MemoryTable(abi.BACKENDS)
-    backends.update([(abi.BackendKey(set_id, 4), abi.Backend(V4, 8080, 1)) for set_id in (2, 1)])
+    backends.update([(abi.BackendKey(set_id, 4), abi.Backend(V4, 8080, 1, 1)) for set_id in (2, 1)])
     rows = backend_rows(backends.items(), SETS)
     assert [(row.view, row.slot, row.local) for row in rows] == [("all", 4, True), ("local", 4, True)]
     assert backend_rows(backends.items(), SETS, "default/other") == []

@@ -104,11 +104,11 @@ def fill(folder: Path) -> None:
     backends = [mapped(f.backend) for f in FAMILIES]
     for n, address in enumerate(backends):
         (slots,) = maglev.tables([(address, BACKEND_PORT)], [0])
-        entry = abi.Backend(addr=address, port=BACKEND_PORT, flags=abi.BackendFlag.BACKEND_LOCAL)
+        entry = abi.Backend(addr=address, port=BACKEND_PORT, flags=abi.BackendFlag.BACKEND_LOCAL, weight=1)
         Table.open(abi.BACKENDS, folder / "backends").update([(abi.BackendKey(SET_ID + n, 0), entry)])
         Table.open(abi.MAGLEVS, folder / "maglevs").update([(abi.MaglevKey(SET_ID + n, 0), abi.Maglev(slots))])
     Table.open(abi.SERVICES, folder / "services").update(
-        (abi.ServiceKey(address, port, protocol, scope), abi.Service(SET_ID + n, 0, backends, 1, 0, 0))
+        (abi.ServiceKey(address, port, protocol, scope), abi.Service(SET_ID + n, 0, backends, 1, 0, 0, 0))
         for protocol in (IPPROTO_TCP, IPPROTO_UDP)
         for n, f in enumerate(FAMILIES)
         for address, port, scope, backends in (

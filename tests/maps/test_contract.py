@@ -38,7 +38,7 @@ def make(request: pytest.FixtureRequest) -> Iterator[Make]:
 
 def backend(i: int) -> tuple[abi.BackendKey, abi.Backend]:
     """A backend like no other."""
-    return abi.BackendKey(i // 7, i % 7), abi.Backend(IPv6Address((0xFFFF << 32) + i), 1 + i % 65535, i & 1)
+    return abi.BackendKey(i // 7, i % 7), abi.Backend(IPv6Address((0xFFFF << 32) + i), 1 + i % 65535, i & 1, 1)
 
 
 def test_what_is_written_is_read(make: Make) -> None:
@@ -194,7 +194,7 @@ def test_every_write_call_is_counted_for_the_fail_point(monkeypatch: pytest.Monk
 
 @pytest.mark.kernel
 def test_a_map_of_another_size_is_not_taken() -> None:
-    wrong = MapSpec("backends", abi.BACKENDS.kind, abi.BACKENDS.key, abi.SERVICES.value, 8, 1)
+    wrong = MapSpec("backends", abi.BACKENDS.kind, abi.BACKENDS.key, abi.MAGLEVS.value, 8, 1)
     made = Table.create(wrong)
     with pytest.raises(LayoutMismatch, match="another build"):
         Table(abi.BACKENDS, os.dup(made.fd))

@@ -4,12 +4,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from maps import libbpf, pins
+from maps import abi, libbpf, pins
 from maps.carry import carry
 from maps.errors import LayoutMismatch, PinRootBusy
 from maps.libbpf import Object
@@ -137,6 +138,14 @@ def test_entries_are_carried_to_a_larger_generation(root: PinRoot, layout_object
     assert carry(old.fd, new.fd) == 59
     assert carry(old.fd, new.fd) == 0
     assert dict(new.items()) == dict(old.items()) | dict([newer])
+    counts, more = (Table.create(replace(abi.LOAD_SOCKETS, max_entries=n)) for n in (8, 4))
+    said, later = abi.LoadSocket(9, 1, 1), abi.LoadSocket(17, 2, 2)
+    counts.update([(1, said), (2, said), (6, said)])
+    more.update([(2, later)])
+    assert carry(counts.fd, more.fd) == 1
+    assert dict(more.items()) == {1: said, 2: later} | dict.fromkeys((0, 3), abi.LoadSocket(0, 0, 0))
+    for table in (counts, more):
+        table.close()
     shelves = Table.open(twin.SHELVES, large.map_path("shelves"))
     with pytest.raises(LayoutMismatch):
         carry(old.fd, shelves.fd)

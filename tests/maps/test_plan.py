@@ -17,7 +17,7 @@ contents = st.dictionaries(st.binary(min_size=1, max_size=1), st.binary(max_size
 
 
 def backends(*numbers: int) -> dict[bytes, bytes]:
-    return {abi.BackendKey(1, i).pack(): abi.Backend(IPv6Address(i), 80, 0).pack() for i in numbers}
+    return {abi.BackendKey(1, i).pack(): abi.Backend(IPv6Address(i), 80, 0, 1).pack() for i in numbers}
 
 
 def table_with(entries: Packed, room: int = 64) -> MemoryTable[abi.BackendKey, abi.Backend]:

@@ -22,6 +22,9 @@ def dump(tables: Tables) -> str:
         ("service_addrs", _service_addrs(tables)),
         ("backend_sets", _backend_sets(tables)),
         ("maglevs", _maglevs(tables)),
+        ("rings", _rings(tables)),
+        ("turns", (str(set_id) for set_id, _ in sorted(tables["turns"].items()))),
+        ("loads", (f"{key.set_id} slot {key.slot}" for key in _in_order(tables["loads"]))),
         ("backends", _backends(tables)),
         ("attachments", _attachments(tables)),
         ("endpoints", _endpoints(tables)),
@@ -39,6 +42,7 @@ def _services(tables: Tables) -> Iterator[str]:
     for scope, protocol, addr, port, value in sorted(entries, key=lambda entry: entry[:4]):
         words = [f"set {value.set_id}", f"{value.backends} backends", f"{value.parts} parts"]
         words += [f"affinity {value.affinity_s} s"] if value.affinity_s else []
+        words += [abi.Scheduler(value.scheduler).name] if value.scheduler else []
         words += _flags(abi.ServiceFlag(value.flags))
         yield f"{_end(addr, port)} {Protocol(protocol).name} {abi.Scope(scope).name}: {', '.join(words)}"
 
@@ -60,9 +64,20 @@ def _maglevs(tables: Tables) -> Iterator[str]:
         yield f"{key.set_id} part {key.part}: {told}"
 
 
+def _rings(tables: Tables) -> Iterator[str]:
+    for key, value in sorted(tables["rings"].items(), key=lambda entry: (entry[0].set_id, entry[0].part)):
+        slots = memoryview(value.slots).cast("H")[: value.length]
+        yield f"{key.set_id} part {key.part}, of {value.length} places: {' '.join(map(str, slots))}"
+
+
+def _in_order(table: AnyTable) -> list[Any]:
+    return sorted((key for key, _ in table.items()), key=lambda key: (key.set_id, key.slot))
+
+
 def _backends(tables: Tables) -> Iterator[str]:
     for key, value in sorted(tables["backends"].items(), key=lambda entry: (entry[0].set_id, entry[0].slot)):
         words = [_end(value.addr, value.port), *_flags(abi.BackendFlag(value.flags))]
+        words += [f"weight {value.weight}"] if value.weight != 1 else []
         yield f"{key.set_id} slot {key.slot}: {', '.join(words)}"
 
 

@@ -39,10 +39,23 @@ def sizes(options: Options, memory: int, cpus: int) -> dict[str, int]:
         fixed["flows"] = max(min(_wanted(abi.FLOWS, cpus), allowed // LEAST * LEAST), LEAST)
     wanted = {name: _wanted(specs[name], cpus) for name, entries in fixed.items() if not entries}
     room = max(memory // SHARE - sum(octets[name] * entries for name, entries in fixed.items()), 0)
-    asked = sum(octets[name] * entries for name, entries in wanted.items())
-    scale = min(1.0, room / asked) if asked else 1.0
+    scale = _scale(wanted, octets, room)
     sized = {name: fixed[name] or max(int(wanted[name] * scale) // LEAST * LEAST, LEAST) for name in fixed}
     return sized | {name: number for name, number in flow_arrays.elements(sized).items() if name in _BUCKETS}
+
+
+def _scale(wanted: Mapping[str, int], octets: Mapping[str, int], room: int) -> float:
+    """What part of *wanted* fits into *room* octets, when those that would be too small have LEAST entries."""
+    shared = dict(wanted)
+    while shared:
+        scale = min(1.0, max(room, 0) / sum(octets[name] * entries for name, entries in shared.items()))
+        small = [name for name, entries in shared.items() if entries * scale < LEAST]
+        if not small:
+            return scale
+        for name in small:
+            room -= octets[name] * LEAST
+            del shared[name]
+    return 0.0
 
 
 def entry_octets(spec: MapSpec[Any, Any], cpus: int) -> int:

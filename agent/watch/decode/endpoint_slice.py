@@ -45,6 +45,12 @@ class _Hints(Struct, rename="camel", frozen=True):
     for_nodes: list[_Hint] | None = None
 
 
+class _TargetRef(Struct, frozen=True):
+    """``endpoints[].targetRef`` of an EndpointSlice."""
+
+    name: str | None = None
+
+
 class _Endpoint(Struct, rename="camel", frozen=True):
     """``endpoints[]`` of an EndpointSlice."""
 
@@ -53,6 +59,7 @@ class _Endpoint(Struct, rename="camel", frozen=True):
     node_name: str | None = None
     zone: str | None = None
     hints: _Hints | None = None
+    target_ref: _TargetRef | None = None
 
 
 class _EndpointSlice(Struct, rename="camel", frozen=True):
@@ -82,7 +89,9 @@ def _decode(content: Content, context: Context) -> Decoded:
     family = Family(found.address_type)
     owner = ObjectName(read.name.namespace, service)
     ports = read.shared.one(tuple(_ports(read, found.ports or [])))
-    return read.result(endpoint_slice(read.name, owner, ports, family, _endpoints(read, found, family)))
+    endpoints = tuple(_endpoints(read, found, family))
+    pairs, targets = [pair for pair, _ in endpoints], [target for _, target in endpoints]
+    return read.result(endpoint_slice(read.name, owner, ports, family, pairs, targets))
 
 
 def _ports(read: Reader, ports: list[_Port]) -> Iterator[EndpointPort]:
@@ -93,11 +102,13 @@ def _ports(read: Reader, ports: list[_Port]) -> Iterator[EndpointPort]:
             yield EndpointPort(found.name or "", protocol, number)
 
 
-def _endpoints(read: Reader, found: _EndpointSlice, family: Family) -> Iterator[Endpoint]:
+def _endpoints(read: Reader, found: _EndpointSlice, family: Family) -> Iterator[tuple[Endpoint, str]]:
+    """The endpoints, each with its targetRef's name."""
     for index, endpoint in enumerate(found.endpoints or ()):
         # more than one address would be the same endpoint: the API has no use for them yet
         for address in read.reachables(endpoint.addresses, f"endpoints[{index}].addresses", family)[:1]:
-            yield mapped_octets(address), _state(read, endpoint)
+            target = endpoint.target_ref.name if endpoint.target_ref else None
+            yield (mapped_octets(address), _state(read, endpoint)), "".join((target or "").split())
 
 
 def _state(read: Reader, found: _Endpoint) -> EndpointState:

@@ -10,6 +10,7 @@ from agent.model.service import Protocol, Service, ServicePort
 from agent.watch.decode.kind import Content, Context, Decoded, Kind
 from agent.watch.decode.objects import Metadata
 from agent.watch.decode.reader import Reader
+from agent.watch.decode.scheduler import scheduling, weights
 
 AFFINITY_DEFAULT_S = 10800  # DefaultClientIPServiceAffinitySeconds
 AFFINITY_MAX_S = 86400  # the API server's bound
@@ -93,6 +94,7 @@ def _decode(content: Content, context: Context) -> Decoded:
     spec = found.spec
     if not _is_served(found):
         return read.result(None)
+    scheduler, by_port = scheduling(read, found.metadata.annotations or {})
     return read.result(
         Service(
             name=read.name,
@@ -106,6 +108,9 @@ def _decode(content: Content, context: Context) -> Decoded:
             health_check_port=_health_check_port(read, spec),
             affinity_s=_affinity_s(read, spec),
             publish_not_ready=spec.publish_not_ready_addresses,
+            scheduler=scheduler,
+            by_port=by_port,
+            weights=weights(read, found.metadata.annotations or {}),
         )
     )
 

@@ -6,6 +6,7 @@
 #include "dp/conntrack/flow.h"
 #include "dp/conntrack/nat_port.h"
 #include "dp/fragment/queue.h"
+#include "dp/service/load.h"
 
 const volatile __u32 flow_tcp_s
 	DOC("seconds without a packet that end an answered TCP flow (RFC 5382 REQ-5: at least 2 h 4 min)") = 7440;
@@ -232,6 +233,8 @@ static __always_inline void gc_flow(struct gc_timer *s, struct flow_entry *entry
 		gc_keep_port(key, f, seen_s);
 		if (f->flags & FLOW_BESIDE)
 			besides_note(pass->now_s);
+		if (f->flags & FLOW_FORWARD && f->set_id && !is_closed(flags))
+			load_meet(f->set_id, f->slot);
 		pass->flows += entries;
 		pass->unanswered += !(flags & FLOW_REPLIED);
 		return;
@@ -273,6 +276,7 @@ static long gc_bucket(__u32 turn, void *ctx)
 	if (!s)
 		return 1;
 	s->bucket = s->stretch * gc_buckets() + turn;
+	load_walk_bucket(s->bucket);
 	b = flow_bucket_at(s->bucket);
 	if (b && flow_room(b) < FLOW_WAYS)
 		bpf_loop(FLOW_WAYS, gc_way, NULL, 0);
@@ -320,6 +324,7 @@ static __noinline __u64 gc_stretch(struct gc_timer *s, struct gc_run *run, struc
 	pass->now_s = in_s(now);
 	gc_press(pass, look->met > s->met ? look->met : s->met);
 	bpf_loop(gc_buckets(), gc_bucket, NULL, 0);
+	load_walk_sockets(s->stretch + 1, flow_stretches);
 	full_ns = gc_full_ns(look, pass, s->began_ns, now);
 	gc_sum(run, look, pass);
 	look->at_ns = now;
@@ -351,6 +356,7 @@ static long gc_step(__u32 turn, void *ctx)
 		run->runs++;
 		run->at_ns = bpf_ktime_get_ns();
 		gc_fragments(in_s(run->at_ns));
+		load_walk_ends();
 	}
 	return !s->stretch || bpf_ktime_get_ns() >= s->tick.until_ns;
 }

@@ -66,6 +66,16 @@ static __always_inline bool is_masqueraded_always(const struct scratch *work, bo
 	return !external && work->sender.slot && n && n->flags & NODE_MASQUERADE_ALL;
 }
 
+/* The hash by which the backend of a new flow is chosen; where there is but one, it says nothing. */
+static __always_inline __u32 nat_hash(const struct packet *p, const struct service *s)
+{
+	if (s->backends == 1)
+		return 0;
+	if (s->scheduler != SCHEDULER_MAGLEV)
+		return service_hash(s, &p->src, &p->dst, bpf_ntohs(p->sport));
+	return flow_hash(p);
+}
+
 /* Chooses the backend, and says what it is to be sent. */
 static __always_inline enum drop_reason nat_choose(ctx_t *ctx, struct scratch *work, const struct service *s,
 						   bool external)
@@ -76,7 +86,7 @@ static __always_inline enum drop_reason nat_choose(ctx_t *ctx, struct scratch *w
 
 	pair->set_revision = set_revision(s->set_id);
 	fence_reads(); /* the set's revision is read, its backends are not */
-	b = service_backend(s, &p->src, s->backends == 1 ? 0 : flow_hash(p), &pair->slot);
+	b = service_backend(s, &p->src, nat_hash(p, s), &pair->slot);
 	if (!b)
 		return DROP_BACKEND_LOST;
 	pair->set_id = s->set_id;
@@ -99,18 +109,23 @@ static __always_inline enum drop_reason nat_choose(ctx_t *ctx, struct scratch *w
  */
 __noinline int nat_begin(ctx_t *ctx, const struct service *s, bool external)
 {
-	const struct node *n = node_now();
 	struct scratch *work = scratch();
+	const struct node *n;
 	enum drop_reason why;
 
-	if (!s || !n || !work)
+	if (!s || !work)
 		return DROP_BACKEND_LOST;
 	if (!source_is_served(s, &work->packet.src))
 		return DROP_SOURCE_RANGE;
 	if (!s->backends)
 		return service_empty(s);
 	why = nat_choose(ctx, work, s, external);
-	return why ? why : nat_store(ctx, work, n);
+	n = node_now(); /* not before: it would take stack meanwhile */
+	if (!why)
+		why = n ? nat_store(ctx, work, n) : DROP_BACKEND_LOST;
+	if (!why && s->scheduler == SCHEDULER_LC)
+		load_flow_begins(work->pair.set_id, work->pair.slot, work->place.bucket);
+	return why;
 }
 
 /*

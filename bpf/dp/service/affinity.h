@@ -13,7 +13,7 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } affinities SEC(".maps") PROGRAMS_WRITE SIZED_BY(max_affinities) CARRIED;
 
-/* The client's backend, when it has one that is still in the set; refreshes it. */
+/* The client's backend, when it has one that is still in the set and takes new flows; refreshes it. */
 static __always_inline struct backend *affinity_find(const struct service *s, const struct affinity_key *key,
 						     __u16 *slot)
 {
@@ -25,7 +25,7 @@ static __always_inline struct backend *affinity_find(const struct service *s, co
 	if (!a || now - a->seen_s > s->affinity_s - s->affinity_s / 14)
 		return NULL;
 	b = backend_find(s->set_id, a->slot);
-	if (!b || b->port != a->port || !addr_equal(&b->addr, &a->addr))
+	if (!b || !b->weight || b->port != a->port || !addr_equal(&b->addr, &a->addr))
 		return NULL;
 	a->seen_s = now;
 	*slot = a->slot;

@@ -4,7 +4,7 @@
 #define SLUICEWAY_BACKEND_H
 
 #include "dp/packet/addr.h"
-#include "dp/config.h"
+#include "dp/service/ring.h"
 
 EXPORT_ENUM(backend_flag);
 EXPORT_NUMBER(MAGLEV_SLOTS);
@@ -21,7 +21,7 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } backend_sets SEC(".maps") AGENT_WRITES(80) SIZED_BY(max_services);
 
-/* A set has no more parts than backends. */
+/* A set has no more parts than backends, or than their weights together (maps/maglev.py bounds these). */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 262144);
@@ -72,7 +72,27 @@ static __always_inline __u32 maglev_index(__u32 hash)
 }
 
 /*
- * The backend that serves a flow of this hash, and its slot.
+ * The backend whose turn it is, or who has least. As backend_choose(): a ring read just before it is replaced may name one that
+ * is gone.
+ */
+static __always_inline struct backend *backend_of_ring(const struct service *s, __u16 *slot)
+{
+	for (int i = 0; i < 2; i++) {
+		int found = s->scheduler == SCHEDULER_RR ? ring_turn(s->set_id) : ring_least(s->set_id);
+		struct backend *b;
+
+		if (found < 0)
+			return NULL;
+		*slot = found;
+		b = backend_find(s->set_id, *slot);
+		if (b)
+			return b;
+	}
+	return NULL;
+}
+
+/*
+ * The backend that serves a flow of this hash, and its slot; with some schedulers the hash says nothing.
  * A table read just before it is replaced may name a backend just gone: the second look sees the new table.
  */
 static __always_inline struct backend *backend_choose(const struct service *s, __u32 hash, __u16 *slot)
@@ -87,6 +107,8 @@ static __always_inline struct backend *backend_choose(const struct service *s, _
 		if (only)
 			return only;
 	}
+	if (s->scheduler == SCHEDULER_RR || s->scheduler == SCHEDULER_LC)
+		return backend_of_ring(s, slot);
 	barrier_var(index); /* the compiler knows its range, Linux 6.1's verifier does not */
 	if (index >= MAGLEV_SLOTS)
 		return NULL;

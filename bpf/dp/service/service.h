@@ -5,9 +5,11 @@
 
 #include "dp/service/affinity.h"
 #include "dp/endpoint/endpoint.h"
+#include "dp/packet/hash.h"
 
 EXPORT_ENUM(scope);
 EXPORT_ENUM(service_flag);
+EXPORT_ENUM(scheduler);
 
 _Static_assert(sizeof(struct service_key) == 20, "hashed as bytes");
 
@@ -78,26 +80,59 @@ static __always_inline enum drop_reason service_empty(const struct service *s)
 	return s->flags & SERVICE_LOCAL ? DROP_NO_LOCAL_BACKEND : DROP_NO_BACKEND;
 }
 
-/* The backend that the client had, or from now on has. */
-static __noinline struct backend *service_backend_kept(const struct service *s, const ip_addr *client, __u32 hash,
-						       __u16 *slot)
+/* The backend that the client had. */
+static __noinline struct backend *service_backend_kept(const struct service *s, const ip_addr *client, __u16 *slot)
 {
 	struct affinity_key key = {.client = *client, .set_id = s->set_id};
-	struct backend *b = affinity_find(s, &key, slot);
+
+	return affinity_find(s, &key, slot);
+}
+
+/* The client has the backend from now on. */
+static __noinline void service_backend_keep(const struct service *s, const ip_addr *client, const struct backend *b,
+					    __u16 slot)
+{
+	struct affinity_key key = {.client = *client, .set_id = s->set_id};
+
+	affinity_keep(&key, b, slot);
+}
+
+/*
+ * What a scheduler that goes by an address has in place of the flow's hash, the same on every node and at every hook. port: the
+ * client's, in host order. A function of its own, verified once.
+ */
+__noinline int service_hash(const struct service *s, const ip_addr *client, const ip_addr *asked, __u32 port)
+{
+	const ip_addr *by = client;
+	__u32 h = 0;
+
+	if (!s || !client || !asked)
+		return 0;
+	if (s->scheduler == SCHEDULER_DH)
+		by = asked;
+#pragma unroll
+	for (int i = 0; i < 4; i++)
+		h = hash_word(h, bpf_ntohl(by->w[i]));
+	if (s->scheduler != SCHEDULER_DH && s->flags & SERVICE_BY_PORT)
+		h = hash_word(h, port);
+	return hash_word(h, 0x85ebca6b);
+}
+
+/*
+ * The backend for a client: the one it had, where the service keeps clients, else by its scheduler. Nothing is kept on the stack
+ * for the one while the other works.
+ */
+static __always_inline struct backend *service_backend(const struct service *s, const ip_addr *client, __u32 hash,
+						       __u16 *slot)
+{
+	struct backend *b = s->affinity_s ? service_backend_kept(s, client, slot) : NULL;
 
 	if (b)
 		return b;
 	b = backend_choose(s, hash, slot);
-	if (b)
-		affinity_keep(&key, b, *slot);
+	if (b && s->affinity_s)
+		service_backend_keep(s, client, b, *slot);
 	return b;
-}
-
-/* The backend for a client: the one it had, where the service keeps clients, else by the flow's hash. */
-static __always_inline struct backend *service_backend(const struct service *s, const ip_addr *client, __u32 hash,
-						       __u16 *slot)
-{
-	return s->affinity_s ? service_backend_kept(s, client, hash, slot) : backend_choose(s, hash, slot);
 }
 
 #endif

@@ -5,6 +5,7 @@
 
 #include "dp/endpoint/location.h"
 #include "dp/service/listener.h"
+#include "dp/service/sock_peer.h"
 
 const volatile bool sockets_of_node_only
 	DOC("sockets of the node's own network namespace alone are given backends") = false;
@@ -15,16 +16,6 @@ enum {
 	DATAGRAM = 2,		   /* SOCK_DGRAM */
 	MPTCP = 262,		   /* IPPROTO_MPTCP */
 };
-
-/* What sockets were given, until they are closed: an LRU would take from one that lives what another asked for. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 65536);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct sock_peer_key);
-	__type(value, struct sock_peer);
-	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} sock_peers SEC(".maps") PROGRAMS_WRITE SIZED_BY(max_flows) CARRIED;
 
 /* The addresses of the pod whose network namespace it is. */
 struct {
@@ -101,13 +92,6 @@ static __always_inline struct service *service_asked(const struct peer *peer, __
 
 /* ---- what a socket was given ------------------------------------------------------------------------------ */
 
-/* What stands at the place; NULL: nothing, and nothing behind it. */
-static __always_inline struct sock_peer *sock_peer_at(struct sock_peer_key *key, __u32 place)
-{
-	key->place = place;
-	return bpf_map_lookup_elem(&sock_peers, key);
-}
-
 static __always_inline bool sock_peer_is_of(const struct sock_peer *s, const struct peer *service)
 {
 	return s->service_port == service->port && addr_equal(&s->service, &service->addr);
@@ -160,8 +144,8 @@ static __always_inline bool sock_peer_clashes(__u64 cookie, const struct peer *a
 	return false;
 }
 
-/* given: the backend, or the service itself, whose address stays then. */
-static __always_inline void sock_peer_keep(const struct sock_peer_key *key, const struct peer *asked,
+/* given: the backend, or the service itself, whose address stays then. False: there is no room. */
+static __always_inline bool sock_peer_keep(const struct sock_peer_key *key, const struct peer *asked,
 					   const struct service *s, const struct peer *given, __u16 slot)
 {
 	struct sock_peer value = {.service = asked->addr,
@@ -171,7 +155,7 @@ static __always_inline void sock_peer_keep(const struct sock_peer_key *key, cons
 				  .set_id = s->set_id,
 				  .slot = slot};
 
-	bpf_map_update_elem(&sock_peers, key, &value, BPF_ANY);
+	return !bpf_map_update_elem(&sock_peers, key, &value, BPF_ANY);
 }
 
 /* The socket is closed. */
@@ -183,7 +167,31 @@ static __always_inline void sock_peers_end(__u64 cookie)
 		key.place = i;
 		if (bpf_map_delete_elem(&sock_peers, &key))
 			return;
+		load_socket_ends(load_socket_number(cookie, i));
 	}
+}
+
+/* What the scheduler goes by where that is no count: as nat_hash(). A port that the socket does not have yet is any. */
+static __always_inline __u32 sock_hash(struct bpf_sock_addr *ctx, const struct peer *asked, const struct service *s,
+				       const ip_addr *from)
+{
+	__u32 any = bpf_get_prandom_u32(), port = ctx->sk ? ctx->sk->src_port : 0;
+
+	if (s->scheduler == SCHEDULER_MAGLEV)
+		return any;
+	return service_hash(s, from, &asked->addr, port ? port : any);
+}
+
+/* Keeps what the socket was given, and counts it where connections are counted and the service's address was not left. */
+static __noinline void sock_peer_note(const struct sock_peer_key *key, const struct peer *asked,
+				      const struct service *s, const struct peer *given, __u16 slot)
+{
+	bool left = given->port == asked->port && addr_equal(&given->addr, &asked->addr);
+	__u64 number = load_socket_number(key->cookie, key->place);
+
+	load_socket_ends(number); /* where the socket asked another before */
+	if (sock_peer_keep(key, asked, s, given, slot) && !left && s->scheduler == SCHEDULER_LC)
+		load_socket_begins(number, s->set_id, slot);
 }
 
 /*
@@ -309,13 +317,23 @@ static __noinline struct backend *sock_backend(struct bpf_sock_addr *ctx, const 
 		return NULL;
 	if (b && !s->affinity_s)
 		return b;
-	b = service_backend(s, from, bpf_get_prandom_u32(), &slot);
+	b = service_backend(s, from, sock_hash(ctx, asked, s, from), &slot);
 	if (!b || !key.cookie)
 		return b;
 	left = may_stay && sock_peer_clashes(key.cookie, asked, b);
 	given = left ? *asked : (struct peer){.addr = b->addr, .port = b->port};
-	sock_peer_keep(&key, asked, s, &given, slot);
+	sock_peer_note(&key, asked, s, &given, slot);
 	return left ? NULL : b;
+}
+
+/* Does a datagram socket go on with the backend that it had, where no backend takes new flows any more? */
+static __noinline bool sock_goes_on(struct bpf_sock_addr *ctx, const struct peer *asked, const struct service *s)
+{
+	struct sock_peer_key key = {.cookie = cookie_of(ctx)};
+	bool left = false;
+	__u16 slot;
+
+	return ctx->type == DATAGRAM && !s->affinity_s && sock_peer_find(&key, asked, s, &slot, &left);
 }
 
 /*
@@ -343,7 +361,7 @@ static __noinline int to_backend(struct bpf_sock_addr *ctx, struct peer *peer, b
 	client_address(&c, addr_is_v4(&peer->addr), &from);
 	if (!source_is_served(s, &from))
 		return 0; /* the devices drop what is sent, and count it */
-	if (!s->backends)
+	if (!s->backends && !sock_goes_on(ctx, &asked, s))
 		return s->flags & SERVICE_LOCAL ? 0 : CONNECTION_REFUSED;
 	may_stay = can_be_left(ctx, &c, peer);
 	if (may_stay && (connects || is_connected_to(ctx, peer)))

@@ -175,8 +175,26 @@ def assert_no_packet_meets_a_gap(kernel: MemoryKernel) -> None:
     for key, service in kernel.held("services").items():
         if service.backends == 0:
             continue
+        if service.scheduler in {abi.Scheduler.SCHEDULER_RR, abi.Scheduler.SCHEDULER_LC}:
+            _assert_ring(kernel, key, service)
+            continue
         for part in range(service.parts):
             table = maglevs.get(abi.MaglevKey(service.set_id, part))
             assert table is not None, f"{key} has no table {part}"
             for slot in set(memoryview(table.slots).cast("H")):
                 assert abi.BackendKey(service.set_id, slot) in backends, f"{key} leads to slot {slot}"
+
+
+def _assert_ring(kernel: MemoryKernel, key: abi.ServiceKey, service: abi.Service) -> None:
+    """Its ring is whole and names backends that are there, and so is whose turn it is."""
+    rings, backends, set_id = kernel.held("rings"), kernel.held("backends"), service.set_id
+    first = rings.get(abi.RingKey(set_id, 0))
+    assert first is not None, f"{key} has no ring"
+    assert first.length
+    slots: set[int] = set()
+    for part in range(-(-first.length // abi.RING_PLACES)):
+        slots |= set(memoryview(rings[abi.RingKey(set_id, part)].slots).cast("H"))
+    for slot in slots:
+        assert abi.BackendKey(set_id, slot) in backends, f"{key} leads to slot {slot}"
+    if service.scheduler == abi.Scheduler.SCHEDULER_RR:
+        assert set_id in kernel.held("turns"), f"{key} has no turns"

@@ -11,6 +11,7 @@ from agent.model.attachment import Limit
 from agent.model.cluster import Cluster
 from agent.model.local import Device, Local
 from agent.model.node import Node
+from agent.model.service import Scheduler, WeightOf, Weights
 from agent.reconcile.plans import contents
 from agent.reconcile.revision import REVISIONS, Revision
 from maps import abi
@@ -112,6 +113,31 @@ def test_no_packet_meets_a_gap_whatever_write_is_the_last(first: Cluster, then: 
         assert {name: len(held) for name, held in entries(kernel).items()} == {
             name: len(held) for name, held in entries(fresh).items()
         }
+
+
+HEAVY = Weights({(WeightOf.NODE, "elsewhere"): 7})
+SCHEDULED = {
+    "maglev": cluster(service("a"), piece("a", ONE, TWO, THREE)),
+    "weighted": cluster(service("a", weights=HEAVY), piece("a", ONE, TWO, THREE)),
+    "in turn": cluster(service("a", scheduler=Scheduler.RR), piece("a", ONE, TWO, THREE)),
+    "in turn, others": cluster(service("a", scheduler=Scheduler.RR, weights=HEAVY), piece("a", TWO, THREE)),
+    "in turn, many": cluster(
+        service("a", scheduler=Scheduler.RR), piece("a", *(endpoint(f"10.7.{n >> 8}.{n & 255}") for n in range(600)))
+    ),
+    "least": cluster(service("a", scheduler=Scheduler.LC), piece("a", ONE, TWO)),
+}
+
+
+@pytest.mark.parametrize("first", SCHEDULED)
+@pytest.mark.parametrize("then", SCHEDULED)
+def test_a_change_of_scheduler_is_whole_whatever_write_is_the_last(first: str, then: str) -> None:
+    for death in range(deaths(SCHEDULED[first], SCHEDULED[then])):
+        kernel = MemoryKernel()
+        rounds = brought(kernel, SCHEDULED[first])
+        kernel.fuse.left = death
+        with pytest.raises(Stopped):
+            brought(kernel, SCHEDULED[then], rounds)
+        assert_no_packet_meets_a_gap(kernel)
 
 
 @settings(max_examples=60, deadline=None)
@@ -249,7 +275,7 @@ def test_a_resync_repairs_what_somebody_else_changed_and_counts_it() -> None:
     rounds = brought(kernel, cluster(service(), piece("web", ONE), local=Local(attachments=(attachment(),))))
     before = entries(kernel)
     kernel.tables["backends"].delete(list(kernel.held("backends")))
-    kernel.tables["services"].update([(abi.ServiceKey(IPv6Address(5), 1, 6, 0), abi.Service(9, 0, 1, 1, 0, 0))])
+    kernel.tables["services"].update([(abi.ServiceKey(IPv6Address(5), 1, 6, 0), abi.Service(9, 0, 1, 1, 0, 0, 0))])
     kernel.tables["endpoints"].delete(list(kernel.held("endpoints"))[:1])
     assert sum(rounds.resync()) == 4  # the third raises the revision
     assert entries(kernel) == before
