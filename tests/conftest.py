@@ -11,8 +11,13 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from maps import paths
+
+# how long an example takes says how busy the machine is
+settings.register_profile("busy", deadline=None)
+settings.load_profile("busy")
 
 # linux/capability.h
 CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_BPF = 12, 21, 39
