@@ -1,12 +1,13 @@
 """Which of the node's devices get the uplink programs: a pure choice, made again whenever a device comes or goes."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from agent.compile.tunnel import NAME, SEGMENTER
 from agent.model.local import Device
 from agent.model.node import Node
 
 LOOPBACK = "lo"
+_DEEPEST = 8  # devices on one another, as the kernel allows them (MAX_NEST_DEV)
 _NOT_NETWORKS = (LOOPBACK, NAME, SEGMENTER)
 
 
@@ -25,14 +26,31 @@ def _wanted(chosen: Sequence[str], node: Node | None, devices: Sequence[Device])
 
     Found are the devices that hold one of the Node's InternalIPs or a default route, and those with a subnet of their
     own: a storage network's, whose servers pods reach under this node's address there. Loopback is none, even where
-    it holds an InternalIP (as with BGP to the host); then the others are what is left.
+    it holds an InternalIP (as with BGP to the host); then the others are what is left. Nor is a port of another uplink,
+    named or found: each packet meets the programs once.
     """
     if chosen:
         found = [d for d in devices if d.name in chosen]
     else:
         internal = set(node.internal_ips) if node else set()
         found = [d for d in devices if d.default_route or internal.intersection(d.addresses) or _has_subnet(d)]
-    return tuple(sorted((d for d in found if d.name != LOOPBACK), key=lambda d: d.ifindex))
+    chain = {device.ifindex: device.master for device in devices}
+    above = {device.ifindex for device in found}
+    left = (d for d in found if d.name != LOOPBACK and not _is_port(d, above, chain))
+    return tuple(sorted(left, key=lambda device: device.ifindex))
+
+
+def _is_port(device: Device, of: Collection[int], masters: Mapping[int, int]) -> bool:
+    """Whether what comes in by the device comes in once more by one *of* those, whose port it is, or a port's port.
+
+    A VLAN's device is no such one: tagged frames are its own, the others those of the device below.
+    """
+    master = device.master
+    for _ in range(_DEEPEST):
+        if master in of:
+            return True
+        master = masters.get(master, 0)
+    return False
 
 
 def _has_subnet(device: Device) -> bool:

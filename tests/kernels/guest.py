@@ -1,4 +1,4 @@
-"""Runs in the guest: every object loads, a connection passes each hook, IPv4 and IPv6, and fq keeps a pod to its rate.
+"""Runs in the guest: every object loads, a connection passes each hook, IPv4 and IPv6, by uplinks of several kinds.
 
 The hooks are tried one after the other, so that none can do another's work: the socket programs alone serve the
 node's own process, and are taken off before a pod's and the neighbour's packets are sent.
@@ -25,7 +25,7 @@ from agent.netlink.socket import Socket
 from agent.watch.node.qdisc import paced, qdiscs
 from maps import abi, paths
 from maps.pins import PinRoot
-from tests.kernels import site, tunnels
+from tests.kernels import site, tunnels, uplinks
 
 PINS = Path("/sys/fs/bpf/sluiceway")
 CGROUP = Path("/sys/fs/cgroup")
@@ -69,6 +69,7 @@ def main() -> int:
         failures += [*through_packets("tcx"), *in_fragments("tcx")]
     failures += [f"programs on device {pod}" for pod in pods if not hooks.has(pod, POD)]
     failures += masqueraded(generation.maps)
+    failures += uplinks.tried_kinds(hooks, generation.maps, tried)
     nodes = tunnels.build(hooks, generation.maps, objects, SIZES, tcx=tcx)
     failures += tunnels.tried_modes(nodes, tried)
     counted = site.counted(generation.maps)

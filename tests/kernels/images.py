@@ -14,7 +14,10 @@ from pathlib import Path
 from zlib import crc32
 
 # what the guest insmods, with all they depend on; what is built into a kernel is passed over
-MODULES = ("virtio_pci", "9p", "9pnet_virtio", "overlay", "veth", "sch_ingress", "cls_bpf", "vxlan", "geneve", "sch_fq")
+MODULES = (
+    *("virtio_pci", "9p", "9pnet_virtio", "overlay", "veth", "sch_ingress", "cls_bpf", "vxlan", "geneve", "sch_fq"),
+    *("bonding", "bridge", "8021q"),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,10 +103,7 @@ def fill(folder: Path) -> None:
     """Write the node, its pods and the service into the maps pinned in *folder*."""
     backends = [mapped(f.backend) for f in FAMILIES]
     for n, address in enumerate(backends):
-        (slots,) = maglev.tables([(address, BACKEND_PORT)], [0])
-        entry = abi.Backend(addr=address, port=BACKEND_PORT, flags=abi.BackendFlag.BACKEND_LOCAL, weight=1)
-        Table.open(abi.BACKENDS, folder / "backends").update([(abi.BackendKey(SET_ID + n, 0), entry)])
-        Table.open(abi.MAGLEVS, folder / "maglevs").update([(abi.MaglevKey(SET_ID + n, 0), abi.Maglev(slots))])
+        _back(folder, SET_ID + n, address, BACKEND_PORT)
     Table.open(abi.SERVICES, folder / "services").update(
         (abi.ServiceKey(address, port, protocol, scope), abi.Service(SET_ID + n, 0, backends, 1, 0, 0, 0))
         for protocol in (IPPROTO_TCP, IPPROTO_UDP)
@@ -131,6 +128,27 @@ def fill(folder: Path) -> None:
     Table.open(abi.ENDPOINTS, folder / "endpoints").update([*pods, *own])
     node = abi.Node(mapped(IPV4.node), mapped(IPV6.node), netns_cookie(), 1, *NAT_PORTS, *NODE_PORTS, 0, 0, 0, 0, 0)
     Table.open(abi.NODE, folder / "node").update([(0, node)])
+
+
+def offer_node_port(folder: Path, port: int, backends: Iterable[Address], backend_port: int) -> None:
+    """Have a node port lead to an address of each family on this node."""
+    for n, (f, backend) in enumerate(zip(FAMILIES, backends, strict=True), start=port):
+        _back(folder, n, mapped(backend), backend_port)
+        Table.open(abi.SERVICES, folder / "services").update(
+            (
+                abi.ServiceKey(mapped(type(f.node)(0)), port, protocol, abi.Scope.SCOPE_EXTERNAL),
+                abi.Service(n, 0, 1, 1, 0, 0, 0),
+            )
+            for protocol in (IPPROTO_TCP, IPPROTO_UDP)
+        )
+
+
+def _back(folder: Path, set_id: int, address: IPv6Address, port: int) -> None:
+    """A set of one backend of this node."""
+    (slots,) = maglev.tables([(address, port)], [0])
+    entry = abi.Backend(addr=address, port=port, flags=abi.BackendFlag.BACKEND_LOCAL, weight=1)
+    Table.open(abi.BACKENDS, folder / "backends").update([(abi.BackendKey(set_id, 0), entry)])
+    Table.open(abi.MAGLEVS, folder / "maglevs").update([(abi.MaglevKey(set_id, 0), abi.Maglev(slots))])
 
 
 def masquerade(folder: Path) -> None:

@@ -33,7 +33,9 @@ from agent.netlink.rtnetlink import (
     IFF_UP,
     IFLA_IFNAME,
     IFLA_INFO_KIND,
+    IFLA_INFO_SLAVE_KIND,
     IFLA_LINKINFO,
+    IFLA_MASTER,
     IFLA_MTU,
     LINK,
     ROUTE,
@@ -59,6 +61,7 @@ SETTLE_S = 0.02  # of silence before a dump
 SETTLE_ROUNDS = 10
 RECHECK_S = 30.0  # the sysctls tell nobody when they change
 RETRY_S = 1.0
+VRF = "vrf"  # has devices of its own as a bond has, but what comes in by them stays theirs
 
 _UNFIT = IFA_F_SECONDARY | IFA_F_DEPRECATED | IFA_F_TENTATIVE  # for what begins now
 _HOP = struct.Struct("=Hxxi")  # struct rtnexthop: length, ifindex
@@ -74,6 +77,7 @@ class _Link:
     flags: int
     mtu: int
     is_bridge: bool
+    master: int
 
 
 @dataclass(slots=True)
@@ -162,6 +166,7 @@ def _devices(dump: Dump, sysctls: Path) -> Iterator[Device]:
             is_up=bool(links[index].flags & IFF_UP),
             has_ipv6=not _is_without_ipv6(sysctls / "ipv6/conf" / links[index].name),
             is_bridge=links[index].is_bridge,
+            master=links[index].master,
             has_ethernet=links[index].kind in {ARPHRD_ETHER, ARPHRD_LOOPBACK},
             loopback=bool(links[index].flags & IFF_LOOPBACK),
         )
@@ -180,9 +185,12 @@ def _links(dump: Dump) -> Iterator[_Link]:
         name = text(attribute(body, LINK.size, IFLA_IFNAME))
         if not name.startswith(VETH_PREFIX):
             _, kind, index, flags, _ = LINK.unpack_from(body)
-            made_as = text(attribute(attribute(body, LINK.size, IFLA_LINKINFO), 0, IFLA_INFO_KIND))
-            mtu = number(attribute(body, LINK.size, IFLA_MTU))
-            yield _Link(index, name, kind, flags, mtu, is_bridge=made_as == "bridge")
+            info = attribute(body, LINK.size, IFLA_LINKINFO)
+            made_as, port_of = (text(attribute(info, 0, which)) for which in (IFLA_INFO_KIND, IFLA_INFO_SLAVE_KIND))
+            mtu, master = (number(attribute(body, LINK.size, which)) for which in (IFLA_MTU, IFLA_MASTER))
+            if port_of == VRF:
+                master = 0
+            yield _Link(index, name, kind, flags, mtu, is_bridge=made_as == "bridge", master=master)
 
 
 def _addresses(dump: Dump, wanted: Iterable[int]) -> dict[int, _Addresses]:

@@ -50,3 +50,26 @@ def test_a_device_without_ethernet_headers_is_no_uplink_and_is_told_of() -> None
     assert without_ethernet((), NODE, (WIREGUARD, ETH1)) == (WIREGUARD,)
     assert without_ethernet(("eth1",), NODE, (WIREGUARD, ETH1)) == ()
     assert without_ethernet((), None, (replace(STORAGE, has_ethernet=False),)) == ()
+
+
+BRIDGE = Device(10, "br0", (IPv4Address("10.0.0.1"),), is_bridge=True)
+BOND = Device(11, "bond0", master=10, default_route=True)
+PORT = Device(12, "eth9", (IPv4Address("10.97.0.1"),), (IPv4Network("10.97.0.0/24"),), master=11)
+QUIET = replace(BOND, default_route=False)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "devices", "expected"),
+    [
+        pytest.param((), (BRIDGE, BOND), ("br0",), id="a port of an uplink is none"),
+        pytest.param((), (BRIDGE, QUIET, PORT), ("br0",), id="nor is a port of what is a port of one"),
+        pytest.param(("br0", "eth9"), (BRIDGE, QUIET, PORT), ("br0",), id="even if --devices names both"),
+        pytest.param(("eth9",), (BRIDGE, QUIET, PORT), ("eth9",), id="a port alone is one, as --devices says"),
+        pytest.param((), (QUIET, PORT), ("eth9",), id="so is one whose master has neither address nor route"),
+        pytest.param((), (BRIDGE, replace(PORT, master=0)), ("br0", "eth9"), id="what is no port is one beside it"),
+    ],
+)
+def test_of_a_device_and_its_ports_one_is_an_uplink(
+    chosen: tuple[str, ...], devices: tuple[Device, ...], expected: tuple[str, ...]
+) -> None:
+    assert tuple(d.name for d in uplinks(chosen, NODE, devices)) == expected

@@ -103,6 +103,19 @@ def test_a_bridge_is_known_as_one(seen: Seen) -> None:
 
 @pytest.mark.netns
 @pytest.mark.usefixtures("source")
+def test_whose_port_a_device_is_is_followed(seen: Seen) -> None:
+    ip("link add br0 type bridge")
+    ip("link add up0 type veth peer name up1")
+    ip("link set up0 master br0")
+    seen.until(lambda _: "up0" in devices(seen) and devices(seen)["up0"].master)
+    found = devices(seen)
+    assert (found["up0"].master, found["up1"].master, found["br0"].master) == (found["br0"].ifindex, 0, 0)
+    ip("link set up0 nomaster")
+    seen.until(lambda _: not devices(seen)["up0"].master)
+
+
+@pytest.mark.netns
+@pytest.mark.usefixtures("source")
 def test_pods_devices_are_no_devices_of_the_node(seen: Seen) -> None:
     seen.until(lambda cluster: cluster.local.devices)
     before = len(seen.clusters)
