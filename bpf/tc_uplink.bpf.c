@@ -142,8 +142,8 @@ static __always_inline enum drop_reason keep_from_outside(struct scratch *work)
 }
 
 /*
- * What comes in by a device: for a service, or a pod of ours. The rest is not ours, and left to the stack; so is a tagged
- * frame, which comes in once more by the VLAN's device. Sets what becomes of it.
+ * What comes in by a device: for a service, or a pod of ours. The rest is not ours, and left to the stack; so is a
+ * VLAN's frame, which comes in once more by the VLAN's device. Sets what becomes of it.
  */
 __noinline int from_uplink(ctx_t *ctx)
 {
@@ -157,7 +157,7 @@ __noinline int from_uplink(ctx_t *ctx)
 		return DROP_REWRITE;
 	p = &work->packet;
 	to = &work->forward;
-	if (ctx_is_tagged(ctx))
+	if (ctx_is_of_vlan(ctx))
 		return DROP_NONE;
 	why = arrive(ctx, work);
 	if (why)

@@ -54,6 +54,7 @@ class Kind:
     device: str
     vlan: int = 0
     beside: tuple[str, ...] = ()  # other uplinks: what they have is another VLAN's
+    has_priority: bool = False  # the neighbour tags what it sends with a priority, which makes it no VLAN's
 
 
 BOND = """link add bond9 type bond mode active-backup miimon 100
@@ -77,6 +78,7 @@ KINDS = (
         "link add br9 type bridge\nlink set port0 master br9\nlink set port0 up\nlink set br9 up\n" + _below("port0"),
         "br9",
     ),
+    Kind("a plain device that is sent priorities", "link set port0 up\n", "port0", has_priority=True),
     Kind(
         "a VLAN device",
         "link set port0 up\nlink add link port0 name port0.7 type vlan id 7\nlink set port0.7 up\n" + _below("port0"),
@@ -163,6 +165,8 @@ def _wired(kind: Kind) -> Iterator[None]:
     if kind.vlan:
         lines += [f"link add link far name {far} type vlan id {kind.vlan}", f"link set {far} up"]
     _ip([*lines, *(f"address add {f.outside}/{f.bits - 8} dev {far} {f.at_once}" for f in site.FAMILIES)], "beyond")
+    if kind.has_priority:
+        _tag_priorities(kind.device)
     try:
         _wait_for_carrier(kind.device)
         yield
@@ -170,6 +174,16 @@ def _wired(kind: Kind) -> Iterator[None]:
         for device in ("br9", "bond9", "port0", "port1"):
             subprocess.run(["ip", "link", "del", device], check=False, stderr=subprocess.DEVNULL)
         subprocess.run(["ip", "netns", "del", "beyond"], check=True)
+
+
+def _tag_priorities(device: str) -> None:
+    """Have the neighbour send to the node by a VLAN device of the ID 0, and hear its answers by the one below."""
+    mac = Path(f"/sys/class/net/{device}/address").read_text().strip()
+    lines = ["link add link far name far.0 type vlan id 0 egress-qos-map 0:5", "link set far.0 up"]
+    for f in site.FAMILIES:
+        lines.append(f"neighbour add {f.node} lladdr {mac} dev far.0 nud permanent")
+        lines.append(f"route add {f.node}/{f.bits} dev far.0 src {f.outside}")
+    _ip(lines, "beyond")
 
 
 def _wait_for_carrier(device: str) -> None:

@@ -25,6 +25,17 @@ static __always_inline bool ctx_is_tagged(const ctx_t *ctx)
 	return ctx->vlan_present;
 }
 
+enum { VLAN_ID_MASK = 0x0fff };
+
+/*
+ * Is the frame a VLAN's? A tag with the ID 0 says a priority and no VLAN (IEEE 802.1Q, table 9-2): it is taken off, and the frame
+ * is the device's own, as to the kernel.
+ */
+static __always_inline bool ctx_is_of_vlan(ctx_t *ctx)
+{
+	return ctx->vlan_present && (ctx->vlan_tci & VLAN_ID_MASK || bpf_skb_vlan_pop(ctx));
+}
+
 /* Octets of data in each segment of a GSO packet; 0: it is none. */
 static __always_inline __u32 ctx_gso_size(const ctx_t *ctx)
 {
