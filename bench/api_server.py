@@ -29,6 +29,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     listed: ClassVar[Mapping[str, Sequence[bytes]]] = {}  # by resource; of others there are none
     forget = Path()
+    asked = threading.Event()  # for the first list
     heard: ClassVar[dict[str, SimpleQueue[bytes]]] = defaultdict(SimpleQueue)
 
     def log_message(self, *_: object) -> None:
@@ -41,6 +42,9 @@ class _Handler(BaseHTTPRequestHandler):
         kind = url.path.rpartition("/")[2]
         if any(one.startswith("spec.nodeName=") for one in query.get("fieldSelector", ())):
             kind = f"{kind} of a node"
+        if not self.asked.is_set():
+            self.asked.set()
+            print(time.monotonic(), flush=True)
         self.send_response(200)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
@@ -68,7 +72,7 @@ def _event(kind: str, content: object) -> bytes:
 
 
 def serve(objects: Objects, forget: Path) -> None:
-    """Be the API server; the port is the first line of output."""
+    """Be the API server; the port is the first line of output, the second when it was first asked for something."""
     _Handler.listed = {kind: [_event("ADDED", one) for one in made()] for kind, made in objects.items()}
     _Handler.forget = forget
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
@@ -95,12 +99,21 @@ class ApiServer:
         self._process.stdin.write(kind.encode() + b"\t" + _event(event, content))
         self._process.stdin.flush()
 
+    def asked_at(self) -> float:
+        """When it was first asked for something, by the monotonic clock; waits for that."""
+        if self._process.stdout is None:
+            raise SystemExit("no server")
+        return float(self._process.stdout.readline())
+
 
 @contextmanager
-def running(script: str, folder: Path) -> Iterator[ApiServer]:
-    """The server of a bench, which begins it when it is called with ``--serve FILE``."""
+def running(script: str, folder: Path, *more: str, inside: Sequence[str] = ()) -> Iterator[ApiServer]:
+    """The server of a bench, which begins it when it is called with ``--serve FILE`` and *more*.
+
+    *inside* is the command that runs another where the agent is, empty: here.
+    """
     forget, kubeconfig = folder / "forget", folder / "kubeconfig"
-    command = [sys.executable, script, "--serve", str(forget)]
+    command = [*inside, sys.executable, script, "--serve", str(forget), *more]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
             if process.stdout is None:

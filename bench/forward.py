@@ -30,7 +30,7 @@ SERVICES = (1, 10_000)
 PLAIN, FLOOR, OURS, EARLIER = "plain routing", "floor", "ours", earlier.COMMIT  # ways; some with a number of services
 POLICIES = 1_000
 GOVERNED = f"ours, {POLICIES:,} policies"
-GOVERNED_LIMIT = 0.95  # of ours without policies, at least, where flows are known
+GOVERNED_LIMIT = 0.95  # of ours without policies, at least; new flows, too
 SETS = 3  # times as many as are asked for: differences of times need more of them than ratios
 SHOTS = 2  # of each way in a set, of which the better counts: the machine has other work
 SETTLE_S = 0.002  # the last frames may still be under way when the generator returns
@@ -257,9 +257,8 @@ def _above_floor(load: Load, took: Mapping[str, list[float]]) -> Iterator[Result
 def _by_policies(load: Load, took: Mapping[str, list[float]]) -> Iterator[Result]:
     """How often ours handed a packet on with policies in the time that it took for one without."""
     for way in (way for way in took if way.startswith(GOVERNED)):
-        limit = None if load.is_new else GOVERNED_LIMIT
         without = way.replace(GOVERNED, OURS)
-        yield middle(f"{load.name}, {way}, to none", _ratios(took[without], took[way]), at_least=limit)
+        yield middle(f"{load.name}, {way}, to none", _ratios(took[without], took[way]), at_least=GOVERNED_LIMIT)
 
 
 def _ratios(values: Sequence[float], to: Sequence[float]) -> list[float]:

@@ -14,7 +14,7 @@ from agent.options import mounts
 from bench.testbed import PREFIX
 from maps import paths
 
-READY_S = 30
+READY_S = 60  # on a machine on which much else runs
 NODE = """
 apiVersion: v1
 kind: Node
@@ -75,12 +75,15 @@ def node_with_pods(label: str, pods: int) -> Iterator[Node]:
 
 
 @contextmanager
-def agent_on(node: Node, *more: str) -> Iterator[None]:
-    """An agent that serves, while the block runs; what it says is in ``agent.log`` of the node's folder."""
+def agent_on(node: Node, *more: str, kubeconfig: Path | None = None) -> Iterator[int]:
+    """An agent that serves, while the block runs, by its process id; what it says is in ``agent.log`` of the folder.
+
+    Its objects are those of the node's manifests, or of the API server of a kubeconfig.
+    """
     cgroup = mounts.cgroup2(mounts.MOUNTINFO.read_text())
     options = {
         "node-name": "node",
-        "manifests": node.folder / "manifests",
+        **({"kubeconfig": kubeconfig} if kubeconfig else {"manifests": node.folder / "manifests"}),
         "pin-root": node.folder / "bpf/sluiceway",
         "cgroup": f"{cgroup}/{node.name}",
         "state-dir": node.folder / "state",
@@ -96,7 +99,7 @@ def agent_on(node: Node, *more: str) -> Iterator[None]:
     with log.open("a") as file, subprocess.Popen(node.inside(*argv), stderr=file) as process:
         try:
             _wait(node, process, log)
-            yield
+            yield process.pid
         finally:
             process.terminate()
             process.wait(READY_S)

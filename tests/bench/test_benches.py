@@ -9,12 +9,28 @@ from pathlib import Path
 import pytest
 
 from agent.options import mounts
-from bench import adds, connections, datapath, earlier, forward, node, nodes, pods, policy, policy_compile, propagation
+from bench import (
+    adds,
+    connections,
+    datapath,
+    earlier,
+    forward,
+    node,
+    nodes,
+    pods,
+    policed_cluster,
+    policy,
+    policy_compile,
+    probe,
+    propagation,
+)
+from bench.governed import govern
 from bench.plane import Plane
 from bench.rules import rules
 from bench.sets import Result, middle
 from bench.stream import UDP, Packets
 from bench.testbed import PREFIX
+from maps import abi
 
 NETNS = Path("/run/netns")
 
@@ -57,10 +73,25 @@ def test_policy_compile_measures_each_kind_of_change() -> None:
 
 
 @pytest.mark.kernel
+@pytest.mark.netns
 def test_propagation_waits_for_packets_that_are_judged_by_a_change() -> None:
     found = propagation.measured(changes=2)
-    assert all(found[f"{what}_ms"] > 0 for what in ("sync", "policy", "label", "address"))
-    assert found["idle_mib"] <= found["synced_mib"]
+    kinds = {name.rpartition(" ")[0] for name in found.changes}
+    assert set(found.changes) == {f"{kind} {way}" for kind in kinds for way in ("allows", "denies")}
+    assert len(kinds) == 5
+    assert all(len(took) == 2 and min(took) > 0 for took in found.changes.values())
+    assert 0 < found.none_mib < found.synced_mib
+    assert not left_behind()
+
+
+@pytest.mark.kernel
+@pytest.mark.netns
+def test_propagation_does_not_take_a_change_that_is_none_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(propagation, "OTHER_PORT", policed_cluster.PORT)
+    monkeypatch.setattr(probe, "TIMEOUT_S", 2.0)
+    with pytest.raises(SystemExit, match="datagrams go on to arrive"):
+        propagation.measured(changes=1)
+    assert not left_behind()
 
 
 @pytest.mark.kernel
@@ -83,9 +114,7 @@ def test_a_table_of_another_size_is_measured_by_the_agents_own_variable(monkeypa
 def test_forward_fires_each_load_by_each_way() -> None:
     loads = tuple(replace(load, count=min(load.count, 300), flows=min(load.flows, 300)) for load in forward.LOADS)
     results = forward.measured(sets=1, services=(1, 3), loads=loads)
-    assert len([r for r in results if r.at_least]) == 3 * 2 + 2 * 3, (
-        "ours, and with policies, which are held to ours too"
-    )
+    assert len([r for r in results if r.at_least]) == 3 * 3 + 4, "ours, and with policies, which are held to ours too"
     assert [r.at_most for r in results if r.at_most] == [load.earlier for load in loads for _ in range(2)]
     assert len([r for r in results if "nftables" in r.what]) == len(forward.LOADS) * 2
     assert not left_behind()
@@ -109,6 +138,28 @@ def test_forward_leaves_nothing_when_it_fails(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(forward, "BACKEND_PORT", 9)
     with pytest.raises(SystemExit, match=r"not as expected|our programs counted"):
         forward.measured(sets=1, services=(1,), loads=(replace(forward.LOADS[0], count=100),))
+    assert not left_behind()
+
+
+@pytest.mark.kernel
+@pytest.mark.netns
+@pytest.mark.parametrize(
+    ("slot", "reason"),
+    [(1, abi.DropReason.DROP_POLICY_EGRESS), (2, abi.DropReason.DROP_POLICY_INGRESS)],
+    ids=["the sender's policies", "the receiver's policies"],
+)
+def test_forward_is_judged_by_the_policies_of_both_pods(
+    monkeypatch: pytest.MonkeyPatch, slot: int, reason: abi.DropReason
+) -> None:
+    def other_port(plane: Plane, policies: int, protocol: int, port: int) -> None:
+        govern(plane, policies, protocol, port + 1)
+        nothing = abi.PodPolicy(abi.RULES_NONE, abi.RULES_NONE, abi.PodPolicyFlag(0))
+        plane.tables["pod_policies"].update([(3 - slot, nothing)])
+
+    monkeypatch.setattr(forward, "govern", other_port)
+    load = replace(forward.LOADS[0], count=100)
+    with pytest.raises(SystemExit, match=f"policies 1 services: our programs counted .*{reason.name}"):
+        forward.measured(sets=1, services=(1,), loads=(load,))
     assert not left_behind()
 
 
