@@ -2,10 +2,12 @@
 
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from ipaddress import IPv4Network
+from typing import TYPE_CHECKING
 
 from pyroute2 import IPRoute
 
@@ -59,13 +61,16 @@ from agent.serve.metrics import Metrics, WatchUse
 from agent.serve.policy_report import PolicyReporter
 from agent.serve.report import Reporter
 from agent.threads import Threads
-from agent.watch.mirror import Mirror
+from agent.watch.mirror import Mirror, OnCluster
 from agent.watch.node.local import LocalSource
 from agent.watch.node.masquerade import MasqueradeFile
 from agent.watch.source import Sources, expected, sources
 from maps import abi
 from maps.apply import AnyTable
 from maps.registry import open_agent_tables, open_table
+
+if TYPE_CHECKING:
+    from agent.ipam.lb_allocator import Allocator
 
 ATTACHMENTS = "attachments"  # folder in --state-dir
 
@@ -90,6 +95,7 @@ class Parts:
     metrics: Metrics
     reporter: Reporter
     policy_reporter: PolicyReporter
+    allocator: "Allocator | None"  # where this node takes part in allocating load balancers' addresses
 
     def waits_for(self) -> tuple[str, ...]:
         """What has not been listed yet, and why."""
@@ -141,8 +147,10 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
         on_policy=metrics.observe_policy,
         on_needs_peers=lambda needed: cluster.watch_peers(needed),  # noqa: PLW0108  the source is made below
     )
-    mirror = Mirror(loop.offer, expected(options))
+    mirror = Mirror(lambda now: _offer(now, offers), expected(options))
     cluster = sources(options, prepared.client, mirror, threads)
+    allocator = _allocator(options, prepared, mirror, cluster, threads)
+    offers = (loop.offer, *((allocator.offer,) if allocator else ()))
     ipam = Ipam(lambda: _pod_cidrs(options, mirror))
     veths = PodVeths(lambda: _ways_out(options, mirror, loop), _before_up(kernel), options.mtu)
     others = ChainedVeths(kernel.hooks)
@@ -167,7 +175,12 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
         loop.attachments,
     )
     watches = partial(_watch_uses, cluster)
-    metrics.read_from(telemetry.sources(kernel.move.new, loop, watches, lambda: len(cni.attachments()), ipam.free))
+    metrics.read_from(
+        replace(
+            telemetry.sources(kernel.move.new, loop, watches, lambda: len(cni.attachments()), ipam.free),
+            allocator=lambda: allocator.use if allocator else None,
+        )
+    )
     ready = partial(_not_ready, loop, kernel, mirror, cluster)
     return Parts(
         options=options,
@@ -186,6 +199,33 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
         metrics=metrics,
         reporter=Reporter(options.run_dir, options.pin_root),
         policy_reporter=PolicyReporter(options.run_dir, options.pin_root),
+        allocator=allocator,
+    )
+
+
+def _offer(cluster: Cluster, offers: Iterable[OnCluster]) -> None:
+    for offer in offers:
+        offer(cluster)
+
+
+def _allocator(
+    options: Options, prepared: Prepared, mirror: Mirror, cluster: Sources, threads: Threads
+) -> "Allocator | None":
+    """Who takes part in allocating load balancers' addresses; imported as the client of the API server is."""
+    if not options.loadbalancer_pools or prepared.client is None:
+        return None
+    from agent.ipam import lb_allocator  # noqa: PLC0415  as above
+    from agent.kube.leases import Election, Leases, Timing  # noqa: PLC0415  as above
+
+    timing = Timing()
+    identity = f"{options.node_name}_{uuid.uuid4()}"
+    return lb_allocator.Allocator(
+        prepared.client,
+        Election(Leases(prepared.client, timing.request_s), lb_allocator.LEASE, identity, timing),
+        threads,
+        watch=cluster.watch_allocated,
+        report=partial(mirror.report, lb_allocator.WATCH),
+        on_problem=cluster.events.lb_problem if cluster.events else lambda *_: None,
     )
 
 

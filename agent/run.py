@@ -69,6 +69,8 @@ def _begin(parts: Parts) -> None:
     parts.drift.start()
     parts.local.start()
     parts.sources.start()
+    if parts.allocator:
+        parts.allocator.start()
     parts.cni_socket.start()
     log.info("agent runs", node=parts.options.node_name, pins=parts.options.pin_root)
 
@@ -123,6 +125,8 @@ def _finish_start(parts: Parts) -> None:
 def _end(parts: Parts) -> None:
     """Stop the threads: first those that ask, then the loop, which writes."""
     parts.cni_socket.stop()
+    if parts.allocator:
+        parts.allocator.stop()
     parts.sources.stop()
     parts.local.stop()
     parts.drift.stop()

@@ -1,8 +1,9 @@
 """Writes why a pod has no address, or not all it asks for, as an Event on the Pod, and what is wrong with this node.
 
 In the background, and never in ADD's way. What is wrong with other objects every node sees, and would write: that is
-no Event; Pods are known to their own node alone. There is one per pod, and per setting of the node, which counts; it is
-written at once, and then anew every five minutes while it goes on.
+no Event. Pods are known to their own node alone, and why a Service has no load balancer address to the one that
+allocates. There is one per pod, setting of the node or field, which counts; it is written at once, and then anew every
+five minutes while it goes on.
 
 Source: Kubernetes API reference, Event v1 core.
 """
@@ -23,10 +24,11 @@ from agent.threads import Threads
 
 log = logger(__name__)
 
-NO_ADDRESS, PROBLEM = "FailedIPAllocation", "NetworkProblem"  # reasons
+NO_ADDRESS, PROBLEM, NO_LB_ADDRESS = "FailedIPAllocation", "NetworkProblem", "LoadBalancerAddress"  # reasons
 REMIND_S = 1800.0  # an API server keeps Events for an hour: what goes on is written again before
 TIMEOUT_S = 10.0
 _MESSAGE_MAX = 1024
+_API_VERSIONS = {"LoadBalancerPool": "sluiceway.io/v1alpha1"}  # of kinds that are not of the first group
 _NAME_MAX = 253 - 17  # a DNS subdomain, less a dot and 16 hex digits
 # for this pod no other answer will come: the Pod's namespace is gone or ends, or the Event is not accepted
 _FINAL = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY})
@@ -100,6 +102,15 @@ class Events:
                 uid = name.name if kind == "Node" else self._pod_uid(name)
                 texts = "; ".join(one.text for one in told[kind, name, where])
                 self._note(Subject(kind, name, uid, PROBLEM, where), f"{where}: {texts}")
+
+    def lb_problem(self, problem: Problem, uid: str) -> None:
+        """Why a Service has not the load balancer address that it wants; returns at once.
+
+        Of these the one node that allocates tells alone, each when it comes.
+        """
+        with self._wake:
+            subject = Subject(problem.kind, problem.name, uid, NO_LB_ADDRESS, problem.field)
+            self._note(subject, f"{problem.field}: {problem.text}")
 
     def _is_local(self, problem: Problem) -> bool:
         return problem.kind == "Pod" or (problem.kind, problem.name.name) == ("Node", self._node)
@@ -199,7 +210,7 @@ def fresh(happened: Happened, node: str) -> dict[str, object]:
             "name": f"{name.name[:_NAME_MAX]}.{int(happened.first_s * 1e9):x}",
         },
         "involvedObject": {
-            "apiVersion": "v1",
+            "apiVersion": _API_VERSIONS.get(about.kind, "v1"),
             "kind": about.kind,
             **({"namespace": name.namespace} if name.namespace else {}),
             "name": name.name,

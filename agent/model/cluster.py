@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from agent.model.lb_pool import LbService, LoadBalancerPool
 from agent.model.local import Local
 from agent.model.name import ObjectName, Problem
 from agent.model.node import Namespace, Node, Pod
@@ -27,6 +28,9 @@ class Cluster:
     policies: Mapping[ObjectName, Policy] = field(default_factory=lambda: MappingProxyType({}))
     cluster_policies: Mapping[str, Policy] = field(default_factory=lambda: MappingProxyType({}))
     peers: Mapping[ObjectName, PeerPod] = field(default_factory=lambda: MappingProxyType({}))
+    # both while this node allocates load balancers' addresses
+    lb_pools: Mapping[str, LoadBalancerPool] = field(default_factory=lambda: MappingProxyType({}))
+    lb_services: Mapping[ObjectName, LbService] = field(default_factory=lambda: MappingProxyType({}))
     # kinds that are watched and of which a whole list has come; of others a table may be empty for want of one
     listed: frozenset[str] = frozenset()
     local: Local = field(default_factory=Local)

@@ -182,6 +182,14 @@ class Options:
             "changes nothing, for pods that are not known yet pass nothing anyway; accepted for users of kube-router",
         ),
     )
+    loadbalancer_pools: bool = field(
+        default=False,
+        metadata=about(
+            values.switch,
+            "take part in giving Services of type LoadBalancer addresses of LoadBalancerPools, as one node at a time "
+            "does (kube-router's --run-loadbalancer)",
+        ),
+    )
     listen: tuple[str, int] = field(default=("127.0.0.1", 9650), metadata=about(values.endpoint, "metrics and health"))
     healthz_bind_address: tuple[str, int] = field(
         default=("::", 10256),

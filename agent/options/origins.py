@@ -167,6 +167,15 @@ def _check(command: Command, options: Options, origins: Origins, environ: Mappin
         raise ConfigError("nothing to watch: give --kubeconfig FILE or --manifests DIR, or run in a pod")
     _check_tunnel(options, origins)
     _check_chained(options, origins)
+    _check_api(options, origins)
+
+
+def _check_api(options: Options, origins: Origins) -> None:
+    """Refuse, with a folder, what is written to an API server or agreed on by it."""
+    for name in ("loadbalancer-pools",):
+        if options.manifests and getattr(options, _field(name)):
+            text = f"--{name} (from {origins[name]}): it needs an API server, and --manifests names a folder"
+            raise ConfigError(f"{text}; take one of the two out")
 
 
 def _check_chained(options: Options, origins: Origins) -> None:

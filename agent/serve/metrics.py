@@ -12,7 +12,9 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessColl
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from agent.ipam.lb_pool import AllocatorUse
 from agent.log import logger
+from agent.serve.lb_metrics import allocator_families
 from agent.serve.policy_metrics import PROPAGATION_BUCKETS_S, PolicyUse, policy_families
 from maps import abi
 from maps.traffic import traffic
@@ -85,6 +87,7 @@ class Sources:
     attachments: Callable[[], int] = lambda: 0
     pools: Callable[[], Iterable[PoolUse]] = tuple
     policy: Callable[[], PolicyUse] = PolicyUse
+    allocator: Callable[[], AllocatorUse | None] = lambda: None
 
 
 @dataclass(slots=True)
@@ -163,6 +166,7 @@ class _Scrape(Collector):
             lambda: _conntrack(s.conntrack_gc()),
             lambda: _pods(s.attachments(), s.pools()),
             lambda: policy_families(s.policy()),
+            lambda: allocator_families(s.allocator()),
         )
         for read in readers:
             try:

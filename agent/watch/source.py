@@ -5,6 +5,7 @@ Kubernetes' client is imported only for an API server: it costs a start with a f
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,7 +15,7 @@ from agent.options.config import Options
 from agent.threads import Threads
 from agent.watch import manifests
 from agent.watch.decode.kind import Kind, Value
-from agent.watch.decode.kinds import NEEDED, POLICIES
+from agent.watch.decode.kinds import ALLOCATED, NEEDED, POLICIES
 from agent.watch.decode.peer_pod import PEER_POD
 from agent.watch.decode.pod import POD
 from agent.watch.mirror import Mirror
@@ -23,6 +24,7 @@ from agent.watch.status import WatchStatus
 if TYPE_CHECKING:
     from agent.kube.client import Client
     from agent.kube.events import Events
+    from agent.watch.api import ApiSource
 
 NoAddress = Callable[[ObjectName, str, str], None]
 
@@ -47,6 +49,7 @@ class Sources:
     objects: Source
     events: "Events | None"  # None: a folder takes none
     watch_peers: Callable[[bool], None] = lambda _: None  # pods of all nodes, from now on or no more
+    watch_allocated: Callable[[bool], None] = lambda _: None  # what load balancer addresses are allocated by
 
     @property
     def no_address(self) -> NoAddress:
@@ -105,7 +108,17 @@ def sources(options: Options, client: "Client | None", mirror: Mirror, threads: 
 
     events = Events(client, options.node_name, threads, pod_uid=lambda name: _uid(mirror.held(POD, name)))
     objects = ApiSource(client, options.node_name, mirror, threads, expected(options))
-    return Sources(objects, events, lambda needed: (objects.watch if needed else objects.unwatch)(PEER_POD))
+    return Sources(
+        objects,
+        events,
+        lambda needed: (objects.watch if needed else objects.unwatch)(PEER_POD),
+        partial(_watch_allocated, objects),
+    )
+
+
+def _watch_allocated(objects: "ApiSource", needed: bool) -> None:  # noqa: FBT001  as the callers have it
+    for kind in ALLOCATED:
+        (objects.watch if needed else objects.unwatch)(kind)
 
 
 def _uid(held: Value | None) -> str:

@@ -54,10 +54,14 @@ WENT_S = 60.0
 
 
 class Stream:
-    """One kind's protocol. *draw* gives numbers in [0, 1), *clock* seconds that never go back."""
+    """One kind's protocol. *draw* gives numbers in [0, 1), *clock* seconds that never go back.
 
-    def __init__(self, draw: Callable[[], float], clock: Callable[[], float]) -> None:
+    *is_exact*: no list comes from a server's cache before one has come that is the newest there is.
+    """
+
+    def __init__(self, draw: Callable[[], float], clock: Callable[[], float], *, is_exact: bool = False) -> None:
         self._draw = draw
+        self._is_exact = is_exact
         self._clock = clock
         self._first = Mode.STREAM  # how a list is begun; what the server refused is not tried again
         self.mode = Mode.STREAM
@@ -90,7 +94,7 @@ class Stream:
                 query = (*_watch(self._watch_s()), ("sendInitialEvents", "true"), *self._not_older(""))
                 return Request(query, is_stream=True, begins_list=True, read_timeout_s=INITIAL_S, delay_s=delay_s)
             case Mode.LIST:
-                query = self._not_older("0")
+                query = self._not_older("" if self._is_exact else "0")
             case Mode.PAGES:
                 query = (("limit", str(PAGE)),)
                 if self._next_page:

@@ -6,13 +6,14 @@ from typing import Any
 
 import msgspec
 
+from agent.model.lb_pool import LbService, LoadBalancerPool
 from agent.model.name import ObjectName, Problem
 from agent.model.node import Namespace, Node, Pod
 from agent.model.policy import PeerPod, Policy
 from agent.model.service import EndpointSlice, Service
 from agent.watch.decode.shared import Shared
 
-Value = Service | EndpointSlice | Node | Pod | Namespace | Policy | PeerPod
+Value = Service | EndpointSlice | Node | Pod | Namespace | Policy | PeerPod | LoadBalancerPool | LbService
 Content = bytes | msgspec.Raw
 
 
@@ -39,6 +40,7 @@ class Kind:
     )
     is_namespaced: bool = True  # else the table's keys are plain names
     is_optional: bool = False  # an API server without it is as good as one that has no such objects
+    is_exact: bool = False  # a list is the newest there is, for something is decided by what is not in it
     older_paths: tuple[str, ...] = ()  # asked for in turn where *path* is not there
     reads: str = ""  # how objects say it, where that is another kind's name
     unreadable: Callable[[ObjectName], "Value | None"] = lambda _: None  # what an object of a wrong shape stands for

@@ -3,6 +3,8 @@
 from agent.watch.decode.cluster_network_policy import CLUSTER_NETWORK_POLICY
 from agent.watch.decode.endpoint_slice import ENDPOINT_SLICE
 from agent.watch.decode.kind import Kind
+from agent.watch.decode.lb_pool import LOAD_BALANCER_POOL
+from agent.watch.decode.lb_service import LB_SERVICE
 from agent.watch.decode.namespace import NAMESPACE
 from agent.watch.decode.network_policy import NETWORK_POLICY
 from agent.watch.decode.node import NODE
@@ -22,6 +24,8 @@ KINDS: tuple[Kind, ...] = (
 )
 NEEDED: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind.is_needed)
 POLICIES: tuple[Kind, ...] = (NETWORK_POLICY, CLUSTER_NETWORK_POLICY)  # watched from the start where they are enforced
+
+ALLOCATED: tuple[Kind, ...] = (LOAD_BALANCER_POOL, LB_SERVICE)  # watched by the one that allocates; in no folder
 
 
 def kinds_of(object_kind: str, api_version: str) -> tuple[Kind, ...]:

@@ -217,6 +217,12 @@ def test_bpffs_and_cgroup2_are_where_they_are_mounted() -> None:
             "--masquerade-all .* with --network chained",
             id="source translation where others do it",
         ),
+        pytest.param(
+            ["run", "--manifests", "/m", "--loadbalancer-pools", "on"],
+            MOUNTS,
+            "--loadbalancer-pools .* needs an API server, and --manifests names a folder",
+            id="addresses that nobody could be told",
+        ),
     ],
 )
 def test_what_keeps_the_agent_from_running(argv: list[str], mounts: str, text: str) -> None:

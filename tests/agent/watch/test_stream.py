@@ -29,6 +29,14 @@ def line(kind: str, name: str = "", revision: str = "1", **annotations: str) -> 
     return json.dumps({"type": kind, "object": {"metadata": metadata}}).encode()
 
 
+def test_a_kind_of_which_the_newest_is_wanted_is_never_listed_from_a_servers_cache() -> None:
+    for is_exact, wanted in ((False, {"resourceVersion": "0"}), (True, {})):
+        watch = Stream(draw=lambda: 0.5, clock=Clock(), is_exact=is_exact)
+        assert "resourceVersion" not in dict(watch.request().query)  # a streaming list is the newest there is
+        refused(watch, 422)
+        assert dict(watch.request().query) == wanted
+
+
 END = line("BOOKMARK", revision="7", **{"k8s.io/initial-events-end": "true"})
 ERROR_410 = b'{"type":"ERROR","object":{"kind":"Status","code":410,"message":"too old"}}'
 

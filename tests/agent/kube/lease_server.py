@@ -1,0 +1,106 @@
+"""An API server for tests that keeps Leases, as it does: revisions, conflicts, lists by label; and may be away."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from tests.agent.served import Served
+
+LEASES = "/apis/coordination.k8s.io/v1/namespaces/sluiceway/leases"
+
+
+class LeaseServer(Served):
+    """Leases, and any other objects under their paths."""
+
+    def __init__(self, address: str = "127.0.0.1", port: int = 0) -> None:
+        super().__init__((address, port), _Handler)
+        self.objects: dict[str, dict[str, Any]] = {}  # by path
+        self.asked: list[tuple[str, str]] = []
+        self.away: set[str] = set()  # User-Agents' nodes are not told apart: addresses of clients that get no answer
+        self.lock = threading.Lock()
+        self.revision = 0
+        self.start()
+
+    def store(self, path: str, content: dict[str, Any]) -> dict[str, Any]:
+        """Keep it under the next revision; under the lock."""
+        self.revision += 1
+        uid = self.objects.get(path, {}).get("metadata", {}).get("uid", f"uid-{self.revision}")
+        about = {**content.get("metadata", {}), "resourceVersion": str(self.revision), "uid": uid}
+        self.objects[path] = {**content, "metadata": about}
+        return self.objects[path]
+
+    def handle_error(self, *_: object) -> None:
+        """A client that went away is none of ours."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: LeaseServer
+
+    def log_message(self, *_: object) -> None:
+        """Keep the tests' output clean."""
+
+    def do_GET(self) -> None:
+        url = urlsplit(self.path)
+        with self.server.lock:
+            found: Any = self.server.objects.get(url.path)
+            if url.path == LEASES:
+                label = parse_qs(url.query).get("labelSelector", [""])[0]
+                found = {"items": [one for path, one in sorted(self.server.objects.items()) if _has(path, one, label)]}
+        self._answer(200 if found is not None else 404, found)
+
+    def do_POST(self) -> None:
+        content = self._content()
+        path = f"{urlsplit(self.path).path}/{content['metadata']['name']}"
+        with self.server.lock:
+            is_there = path in self.server.objects
+            made = None if is_there or self._is_away() else self.server.store(path, content)
+        self._answer(409 if is_there else 201, made)
+
+    def do_PUT(self) -> None:
+        content, path = self._content(), urlsplit(self.path).path
+        with self.server.lock:
+            old = self.server.objects.get(path)
+            is_same = old and old["metadata"]["resourceVersion"] == content["metadata"].get("resourceVersion")
+            made = self.server.store(path, content) if is_same and not self._is_away() else None
+        self._answer(200 if is_same else 409 if old else 404, made)
+
+    def _content(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        return found
+
+    def _is_away(self) -> bool:
+        return bool({"*", self.client_address[0]} & self.server.away)
+
+    def _answer(self, code: int, content: object) -> None:
+        self.server.asked.append((self.command, self.path))
+        if self._is_away():
+            self.close_connection = True
+            return
+        body = json.dumps(content if code < 300 else {"kind": "Status", "code": code}).encode()
+        self.send_response(code)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def _has(path: str, found: dict[str, Any], label: str) -> bool:
+    name, _, value = label.partition("=")
+    labels = found["metadata"].get("labels", {})
+    return path.startswith(f"{LEASES}/") and (not label or (name in labels and value in {"", labels[name]}))
+
+
+def kubeconfig(folder: Path, port: int, address: str = "127.0.0.1") -> Path:
+    """The way to the server."""
+    parts = {
+        "contexts": {"cluster": "x", "user": "x"},
+        "clusters": {"server": f"http://{address}:{port}"},
+        "users": {"token": "secret"},
+    }
+    content = {key: [{"name": "x", key[:-1]: value}] for key, value in parts.items()}
+    path = folder / f"kubeconfig-{address}-{port}"
+    path.write_text(json.dumps({"kind": "Config", "current-context": "x", **content}))
+    return path
