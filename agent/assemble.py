@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 
 from pyroute2 import IPRoute
 
+from agent.announce.part import AnnouncedPart
 from agent.cni.check import RecordCheck
 from agent.cni.commands import Cni
 from agent.cni.socket import CniSocket
+from agent.compile.announce import Announcement
 from agent.compile.public_range import PublicRanges
 from agent.compile.settings import NetworkSettings, Settings
 from agent.compile.tunnel import NAME as TUNNEL
@@ -38,7 +40,7 @@ from agent.kernel.programs.start import Started
 from agent.model.address import Network
 from agent.model.cluster import Cluster
 from agent.model.local import Device
-from agent.options.config import Encapsulation, Options, PodNetwork
+from agent.options.config import Encapsulation, L2Announce, Options, PodNetwork
 from agent.options.values import NOWHERE
 from agent.pods.attachments import boot_id
 from agent.pods.chained import ChainedVeths
@@ -51,7 +53,7 @@ from agent.pods.veth import PodVeths
 from agent.pods.veth_batch import BeforeUp
 from agent.prepare import Prepared
 from agent.reconcile.loop import Loop
-from agent.reconcile.parts import Dataplane
+from agent.reconcile.parts import Dataplane, Part
 from agent.reconcile.status import Status
 from agent.serve import health as readiness
 from agent.serve import telemetry
@@ -70,6 +72,7 @@ from maps.apply import AnyTable
 from maps.registry import open_agent_tables, open_table
 
 if TYPE_CHECKING:
+    from agent.announce.announcer import Announcer
     from agent.ipam.lb_allocator import Allocator
 
 ATTACHMENTS = "attachments"  # folder in --state-dir
@@ -96,6 +99,8 @@ class Parts:
     reporter: Reporter
     policy_reporter: PolicyReporter
     allocator: "Allocator | None"  # where this node takes part in allocating load balancers' addresses
+
+    announcer: "Announcer | None"  # where this node announces addresses on its subnets
 
     def waits_for(self) -> tuple[str, ...]:
         """What has not been listed yet, and why."""
@@ -133,12 +138,17 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
         range_room=tables["peer_ranges"].max_entries,
         pods_from_api=not options.manifests,
         is_chained=is_chained,
+        l2_announce=options.l2_announce,
         node_port_addresses=options.nodeport_addresses,
         public_ranges=_public_ranges(options),
     )
     threads, metrics = Threads(), Metrics()
     health = None if is_chained else _health(options, threads, lambda: (loop.pending_s(), mirror.cluster))
-    dataplane = _dataplane(tables, kernel, netlink, settings, health)
+    announced: list[Callable[[frozenset[Announcement]], None]] = []  # who is told, once there is one
+    more: tuple[Part, ...] = (AnnouncedPart(lambda told: [tell(told) for tell in announced]),)
+    if health is not None:
+        more = (*more, HealthPortsPart(health.serve))
+    dataplane = _dataplane(tables, kernel, netlink, settings, more)
     loop = Loop(
         dataplane,
         settings,
@@ -150,6 +160,9 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
     mirror = Mirror(lambda now: _offer(now, offers), expected(options))
     cluster = sources(options, prepared.client, mirror, threads)
     allocator = _allocator(options, prepared, mirror, cluster, threads)
+    announcer = _announcer(options, prepared, mirror, kernel, threads)
+    if announcer:
+        announced.append(announcer.announce)
     offers = (loop.offer, *((allocator.offer,) if allocator else ()))
     ipam = Ipam(lambda: _pod_cidrs(options, mirror))
     veths = PodVeths(lambda: _ways_out(options, mirror, loop), _before_up(kernel), options.mtu)
@@ -200,6 +213,7 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
         reporter=Reporter(options.run_dir, options.pin_root),
         policy_reporter=PolicyReporter(options.run_dir, options.pin_root),
         allocator=allocator,
+        announcer=announcer,
     )
 
 
@@ -226,6 +240,24 @@ def _allocator(
         watch=cluster.watch_allocated,
         report=partial(mirror.report, lb_allocator.WATCH),
         on_problem=cluster.events.lb_problem if cluster.events else lambda *_: None,
+    )
+
+
+def _announcer(
+    options: Options, prepared: Prepared, mirror: Mirror, kernel: Started, threads: Threads
+) -> "Announcer | None":
+    """Who keeps this node among those that announce; imported as the client of the API server is."""
+    if options.l2_announce is L2Announce.OFF or prepared.client is None:
+        return None
+    from agent.announce.announcer import Announcer  # noqa: PLC0415  as above
+
+    return Announcer(
+        prepared.client,
+        options.node_name,
+        open_table(abi.ANNOUNCING, kernel.move.new.maps),
+        threads,
+        on_live=mirror.set_announcers,
+        report=partial(mirror.report, "announcer"),
     )
 
 
@@ -293,12 +325,16 @@ def _health(options: Options, threads: Threads, now: Callable[[], tuple[float, C
 
 
 def _dataplane(
-    tables: Mapping[str, AnyTable], kernel: Started, netlink: IPRoute, settings: Settings, health: HealthPorts | None
+    tables: Mapping[str, AnyTable],
+    kernel: Started,
+    netlink: IPRoute,
+    settings: Settings,
+    more: tuple[Part, ...],
 ) -> Dataplane:
     """The maps, and the parts in the order of a round."""
     counters = open_table(abi.POLICY_COUNTERS, kernel.move.new.maps)
     device, pod_programs = TunnelDevice(netlink, kernel.sysctls), PodProgramsPart(kernel.hooks)
-    parts = (
+    parts: tuple[Part, ...] = (
         TunnelPart(device, kernel.hooks),
         pod_programs,
         PolicyCountersPart(tables[abi.POLICIES.name], counters),
@@ -307,7 +343,7 @@ def _dataplane(
         RoutesPart(Routes(), settings.network),
         TunnelRemovalPart(device),
         VethsPart(),
-        *((HealthPortsPart(health.serve),) if health is not None else ()),
+        *more,
     )
     return Dataplane(tables, parts, pod_programs)
 

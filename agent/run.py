@@ -71,6 +71,8 @@ def _begin(parts: Parts) -> None:
     parts.sources.start()
     if parts.allocator:
         parts.allocator.start()
+    if parts.announcer:
+        parts.announcer.start()
     parts.cni_socket.start()
     log.info("agent runs", node=parts.options.node_name, pins=parts.options.pin_root)
 
@@ -127,6 +129,8 @@ def _end(parts: Parts) -> None:
     parts.cni_socket.stop()
     if parts.allocator:
         parts.allocator.stop()
+    if parts.announcer:
+        parts.announcer.stop()
     parts.sources.stop()
     parts.local.stop()
     parts.drift.stop()

@@ -3,6 +3,7 @@
 #include "dp/forward/decide.h"
 #include "dp/forward/finish.h"
 #include "dp/fragment/reorder.h"
+#include "dp/reply/announce.h"
 #include "dp/reply/known.h"
 #include "dp/tunnel/tunnel_key.h"
 
@@ -162,6 +163,8 @@ __noinline int from_uplink(ctx_t *ctx)
 	why = arrive(ctx, work);
 	if (why)
 		return why;
+	if (p->flags & (PACKET_OTHER | PACKET_LINK) && announce_answer(ctx))
+		return DROP_NONE;
 	if (p->flags & PACKET_OTHER || is_for_link(p) || addr_is_link_local_v6(&p->src))
 		return DROP_NONE;
 	if (is_network_chained())

@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "7ed88932b2e9"
+LAYOUT: Final = "35401430c011"
 """The fingerprint of all that follows."""
 
 
@@ -387,6 +387,147 @@ class AffinityKey:
                 f1,
             )
             for (f0, f1,) in _AFFINITY_KEY.iter_unpack(data)
+        ]
+
+
+_ANNOUNCED = struct.Struct("<6s2xQ")
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """``struct announced``, 16 bytes."""
+
+    SIZE: ClassVar[int] = 16
+    mac: bytes  # mac_addr
+    heard_ns: int  # __u64
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return Announced.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[Announced]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _ANNOUNCED.pack
+        return b"".join(
+            [
+                pack(
+                    record.exact(r.mac, 6),
+                    r.heard_ns,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "Announced":
+        """The record in exactly these bytes."""
+        (found,) = Announced.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[Announced]":
+        """The records that stand end to end in *data*."""
+        return [
+            Announced(
+                f0,
+                f1,
+            )
+            for (f0, f1,) in _ANNOUNCED.iter_unpack(data)
+        ]
+
+
+_ANNOUNCED_KEY = struct.Struct("<16sI")
+
+
+@dataclass(frozen=True, slots=True)
+class AnnouncedKey:
+    """``struct announced_key``, 20 bytes."""
+
+    SIZE: ClassVar[int] = 20
+    addr: IPv6Address  # ip_addr
+    ifindex: int  # __u32
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return AnnouncedKey.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[AnnouncedKey]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _ANNOUNCED_KEY.pack
+        return b"".join(
+            [
+                pack(
+                    r.addr.packed,
+                    r.ifindex,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "AnnouncedKey":
+        """The record in exactly these bytes."""
+        (found,) = AnnouncedKey.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[AnnouncedKey]":
+        """The records that stand end to end in *data*."""
+        return [
+            AnnouncedKey(
+                IPv6Address(f0),
+                f1,
+            )
+            for (f0, f1,) in _ANNOUNCED_KEY.iter_unpack(data)
+        ]
+
+
+_ANNOUNCING = struct.Struct("<QQ")
+
+
+@dataclass(frozen=True, slots=True)
+class Announcing:
+    """``struct announcing``, 16 bytes."""
+
+    SIZE: ClassVar[int] = 16
+    fresh_until_ns: int  # __u64
+    until_ns: int  # __u64
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return Announcing.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[Announcing]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _ANNOUNCING.pack
+        return b"".join(
+            [
+                pack(
+                    r.fresh_until_ns,
+                    r.until_ns,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "Announcing":
+        """The record in exactly these bytes."""
+        (found,) = Announcing.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[Announcing]":
+        """The records that stand end to end in *data*."""
+        return [
+            Announcing(
+                f0,
+                f1,
+            )
+            for (f0, f1,) in _ANNOUNCING.iter_unpack(data)
         ]
 
 
@@ -1600,6 +1741,50 @@ class LoadWalk:
         ]
 
 
+_MAC_KEY = struct.Struct("<6s2x")
+
+
+@dataclass(frozen=True, slots=True)
+class MacKey:
+    """``struct mac_key``, 8 bytes."""
+
+    SIZE: ClassVar[int] = 8
+    mac: bytes  # mac_addr
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return MacKey.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[MacKey]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _MAC_KEY.pack
+        return b"".join(
+            [
+                pack(
+                    record.exact(r.mac, 6),
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "MacKey":
+        """The record in exactly these bytes."""
+        (found,) = MacKey.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[MacKey]":
+        """The records that stand end to end in *data*."""
+        return [
+            MacKey(
+                f0,
+            )
+            for (f0,) in _MAC_KEY.iter_unpack(data)
+        ]
+
+
 _MAGLEV = struct.Struct("<2042s")
 
 
@@ -1768,6 +1953,50 @@ class Node:
                 f13,
             )
             for (f0, f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13,) in _NODE.iter_unpack(data)
+        ]
+
+
+_OWN_MAC = struct.Struct("<I")
+
+
+@dataclass(frozen=True, slots=True)
+class OwnMac:
+    """``struct own_mac``, 4 bytes."""
+
+    SIZE: ClassVar[int] = 4
+    ifindex: int  # __u32
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return OwnMac.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[OwnMac]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _OWN_MAC.pack
+        return b"".join(
+            [
+                pack(
+                    r.ifindex,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "OwnMac":
+        """The record in exactly these bytes."""
+        (found,) = OwnMac.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[OwnMac]":
+        """The records that stand end to end in *data*."""
+        return [
+            OwnMac(
+                f0,
+            )
+            for (f0,) in _OWN_MAC.iter_unpack(data)
         ]
 
 
@@ -3229,6 +3458,15 @@ AFFINITIES: Final[MapSpec[AffinityKey, Affinity]] = MapSpec(
     option="max_affinities", carried=Carried.TRAFFIC,
 )
 
+ANNOUNCED: Final[MapSpec[AnnouncedKey, Announced]] = MapSpec(
+    "announced", MapKind.HASH, AnnouncedKey, Announced, 65536, 1,
+    writer=Writer.AGENT, order=87, carried=Carried.SEED, live=bytes.fromhex("0000000000000000ffffffffffffffff"),
+)
+
+ANNOUNCING: Final[MapSpec[int, Announcing]] = MapSpec(
+    "announcing", MapKind.ARRAY, record.IntCodec("<I"), Announcing, 1, 0,
+)
+
 ATTACHMENTS: Final[MapSpec[int, Attachment]] = MapSpec(
     "attachments", MapKind.ARRAY, record.IntCodec("<I"), Attachment, 8192, 0,
     writer=Writer.AGENT, order=15, option="max_endpoints", carried=Carried.SEED,
@@ -3321,6 +3559,11 @@ MAGLEVS: Final[MapSpec[MaglevKey, Maglev]] = MapSpec(
 NODE: Final[MapSpec[int, Node]] = MapSpec(
     "node", MapKind.ARRAY, record.IntCodec("<I"), Node, 1, 0,
     writer=Writer.AGENT, order=100, carried=Carried.SEED, live=bytes.fromhex("00000000000000000000000000000000000000000000000000000000000000000000000000000000ffffffff00000000000000000000000000000000000000000000000000000000"),
+)
+
+OWN_MACS: Final[MapSpec[MacKey, OwnMac]] = MapSpec(
+    "own_macs", MapKind.HASH, MacKey, OwnMac, 4096, 1,
+    writer=Writer.AGENT, order=86, carried=Carried.SEED,
 )
 
 PACED_DEVICES: Final[MapSpec[int, PacedDevice]] = MapSpec(
@@ -3439,6 +3682,8 @@ UPLINKS: Final[MapSpec[int, Uplink]] = MapSpec(
 
 MAPS: Final[Mapping[str, MapSpec[Any, Any]]] = {
     "affinities": AFFINITIES,
+    "announced": ANNOUNCED,
+    "announcing": ANNOUNCING,
     "attachments": ATTACHMENTS,
     "backend_sets": BACKEND_SETS,
     "backends": BACKENDS,
@@ -3507,6 +3752,7 @@ MAPS: Final[Mapping[str, MapSpec[Any, Any]]] = {
         per_cpu=32768, private=True,
     ),
     "node": NODE,
+    "own_macs": OWN_MACS,
     "paced_devices": PACED_DEVICES,
     "peer_classes": PEER_CLASSES,
     "peer_ranges": PEER_RANGES,

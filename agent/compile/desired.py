@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
+from agent.compile.announce import Announcement, announced, announced_records
 from agent.compile.changes import same
 from agent.compile.context import NodeContext, node_context
 from agent.compile.endpoint import attachment_records
@@ -32,6 +33,7 @@ from agent.model.cluster import Cluster
 from agent.model.local import Device
 from agent.model.name import Problem
 from agent.model.node import Node
+from agent.options.config import L2Announce
 
 Problems = Mapping[Owner, tuple[Problem, ...]]
 NO_ROUTES: Mapping[Network, Route] = MappingProxyType({})
@@ -52,6 +54,7 @@ class Desired:
     devices: tuple[Device, ...] = ()  # of the node
     uplinks: tuple[Device, ...] = ()
     tunnel: Tunnel | None = None
+    announced: frozenset[Announcement] = frozenset()  # by this node, on its uplinks' subnets
     pod_mtu: int = 0  # not known, or other plugins' business
     routes: Mapping[Network, Route] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
@@ -109,12 +112,17 @@ def desired(cluster: Cluster, settings: Settings, before: Desired, *, settle: bo
     made |= update.records
     made |= remote_records
     made |= routed_records
+    told = before.announced
+    if _may_announce(cluster, settings, found, before):
+        told = announced(cluster, settings, found)
+    made |= announced_records(told, settings, found, before.owners)
     made |= _node(cluster, settings, context, before)
     now = Desired(
         synced=True,
         attachments=attachments,
         devices=local.devices,
         uplinks=found,
+        announced=told,
         tunnel=wanted,
         pod_mtu=0 if settings.is_chained else pod_mtu(settings.network, wanted, ways),
         routes=NO_ROUTES if settings.is_chained else _routes(reached, routed, before),
@@ -175,6 +183,18 @@ def _node(cluster: Cluster, settings: Settings, context: NodeContext, before: De
     links = tunnel_links(settings.network, local.devices)
     made = node_records(context, local, settings, links, uplinks(settings.devices, context.node, local.devices))
     return {} if before.owners.get(owner) == made else {owner: made}
+
+
+def _may_announce(cluster: Cluster, settings: Settings, found: tuple[Device, ...], before: Desired) -> bool:
+    """Whether what this node announces may be other than before; a walk over all services is not for each change."""
+    old = before.source
+    return settings.l2_announce is not L2Announce.OFF and not (
+        before.synced
+        and cluster.services is old.services
+        and cluster.slices is old.slices
+        and cluster.announcers is old.announcers
+        and found == before.uplinks
+    )
 
 
 def _routes(reached: Remotes, routed: RoutedRanges, before: Desired) -> Mapping[Network, Route]:

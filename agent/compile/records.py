@@ -21,6 +21,7 @@ class OwnerKind(StrEnum):
     NODE = "node"  # this one
     REMOTE = "remote"  # another node
     ROUTER = "router"  # a pod that routes for others
+    ANNOUNCED = "announced"  # what this node announces on its subnets
     RULE_SET = "rule set"  # what policies say together of the pods that they select
     PEER = "peer"  # an address that rules mean by who has it
     POLICY = "policy"  # what all rule sets refer to: policies' names, classes, ranges of addresses

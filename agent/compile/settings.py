@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from agent.compile.public_range import PublicRanges
 from agent.model.address import Network
 from agent.model.ports import Ports
-from agent.options.config import Encapsulation, NodePortAddresses
+from agent.options.config import Encapsulation, L2Announce, NodePortAddresses
 from maps import abi
 
 NODE_PORTS: Ports = (30000, 32767)
@@ -79,6 +79,7 @@ class Settings:
     is_chained: bool = False  # other CNI plugins make the pods' network
     node_port_addresses: NodePortAddresses = ()  # --nodeport-addresses; none: every one of the node's
     public_ranges: PublicRanges | None = None  # of external addresses that Services may have; None: any
+    l2_announce: L2Announce = L2Announce.OFF  # which addresses are announced on the uplinks' subnets
     pods_from_api: bool = True  # an attached pod that is not in the cluster's is one that is not known yet
 
     @property

@@ -33,6 +33,7 @@ class Cluster:
     lb_services: Mapping[ObjectName, LbService] = field(default_factory=lambda: MappingProxyType({}))
     # kinds that are watched and of which a whole list has come; of others a table may be empty for want of one
     listed: frozenset[str] = frozenset()
+    announcers: frozenset[str] = frozenset()  # nodes that announce addresses on their subnets now
     local: Local = field(default_factory=Local)
     problems: tuple[Problem, ...] = ()  # found while decoding
     synced: bool = False  # every source has delivered its first whole list

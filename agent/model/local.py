@@ -22,6 +22,7 @@ class Device:
     is_bridge: bool = False  # of containers or virtual machines of this node, more often than of its network
     master: int = 0  # ifindex of the bond, bridge or team that it is a port of: what comes in by it is that one's
     has_ethernet: bool = True  # its frames begin with an Ethernet header; WireGuard's and TUN's begin with IP
+    mac: bytes = b""  # 6 octets; none: it has no Ethernet address
     loopback: bool = False  # its addresses are the node's, but no packet comes in by it from outside
     sources: tuple[
         Address, ...

@@ -55,6 +55,14 @@ class SocketLb(StrEnum):
         return self is not SocketLb.OFF
 
 
+class L2Announce(StrEnum):
+    """Which addresses of services are announced on the subnets of the node's uplinks."""
+
+    ON = "on"  # load balancers'
+    EXTERNAL = "external"  # these, and spec.externalIPs
+    OFF = "off"
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """Every option of the agent. A field's flag is its name with hyphens."""
@@ -188,6 +196,14 @@ class Options:
             values.switch,
             "take part in giving Services of type LoadBalancer addresses of LoadBalancerPools, as one node at a time "
             "does (kube-router's --run-loadbalancer)",
+        ),
+    )
+    l2_announce: L2Announce = field(
+        default=L2Announce.OFF,
+        metadata=about(
+            values.switch_or([L2Announce.EXTERNAL], L2Announce),
+            "answer ARP and neighbour discovery on the uplinks' subnets for load balancer addresses, or external ones "
+            "too, each by one of the nodes that do so",
         ),
     )
     listen: tuple[str, int] = field(default=("127.0.0.1", 9650), metadata=about(values.endpoint, "metrics and health"))

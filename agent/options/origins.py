@@ -172,8 +172,8 @@ def _check(command: Command, options: Options, origins: Origins, environ: Mappin
 
 def _check_api(options: Options, origins: Origins) -> None:
     """Refuse, with a folder, what is written to an API server or agreed on by it."""
-    for name in ("loadbalancer-pools",):
-        if options.manifests and getattr(options, _field(name)):
+    for name in ("loadbalancer-pools", "l2-announce"):
+        if options.manifests and getattr(options, _field(name)) != getattr(Options(), _field(name)):
             text = f"--{name} (from {origins[name]}): it needs an API server, and --manifests names a folder"
             raise ConfigError(f"{text}; take one of the two out")
 
@@ -182,7 +182,15 @@ def _check_chained(options: Options, origins: Origins) -> None:
     """Refuse options of a network that other plugins make."""
     if options.network is not PodNetwork.CHAINED:
         return
-    for name in ("encapsulation", "cross-subnet", "host-routing", "masquerade-all", "masquerade-config", "mtu"):
+    for name in (
+        "encapsulation",
+        "cross-subnet",
+        "host-routing",
+        "masquerade-all",
+        "masquerade-config",
+        "l2-announce",
+        "mtu",
+    ):
         if getattr(options, _field(name)) != getattr(Options(), _field(name)):
             text = f"--{name} (from {origins[name]}): with --network chained other CNI plugins make the pods' network"
             raise ConfigError(f"{text}; take it out, and tell them")

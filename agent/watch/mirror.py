@@ -94,6 +94,13 @@ class Mirror:
             self._missing.pop(LOCAL, None)
             self._publish(local)
 
+    def set_announcers(self, nodes: frozenset[str]) -> None:
+        """Set the nodes that announce addresses on their subnets."""
+        with self._lock:
+            if nodes != self._cluster.announcers:
+                self._cluster = replace(self._cluster, announcers=nodes)
+                self._on_cluster(self._cluster)
+
     def _table(self, kind: Kind) -> "_Table":
         return self._tables.setdefault(kind, _Table(kind))
 

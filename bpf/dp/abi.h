@@ -648,6 +648,33 @@ struct uplink {
 	ip_addr addr6;
 };
 
+/* An address of a service that this node may announce on the subnet of a device. */
+struct announced_key {
+	ip_addr addr;
+	__u32 ifindex;
+};
+
+struct announced {
+	mac_addr mac; /* the device's */
+	__u8 pad[2];
+	__u64 heard_ns LIVE; /* CLOCK_BOOTTIME; when another host last said that it has the address */
+};
+
+/* Until when this node answers for what it announces; CLOCK_BOOTTIME, which also counts while the machine sleeps. */
+struct announcing {
+	__u64 fresh_until_ns; /* nobody else can have taken over */
+	__u64 until_ns;	      /* the agent is there, which asks whether somebody has; at the latest it ends here */
+};
+
+struct mac_key {
+	mac_addr mac;
+	__u8 pad[2];
+};
+
+struct own_mac {
+	__u32 ifindex;
+};
+
 /* The limits of an attachment, by its slot. */
 struct attachment_limits {
 	struct limit ingress; /* to the pod */

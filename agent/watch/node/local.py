@@ -31,6 +31,7 @@ from agent.netlink.rtnetlink import (
     IFA_LOCAL,
     IFF_LOOPBACK,
     IFF_UP,
+    IFLA_ADDRESS,
     IFLA_IFNAME,
     IFLA_INFO_KIND,
     IFLA_INFO_SLAVE_KIND,
@@ -76,6 +77,7 @@ class _Link:
     kind: int  # ARPHRD_*
     flags: int
     mtu: int
+    mac: bytes
     is_bridge: bool
     master: int
 
@@ -168,6 +170,7 @@ def _devices(dump: Dump, sysctls: Path) -> Iterator[Device]:
             is_bridge=links[index].is_bridge,
             master=links[index].master,
             has_ethernet=links[index].kind in {ARPHRD_ETHER, ARPHRD_LOOPBACK},
+            mac=links[index].mac,
             loopback=bool(links[index].flags & IFF_LOOPBACK),
         )
 
@@ -188,9 +191,10 @@ def _links(dump: Dump) -> Iterator[_Link]:
             info = attribute(body, LINK.size, IFLA_LINKINFO)
             made_as, port_of = (text(attribute(info, 0, which)) for which in (IFLA_INFO_KIND, IFLA_INFO_SLAVE_KIND))
             mtu, master = (number(attribute(body, LINK.size, which)) for which in (IFLA_MTU, IFLA_MASTER))
+            mac = bytes(attribute(body, LINK.size, IFLA_ADDRESS)) if kind == ARPHRD_ETHER else b""
             if port_of == VRF:
                 master = 0
-            yield _Link(index, name, kind, flags, mtu, is_bridge=made_as == "bridge", master=master)
+            yield _Link(index, name, kind, flags, mtu, mac, is_bridge=made_as == "bridge", master=master)
 
 
 def _addresses(dump: Dump, wanted: Iterable[int]) -> dict[int, _Addresses]:

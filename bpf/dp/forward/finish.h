@@ -85,9 +85,15 @@ __noinline int finish(ctx_t *ctx, int why)
 	bool at_uplink;
 	int verdict;
 
-	if (!work || work->forward.hop == HOP_NONE)
+	if (!work)
 		return TC_ACT_SHOT;
 	to = &work->forward;
+	if (to->hop >= HOP_BACK) {
+		if (to->hop == HOP_NONE)
+			return TC_ACT_SHOT;
+		ctx_set_processed(ctx, true);
+		return bpf_redirect(ctx_ifindex(ctx), 0);
+	}
 	at_uplink = to->hook == HOOK_UPLINK_INGRESS || to->hook == HOOK_UPLINK_EGRESS;
 	verdict = at_uplink ? TC_ACT_UNSPEC : TC_ACT_OK; /* the next program, then the stack */
 	if (!why)

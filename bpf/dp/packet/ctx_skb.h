@@ -123,6 +123,14 @@ static __always_inline bool ctx_is_divisible(ctx_t *ctx)
 	return BPF_CORE_READ_BITFIELD(skb, ignore_df);
 }
 
+/* Did the frame come to this device, to all or to a group? A device that listens to everything also has others'. */
+static __always_inline bool ctx_is_for_us(const ctx_t *ctx)
+{
+	enum { OTHERHOST = 3 }; /* PACKET_ of include/uapi/linux/if_packet.h */
+
+	return ctx->pkt_type != OTHERHOST;
+}
+
 /* ---- what only this buffer can ---------------------------------------------------------------------------- */
 
 /* Has a queue that keeps time send the packet at ns of CLOCK_MONOTONIC. The kernel keeps that through its stack. */

@@ -25,6 +25,7 @@ enum hop {
 	HOP_FIB,       /* by the kernel's route past its stack, where that is as good; else to the stack */
 	HOP_OUT,  /* by the kernel's route for the destination, past the stack: it refuses our own source addresses */
 	HOP_LOOP, /* from this node to this node: in by the loopback device */
+	HOP_BACK, /* by the device where it came in: it has become the answer to itself */
 	HOP_NONE, /* nowhere, and not counted here: a queued fragment, which comes again, or what nobody sent */
 };
 

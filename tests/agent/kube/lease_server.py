@@ -22,6 +22,8 @@ class LeaseServer(Served):
         self.away: set[str] = set()  # User-Agents' nodes are not told apart: addresses of clients that get no answer
         self.lock = threading.Lock()
         self.revision = 0
+        self.lists: dict[str, list[dict[str, Any]]] = {}  # of what is watched, by path; it does not change
+        self.closing = threading.Event()
         self.start()
 
     def store(self, path: str, content: dict[str, Any]) -> dict[str, Any]:
@@ -31,6 +33,11 @@ class LeaseServer(Served):
         about = {**content.get("metadata", {}), "resourceVersion": str(self.revision), "uid": uid}
         self.objects[path] = {**content, "metadata": about}
         return self.objects[path]
+
+    def stop(self) -> None:
+        """Close everything."""
+        self.closing.set()
+        super().stop()
 
     def handle_error(self, *_: object) -> None:
         """A client that went away is none of ours."""
@@ -45,12 +52,30 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         url = urlsplit(self.path)
+        if "watch=true" in url.query:
+            self._watched(self.server.lists.get(url.path, []))
+            return
         with self.server.lock:
             found: Any = self.server.objects.get(url.path)
             if url.path == LEASES:
                 label = parse_qs(url.query).get("labelSelector", [""])[0]
                 found = {"items": [one for path, one in sorted(self.server.objects.items()) if _has(path, one, label)]}
         self._answer(200 if found is not None else 404, found)
+
+    def _watched(self, found: list[dict[str, Any]]) -> None:
+        """A streaming list, and no change after it."""
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        about = {"resourceVersion": "1", "annotations": {"k8s.io/initial-events-end": "true"}}
+        events = [
+            *({"type": "ADDED", "object": one} for one in found),
+            {"type": "BOOKMARK", "object": {"metadata": about}},
+        ]
+        content = b"".join(json.dumps(one).encode() + b"\n" for one in events)
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(content), content))
+        self.server.closing.wait()
+        self.close_connection = True
 
     def do_POST(self) -> None:
         content = self._content()

@@ -1,0 +1,103 @@
+"""Which addresses of services this node announces: each is one node's, which follows from the nodes that are live.
+
+All nodes choose alike, without asking each other: of those that may, the one whose hash with the address is greatest
+(rendezvous hashing). One that leaves moves its own addresses and no other's. With externalTrafficPolicy Local those
+may that have a ready endpoint; where none has, all.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
+
+from agent.compile.records import NOTHING, Owner, OwnerKind, Records
+from agent.compile.settings import Settings
+from agent.model.address import Address, mapped
+from agent.model.cluster import Cluster
+from agent.model.local import Device
+from agent.model.service import EndpointSlice, Service
+from agent.options.config import L2Announce
+from maps import abi
+
+KEPT = 1 << 16  # choices remembered
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """An address on the subnet of a device."""
+
+    address: Address
+    device: str
+    ifindex: int
+    mac: bytes
+
+
+@lru_cache(KEPT)
+def announcer(address: Address, nodes: frozenset[str]) -> str:
+    """The one of *nodes* that announces the address; empty where there is none.
+
+    Source: Thaler and Ravishankar, Using name-based mappings to increase hit rates, 1998.
+    """
+    return max(nodes, key=lambda node: (blake2b(node.encode() + b"\0" + address.packed).digest(), node), default="")
+
+
+def announced(cluster: Cluster, settings: Settings, uplinks: Iterable[Device]) -> frozenset[Announcement]:
+    """What this node announces."""
+    if settings.l2_announce is L2Announce.OFF or settings.node_name not in cluster.announcers:
+        return frozenset()
+    devices = tuple(device for device in uplinks if device.mac)
+    return frozenset(
+        Announcement(address, device.name, device.ifindex, device.mac)
+        for address in set(_own(cluster, settings))
+        for device in devices
+    )
+
+
+def _own(cluster: Cluster, settings: Settings) -> Iterator[Address]:
+    """Of an address that several Services have, the first by name says which nodes may have it; a node's is its own."""
+    seen = {ip for node in cluster.nodes.values() for ip in (*node.internal_ips, *node.external_ips)}
+    seen.update(ip for device in cluster.local.devices for ip in device.addresses)
+    with_addresses = (service for service in cluster.services.values() if _addresses(service, settings))
+    for service in sorted(with_addresses, key=lambda one: one.name):
+        nodes = cluster.announcers
+        if service.external_local:
+            nodes = nodes & _ready(cluster.slices.get(service.name, ())) or nodes
+        for address in _addresses(service, settings):
+            if address not in seen and announcer(address, nodes) == settings.node_name:
+                yield address
+            seen.add(address)
+
+
+def _addresses(service: Service, settings: Settings) -> tuple[Address, ...]:
+    """Those that the operator lets it have: what is not served is not announced."""
+    ranges = settings.public_ranges
+    external = service.external_ips if settings.l2_announce is L2Announce.EXTERNAL else ()
+    return (
+        *(ip for ip in service.load_balancer if not (ranges and ranges.refusal(ip, of_balancer=True))),
+        *(ip for ip in external if not (ranges and ranges.refusal(ip, of_balancer=False))),
+    )
+
+
+def _ready(slices: Iterable[EndpointSlice]) -> frozenset[str]:
+    return frozenset(state.node for one in slices for state in one.states if state.ready and state.node)
+
+
+def announced_records(
+    found: frozenset[Announcement], settings: Settings, uplinks: Iterable[Device], before: Mapping[Owner, Records]
+) -> dict[Owner, Records]:
+    """The records of what is announced, where they are others than before."""
+    if settings.l2_announce is L2Announce.OFF:
+        return {}
+    owner = Owner(OwnerKind.ANNOUNCED, settings.node_name)
+    made = Records.of(
+        {
+            "own_macs": {
+                abi.MacKey(device.mac).pack(): abi.OwnMac(device.ifindex).pack() for device in uplinks if device.mac
+            },
+            "announced": {
+                abi.AnnouncedKey(mapped(one.address), one.ifindex).pack(): abi.Announced(one.mac, 0).pack()
+                for one in sorted(found, key=lambda one: (mapped(one.address), one.ifindex))
+            },
+        }
+    )
+    return {} if made == before.get(owner, NOTHING) else {owner: made}

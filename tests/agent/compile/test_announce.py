@@ -1,0 +1,81 @@
+"""Which node announces which address."""
+
+from collections import Counter
+from dataclasses import replace
+from ipaddress import IPv4Address, ip_network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.compile.announce import announced, announcer
+from agent.compile.public_range import PublicRanges
+from agent.compile.settings import Settings
+from agent.model.address import Family, mapped_octets, parse_address
+from agent.model.cluster import Cluster
+from agent.model.local import Device, Local
+from agent.model.name import ObjectName
+from agent.model.node import Node
+from agent.model.service import EndpointState, Service, endpoint_slice
+from agent.options.config import L2Announce
+
+WEB, BALANCER, EXTERNAL = ObjectName("default", "web"), parse_address("198.51.100.80"), parse_address("203.0.113.9")
+UPLINK = Device(2, "eth0", mac=bytes(5) + b"\x01")
+SERVICE = Service(WEB, load_balancer=(BALANCER,), external_ips=(EXTERNAL,))
+ON, ALSO_EXTERNAL = (Settings("n1", l2_announce=which) for which in (L2Announce.ON, L2Announce.EXTERNAL))
+ALONE = Cluster(services={WEB: SERVICE}, announcers=frozenset({"n1"}))
+
+
+def told(cluster: Cluster, settings: Settings) -> set[str]:
+    return {str(one.address) for one in announced(cluster, settings, (UPLINK, Device(3, "tun0")))}
+
+
+@pytest.mark.parametrize(
+    ("cluster", "settings", "wanted"),
+    [
+        pytest.param(ALONE, ON, {BALANCER}, id="a load balancer's address"),
+        pytest.param(ALONE, ALSO_EXTERNAL, {BALANCER, EXTERNAL}, id="external ones if asked for"),
+        pytest.param(ALONE, Settings("n1"), set(), id="none without the option"),
+        pytest.param(replace(ALONE, announcers=frozenset()), ON, set(), id="none before this node has joined"),
+        pytest.param(
+            ALONE,
+            replace(ALSO_EXTERNAL, public_ranges=PublicRanges((), (ip_network("198.51.100.0/24"),))),
+            {BALANCER},
+            id="none that the operator does not let a Service have",
+        ),
+        pytest.param(replace(ALONE, nodes={"n2": Node("n2", (BALANCER,))}), ON, set(), id="no node's address"),
+        pytest.param(
+            replace(ALONE, local=Local((replace(UPLINK, addresses=(BALANCER,)),))), ON, set(), id="none of this node's"
+        ),
+    ],
+)
+def test_a_node_announces(cluster: Cluster, settings: Settings, wanted: set[object]) -> None:
+    assert told(cluster, settings) == set(map(str, wanted))
+
+
+def test_a_local_service_is_announced_where_it_has_a_ready_endpoint() -> None:
+    both = frozenset({"n1", "n2"})
+    other = "n2" if announcer(BALANCER, both) == "n1" else "n1"
+    local = Cluster(services={WEB: replace(SERVICE, external_local=True)}, announcers=both)
+    here = replace(ON, node_name=other)
+    assert told(local, here) == set()  # of nobody with an endpoint: as any other
+    for is_ready, wanted in ((True, {str(BALANCER)}), (False, set())):
+        state = EndpointState(ready=is_ready, node=other)
+        found = endpoint_slice(WEB, WEB, (), Family.IPV4, [(mapped_octets(parse_address("10.0.0.1")), state)])
+        assert told(replace(local, slices={WEB: (found,)}), here) == wanted
+
+
+@given(st.sets(st.sampled_from([f"n{at}" for at in range(9)]), min_size=2), st.data())
+def test_a_node_that_leaves_moves_its_own_addresses_alone(nodes: set[str], data: st.DataObject) -> None:
+    gone = data.draw(st.sampled_from(sorted(nodes)))
+    for at in range(40):
+        address = IPv4Address(0xC6336400 + at)
+        before, after = announcer(address, frozenset(nodes)), announcer(address, frozenset(nodes - {gone}))
+        assert before in (gone, after)
+
+
+def test_addresses_are_spread_over_the_nodes() -> None:
+    nodes = frozenset(f"n{at}" for at in range(4))
+    counts = Counter(announcer(IPv4Address(0xC6336400 + at), nodes) for at in range(1000))
+    assert set(counts) == nodes
+    assert max(counts.values()) < 2 * min(counts.values())
