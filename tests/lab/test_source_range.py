@@ -11,7 +11,7 @@ from tests.lab.conftest import BACKENDS, Echo
 
 pytestmark = [pytest.mark.netns, pytest.mark.kernel]
 
-ADDRESSES = ("192.0.2.81", "2001:db8::81")
+ADDRESSES = ("192.0.2.82", "2001:db8::82")
 KNOWN_S = 20  # in which agents have a change
 # of the four two, as who is not served waits for seconds; tests/bpf has each
 WAYS = pytest.mark.parametrize(
