@@ -50,7 +50,7 @@ def eventually(holds: Callable[[], bool], within_s: float = 10.0) -> bool:
 
 
 def is_closed(site: Site) -> bool:
-    with contextlib.suppress(ConnectionRefusedError):
+    with contextlib.suppress(ConnectionRefusedError, ConnectionResetError):
         socket.create_connection((site.address, site.port), 5).close()
         return False
     return True
