@@ -25,6 +25,7 @@ from agent.ipam.pool import Ipam
 from agent.kernel.net.drift import DriftWatch
 from agent.kernel.net.routes import Routes
 from agent.kernel.net.tunnel import TunnelDevice, has_kind
+from agent.kernel.net.vlan_offload import VlanOffload
 from agent.kernel.parts import (
     PodProgramsPart,
     ReservedPortsPart,
@@ -37,6 +38,7 @@ from agent.kernel.parts import (
 from agent.kernel.policy_counters import PolicyCountersPart
 from agent.kernel.programs.hooks import POD
 from agent.kernel.programs.start import Started
+from agent.kernel.xdp import XdpPart
 from agent.model.address import Network
 from agent.model.cluster import Cluster
 from agent.model.local import Device
@@ -64,6 +66,7 @@ from agent.serve.policy_report import PolicyReporter
 from agent.serve.report import Reporter
 from agent.threads import Threads
 from agent.watch.mirror import Mirror, OnCluster
+from agent.watch.node.denied import DeniedSource
 from agent.watch.node.local import LocalSource
 from agent.watch.node.masquerade import MasqueradeFile
 from agent.watch.source import Sources, expected, sources
@@ -88,6 +91,7 @@ class Parts:
     mirror: Mirror
     loop: Loop
     local: LocalSource
+    denied: DeniedSource | None  # without a file nothing is denied
     drift: DriftWatch
     sources: Sources
     cni: Cni
@@ -145,7 +149,8 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
     threads, metrics = Threads(), Metrics()
     health = None if is_chained else _health(options, threads, lambda: (loop.pending_s(), mirror.cluster))
     announced: list[Callable[[frozenset[Announcement]], None]] = []  # who is told, once there is one
-    more: tuple[Part, ...] = (AnnouncedPart(lambda told: [tell(told) for tell in announced]),)
+    xdp = XdpPart(kernel.xdp, VlanOffload(options.state_dir), options.xdp, is_chained=is_chained)
+    more: tuple[Part, ...] = (xdp, AnnouncedPart(lambda told: [tell(told) for tell in announced]))
     if health is not None:
         more = (*more, HealthPortsPart(health.serve))
     dataplane = _dataplane(tables, kernel, netlink, settings, more)
@@ -157,7 +162,7 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
         on_policy=metrics.observe_policy,
         on_needs_peers=lambda needed: cluster.watch_peers(needed),  # noqa: PLW0108  the source is made below
     )
-    mirror = Mirror(lambda now: _offer(now, offers), expected(options))
+    mirror = Mirror(lambda now: _offer(now, offers), expected(options), denies=options.xdp_deny_cidrs_file is not None)
     cluster = sources(options, prepared.client, mirror, threads)
     allocator = _allocator(options, prepared, mirror, cluster, threads)
     announcer = _announcer(options, prepared, mirror, kernel, threads)
@@ -191,6 +196,7 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
     metrics.read_from(
         replace(
             telemetry.sources(kernel.move.new, loop, watches, lambda: len(cni.attachments()), ipam.free),
+            xdp=lambda: telemetry.xdp_uses(loop, kernel.xdp.attached()),
             allocator=lambda: allocator.use if allocator else None,
         )
     )
@@ -202,6 +208,7 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
         mirror=mirror,
         loop=loop,
         local=LocalSource(mirror, MasqueradeFile(options.masquerade_config), threads),
+        denied=_denied(options, mirror, threads),
         drift=DriftWatch(lambda: _kept(options, mirror, loop), loop.resync_watched, threads),
         sources=cluster,
         cni=cni,
@@ -308,6 +315,11 @@ def _kept(options: Options, mirror: Mirror, loop: Loop) -> frozenset[str | bytes
     own = tuple(one for one in loop.attachments() if not one.link.is_chained)
     addresses = (address.packed for one in own for address in one.addresses)
     return frozenset((TUNNEL, SEGMENTER, *ways, *(one.link.host_device for one in own), *addresses))
+
+
+def _denied(options: Options, mirror: Mirror, threads: Threads) -> DeniedSource | None:
+    path = options.xdp_deny_cidrs_file
+    return DeniedSource(path, mirror, threads) if path else None
 
 
 def _public_ranges(options: Options) -> PublicRanges | None:

@@ -68,6 +68,8 @@ def _begin(parts: Parts) -> None:
     parts.loop.start()
     parts.drift.start()
     parts.local.start()
+    if parts.denied:
+        parts.denied.start()
     parts.sources.start()
     if parts.allocator:
         parts.allocator.start()
@@ -133,6 +135,8 @@ def _end(parts: Parts) -> None:
         parts.announcer.stop()
     parts.sources.stop()
     parts.local.stop()
+    if parts.denied:
+        parts.denied.stop()
     parts.drift.stop()
     parts.loop.stop()
     parts.reporter.report(parts.status(), parts.waits_for(), now=True)

@@ -2,10 +2,13 @@
 /* The node's own devices: what comes in for services and pods, and what the node itself sends to services. */
 #include "dp/forward/decide.h"
 #include "dp/forward/finish.h"
+#include "dp/forward/outside.h"
 #include "dp/fragment/reorder.h"
 #include "dp/reply/announce.h"
 #include "dp/reply/known.h"
 #include "dp/tunnel/tunnel_key.h"
+
+const volatile bool xdp_is_generic DOC("the kernel runs the XDP program on devices whose drivers have none") = 0;
 
 /* Does it come in by the device that has taken outer headers off? */
 static __always_inline bool is_from_tunnel(const ctx_t *ctx)
@@ -36,68 +39,12 @@ static __always_inline enum drop_reason arrive(ctx_t *ctx, struct scratch *work)
 	return decapsulate(ctx, p);
 }
 
-/*
- * Is the source of what comes in from outside an address of this node, of a pod of it, or behind such a pod? A flow that is
- * current knows; without one work->sender is found.
- */
-static __noinline bool is_own_source(struct scratch *work, const struct flow *f)
-{
-	const struct packet *p = &work->packet;
-
-	if (addr_is_loopback(&p->src))
-		return true;
-	if (f && work->ct.is_current)
-		return is_located_here(flow_source(f, work->ct.src_hi));
-	location_of(&p->src, &work->sender);
-	return is_located_here(&work->sender);
-}
-
-/* Is a packet of the flow sent by the end that the service is to the other? Only programs of ours speak for that one. */
-static __always_inline bool is_from_service_end(const struct scratch *work, const struct flow *f)
-{
-	return f->flags & FLOW_FORWARD && !from_origin(f, work->ct.src_hi);
-}
-
-/*
- * Does it come from outside as from a service? Nobody there has an address that is of the cluster alone; one that leads in from
- * outside may be a load balancer's own, who says other things under it, but nothing from the service's port. Sets work->sender.
- */
-static __noinline bool is_service_source(struct scratch *work, const struct flow *f)
-{
-	const struct packet *p = &work->packet;
-
-	if (f && work->ct.is_current && !is_from_service_end(work, f))
-		work->sender = *flow_source(f, work->ct.src_hi);
-	else
-		location_of(&p->src, &work->sender);
-	if (work->forward.is_own_answer || !is_service_address(&work->sender))
-		return false;
-	return work->sender.remote_id == REMOTE_CLUSTER_IP ||
-	       service_at(&p->src, p->sport, p->protocol, SCOPE_EXTERNAL);
-}
-
 /* Begins a flow to a service; as ct_begin(). */
 static __always_inline enum drop_reason begin(ctx_t *ctx, struct scratch *work, const struct service *s, bool external,
 					      struct flow **f)
 {
 	location_of(&work->packet.src, &work->sender);
 	return ct_begin(ctx, work, s, external, f);
-}
-
-/* The flow of what comes in; NULL: none is known. Sets *why it cannot go on. */
-static __noinline struct flow *find_from_outside(struct scratch *work, enum drop_reason *why)
-{
-	struct flow *f = ct_find(work);
-
-	if (f && is_own_source(work, f)) {
-		*why = DROP_OWN_SOURCE;
-		return f;
-	}
-	if (is_service_source(work, f)) {
-		*why = DROP_SERVICE_SOURCE;
-		return f;
-	}
-	return ct_update(work, f);
 }
 
 /* The flow that begins with what comes in, to a service; NULL: it has none. Sets *why it cannot go on. */
@@ -179,7 +126,7 @@ __noinline int from_uplink(ctx_t *ctx)
 	if (is_for_tunnel(p)) /* what is inside comes in by the tunnel's device */
 		return tunnel_arrives(ctx, p);
 	if (p->flags & PACKET_PORTS) {
-		f = find_from_outside(work, &why);
+		f = update_from_outside(work, ct_find(work), &why);
 		if (f && !why)
 			why = work->ct.why;
 		if (!f && !why)
@@ -202,8 +149,11 @@ __noinline int from_uplink(ctx_t *ctx)
 
 SEC("tc") int uplink_ingress(ctx_t *ctx)
 {
-	struct scratch *work = scratch_fresh(ctx, HOOK_UPLINK_INGRESS);
+	struct scratch *work;
 
+	if (xdp_is_generic && !ctx_restore_ethernet(ctx))
+		return TC_ACT_SHOT;
+	work = scratch_fresh(ctx, HOOK_UPLINK_INGRESS);
 	if (!work)
 		return TC_ACT_SHOT;
 	work->forward.is_own_answer = ctx_is_answer(ctx);

@@ -59,6 +59,7 @@ WORDS: Mapping[str, str] = {
     "policy_ingress": "no policy of the receiving pod accepts it, or one denies it",
     "policy_egress": "no policy of the sending pod accepts it, or one denies it",
     "source_range": "it is for a load balancer's address, and its source is in none of the loadBalancerSourceRanges",
+    "denied_prefix": "from a range that --xdp-deny-cidrs-file denies",
     "policy_unknown": "the rules of a pod are not here yet, or it has just gone",
 }
 

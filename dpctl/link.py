@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.kernel.programs.clsact import clsact
-from agent.kernel.programs.hooks import DEVICE_HOOKS, SOCKET_HOOKS
+from agent.kernel.programs.hooks import DEVICE_HOOKS, SOCKET_HOOKS, XDP
+from agent.kernel.programs.xdp import mode_of
 from agent.options.mounts import cgroup2, read_mountinfo
 from dpctl.netns import DeviceName
 from dpctl.output import Column
@@ -56,6 +57,13 @@ def socket_hook(rows: list[LinkRow]) -> str:
     if not there:
         return "off"
     return "on" if len(there) == len(SOCKET_HOOKS) else f"partly: {', '.join(sorted(there))}"
+
+
+def xdp_hook(rows: list[LinkRow]) -> tuple[str, str]:
+    """How the uplinks have the XDP program, and where: of rows from the node's own network namespace."""
+    found = [(row, mode_of(row.ifindex) or "unknown") for row in rows if row.name.startswith(f"{XDP}-") and row.ifindex]
+    modes = sorted({mode for _, mode in found})
+    return ", ".join(modes) or "off", ", ".join(f"{row.where} {mode}" for row, mode in found)
 
 
 def _row(pin: Path, device: DeviceName) -> LinkRow:

@@ -137,6 +137,12 @@ def network_fact(node: abi.Node) -> Fact:
     return Fact("network", state, f"{way}pods go outside {outside}", values)
 
 
+def xdp_fact(links: list[link.LinkRow]) -> Fact:
+    """Whether the drivers of the node's devices run the XDP program, or the kernel for them, or neither."""
+    state, where = link.xdp_hook(links)
+    return Fact("xdp", state, where or "tc has all that comes in from outside", {"devices": where})
+
+
 def _way(node: abi.Node) -> tuple[str, str]:
     """How packets are encapsulated, in a word and as a clause."""
     if not node.tunnel_ifindex:
@@ -184,6 +190,8 @@ def _facts(root: PinRoot, node: abi.Node | None, gc: abi.GcRun | None, links: li
         *generation_facts(root),
         Fact("socket hook", link.socket_hook(links)),
     ]
+    if node and node.netns_cookie == netns_cookie():
+        facts.append(xdp_fact(links))
     if node:
         facts += [node_fact(node), network_fact(node)]
     if gc:

@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "35401430c011"
+LAYOUT: Final = "89c27dc4292c"
 """The fingerprint of all that follows."""
 
 
@@ -171,7 +171,8 @@ class DropReason(IntEnum):
     DROP_POLICY_EGRESS = 42
     DROP_POLICY_UNKNOWN = 43
     DROP_SOURCE_RANGE = 44
-    DROP_REASONS = 45
+    DROP_DENIED_PREFIX = 45
+    DROP_REASONS = 46
 
 
 class EndpointFlag(IntFlag):
@@ -251,7 +252,8 @@ class Program(IntEnum):
     PROGRAM_POD = 0
     PROGRAM_UPLINK = 1
     PROGRAM_TUNNEL = 2
-    PROGRAMS = 3
+    PROGRAM_XDP = 3
+    PROGRAMS = 4
 
 
 class Scheduler(IntEnum):
@@ -872,6 +874,50 @@ class Counter:
                 f1,
             )
             for (f0, f1,) in _COUNTER.iter_unpack(data)
+        ]
+
+
+_DENIED_PREFIX = struct.Struct("<I")
+
+
+@dataclass(frozen=True, slots=True)
+class DeniedPrefix:
+    """``struct denied_prefix``, 4 bytes."""
+
+    SIZE: ClassVar[int] = 4
+    line: int  # __u32
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return DeniedPrefix.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[DeniedPrefix]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _DENIED_PREFIX.pack
+        return b"".join(
+            [
+                pack(
+                    r.line,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "DeniedPrefix":
+        """The record in exactly these bytes."""
+        (found,) = DeniedPrefix.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[DeniedPrefix]":
+        """The records that stand end to end in *data*."""
+        return [
+            DeniedPrefix(
+                f0,
+            )
+            for (f0,) in _DENIED_PREFIX.iter_unpack(data)
         ]
 
 
@@ -3451,6 +3497,8 @@ class Constants:
     """routes are asked for their source; 0: as on a kernel that cannot say (before Linux 6.7), a device's is taken."""
     sockets_of_node_only: bool = False
     """sockets of the node's own network namespace alone are given backends."""
+    xdp_is_generic: bool = False
+    """the kernel runs the XDP program on devices whose drivers have none."""
 
 
 AFFINITIES: Final[MapSpec[AffinityKey, Affinity]] = MapSpec(
@@ -3488,7 +3536,12 @@ CHAINED_DEVICES: Final[MapSpec[int, int]] = MapSpec(
 )
 
 COUNTERS: Final[MapSpec[int, Counter]] = MapSpec(
-    "counters", MapKind.PERCPU_ARRAY, record.IntCodec("<I"), Counter, 384, 0,
+    "counters", MapKind.PERCPU_ARRAY, record.IntCodec("<I"), Counter, 512, 0,
+)
+
+DENIED_PREFIXES: Final[MapSpec[PrefixKey, DeniedPrefix]] = MapSpec(
+    "denied_prefixes", MapKind.LPM_TRIE, PrefixKey, DeniedPrefix, 131072, 1,
+    writer=Writer.AGENT, order=18, carried=Carried.SEED,
 )
 
 DROPS: Final[MapSpec[int, DropEvent]] = MapSpec(
@@ -3709,6 +3762,7 @@ MAPS: Final[Mapping[str, MapSpec[Any, Any]]] = {
     ),
     "chained_devices": CHAINED_DEVICES,
     "counters": COUNTERS,
+    "denied_prefixes": DENIED_PREFIXES,
     "drops": DROPS,
     "endpoints": ENDPOINTS,
     "flow_buckets": MapSpec(
@@ -3747,6 +3801,10 @@ MAPS: Final[Mapping[str, MapSpec[Any, Any]]] = {
         per_cpu=1024, private=True,
     ),
     "maglevs": MAGLEVS,
+    "neighbor_turns": MapSpec(
+        "neighbor_turns", MapKind.ARRAY, record.Octets(4), record.Octets(12), 1024, 0,
+        private=True,
+    ),
     "next_hops": MapSpec(
         "next_hops", MapKind.ARRAY, record.Octets(4), record.Octets(32), 32768, 0,
         per_cpu=32768, private=True,

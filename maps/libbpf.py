@@ -145,10 +145,15 @@ def get_pinned(path: Path) -> int:
 # ---- links -----------------------------------------------------------------------------------------------------------
 
 
-def link_create(program_fd: int, target: int, attach_type: AttachType) -> int:
-    """Attach a program: *target* is an ifindex, or a cgroup directory's fd. The link ends with its last fd or pin."""
+def link_create(program_fd: int, target: int, attach_type: AttachType, flags: int = 0) -> int:
+    """Attach a program: *target* is an ifindex, or a cgroup directory's fd. The link ends with its last fd or pin.
+
+    *flags* are XDP's (``XDP_FLAGS_*``).
+    """
+    options = ffi.new("struct bpf_link_create_opts *")
+    options.sz, options.flags = ffi.sizeof(options[0]), flags
     doing = f"attach a program to {attach_type.name} of {target}"
-    return check(lib.bpf_link_create(program_fd, target, attach_type, ffi.NULL), doing)
+    return check(lib.bpf_link_create(program_fd, target, attach_type, options), doing)
 
 
 def link_update(link_fd: int, program_fd: int) -> None:

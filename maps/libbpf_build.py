@@ -44,7 +44,8 @@ size_t bpf_program__insn_cnt(const struct bpf_program *prog);
 
 int bpf_obj_pin(int fd, const char *path);
 int bpf_obj_get(const char *path);
-int bpf_link_create(int prog_fd, int target_fd, int attach_type, const void *opts);
+struct bpf_link_create_opts { size_t sz; uint32_t flags; ...; };
+int bpf_link_create(int prog_fd, int target_fd, int attach_type, const struct bpf_link_create_opts *opts);
 int bpf_link_update(int link_fd, int new_prog_fd, const void *opts);
 int bpf_link_detach(int link_fd);
 int bpf_prog_get_fd_by_id(uint32_t id);

@@ -10,6 +10,8 @@ from types import MappingProxyType
 from agent.compile.announce import Announcement, announced, announced_records
 from agent.compile.changes import same
 from agent.compile.context import NodeContext, node_context
+from agent.compile.denied import OWNER as DENIED
+from agent.compile.denied import denied_records
 from agent.compile.endpoint import attachment_records
 from agent.compile.host_port import host_port_services
 from agent.compile.ids import IdBook, Ids
@@ -117,6 +119,8 @@ def desired(cluster: Cluster, settings: Settings, before: Desired, *, settle: bo
         told = announced(cluster, settings, found)
     made |= announced_records(told, settings, found, before.owners)
     made |= _node(cluster, settings, context, before)
+    if cluster.denied is not before.source.denied or not before.synced:
+        made[DENIED] = denied_records(cluster.denied)
     now = Desired(
         synced=True,
         attachments=attachments,

@@ -24,6 +24,7 @@ class OwnerKind(StrEnum):
     ANNOUNCED = "announced"  # what this node announces on its subnets
     RULE_SET = "rule set"  # what policies say together of the pods that they select
     PEER = "peer"  # an address that rules mean by who has it
+    DENIED = "denied ranges"  # of the node
     POLICY = "policy"  # what all rule sets refer to: policies' names, classes, ranges of addresses
 
 

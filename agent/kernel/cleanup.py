@@ -6,6 +6,7 @@ Pods' links are the caller's to remove first (they carry the pods' own routes aw
 from agent.kernel.net.routes import Routes
 from agent.kernel.net.sysctl import Sysctls
 from agent.kernel.net.tunnel import TunnelDevice
+from agent.kernel.net.vlan_offload import VlanOffload
 from agent.kernel.programs.clsact import clsact, remove_empty_clsact
 from agent.kernel.programs.hooks import DEVICE_HOOKS
 from agent.log import logger
@@ -25,5 +26,6 @@ def cleanup(options: Options, pins: PinRoot, routes: Routes, tunnel: TunnelDevic
     removed = routes.remove_all()
     tunnel.remove()
     pins.remove_all()
+    VlanOffload(options.state_dir).put_all_back()
     put_back = Sysctls(options.state_dir).put_back()
     log.info("programs, maps and routes removed", routes=len(removed), sysctls=len(put_back))

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from agent.model.denied import Denied
 from agent.model.lb_pool import LbService, LoadBalancerPool
 from agent.model.local import Local
 from agent.model.name import ObjectName, Problem
@@ -35,5 +36,6 @@ class Cluster:
     listed: frozenset[str] = frozenset()
     announcers: frozenset[str] = frozenset()  # nodes that announce addresses on their subnets now
     local: Local = field(default_factory=Local)
+    denied: Denied = field(default_factory=Denied)
     problems: tuple[Problem, ...] = ()  # found while decoding
     synced: bool = False  # every source has delivered its first whole list

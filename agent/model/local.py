@@ -19,6 +19,7 @@ class Device:
     is_paced: bool = False  # its queue sends each packet when the packet's time has come (fq)
     is_up: bool = True  # gateways behind it may be in reach
     has_ipv6: bool = True  # it is not switched off there
+    kind: str = ""  # as the kernel names it that made it (veth, bond, vlan); empty: hardware has it
     is_bridge: bool = False  # of containers or virtual machines of this node, more often than of its network
     master: int = 0  # ifindex of the bond, bridge or team that it is a port of: what comes in by it is that one's
     has_ethernet: bool = True  # its frames begin with an Ethernet header; WireGuard's and TUN's begin with IP

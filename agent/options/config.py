@@ -63,6 +63,15 @@ class L2Announce(StrEnum):
     OFF = "off"
 
 
+class Xdp(StrEnum):
+    """Where services' packets between outside and other nodes are met by XDP, ahead of tc."""
+
+    AUTO = "auto"  # on devices whose driver has it, but for those whose frames may be without checksums
+    NATIVE = "native"  # by the driver, on every uplink
+    GENERIC = "generic"  # as auto, and by the kernel on the uplinks that are left
+    OFF = "off"
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """Every option of the agent. A field's flag is its name with hyphens."""
@@ -204,6 +213,20 @@ class Options:
             values.switch_or([L2Announce.EXTERNAL], L2Announce),
             "answer ARP and neighbour discovery on the uplinks' subnets for load balancer addresses, or external ones "
             "too, each by one of the nodes that do so",
+        ),
+    )
+    xdp: Xdp = field(
+        default=Xdp.AUTO,
+        metadata=about(
+            values.one_of(tuple(Xdp), Xdp),
+            "balance what comes from outside for other nodes in the uplinks' drivers: where they can; on every uplink "
+            "(native); or else in the kernel's generic mode",
+        ),
+    )
+    xdp_deny_cidrs_file: Path | None = field(
+        default=None,
+        metadata=about(
+            values.path, "ranges from which XDP lets nothing in, one a line, # begins a comment; read when it changes"
         ),
     )
     listen: tuple[str, int] = field(default=("127.0.0.1", 9650), metadata=about(values.endpoint, "metrics and health"))

@@ -15,7 +15,7 @@ import yaml
 
 from agent.errors import ConfigError
 from agent.options import values
-from agent.options.config import Options, PodNetwork
+from agent.options.config import Options, PodNetwork, Xdp
 from agent.options.mounts import bpffs, cgroup2, read_mountinfo
 
 Origins = Mapping[str, str]  # by an option's name ("node-name"): who gave its value
@@ -168,6 +168,9 @@ def _check(command: Command, options: Options, origins: Origins, environ: Mappin
     _check_tunnel(options, origins)
     _check_chained(options, origins)
     _check_api(options, origins)
+    if options.xdp is Xdp.OFF and options.xdp_deny_cidrs_file:
+        text = f"--xdp-deny-cidrs-file (from {origins['xdp-deny-cidrs-file']}): without XDP nothing is denied"
+        raise ConfigError(f"{text}; take it out, or give --xdp generic, which every device can")
 
 
 def _check_api(options: Options, origins: Origins) -> None:

@@ -67,6 +67,14 @@ class WatchUse:
 
 
 @dataclass(frozen=True, slots=True)
+class XdpUse:
+    """How one uplink has the XDP program."""
+
+    device: str
+    mode: str  # native, generic; tc: it has none
+
+
+@dataclass(frozen=True, slots=True)
 class PoolUse:
     """The addresses of one pod CIDR."""
 
@@ -86,6 +94,7 @@ class Sources:
     conntrack_gc: Callable[[], abi.GcRun | None] = lambda: None
     attachments: Callable[[], int] = lambda: 0
     pools: Callable[[], Iterable[PoolUse]] = tuple
+    xdp: Callable[[], Iterable[XdpUse]] = tuple
     policy: Callable[[], PolicyUse] = PolicyUse
     allocator: Callable[[], AllocatorUse | None] = lambda: None
 
@@ -165,6 +174,7 @@ class _Scrape(Collector):
             lambda: _traffic(s.counters()),
             lambda: _conntrack(s.conntrack_gc()),
             lambda: _pods(s.attachments(), s.pools()),
+            lambda: _xdp(s.xdp()),
             lambda: policy_families(s.policy()),
             lambda: allocator_families(s.allocator()),
         )
@@ -253,6 +263,15 @@ def _pods(attachments: int, pools: Iterable[PoolUse]) -> Iterator[Metric]:
         used.add_metric([pool.cidr], pool.used)
         free.add_metric([pool.cidr], pool.free)
     yield from (used, free)
+
+
+def _xdp(uses: Iterable[XdpUse]) -> Iterator[Metric]:
+    mode = GaugeMetricFamily(
+        "sluiceway_xdp_mode", "1, for how an uplink has the XDP program; tc: it has none.", labels=["device", "mode"]
+    )
+    for use in uses:
+        mode.add_metric([use.device, use.mode], 1)
+    yield mode
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

@@ -1,12 +1,12 @@
 """Where the metrics' numbers come from: the running agent's maps, loop, watches and addresses."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 
 from agent.model.address import Network
 from agent.reconcile.loop import Loop
-from agent.serve.metrics import MapUse, PartUse, PoolUse, Sources, SyncUse, WatchUse
+from agent.serve.metrics import MapUse, PartUse, PoolUse, Sources, SyncUse, WatchUse, XdpUse
 from agent.serve.policy_metrics import PolicyUse, policy_use
 from maps import abi
 from maps.flow_arrays import whole_info
@@ -62,6 +62,12 @@ def _counters(generation: Generation) -> Iterator[tuple[int, abi.Counter]]:
 def _policy(generation: Generation, loop: Loop) -> PolicyUse:
     with closing(open_table(abi.POLICY_COUNTERS, generation.maps)) as table:
         return policy_use(table, loop.desired())
+
+
+def xdp_uses(loop: Loop, modes: Mapping[int, str]) -> Iterator[XdpUse]:
+    """How each uplink has the XDP program, by what is attached by ifindex."""
+    for device in loop.desired().uplinks:
+        yield XdpUse(device.name, modes.get(device.ifindex, "tc"))
 
 
 def _conntrack_gc(generation: Generation) -> abi.GcRun | None:

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from agent.model.cluster import Cluster
+from agent.model.denied import Denied
 from agent.model.local import Local
 from agent.model.name import ObjectName, Problem
 from agent.watch.decode.kind import Decoded, Kind, Value
@@ -18,6 +19,7 @@ from agent.watch.decode.kind import Decoded, Kind, Value
 OnCluster = Callable[[Cluster], None]
 
 LOCAL = "this node's devices"
+DENIED = "the ranges to deny"
 
 
 class Mirror:
@@ -25,13 +27,15 @@ class Mirror:
 
     *on_cluster* is called with each new Cluster, in order, from the thread of the change; it must return at once.
     *expected* are the kinds of which a whole list must have come before the Cluster is ``synced``; so must
-    :meth:`set_local`.
+    :meth:`set_local`, and with *denies* :meth:`set_denied`.
     """
 
-    def __init__(self, on_cluster: OnCluster, expected: Collection[Kind]) -> None:
+    def __init__(self, on_cluster: OnCluster, expected: Collection[Kind], *, denies: bool = False) -> None:
         self._on_cluster = on_cluster
         self._lock = Lock()
-        self._missing: dict[str, None] = dict.fromkeys((*(kind.name for kind in expected), LOCAL))
+        self._missing: dict[str, None] = dict.fromkeys(
+            (*(kind.name for kind in expected), LOCAL, *([DENIED] if denies else []))
+        )
         self._tables: dict[Kind, _Table] = {}
         self._problems: dict[tuple[str, ObjectName], tuple[Problem, ...]] = {}  # by the kind's name
         self._own_problems: dict[str, tuple[Problem, ...]] = {}  # of watches themselves
@@ -92,7 +96,15 @@ class Mirror:
         """Set what netlink lists of this node; its pods' interfaces CNI gives to the reconcile loop itself."""
         with self._lock:
             self._missing.pop(LOCAL, None)
-            self._publish(local)
+            self._publish(local=local)
+
+    def set_denied(self, denied: Denied, problems: tuple[Problem, ...]) -> None:
+        """Set from where nothing is let in, and what is wrong with the file that says so."""
+        with self._lock:
+            self._missing.pop(DENIED, None)
+            self._problems_touched |= self._own_problems.get(DENIED, ()) != problems
+            self._own_problems[DENIED] = problems
+            self._publish(denied=denied)
 
     def set_announcers(self, nodes: frozenset[str]) -> None:
         """Set the nodes that announce addresses on their subnets."""
@@ -120,7 +132,7 @@ class Mirror:
         if self._table(change.kind).put(change.name, change.value):
             self._touched.add(change.kind)
 
-    def _publish(self, local: Local | None = None) -> None:
+    def _publish(self, *, local: Local | None = None, denied: Denied | None = None) -> None:
         now = self._cluster
         changed: dict[str, Any] = {
             kind.table: MappingProxyType(self._tables[kind].rows.copy()) for kind in self._touched
@@ -131,6 +143,8 @@ class Mirror:
             self._problems_touched = False
         if local is not None and local != now.local:
             changed["local"] = local
+        if denied is not None and denied != now.denied:
+            changed["denied"] = denied
         if self._listed != now.listed:
             changed["listed"] = self._listed
         if now.synced == bool(self._missing):

@@ -67,6 +67,7 @@ enum drop_reason {
 	DROP_POLICY_EGRESS,  /* no policy of the pod that sends it accepts it, or one denies it */
 	DROP_POLICY_UNKNOWN, /* from or for a pod whose rules are not here yet, or that has just gone */
 	DROP_SOURCE_RANGE,   /* for a load balancer's address, from outside its service's loadBalancerSourceRanges */
+	DROP_DENIED_PREFIX,  /* from a range on the list of those that XDP lets nothing in from */
 	DROP_REASONS,	     /* count, keep last */
 };
 
@@ -75,6 +76,7 @@ enum program {
 	PROGRAM_POD,	/* tc_pod: the node's end of a pod's veth */
 	PROGRAM_UPLINK, /* tc_uplink: the node's own devices */
 	PROGRAM_TUNNEL, /* tc_uplink: the device that encapsulates what the stack sends */
+	PROGRAM_XDP,	/* xdp: the node's own devices, before there is a struct sk_buff */
 	PROGRAMS,	/* count, keep last */
 };
 
@@ -693,6 +695,11 @@ struct prefix_key {
 	__u8 family; /* 4 or 6: ::/0 does not contain IPv4 */
 	__u8 pad[3];
 	ip_addr addr;
+};
+
+/* Nothing that comes from there is let in. Keyed as prefixes. */
+struct denied_prefix {
+	__u32 line; /* of the file that names it */
 };
 
 enum prefix_flag {

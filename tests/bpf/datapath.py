@@ -33,6 +33,7 @@ NS = 10**9
 LOOPBACK = 1
 OTHER_POD_DEVICE = 4242
 TC_ACT_UNSPEC, TC_ACT_OK, TC_ACT_SHOT, TC_ACT_REDIRECT = 0xFFFFFFFF, 0, 2, 7
+XDP_DROP, XDP_PASS, XDP_TX = 1, 2, 3
 
 POD_MAC, OTHER_MAC, GATEWAY_MAC = "02:00:00:00:00:01", "02:00:00:00:00:02", abi.NODE_MAC.hex(":")
 POD, OTHER, NODE, REMOTE, CLIENT = "10.244.1.2", "10.244.1.3", "10.88.0.11", "10.244.2.9", "192.0.2.7"
@@ -87,13 +88,14 @@ class Datapath:
 
     @classmethod
     def load(cls, sizes: Mapping[str, int] | None = None, constants: Mapping[str, int] | None = None) -> Self:
-        """Load every tc object, and the tests' own for XDP, sharing maps, with a node, its pod and a neighbour."""
+        """Load every object for devices, and the tests' own, sharing maps, with a node, its pod and a neighbour."""
         self = cls()
         shared: dict[str, int] = {}
         wanted = {"flows": abi.FLOWS.max_entries} | dict(sizes or {})
         fixed = flow_arrays.constants(wanted["flows"]) | dict(constants or {})
         elements = flow_arrays.elements(wanted)
-        tested = {name: paths.objects() / f"{name}.bpf.o" for name in ("tc_pod", "tc_uplink", "gc")} | {"xdp": XDP}
+        shipped = {name: paths.objects() / f"{name}.bpf.o" for name in ("tc_pod", "tc_uplink", "xdp", "gc")}
+        tested = shipped | {"xdp_pods": XDP}
         for name, path in tested.items():
             loaded = self.stack.enter_context(Object.open(path))
             loaded.set_constants(fixed)
@@ -315,8 +317,11 @@ class Datapath:
         """Run a program on one packet, or on one of segments of *gso_size*."""
         before = self.counted()
         raw = packet if isinstance(packet, bytes) else bytes(packet)
-        if self.hook == "xdp":
-            done = libbpf.test_run(self.objects["xdp"].program_fd(f"xdp_{program}"), raw)
+        if program == "uplink_xdp":
+            context = struct.pack("<6I", 0, len(raw), 0, ifindex, 0, 0)  # struct xdp_md
+            done = libbpf.test_run(self.objects["xdp"].program_fd(program), raw, context=context)
+        elif self.hook == "xdp":
+            done = libbpf.test_run(self.objects["xdp_pods"].program_fd(f"xdp_{program}"), raw)
         else:
             holder = "tc_pod" if program.startswith("pod") else "tc_uplink"
             context = struct.pack("<40xI132xI", ifindex, gso_size).ljust(192, b"\0")  # struct __sk_buff
@@ -328,7 +333,7 @@ class Datapath:
 
     @contextmanager
     def at(self, hook: Literal["tc", "xdp"]) -> Iterator[Self]:
-        """The programs of another hook in the block, which stop before a packet is handed over."""
+        """The tests' own programs of another hook in the block, which stop before a packet is handed over."""
         self.hook = hook
         try:
             yield self

@@ -27,6 +27,9 @@ from tests.bpf.datapath import (
     TC_ACT_UNSPEC,
     VIP,
     VIP6,
+    XDP_DROP,
+    XDP_PASS,
+    XDP_TX,
     Datapath,
     Outcome,
     data,
@@ -44,6 +47,7 @@ PROGRAMS = {
     "uplink_ingress": (TC_ACT_UNSPEC, TC_ACT_SHOT, TC_ACT_REDIRECT),
     "uplink_egress": (TC_ACT_UNSPEC, TC_ACT_SHOT, TC_ACT_REDIRECT),
 }
+XDP_VERDICTS = (XDP_PASS, XDP_TX, XDP_DROP)
 FRAGMENT_HEADER = 44  # IPv6's
 LINK = Ether(src=POD_MAC, dst=GATEWAY_MAC)
 TO_BACKENDS = [
@@ -130,4 +134,15 @@ def test_every_packet_gets_a_verdict_and_is_counted_once(busy: Datapath, program
             refused = done.reason.name in ("DROP_NO_BACKEND", "DROP_TOO_BIG") and done.verdict == TC_ACT_REDIRECT
             assert (done.verdict == TC_ACT_SHOT) == (done.reason != 0 and not refused)
         if done.verdict in (TC_ACT_UNSPEC, TC_ACT_OK) and not counted:
+            assert bytes(done.packet) == packet
+
+
+@given(packets=st.lists(st.one_of(changed(), anything()), min_size=1, max_size=6))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_at_xdp_every_packet_passes_as_it_came_or_is_counted_once(busy: Datapath, packets: list[bytes]) -> None:
+    for packet in packets:
+        done = busy.run("uplink_xdp", packet)
+        assert done.verdict in XDP_VERDICTS
+        assert sum(done.reasons.values()) == (done.verdict != XDP_PASS)
+        if done.verdict == XDP_PASS:
             assert bytes(done.packet) == packet

@@ -31,9 +31,11 @@ from tests.bpf.datapath import (
     TC_ACT_SHOT,
     VIP,
     VIP6,
+    XDP_DROP,
     Datapath,
     data,
     frame,
+    prefix_key,
     syn,
 )
 from tests.bpf.packets import UNREACHABLE, icmp_error
@@ -176,6 +178,11 @@ def diverted(node: Datapath) -> None:
         subprocess.run(["ip", *line.split()], check=True)
 
 
+def denied(node: Datapath) -> None:
+    """Nothing is let in from the client's range."""
+    node.tables["denied_prefixes"].update([(prefix_key("192.0.2.0/24"), abi.DeniedPrefix(1))])
+
+
 @dataclass(frozen=True)
 class Case:
     """What is there, and the packet that is dropped for it."""
@@ -259,7 +266,11 @@ CASES = {
     DropReason.DROP_TUNNEL_HEADER: Case(
         geneve, frame("10.88.0.12", NODE, UDP(sport=1, dport=6081) / Raw(bytes(64))), "uplink_ingress"
     ),
+    DropReason.DROP_DENIED_PREFIX: Case(denied, frame(CLIENT, POD, syn()), "uplink_xdp"),
 }
+
+
+SHOT = {"uplink_xdp": XDP_DROP}  # and everywhere else TC_ACT_SHOT
 
 
 @pytest.fixture(scope="module")
@@ -281,7 +292,7 @@ def test_a_packet_is_dropped_for_the_reason(node: Datapath, device: int, reason:
         case.prepare(used)
         done = used.run(case.program, case.packet, device if case.program.startswith("uplink") else 1)
         assert done.reason == reason
-        assert (done.verdict == TC_ACT_SHOT) != case.answered
+        assert (done.verdict == SHOT.get(case.program, TC_ACT_SHOT)) != case.answered
     finally:
         if case.sizes:
             used.close()

@@ -22,6 +22,8 @@ from tests.bpf.datapath import (
     TC_ACT_SHOT,
     VIP,
     VIP6,
+    XDP_DROP,
+    XDP_PASS,
     Datapath,
     checksums_hold,
     data,
@@ -31,8 +33,6 @@ from tests.bpf.datapath import (
 from tests.bpf.packets import TIME_EXCEEDED, TOO_BIG, UNREACHABLE, addresses, answer, icmp_error, icmp_sum_holds
 
 pytestmark = pytest.mark.kernel
-
-XDP_DROP, XDP_PASS = 1, 2
 
 FAMILIES = [pytest.param(POD, VIP, REMOTE, id="IPv4"), pytest.param(POD6, VIP6, REMOTE6, id="IPv6")]
 PAYLOADS = [

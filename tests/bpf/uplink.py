@@ -7,6 +7,8 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tests.bpf.datapath import GATEWAY_MAC
+
 CLONE_NEWNET = 0x40000000
 UNREACHED, UNREACHED6 = "203.0.113.9", "2001:db8:ffff::9"
 # the names are the namespace's own; the gateways are never asked for
@@ -23,11 +25,23 @@ route add blackhole 203.0.113.0/24
 -6 route add fd00:2::/64 via fd88::12
 -6 route add blackhole 2001:db8:ffff::/48
 """
+# under which MAC a router and another node are; of a device that has the MAC by which the tests' frames reach the node
+ROUTER_MAC, NODE_2_MAC = "02:00:00:00:88:01", "02:00:00:00:88:12"
+NEIGHBORS = f"""\
+link set up0 address {GATEWAY_MAC}
+neigh replace 10.88.0.1 lladdr {ROUTER_MAC} dev up0 nud permanent
+neigh replace 10.88.0.12 lladdr {NODE_2_MAC} dev up0 nud permanent
+neigh replace fd88::1 lladdr {ROUTER_MAC} dev up0 nud permanent
+neigh replace fd88::12 lladdr {NODE_2_MAC} dev up0 nud permanent
+"""
 
 
 @contextmanager
-def routed() -> Iterator[int]:
-    """Run the calling thread in a namespace with an uplink; yields its ifindex. The namespace ends with the block."""
+def routed(more: str = "") -> Iterator[int]:
+    """Run the calling thread in a namespace with an uplink; yields its ifindex. The namespace ends with the block.
+
+    *more* are lines for ``ip``, after those of the network.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -36,7 +50,7 @@ def routed() -> Iterator[int]:
         try:
             settings = ["net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"]
             subprocess.run(["sysctl", "-qw", *settings], check=True)
-            for line in NETWORK.strip().splitlines():
+            for line in (NETWORK + more).strip().splitlines():
                 subprocess.run(["ip", *line.split()], check=True)
             yield socket.if_nametoindex("up0")
         finally:

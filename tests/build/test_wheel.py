@@ -84,4 +84,4 @@ def test_the_shipped_objects_are_those_of_the_shipped_sources(environment: Path)
 @pytest.mark.kernel
 def test_every_shipped_object_loads(environment: Path) -> None:
     loaded = run(environment, "python", "-c", LOAD_EVERY_OBJECT).split()
-    assert loaded == ["flow_table.bpf.o", "gc.bpf.o", "sock.bpf.o", "tc_pod.bpf.o", "tc_uplink.bpf.o"]
+    assert loaded == ["flow_table.bpf.o", "gc.bpf.o", "sock.bpf.o", "tc_pod.bpf.o", "tc_uplink.bpf.o", "xdp.bpf.o"]

@@ -9,7 +9,7 @@ from agent.model.name import ObjectName, Problem
 from agent.reconcile.status import PartStatus, Status
 from agent.serve.report import Report, Reporter
 from dpctl.report import cluster_fact, last_report, part_table, problem_table
-from dpctl.status import network_fact
+from dpctl.status import network_fact, xdp_fact
 from maps import abi
 
 NOWHERE = IPv6Address(0)
@@ -69,6 +69,10 @@ def test_the_agents_last_report_is_shown_with_its_age(report: Report | None, sta
     fact = cluster_fact(report, RUN, now_s=1065)
     assert fact.state == state
     assert note in fact.note
+
+
+def test_without_links_tc_has_all_that_comes_in() -> None:
+    assert (xdp_fact([]).state, xdp_fact([]).note) == ("off", "tc has all that comes in from outside")
 
 
 def test_problems_are_rows_by_kind_and_name() -> None:

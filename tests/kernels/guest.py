@@ -45,7 +45,7 @@ def main() -> int:
     generation = pins.generation("one")
     objects = {name: paths.objects() / f"{name}.bpf.o" for name in NAMES}
     begin = time.monotonic()
-    loaded = Loaded(objects, generation, SIZES)
+    loaded = Loaded(objects, generation, SIZES, {"xdp_is_generic": 1})  # with what that adds to tc's program
     print(
         f"loaded {', '.join(objects)}: {len(loaded.programs)} programs in {time.monotonic() - begin:.1f} s", flush=True
     )

@@ -21,7 +21,7 @@ from threading import RLock
 from typing import Concatenate, ParamSpec, TypeVar
 
 from agent.kernel.programs.clsact import clsact, filters, holder, name_of, remove_empty_clsact
-from agent.kernel.programs.hooks import DEVICE_HOOKS, SOCKET_HOOKS
+from agent.kernel.programs.hooks import DEVICE_HOOKS, SOCKET_HOOKS, XDP
 from agent.log import logger
 from agent.netlink.requests import Request, add_clsact, set_filter
 from maps import libbpf
@@ -209,7 +209,7 @@ class Hooks:
     def _pinned(self) -> Iterator[Path]:
         """The pins of programs we know, in order."""
         for path in sorted(self._links.iterdir()):
-            if _program(path) in DEVICE_HOOKS or path.name in SOCKET_HOOKS:
+            if _program(path) in {*DEVICE_HOOKS, XDP} or path.name in SOCKET_HOOKS:
                 yield path
 
     def _infos(self) -> Iterator[tuple[Path, LinkInfo]]:

@@ -23,7 +23,7 @@ from maps import paths
 
 log = logger(__name__)
 
-NAMES = ("sock", "tc_pod", "tc_uplink", "gc", "flow_table")
+NAMES = ("sock", "tc_pod", "tc_uplink", "xdp", "gc", "flow_table")
 FLOW_TABLE = "flow_table"  # of them the one that is loaded when Python writes flows (maps/flow_table.py)
 FLAGS = "cflags"  # clang's response file, beside the sources
 KEY = "key"  # file beside shipped objects

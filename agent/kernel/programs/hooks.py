@@ -13,6 +13,7 @@ DEVICE_HOOKS: Mapping[str, tuple[AttachType, bool]] = {
     "tunnel_egress": (AttachType.TCX_EGRESS, False),
     "segment_ingress": (AttachType.TCX_INGRESS, True),
 }
+XDP = "uplink_xdp"  # on the driver's hook, which has one program: where it is and how says xdp.py
 UPLINK = ("uplink_ingress", "uplink_egress")
 UPLINK_IN = ("uplink_ingress",)  # where other CNI plugins make the pods' network: sources are checked, no more
 TUNNEL = ("uplink_ingress", "tunnel_egress")

@@ -10,10 +10,12 @@ from agent.kernel.programs import build
 from agent.kernel.programs.attach import Hooks
 from agent.kernel.programs.features import Features, System, features
 from agent.kernel.programs.generation import Move, begin
+from agent.kernel.programs.hooks import XDP
 from agent.kernel.programs.load import Loaded
 from agent.kernel.programs.sizes import memory_bytes, sizes
+from agent.kernel.programs.xdp import XdpLinks
 from agent.log import logger
-from agent.options.config import Options
+from agent.options.config import Options, Xdp
 from agent.options.mounts import read_mountinfo
 from maps import abi, libbpf, mapio
 from maps.pins import Generation, PinRoot, held
@@ -29,6 +31,7 @@ class Started:
 
     loaded: Loaded
     hooks: Hooks
+    xdp: XdpLinks
     move: Move
     sysctls: Sysctls
     moved: Event  # set once all links hold these programs
@@ -80,12 +83,16 @@ def start(options: Options, pins: PinRoot, found: Features) -> Started:
         hooks.detach_sockets()
         for generation in (move.new, *move.old):
             _forget_sockets(generation)
-    return Started(loaded, hooks, move, sysctls, moved)
+    xdp = XdpLinks(pins.links, loaded.programs[XDP], hooks.lock)
+    return Started(loaded, hooks, xdp, move, sysctls, moved)
 
 
 def _modes(options: Options) -> dict[str, int]:
     """What the options fix in the programs."""
-    return {"sockets_of_node_only": not options.serves_pods_sockets}
+    return {
+        "sockets_of_node_only": not options.serves_pods_sockets,
+        "xdp_is_generic": options.xdp is Xdp.GENERIC,
+    }
 
 
 def _forget_sockets(generation: Generation) -> None:

@@ -78,7 +78,7 @@ class _Link:
     flags: int
     mtu: int
     mac: bytes
-    is_bridge: bool
+    made_as: str  # kind of what is no hardware
     master: int
 
 
@@ -167,7 +167,8 @@ def _devices(dump: Dump, sysctls: Path) -> Iterator[Device]:
             is_paced=index in in_time,
             is_up=bool(links[index].flags & IFF_UP),
             has_ipv6=not _is_without_ipv6(sysctls / "ipv6/conf" / links[index].name),
-            is_bridge=links[index].is_bridge,
+            kind=links[index].made_as,
+            is_bridge=links[index].made_as == "bridge",
             master=links[index].master,
             has_ethernet=links[index].kind in {ARPHRD_ETHER, ARPHRD_LOOPBACK},
             mac=links[index].mac,
@@ -194,7 +195,7 @@ def _links(dump: Dump) -> Iterator[_Link]:
             mac = bytes(attribute(body, LINK.size, IFLA_ADDRESS)) if kind == ARPHRD_ETHER else b""
             if port_of == VRF:
                 master = 0
-            yield _Link(index, name, kind, flags, mtu, mac, is_bridge=made_as == "bridge", master=master)
+            yield _Link(index, name, kind, flags, mtu, mac, made_as, master)
 
 
 def _addresses(dump: Dump, wanted: Iterable[int]) -> dict[int, _Addresses]:

@@ -206,11 +206,9 @@ static __always_inline bool is_late_beside(const struct scratch *work)
 	return work->ct.is_beside && work->packet.protocol == IPPROTO_TCP && !(work->packet.flags & PACKET_SYN);
 }
 
-/* Translates the packet by its flow, if that is a translated one; the packet's own record follows. */
-static __always_inline enum drop_reason ct_translate(ctx_t *ctx, struct scratch *work, const struct flow *f)
+/* Finds out what a translated flow makes of the packet: its addresses and ports into work->inner, and its way. */
+static __always_inline void ct_translation(struct scratch *work, const struct flow *f)
 {
-	if (!flow_translates(f, work->ct.src_hi) || is_left_to_client(work, f, work->ct.src_hi))
-		return DROP_NONE;
 	work->inner.src = f->to_src;
 	work->inner.dst = f->to_dst;
 	work->inner.sport = f->to_sport;
@@ -219,6 +217,14 @@ static __always_inline enum drop_reason ct_translate(ctx_t *ctx, struct scratch 
 	snat_translate(work, f);
 	work->forward.is_translated = true;
 	work->forward.is_renamed = !addr_equal(&f->to_src, &work->packet.src);
+}
+
+/* Translates the packet by its flow, if that is a translated one; the packet's own record follows. */
+static __always_inline enum drop_reason ct_translate(ctx_t *ctx, struct scratch *work, const struct flow *f)
+{
+	if (!flow_translates(f, work->ct.src_hi) || is_left_to_client(work, f, work->ct.src_hi))
+		return DROP_NONE;
+	ct_translation(work, f);
 	return rewrite(ctx, &work->packet, &work->inner);
 }
 

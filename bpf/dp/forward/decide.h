@@ -67,6 +67,7 @@ static __always_inline enum hop decide(ctx_t *ctx, const struct packet *p, const
 	case HOOK_TUNNEL_EGRESS:
 		return HOP_TUNNEL;
 	case HOOK_POD_EGRESS:
+	case HOOK_XDP:
 		return HOP_STACK;
 	}
 	return HOP_STACK;

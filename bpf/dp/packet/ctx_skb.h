@@ -85,6 +85,9 @@ static __always_inline bool ctx_csum_add(ctx_t *ctx, __u32 at, __u32 diff, bool 
 struct sk_buff___hidden {
 	__u8 ip_summed : 2;
 	__u8 ignore_df : 1;
+	__u16 mac_len;
+	__u16 mac_header;
+	unsigned char *head;
 } __attribute__((preserve_access_index));
 
 extern void *bpf_cast_to_kern_ctx(void *) __ksym __weak; /* Linux 6.3 */
@@ -129,6 +132,25 @@ static __always_inline bool ctx_is_for_us(const ctx_t *ctx)
 	enum { OTHERHOST = 3 }; /* PACKET_ of include/uapi/linux/if_packet.h */
 
 	return ctx->pkt_type != OTHERHOST;
+}
+
+/*
+ * Puts Ethernet's header back where the kernel has lost it. Since Linux 6.9 generic XDP copies most packets, and forgets how long
+ * the header is (mac_len, which skb_copy_header() leaves out), so that tc has them from the IP header on.
+ */
+static __always_inline bool ctx_restore_ethernet(ctx_t *ctx)
+{
+	struct sk_buff___hidden *skb;
+	struct ethhdr eth;
+
+	if (!bpf_ksym_exists(bpf_cast_to_kern_ctx)) /* an older kernel, which does not */
+		return true;
+	skb = bpf_cast_to_kern_ctx(ctx);
+	if (BPF_CORE_READ(skb, mac_len))
+		return true;
+	if (bpf_probe_read_kernel(&eth, sizeof(eth), BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, mac_header)))
+		return false;
+	return !bpf_skb_change_head(ctx, sizeof(eth), 0) && ctx_store(ctx, 0, &eth, sizeof(eth));
 }
 
 /* ---- what only this buffer can ---------------------------------------------------------------------------- */

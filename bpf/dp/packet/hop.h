@@ -15,6 +15,7 @@ enum hook {
 	HOOK_UPLINK_EGRESS = HOOK(PROGRAM_UPLINK, DIRECTION_EGRESS),   /* what leaves by one */
 	HOOK_TUNNEL_INGRESS = HOOK(PROGRAM_TUNNEL, DIRECTION_INGRESS), /* what the segmenter made of a GSO packet */
 	HOOK_TUNNEL_EGRESS = HOOK(PROGRAM_TUNNEL, DIRECTION_EGRESS),   /* what the stack sends by the tunnel's device */
+	HOOK_XDP = HOOK(PROGRAM_XDP, DIRECTION_INGRESS), /* what comes in by a device of the node, before tc has it */
 };
 
 enum hop {

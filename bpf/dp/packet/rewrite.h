@@ -69,6 +69,8 @@ static __always_inline void *transport_at(const ctx_t *ctx, __u32 at, __u32 len)
 
 	if (at > 0xfff) /* the verifier wants a bound; headers end long before */
 		return NULL;
+	barrier_var(at);
+	at &= 0xfff; /* which the compiler knows, and Linux 6.1's verifier not of a copy on the stack */
 	found += at;
 	return found + len > ctx_end(ctx) ? NULL : found;
 }

@@ -72,6 +72,13 @@ HOOK("tc", uplink_ingress)
 HOOK("tc", uplink_egress)
 HOOK("tc", stranger)
 
+SEC("xdp.frags") int uplink_xdp(struct xdp_md *ctx)
+{
+	(void)ctx;
+	count();
+	return XDP_PASS;
+}
+
 #define SOCKET(name)                             \
 	SEC("cgroup/" #name) int name(void *ctx) \
 	{                                        \

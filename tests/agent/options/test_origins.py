@@ -223,6 +223,12 @@ def test_bpffs_and_cgroup2_are_where_they_are_mounted() -> None:
             "--loadbalancer-pools .* needs an API server, and --manifests names a folder",
             id="addresses that nobody could be told",
         ),
+        pytest.param(
+            ["run", "--manifests", "/m", "--xdp", "off", "--xdp-deny-cidrs-file", "/d"],
+            MOUNTS,
+            r"--xdp-deny-cidrs-file \(from --xdp-deny-cidrs-file\): without XDP nothing is denied; .*--xdp generic",
+            id="ranges that nobody would deny",
+        ),
     ],
 )
 def test_what_keeps_the_agent_from_running(argv: list[str], mounts: str, text: str) -> None:

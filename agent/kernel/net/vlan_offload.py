@@ -1,0 +1,80 @@
+"""Whether a device takes VLAN tags off the frames that it receives: then XDP sees tagged frames as if they had none.
+
+The kernel's stack finds the tag beside the frame; an XDP program has no way to it before Linux 6.8, and with most
+drivers none at all. What was switched off here is remembered by a file each, and switched on again in the end.
+"""
+
+import array
+import fcntl
+import socket
+import struct
+from pathlib import Path
+
+from agent.log import logger
+
+log = logger(__name__)
+
+FOLDER = "vlan-offload"  # in --state-dir: an empty file for each device that had it on, by name
+SIOCETHTOOL = 0x8946  # linux/sockios.h
+ETHTOOL_GFLAGS, ETHTOOL_SFLAGS, ETH_FLAG_RXVLAN = 0x25, 0x26, 1 << 8  # linux/ethtool.h
+_VALUE = struct.Struct("=II")  # struct ethtool_value: command, data
+_REQUEST = struct.Struct("16sP16x")  # struct ifreq: name, pointer
+
+
+class VlanOffload:
+    """The devices' switches, in the calling thread's network namespace."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._folder = state_dir / FOLDER
+
+    def switch_off(self, device: str) -> bool:
+        """Have tags stay in the frames; whether they do: some devices take them off whatever they are told."""
+        flags = _flags(device)
+        if not flags & ETH_FLAG_RXVLAN:
+            return True
+        self._folder.mkdir(parents=True, exist_ok=True)
+        (self._folder / device).touch()
+        try:
+            _ethtool(device, ETHTOOL_SFLAGS, flags & ~ETH_FLAG_RXVLAN)
+        except OSError as error:
+            log.debug("VLAN offload cannot be switched off", device=device, why=error)
+        if not _flags(device) & ETH_FLAG_RXVLAN:
+            log.info("rx-vlan-offload switched off, as XDP needs it", device=device)
+            return True
+        (self._folder / device).unlink()
+        return False
+
+    def put_back(self, device: str) -> None:
+        """Switch it on again where it was switched off here; a device that left has none."""
+        path = self._folder / device
+        if not path.exists():
+            return
+        try:
+            _ethtool(device, ETHTOOL_SFLAGS, _flags(device) | ETH_FLAG_RXVLAN)
+        except OSError as error:
+            log.debug("rx-vlan-offload stays off", device=device, why=error)
+        path.unlink()
+
+    def put_all_back(self) -> None:
+        """The same for every device, and no trace is left."""
+        if not self._folder.is_dir():
+            return
+        for path in tuple(self._folder.iterdir()):
+            self.put_back(path.name)
+        self._folder.rmdir()
+
+
+def _flags(device: str) -> int:
+    """What a device is set to; nothing where its driver does not say."""
+    try:
+        return _ethtool(device, ETHTOOL_GFLAGS, 0)
+    except OSError:
+        return 0
+
+
+def _ethtool(device: str, command: int, data: int) -> int:
+    value = array.array("B", _VALUE.pack(command, data))
+    request = _REQUEST.pack(device.encode(), value.buffer_info()[0])
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        fcntl.ioctl(asking, SIOCETHTOOL, request)
+    return int(_VALUE.unpack(value.tobytes())[1])
