@@ -7,7 +7,20 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 
-from bench import adds, connections, datapath, earlier, forward, memory, pods, policy, policy_compile, propagation, sync
+from bench import (
+    adds,
+    connections,
+    datapath,
+    earlier,
+    forward,
+    memory,
+    pods,
+    policy,
+    policy_compile,
+    propagation,
+    sync,
+    xdp,
+)
 from bench.sets import Result
 
 
@@ -39,6 +52,7 @@ BENCHES: Mapping[str, Callable[[int], list[Result]]] = {
     "memory": _memory,
     "adds": adds.measured,
     "propagation": propagation.results,
+    "xdp": xdp.measured,
     "policy": lambda sets: [*policy.measured(sets), *policy_compile.measured(sets)],
 }
 

@@ -42,6 +42,7 @@ class Packets:
     ports: int = 1
     port_first: int = 1024
     hosts: int = 1
+    to: bytes = GATEWAY_MAC
     in_order: bool = False  # else neighbours in the stream are far apart
 
     def step(self, end: int) -> int:
@@ -59,7 +60,7 @@ class Packets:
         pair = self.source.packed + self.destination.packed
         ip = struct.pack("!2B3H2BH", 0x45, 0, FRAME - 14, 0, 0x4000, 64, self.protocol, 0) + pair
         ip = ip[:10] + (~_sum(ip) & 0xFFFF).to_bytes(2, "big") + ip[12:]
-        return (GATEWAY_MAC + self.mac + b"\x08\x00" + ip + transport).ljust(FRAME, b"\0")
+        return (self.to + self.mac + b"\x08\x00" + ip + transport).ljust(FRAME, b"\0")
 
     def check(self) -> int:
         """The sum that UDP's checksum is made of, without the source port, not complemented."""

@@ -24,12 +24,11 @@ static __always_inline int pass_through(ctx_t *ctx, struct scratch *work)
 	enum drop_reason why;
 	struct flow *f;
 
-	if (parse(ctx, &work->packet) || !is_plain(ctx, &work->packet) || is_network_chained())
+	if (!is_plain(ctx, work) || is_network_chained())
 		return XDP_PASS;
 	f = flow_through(ctx, work);
 	if (!f)
 		return XDP_PASS;
-	work->forward.cached = work->ct.cached;
 	ct_translation(work, f);
 	if (!find_way_back(ctx, work))
 		return XDP_PASS;
@@ -43,10 +42,14 @@ static __always_inline int pass_through(ctx_t *ctx, struct scratch *work)
 SEC("xdp.frags") int uplink_xdp(ctx_t *ctx)
 {
 	struct scratch *work = scratch_fresh(ctx, HOOK_XDP);
+	bool is_read;
 
 	if (!work)
 		return XDP_PASS;
-	return is_denied(ctx, work) ? drop(work, DROP_DENIED_PREFIX) : pass_through(ctx, work);
+	is_read = !parse(ctx, &work->packet) && !(work->packet.flags & PACKET_OTHER);
+	if ((is_read || read_addresses(ctx, &work->packet)) && is_denied(work))
+		return drop(work, DROP_DENIED_PREFIX);
+	return is_read ? pass_through(ctx, work) : XDP_PASS;
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "89c27dc4292c"
+LAYOUT: Final = "fcd2f55767d5"
 """The fingerprint of all that follows."""
 
 
@@ -3791,6 +3791,10 @@ MAPS: Final[Mapping[str, MapSpec[Any, Any]]] = {
         private=True,
     ),
     "kept_ports": KEPT_PORTS,
+    "known_ways": MapSpec(
+        "known_ways", MapKind.ARRAY, record.Octets(4), record.Octets(64), 1024, 0,
+        per_cpu=1024, private=True,
+    ),
     "limits": LIMITS,
     "load_sockets": LOAD_SOCKETS,
     "load_uses": LOAD_USES,

@@ -23,6 +23,7 @@ from bench import (
     policy_compile,
     probe,
     propagation,
+    xdp,
 )
 from bench.governed import govern
 from bench.plane import Plane
@@ -250,3 +251,13 @@ def test_the_middle_of_sets_is_their_median_with_quartiles() -> None:
     found = middle("ratio", [5.0, 1.0, 2.0, 4.0, 3.0])
     assert (found.value, found.quartiles) == (3.0, (2.0, 4.0))
     assert middle("ratio", [2.0]).value == 2.0
+
+
+@pytest.mark.kernel
+@pytest.mark.netns
+def test_xdp_measures_packets_that_all_arrive_translated() -> None:
+    results = xdp.measured(sets=1, count=3000, repeat=300, flows=300)
+    assert len([r for r in results if r.unit == "pps"]) == 2 * 4
+    assert len([r for r in results if r.at_most]) == 6
+    assert all(r.value > 0 for r in results)
+    assert not left_behind()

@@ -10,7 +10,7 @@ from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment
 from scapy.layers.l2 import Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
-from maps import mapio
+from maps import abi, mapio
 from maps.abi import DeniedPrefix, DropReason, FlowFlag, NodeFlag, Scope, ServiceFlag
 from tests.bpf.datapath import (
     GATEWAY_MAC,
@@ -83,7 +83,12 @@ def _fresh_turns(node: Datapath) -> None:
 
 
 def turn(node: Datapath, *, seen_s: int) -> None:
-    """Have every neighbour that was sent to last have had a packet by tc at that time."""
+    """Have every neighbour that was sent to last have had a packet by tc at that time; its ways are to be asked for."""
+    ways = abi.MAPS["known_ways"]
+    keys = b"".join(index.to_bytes(4, "little") for index in range(ways.max_entries))
+    mapio.update(
+        node.objects["xdp"].map_fd(ways.name), keys, bytes(ways.value.SIZE * ways.max_entries), ways.max_entries
+    )
     fd = node.objects["xdp"].map_fd("neighbor_turns")
     for keys, values in mapio.read(fd, 4, 12, 1024):
         own = [values[i : i + 8] + seen_s.to_bytes(4, "little") for i in range(0, len(values), 12)]

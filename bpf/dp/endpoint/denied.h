@@ -51,7 +51,7 @@ static __always_inline __be16 untagged_type(struct cursor *c)
 	return type;
 }
 
-/* Reads who sent it to whom, as far as the packet says so, into work->packet. False: it is no whole IP header. */
+/* Reads who sent to whom what parse() has not read: a tagged frame, or one that ends too soon. False: it is no whole IP header. */
 static __always_inline bool read_addresses(const ctx_t *ctx, struct packet *p)
 {
 	struct cursor c = cursor_at(ctx, 0);
@@ -79,11 +79,9 @@ static __always_inline bool read_addresses(const ctx_t *ctx, struct packet *p)
 	return true;
 }
 
-/* Does the frame come from a denied range? work->packet then says from where. */
-static __always_inline bool is_denied(const ctx_t *ctx, struct scratch *work)
+/* Does the packet come from a denied range, whose source is in work->packet? */
+static __always_inline bool is_denied(struct scratch *work)
 {
-	if (!read_addresses(ctx, &work->packet))
-		return false;
 	work->range = prefix_key_of(&work->packet.src);
 	return bpf_map_lookup_elem(&denied_prefixes, &work->range);
 }

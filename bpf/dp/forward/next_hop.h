@@ -8,17 +8,8 @@
 
 #include "dp/conntrack/cache.h"
 
-/* Between the ends of the link that a packet leaves by. */
-struct link_hop {
-	mac_addr to;
-	mac_addr from;
-};
-
 struct next_hop {
-	union {
-		struct bpf_redir_neigh via; /* tc's: the kernel knows the neighbour */
-		struct link_hop link;	    /* XDP's, who writes it itself */
-	};
+	struct bpf_redir_neigh via;
 	__u32 ifindex;
 	__u32 mtu; /* of the route, or the device: octets from the IP header on */
 	__u32 pad;
@@ -26,10 +17,7 @@ struct next_hop {
 
 _Static_assert(sizeof(struct next_hop) == 32, "two to a cache line");
 
-/*
- * By the index of a cached flow, as many. tc keeps here what pods send, XDP what goes between others: a flow's packets are of one
- * kind for as long as its ends are where they were found, and then its copy is another.
- */
+/* By the index of a cached flow, as many. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 32768);

@@ -7,22 +7,23 @@
 #define SLUICEWAY_SEND_BACK_H
 
 #include "dp/conntrack/nat_beyond.h"
+#include "dp/forward/known_way.h"
 #include "dp/forward/neighbor_turn.h"
-#include "dp/forward/next_hop.h"
 #include "dp/forward/outside.h"
 
 /*
  * Is it a whole packet of TCP or UDP in one buffer, with a hop left, and nothing before its ports that the stack has to look at:
  * IPv4's options, IPv6's extension headers?
  */
-static __always_inline bool is_plain(const ctx_t *ctx, const struct packet *p)
+static __always_inline bool is_plain(const ctx_t *ctx, const struct scratch *work)
 {
+	const struct packet *p = &work->packet;
 	__u32 header = p->flags & PACKET_V4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
 
 	if (!(p->flags & PACKET_L4) || p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT))
 		return false;
 	return (p->protocol == IPPROTO_TCP || p->protocol == IPPROTO_UDP) && p->l4 == L3 + header && p->ttl > 1 &&
-	       ctx_is_linear(ctx);
+	       ctx_has_linear(ctx, work->forward.octets);
 }
 
 /* Begins the flow of a packet to a service that passes through; NULL: there is none, or it does not. */
@@ -34,7 +35,7 @@ static __noinline struct flow *begin_through(ctx_t *ctx, struct scratch *work)
 	/* is_own_source() finds work->sender */
 	if (!s || !s->backends || is_own_source(work, NULL) || !is_beyond(&work->sender))
 		return NULL;
-	return nat_begin_beyond(ctx, s) ? &work->flow : NULL;
+	return nat_begin_beyond(ctx, s) ? &work->flow : NULL; /* and its way, see is_way_found() */
 }
 
 /*
@@ -48,10 +49,15 @@ static __always_inline struct flow *flow_through(ctx_t *ctx, struct scratch *wor
 
 	if (work->ct.is_beside)
 		return NULL;
-	if (!f)
+	if (!f) {
+		work->forward.begins = true;
 		return begin_through(ctx, work);
+	}
 	if (!flow_translates(f, work->ct.src_hi) || (work->ct.is_current && !passes_through(work, f)))
 		return NULL;
+	if (work->ct.cached !=
+	    CACHE_NONE) /* a copy that holds: who sends is known to be beyond, and nothing is to be noted */
+		return f;
 	f = update_from_outside(work, f, &why);
 	return f && !why && !work->ct.why && passes_through(work, f) ? f : NULL;
 }
@@ -65,55 +71,53 @@ static __always_inline bool is_for_device(const ctx_t *ctx, const struct bpf_fib
 	       mac_equal((const mac_addr *)eth->h_dest, (const mac_addr *)way->smac);
 }
 
-/* What is remembered of the way of the packet's flow; false: nothing is this moment. */
-static __always_inline bool recall_way(const struct scratch *work, struct bpf_fib_lookup *way)
+/*
+ * Was the way of a flow that begins found with its source, and is it whole: with a neighbour, and for the backend that it has in
+ * the end, which another CPU may have chosen? Nobody else has asked for a way since.
+ */
+static __always_inline bool is_way_found(const struct scratch *work)
 {
-	struct next_hop hop;
+	const struct bpf_fib_lookup *way = &work->route;
+	const mac_addr nobody = {};
 
-	if (!next_hop_find(work->forward.cached, &hop))
-		return false;
-	way->ifindex = hop.ifindex;
-	way->mtu_result = hop.mtu;
-	mac_copy(way->smac, &hop.link.from);
-	mac_copy(way->dmac, &hop.link.to);
-	return true;
-}
-
-static __always_inline void remember_way(const struct scratch *work, const struct bpf_fib_lookup *way)
-{
-	struct next_hop hop = {.ifindex = way->ifindex, .mtu = way->mtu_result};
-
-	mac_copy(&hop.link.from, (const mac_addr *)way->smac);
-	mac_copy(&hop.link.to, (const mac_addr *)way->dmac);
-	next_hop_keep(work->forward.cached, &hop);
+	return work->forward.begins && work->forward.way == (__u16)way->ifindex &&
+	       !mac_equal((const mac_addr *)way->dmac, &nobody) &&
+	       addr_equal(&work->inner.dst, &work->pair.mapping.dst);
 }
 
 /*
- * Asks the kernel for the way of what the packet is translated to, of this size. False: it does not say, or it is not the one
- * by which the flow has its source, or the neighbour is to be asked for.
+ * Asks the kernel for the way of what the packet is translated to, of this size. False: it does not say, or the neighbour is to be
+ * asked for.
  */
 static __noinline bool ask_way(ctx_t *ctx, struct scratch *work)
 {
 	struct bpf_fib_lookup *way = &work->route;
 	const struct packet *p = &work->packet;
 
-	if (fib_ask(ctx, way_source(work, p), &work->inner.dst, p->protocol, way) != BPF_FIB_LKUP_RET_SUCCESS)
+	if (!is_way_found(work) &&
+	    fib_ask(ctx, way_source(work, p), &work->inner.dst, p->protocol, way) != BPF_FIB_LKUP_RET_SUCCESS)
 		return false;
-	if ((work->forward.way && work->forward.way != (__u16)way->ifindex) ||
-	    is_neighbors_turn((const mac_addr *)way->dmac))
+	if (is_neighbors_turn((const mac_addr *)way->dmac))
 		return false;
-	remember_way(work, way);
+	known_way_keep(way_source(work, p), &work->inner.dst, p->protocol, way);
 	return true;
 }
 
-/* Finds the packet's way, into work->route. False: it does not lead back by the device, or the packet does not fit it. */
+/*
+ * Finds the packet's way, into work->route. False: it does not lead back by the device, the flow has its source by another, or the
+ * packet does not fit it.
+ */
 static __always_inline bool find_way_back(ctx_t *ctx, struct scratch *work)
 {
 	const struct bpf_fib_lookup *way = &work->route;
+	const struct packet *p = &work->packet;
 
-	if (!recall_way(work, &work->route) && !ask_way(ctx, work))
+	if (!known_way_find(way_source(work, p), &work->inner.dst, p->protocol, &work->route) && !ask_way(ctx, work))
 		return false;
-	return way->ifindex == ctx_ifindex(ctx) && ctx_length(ctx) - L3 <= way->mtu_result && is_for_device(ctx, way);
+	if (work->forward.way && work->forward.way != (__u16)way->ifindex)
+		return false;
+	return way->ifindex == ctx_ifindex(ctx) && work->forward.octets - L3 <= way->mtu_result &&
+	       is_for_device(ctx, way);
 }
 
 /* Sends it back translated by its flow, one hop further. Returns why it cannot go on, now that it is changed. */

@@ -36,9 +36,15 @@ static __always_inline void *ctx_end(const ctx_t *ctx)
 	return (void *)(long)ctx->data_end;
 }
 
+/* Are so many octets linear? */
+static __always_inline bool ctx_has_linear(const ctx_t *ctx, __u32 octets)
+{
+	return ctx->data_end - ctx->data >= octets;
+}
+
 static __always_inline bool ctx_is_linear(const ctx_t *ctx)
 {
-	return ctx->data_end - ctx->data >= ctx_length(ctx);
+	return ctx_has_linear(ctx, ctx_length(ctx));
 }
 
 /* Asks the kernel's rules and routes; flags: BPF_FIB_LOOKUP_*. Returns BPF_FIB_LKUP_RET_*. */

@@ -52,6 +52,7 @@ struct forward {
 	bool is_own_answer;    /* it comes in as this node's own programs answered what the node sent */
 	__u8 audited;	       /* enum drop_reason: why policy would have dropped it */
 	bool is_answered;      /* it is dropped, and has become what its sender is told */
+	bool begins;	       /* at HOOK_XDP: its flow begins with it */
 	bool is_about_flow;    /* an ICMP error, about a flow that is known */
 };
 
