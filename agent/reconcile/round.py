@@ -119,13 +119,11 @@ class Rounds:
         return not self.desired.policies.is_settled
 
     def _hold_back(self, cluster: Cluster) -> None:
-        """Before all else of the first whole cluster: pods whose rules have changed while no agent ran."""
+        """Before peers of the first whole cluster: pods whose rules have changed while no agent ran."""
         first = held_back_first(self._with_attachments(cluster), self._settings, self.desired)
-        if not first.changed:
-            return
-        self._tracker.want(first)
-        self._tracker.write_now(first.changed)
-        self.desired = first
+        if first.changed:
+            self._tracker.hold_back({owner: first.owners[owner] for owner in first.changed})
+            self.desired = first
 
     def _with_attachments(self, cluster: Cluster) -> Cluster:
         """A cluster with the attachments of this moment."""

@@ -13,12 +13,14 @@ from agent.compile.desired import Desired
 from agent.compile.node import NODE_KEY
 from agent.compile.records import NOTHING, Owner, Records
 from agent.reconcile.plans import ORDER, ByOwner, Contents, Plan, Stages, contents
+from agent.reconcile.plans import plan as plan_of
 from agent.reconcile.resync import Comparison
 from agent.reconcile.revision import Revision
 from maps.abi import MAPS
 from maps.apply import AnyTable, count, remove, write
 from maps.errors import MapFull
 
+HELD_BACK_FROM = MAPS["pod_classes"].order  # who is which peer is written from here on, after what rules say
 PIECE = 512  # records of one call: under a millisecond, so a pod that waits does not wait long
 
 
@@ -39,6 +41,7 @@ class Tracker:
         self._overtaken: set[tuple[str, bytes]] = set()  # keys written, or removed, while a longer write paused
         self._newer: set[Owner] = set()  # their owners
         self._is_broken = False  # whether that went wrong
+        self._held_back: ByOwner = {}
         self._refused: Mapping[Owner, MapFull] = {}
 
     @property
@@ -65,6 +68,10 @@ class Tracker:
         self._left[owner] = records
         self._pending.add(owner)
 
+    def hold_back(self, owners: ByOwner) -> None:
+        """Write these records, too, as late as may be: before anything says anew who is which peer."""
+        self._held_back = owners
+
     def write_now(self, owners: Collection[Owner]) -> int:
         """Write what these owners have now, in one go and before all else; returns how many records that took.
 
@@ -76,6 +83,7 @@ class Tracker:
         stages = Stages(old, new, self._held(old, new), self._rooms)
         count = 0
         with self._writing():
+            self._write_held_back()
             for plan in stages:
                 count += sum(self._apply(plan))
                 self._overtaken |= {(name, key) for name, part in plan.items() for key in (*part.write, *part.remove)}
@@ -195,10 +203,13 @@ class Tracker:
         """Do a plan, but for keys that have been overtaken; yields after each piece how many records it had."""
         try:
             for name in (name for name in ORDER if name in plan):
+                if MAPS[name].order >= HELD_BACK_FROM:
+                    self._write_held_back()
                 left = ((key, value) for key, value in plan[name].write.items() if (name, key) not in overtaken)
                 while piece := dict(islice(left, PIECE)):
                     write(self._tables[name], piece)
                     yield len(piece)
+            self._write_held_back()
             for name in (name for name in reversed(ORDER) if name in plan):
                 gone = (key for key in plan[name].remove if (name, key) not in overtaken)
                 while keys := tuple(islice(gone, PIECE)):
@@ -208,6 +219,12 @@ class Tracker:
             self._revision.follow(plan)
         if self._is_known:
             self._counts |= {name: self._counts[name] + changes.growth for name, changes in plan.items()}
+
+    def _write_held_back(self) -> None:
+        held, self._held_back = self._held_back, {}
+        if held:
+            for _ in self._apply(plan_of({}, contents(held.values()))):
+                pass
 
     def _write_node(self) -> int:
         """Write the node's record as it is asked for now."""

@@ -13,7 +13,19 @@ from maps.errors import MapFull
 from tests.bpf.conftest import loaded
 from tests.bpf.datapath import Datapath
 from tests.bpf.test_cache import on_cpu
-from tests.policy.cast import WORLD, block, cluster_policy, flow, has, network_policy, pod, where, with_policies
+from tests.policy.cast import (
+    WORLD,
+    block,
+    cluster_policy,
+    flow,
+    has,
+    in_namespaces,
+    network_policy,
+    pod,
+    pods,
+    where,
+    with_policies,
+)
 from tests.policy.deaths import Crossing
 from tests.policy.facts import Flow, Object, World
 from tests.policy.frames import Way
@@ -259,6 +271,24 @@ def test_what_numbers_stand_for_outlives_the_agent(loaded: Datapath) -> None:
         node.restart()
         node.sync(there)
         assert {name: read(loaded.tables[name]) for name in held} == held
+
+
+def test_a_pod_whose_rules_changed_while_no_agent_ran_goes_on_until_peers_are_written(loaded: Datapath) -> None:
+    told = [
+        with_policies(AMONG, network_policy("x", ingress=[{"from": [peer], "ports": [{"port": 80}]} for peer in peers]))
+        for peers in ([pods(has(pod="b"))], [pods(has(pod="b")), in_namespaces(has(team="blue"))])
+    ]
+    node, asked = Judged(loaded, "n1"), flow(AMONG, "x/b > x/a TCP/80")
+    node.apply(told[0])
+    node.restart()
+    passed: list[bool] = []
+    node.on_write = lambda: passed.append(node.passes(asked, node.port()))
+    node.sync(told[1])
+    node.on_write = None
+    waits = passed.count(False)
+    assert passed[: passed.index(False)].count(True) > len(told), "rules are written first"
+    assert passed[passed.index(False) :][:waits] == [False] * waits, "and then at once who is which peer"
+    assert node.passes(asked, node.port())
 
 
 def test_a_class_number_is_said_before_and_after_any_rule_means_it() -> None:
