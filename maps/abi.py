@@ -3508,7 +3508,7 @@ AFFINITIES: Final[MapSpec[AffinityKey, Affinity]] = MapSpec(
 
 ANNOUNCED: Final[MapSpec[AnnouncedKey, Announced]] = MapSpec(
     "announced", MapKind.HASH, AnnouncedKey, Announced, 65536, 1,
-    writer=Writer.AGENT, order=87, carried=Carried.SEED, live=bytes.fromhex("0000000000000000ffffffffffffffff"),
+    writer=Writer.AGENT, order=87, option="max_services", carried=Carried.SEED, live=bytes.fromhex("0000000000000000ffffffffffffffff"),
 )
 
 ANNOUNCING: Final[MapSpec[int, Announcing]] = MapSpec(

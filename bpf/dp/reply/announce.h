@@ -19,7 +19,7 @@ struct {
 	__type(key, struct announced_key);
 	__type(value, struct announced);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} announced SEC(".maps") AGENT_WRITES(87);
+} announced SEC(".maps") AGENT_WRITES(87) SIZED_BY(max_services);
 
 /* The MACs of this node's uplinks: what it says by one it may hear by another. */
 struct {
