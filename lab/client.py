@@ -1,7 +1,7 @@
 """A client for pods and machines of the lab, which tells what happened as JSON. Run as a script.
 
-client.py ask tcp|udp ADDRESS PORT COUNT     each time by a new socket: who answered, or the error
-client.py load ADDRESS PORT KEPT             new connections and KEPT old ones, until SIGTERM
+client.py ask tcp|udp ADDRESS PORT COUNT PATIENCE_S    each time by a new socket: who answered, or the error
+client.py load ADDRESS PORT KEPT                       new connections and KEPT old ones, until SIGTERM
 """
 
 import json
@@ -17,15 +17,15 @@ MAX_ERRORS = 5  # then it is known, and each may have waited long
 IP_RECVERR, IPV6_RECVERR = 11, 25  # linux/in.h, linux/in6.h
 
 
-def ask(kind: str, address: str, port: int) -> str:
-    """The name of who answers.
+def ask(kind: str, address: str, port: int, patience_s: float = TIMEOUT_S) -> str:
+    """The name of who answers within *patience_s*.
 
     Raises:
         OSError: nobody does.
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM) as asking:
-        asking.settimeout(TIMEOUT_S)
+        asking.settimeout(patience_s)
         if kind == "tcp":
             asking.connect((address, port))
             return _line(asking)
@@ -39,7 +39,7 @@ def ask(kind: str, address: str, port: int) -> str:
         return answer.decode()
 
 
-def ask_often(kind: str, address: str, port: int, count: int) -> dict[str, object]:
+def ask_often(kind: str, address: str, port: int, count: int, patience_s: float) -> dict[str, object]:
     """Who answered how often, which errors there were, and how long the slowest took."""
     answers: Counter[str] = Counter()
     errors: Counter[str] = Counter()
@@ -49,7 +49,7 @@ def ask_often(kind: str, address: str, port: int, count: int) -> dict[str, objec
             break
         began = time.monotonic()
         try:
-            answers[ask(kind, address, port)] += 1
+            answers[ask(kind, address, port, patience_s)] += 1
         except OSError as error:
             errors[_named(error)] += 1
         slowest = max(slowest, time.monotonic() - began)
@@ -117,8 +117,8 @@ def _named(error: OSError) -> str:
 
 if __name__ == "__main__":
     match sys.argv[1:]:
-        case ["ask", kind, address, port, count]:
-            print(json.dumps(ask_often(kind, address, int(port), int(count))), flush=True)
+        case ["ask", kind, address, port, count, patience_s]:
+            print(json.dumps(ask_often(kind, address, int(port), int(count), float(patience_s))), flush=True)
         case ["load", address, port, count]:
             print(json.dumps(load(address, int(port), int(count))), flush=True)
         case _:

@@ -62,9 +62,9 @@ class Client:
     machine: Machine
     context: ExecContext = MACHINE_ITSELF
 
-    def ask(self, kind: str, address: str, port: int, count: int = 1) -> Asked:
-        """Ask *count* times, over "tcp" or "udp", each by a new socket."""
-        argv = [*CLIENT, "ask", kind, address, str(port), str(count)]
+    def ask(self, kind: str, address: str, port: int, count: int = 1, patience_s: float = 3.0) -> Asked:
+        """Ask *count* times, over "tcp" or "udp", each by a new socket that waits for *patience_s*."""
+        argv = [*CLIENT, "ask", kind, address, str(port), str(count), str(patience_s)]
         done = self.machine.run(*argv, context=self.context)
         return Asked(**json.loads(done.stdout))
 
