@@ -14,6 +14,8 @@ LIBBPF := build/libbpf
 NAMES := $(patsubst bpf/%.bpf.c,%,$(wildcard bpf/*.bpf.c))
 OBJECTS := $(NAMES:%=build/bpf/%.bpf.o)
 PACKAGES := deploy/build/packages.sh
+# of pytest: tests wait more than they work
+WORKERS = $(shell echo $$(($$(nproc) + 1)))
 PYTHON_SOURCES := agent maps dpctl lab bench tests deploy
 C_SOURCES = $(shell find $(wildcard bpf maps cni lab bench tests) -name '*.[ch]')
 
@@ -101,7 +103,8 @@ cnitool: build
 	@$(PYTHON) -m lab.kubernetes.build cni >/dev/null
 
 test: setup bpffs cnitool build/tests/xdp.bpf.o ## everything that needs no Kubernetes binary
-	.venv/bin/pytest -m 'not cluster'
+	.venv/bin/pytest -m 'not cluster and not alone' -n $(WORKERS) --dist loadfile
+	.venv/bin/pytest -m alone
 
 # every flow and packet against an evaluator that shares nothing with the agent; fails where one is wrong
 policy-fuzz: setup bpffs build/tests/xdp.bpf.o ## 200,000 random flows under random policies against the tests' oracle

@@ -1,6 +1,5 @@
 """Policed pods: what every table of policy has in common; a node in a namespace with routes, on one CPU."""
 
-import os
 from collections.abc import Iterator
 
 import pytest
@@ -14,6 +13,7 @@ from scapy.packet import Packet
 
 from maps import abi
 from maps.abi import DropReason
+from tests.bpf.cpus import OWN_CPU, on_cpu
 from tests.bpf.datapath import (
     CLIENT,
     CLIENT6,
@@ -39,7 +39,6 @@ from tests.bpf.datapath import (
 )
 from tests.bpf.rules import ACCEPT, EVERYBODY, Policed, Range
 from tests.bpf.rules import TCP as TCP_NUMBER
-from tests.bpf.test_cache import on_cpu
 from tests.bpf.uplink import routed
 
 NOBODY = "00:00:00:00:00:00"
@@ -86,7 +85,7 @@ TRANSPORTS = [
 @pytest.fixture(autouse=True)
 def one_cpu() -> Iterator[None]:
     """Copies of flows are a CPU's own."""
-    with on_cpu(min(os.sched_getaffinity(0))):
+    with on_cpu(OWN_CPU):
         yield
 
 

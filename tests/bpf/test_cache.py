@@ -3,13 +3,13 @@
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 from scapy.packet import Packet
 
 from maps import abi, mapio
 from maps.abi import DropReason, FlowFlag
+from tests.bpf.cpus import CPUS, OTHER_CPU, OWN_CPU, on_cpu
 from tests.bpf.datapath import (
     OTHER,
     OTHER6,
@@ -29,23 +29,10 @@ from tests.bpf.packets import FAMILIES, addresses, answer, ports
 
 pytestmark = pytest.mark.kernel
 
-CPUS = sorted(os.sched_getaffinity(0))
-
-
-@contextmanager
-def on_cpu(cpu: int) -> Iterator[None]:
-    """Run packets on this CPU."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {cpu})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
-
 
 @pytest.fixture(autouse=True)
 def _one_cpu() -> Iterator[None]:
-    with on_cpu(CPUS[0]):
+    with on_cpu(OWN_CPU):
         yield
 
 
@@ -120,14 +107,14 @@ def test_a_reply_is_noted_though_a_copy_knows_the_flow(node: Datapath) -> None:
 @pytest.mark.skipif(len(CPUS) < 2, reason="one CPU has no other's copies")
 def test_a_flow_that_ends_on_one_cpu_ends_on_all(node: Datapath) -> None:
     set_id = node.service(VIP, 80, [(OTHER, 8080, True)])
-    with on_cpu(CPUS[1]):
+    with on_cpu(OTHER_CPU):
         established(node, POD, VIP)
-    with on_cpu(CPUS[0]):
+    with on_cpu(OWN_CPU):
         handed = established(node, POD, VIP)
         node.run("pod_egress", answer(handed, OTHER_MAC, "R"))
         node.backends(set_id, [(REMOTE, 8080, False)])
         assert addresses(node.run("pod_ingress", frame(POD, VIP, syn())).packet) == (POD, REMOTE)
-    with on_cpu(CPUS[1]):
+    with on_cpu(OTHER_CPU):
         assert addresses(node.run("pod_ingress", frame(POD, VIP, data())).packet) == (POD, REMOTE)
 
 

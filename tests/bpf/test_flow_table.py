@@ -17,9 +17,9 @@ from maps.errors import MapFull
 from maps.flow_arrays import Shape
 from maps.flow_table import FlowTable, shipped_writers
 from maps.object import Object
+from tests.bpf.cpus import CPUS
 from tests.bpf.datapath import OTHER, POD, TC_ACT_REDIRECT, VIP, Datapath, addr, data, datagram, frame, syn
 from tests.bpf.packets import answer
-from tests.bpf.test_many_cpus import CPUS
 
 pytestmark = pytest.mark.kernel
 

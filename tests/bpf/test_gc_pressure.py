@@ -272,11 +272,10 @@ def test_no_new_flow_is_lost_at_twenty_thousand_a_second() -> None:
 def test_the_timer_runs_gc_without_an_agent() -> None:
     node = Datapath.load()
     try:
-        libbpf.test_run(node.objects["gc"].program_fd("gc_start"), b"")
         begin = time.monotonic()
-        while not node.gc_run().runs and time.monotonic() - begin < 10:
+        libbpf.test_run(node.objects["gc"].program_fd("gc_start"), b"")
+        while not (runs := node.gc_run().runs) and time.monotonic() - begin < 10:
             time.sleep(0.1)
-        assert node.gc_run().runs == 1
-        assert time.monotonic() - begin > 0.5
+        assert 1 <= runs <= 2 * (time.monotonic() - begin)
     finally:
         node.close()

@@ -6,6 +6,7 @@ import pytest
 
 from maps import abi
 from maps.abi import DropReason
+from tests.bpf.cpus import OWN_CPU, on_cpu
 from tests.bpf.datapath import (
     LOOPBACK,
     OTHER,
@@ -20,7 +21,6 @@ from tests.bpf.datapath import (
     datagram,
     frame,
 )
-from tests.bpf.test_cache import on_cpu
 
 pytestmark = pytest.mark.kernel
 
@@ -35,7 +35,7 @@ def moves(node: Datapath, address: str, ifindex: int, mac: str) -> None:
 
 
 def test_an_address_is_asked_for_again_when_the_revision_is_raised(node: Datapath) -> None:
-    with on_cpu(0):
+    with on_cpu(OWN_CPU):
         for sport in (41000, 41001):
             assert node.run("pod_ingress", frame(POD, LATE, datagram(sport=sport))).verdict == TC_ACT_OK
         moves(node, LATE, OTHER_POD_DEVICE, LATE_MAC)
@@ -48,7 +48,7 @@ def test_an_address_is_asked_for_again_when_the_revision_is_raised(node: Datapat
 
 
 def test_a_pod_sends_from_an_address_that_was_nobodys(node: Datapath) -> None:
-    with on_cpu(0):
+    with on_cpu(OWN_CPU):
         sent = frame(LATE, OTHER, datagram(), mac=LATE_MAC)
         assert node.run("pod_ingress", sent).reason is DropReason.DROP_SOURCE_ADDRESS
         moves(node, LATE, LOOPBACK, LATE_MAC)
@@ -57,7 +57,7 @@ def test_a_pod_sends_from_an_address_that_was_nobodys(node: Datapath) -> None:
 
 
 def test_an_address_that_is_a_pods_no_more_is_no_senders(node: Datapath) -> None:
-    with on_cpu(0):
+    with on_cpu(OWN_CPU):
         assert node.run("pod_ingress", frame(POD, OTHER, datagram(sport=41000))).verdict == TC_ACT_REDIRECT
         node.tables["endpoints"].delete([addr(POD)])
         node.node(revision=2)
@@ -69,7 +69,7 @@ def test_addresses_that_share_a_place_are_kept_apart(node: Datapath) -> None:
     pods = {str(MANY + i): f"02:01:00:00:{i >> 8:02x}:{i & 255:02x}" for i in range(200)}  # of 1024 places
     for address, mac in pods.items():
         moves(node, address, OTHER_POD_DEVICE, mac)
-    with on_cpu(0):
+    with on_cpu(OWN_CPU):
         for address, mac in pods.items():
             assert node.run("pod_ingress", frame(POD, address, datagram())).packet.dst == mac
         assert node.run("pod_ingress", frame(POD, OTHER, datagram(), mac=POD_MAC)).packet.dst == OTHER_MAC

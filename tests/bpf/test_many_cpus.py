@@ -1,6 +1,5 @@
 """Several CPUs meet the same flows at once: nothing is lost, left behind, or taken for another's."""
 
-import os
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -13,11 +12,11 @@ from scapy.packet import Packet
 from agent.model.service import Scheduler
 from maps import abi
 from maps.abi import FlowFlag, NodeFlag
+from tests.bpf.cpus import CPUS
 from tests.bpf.datapath import NODE, OTHER, OTHER_MAC, POD, VIP, Datapath, data, datagram, frame, syn
 from tests.bpf.packets import answer
 from tests.bpf.test_scheduler import Live
 
-CPUS = sorted(os.sched_getaffinity(0))
 FLOWS = range(20000, 22000)
 OUTSIDE = "192.0.2.9"
 PAIR = FlowFlag.FLOW_FORWARD | FlowFlag.FLOW_REVERSE

@@ -1,6 +1,5 @@
 """What a flow rested on has changed: UDP and what opens a connection look again, a connection that lives goes on."""
 
-import os
 import time
 from collections.abc import Iterator
 
@@ -9,6 +8,7 @@ from scapy.packet import Packet
 
 from maps import abi
 from maps.abi import DropReason, NodeFlag
+from tests.bpf.cpus import OWN_CPU, on_cpu
 from tests.bpf.datapath import (
     CLIENT,
     CLIENT6,
@@ -34,7 +34,7 @@ from tests.bpf.datapath import (
     syn,
 )
 from tests.bpf.packets import FAMILIES, addresses, answer, ports
-from tests.bpf.test_cache import forget, on_cpu
+from tests.bpf.test_cache import forget
 
 pytestmark = pytest.mark.kernel
 
@@ -49,7 +49,7 @@ CLIENTS = {POD: CLIENT, POD6: CLIENT6}
 
 @pytest.fixture(autouse=True)
 def _one_cpu() -> Iterator[None]:
-    with on_cpu(min(os.sched_getaffinity(0))):
+    with on_cpu(OWN_CPU):
         yield
 
 

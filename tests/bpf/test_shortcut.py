@@ -18,6 +18,7 @@ from scapy.packet import Packet, Raw
 
 from maps import abi, mapio
 from maps.abi import DropReason
+from tests.bpf.cpus import OWN_CPU, on_cpu
 from tests.bpf.datapath import (
     LOOPBACK,
     OTHER,
@@ -37,7 +38,7 @@ from tests.bpf.datapath import (
     syn,
 )
 from tests.bpf.packets import addresses, answer, ports
-from tests.bpf.test_cache import forget, on_cpu
+from tests.bpf.test_cache import forget
 
 pytestmark = pytest.mark.kernel
 
@@ -50,7 +51,7 @@ FROM_IFINDEX, UNTIL, PROTOCOL, LINE = (28, "=I"), (52, "=I"), (14, "=B"), 64
 
 @pytest.fixture(autouse=True)
 def _one_cpu() -> Iterator[None]:
-    with on_cpu(min(os.sched_getaffinity(0))):
+    with on_cpu(OWN_CPU):
         yield
 
 

@@ -13,7 +13,7 @@ from lab import cluster, site, use
 from lab.site import Options
 from tests.lab.listing import left_behind, listing
 
-pytestmark = [pytest.mark.netns, pytest.mark.kernel]
+pytestmark = [pytest.mark.netns, pytest.mark.kernel, pytest.mark.alone]
 
 NAME = f"swlab-test-down-{os.getpid()}"
 CHECKOUT = Path(__file__).resolve().parents[2]

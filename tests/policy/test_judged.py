@@ -1,7 +1,6 @@
 """What agent and programs do with packets is what the oracle says, whatever changes, dies, or finds no room."""
 
 import dataclasses
-import os
 from collections.abc import Iterator
 from random import Random
 
@@ -11,8 +10,8 @@ from maps import abi
 from maps.apply import read
 from maps.errors import MapFull
 from tests.bpf.conftest import loaded
+from tests.bpf.cpus import OWN_CPU, on_cpu
 from tests.bpf.datapath import Datapath
-from tests.bpf.test_cache import on_cpu
 from tests.policy.cast import (
     WORLD,
     block,
@@ -66,7 +65,7 @@ AMONG = with_uids(WORLD)
 @pytest.fixture(autouse=True)
 def _one_cpu() -> Iterator[None]:
     """Copies of flows are a CPU's own."""
-    with on_cpu(min(os.sched_getaffinity(0))):
+    with on_cpu(OWN_CPU):
         yield
 
 
