@@ -310,7 +310,7 @@ SEC("tc") int tunnel_egress(ctx_t *ctx)
 	return finish(ctx, to_tunnel(ctx));
 }
 
-/* What the segmenter made of a GSO packet, processed already: to another node, or out. */
+/* What the segmenter made of a GSO packet, or what is to be divided, processed already: to another node, or out. */
 __noinline int from_segmenter(ctx_t *ctx)
 {
 	struct scratch *work = scratch();
@@ -327,8 +327,13 @@ __noinline int from_segmenter(ctx_t *ctx)
 		work->forward.hop = HOP_NONE; /* what the kernel says to each new link */
 		return DROP_NONE;
 	}
-	if (!fits_tunnel(ctx))
-		return DROP_NONE; /* route_fragments() wants it fragmented by the stack */
+	if (ctx_is_rest(ctx) || !fits_tunnel(ctx)) {
+		if (p->flags & PACKET_V4)
+			return DROP_NONE; /* route_fragments() wants it fragmented by the stack */
+		why = divide(ctx);
+		if (why)
+			return why;
+	}
 	location_of(&p->dst, &work->forward.peer);
 	work->forward.hop = decide(ctx, p, &work->forward);
 	return DROP_NONE;

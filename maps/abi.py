@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "fcd2f55767d5"
+LAYOUT: Final = "93dfa7aa4514"
 """The fingerprint of all that follows."""
 
 
@@ -3836,7 +3836,7 @@ MAPS: Final[Mapping[str, MapSpec[Any, Any]]] = {
     "rule_sets": RULE_SETS,
     "rules": RULES,
     "scratches": MapSpec(
-        "scratches", MapKind.PERCPU_ARRAY, record.Octets(4), record.Octets(1168), 1, 0,
+        "scratches", MapKind.PERCPU_ARRAY, record.Octets(4), record.Octets(1680), 1, 0,
         private=True,
     ),
     "service_addrs": SERVICE_ADDRS,

@@ -59,6 +59,11 @@ class Mode:
         """A machine by its name."""
         return self.cluster.site.machine(name)
 
+    def way(self, node: str) -> int:
+        """The MTU of the way from n1 to another node's pods."""
+        options = self.cluster.site.options
+        return self.mtu if node == "n2" or not options.cross_subnet else 1500
+
     @classmethod
     def of(cls, made: Cluster, mtu: int) -> Self:
         """Fill a cluster that is up."""

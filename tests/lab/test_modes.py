@@ -4,11 +4,13 @@ import os
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from lab import cluster, site, use
 from lab.addresses import ROUTER
+from lab.machine import Machine
 from tests.lab import big_tcp
 from tests.lab.modes import (
     MODES,
@@ -110,20 +112,22 @@ for port in ports:
 """
 
 
-# which of three datagrams, each sent when the one before is lost, is the first to come back whole
+# of each size, which of two datagrams, each sent when the one before is lost, is the first to come back whole
 FIRST = """
-import socket, sys
-address, port, size = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+import os, socket, sys
+address, port, *sizes = sys.argv[1:]
 with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as asking:
     asking.settimeout(3)
-    for number in (1, 2, 3):
-        asking.sendto(bytes(size), (address, port))
-        try:
-            print(number if asking.recv(65536).endswith(bytes(size)) else "came back otherwise", end="")
-            break
-        except TimeoutError:
-            pass
+    for data in (os.urandom(int(size)) for size in sizes):
+        for number in (1, 2):
+            asking.sendto(data, (address, int(port)))
+            try:
+                print(number if asking.recv(65536).endswith(data) else "came back otherwise")
+                break
+            except TimeoutError:
+                pass
 """
+PATH_MTU = (sys.executable, "-I", "-S", str(Path(__file__).with_name("path_mtu.py")))
 
 
 @pytest.fixture(scope="module", params=MODES)
@@ -325,24 +329,34 @@ def test_a_node_reaches_a_service_whose_backend_is_there(mode: Mode, node: str, 
     assert both(use.host(mode.machine("n1")), (address, 80)) == {own}
 
 
+def forget_mtus(machine: Machine) -> None:
+    """Have a node's kernel know no path MTU."""
+    machine.run("ip", "route", "flush", "cache")
+    machine.run("ip", "-6", "route", "flush", "cache")
+
+
 @FAMILIES
 @OTHERS
 def test_a_nodes_first_datagram_that_fits_its_uplink_alone_reaches_a_service(
     mode: Mode, node: str, family: int
 ) -> None:
-    """It is sent whole, for the way to the service, and too large for the tunnel to the backend.
+    """It is sent whole or in fragments of the uplink's size, and too large for the tunnel to the backend.
 
-    IPv6 over IPIP, which nobody on the way may divide, tells the MTU: the second one is sent in fragments.
+    So is what goes by loopback, to a node port at the node's own address. Who forbids fragments is told the MTU.
     """
-    options = mode.cluster.site.options
-    is_told = family and options.encapsulation == "ipip" and (node == "n2" or not options.cross_subnet)
-    machine, address = mode.machine("n1"), mode.services[node]["spec"]["clusterIPs"][family]
-    machine.run("ip", "route", "flush", "cache")
-    machine.run("ip", "-6", "route", "flush", "cache")
-    argv = [sys.executable, "-c", FIRST, address, "80", str(1500 - HEADERS[family])]
-    assert machine.run(*argv).stdout == ("2" if is_told else "1")
-    if is_told:
-        assert f"mtu {mode.mtu} " in machine.run("ip", "route", "get", address).stdout
+    machine, spec = mode.machine("n1"), mode.services[node]["spec"]
+    address, whole = spec["clusterIPs"][family], 1500 - HEADERS[family]
+    try:
+        argv = [sys.executable, "-c", FIRST, address, "80", *map(str, (whole, whole - 1, 2 * whole, 8001))]
+        assert machine.run(*argv).stdout.split() == ["1"] * 4
+        if mode.cluster.site.options.encapsulation == "ipip" and mode.way(node) < 1500:
+            (port,) = (each["nodePort"] for each in spec["ports"] if each["protocol"] == "UDP")
+            argv = [sys.executable, "-c", FIRST, str(machine.addresses[family]), str(port), str(whole), "15001"]
+            assert machine.run(*argv).stdout.split() == ["1"] * 2
+        told = machine.run(*PATH_MTU, "mtu", address, "80", str(whole), str(mode.way(node))).stdout
+        assert told == str(mode.way(node))
+    finally:
+        forget_mtus(machine)
 
 
 @FAMILIES

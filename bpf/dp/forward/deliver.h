@@ -6,6 +6,7 @@
 #include "dp/endpoint/limit.h"
 #include "dp/forward/fib_forward.h"
 #include "dp/forward/leave.h"
+#include "dp/tunnel/divide.h"
 #include "dp/tunnel/geneve.h"
 #include "dp/tunnel/tunnel.h"
 #include "dp/packet/rewrite.h"
@@ -24,21 +25,32 @@ static __always_inline enum drop_reason route_loop(ctx_t *ctx, int *verdict)
 }
 
 /*
- * By the stack, which fragments what it forwards: in by the tunnel's device, which takes packets under our own addresses,
- * and out by it. Its other refusals it would tell this node's address, which is no help to the sender.
+ * Is it divided where it comes in by the tunnel's device? By the stack, which fragments of what it forwards IPv4 alone; by our own
+ * program, of IPv6, what a process of this node sends: of others' packets nobody on their way may make fragments (RFC 8200 5).
+ */
+static __always_inline bool is_divided(const ctx_t *ctx, const struct packet *p, const struct forward *to)
+{
+	const struct iphdr *ip = ctx_data(ctx) + L3;
+
+	if (p->flags & PACKET_V4)
+		return (void *)(ip + 1) <= ctx_end(ctx) && !(ip->frag_off & bpf_htons(IP_DF));
+	return to->hook == HOOK_UPLINK_EGRESS && is_divided_here(ctx, p);
+}
+
+/*
+ * In by the tunnel's device, which takes packets under our own addresses, and out by it. The stack's other refusals it would tell
+ * this node's address, which is no help to the sender.
  */
 static __always_inline enum drop_reason route_fragments(ctx_t *ctx, const struct packet *p, int *verdict)
 {
 	const mac_addr from = TUNNEL_SOURCE_MAC, to = NODE_MAC;
 	const struct node *n = node_now();
-	struct iphdr *ip = ctx_data(ctx) + L3;
 	struct scratch *work = scratch();
 
-	if (work)
-		work->forward.mtu = 0;
-	if (!n || (void *)(ip + 1) > ctx_end(ctx))
+	if (!n || !work)
 		return DROP_REWRITE;
-	if (!(p->flags & PACKET_V4) || ip->frag_off & bpf_htons(IP_DF))
+	work->forward.mtu = 0;
+	if (!is_divided(ctx, p, &work->forward))
 		return DROP_TOO_BIG;
 	*verdict = bpf_redirect(n->tunnel_ifindex, BPF_F_INGRESS);
 	return write_macs(ctx, &from, &to);

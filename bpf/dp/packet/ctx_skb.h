@@ -165,7 +165,8 @@ static __always_inline void ctx_send_at(ctx_t *ctx, __u64 ns)
 enum {
 	CTX_PROCESSED = 0x5357,
 	CTX_ANSWER =
-		0x5358, /* this node's programs answered what it was to send: it comes in where that was to leave */
+		0x5358,	   /* this node's programs answered what it was to send: it comes in where that was to leave */
+	CTX_REST = 0x5359, /* a part of the packet has gone ahead, and is to be taken off */
 };
 
 /* Both, for what goes on by the stack gets as index what is the class here. */
@@ -188,6 +189,16 @@ static __always_inline bool ctx_is_answer(const ctx_t *ctx)
 static __always_inline bool ctx_is_processed(const ctx_t *ctx)
 {
 	return ctx->tc_index == CTX_PROCESSED;
+}
+
+static __always_inline void ctx_set_rest(ctx_t *ctx, bool rest)
+{
+	ctx->tc_index = rest ? CTX_REST : 0;
+}
+
+static __always_inline bool ctx_is_rest(const ctx_t *ctx)
+{
+	return ctx->tc_index == CTX_REST;
 }
 
 /* Would the packet, or each segment of it, pass the device? Sets *mtu to the device's; 0: there is no such device. */

@@ -22,7 +22,7 @@ enum hop {
 	HOP_STACK,     /* on, to the kernel's stack or the next program on the hook */
 	HOP_POD,       /* the pod at struct forward's peer */
 	HOP_TUNNEL,    /* the node where the peer is, by the device that encapsulates */
-	HOP_FRAGMENTS, /* that node too, in fragments that the stack makes: our own header leaves it too large */
+	HOP_FRAGMENTS, /* that node too, in fragments: our own header leaves it too large */
 	HOP_FIB,       /* by the kernel's route past its stack, where that is as good; else to the stack */
 	HOP_OUT,  /* by the kernel's route for the destination, past the stack: it refuses our own source addresses */
 	HOP_LOOP, /* from this node to this node: in by the loopback device */
