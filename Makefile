@@ -19,7 +19,7 @@ WORKERS = $(shell echo $$(($$(nproc) + 1)))
 PYTHON_SOURCES := agent maps dpctl lab bench tests deploy
 C_SOURCES = $(shell find $(wildcard bpf maps cni lab bench tests) -name '*.[ch]')
 
-.PHONY: help setup packages bpffs build cnitool generate check test policy-fuzz demo kernels cluster conformance conformance-all bench wheel clean
+.PHONY: help setup packages bpffs build cnitool generate check test policy-fuzz disruption demo kernels cluster conformance conformance-all bench wheel clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -109,6 +109,10 @@ test: setup bpffs cnitool build/tests/xdp.bpf.o ## everything that needs no Kube
 # every flow and packet against an evaluator that shares nothing with the agent; fails where one is wrong
 policy-fuzz: setup bpffs build/tests/xdp.bpf.o ## 200,000 random flows under random policies against the tests' oracle
 	$(PYTHON) -m tests.policy.fuzz --flows $(or $(FLOWS),200000) $(if $(SEED),--seed $(SEED))
+
+# 1,000 new connections a second and 2,000 open ones, while all is exchanged that can be
+disruption: setup bpffs ## for a minute at both hooks: backends roll, agents die, programs, maps and XDP are exchanged
+	SLUICEWAY_DISRUPTION_S=60 .venv/bin/pytest -s tests/lab/test_disruption.py
 
 demo: setup ## three nodes, real connections, real backends; ends with how to look further
 	$(PYTHON) -m lab demo

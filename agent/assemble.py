@@ -149,7 +149,9 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
     threads, metrics = Threads(), Metrics()
     health = None if is_chained else _health(options, threads, lambda: (loop.pending_s(), mirror.cluster))
     announced: list[Callable[[frozenset[Announcement]], None]] = []  # who is told, once there is one
-    xdp = XdpPart(kernel.xdp, VlanOffload(options.state_dir), options.xdp, is_chained=is_chained)
+    xdp = XdpPart(
+        kernel.xdp, VlanOffload(options.state_dir), options.xdp, has_moved=kernel.moved.is_set, is_chained=is_chained
+    )
     more: tuple[Part, ...] = (xdp, AnnouncedPart(lambda told: [tell(told) for tell in announced]))
     if health is not None:
         more = (*more, HealthPortsPart(health.serve))

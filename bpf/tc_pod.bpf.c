@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
 /* The node's end of a pod's veth: what the pod sends, and what the node's stack sends to it. */
+#include "dp/conntrack/flow_move.h"
 #include "dp/conntrack/shortcut_take.h"
 #include "dp/endpoint/neighbor.h"
 #include "dp/forward/decide.h"
@@ -90,6 +91,8 @@ static __always_inline enum drop_reason begin(ctx_t *ctx, struct scratch *work, 
 	if (!work->ct.is_beside &&
 	    !addr_is_loopback(&p->dst)) /* what the node offers at its loopback address is for itself */
 		s = service_for(ctx, p);
+	if (s && flow_may_come(p))
+		return DROP_FLOW_MOVES;
 	if (s)
 		return s->backends && is_stray(p) ? DROP_STRAY_SEGMENT : ct_begin(ctx, work, s, false, f);
 	location_of(&p->dst, to);
@@ -97,6 +100,8 @@ static __always_inline enum drop_reason begin(ctx_t *ctx, struct scratch *work, 
 		return DROP_NO_SERVICE;
 	if (is_routed_back(work))
 		return DROP_ROUTED_BACK;
+	if (to->remote_id != REMOTE_SELF && flow_may_come(p))
+		return DROP_FLOW_MOVES;
 	if (work->ct.is_beside || (!is_located_here(to) && is_masqueraded_to(&p->dst, &work->sender))) {
 		if (p->protocol == IPPROTO_SCTP)
 			return DROP_NAT_PROTOCOL;

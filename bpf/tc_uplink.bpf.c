@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
 /* The node's own devices: what comes in for services and pods, and what the node itself sends to services. */
+#include "dp/conntrack/flow_move.h"
 #include "dp/forward/decide.h"
 #include "dp/forward/finish.h"
 #include "dp/forward/outside.h"
@@ -58,6 +59,8 @@ static __noinline struct flow *begin_from_outside(ctx_t *ctx, struct scratch *wo
 		return NULL;
 	if (is_own_source(work, NULL)) /* finds work->sender */
 		*why = DROP_OWN_SOURCE;
+	else if (flow_may_come(p))
+		*why = DROP_FLOW_MOVES;
 	else if (work->ct.is_beside)
 		*why = ct_source(ctx, work, FLOW_EXTERNAL, &f);
 	else if (s)
@@ -80,6 +83,8 @@ static __always_inline enum drop_reason keep_from_outside(struct scratch *work)
 {
 	if (is_service_address(&work->forward.peer) && !work->forward.is_translated)
 		return DROP_NO_SERVICE;
+	if (flow_may_come(&work->packet) && (work->forward.ifindex || is_nat_port(work->packet.dport)))
+		return DROP_FLOW_MOVES;
 	if (!work->forward.ifindex) /* the one who sends it has been looked for */
 		return is_balancer_asking(work) ? ct_keep(FLOW_EXTERNAL) : DROP_NONE;
 	if (is_own_source(work, NULL)) /* finds work->sender */
@@ -179,6 +184,10 @@ static __noinline struct flow *flow_from_node(ctx_t *ctx, struct scratch *work, 
 	if (work->ct.is_beside) /* the node's own flows have no entries: nothing says which of two came first */
 		return NULL;
 	s = service_for(ctx, p);
+	if (s && flow_may_come(p)) {
+		*why = DROP_FLOW_MOVES;
+		return f;
+	}
 	if (s) {
 		*why = begin(ctx, work, s, false, &f);
 		return f;

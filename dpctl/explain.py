@@ -60,6 +60,7 @@ WORDS: Mapping[str, str] = {
     "policy_egress": "no policy of the sending pod accepts it, or one denies it",
     "source_range": "it is for a load balancer's address, and its source is in none of the loadBalancerSourceRanges",
     "denied_prefix": "from a range that --xdp-deny-cidrs-file denies",
+    "flow_moves": "its connection was not known while flows were carried to other maps; it was sent again",
     "policy_unknown": "the rules of a pod are not here yet, or it has just gone",
 }
 

@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "93dfa7aa4514"
+LAYOUT: Final = "e90c9f94d82f"
 """The fingerprint of all that follows."""
 
 
@@ -172,7 +172,8 @@ class DropReason(IntEnum):
     DROP_POLICY_UNKNOWN = 43
     DROP_SOURCE_RANGE = 44
     DROP_DENIED_PREFIX = 45
-    DROP_REASONS = 46
+    DROP_FLOW_MOVES = 46
+    DROP_REASONS = 47
 
 
 class EndpointFlag(IntFlag):
@@ -1281,6 +1282,50 @@ class FlowEntry:
                 Flow(f9, f10, IPv6Address(f11), IPv6Address(f12), f13 << 8 | f14, f15 << 8 | f16, (PeerLocation(f17, f18, f19), PeerLocation(f20, f21, f22),), f23, f24, f25, f26, f27, f28),
             )
             for (f0, f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15, f16, f17, f18, f19, f20, f21, f22, f23, f24, f25, f26, f27, f28,) in _FLOW_ENTRY.iter_unpack(data)
+        ]
+
+
+_FLOW_MOVE = struct.Struct("<I")
+
+
+@dataclass(frozen=True, slots=True)
+class FlowMove:
+    """``struct flow_move``, 4 bytes."""
+
+    SIZE: ClassVar[int] = 4
+    until_s: int  # __u32
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return FlowMove.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[FlowMove]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _FLOW_MOVE.pack
+        return b"".join(
+            [
+                pack(
+                    r.until_s,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "FlowMove":
+        """The record in exactly these bytes."""
+        (found,) = FlowMove.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[FlowMove]":
+        """The records that stand end to end in *data*."""
+        return [
+            FlowMove(
+                f0,
+            )
+            for (f0,) in _FLOW_MOVE.iter_unpack(data)
         ]
 
 
@@ -3554,6 +3599,10 @@ ENDPOINTS: Final[MapSpec[IPv6Address, Endpoint]] = MapSpec(
     writer=Writer.AGENT, order=20, option="max_endpoints", carried=Carried.SEED, revises=Revises.CHANGE,
 )
 
+FLOW_MOVES: Final[MapSpec[int, FlowMove]] = MapSpec(
+    "flow_moves", MapKind.ARRAY, record.IntCodec("<I"), FlowMove, 1, 0,
+)
+
 FLOW_SEEDS: Final[MapSpec[int, FlowSeed]] = MapSpec(
     "flow_seeds", MapKind.ARRAY, record.IntCodec("<I"), FlowSeed, 1, 0,
 )
@@ -3773,6 +3822,7 @@ MAPS: Final[Mapping[str, MapSpec[Any, Any]]] = {
         "flow_caches", MapKind.ARRAY, record.Octets(4), record.Octets(128), 32768, 0,
         per_cpu=32768, private=True,
     ),
+    "flow_moves": FLOW_MOVES,
     "flow_seeds": FLOW_SEEDS,
     "flows": FLOWS,
     "fragment_frames": MapSpec(

@@ -1,11 +1,13 @@
 """Entries carried from one generation's map into the next one's: flows and affinities outlive a change of sizes."""
 
+import struct
 from contextlib import closing
 from pathlib import Path
 from sys import byteorder
 from typing import Any
 
 from maps import btf, libbpf, mapio
+from maps.abi import FlowFlag
 from maps.errors import LayoutMismatch
 from maps.flow_arrays import buckets_of
 from maps.flow_table import FlowTable
@@ -13,6 +15,9 @@ from maps.layout import layout
 from maps.pins import held
 from maps.record import cut
 from maps.spec import MapKind, MapSpec
+
+ENDS = FlowFlag.FLOW_FIN_ORIGIN | FlowFlag.FLOW_FIN_REPLY | FlowFlag.FLOW_RESET
+_FLAGS = struct.Struct("=4xI")  # how struct flow begins: serial, flags
 
 
 def carry(source: int, target: int) -> int:
@@ -37,8 +42,10 @@ def carry(source: int, target: int) -> int:
     )
 
 
-def carry_flows(spec: MapSpec[Any, Any], source: Path, target: Path, writers: Path) -> int:
+def carry_flows(spec: MapSpec[Any, Any], source: Path, target: Path, writers: Path, *, ending: bool = True) -> int:
     """As :func:`carry`, of pinned tables in buckets; *writers* is the object that writes to one.
+
+    Without those that are *ending*, which another flow may follow under the same key before the second call.
 
     Raises:
         LayoutMismatch: the tables differ in more than their sizes.
@@ -51,9 +58,17 @@ def carry_flows(spec: MapSpec[Any, Any], source: Path, target: Path, writers: Pa
             _check(libbpf.map_info(old), libbpf.map_info(new))
     with closing(FlowTable.open(spec, source)) as old_table, closing(FlowTable.open(spec, target)) as new_table:
         new_table.written_by(writers)
-        return sum(
-            new_table.add_packed(keys, values, len(keys) // spec.key.SIZE) for keys, values in old_table.packed_items()
-        )
+        items = old_table.packed_items()
+        if not ending:
+            items = (_lasting(spec, keys, values) for keys, values in items)
+        return sum(new_table.add_packed(keys, values, len(keys) // spec.key.SIZE) for keys, values in items)
+
+
+def _lasting(spec: MapSpec[Any, Any], keys: bytes, values: bytes) -> tuple[bytes, bytes]:
+    """Those of flows of which no end has said FIN or RST."""
+    pairs = zip(cut(keys, spec.key.SIZE), cut(values, spec.value.SIZE), strict=True)
+    lasting = [pair for pair in pairs if not _FLAGS.unpack_from(pair[1])[0] & ENDS]
+    return b"".join(key for key, _ in lasting), b"".join(value for _, value in lasting)
 
 
 def _carry_array(source: int, target: int, old: libbpf.MapInfo, new: libbpf.MapInfo) -> int:

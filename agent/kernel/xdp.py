@@ -4,7 +4,7 @@ What the option asks is tried on the device: the kernel alone knows whether a dr
 Where it does not tc goes on doing all of it, as it does with every packet that XDP passes on.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +31,7 @@ class Wanted:
 
     uplinks: tuple[Device, ...]
     is_denying: bool
+    may_attach: bool  # whether the other programs have the same maps
 
 
 class XdpPart:
@@ -38,8 +39,18 @@ class XdpPart:
 
     name, is_before_maps, is_vital, is_watched = "xdp", False, False, False
 
-    def __init__(self, links: XdpLinks, vlans: VlanOffload, option: Xdp, *, is_chained: bool = False) -> None:
+    def __init__(
+        self,
+        links: XdpLinks,
+        vlans: VlanOffload,
+        option: Xdp,
+        *,
+        has_moved: Callable[[], bool],
+        is_chained: bool = False,
+    ) -> None:
+        """*has_moved*: whether the links that an earlier agent left have these programs, and these maps."""
         self._links, self._vlans, self._option, self._is_chained = links, vlans, option, is_chained
+        self._has_moved = has_moved
         self._refused: dict[tuple[int, int, XdpMode], str] = {}  # by device, its MTU and the mode: why
 
     def wanted(self, desired: Desired) -> Wanted | None:
@@ -47,7 +58,8 @@ class XdpPart:
         if not desired.synced:
             return None
         is_denying = bool(desired.source.denied.keys)
-        return Wanted(() if self._is_chained and not is_denying else desired.uplinks, is_denying)
+        uplinks = () if self._is_chained and not is_denying else desired.uplinks
+        return Wanted(uplinks, is_denying, self._has_moved())
 
     def apply(self, wanted: Wanted) -> Iterator[None]:
         """Put the program on exactly these devices, where they can have it."""
@@ -63,7 +75,7 @@ class XdpPart:
             if mode not in modes:
                 if mode is not None:
                     self._detach(device.ifindex, device.name)
-                mode = self._attach(device, modes, failed)
+                mode = self._attach(device, modes, failed) if wanted.may_attach else None
                 yield
             else:
                 self._vlans.switch_off(device.name)  # whoever may have switched it on since
@@ -71,7 +83,7 @@ class XdpPart:
                 bare.append(device.name)
         if failed and self._option is not Xdp.AUTO:
             raise AgentError(f"XDP not attached, so that tc does its work: {'; '.join(failed)}")
-        if bare and wanted.is_denying:
+        if bare and wanted.is_denying and wanted.may_attach:
             raise AgentError(f"what --xdp-deny-cidrs-file denies is let in by {', '.join(bare)}: give --xdp generic")
 
     def resync(self) -> None:

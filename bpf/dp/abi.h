@@ -68,7 +68,8 @@ enum drop_reason {
 	DROP_POLICY_UNKNOWN, /* from or for a pod whose rules are not here yet, or that has just gone */
 	DROP_SOURCE_RANGE,   /* for a load balancer's address, from outside its service's loadBalancerSourceRanges */
 	DROP_DENIED_PREFIX,  /* from a range on the list of those that XDP lets nothing in from */
-	DROP_REASONS,	     /* count, keep last */
+	DROP_FLOW_MOVES, /* of a connection that is not known while flows are carried to other maps; it is sent again */
+	DROP_REASONS,	 /* count, keep last */
 };
 
 /* The programs that count. */
@@ -474,6 +475,11 @@ struct gc_run {
 	__u64 at_ns;   /* CLOCK_MONOTONIC */
 	__u32 flows;   /* entries left */
 	__u32 unanswered;
+};
+
+/* Until when flows are carried to or from these maps, in the unit of each seen_s; 0: they are not. */
+struct flow_move {
+	__u32 until_s;
 };
 
 /* ---- policy ---------------------------------------------------------------------------------------------- */

@@ -123,6 +123,7 @@ class Datapath:
         limits, none = self.tables["limits"], abi.AttachmentLimits(abi.Limit(0, 0, 0), abi.Limit(0, 0, 0))
         limits.update((slot, none) for slot in self.slots.values())
         mapio.update(self.copies, bytes(4), os.urandom(8), 1)
+        self.tables["flow_moves"].update([(0, abi.FlowMove(0))])
         self.tables["fragment_slots"].update_packed(*EMPTY_SLOTS)
         self.node()
         self.endpoint(POD, LOOPBACK, POD_MAC)

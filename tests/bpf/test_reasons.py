@@ -2,6 +2,7 @@
 
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -183,6 +184,12 @@ def denied(node: Datapath) -> None:
     node.tables["denied_prefixes"].update([(prefix_key("192.0.2.0/24"), abi.DeniedPrefix(1))])
 
 
+def moving(node: Datapath) -> None:
+    """Flows are on their way from other maps."""
+    node.service(VIP, 80, [(OTHER, 8080, True)])
+    node.tables["flow_moves"].update([(0, abi.FlowMove((time.monotonic_ns() >> abi.SEEN_BITS) + 3))])
+
+
 @dataclass(frozen=True)
 class Case:
     """What is there, and the packet that is dropped for it."""
@@ -267,6 +274,7 @@ CASES = {
         geneve, frame("10.88.0.12", NODE, UDP(sport=1, dport=6081) / Raw(bytes(64))), "uplink_ingress"
     ),
     DropReason.DROP_DENIED_PREFIX: Case(denied, frame(CLIENT, POD, syn()), "uplink_xdp"),
+    DropReason.DROP_FLOW_MOVES: Case(moving, frame(POD, VIP, data())),
 }
 
 

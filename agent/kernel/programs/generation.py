@@ -6,7 +6,8 @@
    meaning.
 3. The first whole sync makes services, endpoints and the node right (the reconcile loop).
 4. ``finish``: what the programs noted of connections is carried, the links moved, what came in between carried too;
-   then the new generation is declared current and the old removed.
+   then the new generation is declared current and the old removed. Until then the programs of both drop what goes on
+   with a connection that they do not know (``bpf/dp/conntrack/flow_move.h``), for at most ``MOVES_S``.
 
 Which maps are carried, and when, C declares beside them (:class:`maps.spec.Carried`).
 
@@ -15,6 +16,7 @@ link that has moved is moved to itself, and what was seeded is not seeded twice.
 start ends in the same state, also when it wants the old sizes back.
 """
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +32,8 @@ from maps.spec import Carried
 
 log = logger(__name__)
 
-NODE = bytes(4)  # the key of the node's one record
+NODE = FLOW_MOVE = bytes(4)  # the keys of one record
+MOVES_S = 5  # the longest that it takes, in the unit of the programs' seen_s; if the agent dies meanwhile, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +70,15 @@ class Move:
         later = [spec for spec in traffic if spec is not abi.SOCK_PEERS]
         before = [_sockets(old, self.new) for old in self.old]
         for old in self.old:
-            _carry(traffic, old, self.new, self.flow_writers)
+            _carry(traffic, old, self.new, self.flow_writers, ending=False)
+        until_s = (time.monotonic_ns() >> abi.SEEN_BITS) + MOVES_S if self.old else 0
+        for generation in (self.new, *self.old):
+            _say_moving(generation, until_s)
         links = exchange()
         for old, sockets in zip(self.old, before, strict=True):
             _carry(later, old, self.new, self.flow_writers)
             _carry_sockets(old, self.new, sockets)
+        _say_moving(self.new, 0)
         self.pins.make_current(self.new)
         for old in self.old:
             self.pins.remove(old)
@@ -88,13 +95,25 @@ def begin(pins: PinRoot, sizes: Mapping[str, int], flow_writers: Path | None = N
     return Move(pins, new, old, flow_writers or flow_table.shipped_writers())
 
 
-def _carry(specs: Iterable[AnySpec], old: Generation, new: Generation, flow_writers: Path) -> None:
-    """Copy entries that the new maps lack; the log says what does not fit or has another layout and stays behind."""
+def _say_moving(generation: Generation, until_s: int) -> None:
+    """Tell a generation's programs until when flows move; 0: no more."""
+    if abi.FLOW_MOVES.name in generation.pinned():
+        with held(generation.map_path(abi.FLOW_MOVES.name)) as fd:
+            mapio.update(fd, FLOW_MOVE, abi.FlowMove(until_s).pack(), 1)
+
+
+def _carry(
+    specs: Iterable[AnySpec], old: Generation, new: Generation, flow_writers: Path, *, ending: bool = True
+) -> None:
+    """Copy entries that the new maps lack; the log says what does not fit or has another layout and stays behind.
+
+    Without flows that are *ending*: a new connection may take such a one's place in the old maps before links move.
+    """
     for name in _in_both(specs, old, new):
         source, target = old.map_path(name), new.map_path(name)
         try:
             if abi.MAPS[name].buckets:
-                entries = carry_flows(abi.MAPS[name], source, target, flow_writers)
+                entries = carry_flows(abi.MAPS[name], source, target, flow_writers, ending=ending)
             else:
                 with held(source) as source_fd, held(target) as target_fd:
                     entries = carry(source_fd, target_fd)

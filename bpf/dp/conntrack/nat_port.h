@@ -54,6 +54,15 @@ static __always_inline bool port_is_kept(__u32 port)
 	return kept && kept->words[word & (PORT_WORDS - 1)] >> port % 32 & 1;
 }
 
+/* May it be a port that a translated flow has? */
+static __always_inline bool is_nat_port(__be16 port)
+{
+	const struct node *n = node_now();
+	__u32 number = bpf_ntohs(port);
+
+	return n && ((number >= n->nat_port_min && number <= n->nat_port_max) || port_is_kept(number));
+}
+
 /* A hash of one end. */
 static __always_inline __u32 socket_hash(const ip_addr *addr, __be16 port)
 {

@@ -56,7 +56,9 @@ def test_how_a_device_may_have_it(option: Xdp, kind: str, driver: str, modes: tu
 def test_which_devices_are_to_have_it(tmp_path: Path, *, is_chained: bool, denied: Denied, found: bool) -> None:
     uplinks = (Device(1, "eth0"),)
     desired = Desired(synced=True, uplinks=uplinks, source=Cluster(denied=denied))
-    part = XdpPart(XdpLinks(tmp_path, -1, RLock()), VlanOffload(tmp_path), Xdp.AUTO, is_chained=is_chained)
+    part = XdpPart(
+        XdpLinks(tmp_path, -1, RLock()), VlanOffload(tmp_path), Xdp.AUTO, has_moved=lambda: True, is_chained=is_chained
+    )
     wanted = part.wanted(desired)
     assert wanted is not None
     assert wanted.uplinks == (uplinks if found else ())
@@ -71,10 +73,11 @@ class Node:
         self.loaded = Loaded(tiny(1), PinRoot(root).generation("one"), SIZES)
         self.links = XdpLinks(root / "links", self.loaded.programs[XDP], RLock())
         self.vlans = VlanOffload(state)
+        self.has_moved = True
 
     def apply(self, option: Xdp, *devices: Device, denied: Denied | None = None) -> str:
         """What stood in the way; empty: nothing did."""
-        part = XdpPart(self.links, self.vlans, option)
+        part = XdpPart(self.links, self.vlans, option, has_moved=lambda: self.has_moved)
         wanted = part.wanted(Desired(synced=True, uplinks=devices, source=Cluster(denied=denied or Denied())))
         assert wanted is not None
         try:
@@ -112,6 +115,23 @@ def test_devices_get_it_keep_it_and_lose_it(pin_root: Path, tmp_path: Path, tiny
         assert node.apply(Xdp.OFF, veth) == ""
         assert node.links.attached() == {}
         assert _takes_tags_off("u0")
+        node.loaded.close()
+
+    in_new_netns(play)
+
+
+@pytest.mark.kernel
+@pytest.mark.netns
+def test_no_device_gets_it_before_the_other_programs_have_its_maps(pin_root: Path, tmp_path: Path, tiny: Tiny) -> None:
+    def play() -> None:
+        node = Node(pin_root, tmp_path, tiny)
+        veth = _made("u0", "veth", "peer", "u1")
+        node.has_moved = False
+        assert node.apply(Xdp.NATIVE, veth, denied=DENIED) == ""
+        assert node.links.attached() == {}
+        node.has_moved = True
+        assert node.apply(Xdp.NATIVE, veth, denied=DENIED) == ""
+        assert node.links.attached() == {veth.ifindex: NATIVE}
         node.loaded.close()
 
     in_new_netns(play)

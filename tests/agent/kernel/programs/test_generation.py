@@ -1,6 +1,7 @@
 """The move to new maps, and a death at each of its steps."""
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from ipaddress import IPv6Address
@@ -116,6 +117,46 @@ def test_other_sizes_carry_flows_and_node_and_keep_the_links(
     assert _link_ids(pins) == links
 
 
+def test_a_connection_that_follows_an_ended_one_while_links_move_is_carried(
+    agent: Callable[[dict[str, int]], Generation], pins: PinRoot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client may take the same port again as soon as a connection has ended."""
+    old = agent(SMALL)
+    _fill(old)
+    flows = open_table(abi.FLOWS, old.maps)
+    flows.update([(KEY, replace(FLOW, serial=1, flags=abi.FlowFlag.FLOW_FIN_REPLY))])
+    exchange = Hooks.exchange
+
+    def meanwhile(hooks: Hooks) -> int:
+        flows.update([(KEY, FLOW)])
+        return exchange(hooks)
+
+    monkeypatch.setattr(Hooks, "exchange", meanwhile)
+    _check(agent(LARGE), pins, 128)
+    flows.close()
+
+
+def test_programs_of_both_generations_know_that_links_move(pins: PinRoot) -> None:
+    """And for how long at most, if nobody takes it back."""
+    old_made, new_made = pins.generation("one-1"), pins.generation("one-2")
+    tables = [Table.create(abi.FLOW_MOVES) for _ in (old_made, new_made)]
+    for table, made in zip(tables, (old_made, new_made), strict=True):
+        libbpf.pin(table.fd, made.map_path(abi.FLOW_MOVES.name))
+
+    def exchange() -> int:
+        now_s = time.monotonic_ns() >> abi.SEEN_BITS
+        for table in tables:
+            said = table.get(0)
+            assert said is not None
+            assert now_s < said.until_s <= now_s + generation.MOVES_S
+        return 0
+
+    Move(pins, new_made, (old_made,), Path("unused")).finish(exchange)
+    assert tables[1].get(0) == abi.FlowMove(0)
+    for table in tables:
+        table.close()
+
+
 def test_another_shape_of_a_map_that_only_programs_know_is_another_generation(
     agent: Callable[..., Generation], pins: PinRoot, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,7 +186,7 @@ STEPS = [
 ]
 
 
-@pytest.mark.parametrize(("where", "what", "time"), STEPS, ids=[f"before {s[1]} {s[2]}" for s in STEPS])
+@pytest.mark.parametrize(("where", "what", "call"), STEPS, ids=[f"before {s[1]} {s[2]}" for s in STEPS])
 @pytest.mark.parametrize("following", [SMALL, LARGE], ids=["back to the old sizes", "on to the new ones"])
 def test_a_death_between_two_steps_is_made_good_by_the_next_start(
     agent: Callable[[dict[str, int]], Generation],
@@ -154,7 +195,7 @@ def test_a_death_between_two_steps_is_made_good_by_the_next_start(
     following: dict[str, int],
     where: object,
     what: str,
-    time: int,
+    call: int,
 ) -> None:
     _fill(agent(SMALL))
     links, calls = _link_ids(pins), 0
@@ -163,7 +204,7 @@ def test_a_death_between_two_steps_is_made_good_by_the_next_start(
     def dying(*args: object, **named: object) -> object:
         nonlocal calls
         calls += 1
-        if calls == time:
+        if calls == call:
             raise Death
         return real(*args, **named)
 
