@@ -35,6 +35,7 @@ from tests.bpf.datapath import (
 )
 from tests.bpf.packets import FAMILIES, addresses, answer, ports
 from tests.bpf.test_cache import forget
+from tests.bpf.test_gc import age
 
 pytestmark = pytest.mark.kernel
 
@@ -182,7 +183,22 @@ def test_a_connection_stays_with_a_backend_that_leaves_and_is_copied_again(
     assert addresses(node.run("pod_ingress", frame(pod, vip, data())).packet) == (pod, backend)
     forget(node)
     assert addresses(node.run("pod_ingress", frame(pod, vip, data())).packet) == (pod, backend)
+    age(node, 2)
     assert addresses(node.run("pod_ingress", frame(pod, vip, syn())).packet)[1] == REMOTES[pod], "one that opens"
+
+
+@pytest.mark.parametrize(("pod", "vip", "backend"), FAMILIES)
+def test_what_opens_a_connection_again_meets_who_answers_just_now(
+    node: Datapath, pod: str, vip: str, backend: str
+) -> None:
+    """Both ends send again at the same moment: two backends' answers would be one connection's."""
+    set_id = node.service(vip, 80, [(backend, 8080, True)])
+    handed = node.run("pod_ingress", frame(pod, vip, syn())).packet
+    lost_backend(node, set_id, REMOTES[pod])
+    node.run("pod_egress", answer(handed, OTHER_MAC))
+    assert addresses(node.run("pod_ingress", frame(pod, vip, syn())).packet)[1] == backend
+    age(node, 2)
+    assert addresses(node.run("pod_ingress", frame(pod, vip, syn())).packet)[1] == REMOTES[pod]
 
 
 @pytest.fixture

@@ -150,9 +150,10 @@ static __always_inline bool ct_is_over(struct scratch *work)
 	const struct packet *p = &work->packet;
 	struct flow *f = &work->found;
 
-	if (p->flags & PACKET_SYN &&
-	    (flow_is_closed(work, work->key.protocol) || (f->flags & FLOW_FORWARD && flow_backend_left(f))))
+	if (p->flags & PACKET_SYN && flow_is_closed(work, work->key.protocol))
 		return true;
+	if (p->flags & PACKET_SYN && f->flags & FLOW_FORWARD && flow_backend_left(f))
+		return !flow_is_answered_now(work, work->key.protocol);
 	return !work->ct.is_current && !ct_refresh(&work->key, f, p, work->ct.revision);
 }
 

@@ -23,6 +23,19 @@ static __noinline bool flow_is_closed(struct scratch *work, __u8 protocol)
 	return flags & FLOW_RESET || (flags & FLOW_FIN_ORIGIN && flags & FLOW_FIN_REPLY);
 }
 
+/*
+ * Has the other end of a translated flow answered in this moment? What opens the connection again comes just when that end, which
+ * knows it from the first time, answers again: it must not meet another.
+ */
+static __noinline bool flow_is_answered_now(struct scratch *work, __u8 protocol)
+{
+	struct flow *other;
+
+	flow_pair_key(&work->found, protocol, &work->other);
+	other = flow_find(&work->other);
+	return other && other->flags & FLOW_REPLIED && tick_s() - other->seen_s <= 1;
+}
+
 /* Has the backend left its set, or the set gone? Only asked of FLOW_FORWARD; a masqueraded flow has no set. */
 static __always_inline bool flow_backend_left(const struct flow *f)
 {
