@@ -42,7 +42,7 @@ from agent.kernel.xdp import XdpPart
 from agent.model.address import Network
 from agent.model.cluster import Cluster
 from agent.model.local import Device
-from agent.options.config import Encapsulation, L2Announce, Options, PodNetwork
+from agent.options.config import Encapsulation, L2Announce, Options, PodNetwork, ServiceProxy
 from agent.options.values import NOWHERE
 from agent.pods.attachments import boot_id
 from agent.pods.chained import ChainedVeths
@@ -142,16 +142,16 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
         range_room=tables["peer_ranges"].max_entries,
         pods_from_api=not options.manifests,
         is_chained=is_chained,
+        service_proxy=options.served,
         l2_announce=options.l2_announce,
         node_port_addresses=options.nodeport_addresses,
         public_ranges=_public_ranges(options),
     )
     threads, metrics = Threads(), Metrics()
-    health = None if is_chained else _health(options, threads, lambda: (loop.pending_s(), mirror.cluster))
+    serves = options.served is ServiceProxy.ON
+    health = _health(options, threads, lambda: (loop.pending_s(), mirror.cluster)) if serves else None
     announced: list[Callable[[frozenset[Announcement]], None]] = []  # who is told, once there is one
-    xdp = XdpPart(
-        kernel.xdp, VlanOffload(options.state_dir), options.xdp, has_moved=kernel.moved.is_set, is_chained=is_chained
-    )
+    xdp = XdpPart(kernel.xdp, VlanOffload(options.state_dir), options.xdp, has_moved=kernel.moved.is_set, serves=serves)
     more: tuple[Part, ...] = (xdp, AnnouncedPart(lambda told: [tell(told) for tell in announced]))
     if health is not None:
         more = (*more, HealthPortsPart(health.serve))
@@ -291,7 +291,9 @@ def _watch_uses(sources: Sources) -> Iterator[WatchUse]:
 
 def _uplinks(options: Options, mirror: Mirror) -> tuple[Device, ...]:
     cluster = mirror.cluster
-    return uplinks(options.devices, cluster.nodes.get(options.node_name), cluster.local.devices)
+    node = cluster.nodes.get(options.node_name)
+    over_others = options.network is PodNetwork.CHAINED and options.served is ServiceProxy.ON
+    return uplinks(options.devices, node, cluster.local.devices, with_overlays=over_others)
 
 
 def _before_up(kernel: Started) -> Callable[[str], BeforeUp]:
@@ -352,7 +354,12 @@ def _dataplane(
         TunnelPart(device, kernel.hooks),
         pod_programs,
         PolicyCountersPart(tables[abi.POLICIES.name], counters),
-        UplinksPart(kernel.hooks, kernel.sysctls, is_chained=settings.is_chained),
+        UplinksPart(
+            kernel.hooks,
+            kernel.sysctls,
+            is_chained=settings.is_chained,
+            serves=settings.service_proxy is ServiceProxy.ON,
+        ),
         ReservedPortsPart(kernel.sysctls, settings.node_ports),
         RoutesPart(Routes(), settings.network),
         TunnelRemovalPart(device),

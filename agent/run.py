@@ -18,7 +18,7 @@ from agent.ending import Ending
 from agent.kernel.conflicts import conflicts, on_hooks, report
 from agent.kernel.programs.start import claim, start
 from agent.log import logger
-from agent.options.config import Options, PodNetwork
+from agent.options.config import Options, PodNetwork, ServiceProxy
 from agent.pods import fail_points
 from agent.prepare import prepare
 from maps import paths, table
@@ -59,8 +59,9 @@ def run(options: Options, environ: Mapping[str, str], ending: Ending) -> None:
 
 def _begin(parts: Parts) -> None:
     """Start the threads: living pods are adopted first, then the watches of node and cluster begin."""
-    if parts.options.network is PodNetwork.OWN:  # else kube-proxy and other plugins are meant to be there
-        report(conflicts(parts.options.cni_conf_dir))
+    options = parts.options  # whoever else is meant to be there is no conflict
+    others = options.network is PodNetwork.CHAINED
+    report(conflicts(None if others else options.cni_conf_dir, serves=options.served is ServiceProxy.ON))
     parts.http.start()
     if parts.health is not None:
         parts.health.start()
@@ -124,7 +125,7 @@ def _finish_start(parts: Parts) -> None:
         kernel.moved.set()
         parts.loop.resync_watched()
     devices = {d.ifindex: d.name for d in parts.uplinks()}
-    report(on_hooks(kernel.hooks.foreign(devices, options.cgroup if options.socket_lb.has_hooks else None)))
+    report(on_hooks(kernel.hooks.foreign(devices, options.cgroup if options.has_socket_hooks else None)))
 
 
 def _end(parts: Parts) -> None:

@@ -97,7 +97,7 @@ static __always_inline enum drop_reason begin(ctx_t *ctx, struct scratch *work, 
 		return s->backends && is_stray(p) ? DROP_STRAY_SEGMENT : ct_begin(ctx, work, s, false, f);
 	location_of(&p->dst, to);
 	if (is_service_address(to))
-		return DROP_NO_SERVICE;
+		return has_other_proxy() ? ct_keep(FLOW_BY_STACK) : DROP_NO_SERVICE;
 	if (is_routed_back(work))
 		return DROP_ROUTED_BACK;
 	if (to->remote_id != REMOTE_SELF && flow_may_come(p))
@@ -139,7 +139,7 @@ __noinline int check_untranslated(void)
 	if (why || is_for_stack(p))
 		return why;
 	if (is_service_address(to))
-		return DROP_NO_SERVICE;
+		return has_other_proxy() ? DROP_NONE : DROP_NO_SERVICE;
 	if (is_located_here(to) || !is_masqueraded_to(&p->dst, &work->sender))
 		return DROP_NONE;
 	return p->flags & PACKET_ICMP_ERROR ? DROP_STRAY_ERROR : DROP_NAT_PROTOCOL;

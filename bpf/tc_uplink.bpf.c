@@ -82,7 +82,7 @@ static __always_inline bool is_balancer_asking(const struct scratch *work)
 static __always_inline enum drop_reason keep_from_outside(struct scratch *work)
 {
 	if (is_service_address(&work->forward.peer) && !work->forward.is_translated)
-		return DROP_NO_SERVICE;
+		return has_other_proxy() ? DROP_NONE : DROP_NO_SERVICE;
 	if (flow_may_come(&work->packet) && (work->forward.ifindex || is_nat_port(work->packet.dport)))
 		return DROP_FLOW_MOVES;
 	if (!work->forward.ifindex) /* the one who sends it has been looked for */
@@ -119,8 +119,10 @@ __noinline int from_uplink(ctx_t *ctx)
 		return DROP_NONE;
 	if (p->flags & PACKET_OTHER || is_for_link(p) || addr_is_link_local_v6(&p->src))
 		return DROP_NONE;
-	if (is_network_chained())
-		return is_own_source(work, NULL) ? DROP_OWN_SOURCE : DROP_NONE;
+	if (is_network_chained() && !to->is_own_answer && is_own_source(work, NULL))
+		return DROP_OWN_SOURCE;
+	if (!serves_outside())
+		return DROP_NONE;
 	/* before anybody takes the first one elsewhere: the later ones wait for it */
 	if (p->flags & PACKET_LATER_FRAGMENT)
 		fragment_ports(p);
@@ -172,8 +174,42 @@ static __always_inline bool is_from_node(const struct packet *p)
 	return addr_is_loopback(&p->src) ? addr_is_loopback(&p->dst) : addr_is_node(&p->src);
 }
 
-/* The flow of what the node itself sends, found, or begun to a service; NULL: it has none. Sets *why it cannot go on. */
-static __noinline struct flow *flow_from_node(ctx_t *ctx, struct scratch *work, enum drop_reason *why)
+/* Did a pod of this node send it by the stack, where another proxy may have translated it? Then finds where its ends are. */
+__noinline int find_left(void)
+{
+	struct scratch *work = scratch();
+
+	if (!work || !has_other_proxy())
+		return false;
+	location_of(&work->packet.src, &work->sender);
+	location_of(&work->packet.dst, &work->forward.peer);
+	work->forward.is_left = work->sender.slot;
+	return work->forward.is_left;
+}
+
+/* Has a pod asked a service of another proxy, which did not serve it? Nobody has judged that yet. */
+static __always_inline bool is_left_untranslated(const struct scratch *work)
+{
+	return work->forward.is_left && is_service_address(&work->forward.peer);
+}
+
+/*
+ * Begins the flow of what a pod has left to the stack, as it leaves: what answers it comes by the stack too. *f is set where it leaves
+ * under an address of the node, as pods do that are masqueraded.
+ */
+static __always_inline enum drop_reason begin_left(ctx_t *ctx, struct scratch *work, struct flow **f)
+{
+	const struct packet *p = &work->packet;
+
+	if (work->ct.is_beside)
+		return policy_check_packet();
+	if (!is_masqueraded_to(&p->dst, &work->sender))
+		return ct_keep(FLOW_BY_STACK);
+	return p->protocol == IPPROTO_SCTP ? DROP_NAT_PROTOCOL : ct_source(ctx, work, FLOW_BY_STACK, f);
+}
+
+/* The flow of what the node itself sends, or a pod by its stack, found, or begun; NULL: it has none. Sets *why it cannot go on. */
+static __noinline struct flow *flow_sent(ctx_t *ctx, struct scratch *work, enum drop_reason *why)
 {
 	const struct packet *p = &work->packet;
 	struct flow *f = ct_update(work, ct_find(work));
@@ -181,6 +217,10 @@ static __noinline struct flow *flow_from_node(ctx_t *ctx, struct scratch *work, 
 
 	if (f)
 		return f;
+	if (work->forward.is_left) {
+		*why = begin_left(ctx, work, &f);
+		return f;
+	}
 	if (work->ct.is_beside) /* the node's own flows have no entries: nothing says which of two came first */
 		return NULL;
 	s = service_for(ctx, p);
@@ -193,7 +233,7 @@ static __noinline struct flow *flow_from_node(ctx_t *ctx, struct scratch *work, 
 		return f;
 	}
 	location_of(&p->dst, &work->forward.peer);
-	if (is_asked_of_no_service(p, &work->forward.peer))
+	if (!has_other_proxy() && is_asked_of_no_service(p, &work->forward.peer))
 		*why = DROP_NO_SERVICE;
 	else if (is_node_port(p->sport))
 		*why = ct_keep(0); /* its answers are for the node's own socket, whatever service has the port */
@@ -220,8 +260,8 @@ static __noinline void divide_for_tunnel(ctx_t *ctx, struct packet *p)
 }
 
 /*
- * What leaves by a device. Only what the node itself sends is looked at: pods' packets were processed at their devices. Sets
- * what becomes of it.
+ * What leaves by a device. Only what the node itself sends is looked at, and what pods left to another proxy: their other packets
+ * were processed at their devices. Sets what becomes of it.
  */
 __noinline int to_uplink(ctx_t *ctx)
 {
@@ -236,19 +276,21 @@ __noinline int to_uplink(ctx_t *ctx)
 	p = &work->packet;
 	to = &work->forward;
 	why = parse(ctx, p);
-	if (why || p->flags & PACKET_OTHER || !is_from_node(p))
+	if (why || p->flags & PACKET_OTHER || !(is_from_node(p) || find_left()))
 		return DROP_NONE;
-	if (is_geneve_ours() && is_tunnel_port(p))
+	if (is_geneve_ours() && !to->is_left && is_tunnel_port(p))
 		return geneve_leaves(ctx, p);
 	if (p->flags & PACKET_ICMP_ERROR) {
 		why = icmp_translate(ctx, work);
 		to->is_ours = to->is_translated;
 		return why;
 	}
+	if (is_left_untranslated(work))
+		return policy_check_packet();
 	fragment_follow(p);
 	if (!(p->flags & PACKET_PORTS))
 		return DROP_NONE;
-	f = flow_from_node(ctx, work, &why);
+	f = flow_sent(ctx, work, &why);
 	if (f && !why)
 		why = work->ct.why;
 	if (why || !f || !flow_translates(f, work->ct.src_hi))
@@ -274,13 +316,36 @@ SEC("tc") int uplink_egress(ctx_t *ctx)
 	return finish(ctx, to_uplink(ctx));
 }
 
-/* The node's own answer for a service, and its errors about one, get the service's address back. */
-static __always_inline enum drop_reason translate_answer(ctx_t *ctx, struct scratch *work)
+/* May go on what a pod has left to the stack, which sends it by the tunnel's device? A function of its own, verified once. */
+__noinline int leave_by_tunnel(void)
+{
+	struct scratch *work = scratch();
+	struct packet *p;
+
+	if (!work)
+		return DROP_NO_TUNNEL;
+	p = &work->packet;
+	if (is_left_untranslated(work))
+		return policy_check_packet();
+	fragment_follow(p);
+	if (!(p->flags & PACKET_PORTS))
+		return DROP_NONE;
+	if (ct_update(work, ct_find(work)))
+		return work->ct.why;
+	return work->ct.is_beside ? policy_check_packet() : ct_keep(FLOW_BY_STACK);
+}
+
+/* The node's own answer for a service, and its errors about one, get the service's address back; and pods' flows begin. */
+static __always_inline enum drop_reason translate_sent(ctx_t *ctx, struct scratch *work)
 {
 	struct packet *p = &work->packet;
 	struct flow *f;
 
-	return p->flags & PACKET_OTHER || !is_from_node(p) ? DROP_NONE : translate_known(ctx, work, &f);
+	if (p->flags & PACKET_OTHER)
+		return DROP_NONE;
+	if (is_from_node(p))
+		return translate_known(ctx, work, &f);
+	return find_left() ? leave_by_tunnel() : DROP_NONE;
 }
 
 /*
@@ -302,7 +367,7 @@ __noinline int to_tunnel(ctx_t *ctx)
 	to = &work->forward;
 	why = parse(ctx, p);
 	if (!why)
-		why = translate_answer(ctx, work);
+		why = translate_sent(ctx, work);
 	if (why)
 		return why;
 	if (p->flags & PACKET_OTHER)

@@ -24,7 +24,7 @@ static __always_inline int pass_through(ctx_t *ctx, struct scratch *work)
 	enum drop_reason why;
 	struct flow *f;
 
-	if (!is_plain(ctx, work) || is_network_chained())
+	if (!is_plain(ctx, work) || !serves_outside())
 		return XDP_PASS;
 	f = flow_through(ctx, work);
 	if (!f)

@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "e90c9f94d82f"
+LAYOUT: Final = "542fb504d4fb"
 """The fingerprint of all that follows."""
 
 
@@ -224,6 +224,8 @@ class NodeFlag(IntFlag):
     NODE_NO_LOOPBACK_PORTS4 = 1024
     NODE_NO_LOOPBACK_PORTS6 = 2048
     NODE_MASQUERADE_ALL = 4096
+    NODE_SERVES_ALL = 8192
+    NODE_OTHER_PROXY = 16384
 
 
 class PodPolicyFlag(IntFlag):

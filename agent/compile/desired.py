@@ -35,7 +35,7 @@ from agent.model.cluster import Cluster
 from agent.model.local import Device
 from agent.model.name import Problem
 from agent.model.node import Node
-from agent.options.config import L2Announce
+from agent.options.config import L2Announce, ServiceProxy
 
 Problems = Mapping[Owner, tuple[Problem, ...]]
 NO_ROUTES: Mapping[Network, Route] = MappingProxyType({})
@@ -98,7 +98,10 @@ def desired(cluster: Cluster, settings: Settings, before: Desired, *, settle: bo
         attachments.values(), context.addresses, settings.node_name, before.services.host_ports
     )
     book = IdBook(before.ids)
-    served, update = services(cluster, host_ports, context, before.services, book, settings.public_ranges)
+    serves = settings.service_proxy is not ServiceProxy.OFF
+    served, update = services(
+        cluster, host_ports, context, before.services, book, settings.public_ranges, serves=serves
+    )
     if not before.synced:
         book.keep(label for records in served.records.values() for label in records.labels)
     known = before.remotes if before.synced else replace(before.remotes, ids=before.ids.remotes)
@@ -107,7 +110,7 @@ def desired(cluster: Cluster, settings: Settings, before: Desired, *, settle: bo
     )
     routed = routed_ranges(cluster, context, served.claimants, attachments, before.routed)
     routed_records, routed_problems = routed_update(routed, before.routed)
-    found = uplinks(settings.devices, node, local.devices)
+    found = uplinks(settings.devices, node, local.devices, with_overlays=settings.serves_over_others)
     unserved = without_ethernet(settings.devices, node, local.devices)
     ways = (*found, *unserved)  # by all of them pods' packets leave
     wanted = tunnel(settings.network, reached.overhead, ways)
@@ -185,7 +188,8 @@ def _node(cluster: Cluster, settings: Settings, context: NodeContext, before: De
     if not is_known:
         return {}
     links = tunnel_links(settings.network, local.devices)
-    made = node_records(context, local, settings, links, uplinks(settings.devices, context.node, local.devices))
+    devices = uplinks(settings.devices, context.node, local.devices, with_overlays=settings.serves_over_others)
+    made = node_records(context, local, settings, links, devices)
     return {} if before.owners.get(owner) == made else {owner: made}
 
 

@@ -51,15 +51,16 @@ class Frontends:
         return (*(entry.key for entry in self.entries), *self.addresses)
 
 
-def frontends(service: Service, ranges: PublicRanges | None = None) -> Frontends:
+def frontends(service: Service, ranges: PublicRanges | None = None, *, serves: bool = True) -> Frontends:
     """Every frontend the service asks for; two services may ask for the same.
 
     Where there are *ranges*, addresses outside them are nobody's: they are not even kept from leading elsewhere.
+    Unless we *serve*, another proxy has all but pods' host ports.
     """
     public = tuple(_public(service, ranges))
-    problems = [*_unserved(service, ranges)]
+    problems = [*_unserved(service, ranges)] if serves else []
     entries = {entry.key: entry for entry in _host_ports(service)}
-    for index, port in enumerate(service.ports):
+    for index, port in enumerate(service.ports if serves else ()):
         if port.protocol not in CARRIED:
             continue
         for address, where, scope, local in _sites(service, public):

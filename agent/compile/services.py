@@ -48,12 +48,15 @@ def services(  # noqa: PLR0913, PLR0917  one caller
     before: Services,
     book: IdBook,
     ranges: PublicRanges | None = None,
+    *,
+    serves: bool = True,
 ) -> tuple[Services, Update]:
     """The services of a Cluster, and what differs from *before*; ids come from *book*.
 
-    *ranges*, the same at each call, are of the external addresses that Services may have.
+    The same at each call: *ranges* are of the external addresses that Services may have; unless it
+    *serves* them, host ports alone have records, and the addresses that are another proxy's.
     """
-    asked = _asked(cluster, host_ports, before, ranges)
+    asked = _asked(cluster, host_ports, before, ranges, serves=serves)
     changes = {name: (_held(before.records.get(name)), wanted.keys) for name, wanted in asked.items()}
     claimed = claims(before.claimants, changes, _rank) if changes else Claims(before.claimants)
     touched = _touched(cluster, host_ports, context, before, (*asked, *claimed.contended))
@@ -87,19 +90,20 @@ def _checks(
 
 
 def _asked(
-    cluster: Cluster, host_ports: HostPortServices, before: Services, ranges: PublicRanges | None
+    cluster: Cluster, host_ports: HostPortServices, before: Services, ranges: PublicRanges | None, *, serves: bool
 ) -> dict[ObjectName, Frontends]:
     """The frontends that services ask for whose objects changed; none for one that left."""
     names = (*changed(before.objects, cluster.services), *changed(before.host_ports, host_ports))
     found = {name: _service(name, cluster, host_ports) for name in names}
     return {
-        name: _frontends(service, ranges) if service is not None else Frontends() for name, service in found.items()
+        name: _frontends(service, ranges, serves=serves) if service is not None else Frontends()
+        for name, service in found.items()
     }
 
 
-def _frontends(service: Service, ranges: PublicRanges | None) -> Frontends:
+def _frontends(service: Service, ranges: PublicRanges | None, *, serves: bool) -> Frontends:
     try:
-        return frontends(service, ranges)
+        return frontends(service, ranges, serves=serves)
     except Exception as error:  # noqa: BLE001  as in _made()
         text = f"has no address that can be served: {str(error) or type(error).__name__}"
         return Frontends((), (Problem("Service", service.name, "", text),))

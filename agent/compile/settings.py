@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from agent.compile.public_range import PublicRanges
 from agent.model.address import Network
 from agent.model.ports import Ports
-from agent.options.config import Encapsulation, L2Announce, NodePortAddresses
+from agent.options.config import Encapsulation, L2Announce, NodePortAddresses, ServiceProxy
 from maps import abi
 
 NODE_PORTS: Ports = (30000, 32767)
@@ -77,10 +77,16 @@ class Settings:
     peer_room: int = 0  # addresses that the map of peers has room for; 0: for all
     range_room: int = 0  # and ranges
     is_chained: bool = False  # other CNI plugins make the pods' network
+    service_proxy: ServiceProxy = ServiceProxy.ON  # who is served
     node_port_addresses: NodePortAddresses = ()  # --nodeport-addresses; none: every one of the node's
     public_ranges: PublicRanges | None = None  # of external addresses that Services may have; None: any
     l2_announce: L2Announce = L2Announce.OFF  # which addresses are announced on the uplinks' subnets
     pods_from_api: bool = True  # an attached pod that is not in the cluster's is one that is not known yet
+
+    @property
+    def serves_over_others(self) -> bool:
+        """Whether all are served over another plugin's network, whose overlay brings backends' answers."""
+        return self.is_chained and self.service_proxy is ServiceProxy.ON
 
     @property
     def flags(self) -> abi.NodeFlag:
@@ -88,6 +94,10 @@ class Settings:
         found = abi.NodeFlag(0) if self.knows_pods else abi.NodeFlag.NODE_ANY_NETNS
         if self.is_chained:
             found |= abi.NodeFlag.NODE_CHAINED
+        if self.serves_over_others:
+            found |= abi.NodeFlag.NODE_SERVES_ALL
+        if self.service_proxy is ServiceProxy.OFF:
+            found |= abi.NodeFlag.NODE_OTHER_PROXY
         if self.network_policy:
             found |= abi.NodeFlag.NODE_POLICY
         return found | abi.NodeFlag.NODE_POLICY_REJECT if self.policy_reject else found

@@ -8,12 +8,19 @@ from agent.model.node import Node
 
 LOOPBACK = "lo"
 _DEEPEST = 8  # devices on one another, as the kernel allows them (MAX_NEST_DEV)
+_OVERLAYS = frozenset({"vxlan", "geneve"})
 _NOT_NETWORKS = (LOOPBACK, NAME, SEGMENTER)
 
 
-def uplinks(chosen: Sequence[str], node: Node | None, devices: Sequence[Device]) -> tuple[Device, ...]:
-    """The node's uplinks, by ifindex: those named by ``--devices``, else found; programs read Ethernet frames alone."""
-    return tuple(device for device in _wanted(chosen, node, devices) if device.has_ethernet)
+def uplinks(
+    chosen: Sequence[str], node: Node | None, devices: Sequence[Device], *, with_overlays: bool = False
+) -> tuple[Device, ...]:
+    """The node's uplinks, by ifindex: those named by ``--devices``, else found; programs read Ethernet frames alone.
+
+    *with_overlays*: also what another plugin encapsulates with, by which other nodes' pods answer.
+    """
+    wanted = _wanted(chosen, node, devices, with_overlays=with_overlays)
+    return tuple(device for device in wanted if device.has_ethernet)
 
 
 def without_ethernet(chosen: Sequence[str], node: Node | None, devices: Sequence[Device]) -> tuple[Device, ...]:
@@ -21,7 +28,9 @@ def without_ethernet(chosen: Sequence[str], node: Node | None, devices: Sequence
     return tuple(device for device in _wanted(chosen, node, devices) if not device.has_ethernet)
 
 
-def _wanted(chosen: Sequence[str], node: Node | None, devices: Sequence[Device]) -> tuple[Device, ...]:
+def _wanted(
+    chosen: Sequence[str], node: Node | None, devices: Sequence[Device], *, with_overlays: bool = False
+) -> tuple[Device, ...]:
     """The devices named, or found.
 
     Found are the devices that hold one of the Node's InternalIPs or a default route, and those with a subnet of their
@@ -34,6 +43,7 @@ def _wanted(chosen: Sequence[str], node: Node | None, devices: Sequence[Device])
     else:
         internal = set(node.internal_ips) if node else set()
         found = [d for d in devices if d.default_route or internal.intersection(d.addresses) or _has_subnet(d)]
+        found += [d for d in devices if with_overlays and d not in found and _is_overlay(d)]
     chain = {device.ifindex: device.master for device in devices}
     above = {device.ifindex for device in found}
     left = (d for d in found if d.name != LOOPBACK and not _is_port(d, above, chain))
@@ -51,6 +61,11 @@ def _is_port(device: Device, of: Collection[int], masters: Mapping[int, int]) ->
             return True
         master = masters.get(master, 0)
     return False
+
+
+def _is_overlay(device: Device) -> bool:
+    """Whether the device encapsulates for a network that has given it an address, as flannel's and Calico's VXLAN."""
+    return device.kind in _OVERLAYS and device.is_up and device.name != NAME and bool(device.addresses)
 
 
 def _has_subnet(device: Device) -> bool:

@@ -29,9 +29,13 @@ class Conflict:
     advice: str
 
 
-def conflicts(cni_conf_dir: Path) -> tuple[Conflict, ...]:
-    """Everybody who is on the node, hooks aside."""
-    return tuple(sorted({*_proxies(), *_configurations(cni_conf_dir)}))
+def conflicts(cni_conf_dir: Path | None, *, serves: bool) -> tuple[Conflict, ...]:
+    """Everybody who is on the node, hooks aside.
+
+    *cni_conf_dir* is None where another plugin makes the pods' network; *serves*: we are the service proxy.
+    """
+    others = _configurations(cni_conf_dir) if cni_conf_dir is not None else ()
+    return tuple(sorted({*(_proxies() if serves else ()), *others}))
 
 
 def on_hooks(programs: Mapping[str, Iterable[str]]) -> tuple[Conflict, ...]:

@@ -146,14 +146,16 @@ class PodProgramsPart:
 class UplinksPart:
     """The programs on the node's own devices, and the sysctls that these need.
 
-    Where other CNI plugins make the pods' network it is the one that checks who sends, and no more.
+    Where other CNI plugins make the pods' network, and another proxy serves who is outside, it is the one that checks
+    who sends, and no more.
     """
 
     name, is_before_maps, is_vital, is_watched = "uplinks", False, True, False
 
-    def __init__(self, hooks: Hooks, sysctls: Sysctls, *, is_chained: bool = False) -> None:
+    def __init__(self, hooks: Hooks, sysctls: Sysctls, *, is_chained: bool = False, serves: bool = True) -> None:
         self._hooks, self._sysctls, self._is_chained = hooks, sysctls, is_chained
-        self._programs = UPLINK_IN if is_chained else UPLINK
+        self._only_checks = is_chained and not serves
+        self._programs = UPLINK_IN if self._only_checks else UPLINK
 
     def wanted(self, desired: Desired) -> tuple[Device, ...] | None:
         """The uplinks."""
@@ -161,8 +163,8 @@ class UplinksPart:
 
     def apply(self, wanted: tuple[Device, ...]) -> Iterator[None]:
         """Put the programs on exactly these devices."""
-        if self._is_chained:
-            for ifindex in self._hooks.attached(LOOPBACK):  # of an agent that made the network
+        if self._only_checks:
+            for ifindex in self._hooks.attached(LOOPBACK):  # of an agent that made the network, or served
                 self._hooks.detach(ifindex, LOOPBACK)
                 yield
         there, failed = self._hooks.attached(self._programs), []
@@ -170,7 +172,7 @@ class UplinksPart:
             self._hooks.detach(ifindex, self._programs)
             yield
         for device in wanted:
-            if not self._is_chained:
+            if not self._only_checks:
                 self._sysctls.uplink(device.name)
             try:
                 if device.ifindex not in there:
@@ -178,9 +180,9 @@ class UplinksPart:
             except MapsError as error:
                 failed.append(f"{device.name}: {error}")
             yield
-        if not self._is_chained:
+        if not self._only_checks:
             # what a socket of the node's left to its packets may be answered from here: connected datagrams are, always
-            self._sysctls.loopback()
+            self._sysctls.loopback(is_chained=self._is_chained)
             self._hooks.attach(LOOPBACK_IFINDEX, LOOPBACK)
         _raise("programs not attached", failed)
 

@@ -35,7 +35,7 @@ class Wanted:
 
 
 class XdpPart:
-    """The program on the node's devices; where other CNI plugins make the network, only to deny."""
+    """The program on the node's devices; where another proxy serves who is outside, only to deny."""
 
     name, is_before_maps, is_vital, is_watched = "xdp", False, False, False
 
@@ -46,10 +46,10 @@ class XdpPart:
         option: Xdp,
         *,
         has_moved: Callable[[], bool],
-        is_chained: bool = False,
+        serves: bool = True,
     ) -> None:
         """*has_moved*: whether the links that an earlier agent left have these programs, and these maps."""
-        self._links, self._vlans, self._option, self._is_chained = links, vlans, option, is_chained
+        self._links, self._vlans, self._option, self._serves = links, vlans, option, serves
         self._has_moved = has_moved
         self._refused: dict[tuple[int, int, XdpMode], str] = {}  # by device, its MTU and the mode: why
 
@@ -58,7 +58,7 @@ class XdpPart:
         if not desired.synced:
             return None
         is_denying = bool(desired.source.denied.keys)
-        uplinks = () if self._is_chained and not is_denying else desired.uplinks
+        uplinks = desired.uplinks if self._serves or is_denying else ()
         return Wanted(uplinks, is_denying, self._has_moved())
 
     def apply(self, wanted: Wanted) -> Iterator[None]:

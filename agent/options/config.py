@@ -39,7 +39,15 @@ class PodNetwork(StrEnum):
     """Who makes the pods' interfaces, addresses and routes."""
 
     OWN = "own"  # the agent
-    CHAINED = "chained"  # other CNI plugins, before ours in the chain: services of pods, bandwidth and policy are left
+    CHAINED = "chained"  # other CNI plugins, before ours in the chain: services, bandwidth and policy are left
+
+
+class ServiceProxy(StrEnum):
+    """Whose questions of Services are given a backend; whoever else asks is left to another proxy, as kube-proxy."""
+
+    ON = "on"  # everybody's
+    PODS = "pods"  # pods' and the node's own sockets': over another plugin's network, that policy sees the backend
+    OFF = "off"  # nobody's
 
 
 class SocketLb(StrEnum):
@@ -118,8 +126,17 @@ class Options:
         default=PodNetwork.OWN,
         metadata=about(
             values.one_of(tuple(PodNetwork), PodNetwork),
-            "who makes the pods' network: the agent, or CNI plugins before it in the chain, so that policy is left "
-            "(kube-router's --run-firewall alone)",
+            "who makes the pods' network: the agent, or CNI plugins before it in the chain, so that policy and "
+            "services are left (kube-router's --run-router=false)",
+        ),
+    )
+    service_proxy: ServiceProxy | None = field(
+        default=None,
+        metadata=about(
+            values.switch_or([ServiceProxy.PODS], ServiceProxy),
+            "serve Services (kube-router's --run-service-proxy): to all who ask, or with --network chained to pods "
+            "alone, so that policy sees the backend; kube-proxy serves whom this does not",
+            "on; with --network chained pods",
         ),
     )
     devices: tuple[str, ...] = field(
@@ -235,7 +252,7 @@ class Options:
         metadata=about(
             values.endpoint_or_off,
             "where load balancers ask for the node's /healthz and /livez, as kube-proxy's; [::] is every address of "
-            "both families; not with --network chained, where kube-proxy answers",
+            "both families; with --service-proxy on alone, else kube-proxy answers",
         ),
     )
     max_services: int = field(default=0, metadata=about(values.size, "service addresses", "0: by the node's memory"))
@@ -305,6 +322,18 @@ class Options:
         metadata=about(values.one_of(tuple(Objects), Objects), "which compiled programs are loaded"),
     )
     config: Path | None = field(default=None, metadata=about(values.path, "YAML file of these options"))
+
+    @property
+    def served(self) -> ServiceProxy:
+        """Whose questions of Services are given a backend."""
+        if self.service_proxy is not None:
+            return self.service_proxy
+        return ServiceProxy.ON if self.network is PodNetwork.OWN else ServiceProxy.PODS
+
+    @property
+    def has_socket_hooks(self) -> bool:
+        """Whether the socket programs are on the cgroup."""
+        return self.socket_lb.has_hooks and self.served is not ServiceProxy.OFF
 
     @property
     def serves_pods_sockets(self) -> bool:

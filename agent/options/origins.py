@@ -15,7 +15,7 @@ import yaml
 
 from agent.errors import ConfigError
 from agent.options import values
-from agent.options.config import Options, PodNetwork, Xdp
+from agent.options.config import Options, PodNetwork, ServiceProxy, Xdp
 from agent.options.mounts import bpffs, cgroup2, read_mountinfo
 
 Origins = Mapping[str, str]  # by an option's name ("node-name"): who gave its value
@@ -159,7 +159,7 @@ def _check(command: Command, options: Options, origins: Origins, environ: Mappin
         raise ConfigError("no bpffs is mounted: mount -t bpf bpf /sys/fs/bpf, or give --pin-root on one")
     if command is Command.CLEANUP:
         return
-    if options.socket_lb.has_hooks and origins["cgroup"] == "default":
+    if options.has_socket_hooks and origins["cgroup"] == "default":
         raise ConfigError(
             "no cgroup2 is mounted: mount -t cgroup2 none /sys/fs/cgroup/unified, give --cgroup, or --socket-lb off"
         )
@@ -167,6 +167,7 @@ def _check(command: Command, options: Options, origins: Origins, environ: Mappin
         raise ConfigError("nothing to watch: give --kubeconfig FILE or --manifests DIR, or run in a pod")
     _check_tunnel(options, origins)
     _check_chained(options, origins)
+    _check_service_proxy(options, origins)
     _check_api(options, origins)
     if options.xdp is Xdp.OFF and options.xdp_deny_cidrs_file:
         text = f"--xdp-deny-cidrs-file (from {origins['xdp-deny-cidrs-file']}): without XDP nothing is denied"
@@ -185,18 +186,24 @@ def _check_chained(options: Options, origins: Origins) -> None:
     """Refuse options of a network that other plugins make."""
     if options.network is not PodNetwork.CHAINED:
         return
-    for name in (
-        "encapsulation",
-        "cross-subnet",
-        "host-routing",
-        "masquerade-all",
-        "masquerade-config",
-        "l2-announce",
-        "mtu",
-    ):
+    refused = ("encapsulation", "cross-subnet", "host-routing", "masquerade-all", "masquerade-config", "mtu")
+    for name in (*refused, *(("l2-announce",) if options.served is not ServiceProxy.ON else ())):
         if getattr(options, _field(name)) != getattr(Options(), _field(name)):
             text = f"--{name} (from {origins[name]}): with --network chained other CNI plugins make the pods' network"
             raise ConfigError(f"{text}; take it out, and tell them")
+
+
+def _check_service_proxy(options: Options, origins: Origins) -> None:
+    """Refuse to serve pods alone in the agent's own network, and policy that would not see whom pods ask."""
+    text = f"--service-proxy {options.served} (from {origins['service-proxy']})"
+    is_chained = options.network is PodNetwork.CHAINED
+    if options.served is ServiceProxy.PODS and not is_chained:
+        raise ConfigError(f"{text}: that is for --network chained; give on, or off where kube-proxy serves")
+    if options.served is ServiceProxy.OFF and is_chained and options.network_policy:
+        raise ConfigError(
+            f"{text}: with --network chained policy sees no backend that kube-proxy chooses; "
+            "give pods, or --network-policy off"
+        )
 
 
 def _check_tunnel(options: Options, origins: Origins) -> None:

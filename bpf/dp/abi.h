@@ -749,10 +749,12 @@ enum node_flag {
 	NODE_HOST_ROUTING = 64,	  /* what pods send as it is goes by the stack, but for the tunnel */
 	NODE_POLICY = 128,	  /* pods have rules */
 	NODE_POLICY_REJECT = 256, /* who is denied is told */
-	NODE_CHAINED = 512, /* other CNI plugins make the pods' network: nothing is delivered or served from outside */
+	NODE_CHAINED = 512,	  /* other CNI plugins make the pods' network: what is for pods is left to the stack */
 	NODE_NO_LOOPBACK_PORTS4 = 1024, /* the node itself finds no node ports at 127.0.0.0/8 */
 	NODE_NO_LOOPBACK_PORTS6 = 2048, /* nor at ::1 */
 	NODE_MASQUERADE_ALL = 4096,	/* backends see this node in place of its pods that ask services */
+	NODE_SERVES_ALL = 8192,	  /* with NODE_CHAINED: services are served to whoever asks, and not to pods alone */
+	NODE_OTHER_PROXY = 16384, /* another proxy serves services: what is for them goes by the stack, untranslated */
 };
 
 enum {

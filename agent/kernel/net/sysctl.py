@@ -47,6 +47,9 @@ LOOPBACK = (
     Sysctl("ipv4/conf/lo/accept_local", "1", "a service's answer from this node to this node comes in here"),
     Sysctl("ipv4/conf/lo/route_localnet", "1", "a host port's answer to 127.0.0.1 comes in here too"),
 )
+LOOPBACK_CHAINED = (  # pods' devices are another plugin's, and what is set there is too
+    Sysctl("ipv4/conf/lo/rp_filter", "0", "a pod's answer to the node carries the service's address"),
+)
 POD = (
     Sysctl("ipv4/conf/{device}/rp_filter", "0", "answers to a pod carry the service's address"),
     Sysctl("ipv4/conf/{device}/send_redirects", "0", "pods have one neighbour, the node"),
@@ -107,9 +110,9 @@ class Sysctls:
         for sysctl in UPLINK:
             self._set(sysctl, sysctl.name.format(device=device))
 
-    def loopback(self) -> None:
-        """Set what translating the node's own packets takes."""
-        for sysctl in LOOPBACK:
+    def loopback(self, *, is_chained: bool = False) -> None:
+        """Set what translating the node's own packets takes; *is_chained*: to pods of other plugins' networks."""
+        for sysctl in (*LOOPBACK, *(LOOPBACK_CHAINED if is_chained else ())):
             self._set(sysctl, sysctl.name)
 
     def pod(self, device: str) -> tuple[SetSysctl, ...]:

@@ -68,7 +68,7 @@ def features(options: Options, system: System) -> Features:
         raise MountMissing(
             f"{options.pin_root} is not on a bpffs: mount -t bpf bpf /sys/fs/bpf, or give --pin-root on one"
         )
-    if options.socket_lb.has_hooks and not system.cgroup_is_v2:
+    if options.has_socket_hooks and not system.cgroup_is_v2:
         raise MountMissing(
             f"{options.cgroup} is no cgroup2: mount -t cgroup2 none /sys/fs/cgroup/unified, "
             "give --cgroup, or --socket-lb off"

@@ -77,7 +77,7 @@ def start(options: Options, pins: PinRoot, found: Features) -> Started:
     loaded.start_gc()
     sysctls = Sysctls(options.state_dir)
     sysctls.node()
-    if options.socket_lb.has_hooks:
+    if options.has_socket_hooks:
         hooks.attach_sockets(options.cgroup)
     else:
         hooks.detach_sockets()

@@ -247,7 +247,7 @@ static __always_inline const struct peer_location *flow_destination(const struct
  */
 static __always_inline bool is_left_to_client(const struct scratch *work, const struct flow *f, __u32 src_hi)
 {
-	return work->forward.hook == HOOK_POD_INGRESS && f->flags & FLOW_REVERSE && !from_origin(f, src_hi) &&
+	return work->forward.hook != HOOK_POD_EGRESS && f->flags & FLOW_REVERSE && !from_origin(f, src_hi) &&
 	       addr_equal(&f->to_dst, &work->packet.dst) && is_chained(flow_destination(f, src_hi));
 }
 

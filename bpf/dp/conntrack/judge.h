@@ -6,7 +6,10 @@
 #include "dp/conntrack/flow.h"
 #include "dp/policy/policy.h"
 
-/* Why a flow, whose ends have been found, may not go on; DROP_NONE: it may. */
+/*
+ * Why a flow, whose ends have been found, may not go on; DROP_NONE: it may. What asks a service that another proxy serves is judged
+ * where it comes by again, translated.
+ */
 __noinline int ct_judge(const struct flow_key *key, const struct flow *f)
 {
 	struct scratch *work = scratch();
@@ -17,6 +20,8 @@ __noinline int ct_judge(const struct flow_key *key, const struct flow *f)
 		return DROP_POLICY_UNKNOWN;
 	q = &work->question;
 	origin_hi = f->flags & FLOW_ORIGIN_HI;
+	if (has_other_proxy() && is_service_address(&f->ends[!origin_hi]))
+		return DROP_NONE;
 	if (!policy_concerns(&f->ends[origin_hi], &f->ends[!origin_hi]))
 		return DROP_NONE;
 	q->client_at = f->ends[origin_hi];

@@ -214,8 +214,8 @@ static __always_inline bool shortcut_keep(const struct packet *p, const struct f
 		return false;
 	if (f->ends[0].slot == f->ends[1].slot && !flow_translates(f, src_hi))
 		return false; /* by a range that has become the sender's own: is_routed_back() */
-	if (is_chained(&f->ends[0]) || is_chained(&f->ends[1]))
-		return false; /* by the stack */
+	if (f->flags & FLOW_BY_STACK || is_chained(&f->ends[0]) || is_chained(&f->ends[1]))
+		return false;
 	s = shortcut_claim(p, shortcut_stamp(epoch, f->revision));
 	if (s)
 		shortcut_fill(s, f, src_hi);

@@ -36,12 +36,28 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } chained_devices SEC(".maps") AGENT_WRITES(16) SIZED_BY(max_endpoints);
 
-/* Do other CNI plugins make the pods' network? They deliver what is for a pod, and others serve who is outside. */
+/* Do other CNI plugins make the pods' network? They deliver what is for a pod under its own address. */
 static __always_inline bool is_network_chained(void)
 {
 	const struct node *n = node_now();
 
 	return n && n->flags & NODE_CHAINED;
+}
+
+/* Are services served to who is outside and to the node itself? Over another plugin's network that may be another proxy's. */
+static __always_inline bool serves_outside(void)
+{
+	const struct node *n = node_now();
+
+	return n && (n->flags & (NODE_CHAINED | NODE_SERVES_ALL)) != NODE_CHAINED;
+}
+
+/* Does another proxy serve services, behind the programs at pods' devices and before those where packets leave? */
+static __always_inline bool has_other_proxy(void)
+{
+	const struct node *n = node_now();
+
+	return n && n->flags & NODE_OTHER_PROXY;
 }
 
 static __always_inline struct attachment *attachment_at(__u32 slot)

@@ -31,13 +31,14 @@ static __always_inline enum hop hop_from_pod(ctx_t *ctx, const struct packet *p,
 
 	if (remote_is_tunnel(to->peer.remote_id))
 		return fits_tunnel(ctx) ? HOP_TUNNEL : HOP_STACK; /* which tells the pod its MTU, or fragments */
+	/* what answers the node has a source from elsewhere, which a bridge's or another plugin's device may refuse */
 	if (to->is_translated && addr_is_here(&p->dst))
-		return addr_is_here(&p->src) ? HOP_LOOP : HOP_STACK;
+		return addr_is_here(&p->src) || (to->is_chained && to->is_renamed) ? HOP_LOOP : HOP_STACK;
 	if (to->is_renamed)
 		return HOP_OUT;
-	if (to->is_chained || to->is_by_stack || to->peer.remote_id == REMOTE_SELF || !n ||
-	    n->flags & NODE_HOST_ROUTING)
-		return HOP_STACK;
+	if (to->is_chained || to->is_by_stack || to->peer.remote_id == REMOTE_SELF || is_service_address(&to->peer) ||
+	    !n || n->flags & NODE_HOST_ROUTING)
+		return HOP_STACK; /* a service's address there is another proxy's */
 	return HOP_FIB;
 }
 
@@ -46,7 +47,7 @@ static __always_inline enum hop hop_of_service(ctx_t *ctx, const struct packet *
 {
 	if (addr_is_here(&p->dst)) /* the stack takes its own packets by the loopback device alone */
 		return to->hook == HOOK_UPLINK_EGRESS || addr_is_here(&p->src) ? HOP_LOOP : HOP_STACK;
-	if (to->is_answer)
+	if (to->is_answer || (to->is_by_stack && to->hook == HOOK_UPLINK_INGRESS))
 		return HOP_STACK;
 	return remote_is_tunnel(to->peer.remote_id) ? hop_to_remote(ctx, p) : HOP_OUT;
 }
@@ -85,17 +86,23 @@ static __always_inline enum drop_reason clamp_mss(ctx_t *ctx, const struct packe
 	return DROP_NONE;
 }
 
+/* Is the packet one that a device of the node's translated, which another CNI plugin's network then has nothing to do with? */
+static __always_inline bool is_served_at_uplink(const struct forward *to)
+{
+	return to->is_translated && (to->hook == HOOK_UPLINK_INGRESS || to->hook == HOOK_UPLINK_EGRESS);
+}
+
 /*
  * The pod's device where a packet goes; none where it is for no pod of this node, for one that has just gone, or for one that
  * others deliver to.
  */
 static __always_inline void find_device(struct forward *to)
 {
-	const struct attachment *a = location_attachment(&to->peer);
+	const struct attachment *a = to->is_by_stack ? NULL : location_attachment(&to->peer);
 
 	if (!a)
 		return;
-	if (a->flags & ATTACHMENT_CHAINED) {
+	if (a->flags & ATTACHMENT_CHAINED && !is_served_at_uplink(to)) {
 		to->is_chained = true;
 		return;
 	}

@@ -74,6 +74,12 @@ static __always_inline bool enters_geneve(const struct forward *to)
 	return is_geneve_ours() && (to->hop == HOP_TUNNEL || to->hook == HOOK_TUNNEL_EGRESS);
 }
 
+/* May another proxy translate what a pod sends, so that a program is to look at it where it leaves? */
+static __always_inline bool is_left_to_proxy(const struct forward *to, int verdict)
+{
+	return to->hook == HOOK_POD_INGRESS && verdict == TC_ACT_OK && !to->is_translated && has_other_proxy();
+}
+
 /*
  * Ends what an entry program has found out, in this CPU's scratch: why it drops the packet, or DROP_NONE and where it goes.
  * Returns the program's verdict.
@@ -107,7 +113,7 @@ __noinline int finish(ctx_t *ctx, int why)
 	if (why)
 		verdict = to->is_answered ? send_answer(ctx, to->hook) : TC_ACT_SHOT;
 	else if (to->hook == HOOK_TUNNEL_EGRESS || to->hook == HOOK_POD_INGRESS)
-		ctx_set_processed(ctx, !enters_geneve(to));
+		ctx_set_processed(ctx, !enters_geneve(to) && !is_left_to_proxy(to, verdict));
 	if (to->is_ours || !at_uplink || why)
 		count(to->hook, why, to->octets);
 	return verdict;

@@ -54,6 +54,7 @@ struct forward {
 	bool is_answered;      /* it is dropped, and has become what its sender is told */
 	bool begins;	       /* at HOOK_XDP: its flow begins with it */
 	bool is_about_flow;    /* an ICMP error, about a flow that is known */
+	bool is_left;	       /* at HOOK_UPLINK_EGRESS, HOOK_TUNNEL_EGRESS: a pod's, which came there by the stack */
 };
 
 #endif

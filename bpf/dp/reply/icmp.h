@@ -214,6 +214,7 @@ static __always_inline enum drop_reason icmp_translate(ctx_t *ctx, struct scratc
 	if (ct_judge(&work->other, &work->found))
 		return DROP_NONE;
 	work->forward.is_about_flow = true;
+	work->forward.is_by_stack = work->found.flags & FLOW_BY_STACK;
 	return icmp_rewrite(ctx, p);
 }
 

@@ -8,7 +8,7 @@ import pytest
 from agent.compile.frontend import EXTERNAL, INTERNAL, frontends
 from agent.compile.public_range import PublicRanges
 from agent.model.address import parse_address, parse_network, unmapped
-from agent.model.service import Protocol, Service, ServicePort
+from agent.model.service import HostAddress, Protocol, Service, ServicePort
 from maps import abi
 from tests.agent.compile.objects import HTTP, service
 
@@ -53,6 +53,15 @@ def test_which_endpoints_serve_whom(site: str, scope: abi.Scope, *, internal: bo
     assert local(here=True, there=False) is internal
     assert local(here=False, there=True) is external
     assert local(here=True, there=True) is both
+
+
+def test_another_proxys_services_keep_their_addresses_alone() -> None:
+    one = service(**PUBLIC, host_ports=(HostAddress(parse_address("10.0.0.1"), 8443, 0),))
+    found = frontends(one, PublicRanges((), ()), serves=False)
+    assert [entry.field for entry in found.entries] == ["hostPorts[0]"] * 2
+    assert not found.problems
+    served = frontends(one)
+    assert frontends(one, serves=False).addresses == served.addresses
 
 
 def test_nobody_outside_asks_a_cluster_ip() -> None:

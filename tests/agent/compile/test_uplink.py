@@ -45,6 +45,23 @@ def test_uplinks(chosen: Any, node: Any, devices: Any, expected: Any) -> None:
     assert tuple(d.name for d in uplinks(chosen, node, devices)) == expected
 
 
+OVERLAY = Device(9, "flannel.1", (IPv4Address("10.244.0.0"),), (IPv4Network("10.244.0.0/32"),), kind="vxlan")
+
+
+@pytest.mark.parametrize(
+    ("overlay", "expected"),
+    [
+        pytest.param(OVERLAY, ("eth0", "flannel.1"), id="what another plugin encapsulates with"),
+        pytest.param(replace(OVERLAY, is_up=False), ("eth0",), id="but not while it is down"),
+        pytest.param(replace(OVERLAY, addresses=()), ("eth0",), id="nor where nobody could be answered by it"),
+        pytest.param(replace(OVERLAY, name="swtunnel"), ("eth0",), id="nor our own"),
+    ],
+)
+def test_overlays_are_uplinks_where_services_are_served_over_them(overlay: Device, expected: Any) -> None:
+    assert tuple(d.name for d in uplinks((), NODE, (ETH0, overlay), with_overlays=True)) == expected
+    assert uplinks((), NODE, (ETH0, overlay)) == (ETH0,)
+
+
 def test_a_device_without_ethernet_headers_is_no_uplink_and_is_told_of() -> None:
     assert uplinks((), NODE, (WIREGUARD, ETH1)) == (ETH1,)
     assert without_ethernet((), NODE, (WIREGUARD, ETH1)) == (WIREGUARD,)

@@ -28,7 +28,7 @@ def test_another_cni_is_found_and_ours_is_not(tmp_path: Path) -> None:
     (tmp_path / "10-ours.conflist").write_text(json.dumps({"plugins": [{"type": "sluiceway-cni"}]}))
     (tmp_path / "20-other.conflist").write_text(json.dumps({"plugins": [{"type": "bridge"}]}))
     (tmp_path / "notes.txt").write_text("")
-    found = in_new_netns(lambda: conflicts(tmp_path))
+    found = in_new_netns(lambda: conflicts(tmp_path, serves=True))
     assert [s.what for s in found] == [f"{tmp_path}/20-other.conflist configures another CNI"]
 
 
@@ -43,9 +43,23 @@ def test_another_cni_is_found_and_ours_is_not(tmp_path: Path) -> None:
 def test_rules_of_kube_proxy_are_found(rules: str, expected: str) -> None:
     def look() -> tuple[Conflict, ...]:
         subprocess.run(["nft", *rules.split(" ")], check=True)
-        return conflicts(Path("/nonexistent"))
+        return conflicts(Path("/nonexistent"), serves=True)
 
     assert [s.what for s in in_new_netns(look)] == [expected]
+
+
+@pytest.mark.netns
+def test_who_is_meant_to_be_there_is_no_conflict(tmp_path: Path) -> None:
+    (tmp_path / "20-other.conflist").write_text(json.dumps({"plugins": [{"type": "bridge"}]}))
+
+    def look() -> tuple[tuple[Conflict, ...], ...]:
+        subprocess.run(["nft", "add", "table", "ip", "kube-proxy"], check=True)
+        return conflicts(tmp_path, serves=False), conflicts(None, serves=True), conflicts(None, serves=False)
+
+    network, proxy, none = in_new_netns(look)
+    assert [s.what for s in network] == [f"{tmp_path}/20-other.conflist configures another CNI"]
+    assert [s.what for s in proxy] == ["kube-proxy left its nftables table"]
+    assert none == ()
 
 
 def test_a_program_on_our_hook_is_named() -> None:
@@ -55,4 +69,4 @@ def test_a_program_on_our_hook_is_named() -> None:
 
 @pytest.mark.netns
 def test_a_clean_node_has_no_conflicts() -> None:
-    assert in_new_netns(lambda: conflicts(Path("/nonexistent"))) == ()
+    assert in_new_netns(lambda: conflicts(Path("/nonexistent"), serves=True)) == ()

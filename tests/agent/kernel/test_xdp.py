@@ -46,18 +46,18 @@ def test_how_a_device_may_have_it(option: Xdp, kind: str, driver: str, modes: tu
 
 
 @pytest.mark.parametrize(
-    ("is_chained", "denied", "found"),
+    ("serves", "denied", "found"),
     [
-        pytest.param(False, Denied(), True, id="our network's uplinks"),
-        pytest.param(True, Denied(), False, id="none where other plugins balance services"),
-        pytest.param(True, DENIED, True, id="unless something is to be denied"),
+        pytest.param(True, Denied(), True, id="the uplinks where we serve"),
+        pytest.param(False, Denied(), False, id="none where another proxy balances services"),
+        pytest.param(False, DENIED, True, id="unless something is to be denied"),
     ],
 )
-def test_which_devices_are_to_have_it(tmp_path: Path, *, is_chained: bool, denied: Denied, found: bool) -> None:
+def test_which_devices_are_to_have_it(tmp_path: Path, *, serves: bool, denied: Denied, found: bool) -> None:
     uplinks = (Device(1, "eth0"),)
     desired = Desired(synced=True, uplinks=uplinks, source=Cluster(denied=denied))
     part = XdpPart(
-        XdpLinks(tmp_path, -1, RLock()), VlanOffload(tmp_path), Xdp.AUTO, has_moved=lambda: True, is_chained=is_chained
+        XdpLinks(tmp_path, -1, RLock()), VlanOffload(tmp_path), Xdp.AUTO, has_moved=lambda: True, serves=serves
     )
     wanted = part.wanted(desired)
     assert wanted is not None

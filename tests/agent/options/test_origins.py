@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import ConfigError
-from agent.options.config import Objects, Options, SocketLb
+from agent.options.config import Objects, Options, ServiceProxy, SocketLb
 from agent.options.origins import Command, describe, load
 
 MOUNTS = """\
@@ -218,6 +218,24 @@ def test_bpffs_and_cgroup2_are_where_they_are_mounted() -> None:
             id="source translation where others do it",
         ),
         pytest.param(
+            ["run", "--manifests", "/m", "--network", "chained", "--l2-announce", "on"],
+            MOUNTS,
+            "--l2-announce .* with --network chained",
+            id="announced where another proxy serves",
+        ),
+        pytest.param(
+            ["run", "--manifests", "/m", "--service-proxy", "pods"],
+            MOUNTS,
+            r"--service-proxy pods \(from --service-proxy\): that is for --network chained; give on, or off",
+            id="a part of what our own network leaves to nobody",
+        ),
+        pytest.param(
+            ["run", "--manifests", "/m", "--network", "chained", "--service-proxy", "off"],
+            MOUNTS,
+            "policy sees no backend that kube-proxy chooses; give pods, or --network-policy off",
+            id="policy that would not see whom pods ask",
+        ),
+        pytest.param(
             ["run", "--manifests", "/m", "--loadbalancer-pools", "on"],
             MOUNTS,
             "--loadbalancer-pools .* needs an API server, and --manifests names a folder",
@@ -234,6 +252,26 @@ def test_bpffs_and_cgroup2_are_where_they_are_mounted() -> None:
 def test_what_keeps_the_agent_from_running(argv: list[str], mounts: str, text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         load(argv, {}, mounts)
+
+
+@pytest.mark.parametrize(
+    ("argv", "served", "hooks"),
+    [
+        pytest.param([], ServiceProxy.ON, True, id="in our network all who ask"),
+        pytest.param(["--service-proxy", "off"], ServiceProxy.OFF, False, id="nobody, and no socket either"),
+        pytest.param(["--network", "chained"], ServiceProxy.PODS, True, id="over another's network pods"),
+        pytest.param(["--network=chained", "--service-proxy=on"], ServiceProxy.ON, True, id="or all who ask"),
+        pytest.param(
+            ["--network=chained", "--service-proxy=off", "--network-policy=off"],
+            ServiceProxy.OFF,
+            False,
+            id="or nobody, where policy need not see whom they ask",
+        ),
+    ],
+)
+def test_who_is_served(argv: list[str], served: ServiceProxy, *, hooks: bool) -> None:
+    options = load(["run", "--manifests", "/m", *argv], {}, MOUNTS)[1]
+    assert (options.served, options.has_socket_hooks) == (served, hooks)
 
 
 @pytest.mark.parametrize(

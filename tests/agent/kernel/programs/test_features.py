@@ -8,7 +8,7 @@ import pytest
 
 from agent.errors import KernelTooOld, MountMissing, NotPermitted
 from agent.kernel.programs.features import System, features, kernel_version
-from agent.options.config import Options, SocketLb
+from agent.options.config import Options, ServiceProxy, SocketLb
 
 OPTIONS = Options(pin_root=Path("/sys/fs/bpf/sluiceway"))
 GOOD = System(
@@ -44,7 +44,9 @@ def test_a_node_that_cannot_is_told_what_is_missing(system: Any, error: Any, wor
 
 
 def test_without_the_socket_hook_no_cgroup2_is_needed() -> None:
-    assert features(replace(OPTIONS, socket_lb=SocketLb.OFF), replace(GOOD, cgroup_is_v2=False)).tcx
+    without = replace(GOOD, cgroup_is_v2=False)
+    assert features(replace(OPTIONS, socket_lb=SocketLb.OFF), without).tcx
+    assert features(replace(OPTIONS, service_proxy=ServiceProxy.OFF), without).tcx
 
 
 @pytest.mark.parametrize(
