@@ -1,6 +1,6 @@
 """Backends are rolled, agents die, programs are exchanged, and XDP comes and goes: no connection fails, none is reset.
 
-``SLUICEWAY_DISRUPTION_S`` says for how many seconds, else it is skipped; ``make disruption`` takes a minute at each hook.
+``SLUICEWAY_DISRUPTION_S`` says for how many seconds, else it is skipped; ``make disruption`` takes a minute twice.
 """
 
 import json
