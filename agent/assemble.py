@@ -146,6 +146,7 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
         l2_announce=options.l2_announce,
         node_port_addresses=options.nodeport_addresses,
         public_ranges=_public_ranges(options),
+        forwarding=options.forwarding,
     )
     threads, metrics = Threads(), Metrics()
     serves = options.served is ServiceProxy.ON
@@ -308,8 +309,7 @@ def _ways_out(options: Options, mirror: Mirror, loop: Loop) -> Iterator[int]:
         yield mtu
         return
     ways = _uplinks(options, mirror)
-    if options.encapsulation is not Encapsulation.NATIVE:
-        ways += tuple(device for device in mirror.cluster.local.devices if device.name == TUNNEL)
+    ways += tuple(device for device in mirror.cluster.local.devices if device.name == TUNNEL)
     yield from (device.mtu for device in ways if device.mtu)
 
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
 /* The node's own devices: what comes in for services and pods, and what the node itself sends to services. */
 #include "dp/conntrack/flow_move.h"
+#include "dp/conntrack/forwarded.h"
 #include "dp/forward/decide.h"
 #include "dp/forward/finish.h"
 #include "dp/forward/outside.h"
@@ -29,7 +30,7 @@ static __always_inline enum drop_reason arrive(ctx_t *ctx, struct scratch *work)
 	enum drop_reason why = parse(ctx, p);
 
 	if (is_from_tunnel(ctx))
-		return why ? why : check_tunnelled(ctx, p);
+		return why ? why : check_tunnelled(ctx);
 	if (why && why != DROP_MAPPED_ADDRESS) {
 		p->flags = PACKET_OTHER;
 		return DROP_NONE;
@@ -123,6 +124,8 @@ __noinline int from_uplink(ctx_t *ctx)
 		return DROP_OWN_SOURCE;
 	if (!serves_outside())
 		return DROP_NONE;
+	if (to->via)
+		dsr_read(ctx);
 	/* before anybody takes the first one elsewhere: the later ones wait for it */
 	if (p->flags & PACKET_LATER_FRAGMENT)
 		fragment_ports(p);
@@ -136,6 +139,8 @@ __noinline int from_uplink(ctx_t *ctx)
 		f = update_from_outside(work, ct_find(work), &why);
 		if (f && !why)
 			why = work->ct.why;
+		if (to->via && !why && !work->ct.is_beside)
+			f = forwarded_follow(work, f, &why);
 		if (!f && !why)
 			f = begin_from_outside(ctx, work, &why);
 	} else if (is_service_source(work, NULL)) {

@@ -21,6 +21,7 @@ TCP = 6
 STATES = ("new", "established", "closing", "closed")
 _IN_COLUMNS = FlowFlag.FLOW_ORIGIN_HI | FlowFlag.FLOW_FORWARD | FlowFlag.FLOW_REVERSE | FlowFlag.FLOW_EXTERNAL
 _FINS = FlowFlag.FLOW_FIN_ORIGIN | FlowFlag.FLOW_FIN_REPLY
+_ONE_WAY = FlowFlag.FLOW_FORWARD | FlowFlag.FLOW_DSR | FlowFlag.FLOW_FIN_ORIGIN
 _EXTERNAL = int(FlowFlag.FLOW_EXTERNAL)
 
 
@@ -82,7 +83,8 @@ class Known:
 def state(protocol_number: int, flags: int) -> str:
     """How far a connection is, by the flags that conntrack GC goes by (``bpf/dp/conntrack/gc.h``)."""
     fins = flags & _FINS
-    if protocol_number == TCP and (flags & FlowFlag.FLOW_RESET or fins == _FINS):
+    one_way = flags & _ONE_WAY == _ONE_WAY  # its client has closed: nothing else is seen
+    if protocol_number == TCP and (flags & FlowFlag.FLOW_RESET or fins == _FINS or one_way):
         return "closed"
     if protocol_number == TCP and fins:
         return "closing"

@@ -46,7 +46,7 @@ WORDS: Mapping[str, str] = {
     "dhcp_answer": "a pod answered for a DHCP server",
     "tunnel_pod": "a pod sent to a node what is encapsulated as nodes do",
     "tunnel_outer": "encapsulated by somebody who is no node",
-    "tunnel_inner": "encapsulated by a node under an address that is not its own",
+    "tunnel_inner": "encapsulated by a node that may not speak for the source, or not to the destination",
     "tunnel_header": "for the tunnel, under another header than its own",
     "stray_segment": "a TCP RST or SYN-ACK of a connection that nobody knows",
     "routed_back": "a pod sent what is for somebody behind itself",

@@ -16,6 +16,7 @@ _Ends = tuple[frozenset[Peer], int, int]  # both ends, protocol, network
 WRAP = 1 << 32  # seen_s is an unsigned word
 # as bare numbers, for arithmetic on flags takes ten times as long, and there are 100,000 flows
 FORWARD, REVERSE, ORIGIN_HI = int(FlowFlag.FLOW_FORWARD), int(FlowFlag.FLOW_REVERSE), int(FlowFlag.FLOW_ORIGIN_HI)
+DSR = int(FlowFlag.FLOW_DSR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ def _translated(key: FlowKey, flow: Flow, answer: Flow | None) -> Connection:
 
 
 def _answer_alone(key: FlowKey, flow: Flow) -> Connection:
-    """A second half without its first, whose write failed or which was ended a moment ago."""
+    """A second half without its first: another node's client's (DSR), or one whose write failed or that just ended."""
     source, backend = _ends(key, flow)
     client = (flow.to_dst, flow.to_dport)
     return Connection(
@@ -100,7 +101,7 @@ def _answer_alone(key: FlowKey, flow: Flow) -> Connection:
         set_id=0,
         seen_s=flow.seen_s,
         flags=flow.flags,
-        paired=False,
+        paired=bool(flow.flags & DSR),
     )
 
 

@@ -61,6 +61,8 @@ def service_table(generation: Generation) -> Table[ServiceRow]:
 
 def _policy(service: abi.Service) -> str:
     found = "Local" if service.flags & abi.ServiceFlag.SERVICE_LOCAL else "Cluster"
+    if service.flags & abi.ServiceFlag.SERVICE_TUNNEL:
+        found += ", dsr" if service.flags & abi.ServiceFlag.SERVICE_DSR else ", tunnel"
     return f"{found}, source ranges" if service.flags & abi.ServiceFlag.SERVICE_RANGED else found
 
 

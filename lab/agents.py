@@ -36,6 +36,7 @@ def start(site: Site, watched: Callable[[Machine], str] | None = None) -> None:
             f"--socket-lb={_switch(site.options.socket_lb)}",
             f"--encapsulation={site.options.encapsulation}",
             f"--cross-subnet={_switch(site.options.cross_subnet)}",
+            f"--forwarding={site.options.forwarding}",
         ]
         node.daemon(DAEMON, argv)
 

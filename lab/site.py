@@ -55,6 +55,7 @@ class Options:
     subnets: int = 1
     encapsulation: str = "native"
     cross_subnet: bool = False
+    forwarding: str = "snat"
 
 
 @dataclass(frozen=True, slots=True)

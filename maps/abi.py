@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "542fb504d4fb"
+LAYOUT: Final = "01f8171b7cc9"
 """The fingerprint of all that follows."""
 
 
@@ -198,6 +198,8 @@ class FlowFlag(IntFlag):
     FLOW_BY_STACK = 256
     FLOW_ASSURED = 512
     FLOW_BESIDE = 2048
+    FLOW_TUNNEL = 4096
+    FLOW_DSR = 8192
     FLOW_ENDED = 1024
 
 
@@ -285,6 +287,8 @@ class ServiceFlag(IntFlag):
     SERVICE_HELD = 2
     SERVICE_RANGED = 4
     SERVICE_BY_PORT = 8
+    SERVICE_TUNNEL = 16
+    SERVICE_DSR = 32
 
 
 class SlotState(IntEnum):
@@ -2669,17 +2673,18 @@ class PortVerdictKey:
         ]
 
 
-_PREFIX = struct.Struct("<HHI")
+_PREFIX = struct.Struct("<HHIH2x")
 
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """``struct prefix``, 8 bytes."""
+    """``struct prefix``, 12 bytes."""
 
-    SIZE: ClassVar[int] = 8
+    SIZE: ClassVar[int] = 12
     remote_id: int  # __u16
     flags: int  # __u16
     node_id: int  # __u32
+    forward_id: int  # __u16
 
     def pack(self) -> bytes:
         """The bytes as C has them."""
@@ -2695,6 +2700,7 @@ class Prefix:
                     r.remote_id,
                     r.flags,
                     r.node_id,
+                    r.forward_id,
                 )
                 for r in records
             ]
@@ -2714,8 +2720,9 @@ class Prefix:
                 f0,
                 f1,
                 f2,
+                f3,
             )
-            for (f0, f1, f2,) in _PREFIX.iter_unpack(data)
+            for (f0, f1, f2, f3,) in _PREFIX.iter_unpack(data)
         ]
 
 
@@ -3888,7 +3895,7 @@ MAPS: Final[Mapping[str, MapSpec[Any, Any]]] = {
     "rule_sets": RULE_SETS,
     "rules": RULES,
     "scratches": MapSpec(
-        "scratches", MapKind.PERCPU_ARRAY, record.Octets(4), record.Octets(1680), 1, 0,
+        "scratches", MapKind.PERCPU_ARRAY, record.Octets(4), record.Octets(1704), 1, 0,
         private=True,
     ),
     "service_addrs": SERVICE_ADDRS,

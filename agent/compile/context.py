@@ -8,6 +8,7 @@ from agent.model.address import Address
 from agent.model.attachment import Attachment, AttachmentKey
 from agent.model.local import Local
 from agent.model.node import Node
+from agent.options.config import Forwarding
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,7 @@ class NodeContext:
     node: Node = field(default_factory=lambda: Node(""))
     addresses: frozenset[Address] = frozenset()  # its own
     attached: frozenset[Address] = frozenset()  # its pods'
+    forwarding: Forwarding = Forwarding.SNAT  # of Services that do not say
 
     @property
     def name(self) -> str:
@@ -37,7 +39,12 @@ class NodeContext:
         return (self.addresses ^ before.addresses) | (self.attached ^ before.attached)
 
 
-def node_context(node: Node, local: Local, attachments: Mapping[AttachmentKey, Attachment]) -> NodeContext:
+def node_context(
+    node: Node,
+    local: Local,
+    attachments: Mapping[AttachmentKey, Attachment],
+    forwarding: Forwarding = Forwarding.SNAT,
+) -> NodeContext:
     """The context of a node with these attachments."""
     attached = frozenset(address for one in attachments.values() for address in one.addresses)
-    return NodeContext(node, node_addresses(local.devices, node.internal_ips), attached)
+    return NodeContext(node, node_addresses(local.devices, node.internal_ips), attached, forwarding)

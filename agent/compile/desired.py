@@ -27,7 +27,7 @@ from agent.compile.routed_range import RoutedRanges, routed_ranges
 from agent.compile.routed_range import update as routed_update
 from agent.compile.services import Services, services
 from agent.compile.settings import Settings
-from agent.compile.tunnel import Tunnel, pod_mtu, tunnel, tunnel_links
+from agent.compile.tunnel import NAME, SEGMENTER, Tunnel, pod_mtu, tunnel, tunnel_links
 from agent.compile.uplink import uplinks, without_ethernet
 from agent.model.address import Network
 from agent.model.attachment import Attachment, AttachmentKey
@@ -35,7 +35,7 @@ from agent.model.cluster import Cluster
 from agent.model.local import Device
 from agent.model.name import Problem
 from agent.model.node import Node
-from agent.options.config import L2Announce, ServiceProxy
+from agent.options.config import Forwarding, L2Announce, ServiceProxy
 
 Problems = Mapping[Owner, tuple[Problem, ...]]
 NO_ROUTES: Mapping[Network, Route] = MappingProxyType({})
@@ -56,6 +56,7 @@ class Desired:
     devices: tuple[Device, ...] = ()  # of the node
     uplinks: tuple[Device, ...] = ()
     tunnel: Tunnel | None = None
+    forwards: bool = False  # some client outside may keep its address on the way to other nodes
     announced: frozenset[Announcement] = frozenset()  # by this node, on its uplinks' subnets
     pod_mtu: int = 0  # not known, or other plugins' business
     routes: Mapping[Network, Route] = field(default_factory=dict)
@@ -79,7 +80,8 @@ def desired(cluster: Cluster, settings: Settings, before: Desired, *, settle: bo
     local, attachments = cluster.local, _attachments(cluster, before)
     node = cluster.nodes.get(settings.node_name, before.context.node)  # a Node that is deleted leaves its pods running
     node = node if node.name else Node(settings.node_name)
-    context = same(before.context, node_context(node, local, attachments))
+    context = same(before.context, node_context(node, local, attachments, settings.forwarding))
+    settings = _with_forwarding(cluster, settings, before)
     judged, policy_records = _policies(cluster, settings, context, attachments, before, settle=settle)
     made = attachment_records(attachments, before.attachments, judged.pods, before.policies.pods)
     made |= policy_records
@@ -131,6 +133,7 @@ def desired(cluster: Cluster, settings: Settings, before: Desired, *, settle: bo
         uplinks=found,
         announced=told,
         tunnel=wanted,
+        forwards=settings.network.forwards,
         pod_mtu=0 if settings.is_chained else pod_mtu(settings.network, wanted, ways),
         routes=NO_ROUTES if settings.is_chained else _routes(reached, routed, before),
         source=cluster,
@@ -144,6 +147,22 @@ def desired(cluster: Cluster, settings: Settings, before: Desired, *, settle: bo
     own = {node_owner(settings): node_problems(settings, local, node, found, unserved)}
     named = policy_problems(judged, before.policies, cluster.listed, before.source.listed if before.synced else None)
     return _assembled(now, made, {**update.problems, **remote_problems, **routed_problems, **own, **named}, before)
+
+
+def _with_forwarding(cluster: Cluster, settings: Settings, before: Desired) -> Settings:
+    """The settings, with what Services and the option say of clients outside, whom this agent serves."""
+    forwards = before.forwards
+    if settings.is_chained or settings.service_proxy is not ServiceProxy.ON:
+        forwards = False
+    elif settings.forwarding is not Forwarding.SNAT:
+        forwards = True
+    elif not cluster.synced:  # as an agent before this one left it
+        forwards = {NAME, SEGMENTER} <= {device.name for device in cluster.local.devices}
+    elif not before.synced or cluster.services is not before.source.services:
+        forwards = any(one.forwarding not in {None, Forwarding.SNAT} for one in cluster.services.values())
+    if forwards == settings.network.forwards:
+        return settings
+    return replace(settings, network=replace(settings.network, forwards=forwards))
 
 
 def held_back_first(cluster: Cluster, settings: Settings, before: Desired) -> Desired:

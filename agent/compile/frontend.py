@@ -35,6 +35,7 @@ class Frontend:
     local: bool  # served by the endpoints of this node alone
     cluster_ip: Address | None = None  # None: another address, or the nodes'
     ranged: bool = False  # serves the sources in the service's ranges alone
+    scope: abi.Scope = INTERNAL  # who asks there
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ def frontends(service: Service, ranges: PublicRanges | None = None, *, serves: b
             key = abi.ServiceKey(address, number, port.protocol, scope).pack()
             ipv6 = address.ipv4_mapped is None
             ranged = service.source_ranges is not None and where.startswith(BALANCERS)
-            made = Frontend(key, field, index, ipv6, local, cluster_ip, ranged)
+            made = Frontend(key, field, index, ipv6, local, cluster_ip, ranged, scope)
             held = entries.setdefault(key, made)
             if made.ranged and held.port == index:
                 entries[key] = replace(held, ranged=True)  # also an external IP: the narrower counts
@@ -98,7 +99,8 @@ def _host_ports(service: Service) -> Iterator[Frontend]:
         address, protocol = mapped(host.address), service.ports[host.port].protocol
         for scope in (INTERNAL,) if host.address.is_loopback else (INTERNAL, EXTERNAL):
             key = abi.ServiceKey(address, host.host_port, protocol, scope).pack()
-            yield Frontend(key, f"hostPorts[{index}]", host.port, address.ipv4_mapped is None, local=False)
+            field, ipv6 = f"hostPorts[{index}]", address.ipv4_mapped is None
+            yield Frontend(key, field, host.port, ipv6, local=False, scope=scope)
 
 
 def families(service: Service) -> frozenset[int]:

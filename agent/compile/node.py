@@ -157,7 +157,7 @@ def _node(node: Node, local: Local, settings: Settings, links: TunnelLinks, flag
         *nat_ports(_taken(local, settings)),
         *settings.node_ports,
         links.tunnel,
-        0 if network.is_native else network.vni,
+        network.vni if network.has_tunnel else 0,
         network.udp_port,
         network.flags | flags | settings.flags | loopback_flags(settings.node_port_addresses),
         links.segmenter,

@@ -45,7 +45,9 @@ class Vantage:
 
         The families are tried in the order of this node's own InternalIPs.
         """
-        if node.name == self.node_name or not any(self.is_tunnelled(node, version) for version in (IPV4, IPV6)):
+        if node.name == self.node_name:
+            return None
+        if not (self.network.forwards or any(self.is_tunnelled(node, version) for version in (IPV4, IPV6))):
             return None
         return next((found for version in self.families if (found := gateway(node, version)) is not None), None)
 
@@ -168,12 +170,13 @@ def _remote_node(node: Node, outer: Address | None, seen: Vantage, ids: RemoteId
 
 
 def _prefixes(node: Node, remote_id: int, seen: Vantage) -> Iterator[tuple[bytes, bytes]]:
-    """A node's pods and addresses, which meet pods unmasqueraded, and the remote that they are behind."""
+    """A node's pods and addresses, which meet pods unmasqueraded, the remote that they are behind, and forwarding's."""
     ranges = dict.fromkeys(node.pod_cidrs, abi.PrefixFlag(0))
     ranges |= {ip_network(address): abi.PrefixFlag.PREFIX_NODE for address in node.internal_ips}
     for found, flag in ranges.items():
         is_behind = remote_id and seen.is_tunnelled(node, found.version)
-        yield prefix_key(found), _prefix(remote_id if is_behind else 0, flag, node_number(node.name))
+        forward_id = remote_id if seen.network.forwards else 0
+        yield prefix_key(found), _prefix(remote_id if is_behind else 0, flag, node_number(node.name), forward_id)
 
 
 def node_number(name: str) -> int:
@@ -196,7 +199,7 @@ def _routes(node: Node, outer: Address | None, seen: Vantage) -> Iterator[Route]
 
 def _overhead(seen: Vantage, outers: Mapping[str, Address]) -> int:
     versions = {seen.families[0] if seen.families else IPV4, *(address.version for address in outers.values())}
-    return 0 if seen.network.is_native else seen.network.overhead(max(versions))
+    return 0 if not seen.network.has_tunnel else seen.network.overhead(max(versions))
 
 
 def _records(known: RemoteNode | None, ranges: Mapping[bytes, int], lost: Mapping[bytes, str]) -> Records:
@@ -229,5 +232,5 @@ def _is_within(network: Network, other: Network) -> bool:
     return network.overlaps(other) and network.prefixlen >= other.prefixlen
 
 
-def _prefix(remote_id: int, flag: int = 0, number: int = 0) -> bytes:
-    return abi.Prefix(remote_id, abi.PrefixFlag.PREFIX_NO_MASQUERADE | flag, number).pack()
+def _prefix(remote_id: int, flag: int = 0, number: int = 0, forward_id: int = 0) -> bytes:
+    return abi.Prefix(remote_id, abi.PrefixFlag.PREFIX_NO_MASQUERADE | flag, number, forward_id).pack()

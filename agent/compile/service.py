@@ -16,12 +16,18 @@ from agent.compile.source_range import source_range_keys
 from agent.model.address import Address
 from agent.model.name import ObjectName, Problem
 from agent.model.service import EndpointSlice, Scheduler, Service
+from agent.options.config import Forwarding
 from maps import abi, maglev
 from maps.record import Packed
 
 _Columns = tuple[str, bytes, bytes]  # map, keys, values
 LABEL_BYTES = 191  # of struct backend_set's label, without its NUL
 IS_SOURCE_RANGE = abi.SOURCE_RANGES.value.pack(1)
+FORWARDED = {
+    Forwarding.SNAT: abi.ServiceFlag(0),
+    Forwarding.TUNNEL: abi.ServiceFlag.SERVICE_TUNNEL,
+    Forwarding.DSR: abi.ServiceFlag.SERVICE_TUNNEL | abi.ServiceFlag.SERVICE_DSR,
+}
 RINGS = (Scheduler.RR, Scheduler.LC)  # they choose by rings, the others by maglev tables
 IS_SERVICES = abi.SERVICE_ADDRS.value.pack(1)
 
@@ -77,7 +83,7 @@ def service_records(inputs: Inputs, context: NodeContext, book: IdBook) -> Servi
                 problems.append(_too_many(service, frontend, len(chosen)))
                 chosen = dict(islice(chosen.items(), maglev.MOST_BACKENDS))
             sets[where] = _set(set_label(service, frontend), chosen, service.scheduler, book)
-        services[frontend.key] = _service(service, frontend, sets[where], context.addresses)
+        services[frontend.key] = _service(service, frontend, sets[where], context)
         if frontend.ranged:
             ranges |= dict.fromkeys(
                 source_range_keys(service.source_ranges or (), sets[where].set_id, ipv6=frontend.ipv6)
@@ -100,11 +106,13 @@ def set_label(service: Service, frontend: Frontend) -> str:
     return f"{service.name}:{short}/{port.protocol.name}/{family}/{view}"
 
 
-def _service(service: Service, frontend: Frontend, backends: BackendSet, own: Collection[Address]) -> bytes:
+def _service(service: Service, frontend: Frontend, backends: BackendSet, context: NodeContext) -> bytes:
     flags = abi.ServiceFlag.SERVICE_LOCAL if frontend.local else abi.ServiceFlag(0)
-    flags |= abi.ServiceFlag.SERVICE_HELD if frontend.cluster_ip in own else abi.ServiceFlag(0)
+    flags |= abi.ServiceFlag.SERVICE_HELD if frontend.cluster_ip in context.addresses else abi.ServiceFlag(0)
     flags |= abi.ServiceFlag.SERVICE_RANGED if frontend.ranged else abi.ServiceFlag(0)
     flags |= abi.ServiceFlag.SERVICE_BY_PORT if service.by_port else abi.ServiceFlag(0)
+    if frontend.scope is abi.Scope.SCOPE_EXTERNAL:
+        flags |= FORWARDED[service.forwarding or context.forwarding]
     return abi.Service(
         backends.set_id,
         service.affinity_s,

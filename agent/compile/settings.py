@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from agent.compile.public_range import PublicRanges
 from agent.model.address import Network
 from agent.model.ports import Ports
-from agent.options.config import Encapsulation, L2Announce, NodePortAddresses, ServiceProxy
+from agent.options.config import Encapsulation, Forwarding, L2Announce, NodePortAddresses, ServiceProxy
 from maps import abi
 
 NODE_PORTS: Ports = (30000, 32767)
@@ -29,11 +29,22 @@ class NetworkSettings:
     host_routing: bool = False  # what pods send goes by the host's stack, where it is not encapsulated or translated
     service_cidrs: tuple[Network, ...] = ()  # of which cluster IPs are taken: nobody else is there
     masquerade_all: bool = False  # what pods ask services goes under this node's address
+    forwards: bool = False  # who is outside may keep its address between nodes, encapsulated, and is believed so
 
     @property
     def is_native(self) -> bool:
-        """Whether nothing is encapsulated."""
+        """Whether pods' packets are sent as they are, to every node."""
         return self.encapsulation is Encapsulation.NATIVE
+
+    @property
+    def has_tunnel(self) -> bool:
+        """Whether something is encapsulated."""
+        return self.forwards or not self.is_native
+
+    @property
+    def is_ipip(self) -> bool:
+        """Whether that is done by IP in IP, as natively with what is forwarded alone."""
+        return self.encapsulation is Encapsulation.IPIP or (self.is_native and self.forwards)
 
     @property
     def udp_port(self) -> int:
@@ -49,7 +60,7 @@ class NetworkSettings:
             flags |= abi.NodeFlag.NODE_HOST_ROUTING
         if self.masquerade_all:
             flags |= abi.NodeFlag.NODE_MASQUERADE_ALL
-        if self.encapsulation is Encapsulation.IPIP:
+        if self.is_ipip:
             flags |= abi.NodeFlag.NODE_IPIP
         if self.encapsulation is Encapsulation.GENEVE and not self.has_geneve:
             flags |= abi.NodeFlag.NODE_GENEVE
@@ -57,7 +68,7 @@ class NetworkSettings:
 
     def overhead(self, version: int) -> int:
         """Octets that encapsulation adds to a packet, inside an outer IP header of this version."""
-        return IP_OVERHEAD[version] + (0 if self.encapsulation is Encapsulation.IPIP else UDP_OVERHEAD)
+        return IP_OVERHEAD[version] + (0 if self.is_ipip else UDP_OVERHEAD)
 
 
 NATIVE = NetworkSettings()
@@ -81,6 +92,7 @@ class Settings:
     node_port_addresses: NodePortAddresses = ()  # --nodeport-addresses; none: every one of the node's
     public_ranges: PublicRanges | None = None  # of external addresses that Services may have; None: any
     l2_announce: L2Announce = L2Announce.OFF  # which addresses are announced on the uplinks' subnets
+    forwarding: Forwarding = Forwarding.SNAT  # of Services that do not say
     pods_from_api: bool = True  # an attached pod that is not in the cluster's is one that is not known yet
 
     @property

@@ -40,19 +40,20 @@ class TunnelLinks:
 
 
 def tunnel(network: NetworkSettings, overhead: int, uplinks: Iterable[Device]) -> Tunnel | None:
-    """The device that this node needs; None without encapsulation.
+    """The device that this node needs; None where nothing is encapsulated.
 
     *overhead* is the octets that encapsulation adds to a packet at most.
     """
-    if network.is_native:
+    if not network.has_tunnel:
         return None
     room = max(_narrowest(uplinks) - overhead, LEAST_MTU)
-    return Tunnel(_kind(network), network.udp_port, network.mtu or room)
+    mtu = min(network.mtu or room, room) if network.is_native else network.mtu or room  # natively that is pods' alone
+    return Tunnel(_kind(network), network.udp_port, mtu)
 
 
 def tunnel_links(network: NetworkSettings, devices: Iterable[Device]) -> TunnelLinks:
     """Those of the node's devices that are the tunnel's, where the options ask for one."""
-    if network.is_native:
+    if not network.has_tunnel:
         return TunnelLinks()
     by_name = {device.name: device.ifindex for device in devices}
     segmenter = by_name.get(SEGMENTER, 0) if _kind(network) is DeviceKind.VETH else 0
@@ -75,7 +76,7 @@ def _narrowest(uplinks: Iterable[Device]) -> int:
 
 def _kind(network: NetworkSettings) -> DeviceKind:
     """The VXLAN device does Geneve's work where the kernel has none: the headers are of one size."""
-    if network.encapsulation is Encapsulation.IPIP:
+    if network.is_ipip:
         return DeviceKind.VETH
     is_geneve = network.encapsulation is Encapsulation.GENEVE and network.has_geneve
     return DeviceKind.GENEVE if is_geneve else DeviceKind.VXLAN

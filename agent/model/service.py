@@ -6,6 +6,7 @@ from enum import IntEnum, StrEnum
 
 from agent.model.address import ADDRESS_BYTES, Address, Family, Network
 from agent.model.name import ObjectName
+from agent.options.config import Forwarding
 
 
 class Protocol(IntEnum):
@@ -89,6 +90,7 @@ class Service:
     scheduler: Scheduler = Scheduler.MAGLEV
     by_port: bool = False  # with SH and MH: by the client's port too
     weights: Weights = Weights()
+    forwarding: Forwarding | None = None  # to other nodes' pods, of who asks from outside; None: as the node has it
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,14 @@ class Encapsulation(StrEnum):
         return self in {Encapsulation.VXLAN, Encapsulation.GENEVE}
 
 
+class Forwarding(StrEnum):
+    """How a client outside reaches a service's backend that is a pod of another node than the one it asked."""
+
+    SNAT = "snat"  # under that node's address, which undoes it
+    TUNNEL = "tunnel"  # under its own address; answers come back by that node
+    DSR = "dsr"  # the same, and the pod's node answers the client itself, as from the service
+
+
 class PodNetwork(StrEnum):
     """Who makes the pods' interfaces, addresses and routes."""
 
@@ -167,6 +175,15 @@ class Options:
     masquerade: bool = field(
         default=True,
         metadata=about(values.switch, "pods go outside under this node's address on the way there"),
+    )
+    forwarding: Forwarding = field(
+        default=Forwarding.SNAT,
+        metadata=about(
+            values.one_of(tuple(Forwarding), Forwarding),
+            "how clients outside reach Services' pods on other nodes: under this node's address, or under their own, "
+            "with answers by this node (tunnel) or from the pod's straight to the client (dsr); a Service's annotation "
+            "goes before",
+        ),
     )
     masquerade_all: bool = field(
         default=False,

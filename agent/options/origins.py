@@ -187,7 +187,7 @@ def _check_chained(options: Options, origins: Origins) -> None:
     if options.network is not PodNetwork.CHAINED:
         return
     refused = ("encapsulation", "cross-subnet", "host-routing", "masquerade-all", "masquerade-config", "mtu")
-    for name in (*refused, *(("l2-announce",) if options.served is not ServiceProxy.ON else ())):
+    for name in (*refused, "forwarding", *(("l2-announce",) if options.served is not ServiceProxy.ON else ())):
         if getattr(options, _field(name)) != getattr(Options(), _field(name)):
             text = f"--{name} (from {origins[name]}): with --network chained other CNI plugins make the pods' network"
             raise ConfigError(f"{text}; take it out, and tell them")

@@ -53,7 +53,7 @@ enum drop_reason {
 	DROP_DHCP_ANSWER,   /* a pod answered for a DHCP server to a link or the node */
 	DROP_TUNNEL_POD,    /* a pod sent to a node what is encapsulated as nodes do */
 	DROP_TUNNEL_OUTER,  /* encapsulated by somebody who is no node of the cluster */
-	DROP_TUNNEL_INNER,  /* encapsulated by a node, under an address that is neither that node's nor its pods' */
+	DROP_TUNNEL_INNER,  /* encapsulated by a node that may not speak for the source, or not to the destination */
 	DROP_TUNNEL_HEADER, /* for the tunnel, under another header than its own */
 	DROP_STRAY_SEGMENT, /* a TCP RST or SYN-ACK of a connection that nobody knows, and that would have to be translated */
 	DROP_ROUTED_BACK,	/* a pod sent what is for somebody behind itself, for whom it routes */
@@ -158,6 +158,9 @@ enum service_flag {
 	SERVICE_HELD = 2,    /* at a cluster IP that the node has itself: a process of it may answer there */
 	SERVICE_RANGED = 4,  /* at a load balancer's address: serves the sources in source_ranges alone */
 	SERVICE_BY_PORT = 8, /* SCHEDULER_SH and SCHEDULER_MH: by the client's port too */
+	/* who asks from outside keeps its address at another node's pod, which answers by this node */
+	SERVICE_TUNNEL = 16,
+	SERVICE_DSR = 32, /* or, with SERVICE_TUNNEL too, by its own */
 };
 
 /*
@@ -359,7 +362,13 @@ enum flow_flag {
 	FLOW_BY_STACK = 256,  /* reached a pod through the node's stack, where somebody may have translated it */
 	FLOW_ASSURED = 512,   /* not of TCP: packets came a second and more after the first answer */
 	FLOW_BESIDE = 2048,   /* the forward entry's key has the ends of another flow's answers */
-	FLOW_ENDED = 1024,    /* whoever has set this is about to delete both entries */
+	/* of who is outside, under its own address, between two nodes: at the client's node, of a pair, to a pod of another
+	 * node; at the pod's, of one entry, from the client's node, where its answers go */
+	FLOW_TUNNEL = 4096,
+	/* of such a flow the pod's node answers the client itself: at the client's node the forward entry, which sees but
+	 * what the client sends; at the pod's a FLOW_REVERSE without a forward one, for its client is not translated there */
+	FLOW_DSR = 8192,
+	FLOW_ENDED = 1024, /* whoever has set this is about to delete both entries */
 };
 
 /* Where one end of a flow is, as far as this node must know: at an attachment of its own, or elsewhere. */
@@ -726,6 +735,9 @@ struct prefix {
 	__u16 remote_id; /* as struct peer_location's */
 	__u16 flags;	 /* enum prefix_flag */
 	__u32 node_id;	 /* whose it is: a Node's pods and addresses have one number, by its name; 0: no Node's */
+	/* key of remotes: where that Node is sent what is encapsulated although the kernel's routes lead there; 0: nowhere */
+	__u16 forward_id;
+	__u16 pad;
 };
 
 /* The pod that routes for a range of addresses, itself on no pod of this node. Keyed as prefixes. */

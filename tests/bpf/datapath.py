@@ -231,18 +231,24 @@ class Datapath:
         """The slot of the attachment behind a device, the first."""
         return next(slot for (device, _), slot in self.slots.items() if device == ifindex)
 
-    def prefix(self, network: str, remote: str = "", flags: int = 0, *, node_id: int = 1) -> None:
-        """Say of a range that it is behind another node's tunnel, or what else is so of it."""
+    def prefix(
+        self, network: str, remote: str = "", flags: int = 0, *, node_id: int = 1, forward_id: int | None = None
+    ) -> None:
+        """Say of a range that it is behind another node's tunnel, or what else is so of it.
+
+        *forward_id*, if not the same, is the remote to which what keeps its client's address is sent.
+        """
         remote_id = 0
         if remote:
             remote_id = self.tables["remotes"].count() + 1
             self.tables["remotes"].update([(remote_id, abi.Remote(addr(remote)))])
-        self.tables["prefixes"].update([(prefix_key(network), abi.Prefix(remote_id, flags, node_id))])
+        record = abi.Prefix(remote_id, flags, node_id, remote_id if forward_id is None else forward_id)
+        self.tables["prefixes"].update([(prefix_key(network), record)])
         self.forget_locations()
 
     def service_range(self, network: str) -> None:
         """Say that services' addresses are taken from a range."""
-        kept = abi.Prefix(abi.REMOTE_CLUSTER_IP, abi.PrefixFlag.PREFIX_NO_MASQUERADE, 0)
+        kept = abi.Prefix(abi.REMOTE_CLUSTER_IP, abi.PrefixFlag.PREFIX_NO_MASQUERADE, 0, 0)
         self.tables["prefixes"].update([(prefix_key(network), kept)])
         self.forget_locations()
 

@@ -99,6 +99,13 @@ def test_a_half_alone_is_shown_as_such(half: int) -> None:
     assert "unpaired" in row.flags
 
 
+def test_what_another_nodes_client_is_answered_is_whole_by_itself() -> None:
+    reverse = FlowFlag.FLOW_REVERSE | FlowFlag.FLOW_DSR
+    (row,) = shown([entry((CLIENT, 5), (BACKEND, 8080), ((SERVICE, 80), (CLIENT, 5)), flags=reverse)])
+    assert (row.client, row.service, row.backend) == (End("10.0.0.1", 5), End("10.0.0.2", 80), End("10.0.0.3", 8080))
+    assert (row.snat, row.flags) == (None, ("dsr",))
+
+
 @pytest.mark.parametrize(
     ("protocol", "flags", "state"),
     [
@@ -108,6 +115,12 @@ def test_a_half_alone_is_shown_as_such(half: int) -> None:
         pytest.param(TCP, FlowFlag.FLOW_FIN_ORIGIN | FlowFlag.FLOW_FIN_REPLY, "closed", id="two FINs are closed"),
         pytest.param(TCP, FlowFlag.FLOW_RESET, "closed", id="a reset is closed"),
         pytest.param(UDP, FlowFlag.FLOW_REPLIED, "established", id="UDP knows answers alone"),
+        pytest.param(
+            TCP,
+            FlowFlag.FLOW_FORWARD | FlowFlag.FLOW_DSR | FlowFlag.FLOW_FIN_ORIGIN,
+            "closed",
+            id="the client's FIN is all that is seen of a connection that another node answers",
+        ),
     ],
 )
 def test_a_state_is_what_gc_goes_by(protocol: int, flags: int, state: str) -> None:

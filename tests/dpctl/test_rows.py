@@ -48,6 +48,15 @@ def test_a_frontend_says_whom_it_serves_and_by_which_policy() -> None:
     )
 
 
+def test_a_frontend_says_how_clients_outside_reach_other_nodes() -> None:
+    tunnel, dsr = abi.ServiceFlag.SERVICE_TUNNEL, abi.ServiceFlag.SERVICE_TUNNEL | abi.ServiceFlag.SERVICE_DSR
+    made = [
+        (abi.ServiceKey(V4, port, 6, 1), abi.Service(1, 0, 1, 1, flags, 0, 0))
+        for port, flags in ((1, tunnel), (2, dsr))
+    ]
+    assert [row.policy for row in service_rows(made, SETS)] == ["Cluster, tunnel", "Cluster, dsr"]
+
+
 def test_a_frontend_whose_set_is_unknown_is_shown_without_a_name() -> None:
     (row,) = service_rows([(abi.ServiceKey(V4, 80, 17, 0), abi.Service(7, 0, 0, 1, 0, 0, 0))], {})
     assert (row.service, row.set_id, row.protocol) == ("", 7, "UDP")

@@ -131,8 +131,8 @@ def _configure(node: Node, other: Node, network: NetworkSettings, over: int, rev
             subprocess.run(["ip", "route", "replace", cidr, "dev", "swtunnel", "src", str(source)], check=True)
     Table.open(abi.REMOTES, node.maps / "remotes").update([(1, abi.Remote(mapped(other.own()[over])))])
     no = abi.PrefixFlag.PREFIX_NO_MASQUERADE
-    known = [(_key(cidr), abi.Prefix(1, no, 1)) for cidr in PODS[other.name]]
-    known += [(_key(str(ip_network(a))), abi.Prefix(1, no | abi.PrefixFlag.PREFIX_NODE, 1)) for a in other.own()]
+    known = [(_key(cidr), abi.Prefix(1, no, 1, 1)) for cidr in PODS[other.name]]
+    known += [(_key(str(ip_network(a))), abi.Prefix(1, no | abi.PrefixFlag.PREFIX_NODE, 1, 1)) for a in other.own()]
     Table.open(abi.PREFIXES, node.maps / "prefixes").update(known)
     Table.open(abi.NODE, node.maps / "node").update([(0, _record(node, network, links, revision))])
 

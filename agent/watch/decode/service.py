@@ -7,6 +7,7 @@ from msgspec import Struct, field
 
 from agent.model.address import Address, Network
 from agent.model.service import Protocol, Service, ServicePort
+from agent.watch.decode.forwarding import forwarding
 from agent.watch.decode.kind import Content, Context, Decoded, Kind
 from agent.watch.decode.objects import Metadata
 from agent.watch.decode.reader import Reader
@@ -111,6 +112,7 @@ def _decode(content: Content, context: Context) -> Decoded:
             scheduler=scheduler,
             by_port=by_port,
             weights=weights(read, found.metadata.annotations or {}),
+            forwarding=forwarding(read, found.metadata.annotations or {}),
         )
     )
 

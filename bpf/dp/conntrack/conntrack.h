@@ -9,6 +9,15 @@
 #include "dp/conntrack/shortcut.h"
 
 /*
+ * Does a client whose answers are not seen here go on as one who had some? Of TCP it acknowledges; else it speaks again a second
+ * and more later.
+ */
+static __always_inline bool goes_on_one_way(const struct flow *f, const struct packet *p, __u32 now)
+{
+	return p->protocol == IPPROTO_TCP ? !(p->flags & PACKET_OPENS) : now != f->seen_s;
+}
+
+/*
  * Notes what the packet says about its flow, in what was read of it and in the entry. Stores only what changed: the entry is
  * shared by all CPUs. While a RST may be a right one the entry keeps the time it came. The time is the same for a flow that
  * has taken the entry's place just now.
@@ -24,7 +33,7 @@ static __always_inline void ct_note(struct flow *f, struct flow *entry, const st
 		flags |= FLOW_ASSURED;
 	if (p->flags & PACKET_RST)
 		flags |= FLOW_RESET;
-	else if (!origin)
+	else if (!origin || (flow_is_one_way(flags) && goes_on_one_way(f, p, now)))
 		flags |= FLOW_REPLIED;
 	if (p->flags & PACKET_FIN)
 		flags |= origin ? FLOW_FIN_ORIGIN : FLOW_FIN_REPLY;
@@ -54,7 +63,7 @@ static __always_inline bool cache_holds(const struct cached_flow *r, const struc
  */
 static __always_inline bool is_beside(const struct flow *f, bool src_hi)
 {
-	return f->flags & FLOW_REVERSE && from_origin(f, src_hi);
+	return (f->flags & (FLOW_REVERSE | FLOW_DSR)) == FLOW_REVERSE && from_origin(f, src_hi);
 }
 
 /* What the entry says that was looked up under work->key, current or not, into work->found. False: nothing, or another's. */

@@ -141,6 +141,26 @@ static __always_inline bool flow_translates(const struct flow *f, bool src_hi)
 	return f->flags & (from_origin(f, src_hi) ? FLOW_FORWARD : FLOW_REVERSE);
 }
 
+/* Has the entry of these flags another one beside it? */
+static __always_inline bool flow_has_pair(__u32 flags)
+{
+	return flags & FLOW_FORWARD || (flags & (FLOW_REVERSE | FLOW_DSR)) == FLOW_REVERSE;
+}
+
+/* Are the client's packets all that is seen of the flow? */
+static __always_inline bool flow_is_one_way(__u32 flags)
+{
+	return (flags & (FLOW_FORWARD | FLOW_DSR)) == (FLOW_FORWARD | FLOW_DSR);
+}
+
+/* Is the connection over, by the flags of all its entries? Of one that is seen one way, when its client has said so. */
+static __always_inline bool flags_are_closed(__u32 flags)
+{
+	if (flags & FLOW_RESET)
+		return true;
+	return flags & FLOW_FIN_ORIGIN && (flags & FLOW_FIN_REPLY || flow_is_one_way(flags));
+}
+
 /* The key of a pair's other entry. */
 static __always_inline void flow_pair_key(const struct flow *f, __u8 protocol, struct flow_key *key)
 {
@@ -157,7 +177,7 @@ static __always_inline bool ct_delete_entries(const struct flow_key *key, const 
 {
 	if (!flow_note(entry, f->serial, 0, FLOW_ENDED))
 		return false;
-	if (f->flags & (FLOW_FORWARD | FLOW_REVERSE)) {
+	if (flow_has_pair(f->flags)) {
 		flow_pair_key(f, key->protocol, pair);
 		flow_delete(pair);
 	}

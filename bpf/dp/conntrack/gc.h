@@ -116,11 +116,6 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } gc_looks SEC(".maps") PRIVATE;
 
-static __always_inline bool is_closed(__u32 flags)
-{
-	return flags & FLOW_RESET || (flags & FLOW_FIN_ORIGIN && flags & FLOW_FIN_REPLY);
-}
-
 static __always_inline __u32 own_timeout_s(__u8 protocol, __u32 flags)
 {
 	bool answered = flags & FLOW_REPLIED, tcp = protocol == IPPROTO_TCP;
@@ -131,7 +126,7 @@ static __always_inline __u32 own_timeout_s(__u8 protocol, __u32 flags)
 		return flags & FLOW_ASSURED ? flow_udp_s : flow_udp_once_s;
 	if (flags & FLOW_RESET)
 		return answered ? flow_tcp_reset_s : flow_tcp_refused_s;
-	if (is_closed(flags))
+	if (flags_are_closed(flags))
 		return flow_tcp_closed_s;
 	if (flags & (FLOW_FIN_ORIGIN | FLOW_FIN_REPLY))
 		return flow_tcp_half_s;
@@ -145,7 +140,7 @@ static __always_inline __u32 timeout_s(__u8 protocol, __u32 flags, const struct 
 	__u32 pressed_s = pass->pressed_s;
 	bool goes_on = flags & FLOW_REPLIED && (protocol == IPPROTO_TCP || flags & FLOW_ASSURED);
 
-	return pressed_s && pressed_s < own_s && (is_closed(flags) || !goes_on) ? pressed_s : own_s;
+	return pressed_s && pressed_s < own_s && (flags_are_closed(flags) || !goes_on) ? pressed_s : own_s;
 }
 
 /* Buckets of a stretch. */
@@ -213,7 +208,7 @@ static __always_inline void gc_flow(struct gc_timer *s, struct flow_entry *entry
 		return; /* it has just ended, or begun */
 	flags = f->flags;
 	seen_s = f->seen_s;
-	if (flags & (FLOW_FORWARD | FLOW_REVERSE)) {
+	if (flow_has_pair(flags)) {
 		struct flow *pair;
 
 		flow_pair_key(f, key->protocol, &s->other);
@@ -233,7 +228,7 @@ static __always_inline void gc_flow(struct gc_timer *s, struct flow_entry *entry
 		gc_keep_port(key, f, seen_s);
 		if (f->flags & FLOW_BESIDE)
 			besides_note(pass->now_s);
-		if (f->flags & FLOW_FORWARD && f->set_id && !is_closed(flags))
+		if (f->flags & FLOW_FORWARD && f->set_id && !flags_are_closed(flags))
 			load_meet(f->set_id, f->slot);
 		pass->flows += entries;
 		pass->unanswered += !(flags & FLOW_REPLIED);

@@ -31,9 +31,9 @@ static __noinline bool is_masqueraded_to(const ip_addr *dst, const struct peer_l
 /*
  * Would the answers of a backend that is not here miss us, where the client is? A pod's is outside the cluster, or the node asks
  * under a service's address that it has itself, which leads elsewhere where the backend is, or under the very address that it asks,
- * which it may have for itself alone.
+ * which it may have for itself alone. The mapping's destination is the backend.
  */
-static __noinline bool nat_misses_remote(const struct packet *p, const struct backend *b)
+static __noinline bool nat_misses_remote(const struct packet *p)
 {
 	struct scratch *work = scratch();
 
@@ -43,8 +43,8 @@ static __noinline bool nat_misses_remote(const struct packet *p, const struct ba
 		return addr_equal(&p->src, &p->dst) || service_addr_remote(&p->src);
 	if (!work->sender.slot)
 		return false;
-	location_of(&b->addr, &work->pair.backend);
-	return !is_located_here(&work->pair.backend) && is_masqueraded_to(&b->addr, &work->sender);
+	location_of(&work->pair.mapping.dst, &work->pair.backend);
+	return !is_located_here(&work->pair.backend) && is_masqueraded_to(&work->pair.mapping.dst, &work->sender);
 }
 
 /*
@@ -55,7 +55,7 @@ static __always_inline bool nat_misses_answers(const struct packet *p, const str
 {
 	if (addr_equal(&b->addr, &p->src) || addr_is_loopback(&p->src))
 		return true;
-	return !(b->flags & BACKEND_LOCAL) && (external || nat_misses_remote(p, b));
+	return !(b->flags & BACKEND_LOCAL) && (external || nat_misses_remote(p));
 }
 
 /* Is a pod that asks a service, or who is behind it, seen by each backend as this node? */
@@ -64,6 +64,39 @@ static __always_inline bool is_masqueraded_always(const struct scratch *work, bo
 	const struct node *n = node_now();
 
 	return !external && work->sender.slot && n && n->flags & NODE_MASQUERADE_ALL;
+}
+
+/*
+ * Does a client keep its address at the backend that was chosen for it? It must be a pod of another node, which brings answers to
+ * the client's node or knows what they have to be; what a node's own processes answer takes the way of their routes. The client
+ * must be nobody of the cluster's, for whom another node would have to speak. Sets the pair's flags.
+ */
+static __always_inline bool nat_forwards(struct scratch *work, const struct service *s, const struct backend *b)
+{
+	struct prefix *prefix;
+
+	if (b->flags & BACKEND_LOCAL)
+		return false;
+	prefix = prefix_find(&b->addr);
+	if (!prefix || !prefix->forward_id || prefix->flags & PREFIX_NODE)
+		return false;
+	prefix = prefix_find(&work->packet.src);
+	if (prefix && prefix->node_id)
+		return false;
+	work->pair.flags |= s->flags & SERVICE_DSR ? FLOW_TUNNEL | FLOW_DSR : FLOW_TUNNEL;
+	return true;
+}
+
+/* Does the backend that was chosen see who asks? */
+__noinline int nat_keeps_client(const struct service *s, const struct backend *b, bool external)
+{
+	struct scratch *work = scratch();
+
+	if (!s || !b || !work)
+		return false;
+	if (external && s->flags & SERVICE_TUNNEL && nat_forwards(work, s, b))
+		return true;
+	return !is_masqueraded_always(work, external) && !nat_misses_answers(&work->packet, b, external);
 }
 
 /* The hash by which the backend of a new flow is chosen; where there is but one, it says nothing. */
@@ -97,9 +130,7 @@ static __always_inline enum drop_reason nat_choose(ctx_t *ctx, struct scratch *w
 	pair->mapping.sport = p->sport;
 	pair->mapping.dport = b->port;
 	pair->mapping.protocol = p->protocol;
-	if (!is_masqueraded_always(work, external) && !nat_misses_answers(p, b, external))
-		return DROP_NONE;
-	return snat_choose(ctx, work, &p->src);
+	return nat_keeps_client(s, b, external) ? DROP_NONE : snat_choose(ctx, work, &p->src);
 }
 
 /*
@@ -206,6 +237,17 @@ static __always_inline bool is_late_beside(const struct scratch *work)
 	return work->ct.is_beside && work->packet.protocol == IPPROTO_TCP && !(work->packet.flags & PACKET_SYN);
 }
 
+/* What the backend's node is told of the service that was asked: with a SYN, or with each packet of what has none. */
+static __always_inline void note_asked(struct scratch *work)
+{
+	const struct packet *p = &work->packet;
+
+	if (!(p->flags & PACKET_L4) || (p->protocol == IPPROTO_TCP && !(p->flags & PACKET_SYN)))
+		return;
+	work->asked = p->dst;
+	work->forward.asked_port = p->dport;
+}
+
 /* Finds out what a translated flow makes of the packet: its addresses and ports into work->inner, and its way. */
 static __always_inline void ct_translation(struct scratch *work, const struct flow *f)
 {
@@ -215,6 +257,8 @@ static __always_inline void ct_translation(struct scratch *work, const struct fl
 	work->inner.dport = f->to_dport;
 	work->inner.protocol = work->packet.protocol;
 	snat_translate(work, f);
+	if (flow_is_one_way(f->flags))
+		note_asked(work);
 	work->forward.is_translated = true;
 	work->forward.is_renamed = !addr_equal(&f->to_src, &work->packet.src);
 }

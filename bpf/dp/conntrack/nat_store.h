@@ -22,7 +22,7 @@ __noinline int nat_put_reverse(const struct packet *p, const struct nat_pair *pa
 		return FLOW_EXISTS;
 	key = &work->half;
 	src_hi = tuple_key(&pair->mapping, key);
-	f = flow_fresh(work, key, pair->flags | FLOW_REVERSE, src_hi);
+	f = flow_fresh(work, key, (pair->flags & ~FLOW_DSR) | FLOW_REVERSE, src_hi);
 	f->ends[src_hi] = pair->client;
 	f->ends[!src_hi] = pair->backend;
 	f->to_src = p->dst;
@@ -173,6 +173,8 @@ static __always_inline enum drop_reason nat_store(ctx_t *ctx, struct scratch *wo
 
 	pair->client = work->sender;
 	location_of(&pair->mapping.dst, &pair->backend);
+	if (pair->flags & FLOW_TUNNEL)
+		location_forward(&pair->mapping.dst, &pair->backend);
 	why = nat_judge(work, p);
 	if (why)
 		return why;
@@ -180,8 +182,10 @@ static __always_inline enum drop_reason nat_store(ctx_t *ctx, struct scratch *wo
 									       : FLOW_EXISTS;
 	if (error && error != FLOW_EXISTS)
 		return DROP_CONNTRACK_FULL;
-	if (error)
+	if (error) {
+		pair->flags &= ~FLOW_DSR; /* of another port the backend's node knows nothing: this one undoes it */
 		why = nat_reserve_port(ctx, work, n);
+	}
 	if (why)
 		return why;
 	if (!nat_store_forward(work))

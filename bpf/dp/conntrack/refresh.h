@@ -12,7 +12,7 @@ static __noinline bool flow_is_closed(struct scratch *work, __u8 protocol)
 {
 	__u32 flags = work->found.flags;
 
-	if (flags & (FLOW_FORWARD | FLOW_REVERSE)) {
+	if (flow_has_pair(flags)) {
 		struct flow *other;
 
 		flow_pair_key(&work->found, protocol, &work->other);
@@ -20,7 +20,7 @@ static __noinline bool flow_is_closed(struct scratch *work, __u8 protocol)
 		if (other)
 			flags |= other->flags & FLOW_ENDS;
 	}
-	return flags & FLOW_RESET || (flags & FLOW_FIN_ORIGIN && flags & FLOW_FIN_REPLY);
+	return flags_are_closed(flags);
 }
 
 /*
@@ -77,11 +77,61 @@ static __noinline bool flow_source_left(const struct flow_key *key, const struct
 	return !addr_equal(&f->to_src, &n->addr4) && !addr_equal(&f->to_src, &n->addr6);
 }
 
+/* Where a pod of another node is that is sent what keeps its client's address: behind that node, encapsulated. */
+__noinline int location_forward(const ip_addr *addr, struct peer_location *peer)
+{
+	struct prefix *prefix;
+
+	if (!addr || !peer || peer->slot)
+		return false;
+	prefix = prefix_find(addr);
+	if (!prefix || !prefix->forward_id)
+		return false;
+	peer->remote_id = prefix->forward_id;
+	return true;
+}
+
+/*
+ * Finds anew where both ends are. Of a flow from another node's client that end stays where it was found: behind that node. A
+ * function of its own, for flows that are FLOW_TUNNEL.
+ */
+__noinline int ct_refresh_forwarded(const struct flow_key *key, struct flow *f)
+{
+	struct scratch *work = scratch();
+	struct tuple *t;
+	__u32 origin_hi;
+	__u16 via;
+
+	if (!key || !f || !work)
+		return false;
+	t = &work->inner; /* Linux 6.1 looks up no key that a function was given */
+	origin_hi = !!(f->flags & FLOW_ORIGIN_HI);
+	t->src = origin_hi ? key->hi_addr : key->lo_addr;
+	t->dst = origin_hi ? key->lo_addr : key->hi_addr;
+	via = f->ends[origin_hi].remote_id;
+	if (f->flags & FLOW_FORWARD)
+		t->dst = f->to_dst;
+	else if (f->flags & FLOW_REVERSE)
+		t->src = f->to_dst;
+	location_of(&t->src, &f->ends[origin_hi]);
+	location_of(&t->dst, &f->ends[!origin_hi]);
+	if (f->flags & (FLOW_FORWARD | FLOW_REVERSE))
+		location_forward(&t->dst, &f->ends[!origin_hi]);
+	else
+		f->ends[origin_hi].remote_id = via;
+	return true;
+}
+
 /* Finds anew where both ends are. */
 static __always_inline void ct_refresh_ends(const struct flow_key *key, struct flow *f)
 {
 	bool origin_hi = f->flags & FLOW_ORIGIN_HI;
 	const ip_addr *lo = &key->lo_addr, *hi = &key->hi_addr;
+
+	if (f->flags & FLOW_TUNNEL) {
+		ct_refresh_forwarded(key, f);
+		return;
+	}
 
 	/* whom a translated packet reaches stands not in the key: the backend there, the client back */
 	if (f->flags & (FLOW_FORWARD | FLOW_REVERSE)) {

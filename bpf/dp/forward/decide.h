@@ -4,6 +4,7 @@
 #define SLUICEWAY_DECIDE_H
 
 #include "dp/conntrack/nat.h"
+#include "dp/tunnel/dsr.h"
 #include "dp/tunnel/mss.h"
 #include "dp/tunnel/tunnel.h"
 
@@ -12,13 +13,25 @@
  * where it may be divided at all; those of our own header's the other end could not take apart, so the packet itself is
  * fragmented.
  */
-static __always_inline enum hop hop_to_remote(ctx_t *ctx, const struct packet *p)
+static __always_inline enum hop hop_to_remote(ctx_t *ctx, const struct packet *p, const struct forward *to)
 {
 	const struct node *n = node_now();
+	bool fits = to->asked_port ? fits_tunnel_dsr(ctx, p) : fits_tunnel(ctx);
 
-	if (!n || fits_tunnel(ctx) || !(n->flags & NODE_IPIP || p->flags & PACKET_WHOLE))
+	if (!n || fits || !(n->flags & NODE_IPIP || p->flags & PACKET_WHOLE))
 		return HOP_TUNNEL;
 	return HOP_FRAGMENTS;
+}
+
+/*
+ * The same of a pod's own packet: the stack tells the pod the tunnel's MTU, or fragments, where it knows the way; as it does not to
+ * a client of another node.
+ */
+static __always_inline enum hop hop_to_remote_from_pod(ctx_t *ctx, const struct forward *to)
+{
+	if (fits_tunnel(ctx))
+		return HOP_TUNNEL;
+	return to->is_forwarded ? HOP_FRAGMENTS : HOP_STACK;
 }
 
 /*
@@ -30,7 +43,7 @@ static __always_inline enum hop hop_from_pod(ctx_t *ctx, const struct packet *p,
 	const struct node *n = node_now();
 
 	if (remote_is_tunnel(to->peer.remote_id))
-		return fits_tunnel(ctx) ? HOP_TUNNEL : HOP_STACK; /* which tells the pod its MTU, or fragments */
+		return hop_to_remote_from_pod(ctx, to);
 	/* what answers the node has a source from elsewhere, which a bridge's or another plugin's device may refuse */
 	if (to->is_translated && addr_is_here(&p->dst))
 		return addr_is_here(&p->src) || (to->is_chained && to->is_renamed) ? HOP_LOOP : HOP_STACK;
@@ -49,7 +62,7 @@ static __always_inline enum hop hop_of_service(ctx_t *ctx, const struct packet *
 		return to->hook == HOOK_UPLINK_EGRESS || addr_is_here(&p->src) ? HOP_LOOP : HOP_STACK;
 	if (to->is_answer || (to->is_by_stack && to->hook == HOOK_UPLINK_INGRESS))
 		return HOP_STACK;
-	return remote_is_tunnel(to->peer.remote_id) ? hop_to_remote(ctx, p) : HOP_OUT;
+	return remote_is_tunnel(to->peer.remote_id) ? hop_to_remote(ctx, p, to) : HOP_OUT;
 }
 
 /* to: the hook, where the destination is, and whether the packet was translated. */
@@ -74,14 +87,17 @@ static __always_inline enum hop decide(ctx_t *ctx, const struct packet *p, const
 	return HOP_STACK;
 }
 
-/* Does a segment that opens a connection pass the tunnel, or its answer? Then it may not promise too much. */
+/*
+ * Does a segment that opens a connection pass the tunnel, or its answer, or those that it invites? Then it may not promise too much.
+ */
 static __always_inline enum drop_reason clamp_mss(ctx_t *ctx, const struct packet *p, const struct forward *to,
 						  const struct flow *f)
 {
 	if (!(p->flags & PACKET_OPENS))
 		return DROP_NONE;
 	if (remote_is_tunnel(to->peer.remote_id) ||
-	    (f && (remote_is_tunnel(f->ends[0].remote_id) || remote_is_tunnel(f->ends[1].remote_id))))
+	    (f &&
+	     (f->flags & FLOW_DSR || remote_is_tunnel(f->ends[0].remote_id) || remote_is_tunnel(f->ends[1].remote_id))))
 		return mss_clamp(ctx, p);
 	return DROP_NONE;
 }
@@ -110,6 +126,20 @@ static __always_inline void find_device(struct forward *to)
 	to->mac = a->mac;
 }
 
+/* Finds where a packet without a flow goes; an ICMP error goes against what it quotes, whose flow may lead elsewhere than routes do. */
+__noinline int find_peer(void)
+{
+	struct scratch *work = scratch();
+
+	if (!work)
+		return false;
+	if (work->forward.is_about_flow && work->found.flags & FLOW_TUNNEL)
+		work->forward.peer = work->found.ends[work->quote.src_hi & 1];
+	else
+		location_of(&work->packet.dst, &work->forward.peer);
+	return true;
+}
+
 /* Finds where a packet's destination is, and translates it by its flow; without a flow (NULL) it stays what it is. */
 static __always_inline enum drop_reason follow_flow(ctx_t *ctx, struct scratch *work, const struct flow *f)
 {
@@ -120,11 +150,12 @@ static __always_inline enum drop_reason follow_flow(ctx_t *ctx, struct scratch *
 	if (f) {
 		to->peer = *flow_destination(f, work->ct.src_hi);
 		to->is_by_stack = f->flags & FLOW_BY_STACK;
+		to->is_forwarded = f->flags & FLOW_TUNNEL;
 		to->came_past_stack = f->flags & FLOW_EXTERNAL && !to->is_by_stack;
 		to->cached = work->ct.cached;
 		why = ct_translate(ctx, work, f);
 	} else {
-		location_of(&p->dst, &to->peer);
+		find_peer();
 		to->cached = CACHE_NONE;
 	}
 	find_device(to);

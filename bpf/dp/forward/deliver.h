@@ -7,6 +7,7 @@
 #include "dp/forward/fib_forward.h"
 #include "dp/forward/leave.h"
 #include "dp/tunnel/divide.h"
+#include "dp/tunnel/dsr.h"
 #include "dp/tunnel/geneve.h"
 #include "dp/tunnel/tunnel.h"
 #include "dp/packet/rewrite.h"
@@ -50,7 +51,8 @@ static __always_inline enum drop_reason route_fragments(ctx_t *ctx, const struct
 	if (!n || !work)
 		return DROP_REWRITE;
 	work->forward.mtu = 0;
-	if (!is_divided(ctx, p, &work->forward))
+	/* the stack knows no way to who is outside but its own, and nothing of what DSR tells */
+	if (work->forward.is_forwarded || !is_divided(ctx, p, &work->forward))
 		return DROP_TOO_BIG;
 	*verdict = bpf_redirect(n->tunnel_ifindex, BPF_F_INGRESS);
 	return write_macs(ctx, &from, &to);
@@ -115,6 +117,8 @@ static __always_inline enum drop_reason deliver_to_tunnel(ctx_t *ctx, const stru
 	enum drop_reason why = write_macs(ctx, &from, &node_mac);
 	int redirected = 0;
 
+	if (!why && to->asked_port)
+		dsr_write(ctx);
 	if (!why)
 		why = route_tunnel(ctx, p, to->peer.remote_id, &redirected);
 	if (n && (to->hook != HOOK_TUNNEL_EGRESS || n->flags & NODE_IPIP))

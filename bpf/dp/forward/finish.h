@@ -16,8 +16,11 @@ static __always_inline enum drop_reason answer_too_big(ctx_t *ctx, struct packet
 {
 	if (to->hook == HOOK_TUNNEL_INGRESS || to->hook == HOOK_TUNNEL_EGRESS)
 		return DROP_TOO_BIG_SILENT; /* whoever sent it was told, or sent smaller ones */
-	if (!to->mtu)
+	if (!to->mtu) {
 		fits_tunnel_mtu(ctx, &to->mtu);
+		if (to->asked_port)
+			to->mtu -= dsr_size(p);
+	}
 	return reply_too_big(ctx, p, to->mtu) ? DROP_TOO_BIG : DROP_TOO_BIG_SILENT;
 }
 

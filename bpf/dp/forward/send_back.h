@@ -34,7 +34,8 @@ static __noinline struct flow *begin_through(ctx_t *ctx, struct scratch *work)
 	struct service *s = service_of_packet(&p->dst, p->dport, p->protocol, SCOPE_EXTERNAL);
 
 	/* is_own_source() finds work->sender */
-	if (!s || !s->backends || flow_may_come(p) || is_own_source(work, NULL) || !is_beyond(&work->sender))
+	if (!s || !s->backends || s->flags & SERVICE_TUNNEL || flow_may_come(p) || is_own_source(work, NULL) ||
+	    !is_beyond(&work->sender))
 		return NULL;
 	return nat_begin_beyond(ctx, s) ? &work->flow : NULL; /* and its way, see is_way_found() */
 }

@@ -223,6 +223,12 @@ static __always_inline long ctx_adjust_room(ctx_t *ctx, __s32 octets, __u64 flag
 	return bpf_skb_adjust_room(ctx, octets, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO | flags);
 }
 
+/* As ctx_adjust_room(), right behind the IP header, without its options; what is new is zeros. Returns an error, or 0. */
+static __always_inline long ctx_adjust_options(ctx_t *ctx, __s32 octets)
+{
+	return bpf_skb_adjust_room(ctx, octets, BPF_ADJ_ROOM_NET, BPF_F_ADJ_ROOM_FIXED_GSO);
+}
+
 /* As ctx_adjust_room(), for what is no GSO packet; one that is becomes another, of smaller segments. */
 static __always_inline bool ctx_add_room(ctx_t *ctx, __u32 octets)
 {

@@ -55,6 +55,9 @@ struct forward {
 	bool begins;	       /* at HOOK_XDP: its flow begins with it */
 	bool is_about_flow;    /* an ICMP error, about a flow that is known */
 	bool is_left;	       /* at HOOK_UPLINK_EGRESS, HOOK_TUNNEL_EGRESS: a pod's, which came there by the stack */
+	bool is_forwarded;     /* its flow is FLOW_TUNNEL */
+	__u16 via;	       /* key of remotes: the node that sends it for who is outside; 0: none does */
+	__be16 asked_port;     /* of the service at struct scratch's asked: what DSR tells, or was told; 0: nothing */
 };
 
 #endif

@@ -98,6 +98,7 @@ struct scratch {
 	struct bpf_fib_lookup route;	 /* what the kernel is asked, and answers */
 	struct bpf_sock_tuple socket;	 /* whom it is asked for */
 	ip_addr way_src;		 /* of a translated packet: by which source its way out is asked for */
+	ip_addr asked;			 /* the service's address, with forward's asked_port */
 	__be32 reply[28]; /* what a sender is told: a whole ICMP message, or TCP header and the one that it answers */
 	struct flow_place place; /* of an entry that is about to be stored */
 	struct fragment_key datagram;

@@ -78,8 +78,10 @@ __noinline int reply_too_big(ctx_t *ctx, struct packet *p, __u32 mtu)
 		return false;
 	memset(p, 0, sizeof(*p));
 	work->forward.is_translated = false;
-	return !parse(ctx, p) && icmp_find(ctx, p) && !icmp_rewrite(ctx, p) && work->forward.is_translated &&
-	       swap_macs(ctx);
+	if (parse(ctx, p) || !icmp_find(ctx, p) || icmp_rewrite(ctx, p))
+		return false;
+	/* what another node's client is answered goes by the tunnel untranslated */
+	return (work->forward.is_translated || !(work->found.flags & (FLOW_FORWARD | FLOW_REVERSE))) && swap_macs(ctx);
 }
 
 #endif

@@ -90,11 +90,11 @@ __noinline int decapsulate(ctx_t *ctx, struct packet *p)
 	bool inner_v4, outer_v4;
 	enum drop_reason why;
 	__s32 size;
-	__u32 from;
+	struct scratch *work = scratch();
 
-	if (!p)
+	if (!p || !work)
 		return DROP_REWRITE;
-	from = node_at(&p->src);
+	work->outer.src = p->src;
 	outer_v4 = p->flags & PACKET_V4;
 	inner_v4 = p->protocol == IPPROTO_IPIP;
 	size = header_size(inner_v4);
@@ -107,7 +107,7 @@ __noinline int decapsulate(ctx_t *ctx, struct packet *p)
 	ctx_forget_hash(ctx); /* the outer header's is one for all flows of a node */
 	memset(p, 0, sizeof(*p));
 	why = parse(ctx, p);
-	return why ? why : check_inner(p, from);
+	return why ? why : check_inner(&work->outer.src);
 }
 
 #endif

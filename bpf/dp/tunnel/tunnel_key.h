@@ -14,7 +14,7 @@ static __noinline bool has_tunnel_key(ctx_t *ctx)
 }
 
 /* check_inner() for what the device has taken the outer header off. */
-static __noinline enum drop_reason check_tunnelled(ctx_t *ctx, const struct packet *p)
+static __noinline enum drop_reason check_tunnelled(ctx_t *ctx)
 {
 	struct bpf_tunnel_key key = {};
 	ip_addr from = {};
@@ -23,7 +23,7 @@ static __noinline enum drop_reason check_tunnelled(ctx_t *ctx, const struct pack
 		from = addr_v4(bpf_htonl(key.remote_ipv4));
 	else if (ctx_tunnel_key(ctx, &key, BPF_F_TUNINFO_IPV6))
 		memcpy(&from, key.remote_ipv6, sizeof(from));
-	return check_inner(p, node_at(&from));
+	return check_inner(&from);
 }
 
 #endif

@@ -236,6 +236,12 @@ def test_bpffs_and_cgroup2_are_where_they_are_mounted() -> None:
             id="policy that would not see whom pods ask",
         ),
         pytest.param(
+            ["run", "--manifests", "/m", "--network", "chained", "--forwarding", "dsr"],
+            MOUNTS,
+            "--forwarding .* with --network chained",
+            id="a way for clients outside where others serve them",
+        ),
+        pytest.param(
             ["run", "--manifests", "/m", "--loadbalancer-pools", "on"],
             MOUNTS,
             "--loadbalancer-pools .* needs an API server, and --manifests names a folder",
