@@ -60,13 +60,14 @@ import select, socket, sys
 asked = passed = 0
 while not select.select([sys.stdin], [], [], 0.01)[0]:
     s = socket.socket()
-    s.settimeout(0.5)
+    s.settimeout(float(sys.argv[3]))
     asked += 1
     passed += s.connect_ex((sys.argv[1], int(sys.argv[2]))) == 0
     s.close()
 print(asked, passed)
 """
 SOON_S = 0.5  # who is denied hears nothing, and waits
+AGAIN_S = 2.5  # a segment that is lost while flows move is sent again after a second
 TOLD = """
 import socket, sys
 for kind in socket.SOCK_STREAM, socket.SOCK_DGRAM:
@@ -203,7 +204,7 @@ def test_a_generation_of_maps_is_exchanged_and_nothing_passes_that_did_not(
     _, client, other = pods
     assert not _reaches(other, web, OPEN)
     (old,) = PinRoot(node.pins).generations()
-    with _asking(client, web) as may, _asking(other, web) as may_not:
+    with _asking(client, web, AGAIN_S) as may, _asking(other, web, SOON_S) as may_not:
         node.end(node.running[0])
         with node.agent_runs("--max-services=70000"):
             _until(lambda: old not in PinRoot(node.pins).generations(), "the old generation is gone")
@@ -215,10 +216,11 @@ def test_a_generation_of_maps_is_exchanged_and_nothing_passes_that_did_not(
 
 
 @contextmanager
-def _asking(client: Pod, server: Pod) -> Iterator[subprocess.Popen[str]]:
+def _asking(client: Pod, server: Pod, patience_s: float) -> Iterator[subprocess.Popen[str]]:
     """What opens connections until it is told to end, and then says how many it asked for and how many there were."""
-    inside = ["nsenter", f"--net=/run/netns/{client.netns}", sys.executable, "-c", ASK_ON, server.address, str(OPEN)]
-    with subprocess.Popen(inside, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as asking:
+    inside = ["nsenter", f"--net=/run/netns/{client.netns}", sys.executable, "-c", ASK_ON]
+    argv = [*inside, server.address, str(OPEN), str(patience_s)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as asking:
         yield asking
         asking.kill()
 
