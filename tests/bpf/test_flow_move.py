@@ -75,6 +75,16 @@ def test_what_begins_begins(moving: Datapath, segment: Packet) -> None:
     assert moving.tables["flows"].count() == 2
 
 
+def test_what_would_have_another_port_waits(moving: Datapath) -> None:
+    """A flow that is on its way may have that port."""
+    asked = frame(CLIENT, NODE, syn(dport=NODE_PORT))
+    assert moving.run("uplink_ingress", asked).reason is DropReason.DROP_FLOW_MOVES
+    assert moving.tables["flows"].count() == 0
+    says(moving, -1)
+    moving.run("uplink_ingress", asked)
+    assert moving.tables["flows"].count() == 2
+
+
 def test_a_connection_that_is_known_goes_on(moving: Datapath) -> None:
     moving.run("pod_ingress", frame(POD, VIP, syn()))
     assert moving.run("pod_ingress", frame(POD, VIP, data())).reason is DropReason.DROP_NONE

@@ -17,19 +17,22 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } flow_moves SEC(".maps") PROGRAMS_WRITE;
 
-/*
- * May a packet without a flow be one of a connection that is on its way here? It is dropped, and sent again when the flow is here:
- * TCP alone does so by itself, and a connection that begins is no question.
- */
-__noinline int flow_may_come(const struct packet *p)
+/* Are flows on their way, and is the packet one that is sent again when it is dropped, as TCP does by itself? */
+__noinline int flow_waits(const struct packet *p)
 {
 	const struct flow_move *m;
 	__u32 zero = 0;
 
-	if (!p || p->protocol != IPPROTO_TCP || p->flags & PACKET_SYN)
+	if (!p || p->protocol != IPPROTO_TCP)
 		return false;
 	m = bpf_map_lookup_elem(&flow_moves, &zero);
 	return m && m->until_s && (__s32)(m->until_s - tick_s()) >= 0;
+}
+
+/* May a packet without a flow be one of a connection that is on its way here? One that begins is none. */
+static __always_inline bool flow_may_come(const struct packet *p)
+{
+	return !(p->flags & PACKET_SYN) && flow_waits(p);
 }
 
 #endif

@@ -4,6 +4,7 @@
 #define SLUICEWAY_NAT_STORE_H
 
 #include "dp/conntrack/conntrack.h"
+#include "dp/conntrack/flow_move.h"
 #include "dp/conntrack/nat_port.h"
 #include "dp/service/listener.h"
 
@@ -182,6 +183,8 @@ static __always_inline enum drop_reason nat_store(ctx_t *ctx, struct scratch *wo
 									       : FLOW_EXISTS;
 	if (error && error != FLOW_EXISTS)
 		return DROP_CONNTRACK_FULL;
+	if (error && flow_waits(p))
+		return DROP_FLOW_MOVES; /* the port may be one of a flow that is on its way */
 	if (error) {
 		pair->flags &= ~FLOW_DSR; /* of another port the backend's node knows nothing: this one undoes it */
 		why = nat_reserve_port(ctx, work, n);
