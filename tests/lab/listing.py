@@ -49,8 +49,10 @@ def _mounts() -> list[str]:
 
 
 def _cgroups() -> Iterator[str]:
+    """Ours all begin alike; others come and go on a machine with containers."""
     for folder, _, _ in os.walk("/sys/fs/cgroup"):
-        yield folder
+        if any(part.startswith("sw") for part in Path(folder).parts):
+            yield folder
 
 
 def _pins() -> Iterator[str]:
