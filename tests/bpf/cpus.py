@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 CPUS = sorted(os.sched_getaffinity(0))
-# always the first: some tests look at its lines in the maps
-OWN_CPU = CPUS[0]
-OTHER_CPU = CPUS[1 % len(CPUS)]
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+# of tests that run at once each process has another, as far as there are
+OWN_CPU = CPUS[_WORKER % len(CPUS)]
+OTHER_CPU = CPUS[(_WORKER + 1) % len(CPUS)]
+FIRST_CPU = CPUS[0]  # for who looks at its lines in the maps
 
 
 @contextmanager

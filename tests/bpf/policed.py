@@ -13,7 +13,7 @@ from scapy.packet import Packet
 
 from maps import abi
 from maps.abi import DropReason
-from tests.bpf.cpus import OWN_CPU, on_cpu
+from tests.bpf.cpus import FIRST_CPU, on_cpu
 from tests.bpf.datapath import (
     CLIENT,
     CLIENT6,
@@ -85,7 +85,7 @@ TRANSPORTS = [
 @pytest.fixture(autouse=True)
 def one_cpu() -> Iterator[None]:
     """Copies of flows are a CPU's own."""
-    with on_cpu(OWN_CPU):
+    with on_cpu(FIRST_CPU):
         yield
 
 

@@ -10,7 +10,7 @@ from maps import abi
 from maps.apply import read
 from maps.errors import MapFull
 from tests.bpf.conftest import loaded
-from tests.bpf.cpus import OWN_CPU, on_cpu
+from tests.bpf.cpus import FIRST_CPU, on_cpu
 from tests.bpf.datapath import Datapath
 from tests.policy.cast import (
     WORLD,
@@ -65,7 +65,7 @@ AMONG = with_uids(WORLD)
 @pytest.fixture(autouse=True)
 def _one_cpu() -> Iterator[None]:
     """Copies of flows are a CPU's own."""
-    with on_cpu(OWN_CPU):
+    with on_cpu(FIRST_CPU):
         yield
 
 
