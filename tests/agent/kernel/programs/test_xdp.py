@@ -91,9 +91,11 @@ def test_a_device_that_left_takes_its_link_along(pin_root: Path, tiny: Tiny) -> 
 def test_somebody_elses_program_stays(pin_root: Path, tiny: Tiny) -> None:
     def play() -> None:
         index = _veth()
-        subprocess.run(
-            ["ip", "link", "set", "u0", "xdpgeneric", "obj", tiny(1)["tiny"], "sec", "xdp.frags"], check=True
-        )
+        theirs = Loaded(tiny(2), PinRoot(pin_root).generation("theirs"), SIZES)
+        pinned = pin_root / "xdp"  # of an object iproute2 would pin the maps, and leave them
+        libbpf.pin(theirs.programs[XDP], pinned)
+        theirs.close()
+        subprocess.run(["ip", "link", "set", "u0", "xdpgeneric", "pinned", pinned], check=True)
         with _agent(pin_root, tiny, 1) as (_, links):
             with pytest.raises(KernelRefused) as refused:
                 links.attach(index, XdpMode.GENERIC)
