@@ -23,10 +23,11 @@ def bpf_object(name: str, folder: Path, home: Path = HERE) -> Path:
     return target
 
 
-def c_program(name: str, folder: Path) -> Path:
-    """``bench/<name>.c`` compiled into *folder*."""
+def c_program(name: str, folder: Path, home: Path = HERE) -> Path:
+    """``<name>.c`` in *home* compiled into *folder*, with what the benches' programs share (``program.h``)."""
     target = folder / name
-    _run(["gcc", "-std=gnu17", "-O2", "-Wall", "-Wextra", "-Werror", "-o", str(target), str(HERE / f"{name}.c")])
+    flags = ["-std=gnu17", "-O2", "-Wall", "-Wextra", "-Werror", f"-I{HERE}"]
+    _run(["gcc", *flags, "-o", str(target), str(home / f"{name}.c")])
     return target
 
 

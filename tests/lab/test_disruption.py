@@ -6,7 +6,6 @@
 import json
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,15 +17,16 @@ import pytest
 
 from bench import tools
 from lab import agents, cluster, pods, site
-from lab.addresses import ROUTER
 from lab.cluster import Cluster
 from lab.errors import LabError
 from lab.machine import Machine
 from lab.pods import Port
 from lab.site import Options
+from tests.lab.test_xdp import take_what_xdp_sends
 
 SECONDS = float(os.environ.get("SLUICEWAY_DISRUPTION_S", "0"))
 PORT = 8080
+PROGRAM = "connection_load"
 RATE, KEPT = 500, 1000  # of each of the two loads: new connections a second, and open ones
 DRAINED_S = 6.0  # longer than a node is without an agent that would hear of it
 SERVES_S = 0.5  # in which CNI is answered
@@ -56,18 +56,15 @@ def made(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cluster]:
     name = f"swlab-disruption-{os.getpid()}"
     try:
         up = cluster.up(name, Options(nodes=3, socket_lb=request.param), print)
-        program = up.site.folder / "pass.bpf.o"  # where machines see it
-        program.write_bytes(tools.bpf_object("pass", tmp_path, HERE).read_bytes())
-        up.site.machine(ROUTER).run("ip", "link", "set", "n1", "xdpdrv", "obj", str(program), "sec", "xdp")
-        binary, source = up.site.folder / "connections", HERE / "connections.c"
-        subprocess.run(["gcc", "-std=gnu17", "-O2", "-Wall", "-Wextra", "-Werror", source, "-o", binary], check=True)
+        take_what_xdp_sends(up, tmp_path)
+        tools.c_program(PROGRAM, up.site.folder, HERE)
         yield up
     finally:
         site.remove(name)
 
 
 def test_no_connection_fails_whatever_is_exchanged(made: Cluster) -> None:
-    connections = str(made.site.folder / "connections")
+    program = str(made.site.folder / PROGRAM)
     rolling, steady = (made.apply(service(app))[0] for app in ("rolling", "steady"))
     for node in made.site.node_names:
         serve(made, f"steady-{node}", node, "steady")
@@ -76,9 +73,9 @@ def test_no_connection_fails_whatever_is_exchanged(made: Cluster) -> None:
     first = made.site.machine("n1")
     ports = [each["spec"]["ports"][0]["nodePort"] for each in (rolling, steady)]
     by_port = [str(word) for port in ports for word in (first.addresses[1], port)]
-    asking = made.run("asking", "n1", load(connections, by_name))
+    asking = made.run("asking", "n1", load(program, by_name))
     outside = made.site.outside
-    outside.daemon("load", load(connections, by_port))
+    outside.daemon("load", load(program, by_port))
     until = time.monotonic() + SECONDS
     with ThreadPoolExecutor() as pool:
         done = [pool.submit(roll, made, until), pool.submit(exchange, first, until)]
@@ -102,7 +99,7 @@ def load(program: str, targets: list[str]) -> list[str]:
 
 def serve(made: Cluster, called: str, node: str, app: str) -> None:
     """A pod that answers."""
-    argv = [str(made.site.folder / "connections"), "serve", str(PORT)]
+    argv = [str(made.site.folder / PROGRAM), "serve", str(PORT)]
     again(lambda: made.run(called, node, argv, labels={"app": app}, ports=(Port("tcp", PORT),)))
 
 

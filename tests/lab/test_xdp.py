@@ -45,13 +45,17 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     name = f"swlab-xdp-{os.getpid()}"
     try:
         up = cluster.up(name, Options(nodes=2, socket_lb=False), print)
-        compiled = tools.bpf_object("pass", tmp_path_factory.mktemp("pass"), Path(__file__).parent)
-        program = up.site.folder / "pass.bpf.o"  # where machines see it
-        program.write_bytes(compiled.read_bytes())
-        up.site.machine(ROUTER).run("ip", "link", "set", "n1", "xdpdrv", "obj", str(program), "sec", "xdp")
+        take_what_xdp_sends(up, tmp_path_factory.mktemp("pass"))
         yield up
     finally:
         site.remove(name)
+
+
+def take_what_xdp_sends(made: Cluster, folder: Path) -> None:
+    """Have the other end of the first node's uplink take it: a veth does so where it has a program itself."""
+    program = made.site.folder / "pass.bpf.o"  # where machines see it
+    program.write_bytes(tools.bpf_object("pass", folder, Path(__file__).parent).read_bytes())
+    made.site.machine(ROUTER).run("ip", "link", "set", "n1", "xdpdrv", "obj", str(program), "sec", "xdp")
 
 
 @pytest.fixture(scope="module")

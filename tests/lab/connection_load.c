@@ -2,8 +2,9 @@
 /*
  * Many connections at a steady pace, and what became of each.
  *
- *   connections serve PORT                                      sends back what it is sent, until SIGTERM
- *   connections load NEW-ADDRESS PORT RATE KEPT-ADDRESS PORT KEPT   until SIGTERM, then prints what it saw as JSON
+ *   connection_load serve PORT     sends back what it is sent, until SIGTERM
+ *   connection_load load NEW-ADDRESS PORT RATE KEPT-ADDRESS PORT KEPT
+ *                                  until SIGTERM, then prints what it saw as JSON
  *
  * A load makes RATE new connections a second to the one address, each with an exchange of 64 octets, after which the server
  * closes it (so that the client's port is free again), and keeps KEPT connections to the other, on each of which it has such an
@@ -11,19 +12,15 @@
  */
 #define _GNU_SOURCE /* accept4() */
 #include <arpa/inet.h>
-#include <errno.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
 #include <signal.h>
 #include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <time.h>
-#include <unistd.h>
+
+#include "program.h"
 
 enum { OCTETS = 64, MOST = 16384, EVENTS = 256, TURN_MS = 2, BACKLOG = 4096, PATIENCE_S = 5 };
 enum state { UNUSED, NEW, KEPT };
@@ -51,24 +48,10 @@ static struct connection connections[MOST];
 static struct seen seen;
 static volatile sig_atomic_t is_over;
 
-static void die(const char *what)
-{
-	fprintf(stderr, "connections: %s: %s\n", what, strerror(errno));
-	exit(1);
-}
-
 static void end(int signal)
 {
 	(void)signal;
 	is_over = 1;
-}
-
-static long long now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000LL + t.tv_nsec;
 }
 
 static struct target target_of(const char *address, const char *port)
