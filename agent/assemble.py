@@ -293,8 +293,7 @@ def _watch_uses(sources: Sources) -> Iterator[WatchUse]:
 def _uplinks(options: Options, mirror: Mirror) -> tuple[Device, ...]:
     cluster = mirror.cluster
     node = cluster.nodes.get(options.node_name)
-    over_others = options.network is PodNetwork.CHAINED and options.served is ServiceProxy.ON
-    return uplinks(options.devices, node, cluster.local.devices, with_overlays=over_others)
+    return uplinks(options.devices, node, cluster.local.devices, with_overlays=options.serves_over_others)
 
 
 def _before_up(kernel: Started) -> Callable[[str], BeforeUp]:

@@ -123,7 +123,7 @@ def _finish_start(parts: Parts) -> None:
     if kernel.move.is_needed:
         kernel.move.finish(kernel.hooks.exchange)
         kernel.moved.set()
-        parts.loop.resync_watched()
+        parts.loop.resync_watched()  # XDP has waited for that
     devices = {d.ifindex: d.name for d in parts.uplinks()}
     report(on_hooks(kernel.hooks.foreign(devices, options.cgroup if options.has_socket_hooks else None)))
 

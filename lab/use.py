@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab import pods
+from lab.client import TIMEOUT_S
 from lab.cluster import Cluster
 from lab.errors import LabError
 from lab.machine import MACHINE_ITSELF, ExecContext, Machine
@@ -62,7 +63,7 @@ class Client:
     machine: Machine
     context: ExecContext = MACHINE_ITSELF
 
-    def ask(self, kind: str, address: str, port: int, count: int = 1, patience_s: float = 3.0) -> Asked:
+    def ask(self, kind: str, address: str, port: int, count: int = 1, patience_s: float = TIMEOUT_S) -> Asked:
         """Ask *count* times, over "tcp" or "udp", each by a new socket that waits for *patience_s*."""
         argv = [*CLIENT, "ask", kind, address, str(port), str(count), str(patience_s)]
         done = self.machine.run(*argv, context=self.context)

@@ -348,6 +348,11 @@ class Options:
         return ServiceProxy.ON if self.network is PodNetwork.OWN else ServiceProxy.PODS
 
     @property
+    def serves_over_others(self) -> bool:
+        """Whether all are served over another plugin's network, whose overlay brings backends' answers."""
+        return self.network is PodNetwork.CHAINED and self.served is ServiceProxy.ON
+
+    @property
     def has_socket_hooks(self) -> bool:
         """Whether the socket programs are on the cgroup."""
         return self.socket_lb.has_hooks and self.served is not ServiceProxy.OFF

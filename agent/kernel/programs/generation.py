@@ -32,7 +32,7 @@ from maps.spec import Carried
 
 log = logger(__name__)
 
-NODE = FLOW_MOVE = bytes(4)  # the keys of one record
+RECORD = bytes(4)  # the key of a map that has one
 MOVES_S = 5  # the longest that it takes, in the unit of the programs' seen_s; if the agent dies meanwhile, too
 
 
@@ -99,7 +99,7 @@ def _say_moving(generation: Generation, until_s: int) -> None:
     """Tell a generation's programs until when flows move; 0: no more."""
     if abi.FLOW_MOVES.name in generation.pinned():
         with held(generation.map_path(abi.FLOW_MOVES.name)) as fd:
-            mapio.update(fd, FLOW_MOVE, abi.FlowMove(until_s).pack(), 1)
+            mapio.update(fd, RECORD, abi.FlowMove(until_s).pack(), 1)
 
 
 def _carry(
@@ -180,4 +180,4 @@ def _node(generation: Generation) -> bytes:
     if "node" not in generation.pinned():
         return b""
     with held(generation.map_path("node")) as node:
-        return mapio.lookup(node, NODE, libbpf.map_info(node).value_size) or b""
+        return mapio.lookup(node, RECORD, libbpf.map_info(node).value_size) or b""
