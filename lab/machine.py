@@ -258,11 +258,13 @@ def _is_hidden(path: Path) -> bool:
 
 
 def _is_alive(process: int) -> bool:
+    """Whether any thread runs: the others may hold files, and locks by these, when the first has ended."""
     try:
         stat = Path(f"/proc/{process}/stat").read_text()
+        threads = list(Path(f"/proc/{process}/task").iterdir())
     except (FileNotFoundError, ProcessLookupError):
         return False
-    return stat.rpartition(")")[2].split()[0] != "Z"
+    return stat.rpartition(")")[2].split()[0] != "Z" or len(threads) > 1
 
 
 def _children(process: int) -> list[int]:
