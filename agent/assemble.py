@@ -59,6 +59,7 @@ from agent.reconcile.parts import Dataplane, Part
 from agent.reconcile.status import Status
 from agent.serve import health as readiness
 from agent.serve import telemetry
+from agent.serve.flow_shares import FlowShares
 from agent.serve.health_ports import Health, HealthPorts, HealthPortsPart, is_eligible
 from agent.serve.http import HttpServer
 from agent.serve.metrics import Metrics, WatchUse
@@ -99,6 +100,7 @@ class Parts:
     cni_socket: CniSocket
     http: HttpServer
     health: HealthPorts | None  # not where kube-proxy answers
+    shares: FlowShares
     metrics: Metrics
     reporter: Reporter
     policy_reporter: PolicyReporter
@@ -117,8 +119,9 @@ class Parts:
         """
         status = self.loop.status()
         problems = status.problems if status.synced else self.mirror.cluster.problems
-        if self.health is not None and (refused := self.health.problems()):
-            problems = (*problems, *refused)
+        refused = self.health.problems() if self.health is not None else ()
+        if refused or self.shares.problems():
+            problems = (*problems, *refused, *self.shares.problems())
         return status if problems is status.problems else replace(status, problems=problems)
 
     def uplinks(self) -> tuple[Device, ...]:
@@ -196,11 +199,13 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
         loop.attachments,
     )
     watches = partial(_watch_uses, cluster)
+    shares = FlowShares(kernel.move.new.maps, options.node_name, cni.attachments)
     metrics.read_from(
         replace(
             telemetry.sources(kernel.move.new, loop, watches, lambda: len(cni.attachments()), ipam.free),
             xdp=lambda: telemetry.xdp_uses(loop, kernel.xdp.attached()),
             allocator=lambda: allocator.use if allocator else None,
+            shares=shares.uses,
         )
     )
     ready = partial(_not_ready, loop, kernel, mirror, cluster)
@@ -218,6 +223,7 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
         earlier=earlier if is_chained else None,
         cni_socket=CniSocket(options.run_dir, cni.answer, metrics.observe_cni, threads),
         health=health,
+        shares=shares,
         http=HttpServer(prepared.listener, metrics.registry, threads, ready=ready, alive=threads.trouble),
         metrics=metrics,
         reporter=Reporter(options.run_dir, options.pin_root),

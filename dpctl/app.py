@@ -18,6 +18,7 @@ from dpctl.drops import COLUMNS as DROPS
 from dpctl.drops import DropFilter, drop_table, follow
 from dpctl.endpoint import endpoint_table
 from dpctl.explain import reasons
+from dpctl.flow_share import top_table
 from dpctl.names import Names
 from dpctl.output import Table, json_lines, json_rows
 from dpctl.pinned import find_root, in_use
@@ -135,6 +136,17 @@ def conntrack() -> None:
 def conntrack_list(pin_root: Path | None, /, output: str, **chosen: Any) -> None:
     """Flows from client to backend, the latest packet first; a flow that meets every filter is shown."""
     show([conntrack_table(generation_of(pin_root), Filter(**chosen))], output)
+
+
+@conntrack.command("top")
+@click.option("--limit", type=click.IntRange(1), help="Those with the most, so many.")
+@run_dir_option
+@output_option
+@click.pass_obj
+def conntrack_top(pin_root: Path | None, /, run_dir: Path, output: str, limit: int | None) -> None:
+    """Who has how much of the flow table: pods, the node and who is outside, the most first."""
+    root = find_root(pin_root)
+    show([top_table(in_use(root), Names.of(run_dir, root.path), limit)], output)
 
 
 app.add_command(policy)

@@ -11,6 +11,7 @@ WAYS_OUT: Mapping[str, str] = {
         f" {ALLOWED_RANGES} allows"
     ),
     "routed_back": f"a pod has no route of its own to some of its {ROUTED_RANGES}; let it refuse what is not there",
+    "flow_share": "dpctl conntrack top says who has how much; --max-flows makes the table larger",
     "policy_ingress": "dpctl policy why FROM TO PORT, on this node, names the policy",
     "policy_egress": "dpctl policy why FROM TO PORT, on this node, names the policy",
 }
@@ -29,6 +30,7 @@ WORDS: Mapping[str, str] = {
     "backend_lost": "the service names a backend that is not there",
     "conntrack_full": "the table of flows is full",
     "nat_ports": "no source port is free for a translation",
+    "flow_share": "who begins the flow has its share of the flow table",
     "nat_address": "the node has no address of the family to translate to",
     "rewrite": "the kernel refused to change the packet",
     "no_route": "the kernel has no route",

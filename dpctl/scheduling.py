@@ -8,8 +8,7 @@ from dpctl.output import Column, Table
 from dpctl.pinned import check_service, labels, opened
 from maps import abi
 from maps.pins import Generation
-
-RUNS = 1 << 32
+from maps.shares import open_now
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +43,6 @@ def scheduler_name(service: abi.Service) -> str:
     """As annotations have it; with the flag where the client's port counts too."""
     name = abi.Scheduler(service.scheduler).name.removeprefix("SCHEDULER_").lower()
     return f"{name}, {name}-port" if service.flags & abi.ServiceFlag.SERVICE_BY_PORT else name
-
-
-def open_now(load: abi.Load, run: int) -> int:
-    """What a load says while conntrack GC is at *run*, as load_open() in C."""
-    behind = (run - load.run) % RUNS
-    return load.flows if not behind else load.met if behind == 1 else 0
 
 
 def share_rows(

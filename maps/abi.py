@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "01f8171b7cc9"
+LAYOUT: Final = "4ca2177e1daf"
 """The fingerprint of all that follows."""
 
 
@@ -86,6 +86,24 @@ RULE_RANGES: Final = 7
 
 
 SEEN_BITS: Final = 30
+
+
+SHARE_CHANGES: Final = 65536
+
+
+SHARE_LEAST: Final = 256
+
+
+SHARE_NODE: Final = 1
+
+
+SHARE_OUTSIDE: Final = 0
+
+
+SHARE_PODS: Final = 2
+
+
+SHARE_TIMES: Final = 4
 
 
 SLOTS_PER_GROUP: Final = 64
@@ -173,7 +191,8 @@ class DropReason(IntEnum):
     DROP_SOURCE_RANGE = 44
     DROP_DENIED_PREFIX = 45
     DROP_FLOW_MOVES = 46
-    DROP_REASONS = 47
+    DROP_FLOW_SHARE = 47
+    DROP_REASONS = 48
 
 
 class EndpointFlag(IntFlag):
@@ -3270,6 +3289,65 @@ class SetRevision:
         ]
 
 
+_SHARE = struct.Struct("<IIIIIIII")
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """``struct share``, 32 bytes."""
+
+    SIZE: ClassVar[int] = 32
+    entries: Load  # load
+    mark: int  # __u32
+    refused: int  # __u32
+    portless: int  # __u32
+    refused_s: int  # __u32
+    holder: int  # __u32
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return Share.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[Share]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _SHARE.pack
+        return b"".join(
+            [
+                pack(
+                    r.entries.flows, r.entries.met, r.entries.run,
+                    r.mark,
+                    r.refused,
+                    r.portless,
+                    r.refused_s,
+                    r.holder,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "Share":
+        """The record in exactly these bytes."""
+        (found,) = Share.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[Share]":
+        """The records that stand end to end in *data*."""
+        return [
+            Share(
+                Load(f0, f1, f2),
+                f3,
+                f4,
+                f5,
+                f6,
+                f7,
+            )
+            for (f0, f1, f2, f3, f4, f5, f6, f7,) in _SHARE.iter_unpack(data)
+        ]
+
+
 _SOCK_PEER = struct.Struct("<16s16sBBBBIH2x")
 
 
@@ -3771,6 +3849,11 @@ SET_REVISIONS: Final[MapSpec[int, SetRevision]] = MapSpec(
     writer=Writer.AGENT, order=85, carried=Carried.SEED, live=bytes.fromhex("ffffffff"),
 )
 
+SHARES: Final[MapSpec[int, Share]] = MapSpec(
+    "shares", MapKind.ARRAY, record.IntCodec("<I"), Share, 8192, 0,
+    option="max_endpoints", live=bytes.fromhex("ffffffffffffffffffffffff0000000000000000000000000000000000000000"),
+)
+
 SOCK_PEERS: Final[MapSpec[SockPeerKey, SockPeer]] = MapSpec(
     "sock_peers", MapKind.HASH, SockPeerKey, SockPeer, 65536, 1,
     option="max_flows", carried=Carried.TRAFFIC,
@@ -3846,7 +3929,7 @@ MAPS: Final[Mapping[str, MapSpec[Any, Any]]] = {
     ),
     "gc_runs": GC_RUNS,
     "gc_timers": MapSpec(
-        "gc_timers", MapKind.ARRAY, record.Octets(4), record.Octets(256), 1, 0,
+        "gc_timers", MapKind.ARRAY, record.Octets(4), record.Octets(272), 1, 0,
         private=True,
     ),
     "kept_ports": KEPT_PORTS,
@@ -3895,12 +3978,13 @@ MAPS: Final[Mapping[str, MapSpec[Any, Any]]] = {
     "rule_sets": RULE_SETS,
     "rules": RULES,
     "scratches": MapSpec(
-        "scratches", MapKind.PERCPU_ARRAY, record.Octets(4), record.Octets(1704), 1, 0,
+        "scratches", MapKind.PERCPU_ARRAY, record.Octets(4), record.Octets(1712), 1, 0,
         private=True,
     ),
     "service_addrs": SERVICE_ADDRS,
     "services": SERVICES,
     "set_revisions": SET_REVISIONS,
+    "shares": SHARES,
     "shortcut_tags": MapSpec(
         "shortcut_tags", MapKind.ARRAY, record.Octets(4), record.Octets(8), 8192, 0,
         per_cpu=8192, private=True,

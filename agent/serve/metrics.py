@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 
 from agent.ipam.lb_pool import AllocatorUse
 from agent.log import logger
+from agent.serve.flow_shares import OwnerUse, share_families
 from agent.serve.lb_metrics import allocator_families
 from agent.serve.policy_metrics import PROPAGATION_BUCKETS_S, PolicyUse, policy_families
 from maps import abi
@@ -97,6 +98,7 @@ class Sources:
     xdp: Callable[[], Iterable[XdpUse]] = tuple
     policy: Callable[[], PolicyUse] = PolicyUse
     allocator: Callable[[], AllocatorUse | None] = lambda: None
+    shares: Callable[[], Iterable[OwnerUse]] = tuple
 
 
 @dataclass(slots=True)
@@ -177,6 +179,7 @@ class _Scrape(Collector):
             lambda: _xdp(s.xdp()),
             lambda: policy_families(s.policy()),
             lambda: allocator_families(s.allocator()),
+            lambda: share_families(s.shares()),
         )
         for read in readers:
             try:

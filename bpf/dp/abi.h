@@ -69,6 +69,7 @@ enum drop_reason {
 	DROP_SOURCE_RANGE,   /* for a load balancer's address, from outside its service's loadBalancerSourceRanges */
 	DROP_DENIED_PREFIX,  /* from a range on the list of those that XDP lets nothing in from */
 	DROP_FLOW_MOVES, /* of a connection that is not known while flows are carried to other maps; it is sent again */
+	DROP_FLOW_SHARE, /* a flow needs an entry, and who begins it has its share of the table, which is nearly full */
 	DROP_REASONS,	 /* count, keep last */
 };
 
@@ -253,8 +254,8 @@ struct turn {
 };
 
 /*
- * Open flows and sockets that this node began to a backend. Conntrack GC counts them again in each of its runs; what begins in
- * a run is in what it will have counted where it has passed the place already.
+ * A number that conntrack GC counts again in each of its runs: of a backend the open flows and sockets that this node began. What
+ * begins in a run is in what it will have counted where it has passed the place already.
  */
 struct load {
 	__u32 flows LIVE; /* since the run before, as counted then and kept up since */
@@ -267,6 +268,28 @@ struct load_walk {
 	__u32 run;
 	__u32 bucket; /* of the flow table: those below have been walked */
 	__u32 place;  /* of load_sockets: those below have been walked */
+};
+
+/* Who begins flows, as an index of shares: a pod's is its slot and SHARE_PODS. */
+enum {
+	SHARE_OUTSIDE, /* whoever is not on this node, all together */
+	SHARE_NODE,    /* this node's own processes */
+	SHARE_PODS,    /* and from here on pods, each with whom it routes for */
+};
+
+enum {
+	SHARE_LEAST = 256, /* entries that everybody may have while there is room */
+	SHARE_TIMES = 4,   /* of those that are free in the flow table, so many times may be one's who begins more */
+};
+
+/* What somebody has of the flow table, and what of late was refused. */
+struct share {
+	struct load entries; /* of the flows that it began */
+	__u32 mark;	     /* of conntrack GC's last run that has met one of them, and whether they were few then */
+	__u32 refused;	     /* new flows that got no entry, for it had its share */
+	__u32 portless;	     /* new flows for which no port was free */
+	__u32 refused_s;     /* when either was last, as struct flow's; 0: never */
+	__u32 holder;	     /* the attachment's revision then: another's may have the slot since */
 };
 
 /* That a service of SCHEDULER_LC was asked, so that there is something to count. One value, under key 0. */

@@ -124,6 +124,8 @@ class Datapath:
         limits.update((slot, none) for slot in self.slots.values())
         mapio.update(self.copies, bytes(4), os.urandom(8), 1)
         self.tables["flow_moves"].update([(0, abi.FlowMove(0))])
+        owners = (abi.SHARE_OUTSIDE, abi.SHARE_NODE, *(abi.SHARE_PODS + slot for slot in self.slots.values()))
+        self.tables["shares"].update((owner, abi.Share.unpack(bytes(abi.Share.SIZE))) for owner in owners)
         self.tables["fragment_slots"].update_packed(*EMPTY_SLOTS)
         self.node()
         self.endpoint(POD, LOOPBACK, POD_MAC)

@@ -95,6 +95,15 @@ def full(node: Datapath) -> None:
     node.fill_flows(0)
 
 
+def shared_out(node: Datapath) -> None:
+    """The pod has more than its share of a table that seems full, by the places of many flows."""
+    service((OTHER, 8080, True))(node)
+    for sport in range(1, 300):
+        node.run("pod_ingress", frame(POD, OTHER, syn(sport=sport)))
+    share = abi.Share(abi.Load(1000, 0, 0), 0, 0, 0, 0, 0)
+    node.tables["shares"].update([(abi.SHARE_PODS + node.slot(LOOPBACK), share)])
+
+
 def spent(node: Datapath) -> None:
     """The only port for source translation is in use."""
     service((POD, 8080, True))(node)
@@ -235,6 +244,7 @@ CASES = {
     DropReason.DROP_NO_LOCAL_BACKEND: Case(service(flags=ServiceFlag.SERVICE_LOCAL), SYN),
     DropReason.DROP_BACKEND_LOST: Case(lost, SYN),
     DropReason.DROP_CONNTRACK_FULL: Case(full, SYN, sizes={"flows": 1}),
+    DropReason.DROP_FLOW_SHARE: Case(shared_out, SYN, sizes={"flows": 1}),
     DropReason.DROP_NAT_PORTS: Case(spent, frame(POD, VIP, syn(sport=40002))),
     DropReason.DROP_NAT_ADDRESS: Case(nameless, SYN),
     DropReason.DROP_NO_ROUTE: Case(node_port((UNREACHED, 8080, False)), NODE_PORT, "uplink_ingress"),

@@ -12,8 +12,8 @@ from scapy.packet import Packet
 from agent.compile.desired import Desired, desired
 from agent.compile.records import Records
 from agent.model.service import Protocol, Scheduler, Service, ServicePort, WeightOf, Weights
-from dpctl.scheduling import open_now
 from maps import abi
+from maps.shares import open_now
 from tests.agent.compile.objects import FRESH, SETTINGS, cluster, endpoint, name, piece
 from tests.bpf.datapath import POD, POD6, VIP, VIP6, Datapath, data, datagram, frame, syn
 from tests.bpf.packets import addresses, answer

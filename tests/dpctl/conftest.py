@@ -96,6 +96,13 @@ def fill(generation: Generation) -> None:
         abi.POD_NETNS: [(77, abi.PodAddresses(client, IPv6Address(0)))],
         abi.FLOWS: flows,
         abi.NODE: [(0, abi.Node(address("192.0.2.1"), IPv6Address(0), 1, 5, 1024, 29999, 30000, 32767, 0, 0, 0, 0, 0))],
+        abi.LOAD_WALKS: [(0, abi.LoadWalk(7, 0, 0))],
+        abi.SHARES: [
+            (abi.SHARE_OUTSIDE, abi.Share(abi.Load(0, 0, 7), 0, 0, 0, 0, 0)),
+            (abi.SHARE_NODE, abi.Share(abi.Load(5, 0, 7), 0, 0, 0, 0, 0)),
+            (abi.SHARE_PODS + 2, abi.Share(abi.Load(40, 0, 7), 0, 3, 1, now_s, 1)),
+            (abi.SHARE_PODS + 3, abi.Share(abi.Load(90, 0, 7), 0, 0, 0, 0, 0)),
+        ],
         abi.GC_RUNS: [(0, abi.GcRun(4, 9, time.monotonic_ns(), 2, 1))],
     }
     with ExitStack() as stack:

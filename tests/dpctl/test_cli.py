@@ -75,6 +75,18 @@ def test_flows_are_filtered(rows: Rows, arguments: tuple[str, ...], count: int) 
     assert len(rows("conntrack", "list", *arguments)) == count
 
 
+def test_who_has_most_of_the_flow_table_comes_first(rows: Rows, dpctl: Dpctl) -> None:
+    found = rows("conntrack", "top")
+    assert [(row["owner"], row["entries"], row["refused"], row["portless"]) for row in found] == [
+        ("slot 2", 40, 3, 1),
+        ("(this node)", 5, 0, 0),
+    ]
+    assert found[0]["ago_s"] < 60
+    assert found[1]["ago_s"] is None
+    assert [row["owner"] for row in rows("conntrack", "top", "--limit", "1")] == ["slot 2"]
+    assert "OWNER" in dpctl("conntrack", "top").stdout
+
+
 def test_a_map_shows_how_full_it_is_and_where_it_is_pinned(rows: Rows, node: Path) -> None:
     maps = {row["name"]: row for row in rows("map", "list")}
     assert maps.keys() == abi.MAPS.keys()

@@ -14,7 +14,7 @@ from dpctl.endpoint import endpoint_rows, range_rows
 from dpctl.format import SetLabel, bit_rate, duration, octets, protocol, protocol_number, set_label
 from dpctl.link import LinkRow, socket_hook
 from dpctl.map import EntryRow, cell, entry_table
-from dpctl.scheduling import open_now, scheduler_name, share_rows
+from dpctl.scheduling import scheduler_name, share_rows
 from dpctl.service import service_rows
 from dpctl.status import agent_fact, flows_fact, traffic_rows
 from maps import abi
@@ -60,12 +60,6 @@ def test_a_frontend_says_how_clients_outside_reach_other_nodes() -> None:
 def test_a_frontend_whose_set_is_unknown_is_shown_without_a_name() -> None:
     (row,) = service_rows([(abi.ServiceKey(V4, 80, 17, 0), abi.Service(7, 0, 0, 1, 0, 0, 0))], {})
     assert (row.service, row.set_id, row.protocol) == ("", 7, "UDP")
-
-
-def test_what_a_load_says_depends_on_the_run_that_counts() -> None:
-    load = abi.Load(5, 3, 7)
-    assert [open_now(load, run) for run in (7, 8, 9, 6)] == [5, 3, 0, 0]
-    assert open_now(abi.Load(5, 3, 2**32 - 1), 0) == 3
 
 
 def test_shares_are_those_of_one_service_with_what_is_counted() -> None:

@@ -6,6 +6,7 @@
 #include "dp/conntrack/cache.h"
 #include "dp/conntrack/judge.h"
 #include "dp/conntrack/refresh.h"
+#include "dp/conntrack/share.h"
 #include "dp/conntrack/shortcut.h"
 
 /*
@@ -274,9 +275,21 @@ static __always_inline struct flow *flow_fresh(struct scratch *work, const struc
 	return f;
 }
 
+/* Stores a flow's one entry, if there is none. Returns why there is none then. */
+static __always_inline enum drop_reason ct_store(struct scratch *work, const struct flow *f)
+{
+	enum drop_reason why;
+	int error;
+
+	share_ask(work, &f->ends[work->ct.src_hi & 1], 1);
+	error = flow_insert(&work->key, f, BPF_NOEXIST);
+	why = share_answer(work, share_reason(error), 1);
+	return error == FLOW_EXISTS ? DROP_NONE : why;
+}
+
 /*
- * Remembers a flow that is carried as it is, where policy lets it begin. A full table costs it only the lookup's shortcut, unless
- * who answers is to be known: sets ct.is_kept, whether there is an entry.
+ * Remembers a flow that is carried as it is, where policy lets it begin. A full table, or a share that is used up, costs it only the
+ * lookup's shortcut, unless who answers is to be known: sets ct.unkept, why there is no entry.
  */
 __noinline int ct_keep(__u32 flags)
 {
@@ -293,7 +306,7 @@ __noinline int ct_keep(__u32 flags)
 		return why;
 	if (work->packet.flags & PACKET_RST)
 		f->flags |= FLOW_RESET;
-	work->ct.is_kept = flow_insert(&work->key, f, BPF_NOEXIST) != FLOWS_FULL;
+	work->ct.unkept = ct_store(work, f);
 	return DROP_NONE;
 }
 

@@ -4,6 +4,7 @@
 #define SLUICEWAY_FLOW_H
 
 #include "dp/conntrack/flow_insert.h"
+#include "dp/conntrack/share.h"
 
 EXPORT_ENUM(flow_flag);
 
@@ -182,6 +183,7 @@ static __always_inline bool ct_delete_entries(const struct flow_key *key, const 
 		flow_delete(pair);
 	}
 	flow_delete(key);
+	share_ends(f, flow_has_pair(f->flags) ? 2 : 1);
 	return true;
 }
 

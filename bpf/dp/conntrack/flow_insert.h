@@ -13,13 +13,24 @@
 
 #include "dp/conntrack/flow_table.h"
 
-enum { FLOWS_FULL = -7 /* -E2BIG */, FLOW_EXISTS = -17 /* -EEXIST */, FLOW_BUSY = -16 /* for the steps below alone */ };
+enum {
+	FLOWS_FULL = -7,   /* -E2BIG */
+	FLOW_EXISTS = -17, /* -EEXIST */
+	FLOW_SHARED = -12, /* -ENOMEM: what is free is left to others */
+	FLOW_BUSY = -16,   /* for the steps below alone */
+};
 
 enum {
 	FLOW_MANY = 9,	  /* entries in the first bucket from which on one goes into the second, if that has fewer */
 	FLOW_SPINS = 16,  /* looks at a lock that is another's, one behind the other */
 	FLOW_LOOKS = 512, /* more of them, with 20 to 30 ns between */
 	FLOW_TRIES = 4,	  /* so that it is given up after some 50 us: longer than most interrupts take */
+};
+
+enum {
+	FILL_LOOKS =
+		6, /* log2 of the buckets whose average counts: of so many it is known to a fortieth of the table */
+	FILL_BITS = 15, /* of an average's fraction */
 };
 
 static __always_inline bool flow_is_locked(const struct flow_bucket *b)
@@ -58,6 +69,33 @@ static __always_inline __u32 flow_room(const struct flow_bucket *b)
 }
 
 /*
+ * Keeps in mind how full a bucket is that a new entry's key has. Nobody outside knows which it has, so these are like any others, and
+ * their average is the table's, without a number that all CPUs would write.
+ */
+static __always_inline void fill_note(struct scratch *work, __u32 room)
+{
+	__u32 used = FLOW_WAYS - room;
+
+	work->fill += (used << (FILL_BITS - FILL_LOOKS)) - (work->fill >> FILL_LOOKS);
+}
+
+/*
+ * Has the owner of the entry that is about to be stored more than is left for all? What each may have follows from what is free, so
+ * who takes without end leaves a part of the table free, however many they are. Nobody has more than the table: while that has room, no
+ * count limits anybody, right or wrong.
+ *
+ * Source: Choudhury and Hahne, Dynamic queue length thresholds for shared-memory packet switches, IEEE/ACM ToN 6(2), 1998.
+ */
+static __always_inline bool flow_is_shared_out(const struct scratch *work)
+{
+	__u64 room = (__u64)flow_bucket_number * FLOW_ROOM;
+	__u64 used = (__u64)flow_bucket_number * work->fill >> FILL_BITS;
+	__u64 most = used < room ? SHARE_TIMES * (room - used) : 0;
+
+	return work->place.own > SHARE_LEAST && used > most && work->place.own > most;
+}
+
+/*
  * Makes an entry a key's, whose way has no tag yet. Who still holds the entry that was there before reads no serial while the rest is of
  * two, see flow_read(). Plain writes: an exchange would wait for the entry's memory, x86 keeps their order without.
  */
@@ -78,12 +116,13 @@ static __always_inline void flow_write(struct flow_entry *e, const struct flow_k
 
 /*
  * Locks the first bucket of a key, and notes its place; an entry that it has is taken from the table. FLOW_EXISTS (it has one, with the flag
- * BPF_NOEXIST), FLOWS_FULL: nothing is locked.
+ * BPF_NOEXIST), FLOW_SHARED, FLOWS_FULL: nothing is locked.
  */
 __noinline int flow_claim(const struct flow_key *key)
 {
 	struct scratch *work = scratch();
 	struct flow_bucket *b;
+	__u32 room;
 	int where;
 
 	if (!key || !work || !flow_place(key, &work->place))
@@ -99,7 +138,13 @@ __noinline int flow_claim(const struct flow_key *key)
 	}
 	if (where >= 0)
 		flow_take(&work->place, where);
-	work->place.room = where == FLOW_TAGGED ? 0 : flow_room(b);
+	room = flow_room(b);
+	fill_note(work, room);
+	if (where < 0 && flow_is_shared_out(work)) {
+		flow_unlock(b);
+		return FLOW_SHARED;
+	}
+	work->place.room = where == FLOW_TAGGED ? 0 : room;
 	return 0;
 }
 
@@ -188,7 +233,10 @@ __noinline int flow_put(const struct flow_key *key, const struct flow *f)
 	return 0;
 }
 
-/* Flags and what is returned are bpf_map_update_elem()'s: FLOW_EXISTS, or FLOWS_FULL where neither of the key's buckets has room. */
+/*
+ * Flags and what is returned are bpf_map_update_elem()'s: FLOW_EXISTS, FLOWS_FULL where neither of the key's buckets has room, or
+ * FLOW_SHARED where its owner, in the scratch, is to leave the room to others.
+ */
 static __always_inline int flow_insert(const struct flow_key *key, const struct flow *f, __u32 flags)
 {
 	struct scratch *work = scratch();

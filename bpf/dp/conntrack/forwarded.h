@@ -63,7 +63,7 @@ __noinline int forwarded_begin(void)
 	if (work->packet.flags & PACKET_RST)
 		f->flags |= FLOW_RESET;
 	/* without an entry answers would leave as the pod's own */
-	return flow_insert(&work->key, f, BPF_NOEXIST) == FLOWS_FULL ? DROP_CONNTRACK_FULL : DROP_NONE;
+	return ct_store(work, f);
 }
 
 /* The flow of a packet that another node sends on, of which f was found (NULL: none). Sets *why it cannot go on. */

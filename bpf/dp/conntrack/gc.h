@@ -73,11 +73,14 @@ struct gc_timer {
 	struct bpf_timer timer;
 	struct pass pass;
 	struct gc_tick tick;
-	__u64 began_ns;	     /* when the timer was first armed, with a table that was empty or carried */
-	__u32 stretch;	     /* that is walked next */
-	__u32 met;	     /* entries that the one before it had */
-	__u32 bucket;	     /* that is walked */
-	__u32 busy;	     /* 1: somebody walks; the timer may fire meanwhile, on the same CPU too */
+	__u64 began_ns; /* when the timer was first armed, with a table that was empty or carried */
+	__u32 stretch;	/* that is walked next */
+	__u32 met;	/* entries that the one before it had */
+	__u32 bucket;	/* that is walked */
+	__u32 busy;	/* 1: somebody walks; the timer may fire meanwhile, on the same CPU too */
+	__u32 owners;	/* who has flows, of those that this run has met */
+	__u32 few;	/* entries: who has fewer is pressed last */
+	__u32 pad;
 	struct flow_key key; /* of the entry that is looked at */
 	struct flow flow;    /* and what it says */
 	struct flow_key other;
@@ -134,10 +137,9 @@ static __always_inline __u32 own_timeout_s(__u8 protocol, __u32 flags)
 }
 
 /* The fuller the table is the less; never of a connection that is answered and open, nor of a flow that goes on. */
-static __always_inline __u32 timeout_s(__u8 protocol, __u32 flags, const struct pass *pass)
+static __always_inline __u32 timeout_s(__u8 protocol, __u32 flags, __u32 pressed_s)
 {
 	__u32 own_s = own_timeout_s(protocol, flags);
-	__u32 pressed_s = pass->pressed_s;
 	bool goes_on = flags & FLOW_REPLIED && (protocol == IPPROTO_TCP || flags & FLOW_ASSURED);
 
 	return pressed_s && pressed_s < own_s && (flags_are_closed(flags) || !goes_on) ? pressed_s : own_s;
@@ -191,6 +193,40 @@ static __always_inline void gc_keep_port(const struct flow_key *key, const struc
 	port_keep(addr_is_v4(addr), f->to_sport, socket_hash(addr, origin_hi ? key->hi_port : key->lo_port), seen_s);
 }
 
+/* Has the owner of a flow few entries, as it was when this run met it first? Then it is pressed last. */
+static __always_inline bool gc_has_few(struct gc_timer *s, struct share *mine, const struct load_walk *walk)
+{
+	__u32 mark = (walk->run + 1) << 1;
+
+	if ((mine->mark & ~1U) != mark) {
+		mine->mark = mark | (load_open(&mine->entries, walk->run) < s->few);
+		s->owners++;
+	}
+	return mine->mark & 1;
+}
+
+/* The pass's time-out for the flows of one owner: of who has few, only in a table that is nearly full, and longer. */
+static __always_inline __u32 gc_pressed_s(struct gc_timer *s, struct share *mine)
+{
+	const struct load_walk *walk = load_walk();
+	__u32 pressed_s = s->pass.pressed_s;
+
+	if (!mine || !walk || !gc_has_few(s, mine, walk))
+		return pressed_s;
+	return pressed_s == flow_pressed_s ? pressed_s << (GC_UNPRESSED - 1 - GC_FULL) : 0;
+}
+
+/* An owner's flow goes on, in so many entries. */
+static __always_inline void gc_own(struct share *mine, __u32 entries)
+{
+	const struct load_walk *walk = load_walk();
+
+	if (!mine || !walk)
+		return;
+	load_turn(&mine->entries, walk->run);
+	__sync_fetch_and_add(&mine->entries.met, entries);
+}
+
 /*
  * One entry. A pair is decided by its forward entry, with what both have seen: the reverse one sees the answers.
  * A reverse entry alone has lost its other half to a failed write and goes when it is idle.
@@ -200,6 +236,7 @@ static __always_inline void gc_flow(struct gc_timer *s, struct flow_entry *entry
 	struct flow_key *key = &s->key;
 	struct pass *pass = &s->pass;
 	struct flow *f = &s->flow;
+	struct share *mine;
 	__u32 flags, seen_s;
 	__u32 entries = 1;
 	__u32 left_s;
@@ -223,8 +260,10 @@ static __always_inline void gc_flow(struct gc_timer *s, struct flow_entry *entry
 		}
 	}
 	left_s = pass->now_s - seen_s;
+	mine = share_of(f);
 	/* a packet may have been noted since this pass began */
-	if ((__s32)left_s <= (__s32)timeout_s(key->protocol, flags, pass)) {
+	if ((__s32)left_s <= (__s32)timeout_s(key->protocol, flags, gc_pressed_s(s, mine))) {
+		gc_own(mine, entries);
 		gc_keep_port(key, f, seen_s);
 		if (f->flags & FLOW_BESIDE)
 			besides_note(pass->now_s);
@@ -352,6 +391,8 @@ static long gc_step(__u32 turn, void *ctx)
 		run->at_ns = bpf_ktime_get_ns();
 		gc_fragments(in_s(run->at_ns));
 		load_walk_ends();
+		s->few = s->owners ? run->flows / s->owners / 2 : 0;
+		s->owners = 0;
 	}
 	return !s->stretch || bpf_ktime_get_ns() >= s->tick.until_ns;
 }

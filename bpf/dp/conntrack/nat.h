@@ -167,11 +167,11 @@ static __always_inline enum drop_reason ct_keep_outside(struct scratch *work, __
 {
 	enum drop_reason why = ct_keep(flags);
 
-	if (why || work->ct.is_kept)
+	if (why || !work->ct.unkept)
 		return why;
 	/* where the pod is stands in what could not be stored */
 	if (is_masqueraded_to(&work->packet.src, flow_destination(&work->flow, work->ct.src_hi)))
-		return DROP_CONNTRACK_FULL;
+		return work->ct.unkept;
 	return DROP_NONE;
 }
 

@@ -103,12 +103,38 @@ static __always_inline void port_keep(bool v4, __be16 port, __u32 socket, __u32 
 }
 
 /*
- * The n-th port for a socket; a range that can be tried whole is. Mixed once, one socket in four would have only odd ones,
- * or only even ones.
+ * The one of two neighbours in a range that may be a pod's; of two pods, in half of all pairs. So no pod takes more than half of the
+ * ports towards a server, and of those that may be another's it leaves half.
  */
-static __always_inline __be16 port_drawn(__u32 min, __u32 span, __u32 socket, __u32 n)
+static __always_inline __u32 port_of_pair(__u32 at, __u32 span, __u32 slot)
 {
-	return bpf_htons(min + (span > NAT_TRIES ? hash_word(hash_word(socket, n), n) : socket + n) % span);
+	__u32 own = (at & ~1U) | hash_word(hash_word(slot, at / 2), slot) >> 31;
+
+	return own < span ? own : span - 1; /* the last one has no neighbour */
+}
+
+/*
+ * The n-th port for a socket, at a pod's slot or at none (0); a range that can be tried whole is. Mixed once, one socket in four would
+ * have only odd ones, or only even ones.
+ */
+static __always_inline __be16 port_drawn(__u32 min, __u32 span, __u32 socket, __u32 n, __u32 slot)
+{
+	__u32 at;
+
+	if (span <= NAT_TRIES)
+		return bpf_htons(min + (socket + n) % span);
+	at = hash_word(hash_word(socket, n), n) % span;
+	return bpf_htons(min + (slot ? port_of_pair(at, span, slot) : at));
+}
+
+/* May a flow keep its client's own port, where the node has that free? Pods with many flows keep those alone that may be drawn for them. */
+static __always_inline bool port_stays(const struct scratch *work, __u32 own, __u32 min, __u32 span)
+{
+	__u32 slot = work->pair.client.slot, at = own - min; /* below min it is behind the range's end */
+
+	if (!port_is_kept(own))
+		return false;
+	return !slot || work->place.own <= SHARE_LEAST || at >= span || port_of_pair(at, span, slot) == at;
 }
 
 /*
@@ -137,8 +163,8 @@ __noinline int nat_port(const struct packet *p, __u32 try)
 		span = PRIVILEGED_PORTS - PRIVILEGED_MIN;
 	}
 	port = p->sport;
-	if (try % NAT_TRIES || p->flags & PACKET_ECHO || !port_is_kept(own))
-		port = port_drawn(min, span, socket, try % NAT_TRIES);
+	if (try % NAT_TRIES || p->flags & PACKET_ECHO || !port_stays(work, own, min, span))
+		port = port_drawn(min, span, socket, try % NAT_TRIES, work->pair.client.slot);
 	if (is_privileged && !port_is_kept(bpf_ntohs(port))) /* the agent's range is clear of the node's own ports */
 		return 0;
 	if (try >= NAT_TRIES)

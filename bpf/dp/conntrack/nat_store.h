@@ -109,6 +109,7 @@ static __always_inline int nat_store_forward(struct scratch *work)
 	int error;
 
 	nat_forward_flow(work);
+	work->place.own = 0; /* it was asked for both */
 	error = flow_insert(&work->key, &work->flow, BPF_NOEXIST);
 	if (error != FLOW_EXISTS)
 		return error;
@@ -142,7 +143,7 @@ static __noinline enum drop_reason nat_reserve_port(ctx_t *ctx, struct scratch *
 		if (!error)
 			return DROP_NONE;
 		if (error != FLOW_EXISTS)
-			return DROP_CONNTRACK_FULL;
+			return share_reason(error);
 	}
 	return DROP_NAT_PORTS;
 }
@@ -179,22 +180,23 @@ static __always_inline enum drop_reason nat_store(ctx_t *ctx, struct scratch *wo
 	why = nat_judge(work, p);
 	if (why)
 		return why;
+	share_ask(work, &pair->client, 2);
 	error = addr_equal(&pair->mapping.src, &p->src) && !work->ct.is_beside ? nat_store_reverse(p, work)
 									       : FLOW_EXISTS;
-	if (error && error != FLOW_EXISTS)
-		return DROP_CONNTRACK_FULL;
-	if (error && flow_waits(p))
-		return DROP_FLOW_MOVES; /* the port may be one of a flow that is on its way */
-	if (error) {
+	if (error == FLOW_EXISTS && flow_waits(p)) {
+		why = DROP_FLOW_MOVES; /* the port may be one of a flow that is on its way */
+	} else if (error == FLOW_EXISTS) {
 		pair->flags &= ~FLOW_DSR; /* of another port the backend's node knows nothing: this one undoes it */
 		why = nat_reserve_port(ctx, work, n);
+	} else {
+		why = share_reason(error);
 	}
 	if (why)
-		return why;
-	if (!nat_store_forward(work))
-		return DROP_NONE;
-	nat_forget_reverse(work);
-	return DROP_CONNTRACK_FULL;
+		return share_answer(work, why, 2);
+	error = nat_store_forward(work);
+	if (error)
+		nat_forget_reverse(work);
+	return share_answer(work, share_reason(error), 2);
 }
 
 #endif

@@ -18,6 +18,8 @@ struct flow_place {
 	__u32 flags;  /* BPF_NOEXIST: where there is none */
 	__u32 bucket; /* the one that an entry is put into */
 	__u32 room;   /* free ways of the first that it may be put into */
+	__u32 owner;  /* who begins it: index of shares */
+	__u32 own;    /* entries that are its owner's; 0: it has no share to keep to */
 };
 
 /* One direction of a flow: from here to there. */
@@ -61,7 +63,7 @@ struct ct_ctx {
 	__u32 is_current; /* the flow's ends are where they were found, and nothing is to be looked at again */
 	__u32 why;	  /* enum drop_reason: why the flow that was found may not go on */
 	__u32 is_ended;	  /* the flow that was found is being ended */
-	__u32 is_kept;	  /* the flow that has begun has an entry */
+	__u32 unkept;	  /* enum drop_reason: why the flow that has begun has no entry; DROP_NONE: it has */
 	__u32 src_hi;	  /* which end of the key the source is, 0 or 1 */
 };
 
@@ -105,6 +107,7 @@ struct scratch {
 	struct fragment fragment; /* about to be stored */
 	__u32 fence;
 	__u32 entries;	  /* that this CPU has made */
+	__u32 fill;	  /* of the flow table, as seen by where these were put: see flow_insert.h */
 	__u32 drops;	  /* that this CPU has kept */
 	__u32 option;	  /* of a TCP header, that is read next */
 	__u8 options[64]; /* of a TCP header, which has 40 octets of them at most */

@@ -2,14 +2,12 @@
 /*
  * How many open flows and sockets of this node's each backend has, for the scheduler that asks who has least. Who begins one adds
  * it, a socket that is closed takes it away; flows end with their entries, at any moment and unheard. So conntrack GC counts all of
- * them in each run, and its count takes the place of what was kept up meanwhile: nothing that is lost stays lost.
- *
- * Nobody walks over loads: a load's numbers are turned to a new run by whoever meets it first. Two CPUs that meet in that moment
- * may miss one of their own, until the next run.
+ * them in each run, and its count takes the place of what was kept up meanwhile.
  */
 #ifndef SLUICEWAY_LOAD_H
 #define SLUICEWAY_LOAD_H
 
+#include "dp/service/recount.h"
 #include "dp/service/sock_peer.h"
 
 EXPORT_NUMBER(LOAD_PLACES);
@@ -36,14 +34,6 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } load_sockets SEC(".maps") PROGRAMS_WRITE CARRIED;
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct load_walk);
-	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} load_walks SEC(".maps") PROGRAMS_WRITE;
-
 /* Nothing is counted on a node that has no use for it. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -52,13 +42,6 @@ struct {
 	__type(value, struct load_use);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } load_uses SEC(".maps") PROGRAMS_WRITE CARRIED;
-
-static __always_inline struct load_walk *load_walk(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&load_walks, &zero);
-}
 
 /* From now on GC counts. */
 static __always_inline void load_use(void)
@@ -76,25 +59,6 @@ static __always_inline bool load_is_used(void)
 	struct load_use *use = bpf_map_lookup_elem(&load_uses, &zero);
 
 	return use && use->is_used;
-}
-
-/* What a load says in a run: what the run before has counted, where nobody has turned its numbers yet. */
-static __always_inline __u32 load_open(const struct load *l, __u32 run)
-{
-	__u32 behind = run - *(const volatile __u32 *)&l->run;
-
-	return !behind ? l->flows : behind == 1 ? l->met : 0;
-}
-
-/* Turns a load's numbers to the run. */
-static __always_inline void load_turn(struct load *l, __u32 run)
-{
-	__u32 was = *(volatile __u32 *)&l->run, met;
-
-	if (was == run || __sync_val_compare_and_swap(&l->run, was, run) != was)
-		return;
-	met = __sync_lock_test_and_set(&l->met, 0);
-	l->flows = was + 1 == run ? met : 0;
 }
 
 /* One more, at a place that the run has passed or not. */

@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from agent.ipam.lb_pool import AllocatorUse
+from agent.serve.flow_shares import OwnerUse
 from agent.serve.metrics import MapUse, Metrics, PartUse, PoolUse, Sources, SyncUse, WatchUse, XdpUse
 from agent.serve.policy_metrics import PolicyCount, PolicyUse
 from maps import abi
+from maps.shares import Held
 
 PAGE = Path(__file__).parents[3] / "docs" / "metrics.md"
 
@@ -25,6 +27,7 @@ def families() -> Iterator[tuple[str, str, str, str]]:
             xdp=lambda: [XdpUse("eth0", "native")],
             policy=lambda: PolicyUse((PolicyCount("NetworkPolicy a/b", "ingress", abi.PolicyCounter(1, 1, 1)),)),
             allocator=lambda: AllocatorUse(is_leader=True, waiting=1, pools={"edge": (8, 2)}),
+            shares=lambda: [OwnerUse("a/b", Held(7, 6, 5, 0.1), is_shown=True)],
         )
     )
     metrics.observe_cni("ADD", 0, 0.01)
