@@ -17,7 +17,8 @@ def bpf_object(name: str, folder: Path, home: Path = HERE) -> Path:
     if compiler is None:
         raise BuildFailed("the benches compile a program of their own: no clang in PATH")
     target = folder / f"{name}.bpf.o"
-    includes = [f"-I{paths.headers()}", "-idirafter", f"/usr/include/{platform.machine()}-linux-gnu"]
+    ours = [f"-I{paths.sources()}", f"-I{paths.headers()}"]
+    includes = [*ours, "-idirafter", f"/usr/include/{platform.machine()}-linux-gnu"]
     flags = [f"@{paths.sources() / build.FLAGS}", *includes]
     _run([compiler.path, *flags, "-c", str(home / f"{name}.bpf.c"), "-o", str(target)])
     return target

@@ -57,12 +57,6 @@ static __always_inline enum drop_reason check_packet(ctx_t *ctx, struct scratch 
 	return DROP_NONE;
 }
 
-/* Does a segment answer or end a connection? It begins none, and takes no port for one. */
-static __always_inline bool is_stray(const struct packet *p)
-{
-	return p->flags & PACKET_RST || (p->flags & PACKET_OPENS && !(p->flags & PACKET_SYN));
-}
-
 /* Is it left to the stack, which answers that the time is exceeded, and knows groups and its links? */
 static __always_inline bool is_for_stack(const struct packet *p)
 {
@@ -102,11 +96,8 @@ static __always_inline enum drop_reason begin(ctx_t *ctx, struct scratch *work, 
 		return DROP_ROUTED_BACK;
 	if (to->remote_id != REMOTE_SELF && flow_may_come(p))
 		return DROP_FLOW_MOVES;
-	if (work->ct.is_beside || (!is_located_here(to) && is_masqueraded_to(&p->dst, &work->sender))) {
-		if (p->protocol == IPPROTO_SCTP)
-			return DROP_NAT_PROTOCOL;
+	if (work->ct.is_beside || (!is_located_here(to) && is_masqueraded_to(&p->dst, &work->sender)))
 		return is_stray(p) ? DROP_STRAY_SEGMENT : ct_source(ctx, work, 0, f);
-	}
 	/* the node's own flows with a pod are known where policy has to tell answers from questions */
 	return to->remote_id != REMOTE_SELF || policy_is_on() ? ct_keep(0) : DROP_NONE;
 }

@@ -54,7 +54,7 @@ static __always_inline enum drop_reason begin(ctx_t *ctx, struct scratch *work, 
 static __noinline struct flow *begin_from_outside(ctx_t *ctx, struct scratch *work, enum drop_reason *why)
 {
 	const struct packet *p = &work->packet;
-	struct service *s = service_of_packet(&p->dst, p->dport, p->protocol, SCOPE_EXTERNAL);
+	struct service *s = service_find(&p->dst, p->dport, p->protocol, SCOPE_EXTERNAL);
 	struct flow *f = NULL;
 
 	if (is_late_beside(work) || !(s || work->ct.is_beside))

@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "4ca2177e1daf"
+LAYOUT: Final = "605d4635a4a1"
 """The fingerprint of all that follows."""
 
 
@@ -192,7 +192,8 @@ class DropReason(IntEnum):
     DROP_DENIED_PREFIX = 45
     DROP_FLOW_MOVES = 46
     DROP_FLOW_SHARE = 47
-    DROP_REASONS = 48
+    DROP_SCTP_FRAGMENT = 48
+    DROP_REASONS = 49
 
 
 class EndpointFlag(IntFlag):
@@ -3605,6 +3606,12 @@ class Constants:
     """buckets of the flow table."""
     flow_pressed_s: int = 3
     """the same of a flow that is unanswered, was answered but once, or is closed, while less than 3/8 of the table's room are left; twice that for each eighth more, up to 5/8; at least 3, for copies last so long."""
+    flow_sctp_closed_s: int = 10
+    """the same after SHUTDOWN from both ends, or ABORT in place of an answer."""
+    flow_sctp_new_s: int = 60
+    """the same while unanswered, and after ABORT, whose tag may have been wrong."""
+    flow_sctp_s: int = 210
+    """seconds without a packet that end an answered SCTP flow: five heartbeats, and one that is late (RFC 9260 16)."""
     flow_stretches: int = 205
     """stretches of the flow table, each of as many buckets, that conntrack GC walks one by one."""
     flow_tcp_closed_s: int = 120

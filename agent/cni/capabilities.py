@@ -70,13 +70,10 @@ def _host_ports(asked: Mapping[str, Any]) -> Iterator[HostPort]:
         name = values.get("protocol") or "tcp"
         if not isinstance(name, str) or name.upper() not in Protocol.__members__:
             raise _bad(f"{where}.protocol", f"{name!r} is no protocol")
-        protocol = Protocol[name.upper()]
-        if protocol is Protocol.SCTP:
-            raise CniError(Code.UNSUPPORTED_FIELD, f"{where}.protocol: {name!r} is not supported for host ports")
         yield HostPort(
             _host_ip(values.get("hostip"), f"{where}.hostIP"),
             _port(values.get("hostport"), f"{where}.hostPort"),
-            protocol,
+            Protocol[name.upper()],
             _port(values.get("containerport"), f"{where}.containerPort"),
         )
 

@@ -10,11 +10,10 @@ from ipaddress import IPv6Address
 from agent.compile.public_range import PublicRanges
 from agent.model.address import Address, mapped, unmapped
 from agent.model.name import Problem
-from agent.model.service import Protocol, Service
+from agent.model.service import Service
 from maps import abi
 
 INTERNAL, EXTERNAL = abi.Scope.SCOPE_INTERNAL, abi.Scope.SCOPE_EXTERNAL
-CARRIED = (Protocol.TCP, Protocol.UDP)  # the programs translate no other
 NODE_PORT = "nodePort"
 CLUSTER_IPS = "spec.clusterIPs"
 BALANCERS = "status.loadBalancer.ingress"
@@ -62,8 +61,6 @@ def frontends(service: Service, ranges: PublicRanges | None = None, *, serves: b
     problems = [*_unserved(service, ranges)] if serves else []
     entries = {entry.key: entry for entry in _host_ports(service)}
     for index, port in enumerate(service.ports if serves else ()):
-        if port.protocol not in CARRIED:
-            continue
         for address, where, scope, local in _sites(service, public):
             cluster_ip = unmapped(address) if where.startswith(CLUSTER_IPS) else None
             on_node = where == NODE_PORT

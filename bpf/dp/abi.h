@@ -55,7 +55,7 @@ enum drop_reason {
 	DROP_TUNNEL_OUTER,  /* encapsulated by somebody who is no node of the cluster */
 	DROP_TUNNEL_INNER,  /* encapsulated by a node that may not speak for the source, or not to the destination */
 	DROP_TUNNEL_HEADER, /* for the tunnel, under another header than its own */
-	DROP_STRAY_SEGMENT, /* a TCP RST or SYN-ACK of a connection that nobody knows, and that would have to be translated */
+	DROP_STRAY_SEGMENT, /* a TCP RST or SYN-ACK, or SCTP's like, of a connection that nobody knows and that would be translated */
 	DROP_ROUTED_BACK,	/* a pod sent what is for somebody behind itself, for whom it routes */
 	DROP_NO_SERVICE,	/* for a service's address, at a port that none has for this sender, who was refused */
 	DROP_NO_SERVICE_SILENT, /* the same, and not one that can be answered */
@@ -70,7 +70,8 @@ enum drop_reason {
 	DROP_DENIED_PREFIX,  /* from a range on the list of those that XDP lets nothing in from */
 	DROP_FLOW_MOVES, /* of a connection that is not known while flows are carried to other maps; it is sent again */
 	DROP_FLOW_SHARE, /* a flow needs an entry, and who begins it has its share of the table, which is nearly full */
-	DROP_REASONS,	 /* count, keep last */
+	DROP_SCTP_FRAGMENT, /* begins an SCTP packet in fragments whose port would change, and with it the sum over them all */
+	DROP_REASONS, /* count, keep last */
 };
 
 /* The programs that count. */

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from scapy.packet import Packet
 
-from maps.abi import DropReason, EndpointFlag, NodeFlag, Scope
+from maps.abi import EndpointFlag, NodeFlag, Scope
 from tests.bpf.datapath import (
     CLIENT,
     CLIENT6,
@@ -218,15 +218,12 @@ def test_a_flow_beside_another_is_judged_as_that_one(
 
 
 @pytest.mark.parametrize(("pod", "other"), PAIRS)
-def test_sctp_is_tracked_and_never_translated(policed: Policed, pod: str, other: str) -> None:
+def test_sctp_is_tracked(policed: Policed, pod: str, other: str) -> None:
     policed.pod(other, ingress=ALL, egress=NOTHING)
     done = policed.node.run("pod_ingress", frame(pod, other, sctp()))
     assert (done.reason, addresses(done.packet)) == (NONE, (pod, other))
     assert sent(policed, other, pod, sctp(80, 40000)) is NONE, "an answer"
     assert sent(policed, other, pod, sctp(81, 40000)) is EGRESS, "no answer"
-    policed.flags(NodeFlag.NODE_MASQUERADE, revision=2)
-    outside = CLIENT6 if ":" in pod else CLIENT
-    assert sent(policed, pod, outside, sctp()) is DropReason.DROP_NAT_PROTOCOL
 
 
 @pytest.mark.parametrize(("pod", "other"), PAIRS)

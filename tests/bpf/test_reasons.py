@@ -10,6 +10,7 @@ import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6ND_RA, IPv6, IPv6ExtHdrDestOpt
 from scapy.layers.l2 import ARP, Dot1Q, Ether
+from scapy.layers.sctp import SCTP, SCTPChunkData
 from scapy.packet import Packet, Raw
 
 from maps import abi
@@ -51,6 +52,7 @@ NEVER_HERE = {DropReason.DROP_REWRITE}
 SYN = frame(POD, VIP, syn())
 OUT = frame(POD, CLIENT, syn())
 NODE_PORT = frame(CLIENT, NODE, syn(dport=30080))
+BEGUN_SCTP = Ether(src=POD_MAC, dst=GATEWAY_MAC) / IP(src=POD, dst=VIP, flags="MF") / SCTP(dport=80) / SCTPChunkData()
 EXTENDED = Ether(src=POD_MAC, dst=GATEWAY_MAC) / IPv6(src=POD6, dst=VIP6)
 for _ in range(9):
     EXTENDED /= IPv6ExtHdrDestOpt()
@@ -193,6 +195,11 @@ def denied(node: Datapath) -> None:
     node.tables["denied_prefixes"].update([(prefix_key("192.0.2.0/24"), abi.DeniedPrefix(1))])
 
 
+def sctp_service(node: Datapath) -> None:
+    """A service of SCTP, whose backend has another port."""
+    node.service(VIP, 80, [(OTHER, 8080, True)], protocol=132)
+
+
 def moving(node: Datapath) -> None:
     """Flows are on their way from other maps."""
     node.service(VIP, 80, [(OTHER, 8080, True)])
@@ -285,6 +292,7 @@ CASES = {
     ),
     DropReason.DROP_DENIED_PREFIX: Case(denied, frame(CLIENT, POD, syn()), "uplink_xdp"),
     DropReason.DROP_FLOW_MOVES: Case(moving, frame(POD, VIP, data())),
+    DropReason.DROP_SCTP_FRAGMENT: Case(sctp_service, BEGUN_SCTP),
 }
 
 

@@ -42,7 +42,7 @@ pytestmark = [pytest.mark.kernel, pytest.mark.netns]
 ROUTER_MAC = "02:00:00:00:00:99"
 NO_MAC = "00:00:00:00:00:00"
 OWN = EndpointFlag.ENDPOINT_NODE | EndpointFlag.ENDPOINT_HELD
-SCTP, GRE, ESP = 132, 47, 50
+GRE, ESP = 47, 50
 
 
 @dataclass(frozen=True)
@@ -341,7 +341,7 @@ def goes_on(node: Datapath, packet: Packet) -> Packet:
 
 
 @FAMILIES
-@pytest.mark.parametrize("protocol", [SCTP, GRE, ESP])
+@pytest.mark.parametrize("protocol", [GRE, ESP])
 def test_what_has_no_ports_never_leaves_under_the_pods_address(masked: Datapath, f: Family, protocol: int) -> None:
     packet = portless(f, protocol)
     done = masked.run("pod_ingress", packet)

@@ -25,7 +25,7 @@ from agent.netlink.socket import Socket
 from agent.watch.node.qdisc import paced, qdiscs
 from maps import abi, paths
 from maps.pins import PinRoot
-from tests.kernels import site, tunnels, uplinks
+from tests.kernels import sctp, site, tunnels, uplinks
 
 PINS = Path("/sys/fs/bpf/sluiceway")
 CGROUP = Path("/sys/fs/cgroup")
@@ -67,6 +67,7 @@ def main() -> int:
         for pod in pods:
             hooks.move_to_tcx(pod, POD)
         failures += [*through_packets("tcx"), *in_fragments("tcx")]
+    failures += sctp.tried_associations(generation.maps, tried)
     failures += [f"programs on device {pod}" for pod in pods if not hooks.has(pod, POD)]
     failures += masqueraded(generation.maps)
     failures += uplinks.tried_kinds(hooks, generation.maps, tried)

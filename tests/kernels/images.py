@@ -16,7 +16,7 @@ from zlib import crc32
 # what the guest insmods, with all they depend on; what is built into a kernel is passed over
 MODULES = (
     *("virtio_pci", "9p", "9pnet_virtio", "overlay", "veth", "sch_ingress", "cls_bpf", "vxlan", "geneve", "sch_fq"),
-    *("bonding", "bridge", "8021q"),
+    *("bonding", "bridge", "8021q", "crc32c_generic", "sctp"),
 )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
-from socket import IPPROTO_TCP, IPPROTO_UDP, if_nametoindex
+from socket import IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP, if_nametoindex
 
 from agent.model.address import Address, link_local, mapped
 from agent.netlink.cookie import netns_cookie
@@ -106,7 +106,7 @@ def fill(folder: Path) -> None:
         _back(folder, SET_ID + n, address, BACKEND_PORT)
     Table.open(abi.SERVICES, folder / "services").update(
         (abi.ServiceKey(address, port, protocol, scope), abi.Service(SET_ID + n, 0, backends, 1, 0, 0, 0))
-        for protocol in (IPPROTO_TCP, IPPROTO_UDP)
+        for protocol in (IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP)
         for n, f in enumerate(FAMILIES)
         for address, port, scope, backends in (
             (mapped(f.service), SERVICE_PORT, abi.Scope.SCOPE_INTERNAL, 1),

@@ -10,12 +10,12 @@
 #include "dp/conntrack/shortcut.h"
 
 /*
- * Does a client whose answers are not seen here go on as one who had some? Of TCP it acknowledges; else it speaks again a second
+ * Does a client whose answers are not seen here go on as one who had some? Of a connection it acknowledges; else it speaks again a second
  * and more later.
  */
 static __always_inline bool goes_on_one_way(const struct flow *f, const struct packet *p, __u32 now)
 {
-	return p->protocol == IPPROTO_TCP ? !(p->flags & PACKET_OPENS) : now != f->seen_s;
+	return has_connections(p->protocol) ? !(p->flags & PACKET_OPENS) : now != f->seen_s;
 }
 
 /*
@@ -30,7 +30,7 @@ static __always_inline void ct_note(struct flow *f, struct flow *entry, const st
 	if (flags & FLOW_RESET && !(p->flags & PACKET_RST) && (__s32)(now - f->seen_s) < RESET_DOUBT)
 		return;
 	flags &= ~FLOW_RESET;
-	if (flags & FLOW_REPLIED && p->protocol != IPPROTO_TCP && now != f->seen_s)
+	if (flags & FLOW_REPLIED && !has_connections(p->protocol) && now != f->seen_s)
 		flags |= FLOW_ASSURED;
 	if (p->flags & PACKET_RST)
 		flags |= FLOW_RESET;

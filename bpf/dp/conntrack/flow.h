@@ -133,7 +133,7 @@ static __always_inline bool from_origin(const struct flow *f, bool src_hi)
 /* Has the flow come so far that no pressure on the table ends it, and the table need not hear of each packet? */
 static __always_inline bool flow_is_settled(const struct flow *f, __u8 protocol)
 {
-	return f->flags & (protocol == IPPROTO_TCP ? FLOW_REPLIED : FLOW_ASSURED);
+	return f->flags & (has_connections(protocol) ? FLOW_REPLIED : FLOW_ASSURED);
 }
 
 /* Does the entry translate packets of this direction? */

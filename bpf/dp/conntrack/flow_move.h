@@ -17,13 +17,13 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } flow_moves SEC(".maps") PROGRAMS_WRITE;
 
-/* Are flows on their way, and is the packet one that is sent again when it is dropped, as TCP does by itself? */
+/* Are flows on their way, and is the packet one that is sent again when it is dropped, as connections do by themselves? */
 __noinline int flow_waits(const struct packet *p)
 {
 	const struct flow_move *m;
 	__u32 zero = 0;
 
-	if (!p || p->protocol != IPPROTO_TCP)
+	if (!p || !has_connections(p->protocol))
 		return false;
 	m = bpf_map_lookup_elem(&flow_moves, &zero);
 	return m && m->until_s && (__s32)(m->until_s - tick_s()) >= 0;

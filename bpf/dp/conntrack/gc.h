@@ -21,6 +21,13 @@ const volatile __u32 flow_udp_s
 	DOC("seconds without a packet that end a UDP flow with more than one answer (RFC 4787 REQ-5)") = 300;
 const volatile __u32 flow_udp_once_s DOC("the same of one that was answered within a second, and then silent") = 120;
 const volatile __u32 flow_udp_new_s DOC("the same while unanswered") = 30;
+const volatile __u32 flow_sctp_s
+	DOC("seconds without a packet that end an answered SCTP flow: five heartbeats, and one that is late (RFC 9260 16)") =
+		210;
+const volatile __u32 flow_sctp_new_s
+	DOC("the same while unanswered, and after ABORT, whose tag may have been wrong") = 60;
+const volatile __u32 flow_sctp_closed_s
+	DOC("the same after SHUTDOWN from both ends, or ABORT in place of an answer") = 10;
 const volatile __u32 flow_pressed_s
 	DOC("the same of a flow that is unanswered, was answered but once, or is closed, while less than 3/8 of the "
 	    "table's room are left; twice that for each eighth more, up to 5/8; at least 3, for copies last so long") =
@@ -119,10 +126,21 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } gc_looks SEC(".maps") PRIVATE;
 
+static __always_inline __u32 sctp_timeout_s(__u32 flags)
+{
+	if (flags & FLOW_RESET)
+		return flags & FLOW_REPLIED ? flow_sctp_new_s : flow_sctp_closed_s;
+	if (flags_are_closed(flags))
+		return flow_sctp_closed_s;
+	return flags & FLOW_REPLIED ? flow_sctp_s : flow_sctp_new_s;
+}
+
 static __always_inline __u32 own_timeout_s(__u8 protocol, __u32 flags)
 {
 	bool answered = flags & FLOW_REPLIED, tcp = protocol == IPPROTO_TCP;
 
+	if (protocol == IPPROTO_SCTP)
+		return sctp_timeout_s(flags);
 	if (!tcp && !answered)
 		return flow_udp_new_s;
 	if (!tcp)
@@ -140,7 +158,7 @@ static __always_inline __u32 own_timeout_s(__u8 protocol, __u32 flags)
 static __always_inline __u32 timeout_s(__u8 protocol, __u32 flags, __u32 pressed_s)
 {
 	__u32 own_s = own_timeout_s(protocol, flags);
-	bool goes_on = flags & FLOW_REPLIED && (protocol == IPPROTO_TCP || flags & FLOW_ASSURED);
+	bool goes_on = flags & FLOW_REPLIED && (has_connections(protocol) || flags & FLOW_ASSURED);
 
 	return pressed_s && pressed_s < own_s && (flags_are_closed(flags) || !goes_on) ? pressed_s : own_s;
 }

@@ -134,6 +134,15 @@ static __always_inline enum drop_reason nat_choose(ctx_t *ctx, struct scratch *w
 }
 
 /*
+ * Is it SCTP's that begins no association? One end may have more addresses, and ask the other by them: as the flow of another backend,
+ * or under another port, it would be told that there is no such association, and end the one that there is.
+ */
+static __always_inline bool is_stray_path(const struct packet *p)
+{
+	return p->protocol == IPPROTO_SCTP && is_stray(p);
+}
+
+/*
  * Begins the translated flow of a packet to a service's backend, if it serves the packet's source and has one. The client's address and port are kept unless
  * answers would miss us, its port also unless the backend knows it from another flow.
  * On DROP_NONE both entries are there.
@@ -150,6 +159,8 @@ __noinline int nat_begin(ctx_t *ctx, const struct service *s, bool external)
 		return DROP_SOURCE_RANGE;
 	if (!s->backends)
 		return service_empty(s);
+	if (is_stray_path(&work->packet))
+		return DROP_STRAY_SEGMENT;
 	why = nat_choose(ctx, work, s, external);
 	n = node_now(); /* not before: it would take stack meanwhile */
 	if (!why)
@@ -190,6 +201,8 @@ __noinline int nat_source(ctx_t *ctx, __u32 flags)
 	if (!n || !work)
 		return DROP_NAT_ADDRESS;
 	p = &work->packet;
+	if (is_stray_path(p))
+		return DROP_STRAY_SEGMENT;
 	pair = &work->pair;
 	pair->mapping.dst = p->dst;
 	pair->mapping.sport = p->sport;
@@ -234,7 +247,7 @@ static __always_inline enum drop_reason ct_source(ctx_t *ctx, struct scratch *wo
 /* Is the packet one beside another flow's answers that begins none? It goes as it is. */
 static __always_inline bool is_late_beside(const struct scratch *work)
 {
-	return work->ct.is_beside && work->packet.protocol == IPPROTO_TCP && !(work->packet.flags & PACKET_SYN);
+	return work->ct.is_beside && has_connections(work->packet.protocol) && !(work->packet.flags & PACKET_SYN);
 }
 
 /* What the backend's node is told of the service that was asked: with a SYN, or with each packet of what has none. */
@@ -242,7 +255,7 @@ static __always_inline void note_asked(struct scratch *work)
 {
 	const struct packet *p = &work->packet;
 
-	if (!(p->flags & PACKET_L4) || (p->protocol == IPPROTO_TCP && !(p->flags & PACKET_SYN)))
+	if (!(p->flags & PACKET_L4) || (has_connections(p->protocol) && !(p->flags & PACKET_SYN)))
 		return;
 	work->asked = p->dst;
 	work->forward.asked_port = p->dport;

@@ -59,7 +59,7 @@ static __noinline bool flow_service_changed(const struct flow_key *key, const st
 
 	if (f->flags & FLOW_REVERSE || addr_is_loopback(called))
 		return false;
-	s = service_of_packet(called, origin_hi ? key->lo_port : key->hi_port, key->protocol, scope);
+	s = service_find(called, origin_hi ? key->lo_port : key->hi_port, key->protocol, scope);
 	return (s ? s->set_id : 0) != f->set_id;
 }
 
@@ -163,7 +163,7 @@ static __noinline bool ct_refresh(const struct flow_key *key, struct flow *f, co
 	fence_reads(); /* the set's revision is read, its backends are not */
 	if (f->revision != revision && flow_source_left(key, f))
 		return false;
-	if (p->protocol != IPPROTO_TCP || p->flags & PACKET_SYN) {
+	if (!has_connections(p->protocol) || p->flags & PACKET_SYN) {
 		if (f->flags & FLOW_FORWARD && flow_backend_left(f))
 			return false;
 		if (f->revision != revision && flow_service_changed(key, f))

@@ -184,7 +184,7 @@ static __always_inline bool is_asked_of_no_service(const struct packet *p, const
 {
 	if (to->remote_id != REMOTE_EXTERNAL_IP)
 		return to->remote_id == REMOTE_CLUSTER_IP;
-	return p->protocol != IPPROTO_TCP || p->flags & PACKET_SYN;
+	return !has_connections(p->protocol) || p->flags & PACKET_SYN;
 }
 
 /* Is it an address of this node, of a pod of it, or of who is behind such a pod? */

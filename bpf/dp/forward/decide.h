@@ -93,7 +93,7 @@ static __always_inline enum hop decide(ctx_t *ctx, const struct packet *p, const
 static __always_inline enum drop_reason clamp_mss(ctx_t *ctx, const struct packet *p, const struct forward *to,
 						  const struct flow *f)
 {
-	if (!(p->flags & PACKET_OPENS))
+	if (!(p->flags & PACKET_OPENS) || p->protocol != IPPROTO_TCP)
 		return DROP_NONE;
 	if (remote_is_tunnel(to->peer.remote_id) ||
 	    (f &&

@@ -74,8 +74,9 @@ static __always_inline enum drop_reason route_segmenter(int *verdict)
 }
 
 /*
- * Has a GSO packet to be cut before it leaves? So do datagrams that a process of the node was to send by a device which sums
- * nothing up: the kernel does not say of their sum that it is left to others, and behind a header of ours makes it wrong.
+ * Has a GSO packet to be cut before it leaves? The kernel makes no room for a header of ours before SCTP's. Of datagrams that a process of
+ * the node was to send by a device which sums nothing up it does not say that their sum is left to others, and behind a header of ours
+ * makes it wrong.
  */
 static __always_inline bool needs_segmenter(ctx_t *ctx, const struct packet *p, const struct forward *to)
 {
@@ -83,8 +84,9 @@ static __always_inline bool needs_segmenter(ctx_t *ctx, const struct packet *p, 
 
 	if (!ctx_gso_size(ctx))
 		return false;
-	return to->was_encapsulated || (n && n->flags & NODE_IPIP && to->hook == HOOK_UPLINK_EGRESS &&
-					to->hop == HOP_TUNNEL && p->protocol == IPPROTO_UDP);
+	if (to->was_encapsulated || !n || !(n->flags & NODE_IPIP) || to->hop != HOP_TUNNEL)
+		return to->was_encapsulated;
+	return p->protocol == IPPROTO_SCTP || (p->protocol == IPPROTO_UDP && to->hook == HOOK_UPLINK_EGRESS);
 }
 
 /*

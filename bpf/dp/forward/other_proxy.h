@@ -40,7 +40,7 @@ static __always_inline enum drop_reason begin_left(ctx_t *ctx, struct scratch *w
 		return policy_check_packet();
 	if (!is_masqueraded_to(&p->dst, &work->sender))
 		return ct_keep(FLOW_BY_STACK);
-	return p->protocol == IPPROTO_SCTP ? DROP_NAT_PROTOCOL : ct_source(ctx, work, FLOW_BY_STACK, f);
+	return ct_source(ctx, work, FLOW_BY_STACK, f);
 }
 
 /* May go on what a pod has left to the stack, which sends it by the tunnel's device? A function of its own, verified once. */

@@ -31,7 +31,7 @@ static __always_inline bool is_plain(const ctx_t *ctx, const struct scratch *wor
 static __noinline struct flow *begin_through(ctx_t *ctx, struct scratch *work)
 {
 	const struct packet *p = &work->packet;
-	struct service *s = service_of_packet(&p->dst, p->dport, p->protocol, SCOPE_EXTERNAL);
+	struct service *s = service_find(&p->dst, p->dport, p->protocol, SCOPE_EXTERNAL);
 
 	/* is_own_source() finds work->sender */
 	if (!s || !s->backends || s->flags & SERVICE_TUNNEL || flow_may_come(p) || is_own_source(work, NULL) ||

@@ -117,7 +117,7 @@ static __always_inline bool fragment_has_ports(const struct packet *p)
 {
 	if (p->flags & PACKET_LATER_FRAGMENT && !(p->flags & PACKET_V4) && p->protocol == IPPROTO_DSTOPTS)
 		return true;
-	return p->protocol == IPPROTO_UDP || p->protocol == IPPROTO_TCP ||
+	return p->protocol == IPPROTO_UDP || has_connections(p->protocol) ||
 	       p->protocol == (p->flags & PACKET_V4 ? IPPROTO_ICMP : IPPROTO_ICMPV6);
 }
 

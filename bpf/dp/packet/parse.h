@@ -23,12 +23,32 @@ struct icmp_header {
 	__be16 sequence;
 };
 
-/* RFC 9260 3.1; the kernel's header of it needs a C library's. */
+/* RFC 9260 3.1 and 3.2; the kernel's header of it needs a C library's. Behind the first there is a chunk, at least. */
 struct sctp_header {
 	__be16 source;
 	__be16 dest;
 	__be32 tag;
 	__le32 checksum;
+};
+
+struct sctp_chunk {
+	__u8 type;
+	__u8 flags;
+	__be16 length;
+};
+
+/* Of SCTP's chunks (RFC 9260 3.2) those that say something of the association. */
+enum {
+	SCTP_INIT = 1,
+	SCTP_INIT_ACK = 2,
+	SCTP_HEARTBEAT = 4,
+	SCTP_ABORT = 6,
+	SCTP_SHUTDOWN = 7,
+	SCTP_SHUTDOWN_ACK = 8,
+	SCTP_ERROR = 9,
+	SCTP_COOKIE_ACK = 11,
+	SCTP_SHUTDOWN_COMPLETE = 14,
+	SCTP_TAG_REFLECTED = 1, /* a flag of ABORT and SHUTDOWN COMPLETE: the tag is the receiver's own, sent back */
 };
 
 enum {
@@ -93,7 +113,28 @@ static __always_inline enum drop_reason parse_udp(struct cursor *c, struct packe
 	return DROP_NONE;
 }
 
-/* Tracked, and not translated: its checksum is over all that it carries (RFC 9260 6.8). */
+/*
+ * What a packet's first chunk says of its association, in TCP's words. INIT, its acknowledgement and SHUTDOWN COMPLETE stand alone
+ * (RFC 9260 6.10), and the others first where Linux sends them.
+ */
+static __always_inline __u16 sctp_flags(__u8 type)
+{
+	switch (type) {
+	case SCTP_INIT:
+		return PACKET_SYN | PACKET_OPENS;
+	case SCTP_INIT_ACK:
+	case SCTP_HEARTBEAT:
+		return PACKET_OPENS;
+	case SCTP_ABORT:
+		return PACKET_RST;
+	case SCTP_SHUTDOWN:
+	case SCTP_SHUTDOWN_ACK:
+	case SCTP_SHUTDOWN_COMPLETE:
+		return PACKET_FIN;
+	}
+	return 0;
+}
+
 static __always_inline enum drop_reason parse_sctp(struct cursor *c, struct packet *p)
 {
 	struct sctp_header *sctp = take_header(c, struct sctp_header);
@@ -286,9 +327,8 @@ enum { PULL = 192 };
 /*
  * Reads the headers, pulling them into the linear part when they are not there. Not static, as the other large steps:
  * the verifier then judges it once, by itself (and wants its pointers checked), not once for each way that leads here.
- * Returns DROP_NONE, or why the packet can not be read.
  */
-__noinline int parse(ctx_t *ctx, struct packet *p)
+__noinline int parse_headers(ctx_t *ctx, struct packet *p)
 {
 	enum drop_reason why;
 
@@ -298,6 +338,41 @@ __noinline int parse(ctx_t *ctx, struct packet *p)
 	if (why != DROP_SHORT_PACKET || ctx_is_linear(ctx) || !ctx_pull(ctx, PULL))
 		return why;
 	return parse_linear(ctx, p);
+}
+
+/*
+ * SCTP's first chunk stays where it is: a GSO packet's linear part ends before it, and what is in each further buffer becomes a packet of
+ * its own.
+ */
+__noinline int parse_chunk(ctx_t *ctx, struct packet *p)
+{
+	struct sctp_chunk chunk;
+
+	if (!p || !ctx_load(ctx, p->l4 + sizeof(struct sctp_header), &chunk, sizeof(chunk)))
+		return DROP_SHORT_PACKET;
+	p->flags |= sctp_flags(chunk.type);
+	return DROP_NONE;
+}
+
+/* Reads a packet. Returns DROP_NONE, or why it can not be read. */
+static __always_inline int parse(ctx_t *ctx, struct packet *p)
+{
+	int why = parse_headers(ctx, p);
+
+	return !why && p->protocol == IPPROTO_SCTP && p->flags & PACKET_L4 ? parse_chunk(ctx, p) : why;
+}
+
+/* len octets at an offset of the transport header, all of which parse() has seen in the linear part. */
+static __always_inline void *transport_at(const ctx_t *ctx, __u32 at, __u32 len)
+{
+	void *found = ctx_data(ctx);
+
+	if (at > 0xfff) /* the verifier wants a bound; headers end long before */
+		return NULL;
+	barrier_var(at);
+	at &= 0xfff; /* which the compiler knows, and Linux 6.1's verifier not of a copy on the stack */
+	found += at;
+	return found + len > ctx_end(ctx) ? NULL : found;
 }
 
 #endif

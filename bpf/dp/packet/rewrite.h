@@ -6,6 +6,7 @@
 #include "dp/packet/scratch.h"
 #include "dp/packet/csum.h"
 #include "dp/packet/parse.h"
+#include "dp/packet/sctp.h"
 
 /* What the addresses' change adds to a sum over them. */
 static __always_inline csum_t addresses_diff(const struct packet *p, const struct tuple *t)
@@ -60,19 +61,6 @@ static __always_inline __u32 check_offset(__u8 protocol)
 		return offsetof(struct tcphdr, check);
 	}
 	return offsetof(struct icmp_header, checksum);
-}
-
-/* len octets at an offset of the transport header, all of which parse() has seen in the linear part. */
-static __always_inline void *transport_at(const ctx_t *ctx, __u32 at, __u32 len)
-{
-	void *found = ctx_data(ctx);
-
-	if (at > 0xfff) /* the verifier wants a bound; headers end long before */
-		return NULL;
-	barrier_var(at);
-	at &= 0xfff; /* which the compiler knows, and Linux 6.1's verifier not of a copy on the stack */
-	found += at;
-	return found + len > ctx_end(ctx) ? NULL : found;
 }
 
 /*
@@ -149,11 +137,17 @@ static __always_inline bool write_echo(ctx_t *ctx, const struct packet *p, const
 	       ctx_store(ctx, p->l4 + offsetof(struct icmp_header, ident), &t->sport, sizeof(t->sport));
 }
 
-static __always_inline bool write_transport(ctx_t *ctx, const struct packet *p, const struct tuple *t)
+static __always_inline enum drop_reason write_transport(ctx_t *ctx, const struct packet *p, const struct tuple *t)
 {
+	bool is_written;
+
+	if (p->protocol == IPPROTO_SCTP)
+		return write_sctp(ctx, p, t);
 	if (p->flags & PACKET_ECHO)
-		return write_echo(ctx, p, t);
-	return write_sum(ctx, p, t) && write_ports(ctx, p, t);
+		is_written = write_echo(ctx, p, t);
+	else
+		is_written = write_sum(ctx, p, t) && write_ports(ctx, p, t);
+	return is_written ? DROP_NONE : DROP_REWRITE;
 }
 
 /*
@@ -162,10 +156,14 @@ static __always_inline bool write_transport(ctx_t *ctx, const struct packet *p, 
  */
 __noinline int rewrite(ctx_t *ctx, struct packet *p, const struct tuple *t)
 {
+	enum drop_reason why = DROP_NONE;
+
 	if (!p || !t || !write_addresses(ctx, p, t))
 		return DROP_REWRITE;
-	if (p->flags & PACKET_L4 && p->flags & PACKET_PORTS && !write_transport(ctx, p, t))
-		return DROP_REWRITE;
+	if (p->flags & PACKET_L4 && p->flags & PACKET_PORTS)
+		why = write_transport(ctx, p, t);
+	if (why)
+		return why;
 	p->src = t->src;
 	p->dst = t->dst;
 	p->sport = t->sport;

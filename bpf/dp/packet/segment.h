@@ -10,12 +10,17 @@
 
 enum { TCP_DOFF = 12 /* the octet with the header's length */ };
 
-/* Octets before the data of each of a GSO packet's segments, from Ethernet's on; 0: it is none, or cannot be read. */
+/*
+ * Octets before the data of each of a GSO packet's segments, from Ethernet's on; 0: it is none, cannot be read, or is one whose segments
+ * are of no one size (SCTP's).
+ */
 static __always_inline __u32 segment_headers(const ctx_t *ctx, const struct packet *p)
 {
 	__u8 doff;
 
 	if (!ctx_gso_size(ctx) || !p->l4)
+		return 0;
+	if (p->protocol == IPPROTO_SCTP)
 		return 0;
 	if (p->protocol != IPPROTO_TCP)
 		return p->l4 + sizeof(struct udphdr);

@@ -85,12 +85,16 @@ static __noinline bool quote_read(ctx_t *ctx, const struct packet *p, struct quo
 	return true;
 }
 
-/* The quoted transport checksum, when it is there and in use. Returns what its change adds to the sum around it. */
+/*
+ * The quoted transport checksum, when it is there and in use; SCTP's stays, for nobody has all that it is over. Returns what its change adds to the sum around it.
+ */
 static __always_inline csum_t quote_write_check(ctx_t *ctx, const struct quote *q, csum_t diff)
 {
 	__u32 at = q->l4 + check_offset(q->t.protocol);
 	__sum16 old, new;
 
+	if (q->t.protocol == IPPROTO_SCTP)
+		return 0;
 	if (!ctx_load(ctx, at, &old, sizeof(old)) || (q->t.protocol == IPPROTO_UDP && !old))
 		return 0;
 	new = csum_update(old, diff);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Answers for a service without endpoints or without the port, as a host would: TCP RST, ICMP port unreachable. */
+/* Answers for a service without endpoints or without the port, as a host would: TCP RST, SCTP ABORT, ICMP port unreachable. */
 #ifndef SLUICEWAY_REFUSE_H
 #define SLUICEWAY_REFUSE_H
 
@@ -110,6 +110,68 @@ __noinline int refuse_tcp(ctx_t *ctx, const struct packet *p)
 	       ctx_csum_add(ctx, check, csum_32(length), true, false) && write_answer_ip(ctx, p, sizeof(*rst));
 }
 
+/* A packet of SCTP that has one chunk, and that one nothing in it. */
+struct sctp_bare {
+	struct sctp_header sctp;
+	struct sctp_chunk chunk;
+};
+
+static __always_inline __le32 sctp_checksum(const struct sctp_bare *packet)
+{
+	const __be32 *w = (const __be32 *)packet;
+	__u32 sum = CRC32C_BEGIN;
+
+	for (int i = 0; i < (int)(sizeof(*packet) / sizeof(*w)); i++)
+		sum = crc32c_add(sum, w[i]);
+	return crc32c_octets(~sum);
+}
+
+/*
+ * The packet that answers one of an association that there is not (RFC 9260 8.4), but for its checksum. The one who asks for an
+ * association knows the answer by its own tag; others by the tag that they use, which T says. False: there is none.
+ */
+static __always_inline bool abort_for(ctx_t *ctx, const struct packet *p, const struct sctp_bare *of,
+				      struct sctp_bare *answer)
+{
+	*answer = (struct sctp_bare){
+		.sctp = {.source = of->sctp.dest, .dest = of->sctp.source, .tag = of->sctp.tag},
+		.chunk = {.type = SCTP_ABORT, .flags = SCTP_TAG_REFLECTED, .length = bpf_htons(sizeof(answer->chunk))},
+	};
+	switch (of->chunk.type) {
+	case SCTP_INIT:
+		answer->chunk.flags = 0;
+		return ctx_load(ctx, p->l4 + sizeof(*of), &answer->sctp.tag, sizeof(answer->sctp.tag)) &&
+		       answer->sctp.tag;
+	case SCTP_SHUTDOWN_ACK:
+		answer->chunk.type = SCTP_SHUTDOWN_COMPLETE;
+		return true;
+	case SCTP_ERROR:
+	case SCTP_COOKIE_ACK:
+	case SCTP_SHUTDOWN_COMPLETE:
+		return false;
+	}
+	return true;
+}
+
+/*
+ * Linux does not take ICMP for an answer of SCTP, and asks until its time is over. A checksum that is left to others stays so:
+ * whatever they make of the packet has it then.
+ */
+__noinline int refuse_sctp(ctx_t *ctx, const struct packet *p)
+{
+	struct sctp_bare asked, answer;
+
+	if (!p || p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT))
+		return false;
+	if (!ctx_load(ctx, p->l4, &asked, sizeof(asked)) || !abort_for(ctx, p, &asked, &answer))
+		return false;
+	if (!is_sctp_sum_left(ctx, asked.sctp.checksum))
+		answer.sctp.checksum = sctp_checksum(&answer);
+	if (!ctx_resize(ctx, p->l4 + sizeof(answer)) || !ctx_store_summed(ctx, p->l4, &answer, sizeof(answer)))
+		return false;
+	return write_answer_ip(ctx, p, sizeof(answer));
+}
+
 /* The sum of the words of a pseudo-header (RFC 9293 3.1, RFC 8200 8.1). */
 static __always_inline csum_t csum_pseudo(const ip_addr *src, const ip_addr *dst, __u8 protocol, __u16 length)
 {
@@ -213,6 +275,8 @@ static __always_inline bool refuse(ctx_t *ctx, const struct packet *p)
 
 	if (p->l4 != plain || p->flags & PACKET_RST || !(p->flags & PACKET_L4))
 		return false;
+	if (p->protocol == IPPROTO_SCTP)
+		return refuse_sctp(ctx, p) && swap_macs(ctx);
 	if (p->protocol != IPPROTO_TCP && p->protocol != IPPROTO_UDP)
 		return false;
 	if (p->protocol == IPPROTO_TCP)

@@ -20,6 +20,14 @@ static __noinline bool udp_socket_at(ctx_t *ctx, struct bpf_sock_tuple *t, __u32
 	return ctx_udp_socket(ctx, t, size, own);
 }
 
+/* As ctx_tcp_socket(). The kernel finds sockets of TCP and UDP for programs, and of no other protocol. */
+static __always_inline bool socket_at(ctx_t *ctx, __u8 protocol, struct bpf_sock_tuple *t, __u32 size, __be32 own[4])
+{
+	if (protocol == IPPROTO_TCP)
+		return tcp_socket_at(ctx, t, size, own);
+	return protocol == IPPROTO_UDP && udp_socket_at(ctx, t, size, own);
+}
+
 /*
  * Has a process of the node a socket for the packet, bound to its very destination? Who listens at every address does not mean
  * a service's.
@@ -42,7 +50,7 @@ static __noinline bool listener_is_at(ctx_t *ctx, const struct packet *p)
 		t.ipv6.sport = p->sport;
 		t.ipv6.dport = p->dport;
 	}
-	if (!(p->protocol == IPPROTO_TCP ? tcp_socket_at(ctx, &t, size, own) : udp_socket_at(ctx, &t, size, own)))
+	if (!socket_at(ctx, p->protocol, &t, size, own))
 		return false;
 	if (p->flags & PACKET_V4)
 		return own[0] == p->dst.w[3];
@@ -75,15 +83,13 @@ __noinline int socket_gets_answers(ctx_t *ctx, const struct tuple *sent)
 		t->ipv6.sport = sent->dport;
 		t->ipv6.dport = sent->sport;
 	}
-	if (sent->protocol == IPPROTO_TCP)
-		return tcp_socket_at(ctx, t, size, own);
-	return sent->protocol == IPPROTO_UDP && udp_socket_at(ctx, t, size, own);
+	return socket_at(ctx, sent->protocol, t, size, own);
 }
 
 /* The service for what a pod or the node sends; NULL: there is none, or a process of the node answers in its place. */
 static __always_inline struct service *service_for(ctx_t *ctx, const struct packet *p)
 {
-	struct service *s = service_of_packet(&p->dst, p->dport, p->protocol, SCOPE_INTERNAL);
+	struct service *s = service_find(&p->dst, p->dport, p->protocol, SCOPE_INTERNAL);
 
 	return s && s->flags & SERVICE_HELD && listener_is_at(ctx, p) ? NULL : s;
 }

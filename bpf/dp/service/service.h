@@ -67,13 +67,6 @@ static __always_inline struct service *service_find(const ip_addr *addr, __be16 
 	return service_at(&any, port, protocol, scope);
 }
 
-/* As service_find(), for packets: those of SCTP are tracked, and not translated. */
-static __always_inline struct service *service_of_packet(const ip_addr *addr, __be16 port, __u8 protocol,
-							 enum scope scope)
-{
-	return protocol == IPPROTO_SCTP ? NULL : service_find(addr, port, protocol, scope);
-}
-
 /* Why a service without a backend does not carry the packet. */
 static __always_inline enum drop_reason service_empty(const struct service *s)
 {

@@ -35,6 +35,14 @@ def test_a_host_ip_is_written_one_way() -> None:
     assert capabilities(asked(portMappings=[entry])).host_ports == (HostPort("2001:db8::1", 53, Protocol.UDP, 53),)
 
 
+@pytest.mark.parametrize("protocol", Protocol)
+def test_every_protocol_has_host_ports(protocol: Protocol) -> None:
+    found = capabilities(
+        asked(portMappings=[{"hostPort": 8080, "containerPort": 80, "protocol": protocol.name.lower()}])
+    )
+    assert found.host_ports == (HostPort("", 8080, protocol, 80),)
+
+
 def test_a_container_port_without_a_host_port_is_not_asked_for() -> None:
     assert capabilities(asked(portMappings=[{"hostPort": 0, "containerPort": 80}])).host_ports == ()
 
@@ -105,7 +113,6 @@ def mapping(**fields: Any) -> dict[str, Any]:
         pytest.param(mapping(containerPort=0), 7, "portMappings[0].containerPort: 0 is no port", id="port zero"),
         pytest.param(mapping(protocol="icmp"), 7, "protocol: 'icmp' is no protocol", id="an unknown protocol"),
         pytest.param(mapping(protocol=6), 7, "protocol: 6 is no protocol", id="a protocol by number"),
-        pytest.param(mapping(protocol="SCTP"), 2, "protocol: 'SCTP' is not supported", id="a protocol not carried"),
         pytest.param(mapping(hostIP="node"), 7, "hostIP: 'node' is no address", id="a name as host address"),
         pytest.param(mapping(hostIP=7), 7, "hostIP: 7 is no string", id="a number as host address"),
         pytest.param(asked(bandwidth=[]), 7, "runtimeConfig.bandwidth: [] is no object", id="bandwidth as a list"),

@@ -97,9 +97,16 @@ ROWS = [
         id="53 a load balancer's address with source ranges is served inside and outside",
     ),
     pytest.param(
-        [service(ports=(HTTP, ServicePort("sctp", Protocol.SCTP, 99))), BOTH],
-        {"10.96.0.1:80/TCP in": ALL},
-        id="73 an SCTP port is passed over",
+        [
+            service(ports=(ServicePort("sctp", Protocol.SCTP, 99, node_port=30099),)),
+            piece("web", FAR, port_name="sctp", protocol=Protocol.SCTP),
+        ],
+        {
+            "10.96.0.1:99/SCTP in": "10.1.0.1:8080",
+            "0.0.0.0:30099/SCTP in": "10.1.0.1:8080",
+            "0.0.0.0:30099/SCTP out": "10.1.0.1:8080",
+        },
+        id="73 a port of SCTP is served as others are",
     ),
     pytest.param(
         [service(ip="10.96.0.1,fd00::1"), BOTH, piece("web", endpoint("fd00:1::1"), suffix="6")],
