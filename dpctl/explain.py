@@ -56,6 +56,7 @@ WORDS: Mapping[str, str] = {
     "no_service_silent": "the service has no such port",
     "service_source": "came in from outside as from a service",
     "nat_protocol": "cannot be masqueraded: it has no ports",
+    "sctp_fragment": "begins an SCTP packet in fragments, whose checksum nobody could make for another port",
     "stray_error": "an ICMP error about no flow that is known",
     "nat_way": "the flow's way has moved to where another source is right",
     "policy_ingress": "no policy of the receiving pod accepts it, or one denies it",
