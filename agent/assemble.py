@@ -78,6 +78,7 @@ from maps.registry import open_agent_tables, open_table
 if TYPE_CHECKING:
     from agent.announce.announcer import Announcer
     from agent.ipam.lb_allocator import Allocator
+    from agent.kube.servers import Servers
 
 ATTACHMENTS = "attachments"  # folder in --state-dir
 
@@ -95,6 +96,7 @@ class Parts:
     denied: DeniedSource | None  # without a file nothing is denied
     drift: DriftWatch
     sources: Sources
+    servers: "Servers | None"  # where more than one API server may be asked
     cni: Cni
     earlier: EarlierPods | None  # where other plugins make the pods' network
     cni_socket: CniSocket
@@ -219,6 +221,7 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
         denied=_denied(options, mirror, threads),
         drift=DriftWatch(lambda: _kept(options, mirror, loop), loop.resync_watched, threads),
         sources=cluster,
+        servers=_servers(options, prepared, loop, threads),
         cni=cni,
         earlier=earlier if is_chained else None,
         cni_socket=CniSocket(options.run_dir, cni.answer, metrics.observe_cni, threads),
@@ -236,6 +239,15 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
 def _offer(cluster: Cluster, offers: Iterable[OnCluster]) -> None:
     for offer in offers:
         offer(cluster)
+
+
+def _servers(options: Options, prepared: Prepared, loop: Loop, threads: Threads) -> "Servers | None":
+    """Who chooses among API servers; imported as the client of the API server is."""
+    if not options.api_server or prepared.client is None:
+        return None
+    from agent.kube.servers import Servers  # noqa: PLC0415  as above
+
+    return Servers(prepared.client, options.api_server, threads, serves=lambda: loop.status().synced)
 
 
 def _allocator(

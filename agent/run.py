@@ -71,6 +71,8 @@ def _begin(parts: Parts) -> None:
     parts.local.start()
     if parts.denied:
         parts.denied.start()
+    if parts.servers:
+        parts.servers.start()
     parts.sources.start()
     if parts.allocator:
         parts.allocator.start()
@@ -135,6 +137,8 @@ def _end(parts: Parts) -> None:
         parts.allocator.stop()
     if parts.announcer:
         parts.announcer.stop()
+    if parts.servers:
+        parts.servers.stop()
     parts.sources.stop()
     parts.local.stop()
     if parts.denied:

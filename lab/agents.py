@@ -21,17 +21,17 @@ _ASK = (
 )
 
 
-def start(site: Site, watched: Callable[[Machine], str] | None = None) -> None:
+def start(site: Site, watched: Callable[[Machine], Sequence[str]] | None = None) -> None:
     """Start the agent of every node; `wait` waits for them.
 
-    *watched* is a node's flag for what its agent watches, the manifests folder if not given.
+    *watched* are a node's flags for what its agent watches, the manifests folder if not given.
     """
     for node in site.nodes:
         argv = [
             str(Path(sys.prefix) / "bin" / "sluiceway-agent"),
             "run",
             f"--node-name={node.name}",
-            watched(node) if watched else f"--manifests={site.manifests}",
+            *(watched(node) if watched else [f"--manifests={site.manifests}"]),
             f"--listen=127.0.0.1:{METRICS_PORT}",
             f"--socket-lb={_switch(site.options.socket_lb)}",
             f"--encapsulation={site.options.encapsulation}",

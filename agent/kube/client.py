@@ -2,9 +2,11 @@
 
 The official client gives configuration (kubeconfig, service account, tokens) and transport; bodies pass as bytes, its
 models are not used. It renews a service account's token by itself, but reads a kubeconfig once: a server that does not
-know us any more (401), or that we do not know (TLS), has the configuration read again with the next request.
+know us any more (401), that we do not know (TLS), or that is not there, has the configuration read again with the next
+request.
 """
 
+import contextlib
 import socket
 import ssl
 from collections.abc import Callable
@@ -12,6 +14,7 @@ from http import HTTPStatus
 from pathlib import Path
 from threading import Lock, Thread
 from urllib.parse import urlencode, urlsplit
+from weakref import WeakSet
 
 import kubernetes.client
 import kubernetes.config
@@ -102,13 +105,31 @@ class Refused(Exception):  # noqa: N818  the name says what is wrong
 
 
 class Client:
-    """Requests to one API server."""
+    """Requests to one API server: the configuration's, or the one that :meth:`ask` names."""
 
     def __init__(self, connect: Connect) -> None:
         """*connect* is :func:`connect` with its argument; called when it is needed, and when credentials failed."""
         self._connect = connect
         self._lock = Lock()
         self._api: kubernetes.client.ApiClient | None = None
+        self._open: WeakSet[urllib3.BaseHTTPResponse] = WeakSet()
+        self.server = ""  # a URL without a path; empty: the configuration's
+        self.on_unreachable: Callable[[], None] = lambda: None  # the server took no connection
+
+    def ask(self, server: str) -> None:
+        """Ask this server from now on, as a URL without a path; what another is still answering ends."""
+        self.server = server
+        for response in tuple(self._open):
+            with contextlib.suppress(ValueError, RuntimeError, OSError):  # it is closed, or read to its end
+                response.shutdown()
+
+    def own_server(self) -> str:
+        """The server that the configuration names.
+
+        Raises:
+            TROUBLE: it cannot be read; another time it may be.
+        """
+        return str(self._connected().configuration.host)
 
     def check(self) -> None:
         """Read the configuration, so that what is wrong with it is known; a plugin that hangs is not waited for.
@@ -138,7 +159,17 @@ class Client:
         Raises:
             TROUBLE: there is none; another time there may be.
         """
-        return self._ask("GET", f"{path}?{urlencode(query)}", None, "", (CONNECT_S, read_timeout_s))
+        response = self._ask("GET", f"{path}?{urlencode(query)}", None, "", (CONNECT_S, read_timeout_s))
+        self._open.add(response)
+        return response
+
+    def get_from(self, server: str, path: str, timeout_s: float) -> urllib3.BaseHTTPResponse:
+        """The same of another server, whatever is asked otherwise; *timeout_s* is for all that it waits for.
+
+        Raises:
+            TROUBLE: there is none; another time there may be.
+        """
+        return self._request(self._connected(), server, "GET", path, timeout=timeout_s)
 
     def send(self, method: str, path: str, content: object, content_type: str, timeout_s: float) -> bytes:
         """The body of the answer to a POST, PATCH or PUT that the server carried out.
@@ -157,20 +188,38 @@ class Client:
         self, method: str, path: str, content: object, content_type: str, timeout: float | tuple[float, float]
     ) -> urllib3.BaseHTTPResponse:
         api = self._connected()
+        try:
+            response = self._request(
+                api, self.server, method, path, content=content, content_type=content_type, timeout=timeout
+            )
+        except TROUBLE as error:
+            is_unreachable = _is(error, urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
+            if is_unreachable or _is(error, ssl.SSLError, urllib3.exceptions.SSLError):
+                self._distrust(api)
+                self.on_unreachable()
+            raise
+        if response.status == HTTPStatus.UNAUTHORIZED:
+            self._distrust(api)
+        return response
+
+    def _request(  # noqa: PLR0913  what a request has
+        self,
+        api: kubernetes.client.ApiClient,
+        server: str,
+        method: str,
+        path: str,
+        *,
+        timeout: float | tuple[float, float],
+        content: object = None,
+        content_type: str = "",
+    ) -> urllib3.BaseHTTPResponse:
         headers = {"Accept": "application/json", "User-Agent": AGENT}
         if content_type:
             headers["Content-Type"] = content_type
-        try:
-            api.update_params_for_auth(headers, [], ["BearerToken"], path, method, content)
-            url = f"{api.configuration.host}{path}"
-            answer = api.call_api(method, url, headers, body=content, _request_timeout=timeout)
-        except TROUBLE as error:
-            if _is_tls(error):
-                self._distrust(api)
-            raise
-        response: urllib3.BaseHTTPResponse = answer.response
-        if response.status == HTTPStatus.UNAUTHORIZED:
-            self._distrust(api)
+        api.update_params_for_auth(headers, [], ["BearerToken"], path, method, content)
+        url = f"{server or api.configuration.host}{path}"
+        response: urllib3.BaseHTTPResponse
+        response = api.call_api(method, url, headers, body=content, _request_timeout=timeout).response
         return response
 
     def _connected(self) -> kubernetes.client.ApiClient:
@@ -190,10 +239,10 @@ class Client:
                 self._api = None
 
 
-def _is_tls(error: BaseException | None) -> bool:
-    """Whether certificates are behind it: the server's authority, or our own certificate, may have been exchanged."""
+def _is(error: BaseException | None, *kinds: type[BaseException]) -> bool:
+    """Whether an error, or what is behind it, is of one of these."""
     while error is not None:
-        if isinstance(error, ssl.SSLError | urllib3.exceptions.SSLError):
+        if isinstance(error, kinds):
             return True
         reason = getattr(error, "reason", None)
         error = reason if isinstance(reason, BaseException) else error.__cause__ or error.__context__

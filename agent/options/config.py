@@ -100,6 +100,15 @@ class Options:
         default=None,
         metadata=about(values.path, "API server to watch", "the pod's service account"),
     )
+    api_server: tuple[str, ...] = field(
+        default=(),
+        metadata=about(
+            values.servers,
+            "API servers that are asked until this node serves the API's own service, and when that does not answer; "
+            "with the credentials of the kubeconfig or the service account",
+            "the kubeconfig's, or in a pod the service",
+        ),
+    )
     manifests: Path | None = field(
         default=None,
         metadata=about(values.path, "folder of Kubernetes YAML, watched instead of an API server"),

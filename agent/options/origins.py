@@ -176,7 +176,7 @@ def _check(command: Command, options: Options, origins: Origins, environ: Mappin
 
 def _check_api(options: Options, origins: Origins) -> None:
     """Refuse, with a folder, what is written to an API server or agreed on by it."""
-    for name in ("loadbalancer-pools", "l2-announce"):
+    for name in ("api-server", "loadbalancer-pools", "l2-announce"):
         if options.manifests and getattr(options, _field(name)) != getattr(Options(), _field(name)):
             text = f"--{name} (from {origins[name]}): it needs an API server, and --manifests names a folder"
             raise ConfigError(f"{text}; take one of the two out")

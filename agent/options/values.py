@@ -10,6 +10,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
 MAX_ENTRIES = 1 << 26  # of one map: 64 Mi entries of the smallest record are gigabytes already
 FORMS = {  # what --help shows for a reader's text
@@ -18,6 +19,7 @@ FORMS = {  # what --help shows for a reader's text
     "switch": "on|off",
     "names": "A,B",
     "networks": "CIDR,CIDR",
+    "servers": "https://HOST:PORT,https://HOST:PORT",
     "node_port_addresses": "CIDR,CIDR|primary",
     "size": "N",
     "endpoint": "ADDRESS:PORT",
@@ -74,6 +76,11 @@ def names(given: str) -> tuple[str, ...]:
         if not _INTERFACE.fullmatch(name):
             raise ValueError(f"{name!r} is no interface name; those have 1 to 15 characters without / and :")
     return found
+
+
+def servers(given: str) -> tuple[str, ...]:
+    """Servers of HTTPS, separated by commas, as URLs without a path; none at all stands for the default."""
+    return tuple(_server(part.strip()) for part in given.split(",") if part.strip())
 
 
 def networks(given: str) -> tuple[IPv4Network | IPv6Network, ...]:
@@ -198,6 +205,18 @@ def _endpoint(host: str, port: int) -> str:
     if (host, port) == NOWHERE:
         return "off"
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _server(given: str) -> str:
+    try:
+        found = urlsplit(given)
+        port = found.port
+    except ValueError:  # its port, or its IPv6 address
+        found, port = urlsplit(""), 0
+    rest = (found.path.strip("/"), found.query, found.fragment)
+    if found.scheme != "https" or not found.hostname or port == 0 or any(rest) or "@" in found.netloc:
+        raise ValueError(f"{given!r} is no server; give https://HOST:PORT, an IPv6 address in brackets")
+    return f"https://{found.netloc}"
 
 
 def _port(given: str, least: int = 1) -> int:

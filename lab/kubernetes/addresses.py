@@ -15,6 +15,11 @@ def server(site: Site) -> str:
     return f"https://{site.control_plane.addresses[0]}:{API_PORT}"
 
 
+def service() -> str:
+    """Where it is reached by what services are served to."""
+    return f"https://{API_SERVICE}"
+
+
 def cidr_list(cidrs: Networks) -> str:
     """Both families, as Kubernetes' flags want them."""
     return ",".join(map(str, cidrs))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lab import agents
 from lab.kubernetes import pki
-from lab.kubernetes.addresses import server
+from lab.kubernetes.addresses import server, service
 from lab.kubernetes.identities import Identities
 from lab.kubernetes.kubectl import Kubectl
 from lab.machine import Machine
@@ -21,12 +21,12 @@ def authorize(site: Site, kubectl: Kubectl, who: Identities) -> None:
     request = ["--namespace=kube-system", "create", "token", SERVICE_ACCOUNT, "--duration=24h"]
     for node in site.nodes:
         token = kubectl.run(*request).stdout.strip()
-        pki.kubeconfig(_kubeconfig(node), server(site), who.authority, {"token": token})
+        pki.kubeconfig(_kubeconfig(node), service(), who.authority, {"token": token})
 
 
 def start(site: Site) -> None:
-    """Start the agent of every node; `wait` waits for them."""
-    agents.start(site, lambda node: f"--kubeconfig={_kubeconfig(node)}")
+    """Start the agent of every node; `wait` waits for them. As in a pod, its API server is a service that it serves."""
+    agents.start(site, lambda node: [f"--kubeconfig={_kubeconfig(node)}", f"--api-server={server(site)}"])
 
 
 def wait(site: Site) -> None:

@@ -76,6 +76,12 @@ def test_the_file_may_be_named_by_the_environment(tmp_path: Path) -> None:
             (ip_network("10.96.0.0/12"), ip_network("fd00::/112")),
             id="ranges are of both families, and bits behind the prefix do not count",
         ),
+        pytest.param(
+            ["--api-server=https://192.0.2.1:6443/, https://[2001:db8::1]"],
+            "api_server",
+            ("https://192.0.2.1:6443", "https://[2001:db8::1]"),
+            id="servers of both families",
+        ),
         pytest.param(["--nodeport-addresses", "primary"], "nodeport_addresses", "primary", id="a word for addresses"),
         pytest.param(
             ["--nodeport-addresses=10.0.0.0/8"], "nodeport_addresses", (ip_network("10.0.0.0/8"),), id="or ranges"
@@ -116,6 +122,11 @@ def test_pods_sockets_are_given_backends(argv: list[str], are_served: bool) -> N
         pytest.param(["--listen", "::1:9650"], "or \\[::1\\]:9650", id="an IPv6 address without brackets"),
         pytest.param(["--max-flows", "-1"], "0 or a number", id="a negative size"),
         pytest.param(["--node-port-range", "9-3"], "write 3-9", id="a range that ends before it starts"),
+        pytest.param(["--api-server", "192.0.2.1:6443"], "is no server; give https://HOST:PORT", id="without a scheme"),
+        pytest.param(["--api-server", "http://192.0.2.1"], "is no server", id="tokens for all to read"),
+        pytest.param(["--api-server", "https://192.0.2.1:77777"], "is no server", id="a port too high"),
+        pytest.param(["--api-server", "https://[::1:6443"], "is no server", id="half a bracket"),
+        pytest.param(["--api-server", "https://192.0.2.1/path"], "is no server", id="a path"),
         pytest.param(["--nodeport-addresses", "primary,::/0"], "'primary' is no range", id="the word stands alone"),
         pytest.param(["--service-cidrs", "10.96/12"], "write 10.96.0.0/12", id="no range of addresses"),
         pytest.param(["--service-cidrs", "::ffff:10.0.0.0/104"], "write them as IPv4", id="IPv4 in the form of IPv6"),
