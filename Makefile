@@ -16,10 +16,10 @@ OBJECTS := $(NAMES:%=build/bpf/%.bpf.o)
 PACKAGES := deploy/build/packages.sh
 # of pytest: tests wait more than they work
 WORKERS = $(shell echo $$(($$(nproc) + 1)))
-PYTHON_SOURCES := agent maps dpctl lab bench tests deploy
+PYTHON_SOURCES := agent maps dpctl kubectl_sluiceway lab bench tests deploy
 C_SOURCES = $(shell find $(wildcard bpf maps cni lab bench tests) -name '*.[ch]')
 
-.PHONY: help setup packages bpffs build cnitool generate check test policy-fuzz disruption demo kernels cluster conformance conformance-all bench wheel clean
+.PHONY: help setup packages bpffs build cnitool generate check test policy-fuzz disruption demo kernels cluster conformance conformance-all bench wheel plugin clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -139,6 +139,9 @@ bench: setup bpffs ## the speeds we stand for, as ratios
 
 wheel: build ## dist/sluiceway-*.whl, with sources, objects, extension and shim inside
 	$(PYTHON) -m build --wheel --no-isolation --outdir dist .
+
+plugin: ## dist/kubectl-sluiceway: kubectl's plugin, one file for every Python 3.11
+	python3 deploy/build/plugin.py dist
 
 clean: ## removes what was built; .venv stays
 	rm -rf build dist maps/_libbpf*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -13,6 +13,7 @@ import click
 from dpctl import map as maps_of
 from dpctl.backend import backend_table
 from dpctl.cli import Commands, generation_of, output_option, protocol_of, run_dir_option, show, write
+from dpctl.completion import completion
 from dpctl.conntrack import STATES, Filter, conntrack_table
 from dpctl.drops import COLUMNS as DROPS
 from dpctl.drops import DropFilter, drop_table, follow
@@ -150,6 +151,7 @@ def conntrack_top(pin_root: Path | None, /, run_dir: Path, output: str, limit: i
 
 
 app.add_command(policy)
+app.add_command(completion)
 
 
 @app.command()

@@ -1,0 +1,7 @@
+"""The zipapp's start."""
+
+import sys
+
+from kubectl_sluiceway.app import main
+
+sys.exit(main())

@@ -1,0 +1,114 @@
+"""Which pods are agents, of which nodes."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from kubectl_sluiceway.kubectl import Kubectl, PluginError
+
+SELECTOR = "app.kubernetes.io/name=sluiceway,app.kubernetes.io/component=agent"
+CONTAINER = "agent"
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """An agent's pod."""
+
+    namespace: str
+    name: str
+    node: str
+    is_ready: bool
+    image: str  # as the pod names it
+    image_id: str  # as the runtime has it, with its digest; empty while it has none
+    restarts: int
+    trouble: str = ""  # why it does not run, as the kubelet says
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node of the cluster."""
+
+    name: str
+    addresses: tuple[str, ...]  # internal ones
+    kubelet_port: int
+    is_ready: bool
+
+
+def agents(kubectl: Kubectl, namespace: str = "") -> list[Agent]:
+    """All agents, by node; of one namespace if one is given.
+
+    Raises:
+        PluginError: kubectl failed.
+    """
+    where = ("--namespace", namespace) if namespace else ("--all-namespaces",)
+    pods = kubectl.get("pods", *where, "--selector", SELECTOR)["items"]
+    return sorted(
+        (_agent(pod) for pod in pods if "deletionTimestamp" not in pod["metadata"]), key=lambda agent: agent.node
+    )
+
+
+def nodes(kubectl: Kubectl) -> list[Node]:
+    """All nodes, by name.
+
+    Raises:
+        PluginError: kubectl failed.
+    """
+    return sorted((_node(item) for item in kubectl.get("nodes")["items"]), key=lambda node: node.name)
+
+
+def agent_of(kubectl: Kubectl, found: Iterable[Agent], node: str, pod: str, namespace: str) -> Agent:
+    """The agent of a node, or of the node of a pod (``NAME`` in *namespace*, or ``NAMESPACE/NAME``).
+
+    Raises:
+        PluginError: there is none, or nothing says which.
+    """
+    there = list(found)
+    if pod:
+        inside, _, name = pod.rpartition("/")
+        node = kubectl.get("pod", name, "--namespace", inside or namespace or "default")["spec"].get("nodeName", "")
+        if not node:
+            raise PluginError(f"pod {pod} is on no node yet")
+    if not node and len(there) == 1:
+        return there[0]
+    names = ", ".join(agent.node for agent in there) or "none"
+    if not node:
+        raise PluginError(f"which node? give --node NODE or --pod POD; nodes with an agent: {names}")
+    for agent in there:
+        if agent.node == node:
+            return agent
+    raise PluginError(f"node {node} has no agent; nodes with one: {names}")
+
+
+def _agent(pod: dict[str, Any]) -> Agent:
+    status = pod.get("status", {})
+    container: dict[str, Any] = next((c for c in status.get("containerStatuses", ()) if c["name"] == CONTAINER), {})
+    return Agent(
+        pod["metadata"]["namespace"],
+        pod["metadata"]["name"],
+        pod["spec"].get("nodeName", ""),
+        is_ready=bool(container.get("ready")),
+        image=next(c["image"] for c in pod["spec"]["containers"] if c["name"] == CONTAINER),
+        image_id=container.get("imageID", ""),
+        restarts=int(container.get("restartCount", 0)),
+        trouble=_trouble(container, status),
+    )
+
+
+def _trouble(container: dict[str, Any], status: dict[str, Any]) -> str:
+    """Why a container does not run, and what it said when it ended last."""
+    state, last = container.get("state", {}), container.get("lastState", {}).get("terminated", {})
+    now = state.get("waiting") or state.get("terminated") or {}
+    words = (now.get("reason"), now.get("message"), last.get("message"))
+    text = "; ".join(str(word).strip() for word in words if word)
+    return text or ("" if container else str(status.get("reason") or status.get("phase") or "no container yet"))
+
+
+def _node(item: dict[str, Any]) -> Node:
+    status = item.get("status", {})
+    port = status.get("daemonEndpoints", {}).get("kubeletEndpoint", {}).get("Port", 0)
+    return Node(
+        item["metadata"]["name"],
+        tuple(a["address"] for a in status.get("addresses", ()) if a["type"] == "InternalIP"),
+        int(port),
+        any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", ())),
+    )

@@ -1,0 +1,69 @@
+"""kubectl, as the plugin's only way to the cluster: what it may do is what who calls it may do."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+MOST_S = 120.0  # one command; a node that is gone is told by the API server after its own 30 s
+
+
+class PluginError(Exception):
+    """What keeps a command from going on, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kubectl:
+    """kubectl with the flags that choose a cluster."""
+
+    flags: tuple[str, ...] = ()
+    program: str = "kubectl"
+
+    def command(self, *words: str) -> list[str]:
+        """The whole command line.
+
+        Raises:
+            PluginError: there is no kubectl.
+        """
+        found = shutil.which(self.program)
+        if found is None:
+            raise PluginError("kubectl is not on the PATH; install it, or add its folder to PATH")
+        return [found, *self.flags, *words]
+
+    def run(self, *words: str, stdin: str | None = None, timeout_s: float = MOST_S) -> str:
+        """What a command prints.
+
+        Raises:
+            PluginError: it failed, or took too long.
+        """
+        argv = self.command(*words)
+        try:
+            done = subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=timeout_s, check=False)
+        except subprocess.TimeoutExpired as late:
+            raise PluginError(f"kubectl {_shown(words)} has not ended in {timeout_s:.0f} s") from late
+        if done.returncode:
+            said = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
+            raise PluginError(f"kubectl {_shown(words)}: {said}")
+        return done.stdout
+
+    def get(self, *words: str) -> dict[str, Any]:
+        """The object or list that ``kubectl get`` prints.
+
+        Raises:
+            PluginError: it failed, or printed something else.
+        """
+        text = self.run("get", *words, "-o", "json")
+        try:
+            found = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise PluginError(f"kubectl get {_shown(words)} printed no JSON: {text[:200]!r}") from error
+        if not isinstance(found, dict):
+            raise PluginError(f"kubectl get {_shown(words)} printed no object: {text[:200]!r}")
+        return found
+
+
+def _shown(words: Sequence[str]) -> str:
+    """A command as it is told: a script among its words would fill the screen."""
+    return " ".join(word if "\n" not in word else "..." for word in words)

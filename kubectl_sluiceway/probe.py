@@ -1,0 +1,230 @@
+"""Whether nodes and pods reach each other: a pod on each node for a minute, that answers and asks.
+
+Its image is the agents' own, which every node has; what runs in it is the script below. It asks and answers by TCP and
+UDP, in each family that the pods have.
+"""
+
+import contextlib
+import json
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from kubectl_sluiceway.agents import CONTAINER, Agent, Node
+from kubectl_sluiceway.kubectl import Kubectl, PluginError
+from kubectl_sluiceway.table import Row
+
+NAME = "sluiceway-probe"
+PORT = 8080
+NEIGHBOURS = 3  # that each node asks, so that a large cluster is asked in the time of a small one
+POLL_S = 0.5
+AT_ONCE = 8  # kubectl processes
+
+SERVE = f"""
+import selectors, signal, socket, sys
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+port = {PORT}
+waits = selectors.DefaultSelector()
+for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+    try:
+        made = socket.socket(socket.AF_INET6, kind)
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        made.bind(("::", port))
+    except OSError:
+        made = socket.socket(socket.AF_INET, kind)
+        made.bind(("0.0.0.0", port))
+    if kind == socket.SOCK_STREAM:
+        made.listen(64)
+    waits.register(made, selectors.EVENT_READ)
+while True:
+    for key, _ in waits.select():
+        try:
+            if key.fileobj.type == socket.SOCK_STREAM:
+                connection = key.fileobj.accept()[0]
+                connection.send(b"here")
+                connection.close()
+            else:
+                key.fileobj.sendto(b"here", key.fileobj.recvfrom(64)[1])
+        except OSError:
+            pass
+"""
+ASK = """
+import json, socket, sys
+def tcp(address, port):
+    with socket.create_connection((address, port), timeout=3) as made:
+        return True
+def udp(address, port):
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as made:
+        made.settimeout(1)
+        made.connect((address, port))
+        for _ in range(3):
+            made.send(b"?")
+            try:
+                return bool(made.recv(64))
+            except socket.timeout:
+                pass
+        raise TimeoutError("no answer")
+seen = []
+for protocol, address, port in json.loads(sys.argv[1]):
+    try:
+        (tcp if protocol == "TCP" else udp)(address, port)
+        seen.append("")
+    except OSError as error:
+        seen.append(str(error) or type(error).__name__)
+print(json.dumps(seen))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where is asked from: a container, and what it stands for."""
+
+    namespace: str
+    pod: str
+    node: str
+    container: str
+
+
+Target = tuple[str, str, int]  # protocol, address, port
+
+
+def neighbours(names: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Whom each asks: those that follow it in the list, which is a circle; all where they are few."""
+    most = min(NEIGHBOURS, len(names) - 1)
+    return [(name, [names[(at + n + 1) % len(names)] for n in range(most)]) for at, name in enumerate(names)]
+
+
+def node_rows(kubectl: Kubectl, nodes: Iterable[Node], found: Iterable[Agent]) -> list[Row]:
+    """Whether nodes reach each other's kubelets, from the agents, which have their nodes' network."""
+    by_name = {node.name: node for node in nodes if node.kubelet_port}
+    places = {
+        agent.node: Place(agent.namespace, agent.name, agent.node, CONTAINER) for agent in found if agent.is_ready
+    }
+    asked = [
+        (places[name], to, [("TCP", address, by_name[to].kubelet_port) for address in by_name[to].addresses])
+        for name, others in neighbours(sorted(by_name))
+        for to in others
+        if name in places
+    ]
+    return _asked(kubectl, "node to node", asked)
+
+
+def pod_rows(kubectl: Kubectl, found: Iterable[Agent], timeout_s: float) -> list[Row]:
+    """Whether pods that are made now reach each other, node by node.
+
+    Raises:
+        PluginError: they could not be made.
+    """
+    ready = [agent for agent in found if agent.is_ready]
+    if not ready:
+        return []
+    with _pods(kubectl, ready[0].image, len(ready), timeout_s) as pods:
+        by_node = {pod["spec"]["nodeName"]: pod for pod in pods}
+        asked = [
+            (
+                Place(pod["metadata"]["namespace"], pod["metadata"]["name"], name, NAME),
+                to,
+                [(protocol, ip["ip"], PORT) for ip in by_node[to]["status"]["podIPs"] for protocol in ("TCP", "UDP")],
+            )
+            for name, others in neighbours(sorted(by_node))
+            for to in others
+            for pod in (by_node[name],)
+        ]
+        return _asked(kubectl, "pod to pod", asked)
+
+
+def _asked(kubectl: Kubectl, check: str, asked: Sequence[tuple[Place, str, list[Target]]]) -> list[Row]:
+    def ask(question: tuple[Place, str, list[Target]]) -> Row:
+        place, to, targets = question
+        where = f"{place.node} to {to}"
+        try:
+            seen = _answers(kubectl, place, targets)
+        except PluginError as error:
+            return Row(check, where, is_well=False, note=str(error))
+        bad = [
+            f"{p} {address} port {port}: {why}" for (p, address, port), why in zip(targets, seen, strict=True) if why
+        ]
+        well = ", ".join(dict.fromkeys(f"{p} {'IPv6' if ':' in address else 'IPv4'}" for p, address, _ in targets))
+        return Row(check, where, not bad, "; ".join(bad) or well)
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(ask, asked))
+
+
+def _answers(kubectl: Kubectl, place: Place, targets: Sequence[Target]) -> list[str]:
+    script = ("python3", "-c", ASK, json.dumps(targets))
+    text = kubectl.run("exec", "--namespace", place.namespace, place.pod, "-c", place.container, "--", *script)
+    found: list[str] = json.loads(text)
+    return found
+
+
+@contextlib.contextmanager
+def _pods(kubectl: Kubectl, image: str, count: int, timeout_s: float) -> Iterator[list[dict[str, Any]]]:
+    """A pod on each node, ready; gone afterwards, with their namespace."""
+    namespace = f"{NAME}-{uuid4().hex[:8]}"
+    kubectl.run("apply", "-f", "-", stdin=json.dumps(_manifest(namespace, image)))
+    try:
+        deadline = time.monotonic() + timeout_s
+        while True:
+            pods = kubectl.get("pods", "--namespace", namespace)["items"]
+            if len(pods) >= count and all(map(_is_ready, pods)):
+                break
+            if time.monotonic() > deadline:
+                raise PluginError(f"{sum(map(_is_ready, pods))} of {count} probe pods are ready: {_why(pods)}")
+            time.sleep(POLL_S)
+        yield pods
+    finally:
+        kubectl.run("delete", "namespace", namespace, "--wait=false")
+
+
+def _manifest(namespace: str, image: str) -> dict[str, Any]:
+    labels = {"app.kubernetes.io/name": NAME}
+    container = {
+        "name": NAME,
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["python3", "-c", SERVE],
+        "readinessProbe": {"tcpSocket": {"port": PORT}, "periodSeconds": 1},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "runAsNonRoot": True,
+            "runAsUser": 65534,
+            "capabilities": {"drop": ["ALL"]},
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+    }
+    pod = {
+        "containers": [container],
+        "tolerations": [{"operator": "Exists"}],
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": 1,
+    }
+    daemons = {
+        "apiVersion": "apps/v1",
+        "kind": "DaemonSet",
+        "metadata": {"name": NAME, "namespace": namespace, "labels": labels},
+        "spec": {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": pod}},
+    }
+    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}}
+    return {"apiVersion": "v1", "kind": "List", "items": [space, daemons]}
+
+
+def _is_ready(pod: dict[str, Any]) -> bool:
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in pod.get("status", {}).get("conditions", ()))
+
+
+def _why(pods: Iterable[dict[str, Any]]) -> str:
+    """What keeps those that are not ready, each said once."""
+    said = [
+        str(waiting.get("message") or waiting.get("reason"))
+        for pod in pods
+        if not _is_ready(pod)
+        for status in pod.get("status", {}).get("containerStatuses", ())
+        if (waiting := status.get("state", {}).get("waiting"))
+    ]
+    return "; ".join(dict.fromkeys(said)) or "the kubelets have not said why"
