@@ -19,7 +19,7 @@ WORKERS = $(shell echo $$(($$(nproc) + 1)))
 PYTHON_SOURCES := agent maps dpctl kubectl_sluiceway lab bench tests deploy
 C_SOURCES = $(shell find $(wildcard bpf maps cni lab bench tests) -name '*.[ch]')
 
-.PHONY: help setup packages bpffs build cnitool generate check test policy-fuzz disruption demo kernels cluster conformance conformance-all bench wheel plugin clean
+.PHONY: help setup packages bpffs build cnitool generate check test policy-fuzz disruption demo kernels cluster conformance conformance-all bench wheel plugin manifests clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,14 +80,15 @@ build/cni/sluiceway-cni: cni/sluiceway-cni.c | packages
 
 # ---- the targets --------------------------------------------------------------------------------------------
 
-generate: build ## maps/abi.py, from the objects' BTF
+generate: build ## maps/abi.py from the objects' BTF; the chart's options and pages of docs/ from their sources
 	$(PYTHON) -m maps.abigen maps/abi.py $(OBJECTS)
+	$(PYTHON) -m deploy.build.generated
 
 # as systemd mounts it; where there is no systemd, nobody has
 bpffs:
 	@grep -q ' - bpf ' /proc/self/mountinfo || mount -t bpf bpf /sys/fs/bpf
 
-check: setup bpffs build/tests/xdp.bpf.o ## style, types, layers of Python and C, room in the programs, and that maps/abi.py is right
+check: setup bpffs build/tests/xdp.bpf.o ## style, types, layers of Python and C, room in the programs, and that what is generated is right
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy $(wildcard $(PYTHON_SOURCES))
@@ -97,6 +98,7 @@ check: setup bpffs build/tests/xdp.bpf.o ## style, types, layers of Python and C
 	clang-format-19 --dry-run --Werror $(C_SOURCES)
 	$(PYTHON) -m maps.abigen build/abi.py $(OBJECTS)
 	diff -u maps/abi.py build/abi.py
+	$(PYTHON) -m deploy.build.generated --check
 
 # libcni's driver of plugins; builds into the user's cache, and installs Go where there is none
 cnitool: build
@@ -142,6 +144,10 @@ wheel: build ## dist/sluiceway-*.whl, with sources, objects, extension and shim 
 
 plugin: ## dist/kubectl-sluiceway: kubectl's plugin, one file for every Python 3.11
 	python3 deploy/build/plugin.py dist
+
+# builds Helm into the user's cache
+manifests: build ## deploy/manifests and the tests' renders, from the chart
+	$(PYTHON) -m deploy.build.manifests
 
 clean: ## removes what was built; .venv stays
 	rm -rf build dist maps/_libbpf*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

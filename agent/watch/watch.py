@@ -191,7 +191,7 @@ class Watch:
         self._is_troubled = bool(trouble)
 
     def _denied(self, trouble: str) -> Problem:
-        text = f"{trouble}; the agent must be allowed to get, list and watch {self.kind.resource} (deploy/rbac.yaml)"
+        text = f"{trouble}; the agent must be allowed to list and watch {self.kind.resource} (deploy/manifests)"
         return Problem("Watch", ObjectName("", self.kind.resource), "list", text)
 
     def _release(self) -> None:

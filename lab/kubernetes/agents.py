@@ -1,7 +1,9 @@
-"""Our agent on every node, with a service account of its own and no right beyond ``deploy/rbac.yaml``."""
+"""Our agent on every node, with a service account of its own and no right beyond those of ``deploy/manifests``."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import yaml
 
 from lab import agents
 from lab.kubernetes import pki
@@ -11,17 +13,24 @@ from lab.kubernetes.kubectl import Kubectl
 from lab.machine import Machine
 from lab.site import Site
 
-RBAC = Path(__file__).resolve().parent.parent.parent / "deploy" / "rbac.yaml"
+MANIFESTS = Path(__file__).resolve().parent.parent.parent / "deploy" / "manifests"
 SERVICE_ACCOUNT = "sluiceway-agent"
 
 
 def authorize(site: Site, kubectl: Kubectl, who: Identities) -> None:
-    """Apply ``deploy/rbac.yaml`` and ask for the tokens that the nodes' kubeconfigs hold (TokenRequest)."""
-    kubectl.apply(RBAC.read_text())
+    """Apply :func:`rights` and ask for the tokens that the nodes' kubeconfigs hold (TokenRequest)."""
+    kubectl.apply(rights())
     request = ["--namespace=kube-system", "create", "token", SERVICE_ACCOUNT, "--duration=24h"]
     for node in site.nodes:
         token = kubectl.run(*request).stdout.strip()
         pki.kubeconfig(_kubeconfig(node), service(), who.authority, {"token": token})
+
+
+def rights() -> str:
+    """The objects of ``deploy/manifests`` that the agents need beside the API server, in their order."""
+    texts = [(MANIFESTS / name).read_text() for name in ("sluiceway.yaml", "loadbalancer.yaml")]
+    objects = [found for text in texts for found in yaml.safe_load_all(text)]
+    return yaml.safe_dump_all(found for found in objects if found["kind"] != "DaemonSet")
 
 
 def start(site: Site) -> None:

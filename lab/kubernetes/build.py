@@ -2,7 +2,7 @@
 
 ``python -m lab.kubernetes.build`` makes it ahead of time: six minutes on two cores when nothing is there. With
 ``programs`` behind it the programs alone, which is most of it and makes no namespaces that a test could wonder about;
-with ``cni`` what drives CNI plugins in tests, and no more.
+with ``cni`` what drives CNI plugins in tests, and with ``helm`` Helm, and no more.
 """
 
 import os
@@ -57,6 +57,16 @@ def policy_suite(say: Say) -> Path:
     return made
 
 
+def helm(say: Say) -> Path:
+    """Helm, built if it is missing.
+
+    Raises:
+        BuildError: it could not be made.
+    """
+    (made,) = golang.programs(cache_folder(os.environ), say, (golang.HELM,)).values()
+    return made
+
+
 def cni_programs(say: Say) -> Mapping[str, Path]:
     """The programs that drive CNI plugins in tests, by their names, built if they are missing.
 
@@ -81,7 +91,9 @@ def main() -> int:
             case ["cni"]:
                 made = [*cni_programs(print).values()]
             case ["programs"]:
-                made = [*programs(print).values()]
+                made = [*programs(print).values(), helm(print)]
+            case ["helm"]:
+                made = [helm(print)]
             case _:
                 made = [artifacts(print).images]
     except BuildError as error:

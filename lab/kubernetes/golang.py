@@ -91,6 +91,8 @@ CNI_PROGRAMS = (
     Program("cni", "github.com/containernetworking/cni/cnitool"),
     Program("cni", "github.com/containernetworking/cni/plugins/test/noop"),
 )
+# installs deploy/helm; of Kubernetes' libraries it has the cluster's versions, which are compiled once
+HELM = Program("helm", "helm.sh/helm/v3/cmd/helm")
 # The suite of the policy API asks by SCTP between its other requests. Where the kernel has none, no option of the suite
 # gets past that, but for leaving out all that is asked beside it.
 POLICY_API = "sigs.k8s.io/network-policy-api"

@@ -1,16 +1,13 @@
 """The agent has the rights that ``deploy/`` ships, and they are enough."""
 
-from pathlib import Path
-
 import pytest
 import yaml
 
 from lab import agents
-from lab.kubernetes.agents import SERVICE_ACCOUNT
+from lab.kubernetes.agents import MANIFESTS, SERVICE_ACCOUNT
 from lab.kubernetes.cluster import Cluster
 
 pytestmark = pytest.mark.cluster
-DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 WHO = f"--as=system:serviceaccount:kube-system:{SERVICE_ACCOUNT}"
 
 
@@ -24,6 +21,7 @@ WHO = f"--as=system:serviceaccount:kube-system:{SERVICE_ACCOUNT}"
         pytest.param("create", "events", "yes", id="it reports problems as events"),
         pytest.param("patch", "events", "yes", id="it counts on in them"),
         pytest.param("list", "events", "no", id="it reads nobody's events"),
+        pytest.param("get", "services", "no", id="it asks for no service by its name"),
         pytest.param("get", "secrets", "no", id="it reads no secret"),
         pytest.param("update", "services", "no", id="it changes no service"),
         pytest.param("patch", "nodes", "no", id="it changes no node"),
@@ -46,8 +44,8 @@ def test_an_agent_that_starts_is_refused_nothing(cluster: Cluster) -> None:
     assert "forbidden" not in said.lower()
 
 
-def test_the_daemon_set_is_one_that_the_api_server_takes(cluster: Cluster) -> None:
-    text = (DEPLOY / "daemonset.yaml").read_text()
-    cluster.kubectl.run("apply", "--dry-run=server", "-f", "-", stdin=text)
-    [document] = yaml.safe_load_all(text)
-    assert document["spec"]["template"]["spec"]["serviceAccountName"] == SERVICE_ACCOUNT
+def test_the_manifests_are_ones_that_the_api_server_takes(cluster: Cluster) -> None:
+    cluster.kubectl.run("apply", "--dry-run=server", *(f"--filename={path}" for path in MANIFESTS.iterdir()))
+    objects = yaml.safe_load_all((MANIFESTS / "sluiceway.yaml").read_text())
+    (agents_set,) = [found for found in objects if found["kind"] == "DaemonSet"]
+    assert agents_set["spec"]["template"]["spec"]["serviceAccountName"] == SERVICE_ACCOUNT

@@ -36,7 +36,7 @@ def test_a_command_that_is_not_there_is_not_enough(tmp_path: Path) -> None:
 
 
 def test_every_program_has_a_module_that_pins_it() -> None:
-    for program in (*golang.PROGRAMS, *golang.CNI_PROGRAMS, golang.POLICY_SUITE):
+    for program in (*golang.PROGRAMS, *golang.CNI_PROGRAMS, golang.POLICY_SUITE, golang.HELM):
         assert (golang.MODULES / program.module / "go.sum").exists(), program
 
 

@@ -1,0 +1,155 @@
+{{/* What options and values come to. Options are by their names on the agent's command line. */}}
+
+{{/* Labels that find the pods of a component; they cannot change while a DaemonSet lives. Takes (dict "root" . "component" NAME). */}}
+{{- define "sluiceway.selector" -}}
+app.kubernetes.io/name: sluiceway
+app.kubernetes.io/component: {{ .component }}
+{{- end }}
+
+{{- define "sluiceway.labels" -}}
+app.kubernetes.io/name: sluiceway
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+{{- end }}
+
+{{- define "sluiceway.image" -}}
+{{- if .Values.image.digest -}}
+{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- else -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end -}}
+{{- end }}
+
+{{/* A value as the command line has it: YAML's switches and lists, and numbers that JSON made floats. */}}
+{{- define "sluiceway.text" -}}
+{{- if kindIs "bool" . }}{{ ternary "on" "off" . }}
+{{- else if kindIs "slice" . }}{{ join "," . }}
+{{- else if kindIs "float64" . }}{{ int64 . }}
+{{- else }}{{ . }}
+{{- end }}
+{{- end }}
+
+{{/* The options that are given, as flags. */}}
+{{- define "sluiceway.flags" -}}
+{{- range $name, $value := .Values.options }}
+{{- if not (kindIs "invalid" $value) }}
+- {{ printf "--%s=%s" $name (include "sluiceway.text" $value) | quote }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* What an option comes to: its value, else the agent's default. Takes (dict "root" . "name" NAME). */}}
+{{- define "sluiceway.option" -}}
+{{- $given := get .root.Values.options .name -}}
+{{- if kindIs "invalid" $given -}}
+{{- get (.root.Files.Get "files/defaults.yaml" | fromYaml) .name -}}
+{{- else -}}
+{{- include "sluiceway.text" $given -}}
+{{- end -}}
+{{- end }}
+
+{{/* "on" where a duty is the agent's, else nothing. Takes as sluiceway.option. */}}
+{{- define "sluiceway.isOn" -}}
+{{- if not (has (lower (include "sluiceway.option" .)) (list "off" "false" "no" "")) }}on{{ end -}}
+{{- end }}
+
+{{/* Host and port of options.listen, as probes and Prometheus are told them. */}}
+{{- define "sluiceway.listenPort" -}}
+{{- include "sluiceway.option" (dict "root" . "name" "listen") | regexFind "[0-9]+$" -}}
+{{- end }}
+{{- define "sluiceway.listenHost" -}}
+{{- $host := include "sluiceway.option" (dict "root" . "name" "listen") | regexFind "^(\\[.*\\]|[^:]*)" | trimAll "[]" -}}
+{{- get (dict "0.0.0.0" "127.0.0.1" "::" "::1") $host | default $host -}}
+{{- end }}
+{{- define "sluiceway.isScraped" -}}
+{{- $listen := include "sluiceway.option" (dict "root" . "name" "listen") -}}
+{{- if not (or (hasPrefix "127." $listen) (hasPrefix "[::1]" $listen)) }}yes{{ end -}}
+{{- end }}
+
+{{- define "sluiceway.environment" -}}
+- name: NODE_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: spec.nodeName
+{{- include "sluiceway.apiServer" . }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "sluiceway.apiServer" -}}
+{{- with .Values.apiServer.host }}
+- {name: KUBERNETES_SERVICE_HOST, value: {{ . | quote }}}
+- {name: KUBERNETES_SERVICE_PORT, value: {{ int $.Values.apiServer.port | quote }}}
+{{- end }}
+{{- end }}
+
+{{/* What a pod on the node has of it, beside its containers: the agent's, and the one that cleans up. */}}
+{{- define "sluiceway.node" -}}
+hostNetwork: true
+# else Services of this namespace give the agent variables, whose names may be those of options
+enableServiceLinks: false
+dnsPolicy: ClusterFirstWithHostNet
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+volumes:
+  - {name: bpffs, hostPath: {path: {{ include "sluiceway.bpffs" . }}, type: DirectoryOrCreate}}
+  - {name: cgroup, hostPath: {path: {{ include "sluiceway.option" (dict "root" . "name" "cgroup") }}, type: Directory}}
+  - {name: proc-sys-net, hostPath: {path: /proc/sys/net, type: Directory}}
+  {{- range list "cni-bin-dir" "cni-conf-dir" "cni-state-dir" "state-dir" "run-dir" }}
+  - {name: {{ . }}, hostPath: {path: {{ include "sluiceway.option" (dict "root" $ "name" .) }}, type: DirectoryOrCreate}}
+  {{- end }}
+  - {name: netns, hostPath: {path: /run/netns, type: DirectoryOrCreate}}
+  - {name: cache-dir, emptyDir: {}}
+  - {name: tmp, emptyDir: {}}
+  {{- with .Values.extraVolumes }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end }}
+
+{{- define "sluiceway.bpffs" -}}
+{{ dir (include "sluiceway.option" (dict "root" . "name" "pin-root")) }}
+{{- end }}
+
+{{/* Of a container that works on the node as the agent does. */}}
+{{- define "sluiceway.mounts" -}}
+# pinned maps and links outlive the agent
+- {name: bpffs, mountPath: {{ include "sluiceway.bpffs" . }}, mountPropagation: HostToContainer}
+# the socket programs go to the node's root cgroup
+- {name: cgroup, mountPath: {{ include "sluiceway.option" (dict "root" . "name" "cgroup") }}}
+# a container's own is not to be written
+- {name: proc-sys-net, mountPath: /host/proc/sys/net}
+# the plugin and its configuration, for the container runtime
+- {name: cni-bin-dir, mountPath: {{ include "sluiceway.option" (dict "root" . "name" "cni-bin-dir") }}}
+- {name: cni-conf-dir, mountPath: {{ include "sluiceway.option" (dict "root" . "name" "cni-conf-dir") }}}
+# what host-local and the runtime know of pods from before us
+- {name: cni-state-dir, mountPath: {{ include "sluiceway.option" (dict "root" . "name" "cni-state-dir") }}}
+# attachments, and the plugin's socket
+- {name: state-dir, mountPath: {{ include "sluiceway.option" (dict "root" . "name" "state-dir") }}}
+- {name: run-dir, mountPath: {{ include "sluiceway.option" (dict "root" . "name" "run-dir") }}}
+# pods' network namespaces, as the runtime names them
+- {name: netns, mountPath: /run/netns, mountPropagation: HostToContainer}
+- {name: cache-dir, mountPath: {{ include "sluiceway.option" (dict "root" . "name" "cache-dir") }}}
+- {name: tmp, mountPath: /tmp}
+{{- with .Values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}

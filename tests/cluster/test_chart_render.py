@@ -1,0 +1,65 @@
+"""What Helm makes of the chart: without a cluster, but Helm is compiled with the cluster's programs."""
+
+from pathlib import Path
+
+import pytest
+
+from deploy.build import manifests
+from deploy.build.chart import CHART
+from lab.kubernetes import build
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture(scope="session")
+def helm() -> Path:
+    """The program."""
+    return build.helm(print)
+
+
+def test_the_manifests_and_the_tests_renders_are_of_this_chart(helm: Path) -> None:
+    differing = [path.name for path, text in manifests.rendered(helm).items() if path.read_text() != text]
+    assert not differing, "run `make manifests`, and look at what differs"
+
+
+def test_helm_has_nothing_to_say_of_the_chart(helm: Path) -> None:
+    said = manifests.run(helm, "lint", str(CHART), "--strict", "--quiet")
+    assert (said.returncode, said.stdout.strip()) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        pytest.param("options.xdp=fast", "'/options/xdp': value must be one of 'auto', 'native'", id="a word"),
+        pytest.param("options.masquerade=maybe", "value must be one of true, false, 'on', 'off'", id="a switch"),
+        pytest.param("options.max-flows=-1", "'/options/max-flows': minimum: got -1, want 0", id="a number"),
+        pytest.param("options.mtu=1279", "'/options/mtu': minimum: got 1,279, want 1,280", id="an MTU"),
+        pytest.param("options.service-cidrs=everything", "does not match pattern", id="a range of addresses"),
+        pytest.param("options.state-dir=state", "'state' does not match pattern '^/'", id="a relative path"),
+        pytest.param("options.listen=9650", "'/options/listen': got number, want null or string", id="a port alone"),
+        pytest.param("options.encapsulaton=vxlan", "additional properties 'encapsulaton' not allowed", id="no option"),
+        pytest.param("options.node-name=n1", "additional properties 'node-name' not allowed", id="one name for all"),
+        pytest.param("image.pullPolicy=never", "value must be one of 'Always', 'IfNotPresent'", id="a pull policy"),
+        pytest.param("updateStrategy.rollingUpdate.maxUnavailable=0", "minimum: got 0, want 1", id="no update at all"),
+        pytest.param("metrics.podMonitor.enabled=true", "give options.listen", id="metrics that nobody reaches"),
+    ],
+)
+def test_what_is_wrong_is_told_before_anything_is_installed(helm: Path, value: str, sentence: str) -> None:
+    done = manifests.template(helm, "--set", value)
+    assert done.returncode != 0
+    assert sentence in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("value", "flag"),
+    [
+        pytest.param("options.masquerade=false", "--masquerade=off", id="a switch is off"),
+        pytest.param("options.service-proxy=off", "--service-proxy=off", id="a word that is a switch too"),
+        pytest.param("options.healthz-bind-address=off", "--healthz-bind-address=off", id="an address or off"),
+        pytest.param("options.max-flows=10000000", "--max-flows=10000000", id="a number of seven digits and more"),
+        pytest.param("options.service-cidrs={10.96.0.0/12,fd00::/108}", "10.96.0.0/12,fd00::/108", id="a list"),
+        pytest.param("options.nodeport-addresses=primary", "--nodeport-addresses=primary", id="the primary addresses"),
+    ],
+)
+def test_an_option_reaches_the_agent_and_the_cleanup_alike(helm: Path, value: str, flag: str) -> None:
+    assert manifests.template(helm, "--set", value).stdout.count(f'{flag}"') == 2
