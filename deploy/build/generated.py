@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 
-from deploy.build import chart
+from deploy.build import chart, page_drop_reasons, page_options
 
-WRITERS = (chart.files,)
+WRITERS = (chart.files, page_options.files, page_drop_reasons.files)
 ROOT = Path(__file__).resolve().parents[2]
 
 

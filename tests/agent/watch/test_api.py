@@ -341,7 +341,7 @@ def test_a_list_that_is_forbidden_is_a_problem_that_names_it(api: Api, source: A
     source.start()
     (problem,) = seen.until(lambda cluster: cluster.problems).problems
     assert (problem.kind, problem.name, problem.field) == ("Watch", ObjectName("", "services"), "list")
-    assert problem.text.startswith("HTTP 403: services is forbidden; the agent must be allowed to get, list and watch")
+    assert problem.text.startswith("HTTP 403: services is forbidden; the agent must be allowed to list and watch")
     assert {s.kind: s.trouble for s in source.status() if s.is_denied} == {"Service": "HTTP 403: services is forbidden"}
     api.say(event("ADDED", web("2")), bookmark("3"))
     assert seen.until(has("10.96.0.1")).problems == ()
