@@ -146,9 +146,9 @@ class Node:
         """An agent, started."""
         return self.start_command(self.agent("run", *more), environ)
 
-    def start_with_api(self, kubeconfig: Path) -> subprocess.Popen[str]:
+    def start_with_api(self, kubeconfig: Path, *more: str) -> subprocess.Popen[str]:
         """An agent that watches an API server."""
-        command = [word for word in self.agent("run") if not word.startswith("--manifests")]
+        command = [word for word in self.agent("run", *more) if not word.startswith("--manifests")]
         return self.start_command([*command, f"--kubeconfig={kubeconfig}"])
 
     def start_without_ipv6(self) -> subprocess.Popen[str]:

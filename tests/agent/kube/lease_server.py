@@ -23,6 +23,7 @@ class LeaseServer(Served):
         self.lock = threading.Lock()
         self.revision = 0
         self.lists: dict[str, list[dict[str, Any]]] = {}  # of what is watched, by path; it does not change
+        self.knows_streams = True  # else each list is asked for before its watch
         self.closing = threading.Event()
         self.start()
 
@@ -52,14 +53,20 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         url = urlsplit(self.path)
+        if "sendInitialEvents" in url.query and not self.server.knows_streams:
+            self._answer(422, None)
+            return
         if "watch=true" in url.query:
-            self._watched(self.server.lists.get(url.path, []))
+            self.server.asked.append((self.command, self.path))
+            self._watched(self.server.lists.get(url.path, []) if "sendInitialEvents" in url.query else [])
             return
         with self.server.lock:
             found: Any = self.server.objects.get(url.path)
             if url.path == LEASES:
                 label = parse_qs(url.query).get("labelSelector", [""])[0]
                 found = {"items": [one for path, one in sorted(self.server.objects.items()) if _has(path, one, label)]}
+            elif found is None and not self.server.knows_streams and "/namespaces/" not in url.path:
+                found = {"metadata": {"resourceVersion": "1"}, "items": self.server.lists.get(url.path, [])}
         self._answer(200 if found is not None else 404, found)
 
     def _watched(self, found: list[dict[str, Any]]) -> None:
@@ -92,6 +99,13 @@ class _Handler(BaseHTTPRequestHandler):
             is_same = old and old["metadata"]["resourceVersion"] == content["metadata"].get("resourceVersion")
             made = self.server.store(path, content) if is_same and not self._is_away() else None
         self._answer(200 if is_same else 409 if old else 404, made)
+
+    def do_PATCH(self) -> None:
+        content, path = self._content(), urlsplit(self.path).path.removesuffix("/status")
+        with self.server.lock:
+            old = self.server.objects.get(path)
+            made = self.server.store(path, {**old, **content, "metadata": old["metadata"]}) if old else None
+        self._answer(200 if made else 404, made)
 
     def _content(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

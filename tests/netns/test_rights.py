@@ -1,0 +1,148 @@
+"""The manifests grant an agent what it asks the API server for, and nothing else."""
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+
+from agent.kube.client import Client, connect
+from agent.kube.event_book import QUIET_S
+from agent.kube.events import Events
+from agent.kube.leases import NAMESPACE
+from agent.model.name import ObjectName
+from agent.netlink import netns as namespace
+from agent.threads import Threads
+from tests.agent.kube.lease_server import LeaseServer, kubeconfig
+from tests.netns.agents import READY_S, Node
+from tests.netns.test_announce import until
+
+pytestmark = [pytest.mark.kernel, pytest.mark.netns]
+MANIFESTS = Path(__file__).resolve().parents[2] / "deploy" / "manifests"
+SERVICES = "/api/v1/namespaces/default/services"
+POOLS = "/apis/sluiceway.io/v1alpha1/loadbalancerpools"
+WRITES = {"POST": "create", "PUT": "update", "PATCH": "patch"}
+POLICY = {
+    "metadata": {"name": "web", "namespace": "default", "resourceVersion": "1"},
+    "spec": {"podSelector": {}, "ingress": [{"from": [{"podSelector": {}}]}]},
+}
+NODE = {
+    "metadata": {"name": "n1"},
+    "spec": {"podCIDR": "10.244.0.0/24", "podCIDRs": ["10.244.0.0/24"]},
+    "status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.1"}]},
+}
+POOL = {"metadata": {"name": "edge", "resourceVersion": "1", "uid": "p"}, "spec": {"cidrs": ["198.51.100.0/28"]}}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Right:
+    """One verb on one resource, as RBAC has them."""
+
+    verb: str
+    group: str
+    resource: str  # with the subresource
+    namespace: str  # where it is granted or used; "*": everywhere
+
+    @property
+    def of_all(self) -> "Right":
+        """The same in all namespaces, which a ClusterRole grants."""
+        return Right(self.verb, self.group, self.resource, "*")
+
+
+def used(method: str, target: str) -> Right:
+    """The right that a request needs."""
+    url = urlsplit(target)
+    parts = url.path.strip("/").split("/")
+    group, rest = (parts[1], parts[3:]) if parts[0] == "apis" else ("", parts[2:])
+    where = "*"
+    if rest[0] == "namespaces" and len(rest) > 2:
+        where, rest = rest[1], rest[2:]
+    read = "watch" if "watch=true" in url.query else "get" if len(rest) > 1 else "list"
+    return Right(WRITES.get(method, read), group, "/".join([rest[0], *rest[2:]]), where)
+
+
+def granted() -> Iterator[Right]:
+    """What the roles of the manifests say."""
+    for name in ("sluiceway.yaml", "loadbalancer.yaml"):
+        for role in yaml.safe_load_all((MANIFESTS / name).read_text()):
+            for rule in role.get("rules", ()):
+                where = role["metadata"].get("namespace", "*")
+                yield from (
+                    Right(verb, group, resource, where)
+                    for group in rule["apiGroups"]
+                    for resource in rule["resources"]
+                    for verb in rule["verbs"]
+                )
+
+
+def service(name: str, address: str, **more: Any) -> dict[str, Any]:
+    """One that wants a load balancer's address."""
+    about = {"name": name, "namespace": "default", "resourceVersion": "1", "uid": name}
+    wanted = {"type": "LoadBalancer", "clusterIP": address, "clusterIPs": [address], "ipFamilies": ["IPv4"]}
+    return {"metadata": about, "spec": {**wanted, "ports": [{"port": 80}], **more}, "status": {"loadBalancer": {}}}
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    (tmp_path / "node").mkdir()
+    made = Node.make(f"swright{os.getpid()}", tmp_path / "node")
+    yield made
+    made.remove()
+
+
+@pytest.fixture
+def api(node: Node) -> Iterator[LeaseServer]:
+    """An API server without streaming lists, in the node's namespace, with what makes an agent use all its rights."""
+    with namespace.inside(f"/run/netns/{node.name}"):
+        made = LeaseServer()
+    made.knows_streams = False
+    services = (service("web", "10.96.0.10"), service("elsewhere", "10.96.0.11", loadBalancerIP="203.0.113.1"))
+    made.lists = {
+        "/api/v1/nodes": [made.store("/api/v1/nodes/n1", NODE)],
+        "/api/v1/services": [made.store(f"{SERVICES}/{one['metadata']['name']}", one) for one in services],
+        "/apis/networking.k8s.io/v1/networkpolicies": [POLICY],
+        POOLS: [made.store(f"{POOLS}/edge", POOL)],
+    }
+    yield made
+    made.stop()
+
+
+def event_counts_on(node: Node, api: LeaseServer) -> None:
+    """What happens again five minutes later is written into the Event that is there."""
+    now = [0.0]
+    client = Client(lambda: connect(kubeconfig(node.root, api.port)))
+    events = Events(client, "n1", Threads(), lambda: now[0])
+    pod = ObjectName("default", "web-0")
+    with namespace.inside(f"/run/netns/{node.name}"):
+        events.start()
+    events.no_address(pod, "", "podCIDR is used up")
+    until(lambda: any(path.startswith("/api/v1/namespaces/default/events/web-0") for path in api.objects), READY_S)
+    now[0] += QUIET_S
+    events.no_address(pod, "", "podCIDR is used up")
+    until(lambda: any(method == "PATCH" and "/events/web-0" in path for method, path in api.asked), READY_S)
+    events.end()
+    events.join()
+
+
+def test_an_agent_uses_every_right_that_the_manifests_grant_and_no_other(node: Node, api: LeaseServer) -> None:
+    wanted = {*granted()}
+    counts_on = Right("patch", "", "events", "*")
+
+    def so_far() -> set[Right]:
+        rights = {used(*request) for request in [*api.asked]}
+        return {one if one.resource == "leases" else one.of_all for one in rights}
+
+    process = node.start_with_api(kubeconfig(node.root, api.port), "--loadbalancer-pools=on", "--l2-announce=on")
+    deadline = time.monotonic() + READY_S
+    while (unused := wanted - {counts_on} - so_far()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not unused
+    node.end(process)
+    event_counts_on(node, api)
+    assert so_far() == wanted
+    assert {one.namespace for one in wanted if one.resource == "leases"} == {NAMESPACE}
