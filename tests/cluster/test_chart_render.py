@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from deploy.build import manifests
 from deploy.build.chart import CHART
@@ -48,6 +49,28 @@ def test_what_is_wrong_is_told_before_anything_is_installed(helm: Path, value: s
     done = manifests.template(helm, "--set", value)
     assert done.returncode != 0
     assert sentence in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("values", "resources"),
+    [
+        pytest.param((), {"networkpolicies", "clusternetworkpolicies"}, id="policy"),
+        pytest.param(("network-policy=false",), set(), id="no policy"),
+        pytest.param(
+            ("network-policy=off", "loadbalancer-pools=true"),
+            {"loadbalancerpools", "loadbalancerpools/status", "services/status", "leases"},
+            id="addresses of pools",
+        ),
+        pytest.param(("network-policy=off", "l2-announce=external"), {"leases"}, id="announcing alone"),
+    ],
+)
+def test_the_agents_have_rights_for_their_duties_alone(
+    helm: Path, values: tuple[str, ...], resources: set[str]
+) -> None:
+    done = manifests.template(helm, "--no-hooks", *(f"--set=options.{value}" for value in values))
+    rules = [rule for found in yaml.safe_load_all(done.stdout) for rule in found.get("rules", ())]
+    always = {"services", "nodes", "pods", "namespaces", "endpointslices", "events"}
+    assert {resource for rule in rules for resource in rule["resources"]} == always | resources
 
 
 @pytest.mark.parametrize(
