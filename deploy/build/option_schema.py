@@ -86,6 +86,7 @@ _READERS: Mapping[str, Schema] = MappingProxyType(
         "mtu": {"anyOf": [{"const": 0}, _number(values.LEAST_MTU, values.MAX_PORT)]},
         "names": {"anyOf": _lists(r"[^\s/:,]{1,15}")},
         "networks": {"anyOf": _lists(_CIDR)},
+        "servers": {"anyOf": _lists(r"https://([0-9A-Za-z.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")},
         "node_port_addresses": {"anyOf": [{"const": values.PRIMARY}, *_lists(_CIDR)]},
         "endpoint_or_off": {"anyOf": [{"enum": [False, "off"]}, {"type": "string", "pattern": f"^{_ENDPOINT}$"}]},
         "endpoint": {"type": "string", "pattern": f"^{_ENDPOINT}$"},

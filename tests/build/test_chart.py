@@ -9,7 +9,7 @@ import yaml
 
 from agent.options import values
 from deploy.build import chart, generated, option_schema
-from deploy.helm.sluiceway.files.wait import is_ready
+from deploy.helm.sluiceway.files.wait import is_ready, servers
 
 OPTIONS = dict(option_schema.in_chart())
 
@@ -63,3 +63,15 @@ def daemon_set(**status: int) -> Mapping[str, Any]:
 )
 def test_the_uninstallation_waits_until_all_nodes_are_clean(found: Mapping[str, Any], is_done: bool) -> None:  # noqa: FBT001
     assert is_ready(found) == is_done
+
+
+@pytest.mark.parametrize(
+    ("given", "host", "asked"),
+    [
+        pytest.param("", "10.96.0.1", ["https://10.96.0.1:443"], id="the pod's own"),
+        pytest.param("", "fd00::1", ["https://[fd00::1]:443"], id="the pod's own, of IPv6"),
+        pytest.param("https://a:6443, https://b:6443", "10.96.0.1", ["https://a:6443", "https://b:6443"], id="others"),
+    ],
+)
+def test_who_is_asked_whether_the_nodes_are_clean(given: str, host: str, asked: list[str]) -> None:
+    assert servers(given, {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": "443"}) == asked

@@ -12,9 +12,8 @@ import pytest
 
 from deploy.build.chart import CHART
 from lab import agents
+from lab.kubernetes import addresses, build, dns, runtime
 from lab.kubernetes import agents as kubernetes_agents
-from lab.kubernetes import build, dns, runtime
-from lab.kubernetes.addresses import API_PORT
 from lab.kubernetes.cluster import Cluster
 from lab.machine import Machine
 from tests.cluster.conftest import Namespace, eventually
@@ -126,8 +125,7 @@ def test_a_release_comes_changes_goes_back_and_leaves_nothing(release: Release, 
     values = {
         "image.repository": IMAGE.partition(":")[0],
         "image.tag": IMAGE.partition(":")[2],
-        "apiServer.host": str(cluster.site.control_plane.addresses[0]),
-        "apiServer.port": API_PORT,
+        "options.api-server": addresses.server(cluster.site),
         "serviceAccount.name": "sluiceway-chart",
         "options.max-services": 4096,
     }
@@ -135,7 +133,8 @@ def test_a_release_comes_changes_goes_back_and_leaves_nothing(release: Release, 
     # the roles are there already, for the lab's agents
     said = release.run("install", str(CHART), *given, "--take-ownership", "--wait", "--timeout=180s")
     assert "dpctl status" in said
-    assert release.flags() == ("run", "--max-services=4096")
+    api = f"--api-server={values['options.api-server']}"
+    assert release.flags() == ("run", api, "--max-services=4096")
     namespace.apply(server("web", node="n2", labels=WEB), client("client", node="n1"), service("web", WEB))
     assert eventually(lambda: answers(namespace))
     assert "running" in release.dpctl("status")
@@ -147,10 +146,10 @@ def test_a_release_comes_changes_goes_back_and_leaves_nothing(release: Release, 
     release.run(
         "upgrade", str(CHART), "--reset-then-reuse-values", *more, "--take-ownership", "--wait", "--timeout=180s"
     )
-    assert release.flags() == ("run", "--log-level=debug", "--max-services=8192")
+    assert release.flags() == ("run", api, "--log-level=debug", "--max-services=8192")
     assert answers(namespace)
     release.run("rollback", "--wait", "--timeout=180s")
-    assert release.flags() == ("run", "--max-services=4096")
+    assert release.flags() == ("run", api, "--max-services=4096")
     assert answers(namespace)
 
     namespace.kubectl("delete", "pod", "--all", "--wait")

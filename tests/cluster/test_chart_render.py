@@ -37,6 +37,7 @@ def test_helm_has_nothing_to_say_of_the_chart(helm: Path) -> None:
         pytest.param("options.mtu=1279", "'/options/mtu': minimum: got 1,279, want 1,280", id="an MTU"),
         pytest.param("options.service-cidrs=everything", "does not match pattern", id="a range of addresses"),
         pytest.param("options.state-dir=state", "'state' does not match pattern '^/'", id="a relative path"),
+        pytest.param("options.api-server=192.0.2.10:6443", "'/options/api-server'", id="a server without https"),
         pytest.param("options.listen=9650", "'/options/listen': got number, want null or string", id="a port alone"),
         pytest.param("options.encapsulaton=vxlan", "additional properties 'encapsulaton' not allowed", id="no option"),
         pytest.param("options.node-name=n1", "additional properties 'node-name' not allowed", id="one name for all"),

@@ -1,4 +1,7 @@
-"""Waits until every pod of a DaemonSet is Ready: ``wait.py NAMESPACE NAME``, in a pod that may get it."""
+"""Waits until every pod of a DaemonSet is Ready: ``wait.py NAMESPACE NAME [SERVERS]``, in a pod that may get it.
+
+SERVERS are API servers, separated by commas; without any the one of the pod's environment is asked.
+"""
 
 import json
 import os
@@ -6,7 +9,8 @@ import ssl
 import sys
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +26,18 @@ def is_ready(daemon_set: Mapping[str, Any]) -> bool:
     return bool(is_current and status["numberReady"] == status["desiredNumberScheduled"])
 
 
-def main() -> None:
+def servers(given: str, environ: Mapping[str, str]) -> Sequence[str]:
+    """Those that are given, else the pod's own."""
+    host, port = environ["KUBERNETES_SERVICE_HOST"], environ["KUBERNETES_SERVICE_PORT"]
+    own = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+    return [one.strip() for one in given.split(",") if one.strip()] or [own]
+
+
+def main(namespace: str, name: str, given: str = "") -> None:
     """Ask until it is so; what fails is tried again, until the Job's time is over."""
-    host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
-    server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
-    url = f"{server}/apis/apps/v1/namespaces/{sys.argv[1]}/daemonsets/{sys.argv[2]}"
     context = ssl.create_default_context(cafile=str(ACCOUNT / "ca.crt"))
-    while True:
+    for server in cycle(servers(given, os.environ)):
+        url = f"{server}/apis/apps/v1/namespaces/{namespace}/daemonsets/{name}"
         token = (ACCOUNT / "token").read_text()
         request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})  # noqa: S310  https alone
         try:
@@ -41,4 +50,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

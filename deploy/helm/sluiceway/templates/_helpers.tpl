@@ -70,16 +70,8 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
   valueFrom:
     fieldRef:
       fieldPath: spec.nodeName
-{{- include "sluiceway.apiServer" . }}
 {{- with .Values.extraEnv }}
 {{ toYaml . }}
-{{- end }}
-{{- end }}
-
-{{- define "sluiceway.apiServer" -}}
-{{- with .Values.apiServer.host }}
-- {name: KUBERNETES_SERVICE_HOST, value: {{ . | quote }}}
-- {name: KUBERNETES_SERVICE_PORT, value: {{ int $.Values.apiServer.port | quote }}}
 {{- end }}
 {{- end }}
 
