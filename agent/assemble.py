@@ -160,7 +160,7 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
     xdp = XdpPart(kernel.xdp, VlanOffload(options.state_dir), options.xdp, has_moved=kernel.moved.is_set, serves=serves)
     more: tuple[Part, ...] = (xdp, AnnouncedPart(lambda told: [tell(told) for tell in announced]))
     if health is not None:
-        more = (*more, HealthPortsPart(health.serve))
+        more = (*more, HealthPortsPart(health.serve, options.nodeport_addresses))
     dataplane = _dataplane(tables, kernel, netlink, settings, more)
     loop = Loop(
         dataplane,

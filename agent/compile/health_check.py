@@ -20,7 +20,11 @@ VERSIONS = {4: Family.IPV4, 6: Family.IPV6}
 
 @dataclass(frozen=True, slots=True)
 class HealthCheck:
-    """The port of a service, and the ready endpoints on this node by each IP version that the service has."""
+    """The port of a service, and the ready endpoints on this node by the IP version in which a balancer asks.
+
+    In one that the service has not, those of the other are told: a balancer may ask all addresses of a node, as
+    upstream's tests do.
+    """
 
     service: ObjectName
     port: int
@@ -31,8 +35,10 @@ def health_check(service: Service, slices: Sequence[EndpointSlice], context: Nod
     """What is answered for a service; None: it has no such port."""
     if not service.health_check_port:
         return None
-    counts = ((version, _ready_here(service, slices, context, VERSIONS[version])) for version in families(service))
-    return HealthCheck(service.name, service.health_check_port, tuple(sorted(counts)))
+    counts = {version: _ready_here(service, slices, context, VERSIONS[version]) for version in families(service)}
+    other = next(iter(counts.values()), 0)
+    asked = tuple((version, counts.get(version, other)) for version in VERSIONS)
+    return HealthCheck(service.name, service.health_check_port, asked)
 
 
 def _ready_here(service: Service, slices: Iterable[EndpointSlice], context: NodeContext, family: Family) -> int:

@@ -4,7 +4,7 @@ Source: Kubernetes, pkg/proxy/util, NodePortAddresses.
 """
 
 from collections.abc import Iterable
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from agent.model.address import Address, Network
 from agent.model.node import Node
@@ -12,6 +12,7 @@ from agent.options.config import NodePortAddresses
 from maps import abi
 
 IPV4, IPV6 = 4, 6
+EVERY: tuple[Address, ...] = (IPv4Address(0), IPv6Address(0))  # listened at, in a family without limits
 LOOPBACK = {
     ip_address("127.0.0.1"): abi.NodeFlag.NODE_NO_LOOPBACK_PORTS4,
     ip_address("::1"): abi.NodeFlag.NODE_NO_LOOPBACK_PORTS6,
@@ -24,6 +25,30 @@ def node_port_addresses(own: Iterable[Address], node: Node, given: NodePortAddre
         first = (next((a for a in node.internal_ips if a.version == version), None) for version in (IPV4, IPV6))
         return frozenset(own) & frozenset(first)
     return frozenset(address for address in own if _is_in(address, given))
+
+
+def listening_addresses(held: Iterable[Address], node: Node, given: NodePortAddresses) -> tuple[Address, ...]:
+    """Where the node itself listens as at a node port: a socket for each, in a family without limits one for all.
+
+    *held* are what its devices have: nothing can listen at others. Link-local ones are left out, for they say nothing
+    without a device; loopback ones are in where a range has them.
+    """
+    usable = (address for address in held if not (address.is_loopback or address.is_link_local))
+    named = node_port_addresses(usable, node, given)
+    loopback = () if isinstance(given, str) else (address for address in LOOPBACK if _is_in(address, given))
+    limited = sorted((*named, *loopback), key=int)
+    found: list[Address] = []
+    for every in EVERY:
+        if _has_limits(every, given):
+            found += (address for address in limited if address.version == every.version)
+        else:
+            found.append(every)
+    return tuple(found)
+
+
+def _has_limits(every: Address, given: NodePortAddresses) -> bool:
+    """Whether some addresses of this one's family are left out."""
+    return isinstance(given, str) or not _is_in(every, given)
 
 
 def loopback_flags(given: NodePortAddresses) -> abi.NodeFlag:

@@ -3,24 +3,27 @@
 The services' follow what the maps have, as a part of the node: a balancer hears of an endpoint when it is served.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from agent.compile.desired import Desired
 from agent.compile.health_check import HealthCheck
+from agent.compile.node_port import EVERY, listening_addresses
+from agent.model.address import Address
 from agent.model.cluster import Cluster
 from agent.model.name import ObjectName, Problem
+from agent.options.config import NodePortAddresses
 from agent.serve.health_pages import is_healthy, node_page, service_page
 from agent.serve.open_clients import Site
 from agent.serve.plain_http import Answer
 from agent.serve.port_server import ANY4, ANY6, RETRY_S, Page, PortServer
 from agent.threads import Threads
 
-ANY = {4: ANY4, 6: ANY6}
 NODES = "Node"  # the kind, as Cluster.listed has it
 Checks = Mapping[ObjectName, HealthCheck]
+Addresses = Sequence[Address]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +69,13 @@ class HealthPorts:
         """Close every port."""
         self._server.stop()
 
-    def serve(self, checks: Checks) -> None:
-        """Answer for these services, and no others; returns at once."""
+    def serve(self, checks: Checks, addresses: Addresses = EVERY) -> None:
+        """Answer for these services at these addresses, and for no others; returns at once."""
         asked: dict[Site, HealthCheck] = {}
         contended = []
         for _, check in sorted(checks.items()):
-            for version, _ in check.endpoints:
-                site = Site(ANY[version], check.port)
+            for address in addresses:
+                site = Site(str(address), check.port)
                 if asked.setdefault(site, check) is not check:
                     contended.append(_problem(check, f"Service {asked[site].service} has it already, and keeps it"))
         self._asked, self._contended = asked, tuple(dict.fromkeys(contended))
@@ -91,7 +94,7 @@ class HealthPorts:
         return Problem("Node", ObjectName("", self._node_name), "--healthz-bind-address", text)
 
     def _service_page(self, check: HealthCheck, site: Site, _path: str) -> Answer:
-        return service_page(check, 6 if site.address == ANY6 else 4, healthy=self._health.is_healthy)
+        return service_page(check, 6 if ":" in site.address else 4, healthy=self._health.is_healthy)
 
     def _node_page(self, path: str) -> Answer:
         now, health = datetime.now(UTC), self._health
@@ -105,16 +108,20 @@ class HealthPortsPart:
     name = "health-check node ports"
     is_before_maps = is_vital = is_watched = False
 
-    def __init__(self, serve: Callable[[Checks], None]) -> None:
-        self._serve = serve
+    def __init__(self, serve: Callable[[Checks, Addresses], None], given: NodePortAddresses = ()) -> None:
+        """*given* says at which addresses of the node they are, as it does of node ports."""
+        self._serve, self._given = serve, given
 
-    def wanted(self, desired: Desired) -> Checks | None:
-        """Every service's, once all is known."""
-        return desired.services.checks if desired.synced else None
+    def wanted(self, desired: Desired) -> tuple[Checks, Addresses] | None:
+        """Every service's, once all is known, and where."""
+        if not desired.synced:
+            return None
+        held = (address for device in desired.devices for address in device.addresses)
+        return desired.services.checks, listening_addresses(held, desired.context.node, self._given)
 
-    def apply(self, wanted: Checks) -> Iterator[None]:
+    def apply(self, wanted: tuple[Checks, Addresses]) -> Iterator[None]:
         """Hand them to the thread that serves them, which tries again by itself."""
-        self._serve(wanted)
+        self._serve(*wanted)
         yield from ()
 
     def resync(self) -> None:

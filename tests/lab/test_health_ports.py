@@ -79,9 +79,25 @@ def test_the_outside_hears_that_a_node_is_well(balanced: Cluster, family: int) -
 
 def test_an_agent_that_ends_or_dies_leaves_no_port_and_the_next_opens_them(balanced: Cluster) -> None:
     node = balanced.site.machine("n2")
-    for end in (agents.stop, agents.kill):
+    for end, flags, ipv4 in (
+        (agents.stop, ["--nodeport-addresses=127.0.0.0/8,fd88::/64"], "ConnectionRefusedError"),
+        (agents.kill, [], "200"),
+    ):
         end(node)
         assert (asked(balanced, "n2", 0), asked(balanced, "n2", 1, OWN_PORT)) == ("ConnectionRefusedError",) * 2
-        agents.start_again(node)
+        agents.start_again(node, flags=flags)
         agents.wait(node)
-        until(lambda: asked(balanced, "n2", 0).startswith("200"))
+        until(lambda: asked(balanced, "n2", 1).startswith("200"))
+        assert asked(balanced, "n2", 0).startswith(ipv4), "only where node ports are"
+        assert asked(balanced, "n2", 0, OWN_PORT, "/livez").startswith("200"), "which is no matter of the node's own"
+
+
+def test_a_service_of_one_family_is_asked_by_the_other_too(balanced: Cluster) -> None:
+    balanced.apply(
+        BALANCED.replace("balanced", "single")
+        .replace(str(PORT), "32101")
+        .replace("ipFamilyPolicy: RequireDualStack", "ipFamilies: [IPv4]")
+    )
+    until(lambda: asked(balanced, "n2", 1, 32101).startswith("200 1 {"))
+    assert asked(balanced, "n1", 1, 32101).startswith("503 0 {")
+    balanced.remove("Service", "single")

@@ -66,20 +66,22 @@ def counts(one: Service, *slices: EndpointSlice) -> tuple[tuple[int, int], ...]:
     ],
 )
 def test_ready_endpoints_of_this_node_are_counted(slices: list[EndpointSlice], count: int) -> None:
-    assert counts(checked(), *slices) == ((4, count),)
+    assert counts(checked(), *slices) == ((4, count), (6, count))
 
 
-def test_each_ip_version_of_the_service_is_counted_alone() -> None:
+def test_each_ip_version_of_the_service_is_counted_alone_and_stands_for_one_that_it_has_not() -> None:
     slices = (
         piece("web", endpoint("10.0.0.1", HERE), endpoint("10.0.0.2", HERE)),
         piece("web", endpoint("fd00::1", HERE), suffix="6"),
     )
     assert counts(checked("10.96.0.1,fd00:96::1"), *slices) == ((4, 2), (6, 1))
-    assert counts(checked("fd00:96::1"), *slices) == ((6, 1),)
+    assert counts(checked("10.96.0.1"), *slices) == ((4, 2), (6, 2))
+    assert counts(checked("fd00:96::1"), *slices) == ((4, 1), (6, 1))
 
 
 def test_a_service_that_publishes_endpoints_that_are_not_ready_counts_them() -> None:
-    assert counts(checked(publish_not_ready=True), piece("web", endpoint("10.0.0.1", HERE, ready=False))) == ((4, 1),)
+    unready = piece("web", endpoint("10.0.0.1", HERE, ready=False))
+    assert counts(checked(publish_not_ready=True), unready) == ((4, 1), (6, 1))
 
 
 def test_a_service_without_the_port_has_no_check() -> None:
@@ -90,9 +92,9 @@ def test_checks_come_and_go_and_stay_the_same_value_while_nothing_of_theirs_chan
     one, ready = checked(), piece("web", endpoint("10.0.0.1", HERE))
     other = service("other", "10.96.0.2")
     first = compiled(one, ready, other)
-    assert first.services.checks == {name("web"): HealthCheck(name("web"), PORT, ((4, 1),))}
+    assert first.services.checks == {name("web"): HealthCheck(name("web"), PORT, ((4, 1), (6, 1)))}
     same = desired(cluster(one, ready, replace(other, affinity_s=5)), SETTINGS, first)
     assert same.services.checks is first.services.checks
     fewer = desired(cluster(one, other), SETTINGS, same)
-    assert fewer.services.checks[name("web")].endpoints == ((4, 0),)
+    assert fewer.services.checks[name("web")].endpoints == ((4, 0), (6, 0))
     assert desired(cluster(other), SETTINGS, fewer).services.checks == {}

@@ -4,7 +4,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from agent.compile.node_port import loopback_flags, node_port_addresses
+from agent.compile.node_port import listening_addresses, loopback_flags, node_port_addresses
 from agent.model.node import Node
 from agent.options.values import node_port_addresses as read
 from maps.abi import NodeFlag
@@ -35,3 +35,21 @@ def test_node_ports_are_where_they_are_wanted(given: str, expected: set[str], no
 
 def test_an_internal_ip_that_the_node_has_not_is_none_of_its_own() -> None:
     assert node_port_addresses(OWN, Node(HERE, (ip_address("198.51.100.1"),)), "primary") == set()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        pytest.param("", ["0.0.0.0", "::"], id="54 by default at all, by a socket for each family"),
+        pytest.param("primary", ["192.0.2.9", "2001:db8::1"], id="41 at the primary address of each"),
+        pytest.param(
+            "192.0.2.0/24", ["192.0.2.1", "192.0.2.9", "::"], id="41 within a range, a family without has all"
+        ),
+        pytest.param("127.0.0.0/8,fd00::/8", ["127.0.0.1", "fd00::1"], id="41 at loopback where it is named"),
+        pytest.param("192.0.2.1/32,127.0.0.0/8,::1/128", ["127.0.0.1", "192.0.2.1", "::1"], id="41 at both loopbacks"),
+        pytest.param("192.0.2.1/32,0.0.0.0/0,fe80::/10", ["0.0.0.0"], id="41 a range of all is no limit"),
+        pytest.param("203.0.113.0/24,2001:db8:1::/48", [], id="41 nowhere"),
+    ],
+)
+def test_health_check_node_ports_are_where_node_ports_are(given: str, expected: list[str]) -> None:
+    assert [str(address) for address in listening_addresses(OWN, NODE, read(given))] == expected

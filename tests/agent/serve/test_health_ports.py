@@ -5,10 +5,12 @@ import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
+from ipaddress import ip_address
 
 import pytest
 
 from agent.compile.health_check import HealthCheck
+from agent.compile.node_port import EVERY
 from agent.model.cluster import Cluster
 from agent.model.name import ObjectName
 from agent.model.node import Node
@@ -147,14 +149,14 @@ def test_the_nodes_own_port_is_open_in_both_families_before_any_service_is_known
     assert ports.problems() == ()
 
 
-def test_a_service_is_asked_by_the_families_that_it_has_until_it_goes(ports: HealthPorts, own_port: int) -> None:
+def test_a_service_is_asked_where_node_ports_are_until_it_goes(ports: HealthPorts, own_port: int) -> None:
     port = free_port()
     four, six, own = Site(LOCAL, port), Site(LOCAL6, port), Site(LOCAL, own_port)
     ports.serve({WEB: HealthCheck(WEB, port, ((4, 2), (6, 0)))})
     assert eventually(lambda: not is_closed(four) and not is_closed(six))
     assert (get(four, "/any/path")[0], get(six)[0]) == (200, 503)
-    ports.serve({WEB: HealthCheck(WEB, port, ((4, 0),))})
-    assert eventually(lambda: is_closed(six))
+    ports.serve({WEB: HealthCheck(WEB, port, ((4, 0), (6, 2)))}, [ip_address(LOCAL)])
+    assert eventually(lambda: is_closed(six) and is_closed(Site("127.0.0.2", port)))
     assert get(four)[0] == 503
     ports.serve({})
     assert eventually(lambda: is_closed(four))
@@ -200,10 +202,11 @@ def test_a_port_that_two_services_ask_for_is_the_firsts_and_the_other_is_told(po
 
 def test_the_part_hands_on_what_the_maps_have() -> None:
     given: list[object] = []
-    part = HealthPortsPart(given.append)
+    part = HealthPortsPart(lambda *asked: given.append(asked))
     assert part.wanted(FRESH) is None, "nothing is known yet"
     found = compiled(service("web", health_check_port=32100), piece("web", endpoint("10.0.0.1", "here")))
     wanted = part.wanted(found)
     assert wanted is not None
     assert list(part.apply(wanted)) == []
-    assert given == [{WEB: HealthCheck(WEB, 32100, ((4, 1),))}]
+    check = HealthCheck(WEB, 32100, ((4, 1), (6, 1)))
+    assert given == [({WEB: check}, EVERY)]
