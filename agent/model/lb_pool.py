@@ -12,6 +12,8 @@ REQUESTED = "sluiceway.io/lb-ips"  # annotation of a Service: the addresses that
 SHARING = "sluiceway.io/lb-sharing-key"  # annotation: Services of a namespace with the same value may share an address
 # the condition by which a Service's status says that its addresses are of a pool of ours
 ASSIGNED = "sluiceway.io/LoadBalancerAddress"
+# Kubernetes' own, of every balancer: a Service that is deleted is there until what it had is given back (KEP-980)
+FINALIZER = "service.kubernetes.io/load-balancer-cleanup"
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -78,6 +80,7 @@ class LbService:
     is_wanted: bool = False  # of type LoadBalancer, without a class or of ours, and not being deleted
     is_of_our_class: bool = False
     is_ours: bool = False  # the status says that we gave it its addresses
+    is_kept: bool = False  # it has FINALIZER
     families: tuple[Family, ...] = ()
     is_dual_required: bool = False
     requested: tuple[Address, ...] = ()

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Struct, field
 
 from agent.model.address import Address, Family, parse_address
-from agent.model.lb_pool import ASSIGNED, OUR_CLASS, REQUESTED, SHARING, LbService
+from agent.model.lb_pool import ASSIGNED, FINALIZER, OUR_CLASS, REQUESTED, SHARING, LbService
 from agent.model.service import Protocol
 from agent.watch.decode.kind import Content, Context, Decoded, Kind
 from agent.watch.decode.objects import Metadata
@@ -18,9 +18,10 @@ REQUEST_FIELDS = (f"metadata.annotations['{REQUESTED}']", "spec.loadBalancerIP")
 
 
 class _Metadata(Metadata, rename="camel", frozen=True):
-    """``metadata``, with what says which of two came first."""
+    """``metadata``, with what says which of two came first, and who has to let go of it."""
 
     creation_timestamp: str = ""
+    finalizers: list[str] | None = None
 
 
 class _Port(Struct, frozen=True):
@@ -103,6 +104,7 @@ def _decode(content: Content, context: Context) -> Decoded:
             and not found.metadata.deletion_timestamp,
             is_of_our_class=spec.load_balancer_class == OUR_CLASS,
             is_ours=any(one.type == ASSIGNED for one in status.conditions or ()),
+            is_kept=FINALIZER in (found.metadata.finalizers or ()),
             families=tuple(_families(spec)),
             is_dual_required=spec.ip_family_policy == "RequireDualStack",
             requested=requested,

@@ -70,7 +70,11 @@ class Api:
         self.store(kind, {**old, "spec": {**old["spec"], **spec}})
 
     def delete(self, kind: str, key: str) -> None:
-        """Take it away."""
+        """Take it away, once nobody keeps it by a finalizer."""
+        old = self.kinds[kind][key]
+        if old["metadata"].get("finalizers"):
+            self.store(kind, {**old, "metadata": {**old["metadata"], "deletionTimestamp": "2026-01-02T00:00:00Z"}})
+            return
         self.revision += 1
         self.kinds[kind] = {name: found for name, found in self.kinds[kind].items() if name != key}
         self.past.append(dict(self.kinds))
@@ -98,7 +102,12 @@ class Api:
             return json.dumps(self.store(kind, content)).encode()
         assert method == "PATCH"
         assert is_status, "only the status may be written"
-        return json.dumps(self.store(kind, _patched(old, content, content_type))).encode()
+        made = _patched(old, content, content_type)
+        if made["metadata"].get("deletionTimestamp") and not made["metadata"]["finalizers"]:
+            self.kinds[kind] = {**self.kinds[kind], key: made}
+            self.delete(kind, key)
+            return json.dumps(made).encode()
+        return json.dumps(self.store(kind, made)).encode()
 
     def _made(self, parts: list[str], content: Object) -> bytes:
         key = f"{content['metadata'].get('namespace', '')}/{content['metadata']['name']}"
@@ -115,20 +124,24 @@ class Api:
 
 
 def _patched(old: Object, content: Object, content_type: str) -> Object:
-    """Status alone, merged as the two kinds of patch say."""
+    """Status and finalizers alone, merged as the two kinds of patch say."""
+    about = content.get("metadata", {})
+    kept = dict.fromkeys(old["metadata"].get("finalizers", ())) | dict.fromkeys(about.get("finalizers", ()))
+    removed = about.get("$deleteFromPrimitiveList/finalizers", ())
+    metadata = {**old["metadata"], "finalizers": [one for one in kept if one not in removed]}
     status = dict(old.get("status") or {})
     for name, value in content["status"].items():
         if name == "conditions" and content_type.startswith("application/strategic"):
-            kept = {one["type"]: one for one in status.get("conditions", [])}
+            conditions = {one["type"]: one for one in status.get("conditions", [])}
             for one in value:
-                kept.pop(one["type"], None)
+                conditions.pop(one["type"], None)
                 if one.get("$patch") != "delete":
-                    kept[one["type"]] = one
-            status[name] = list(kept.values())
+                    conditions[one["type"]] = one
+            status[name] = list(conditions.values())
         else:
             assert content_type.startswith(("application/strategic", "application/merge"))
             status[name] = value
-    return {**old, "status": status}
+    return {**old, "metadata": metadata, "status": status}
 
 
 def refused(code: int, what: str) -> Refused:

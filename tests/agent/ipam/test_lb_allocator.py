@@ -42,6 +42,39 @@ def test_a_service_is_given_an_address_and_gives_it_back_with_its_type(world: Wo
     assert world.api.held()["default/other"] == [FIRST]
 
 
+def test_a_service_of_ours_is_there_until_its_address_is_given_back(world: World) -> None:
+    world.api.store("services", service("web"))
+    world.api.kinds["services"]["default/web"]["metadata"]["finalizers"] = ["example.com/mine"]
+    process = world.process()
+    process.turn()
+    cleanup = "service.kubernetes.io/load-balancer-cleanup"
+    assert world.api.kinds["services"]["default/web"]["metadata"]["finalizers"] == ["example.com/mine", cleanup]
+    world.api.change("services", "default/web", type="ClusterIP")
+    process.see()
+    process.turn()
+    assert world.api.kinds["services"]["default/web"]["metadata"]["finalizers"] == ["example.com/mine"]
+    world.api.store("services", service("short"))
+    process.see()
+    process.turn()
+    world.api.delete("services", "default/short")
+    assert world.api.held()["default/short"] == [FIRST], "nobody has given it back yet"
+    process.see()
+    process.turn()
+    assert "default/short" not in world.api.held()
+
+
+def test_a_service_that_was_given_its_address_without_the_finalizer_gets_it(world: World) -> None:
+    world.api.store("services", service("web"))
+    process = world.process()
+    process.turn()
+    world.api.kinds["services"]["default/web"]["metadata"]["finalizers"] = []
+    world.api.change("services", "default/web")
+    process.see()
+    process.turn()
+    assert len(world.api.kinds["services"]["default/web"]["metadata"]["finalizers"]) == 1
+    assert world.api.held() == {"default/web": [FIRST]}
+
+
 def test_what_another_balancer_gave_is_left_alone(world: World) -> None:
     cloud = service("cloud")
     cloud["status"]["loadBalancer"]["ingress"] = [{"ip": "203.0.113.9"}]
