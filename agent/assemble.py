@@ -59,6 +59,7 @@ from agent.reconcile.parts import Dataplane, Part
 from agent.reconcile.status import Status
 from agent.serve import health as readiness
 from agent.serve import telemetry
+from agent.serve.announce_report import AnnounceReporter
 from agent.serve.flow_shares import FlowShares
 from agent.serve.health_ports import Health, HealthPorts, HealthPortsPart, is_eligible
 from agent.serve.http import HttpServer
@@ -106,6 +107,7 @@ class Parts:
     metrics: Metrics
     reporter: Reporter
     policy_reporter: PolicyReporter
+    announce_reporter: AnnounceReporter
     allocator: "Allocator | None"  # where this node takes part in allocating load balancers' addresses
 
     announcer: "Announcer | None"  # where this node announces addresses on its subnets
@@ -231,6 +233,7 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
         metrics=metrics,
         reporter=Reporter(options.run_dir, options.pin_root),
         policy_reporter=PolicyReporter(options.run_dir, options.pin_root),
+        announce_reporter=AnnounceReporter(options.run_dir, options.pin_root, settings),
         allocator=allocator,
         announcer=announcer,
     )

@@ -21,7 +21,7 @@ from agent.kernel.net.tunnel import TunnelDevice
 from agent.log import logger
 from agent.options.config import Options
 from agent.pods.veth import PodVeths
-from agent.serve import policy_report, report
+from agent.serve import announce_report, policy_report, report
 from maps.pins import PinRoot
 
 log = logger(__name__)
@@ -49,6 +49,7 @@ def clean(options: Options) -> None:
     shutil.rmtree(options.run_dir / intents.INTENTS, ignore_errors=True)
     report.remove(options.run_dir)
     policy_report.remove(options.run_dir)
+    announce_report.remove(options.run_dir)
     _remove_objects(options.cache_dir)
     _remove_if_empty((options.state_dir, options.run_dir, options.cache_dir))
     log.info("node is clean", was_there=not is_new)

@@ -91,6 +91,7 @@ def _follow(parts: Parts, stopping: Event) -> None:
         status = parts.status()
         parts.reporter.report(status, parts.waits_for())
         parts.policy_reporter.report(parts.loop.desired())
+        parts.announce_reporter.report(parts.mirror.cluster)
         parts.sources.tell(status.problems)
         if status.synced and not has_synced:
             _finish_start(parts)
@@ -147,6 +148,7 @@ def _end(parts: Parts) -> None:
     parts.loop.stop()
     parts.reporter.report(parts.status(), parts.waits_for(), now=True)
     parts.policy_reporter.report(parts.loop.desired(), now=True)
+    parts.announce_reporter.report(parts.mirror.cluster, now=True)
     parts.http.stop()
     if parts.health is not None:
         parts.health.stop()

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from dpctl import map as maps_of
+from dpctl.announce import announce_table, pool_table
 from dpctl.backend import backend_table
 from dpctl.cli import Commands, generation_of, output_option, protocol_of, run_dir_option, show, write
 from dpctl.completion import completion
@@ -148,6 +149,34 @@ def conntrack_top(pin_root: Path | None, /, run_dir: Path, output: str, limit: i
     """Who has how much of the flow table: pods, the node and who is outside, the most first."""
     root = find_root(pin_root)
     show([top_table(in_use(root), Names.of(run_dir, root.path), limit)], output)
+
+
+@app.group()
+def announce() -> None:
+    """Addresses of load balancers on the subnets."""
+
+
+@announce.command("list")
+@run_dir_option
+@output_option
+@click.pass_obj
+def announce_list(pin_root: Path | None, run_dir: Path, output: str) -> None:
+    """Every address: its service and pool, the node that announces it and since when, and here on which devices."""
+    show([announce_table(find_root(pin_root), run_dir)], output)
+
+
+@app.group("lb-pool")
+def lb_pool() -> None:
+    """Pools of load balancers' addresses."""
+
+
+@lb_pool.command("list")
+@run_dir_option
+@output_option
+@click.pass_obj
+def lb_pool_list(pin_root: Path | None, run_dir: Path, output: str) -> None:
+    """The pools, on the node that gives their addresses."""
+    show([pool_table(find_root(pin_root), run_dir)], output)
 
 
 app.add_command(policy)

@@ -15,6 +15,7 @@ from agent.compile.settings import Settings
 from agent.model.address import Address, mapped
 from agent.model.cluster import Cluster
 from agent.model.local import Device
+from agent.model.name import ObjectName
 from agent.model.service import EndpointSlice, Service
 from agent.options.config import L2Announce
 from maps import abi
@@ -30,6 +31,15 @@ class Announcement:
     device: str
     ifindex: int
     mac: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """An address of a service, and the node that announces it; empty where none does."""
+
+    address: Address
+    service: ObjectName
+    node: str
 
 
 @lru_cache(KEPT)
@@ -54,7 +64,14 @@ def announced(cluster: Cluster, settings: Settings, uplinks: Iterable[Device]) -
 
 
 def _own(cluster: Cluster, settings: Settings) -> Iterator[Address]:
-    """Of an address that several Services have, the first by name says which nodes may have it; a node's is its own."""
+    return (one.address for one in placements(cluster, settings) if one.node == settings.node_name)
+
+
+def placements(cluster: Cluster, settings: Settings) -> Iterator[Placement]:
+    """Which node announces each address, by the Services' names.
+
+    Of an address that several Services have, the first by name says which nodes may have it; a node's is its own.
+    """
     seen = {ip for node in cluster.nodes.values() for ip in (*node.internal_ips, *node.external_ips)}
     seen.update(ip for device in cluster.local.devices for ip in device.addresses)
     with_addresses = (service for service in cluster.services.values() if _addresses(service, settings))
@@ -63,8 +80,8 @@ def _own(cluster: Cluster, settings: Settings) -> Iterator[Address]:
         if service.external_local:
             nodes = nodes & _ready(cluster.slices.get(service.name, ())) or nodes
         for address in _addresses(service, settings):
-            if address not in seen and announcer(address, nodes) == settings.node_name:
-                yield address
+            if address not in seen:
+                yield Placement(address, service.name, announcer(address, nodes))
             seen.add(address)
 
 
