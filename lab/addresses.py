@@ -9,6 +9,11 @@ PODS6 = IPv6Network("fd00:10:244::/56")
 SERVICES4 = IPv4Network("10.96.0.0/16")
 SERVICES6 = IPv6Network("fd00:10:96::/112")
 NODE_PORTS = (30000, 32767)
+POOL4 = IPv4Network("10.88.0.224/27")  # load balancers' addresses, on the first subnet
+POOL6 = IPv6Network("fd88::1:0/120")
+# whom a load balancer's clients come from: upstream's tests take what is in the nodes' /16 for a node
+FAR4 = IPv4Address("203.0.113.200")
+FAR6 = IPv6Address("2001:db8:203::200")
 
 ROUTER = "underlay"
 CONTROL_PLANE = "cp"

@@ -10,10 +10,14 @@ from agent.options.config import Options
 from lab import cni
 from lab.errors import LabError
 from lab.machine import Machine
-from lab.site import Site
+from lab.site import ANNOUNCED, ROUTED, Site
 
 DAEMON = "agent"
 METRICS_PORT = Options().listen[1]
+LOAD_BALANCER: Mapping[str, Sequence[str]] = {
+    ANNOUNCED: ("--loadbalancer-pools=on", "--l2-announce=on"),
+    ROUTED: ("--loadbalancer-pools=on",),
+}
 READY_WITHIN_S = 60.0  # with a compilation, on a slow machine
 # curl is not on every machine
 _ASK = (
@@ -37,6 +41,7 @@ def start(site: Site, watched: Callable[[Machine], Sequence[str]] | None = None)
             f"--encapsulation={site.options.encapsulation}",
             f"--cross-subnet={_switch(site.options.cross_subnet)}",
             f"--forwarding={site.options.forwarding}",
+            *LOAD_BALANCER.get(site.options.load_balancer, ()),
         ]
         node.daemon(DAEMON, argv)
 

@@ -30,6 +30,7 @@ from lab.errors import LabError
 from lab.machine import Machine, Setup
 
 DEFAULT_NAME = "swlab"
+ANNOUNCED, ROUTED = "announced", "routed"  # how load balancers' addresses are reached
 # outside /tmp and /run, of which a machine has its own
 STATE = Path(os.environ.get("SLUICEWAY_LAB_STATE", "/var/tmp/sluiceway-lab"))  # noqa: S108
 KUBELET_FOLDERS = ("lib/containerd", "lib/kubelet", "log/pods", "log/containers")
@@ -56,6 +57,7 @@ class Options:
     encapsulation: str = "native"
     cross_subnet: bool = False
     forwarding: str = "snat"
+    load_balancer: str = ""  # the agents give Services addresses of a pool, ANNOUNCED by them or ROUTED; one subnet
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,17 @@ def refuse_pods(machine: Machine, cidrs: Iterable[Networks]) -> None:
     _ip(machine, *(f"route replace unreachable {network}" for networks in cidrs for network in networks))
 
 
+def move_far(machine: Machine, router: Machine, far: Addresses, destinations: Networks) -> None:
+    """Let a machine of the first subnet ask *destinations* on it from addresses that are none of a subnet's."""
+    for address, network, via in zip(far, destinations, machine.addresses, strict=True):
+        _ip(router, f"route replace {address} via {via}")
+        _ip(
+            machine,
+            f"addr replace {address} dev {UPLINK}",
+            f"route replace {network} dev {UPLINK} src {address}",
+        )
+
+
 def _bridge(index: int) -> str:
     return f"br{index}"
 

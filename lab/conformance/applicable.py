@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lab.conformance.runs import Run
+from lab.site import ROUTED
 
 # a line of e2e.test --list-tests: where the test stands in the source, then its name
 _LISTED = re.compile(r"\.go:\d+: (?P<name>\[sig-network\] .*?)\s*$", re.MULTILINE)
@@ -16,8 +17,12 @@ _LISTED = re.compile(r"\.go:\d+: (?P<name>\[sig-network\] .*?)\s*$", re.MULTILIN
 _SECONDARY = re.compile("Secondary IP Family")
 # these skip themselves unless each of three zones has two nodes
 _ZONES = re.compile("Traffic Distribution")
+# whom our own allocator gives an address, which is routed to all nodes that have an endpoint
+_LOAD_BALANCER = re.compile(r"\[Feature:LoadBalancer\]")
+_ROLLING = re.compile("connectivity disruption during rolling update")
 # a tunnel has hooks of its own at which a policy could be missed
 _POLICY = re.compile(r"\[Feature:NetworkPolicy\]")
+_BALANCED = "-load-balancer"  # behind the mode, in the name of their pass
 _NODES = 3
 _NODES_OF_ZONES = 6
 
@@ -33,7 +38,6 @@ class Exclusion:
 
 # a test is counted where the first pattern matches; to run some, take their line away
 EXCLUSIONS: Sequence[Exclusion] = (
-    Exclusion("LoadBalancer", r"\[Feature:LoadBalancer\]", "a cloud has to give the address"),
     # those of network policy that are about its name alone open no socket of it
     Exclusion("SCTP", r"SCTPConnectivity|^(?!.*Feature:NetworkPolicy).*\bSCTP", "no SCTP is carried"),
     Exclusion("Internet", r"Internet connection|PTR records lookup", "the lab has no Internet access"),
@@ -70,6 +74,11 @@ class Pass:
         """The pass's name, which is its results' folder too."""
         return self.run.name
 
+    @property
+    def machines(self) -> tuple[int, int]:
+        """How many nodes it wants, and on how many subnets."""
+        return self.nodes, self.run.subnets
+
 
 # choosing backends at connect() hides what the packet programs do: all tests are run without it as well
 MODES: Mapping[str, bool] = {"socket-lb-on": True, "socket-lb-off": False}
@@ -91,20 +100,32 @@ def select(names: Iterable[str], exclusions: Sequence[Exclusion] = EXCLUSIONS) -
 
 
 def passes(applicable: Sequence[str]) -> tuple[Pass, ...]:
-    """The passes that run every applicable test in each mode, those that want the same number of nodes together.
+    """The passes that run every applicable test in each mode, those that want the same machines together.
+
+    Two that take a quarter of an hour, and ask from outside alone where no socket hook is, run in one mode.
 
     Those of network policy run once more, where packets go from node to node by VXLAN.
     """
     second = tuple(name for name in applicable if _SECONDARY.search(name))
     zones = tuple(name for name in applicable if _ZONES.search(name))
-    first = tuple(name for name in applicable if name not in {*second, *zones})
-    kinds = (("", first, _NODES), ("-secondary", second, _NODES), ("-zones", zones, _NODES_OF_ZONES))
+    balanced = tuple(name for name in applicable if _LOAD_BALANCER.search(name))
+    first = tuple(name for name in applicable if name not in {*second, *zones, *balanced})
+    kinds = (
+        ("", first, _NODES),
+        ("-secondary", second, _NODES),
+        ("-zones", zones, _NODES_OF_ZONES),
+        (_BALANCED, balanced, _NODES),
+    )
     found = [
-        Pass(Run(f"{mode}{suffix}", (), socket_lb=socket_lb), names, nodes)
+        Pass(
+            Run(f"{mode}{suffix}", (), socket_lb=socket_lb, load_balancer=ROUTED if suffix == _BALANCED else ""),
+            chosen,
+            nodes,
+        )
         for mode, socket_lb in MODES.items()
         for suffix, names, nodes in kinds
-        if names
+        if (chosen := tuple(name for name in names if socket_lb or not _ROLLING.search(name)))
     ]
     if policy := tuple(name for name in applicable if _POLICY.search(name)):
         found.append(Pass(Run("policy-vxlan", (), "vxlan"), policy))
-    return tuple(sorted(found, key=lambda each: each.nodes))
+    return tuple(sorted(found, key=lambda each: each.machines))

@@ -50,13 +50,16 @@ def command(  # noqa: PLR0913  each is a flag
 
 
 def _listed(lab: str, focus: str, names: Sequence[str], out: Path, nodes: int) -> bool:
-    with lifecycle.running(lab, _options(nodes), click.echo) as made:
-        is_good = bool(focus or names) or own_tests(lab, out)
-        for run in runs.chosen(names):
-            required = () if focus else run.required()
-            found = one_pass(made, run, focus or results.focus(required), required, out)
-            is_good &= not results.bad(found, required)
-        cluster.configure(made, made.site.options)
+    is_good, is_whole = True, not (focus or names)
+    for subnets, together in groupby(runs.chosen(names), key=lambda run: run.subnets):
+        with lifecycle.running(lab, _options(nodes, subnets), click.echo) as made:
+            if is_whole:
+                is_good &= own_tests(lab, out)
+            for run in together:
+                required = () if focus else run.required()
+                found = one_pass(made, run, focus or results.focus(required), required, out)
+                is_good &= not results.bad(found, required)
+            cluster.configure(made, made.site.options)
     return is_good
 
 
@@ -65,8 +68,8 @@ def _all(lab: str, out: Path, page: Path | None) -> bool:
     failures = known.read()
     selection = applicable.select(suite.upstream_names(build.artifacts(click.echo)))
     found: dict[str, tuple[Result, ...]] = {}
-    for nodes, passes in groupby(applicable.passes(selection.applicable), key=lambda each: each.nodes):
-        with lifecycle.running(lab, _options(nodes), click.echo) as made:
+    for machines, passes in groupby(applicable.passes(selection.applicable), key=lambda each: each.machines):
+        with lifecycle.running(lab, _options(*machines), click.echo) as made:
             for each in passes:
                 found[each.name] = one_pass(made, each.run, results.focus(each.names), each.names, out)
             if policy_suite.NAME not in found:
@@ -93,8 +96,8 @@ def one_pass(made: Cluster, run: Run, focus: str, required: Sequence[str], out: 
     return found
 
 
-def _options(nodes: int) -> Options:
-    return Options(nodes=nodes, kubernetes=True, subnets=runs.SUBNETS)
+def _options(nodes: int, subnets: int) -> Options:
+    return Options(nodes=nodes, kubernetes=True, subnets=subnets)
 
 
 def own_tests(lab: str, out: Path) -> bool:

@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from lab.conformance import results
-from lab.site import Options
+from lab.site import ANNOUNCED, Options
 
 CONFORMANCE = "required.txt"
 GRANULAR = "granular.txt"
 SECONDARY = "secondary.txt"
 POLICY = "policy.txt"
+LOAD_BALANCER = "load_balancer.txt"
+SUBNETS = 2  # n1 and n3 are neighbours, n2 is behind the router
+ONE_SUBNET = 1  # on which every node can announce an address, and be the next hop
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,13 @@ class Run:
     encapsulation: str = "native"
     cross_subnet: bool = False
     socket_lb: bool = False  # choosing backends at connect() hides what the packet programs do
-    by_name: bool = False  # runs only when it is named: the lab's own tests have the same, and time is short
+    by_name: bool = False  # runs only when it is named: the lab's own tests have the same, or time is short
+    load_balancer: str = ""  # our allocator gives addresses, ANNOUNCED by nodes or ROUTED to them
+
+    @property
+    def subnets(self) -> int:
+        """How many the nodes are on."""
+        return ONE_SUBNET if self.load_balancer else SUBNETS
 
     def required(self) -> tuple[str, ...]:
         """The names of the tests that must pass; one that stands in two lists runs once."""
@@ -33,7 +42,11 @@ class Run:
     def options(self, options: Options) -> Options:
         """What the lab's options are in this run."""
         return replace(
-            options, socket_lb=self.socket_lb, encapsulation=self.encapsulation, cross_subnet=self.cross_subnet
+            options,
+            socket_lb=self.socket_lb,
+            encapsulation=self.encapsulation,
+            cross_subnet=self.cross_subnet,
+            load_balancer=self.load_balancer,
         )
 
 
@@ -46,9 +59,9 @@ RUNS: Sequence[Run] = (
     Run("vxlan-cross-subnet", (SECONDARY,), "vxlan", cross_subnet=True, socket_lb=True, by_name=True),
     Run("ipip", (GRANULAR,), "ipip"),
     Run("geneve", (GRANULAR,), "geneve"),
+    Run("load-balancer", (LOAD_BALANCER,), by_name=True, load_balancer=ANNOUNCED),
 )
 NAMES = tuple(run.name for run in RUNS)
-SUBNETS = 2  # n1 and n3 are neighbours, n2 is behind the router
 
 
 def chosen(names: Sequence[str]) -> tuple[Run, ...]:

@@ -8,7 +8,7 @@ from ipaddress import IPv4Network, IPv6Network
 
 from lab import site as sites
 from lab.addresses import Networks
-from lab.kubernetes import agents, control_plane, dns, identities, kubelet, runtime
+from lab.kubernetes import agents, balancer, control_plane, dns, identities, kubelet, runtime
 from lab.kubernetes.build import Artifacts
 from lab.kubernetes.control_plane import ClusterError
 from lab.kubernetes.golang import Say
@@ -62,6 +62,7 @@ def start(site: Site, artifacts: Artifacts, who: Identities, say: Say) -> Cluste
         runtimes = [pool.submit(runtime.start, node, artifacts) for node in site.nodes]
         control_plane.start(site, artifacts, who, made.kubectl)
         made.kubectl.run("apply", "--server-side", "-f", str(artifacts.policy_definition))
+        balancer.define(made.kubectl)
         say("the API server is ready")
         for started in runtimes:
             started.result()
@@ -81,6 +82,9 @@ def configure(made: Cluster, options: Options) -> Cluster:
     """
     site = replace(made.site, options=options)
     sites.route_to_pods(site, pod_cidrs(made))
+    balancer.end(site)
+    if options.load_balancer:
+        balancer.prepare(site, made.kubectl)
     agents.restart(site)
     time.sleep(kubelet.LOOKS_EVERY_S)
     _wait_for_nodes(made)

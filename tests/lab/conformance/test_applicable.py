@@ -6,11 +6,13 @@ import pytest
 
 from lab.conformance import applicable, results, runs
 from lab.conformance.applicable import EXCLUSIONS, MODES, Exclusion
+from lab.site import ROUTED, Options
 
 PORTS = "[sig-network] Services should prevent NodePort collisions"
 GRANULAR = "[sig-network] Networking Granular Checks: Services should function for pod-Service: udp"
 SECOND = "[sig-network] [Feature:IPv6DualStack] Granular Checks: Services Secondary IP Family should function"
 POLICY = "[sig-network] Netpol between server and client should x [Feature:NetworkPolicy]"
+BALANCED = "[sig-network] LoadBalancers [Feature:LoadBalancer] should be able to change the type"
 ZONES = "[sig-network] Traffic Distribution should route traffic correctly when using PreferClose"
 
 
@@ -39,7 +41,7 @@ def test_the_list_of_e2e_test_is_read_by_its_names() -> None:
         pytest.param(
             "Netpol [Feature:SCTPConnectivity] x [Feature:NetworkPolicy]", "SCTP", id="policy of SCTP's flows"
         ),
-        pytest.param("LoadBalancers [Feature:LoadBalancer] should x", "LoadBalancer", id="a cloud's load balancer"),
+        pytest.param("LoadBalancers [Feature:LoadBalancer] should x", None, id="load balancers are tried"),
         pytest.param("Granular Checks: x: sctp [Feature:SCTPConnectivity]", "SCTP", id="SCTP as a feature"),
         pytest.param("Services should allow creating a basic SCTP service", "SCTP", id="SCTP in the name alone"),
         pytest.param("Networking should provide Internet connection for containers", "Internet", id="Internet"),
@@ -58,15 +60,15 @@ def test_left_out_is(name: str, about: str | None) -> None:
 
 
 def test_a_test_without_a_reason_is_run_and_none_is_lost() -> None:
-    names = (PORTS, GRANULAR, SECOND, POLICY, "[sig-network] X [Feature:LoadBalancer]")
+    names = (PORTS, GRANULAR, SECOND, POLICY, "[sig-network] X [Provider:GCE]")
     chosen = applicable.select(names)
     assert chosen.applicable == names[:4]
     assert chosen.total == len(names)
 
 
 def test_what_a_line_left_out_is_run_when_the_line_is_gone() -> None:
-    without = [exclusion for exclusion in EXCLUSIONS if exclusion.subject != "LoadBalancer"]
-    name = "[sig-network] X should x [Feature:LoadBalancer]"
+    without = [exclusion for exclusion in EXCLUSIONS if exclusion.subject != "cloud"]
+    name = "[sig-network] X should x [Provider:GCE]"
     assert applicable.select([name], without).applicable == (name,)
 
 
@@ -75,17 +77,17 @@ def test_an_exclusion_that_matches_nothing_still_counts_as_one() -> None:
     assert applicable.select([PORTS], [nothing]).left_out == {nothing: ()}
 
 
-@pytest.mark.parametrize("listed", [runs.CONFORMANCE, runs.GRANULAR, runs.SECONDARY, runs.POLICY])
+@pytest.mark.parametrize("listed", [runs.CONFORMANCE, runs.GRANULAR, runs.SECONDARY, runs.POLICY, runs.LOAD_BALANCER])
 def test_no_required_test_is_left_out(listed: str) -> None:
     required = results.required(listed)
     assert applicable.select(required).applicable == required
 
 
 def test_each_mode_runs_every_test_once_and_the_second_family_by_itself() -> None:
-    passes = applicable.passes((PORTS, GRANULAR, SECOND, ZONES))
+    passes = applicable.passes((PORTS, GRANULAR, SECOND, ZONES, BALANCED))
     for socket_lb in MODES.values():
         of_mode = [(each.names, each.nodes) for each in passes if each.run.socket_lb is socket_lb]
-        assert of_mode == [((PORTS, GRANULAR), 3), ((SECOND,), 3), ((ZONES,), 6)]
+        assert of_mode == [((BALANCED,), 3), ((PORTS, GRANULAR), 3), ((SECOND,), 3), ((ZONES,), 6)]
     assert len({each.name for each in passes}) == len(passes)
 
 
@@ -97,9 +99,22 @@ def test_network_policy_is_tried_by_a_tunnel_as_well() -> None:
     ]
 
 
-def test_passes_that_want_as_many_nodes_follow_each_other() -> None:
-    nodes = [each.nodes for each in applicable.passes((PORTS, ZONES))]
-    assert nodes == sorted(nodes)
+def test_load_balancers_are_tried_where_nodes_are_on_one_subnet_and_our_allocator_gives_addresses() -> None:
+    found = {each.names: each for each in applicable.passes((PORTS, BALANCED))}
+    assert found[BALANCED,].run.options(Options()).load_balancer == ROUTED
+    assert (found[BALANCED,].machines, found[PORTS,].machines) == ((3, 1), (3, 2))
+    assert found[PORTS,].run.options(Options(load_balancer=ROUTED)).load_balancer == ""
+
+
+def test_what_takes_a_quarter_of_an_hour_is_run_in_one_mode() -> None:
+    rolling = f"{BALANCED} without connectivity disruption during rolling update"
+    found = [each.run.socket_lb for each in applicable.passes((BALANCED, rolling)) if rolling in each.names]
+    assert found == [True]
+
+
+def test_passes_that_want_the_same_machines_follow_each_other() -> None:
+    machines = [each.machines for each in applicable.passes((PORTS, ZONES, BALANCED))]
+    assert machines == sorted(machines)
 
 
 def test_a_pass_without_tests_is_not_made() -> None:

@@ -15,7 +15,7 @@ from lab.conformance.results import Result, Verdict
 FINE = "[sig-network] Services should be found"
 BAD = "[sig-network] Services should be rejected"
 OLD = "[sig-network] Services should be old"
-CLOUD = "[sig-network] X should x [Feature:LoadBalancer]"
+CLOUD = "[sig-network] X should x [Provider:GCE]"
 WHERE = "socket-lb-on"
 ORIGIN = Origin("0123456789ab", "2026-11-28 07:00 UTC", "v1.36.3", "6.18.44", "2 CPUs, x86_64")
 
@@ -62,9 +62,9 @@ def test_a_report_names_commit_date_and_versions_and_every_test() -> None:
     assert rows == [
         f"{WHERE}\t{FINE}\tpass\t1.0\t",
         f"{WHERE}\t{BAD}\tfail\t2.0\trefused",
-        f"-\t{CLOUD}\tleft out\t0.0\tLoadBalancer: a cloud has to give the address",
+        f"-\t{CLOUD}\tleft out\t0.0\tcloud: they look for one cloud's own names",
     ]
-    assert "| LoadBalancer | 1 | a cloud has to give the address |" in made.summary()
+    assert "| cloud | 1 | they look for one cloud's own names |" in made.summary()
 
 
 def test_the_origin_is_the_commit_and_says_when_files_differ_from_it(tmp_path: Path) -> None:
