@@ -10,7 +10,6 @@ from lab.addresses import FAR4, FAR6, POOL4, POOL6, ROUTER
 from lab.kubernetes.kubectl import Kubectl
 from lab.site import ROUTED, Site
 
-DEFINITION = Path(__file__).resolve().parent.parent.parent / "deploy" / "loadbalancerpool.yaml"
 ROUTER_SCRIPT, DAEMON = Path(__file__).with_name("router.py"), "router"
 SPREAD = ("net.ipv4.fib_multipath_hash_policy=1", "net.ipv6.fib_multipath_hash_policy=1")  # by ports too
 POOL: dict[str, Any] = {
@@ -19,11 +18,6 @@ POOL: dict[str, Any] = {
     "metadata": {"name": "lab"},
     "spec": {"cidrs": [str(POOL4), str(POOL6)]},
 }
-
-
-def define(kubectl: Kubectl) -> None:
-    """Apply what a LoadBalancerPool is."""
-    kubectl.apply(DEFINITION.read_text())
 
 
 def prepare(site: Site, kubectl: Kubectl) -> None:

@@ -62,7 +62,6 @@ def start(site: Site, artifacts: Artifacts, who: Identities, say: Say) -> Cluste
         runtimes = [pool.submit(runtime.start, node, artifacts) for node in site.nodes]
         control_plane.start(site, artifacts, who, made.kubectl)
         made.kubectl.run("apply", "--server-side", "-f", str(artifacts.policy_definition))
-        balancer.define(made.kubectl)
         say("the API server is ready")
         for started in runtimes:
             started.result()

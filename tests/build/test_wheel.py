@@ -58,7 +58,7 @@ def test_contents(wheel: Path, name: str) -> None:
 def test_the_wheel_has_neither_lab_nor_tests(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         tops = {name.partition("/")[0] for name in archive.namelist()}
-    assert {top for top in tops if not top.startswith("sluiceway-")} == {"agent", "maps", "dpctl"}
+    assert {top for top in tops if not top.startswith("sluiceway-")} == {"agent", "maps", "dpctl", "kubectl_sluiceway"}
 
 
 def test_the_shim_is_static_and_executable(environment: Path) -> None:
