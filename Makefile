@@ -14,12 +14,14 @@ LIBBPF := build/libbpf
 NAMES := $(patsubst bpf/%.bpf.c,%,$(wildcard bpf/*.bpf.c))
 OBJECTS := $(NAMES:%=build/bpf/%.bpf.o)
 PACKAGES := deploy/build/packages.sh
+# of pyproject.toml's: what is installed beside the agent
+EXTRAS := dev
 # of pytest: tests wait more than they work
 WORKERS = $(shell echo $$(($$(nproc) + 1)))
 PYTHON_SOURCES := agent maps dpctl kubectl_sluiceway lab bench tests deploy
 C_SOURCES = $(shell find $(wildcard bpf maps cni lab bench tests) -name '*.[ch]')
 
-.PHONY: help setup packages bpffs build cnitool generate check test policy-fuzz disruption demo kernels cluster conformance conformance-all bench wheel plugin manifests clean
+.PHONY: help setup packages bpffs build cnitool generate check test policy-fuzz disruption demo kernels cluster conformance conformance-all bench wheel plugin manifests image image-twice clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,7 +32,7 @@ setup: packages build ## Debian packages, .venv and everything that is compiled;
 	@$(PACKAGES) check lab
 
 packages:
-	@$(PACKAGES) build
+	@$(PACKAGES) build clang run
 
 build: .venv/.stamp $(OBJECTS) build/ext/.stamp build/cni/sluiceway-cni build/bpf/key ## BPF objects, the libbpf extension, the CNI shim
 
@@ -38,7 +40,7 @@ build: .venv/.stamp $(OBJECTS) build/ext/.stamp build/cni/sluiceway-cni build/bp
 .venv/.stamp: pyproject.toml deploy/constraints.txt deploy/build/hatch_build.py | packages
 	[[ -x $(PYTHON) ]] || /usr/bin/python3 -m venv .venv
 	.venv/bin/pip install -q --disable-pip-version-check -c deploy/constraints.txt hatchling
-	.venv/bin/pip install -q --disable-pip-version-check -c deploy/constraints.txt --no-build-isolation -e '.[dev]'
+	.venv/bin/pip install -q --disable-pip-version-check -c deploy/constraints.txt --no-build-isolation -e '.[$(EXTRAS)]'
 	ln -sfn /usr/lib/python3/dist-packages/bcc "$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/bcc"
 	touch $@
 
@@ -124,16 +126,16 @@ kernels: setup ## every object under Debian's 6.1 and 6.12, in software emulatio
 	$(PYTHON) -m tests.kernels.run
 
 cluster: setup ## a real Kubernetes on this machine: lab up --kubernetes
-	@$(PACKAGES) cluster
+	@$(PACKAGES) cluster image
 	$(PYTHON) -m lab up --kubernetes
 
 conformance: setup bpffs ## upstream's [sig-network] tests and tests/cluster, once per way of the packets
-	@$(PACKAGES) cluster
+	@$(PACKAGES) cluster image
 	$(PYTHON) -m lab conformance
 
 # for longer than .ci/run has; fails where a test does that lab/conformance/known_failures.txt does not list
 conformance-all: setup bpffs ## every [sig-network] test of upstream's that can apply, in each mode, and the policy API's suite
-	@$(PACKAGES) cluster
+	@$(PACKAGES) cluster image
 	$(PYTHON) -m lab conformance --all --document docs/conformance.md
 
 bench: setup bpffs ## the speeds we stand for, as ratios
@@ -148,6 +150,14 @@ plugin: ## dist/kubectl-sluiceway: kubectl's plugin, one file for every Python 3
 # builds Helm into the user's cache
 manifests: build ## deploy/manifests and the tests' renders, from the chart
 	$(PYTHON) -m deploy.build.manifests
+
+image: setup ## dist/sluiceway-*.oci.tar, the agent's image, and its SBOM
+	@$(PACKAGES) image
+	$(PYTHON) deploy/build/image.py
+
+image-twice: setup ## the image made twice from nothing: fails unless both have one digest
+	@$(PACKAGES) image
+	$(PYTHON) deploy/build/image.py --twice
 
 clean: ## removes what was built; .venv stays
 	rm -rf build dist maps/_libbpf*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

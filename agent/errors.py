@@ -10,7 +10,7 @@ way out; causes are chained. A user's mistake in a cluster object is no exceptio
     ├── ConfigError           an option's name or value              → exit 2, nothing was touched
     ├── KernelTooOld          the feature, the kernel that has it    → exit 3
     ├── NotPermitted          the capability that is missing         → exit 3
-    ├── MountMissing          bpffs or cgroup2 is not mounted        → exit 3
+    ├── MountMissing          bpffs, cgroup2 or writable sysctls     → exit 3
     └── BuildFailed           clang refused the datapath's sources   → shipped objects, else exit 1
 """
 

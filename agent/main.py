@@ -2,6 +2,8 @@
 
 import os
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 from agent.ending import Ending
 from agent.errors import AgentError
@@ -11,6 +13,8 @@ from maps import errors as maps_errors
 
 log = logger(__name__)
 
+# what `kubectl describe` shows of a container that ended; only pods have it. Source: Kubernetes' API, Container
+TERMINATION_LOG = Path("/dev/termination-log")
 KERNEL_LACKS = 3  # as agent.errors.KernelTooOld
 
 
@@ -42,6 +46,9 @@ def main() -> int:
 
 def _fail(error: Exception, code: int) -> int:
     sys.stderr.write(f"sluiceway-agent: {error}\n")
+    if TERMINATION_LOG.exists():
+        with suppress(OSError):
+            TERMINATION_LOG.write_text(f"{error}\n")
     return code
 
 

@@ -65,6 +65,7 @@ def commands(context: click.Context, name: str) -> None:
 @commands.command()
 @click.option("--nodes", default=3, show_default=True, help="How many nodes.")
 @click.option("--kubernetes", is_flag=True, help="A real one: API server, kubelets, containerd.")
+@click.option("--daemonset", is_flag=True, help="The agents in pods of their image, by deploy/manifests.")
 @click.option("--socket-lb", type=click.Choice(["on", "off"]), default="on", show_default=True, help="As the agent's.")
 @click.option("--checksums/--no-checksums", default=True, help="Uplinks compute checksums, as a real wire needs them.")
 @click.option("--subnets", default=1, show_default=True, help="Nodes take turns on so many, with a router between.")
@@ -78,6 +79,7 @@ def up(  # noqa: PLR0913  click's options
     nodes: int,
     *,
     kubernetes: bool,
+    daemonset: bool,
     socket_lb: str,
     checksums: bool,
     subnets: int,
@@ -86,7 +88,18 @@ def up(  # noqa: PLR0913  click's options
 ) -> None:
     """Bring a cluster up."""
     is_on = {"on": True, "off": False}
-    options = Options(nodes, kubernetes, is_on[socket_lb], checksums, subnets, encapsulation, is_on[cross_subnet])
+    if daemonset and not kubernetes:
+        raise LabError("--daemonset is for a real cluster: give --kubernetes too")
+    options = Options(
+        nodes,
+        kubernetes,
+        is_on[socket_lb],
+        checksums,
+        subnets,
+        encapsulation,
+        is_on[cross_subnet],
+        daemonset=daemonset,
+    )
     if kubernetes:
         from lab.kubernetes import lifecycle  # noqa: PLC0415  the standalone lab needs none of it
 

@@ -118,6 +118,10 @@ void shim_netns_close(const struct shim_netns *netns);
 """
 
 
+_SOURCES = ("shim.c", "shim_flows.c", "shim_maglev.c", "shim_netlink.c", "shim_netns.c")
+_FLAGS = ("-O2", "-std=gnu11", "-D_GNU_SOURCE", "-fvisibility=hidden")
+
+
 def main(out_dir: Path, libbpf_prefix: Path) -> Path:
     """Compile the extension into *out_dir* and return its path.
 
@@ -125,18 +129,17 @@ def main(out_dir: Path, libbpf_prefix: Path) -> Path:
     """
     builder = FFI()
     builder.cdef(_LIBBPF + _SHIM)
-    builder.set_source(
-        "_libbpf",
-        '#include <bpf/bpf.h>\n#include <bpf/libbpf.h>\n#include <bpf/btf.h>\n#include "shim.h"\n',
-        include_dirs=[str(libbpf_prefix.resolve() / "include"), str(_HERE)],
-        sources=[
-            str(_HERE / name) for name in ("shim.c", "shim_flows.c", "shim_maglev.c", "shim_netlink.c", "shim_netns.c")
-        ],
-        extra_objects=[str(libbpf_prefix.resolve() / "lib/libbpf.a")],
-        libraries=["elf", "z"],
-        extra_compile_args=["-O2", "-std=gnu11", "-D_GNU_SOURCE", "-fvisibility=hidden"],
-    )
     with tempfile.TemporaryDirectory() as scratch:
+        builder.set_source(
+            "_libbpf",
+            '#include <bpf/bpf.h>\n#include <bpf/libbpf.h>\n#include <bpf/btf.h>\n#include "shim.h"\n',
+            include_dirs=[str(libbpf_prefix.resolve() / "include"), str(_HERE)],
+            sources=[str(_HERE / name) for name in _SOURCES],
+            extra_objects=[str(libbpf_prefix.resolve() / "lib/libbpf.a")],
+            libraries=["elf", "z"],
+            # without the folder's name, so that the same sources give the same file
+            extra_compile_args=[*_FLAGS, f"-ffile-prefix-map={scratch}=."],
+        )
         built = Path(builder.compile(tmpdir=scratch))
         target = out_dir / built.name
         partial = target.with_suffix(".partial")

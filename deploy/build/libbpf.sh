@@ -50,6 +50,6 @@ tar -xzf "$tarball" -C "$work" --strip-components=1
 rm -rf "$prefix"
 mkdir "$work/obj"
 make -s -C "$work/src" -j"$(nproc)" BUILD_STATIC_ONLY=1 OBJDIR="$work/obj" DESTDIR="$prefix" PREFIX= LIBDIR=/lib \
-	CFLAGS="-O2 -g -fPIC -fvisibility=hidden" install install_uapi_headers >/dev/null
+	CFLAGS="-O2 -g -fPIC -fvisibility=hidden -ffile-prefix-map=$work=libbpf" install install_uapi_headers >/dev/null
 cp "$work"/LICENSE* "$prefix/"
 echo "libbpf $version: $prefix/lib/libbpf.a"

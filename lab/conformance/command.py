@@ -59,7 +59,7 @@ def _listed(lab: str, focus: str, names: Sequence[str], out: Path, nodes: int) -
                 required = () if focus else run.required()
                 found = one_pass(made, run, focus or results.focus(required), required, out)
                 is_good &= not results.bad(found, required)
-            cluster.configure(made, made.site.options)
+            cluster.configure(made, made.site.options, click.echo)
     return is_good
 
 
@@ -73,9 +73,9 @@ def _all(lab: str, out: Path, page: Path | None) -> bool:
             for each in passes:
                 found[each.name] = one_pass(made, each.run, results.focus(each.names), each.names, out)
             if policy_suite.NAME not in found:
-                configured = cluster.configure(made, Run(policy_suite.NAME, ()).options(made.site.options))
+                configured = cluster.configure(made, Run(policy_suite.NAME, ()).options(made.site.options), click.echo)
                 found[policy_suite.NAME] = policy_suite.run(configured, out / policy_suite.NAME, click.echo)
-            cluster.configure(made, made.site.options)
+            cluster.configure(made, made.site.options, click.echo)
     compared = known.compare(found, failures)
     report = Report(of, selection, found, time.monotonic() - began, compared)
     (out / "results.tsv").write_text(report.table())
@@ -89,7 +89,7 @@ def _all(lab: str, out: Path, page: Path | None) -> bool:
 def one_pass(made: Cluster, run: Run, focus: str, required: Sequence[str], out: Path) -> tuple[Result, ...]:
     """How each of upstream's tests ended in one run; those that were bad are printed line by line."""
     click.echo(f"{run.name}:")
-    configured = cluster.configure(made, run.options(made.site.options))
+    configured = cluster.configure(made, run.options(made.site.options), click.echo)
     found = suite.run(configured, focus, required, (out / run.name).resolve(), click.echo)
     for result in results.bad(found, required):
         click.echo(result.line())

@@ -27,6 +27,7 @@ class Run:
     encapsulation: str = "native"
     cross_subnet: bool = False
     socket_lb: bool = False  # choosing backends at connect() hides what the packet programs do
+    daemonset: bool = False  # the agents in pods of their image, as users have them
     by_name: bool = False  # runs only when it is named: the lab's own tests have the same, or time is short
     load_balancer: str = ""  # our allocator gives addresses, ANNOUNCED by nodes or ROUTED to them
 
@@ -47,6 +48,7 @@ class Run:
             encapsulation=self.encapsulation,
             cross_subnet=self.cross_subnet,
             load_balancer=self.load_balancer,
+            daemonset=self.daemonset,
         )
 
 
@@ -55,7 +57,7 @@ RUNS: Sequence[Run] = (
     Run("socket-lb-on", (CONFORMANCE, SECONDARY), socket_lb=True),
     Run("socket-lb-off", (CONFORMANCE, GRANULAR)),
     Run("policy", (POLICY,)),
-    Run("vxlan", (GRANULAR,), "vxlan"),
+    Run("vxlan", (GRANULAR,), "vxlan", daemonset=True),
     Run("vxlan-cross-subnet", (SECONDARY,), "vxlan", cross_subnet=True, socket_lb=True, by_name=True),
     Run("ipip", (GRANULAR,), "ipip"),
     Run("geneve", (GRANULAR,), "geneve"),

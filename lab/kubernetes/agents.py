@@ -1,13 +1,16 @@
 """Our agent on every node, with a service account of its own and no right beyond those of ``deploy/manifests``."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import yaml
 
 from lab import agents
-from lab.kubernetes import pki
+from lab.kubernetes import build, daemonset, pki
 from lab.kubernetes.addresses import server, service
+from lab.kubernetes.build import Artifacts
+from lab.kubernetes.golang import Say
 from lab.kubernetes.identities import Identities
 from lab.kubernetes.kubectl import Kubectl
 from lab.machine import Machine
@@ -33,27 +36,46 @@ def rights() -> str:
     return yaml.safe_dump_all(found for found in objects if found["kind"] != "DaemonSet")
 
 
-def start(site: Site) -> None:
-    """Start the agent of every node; `wait` waits for them. As in a pod, its API server is a service that it serves."""
-    agents.start(site, lambda node: [f"--kubeconfig={_kubeconfig(node)}", f"--api-server={server(site)}"])
+def start(site: Site, kubectl: Kubectl, artifacts: Artifacts, say: Say) -> None:
+    """Start the agent of every node, as a process of the node or in a pod; `wait` waits for them.
+
+    In both cases its API server is a service that it serves itself.
+
+    Raises:
+        LabError: the image could not be made, or a node does not take it.
+    """
+    if not site.options.daemonset:
+        agents.start(site, lambda node: [f"--kubeconfig={_kubeconfig(node)}", f"--api-server={server(site)}"])
+        return
+    image = daemonset.image(build.cache_folder(os.environ), say)
+    daemonset.load(site, artifacts, image)
+    daemonset.apply(site, kubectl, image.name)
 
 
-def wait(site: Site) -> None:
+def wait(site: Site, kubectl: Kubectl) -> None:
     """Return when every agent has programmed what the API server says.
 
     Raises:
         LabError: one has not, or has ended.
     """
+    if site.options.daemonset:
+        daemonset.wait(kubectl)
+        return
     with ThreadPoolExecutor() as pool:
         list(pool.map(agents.wait, site.nodes))
 
 
-def restart(site: Site) -> None:
-    """Start every agent anew, as *site*'s options are now; returns when they are ready."""
+def restart(site: Site, kubectl: Kubectl, artifacts: Artifacts, say: Say) -> None:
+    """Start every agent anew, as *site*'s options are now; returns when they are ready.
+
+    One at a time has a node's pins: what runs otherwise than is wanted ends first.
+    """
     for node in site.nodes:
         agents.stop(node)
-    start(site)
-    wait(site)
+    if not site.options.daemonset:
+        daemonset.remove(kubectl)
+    start(site, kubectl, artifacts, say)
+    wait(site, kubectl)
 
 
 def _kubeconfig(node: Machine) -> Path:

@@ -46,9 +46,9 @@ def up(site: Site, artifacts: Artifacts, say: Say) -> Cluster:
     who = identities.create(site)
     made = start(site, artifacts, who, say)
     agents.authorize(site, made.kubectl, who)
-    agents.start(site)
+    agents.start(site, made.kubectl, artifacts, say)
     dns.deploy(made.kubectl)
-    agents.wait(site)
+    agents.wait(site, made.kubectl)
     say("the agents have synced")
     wait_ready(made, say)
     return made
@@ -73,7 +73,7 @@ def start(site: Site, artifacts: Artifacts, who: Identities, say: Say) -> Cluste
     return made
 
 
-def configure(made: Cluster, options: Options) -> Cluster:
+def configure(made: Cluster, options: Options, say: Say) -> Cluster:
     """Start the agents anew with *options*, on a network that is as these need it; the machines stay as they are.
 
     Returns when the nodes are Ready, and stay so: a kubelet that looked while there was no agent says until it looks
@@ -84,7 +84,7 @@ def configure(made: Cluster, options: Options) -> Cluster:
     balancer.end(site)
     if options.load_balancer:
         balancer.prepare(site, made.kubectl)
-    agents.restart(site)
+    agents.restart(site, made.kubectl, made.artifacts, say)
     time.sleep(kubelet.LOOKS_EVERY_S)
     _wait_for_nodes(made)
     return replace(made, site=site)

@@ -1,6 +1,7 @@
 """containerd on a node: the real one, with its pods' images already in it."""
 
 import time
+from pathlib import Path
 
 from lab.kubernetes import images
 from lab.kubernetes.build import Artifacts
@@ -64,10 +65,29 @@ def start(node: Machine, artifacts: Artifacts) -> None:
     program = artifacts.programs["containerd"]
     path = f"{program.parent}:/usr/sbin:/usr/bin:/sbin:/bin"  # containerd looks for its shim there
     node.daemon("containerd", [str(program), "--config", str(config)], {"PATH": path})
-    ctr = [artifacts.program("ctr"), "--address", SOCKET, "--namespace", "k8s.io"]
+    ctr = _ctr(artifacts)
     deadline = time.monotonic() + READY_WITHIN_S
     while node.run(*ctr, "version", check=False).returncode:
         if time.monotonic() > deadline:
             raise ClusterError(f"containerd of {node.name} does not answer: {node.log_tail('containerd')}")
         time.sleep(0.1)
     node.run(*ctr, "images", "import", "--local", "-", stdin=artifacts.images)
+
+
+def load(node: Machine, artifacts: Artifacts, archive: Path, name: str) -> None:
+    """Import the one image of an archive under another *name*; nothing is done where the node has that."""
+    ctr = _ctr(artifacts)
+    if name in node.run(*ctr, "images", "list", "--quiet").stdout.splitlines():
+        return
+    said = node.run(*ctr, "images", "import", "--local", "--index-name", name, "-", stdin=archive).stdout
+    if name not in node.run(*ctr, "images", "list", "--quiet").stdout.splitlines():
+        raise ClusterError(f"containerd of {node.name} has no {name}: {said}")
+
+
+def tag(node: Machine, artifacts: Artifacts, name: str, other: str) -> None:
+    """Give an image a further name."""
+    node.run(*_ctr(artifacts), "images", "tag", "--force", name, other)
+
+
+def _ctr(artifacts: Artifacts) -> list[str]:
+    return [artifacts.program("ctr"), "--address", SOCKET, "--namespace", "k8s.io"]

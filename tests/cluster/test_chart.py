@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ import pytest
 
 from deploy.build.chart import CHART
 from lab import agents
-from lab.kubernetes import addresses, build, dns, runtime
+from lab.kubernetes import addresses, build, daemonset, dns
 from lab.kubernetes import agents as kubernetes_agents
 from lab.kubernetes.cluster import Cluster
 from lab.machine import Machine
@@ -20,9 +19,7 @@ from tests.cluster.conftest import Namespace, eventually
 from tests.cluster.objects import client, server, service
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
-BUILDER = Path(__file__).resolve().parents[2] / "deploy" / "build" / "image.py"
 SYSTEM = "--namespace=kube-system"
-IMAGE = "localhost/sluiceway:chart"
 WEB = {"app": "web"}
 AGENTS = "daemonset/sluiceway-agent"
 # all that an agent leaves on a node, but for empty folders: a container cannot remove what is mounted into it
@@ -80,30 +77,18 @@ def everywhere(cluster: Cluster, *argv: str) -> dict[str, str]:
         return dict(pool.map(run, cluster.site.nodes))
 
 
-def image() -> Path:
-    """The archive of the agent's image, built when the cache has none of these sources."""
-    key = subprocess.run([sys.executable, BUILDER, "--key"], check=True, capture_output=True, text=True).stdout.strip()
-    folder = build.cache_folder(os.environ) / f"agent-{key}"
-    if not [*folder.glob("*.oci.tar")]:
-        subprocess.run([sys.executable, BUILDER, "--out", folder], check=True, capture_output=True)
-    (archive,) = folder.glob("*.oci.tar")
-    return archive
-
-
 @pytest.fixture
 def bare(cluster: Cluster) -> Iterator[Cluster]:
     """The cluster without the lab's own agents and what these left on the nodes; with the image in each containerd."""
-    archive = image()
-    ctr = [cluster.artifacts.program("ctr"), "--address", runtime.SOCKET, "--namespace", "k8s.io", "images", "import"]
+    daemonset.load(cluster.site, cluster.artifacts, daemonset.image(build.cache_folder(os.environ), print))
     for node in cluster.site.nodes:
-        node.run(*ctr, "--local", "--index-name", IMAGE, "-", stdin=archive)
         agents.stop(node)
     everywhere(cluster, "sluiceway-agent", "cleanup")
     yield cluster
     cluster.kubectl.apply(kubernetes_agents.rights())  # the tokens of the lab's agents are of another account
     for node in cluster.site.nodes:
         agents.start_again(node)
-    kubernetes_agents.wait(cluster.site)
+    kubernetes_agents.wait(cluster.site, cluster.kubectl)
     cluster.kubectl.run(SYSTEM, "rollout", "restart", "deployment/coredns")  # cleaned nodes have no pod's interface
     dns.wait(cluster.kubectl)
 
@@ -123,8 +108,8 @@ def test_a_release_comes_changes_goes_back_and_leaves_nothing(release: Release, 
     cluster = release.cluster
     before = everywhere(cluster, "bash", "-c", LEFT)
     values = {
-        "image.repository": IMAGE.partition(":")[0],
-        "image.tag": IMAGE.partition(":")[2],
+        "image.repository": daemonset.IMAGE,
+        "image.tag": daemonset.image(build.cache_folder(os.environ), print).name.partition(":")[2],
         "options.api-server": addresses.server(cluster.site),
         "serviceAccount.name": "sluiceway-chart",
         "options.max-services": 4096,

@@ -1,7 +1,7 @@
 """The sysctls that the datapath needs, in one table; old values are kept in a file and put back by cleanup.
 
-Paths under /proc/sys/net follow the calling thread's network namespace. A value is written to the file before
-it is changed, so a death in between loses nothing; what somebody else changed since is left to them.
+Paths under /proc/sys/net follow the calling thread's network namespace, a volume's too. A value is written to the file
+before it is changed, so a death in between loses nothing; what somebody else changed since is left to them.
 """
 
 import json
@@ -16,7 +16,8 @@ from agent.netlink.batch import SetSysctl
 
 log = logger(__name__)
 
-PROC = Path("/proc/sys/net")
+OF_HOST = Path("/host/proc/sys/net")  # by a volume: a container's own is not to be written
+PROC = OF_HOST if OF_HOST.is_dir() else Path("/proc/sys/net")
 STATE = "sysctls.json"
 RESERVED = "ipv4/ip_local_reserved_ports"
 _FORWARDING = {"ipv4/ip_forward": "ipv4", "ipv6/conf/all/forwarding": "ipv6"}

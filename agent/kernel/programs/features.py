@@ -8,12 +8,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.errors import KernelTooOld, MountMissing, NotPermitted
+from agent.errors import KernelTooOld, MountMissing
+from agent.kernel.net.sysctl import OF_HOST, PROC
+from agent.kernel.programs import capabilities
 from agent.options.config import Options
 from agent.options.mounts import is_on_bpffs
-
-# capability numbers, as in linux/capability.h; SYS_ADMIN stands for both on kernels before 5.8
-CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_BPF = 12, 21, 39
 
 OLDEST = (6, 1)
 TCX = (6, 6)
@@ -28,6 +27,7 @@ class System:
     mountinfo: str
     cgroup_is_v2: bool
     has_btf: bool
+    sysctls_are_writable: bool
 
     @staticmethod
     def running(options: Options, mountinfo: str) -> "System":
@@ -38,6 +38,7 @@ class System:
             mountinfo=mountinfo,
             cgroup_is_v2=_is_cgroup2(options.cgroup),
             has_btf=Path("/sys/kernel/btf/vmlinux").exists(),
+            sysctls_are_writable=os.access(PROC / "ipv4/ip_forward", os.W_OK),
         )
 
 
@@ -54,9 +55,9 @@ def features(options: Options, system: System) -> Features:
     Raises:
         NotPermitted: a capability is missing.
         KernelTooOld: the kernel lacks what there is no way around.
-        MountMissing: bpffs or cgroup2 is not where the options say.
+        MountMissing: bpffs or cgroup2 is not where the options say, or sysctls cannot be set.
     """
-    _permitted(system)
+    capabilities.check(options, system.capabilities)
     version = kernel_version(system.release)
     if version < OLDEST:
         raise KernelTooOld("BPF as the datapath needs it", "6.1", f"this is {system.release}; run Linux 6.1 or later")
@@ -73,6 +74,8 @@ def features(options: Options, system: System) -> Features:
             f"{options.cgroup} is no cgroup2: mount -t cgroup2 none /sys/fs/cgroup/unified, "
             "give --cgroup, or --socket-lb off"
         )
+    if not system.sysctls_are_writable:
+        raise MountMissing(f"{PROC} cannot be written: in a container mount the host's /proc/sys/net at {OF_HOST}")
     return Features(tcx=version >= TCX)
 
 
@@ -80,16 +83,6 @@ def kernel_version(release: str) -> tuple[int, int]:
     """The first two numbers of a kernel's release, ``6.1.0-56-amd64``."""
     found = re.match(r"(\d+)\.(\d+)", release)
     return (int(found[1]), int(found[2])) if found else (0, 0)
-
-
-def _permitted(system: System) -> None:
-    def has(number: int) -> bool:
-        return bool(system.capabilities >> number & 1)
-
-    if not (has(CAP_BPF) or has(CAP_SYS_ADMIN)):
-        raise NotPermitted("loading BPF programs", "CAP_BPF")
-    if not (has(CAP_NET_ADMIN) or has(CAP_SYS_ADMIN)):
-        raise NotPermitted("attaching programs to devices", "CAP_NET_ADMIN")
 
 
 def _effective(status: str) -> int:

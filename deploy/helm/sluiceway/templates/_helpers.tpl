@@ -52,6 +52,15 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- if not (has (lower (include "sluiceway.option" .)) (list "off" "false" "no" "")) }}on{{ end -}}
 {{- end }}
 
+{{/* The agent's, with what only announcing needs. */}}
+{{- define "sluiceway.securityContext" -}}
+{{- $given := deepCopy .Values.securityContext -}}
+{{- if include "sluiceway.isOn" (dict "root" . "name" "l2-announce") -}}
+{{- $_ := set $given.capabilities "add" (append $given.capabilities.add "NET_RAW" | uniq) -}}
+{{- end -}}
+{{- toYaml $given -}}
+{{- end }}
+
 {{/* Host and port of options.listen, as probes and Prometheus are told them. */}}
 {{- define "sluiceway.listenPort" -}}
 {{- include "sluiceway.option" (dict "root" . "name" "listen") | regexFind "[0-9]+$" -}}

@@ -8,15 +8,16 @@ import pytest
 
 from agent.errors import KernelTooOld, MountMissing, NotPermitted
 from agent.kernel.programs.features import System, features, kernel_version
-from agent.options.config import Options, ServiceProxy, SocketLb
+from agent.options.config import L2Announce, Options, ServiceProxy, SocketLb
 
 OPTIONS = Options(pin_root=Path("/sys/fs/bpf/sluiceway"))
 GOOD = System(
     release="6.18.44-x",
-    capabilities=(1 << 12) | (1 << 39),
+    capabilities=(1 << 12) | (1 << 21),
     mountinfo="42 23 0:39 / /sys/fs/bpf rw,relatime - bpf bpf rw\n",
     cgroup_is_v2=True,
     has_btf=True,
+    sysctls_are_writable=True,
 )
 
 
@@ -27,13 +28,27 @@ GOOD = System(
             replace(GOOD, release="5.10.0-9"), KernelTooOld, "5.10.0-9; run Linux 6.1", id="the oldest kernel is 6.1"
         ),
         pytest.param(replace(GOOD, has_btf=False), KernelTooOld, "CONFIG_DEBUG_INFO_BTF", id="BTF is needed"),
-        pytest.param(replace(GOOD, capabilities=0), NotPermitted, "CAP_BPF", id="without privileges nothing loads"),
         pytest.param(
-            replace(GOOD, capabilities=1 << 39), NotPermitted, "CAP_NET_ADMIN", id="attaching needs CAP_NET_ADMIN"
+            replace(GOOD, capabilities=0),
+            NotPermitted,
+            "give the process CAP_SYS_ADMIN and CAP_NET_ADMIN$",
+            id="all that is missing is told at once",
+        ),
+        pytest.param(
+            replace(GOOD, capabilities=1 << 12), NotPermitted, "CAP_SYS_ADMIN$", id="loading needs CAP_SYS_ADMIN"
+        ),
+        pytest.param(
+            replace(GOOD, capabilities=1 << 21), NotPermitted, "CAP_NET_ADMIN$", id="attaching needs CAP_NET_ADMIN"
         ),
         pytest.param(replace(GOOD, mountinfo=""), MountMissing, "--pin-root", id="pins live on a bpffs"),
         pytest.param(
             replace(GOOD, cgroup_is_v2=False), MountMissing, "--socket-lb off", id="socket hooks need cgroup2"
+        ),
+        pytest.param(
+            replace(GOOD, sysctls_are_writable=False),
+            MountMissing,
+            "/host/proc/sys/net$",
+            id="a container needs the host's sysctls",
         ),
     ],
 )
@@ -41,6 +56,13 @@ def test_a_node_that_cannot_is_told_what_is_missing(system: Any, error: Any, wor
     with pytest.raises(error, match=words) as raised:
         features(OPTIONS, system)
     assert raised.value.exit_code == 3
+
+
+def test_announcing_needs_packet_sockets() -> None:
+    announcing = replace(OPTIONS, l2_announce=L2Announce.ON)
+    with pytest.raises(NotPermitted, match=r"--l2-announce.*CAP_NET_RAW$"):
+        features(announcing, GOOD)
+    assert features(announcing, replace(GOOD, capabilities=GOOD.capabilities | 1 << 13)).tcx
 
 
 def test_without_the_socket_hook_no_cgroup2_is_needed() -> None:
