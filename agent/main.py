@@ -1,4 +1,4 @@
-"""sluiceway-agent: runs the node's dataplane, shows its options, or removes what it left on the node."""
+"""sluiceway-agent: runs the node's dataplane, shows options, removes what it left, or imports another's."""
 
 import os
 import sys
@@ -21,6 +21,10 @@ KERNEL_LACKS = 3  # as agent.errors.KernelTooOld
 def main() -> int:
     """The command that the arguments give; the exit code says what went wrong (agent/errors.py)."""
     try:
+        if sys.argv[1:2] == ["import"]:
+            from agent.migrate.command import main as migrate  # noqa: PLC0415  none of the others needs it
+
+            return migrate(sys.argv[2:])
         command, options, origins = load(sys.argv[1:], os.environ)
         if command is Command.CONFIG:
             sys.stdout.write(describe(options, origins))

@@ -68,9 +68,14 @@ def load(
 def describe(options: Options, origins: Origins) -> str:
     """The options as YAML that --config reads back, each line ending with its value's origin."""
     names = [_name(option) for option in fields(Options) if option.name != "config"]
-    lines = [f"{name + ':':<17} {_yaml(getattr(options, _field(name)))}" for name in names]
+    lines = [f"{name + ':':<17} {yaml_value(getattr(options, _field(name)))}" for name in names]
     width = max(len(line) for line in lines)
     return "".join(f"{line:<{width}}  # {origins[name]}\n" for line, name in zip(lines, names, strict=True))
+
+
+def option_names() -> tuple[str, ...]:
+    """The names of all options, as flags and files have them."""
+    return tuple(_name(option) for option in fields(Options))
 
 
 class _Parser(argparse.ArgumentParser):
@@ -85,7 +90,8 @@ def _flags(argv: Sequence[str]) -> dict[str, str]:
     parser = _Parser(
         prog="sluiceway-agent",
         description="Keeps this node's BPF maps equal to what Kubernetes says.",
-        epilog="Each is also SLUICEWAY_<NAME> in the environment, and <name> in the --config file.",
+        epilog="Each is also SLUICEWAY_<NAME> in the environment, and <name> in the --config file. Another command, "
+        "import, prints another network's configuration as ours: sluiceway-agent import --help.",
         allow_abbrev=False,
     )
     parser.add_argument("command", choices=[str(c) for c in Command])
@@ -218,12 +224,11 @@ def _check_tunnel(options: Options, origins: Origins) -> None:
 
 
 def _nearest(given: str, prefix: str = "") -> str:
-    names = [_name(option) for option in fields(Options)]
-    near = difflib.get_close_matches(given.replace("_", "-"), names, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(given.replace("_", "-"), option_names(), n=1, cutoff=0.5)
     return f"; did you mean {prefix}{near[0]}?" if near else "; see sluiceway-agent --help"
 
 
-def _yaml(value: object) -> str:
+def yaml_value(value: object) -> str:
     """A value's text, quoted where YAML would read another."""
     text = values.written(value)
     try:

@@ -1,0 +1,1 @@
+"""``sluiceway-agent import``: others' configurations as options and objects of ours."""
