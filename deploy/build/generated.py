@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 
-from deploy.build import chart, page_drop_reasons, page_options
+from deploy.build import chart, page_drop_reasons, page_migrate, page_options
 
-WRITERS = (chart.files, page_options.files, page_drop_reasons.files)
+WRITERS = (chart.files, page_options.files, page_drop_reasons.files, page_migrate.files)
 ROOT = Path(__file__).resolve().parents[2]
 
 

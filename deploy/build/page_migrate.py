@@ -1,12 +1,9 @@
-"""Writes the tables of docs/migrate/ from those in agent/migrate/, or says which page is not as these are.
+"""Makes the tables of docs/migrate/ from those in agent/migrate/.
 
 A table stands in a page between ``<!-- table NAME -->`` and ``<!-- end -->``.
-
-    page_migrate.py [--write]
 """
 
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -101,18 +98,3 @@ def named(pages: Sequence[str]) -> set[str]:
 def files() -> Mapping[Path, str]:
     """The pages as they are to be."""
     return {path: renewed(path.read_text()) for path in sorted(FOLDER.glob("*.md"))}
-
-
-def main() -> int:
-    """Renew the pages, or name those that are old."""
-    old = {path: text for path, text in files().items() if text != path.read_text()}
-    for path, text in old.items():
-        if "--write" in sys.argv:
-            path.write_text(text)
-        else:
-            print(f"{path}: tables are not as in agent/migrate; run deploy/build/page_migrate.py --write")
-    return bool(old) and "--write" not in sys.argv
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -38,7 +38,7 @@ service.hairpin.externalips service.local service.schedflags service.scheduler s
 
 @pytest.mark.parametrize("name", sorted(PAGES))
 def test_tables_are_as_the_importers_have_them(name: str) -> None:
-    assert page_migrate.renewed(PAGES[name]) == PAGES[name], "run deploy/build/page_migrate.py --write"
+    assert page_migrate.renewed(PAGES[name]) == PAGES[name], "run make generate"
 
 
 def test_every_table_is_in_a_page() -> None:
