@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from lab import agents
-from lab.kubernetes import build, daemonset, pki
+from lab.kubernetes import agent_image, build, daemonset, pki
 from lab.kubernetes.addresses import server, service
 from lab.kubernetes.build import Artifacts
 from lab.kubernetes.golang import Say
@@ -47,7 +47,7 @@ def start(site: Site, kubectl: Kubectl, artifacts: Artifacts, say: Say) -> None:
     if not site.options.daemonset:
         agents.start(site, lambda node: [f"--kubeconfig={_kubeconfig(node)}", f"--api-server={server(site)}"])
         return
-    image = daemonset.image(build.cache_folder(os.environ), say)
+    image = agent_image.image(build.cache_folder(os.environ), say)
     daemonset.load(site, artifacts, image)
     daemonset.apply(site, kubectl, image.name)
 

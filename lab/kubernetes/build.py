@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.kubernetes import golang, images, policy_api
+from lab.kubernetes import agent_image, golang, images, policy_api
 from lab.kubernetes.golang import BuildError, Say
 
 
@@ -91,7 +91,11 @@ def main() -> int:
             case ["cni"]:
                 made = [*cni_programs(print).values()]
             case ["programs"]:
-                made = [*programs(print).values(), helm(print)]
+                made = [
+                    *programs(print).values(),
+                    helm(print),
+                    agent_image.image(cache_folder(os.environ), print).archive,
+                ]
             case ["helm"]:
                 made = [helm(print)]
             case _:

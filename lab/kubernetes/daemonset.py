@@ -1,53 +1,24 @@
 """The agents as users run them: the image in every node's containerd, and the DaemonSet of ``deploy/manifests``."""
 
-import subprocess
-import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
 from lab.kubernetes import runtime
 from lab.kubernetes.addresses import server
+from lab.kubernetes.agent_image import Image
 from lab.kubernetes.build import Artifacts
-from lab.kubernetes.golang import BuildError, Say
 from lab.kubernetes.kubectl import Kubectl
 from lab.site import Options, Site
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 MANIFEST = CHECKOUT / "deploy" / "manifests" / "sluiceway.yaml"
-BUILDER = CHECKOUT / "deploy" / "build" / "image.py"
 NAME = "daemonset/sluiceway-agent"
 SPACE = "--namespace=kube-system"
-IMAGE = "localhost/sluiceway"
 ENDED_WITHIN = "--timeout=60s"
 READY_WITHIN = "--timeout=180s"
-
-
-@dataclass(frozen=True, slots=True)
-class Image:
-    """The agent's image: what pods call it, and the archive that has it."""
-
-    name: str
-    archive: Path
-
-
-def image(cache: Path, say: Say) -> Image:
-    """The image of this checkout, built when *cache* has none of these sources.
-
-    Raises:
-        BuildError: it could not be made.
-    """
-    key = _build("--key").strip()
-    folder = cache / f"agent-{key}"
-    if not (found := [*folder.glob("*.oci.tar")]):
-        say("the agent's image is being built: minutes, when nothing of it is there")
-        said = _build(f"--out={folder}")
-        say(f"the agent's image: {said.splitlines()[-2]}")
-        found = [*folder.glob("*.oci.tar")]
-    return Image(f"{IMAGE}:{key}", found[0])
 
 
 def load(site: Site, artifacts: Artifacts, agent: Image) -> None:
@@ -100,10 +71,3 @@ def variables(options: Options) -> Mapping[str, str]:
         "SLUICEWAY_CROSS_SUBNET": switch[options.cross_subnet],
         "SLUICEWAY_FORWARDING": options.forwarding,
     }
-
-
-def _build(*arguments: str) -> str:
-    done = subprocess.run([sys.executable, str(BUILDER), *arguments], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise BuildError(f"the agent's image: {done.stderr[-2000:].strip()}")
-    return done.stdout

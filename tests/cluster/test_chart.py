@@ -11,7 +11,7 @@ import pytest
 
 from deploy.build.chart import CHART
 from lab import agents
-from lab.kubernetes import addresses, build, daemonset, dns
+from lab.kubernetes import addresses, agent_image, build, daemonset, dns
 from lab.kubernetes import agents as kubernetes_agents
 from lab.kubernetes.cluster import Cluster
 from lab.machine import Machine
@@ -80,7 +80,7 @@ def everywhere(cluster: Cluster, *argv: str) -> dict[str, str]:
 @pytest.fixture
 def bare(cluster: Cluster) -> Iterator[Cluster]:
     """The cluster without the lab's own agents and what these left on the nodes; with the image in each containerd."""
-    daemonset.load(cluster.site, cluster.artifacts, daemonset.image(build.cache_folder(os.environ), print))
+    daemonset.load(cluster.site, cluster.artifacts, agent_image.image(build.cache_folder(os.environ), print))
     for node in cluster.site.nodes:
         agents.stop(node)
     everywhere(cluster, "sluiceway-agent", "cleanup")
@@ -108,8 +108,8 @@ def test_a_release_comes_changes_goes_back_and_leaves_nothing(release: Release, 
     cluster = release.cluster
     before = everywhere(cluster, "bash", "-c", LEFT)
     values = {
-        "image.repository": daemonset.IMAGE,
-        "image.tag": daemonset.image(build.cache_folder(os.environ), print).name.partition(":")[2],
+        "image.repository": agent_image.IMAGE,
+        "image.tag": agent_image.image(build.cache_folder(os.environ), print).name.partition(":")[2],
         "options.api-server": addresses.server(cluster.site),
         "serviceAccount.name": "sluiceway-chart",
         "options.max-services": 4096,

@@ -88,7 +88,7 @@ def test_the_node_reaches_its_pods_and_the_outside_only_where_it_may(
     for kind in ("STREAM", "DGRAM"):
         assert [site.ask(a, kind, address, 8080) for address in (FAR, FAR6)] == ["TimeoutError"] * 2
     for address in site.addresses[b]:
-        site.node.run("ping", "-c1", "-W2", address)
+        site.node.run("ping", "-c1", "-w5", address)
 
 
 def test_nobody_is_reached_by_a_broadcast_who_may_not_be_reached(site: BridgedNode, pods: tuple[str, str, str]) -> None:

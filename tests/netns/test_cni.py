@@ -57,12 +57,12 @@ def test_a_pod_reaches_its_node_and_another_pod_in_both_families(node: Node) -> 
     assert code == 0, other
     four, six = (ip["address"].partition("/")[0] for ip in other["ips"])
 
-    inside(first, "ping", "-c1", "-W2", "192.0.2.10")
-    inside(first, "ping", "-c1", "-W2", "2001:db8::10")
-    inside(first, "ping", "-c1", "-W2", four)
-    inside(first, "ping", "-c1", "-W2", six)
-    inside(node.name, "ping", "-c1", "-W2", four)
-    inside(node.name, "ping", "-c1", "-W2", six)
+    inside(first, "ping", "-c1", "-w5", "192.0.2.10")
+    inside(first, "ping", "-c1", "-w5", "2001:db8::10")
+    inside(first, "ping", "-c1", "-w5", four)
+    inside(first, "ping", "-c1", "-w5", six)
+    inside(node.name, "ping", "-c1", "-w5", four)
+    inside(node.name, "ping", "-c1", "-w5", six)
 
 
 def test_a_pod_that_went_without_a_del_is_collected(node: Node) -> None:
@@ -155,7 +155,7 @@ def test_a_second_add_is_refused_and_leaves_the_first_alone(node: Node) -> None:
     node.call("ADD", pod)
     code, error = node.call("ADD", pod)
     assert (code, error["code"]) == (4, 4)
-    inside(pod, "ping", "-c1", "-W2", "192.0.2.10")
+    inside(pod, "ping", "-c1", "-w5", "192.0.2.10")
 
 
 def _take_name(_node: Node, pod: str) -> None:
@@ -221,7 +221,7 @@ def test_a_pod_is_made_also_on_a_node_whose_new_devices_are_born_without_ipv6(no
     code, result = node.call("ADD", pod)
     assert code == 0, result
     for ip in result["ips"]:
-        inside(node.name, "ping", "-c1", "-W2", ip["address"].partition("/")[0])
+        inside(node.name, "ping", "-c1", "-w5", ip["address"].partition("/")[0])
 
 
 def test_a_second_interface_answers_and_leaves_the_first_as_it_was(node: Node) -> None:
@@ -233,18 +233,18 @@ def test_a_second_interface_answers_and_leaves_the_first_as_it_was(node: Node) -
     assert all("eth0" in text and "net1" not in text for text in before)
     addresses = [ip["address"].partition("/")[0] for _, result in results for ip in result["ips"]]
     for address in addresses:  # of both interfaces, in both families
-        inside(node.name, "ping", "-c1", "-W2", address)
-        inside(other, "ping", "-c1", "-W2", address)
+        inside(node.name, "ping", "-c1", "-w5", address)
+        inside(other, "ping", "-c1", "-w5", address)
     answers_by = [inside(pod, "ip", "route", "get", "192.0.2.10", "from", address) for address in addresses[::2]]
     assert ["dev eth0" in answers_by[0], "dev net1" in answers_by[1]] == [True, True], answers_by
     for interface, (_, result) in zip(("eth0", "net1"), results, strict=True):
         assert node.call("CHECK", pod, config={"prevResult": result}, interface=interface) == (0, {})
     assert node.call("DEL", pod, interface="net1") == (0, {})
     assert [inside(pod, "ip", family, "route", "show", "default") for family in ("-4", "-6")] == before
-    inside(node.name, "ping", "-c1", "-W2", addresses[0])
+    inside(node.name, "ping", "-c1", "-w5", addresses[0])
     code, again = node.call("ADD", pod, interface="net1")
     assert code == 0, again
-    inside(node.name, "ping", "-c1", "-W2", again["ips"][0]["address"].partition("/")[0])
+    inside(node.name, "ping", "-c1", "-w5", again["ips"][0]["address"].partition("/")[0])
 
 
 def test_a_gc_that_an_agent_left_lying_spares_pods_made_since(node: Node) -> None:

@@ -183,7 +183,7 @@ def test_a_chain_with_debians_plugins(tool: Tool, version: str, plugins: Sequenc
     result = tool.does("add", pod)
     assert "eth0" in [interface["name"] for interface in result["interfaces"]]
     assert tool.runtime.inside(pod, "cat", "/proc/sys/net/core/somaxconn") == "512\n"
-    tool.runtime.inside(pod, "ping", "-c1", "-W2", "192.0.2.1")
+    tool.runtime.inside(pod, "ping", "-c1", "-w5", "192.0.2.1")
     if version >= "0.4.0":
         tool.does("check", pod)
     tool.does("del", pod)

@@ -66,7 +66,7 @@ def test_the_next_agent_undoes_an_add_without_a_veth_and_completes_one_that_has_
         else:
             code, error = runtime.call("ADD", pod)
             assert (code, "DEL comes first" in error["msg"]) == (4, True), f"after {point}"
-        runtime.inside(pod, "ping", "-c1", "-W2", "192.0.2.1")
+        runtime.inside(pod, "ping", "-c1", "-w5", "192.0.2.1")
         assert runtime.call("DEL", pod)[0] == 0
         assert runtime.left() == {}
         _end(process)
@@ -104,7 +104,7 @@ def test_a_start_that_dies_at_any_point_is_done_again_by_the_next(node: Node, ru
         process = node.start(environ={"SLUICEWAY_FAIL_AT": "ADD veth made"})
         runtime.wait()
         assert runtime.left()["journal"] == [(f"c-{alive}", "eth0")], f"after {point}"
-        runtime.inside(alive, "ping", "-c1", "-W2", "192.0.2.1")
+        runtime.inside(alive, "ping", "-c1", "-w5", "192.0.2.1")
         assert runtime.call("ADD", half)[0] == TRY_LATER
         assert process.wait(READY_S) == -signal.SIGKILL
     process = node.start()

@@ -56,7 +56,7 @@ class Trial:
     def is_alive(self) -> bool:
         """Whether the pod reaches its node in both families."""
         for address in ("192.0.2.1", "2001:db8::1"):
-            self.runtime.inside(self.pod, "ping", "-c1", "-W2", address)
+            self.runtime.inside(self.pod, "ping", "-c1", "-w5", address)
         return True
 
     def check_finds(self, fault: str) -> None:

@@ -83,7 +83,7 @@ def test_a_node_that_has_no_pod_cidr_says_so_serves_no_add_and_does_all_else(nod
             given, error = runtime.call(command, late)
             assert (given, "this node has no podCIDR yet" in error["msg"]) == (code, True), error
         assert runtime.call("CHECK", before, prevResult=result) == (0, {})
-        runtime.inside(before, "ping", "-c1", "-W2", "192.0.2.1")
+        runtime.inside(before, "ping", "-c1", "-w5", "192.0.2.1")
         assert node.health("readyz") == "ok"
         has(node, "podCIDRs: [10.244.7.0/24]")
         assert eventually(lambda: runtime.call("STATUS")[0] == 0)
@@ -130,7 +130,7 @@ def test_where_devices_are_born_without_ipv6_pods_have_it_and_what_they_lack_is_
         code, result = runtime.call("ADD", pod)
         assert code == 0, result
         for ip in result["ips"]:
-            node.run("ping", "-c1", "-W2", ip["address"].partition("/")[0])
+            node.run("ping", "-c1", "-w5", ip["address"].partition("/")[0])
         assert eventually(lambda: node.problems() == {("n1", "net.ipv6.conf.u0.disable_ipv6")})
         node.run("sysctl", "-qw", "net.ipv6.conf.u0.disable_ipv6=0")
         assert eventually(lambda: node.problems() == set())
@@ -240,7 +240,7 @@ def test_what_was_asked_while_no_agent_ran_is_done_before_the_next_one_serves(no
         runtime.wait()
         left = runtime.left()
         assert ("intents" not in left, len(left["journal"])) == (True, 1)  # type: ignore[arg-type]
-        runtime.inside(kept, "ping", "-c1", "-W2", "192.0.2.1")
+        runtime.inside(kept, "ping", "-c1", "-w5", "192.0.2.1")
         assert runtime.call("DEL", kept) == (0, {})
         assert runtime.left() == {}
 

@@ -281,7 +281,7 @@ def test_a_pod_has_the_addresses_and_the_mac_that_it_asks_for(node: Node, runtim
         assert [ip["address"] for ip in result["ips"]] == ["10.244.0.77/32", "fd00:244::7777:1/128"]
         assert json.loads(_in(pod, "ip", "-j", "link", "show", "eth0"))[0]["address"] == "c2:00:00:00:00:07"
         for target in ("192.0.2.1", "2001:db8::1"):
-            _in(pod, "ping", "-c1", "-W2", target)
+            _in(pod, "ping", "-c1", "-w5", target)
         code, error = runtime.call("ADD", runtime.make(), runtimeConfig=asked)
         assert (code, error["msg"]) == (11, "sluiceway.io/ipv4: 10.244.0.77 is another pod's")
         runtime.call("DEL", pod)
