@@ -5,6 +5,7 @@ made and pinned. Conntrack GC is begun by hand, once per load.
 """
 
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from maps.pins import Generation
 log = logger(__name__)
 
 GC_START = "gc_start"
+# Linux 6.18 gives a timer its memory only if it need not wait for it, which on a busy machine may fail
+GC_TRIES, GC_PAUSE_S = 50, 0.02
 
 
 class Loaded:
@@ -53,9 +56,13 @@ class Loaded:
         Raises:
             AgentError: the timer could not be set.
         """
-        answer = libbpf.test_run(self.programs[GC_START], b"")
-        if answer.retval:
-            raise AgentError(f"conntrack GC did not start: {GC_START} returned {answer.retval:#x}")
+        answers: list[int] = []
+        while len(answers) < GC_TRIES:
+            answers.append(libbpf.test_run(self.programs[GC_START], b"").retval)
+            if not answers[-1]:
+                return
+            time.sleep(GC_PAUSE_S)
+        raise AgentError(f"conntrack GC did not start: {GC_START} returned {answers[-1]:#x}")
 
     def close(self) -> None:
         """Let go; what is pinned, attached or armed stays."""
