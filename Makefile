@@ -21,7 +21,7 @@ WORKERS = $(shell echo $$(($$(nproc) + 1)))
 PYTHON_SOURCES := agent maps dpctl kubectl_sluiceway lab bench tests deploy
 C_SOURCES = $(shell find $(wildcard bpf maps cni lab bench tests) -name '*.[ch]')
 
-.PHONY: help setup packages bpffs build cnitool generate check test policy-fuzz disruption demo kernels cluster conformance conformance-all bench wheel plugin manifests image image-twice clean
+.PHONY: help setup packages bpffs build cnitool generate check test policy-fuzz disruption demo kernels cluster conformance conformance-all bench wheel plugin manifests image image-twice vagrant clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -107,6 +107,7 @@ cnitool: build
 	@$(PYTHON) -m lab.kubernetes.build cni >/dev/null
 
 test: setup bpffs cnitool build/tests/xdp.bpf.o ## everything that needs no Kubernetes binary
+	@$(PACKAGES) vagrant
 	.venv/bin/pytest -m 'not cluster and not alone' -n $(WORKERS) --dist loadfile
 	.venv/bin/pytest -m alone
 
@@ -146,6 +147,12 @@ wheel: build ## dist/sluiceway-*.whl, with sources, objects, extension and shim 
 
 plugin: ## dist/kubectl-sluiceway: kubectl's plugin, one file for every Python 3.11
 	python3 deploy/build/plugin.py dist
+
+# no test runs it: it wants packages and images from outside
+vagrant: ## three machines by Vagrant and libvirt, with kubeadm's cluster, the agent, nginx and a policy
+	@[[ -n $$(compgen -G 'dist/sluiceway-*.oci.tar') ]] || $(MAKE) image
+	@$(PACKAGES) vagrant machines
+	cd vagrant && vagrant up --provider libvirt
 
 # builds Helm into the user's cache
 manifests: build ## deploy/manifests and the tests' renders, from the chart

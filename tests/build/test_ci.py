@@ -45,7 +45,7 @@ def test_the_cluster_waits_for_its_programs_and_nothing_else_does(checkout: Path
     assert run(checkout).returncode == 0
     assert asked(checkout) == [
         "make setup cnitool",
-        "packages kernels cluster image",
+        "packages kernels cluster image vagrant",
         "make check",
         "make test",
         "make kernels",

@@ -9,7 +9,7 @@ import pytest
 CHECKOUT = Path(__file__).resolve().parents[2]
 PAGES = sorted({*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/**/*.md"), *CHECKOUT.glob("*/*.md")})
 # a file of the tree in backticks
-PATH = re.compile(r"`((?:agent|bpf|maps|dpctl|cni|lab|bench|deploy|tests)/[\w./-]+\.[a-z]+)`")
+PATH = re.compile(r"`((?:agent|bpf|maps|dpctl|cni|lab|bench|deploy|tests|vagrant)/[\w./-]+\.[a-z]+)`")
 CASE = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")
 

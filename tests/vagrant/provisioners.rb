@@ -1,0 +1,14 @@
+# frozen_string_literal: true
+
+# Prints what Vagrant makes of a folder's Vagrantfile: machines in their order, each with its provisioners, as JSON.
+require "json"
+require "vagrant"
+
+folder, home = ARGV
+environment = Vagrant::Environment.new(cwd: folder, home_path: home)
+machines = environment.machine_names.to_h do |name|
+  vm = environment.vagrantfile.machine_config(name, nil, nil)[:config].vm
+  shell = vm.provisioners.select { |each| each.type == :shell }
+  [name, shell.map { |each| [each.name, each.run || "once", each.config.inline.strip] }]
+end
+puts JSON.generate(machines)
