@@ -21,7 +21,7 @@ from agent.kernel.net.tunnel import TunnelDevice
 from agent.log import logger
 from agent.options.config import Options
 from agent.pods.veth import PodVeths
-from agent.serve import announce_report, policy_report, report
+from agent.serve import announce_report, policy_report, report, report_file
 from maps.pins import PinRoot
 
 log = logger(__name__)
@@ -47,9 +47,7 @@ def clean(options: Options) -> None:
     shutil.rmtree(options.state_dir / ATTACHMENTS, ignore_errors=True)
     (options.run_dir / cni_socket.SOCKET).unlink(missing_ok=True)
     shutil.rmtree(options.run_dir / intents.INTENTS, ignore_errors=True)
-    report.remove(options.run_dir)
-    policy_report.remove(options.run_dir)
-    announce_report.remove(options.run_dir)
+    report_file.remove(options.run_dir, (report.FILE, policy_report.FILE, announce_report.FILE))
     _remove_objects(options.cache_dir)
     _remove_if_empty((options.state_dir, options.run_dir, options.cache_dir))
     log.info("node is clean", was_there=not is_new)

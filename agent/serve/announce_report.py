@@ -18,11 +18,11 @@ from agent.log import logger
 from agent.model.address import Address
 from agent.model.cluster import Cluster
 from agent.model.lb_pool import LoadBalancerPool
-from agent.pods.files import place
+from agent.serve import report_file
 
 log = logger(__name__)
 
-FILE, DRAFT = "announce.json", "announce.new"  # in --run-dir
+FILE = "announce.json"  # in --run-dir
 LEAST_S = 1.0  # between two writes
 SHARE = 50  # it takes one part of so many of the thread's time at most, whatever there is to write
 
@@ -87,7 +87,7 @@ class AnnounceReporter:
         made = self._made(cluster, at_s)
         try:
             if made != self._written:
-                place(self._run_dir / FILE, msgspec.json.encode(made), draft=self._run_dir / DRAFT, outlives_boot=False)
+                report_file.write(self._run_dir, FILE, msgspec.json.encode(made))
         except OSError as error:
             log.warning("announced addresses cannot be written; dpctl announce shows older ones", why=error)
         else:
@@ -137,15 +137,4 @@ def read(run_dir: Path) -> AnnounceReport | None:
     Raises:
         PermissionError: this user may not look.
     """
-    try:
-        return msgspec.json.decode((run_dir / FILE).read_bytes(), type=AnnounceReport)
-    except PermissionError:
-        raise
-    except (OSError, msgspec.DecodeError):
-        return None
-
-
-def remove(run_dir: Path) -> None:
-    """Take it away."""
-    for name in (FILE, DRAFT):
-        (run_dir / name).unlink(missing_ok=True)
+    return report_file.read(run_dir, FILE, AnnounceReport)

@@ -15,12 +15,12 @@ from agent.compile.desired import Desired
 from agent.log import logger
 from agent.model.attachment import Attachment
 from agent.model.policy import PeerPod
-from agent.pods.files import place
+from agent.serve import report_file
 from agent.serve.policy_words import AtomWords, PolicyWords, SetWords, policy_words
 
 log = logger(__name__)
 
-FILE, DRAFT = "policy.json", "policy.new"  # in --run-dir
+FILE = "policy.json"  # in --run-dir
 LEAST_S = 1.0  # between two writes
 SHARE = 50  # it takes one part of so many of the thread's time at most, whatever there is to write
 
@@ -73,7 +73,7 @@ class PolicyReporter:
             return
         content = self._sections.content(self._pin_root, at_s)
         try:
-            place(self._run_dir / FILE, content, draft=self._run_dir / DRAFT, outlives_boot=False)
+            report_file.write(self._run_dir, FILE, content)
             self._is_unwritten = False
         except OSError as error:
             self._is_unwritten = True
@@ -153,15 +153,4 @@ def read(run_dir: Path) -> PolicyReport | None:
     Raises:
         PermissionError: this user may not look.
     """
-    try:
-        return msgspec.json.decode((run_dir / FILE).read_bytes(), type=PolicyReport)
-    except PermissionError:
-        raise
-    except (OSError, msgspec.DecodeError):
-        return None
-
-
-def remove(run_dir: Path) -> None:
-    """Take it away."""
-    for name in (FILE, DRAFT):
-        (run_dir / name).unlink(missing_ok=True)
+    return report_file.read(run_dir, FILE, PolicyReport)

@@ -8,12 +8,12 @@ from pathlib import Path
 import msgspec
 
 from agent.log import logger
-from agent.pods.files import place
 from agent.reconcile.status import Status
+from agent.serve import report_file
 
 log = logger(__name__)
 
-FILE, DRAFT = "status.json", "status.new"  # in --run-dir
+FILE = "status.json"  # in --run-dir
 LEAST_S = 1.0  # between two writes
 
 
@@ -49,7 +49,7 @@ class Reporter:
         self._reported, self._at_s = reported, at_s
         content = msgspec.json.encode(Report(self._pin_root, at_s, status, waits_for))
         try:
-            place(self._run_dir / FILE, content, draft=self._run_dir / DRAFT, outlives_boot=False)
+            report_file.write(self._run_dir, FILE, content)
         except OSError as error:
             log.warning("status cannot be written; dpctl status shows an older one, or none", why=error)
 
@@ -60,15 +60,4 @@ def read(run_dir: Path) -> Report | None:
     Raises:
         PermissionError: this user may not look.
     """
-    try:
-        return msgspec.json.decode((run_dir / FILE).read_bytes(), type=Report)
-    except PermissionError:
-        raise
-    except (OSError, msgspec.DecodeError):
-        return None
-
-
-def remove(run_dir: Path) -> None:
-    """Take it away."""
-    for name in (FILE, DRAFT):
-        (run_dir / name).unlink(missing_ok=True)
+    return report_file.read(run_dir, FILE, Report)

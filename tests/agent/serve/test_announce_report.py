@@ -12,7 +12,8 @@ from agent.model.lb_pool import AddressRange, LoadBalancerPool, PoolStatus
 from agent.model.name import ObjectName
 from agent.model.service import Service
 from agent.options.config import L2Announce
-from agent.serve.announce_report import FILE, AddressLine, AnnounceReporter, PoolLine, read, remove
+from agent.serve import report_file
+from agent.serve.announce_report import FILE, AddressLine, AnnounceReporter, PoolLine, read
 from agent.watch.decode.kinds import ALLOCATED
 
 PINS = Path("/sys/fs/bpf/x")
@@ -92,7 +93,7 @@ def test_it_is_written_when_something_differs_and_not_too_often(
     now[0] += 2
     reporter.report(moved)
     assert lines(tmp_path) == (line(node="n2", since_s=1002.0),)
-    remove(tmp_path)
+    report_file.remove(tmp_path, [FILE])
     now[0] += 2
     reporter.report(moved)
     assert read(tmp_path) is None, "nothing differs"

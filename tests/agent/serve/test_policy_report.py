@@ -20,7 +20,8 @@ from agent.model.policy import (
     Selector,
 )
 from agent.model.service import Protocol
-from agent.serve.policy_report import FILE, PolicyReport, PolicyReporter, read, remove
+from agent.serve import report_file
+from agent.serve.policy_report import FILE, PolicyReport, PolicyReporter, read
 from agent.serve.policy_words import meaning_words, selector_words
 from tests.dpctl import node as cast
 
@@ -110,7 +111,7 @@ def test_a_report_of_another_build_says_what_both_know(tmp_path: Path) -> None:
     assert found.policies["a"].subject == "s"
     (tmp_path / FILE).write_bytes(b"[]")
     assert read(tmp_path) is None
-    remove(tmp_path)
+    report_file.remove(tmp_path, [FILE])
     assert not [*tmp_path.iterdir()]
     assert read(tmp_path / "nowhere") is None
 
