@@ -56,6 +56,11 @@ import json, socket, sys
 def tcp(address, port):
     with socket.create_connection((address, port), timeout=3) as made:
         return True
+def syn(address, port):
+    try:
+        return tcp(address, port)
+    except ConnectionRefusedError:
+        return True  # by the host itself, so it was reached
 def udp(address, port):
     with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as made:
         made.settimeout(1)
@@ -70,7 +75,7 @@ def udp(address, port):
 seen = []
 for protocol, address, port in json.loads(sys.argv[1]):
     try:
-        (tcp if protocol == "TCP" else udp)(address, port)
+        {"TCP": tcp, "SYN": syn, "UDP": udp}[protocol](address, port)
         seen.append("")
     except OSError as error:
         seen.append(str(error) or type(error).__name__)
@@ -88,7 +93,7 @@ class Place:
     container: str
 
 
-Target = tuple[str, str, int]  # protocol, address, port
+Target = tuple[str, str, int]  # protocol, address, port; SYN is TCP that is answered, be it by a refusal
 
 
 def neighbours(names: Sequence[str]) -> list[tuple[str, list[str]]]:
@@ -98,13 +103,17 @@ def neighbours(names: Sequence[str]) -> list[tuple[str, list[str]]]:
 
 
 def node_rows(kubectl: Kubectl, nodes: Iterable[Node], found: Iterable[Agent]) -> list[Row]:
-    """Whether nodes reach each other's kubelets, from the agents, which have their nodes' network."""
+    """Whether nodes answer each other, from the agents, which have their nodes' network.
+
+    Asked for is the kubelet's port: a firewall between nodes has to let it through. A kubelet that listens at another
+    of its node's addresses refuses, and that is an answer.
+    """
     by_name = {node.name: node for node in nodes if node.kubelet_port}
     places = {
         agent.node: Place(agent.namespace, agent.name, agent.node, CONTAINER) for agent in found if agent.is_ready
     }
     asked = [
-        (places[name], to, [("TCP", address, by_name[to].kubelet_port) for address in by_name[to].addresses])
+        (places[name], to, [("SYN", address, by_name[to].kubelet_port) for address in by_name[to].addresses])
         for name, others in neighbours(sorted(by_name))
         for to in others
         if name in places

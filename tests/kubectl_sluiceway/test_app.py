@@ -24,7 +24,7 @@ def test_all_is_well(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
     seen = rows(capsys)
     assert seen["agent", "n1"][0]
     assert seen["version", "all"] == (True, "sluiceway:1 (sha256:aa)")
-    assert seen["node to node", "n1 to n2"] == (True, "TCP IPv4, TCP IPv6")
+    assert seen["node to node", "n1 to n2"] == (True, "SYN IPv4, SYN IPv6")
     assert seen["pod to pod", "n2 to n1"] == (True, "TCP IPv4, UDP IPv4, TCP IPv6, UDP IPv6")
     assert fake.asked[-1][0][:2] == ["delete", "namespace"]
 
@@ -124,7 +124,7 @@ def test_an_agent_that_cannot_be_asked_is_not_well(fake: Fake, capsys: pytest.Ca
 @pytest.mark.parametrize(
     ("bad", "check", "note"),
     [
-        ("2001:db8::2", "node to node", "TCP 2001:db8::2 port 10250: timed out"),
+        ("2001:db8::2", "node to node", "SYN 2001:db8::2 port 10250: timed out"),
         ("fd00:2::2", "pod to pod", "TCP fd00:2::2 port 8080: timed out; UDP fd00:2::2 port 8080: timed out"),
     ],
 )
