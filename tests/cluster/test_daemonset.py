@@ -1,7 +1,10 @@
 """The DaemonSet is updated to another image and other maps, and back, without loss; a pod tells what it lacks."""
 
 import json
+import os
+import subprocess
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -11,6 +14,7 @@ from typing import Any
 import pytest
 
 from bench import tools
+from deploy.build.plugin import build
 from lab.kubernetes import cluster as clusters
 from lab.kubernetes import daemonset, runtime
 from lab.kubernetes.cluster import Cluster
@@ -64,6 +68,25 @@ def test_a_rolling_update_to_other_maps_and_back_loses_no_connection(made: Clust
         assert not any(each["failed"].values()), each
         assert each["kept"] == KEPT
         assert each["opened"] > RATE * LEAST_S
+
+
+def test_the_installers_check_finds_all_well(made: Cluster, tmp_path: Path) -> None:
+    plugin = build(tmp_path)
+    kubectl = made.kubectl
+    environment = os.environ | {"PATH": f"{Path(kubectl.program).parent}:{os.environ['PATH']}"}
+    command = [str(plugin), f"--kubeconfig={kubectl.kubeconfig}", "status", "--wait", "--timeout=120s", "-o", "json"]
+    done = subprocess.run(
+        ["nsenter", f"--net={kubectl.host.netns}", *command],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    checks = Counter(row["check"] for row in json.loads(done.stdout))
+    nodes = len(made.site.nodes)
+    pairs = nodes * (nodes - 1)
+    assert checks == {"agent": nodes, "version": 1, "sync": nodes, "node to node": pairs, "pod to pod": pairs}
 
 
 def _without_net_admin(container: dict[str, Any]) -> None:
