@@ -8,20 +8,18 @@ import contextlib
 import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
 from kubectl_sluiceway.agents import CONTAINER, Agent, Node
-from kubectl_sluiceway.kubectl import Kubectl, PluginError
+from kubectl_sluiceway.kubectl import Kubectl, PluginError, at_once
 from kubectl_sluiceway.table import Row
 
 NAME = "sluiceway-probe"
 PORT = 8080
 NEIGHBOURS = 3  # that each node asks, so that a large cluster is asked in the time of a small one
 POLL_S = 0.5
-AT_ONCE = 8  # kubectl processes
 
 SERVE = f"""
 import selectors, signal, socket, sys
@@ -159,8 +157,7 @@ def _asked(kubectl: Kubectl, check: str, asked: Sequence[tuple[Place, str, list[
         well = ", ".join(dict.fromkeys(f"{p} {'IPv6' if ':' in address else 'IPv4'}" for p, address, _ in targets))
         return Row(check, where, not bad, "; ".join(bad) or well)
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        return list(pool.map(ask, asked))
+    return at_once(ask, asked)
 
 
 def _answers(kubectl: Kubectl, place: Place, targets: Sequence[Target]) -> list[str]:

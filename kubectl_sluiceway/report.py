@@ -4,13 +4,11 @@ import io
 import tarfile
 import time
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from kubectl_sluiceway.agents import CONTAINER, SELECTOR, Agent, agents
-from kubectl_sluiceway.kubectl import Kubectl, PluginError
+from kubectl_sluiceway.kubectl import Kubectl, PluginError, at_once
 
-AT_ONCE = 4  # kubectl processes
 LOG_LINES = "20000"
 DPCTL = {
     "status.json": ("status", "-o", "json"),
@@ -48,8 +46,7 @@ def write(kubectl: Kubectl, namespace: str, path: Path) -> list[str]:
             missing.append(f"{name}: {error}")
             return name, ""
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        files = [(name, text) for name, text in pool.map(ask, wanted.items()) if text]
+    files = [(name, text) for name, text in at_once(ask, wanted.items()) if text]
     _pack(path, [*files, ("missing.txt", "".join(f"{line}\n" for line in sorted(missing)))])
     return sorted(missing)
 

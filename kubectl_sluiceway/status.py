@@ -3,16 +3,14 @@
 import json
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from kubectl_sluiceway import probe
 from kubectl_sluiceway.agents import CONTAINER, Agent, agents, nodes
 from kubectl_sluiceway.checks import agent_rows, status_rows, version_rows
-from kubectl_sluiceway.kubectl import Kubectl, PluginError
+from kubectl_sluiceway.kubectl import Kubectl, PluginError, at_once
 from kubectl_sluiceway.table import Row
 
 AGAIN_S = 2.0
-AT_ONCE = 8  # kubectl processes
 
 
 def look(kubectl: Kubectl, namespace: str, *, probes: bool, timeout_s: float) -> list[Row]:
@@ -56,5 +54,4 @@ def _statuses(kubectl: Kubectl, found: Sequence[Agent]) -> list[Row]:
         except (PluginError, json.JSONDecodeError) as error:
             return [Row("sync", agent.node, is_well=False, note=str(error))]
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        return [row for rows in pool.map(ask, (agent for agent in found if agent.is_ready)) for row in rows]
+    return [row for rows in at_once(ask, (agent for agent in found if agent.is_ready)) for row in rows]

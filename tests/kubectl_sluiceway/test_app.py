@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -11,6 +12,7 @@ import pytest
 
 from deploy.build.plugin import build
 from kubectl_sluiceway.app import main
+from kubectl_sluiceway.completion import COMMANDS
 from tests.kubectl_sluiceway.conftest import SYNCED, Fake, agent, node
 
 
@@ -256,6 +258,17 @@ def test_completion(capsys: pytest.CaptureFixture[str], typed: list[str], found:
     *lines, directive = capsys.readouterr().out.splitlines()
     assert [line.split("\t")[0] for line in lines] == found
     assert directive == ":4"
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_every_flag_is_completed(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    words = [command] if command else []
+    with pytest.raises(SystemExit):
+        main([*words, "--help"])
+    told = set(re.findall(r"^  (?:-\w(?: \S+)?, )?(--[a-z-]+)", capsys.readouterr().out, re.MULTILINE)) - {"--help"}
+    main(["__complete", *words, "--"])
+    *completed, _ = capsys.readouterr().out.split()
+    assert told == set(completed)
 
 
 def test_it_runs_as_one_file_with_no_library(fake: Fake, tmp_path: Path) -> None:
