@@ -9,13 +9,15 @@ SEC("syscall") int gc_start(void *ctx)
 {
 	__u32 zero = 0;
 	struct gc_timer *s = bpf_map_lookup_elem(&gc_timers, &zero);
+	int error;
 
 	(void)ctx;
 	if (!s)
 		return -1;
 	bpf_timer_init(&s->timer, &gc_timers, MONOTONIC);
-	if (bpf_timer_set_callback(&s->timer, gc_fires))
-		return -1;
+	error = bpf_timer_set_callback(&s->timer, gc_fires);
+	if (error)
+		return error;
 	if (!s->began_ns)
 		s->began_ns = bpf_ktime_get_ns();
 	return bpf_timer_start(&s->timer, SECOND_NS, 0);

@@ -19,7 +19,7 @@ from maps.pins import Generation
 log = logger(__name__)
 
 GC_START = "gc_start"
-# Linux 6.18 gives a timer its memory only if it need not wait for it, which on a busy machine may fail
+# a busy machine was seen to refuse the timer once; the kernel makes its memory without waiting for any
 GC_TRIES, GC_PAUSE_S = 50, 0.02
 
 
