@@ -129,7 +129,7 @@ def test_what_machines_run_is_a_script_of_the_tree(main: dict[str, Steps], sriov
 
 def test_make_vagrant_builds_the_image_where_there_is_none(tmp_path: Path) -> None:
     shutil.copy(CHECKOUT / "Makefile", tmp_path)
-    command = ["make", "--dry-run", "vagrant"]
+    command = ["make", "--no-print-directory", "--dry-run", "vagrant"]
     without = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert "deploy/build/packages.sh build clang" in without.stdout
     assert "vagrant up" not in without.stdout
