@@ -1,30 +1,24 @@
 """The agent's parts put together: who is given what of whom, asked when it is needed."""
 
-import socket
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from ipaddress import IPv4Network
 from typing import TYPE_CHECKING
 
 from pyroute2 import IPRoute
 
+from agent import api_parts, node_view
 from agent.announce.part import AnnouncedPart
 from agent.cni.check import RecordCheck
 from agent.cni.commands import Cni
 from agent.cni.socket import CniSocket
 from agent.compile.announce import Announcement
-from agent.compile.public_range import PublicRanges
-from agent.compile.settings import NetworkSettings, Settings
-from agent.compile.tunnel import NAME as TUNNEL
-from agent.compile.tunnel import SEGMENTER, DeviceKind
-from agent.compile.uplink import uplinks
+from agent.compile.settings import Settings
 from agent.ipam.pool import Ipam
 from agent.kernel.net.drift import DriftWatch
 from agent.kernel.net.routes import Routes
-from agent.kernel.net.tunnel import TunnelDevice, has_kind
+from agent.kernel.net.tunnel import TunnelDevice
 from agent.kernel.net.vlan_offload import VlanOffload
 from agent.kernel.parts import (
     PodProgramsPart,
@@ -39,10 +33,9 @@ from agent.kernel.policy_counters import PolicyCountersPart
 from agent.kernel.programs.hooks import POD
 from agent.kernel.programs.start import Started
 from agent.kernel.xdp import XdpPart
-from agent.model.address import Network
 from agent.model.cluster import Cluster
 from agent.model.local import Device
-from agent.options.config import Encapsulation, L2Announce, Options, PodNetwork, ServiceProxy
+from agent.options.config import Options, PodNetwork, ServiceProxy
 from agent.options.values import NOWHERE
 from agent.pods.attachments import boot_id
 from agent.pods.chained import ChainedVeths
@@ -130,12 +123,12 @@ class Parts:
 
     def uplinks(self) -> tuple[Device, ...]:
         """The uplinks of this moment."""
-        return _uplinks(self.options, self.mirror)
+        return node_view.uplinks_of(self.options, self.mirror)
 
 
 def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPRoute) -> Parts:
     """Make the parts on a datapath that is loaded; none has begun."""
-    network, is_chained = _network(options, netlink), options.network is PodNetwork.CHAINED
+    network, is_chained = node_view.network(options, netlink), options.network is PodNetwork.CHAINED
     tables = open_agent_tables(kernel.move.new.maps)
     settings = Settings(
         options.node_name,
@@ -152,7 +145,7 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
         service_proxy=options.served,
         l2_announce=options.l2_announce,
         node_port_addresses=options.nodeport_addresses,
-        public_ranges=_public_ranges(options),
+        public_ranges=node_view.public_ranges(options),
         forwarding=options.forwarding,
     )
     threads, metrics = Threads(), Metrics()
@@ -174,13 +167,13 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
     )
     mirror = Mirror(lambda now: _offer(now, offers), expected(options), denies=options.xdp_deny_cidrs_file is not None)
     cluster = sources(options, prepared.client, mirror, threads)
-    allocator = _allocator(options, prepared, mirror, cluster, threads)
-    announcer = _announcer(options, prepared, mirror, kernel, threads)
+    allocator = api_parts.allocator(options, prepared, mirror, cluster, threads)
+    announcer = api_parts.announcer(options, prepared, mirror, kernel, threads)
     if announcer:
         announced.append(announcer.announce)
     offers = (loop.offer, *((allocator.offer,) if allocator else ()))
-    ipam = Ipam(lambda: _pod_cidrs(options, mirror))
-    veths = PodVeths(lambda: _ways_out(options, mirror, loop), _before_up(kernel), options.mtu)
+    ipam = Ipam(lambda: node_view.pod_cidrs(options, mirror))
+    veths = PodVeths(lambda: node_view.pod_mtus(options, mirror, loop), _before_up(kernel), options.mtu)
     others = ChainedVeths(kernel.hooks)
     journal = Journal(options.state_dir / ATTACHMENTS, boot_id())
     check = RecordCheck(tables, lambda ifindex: kernel.hooks.has(ifindex, POD), loop.records)
@@ -192,7 +185,9 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
         veths=veths,
         others=others,
         no_address=cluster.no_address,
-        imported=Imported(options.cni_state_dir, lambda: _imported(options, mirror), ipam, _device_names),
+        imported=Imported(
+            options.cni_state_dir, lambda: node_view.imported_cidrs(options, mirror), ipam, node_view.device_names
+        ),
     )
     cni = Cni(served, ipam, (veths.faults, check), is_chained=is_chained)
     earlier = EarlierPods(
@@ -221,9 +216,9 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
         loop=loop,
         local=LocalSource(mirror, MasqueradeFile(options.masquerade_config), threads),
         denied=_denied(options, mirror, threads),
-        drift=DriftWatch(lambda: _kept(options, mirror, loop), loop.resync_watched, threads),
+        drift=DriftWatch(lambda: node_view.kept(options, mirror, loop), loop.resync_watched, threads),
         sources=cluster,
-        servers=_servers(options, prepared, loop, threads),
+        servers=api_parts.servers(options, prepared, loop, threads),
         cni=cni,
         earlier=earlier if is_chained else None,
         cni_socket=CniSocket(options.run_dir, cni.answer, metrics.observe_cni, threads),
@@ -242,54 +237,6 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
 def _offer(cluster: Cluster, offers: Iterable[OnCluster]) -> None:
     for offer in offers:
         offer(cluster)
-
-
-def _servers(options: Options, prepared: Prepared, loop: Loop, threads: Threads) -> "Servers | None":
-    """Who chooses among API servers; imported as the client of the API server is."""
-    if not options.api_server or prepared.client is None:
-        return None
-    from agent.kube.servers import Servers  # noqa: PLC0415  as above
-
-    return Servers(prepared.client, options.api_server, threads, serves=lambda: loop.status().synced)
-
-
-def _allocator(
-    options: Options, prepared: Prepared, mirror: Mirror, cluster: Sources, threads: Threads
-) -> "Allocator | None":
-    """Who takes part in allocating load balancers' addresses; imported as the client of the API server is."""
-    if not options.loadbalancer_pools or prepared.client is None:
-        return None
-    from agent.ipam import lb_allocator  # noqa: PLC0415  as above
-    from agent.kube.leases import Election, Leases, Timing  # noqa: PLC0415  as above
-
-    timing = Timing()
-    identity = f"{options.node_name}_{uuid.uuid4()}"
-    return lb_allocator.Allocator(
-        prepared.client,
-        Election(Leases(prepared.client, timing.request_s), lb_allocator.LEASE, identity, timing),
-        threads,
-        watch=cluster.watch_allocated,
-        report=partial(mirror.report, lb_allocator.WATCH),
-        on_problem=cluster.events.lb_problem if cluster.events else lambda *_: None,
-    )
-
-
-def _announcer(
-    options: Options, prepared: Prepared, mirror: Mirror, kernel: Started, threads: Threads
-) -> "Announcer | None":
-    """Who keeps this node among those that announce; imported as the client of the API server is."""
-    if options.l2_announce is L2Announce.OFF or prepared.client is None:
-        return None
-    from agent.announce.announcer import Announcer  # noqa: PLC0415  as above
-
-    return Announcer(
-        prepared.client,
-        options.node_name,
-        open_table(abi.ANNOUNCING, kernel.move.new.maps),
-        threads,
-        on_live=mirror.set_announcers,
-        report=partial(mirror.report, "announcer"),
-    )
 
 
 def _unsynced(loop: Loop, mirror: Mirror, cluster: Sources, wait_s: float) -> str:
@@ -311,46 +258,15 @@ def _watch_uses(sources: Sources) -> Iterator[WatchUse]:
         yield WatchUse(watch.kind, None if watch.heard_at is None else now - watch.heard_at, watch.restarts)
 
 
-def _uplinks(options: Options, mirror: Mirror) -> tuple[Device, ...]:
-    cluster = mirror.cluster
-    node = cluster.nodes.get(options.node_name)
-    return uplinks(options.devices, node, cluster.local.devices, with_overlays=options.serves_over_others)
-
-
 def _before_up(kernel: Started) -> Callable[[str], BeforeUp]:
     """What makes the node's end of a pod's veth fit to come up."""
     guards = kernel.hooks.guards(0, POD)  # 0: of a device that is still to be made
     return lambda name: (kernel.sysctls.pod(name), guards)
 
 
-def _ways_out(options: Options, mirror: Mirror, loop: Loop) -> Iterator[int]:
-    """The MTU that running pods have; until one is known, those of the devices by which pods' packets leave."""
-    if mtu := loop.pod_mtu():
-        yield mtu
-        return
-    ways = _uplinks(options, mirror)
-    ways += tuple(device for device in mirror.cluster.local.devices if device.name == TUNNEL)
-    yield from (device.mtu for device in ways if device.mtu)
-
-
-def _kept(options: Options, mirror: Mirror, loop: Loop) -> frozenset[str | bytes]:
-    """Devices and addresses that come back when somebody takes them."""
-    ways = (device.name for device in _uplinks(options, mirror))  # routes by gateways go when one is set down
-    own = tuple(one for one in loop.attachments() if not one.link.is_chained)
-    addresses = (address.packed for one in own for address in one.addresses)
-    return frozenset((TUNNEL, SEGMENTER, *ways, *(one.link.host_device for one in own), *addresses))
-
-
 def _denied(options: Options, mirror: Mirror, threads: Threads) -> DeniedSource | None:
     path = options.xdp_deny_cidrs_file
     return DeniedSource(path, mirror, threads) if path else None
-
-
-def _public_ranges(options: Options) -> PublicRanges | None:
-    """The ranges of external addresses that Services may have; None: any address."""
-    if not options.strict_external_ip_validation:
-        return None
-    return PublicRanges(options.service_external_ip_range, options.loadbalancer_ip_range)
 
 
 def _health(options: Options, threads: Threads, now: Callable[[], tuple[float, Cluster]]) -> HealthPorts:
@@ -387,37 +303,3 @@ def _dataplane(
         *more,
     )
     return Dataplane(tables, parts, pod_programs)
-
-
-def _network(options: Options, netlink: IPRoute) -> NetworkSettings:
-    is_geneve = options.encapsulation is Encapsulation.GENEVE
-    return NetworkSettings(
-        options.encapsulation,
-        options.cross_subnet,
-        options.tunnel_port,
-        options.tunnel_vni,
-        options.mtu,
-        options.masquerade and options.network is PodNetwork.OWN,
-        is_geneve and has_kind(netlink, DeviceKind.GENEVE),
-        options.host_routing,
-        options.service_cidrs,
-        options.masquerade_all,
-    )
-
-
-def _pod_cidrs(options: Options, mirror: Mirror) -> tuple[Network, ...]:
-    """Those that pods get addresses of from here: of IPv6 none where the kernel has no IPv6."""
-    cluster = mirror.cluster
-    node = cluster.nodes.get(options.node_name) if options.network is PodNetwork.OWN else None
-    cidrs = node.pod_cidrs if node else ()
-    return cidrs if cluster.local.has_ipv6 else tuple(cidr for cidr in cidrs if isinstance(cidr, IPv4Network))
-
-
-def _imported(options: Options, mirror: Mirror) -> tuple[Network, ...]:
-    """The pod CIDRs in which pods from before us keep their addresses."""
-    node = mirror.cluster.nodes.get(options.node_name) if options.network is PodNetwork.OWN else None
-    return node.pod_cidrs if node and node.imports_host_local else ()
-
-
-def _device_names() -> frozenset[str]:
-    return frozenset(name for _, name in socket.if_nameindex())

@@ -1,0 +1,68 @@
+"""What speaks to the API beside the watches, each where options want it; imported as the API server's client is."""
+
+import uuid
+from functools import partial
+from typing import TYPE_CHECKING
+
+from agent.kernel.programs.start import Started
+from agent.options.config import L2Announce, Options
+from agent.prepare import Prepared
+from agent.reconcile.loop import Loop
+from agent.threads import Threads
+from agent.watch.mirror import Mirror
+from agent.watch.source import Sources
+from maps import abi
+from maps.registry import open_table
+
+if TYPE_CHECKING:
+    from agent.announce.announcer import Announcer
+    from agent.ipam.lb_allocator import Allocator
+    from agent.kube.servers import Servers
+
+
+def servers(options: Options, prepared: Prepared, loop: Loop, threads: Threads) -> "Servers | None":
+    """Who chooses among API servers; None where there is one way to it alone."""
+    if not options.api_server or prepared.client is None:
+        return None
+    from agent.kube.servers import Servers  # noqa: PLC0415  as the module says
+
+    return Servers(prepared.client, options.api_server, threads, serves=lambda: loop.status().synced)
+
+
+def allocator(
+    options: Options, prepared: Prepared, mirror: Mirror, cluster: Sources, threads: Threads
+) -> "Allocator | None":
+    """Who takes part in allocating load balancers' addresses; None without `--loadbalancer-pools`."""
+    if not options.loadbalancer_pools or prepared.client is None:
+        return None
+    from agent.ipam import lb_allocator  # noqa: PLC0415  as the module says
+    from agent.kube.leases import Election, Leases, Timing  # noqa: PLC0415  as the module says
+
+    timing = Timing()
+    identity = f"{options.node_name}_{uuid.uuid4()}"
+    return lb_allocator.Allocator(
+        prepared.client,
+        Election(Leases(prepared.client, timing.request_s), lb_allocator.LEASE, identity, timing),
+        threads,
+        watch=cluster.watch_allocated,
+        report=partial(mirror.report, lb_allocator.WATCH),
+        on_problem=cluster.events.lb_problem if cluster.events else lambda *_: None,
+    )
+
+
+def announcer(
+    options: Options, prepared: Prepared, mirror: Mirror, kernel: Started, threads: Threads
+) -> "Announcer | None":
+    """Who keeps this node among those that announce; None without `--l2-announce`."""
+    if options.l2_announce is L2Announce.OFF or prepared.client is None:
+        return None
+    from agent.announce.announcer import Announcer  # noqa: PLC0415  as the module says
+
+    return Announcer(
+        prepared.client,
+        options.node_name,
+        open_table(abi.ANNOUNCING, kernel.move.new.maps),
+        threads,
+        on_live=mirror.set_announcers,
+        report=partial(mirror.report, "announcer"),
+    )
