@@ -90,7 +90,7 @@ def test_a_target_over_its_budget_is_reported_and_fails_nothing(checkout: Path) 
     assert done.returncode == 0
 
 
-def test_all_together_over_the_budget_fail(checkout: Path) -> None:
+def test_all_together_over_the_budget_by_a_third_fail(checkout: Path) -> None:
     (checkout / ".ci/budget.txt").write_text("check 0\n")
     script(checkout / "bin/make", '[[ $1 != "check" ]] || sleep 1.1')
     done = run(checkout)
