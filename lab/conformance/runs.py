@@ -61,7 +61,7 @@ RUNS: Sequence[Run] = (
     Run("vxlan-cross-subnet", (SECONDARY,), "vxlan", cross_subnet=True, socket_lb=True, by_name=True),
     Run("ipip", (GRANULAR,), "ipip"),
     Run("geneve", (GRANULAR,), "geneve"),
-    Run("load-balancer", (LOAD_BALANCER,), by_name=True, load_balancer=ANNOUNCED),
+    Run("load-balancer", (LOAD_BALANCER,), load_balancer=ANNOUNCED),
 )
 NAMES = tuple(run.name for run in RUNS)
 
