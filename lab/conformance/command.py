@@ -50,11 +50,12 @@ def command(  # noqa: PLR0913  each is a flag
 
 
 def _listed(lab: str, focus: str, names: Sequence[str], out: Path, nodes: int) -> bool:
-    is_good, is_whole = True, not (focus or names)
+    is_good, are_own_due = True, not (focus or names)  # on the first cluster, once
     for subnets, together in groupby(runs.chosen(names), key=lambda run: run.subnets):
         with lifecycle.running(lab, _options(nodes, subnets), click.echo) as made:
-            if is_whole:
+            if are_own_due:
                 is_good &= own_tests(lab, out)
+                are_own_due = False
             for run in together:
                 required = () if focus else run.required()
                 found = one_pass(made, run, focus or results.focus(required), required, out)

@@ -57,6 +57,7 @@ RUNS: Sequence[Run] = (
     Run("socket-lb-on", (CONFORMANCE, SECONDARY), socket_lb=True),
     Run("socket-lb-off", (CONFORMANCE, GRANULAR)),
     Run("policy", (POLICY,)),
+    Run("policy-vxlan", (POLICY,), "vxlan", by_name=True),
     Run("vxlan", (GRANULAR,), "vxlan", daemonset=True),
     Run("vxlan-cross-subnet", (SECONDARY,), "vxlan", cross_subnet=True, socket_lb=True, by_name=True),
     Run("ipip", (GRANULAR,), "ipip"),
