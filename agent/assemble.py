@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyroute2 import IPRoute
@@ -13,9 +14,12 @@ from agent.announce.part import AnnouncedPart
 from agent.cni.check import RecordCheck
 from agent.cni.commands import Cni
 from agent.cni.socket import CniSocket
+from agent.cni.vf_commands import VfCommands
 from agent.compile.announce import Announcement
 from agent.compile.settings import Settings
 from agent.ipam.pool import Ipam
+from agent.kernel.device.pci import PciBus
+from agent.kernel.device.sriov import SriovCard
 from agent.kernel.net.drift import DriftWatch
 from agent.kernel.net.routes import Routes
 from agent.kernel.net.tunnel import TunnelDevice
@@ -43,9 +47,14 @@ from agent.pods.earlier import EarlierPods
 from agent.pods.imported import Imported
 from agent.pods.journal import Journal
 from agent.pods.libcni import kept_attachments
+from agent.pods.plugin import HOST_ROOT, Plugins
 from agent.pods.pods import Pods
 from agent.pods.veth import PodVeths
 from agent.pods.veth_batch import BeforeUp
+from agent.pods.vf_files import VfFiles
+from agent.pods.vf_ipam import VfIpam
+from agent.pods.vf_record import VfJournal
+from agent.pods.vfs import Vfs
 from agent.prepare import Prepared
 from agent.reconcile.loop import Loop
 from agent.reconcile.parts import Dataplane, Part
@@ -59,6 +68,7 @@ from agent.serve.http import HttpServer
 from agent.serve.metrics import Metrics, WatchUse
 from agent.serve.policy_report import PolicyReporter
 from agent.serve.report import Reporter
+from agent.serve.vf_problems import VfProblems
 from agent.threads import Threads
 from agent.watch.mirror import Mirror, OnCluster
 from agent.watch.node.denied import DeniedSource
@@ -97,6 +107,7 @@ class Parts:
     http: HttpServer
     health: HealthPorts | None  # not where kube-proxy answers
     shares: FlowShares
+    vf_problems: VfProblems
     metrics: Metrics
     reporter: Reporter
     policy_reporter: PolicyReporter
@@ -116,9 +127,10 @@ class Parts:
         """
         status = self.loop.status()
         problems = status.problems if status.synced else self.mirror.cluster.problems
-        refused = self.health.problems() if self.health is not None else ()
-        if refused or self.shares.problems():
-            problems = (*problems, *refused, *self.shares.problems())
+        more = (*(self.health.problems() if self.health is not None else ()), *self.shares.problems())
+        more += self.vf_problems.problems(self.mirror.cluster)
+        if more:
+            problems = (*problems, *more)
         return status if problems is status.problems else replace(status, problems=problems)
 
     def uplinks(self) -> tuple[Device, ...]:
@@ -189,7 +201,8 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
             options.cni_state_dir, lambda: node_view.imported_cidrs(options, mirror), ipam, node_view.device_names
         ),
     )
-    cni = Cni(served, ipam, (veths.faults, check), is_chained=is_chained)
+    vfs = _vfs(options)
+    cni = Cni(served, ipam, (veths.faults, check), VfCommands(vfs), is_chained=is_chained)
     earlier = EarlierPods(
         served,
         others,
@@ -224,6 +237,7 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
         cni_socket=CniSocket(options.run_dir, cni.answer, metrics.observe_cni, threads),
         health=health,
         shares=shares,
+        vf_problems=VfProblems(vfs, options.node_name),
         http=HttpServer(prepared.listener, metrics.registry, threads, ready=ready, alive=threads.trouble),
         metrics=metrics,
         reporter=Reporter(options.run_dir, options.pin_root),
@@ -232,6 +246,14 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
         allocator=allocator,
         announcer=announcer,
     )
+
+
+def _vfs(options: Options) -> Vfs:
+    """The VFs that pods are given."""
+    root = HOST_ROOT if HOST_ROOT.is_dir() else None
+    ipam = VfIpam(Plugins(options.cni_bin_dir, root))
+    card = SriovCard(PciBus(root or Path("/")))
+    return Vfs(card, VfJournal(options.state_dir, boot_id()), ipam, VfFiles(options.run_dir))
 
 
 def _offer(cluster: Cluster, offers: Iterable[OnCluster]) -> None:

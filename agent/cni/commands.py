@@ -11,12 +11,14 @@ from agent.cni import result as cni_result
 from agent.cni.chained import chained_request
 from agent.cni.error import CniError, Code, refused
 from agent.cni.request import Command, Request, parse, requested_version
+from agent.cni.vf_commands import VfCommands
 from agent.ipam.pool import Ipam
 from agent.log import logger
 from agent.model.address import Address
 from agent.model.attachment import Attachment
 from agent.pods.errors import PodRefused
 from agent.pods.pods import REFUSALS, Pods
+from agent.pods.vfs import TROUBLES
 
 log = logger(__name__)
 
@@ -26,18 +28,22 @@ Look = Callable[[Attachment], tuple[str, ...]]
 class Cni:
     """The commands of one node; :meth:`answer` is called from a thread per request."""
 
-    def __init__(self, pods: Pods, ipam: Ipam, looks: Iterable[Look], *, is_chained: bool = False) -> None:
+    def __init__(
+        self, pods: Pods, ipam: Ipam, looks: Iterable[Look], vfs: VfCommands, *, is_chained: bool = False
+    ) -> None:
         """Each of *looks* tells what is not as ADD left it; CHECK asks them all.
 
-        *is_chained*: other plugins make the interfaces and give the addresses.
+        *is_chained*: other plugins make the interfaces and give the addresses, but for VFs.
         """
+        self._vfs = vfs
         self._pods = pods
         self._ipam = ipam
         self._looks = tuple(looks)
         self._is_chained = is_chained
 
     def restore(self) -> tuple[Attachment, ...]:
-        """As ``Pods.restore``."""
+        """As ``Pods.restore``; VFs of pods that are gone come home."""
+        self._vfs.restore()
         return self._pods.restore()
 
     def attachments(self) -> tuple[Attachment, ...]:
@@ -45,7 +51,8 @@ class Cni:
         return self._pods.attachments()
 
     def collect(self) -> None:
-        """As ``Pods.collect``."""
+        """As ``Pods.collect``; VFs of pods that are gone come home."""
+        self._vfs.collect_dead()
         self._pods.collect()
 
     def answer(self, environment: Mapping[str, str], stdin: bytes) -> tuple[int, bytes]:
@@ -70,7 +77,7 @@ class Cni:
             raise
         except PodRefused as error:
             raise refused(error) from error
-        except REFUSALS as error:
+        except (*REFUSALS, *TROUBLES) as error:
             raise CniError(Code.TRY_LATER, f"{command} failed: {error}") from error
         except Exception as error:
             log.exception("CNI request broke", command=command)
@@ -81,13 +88,16 @@ class Cni:
             case Command.ADD:
                 return self._add(request)
             case Command.DEL:
-                self._pods.delete(request.key, request.asked_at_ns)
+                if not self._vfs.delete(request):
+                    self._pods.delete(request.key, request.asked_at_ns)
             case Command.CHECK:
-                self._check(request)
+                if not self._vfs.check(request):
+                    self._check(request)
             case Command.GC:
                 self._collect(request)
             case Command.STATUS:
-                self._status()
+                if not request.kind:  # what a VF needs is its own, and looked at by ADD
+                    self._status()
             case Command.VERSION:
                 return cni_result.versions()
             case _:
@@ -95,6 +105,10 @@ class Cni:
         return b""
 
     def _add(self, request: Request) -> bytes:
+        if request.kind:
+            if self._pods.find(request.key) is not None:
+                raise CniError(Code.ENVIRONMENT, f"CNI_IFNAME: {request.container_id} has {request.interface} already")
+            return self._vfs.add(request)
         if self._is_chained:
             self._pods.add(chained_request(request))
             return cni_result.passed_on(request)
@@ -118,7 +132,7 @@ class Cni:
 
         One that was made after the runtime wrote its list could not be in it, and is spared.
         """
-        problems = []
+        problems: list[str] = []
         for attachment in self._pods.of_network(request.network):
             if attachment.key in (request.valid or ()):
                 continue
@@ -126,6 +140,7 @@ class Cni:
                 self._pods.delete(attachment.key, request.asked_at_ns)
             except REFUSALS as error:
                 problems.append(f"{attachment.container_id} {attachment.interface}: {error}")
+        problems += self._vfs.collect(request)
         self._pods.keep_imported(request.network, request.valid or frozenset())
         if problems:
             raise CniError(Code.INCOMPLETE, "not everything could be cleaned up", "; ".join(problems))

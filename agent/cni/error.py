@@ -46,6 +46,8 @@ _REFUSALS: dict[type[errors.PodRefused], tuple[Code, str]] = {
     errors.NetnsUnusable: (Code.NETNS, "CNI_NETNS: "),
     errors.InterfaceTaken: (Code.ENVIRONMENT, "CNI_IFNAME: "),
     errors.InterfaceUnusable: (Code.CONFIG, "prevResult: "),
+    errors.VfInUse: (Code.TRY_LATER, "deviceID: "),
+    errors.VfUnusable: (Code.CONFIG, ""),
 }
 
 

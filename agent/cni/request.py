@@ -18,9 +18,11 @@ from agent.cni.capabilities import Capabilities, capabilities
 from agent.cni.error import CniError, Code
 from agent.model.attachment import AttachmentKey
 from agent.model.name import ObjectName
+from agent.model.vf import VfKind
 from agent.pods.request import PodRequest
 
 VERSIONS = ("0.3.1", "0.4.0", "1.0.0", "1.1.0")
+KINDS = ("", *VfKind)  # that a definition can ask for
 ASKED_AT = "SLUICEWAY_ASKED_AT"  # the shim's: nanoseconds of CLOCK_BOOTTIME when the runtime executed it
 DEFAULT_VERSION = "1.0.0"  # of an error whose request names no version of ours
 
@@ -70,6 +72,8 @@ class Request:
     dns: Mapping[str, Any]
     asked: Capabilities
     asked_at_ns: int | None  # by CLOCK_BOOTTIME; what is younger is spared by GC and DEL; None: not known
+    kind: str  # of interface; empty: a veth pair
+    config: Mapping[str, Any]  # all of it, as it came
 
     @property
     def key(self) -> AttachmentKey:
@@ -124,6 +128,8 @@ def parse(environment: Mapping[str, str], stdin: bytes) -> Request:
         dns=_mapping(config, "dns") or {},
         asked=capabilities(config) if command is Command.ADD else Capabilities(),
         asked_at_ns=_asked_at(environment),
+        kind=_kind(config),
+        config=config,
     )
 
 
@@ -185,6 +191,14 @@ def _mapping(config: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
     if value is not None and not isinstance(value, dict):
         raise CniError(Code.CONFIG, f"{key}: {value!r} is no object")
     return value
+
+
+def _kind(config: Mapping[str, Any]) -> str:
+    """The kind of interface; a word that is misspelt must not become a veth pair."""
+    kind = config.get("kind", "")
+    if kind not in KINDS:
+        raise CniError(Code.CONFIG, f"kind: {kind!r} is none of {', '.join(filter(None, KINDS))}")
+    return str(kind)
 
 
 def _container_id(environment: Mapping[str, str]) -> str:

@@ -8,6 +8,7 @@ from agent.model.policy import ContainerPort
 
 ROUTED_RANGES = "sluiceway.io/routed-ranges"  # annotation of a Pod
 ALLOWED_RANGES = "sluiceway.io/allowed-routed-ranges"  # of its Namespace, which the pod's owner cannot change
+UNPROTECTED = "sluiceway.io/unprotected-interfaces"  # annotation of a Pod
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class Pod:
     routed_ranges: tuple[Network, ...] = ()  # that it asks to route for
     labels: tuple[tuple[str, str], ...] = ()
     ports: tuple[ContainerPort, ...] = ()
+    unprotected: frozenset[str] = frozenset()  # interfaces that policy is not meant to guard; "*": all that it cannot
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,6 +91,16 @@ def attribute(body: bytes, at: int, wanted: int) -> bytes:
     return b""
 
 
+def attributes(body: bytes, at: int) -> Iterator[tuple[int, bytes]]:
+    """The kind and value of each attribute behind a fixed header that ends at *at*."""
+    while at + _ATTRIBUTE.size <= len(body):
+        length, kind = _ATTRIBUTE.unpack_from(body, at)
+        if length < _ATTRIBUTE.size:
+            return
+        yield kind, body[at + _ATTRIBUTE.size : at + length]
+        at += _aligned(length)
+
+
 def message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
     """One netlink message; *body* is a multiple of four octets, as fixed headers and :func:`packed` are."""
     return _HEADER.pack(_HEADER.size + len(body), kind, flags, sequence, 0) + body

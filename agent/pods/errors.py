@@ -11,7 +11,9 @@
     ├── HostPortUnusable     the pod could not be reached by the port asked for
     ├── NetnsUnusable        the network namespace is gone, is none, or is the node's own
     ├── InterfaceTaken       the pod's namespace has an interface of that name
-    └── InterfaceUnusable    the interface that another plugin made has no end on the node, or is not as that told
+    ├── InterfaceUnusable    the interface that another plugin made has no end on the node, or is not as that told
+    ├── VfInUse              another container has the VF: a later try may get it
+    └── VfUnusable           the VF is none, cannot do what is asked of it, or its driver refuses; the key is named
 """
 
 from agent.errors import AgentError
@@ -55,3 +57,11 @@ class InterfaceTaken(PodRefused):
 
 class InterfaceUnusable(PodRefused):
     """The interface that another plugin made has no end on the node, or is not as that plugin told."""
+
+
+class VfInUse(PodRefused):
+    """Another container has the VF; the message says which."""
+
+
+class VfUnusable(PodRefused):
+    """The VF is none, cannot do what is asked of it, or its driver refuses; the message names the key."""

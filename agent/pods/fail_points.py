@@ -2,6 +2,16 @@
 
 ADD = ("ADD begun", "ADD veth made", "ADD veth noted", "ADD attached", "ADD noted", "ADD flushed")
 DEL = ("DEL begun", "DEL detached", "DEL veth removed", "DEL noted", "DEL flushed")
+VF_ADD = (
+    "VF ADD noted",
+    "VF ADD bound",
+    "VF ADD set",
+    "VF ADD moved",
+    "VF ADD addressed",
+    "VF ADD told",
+    "VF ADD done",
+)
+VF_DEL = ("VF DEL begun", "VF DEL address", "VF DEL home", "VF DEL bound", "VF DEL set", "VF DEL named", "VF DEL done")
 START = ("START read", "START compared", "START noted")
 
 

@@ -1,6 +1,8 @@
 """Pods of this node, while they have their addresses."""
 
-from agent.model.node import Pod
+from collections.abc import Mapping
+
+from agent.model.node import UNPROTECTED, Pod
 from agent.watch.decode.kind import Content, Context, Decoded, Kind
 from agent.watch.decode.pod_object import ENDED, POD_OBJECT, ips, named_ports
 from agent.watch.decode.reader import Reader
@@ -25,8 +27,14 @@ def _decode(content: Content, context: Context) -> Decoded:
             routed_ranges=ranges,
             labels=read.labels(found.metadata),
             ports=named_ports(read, found),
+            unprotected=_unprotected(found.metadata.annotations or {}),
         )
     )
+
+
+def _unprotected(annotations: Mapping[str, str]) -> frozenset[str]:
+    """The interfaces that the annotation names, with commas between."""
+    return frozenset(name.strip() for name in annotations.get(UNPROTECTED, "").split(",") if name.strip())
 
 
 POD = Kind("Pod", "/api/v1/pods", "pods", _decode, field_selector="spec.nodeName={node}", is_needed=True)

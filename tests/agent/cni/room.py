@@ -7,6 +7,7 @@ from ipaddress import ip_network
 from pathlib import Path
 
 from agent.cni.commands import Cni
+from agent.cni.vf_commands import VfCommands
 from agent.ipam.pool import Ipam
 from agent.model.attachment import VETH_PREFIX, Attachment, Veth
 from agent.model.name import ObjectName
@@ -14,6 +15,7 @@ from agent.pods.journal import Journal
 from agent.pods.pods import Pods
 from agent.pods.request import PodRequest
 from agent.pods.veth_spec import MadeVeth, VethSpec
+from tests.agent.pods.vf_card import VfNode
 
 Answer = tuple[int, dict[str, object]]
 
@@ -123,6 +125,7 @@ class Room:
     def __post_init__(self) -> None:
         """Start the first server."""
         self.others = FakeOthers(self.veths)
+        self.vfs = VfNode(self.directory / "vfs")
         self.start()
 
     def start(self) -> tuple[Attachment, ...]:
@@ -137,7 +140,8 @@ class Room:
             unsynced=self._unsynced,
             no_address=lambda *told: self.told.append(told),
         )
-        self.cni = Cni(pods, self.ipam, (self.veths.faults,), is_chained=self.is_chained)
+        vfs = VfCommands(self.vfs.agent())
+        self.cni = Cni(pods, self.ipam, (self.veths.faults,), vfs, is_chained=self.is_chained)
         return self.cni.restore()
 
     def _unsynced(self, wait_s: float) -> str:

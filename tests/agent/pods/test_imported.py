@@ -15,6 +15,7 @@ from agent.pods.journal import Journal
 from agent.pods.pods import Pods
 from tests.agent.cni.room import Room
 from tests.agent.pods.test_host_local import remember, reserve, result
+from tests.agent.pods.vf_card import vf_commands
 
 TWO, THREE, FOUR = (f"10.0.0.{number}" for number in (2, 3, 4))
 
@@ -37,7 +38,7 @@ class Moved(Room):
         imported = Imported(self.files, lambda: self.cidrs, self.ipam, lambda: self.devices)
         journal = Journal(self.directory, "boot")
         pods = Pods(loop=self.loop, journal=journal, ipam=self.ipam, veths=self.veths, imported=imported)
-        self.cni = Cni(pods, self.ipam, (self.veths.faults,))
+        self.cni = Cni(pods, self.ipam, (self.veths.faults,), vf_commands(self.directory))
         self.cni.restore()
         return ()
 

@@ -5,7 +5,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from agent.model.node import Namespace, Pod
+from agent.model.node import UNPROTECTED, Namespace, Pod
 from agent.watch.decode.decoder import Decoder
 from agent.watch.decode.kind import Decoded
 from agent.watch.decode.namespace import NAMESPACE
@@ -116,3 +116,13 @@ def test_what_policy_does_in_a_namespace(annotations: dict[str, str], audits: bo
 def test_a_namespace_has_its_labels_in_order() -> None:
     found = Decoder("n1").decode(NAMESPACE, b'{"metadata":{"name":"x","labels":{"b":"2","a":"1"}}}')
     assert found.value == Namespace("x", (("a", "1"), ("b", "2")))
+
+
+def test_a_pod_names_the_interfaces_that_policy_is_not_meant_to_guard() -> None:
+    content = {
+        "metadata": {"namespace": "default", "name": "x", "annotations": {UNPROTECTED: " net1,, net2 "}},
+        "spec": {"nodeName": "n1"},
+    }
+    found = Decoder("n1").decode(POD, json.dumps(content).encode())
+    assert isinstance(found.value, Pod)
+    assert found.value.unprotected == {"net1", "net2"}

@@ -1,0 +1,1 @@
+"""Devices that are handed to pods: VFs of SR-IOV cards."""

@@ -1,0 +1,102 @@
+"""Addresses of a VF by another IPAM plugin of the node, which keeps its own books; its answer made values.
+
+Source: CNI specification 1.1.0, sections 4 and 5 ("IPAM plugins").
+"""
+
+import time
+from collections.abc import Mapping
+from ipaddress import ip_address, ip_interface, ip_network
+from typing import Any
+
+from agent.kernel.device.sriov import PodAddresses
+from agent.log import logger
+from agent.pods.errors import NoFreeAddress
+from agent.pods.plugin import PluginFailed, Plugins
+from agent.pods.vf_record import VfRecord
+
+log = logger(__name__)
+
+WAIT_S = 20.0  # of the shim's 55
+NEWEST = "1.0.0"  # plugins in distributions know no later one, and what they answer is the same
+
+
+class VfIpam:
+    """The IPAM plugins of one node."""
+
+    def __init__(self, plugins: Plugins) -> None:
+        self._plugins = plugins
+
+    def add(self, record: VfRecord) -> Mapping[str, Any]:
+        """What the plugin gives; nothing where the definition names none: the network is layer 2 alone.
+
+        Raises:
+            NoFreeAddress: the plugin refuses; the message is its own.
+        """
+        if not _kind(record):
+            return {}
+        try:
+            return self._run("ADD", record) or {}
+        except PluginFailed as error:
+            raise NoFreeAddress(f"ipam: {error}") from error
+
+    def delete(self, record: VfRecord) -> None:
+        """Have it take back what it gave. One that the node has no more has no books either.
+
+        Raises:
+            PluginFailed: it does not.
+        """
+        if not _kind(record):
+            return
+        if not self._plugins.lack(_kind(record)):
+            self._run("DEL", record)
+        else:
+            log.warning("IPAM plugin is gone, with what it gave", plugin=_kind(record), vf=record.address)
+
+    def check(self, record: VfRecord) -> str:
+        """Why the addresses are not the VF's any more; empty: they are."""
+        if not _kind(record):
+            return ""
+        try:
+            self._run("CHECK", record)
+        except PluginFailed as error:
+            return f"ipam: {error}"
+        return ""
+
+    def _run(self, command: str, record: VfRecord) -> Any:
+        config = dict(record.config)
+        config["cniVersion"] = min(str(config.get("cniVersion", NEWEST)), NEWEST)
+        if command == "CHECK":
+            config["prevResult"] = {"cniVersion": config["cniVersion"], **record.given}
+        args = ""
+        if record.pod is not None:
+            args = f"IgnoreUnknown=1;K8S_POD_NAMESPACE={record.pod.namespace};K8S_POD_NAME={record.pod.name}"
+        environment = {
+            "CNI_COMMAND": command,
+            "CNI_CONTAINERID": record.container_id,
+            "CNI_NETNS": record.netns,
+            "CNI_IFNAME": record.interface,
+            "CNI_ARGS": args,
+        }
+        return self._plugins.run(_kind(record), environment, config, time.monotonic() + WAIT_S)
+
+
+def addresses(given: Mapping[str, Any]) -> PodAddresses:
+    """What the device in the pod is to have.
+
+    Raises:
+        ValueError: the plugin's answer has something else in place of an address.
+    """
+    interfaces = tuple(ip_interface(str(one.get("address"))) for one in given.get("ips") or ())
+    gateways = {
+        g.version: g for one in given.get("ips") or () if one.get("gateway") for g in [ip_address(one["gateway"])]
+    }
+    routes = []
+    for one in given.get("routes") or ():
+        destination = ip_network(str(one.get("dst")), strict=False)
+        gateway = ip_address(one["gw"]) if one.get("gw") else gateways.get(destination.version)
+        routes.append((destination, gateway))
+    return PodAddresses(interfaces, tuple(routes))
+
+
+def _kind(record: VfRecord) -> str:
+    return str((record.config.get("ipam") or {}).get("type") or "")

@@ -1,0 +1,69 @@
+"""What ``vfs`` needs of others, so that tests can give it less than a card."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from agent.compile.vf import Change
+from agent.kernel.device.pci import GroupFile
+from agent.kernel.device.sriov import PodAddresses
+from agent.model.vf import NodeOwner, Vf, VfNetdev
+from agent.pods.vf_record import VfRecord
+
+
+class Card(Protocol):
+    """``kernel.device.sriov.SriovCard``, or a test's; what each method raises stands there."""
+
+    def look(self, address: str) -> Vf:
+        """The VF as it is now."""
+
+    def set(self, address: str, change: Change) -> None:
+        """One attribute changed."""
+
+    def netns_cookie(self, netns: str) -> int:
+        """What tells a namespace from others."""
+
+    def bind(self, address: str, driver: str, override: str) -> None:
+        """A driver bound, or none."""
+
+    def open_group(self, group: str, owner: NodeOwner | None) -> None:
+        """The group's file opened to its owner."""
+
+    def group_file(self, group: str) -> GroupFile | None:
+        """Who may open the group's file."""
+
+    def restore_group_file(self, group: str, was: GroupFile) -> None:
+        """The same people as before."""
+
+    def hugepages(self) -> dict[int, int]:
+        """The node's huge pages by size in KiB."""
+
+    def set_mac(self, address: str, mac: str) -> None:
+        """The device's address, on the node."""
+
+    def to_pod(self, address: str, netns: str, cookie: int, name: str, mtu: int) -> VfNetdev:
+        """The device into a pod."""
+
+    def configure(self, netns: str, cookie: int, address: str, given: PodAddresses) -> None:
+        """Addresses and routes in the pod."""
+
+    def in_pod(self, address: str, netns: str, cookie: int) -> VfNetdev | None:
+        """The device in the pod."""
+
+    def bring_home(self, address: str, netns: str, cookie: int, patience_s: float, /) -> VfNetdev:
+        """The device back on the node."""
+
+    def restore_netdev(self, address: str, was: VfNetdev) -> VfNetdev:
+        """The device as it was."""
+
+
+class AddressPlugin(Protocol):
+    """``vf_ipam.VfIpam``, or a test's."""
+
+    def add(self, record: VfRecord) -> Mapping[str, Any]:
+        """What the plugin gives."""
+
+    def delete(self, record: VfRecord) -> None:
+        """What it gave, taken back."""
+
+    def check(self, record: VfRecord) -> str:
+        """Why it is not the VF's any more."""

@@ -1,0 +1,406 @@
+"""VFs of SR-IOV cards as pods' interfaces: changed for a pod by ADD, and exactly what they were when it has ended.
+
+Stands between those who are asked (``agent.cni``) and those who do the work: the card, the IPAM plugin and the disk
+(``vf_record``). All that a VF was is on the disk before the first change; what takes it back compares with what is
+there, so it can begin anew wherever it was cut off, and it is one thing for DEL, for an ADD that fails, for a start
+behind a crash and for a pod that went without a DEL.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+import msgspec
+
+from agent.compile.vf import SetMac, changes, refusal, wish_for
+from agent.errors import AgentError
+from agent.kernel.device.pci import DeviceRefused
+from agent.log import logger
+from agent.model.attachment import AttachmentKey
+from agent.model.name import ObjectName, Problem
+from agent.model.vf import NO_MAC, VFIO, Vf, VfKind, VfWish
+from agent.netlink.netns import NoSuchNetns
+from agent.pods import fail_points
+from agent.pods.errors import AlreadyAttached, InterfaceTaken, NetnsUnusable, VfInUse, VfUnusable
+from agent.pods.plugin import PluginFailed
+from agent.pods.vf_files import VfFiles
+from agent.pods.vf_ipam import addresses
+from agent.pods.vf_needs import AddressPlugin, Card
+from agent.pods.vf_record import VfBefore, VfJournal, VfRecord, VfStage
+from agent.pods.vf_request import VfRequest
+
+log = logger(__name__)
+
+_replaced = msgspec.structs.replace
+# what can stand in the way of taking back; tried again later
+PATIENCE_S, AT_ONCE_S = 10.0, 0.5  # for a namespace that ends
+TROUBLES = (OSError, AgentError, PluginFailed)
+
+
+class Vfs:
+    """The VFs that pods of one node have; called from a thread per request."""
+
+    def __init__(
+        self,
+        card: Card,
+        journal: VfJournal,
+        ipam: AddressPlugin,
+        files: VfFiles,
+        clock: Callable[[], int] = lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+    ) -> None:
+        """*clock* gives nanoseconds by CLOCK_BOOTTIME."""
+        self._card = card
+        self._journal = journal
+        self._ipam = ipam
+        self._files = files
+        self._clock = clock
+        self._records: dict[str, VfRecord] = {}  # by PCI address
+        self._unread: frozenset[str] = frozenset()  # addresses of VFs of which nobody knows what they were
+        self._stuck: dict[str, str] = {}  # by address: why a VF is not what it was
+        self._busy: dict[str, threading.Lock] = {}
+        self._lock = threading.Lock()  # guards them
+
+    def restore(self) -> None:
+        """Take over what an earlier agent left; VFs of pods that are dead or half made come home."""
+        records, unread = self._journal.load()
+        self._unread = frozenset(unread)
+        self._records = {record.address: record for record in records}
+        for record in records:
+            if record.stage is not VfStage.ADDED or not self._has_pod(record):
+                self._try_to_end(record.address)
+
+    def all(self) -> tuple[VfRecord, ...]:
+        """The VFs that pods have, or have had until a moment ago."""
+        with self._lock:
+            return tuple(self._records.values())
+
+    def find(self, key: AttachmentKey) -> VfRecord | None:
+        """The VF of this attachment."""
+        return next((record for record in self.all() if record.key == key), None)
+
+    def add(self, request: VfRequest) -> tuple[VfRecord, Vf]:
+        """Give a pod its VF, whole or not at all.
+
+        Raises:
+            VfInUse: another container has it.
+            VfUnusable: it cannot do what is asked; the key is named.
+            AlreadyAttached, NetnsUnusable, InterfaceTaken, NoFreeAddress: nothing is left.
+            OSError: the kernel or the disk refused.
+        """
+        with self._alone(request.address):
+            if self.find(request.key) is not None:
+                text = f"{request.container_id} has {request.interface} already; DEL comes first"
+                raise AlreadyAttached(text)
+            self._free(request.address)
+            record, wish, vf = self._begin(request)
+            try:
+                made = self._make(record, wish, vf)
+            except Exception as error:
+                self._give_up(record, error)
+                raise _meant(record, error) from error
+        log.info("VF attached", **_names(made[0]))
+        return made
+
+    def delete(self, key: AttachmentKey, asked_at_ns: int | None = None) -> bool:
+        """Undo an ADD; whether there was one here. One that was asked for after *asked_at_ns* is not the one meant.
+
+        Raises:
+            OSError, AgentError, PluginFailed: the VF is not what it was yet; another DEL goes on.
+        """
+        record = self.find(key)
+        if record is None:
+            return False
+        with self._alone(record.address):
+            present = self._records.get(record.address)
+            if present is None or present.key != key:
+                return True
+            if asked_at_ns is not None and present.asked_at_ns > asked_at_ns:
+                log.info("VF is younger than the request to give it back, and stays", **_names(present))
+                return True
+            self._end(present)
+        return True
+
+    def check(self, record: VfRecord) -> Iterator[str]:
+        """What is not as ADD left it."""
+        try:
+            vf = self._card.look(record.address)
+        except (OSError, AgentError) as error:
+            yield str(error)
+            return
+        if record.kind is VfKind.DPDK:
+            if vf.driver != VFIO:
+                yield f"{record.address} is bound to {vf.driver or 'no driver'}, not {VFIO}"
+        else:
+            found = self._card.in_pod(record.address, record.netns, record.netns_cookie)
+            if found is None:
+                yield f"{record.address} is not in {record.netns}"
+            elif found.name != record.interface:
+                yield f"{record.address} is {found.name}, not {record.interface}"
+            elif not found.is_up:
+                yield f"{record.interface} is down"
+        if trouble := self._ipam.check(record):
+            yield trouble
+
+    def collect(self) -> None:
+        """Have the VFs of pods that are gone come home, and go on with what could not be done before."""
+        for record in self.all():
+            if self._is_busy(record.address):
+                continue  # whoever is at it ends it, and this thread has more to do than to wait
+            if record.stage is not VfStage.ADDED or not self._is_alive(record):
+                self._try_to_end(record.address)
+
+    def problems(self, node: str) -> Iterator[Problem]:
+        """Which VFs are given to no pod until they are right, and what the node lacks for those of pods."""
+        for address in sorted(self._unread):
+            text = "its record in the state directory cannot be read, so it is given to no pod; remove the file"
+            yield Problem("Node", ObjectName("", node), f"VF {address}", text)
+        for address, why in sorted(self._stuck.items()):
+            text = f"it is not yet what it was before a pod had it, and is given to no other: {why}"
+            yield Problem("Node", ObjectName("", node), f"VF {address}", text)
+        dpdk = [record for record in self.all() if record.kind is VfKind.DPDK and record.pod is not None]
+        if not dpdk or any(self._card.hugepages().values()):
+            return
+        for record in dpdk:
+            if record.pod is not None:
+                text = "the node has no huge pages, which DPDK wants; set vm.nr_hugepages, or hugepages= at boot"
+                yield Problem("Pod", record.pod, f"{record.interface} ({record.address})", text)
+
+    def _begin(self, request: VfRequest) -> tuple[VfRecord, VfWish, Vf]:
+        """Look at the VF and have what it is on the disk, before anything of it changes."""
+        try:
+            cookie = self._card.netns_cookie(request.netns)
+        except NoSuchNetns as error:
+            raise NetnsUnusable(str(error)) from error
+        try:
+            vf = self._card.look(request.address)
+        except DeviceRefused as error:
+            raise VfUnusable(f"deviceID: {error}") from error
+        wish = wish_for(vf, request.wish)
+        if why := refusal(vf, wish):
+            raise VfUnusable(why)
+        group = vf.group.number if vf.group else ""
+        was = self._card.group_file(group) if group else None
+        record = VfRecord(
+            stage=VfStage.ADDING,
+            address=request.address,
+            kind=wish.kind,
+            network=request.network,
+            container_id=request.container_id,
+            interface=request.interface,
+            netns=request.netns,
+            netns_cookie=cookie,
+            before=VfBefore(vf.driver, vf.driver_override, vf.settings, vf.netdev, group, was),
+            asked_at_ns=request.asked_at_ns or self._clock(),
+            config=request.config,
+            pod=request.pod,
+            pod_uid=request.pod_uid,
+            device_info=request.device_info,
+        )
+        self._put(record)
+        fail_points.reached("VF ADD noted")
+        return record, wish, vf
+
+    def _make(self, record: VfRecord, wish: VfWish, vf: Vf) -> tuple[VfRecord, Vf]:
+        address = record.address
+        for change in changes(wish.settings, vf.settings):
+            self._card.set(address, change)
+        fail_points.reached("VF ADD set")
+        mtu = wish.mtu or vf.pf_mtu
+        if wish.kind is VfKind.DPDK:
+            self._card.bind(address, VFIO, VFIO)
+            fail_points.reached("VF ADD bound")
+            self._card.open_group(record.before.group, wish.owner)
+            settings = self._card.look(address).settings
+            mac = settings.mac if settings.mac not in {None, NO_MAC} else ""
+        else:
+            if wish.settings.mac is not None:
+                self._card.set_mac(address, wish.settings.mac)
+            fail_points.reached("VF ADD bound")
+            moved = self._card.to_pod(address, record.netns, record.netns_cookie, record.interface, mtu)
+            mac, mtu = moved.mac, moved.mtu
+        fail_points.reached("VF ADD moved")
+        record = _replaced(record, mac=mac or "", mtu=mtu)
+        given = self._ipam.add(record)
+        record = _replaced(record, given=given, stage=VfStage.ADDED)
+        if wish.kind is VfKind.NETDEV:
+            self._card.configure(record.netns, record.netns_cookie, address, addresses(given))
+        fail_points.reached("VF ADD addressed")
+        made = self._card.look(address)
+        self._files.write(record, made)
+        fail_points.reached("VF ADD told")
+        self._put(record)
+        fail_points.reached("VF ADD done")
+        return record, made
+
+    def _free(self, address: str) -> None:
+        """Nobody has it, or nobody that lives.
+
+        Raises:
+            VfInUse: somebody has.
+        """
+        if address in self._unread:
+            raise VfUnusable(f"deviceID: the record of {address} in the state directory cannot be read; remove it")
+        has = self._records.get(address)
+        if has is None:
+            return
+        if has.stage is VfStage.ADDED and self._is_alive(has):
+            who = has.pod or has.container_id
+            raise VfInUse(f"{address} is {has.interface} of {who}, which is still there")
+        try:
+            self._end(has)
+        except TROUBLES as error:
+            raise VfInUse(f"{address} was {has.interface} of {has.pod or has.container_id}: {error}") from error
+
+    def _give_up(self, record: VfRecord, error: Exception) -> None:
+        log.warning("VF cannot be attached, and is given back", why=error, **_names(record))
+        self._try_to_end(record.address, is_alone=True)
+
+    def _try_to_end(self, address: str, *, is_alone: bool = False) -> None:
+        """For when nobody waits for it, and it is tried again."""
+        try:
+            if is_alone:
+                self._end_present(address)
+            else:
+                with self._alone(address):
+                    self._end_present(address)
+        except TROUBLES as error:
+            log.warning("VF is not what it was; tried again", vf=address, why=error)
+
+    def _end_present(self, address: str) -> None:
+        record = self._records.get(address)
+        if record is None or (record.stage is VfStage.ADDED and self._has_pod(record)):
+            return  # a DEL came meanwhile, and perhaps an ADD
+        self._end(record, AT_ONCE_S)
+
+    def _end(self, record: VfRecord, patience_s: float = PATIENCE_S) -> None:
+        """As :meth:`_restore`; what stands in the way is told until it does not."""
+        try:
+            self._restore(record, patience_s)
+        except TROUBLES as error:
+            with self._lock:
+                self._stuck = {**self._stuck, record.address: str(error)}
+            raise
+        with self._lock:
+            self._stuck = {address: why for address, why in self._stuck.items() if address != record.address}
+
+    def _restore(self, record: VfRecord, patience_s: float) -> None:
+        """Have the VF be what it was; all is tried before what the IPAM plugin says is told."""
+        record = _replaced(record, stage=VfStage.DELETING)
+        try:
+            self._put(record)
+        except OSError as error:
+            log.warning("a VF goes, and its record cannot say so", why=error, **_names(record))
+            with self._lock:
+                self._records[record.address] = record
+        fail_points.reached("VF DEL begun")
+        unfreed: PluginFailed | None = None
+        try:
+            self._ipam.delete(record)
+        except PluginFailed as error:
+            unfreed = error
+        fail_points.reached("VF DEL address")
+        self._take_back(record, patience_s)
+        self._files.remove(record)
+        if unfreed is not None:
+            raise unfreed
+        self._journal.remove(record.address)
+        with self._lock:
+            self._records.pop(record.address, None)
+        fail_points.reached("VF DEL done")
+        log.info("VF is what it was", **_names(record))
+
+    def _take_back(self, record: VfRecord, patience_s: float) -> None:
+        """Home, its driver, its PF's settings, its device: in this order nothing of the pod's meets the node's."""
+        address, before = record.address, record.before
+        try:
+            vf = self._card.look(address)
+        except DeviceRefused as error:
+            log.warning("VF is gone, with all that was set", vf=address, why=error)
+            return
+        if before.netdev is not None and vf.driver == before.driver:
+            self._card.bring_home(address, record.netns, record.netns_cookie, patience_s)
+        fail_points.reached("VF DEL home")
+        self._card.bind(address, before.driver, before.driver_override)
+        if before.group_file is not None:
+            self._card.restore_group_file(before.group, before.group_file)
+        fail_points.reached("VF DEL bound")
+        refused = tuple(self._reset(record))
+        fail_points.reached("VF DEL set")
+        if before.netdev is not None:
+            self._card.set_mac(address, before.netdev.mac)
+            self._card.restore_netdev(address, before.netdev)
+        fail_points.reached("VF DEL named")
+        if refused:  # with another pod's VLAN it is given to nobody
+            raise DeviceRefused(f"{address} is not as it was: {'; '.join(refused)}")
+
+    def _reset(self, record: VfRecord) -> Iterator[str]:
+        """Have the PF's settings as they were; what it refuses, each by itself."""
+        for change in changes(record.before.settings, self._card.look(record.address).settings):
+            try:
+                self._card.set(record.address, change)
+            except DeviceRefused as error:
+                if change == SetMac(NO_MAC):  # some drivers take no address back, and the next one stands in its place
+                    log.warning("a VF keeps the address that the PF has set", why=error, **_names(record))
+                else:
+                    yield str(error)
+
+    def _is_alive(self, record: VfRecord) -> bool:
+        """Whether the pod's namespace is there."""
+        try:
+            return self._card.netns_cookie(record.netns) == record.netns_cookie
+        except (NoSuchNetns, OSError):
+            return False
+
+    def _has_pod(self, record: VfRecord) -> bool:
+        """Whether the pod is there, and has it."""
+        if not self._is_alive(record):
+            return False
+        if record.kind is VfKind.DPDK:
+            return True
+        return self._card.in_pod(record.address, record.netns, record.netns_cookie) is not None
+
+    def _put(self, record: VfRecord) -> None:
+        self._journal.put(record)
+        with self._lock:
+            self._records[record.address] = record
+
+    def _is_busy(self, address: str) -> bool:
+        with self._lock:
+            return address in self._busy and self._busy[address].locked()
+
+    @contextmanager
+    def _alone(self, address: str) -> Iterator[None]:
+        """One request at a time for a VF."""
+        with self._lock:
+            lock = self._busy.setdefault(address, threading.Lock())
+        with lock:
+            yield
+
+
+def of_network(records: Iterable[VfRecord], network: str) -> tuple[VfRecord, ...]:
+    """Those that a configuration of this name asked for."""
+    return tuple(record for record in records if record.network == network)
+
+
+def _meant(record: VfRecord, error: Exception) -> Exception:
+    """What a failed ADD is told as."""
+    match error:
+        case DeviceRefused():
+            return VfUnusable(str(error))
+        case FileExistsError():
+            return InterfaceTaken(f"{record.interface} exists already in {record.netns}")
+        case ValueError():
+            return VfUnusable(f"ipam: the plugin's answer cannot be used: {error}")
+        case _:
+            return error
+
+
+def _names(record: VfRecord) -> dict[str, object]:
+    """What a log line says of one."""
+    return {
+        "pod": str(record.pod or record.container_id),
+        "interface": record.interface,
+        "vf": record.address,
+        "kind": str(record.kind),
+    }

@@ -1,0 +1,53 @@
+"""A policy that selects a pod with a VF says so where it cannot act, unless the pod's owner has."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import pytest
+
+from agent.compile.subject import SubjectInputs
+from agent.compile.unprotected import Bypass, unprotected
+from agent.model.name import ObjectName
+from agent.model.node import UNPROTECTED, Pod
+from agent.model.policy import PodPeer, Policy
+from tests.dpctl.node import labelled
+
+NAME = ObjectName("shop", "web")
+POD = Pod(NAME, labels=(("app", "web"),))
+THOSE = (Bypass(NAME, "net1", "0000:03:02.0"), Bypass(NAME, "net2", "0000:03:02.1"))
+SELECTING = Policy(ObjectName("shop", "deny"), PodPeer(labelled(app="web"), namespace="shop"), ingress=())
+ELSEWHERE = Policy(ObjectName("shop", "other"), PodPeer(labelled(app="teapot"), namespace="shop"), ingress=())
+
+
+def told(pod: Pod, policies: Iterable[Policy]) -> list[str]:
+    inputs = SubjectInputs({pod.name: pod}, {}, {policy.name: policy for policy in policies}, {})
+    found = unprotected(THOSE, inputs)
+    assert all(one.field == f"metadata.annotations['{UNPROTECTED}']" for one in found)
+    return [one.text.split(" (")[0] for one in found]
+
+
+@pytest.mark.parametrize(
+    ("names", "policies", "expected"),
+    [
+        pytest.param((), (SELECTING,), ["net1", "net2"], id="each interface is told"),
+        pytest.param((), (ELSEWHERE,), [], id="a policy of other pods is none of theirs"),
+        pytest.param((), (), [], id="without a policy nothing is escaped"),
+        pytest.param(("net1",), (SELECTING,), ["net2"], id="an interface that is meant so is not told"),
+        pytest.param(("*",), (SELECTING,), [], id="all are meant so"),
+        pytest.param(("eth0",), (SELECTING,), ["net1", "net2"], id="another interface is named"),
+    ],
+)
+def test_unprotected(names: tuple[str, ...], policies: tuple[Policy, ...], expected: list[str]) -> None:
+    assert told(replace(POD, unprotected=frozenset(names)), policies) == expected
+
+
+def test_the_policies_are_named_and_not_all_of_many() -> None:
+    many = [replace(SELECTING, name=ObjectName("shop", f"p{number}")) for number in range(5)]
+    (one, _) = unprotected(THOSE, SubjectInputs({NAME: POD}, {}, {policy.name: policy for policy in many}, {}))
+    assert "p0" in one.text
+    assert "and 2 more" in one.text
+    assert "0000:03:02.0" in one.text
+
+
+def test_a_pod_that_the_api_does_not_have_is_not_told() -> None:
+    assert unprotected(THOSE, SubjectInputs({}, {}, {SELECTING.name: SELECTING}, {})) == ()

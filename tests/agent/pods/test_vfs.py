@@ -1,0 +1,317 @@
+"""VFs of pods: given whole or not at all, and afterwards what they were, wherever the agent died."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.kernel.device.pci import DeviceRefused
+from agent.model.name import ObjectName
+from agent.model.vf import NodeOwner, VfKind, VfSettings, VfWish
+from agent.pods import fail_points
+from agent.pods.errors import (
+    AlreadyAttached,
+    InterfaceTaken,
+    NetnsUnusable,
+    NoFreeAddress,
+    PodRefused,
+    VfInUse,
+    VfUnusable,
+)
+from agent.pods.plugin import PluginFailed
+from agent.pods.vf_record import VfStage
+from agent.pods.vf_request import VfRequest
+from tests.agent.pods.vf_card import ADDRESS, HOME, OTHER, VfNode
+
+SETTINGS = VfSettings(vlan=100, vlan_qos=3, mac="02:00:00:00:00:0a", spoofchk=False, trust=True, max_tx_rate=200)
+NETDEV, DPDK = VfWish(VfKind.NETDEV, SETTINGS, 1300), VfWish(VfKind.DPDK, SETTINGS, owner=NodeOwner(1000, 1000))
+KEY = ("c1", "net1")
+
+
+class Died(BaseException):
+    """The process is gone: nothing behind it is done."""
+
+
+def request(
+    wish: VfWish = NETDEV, container: str = "c1", netns: str = "/run/netns/p1", address: str = ADDRESS
+) -> VfRequest:
+    pod = ObjectName("default", container)
+    return VfRequest(address, wish, "fast", container, "net1", netns, pod, config={"ipam": {"type": "fake"}})
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> VfNode:
+    return VfNode(tmp_path)
+
+
+def test_a_netdev_has_what_its_definition_says_and_the_answer_tells_it(node: VfNode) -> None:
+    record, vf = node.agent().add(request())
+    assert (record.stage, record.mac, record.mtu) == (VfStage.ADDED, SETTINGS.mac, 1300)
+    assert (vf.settings.vlan, vf.settings.vlan_qos, vf.settings.max_tx_rate) == (100, 3, 200)
+    assert node.card.where[ADDRESS] == "/run/netns/p1"
+    assert node.card.devices[ADDRESS].name == "net1"
+    assert node.ipam.held == {KEY: ADDRESS}
+
+
+def test_dpdk_has_the_group_for_its_user_and_its_addresses_in_a_file(node: VfNode) -> None:
+    agent = node.agent()
+    agent.add(request(DPDK))
+    assert node.card.vfs[ADDRESS].driver == "vfio-pci"
+    assert (node.card.files["7"].uid, node.card.files["7"].mode) == (1000, 0o660)
+    told = (node.directory / "run/vf" / ADDRESS / "interface.json").read_text()
+    assert '"/dev/vfio/7"' in told
+    assert '"10.9.0.2/24"' in told
+    assert not tuple(agent.check(record) for record in agent.all() if tuple(agent.check(record)))
+
+
+def die_at(point: str) -> Callable[[str], None]:
+    def reached(now: str) -> None:
+        if now == point:
+            raise Died
+
+    return reached
+
+
+@pytest.mark.parametrize("wish", [NETDEV, DPDK], ids=["netdev", "dpdk"])
+@pytest.mark.parametrize("netns_ends", [False, True], ids=["its pod lives", "its pod is gone too"])
+@pytest.mark.parametrize("point", [*fail_points.VF_ADD, *fail_points.VF_DEL])
+def test_an_agent_that_dies_anywhere_leaves_what_the_next_one_puts_right(
+    node: VfNode, wish: VfWish, point: str, monkeypatch: pytest.MonkeyPatch, *, netns_ends: bool
+) -> None:
+    before, agent = node.card.snapshot(), node.agent()
+    is_del = point in fail_points.VF_DEL
+    if is_del:
+        agent.add(request(wish))
+    monkeypatch.setattr(fail_points, "reached", die_at(point))
+    with pytest.raises(Died):
+        agent.delete(KEY) if is_del else agent.add(request(wish))
+    monkeypatch.undo()
+    if netns_ends:
+        node.card.end_netns("/run/netns/p1")
+    agent = node.agent()
+    if point == fail_points.VF_ADD[-1] and not netns_ends:  # whole, though its runtime has not heard of it
+        assert agent.find(KEY) is not None
+        agent.delete(KEY)
+    assert node.card.snapshot() == before
+    assert (node.ipam.held, node.files()) == ({}, [])
+
+
+@given(
+    points=st.lists(st.sampled_from([*fail_points.VF_ADD, *fail_points.VF_DEL, ""]), max_size=6),
+    wish=st.sampled_from([NETDEV, DPDK]),
+)
+def test_agents_that_die_one_after_the_other_lose_nothing(
+    points: list[str], wish: VfWish, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Also while the next one puts right what the last one left."""
+    node = VfNode(tmp_path_factory.mktemp("node"))
+    before = node.card.snapshot()
+    for point in points:
+        fail_points.reached, plain = die_at(point), fail_points.reached
+        try:
+            agent = node.agent()
+            if agent.find(KEY) is None:
+                agent.add(request(wish))
+            agent.delete(KEY)
+        except Died:
+            pass
+        finally:
+            fail_points.reached = plain
+    node.agent().delete(KEY)
+    assert node.card.snapshot() == before
+    assert (node.ipam.held, node.files()) == ({}, [])
+
+
+@pytest.mark.parametrize("by", ["collect", "DEL", "another ADD", "a start"])
+def test_the_vf_of_a_pod_that_went_without_a_del_comes_home(node: VfNode, by: str) -> None:
+    before, agent = node.card.snapshot(), node.agent()
+    agent.add(request())
+    node.card.end_netns("/run/netns/p1")
+    assert node.card.where[ADDRESS] == HOME
+    match by:
+        case "collect":
+            agent.collect()
+        case "DEL":
+            agent.delete(KEY)
+        case "another ADD":
+            agent.add(request(container="c2", netns="/run/netns/p2"))
+            agent.delete(("c2", "net1"))
+        case _:
+            node.agent()
+    assert node.card.snapshot() == before
+    assert (node.ipam.held, node.files()) == ({}, [])
+
+
+def test_a_living_pods_vf_is_left_alone_by_a_start_and_by_a_look(node: VfNode) -> None:
+    node.agent().add(request())
+    with_pod = node.card.snapshot()
+    node.agent().collect()
+    assert node.card.snapshot() == with_pod
+
+
+def test_a_look_for_dead_pods_leaves_a_vf_to_the_add_that_is_at_it(
+    node: VfNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = node.agent()
+    looked: list[str] = []
+
+    def look(point: str) -> None:
+        if point in fail_points.VF_ADD and not looked:
+            looked.append(point)
+            agent.collect()
+
+    monkeypatch.setattr(fail_points, "reached", look)
+    record, _ = agent.add(request())
+    assert looked
+    assert (record.stage, node.card.where[ADDRESS]) == (VfStage.ADDED, "/run/netns/p1")
+
+
+def test_after_a_reboot_there_is_nothing_to_restore(node: VfNode) -> None:
+    node.agent().add(request())
+    folder = node.directory / "state/vfs"
+    (folder / "boot").rename(folder / "an earlier boot")
+    agent = node.agent()
+    assert (agent.all(), list(folder.iterdir())) == ((), [])
+
+
+REFUSED: list[tuple[str, type[PodRefused], str, Callable[[VfNode], object], VfRequest]] = [
+    ("no such VF", VfUnusable, "deviceID: there is no", lambda _: None, request(address="0000:77:00.0")),
+    ("no such namespace", NetnsUnusable, "p9", lambda _: None, request(netns="/run/netns/p9")),
+    ("too large an MTU", VfUnusable, "mtu: 9000", lambda _: None, request(VfWish(VfKind.NETDEV, SETTINGS, 9000))),
+    (
+        "a driver refuses a key",
+        VfUnusable,
+        "trust: on.*no such thing",
+        lambda n: n.card.refuses.update(trust="no such thing"),
+        request(),
+    ),
+    (
+        "vfio does not bind",
+        VfUnusable,
+        "vfio-pci does not take",
+        lambda n: n.card.refuses.update({"vfio-pci": "x"}),
+        request(DPDK),
+    ),
+    (
+        "the pod has the name",
+        InterfaceTaken,
+        "net1 exists",
+        lambda n: n.card.taken.add(("/run/netns/p1", "net1")),
+        request(),
+    ),
+    ("no address is left", NoFreeAddress, "full", lambda n: n.ipam.refuses.add("ADD"), request()),
+]
+
+
+@pytest.mark.parametrize(("error", "words", "prepare", "wish"), [r[1:] for r in REFUSED], ids=[r[0] for r in REFUSED])
+def test_what_is_refused_leaves_nothing(
+    node: VfNode, error: type[PodRefused], words: str, prepare: Callable[[VfNode], object], wish: VfRequest
+) -> None:
+    before, agent = node.card.snapshot(), node.agent()
+    prepare(node)
+    with pytest.raises(error, match=words):
+        agent.add(wish)
+    assert node.card.snapshot() == before
+    assert (node.files(), agent.all()) == ([], ())
+
+
+def test_a_vf_has_one_pod(node: VfNode) -> None:
+    agent = node.agent()
+    agent.add(request())
+    with pytest.raises(VfInUse, match="net1 of default/c1, which is still there"):
+        agent.add(request(container="c2", netns="/run/netns/p2"))
+    with pytest.raises(AlreadyAttached):
+        agent.add(request(address=OTHER))
+    assert node.card.where[ADDRESS] == "/run/netns/p1"
+
+
+def test_a_vf_that_cannot_come_home_is_tried_again_and_given_to_nobody(node: VfNode) -> None:
+    before, agent = node.card.snapshot(), node.agent()
+    agent.add(request())
+    del node.card.netns["/run/netns/p1"]  # its path; somebody holds the namespace
+    agent.collect()
+    with pytest.raises(VfInUse, match="nobody names"):
+        agent.add(request(container="c2", netns="/run/netns/p2"))
+    node.card.where[ADDRESS] = HOME
+    agent.collect()
+    assert node.card.snapshot() == before
+    assert agent.all() == ()
+
+
+def test_a_setting_that_cannot_be_restored_keeps_the_vf_from_others_until_it_is(node: VfNode) -> None:
+    before, agent = node.card.snapshot(), node.agent()
+    agent.add(request())
+    node.card.refuses["vlan"] = "not now"
+    with pytest.raises(DeviceRefused, match="is not as it was: vlan: 0"):
+        agent.delete(KEY)
+    with pytest.raises(VfInUse, match="not now"):
+        agent.add(request(container="c2", netns="/run/netns/p2"))
+    (problem,) = agent.problems("n1")
+    assert (problem.kind, problem.field, "not now" in problem.text) == ("Node", f"VF {ADDRESS}", True)
+    node.card.refuses.clear()
+    agent.collect()
+    assert node.card.snapshot() == before
+    assert not tuple(agent.problems("n1"))
+
+
+def test_a_driver_that_takes_no_address_back_is_no_reason_to_keep_a_vf(node: VfNode) -> None:
+    agent = node.agent()
+    agent.add(request())
+    node.card.refuses["mac"] = "no zeros"
+    agent.delete(KEY)
+    assert agent.all() == ()
+
+
+def test_what_ipam_does_not_take_back_is_tried_again_with_the_vf_at_home(node: VfNode) -> None:
+    before, agent = node.card.snapshot(), node.agent()
+    agent.add(request())
+    node.ipam.refuses.add("DEL")
+    with pytest.raises(PluginFailed):
+        agent.delete(KEY)
+    assert node.card.snapshot() == before
+    node.ipam.refuses.clear()
+    agent.delete(KEY)
+    assert (node.ipam.held, node.files()) == ({}, [])
+
+
+def test_a_late_request_to_remove_spares_a_younger_vf(node: VfNode) -> None:
+    agent = node.agent()
+    agent.add(replace(request(), asked_at_ns=500))
+    assert agent.delete(KEY, asked_at_ns=499)
+    assert agent.find(KEY) is not None
+    assert agent.delete(KEY, asked_at_ns=501)
+    assert not agent.delete(KEY)
+
+
+def test_a_record_that_cannot_be_read_keeps_its_vf_from_pods_and_is_told(node: VfNode) -> None:
+    node.agent().add(request())
+    file = node.directory / f"state/vfs/boot/{ADDRESS}.json"
+    file.write_bytes(file.read_bytes()[:-9])
+    agent = node.agent()
+    with pytest.raises(VfUnusable, match="cannot be read"):
+        agent.add(request(container="c2", netns="/run/netns/p2"))
+    (problem,) = agent.problems("n1")
+    assert ADDRESS in problem.field
+    agent.add(request(container="c2", netns="/run/netns/p2", address=OTHER))
+
+
+def test_a_node_without_huge_pages_is_told_where_dpdk_wants_them(node: VfNode) -> None:
+    agent = node.agent()
+    agent.add(request(DPDK))
+    assert not tuple(agent.problems("n1"))
+    node.card.pages = {2048: 0}
+    (problem,) = agent.problems("n1")
+    assert (problem.kind, str(problem.name)) == ("Pod", "default/c1")
+    assert "huge pages" in problem.text
+
+
+def test_check_tells_what_is_not_as_it_was(node: VfNode) -> None:
+    agent = node.agent()
+    record, _ = agent.add(request())
+    assert tuple(agent.check(record)) == ()
+    node.card.devices[ADDRESS] = replace(node.card.devices[ADDRESS], name="mine")
+    node.ipam.held.clear()
+    assert tuple(agent.check(record)) == (f"{ADDRESS} is mine, not net1", "ipam: gone")

@@ -1,0 +1,227 @@
+"""A card without hardware: VFs whose PF keeps settings, in namespaces that end as the kernel ends them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from agent.cni.vf_commands import VfCommands
+from agent.compile.vf import Change, SetMac, done
+from agent.kernel.device.pci import DeviceRefused, GroupFile
+from agent.kernel.device.sriov import PodAddresses
+from agent.model.vf import NO_MAC, IommuGroup, LinkState, NodeOwner, Vf, VfNetdev, VfSettings, VlanProtocol
+from agent.netlink.netns import NoSuchNetns
+from agent.pods.errors import NoFreeAddress
+from agent.pods.plugin import PluginFailed
+from agent.pods.vf_files import VfFiles
+from agent.pods.vf_record import VfJournal, VfRecord
+from agent.pods.vfs import Vfs
+
+ADDRESS, OTHER = "0000:03:02.0", "0000:03:02.1"
+SETTINGS = VfSettings(
+    vlan=0,
+    vlan_qos=0,
+    vlan_proto=VlanProtocol.C_TAG,
+    mac=NO_MAC,
+    spoofchk=True,
+    trust=False,
+    link_state=LinkState.AUTO,
+    min_tx_rate=0,
+    max_tx_rate=0,
+)
+HOME = ""  # the node's namespace
+
+
+@dataclass
+class FakeCard:
+    """Two VFs of one PF, bound to a network driver, each alone in its IOMMU group."""
+
+    vfs: dict[str, Vf] = field(default_factory=dict)
+    where: dict[str, str] = field(default_factory=dict)  # VF: its device's namespace
+    devices: dict[str, VfNetdev] = field(default_factory=dict)  # wherever they are
+    netns: dict[str, int] = field(default_factory=lambda: {"/run/netns/p1": 101, "/run/netns/p2": 102})
+    taken: set[tuple[str, str]] = field(default_factory=set)  # namespace and name, of other devices
+    refuses: dict[str, str] = field(default_factory=dict)  # key of a definition: why
+    files: dict[str, GroupFile] = field(default_factory=dict)
+    pages: dict[int, int] = field(default_factory=lambda: {2048: 16})
+    wants_rebind: bool = False  # a device hears of an address that the PF has set when it is bound
+
+    def __post_init__(self) -> None:
+        """As an operator has set them up."""
+        for number, address in enumerate((ADDRESS, OTHER)):
+            name = f"ens1v{number}"
+            self.devices[address] = VfNetdev(name, 10 + number, f"02:00:00:00:00:0{number}", 1400, (f"card-{number}",))
+            self.where[address] = HOME
+            group = IommuGroup(str(7 + number))
+            self.vfs[address] = Vf(
+                address, "0000:03:00.0", "ens1", "fake", 1500, number, "fakevf", "", SETTINGS, group=group
+            )
+
+    def snapshot(self) -> dict[str, object]:
+        """All that one could see."""
+        return {a: (replace(vf, netdev=self._home(a)), self.where[a], self.files.get(a)) for a, vf in self.vfs.items()}
+
+    def end_netns(self, netns: str) -> None:
+        """As the kernel ends one: its devices come home as they are, and down."""
+        del self.netns[netns]
+        for address, where in self.where.items():
+            if where == netns:
+                self.where[address] = HOME
+                self.devices[address] = replace(self.devices[address], is_up=False)
+
+    def look(self, address: str) -> Vf:
+        """As the card's."""
+        if address not in self.vfs:
+            raise DeviceRefused(f"there is no PCI function {address} on this node")
+        return replace(self.vfs[address], netdev=self._home(address))
+
+    def set(self, address: str, change: Change) -> None:
+        """As the card's."""
+        if change.field in self.refuses:
+            raise DeviceRefused(f"{change.field}: {change}: refused by fake: {self.refuses[change.field]}")
+        vf = self.vfs[address]
+        self.vfs[address] = replace(vf, settings=done(change, vf.settings))
+        if isinstance(change, SetMac) and change.mac != NO_MAC and not self.wants_rebind and self._bound(address):
+            self.devices[address] = replace(self.devices[address], mac=change.mac)
+
+    def netns_cookie(self, netns: str) -> int:
+        """As the card's."""
+        if netns not in self.netns:
+            raise NoSuchNetns(f"{netns}: No such file or directory")
+        return self.netns[netns]
+
+    def bind(self, address: str, driver: str, override: str) -> None:
+        """As the card's: a network driver makes a new device."""
+        vf = self.vfs[address]
+        if driver != vf.driver:
+            if driver in self.refuses:
+                raise DeviceRefused(f"the driver {driver} does not take {address}")
+            self.where[address] = HOME
+            if driver == "fakevf":
+                mac = vf.settings.mac if vf.settings.mac not in {None, NO_MAC} else "02:99:99:99:99:99"
+                self.devices[address] = VfNetdev("eth7", 77, str(mac), 1500)
+            if driver == "vfio-pci" and vf.group is not None:
+                self.files[vf.group.number] = GroupFile(0, 0, 0o600)
+            elif vf.group is not None:
+                self.files.pop(vf.group.number, None)
+        self.vfs[address] = replace(vf, driver=driver, driver_override=override)
+
+    def open_group(self, group: str, owner: NodeOwner | None) -> None:
+        """As the card's."""
+        if owner is not None:
+            self.files[group] = GroupFile(owner.uid, owner.gid, 0o660)
+
+    def group_file(self, group: str) -> GroupFile | None:
+        """As the card's."""
+        return self.files.get(group)
+
+    def restore_group_file(self, group: str, was: GroupFile) -> None:
+        """As the card's."""
+        self.files[group] = was
+
+    def hugepages(self) -> dict[int, int]:
+        """As the card's."""
+        return self.pages
+
+    def set_mac(self, address: str, mac: str) -> None:
+        """As the card's."""
+        self.devices[address] = replace(self._required(address), mac=mac)
+
+    def to_pod(self, address: str, netns: str, cookie: int, name: str, mtu: int) -> VfNetdev:
+        """As the card's."""
+        found = self._required(address)
+        assert self.netns.get(netns) == cookie
+        self.where[address] = netns
+        self.devices[address] = replace(found, name="swv", altnames=(), mtu=mtu)
+        if (netns, name) in self.taken:
+            raise FileExistsError(17, "rename", name)
+        self.devices[address] = replace(self.devices[address], name=name, is_up=True)
+        return self.devices[address]
+
+    def configure(self, netns: str, cookie: int, address: str, given: PodAddresses) -> None:
+        """As the card's."""
+        assert (self.where[address], self.netns[netns]) == (netns, cookie)
+        assert given.interfaces
+
+    def in_pod(self, address: str, netns: str, cookie: int) -> VfNetdev | None:
+        """As the card's."""
+        there = self.netns.get(netns) == cookie and self.where[address] == netns
+        return self.devices[address] if there else None
+
+    def bring_home(self, address: str, netns: str, cookie: int, _patience_s: float) -> VfNetdev:
+        """As the card's."""
+        if self.where[address] == netns and self.netns.get(netns) == cookie:
+            self.where[address] = HOME
+        self.devices[address] = replace(self._required(address), name="swv", altnames=(), is_up=False)
+        return self.devices[address]
+
+    def restore_netdev(self, address: str, was: VfNetdev) -> VfNetdev:
+        """As the card's."""
+        found = self._required(address)
+        name = found.name if (HOME, was.name) in self.taken else was.name
+        self.devices[address] = replace(
+            found, name=name, mtu=was.mtu, altnames=was.altnames, is_up=was.is_up, index=was.index
+        )
+        return self.devices[address]
+
+    def _required(self, address: str) -> VfNetdev:
+        found = self._home(address)
+        if found is None:
+            raise DeviceRefused(f"the network device of {address} is in a namespace that nobody names")
+        return found
+
+    def _home(self, address: str) -> VfNetdev | None:
+        return self.devices[address] if self.where[address] == HOME and self._bound(address) else None
+
+    def _bound(self, address: str) -> bool:
+        return self.vfs[address].driver == "fakevf"
+
+
+@dataclass
+class FakeIpam:
+    """Gives each attachment one address; can refuse either way."""
+
+    held: dict[tuple[str, str], str] = field(default_factory=dict)
+    refuses: set[str] = field(default_factory=set)
+
+    def add(self, record: VfRecord) -> Mapping[str, Any]:
+        """As the plugin's."""
+        if "ADD" in self.refuses:
+            raise NoFreeAddress("ipam: plugin fake: full")
+        self.held[record.key] = record.address
+        return {"ips": [{"address": "10.9.0.2/24", "gateway": "10.9.0.1"}], "routes": [{"dst": "10.8.0.0/16"}]}
+
+    def delete(self, record: VfRecord) -> None:
+        """As the plugin's."""
+        if "DEL" in self.refuses:
+            raise PluginFailed("fake", "its books are closed")
+        self.held.pop(record.key, None)
+
+    def check(self, record: VfRecord) -> str:
+        """As the plugin's."""
+        return "" if record.key in self.held else "ipam: gone"
+
+
+@dataclass
+class VfNode:
+    """A node's agent, over a fake card and real files."""
+
+    directory: Path
+    card: FakeCard = field(default_factory=FakeCard)
+    ipam: FakeIpam = field(default_factory=FakeIpam)
+
+    def agent(self) -> Vfs:
+        """A new one, which has taken over what it finds."""
+        journal = VfJournal(self.directory / "state", "boot")
+        made = Vfs(self.card, journal, self.ipam, VfFiles(self.directory / "run"), clock=lambda: 1000)
+        made.restore()
+        return made
+
+    def files(self) -> list[str]:
+        """What of VFs is on the disk."""
+        return sorted(path.name for path in self.directory.rglob("*.json"))
+
+
+def vf_commands(directory: Path) -> VfCommands:
+    """The commands of a node without VFs."""
+    return VfCommands(VfNode(directory / "vfs").agent())
