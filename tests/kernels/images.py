@@ -36,17 +36,17 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "sluiceway"
 
 
-def kernel(meta: str) -> Kernel:
-    """The newest kernel that the Debian package *meta* stands for.
+def kernel(meta: str, wanted: tuple[str, ...] = MODULES) -> Kernel:
+    """The newest kernel that the Debian package *meta* stands for, with the modules *wanted*.
 
     Raises:
         LookupError: apt knows no such package, even after an update.
     """
     package, version = _resolve(meta)
     # other modules make another place
-    place = cache_dir() / "kernels" / f"{package}_{version.replace(':', '%3a')}_{crc32(' '.join(MODULES).encode()):08x}"
+    place = cache_dir() / "kernels" / f"{package}_{version.replace(':', '%3a')}_{crc32(' '.join(wanted).encode()):08x}"
     if not place.is_dir():
-        _unpack(package, version, place)
+        _unpack(package, version, place, wanted)
     release = (place / "release").read_text().strip()
     return Kernel(release, place / "vmlinuz", tuple(sorted((place / "modules").iterdir())))
 
@@ -68,7 +68,7 @@ def _words(*command: str) -> list[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
 
 
-def _unpack(package: str, version: str, place: Path) -> None:
+def _unpack(package: str, version: str, place: Path, wanted: tuple[str, ...]) -> None:
     """Download *package* and leave its image and modules in *place*, whole or not at all."""
     place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place.parent) as temporary:
@@ -86,7 +86,7 @@ def _unpack(package: str, version: str, place: Path) -> None:
         (result / "modules").mkdir(parents=True)
         shutil.copyfile(tree / f"boot/vmlinuz-{modules.name}", result / "vmlinuz")
         (result / "release").write_text(modules.name)
-        for number, path in enumerate(_load_order(modules)):
+        for number, path in enumerate(_load_order(modules, wanted)):
             packed = path.read_bytes()
             plain = lzma.decompress(packed) if path.suffix == ".xz" else packed
             name = path.name.removesuffix(".xz")
@@ -94,8 +94,8 @@ def _unpack(package: str, version: str, place: Path) -> None:
         result.rename(place)
 
 
-def _load_order(folder: Path) -> list[Path]:
-    """MODULES and what they need, each after all of its own needs."""
+def _load_order(folder: Path, wanted: tuple[str, ...]) -> list[Path]:
+    """The modules *wanted* and what they need, each after all of its own needs."""
     needs: dict[str, list[str]] = {}
     by_name: dict[str, str] = {}
     for line in (folder / "modules.dep").read_text().splitlines():
@@ -109,7 +109,7 @@ def _load_order(folder: Path) -> list[Path]:
             add(other)
         order.setdefault(path)
 
-    for name in MODULES:
+    for name in wanted:
         if name in by_name:
             add(by_name[name])
     return [folder / path for path in order]

@@ -3,10 +3,13 @@
 Software emulation always: it is alike on every machine, and a kernel is ready in seconds.
 """
 
+import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.kernels.images import Kernel, kernel
@@ -20,26 +23,40 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 GUEST = ".venv/bin/python -m tests.kernels.guest"
 
 
-def boot(under: Kernel, command: str) -> int:
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What a guest runs on."""
+
+    program: tuple[str, ...] = ("qemu-system-x86_64",)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    memory: str = "1G"
+    devices: tuple[str, ...] = ()  # more of QEMU's words
+    boot_options: str = ""  # of the kernel
+    timeout_s: float = TIMEOUT_S
+
+
+def boot(under: Kernel, command: str, machine: Machine = Machine()) -> int:
     """Run *command* in *under*, its output on ours; returns its status, or 125 when the guest ended without one."""
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
         (work / "initrd").write_bytes(initrd(under, CHECKOUT, command))
         status = work / "status"
         qemu = [
-            *("qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max"),
-            *("-smp", "2", "-m", "1G", "-nodefaults", "-display", "none", "-no-reboot"),
+            *(*machine.program, "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max"),
+            *("-smp", "2", "-m", machine.memory, "-nodefaults", "-display", "none", "-no-reboot"),
             *("-kernel", str(under.image), "-initrd", str(work / "initrd")),
-            *("-append", "console=ttyS0 panic=-1 loglevel=3 net.ifnames=0"),
+            *("-append", f"console=ttyS0 panic=-1 loglevel=3 net.ifnames=0 {machine.boot_options}"),
             *("-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"),
             *("-chardev", f"file,id=status,path={status}", "-serial", "chardev:status"),
+            *machine.devices,
             *_shared("root", Path("/")),
             *_shared("checkout", CHECKOUT),
         ]
         try:
-            subprocess.run(qemu, stdin=subprocess.DEVNULL, timeout=TIMEOUT_S, check=True)
+            environment = {**os.environ, **machine.environment}
+            subprocess.run(qemu, stdin=subprocess.DEVNULL, timeout=machine.timeout_s, check=True, env=environment)
         except subprocess.TimeoutExpired:
-            print(f"{under.release}: no end after {TIMEOUT_S} s")
+            print(f"{under.release}: no end after {machine.timeout_s} s")
         answer = status.read_text().strip() if status.exists() else ""
     return int(answer) if answer.isdigit() else 125
 

@@ -1,0 +1,121 @@
+"""The agent's CNI part in the guest, asked by the real shim; only the reconcile loop is a fake. Agents can die here."""
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+from agent.cni.commands import Cni
+from agent.cni.socket import CniSocket
+from agent.cni.vf_commands import VfCommands
+from agent.ipam.pool import Ipam
+from agent.kernel.device.sriov import SriovCard
+from agent.pods import fail_points
+from agent.pods.attachments import boot_id
+from agent.pods.journal import Journal
+from agent.pods.plugin import Plugins
+from agent.pods.pods import Pods
+from agent.pods.veth import PodVeths
+from agent.pods.vf_files import VfFiles
+from agent.pods.vf_ipam import VfIpam
+from agent.pods.vf_record import VfJournal
+from agent.pods.vfs import Vfs
+from maps import paths
+from tests.fastpath.cards import run
+from tests.netns.cni_server import FakeLoop
+
+PLUGINS = Path("/usr/lib/cni")  # Debian's containernetworking-plugins
+STATE, RUN = Path("/run/state"), Path("/run/sluiceway")
+DIED = 9
+Answer = tuple[int, dict[str, Any]]
+
+
+@dataclass
+class AgentNode:
+    """A node."""
+
+    pods: set[str] = field(default_factory=set)
+    server: CniSocket | None = None
+
+    def parts(self) -> tuple[Cni, Vfs]:
+        """A new agent over the same kernel and disk, which has taken over what it finds."""
+        ipam = Ipam(lambda: (ip_network("10.77.1.0/24"),))
+        veths = PodVeths(lambda: (1400,), lambda _: ((), ()))
+        pods = Pods(loop=FakeLoop(), journal=Journal(STATE / "attachments", boot_id()), ipam=ipam, veths=veths)
+        vfs = Vfs(SriovCard(), VfJournal(STATE, boot_id()), VfIpam(Plugins(PLUGINS)), VfFiles(RUN))
+        cni = Cni(pods, ipam, (veths.faults,), VfCommands(vfs))
+        cni.restore()
+        return cni, vfs
+
+    def start(self) -> Vfs:
+        """Serve."""
+        cni, vfs = self.parts()
+        self.server = CniSocket(RUN, cni.answer)
+        self.server.start()
+        return vfs
+
+    def stop(self) -> None:
+        """End; pods keep what they have."""
+        if self.server is not None:
+            self.server.stop()
+            self.server = None
+
+    def pod(self, name: str) -> None:
+        """A network namespace."""
+        run("ip", "netns", "add", name)
+        run("ip", "-n", name, "link", "set", "lo", "up")
+        self.pods.add(name)
+
+    def end_pod(self, name: str) -> None:
+        """Its namespace ends, whatever is in it."""
+        run("ip", "netns", "del", name)
+        self.pods.discard(name)
+
+    def call(self, command: str, pod: str, config: Mapping[str, Any], *, netns: bool = True) -> Answer:
+        """As a runtime, by the shim."""
+        argv = [str(paths.cni_binary())]
+        environment = self.environment(command, pod, netns=netns)
+        done = subprocess.run(argv, env=environment, input=stdin(config), capture_output=True, check=False, timeout=90)
+        return done.returncode, json.loads(done.stdout or "{}")
+
+    def ok(self, command: str, pod: str, config: Mapping[str, Any], *, netns: bool = True) -> dict[str, Any]:
+        """As :meth:`call`, which has to succeed."""
+        code, answer = self.call(command, pod, config, netns=netns)
+        assert code == 0, answer
+        return answer
+
+    def environment(self, command: str, pod: str, *, netns: bool = True) -> dict[str, str]:
+        """What a runtime sets."""
+        return {
+            "CNI_COMMAND": command,
+            "CNI_CONTAINERID": f"c-{pod}",
+            "CNI_IFNAME": "net1",
+            "CNI_NETNS": f"/run/netns/{pod}" if netns else "",
+            "CNI_PATH": str(PLUGINS),
+            "CNI_ARGS": f"IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME={pod}",
+            "SLUICEWAY_CNI_SOCKET": str(RUN / "cni.sock"),
+        }
+
+    def die_at(self, point: str, command: str, pod: str, config: Mapping[str, Any]) -> bool:
+        """Another agent serves one request and dies at a point; whether it came there."""
+        child = os.fork()
+        if not child:
+            status = 1
+            try:
+                cni, _ = self.parts()
+                fail_points.reached = lambda reached: os._exit(DIED) if reached == point else None
+                status, output = cni.answer(self.environment(command, pod), stdin(config))
+                print(f"{command} was not killed at {point}: {output!r}", flush=True)
+            finally:
+                os._exit(status if status != DIED else 1)
+        _, status = os.waitpid(child, 0)
+        return os.waitstatus_to_exitcode(status) == DIED
+
+
+def stdin(config: Mapping[str, Any]) -> bytes:
+    """A configuration as a runtime sends it."""
+    return json.dumps({"cniVersion": "1.1.0", "name": "fast", "type": "sluiceway-cni", **config}).encode()
