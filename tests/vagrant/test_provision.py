@@ -198,9 +198,11 @@ def test_a_drained_node_is_given_back(machine: Machine) -> None:
 
 def test_the_agents_are_gone_before_nodes_are_cleaned(machine: Machine) -> None:
     assert machine.run("remove").returncode == 0
-    manifests = [line for line in machine.asked() if "manifests/" in line or "rollout" in line]
+    asked = machine.asked()
+    manifests = [line for line in asked if "manifests/" in line or "rollout" in line]
     assert [line.split()[1] for line in manifests] == ["delete", "apply", "--namespace", "delete"]
     assert ["sluiceway.yaml" in line for line in manifests] == [True, False, False, False]
+    assert asked[asked.index(manifests[0]) - 1] == "sleep 90"  # pods that the agent gave addresses are gone
 
 
 def test_reset_asks_nobody(machine: Machine) -> None:
