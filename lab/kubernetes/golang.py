@@ -91,6 +91,8 @@ CNI_PROGRAMS = (
     Program("cni", "github.com/containernetworking/cni/cnitool"),
     Program("cni", "github.com/containernetworking/cni/plugins/test/noop"),
 )
+# set up the cluster of docs/install/kubeadm.md; this CoreDNS has the plugins of kubeadm's Corefile
+KUBEADM_PROGRAMS = (Program("kubeadm", f"{KUBERNETES}/cmd/kubeadm"), Program("kubeadm", "./coredns"))
 # installs deploy/helm; of Kubernetes' libraries it has the cluster's versions, which are compiled once
 HELM = Program("helm", "helm.sh/helm/v3/cmd/helm")
 # The suite of the policy API asks by SCTP between its other requests. Where the kernel has none, no option of the suite

@@ -8,7 +8,7 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lab.kubernetes import golang, oci
@@ -46,8 +46,7 @@ PAUSE_SOURCE = Path(__file__).with_name("pause.c")
 
 def archive(cache: Path, programs: Mapping[str, Path], say: Say) -> Path:
     """One archive with every image, made when *cache* has none of these inputs."""
-    recipe = repr((RELEASE, PACKAGES, APPLETS, SHRINK, FINISH)).encode()
-    digest = hashlib.sha256(recipe + PAUSE_SOURCE.read_bytes() + Path(__file__).read_bytes())
+    digest = hashlib.sha256(_recipe(PACKAGES) + PAUSE_SOURCE.read_bytes() + Path(__file__).read_bytes())
     digest.update(golang.module_key("cluster").encode())
     folder = cache / f"images-{digest.hexdigest()[:16]}"
     path = folder / "images.tar"
@@ -55,22 +54,22 @@ def archive(cache: Path, programs: Mapping[str, Path], say: Say) -> Path:
         return path
     began = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
-    userland = _userland(cache, hashlib.sha256(recipe).hexdigest()[:16])
+    base = userland(cache)
     unfinished = path.with_name(f".images.{os.getpid()}")
     with tempfile.TemporaryDirectory(dir=folder) as layers:
-        oci.write(unfinished, _images(Path(layers), userland, programs, say))
+        oci.write(unfinished, _images(Path(layers), base, programs, say))
     unfinished.rename(path)
     say(f"images made in {time.monotonic() - began:.0f} s")
     return path
 
 
-def _images(folder: Path, userland: Path, programs: Mapping[str, Path], say: Say) -> tuple[oci.Image, ...]:
+def _images(folder: Path, base: Path, programs: Mapping[str, Path], say: Say) -> tuple[oci.Image, ...]:
     source = golang.source_folder(golang.toolchain(say), "cluster", golang.KUBERNETES)
     certificate = {name: (source / "test/images/agnhost/porter" / name).read_bytes() for name in CERTIFICATE}
     layers = {
-        "pause": oci.Layer(programs={"pause": _pause(folder)}),
+        "pause": oci.Layer(programs={"pause": pause(folder)}),
         "coredns": oci.Layer(programs={"coredns": programs["coredns"]}, folders=("tmp",)),
-        "applets": oci.Layer(links=_missing_applets(userland)),
+        "applets": oci.Layer(links=_missing_applets(base)),
         "agnhost": oci.Layer(
             programs={"agnhost": programs["agnhost"]},
             files=certificate,
@@ -80,7 +79,7 @@ def _images(folder: Path, userland: Path, programs: Mapping[str, Path], say: Say
         "regression": oci.Layer(programs={"regression": programs["regression-issue-74839"]}, folders=("tmp",)),
     }
     written = {name: layer.write(folder / f"{name}.tar") for name, layer in layers.items()}
-    shell = (userland, written["applets"])
+    shell = (base, written["applets"])
     return (
         oci.Image(PAUSE, (written["pause"],), entrypoint=("/pause",), user="65535:65535"),
         oci.Image(COREDNS, (written["coredns"],), entrypoint=("/coredns",)),
@@ -93,13 +92,17 @@ def _images(folder: Path, userland: Path, programs: Mapping[str, Path], say: Say
     )
 
 
-def _userland(cache: Path, key: str) -> Path:
-    """A Debian file system as a tar, from the mirror that this machine is set to."""
-    path = cache / f"userland-{key}.tar"
+def userland(cache: Path, packages: Sequence[str] = PACKAGES) -> Path:
+    """A Debian file system with *packages* as a tar, from the mirror that this machine is set to.
+
+    Raises:
+        BuildError: it could not be made.
+    """
+    path = cache / f"userland-{hashlib.sha256(_recipe(packages)).hexdigest()[:16]}.tar"
     if path.exists():
         return path
     unfinished = path.with_name(f".userland.{os.getpid()}.tar")
-    include = f"--include={','.join(PACKAGES)}"
+    include = f"--include={','.join(packages)}"
     command = ["mmdebstrap", "--quiet", "--variant=minbase", include, *SHRINK, f"--customize-hook={FINISH}"]
     done = subprocess.run([*command, RELEASE, str(unfinished)], capture_output=True, text=True, check=False)
     if done.returncode:
@@ -109,13 +112,19 @@ def _userland(cache: Path, key: str) -> Path:
     return path
 
 
-def _missing_applets(userland: Path) -> dict[str, str]:
-    """Links to busybox for the applets that the userland has no program of its own for."""
-    there = {name.rsplit("/", 1)[-1] for name in oci.names(userland) if "/bin/" in f"/{name}" or "/sbin/" in f"/{name}"}
-    return {f"usr/bin/{applet}": "busybox" for applet in APPLETS if applet not in there}
-
-
-def _pause(folder: Path) -> Path:
+def pause(folder: Path) -> Path:
+    """The program of a pod's sandbox, made in *folder*."""
     path = folder / "pause"
     subprocess.run(["gcc", "-static", "-Os", "-s", "-Wall", "-o", str(path), str(PAUSE_SOURCE)], check=True)
     return path
+
+
+def _recipe(packages: Sequence[str]) -> bytes:
+    """All that a userland with *packages* is made of, but for the mirror."""
+    return repr((RELEASE, tuple(packages), APPLETS, SHRINK, FINISH)).encode()
+
+
+def _missing_applets(base: Path) -> dict[str, str]:
+    """Links to busybox for the applets that the userland has no program of its own for."""
+    there = {name.rsplit("/", 1)[-1] for name in oci.names(base) if "/bin/" in f"/{name}" or "/sbin/" in f"/{name}"}
+    return {f"usr/bin/{applet}": "busybox" for applet in APPLETS if applet not in there}

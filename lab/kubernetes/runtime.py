@@ -71,7 +71,12 @@ def start(node: Machine, artifacts: Artifacts) -> None:
         if time.monotonic() > deadline:
             raise ClusterError(f"containerd of {node.name} does not answer: {node.log_tail('containerd')}")
         time.sleep(0.1)
-    node.run(*ctr, "images", "import", "--local", "-", stdin=artifacts.images)
+    load_all(node, artifacts, artifacts.images)
+
+
+def load_all(node: Machine, artifacts: Artifacts, archive: Path) -> None:
+    """Import every image of an archive, under the names that it has there."""
+    node.run(*_ctr(artifacts), "images", "import", "--local", "-", stdin=archive)
 
 
 def load(node: Machine, artifacts: Artifacts, archive: Path, name: str) -> None:

@@ -2,34 +2,21 @@
 
 import re
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from lab.kubernetes import golang
+from tests.vagrant import page
 from tests.vagrant.stubs import CHECKOUT, PROVISION, SCRIPTS
 
-PAGE = CHECKOUT / "docs/install/kubeadm.md"
-SCRIPT = re.compile(r"\(\.\./\.\./vagrant/provision/([\w-]+)\.sh\)")
-BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # what changes a cluster; a script may wait, look, and take away what it left before, on its own account
 CHANGES = re.compile(r"^(kubeadm (init|join|reset)|kubectl (create|expose|run|apply|scale|drain|uncordon)) ")
 
 
-def blocks() -> Iterator[tuple[str, list[str]]]:
-    """Each block of commands with the script that the page named last."""
-    text = PAGE.read_text()
-    for block in BLOCK.finditer(text):
-        yield SCRIPT.findall(text[: block.start()])[-1], lines(block[1])
-
-
-def lines(text: str) -> list[str]:
-    return [line.strip() for line in text.splitlines() if line.strip()]
-
-
 def typed(script: str) -> list[str]:
-    return lines((PROVISION / f"{script}.sh").read_text())
+    return page.lines((PROVISION / f"{script}.sh").read_text())
 
 
 def first_untyped(commands: Sequence[str], script: Sequence[str]) -> str | None:
@@ -41,8 +28,8 @@ def first_untyped(commands: Sequence[str], script: Sequence[str]) -> str | None:
 def documented() -> dict[str, list[str]]:
     """The page's commands by their script."""
     all_of: dict[str, list[str]] = {}
-    for script, commands in blocks():
-        all_of.setdefault(script, []).extend(commands)
+    for block in page.blocks():
+        all_of.setdefault(block.script, []).extend(block.lines)
     return all_of
 
 
@@ -53,8 +40,8 @@ def test_the_pages_commands_in_their_order(script: str) -> None:
 
 @pytest.mark.parametrize("path", [pytest.param(path, id=f"what {path.name} changes is there") for path in SCRIPTS])
 def test_nothing_else(path: Path) -> None:
-    page = documented().get(path.stem, [])
-    assert [line for line in typed(path.stem) if CHANGES.match(line) and line not in page] == []
+    told = documented().get(path.stem, [])
+    assert [line for line in typed(path.stem) if CHANGES.match(line) and line not in told] == []
 
 
 def test_the_page_has_every_step_but_those_of_sriov() -> None:
@@ -67,7 +54,7 @@ def test_a_command_out_of_order_is_found() -> None:
 
 
 def test_the_versions_are_the_labs_and_the_projects() -> None:
-    text = PAGE.read_text()
+    text = page.PAGE.read_text()
     version = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["version"]
     assert set(re.findall(r"^version=(\S+)$", text, re.MULTILINE)) == {golang.KUBERNETES_VERSION}
     assert set(re.findall(r"sluiceway[:-](\d+\.\d+\.\d+)", text)) == {version}

@@ -1,5 +1,6 @@
 """Which Go builds the cluster, and when it is built again."""
 
+import re
 import stat
 from pathlib import Path
 
@@ -36,12 +37,26 @@ def test_a_command_that_is_not_there_is_not_enough(tmp_path: Path) -> None:
 
 
 def test_every_program_has_a_module_that_pins_it() -> None:
-    for program in (*golang.PROGRAMS, *golang.CNI_PROGRAMS, golang.POLICY_SUITE, golang.HELM):
+    others = (*golang.CNI_PROGRAMS, *golang.KUBEADM_PROGRAMS, golang.POLICY_SUITE, golang.HELM)
+    for program in (*golang.PROGRAMS, *others):
         assert (golang.MODULES / program.module / "go.sum").exists(), program
 
 
 def test_kubernetes_is_pinned_to_the_version_that_its_programs_are_told() -> None:
     assert f"k8s.io/kubernetes v{golang.KUBERNETES_VERSION}" in (golang.MODULES / "cluster/go.mod").read_text()
+
+
+def pinned(module: str) -> dict[str, str]:
+    """The versions in a module's go.mod."""
+    return dict(
+        re.findall(r"^(?:require |\t)(\S+) (v\S+)", (golang.MODULES / module / "go.mod").read_text(), re.MULTILINE)
+    )
+
+
+def test_kubeadm_is_of_the_versions_that_the_cluster_is_of() -> None:
+    cluster, kubeadm = pinned("cluster"), pinned("kubeadm")
+    assert kubeadm["k8s.io/kubernetes"] == f"v{golang.KUBERNETES_VERSION}"
+    assert {name: version for name, version in kubeadm.items() if cluster.get(name, version) != version} == {}
 
 
 AMENDMENT = golang.Amendment("example.org/m", "a.go", "func A() {\n", "\treturn\n")
