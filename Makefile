@@ -21,7 +21,7 @@ WORKERS = $(shell echo $$(($$(nproc) + 1)))
 PYTHON_SOURCES := agent maps dpctl kubectl_sluiceway lab bench tests deploy
 C_SOURCES = $(shell find $(wildcard bpf maps cni lab bench tests) -name '*.[ch]')
 
-.PHONY: help setup packages bpffs build cnitool generate check test policy-fuzz disruption demo kernels fastpath cluster conformance conformance-all bench wheel plugin manifests image image-twice vagrant clean
+.PHONY: help setup packages bpffs build cnitool generate check test policy-fuzz disruption demo kernels fastpath cluster cluster-day-one conformance conformance-all bench wheel plugin manifests image image-twice vagrant clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -134,6 +134,10 @@ fastpath: setup ## SR-IOV: real VFs in pods and back, in a guest with two cards 
 cluster: setup ## a real Kubernetes on this machine: lab up --kubernetes
 	@$(PACKAGES) cluster image
 	$(PYTHON) -m lab up --kubernetes
+
+cluster-day-one: setup bpffs ## the walk-through of docs/install/kubeadm.md, typed on the lab's machines: kubeadm init to reset
+	@$(PACKAGES) cluster image
+	.venv/bin/pytest -s tests/vagrant/test_day_one.py
 
 conformance: setup bpffs ## upstream's [sig-network] tests and tests/cluster, once per way of the packets
 	@$(PACKAGES) cluster image
