@@ -10,8 +10,10 @@ export PYTHONHASHSEED=0 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore PIP_DISAB
 make -s wheel EXTRAS=build
 /usr/bin/python3 -m venv --without-pip --system-site-packages "$prefix"
 .venv/bin/pip --python "$prefix" install -q --no-compile -c deploy/constraints.txt dist/*.whl
-# an activated shell is nobody's in a container, and nobody's is the official client's second half, for asyncio: 66 MB
+# an activated shell is nobody's in a container, and nobody's is the official client's second half, for asyncio: 66 MB,
+# and what it alone needs
 rm -rf "$prefix"/bin/[Aa]ctivate* "$prefix"/lib/python3.11/site-packages/kubernetes/aio
+.venv/bin/pip --python "$prefix" uninstall -q -y aiohttp aiohttp-retry aiohappyeyeballs aiosignal attrs frozenlist multidict propcache yarl
 # names of debugging that some wheels ship, of ours with the path of a temporary folder
 find "$prefix/lib" -name '*.so' -exec strip --strip-unneeded {} +
 {
