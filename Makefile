@@ -13,6 +13,7 @@ BPFTOOL := PATH=$$PATH:/usr/sbin:/sbin bpftool
 LIBBPF := build/libbpf
 NAMES := $(patsubst bpf/%.bpf.c,%,$(wildcard bpf/*.bpf.c))
 OBJECTS := $(NAMES:%=build/bpf/%.bpf.o)
+MESSAGES := $(patsubst %.proto,%_pb2.py,$(wildcard agent/devices/kubelet/*.proto))
 PACKAGES := deploy/build/packages.sh
 # of pyproject.toml's: what is installed beside the agent
 EXTRAS := dev
@@ -34,7 +35,7 @@ setup: packages build ## Debian packages, .venv and everything that is compiled;
 packages:
 	@$(PACKAGES) build clang run
 
-build: .venv/.stamp $(OBJECTS) build/ext/.stamp build/cni/sluiceway-cni build/bpf/key ## BPF objects, the libbpf extension, the CNI shim
+build: .venv/.stamp $(OBJECTS) build/ext/.stamp build/cni/sluiceway-cni build/bpf/key $(MESSAGES) ## BPF objects, the libbpf extension, the CNI shim, the kubelet's messages
 
 # the pins are in deploy/constraints.txt; bcc is Debian's and not PyPI's
 .venv/.stamp: pyproject.toml deploy/constraints.txt deploy/build/hatch_build.py | packages
@@ -72,6 +73,10 @@ build/ext/.stamp: $(wildcard maps/shim*.c maps/shim*.h) maps/libbpf_build.py $(L
 	$(PYTHON) -m maps.libbpf_build build/ext $(LIBBPF)
 	install -m 755 build/ext/_libbpf*.so maps/
 	touch $@
+
+# classes of what the kubelet's APIs carry, beside their .proto
+%_pb2.py: %.proto | .venv/.stamp
+	$(PYTHON) -m grpc_tools.protoc -I. --python_out=. --pyi_out=. $<
 
 # static: it runs from the host's CNI directory, whatever the host is; by musl, since glibc's start asks the CPU for all it
 # knows of itself, and each such question is an exit to the hypervisor: 0.3 ms of every call
@@ -176,4 +181,4 @@ image-twice: setup ## the image made twice from nothing: fails unless both have 
 	$(PYTHON) deploy/build/image.py --twice
 
 clean: ## removes what was built; .venv stays
-	rm -rf build dist maps/_libbpf*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf build dist maps/_libbpf*.so agent/devices/kubelet/*_pb2.py* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -59,7 +59,7 @@ class Inotify:
 
     def __init__(self, folder: Path) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
-        self._fd = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._fd: int = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         if self._fd < 0:
             raise OSError(ctypes.get_errno(), "cannot watch (raise fs.inotify.max_user_instances)", str(folder))
         if libc.inotify_add_watch(self._fd, os.fsencode(folder), WATCHED) < 0:
@@ -74,6 +74,11 @@ class Inotify:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         os.close(self._fd)
+
+    @property
+    def fd(self) -> int:
+        """What can be read when something happened."""
+        return self._fd
 
     def wait(self, timeout_s: float, wake_fd: int) -> tuple[Event, ...]:
         """The events that have come, at the latest after *timeout_s* or when *wake_fd* can be read."""

@@ -1,7 +1,7 @@
 """The wheel's contents beyond Python: what `make build` compiled, and the sources it came from.
 
-Everything goes under maps/_shipped, where maps/paths.py looks first; the extension goes beside its Python. A checkout
-(an editable install) needs none of it.
+Everything goes under maps/_shipped, where maps/paths.py looks first; the extension and the kubelet's messages go beside
+their Python. A checkout (an editable install) needs none of it.
 """
 
 from collections.abc import Iterable
@@ -33,6 +33,7 @@ class ShippedFiles(BuildHookInterface):  # type: ignore[type-arg] # only hatchli
             "BPF objects": _placed(f"{SHIPPED}/objects", root / "build/bpf", root.glob("build/bpf/*.bpf.o")),
             "objects' key": _placed(f"{SHIPPED}/objects", root / "build/bpf", root.glob("build/bpf/key")),
             "extension": _placed("maps", root / "maps", root.glob("maps/_libbpf*.so")),
+            "kubelet's messages": _placed("agent", root / "agent", root.glob("agent/devices/kubelet/*_pb2.py")),
             "CNI shim": _placed(f"{SHIPPED}/cni", root / "build/cni", root.glob("build/cni/sluiceway-cni")),
             "shim's libc's licence": _placed(f"{SHIPPED}/cni", root / "build/cni", root.glob("build/cni/LICENSE*")),
         }

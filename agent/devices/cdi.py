@@ -1,0 +1,66 @@
+"""Container Device Interface: the same device nodes as files that the runtime reads, one a resource.
+
+They stay when the plugin ends: the kubelet restarts containers with what it was told once.
+
+Source: Container Device Interface Specification 0.6.0, which has classes with dots and ids that begin with a digit.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from agent.devices.allocation import device_nodes
+from agent.devices.pools import Pool
+from agent.model.device import Hardware
+
+VERSION = "0.6.0"
+STEM = "sluiceway-"
+PERMISSIONS = "rw"
+
+
+def qualified(resource: str, device: str) -> str:
+    """The name by which the kubelet tells the runtime of a device."""
+    return f"{resource}={device}"
+
+
+def specs(pools: Iterable[Pool], hardware: Hardware) -> Mapping[str, bytes]:
+    """The files of all resources, by their names; a resource without device nodes needs none."""
+    found = ((pool, [*_devices(pool, hardware)]) for pool in pools)
+    return {file_name(pool.resource.name): _spec(pool.resource.name, devices) for pool, devices in found if devices}
+
+
+def file_name(resource: str) -> str:
+    """Of a resource's file."""
+    return f"{STEM}{resource.replace('/', '_')}.json"
+
+
+def place(folder: Path, wanted: Mapping[str, bytes]) -> None:
+    """Make a folder's files of ours the *wanted* ones; what is so already is left alone.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    for path in folder.glob(f"{STEM}*.json"):
+        if path.name not in wanted:
+            path.unlink(missing_ok=True)
+    for name, content in wanted.items():
+        path = folder / name
+        if not path.exists() or path.read_bytes() != content:
+            draft = path.with_suffix(".draft")  # the runtime reads names that end in .json
+            draft.write_bytes(content)
+            draft.rename(path)
+
+
+def _devices(pool: Pool, hardware: Hardware) -> Iterator[Mapping[str, object]]:
+    for device in pool.devices:
+        nodes = [
+            {"path": node.container, "hostPath": node.host, "permissions": PERMISSIONS}
+            for node in device_nodes(pool.resource, device.id, hardware)
+        ]
+        if nodes:
+            yield {"name": device.id, "containerEdits": {"deviceNodes": nodes}}
+
+
+def _spec(kind: str, devices: list[Mapping[str, object]]) -> bytes:
+    return json.dumps({"cdiVersion": VERSION, "kind": kind, "devices": devices}, indent=1).encode()

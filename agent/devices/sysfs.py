@@ -1,0 +1,147 @@
+"""The node's hardware from sysfs, as a value; *root* is the folder that has ``sys`` and ``proc``, ``/`` on a node.
+
+A file that is not there, or goes while it is read, is an empty text: a device may leave at any moment.
+
+Sources: Documentation/ABI/testing/sysfs-bus-pci, sysfs-class-net, sysfs-kernel-iommu_groups.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from agent.model.device import NO_NODE, Hardware, Netdev, PciFunction, Subfunction
+
+IFF_UP = 0x1  # linux/if.h
+RTF_UP = 0x1  # linux/route.h
+LINK_TYPES = {"1": "ether", "32": "infiniband"}  # linux/if_arp.h
+BRIDGE = 0x06  # PCI's base class
+_VIRTFN = re.compile(r"virtfn(\d+)")
+
+
+def read(root: Path) -> Hardware:
+    """All PCI functions, subfunctions and network devices that are there now."""
+    routed = _default_routes(root)
+    pci, auxiliary, net = (root / "sys" / part for part in ("bus/pci/devices", "bus/auxiliary/devices", "class/net"))
+    netdevs = {name: _netdev(net / name, has_default_route=name in routed) for name in _names(net)}
+    misc = root / "sys/class/misc"
+    return Hardware(
+        {name: _function(pci / name) for name in _names(pci)},
+        {name: _subfunction(auxiliary / name) for name in _names(auxiliary)},
+        {name: netdev for name, netdev in netdevs.items() if netdev is not None},
+        has_vhost_net=(misc / "vhost-net").exists(),
+        has_tun=(misc / "tun").exists(),
+    )
+
+
+def _function(path: Path) -> PciFunction:
+    vfs = _vfs(path)
+    pf = _target(path / "physfn")
+    siblings = _vfs(path / "physfn") if pf else {}
+    group = path / "iommu_group"
+    numa_node = _number(path / "numa_node")
+    return PciFunction(
+        address=path.name,
+        vendor=_text(path / "vendor").removeprefix("0x"),
+        device=_text(path / "device").removeprefix("0x"),
+        base_class=_base_class(path),
+        driver=_target(path / "driver"),
+        numa_node=NO_NODE if numa_node is None else numa_node,
+        netdevs=_names(path / "net"),
+        pf=pf,
+        vf=next((number for number, address in siblings.items() if address == path.name), None),
+        vfs=tuple(vfs.values()),
+        total_vfs=_number(path / "sriov_totalvfs") or 0,
+        iommu_group=_target(group),
+        group_members=_without_bridges(group / "devices"),
+        is_noiommu=_text(group / "name") == "vfio-noiommu",
+        uio="".join(_names(path / "uio")[:1]),
+        acpi_index=_text(path / "acpi_index"),
+    )
+
+
+def _without_bridges(folder: Path) -> tuple[str, ...]:
+    return tuple(name for name in _names(folder) if _base_class(folder / name) != BRIDGE)
+
+
+def _subfunction(path: Path) -> Subfunction:
+    kind = path.name.split(".")[1] if path.name.count(".") > 1 else ""
+    return Subfunction(
+        name=path.name,
+        kind=kind,
+        number=_number(path / "sfnum"),
+        driver=_target(path / "driver"),
+        parent=path.resolve().parent.name,
+        netdevs=_names(path / "net"),
+    )
+
+
+def _netdev(path: Path, *, has_default_route: bool) -> Netdev | None:
+    kind = _text(path / "type")
+    if not kind:  # bonding_masters is a file, and a device may be gone
+        return None
+    return Netdev(
+        name=path.name,
+        mac=_text(path / "address"),
+        link_type=LINK_TYPES.get(kind, kind),
+        is_up=bool(int(_text(path / "flags") or "0", 16) & IFF_UP),
+        has_carrier=_text(path / "carrier") == "1",  # of one that is down it cannot be read
+        driver=_target(path / "device/driver"),
+        has_default_route=has_default_route,
+    )
+
+
+def _vfs(path: Path) -> Mapping[int, str]:
+    """A PF's VFs by their numbers."""
+    found = ((match, name) for name in _names(path) if (match := _VIRTFN.fullmatch(name)))
+    return dict(sorted((int(match[1]), _target(path / name)) for match, name in found))
+
+
+def _default_routes(root: Path) -> frozenset[str]:
+    """Devices by which the node reaches everybody: they are never a pod's.
+
+    Sources: fib_route_seq_show() and rt6_info_route() of the kernel; addresses are hexadecimal.
+    """
+    found = set()
+    for line in _text(root / "proc/net/route").splitlines()[1:]:
+        name, destination, _, flags, *_, mask, _, _, _ = line.split()
+        if int(destination, 16) == int(mask, 16) == 0 and int(flags, 16) & RTF_UP:
+            found.add(name)
+    for line in _text(root / "proc/net/ipv6_route").splitlines():
+        destination, length, *_, name = line.split()
+        if int(destination, 16) == int(length, 16) == 0:
+            found.add(name)
+    return frozenset(found - {"lo"})  # IPv6 has an unreachable one there
+
+
+def _base_class(path: Path) -> int:
+    return int(_text(path / "class") or "0", 16) >> 16
+
+
+def _names(folder: Path) -> tuple[str, ...]:
+    try:
+        return tuple(sorted(os.listdir(folder)))  # noqa: PTH208  a name is all that is wanted
+    except OSError:
+        return ()
+
+
+def _target(link: Path) -> str:
+    """The last name of where a link leads; empty: there is none."""
+    try:
+        return link.readlink().name
+    except OSError:
+        return ""
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
+
+
+def _number(path: Path) -> int | None:
+    try:
+        return int(_text(path))
+    except ValueError:
+        return None
