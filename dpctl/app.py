@@ -27,6 +27,7 @@ from dpctl.pinned import find_root, in_use
 from dpctl.policy_commands import policy
 from dpctl.scheduling import share_table
 from dpctl.service import service_table
+from dpctl.sriov import device_tables, sriov_table
 from dpctl.status import status_tables
 from dpctl.trace import drop_table as kernel_drops
 
@@ -177,6 +178,39 @@ def lb_pool() -> None:
 def lb_pool_list(pin_root: Path | None, run_dir: Path, output: str) -> None:
     """The pools, on the node that gives their addresses."""
     show([pool_table(find_root(pin_root), run_dir)], output)
+
+
+@app.group()
+def sriov() -> None:
+    """Functions of the node's NICs."""
+
+
+@sriov.command("list")
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path),
+    default=Path("/"),
+    show_default=True,
+    help="The folder that has the node's sys and proc.",
+)
+@run_dir_option
+@output_option
+def sriov_list(root: Path, run_dir: Path, output: str) -> None:
+    """PFs and their VFs, by sysfs; with resource, health and pod where the device plugin runs."""
+    show([sriov_table(root, run_dir)], output)
+
+
+@app.group()
+def device() -> None:
+    """What the device plugin offers to the kubelet."""
+
+
+@device.command("list")
+@run_dir_option
+@output_option
+def device_list(run_dir: Path, output: str) -> None:
+    """The devices of every resource: health, the pod that has each, and what is wrong with the configuration."""
+    show(device_tables(run_dir), output)
 
 
 app.add_command(policy)
