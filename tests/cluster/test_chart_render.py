@@ -43,6 +43,8 @@ def test_helm_has_nothing_to_say_of_the_chart(helm: Path) -> None:
         pytest.param("options.node-name=n1", "additional properties 'node-name' not allowed", id="one name for all"),
         pytest.param("image.pullPolicy=never", "value must be one of 'Always', 'IfNotPresent'", id="a pull policy"),
         pytest.param("updateStrategy.rollingUpdate.maxUnavailable=0", "minimum: got 0, want 1", id="no update at all"),
+        pytest.param("devicePlugin.config.resourceList={x}", "got string, want object", id="a resource that is a text"),
+        pytest.param("devicePlugin.listen=9651", "'/devicePlugin/listen': got number", id="another port alone"),
         pytest.param("metrics.podMonitor.enabled=true", "give options.listen", id="metrics that nobody reaches"),
     ],
 )
@@ -72,6 +74,16 @@ def test_the_agents_have_rights_for_their_duties_alone(
     rules = [rule for found in yaml.safe_load_all(done.stdout) for rule in found.get("rules", ())]
     always = {"services", "nodes", "pods", "namespaces", "endpointslices", "events"}
     assert {resource for rule in rules for resource in rule["resources"]} == always | resources
+
+
+def test_a_config_map_of_ones_own_takes_the_place_of_the_charts(helm: Path) -> None:
+    own = ("--set=devicePlugin.enabled=true", "--set=devicePlugin.configMap=sriovdp-config")
+    found = [*yaml.safe_load_all(manifests.template(helm, *own, "--no-hooks").stdout)]
+    assert "ConfigMap" not in {each["kind"] for each in found}
+    [agents] = [each for each in found if each["kind"] == "DaemonSet"]
+    spec = agents["spec"]["template"]["spec"]
+    assert [container["name"] for container in spec["containers"]] == ["agent", "devices"]
+    assert {"name": "device-config", "configMap": {"name": "sriovdp-config"}} in spec["volumes"]
 
 
 @pytest.mark.parametrize(
