@@ -1,10 +1,12 @@
-"""What speaks to the API beside the watches, each where options want it; imported as the API server's client is."""
+"""What some options alone want, above all what speaks to the API; imported only then, as the API server's client is."""
 
 import uuid
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
 from agent.kernel.programs.start import Started
+from agent.model.name import Problem
 from agent.options.config import L2Announce, Options
 from agent.prepare import Prepared
 from agent.reconcile.loop import Loop
@@ -16,8 +18,10 @@ from maps.registry import open_table
 
 if TYPE_CHECKING:
     from agent.announce.announcer import Announcer
+    from agent.bgp.keeper import Keeper
     from agent.ipam.lb_allocator import Allocator
     from agent.kube.servers import Servers
+    from agent.watch.node.bgp_password import PasswordSource
 
 
 def servers(options: Options, prepared: Prepared, loop: Loop, threads: Threads) -> "Servers | None":
@@ -66,3 +70,21 @@ def announcer(
         on_live=mirror.set_announcers,
         report=partial(mirror.report, "announcer"),
     )
+
+
+def bgp(options: Options, threads: Threads, report: Callable[[tuple[Problem, ...]], None]) -> "Keeper | None":
+    """Who keeps BIRD; None without `--router`."""
+    if not options.router:
+        return None
+    from agent.bgp.keeper import Keeper  # noqa: PLC0415  as the module says
+
+    return Keeper(options.run_dir, options.node_name, threads, report)
+
+
+def bgp_passwords(options: Options, mirror: Mirror, threads: Threads) -> "PasswordSource | None":
+    """Who reads the passwords of BGP's peers; None without `--router`."""
+    if not options.router:
+        return None
+    from agent.watch.node.bgp_password import PasswordSource  # noqa: PLC0415  as the module says
+
+    return PasswordSource(options.bgp_password_dir, options.peer_router_passwords_file, mirror, threads)

@@ -11,11 +11,13 @@ from pyroute2 import IPRoute
 
 from agent import api_parts, node_view
 from agent.announce.part import AnnouncedPart
+from agent.bgp.part import BgpPart
 from agent.cni.check import RecordCheck
 from agent.cni.commands import Cni
 from agent.cni.socket import CniSocket
 from agent.cni.vf_commands import VfCommands
 from agent.compile.announce import Announcement
+from agent.compile.bgp_settings import bgp_settings
 from agent.compile.settings import Settings
 from agent.ipam.pool import Ipam
 from agent.kernel.device.pci import PciBus
@@ -62,6 +64,7 @@ from agent.reconcile.status import Status
 from agent.serve import health as readiness
 from agent.serve import telemetry
 from agent.serve.announce_report import AnnounceReporter
+from agent.serve.bgp_report import BgpReporter
 from agent.serve.flow_shares import FlowShares
 from agent.serve.health_ports import Health, HealthPorts, HealthPortsPart, is_eligible
 from agent.serve.http import HttpServer
@@ -81,8 +84,10 @@ from maps.registry import open_agent_tables, open_table
 
 if TYPE_CHECKING:
     from agent.announce.announcer import Announcer
+    from agent.bgp.keeper import Keeper
     from agent.ipam.lb_allocator import Allocator
     from agent.kube.servers import Servers
+    from agent.watch.node.bgp_password import PasswordSource
 
 ATTACHMENTS = "attachments"  # folder in --state-dir
 
@@ -112,8 +117,11 @@ class Parts:
     reporter: Reporter
     policy_reporter: PolicyReporter
     announce_reporter: AnnounceReporter
+    bgp_reporter: BgpReporter
     allocator: "Allocator | None"  # where this node takes part in allocating load balancers' addresses
 
+    bgp: "Keeper | None"  # where this node speaks BGP
+    bgp_passwords: "PasswordSource | None"
     announcer: "Announcer | None"  # where this node announces addresses on its subnets
 
     def waits_for(self) -> tuple[str, ...]:
@@ -159,6 +167,7 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
         node_port_addresses=options.nodeport_addresses,
         public_ranges=node_view.public_ranges(options),
         forwarding=options.forwarding,
+        bgp=bgp_settings(options),
     )
     threads, metrics = Threads(), Metrics()
     serves = options.served is ServiceProxy.ON
@@ -168,6 +177,9 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
     more: tuple[Part, ...] = (xdp, AnnouncedPart(lambda told: [tell(told) for tell in announced]))
     if health is not None:
         more = (*more, HealthPortsPart(health.serve, options.nodeport_addresses))
+    bgp = api_parts.bgp(options, threads, lambda problems: mirror.report("bgp", problems))
+    if bgp is not None:
+        more = (*more, BgpPart(bgp))
     dataplane = _dataplane(tables, kernel, netlink, settings, more)
     loop = Loop(
         dataplane,
@@ -177,7 +189,12 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
         on_policy=metrics.observe_policy,
         on_needs_peers=lambda needed: cluster.watch_peers(needed),  # noqa: PLW0108  the source is made below
     )
-    mirror = Mirror(lambda now: _offer(now, offers), expected(options), denies=options.xdp_deny_cidrs_file is not None)
+    mirror = Mirror(
+        lambda now: _offer(now, offers),
+        expected(options),
+        denies=options.xdp_deny_cidrs_file is not None,
+        routes=options.router,
+    )
     cluster = sources(options, prepared.client, mirror, threads)
     allocator = api_parts.allocator(options, prepared, mirror, cluster, threads)
     announcer = api_parts.announcer(options, prepared, mirror, kernel, threads)
@@ -217,6 +234,7 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
             telemetry.sources(kernel.move.new, loop, watches, lambda: len(cni.attachments()), ipam.free),
             xdp=lambda: telemetry.xdp_uses(loop, kernel.xdp.attached()),
             allocator=lambda: allocator.use if allocator else None,
+            bgp=lambda: bgp.state if bgp else None,
             shares=shares.uses,
         )
     )
@@ -242,9 +260,12 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
         metrics=metrics,
         reporter=Reporter(options.run_dir, options.pin_root),
         policy_reporter=PolicyReporter(options.run_dir, options.pin_root),
+        bgp_reporter=BgpReporter(options.run_dir),
         announce_reporter=AnnounceReporter(options.run_dir, options.pin_root, settings),
         allocator=allocator,
         announcer=announcer,
+        bgp=bgp,
+        bgp_passwords=api_parts.bgp_passwords(options, mirror, threads),
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from pyroute2 import IPRoute
 
 from agent.assemble import ATTACHMENTS
+from agent.bgp.leave import leave
 from agent.cni import install, intents
 from agent.cni import socket as cni_socket
 from agent.kernel.cleanup import cleanup
@@ -21,7 +22,7 @@ from agent.kernel.net.tunnel import TunnelDevice
 from agent.log import logger
 from agent.options.config import Options
 from agent.pods.veth import PodVeths
-from agent.serve import announce_report, policy_report, report, report_file
+from agent.serve import announce_report, bgp_report, policy_report, report, report_file
 from maps.pins import PinRoot
 
 log = logger(__name__)
@@ -44,10 +45,11 @@ def clean(options: Options) -> None:
         log.info("pod's interface removed", device=device)
     with IPRoute() as netlink:
         cleanup(options, pins, Routes(), TunnelDevice(netlink, Sysctls(options.state_dir)))
+    leave(options.run_dir)
     shutil.rmtree(options.state_dir / ATTACHMENTS, ignore_errors=True)
     (options.run_dir / cni_socket.SOCKET).unlink(missing_ok=True)
     shutil.rmtree(options.run_dir / intents.INTENTS, ignore_errors=True)
-    report_file.remove(options.run_dir, (report.FILE, policy_report.FILE, announce_report.FILE))
+    report_file.remove(options.run_dir, (report.FILE, policy_report.FILE, announce_report.FILE, bgp_report.FILE))
     _remove_objects(options.cache_dir)
     _remove_if_empty((options.state_dir, options.run_dir, options.cache_dir))
     log.info("node is clean", was_there=not is_new)

@@ -84,4 +84,5 @@ def network(options: Options, netlink: IPRoute) -> NetworkSettings:
         options.host_routing,
         options.service_cidrs,
         options.masquerade_all,
+        options.router,
     )

@@ -71,6 +71,10 @@ def _begin(parts: Parts) -> None:
     parts.local.start()
     if parts.denied:
         parts.denied.start()
+    if parts.bgp_passwords:
+        parts.bgp_passwords.start()
+    if parts.bgp:
+        parts.bgp.start()
     if parts.servers:
         parts.servers.start()
     parts.sources.start()
@@ -92,6 +96,7 @@ def _follow(parts: Parts, stopping: Event) -> None:
         parts.reporter.report(status, parts.waits_for())
         parts.policy_reporter.report(parts.loop.desired())
         parts.announce_reporter.report(parts.mirror.cluster)
+        parts.bgp_reporter.report(parts.loop.desired().bgp.router)
         parts.sources.tell(status.problems)
         if status.synced and not has_synced:
             _finish_start(parts)
@@ -138,6 +143,10 @@ def _end(parts: Parts) -> None:
         parts.allocator.stop()
     if parts.announcer:
         parts.announcer.stop()
+    if parts.bgp:
+        parts.bgp.stop()
+    if parts.bgp_passwords:
+        parts.bgp_passwords.stop()
     if parts.servers:
         parts.servers.stop()
     parts.sources.stop()

@@ -13,6 +13,7 @@ import click
 from dpctl import map as maps_of
 from dpctl.announce import announce_table, pool_table
 from dpctl.backend import backend_table
+from dpctl.bgp import config_text, peer_table, route_table
 from dpctl.cli import Commands, generation_of, output_option, protocol_of, run_dir_option, show, write
 from dpctl.completion import completion
 from dpctl.conntrack import STATES, Filter, conntrack_table
@@ -164,6 +165,34 @@ def announce() -> None:
 def announce_list(pin_root: Path | None, run_dir: Path, output: str) -> None:
     """Every address: its service and pool, the node that announces it and since when, and here on which devices."""
     show([announce_table(find_root(pin_root), run_dir)], output)
+
+
+@app.group()
+def bgp() -> None:
+    """BGP's peers, and what they tell and are told."""
+
+
+@bgp.command("peers")
+@run_dir_option
+@output_option
+def bgp_peers(run_dir: Path, output: str) -> None:
+    """Every session: who asked for it, its state and since when, how many prefixes, the last error."""
+    show([peer_table(run_dir)], output)
+
+
+@bgp.command("routes")
+@run_dir_option
+@output_option
+def bgp_routes(run_dir: Path, output: str) -> None:
+    """What peers told, by which way it goes, and what this node tells."""
+    show([route_table(run_dir)], output)
+
+
+@bgp.command("config")
+@run_dir_option
+def bgp_config(run_dir: Path) -> None:
+    """BIRD's configuration, with stars for passwords."""
+    write([config_text(run_dir)])
 
 
 @app.group("lb-pool")

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from agent.compile.announce import Announcement, announced, announced_records
+from agent.compile.bgp import OFF as BGP_OFF
+from agent.compile.bgp import Bgp, bgp
 from agent.compile.changes import same
 from agent.compile.context import NodeContext, node_context
 from agent.compile.denied import OWNER as DENIED
@@ -58,6 +60,7 @@ class Desired:
     tunnel: Tunnel | None = None
     forwards: bool = False  # some client outside may keep its address on the way to other nodes
     announced: frozenset[Announcement] = frozenset()  # by this node, on its uplinks' subnets
+    bgp: Bgp = BGP_OFF
     pod_mtu: int = 0  # not known, or other plugins' business
     routes: Mapping[Network, Route] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
@@ -122,6 +125,9 @@ def desired(cluster: Cluster, settings: Settings, before: Desired, *, settle: bo
     told = before.announced
     if _may_announce(cluster, settings, found, before):
         told = announced(cluster, settings, found)
+    router = (
+        bgp(cluster, settings.bgp, settings.public_ranges, settings.node_name, before.bgp) if settings.bgp else BGP_OFF
+    )
     made |= announced_records(told, settings, found, before.owners)
     made |= _node(cluster, settings, context, before)
     if cluster.denied is not before.source.denied or not before.synced:
@@ -132,6 +138,7 @@ def desired(cluster: Cluster, settings: Settings, before: Desired, *, settle: bo
         devices=local.devices,
         uplinks=found,
         announced=told,
+        bgp=router,
         tunnel=wanted,
         forwards=settings.network.forwards,
         pod_mtu=0 if settings.is_chained else pod_mtu(settings.network, wanted, ways),
@@ -144,7 +151,7 @@ def desired(cluster: Cluster, settings: Settings, before: Desired, *, settle: bo
         policies=judged,
         ids=book.ids(),
     )
-    own = {node_owner(settings): node_problems(settings, local, node, found, unserved)}
+    own = {node_owner(settings): (*node_problems(settings, local, node, found, unserved), *router.problems)}
     named = policy_problems(judged, before.policies, cluster.listed, before.source.listed if before.synced else None)
     return _assembled(now, made, {**update.problems, **remote_problems, **routed_problems, **own, **named}, before)
 

@@ -60,6 +60,10 @@ class Vantage:
             return any(cidr.version == version for cidr in node.pod_cidrs)
         return not (self.network.cross_subnet and any(near in subnet for subnet in self.subnets))
 
+    def is_routed(self, near: Address) -> bool:
+        """Whether BGP is to say how a node's pods are reached: no route of ours could."""
+        return self.network.has_router and not any(near in subnet for subnet in self.subnets)
+
     def source(self, version: int) -> Address | None:
         """The address of this node's own packets to pods behind the tunnel."""
         return next((address for address in self.sources if address.version == version), None)
@@ -193,7 +197,7 @@ def _routes(node: Node, outer: Address | None, seen: Vantage) -> Iterator[Route]
         if seen.is_tunnelled(node, cidr.version):
             if outer is not None:
                 yield Route(cidr, None, seen.source(cidr.version))
-        elif (near := gateway(node, cidr.version)) is not None:
+        elif (near := gateway(node, cidr.version)) is not None and not seen.is_routed(near):
             yield Route(cidr, near)
 
 

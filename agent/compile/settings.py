@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from agent.compile.bgp_settings import BgpSettings
 from agent.compile.public_range import PublicRanges
 from agent.model.address import Network
 from agent.model.ports import Ports
@@ -29,6 +30,7 @@ class NetworkSettings:
     host_routing: bool = False  # what pods send goes by the host's stack, where it is not encapsulated or translated
     service_cidrs: tuple[Network, ...] = ()  # of which cluster IPs are taken: nobody else is there
     masquerade_all: bool = False  # what pods ask services goes under this node's address
+    has_router: bool = False  # BGP brings routes to nodes on other subnets
     forwards: bool = False  # who is outside may keep its address between nodes, encapsulated, and is believed so
 
     @property
@@ -93,6 +95,7 @@ class Settings:
     public_ranges: PublicRanges | None = None  # of external addresses that Services may have; None: any
     l2_announce: L2Announce = L2Announce.OFF  # which addresses are announced on the uplinks' subnets
     forwarding: Forwarding = Forwarding.SNAT  # of Services that do not say
+    bgp: BgpSettings | None = None  # None: no BGP
     pods_from_api: bool = True  # an attached pod that is not in the cluster's is one that is not known yet
 
     @property

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from agent.model.bgp import BgpPeer, Passwords
 from agent.model.denied import Denied
 from agent.model.lb_pool import LbService, LoadBalancerPool
 from agent.model.local import Local
@@ -32,6 +33,8 @@ class Cluster:
     # both while this node allocates load balancers' addresses
     lb_pools: Mapping[str, LoadBalancerPool] = field(default_factory=lambda: MappingProxyType({}))
     lb_services: Mapping[ObjectName, LbService] = field(default_factory=lambda: MappingProxyType({}))
+    bgp_peers: Mapping[str, BgpPeer] = field(default_factory=lambda: MappingProxyType({}))
+    bgp_passwords: Passwords = field(default_factory=Passwords)
     # kinds that are watched and of which a whole list has come; of others a table may be empty for want of one
     listed: frozenset[str] = frozenset()
     announcers: frozenset[str] = frozenset()  # nodes that announce addresses on their subnets now

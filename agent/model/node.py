@@ -1,6 +1,6 @@
 """Nodes of the cluster, and pods of this one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from agent.model.address import Address, Network
 from agent.model.name import ObjectName
@@ -23,6 +23,7 @@ class Node:
     external_ips: tuple[Address, ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
     is_leaving: bool = False  # it is deleted, or about to be: new connections go elsewhere
+    bgp: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # annotations of BGP, which may hold passwords
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,7 @@ class Service:
     scheduler: Scheduler = Scheduler.MAGLEV
     by_port: bool = False  # with SH and MH: by the client's port too
     weights: Weights = Weights()
+    advertised: tuple[tuple[str, bool], ...] = ()  # what of it BGP announces, or not, whatever the node's options
     forwarding: Forwarding | None = None  # to other nodes' pods, of who asks from outside; None: as the node has it
 
 

@@ -175,6 +175,7 @@ def _check(command: Command, options: Options, origins: Origins, environ: Mappin
     _check_chained(options, origins)
     _check_service_proxy(options, origins)
     _check_api(options, origins)
+    _check_router(options, origins)
     if options.xdp is Xdp.OFF and options.xdp_deny_cidrs_file:
         text = f"--xdp-deny-cidrs-file (from {origins['xdp-deny-cidrs-file']}): without XDP nothing is denied"
         raise ConfigError(f"{text}; take it out, or give --xdp generic, which every device can")
@@ -186,6 +187,16 @@ def _check_api(options: Options, origins: Origins) -> None:
         if options.manifests and getattr(options, _field(name)) != getattr(Options(), _field(name)):
             text = f"--{name} (from {origins[name]}): it needs an API server, and --manifests names a folder"
             raise ConfigError(f"{text}; take one of the two out")
+
+
+def _check_router(options: Options, origins: Origins) -> None:
+    """Refuse peers of which not each has an AS number, and a port where one has."""
+    peers = len(options.peer_router_ips)
+    for name, found in (("asns", options.peer_router_asns), ("ports", options.peer_router_ports)):
+        if len(found) != peers and (found or name == "asns"):
+            option = f"peer-router-{name}"
+            text = f"--{option} (from {origins[option]}): {len(found)} for {peers} of --peer-router-ips"
+            raise ConfigError(f"{text}; give one for each, in the same order")
 
 
 def _check_chained(options: Options, origins: Origins) -> None:

@@ -6,7 +6,7 @@ Each reader raises ValueError with a sentence that ends in what would be right.
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal
@@ -26,16 +26,34 @@ FORMS = {  # what --help shows for a reader's text
     "endpoint_or_off": "ADDRESS:PORT|off",
     "port_range": "LOW-HIGH",
     "udp_port": "PORT",
+    "tcp_port": "PORT",
+    "tcp_ports": "PORT,PORT",
+    "addresses": "ADDRESS,ADDRESS",
+    "asn": "N",
+    "asns": "N,N",
+    "router_id": "ADDRESS|generate",
+    "hold_time": "SECONDS",
+    "restart_time": "SECONDS",
+    "milliseconds": "MS",
+    "multiplier": "N",
+    "hops": "N",
     "vni": "N",
     "mtu": "BYTES",
 }
 MAX_PORT = 0xFFFF
+MAX_ASN = (1 << 32) - 1  # RFC 6793
+LEAST_HOLD_S, LAST_HOLD_S = 3, 0xFFFF  # RFC 4271 4.2
+LAST_RESTART_S = 4095  # RFC 4724 3
+LAST_INTERVAL_MS = 60_000
+MAX_HOPS, MAX_MULTIPLIER = 255, 255
+GENERATE: Final = "generate"  # kube-router's word
 LAST_VNI = (1 << 24) - 1  # RFC 7348 5, RFC 8926 3.4
 LEAST_MTU = 1280  # RFC 8200 5
 IPV6 = 6
 PRIMARY: Final = "primary"  # kube-proxy's word
 _MAPPED = IPv6Network("::ffff:0:0/96")
 NOWHERE = ("", 0)  # no address and port
+_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?")
 _INTERFACE = re.compile(r"[^\s/:]{1,15}")  # IFNAMSIZ, and dev_valid_name()
 
 
@@ -103,6 +121,66 @@ def size(given: str) -> int:
 def udp_port(given: str) -> int:
     """A port, or 0 for the default."""
     return _port(given, least=0)
+
+
+def tcp_port(given: str) -> int:
+    """A port."""
+    return _port(given)
+
+
+def tcp_ports(given: str) -> tuple[str, ...]:
+    """Ports, separated by commas; as texts, since two numbers are a range."""
+    return tuple(str(_port(part.strip())) for part in given.split(",") if part.strip())
+
+
+def addresses(given: str) -> tuple[IPv4Address | IPv6Address, ...]:
+    """Addresses of either family, separated by commas."""
+    return tuple(_address(part.strip()) for part in given.split(",") if part.strip())
+
+
+def asn(given: str) -> int:
+    """The number of an autonomous system."""
+    return _number(given, 1, MAX_ASN, "AS number")
+
+
+def asns(given: str) -> tuple[str, ...]:
+    """AS numbers, separated by commas; as texts, since two numbers are a range."""
+    return tuple(str(asn(part.strip())) for part in given.split(",") if part.strip())
+
+
+def router_id(given: str) -> str:
+    """An IPv4 address, or the word for one that is made; nothing stands for the default."""
+    if given in {"", GENERATE}:
+        return given
+    try:
+        return str(IPv4Address(given))
+    except ValueError as error:
+        raise ValueError(f"{given!r} is no router id; write it as an IPv4 address, or {GENERATE}") from error
+
+
+def hold_time(given: str) -> int:
+    """Seconds, also as ``1m30s``."""
+    return _number(_seconds(given), LEAST_HOLD_S, LAST_HOLD_S, "hold time in seconds")
+
+
+def restart_time(given: str) -> int:
+    """Seconds, also as ``1m30s``."""
+    return _number(_seconds(given), 1, LAST_RESTART_S, "restart time in seconds")
+
+
+def milliseconds(given: str) -> int:
+    """An interval."""
+    return _number(given, 10, LAST_INTERVAL_MS, "number of milliseconds")
+
+
+def multiplier(given: str) -> int:
+    """How many intervals."""
+    return _number(given, 1, MAX_MULTIPLIER, "multiplier")
+
+
+def hops(given: str) -> int:
+    """How many, or 0."""
+    return _number(given, 0, MAX_HOPS, "number of hops")
 
 
 def vni(given: str) -> int:
@@ -183,7 +261,7 @@ def written(value: object) -> str:
             return "on" if value else "off"
         case (str() as host, int() as port):
             return _endpoint(host, port)
-        case (int() as low, int() as high):
+        case (int() as low, int() as high) if isinstance(value, tuple):
             return f"{low}-{high}"
         case list() | tuple():
             return ",".join(str(part) for part in value)
@@ -199,6 +277,31 @@ def _network(given: str) -> IPv4Network | IPv6Network:
     if found.version == IPV6 and found.overlaps(_MAPPED):
         raise ValueError(f"{given!r} has IPv4 addresses in the form of IPv6; write them as IPv4")
     return found
+
+
+def _address(given: str) -> IPv4Address | IPv6Address:
+    try:
+        found = ip_address(given)
+    except ValueError as error:
+        raise ValueError(f"{given!r} is no address; write 192.0.2.1 or 2001:db8::1") from error
+    if isinstance(found, IPv6Address) and (found.ipv4_mapped or found.scope_id):
+        raise ValueError(f"{given!r} is not an address's own form; write IPv4 as IPv4, and no zone")
+    return found
+
+
+def _number(given: str, least: int, most: int, what: str) -> int:
+    if not given.isdecimal() or not least <= int(given) <= most:
+        raise ValueError(f"{given!r} is no {what}; give {least} to {most}")
+    return int(given)
+
+
+def _seconds(given: str) -> str:
+    """As the command line of kube-router has them, 1m30s, in seconds; what is no duration stays as it is."""
+    found = _DURATION.fullmatch(given)
+    if not given or not found:
+        return given
+    hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return str(3600 * hours + 60 * minutes + seconds)
 
 
 def _endpoint(host: str, port: int) -> str:

@@ -12,8 +12,10 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessColl
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from agent.bgp.keeper import BgpState
 from agent.ipam.lb_pool import AllocatorUse
 from agent.log import logger
+from agent.serve.bgp_metrics import bgp_families
 from agent.serve.flow_shares import OwnerUse, share_families
 from agent.serve.lb_metrics import allocator_families
 from agent.serve.policy_metrics import PROPAGATION_BUCKETS_S, PolicyUse, policy_families
@@ -98,6 +100,7 @@ class Sources:
     xdp: Callable[[], Iterable[XdpUse]] = tuple
     policy: Callable[[], PolicyUse] = PolicyUse
     allocator: Callable[[], AllocatorUse | None] = lambda: None
+    bgp: Callable[[], BgpState | None] = lambda: None
     shares: Callable[[], Iterable[OwnerUse]] = tuple
 
 
@@ -179,6 +182,7 @@ class _Scrape(Collector):
             lambda: _xdp(s.xdp()),
             lambda: policy_families(s.policy()),
             lambda: allocator_families(s.allocator()),
+            lambda: bgp_families(s.bgp()),
             lambda: share_families(s.shares()),
         )
         for read in readers:

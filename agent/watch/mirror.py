@@ -10,6 +10,7 @@ from threading import Lock
 from types import MappingProxyType
 from typing import Any
 
+from agent.model.bgp import Passwords
 from agent.model.cluster import Cluster
 from agent.model.denied import Denied
 from agent.model.local import Local
@@ -20,6 +21,7 @@ OnCluster = Callable[[Cluster], None]
 
 LOCAL = "this node's devices"
 DENIED = "the ranges to deny"
+PASSWORDS = "passwords of BGP"
 
 
 class Mirror:
@@ -27,14 +29,21 @@ class Mirror:
 
     *on_cluster* is called with each new Cluster, in order, from the thread of the change; it must return at once.
     *expected* are the kinds of which a whole list must have come before the Cluster is ``synced``; so must
-    :meth:`set_local`, and with *denies* :meth:`set_denied`.
+    :meth:`set_local`, with *denies* :meth:`set_denied`, and with *routes* :meth:`set_bgp_passwords`.
     """
 
-    def __init__(self, on_cluster: OnCluster, expected: Collection[Kind], *, denies: bool = False) -> None:
+    def __init__(
+        self, on_cluster: OnCluster, expected: Collection[Kind], *, denies: bool = False, routes: bool = False
+    ) -> None:
         self._on_cluster = on_cluster
         self._lock = Lock()
         self._missing: dict[str, None] = dict.fromkeys(
-            (*(kind.name for kind in expected), LOCAL, *([DENIED] if denies else []))
+            (
+                *(kind.name for kind in expected),
+                LOCAL,
+                *([DENIED] if denies else []),
+                *([PASSWORDS] if routes else []),
+            )
         )
         self._tables: dict[Kind, _Table] = {}
         self._problems: dict[tuple[str, ObjectName], tuple[Problem, ...]] = {}  # by the kind's name
@@ -106,6 +115,14 @@ class Mirror:
             self._own_problems[DENIED] = problems
             self._publish(denied=denied)
 
+    def set_bgp_passwords(self, passwords: Passwords, problems: tuple[Problem, ...]) -> None:
+        """Set the passwords of BGP's peers, and what is wrong with their files."""
+        with self._lock:
+            self._missing.pop(PASSWORDS, None)
+            self._problems_touched |= self._own_problems.get(PASSWORDS, ()) != problems
+            self._own_problems[PASSWORDS] = problems
+            self._publish(passwords=passwords)
+
     def set_announcers(self, nodes: frozenset[str]) -> None:
         """Set the nodes that announce addresses on their subnets."""
         with self._lock:
@@ -132,7 +149,9 @@ class Mirror:
         if self._table(change.kind).put(change.name, change.value):
             self._touched.add(change.kind)
 
-    def _publish(self, *, local: Local | None = None, denied: Denied | None = None) -> None:
+    def _publish(
+        self, *, local: Local | None = None, denied: Denied | None = None, passwords: Passwords | None = None
+    ) -> None:
         now = self._cluster
         changed: dict[str, Any] = {
             kind.table: MappingProxyType(self._tables[kind].rows.copy()) for kind in self._touched
@@ -145,6 +164,8 @@ class Mirror:
             changed["local"] = local
         if denied is not None and denied != now.denied:
             changed["denied"] = denied
+        if passwords is not None and passwords != now.bgp_passwords:
+            changed["bgp_passwords"] = passwords
         if self._listed != now.listed:
             changed["listed"] = self._listed
         if now.synced == bool(self._missing):

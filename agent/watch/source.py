@@ -15,7 +15,7 @@ from agent.options.config import Options
 from agent.threads import Threads
 from agent.watch import manifests
 from agent.watch.decode.kind import Kind, Value
-from agent.watch.decode.kinds import ALLOCATED, NEEDED, POLICIES
+from agent.watch.decode.kinds import ALLOCATED, NEEDED, POLICIES, ROUTED
 from agent.watch.decode.peer_pod import PEER_POD
 from agent.watch.decode.pod import POD
 from agent.watch.mirror import Mirror
@@ -80,7 +80,7 @@ def expected(options: Options) -> tuple[Kind, ...]:
     """The kinds that must have been listed before the cluster is known."""
     if options.manifests:
         return manifests.EXPECTED
-    return (*NEEDED, *POLICIES) if options.network_policy else NEEDED
+    return (*NEEDED, *(POLICIES if options.network_policy else ()), *(ROUTED if options.router else ()))
 
 
 def api_client(options: Options) -> "Client | None":

@@ -18,6 +18,9 @@ Schema = Mapping[str, Any]
 NOT_IN_CHART = frozenset({"node-name", "kubeconfig", "manifests", "config"})
 SWITCH = (True, False, "on", "off")  # YAML reads on and off as true and false, unless they are quoted
 _CIDR = "[0-9A-Fa-f]*[.:][0-9A-Fa-f.:]+(/[0-9]{1,3})?"
+_ADDRESS = "[0-9A-Fa-f]*[.:][0-9A-Fa-f.:]+"
+_NUMBER = "[0-9]{1,10}"
+_DURATION = MappingProxyType({"type": "string", "pattern": "^([0-9]+h)?([0-9]+m)?([0-9]+s?)?$"})
 _PORT = "[0-9]{1,5}"
 _ENDPOINT = rf"([0-9.]+|\[[0-9A-Fa-f.:]+\]):{_PORT}"
 
@@ -82,6 +85,17 @@ _READERS: Mapping[str, Schema] = MappingProxyType(
         "path": {"type": "string", "pattern": "^/"},
         "size": _number(0, values.MAX_ENTRIES),
         "udp_port": _number(0, values.MAX_PORT),
+        "tcp_port": _number(1, values.MAX_PORT),
+        "tcp_ports": {"anyOf": [*_lists(_PORT), _number(1, values.MAX_PORT)]},
+        "addresses": {"anyOf": _lists(_ADDRESS)},
+        "asn": _number(1, values.MAX_ASN),
+        "asns": {"anyOf": [*_lists(_NUMBER), _number(1, values.MAX_ASN)]},
+        "router_id": {"type": "string", "pattern": f"^({_ADDRESS}|{values.GENERATE})?$"},
+        "hold_time": {"anyOf": [dict(_DURATION), _number(values.LEAST_HOLD_S, values.LAST_HOLD_S)]},
+        "restart_time": {"anyOf": [dict(_DURATION), _number(1, values.LAST_RESTART_S)]},
+        "milliseconds": _number(10, values.LAST_INTERVAL_MS),
+        "multiplier": _number(1, values.MAX_MULTIPLIER),
+        "hops": _number(0, values.MAX_HOPS),
         "vni": _number(1, values.LAST_VNI),
         "mtu": {"anyOf": [{"const": 0}, _number(values.LEAST_MTU, values.MAX_PORT)]},
         "names": {"anyOf": _lists(r"[^\s/:,]{1,15}")},

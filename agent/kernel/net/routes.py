@@ -136,7 +136,11 @@ class Routes:
         with Dump() as dump, Socket() as kernel:
             for family in FAMILIES.values():
                 for body in dump.routes(family, protocol=PROTOCOL):
-                    destination, metric, index = _destination(body), _number(body, RTA_PRIORITY), _number(body, RTA_OIF)
+                    destination, metric, index = (
+                        destination_of(body),
+                        _number(body, RTA_PRIORITY),
+                        _number(body, RTA_OIF),
+                    )
                     (error,) = kernel.attempt(requests.delete_route(destination, PROTOCOL, metric, index))
                     if error not in {0, errno.ESRCH}:  # it left with its device
                         raise OSError(error, f"remove the route to {destination}: {os.strerror(error)}")
@@ -193,7 +197,7 @@ def _listed() -> Iterator[dict[Network, Way]]:
         for family in FAMILIES.values():
             bodies = iter(dump.routes(family, protocol=PROTOCOL))
             while piece := tuple(islice(bodies, LISTED)):
-                yield {_destination(body): _way(body) for body in piece if _number(body, RTA_PRIORITY) == METRIC}
+                yield {destination_of(body): _way(body) for body in piece if _number(body, RTA_PRIORITY) == METRIC}
 
 
 def _way(route: bytes) -> Way:
@@ -203,7 +207,8 @@ def _way(route: bytes) -> Way:
     return Way(None, _number(route, RTA_OIF), ip_address(source) if source else None)
 
 
-def _destination(route: bytes) -> Network:
+def destination_of(route: bytes) -> Network:
+    """Where a route that the kernel listed leads."""
     family, length, *_ = ROUTE.unpack_from(route)
     address = attribute(route, ROUTE.size, RTA_DST)  # the kernel leaves out a default route's
     if family == socket.AF_INET:

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from agent.model.bgp import BgpPeer
 from agent.model.lb_pool import LbService, LoadBalancerPool
 from agent.model.name import ObjectName, Problem
 from agent.model.node import Namespace, Node, Pod
@@ -13,7 +14,7 @@ from agent.model.policy import PeerPod, Policy
 from agent.model.service import EndpointSlice, Service
 from agent.watch.decode.shared import Shared
 
-Value = Service | EndpointSlice | Node | Pod | Namespace | Policy | PeerPod | LoadBalancerPool | LbService
+Value = Service | EndpointSlice | Node | Pod | Namespace | Policy | PeerPod | LoadBalancerPool | LbService | BgpPeer
 Content = bytes | msgspec.Raw
 
 

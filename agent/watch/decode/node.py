@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Struct, field
 
 from agent.model.address import Address
+from agent.model.bgp import NODE_ANNOTATIONS
 from agent.model.node import Node
 from agent.watch.decode.kind import Content, Context, Decoded, Kind
 from agent.watch.decode.objects import Metadata
@@ -69,6 +70,7 @@ def _decode(content: Content, context: Context) -> Decoded:
             external_ips=_addresses(read, found.status, "ExternalIP"),
             labels=read.labels(found.metadata),
             is_leaving=_is_leaving(found),
+            bgp=_bgp(found.metadata.annotations or {}),
         )
     )
 
@@ -78,6 +80,11 @@ def _is_leaving(found: _Node) -> bool:
     return found.metadata.deletion_timestamp is not None or any(
         taint.key == TO_BE_DELETED for taint in found.spec.taints or ()
     )
+
+
+def _bgp(annotations: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """As they are: compile reads them where the node speaks BGP."""
+    return tuple(sorted((key, annotations[key]) for key in annotations.keys() & NODE_ANNOTATIONS))
 
 
 def _addresses(read: Reader, status: _Status, wanted: str) -> tuple[Address, ...]:

@@ -1,11 +1,12 @@
 """Services: which are served, and what the dataplane needs of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
 from msgspec import Struct, field
 
 from agent.model.address import Address, Network
+from agent.model.bgp import PREFIX
 from agent.model.service import Protocol, Service, ServicePort
 from agent.watch.decode.forwarding import forwarding
 from agent.watch.decode.kind import Content, Context, Decoded, Kind
@@ -18,6 +19,7 @@ AFFINITY_MAX_S = 86400  # the API server's bound
 PROXY = "Proxy"  # an ipMode
 LOCAL = "Local"  # a traffic policy
 HEADLESS = "service.kubernetes.io/headless"
+ADVERTISED = ("clusterip", "externalip", "loadbalancerip")  # what a Service may say to be announced by BGP, or not
 NOT_SERVED = ("service.kubernetes.io/service-proxy-name", HEADLESS)
 
 
@@ -112,9 +114,23 @@ def _decode(content: Content, context: Context) -> Decoded:
             scheduler=scheduler,
             by_port=by_port,
             weights=weights(read, found.metadata.annotations or {}),
+            advertised=_advertised(read, found.metadata.annotations or {}),
             forwarding=forwarding(read, found.metadata.annotations or {}),
         )
     )
+
+
+def _advertised(read: Reader, annotations: Mapping[str, str]) -> tuple[tuple[str, bool], ...]:
+    """By kube-router's annotations; most Services have none."""
+    found: dict[str, bool] = {}
+    for what in ADVERTISED:
+        given = annotations.get(key := f"{PREFIX}service.advertise.{what}")
+        if given in {"true", "false"}:
+            found[what] = given == "true"
+        elif given is not None:
+            where = f"metadata.annotations['{key}']"
+            read.refuse(where, f"{given[:64]!r} is neither true nor false; the node's own option holds")
+    return read.shared.one(tuple(found.items()))
 
 
 def _is_served(found: _Service) -> bool:

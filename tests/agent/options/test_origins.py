@@ -205,6 +205,12 @@ def test_bpffs_and_cgroup2_are_where_they_are_mounted() -> None:
             id="a port that IP in IP has not",
         ),
         pytest.param(
+            ["run", "--manifests", "/m", "--peer-router-ips", "192.0.2.1,192.0.2.2", "--peer-router-asns", "64600"],
+            MOUNTS,
+            r"--peer-router-asns \(from --peer-router-asns\): 1 for 2 of --peer-router-ips; give one for each",
+            id="a peer by BGP without an AS number",
+        ),
+        pytest.param(
             ["run", "--manifests", "/m", "--tunnel-vni", "7"],
             MOUNTS,
             "--tunnel-vni .* native has none",

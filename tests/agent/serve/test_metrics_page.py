@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from agent.bgp.keeper import BgpState
+from agent.bgp.sessions import SessionState
 from agent.ipam.lb_pool import AllocatorUse
 from agent.serve.flow_shares import OwnerUse
 from agent.serve.metrics import MapUse, Metrics, PartUse, PoolUse, Sources, SyncUse, WatchUse, XdpUse
@@ -27,6 +29,7 @@ def families() -> Iterator[tuple[str, str, str, str]]:
             xdp=lambda: [XdpUse("eth0", "native")],
             policy=lambda: PolicyUse((PolicyCount("NetworkPolicy a/b", "ingress", abi.PolicyCounter(1, 1, 1)),)),
             allocator=lambda: AllocatorUse(is_leader=True, waiting=1, pools={"edge": (8, 2)}),
+            bgp=lambda: BgpState(is_running=True, sessions=(SessionState("peer_a", "Established"),)),
             shares=lambda: [OwnerUse("a/b", Held(7, 6, 5, 0.1), is_shown=True)],
         )
     )

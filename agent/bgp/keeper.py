@@ -1,0 +1,173 @@
+"""The thread that keeps BIRD at what is wanted, and hears how its sessions fare.
+
+BIRD is a process of its own that the agent neither starts nor ends: sessions outlive both the agent and its upgrades.
+What BIRD has not found right is never put where BIRD would find it when it starts again.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+
+from agent.bgp.control import BirdError, Control
+from agent.bgp.sessions import SessionState, session_states
+from agent.compile.bgp import Router
+from agent.compile.bird import START, bird_config
+from agent.log import logger
+from agent.model.name import ObjectName, Problem
+from agent.threads import Threads
+
+log = logger(__name__)
+
+FOLDER = "bird"  # in --run-dir
+CONFIG, CANDIDATE, SOCKET = "bird.conf", "bird.conf.new", "bird.ctl"
+GATHER_S = 0.005  # of changes that come together
+LOOK_S = 1.0  # between looks at the sessions
+RETRY_S = 5.0  # after BIRD refused
+
+
+@dataclass(frozen=True, slots=True)
+class BgpState:
+    """How it stands."""
+
+    is_running: bool = False  # BIRD answers
+    trouble: str = ""  # why it is not as it should be
+    sessions: tuple[SessionState, ...] = ()
+    about: Mapping[str, str] = field(default_factory=dict)  # who asked for a session, by its name
+    flaps: Mapping[str, int] = field(default_factory=dict)  # how often it was lost, by its name
+
+
+class Keeper:
+    """BIRD's configuration and state."""
+
+    def __init__(
+        self, run_dir: Path, node: str, threads: Threads, report: Callable[[tuple[Problem, ...]], None]
+    ) -> None:
+        """*report* hears of what is wrong, when that changes."""
+        self._folder, self._node, self._report = run_dir / FOLDER, node, report
+        self._wanted: Router | None = None
+        self._applied: Router | None = None
+        self._refused: Router | None = None
+        self._told: tuple[Problem, ...] | None = None
+        self.state = BgpState()
+        self._wake, self._is_ending = Event(), Event()
+        self._thread = threads.make("bgp", self._run)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 1.5) -> None:
+        """End; BIRD goes on."""
+        self._thread.end()
+        self._is_ending.set()
+        self._wake.set()
+        self._thread.join(timeout_s)
+
+    def want(self, router: Router) -> None:
+        """Have BIRD be so, soon; from any thread."""
+        self._wanted = router
+        self._wake.set()
+
+    def doubt(self) -> None:
+        """Compare with the file again; from any thread."""
+        self._applied = None
+        self._wake.set()
+
+    def _run(self) -> None:
+        wait_s = 0.0
+        while not self._is_ending.is_set():
+            if self._wake.wait(wait_s) and not self._is_ending.is_set():
+                self._is_ending.wait(GATHER_S)
+            self._wake.clear()
+            with self._thread.busy():
+                try:
+                    self.turn()
+                except (BirdError, OSError) as error:
+                    self._tell(" ".join(str(error).split()), is_running=False)
+            wait_s = RETRY_S if self._refused is not None else LOOK_S
+
+    def turn(self) -> None:
+        """Bring BIRD to what is wanted, if it is not, and look at it.
+
+        Raises:
+            BirdError: it does not run, or does not answer.
+            OSError: a file cannot be written.
+        """
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        if not (self._folder / CONFIG).exists():
+            _write(self._folder / CONFIG, START)  # by which it starts, to be asked whether what comes is right
+        wanted = self._wanted
+        with Control(self._folder / SOCKET) as bird:
+            trouble = ""
+            if wanted is not None and wanted is not self._applied:
+                trouble = self._apply(bird, wanted)
+            elif self._refused is not None:
+                trouble = self.state.trouble
+            self._look(bird, wanted, trouble)
+
+    def _apply(self, bird: Control, wanted: Router) -> str:
+        """Why BIRD refused; empty when it did not."""
+        text = bird_config(wanted)
+        path = self._folder / CONFIG
+        if text != _read(path) or self._refused is not None or not self._is_held(bird):
+            candidate = self._folder / CANDIDATE
+            _write(candidate, text)
+            try:
+                bird.ask(f'configure check "{candidate}"')
+            except BirdError as error:
+                self._refused = wanted
+                candidate.unlink(missing_ok=True)
+                return f"BIRD refused the configuration, so that the one before holds: {error}"
+            candidate.rename(path)
+            bird.ask(f'configure "{path}"')
+            log.info("BIRD configured", sessions=len(wanted.sessions), services=len(wanted.services))
+        self._applied, self._refused = wanted, None
+        return ""
+
+    def _is_held(self, bird: Control) -> bool:
+        """Whether BIRD has read the file, for an agent that finds it as it would write it."""
+        names = {one.name for one in session_states(bird.ask("show protocols all"))}
+        return names == {one.name for one in self._wanted.sessions} if self._wanted else True
+
+    def _look(self, bird: Control, wanted: Router | None, trouble: str) -> None:
+        found = session_states(bird.ask("show protocols all"))
+        before = {one.name: one for one in self.state.sessions}
+        flaps = {one.name: self.state.flaps.get(one.name, 0) for one in found}
+        for one in found:
+            old = before.get(one.name)
+            if old is not None and old.is_up and (not one.is_up or one.since != old.since):
+                flaps[one.name] += 1
+            if old is None or old.is_up != one.is_up:
+                (log.warning if old is not None and old.is_up else log.info)(
+                    "BGP session", name=one.name, state=one.state, error=one.error or "none"
+                )
+        about = {one.name: one.about for one in wanted.sessions} if wanted else self.state.about
+        self.state = BgpState(is_running=True, trouble=trouble, sessions=found, about=about, flaps=flaps)
+        self._tell(trouble, is_running=True)
+
+    def _tell(self, trouble: str, *, is_running: bool) -> None:
+        if not is_running:
+            self.state = BgpState(trouble=trouble, about=self.state.about, flaps=self.state.flaps)
+        text = (Problem("Node", ObjectName("", self._node), "--router", trouble),) if trouble else ()
+        if text != self._told:
+            self._told = text
+            if trouble:
+                log.warning("BGP is not as it should be; tried again", why=trouble)
+            self._report(text)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+def _write(path: Path, text: str) -> None:
+    """A file that root alone may read: it holds passwords."""
+    draft = path.with_name(f"{path.name}.draft")
+    draft.unlink(missing_ok=True)
+    draft.touch(mode=0o600)
+    draft.write_text(text)
+    draft.rename(path)

@@ -1,0 +1,59 @@
+"""What is undone when the agent leaves for good: peers are told that nothing is here, and BIRD's routes go."""
+
+import errno
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from agent.bgp.control import BirdError, Control
+from agent.bgp.keeper import CONFIG, FOLDER, SOCKET
+from agent.compile.bird import METRIC, START
+from agent.kernel.net.routes import destination_of
+from agent.log import logger
+from agent.netlink import requests
+from agent.netlink.dump import Dump
+from agent.netlink.requests import FAMILIES
+from agent.netlink.rtnetlink import ROUTE as HEAD
+from agent.netlink.rtnetlink import RTA_PRIORITY, attribute, number
+from agent.netlink.socket import Socket
+
+log = logger(__name__)
+
+BIRD = 12  # RTPROT_BIRD, which BIRD gives all its routes
+
+
+def leave(run_dir: Path) -> None:
+    """Have BIRD withdraw what it told, and take its routes away; nothing where there is no BIRD of ours.
+
+    Raises:
+        OSError: the kernel refused.
+    """
+    folder = run_dir / FOLDER
+    config = folder / CONFIG
+    if not config.exists():
+        return
+    config.write_text(START)
+    with suppress(BirdError), Control(folder / SOCKET) as bird:  # one that does not run tells nobody anything
+        bird.ask(f'configure "{config}"')
+    for name in remove_routes():
+        log.info("route of BGP removed", destination=name)
+    config.unlink()
+    if not (folder / SOCKET).exists():  # a BIRD that runs still hears there
+        shutil.rmtree(folder)
+
+
+def remove_routes() -> tuple[str, ...]:
+    """Take away the routes that are BIRD's by our metric; their destinations."""
+    done = []
+    with Dump() as dump, Socket() as kernel:
+        for family in FAMILIES.values():
+            for body in dump.routes(family, protocol=BIRD):
+                if number(attribute(body, HEAD.size, RTA_PRIORITY)) != METRIC:
+                    continue
+                destination = destination_of(body)
+                (error,) = kernel.attempt(requests.delete_route(destination, BIRD, METRIC))
+                if error not in {0, errno.ESRCH}:
+                    raise OSError(error, f"remove the route to {destination}: {os.strerror(error)}")
+                done.append(str(destination))
+    return tuple(done)

@@ -1,0 +1,66 @@
+"""What BIRD says of its BGP sessions, read from ``show protocols all``."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from agent.bgp.control import Answer
+
+_HEADS, _DETAILS = 1002, 1006  # codes of lines
+_ROUTES = re.compile(r"Routes:\s+(\d+) imported,(?: \d+ filtered,)? (\d+) exported")
+ESTABLISHED = "Established"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionState:
+    """One session."""
+
+    name: str  # BIRD's
+    state: str  # "Established", or what it waits in
+    since: str = ""
+    error: str = ""  # the last
+    address: str = ""
+    asn: int = 0
+    imported: int = 0  # prefixes
+    exported: int = 0
+
+    @property
+    def is_up(self) -> bool:
+        """Whether routes pass."""
+        return self.state == ESTABLISHED
+
+
+def session_states(answer: Answer) -> tuple[SessionState, ...]:
+    """The BGP sessions among all protocols."""
+    found: list[tuple[str, list[str]]] = []
+    for code, text in answer.lines:
+        if code == _HEADS:
+            found.append((text, []))
+        elif code == _DETAILS and found:
+            found[-1][1].append(text)
+    return tuple(_state(head, details) for head, details in found if head.split()[1:2] == ["BGP"])
+
+
+def _state(head: str, details: Iterable[str]) -> SessionState:
+    name = head.split(maxsplit=1)[0]
+    fields: dict[str, str] = {}
+    imported = exported = 0
+    for line in details:
+        if routes := _ROUTES.search(line):
+            imported += int(routes[1])
+            exported += int(routes[2])
+        key, colon, value = line.strip().partition(":")
+        if colon:
+            fields.setdefault(key, value.strip())
+    since = re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", head)
+    asn = fields.get("Neighbor AS", "0")
+    return SessionState(
+        name=name,
+        state=fields.get("BGP state", "Down"),
+        since=since[0] if since else "",
+        error=fields.get("Last error", ""),
+        address=fields.get("Neighbor address", "").partition("%")[0],
+        asn=int(asn) if asn.isdecimal() else 0,
+        imported=imported,
+        exported=exported,
+    )

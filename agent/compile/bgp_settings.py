@@ -1,0 +1,72 @@
+"""What the options say of BGP."""
+
+from dataclasses import dataclass
+
+from agent.model.address import Address
+from agent.model.bgp import Bfd, PrefixRange, within
+from agent.options.config import Options
+
+
+@dataclass(frozen=True, slots=True)
+class OptionPeer:
+    """One of --peer-router-ips."""
+
+    address: Address
+    asn: int
+    port: int = 179
+
+
+@dataclass(frozen=True, slots=True)
+class BgpSettings:
+    """All of it; the defaults are the options' own."""
+
+    asn: int = 64512
+    peers_nodes: bool = True
+    full_mesh: bool = True
+    node_password_key: str = ""  # none: nodes need none of each other
+    port: int = 179
+    router_id: str = ""
+    hold_s: int = 90
+    restart_s: int = 120  # 0: no graceful restart
+    bfd: Bfd | None = None
+    peers: tuple[OptionPeer, ...] = ()
+    multihop: int = 0
+    imports: tuple[PrefixRange, ...] = ()
+    next_hop_self: bool = True
+    pods: bool = True
+    cluster_ips: bool = False
+    external_ips: bool = False
+    load_balancer: bool = False
+
+
+def bgp_settings(options: Options) -> BgpSettings | None:
+    """What compile needs of the options; None without --router."""
+    if not options.router:
+        return None
+    ports = options.peer_router_ports or ("179",) * len(options.peer_router_ips)
+    peers = zip(options.peer_router_ips, options.peer_router_asns, ports, strict=True)
+    return BgpSettings(
+        asn=options.cluster_asn,
+        peers_nodes=options.enable_ibgp,
+        full_mesh=options.nodes_full_mesh,
+        node_password_key=options.bgp_node_password_key,
+        port=options.bgp_port,
+        router_id=options.router_id,
+        hold_s=options.bgp_holdtime,
+        restart_s=options.bgp_graceful_restart_time if options.bgp_graceful_restart else 0,
+        bfd=Bfd(
+            options.bfd_desired_min_tx_interval,
+            options.bfd_required_min_rx_interval,
+            options.bfd_detection_multiplier,
+        )
+        if options.enable_bfd
+        else None,
+        peers=tuple(OptionPeer(address, int(asn), int(port)) for address, asn, port in peers),
+        multihop=options.peer_router_multihop_ttl,
+        imports=tuple(map(within, options.bgp_import_cidrs)),
+        next_hop_self=options.override_nexthop,
+        pods=options.advertise_pod_cidr,
+        cluster_ips=options.advertise_cluster_ip,
+        external_ips=options.advertise_external_ip,
+        load_balancer=options.advertise_loadbalancer_ip,
+    )

@@ -1,0 +1,177 @@
+"""BIRD's whole configuration, of one Router: alike for an equal one, so that BIRD changes what changed and no more.
+
+What peers told goes to the kernel's main table with a metric of ours; nothing that BIRD is told here, and nothing of
+the kernel's, gets there or to a peer unless a filter says so.
+
+Source: The BIRD Internet Routing Daemon's user's guide, version 2.0.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from agent.compile.bgp import Router, Session
+from agent.model.address import Network
+from agent.model.bgp import PrefixRange
+
+METRIC = 90  # of BIRD's routes in the kernel: the agent's own, by METRIC in kernel/net/routes.py, go before
+OWN_PROTOCOL = 89  # of the agent's own routes, which BIRD is not to take for somebody's
+MAX_PATHS = 16
+FAMILIES = (4, 6)
+PASSWORD = "***"  # noqa: S105  what is shown in place of one
+START = "log stderr all;\nrouter id 0.0.0.1;\nprotocol device { scan time 10; }\n"  # before there is anything to say
+
+
+def bird_config(router: Router, *, with_passwords: bool = True) -> str:
+    """The text; without passwords it is fit to be shown."""
+    return "\n".join(_lines(router, with_passwords=with_passwords)) + "\n"
+
+
+def _lines(router: Router, *, with_passwords: bool) -> Iterator[str]:
+    yield "# Written by the agent of this node, and written anew when something changes."
+    yield "log stderr { info, remote, warning, error, auth, fatal, bug };"
+    yield f"router id {router.router_id};"
+    yield "timeformat protocol iso long;"
+    restart_s = max((one.restart_s for one in router.sessions), default=0)
+    if restart_s:
+        yield f"graceful restart wait {restart_s};"
+    yield "protocol device { scan time 10; }"
+    yield "protocol direct connected { ipv4; ipv6; }"
+    if any(one.bfd for one in router.sessions):
+        yield "protocol bfd { }"
+    for version in FAMILIES:
+        if any(network.version == version for network in router.cluster_pods):
+            yield f"define CLUSTER_PODS{version} = {_exact(router.cluster_pods, version)};"
+        yield from _static(f"own_pods{version}", version, router.pods)
+        yield from _static(f"own_services{version}", version, router.services)
+        yield from _kernel(version)
+    for session in router.sessions:
+        yield ""
+        yield from _session(router, session, with_passwords=with_passwords)
+
+
+def _static(name: str, version: int, networks: Iterable[Network]) -> Iterator[str]:
+    """This node's own: nobody who tells of the same goes before."""
+    yield f"protocol static {name} {{"
+    yield f"  ipv{version};"
+    yield from (f"  route {network} blackhole;" for network in networks if network.version == version)
+    yield "}"
+
+
+def _kernel(version: int) -> Iterator[str]:
+    yield f"protocol kernel kernel{version} {{"
+    yield f"  ipv{version} {{"
+    # for next hops that are not on a subnet of the node's
+    yield f"    import where krt_source != {OWN_PROTOCOL};"
+    yield "    export where source = RTS_BGP;"
+    yield "  };"
+    yield "  learn on;"
+    yield "  persist on;"
+    yield "  graceful restart on;"
+    yield "  scan time 2;"
+    yield f"  metric {METRIC};"
+    yield f"  merge paths on limit {MAX_PATHS};"
+    yield "}"
+
+
+def _session(router: Router, session: Session, *, with_passwords: bool) -> Iterator[str]:
+    carried = [version for version in FAMILIES if any(hop.version == version for hop in session.next_hops)]
+    for version in carried:
+        yield from _import(session, version)
+        yield from _export(router, session, version)
+    yield f"protocol bgp {session.name} {{"
+    yield f'  description "{session.about}";'
+    yield f"  local {session.local} port {router.port} as {session.local_asn};"
+    yield f"  neighbor {session.address} port {session.port} as {session.asn};"
+    if session.is_strict:
+        yield "  strict bind on;"
+    if session.multihop and not session.is_internal:
+        yield f"  multihop {session.multihop};"
+    if session.ttl_security:
+        yield "  ttl security on;"
+    if session.password:
+        yield f'  password "{session.password.text if with_passwords else PASSWORD}";'
+    yield f"  hold time {session.hold_s};"
+    if session.keepalive_s:
+        yield f"  keepalive time {session.keepalive_s};"
+    yield "  connect retry time 5;"
+    yield "  connect delay time 1;"
+    yield "  error wait time 1, 30;"
+    if session.restart_s:
+        yield "  graceful restart on;"
+        yield f"  graceful restart time {session.restart_s};"
+    else:
+        yield "  graceful restart off;"
+    if bfd := session.bfd:
+        yield "  bfd {"
+        yield f"    min tx interval {bfd.transmit_ms} ms;"
+        yield f"    min rx interval {bfd.receive_ms} ms;"
+        yield f"    multiplier {bfd.multiplier};"
+        yield "  };"
+        if bfd.is_graceful:
+            yield "  bfd graceful;"
+    if session.cluster_id:
+        yield "  rr client;"
+        yield f"  rr cluster id {session.cluster_id};"
+    for version in carried:
+        yield from _channel(session, version)
+    yield "}"
+
+
+def _channel(session: Session, version: int) -> Iterator[str]:
+    yield f"  ipv{version} {{"
+    yield f"    import filter in_{session.name}_{version};"
+    yield f"    export filter out_{session.name}_{version};"
+    if session.import_limit:
+        yield f"    import limit {session.import_limit} action block;"
+    if session.next_hop_self and not session.reflects:
+        yield "    next hop self;"
+    if session.address.version != version:
+        hop = next(hop for hop in session.next_hops if hop.version == version)
+        yield f"    next hop address {hop};"
+    yield "  };"
+
+
+def _import(session: Session, version: int) -> Iterator[str]:
+    yield f"filter in_{session.name}_{version} {{"
+    rejects = [PrefixRange(n, n.prefixlen, n.max_prefixlen) for n in session.rejects if n.version == version]
+    if rejects:
+        yield f"  if net ~ {_set(rejects)} then reject;"
+    taken = [one for one in session.imports if one.network.version == version]
+    if taken:
+        yield f"  if net ~ {_set(taken)} then accept;"
+    yield "  reject;"
+    yield "}"
+
+
+def _export(router: Router, session: Session, version: int) -> Iterator[str]:
+    yield f"filter out_{session.name}_{version} {{"
+    told = []
+    if session.tells_pods:
+        told.append(f'proto = "own_pods{version}"')
+    if session.tells_services:
+        told.append(f'proto = "own_services{version}"')
+    if session.reflects and any(network.version == version for network in router.cluster_pods):
+        told.append(f"(source = RTS_BGP && net ~ CLUSTER_PODS{version})")
+    if not told:
+        yield "  reject;"
+        yield "}"
+        return
+    yield f"  if !({' || '.join(told)}) then reject;"
+    export = session.export
+    for community in export.communities:
+        pair = ", ".join(community.parts)
+        yield f"  {community.kind}.add(({pair}));"
+    if export.med is not None:
+        yield f"  bgp_med = {export.med};"
+    if export.local_preference is not None and session.is_internal:
+        yield f"  bgp_local_pref = {export.local_preference};"
+    yield from (f"  bgp_path.prepend({asn});" for asn in reversed(export.prepends))
+    yield "  accept;"
+    yield "}"
+
+
+def _exact(networks: Sequence[Network], version: int) -> str:
+    return _set([PrefixRange(n, n.prefixlen, n.prefixlen) for n in networks if n.version == version])
+
+
+def _set(ranges: Iterable[PrefixRange]) -> str:
+    return "[ " + ", ".join(f"{one.network}{{{one.least},{one.most}}}" for one in ranges) + " ]"

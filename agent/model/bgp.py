@@ -1,0 +1,166 @@
+"""BGP: whom the cluster's resources and Nodes name as peers, and what is told to and believed of each."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+
+from agent.model.address import Address, Network
+from agent.model.policy import EVERYTHING, Selector
+
+MAX_ASN = (1 << 32) - 1  # RFC 6793
+MAX_PASSWORD = 80  # octets: the kernel's TCP_MD5SIG_MAXKEYLEN
+# annotations of Nodes and Services, as kube-router names them
+PREFIX = "kube-router.io/"
+NODE_ANNOTATIONS = frozenset(
+    f"{PREFIX}{name}"
+    for name in (
+        "node.asn", "rr.server", "rr.client", "peers", "peer.ips", "peer.asns", "peer.ports", "peer.passwords",
+        "peer.localips", "path-prepend.as", "path-prepend.repeat-n", "node.bgp.communities",
+        "node.bgp.customimportreject", "bgp-local-addresses",
+    )
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Password:
+    """A password of TCP's MD5 option (RFC 2385), which nothing prints."""
+
+    text: str = field(repr=False)
+
+    def __str__(self) -> str:
+        return "***"
+
+
+class CommunityKind(StrEnum):
+    """Of which length a community is, in BIRD's words for the attribute."""
+
+    STANDARD = "bgp_community"  # RFC 1997
+    EXTENDED = "bgp_ext_community"  # RFC 4360
+    LARGE = "bgp_large_community"  # RFC 8092
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Community:
+    """A mark on a route: its numbers, of an extended one after its kind."""
+
+    kind: CommunityKind
+    parts: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return ":".join(self.parts)
+
+
+WELL_KNOWN: Mapping[str, tuple[int, int]] = MappingProxyType(  # RFC 1997, 3765, 7999, 8326, 9494
+    {
+        "graceful-shutdown": (65535, 0),
+        "accept-own": (65535, 1),
+        "llgr-stale": (65535, 6),
+        "no-llgr": (65535, 7),
+        "blackhole": (65535, 666),
+        "no-export": (65535, 65281),
+        "no-advertise": (65535, 65282),
+        "no-export-subconfed": (65535, 65283),
+        "no-peer": (65535, 65284),
+    }
+)
+_EXTENDED = ("rt", "ro")  # route target, route origin
+_PAIR, _TRIPLE = 2, 3
+
+
+def community(text: str) -> Community:
+    """A community as people write it: 65000:100, 4259840100, 65000:1:2, rt:65000:100, no-export.
+
+    Raises:
+        ValueError: it is none.
+    """
+    given = text.strip().lower()
+    if given in WELL_KNOWN:
+        return Community(CommunityKind.STANDARD, tuple(map(str, WELL_KNOWN[given])))
+    parts = given.split(":")
+    if parts[0] in _EXTENDED and len(parts) == _TRIPLE and _are_numbers(parts[1:], MAX_ASN):
+        return Community(CommunityKind.EXTENDED, tuple(parts))
+    if len(parts) == 1 and _are_numbers(parts, MAX_ASN):
+        return Community(CommunityKind.STANDARD, (str(int(given) >> 16), str(int(given) & 0xFFFF)))
+    if len(parts) == _PAIR and _are_numbers(parts, 0xFFFF):
+        return Community(CommunityKind.STANDARD, tuple(parts))
+    if len(parts) == _TRIPLE and _are_numbers(parts, MAX_ASN):
+        return Community(CommunityKind.LARGE, tuple(parts))
+    known = ", ".join(WELL_KNOWN)
+    raise ValueError(
+        f"{text!r} is no community; write 65000:100, a large one as 65000:1:2, an extended one as rt:65000:100, "
+        f"or one of {known}"
+    )
+
+
+def _are_numbers(parts: list[str], most: int) -> bool:
+    return all(part.isdecimal() and int(part) <= most for part in parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Bfd:
+    """How fast a peer's silence is noticed (RFC 5880)."""
+
+    transmit_ms: int = 1000
+    receive_ms: int = 1000
+    multiplier: int = 3
+    is_graceful: bool = False  # a session that BFD ends may come back by graceful restart
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixRange:
+    """Prefixes within *network*, from *least* to *most* bits long."""
+
+    network: Network
+    least: int
+    most: int
+
+
+def within(network: Network) -> PrefixRange:
+    """What is meant by a range alone: it, and all within it; but a default route alone by 0.0.0.0/0 and ::/0."""
+    return PrefixRange(network, network.prefixlen, network.max_prefixlen if network.prefixlen else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class PeerExport:
+    """What is added to what a peer is told."""
+
+    communities: tuple[Community, ...] = ()
+    med: int | None = None
+    local_preference: int | None = None  # to peers of the same AS alone
+    prepends: tuple[int, ...] = ()  # AS numbers
+    pods: bool | None = None  # whether pod CIDRs are told; None: as the node does
+    services: bool = True  # whether the Services' addresses are, of which the node tells
+
+
+@dataclass(frozen=True, slots=True)
+class BgpPeer:
+    """A BGPPeer (sluiceway.io/v1alpha1); a mistake in one never makes it accept or tell more."""
+
+    name: str
+    address: Address | None = None  # None: it cannot be used
+    asn: int = 0
+    nodes: Selector = EVERYTHING  # that peer with it
+    port: int = 179
+    source: Address | None = None
+    local_asn: int = 0  # 0: the node's
+    password_key: str = ""  # the file in --bgp-password-dir; empty: none
+    multihop: int = 0  # hops; 0: it is on a subnet of the node's
+    ttl_security: bool = False
+    hold_s: int = 0  # 0: the node's
+    keepalive_s: int = 0  # 0: a third of it
+    graceful_restart: bool | None = None  # None: as the node does
+    bfd: Bfd | None = None
+    both_families: bool = False  # the session carries the other family too
+    next_hop_self: bool = True
+    imports: tuple[PrefixRange, ...] | None = None  # None: --bgp-import-cidrs
+    import_limit: int = 0  # prefixes; 0: any number
+    export: PeerExport = PeerExport()
+
+
+@dataclass(frozen=True, slots=True)
+class Passwords:
+    """What files hold: by the file's name, and those of --peer-router-passwords-file in their order."""
+
+    by_key: Mapping[str, Password] = field(default_factory=dict)
+    of_options: tuple[Password, ...] = ()

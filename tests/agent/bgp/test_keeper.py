@@ -1,0 +1,124 @@
+"""The keeper and a real BIRD: it starts by the first file, takes what is right, and never what it refuses."""
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from ipaddress import IPv4Address, ip_address, ip_network
+from pathlib import Path
+
+import pytest
+
+from agent.bgp.control import BirdError, Control
+from agent.bgp.keeper import CONFIG, FOLDER, SOCKET, Keeper
+from agent.bgp.leave import leave
+from agent.compile.bgp import Router, Session
+from agent.compile.bird import bird_config
+from agent.model.bgp import Password
+from agent.model.name import Problem
+from agent.serve.bgp_metrics import bgp_families
+from agent.threads import Threads
+
+pytestmark = pytest.mark.netns
+
+WITHIN_S = 20.0
+ROUTER = Router(
+    IPv4Address("192.0.2.11"),
+    64512,
+    sessions=(
+        Session("peer_192_0_2_1", "BGPPeer tor", ip_address("192.0.2.1"), 64600, ip_address("192.0.2.11"), 64512),
+    ),
+    pods=(ip_network("10.244.1.0/24"),),
+)
+WRONG = replace(ROUTER, sessions=(replace(ROUTER.sessions[0], password=Password('quoted"')),))
+
+
+def until(holds: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + WITHIN_S
+    while not holds():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+class Beside:
+    """A BIRD in a network namespace of its own, and a keeper for it."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self.folder = run_dir / FOLDER
+        self.told: list[tuple[Problem, ...]] = []
+        self.keeper = Keeper(run_dir, "n1", Threads(), self.told.append)
+        self._bird: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start BIRD, as its container does."""
+        until((self.folder / CONFIG).exists, "no first configuration")
+        argv = [
+            "unshare",
+            "--net",
+            "bird",
+            "-f",
+            "-R",
+            "-c",
+            str(self.folder / CONFIG),
+            "-s",
+            str(self.folder / SOCKET),
+        ]
+        self._bird = subprocess.Popen(argv, stderr=subprocess.DEVNULL)
+
+    def end(self) -> None:
+        """End it."""
+        if self._bird:
+            self._bird.kill()
+            self._bird.wait()
+
+    def names(self) -> set[str]:
+        """The sessions that BIRD has."""
+        return {one.name for one in self.keeper.state.sessions}
+
+
+@pytest.fixture
+def beside(tmp_path: Path) -> Iterator[Beside]:
+    made = Beside(tmp_path)
+    made.keeper.start()
+    try:
+        yield made
+    finally:
+        made.keeper.stop()
+        made.end()
+
+
+def test_bird_is_waited_for_then_told_and_what_it_refuses_changes_nothing(beside: Beside) -> None:
+    beside.keeper.want(ROUTER)
+    until(lambda: bool(beside.told), "no problem without BIRD")
+    assert [(one.kind, str(one.name), one.field) for one in beside.told[-1]] == [("Node", "n1", "--router")]
+    beside.start()
+    until(lambda: beside.names() == {"peer_192_0_2_1"}, "not configured")
+    until(lambda: beside.told[-1] == (), "the problem stays")
+    config = (beside.folder / CONFIG).read_text()
+    assert config == bird_config(ROUTER)
+    assert (beside.folder / CONFIG).stat().st_mode & 0o777 == 0o600
+
+    beside.keeper.want(WRONG)
+    until(lambda: bool(beside.told[-1]), "nothing is told of what BIRD refused")
+    (problem,) = beside.told[-1]
+    assert "Unterminated string" in problem.text
+    assert "quoted" not in problem.text
+    assert (beside.folder / CONFIG).read_text() == config
+    assert beside.names() == {"peer_192_0_2_1"}
+
+    more = replace(ROUTER, services=(ip_network("203.0.113.1/32"),))
+    beside.keeper.want(more)
+    until(lambda: "203.0.113.1/32" in (beside.folder / CONFIG).read_text(), "what is right does not follow")
+    until(lambda: beside.told[-1] == (), "the problem stays")
+    metrics = {one.name: one.samples for one in bgp_families(beside.keeper.state)}
+    assert [one.labels["peer"] for one in metrics["sluiceway_bgp_session_up"]] == ["BGPPeer tor"]
+
+    leave(beside.folder.parent)
+    with Control(beside.folder / SOCKET) as bird:
+        assert "peer_" not in "".join(text for _, text in bird.ask("show protocols").lines)
+    assert not (beside.folder / CONFIG).exists()
+
+
+def test_nobody_listening_is_told_by_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(BirdError, match="BIRD does not answer at"):
+        Control(tmp_path / "none")

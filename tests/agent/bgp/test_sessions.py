@@ -1,0 +1,89 @@
+"""What BIRD says of its protocols, as sessions; and dpctl's rows of it."""
+
+import pytest
+
+from agent.bgp.control import Answer
+from agent.bgp.sessions import session_states
+from agent.serve.bgp_report import BgpReport, SessionLine
+from dpctl.bgp import peer_rows, route_rows
+
+PROTOCOLS = Answer(
+    (
+        (2002, "Name       Proto      Table      State  Since         Info"),
+        (1002, "device1    Device     ---        up     2026-11-29 12:00:00.000  "),
+        (1006, ""),
+        (1002, "peer_a     BGP        ---        up     2026-11-29 12:04:39.123  Established   "),
+        (1006, "  Description:    BGPPeer tor"),
+        (1006, "  BGP state:          Established"),
+        (1006, "    Neighbor address: 10.88.0.1"),
+        (1006, "    Neighbor AS:      64600"),
+        (1006, "  Channel ipv4"),
+        (1006, "    Routes:         3 imported, 1 filtered, 2 exported, 3 preferred"),
+        (1006, "  Channel ipv6"),
+        (1006, "    Routes:         1 imported, 2 exported, 1 preferred"),
+        (
+            1002,
+            "node_b     BGP        ---        start  2026-11-29 12:04:40.000  Active  Socket: Connection refused",
+        ),
+        (1006, "  BGP state:          Active"),
+        (1006, "    Neighbor address: fd88::1%eth0"),
+        (1006, "    Neighbor AS:      64512"),
+        (1006, "    Last error:       Socket: Connection refused"),
+        (0, ""),
+    )
+)
+ROUTES = Answer(
+    (
+        (1007, "Table master4:"),
+        (1007, "10.244.2.0/24        unicast [node_b 12:04:39.123] * (100) [i]"),
+        (1007, "\tvia 10.88.0.1 on eth0"),
+        (1007, "                     unicast [peer_a 12:04:39.123] (100) [AS64600i]"),
+        (1007, "\tvia 10.88.0.2 on eth0"),
+        (1007, "\tvia 10.88.0.3 on eth0"),
+        (1007, "10.88.0.0/24         unicast [connected 12:00:00.123] * (240)"),
+        (1007, "\tdev eth0"),
+        (1007, "10.244.1.0/24        blackhole [own_pods4 12:00:00.123] * (200)"),
+        (0, ""),
+    )
+)
+
+
+def test_the_sessions_are_those_of_bgp() -> None:
+    up, waiting = session_states(PROTOCOLS)
+    assert (up.name, up.is_up, up.since, up.address, up.asn) == (
+        "peer_a", True, "2026-11-29 12:04:39", "10.88.0.1", 64600,
+    )  # fmt: skip
+    assert (up.imported, up.exported) == (4, 4)
+    assert (waiting.is_up, waiting.state, waiting.error, waiting.address) == (
+        False, "Active", "Socket: Connection refused", "fd88::1",
+    )  # fmt: skip
+
+
+def test_dpctl_names_who_asked_for_a_session_and_what_is_not_there_yet() -> None:
+    lines = (
+        SessionLine("peer_a", "BGPPeer tor", "10.88.0.1", 64600, "10.88.0.11", has_password=True),
+        SessionLine("peer_c", "BGPPeer new", "10.88.0.3", 64600, "10.88.0.11"),
+    )
+    rows = peer_rows(PROTOCOLS, BgpReport(sessions=lines))
+    assert [(row.peer, row.address, row.state, row.has_password) for row in rows] == [
+        ("", "fd88::1", "Active", False),
+        ("BGPPeer tor", "10.88.0.1", "Established", True),
+        ("BGPPeer new", "10.88.0.3", "not configured yet", False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("at", "prefix", "of", "peer", "is_used", "via"),
+    [
+        pytest.param(0, "10.244.2.0/24", "node_b", "", True, ("10.88.0.1 eth0",), id="of a node"),
+        pytest.param(
+            1, "10.244.2.0/24", "peer_a", "BGPPeer tor", False, ("10.88.0.2 eth0", "10.88.0.3 eth0"), id="a second way"
+        ),
+        pytest.param(2, "10.244.1.0/24", "own_pods4", "", True, (), id="its own, which is told"),
+    ],
+)
+def test_dpctls_routes(at: int, prefix: str, of: str, peer: str, *, is_used: bool, via: tuple[str, ...]) -> None:
+    rows = route_rows(ROUTES, {"peer_a": "BGPPeer tor"})
+    assert len(rows) == 3
+    row = rows[at]
+    assert (row.prefix, row.of, row.peer, row.is_used, row.via) == (prefix, of, peer, is_used, via)

@@ -1,0 +1,108 @@
+"""BGPPeers as administrators write them; a mistake names its field, and never makes one accept more."""
+
+import json
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from agent.model.bgp import Bfd, BgpPeer, PeerExport, PrefixRange, community
+from agent.watch.decode.bgp_peer import BGP_PEER
+from agent.watch.decode.decoder import Decoder
+from agent.watch.decode.kind import Decoded
+
+LEAST = {"address": "192.0.2.1", "asn": 64600}
+
+
+def decoded(**spec: object) -> Decoded:
+    content = {"metadata": {"name": "tor"}, "spec": {**LEAST, **spec}}
+    return Decoder("n1").decode(BGP_PEER, json.dumps(content).encode())
+
+
+def test_the_least_that_makes_one() -> None:
+    found = decoded()
+    assert found.problems == ()
+    assert found.value == BgpPeer("tor", ip_address("192.0.2.1"), 64600)
+
+
+def test_all_that_can_be_said() -> None:
+    found = decoded(
+        port=1179, sourceAddress="192.0.2.11", localASN=64700, passwordKey="tor", multihop=2, ttlSecurity=True,
+        holdTime=30, keepaliveTime=10, gracefulRestart=False, bothFamilies=True, nextHopSelf=False,
+        bfd={"transmitInterval": 50, "receiveInterval": 60, "multiplier": 5, "graceful": True},
+        **{"import": {
+            "prefixes": [{"cidr": "198.51.100.0/24"}, {"cidr": "0.0.0.0/0"}, {"cidr": "10.0.0.0/8", "maxLength": 16}],
+            "limit": 9,
+        }},
+        export={
+            "communities": ["65000:1"], "med": 1, "localPreference": 2, "prepend": [3], "podCIDRs": False,
+            "services": False,
+        },
+    )  # fmt: skip
+    assert found.problems == ()
+    assert found.value == BgpPeer(
+        "tor",
+        ip_address("192.0.2.1"),
+        64600,
+        port=1179,
+        source=ip_address("192.0.2.11"),
+        local_asn=64700,
+        password_key="tor",  # noqa: S106
+        multihop=2,
+        ttl_security=True,
+        hold_s=30,
+        keepalive_s=10,
+        graceful_restart=False,
+        bfd=Bfd(50, 60, 5, is_graceful=True),
+        both_families=True,
+        next_hop_self=False,
+        imports=(
+            PrefixRange(ip_network("198.51.100.0/24"), 24, 32),
+            PrefixRange(ip_network("0.0.0.0/0"), 0, 0),
+            PrefixRange(ip_network("10.0.0.0/8"), 8, 16),
+        ),
+        import_limit=9,
+        export=PeerExport((community("65000:1"),), 1, 2, (3,), pods=False, services=False),
+    )
+
+
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        pytest.param({"asn": 0}, "spec.asn", id="no AS number"),
+        pytest.param({"asn": 1 << 32}, "spec.asn", id="no AS number can be so large"),
+        pytest.param({"address": ""}, "spec.address", id="no address"),
+        pytest.param({"address": "224.0.0.1"}, "spec.address", id="nobody's address"),
+        pytest.param({"sourceAddress": "2001:db8::1"}, "spec.sourceAddress", id="of the other family"),
+        pytest.param({"nodeSelector": {"matchLabels": 1}}, "spec.nodeSelector.matchLabels", id="no selector"),
+        pytest.param({"holdTime": 2}, "spec.holdTime", id="shorter than BGP has it"),
+        pytest.param({"export": {"communities": ["1:70000"]}}, "spec.export.communities[0]", id="no community"),
+    ],
+)
+def test_what_decides_whom_it_is_or_hears_costs_the_peer(spec: dict[str, object], field: str) -> None:
+    found = decoded(**spec)
+    assert [problem.field for problem in found.problems] == [field]
+    assert isinstance(found.value, BgpPeer)
+    assert found.value.address is None
+
+
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        pytest.param({"import": {"prefixes": [{"cidr": "10.0.0.0/33"}]}}, "spec.import.prefixes[0].cidr", id="none"),
+        pytest.param(
+            {"import": {"prefixes": [{"cidr": "10.0.0.0/8", "minLength": 7}]}}, "spec.import.prefixes[0]", id="wider"
+        ),
+    ],
+)
+def test_a_mistake_in_what_is_taken_takes_less(spec: dict[str, object], field: str) -> None:
+    found = decoded(**spec)
+    assert [problem.field for problem in found.problems] == [field]
+    assert isinstance(found.value, BgpPeer)
+    assert found.value.imports == ()
+
+
+def test_a_key_that_leads_out_of_its_folder_is_none() -> None:
+    found = decoded(passwordKey="../shadow")
+    assert [problem.field for problem in found.problems] == ["spec.passwordKey"]
+    assert isinstance(found.value, BgpPeer)
+    assert found.value.address is None
