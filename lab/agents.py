@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from agent.options.config import Options
-from lab import cni
+from lab import bird, cni
 from lab.errors import LabError
 from lab.machine import Machine
 from lab.site import ANNOUNCED, ROUTED, Site
@@ -41,8 +41,11 @@ def start(site: Site, watched: Callable[[Machine], Sequence[str]] | None = None)
             f"--encapsulation={site.options.encapsulation}",
             f"--cross-subnet={_switch(site.options.cross_subnet)}",
             f"--forwarding={site.options.forwarding}",
+            *(bird.FLAGS if site.options.router else ()),
             *LOAD_BALANCER.get(site.options.load_balancer, ()),
         ]
+        if site.options.router:
+            bird.start(node)
         node.daemon(DAEMON, argv)
 
 

@@ -20,7 +20,7 @@ from lab.site import Options, Site
 
 Say = Callable[[str], None]
 READY_WITHIN_S = 10.0
-_APPLIED = ("Service", "EndpointSlice", "Namespace")
+_APPLIED = ("Service", "EndpointSlice", "Namespace", "BGPPeer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +183,8 @@ def up(lab: str, options: Options, say: Say) -> Cluster:
     """
     made = site.create(lab, options)
     say(f"{options.nodes} machines are up")
-    site.route_to_pods(made, {name: pod_cidrs(name) for name in made.node_names})
+    if not options.router:
+        site.route_to_pods(made, {name: pod_cidrs(name) for name in made.node_names})
     cluster = Cluster(made)
     for machine in made.nodes:
         cluster.manifests.put(node_object(machine))

@@ -58,6 +58,7 @@ class Options:
     cross_subnet: bool = False
     forwarding: str = "snat"
     load_balancer: str = ""  # the agents give Services addresses of a pool, ANNOUNCED by them or ROUTED; one subnet
+    router: bool = False  # nodes speak BGP, and who is no node knows of pods by that alone
     daemonset: bool = False  # the agents, with a real Kubernetes
 
 

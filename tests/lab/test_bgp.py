@@ -1,0 +1,218 @@
+"""Two nodes on two subnets that BGP alone joins, and a router of the site's between them that is their peer."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lab import agents, bird, cluster, site, use
+from lab.addresses import OUTSIDE, ROUTER, pod_cidrs
+from lab.cluster import Cluster
+from lab.machine import Machine
+from lab.manifests import Object
+from lab.site import Options
+from lab.use import Client
+
+pytestmark = [pytest.mark.netns, pytest.mark.kernel]
+
+WITHIN_S = 30.0
+OUT = ("198.51.100.1", "2001:db8:51::1")  # on the router's loopback, told by BGP alone
+LB = ("203.0.113.10", "2001:db8:203::10")
+TOR_ASN = 64600
+SECRET = "tor-and-n1-know-it"  # noqa: S105
+TOR = f"""
+log stderr all;
+router id 10.88.0.1;
+graceful restart wait 60;
+protocol device {{ scan time 10; }}
+protocol bfd {{ }}
+protocol direct {{ ipv4; ipv6; interface "br*"; }}
+protocol static far4 {{ ipv4; route 198.51.100.0/24 blackhole; route 192.0.2.0/24 blackhole; route 0.0.0.0/0 blackhole; }}
+protocol static far6 {{ ipv6; route 2001:db8:51::/48 blackhole; }}
+protocol kernel {{ ipv4 {{ export where source = RTS_BGP; }}; merge paths on; persist on; }}
+protocol kernel {{ ipv6 {{ export where source = RTS_BGP; }}; merge paths on; persist on; }}
+template bgp node {{
+  local as {TOR_ASN};
+  graceful restart on;
+  connect retry time 1;
+  connect delay time 1;
+  error wait time 1, 2;
+  ipv4 {{ import all; export where proto = "far4"; next hop self; }};
+  ipv6 {{ import all; export where proto = "far6"; next hop self; }};
+}}
+protocol bgp n1 from node {{ local 10.88.0.1; neighbor 10.88.0.11 as 64512; password "{SECRET}"; ipv6 {{ next hop address fd88::1; }}; }}
+protocol bgp n2 from node {{ local 10.88.1.1; neighbor 10.88.1.12 as 64512; bfd on; ipv6 {{ next hop address fd88:0:0:1::1; }}; }}
+"""  # noqa: E501
+SERVICE = """
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec:
+  type: LoadBalancer
+  clusterIP: 10.96.0.80
+  clusterIPs: [10.96.0.80, "fd00:10:96::80"]
+  ipFamilies: [IPv4, IPv6]
+  ipFamilyPolicy: PreferDualStack
+  externalTrafficPolicy: Local
+  selector: {app: web}
+  ports: [{name: tcp, port: 80, targetPort: 8080}]
+"""
+
+
+def until(holds: Callable[[], bool], what: str) -> None:
+    """Wait for it."""
+    deadline = time.monotonic() + WITHIN_S
+    while not holds():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+def routes(machine: Machine, network: str) -> str:
+    """The kernel's, to a network."""
+    version = "-6" if ":" in network else "-4"
+    return machine.run("ip", version, "route", "show", network).stdout
+
+
+def peer(name: str, node: str, address: str, **spec: object) -> str:
+    """A BGPPeer of one node."""
+    given = {
+        "address": address,
+        "asn": TOR_ASN,
+        "nodeSelector": {"matchLabels": {"kubernetes.io/hostname": node}},
+        "bothFamilies": True,
+        **spec,
+    }
+    item = {"apiVersion": "sluiceway.io/v1alpha1", "kind": "BGPPeer", "metadata": {"name": name}, "spec": given}
+    return str(item).replace("True", "true")  # YAML reads the rest as it is
+
+
+@pytest.fixture(scope="module")
+def routed() -> Iterator[Cluster]:
+    """The cluster, with the router's BIRD; n1 has a password with it."""
+    name = f"swlab-test-bgp-{os.getpid()}"
+    try:
+        made = cluster.up(name, Options(nodes=2, subnets=2, router=True), print)
+        tor, n1 = made.site.machine(ROUTER), made.site.machine("n1")
+        for address in OUT:
+            tor.run("ip", "address", "add", address, "dev", "lo")
+        bird.run(tor, TOR)
+        n1.run("mkdir", "-p", "/etc/sluiceway/bgp")
+        n1.run("sh", "-c", "umask 077; cat >/etc/sluiceway/bgp/tor", stdin=f"{SECRET}\n")
+        made.apply(peer("tor-n1", "n1", "10.88.0.1", passwordKey="tor"))
+        made.apply(peer("tor-n2", "n2", "10.88.1.1"))
+        yield made
+    finally:
+        site.remove(name)
+
+
+@pytest.fixture(scope="module")
+def pods(routed: Cluster) -> tuple[dict[str, Object], Client]:
+    """A server on each node, and whom to ask from n1."""
+    servers = {f"web{n}": use.serve(routed, f"web{n}", f"n{n}", {"app": "none"}) for n in (1, 2)}
+    n1, tor = routed.site.machine("n1"), routed.site.machine(ROUTER)
+    for far, own in zip(bird.OUTSIDE_RANGES, pod_cidrs("n1"), strict=True):
+        until(lambda of=far: "bird" in routes(n1, of), f"{far} is not routed")  # type: ignore[misc]
+        until(lambda of=str(own): bool(routes(tor, of)), "the router knows no pods")  # type: ignore[misc]
+    return servers, use.idle(routed, "asking", "n1")
+
+
+def test_nodes_on_other_subnets_are_reached_by_routes_of_birds_own_and_no_more_is_taken(
+    routed: Cluster, pods: tuple[dict[str, Object], Client]
+) -> None:
+    servers, asking = pods
+    n1 = routed.site.machine("n1")
+    for address, network in zip((ip["ip"] for ip in servers["web2"]["status"]["podIPs"]), pod_cidrs("n2"), strict=True):
+        until(lambda of=str(network): "proto bird" in routes(n1, of) and "metric 90" in routes(n1, of), str(network))  # type: ignore[misc]
+        assert asking.ask("tcp", address, use.SERVER_PORT, 3).answers == {"web2": 3}
+    assert "proto bird" not in routes(n1, "default")  # nobody asked for them
+    assert not routes(n1, "192.0.2.0/24")
+
+
+def test_pods_follow_what_the_router_tells_and_who_is_outside_reaches_them(
+    routed: Cluster, pods: tuple[dict[str, Object], Client]
+) -> None:
+    servers, asking = pods
+    tor = routed.site.machine(ROUTER)
+    tor.daemon("echo", [*use.SERVER, str(use.SERVER_PORT)], {"POD_NAME": "tor"})
+    for address in OUT:
+        until(lambda of=address: bool(asking.ask("tcp", of, use.SERVER_PORT).answers), address)  # type: ignore[misc]
+    outside = use.host(routed.site.machine(OUTSIDE))
+    for name, item in servers.items():
+        for ip in item["status"]["podIPs"]:
+            assert outside.ask("tcp", ip["ip"], use.SERVER_PORT, 2).answers == {name: 2}
+
+
+@pytest.mark.usefixtures("pods")
+def test_a_service_is_told_of_by_nodes_with_a_ready_endpoint_and_withdrawn_with_the_last(routed: Cluster) -> None:
+    tor = routed.site.machine(ROUTER)
+    (stored,) = routed.apply(SERVICE)
+    with routed.site.alone():
+        ingress = [{"ip": ip, "ipMode": "VIP"} for ip in LB]
+        routed.manifests.put({**stored, "status": {"loadBalancer": {"ingress": ingress}}})
+    time.sleep(0.3)
+    assert not routes(tor, LB[0])
+    use.serve(routed, "ready2", "n2", {"app": "web"})
+    for address, hop in zip(LB, routed.site.machine("n2").addresses, strict=True):
+        until(lambda of=address, via=str(hop): f"via {via} " in routes(tor, of), address)  # type: ignore[misc]
+        assert "nexthop" not in routes(tor, address)  # n1 tells nobody
+    outside = use.host(routed.site.machine(OUTSIDE))
+    for address in LB:
+        assert outside.ask("tcp", address, 80, 3).answers == {"ready2": 3}
+    routed.delete("ready2", grace_s=0)
+    for address in LB:
+        until(lambda of=address: not routes(tor, of), f"{address} was not withdrawn")  # type: ignore[misc]
+
+
+def test_the_agents_death_and_birds_lose_no_route_and_no_session_with_the_former(
+    routed: Cluster, pods: tuple[dict[str, Object], Client]
+) -> None:
+    n1, tor = routed.site.machine("n1"), routed.site.machine(ROUTER)
+    servers, asking = pods
+    (far, _) = (ip["ip"] for ip in servers["web2"]["status"]["podIPs"])
+    before = bird.ask(tor, "show", "protocols", "n1")
+    agents.kill(n1)
+    agents.start_again(n1)
+    agents.wait(n1)
+    time.sleep(1.5)  # a keeper that would do harm has had its turn
+    assert bird.ask(tor, "show", "protocols", "n1").split("\n")[2] == before.split("\n")[2]  # with the time since when
+    n1.stop(bird.DAEMON, signal.SIGKILL)
+    for network in (str(pod_cidrs("n1")[0]),):
+        assert routes(tor, network)
+    assert routes(n1, str(pod_cidrs("n2")[0]))
+    assert asking.ask("tcp", far, use.SERVER_PORT, 3).answers == {"web2": 3}
+    bird.start(n1)
+    until(lambda: "Established" in bird.ask(tor, "show", "protocols", "n1"), "the session did not come back")
+    assert routes(tor, str(pod_cidrs("n1")[0]))
+    assert asking.ask("tcp", far, use.SERVER_PORT, 3).answers == {"web2": 3}
+
+
+@pytest.mark.usefixtures("pods")
+def test_a_password_is_in_no_log_no_argument_no_report_and_no_answer(routed: Cluster) -> None:
+    n1 = routed.site.machine("n1")
+    for name in ("agent", "bird"):
+        assert SECRET not in (n1.home / f"{name}.log").read_text(errors="replace")
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            assert SECRET.encode() not in process.read_bytes()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    for words in (["bgp", "peers"], ["bgp", "peers", "-o", "json"], ["bgp", "config"], ["status"]):
+        said = n1.run("dpctl", *words).stdout
+        assert SECRET not in said
+    assert "Established" in n1.run("dpctl", "bgp", "peers").stdout
+    found = n1.run("grep", "-rlF", SECRET, "/run/sluiceway", "/var/lib/sluiceway", check=False).stdout.split()
+    assert found == ["/run/sluiceway/bird/bird.conf"]
+    assert n1.run("stat", "-c", "%a", found[0]).stdout.strip() == "600"
+
+
+def test_a_link_that_is_lost_takes_its_routes_long_before_the_hold_time(routed: Cluster) -> None:
+    n2, tor = routed.site.machine("n2"), routed.site.machine(ROUTER)
+    routed.apply(peer("tor-n2", "n2", "10.88.1.1", bfd={"transmitInterval": 200, "receiveInterval": 200}))
+    until(lambda: "Up" in bird.ask(tor, "show", "bfd", "sessions"), "BFD does not come up")
+    until(lambda: "Established" in bird.ask(tor, "show", "protocols", "n2"), "no session")
+    until(lambda: bool(routes(tor, str(pod_cidrs("n2")[0]))), "no route")
+    n2.run("ip", "link", "set", "eth0", "down")
+    until(lambda: not routes(tor, str(pod_cidrs("n2")[0])), "the route stays")
