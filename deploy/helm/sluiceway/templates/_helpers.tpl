@@ -11,6 +11,17 @@ app.kubernetes.io/name: sluiceway
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- end }}
 
+{{/* BIRD's: a stage of deploy/Dockerfile. */}}
+{{- define "sluiceway.birdImage" -}}
+{{- with .Values.bird.image -}}
+{{- if .digest -}}
+{{ .repository }}@{{ .digest }}
+{{- else -}}
+{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
 {{- define "sluiceway.image" -}}
 {{- if .Values.image.digest -}}
 {{ .Values.image.repository }}@{{ .Values.image.digest }}
@@ -119,6 +130,9 @@ volumes:
   - {name: {{ . }}, hostPath: {path: {{ include "sluiceway.option" (dict "root" $ "name" .) }}, type: DirectoryOrCreate}}
   {{- end }}
   - {name: netns, hostPath: {path: /run/netns, type: DirectoryOrCreate}}
+  {{- if include "sluiceway.isOn" (dict "root" . "name" "router") }}
+  - {name: bgp-passwords, secret: {secretName: {{ .Values.bird.passwordSecret }}, optional: true, defaultMode: 0400}}
+  {{- end }}
   - {name: cache-dir, emptyDir: {}}
   - {name: tmp, emptyDir: {}}
   {{- with .Values.extraVolumes }}
@@ -148,6 +162,10 @@ volumes:
 - {name: run-dir, mountPath: {{ include "sluiceway.option" (dict "root" . "name" "run-dir") }}}
 # pods' network namespaces, as the runtime names them
 - {name: netns, mountPath: /run/netns, mountPropagation: HostToContainer}
+{{- if include "sluiceway.isOn" (dict "root" . "name" "router") }}
+# passwords of BGPPeers
+- {name: bgp-passwords, mountPath: {{ include "sluiceway.option" (dict "root" . "name" "bgp-password-dir") }}, readOnly: true}
+{{- end }}
 - {name: cache-dir, mountPath: {{ include "sluiceway.option" (dict "root" . "name" "cache-dir") }}}
 - {name: tmp, mountPath: /tmp}
 {{- with .Values.extraVolumeMounts }}
