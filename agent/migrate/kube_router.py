@@ -97,6 +97,8 @@ def _duties(notes: Notes, given: Mapping[str, str], container: Object, where: st
     )
     shown = {duty: _shown(given, f"run-{duty}", "true") for duty in ("router", "firewall", "service-proxy")}
     notes.option("network", "own" if router else "chained", where, shown["router"])
+    if router and given.get("peer-router-ips"):
+        notes.option("router", "on", where, _shown(given, "peer-router-ips", ""))
     notes.option("network-policy", "on" if firewall else "off", where, shown["firewall"])
     if firewall:
         notes.option("policy-reject", "on", where, f"{shown['firewall']}, which refuses and does not drop")

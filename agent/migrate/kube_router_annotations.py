@@ -3,14 +3,13 @@
 Source: kube-router v2.11, pkg/controllers; where its documents differ, the code.
 """
 
-from agent.migrate.kube_router_flags import BGP, BY_NETWORK
 from agent.migrate.table import MAPPED, MISSING, NEEDLESS, Row
 
 PREFIX = "kube-router.io/"
 READ = "is read here as it is"
 NODE = (
     *(
-        Row(f"{PREFIX}{name}", MISSING, BGP, BY_NETWORK)
+        Row(f"{PREFIX}{name}", MAPPED, f"{READ}, with `router` on")
         for name in (
             "node.asn", "rr.server", "rr.client", "peers", "peer.ips", "peer.asns", "peer.ports", "peer.passwords",
             "peer.localips", "path-prepend.as", "path-prepend.repeat-n", "node.bgp.communities",
@@ -33,9 +32,10 @@ SERVICE = (
         "set spec.externalTrafficPolicy: Local",
         ("false",),
     ),
-    Row(f"{PREFIX}service.advertise.clusterip", MISSING, BGP, BY_NETWORK, ("false",)),
-    Row(f"{PREFIX}service.advertise.externalip", MISSING, BGP, "--l2-announce external", ("false",)),
-    Row(f"{PREFIX}service.advertise.loadbalancerip", MISSING, BGP, "--l2-announce on", ("false",)),
+    *(
+        Row(f"{PREFIX}service.advertise.{what}", MAPPED, f"{READ}, with `router` on")
+        for what in ("clusterip", "externalip", "loadbalancerip")
+    ),
     Row(
         f"{PREFIX}service.skiplbips",
         MISSING,
@@ -63,7 +63,8 @@ ENVIRONMENT = (
 )
 METRICS = (
     ("build_info", "", "`sluiceway-agent config` and the image's tag say the version"),
-    ("bgp_peer_info, controller_bgp_*, controller_routes_sync_time", "", "no BGP yet"),
+    ("bgp_peer_info, controller_bgp_*", "`sluiceway_bgp_session_up` and its like", "by peer"),
+    ("controller_routes_sync_time", "", "BIRD says nothing of it"),
     (
         "host_routes_sync_time, host_routes_synced, host_routes_added, host_routes_removed",
         "`sluiceway_part_ok{part}`, `sluiceway_part_failures_total`",

@@ -3,17 +3,17 @@
 Source: kube-router, pkg/options/options.go; where its documents differ, the code.
 """
 
+from collections.abc import Callable
+
 from agent.migrate.table import MAPPED, MISSING, NEEDLESS, Row, switch
 from agent.options import values
 
-BGP = "routes are not announced by BGP yet"
-ROUTES = "pods' ranges are read from the Nodes, no BGP is between them"
+BGP = "is not read; --router on, its options and BGPPeers say the like (docs/bgp.md)"
 RESYNC = "what somebody changes is put back at once, or at the latest after three minutes"
 TUNNEL = "see --overlay-encap"
 API = "`api-server`, with https"
 MOUNTED = "`kubeconfig`; mount the file at that path, or leave the option out in a pod"
-BFD = "BFD comes with BGP"
-BY_NETWORK = "announce on the subnet with --l2-announce, or have the network route the addresses to the nodes"
+BY_NETWORK = "write BGPPeers and options by hand"
 
 
 def server(text: str) -> str:
@@ -23,6 +23,21 @@ def server(text: str) -> str:
         ValueError: it is without TLS, or no URL.
     """
     return values.written(values.servers(text))
+
+
+def ours(read: Callable[[str], object], default: str = "") -> Callable[[str], str]:
+    """What converts a value by our own option's reader; to nothing where it is the default, or empty."""
+
+    def convert(text: str) -> str:
+        found = values.written(read(text)) if text else ""
+        return "" if found == default else found
+
+    return convert
+
+
+def cluster_asn(text: str) -> str:
+    """0 stands for the default."""
+    return "" if text == "0" else ours(values.asn, "64512")(text)
 
 
 def log_level(text: str) -> str:
@@ -80,31 +95,59 @@ NETWORK = (
     Row("routes-sync-period", NEEDLESS, RESYNC),
 )
 ROUTER = (
-    Row("cluster-asn", MISSING, BGP, BY_NETWORK, ("0", "64512")),
-    Row("nodes-full-mesh", NEEDLESS, ROUTES),
-    Row("enable-ibgp", NEEDLESS, ROUTES),
-    Row("bgp-port", MISSING, BGP, BY_NETWORK, ("179",)),
-    Row("router-id", MISSING, BGP, BY_NETWORK, ("", "generate")),
-    Row("bgp-holdtime", MISSING, BGP, BY_NETWORK, ("1m30s", "90s")),
-    Row("bgp-graceful-restart", NEEDLESS, "the datapath stays when the agent ends"),
-    Row("bgp-graceful-restart-time", NEEDLESS, "the datapath stays when the agent ends"),
-    Row("bgp-graceful-restart-deferral-time", NEEDLESS, "the datapath stays when the agent ends"),
-    Row("enable-bfd", MISSING, BFD, BY_NETWORK, ("false",)),
-    Row("bfd-port", MISSING, BFD, BY_NETWORK, ("3784",)),
-    Row("bfd-desired-min-tx-interval", MISSING, BFD, BY_NETWORK, ("1000",)),
-    Row("bfd-required-min-rx-interval", MISSING, BFD, BY_NETWORK, ("1000",)),
-    Row("bfd-detection-multiplier", MISSING, BFD, BY_NETWORK, ("3",)),
-    Row("peer-router-ips", MISSING, BGP, BY_NETWORK, ("",)),
-    Row("peer-router-asns", MISSING, BGP, BY_NETWORK, ("",)),
-    Row("peer-router-ports", MISSING, BGP, BY_NETWORK, ("",)),
-    Row("peer-router-passwords", MISSING, BGP, BY_NETWORK, ("",)),
-    Row("peer-router-passwords-file", MISSING, BGP, BY_NETWORK, ("",)),
-    Row("peer-router-multihop-ttl", MISSING, BGP, BY_NETWORK, ("0",)),
-    Row("override-nexthop", MISSING, BGP, BY_NETWORK, ("false",)),
-    Row("advertise-cluster-ip", MISSING, BGP, BY_NETWORK, ("false",)),
-    Row("advertise-external-ip", MISSING, BGP, "--l2-announce external, on the nodes' subnet", ("false",)),
-    Row("advertise-loadbalancer-ip", MISSING, BGP, "--l2-announce on, on the nodes' subnet", ("false",)),
-    Row("advertise-pod-cidr", MISSING, f"{BGP}; between nodes {ROUTES}", BY_NETWORK, ("false",)),
+    Row("cluster-asn", MAPPED, "`cluster-asn`", option="cluster-asn", convert=cluster_asn),
+    Row("nodes-full-mesh", MAPPED, "`nodes-full-mesh`", option="nodes-full-mesh", convert=ours(values.switch, "on")),
+    Row("enable-ibgp", MAPPED, "`enable-ibgp`", option="enable-ibgp", convert=ours(values.switch, "on")),
+    Row("bgp-port", MAPPED, "`bgp-port`", option="bgp-port", convert=ours(values.tcp_port, "179")),
+    Row("router-id", MAPPED, "`router-id`", option="router-id", convert=ours(values.router_id)),
+    Row("bgp-holdtime", MAPPED, "`bgp-holdtime`", option="bgp-holdtime", convert=ours(values.hold_time, "90")),
+    Row("bgp-graceful-restart", MAPPED, "`bgp-graceful-restart`", option="bgp-graceful-restart", convert=switch),
+    Row(
+        "bgp-graceful-restart-time",
+        MAPPED,
+        "`bgp-graceful-restart-time`",
+        option="bgp-graceful-restart-time",
+        convert=ours(values.restart_time),
+    ),
+    Row("bgp-graceful-restart-deferral-time", NEEDLESS, "BIRD waits for as long as --bgp-graceful-restart-time"),
+    Row("enable-bfd", MAPPED, "`enable-bfd`", option="enable-bfd", convert=ours(values.switch, "off")),
+    Row(
+        "bfd-port",
+        MISSING,
+        "BFD is on UDP port 3784, or 4784 over several hops (RFC 5881, RFC 5883)",
+        "have the peers listen there",
+        ("3784",),
+    ),
+    *(
+        Row(name, MAPPED, f"`{name}`", option=name, convert=ours(read, default))
+        for name, read, default in (
+            ("bfd-desired-min-tx-interval", values.milliseconds, "1000"),
+            ("bfd-required-min-rx-interval", values.milliseconds, "1000"),
+            ("bfd-detection-multiplier", values.multiplier, "3"),
+            ("peer-router-ips", values.addresses, ""),
+            ("peer-router-asns", values.asns, ""),
+            ("peer-router-ports", values.tcp_ports, ""),
+        )
+    ),
+    Row(
+        "peer-router-passwords",
+        MISSING,
+        "a password is no option: everybody may read arguments",
+        "write the same text to a file, and give --peer-router-passwords-file",
+        ("",),
+    ),
+    *(
+        Row(name, MAPPED, f"`{name}`", option=name, convert=ours(read, default))
+        for name, read, default in (
+            ("peer-router-passwords-file", str, ""),
+            ("peer-router-multihop-ttl", values.hops, "0"),
+            ("override-nexthop", values.switch, "on"),
+            ("advertise-cluster-ip", values.switch, "off"),
+            ("advertise-external-ip", values.switch, "off"),
+            ("advertise-loadbalancer-ip", values.switch, "off"),
+            ("advertise-pod-cidr", values.switch, "on"),
+        )
+    ),
     Row("gobgp-admin-address", NEEDLESS, "there is no GoBGP"),
     Row("gobgp-admin-port", NEEDLESS, "there is no GoBGP"),
 )

@@ -37,12 +37,12 @@ def test_it_prints_a_file_that_an_agent_reads(tmp_path: Path, capsys: pytest.Cap
 def test_what_has_no_counterpart_is_on_stderr_and_in_the_exit_code(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = write(tmp_path, daemon("kube-router", IMAGE, ["--cluster-asn=65001"]))
+    file = write(tmp_path, daemon("kube-router", IMAGE, ["--bfd-port=4784"]))
     assert main(["kube-router", "--from", file]) == 1
     assert (
         capsys.readouterr()
         .err.splitlines()[-1]
-        .startswith("no counterpart: DaemonSet kube-system/kube-router: --cluster-asn=65001")
+        .startswith("no counterpart: DaemonSet kube-system/kube-router: --bfd-port=4784")
     )
 
 
