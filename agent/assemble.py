@@ -328,7 +328,8 @@ def _dataplane(
 ) -> Dataplane:
     """The maps, and the parts in the order of a round."""
     counters = open_table(abi.POLICY_COUNTERS, kernel.move.new.maps)
-    device, pod_programs = TunnelDevice(netlink, kernel.sysctls), PodProgramsPart(kernel.hooks)
+    device = TunnelDevice(netlink, kernel.sysctls)
+    pod_programs = PodProgramsPart(kernel.hooks, has_moved=kernel.moved.is_set)
     parts: tuple[Part, ...] = (
         TunnelPart(device, kernel.hooks),
         pod_programs,

@@ -172,7 +172,7 @@ def _served(bed: Testbed, node: Node, attachments: tuple[Attachment, ...], netwo
             netlink = visit.enter_context(IPRoute())
             sysctls = Sysctls(state)
             hooks = Hooks(links, plane.programs, tcx=True)
-            device, pods = TunnelDevice(netlink, sysctls), PodProgramsPart(hooks)
+            device, pods = TunnelDevice(netlink, sysctls), PodProgramsPart(hooks, has_moved=lambda: True)
             parts = (
                 TunnelPart(device, hooks),
                 pods,

@@ -1,6 +1,6 @@
 """The parts of the kernel that the reconcile loop keeps: tunnel, programs on devices, routes, pods' interfaces."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from agent.compile.desired import Desired
 from agent.compile.route import Route
@@ -83,13 +83,15 @@ class PodProgramsPart:
     """The programs on the node's ends of pods' interfaces; they go with the device.
 
     ADD puts them on by clsact, in microseconds. Where there is tcx they move there when no pod has come for a while:
-    that costs tens of milliseconds each, which nobody waits for.
+    that costs tens of milliseconds each, which nobody waits for. Not before all links have moved to this agent's maps:
+    that of a pod would be the first, while its connections are in the old ones.
     """
 
     name, is_before_maps, is_vital, is_watched = "pod programs", False, True, False
 
-    def __init__(self, hooks: Hooks) -> None:
-        self._hooks = hooks
+    def __init__(self, hooks: Hooks, *, has_moved: Callable[[], bool]) -> None:
+        """*has_moved*: whether the links that an earlier agent left have these programs, and these maps."""
+        self._hooks, self._has_moved = hooks, has_moved
         self._seen: set[int] = set()  # devices with their programs
         self._moved: set[int] = set()  # those of them that have them on tcx
         self._pods: Devices = {}
@@ -126,7 +128,7 @@ class PodProgramsPart:
     @property
     def is_left(self) -> bool:
         """Whether some device's programs are to move, or a device has left its pins behind."""
-        return self._pods.keys() != self._moved
+        return self._has_moved() and self._pods.keys() != self._moved
 
     def piece(self) -> None:
         """Move one device's programs to tcx, or remove what devices that left have left.
