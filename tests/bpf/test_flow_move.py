@@ -85,6 +85,18 @@ def test_what_would_have_another_port_waits(moving: Datapath) -> None:
     assert moving.tables["flows"].count() == 2
 
 
+def test_what_the_node_itself_answers_waits(moving: Datapath) -> None:
+    """A program that does not know the flow yet would let the answer go as it is, from the backend's port."""
+    moving.service(VIP, 81, [(NODE, 8080, True)])
+    moving.service(NODE, 30081, [(NODE, 8080, True)], scope=Scope.SCOPE_EXTERNAL)
+    for program, asked in (
+        ("pod_ingress", frame(POD, VIP, syn(dport=81))),
+        ("uplink_ingress", frame(CLIENT, NODE, syn(dport=30081))),
+    ):
+        assert moving.run(program, asked).reason is DropReason.DROP_FLOW_MOVES
+    assert moving.tables["flows"].count() == 0
+
+
 def test_a_connection_that_is_known_goes_on(moving: Datapath) -> None:
     moving.run("pod_ingress", frame(POD, VIP, syn()))
     assert moving.run("pod_ingress", frame(POD, VIP, data())).reason is DropReason.DROP_NONE

@@ -148,6 +148,19 @@ static __noinline enum drop_reason nat_reserve_port(ctx_t *ctx, struct scratch *
 	return DROP_NAT_PORTS;
 }
 
+/*
+ * Is it the node itself that is to answer while flows move? By a program that does not know the flow its answer would leave as it is,
+ * as what is no flow's does.
+ */
+__noinline int nat_waits(void)
+{
+	struct scratch *work = scratch();
+
+	if (!work || work->pair.backend.remote_id != REMOTE_SELF)
+		return DROP_NONE;
+	return flow_waits(&work->packet) ? DROP_FLOW_MOVES : DROP_NONE;
+}
+
 /* May the flow begin: who asks, as known by itself, and where it is sent? */
 static __always_inline enum drop_reason nat_judge(struct scratch *work, const struct packet *p)
 {
@@ -177,7 +190,9 @@ static __always_inline enum drop_reason nat_store(ctx_t *ctx, struct scratch *wo
 	location_of(&pair->mapping.dst, &pair->backend);
 	if (pair->flags & FLOW_TUNNEL)
 		location_forward(&pair->mapping.dst, &pair->backend);
-	why = nat_judge(work, p);
+	why = nat_waits();
+	if (!why)
+		why = nat_judge(work, p);
 	if (why)
 		return why;
 	share_ask(work, &pair->client, 2);
