@@ -4,7 +4,7 @@
  * killed, and leaves no bucket locked. A packet is entries end to end, each a key and what is under it. What is returned is
  * how many were done, and in the upper half how many of these changed the table.
  */
-#include "dp/conntrack/flow_insert.h"
+#include "dp/conntrack/flow_settle.h"
 #include "dp/packet/ctx.h"
 
 enum {
@@ -13,7 +13,7 @@ enum {
 };
 EXPORT_NUMBER(FLOWS_AT_ONCE);
 
-enum what { PUT, ADD, DROP };
+enum what { PUT, ADD, DROP, SETTLE };
 
 /* 1: it changed the table, 0: nothing was to be done; or FLOWS_FULL. */
 static __always_inline int change(struct scratch *work, enum what what)
@@ -22,6 +22,8 @@ static __always_inline int change(struct scratch *work, enum what what)
 
 	if (what == DROP)
 		return flow_delete(&work->key);
+	if (what == SETTLE)
+		return flow_settle();
 	error = flow_insert(&work->key, &work->flow, what == ADD ? BPF_NOEXIST : BPF_ANY);
 	return error == FLOW_EXISTS ? 0 : error ? error : 1;
 }
@@ -57,6 +59,12 @@ SEC("tc") int flows_put(ctx_t *ctx)
 SEC("tc") int flows_add(ctx_t *ctx)
 {
 	return change_all(ctx, ADD);
+}
+
+/* Settles those of another generation's table with what is in this one. */
+SEC("tc") int flows_settle(ctx_t *ctx)
+{
+	return change_all(ctx, SETTLE);
 }
 
 /* Takes those under the keys away. */

@@ -110,6 +110,7 @@ class Arrays:
         if kinds != {int(MapKind.ARRAY)} or key_size + value_size > self.info.value_size or not ways:
             raise LayoutMismatch(self.info.name, f"it is of kind {self.info.kind}, and no flow table")
         self.buckets = buckets.max_entries
+        self._known: Any = None
         self._memory = ffi.new("struct shim_flows *")
         self._memory.buckets, self._memory.ways = buckets.max_entries, ways
         self._memory.bucket_size, self._memory.entry_size = buckets.value_size, self.info.value_size
@@ -121,12 +122,17 @@ class Arrays:
         """How many entries it has room for."""
         return self.buckets * abi.FLOW_ROOM
 
-    def read(self) -> Iterator[tuple[bytes, bytes]]:
+    def read(self, *, without: int = 0, is_news: bool = False) -> Iterator[tuple[bytes, bytes]]:
         """All entries as (keys, values) of a few thousand, packed end to end.
 
-        What is there all along comes exactly once; what comes or goes meanwhile may or may not.
+        What is there all along comes exactly once; what comes or goes meanwhile may or may not. Without those that have
+        one of these flags. With *is_news* those alone come that have not come so before, as the same flow with the
+        same flags; from the first such call on it is kept in mind what has come, eight octets for each entry.
         """
         memory, bucket = self._memory, ffi.new("uint32_t *")
+        if is_news and self._known is None:
+            self._known = ffi.new("uint64_t[]", self.info.max_entries)
+        memory.without, memory.known = without, self._known if is_news and self._known is not None else ffi.NULL
         keys, values = ffi.new("char[]", _CHUNK * memory.key_size), ffi.new("char[]", _CHUNK * memory.value_size)
         while bucket[0] < memory.buckets:
             n = lib.shim_flows_read(memory, bucket, keys, values, _CHUNK)

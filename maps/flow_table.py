@@ -20,7 +20,8 @@ from maps.table import Table, wrote
 K = TypeVar("K")
 V = TypeVar("V")
 
-_PUT, _ADD, _DROP = "flows_put", "flows_add", "flows_drop"
+_EPOCHS = "cache_epochs"
+_PUT, _ADD, _DROP, _SETTLE = "flows_put", "flows_add", "flows_drop", "flows_settle"
 
 
 def shipped_writers() -> Path:
@@ -30,8 +31,7 @@ def shipped_writers() -> Path:
 
 def beside(spec: MapSpec[Any, Any], open_maps: Mapping[str, int]) -> dict[str, int]:
     """Descriptors of the other maps of a table, out of open ones by their names; they are the caller's. Else none."""
-    names = (spec.buckets, abi.FLOW_SEEDS.name) if spec.buckets else ()
-    return {name: os.dup(open_maps[name]) for name in names}
+    return {name: os.dup(open_maps[name]) for name in _names_beside(spec) if name in open_maps}
 
 
 class FlowTable(Table[K, V]):
@@ -56,7 +56,7 @@ class FlowTable(Table[K, V]):
     @classmethod
     def open(cls, spec: MapSpec[K, V], path: Path) -> Self:
         """The table of a pinned map, whose others are pinned beside it."""
-        beside = [name for name in (spec.buckets, abi.FLOW_SEEDS.name) if (path.parent / name).exists()]
+        beside = [name for name in _names_beside(spec) if (path.parent / name).exists()]
         fd = libbpf.get_pinned(path)
         return cls(spec, fd, {name: libbpf.get_pinned(path.parent / name) for name in beside})
 
@@ -77,6 +77,10 @@ class FlowTable(Table[K, V]):
         """All entries as (keys, values) of a few thousand, packed end to end."""
         return self._arrays.read()
 
+    def packed_news(self, without: int) -> Iterator[tuple[bytes, bytes]]:
+        """The same of entries that are others, or have other flags, than when they came last; without some flags."""
+        return self._arrays.read(without=without, is_news=True)
+
     def count(self) -> int:
         """How many entries there are."""
         return self._arrays.count()
@@ -94,6 +98,13 @@ class FlowTable(Table[K, V]):
     def add_packed(self, keys: bytes, values: bytes, n: int) -> int:
         """Write those of *n* entries whose key is not there; what is there stays. Returns how many were added."""
         return self._run(_ADD, keys, values, n)
+
+    def settle_packed(self, keys: bytes, values: bytes, n: int) -> int:
+        """Have *n* entries of another generation's table in this one, as they go with what is here.
+
+        ``bpf/dp/conntrack/flow_settle.h`` says how. Returns how many changed the table.
+        """
+        return self._run(_SETTLE, keys, values, n)
 
     def delete_packed(self, keys: bytes, n: int) -> None:
         """Delete *n* entries by their packed keys."""
@@ -149,6 +160,11 @@ class FlowTable(Table[K, V]):
         for fd in (self._fd, *self._beside.values()):
             os.close(fd)
         self._fd, self._beside = -1, {}
+
+
+def _names_beside(spec: MapSpec[Any, Any]) -> tuple[str, ...]:
+    """The other maps of a table, and what voids the copies of its entries."""
+    return (spec.buckets, abi.FLOW_SEEDS.name, _EPOCHS) if spec.buckets else ()
 
 
 def _arrays(spec: MapSpec[Any, Any], fd: int, buckets: int) -> Arrays:

@@ -297,6 +297,15 @@ def _info(name: str) -> tuple[Any, Any]:
     return info, ffi.new("uint32_t *", ffi.sizeof(info[0]))
 
 
+def wait_for_programs() -> None:
+    """Return when every program has ended that ran at the call: one on a hook whose link has been exchanged since, too.
+
+    Raises:
+        KernelRefused: there is no memory for the two maps that this takes.
+    """
+    check(lib.shim_wait(), "wait for programs that run")
+
+
 # ---- running a program -----------------------------------------------------------------------------------------------
 
 

@@ -86,6 +86,7 @@ int shim_tc_detach(int ifindex, int ingress);
 enum shim_tc { SHIM_TC_HANDLE = 1, SHIM_TC_PRIORITY = 1 };
 int shim_tc_query(int ifindex, int ingress, uint32_t *prog_id);
 int shim_next_id(char what, uint32_t id, uint32_t *next);
+int shim_wait(void);
 int64_t shim_btf(uint32_t id, void *to, uint32_t room);
 int shim_map_update(
   int fd, const void *keys, uint32_t key_size, const void *values, uint32_t value_size, uint32_t *n);
@@ -94,7 +95,7 @@ int shim_map_add(
   int fd, const void *keys, uint32_t key_size, const void *values, uint32_t value_size, uint32_t *n);
 struct shim_flows {
   uint32_t buckets; uint32_t bucket_size; uint32_t ways; uint32_t entry_size; uint32_t key_size; uint32_t value_size;
-  void *lines; void *entries; };
+  uint32_t without; void *lines; void *entries; uint64_t *known; };
 int shim_flows_map(int buckets, int entries, struct shim_flows *f);
 void shim_flows_unmap(struct shim_flows *f);
 uint32_t shim_flows_read(const struct shim_flows *f, uint32_t *bucket, void *keys, void *values, uint32_t room);

@@ -116,6 +116,24 @@ int shim_next_id(char what, uint32_t id, uint32_t *next)
 	}
 }
 
+/* A write to a map of maps returns when no program can have what was there before (kernel/bpf/syscall.c, maybe_wait_bpf_programs()). */
+int shim_wait(void)
+{
+	int inner = bpf_map_create(BPF_MAP_TYPE_ARRAY, "inner", sizeof(uint32_t), sizeof(uint32_t), 1, NULL);
+	LIBBPF_OPTS(bpf_map_create_opts, opts, .inner_map_fd = inner);
+	uint32_t zero = 0;
+	int outer, err;
+
+	if (inner < 0)
+		return inner;
+	outer = bpf_map_create(BPF_MAP_TYPE_ARRAY_OF_MAPS, "outer", sizeof(zero), sizeof(inner), 1, &opts);
+	err = outer < 0 ? outer : bpf_map_update_elem(outer, &zero, &inner, BPF_ANY);
+	close(inner);
+	if (outer >= 0)
+		close(outer);
+	return err;
+}
+
 int64_t shim_btf(uint32_t id, void *to, uint32_t room)
 {
 	struct bpf_btf_info info = {};

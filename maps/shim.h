@@ -33,6 +33,9 @@ int shim_tc_query(int ifindex, int ingress, uint32_t *prog_id);
 /* The next id after *id of programs ('p'), maps ('m') or links ('l'). */
 int shim_next_id(char what, uint32_t id, uint32_t *next);
 
+/* Returns when every program has ended that ran at the call, on whatever CPU: 0, or -errno. Takes tens of milliseconds. */
+int shim_wait(void);
+
 /* An object's BTF as the kernel holds it; the size, or -errno. With room 0 only the size. */
 int64_t shim_btf(uint32_t id, void *to, uint32_t room);
 
@@ -54,8 +57,11 @@ struct shim_flows {
 	uint32_t entry_size;
 	uint32_t key_size;
 	uint32_t value_size;
-	void *lines;   /* the buckets */
-	void *entries; /* each bucket's, one behind the other */
+	uint32_t without; /* entries with one of these flags are passed over */
+	void *lines;	  /* the buckets */
+	void *entries;	  /* each bucket's, one behind the other */
+	/* of each entry the first words of its value as they were read last: only what has changed is read; NULL: all is */
+	uint64_t *known;
 };
 
 int shim_flows_map(int buckets, int entries, struct shim_flows *f);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Reads the flow table (bpf/dp/conntrack/flow_table.h) out of its two arrays in memory, while programs write them. An entry begins with its
- * key; behind that is the value, whose first word is another one for each entry that is written there, and 0 while one is.
+ * key; behind that is the value. The value's first word is another one for each entry that is written there, and 0 while one is; its second
+ * has flags.
  */
 #include <bpf/bpf.h>
 #include <errno.h>
@@ -46,10 +47,26 @@ static const uint32_t *tag_of(const struct shim_flows *f, uint32_t bucket, uint3
 	return (const uint32_t *)((const char *)f->lines + octets(bucket, f->bucket_size)) + way;
 }
 
-/* Copies an entry whole. 0: there is none. */
+/* Is an entry wanted that was read, by the first words of its value: serial and flags? */
+static int is_wanted(const struct shim_flows *f, uint32_t index, const char *value)
+{
+	uint32_t words[2];
+	uint64_t both;
+
+	memcpy(words, value, sizeof(words));
+	memcpy(&both, value, sizeof(both));
+	if (words[1] & f->without || (f->known && f->known[index] == both))
+		return 0;
+	if (f->known)
+		f->known[index] = both;
+	return 1;
+}
+
+/* Copies an entry whole. 0: there is none, or none that is wanted. */
 static int read_entry(const struct shim_flows *f, uint32_t bucket, uint32_t way, char *key, char *value)
 {
-	const char *entry = (const char *)f->entries + octets(bucket * f->ways + way, f->entry_size);
+	uint32_t index = bucket * f->ways + way;
+	const char *entry = (const char *)f->entries + octets(index, f->entry_size);
 	const uint32_t *tag = tag_of(f, bucket, way), *serial = (const uint32_t *)(entry + f->key_size);
 
 	for (int i = 0; i < TRIES; i++) {
@@ -63,7 +80,7 @@ static int read_entry(const struct shim_flows *f, uint32_t bucket, uint32_t way,
 		__atomic_thread_fence(__ATOMIC_ACQUIRE);
 		if (__atomic_load_n(serial, __ATOMIC_RELAXED) == written &&
 		    __atomic_load_n(tag, __ATOMIC_RELAXED) == tagged)
-			return 1;
+			return is_wanted(f, index, value);
 	}
 	return 0;
 }

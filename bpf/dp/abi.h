@@ -392,7 +392,8 @@ enum flow_flag {
 	/* of such a flow the pod's node answers the client itself: at the client's node the forward entry, which sees but
 	 * what the client sends; at the pod's a FLOW_REVERSE without a forward one, for its client is not translated there */
 	FLOW_DSR = 8192,
-	FLOW_ENDED = 1024, /* whoever has set this is about to delete both entries */
+	FLOW_CARRIED = 16384, /* its entry is a copy from another generation's table */
+	FLOW_ENDED = 1024,    /* whoever has set this is about to delete both entries */
 };
 
 /* Where one end of a flow is, as far as this node must know: at an attachment of its own, or elsewhere. */

@@ -7,7 +7,8 @@
 3. The first whole sync makes services, endpoints and the node right (the reconcile loop).
 4. ``finish``: what the programs noted of connections is carried, the links moved, what came in between carried too;
    then the new generation is declared current and the old removed. Until then the programs of both drop what goes on
-   with a connection that they do not know (``bpf/dp/conntrack/flow_move.h``), for at most ``MOVES_S``.
+   with a connection that they do not know (``bpf/dp/conntrack/flow_move.h``), for at most ``MOVES_S``. A program that
+   runs when its link is exchanged goes on with the old maps: what it wrote is waited for.
 
 Which maps are carried, and when, C declares beside them (:class:`maps.spec.Carried`).
 
@@ -18,13 +19,15 @@ start ends in the same state, also when it wants the old sizes back.
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from agent.log import logger
 from maps import abi, flow_table, libbpf, mapio
-from maps.carry import are_alike, carry, carry_flows
+from maps.carry import are_alike, carry
 from maps.errors import KernelRefused, LayoutMismatch, MapFull
+from maps.flow_carry import FlowCarry
 from maps.pins import Generation, PinRoot, generation_name, held
 from maps.record import cut
 from maps.registry import AnySpec, carried_maps
@@ -59,30 +62,64 @@ class Move:
             return
         seeded = carried_maps(Carried.SEED)
         for old in self.old:
-            _carry([spec for spec in seeded if not spec.kind.is_array], old, self.new, self.flow_writers)
+            _carry([spec for spec in seeded if not spec.kind.is_array], old, self.new)
         for old in self.old:
             if _layout(old) == _layout(self.new):
                 _overwrite([spec for spec in seeded if spec.kind.is_array], old, self.new)
 
     def finish(self, exchange: Callable[[], int]) -> None:
         """Carry over the traffic, let *exchange* move the links, declare the new generation, remove the old."""
-        traffic = carried_maps(Carried.TRAFFIC)
+        traffic = [spec for spec in carried_maps(Carried.TRAFFIC) if not spec.buckets]
         later = [spec for spec in traffic if spec is not abi.SOCK_PEERS]
         before = [_sockets(old, self.new) for old in self.old]
         for old in self.old:
-            _carry(traffic, old, self.new, self.flow_writers, ending=False)
-        until_s = (time.monotonic_ns() >> abi.SEEN_BITS) + MOVES_S if self.old else 0
-        for generation in (self.new, *self.old):
-            _say_moving(generation, until_s)
-        links = exchange()
+            _carry(traffic, old, self.new)
+        with ExitStack() as opened:
+            flows = self._flows(opened)
+            _bring(flows, ending=False)
+            self._say_moving()
+            self._wait()  # flows that only their own generation's programs may see begin no more
+            _bring(flows, ending=False)
+            links = exchange()
+            self._say_moving()
+            self._wait()
+            _bring(flows)
         for old, sockets in zip(self.old, before, strict=True):
-            _carry(later, old, self.new, self.flow_writers)
+            _carry(later, old, self.new)
             _carry_sockets(old, self.new, sockets)
-        _say_moving(self.new, 0)
+        self._wait()  # who found no flow before it came asks whether flows move only then
+        _tell_moving(self.new, 0)
         self.pins.make_current(self.new)
         for old in self.old:
             self.pins.remove(old)
         log.info("programs are on their hooks", generation=self.new.name, exchanged=links, carried_from=len(self.old))
+
+    def _flows(self, opened: ExitStack) -> dict[str, FlowCarry]:
+        """Of each old generation its table of flows and the new one's, where they are alike, while *opened* is."""
+        found: dict[str, FlowCarry] = {}
+        for old in self.old:
+            if not _in_both([abi.FLOWS], old, self.new):
+                continue
+            source, target = old.map_path(abi.FLOWS.name), self.new.map_path(abi.FLOWS.name)
+            is_latest = old == self.old[0]
+            try:
+                made = FlowCarry.open(abi.FLOWS, source, target, self.flow_writers, is_latest=is_latest)
+            except (LayoutMismatch, KernelRefused) as error:
+                _warn(abi.FLOWS.name, old.name, error)
+            else:
+                found[old.name] = opened.enter_context(closing(made))
+        return found
+
+    def _say_moving(self) -> None:
+        """Tell the programs of all generations that flows move, from now for ``MOVES_S`` at most."""
+        until_s = (time.monotonic_ns() >> abi.SEEN_BITS) + MOVES_S if self.old else 0
+        for generation in (self.new, *self.old):
+            _tell_moving(generation, until_s)
+
+    def _wait(self) -> None:
+        """Until the programs have ended that run now; where there is but one generation nobody waits."""
+        if self.old:
+            libbpf.wait_for_programs()
 
 
 def begin(pins: PinRoot, sizes: Mapping[str, int], flow_writers: Path | None = None) -> Move:
@@ -95,32 +132,38 @@ def begin(pins: PinRoot, sizes: Mapping[str, int], flow_writers: Path | None = N
     return Move(pins, new, old, flow_writers or flow_table.shipped_writers())
 
 
-def _say_moving(generation: Generation, until_s: int) -> None:
+def _tell_moving(generation: Generation, until_s: int) -> None:
     """Tell a generation's programs until when flows move; 0: no more."""
     if abi.FLOW_MOVES.name in generation.pinned():
         with held(generation.map_path(abi.FLOW_MOVES.name)) as fd:
             mapio.update(fd, RECORD, abi.FlowMove(until_s).pack(), 1)
 
 
-def _carry(
-    specs: Iterable[AnySpec], old: Generation, new: Generation, flow_writers: Path, *, ending: bool = True
-) -> None:
-    """Copy entries that the new maps lack; the log says what does not fit or has another layout and stays behind.
-
-    Without flows that are *ending*: a new connection may take such a one's place in the old maps before links move.
-    """
+def _carry(specs: Iterable[AnySpec], old: Generation, new: Generation) -> None:
+    """Copy entries that the new maps lack; the log says what does not fit or has another layout and stays behind."""
     for name in _in_both(specs, old, new):
-        source, target = old.map_path(name), new.map_path(name)
         try:
-            if abi.MAPS[name].buckets:
-                entries = carry_flows(abi.MAPS[name], source, target, flow_writers, ending=ending)
-            else:
-                with held(source) as source_fd, held(target) as target_fd:
-                    entries = carry(source_fd, target_fd)
-        except (LayoutMismatch, KernelRefused, MapFull) as error:
-            log.warning("map not carried over, or not all of it", map=name, generation=old.name, why=error)
+            with held(old.map_path(name)) as source, held(new.map_path(name)) as target:
+                entries = carry(source, target)
+        except (LayoutMismatch, KernelRefused) as error:
+            _warn(name, old.name, error)
         else:
             log.debug("map carried over", map=name, generation=old.name, entries=entries)
+
+
+def _bring(flows: Mapping[str, FlowCarry], *, ending: bool = True) -> None:
+    """Carry over what has become of flows, as :meth:`FlowCarry.carry`; the log says where not all fit."""
+    for generation, each in flows.items():
+        try:
+            entries = each.carry(ending=ending)
+        except (KernelRefused, MapFull) as error:
+            _warn(abi.FLOWS.name, generation, error)
+        else:
+            log.debug("flows carried over", generation=generation, entries=entries)
+
+
+def _warn(name: str, generation: str, why: Exception) -> None:
+    log.warning("map not carried over, or not all of it", map=name, generation=generation, why=why)
 
 
 def _sockets(old: Generation, new: Generation) -> Mapping[bytes, bytes]:

@@ -11,6 +11,7 @@
 #ifndef SLUICEWAY_CACHE_H
 #define SLUICEWAY_CACHE_H
 
+#include "dp/conntrack/epoch.h"
 #include "dp/conntrack/filter.h"
 #include "dp/conntrack/flow.h"
 
@@ -63,14 +64,6 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } cache_heads SEC(".maps") PRIVATE;
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u64);
-	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} cache_epochs SEC(".maps") PRIVATE;
-
 static __always_inline __u32 cache_hash(const struct flow_key *key, __u32 *part)
 {
 	const __u64 *w = (const __u64 *)key;
@@ -90,14 +83,6 @@ static __always_inline bool cache_is_of(const struct cached_flow *r, const struc
 	const __u64 *a = (const __u64 *)&r->key, *b = (const __u64 *)key;
 
 	return !((a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3]) | (a[4] ^ b[4]));
-}
-
-static __always_inline __u64 cache_epoch(void)
-{
-	__u32 zero = 0;
-	__u64 *epoch = bpf_map_lookup_elem(&cache_epochs, &zero);
-
-	return epoch ? *(volatile __u64 *)epoch : 0;
 }
 
 /* Where a key's cached flow is looked for. */
@@ -202,17 +187,6 @@ static __always_inline void cache_ask(__u32 cached)
 
 	if (r)
 		r->asked = tick_moment();
-}
-
-/* Voids every cache's flows of what was ended or changed before. */
-static __always_inline void cache_void(void)
-{
-	__u32 zero = 0;
-	__u64 *epoch = bpf_map_lookup_elem(&cache_epochs, &zero);
-
-	fence();
-	if (epoch)
-		__sync_fetch_and_add(epoch, 1);
 }
 
 /* Ends the flow that was found under a key, as ct_delete_entries(). Copies that hold are to be voided. */
