@@ -172,14 +172,14 @@ class Machine:
         is_ours = f"/{self.cgroups.lab}/{self.name}" in groups
         return process if is_ours and _is_alive(process) else None
 
-    def stop(self, name: str, how: signal.Signals = signal.SIGTERM) -> None:
-        """End what `daemon` started; it is killed when it does not end by itself."""
+    def stop(self, name: str, how: signal.Signals = signal.SIGTERM, within_s: float = ENDED_WITHIN_S) -> None:
+        """End what `daemon` started; it is killed when it does not end by itself in so many seconds."""
         process = self.daemon_process(name)
         for number in (how, signal.SIGKILL):
             if process is None:
                 return
             _signal(process, number)
-            deadline = time.monotonic() + ENDED_WITHIN_S
+            deadline = time.monotonic() + within_s
             while self.daemon_process(name) == process and time.monotonic() < deadline:
                 time.sleep(0.005)
             process = self.daemon_process(name)

@@ -15,7 +15,7 @@ from typing import Any
 from lab import cgroups
 from lab.cni import Sandbox
 from lab.errors import LabError
-from lab.machine import ExecContext, Machine
+from lab.machine import ENDED_WITHIN_S, ExecContext, Machine
 from lab.manifests import Object, name, namespace
 
 _LISTEN = "0A"  # TCP_LISTEN, as /proc/net/tcp has it
@@ -141,9 +141,9 @@ def log(machine: Machine, item: Object) -> Path:
     return machine.home / f"{_daemon(item)}.log"
 
 
-def end(machine: Machine, item: Object, how: signal.Signals) -> None:
-    """End the pod's process and nothing else of it; returns when it has ended."""
-    machine.stop(_daemon(item), how)
+def end(machine: Machine, item: Object, how: signal.Signals, within_s: float = ENDED_WITHIN_S) -> None:
+    """End the pod's process and nothing else of it; returns when it has ended, and kills it after so many seconds."""
+    machine.stop(_daemon(item), how, within_s)
 
 
 def _sandbox(machine: Machine, item: Object, container_id: str) -> Sandbox | None:

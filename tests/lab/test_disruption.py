@@ -31,6 +31,7 @@ RATE, KEPT = 500, 1000  # of each of the two loads: new connections a second, an
 DRAINED_S = 6.0  # longer than a node is without an agent that would hear of it
 SERVES_S = 0.5  # in which CNI is answered
 AGENT_S = 30  # in which one is back
+SAYS_S = 30.0  # in which a load says what it saw, on a busy machine
 HERE = Path(__file__).parent
 # in turn: as it was, with XDP, with another size of maps (a generation of its own), with both
 FLAGS = ((), ("--xdp=native",), ("--max-services=70000",), ("--xdp=native", "--max-services=70000"))
@@ -81,8 +82,8 @@ def test_no_connection_fails_whatever_is_exchanged(made: Cluster) -> None:
         done = [pool.submit(roll, made, until), pool.submit(exchange, first, until)]
         done.append(pool.submit(die_and_return, made.site.machine("n2"), until))
         times = [each.result() for each in done]
-    pods.end(first, asking, signal.SIGTERM)
-    outside.stop("load")
+    pods.end(first, asking, signal.SIGTERM, SAYS_S)
+    outside.stop("load", within_s=SAYS_S)
     assert min(times) >= 1
     inside = json.loads(pods.log(first, asking).read_text())
     for seen in (inside, json.loads((outside.home / "load.log").read_text())):
