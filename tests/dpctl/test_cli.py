@@ -188,9 +188,7 @@ def test_the_environment_names_the_pin_root(dpctl: Dpctl, node: Path) -> None:
         pytest.param(("backend", "list", "--service", "web"), 2, "dpctl service list", id="a name without namespace"),
         pytest.param(("conntrack", "list", "--protocol", "carrier"), 2, "tcp, udp", id="an unknown protocol"),
         pytest.param(("conntrack", "list", "--address", "10.0.0"), 2, "10.0.0", id="half an address"),
-        pytest.param(
-            ("teapot",), 2, "announce, backend, bgp, completion, conntrack, device", id="an unknown command"
-        ),
+        pytest.param(("teapot",), 2, "announce, backend, bgp, completion, conntrack, device", id="an unknown command"),
         pytest.param(
             ("service", "look"), 2, "dpctl service has no command 'look'; it has: list, show", id="an unknown verb"
         ),
