@@ -22,6 +22,7 @@ from agent.compile.settings import Settings
 from agent.ipam.pool import Ipam
 from agent.kernel.device.pci import PciBus
 from agent.kernel.device.sriov import SriovCard
+from agent.kernel.kube_proxy.replacement import Replacement
 from agent.kernel.net.drift import DriftWatch
 from agent.kernel.net.routes import Routes
 from agent.kernel.net.tunnel import TunnelDevice
@@ -123,13 +124,14 @@ class Parts:
     bgp: "Keeper | None"  # where this node speaks BGP
     bgp_passwords: "PasswordSource | None"
     announcer: "Announcer | None"  # where this node announces addresses on its subnets
+    replacement: Replacement | None  # where what kube-proxy left is to go
 
     def waits_for(self) -> tuple[str, ...]:
         """What has not been listed yet, and why."""
         return readiness.waits_for(self.mirror.missing(), self.sources.objects.status())
 
     def status(self) -> Status:
-        """How the loop and the ports for load balancers fare.
+        """How the loop fares, and what else is in the way.
 
         Before its first sync with what is wrong in the objects that it waits with.
         """
@@ -137,6 +139,7 @@ class Parts:
         problems = status.problems if status.synced else self.mirror.cluster.problems
         more = (*(self.health.problems() if self.health is not None else ()), *self.shares.problems())
         more += self.vf_problems.problems(self.mirror.cluster)
+        more += self.replacement.problems() if self.replacement is not None else ()
         if more:
             problems = (*problems, *more)
         return status if problems is status.problems else replace(status, problems=problems)
@@ -266,6 +269,7 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
         announcer=announcer,
         bgp=bgp,
         bgp_passwords=api_parts.bgp_passwords(options, mirror, threads),
+        replacement=_replacement(options, ready, threads),
     )
 
 
@@ -275,6 +279,13 @@ def _vfs(options: Options) -> Vfs:
     ipam = VfIpam(Plugins(options.cni_bin_dir, root))
     card = SriovCard(PciBus(root or Path("/")))
     return Vfs(card, VfJournal(options.state_dir, boot_id()), ipam, VfFiles(options.run_dir))
+
+
+def _replacement(options: Options, ready: Callable[[], str], threads: Threads) -> Replacement | None:
+    """Who takes away what kube-proxy left, once the node is ready; *ready* says why it is not."""
+    if not options.replace_kube_proxy:
+        return None
+    return Replacement(options.node_name, options.node_port_range, lambda: not ready(), threads)
 
 
 def _offer(cluster: Cluster, offers: Iterable[OnCluster]) -> None:

@@ -61,7 +61,8 @@ def _begin(parts: Parts) -> None:
     """Start the threads: living pods are adopted first, then the watches of node and cluster begin."""
     options = parts.options  # whoever else is meant to be there is no conflict
     others = options.network is PodNetwork.CHAINED
-    report(conflicts(None if others else options.cni_conf_dir, serves=options.served is ServiceProxy.ON))
+    serves, replaces = options.served is ServiceProxy.ON, options.replace_kube_proxy
+    report(conflicts(None if others else options.cni_conf_dir, serves=serves, replaces=replaces))
     parts.http.start()
     if parts.health is not None:
         parts.health.start()
@@ -82,6 +83,8 @@ def _begin(parts: Parts) -> None:
         parts.allocator.start()
     if parts.announcer:
         parts.announcer.start()
+    if parts.replacement:
+        parts.replacement.start()
     parts.cni_socket.start()
     log.info("agent runs", node=parts.options.node_name, pins=parts.options.pin_root)
 
@@ -139,6 +142,8 @@ def _finish_start(parts: Parts) -> None:
 def _end(parts: Parts) -> None:
     """Stop the threads: first those that ask, then the loop, which writes."""
     parts.cni_socket.stop()
+    if parts.replacement:
+        parts.replacement.stop()
     if parts.allocator:
         parts.allocator.stop()
     if parts.announcer:

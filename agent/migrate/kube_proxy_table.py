@@ -170,7 +170,7 @@ FLAGS = (
     Row("master", MAPPED, API, option="api-server", convert=server),
     Row("config", NEEDLESS, "the ConfigMap is read here"),
     Row("write-config-to", NEEDLESS, "a command: `sluiceway-agent config`"),
-    Row("cleanup", NEEDLESS, "a command: `kube-proxy --cleanup` itself takes its rules away"),
+    Row("cleanup", NEEDLESS, "a command; `replace-kube-proxy` takes its rules away, too"),
     Row("init-only", NEEDLESS, "the agent sets sysctls itself"),
     Row("version", NEEDLESS, "a command"),
     Row("help", NEEDLESS, "a command"),

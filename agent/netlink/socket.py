@@ -19,12 +19,12 @@ WAIT = struct.pack("=qq", 30, 0)  # struct timeval; the kernel answers within th
 class Socket:
     """A netlink socket of the network namespace in which it was made; used by one thread at a time."""
 
-    def __init__(self, fd: int = -1, *, groups: int = 0) -> None:
+    def __init__(self, fd: int = -1, *, groups: int = 0, protocol: int = socket.NETLINK_ROUTE) -> None:
         """One by its descriptor, which stays its owner's; -1: a new one, where the calling thread is now.
 
-        A new one hears the notices of *groups*, and does not wait for them.
+        A new one is of *protocol* (``NETLINK_*``). It hears the notices of *groups*, and does not wait for them.
         """
-        self._socket = None if fd >= 0 else _new_socket(groups)
+        self._socket = None if fd >= 0 else _new_socket(groups, protocol)
         self.fd = self._socket.fileno() if self._socket else fd
 
     def __enter__(self) -> Self:
@@ -83,8 +83,8 @@ class Socket:
         return os.read(self.fd, READ)
 
 
-def _new_socket(groups: int) -> socket.socket:
-    made = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+def _new_socket(groups: int, protocol: int) -> socket.socket:
+    made = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
     if groups:
         made.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, ROOM)
         made.bind((0, groups))

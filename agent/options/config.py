@@ -156,6 +156,14 @@ class Options:
             "on; with --network chained pods",
         ),
     )
+    replace_kube_proxy: bool = field(
+        default=False,
+        metadata=about(
+            values.switch,
+            "take away what kube-proxy left on the node (rules of nftables and iptables-nft, IPVS), once the agent "
+            "serves Services in its place and kube-proxy has ended; with --service-proxy on alone",
+        ),
+    )
     devices: tuple[str, ...] = field(
         default=(),
         metadata=about(values.names, "uplinks, by name", "those with an InternalIP, a default route or a subnet"),

@@ -174,6 +174,7 @@ def _check(command: Command, options: Options, origins: Origins, environ: Mappin
     _check_tunnel(options, origins)
     _check_chained(options, origins)
     _check_service_proxy(options, origins)
+    _check_replacement(options, origins)
     _check_api(options, origins)
     _check_router(options, origins)
     if options.xdp is Xdp.OFF and options.xdp_deny_cidrs_file:
@@ -220,6 +221,15 @@ def _check_service_proxy(options: Options, origins: Origins) -> None:
         raise ConfigError(
             f"{text}: with --network chained policy sees no backend that kube-proxy chooses; "
             "give pods, or --network-policy off"
+        )
+
+
+def _check_replacement(options: Options, origins: Origins) -> None:
+    """Refuse to take away the rules of a kube-proxy that is meant to serve."""
+    if options.replace_kube_proxy and options.served is not ServiceProxy.ON:
+        raise ConfigError(
+            f"--replace-kube-proxy (from {origins['replace-kube-proxy']}): with --service-proxy {options.served} "
+            "kube-proxy serves whom the agent does not; take it out, or give --service-proxy on"
         )
 
 

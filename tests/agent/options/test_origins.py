@@ -259,6 +259,18 @@ def test_bpffs_and_cgroup2_are_where_they_are_mounted() -> None:
             id="a way for clients outside where others serve them",
         ),
         pytest.param(
+            ["run", "--manifests", "/m", "--service-proxy", "off", "--replace-kube-proxy", "on"],
+            MOUNTS,
+            r"--replace-kube-proxy \(from --replace-kube-proxy\): with --service-proxy off kube-proxy serves",
+            id="rules of a kube-proxy that is to serve",
+        ),
+        pytest.param(
+            ["run", "--manifests", "/m", "--network", "chained", "--replace-kube-proxy", "on"],
+            MOUNTS,
+            "with --service-proxy pods kube-proxy serves whom the agent does not; .* give --service-proxy on",
+            id="or that is to serve the node and the outside",
+        ),
+        pytest.param(
             ["run", "--manifests", "/m", "--loadbalancer-pools", "on"],
             MOUNTS,
             "--loadbalancer-pools .* needs an API server, and --manifests names a folder",
