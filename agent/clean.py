@@ -19,6 +19,7 @@ from agent.kernel.cleanup import cleanup
 from agent.kernel.net.routes import Routes
 from agent.kernel.net.sysctl import Sysctls
 from agent.kernel.net.tunnel import TunnelDevice
+from agent.kernel.programs.build import UNFINISHED
 from agent.log import logger
 from agent.options.config import Options
 from agent.pods.veth import PodVeths
@@ -56,9 +57,9 @@ def clean(options: Options) -> None:
 
 
 def _remove_objects(cache: Path) -> None:
-    """Compiled objects lie in folders named by their key; anything else in there is not ours."""
+    """Compiled objects lie in folders named by their key, once all are; anything else in there is not ours."""
     for folder in cache.iterdir() if cache.is_dir() else ():
-        if any(folder.glob("*.bpf.o")):
+        if folder.name.startswith(UNFINISHED) or any(folder.glob("*.bpf.o")):
             shutil.rmtree(folder)
 
 

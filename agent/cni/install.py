@@ -81,8 +81,9 @@ def _stamp(path: Path) -> tuple[int, ...] | None:
 
 
 def uninstall(bin_dir: Path, conf_dir: Path) -> tuple[Path, ...]:
-    """Remove both; the paths that were there."""
-    found = tuple(path for path in (conf_dir / CONFLIST, bin_dir / PLUGIN) if path.exists())
+    """Remove both, and what is left of them half written; the paths that were there."""
+    files = conf_dir / CONFLIST, bin_dir / PLUGIN
+    found = tuple(path for path in (*files, *map(_draft, files)) if path.exists())
     for path in found:
         remove(path)
     return found
@@ -92,9 +93,12 @@ def _put(path: Path, content: bytes, mode: int) -> None:
     if _is_in_place(path, content, mode):
         return
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    # runtimes read *.conf, *.conflist and *.json
-    place(path, content, draft=path.with_name(f".{path.name}.new"), mode=mode)
+    place(path, content, draft=_draft(path), mode=mode)
     log.info("CNI file installed", path=path)
+
+
+def _draft(path: Path) -> Path:
+    return path.with_name(f".{path.name}.new")  # runtimes read *.conf, *.conflist and *.json
 
 
 def _is_in_place(path: Path, content: bytes, mode: int) -> bool:

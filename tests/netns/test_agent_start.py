@@ -20,8 +20,13 @@ from maps.registry import open_table
 from maps.table import Table
 from tests.agent.watch.api_server import kubeconfig
 from tests.netns.agents import READY_S, Node
+from tests.netns.dying import Dying
+from tests.netns.listing import listing, sysctls
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns]
+
+# moments of a start at which it dies, before a clean-up; SLUICEWAY_DEATHS=500 is nearly all of them, some minutes
+DEATHS = int(os.environ.get("SLUICEWAY_DEATHS", "8"))
 
 
 @pytest.fixture
@@ -210,14 +215,14 @@ def test_a_mistake_in_an_option_is_found_before_the_kernel_is_touched(node: Node
     told = json.loads(kubeconfig(node.root, 1).read_text())
     told["clusters"][0]["cluster"] = {"server": "https://127.0.0.1:1", "certificate-authority-data": "AAAA"}
     (node.root / "authority").write_text(json.dumps(told))
-    before = _sysctls(node)
+    before = sysctls(node)
     command = [word for word in node.agent("run") if option != "kubeconfig" or not word.startswith("--manifests")]
     refused = subprocess.run(
         [*command, f"--{option}={value.format(root=node.root)}"], capture_output=True, text=True, check=False
     )
     assert (refused.returncode, "Traceback" in refused.stderr) == (2, False), refused.stderr
     assert f"--{option}" in refused.stderr
-    assert (PinRoot(node.pins).generations(), _sysctls(node)) == ((), before)
+    assert (PinRoot(node.pins).generations(), sysctls(node)) == ((), before)
 
 
 SILENT = """
@@ -258,11 +263,31 @@ def test_sigterm_ends_an_agent_whose_plugin_for_credentials_hangs(node: Node) ->
 
 
 def test_cleanup_leaves_the_node_as_it_was(node: Node) -> None:
-    before = _listing(node)
+    before = listing(node)
     with node.agent_runs():
-        assert _listing(node) != before
+        assert listing(node) != before
     node.run(*node.agent("cleanup"))
-    assert _listing(node) == before
+    assert listing(node) == before
+
+
+def test_cleanup_leaves_the_node_as_it_was_whenever_the_agent_died(node: Node) -> None:
+    node.run("sysctl", "-qw", "net.ipv4.conf.u1.forwarding=1", "net.ipv4.conf.all.rp_filter=1")
+    before, dying = listing(node), Dying(node)
+    dying.ask("count")
+    node.wait_ready()
+    assert listing(node) != before
+    things = dying.ask("end")
+    assert dying.ask("cleanup") == 0
+    assert listing(node) == before
+    for death in range(1, DEATHS + 1):
+        at = things * death // DEATHS
+        assert dying.ask(f"run {at}") == -signal.SIGKILL
+        assert dying.ask(f"cleanup {things // 100 * death}") == -signal.SIGKILL, "and so may this"
+        assert dying.ask("cleanup") == 0
+        assert listing(node) == before, f"the agent died at {at} of {things}"
+    with node.agent_runs():
+        assert len(_services(node)) == 1
+    dying.close()
 
 
 def test_cleanup_refuses_while_an_agent_runs(node: Node) -> None:
@@ -290,29 +315,3 @@ def test_without_privileges_the_agent_names_the_capability(node: Node) -> None:
     refused = subprocess.run(command, capture_output=True, text=True, check=False)
     assert refused.returncode == 3
     assert refused.stderr.strip().endswith("give the process CAP_SYS_ADMIN and CAP_NET_ADMIN")
-
-
-def _listing(node: Node) -> dict[str, object]:
-    """What a clean-up must give back; the namespace's sysctls whole."""
-    return {
-        "files": sorted(str(p) for p in node.root.rglob("*") if "/bpf/" not in str(p)),
-        "pins": sorted(p.name for p in node.bpffs.iterdir()),
-        "links": node.ip("-o link"),
-        "routes": node.ip("route show table all") + node.ip("-6 route show table all"),
-        "sysctls": _sysctls(node),
-        "qdiscs": node.run("tc", "qdisc", "show"),
-        "cgroup": [len(_attached(node, kind)) for kind in SOCKET_HOOKS.values()],
-        "nft": node.run("nft", "list", "ruleset"),
-    }
-
-
-def _sysctls(node: Node) -> list[str]:
-    return [line for line in node.run("sysctl", "-a").splitlines() if line.startswith("net.ipv")]
-
-
-def _attached(node: Node, kind: libbpf.AttachType) -> tuple[int, ...]:
-    folder = os.open(node.cgroup, os.O_RDONLY)
-    try:
-        return libbpf.program_query(folder, kind)
-    finally:
-        os.close(folder)

@@ -16,6 +16,7 @@ import pytest
 from agent.pods import fail_points
 from agent.pods.attachments import host_device
 from tests.netns.agents import READY_S, Node
+from tests.netns.listing import listing
 from tests.netns.pods import Answer, Runtime
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns]
@@ -87,6 +88,19 @@ def test_the_next_agent_completes_a_del_of_which_only_the_journal_tells(node: No
         node.wait_ready()  # the first sync takes away what maps know of it
         assert runtime.left() == {}, f"after {point}"
         _end(process)
+
+
+def test_cleanup_takes_pods_that_an_agent_died_over(node: Node, runtime: Runtime) -> None:
+    pod, before = runtime.make(), listing(node)
+    for point in ("ADD veth made", "ADD attached", "DEL detached"):
+        process = node.start(environ={"SLUICEWAY_FAIL_AT": point})
+        runtime.wait()
+        runtime.call("ADD", pod, **WITH_PORT)
+        if point in fail_points.DEL:
+            runtime.call("DEL", pod)
+        assert process.wait(READY_S) == -signal.SIGKILL
+        node.run(*node.agent("cleanup")[len(node.inside) :])
+        assert listing(node) == before, f"after {point}"
 
 
 def test_a_start_that_dies_at_any_point_is_done_again_by_the_next(node: Node, runtime: Runtime) -> None:

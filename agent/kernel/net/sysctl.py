@@ -1,7 +1,8 @@
 """The sysctls that the datapath needs, in one table; old values are kept in a file and put back by cleanup.
 
 Paths under /proc/sys/net follow the calling thread's network namespace, a volume's too. A value is written to the file
-before it is changed, so a death in between loses nothing; what somebody else changed since is left to them.
+before it is changed, and which are to be put back before the first is, so a death in between loses nothing; what
+somebody else changed since is left to them.
 """
 
 import json
@@ -19,6 +20,7 @@ log = logger(__name__)
 OF_HOST = Path("/host/proc/sys/net")  # by a volume: a container's own is not to be written
 PROC = OF_HOST if OF_HOST.is_dir() else Path("/proc/sys/net")
 STATE = "sysctls.json"
+LEAVING = ""  # in place of our value: it is being put back, whatever the sysctl is by now
 RESERVED = "ipv4/ip_local_reserved_ports"
 _FORWARDING = {"ipv4/ip_forward": "ipv4", "ipv6/conf/all/forwarding": "ipv6"}
 
@@ -79,6 +81,7 @@ class Sysctls:
     def __init__(self, state_dir: Path, proc: Path = PROC) -> None:
         self._proc = proc
         self._file = state_dir / STATE
+        self._draft = self._file.with_suffix(".new")
         self._kept: dict[str, tuple[str, str]] = self._load()
 
     def node(self) -> None:
@@ -134,9 +137,13 @@ class Sysctls:
         """Give every sysctl its old value, where it still has ours; the paths that were put back."""
         # the node's own first: forwarding for all changes every device, whose values follow
         order = sorted(self._kept.items(), key=lambda kept: (not _is_node(kept[0]), kept[0]))
-        ours = [(n, old) for n, (old, new) in order if _read(self._proc / n) == new]
-        done = tuple(name for name, old in ours if _write(self._proc / name, old))
-        self._file.unlink(missing_ok=True)
+        ours = {n: old for n, (old, new) in order if new == LEAVING or _read(self._proc / n) == new}
+        if ours:  # which are ours is not to be seen any more once the first is back
+            self._kept = {name: (old, LEAVING) for name, old in ours.items()}
+            self._save()
+        done = tuple(name for name, old in ours.items() if _write(self._proc / name, old))
+        for file in (self._draft, self._file):
+            file.unlink(missing_ok=True)
         self._kept = {}
         return done
 
@@ -173,13 +180,15 @@ class Sysctls:
         for name, new in changes.items():
             old = self._kept.get(name, (_read(self._proc / name) or "", ""))[0]
             self._kept[name] = (old, new)
+        self._save()
+
+    def _save(self) -> None:
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self._file.with_suffix(".new")
-        with fresh.open("w") as file:
+        with self._draft.open("w") as file:
             json.dump(self._kept, file, indent=1, sort_keys=True)
             file.flush()
             os.fsync(file.fileno())
-        fresh.rename(self._file)
+        self._draft.rename(self._file)
 
     def _load(self) -> dict[str, tuple[str, str]]:
         try:

@@ -27,6 +27,7 @@ NAMES = ("sock", "tc_pod", "tc_uplink", "xdp", "gc", "flow_table")
 FLOW_TABLE = "flow_table"  # of them the one that is loaded when Python writes flows (maps/flow_table.py)
 FLAGS = "cflags"  # clang's response file, beside the sources
 KEY = "key"  # file beside shipped objects
+UNFINISHED = ".new-"  # how a folder begins in which something is being compiled
 SHOWN_LINES = 12  # of a compiler's complaint
 
 
@@ -105,7 +106,7 @@ def _compile(where: Sources, compiler: Compiler, folder: Path) -> Mapping[str, P
     """Compile every program; *folder* appears whole or not at all."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=".new-", dir=folder.parent))
+        work = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=folder.parent))
     except OSError as error:
         raise BuildFailed(f"--cache-dir: {folder.parent} cannot be written: {error.strerror}") from error
     try:

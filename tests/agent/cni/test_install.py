@@ -70,6 +70,15 @@ def test_uninstall_takes_the_conflist_first_and_neighbours_never(tmp_path: Path,
     assert uninstall(binary, conf) == ()
 
 
+def test_uninstall_takes_what_an_agent_left_half_written(tmp_path: Path, shim: Path) -> None:
+    binary, conf = tmp_path / "bin", tmp_path / "net.d"
+    install(shim, binary, conf, Path("/run/x/cni.sock"))
+    for path in (binary / "sluiceway-cni", conf / "10-sluiceway.conflist"):
+        path.rename(path.with_name(f".{path.name}.new"))
+    assert len(uninstall(binary, conf)) == 2
+    assert [*binary.iterdir(), *conf.iterdir()] == []
+
+
 @pytest.mark.parametrize("spoilt", ["bin/sluiceway-cni", "net.d/10-sluiceway.conflist"])
 def test_what_somebody_removes_or_changes_is_back_at_the_next_look(tmp_path: Path, shim: Path, spoilt: str) -> None:
     installation = Installation(shim, tmp_path / "bin", tmp_path / "net.d", Path("/run/x/cni.sock"))

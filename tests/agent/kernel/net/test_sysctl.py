@@ -1,11 +1,13 @@
 """Sysctls are set, remembered and put back, in a folder that stands for /proc/sys/net."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agent.kernel.net import sysctl
 from agent.kernel.net.sysctl import RESERVED, STATE, Sysctls
 
 
@@ -41,6 +43,38 @@ def test_put_back_leaves_everything_as_it_was(proc: Path, tmp_path: Path) -> Non
     Sysctls(tmp_path / "state", proc).put_back()  # as cleanup does: another process
     assert _all(proc) == before
     assert not (tmp_path / "state" / STATE).exists()
+
+
+@pytest.mark.parametrize("death", range(1, 9))
+def test_a_clean_up_that_dies_is_finished_by_the_next(
+    proc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, death: int
+) -> None:
+    """As the kernel does, forwarding for all is given to each device."""
+    before = _all(proc)
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state/sysctls.new").write_text("half of")
+    sysctls = Sysctls(tmp_path / "state", proc)
+    sysctls.node()
+    sysctls.uplink("eth0")
+    written = []
+
+    def write(path: Path, value: str) -> bool:
+        written.append(path)
+        if len(written) == death:
+            raise KeyboardInterrupt
+        path.write_text(value)
+        if path == proc / "ipv4/ip_forward":
+            for device in (proc / "ipv4/conf").glob("*/forwarding"):
+                device.write_text(value)
+        return True
+
+    monkeypatch.setattr(sysctl, "_write", write)
+    with suppress(KeyboardInterrupt):
+        Sysctls(tmp_path / "state", proc).put_back()
+    assert len(written) <= death
+    Sysctls(tmp_path / "state", proc).put_back()
+    assert _all(proc) == before
+    assert [*(tmp_path / "state").iterdir()] == []
 
 
 def test_only_our_devices_lose_the_filter_that_all_gave_them(proc: Path, tmp_path: Path) -> None:
