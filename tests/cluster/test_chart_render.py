@@ -1,5 +1,6 @@
 """What Helm makes of the chart: without a cluster, but Helm is compiled with the cluster's programs."""
 
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,12 @@ def test_helm_has_nothing_to_say_of_the_chart(helm: Path) -> None:
         pytest.param("updateStrategy.rollingUpdate.maxUnavailable=0", "minimum: got 0, want 1", id="no update at all"),
         pytest.param("devicePlugin.config.resourceList={x}", "got string, want object", id="a resource that is a text"),
         pytest.param("devicePlugin.listen=9651", "'/devicePlugin/listen': got number", id="another port alone"),
+        pytest.param("options.service-proxy=pods", "pods is for options.network=chained", id="a part of our network"),
+        pytest.param(
+            "options.replace-kube-proxy=true,options.service-proxy=off",
+            "kube-proxy serves whom the agents do not",
+            id="rules of a kube-proxy that is to serve",
+        ),
         pytest.param("metrics.podMonitor.enabled=true", "give options.listen", id="metrics that nobody reaches"),
     ],
 )
@@ -84,6 +91,25 @@ def test_a_config_map_of_ones_own_takes_the_place_of_the_charts(helm: Path) -> N
     spec = agents["spec"]["template"]["spec"]
     assert [container["name"] for container in spec["containers"]] == ["agent", "devices"]
     assert {"name": "device-config", "configMap": {"name": "sriovdp-config"}} in spec["volumes"]
+
+
+def test_every_combination_of_duties_is_rendered_or_refused_as_the_agent_does(helm: Path) -> None:
+    """Pod network, policy, Services, load balancers' addresses; by agent/options, which has its own test."""
+    for network, policy, services, pools in product((True, False), repeat=4):
+        flags = [
+            f"network={'own' if network else 'chained'}",
+            f"network-policy={str(policy).lower()}",
+            f"service-proxy={'on' if services else 'off'}",
+            f"loadbalancer-pools={str(pools).lower()}",
+        ]
+        done = manifests.template(helm, "--no-hooks", *(f"--set=options.{flag}" for flag in flags))
+        if policy and not network and not services:
+            assert "policy sees no backend that kube-proxy chooses; give pods" in done.stderr
+            continue
+        rules = [rule for found in yaml.safe_load_all(done.stdout) for rule in found.get("rules", ())]
+        resources = {resource for rule in rules for resource in rule["resources"]}
+        assert ("networkpolicies" in resources, "loadbalancerpools" in resources) == (policy, pools), flags
+        assert f'--service-proxy={"on" if services else "off"}"' in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,22 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- if not (has (lower (include "sluiceway.option" .)) (list "off" "false" "no" "")) }}on{{ end -}}
 {{- end }}
 
+{{/* Fails where duties cannot be together, as the agent would at its start (agent/options/origins.py). */}}
+{{- define "sluiceway.checkDuties" -}}
+{{- $isChained := eq (include "sluiceway.option" (dict "root" . "name" "network")) "chained" -}}
+{{- $word := include "sluiceway.option" (dict "root" . "name" "service-proxy") | lower -}}
+{{- $served := $word | default (ternary "pods" "on" $isChained) -}}
+{{- if and (eq $served "pods") (not $isChained) -}}
+{{- fail "options.service-proxy: pods is for options.network=chained; give on, or off where kube-proxy serves" -}}
+{{- end -}}
+{{- if and $isChained (has $served (list "off" "false" "no")) (include "sluiceway.isOn" (dict "root" . "name" "network-policy")) -}}
+{{- fail "options.service-proxy: with options.network=chained policy sees no backend that kube-proxy chooses; give pods, or options.network-policy=off" -}}
+{{- end -}}
+{{- if and (include "sluiceway.isOn" (dict "root" . "name" "replace-kube-proxy")) (not (has $served (list "on" "true" "yes"))) -}}
+{{- fail "options.replace-kube-proxy: kube-proxy serves whom the agents do not; give options.service-proxy=on" -}}
+{{- end -}}
+{{- end }}
+
 {{/* The agent's, with what only announcing needs. */}}
 {{- define "sluiceway.securityContext" -}}
 {{- $given := deepCopy .Values.securityContext -}}
