@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from pyroute2 import IPRoute
 
-from agent import api_parts, node_view
+from agent import api_parts, network_parts, node_view
 from agent.announce.part import AnnouncedPart
 from agent.bgp.part import BgpPart
 from agent.cni.check import RecordCheck
 from agent.cni.commands import Cni
+from agent.cni.networks import PodNetworks
 from agent.cni.socket import CniSocket
 from agent.cni.vf_commands import VfCommands
 from agent.compile.announce import Announcement
@@ -50,6 +51,7 @@ from agent.pods.earlier import EarlierPods
 from agent.pods.imported import Imported
 from agent.pods.journal import Journal
 from agent.pods.libcni import kept_attachments
+from agent.pods.network_collector import NetworkCollector
 from agent.pods.plugin import HOST_ROOT, Plugins
 from agent.pods.pods import Pods
 from agent.pods.veth import PodVeths
@@ -87,6 +89,7 @@ if TYPE_CHECKING:
     from agent.announce.announcer import Announcer
     from agent.bgp.keeper import Keeper
     from agent.ipam.lb_allocator import Allocator
+    from agent.kube.network_status import NetworkStatusWriter
     from agent.kube.servers import Servers
     from agent.watch.node.bgp_password import PasswordSource
 
@@ -108,6 +111,9 @@ class Parts:
     sources: Sources
     servers: "Servers | None"  # where more than one API server may be asked
     cni: Cni
+    networks: PodNetworks
+    collector: NetworkCollector
+    network_status: "NetworkStatusWriter | None"  # where there is an API server to write to
     earlier: EarlierPods | None  # where other plugins make the pods' network
     cni_socket: CniSocket
     http: HttpServer
@@ -140,6 +146,8 @@ class Parts:
         more = (*(self.health.problems() if self.health is not None else ()), *self.shares.problems())
         more += self.vf_problems.problems(self.mirror.cluster)
         more += self.replacement.problems() if self.replacement is not None else ()
+        if self.mirror.cluster.synced:
+            more += self.networks.problems()
         if more:
             problems = (*problems, *more)
         return status if problems is status.problems else replace(status, problems=problems)
@@ -208,6 +216,7 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
     veths = PodVeths(lambda: node_view.pod_mtus(options, mirror, loop), _before_up(kernel), options.mtu)
     others = ChainedVeths(kernel.hooks)
     journal = Journal(options.state_dir / ATTACHMENTS, boot_id())
+    network_status = network_parts.status_writer(options, prepared, threads)
     check = RecordCheck(tables, lambda ifindex: kernel.hooks.has(ifindex, POD), loop.records)
     served = Pods(
         unsynced=partial(_unsynced, loop, mirror, cluster),
@@ -222,7 +231,10 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
         ),
     )
     vfs = _vfs(options)
-    cni = Cni(served, ipam, (veths.faults, check), VfCommands(vfs), is_chained=is_chained)
+    networks = network_parts.networks(options, mirror, served)
+    tell = partial(network_parts.tell, network_status)
+    pod_networks = PodNetworks(networks, network_parts.source(options, prepared, mirror), boot_id(), tell)
+    cni = Cni(served, pod_networks, ipam, (veths.faults, check), VfCommands(vfs), is_chained=is_chained)
     earlier = EarlierPods(
         served,
         others,
@@ -254,6 +266,9 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
         sources=cluster,
         servers=api_parts.servers(options, prepared, loop, threads),
         cni=cni,
+        networks=pod_networks,
+        collector=NetworkCollector(networks, threads),
+        network_status=network_status,
         earlier=earlier if is_chained else None,
         cni_socket=CniSocket(options.run_dir, cni.answer, metrics.observe_cni, threads),
         health=health,

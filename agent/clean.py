@@ -21,7 +21,13 @@ from agent.kernel.net.sysctl import Sysctls
 from agent.kernel.net.tunnel import TunnelDevice
 from agent.kernel.programs.build import UNFINISHED
 from agent.log import logger
+from agent.network_parts import plugins
 from agent.options.config import Options
+from agent.pods.delegate import Delegates
+from agent.pods.errors import NetworkFailed
+from agent.pods.network_record import FOLDER as NETWORKS
+from agent.pods.network_record import NetworkRecords
+from agent.pods.networks import Networks
 from agent.pods.veth import PodVeths
 from agent.serve import announce_report, bgp_report, policy_report, report, report_file
 from maps.pins import PinRoot
@@ -40,6 +46,7 @@ def clean(options: Options) -> None:
     pins.lock()
     for path in install.uninstall(options.cni_bin_dir, options.cni_conf_dir):
         log.info("CNI file removed", path=path)
+    _unmake_networks(options)
     veths = PodVeths(tuple, lambda _: ((), ()))
     for device in sorted(veths.ours()):
         veths.remove(device)
@@ -54,6 +61,21 @@ def clean(options: Options) -> None:
     _remove_objects(options.cache_dir)
     _remove_if_empty((options.state_dir, options.run_dir, options.cache_dir))
     log.info("node is clean", was_there=not is_new)
+
+
+def _unmake_networks(options: Options) -> None:
+    """Have other plugins unmake the interfaces that pods have of them; what one refuses is told, and left to it."""
+    networks = Networks(
+        NetworkRecords(options.state_dir / NETWORKS), Delegates(plugins(options)), lambda *_: None, lambda _: True
+    )
+    networks.restore()
+    for one in networks.all():
+        try:
+            networks.delete(one.key)
+            log.info("pod's networks unmade", pod=str(one.pod or one.container_id))
+        except (NetworkFailed, OSError) as error:
+            log.warning("pod's networks are not unmade", pod=str(one.pod or one.container_id), why=error)
+    shutil.rmtree(options.state_dir / NETWORKS, ignore_errors=True)
 
 
 def _remove_objects(cache: Path) -> None:

@@ -85,6 +85,9 @@ def _begin(parts: Parts) -> None:
         parts.announcer.start()
     if parts.replacement:
         parts.replacement.start()
+    parts.collector.start()
+    if parts.network_status:
+        parts.network_status.start()
     parts.cni_socket.start()
     log.info("agent runs", node=parts.options.node_name, pins=parts.options.pin_root)
 
@@ -152,6 +155,9 @@ def _end(parts: Parts) -> None:
         parts.bgp.stop()
     if parts.bgp_passwords:
         parts.bgp_passwords.stop()
+    parts.collector.stop()
+    if parts.network_status:
+        parts.network_status.stop()
     if parts.servers:
         parts.servers.stop()
     parts.sources.stop()

@@ -10,14 +10,16 @@ from typing import assert_never
 from agent.cni import result as cni_result
 from agent.cni.chained import chained_request
 from agent.cni.error import CniError, Code, refused
+from agent.cni.networks import PodNetworks
 from agent.cni.request import Command, Request, parse, requested_version
 from agent.cni.vf_commands import VfCommands
+from agent.compile.network import PodInterfaces
 from agent.ipam.pool import Ipam
 from agent.log import logger
 from agent.model.address import Address
 from agent.model.attachment import Attachment
-from agent.pods.errors import PodRefused
-from agent.pods.pods import REFUSALS, Pods
+from agent.pods.errors import NotSynced, PodRefused
+from agent.pods.pods import REFUSALS, SYNC_WAIT_S, Pods
 from agent.pods.vfs import TROUBLES
 
 log = logger(__name__)
@@ -29,14 +31,22 @@ class Cni:
     """The commands of one node; :meth:`answer` is called from a thread per request."""
 
     def __init__(
-        self, pods: Pods, ipam: Ipam, looks: Iterable[Look], vfs: VfCommands, *, is_chained: bool = False
+        self,
+        pods: Pods,
+        networks: PodNetworks,
+        ipam: Ipam,
+        looks: Iterable[Look],
+        vfs: VfCommands,
+        *,
+        is_chained: bool = False,
     ) -> None:
-        """Each of *looks* tells what is not as ADD left it; CHECK asks them all.
+        """*networks* are pods' further ones. Each of *looks* tells what is not as ADD left it; CHECK asks them all.
 
         *is_chained*: other plugins make the interfaces and give the addresses, but for VFs.
         """
         self._vfs = vfs
         self._pods = pods
+        self._networks = networks
         self._ipam = ipam
         self._looks = tuple(looks)
         self._is_chained = is_chained
@@ -44,7 +54,9 @@ class Cni:
     def restore(self) -> tuple[Attachment, ...]:
         """As ``Pods.restore``; VFs of pods that are gone come home."""
         self._vfs.restore()
-        return self._pods.restore()
+        found = self._pods.restore()
+        self._networks.restore()
+        return found
 
     def attachments(self) -> tuple[Attachment, ...]:
         """The attachments of this moment, oldest first."""
@@ -89,7 +101,7 @@ class Cni:
                 return self._add(request)
             case Command.DEL:
                 if not self._vfs.delete(request):
-                    self._pods.delete(request.key, request.asked_at_ns)
+                    self._delete(request)
             case Command.CHECK:
                 if not self._vfs.check(request):
                     self._check(request)
@@ -105,10 +117,39 @@ class Cni:
         return b""
 
     def _add(self, request: Request) -> bytes:
+        """Our own interface first, unless the pod has another there; then the further ones, or none at all."""
         if request.kind:
             if self._pods.find(request.key) is not None:
                 raise CniError(Code.ENVIRONMENT, f"CNI_IFNAME: {request.container_id} has {request.interface} already")
             return self._vfs.add(request)
+        wanted = self._wanted(request)
+        if wanted is None:
+            return self._add_own(request)
+        if wanted.first is not None:
+            return self._networks.add(request, wanted, b"")
+        ours = self._add_own(request)
+        try:
+            return self._networks.add(request, wanted, ours)
+        except BaseException:
+            self._pods.delete(request.key)
+            raise
+
+    def _wanted(self, request: Request) -> PodInterfaces | None:
+        """The further networks that the pod asks for, once it is known which there are."""
+        if not self._networks.is_on:
+            return None
+        if trouble := self._pods.trouble(SYNC_WAIT_S):
+            raise NotSynced(trouble)
+        return self._networks.wanted(request)
+
+    def _delete(self, request: Request) -> None:
+        """The further networks first, which were made last; our own goes whatever they say."""
+        try:
+            self._networks.delete(request)
+        finally:
+            self._pods.delete(request.key, request.asked_at_ns)
+
+    def _add_own(self, request: Request) -> bytes:
         if self._is_chained:
             self._pods.add(chained_request(request))
             return cni_result.passed_on(request)
@@ -116,6 +157,9 @@ class Cni:
         return cni_result.added(request, veth, attachment)
 
     def _check(self, request: Request) -> None:
+        if self._networks.has_first(request.key):
+            self._networks.check(request.key)
+            return
         pod = self._pods.find(request.key)
         if pod is None:
             raise CniError(Code.UNKNOWN_CONTAINER, f"{request.container_id} has no {request.interface} from here")
@@ -126,13 +170,14 @@ class Cni:
         faults += [f"prevResult.ips: {a} is missing" for a in pod.addresses if a not in told]
         if faults:
             raise CniError(Code.CHECK, f"{request.interface} is not as ADD left it", "; ".join(faults))
+        self._networks.check(request.key)
 
     def _collect(self, request: Request) -> None:
         """Delete this network's attachments that the runtime does not name; all are tried before any is reported.
 
         One that was made after the runtime wrote its list could not be in it, and is spared.
         """
-        problems: list[str] = []
+        problems = [*self._networks.keep_only(request)]
         for attachment in self._pods.of_network(request.network):
             if attachment.key in (request.valid or ()):
                 continue

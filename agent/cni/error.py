@@ -45,6 +45,7 @@ _REFUSALS: dict[type[errors.PodRefused], tuple[Code, str]] = {
     errors.HostPortUnusable: (Code.CONFIG, "runtimeConfig.portMappings: "),
     errors.NetnsUnusable: (Code.NETNS, "CNI_NETNS: "),
     errors.InterfaceTaken: (Code.ENVIRONMENT, "CNI_IFNAME: "),
+    errors.NetworkFailed: (Code.TRY_LATER, ""),
     errors.InterfaceUnusable: (Code.CONFIG, "prevResult: "),
     errors.VfInUse: (Code.TRY_LATER, "deviceID: "),
     errors.VfUnusable: (Code.CONFIG, ""),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from agent.cni.error import Code
 from agent.cni.frame import request_of
-from agent.cni.request import ASKED_AT
+from agent.cni.request import ASKED_AT, LATE
 from agent.log import logger
 
 log = logger(__name__)
@@ -52,7 +52,8 @@ class Intents:
             if path in self._later and self._clock() < self._later[path]:
                 return
             environment, stdin = request
-            code, output = self._answer({**environment, ASKED_AT: str(_asked_at_ns(environment, written_ns))}, stdin)
+            late = {ASKED_AT: str(_asked_at_ns(environment, written_ns)), LATE: "1"}
+            code, output = self._answer({**environment, **late}, stdin)
             log.info("CNI request of an absent agent applied", file=path.name, code=code, answer=output.decode())
             if code == Code.TRY_LATER:
                 self._later[path] = self._clock() + RETRY_S

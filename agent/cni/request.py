@@ -23,6 +23,7 @@ from agent.pods.request import PodRequest
 
 VERSIONS = ("0.3.1", "0.4.0", "1.0.0", "1.1.0")
 KINDS = ("", *VfKind)  # that a definition can ask for
+LATE = "SLUICEWAY_LATE"  # of a request that was left as a file: nobody waits for its answer
 ASKED_AT = "SLUICEWAY_ASKED_AT"  # the shim's: nanoseconds of CLOCK_BOOTTIME when the runtime executed it
 DEFAULT_VERSION = "1.0.0"  # of an error whose request names no version of ours
 
@@ -74,6 +75,7 @@ class Request:
     asked_at_ns: int | None  # by CLOCK_BOOTTIME; what is younger is spared by GC and DEL; None: not known
     kind: str  # of interface; empty: a veth pair
     config: Mapping[str, Any]  # all of it, as it came
+    is_late: bool = False  # nobody waits for the answer
 
     @property
     def key(self) -> AttachmentKey:
@@ -130,6 +132,7 @@ def parse(environment: Mapping[str, str], stdin: bytes) -> Request:
         asked_at_ns=_asked_at(environment),
         kind=_kind(config),
         config=config,
+        is_late=LATE in environment,
     )
 
 

@@ -1,9 +1,10 @@
 """Writes why a pod has no address, or not all it asks for, as an Event on the Pod, and what is wrong with this node.
 
 In the background, and never in ADD's way. What is wrong with other objects every node sees, and would write: that is
-no Event. Pods are known to their own node alone, and why a Service has no load balancer address to the one that
-allocates. There is one per pod, setting of the node or field, which counts; it is written at once, and then anew every
-five minutes while it goes on.
+no Event, but of a NetworkAttachmentDefinition, whose Event has a name that follows from what it says, so that the
+first node's stays the only one. Pods are known to their own node alone, and why a Service has no load balancer
+address to the one that allocates. There is one per pod, setting of the node or field, which counts; it is written at
+once, and then anew every five minutes while it goes on.
 
 Source: Kubernetes API reference, Event v1 core.
 """
@@ -12,6 +13,7 @@ import random
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from hashlib import sha256
 from http import HTTPStatus
 from threading import Condition
 
@@ -20,6 +22,7 @@ from agent.kube.event_book import QUIET_S, EventBook, Happened, Subject
 from agent.kube.retry import backoff_s
 from agent.log import logger
 from agent.model.name import ObjectName, Problem
+from agent.model.network import DEFINITION
 from agent.threads import Threads
 
 log = logger(__name__)
@@ -28,7 +31,10 @@ NO_ADDRESS, PROBLEM, NO_LB_ADDRESS = "FailedIPAllocation", "NetworkProblem", "Lo
 REMIND_S = 1800.0  # an API server keeps Events for an hour: what goes on is written again before
 TIMEOUT_S = 10.0
 _MESSAGE_MAX = 1024
-_API_VERSIONS = {"LoadBalancerPool": "sluiceway.io/v1alpha1"}  # of kinds that are not of the first group
+_API_VERSIONS = {
+    "LoadBalancerPool": "sluiceway.io/v1alpha1",
+    DEFINITION: "k8s.cni.cncf.io/v1",
+}  # of kinds that are not of the first group
 _NAME_MAX = 253 - 17  # a DNS subdomain, less a dot and 16 hex digits
 # for this pod no other answer will come: the Pod's namespace is gone or ends, or the Event is not accepted
 _FINAL = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY})
@@ -37,7 +43,7 @@ _FINAL = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.BAD_RE
 class Events:
     """One thread that writes Events to an API server."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  who knows what an Event has
         self,
         client: Client,
         node_name: str,
@@ -45,9 +51,14 @@ class Events:
         clock: Callable[[], float] = time.monotonic,
         *,
         pod_uid: Callable[[ObjectName], str] = lambda _: "",
+        definition_uid: Callable[[ObjectName], str] = lambda _: "",
     ) -> None:
-        """*clock* is what quiet is measured by, *pod_uid* has the uid of a Pod of this node."""
+        """*clock* is what quiet is measured by, *pod_uid* has the uid of a Pod of this node.
+
+        *definition_uid* has that of a NetworkAttachmentDefinition.
+        """
         self._pod_uid = pod_uid
+        self._definition_uid = definition_uid
         self._client = client
         self._node = node_name
         self._clock = clock
@@ -99,7 +110,7 @@ class Events:
         with self._wake:
             for kind, name, where in fresh:
                 # kubectl describe node asks by the name as uid, as the kubelet writes it
-                uid = name.name if kind == "Node" else self._pod_uid(name)
+                uid = name.name if kind == "Node" else self._uid(kind, name)
                 texts = "; ".join(one.text for one in told[kind, name, where])
                 self._note(Subject(kind, name, uid, PROBLEM, where), f"{where}: {texts}")
 
@@ -113,7 +124,10 @@ class Events:
             self._note(subject, f"{problem.field}: {problem.text}")
 
     def _is_local(self, problem: Problem) -> bool:
-        return problem.kind == "Pod" or (problem.kind, problem.name.name) == ("Node", self._node)
+        return problem.kind in {"Pod", DEFINITION} or (problem.kind, problem.name.name) == ("Node", self._node)
+
+    def _uid(self, kind: str, name: ObjectName) -> str:
+        return self._definition_uid(name) if kind == DEFINITION else self._pod_uid(name)
 
     def _note(self, subject: Subject, message: str) -> None:
         """Take it down, under the lock."""
@@ -207,7 +221,7 @@ def fresh(happened: Happened, node: str) -> dict[str, object]:
         "kind": "Event",
         "metadata": {
             "namespace": _namespace(name),
-            "name": f"{name.name[:_NAME_MAX]}.{int(happened.first_s * 1e9):x}",
+            "name": f"{name.name[:_NAME_MAX]}.{_number(happened):x}",
         },
         "involvedObject": {
             "apiVersion": _API_VERSIONS.get(about.kind, "v1"),
@@ -224,6 +238,14 @@ def fresh(happened: Happened, node: str) -> dict[str, object]:
         "firstTimestamp": _stamp(happened.first_s),
         **again(happened),
     }
+
+
+def _number(happened: Happened) -> int:
+    """What tells an object's Events apart: when each began, or what it says where all nodes would say it."""
+    if happened.subject.kind != DEFINITION:
+        return int(happened.first_s * 1e9)
+    about = f"{happened.subject.uid} {happened.message}"
+    return int.from_bytes(sha256(about.encode()).digest()[:8], "big")
 
 
 def again(happened: Happened) -> dict[str, object]:

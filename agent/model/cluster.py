@@ -9,6 +9,7 @@ from agent.model.denied import Denied
 from agent.model.lb_pool import LbService, LoadBalancerPool
 from agent.model.local import Local
 from agent.model.name import ObjectName, Problem
+from agent.model.network import NetworkDefinition
 from agent.model.node import Namespace, Node, Pod
 from agent.model.policy import PeerPod, Policy
 from agent.model.service import EndpointSlice, Service
@@ -30,6 +31,7 @@ class Cluster:
     policies: Mapping[ObjectName, Policy] = field(default_factory=lambda: MappingProxyType({}))
     cluster_policies: Mapping[str, Policy] = field(default_factory=lambda: MappingProxyType({}))
     peers: Mapping[ObjectName, PeerPod] = field(default_factory=lambda: MappingProxyType({}))
+    networks: Mapping[ObjectName, NetworkDefinition] = field(default_factory=lambda: MappingProxyType({}))
     # both while this node allocates load balancers' addresses
     lb_pools: Mapping[str, LoadBalancerPool] = field(default_factory=lambda: MappingProxyType({}))
     lb_services: Mapping[ObjectName, LbService] = field(default_factory=lambda: MappingProxyType({}))

@@ -39,6 +39,7 @@ class Pod:
     labels: tuple[tuple[str, str], ...] = ()
     ports: tuple[ContainerPort, ...] = ()
     unprotected: frozenset[str] = frozenset()  # interfaces that policy is not meant to guard; "*": all that it cannot
+    networks: tuple[tuple[str, str], ...] = ()  # annotations that ask for networks, as they are
 
 
 @dataclass(frozen=True, slots=True)

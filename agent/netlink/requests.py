@@ -150,6 +150,26 @@ def set_default_route(index: int, gateway: Address, table: int = 0) -> Request:
     return Request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, body, "set the default route by", gateway)
 
 
+def set_route_onlink(destination: Network, index: int, gateway: Address, metric: int = 0) -> Request:
+    """The main table's route to a prefix out of a device, by a gateway that need not lie in a prefix of it."""
+    body = ROUTE.pack(
+        _family(destination),
+        destination.prefixlen,
+        0,
+        0,
+        RT_TABLE_MAIN,
+        RTPROT_STATIC,
+        RT_SCOPE_UNIVERSE,
+        RTN_UNICAST,
+        RTNH_F_ONLINK,
+    )
+    if destination.prefixlen:
+        body += packed(RTA_DST, destination.network_address.packed)
+    body += packed(RTA_GATEWAY, gateway.packed) + packed(RTA_OIF, NUMBER.pack(index))
+    body += packed(RTA_PRIORITY, NUMBER.pack(metric)) if metric else b""
+    return Request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, body, "set the route to", destination)
+
+
 def add_rule(source: Address, table: int) -> Request:
     """What is sent from this address goes by this table."""
     body = RULE.pack(_family(source), 0, len(source.packed) * 8, 0, RT_TABLE_UNSPEC, 0, 0, FR_ACT_TO_TBL, 0)
@@ -183,11 +203,18 @@ def set_route_by_device(
     return Request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, body, "set the route to", destination)
 
 
-def delete_route(destination: Network, protocol: int, metric: int, index: int = 0) -> Request:
-    """A route of this protocol and metric removed, whatever its way; with *index*, only that out of this device."""
+def delete_route(
+    destination: Network, protocol: int, metric: int, index: int = 0, gateway: Address | None = None
+) -> Request:
+    """A route of this protocol and metric removed, whatever its way.
+
+    With *index*, only that out of this device; with a *gateway*, of several ways of one route only that by it.
+    """
     body = _route(destination, protocol, RT_SCOPE_NOWHERE, metric)
     if index:
         body += packed(RTA_OIF, NUMBER.pack(index))
+    if gateway is not None:
+        body += packed(RTA_GATEWAY, gateway.packed)
     return Request(RTM_DELROUTE, 0, body, "remove the route to", destination)
 
 

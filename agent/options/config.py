@@ -147,6 +147,32 @@ class Options:
             "services are left (kube-router's --run-router=false)",
         ),
     )
+    networks: bool = field(
+        default=False,
+        metadata=about(
+            values.switch,
+            "give pods the further networks that they ask for by k8s.v1.cni.cncf.io/networks, as Multus does; off "
+            "where Multus runs",
+        ),
+    )
+    network_conf_dir: Path = field(
+        default=Path("/etc/cni/multus/net.d"),
+        metadata=about(
+            values.path, "folder of CNI configurations for NetworkAttachmentDefinitions that have none, by their names"
+        ),
+    )
+    network_namespace_isolation: bool = field(
+        default=False,
+        metadata=about(
+            values.switch,
+            "pods may name NetworkAttachmentDefinitions of their own namespace alone, and of "
+            "--network-global-namespaces (Multus' namespaceIsolation)",
+        ),
+    )
+    network_global_namespaces: tuple[str, ...] = field(
+        default=("default",),
+        metadata=about(values.namespaces, "whose NetworkAttachmentDefinitions all pods may name"),
+    )
     service_proxy: ServiceProxy | None = field(
         default=None,
         metadata=about(

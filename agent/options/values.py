@@ -18,6 +18,7 @@ FORMS = {  # what --help shows for a reader's text
     "path": "PATH",
     "switch": "on|off",
     "names": "A,B",
+    "namespaces": "A,B",
     "networks": "CIDR,CIDR",
     "servers": "https://HOST:PORT,https://HOST:PORT",
     "node_port_addresses": "CIDR,CIDR|primary",
@@ -54,6 +55,7 @@ PRIMARY: Final = "primary"  # kube-proxy's word
 _MAPPED = IPv6Network("::ffff:0:0/96")
 NOWHERE = ("", 0)  # no address and port
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?")
+_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")  # RFC 1123
 _INTERFACE = re.compile(r"[^\s/:]{1,15}")  # IFNAMSIZ, and dev_valid_name()
 
 
@@ -93,6 +95,15 @@ def names(given: str) -> tuple[str, ...]:
     for name in found:
         if not _INTERFACE.fullmatch(name):
             raise ValueError(f"{name!r} is no interface name; those have 1 to 15 characters without / and :")
+    return found
+
+
+def namespaces(given: str) -> tuple[str, ...]:
+    """Names of namespaces, separated by commas; none at all stands for none."""
+    found = tuple(part.strip() for part in given.split(",") if part.strip())
+    for name in found:
+        if not _NAMESPACE.fullmatch(name):
+            raise ValueError(f"{name!r} is no name of a namespace; those have small letters, digits and hyphens")
     return found
 
 

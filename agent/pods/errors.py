@@ -11,6 +11,7 @@
     ├── HostPortUnusable     the pod could not be reached by the port asked for
     ├── NetnsUnusable        the network namespace is gone, is none, or is the node's own
     ├── InterfaceTaken       the pod's namespace has an interface of that name
+    ├── NetworkFailed        a further interface could not be made or unmade by its plugins: a later try may do it
     ├── InterfaceUnusable    the interface that another plugin made has no end on the node, or is not as that told
     ├── VfInUse              another container has the VF: a later try may get it
     └── VfUnusable           the VF is none, cannot do what is asked of it, or its driver refuses; the key is named
@@ -65,3 +66,7 @@ class VfInUse(PodRefused):
 
 class VfUnusable(PodRefused):
     """The VF is none, cannot do what is asked of it, or its driver refuses; the message names the key."""
+
+
+class NetworkFailed(PodRefused):
+    """A plugin that makes a further interface refused, or took too long; the message names both."""

@@ -13,6 +13,9 @@ VF_ADD = (
 )
 VF_DEL = ("VF DEL begun", "VF DEL address", "VF DEL home", "VF DEL bound", "VF DEL set", "VF DEL named", "VF DEL done")
 START = ("START read", "START compared", "START noted")
+# of a pod with further networks, behind ADD's and before DEL's; each NETWORK of the first of them
+NETWORK_ADD = ("NETWORK noted", "NETWORK made", "NETWORKS noted")
+NETWORK_DEL = ("NETWORK unmade", "NETWORKS forgotten")
 
 
 def reached(_point: str, /) -> None:

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from agent.model.name import ObjectName, Problem
+from agent.model.network import NetworkDefinition
 from agent.model.node import Pod
 from agent.options.config import Options
 from agent.threads import Threads
 from agent.watch import manifests
 from agent.watch.decode.kind import Kind, Value
 from agent.watch.decode.kinds import ALLOCATED, NEEDED, POLICIES, ROUTED
+from agent.watch.decode.network_attachment import NETWORK_ATTACHMENT
 from agent.watch.decode.peer_pod import PEER_POD
 from agent.watch.decode.pod import POD
 from agent.watch.mirror import Mirror
@@ -80,7 +82,9 @@ def expected(options: Options) -> tuple[Kind, ...]:
     """The kinds that must have been listed before the cluster is known."""
     if options.manifests:
         return manifests.EXPECTED
-    return (*NEEDED, *(POLICIES if options.network_policy else ()), *(ROUTED if options.router else ()))
+    policies = POLICIES if options.network_policy else ()
+    routed = ROUTED if options.router else ()
+    return (*NEEDED, *policies, *routed, *((NETWORK_ATTACHMENT,) if options.networks else ()))
 
 
 def api_client(options: Options) -> "Client | None":
@@ -106,7 +110,13 @@ def sources(options: Options, client: "Client | None", mirror: Mirror, threads: 
     from agent.kube.events import Events  # noqa: PLC0415  as the module says
     from agent.watch.api import ApiSource  # noqa: PLC0415
 
-    events = Events(client, options.node_name, threads, pod_uid=lambda name: _uid(mirror.held(POD, name)))
+    events = Events(
+        client,
+        options.node_name,
+        threads,
+        pod_uid=lambda name: _uid(mirror.held(POD, name)),
+        definition_uid=lambda name: _uid(mirror.held(NETWORK_ATTACHMENT, name)),
+    )
     objects = ApiSource(client, options.node_name, mirror, threads, expected(options))
     return Sources(
         objects,
@@ -122,4 +132,4 @@ def _watch_allocated(objects: "ApiSource", needed: bool) -> None:  # noqa: FBT00
 
 
 def _uid(held: Value | None) -> str:
-    return held.uid if isinstance(held, Pod) else ""
+    return held.uid if isinstance(held, Pod | NetworkDefinition) else ""

@@ -41,6 +41,11 @@ MANIFESTS = (
         (*BALANCERS, "--show-only=templates/loadbalancer.yaml", "--show-only=templates/loadbalancerpool.yaml"),
     ),
     Manifest(
+        "networks.yaml",
+        "What the agents need beside it for --networks; its DaemonSet has the node's root then too (docs/networks.md).",
+        ("--set", "options.networks=true", "--show-only=templates/networks.yaml"),
+    ),
+    Manifest(
         "cleanup.yaml",
         "Makes every node as it was before the agent came, once the agents are gone; then this can go too.",
         ("--show-only=templates/cleanup.yaml",),

@@ -99,6 +99,7 @@ _READERS: Mapping[str, Schema] = MappingProxyType(
         "vni": _number(1, values.LAST_VNI),
         "mtu": {"anyOf": [{"const": 0}, _number(values.LEAST_MTU, values.MAX_PORT)]},
         "names": {"anyOf": _lists(r"[^\s/:,]{1,15}")},
+        "namespaces": {"anyOf": _lists(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")},
         "networks": {"anyOf": _lists(_CIDR)},
         "servers": {"anyOf": _lists(r"https://([0-9A-Za-z.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")},
         "node_port_addresses": {"anyOf": [{"const": values.PRIMARY}, *_lists(_CIDR)]},

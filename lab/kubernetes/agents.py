@@ -31,7 +31,7 @@ def authorize(site: Site, kubectl: Kubectl, who: Identities) -> None:
 
 def rights() -> str:
     """The objects of ``deploy/manifests`` that the agents need beside the API server, in their order."""
-    texts = [(MANIFESTS / name).read_text() for name in ("sluiceway.yaml", "loadbalancer.yaml")]
+    texts = [(MANIFESTS / name).read_text() for name in ("sluiceway.yaml", "loadbalancer.yaml", "networks.yaml")]
     objects = [found for text in texts for found in yaml.safe_load_all(text)]
     return yaml.safe_dump_all(found for found in objects if found["kind"] != "DaemonSet")
 

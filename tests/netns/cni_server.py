@@ -22,6 +22,7 @@ from agent.pods.attachments import boot_id
 from agent.pods.journal import Journal
 from agent.pods.pods import Pods
 from agent.pods.veth import PodVeths
+from tests.agent.cni.room import without_networks
 from tests.agent.pods.vf_card import vf_commands
 
 PREFIX = f"swcni{os.getpid() % 100000}"
@@ -78,7 +79,8 @@ class Node:
             veths = PodVeths(lambda: (1400,), lambda name: (sysctls.pod(name), self.prepared))
             journal = Journal(self.directory / "attachments", boot_id())
             pods = Pods(loop=self.loop, journal=journal, ipam=ipam, veths=veths)
-            self.cni = Cni(pods, ipam, (veths.faults,), vf_commands(self.directory))
+            networks, vfs = without_networks(self.directory), vf_commands(self.directory)
+            self.cni = Cni(pods, networks, ipam, (veths.faults,), vfs)
             restored.append(self.cni.restore())
             self.server = CniSocket(self.directory, self.cni.answer)
             self.server.start()

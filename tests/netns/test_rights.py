@@ -16,10 +16,12 @@ from agent.kube.event_book import QUIET_S
 from agent.kube.events import Events
 from agent.kube.leases import NAMESPACE
 from agent.model.name import ObjectName
+from agent.model.network import NETWORKS
 from agent.netlink import netns as namespace
 from agent.threads import Threads
 from tests.agent.kube.lease_server import LeaseServer, kubeconfig
 from tests.netns.agents import READY_S, Node
+from tests.netns.pods import Runtime
 from tests.netns.test_announce import until
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns]
@@ -36,6 +38,12 @@ NODE = {
     "spec": {"podCIDR": "10.244.0.0/24", "podCIDRs": ["10.244.0.0/24"]},
     "status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.1"}]},
 }
+DEFINITIONS = "/apis/k8s.cni.cncf.io/v1/network-attachment-definitions"
+DEFINITION = {
+    "metadata": {"name": "lan", "namespace": "default", "resourceVersion": "1"},
+    "spec": {"config": '{"cniVersion": "1.0.0", "type": "answers"}'},
+}
+ANSWERS = '#!/bin/sh\necho \'{"cniVersion": "1.0.0"}\'\n'
 POOL = {"metadata": {"name": "edge", "resourceVersion": "1", "uid": "p"}, "spec": {"cidrs": ["198.51.100.0/28"]}}
 
 
@@ -68,7 +76,7 @@ def used(method: str, target: str) -> Right:
 
 def granted() -> Iterator[Right]:
     """What the roles of the manifests say."""
-    for name in ("sluiceway.yaml", "loadbalancer.yaml"):
+    for name in ("sluiceway.yaml", "loadbalancer.yaml", "networks.yaml"):
         for role in yaml.safe_load_all((MANIFESTS / name).read_text()):
             for rule in role.get("rules", ()):
                 where = role["metadata"].get("namespace", "*")
@@ -106,6 +114,7 @@ def api(node: Node) -> Iterator[LeaseServer]:
         "/api/v1/nodes": [made.store("/api/v1/nodes/n1", NODE)],
         "/api/v1/services": [made.store(f"{SERVICES}/{one['metadata']['name']}", one) for one in services],
         "/apis/networking.k8s.io/v1/networkpolicies": [POLICY],
+        DEFINITIONS: [DEFINITION],
         POOLS: [made.store(f"{POOLS}/edge", POOL)],
     }
     yield made
@@ -129,6 +138,18 @@ def event_counts_on(node: Node, api: LeaseServer) -> None:
     events.join()
 
 
+def a_pod_has_a_network(node: Node, api: LeaseServer, runtime: Runtime) -> None:
+    """One whose runtime tells no annotations, and which no watch has brought."""
+    (node.root / "bin/answers").write_text(ANSWERS)
+    (node.root / "bin/answers").chmod(0o755)
+    pod = runtime.make()
+    api.store(f"/api/v1/namespaces/default/pods/{pod}", {"metadata": {"name": pod, "annotations": {NETWORKS: "lan"}}})
+    runtime.wait()
+    assert runtime.call("ADD", pod)[0] == 0
+    until(lambda: any(path.endswith(f"/pods/{pod}/status") for _, path in [*api.asked]), READY_S)
+    assert runtime.call("DEL", pod) == (0, {})
+
+
 def test_an_agent_uses_every_right_that_the_manifests_grant_and_no_other(node: Node, api: LeaseServer) -> None:
     wanted = {*granted()}
     counts_on = Right("patch", "", "events", "*")
@@ -137,7 +158,11 @@ def test_an_agent_uses_every_right_that_the_manifests_grant_and_no_other(node: N
         rights = {used(*request) for request in [*api.asked]}
         return {one if one.resource == "leases" else one.of_all for one in rights}
 
-    process = node.start_with_api(kubeconfig(node.root, api.port), "--loadbalancer-pools=on", "--l2-announce=on")
+    duties = ("--loadbalancer-pools=on", "--l2-announce=on", "--networks=on")
+    process = node.start_with_api(kubeconfig(node.root, api.port), *duties)
+    runtime = Runtime(node)
+    a_pod_has_a_network(node, api, runtime)
+    runtime.close()
     deadline = time.monotonic() + READY_S
     while (unused := wanted - {counts_on} - so_far()) and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -9,12 +9,25 @@ import msgspec
 from agent.model.bgp import BgpPeer
 from agent.model.lb_pool import LbService, LoadBalancerPool
 from agent.model.name import ObjectName, Problem
+from agent.model.network import NetworkDefinition
 from agent.model.node import Namespace, Node, Pod
 from agent.model.policy import PeerPod, Policy
 from agent.model.service import EndpointSlice, Service
 from agent.watch.decode.shared import Shared
 
-Value = Service | EndpointSlice | Node | Pod | Namespace | Policy | PeerPod | LoadBalancerPool | LbService | BgpPeer
+Value = (
+    Service
+    | EndpointSlice
+    | Node
+    | Pod
+    | Namespace
+    | Policy
+    | PeerPod
+    | LoadBalancerPool
+    | LbService
+    | BgpPeer
+    | NetworkDefinition
+)
 Content = bytes | msgspec.Raw
 
 

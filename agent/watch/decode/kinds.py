@@ -7,6 +7,7 @@ from agent.watch.decode.kind import Kind
 from agent.watch.decode.lb_pool import LOAD_BALANCER_POOL
 from agent.watch.decode.lb_service import LB_SERVICE
 from agent.watch.decode.namespace import NAMESPACE
+from agent.watch.decode.network_attachment import NETWORK_ATTACHMENT
 from agent.watch.decode.network_policy import NETWORK_POLICY
 from agent.watch.decode.node import NODE
 from agent.watch.decode.peer_pod import PEER_POD
@@ -23,6 +24,7 @@ KINDS: tuple[Kind, ...] = (
     CLUSTER_NETWORK_POLICY,
     PEER_POD,
     BGP_PEER,
+    NETWORK_ATTACHMENT,
 )
 NEEDED: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind.is_needed)
 POLICIES: tuple[Kind, ...] = (NETWORK_POLICY, CLUSTER_NETWORK_POLICY)  # watched from the start where they are enforced

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from agent.model.network import DEFAULT_NETWORK, NETWORKS
 from agent.model.node import UNPROTECTED, Pod
 from agent.watch.decode.kind import Content, Context, Decoded, Kind
 from agent.watch.decode.pod_object import ENDED, POD_OBJECT, ips, named_ports
@@ -28,6 +29,7 @@ def _decode(content: Content, context: Context) -> Decoded:
             labels=read.labels(found.metadata),
             ports=named_ports(read, found),
             unprotected=_unprotected(found.metadata.annotations or {}),
+            networks=_networks(found.metadata.annotations or {}),
         )
     )
 
@@ -35,6 +37,11 @@ def _decode(content: Content, context: Context) -> Decoded:
 def _unprotected(annotations: Mapping[str, str]) -> frozenset[str]:
     """The interfaces that the annotation names, with commas between."""
     return frozenset(name.strip() for name in annotations.get(UNPROTECTED, "").split(",") if name.strip())
+
+
+def _networks(annotations: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """The annotations that ask for networks; what they mean depends on definitions, which come and go."""
+    return tuple((name, annotations[name]) for name in (DEFAULT_NETWORK, NETWORKS) if annotations.get(name))
 
 
 POD = Kind("Pod", "/api/v1/pods", "pods", _decode, field_selector="spec.nodeName={node}", is_needed=True)

@@ -7,17 +7,30 @@ from ipaddress import ip_network
 from pathlib import Path
 
 from agent.cni.commands import Cni
+from agent.cni.networks import PodNetworks
 from agent.cni.vf_commands import VfCommands
 from agent.ipam.pool import Ipam
 from agent.model.attachment import VETH_PREFIX, Attachment, Veth
 from agent.model.name import ObjectName
+from agent.pods.delegate import Delegates
 from agent.pods.journal import Journal
+from agent.pods.network_record import NetworkRecords
+from agent.pods.networks import Networks
+from agent.pods.plugin import Plugins
 from agent.pods.pods import Pods
 from agent.pods.request import PodRequest
 from agent.pods.veth_spec import MadeVeth, VethSpec
 from tests.agent.pods.vf_card import VfNode
 
 Answer = tuple[int, dict[str, object]]
+
+
+def without_networks(directory: Path) -> PodNetworks:
+    """Pods' further networks where none are given."""
+    networks = Networks(
+        NetworkRecords(directory / "networks"), Delegates(Plugins(directory)), lambda *_: None, lambda _: True
+    )
+    return PodNetworks(networks, None, "boot")
 
 
 @dataclass
@@ -140,8 +153,8 @@ class Room:
             unsynced=self._unsynced,
             no_address=lambda *told: self.told.append(told),
         )
-        vfs = VfCommands(self.vfs.agent())
-        self.cni = Cni(pods, self.ipam, (self.veths.faults,), vfs, is_chained=self.is_chained)
+        networks, vfs = without_networks(self.directory), VfCommands(self.vfs.agent())
+        self.cni = Cni(pods, networks, self.ipam, (self.veths.faults,), vfs, is_chained=self.is_chained)
         return self.cni.restore()
 
     def _unsynced(self, wait_s: float) -> str:

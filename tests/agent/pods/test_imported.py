@@ -13,7 +13,7 @@ from agent.pods.errors import InterfaceTaken
 from agent.pods.imported import Imported
 from agent.pods.journal import Journal
 from agent.pods.pods import Pods
-from tests.agent.cni.room import Room
+from tests.agent.cni.room import Room, without_networks
 from tests.agent.pods.test_host_local import remember, reserve, result
 from tests.agent.pods.vf_card import vf_commands
 
@@ -38,7 +38,8 @@ class Moved(Room):
         imported = Imported(self.files, lambda: self.cidrs, self.ipam, lambda: self.devices)
         journal = Journal(self.directory, "boot")
         pods = Pods(loop=self.loop, journal=journal, ipam=self.ipam, veths=self.veths, imported=imported)
-        self.cni = Cni(pods, self.ipam, (self.veths.faults,), vf_commands(self.directory))
+        networks, vfs = without_networks(self.directory), vf_commands(self.directory)
+        self.cni = Cni(pods, networks, self.ipam, (self.veths.faults,), vfs)
         self.cni.restore()
         return ()
 

@@ -79,11 +79,14 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- end -}}
 {{- end }}
 
-{{/* The agent's, with what only announcing needs. */}}
+{{/* The agent's, with what only announcing and other plugins need. */}}
 {{- define "sluiceway.securityContext" -}}
 {{- $given := deepCopy .Values.securityContext -}}
 {{- if include "sluiceway.isOn" (dict "root" . "name" "l2-announce") -}}
 {{- $_ := set $given.capabilities "add" (append $given.capabilities.add "NET_RAW" | uniq) -}}
+{{- end -}}
+{{- if include "sluiceway.isOn" (dict "root" . "name" "networks") -}}
+{{- $_ := set $given.capabilities "add" (concat $given.capabilities.add (list "SYS_CHROOT" "NET_RAW") | uniq) -}}
 {{- end -}}
 {{- toYaml $given -}}
 {{- end }}
@@ -149,6 +152,9 @@ volumes:
   {{- if include "sluiceway.isOn" (dict "root" . "name" "router") }}
   - {name: bgp-passwords, secret: {secretName: {{ .Values.bird.passwordSecret }}, optional: true, defaultMode: 0400}}
   {{- end }}
+  {{- if include "sluiceway.isOn" (dict "root" . "name" "networks") }}
+  - {name: host-root, hostPath: {path: /, type: Directory}}
+  {{- end }}
   - {name: cache-dir, emptyDir: {}}
   - {name: tmp, emptyDir: {}}
   {{- with .Values.extraVolumes }}
@@ -181,6 +187,10 @@ volumes:
 {{- if include "sluiceway.isOn" (dict "root" . "name" "router") }}
 # passwords of BGPPeers
 - {name: bgp-passwords, mountPath: {{ include "sluiceway.option" (dict "root" . "name" "bgp-password-dir") }}, readOnly: true}
+{{- end }}
+{{- if include "sluiceway.isOn" (dict "root" . "name" "networks") }}
+# other CNI plugins run there, with the node's files and programs
+- {name: host-root, mountPath: /host/root, mountPropagation: HostToContainer}
 {{- end }}
 - {name: cache-dir, mountPath: {{ include "sluiceway.option" (dict "root" . "name" "cache-dir") }}}
 - {name: tmp, mountPath: /tmp}

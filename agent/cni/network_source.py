@@ -1,0 +1,162 @@
+"""Where it is known which networks a pod asks for, and what these are: the runtime, the Cluster, the API server, files.
+
+Part of ADD. A pod that is here before its object or its definition is waited for, some seconds, and no longer: the
+runtime tries again.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from agent.compile.network import NO_DEVICES, Asked, Definitions, Devices, PodInterfaces, asked, interfaces, problems
+from agent.compile.network_config import NetworkRefused, plugin_list
+from agent.log import logger
+from agent.model.cluster import Cluster
+from agent.model.name import ObjectName, Problem
+from agent.model.network import NetworkRules, PluginList
+from agent.pods.errors import NotSynced
+
+log = logger(__name__)
+
+WAIT_S = 5.0  # for a pod's object and its definitions, together
+LOOK_S = 0.02
+_SUFFIXES = frozenset({".conf", ".conflist", ".json"})
+
+
+class Answer(Protocol):
+    """A Pod as the API server has it: ``agent.kube.pods.PodAnswer``."""
+
+    @property
+    def uid(self) -> str:
+        """Which of those that had its name it is."""
+
+    @property
+    def annotations(self) -> Mapping[str, str]:
+        """All of them."""
+
+
+AskPod = Callable[[ObjectName], Answer | None]
+AskDevices = Callable[[ObjectName, str], Devices]
+
+
+class NetworkSource:
+    """The networks of one node's pods, as they are asked for."""
+
+    def __init__(  # noqa: PLR0913  who knows a part of it
+        self,
+        cluster: Callable[[], Cluster],
+        rules: NetworkRules,
+        files: Path,
+        *,
+        ask_pod: AskPod | None = None,
+        devices: AskDevices = lambda *_: NO_DEVICES,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """*files* is the folder with configurations of definitions that have none.
+
+        *ask_pod* asks the API server, where there is one; *devices* tells what a pod's containers were given, by the
+        Pod and its uid.
+        """
+        self._cluster = cluster
+        self._rules = rules
+        self._files = files
+        self._ask_pod = ask_pod
+        self._devices = devices
+        self._clock = clock
+        self._sleep = sleep
+        self._seen: tuple[object, object] = (None, None)
+        self._problems: tuple[Problem, ...] = ()
+
+    def interfaces(
+        self, pod: ObjectName, uid: str, told: Mapping[str, str], first_interface: str
+    ) -> PodInterfaces | None:
+        """What a pod is to have beside our own; None: nothing. *told* are its annotations, if the runtime tells them.
+
+        Raises:
+            NetworkRefused: it cannot have what it asks for.
+            NotSynced: its object is not there yet, or cannot be asked for.
+        """
+        until = self._clock() + WAIT_S
+        wanted = asked(pod, told or self._annotations(pod, uid, until))
+        if not wanted:
+            return None
+        definitions = self._definitions(wanted, until)
+        needs_devices = any(definitions[name].resource for name in wanted.names if name in definitions)
+        devices = self._devices(pod, uid) if needs_devices else NO_DEVICES
+        return interfaces(wanted, pod, definitions, self._rules, first_interface=first_interface, devices=devices)
+
+    def problems(self) -> tuple[Problem, ...]:
+        """What is wrong with the annotations of this node's pods; for one thread, which asks again and again."""
+        cluster = self._cluster()
+        seen = (cluster.pods, cluster.networks)
+        if seen[0] is not self._seen[0] or seen[1] is not self._seen[1]:
+            pods = {name: dict(pod.networks) for name, pod in cluster.pods.items() if pod.networks}
+            definitions = self._with_files(cluster.networks, cluster.networks) if pods else {}
+            self._problems = tuple(problems(pods, definitions, self._rules))
+            self._seen = seen
+        return self._problems
+
+    def _annotations(self, pod: ObjectName, uid: str, until: float) -> Mapping[str, str]:
+        """From the Cluster, as soon as it has this Pod; else from the API server."""
+        while True:
+            found = self._cluster().pods.get(pod)
+            if found is not None and (not uid or found.uid == uid):
+                return dict(found.networks)
+            if self._ask_pod is None:
+                return {}  # a folder of manifests need not have every pod
+            if self._clock() >= until:
+                return self._asked_for(self._ask_pod, pod, uid)
+            self._sleep(LOOK_S)
+
+    def _asked_for(self, ask: AskPod, pod: ObjectName, uid: str) -> Mapping[str, str]:
+        try:
+            found = ask(pod)
+        # whatever kept it from being asked: a pod without its networks must not start
+        except Exception as error:
+            raise NotSynced(f"Pod {pod} cannot be asked for: {' '.join(str(error).split())}") from error
+        if found is None or (uid and found.uid != uid):
+            raise NotSynced(f"Pod {pod} with uid {uid or '?'} is not in the API")
+        return found.annotations
+
+    def _definitions(self, wanted: Asked, until: float) -> Definitions:
+        while True:
+            there = self._cluster().networks
+            if all(name in there for name in wanted.names) or self._clock() >= until:
+                return self._with_files(there, wanted.names)
+            self._sleep(LOOK_S)
+
+    def _with_files(self, definitions: Definitions, names: Iterable[ObjectName]) -> Definitions:
+        """The definitions of these names; one without a configuration with that of a file."""
+        found = {name: definitions[name] for name in names if name in definitions}
+        for name, one in found.items():
+            if one.plugins is None and not one.fault:
+                try:
+                    found[name] = replace(one, plugins=of_file(self._files, name.name))
+                except NetworkRefused as refused:
+                    found[name] = replace(one, fault=str(refused))
+        return found
+
+
+def of_file(folder: Path, name: str) -> PluginList | None:
+    """The configuration of this name in a folder's files, the first by their names; None where there is none.
+
+    Raises:
+        NetworkRefused: it cannot be used.
+    """
+    for path in sorted(folder.glob("*")):
+        if path.suffix not in _SUFFIXES:
+            continue
+        try:
+            text = path.read_text()
+            found = msgspec.json.decode(text)
+        except (OSError, UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
+            log.warning("CNI configuration is unreadable", file=path, why=error)
+            continue
+        if isinstance(found, dict) and found.get("name") == name:
+            return plugin_list(text, name, str(path))
+    return None

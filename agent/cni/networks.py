@@ -1,0 +1,158 @@
+"""The commands' part in pods' further networks: requests in, calls of ``agent.pods.networks``, results out."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+from agent.cni.error import CniError, Code, refused
+from agent.cni.network_source import NetworkSource
+from agent.cni.request import Request
+from agent.compile.network import DefinitionMissing, PodInterfaces
+from agent.compile.network_config import NetworkRefused
+from agent.compile.network_status import Entry, entries
+from agent.model.attachment import AttachmentKey
+from agent.model.name import Problem
+from agent.netlink.netns import NoSuchNetns, open_netns
+from agent.pods.errors import NetnsUnusable, NetworkFailed, PodRefused
+from agent.pods.network_record import NetworkSet
+from agent.pods.networks import Made, Networks
+
+OnMade = Callable[[NetworkSet], None]
+
+
+class PodNetworks:
+    """The networks of one node's pods, in the words of CNI."""
+
+    def __init__(
+        self,
+        networks: Networks,
+        source: NetworkSource | None,
+        boot: str,
+        on_made: OnMade = lambda _: None,
+        clock: Callable[[], int] = lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+    ) -> None:
+        """*source* is None where pods are given no further networks; what they have is unmade all the same.
+
+        *on_made* hears of each pod whose networks are made, also of those from before a restart.
+        """
+        self._networks = networks
+        self._source = source
+        self._boot = boot
+        self._on_made = on_made
+        self._clock = clock
+
+    @property
+    def is_on(self) -> bool:
+        """Whether pods are given further networks."""
+        return self._source is not None
+
+    def problems(self) -> tuple[Problem, ...]:
+        """What is wrong with pods' annotations, and with networks in use; for one thread."""
+        return (*(self._source.problems() if self._source else ()), *self._networks.problems)
+
+    def restore(self) -> None:
+        """Take over what an earlier agent left."""
+        self._networks.restore()
+        for one in self._networks.all():
+            if one.is_whole and one.boot == self._boot:
+                self._on_made(one)
+
+    def wanted(self, request: Request) -> PodInterfaces | None:
+        """What the pod of an ADD asks for; None: nothing but our own interface.
+
+        Raises:
+            CniError: it cannot have that.
+        """
+        if self._source is None or request.pod is None:
+            return None
+        try:
+            return self._source.interfaces(request.pod, request.pod_uid, request.asked.annotations, request.interface)
+        except DefinitionMissing as error:
+            raise CniError(Code.TRY_LATER, str(error)) from error
+        except NetworkRefused as error:
+            raise CniError(Code.CONFIG, str(error)) from error
+        except PodRefused as error:
+            raise refused(error) from error
+
+    def add(self, request: Request, wanted: PodInterfaces, ours: bytes) -> bytes:
+        """Make them; what the runtime is answered: *ours*, or the first's result where that is another's.
+
+        Raises:
+            CniError: it failed, and nothing of them is left.
+        """
+        first = _first_entries(request, ours) if wanted.first is None else ()
+        try:
+            made = self._networks.add(self._owner(request, wanted), wanted.all, first)
+        except PodRefused as error:
+            raise refused(error) from error
+        self._on_made(made.owner)
+        return ours if wanted.first is None else _answer(request, made)
+
+    def delete(self, request: Request) -> None:
+        """Unmake what the container has.
+
+        Raises:
+            PodRefused: a plugin refused.
+        """
+        if request.is_late:
+            self._networks.leave(request.key, request.asked_at_ns)
+        else:
+            self._networks.delete(request.key, request.asked_at_ns)
+
+    def has_first(self, key: AttachmentKey) -> bool:
+        """Whether the container's first interface is another plugin's."""
+        found = self._networks.find(key)
+        return found is not None and found.replaces_first
+
+    def check(self, key: AttachmentKey) -> None:
+        """Ask the plugins.
+
+        Raises:
+            CniError: something is not as they made it.
+        """
+        try:
+            self._networks.check(key)
+        except NetworkFailed as error:
+            raise CniError(Code.CHECK, "a further interface is not as ADD left it", str(error)) from error
+
+    def keep_only(self, request: Request) -> tuple[str, ...]:
+        """As GC asks for; what went wrong."""
+        return self._networks.keep_only(request.network, request.valid or frozenset(), request.asked_at_ns)
+
+    def _owner(self, request: Request, wanted: PodInterfaces) -> NetworkSet:
+        try:
+            with open_netns(request.netns, may_be_host=request.may_be_host) as netns:
+                cookie = netns.cookie
+        except NoSuchNetns as error:
+            raise NetnsUnusable(str(error)) from error
+        return NetworkSet(
+            container_id=request.container_id,
+            interface=request.interface,
+            netns=request.netns,
+            netns_cookie=cookie,
+            cluster_network=request.network,
+            boot=self._boot,
+            interfaces=(),
+            pod=request.pod,
+            pod_uid=request.pod_uid,
+            asked_at_ns=request.asked_at_ns or self._clock(),
+            replaces_first=wanted.first is not None,
+        )
+
+
+def _first_entries(request: Request, ours: bytes) -> Iterator[Entry]:
+    """What network-status says of our own interface, which is the last of the result."""
+    result: dict[str, Any] = msgspec.json.decode(ours)
+    own = [
+        {**one, "sandbox": one.get("sandbox", "") if one.get("name") == request.interface else ""}
+        for one in result.get("interfaces") or ()
+    ]
+    return entries(request.network, request.interface, {**result, "interfaces": own}, is_default=True)
+
+
+def _answer(request: Request, made: Made) -> bytes:
+    """The first interface's result; runtimes refuse a pod whose first interface has no address."""
+    result = made.results[0]
+    return msgspec.json.encode({"cniVersion": request.version, **result})

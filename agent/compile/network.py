@@ -1,0 +1,206 @@
+"""A Pod's annotations and the definitions that they name: the interfaces that it is to have, or why it cannot.
+
+Pure. Who makes them is ``agent.pods``; what is wrong is told with the field, before anything is made.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from agent.compile.network_annotation import selections
+from agent.compile.network_config import NetworkRefused
+from agent.model.name import ObjectName, Problem
+from agent.model.network import (
+    DEFAULT_NETWORK,
+    NETWORKS,
+    OUR_PLUGIN,
+    InterfaceRequest,
+    NetworkDefinition,
+    NetworkRules,
+    NetworkSelection,
+    PluginList,
+)
+
+SYSTEM = "kube-system"  # where definitions of first interfaces are, as Multus' multusNamespace
+ANNOTATION = "metadata.annotations['{}']"
+NETWORKS_FIELD, DEFAULT_FIELD = ANNOTATION.format(NETWORKS), ANNOTATION.format(DEFAULT_NETWORK)
+Definitions = Mapping[ObjectName, NetworkDefinition]
+Devices = Mapping[str, Sequence[str]]  # by resource: the ids that the pod's containers were given, in their order
+NO_DEVICES: Devices = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a Pod's annotations ask for."""
+
+    default: NetworkSelection | None  # in place of our own first interface
+    networks: tuple[NetworkSelection, ...]
+
+    def __bool__(self) -> bool:
+        return self.default is not None or bool(self.networks)
+
+    @property
+    def names(self) -> frozenset[ObjectName]:
+        """The definitions that it needs."""
+        every = (*((self.default,) if self.default else ()), *self.networks)
+        return frozenset(one.name for one in every)
+
+
+@dataclass(frozen=True, slots=True)
+class PodInterfaces:
+    """The interfaces of a pod, in the order in which they are made."""
+
+    first: InterfaceRequest | None  # None: our own
+    more: tuple[InterfaceRequest, ...] = ()
+
+    @property
+    def all(self) -> tuple[InterfaceRequest, ...]:
+        """Those that plugins make."""
+        return (*((self.first,) if self.first else ()), *self.more)
+
+
+class DefinitionMissing(NetworkRefused):
+    """There is no such definition; it may come."""
+
+
+def asked(pod: ObjectName, annotations: Mapping[str, str]) -> Asked:
+    """What a Pod asks for.
+
+    Raises:
+        NetworkRefused: an annotation cannot be read.
+    """
+    first = selections(annotations.get(DEFAULT_NETWORK, ""), SYSTEM, DEFAULT_FIELD)
+    if len(first) > 1:
+        raise NetworkRefused(DEFAULT_FIELD, f"names {len(first)} networks; a pod has one first interface")
+    if first and first[0].name.namespace != SYSTEM:
+        raise NetworkRefused(first[0].field, f"{first[0].name} is not in {SYSTEM}, where first networks are defined")
+    if first and first[0].interface:
+        raise NetworkRefused(f"{first[0].field}.interface", "is not free: the runtime names a pod's first interface")
+    return Asked(first[0] if first else None, selections(annotations.get(NETWORKS, ""), pod.namespace, NETWORKS_FIELD))
+
+
+def interfaces(  # noqa: PLR0913  what it depends on
+    wanted: Asked,
+    pod: ObjectName,
+    definitions: Definitions,
+    rules: NetworkRules,
+    *,
+    first_interface: str = "eth0",
+    devices: Devices | None = NO_DEVICES,
+) -> PodInterfaces:
+    """The interfaces of a pod that asks for *wanted*, each with a definition that has its plugins.
+
+    *devices*: None while nobody knows them.
+
+    Raises:
+        DefinitionMissing: there is no such definition.
+        NetworkRefused: it cannot have them.
+    """
+    names = [one.interface or f"net{index}" for index, one in enumerate(wanted.networks, 1)]
+    for one, name in zip(wanted.networks, names, strict=True):
+        if name == first_interface or names.count(name) > 1:
+            raise NetworkRefused(f"{one.field}.interface", f"{name} is another interface of the pod")
+    routed = [one for one in (wanted.default, *wanted.networks) if one and one.default_route]
+    if len(routed) > 1:
+        raise NetworkRefused(f"{routed[1].field}.default-route", f"{routed[0].field} has one; a pod has one way out")
+    used: Counter[str] = Counter()
+    first = None
+    if wanted.default is not None:
+        found = _usable(wanted.default, definitions)
+        if not found.is_ours:
+            device = _device(wanted.default, definitions, devices, used)
+            first = _interface(wanted.default, found, first_interface, device)
+    more = []
+    for one, name in zip(wanted.networks, names, strict=True):
+        _reachable(one, pod, rules)
+        found = _usable(one, definitions)
+        if found.is_ours:
+            raise NetworkRefused(one.field, f"{one.name} is of {OUR_PLUGIN}, which makes a pod's first interface alone")
+        more.append(_interface(one, found, name, _device(one, definitions, devices, used)))
+    return PodInterfaces(first, tuple(more))
+
+
+def problems(
+    pods: Mapping[ObjectName, Mapping[str, str]], definitions: Definitions, rules: NetworkRules
+) -> Iterator[Problem]:
+    """What is wrong with the annotations of pods, by their names; devices are known only when a pod starts."""
+    for name, annotations in pods.items():
+        try:
+            interfaces(asked(name, annotations), name, definitions, rules, devices=None)
+        except NetworkRefused as refused:
+            yield Problem("Pod", name, refused.field, refused.text)
+
+
+def _reachable(one: NetworkSelection, pod: ObjectName, rules: NetworkRules) -> None:
+    namespace = one.name.namespace
+    if rules.is_isolated and namespace != pod.namespace and namespace not in rules.global_namespaces:
+        text = f"{one.name} is of another namespace, which --network-namespace-isolation forbids"
+        raise NetworkRefused(one.field, text)
+
+
+def _usable(one: NetworkSelection, definitions: Definitions) -> PluginList:
+    """The plugins of the definition that is named."""
+    found = definitions.get(one.name)
+    if found is None:
+        raise DefinitionMissing(one.field, f"there is no NetworkAttachmentDefinition {one.name}")
+    if found.fault:
+        raise NetworkRefused(one.field, f"NetworkAttachmentDefinition {one.name} cannot be used: {found.fault}")
+    if found.plugins is None:
+        text = "has no spec.config, and no file of this node has its name"
+        raise NetworkRefused(one.field, f"NetworkAttachmentDefinition {one.name} {text}")
+    return found.plugins
+
+
+def _device(one: NetworkSelection, definitions: Definitions, devices: Devices | None, used: "Counter[str]") -> str:
+    """The device that the interface is made of: of a resource the next that the pod was given."""
+    resource = definitions[one.name].resource
+    if one.device or not resource or devices is None:
+        return one.device
+    given, index = devices.get(resource, ()), used[resource]
+    if index >= len(given):
+        text = f"{one.name} is made of {resource}, of which the pod has {len(given)}; ask for it in spec.containers"
+        raise NetworkRefused(one.field, text)
+    used[resource] += 1
+    return str(given[index])
+
+
+def _interface(one: NetworkSelection, plugins: PluginList, name: str, device: str) -> InterfaceRequest:
+    runtime = {
+        "ips": list(one.ips),
+        "mac": one.mac,
+        "portMappings": _read(one.port_mappings),
+        "bandwidth": _read(one.bandwidth),
+    }
+    wanted = {key: value for key, value in runtime.items() if value}
+    for capability in wanted:
+        if capability not in plugins.capabilities:
+            text = f"no plugin of {one.name} has the capability {capability!r}, so it would not be heard"
+            raise NetworkRefused(f"{one.field}.{capability}", text)
+    if device:
+        wanted["deviceID"] = device
+    return InterfaceRequest(
+        network=one.name,
+        interface=name,
+        plugins=plugins,
+        runtime=msgspec.json.encode(wanted).decode(),
+        args=tuple(_args(one)),
+        cni_args=one.cni_args,
+        default_route=one.default_route,
+        device=device,
+    )
+
+
+def _args(one: NetworkSelection) -> Iterator[tuple[str, str]]:
+    """What is in CNI_ARGS too, as plugins have read it from before there were capabilities."""
+    if one.mac:
+        yield "MAC", one.mac
+    for key, value in (_read(one.cni_args) or {}).items():
+        if isinstance(value, str | int) and not {*f"{key}{value}"} & {*";="}:
+            yield key, str(value)
+
+
+def _read(text: str) -> Any:
+    return msgspec.json.decode(text) if text else None

@@ -1,0 +1,222 @@
+"""The annotation by which a Pod asks for networks, in its short form or as JSON: read as selections, or refused.
+
+Multus' ``v1.multus-cni.io/default-network`` has the same forms.
+
+Source: NPWG multi-network specification 1.3, section 4.1.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from ipaddress import ip_address, ip_interface
+from typing import Any
+
+import msgspec
+
+from agent.compile.network_config import NetworkRefused
+from agent.model.address import Address
+from agent.model.name import ObjectName
+from agent.model.network import NetworkSelection
+
+MOST = 64  # interfaces of one pod
+_JSON = frozenset('[{"')  # what only JSON has
+_LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+_NAMESPACE = re.compile(_LABEL)
+_NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")
+_INTERFACE = re.compile(r"(?!\.{1,2}$)[^/:%\s]{1,15}")
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_RATES = ("ingressRate", "ingressBurst", "egressRate", "egressBurst")
+_PORTS = range(1, 1 << 16)
+_REFUSED = {
+    "infiniband-guid": "InfiniBand is not supported; leave it out",
+    "ipam-claim-reference": "IPAMClaims are not supported; leave it out",
+}
+_KEYS = frozenset(
+    {
+        "name",
+        "namespace",
+        "interface",
+        "interfaceRequest",
+        "ips",
+        "mac",
+        "default-route",
+        "portMappings",
+        "bandwidth",
+        "cni-args",
+        "deviceID",
+        *_REFUSED,
+    }
+)
+
+
+def selections(text: str, namespace: str, where: str) -> tuple[NetworkSelection, ...]:
+    """What an annotation asks for, in its order; *namespace* is that of a definition that names none.
+
+    Raises:
+        NetworkRefused: the field that is wrong.
+    """
+    if not text.strip():
+        return ()
+    found = tuple(_long(text, namespace, where) if _JSON & {*text} else _short(text, namespace, where))
+    if len(found) > MOST:
+        raise NetworkRefused(where, f"asks for {len(found)} networks; a pod can have {MOST}")
+    return found
+
+
+def _short(text: str, namespace: str, where: str) -> Iterator[NetworkSelection]:
+    """``[namespace/]name[@interface]``, with commas between."""
+    for index, word in enumerate(text.split(",")):
+        at = f"{where}[{index}]"
+        if not word.strip():
+            raise NetworkRefused(at, "is empty; write NAMESPACE/NAME@INTERFACE, with commas between")
+        name, sign, interface = word.strip().partition("@")
+        if sign and not interface:
+            raise NetworkRefused(at, f"{word.strip()!r} names no interface behind the @")
+        space, slash, last = name.rpartition("/")
+        if slash and not space:
+            raise NetworkRefused(at, f"{word.strip()!r} names no namespace before the /")
+        yield NetworkSelection(_object(space or namespace, last, at), at, _interface(interface, at))
+
+
+def _long(text: str, namespace: str, where: str) -> Iterator[NetworkSelection]:
+    try:
+        found = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise NetworkRefused(where, f"is no JSON: {error}") from None
+    if not isinstance(found, list):
+        raise NetworkRefused(where, "is no JSON list; write [{...}], also for one network")
+    for index, one in enumerate(found):
+        at = f"{where}[{index}]"
+        if not isinstance(one, dict):
+            raise NetworkRefused(at, f"{one!r} is no object")
+        yield _selection(one, namespace, at)
+
+
+def _selection(one: Mapping[str, Any], namespace: str, at: str) -> NetworkSelection:
+    for key in one:
+        if key in _REFUSED:
+            raise NetworkRefused(f"{at}.{key}", _REFUSED[key])
+        if key not in _KEYS and "." not in key:  # others' keys have a domain
+            raise NetworkRefused(f"{at}.{key}", f"is not known; known are {', '.join(sorted(_KEYS - {*_REFUSED}))}")
+    interface = "interface" if one.get("interface") else "interfaceRequest"  # its name in early versions
+    return NetworkSelection(
+        name=_object(_text(one, "namespace", at) or namespace, _text(one, "name", at), at),
+        field=at,
+        interface=_interface(_text(one, interface, at), f"{at}.{interface}"),
+        ips=tuple(_each(one, "ips", at, _ip)),
+        mac=_mac(_text(one, "mac", at), f"{at}.mac"),
+        default_route=_default_route(one, at),
+        port_mappings=_port_mappings(one, at),
+        bandwidth=_bandwidth(one, at),
+        cni_args=_cni_args(one, at),
+        device=_text(one, "deviceID", at),
+    )
+
+
+def _object(namespace: str, name: str, at: str) -> ObjectName:
+    if not _NAMESPACE.fullmatch(namespace):
+        raise NetworkRefused(at, f"{namespace!r} is no name of a namespace")
+    if not name:
+        raise NetworkRefused(f"{at}.name", "is missing; name a NetworkAttachmentDefinition")
+    if not _NAME.fullmatch(name):
+        raise NetworkRefused(at, f"{name!r} is no name of a NetworkAttachmentDefinition")
+    return ObjectName(namespace, name)
+
+
+def _interface(text: str, at: str) -> str:
+    if text and not (_INTERFACE.fullmatch(text) and len(text.encode()) <= 15):  # noqa: PLR2004  IFNAMSIZ less the NUL
+        raise NetworkRefused(at, f"{text!r} is no interface name; those have 1 to 15 characters without / and :")
+    return text
+
+
+def _text(one: Mapping[str, Any], key: str, at: str) -> str:
+    value = one.get(key)
+    if value is not None and not isinstance(value, str):
+        raise NetworkRefused(f"{at}.{key}", f"{value!r} is no string")
+    return value or ""
+
+
+def _list(one: Mapping[str, Any], key: str, at: str) -> list[Any]:
+    value = one.get(key)
+    if value is not None and not isinstance(value, list):
+        raise NetworkRefused(f"{at}.{key}", f"{value!r} is no list")
+    return value or []
+
+
+def _each(one: Mapping[str, Any], key: str, at: str, read: Callable[[object, str], str]) -> Iterator[str]:
+    for index, value in enumerate(_list(one, key, at)):
+        yield read(value, f"{at}.{key}[{index}]")
+
+
+def _ip(value: object, at: str) -> str:
+    try:
+        ip_interface(str(value))
+    except ValueError:
+        raise NetworkRefused(at, f"{value!r} is no address") from None
+    return str(value)
+
+
+def _mac(text: str, at: str) -> str:
+    mac = text.lower().replace("-", ":")
+    if not mac:
+        return ""
+    if not _MAC.fullmatch(mac):
+        raise NetworkRefused(at, f"{text!r} is no MAC address")
+    if int(mac[:2], 16) & 1 or not mac.strip("0:"):
+        raise NetworkRefused(at, f"{text!r} is no address of a single device")
+    return mac
+
+
+def _default_route(one: Mapping[str, Any], at: str) -> tuple[Address, ...]:
+    found: list[Address] = []
+    for index, value in enumerate(_list(one, "default-route", at)):
+        where = f"{at}.default-route[{index}]"
+        try:
+            found.append(ip_address(str(value)))
+        except ValueError:
+            raise NetworkRefused(where, f"{value!r} is no address of a gateway") from None
+        if len({gateway.version for gateway in found}) < len(found):
+            raise NetworkRefused(where, "is a second gateway of its family; give one")
+    return tuple(found)
+
+
+def _port_mappings(one: Mapping[str, Any], at: str) -> str:
+    found = []
+    for index, value in enumerate(_list(one, "portMappings", at)):
+        where = f"{at}.portMappings[{index}]"
+        if not isinstance(value, dict):
+            raise NetworkRefused(where, f"{value!r} is no object")
+        for key in ("hostPort", "containerPort"):
+            if type(value.get(key)) is not int or value[key] not in _PORTS:
+                raise NetworkRefused(f"{where}.{key}", f"{value.get(key)!r} is no port")
+        protocol = value.get("protocol", "tcp")
+        if str(protocol).lower() not in {"tcp", "udp", "sctp"}:
+            raise NetworkRefused(f"{where}.protocol", f"{protocol!r} is none of tcp, udp and sctp")
+        found.append(value | {"protocol": str(protocol).lower()})
+    return _json(found)
+
+
+def _bandwidth(one: Mapping[str, Any], at: str) -> str:
+    found = one.get("bandwidth")
+    if found is None:
+        return ""
+    where = f"{at}.bandwidth"
+    if not isinstance(found, dict):
+        raise NetworkRefused(where, f"{found!r} is no object")
+    for key, value in found.items():
+        if key not in _RATES:
+            raise NetworkRefused(f"{where}.{key}", f"is not known; known are {', '.join(_RATES)}")
+        if type(value) is not int or value < 0:
+            raise NetworkRefused(f"{where}.{key}", f"{value!r} is no number of bits")
+    return _json(found)
+
+
+def _cni_args(one: Mapping[str, Any], at: str) -> str:
+    found = one.get("cni-args")
+    if found is not None and not isinstance(found, dict):
+        raise NetworkRefused(f"{at}.cni-args", f"{found!r} is no object")
+    return _json(found)
+
+
+def _json(value: object) -> str:
+    """As text, which is frozen; empty where there is nothing."""
+    return msgspec.json.encode(value).decode() if value else ""

@@ -1,0 +1,124 @@
+"""``spec.config`` of a NetworkAttachmentDefinition, or a file of the node: read as a list of plugins, or refused.
+
+Source: CNI specification 1.1.0, section 1; NPWG multi-network specification 1.3, section 3.2.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from agent.model.network import OUR_PLUGIN, Plugin, PluginList
+
+VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
+UNSAID = "0.1.0"  # what a configuration without cniVersion means
+NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
+LATER = frozenset({"sriov", "dpdk", "afxdp"})  # no executable has a part in these
+
+
+class NetworkRefused(ValueError):  # noqa: N818  the name says what happened
+    """A configuration or an annotation cannot be used; *field* is where, as a path."""
+
+    def __init__(self, field: str, text: str) -> None:
+        super().__init__(f"{field}: {text}")
+        self.field = field
+        self.text = text
+
+
+def plugin_list(config: str, name: str, where: str = "spec.config") -> PluginList:
+    """The plugins of a configuration, or of a list of them; *name* is the network's where it says none.
+
+    Raises:
+        NetworkRefused: it is no such configuration.
+    """
+    try:
+        found = msgspec.json.decode(config)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise NetworkRefused(where, f"is no JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise NetworkRefused(where, "is no JSON object; give a CNI configuration, or a list of plugins")
+    is_list = "plugins" in found
+    given = _name(found, name, where)
+    version = _version(found, where)
+    plugins = tuple(_plugins(found, where) if is_list else [_plugin(found, where)])
+    if len(plugins) > 1 and any(plugin.kind == OUR_PLUGIN for plugin in plugins):
+        raise NetworkRefused(f"{where}.plugins", f"{OUR_PLUGIN} stands in no chain of a definition; leave it out")
+    return PluginList(
+        name=given,
+        version=version,
+        plugins=plugins,
+        checks=not _switch(found, "disableCheck", where),
+        collects=not _switch(found, "disableGC", where),
+    )
+
+
+def _name(found: Mapping[str, Any], name: str, where: str) -> str:
+    given = found.get("name", "") or name
+    if not isinstance(given, str) or not NAME.fullmatch(given):
+        raise NetworkRefused(f"{where}.name", f"{given!r} is no network name; use letters, digits, '_', '.' and '-'")
+    return given
+
+
+def _version(found: Mapping[str, Any], where: str) -> str:
+    """The highest that we know of those that it offers."""
+    one, more = found.get("cniVersion", ""), found.get("cniVersions") or []
+    offered = [one or UNSAID, *(more if isinstance(more, list) else [more])]
+    known = [version for version in VERSIONS if version in offered]
+    if not known:
+        raise NetworkRefused(f"{where}.cniVersion", f"{one!r} is not known; known are {', '.join(VERSIONS)}")
+    return known[-1]
+
+
+def _plugins(found: Mapping[str, Any], where: str) -> Iterator[Plugin]:
+    plugins = found["plugins"]
+    if not isinstance(plugins, list) or not plugins:
+        raise NetworkRefused(f"{where}.plugins", "is no list of plugins; give at least one")
+    for index, one in enumerate(plugins):
+        at = f"{where}.plugins[{index}]"
+        if not isinstance(one, dict):
+            raise NetworkRefused(at, f"{one!r} is no object")
+        yield _plugin(one, at)
+
+
+def _plugin(one: Mapping[str, Any], where: str) -> Plugin:
+    kind = one.get("type")
+    if not isinstance(kind, str) or not kind:
+        raise NetworkRefused(f"{where}.type", "is missing; name the plugin, as macvlan")
+    if not NAME.fullmatch(kind):
+        raise NetworkRefused(f"{where}.type", f"{kind!r} is no name of a plugin; give its file's name without a path")
+    if kind in LATER:
+        raise NetworkRefused(f"{where}.type", f"{kind!r} is no kind that this version can make")
+    _ipam(one, where)
+    _object(one, "dns", where)
+    _object(one, "args", where)
+    capabilities = _object(one, "capabilities", where)
+    for name, is_wanted in capabilities.items():
+        if not isinstance(is_wanted, bool):
+            raise NetworkRefused(f"{where}.capabilities.{name}", f"{is_wanted!r} is neither true nor false")
+    wanted = frozenset(name for name, is_wanted in capabilities.items() if is_wanted)
+    return Plugin(kind, wanted, msgspec.json.encode(one).decode())
+
+
+def _ipam(one: Mapping[str, Any], where: str) -> None:
+    ipam = _object(one, "ipam", where)
+    kind = ipam.get("type", "")
+    if not isinstance(kind, str) or (kind and not NAME.fullmatch(kind)):
+        raise NetworkRefused(f"{where}.ipam.type", f"{kind!r} is no name of a plugin, as host-local")
+    if ipam and not kind:
+        raise NetworkRefused(f"{where}.ipam.type", "is missing; name the plugin, as host-local, or leave ipam out")
+
+
+def _object(found: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
+    value = found.get(key)
+    if value is not None and not isinstance(value, dict):
+        raise NetworkRefused(f"{where}.{key}", f"{value!r} is no object")
+    return value or {}
+
+
+def _switch(found: Mapping[str, Any], key: str, where: str) -> bool:
+    """A switch, which libcni takes as a text too."""
+    value = found.get(key, False)
+    if str(value).lower() not in {"true", "false"}:
+        raise NetworkRefused(f"{where}.{key}", f"{value!r} is neither true nor false")
+    return str(value).lower() == "true"

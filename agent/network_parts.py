@@ -1,0 +1,78 @@
+"""The parts that give pods further networks, made of the options: plugins, records, and who knows what pods ask for."""
+
+from collections.abc import Iterator
+from functools import partial
+from ipaddress import ip_network
+from typing import TYPE_CHECKING
+
+from agent.cni.network_source import NetworkSource
+from agent.model.address import Network
+from agent.model.network import NetworkRules
+from agent.options.config import Options
+from agent.pods.attachments import boot_id
+from agent.pods.delegate import Delegates
+from agent.pods.network_record import FOLDER, NetworkRecords, NetworkSet
+from agent.pods.network_routes import PodRoutes
+from agent.pods.networks import Networks, is_alive
+from agent.pods.plugin import HOST_ROOT, Plugins
+from agent.pods.pods import Pods
+from agent.prepare import Prepared
+from agent.threads import Threads
+from agent.watch.mirror import Mirror
+
+if TYPE_CHECKING:
+    from agent.kube.network_status import NetworkStatusWriter
+
+
+def plugins(options: Options) -> Plugins:
+    """The node's CNI plugins."""
+    return Plugins(options.cni_bin_dir, HOST_ROOT if HOST_ROOT.is_dir() else None)
+
+
+def networks(options: Options, mirror: Mirror, pods: Pods) -> Networks:
+    """Who makes pods' further interfaces."""
+    boot = boot_id()
+    return Networks(
+        NetworkRecords(options.state_dir / FOLDER),
+        Delegates(plugins(options)),
+        PodRoutes(lambda: _cluster_ranges(options, mirror)),
+        lambda one: is_alive(one, boot, pods.find),
+    )
+
+
+def _cluster_ranges(options: Options, mirror: Mirror) -> Iterator[Network]:
+    """The ranges of the cluster as it is now: of services, and of each node and its pods."""
+    yield from options.service_cidrs
+    for node in mirror.cluster.nodes.values():
+        yield from node.pod_cidrs
+        yield from (ip_network(address) for address in node.internal_ips)
+
+
+def source(options: Options, prepared: Prepared, mirror: Mirror) -> NetworkSource | None:
+    """Who knows which networks pods ask for; None where they are given none."""
+    if not options.networks:
+        return None
+    rules = NetworkRules(options.network_namespace_isolation, frozenset(options.network_global_namespaces))
+    files = options.network_conf_dir
+    if HOST_ROOT.is_dir():
+        files = HOST_ROOT / files.relative_to("/")
+    if prepared.client is None:
+        return NetworkSource(lambda: mirror.cluster, rules, files)
+    from agent.kube.pods import ask_pod  # noqa: PLC0415  imported as the client of the API server is
+
+    return NetworkSource(lambda: mirror.cluster, rules, files, ask_pod=partial(ask_pod, prepared.client))
+
+
+def status_writer(options: Options, prepared: Prepared, threads: Threads) -> "NetworkStatusWriter | None":
+    """Who writes pods' networks to the API server; imported as its client is."""
+    if not options.networks or prepared.client is None:
+        return None
+    from agent.kube.network_status import NetworkStatusWriter  # noqa: PLC0415  as above
+
+    return NetworkStatusWriter(prepared.client, threads)
+
+
+def tell(writer: "NetworkStatusWriter | None", one: NetworkSet) -> None:
+    """Have a pod's networks written to it."""
+    if writer is not None and one.pod is not None:
+        writer.write(one.pod, one.pod_uid, one.status)

@@ -1,0 +1,203 @@
+"""An interface made and unmade by the plugins of a network's configuration, one behind the other.
+
+What each is told is the specification's: its configuration, what it declared to want of the request, and the result
+of the one before it.
+
+Source: CNI specification 1.1.0, section 4 ("Execution of Network Configurations").
+"""
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from agent.model.network import Plugin, PluginList
+from agent.pods.network_record import InterfaceRecord, NetworkSet
+from agent.pods.plugin import PluginFailed, Plugins
+
+DEVICE_INFO = Path("/var/run/k8s.cni.cncf.io/devinfo/cni")
+DEVICE_INFO_FILE = "CNIDeviceInfoFile"
+_CHAINS, _KEEPS, _GC = "0.3.0", "0.4.0", "1.1.0"  # versions since which there are prevResult; CHECK; GC and STATUS
+
+
+class DelegateFailed(Exception):  # noqa: N818  the name says what happened
+    """An interface could not be made, unmade or checked; the message names it."""
+
+    def __init__(self, interface: InterfaceRecord, failed: PluginFailed) -> None:
+        super().__init__(f"{interface.interface} of {interface.network}: {failed}")
+        self.code = failed.code
+
+
+@dataclass(frozen=True, slots=True)
+class Delegates:
+    """The plugins of one node, asked for whole interfaces."""
+
+    plugins: Plugins
+
+    def look(self, one: InterfaceRecord) -> None:
+        """See that there is all that makes it, before anything is made.
+
+        Raises:
+            DelegateFailed: a plugin is not there.
+        """
+        for plugin in one.plugins:
+            if lack := self.plugins.lack(plugin.kind):
+                raise DelegateFailed(one, PluginFailed(plugin.kind, lack))
+
+    def add(self, owner: NetworkSet, one: InterfaceRecord, deadline: float) -> str:
+        """Make it; the result as JSON.
+
+        Raises:
+            DelegateFailed: a plugin did not; what those before it made is still there.
+        """
+        previous: Any = None
+        for plugin in one.list.plugins:
+            previous = self._run("ADD", owner, one, plugin, previous, deadline)
+        return msgspec.json.encode(previous or {}).decode()
+
+    def delete(self, owner: NetworkSet, one: InterfaceRecord, deadline: float) -> None:
+        """Unmake it, the last plugin first; each is asked, also when another fails.
+
+        Raises:
+            DelegateFailed: the first that failed.
+        """
+        previous = msgspec.json.decode(one.result) if one.result and one.version >= _KEEPS else None
+        failed: list[DelegateFailed] = []
+        for plugin in reversed(one.list.plugins):
+            try:
+                self._run("DEL", owner, one, plugin, previous, deadline)
+            except DelegateFailed as error:
+                failed.append(error)
+        if failed:
+            raise failed[0]
+
+    def check(self, owner: NetworkSet, one: InterfaceRecord, deadline: float) -> None:
+        """Ask each whether it is as it was made.
+
+        Raises:
+            DelegateFailed: the first that finds that it is not.
+        """
+        if not one.checks or one.version < _KEEPS:
+            return
+        previous = msgspec.json.decode(one.result or "{}")
+        for plugin in one.list.plugins:
+            self._run("CHECK", owner, one, plugin, previous, deadline)
+
+    def collect(self, plugins: PluginList, valid: Iterable[tuple[str, str]], deadline: float) -> None:
+        """Have a network's plugins forget attachments that are not *valid*: container id and interface.
+
+        Raises:
+            PluginFailed: the first that failed; all were asked.
+        """
+        if not plugins.collects:
+            return
+        listed = [{"containerID": container, "ifname": interface} for container, interface in sorted(valid)]
+        both = {"cni.dev/valid-attachments": listed, "cni.dev/attachments": listed}  # libcni's first name for it too
+        self._ask_all("GC", plugins, both, deadline)
+
+    def status(self, plugins: PluginList, deadline: float) -> None:
+        """Ask a network's plugins whether they can serve.
+
+        Raises:
+            PluginFailed: the first that cannot.
+        """
+        self._ask_all("STATUS", plugins, {}, deadline)
+
+    def device_info(self, owner: NetworkSet, one: InterfaceRecord) -> Any:
+        """What a plugin has written of the interface's device; None where none did."""
+        try:
+            return msgspec.json.decode(self._seen(device_info_file(owner, one)).read_bytes())
+        except (OSError, msgspec.DecodeError):
+            return None
+
+    def forget_device_info(self, owner: NetworkSet, one: InterfaceRecord) -> None:
+        """Take away what is written of it."""
+        with suppress(OSError):
+            self._seen(device_info_file(owner, one)).unlink(missing_ok=True)
+
+    def _seen(self, path: Path) -> Path:
+        """A file of the node's, as we see it."""
+        return self.plugins.root / path.relative_to("/") if self.plugins.root else path
+
+    def _ask_all(self, command: str, plugins: PluginList, more: Mapping[str, Any], deadline: float) -> None:
+        """A command that is about the network as a whole."""
+        if plugins.version < _GC:
+            return
+        failed: list[PluginFailed] = []
+        for plugin in plugins.plugins:
+            config = {**_config(plugin, plugins, {}), **more}
+            try:
+                self.plugins.run(plugin.kind, {"CNI_COMMAND": command}, config, deadline)
+            except PluginFailed as error:
+                failed.append(error)
+        if failed:
+            raise failed[0]
+
+    def _run(  # noqa: PLR0913, PLR0917  what a plugin is told
+        self,
+        command: str,
+        owner: NetworkSet,
+        one: InterfaceRecord,
+        plugin: Plugin,
+        previous: Any,
+        deadline: float,
+    ) -> Any:
+        config = _config(plugin, one.list, _runtime(owner, one))
+        if one.device:
+            config |= {"deviceID": one.device, "pciBusID": one.device}
+        if one.cni_args:
+            args = config.get("args") or {}
+            config["args"] = args | {"cni": (args.get("cni") or {}) | msgspec.json.decode(one.cni_args)}
+        if previous is not None and one.version >= _CHAINS:
+            config["prevResult"] = previous
+        environment = {
+            "CNI_COMMAND": command,
+            "CNI_CONTAINERID": owner.container_id,
+            "CNI_NETNS": owner.netns,
+            "CNI_IFNAME": one.interface,
+            "CNI_ARGS": ";".join(f"{key}={value}" for key, value in _args(owner, one)),
+        }
+        try:
+            return self.plugins.run(plugin.kind, environment, config, deadline)
+        except PluginFailed as failed:
+            raise DelegateFailed(one, failed) from failed
+
+
+def device_info_file(owner: NetworkSet, one: InterfaceRecord) -> Path:
+    """Where a plugin that wants it writes what the interface's device is.
+
+    Source: NPWG device information specification 1.1.0, section 2.
+    """
+    return DEVICE_INFO / f"{one.name}-{owner.container_id}_{one.interface}"
+
+
+def without_netns(owner: NetworkSet) -> NetworkSet:
+    """The same for a DEL, where its namespace is not there any more, or another's."""
+    return msgspec.structs.replace(owner, netns="")
+
+
+def _config(plugin: Plugin, plugins: PluginList, runtime: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = msgspec.json.decode(plugin.config)
+    found.pop("capabilities", None)
+    found |= {"name": plugins.name, "cniVersion": plugins.version}
+    wanted = {key: value for key, value in runtime.items() if key in plugin.capabilities}
+    return found | ({"runtimeConfig": wanted} if wanted else {})
+
+
+def _runtime(owner: NetworkSet, one: InterfaceRecord) -> Mapping[str, Any]:
+    asked: dict[str, Any] = msgspec.json.decode(one.runtime)
+    return asked | {DEVICE_INFO_FILE: str(device_info_file(owner, one))}
+
+
+def _args(owner: NetworkSet, one: InterfaceRecord) -> Iterable[tuple[str, str]]:
+    yield "IgnoreUnknown", "1"
+    if owner.pod is not None:
+        yield "K8S_POD_NAMESPACE", owner.pod.namespace
+        yield "K8S_POD_NAME", owner.pod.name
+        yield "K8S_POD_INFRA_CONTAINER_ID", owner.container_id
+    if owner.pod_uid:
+        yield "K8S_POD_UID", owner.pod_uid
+    yield from one.args

@@ -1,0 +1,328 @@
+"""The interfaces of this node's pods that other plugins make: all of a pod's in their order, or none.
+
+Stands between those who are asked (``agent.cni``) and those who do the work: plugins (``delegate``), the pod's routes
+(``network_routes``) and the disk (``network_record``). What was begun is on the disk before a plugin is executed, so
+that a DEL, or the next agent, undoes it wherever this one died. Called from a thread per request, and from one that
+looks after what nobody asks for any more; a plugin that hangs keeps its own pod waiting, and no other.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from agent.compile.network_status import Entry, annotation, entries
+from agent.log import logger
+from agent.model.attachment import AttachmentKey
+from agent.model.name import Problem
+from agent.model.network import DEFINITION, InterfaceRequest, PluginList
+from agent.netlink.netns import NoSuchNetns, open_netns
+from agent.pods import fail_points
+from agent.pods.delegate import DelegateFailed, Delegates, without_netns
+from agent.pods.errors import AlreadyAttached, NetworkFailed
+from agent.pods.network_record import InterfaceRecord, NetworkRecords, NetworkSet, Step, interface_record
+from agent.pods.network_routes import Routed
+from agent.pods.plugin import PluginFailed
+
+log = logger(__name__)
+
+ADD_S = 25.0  # for all plugins of an ADD; with what comes before and behind it less than the shim waits
+UNDO_S = 10.0  # of that, for what is undone when one fails
+DEL_S = 40.0
+_LOCKS = 256  # that all containers share
+_replaced = msgspec.structs.replace
+
+IsAlive = Callable[[NetworkSet], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What an ADD made."""
+
+    owner: NetworkSet
+    results: tuple[dict[str, Any], ...]  # of each interface
+
+
+class Networks:
+    """The networks of one node's pods."""
+
+    def __init__(
+        self,
+        records: NetworkRecords,
+        delegates: Delegates,
+        route: Routed,
+        is_alive: IsAlive,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """*is_alive* tells whether a container is still there; *clock* gives seconds."""
+        self._records = records
+        self._delegates = delegates
+        self._route = route
+        self._is_alive = is_alive
+        self._clock = clock
+        self._locks = tuple(threading.Lock() for _ in range(_LOCKS))
+        self.wake = threading.Event()  # there is something to look after
+        self.problems: tuple[Problem, ...] = ()  # networks in use whose plugins cannot serve now
+
+    def restore(self) -> None:
+        """Take over what an earlier agent left."""
+        self._records.load()
+        self.wake.set()
+
+    def all(self) -> tuple[NetworkSet, ...]:
+        """The pods of this moment that have such interfaces."""
+        return self._records.all()
+
+    def find(self, key: AttachmentKey) -> NetworkSet | None:
+        """What a container has."""
+        return self._records.get(key)
+
+    def add(self, owner: NetworkSet, wanted: Iterable[InterfaceRequest], first: Iterable[Entry]) -> Made:
+        """Make all interfaces that are wanted, or leave none.
+
+        *first* are the entries of network-status of a first interface that is our own.
+
+        Raises:
+            AlreadyAttached: the container has some.
+            NetworkFailed: a plugin or the kernel refused, or took too long.
+            OSError: the disk refuses.
+        """
+        until = self._clock() + ADD_S
+        with self._alone(owner.key):
+            self._clear(owner.key, until)
+            one = _replaced(owner, interfaces=tuple(map(interface_record, wanted)))
+            try:
+                for each in one.interfaces:
+                    self._delegates.look(each)
+                made = self._make(one, tuple(first), until)
+            except BaseException as error:
+                self._roll_back(owner.key)
+                if isinstance(error, DelegateFailed):
+                    raise NetworkFailed(str(error)) from error
+                raise
+        log.info("pod's networks are made", pod=str(one.pod or one.container_id), networks=len(one.interfaces))
+        return made
+
+    def delete(self, key: AttachmentKey, asked_at_ns: int | None = None) -> None:
+        """Unmake all, the last first; done already is done well. All are tried before the first failure is told.
+
+        One that was asked for after *asked_at_ns*, by CLOCK_BOOTTIME, is not the one meant.
+
+        Raises:
+            NetworkFailed: a plugin refused, or took too long; another DEL tries again what is left.
+            OSError: the disk refuses.
+        """
+        with self._alone(key):
+            one = self._records.get(key)
+            if one is not None and not self._is_younger(one, asked_at_ns):
+                self._undo(one, self._clock() + DEL_S)
+
+    def leave(self, key: AttachmentKey, asked_at_ns: int | None) -> None:
+        """As :meth:`delete`, later and by another thread: for what nobody waits for.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        with self._alone(key):
+            one = self._records.get(key)
+            if one is None or self._is_younger(one, asked_at_ns):
+                return
+            self._records.put(_replaced(one, is_leaving=True))
+        self.wake.set()
+
+    def check(self, key: AttachmentKey) -> None:
+        """Ask the plugins whether all is as they made it.
+
+        Raises:
+            NetworkFailed: something is not.
+        """
+        one = self._records.get(key)
+        if one is None:
+            return
+        until = self._clock() + ADD_S
+        for each in one.interfaces:
+            try:
+                self._delegates.check(one, each, until)
+            except DelegateFailed as error:
+                raise NetworkFailed(str(error)) from error
+
+    def keep_only(self, network: str, valid: frozenset[AttachmentKey], asked_at_ns: int | None) -> tuple[str, ...]:
+        """Unmake what containers have that are not *valid*, and have the plugins forget them; what went wrong.
+
+        Of those alone whose runtime asked by a configuration of this name.
+        """
+        wrong = []
+        for one in self._records.all():
+            if one.cluster_network == network and one.key not in valid:
+                try:
+                    self.delete(one.key, asked_at_ns)
+                except (NetworkFailed, OSError) as error:
+                    wrong.append(f"{one.container_id}: {error}")
+        until = self._clock() + DEL_S
+        for plugins, those in self._by_list().items():
+            try:
+                self._delegates.collect(plugins, those, until)
+            except PluginFailed as error:
+                wrong.append(f"network {plugins.name}: {error}")
+        return tuple(wrong)
+
+    def collect(self) -> None:
+        """Unmake what is half made or of containers that are gone, as far as nobody is at it."""
+        for one in self._records.all():
+            if one.is_whole and not one.is_leaving and self._is_alive(one):
+                continue
+            lock = self._lock(one.key)
+            if not lock.acquire(blocking=False):
+                continue  # its own request is at it
+            try:
+                self._bury(one.key)
+            except (NetworkFailed, OSError) as error:
+                log.warning("networks of a pod that is gone cannot be unmade; tried again", why=error)
+            finally:
+                lock.release()
+
+    def look(self) -> None:
+        """Ask the plugins of the networks in use whether they can serve: what cannot is a problem."""
+        used = {each.list: each.network for one in self._records.all() for each in one.interfaces}
+        found = []
+        for plugins, network in used.items():
+            try:
+                self._delegates.status(plugins, self._clock() + UNDO_S)
+            except PluginFailed as error:
+                found.append(Problem(DEFINITION, network, "spec.config", f"cannot serve now: {error}"))
+        self.problems = tuple(sorted(set(found)))
+
+    def _bury(self, key: AttachmentKey) -> None:
+        one = self._records.get(key)
+        if one is not None and not (one.is_whole and not one.is_leaving and self._is_alive(one)):
+            self._undo(one, self._clock() + UNDO_S)
+            log.info("networks of a pod that is gone are unmade", pod=str(one.pod or one.container_id))
+
+    def _by_list(self) -> dict[PluginList, set[tuple[str, str]]]:
+        """The attachments of each configuration that is in use."""
+        found: dict[PluginList, set[tuple[str, str]]] = {}
+        names: dict[str, set[tuple[str, str]]] = {}
+        for one in self._records.all():
+            for each in one.interfaces:
+                valid = names.setdefault(each.name, set())
+                found.setdefault(each.list, valid)
+                valid.add((one.container_id, each.interface))
+        return found
+
+    def _is_younger(self, one: NetworkSet, asked_at_ns: int | None) -> bool:
+        return asked_at_ns is not None and one.asked_at_ns > asked_at_ns and self._is_alive(one)
+
+    def _clear(self, key: AttachmentKey, until: float) -> None:
+        """Undo what an ADD left that did not end well."""
+        left = self._records.get(key)
+        if left is None:
+            return
+        if left.is_whole and not left.is_leaving and self._is_alive(left):
+            raise AlreadyAttached(f"{key[0]} has its networks already; DEL comes first")
+        self._undo(left, until)
+
+    def _make(self, one: NetworkSet, first: tuple[Entry, ...], until: float) -> Made:
+        results: list[dict[str, Any]] = []
+        told = list(first)
+        for index, each in enumerate(one.interfaces):
+            one = self._at(one, index, step=Step.BEGUN)
+            fail_points.reached("NETWORK noted")
+            result = self._delegates.add(one, each, until)
+            fail_points.reached("NETWORK made")
+            one = self._at(one, index, is_noted=False, step=Step.MADE, result=result)
+            results.append(msgspec.json.decode(result))
+            info = self._delegates.device_info(one, each)
+            told += _entries(each, results[-1], info, is_first=one.replaces_first and not index)
+        routed = [each for each in one.interfaces if each.default_route]
+        if not one.replaces_first or routed:
+            self._route(one, routed)
+        one = _replaced(one, is_whole=True, status=annotation(_one_way_out(told, routed)))
+        self._records.put(one)
+        fail_points.reached("NETWORKS noted")
+        return Made(one, tuple(results))
+
+    def _at(self, one: NetworkSet, index: int, *, is_noted: bool = True, **changed: Any) -> NetworkSet:
+        """With another state of one interface, on the disk if *is_noted*; else the next write takes it along."""
+        every = list(one.interfaces)
+        every[index] = _replaced(every[index], **changed)
+        one = _replaced(one, interfaces=tuple(every))
+        if is_noted:
+            self._records.put(one)
+        return one
+
+    def _roll_back(self, key: AttachmentKey) -> None:
+        """Undo an ADD that failed; what cannot be undone in time is left to :meth:`collect`."""
+        left = self._records.get(key)
+        if left is None:
+            return
+        try:
+            self._undo(left, self._clock() + UNDO_S)
+        except (NetworkFailed, OSError) as error:
+            log.warning("networks half made cannot be unmade; tried again", why=error)
+
+    def _undo(self, one: NetworkSet, until: float) -> None:
+        """Unmake what was begun, the last first; what is left of it stays on the disk."""
+        if not one.is_leaving:
+            one = _replaced(one, is_leaving=True)
+            with suppress(OSError):  # a full disk keeps no pod from going
+                self._records.put(one)
+        seen = one if self._is_alive(one) else without_netns(one)
+        left: list[InterfaceRecord] = []
+        failed: list[DelegateFailed] = []
+        begun = [each for each in one.interfaces if each.step is not Step.WANTED]
+        while begun:
+            now = self._clock()
+            share = now + (until - now) / len(begun)  # one that hangs leaves the others theirs
+            each = begun.pop()
+            try:
+                self._delegates.delete(seen, each, share)
+                self._delegates.forget_device_info(one, each)
+            except DelegateFailed as error:
+                failed.append(error)
+                left.insert(0, each)
+            fail_points.reached("NETWORK unmade")
+        if failed:
+            with suppress(OSError):
+                self._records.put(_replaced(one, interfaces=tuple(left)))
+            raise NetworkFailed("; ".join(map(str, failed)))
+        self._records.remove(one.key)
+        fail_points.reached("NETWORKS forgotten")
+
+    def _lock(self, key: AttachmentKey) -> threading.Lock:
+        return self._locks[hash(key[0]) % _LOCKS]
+
+    @contextmanager
+    def _alone(self, key: AttachmentKey) -> Iterator[None]:
+        """One request at a time per container."""
+        with self._lock(key):
+            yield
+
+
+def _entries(each: InterfaceRecord, result: dict[str, Any], info: Any, *, is_first: bool) -> Iterator[Entry]:
+    ways = None if is_first else each.default_route
+    return entries(str(each.network), each.interface, result, is_default=is_first, gateways=ways, device_info=info)
+
+
+def _one_way_out(told: Iterable[Entry], routed: Iterable[InterfaceRecord]) -> Iterator[Entry]:
+    """The entries, of which those alone have gateways that the pod's default routes lead to."""
+    moved = {each.interface for each in routed}
+    for entry in told:
+        is_moved_away = moved and entry["interface"] not in moved
+        yield {key: value for key, value in entry.items() if key != "gateway"} if is_moved_away else entry
+
+
+def is_alive(one: NetworkSet, boot: str, find: Callable[[AttachmentKey], object]) -> bool:
+    """Whether a container is there still: its interface of ours, by *find*, or else its namespace."""
+    if one.boot != boot:
+        return False
+    if find(one.key) is not None:
+        return True
+    try:
+        with open_netns(one.netns, may_be_host=True) as there:
+            return there.cookie == one.netns_cookie
+    except (NoSuchNetns, OSError):
+        return False

@@ -1,0 +1,275 @@
+"""Annotations in each form that Multus documents, with definitions, to interfaces; what is wrong, by its field."""
+
+import json
+from typing import Any
+
+import pytest
+
+from agent.compile.network import DEFAULT_FIELD, NETWORKS_FIELD, Devices, PodInterfaces, asked, interfaces, problems
+from agent.compile.network_config import NetworkRefused, plugin_list
+from agent.compile.network_status import annotation, entries
+from agent.model.name import ObjectName
+from agent.model.network import DEFAULT_NETWORK, NETWORKS, NetworkDefinition, NetworkRules
+
+POD = ObjectName("apps", "web-0")
+ALL = {"ips": True, "mac": True, "portMappings": True, "bandwidth": True}
+FREE = NetworkRules()
+
+
+def definition(namespace: str, name: str, resource: str = "", **config: Any) -> NetworkDefinition:
+    text = json.dumps({"cniVersion": "1.0.0", "type": "macvlan", **config})
+    return NetworkDefinition(ObjectName(namespace, name), plugin_list(text, name), resource)
+
+
+DEFINITIONS = {
+    one.name: one
+    for one in (
+        definition("apps", "lan"),
+        definition("apps", "all", capabilities=ALL),
+        definition("shared", "lan"),
+        definition("other", "lan"),
+        definition("apps", "vf", "vendor.com/vf", type="host-device"),
+        definition("kube-system", "first", type="bridge"),
+        definition("kube-system", "ours", type="sluiceway-cni"),
+        NetworkDefinition(ObjectName("apps", "wrong"), fault="spec.config: is no JSON"),
+        NetworkDefinition(ObjectName("apps", "file")),
+    )
+}
+
+
+def made(annotations: dict[str, str], rules: NetworkRules = FREE, devices: Devices | None = None) -> PodInterfaces:
+    return interfaces(asked(POD, annotations), POD, DEFINITIONS, rules, devices=devices or {})
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        pytest.param("lan", ["apps/lan net1"], id="a name is of the pod's namespace"),
+        pytest.param("shared/lan", ["shared/lan net1"], id="or of the one before it"),
+        pytest.param("lan@data0", ["apps/lan data0"], id="the interface stands behind an @"),
+        pytest.param(
+            "other/lan@a, lan ,lan", ["other/lan a", "apps/lan net2", "apps/lan net3"], id="several, in order"
+        ),
+        pytest.param('[{"name":"lan"}]', ["apps/lan net1"], id="JSON"),
+        pytest.param(
+            '[{"name":"lan","namespace":"shared","interface":"x"},{"name":"lan","interfaceRequest":"y"},{"name":"all"}]',
+            ["shared/lan x", "apps/lan y", "apps/all net3"],
+            id="JSON with namespaces and interfaces, an old name among them",
+        ),
+        pytest.param('[{"name":"lan","example.com/any":7}]', ["apps/lan net1"], id="others' keys have a domain"),
+        pytest.param("  ", [], id="nothing"),
+        pytest.param("[]", [], id="an empty list"),
+    ],
+)
+def test_networks_are_named_in_each_form(text: str, names: list[str]) -> None:
+    found = made({NETWORKS: text})
+    assert [f"{one.network} {one.interface}" for one in found.more] == names
+    assert found.first is None
+
+
+def test_what_the_plugins_are_to_be_told() -> None:
+    ports = [{"hostPort": 80, "containerPort": 8080, "protocol": "TCP"}]
+    element = {
+        "name": "all",
+        "ips": ["10.1.1.5", "fd00::5/64"],
+        "mac": "02-AA-BB-CC-DD-EE",
+        "portMappings": ports,
+        "bandwidth": {"ingressRate": 1000, "egressBurst": 5},
+        "cni-args": {"color": "red", "n": 3, "bad": "a;b", "deep": []},
+        "default-route": ["10.1.1.1", "fd00::1"],
+        "deviceID": "0000:03:02.0",
+    }
+    (one,) = made({NETWORKS: json.dumps([element])}).more
+    assert json.loads(one.runtime) == {
+        "ips": ["10.1.1.5", "fd00::5/64"],
+        "mac": "02:aa:bb:cc:dd:ee",
+        "portMappings": [{"hostPort": 80, "containerPort": 8080, "protocol": "tcp"}],
+        "bandwidth": {"ingressRate": 1000, "egressBurst": 5},
+        "deviceID": "0000:03:02.0",
+    }
+    assert one.args == (("MAC", "02:aa:bb:cc:dd:ee"), ("color", "red"), ("n", "3"))
+    assert json.loads(one.cni_args)["deep"] == []
+    assert [str(way) for way in one.default_route] == ["10.1.1.1", "fd00::1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "says"),
+    [
+        pytest.param("a,,b", "[1]", "is empty", id="nothing between commas"),
+        pytest.param("lan@", "[0]", "names no interface", id="nothing behind the @"),
+        pytest.param("/lan", "[0]", "names no namespace", id="nothing before the slash"),
+        pytest.param("a/b/c", "[0]", "'a/b' is no name of a namespace", id="two slashes"),
+        pytest.param("Lan", "[0]", "'Lan' is no name", id="capital letters"),
+        pytest.param("lan@aaaaaaaaaaaaaaaa", "[0]", "is no interface name", id="16 characters"),
+        pytest.param("lan@a/b", "[0]", "is no interface name", id="a slash in an interface"),
+        pytest.param("lan@eth0", "[0].interface", "eth0 is another interface", id="the first one's name"),
+        pytest.param("lan@net2,lan", "[0].interface", "net2 is another interface", id="one name twice"),
+        pytest.param('{"name":"lan"}', "", "is no JSON list", id="a lone object"),
+        pytest.param('[{"name":"lan"]', "", "is no JSON", id="broken JSON"),
+        pytest.param('["lan"]', "[0]", "is no object", id="a text in a list"),
+        pytest.param('[{"namespace":"apps"}]', "[0].name", "is missing", id="no name"),
+        pytest.param('[{"name":7}]', "[0].name", "7 is no string", id="a number for a name"),
+        pytest.param('[{"name":"lan","ipz":[]}]', "[0].ipz", "is not known", id="a key that is not known"),
+        pytest.param('[{"name":"lan","infiniband-guid":"x"}]', "[0].infiniband-guid", "InfiniBand", id="InfiniBand"),
+        pytest.param('[{"name":"all","ips":["x"]}]', "[0].ips[0]", "'x' is no address", id="no address"),
+        pytest.param('[{"name":"all","ips":"10.0.0.1"}]', "[0].ips", "is no list", id="addresses that are no list"),
+        pytest.param('[{"name":"all","mac":"zz"}]', "[0].mac", "is no MAC", id="no MAC"),
+        pytest.param('[{"name":"all","mac":"01:00:00:00:00:01"}]', "[0].mac", "single device", id="a group's MAC"),
+        pytest.param(
+            '[{"name":"lan","mac":"02:00:00:00:00:01"}]', "[0].mac", "no plugin of apps/lan", id="unheard MAC"
+        ),
+        pytest.param('[{"name":"lan","bandwidth":{"ingressRate":1}}]', "[0].bandwidth", "no plugin", id="unheard rate"),
+        pytest.param(
+            '[{"name":"all","bandwidth":{"rate":1}}]', "[0].bandwidth.rate", "is not known", id="a wrong rate"
+        ),
+        pytest.param(
+            '[{"name":"all","portMappings":[{"hostPort":0}]}]',
+            "[0].portMappings[0].hostPort",
+            "0 is no port",
+            id="port 0",
+        ),
+        pytest.param(
+            '[{"name":"lan","default-route":["x"]}]', "[0].default-route[0]", "is no address", id="no gateway"
+        ),
+        pytest.param(
+            '[{"name":"lan","default-route":["10.0.0.1","10.0.0.2"]}]',
+            "[0].default-route[1]",
+            "second gateway",
+            id="two gateways of a family",
+        ),
+        pytest.param(
+            '[{"name":"lan","default-route":["10.0.0.1"]},{"name":"lan","default-route":["fd00::1"]}]',
+            "[1].default-route",
+            "a pod has one way out",
+            id="two ways out",
+        ),
+        pytest.param(
+            '[{"name":"lan","cni-args":[]}]', "[0].cni-args", "is no object", id="arguments that are no object"
+        ),
+        pytest.param("none", "[0]", "there is no NetworkAttachmentDefinition apps/none", id="no definition"),
+        pytest.param("lan,wrong", "[1]", "cannot be used: spec.config: is no JSON", id="a wrong definition"),
+        pytest.param("file", "[0]", "no file of this node", id="neither a configuration nor a file"),
+        pytest.param("vf", "[0]", "vendor.com/vf, of which the pod has 0", id="no device"),
+        pytest.param("kube-system/ours", "[0]", "sluiceway-cni, which makes a pod's first interface", id="ours"),
+        pytest.param(",".join(["lan"] * 65), "", "asks for 65 networks; a pod can have 64", id="too many"),
+    ],
+)
+def test_what_is_wrong_names_its_field(text: str, field: str, says: str) -> None:
+    with pytest.raises(NetworkRefused) as refused:
+        made({NETWORKS: text})
+    assert (refused.value.field, says in refused.value.text) == (f"{NETWORKS_FIELD}{field}", True), refused.value
+    told = [*problems({POD: {NETWORKS: text}}, DEFINITIONS, FREE)]
+    is_of_devices = "of which the pod has" in says
+    assert [(one.kind, one.name, one.field) for one in told] == (
+        [] if is_of_devices else [("Pod", POD, refused.value.field)]
+    )
+
+
+def test_a_pods_devices_go_to_its_networks_in_order() -> None:
+    found = made({NETWORKS: "vf,lan,vf"}, devices={"vendor.com/vf": ("0000:03:02.0", "0000:03:02.1")})
+    assert [one.device for one in found.more] == ["0000:03:02.0", "", "0000:03:02.1"]
+    with pytest.raises(NetworkRefused, match="of which the pod has 1"):
+        made({NETWORKS: "vf,vf"}, devices={"vendor.com/vf": ("0000:03:02.0",)})
+
+
+def test_an_isolated_pod_names_its_own_namespaces_definitions_and_shared_ones() -> None:
+    rules = NetworkRules(is_isolated=True, global_namespaces=frozenset({"shared"}))
+    assert len(made({NETWORKS: "lan,shared/lan"}, rules).more) == 2
+    with pytest.raises(NetworkRefused, match="other/lan is of another namespace"):
+        made({NETWORKS: "lan,other/lan"}, rules)
+
+
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        pytest.param("first", "kube-system/first eth0", id="of the system's namespace"),
+        pytest.param('[{"name":"first"}]', "kube-system/first eth0", id="as JSON"),
+        pytest.param("kube-system/ours", "", id="ours, which is so anyway"),
+    ],
+)
+def test_the_first_interface_can_be_on_another_network(text: str, first: str) -> None:
+    found = made({DEFAULT_NETWORK: text, NETWORKS: "lan"})
+    assert (f"{found.first.network} {found.first.interface}" if found.first else "") == first
+    assert [one.interface for one in found.more] == ["net1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        pytest.param("first,first", "", id="two"),
+        pytest.param("apps/lan", "[0]", id="of another namespace"),
+        pytest.param("first@eth1", "[0].interface", id="with a name"),
+    ],
+)
+def test_a_first_network_that_cannot_be_names_its_field(text: str, field: str) -> None:
+    with pytest.raises(NetworkRefused) as refused:
+        made({DEFAULT_NETWORK: text})
+    assert refused.value.field == f"{DEFAULT_FIELD}{field}"
+
+
+@pytest.mark.parametrize(
+    ("config", "field"),
+    [
+        pytest.param("{", "spec.config", id="no JSON"),
+        pytest.param("[]", "spec.config", id="a list"),
+        pytest.param("{}", "spec.config.type", id="no type"),
+        pytest.param('{"type":"a/b"}', "spec.config.type", id="a path"),
+        pytest.param('{"type":"sriov"}', "spec.config.type", id="a kind of later"),
+        pytest.param('{"type":"a","name":"a b"}', "spec.config.name", id="a name with a blank"),
+        pytest.param('{"type":"a","cniVersion":"2.0.0"}', "spec.config.cniVersion", id="a version that is not known"),
+        pytest.param('{"plugins":[]}', "spec.config.plugins", id="no plugins"),
+        pytest.param('{"plugins":[{"type":"a"},7]}', "spec.config.plugins[1]", id="a number for a plugin"),
+        pytest.param('{"plugins":[{"type":"a"},{}]}', "spec.config.plugins[1].type", id="a plugin without a type"),
+        pytest.param(
+            '{"plugins":[{"type":"a"},{"type":"sluiceway-cni"}]}', "spec.config.plugins", id="ours in a chain"
+        ),
+        pytest.param('{"type":"a","ipam":[]}', "spec.config.ipam", id="ipam that is no object"),
+        pytest.param('{"type":"a","ipam":{"subnet":"x"}}', "spec.config.ipam.type", id="ipam without a type"),
+        pytest.param(
+            '{"type":"a","capabilities":{"ips":1}}', "spec.config.capabilities.ips", id="a number for a switch"
+        ),
+        pytest.param('{"type":"a","disableCheck":3}', "spec.config.disableCheck", id="disableCheck that is a number"),
+    ],
+)
+def test_a_configuration_that_cannot_be_used_names_its_field(config: str, field: str) -> None:
+    with pytest.raises(NetworkRefused) as refused:
+        plugin_list(config, "lan")
+    assert refused.value.field == field
+
+
+def test_a_configuration_has_the_highest_version_that_is_known_and_its_definitions_name() -> None:
+    text = '{"cniVersion":"0.4.0","cniVersions":["9.0.0","1.0.0"],"type":"a","disableCheck":"true","ipam":{}}'
+    found = plugin_list(text, "lan")
+    assert (found.name, found.version, found.checks, found.collects) == ("lan", "1.0.0", False, True)
+    assert plugin_list('{"type":"a"}', "lan").version == "0.1.0"
+
+
+def test_a_result_with_several_interfaces_is_several_entries() -> None:
+    result = {
+        "interfaces": [
+            {"name": "br0"},
+            {"name": "net1", "sandbox": "/n", "mac": "02:00:00:00:00:01", "mtu": 9000},
+            {"name": "net1b", "sandbox": "/n"},
+        ],
+        "ips": [{"address": "10.1.1.5/24", "interface": 1}, {"address": "10.1.2.5/24", "interface": 2}],
+        "routes": [{"dst": "0.0.0.0/0", "gw": "10.1.1.1"}, {"dst": "10.9.0.0/16"}],
+        "dns": {"domain": "x"},
+    }
+    info = {"type": "pci", "version": "1.1.0"}
+    found = [*entries("apps/lan", "net1", result, device_info=info)]
+    first = {"name": "apps/lan", "interface": "net1", "ips": ["10.1.1.5"], "mac": "02:00:00:00:00:01", "mtu": 9000}
+    rest = {"dns": {"domain": "x"}, "device-info": info, "gateway": ["10.1.1.1"]}
+    assert found == [first | rest, {"name": "apps/lan", "interface": "net1b", "ips": ["10.1.2.5"], **rest}]
+    assert json.loads(annotation(found)) == found
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        pytest.param({"ip4": {"ip": "10.1.1.5/24"}}, id="of a version before 0.3.0"),
+        pytest.param({"ips": [{"version": "4", "address": "10.1.1.5/24"}]}, id="without interfaces"),
+    ],
+)
+def test_a_result_without_interfaces_is_one_entry(result: dict[str, Any]) -> None:
+    (found,) = entries("apps/lan", "net1", result, gateways=())
+    assert found == {"name": "apps/lan", "interface": "net1", "ips": ["10.1.1.5"], "dns": {}}

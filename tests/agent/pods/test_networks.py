@@ -1,0 +1,259 @@
+"""Further interfaces over plugins that are scripts: what is on the disk at each step, what fails, what hangs."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.compile.network_config import plugin_list
+from agent.model.name import ObjectName
+from agent.model.network import InterfaceRequest
+from agent.pods import fail_points, networks
+from agent.pods.delegate import Delegates
+from agent.pods.errors import AlreadyAttached, NetworkFailed
+from agent.pods.network_record import NetworkRecords, NetworkSet
+from agent.pods.networks import Networks
+from agent.pods.plugin import Plugins
+
+KEY = ("c1", "eth0")
+OWNER = NetworkSet(*KEY, netns="/n", cluster_network="sluiceway", boot="b", interfaces=(), asked_at_ns=10)
+# a plugin whose interface is a file, as long as it is there
+MAKES = """#!/bin/sh
+there=@/there-$CNI_CONTAINERID-$CNI_IFNAME
+echo "$CNI_COMMAND $CNI_IFNAME ${CNI_NETNS:-none}" >> @/called
+case $CNI_COMMAND in
+DEL) [ ! -e @/slow-$CNI_IFNAME ] || sleep 600 ;;
+esac
+case $CNI_COMMAND in
+ADD) [ ! -e $there ] || exit 3; : > $there; echo '{"cniVersion": "1.0.0"}' ;;
+DEL) [ ! -e @/stuck ] || { echo '{"code": 11, "msg": "is stuck"}'; exit 1; }; rm -f $there ;;
+CHECK) [ -e $there ] || { echo "it is gone" >&2; exit 7; } ;;
+esac
+"""
+FAILS = "#!/bin/sh\n[ $CNI_COMMAND = ADD ] || exit 0\necho no >&2\nexit 5\n"
+HANGS = "#!/bin/sh\n[ $CNI_COMMAND = ADD ] || exit 0\n(sleep 600) &\nsleep 600\n"
+TALKS = "#!/bin/sh\necho no JSON\n"
+
+
+class Died(BaseException):
+    """The agent's death."""
+
+
+class Room:
+    """A node with plugins; agents one after the other."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.alive = True
+        for name, text in {"makes": MAKES, "fails": FAILS, "hangs": HANGS, "talks": TALKS}.items():
+            (root / name).write_text(text.replace("@", str(root)))
+            (root / name).chmod(0o755)
+        self.start()
+
+    def start(self) -> None:
+        """A new agent over the same disk."""
+        self.records = NetworkRecords(self.root / "networks")
+        self.use(None)
+        self.networks.restore()
+
+    def use(self, root: Path | None) -> None:
+        """Have plugins run in this root."""
+        delegates = Delegates(Plugins(self.root, root))
+        self.networks = Networks(self.records, delegates, lambda *_: None, lambda _: self.alive)
+
+    def add(self, *kinds: str) -> Any:
+        """ADD of a pod with interfaces of these kinds."""
+        return self.networks.add(OWNER, [request(f"net{i}", kind) for i, kind in enumerate(kinds, 1)], ())
+
+    def called(self) -> list[str]:
+        """The commands until now."""
+        path = self.root / "called"
+        found = path.read_text().splitlines() if path.exists() else []
+        path.unlink(missing_ok=True)
+        return found
+
+    def there(self) -> list[str]:
+        """The interfaces that there are."""
+        return sorted(path.name.removeprefix("there-c1-") for path in self.root.glob("there-*"))
+
+    def is_empty(self) -> bool:
+        """Whether nothing is left, on the disk either."""
+        return (self.there(), self.records.all(), [*(self.root / "networks").glob("*")]) == ([], (), [])
+
+
+def request(interface: str, kind: str, version: str = "1.0.0") -> InterfaceRequest:
+    plugins = plugin_list(json.dumps({"cniVersion": version, "type": kind}), "lan")
+    return InterfaceRequest(ObjectName("default", kind), interface, plugins, "{}")
+
+
+@pytest.fixture
+def room(tmp_path: Path) -> Room:
+    return Room(tmp_path)
+
+
+def test_networks_are_made_in_order_and_unmade_in_reverse(room: Room) -> None:
+    room.add("makes", "makes")
+    with pytest.raises(AlreadyAttached):
+        room.add("makes")
+    room.networks.check(KEY)
+    room.networks.delete(KEY)
+    room.networks.delete(KEY)
+    commands = ["ADD net1", "ADD net2", "CHECK net1", "CHECK net2", "DEL net2", "DEL net1"]
+    assert room.called() == [f"{one} /n" for one in commands]
+    assert room.is_empty()
+
+
+def test_plugins_are_looked_for_and_run_in_the_nodes_root(room: Room, tmp_path_factory: pytest.TempPathFactory) -> None:
+    room.use(tmp_path_factory.mktemp("empty"))
+    with pytest.raises(NetworkFailed, match=f"there is no executable {room.root}/makes"):
+        room.add("makes")
+    room.use(Path("/"))
+    room.add("makes")
+    room.networks.delete(KEY)
+    assert room.called() == ["ADD net1 /n", "DEL net1 /n"]
+
+
+def test_a_check_says_which_interface_and_what(room: Room) -> None:
+    room.add("makes", "makes")
+    (room.root / "there-c1-net2").unlink()
+    with pytest.raises(NetworkFailed, match="net2 of default/makes: plugin makes: it ended with status 7: it is gone"):
+        room.networks.check(KEY)
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        pytest.param("fails", "plugin fails: it ended with status 5: no", id="one that fails"),
+        pytest.param("hangs", "plugin hangs: ADD is not done in time, and was killed", id="one that hangs"),
+        pytest.param("talks", "plugin talks: its answer is no JSON", id="one that answers something else"),
+        pytest.param("absent", "plugin absent: there is no executable", id="one that is not there"),
+    ],
+)
+def test_an_add_with_a_bad_plugin_leaves_nothing(
+    room: Room, monkeypatch: pytest.MonkeyPatch, kind: str, says: str
+) -> None:
+    if kind == "hangs":
+        monkeypatch.setattr(networks, "ADD_S", 2.0)
+    with pytest.raises(NetworkFailed, match=says):
+        room.add("makes", kind, "makes")
+    assert room.is_empty()
+    room.add("makes")
+
+
+@pytest.mark.parametrize("point", fail_points.NETWORK_ADD + fail_points.NETWORK_DEL)
+def test_whatever_died_in_an_add_or_del_is_unmade(room: Room, monkeypatch: pytest.MonkeyPatch, point: str) -> None:
+    monkeypatch.setattr(fail_points, "reached", dying_at(point))
+    # what a process that died would not have done either
+    monkeypatch.setattr(Networks, "_roll_back", lambda *_: None)
+    with pytest.raises(Died):  # noqa: PT012  in whichever of the two the point is
+        room.add("makes", "makes")
+        room.networks.delete(KEY)
+    monkeypatch.undo()
+    room.start()
+    room.networks.collect()
+    assert room.is_empty() == (point != "NETWORKS noted")
+    room.networks.delete(KEY)
+    assert room.is_empty()
+
+
+def dying_at(wanted: str) -> Callable[[str], None]:
+    """What dies when that point is reached."""
+
+    def reached(point: str) -> None:
+        if point == wanted:
+            raise Died
+
+    return reached
+
+
+def test_a_del_that_fails_is_remembered_and_done_when_the_plugin_lets_go(room: Room) -> None:
+    room.add("makes", "makes", "makes")
+    (room.root / "stuck").touch()
+    with pytest.raises(NetworkFailed, match="net3 of default/makes: plugin makes: is stuck; net2 of"):
+        room.networks.delete(KEY)
+    room.start()
+    room.networks.collect()
+    assert room.there() == ["net1", "net2", "net3"]
+    (room.root / "stuck").unlink()
+    room.networks.collect()
+    assert room.is_empty()
+
+
+def test_a_del_that_hangs_leaves_the_others_their_time(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(networks, "DEL_S", 8.0)
+    room.add("makes", "makes")
+    (room.root / "slow-net2").touch()
+    with pytest.raises(NetworkFailed, match="net2 of default/makes: plugin makes: DEL is not done in time"):
+        room.networks.delete(KEY)
+    assert room.there() == ["net2"]
+    (room.root / "slow-net2").unlink()
+    room.networks.delete(KEY)
+    assert room.is_empty()
+
+
+def test_what_is_of_a_pod_that_is_gone_is_unmade_without_its_namespace(room: Room) -> None:
+    room.add("makes")
+    room.networks.collect()
+    assert room.there() == ["net1"], "it lives"
+    room.alive = False
+    room.networks.collect()
+    assert (room.is_empty(), room.called()) == (True, ["ADD net1 /n", "DEL net1 none"])
+
+
+def test_a_request_that_is_older_than_the_pod_leaves_it(room: Room) -> None:
+    room.add("makes")
+    room.networks.delete(KEY, asked_at_ns=9)
+    room.networks.leave(KEY, asked_at_ns=9)
+    room.networks.collect()
+    assert room.there() == ["net1"]
+    room.networks.leave(KEY, asked_at_ns=11)
+    assert room.there() == ["net1"], "nobody waits for it"
+    room.networks.collect()
+    assert room.is_empty()
+
+
+def test_gc_keeps_what_it_names_and_other_configurations(room: Room) -> None:
+    room.add("makes")
+    assert room.networks.keep_only("sluiceway", frozenset({KEY}), None) == ()
+    assert room.networks.keep_only("other", frozenset(), None) == ()
+    assert room.there() == ["net1"]
+    assert room.networks.keep_only("sluiceway", frozenset(), None) == ()
+    assert room.is_empty()
+
+
+def test_a_network_whose_plugin_cannot_serve_is_a_problem_until_it_can(room: Room) -> None:
+    path = room.root / "serves"
+    path.write_text("#!/bin/sh\n[ $CNI_COMMAND != STATUS ] || { echo no switch >&2; exit 50; }\n")
+    path.chmod(0o755)
+    room.add("makes", "serves")
+    room.networks.look()
+    assert not room.networks.problems, "before CNI 1.1.0 there is no STATUS"
+    room.networks.delete(KEY)
+    room.networks.add(OWNER, [request("net1", "serves", "1.1.0")], ())
+    room.networks.look()
+    (found,) = room.networks.problems
+    said = "cannot serve now: plugin serves: it ended with status 50: no switch"
+    assert (str(found.name), found.field, found.text) == ("default/serves", "spec.config", said)
+    path.write_text("#!/bin/sh\n")
+    room.networks.look()
+    assert not room.networks.problems
+
+
+def test_a_record_that_is_spoilt_is_passed_over(room: Room) -> None:
+    room.add("makes")
+    for path in (room.root / "networks").glob("*.json"):
+        path.write_text("{")
+    room.start()
+    assert room.records.all() == ()
+    room.networks.collect()
+
+
+def test_a_plugin_that_hangs_keeps_what_it_began_from_nobody_else(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(networks, "ADD_S", 1.0)
+    began = time.monotonic()
+    with pytest.raises(NetworkFailed):
+        room.add("hangs")
+    assert time.monotonic() - began < 300, "what it began in the background holds its pipes, and is killed too"

@@ -1,0 +1,116 @@
+"""Further networks of pods as a kubelet and kubectl see them: by annotation, with Debian's plugins on the node."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.model.network import NETWORK_STATUS, NETWORKS
+from lab import agents
+from lab.machine import Machine
+from tests.cluster.conftest import Namespace, eventually
+from tests.cluster.objects import Manifest, client
+from tests.cluster.test_cni import remembered
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+
+DEBIAN = Path("/usr/lib/cni")
+PLUGINS = ("bridge", "host-local")
+FLAGS = ("--networks=on",)
+
+
+def definition(name: str, **config: Any) -> Manifest:
+    """A NetworkAttachmentDefinition."""
+    return {
+        "apiVersion": "k8s.cni.cncf.io/v1",
+        "kind": "NetworkAttachmentDefinition",
+        "metadata": {"name": name},
+        "spec": {"config": json.dumps({"cniVersion": "1.0.0", **config})},
+    }
+
+
+def lan(number: int) -> Manifest:
+    """A bridge of the node with addresses of its own."""
+    ipam = {"type": "host-local", "subnet": f"10.5{number}.0.0/24", "dataDir": "/var/lib/cni/networks"}
+    return definition(f"lan{number}", type="bridge", bridge=f"swtest{number}", ipam=ipam)
+
+
+@pytest.fixture
+def node(namespace: Namespace) -> Iterator[Machine]:
+    """A node whose agent gives pods further networks; afterwards it runs as it did."""
+    found = namespace.cluster.site.nodes[0]
+    there = found.root / "opt/cni/bin"
+    for plugin in PLUGINS:
+        shutil.copy(DEBIAN / plugin, there / plugin)
+    restart(found, FLAGS)
+    yield found
+    restart(found)
+    for plugin in PLUGINS:
+        (there / plugin).unlink()
+
+
+def restart(node: Machine, flags: tuple[str, ...] = ()) -> None:
+    """Start its agent anew with these flags behind its own."""
+    agents.stop(node)
+    agents.start_again(node, flags=flags)
+    agents.wait(node)
+
+
+def devices(node: Machine, pod: str) -> dict[str, list[str]]:
+    """Global addresses of a pod's devices by their names."""
+    (one,) = (a for a in remembered(node) if a.pod == pod)
+    found = json.loads(node.run("nsenter", f"--net={one.netns}", "ip", "-j", "addr").stdout)
+    return {
+        link["ifname"]: [a["local"] for a in link["addr_info"] if a["scope"] == "global"]
+        for link in found
+        if link["ifname"] != "lo"
+    }
+
+
+def leases(node: Machine) -> list[str]:
+    """What host-local has noted of the networks."""
+    return sorted(path.name for path in (node.root / "var/lib/cni/networks").glob("lan*/10.*"))
+
+
+def status(namespace: Namespace, pod: str) -> list[dict[str, Any]]:
+    """The pod's network-status."""
+    text = namespace.get("pod", pod)["metadata"].get("annotations", {}).get(NETWORK_STATUS, "[]")
+    found: list[dict[str, Any]] = json.loads(text)
+    return found
+
+
+def test_a_pod_has_three_interfaces_and_its_status_says_so(namespace: Namespace, node: Machine) -> None:
+    namespace.apply(lan(1), lan(2))
+    pod = client("three", node=node.name)
+    pod["metadata"]["annotations"] = {NETWORKS: "lan1@data0, lan2"}
+    namespace.apply(pod)
+    there = devices(node, "three")
+    assert [*there] == ["eth0", "data0", "net2"]
+    assert eventually(lambda: len(status(namespace, "three")) == len(there))
+    ours, *others = status(namespace, "three")
+    assert (ours["interface"], ours["default"], ours["ips"]) == ("eth0", True, there["eth0"])
+    assert {one["interface"]: one["ips"] for one in others} == {"data0": there["data0"], "net2": there["net2"]}
+    assert [one["name"] for one in others] == [f"{namespace.name}/lan1", f"{namespace.name}/lan2"]
+    agents.kill(node)
+    namespace.kubectl("delete", "network-attachment-definitions.k8s.cni.cncf.io", "lan1", "lan2")
+    agents.start_again(node, flags=FLAGS)
+    agents.wait(node)
+    assert devices(node, "three") == there
+    namespace.kubectl("delete", "pod", "three", "--timeout=60s")
+    assert eventually(lambda: not leases(node)), leases(node)
+
+
+@pytest.mark.usefixtures("node")
+def test_a_wrong_definition_is_an_event_before_any_pod_names_it(namespace: Namespace) -> None:
+    namespace.apply(definition("wrong", type="../bin/sh"))
+
+    def told() -> list[str]:
+        found = namespace.get("events", "--field-selector=involvedObject.kind=NetworkAttachmentDefinition")
+        return [event["message"] for event in found["items"] if event["involvedObject"]["name"] == "wrong"]
+
+    assert eventually(lambda: bool(told()))
+    (message,) = told()
+    assert message.startswith("spec.config.type: '../bin/sh' is no name of a plugin")
