@@ -23,6 +23,7 @@ from dpctl.endpoint import endpoint_table
 from dpctl.explain import reasons
 from dpctl.flow_share import top_table
 from dpctl.names import Names
+from dpctl.network import network
 from dpctl.output import Table, json_lines, json_rows
 from dpctl.pinned import find_root, in_use
 from dpctl.policy_commands import policy
@@ -242,6 +243,7 @@ def device_list(run_dir: Path, output: str) -> None:
     show(device_tables(run_dir), output)
 
 
+app.add_command(network)
 app.add_command(policy)
 app.add_command(completion)
 

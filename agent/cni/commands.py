@@ -30,7 +30,7 @@ Look = Callable[[Attachment], tuple[str, ...]]
 class Cni:
     """The commands of one node; :meth:`answer` is called from a thread per request."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  who does a part of the work
         self,
         pods: Pods,
         networks: PodNetworks,

@@ -1,0 +1,171 @@
+"""``dpctl network``: pods' further interfaces, as the agent's records on the disk have them, and definitions looked at.
+
+No agent is needed, and to look at a file no node either.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_interface
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from agent.compile.network_config import NetworkRefused, plugin_list
+from agent.model.network import DEFINITION, RESOURCE_NAME
+from agent.options.config import Options
+from agent.pods.network_record import FOLDER, InterfaceRecord, NetworkSet, read
+from dpctl.cli import output_option, show
+from dpctl.output import Column, Table
+
+WRONG = 1  # exit code
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceRow:
+    """One interface of a pod."""
+
+    pod: str  # namespace/name, or the container
+    interface: str
+    network: str  # namespace/name of the definition
+    plugins: tuple[str, ...]
+    addresses: tuple[str, ...]
+    device: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class LintRow:
+    """One definition of a file, or what is wrong with it."""
+
+    file: str
+    object: str
+    field: str
+    text: str
+    is_wrong: bool
+
+
+INTERFACES: tuple[Column[InterfaceRow], ...] = (
+    Column("POD", lambda r: r.pod),
+    Column("INTERFACE", lambda r: r.interface),
+    Column("NETWORK", lambda r: r.network),
+    Column("PLUGINS", lambda r: " ".join(r.plugins)),
+    Column("ADDRESSES", lambda r: " ".join(r.addresses)),
+    Column("DEVICE", lambda r: r.device),
+    Column("STATE", lambda r: r.state),
+)
+LINT: tuple[Column[LintRow], ...] = (
+    Column("FILE", lambda r: r.file),
+    Column("OBJECT", lambda r: r.object),
+    Column("FIELD", lambda r: r.field),
+    Column("TEXT", lambda r: r.text),
+)
+
+
+def interface_rows(sets: Iterable[NetworkSet]) -> Iterator[InterfaceRow]:
+    """Rows by pod, each pod's in the order in which they were made."""
+    for one in sorted(sets, key=lambda s: (str(s.pod or s.container_id), s.container_id)):
+        for each in one.interfaces:
+            yield InterfaceRow(
+                pod=str(one.pod or one.container_id),
+                interface=each.interface,
+                network=str(each.network),
+                plugins=tuple(plugin.kind for plugin in each.plugins),
+                addresses=tuple(_addresses(each)),
+                device=each.device,
+                state=_state(one, each),
+            )
+
+
+def lint_rows(file: str, text: str) -> Iterator[LintRow]:
+    """A row for each definition of a YAML or JSON file; a bare CNI configuration is looked at as one."""
+    try:
+        objects = [one for one in yaml.safe_load_all(text) if one is not None]
+    except yaml.YAMLError as error:
+        yield LintRow(file, "", "", " ".join(str(error).split()), is_wrong=True)
+        return
+    every = [each for one in objects for each in (one.get("items") or [one] if isinstance(one, dict) else [one])]
+    found = [row for each in every for row in _looked_at(file, each)]
+    yield from found or [LintRow(file, "", "", f"there is no {DEFINITION} in it", is_wrong=True)]
+
+
+def _looked_at(file: str, one: object) -> Iterator[LintRow]:
+    if not isinstance(one, dict):
+        yield LintRow(file, "", "", "is no object", is_wrong=True)
+    elif one.get("kind") == DEFINITION:
+        yield _of_definition(file, one)
+    elif "kind" not in one and ("type" in one or "plugins" in one):
+        yield _of_config(file, str(one.get("name") or file), json.dumps(one), "", "")
+
+
+def _of_definition(file: str, one: Mapping[str, Any]) -> LintRow:
+    about = one.get("metadata") or {}
+    name = str(about.get("name", ""))
+    config = (one.get("spec") or {}).get("config") or ""
+    space = about.get("namespace")
+    shown = f"{DEFINITION} {space}/{name}" if space else f"{DEFINITION} {name}"
+    resource = (about.get("annotations") or {}).get(RESOURCE_NAME, "")
+    if not isinstance(config, str):
+        return LintRow(file, shown, "spec.config", "is no string; write the JSON behind |", is_wrong=True)
+    if not config.strip():
+        return LintRow(file, shown, "spec.config", f"is in a file of the node named {name}", is_wrong=False)
+    return _of_config(file, name, config, shown, f", of {resource}" if resource else "")
+
+
+def _of_config(file: str, name: str, config: str, shown: str, more: str) -> LintRow:
+    try:
+        found = plugin_list(config, name, "spec.config" if shown else "")
+    except NetworkRefused as refused:
+        return LintRow(file, shown or name, refused.field.lstrip("."), refused.text, is_wrong=True)
+    chain = ", then ".join(plugin.kind for plugin in found.plugins)
+    wants = f", told of {', '.join(sorted(found.capabilities))}" if found.capabilities else ""
+    return LintRow(file, shown or name, "", f"CNI {found.version}: {chain}{wants}{more}", is_wrong=False)
+
+
+def _addresses(each: InterfaceRecord) -> Iterator[str]:
+    result = json.loads(each.result or "{}")
+    for ip in result.get("ips") or ():
+        try:
+            yield str(ip_interface(str(ip.get("address"))).ip)
+        except ValueError:
+            continue
+
+
+def _state(one: NetworkSet, each: InterfaceRecord) -> str:
+    if one.is_leaving:
+        return "is unmade"
+    return str(each.step) if not one.is_whole else ""
+
+
+@click.group()
+def network() -> None:
+    """Pods' further networks."""
+
+
+@network.command("list")
+@click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path),
+    envvar="SLUICEWAY_STATE_DIR",
+    default=Options().state_dir,
+    show_default=True,
+    help="Where the agent keeps what outlives a reboot.",
+)
+@output_option
+def network_list(state_dir: Path, output: str) -> None:
+    """Every interface of this node's pods that another plugin made."""
+    show([Table(INTERFACES, list(interface_rows(read(state_dir / FOLDER))))], output)
+
+
+@network.command("lint")
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.File())
+@output_option
+@click.pass_context
+def network_lint(ctx: click.Context, files: tuple[Any, ...], output: str) -> None:
+    """Whether NetworkAttachmentDefinitions can be used; 1 if one cannot. A dash is standard input."""
+    rows = [row for file in files for row in lint_rows(file.name, file.read())]
+    show([Table(LINT, rows)], output)
+    if any(row.is_wrong for row in rows):
+        ctx.exit(WRONG)

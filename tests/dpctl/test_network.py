@@ -1,0 +1,66 @@
+"""Definitions in files, looked at without a node; and pods' further interfaces out of the agent's records."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from agent.model.name import ObjectName
+from agent.model.network import DEFINITION
+from agent.pods.network_record import FOLDER, InterfaceRecord, NetworkRecords, NetworkSet, PluginRecord, Step
+from dpctl.app import app
+from dpctl.network import lint_rows
+
+LAN = {"cniVersion": "1.0.0", "plugins": [{"type": "macvlan", "capabilities": {"ips": True}}, {"type": "tuning"}]}
+
+
+def definition(config: Any, **about: Any) -> str:
+    metadata = {"name": "lan", "namespace": "default", **about}
+    return json.dumps({"kind": DEFINITION, "metadata": metadata, "spec": {"config": config}})
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "says", "is_wrong"),
+    [
+        pytest.param(definition(json.dumps(LAN)), "", "CNI 1.0.0: macvlan, then tuning, told of ips", False, id="good"),
+        pytest.param(json.dumps(LAN), "", "CNI 1.0.0: macvlan, then tuning", False, id="a bare configuration"),
+        pytest.param(json.dumps({"items": [json.loads(definition("{}"))]}), "spec.config.type", "", True, id="a list"),
+        pytest.param(definition(""), "spec.config", "is in a file of the node named lan", False, id="none"),
+        pytest.param(definition(LAN), "spec.config", "is no string", True, id="an object in place of a text"),
+        pytest.param(definition("{"), "spec.config", "is no JSON", True, id="no JSON"),
+        pytest.param('{"type": ""}', "type", "is missing", True, id="a bare configuration without a type"),
+        pytest.param("kind: Pod", "", f"there is no {DEFINITION} in it", True, id="another kind"),
+        pytest.param("a: [", "", "expected the node content", True, id="no YAML"),
+    ],
+)
+def test_a_definition_is_looked_at(text: str, field: str, says: str, *, is_wrong: bool) -> None:
+    (row,) = lint_rows("lan.yaml", text)
+    assert (row.field, says in row.text, row.is_wrong) == (field, True, is_wrong), row
+
+
+def test_lint_says_by_its_exit_code_whether_all_can_be_used(tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
+    good.write_text(definition(json.dumps(LAN)))
+    bad.write_text(definition("{}"))
+    for files, code in (([good], 0), ([good, bad], 1)):
+        done = CliRunner().invoke(app, ["network", "lint", *map(str, files), "-o", "json"])
+        assert (done.exit_code, len(json.loads(done.stdout))) == (code, len(files))
+
+
+def test_list_shows_what_the_records_have(tmp_path: Path) -> None:
+    plugins = (PluginRecord("macvlan", (), "{}"), PluginRecord("tuning", (), "{}"))
+    result = json.dumps({"ips": [{"address": "10.50.0.2/24"}]})
+    name = ObjectName("default", "lan")
+    made = InterfaceRecord(name, "data0", "lan", "1.0.0", plugins, device="0000:03:02.0", step=Step.MADE, result=result)
+    begun = InterfaceRecord(name, "net2", "lan", "1.0.0", plugins, step=Step.BEGUN)
+    NetworkRecords(tmp_path / FOLDER).put(
+        NetworkSet("c1", "eth0", "/n", "sluiceway", "b", (made, begun), pod=ObjectName("default", "web-0"))
+    )
+    done = CliRunner().invoke(app, ["network", "list", "--state-dir", str(tmp_path), "-o", "json"])
+    rows = json.loads(done.stdout)
+    assert [(row["pod"], row["interface"], row["addresses"], row["device"], row["state"]) for row in rows] == [
+        ("default/web-0", "data0", ["10.50.0.2"], "0000:03:02.0", "made"),
+        ("default/web-0", "net2", [], "", "begun"),
+    ]
