@@ -25,6 +25,7 @@ from agent.pods.vf_ipam import VfIpam
 from agent.pods.vf_record import VfJournal
 from agent.pods.vfs import Vfs
 from maps import paths
+from tests.agent.cni.room import without_networks
 from tests.fastpath.cards import run
 from tests.netns.cni_server import FakeLoop
 
@@ -47,7 +48,7 @@ class AgentNode:
         veths = PodVeths(lambda: (1400,), lambda _: ((), ()))
         pods = Pods(loop=FakeLoop(), journal=Journal(STATE / "attachments", boot_id()), ipam=ipam, veths=veths)
         vfs = Vfs(SriovCard(), VfJournal(STATE, boot_id()), VfIpam(Plugins(PLUGINS)), VfFiles(RUN))
-        cni = Cni(pods, ipam, (veths.faults,), VfCommands(vfs))
+        cni = Cni(pods, without_networks(STATE), ipam, (veths.faults,), VfCommands(vfs))
         cni.restore()
         return cni, vfs
 
