@@ -286,8 +286,11 @@ __noinline int to_pod(ctx_t *ctx)
 
 SEC("tc") int pod_egress(ctx_t *ctx)
 {
-	struct scratch *work = scratch_fresh(ctx, HOOK_POD_EGRESS);
+	struct scratch *work;
 
+	if (has_entered(ctx))
+		return TC_ACT_OK;
+	work = scratch_fresh(ctx, HOOK_POD_EGRESS);
 	if (!work)
 		return TC_ACT_SHOT;
 	work->forward.is_own_answer = ctx_is_answer(ctx);

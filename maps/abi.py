@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "97c846bfa78f"
+LAYOUT: Final = "b3864f9d2925"
 """The fingerprint of all that follows."""
 
 
@@ -115,10 +115,14 @@ SLOT_GROUPS: Final = 16
 SLOT_OCTETS: Final = 9216
 
 
+STEERING_RULES: Final = 16
+
+
 class AttachmentFlag(IntFlag):
     """``enum attachment_flag``."""
 
     ATTACHMENT_CHAINED = 1
+    ATTACHMENT_AF_XDP = 2
 
 
 class BackendFlag(IntFlag):
@@ -220,7 +224,6 @@ class FlowFlag(IntFlag):
     FLOW_BESIDE = 2048
     FLOW_TUNNEL = 4096
     FLOW_DSR = 8192
-    FLOW_CARRIED = 16384
     FLOW_ENDED = 1024
 
 
@@ -318,6 +321,16 @@ class SlotState(IntEnum):
     SLOT_FREE = 0
     SLOT_BUSY = 1
     SLOT_READY = 2
+
+
+class Steered(IntEnum):
+    """``enum steered``."""
+
+    STEERED_SOCKET = 0
+    STEERED_STACK = 1
+    STEERED_NOBODY = 2
+    STEERED_BAD = 3
+    STEERED_COUNT = 4
 
 
 _AFFINITY = struct.Struct("<16sBBHI")
@@ -3506,6 +3519,56 @@ class SourceRangeKey:
         ]
 
 
+_STEERING_RULE = struct.Struct("<B1xHH")
+
+
+@dataclass(frozen=True, slots=True)
+class SteeringRule:
+    """``struct steering_rule``, 6 bytes."""
+
+    SIZE: ClassVar[int] = 6
+    protocol: int  # __u8
+    first_port: int  # __u16
+    last_port: int  # __u16
+
+    def pack(self) -> bytes:
+        """The bytes as C has them."""
+        return SteeringRule.pack_many((self,))
+
+    @staticmethod
+    def pack_many(records: "Iterable[SteeringRule]") -> bytes:
+        """Many records' bytes, end to end."""
+        pack = _STEERING_RULE.pack
+        return b"".join(
+            [
+                pack(
+                    r.protocol,
+                    r.first_port,
+                    r.last_port,
+                )
+                for r in records
+            ]
+        )
+
+    @staticmethod
+    def unpack(data: bytes) -> "SteeringRule":
+        """The record in exactly these bytes."""
+        (found,) = SteeringRule.unpack_many(data)
+        return found
+
+    @staticmethod
+    def unpack_many(data: bytes) -> "list[SteeringRule]":
+        """The records that stand end to end in *data*."""
+        return [
+            SteeringRule(
+                f0,
+                f1,
+                f2,
+            )
+            for (f0, f1, f2,) in _STEERING_RULE.iter_unpack(data)
+        ]
+
+
 _TURN = struct.Struct("<I")
 
 
@@ -3891,7 +3954,7 @@ MAPS: Final[Mapping[str, MapSpec[Any, Any]]] = {
     "backends": BACKENDS,
     "besides_seen": MapSpec(
         "besides_seen", MapKind.ARRAY, record.Octets(4), record.Octets(4), 1, 0,
-        carried=Carried.TRAFFIC, private=True,
+        private=True,
     ),
     "cache_epochs": MapSpec(
         "cache_epochs", MapKind.ARRAY, record.Octets(4), record.Octets(8), 1, 0,
@@ -3986,7 +4049,7 @@ MAPS: Final[Mapping[str, MapSpec[Any, Any]]] = {
     "rule_sets": RULE_SETS,
     "rules": RULES,
     "scratches": MapSpec(
-        "scratches", MapKind.PERCPU_ARRAY, record.Octets(4), record.Octets(1712), 1, 0,
+        "scratches", MapKind.PERCPU_ARRAY, record.Octets(4), record.Octets(1720), 1, 0,
         private=True,
     ),
     "service_addrs": SERVICE_ADDRS,

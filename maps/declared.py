@@ -12,6 +12,7 @@ from maps.btf import Array, Btf, Struct
 from maps.spec import OPTIONS, Carried, Revises, Writer
 
 LIVE = ":live"  # of a struct's member
+_PER_INTERFACE = ":interface"  # of a map that every interface has one of
 _TAG = re.compile(r":(?P<name>[a-z_]+)(?: (?P<argument>.*))?")
 _KNOWN = frozenset({"agent", "programs", "private", "option", "per_cpu", "buckets", "carried", "revises"})
 
@@ -32,6 +33,11 @@ class Declared:
     carried: Carried
     revises: Revises
     private: bool
+
+
+def is_per_interface(tags: Iterable[str]) -> bool:
+    """Whether the map is none of the node's: the registry has only those."""
+    return _PER_INTERFACE in tags
 
 
 def declared(tags: Iterable[str]) -> Declared:

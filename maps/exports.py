@@ -91,6 +91,9 @@ class _Collector:
         shape = self._btf.resolved(self._btf.variable(variable).type_id)
         if not isinstance(shape, btf.Struct):
             raise ExportError(f"{self._path}: {name} in .maps is no map definition")
+        tags = tuple(self._btf.tags(variable))
+        if declared.is_per_interface(tags):
+            return
         parts = {member.name: member.type_id for member in shape.members}
         max_entries = self._uint(parts["max_entries"])
         if "key" not in parts or "value" not in parts:
@@ -98,7 +101,7 @@ class _Collector:
         key, value = self._pointee(parts["key"]), self._pointee(parts["value"])
         kind, flags = self._uint(parts["type"]), self._uint(parts["map_flags"]) if "map_flags" in parts else 0
         try:
-            declaration = declared.declared(self._btf.tags(variable))
+            declaration = declared.declared(tags)
         except declared.DeclarationError as wrong:
             raise ExportError(f"map {name}: {wrong}") from wrong
         if declaration.buckets:

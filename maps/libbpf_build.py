@@ -29,6 +29,7 @@ int bpf_map__fd(const struct bpf_map *map);
 int bpf_map__reuse_fd(struct bpf_map *map, int fd);
 uint32_t bpf_map__max_entries(const struct bpf_map *map);
 int bpf_map__set_max_entries(struct bpf_map *map, uint32_t max_entries);
+int bpf_map__set_autocreate(struct bpf_map *map, bool autocreate);
 int bpf_map__set_pin_path(struct bpf_map *map, const char *path);
 void *bpf_map__initial_value(const struct bpf_map *map, size_t *size);
 struct bpf_program *bpf_object__next_program(const struct bpf_object *obj, struct bpf_program *prog);

@@ -71,6 +71,11 @@ class Object:
         result = lib.bpf_map__set_max_entries(self._map(map_name), max_entries)
         check(result, f"resize the map {map_name} of {self._path}")
 
+    def leave_out(self, map_name: str) -> None:
+        """Make no map of one that no program refers to."""
+        result = lib.bpf_map__set_autocreate(self._map(map_name), 0)
+        check(result, f"leave out the map {map_name} of {self._path}")
+
     def reuse(self, map_name: str, fd: int) -> None:
         """Take an existing map instead of a new one. *fd* stays the caller's."""
         check(lib.bpf_map__reuse_fd(self._map(map_name), fd), f"reuse the map {map_name} in {self._path}")

@@ -6,6 +6,7 @@
     <pin root>/<generation>/maps/<map>  named by layout and sizes, so an equal build finds its own
     <pin root>/links/<link>             outside: links move to new programs, they are not made anew
     <pin root>/removed-<generation>     being taken down
+    <pin root>/afxdp/                   what interfaces with AF_XDP have for themselves (agent/kernel/device/)
 
 The order that survives a kill at any step:
 
@@ -34,6 +35,7 @@ _CURRENT = "current"
 _NEXT = "current-next"
 _LINKS = "links"
 _REMOVED = "removed-"
+_AFXDP = "afxdp"
 
 
 def generation_name(layout: str, sizes: Mapping[str, int]) -> str:
@@ -104,6 +106,11 @@ class PinRoot:
         """The directory of the pinned links."""
         return self.path / _LINKS
 
+    @property
+    def afxdp(self) -> Path:
+        """The directory of what interfaces with AF_XDP have for themselves."""
+        return self.path / _AFXDP
+
     def lock(self) -> None:
         """Make the directories, and take the lock for as long as this process lives or until :meth:`unlock`.
 
@@ -143,7 +150,7 @@ class PinRoot:
             for entry in sorted(self.path.iterdir())
             if entry.is_dir()
             and not entry.is_symlink()
-            and entry.name != _LINKS
+            and entry.name not in {_LINKS, _AFXDP}
             and not entry.name.startswith(_REMOVED)
         )
 

@@ -651,6 +651,8 @@ struct endpoint {
 
 enum attachment_flag {
 	ATTACHMENT_CHAINED = 1, /* another CNI plugin made the interface: what it sends and is sent goes by the stack */
+	ATTACHMENT_AF_XDP =
+		2, /* a program at the pod's end has packets before its stack, as bpf_redirect_peer() would not */
 };
 
 /*
@@ -664,6 +666,27 @@ struct attachment {
 	mac_addr mac;	   /* of the pod's end */
 	__u16 flags;	   /* enum attachment_flag */
 	__u8 pad[12];
+};
+
+/*
+ * What a program before a pod's stack gives to the pod's AF_XDP sockets: a protocol's packets to a range of ports. Unused: protocol 0.
+ */
+struct steering_rule {
+	__u8 protocol;
+	__u8 pad;
+	__u16 first_port; /* 0 to 65535: also what has no ports */
+	__u16 last_port;
+};
+
+enum { STEERING_RULES = 16 }; /* of one interface */
+
+/* What became of a packet at such a program, by which it is counted. */
+enum steered {
+	STEERED_SOCKET, /* given to the socket of its queue */
+	STEERED_STACK,	/* left to the pod's stack */
+	STEERED_NOBODY, /* dropped: no socket is at its queue */
+	STEERED_BAD,	/* dropped: it could not be read */
+	STEERED_COUNT
 };
 
 /*

@@ -25,6 +25,8 @@
 #define PER_CPU(entries) DOC(":per_cpu " #entries)
 /* a hash of our own: its elements are a key and what is under it, each behind a way of one of this map's buckets */
 #define IN_BUCKETS(map) DOC(":buckets " #map)
+/* of an object that is loaded once for each interface: no map of the node's, and in no generation */
+#define PER_INTERFACE DOC(":interface")
 /* copied into the map of the next generation while links move there */
 #define CARRIED DOC(":carried")
 /*

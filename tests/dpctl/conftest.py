@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from agent.kernel.programs.build import NAMES, XDP_POD
 from maps import abi, flow_arrays, paths
 from maps.object import Object
 from maps.pins import Generation, PinRoot, generation_name
@@ -47,9 +48,9 @@ def mounted(folder: Path) -> Iterator[Path]:
 
 
 def pin_maps(root: PinRoot, name: str) -> Generation:
-    """A generation with every map of the shipped objects, none of their programs."""
+    """A generation with every map of the node's objects, none of their programs."""
     generation = root.generation(name)
-    for path in sorted(paths.objects().glob("*.bpf.o")):
+    for path in sorted(paths.objects() / f"{each}.bpf.o" for each in NAMES if each != XDP_POD):
         with Object.open(path) as program:
             for function in program.programs():
                 program.autoload(function, load=False)

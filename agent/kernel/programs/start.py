@@ -35,6 +35,7 @@ class Started:
     move: Move
     sysctls: Sysctls
     moved: Event  # set once all links hold these programs
+    xdp_pod: Path  # the object that each interface with AF_XDP has for itself
 
 
 def claim(options: Options, pins: PinRoot) -> Features:
@@ -65,7 +66,7 @@ def start(options: Options, pins: PinRoot, found: Features) -> Started:
     entries = sizes(options, memory_bytes(MEMINFO.read_text()), os.cpu_count() or 1)
     move = begin(pins, entries, objects[build.FLOW_TABLE])
     moved = Event()
-    used = {name: path for name, path in objects.items() if name != build.FLOW_TABLE}
+    used = {name: path for name, path in objects.items() if name not in {build.FLOW_TABLE, build.XDP_POD}}
     loaded = Loaded(used, move.new, entries, _modes(options))
     hooks = Hooks(pins.links, loaded.programs, tcx=found.tcx)
     if move.is_needed:
@@ -84,7 +85,7 @@ def start(options: Options, pins: PinRoot, found: Features) -> Started:
         for generation in (move.new, *move.old):
             _forget_sockets(generation)
     xdp = XdpLinks(pins.links, loaded.programs[XDP], hooks.lock)
-    return Started(loaded, hooks, xdp, move, sysctls, moved)
+    return Started(loaded, hooks, xdp, move, sysctls, moved, objects[build.XDP_POD])
 
 
 def _modes(options: Options) -> dict[str, int]:

@@ -8,7 +8,7 @@
 #include <linux/udp.h>
 
 #include "dp/conntrack/shortcut.h"
-#include "dp/endpoint/endpoint.h"
+#include "dp/endpoint/enter.h"
 #include "dp/packet/ctx.h"
 #include "dp/service/backend.h"
 
@@ -120,7 +120,7 @@ static __always_inline bool shortcut_take(ctx_t *ctx, int *verdict)
 	if (!s || !shortcut_is_senders(ctx, s, &h))
 		return false;
 	to = attachment_at(s->to_slot);
-	if (!to || to->revision != s->to_revision)
+	if (!to || to->revision != s->to_revision || !is_enterable(ctx, to->ifindex, to->flags))
 		return false;
 	if (shortcut_translates(s)) {
 		sum = ctx_sum(ctx, h.ip->protocol == IPPROTO_UDP);
@@ -129,7 +129,7 @@ static __always_inline bool shortcut_take(ctx_t *ctx, int *verdict)
 		csum_write(h.check, sum, s->addresses_diff, s->ports_diff, h.ip->protocol == IPPROTO_UDP);
 	}
 	shortcut_write(s, &to->mac, &h);
-	*verdict = bpf_redirect_peer(to->ifindex, 0);
+	*verdict = enter_pod(ctx, to->ifindex, to->flags & ATTACHMENT_AF_XDP);
 	return true;
 }
 

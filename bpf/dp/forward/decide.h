@@ -123,6 +123,7 @@ static __always_inline void find_device(struct forward *to)
 		return;
 	}
 	to->ifindex = a->ifindex;
+	to->is_af_xdp = a->flags & ATTACHMENT_AF_XDP;
 	to->mac = a->mac;
 }
 

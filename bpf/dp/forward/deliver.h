@@ -3,6 +3,7 @@
 #ifndef SLUICEWAY_DELIVER_H
 #define SLUICEWAY_DELIVER_H
 
+#include "dp/endpoint/enter.h"
 #include "dp/endpoint/limit.h"
 #include "dp/forward/fib_forward.h"
 #include "dp/forward/leave.h"
@@ -91,7 +92,8 @@ static __always_inline bool needs_segmenter(ctx_t *ctx, const struct packet *p, 
 
 /*
  * Is it too large for the pod's device? The node's stack made it for the device by which it was to leave, which may carry
- * more, as loopback does. What came in enters the pod past it.
+ * more, as loopback does. What came in enters the pod past it, but for one with AF_XDP, whose device carries what a frame of the
+ * application's takes.
  */
 static __always_inline bool exceeds_pod_mtu(ctx_t *ctx, __u32 ifindex)
 {
@@ -106,7 +108,7 @@ static __always_inline enum drop_reason deliver_to_pod(ctx_t *ctx, const struct 
 {
 	const mac_addr from = NODE_MAC;
 
-	*verdict = came_in ? bpf_redirect_peer(to->ifindex, 0) : bpf_redirect(to->ifindex, 0);
+	*verdict = came_in ? enter_pod(ctx, to->ifindex, to->is_af_xdp) : bpf_redirect(to->ifindex, 0);
 	return write_macs(ctx, &from, &to->mac);
 }
 
@@ -167,7 +169,7 @@ static __always_inline enum drop_reason deliver(ctx_t *ctx, const struct packet 
 		return why;
 	if (to->hop == HOP_LOOP)
 		return route_loop(ctx, verdict);
-	if (!came_in && to->hop == HOP_POD && exceeds_pod_mtu(ctx, to->ifindex))
+	if ((!came_in || to->is_af_xdp) && to->hop == HOP_POD && exceeds_pod_mtu(ctx, to->ifindex))
 		return DROP_TOO_BIG;
 	if (to->hop == HOP_FRAGMENTS)
 		return route_fragments(ctx, p, verdict);

@@ -18,6 +18,12 @@ static __always_inline __u32 ctx_ifindex(const ctx_t *ctx)
 	return ((const volatile ctx_t *)ctx)->ingress_ifindex;
 }
 
+/* The device's receive queue. */
+static __always_inline __u32 ctx_queue(const ctx_t *ctx)
+{
+	return ctx->rx_queue_index;
+}
+
 /* Octets of the whole frame, also those outside the first buffer. */
 static __always_inline __u32 ctx_length(const ctx_t *ctx)
 {

@@ -45,6 +45,7 @@ struct forward {
 	bool is_translated;
 	bool is_renamed;       /* it leaves under another source address than its sender's */
 	bool is_answer;	       /* at HOOK_UPLINK_EGRESS: to a client, whom the stack's route reaches */
+	bool is_af_xdp;	       /* at the pod's device a program has packets before the pod's stack */
 	bool is_by_stack;      /* the flow's packets go through the stack */
 	bool is_chained;       /* so does all that a pod sends or is sent whose interface another CNI plugin made */
 	bool came_past_stack;  /* the flow was begun from outside, and its packets reach the pod past the stack */

@@ -106,10 +106,11 @@ struct scratch {
 	struct fragment_key datagram;
 	struct fragment fragment; /* about to be stored */
 	__u32 fence;
-	__u32 entries;	  /* that this CPU has made */
-	__u32 fill;	  /* of the flow table, as seen by where these were put: see flow_insert.h */
-	__u32 drops;	  /* that this CPU has kept */
-	__u32 option;	  /* of a TCP header, that is read next */
+	__u32 entering; /* the pod's device at which a packet will be that needs no more judging: see enter.h; 0: none */
+	__u32 entries;	/* that this CPU has made */
+	__u32 fill;	/* of the flow table, as seen by where these were put: see flow_insert.h */
+	__u32 drops;	/* that this CPU has kept */
+	__u32 option;	/* of a TCP header, that is read next */
 	__u8 options[64]; /* of a TCP header, which has 40 octets of them at most */
 	__be32 part[128]; /* of a packet that is divided: what is summed up, or what it begins with */
 	__u64 tick;	  /* jiffies when moment was read */
