@@ -21,6 +21,7 @@ from agent.compile.announce import Announcement
 from agent.compile.bgp_settings import bgp_settings
 from agent.compile.settings import Settings
 from agent.ipam.pool import Ipam
+from agent.kernel.device.afxdp import AfXdp, AfXdpPart
 from agent.kernel.device.pci import PciBus
 from agent.kernel.device.sriov import SriovCard
 from agent.kernel.kube_proxy.replacement import Replacement
@@ -66,6 +67,7 @@ from agent.reconcile.parts import Dataplane, Part
 from agent.reconcile.status import Status
 from agent.serve import health as readiness
 from agent.serve import telemetry
+from agent.serve.afxdp_metrics import afxdp_uses
 from agent.serve.announce_report import AnnounceReporter
 from agent.serve.bgp_report import BgpReporter
 from agent.serve.flow_shares import FlowShares
@@ -116,6 +118,7 @@ class Parts:
     network_status: "NetworkStatusWriter | None"  # where there is an API server to write to
     earlier: EarlierPods | None  # where other plugins make the pods' network
     cni_socket: CniSocket
+    afxdp: AfXdp
     http: HttpServer
     health: HealthPorts | None  # not where kube-proxy answers
     shares: FlowShares
@@ -185,7 +188,8 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
     health = _health(options, threads, lambda: (loop.pending_s(), mirror.cluster)) if serves else None
     announced: list[Callable[[frozenset[Announcement]], None]] = []  # who is told, once there is one
     xdp = XdpPart(kernel.xdp, VlanOffload(options.state_dir), options.xdp, has_moved=kernel.moved.is_set, serves=serves)
-    more: tuple[Part, ...] = (xdp, AnnouncedPart(lambda told: [tell(told) for tell in announced]))
+    afxdp = AfXdp(lambda: kernel.xdp_pod, options.pin_root, options.run_dir, threads)
+    more: tuple[Part, ...] = (xdp, AfXdpPart(afxdp), AnnouncedPart(lambda told: [tell(told) for tell in announced]))
     if health is not None:
         more = (*more, HealthPortsPart(health.serve, options.nodeport_addresses))
     bgp = api_parts.bgp(options, threads, lambda problems: mirror.report("bgp", problems))
@@ -213,7 +217,7 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
         announced.append(announcer.announce)
     offers = (loop.offer, *((allocator.offer,) if allocator else ()))
     ipam = Ipam(lambda: node_view.pod_cidrs(options, mirror))
-    veths = PodVeths(lambda: node_view.pod_mtus(options, mirror, loop), _before_up(kernel), options.mtu)
+    veths = PodVeths(lambda: node_view.pod_mtus(options, mirror, loop), _before_up(kernel), options.mtu, afxdp)
     others = ChainedVeths(kernel.hooks)
     journal = Journal(options.state_dir / ATTACHMENTS, boot_id())
     network_status = network_parts.status_writer(options, prepared, threads)
@@ -247,6 +251,7 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
     metrics.read_from(
         replace(
             telemetry.sources(kernel.move.new, loop, watches, lambda: len(cni.attachments()), ipam.free),
+            afxdp=lambda: afxdp_uses(afxdp.programs, cni.attachments()),
             xdp=lambda: telemetry.xdp_uses(loop, kernel.xdp.attached()),
             allocator=lambda: allocator.use if allocator else None,
             bgp=lambda: bgp.state if bgp else None,
@@ -270,6 +275,7 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
         collector=NetworkCollector(networks, threads),
         network_status=network_status,
         earlier=earlier if is_chained else None,
+        afxdp=afxdp,
         cni_socket=CniSocket(options.run_dir, cni.answer, metrics.observe_cni, threads),
         health=health,
         shares=shares,

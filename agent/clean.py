@@ -16,6 +16,7 @@ from agent.bgp.leave import leave
 from agent.cni import install, intents
 from agent.cni import socket as cni_socket
 from agent.kernel.cleanup import cleanup
+from agent.kernel.device import afxdp
 from agent.kernel.net.routes import Routes
 from agent.kernel.net.sysctl import Sysctls
 from agent.kernel.net.tunnel import TunnelDevice
@@ -57,6 +58,7 @@ def clean(options: Options) -> None:
     shutil.rmtree(options.state_dir / ATTACHMENTS, ignore_errors=True)
     (options.run_dir / cni_socket.SOCKET).unlink(missing_ok=True)
     shutil.rmtree(options.run_dir / intents.INTENTS, ignore_errors=True)
+    shutil.rmtree(options.run_dir / afxdp.FOLDER, ignore_errors=True)
     report_file.remove(options.run_dir, (report.FILE, policy_report.FILE, announce_report.FILE, bgp_report.FILE))
     _remove_objects(options.cache_dir)
     _remove_if_empty((options.state_dir, options.run_dir, options.cache_dir))

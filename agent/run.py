@@ -88,6 +88,7 @@ def _begin(parts: Parts) -> None:
     parts.collector.start()
     if parts.network_status:
         parts.network_status.start()
+    parts.afxdp.start()
     parts.cni_socket.start()
     log.info("agent runs", node=parts.options.node_name, pins=parts.options.pin_root)
 
@@ -166,6 +167,7 @@ def _end(parts: Parts) -> None:
         parts.denied.stop()
     parts.drift.stop()
     parts.loop.stop()
+    parts.afxdp.stop()
     parts.reporter.report(parts.status(), parts.waits_for(), now=True)
     parts.policy_reporter.report(parts.loop.desired(), now=True)
     parts.announce_reporter.report(parts.mirror.cluster, now=True)

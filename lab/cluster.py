@@ -58,6 +58,7 @@ class Cluster:
         labels: Mapping[str, str] | None = None,
         ports: Sequence[Port] = (),
         host_network: bool = False,
+        annotations: Mapping[str, str] | None = None,
     ) -> Object:
         """Make a pod and run a command in it; returns when the pod is Ready.
 
@@ -72,7 +73,16 @@ class Cluster:
             if self.manifests.get("Pod", space, called):
                 raise LabError(f"pod {space}/{called} is there already: python -m lab delete {called}")
             machine = self.site.machine(node)
-            item = pods.pod(space, called, node, command, labels=labels or {}, ports=ports, host_network=host_network)
+            item = pods.pod(
+                space,
+                called,
+                node,
+                command,
+                labels=labels or {},
+                ports=ports,
+                host_network=host_network,
+                annotations=annotations,
+            )
             self.manifests.put(item)
             try:
                 started = pods.start(machine, item)

@@ -16,6 +16,7 @@ from lab.machine import Machine
 BIN = "/opt/cni/bin"
 CONF = "etc/cni/net.d"
 INTERFACE = "eth0"
+ANNOTATIONS = "io.kubernetes.cri.pod-annotations"  # a capability, as containerd has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Sandbox:
     namespace: str  # of the pod, as Kubernetes means it
     pod: str
     uid: str
+    annotations: Mapping[str, str]
 
     @property
     def name(self) -> str:
@@ -71,7 +73,10 @@ class Sandbox:
             self.machine.run("ip", "netns", "del", self.name, check=False)
 
     def _execute(self, verb: str, lists: Mapping[str, Any], plugin: Mapping[str, Any], more: Mapping[str, Any]) -> str:
-        config = {"cniVersion": lists["cniVersion"], "name": lists["name"], **plugin, **more}
+        own = {key: value for key, value in plugin.items() if key != "capabilities"}
+        if self.annotations and plugin.get("capabilities", {}).get(ANNOTATIONS):
+            own["runtimeConfig"] = {ANNOTATIONS: dict(self.annotations)}
+        config = {"cniVersion": lists["cniVersion"], "name": lists["name"], **own, **more}
         arguments = {
             "IgnoreUnknown": "1",
             "K8S_POD_NAMESPACE": self.namespace,

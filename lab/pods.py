@@ -39,6 +39,7 @@ def pod(  # noqa: PLR0913, a Pod's own fields
     labels: Mapping[str, str],
     ports: Sequence[Port],
     host_network: bool = False,
+    annotations: Mapping[str, str] | None = None,
 ) -> Object:
     """A Pod as somebody creates it, already scheduled."""
     container = {
@@ -50,7 +51,13 @@ def pod(  # noqa: PLR0913, a Pod's own fields
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": called, "namespace": space, "uid": uid, "labels": dict(labels)},
+        "metadata": {
+            "name": called,
+            "namespace": space,
+            "uid": uid,
+            "labels": dict(labels),
+            "annotations": dict(annotations or {}),
+        },
         "spec": {"nodeName": node, "hostNetwork": host_network, "containers": [container]},
         "status": {"phase": "Pending"},
     }
@@ -150,7 +157,8 @@ def _sandbox(machine: Machine, item: Object, container_id: str) -> Sandbox | Non
     """The pod's own network; None when it is on its node's."""
     if item["spec"].get("hostNetwork"):
         return None
-    return Sandbox(machine, container_id, namespace(item), name(item), item["metadata"]["uid"])
+    meta = item["metadata"]
+    return Sandbox(machine, container_id, namespace(item), name(item), meta["uid"], meta.get("annotations") or {})
 
 
 def _container_id(item: Object) -> str:

@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "b3864f9d2925"
+LAYOUT: Final = "2c729e541d25"
 """The fingerprint of all that follows."""
 
 
@@ -224,6 +224,7 @@ class FlowFlag(IntFlag):
     FLOW_BESIDE = 2048
     FLOW_TUNNEL = 4096
     FLOW_DSR = 8192
+    FLOW_CARRIED = 16384
     FLOW_ENDED = 1024
 
 
@@ -3954,7 +3955,7 @@ MAPS: Final[Mapping[str, MapSpec[Any, Any]]] = {
     "backends": BACKENDS,
     "besides_seen": MapSpec(
         "besides_seen", MapKind.ARRAY, record.Octets(4), record.Octets(4), 1, 0,
-        private=True,
+        carried=Carried.TRAFFIC, private=True,
     ),
     "cache_epochs": MapSpec(
         "cache_epochs", MapKind.ARRAY, record.Octets(4), record.Octets(8), 1, 0,

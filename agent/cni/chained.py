@@ -22,6 +22,8 @@ def chained_request(request: Request) -> PodRequest:
     asked = request.for_pods()
     if asked.host_ports:
         raise CniError(Code.UNSUPPORTED_FIELD, f"runtimeConfig.portMappings: {OTHERS}; chain portmap")
+    if asked.afxdp:
+        raise CniError(Code.UNSUPPORTED_FIELD, f"afxdp: {OTHERS}")
     if asked.mac:
         raise CniError(Code.UNSUPPORTED_FIELD, f"runtimeConfig.mac: {OTHERS}")
     if asked.addresses:

@@ -14,9 +14,10 @@ from typing import Any
 
 import msgspec
 
+from agent.cni.afxdp import afxdp, place
 from agent.cni.capabilities import Capabilities, capabilities
 from agent.cni.error import CniError, Code
-from agent.model.attachment import AttachmentKey
+from agent.model.attachment import AfXdp, AttachmentKey
 from agent.model.name import ObjectName
 from agent.model.vf import VfKind
 from agent.pods.request import PodRequest
@@ -72,6 +73,7 @@ class Request:
     valid: frozenset[AttachmentKey] | None  # GC: (container id, interface) to keep
     dns: Mapping[str, Any]
     asked: Capabilities
+    afxdp: AfXdp | None
     asked_at_ns: int | None  # by CLOCK_BOOTTIME; what is younger is spared by GC and DEL; None: not known
     kind: str  # of interface; empty: a veth pair
     config: Mapping[str, Any]  # all of it, as it came
@@ -98,6 +100,7 @@ class Request:
             ingress_limit=self.asked.ingress,
             egress_limit=self.asked.egress,
             asked_at_ns=self.asked_at_ns,
+            afxdp=self.afxdp,
         )
 
 
@@ -115,12 +118,14 @@ def parse(environment: Mapping[str, str], stdin: bytes) -> Request:
         raise CniError(Code.CONFIG, f"name: {network!r} is no network name")
     whole_node = command in {Command.GC, Command.STATUS}
     pod, uid = (None, "") if whole_node else _pod(environment.get("CNI_ARGS", ""))
+    asked = capabilities(config) if command is Command.ADD else Capabilities()
+    container_id, interface = ("", "") if whole_node else (_container_id(environment), _interface(environment))
     return Request(
         command=command,
         version=version,
         network=network,
-        container_id="" if whole_node else _container_id(environment),
-        interface="" if whole_node else _interface(environment),
+        container_id=container_id,
+        interface=interface,
         netns=_netns(environment, command),
         may_be_host=environment.get("CNI_NETNS_OVERRIDE", "").lower() in {"1", "true"},
         pod=pod,
@@ -128,7 +133,10 @@ def parse(environment: Mapping[str, str], stdin: bytes) -> Request:
         previous=_previous(config, command),
         valid=_valid(config) if command is Command.GC else None,
         dns=_mapping(config, "dns") or {},
-        asked=capabilities(config) if command is Command.ADD else Capabilities(),
+        asked=asked,
+        afxdp=afxdp(config, asked.annotations, place(pod, container_id, interface), interface)
+        if command is Command.ADD
+        else None,
         asked_at_ns=_asked_at(environment),
         kind=_kind(config),
         config=config,

@@ -78,6 +78,8 @@ def _records(attachment: Attachment, policy: PodPolicy, *, is_first: bool) -> Re
     mac = bytes.fromhex(attachment.mac.replace(":", ""))
     slot, value = abi.ATTACHMENTS.key.pack(attachment.slot), abi.Endpoint(attachment.slot, abi.EndpointFlag(0)).pack()
     flags = abi.AttachmentFlag.ATTACHMENT_CHAINED if attachment.link.is_chained else abi.AttachmentFlag(0)
+    if attachment.link.afxdp:
+        flags |= abi.AttachmentFlag.ATTACHMENT_AF_XDP
     place = abi.Attachment(attachment.link.ifindex, policy.revision, attachment.endpoint_id, mac, flags)
     rules, classes = policy.packed()
     return Records.of(

@@ -53,12 +53,31 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
+class Captured:
+    """What of a pod's packets AF_XDP sockets are to have: a protocol's, to a range of ports."""
+
+    protocol: int  # as IP has it
+    first_port: int = 0
+    last_port: int = 0xFFFF  # the whole range: also what has no ports
+
+
+@dataclass(frozen=True, slots=True)
+class AfXdp:
+    """That a pod takes an interface's packets from AF_XDP sockets."""
+
+    place: str  # below the folders of sockets and of maps: where the pod finds its own
+    queues: int = 1
+    captured: tuple[Captured, ...] = ()  # empty: all that is IP, but neighbour discovery and its like
+
+
+@dataclass(frozen=True, slots=True)
 class Veth:
     """The veth pair that serves an attachment, by its end on the node; the pod's end is the interface itself."""
 
     host_device: str
     ifindex: int
     is_chained: bool = False  # another CNI plugin made it, and takes it away
+    afxdp: AfXdp | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,8 @@ from agent.netlink.rtnetlink import (
     IFLA_LINKINFO,
     IFLA_MTU,
     IFLA_NET_NS_FD,
+    IFLA_NUM_RX_QUEUES,
+    IFLA_NUM_TX_QUEUES,
     LINK,
     NDA_DST,
     NDA_LLADDR,
@@ -98,12 +100,14 @@ def get_link(*, name: str = "", index: int = 0) -> Request:
 
 
 def add_veth(  # noqa: PLR0913  both ends have what a device has
-    name: str, mac: str, mtu: int, *, peer: str, peer_mac: str, netns: int
+    name: str, mac: str, mtu: int, *, peer: str, peer_mac: str, netns: int, queues: int = 1
 ) -> Request:
-    """A veth pair; the peer is born in the namespace behind the descriptor *netns*."""
-    other = _blank(peer, peer_mac, mtu) + packed(IFLA_NET_NS_FD, NUMBER.pack(netns))
+    """A veth pair; the peer is born in the namespace behind the descriptor *netns*. Its *queues* it keeps for life."""
+    number = NUMBER.pack(queues)
+    several = packed(IFLA_NUM_TX_QUEUES, number) + packed(IFLA_NUM_RX_QUEUES, number) if queues > 1 else b""
+    other = _blank(peer, peer_mac, mtu) + packed(IFLA_NET_NS_FD, NUMBER.pack(netns)) + several
     kind = packed(IFLA_INFO_KIND, b"veth\0") + packed(IFLA_INFO_DATA, packed(VETH_INFO_PEER, other))
-    body = _blank(name, mac, mtu) + packed(IFLA_LINKINFO, kind)
+    body = _blank(name, mac, mtu) + packed(IFLA_LINKINFO, kind) + several
     return Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body, f"add the veth pair {name}, {peer}")
 
 

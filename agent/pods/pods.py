@@ -262,6 +262,7 @@ def _spec(request: PodRequest, given: Addresses, *, is_first: bool) -> VethSpec:
         ipv6=given.ipv6,
         mac=request.mac,
         is_first=is_first,
+        afxdp=request.afxdp,
     )
 
 

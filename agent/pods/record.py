@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 import msgspec
 
-from agent.model.attachment import Attachment, AttachmentKey, HostPort, Limit, Veth
+from agent.model.attachment import AfXdp, Attachment, AttachmentKey, HostPort, Limit, Veth
 from agent.model.name import ObjectName
 from agent.pods.attachments import Saved
 
@@ -33,6 +33,7 @@ class AttachmentRecord(msgspec.Struct, frozen=True):
     is_first: bool = True
     slot: int = 0  # of agents before there were slots
     is_chained: bool = False
+    afxdp: AfXdp | None = None
 
     def attachment(self) -> Attachment:
         """The value that it stands for."""
@@ -44,7 +45,7 @@ class AttachmentRecord(msgspec.Struct, frozen=True):
             netns=self.netns,
             netns_cookie=self.netns_cookie,
             mac=self.mac,
-            link=Veth(self.host_device, self.ifindex, self.is_chained),
+            link=Veth(self.host_device, self.ifindex, self.is_chained, self.afxdp),
             ipv4=self.ipv4,
             ipv6=self.ipv6,
             pod=self.pod,
@@ -99,5 +100,6 @@ def saved_record(saved: Saved) -> SavedRecord:
         egress_limit=one.egress_limit,
         is_first=one.is_first,
         is_chained=one.link.is_chained,
+        afxdp=one.link.afxdp,
     )
     return SavedRecord(record, saved.network, saved.sequence, saved.asked_at_ns)

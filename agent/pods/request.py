@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from agent.model.address import Address
-from agent.model.attachment import AttachmentKey, HostPort, Limit
+from agent.model.attachment import AfXdp, AttachmentKey, HostPort, Limit
 from agent.model.name import ObjectName
 from agent.pods.made import MadeInterface
 
@@ -33,6 +33,7 @@ class PodRequest:
     ingress_limit: Limit | None = None  # to the pod
     egress_limit: Limit | None = None  # from the pod
     asked_at_ns: int | None = None  # by CLOCK_BOOTTIME; None: nobody tells
+    afxdp: AfXdp | None = None
     made: MadeInterface | None = None  # None: it is to be made here
 
     @property

@@ -9,6 +9,9 @@ import errno
 import time
 from collections.abc import Callable, Iterable
 
+from agent.kernel.device.afxdp import AfXdp
+from agent.kernel.device.interface import AfXdpInterface
+from agent.kernel.net.veth import AFXDP_MTU
 from agent.model.attachment import Attachment, Veth
 from agent.netlink import requests
 from agent.netlink.batch import Link, Refused, run_batch
@@ -32,17 +35,24 @@ class PodVeths:
     """Makes and removes veth pairs between the calling thread's namespace, the node's, and pods'."""
 
     def __init__(
-        self, ways_out: Callable[[], Iterable[int]], before_up: Callable[[str], BeforeUp], fixed_mtu: int = 0
+        self,
+        ways_out: Callable[[], Iterable[int]],
+        before_up: Callable[[str], BeforeUp],
+        fixed_mtu: int = 0,
+        afxdp: AfXdp | None = None,
     ) -> None:
         """*ways_out* gives the MTUs of the ways out: uplinks, and the tunnel, whose MTU leaves room for what it adds.
 
         *before_up* tells by a host end's name what is done to it before it comes up; its ifindex stands there as 0.
+
+        *afxdp* makes interfaces with AF_XDP what they are; without it there are none.
 
         A *fixed_mtu* other than 0 is the pods' MTU, whatever the devices'.
         """
         self._ways_out = ways_out
         self._before_up = before_up
         self._fixed_mtu = fixed_mtu
+        self._afxdp = afxdp
 
     def create(self, spec: VethSpec) -> MadeVeth:
         """Make the pair, whole or not at all.
@@ -59,20 +69,21 @@ class PodVeths:
             raise NetnsUnusable(str(error)) from error
 
     def _create(self, spec: VethSpec, netns: NetnsHandle) -> MadeVeth:
-        name, mtu = spec.host_device, self._mtu()
+        name, mtu = spec.host_device, self._mtu_of(spec)
         link, *ends = _make(netns, spec, veth_batch(spec, netns, mtu, self._before_up(name)))
         try:
             for netlink, end in zip((netns.node, netns.pod), ends, strict=True):
                 _await_carrier(netlink, end)
+            self._steer(spec, netns, ends[1].index)
         except BaseException:
-            _remove(netns.node, name)
+            self._take_away(netns.node, name)
             raise
-        return MadeVeth(Veth(name, link.index), spec.pod_mac, mtu, netns.cookie)
+        return MadeVeth(Veth(name, link.index, afxdp=spec.afxdp), spec.pod_mac, mtu, netns.cookie)
 
     def remove(self, name: str) -> bool:
         """Remove the pair with this host end; its routes, neighbours and the pod's end go with it."""
         with Socket() as node:
-            return _remove(node, name)
+            return self._take_away(node, name)
 
     def ours(self) -> frozenset[str]:
         """The host ends that are on the node."""
@@ -101,7 +112,23 @@ class PodVeths:
         """What is not as ADD left it; empty when all is well."""
         if not self.is_alive(attachment):
             return (f"{attachment.link.host_device} or the namespace {attachment.netns} is gone",)
-        return faults(attachment)
+        return (*faults(attachment), *(self._afxdp.faults(attachment) if self._afxdp is not None else ()))
+
+    def _steer(self, spec: VethSpec, netns: NetnsHandle, ifindex: int) -> None:
+        """Have the pod's end, by its *ifindex* there, give packets to AF_XDP sockets, where that is asked for."""
+        if spec.afxdp is not None and self._afxdp is not None:
+            there = f"/proc/self/fd/{netns.fd}"
+            one = AfXdpInterface(spec.host_device, spec.interface, there, netns.cookie, spec.afxdp)
+            self._afxdp.attach(one, ifindex)
+
+    def _take_away(self, node: Socket, name: str) -> bool:
+        was_there = _remove(node, name)
+        if self._afxdp is not None:
+            self._afxdp.remove(name)
+        return was_there
+
+    def _mtu_of(self, spec: VethSpec) -> int:
+        return min(self._mtu(), AFXDP_MTU) if spec.afxdp else self._mtu()
 
     def _mtu(self) -> int:
         """The smallest MTU of the ways out; one that changes meanwhile reaches the pod afterwards."""

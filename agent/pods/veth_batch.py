@@ -31,7 +31,8 @@ def veth_batch(spec: VethSpec, netns: NetnsHandle, mtu: int, before_up: BeforeUp
     """The batch; it answers with three devices: the new pair's node end, and at last both ends, as they are then."""
     node, pod = netns.node, netns.pod
     name, mac, addresses = spec.host_device, spec.pod_mac, spec.addresses
-    pair = requests.add_veth(name, HOST_MAC, mtu, peer=spec.interface, peer_mac=mac, netns=netns.fd)
+    queues = spec.afxdp.queues if spec.afxdp else 1
+    pair = requests.add_veth(name, HOST_MAC, mtu, peer=spec.interface, peer_mac=mac, netns=netns.fd, queues=queues)
     switch = (SetSysctl(_SWITCH.format(spec.interface), "0", netns.fd),) if netns.without_ipv6 and spec.ipv6 else ()
     sysctls, guards = before_up
     up = requests.set_up(_NEW, f"{_ALIAS} {spec.container_id}"[:255])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 from agent.model.address import Address, link_local
-from agent.model.attachment import Veth
+from agent.model.attachment import AfXdp, Veth
 from agent.pods.attachments import digest, host_device
 from maps import abi
 
@@ -30,6 +30,7 @@ class VethSpec:
     ipv6: IPv6Address | None
     mac: str = ""  # empty: follows from the attachment
     is_first: bool = True  # of its container's: the one with the default route
+    afxdp: AfXdp | None = None
 
     @property
     def addresses(self) -> tuple[Address, ...]:

@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from agent.bgp.keeper import BgpState
 from agent.ipam.lb_pool import AllocatorUse
 from agent.log import logger
+from agent.serve.afxdp_metrics import AfXdpUse, afxdp_families
 from agent.serve.bgp_metrics import bgp_families
 from agent.serve.flow_shares import OwnerUse, share_families
 from agent.serve.lb_metrics import allocator_families
@@ -98,6 +99,7 @@ class Sources:
     attachments: Callable[[], int] = lambda: 0
     pools: Callable[[], Iterable[PoolUse]] = tuple
     xdp: Callable[[], Iterable[XdpUse]] = tuple
+    afxdp: Callable[[], Iterable[AfXdpUse]] = tuple
     policy: Callable[[], PolicyUse] = PolicyUse
     allocator: Callable[[], AllocatorUse | None] = lambda: None
     bgp: Callable[[], BgpState | None] = lambda: None
@@ -180,6 +182,7 @@ class _Scrape(Collector):
             lambda: _conntrack(s.conntrack_gc()),
             lambda: _pods(s.attachments(), s.pools()),
             lambda: _xdp(s.xdp()),
+            lambda: afxdp_families(s.afxdp()),
             lambda: policy_families(s.policy()),
             lambda: allocator_families(s.allocator()),
             lambda: bgp_families(s.bgp()),

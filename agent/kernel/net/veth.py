@@ -13,7 +13,7 @@ from agent.errors import AgentError
 from agent.kernel.net.routes import METRIC, PROTOCOL
 from agent.log import logger
 from agent.model.address import Address
-from agent.model.attachment import Attachment
+from agent.model.attachment import Attachment, Veth
 from agent.netlink import requests
 from agent.netlink.batch import run_batch
 from agent.netlink.dump import Dump
@@ -40,9 +40,16 @@ from agent.netlink.socket import Socket
 
 log = logger(__name__)
 
+# a page of 4096 octets has room for 3506 beside what XDP and the kernel keep there (veth_xdp_set()); less two VLAN tags
+AFXDP_MTU = 3498
 SHOWN = 3  # refusals that an error tells of; of more, their number
 _GONE = frozenset({errno.ENODEV, errno.ENXIO, errno.ENOENT})
 Behind = tuple[bytes, int]  # an address, and the ifindex of the device that it is behind
+
+
+def mtu_of(link: Veth, mtu: int) -> int:
+    """What a pod's device has where the others have *mtu*."""
+    return min(mtu, AFXDP_MTU) if link.afxdp else mtu
 
 
 def side(index: int, mac: str, wanted: Iterable[Address]) -> Iterator[Request]:
@@ -116,13 +123,15 @@ class VethMtu:
             AgentError: some could not be changed, and are tried at the next call; the others are.
         """
         attachments = tuple(wanted)
-        self._done = {a.link.ifindex: mtu for a in attachments if self._done.get(a.link.ifindex) == mtu}
+        wanted_mtu = {a.link.ifindex: mtu_of(a.link, mtu) for a in attachments}
+        self._done = {index: own for index, own in wanted_mtu.items() if self._done.get(index) == own}
         failed: dict[str, str] = {}
         with Socket() as node:
             for attachment in attachments:
-                if attachment.link.ifindex not in self._done:
-                    if _resize(node, attachment, mtu, failed):
-                        self._done[attachment.link.ifindex] = mtu
+                index = attachment.link.ifindex
+                if index not in self._done:
+                    if _resize(node, attachment, wanted_mtu[index], failed):
+                        self._done[index] = wanted_mtu[index]
                     yield
         _raise_for(failed, f"MTU {mtu} not set")
 

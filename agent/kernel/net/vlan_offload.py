@@ -4,21 +4,14 @@ The kernel's stack finds the tag beside the frame; an XDP program has no way to 
 drivers none at all. What was switched off here is remembered by a file each, and switched on again in the end.
 """
 
-import array
-import fcntl
-import socket
-import struct
 from pathlib import Path
 
 from agent.log import logger
+from agent.netlink.ethtool import ETH_FLAG_RXVLAN, ETHTOOL_GFLAGS, ETHTOOL_SFLAGS, ethtool
 
 log = logger(__name__)
 
 FOLDER = "vlan-offload"  # in --state-dir: an empty file for each device that had it on, by name
-SIOCETHTOOL = 0x8946  # linux/sockios.h
-ETHTOOL_GFLAGS, ETHTOOL_SFLAGS, ETH_FLAG_RXVLAN = 0x25, 0x26, 1 << 8  # linux/ethtool.h
-_VALUE = struct.Struct("=II")  # struct ethtool_value: command, data
-_REQUEST = struct.Struct("16sP16x")  # struct ifreq: name, pointer
 
 
 class VlanOffload:
@@ -35,7 +28,7 @@ class VlanOffload:
         self._folder.mkdir(parents=True, exist_ok=True)
         (self._folder / device).touch()
         try:
-            _ethtool(device, ETHTOOL_SFLAGS, flags & ~ETH_FLAG_RXVLAN)
+            ethtool(device, ETHTOOL_SFLAGS, flags & ~ETH_FLAG_RXVLAN)
         except OSError as error:
             log.debug("VLAN offload cannot be switched off", device=device, why=error)
         if not _flags(device) & ETH_FLAG_RXVLAN:
@@ -50,7 +43,7 @@ class VlanOffload:
         if not path.exists():
             return
         try:
-            _ethtool(device, ETHTOOL_SFLAGS, _flags(device) | ETH_FLAG_RXVLAN)
+            ethtool(device, ETHTOOL_SFLAGS, _flags(device) | ETH_FLAG_RXVLAN)
         except OSError as error:
             log.debug("rx-vlan-offload stays off", device=device, why=error)
         path.unlink()
@@ -67,14 +60,6 @@ class VlanOffload:
 def _flags(device: str) -> int:
     """What a device is set to; nothing where its driver does not say."""
     try:
-        return _ethtool(device, ETHTOOL_GFLAGS, 0)
+        return ethtool(device, ETHTOOL_GFLAGS, 0)
     except OSError:
         return 0
-
-
-def _ethtool(device: str, command: int, data: int) -> int:
-    value = array.array("B", _VALUE.pack(command, data))
-    request = _REQUEST.pack(device.encode(), value.buffer_info()[0])
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
-        fcntl.ioctl(asking, SIOCETHTOOL, request)
-    return int(_VALUE.unpack(value.tobytes())[1])

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.model.attachment import Attachment, HostPort, Veth
+from agent.model.attachment import AfXdp, Attachment, Captured, HostPort, Veth
 from agent.model.name import ObjectName
 from agent.model.service import Protocol
 from agent.pods.append_file import framed
@@ -181,7 +181,8 @@ def test_older_and_newer_agents_read_the_same_lines(tmp_path: Path) -> None:
 
 
 def test_what_agents_write_down_since_then_is_read_again(tmp_path: Path) -> None:
-    second = Saved(replace(POD, is_first=False), "sluiceway", 7, 4711)
+    link = replace(POD.link, afxdp=AfXdp("pods/a/b/eth0", 2, (Captured(17, 53, 53),)))
+    second = Saved(replace(POD, is_first=False, link=link), "sluiceway", 7, 4711)
     journal(tmp_path).append(Stage.MADE, KEY, second)
     assert Journal(tmp_path, "boot").load() == (Entry(Stage.MADE, KEY, second),)
 
