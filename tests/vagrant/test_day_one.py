@@ -100,7 +100,7 @@ def test_the_walk_through(prepared: Prepared) -> None:
     (drain,) = page.blocks("drain")
     said = typed(prepared, n1, with_administrator(drain), node=n3.name).ran()
     assert "node/n3 drained" in said
-    assert said.count(GREETING) == 1
+    assert is_printed(said, 1)
     assert nodes_of_nginx(prepared) == {"n2"}
     script(prepared, n1, "drain", "n2")
     assert nodes_of_nginx(prepared) == {"n3"}
@@ -138,14 +138,19 @@ def demonstrate(prepared: Prepared) -> None:
     """Nginx is reached by all, then by one; four of it as two."""
     n1 = prepared.site.nodes[0]
     exposed, denied, scaled = map(with_administrator, page.blocks("demo"))
-    assert typed(prepared, n1, exposed).ran().count(GREETING) == 2
+    assert is_printed(typed(prepared, n1, exposed).ran(), 2)
     said = typed(prepared, n1, denied)
-    assert (said.text.count(GREETING), said.failed) == (1, [OTHER])
+    assert (is_printed(said.text, 1), said.failed) == (True, [OTHER])
     assert "timed out" in said.text
     assert "policy" in dropped(prepared)
     said = typed(prepared, n1, scaled)
-    assert (said.ran().count(GREETING), said.text.count("1/1     Running")) == (1, 4)
+    assert (is_printed(said.ran(), 1), said.text.count("1/1     Running")) == (True, 4)
     assert "'access' reaches nginx, 'other' does not" in script(prepared, n1, "demo", "n2", "n3")
+
+
+def is_printed(text: str, times: int) -> bool:
+    """Whether nginx's page came so often: what a pod said before kubectl attached, kubectl prints from its log too."""
+    return times <= text.count(GREETING) <= 2 * times
 
 
 def with_administrator(block: Block) -> Block:
