@@ -7,10 +7,13 @@ from pathlib import Path
 def place(path: Path, content: bytes, *, draft: Path, mode: int = 0o600, outlives_boot: bool = True) -> None:
     """Write *draft* and rename it into place, durably; the name as well, if the file means anything after a reboot.
 
+    Nothing is written through a link that somebody put there: pods mount some of the folders.
+
     Raises:
         OSError: the disk is full or read-only; what was there stays, and no draft is left.
     """
     try:
+        draft.unlink(missing_ok=True)  # of a writer that died
         _write(draft, content, mode)
         draft.rename(path)
     except OSError:
@@ -27,7 +30,7 @@ def remove(path: Path) -> None:
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         os.fchmod(fd, mode)  # whatever the umask
         while content:

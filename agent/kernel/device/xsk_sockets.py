@@ -5,9 +5,11 @@ it gets nothing: the kernel gives the socket of a connection the network namespa
 the pod's or not, whatever process it was and wherever that is now.
 """
 
+import errno
 import os
 import select
 import socket
+import stat
 import struct
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
@@ -71,7 +73,7 @@ class XskSockets:
         with self._lock:
             if interface.host_device in self._by_device:
                 return
-            listener = _Listener(interface, _bound(self._folder / interface.afxdp.place))
+            listener = _Listener(interface, listening_in(self._folder / interface.afxdp.place))
             self._by_device[interface.host_device] = listener
             self._watch(listener.listening, listener)
 
@@ -171,7 +173,7 @@ class XskSockets:
             socket.send_fds(connection, [said.text.encode()], [fd])
 
 
-def _bound(folder: Path) -> socket.socket:
+def listening_in(folder: Path) -> socket.socket:
     """A socket that listens in a folder, whatever the length of the folder's path: an address has 108 octets."""
     folder.mkdir(mode=0o755, parents=True, exist_ok=True)
     (folder / SOCKET).unlink(missing_ok=True)  # of an agent before, or of an earlier sandbox of the pod
@@ -179,7 +181,7 @@ def _bound(folder: Path) -> socket.socket:
     at = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         listening.bind(f"/proc/self/fd/{at}/{SOCKET}")
-        (folder / SOCKET).chmod(0o666)  # the pod's processes need not be root's: who they are the namespace says
+        _open_to_all(at)  # the pod's processes need not be root's: who they are the namespace says
         listening.listen(CONNECTIONS)
         listening.settimeout(0)
     except OSError:
@@ -188,6 +190,21 @@ def _bound(folder: Path) -> socket.socket:
     finally:
         os.close(at)
     return listening
+
+
+def _open_to_all(folder: int) -> None:
+    """Let anybody connect to the socket in a folder that its pod can write to: what lies there is no link by now.
+
+    Raises:
+        OSError: something else lies there.
+    """
+    found = os.open(SOCKET, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        if not stat.S_ISSOCK(os.fstat(found).st_mode):
+            raise OSError(errno.ENOTSOCK, os.strerror(errno.ENOTSOCK), SOCKET)
+        Path(f"/proc/self/fd/{found}").chmod(0o666)
+    finally:
+        os.close(found)
 
 
 def _set_busy_poll(descriptors: list[int], wanted: BusyPoll) -> bool:
