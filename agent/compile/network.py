@@ -3,7 +3,6 @@
 Pure. Who makes them is ``agent.pods``; what is wrong is told with the field, before anything is made.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from agent.model.network import (
     DEFAULT_NETWORK,
     NETWORKS,
     OUR_PLUGIN,
+    RESOURCE_NAME,
     InterfaceRequest,
     NetworkDefinition,
     NetworkRules,
@@ -106,7 +106,7 @@ def interfaces(  # noqa: PLR0913  what it depends on
     routed = [one for one in (wanted.default, *wanted.networks) if one and one.default_route]
     if len(routed) > 1:
         raise NetworkRefused(f"{routed[1].field}.default-route", f"{routed[0].field} has one; a pod has one way out")
-    used: Counter[str] = Counter()
+    used: set[str] = set()  # devices
     first = None
     if wanted.default is not None:
         found = _usable(wanted.default, definitions)
@@ -154,17 +154,27 @@ def _usable(one: NetworkSelection, definitions: Definitions) -> PluginList:
     return found.plugins
 
 
-def _device(one: NetworkSelection, definitions: Definitions, devices: Devices | None, used: "Counter[str]") -> str:
-    """The device that the interface is made of: of a resource the next that the pod was given."""
+def _device(one: NetworkSelection, definitions: Definitions, devices: Devices | None, used: set[str]) -> str:
+    """The device that the interface is made of: of its resource's, which the pod was given, the next or the named.
+
+    A pod names no other: it would take the node's own, or another pod's.
+    """
     resource = definitions[one.name].resource
-    if one.device or not resource or devices is None:
+    if one.device and not resource:
+        text = f"names a device, and {one.name} has no annotation {RESOURCE_NAME} that the pod has it of"
+        raise NetworkRefused(f"{one.field}.deviceID", text)
+    if devices is None or not resource:
         return one.device
-    given, index = devices.get(resource, ()), used[resource]
-    if index >= len(given):
+    given = devices.get(resource, ())
+    free = [device for device in given if device not in used]
+    if one.device and one.device not in free:
+        text = f"the pod was not given {one.device} of {resource} for this interface"
+        raise NetworkRefused(f"{one.field}.deviceID", text)
+    if not free:
         text = f"{one.name} is made of {resource}, of which the pod has {len(given)}; ask for it in spec.containers"
         raise NetworkRefused(one.field, text)
-    used[resource] += 1
-    return str(given[index])
+    used.add(one.device or free[0])
+    return one.device or free[0]
 
 
 def _interface(one: NetworkSelection, plugins: PluginList, name: str, device: str) -> InterfaceRequest:

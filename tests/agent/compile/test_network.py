@@ -77,7 +77,6 @@ def test_what_the_plugins_are_to_be_told() -> None:
         "bandwidth": {"ingressRate": 1000, "egressBurst": 5},
         "cni-args": {"color": "red", "n": 3, "bad": "a;b", "deep": []},
         "default-route": ["10.1.1.1", "fd00::1"],
-        "deviceID": "0000:03:02.0",
     }
     (one,) = made({NETWORKS: json.dumps([element])}).more
     assert json.loads(one.runtime) == {
@@ -85,7 +84,6 @@ def test_what_the_plugins_are_to_be_told() -> None:
         "mac": "02:aa:bb:cc:dd:ee",
         "portMappings": [{"hostPort": 80, "containerPort": 8080, "protocol": "tcp"}],
         "bandwidth": {"ingressRate": 1000, "egressBurst": 5},
-        "deviceID": "0000:03:02.0",
     }
     assert one.args == (("MAC", "02:aa:bb:cc:dd:ee"), ("color", "red"), ("n", "3"))
     assert json.loads(one.cni_args)["deep"] == []
@@ -150,6 +148,12 @@ def test_what_the_plugins_are_to_be_told() -> None:
         pytest.param("lan,wrong", "[1]", "cannot be used: spec.config: is no JSON", id="a wrong definition"),
         pytest.param("file", "[0]", "no file of this node", id="neither a configuration nor a file"),
         pytest.param("vf", "[0]", "vendor.com/vf, of which the pod has 0", id="no device"),
+        pytest.param(
+            '[{"name":"lan","deviceID":"0000:00:03.0"}]',
+            "[0].deviceID",
+            "has no annotation",
+            id="a device of the node's",
+        ),
         pytest.param("kube-system/ours", "[0]", "sluiceway-cni, which makes a pod's first interface", id="ours"),
         pytest.param(",".join(["lan"] * 65), "", "asks for 65 networks; a pod can have 64", id="too many"),
     ],
@@ -170,6 +174,17 @@ def test_a_pods_devices_go_to_its_networks_in_order() -> None:
     assert [one.device for one in found.more] == ["0000:03:02.0", "", "0000:03:02.1"]
     with pytest.raises(NetworkRefused, match="of which the pod has 1"):
         made({NETWORKS: "vf,vf"}, devices={"vendor.com/vf": ("0000:03:02.0",)})
+
+
+def test_a_pod_names_devices_that_it_was_given_and_no_others() -> None:
+    given = {"vendor.com/vf": ("0000:03:02.0", "0000:03:02.1")}
+    second = json.dumps([{"name": "vf", "deviceID": "0000:03:02.1"}, {"name": "vf"}])
+    assert [one.device for one in made({NETWORKS: second}, devices=given).more] == ["0000:03:02.1", "0000:03:02.0"]
+    for device in ("0000:00:03.0", "0000:03:02.0"):
+        asked_for = json.dumps([{"name": "vf"}, {"name": "vf", "deviceID": device}])
+        with pytest.raises(NetworkRefused, match=f"was not given {device}") as refused:
+            made({NETWORKS: asked_for}, devices=given)
+        assert refused.value.field == f"{NETWORKS_FIELD}[1].deviceID"
 
 
 def test_an_isolated_pod_names_its_own_namespaces_definitions_and_shared_ones() -> None:
