@@ -19,6 +19,7 @@ from maps.pins import PinRoot
 from maps.registry import open_table
 from maps.table import Table
 from tests.agent.watch.api_server import kubeconfig
+from tests.maps.flow_serial import serial
 from tests.netns.agents import READY_S, Node
 from tests.netns.dying import Dying
 from tests.netns.listing import listing, sysctls
@@ -97,7 +98,7 @@ def test_other_sizes_make_new_maps_and_flows_come_along(node: Node) -> None:
         before, old = _links(node), PinRoot(node.pins).current()
     assert old
     now_s = time.clock_gettime_ns(time.CLOCK_MONOTONIC) >> abi.SEEN_BITS
-    seen = replace(abi.Flow.unpack(bytes(abi.Flow.SIZE)), seen_s=now_s)
+    seen = replace(abi.Flow.unpack(bytes(abi.Flow.SIZE)), seen_s=now_s, serial=serial(key, 1))
     flows = open_table(abi.FLOWS, old.maps)
     flows.update([(key, seen)])
     flows.close()
@@ -107,7 +108,7 @@ def test_other_sizes_make_new_maps_and_flows_come_along(node: Node) -> None:
         assert new != old
         assert PinRoot(node.pins).generations() == (new,)
         flows = open_table(abi.FLOWS, new.maps)
-        assert flows.get(key) == seen
+        assert flows.get(key) == replace(seen, flags=abi.FlowFlag.FLOW_CARRIED)
         flows.close()
         assert {name: link for name, (link, _) in _links(node).items()} == {n: link for n, (link, _) in before.items()}
         assert len(_services(node)) == 1

@@ -1,7 +1,6 @@
 """The move to new maps, and a death at each of its steps."""
 
 import os
-import struct
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -24,23 +23,14 @@ from maps.pins import Generation, PinRoot
 from maps.registry import open_table
 from maps.table import Table
 from tests.agent.kernel.conftest import Tiny
+from tests.maps.flow_serial import serial
 
 pytestmark = pytest.mark.kernel
 
 COPIES = {"flow_caches": 64, "cache_sets": 32, "shortcuts": 32, "shortcut_tags": 8}
 SMALL, LARGE = {"flows": 64} | COPIES, {"flows": 128} | COPIES
 KEY = replace(abi.FlowKey.unpack(bytes(abi.FlowKey.SIZE)), lo_addr=IPv6Address("::ffff:192.0.2.1"), protocol=6)
-FLOW = replace(abi.Flow.unpack(bytes(abi.Flow.SIZE)), seen_s=7)
-
-
-def serial(key: abi.FlowKey, counted: int) -> int:
-    """Of an entry under a key, as flow_serial_fresh() makes it (``bpf/dp/conntrack/flow_entry.h``)."""
-    words: tuple[int, ...] = struct.unpack("=5Q", abi.FlowKey.pack(key))
-    mixed = sum(n * word for n, word in zip((1, 3, 5, 7, 11), words, strict=True)) * 0x9E3779B97F4A7C15
-    return mixed % 2**64 >> 32 & 0xFFFF0000 | counted
-
-
-FLOW = replace(FLOW, serial=serial(KEY, 1))
+FLOW = replace(abi.Flow.unpack(bytes(abi.Flow.SIZE)), seen_s=7, serial=serial(KEY, 1))
 CARRIED = replace(FLOW, flags=abi.FlowFlag.FLOW_CARRIED)  # what a copy of it is
 NOT_YET = abi.Node.unpack(bytes(abi.Node.SIZE))
 NODE = replace(NOT_YET, netns_cookie=3, revision=41)
