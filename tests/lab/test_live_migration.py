@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ pytestmark = [pytest.mark.netns, pytest.mark.kernel]
 BRIDGE = "cni0"
 NETWORK = "cbr0"  # flannel's, by which host-local names its folder
 KEPT = 4  # connections of each load
+LISTENS_WITHIN_S = 30  # a process that was started
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,12 @@ def laid(made: Cluster, node: Machine) -> OldPod:
     )
     context = ExecContext(netns=Path(f"{node.root}/run/netns/old"))
     node.daemon("old", [*use.SERVER, str(SERVER_PORT)], {"POD_NAME": f"old on {node.name}"}, context=context)
-    return OldPod(node, tuple(addresses), Client(f"old pod on {node.name}", node, context))
+    client, deadline = Client(f"old pod on {node.name}", node, context), time.monotonic() + LISTENS_WITHIN_S
+    for address in addresses:
+        for kind in ("tcp", "udp"):
+            while client.ask(kind, address, SERVER_PORT).errors:
+                assert time.monotonic() < deadline, f"nobody listens in the old pod on {node.name}"
+    return OldPod(node, tuple(addresses), client)
 
 
 def move(made: Cluster, node: Machine) -> None:
