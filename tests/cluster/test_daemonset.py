@@ -37,9 +37,9 @@ PINS = "/sys/fs/bpf/sluiceway"
 
 @pytest.fixture(scope="module")
 def made(cluster: Cluster) -> Iterator[Cluster]:
-    """The cluster with its agents in pods; afterwards they run as they did."""
+    """The cluster with its agents in pods, which reach each other over each subnet; afterwards they run as they did."""
     was = cluster.site.options
-    yield clusters.configure(cluster, replace(was, daemonset=True), print)
+    yield clusters.configure(cluster, replace(was, daemonset=True, encapsulation="vxlan"), print)
     if not was.daemonset:
         clusters.configure(cluster, was, print)
 

@@ -102,6 +102,11 @@ def announced(node: Machine) -> list[dict[str, Any]]:
     return found
 
 
+def told(row: dict[str, Any]) -> tuple[str, str, str]:
+    """Who answers for an address, as a node knows."""
+    return row["address"], row["service"], row["node"]
+
+
 def test_a_service_is_given_addresses_at_which_the_outside_reaches_it(balanced: Balanced) -> None:
     balanced.namespace.apply(server("web", node="n1", labels=WEB), balancing("web", externalTrafficPolicy="Local"))
     assert eventually(lambda: len(balanced.addresses("web")) == 2)
@@ -117,9 +122,9 @@ def test_a_service_is_given_addresses_at_which_the_outside_reaches_it(balanced: 
         assert eventually(lambda address=address: asked(outside, address).stdout == "web"), address  # type: ignore[misc]
     # the pod's node answers for them, and all know that
     assert eventually(lambda: [row["is_here"] for row in announced(balanced.nodes["n1"])] == [True, True])
+    known = [(address, f"{balanced.namespace.name}/web", "n1") for address in (four, six)]
     for node in balanced.nodes.values():
-        rows = [(row["address"], row["service"], row["node"]) for row in announced(node)]
-        assert rows == [(address, f"{balanced.namespace.name}/web", "n1") for address in (four, six)]
+        assert eventually(lambda node=node: [told(row) for row in announced(node)] == known), announced(node)  # type: ignore[misc]
     status = balanced.namespace.cluster.kubectl.get("lbpool", balancer.POOL["metadata"]["name"])["status"]
     assert status["used"] == 2
     balanced.namespace.kubectl("delete", "service", "web", "--timeout=30s")
