@@ -10,7 +10,7 @@ from typing import Any
 
 from lab import agents, cluster, site, use
 from lab.cluster import Cluster
-from lab.errors import LabError
+from lab.errors import LabError, LabExistsError
 from lab.site import Options
 from lab.use import Asked, Client
 
@@ -46,6 +46,9 @@ def run(lab: str, *, keep: bool) -> int:
     began = time.monotonic()
     try:
         _show(lab, checks)
+    except LabExistsError as error:
+        checks.check("the lab works", str(error))
+        keep = True  # somebody's
     except LabError as error:
         checks.check("the lab works", str(error))
     finally:

@@ -1,7 +1,8 @@
 """What goes wrong in the lab.
 
 LabError
-└── CommandFailedError   a command of a machine or a pod returned non-zero
+├── CommandFailedError   a command of a machine or a pod returned non-zero
+└── LabExistsError       a lab of that name is up
 """
 
 
@@ -11,3 +12,7 @@ class LabError(Exception):
 
 class CommandFailedError(LabError):
     """A command returned non-zero; the message ends with its output."""
+
+
+class LabExistsError(LabError):
+    """A lab of that name is there already; it is somebody's."""

@@ -26,7 +26,7 @@ from lab.addresses import (
     node_names,
     on_underlay,
 )
-from lab.errors import LabError
+from lab.errors import LabError, LabExistsError
 from lab.machine import Machine, Setup
 
 DEFAULT_NAME = "swlab"
@@ -126,7 +126,8 @@ def create(name: str, options: Options) -> Site:
     """Make the machines and the wire between them.
 
     Raises:
-        LabError: the lab is up already, or the kernel refused something; `remove` takes away what there is.
+        LabExistsError: the lab is up already.
+        LabError: the kernel refused something; `remove` takes away what there is.
     """
     _require_root()
     if not 1 <= options.nodes <= MAX_NODES:
@@ -135,7 +136,7 @@ def create(name: str, options: Options) -> Site:
         raise LabError(f"{options.subnets} subnets: a lab has 1 to {MAX_SUBNETS}")
     site = Site(name, options)
     if site.folder.exists() or _cgroups(name).unified.exists():
-        raise LabError(f"a lab {name} is there already: python -m lab down")
+        raise LabExistsError(f"a lab {name} is there already: python -m lab down")
     site.manifests.mkdir(parents=True)
     (site.folder / "lab.json").write_text(json.dumps(asdict(options)))
     router = site.machine(ROUTER)
