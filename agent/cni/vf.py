@@ -1,4 +1,4 @@
-"""The kinds ``sriov`` and ``dpdk`` of our plugin: a definition read as a wish for a VF, and the answer to ADD.
+"""The kinds ``sriov`` and ``dpdk`` of our plugin: a definition read as a VF spec, and the answer to ADD.
 
 Keys are those of sriov-cni, so that its definitions hold here; an absent one means that nothing is touched.
 
@@ -13,7 +13,7 @@ import msgspec
 
 from agent.cni.error import CniError, Code
 from agent.cni.request import Request
-from agent.model.vf import LinkState, NodeOwner, VfKind, VfSettings, VfWish, VlanProtocol
+from agent.model.vf import LinkState, NodeOwner, VfKind, VfSettings, VfSpec, VlanProtocol
 from agent.pods.vf_record import VfRecord
 from agent.pods.vf_request import VfRequest
 
@@ -40,7 +40,7 @@ def vf_request(request: Request) -> VfRequest:
     _check_ipam(config)
     return VfRequest(
         address=address,
-        wish=VfWish(VfKind(request.kind), _settings(config, request), _number(config, "mtu", None), _owner(config)),
+        spec=VfSpec(VfKind(request.kind), _settings(config, request), _number(config, "mtu", None), _owner(config)),
         network=request.network,
         container_id=request.container_id,
         interface=request.interface,

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from agent.model.vf import NO_MAC, VFIO, LinkState, Vf, VfKind, VfSettings, VfWish, VlanProtocol
+from agent.model.vf import NO_MAC, VFIO, LinkState, Vf, VfKind, VfSettings, VfSpec, VlanProtocol
 
 LEAST_MTU = 68  # RFC 791
 
@@ -126,37 +126,37 @@ def done(change: Change, to: VfSettings) -> VfSettings:
             return replace(to, link_state=change.state)
 
 
-def wish_for(vf: Vf, wish: VfWish) -> VfWish:
-    """The wish with what follows from the VF that serves it.
+def spec_for(vf: Vf, spec: VfSpec) -> VfSpec:
+    """The spec with what follows from the VF that serves it.
 
     A VF that VFIO has already is handed over by VFIO. One without the kernel in between has its address fixed and its
     sender checked by the card, unless the definition says otherwise: nobody else could.
     """
     if vf.driver == VFIO:
-        wish = replace(wish, kind=VfKind.DPDK)
-    if wish.kind is not VfKind.DPDK:
-        return wish
-    settings = wish.settings
+        spec = replace(spec, kind=VfKind.DPDK)
+    if spec.kind is not VfKind.DPDK:
+        return spec
+    settings = spec.settings
     if settings.mac is None and vf.settings.mac in {None, NO_MAC} and vf.netdev is not None:
         settings = replace(settings, mac=vf.netdev.mac)
     if settings.spoofchk is None:
         settings = replace(settings, spoofchk=True)
     if settings.trust is None:
         settings = replace(settings, trust=False)
-    return replace(wish, settings=settings)
+    return replace(spec, settings=settings)
 
 
-def refusal(vf: Vf, wish: VfWish) -> str:
-    """Why this VF cannot serve a wish of :func:`wish_for`, with the field; empty when it can."""
-    if wish.mtu is not None and not LEAST_MTU <= wish.mtu <= vf.pf_mtu:
-        return f"mtu: {wish.mtu} is not from {LEAST_MTU} to {vf.pf_mtu}, the MTU of its PF {vf.pf_device}"
-    low = _first(wish.settings.min_tx_rate, vf.settings.min_tx_rate) or 0
-    high = _first(wish.settings.max_tx_rate, vf.settings.max_tx_rate) or 0
+def refusal(vf: Vf, spec: VfSpec) -> str:
+    """Why this VF cannot serve a spec of :func:`spec_for`, with the field; empty when it can."""
+    if spec.mtu is not None and not LEAST_MTU <= spec.mtu <= vf.pf_mtu:
+        return f"mtu: {spec.mtu} is not from {LEAST_MTU} to {vf.pf_mtu}, the MTU of its PF {vf.pf_device}"
+    low = _first(spec.settings.min_tx_rate, vf.settings.min_tx_rate) or 0
+    high = _first(spec.settings.max_tx_rate, vf.settings.max_tx_rate) or 0
     if high and low > high:
         return f"min_tx_rate: {low} Mbit/s is more than max_tx_rate, {high}"
     if vf.node_addresses and vf.netdev is not None:
         return f"deviceID: {vf.address} is {vf.netdev.name}, by which the node has {', '.join(vf.node_addresses)}"
-    if wish.kind is VfKind.DPDK:
+    if spec.kind is VfKind.DPDK:
         return _group_refusal(vf)
     if vf.netdev is None:
         has = f"is bound to {vf.driver}" if vf.driver else "has no driver"

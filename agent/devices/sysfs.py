@@ -5,11 +5,11 @@ A file that is not there, or goes while it is read, is an empty text: a device m
 Sources: Documentation/ABI/testing/sysfs-bus-pci, sysfs-class-net, sysfs-kernel-iommu_groups.
 """
 
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from agent.kernel.device.sysfs import names, pci_base_class, target, text
 from agent.model.device import NO_NODE, Hardware, Netdev, PciFunction, Subfunction
 
 IFF_UP = 0x1  # linux/if.h
@@ -23,11 +23,11 @@ def read(root: Path) -> Hardware:
     """All PCI functions, subfunctions and network devices that are there now."""
     routed = _default_routes(root)
     pci, auxiliary, net = (root / "sys" / part for part in ("bus/pci/devices", "bus/auxiliary/devices", "class/net"))
-    netdevs = {name: _netdev(net / name, has_default_route=name in routed) for name in _names(net)}
+    netdevs = {name: _netdev(net / name, has_default_route=name in routed) for name in names(net)}
     misc = root / "sys/class/misc"
     return Hardware(
-        {name: _function(pci / name) for name in _names(pci)},
-        {name: _subfunction(auxiliary / name) for name in _names(auxiliary)},
+        {name: _function(pci / name) for name in names(pci)},
+        {name: _subfunction(auxiliary / name) for name in names(auxiliary)},
         {name: netdev for name, netdev in netdevs.items() if netdev is not None},
         has_vhost_net=(misc / "vhost-net").exists(),
         has_tun=(misc / "tun").exists(),
@@ -36,32 +36,32 @@ def read(root: Path) -> Hardware:
 
 def _function(path: Path) -> PciFunction:
     vfs = _vfs(path)
-    pf = _target(path / "physfn")
+    pf = target(path / "physfn")
     siblings = _vfs(path / "physfn") if pf else {}
     group = path / "iommu_group"
     numa_node = _number(path / "numa_node")
     return PciFunction(
         address=path.name,
-        vendor=_text(path / "vendor").removeprefix("0x"),
-        device=_text(path / "device").removeprefix("0x"),
-        base_class=_base_class(path),
-        driver=_target(path / "driver"),
+        vendor=text(path / "vendor").removeprefix("0x"),
+        device=text(path / "device").removeprefix("0x"),
+        base_class=pci_base_class(path),
+        driver=target(path / "driver"),
         numa_node=NO_NODE if numa_node is None else numa_node,
-        netdevs=_names(path / "net"),
+        netdevs=names(path / "net"),
         pf=pf,
         vf=next((number for number, address in siblings.items() if address == path.name), None),
         vfs=tuple(vfs.values()),
         total_vfs=_number(path / "sriov_totalvfs") or 0,
-        iommu_group=_target(group),
+        iommu_group=target(group),
         group_members=_without_bridges(group / "devices"),
-        is_noiommu=_text(group / "name") == "vfio-noiommu",
-        uio="".join(_names(path / "uio")[:1]),
-        acpi_index=_text(path / "acpi_index"),
+        is_noiommu=text(group / "name") == "vfio-noiommu",
+        uio="".join(names(path / "uio")[:1]),
+        acpi_index=text(path / "acpi_index"),
     )
 
 
 def _without_bridges(folder: Path) -> tuple[str, ...]:
-    return tuple(name for name in _names(folder) if _base_class(folder / name) != BRIDGE)
+    return tuple(name for name in names(folder) if pci_base_class(folder / name) != BRIDGE)
 
 
 def _subfunction(path: Path) -> Subfunction:
@@ -70,31 +70,31 @@ def _subfunction(path: Path) -> Subfunction:
         name=path.name,
         kind=kind,
         number=_number(path / "sfnum"),
-        driver=_target(path / "driver"),
+        driver=target(path / "driver"),
         parent=path.resolve().parent.name,
-        netdevs=_names(path / "net"),
+        netdevs=names(path / "net"),
     )
 
 
 def _netdev(path: Path, *, has_default_route: bool) -> Netdev | None:
-    kind = _text(path / "type")
+    kind = text(path / "type")
     if not kind:  # bonding_masters is a file, and a device may be gone
         return None
     return Netdev(
         name=path.name,
-        mac=_text(path / "address"),
+        mac=text(path / "address"),
         link_type=LINK_TYPES.get(kind, kind),
-        is_up=bool(int(_text(path / "flags") or "0", 16) & IFF_UP),
-        has_carrier=_text(path / "carrier") == "1",  # of one that is down it cannot be read
-        driver=_target(path / "device/driver"),
+        is_up=bool(int(text(path / "flags") or "0", 16) & IFF_UP),
+        has_carrier=text(path / "carrier") == "1",  # of one that is down it cannot be read
+        driver=target(path / "device/driver"),
         has_default_route=has_default_route,
     )
 
 
 def _vfs(path: Path) -> Mapping[int, str]:
     """A PF's VFs by their numbers."""
-    found = ((match, name) for name in _names(path) if (match := _VIRTFN.fullmatch(name)))
-    return dict(sorted((int(match[1]), _target(path / name)) for match, name in found))
+    found = ((match, name) for name in names(path) if (match := _VIRTFN.fullmatch(name)))
+    return dict(sorted((int(match[1]), target(path / name)) for match, name in found))
 
 
 def _default_routes(root: Path) -> frozenset[str]:
@@ -103,45 +103,19 @@ def _default_routes(root: Path) -> frozenset[str]:
     Sources: fib_route_seq_show() and rt6_info_route() of the kernel; addresses are hexadecimal.
     """
     found = set()
-    for line in _text(root / "proc/net/route").splitlines()[1:]:
+    for line in text(root / "proc/net/route").splitlines()[1:]:
         name, destination, _, flags, *_, mask, _, _, _ = line.split()
         if int(destination, 16) == int(mask, 16) == 0 and int(flags, 16) & RTF_UP:
             found.add(name)
-    for line in _text(root / "proc/net/ipv6_route").splitlines():
+    for line in text(root / "proc/net/ipv6_route").splitlines():
         destination, length, *_, name = line.split()
         if int(destination, 16) == int(length, 16) == 0:
             found.add(name)
     return frozenset(found - {"lo"})  # IPv6 has an unreachable one there
 
 
-def _base_class(path: Path) -> int:
-    return int(_text(path / "class") or "0", 16) >> 16
-
-
-def _names(folder: Path) -> tuple[str, ...]:
-    try:
-        return tuple(sorted(os.listdir(folder)))  # noqa: PTH208  a name is all that is wanted
-    except OSError:
-        return ()
-
-
-def _target(link: Path) -> str:
-    """The last name of where a link leads; empty: there is none."""
-    try:
-        return link.readlink().name
-    except OSError:
-        return ""
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except OSError:
-        return ""
-
-
 def _number(path: Path) -> int | None:
     try:
-        return int(_text(path))
+        return int(text(path))
     except ValueError:
         return None

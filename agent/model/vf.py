@@ -1,7 +1,7 @@
 """A virtual function (VF) of an SR-IOV card: what is asked of it for a pod, and how it is.
 
 It is known by its PCI address, as sysfs has it (``0000:03:02.0``): names of devices change when a VF goes into a pod
-and comes back. What its physical function (PF) keeps for it stands in :class:`VfSettings`, of a wish as of what is
+and comes back. What its physical function (PF) keeps for it stands in :class:`VfSettings`, of a spec as of what is
 there.
 """
 
@@ -38,7 +38,7 @@ class VlanProtocol(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class VfSettings:
-    """What the PF keeps for a VF. None: of a wish, left as it is; of what is there, the driver does not tell."""
+    """What the PF keeps for a VF. None: of a spec, left as it is; of what is there, the driver does not tell."""
 
     vlan: int | None = None  # 0: untagged
     vlan_qos: int | None = None
@@ -98,7 +98,7 @@ class NodeOwner:
 
 
 @dataclass(frozen=True, slots=True)
-class VfWish:
+class VfSpec:
     """What a pod's definition asks of its VF; *mtu* None: as the PF has it."""
 
     kind: VfKind

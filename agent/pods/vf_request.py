@@ -6,7 +6,7 @@ from typing import Any
 
 from agent.model.attachment import AttachmentKey
 from agent.model.name import ObjectName
-from agent.model.vf import VfWish
+from agent.model.vf import VfSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +14,7 @@ class VfRequest:
     """What an ADD asks for."""
 
     address: str  # PCI
-    wish: VfWish
+    spec: VfSpec
     network: str  # the configuration's name
     container_id: str
     interface: str

@@ -13,13 +13,13 @@ from contextlib import contextmanager
 
 import msgspec
 
-from agent.compile.vf import SetMac, changes, refusal, wish_for
+from agent.compile.vf import SetMac, changes, refusal, spec_for
 from agent.errors import AgentError
 from agent.kernel.device.pci import DeviceRefused
 from agent.log import logger
 from agent.model.attachment import AttachmentKey
 from agent.model.name import ObjectName, Problem
-from agent.model.vf import NO_MAC, VFIO, Vf, VfKind, VfWish
+from agent.model.vf import NO_MAC, VFIO, Vf, VfKind, VfSpec
 from agent.netlink.netns import NoSuchNetns
 from agent.pods import fail_points
 from agent.pods.errors import AlreadyAttached, InterfaceTaken, NetnsUnusable, VfInUse, VfUnusable
@@ -93,9 +93,9 @@ class Vfs:
                 text = f"{request.container_id} has {request.interface} already; DEL comes first"
                 raise AlreadyAttached(text)
             self._free(request.address)
-            record, wish, vf = self._begin(request)
+            record, spec, vf = self._begin(request)
             try:
-                made = self._make(record, wish, vf)
+                made = self._make(record, spec, vf)
             except Exception as error:
                 self._give_up(record, error)
                 raise _meant(record, error) from error
@@ -166,7 +166,7 @@ class Vfs:
                 text = "the node has no huge pages, which DPDK wants; set vm.nr_hugepages, or hugepages= at boot"
                 yield Problem("Pod", record.pod, f"{record.interface} ({record.address})", text)
 
-    def _begin(self, request: VfRequest) -> tuple[VfRecord, VfWish, Vf]:
+    def _begin(self, request: VfRequest) -> tuple[VfRecord, VfSpec, Vf]:
         """Look at the VF and have what it is on the disk, before anything of it changes."""
         try:
             cookie = self._card.netns_cookie(request.netns)
@@ -176,15 +176,15 @@ class Vfs:
             vf = self._card.look(request.address)
         except DeviceRefused as error:
             raise VfUnusable(f"deviceID: {error}") from error
-        wish = wish_for(vf, request.wish)
-        if why := refusal(vf, wish):
+        spec = spec_for(vf, request.spec)
+        if why := refusal(vf, spec):
             raise VfUnusable(why)
         group = vf.group.number if vf.group else ""
         was = self._card.group_file(group) if group else None
         record = VfRecord(
             stage=VfStage.ADDING,
             address=request.address,
-            kind=wish.kind,
+            kind=spec.kind,
             network=request.network,
             container_id=request.container_id,
             interface=request.interface,
@@ -199,23 +199,23 @@ class Vfs:
         )
         self._put(record)
         fail_points.reached("VF ADD noted")
-        return record, wish, vf
+        return record, spec, vf
 
-    def _make(self, record: VfRecord, wish: VfWish, vf: Vf) -> tuple[VfRecord, Vf]:
+    def _make(self, record: VfRecord, spec: VfSpec, vf: Vf) -> tuple[VfRecord, Vf]:
         address = record.address
-        for change in changes(wish.settings, vf.settings):
+        for change in changes(spec.settings, vf.settings):
             self._card.set(address, change)
         fail_points.reached("VF ADD set")
-        mtu = wish.mtu or vf.pf_mtu
-        if wish.kind is VfKind.DPDK:
+        mtu = spec.mtu or vf.pf_mtu
+        if spec.kind is VfKind.DPDK:
             self._card.bind(address, VFIO, VFIO)
             fail_points.reached("VF ADD bound")
-            self._card.open_group(record.before.group, wish.owner)
+            self._card.open_group(record.before.group, spec.owner)
             settings = self._card.look(address).settings
             mac = settings.mac if settings.mac not in {None, NO_MAC} else ""
         else:
-            if wish.settings.mac is not None:
-                self._card.set_mac(address, wish.settings.mac)
+            if spec.settings.mac is not None:
+                self._card.set_mac(address, spec.settings.mac)
             fail_points.reached("VF ADD bound")
             moved = self._card.to_pod(address, record.netns, record.netns_cookie, record.interface, mtu)
             mac, mtu = moved.mac, moved.mtu
@@ -223,7 +223,7 @@ class Vfs:
         record = _replaced(record, mac=mac or "", mtu=mtu)
         given = self._ipam.add(record)
         record = _replaced(record, given=given, stage=VfStage.ADDED)
-        if wish.kind is VfKind.NETDEV:
+        if spec.kind is VfKind.NETDEV:
             self._card.configure(record.netns, record.netns_cookie, address, addresses(given))
         fail_points.reached("VF ADD addressed")
         made = self._card.look(address)

@@ -90,10 +90,10 @@ def netdev(guest: Guest) -> None:
     """A VF becomes net1 of a pod with all that its definition says, and is afterwards what it was."""
     node, function = guest.node, guest.first.vfs[1]
     node.pod("one")
-    wish = guest.definition(
+    spec = guest.definition(
         function, vlan=100, vlanQoS=3, mac=MACS[0], spoofchk="off", trust="on", max_tx_rate=200, mtu=1300
     )
-    answer = node.ok("ADD", "one", wish)
+    answer = node.ok("ADD", "one", spec)
     (interface,) = answer["interfaces"]
     assert interface == {
         "name": "net1",
@@ -111,13 +111,13 @@ def netdev(guest: Guest) -> None:
     (address,) = (ip["address"] for ip in answer["ips"])
     assert address in run("ip", "-n", "one", "address", "show", "net1"), address
     assert "10.8.0.0/16 via 10.9.0.1" in run("ip", "-n", "one", "route"), run("ip", "-n", "one", "route")
-    node.ok("CHECK", "one", {**wish, "prevResult": answer})
+    node.ok("CHECK", "one", {**spec, "prevResult": answer})
     run("ip", "-n", "one", "link", "set", "net1", "down")
-    code, error = node.call("CHECK", "one", {**wish, "prevResult": answer})
+    code, error = node.call("CHECK", "one", {**spec, "prevResult": answer})
     assert (code, "net1 is down" in error["details"]) == (100, True), error
-    node.ok("DEL", "one", wish)
+    node.ok("DEL", "one", spec)
     guest.restored("DEL")
-    node.ok("DEL", "one", wish)
+    node.ok("DEL", "one", spec)
     node.end_pod("one")
 
 
@@ -240,8 +240,8 @@ def vfio(guest: Guest) -> None:
     """A VF goes to vfio-pci and back; its group's file opens to a user who is not root, and its addresses are told."""
     node, function = guest.node, guest.second.vfs[0]
     node.pod("one")
-    wish = guest.definition(function, kind="dpdk", vlan=300, max_tx_rate=500, uid=NOBODY, gid=NOBODY)
-    answer = node.ok("ADD", "one", wish)
+    spec = guest.definition(function, kind="dpdk", vlan=300, max_tx_rate=500, uid=NOBODY, gid=NOBODY)
+    answer = node.ok("ADD", "one", spec)
     told = cards.vf(guest.second, function)
     mac = guest.before[1][function]["devices"][0]["mac"]
     assert cards.driver(function) == "vfio-pci"
@@ -261,16 +261,16 @@ def vfio(guest: Guest) -> None:
     assert shown["ips"] == [ip["address"] for ip in answer["ips"]], shown
     assert shown["devices"] == ["/dev/vfio/vfio", str(file)], shown
     assert not cards.devices_in("one")
-    node.ok("CHECK", "one", {**wish, "prevResult": answer})
+    node.ok("CHECK", "one", {**spec, "prevResult": answer})
     with file.open("rb+", buffering=0):  # an application that has not ended
-        code, error = node.call("DEL", "one", wish)
+        code, error = node.call("DEL", "one", spec)
         assert (code, "a process has" in error["msg"]) == (TRY_LATER, True), error
-    node.ok("DEL", "one", wish)
+    node.ok("DEL", "one", spec)
     guest.restored("vfio")
     cards.bind(function, "vfio-pci")
     before = guest.now()
-    node.ok("ADD", "one", {**wish, "kind": "sriov"})  # as sriov-cni, which looks what has it
-    node.ok("DEL", "one", wish)
+    node.ok("ADD", "one", {**spec, "kind": "sriov"})  # as sriov-cni, which looks what has it
+    node.ok("DEL", "one", spec)
     assert guest.now() == before, "a VF that VFIO had before is not as it was"
     cards.bind(function, "igbvf")
     cards.name(function, guest.before[1][function]["devices"][0])
@@ -283,20 +283,20 @@ def crashes(guest: Guest) -> None:
     node = guest.node
     node.stop()
     for kind, function in (("sriov", guest.first.vfs[1]), ("dpdk", guest.second.vfs[1])):
-        wish = guest.definition(function, kind=kind, vlan=100, mac=MACS[1], spoofchk="off", max_tx_rate=300)
+        spec = guest.definition(function, kind=kind, vlan=100, mac=MACS[1], spoofchk="off", max_tx_rate=300)
         node.pod("one")
         for point in fail_points.VF_ADD:
-            assert node.die_at(point, "ADD", "one", wish), point
+            assert node.die_at(point, "ADD", "one", spec), point
             cni, _ = node.parts()
             if point == fail_points.VF_ADD[-1]:  # it is whole, whether the runtime has heard of it or not
-                code, output = cni.answer(node.environment("DEL", "one"), stdin(wish))
+                code, output = cni.answer(node.environment("DEL", "one"), stdin(spec))
                 assert code == 0, output
             guest.restored(f"{kind}: {point}")
         for point in fail_points.VF_DEL:
             cni, _ = node.parts()
-            code, output = cni.answer(node.environment("ADD", "one"), stdin(wish))
+            code, output = cni.answer(node.environment("ADD", "one"), stdin(spec))
             assert code == 0, output
-            assert node.die_at(point, "DEL", "one", wish), point
+            assert node.die_at(point, "DEL", "one", spec), point
             node.parts()
             guest.restored(f"{kind}: {point}")
         print(f"{kind}: {len(fail_points.VF_ADD) + len(fail_points.VF_DEL)} points", flush=True)

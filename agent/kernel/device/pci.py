@@ -9,11 +9,11 @@ import errno
 import os
 import re
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from agent.errors import AgentError
+from agent.kernel.device import sysfs
 from agent.model.vf import VFIO, IommuGroup, NodeOwner
 
 BIND_S = 10.0  # for a driver to have taken a device, or let go of it: it may wait for the PF to answer
@@ -63,32 +63,32 @@ class PciBus:
         path = self._devices / address
         if not path.exists():
             raise DeviceRefused(f"there is no PCI function {address} on this node")
-        pf = _target(path / "physfn")
+        pf = sysfs.target(path / "physfn")
         if not pf:
             raise DeviceRefused(f"{address} is no VF: it has no PF on this node, which would have to be told of it")
-        found = ((match, name) for name in _names(path / "physfn") if (match := _VIRTFN.fullmatch(name)))
-        number = next((int(match[1]) for match, name in found if _target(path / "physfn" / name) == address), None)
-        names = _names(path / "physfn/net")
+        found = ((match, name) for name in sysfs.names(path / "physfn") if (match := _VIRTFN.fullmatch(name)))
+        number = next((int(match[1]) for match, name in found if sysfs.target(path / "physfn" / name) == address), None)
+        names = sysfs.names(path / "physfn/net")
         if number is None or not names:
             raise DeviceRefused(f"the PF {pf} of {address} has no network device on the node; bind its driver")
-        return VfPlace(pf, names[0], _target(path / "physfn/driver"), number)
+        return VfPlace(pf, names[0], sysfs.target(path / "physfn/driver"), number)
 
     def driver(self, address: str) -> str:
         """The driver that has it; empty: none."""
-        return _target(self._devices / address / "driver")
+        return sysfs.target(self._devices / address / "driver")
 
     def driver_override(self, address: str) -> str:
         """The only driver that may have it; empty: any."""
-        found = _text(self._devices / address / "driver_override")
+        found = sysfs.text(self._devices / address / "driver_override")
         return "" if found == "(null)" else found
 
     def group(self, address: str) -> IommuGroup | None:
         """Its IOMMU group; None when the kernel uses no IOMMU for it."""
         path = self._devices / address / "iommu_group"
-        number = _target(path)
-        if not number or _text(path / "name") == "vfio-noiommu":
+        number = sysfs.target(path)
+        if not number or sysfs.text(path / "name") == "vfio-noiommu":
             return None
-        others = (name for name in _names(path / "devices") if name != address)
+        others = (name for name in sysfs.names(path / "devices") if name != address)
         return IommuGroup(number, {name: self.driver(name) for name in others if self._base_class(name) != BRIDGE})
 
     def bind(self, address: str, driver: str, override: str) -> None:
@@ -156,9 +156,9 @@ class PciBus:
 
     def hugepages(self) -> dict[int, int]:
         """The node's huge pages, used or free, by their size in KiB."""
-        sizes = ((re.fullmatch(r"hugepages-(\d+)kB", name), name) for name in _names(self._hugepages))
+        sizes = ((re.fullmatch(r"hugepages-(\d+)kB", name), name) for name in sysfs.names(self._hugepages))
         folder = self._hugepages
-        return {int(match[1]): int(_text(folder / name / "nr_hugepages") or 0) for match, name in sizes if match}
+        return {int(match[1]): int(sysfs.text(folder / name / "nr_hugepages") or 0) for match, name in sizes if match}
 
     def _check_unused(self, address: str) -> None:
         """VFIO lets go of a device that a process has open when that ends, and whoever unbinds it waits for that.
@@ -167,7 +167,9 @@ class PciBus:
             DeviceRefused: a process has it.
         """
         try:
-            os.close(os.open(self._vfio / _target(self._devices / address / "iommu_group"), os.O_RDWR | os.O_CLOEXEC))
+            os.close(
+                os.open(self._vfio / sysfs.target(self._devices / address / "iommu_group"), os.O_RDWR | os.O_CLOEXEC)
+            )
         except OSError as error:
             if error.errno == errno.EBUSY:
                 raise DeviceRefused(f"a process has {address} open by VFIO; it has to end first") from error
@@ -182,30 +184,4 @@ class PciBus:
             time.sleep(POLL_S)
 
     def _base_class(self, address: str) -> int:
-        return int(_text(self._devices / address / "class") or "0", 16) >> 16
-
-
-def _names(folder: Path) -> tuple[str, ...]:
-    return tuple(sorted(_listed(folder)))
-
-
-def _listed(folder: Path) -> Iterator[str]:
-    try:
-        yield from os.listdir(folder)  # noqa: PTH208  a name is all that is wanted
-    except OSError:
-        return
-
-
-def _target(link: Path) -> str:
-    """The last name of where a link leads; empty: there is none."""
-    try:
-        return link.readlink().name
-    except OSError:
-        return ""
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except OSError:
-        return ""
+        return sysfs.pci_base_class(self._devices / address)

@@ -1,4 +1,4 @@
-"""Definitions of sriov-cni read as wishes: each key, and what each of them refuses by its name."""
+"""Definitions of sriov-cni read as VF specs: each key, and what each of them refuses by its name."""
 
 import json
 from typing import Any
@@ -56,13 +56,13 @@ def read(version: str = "1.1.0", **config: Any) -> Request:
     ],
 )
 def test_settings(config: dict[str, Any], settings: VfSettings) -> None:
-    assert vf.vf_request(read(**config)).wish.settings == settings
+    assert vf.vf_request(read(**config)).spec.settings == settings
 
 
 def test_the_rest_of_a_definition() -> None:
-    wish = vf.vf_request(read(kind="dpdk", mtu=9000, uid=1000, ipam={"type": "static"}))
-    assert (wish.wish.kind, wish.wish.mtu, wish.wish.owner) == (VfKind.DPDK, 9000, NodeOwner(1000, 0))
-    assert (wish.key, str(wish.pod), wish.config["ipam"]) == (("c1", "net1"), "default/web", {"type": "static"})
+    spec = vf.vf_request(read(kind="dpdk", mtu=9000, uid=1000, ipam={"type": "static"}))
+    assert (spec.spec.kind, spec.spec.mtu, spec.spec.owner) == (VfKind.DPDK, 9000, NodeOwner(1000, 0))
+    assert (spec.key, str(spec.pod), spec.config["ipam"]) == (("c1", "net1"), "default/web", {"type": "static"})
 
 
 @pytest.mark.parametrize(

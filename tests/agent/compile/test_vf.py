@@ -17,9 +17,9 @@ from agent.compile.vf import (
     changes,
     done,
     refusal,
-    wish_for,
+    spec_for,
 )
-from agent.model.vf import NO_MAC, IommuGroup, LinkState, Vf, VfKind, VfNetdev, VfSettings, VfWish, VlanProtocol
+from agent.model.vf import NO_MAC, IommuGroup, LinkState, Vf, VfKind, VfNetdev, VfSettings, VfSpec, VlanProtocol
 
 C_TAG, S_TAG = VlanProtocol.C_TAG, VlanProtocol.S_TAG
 PLAIN = VfSettings(
@@ -107,85 +107,85 @@ def test_after_all_changes_there_is_nothing_left_to_do(before: VfSettings, wante
 
 
 @pytest.mark.parametrize(
-    ("vf", "wish", "settings"),
+    ("vf", "spec", "settings"),
     [
-        pytest.param(VF, VfWish(VfKind.NETDEV, VfSettings()), VfSettings(), id="a netdev is asked nothing more"),
+        pytest.param(VF, VfSpec(VfKind.NETDEV, VfSettings()), VfSettings(), id="a netdev is asked nothing more"),
         pytest.param(
             VF,
-            VfWish(VfKind.DPDK, VfSettings()),
+            VfSpec(VfKind.DPDK, VfSettings()),
             VfSettings(mac=NETDEV.mac, spoofchk=True, trust=False),
             id="without the kernel the card guards the address that it has",
         ),
         pytest.param(
             VF,
-            VfWish(VfKind.DPDK, VfSettings(mac=MAC, spoofchk=False, trust=True)),
+            VfSpec(VfKind.DPDK, VfSettings(mac=MAC, spoofchk=False, trust=True)),
             VfSettings(mac=MAC, spoofchk=False, trust=True),
             id="unless the definition says otherwise",
         ),
         pytest.param(
             replace(VF, driver="vfio-pci", netdev=None, settings=replace(PLAIN, mac=MAC)),
-            VfWish(VfKind.NETDEV, VfSettings()),
+            VfSpec(VfKind.NETDEV, VfSettings()),
             VfSettings(spoofchk=True, trust=False),
             id="a VF that VFIO has is handed over by VFIO",
         ),
     ],
 )
-def test_what_follows_from_the_vf(vf: Vf, wish: VfWish, settings: VfSettings) -> None:
-    found = wish_for(vf, wish)
+def test_what_follows_from_the_vf(vf: Vf, spec: VfSpec, settings: VfSettings) -> None:
+    found = spec_for(vf, spec)
     assert found.settings == settings
-    assert (found.kind is VfKind.DPDK) == (wish.kind is VfKind.DPDK or vf.driver == "vfio-pci")
+    assert (found.kind is VfKind.DPDK) == (spec.kind is VfKind.DPDK or vf.driver == "vfio-pci")
 
 
 @pytest.mark.parametrize(
-    ("vf", "wish", "words"),
+    ("vf", "spec", "words"),
     [
-        pytest.param(VF, VfWish(VfKind.NETDEV, VfSettings()), (), id="a free VF serves"),
+        pytest.param(VF, VfSpec(VfKind.NETDEV, VfSettings()), (), id="a free VF serves"),
         pytest.param(
-            VF, VfWish(VfKind.NETDEV, VfSettings(), 9000), ("mtu: 9000", "1500", "ens1"), id="more than the PF's MTU"
+            VF, VfSpec(VfKind.NETDEV, VfSettings(), 9000), ("mtu: 9000", "1500", "ens1"), id="more than the PF's MTU"
         ),
-        pytest.param(VF, VfWish(VfKind.NETDEV, VfSettings(), 60), ("mtu: 60", "68"), id="an MTU without IPv4"),
+        pytest.param(VF, VfSpec(VfKind.NETDEV, VfSettings(), 60), ("mtu: 60", "68"), id="an MTU without IPv4"),
         pytest.param(
             replace(VF, netdev=None),
-            VfWish(VfKind.NETDEV, VfSettings()),
+            VfSpec(VfKind.NETDEV, VfSettings()),
             ("deviceID", "iavf", "another"),
             id="a VF that is away",
         ),
         pytest.param(
-            replace(VF, netdev=None, driver=""), VfWish(VfKind.NETDEV, VfSettings()), ("has no driver",), id="no driver"
+            replace(VF, netdev=None, driver=""), VfSpec(VfKind.NETDEV, VfSettings()), ("has no driver",), id="no driver"
         ),
         pytest.param(
             replace(VF, settings=replace(PLAIN, min_tx_rate=50)),
-            VfWish(VfKind.NETDEV, VfSettings(max_tx_rate=10)),
+            VfSpec(VfKind.NETDEV, VfSettings(max_tx_rate=10)),
             ("min_tx_rate: 50", "max_tx_rate, 10"),
             id="less than the VF is kept free",
         ),
         pytest.param(
             replace(VF, node_addresses=("192.0.2.1",)),
-            VfWish(VfKind.NETDEV, VfSettings()),
+            VfSpec(VfKind.NETDEV, VfSettings()),
             ("deviceID", "ens1v0", "192.0.2.1"),
             id="a VF that the node uses itself",
         ),
         pytest.param(
             replace(VF, group=None),
-            VfWish(VfKind.DPDK, VfSettings()),
+            VfSpec(VfKind.DPDK, VfSettings()),
             ("no IOMMU group", "intel_iommu=on"),
             id="no IOMMU",
         ),
         pytest.param(
             replace(VF, group=IommuGroup("9", {"0000:03:02.1": "iavf"})),
-            VfWish(VfKind.DPDK, VfSettings()),
+            VfSpec(VfKind.DPDK, VfSettings()),
             ("IOMMU group 9", "0000:03:02.1 (iavf)"),
             id="a group that others use",
         ),
         pytest.param(
             replace(VF, group=IommuGroup("9", {"0000:03:02.1": ""})),
-            VfWish(VfKind.DPDK, VfSettings()),
+            VfSpec(VfKind.DPDK, VfSettings()),
             (),
             id="a group with others that nobody uses",
         ),
     ],
 )
-def test_a_vf_that_cannot_serve_is_refused_with_the_key(vf: Vf, wish: VfWish, words: tuple[str, ...]) -> None:
-    why = refusal(vf, wish)
+def test_a_vf_that_cannot_serve_is_refused_with_the_key(vf: Vf, spec: VfSpec, words: tuple[str, ...]) -> None:
+    why = refusal(vf, spec)
     assert bool(why) == bool(words)
     assert all(word in why for word in words), why

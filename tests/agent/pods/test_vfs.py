@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from agent.kernel.device.pci import DeviceRefused
 from agent.model.name import ObjectName
-from agent.model.vf import NodeOwner, VfKind, VfSettings, VfWish
+from agent.model.vf import NodeOwner, VfKind, VfSettings, VfSpec
 from agent.pods import fail_points
 from agent.pods.errors import (
     AlreadyAttached,
@@ -27,7 +27,7 @@ from agent.pods.vf_request import VfRequest
 from tests.agent.pods.vf_card import ADDRESS, HOME, OTHER, VfNode
 
 SETTINGS = VfSettings(vlan=100, vlan_qos=3, mac="02:00:00:00:00:0a", spoofchk=False, trust=True, max_tx_rate=200)
-NETDEV, DPDK = VfWish(VfKind.NETDEV, SETTINGS, 1300), VfWish(VfKind.DPDK, SETTINGS, owner=NodeOwner(1000, 1000))
+NETDEV, DPDK = VfSpec(VfKind.NETDEV, SETTINGS, 1300), VfSpec(VfKind.DPDK, SETTINGS, owner=NodeOwner(1000, 1000))
 KEY = ("c1", "net1")
 
 
@@ -36,10 +36,10 @@ class Died(BaseException):
 
 
 def request(
-    wish: VfWish = NETDEV, container: str = "c1", netns: str = "/run/netns/p1", address: str = ADDRESS
+    spec: VfSpec = NETDEV, container: str = "c1", netns: str = "/run/netns/p1", address: str = ADDRESS
 ) -> VfRequest:
     pod = ObjectName("default", container)
-    return VfRequest(address, wish, "fast", container, "net1", netns, pod, config={"ipam": {"type": "fake"}})
+    return VfRequest(address, spec, "fast", container, "net1", netns, pod, config={"ipam": {"type": "fake"}})
 
 
 @pytest.fixture
@@ -75,19 +75,19 @@ def die_at(point: str) -> Callable[[str], None]:
     return reached
 
 
-@pytest.mark.parametrize("wish", [NETDEV, DPDK], ids=["netdev", "dpdk"])
+@pytest.mark.parametrize("spec", [NETDEV, DPDK], ids=["netdev", "dpdk"])
 @pytest.mark.parametrize("netns_ends", [False, True], ids=["its pod lives", "its pod is gone too"])
 @pytest.mark.parametrize("point", [*fail_points.VF_ADD, *fail_points.VF_DEL])
 def test_an_agent_that_dies_anywhere_leaves_what_the_next_one_puts_right(
-    node: VfNode, wish: VfWish, point: str, monkeypatch: pytest.MonkeyPatch, *, netns_ends: bool
+    node: VfNode, spec: VfSpec, point: str, monkeypatch: pytest.MonkeyPatch, *, netns_ends: bool
 ) -> None:
     before, agent = node.card.snapshot(), node.agent()
     is_del = point in fail_points.VF_DEL
     if is_del:
-        agent.add(request(wish))
+        agent.add(request(spec))
     monkeypatch.setattr(fail_points, "reached", die_at(point))
     with pytest.raises(Died):
-        agent.delete(KEY) if is_del else agent.add(request(wish))
+        agent.delete(KEY) if is_del else agent.add(request(spec))
     monkeypatch.undo()
     if netns_ends:
         node.card.end_netns("/run/netns/p1")
@@ -101,10 +101,10 @@ def test_an_agent_that_dies_anywhere_leaves_what_the_next_one_puts_right(
 
 @given(
     points=st.lists(st.sampled_from([*fail_points.VF_ADD, *fail_points.VF_DEL, ""]), max_size=6),
-    wish=st.sampled_from([NETDEV, DPDK]),
+    spec=st.sampled_from([NETDEV, DPDK]),
 )
 def test_agents_that_die_one_after_the_other_lose_nothing(
-    points: list[str], wish: VfWish, tmp_path_factory: pytest.TempPathFactory
+    points: list[str], spec: VfSpec, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Also while the next one puts right what the last one left."""
     node = VfNode(tmp_path_factory.mktemp("node"))
@@ -114,7 +114,7 @@ def test_agents_that_die_one_after_the_other_lose_nothing(
         try:
             agent = node.agent()
             if agent.find(KEY) is None:
-                agent.add(request(wish))
+                agent.add(request(spec))
             agent.delete(KEY)
         except Died:
             pass
@@ -180,7 +180,7 @@ def test_after_a_reboot_there_is_nothing_to_restore(node: VfNode) -> None:
 REFUSED: list[tuple[str, type[PodRefused], str, Callable[[VfNode], object], VfRequest]] = [
     ("no such VF", VfUnusable, "deviceID: there is no", lambda _: None, request(address="0000:77:00.0")),
     ("no such namespace", NetnsUnusable, "p9", lambda _: None, request(netns="/run/netns/p9")),
-    ("too large an MTU", VfUnusable, "mtu: 9000", lambda _: None, request(VfWish(VfKind.NETDEV, SETTINGS, 9000))),
+    ("too large an MTU", VfUnusable, "mtu: 9000", lambda _: None, request(VfSpec(VfKind.NETDEV, SETTINGS, 9000))),
     (
         "a driver refuses a key",
         VfUnusable,
@@ -206,14 +206,14 @@ REFUSED: list[tuple[str, type[PodRefused], str, Callable[[VfNode], object], VfRe
 ]
 
 
-@pytest.mark.parametrize(("error", "words", "prepare", "wish"), [r[1:] for r in REFUSED], ids=[r[0] for r in REFUSED])
+@pytest.mark.parametrize(("error", "words", "prepare", "spec"), [r[1:] for r in REFUSED], ids=[r[0] for r in REFUSED])
 def test_what_is_refused_leaves_nothing(
-    node: VfNode, error: type[PodRefused], words: str, prepare: Callable[[VfNode], object], wish: VfRequest
+    node: VfNode, error: type[PodRefused], words: str, prepare: Callable[[VfNode], object], spec: VfRequest
 ) -> None:
     before, agent = node.card.snapshot(), node.agent()
     prepare(node)
     with pytest.raises(error, match=words):
-        agent.add(wish)
+        agent.add(spec)
     assert node.card.snapshot() == before
     assert (node.files(), agent.all()) == ([], ())
 

@@ -12,7 +12,7 @@ from agent.model.cluster import Cluster
 from agent.model.name import ObjectName, Problem
 from agent.model.node import Pod
 from agent.model.policy import PodPeer, Policy
-from agent.model.vf import VfKind, VfSettings, VfWish
+from agent.model.vf import VfKind, VfSettings, VfSpec
 from agent.pods.vf_request import VfRequest
 from agent.serve import vf_problems
 from agent.serve.vf_problems import VfProblems
@@ -23,7 +23,7 @@ NAME = ObjectName("shop", "web")
 POD = Pod(NAME, labels=(("app", "web"),))
 DENY = Policy(ObjectName("shop", "deny"), PodPeer(labelled(app="web"), namespace="shop"), ingress=())
 CLUSTER = Cluster(pods={NAME: POD}, policies={DENY.name: DENY})
-WISH = VfWish(VfKind.DPDK, VfSettings())
+WISH = VfSpec(VfKind.DPDK, VfSettings())
 REQUEST = VfRequest(ADDRESS, WISH, "fast", "c1", "net1", "/run/netns/p1", NAME)
 
 
