@@ -64,6 +64,7 @@ WORDS: Mapping[str, str] = {
     "source_range": "it is for a load balancer's address, and its source is in none of the loadBalancerSourceRanges",
     "denied_prefix": "from a range that --xdp-deny-cidrs-file denies",
     "flow_moves": "its connection was not known while flows were carried to other maps; it was sent again",
+    "flow_ended": "its connection began anew elsewhere at that moment, since the backend that answered had left",
     "policy_unknown": "the rules of a pod are not here yet, or it has just gone",
 }
 

@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "2c729e541d25"
+LAYOUT: Final = "7b42b1ea9047"
 """The fingerprint of all that follows."""
 
 
@@ -197,7 +197,8 @@ class DropReason(IntEnum):
     DROP_FLOW_MOVES = 46
     DROP_FLOW_SHARE = 47
     DROP_SCTP_FRAGMENT = 48
-    DROP_REASONS = 49
+    DROP_FLOW_ENDED = 49
+    DROP_REASONS = 50
 
 
 class EndpointFlag(IntFlag):

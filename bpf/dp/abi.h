@@ -71,7 +71,8 @@ enum drop_reason {
 	DROP_FLOW_MOVES, /* of a connection that is not known while flows are carried to other maps; it is sent again */
 	DROP_FLOW_SHARE, /* a flow needs an entry, and who begins it has its share of the table, which is nearly full */
 	DROP_SCTP_FRAGMENT, /* begins an SCTP packet in fragments whose port would change, and with it the sum over them all */
-	DROP_REASONS, /* count, keep last */
+	DROP_FLOW_ENDED, /* answers what opened a connection, which begins anew elsewhere at this moment */
+	DROP_REASONS,	 /* count, keep last */
 };
 
 /* The programs that count. */

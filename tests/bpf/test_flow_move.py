@@ -1,13 +1,14 @@
 """While flows are carried to other maps no connection begins with what goes on with one that is not known."""
 
 import time
+from dataclasses import replace
 
 import pytest
 from scapy.layers.inet import TCP
 from scapy.packet import Packet
 
 from maps import abi
-from maps.abi import DropReason, Scope
+from maps.abi import DropReason, FlowFlag, Scope
 from tests.bpf.datapath import (
     CLIENT,
     NODE,
@@ -111,3 +112,27 @@ def test_the_nodes_own_connections_go_on(moving: Datapath) -> None:
 def test_xdp_leaves_it_to_tc(moving: Datapath) -> None:
     assert moving.run("uplink_xdp", frame(CLIENT, NODE, data(dport=NODE_PORT))).verdict == XDP_PASS
     assert moving.tables["flows"].count() == 0
+
+
+def test_what_opens_a_connection_by_one_half_of_a_pair_waits_for_the_other(moving: Datapath) -> None:
+    """Alone it is not closed: its backend would be asked, answer past it, and the whole pair begin anew elsewhere."""
+    moving.run("pod_ingress", frame(POD, VIP, syn()))
+    moving.run("pod_ingress", frame(POD, VIP, data(flags="FA")))
+    flows = moving.tables["flows"]
+    ((key, reverse),) = [(key, flow) for key, flow in flows.items() if flow.flags & FlowFlag.FLOW_REVERSE]
+    flows.delete([key])
+    assert moving.run("pod_ingress", frame(POD, VIP, data())).reason is DropReason.DROP_NONE
+    assert moving.run("pod_ingress", frame(POD, VIP, syn())).reason is DropReason.DROP_FLOW_MOVES
+    assert flows.count() == 1
+    flows.update([(key, replace(reverse, flags=reverse.flags | FlowFlag.FLOW_FIN_REPLY))])
+    assert moving.run("pod_ingress", frame(POD, VIP, syn())).reason is DropReason.DROP_NONE
+    assert not any(flow.flags & FlowFlag.FLOW_FIN_REPLY for _, flow in flows.items()), "it begins anew"
+
+
+def test_half_a_pair_whose_other_half_never_came_is_no_flow(moving: Datapath) -> None:
+    says(moving, -1)
+    moving.run("pod_ingress", frame(POD, VIP, syn()))
+    flows = moving.tables["flows"]
+    flows.delete([key for key, flow in flows.items() if flow.flags & FlowFlag.FLOW_REVERSE])
+    assert moving.run("pod_ingress", frame(POD, VIP, syn())).reason is DropReason.DROP_NONE
+    assert flows.count() == 2, "both halves"

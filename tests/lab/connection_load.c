@@ -38,7 +38,11 @@ struct connection {
 	long long since_ns;
 };
 
+enum { NOTES = 16, NOTE = 64 }; /* connections that failed, of which each is told, and its text */
+
 struct seen {
+	char notes[NOTES * NOTE];
+	int noted, notes_length;
 	long opened, exchanged, kept, refused, reset, unopened, unanswered, other;
 	long long slowest_ns;
 	int other_errno;
@@ -90,9 +94,25 @@ static void forget(int s)
 	close(s);
 }
 
+/* Keep in mind which connection it was, to be looked for among captured packets: its local port, and how far it had come. */
+static void note(int s, int error)
+{
+	const struct connection *c = &connections[s];
+	struct sockaddr_in6 at = {0};
+	socklen_t length = sizeof(at);
+
+	if (seen.noted++ >= NOTES || getsockname(s, (struct sockaddr *)&at, &length))
+		return;
+	seen.notes_length += snprintf(seen.notes + seen.notes_length, NOTE, "%s\"port %d, %s, %d ms: %s\"",
+				      seen.notes_length ? ", " : "", ntohs(at.sin6_port),
+				      c->is_open ? "open" : "opening", (int)((now_ns() - c->since_ns) / 1000000),
+				      strerrorname_np(error));
+}
+
 /* One connection did not do what it should: which way it ended. */
 static void failed(int s, int error)
 {
+	note(s, error);
 	if (error == ECONNREFUSED)
 		seen.refused++;
 	else if (error == ECONNRESET || error == EPIPE)
@@ -226,9 +246,9 @@ static void load(int epoll, struct target fresh, int rate, struct target kept, i
 		}
 	}
 	printf("{\"opened\": %ld, \"exchanged\": %ld, \"kept\": %ld, \"failed\": {\"refused\": %ld, \"reset\": %ld, "
-	       "\"unopened\": %ld, \"unanswered\": %ld, \"other\": %ld}, \"errno\": %d, \"slowest_s\": %.3f}\n",
+	       "\"unopened\": %ld, \"unanswered\": %ld, \"other\": %ld}, \"errno\": %d, \"which\": [%s], \"slowest_s\": %.3f}\n",
 	       seen.opened, seen.exchanged, seen.kept, seen.refused, seen.reset, seen.unopened, seen.unanswered,
-	       seen.other, seen.other_errno, seen.slowest_ns / 1e9);
+	       seen.other, seen.other_errno, seen.notes, seen.slowest_ns / 1e9);
 }
 
 static void serve(int epoll, const char *port)

@@ -4,6 +4,7 @@
 #define SLUICEWAY_CONNTRACK_H
 
 #include "dp/conntrack/cache.h"
+#include "dp/conntrack/flow_move.h"
 #include "dp/conntrack/judge.h"
 #include "dp/conntrack/refresh.h"
 #include "dp/conntrack/share.h"
@@ -163,8 +164,20 @@ static __always_inline bool ct_is_over(struct scratch *work)
 	if (p->flags & PACKET_SYN && flow_is_closed(work, work->key.protocol))
 		return true;
 	if (p->flags & PACKET_SYN && f->flags & FLOW_FORWARD && flow_backend_left(f))
-		return !flow_is_answered_now(work, work->key.protocol);
+		return !flow_is_answered_now();
 	return !work->ct.is_current && !ct_refresh(&work->key, f, p, work->ct.revision);
+}
+
+/*
+ * Would a SYN open a connection by one half of a pair whose other half is on its way here? Both have to be asked whether it is
+ * closed.
+ */
+__noinline int ct_comes_in_halves(void)
+{
+	struct scratch *work = scratch();
+
+	return work && work->found.flags & FLOW_FORWARD && flow_waits(&work->packet) &&
+	       !flow_other_half(work, work->key.protocol);
 }
 
 /* Brings the ends of the flow that was found in the table, in work->found, up to date. False: it is over, and was ended. */
@@ -202,6 +215,10 @@ __noinline int ct_note_entry(void)
 	entry = flow_find(&work->key);
 	if (entry)
 		ct_note(f, entry, p, from_origin(f, ct->src_hi));
+	if (answers_opening(p) && (!entry || flow_has_ended(entry, f->serial))) {
+		ct->is_ended = true;
+		return false;
+	}
 	if (!(p->flags & (PACKET_OPENS | PACKET_FIN | PACKET_RST)) && shortcut_keep(p, f, ct->src_hi, ct->epoch))
 		return true;
 	if (ct->is_beside) /* the search was for the other's copy */
@@ -222,12 +239,18 @@ static __always_inline struct flow *ct_update(struct scratch *work, struct flow 
 
 	if (!f || ct->cached != CACHE_NONE)
 		return f;
+	if (work->packet.flags & PACKET_SYN && ct_comes_in_halves()) {
+		ct->why = DROP_FLOW_MOVES;
+		return &work->found;
+	}
 	if (!ct_refresh_entry())
 		return NULL;
 	if (!ct->is_current)
 		ct->why = ct_judge(&work->key, &work->found);
 	if (!ct->why && !ct->is_ended)
 		ct_note_entry();
+	if (!ct->why && ct->is_ended && answers_opening(&work->packet))
+		ct->why = DROP_FLOW_ENDED;
 	return &work->found;
 }
 

@@ -7,33 +7,60 @@
 #include "dp/service/service.h"
 #include "dp/conntrack/flow.h"
 
+/* The other entry of the pair that was found, under work->other; NULL: it is not here. */
+static __always_inline struct flow *flow_other_half(struct scratch *work, __u8 protocol)
+{
+	flow_pair_key(&work->found, protocol, &work->other);
+	return flow_find(&work->other);
+}
+
 /* Is the connection over that was found? */
 static __noinline bool flow_is_closed(struct scratch *work, __u8 protocol)
 {
 	__u32 flags = work->found.flags;
 
 	if (flow_has_pair(flags)) {
-		struct flow *other;
+		struct flow *other = flow_other_half(work, protocol);
 
-		flow_pair_key(&work->found, protocol, &work->other);
-		other = flow_find(&work->other);
+		if (!other && flags & FLOW_FORWARD) /* which is stored behind its other half, and is no flow without */
+			return true;
 		if (other)
 			flags |= other->flags & FLOW_ENDS;
 	}
 	return flags_are_closed(flags);
 }
 
-/*
- * Has the other end of a translated flow answered in this moment? What opens the connection again comes just when that end, which
- * knows it from the first time, answers again: it must not meet another.
- */
-static __noinline bool flow_is_answered_now(struct scratch *work, __u8 protocol)
+/* Is the entry another flow's by now, or taken up to be deleted? Read behind all that this CPU has noted in it. */
+static __always_inline bool flow_has_ended(struct flow *entry, __u32 serial)
 {
-	struct flow *other;
+	__u64 word = __sync_fetch_and_or((__u64 *)entry, 0);
 
-	flow_pair_key(&work->found, protocol, &work->other);
-	other = flow_find(&work->other);
-	return other && other->flags & FLOW_REPLIED && tick_s() - other->seen_s <= 1;
+	return (__u32)word != serial || word >> 32 & FLOW_ENDED;
+}
+
+/*
+ * Has the other end of a translated flow, in work->found, answered in this moment? What opens the connection again comes just when that end,
+ * which knows it from the first time, answers again, maybe on another CPU: the client must not meet another. So that end's entry is ended
+ * before it is asked, and what answers looks whether it was (ct_note_entry()): one of the two sees the other.
+ */
+__noinline int flow_is_answered_now(void)
+{
+	struct scratch *work = scratch();
+	struct flow *other;
+	bool is_answered;
+	__u32 serial;
+
+	if (!work)
+		return false;
+	other = flow_other_half(work, work->key.protocol);
+	if (!other || !flow_read(other, &work->other, &work->flow))
+		return false;
+	serial = work->flow.serial;
+	flow_note(other, serial, 0, FLOW_ENDED);
+	is_answered = other->flags & FLOW_REPLIED && tick_s() - other->seen_s <= 1;
+	if (is_answered)
+		flow_note(other, serial, FLOW_ENDED, 0);
+	return is_answered;
 }
 
 /* Has the backend left its set, or the set gone? Only asked of FLOW_FORWARD; a masqueraded flow has no set. */

@@ -45,10 +45,16 @@ static __always_inline bool has_connections(__u8 protocol)
 	return protocol == IPPROTO_TCP || protocol == IPPROTO_SCTP;
 }
 
-/* Does it answer or end a connection, or ask for another path of one? It begins none, and takes no port for one. */
+/* Does it answer what opens a connection, or ask for another path of one? */
+static __always_inline bool answers_opening(const struct packet *p)
+{
+	return p->flags & PACKET_OPENS && !(p->flags & PACKET_SYN);
+}
+
+/* Is it that, or does it end a connection? It begins none, and takes no port for one. */
 static __always_inline bool is_stray(const struct packet *p)
 {
-	return p->flags & PACKET_RST || (p->flags & PACKET_OPENS && !(p->flags & PACKET_SYN));
+	return p->flags & PACKET_RST || answers_opening(p);
 }
 
 /* Is it for a group, or for somebody on the link alone? */
