@@ -58,6 +58,10 @@ class AgentThread:
         finally:
             self._busy_since = None
 
+    def progressed(self) -> None:
+        """What it is busy with came a step further; for the thread itself."""
+        self._busy_since = self._clock()
+
     def trouble(self) -> str:
         """Why the agent cannot go on with this thread; empty while it can."""
         if self._failure:

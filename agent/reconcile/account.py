@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from agent.compile.desired import Desired
 from agent.log import logger
 from agent.model.name import Problem
 from agent.reconcile.round import Rounds
@@ -17,9 +18,9 @@ class Account:
     def __init__(self) -> None:
         self.status = Status()
 
-    def written(self, rounds: Rounds, began_ns: int, now_ns: int) -> bool:
+    def written(self, wanted: Desired, began_ns: int, now_ns: int) -> bool:
         """Count a round after which maps and vital parts are right; whether it is the first with everything known."""
-        old, wanted = self.status, rounds.desired
+        old = self.status
         is_first = wanted.synced and not old.synced
         self.status = replace(
             old,

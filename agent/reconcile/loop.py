@@ -1,13 +1,14 @@
 """The reconcile thread: the latest Cluster goes into the kernel, and a pod that waits goes first.
 
 Everything that writes maps happens on this thread. Others leave a Cluster (the latest wins) or an attachment, whose
-caller waits until the kernel has it.
+caller waits until the kernel has it. What a round does of devices has a thread of its own
+(:mod:`agent.reconcile.pieces`), and while a piece of that waits for the kernel, Clusters that come are written to maps.
 """
 
 import gc
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from threading import Condition, Event
 
@@ -20,6 +21,7 @@ from agent.model.attachment import Attachment
 from agent.model.cluster import Cluster
 from agent.reconcile.account import Account
 from agent.reconcile.parts import Dataplane
+from agent.reconcile.pieces import Pieces
 from agent.reconcile.propagation import Propagation
 from agent.reconcile.round import Rounds
 from agent.reconcile.status import Status
@@ -70,6 +72,7 @@ class Loop:
         self._requests: deque[_Request] = deque()
         self._adopted: tuple[Attachment, ...] = ()
         self._is_stopping = self._is_drifting = False
+        self._is_ahead = False  # a Cluster went into the maps while parts were brought to the one before
         self._synced = Event()  # or it never will be
         self._cluster = Cluster()
         self._rounds: Rounds | None = None
@@ -79,7 +82,9 @@ class Loop:
         self._needed_peers = False
         self._propagation = Propagation(clock, on_policy)
         self._times = Timetable(clock)
-        self._thread = (threads or Threads()).make("reconcile", self._run)
+        threads = threads or Threads()
+        self._pieces = Pieces(self._wake, threads)
+        self._thread = threads.make("reconcile", self._run)
 
     def adopt(self, attachments: tuple[Attachment, ...]) -> None:
         """Serve these, which live already; called before :meth:`start`."""
@@ -87,6 +92,7 @@ class Loop:
 
     def start(self) -> None:
         """Begin; what an earlier agent left in the kernel is adopted."""
+        self._pieces.start()
         self._thread.start()
 
     def stop(self) -> None:
@@ -97,6 +103,7 @@ class Loop:
             self._synced.set()
             self._wake.notify_all()
         self._thread.join()
+        self._pieces.stop()
         self._refuse_requests()
 
     def offer(self, cluster: Cluster) -> None:
@@ -195,7 +202,7 @@ class Loop:
 
     def _is_asked(self) -> bool:
         """Whether somebody wants something."""
-        return bool(self._latest or self._requests or self._is_drifting)
+        return bool(self._latest or self._requests or self._is_drifting or self._is_ahead)
 
     @property
     def _parts_retry_at(self) -> int | None:
@@ -229,15 +236,22 @@ class Loop:
         return rounds.is_unsettled and rounds.map_error is None
 
     def _take(self, rounds: Rounds) -> bool:
-        """Take in the latest Cluster and what drifted; whether there is either."""
+        """Take in the latest Cluster and what drifted; whether there is either, or parts are behind the maps."""
+        is_new = self._take_cluster()
         with self._wake:
-            cluster, self._latest = self._latest, None
-            self._propagation.taken()
             is_drifting, self._is_drifting = self._is_drifting, False
         if is_drifting:
             rounds.parts.resync(watched=True)
+        is_ahead, self._is_ahead = self._is_ahead, False
+        return is_new or is_drifting or is_ahead
+
+    def _take_cluster(self) -> bool:
+        """Take in the latest Cluster; whether there is one."""
+        with self._wake:
+            cluster, self._latest = self._latest, None
+            self._propagation.taken()
         self._cluster = cluster or self._cluster
-        return cluster is not None or is_drifting
+        return cluster is not None
 
     def _serve(self, rounds: Rounds) -> None:
         """Serve everyone who waits for an attachment, together."""
@@ -260,19 +274,46 @@ class Loop:
     def _round(self, rounds: Rounds) -> None:
         """Bring everything to the Cluster; each part is tried, the first failure is told."""
         began = self._clock()
-        for _ in rounds.round(self._cluster):
-            self._pause(rounds)
+        self._write(rounds)
+        brought_to = rounds.desired  # or to what comes meanwhile
+        parts = rounds.finish()
+        while self._apart(rounds, lambda: _is_left(parts)):
+            pass
         vital = (*((rounds.map_error,) if rounds.map_error else ()), *rounds.parts.errors(vital=True))
         errors = (*vital, *rounds.parts.errors(vital=False))
         self._account.judge(rounds, errors)
-        self._ask_for_peers(rounds)
         # another node out of reach is no reason to call this one unready
         if not vital:
-            self._written(rounds, began)
+            self._written(brought_to, began)
         if rounds.map_error:
             self._times.backoff.failed()
         else:
             self._times.backoff.succeeded()
+
+    def _write(self, rounds: Rounds) -> None:
+        """Bring the maps to the Cluster."""
+        for _ in rounds.write(self._cluster):
+            self._pause(rounds)
+        self._ask_for_peers(rounds)
+        if not rounds.map_error:
+            self._propagation.written(rounds.desired.policies)
+
+    def _apart(self, rounds: Rounds, piece: Callable[[], object]) -> object:
+        """Have the thread of pieces do one, and meanwhile what needs none: pods, and the maps of Clusters that come."""
+        self._pieces.begin(piece)
+        while not self._is_piece_done():
+            self._pause(rounds)
+            if self._take_cluster():
+                self._is_ahead = True
+                self._write(rounds)
+        self._thread.progressed()
+        return self._pieces.result()
+
+    def _is_piece_done(self) -> bool:
+        """Wait until the piece has ended, which is the answer, or somebody wants something that needs none."""
+        with self._wake:
+            self._wake.wait_for(lambda: self._pieces.is_done or self._is_stopping or self._latest or self._requests)
+            return self._pieces.is_done
 
     def _ask_for_peers(self, rounds: Rounds) -> None:
         needs = rounds.desired.policies.needs_peers
@@ -280,13 +321,12 @@ class Loop:
             self._on_needs_peers(needs)
         self._needed_peers = needs
 
-    def _written(self, rounds: Rounds, began_ns: int) -> None:
+    def _written(self, desired: Desired, began_ns: int) -> None:
         now_ns = self._clock()
-        if self._account.written(rounds, began_ns, now_ns):
+        if self._account.written(desired, began_ns, now_ns):
             self._synced.set()
             gc.freeze()  # a collector that walks a hundred thousand records every so often costs a round its budget
         self._on_sync((now_ns - began_ns) / 1e9)
-        self._propagation.written(rounds.desired.policies)
 
     def _pause(self, rounds: Rounds) -> None:
         """Between two pieces of a long write: pods first, and an end when the agent ends."""
@@ -310,7 +350,7 @@ class Loop:
         if not self._times.is_quiet(is_left=deferred.is_left):
             return
         try:
-            deferred.piece()
+            self._apart(rounds, deferred.piece)
         except (AgentError, MapsError) as error:
             log.warning("a pod's programs stay where they are; tried again with the next resync", why=error)
 
@@ -324,6 +364,11 @@ class Loop:
             waiting = tuple(self._requests)
             self._requests.clear()
         _answer(waiting, LoopStopped(ENDING))
+
+
+def _is_left(pieces: Iterator[None]) -> bool:
+    """Go one piece further; whether there was one."""
+    return next(pieces, pieces) is not pieces
 
 
 def _answer(requests: Iterable[_Request], error: Exception | None = None) -> None:

@@ -17,7 +17,7 @@ log = logger(__name__)
 
 
 class Part(Protocol):
-    """One part; called by the reconcile thread alone."""
+    """One part; called by one thread at a time: what comes before the maps by their own, the rest by that of pieces."""
 
     @property
     def name(self) -> str:

@@ -85,7 +85,15 @@ class Rounds:
         return self._tracker.write_now(changed | {Owner(OwnerKind.ATTACHMENT, key) for key in keys})
 
     def round(self, cluster: Cluster) -> Iterator[None]:
-        """Bring everything to *cluster*; yields after each piece. What failed is in :attr:`map_error` and the parts."""
+        """Bring everything to *cluster*, the maps first; yields after each piece."""
+        yield from self.write(cluster)
+        yield from self.finish()
+
+    def write(self, cluster: Cluster) -> Iterator[None]:
+        """Bring the maps to *cluster*, and the parts before them; yields after each piece.
+
+        What failed is in :attr:`map_error` and the parts.
+        """
         self._cluster, self.map_error = cluster, None
         try:
             self._hold_back(cluster)
@@ -102,6 +110,12 @@ class Rounds:
                     yield
         except Exception as error:  # noqa: BLE001  the parts may well succeed
             self.map_error = error
+
+    def finish(self) -> Iterator[None]:
+        """Bring the other parts to what is desired at their turn; yields after each piece. What failed is in the parts.
+
+        A piece changes nothing of ours: while another thread has one, this one may write maps.
+        """
         yield from self.parts.run(lambda: self.desired, before_maps=False)
 
     def resync(self) -> Iterator[int]:

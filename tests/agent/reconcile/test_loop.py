@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from threading import Event, Thread
 
 import pytest
@@ -161,6 +161,71 @@ def test_a_pod_does_not_wait_for_a_long_sync(kernel: MemoryKernel) -> None:
     loop.stop()
     order = [table for table, _ in kernel.fuse.writes]
     assert order.index("pod_netns") < order.index("services")
+
+
+@dataclass
+class Stuck:
+    """A part's piece that waits, as for the kernel's rtnl lock."""
+
+    inside: Event = field(default_factory=Event)
+    go: Event = field(default_factory=Event)
+
+    def apply(self, _: object) -> Iterator[None]:
+        """Wait."""
+        self.inside.set()
+        self.go.wait()
+        yield
+
+
+@pytest.fixture
+def stuck(kernel: MemoryKernel, loop: Loop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stuck]:
+    """A loop that is synced, and whose uplinks wait; they let go in the end."""
+    loop.offer(cluster(service(), piece("web", endpoint("10.0.0.1"))))
+    eventually(lambda: loop.status().synced)
+    made = Stuck()
+    monkeypatch.setattr(kernel.uplinks, "apply", made.apply)
+    loop.resync_watched()
+    made.inside.wait()
+    yield made
+    made.go.set()
+
+
+def test_maps_do_not_wait_for_devices(loop: Loop, kernel: MemoryKernel, stuck: Stuck) -> None:
+    before = loop.status().syncs
+    loop.offer(cluster(service(), piece("web", endpoint("10.0.0.1"), endpoint("10.0.0.2"))))
+    eventually(lambda: len(kernel.held("backends")) == 2)
+    loop.attach(attachment())
+    assert len(kernel.held("pod_netns")) == 1
+    eventually(lambda: loop.pending_s() == 0)
+    assert loop.status().syncs == before
+    stuck.go.set()
+    eventually(more_syncs(loop, before + 1))
+    assert kernel.pods.last == {12: "swp0123456789"}, "parts follow what came meanwhile"
+
+
+def test_the_first_sync_is_done_when_vital_parts_are(kernel: MemoryKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, loop = Stuck(), Loop(kernel.dataplane, SETTINGS)
+    monkeypatch.setattr(kernel.pods, "apply", made.apply)
+    loop.start()
+    loop.attach(attachment())
+    loop.offer(cluster(synced=False))
+    made.inside.wait()
+    loop.offer(cluster(service(), piece("web", endpoint("10.0.0.1"))))
+    eventually(lambda: kernel.held("backends"))
+    assert not loop.wait_synced(0.0)
+    made.go.set()
+    eventually(lambda: loop.status().synced)
+    assert kernel.uplinks.applied
+    loop.stop()
+
+
+def test_the_end_waits_for_a_piece_that_is_under_way(loop: Loop, stuck: Stuck) -> None:
+    ending = Thread(target=loop.stop)
+    ending.start()
+    ending.join(0.05)
+    assert ending.is_alive()
+    stuck.go.set()
+    ending.join()
 
 
 def test_what_failed_is_tried_again(loop: Loop, kernel: MemoryKernel) -> None:
