@@ -16,7 +16,10 @@ OWNED = {"flows": "conntrack", "flow_buckets": "conntrack", "flow_caches": "conn
 # the packet's buffer: a member of it, a helper that takes it, or its type
 _BUFFER = re.compile(r"\bctx->|\bbpf_\w+\(ctx\b|\b__sk_buff\b|\bxdp_md\b")
 # who knows it: ctx.h and what it includes; sockets' hooks have no packet, and a syscall's program no buffer
-_KNOWS_BUFFER = ("packet/ctx.h", "packet/ctx_skb.h", "packet/ctx_xdp.h", "service/sock.h")
+_KNOWS_BUFFER = (
+    *("packet/ctx.h", "packet/ctx_skb.h", "packet/ctx_xdp.h"),
+    *("service/sock.h", "service/sock_client.h", "service/sock_given.h"),  # whose context is no packet
+)
 _INCLUDE = re.compile(r'^\s*#include "([^"]+)"', re.MULTILINE)
 
 
