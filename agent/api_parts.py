@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from agent.kernel.programs.start import Started
 from agent.model.name import Problem
-from agent.options.config import L2Announce, Options
+from agent.options.choices import L2Announce
+from agent.options.config import Options
 from agent.prepare import Prepared
 from agent.reconcile.loop import Loop
 from agent.threads import Threads

@@ -44,7 +44,8 @@ from agent.kernel.programs.start import Started
 from agent.kernel.xdp import XdpPart
 from agent.model.cluster import Cluster
 from agent.model.local import Device
-from agent.options.config import Options, PodNetwork, ServiceProxy
+from agent.options.choices import PodNetwork, ServiceProxy
+from agent.options.config import Options
 from agent.options.values import NOWHERE
 from agent.pods.attachments import boot_id
 from agent.pods.chained import ChainedVeths

@@ -14,7 +14,8 @@ from agent.compile.uplink import uplinks
 from agent.kernel.net.tunnel import has_kind
 from agent.model.address import Network
 from agent.model.local import Device
-from agent.options.config import Encapsulation, Options, PodNetwork
+from agent.options.choices import Encapsulation, PodNetwork
+from agent.options.config import Options
 from agent.reconcile.loop import Loop
 from agent.watch.mirror import Mirror
 

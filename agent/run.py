@@ -18,7 +18,8 @@ from agent.ending import Ending
 from agent.kernel.conflicts import conflicts, on_hooks, report
 from agent.kernel.programs.start import claim, start
 from agent.log import logger
-from agent.options.config import Options, PodNetwork, ServiceProxy
+from agent.options.choices import PodNetwork, ServiceProxy
+from agent.options.config import Options
 from agent.pods import fail_points
 from agent.prepare import prepare
 from maps import paths, table

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from agent.compile.settings import NetworkSettings
 from agent.model.node import Node
-from agent.options.config import Encapsulation
+from agent.options.choices import Encapsulation
 from bench import tools
 from bench.nodes import UPLINK, TwoNodes, address, with_agent, with_kernel
 from bench.sets import Result, middle, one_cpu, undisturbed

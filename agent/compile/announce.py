@@ -17,7 +17,7 @@ from agent.model.cluster import Cluster
 from agent.model.local import Device
 from agent.model.name import ObjectName
 from agent.model.service import EndpointSlice, Service
-from agent.options.config import L2Announce
+from agent.options.choices import L2Announce
 from maps import abi
 
 KEPT = 1 << 16  # choices remembered

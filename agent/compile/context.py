@@ -8,7 +8,7 @@ from agent.model.address import Address
 from agent.model.attachment import Attachment, AttachmentKey
 from agent.model.local import Local
 from agent.model.node import Node
-from agent.options.config import Forwarding
+from agent.options.choices import Forwarding
 
 
 @dataclass(frozen=True, slots=True)

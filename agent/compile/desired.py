@@ -37,7 +37,7 @@ from agent.model.cluster import Cluster
 from agent.model.local import Device
 from agent.model.name import Problem
 from agent.model.node import Node
-from agent.options.config import Forwarding, L2Announce, ServiceProxy
+from agent.options.choices import Forwarding, L2Announce, ServiceProxy
 
 Problems = Mapping[Owner, tuple[Problem, ...]]
 NO_ROUTES: Mapping[Network, Route] = MappingProxyType({})

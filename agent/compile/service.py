@@ -16,7 +16,7 @@ from agent.compile.source_range import source_range_keys
 from agent.model.address import Address
 from agent.model.name import ObjectName, Problem
 from agent.model.service import EndpointSlice, Scheduler, Service
-from agent.options.config import Forwarding
+from agent.options.choices import Forwarding
 from maps import abi, maglev
 from maps.record import Packed
 

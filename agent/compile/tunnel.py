@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from agent.compile.settings import NetworkSettings
 from agent.model.local import Device
-from agent.options.config import Encapsulation
+from agent.options.choices import Encapsulation
 from agent.options.values import LEAST_MTU
 
 NAME = "swtunnel"

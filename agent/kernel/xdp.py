@@ -14,7 +14,7 @@ from agent.kernel.net.vlan_offload import VlanOffload
 from agent.kernel.programs.xdp import XdpLinks, XdpMode
 from agent.log import logger
 from agent.model.local import Device
-from agent.options.config import Xdp
+from agent.options.choices import Xdp
 from maps.errors import KernelRefused, MapsError
 
 log = logger(__name__)

@@ -6,7 +6,7 @@ from enum import IntEnum, StrEnum
 
 from agent.model.address import ADDRESS_BYTES, Address, Family, Network
 from agent.model.name import ObjectName
-from agent.options.config import Forwarding
+from agent.options.choices import Forwarding
 
 
 class Protocol(IntEnum):

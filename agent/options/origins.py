@@ -15,7 +15,8 @@ import yaml
 
 from agent.errors import ConfigError
 from agent.options import values
-from agent.options.config import Options, PodNetwork, ServiceProxy, Xdp
+from agent.options.choices import PodNetwork, ServiceProxy, Xdp
+from agent.options.config import Options
 from agent.options.mounts import bpffs, cgroup2, read_mountinfo
 
 Origins = Mapping[str, str]  # by an option's name ("node-name"): who gave its value

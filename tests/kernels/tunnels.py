@@ -25,7 +25,7 @@ from agent.kernel.programs import attach, hooks
 from agent.kernel.programs.load import Loaded
 from agent.model.address import Address, mapped
 from agent.netlink import netns
-from agent.options.config import Encapsulation
+from agent.options.choices import Encapsulation
 from maps import abi
 from maps.pins import PinRoot
 from maps.table import Table

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from agent.kernel.programs import capabilities
-from agent.options.config import L2Announce, Options
+from agent.options.choices import L2Announce
+from agent.options.config import Options
 from lab import agents, use
 from lab.errors import LabError
 from lab.machine import Machine

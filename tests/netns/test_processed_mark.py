@@ -10,7 +10,7 @@ import pytest
 
 from agent.compile.settings import NetworkSettings
 from agent.model.address import Address
-from agent.options.config import Encapsulation
+from agent.options.choices import Encapsulation
 from bench import tools
 from bench.nodes import NODES, UPLINK, TwoNodes, address, with_agent
 from bench.stream import tail_call

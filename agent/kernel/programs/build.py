@@ -18,7 +18,7 @@ from pathlib import Path
 
 from agent.errors import BuildFailed
 from agent.log import logger
-from agent.options.config import Objects
+from agent.options.choices import Objects
 from maps import paths
 
 log = logger(__name__)

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from agent.errors import NotPermitted
-from agent.options.config import L2Announce, Options
+from agent.options.choices import L2Announce
+from agent.options.config import Options
 
 
 @dataclass(frozen=True, slots=True)

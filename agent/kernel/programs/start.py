@@ -15,7 +15,8 @@ from agent.kernel.programs.load import Loaded
 from agent.kernel.programs.sizes import memory_bytes, sizes
 from agent.kernel.programs.xdp import XdpLinks
 from agent.log import logger
-from agent.options.config import Options, Xdp
+from agent.options.choices import Xdp
+from agent.options.config import Options
 from agent.options.mounts import read_mountinfo
 from maps import abi, libbpf, mapio
 from maps.pins import Generation, PinRoot, held

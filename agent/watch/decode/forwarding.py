@@ -5,7 +5,7 @@ kube-router's one is understood as what it does: its DSR, by IPIP, is dsr here. 
 
 from collections.abc import Mapping
 
-from agent.options.config import Forwarding
+from agent.options.choices import Forwarding
 from agent.watch.decode.reader import Reader
 
 FORWARDING = "sluiceway.io/forwarding"

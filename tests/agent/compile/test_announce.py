@@ -17,7 +17,7 @@ from agent.model.local import Device, Local
 from agent.model.name import ObjectName
 from agent.model.node import Node
 from agent.model.service import EndpointState, Service, endpoint_slice
-from agent.options.config import L2Announce
+from agent.options.choices import L2Announce
 
 WEB, BALANCER, EXTERNAL = ObjectName("default", "web"), parse_address("198.51.100.80"), parse_address("203.0.113.9")
 UPLINK = Device(2, "eth0", mac=bytes(5) + b"\x01")

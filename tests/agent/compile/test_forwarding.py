@@ -14,7 +14,7 @@ from agent.compile.tunnel import NAME, SEGMENTER, DeviceKind, Tunnel
 from agent.model.address import mapped, unmapped
 from agent.model.local import Device, Local
 from agent.model.node import Node
-from agent.options.config import Encapsulation, Forwarding
+from agent.options.choices import Encapsulation, Forwarding
 from agent.reconcile.plans import contents
 from maps import abi
 from tests.agent.compile.objects import HERE, HTTP, SETTINGS, Object, cluster, endpoint, piece, service

@@ -26,7 +26,7 @@ from agent.model.local import Device, Local
 from agent.model.node import Node
 from agent.model.ports import Ports
 from agent.model.service import Protocol
-from agent.options.config import Encapsulation
+from agent.options.choices import Encapsulation
 from agent.reconcile.plans import contents
 from maps import abi
 from tests.agent.compile.objects import FRESH, HERE, SETTINGS, attachment, cluster

@@ -15,7 +15,7 @@ from agent.compile.tunnel import DeviceKind, Tunnel, tunnel
 from agent.model.address import mapped, unmapped
 from agent.model.local import Device, Local
 from agent.model.node import Node
-from agent.options.config import Encapsulation
+from agent.options.choices import Encapsulation
 from agent.reconcile.plans import contents
 from maps import abi
 from tests.agent.compile.objects import HERE

@@ -17,7 +17,7 @@ from agent.kernel.xdp import XdpPart, allowed
 from agent.model.cluster import Cluster
 from agent.model.denied import Denied
 from agent.model.local import Device
-from agent.options.config import Xdp
+from agent.options.choices import Xdp
 from maps.pins import PinRoot
 from tests.agent.kernel.conftest import Tiny
 from tests.agent.kernel.nets import in_new_netns

@@ -8,7 +8,8 @@ import yaml
 
 from agent.errors import ConfigError
 from agent.migrate.command import main
-from agent.options.config import Encapsulation, Options
+from agent.options.choices import Encapsulation
+from agent.options.config import Options
 from agent.options.origins import load
 from tests.agent.migrate.inputs import daemon
 

@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 
 from agent.errors import ConfigError
-from agent.options.config import PodNetwork, ServiceProxy
+from agent.options.choices import PodNetwork, ServiceProxy
 from agent.options.origins import load
 from tests.agent.options.test_origins import MOUNTS
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from agent.errors import ConfigError
-from agent.options.config import Objects, Options, ServiceProxy, SocketLb
+from agent.options.choices import Objects, ServiceProxy, SocketLb
+from agent.options.config import Options
 from agent.options.origins import Command, describe, load
 
 MOUNTS = """\

@@ -8,7 +8,7 @@ import pytest
 from agent.compile.settings import NetworkSettings, Settings
 from agent.model.local import Device, Local
 from agent.model.node import Node
-from agent.options.config import Encapsulation
+from agent.options.choices import Encapsulation
 from maps.errors import MapFull
 from tests.agent.compile.objects import HERE, attachment, cluster
 from tests.agent.reconcile.kernels import MemoryKernel, Stopped, brought, started

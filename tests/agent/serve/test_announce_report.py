@@ -11,7 +11,7 @@ from agent.model.cluster import Cluster
 from agent.model.lb_pool import AddressRange, LoadBalancerPool, PoolStatus
 from agent.model.name import ObjectName
 from agent.model.service import Service
-from agent.options.config import L2Announce
+from agent.options.choices import L2Announce
 from agent.serve import report_file
 from agent.serve.announce_report import FILE, AddressLine, AnnounceReporter, PoolLine, read
 from agent.watch.decode.kinds import ALLOCATED

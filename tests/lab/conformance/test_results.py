@@ -6,7 +6,7 @@ from xml.sax.saxutils import quoteattr
 
 import pytest
 
-from agent.options.config import Encapsulation
+from agent.options.choices import Encapsulation
 from lab.conformance import results, runs
 from lab.conformance.results import Result, Verdict
 

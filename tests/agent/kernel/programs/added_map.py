@@ -18,7 +18,8 @@ from agent.kernel.programs.generation import begin
 from agent.kernel.programs.load import Loaded
 from agent.kernel.programs.sizes import sizes
 from agent.model.name import ObjectName
-from agent.options.config import Objects, Options
+from agent.options.choices import Objects
+from agent.options.config import Options
 from agent.reconcile.tracker import Tracker
 from agent.serve.telemetry import map_uses
 from maps import abi, abigen

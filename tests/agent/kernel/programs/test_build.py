@@ -9,7 +9,7 @@ import pytest
 from agent.errors import BuildFailed
 from agent.kernel.programs import build
 from agent.kernel.programs.build import KEY, NAMES, Compiler, Sources, compiler, key, objects
-from agent.options.config import Objects
+from agent.options.choices import Objects
 
 CLANG = compiler()
 

@@ -8,7 +8,8 @@ import pytest
 
 from agent.errors import KernelTooOld, MountMissing, NotPermitted
 from agent.kernel.programs.features import System, features, kernel_version
-from agent.options.config import L2Announce, Options, ServiceProxy, SocketLb
+from agent.options.choices import L2Announce, ServiceProxy, SocketLb
+from agent.options.config import Options
 
 OPTIONS = Options(pin_root=Path("/sys/fs/bpf/sluiceway"))
 GOOD = System(

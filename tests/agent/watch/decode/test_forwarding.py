@@ -5,7 +5,7 @@ import json
 import pytest
 
 from agent.model.service import Service
-from agent.options.config import Forwarding
+from agent.options.choices import Forwarding
 from agent.watch.decode.decoder import Decoder
 from agent.watch.decode.forwarding import FORWARDING, THEIR_DSR
 from agent.watch.decode.service import SERVICE
