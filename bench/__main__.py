@@ -13,6 +13,7 @@ from bench import (
     datapath,
     earlier,
     forward,
+    leaving,
     memory,
     pods,
     policy,
@@ -52,6 +53,7 @@ BENCHES: Mapping[str, Callable[[int], list[Result]]] = {
     "memory": _memory,
     "adds": adds.measured,
     "propagation": propagation.results,
+    "leaving": leaving.results,
     "xdp": xdp.measured,
     "policy": lambda sets: [*policy.measured(sets), *policy_compile.measured(sets)],
 }
