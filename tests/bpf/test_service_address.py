@@ -253,3 +253,20 @@ def test_services_pods_and_nodes_are_what_they_are_within_the_services_range(nod
     assert node.run("pod_ingress", frame(pod, taken, syn())).reason == DropReason.DROP_NONE
     node.endpoint(taken, OTHER_POD_DEVICE, OTHER_MAC)
     assert node.run("pod_ingress", frame(pod, taken, datagram())).verdict == TC_ACT_REDIRECT
+
+
+@FAMILIES
+@pytest.mark.parametrize("program", ["uplink_ingress", "pod_ingress", "uplink_egress"])
+def test_of_a_pool_that_is_routed_here_whole_free_addresses_are_refused(
+    node: Datapath, family: int, program: str
+) -> None:
+    """Named as a range of services: what is for a free address would go back to the router, and come again."""
+    vip = serve(node, family, EXTERNAL)
+    node.service_range("fd00:10:96::/112" if family else "10.96.0.0/16")
+    free = "fd00:10:96::bad" if family else "10.96.0.99"
+    src = (CLIENT6 if family else CLIENT) if program == "uplink_ingress" else asker(program, family)
+    assert node.run(program, frame(src, vip, syn())).reason == DropReason.DROP_NONE
+    for l4 in (syn(dport=80), datagram(dport=80), syn(dport=99)):
+        done = node.run(program, frame(src, free, l4))
+        assert (done.verdict, done.reason) == (TC_ACT_REDIRECT, DropReason.DROP_NO_SERVICE)
+        assert addresses(done.packet) == (free, src)
