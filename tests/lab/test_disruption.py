@@ -1,4 +1,4 @@
-"""Backends are rolled, agents die, programs are exchanged, and XDP comes and goes: no connection fails, none is reset.
+"""Backends roll, agents die, programs and maps are exchanged, XDP comes and goes: no connection fails, none is reset.
 
 ``SLUICEWAY_DISRUPTION_S`` says for how many seconds, else it is skipped; ``make disruption`` takes a minute twice.
 """
@@ -6,6 +6,7 @@
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -30,9 +31,10 @@ PROGRAM = "connection_load"
 RATE, KEPT = 500, 1000  # of each of the two loads: new connections a second, and open ones
 DRAINED_S = 6.0  # longer than a node is without an agent that would hear of it
 SERVES_S = 0.5  # in which CNI is answered
-AGENT_S = 30  # in which one is back
+AGENT_S = 120  # in which one is back
 SAYS_S = 30.0  # in which a load says what it saw, on a busy machine
 HERE = Path(__file__).parent
+EXCHANGE = [sys.executable, str(HERE / "exchange_links.py")]  # every second, on the third node
 # in turn: as it was, with XDP, with another size of maps (a generation of its own), with both
 FLAGS = ((), ("--xdp=native",), ("--max-services=70000",), ("--xdp=native", "--max-services=70000"))
 
@@ -77,14 +79,19 @@ def test_no_connection_fails_whatever_is_exchanged(made: Cluster) -> None:
     asking = made.run("asking", "n1", load(program, by_name))
     outside = made.site.outside
     outside.daemon("load", load(program, by_port))
+    third = made.site.machine("n3")
+    third.daemon("exchange", EXCHANGE)
     until = time.monotonic() + SECONDS
     with ThreadPoolExecutor() as pool:
         done = [pool.submit(roll, made, until), pool.submit(exchange, first, until)]
         done.append(pool.submit(die_and_return, made.site.machine("n2"), until))
         times = [each.result() for each in done]
+    third.stop("exchange", within_s=SAYS_S)
+    times.append(int((third.home / "exchange.log").read_text()))
     pods.end(first, asking, signal.SIGTERM, SAYS_S)
     outside.stop("load", within_s=SAYS_S)
     assert min(times) >= 1
+    assert times[-1] > SECONDS / 2
     inside = json.loads(pods.log(first, asking).read_text())
     for seen in (inside, json.loads((outside.home / "load.log").read_text())):
         print(times, seen)
