@@ -13,7 +13,8 @@ from typing import Any
 import click
 import yaml
 
-from agent.compile.network_config import NetworkRefused, plugin_list
+from agent.compile.network_config import plugin_list
+from agent.compile.network_refused import NetworkRefused
 from agent.model.network import DEFINITION, RESOURCE_NAME
 from agent.options.config import Options
 from agent.pods.network_record import FOLDER, InterfaceRecord, NetworkSet, read

@@ -13,7 +13,8 @@ from typing import Protocol
 import msgspec
 
 from agent.compile.network import NO_DEVICES, Asked, Definitions, Devices, PodInterfaces, asked, interfaces, problems
-from agent.compile.network_config import NetworkRefused, plugin_list
+from agent.compile.network_config import plugin_list
+from agent.compile.network_refused import NetworkRefused
 from agent.log import logger
 from agent.model.cluster import Cluster
 from agent.model.name import ObjectName, Problem

@@ -10,7 +10,7 @@ from agent.cni.error import CniError, Code, refused
 from agent.cni.network_source import NetworkSource
 from agent.cni.request import Request
 from agent.compile.network import DefinitionMissing, PodInterfaces
-from agent.compile.network_config import NetworkRefused
+from agent.compile.network_refused import NetworkRefused
 from agent.compile.network_status import Entry, entries
 from agent.model.attachment import AttachmentKey
 from agent.model.name import Problem

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from agent.compile.network_annotation import selections
-from agent.compile.network_config import NetworkRefused
+from agent.compile.network_refused import NetworkRefused
 from agent.model.name import ObjectName, Problem
 from agent.model.network import (
     DEFAULT_NETWORK,

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from agent.compile.network_config import NetworkRefused
+from agent.compile.network_refused import NetworkRefused
 from agent.model.address import Address
 from agent.model.name import ObjectName
 from agent.model.network import NetworkSelection

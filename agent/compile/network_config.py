@@ -9,21 +9,13 @@ from typing import Any
 
 import msgspec
 
+from agent.compile.network_refused import NetworkRefused
 from agent.model.network import OUR_PLUGIN, Plugin, PluginList
 
 VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 UNSAID = "0.1.0"  # what a configuration without cniVersion means
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
 LATER = frozenset({"sriov", "dpdk", "afxdp"})  # no executable has a part in these
-
-
-class NetworkRefused(ValueError):  # noqa: N818  the name says what happened
-    """A configuration or an annotation cannot be used; *field* is where, as a path."""
-
-    def __init__(self, field: str, text: str) -> None:
-        super().__init__(f"{field}: {text}")
-        self.field = field
-        self.text = text
 
 
 def plugin_list(config: str, name: str, where: str = "spec.config") -> PluginList:

@@ -8,7 +8,8 @@ Source: NPWG multi-network specification 1.3, section 3.
 import msgspec
 from msgspec import Struct
 
-from agent.compile.network_config import NetworkRefused, plugin_list
+from agent.compile.network_config import plugin_list
+from agent.compile.network_refused import NetworkRefused
 from agent.model.name import ObjectName
 from agent.model.network import DEFINITION, RESOURCE_NAME, NetworkDefinition
 from agent.watch.decode.kind import Content, Context, Decoded, Kind

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from agent.compile.network import DEFAULT_FIELD, NETWORKS_FIELD, Devices, PodInterfaces, asked, interfaces, problems
-from agent.compile.network_config import NetworkRefused, plugin_list
+from agent.compile.network_config import plugin_list
+from agent.compile.network_refused import NetworkRefused
 from agent.compile.network_status import annotation, entries
 from agent.model.name import ObjectName
 from agent.model.network import DEFAULT_NETWORK, NETWORKS, NetworkDefinition, NetworkRules

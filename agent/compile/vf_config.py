@@ -1,0 +1,118 @@
+"""The keys of a definition of the kinds ``sriov`` and ``dpdk``, read as a VF spec or refused by their names.
+
+Keys are those of sriov-cni, so that its definitions hold here; an absent one means that nothing is touched.
+
+Source: sriov-cni 2.10, docs/configuration-reference.md.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from agent.compile.network_refused import NetworkRefused
+from agent.model.vf import LinkState, NodeOwner, VfKind, VfSettings, VfSpec, VlanProtocol
+
+VLANS, PRIORITIES = range(4095), range(8)
+RATES = range(1 << 32)  # Mbit/s, as the kernel has them
+IDS = range((1 << 32) - 1)  # of users and groups
+_MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}")
+_PLUGIN = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
+_SWITCH = {"on": True, "off": False}
+
+
+def vf_spec(kind: VfKind, config: Mapping[str, Any], mac: str = "") -> VfSpec:
+    """What a definition asks of its VF; *mac* is what the pod asks for, which goes first.
+
+    Raises:
+        NetworkRefused: a key has a value that cannot be.
+    """
+    _check_ipam(config)
+    return VfSpec(kind, _settings(config, mac), _number(config, "mtu", None), _owner(config))
+
+
+def text_of(config: Mapping[str, Any], key: str, prefix: str = "") -> str:
+    """A text, empty where there is none; *prefix* is where the key stands.
+
+    Raises:
+        NetworkRefused: it is none.
+    """
+    value = config.get(key)
+    if value is not None and not isinstance(value, str):
+        raise NetworkRefused(prefix + key, f"{value!r} is no string")
+    return value or ""
+
+
+def object_of(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """An object, empty where there is none.
+
+    Raises:
+        NetworkRefused: it is none.
+    """
+    value = config.get(key)
+    if value is not None and not isinstance(value, dict):
+        raise NetworkRefused(key, f"{value!r} is no object")
+    return value or {}
+
+
+def _settings(config: Mapping[str, Any], mac: str) -> VfSettings:
+    vlan = _number(config, "vlan", VLANS)
+    qos = _number(config, "vlanQoS", PRIORITIES)
+    proto = _word(config, "vlanProto", {str(one): one for one in VlanProtocol})
+    if not vlan and (qos or proto is VlanProtocol.S_TAG):
+        raise NetworkRefused("vlanQoS" if qos else "vlanProto", "means something with a vlan other than 0 alone")
+    least, most = _number(config, "min_tx_rate", RATES), _number(config, "max_tx_rate", RATES)
+    if least is not None and most and least > most:
+        raise NetworkRefused("min_tx_rate", f"{least} Mbit/s is more than max_tx_rate, {most}")
+    return VfSettings(
+        vlan=vlan,
+        vlan_qos=qos if vlan else None,
+        vlan_proto=proto if vlan else None,
+        mac=mac or _mac(config),
+        spoofchk=_word(config, "spoofchk", _SWITCH),
+        trust=_word(config, "trust", _SWITCH),
+        link_state=_word(config, "link_state", {str(one): one for one in LinkState}),
+        min_tx_rate=least,
+        max_tx_rate=most,
+    )
+
+
+def _check_ipam(config: Mapping[str, Any]) -> None:
+    """The plugin is executed by its name, so that must be one."""
+    ipam = object_of(config, "ipam")
+    kind = text_of(ipam, "type", "ipam.")
+    if ipam and not _PLUGIN.fullmatch(kind):
+        raise NetworkRefused("ipam.type", f"{kind!r} is no name of a plugin, as host-local; or leave ipam out")
+
+
+def _owner(config: Mapping[str, Any]) -> NodeOwner | None:
+    uid, gid = _number(config, "uid", IDS), _number(config, "gid", IDS)
+    return None if uid is None and gid is None else NodeOwner(uid or 0, gid or 0)
+
+
+def _mac(config: Mapping[str, Any]) -> str | None:
+    text = text_of(config, "mac").lower().replace("-", ":")
+    if not text:
+        return None
+    if not _MAC.fullmatch(text) or int(text[:2], 16) & 1 or not text.strip("0:"):
+        raise NetworkRefused("mac", f"{text!r} is no MAC address of a single device")
+    return text
+
+
+def _number(config: Mapping[str, Any], key: str, among: range | None) -> int | None:
+    value = config.get(key)
+    if value is None:
+        return None
+    if type(value) is not int or value < 0 or (among is not None and value not in among):
+        limits = f"a number from 0 to {among[-1]}" if among is not None else "a number"
+        raise NetworkRefused(key, f"{value!r} is not {limits}")
+    return value
+
+
+def _word(config: Mapping[str, Any], key: str, words: Mapping[str, Any]) -> Any:
+    value = config.get(key)
+    if value in (None, ""):
+        return None
+    found = words.get(value.lower()) if isinstance(value, str) else None
+    if found is None:
+        raise NetworkRefused(key, f"{value!r} is none of {', '.join(words)}")
+    return found
