@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyroute2 import IPRoute
@@ -14,6 +13,8 @@ from agent.announce.part import AnnouncedPart
 from agent.bgp.part import BgpPart
 from agent.cni.check import RecordCheck
 from agent.cni.commands import Cni
+from agent.cni.in_process import InProcess
+from agent.cni.interfaces import OwnInterfaces
 from agent.cni.networks import PodNetworks
 from agent.cni.socket import CniSocket
 from agent.cni.vf_commands import VfCommands
@@ -22,8 +23,6 @@ from agent.compile.bgp_settings import bgp_settings
 from agent.compile.settings import Settings
 from agent.ipam.pool import Ipam
 from agent.kernel.device.afxdp import AfXdp, AfXdpPart
-from agent.kernel.device.pci import PciBus
-from agent.kernel.device.sriov import SriovCard
 from agent.kernel.kube_proxy.replacement import Replacement
 from agent.kernel.net.drift import DriftWatch
 from agent.kernel.net.routes import Routes
@@ -54,14 +53,9 @@ from agent.pods.imported import Imported
 from agent.pods.journal import Journal
 from agent.pods.libcni import kept_attachments
 from agent.pods.network_collector import NetworkCollector
-from agent.pods.plugin import HOST_ROOT, Plugins
 from agent.pods.pods import Pods
 from agent.pods.veth import PodVeths
 from agent.pods.veth_batch import BeforeUp
-from agent.pods.vf_files import VfFiles
-from agent.pods.vf_ipam import VfIpam
-from agent.pods.vf_record import VfJournal
-from agent.pods.vfs import Vfs
 from agent.prepare import Prepared
 from agent.reconcile.loop import Loop
 from agent.reconcile.parts import Dataplane, Part
@@ -235,11 +229,12 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
             options.cni_state_dir, lambda: node_view.imported_cidrs(options, mirror), ipam, node_view.device_names
         ),
     )
-    vfs = _vfs(options)
-    networks = network_parts.networks(options, mirror, served)
+    vfs = network_parts.vfs(options)
+    own = OwnInterfaces(served, ipam, (veths.faults, check), VfCommands(vfs), is_chained=is_chained)
+    networks = network_parts.networks(options, mirror, served, InProcess(own))
     tell = partial(network_parts.tell, network_status)
     pod_networks = PodNetworks(networks, network_parts.source(options, prepared, mirror), boot_id(), tell)
-    cni = Cni(served, pod_networks, ipam, (veths.faults, check), VfCommands(vfs), is_chained=is_chained)
+    cni = Cni(served, pod_networks, ipam, own, VfCommands(vfs), is_chained=is_chained)
     earlier = EarlierPods(
         served,
         others,
@@ -293,14 +288,6 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
         bgp_passwords=api_parts.bgp_passwords(options, mirror, threads),
         replacement=_replacement(options, ready, threads),
     )
-
-
-def _vfs(options: Options) -> Vfs:
-    """The VFs that pods are given."""
-    root = HOST_ROOT if HOST_ROOT.is_dir() else None
-    ipam = VfIpam(Plugins(options.cni_bin_dir, root))
-    card = SriovCard(PciBus(root or Path("/")))
-    return Vfs(card, VfJournal(options.state_dir, boot_id()), ipam, VfFiles(options.run_dir))
 
 
 def _replacement(options: Options, ready: Callable[[], str], threads: Threads) -> Replacement | None:

@@ -22,7 +22,7 @@ from agent.kernel.net.sysctl import Sysctls
 from agent.kernel.net.tunnel import TunnelDevice
 from agent.kernel.programs.build import UNFINISHED
 from agent.log import logger
-from agent.network_parts import plugins
+from agent.network_parts import plugins, vfs
 from agent.options.config import Options
 from agent.pods.delegate import Delegates
 from agent.pods.errors import NetworkFailed
@@ -66,10 +66,14 @@ def clean(options: Options) -> None:
 
 
 def _unmake_networks(options: Options) -> None:
-    """Have other plugins unmake the interfaces that pods have of them; what one refuses is told, and left to it."""
-    networks = Networks(
-        NetworkRecords(options.state_dir / NETWORKS), Delegates(plugins(options)), lambda *_: None, lambda _: True
-    )
+    """Have other plugins unmake the interfaces that pods have of them; what one refuses is told, and left to it.
+
+    Of our own, VFs become what they were; veths go with the others of ours.
+    """
+    own = vfs(options)
+    own.restore()
+    delegates = Delegates(plugins(options), lambda told, _: own.delete((told["CNI_CONTAINERID"], told["CNI_IFNAME"])))
+    networks = Networks(NetworkRecords(options.state_dir / NETWORKS), delegates, lambda *_: None, lambda _: True)
     networks.restore()
     for one in networks.all():
         try:

@@ -3,19 +3,30 @@
 from collections.abc import Iterator
 from functools import partial
 from ipaddress import ip_network
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.cni.network_source import NetworkSource
+from agent.compile.network import Devices
+from agent.kernel.device.pci import PciBus
+from agent.kernel.device.sriov import SriovCard
 from agent.model.address import Network
+from agent.model.name import ObjectName
 from agent.model.network import NetworkRules
 from agent.options.config import Options
 from agent.pods.attachments import boot_id
-from agent.pods.delegate import Delegates
+from agent.pods.delegate import Delegates, OwnPlugin
+from agent.pods.errors import NotSynced
 from agent.pods.network_record import FOLDER, NetworkRecords, NetworkSet
 from agent.pods.network_routes import PodRoutes
 from agent.pods.networks import Networks, is_alive
 from agent.pods.plugin import HOST_ROOT, Plugins
+from agent.pods.pod_devices import Unanswered, devices_of
 from agent.pods.pods import Pods
+from agent.pods.vf_files import VfFiles
+from agent.pods.vf_ipam import VfIpam
+from agent.pods.vf_record import VfJournal
+from agent.pods.vfs import Vfs
 from agent.prepare import Prepared
 from agent.threads import Threads
 from agent.watch.mirror import Mirror
@@ -26,15 +37,22 @@ if TYPE_CHECKING:
 
 def plugins(options: Options) -> Plugins:
     """The node's CNI plugins."""
-    return Plugins(options.cni_bin_dir, HOST_ROOT if HOST_ROOT.is_dir() else None)
+    return Plugins(options.cni_bin_dir, _root())
 
 
-def networks(options: Options, mirror: Mirror, pods: Pods) -> Networks:
-    """Who makes pods' further interfaces."""
+def vfs(options: Options) -> Vfs:
+    """The VFs that pods are given."""
+    card = SriovCard(PciBus(_root() or Path("/")))
+    files = VfFiles(options.run_dir, _root())
+    return Vfs(card, VfJournal(options.state_dir, boot_id()), VfIpam(plugins(options)), files)
+
+
+def networks(options: Options, mirror: Mirror, pods: Pods, own: OwnPlugin) -> Networks:
+    """Who makes pods' further interfaces; *own* those that no other plugin makes."""
     boot = boot_id()
     return Networks(
         NetworkRecords(options.state_dir / FOLDER),
-        Delegates(plugins(options)),
+        Delegates(plugins(options), own),
         PodRoutes(lambda: _cluster_ranges(options, mirror)),
         lambda one: is_alive(one, boot, pods.find),
     )
@@ -53,14 +71,39 @@ def source(options: Options, prepared: Prepared, mirror: Mirror) -> NetworkSourc
     if not options.networks:
         return None
     rules = NetworkRules(options.network_namespace_isolation, frozenset(options.network_global_namespaces))
-    files = options.network_conf_dir
-    if HOST_ROOT.is_dir():
-        files = HOST_ROOT / files.relative_to("/")
+    files, root = options.network_conf_dir, _root()
+    if root is not None:
+        files = root / files.relative_to("/")
+    devices = partial(given_devices, options.run_dir)
     if prepared.client is None:
-        return NetworkSource(lambda: mirror.cluster, rules, files)
+        return NetworkSource(lambda: mirror.cluster, rules, files, devices=devices)
     from agent.kube.pods import ask_pod  # noqa: PLC0415  imported as the client of the API server is
 
-    return NetworkSource(lambda: mirror.cluster, rules, files, ask_pod=partial(ask_pod, prepared.client))
+    ask = partial(ask_pod, prepared.client)
+    return NetworkSource(lambda: mirror.cluster, rules, files, ask_pod=ask, devices=devices)
+
+
+def given_devices(run_dir: Path, pod: ObjectName, _uid: str) -> Devices:
+    """What the kubelet gave a pod, by resource and in its order, as the device plugin at *run_dir* tells.
+
+    The kubelet knows pods by their names alone, and forgets one before it starts another of its name.
+
+    Raises:
+        NotSynced: nobody knows.
+    """
+    try:
+        given = devices_of(run_dir, pod.namespace, pod.name)
+    except (Unanswered, OSError) as error:
+        raise NotSynced(f"the devices of Pod {pod} are not known: {error}") from error
+    found: dict[str, list[str]] = {}
+    for one in given:
+        found.setdefault(one.resource, []).append(one.device)
+    return found
+
+
+def _root() -> Path | None:
+    """The node's root, where it is a volume of the agent's pod."""
+    return HOST_ROOT if HOST_ROOT.is_dir() else None
 
 
 def status_writer(options: Options, prepared: Prepared, threads: Threads) -> "NetworkStatusWriter | None":

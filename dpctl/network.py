@@ -120,7 +120,7 @@ def _of_config(file: str, name: str, config: str, shown: str, more: str) -> Lint
         found = plugin_list(config, name, "spec.config" if shown else "")
     except NetworkRefused as refused:
         return LintRow(file, shown or name, refused.field.lstrip("."), refused.text, is_wrong=True)
-    chain = ", then ".join(plugin.kind for plugin in found.plugins)
+    chain = ", then ".join(" ".join(filter(None, (plugin.kind, plugin.own_kind))) for plugin in found.plugins)
     wants = f", told of {', '.join(sorted(found.capabilities))}" if found.capabilities else ""
     return LintRow(file, shown or name, "", f"CNI {found.version}: {chain}{wants}{more}", is_wrong=False)
 

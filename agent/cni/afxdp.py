@@ -1,7 +1,7 @@
 """That an interface is to have AF_XDP, as the network's configuration or the pod's annotation says it.
 
-The configuration's key ``afxdp`` has an object (``agent.compile.afxdp_config``). The annotation ``sluiceway.io/afxdp``
-has the same as text, for the pod's first interface.
+The configuration says it by its kind or its key ``afxdp``, which has an object (``agent.compile.afxdp_config``). The
+annotation ``sluiceway.io/afxdp`` has the same as text, for the pod's first interface.
 """
 
 import re
@@ -15,6 +15,7 @@ from agent.compile.afxdp_config import queues_and_capture
 from agent.compile.network_refused import NetworkRefused
 from agent.model.attachment import AfXdp
 from agent.model.name import ObjectName
+from agent.model.network import AFXDP
 
 KEY = "afxdp"
 ANNOTATION = "sluiceway.io/afxdp"
@@ -38,6 +39,8 @@ def afxdp(config: Mapping[str, Any], notes: Mapping[str, str], own_place: str, i
         CniError: a value is of the wrong kind or out of range.
     """
     where, wanted = KEY, config.get(KEY)
+    if wanted is None and config.get("kind") == AFXDP:
+        wanted = {}
     if wanted is None and interface == FIRST and ANNOTATION in notes:
         where, wanted = ANNOTATION, _decoded(notes[ANNOTATION])
     if wanted is None:

@@ -3,28 +3,24 @@
 Stands between the socket (``socket``), which hands over a request's bytes, and the pods' interfaces (``agent.pods``).
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from ipaddress import ip_interface
+from collections.abc import Mapping
 from typing import assert_never
 
 from agent.cni import result as cni_result
-from agent.cni.chained import chained_request
 from agent.cni.error import CniError, Code, refused
+from agent.cni.interfaces import OwnInterfaces
 from agent.cni.networks import PodNetworks
 from agent.cni.request import Command, Request, parse, requested_version
 from agent.cni.vf_commands import VfCommands
 from agent.compile.network import PodInterfaces
 from agent.ipam.pool import Ipam
 from agent.log import logger
-from agent.model.address import Address
 from agent.model.attachment import Attachment
 from agent.pods.errors import NotSynced, PodRefused
 from agent.pods.pods import REFUSALS, SYNC_WAIT_S, Pods
 from agent.pods.vfs import TROUBLES
 
 log = logger(__name__)
-
-Look = Callable[[Attachment], tuple[str, ...]]
 
 
 class Cni:
@@ -35,20 +31,20 @@ class Cni:
         pods: Pods,
         networks: PodNetworks,
         ipam: Ipam,
-        looks: Iterable[Look],
+        own: OwnInterfaces,
         vfs: VfCommands,
         *,
         is_chained: bool = False,
     ) -> None:
-        """*networks* are pods' further ones. Each of *looks* tells what is not as ADD left it; CHECK asks them all.
+        """*networks* are pods' further ones.
 
         *is_chained*: other plugins make the interfaces and give the addresses, but for VFs.
         """
+        self._own = own
         self._vfs = vfs
         self._pods = pods
         self._networks = networks
         self._ipam = ipam
-        self._looks = tuple(looks)
         self._is_chained = is_chained
 
     def restore(self) -> tuple[Attachment, ...]:
@@ -100,15 +96,13 @@ class Cni:
             case Command.ADD:
                 return self._add(request)
             case Command.DEL:
-                if not self._vfs.delete(request):
-                    self._delete(request)
+                self._delete(request)
             case Command.CHECK:
-                if not self._vfs.check(request):
-                    self._check(request)
+                self._check(request)
             case Command.GC:
                 self._collect(request)
             case Command.STATUS:
-                if not request.kind:  # what a VF needs is its own, and looked at by ADD
+                if not request.is_vf:  # what a VF needs is its own, and looked at by ADD
                     self._status()
             case Command.VERSION:
                 return cni_result.versions()
@@ -118,16 +112,14 @@ class Cni:
 
     def _add(self, request: Request) -> bytes:
         """Our own interface first, unless the pod has another there; then the further ones, or none at all."""
-        if request.kind:
-            if self._pods.find(request.key) is not None:
-                raise CniError(Code.ENVIRONMENT, f"CNI_IFNAME: {request.container_id} has {request.interface} already")
-            return self._vfs.add(request)
+        if request.kind:  # another delegates to us: the pod's networks are that one's
+            return self._own.add(request)
         wanted = self._wanted(request)
         if wanted is None:
-            return self._add_own(request)
+            return self._own.add(request)
         if wanted.first is not None:
             return self._networks.add(request, wanted, b"")
-        ours = self._add_own(request)
+        ours = self._own.add(request)
         try:
             return self._networks.add(request, wanted, ours)
         except BaseException:
@@ -147,29 +139,13 @@ class Cni:
         try:
             self._networks.delete(request)
         finally:
-            self._pods.delete(request.key, request.asked_at_ns)
-
-    def _add_own(self, request: Request) -> bytes:
-        if self._is_chained:
-            self._pods.add(chained_request(request))
-            return cni_result.passed_on(request)
-        attachment, veth = self._pods.add(request.for_pods())
-        return cni_result.added(request, veth, attachment)
+            self._own.delete(request.key, request.asked_at_ns)
 
     def _check(self, request: Request) -> None:
         if self._networks.has_first(request.key):
             self._networks.check(request.key)
             return
-        pod = self._pods.find(request.key)
-        if pod is None:
-            raise CniError(Code.UNKNOWN_CONTAINER, f"{request.container_id} has no {request.interface} from here")
-        faults = [fault for look in self._looks for fault in look(pod)]
-        reserved = () if pod.link.is_chained else pod.addresses
-        faults += [f"{address} is not reserved" for address in reserved if not self._ipam.holds(address)]
-        told = {_bare(ip.get("address")) for ip in (request.previous or {}).get("ips") or ()}
-        faults += [f"prevResult.ips: {a} is missing" for a in pod.addresses if a not in told]
-        if faults:
-            raise CniError(Code.CHECK, f"{request.interface} is not as ADD left it", "; ".join(faults))
+        self._own.check(request)
         self._networks.check(request.key)
 
     def _collect(self, request: Request) -> None:
@@ -194,14 +170,6 @@ class Cni:
         trouble = self._pods.trouble() or ("" if self._is_chained else self._ipam.trouble())
         if trouble:
             raise CniError(Code.UNAVAILABLE, trouble)
-
-
-def _bare(text: object) -> Address | None:
-    """An address without its length, however a plugin behind us spells it; None when it is none."""
-    try:
-        return ip_interface(str(text)).ip
-    except ValueError:
-        return None
 
 
 def _request_names(environment: Mapping[str, str]) -> dict[str, object]:

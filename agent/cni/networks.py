@@ -25,13 +25,15 @@ OnMade = Callable[[NetworkSet], None]
 class PodNetworks:
     """The networks of one node's pods, in the words of CNI."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  who does a part of the work
         self,
         networks: Networks,
         source: NetworkSource | None,
         boot: str,
         on_made: OnMade = lambda _: None,
+        *,
         clock: Callable[[], int] = lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+        cookie_of: Callable[[Request], int] = lambda request: _cookie(request),  # noqa: PLW0108  it stands below
     ) -> None:
         """*source* is None where pods are given no further networks; what they have is unmade all the same.
 
@@ -42,6 +44,7 @@ class PodNetworks:
         self._boot = boot
         self._on_made = on_made
         self._clock = clock
+        self._cookie_of = cookie_of
 
     @property
     def is_on(self) -> bool:
@@ -122,16 +125,11 @@ class PodNetworks:
         return self._networks.keep_only(request.network, request.valid or frozenset(), request.asked_at_ns)
 
     def _owner(self, request: Request, wanted: PodInterfaces) -> NetworkSet:
-        try:
-            with open_netns(request.netns, may_be_host=request.may_be_host) as netns:
-                cookie = netns.cookie
-        except NoSuchNetns as error:
-            raise NetnsUnusable(str(error)) from error
         return NetworkSet(
             container_id=request.container_id,
             interface=request.interface,
             netns=request.netns,
-            netns_cookie=cookie,
+            netns_cookie=self._cookie_of(request),
             cluster_network=request.network,
             boot=self._boot,
             interfaces=(),
@@ -140,6 +138,14 @@ class PodNetworks:
             asked_at_ns=request.asked_at_ns or self._clock(),
             replaces_first=wanted.first is not None,
         )
+
+
+def _cookie(request: Request) -> int:
+    try:
+        with open_netns(request.netns, may_be_host=request.may_be_host) as netns:
+            return netns.cookie
+    except NoSuchNetns as error:
+        raise NetnsUnusable(str(error)) from error
 
 
 def _first_entries(request: Request, ours: bytes) -> Iterator[Entry]:

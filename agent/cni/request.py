@@ -19,11 +19,12 @@ from agent.cni.capabilities import Capabilities, capabilities
 from agent.cni.error import CniError, Code
 from agent.model.attachment import AfXdp, AttachmentKey
 from agent.model.name import ObjectName
+from agent.model.network import OUR_KINDS
 from agent.model.vf import VfKind
 from agent.pods.request import PodRequest
 
 VERSIONS = ("0.3.1", "0.4.0", "1.0.0", "1.1.0")
-KINDS = ("", *VfKind)  # that a definition can ask for
+KINDS = ("", *OUR_KINDS)  # that a definition can ask for
 LATE = "SLUICEWAY_LATE"  # of a request that was left as a file: nobody waits for its answer
 ASKED_AT = "SLUICEWAY_ASKED_AT"  # the shim's: nanoseconds of CLOCK_BOOTTIME when the runtime executed it
 DEFAULT_VERSION = "1.0.0"  # of an error whose request names no version of ours
@@ -78,6 +79,12 @@ class Request:
     kind: str  # of interface; empty: a veth pair
     config: Mapping[str, Any]  # all of it, as it came
     is_late: bool = False  # nobody waits for the answer
+    is_further: bool = False  # of a pod's further network, beside the one that the runtime asks for
+
+    @property
+    def is_vf(self) -> bool:
+        """Whether the interface is a VF."""
+        return self.kind in frozenset(VfKind)
 
     @property
     def key(self) -> AttachmentKey:
@@ -101,6 +108,7 @@ class Request:
             egress_limit=self.asked.egress,
             asked_at_ns=self.asked_at_ns,
             afxdp=self.afxdp,
+            is_further=self.is_further,
         )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from agent.cni import vf
 from agent.cni.error import CniError, Code
 from agent.cni.request import Request
+from agent.model.attachment import AttachmentKey
 from agent.pods.vfs import TROUBLES, Vfs, of_network
 
 
@@ -27,9 +28,13 @@ class VfCommands:
         record, _ = self._vfs.add(vf.vf_request(request))
         return vf.added(request, record)
 
-    def delete(self, request: Request) -> bool:
+    def delete(self, key: AttachmentKey, asked_at_ns: int | None) -> bool:
         """Whether there was such a VF, which is what it was now; whatever the definition says by now."""
-        return self._vfs.delete(request.key, request.asked_at_ns)
+        return self._vfs.delete(key, asked_at_ns)
+
+    def forget(self, request: Request) -> None:
+        """As ``Vfs.forget``."""
+        self._vfs.forget(vf.vf_request(request))
 
     def check(self, request: Request) -> bool:
         """Whether it is a VF, as ADD left it.

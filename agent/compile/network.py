@@ -13,16 +13,19 @@ from agent.compile.network_annotation import selections
 from agent.compile.network_refused import NetworkRefused
 from agent.model.name import ObjectName, Problem
 from agent.model.network import (
+    AFXDP,
     DEFAULT_NETWORK,
     NETWORKS,
     OUR_PLUGIN,
     RESOURCE_NAME,
+    VETH,
     InterfaceRequest,
     NetworkDefinition,
     NetworkRules,
     NetworkSelection,
     PluginList,
 )
+from agent.model.vf import VfKind
 
 SYSTEM = "kube-system"  # where definitions of first interfaces are, as Multus' multusNamespace
 ANNOTATION = "metadata.annotations['{}']"
@@ -106,20 +109,25 @@ def interfaces(  # noqa: PLR0913  what it depends on
     routed = [one for one in (wanted.default, *wanted.networks) if one and one.default_route]
     if len(routed) > 1:
         raise NetworkRefused(f"{routed[1].field}.default-route", f"{routed[0].field} has one; a pod has one way out")
+    named = frozenset(one.device for one in (wanted.default, *wanted.networks) if one and one.device)
     used: set[str] = set()  # devices
     first = None
     if wanted.default is not None:
         found = _usable(wanted.default, definitions)
         if not found.is_ours:
-            device = _device(wanted.default, definitions, devices, used)
+            if found.own_kind in {VETH, AFXDP}:
+                text = f"{wanted.default.name} is of the kind {found.own_kind}, on the cluster's network; leave it out"
+                raise NetworkRefused(wanted.default.field, text)
+            device = _device(wanted.default, definitions, devices, used, named)
             first = _interface(wanted.default, found, first_interface, device)
     more = []
     for one, name in zip(wanted.networks, names, strict=True):
         _reachable(one, pod, rules)
         found = _usable(one, definitions)
         if found.is_ours:
-            raise NetworkRefused(one.field, f"{one.name} is of {OUR_PLUGIN}, which makes a pod's first interface alone")
-        more.append(_interface(one, found, name, _device(one, definitions, devices, used)))
+            text = f"{one.name} is of {OUR_PLUGIN} without a kind, which is a pod's first interface; add kind"
+            raise NetworkRefused(one.field, text)
+        more.append(_interface(one, found, name, _device(one, definitions, devices, used, named)))
     return PodInterfaces(first, tuple(more))
 
 
@@ -151,13 +159,27 @@ def _usable(one: NetworkSelection, definitions: Definitions) -> PluginList:
     if found.plugins is None:
         text = "has no spec.config, and no file of this node has its name"
         raise NetworkRefused(one.field, f"NetworkAttachmentDefinition {one.name} {text}")
+    if not _has_device(found, found.plugins):
+        text = f"{one.name} has neither an annotation {RESOURCE_NAME} nor deviceID, which says of which VF it is"
+        raise NetworkRefused(one.field, text)
     return found.plugins
 
 
-def _device(one: NetworkSelection, definitions: Definitions, devices: Devices | None, used: set[str]) -> str:
+def _has_device(one: NetworkDefinition, plugins: PluginList) -> bool:
+    """Whether it is said which device an interface is made of, where our plugin makes it of one."""
+    if plugins.own_kind not in frozenset(VfKind) or one.resource:
+        return True
+    config = msgspec.json.decode(plugins.plugins[0].config)
+    return bool(config.get("deviceID") or config.get("pciBusID"))
+
+
+def _device(
+    one: NetworkSelection, definitions: Definitions, devices: Devices | None, used: set[str], named: frozenset[str]
+) -> str:
     """The device that the interface is made of: of its resource's, which the pod was given, the next or the named.
 
-    A pod names no other: it would take the node's own, or another pod's.
+    A pod names no other: it would take the node's own, or another pod's. What is *named* for one interface is not the
+    next of another.
     """
     resource = definitions[one.name].resource
     if one.device and not resource:
@@ -170,11 +192,12 @@ def _device(one: NetworkSelection, definitions: Definitions, devices: Devices | 
     if one.device and one.device not in free:
         text = f"the pod was not given {one.device} of {resource} for this interface"
         raise NetworkRefused(f"{one.field}.deviceID", text)
-    if not free:
+    chosen = one.device or next((device for device in free if device not in named), "")
+    if not chosen:
         text = f"{one.name} is made of {resource}, of which the pod has {len(given)}; ask for it in spec.containers"
         raise NetworkRefused(one.field, text)
-    used.add(one.device or free[0])
-    return one.device or free[0]
+    used.add(chosen)
+    return chosen
 
 
 def _interface(one: NetworkSelection, plugins: PluginList, name: str, device: str) -> InterfaceRequest:

@@ -9,13 +9,18 @@ from typing import Any
 
 import msgspec
 
+from agent.compile.afxdp_config import queues_and_capture
 from agent.compile.network_refused import NetworkRefused
-from agent.model.network import OUR_PLUGIN, Plugin, PluginList
+from agent.compile.vf_config import vf_spec
+from agent.model.network import AFXDP, DEVICE_INFO_FILE, OUR_KINDS, OUR_PLUGIN, Plugin, PluginList
+from agent.model.vf import VfKind
 
 VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 UNSAID = "0.1.0"  # what a configuration without cniVersion means
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
-LATER = frozenset({"sriov", "dpdk", "afxdp"})  # no executable has a part in these
+OWN_VERSIONS = VERSIONS[3:]  # that our plugin speaks
+VETH_HEEDS = frozenset({"ips", "mac", "portMappings", "bandwidth"})  # capabilities of our kinds, declared or not
+VF_HEEDS = frozenset({"deviceID", DEVICE_INFO_FILE})  # an address is the definition's to allow
 
 
 def plugin_list(config: str, name: str, where: str = "spec.config") -> PluginList:
@@ -36,6 +41,10 @@ def plugin_list(config: str, name: str, where: str = "spec.config") -> PluginLis
     plugins = tuple(_plugins(found, where) if is_list else [_plugin(found, where)])
     if len(plugins) > 1 and any(plugin.kind == OUR_PLUGIN for plugin in plugins):
         raise NetworkRefused(f"{where}.plugins", f"{OUR_PLUGIN} stands in no chain of a definition; leave it out")
+    if plugins[0].own_kind and version not in OWN_VERSIONS:
+        raise NetworkRefused(
+            f"{where}.cniVersion", f"{version!r} is not one of {OUR_PLUGIN}, which has {', '.join(OWN_VERSIONS)}"
+        )
     return PluginList(
         name=given,
         version=version,
@@ -79,8 +88,6 @@ def _plugin(one: Mapping[str, Any], where: str) -> Plugin:
         raise NetworkRefused(f"{where}.type", "is missing; name the plugin, as macvlan")
     if not NAME.fullmatch(kind):
         raise NetworkRefused(f"{where}.type", f"{kind!r} is no name of a plugin; give its file's name without a path")
-    if kind in LATER:
-        raise NetworkRefused(f"{where}.type", f"{kind!r} is no kind that this version can make")
     _ipam(one, where)
     _object(one, "dns", where)
     _object(one, "args", where)
@@ -89,7 +96,29 @@ def _plugin(one: Mapping[str, Any], where: str) -> Plugin:
         if not isinstance(is_wanted, bool):
             raise NetworkRefused(f"{where}.capabilities.{name}", f"{is_wanted!r} is neither true nor false")
     wanted = frozenset(name for name, is_wanted in capabilities.items() if is_wanted)
-    return Plugin(kind, wanted, msgspec.json.encode(one).decode())
+    own_kind = _own_kind(one, where) if kind == OUR_PLUGIN else ""
+    if own_kind:
+        wanted |= VF_HEEDS if own_kind in frozenset(VfKind) else VETH_HEEDS
+    return Plugin(kind, wanted, msgspec.json.encode(one).decode(), own_kind)
+
+
+def _own_kind(one: Mapping[str, Any], where: str) -> str:
+    """The kind of interface that a configuration of our plugin asks for, whose keys are found sound."""
+    kind = one.get("kind", "")
+    if kind not in ("", *OUR_KINDS):
+        raise NetworkRefused(f"{where}.kind", f"{kind!r} is none of {', '.join(OUR_KINDS)}")
+    is_vf = kind in frozenset(VfKind)
+    if kind and not is_vf and one.get("ipam"):
+        text = f"is not for the kind {kind}, whose addresses are of the node's pod CIDRs; leave it out"
+        raise NetworkRefused(f"{where}.ipam", text)
+    try:
+        if is_vf:
+            vf_spec(VfKind(kind), one)
+        elif kind == AFXDP or "afxdp" in one:
+            queues_and_capture(one.get("afxdp", {}), "afxdp")
+    except NetworkRefused as refused:
+        raise NetworkRefused(f"{where}.{refused.field}", refused.text) from None
+    return str(kind)
 
 
 def _ipam(one: Mapping[str, Any], where: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from agent.model.address import Address
 from agent.model.name import ObjectName
+from agent.model.vf import VfKind
 
 NETWORKS = "k8s.v1.cni.cncf.io/networks"  # annotation of a Pod: its further networks
 DEFAULT_NETWORK = "v1.multus-cni.io/default-network"  # of a Pod: what its first interface is on
@@ -14,6 +15,9 @@ NETWORK_STATUS = "k8s.v1.cni.cncf.io/network-status"  # of a Pod: what it has, w
 RESOURCE_NAME = "k8s.v1.cni.cncf.io/resourceName"  # of a definition: the resource its devices are of
 DEFINITION = "NetworkAttachmentDefinition"  # the kind
 OUR_PLUGIN = "sluiceway-cni"
+VETH, AFXDP = "veth", "afxdp"  # kinds of interface on the pods' network, the second with AF_XDP
+OUR_KINDS = (VETH, AFXDP, *VfKind)  # what ``kind`` says of a configuration of our plugin
+DEVICE_INFO_FILE = "CNIDeviceInfoFile"  # the capability of a plugin that writes what an interface's device is
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,7 @@ class Plugin:
     kind: str  # the name of the executable
     capabilities: frozenset[str]  # what it wants to be told of at run time
     config: str  # its object, JSON
+    own_kind: str = ""  # of OUR_KINDS, where the plugin is ours and makes a further interface
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +47,13 @@ class PluginList:
 
     @property
     def is_ours(self) -> bool:
-        """Whether the interface is our own, as of the cluster's network."""
-        return self.plugins[0].kind == OUR_PLUGIN
+        """Whether it is the cluster's network, on which a pod's first interface is."""
+        return self.plugins[0].kind == OUR_PLUGIN and not self.own_kind
+
+    @property
+    def own_kind(self) -> str:
+        """The kind of interface that our plugin makes on it, which stands in no chain; empty: other plugins do."""
+        return self.plugins[0].own_kind
 
 
 @dataclass(frozen=True, slots=True)

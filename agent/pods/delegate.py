@@ -1,7 +1,8 @@
 """An interface made and unmade by the plugins of a network's configuration, one behind the other.
 
 What each is told is the specification's: its configuration, what it declared to want of the request, and the result
-of the one before it.
+of the one before it. Our own plugin is told the same, and is no process: the agent does itself what the shim would
+ask it for.
 
 Source: CNI specification 1.1.0, section 4 ("Execution of Network Configurations").
 """
@@ -10,16 +11,16 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
-from agent.model.network import Plugin, PluginList
+from agent.model.network import DEVICE_INFO_FILE, OUR_PLUGIN, Plugin, PluginList
+from agent.pods.files import below
 from agent.pods.network_record import InterfaceRecord, NetworkSet
 from agent.pods.plugin import PluginFailed, Plugins
 
 DEVICE_INFO = Path("/var/run/k8s.cni.cncf.io/devinfo/cni")
-DEVICE_INFO_FILE = "CNIDeviceInfoFile"
 _CHAINS, _KEEPS, _GC = "0.3.0", "0.4.0", "1.1.0"  # versions since which there are prevResult; CHECK; GC and STATUS
 
 
@@ -31,11 +32,19 @@ class DelegateFailed(Exception):  # noqa: N818  the name says what happened
         self.code = failed.code
 
 
+class OwnPlugin(Protocol):
+    """Our plugin, without a process: ``agent.cni.in_process.InProcess``, or a test's."""
+
+    def __call__(self, environment: Mapping[str, str], config: Mapping[str, Any]) -> Any:
+        """As ``Plugins.run`` for ADD, DEL and CHECK."""
+
+
 @dataclass(frozen=True, slots=True)
 class Delegates:
-    """The plugins of one node, asked for whole interfaces."""
+    """The plugins of one node, asked for whole interfaces; *own* is ours, where it makes further ones."""
 
     plugins: Plugins
+    own: OwnPlugin | None = None
 
     def look(self, one: InterfaceRecord) -> None:
         """See that there is all that makes it, before anything is made.
@@ -44,7 +53,7 @@ class Delegates:
             DelegateFailed: a plugin is not there.
         """
         for plugin in one.plugins:
-            if lack := self.plugins.lack(plugin.kind):
+            if not self._is_own(plugin.kind) and (lack := self.plugins.lack(plugin.kind)):
                 raise DelegateFailed(one, PluginFailed(plugin.kind, lack))
 
     def add(self, owner: NetworkSet, one: InterfaceRecord, deadline: float) -> str:
@@ -120,7 +129,10 @@ class Delegates:
 
     def _seen(self, path: Path) -> Path:
         """A file of the node's, as we see it."""
-        return self.plugins.root / path.relative_to("/") if self.plugins.root else path
+        return below(self.plugins.root, path) if self.plugins.root else path
+
+    def _is_own(self, kind: str) -> bool:
+        return kind == OUR_PLUGIN and self.own is not None
 
     def _ask_all(self, command: str, plugins: PluginList, more: Mapping[str, Any], deadline: float) -> None:
         """A command that is about the network as a whole."""
@@ -128,6 +140,8 @@ class Delegates:
             return
         failed: list[PluginFailed] = []
         for plugin in plugins.plugins:
+            if self._is_own(plugin.kind):  # what we have made is in our own books
+                continue
             config = {**_config(plugin, plugins, {}), **more}
             try:
                 self.plugins.run(plugin.kind, {"CNI_COMMAND": command}, config, deadline)
@@ -161,6 +175,8 @@ class Delegates:
             "CNI_ARGS": ";".join(f"{key}={value}" for key, value in _args(owner, one)),
         }
         try:
+            if plugin.kind == OUR_PLUGIN and self.own is not None:
+                return self.own(environment, config)
             return self.plugins.run(plugin.kind, environment, config, deadline)
         except PluginFailed as failed:
             raise DelegateFailed(one, failed) from failed

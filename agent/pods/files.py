@@ -29,6 +29,20 @@ def remove(path: Path) -> None:
     sync(path.parent)
 
 
+def below(root: Path, path: Path) -> Path:
+    """A path of the node's, whose root is a folder here: links in it lead to where they do on the node.
+
+    ``/var/run`` is one, to ``/run``, and ours would be another.
+    """
+    found = root
+    for part in path.relative_to("/").parts:
+        found /= part
+        if found.is_symlink():
+            target = found.readlink()
+            found = root / target.relative_to("/") if target.is_absolute() else found.parent / target
+    return found
+
+
 def _write(path: Path, content: bytes, mode: int) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:

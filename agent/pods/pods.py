@@ -129,7 +129,7 @@ class Pods:
             undo.callback(self._journal.end, Stage.GONE, key)
             self._journal.append(Stage.ADDING, key)
             fail_points.reached("ADD begun")
-            is_first = not self._known.has_other_of(key)
+            is_first = not request.is_further and not self._known.has_other_of(key)
             veth = self._interface(request, given, undo, is_first=is_first)
             fail_points.reached("ADD veth made")
             attachment = _attachment(request, given, veth, number, slot, is_first=is_first)

@@ -35,6 +35,7 @@ class PodRequest:
     asked_at_ns: int | None = None  # by CLOCK_BOOTTIME; None: nobody tells
     afxdp: AfXdp | None = None
     made: MadeInterface | None = None  # None: it is to be made here
+    is_further: bool = False  # of a further network: the pod's ways out are another's
 
     @property
     def key(self) -> AttachmentKey:

@@ -12,7 +12,7 @@ import msgspec
 
 from agent.log import logger
 from agent.model.vf import Vf, VfKind
-from agent.pods.files import place
+from agent.pods.files import below, place
 from agent.pods.vf_record import VfRecord
 
 log = logger(__name__)
@@ -23,8 +23,10 @@ FOLDER, FILE = "vf", "interface.json"
 class VfFiles:
     """The files of one node."""
 
-    def __init__(self, run_dir: Path) -> None:
+    def __init__(self, run_dir: Path, root: Path | None = None) -> None:
+        """*root* is the node's, where that is not ours: plugins name their files as the node has them."""
         self._folder = run_dir / FOLDER
+        self._root = root
 
     def write(self, record: VfRecord, vf: Vf) -> None:
         """Tell of a VF; anybody may read it, as an application need not be root.
@@ -49,9 +51,10 @@ class VfFiles:
         _place(folder / FILE, told)
         if record.device_info:
             pci = {"pci-address": record.address, "pf-pci-address": vf.pf}
+            path = self._seen(record.device_info)
             try:
-                Path(record.device_info).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-                _place(Path(record.device_info), {"type": "pci", "version": "1.1.0", "pci": pci})
+                path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+                _place(path, {"type": "pci", "version": "1.1.0", "pci": pci})
             except OSError as error:
                 log.warning("device information cannot be written", file=record.device_info, why=error)
 
@@ -60,9 +63,13 @@ class VfFiles:
         shutil.rmtree(self._folder / record.address, ignore_errors=True)
         if record.device_info:
             try:
-                Path(record.device_info).unlink(missing_ok=True)
+                self._seen(record.device_info).unlink(missing_ok=True)
             except OSError as error:
                 log.warning("device information stays", file=record.device_info, why=error)
+
+    def _seen(self, path: str) -> Path:
+        """A file of the node's, as we see it."""
+        return below(self._root, Path(path)) if self._root and Path(path).is_absolute() else Path(path)
 
 
 def _place(path: Path, told: object) -> None:

@@ -13,6 +13,7 @@ from agent.log import logger
 from agent.pods.errors import NoFreeAddress
 from agent.pods.plugin import PluginFailed, Plugins
 from agent.pods.vf_record import VfRecord
+from agent.pods.vf_request import VfRequest
 
 log = logger(__name__)
 
@@ -39,7 +40,7 @@ class VfIpam:
         except PluginFailed as error:
             raise NoFreeAddress(f"ipam: {error}") from error
 
-    def delete(self, record: VfRecord) -> None:
+    def delete(self, record: VfRecord | VfRequest) -> None:
         """Have it take back what it gave. One that the node has no more has no books either.
 
         Raises:
@@ -62,10 +63,10 @@ class VfIpam:
             return f"ipam: {error}"
         return ""
 
-    def _run(self, command: str, record: VfRecord) -> Any:
+    def _run(self, command: str, record: VfRecord | VfRequest) -> Any:
         config = dict(record.config)
         config["cniVersion"] = min(str(config.get("cniVersion", NEWEST)), NEWEST)
-        if command == "CHECK":
+        if command == "CHECK" and isinstance(record, VfRecord):
             config["prevResult"] = {"cniVersion": config["cniVersion"], **record.given}
         args = ""
         if record.pod is not None:
@@ -98,5 +99,5 @@ def addresses(given: Mapping[str, Any]) -> PodAddresses:
     return PodAddresses(interfaces, tuple(routes))
 
 
-def _kind(record: VfRecord) -> str:
+def _kind(record: VfRecord | VfRequest) -> str:
     return str((record.config.get("ipam") or {}).get("type") or "")

@@ -8,6 +8,7 @@ from agent.kernel.device.pci import GroupFile
 from agent.kernel.device.sriov import PodAddresses
 from agent.model.vf import NodeOwner, Vf, VfNetdev
 from agent.pods.vf_record import VfRecord
+from agent.pods.vf_request import VfRequest
 
 
 class Card(Protocol):
@@ -62,7 +63,7 @@ class AddressPlugin(Protocol):
     def add(self, record: VfRecord) -> Mapping[str, Any]:
         """What the plugin gives."""
 
-    def delete(self, record: VfRecord) -> None:
+    def delete(self, record: VfRecord | VfRequest) -> None:
         """What it gave, taken back."""
 
     def check(self, record: VfRecord) -> str:

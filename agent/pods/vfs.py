@@ -121,6 +121,15 @@ class Vfs:
             self._end(present)
         return True
 
+    def forget(self, request: VfRequest) -> None:
+        """Have the IPAM plugin take back what it gave to a VF that has no record, as one of before a reboot has none.
+
+        Raises:
+            PluginFailed: it does not.
+        """
+        if self.find(request.key) is None:
+            self._ipam.delete(request)
+
     def check(self, record: VfRecord) -> Iterator[str]:
         """What is not as ADD left it."""
         try:

@@ -13,6 +13,7 @@ from agent.pods.network_record import FOLDER, InterfaceRecord, NetworkRecords, N
 from dpctl.app import app
 from dpctl.network import lint_rows
 
+VETH = {"cniVersion": "1.0.0", "type": "sluiceway-cni", "kind": "veth"}
 LAN = {"cniVersion": "1.0.0", "plugins": [{"type": "macvlan", "capabilities": {"ips": True}}, {"type": "tuning"}]}
 
 
@@ -26,6 +27,7 @@ def definition(config: Any, **about: Any) -> str:
     [
         pytest.param(definition(json.dumps(LAN)), "", "CNI 1.0.0: macvlan, then tuning, told of ips", False, id="good"),
         pytest.param(json.dumps(LAN), "", "CNI 1.0.0: macvlan, then tuning", False, id="a bare configuration"),
+        pytest.param(definition(json.dumps(VETH)), "", "CNI 1.0.0: sluiceway-cni veth", False, id="of our own"),
         pytest.param(json.dumps({"items": [json.loads(definition("{}"))]}), "spec.config.type", "", True, id="a list"),
         pytest.param(definition(""), "spec.config", "is in a file of the node named lan", False, id="none"),
         pytest.param(definition(LAN), "spec.config", "is no string", True, id="an object in place of a text"),

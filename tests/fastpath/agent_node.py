@@ -3,20 +3,29 @@
 import json
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 from agent.cni.commands import Cni
+from agent.cni.in_process import InProcess
+from agent.cni.interfaces import OwnInterfaces
+from agent.cni.network_source import NetworkSource
+from agent.cni.networks import PodNetworks
 from agent.cni.socket import CniSocket
 from agent.cni.vf_commands import VfCommands
 from agent.ipam.pool import Ipam
 from agent.kernel.device.sriov import SriovCard
+from agent.model.cluster import Cluster
+from agent.model.network import NetworkRules
 from agent.pods import fail_points
 from agent.pods.attachments import boot_id
+from agent.pods.delegate import Delegates
 from agent.pods.journal import Journal
+from agent.pods.network_record import FOLDER, NetworkRecords
+from agent.pods.networks import Networks
 from agent.pods.plugin import Plugins
 from agent.pods.pods import Pods
 from agent.pods.veth import PodVeths
@@ -25,7 +34,6 @@ from agent.pods.vf_ipam import VfIpam
 from agent.pods.vf_record import VfJournal
 from agent.pods.vfs import Vfs
 from maps import paths
-from tests.agent.cni.room import without_networks
 from tests.fastpath.cards import run
 from tests.netns.cni_server import FakeLoop
 
@@ -41,6 +49,8 @@ class AgentNode:
 
     pods: set[str] = field(default_factory=set)
     server: CniSocket | None = None
+    cluster: Cluster = field(default_factory=Cluster)  # has definitions of further networks
+    given: Mapping[str, Sequence[str]] = field(default_factory=dict)  # devices that each pod has, by resource
 
     def parts(self) -> tuple[Cni, Vfs]:
         """A new agent over the same kernel and disk, which has taken over what it finds."""
@@ -48,7 +58,11 @@ class AgentNode:
         veths = PodVeths(lambda: (1400,), lambda _: ((), ()))
         pods = Pods(loop=FakeLoop(), journal=Journal(STATE / "attachments", boot_id()), ipam=ipam, veths=veths)
         vfs = Vfs(SriovCard(), VfJournal(STATE, boot_id()), VfIpam(Plugins(PLUGINS)), VfFiles(RUN))
-        cni = Cni(pods, without_networks(STATE), ipam, (veths.faults,), VfCommands(vfs))
+        own = OwnInterfaces(pods, ipam, (veths.faults,), VfCommands(vfs))
+        records, delegates = NetworkRecords(STATE / FOLDER), Delegates(Plugins(PLUGINS), InProcess(own))
+        networks = Networks(records, delegates, lambda *_: None, lambda _: True)
+        source = NetworkSource(lambda: self.cluster, NetworkRules(), STATE, devices=lambda *_: self.given)
+        cni = Cni(pods, PodNetworks(networks, source, boot_id()), ipam, own, VfCommands(vfs))
         cni.restore()
         return cni, vfs
 
@@ -76,16 +90,20 @@ class AgentNode:
         run("ip", "netns", "del", name)
         self.pods.discard(name)
 
-    def call(self, command: str, pod: str, config: Mapping[str, Any], *, netns: bool = True) -> Answer:
+    def call(
+        self, command: str, pod: str, config: Mapping[str, Any], *, netns: bool = True, interface: str = "net1"
+    ) -> Answer:
         """As a runtime, by the shim."""
         argv = [str(paths.cni_binary())]
-        environment = self.environment(command, pod, netns=netns)
+        environment = self.environment(command, pod, netns=netns) | {"CNI_IFNAME": interface}
         done = subprocess.run(argv, env=environment, input=stdin(config), capture_output=True, check=False, timeout=90)
         return done.returncode, json.loads(done.stdout or "{}")
 
-    def ok(self, command: str, pod: str, config: Mapping[str, Any], *, netns: bool = True) -> dict[str, Any]:
+    def ok(
+        self, command: str, pod: str, config: Mapping[str, Any], *, netns: bool = True, interface: str = "net1"
+    ) -> dict[str, Any]:
         """As :meth:`call`, which has to succeed."""
-        code, answer = self.call(command, pod, config, netns=netns)
+        code, answer = self.call(command, pod, config, netns=netns, interface=interface)
         assert code == 0, answer
         return answer
 

@@ -4,6 +4,7 @@ Traffic stays in the emulated cards, which know VLANs and addresses as real ones
 alone. What is as it was, iproute2 and sysfs say.
 """
 
+import json
 import subprocess
 import sys
 import time
@@ -13,7 +14,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from agent.cni.capabilities import ANNOTATIONS
+from agent.compile.network_config import plugin_list
+from agent.model.cluster import Cluster
+from agent.model.name import ObjectName
+from agent.model.network import NETWORKS, NetworkDefinition
 from agent.pods import fail_points
+from agent.pods.delegate import DEVICE_INFO
+from agent.pods.network_record import FOLDER, read
 from agent.pods.vfs import Vfs
 from tests.fastpath import cards
 from tests.fastpath.agent_node import RUN, STATE, AgentNode, stdin
@@ -64,7 +72,7 @@ def main() -> int:
     print(f"cards are ready after {time.monotonic() - began:.1f} s", flush=True)
     guest.vfs = guest.node.start()
     failures = []
-    tests = (netdev, isolation, own_devices, refusals, bad_values, dead_pods, vfio, crashes)
+    tests = (netdev, isolation, own_devices, refusals, bad_values, dead_pods, vfio, further, crashes)
     for test in tests:
         failures += tried(test.__name__, partial(test, guest))
         for name in tuple(guest.node.pods):  # of one that failed
@@ -276,6 +284,40 @@ def vfio(guest: Guest) -> None:
     cards.name(function, guest.before[1][function]["devices"][0])
     guest.restored("a VF that VFIO had before")
     node.end_pod("one")
+
+
+def further(guest: Guest) -> None:
+    """By definitions a pod has a VF of each card behind its veth, which are the devices that it was given."""
+    node, netdev_vf, dpdk_vf = guest.node, guest.first.vfs[0], guest.second.vfs[0]
+    node.given = {"example.com/vf": (netdev_vf, dpdk_vf)}
+    found = (
+        further_network("fast", kind="sriov", vlan=100, ipam=IPAM),
+        further_network("user", kind="dpdk", ipam=IPAM),
+    )
+    node.cluster = Cluster(networks={one.name: one for one in found})
+    node.pod("one")
+    asks = {"name": "sluiceway", "runtimeConfig": {ANNOTATIONS: {NETWORKS: "fast@vf0, user"}}}
+    node.ok("ADD", "one", asks, interface="eth0")
+    assert {device["name"] for device in cards.devices_in("one")} == {"eth0", "vf0"}, cards.devices_in("one")
+    assert cards.vf(guest.first, netdev_vf)["vlan_list"][0]["vlan"] == 100
+    assert cards.driver(dpdk_vf) == "vfio-pci"
+    (record,) = read(STATE / FOLDER)
+    told = {one["interface"]: one.get("device-info", {}).get("pci") for one in json.loads(record.status)}
+    pci = {
+        "vf0": {"pci-address": netdev_vf, "pf-pci-address": guest.first.address},
+        "net2": {"pci-address": dpdk_vf, "pf-pci-address": guest.second.address},
+    }
+    assert told == {"eth0": None, **pci}, told
+    node.ok("DEL", "one", asks, interface="eth0")
+    guest.restored("a DEL of further networks")
+    assert not [*DEVICE_INFO.glob("*")]
+    node.end_pod("one")
+
+
+def further_network(name: str, **config: Any) -> NetworkDefinition:
+    """A definition of our plugin, of the resource that pods have devices of."""
+    plugins = plugin_list(json.dumps({"cniVersion": "1.1.0", "type": "sluiceway-cni", **config}), name)
+    return NetworkDefinition(ObjectName("default", name), plugins, "example.com/vf")
 
 
 def crashes(guest: Guest) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.cni.commands import Cni
+from agent.cni.interfaces import OwnInterfaces
 from agent.cni.socket import CniSocket
 from agent.ipam.pool import Ipam
 from agent.kernel.net.sysctl import Sysctls
@@ -80,7 +81,7 @@ class Node:
             journal = Journal(self.directory / "attachments", boot_id())
             pods = Pods(loop=self.loop, journal=journal, ipam=ipam, veths=veths)
             networks, vfs = without_networks(self.directory), vf_commands(self.directory)
-            self.cni = Cni(pods, networks, ipam, (veths.faults,), vfs)
+            self.cni = Cni(pods, networks, ipam, OwnInterfaces(pods, ipam, (veths.faults,), vfs), vfs)
             restored.append(self.cni.restore())
             self.server = CniSocket(self.directory, self.cni.answer)
             self.server.start()

@@ -7,11 +7,16 @@ from ipaddress import ip_network
 from pathlib import Path
 
 from agent.cni.commands import Cni
+from agent.cni.in_process import InProcess
+from agent.cni.interfaces import OwnInterfaces
+from agent.cni.network_source import NetworkSource
 from agent.cni.networks import PodNetworks
 from agent.cni.vf_commands import VfCommands
 from agent.ipam.pool import Ipam
-from agent.model.attachment import VETH_PREFIX, Attachment, Veth
+from agent.model.attachment import VETH_PREFIX, Attachment, AttachmentKey, Veth
+from agent.model.cluster import Cluster
 from agent.model.name import ObjectName
+from agent.model.network import NetworkRules
 from agent.pods.delegate import Delegates
 from agent.pods.journal import Journal
 from agent.pods.network_record import NetworkRecords
@@ -134,6 +139,9 @@ class Room:
     waited_s: list[float] = field(default_factory=list)  # for it
     is_chained: bool = False
     told: list[tuple[ObjectName, str, str]] = field(default_factory=list)  # of pods without an address
+    cluster: Cluster = field(default_factory=Cluster)  # has definitions where pods are given further networks
+    resources: Mapping[str, list[str]] = field(default_factory=dict)  # devices that each pod has, by resource
+    ended: set[AttachmentKey] = field(default_factory=set)  # containers that are gone
 
     def __post_init__(self) -> None:
         """Start the first server."""
@@ -153,9 +161,23 @@ class Room:
             unsynced=self._unsynced,
             no_address=lambda *told: self.told.append(told),
         )
-        networks, vfs = without_networks(self.directory), VfCommands(self.vfs.agent())
-        self.cni = Cni(pods, networks, self.ipam, (self.veths.faults,), vfs, is_chained=self.is_chained)
+        vfs = VfCommands(self.vfs.agent())
+        own = OwnInterfaces(pods, self.ipam, (self.veths.faults,), vfs, is_chained=self.is_chained)
+        self.networks = self._networks(own)
+        self.cni = Cni(pods, self.networks, self.ipam, own, vfs, is_chained=self.is_chained)
         return self.cni.restore()
+
+    def _networks(self, own: OwnInterfaces) -> PodNetworks:
+        """Pods' further networks; none are given where no definitions are there."""
+        delegates = Delegates(Plugins(self.directory / "bin"), InProcess(own))
+        records = NetworkRecords(self.directory / "networks")
+        made = Networks(records, delegates, lambda *_: None, lambda one: one.key not in self.ended)
+        source = None
+        if self.cluster.networks:
+            source = NetworkSource(
+                lambda: self.cluster, NetworkRules(), self.directory, devices=lambda *_: self.resources
+            )
+        return PodNetworks(made, source, "boot", cookie_of=lambda _: 4711)
 
     def _unsynced(self, wait_s: float) -> str:
         self.waited_s.append(wait_s)

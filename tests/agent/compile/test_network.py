@@ -30,6 +30,7 @@ DEFINITIONS = {
         definition("shared", "lan"),
         definition("other", "lan"),
         definition("apps", "vf", "vendor.com/vf", type="host-device"),
+        definition("apps", "anyvf", type="sluiceway-cni", kind="sriov"),
         definition("kube-system", "first", type="bridge"),
         definition("kube-system", "ours", type="sluiceway-cni"),
         NetworkDefinition(ObjectName("apps", "wrong"), fault="spec.config: is no JSON"),
@@ -149,13 +150,14 @@ def test_what_the_plugins_are_to_be_told() -> None:
         pytest.param("lan,wrong", "[1]", "cannot be used: spec.config: is no JSON", id="a wrong definition"),
         pytest.param("file", "[0]", "no file of this node", id="neither a configuration nor a file"),
         pytest.param("vf", "[0]", "vendor.com/vf, of which the pod has 0", id="no device"),
+        pytest.param("anyvf", "[0]", "nor deviceID, which says of which VF it is", id="no device at all"),
         pytest.param(
             '[{"name":"lan","deviceID":"0000:00:03.0"}]',
             "[0].deviceID",
             "has no annotation",
             id="a device of the node's",
         ),
-        pytest.param("kube-system/ours", "[0]", "sluiceway-cni, which makes a pod's first interface", id="ours"),
+        pytest.param("kube-system/ours", "[0]", "sluiceway-cni without a kind", id="ours"),
         pytest.param(",".join(["lan"] * 65), "", "asks for 65 networks; a pod can have 64", id="too many"),
     ],
 )
@@ -181,8 +183,10 @@ def test_a_pod_names_devices_that_it_was_given_and_no_others() -> None:
     given = {"vendor.com/vf": ("0000:03:02.0", "0000:03:02.1")}
     second = json.dumps([{"name": "vf", "deviceID": "0000:03:02.1"}, {"name": "vf"}])
     assert [one.device for one in made({NETWORKS: second}, devices=given).more] == ["0000:03:02.1", "0000:03:02.0"]
-    for device in ("0000:00:03.0", "0000:03:02.0"):
-        asked_for = json.dumps([{"name": "vf"}, {"name": "vf", "deviceID": device}])
+    first = json.dumps([{"name": "vf"}, {"name": "vf", "deviceID": "0000:03:02.0"}])
+    assert [one.device for one in made({NETWORKS: first}, devices=given).more] == ["0000:03:02.1", "0000:03:02.0"]
+    for device, other in (("0000:00:03.0", "0000:03:02.0"), ("0000:03:02.0", "0000:03:02.0")):
+        asked_for = json.dumps([{"name": "vf", "deviceID": other}, {"name": "vf", "deviceID": device}])
         with pytest.raises(NetworkRefused, match=f"was not given {device}") as refused:
             made({NETWORKS: asked_for}, devices=given)
         assert refused.value.field == f"{NETWORKS_FIELD}[1].deviceID"
@@ -230,7 +234,21 @@ def test_a_first_network_that_cannot_be_names_its_field(text: str, field: str) -
         pytest.param("[]", "spec.config", id="a list"),
         pytest.param("{}", "spec.config.type", id="no type"),
         pytest.param('{"type":"a/b"}', "spec.config.type", id="a path"),
-        pytest.param('{"type":"sriov"}', "spec.config.type", id="a kind of later"),
+        pytest.param('{"type":"sluiceway-cni","kind":"tap"}', "spec.config.kind", id="a kind that there is not"),
+        pytest.param(
+            '{"cniVersion":"1.0.0","type":"sluiceway-cni","kind":"sriov","vlan":5000}', "spec.config.vlan", id="a VLAN"
+        ),
+        pytest.param(
+            '{"cniVersion":"1.0.0","type":"sluiceway-cni","kind":"veth","ipam":{"type":"static"}}',
+            "spec.config.ipam",
+            id="ipam of a kind that has the cluster's addresses",
+        ),
+        pytest.param(
+            '{"cniVersion":"1.0.0","type":"sluiceway-cni","kind":"afxdp","afxdp":{"queues":0}}',
+            "spec.config.afxdp.queues",
+            id="no queues",
+        ),
+        pytest.param('{"type":"sluiceway-cni","kind":"veth"}', "spec.config.cniVersion", id="our kind of CNI 0.1.0"),
         pytest.param('{"type":"a","name":"a b"}', "spec.config.name", id="a name with a blank"),
         pytest.param('{"type":"a","cniVersion":"2.0.0"}', "spec.config.cniVersion", id="a version that is not known"),
         pytest.param('{"plugins":[]}', "spec.config.plugins", id="no plugins"),

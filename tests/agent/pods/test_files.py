@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.pods.files import place
+from agent.pods.files import below, place
 
 
 def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
@@ -29,3 +29,12 @@ def test_a_failure_leaves_what_was_there_and_no_draft(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="directory"):
         place(tmp_path / "interface.json", b"{}", draft=tmp_path / "interface.draft")
     assert [path.name for path in tmp_path.iterdir()] == ["interface.json"]
+
+
+def test_links_of_another_root_lead_to_where_they_do_there(tmp_path: Path) -> None:
+    (tmp_path / "var").mkdir()
+    (tmp_path / "var/run").symlink_to("/run")
+    (tmp_path / "var/lock").symlink_to("../run/lock")
+    assert below(tmp_path, Path("/var/run/x/y")) == tmp_path / "run/x/y"
+    assert below(tmp_path, Path("/var/lock/x")).resolve() == tmp_path / "run/lock/x"
+    assert below(tmp_path, Path("/opt/cni")) == tmp_path / "opt/cni"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.cni.commands import Cni
+from agent.cni.interfaces import OwnInterfaces
 from agent.ipam.pool import Ipam
 from agent.model.address import Network
 from agent.pods.errors import InterfaceTaken
@@ -39,7 +40,7 @@ class Moved(Room):
         journal = Journal(self.directory, "boot")
         pods = Pods(loop=self.loop, journal=journal, ipam=self.ipam, veths=self.veths, imported=imported)
         networks, vfs = without_networks(self.directory), vf_commands(self.directory)
-        self.cni = Cni(pods, networks, self.ipam, (self.veths.faults,), vfs)
+        self.cni = Cni(pods, networks, self.ipam, OwnInterfaces(pods, self.ipam, (self.veths.faults,), vfs), vfs)
         self.cni.restore()
         return ()
 

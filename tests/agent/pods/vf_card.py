@@ -15,6 +15,7 @@ from agent.pods.errors import NoFreeAddress
 from agent.pods.plugin import PluginFailed
 from agent.pods.vf_files import VfFiles
 from agent.pods.vf_record import VfJournal, VfRecord
+from agent.pods.vf_request import VfRequest
 from agent.pods.vfs import Vfs
 
 ADDRESS, OTHER = "0000:03:02.0", "0000:03:02.1"
@@ -191,7 +192,7 @@ class FakeIpam:
         self.held[record.key] = record.address
         return {"ips": [{"address": "10.9.0.2/24", "gateway": "10.9.0.1"}], "routes": [{"dst": "10.8.0.0/16"}]}
 
-    def delete(self, record: VfRecord) -> None:
+    def delete(self, record: VfRecord | VfRequest) -> None:
         """As the plugin's."""
         if "DEL" in self.refuses:
             raise PluginFailed("fake", "its books are closed")
