@@ -13,6 +13,7 @@ from agent.announce.part import AnnouncedPart
 from agent.bgp.part import BgpPart
 from agent.cni.check import RecordCheck
 from agent.cni.commands import Cni
+from agent.cni.hot_plug import HotPlug
 from agent.cni.in_process import InProcess
 from agent.cni.interfaces import OwnInterfaces
 from agent.cni.networks import PodNetworks
@@ -110,6 +111,7 @@ class Parts:
     cni: Cni
     networks: PodNetworks
     collector: NetworkCollector
+    hot_plug: HotPlug
     network_status: "NetworkStatusWriter | None"  # where there is an API server to write to
     earlier: EarlierPods | None  # where other plugins make the pods' network
     cni_socket: CniSocket
@@ -145,7 +147,7 @@ class Parts:
         more += self.vf_problems.problems(self.mirror.cluster)
         more += self.replacement.problems() if self.replacement is not None else ()
         if self.mirror.cluster.synced:
-            more += self.networks.problems()
+            more += (*self.networks.problems(), *self.hot_plug.problems)
         if more:
             problems = (*problems, *more)
         return status if problems is status.problems else replace(status, problems=problems)
@@ -210,7 +212,7 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
     announcer = api_parts.announcer(options, prepared, mirror, kernel, threads)
     if announcer:
         announced.append(announcer.announce)
-    offers = (loop.offer, *((allocator.offer,) if allocator else ()))
+    offers: tuple[OnCluster, ...] = (loop.offer, *((allocator.offer,) if allocator else ()))
     ipam = Ipam(lambda: node_view.pod_cidrs(options, mirror))
     veths = PodVeths(lambda: node_view.pod_mtus(options, mirror, loop), _before_up(kernel), options.mtu, afxdp)
     others = ChainedVeths(kernel.hooks)
@@ -231,9 +233,14 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
     )
     vfs = network_parts.vfs(options)
     own = OwnInterfaces(served, ipam, (veths.faults, check), VfCommands(vfs), is_chained=is_chained)
-    networks = network_parts.networks(options, mirror, served, InProcess(own))
+    networks, plug = network_parts.networks(options, mirror, served, InProcess(own))
+    source = network_parts.source(options, prepared, mirror)
     tell = partial(network_parts.tell, network_status)
-    pod_networks = PodNetworks(networks, network_parts.source(options, prepared, mirror), boot_id(), tell)
+    hot_plug = HotPlug(
+        lambda: mirror.cluster, served, networks, plug, source, boot=boot_id(), on_changed=tell, threads=threads
+    )
+    pod_networks = PodNetworks(networks, source, boot_id(), (tell, hot_plug.wake))
+    offers = (*offers, hot_plug.offer)
     cni = Cni(served, pod_networks, ipam, own, VfCommands(vfs), is_chained=is_chained)
     earlier = EarlierPods(
         served,
@@ -269,6 +276,7 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
         cni=cni,
         networks=pod_networks,
         collector=NetworkCollector(networks, threads),
+        hot_plug=hot_plug,
         network_status=network_status,
         earlier=earlier if is_chained else None,
         afxdp=afxdp,

@@ -17,6 +17,7 @@ from agent.options.config import Options
 from agent.pods.attachments import boot_id
 from agent.pods.delegate import Delegates, OwnPlugin
 from agent.pods.errors import NotSynced
+from agent.pods.network_plug import NetworkPlug, devices_in
 from agent.pods.network_record import FOLDER, NetworkRecords, NetworkSet
 from agent.pods.network_routes import PodRoutes
 from agent.pods.networks import Networks, is_alive
@@ -47,15 +48,14 @@ def vfs(options: Options) -> Vfs:
     return Vfs(card, VfJournal(options.state_dir, boot_id()), VfIpam(plugins(options)), files)
 
 
-def networks(options: Options, mirror: Mirror, pods: Pods, own: OwnPlugin) -> Networks:
-    """Who makes pods' further interfaces; *own* those that no other plugin makes."""
+def networks(options: Options, mirror: Mirror, pods: Pods, own: OwnPlugin) -> tuple[Networks, NetworkPlug]:
+    """Who makes pods' further interfaces, and who changes them while a pod runs; *own* makes those that are ours."""
     boot = boot_id()
-    return Networks(
-        NetworkRecords(options.state_dir / FOLDER),
-        Delegates(plugins(options), own),
-        PodRoutes(lambda: _cluster_ranges(options, mirror)),
-        lambda one: is_alive(one, boot, pods.find),
-    )
+    records = NetworkRecords(options.state_dir / FOLDER)
+    delegates = Delegates(plugins(options), own)
+    routes = PodRoutes(lambda: _cluster_ranges(options, mirror))
+    made = Networks(records, delegates, routes, lambda one: is_alive(one, boot, pods.find))
+    return made, NetworkPlug(made, records, delegates, routes, devices_in)
 
 
 def _cluster_ranges(options: Options, mirror: Mirror) -> Iterator[Network]:

@@ -87,6 +87,7 @@ def _begin(parts: Parts) -> None:
     if parts.replacement:
         parts.replacement.start()
     parts.collector.start()
+    parts.hot_plug.start()
     if parts.network_status:
         parts.network_status.start()
     parts.afxdp.start()
@@ -157,6 +158,7 @@ def _end(parts: Parts) -> None:
         parts.bgp.stop()
     if parts.bgp_passwords:
         parts.bgp_passwords.stop()
+    parts.hot_plug.stop()
     parts.collector.stop()
     if parts.network_status:
         parts.network_status.stop()

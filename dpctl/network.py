@@ -17,7 +17,7 @@ from agent.compile.network_config import plugin_list
 from agent.compile.network_refused import NetworkRefused
 from agent.model.network import DEFINITION, RESOURCE_NAME
 from agent.options.config import Options
-from agent.pods.network_record import FOLDER, InterfaceRecord, NetworkSet, read
+from agent.pods.network_record import FOLDER, InterfaceRecord, NetworkSet, Step, read
 from dpctl.cli import output_option, show
 from dpctl.output import Column, Table
 
@@ -137,7 +137,7 @@ def _addresses(each: InterfaceRecord) -> Iterator[str]:
 def _state(one: NetworkSet, each: InterfaceRecord) -> str:
     if one.is_leaving:
         return "is unmade"
-    return str(each.step) if not one.is_whole else ""
+    return str(each.step) if not one.is_whole or each.step is not Step.MADE else ""
 
 
 @click.group()

@@ -117,14 +117,15 @@ class Cni:
         wanted = self._wanted(request)
         if wanted is None:
             return self._own.add(request)
-        if wanted.first is not None:
-            return self._networks.add(request, wanted, b"")
-        ours = self._own.add(request)
-        try:
-            return self._networks.add(request, wanted, ours)
-        except BaseException:
-            self._pods.delete(request.key)
-            raise
+        with self._networks.busy(request.key):
+            if wanted.first is not None:
+                return self._networks.add(request, wanted, b"")
+            ours = self._own.add(request)
+            try:
+                return self._networks.add(request, wanted, ours)
+            except BaseException:
+                self._pods.delete(request.key)
+                raise
 
     def _wanted(self, request: Request) -> PodInterfaces | None:
         """The further networks that the pod asks for, once it is known which there are."""
@@ -136,10 +137,11 @@ class Cni:
 
     def _delete(self, request: Request) -> None:
         """The further networks first, which were made last; our own goes whatever they say."""
-        try:
-            self._networks.delete(request)
-        finally:
-            self._own.delete(request.key, request.asked_at_ns)
+        with self._networks.busy(request.key):
+            try:
+                self._networks.delete(request)
+            finally:
+                self._own.delete(request.key, request.asked_at_ns)
 
     def _check(self, request: Request) -> None:
         if self._networks.has_first(request.key):

@@ -5,7 +5,7 @@ runtime tries again.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -18,7 +18,7 @@ from agent.compile.network_refused import NetworkRefused
 from agent.log import logger
 from agent.model.cluster import Cluster
 from agent.model.name import ObjectName, Problem
-from agent.model.network import NetworkRules, PluginList
+from agent.model.network import InterfaceRequest, NetworkRules, NetworkSelection, PluginList
 from agent.pods.errors import NotSynced
 
 log = logger(__name__)
@@ -90,6 +90,50 @@ class NetworkSource:
         needs_devices = any(definitions[name].resource for name in wanted.names if name in definitions)
         devices = self._devices(pod, uid) if needs_devices else NO_DEVICES
         return interfaces(wanted, pod, definitions, self._rules, first_interface=first_interface, devices=devices)
+
+    def is_usable(self, pod: ObjectName, wanted: tuple[NetworkSelection, ...], first_interface: str) -> bool:
+        """Whether all that is asked for of a pod that runs can be had, as far as it does not rest on devices."""
+        try:
+            self._read(pod, wanted, first_interface, None)
+        except NetworkRefused:
+            return False
+        return True
+
+    def further(  # noqa: PLR0913, PLR0917  what an interface follows from
+        self,
+        pod: ObjectName,
+        uid: str,
+        wanted: tuple[NetworkSelection, ...],
+        one: NetworkSelection,
+        first_interface: str,
+        in_use: Iterable[str],
+    ) -> InterfaceRequest:
+        """One interface more of a pod that runs, of all that are *wanted*, each with a name; nothing is waited for.
+
+        *in_use* are the devices of its others.
+
+        Raises:
+            NetworkRefused: it cannot be had.
+            NotSynced: nobody knows the devices that it was given.
+        """
+        there = self._cluster().networks
+        needs_devices = one.name in there and there[one.name].resource
+        devices = self._devices(pod, uid) if needs_devices else NO_DEVICES
+        used = (*in_use, *(other.device for other in wanted if other.device and other != one))
+        return self._read(pod, (one,), first_interface, devices, used).more[0]
+
+    def _read(
+        self,
+        pod: ObjectName,
+        wanted: tuple[NetworkSelection, ...],
+        first_interface: str,
+        devices: Devices | None,
+        in_use: Collection[str] = (),
+    ) -> PodInterfaces:
+        alone = Asked(None, wanted)
+        found = self._with_files(self._cluster().networks, alone.names)
+        first, rules = first_interface, self._rules
+        return interfaces(alone, pod, found, rules, first_interface=first, devices=devices, in_use=in_use)
 
     def problems(self) -> tuple[Problem, ...]:
         """What is wrong with the annotations of this node's pods; for one thread, which asks again and again."""

@@ -1,7 +1,8 @@
 """The commands' part in pods' further networks: requests in, calls of ``agent.pods.networks``, results out."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import msgspec
@@ -30,19 +31,19 @@ class PodNetworks:
         networks: Networks,
         source: NetworkSource | None,
         boot: str,
-        on_made: OnMade = lambda _: None,
+        on_made: Iterable[OnMade] = (),
         *,
         clock: Callable[[], int] = lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME),
         cookie_of: Callable[[Request], int] = lambda request: _cookie(request),  # noqa: PLW0108  it stands below
     ) -> None:
         """*source* is None where pods are given no further networks; what they have is unmade all the same.
 
-        *on_made* hears of each pod whose networks are made, also of those from before a restart.
+        *on_made* hear of each pod whose networks are made, also of those from before a restart.
         """
         self._networks = networks
         self._source = source
         self._boot = boot
-        self._on_made = on_made
+        self._on_made = tuple(on_made)
         self._clock = clock
         self._cookie_of = cookie_of
 
@@ -59,8 +60,8 @@ class PodNetworks:
         """Take over what an earlier agent left."""
         self._networks.restore()
         for one in self._networks.all():
-            if one.is_whole and one.boot == self._boot:
-                self._on_made(one)
+            if one.is_whole and one.boot == self._boot and one.status:
+                self._tell(one)
 
     def wanted(self, request: Request) -> PodInterfaces | None:
         """What the pod of an ADD asks for; None: nothing but our own interface.
@@ -90,7 +91,7 @@ class PodNetworks:
             made = self._networks.add(self._owner(request, wanted), wanted.all, first)
         except PodRefused as error:
             raise refused(error) from error
-        self._on_made(made.owner)
+        self._tell(made.owner)
         return ours if wanted.first is None else _answer(request, made)
 
     def delete(self, request: Request) -> None:
@@ -103,6 +104,10 @@ class PodNetworks:
             self._networks.leave(request.key, request.asked_at_ns)
         else:
             self._networks.delete(request.key, request.asked_at_ns)
+
+    def busy(self, key: AttachmentKey) -> AbstractContextManager[None]:
+        """While a request is at a container."""
+        return self._networks.busy.at(key)
 
     def has_first(self, key: AttachmentKey) -> bool:
         """Whether the container's first interface is another plugin's."""
@@ -123,6 +128,10 @@ class PodNetworks:
     def keep_only(self, request: Request) -> tuple[str, ...]:
         """As GC asks for; what went wrong."""
         return self._networks.keep_only(request.network, request.valid or frozenset(), request.asked_at_ns)
+
+    def _tell(self, one: NetworkSet) -> None:
+        for hears in self._on_made:
+            hears(one)
 
     def _owner(self, request: Request, wanted: PodInterfaces) -> NetworkSet:
         return NetworkSet(

@@ -3,7 +3,7 @@
 Pure. Who makes them is ``agent.pods``; what is wrong is told with the field, before anything is made.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,10 +93,11 @@ def interfaces(  # noqa: PLR0913  what it depends on
     *,
     first_interface: str = "eth0",
     devices: Devices | None = NO_DEVICES,
+    in_use: Collection[str] = (),
 ) -> PodInterfaces:
     """The interfaces of a pod that asks for *wanted*, each with a definition that has its plugins.
 
-    *devices*: None while nobody knows them.
+    *devices*: None while nobody knows them; *in_use* are those that the pod's other interfaces are made of.
 
     Raises:
         DefinitionMissing: there is no such definition.
@@ -110,7 +111,7 @@ def interfaces(  # noqa: PLR0913  what it depends on
     if len(routed) > 1:
         raise NetworkRefused(f"{routed[1].field}.default-route", f"{routed[0].field} has one; a pod has one way out")
     named = frozenset(one.device for one in (wanted.default, *wanted.networks) if one and one.device)
-    used: set[str] = set()  # devices
+    used = {*in_use}
     first = None
     if wanted.default is not None:
         found = _usable(wanted.default, definitions)
@@ -223,7 +224,23 @@ def _interface(one: NetworkSelection, plugins: PluginList, name: str, device: st
         cni_args=one.cni_args,
         default_route=one.default_route,
         device=device,
+        asked=asked_text(one),
     )
+
+
+def asked_text(one: NetworkSelection) -> str:
+    """What an element of the annotation asks for, whatever its interface is called and wherever it stands."""
+    said = {
+        "name": str(one.name),
+        "ips": one.ips,
+        "mac": one.mac,
+        "default-route": list(map(str, one.default_route)),
+        "portMappings": one.port_mappings,
+        "bandwidth": one.bandwidth,
+        "cni-args": one.cni_args,
+        "deviceID": one.device,
+    }
+    return msgspec.json.encode({key: value for key, value in said.items() if value}).decode()
 
 
 def _args(one: NetworkSelection) -> Iterator[tuple[str, str]]:

@@ -16,6 +16,9 @@ START = ("START read", "START compared", "START noted")
 # of a pod with further networks, behind ADD's and before DEL's; each NETWORK of the first of them
 NETWORK_ADD = ("NETWORK noted", "NETWORK made", "NETWORKS noted")
 NETWORK_DEL = ("NETWORK unmade", "NETWORKS forgotten")
+# of an interface that comes to a pod that runs, or leaves it
+PLUG = ("PLUG noted", "PLUG made")
+UNPLUG = ("UNPLUG noted", "UNPLUG unmade")
 
 
 def reached(_point: str, /) -> None:

@@ -47,6 +47,11 @@ class KnownAttachments:
         saved = self._saved.get(key)
         return saved.attachment if saved else None
 
+    def network_of(self, key: AttachmentKey) -> str:
+        """The name of the configuration that asked for it; empty where it is not known."""
+        saved = self._saved.get(key)
+        return saved.network if saved else ""
+
     def has_other_of(self, key: AttachmentKey) -> bool:
         """Whether the container has another interface from here."""
         with self._lock:

@@ -28,7 +28,7 @@ class Step(StrEnum):
     """How far an interface has come."""
 
     WANTED = "wanted"  # no plugin knows of it
-    BEGUN = "begun"  # one may
+    BEGUN = "begun"  # one may; in a set that is whole it is to be unmade
     MADE = "made"
 
 
@@ -55,6 +55,7 @@ class InterfaceRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     cni_args: str = ""
     default_route: tuple[str, ...] = ()
     device: str = ""
+    asked: str = ""  # the annotation's element without the interface's name; agents before this one noted none
     step: Step = Step.WANTED
     result: str = ""  # JSON; empty while there is none
 
@@ -105,6 +106,7 @@ def interface_record(request: InterfaceRequest) -> InterfaceRecord:
         cni_args=request.cni_args,
         default_route=tuple(map(str, request.default_route)),
         device=request.device,
+        asked=request.asked,
     )
 
 

@@ -6,7 +6,7 @@ stays behind, less preferred, for when the other is down.
 """
 
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from ipaddress import ip_address, ip_network
 from typing import Protocol
 
@@ -15,7 +15,19 @@ from agent.netlink import requests
 from agent.netlink.dump import Dump
 from agent.netlink.netns import NetnsHandle, NoSuchNetns, open_netns
 from agent.netlink.requests import FAMILIES
-from agent.netlink.rtnetlink import ROUTE, RTA_GATEWAY, RTA_MULTIPATH, RTA_OIF, RTA_PRIORITY, attribute, number
+from agent.netlink.rtnetlink import (
+    FRA_SRC,
+    FRA_TABLE,
+    ROUTE,
+    RTA_GATEWAY,
+    RTA_MULTIPATH,
+    RTA_OIF,
+    RTA_PRIORITY,
+    RTM_GETRULE,
+    RULE,
+    attribute,
+    number,
+)
 from agent.pods.attachments import digest
 from agent.pods.errors import NetworkFailed
 from agent.pods.network_record import InterfaceRecord, NetworkSet
@@ -59,15 +71,21 @@ class PodRoutes:
             return
         dump = Dump(netns.pod)
         own = addresses_of(dump, first.index)
+        there = {one.interface: netns.pod.find(name=one.interface) for one in routed}
+        asked = {
+            (link.index, ip_address(way).packed)
+            for one in routed
+            if (link := there[one.interface]) is not None
+            for way in one.default_route
+        }
         for family, version in ((Family.IPV4, 4), (Family.IPV6, 6)):
             defaults = [body for body in dump.routes(FAMILIES[family]) if not ROUTE.unpack_from(body)[1]]
-            _take_away(netns, defaults, first.index, version)
+            _take_away(netns, defaults, first.index, version, asked)
         for one in routed:
-            there = netns.pod.find(name=one.interface)
             for way in map(ip_address, one.default_route):
-                if there is None:
+                if (link := there[one.interface]) is None:
                     raise NetworkFailed(f"default-route: no plugin made {one.interface}")
-                self._lead_out(netns, owner, first.index, there.index, way, own)
+                self._lead_out(netns, owner, first.index, link.index, way, own)
 
     def _lead_out(  # noqa: PLR0913, PLR0917  what a route has
         self, netns: NetnsHandle, owner: NetworkSet, first: int, other: int, way: Address, own: Iterable[Address]
@@ -78,21 +96,34 @@ class PodRoutes:
         if mine and not owner.replaces_first:
             near, any_of = gateway(mine[0]), ANY[way.version]
             table = TABLES + int(digest(owner.container_id, owner.interface)[:7], 16)
-            asked += [requests.set_default_route(first, near, table), *(requests.add_rule(one, table) for one in mine)]
+            asked.append(requests.set_default_route(first, near, table))
             ranges = (one for one in self._cluster() if one.version == way.version)
             asked += [requests.set_route_onlink(one, first, near) for one in ranges]
             asked.append(requests.set_route_onlink(any_of, first, near, BEHIND))
+            there = _rules(netns)  # of when it was led out before
+            asked += [requests.add_rule(one, table) for one in mine if (one.packed, table) not in there]
         netns.pod.ask(*asked, requests.set_route_onlink(ANY[way.version], other, way))
 
 
-def _take_away(netns: NetnsHandle, defaults: Iterable[bytes], first: int, version: int) -> None:
-    """Remove default routes that lead out of other devices than the first, where that has one."""
+def _take_away(
+    netns: NetnsHandle, defaults: Iterable[bytes], first: int, version: int, asked: Collection[tuple[int, bytes]]
+) -> None:
+    """Remove default routes that lead out of other devices than the first, where that has one.
+
+    Those that are *asked* for, device and gateway, stay.
+    """
     ways = {(*way, number(attribute(body, ROUTE.size, RTA_PRIORITY))) for body in defaults for way in _ways(body)}
     if all(index != first for index, _, _ in ways):
         return
     for index, by, metric in sorted(ways):
-        if index != first:
+        if index != first and (index, by) not in asked:
             netns.pod.ask(requests.delete_route(ANY[version], 0, metric, index, ip_address(by) if by else None))
+
+
+def _rules(netns: NetnsHandle) -> frozenset[tuple[bytes, int]]:
+    """The addresses from which what is sent goes by a table, and the table."""
+    bodies = Dump(netns.pod).read(RTM_GETRULE, bytes(RULE.size))
+    return frozenset((attribute(b, RULE.size, FRA_SRC), number(attribute(b, RULE.size, FRA_TABLE))) for b in bodies)
 
 
 def _ways(body: bytes) -> Iterator[tuple[int, bytes]]:

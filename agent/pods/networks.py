@@ -22,6 +22,7 @@ from agent.model.name import Problem
 from agent.model.network import DEFINITION, InterfaceRequest, PluginList
 from agent.netlink.netns import NoSuchNetns, open_netns
 from agent.pods import fail_points
+from agent.pods.busy import Busy
 from agent.pods.delegate import DelegateFailed, Delegates, without_netns
 from agent.pods.errors import AlreadyAttached, NetworkFailed
 from agent.pods.network_record import InterfaceRecord, NetworkRecords, NetworkSet, Step, interface_record
@@ -65,6 +66,7 @@ class Networks:
         self._is_alive = is_alive
         self._clock = clock
         self._locks = tuple(threading.Lock() for _ in range(_LOCKS))
+        self.busy = Busy()
         self.wake = threading.Event()  # there is something to look after
         self.problems: tuple[Problem, ...] = ()  # networks in use whose plugins cannot serve now
 
@@ -92,7 +94,7 @@ class Networks:
             OSError: the disk refuses.
         """
         until = self._clock() + ADD_S
-        with self._alone(owner.key):
+        with self.alone(owner.key):
             self._clear(owner.key, until)
             one = _replaced(owner, interfaces=tuple(map(interface_record, wanted)))
             try:
@@ -116,7 +118,7 @@ class Networks:
             NetworkFailed: a plugin refused, or took too long; another DEL tries again what is left.
             OSError: the disk refuses.
         """
-        with self._alone(key):
+        with self.alone(key):
             one = self._records.get(key)
             if one is not None and not self._is_younger(one, asked_at_ns):
                 self._undo(one, self._clock() + DEL_S)
@@ -127,7 +129,7 @@ class Networks:
         Raises:
             OSError: the disk refuses.
         """
-        with self._alone(key):
+        with self.alone(key):
             one = self._records.get(key)
             if one is None or self._is_younger(one, asked_at_ns):
                 return
@@ -145,6 +147,8 @@ class Networks:
             return
         until = self._clock() + ADD_S
         for each in one.interfaces:
+            if each.step is not Step.MADE:  # one that comes, or goes, while the pod runs
+                continue
             try:
                 self._delegates.check(one, each, until)
             except DelegateFailed as error:
@@ -169,6 +173,16 @@ class Networks:
             except PluginFailed as error:
                 wrong.append(f"network {plugins.name}: {error}")
         return tuple(wrong)
+
+    def status_of(self, one: NetworkSet, first: Iterable[Entry]) -> str:
+        """The text of network-status; *first* as :meth:`add` has it."""
+        told = list(first)
+        for index, each in enumerate(one.interfaces):
+            if each.step is Step.MADE:
+                info = self._delegates.device_info(one, each)
+                result = msgspec.json.decode(each.result or "{}")
+                told += _entries(each, result, info, is_first=one.replaces_first and not index)
+        return annotation(_one_way_out(told, [each for each in one.interfaces if each.default_route]))
 
     def collect(self) -> None:
         """Unmake what is half made or of containers that are gone, as far as nobody is at it."""
@@ -227,7 +241,6 @@ class Networks:
 
     def _make(self, one: NetworkSet, first: tuple[Entry, ...], until: float) -> Made:
         results: list[dict[str, Any]] = []
-        told = list(first)
         for index, each in enumerate(one.interfaces):
             one = self._at(one, index, step=Step.BEGUN)
             fail_points.reached("NETWORK noted")
@@ -235,12 +248,10 @@ class Networks:
             fail_points.reached("NETWORK made")
             one = self._at(one, index, is_noted=False, step=Step.MADE, result=result)
             results.append(msgspec.json.decode(result))
-            info = self._delegates.device_info(one, each)
-            told += _entries(each, results[-1], info, is_first=one.replaces_first and not index)
         routed = [each for each in one.interfaces if each.default_route]
         if not one.replaces_first or routed:
             self._route(one, routed)
-        one = _replaced(one, is_whole=True, status=annotation(_one_way_out(told, routed)))
+        one = _replaced(one, is_whole=True, status=self.status_of(one, first))
         self._records.put(one)
         fail_points.reached("NETWORKS noted")
         return Made(one, tuple(results))
@@ -296,7 +307,7 @@ class Networks:
         return self._locks[hash(key[0]) % _LOCKS]
 
     @contextmanager
-    def _alone(self, key: AttachmentKey) -> Iterator[None]:
+    def alone(self, key: AttachmentKey) -> Iterator[None]:
         """One request at a time per container."""
         with self._lock(key):
             yield

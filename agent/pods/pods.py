@@ -91,6 +91,10 @@ class Pods:
         """The attachment of this identity."""
         return self._known.get(key)
 
+    def network_of(self, key: AttachmentKey) -> str:
+        """The name of the configuration by which this attachment was asked for; empty where there is none."""
+        return self._known.network_of(key)
+
     def has_ended(self, key: AttachmentKey) -> bool:
         """Whether a DEL of this identity came within the last minute or two; the rest of its chain may follow."""
         return any(key in ended for ended in self._ended)

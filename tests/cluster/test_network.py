@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agent.model.network import NETWORK_STATUS, NETWORKS
+from agent.model.network import NETWORK_STATUS, NETWORKS, RESOURCE_NAME
 from lab import agents
 from lab.machine import Machine
 from tests.cluster.conftest import Namespace, eventually
@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 DEBIAN = Path("/usr/lib/cni")
 PLUGINS = ("bridge", "host-local")
 FLAGS = ("--networks=on",)
+SLOT = "example.com/slot"
 
 
 def definition(name: str, **config: Any) -> Manifest:
@@ -101,6 +102,63 @@ def test_a_pod_has_three_interfaces_and_its_status_says_so(namespace: Namespace,
     assert devices(node, "three") == there
     namespace.kubectl("delete", "pod", "three", "--timeout=60s")
     assert eventually(lambda: not leases(node)), leases(node)
+
+
+@pytest.fixture
+def slots(namespace: Namespace, node: Machine) -> Iterator[None]:
+    """The node's kubelet has slots for AF_XDP to give away."""
+    config = node.home / "slots-config.json"
+    resource = {"resourceName": "slot", "resourcePrefix": "example.com", "deviceType": "afxdp", "count": 2}
+    config.write_text(json.dumps({"resourceList": [resource]}))
+    command = Path(node.environment()["PATH"].split(":")[0]) / "sluiceway-devices"
+    node.daemon("network-devices", [str(command), f"--config-file={config}"])
+
+    def offered() -> str:
+        status = namespace.cluster.kubectl.get(f"node/{node.name}")["status"]
+        return str(status["allocatable"].get(SLOT, "0"))
+
+    assert eventually(lambda: offered() == "2", 60.0)
+    yield
+    node.stop("network-devices")
+
+
+@pytest.mark.usefixtures("slots")
+def test_a_network_is_made_of_the_pods_device_and_others_come_while_it_runs(
+    namespace: Namespace, node: Machine
+) -> None:
+    xsk = definition("xsk", type="sluiceway-cni", kind="afxdp")
+    xsk["metadata"]["annotations"] = {RESOURCE_NAME: SLOT}
+    namespace.apply(xsk, lan(1), definition("ours", type="sluiceway-cni", kind="veth"), definition("no", type="no"))
+    pod = client("fast", node=node.name)
+    pod["metadata"]["annotations"] = {NETWORKS: "xsk@x0"}
+    pod["spec"]["containers"][0]["resources"] = {"limits": {SLOT: "1"}}
+    namespace.apply(pod)
+    (slot,) = namespace.sh("fast", "echo $AFXDP_DEVICES_SLOT").stdout.split()
+    assert namespace.sh("fast", f"test -S /run/sluiceway/afxdp/{slot}/afxdp.sock").returncode == 0
+    before = devices(node, "fast")
+    assert [*before] == ["eth0", "x0"]
+
+    def annotate(networks: str) -> None:
+        namespace.kubectl("annotate", "--overwrite", "pod", "fast", f"{NETWORKS}={networks}")
+
+    annotate("xsk@x0, lan1, ours")
+    assert eventually(lambda: len(status(namespace, "fast")) == len(before) + 2)
+    there = devices(node, "fast")
+    assert ([*there], there["x0"]) == (["eth0", "x0", "net2", "net3"], before["x0"])
+    assert {one["interface"]: one["ips"] for one in status(namespace, "fast")} == {**there, "eth0": there["eth0"]}
+    annotate("xsk@x0, no")
+    assert eventually(lambda: [*devices(node, "fast")] == ["eth0", "x0"])
+    assert eventually(lambda: not leases(node)), leases(node)
+
+    def told() -> str:
+        found = namespace.get("events", "--field-selector=involvedObject.kind=Pod,involvedObject.name=fast")
+        return " ".join(event["message"] for event in found["items"])
+
+    assert eventually(lambda: "net2 cannot be given to the running pod: net2 of" in told()), told()
+    namespace.kubectl("annotate", "pod", "fast", f"{NETWORKS}-")
+    assert eventually(lambda: [*devices(node, "fast")] == ["eth0"])
+    assert eventually(lambda: len(status(namespace, "fast")) == 1)
+    namespace.kubectl("delete", "pod", "fast", "--timeout=60s")
 
 
 @pytest.mark.usefixtures("node")

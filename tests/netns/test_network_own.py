@@ -1,5 +1,6 @@
-"""Further interfaces that the agent makes itself: real agents, real namespaces."""
+"""Further interfaces that the agent makes itself, and ones that come while a pod runs: real agents, real namespaces."""
 
+import json
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from agent.model.network import NETWORKS
+from agent.pods.network_record import FOLDER, SUFFIX
 from bench import tools
 from tests.netns.agents import READY_S, Node
 from tests.netns.pods import Runtime
@@ -25,6 +27,7 @@ from tests.netns.test_network import (
     definitions,
     flags,
     is_clean,
+    leases,
     links,
     make,
     records,
@@ -162,3 +165,54 @@ def test_what_of_our_own_kinds_was_half_made_is_unmade(node: Node, runtime: Runt
         assert [*links(runtime, pod)] == ["eth0"]
         assert runtime.call("DEL", pod) == (0, {})
         assert (links(runtime, pod), is_clean(node, runtime)) == ({}, True)
+
+
+def test_interfaces_come_and_go_while_a_pod_runs(node: Node, runtime: Runtime) -> None:
+    pod = runtime.make()
+
+    def annotate(networks: str | list[dict[str, Any]]) -> None:
+        text = networks if isinstance(networks, str) else json.dumps(networks)
+        write(node, every(node.root, pod_object(pod, text)))
+
+    def names() -> list[str]:
+        return [*links(runtime, pod)]
+
+    def told() -> list[str]:
+        (path,) = (node.root / "state" / FOLDER).glob(f"*{SUFFIX}")  # beside a draft, while one is written
+        return [one["interface"] for one in json.loads(json.loads(path.read_text())["status"])]
+
+    annotate("lan")
+    with node.agent_runs(*flags(node)):
+        runtime.wait()
+        assert runtime.call("ADD", pod, **asks("lan"))[0] == 0
+        lan = links(runtime, pod)["net1"]
+        annotate("lan, ours@data0")
+        until(lambda: told() == ["eth0", "net1", "data0"], "one has come")
+        there = links(runtime, pod)
+        assert (names(), there["net1"]["ifindex"]) == (["eth0", "net1", "data0"], lan["ifindex"])
+        node.run("ping", "-c1", "-w5", addresses(there["data0"])[0])
+        annotate("ours@data0, failing")
+        until(lambda: names() == ["eth0", "data0"] and not leases(node), "one has gone, with its address")
+        problem = ("default/" + pod, f"metadata.annotations['{NETWORKS}']")
+        until(lambda: problem in node.problems(), "what fails is told")
+        assert links(runtime, pod)["data0"]["ifindex"] == there["data0"]["ifindex"]
+        assert told() == ["eth0", "data0"]
+    out = {"name": "lan", "interface": "l0", "default-route": ["10.50.0.1"]}
+    annotate([{"name": "ours", "interface": "data0"}, out, {"name": "wide", "interface": "w0"}])
+    with node.agent_runs(*flags(node)):
+        until(lambda: told() == ["eth0", "data0", "l0", "w0"], "what was asked for meanwhile")
+        assert (names(), problem in node.problems()) == (["eth0", "data0", "l0", "w0"], False)
+        ours4, ours6 = ("169.254.1.1", "eth0"), ("fe80::ecee:eeff:feee:eeee", "eth0")
+        assert defaults(runtime, pod) == [("10.50.0.1", "l0"), ours6, ours4], "none of w0's plugin's own"
+        rules = runtime.inside(pod, "ip", "rule")
+        annotate("ours@data0, wide@w0")
+        until(lambda: told() == ["eth0", "data0", "w0"], "the way out is another's no more")
+        assert defaults(runtime, pod) == [ours6, ours4]
+        annotate([{"name": "ours", "interface": "data0"}, {"name": "wide", "interface": "w0"}, out])
+        until(lambda: told() == ["eth0", "data0", "w0", "l0"], "and once more")
+        assert runtime.inside(pod, "ip", "rule") == rules
+        (row,) = (json.loads(path.read_text()) for path in records(node))
+        assert [one["step"] for one in row["interfaces"]] == ["made", "made", "made"]
+        assert runtime.call("DEL", pod) == (0, {})
+        assert (links(runtime, pod), is_clean(node, runtime)) == ({}, True)
+    write(node, every(node.root))

@@ -7,6 +7,7 @@ from ipaddress import ip_network
 from pathlib import Path
 
 from agent.cni.commands import Cni
+from agent.cni.hot_plug import HotPlug
 from agent.cni.in_process import InProcess
 from agent.cni.interfaces import OwnInterfaces
 from agent.cni.network_source import NetworkSource
@@ -19,12 +20,14 @@ from agent.model.name import ObjectName
 from agent.model.network import NetworkRules
 from agent.pods.delegate import Delegates
 from agent.pods.journal import Journal
-from agent.pods.network_record import NetworkRecords
+from agent.pods.network_plug import NetworkPlug
+from agent.pods.network_record import NetworkRecords, NetworkSet
 from agent.pods.networks import Networks
 from agent.pods.plugin import Plugins
 from agent.pods.pods import Pods
 from agent.pods.request import PodRequest
 from agent.pods.veth_spec import MadeVeth, VethSpec
+from agent.threads import Threads
 from tests.agent.pods.vf_card import VfNode
 
 Answer = tuple[int, dict[str, object]]
@@ -142,6 +145,9 @@ class Room:
     cluster: Cluster = field(default_factory=Cluster)  # has definitions where pods are given further networks
     resources: Mapping[str, list[str]] = field(default_factory=dict)  # devices that each pod has, by resource
     ended: set[AttachmentKey] = field(default_factory=set)  # containers that are gone
+    changed: list[NetworkSet] = field(default_factory=list)  # pods whose networks changed while they ran
+    others_devices: set[str] = field(default_factory=set)  # that pods have of others
+    now_s: float = 0.0
 
     def __post_init__(self) -> None:
         """Start the first server."""
@@ -177,7 +183,23 @@ class Room:
             source = NetworkSource(
                 lambda: self.cluster, NetworkRules(), self.directory, devices=lambda *_: self.resources
             )
+        plug = NetworkPlug(made, records, delegates, lambda *_: None, self._devices_of)
+        self.hot_plug = HotPlug(
+            lambda: self.cluster,
+            self.pods,
+            made,
+            plug,
+            source,
+            boot="boot",
+            on_changed=self.changed.append,
+            threads=Threads(),
+            clock=lambda: self.now_s,
+        )
+        self.further = made
         return PodNetworks(made, source, "boot", cookie_of=lambda _: 4711)
+
+    def _devices_of(self, one: NetworkSet) -> set[str] | None:
+        return None if one.key in self.ended else self.others_devices
 
     def _unsynced(self, wait_s: float) -> str:
         self.waited_s.append(wait_s)
