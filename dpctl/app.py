@@ -26,6 +26,7 @@ from dpctl.names import Names
 from dpctl.network import network
 from dpctl.output import Table, json_lines, json_rows
 from dpctl.pinned import find_root, in_use
+from dpctl.pod_commands import pod
 from dpctl.policy_commands import policy
 from dpctl.scheduling import share_table
 from dpctl.service import service_table
@@ -244,6 +245,7 @@ def device_list(run_dir: Path, output: str) -> None:
 
 
 app.add_command(network)
+app.add_command(pod)
 app.add_command(policy)
 app.add_command(completion)
 

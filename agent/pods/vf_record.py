@@ -87,6 +87,10 @@ class VfJournal:
                 for path in folder.glob("*"):
                     path.unlink()
                 folder.rmdir()
+        return self.records()
+
+    def records(self) -> tuple[tuple[VfRecord, ...], tuple[str, ...]]:
+        """As :meth:`load`, by whoever only looks."""
         records, unread = [], []
         for path in sorted(self._folder.glob("*.json")):
             try:

@@ -72,6 +72,14 @@ def every(root: Path, *more: dict[str, Any]) -> list[dict[str, Any]]:
     return [*definitions(root), *OURS, *more]
 
 
+def dpctl(node: Node, *words: str) -> str:
+    """What dpctl prints on the node."""
+    command = "import sys; from dpctl.app import main; sys.exit(main())"
+    at, more = words.index("--") if "--" in words else len(words), [f"--state-dir={node.root}/state"]
+    argv = [*words[:at], *more, *words[at:]]
+    return node.run(sys.executable, "-c", command, f"--pin-root={node.pins}", *argv)
+
+
 @contextmanager
 def echoing(node: Node, pod: str, interface: str, socket: Path) -> Iterator[None]:
     """An AF_XDP application on an interface of a pod, which sends datagrams back."""
@@ -138,6 +146,18 @@ def test_our_own_kinds_are_made_looked_at_and_unmade(node: Node, runtime: Runtim
         write(node, every(node.root, web, DENY))
         until(lambda: not reaches(node, other, first[0]), "policy holds for the first interface")
         assert not any(reaches(node, other, address) for address in (second[0], fourth[1])), "and for ours beside it"
+        rows = json.loads(dpctl(node, "pod", "interfaces", f"default/{pod}", "-o", "json"))
+        assert [(row["interface"], row["kind"], row["network"], row["policy"]) for row in rows] == [
+            ("eth0", "veth", "sluiceway", "ingress"),
+            ("data0", "veth", "default/ours", "ingress"),
+            ("net2", "bridge", "default/lan", "sees no packet"),
+            ("net3", "afxdp", "default/xsk", "ingress"),
+        ]
+        assert (rows[1]["mtu"], {*second} <= {*rows[1]["addresses"]}, rows[1]["rx_packets"] > 0) == (1500, True, True)
+        names = dpctl(node, "pod", "exec", pod, "--", "ip", "-br", "link")
+        assert "data0" in names
+        (only,) = json.loads(dpctl(node, "pod", "netns", pod, "-o", "json"))
+        assert (only["netns"], only["process"]) == (f"/run/netns/{pod}", None)
         code, error = runtime.call("ADD", runtime.make(), **asks("kindless"))
         assert (code, "without a kind" in error["msg"]) == (7, True), error
         assert runtime.call("CHECK", pod, prevResult=result) == (0, {})
