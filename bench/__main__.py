@@ -12,6 +12,7 @@ from bench import (
     connections,
     datapath,
     earlier,
+    fastpath,
     forward,
     leaving,
     memory,
@@ -55,6 +56,7 @@ BENCHES: Mapping[str, Callable[[int], list[Result]]] = {
     "propagation": propagation.results,
     "leaving": leaving.results,
     "xdp": xdp.measured,
+    "fastpath": fastpath.measured,
     "policy": lambda sets: [*policy.measured(sets), *policy_compile.measured(sets)],
 }
 

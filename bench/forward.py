@@ -130,13 +130,13 @@ def measured(sets: int, services: tuple[int, ...] = SERVICES, loads: tuple[Load,
 
 def _ways(stream: Stream, folder: Path, services: tuple[int, ...]) -> Iterator[AbstractContextManager[Way]]:
     """Each way once, or with each number of services; the earlier programs where there is a history."""
-    yield _way(PLAIN, stream)
+    yield plain_way(PLAIN, stream)
     yield _floor(stream, folder)
     yield _governed(stream, services[0])
     for number in services:
         if earlier.is_known():
-            yield _ours(EARLIER, Earlier.load, stream, number)
-        yield _ours(OURS, Plane.load, stream, number)
+            yield our_way(EARLIER, Earlier.load, stream, number)
+        yield our_way(OURS, Plane.load, stream, number)
         yield _nftables(stream, number)
 
 
@@ -158,19 +158,25 @@ def _set(load: Load, ways: Sequence[Way]) -> dict[str, float]:
 
 
 @contextmanager
-def _way(name: str, stream: Stream) -> Iterator[Way]:
+def plain_way(name: str, stream: Stream, *, sinks: bool = True, takes: bool = True) -> Iterator[Way]:
+    """By the kernel's plain routing.
+
+    *sinks*: what arrives is counted and dropped before the stack. *takes*: the node has generated frames as XDP does.
+    """
     with two_pods(name.replace(" ", "").replace(",", "")) as bed, ExitStack() as stack:
         pod, _ = bed.pods()
-        with bed.inside("b"):
-            stack.callback(os.close, libbpf.link_create(stream.sink, bed.device("b"), AttachType.TCX_INGRESS))
-        with bed.inside("node"):
-            stack.callback(os.close, libbpf.link_create(stream.take, pod.ifindex, AttachType.XDP))
+        if sinks:
+            with bed.inside("b"):
+                stack.callback(os.close, libbpf.link_create(stream.sink, bed.device("b"), AttachType.TCX_INGRESS))
+        if takes:
+            with bed.inside("node"):
+                stack.callback(os.close, libbpf.link_create(stream.take, pod.ifindex, AttachType.XDP))
         yield Way(name, bed, stream, bed.device("a"), Packets(SENDER, pod.mac, RECEIVER, BACKEND_PORT, UDP))
 
 
 @contextmanager
 def _floor(stream: Stream, folder: Path) -> Iterator[Way]:
-    with _way(FLOOR, stream) as way, floor.attached(way.bed, tools.bpf_object("floor", folder)):
+    with plain_way(FLOOR, stream) as way, floor.attached(way.bed, tools.bpf_object("floor", folder)):
         yield way
 
 
@@ -180,10 +186,19 @@ def _to_service(packets: Packets, services: int) -> Packets:
 
 
 @contextmanager
-def _ours(kind: str, load: Callable[[], Plane | Earlier], stream: Stream, services: int) -> Iterator[Way]:
+def our_way(  # noqa: PLR0913  each says another thing of the way
+    kind: str,
+    load: Callable[[], Plane | Earlier],
+    stream: Stream,
+    services: int,
+    *,
+    sinks: bool = True,
+    takes: bool = True,
+) -> Iterator[Way]:
+    """By programs of ours, to a service; otherwise as :func:`plain_way`."""
     plane = load()
     try:
-        with _way(f"{kind} {services:,} services", stream) as way:
+        with plain_way(f"{kind} {services:,} services", stream, sinks=sinks, takes=takes) as way:
             plane.fill(way.bed.pods(), services, (RECEIVER,), UDP)
             packets = _to_service(way.packets, services)
             with way.bed.attached(plane):
@@ -195,7 +210,7 @@ def _ours(kind: str, load: Callable[[], Plane | Earlier], stream: Stream, servic
 @contextmanager
 def _governed(stream: Stream, services: int) -> Iterator[Way]:
     """Ours, where both pods have rules."""
-    with _ours(GOVERNED, Plane.load, stream, services) as way:
+    with our_way(GOVERNED, Plane.load, stream, services) as way:
         if not isinstance(way.plane, Plane):
             raise TypeError(way.plane)
         govern(way.plane, POLICIES, UDP, BACKEND_PORT)
@@ -204,7 +219,7 @@ def _governed(stream: Stream, services: int) -> Iterator[Way]:
 
 @contextmanager
 def _nftables(stream: Stream, services: int) -> Iterator[Way]:
-    with _way(f"nftables {services:,} services", stream) as way:
+    with plain_way(f"nftables {services:,} services", stream) as way:
         for transaction in rules(services, RECEIVER):
             way.bed.run("node", "nft", "-f", "-", text=transaction)
         packets = _to_service(way.packets, services)

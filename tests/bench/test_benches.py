@@ -14,6 +14,7 @@ from bench import (
     connections,
     datapath,
     earlier,
+    fastpath,
     forward,
     node,
     nodes,
@@ -260,4 +261,19 @@ def test_xdp_measures_packets_that_all_arrive_translated() -> None:
     assert len([r for r in results if r.unit == "pps"]) == 2 * 4
     assert len([r for r in results if r.at_most]) == 6
     assert all(r.value > 0 for r in results)
+    assert not left_behind()
+
+
+@pytest.mark.kernel
+@pytest.mark.netns
+def test_fastpath_sends_and_receives_by_each_way() -> None:
+    results = fastpath.measured(sets=1, count=2000)
+    rates = [each for each in results if each.unit == "/s"]
+    assert [each.what for each in rates] == [
+        f"{way}, {name}"
+        for way in ("sent", "received")
+        for name in (fastpath.PLAIN, fastpath.OURS, fastpath.GOVERNED, fastpath.SOCKET)
+    ]
+    assert all(each.value > 0 for each in rates), "an application was given nothing"
+    assert [each.at_least for each in results if each.at_least] == [0.85, 2.0]
     assert not left_behind()
