@@ -10,7 +10,7 @@ import pytest
 
 RUN = Path(__file__).resolve().parents[2] / ".ci" / "run"
 BUDGET = RUN.with_name("budget.txt")
-TARGETS = ("setup", "check", "test", "kernels", "conformance")
+TARGETS = ("setup", "check", "test", "kernels", "fastpath", "conformance")
 
 
 def script(path: Path, text: str) -> None:
@@ -49,6 +49,7 @@ def test_the_cluster_waits_for_its_programs_and_nothing_else_does(checkout: Path
         "make check",
         "make test",
         "make kernels",
+        "make fastpath",
         "compiled",
         "make conformance",
     ]
