@@ -24,6 +24,7 @@ from agent.compile.bgp_settings import bgp_settings
 from agent.compile.settings import Settings
 from agent.ipam.pool import Ipam
 from agent.kernel.device.afxdp import AfXdp, AfXdpPart
+from agent.kernel.device.vf_programs import VfPrograms, VfProgramsPart
 from agent.kernel.kube_proxy.replacement import Replacement
 from agent.kernel.net.drift import DriftWatch
 from agent.kernel.net.routes import Routes
@@ -52,11 +53,13 @@ from agent.pods.chained import ChainedVeths
 from agent.pods.earlier import EarlierPods
 from agent.pods.imported import Imported
 from agent.pods.journal import Journal
+from agent.pods.known import KnownAttachments
 from agent.pods.libcni import kept_attachments
 from agent.pods.network_collector import NetworkCollector
 from agent.pods.pods import Pods
 from agent.pods.veth import PodVeths
 from agent.pods.veth_batch import BeforeUp
+from agent.pods.vf_guards import VfGuards
 from agent.prepare import Prepared
 from agent.reconcile.loop import Loop
 from agent.reconcile.parts import Dataplane, Part
@@ -186,7 +189,14 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
     announced: list[Callable[[frozenset[Announcement]], None]] = []  # who is told, once there is one
     xdp = XdpPart(kernel.xdp, VlanOffload(options.state_dir), options.xdp, has_moved=kernel.moved.is_set, serves=serves)
     afxdp = AfXdp(lambda: kernel.xdp_pod, options.pin_root, options.run_dir, threads)
-    more: tuple[Part, ...] = (xdp, AfXdpPart(afxdp), AnnouncedPart(lambda told: [tell(told) for tell in announced]))
+    on_vfs = VfPrograms(kernel.tc_vf, kernel.pins.vfs)
+    vf_part = VfProgramsPart(on_vfs, has_moved=kernel.moved.is_set)
+    more: tuple[Part, ...] = (
+        xdp,
+        AfXdpPart(afxdp),
+        vf_part,
+        AnnouncedPart(lambda told: [tell(told) for tell in announced]),
+    )
     if health is not None:
         more = (*more, HealthPortsPart(health.serve, options.nodeport_addresses))
     bgp = api_parts.bgp(options, threads, lambda problems: mirror.report("bgp", problems))
@@ -219,7 +229,9 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
     journal = Journal(options.state_dir / ATTACHMENTS, boot_id())
     network_status = network_parts.status_writer(options, prepared, threads)
     check = RecordCheck(tables, lambda ifindex: kernel.hooks.has(ifindex, POD), loop.records)
+    known = KnownAttachments()
     served = Pods(
+        known=known,
         unsynced=partial(_unsynced, loop, mirror, cluster),
         loop=loop,
         journal=journal,
@@ -231,7 +243,7 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
             options.cni_state_dir, lambda: node_view.imported_cidrs(options, mirror), ipam, node_view.device_names
         ),
     )
-    vfs = network_parts.vfs(options)
+    vfs = network_parts.vfs(options, VfGuards(known, loop, on_vfs))
     own = OwnInterfaces(served, ipam, (veths.faults, check), VfCommands(vfs), is_chained=is_chained)
     networks, plug = network_parts.networks(options, mirror, served, InProcess(own))
     source = network_parts.source(options, prepared, mirror)

@@ -25,6 +25,7 @@ from agent.pods.plugin import HOST_ROOT, Plugins
 from agent.pods.pod_devices import Unanswered, devices_of
 from agent.pods.pods import Pods
 from agent.pods.vf_files import VfFiles
+from agent.pods.vf_guards import VfGuards
 from agent.pods.vf_ipam import VfIpam
 from agent.pods.vf_record import VfJournal
 from agent.pods.vfs import Vfs
@@ -41,11 +42,11 @@ def plugins(options: Options) -> Plugins:
     return Plugins(options.cni_bin_dir, _root())
 
 
-def vfs(options: Options) -> Vfs:
-    """The VFs that pods are given."""
+def vfs(options: Options, guards: VfGuards) -> Vfs:
+    """The VFs that pods are given; *guards* have programs on those that are network devices."""
     card = SriovCard(PciBus(_root() or Path("/")))
     files = VfFiles(options.run_dir, _root())
-    return Vfs(card, VfJournal(options.state_dir, boot_id()), VfIpam(plugins(options)), files)
+    return Vfs(card, VfJournal(options.state_dir, boot_id()), VfIpam(plugins(options)), files, guards=guards)
 
 
 def networks(options: Options, mirror: Mirror, pods: Pods, own: OwnPlugin) -> tuple[Networks, NetworkPlug]:

@@ -40,7 +40,7 @@ def pod_mtus(options: Options, mirror: Mirror, loop: Loop) -> Iterator[int]:
 def kept(options: Options, mirror: Mirror, loop: Loop) -> frozenset[str | bytes]:
     """Devices and addresses that come back when somebody takes them."""
     ways = (device.name for device in uplinks_of(options, mirror))  # routes by gateways go when one is set down
-    own = tuple(one for one in loop.attachments() if not one.link.is_chained)
+    own = tuple(one for one in loop.attachments() if not (one.link.is_chained or one.is_in_pod))
     addresses = (address.packed for one in own for address in one.addresses)
     return frozenset((TUNNEL, SEGMENTER, *ways, *(one.link.host_device for one in own), *addresses))
 

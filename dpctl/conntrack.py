@@ -40,7 +40,7 @@ class FlowRow:
     direction: str  # which ends are on this node: "in" the backend, "out" the client, "local" both, "through" none
     idle_s: float  # since the last packet
     flags: tuple[str, ...]
-    network: int  # 0: the cluster's
+    network: int  # 0: as the node's devices see it; else the slot of a VF
 
 
 COLUMNS: tuple[Column[FlowRow], ...] = (

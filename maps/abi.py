@@ -55,6 +55,9 @@ MAX_POLICIES: Final = 16384
 NODE_MAC: Final = bytes.fromhex("eeeeeeeeeeee")
 
 
+OWN_ADDRESSES: Final = 8
+
+
 REMOTE_BEHIND: Final = 65533
 
 
@@ -3698,6 +3701,8 @@ class Constants:
     """the same of one that was answered within a second, and then silent."""
     flow_udp_s: int = 300
     """seconds without a packet that end a UDP flow with more than one answer (RFC 4787 REQ-5)."""
+    own_slot: int = 0
+    """the slot of the attachment whose VF the programs are on."""
     routes_name_source: int = 1
     """routes are asked for their source; 0: as on a kernel that cannot say (before Linux 6.7), a device's is taken."""
     sockets_of_node_only: bool = False

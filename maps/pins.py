@@ -7,6 +7,7 @@
     <pin root>/links/<link>             outside: links move to new programs, they are not made anew
     <pin root>/removed-<generation>     being taken down
     <pin root>/afxdp/                   what interfaces with AF_XDP have for themselves (agent/kernel/device/)
+    <pin root>/vfs/                     and VFs in pods
 
 The order that survives a kill at any step:
 
@@ -36,6 +37,7 @@ _NEXT = "current-next"
 _LINKS = "links"
 _REMOVED = "removed-"
 _AFXDP = "afxdp"
+_VFS = "vfs"
 
 
 def generation_name(layout: str, sizes: Mapping[str, int]) -> str:
@@ -111,6 +113,11 @@ class PinRoot:
         """The directory of what interfaces with AF_XDP have for themselves."""
         return self.path / _AFXDP
 
+    @property
+    def vfs(self) -> Path:
+        """The directory of the links of VFs in pods."""
+        return self.path / _VFS
+
     def lock(self) -> None:
         """Make the directories, and take the lock for as long as this process lives or until :meth:`unlock`.
 
@@ -150,7 +157,7 @@ class PinRoot:
             for entry in sorted(self.path.iterdir())
             if entry.is_dir()
             and not entry.is_symlink()
-            and entry.name not in {_LINKS, _AFXDP}
+            and entry.name not in {_LINKS, _AFXDP, _VFS}
             and not entry.name.startswith(_REMOVED)
         )
 

@@ -49,8 +49,8 @@ class Cni:
 
     def restore(self) -> tuple[Attachment, ...]:
         """As ``Pods.restore``; VFs of pods that are gone come home."""
-        self._vfs.restore()
         found = self._pods.restore()
+        found += self._vfs.restore()  # behind those whose slots these are not to have
         self._networks.restore()
         return found
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from agent.cni import vf
 from agent.cni.error import CniError, Code
 from agent.cni.request import Request
-from agent.model.attachment import AttachmentKey
+from agent.model.attachment import Attachment, AttachmentKey
 from agent.pods.vfs import TROUBLES, Vfs, of_network
 
 
@@ -15,9 +15,9 @@ class VfCommands:
     def __init__(self, vfs: Vfs) -> None:
         self._vfs = vfs
 
-    def restore(self) -> None:
+    def restore(self) -> tuple[Attachment, ...]:
         """As ``Vfs.restore``."""
-        self._vfs.restore()
+        return self._vfs.restore()
 
     def collect_dead(self) -> None:
         """As ``Vfs.collect``."""

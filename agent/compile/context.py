@@ -46,5 +46,5 @@ def node_context(
     forwarding: Forwarding = Forwarding.SNAT,
 ) -> NodeContext:
     """The context of a node with these attachments."""
-    attached = frozenset(address for one in attachments.values() for address in one.addresses)
+    attached = frozenset(address for one in attachments.values() if not one.is_in_pod for address in one.addresses)
     return NodeContext(node, node_addresses(local.devices, node.internal_ips), attached, forwarding)

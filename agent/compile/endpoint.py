@@ -52,7 +52,7 @@ def attachment_records(
 ) -> dict[Owner, Records]:
     """The records of the attachments that differ from before, or of which policy says something else.
 
-    One that left has none.
+    One that left has none. Where a VF's addresses are, its own programs know, and nobody on the node.
     Of several interfaces in one network namespace the first stands for the pod in pod_netns.
     """
     names = dict.fromkeys((*changed(before, now), *changed(policies_before, policies)))
@@ -89,10 +89,14 @@ def _records(attachment: Attachment, policy: PodPolicy, *, is_first: bool) -> Re
             "chained_devices": _chained_device(attachment),
             "pod_classes": {slot: classes},
             "pod_policies": {slot: rules},
-            "endpoints": {mapped(address).packed: value for address in (*attachment.addresses, link_local(mac))},
+            "endpoints": {} if attachment.is_in_pod else dict.fromkeys(_keys(attachment, mac), value),
             "pod_netns": _pod_netns(attachment) if is_first else {},
         }
     )
+
+
+def _keys(attachment: Attachment, mac: bytes) -> tuple[bytes, ...]:
+    return tuple(mapped(address).packed for address in (*attachment.addresses, link_local(mac)))
 
 
 def _chained_device(attachment: Attachment) -> Packed:

@@ -1,15 +1,16 @@
-"""Interfaces of pods whose packets no program of ours sees, where a policy selects the pod: it does nothing there.
+"""Interfaces of pods whose packets our programs do not see, or not all, where a policy selects the pod.
 
-The pod's owner can say that it is meant so, by an annotation that names the interfaces.
+It does nothing there. The pod's owner can say that it is meant so, by an annotation that names the interfaces.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from agent.compile.rule_set import policy_label
-from agent.compile.subject import SubjectInputs, subjects
+from agent.compile.subject import Subject, SubjectInputs, subjects
 from agent.model.name import ObjectName, Problem
 from agent.model.node import UNPROTECTED, Pod
+from agent.model.policy import Policy
 
 ALL = "*"
 NAMED_MOST = 3  # policies in one sentence
@@ -22,6 +23,8 @@ class Bypass:
     pod: ObjectName
     interface: str
     device: str  # as people know it
+    why: str  # no program of ours is on it, as words behind "is a VF"
+    is_guarded: bool = False  # programs are on it, and see all but what is sent past the kernel's queue
 
 
 def unprotected(those: Iterable[Bypass], inputs: SubjectInputs) -> tuple[Problem, ...]:
@@ -30,18 +33,39 @@ def unprotected(those: Iterable[Bypass], inputs: SubjectInputs) -> tuple[Problem
     found = []
     for one in those:
         subject = selected.get(one.pod)
-        if subject is None or not subject.policies or _is_meant(subject.pod, one.interface):
+        if subject is None or _is_meant(subject.pod, one.interface):
             continue
-        labels = sorted(map(policy_label, subject.policies))
-        named = ", ".join(labels[:NAMED_MOST]) + (
-            f" and {len(labels) - NAMED_MOST} more" if labels[NAMED_MOST:] else ""
-        )
-        text = (
-            f"{one.interface} ({one.device}) is a VF, whose packets no policy sees, and {named} selects the pod; "
-            "name the interface in this annotation if that is meant, or take the VF away"
-        )
-        found.append(Problem("Pod", one.pod, f"metadata.annotations['{UNPROTECTED}']", text))
+        if text := _raw(one, subject) if one.is_guarded else _unseen(one, subject):
+            found.append(Problem("Pod", one.pod, f"metadata.annotations['{UNPROTECTED}']", text))
     return tuple(found)
+
+
+def _unseen(one: Bypass, subject: Subject) -> str:
+    """What is said where no policy acts; empty: nothing."""
+    if not subject.policies:
+        return ""
+    return (
+        f"{one.interface} ({one.device}) is a VF {one.why}, whose packets no policy sees, and "
+        f"{_named(subject.policies)} selects the pod; "
+        "name the interface in this annotation if that is meant, or take the VF away"
+    )
+
+
+def _raw(one: Bypass, subject: Subject) -> str:
+    """What is said where raw packets are sent past egress rules."""
+    policies = tuple(policy for policy in subject.policies if policy.egress is not None)
+    if not policies or subject.pod.drops_raw:
+        return ""
+    return (
+        f"{one.interface} ({one.device}) is a VF, by which a container that has NET_RAW may send past the egress rules "
+        f"of {_named(policies)}; drop it in each container, or name the interface in this annotation if that is meant"
+    )
+
+
+def _named(policies: Iterable[Policy]) -> str:
+    labels = sorted(map(policy_label, policies))
+    more = f" and {len(labels) - NAMED_MOST} more" if labels[NAMED_MOST:] else ""
+    return ", ".join(labels[:NAMED_MOST]) + more
 
 
 def _is_meant(pod: Pod, interface: str) -> bool:

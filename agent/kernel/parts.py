@@ -100,7 +100,8 @@ class PodProgramsPart:
     def wanted(self, desired: Desired) -> Devices:
         """The devices of all attachments."""
         self._chained.update(one.link.ifindex for one in desired.attachments.values() if one.link.is_chained)
-        return {one.link.ifindex: one.link.host_device for one in desired.attachments.values()}
+        mine = (one.link for one in desired.attachments.values() if not one.is_in_pod)
+        return {link.ifindex: link.host_device for link in mine}
 
     def apply(self, wanted: Devices) -> Iterator[None]:
         """Put the programs on devices that have not been seen to have them."""
@@ -272,7 +273,8 @@ class VethsPart:
 
     def wanted(self, desired: Desired) -> tuple[tuple[Attachment, ...], int]:
         """The attachments whose interfaces are ours, and the MTU that they are to have; 0 where that is not known."""
-        own = (one for one in desired.attachments.values() if not one.link.is_chained)
+        every = desired.attachments.values()
+        own = (one for one in every if not (one.link.is_chained or one.is_in_pod))
         return tuple(own), desired.pod_mtu
 
     def apply(self, wanted: tuple[tuple[Attachment, ...], int]) -> Iterator[None]:

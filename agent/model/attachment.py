@@ -71,6 +71,14 @@ class AfXdp:
 
 
 @dataclass(frozen=True, slots=True)
+class VfLink:
+    """The VF that serves an attachment: a network device in the pod, for which the node has none."""
+
+    address: str  # PCI
+    own: tuple[Address, ...]  # all that the interface has, its link's too
+
+
+@dataclass(frozen=True, slots=True)
 class Veth:
     """The veth pair that serves an attachment, by its end on the node; the pod's end is the interface itself."""
 
@@ -78,6 +86,7 @@ class Veth:
     ifindex: int
     is_chained: bool = False  # another CNI plugin made it, and takes it away
     afxdp: AfXdp | None = None
+    vf: VfLink | None = None  # in its place; the node's end has neither name nor number then
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +121,11 @@ class Attachment:
     def key(self) -> AttachmentKey:
         """What identifies it."""
         return self.container_id, self.interface
+
+    @property
+    def is_in_pod(self) -> bool:
+        """Whether its programs are in the pod alone, and the node knows nobody at its addresses."""
+        return self.link.vf is not None
 
     @property
     def addresses(self) -> tuple[Address, ...]:

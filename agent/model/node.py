@@ -40,6 +40,7 @@ class Pod:
     ports: tuple[ContainerPort, ...] = ()
     unprotected: frozenset[str] = frozenset()  # interfaces that policy is not meant to guard; "*": all that it cannot
     networks: tuple[tuple[str, str], ...] = ()  # annotations that ask for networks, as they are
+    drops_raw: bool = False  # no container of it has NET_RAW
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ VF_ADD = (
     "VF ADD bound",
     "VF ADD set",
     "VF ADD moved",
+    "VF ADD guarded",
     "VF ADD addressed",
     "VF ADD told",
     "VF ADD done",

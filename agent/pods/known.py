@@ -37,8 +37,24 @@ class KnownAttachments:
         with self._lock:
             return self._free_slot()
 
+    def take_place(self) -> tuple[int, int]:
+        """The number and slot of an attachment of another kind, which others keep."""
+        return self.next_number(), self.take_slot()
+
+    def keep_place(self, number: int, slot: int) -> int:
+        """The slot of an attachment of another kind, from before; another one where this is taken.
+
+        Numbers go on behind its own.
+        """
+        with self._lock:
+            self._sequence = max(self._sequence, number)
+            if slot in self._slots:
+                return self._free_slot()
+            self._slots.add(slot)
+            return slot
+
     def release_slot(self, slot: int) -> None:
-        """Give back the slot of an attachment that is not made after all."""
+        """Give back the slot of an attachment that is not made after all, or of another kind."""
         with self._lock:
             self._slots.discard(slot)
 

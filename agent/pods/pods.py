@@ -53,6 +53,7 @@ class Pods:
         no_address: NoAddressLeft = lambda *_: None,
         imported: Imported | None = None,
         unsynced: Callable[[float], str] = lambda _: "",
+        known: KnownAttachments | None = None,
         clock: Callable[[], int] = lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME),
     ) -> None:
         """*others* are needed where other plugins make the interfaces.
@@ -60,7 +61,8 @@ class Pods:
         *no_address* hears at once of a pod that gets none, its uid, and why.
 
         *imported* are the addresses of pods from before us. *unsynced* waits so many seconds for the first sync, and
-        tells what is missing then; empty when nothing is. *clock* gives nanoseconds by CLOCK_BOOTTIME.
+        tells what is missing then; empty when nothing is. *known* is given where others number attachments too.
+        *clock* gives nanoseconds by CLOCK_BOOTTIME.
         """
         self._loop = loop
         self._journal = journal
@@ -70,7 +72,7 @@ class Pods:
         self._unsynced = unsynced
         self._imported = imported or Imported(Path(), tuple, ipam, tuple)
         self._reserved = Reserved(ipam, self._imported, no_address)
-        self._known = KnownAttachments()
+        self._known = known or KnownAttachments()
         self._ended: tuple[set[AttachmentKey], set[AttachmentKey]] = set(), set()  # by DEL lately, and before
         self._locks = tuple(threading.Lock() for _ in range(_LOCKS))
 

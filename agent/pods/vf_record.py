@@ -62,6 +62,8 @@ class VfRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     mac: str = ""
     mtu: int = 0
     given: Mapping[str, Any] = {}  # what the IPAM plugin answered
+    number: int = 0  # as an attachment, with a place in the maps; 0: its packets pass no program of ours
+    slot: int = 0
 
     @property
     def key(self) -> AttachmentKey:

@@ -13,40 +13,47 @@ from contextlib import contextmanager
 
 import msgspec
 
-from agent.compile.vf import SetMac, changes, refusal, spec_for
+from agent.compile.vf import changes, refusal, spec_for
 from agent.errors import AgentError
 from agent.kernel.device.pci import DeviceRefused
 from agent.log import logger
-from agent.model.attachment import AttachmentKey
-from agent.model.name import ObjectName, Problem
+from agent.model.attachment import Attachment, AttachmentKey
+from agent.model.name import Problem
 from agent.model.vf import NO_MAC, VFIO, Vf, VfKind, VfSpec
 from agent.netlink.netns import NoSuchNetns
 from agent.pods import fail_points
 from agent.pods.errors import AlreadyAttached, InterfaceTaken, NetnsUnusable, VfInUse, VfUnusable
 from agent.pods.plugin import PluginFailed
+from agent.pods.vf_check import faults, unusable, without_hugepages
 from agent.pods.vf_files import VfFiles
+from agent.pods.vf_guards import VfGuards
 from agent.pods.vf_ipam import addresses
 from agent.pods.vf_needs import AddressPlugin, Card
 from agent.pods.vf_record import VfBefore, VfJournal, VfRecord, VfStage
 from agent.pods.vf_request import VfRequest
+from agent.pods.vf_return import has_pod, is_alive, take_back
+from agent.reconcile.loop import LoopStopped
+from maps.errors import MapsError
 
 log = logger(__name__)
 
 _replaced = msgspec.structs.replace
 # what can stand in the way of taking back; tried again later
 PATIENCE_S, AT_ONCE_S = 10.0, 0.5  # for a namespace that ends
-TROUBLES = (OSError, AgentError, PluginFailed)
+TROUBLES = (OSError, AgentError, MapsError, LoopStopped, PluginFailed)
 
 
 class Vfs:
     """The VFs that pods of one node have; called from a thread per request."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  each who does a part of the work
         self,
         card: Card,
         journal: VfJournal,
         ipam: AddressPlugin,
         files: VfFiles,
+        *,
+        guards: VfGuards,
         clock: Callable[[], int] = lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME),
     ) -> None:
         """*clock* gives nanoseconds by CLOCK_BOOTTIME."""
@@ -54,6 +61,7 @@ class Vfs:
         self._journal = journal
         self._ipam = ipam
         self._files = files
+        self._guards = guards
         self._clock = clock
         self._records: dict[str, VfRecord] = {}  # by PCI address
         self._unread: frozenset[str] = frozenset()  # addresses of VFs of which nobody knows what they were
@@ -61,19 +69,30 @@ class Vfs:
         self._busy: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()  # guards them
 
-    def restore(self) -> None:
-        """Take over what an earlier agent left; VFs of pods that are dead or half made come home."""
+    def restore(self) -> tuple[Attachment, ...]:
+        """Take over what an earlier agent left; VFs of pods that are dead or half made come home.
+
+        Returns those that policy and services are for; called once, before the loop starts.
+        """
         records, unread = self._journal.load()
         self._unread = frozenset(unread)
         self._records = {record.address: record for record in records}
         for record in records:
-            if record.stage is not VfStage.ADDED or not self._has_pod(record):
+            if record.stage is not VfStage.ADDED or not has_pod(self._card, record):
                 self._try_to_end(record.address)
+            elif (kept := self._guards.restore(record)) != record:
+                self._put(kept)
+        return self._guards.attachments()
 
     def all(self) -> tuple[VfRecord, ...]:
         """The VFs that pods have, or have had until a moment ago."""
         with self._lock:
             return tuple(self._records.values())
+
+    @property
+    def can_guard(self) -> bool:
+        """Whether policy and services can be had on VFs here."""
+        return self._guards.is_possible
 
     def find(self, key: AttachmentKey) -> VfRecord | None:
         """The VF of this attachment."""
@@ -132,48 +151,20 @@ class Vfs:
 
     def check(self, record: VfRecord) -> Iterator[str]:
         """What is not as ADD left it."""
-        try:
-            vf = self._card.look(record.address)
-        except (OSError, AgentError) as error:
-            yield str(error)
-            return
-        if record.kind is VfKind.DPDK:
-            if vf.driver != VFIO:
-                yield f"{record.address} is bound to {vf.driver or 'no driver'}, not {VFIO}"
-        else:
-            found = self._card.in_pod(record.address, record.netns, record.netns_cookie)
-            if found is None:
-                yield f"{record.address} is not in {record.netns}"
-            elif found.name != record.interface:
-                yield f"{record.address} is {found.name}, not {record.interface}"
-            elif not found.is_up:
-                yield f"{record.interface} is down"
-        if trouble := self._ipam.check(record):
-            yield trouble
+        return faults(self._card, self._ipam, self._guards, record)
 
     def collect(self) -> None:
         """Have the VFs of pods that are gone come home, and go on with what could not be done before."""
         for record in self.all():
             if self._is_busy(record.address):
                 continue  # whoever is at it ends it, and this thread has more to do than to wait
-            if record.stage is not VfStage.ADDED or not self._is_alive(record):
+            if record.stage is not VfStage.ADDED or not is_alive(self._card, record):
                 self._try_to_end(record.address)
 
     def problems(self, node: str) -> Iterator[Problem]:
         """Which VFs are given to no pod until they are right, and what the node lacks for those of pods."""
-        for address in sorted(self._unread):
-            text = "its record in the state directory cannot be read, so it is given to no pod; remove the file"
-            yield Problem("Node", ObjectName("", node), f"VF {address}", text)
-        for address, why in sorted(self._stuck.items()):
-            text = f"it is not yet what it was before a pod had it, and is given to no other: {why}"
-            yield Problem("Node", ObjectName("", node), f"VF {address}", text)
-        dpdk = [record for record in self.all() if record.kind is VfKind.DPDK and record.pod is not None]
-        if not dpdk or any(self._card.hugepages().values()):
-            return
-        for record in dpdk:
-            if record.pod is not None:
-                text = "the node has no huge pages, which DPDK wants; set vm.nr_hugepages, or hugepages= at boot"
-                yield Problem("Pod", record.pod, f"{record.interface} ({record.address})", text)
+        yield from unusable(self._unread, self._stuck, node)
+        yield from without_hugepages(self._card, self.all())
 
     def _begin(self, request: VfRequest) -> tuple[VfRecord, VfSpec, Vf]:
         """Look at the VF and have what it is on the disk, before anything of it changes."""
@@ -231,7 +222,8 @@ class Vfs:
         fail_points.reached("VF ADD moved")
         record = _replaced(record, mac=mac or "", mtu=mtu)
         given = self._ipam.add(record)
-        record = _replaced(record, given=given, stage=VfStage.ADDED)
+        record = self._guards.attach(_replaced(record, given=given, stage=VfStage.ADDED))
+        fail_points.reached("VF ADD guarded")
         if spec.kind is VfKind.NETDEV:
             self._card.configure(record.netns, record.netns_cookie, address, addresses(given))
         fail_points.reached("VF ADD addressed")
@@ -253,7 +245,7 @@ class Vfs:
         has = self._records.get(address)
         if has is None:
             return
-        if has.stage is VfStage.ADDED and self._is_alive(has):
+        if has.stage is VfStage.ADDED and is_alive(self._card, has):
             who = has.pod or has.container_id
             raise VfInUse(f"{address} is {has.interface} of {who}, which is still there")
         try:
@@ -278,7 +270,7 @@ class Vfs:
 
     def _end_present(self, address: str) -> None:
         record = self._records.get(address)
-        if record is None or (record.stage is VfStage.ADDED and self._has_pod(record)):
+        if record is None or (record.stage is VfStage.ADDED and has_pod(self._card, record)):
             return  # a DEL came meanwhile, and perhaps an ADD
         self._end(record, AT_ONCE_S)
 
@@ -309,7 +301,7 @@ class Vfs:
         except PluginFailed as error:
             unfreed = error
         fail_points.reached("VF DEL address")
-        self._take_back(record, patience_s)
+        take_back(self._card, self._guards, record, patience_s)
         self._files.remove(record)
         if unfreed is not None:
             raise unfreed
@@ -318,56 +310,6 @@ class Vfs:
             self._records.pop(record.address, None)
         fail_points.reached("VF DEL done")
         log.info("VF is what it was", **_names(record))
-
-    def _take_back(self, record: VfRecord, patience_s: float) -> None:
-        """Home, its driver, its PF's settings, its device: in this order nothing of the pod's meets the node's."""
-        address, before = record.address, record.before
-        try:
-            vf = self._card.look(address)
-        except DeviceRefused as error:
-            log.warning("VF is gone, with all that was set", vf=address, why=error)
-            return
-        if before.netdev is not None and vf.driver == before.driver:
-            self._card.bring_home(address, record.netns, record.netns_cookie, patience_s)
-        fail_points.reached("VF DEL home")
-        self._card.bind(address, before.driver, before.driver_override)
-        if before.group_file is not None:
-            self._card.restore_group_file(before.group, before.group_file)
-        fail_points.reached("VF DEL bound")
-        refused = tuple(self._reset(record))
-        fail_points.reached("VF DEL set")
-        if before.netdev is not None:
-            self._card.set_mac(address, before.netdev.mac)
-            self._card.restore_netdev(address, before.netdev)
-        fail_points.reached("VF DEL named")
-        if refused:  # with another pod's VLAN it is given to nobody
-            raise DeviceRefused(f"{address} is not as it was: {'; '.join(refused)}")
-
-    def _reset(self, record: VfRecord) -> Iterator[str]:
-        """Have the PF's settings as they were; what it refuses, each by itself."""
-        for change in changes(record.before.settings, self._card.look(record.address).settings):
-            try:
-                self._card.set(record.address, change)
-            except DeviceRefused as error:
-                if change == SetMac(NO_MAC):  # some drivers take no address back, and the next one stands in its place
-                    log.warning("a VF keeps the address that the PF has set", why=error, **_names(record))
-                else:
-                    yield str(error)
-
-    def _is_alive(self, record: VfRecord) -> bool:
-        """Whether the pod's namespace is there."""
-        try:
-            return self._card.netns_cookie(record.netns) == record.netns_cookie
-        except (NoSuchNetns, OSError):
-            return False
-
-    def _has_pod(self, record: VfRecord) -> bool:
-        """Whether the pod is there, and has it."""
-        if not self._is_alive(record):
-            return False
-        if record.kind is VfKind.DPDK:
-            return True
-        return self._card.in_pod(record.address, record.netns, record.netns_cookie) is not None
 
     def _put(self, record: VfRecord) -> None:
         self._journal.put(record)

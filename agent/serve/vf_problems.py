@@ -7,6 +7,7 @@ from agent.compile.subject import SubjectInputs
 from agent.compile.unprotected import Bypass, unprotected
 from agent.model.cluster import Cluster
 from agent.model.name import Problem
+from agent.model.vf import VfKind
 from agent.pods.vf_record import VfRecord
 from agent.pods.vfs import Vfs
 
@@ -27,12 +28,16 @@ class VfProblems:
         inputs = SubjectInputs(cluster.pods, cluster.namespaces, cluster.policies, cluster.cluster_policies)
         if records != self._records or not inputs.is_same(self._inputs):
             self._records, self._inputs = records, inputs
-            self._unprotected = _unprotected(records, inputs)
+            self._unprotected = _unprotected(records, inputs, is_possible=self._vfs.can_guard)
         return (*self._unprotected, *self._vfs.problems(self._node))
 
 
-def _unprotected(records: tuple[VfRecord, ...], inputs: SubjectInputs) -> tuple[Problem, ...]:
-    those = [Bypass(one.pod, one.interface, one.address) for one in records if one.pod is not None]
+def _unprotected(records: tuple[VfRecord, ...], inputs: SubjectInputs, *, is_possible: bool) -> tuple[Problem, ...]:
+    those = [
+        Bypass(one.pod, one.interface, one.address, _why(one, is_possible=is_possible), bool(one.slot) and is_possible)
+        for one in records
+        if one.pod is not None
+    ]
     if not those:
         return ()
     names = {one.pod for one in those}
@@ -41,3 +46,12 @@ def _unprotected(records: tuple[VfRecord, ...], inputs: SubjectInputs) -> tuple[
         sorted(those, key=lambda one: (one.pod, one.interface)),
         SubjectInputs(pods, inputs.namespaces, inputs.policies, inputs.cluster_policies),
     )
+
+
+def _why(record: VfRecord, *, is_possible: bool) -> str:
+    """Why the VF has no programs of ours; of one that has them it is not asked."""
+    if record.kind is VfKind.DPDK:
+        return "on vfio-pci"
+    if not is_possible:
+        return "on a kernel without tcx (Linux 6.6)"
+    return "without programs of ours since it was added" if record.given.get("ips") else "without addresses by ipam"

@@ -372,7 +372,7 @@ struct flow_key {
 	__be16 hi_port;
 	__u8 protocol;
 	__u8 beside;   /* 1: a flow whose ends are already those of a translated one's answers */
-	__u16 network; /* 0: the cluster's */
+	__u16 network; /* 0: as the node's devices see it; else the slot of the VF at which it is seen */
 };
 
 enum flow_flag {
@@ -661,7 +661,7 @@ enum attachment_flag {
  * nobody's.
  */
 struct attachment {
-	__u32 ifindex;	   /* the node's end of the veth; 0: nobody has the slot */
+	__u32 ifindex;	   /* the node's end of the veth; 0: none, for it is a VF, or nobody has the slot */
 	__u32 revision;	   /* another one when another has the slot, or when its flows are to be decided anew */
 	__u32 endpoint_id; /* the attachment's number */
 	mac_addr mac;	   /* of the pod's end */
@@ -680,6 +680,8 @@ struct steering_rule {
 };
 
 enum { STEERING_RULES = 16 }; /* of one interface */
+
+enum { OWN_ADDRESSES = 8 }; /* of a VF's interface, with that of its link */
 
 /* What became of a packet at such a program, by which it is counted. */
 enum steered {

@@ -87,4 +87,4 @@ def test_the_shipped_objects_are_those_of_the_shipped_sources(environment: Path)
 def test_every_program_is_shipped_and_loads(environment: Path) -> None:
     loaded = run(environment, "python", "-c", LOAD_EVERY_OBJECT).split()
     assert loaded == sorted(f"{path.stem}.o" for path in (CHECKOUT / "bpf").glob("*.bpf.c"))
-    assert {"sock.bpf.o", "tc_pod.bpf.o", "tc_uplink.bpf.o", "xdp.bpf.o", "xdp_pod.bpf.o"} <= {*loaded}
+    assert {"sock.bpf.o", "tc_pod.bpf.o", "tc_uplink.bpf.o", "tc_vf.bpf.o", "xdp.bpf.o", "xdp_pod.bpf.o"} <= {*loaded}

@@ -18,26 +18,32 @@ from agent.cni.socket import CniSocket
 from agent.cni.vf_commands import VfCommands
 from agent.ipam.pool import Ipam
 from agent.kernel.device.sriov import SriovCard
+from agent.kernel.device.vf_programs import VfPrograms
+from agent.kernel.programs.load import OfInterface
 from agent.model.cluster import Cluster
 from agent.model.network import NetworkRules
 from agent.pods import fail_points
 from agent.pods.attachments import boot_id
 from agent.pods.delegate import Delegates
 from agent.pods.journal import Journal
+from agent.pods.known import KnownAttachments
 from agent.pods.network_record import FOLDER, NetworkRecords
 from agent.pods.networks import Networks
 from agent.pods.plugin import Plugins
 from agent.pods.pods import Pods
 from agent.pods.veth import PodVeths
 from agent.pods.vf_files import VfFiles
+from agent.pods.vf_guards import VfGuards
 from agent.pods.vf_ipam import VfIpam
 from agent.pods.vf_record import VfJournal
 from agent.pods.vfs import Vfs
 from maps import paths
+from tests.agent.kernel.device.vf_maps import VfMaps
 from tests.fastpath.cards import run
 from tests.netns.cni_server import FakeLoop
 
 PLUGINS = Path("/usr/lib/cni")  # Debian's containernetworking-plugins
+PINS = Path("/sys/fs/bpf/sluiceway")
 STATE, RUN = Path("/run/state"), Path("/run/sluiceway")
 DIED = 9
 Answer = tuple[int, dict[str, Any]]
@@ -48,6 +54,8 @@ class AgentNode:
     """A node."""
 
     pods: set[str] = field(default_factory=set)
+    maps: VfMaps = field(default_factory=lambda: VfMaps(PINS / "one/maps"))
+    programs: OfInterface | None = None  # on VFs; None: as on a kernel without tcx, for what has no use for them
     server: CniSocket | None = None
     cluster: Cluster = field(default_factory=Cluster)  # has definitions of further networks
     given: Mapping[str, Sequence[str]] = field(default_factory=dict)  # devices that each pod has, by resource
@@ -56,8 +64,10 @@ class AgentNode:
         """A new agent over the same kernel and disk, which has taken over what it finds."""
         ipam = Ipam(lambda: (ip_network("10.77.1.0/24"),))
         veths = PodVeths(lambda: (1400,), lambda _: ((), ()))
-        pods = Pods(loop=FakeLoop(), journal=Journal(STATE / "attachments", boot_id()), ipam=ipam, veths=veths)
-        vfs = Vfs(SriovCard(), VfJournal(STATE, boot_id()), VfIpam(Plugins(PLUGINS)), VfFiles(RUN))
+        journal, known = Journal(STATE / "attachments", boot_id()), KnownAttachments()
+        pods = Pods(loop=FakeLoop(), journal=journal, ipam=ipam, veths=veths, known=known)
+        guards = VfGuards(known, self.maps, VfPrograms(self.programs, PINS / "vfs"))
+        vfs = Vfs(SriovCard(), VfJournal(STATE, boot_id()), VfIpam(Plugins(PLUGINS)), VfFiles(RUN), guards=guards)
         own = OwnInterfaces(pods, ipam, (veths.faults,), VfCommands(vfs))
         records, delegates = NetworkRecords(STATE / FOLDER), Delegates(Plugins(PLUGINS), InProcess(own))
         networks = Networks(records, delegates, lambda *_: None, lambda _: True)

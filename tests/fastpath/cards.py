@@ -55,8 +55,8 @@ def set_up(vfs: int) -> tuple[Pf, ...]:
         (DEVICES / address / "sriov_drivers_autoprobe").write_text("1")
         for number, function in enumerate(functions):
             Path("/sys/bus/pci/drivers_probe").write_text(function)
-            wait_for(f"{function} has a device", partial(_devices, function))
-            (name,) = _devices(function)
+            wait_for(f"{function} has a device", partial(devices_of, function))
+            (name,) = devices_of(function)
             run("ip", "link", "set", name, "name", f"vf{letter}{number}", "mtu", "1400")
             run("ip", "link", "property", "add", "dev", f"vf{letter}{number}", "altname", f"card-{letter}-{number}")
         cards.append(Pf(address, device, functions))
@@ -71,7 +71,7 @@ def snapshot(pf: Pf) -> dict[str, Any]:
             "pf": {key: value for key, value in told["vfinfo_list"][number].items() if key != "stats"},
             "driver": driver(function),
             "override": (DEVICES / function / "driver_override").read_text().strip(),
-            "devices": [_device(name) for name in _devices(function)],
+            "devices": [_device(name) for name in devices_of(function)],
         }
         for number, function in enumerate(pf.vfs)
     }
@@ -94,7 +94,8 @@ def group(function: str) -> str:
     return (DEVICES / function / "iommu_group").readlink().name
 
 
-def _devices(function: str) -> list[str]:
+def devices_of(function: str) -> list[str]:
+    """The names of a VF's devices on the node."""
     folder = DEVICES / function / "net"
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
@@ -141,13 +142,13 @@ def bind(function: str, name: str) -> None:
     Path("/sys/bus/pci/drivers_probe").write_text(function)
     wait_for(f"{function} is {name}'s", lambda: driver(function) == name)
     if name != "vfio-pci":
-        wait_for(f"{function} has a device", lambda: _devices(function))
+        wait_for(f"{function} has a device", lambda: devices_of(function))
         (DEVICES / function / "driver_override").write_text("\n")
 
 
 def name(function: str, was: dict[str, Any]) -> None:
     """Have its new device be as its old one."""
-    (new,) = _devices(function)
+    (new,) = devices_of(function)
     run("ip", "link", "set", new, "name", was["name"], "address", was["mac"], "mtu", str(was["mtu"]))
     for altname in was["altnames"]:
         run("ip", "link", "property", "add", "dev", was["name"], "altname", altname)

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,45 +21,15 @@ from agent.model.network import NETWORKS, NetworkDefinition
 from agent.pods import fail_points
 from agent.pods.delegate import DEVICE_INFO
 from agent.pods.network_record import FOLDER, read
-from agent.pods.vfs import Vfs
-from tests.fastpath import cards
+from tests.fastpath import cards, guards
 from tests.fastpath.agent_node import RUN, STATE, AgentNode, stdin
-from tests.fastpath.cards import Pf, run, wait_for
+from tests.fastpath.cards import run, wait_for
+from tests.fastpath.site import IPAM, Guest
 
 VFS = 3  # of each card
-IPAM = {"type": "host-local", "dataDir": "/run/host-local", "subnet": "10.9.0.0/24", "routes": [{"dst": "10.8.0.0/16"}]}
 MACS = ("02:00:00:00:00:0a", "02:00:00:00:00:0b")
 CONFIG, TRY_LATER, ENVIRONMENT = 7, 11, 4
 NOBODY = 65534
-
-
-@dataclass
-class Guest:
-    """The cards, a node, and what was before."""
-
-    first: Pf
-    second: Pf
-    node: AgentNode = field(default_factory=AgentNode)
-    before: list[dict[str, Any]] = field(default_factory=list)
-    vfs: Vfs | None = None
-
-    def now(self) -> list[dict[str, Any]]:
-        """How the VFs are."""
-        return [cards.snapshot(self.first), cards.snapshot(self.second)]
-
-    def restored(self, after: str) -> None:
-        """All is as before the first pod, and nothing of ours is left."""
-        now = self.now()
-        for was, is_now in zip(self.before, now, strict=True):
-            for function, told in was.items():
-                assert told == is_now[function], f"after {after}: {function} was {told} and is {is_now[function]}"
-        left = [str(path) for folder in (STATE / "vfs", RUN / "vf") for path in folder.rglob("*.json")]
-        assert not left, f"after {after}: left {left}"
-        assert not list(Path("/run/host-local").glob("*/10.*")), f"after {after}: addresses are taken"
-
-    def definition(self, function: str, **more: Any) -> dict[str, Any]:
-        """A network of the first pod's."""
-        return {"kind": "sriov", "deviceID": function, "ipam": IPAM, **more}
 
 
 def main() -> int:
@@ -72,7 +41,7 @@ def main() -> int:
     print(f"cards are ready after {time.monotonic() - began:.1f} s", flush=True)
     guest.vfs = guest.node.start()
     failures = []
-    tests = (netdev, isolation, own_devices, refusals, bad_values, dead_pods, vfio, further, crashes)
+    tests = (guarded, netdev, isolation, own_devices, refusals, bad_values, dead_pods, vfio, further, crashes)
     for test in tests:
         failures += tried(test.__name__, partial(test, guest))
         for name in tuple(guest.node.pods):  # of one that failed
@@ -92,6 +61,21 @@ def tried(what: str, do: Callable[[], None]) -> list[str]:
         return [what]
     print(f"{what}: passed in {time.monotonic() - began:.1f} s", flush=True)
     return []
+
+
+def guarded(guest: Guest) -> None:
+    """Policy and a service hold on VFs, whatever their pods do, and nothing of it is on a VF that is at home."""
+    node = guest.node
+    node.stop()
+    with guards.loaded() as programs:
+        node.programs = programs
+        node.start()
+        guards.try_policy(node, guest)
+        guest.restored("VFs with programs")
+        guards.try_crashes(node, guest)
+        node.stop()
+        node.programs = None
+    guest.vfs = node.start()
 
 
 def netdev(guest: Guest) -> None:

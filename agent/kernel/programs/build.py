@@ -23,9 +23,11 @@ from maps import paths
 
 log = logger(__name__)
 
-NAMES = ("sock", "tc_pod", "tc_uplink", "xdp", "gc", "flow_table", "xdp_pod")
+NAMES = ("sock", "tc_pod", "tc_uplink", "xdp", "gc", "flow_table", "xdp_pod", "tc_vf")
 FLOW_TABLE = "flow_table"  # of them the one that is loaded when Python writes flows (maps/flow_table.py)
 XDP_POD = "xdp_pod"  # and the one that is loaded for each interface with AF_XDP (agent/kernel/device/afxdp.py)
+TC_VF = "tc_vf"  # and for each VF in a pod, onto the node's maps (agent/kernel/device/vf_programs.py)
+LATER = frozenset({FLOW_TABLE, XDP_POD, TC_VF})  # none of them is loaded at the start
 FLAGS = "cflags"  # clang's response file, beside the sources
 KEY = "key"  # file beside shipped objects
 UNFINISHED = ".new-"  # how a folder begins in which something is being compiled

@@ -6,7 +6,9 @@ made and pinned. Conntrack GC is begun by hand, once per load.
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from agent.errors import AgentError
@@ -21,6 +23,28 @@ log = logger(__name__)
 GC_START = "gc_start"
 # a busy machine was seen to refuse the timer once; the kernel makes its memory without waiting for any
 GC_TRIES, GC_PAUSE_S = 50, 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class OfInterface:
+    """An object that each interface loads for itself, onto the node's maps."""
+
+    path: Path
+    generation: Generation
+    sizes: Mapping[str, int]
+    constants: Mapping[str, int]
+
+    @contextmanager
+    def loaded(self, own: Mapping[str, int | bytes]) -> Iterator[Object]:
+        """The object with an interface's *own* constants; what is not attached in the block is gone after it.
+
+        Raises:
+            MapsError: the kernel refused.
+        """
+        with Object.open(self.path) as opened:
+            _prepare(opened, self.generation, self.sizes, {**self.constants, **own})
+            opened.load()
+            yield opened
 
 
 class Loaded:
@@ -50,6 +74,10 @@ class Loaded:
             raise
         log.debug("programs loaded", programs=len(self.programs), generation=generation.name)
 
+    def of_interface(self, path: Path, sizes: Mapping[str, int]) -> OfInterface:
+        """An object for each of many interfaces, with the constants and maps of these programs."""
+        return OfInterface(path, self.generation, sizes, self._constants)
+
     def start_gc(self) -> None:
         """Have the kernel end old flows from now on, every second, without us.
 
@@ -73,13 +101,20 @@ class Loaded:
     def _load(self, path: Path, sizes: Mapping[str, int]) -> None:
         opened = Object.open(path)
         self._objects.append(opened)
-        elements = flow_arrays.elements(sizes)
-        for name in elements.keys() & set(opened.maps()):
-            opened.resize(name, elements[name])
-        self.generation.adopt(opened)
-        opened.set_constants(self._constants)
+        _prepare(opened, self.generation, sizes, self._constants)
         opened.load()
         if abi.FLOW_SEEDS.name in opened.maps():
             flow_arrays.draw_seed(opened.map_fd(abi.FLOW_SEEDS.name))
         self.generation.keep(opened)
         self.programs |= {name: opened.program_fd(name) for name in opened.programs()}
+
+
+def _prepare(
+    opened: Object, generation: Generation, sizes: Mapping[str, int], constants: Mapping[str, int | bytes]
+) -> None:
+    """Have an object take the maps that there are, in their sizes, and its constants."""
+    elements = flow_arrays.elements(sizes)
+    for name in elements.keys() & set(opened.maps()):
+        opened.resize(name, elements[name])
+    generation.adopt(opened)
+    opened.set_constants(constants)

@@ -11,7 +11,7 @@ from agent.kernel.programs.attach import Hooks
 from agent.kernel.programs.features import Features, System, features
 from agent.kernel.programs.generation import Move, begin
 from agent.kernel.programs.hooks import XDP
-from agent.kernel.programs.load import Loaded
+from agent.kernel.programs.load import Loaded, OfInterface
 from agent.kernel.programs.sizes import memory_bytes, sizes
 from agent.kernel.programs.xdp import XdpLinks
 from agent.log import logger
@@ -37,6 +37,8 @@ class Started:
     sysctls: Sysctls
     moved: Event  # set once all links hold these programs
     xdp_pod: Path  # the object that each interface with AF_XDP has for itself
+    pins: PinRoot
+    tc_vf: OfInterface | None  # and each VF in a pod; None: the kernel has no tcx
 
 
 def claim(options: Options, pins: PinRoot) -> Features:
@@ -67,7 +69,7 @@ def start(options: Options, pins: PinRoot, found: Features) -> Started:
     entries = sizes(options, memory_bytes(MEMINFO.read_text()), os.cpu_count() or 1)
     move = begin(pins, entries, objects[build.FLOW_TABLE])
     moved = Event()
-    used = {name: path for name, path in objects.items() if name not in {build.FLOW_TABLE, build.XDP_POD}}
+    used = {name: path for name, path in objects.items() if name not in build.LATER}
     loaded = Loaded(used, move.new, entries, _modes(options))
     hooks = Hooks(pins.links, loaded.programs, tcx=found.tcx)
     if move.is_needed:
@@ -86,7 +88,8 @@ def start(options: Options, pins: PinRoot, found: Features) -> Started:
         for generation in (move.new, *move.old):
             _forget_sockets(generation)
     xdp = XdpLinks(pins.links, loaded.programs[XDP], hooks.lock)
-    return Started(loaded, hooks, xdp, move, sysctls, moved, objects[build.XDP_POD])
+    tc_vf = loaded.of_interface(objects[build.TC_VF], entries) if found.tcx else None
+    return Started(loaded, hooks, xdp, move, sysctls, moved, objects[build.XDP_POD], pins, tc_vf)
 
 
 def _modes(options: Options) -> dict[str, int]:

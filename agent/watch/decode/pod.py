@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from agent.model.network import DEFAULT_NETWORK, NETWORKS
 from agent.model.node import UNPROTECTED, Pod
 from agent.watch.decode.kind import Content, Context, Decoded, Kind
-from agent.watch.decode.pod_object import ENDED, POD_OBJECT, ips, named_ports
+from agent.watch.decode.pod_object import ENDED, POD_OBJECT, drops_raw, ips, named_ports
 from agent.watch.decode.reader import Reader
 from agent.watch.decode.routed_range import ROUTED_FIELD, routed_ranges
 
@@ -30,6 +30,7 @@ def _decode(content: Content, context: Context) -> Decoded:
             ports=named_ports(read, found),
             unprotected=_unprotected(found.metadata.annotations or {}),
             networks=_networks(found.metadata.annotations or {}),
+            drops_raw=bool(found.spec.containers) and drops_raw(found),
         )
     )
 

@@ -11,6 +11,7 @@ from agent.watch.decode.objects import Metadata
 from agent.watch.decode.reader import Reader
 
 ENDED = ("Succeeded", "Failed")  # phases; the pod's address is in the API still, and another pod may have it already
+RAW = frozenset({"NET_RAW", "ALL"})  # capabilities
 SIDECAR = "Always"  # restartPolicy of a container among initContainers that runs on beside the others
 
 
@@ -22,11 +23,26 @@ class _Port(Struct, rename="camel", frozen=True):
     container_port: int | None = None
 
 
+class _Capabilities(Struct, frozen=True):
+    """``securityContext.capabilities`` of a container."""
+
+    add: list[str] | None = None
+    drop: list[str] | None = None
+
+
+class _SecurityContext(Struct, frozen=True):
+    """``securityContext`` of a container."""
+
+    capabilities: _Capabilities | None = None
+    privileged: bool | None = None
+
+
 class _Container(Struct, rename="camel", frozen=True):
     """``spec.containers[]`` and ``spec.initContainers[]`` of a Pod."""
 
     ports: list[_Port] | None = None
     restart_policy: str | None = None
+    security_context: _SecurityContext | None = None
 
 
 class _Spec(Struct, rename="camel", frozen=True):
@@ -79,6 +95,21 @@ def named_ports(read: Reader, pod: PodObject) -> tuple[ContainerPort, ...]:
         ]
     )
     return read.shared.one(tuple(found))
+
+
+def drops_raw(pod: PodObject) -> bool:
+    """Whether no container has ``NET_RAW``, which runtimes give to those that do not drop it."""
+    return all(map(_drops_raw, (*(pod.spec.containers or ()), *(pod.spec.init_containers or ()))))
+
+
+def _drops_raw(container: _Container) -> bool:
+    context = container.security_context
+    if context is None or context.privileged or context.capabilities is None:
+        return False
+    added, dropped = (
+        {name.upper() for name in names or ()} for names in (context.capabilities.add, context.capabilities.drop)
+    )
+    return bool(RAW & dropped) and not RAW & added
 
 
 def _named(

@@ -78,7 +78,7 @@ static __always_inline bool ct_delete_entries(const struct flow_key *key, const 
 	if (!flow_note(entry, f->serial, 0, FLOW_ENDED))
 		return false;
 	if (flow_has_pair(f->flags)) {
-		flow_pair_key(f, key->protocol, pair);
+		flow_pair_key_of(f, key, pair);
 		flow_delete(pair);
 	}
 	flow_delete(key);

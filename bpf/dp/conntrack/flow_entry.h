@@ -4,6 +4,7 @@
 #define SLUICEWAY_FLOW_ENTRY_H
 
 #include "dp/conntrack/flow_table.h"
+#include "dp/endpoint/interface.h"
 
 /* What makes a connection's end; each half of a pair sees its own direction's. */
 enum { FLOW_ENDS = FLOW_RESET | FLOW_FIN_ORIGIN | FLOW_FIN_REPLY };
@@ -21,7 +22,7 @@ static __always_inline bool ends_key(const ip_addr *src, __be16 sport, const ip_
 	key->hi_port = src_hi ? sport : dport;
 	key->protocol = protocol;
 	key->beside = 0;
-	key->network = 0;
+	key->network = own_slot;
 	return src_hi;
 }
 
@@ -103,11 +104,18 @@ static __always_inline bool flow_has_pair(__u32 flags)
 	return flags & FLOW_FORWARD || (flags & (FLOW_REVERSE | FLOW_DSR)) == FLOW_REVERSE;
 }
 
-/* The key of a pair's other entry. */
+/* The key of a pair's other entry, as it is seen here. */
 static __always_inline void flow_pair_key(const struct flow *f, __u8 protocol, struct flow_key *key)
 {
 	ends_key(&f->to_src, f->to_sport, &f->to_dst, f->to_dport, protocol, key);
 	key->beside = f->flags & FLOW_BESIDE && f->flags & FLOW_REVERSE;
+}
+
+/* The same beside a key that may be seen elsewhere: for who meets all flows. */
+static __always_inline void flow_pair_key_of(const struct flow *f, const struct flow_key *known, struct flow_key *key)
+{
+	flow_pair_key(f, known->protocol, key);
+	key->network = known->network;
 }
 
 #endif

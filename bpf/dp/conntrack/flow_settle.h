@@ -25,7 +25,7 @@ static __always_inline bool settle_is_pair(struct scratch *work)
 {
 	if (!flow_has_pair(work->found.flags))
 		return false;
-	flow_pair_key(&work->found, work->key.protocol, &work->half);
+	flow_pair_key_of(&work->found, &work->key, &work->half);
 	return flow_key_is(&work->half, &work->key);
 }
 
@@ -51,7 +51,7 @@ __noinline int settle_end(void)
 	if (!entry || !flow_note(entry, work->found.serial, 0, FLOW_ENDED))
 		return false;
 	if (flow_has_pair(work->found.flags)) {
-		flow_pair_key(&work->found, work->key.protocol, &work->other);
+		flow_pair_key_of(&work->found, &work->key, &work->other);
 		entry = flow_find(&work->other);
 		if (entry && flow_read(entry, &work->other, &work->found) && settle_is_pair(work))
 			flow_delete(&work->other);
@@ -69,7 +69,7 @@ __noinline int settle_is_half(void)
 
 	if (!work || !flow_has_pair(work->flow.flags))
 		return false;
-	flow_pair_key(&work->flow, work->key.protocol, &work->other);
+	flow_pair_key_of(&work->flow, &work->key, &work->other);
 	entry = flow_find(&work->other);
 	if (!entry || !flow_read(entry, &work->other, &work->found))
 		return false;

@@ -131,7 +131,7 @@ static __always_inline void gc_flow(struct gc_timer *s, struct flow_entry *entry
 	if (flow_has_pair(flags)) {
 		struct flow *pair;
 
-		flow_pair_key(f, key->protocol, &s->other);
+		flow_pair_key_of(f, key, &s->other);
 		pair = flow_find(&s->other);
 		if (pair && flags & FLOW_REVERSE)
 			return;

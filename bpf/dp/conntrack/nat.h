@@ -13,14 +13,14 @@
 
 /*
  * Is what a pod sends to an address to leave under the node's? It is in no range of the cluster's, or of another node's, where
- * nobody knows whom a pod of this node routes for.
+ * nobody knows whom a pod of this node routes for. Not by a VF, to which nobody would send the node's answers.
  */
 static __noinline bool is_masqueraded_to(const ip_addr *dst, const struct peer_location *from)
 {
 	const struct node *n = node_now();
 	struct prefix *prefix;
 
-	if (!n || !(n->flags & NODE_MASQUERADE) || addr_is_zero(addr_is_v4(dst) ? &n->addr4 : &n->addr6))
+	if (IS_AT_VF || !n || !(n->flags & NODE_MASQUERADE) || addr_is_zero(addr_is_v4(dst) ? &n->addr4 : &n->addr6))
 		return false;
 	prefix = prefix_find(dst);
 	if (!prefix || !(prefix->flags & PREFIX_NO_MASQUERADE))
@@ -63,7 +63,7 @@ static __always_inline bool is_masqueraded_always(const struct scratch *work, bo
 {
 	const struct node *n = node_now();
 
-	return !external && work->sender.slot && n && n->flags & NODE_MASQUERADE_ALL;
+	return !IS_AT_VF && !external && work->sender.slot && n && n->flags & NODE_MASQUERADE_ALL;
 }
 
 /*

@@ -210,7 +210,7 @@ static __always_inline bool shortcut_keep(const struct packet *p, const struct f
 {
 	struct shortcut *s;
 
-	if (!f->ends[0].slot || !f->ends[1].slot)
+	if (IS_AT_VF || !f->ends[0].slot || !f->ends[1].slot)
 		return false;
 	if (f->ends[0].slot == f->ends[1].slot && !flow_translates(f, src_hi))
 		return false; /* by a range that has become the sender's own: is_routed_back() */

@@ -77,7 +77,7 @@ static __always_inline enum drop_reason snat_choose(ctx_t *ctx, struct scratch *
 	struct nat_pair *pair = &work->pair;
 	const struct node *n = node_now();
 
-	if (!n)
+	if (!n || IS_AT_VF) /* a pod that asks itself through a VF */
 		return DROP_NAT_ADDRESS;
 	pair->mapping.src = work->packet.flags & PACKET_V4 ? n->addr4 : n->addr6;
 	pair->way = 0;

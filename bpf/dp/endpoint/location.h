@@ -7,6 +7,7 @@
 #define SLUICEWAY_LOCATION_H
 
 #include "dp/endpoint/endpoint.h"
+#include "dp/endpoint/interface.h"
 #include "dp/endpoint/prefix.h"
 #include "dp/packet/scratch.h"
 
@@ -156,17 +157,21 @@ static __noinline void location_ask(const ip_addr *addr, struct peer_location *p
 	known->revision = revision;
 }
 
-/* Finds where an address is. */
+/* Finds where an address is. What a VF has itself, its own programs alone know. */
 static __always_inline void location_of(const ip_addr *addr, struct peer_location *peer)
 {
 	const struct location *known = location_at(addr);
 	const struct node *n = node_now();
 
-	if (n && known && known->revision == n->revision && addr_equal(&known->addr, addr) &&
-	    location_holds(&known->peer))
+	if (IS_AT_VF && is_own_address(addr)) {
+		memset(peer, 0, sizeof(*peer));
+		location_attach(own_slot, peer);
+	} else if (n && known && known->revision == n->revision && addr_equal(&known->addr, addr) &&
+		   location_holds(&known->peer)) {
 		*peer = known->peer;
-	else
+	} else {
 		location_ask(addr, peer);
+	}
 }
 
 /* Is it a service's address that leads in from outside, or one of the cluster alone, or kept for services? */
@@ -199,13 +204,19 @@ static __always_inline bool is_behind_pod(const struct peer_location *peer)
 	return peer->remote_id == REMOTE_BEHIND;
 }
 
+/* Is the packet at an attachment's device? A VF's programs are on their own alone. */
+static __always_inline bool is_at_device(const ctx_t *ctx, const struct peer_location *from, const struct attachment *a)
+{
+	return IS_AT_VF ? from->slot == own_slot : a->ifindex == ctx_ifindex(ctx);
+}
+
 /* Has the pod behind the device sent this under its own name, or for somebody that it routes for? */
 static __always_inline enum drop_reason check_source(ctx_t *ctx, const struct peer_location *from)
 {
 	const struct attachment *a = location_attachment(from);
 	struct ethhdr *eth = ctx_data(ctx);
 
-	if (!a || a->ifindex != ctx_ifindex(ctx))
+	if (!a || !is_at_device(ctx, from, a))
 		return DROP_SOURCE_ADDRESS;
 	if ((void *)(eth + 1) > ctx_end(ctx))
 		return DROP_SHORT_PACKET;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * What a pod may say of neighbours on the link to its node: of itself alone, and asked. Its node would note all else, until
+ * What a pod may say of neighbours on the link to its node, or on its VF's: of itself alone, and to its node asked. Its node would note all else, until
  * the table that all pods and uplinks share is full (ARP: RFC 826; neighbour discovery: RFC 4861).
  */
 #ifndef SLUICEWAY_NEIGHBOR_H
@@ -71,7 +71,10 @@ static __always_inline bool is_frames_mac(ctx_t *ctx, const mac_addr *mac)
 	return (void *)(eth + 1) <= ctx_end(ctx) && mac_equal((const mac_addr *)eth->h_source, mac);
 }
 
-/* A request or an answer under the pod's own MAC and address; one for the own address is nobody's question. */
+/*
+ * A request or an answer under the pod's own MAC and address; one for the own address is nobody's question on a veth, and tells a VF's
+ * neighbours where the address is now.
+ */
 __noinline int check_arp(ctx_t *ctx)
 {
 	mac_addr mac;
@@ -85,7 +88,9 @@ __noinline int check_arp(ctx_t *ctx)
 		return DROP_ARP;
 	mac = arp.sender_mac;
 	sender = addr_v4(arp.sender);
-	return arp.sender != arp.target && is_frames_mac(ctx, &mac) && is_pods_own(ctx, &sender) ? DROP_NONE : DROP_ARP;
+	if (!IS_AT_VF && arp.sender == arp.target)
+		return DROP_ARP;
+	return is_frames_mac(ctx, &mac) && is_pods_own(ctx, &sender) ? DROP_NONE : DROP_ARP;
 }
 
 /* Is each link-layer address in the options, from an offset on, the frame's own; or is there none, where none may be? */
@@ -125,8 +130,9 @@ static __always_inline bool nd_holds(ctx_t *ctx, const struct packet *p, __u8 ty
 	case ND_SOLICITATION:
 		return nd_options_hold(ctx, p, p->l4 + sizeof(nd), has_source);
 	case ND_ADVERTISEMENT:
-		return has_source && !addr_is_multicast(&p->dst) && ctx_load(ctx, p->l4, &nd, sizeof(nd)) &&
-		       is_pods_own(ctx, &nd.target) && nd_options_hold(ctx, p, p->l4 + sizeof(nd), true);
+		return has_source && (IS_AT_VF || !addr_is_multicast(&p->dst)) &&
+		       ctx_load(ctx, p->l4, &nd, sizeof(nd)) && is_pods_own(ctx, &nd.target) &&
+		       nd_options_hold(ctx, p, p->l4 + sizeof(nd), true);
 	}
 	return false;
 }

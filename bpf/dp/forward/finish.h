@@ -5,7 +5,7 @@
 
 #include "dp/forward/deliver.h"
 #include "dp/packet/drop.h"
-#include "dp/reply/refuse.h"
+#include "dp/reply/rejected.h"
 #include "dp/reply/too_big.h"
 
 /*
@@ -25,41 +25,19 @@ static __always_inline enum drop_reason answer_too_big(ctx_t *ctx, struct packet
 }
 
 /*
- * Is the sender of what policy denies told so? A pod that nobody knows yet may hear of nothing, and what the stack sends to a pod
- * came from where the pod's device does not lead.
- */
-static __always_inline bool is_rejected(ctx_t *ctx, struct packet *p, enum hook hook, enum drop_reason why)
-{
-	const struct node *n = node_now();
-
-	if (hook == HOOK_POD_EGRESS || (why != DROP_POLICY_INGRESS && why != DROP_POLICY_EGRESS))
-		return false;
-	return n && n->flags & NODE_POLICY_REJECT && refuse(ctx, p);
-}
-
-/*
  * Answers a packet that is dropped, where its sender is to hear of it, back by the device where the packet is. Returns why it
  * is dropped: one that is answered has another reason than one that cannot be. Sets the packet's is_answered.
  */
 __noinline int answer(ctx_t *ctx, int why)
 {
 	struct scratch *work = scratch();
-	struct forward *to;
-	struct packet *p;
-	bool told = true;
 
 	if (!work)
 		return why;
-	p = &work->packet;
-	to = &work->forward;
-	if (why == DROP_NO_BACKEND || why == DROP_NO_SERVICE)
-		told = refuse(ctx, p);
-	if (!told)
-		why = why == DROP_NO_BACKEND ? DROP_NO_BACKEND_SILENT : DROP_NO_SERVICE_SILENT;
-	if (why == DROP_TOO_BIG)
-		why = answer_too_big(ctx, p, to);
-	to->is_answered = why == DROP_NO_BACKEND || why == DROP_NO_SERVICE || why == DROP_TOO_BIG ||
-			  is_rejected(ctx, p, to->hook, why);
+	if (why != DROP_TOO_BIG)
+		return answer_refused(ctx, work, why);
+	why = answer_too_big(ctx, &work->packet, &work->forward);
+	work->forward.is_answered = why == DROP_TOO_BIG;
 	return why;
 }
 

@@ -70,14 +70,19 @@ static __always_inline enum drop_reason policy_judge(struct scratch *work, const
 	return DROP_NONE;
 }
 
-/* Is it this node that asks? It always reaches its pods, by whichever of its addresses. */
+/*
+ * Is it this node that asks? It always reaches its pods, by whichever of its addresses; but not by the wire, where anybody may have
+ * them.
+ */
 static __always_inline bool is_own_node(const struct policy_question *q)
 {
+	if (IS_AT_VF)
+		return false;
 	return q->client_at.remote_id == REMOTE_SELF || addr_is_loopback(&q->client);
 }
 
 /*
- * Judges the question in this CPU's scratch. A pod always reaches itself. Who is at a slot that is another's by now may do
+ * Judges the question in this CPU's scratch, as far as programs here speak for the ends. A pod always reaches itself. Who is at a slot that is another's by now may do
  * nothing: what it may is said under the new revision.
  */
 __noinline int policy_check(void)
@@ -90,12 +95,12 @@ __noinline int policy_check(void)
 	if (!work)
 		return DROP_POLICY_UNKNOWN;
 	q = &work->question;
-	if (q->client_at.slot) {
+	if (is_judged_here(q->client_at.slot)) {
 		client = pod_policy_at(&q->client_at);
 		if (!client || client->egress == RULES_UNKNOWN)
 			return DROP_POLICY_UNKNOWN;
 	}
-	if (q->server_at.slot) {
+	if (is_judged_here(q->server_at.slot)) {
 		server = pod_policy_at(&q->server_at);
 		if (!server || server->ingress == RULES_UNKNOWN)
 			return DROP_POLICY_UNKNOWN;
@@ -120,12 +125,12 @@ static __always_inline bool policy_concerns(const struct peer_location *client, 
 
 	if (!policy_is_on())
 		return false;
-	if (client->slot) {
+	if (is_judged_here(client->slot)) {
 		pod = pod_policy_at(client);
 		if (!pod || pod->egress != RULES_NONE)
 			return true;
 	}
-	if (!server->slot)
+	if (!is_judged_here(server->slot))
 		return false;
 	pod = pod_policy_at(server);
 	return !pod || pod->ingress != RULES_NONE;

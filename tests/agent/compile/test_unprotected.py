@@ -14,8 +14,12 @@ from tests.dpctl.node import labelled
 
 NAME = ObjectName("shop", "web")
 POD = Pod(NAME, labels=(("app", "web"),))
-THOSE = (Bypass(NAME, "net1", "0000:03:02.0"), Bypass(NAME, "net2", "0000:03:02.1"))
+THOSE = (
+    Bypass(NAME, "net1", "0000:03:02.0", "on vfio-pci"),
+    Bypass(NAME, "net2", "0000:03:02.1", "without addresses by ipam"),
+)
 SELECTING = Policy(ObjectName("shop", "deny"), PodPeer(labelled(app="web"), namespace="shop"), ingress=())
+LEAVING = Policy(ObjectName("shop", "leaving"), PodPeer(labelled(app="web"), namespace="shop"), egress=())
 ELSEWHERE = Policy(ObjectName("shop", "other"), PodPeer(labelled(app="teapot"), namespace="shop"), ingress=())
 
 
@@ -46,8 +50,30 @@ def test_the_policies_are_named_and_not_all_of_many() -> None:
     (one, _) = unprotected(THOSE, SubjectInputs({NAME: POD}, {}, {policy.name: policy for policy in many}, {}))
     assert "p0" in one.text
     assert "and 2 more" in one.text
-    assert "0000:03:02.0" in one.text
+    assert "(0000:03:02.0) is a VF on vfio-pci, whose packets no policy sees" in one.text
 
 
 def test_a_pod_that_the_api_does_not_have_is_not_told() -> None:
     assert unprotected(THOSE, SubjectInputs({}, {}, {SELECTING.name: SELECTING}, {})) == ()
+
+
+@pytest.mark.parametrize(
+    ("policies", "drops_raw", "expected"),
+    [
+        pytest.param((LEAVING,), False, True, id="egress rules, and NET_RAW"),
+        pytest.param((LEAVING,), True, False, id="egress rules, without"),
+        pytest.param((SELECTING,), False, False, id="what comes in is judged whoever sends"),
+    ],
+)
+def test_raw_packets_go_past_the_egress_rules_of_a_guarded_vf(
+    policies: tuple[Policy, ...],
+    drops_raw: bool,  # noqa: FBT001
+    expected: bool,  # noqa: FBT001
+) -> None:
+    inputs = SubjectInputs(
+        {NAME: replace(POD, drops_raw=drops_raw)}, {}, {policy.name: policy for policy in policies}, {}
+    )
+    found = unprotected([Bypass(NAME, "net1", "0000:03:02.0", "", is_guarded=True)], inputs)
+    assert ["NET_RAW may send past the egress rules of NetworkPolicy shop/leaving" in one.text for one in found] == (
+        [True] if expected else []
+    )

@@ -9,14 +9,18 @@ from agent.cni.vf_commands import VfCommands
 from agent.compile.vf import Change, SetMac, done
 from agent.kernel.device.pci import DeviceRefused, GroupFile
 from agent.kernel.device.sriov import PodAddresses
+from agent.model.attachment import Attachment
 from agent.model.vf import NO_MAC, IommuGroup, LinkState, NodeOwner, Vf, VfNetdev, VfSettings, VlanProtocol
 from agent.netlink.netns import NoSuchNetns
 from agent.pods.errors import NoFreeAddress
+from agent.pods.known import KnownAttachments
 from agent.pods.plugin import PluginFailed
 from agent.pods.vf_files import VfFiles
+from agent.pods.vf_guards import VfGuards
 from agent.pods.vf_record import VfJournal, VfRecord
 from agent.pods.vf_request import VfRequest
 from agent.pods.vfs import Vfs
+from maps.errors import KernelRefused
 
 ADDRESS, OTHER = "0000:03:02.0", "0000:03:02.1"
 SETTINGS = VfSettings(
@@ -139,10 +143,9 @@ class FakeCard:
         self.devices[address] = replace(self.devices[address], name=name, is_up=True)
         return self.devices[address]
 
-    def configure(self, netns: str, cookie: int, address: str, given: PodAddresses) -> None:
+    def configure(self, netns: str, cookie: int, address: str, _given: PodAddresses) -> None:
         """As the card's."""
         assert (self.where[address], self.netns[netns]) == (netns, cookie)
-        assert given.interfaces
 
     def in_pod(self, address: str, netns: str, cookie: int) -> VfNetdev | None:
         """As the card's."""
@@ -184,13 +187,19 @@ class FakeIpam:
 
     held: dict[tuple[str, str], str] = field(default_factory=dict)
     refuses: set[str] = field(default_factory=set)
+    gives: Mapping[str, Any] = field(
+        default_factory=lambda: {
+            "ips": [{"address": "10.9.0.2/24", "gateway": "10.9.0.1"}],
+            "routes": [{"dst": "10.8.0.0/16"}],
+        }
+    )
 
     def add(self, record: VfRecord) -> Mapping[str, Any]:
         """As the plugin's."""
         if "ADD" in self.refuses:
             raise NoFreeAddress("ipam: plugin fake: full")
         self.held[record.key] = record.address
-        return {"ips": [{"address": "10.9.0.2/24", "gateway": "10.9.0.1"}], "routes": [{"dst": "10.8.0.0/16"}]}
+        return self.gives
 
     def delete(self, record: VfRecord | VfRequest) -> None:
         """As the plugin's."""
@@ -204,18 +213,66 @@ class FakeIpam:
 
 
 @dataclass
+class FakePrograms:
+    """Programs on VFs, as the kernel keeps them; can refuse, and be of a kernel that has no hooks for them."""
+
+    on: dict[str, Attachment] = field(default_factory=dict)
+    refuses: bool = False
+    is_possible: bool = True
+
+    def adopt(self, attachment: Attachment) -> None:
+        """As the kernel's."""
+        assert attachment.link.vf is not None
+        self.on[attachment.link.vf.address] = attachment
+        if self.refuses:
+            raise KernelRefused("attach vf_ingress", 12)
+
+    def remove(self, address: str) -> None:
+        """As the kernel's."""
+        self.on.pop(address, None)
+
+    def is_attached(self, address: str) -> bool:
+        """As the kernel's."""
+        return address in self.on
+
+
+@dataclass
+class FakeLoop:
+    """Remembers who is attached, by slot."""
+
+    attached: dict[int, Attachment] = field(default_factory=dict)
+
+    def attach(self, attachment: Attachment) -> None:
+        """As the loop's."""
+        assert attachment.slot not in self.attached
+        self.attached[attachment.slot] = attachment
+
+    def detach(self, attachment: Attachment) -> None:
+        """As the loop's."""
+        del self.attached[attachment.slot]
+
+
+@dataclass
 class VfNode:
     """A node's agent, over a fake card and real files."""
 
     directory: Path
     card: FakeCard = field(default_factory=FakeCard)
     ipam: FakeIpam = field(default_factory=FakeIpam)
+    programs: FakePrograms = field(default_factory=FakePrograms)
+    loop: FakeLoop = field(default_factory=FakeLoop)  # of the last agent
+    taken: tuple[int, ...] = ()  # slots that the pods of the next agent have
 
     def agent(self) -> Vfs:
         """A new one, which has taken over what it finds."""
-        journal = VfJournal(self.directory / "state", "boot")
-        made = Vfs(self.card, journal, self.ipam, VfFiles(self.directory / "run"), clock=lambda: 1000)
-        made.restore()
+        journal, places = VfJournal(self.directory / "state", "boot"), KnownAttachments()
+        for slot in self.taken:
+            assert places.keep_place(slot, slot) == slot
+        self.loop = FakeLoop()
+        guards = VfGuards(places, self.loop, self.programs)
+        files = VfFiles(self.directory / "run")
+        made = Vfs(self.card, journal, self.ipam, files, guards=guards, clock=lambda: 1000)
+        self.loop.attached = {one.slot: one for one in made.restore()}
         return made
 
     def files(self) -> list[str]:

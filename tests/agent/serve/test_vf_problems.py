@@ -50,3 +50,25 @@ def test_problems_follow_vfs_pods_and_policies(tmp_path: Path, monkeypatch: pyte
     assert "huge pages" in told.text
     vfs.delete(("c1", "net1"))
     assert problems.problems(CLUSTER) == ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "lacks", "words"),
+    [
+        pytest.param(VfKind.NETDEV, "", "", id="with programs there is none"),
+        pytest.param(VfKind.NETDEV, "ipam", "without addresses by ipam", id="layer 2 alone"),
+        pytest.param(VfKind.NETDEV, "tcx", "on a kernel without tcx", id="a kernel without hooks"),
+        pytest.param(VfKind.DPDK, "", "on vfio-pci", id="past the kernel"),
+    ],
+)
+def test_a_vf_that_policy_does_not_see_is_told_with_the_reason(
+    tmp_path: Path, kind: VfKind, lacks: str, words: str
+) -> None:
+    node = VfNode(tmp_path)
+    node.programs.is_possible = lacks != "tcx"
+    if lacks == "ipam":
+        node.ipam.gives = {}
+    vfs = node.agent()
+    vfs.add(replace(REQUEST, spec=VfSpec(kind, VfSettings())))
+    told = [one.text for one in VfProblems(vfs, "n1").problems(CLUSTER)]
+    assert [words in text for text in told] == ([True] if words else [])

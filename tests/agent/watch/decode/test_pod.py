@@ -126,3 +126,27 @@ def test_a_pod_names_the_interfaces_that_policy_is_not_meant_to_guard() -> None:
     found = Decoder("n1").decode(POD, json.dumps(content).encode())
     assert isinstance(found.value, Pod)
     assert found.value.unprotected == {"net1", "net2"}
+
+
+@pytest.mark.parametrize(
+    ("contexts", "drops"),
+    [
+        pytest.param([{}], False, id="a runtime gives it"),
+        pytest.param([{"capabilities": {"drop": ["ALL"]}}], True, id="all are dropped"),
+        pytest.param([{"capabilities": {"drop": ["net_raw"], "add": ["NET_ADMIN"]}}], True, id="it is dropped"),
+        pytest.param([{"capabilities": {"drop": ["ALL"], "add": ["NET_RAW"]}}], False, id="it is added again"),
+        pytest.param([{"capabilities": {"drop": ["ALL"]}, "privileged": True}], False, id="all are there"),
+        pytest.param([{"capabilities": {"drop": ["ALL"]}}, {}], False, id="one of two has it"),
+    ],
+)
+def test_a_pod_says_whether_its_containers_may_send_raw_packets(
+    contexts: list[dict[str, object]],
+    drops: bool,  # noqa: FBT001
+) -> None:
+    content = {
+        "metadata": {"namespace": "default", "name": "x"},
+        "spec": {"nodeName": "n1", "containers": [{"name": "c", "securityContext": each} for each in contexts]},
+    }
+    found = Decoder("n1").decode(POD, json.dumps(content).encode())
+    assert isinstance(found.value, Pod)
+    assert found.value.drops_raw is drops

@@ -1,0 +1,140 @@
+"""VFs that policy and services are for: those that are network devices with addresses of ours to know them by.
+
+Each is an attachment to the rest of the agent, with a slot among the pods' others; its programs are in the pod.
+"""
+
+from typing import Protocol
+
+import msgspec
+
+from agent.compile.endpoint import link_local
+from agent.model.attachment import Attachment, Veth, VfLink
+from agent.model.vf import VfKind
+from agent.pods.errors import VfUnusable
+from agent.pods.needs import Attacher
+from agent.pods.vf_ipam import addresses
+from agent.pods.vf_record import VfRecord
+from maps import abi
+
+
+class Places(Protocol):
+    """``known.KnownAttachments``, as far as it numbers what has programs."""
+
+    def take_place(self) -> tuple[int, int]:
+        """A new attachment's number and slot."""
+
+    def keep_place(self, number: int, slot: int) -> int:
+        """The slot of one that is there already; another one where this is taken."""
+
+    def release_slot(self, slot: int) -> None:
+        """The slot is free."""
+
+
+class Programs(Protocol):
+    """``kernel.device.vf_programs.VfPrograms``, or a test's."""
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether the kernel has hooks that a pod cannot empty."""
+
+    def adopt(self, attachment: Attachment) -> None:
+        """Have the programs on the VF."""
+
+    def remove(self, address: str) -> None:
+        """Have none on it."""
+
+    def is_attached(self, address: str) -> bool:
+        """Whether they are on it."""
+
+
+class VfGuards:
+    """The guarded VFs of one node; for one VF used by one thread at a time."""
+
+    def __init__(self, places: Places, loop: Attacher, programs: Programs) -> None:
+        self._places, self._loop, self._programs = places, loop, programs
+        self._attached: dict[str, Attachment] = {}  # by PCI address
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether this kernel can."""
+        return self._programs.is_possible
+
+    def attach(self, record: VfRecord) -> VfRecord:
+        """Have policy and services stand before a VF in its pod, if it is one of those: the record says so then.
+
+        Raises:
+            VfUnusable: it has more addresses than the programs know.
+            AgentError, MapsError, OSError, LoopStopped: :meth:`detach` takes away what there is.
+        """
+        if not (self.is_possible and record.kind is VfKind.NETDEV and record.given.get("ips")):
+            return record
+        number, slot = self._places.take_place()
+        record = msgspec.structs.replace(record, number=number, slot=slot)
+        try:
+            attachment = attachment_of(record)
+        except BaseException:
+            self._places.release_slot(slot)
+            raise
+        self._attached[record.address] = attachment
+        self._loop.attach(attachment)
+        self._programs.adopt(attachment)
+        return record
+
+    def restore(self, record: VfRecord) -> VfRecord:
+        """Know one that an earlier agent guarded; before the loop starts, which hears of it by :meth:`attachments`."""
+        if not (record.slot and self.is_possible) or record.address in self._attached:
+            return record
+        record = msgspec.structs.replace(record, slot=self._places.keep_place(record.number, record.slot))
+        self._attached[record.address] = attachment_of(record)
+        return record
+
+    def attachments(self) -> tuple[Attachment, ...]:
+        """Those of now."""
+        return tuple(self._attached.values())
+
+    def detach(self, address: str) -> None:
+        """Have neither programs nor rules for a VF, which is in no pod any more; of one without there is nothing.
+
+        Raises:
+            MapsError, OSError, LoopStopped: some of it may be left.
+        """
+        attachment = self._attached.get(address)
+        if attachment is not None:
+            self._loop.detach(attachment)
+        self._programs.remove(address)
+        if attachment is not None:
+            del self._attached[address]
+            self._places.release_slot(attachment.slot)
+
+    def fault(self, record: VfRecord) -> str:
+        """What is missing; empty: nothing."""
+        if record.address in self._attached and not self._programs.is_attached(record.address):
+            return f"the programs are not on {record.interface}"
+        return ""
+
+
+def attachment_of(record: VfRecord) -> Attachment:
+    """A VF as the rest of the agent knows it.
+
+    Raises:
+        VfUnusable: it has more addresses than its programs know.
+    """
+    given = tuple(interface.ip for interface in addresses(record.given).interfaces)
+    own = (*given, link_local(bytes.fromhex(record.mac.replace(":", ""))))
+    if len(own) > abi.OWN_ADDRESSES:
+        raise VfUnusable(f"ipam: {len(given)} addresses; a VF has {abi.OWN_ADDRESSES - 1} at most")
+    return Attachment(
+        container_id=record.container_id,
+        interface=record.interface,
+        endpoint_id=record.number,
+        slot=record.slot,
+        netns=record.netns,
+        netns_cookie=record.netns_cookie,
+        mac=record.mac,
+        link=Veth("", 0, vf=VfLink(record.address, own)),
+        ipv4=next((one for one in given if one.version == 4), None),  # noqa: PLR2004
+        ipv6=next((one for one in given if one.version == 6), None),  # noqa: PLR2004
+        pod=record.pod,
+        pod_uid=record.pod_uid,
+        is_first=False,
+    )

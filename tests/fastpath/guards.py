@@ -1,0 +1,152 @@
+"""Policy and services on real VFs: what is denied never arrives, whatever the pod does with its device."""
+
+import errno
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+from agent.kernel.device.vf_programs import HOOKS
+from agent.kernel.programs.load import Loaded, OfInterface
+from agent.netlink.netns import inside
+from agent.pods import fail_points
+from maps import libbpf, paths
+from maps.abi import DropReason
+from maps.pins import PinRoot
+from tests.agent.kernel.device.vf_maps import PORT, RULES, SERVICE, SIZES, TAKEN_OFF
+from tests.fastpath import cards
+from tests.fastpath.agent_node import PINS, AgentNode, stdin
+from tests.fastpath.cards import run, wait_for
+from tests.fastpath.site import Guest
+
+VIP = "10.96.0.9"
+CLOSED = PORT + 1
+PATIENCE_S, SOON_S = 30.0, 3.0  # for an answer, and for a device that may still have to come up
+GUARDED = ("VF ADD moved", "VF ADD guarded")  # before programs are on a half-made VF, and behind
+
+
+@contextmanager
+def loaded() -> Iterator[OfInterface]:
+    """The programs for VFs, and the maps that they share."""
+    path = paths.objects() / "tc_vf.bpf.o"
+    pins = PinRoot(PINS)
+    pins.lock()
+    with closing(Loaded({"tc_vf": path}, pins.generation("one"), SIZES)) as shared:
+        yield shared.of_interface(path, SIZES)
+    pins.unlock()
+
+
+def try_policy(node: AgentNode, guest: Guest) -> None:
+    """Two pods with a VF each: one's policy opens one port, and the other is a service's backend."""
+    one, two = guest.first.vfs[:2]
+    for name, function in (("one", one), ("two", two)):
+        node.pod(name)
+        node.ok("ADD", name, guest.definition(function, vlan=100))
+    asked, asking = (cards.address_in(name, "net1") for name in ("one", "two"))
+    node.maps.fill([(asked, VIP)])
+    run("ip", "-n", "two", "route", "add", VIP, "via", asked)
+    first = next(each for each in node.maps.attached.values() if str(each.ipv4) == asked)
+    wait_for("VFs reach each other", lambda: _reaches("two", asked, CLOSED, "one", asked))
+    assert _reaches("two", VIP, SERVICE, "one", asked), "a service is not reached through a VF"
+    node.maps.say(first, ingress=RULES)
+    _hold(node, asked)
+    for command in TAKEN_OFF:
+        subprocess.run(["ip", "netns", "exec", "one", *command.split()], check=False, capture_output=True)
+    wait_for("net1 is up again", lambda: _reaches("two", asked, PORT, "one", asked))
+    _hold(node, asked)
+    assert _reaches("two", VIP, SERVICE, "one", asked), "a service is not reached where policy opens its port"
+    node.stop()
+    node.start()
+    assert {each.interface for each in node.maps.attached.values()} == {"net1"}
+    _hold(node, asked)
+    run("ip", "-n", "one", "address", "add", "10.9.0.99/24", "dev", "net1")
+    _dropped(node, DropReason.DROP_SOURCE_ADDRESS, ("one", asking), ("two", asking), source="10.9.0.99")
+    for name, function in (("one", one), ("two", two)):
+        node.ok("DEL", name, guest.definition(function))
+        node.end_pod(name)
+    _none_left(guest)
+
+
+def try_crashes(node: AgentNode, guest: Guest) -> None:
+    """An agent dies with programs on a VF, or just before; the next one leaves nothing of them."""
+    node.stop()
+    spec = guest.definition(guest.first.vfs[1], vlan=100)
+    node.pod("one")
+    for point in GUARDED:
+        assert node.die_at(point, "ADD", "one", spec), point
+        node.parts()
+        guest.restored(point)
+        _none_left(guest)
+    cni, _ = node.parts()
+    code, output = cni.answer(node.environment("ADD", "one"), stdin(spec))
+    assert code == 0, output
+    assert node.die_at(fail_points.VF_DEL[2], "DEL", "one", spec)
+    node.parts()
+    guest.restored(fail_points.VF_DEL[2])
+    _none_left(guest)
+    node.end_pod("one")
+    node.start()
+
+
+def _hold(node: AgentNode, asked: str) -> None:
+    """The port that is open is reached, and what is for another one is dropped."""
+    assert _reaches("two", asked, PORT, "one", asked), "what policy lets pass does not come"
+    _dropped(node, DropReason.DROP_POLICY_INGRESS, ("two", asked), ("one", asked))
+
+
+def _reaches(client: str, address: str, port: int, server: str, at: str) -> bool:
+    """Whether a pod's connection to an address arrives at another pod's socket, and is answered."""
+    at_port = PORT if port == SERVICE else port
+    with _listening(server, at, at_port) as listening, _socket(client) as asking:
+        asking.settimeout(SOON_S)
+        if asking.connect_ex((address, port)):
+            return False
+        for each in (asking, listening):
+            each.settimeout(PATIENCE_S)
+        answering, _ = listening.accept()
+        with answering:
+            answering.sendall(b"here")
+            return asking.recv(4) == b"here"
+
+
+def _dropped(
+    node: AgentNode, reason: DropReason, client: tuple[str, str], server: tuple[str, str], source: str = ""
+) -> None:
+    """What a pod sends to another's closed port is dropped for this reason, and does not arrive.
+
+    *client* is the pod and the address that it asks, *server* the pod and its own.
+    """
+    before = node.maps.dropped(reason)
+    with _listening(*server, CLOSED) as listening, _socket(client[0]) as asking:
+        for each in (asking, listening):
+            each.settimeout(0)
+        if source:
+            asking.bind((source, 0))
+        failed = asking.connect_ex((client[1], CLOSED))
+        assert failed == errno.EINPROGRESS, os.strerror(failed)
+        wait_for(f"something is dropped for {reason.name}", lambda: node.maps.dropped(reason) > before)
+        try:
+            listening.accept()
+        except BlockingIOError:
+            return
+    raise AssertionError(f"what is to be dropped for {reason.name} has come")
+
+
+def _listening(pod: str, address: str, port: int) -> socket.socket:
+    with inside(f"/run/netns/{pod}"):
+        return socket.create_server((address, port))
+
+
+def _socket(pod: str) -> socket.socket:
+    with inside(f"/run/netns/{pod}"):
+        return socket.socket()
+
+
+def _none_left(guest: Guest) -> None:
+    """No VF at home has a program, and no pin is there."""
+    assert not list((PINS / "vfs").iterdir()), "pins are left"
+    for function in guest.first.vfs:
+        (name,) = cards.devices_of(function)
+        for hook in HOOKS.values():
+            assert not libbpf.program_query(socket.if_nametoindex(name), hook), f"{name} has programs at home"
