@@ -17,19 +17,23 @@ from agent.cni import install, intents
 from agent.cni import socket as cni_socket
 from agent.kernel.cleanup import cleanup
 from agent.kernel.device import afxdp
+from agent.kernel.device.vf_programs import VfPrograms
 from agent.kernel.net.routes import Routes
 from agent.kernel.net.sysctl import Sysctls
 from agent.kernel.net.tunnel import TunnelDevice
 from agent.kernel.programs.build import UNFINISHED
 from agent.log import logger
+from agent.model.attachment import Attachment
 from agent.network_parts import plugins, vfs
 from agent.options.config import Options
 from agent.pods.delegate import Delegates
 from agent.pods.errors import NetworkFailed
+from agent.pods.known import KnownAttachments
 from agent.pods.network_record import FOLDER as NETWORKS
 from agent.pods.network_record import NetworkRecords
 from agent.pods.networks import Networks
 from agent.pods.veth import PodVeths
+from agent.pods.vf_guards import VfGuards
 from agent.serve import announce_report, bgp_report, policy_report, report, report_file
 from maps.pins import PinRoot
 
@@ -47,7 +51,7 @@ def clean(options: Options) -> None:
     pins.lock()
     for path in install.uninstall(options.cni_bin_dir, options.cni_conf_dir):
         log.info("CNI file removed", path=path)
-    _unmake_networks(options)
+    _unmake_networks(options, pins.vfs)
     veths = PodVeths(tuple, lambda _: ((), ()))
     for device in sorted(veths.ours()):
         veths.remove(device)
@@ -65,12 +69,22 @@ def clean(options: Options) -> None:
     log.info("node is clean", was_there=not is_new)
 
 
-def _unmake_networks(options: Options) -> None:
+class _NoLoop:
+    """In the reconcile loop's place: nothing is served any more."""
+
+    def attach(self, attachment: Attachment) -> None:
+        """Nothing is guarded that was not."""
+
+    def detach(self, attachment: Attachment) -> None:
+        """The maps go with everything."""
+
+
+def _unmake_networks(options: Options, programs: Path) -> None:
     """Have other plugins unmake the interfaces that pods have of them; what one refuses is told, and left to it.
 
-    Of our own, VFs become what they were; veths go with the others of ours.
+    Of our own, VFs become what they were, without *programs*, the folder of pins; veths go with the others of ours.
     """
-    own = vfs(options)
+    own = vfs(options, VfGuards(KnownAttachments(), _NoLoop(), VfPrograms(None, programs)))
     own.restore()
     delegates = Delegates(plugins(options), lambda told, _: own.delete((told["CNI_CONTAINERID"], told["CNI_IFNAME"])))
     networks = Networks(NetworkRecords(options.state_dir / NETWORKS), delegates, lambda *_: None, lambda _: True)
