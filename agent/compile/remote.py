@@ -60,9 +60,9 @@ class Vantage:
             return any(cidr.version == version for cidr in node.pod_cidrs)
         return not (self.network.cross_subnet and any(near in subnet for subnet in self.subnets))
 
-    def is_routed(self, near: Address) -> bool:
-        """Whether BGP is to say how a node's pods are reached: no route of ours could."""
-        return self.network.has_router and not any(near in subnet for subnet in self.subnets)
+    def is_far(self, near: Address) -> bool:
+        """Whether a node is on none of our subnets, so that BGP, or the network between, brings packets to its pods."""
+        return not any(near in subnet for subnet in self.subnets)
 
     def source(self, version: int) -> Address | None:
         """The address of this node's own packets to pods behind the tunnel."""
@@ -197,8 +197,10 @@ def _routes(node: Node, outer: Address | None, seen: Vantage) -> Iterator[Route]
         if seen.is_tunnelled(node, cidr.version):
             if outer is not None:
                 yield Route(cidr, None, seen.source(cidr.version))
-        elif (near := gateway(node, cidr.version)) is not None and not seen.is_routed(near):
-            yield Route(cidr, near)
+        elif (near := gateway(node, cidr.version)) is not None:
+            is_far = seen.is_far(near)
+            if not (is_far and seen.network.has_router):
+                yield Route(cidr, near, is_far=is_far)
 
 
 def _overhead(seen: Vantage, outers: Mapping[str, Address]) -> int:

@@ -1,6 +1,7 @@
 """Routes to the pods of the other nodes: by the node's address of their family, or into the tunnel.
 
-Without encapsulation a gateway on none of our subnets is for the kernel to refuse.
+Without encapsulation the network between is to know of pods whose node is on none of our subnets; the route is tried
+all the same, for the kernel may have that node on a link.
 """
 
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ class Route:
     destination: Network
     gateway: Address | None  # None: the tunnel's device
     source: Address | None = None  # of the node's own packets; None: the kernel's choice
+    is_far: bool = False  # the gateway is on none of our subnets: where the kernel refuses it, other routes lead there
 
 
 def gateway(node: Node, version: int) -> Address | None:

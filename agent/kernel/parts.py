@@ -241,7 +241,7 @@ class RoutesPart:
         if routes is not desired.routes or known_tunnel != tunnel:
             self._asked = desired.routes, tunnel
             self._ways = {
-                route.destination: Way(route.gateway) if route.gateway else Way(None, tunnel, route.source)
+                route.destination: Way(route.gateway, is_far=route.is_far) if route.gateway else Way(None, tunnel, route.source)
                 for route in desired.routes.values()
                 if route.gateway or tunnel
             }

@@ -10,7 +10,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from itertools import islice
 
@@ -37,6 +37,7 @@ PIECE = 64  # requests of one batch: the kernel has them done within a milliseco
 LISTED = 256  # routes of the kernel's that are read at once: as long
 SHOWN = 3  # refusals that are told of; of more, their number
 FIRST_RETRY_S, LAST_RETRY_S = 1.0, 30.0
+_ON_NO_LINK = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH})  # of a gateway, IPv4's and IPv6's
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class Way:
     gateway: Address | None = None
     ifindex: int = 0  # without a gateway
     source: Address | None = None  # without a gateway, of the node's own packets; None: the kernel's choice
+    is_far: bool = field(default=False, compare=False)  # a gateway that the kernel may refuse as on no link of ours
 
     def __str__(self) -> str:
         return f"via {self.gateway}" if self.gateway is not None else f"by device {self.ifindex}"
@@ -84,6 +86,12 @@ class _Refusal:
     retry_at: float
     waited_s: float  # before that
 
+    @property
+    def is_left_to_others(self) -> bool:
+        """Whether nobody promised that the gateway is on a link of ours, and it is on none."""
+        way = self.change.way
+        return way is not None and way.is_far and self.error in _ON_NO_LINK
+
     def __str__(self) -> str:
         return f"{self.change.destination} {self.change.way or 'not removed'}: {os.strerror(self.error)}"
 
@@ -108,8 +116,9 @@ class Routes:
     def apply(self, wanted: Mapping[Network, Way]) -> Iterator[None]:
         """Make ours equal to *wanted*; yields after each batch. What is given up half way goes on with the next call.
 
-        A gateway that is not on a link of the node's is refused by the kernel: such a node needs encapsulation. What
-        was refused is tried again after a second, then later each time, up to half a minute.
+        A gateway that is not on a link of the node's is refused by the kernel, which is told of unless the way is far:
+        then the network between is to know the way. What was refused is tried again after a second, then later each
+        time, up to half a minute.
 
         Raises:
             AgentError: the kernel refused some, now or before; the others are there.
@@ -186,9 +195,10 @@ class Routes:
         Raises:
             AgentError: there are some.
         """
-        if self._refused:
-            first = "; ".join(map(str, islice(self._refused.values(), SHOWN)))
-            raise AgentError(f"{len(self._refused)} routes refused, first {first}")
+        told = [refusal for refusal in self._refused.values() if not refusal.is_left_to_others]
+        if told:
+            first = "; ".join(map(str, told[:SHOWN]))
+            raise AgentError(f"{len(told)} routes refused, first {first}")
 
 
 def _listed() -> Iterator[dict[Network, Way]]:

@@ -350,7 +350,7 @@ def test_a_node_without_ipv4_has_a_router_id_all_the_same_and_one_that_is_given_
     [
         pytest.param("192.0.2.0/24", True, True, id="a node on the subnet has the agent's own route"),
         pytest.param("198.51.100.0/24", True, False, id="to one on another subnet BGP brings it"),
-        pytest.param("198.51.100.0/24", False, True, id="without BGP it is tried, and the kernel's refusal told"),
+        pytest.param("198.51.100.0/24", False, True, id="without BGP it is tried, for the kernel may have the node on a link"),
     ],
 )
 def test_whose_the_route_to_another_node_is(subnet: str, *, has_router: bool, is_routed: bool) -> None:

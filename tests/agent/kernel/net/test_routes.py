@@ -89,6 +89,26 @@ def test_a_gateway_off_our_links_is_refused_and_the_rest_is_made() -> None:
 
 
 @pytest.mark.netns
+def test_a_gateway_on_another_subnet_is_left_to_the_network_between_and_is_no_problem() -> None:
+    def play() -> tuple[dict[Network, Way], dict[Network, Way]]:
+        _uplink()
+        _ip("route add default via 192.0.2.9")
+        _ip("-6 route add default via 2001:db8::9")
+        routes = Routes(lambda: 0.0)
+        far = (Route(A, FAR.gateway, is_far=True), Route(SIX, ip_address("2001:db8:ff::1"), is_far=True))
+        asked = Desired(synced=True, routes={one.destination: one for one in (*far, Route(B, VIA.gateway))})
+        part = RoutesPart(routes, NetworkSettings())
+        _bring(part, asked)
+        before = routes.found()
+        _ip("route add 198.51.100.1/32 dev u0 scope link")  # as clouds have it, whose nodes' addresses are /32
+        routes.retry()
+        _bring(part, asked)
+        return before, routes.found()
+
+    assert in_new_netns(play) == ({B: VIA}, {B: VIA, A: FAR})
+
+
+@pytest.mark.netns
 def test_somebody_elses_routes_are_never_touched() -> None:
     def play() -> tuple[str, str]:
         _uplink()
