@@ -20,7 +20,10 @@ from maps.registry import open_table
 if TYPE_CHECKING:
     from agent.announce.announcer import Announcer
     from agent.bgp.keeper import Keeper
+    from agent.bgp.peer_status import PeerStatusWriter
+    from agent.bgp.sessions import SessionState
     from agent.ipam.lb_allocator import Allocator
+    from agent.kube.events import Events
     from agent.kube.servers import Servers
     from agent.watch.node.bgp_password import PasswordSource
 
@@ -73,13 +76,33 @@ def announcer(
     )
 
 
-def bgp(options: Options, threads: Threads, report: Callable[[tuple[Problem, ...]], None]) -> "Keeper | None":
-    """Who keeps BIRD; None without `--router`."""
+def bgp(
+    options: Options,
+    threads: Threads,
+    report: Callable[[tuple[Problem, ...]], None],
+    events: "Callable[[], Events | None]",
+) -> "Keeper | None":
+    """Who keeps BIRD; None without `--router`. *events* has who writes of sessions that are lost and come back."""
     if not options.router:
         return None
     from agent.bgp.keeper import Keeper  # noqa: PLC0415  as the module says
 
-    return Keeper(options.run_dir, options.node_name, threads, report)
+    def on_session(state: "SessionState", about: str) -> None:
+        if writer := events():
+            text = f"the session with {state.address}, AS {state.asn}, is {state.state}"
+            error = f"; {state.error}" if state.error and not state.is_up else ""
+            writer.bgp_session(about, f"{text}{error}", is_up=state.is_up)
+
+    return Keeper(options.run_dir, options.node_name, threads, report, on_session)
+
+
+def bgp_status(options: Options, prepared: Prepared, threads: Threads) -> "PeerStatusWriter | None":
+    """Who writes BGPPeers' status; None without `--router`, and where there is no API server to write to."""
+    if not options.router or prepared.client is None:
+        return None
+    from agent.bgp.peer_status import PeerStatusWriter  # noqa: PLC0415  as the module says
+
+    return PeerStatusWriter(prepared.client, options.node_name, threads)
 
 
 def bgp_passwords(options: Options, mirror: Mirror, threads: Threads) -> "PasswordSource | None":

@@ -89,6 +89,7 @@ from maps.registry import open_agent_tables, open_table
 if TYPE_CHECKING:
     from agent.announce.announcer import Announcer
     from agent.bgp.keeper import Keeper
+    from agent.bgp.peer_status import PeerStatusWriter
     from agent.ipam.lb_allocator import Allocator
     from agent.kube.network_status import NetworkStatusWriter
     from agent.kube.servers import Servers
@@ -132,6 +133,7 @@ class Parts:
 
     bgp: "Keeper | None"  # where this node speaks BGP
     bgp_passwords: "PasswordSource | None"
+    bgp_status: "PeerStatusWriter | None"  # where there is an API server to write to
     announcer: "Announcer | None"  # where this node announces addresses on its subnets
     replacement: Replacement | None  # where what kube-proxy left is to go
 
@@ -199,7 +201,7 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
     )
     if health is not None:
         more = (*more, HealthPortsPart(health.serve, options.nodeport_addresses))
-    bgp = api_parts.bgp(options, threads, lambda problems: mirror.report("bgp", problems))
+    bgp = api_parts.bgp(options, threads, lambda problems: mirror.report("bgp", problems), lambda: cluster.events)
     if bgp is not None:
         more = (*more, BgpPart(bgp))
     dataplane = _dataplane(tables, kernel, netlink, settings, more)
@@ -305,6 +307,7 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
         allocator=allocator,
         announcer=announcer,
         bgp=bgp,
+        bgp_status=api_parts.bgp_status(options, prepared, threads),
         bgp_passwords=api_parts.bgp_passwords(options, mirror, threads),
         replacement=_replacement(options, ready, threads),
     )

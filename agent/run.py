@@ -77,6 +77,8 @@ def _begin(parts: Parts) -> None:
         parts.bgp_passwords.start()
     if parts.bgp:
         parts.bgp.start()
+    if parts.bgp_status:
+        parts.bgp_status.start()
     if parts.servers:
         parts.servers.start()
     parts.sources.start()
@@ -106,6 +108,8 @@ def _follow(parts: Parts, stopping: Event) -> None:
         parts.policy_reporter.report(parts.loop.desired())
         parts.announce_reporter.report(parts.mirror.cluster)
         parts.bgp_reporter.report(parts.loop.desired().bgp.router)
+        if parts.bgp_status and parts.bgp:
+            parts.bgp_status.look(parts.mirror.cluster, parts.bgp.state)
         parts.sources.tell(status.problems)
         if status.synced and not has_synced:
             _finish_start(parts)
@@ -156,6 +160,8 @@ def _end(parts: Parts) -> None:
         parts.announcer.stop()
     if parts.bgp:
         parts.bgp.stop()
+    if parts.bgp_status:
+        parts.bgp_status.stop()
     if parts.bgp_passwords:
         parts.bgp_passwords.stop()
     parts.hot_plug.stop()

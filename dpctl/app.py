@@ -14,6 +14,7 @@ from dpctl import map as maps_of
 from dpctl.announce import announce_table, pool_table
 from dpctl.backend import backend_table
 from dpctl.bgp import config_text, peer_table, route_table
+from dpctl.bgp_why import why_table
 from dpctl.cli import Commands, generation_of, output_option, protocol_of, run_dir_option, show, write
 from dpctl.completion import completion
 from dpctl.conntrack import STATES, Filter, conntrack_table
@@ -188,6 +189,15 @@ def bgp_peers(run_dir: Path, output: str) -> None:
 def bgp_routes(run_dir: Path, output: str) -> None:
     """What peers told, by which way it goes, and what this node tells."""
     show([route_table(run_dir)], output)
+
+
+@bgp.command("why")
+@click.argument("prefix")
+@run_dir_option
+@output_option
+def bgp_why(prefix: str, run_dir: Path, output: str) -> None:
+    """To whom a prefix is told and of whom it is taken, by which rule, and why not."""
+    show([why_table(run_dir, prefix)], output)
 
 
 @bgp.command("config")

@@ -10,8 +10,8 @@ from pathlib import Path
 from threading import Event
 
 from agent.bgp.control import BirdError, Control
-from agent.bgp.sessions import SessionState, session_states
-from agent.compile.bgp import Router
+from agent.bgp.sessions import SessionState, bfd_states, session_states, with_bfd
+from agent.compile.bgp_router import Router
 from agent.compile.bird import START, bird_config
 from agent.log import logger
 from agent.model.name import ObjectName, Problem
@@ -41,10 +41,19 @@ class Keeper:
     """BIRD's configuration and state."""
 
     def __init__(
-        self, run_dir: Path, node: str, threads: Threads, report: Callable[[tuple[Problem, ...]], None]
+        self,
+        run_dir: Path,
+        node: str,
+        threads: Threads,
+        report: Callable[[tuple[Problem, ...]], None],
+        on_session: Callable[[SessionState, str], None] = lambda *_: None,
     ) -> None:
-        """*report* hears of what is wrong, when that changes."""
-        self._folder, self._node, self._report = run_dir / FOLDER, node, report
+        """*report* hears of what is wrong, when that changes.
+
+        *on_session* hears of a session that was lost, or came back, and who asked for it; it must return at once.
+        """
+        self._folder, self._node, self._report, self._on_session = run_dir / FOLDER, node, report, on_session
+        self._lost: set[str] = set()  # sessions that were lost and are not back
         self._wanted: Router | None = None
         self._applied: Router | None = None
         self._refused: Router | None = None
@@ -132,19 +141,30 @@ class Keeper:
 
     def _look(self, bird: Control, wanted: Router | None, trouble: str) -> None:
         found = session_states(bird.ask("show protocols all"))
+        if self._applied is not None and any(one.bfd for one in self._applied.sessions):
+            found = with_bfd(found, bfd_states(bird.ask("show bfd sessions")))
         before = {one.name: one for one in self.state.sessions}
+        about = {one.name: one.about for one in wanted.sessions} if wanted else self.state.about
         flaps = {one.name: self.state.flaps.get(one.name, 0) for one in found}
         for one in found:
-            old = before.get(one.name)
-            if old is not None and old.is_up and (not one.is_up or one.since != old.since):
-                flaps[one.name] += 1
-            if old is None or old.is_up != one.is_up:
-                (log.warning if old is not None and old.is_up else log.info)(
-                    "BGP session", name=one.name, state=one.state, error=one.error or "none"
-                )
-        about = {one.name: one.about for one in wanted.sessions} if wanted else self.state.about
+            flaps[one.name] += self._follow(before.get(one.name), one, about.get(one.name, one.name))
+        self._lost &= flaps.keys()
         self.state = BgpState(is_running=True, trouble=trouble, sessions=found, about=about, flaps=flaps)
         self._tell(trouble, is_running=True)
+
+    def _follow(self, before: SessionState | None, now: SessionState, about: str) -> bool:
+        """Take note of what became of a session, and tell of it; whether it was lost since."""
+        is_lost = before is not None and before.is_up and (not now.is_up or now.since != before.since)
+        if before is None or before.is_up != now.is_up:
+            tell = log.warning if is_lost else log.info
+            tell("BGP session", name=now.name, state=now.state, error=now.error or "none")
+        if is_lost and not now.is_up:
+            self._lost.add(now.name)
+            self._on_session(now, about)
+        elif now.is_up and (is_lost or now.name in self._lost):  # it may be back before anybody has looked
+            self._lost.discard(now.name)
+            self._on_session(now, about)
+        return is_lost
 
     def _tell(self, trouble: str, *, is_running: bool) -> None:
         if not is_running:

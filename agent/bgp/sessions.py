@@ -1,13 +1,16 @@
 """What BIRD says of its BGP sessions, read from ``show protocols all``."""
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from agent.bgp.control import Answer
 
-_HEADS, _DETAILS = 1002, 1006  # codes of lines
+_HEADS, _DETAILS, _BFD = 1002, 1006, 1020  # codes of lines
 _ROUTES = re.compile(r"Routes:\s+(\d+) imported,(?: \d+ filtered,)? (\d+) exported")
+_BFD_COLUMNS = 6
+_ADDRESS = re.compile(r"[0-9a-fA-F.:]+[0-9a-fA-F]")
+_UPDATES = re.compile(r"(Import|Export) updates:\s+(\d+)")
 ESTABLISHED = "Established"
 
 
@@ -23,6 +26,9 @@ class SessionState:
     asn: int = 0
     imported: int = 0  # prefixes
     exported: int = 0
+    updates_in: int = 0  # prefixes that the peer has sent, since the session's protocol began
+    updates_out: int = 0
+    bfd: str = ""  # "Up", or how else BFD finds the peer; empty without
 
     @property
     def is_up(self) -> bool:
@@ -45,7 +51,10 @@ def _state(head: str, details: Iterable[str]) -> SessionState:
     name = head.split(maxsplit=1)[0]
     fields: dict[str, str] = {}
     imported = exported = 0
+    updates = {"Import": 0, "Export": 0}
     for line in details:
+        if found := _UPDATES.search(line):
+            updates[found[1]] += int(found[2])
         if routes := _ROUTES.search(line):
             imported += int(routes[1])
             exported += int(routes[2])
@@ -63,4 +72,17 @@ def _state(head: str, details: Iterable[str]) -> SessionState:
         asn=int(asn) if asn.isdecimal() else 0,
         imported=imported,
         exported=exported,
+        updates_in=updates["Import"],
+        updates_out=updates["Export"],
     )
+
+
+def bfd_states(answer: Answer) -> Mapping[str, str]:
+    """How BFD finds each address, read from ``show bfd sessions``."""
+    rows = (text.split() for text in answer.of(_BFD))
+    return {row[0]: row[2] for row in rows if len(row) >= _BFD_COLUMNS and _ADDRESS.fullmatch(row[0])}
+
+
+def with_bfd(states: Iterable[SessionState], found: Mapping[str, str]) -> tuple[SessionState, ...]:
+    """Sessions, with what BFD says of their peers."""
+    return tuple(replace(one, bfd=found.get(one.address, "")) for one in states)

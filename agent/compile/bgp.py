@@ -10,68 +10,24 @@ from hashlib import blake2s
 from ipaddress import IPv4Address
 
 from agent.compile.bgp_annotations import NodeBgp, node_bgp
+from agent.compile.bgp_configured import Unresolved, configured, resolved
+from agent.compile.bgp_own import OwnPrefixes, own_prefixes
+from agent.compile.bgp_plan import Refusal, Step, all_within, changes, exactly, filter_steps
 from agent.compile.bgp_prefix import Prefixes, prefixes
+from agent.compile.bgp_router import Router, Session
 from agent.compile.bgp_settings import BgpSettings
 from agent.compile.public_range import PublicRanges
 from agent.model.address import Address, Network
-from agent.model.bgp import Bfd, BgpPeer, Password, PeerExport, PrefixRange
+from agent.model.bgp import BgpPeer, PeerExport, PrefixRange
+from agent.model.bgp_filter import NO_CHANGE, Change, Origin
 from agent.model.cluster import Cluster
 from agent.model.name import ObjectName, Problem
 from agent.model.node import Node
 from agent.options.values import GENERATE
 
 IPV4, IPV6 = 4, 6
-NOTHING_ADDED = PeerExport()
+_PODS_OF_NODES = "between nodes"
 FAR_HOPS = 64  # between nodes of two AS numbers: anywhere in the cluster
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """One session, as BIRD is to hold it."""
-
-    name: str  # BIRD's, of the address alone: it stays with its peer
-    about: str  # who asked for it: "Node n2", "BGPPeer tor", "--peer-router-ips[0]"
-    address: Address
-    asn: int
-    local: Address
-    local_asn: int
-    port: int = 179
-    password: Password | None = None
-    multihop: int = 0  # of other AS numbers; 0: on a subnet of the node's
-    ttl_security: bool = False
-    is_strict: bool = False  # heard on *local* alone
-    hold_s: int = 90
-    keepalive_s: int = 0
-    restart_s: int = 0  # 0: no graceful restart
-    bfd: Bfd | None = None
-    next_hops: tuple[Address, ...] = ()  # this node's, of each family that the session carries
-    next_hop_self: bool = True
-    imports: tuple[PrefixRange, ...] = ()
-    rejects: tuple[Network, ...] = ()
-    import_limit: int = 0
-    tells_pods: bool = True
-    tells_services: bool = False
-    reflects: bool = False  # what other nodes told goes on to it
-    cluster_id: str = ""  # it is a client of this reflector
-    export: PeerExport = NOTHING_ADDED
-
-    @property
-    def is_internal(self) -> bool:
-        """Whether it is of the same AS."""
-        return self.asn == self.local_asn
-
-
-@dataclass(frozen=True, slots=True)
-class Router:
-    """The whole of it."""
-
-    router_id: IPv4Address
-    asn: int
-    port: int = 179
-    sessions: tuple[Session, ...] = ()
-    pods: tuple[Network, ...] = ()  # this node's ranges
-    services: tuple[Network, ...] = ()  # host routes
-    cluster_pods: tuple[Network, ...] = ()  # other nodes' ranges, where some session reflects
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +35,11 @@ class Bgp:
     """The Router, and what the next one is made from."""
 
     router: Router | None = None  # None: the node is not known yet
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[Problem, ...] = ()  # of Services too
+    own_problems: tuple[Problem, ...] = ()
     prefixes: Prefixes = field(default_factory=Prefixes)
     said: Mapping[str, tuple[Node, NodeBgp]] = field(default_factory=dict)
+    settings: BgpSettings | None = None  # this node's
     source: Cluster | None = None
 
 
@@ -90,48 +48,85 @@ OFF = Bgp()
 
 def bgp(cluster: Cluster, settings: BgpSettings, ranges: PublicRanges | None, own: str, before: Bgp) -> Bgp:
     """What BGP is to be now; the identical value while nothing of it changed."""
-    old = before.source
-    is_same_prefixes = old is not None and cluster.services is old.services and cluster.slices is old.slices
-    told = before.prefixes if is_same_prefixes else prefixes(cluster, settings, ranges, own, before.prefixes)
-    if (
+    old, node = before.source, cluster.nodes.get(own)
+    held = configured(settings, cluster.bgp_configurations, node) if node else settings
+    if before.settings == held:
+        held = before.settings
+    is_same_prefixes = (
         old is not None
-        and cluster.nodes is old.nodes
+        and held is before.settings
+        and cluster.services is old.services
+        and cluster.slices is old.slices
+    )
+    found = before.prefixes if is_same_prefixes else prefixes(cluster, held, ranges, own, before.prefixes)
+    now = replace(before, prefixes=found, settings=held, source=cluster)
+    if old is None or not _is_same_but_services(cluster, old):
+        now = _anew(cluster, settings, own, now)
+    elif is_same_prefixes:
+        return before
+    elif before.router is not None and node is not None and not _are_same(found, before.prefixes):
+        told = own_prefixes(node, held, found)
+        now = replace(now, router=replace(before.router, services=told.services, aggregates=told.aggregates))
+    problems = (*now.own_problems, *found.problems)
+    return replace(now, problems=before.problems if problems == before.problems else problems)
+
+
+def _is_same_but_services(cluster: Cluster, old: Cluster) -> bool:
+    return (
+        cluster.nodes is old.nodes
         and cluster.bgp_peers is old.bgp_peers
+        and cluster.bgp_filters is old.bgp_filters
+        and cluster.bgp_configurations is old.bgp_configurations
         and cluster.bgp_passwords is old.bgp_passwords
-    ):
-        if told.networks is before.prefixes.networks or before.router is None:
-            return before if is_same_prefixes else replace(before, prefixes=told, source=cluster)
-        return replace(before, router=replace(before.router, services=told.networks), prefixes=told, source=cluster)
-    known = before.said
+    )
+
+
+def _are_same(found: Prefixes, before: Prefixes) -> bool:
+    return found.services is before.services and found.aggregates is before.aggregates
+
+
+def _anew(cluster: Cluster, settings: BgpSettings, own: str, now: Bgp) -> Bgp:
+    """With a Router that is made of all there is; an equal one stays the identical."""
+    known = now.said
     said = {
         name: known[name] if name in known and known[name][0] is node else (node, node_bgp(node))
         for name, node in cluster.nodes.items()
     }
     node = cluster.nodes.get(own)
-    if node is None or not node.internal_ips:
-        return Bgp(before.router, before.problems, told, said, cluster)
-    made = _Making(cluster, settings, node, said)
-    router = made.router(told.networks)
-    if router == before.router:
-        router = before.router
-    return Bgp(router, tuple(made.problems), told, said, cluster)
+    if node is None or not node.internal_ips or now.settings is None:
+        return replace(now, said=said)
+    made = _Making(cluster, settings, now.settings, node, said, own_prefixes(node, now.settings, now.prefixes))
+    router = made.router()
+    if router == now.router:
+        router = now.router
+    return replace(now, router=router, own_problems=tuple(made.problems), said=said)
 
 
 class _Making:
     """One making of a Router, and the problems on its way."""
 
-    def __init__(
-        self, cluster: Cluster, settings: BgpSettings, node: Node, said: Mapping[str, tuple[Node, NodeBgp]]
+    def __init__(  # noqa: PLR0913, PLR0917  all that it is made from
+        self,
+        cluster: Cluster,
+        options: BgpSettings,
+        settings: BgpSettings,
+        node: Node,
+        said: Mapping[str, tuple[Node, NodeBgp]],
+        told: OwnPrefixes,
     ) -> None:
-        self.cluster, self.settings, self.node, self.said = cluster, settings, node, said
+        """*settings* are this node's, *options* what they are made from."""
+        self.cluster, self.options, self.settings, self.node, self.said = cluster, options, settings, node, said
+        self.told = told
         self.own = said[node.name][1]
         self.asn = self.own.asn or settings.asn
         self.problems: list[Problem] = list(self.own.problems)
+        if told.unmarked:
+            self._refuse("Node", node.name, "spec.podCIDRs", f"{told.why_unmarked}; peers are not told of them")
         ips = (*self.own.local, *node.internal_ips)
         self.local = {v: ip for v in (IPV4, IPV6) if (ip := _first(ips, v)) is not None}
         self.addresses = {v: ip for v in (IPV4, IPV6) if (ip := _first(node.internal_ips, v)) is not None}
 
-    def router(self, services: tuple[Network, ...]) -> Router:
+    def router(self) -> Router:
         """All of it."""
         sessions: dict[Address, Session] = {}
         for session in (*self._nodes(), *self._externals()):
@@ -146,8 +141,9 @@ class _Making:
             asn=self.asn,
             port=self.settings.port,
             sessions=found,
-            pods=self.node.pod_cidrs,
-            services=services,
+            pods=self.told.pods,
+            services=self.told.services,
+            aggregates=self.told.aggregates,
             cluster_pods=self._cluster_pods() if any(one.reflects for one in found) else (),
         )
 
@@ -180,17 +176,19 @@ class _Making:
             self._refuse("Node", self.node.name, "--bgp-node-password-key", text)
             return
         for name, (node, said) in sorted(self.said.items()):
-            if name == self.node.name or not self._is_peer(said):
+            theirs = configured(self.options, self.cluster.bgp_configurations, node)
+            if name == self.node.name or not self._is_peer(said, theirs):
                 continue
             for version, local in self.local.items():
                 remote = _first((*said.local, *node.internal_ips), version)
                 if remote is not None:
-                    yield replace(self._node_session(node, said, remote, local), password=password)
+                    yield replace(self._node_session(node, said, theirs, remote, local), password=password)
 
-    def _is_peer(self, other: NodeBgp) -> bool:
+    def _is_peer(self, other: NodeBgp, theirs: BgpSettings) -> bool:
         """Who peers with whom: a reflector's client with the reflectors of its cluster id alone."""
         own = self.own
-        if not self.settings.full_mesh and (other.asn or self.settings.asn) != self.asn:
+        is_full = self.settings.full_mesh and theirs.full_mesh
+        if not theirs.peers_nodes or not (is_full or (other.asn or theirs.asn) == self.asn):
             return False
         if own.client:
             return other.server == own.client
@@ -198,8 +196,8 @@ class _Making:
             return own.server == other.client
         return True
 
-    def _node_session(self, node: Node, said: NodeBgp, remote: Address, local: Address) -> Session:
-        asn = said.asn or self.settings.asn
+    def _node_session(self, node: Node, said: NodeBgp, theirs: BgpSettings, remote: Address, local: Address) -> Session:
+        asn = said.asn or theirs.asn
         # a reflector tells of other nodes' ranges too
         cidrs = self._cluster_pods() if said.server else node.pod_cidrs
         return Session(
@@ -209,15 +207,19 @@ class _Making:
             asn=asn,
             local=local,
             local_asn=self.asn,
-            port=self.settings.port,
+            port=theirs.port,
             multihop=0 if asn == self.asn else FAR_HOPS,
             is_strict=bool(self.own.local),
             hold_s=self.settings.hold_s,
             restart_s=self.settings.restart_s,
             bfd=self.settings.bfd,
             next_hops=(self.addresses.get(local.version, local),),
-            imports=tuple(PrefixRange(c, c.prefixlen, c.prefixlen) for c in cidrs if c.version == local.version),
+            imports=(
+                Step(_PODS_OF_NODES, accepts=True, prefixes=exactly(c for c in cidrs if c.version == local.version)),
+            ),
+            exports=_node_steps(reflects=bool(self.own.server)),
             reflects=bool(self.own.server),
+            is_node=True,
             cluster_id=self.own.server if said.client else "",
         )
 
@@ -237,7 +239,6 @@ class _Making:
         local = self.local.get(address.version)
         if local is None:
             return None
-        said = self.own
         return Session(
             name=_name("peer", address),
             about=about,
@@ -246,18 +247,60 @@ class _Making:
             local=local,
             local_asn=self.asn,
             multihop=self.settings.multihop,
-            is_strict=bool(said.local),
+            is_strict=bool(self.own.local),
             hold_s=self.settings.hold_s,
             restart_s=self.settings.restart_s,
             bfd=self.settings.bfd,
             next_hops=tuple(self.addresses.values()),
             next_hop_self=self.settings.next_hop_self,
-            imports=self.settings.imports,
-            rejects=said.rejects,
-            tells_pods=self.settings.pods,
-            tells_services=True,
-            export=PeerExport(communities=said.communities, prepends=said.prepends),
+            imports=self._imports((), None, ""),
+            exports=self._exports((), self._added(PeerExport()), PeerExport(), about),
         )
+
+    def _added(self, export: PeerExport) -> Change:
+        """What is added to all that is told: a Node's own, and then a peer's."""
+        said = self.own
+        return changes(
+            replace(
+                export,
+                communities=(*said.communities, *resolved(export.communities, self.settings)),
+                prepends=(*said.prepends, *export.prepends),
+            )
+        )
+
+    def _imports(
+        self, filters: tuple[Step, ...], prefixes: tuple[PrefixRange, ...] | None, about: str
+    ) -> tuple[Step, ...]:
+        steps = list(filters)
+        if self.own.rejects:
+            by, rejected = "kube-router.io/node.bgp.customimportreject", all_within(self.own.rejects)
+            steps.insert(0, Step(by, accepts=False, prefixes=rejected))
+        by = self.settings.imports_by if prefixes is None else f"{about} import"
+        if taken := self.settings.imports if prefixes is None else prefixes:
+            steps.append(Step(by, accepts=True, prefixes=taken))
+        return tuple(steps)
+
+    def _exports(self, filters: tuple[Step, ...], added: Change, export: PeerExport, about: str) -> tuple[Step, ...]:
+        """What a router of the site's is told, where no filter decides before."""
+        told, steps = self.told, list(filters)
+        if told.unmarked:
+            pods = (Origin.PODS, Origin.AGGREGATES)
+            steps.insert(0, Step("BGPConfiguration", accepts=False, origins=pods, prefixes=exactly(told.unmarked)))
+        if self.settings.pods if export.pods is None else export.pods:
+            by = "--advertise-pod-cidr" if export.pods is None else f"{about} export.podCIDRs"
+            alone = None if not told.pod_aggregates else exactly(told.pods_alone)
+            if alone is None or alone:
+                steps.append(Step(by, accepts=True, origins=(Origin.PODS,), prefixes=alone, change=added))
+            if told.pod_aggregates:
+                wide = exactly(told.pod_aggregates)
+                steps.append(Step(by, accepts=True, origins=(Origin.AGGREGATES,), prefixes=wide, change=added))
+        if export.services:
+            by = f"{about} export.services"
+            steps.append(Step(by, accepts=True, origins=(Origin.SERVICES,), change=added))
+            wide = exactly(one for one in self.settings.aggregates if one not in told.pod_aggregates)
+            if wide:
+                steps.append(Step(by, accepts=True, origins=(Origin.AGGREGATES,), prefixes=wide, change=added))
+        return tuple(steps)
 
     def _of_options(self) -> Iterator[Session]:
         passwords = self.cluster.bgp_passwords.of_options
@@ -294,8 +337,15 @@ class _Making:
             text = f"there is no password {peer.password_key!r} in --bgp-password-dir; the peer is left out until then"
             self._refuse("BGPPeer", peer.name, "spec.passwordKey", text)
             return
-        export = peer.export
-        own = session.export
+        try:
+            imports, exports = self._policy_of(peer)
+        except Refusal as error:
+            self._refuse("BGPPeer", peer.name, f"spec.filters[{error.index}]", str(error))
+            return
+        except Unresolved as error:
+            where = f"spec.export.communities[{error.index}]"
+            self._refuse("BGPPeer", peer.name, where, f"{error}; the peer is left out until then")
+            return
         yield replace(
             session,
             port=peer.port,
@@ -307,19 +357,29 @@ class _Making:
             hold_s=peer.hold_s or session.hold_s,
             keepalive_s=peer.keepalive_s,
             restart_s=session.restart_s if peer.graceful_restart is None else 120 * peer.graceful_restart,
+            stale_s=peer.stale_s,
             bfd=peer.bfd or session.bfd,
+            add_path=peer.add_path,
+            extended_next_hop=peer.extended_next_hop,
             next_hops=session.next_hops if peer.both_families else (self.addresses[address.version],),
             next_hop_self=peer.next_hop_self,
-            imports=session.imports if peer.imports is None else peer.imports,
             import_limit=peer.import_limit,
-            tells_pods=session.tells_pods if export.pods is None else export.pods,
-            tells_services=export.services,
-            export=replace(
-                export,
-                communities=(*own.communities, *export.communities),
-                prepends=(*own.prepends, *export.prepends),
-            ),
+            imports=imports,
+            exports=exports,
         )
+
+    def _policy_of(self, peer: BgpPeer) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
+        """What is taken and told.
+
+        Raises:
+            Refusal, Unresolved: it cannot be known.
+        """
+        added, about = self._added(peer.export), f"BGPPeer {peer.name}"
+        filters = self.cluster.bgp_filters
+        taken = filter_steps(peer.filters, filters, self.settings, NO_CHANGE, is_import=True)
+        told = filter_steps(peer.filters, filters, self.settings, added, is_import=False)
+        imports = self._imports(taken, peer.imports, about)
+        return imports, self._exports(told, added, peer.export, about)
 
     # ---- what is wrong ----------------------------------------------------------------------------------------
 
@@ -336,6 +396,12 @@ class _Making:
         if kind != "BGPPeer":
             kind, name = "Node", self.node.name
         self._refuse(kind, name, where, f"{session.address} is the peer of {taken.about} already, which holds")
+
+
+def _node_steps(*, reflects: bool) -> tuple[Step, ...]:
+    """What another node is told: this one's pods, by a reflector other nodes' too."""
+    origins = (Origin.PODS, Origin.NODES) if reflects else (Origin.PODS,)
+    return (Step(_PODS_OF_NODES, accepts=True, origins=origins),)
 
 
 def _first(addresses: Iterable[Address], version: int) -> Address | None:

@@ -13,7 +13,8 @@ from typing import Any
 import yaml
 
 from agent.model.address import Address, Network, parse_address, parse_network
-from agent.model.bgp import MAX_ASN, MAX_PASSWORD, PREFIX, Bfd, Community, Password, community
+from agent.model.bgp import MAX_ASN, MAX_PASSWORD, PREFIX, Bfd, Password
+from agent.model.community import Community, community
 from agent.model.name import ObjectName, Problem
 from agent.model.node import Node
 from agent.options.values import MAX_PORT

@@ -1,20 +1,35 @@
 """Which addresses of Services this node tells BGP's peers of: host routes, while somebody would answer.
 
-With externalTrafficPolicy Local those of Services with a ready endpoint here; else while there is one anywhere.
+With externalTrafficPolicy Local those of Services with a ready endpoint here; else while there is one anywhere. An
+aggregate stands for the latter within it: every node serves them, so that what it draws here is served here.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 
+from agent.compile.bgp_configured import Unresolved, resolved
+from agent.compile.bgp_router import Told
 from agent.compile.bgp_settings import BgpSettings
 from agent.compile.public_range import PublicRanges
 from agent.model.address import Address, Network
+from agent.model.bgp_configuration import Advertisement
 from agent.model.cluster import Cluster
-from agent.model.name import ObjectName
+from agent.model.community import COMMUNITIES, NO_MARKS, Community, Marks
+from agent.model.name import ObjectName, Problem
 from agent.model.service import EndpointSlice, Service
 
-Known = tuple[Service, tuple[EndpointSlice, ...], tuple[Network, ...]]
+Host = tuple[Told, bool]  # whether nodes without an endpoint do not serve it
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What one Service has announced."""
+
+    service: Service
+    slices: tuple[EndpointSlice, ...]
+    hosts: tuple[Host, ...]
+    problems: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,33 +37,115 @@ class Prefixes:
     """What each Service has announced, kept from one Desired to the next."""
 
     by_service: Mapping[ObjectName, Known] = field(default_factory=dict)
-    networks: tuple[Network, ...] = ()  # all of them, IPv4 first, each once
+    services: tuple[Told, ...] = ()  # all of them, IPv4 first, each once
+    aggregates: tuple[Told, ...] = ()  # of them
+    problems: tuple[Problem, ...] = ()
+    settings: BgpSettings | None = None
 
 
 def prefixes(
     cluster: Cluster, settings: BgpSettings, ranges: PublicRanges | None, node: str, before: Prefixes
 ) -> Prefixes:
     """What is announced now; Services and slices that are the identical values as *before* cost a look."""
+    known_before = before.by_service if before.settings is settings else {}
     found: dict[ObjectName, Known] = {}
-    is_same = len(before.by_service) == len(cluster.services)
+    is_same = before.settings is settings and len(known_before) == len(cluster.services)
     for name, service in cluster.services.items():
         slices = cluster.slices.get(name, ())
-        known = before.by_service.get(name)
-        if known is None or known[0] is not service or known[1] is not slices:
-            networks = tuple(_networks(service, slices, settings, ranges, node))
-            is_same = is_same and known is not None and known[2] == networks
-            known = (service, slices, networks)
+        known = known_before.get(name)
+        if known is None or known.service is not service or known.slices is not slices:
+            made = _known(service, slices, settings, ranges, node)
+            is_same = is_same and known is not None and (known.hosts, known.problems) == (made.hosts, made.problems)
+            known = made
         found[name] = known
     if is_same:
-        return Prefixes(found, before.networks)
-    all_of_them = {network for _, _, networks in found.values() for network in networks}
-    return Prefixes(found, tuple(sorted(all_of_them, key=lambda one: (one.version, one))))
+        return replace(before, by_service=found)
+    problems = tuple(problem for one in found.values() for problem in one.problems)
+    services, aggregates = _aggregated((host for one in found.values() for host in one.hosts), settings)
+    return Prefixes(found, services, aggregates, problems, settings)
+
+
+def marked(network: Network, marks: Marks, settings: BgpSettings) -> Told:
+    """A prefix with what it carries: its own, and what BGPConfigurations say of its range.
+
+    Raises:
+        Unresolved: a community is not known, of the prefix's own by its place.
+    """
+    communities, preference = resolved(marks.communities, settings), marks.local_preference
+    for one in settings.advertisements:
+        if is_within(network, one.network):
+            communities += _of_range(one, settings)
+            preference = one.marks.local_preference if preference is None else preference
+    if not communities and preference is None:
+        return Told(network)
+    return Told(network, Marks(tuple(dict.fromkeys(communities)), preference))
+
+
+def _of_range(one: Advertisement, settings: BgpSettings) -> tuple[Community, ...]:
+    try:
+        if one.marks.is_known:
+            return resolved(one.marks.communities, settings)
+    except Unresolved as error:
+        raise Unresolved(f"{error}, of spec.prefixAdvertisements for {one.network}") from error
+    raise Unresolved(f"spec.prefixAdvertisements of a BGPConfiguration cannot be read for {one.network}")
+
+
+def _known(
+    service: Service,
+    slices: tuple[EndpointSlice, ...],
+    settings: BgpSettings,
+    ranges: PublicRanges | None,
+    node: str,
+) -> Known:
+    hosts: list[Host] = []
+    problems: list[Problem] = []
+    for network, is_local in _networks(service, slices, settings, ranges, node):
+        try:
+            hosts.append((marked(network, service.marks, settings), is_local))
+        except Unresolved as error:
+            where = f"metadata.annotations['{COMMUNITIES}'][{error.index}]" if error.index is not None else "--router"
+            problems.append(Problem("Service", service.name, where, f"{error}; BGP does not tell of it until then"))
+    return Known(service, slices, tuple(hosts), tuple(dict.fromkeys(problems)))
+
+
+def _aggregated(hosts: Iterable[Host], settings: BgpSettings) -> tuple[tuple[Told, ...], tuple[Told, ...]]:
+    """What is told host by host, and the aggregates of the rest."""
+    alone: dict[Network, Told] = {}
+    together: dict[Network, Told] = {}
+    for told, is_local in hosts:
+        wide = next((one for one in settings.aggregates if is_within(told.network, one)), None)
+        if wide is None or is_local:
+            alone[told.network] = _both(alone.get(told.network), told)
+        elif wide not in together:
+            together[wide] = marked(wide, NO_MARKS, settings)
+    return _sorted(alone.values()), _sorted(together.values())
+
+
+def _both(first: Told | None, second: Told) -> Told:
+    """Two Services' one address, with the marks of both; it is preferred as the one that is preferred more."""
+    if first is None:
+        return second
+    one, two = first.marks, second.marks
+    given = [number for number in (one.local_preference, two.local_preference) if number is not None]
+    return Told(
+        first.network,
+        Marks(tuple(dict.fromkeys((*one.communities, *two.communities))), max(given, default=None)),
+    )
+
+
+def _sorted(found: Iterable[Told]) -> tuple[Told, ...]:
+    return tuple(sorted(found, key=lambda one: (one.network.version, one.network)))
+
+
+def is_within(network: Network, other: Network) -> bool:
+    """Whether all of a network is of the other."""
+    return network.version == other.version and network.overlaps(other) and network.prefixlen >= other.prefixlen
 
 
 def _networks(
     service: Service, slices: Iterable[EndpointSlice], settings: BgpSettings, ranges: PublicRanges | None, node: str
-) -> Iterator[Network]:
-    addresses = tuple(_addresses(service, settings, ranges))
+) -> Iterator[tuple[Network, bool]]:
+    addresses = tuple(_addresses(service, settings, ranges)) if service.marks.is_known else ()
     if not addresses:
         return
     ready = {state.node for one in slices for state in one.states if state.ready and not state.terminating}
@@ -56,7 +153,7 @@ def _networks(
         ready = {state.node for one in slices for state in one.states}
     for address, is_local in addresses:
         if node in ready if is_local else ready:
-            yield ip_network(address)
+            yield ip_network(address), is_local
 
 
 def _addresses(service: Service, settings: BgpSettings, ranges: PublicRanges | None) -> Iterator[tuple[Address, bool]]:

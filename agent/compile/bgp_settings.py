@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
-from agent.model.address import Address
+from agent.model.address import Address, Network
 from agent.model.bgp import Bfd, PrefixRange, within
+from agent.model.bgp_configuration import Advertisement
+from agent.model.community import Community
 from agent.options.config import Options
 
 
@@ -37,6 +39,12 @@ class BgpSettings:
     cluster_ips: bool = False
     external_ips: bool = False
     load_balancer: bool = False
+    imports_by: str = "--bgp-import-cidrs"
+    # of BGPConfigurations alone
+    communities: tuple[tuple[str, Community], ...] = ()  # by their names
+    advertisements: tuple[Advertisement, ...] = ()
+    aggregates: tuple[Network, ...] = ()
+    leaves_when_cordoned: bool = False  # a cordoned node tells of no Services
 
 
 def bgp_settings(options: Options) -> BgpSettings | None:

@@ -6,16 +6,16 @@ the kernel's, gets there or to a peer unless a filter says so.
 Source: The BIRD Internet Routing Daemon's user's guide, version 2.0.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
-from agent.compile.bgp import Router, Session
-from agent.model.address import Network
-from agent.model.bgp import PrefixRange
+from agent.compile.bgp_plan import exactly
+from agent.compile.bgp_router import FAMILIES, IPV4, Router, Session, Told
+from agent.compile.bird_filter import attributes, export_filter, import_filter, prefix_set
+from agent.model.bgp import AddPath
 
 METRIC = 90  # of BIRD's routes in the kernel: the agent's own, by METRIC in kernel/net/routes.py, go before
 OWN_PROTOCOL = 89  # of the agent's own routes, which BIRD is not to take for somebody's
 MAX_PATHS = 16
-FAMILIES = (4, 6)
 PASSWORD = "***"  # noqa: S105  what is shown in place of one
 START = "log stderr all;\nrouter id 0.0.0.1;\nprotocol device { scan time 10; }\n"  # before there is anything to say
 
@@ -38,30 +38,37 @@ def _lines(router: Router, *, with_passwords: bool) -> Iterator[str]:
     if any(one.bfd for one in router.sessions):
         yield "protocol bfd { }"
     for version in FAMILIES:
-        if any(network.version == version for network in router.cluster_pods):
-            yield f"define CLUSTER_PODS{version} = {_exact(router.cluster_pods, version)};"
+        of_version = [network for network in router.cluster_pods if network.version == version]
+        if of_version:
+            yield f"define CLUSTER_PODS{version} = {prefix_set(exactly(of_version))};"
         yield from _static(f"own_pods{version}", version, router.pods)
         yield from _static(f"own_services{version}", version, router.services)
-        yield from _kernel(version)
+        if router.aggregates:
+            yield from _static(f"own_aggregates{version}", version, router.aggregates)
+        yield from _kernel(version, has_aggregates=bool(router.aggregates))
     for session in router.sessions:
         yield ""
         yield from _session(router, session, with_passwords=with_passwords)
 
 
-def _static(name: str, version: int, networks: Iterable[Network]) -> Iterator[str]:
+def _static(name: str, version: int, prefixes: Iterable[Told]) -> Iterator[str]:
     """This node's own: nobody who tells of the same goes before."""
     yield f"protocol static {name} {{"
     yield f"  ipv{version};"
-    yield from (f"  route {network} blackhole;" for network in networks if network.version == version)
+    for one in prefixes:
+        if one.network.version == version:
+            yield f"  route {one} blackhole{attributes(one.marks)};"
     yield "}"
 
 
-def _kernel(version: int) -> Iterator[str]:
+def _kernel(version: int, *, has_aggregates: bool) -> Iterator[str]:
     yield f"protocol kernel kernel{version} {{"
     yield f"  ipv{version} {{"
     # for next hops that are not on a subnet of the node's
     yield f"    import where krt_source != {OWN_PROTOCOL};"
-    yield "    export where source = RTS_BGP;"
+    # an aggregate's packets that nothing within it takes end here, and go round no loop
+    aggregates = f' || proto = "own_aggregates{version}"' if has_aggregates else ""
+    yield f"    export where source = RTS_BGP{aggregates};"
     yield "  };"
     yield "  learn on;"
     yield "  persist on;"
@@ -73,10 +80,10 @@ def _kernel(version: int) -> Iterator[str]:
 
 
 def _session(router: Router, session: Session, *, with_passwords: bool) -> Iterator[str]:
-    carried = [version for version in FAMILIES if any(hop.version == version for hop in session.next_hops)]
+    carried = session.families
     for version in carried:
-        yield from _import(session, version)
-        yield from _export(router, session, version)
+        yield from import_filter(session, version)
+        yield from export_filter(router, session, version)
     yield f"protocol bgp {session.name} {{"
     yield f'  description "{session.about}";'
     yield f"  local {session.local} port {router.port} as {session.local_asn};"
@@ -89,6 +96,17 @@ def _session(router: Router, session: Session, *, with_passwords: bool) -> Itera
         yield "  ttl security on;"
     if session.password:
         yield f'  password "{session.password.text if with_passwords else PASSWORD}";'
+    yield from _timers(session)
+    if session.cluster_id:
+        yield "  rr client;"
+        yield f"  rr cluster id {session.cluster_id};"
+    for version in carried:
+        yield from _channel(session, version)
+    yield "}"
+
+
+def _timers(session: Session) -> Iterator[str]:
+    """How its end is noticed, and what is kept then."""
     yield f"  hold time {session.hold_s};"
     if session.keepalive_s:
         yield f"  keepalive time {session.keepalive_s};"
@@ -100,6 +118,9 @@ def _session(router: Router, session: Session, *, with_passwords: bool) -> Itera
         yield f"  graceful restart time {session.restart_s};"
     else:
         yield "  graceful restart off;"
+    if session.stale_s:
+        yield "  long lived graceful restart on;"
+        yield f"  long lived stale time {session.stale_s};"
     if bfd := session.bfd:
         yield "  bfd {"
         yield f"    min tx interval {bfd.transmit_ms} ms;"
@@ -108,12 +129,6 @@ def _session(router: Router, session: Session, *, with_passwords: bool) -> Itera
         yield "  };"
         if bfd.is_graceful:
             yield "  bfd graceful;"
-    if session.cluster_id:
-        yield "  rr client;"
-        yield f"  rr cluster id {session.cluster_id};"
-    for version in carried:
-        yield from _channel(session, version)
-    yield "}"
 
 
 def _channel(session: Session, version: int) -> Iterator[str]:
@@ -124,54 +139,11 @@ def _channel(session: Session, version: int) -> Iterator[str]:
         yield f"    import limit {session.import_limit} action block;"
     if session.next_hop_self and not session.reflects:
         yield "    next hop self;"
-    if session.address.version != version:
+    if session.add_path is not AddPath.OFF:
+        yield f"    add paths {session.add_path};"
+    if version == IPV4 and session.extended_next_hop:
+        yield "    extended next hop on;"
+    elif session.address.version != version:
         hop = next(hop for hop in session.next_hops if hop.version == version)
         yield f"    next hop address {hop};"
     yield "  };"
-
-
-def _import(session: Session, version: int) -> Iterator[str]:
-    yield f"filter in_{session.name}_{version} {{"
-    rejects = [PrefixRange(n, n.prefixlen, n.max_prefixlen) for n in session.rejects if n.version == version]
-    if rejects:
-        yield f"  if net ~ {_set(rejects)} then reject;"
-    taken = [one for one in session.imports if one.network.version == version]
-    if taken:
-        yield f"  if net ~ {_set(taken)} then accept;"
-    yield "  reject;"
-    yield "}"
-
-
-def _export(router: Router, session: Session, version: int) -> Iterator[str]:
-    yield f"filter out_{session.name}_{version} {{"
-    told = []
-    if session.tells_pods:
-        told.append(f'proto = "own_pods{version}"')
-    if session.tells_services:
-        told.append(f'proto = "own_services{version}"')
-    if session.reflects and any(network.version == version for network in router.cluster_pods):
-        told.append(f"(source = RTS_BGP && net ~ CLUSTER_PODS{version})")
-    if not told:
-        yield "  reject;"
-        yield "}"
-        return
-    yield f"  if !({' || '.join(told)}) then reject;"
-    export = session.export
-    for community in export.communities:
-        pair = ", ".join(community.parts)
-        yield f"  {community.kind}.add(({pair}));"
-    if export.med is not None:
-        yield f"  bgp_med = {export.med};"
-    if export.local_preference is not None and session.is_internal:
-        yield f"  bgp_local_pref = {export.local_preference};"
-    yield from (f"  bgp_path.prepend({asn});" for asn in reversed(export.prepends))
-    yield "  accept;"
-    yield "}"
-
-
-def _exact(networks: Sequence[Network], version: int) -> str:
-    return _set([PrefixRange(n, n.prefixlen, n.prefixlen) for n in networks if n.version == version])
-
-
-def _set(ranges: Iterable[PrefixRange]) -> str:
-    return "[ " + ", ".join(f"{one.network}{{{one.least},{one.most}}}" for one in ranges) + " ]"

@@ -241,9 +241,7 @@ class RoutesPart:
         if routes is not desired.routes or known_tunnel != tunnel:
             self._asked = desired.routes, tunnel
             self._ways = {
-                route.destination: Way(route.gateway, is_far=route.is_far) if route.gateway else Way(None, tunnel, route.source)
-                for route in desired.routes.values()
-                if route.gateway or tunnel
+                route.destination: _way(route, tunnel) for route in desired.routes.values() if route.gateway or tunnel
             }
         return self._ways, desired.devices, desired.routed.granted
 
@@ -261,6 +259,10 @@ class RoutesPart:
     def resync(self) -> None:
         """Compare with the kernel's."""
         self._routes.resync()
+
+
+def _way(route: Route, tunnel: int) -> Way:
+    return Way(route.gateway, is_far=route.is_far) if route.gateway else Way(None, tunnel, route.source)
 
 
 class VethsPart:

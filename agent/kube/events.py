@@ -28,6 +28,7 @@ from agent.threads import Threads
 log = logger(__name__)
 
 NO_ADDRESS, PROBLEM, NO_LB_ADDRESS = "FailedIPAllocation", "NetworkProblem", "LoadBalancerAddress"  # reasons
+LOST, BACK = "BGPSessionLost", "BGPSessionEstablished"
 REMIND_S = 1800.0  # an API server keeps Events for an hour: what goes on is written again before
 TIMEOUT_S = 10.0
 _MESSAGE_MAX = 1024
@@ -122,6 +123,12 @@ class Events:
         with self._wake:
             subject = Subject(problem.kind, problem.name, uid, NO_LB_ADDRESS, problem.field)
             self._note(subject, f"{problem.field}: {problem.text}")
+
+    def bgp_session(self, about: str, text: str, *, is_up: bool) -> None:
+        """A BGP session of this node's was lost, or came back; returns at once. *about* says whose it is."""
+        with self._wake:
+            name = ObjectName("", self._node)
+            self._note(Subject("Node", name, self._node, BACK if is_up else LOST, about), f"{about}: {text}")
 
     def _is_local(self, problem: Problem) -> bool:
         return problem.kind in {"Pod", DEFINITION} or (problem.kind, problem.name.name) == ("Node", self._node)
@@ -230,7 +237,7 @@ def fresh(happened: Happened, node: str) -> dict[str, object]:
             "name": name.name,
             **({"uid": about.uid} if about.uid else {}),  # `kubectl describe` asks by it
         },
-        "type": "Warning",
+        "type": "Normal" if about.reason == BACK else "Warning",
         "reason": about.reason,
         "source": {"component": AGENT, "host": node},
         "reportingComponent": AGENT,

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from types import MappingProxyType
 
 from agent.model.address import Address, Network
+from agent.model.community import Community
 from agent.model.policy import EVERYTHING, Selector
 
 MAX_ASN = (1 << 32) - 1  # RFC 6793
@@ -32,71 +32,6 @@ class Password:
         return "***"
 
 
-class CommunityKind(StrEnum):
-    """Of which length a community is, in BIRD's words for the attribute."""
-
-    STANDARD = "bgp_community"  # RFC 1997
-    EXTENDED = "bgp_ext_community"  # RFC 4360
-    LARGE = "bgp_large_community"  # RFC 8092
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Community:
-    """A mark on a route: its numbers, of an extended one after its kind."""
-
-    kind: CommunityKind
-    parts: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return ":".join(self.parts)
-
-
-WELL_KNOWN: Mapping[str, tuple[int, int]] = MappingProxyType(  # RFC 1997, 3765, 7999, 8326, 9494
-    {
-        "graceful-shutdown": (65535, 0),
-        "accept-own": (65535, 1),
-        "llgr-stale": (65535, 6),
-        "no-llgr": (65535, 7),
-        "blackhole": (65535, 666),
-        "no-export": (65535, 65281),
-        "no-advertise": (65535, 65282),
-        "no-export-subconfed": (65535, 65283),
-        "no-peer": (65535, 65284),
-    }
-)
-_EXTENDED = ("rt", "ro")  # route target, route origin
-_PAIR, _TRIPLE = 2, 3
-
-
-def community(text: str) -> Community:
-    """A community as people write it: 65000:100, 4259840100, 65000:1:2, rt:65000:100, no-export.
-
-    Raises:
-        ValueError: it is none.
-    """
-    given = text.strip().lower()
-    if given in WELL_KNOWN:
-        return Community(CommunityKind.STANDARD, tuple(map(str, WELL_KNOWN[given])))
-    parts = given.split(":")
-    if parts[0] in _EXTENDED and len(parts) == _TRIPLE and _are_numbers(parts[1:], MAX_ASN):
-        return Community(CommunityKind.EXTENDED, tuple(parts))
-    if len(parts) == 1 and _are_numbers(parts, MAX_ASN):
-        return Community(CommunityKind.STANDARD, (str(int(given) >> 16), str(int(given) & 0xFFFF)))
-    if len(parts) == _PAIR and _are_numbers(parts, 0xFFFF):
-        return Community(CommunityKind.STANDARD, tuple(parts))
-    if len(parts) == _TRIPLE and _are_numbers(parts, MAX_ASN):
-        return Community(CommunityKind.LARGE, tuple(parts))
-    known = ", ".join(WELL_KNOWN)
-    raise ValueError(
-        f"{text!r} is no community; write 65000:100, a large one as 65000:1:2, an extended one as rt:65000:100, "
-        f"or one of {known}"
-    )
-
-
-def _are_numbers(parts: list[str], most: int) -> bool:
-    return all(part.isdecimal() and int(part) <= most for part in parts)
-
-
 @dataclass(frozen=True, slots=True)
 class Bfd:
     """How fast a peer's silence is noticed (RFC 5880)."""
@@ -119,6 +54,15 @@ class PrefixRange:
 def within(network: Network) -> PrefixRange:
     """What is meant by a range alone: it, and all within it; but a default route alone by 0.0.0.0/0 and ::/0."""
     return PrefixRange(network, network.prefixlen, network.max_prefixlen if network.prefixlen else 0)
+
+
+class AddPath(StrEnum):
+    """In which direction several ways of one prefix are told (RFC 7911), in BIRD's words."""
+
+    OFF = "off"
+    RECEIVE = "rx"
+    SEND = "tx"
+    BOTH = "on"
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +100,10 @@ class BgpPeer:
     imports: tuple[PrefixRange, ...] | None = None  # None: --bgp-import-cidrs
     import_limit: int = 0  # prefixes; 0: any number
     export: PeerExport = PeerExport()
+    filters: tuple[str, ...] = ()  # BGPFilters, whose rules go before, in this order
+    stale_s: int = 0  # how long its routes are kept after graceful restart (RFC 9494); 0: no longer
+    add_path: AddPath = AddPath.OFF
+    extended_next_hop: bool = False  # IPv4 by IPv6 next hops (RFC 8950)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from agent.model.bgp import BgpPeer, Passwords
+from agent.model.bgp_configuration import BgpConfiguration
+from agent.model.bgp_filter import BgpFilter
 from agent.model.denied import Denied
 from agent.model.lb_pool import LbService, LoadBalancerPool
 from agent.model.local import Local
@@ -36,6 +38,8 @@ class Cluster:
     lb_pools: Mapping[str, LoadBalancerPool] = field(default_factory=lambda: MappingProxyType({}))
     lb_services: Mapping[ObjectName, LbService] = field(default_factory=lambda: MappingProxyType({}))
     bgp_peers: Mapping[str, BgpPeer] = field(default_factory=lambda: MappingProxyType({}))
+    bgp_filters: Mapping[str, BgpFilter] = field(default_factory=lambda: MappingProxyType({}))
+    bgp_configurations: Mapping[str, BgpConfiguration] = field(default_factory=lambda: MappingProxyType({}))
     bgp_passwords: Passwords = field(default_factory=Passwords)
     # kinds that are watched and of which a whole list has come; of others a table may be empty for want of one
     listed: frozenset[str] = frozenset()

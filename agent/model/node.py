@@ -23,6 +23,7 @@ class Node:
     external_ips: tuple[Address, ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
     is_leaving: bool = False  # it is deleted, or about to be: new connections go elsewhere
+    is_cordoned: bool = False  # spec.unschedulable
     bgp: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # annotations of BGP, which may hold passwords
 
 

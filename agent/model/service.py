@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
 from agent.model.address import ADDRESS_BYTES, Address, Family, Network
+from agent.model.community import NO_MARKS, Marks
 from agent.model.name import ObjectName
 from agent.options.choices import Forwarding
 
@@ -91,6 +92,7 @@ class Service:
     by_port: bool = False  # with SH and MH: by the client's port too
     weights: Weights = Weights()
     advertised: tuple[tuple[str, bool], ...] = ()  # what of it BGP announces, or not, whatever the node's options
+    marks: Marks = NO_MARKS  # what its routes carry
     forwarding: Forwarding | None = None  # to other nodes' pods, of who asks from outside; None: as the node has it
 
 

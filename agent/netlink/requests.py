@@ -60,6 +60,7 @@ from agent.netlink.rtnetlink import (
     RTM_NEWRULE,
     RTM_NEWTFILTER,
     RTN_UNICAST,
+    RTN_UNSPEC,
     RTNH_F_ONLINK,
     RTPROT_STATIC,
     RULE,
@@ -214,7 +215,7 @@ def delete_route(
 
     With *index*, only that out of this device; with a *gateway*, of several ways of one route only that by it.
     """
-    body = _route(destination, protocol, RT_SCOPE_NOWHERE, metric)
+    body = _route(destination, protocol, RT_SCOPE_NOWHERE, metric, RTN_UNSPEC)  # also one that leads nowhere
     if index:
         body += packed(RTA_OIF, NUMBER.pack(index))
     if gateway is not None:
@@ -239,10 +240,10 @@ def set_filter(index: int, program: int, name: str, *, ingress: bool) -> Request
     return Request(RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_REPLACE, body, f"attach {name} to device {index}")
 
 
-def _route(destination: Network, protocol: int, scope: int, metric: int) -> bytes:
+def _route(destination: Network, protocol: int, scope: int, metric: int, kind: int = RTN_UNICAST) -> bytes:
     """The header of a route in the main table, with its destination and metric."""
     length = destination.prefixlen
-    body = ROUTE.pack(_family(destination), length, 0, 0, RT_TABLE_MAIN, protocol, scope, RTN_UNICAST, 0)
+    body = ROUTE.pack(_family(destination), length, 0, 0, RT_TABLE_MAIN, protocol, scope, kind, 0)
     if length:
         body += packed(RTA_DST, destination.network_address.packed)
     return body + (packed(RTA_PRIORITY, NUMBER.pack(metric)) if metric else b"")

@@ -20,10 +20,17 @@ def bgp_families(state: BgpState | None) -> Iterator[Metric]:
     taken = GaugeMetricFamily("sluiceway_bgp_imported_prefixes", "Prefixes taken of a peer.", labels=LABELS)
     told = GaugeMetricFamily("sluiceway_bgp_exported_prefixes", "Prefixes told to a peer.", labels=LABELS)
     lost = CounterMetricFamily("sluiceway_bgp_session_losses", "How often a session was lost.", labels=LABELS)
+    seen = CounterMetricFamily("sluiceway_bgp_updates_received", "Prefixes that a peer has sent.", labels=LABELS)
+    sent = CounterMetricFamily("sluiceway_bgp_updates_sent", "Prefixes that a peer has been sent.", labels=LABELS)
+    bfd = GaugeMetricFamily("sluiceway_bgp_bfd_up", "Whether BFD hears of a peer, where it watches it.", labels=LABELS)
     for one in state.sessions:
         labels = (state.about.get(one.name, one.name), one.address)
         up.add_metric(labels, one.is_up)
         taken.add_metric(labels, one.imported)
         told.add_metric(labels, one.exported)
         lost.add_metric(labels, state.flaps.get(one.name, 0))
-    yield from (up, taken, told, lost)
+        seen.add_metric(labels, one.updates_in)
+        sent.add_metric(labels, one.updates_out)
+        if one.bfd:
+            bfd.add_metric(labels, one.bfd == "Up")
+    yield from (up, taken, told, lost, seen, sent, bfd)

@@ -1,18 +1,31 @@
 """Who asked for each of BGP's sessions, in a file that outlives the agent; how they fare BIRD tells dpctl itself."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from agent.compile.bgp import Router
+from agent.compile.bgp_plan import Step
+from agent.compile.bgp_router import Router, Session
 from agent.log import logger
 from agent.serve import report_file
 
 log = logger(__name__)
 
 FILE = "bgp.json"  # in --run-dir
+
+
+@dataclass(frozen=True, slots=True)
+class StepLine:
+    """One rule of a session's, of which the first that fits decides."""
+
+    by: str
+    accepts: bool
+    origins: tuple[str, ...] = ()  # of what is told
+    prefixes: tuple[tuple[str, int, int], ...] | None = None  # each with its least and greatest length; None: every
+    needs: str = ""  # what else is to be so of the route
+    does: str = ""  # to it
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +39,9 @@ class SessionLine:
     local: str
     has_password: bool = False
     has_bfd: bool = False
+    families: tuple[int, ...] = ()  # of which it carries routes
+    imports: tuple[StepLine, ...] = ()
+    exports: tuple[StepLine, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +53,7 @@ class BgpReport:
     sessions: tuple[SessionLine, ...] = ()
     pods: tuple[str, ...] = ()  # told of
     services: tuple[str, ...] = ()
+    aggregates: tuple[str, ...] = ()
 
 
 class BgpReporter:
@@ -62,15 +79,47 @@ def made(router: Router) -> BgpReport:
     return BgpReport(
         str(router.router_id),
         router.asn,
-        tuple(
-            SessionLine(
-                one.name, one.about, str(one.address), one.asn, str(one.local), one.password is not None, bool(one.bfd)
-            )
-            for one in router.sessions
-        ),
+        tuple(map(_session, router.sessions)),
         _texts(router.pods),
         _texts(router.services),
+        _texts(router.aggregates),
     )
+
+
+def _session(one: Session) -> SessionLine:
+    return SessionLine(
+        name=one.name,
+        about=one.about,
+        address=str(one.address),
+        asn=one.asn,
+        local=str(one.local),
+        has_password=one.password is not None,
+        has_bfd=bool(one.bfd),
+        families=one.families,
+        imports=tuple(map(_step, one.imports)),
+        exports=tuple(map(_step, one.exports)),
+    )
+
+
+def _step(one: Step) -> StepLine:
+    prefixes = None if one.prefixes is None else tuple((str(p.network), p.least, p.most) for p in one.prefixes)
+    return StepLine(one.by, one.accepts, tuple(map(str, one.origins)), prefixes, "; ".join(_needs(one)), _does(one))
+
+
+def _needs(step: Step) -> Iterator[str]:
+    if step.rule and step.rule.communities:
+        yield f"it has {' or '.join(map(str, step.rule.communities))}"
+    if step.rule and step.rule.as_path:
+        yield f"its AS path begins with {' '.join(map(str, step.rule.as_path))}"
+
+
+def _does(step: Step) -> str:
+    change = step.change
+    said = [f"adds {one}" for one in change.communities] + [f"removes {one}" for one in change.removed]
+    said += [f"MED {change.med}"] if change.med is not None else []
+    said += [f"local preference {change.local_preference}"] if change.local_preference is not None else []
+    said += [f"prepends {' '.join(map(str, change.prepends))}"] if change.prepends else []
+    return ", ".join(said)
 
 
 def _texts(values: Iterable[object]) -> tuple[str, ...]:

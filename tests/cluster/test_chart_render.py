@@ -53,6 +53,7 @@ def test_helm_has_nothing_to_say_of_the_chart(helm: Path) -> None:
             id="rules of a kube-proxy that is to serve",
         ),
         pytest.param("metrics.podMonitor.enabled=true", "give options.listen", id="metrics that nobody reaches"),
+        pytest.param("metrics.prometheusRule.enabled=true", "set options.router", id="alerts of what is not there"),
     ],
 )
 def test_what_is_wrong_is_told_before_anything_is_installed(helm: Path, value: str, sentence: str) -> None:
@@ -70,6 +71,11 @@ def test_what_is_wrong_is_told_before_anything_is_installed(helm: Path, value: s
             ("network-policy=off", "loadbalancer-pools=true"),
             {"loadbalancerpools", "loadbalancerpools/status", "services/status", "leases"},
             id="addresses of pools",
+        ),
+        pytest.param(
+            ("network-policy=off", "router=true"),
+            {"bgppeers", "bgpfilters", "bgpconfigurations", "bgppeers/status"},
+            id="BGP",
         ),
         pytest.param(("network-policy=off", "l2-announce=external"), {"leases"}, id="announcing alone"),
     ],

@@ -1,7 +1,9 @@
 """Two nodes on two subnets that BGP alone joins, and a router of the site's between them that is their peer."""
 
+import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +21,7 @@ from lab.use import Client
 pytestmark = [pytest.mark.netns, pytest.mark.kernel]
 
 WITHIN_S = 30.0
+BIRD = "/run/sluiceway/bird/bird.ctl"  # a node's
 OUT = ("198.51.100.1", "2001:db8:51::1")  # on the router's loopback, told by BGP alone
 LB = ("203.0.113.10", "2001:db8:203::10")
 TOR_ASN = 64600
@@ -166,6 +169,86 @@ def test_a_service_is_told_of_by_nodes_with_a_ready_endpoint_and_withdrawn_with_
         until(lambda of=address: not routes(tor, of), f"{address} was not withdrawn")  # type: ignore[misc]
 
 
+POLICY = """
+apiVersion: sluiceway.io/v1alpha1
+kind: BGPConfiguration
+metadata: {name: default}
+spec:
+  aggregates: [203.0.113.64/26]
+  communities: [{name: rack, value: "65000:77"}]
+  prefixAdvertisements: [{cidr: 203.0.113.64/26, communities: ["65000:78"]}]
+---
+apiVersion: sluiceway.io/v1alpha1
+kind: BGPFilter
+metadata: {name: site}
+spec:
+  export:
+    - {action: Reject, prefixes: [{cidr: "2001:db8:203::21/128"}]}
+    - {action: Accept, sources: [Services], prefixes: [{cidr: 0.0.0.0/0, maxLength: 32}, {cidr: "::/0", maxLength: 128}], set: {prepend: [64512]}}
+"""  # noqa: E501
+WIDE = ("203.0.113.70", "2001:db8:203::20", "2001:db8:203::21")  # in the aggregate; by itself; filtered
+
+
+@pytest.mark.usefixtures("pods")
+def test_an_aggregate_stands_for_its_services_and_filters_and_marks_are_on_what_is_told(routed: Cluster) -> None:
+    n1, tor = routed.site.machine("n1"), routed.site.machine(ROUTER)
+    routed.apply(POLICY)
+    routed.apply(peer("tor-n1", "n1", "10.88.0.1", passwordKey="tor", filters=["site"]))
+    wide = SERVICE.replace("name: web}", "name: wide, annotations: {sluiceway.io/bgp-communities: rack}}").replace(
+        "Policy: Local", "Policy: Cluster"
+    )
+    (stored,) = routed.apply(
+        wide.replace("app: web", "app: wide").replace("96.0.80", "96.0.81").replace("::80", "::81")
+    )
+    with routed.site.alone():
+        ingress = [{"ip": ip, "ipMode": "VIP"} for ip in WIDE]
+        routed.manifests.put({**stored, "status": {"loadBalancer": {"ingress": ingress}}})
+    use.serve(routed, "wide2", "n2", {"app": "wide"})
+
+    until(lambda: routes(tor, "203.0.113.64/26").count("nexthop") == 2, "both nodes tell the aggregate")
+    assert not routes(tor, WIDE[0])
+    until(lambda: routes(tor, WIDE[1]).count("via") == 1, "n2's path is the shorter")
+    said = bird.ask(tor, "show", "route", f"{WIDE[1]}/128", "all", "protocol", "n1")
+    assert "BGP.as_path: 64512 64512" in said
+    assert "BGP.community: (65000,77)" in said
+    assert "BGP.community: (65000,78)" in bird.ask(tor, "show", "route", "203.0.113.64/26", "all", "protocol", "n1")
+    until(lambda: bool(routes(tor, WIDE[2])), "n2 has no filter")
+    assert not bird.ask(tor, "show", "route", f"{WIDE[2]}/128", "protocol", "n1").count("BGP")
+    outside = use.host(routed.site.machine(OUTSIDE))
+    for address in WIDE[:2]:
+        assert outside.ask("tcp", address, 80, 3).answers == {"wide2": 3}
+    # what nobody within it has goes round no loop, and no node is told of it
+    assert routes(n1, "203.0.113.64/26").startswith("blackhole")
+    assert "203.0.113.64/26" not in n1.run("birdc", "-s", BIRD, "show", "route", "protocol", "node_10_88_1_12").stdout
+
+    why = n1.run("dpctl", "bgp", "why", WIDE[2]).stdout
+    assert "BGPFilter site export[0]" in why
+    assert "the rule rejects it" in why
+    assert "203.0.113.64/26 is told in its place" in n1.run("dpctl", "bgp", "why", WIDE[0]).stdout
+    rows = json.loads(n1.run("dpctl", "bgp", "why", "203.0.113.64/26", "-o", "json").stdout)
+    assert [(row["peer"], row["rule"], row["is_so"]) for row in rows if row["way"] == "told"] == [
+        ("Node n2", "(none)", False),
+        ("BGPPeer tor-n1", "BGPPeer tor-n1 export.services", True),
+    ]
+
+    # a node that is to be drained
+    marked = cluster.node_object(n1)
+    label = {"node.kubernetes.io/exclude-from-external-load-balancers": ""}
+    with routed.site.alone():
+        routed.manifests.put(
+            {**marked, "metadata": {**marked["metadata"], "labels": {**marked["metadata"]["labels"], **label}}}
+        )
+    until(lambda: "nexthop" not in routes(tor, "203.0.113.64/26"), "n1 goes on telling the aggregate")
+    assert "via 10.88.1.12" in routes(tor, "203.0.113.64/26")
+    assert routes(tor, str(pod_cidrs("n1")[0]))
+    assert outside.ask("tcp", WIDE[0], 80, 3).answers == {"wide2": 3}
+    with routed.site.alone():
+        routed.manifests.put(marked)
+    routed.delete("wide2", grace_s=0)
+    until(lambda: not routes(tor, "203.0.113.64/26"), "the aggregate outlives the last within it")
+    until(lambda: not routes(n1, "203.0.113.64/26"), "its blackhole does")
+
+
 def test_the_agents_death_and_birds_lose_no_route_and_no_session_with_the_former(
     routed: Cluster, pods: tuple[dict[str, Object], Client]
 ) -> None:
@@ -216,3 +299,12 @@ def test_a_link_that_is_lost_takes_its_routes_long_before_the_hold_time(routed: 
     until(lambda: bool(routes(tor, str(pod_cidrs("n2")[0]))), "no route")
     n2.run("ip", "link", "set", "eth0", "down")
     until(lambda: not routes(tor, str(pod_cidrs("n2")[0])), "the route stays")
+
+
+def test_a_node_whose_agent_leaves_for_good_is_told_of_by_nobody_at_once(routed: Cluster) -> None:
+    n1, tor = routed.site.machine("n1"), routed.site.machine(ROUTER)
+    until(lambda: bool(routes(tor, str(pod_cidrs("n1")[0]))), "no route")
+    agents.stop(n1)
+    n1.run(str(Path(sys.prefix) / "bin" / "sluiceway-agent"), "cleanup")
+    until(lambda: not routes(tor, str(pod_cidrs("n1")[0])), "the router keeps it")  # far sooner than graceful restart
+    assert "proto bird" not in n1.run("ip", "route", "show").stdout

@@ -1,51 +1,21 @@
 """BGPPeers: routers that some of the nodes peer with, what is told to them and what is taken of them."""
 
-from collections.abc import Iterator, Sequence
-
 import msgspec
 from msgspec import Raw, Struct, field
 
-from agent.model.address import Address, Network
-from agent.model.bgp import MAX_ASN, Bfd, BgpPeer, Community, PeerExport, PrefixRange, community, within
-from agent.model.policy import EVERYTHING, Selector
-from agent.options.values import (
-    LAST_HOLD_S,
-    LAST_INTERVAL_MS,
-    LEAST_HOLD_S,
-    MAX_HOPS,
-    MAX_MULTIPLIER,
-    MAX_PORT,
-)
+from agent.model.address import Address
+from agent.model.bgp import MAX_ASN, AddPath, BgpPeer, PeerExport
+from agent.model.policy import EVERYTHING
+from agent.options.values import LAST_HOLD_S, MAX_HOPS, MAX_PORT
+from agent.watch.decode import bgp_fields
+from agent.watch.decode.bgp_fields import BfdFields, ImportFields, number_within
 from agent.watch.decode.kind import Content, Context, Decoded, Kind
 from agent.watch.decode.objects import Metadata
 from agent.watch.decode.reader import Reader
-from agent.watch.decode.selector import LabelSelector, selector
 
-MAX_PREPENDS = 16
-
-
-class _Bfd(Struct, rename="camel", frozen=True):
-    """``spec.bfd``."""
-
-    transmit_interval: int = 1000
-    receive_interval: int = 1000
-    multiplier: int = 3
-    graceful: bool = False
-
-
-class _Prefix(Struct, rename="camel", frozen=True):
-    """``spec.import.prefixes[]``."""
-
-    cidr: str = ""
-    min_length: int | None = None
-    max_length: int | None = None
-
-
-class _Import(Struct, frozen=True):
-    """``spec.import``."""
-
-    prefixes: list[_Prefix] | None = None
-    limit: int = 0
+IPV4 = 4
+LAST_STALE_S = (1 << 24) - 1  # RFC 9494
+ADD_PATHS = {"": AddPath.OFF, "Receive": AddPath.RECEIVE, "Send": AddPath.SEND, "Both": AddPath.BOTH}
 
 
 class _Export(Struct, rename="camel", frozen=True):
@@ -74,10 +44,14 @@ class _Spec(Struct, rename="camel", frozen=True):
     hold_time: int = 0
     keepalive_time: int = 0
     graceful_restart: bool | None = None
-    bfd: _Bfd | None = None
+    long_lived_stale_time: int = 0
+    bfd: BfdFields | None = None
     both_families: bool = False
+    extended_next_hop: bool = False
+    add_path: str = ""
     next_hop_self: bool = True
-    imports: _Import | None = field(name="import", default=None)
+    filters: list[str] | None = None
+    imports: ImportFields | None = field(name="import", default=None)
     export: _Export = _Export()
 
 
@@ -89,23 +63,25 @@ class _Peer(Struct, frozen=True):
 
 
 _PEER = msgspec.json.Decoder(_Peer)
-_SELECTOR = msgspec.json.Decoder(LabelSelector)
 
 
 def _decode(content: Content, context: Context) -> Decoded:
     found = _PEER.decode(content)
     read, spec = Reader(BGP_PEER, found.metadata, context.shared), found.spec
-    nodes = _nodes(read, spec.node_selector)
+    nodes = bgp_fields.nodes(read, spec.node_selector) if bgp_fields.is_given(spec.node_selector) else EVERYTHING
     address = _address(read, spec.address, "spec.address")
-    asn = _within(read, spec.asn, "spec.asn", 1, MAX_ASN)
+    asn = number_within(read, spec.asn, "spec.asn", 1, MAX_ASN)
     hold_s = _hold(read, spec)
     source = _address(read, spec.source_address, "spec.sourceAddress") if spec.source_address else None
     if source is not None and address is not None and source.version != address.version:
         read.refuse("spec.sourceAddress", f"{source} is not of the family of {address}")
-    port = _within(read, spec.port, "spec.port", 1, MAX_PORT)
-    local_asn = _within(read, spec.local_asn, "spec.localASN", 0, MAX_ASN)
+    port = number_within(read, spec.port, "spec.port", 1, MAX_PORT)
+    local_asn = number_within(read, spec.local_asn, "spec.localASN", 0, MAX_ASN)
     password_key = _key(read, spec.password_key)
-    imports = spec.imports
+    add_path = _add_path(read, spec.add_path)
+    if spec.extended_next_hop and address is not None and address.version == IPV4:
+        read.refuse("spec.extendedNextHop", f"{address} is none of IPv6, over which IPv4's routes would be told")
+    imports, where = spec.imports, "spec.import"
     # a peer of which something decides whom it is, or what it may do, cannot be read, is none
     export = _export(read, spec.export)
     is_usable = not read.problems  # so far
@@ -119,26 +95,25 @@ def _decode(content: Content, context: Context) -> Decoded:
             source=source,
             local_asn=local_asn,
             password_key=password_key,
-            multihop=_within(read, spec.multihop, "spec.multihop", 0, MAX_HOPS),
+            multihop=number_within(read, spec.multihop, "spec.multihop", 0, MAX_HOPS),
             ttl_security=spec.ttl_security,
             hold_s=hold_s,
-            keepalive_s=_within(read, spec.keepalive_time, "spec.keepaliveTime", 0, LAST_HOLD_S),
+            keepalive_s=number_within(read, spec.keepalive_time, "spec.keepaliveTime", 0, LAST_HOLD_S),
             graceful_restart=spec.graceful_restart,
-            bfd=_bfd(read, spec.bfd) if spec.bfd else None,
-            both_families=spec.both_families,
+            stale_s=number_within(read, spec.long_lived_stale_time, "spec.longLivedStaleTime", 0, LAST_STALE_S),
+            bfd=bgp_fields.bfd(read, spec.bfd, "spec.bfd") if spec.bfd else None,
+            both_families=spec.both_families or spec.extended_next_hop,
+            extended_next_hop=spec.extended_next_hop,
+            add_path=add_path,
             next_hop_self=spec.next_hop_self,
-            imports=tuple(_prefixes(read, imports.prefixes or ())) if imports is not None else None,
-            import_limit=_within(read, imports.limit, "spec.import.limit", 0, 1 << 24) if imports else 0,
+            filters=tuple(spec.filters or ()),
+            imports=None
+            if imports is None
+            else tuple(bgp_fields.prefixes(read, imports.prefixes or (), f"{where}.prefixes")),
+            import_limit=number_within(read, imports.limit, f"{where}.limit", 0, 1 << 24) if imports else 0,
             export=export,
         )
     )
-
-
-def _nodes(read: Reader, given: Raw) -> Selector | None:
-    if bytes(given) == b"null":
-        return EVERYTHING
-    found = read.part(_SELECTOR, given, "spec.nodeSelector")
-    return selector(read, found, "spec.nodeSelector") if found is not None else None
 
 
 def _address(read: Reader, text: str, where: str) -> Address | None:
@@ -148,19 +123,10 @@ def _address(read: Reader, text: str, where: str) -> Address | None:
     return read.reachable(text, where)
 
 
-def _within(read: Reader, number: int, where: str, least: int, most: int) -> int:
-    """The number; one out of its bounds is a problem, and the nearest bound."""
-    if least <= number <= most:
-        return number
-    said = "is missing; give" if number == 0 else f"{number} is out of range; give"
-    read.refuse(where, f"{said} {least} to {most}")
-    return min(max(number, least), most)
-
-
 def _hold(read: Reader, spec: _Spec) -> int:
     if spec.hold_time == 0:
         return 0
-    found = _within(read, spec.hold_time, "spec.holdTime", LEAST_HOLD_S, LAST_HOLD_S)
+    found = bgp_fields.hold(read, spec.hold_time)
     if spec.keepalive_time > found:
         read.refuse("spec.keepaliveTime", f"{spec.keepalive_time} is longer than spec.holdTime, {found}")
     return found
@@ -174,57 +140,23 @@ def _key(read: Reader, key: str) -> str:
     return key
 
 
-def _bfd(read: Reader, given: _Bfd) -> Bfd:
-    where = "spec.bfd"
-    return Bfd(
-        _within(read, given.transmit_interval, f"{where}.transmitInterval", 10, LAST_INTERVAL_MS),
-        _within(read, given.receive_interval, f"{where}.receiveInterval", 10, LAST_INTERVAL_MS),
-        _within(read, given.multiplier, f"{where}.multiplier", 1, MAX_MULTIPLIER),
-        given.graceful,
-    )
-
-
-def _prefixes(read: Reader, given: Sequence[_Prefix]) -> Iterator[PrefixRange]:
-    """Those that can be read: a mistake takes less, never more."""
-    for index, one in enumerate(given):
-        where = f"spec.import.prefixes[{index}]"
-        network: Network | None = read.network(one.cidr, f"{where}.cidr")
-        if network is None:
-            continue
-        bits = network.max_prefixlen
-        alone = within(network)
-        least = one.min_length if one.min_length is not None else network.prefixlen
-        most = one.max_length if one.max_length is not None else max(alone.most, least)
-        if not network.prefixlen <= least <= most <= bits:
-            read.refuse(where, f"lengths from {least} to {most} are none of {network}; give {network.prefixlen}-{bits}")
-            continue
-        yield PrefixRange(network, least, most)
+def _add_path(read: Reader, given: str) -> AddPath:
+    if given not in ADD_PATHS:
+        read.refuse("spec.addPath", f"{given[:64]!r} is none of Receive, Send and Both")
+        return AddPath.OFF
+    return ADD_PATHS[given]
 
 
 def _export(read: Reader, given: _Export) -> PeerExport:
-    prepends = tuple(given.prepend or ())
-    if len(prepends) > MAX_PREPENDS or not all(1 <= asn <= MAX_ASN for asn in prepends):
-        read.refuse("spec.export.prepend", f"give {MAX_PREPENDS} AS numbers at most")
-        prepends = ()
-    for name, number in (("med", given.med), ("localPreference", given.local_preference)):
-        if number is not None and not 0 <= number <= MAX_ASN:
-            read.refuse(f"spec.export.{name}", f"{number} is out of range; give 0 to {MAX_ASN}")
+    where = "spec.export"
     return PeerExport(
-        communities=tuple(_communities(read, given.communities or ())),
-        med=given.med,
-        local_preference=given.local_preference,
-        prepends=prepends,
+        communities=bgp_fields.communities(read, given.communities, f"{where}.communities"),
+        med=bgp_fields.attribute(read, given.med, f"{where}.med"),
+        local_preference=bgp_fields.attribute(read, given.local_preference, f"{where}.localPreference"),
+        prepends=bgp_fields.prepends(read, given.prepend, f"{where}.prepend"),
         pods=given.pod_cidrs,
         services=given.services,
     )
-
-
-def _communities(read: Reader, given: Sequence[str]) -> Iterator[Community]:
-    for index, text in enumerate(given):
-        try:
-            yield community(text)
-        except ValueError as error:
-            read.refuse(f"spec.export.communities[{index}]", str(error))
 
 
 BGP_PEER = Kind(

@@ -7,6 +7,8 @@ from typing import Any
 import msgspec
 
 from agent.model.bgp import BgpPeer
+from agent.model.bgp_configuration import BgpConfiguration
+from agent.model.bgp_filter import BgpFilter
 from agent.model.lb_pool import LbService, LoadBalancerPool
 from agent.model.name import ObjectName, Problem
 from agent.model.network import NetworkDefinition
@@ -26,6 +28,8 @@ Value = (
     | LoadBalancerPool
     | LbService
     | BgpPeer
+    | BgpFilter
+    | BgpConfiguration
     | NetworkDefinition
 )
 Content = bytes | msgspec.Raw

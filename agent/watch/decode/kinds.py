@@ -1,5 +1,7 @@
 """All kinds of objects that the agent can read; a new one is a file and a line here."""
 
+from agent.watch.decode.bgp_configuration import BGP_CONFIGURATION
+from agent.watch.decode.bgp_filter import BGP_FILTER
 from agent.watch.decode.bgp_peer import BGP_PEER
 from agent.watch.decode.cluster_network_policy import CLUSTER_NETWORK_POLICY
 from agent.watch.decode.endpoint_slice import ENDPOINT_SLICE
@@ -24,12 +26,14 @@ KINDS: tuple[Kind, ...] = (
     CLUSTER_NETWORK_POLICY,
     PEER_POD,
     BGP_PEER,
+    BGP_FILTER,
+    BGP_CONFIGURATION,
     NETWORK_ATTACHMENT,
 )
 NEEDED: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind.is_needed)
 POLICIES: tuple[Kind, ...] = (NETWORK_POLICY, CLUSTER_NETWORK_POLICY)  # watched from the start where they are enforced
 
-ROUTED: tuple[Kind, ...] = (BGP_PEER,)  # watched from the start where the node speaks BGP
+ROUTED: tuple[Kind, ...] = (BGP_PEER, BGP_FILTER, BGP_CONFIGURATION)  # watched from the start where the node speaks BGP
 ALLOCATED: tuple[Kind, ...] = (LOAD_BALANCER_POOL, LB_SERVICE)  # watched by the one that allocates; in no folder
 
 

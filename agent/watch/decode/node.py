@@ -29,6 +29,7 @@ class _Spec(Struct, frozen=True):
     pod_cidr: str = field(name="podCIDR", default="")
     pod_cidrs: list[str] | None = field(name="podCIDRs", default=None)
     taints: list[_Taint] | None = None
+    unschedulable: bool = False
 
 
 class _Address(Struct, frozen=True):
@@ -70,6 +71,7 @@ def _decode(content: Content, context: Context) -> Decoded:
             external_ips=_addresses(read, found.status, "ExternalIP"),
             labels=read.labels(found.metadata),
             is_leaving=_is_leaving(found),
+            is_cordoned=found.spec.unschedulable,
             bgp=_bgp(found.metadata.annotations or {}),
         )
     )

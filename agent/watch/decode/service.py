@@ -8,6 +8,7 @@ from msgspec import Struct, field
 from agent.model.address import Address, Network
 from agent.model.bgp import PREFIX
 from agent.model.service import Protocol, Service, ServicePort
+from agent.watch.decode.bgp_marks import marks
 from agent.watch.decode.forwarding import forwarding
 from agent.watch.decode.kind import Content, Context, Decoded, Kind
 from agent.watch.decode.objects import Metadata
@@ -114,6 +115,7 @@ def _decode(content: Content, context: Context) -> Decoded:
             scheduler=scheduler,
             by_port=by_port,
             weights=weights(read, found.metadata.annotations or {}),
+            marks=marks(read, found.metadata.annotations or {}),
             advertised=_advertised(read, found.metadata.annotations or {}),
             forwarding=forwarding(read, found.metadata.annotations or {}),
         )

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address, ip_address, ip_network
 from pathlib import Path
+from typing import Self
 
 import pytest
 
-from agent.bgp.control import BirdError, Control
+from agent.bgp.control import Answer, BirdError, Control
 from agent.bgp.keeper import CONFIG, FOLDER, SOCKET, Keeper
 from agent.bgp.leave import leave
-from agent.compile.bgp import Router, Session
+from agent.compile.bgp_router import Router, Session, Told
 from agent.compile.bird import bird_config
 from agent.model.bgp import Password
 from agent.model.name import Problem
@@ -28,7 +29,7 @@ ROUTER = Router(
     sessions=(
         Session("peer_192_0_2_1", "BGPPeer tor", ip_address("192.0.2.1"), 64600, ip_address("192.0.2.11"), 64512),
     ),
-    pods=(ip_network("10.244.1.0/24"),),
+    pods=(Told(ip_network("10.244.1.0/24")),),
 )
 WRONG = replace(ROUTER, sessions=(replace(ROUTER.sessions[0], password=Password('quoted"')),))
 
@@ -106,7 +107,7 @@ def test_bird_is_waited_for_then_told_and_what_it_refuses_changes_nothing(beside
     assert (beside.folder / CONFIG).read_text() == config
     assert beside.names() == {"peer_192_0_2_1"}
 
-    more = replace(ROUTER, services=(ip_network("203.0.113.1/32"),))
+    more = replace(ROUTER, services=(Told(ip_network("203.0.113.1/32")),))
     beside.keeper.want(more)
     until(lambda: "203.0.113.1/32" in (beside.folder / CONFIG).read_text(), "what is right does not follow")
     until(lambda: beside.told[-1] == (), "the problem stays")
@@ -122,3 +123,39 @@ def test_bird_is_waited_for_then_told_and_what_it_refuses_changes_nothing(beside
 def test_nobody_listening_is_told_by_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(BirdError, match="BIRD does not answer at"):
         Control(tmp_path / "none")
+
+
+class Said:
+    """A BIRD that has one session, in one state after the other."""
+
+    def __init__(self, states: Iterator[str]) -> None:
+        self._states = states
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def ask(self, _: str) -> Answer:
+        """As Control.ask()."""
+        state = next(self._states)
+        head = f"peer_192_0_2_1 BGP --- up 2026-11-29 12:00:0{state[-1]}.000"
+        return Answer(
+            ((1002, head), (1006, f"  BGP state: {state[:-1]}"), (1006, "    Last error: Hold timer expired"))
+        )
+
+
+def test_who_is_to_be_told_hears_of_a_session_that_is_lost_and_of_its_return(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = ["Active0", "Established0", "Established0", "Active1", "Active1", "Established2", "Established3"]
+    told: list[str] = []
+    keeper = Keeper(tmp_path, "n1", Threads(), lambda _: None, lambda one, about: told.append(f"{about} {one.state}"))
+    answers = iter(states)
+    monkeypatch.setattr("agent.bgp.keeper.Control", lambda _: Said(answers))
+    for _ in states:
+        keeper.turn()
+    name = "peer_192_0_2_1"
+    assert told == [f"{name} Active", f"{name} Established", f"{name} Established"]  # the last was lost in between
+    assert keeper.state.flaps == {name: 2}

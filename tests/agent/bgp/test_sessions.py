@@ -3,7 +3,7 @@
 import pytest
 
 from agent.bgp.control import Answer
-from agent.bgp.sessions import session_states
+from agent.bgp.sessions import bfd_states, session_states, with_bfd
 from agent.serve.bgp_report import BgpReport, SessionLine
 from dpctl.bgp import peer_rows, route_rows
 
@@ -19,8 +19,13 @@ PROTOCOLS = Answer(
         (1006, "    Neighbor AS:      64600"),
         (1006, "  Channel ipv4"),
         (1006, "    Routes:         3 imported, 1 filtered, 2 exported, 3 preferred"),
+        (1006, "    Route change stats:     received   rejected   filtered    ignored   accepted"),
+        (1006, "      Import updates:             12          0          1          0          11"),
+        (1006, "      Import withdraws:            8          0        ---          0          8"),
+        (1006, "      Export updates:              5          2          1        ---          2"),
         (1006, "  Channel ipv6"),
         (1006, "    Routes:         1 imported, 2 exported, 1 preferred"),
+        (1006, "      Import updates:              1          0          0          0          1"),
         (
             1002,
             "node_b     BGP        ---        start  2026-11-29 12:04:40.000  Active  Socket: Connection refused",
@@ -54,9 +59,22 @@ def test_the_sessions_are_those_of_bgp() -> None:
         "peer_a", True, "2026-11-29 12:04:39", "10.88.0.1", 64600,
     )  # fmt: skip
     assert (up.imported, up.exported) == (4, 4)
+    assert (up.updates_in, up.updates_out) == (13, 5)
     assert (waiting.is_up, waiting.state, waiting.error, waiting.address) == (
         False, "Active", "Socket: Connection refused", "fd88::1",
     )  # fmt: skip
+
+
+def test_what_bfd_finds_is_its_sessions_peers() -> None:
+    said = (
+        (1020, "bfd1:"),
+        (1020, "IP address                Interface  State      Since         Interval  Timeout"),
+        (1020, "10.88.0.1                 eth0       Up         12:04:40.123    0.100    0.300"),
+        (1020, "fd88::1                   ---        Down       12:04:41.123    1.000    0.000"),
+        (0, ""),
+    )
+    states = with_bfd(session_states(PROTOCOLS), bfd_states(Answer(said)))
+    assert [one.bfd for one in states] == ["Up", "Down"]
 
 
 def test_dpctl_names_who_asked_for_a_session_and_what_is_not_there_yet() -> None:

@@ -150,6 +150,19 @@ def test_an_event_says_whom_it_is_about_and_why(room: Room) -> None:
     assert event["firstTimestamp"] == event["lastTimestamp"]
 
 
+def test_a_bgp_session_that_is_lost_and_one_that_is_back_are_events_of_the_node(room: Room) -> None:
+    for is_up, text in ((False, "is Active; Hold timer expired"), (True, "is Established")):
+        room.events.bgp_session("BGPPeer tor", text, is_up=is_up)
+        assert room.api.answered() == ("POST", 201)
+        room.now += 1
+    found = [(one["type"], one["reason"], one["message"]) for one in room.api.events.values()]
+    assert found == [
+        ("Warning", "BGPSessionLost", "BGPPeer tor: is Active; Hold timer expired"),
+        ("Normal", "BGPSessionEstablished", "BGPPeer tor: is Established"),
+    ]
+    assert {one["involvedObject"]["uid"] for one in room.api.events.values()} == {"n1"}
+
+
 def test_a_pod_that_fails_again_and_again_is_one_event_that_counts(room: Room) -> None:
     room.fail()
     assert room.api.answered() == ("POST", 201)

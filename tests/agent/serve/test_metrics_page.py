@@ -32,7 +32,7 @@ def families() -> Iterator[tuple[str, str, str, str]]:
             xdp=lambda: [XdpUse("eth0", "native")],
             policy=lambda: PolicyUse((PolicyCount("NetworkPolicy a/b", "ingress", abi.PolicyCounter(1, 1, 1)),)),
             allocator=lambda: AllocatorUse(is_leader=True, waiting=1, pools={"edge": (8, 2)}),
-            bgp=lambda: BgpState(is_running=True, sessions=(SessionState("peer_a", "Established"),)),
+            bgp=lambda: BgpState(is_running=True, sessions=(SessionState("peer_a", "Established", bfd="Up"),)),
             shares=lambda: [OwnerUse("a/b", Held(7, 6, 5, 0.1), is_shown=True)],
         )
     )

@@ -5,7 +5,8 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from agent.model.bgp import Bfd, BgpPeer, PeerExport, PrefixRange, community
+from agent.model.bgp import AddPath, Bfd, BgpPeer, PeerExport, PrefixRange
+from agent.model.community import community, named_community
 from agent.watch.decode.bgp_peer import BGP_PEER
 from agent.watch.decode.decoder import Decoder
 from agent.watch.decode.kind import Decoded
@@ -28,13 +29,14 @@ def test_all_that_can_be_said() -> None:
     found = decoded(
         port=1179, sourceAddress="192.0.2.11", localASN=64700, passwordKey="tor", multihop=2, ttlSecurity=True,
         holdTime=30, keepaliveTime=10, gracefulRestart=False, bothFamilies=True, nextHopSelf=False,
+        longLivedStaleTime=3600, addPath="Receive", filters=["lab", "site"],
         bfd={"transmitInterval": 50, "receiveInterval": 60, "multiplier": 5, "graceful": True},
         **{"import": {
             "prefixes": [{"cidr": "198.51.100.0/24"}, {"cidr": "0.0.0.0/0"}, {"cidr": "10.0.0.0/8", "maxLength": 16}],
             "limit": 9,
         }},
         export={
-            "communities": ["65000:1"], "med": 1, "localPreference": 2, "prepend": [3], "podCIDRs": False,
+            "communities": ["65000:1", "rack"], "med": 1, "localPreference": 2, "prepend": [3], "podCIDRs": False,
             "services": False,
         },
     )  # fmt: skip
@@ -61,7 +63,10 @@ def test_all_that_can_be_said() -> None:
             PrefixRange(ip_network("10.0.0.0/8"), 8, 16),
         ),
         import_limit=9,
-        export=PeerExport((community("65000:1"),), 1, 2, (3,), pods=False, services=False),
+        export=PeerExport((community("65000:1"), named_community("rack")), 1, 2, (3,), pods=False, services=False),
+        filters=("lab", "site"),
+        stale_s=3600,
+        add_path=AddPath.RECEIVE,
     )
 
 
@@ -74,6 +79,8 @@ def test_all_that_can_be_said() -> None:
         pytest.param({"address": "224.0.0.1"}, "spec.address", id="nobody's address"),
         pytest.param({"sourceAddress": "2001:db8::1"}, "spec.sourceAddress", id="of the other family"),
         pytest.param({"nodeSelector": {"matchLabels": 1}}, "spec.nodeSelector.matchLabels", id="no selector"),
+        pytest.param({"addPath": "all"}, "spec.addPath", id="no direction"),
+        pytest.param({"extendedNextHop": True}, "spec.extendedNextHop", id="IPv6 next hops over IPv4"),
         pytest.param({"holdTime": 2}, "spec.holdTime", id="shorter than BGP has it"),
         pytest.param({"export": {"communities": ["1:70000"]}}, "spec.export.communities[0]", id="no community"),
     ],

@@ -1,0 +1,189 @@
+"""Writes how a BGPPeer's session fares into its status, each node into the entry of its own name.
+
+Seldom: what changes goes at once, then nothing for half a minute, and numbers of prefixes alone every five minutes. Of
+a peer of very many nodes nothing is written: each write reaches every agent that watches BGPPeers.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from http import HTTPStatus
+from threading import Condition
+
+from agent.bgp.keeper import BgpState
+from agent.kube.client import TROUBLE, Client, Refused
+from agent.kube.retry import backoff_s
+from agent.log import logger
+from agent.model.bgp import BgpPeer
+from agent.model.cluster import Cluster
+from agent.model.node import Node
+from agent.threads import Threads
+
+log = logger(__name__)
+
+MOST_NODES = 100  # of one peer
+CHANGE_S, COUNT_S = 30.0, 300.0  # between two writes of one entry: of what happened, and of numbers alone
+TIMEOUT_S = 10.0
+LONGEST_S = 300.0  # between two tries
+KIND = "BGPPeer "  # so sessions say who asked for them
+# no other answer will come: the BGPPeer is gone, or its definition has no status
+_FINAL = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY})
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One node's session with one peer."""
+
+    state: str
+    since: str = ""
+    imported: int = 0
+    exported: int = 0
+    error: str = ""
+
+
+Key = tuple[str, str]  # peer and node
+
+
+class PeerStatusWriter:
+    """One thread that writes to an API server."""
+
+    def __init__(
+        self, client: Client, node_name: str, threads: Threads, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """*clock* gives seconds."""
+        self._client, self._node, self._clock = client, node_name, clock
+        self._wake = Condition()
+        self._wanted: dict[Key, Entry | None] = {}  # None: no such entry
+        self._written: dict[Key, tuple[Entry | None, float]] = {}  # and when
+        self._state: BgpState | None = None  # by the latest look()
+        self._nodes: Mapping[str, Node] = {}
+        self._peers: Mapping[str, BgpPeer] = {}
+        self._small: frozenset[str] = frozenset()  # peers of few nodes
+        self._stopping = False
+        self._failures = 0  # in a row
+        self._not_before = 0.0  # of the clock
+        self._random = random.Random().random  # noqa: S311  jitter between nodes, which nobody must not guess
+        self._thread = threads.make("bgp status", self._run)
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 0.1) -> None:
+        """End the thread; a daemon, so that a silent server does not keep us."""
+        with self._wake:
+            self._stopping = True
+            self._thread.end()
+            self._wake.notify_all()
+        self._thread.join(timeout_s)
+
+    def look(self, cluster: Cluster, state: BgpState) -> None:
+        """Take down how it is now; returns at once, and costs a comparison while nothing changed."""
+        nodes, peers = cluster.nodes, cluster.bgp_peers
+        if nodes is not self._nodes or peers is not self._peers:
+            gone = self._nodes.keys() - nodes.keys() if nodes and min(nodes) == self._node else set()
+            self._nodes, self._peers = nodes, peers
+            self._small = frozenset(name for name, peer in peers.items() if _is_of_few(peer, nodes))
+        elif state is self._state:
+            return
+        else:
+            gone = set()
+        self._state = state
+        with self._wake:
+            wanted: dict[Key, Entry | None] = {
+                (peer, self._node): entry for peer, entry in entries(state) if peer in self._small
+            }
+            # the first of the nodes takes away what those that were deleted have left
+            wanted |= {(peer, node): None for peer in peers for node in gone}
+            for key, entry in self._wanted.items():
+                peer, node = key
+                if key not in wanted and peer in peers and (node == self._node or node not in nodes):
+                    is_there = entry is None or key in self._written
+                    wanted |= {key: None} if is_there else {}
+            self._wanted = wanted
+            self._wake.notify_all()
+
+    def write_due(self) -> None:
+        """Write what is due now."""
+        while (due := self._due()) is not None:
+            self._handle(*due)
+
+    def _run(self) -> None:
+        while not self._stopping:
+            with self._thread.busy():
+                self.write_due()
+            self._wait()
+
+    def _wait(self) -> None:
+        """Until something may be due, or the end."""
+        with self._wake:
+            at = min((self._due_at(*one) for one in self._wanted.items()), default=float("inf"))
+            wait_s = at - self._clock()
+            if not self._stopping and wait_s > 0:
+                self._wake.wait(min(wait_s, LONGEST_S))
+
+    def _due(self) -> tuple[Key, Entry | None] | None:
+        with self._wake:
+            now = self._clock()
+            return next((one for one in self._wanted.items() if self._due_at(*one) <= now), None)
+
+    def _due_at(self, key: Key, entry: Entry | None) -> float:
+        """When it may be written, by the clock; never where it is as it is to be."""
+        written = self._written.get(key)
+        if written is None:
+            return self._not_before
+        known, at = written
+        if known == entry:
+            return float("inf")
+        is_number_alone = known is not None and entry is not None and _without_numbers(known) == _without_numbers(entry)
+        return max(self._not_before, at + (COUNT_S if is_number_alone else CHANGE_S))
+
+    def _handle(self, key: Key, entry: Entry | None) -> None:
+        peer, node = key
+        path = f"/apis/sluiceway.io/v1alpha1/bgppeers/{peer}/status"
+        content = {"status": {"nodes": {node: asdict(entry) if entry is not None else None}}}
+        trouble, at_least_s = "", 0.0
+        try:
+            self._client.send("PATCH", path, content, "application/merge-patch+json", TIMEOUT_S)
+        except Refused as error:
+            if error.refusal.code not in _FINAL:
+                trouble, at_least_s = str(error), error.refusal.retry_after_s
+            else:
+                log.debug("a BGPPeer's status is not accepted", peer=peer, why=error)
+        except TROUBLE as error:
+            trouble = " ".join(str(error).split())
+        with self._wake:
+            if trouble:
+                self._failures += 1
+                wait_s = backoff_s(self._failures, self._random(), at_least_s=at_least_s, longest_s=LONGEST_S)
+                self._not_before = self._clock() + wait_s
+            else:
+                self._failures = 0
+                self._written[key] = entry, self._clock()
+                if node != self._node:  # nobody asks for it again
+                    self._wanted.pop(key, None)
+                    del self._written[key]
+        if trouble:
+            log.warning("a BGPPeer's status cannot be written; tried again", peer=peer, why=trouble)
+
+
+def entries(state: BgpState) -> Iterator[tuple[str, Entry]]:
+    """What this node has to say of each BGPPeer that it has a session with."""
+    for one in state.sessions:
+        about = state.about.get(one.name, "")
+        if about.startswith(KIND):
+            yield about.removeprefix(KIND), Entry(one.state, one.since, one.imported, one.exported, one.error)
+
+
+def _is_of_few(peer: BgpPeer, nodes: Mapping[str, Node]) -> bool:
+    count = 0
+    for node in nodes.values():
+        count += peer.nodes.selects(dict(node.labels))
+        if count > MOST_NODES:
+            return False
+    return True
+
+
+def _without_numbers(entry: Entry) -> Entry:
+    return replace(entry, imported=0, exported=0)

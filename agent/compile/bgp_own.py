@@ -1,0 +1,63 @@
+"""What a node has to tell: its pods' ranges, Services' addresses, and the aggregates that stand for some of both."""
+
+from dataclasses import dataclass
+
+from agent.compile.bgp_configured import Unresolved
+from agent.compile.bgp_prefix import Prefixes, is_within, marked
+from agent.compile.bgp_router import Told
+from agent.compile.bgp_settings import BgpSettings
+from agent.model.address import Network
+from agent.model.community import NO_MARKS
+from agent.model.node import Node
+
+# Source: Kubernetes, "Well-Known Labels, Annotations and Taints"
+EXCLUDED = "node.kubernetes.io/exclude-from-external-load-balancers"
+
+
+@dataclass(frozen=True, slots=True)
+class OwnPrefixes:
+    """All of it."""
+
+    pods: tuple[Told, ...] = ()
+    services: tuple[Told, ...] = ()
+    aggregates: tuple[Told, ...] = ()
+    pod_aggregates: tuple[Network, ...] = ()  # of these, those that stand for pods' ranges
+    unmarked: tuple[Network, ...] = ()  # pods' ranges of which nobody knows what they are to carry
+    why_unmarked: str = ""
+
+    @property
+    def pods_alone(self) -> tuple[Network, ...]:
+        """The pods' ranges for which no aggregate stands."""
+        pods = (one.network for one in self.pods)
+        return tuple(one for one in pods if not any(is_within(one, wide) for wide in self.pod_aggregates))
+
+
+def leaves(node: Node, settings: BgpSettings) -> bool:
+    """Whether clients outside are to reach Services by other nodes, as before a drain."""
+    is_excluded = any(key == EXCLUDED for key, _ in node.labels)
+    return is_excluded or node.is_leaving or (node.is_cordoned and settings.leaves_when_cordoned)
+
+
+def own_prefixes(node: Node, settings: BgpSettings, found: Prefixes) -> OwnPrefixes:
+    """What this node has to tell now."""
+    wide = tuple(one for one in settings.aggregates if any(is_within(cidr, one) for cidr in node.pod_cidrs))
+    pods: list[Told] = []
+    unmarked: dict[Network, str] = {}
+    for network in (*node.pod_cidrs, *wide):
+        try:
+            pods.append(marked(network, NO_MARKS, settings))
+        except Unresolved as error:
+            pods.append(Told(network))
+            unmarked[network] = str(error)
+    count = len(node.pod_cidrs)
+    is_gone = leaves(node, settings)
+    aggregates = {one.network: one for one in (() if is_gone else found.aggregates)}
+    aggregates |= {one.network: one for one in pods[count:] if one.network not in unmarked}
+    return OwnPrefixes(
+        tuple(pods[:count]),
+        () if is_gone else found.services,
+        tuple(aggregates.values()),
+        wide,
+        tuple(unmarked),
+        next(iter(unmarked.values()), ""),
+    )

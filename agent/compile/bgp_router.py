@@ -1,0 +1,80 @@
+"""BIRD as it is to be: its sessions, and what the node has to tell."""
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from agent.compile.bgp_plan import Step
+from agent.model.address import Address, Network
+from agent.model.bgp import AddPath, Bfd, Password
+from agent.model.community import NO_MARKS, Marks
+
+IPV4 = 4
+FAMILIES = (4, 6)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A prefix of the node's own."""
+
+    network: Network
+    marks: Marks = NO_MARKS  # of numbers alone
+
+    def __str__(self) -> str:
+        return str(self.network)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One session, as BIRD is to hold it."""
+
+    name: str  # BIRD's, of the address alone: it stays with its peer
+    about: str  # who asked for it: "Node n2", "BGPPeer tor", "--peer-router-ips[0]"
+    address: Address
+    asn: int
+    local: Address
+    local_asn: int
+    port: int = 179
+    password: Password | None = None
+    multihop: int = 0  # of other AS numbers; 0: on a subnet of the node's
+    ttl_security: bool = False
+    is_strict: bool = False  # heard on *local* alone
+    hold_s: int = 90
+    keepalive_s: int = 0
+    restart_s: int = 0  # 0: no graceful restart
+    stale_s: int = 0  # 0: not longer than that
+    bfd: Bfd | None = None
+    add_path: AddPath = AddPath.OFF
+    extended_next_hop: bool = False
+    next_hops: tuple[Address, ...] = ()  # this node's, of each family that the session carries
+    next_hop_self: bool = True
+    import_limit: int = 0
+    reflects: bool = False  # what other nodes told goes on to it
+    cluster_id: str = ""  # it is a client of this reflector
+    is_node: bool = False  # which is told no marks
+    imports: tuple[Step, ...] = ()
+    exports: tuple[Step, ...] = ()
+
+    @property
+    def is_internal(self) -> bool:
+        """Whether it is of the same AS."""
+        return self.asn == self.local_asn
+
+    @property
+    def families(self) -> tuple[int, ...]:
+        """Of which it carries routes."""
+        own = {hop.version for hop in self.next_hops} | ({IPV4} if self.extended_next_hop else set())
+        return tuple(version for version in FAMILIES if version in own)
+
+
+@dataclass(frozen=True, slots=True)
+class Router:
+    """The whole of it."""
+
+    router_id: IPv4Address
+    asn: int
+    port: int = 179
+    sessions: tuple[Session, ...] = ()
+    pods: tuple[Told, ...] = ()  # this node's ranges
+    services: tuple[Told, ...] = ()  # host routes, but those that an aggregate stands for
+    aggregates: tuple[Told, ...] = ()  # the kernel drops what nothing within them takes
+    cluster_pods: tuple[Network, ...] = ()  # other nodes' ranges, where some session reflects

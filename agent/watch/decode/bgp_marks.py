@@ -1,0 +1,33 @@
+"""The annotations by which a Service says what its routes carry where BGP tells of it."""
+
+from collections.abc import Iterator, Mapping
+
+from agent.model.community import COMMUNITIES, MAX_NUMBER, NO_MARKS, PREFERENCE, Community, Marks, named_community
+from agent.watch.decode.reader import Reader
+
+
+def marks(read: Reader, annotations: Mapping[str, str]) -> Marks:
+    """What they carry; what cannot be read keeps BGP from telling of the Service, rather than without it."""
+    if COMMUNITIES not in annotations and PREFERENCE not in annotations:
+        return NO_MARKS
+    before = len(read.problems)
+    communities = tuple(_communities(read, annotations.get(COMMUNITIES, "")))
+    return Marks(communities, _preference(read, annotations.get(PREFERENCE)), len(read.problems) == before)
+
+
+def _communities(read: Reader, text: str) -> Iterator[Community]:
+    for index, part in enumerate(text.split(",") if text.strip() else ()):
+        try:
+            yield named_community(part)
+        except ValueError as error:
+            read.refuse(f"metadata.annotations['{COMMUNITIES}'][{index}]", f"{error}; BGP does not tell of the Service")
+
+
+def _preference(read: Reader, text: str | None) -> int | None:
+    if text is None:
+        return None
+    if text.isdecimal() and int(text) <= MAX_NUMBER:
+        return int(text)
+    where = f"metadata.annotations['{PREFERENCE}']"
+    read.refuse(where, f"{text[:64]!r} is no number from 0 to {MAX_NUMBER}; BGP does not tell of the Service")
+    return None
