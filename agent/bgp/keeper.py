@@ -4,11 +4,13 @@ BIRD is a process of its own that the agent neither starts nor ends: sessions ou
 What BIRD has not found right is never put where BIRD would find it when it starts again.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 
+from agent.bgp import md5
 from agent.bgp.control import BirdError, Control
 from agent.bgp.sessions import SessionState, bfd_states, session_states, with_bfd
 from agent.compile.bgp_router import Router
@@ -24,6 +26,7 @@ CONFIG, CANDIDATE, SOCKET = "bird.conf", "bird.conf.new", "bird.ctl"
 GATHER_S = 0.005  # of changes that come together
 LOOK_S = 1.0  # between looks at the sessions
 RETRY_S = 5.0  # after BIRD refused
+PASSWORD_S = 60.0  # for which a wrong password is told of: a peer tries again sooner
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,7 @@ class Keeper:
         *on_session* hears of a session that was lost, or came back, and who asked for it; it must return at once.
         """
         self._folder, self._node, self._report, self._on_session = run_dir / FOLDER, node, report, on_session
+        self._refused_segments, self._refused_at = md5.count(), -PASSWORD_S  # of the monotonic clock
         self._lost: set[str] = set()  # sessions that were lost and are not back
         self._wanted: Router | None = None
         self._applied: Router | None = None
@@ -150,7 +154,7 @@ class Keeper:
             flaps[one.name] += self._follow(before.get(one.name), one, about.get(one.name, one.name))
         self._lost &= flaps.keys()
         self.state = BgpState(is_running=True, trouble=trouble, sessions=found, about=about, flaps=flaps)
-        self._tell(trouble, is_running=True)
+        self._tell(trouble or self._wrong_password(), is_running=True)
 
     def _follow(self, before: SessionState | None, now: SessionState, about: str) -> bool:
         """Take note of what became of a session, and tell of it; whether it was lost since."""
@@ -165,6 +169,19 @@ class Keeper:
             self._lost.discard(now.name)
             self._on_session(now, about)
         return is_lost
+
+    def _wrong_password(self) -> str:
+        """Who may have another password, while the kernel refuses what somebody sends for it; empty for nobody."""
+        count, now = md5.count(), time.monotonic()
+        if count > self._refused_segments:
+            self._refused_at = now
+        self._refused_segments = count
+        down = sorted({self.state.about.get(one.name, one.name) for one in self.state.sessions if not one.is_up})
+        if not down or now - self._refused_at > PASSWORD_S:
+            return ""
+        return (
+            f"TCP segments with a wrong or missing password (MD5) come in, and these have no session: {', '.join(down)}"
+        )
 
     def _tell(self, trouble: str, *, is_running: bool) -> None:
         if not is_running:

@@ -1,0 +1,254 @@
+"""Routers of other makes, FRR and GoBGP: ECMP by both, a session by IPv6 alone, BFD; and two of the nodes reflect."""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from lab import bird, cluster, frr, site, use
+from lab.addresses import OUTSIDE, ROUTER, pod_cidrs
+from lab.cluster import Cluster
+from lab.machine import Machine
+from lab.site import Options
+from lab.use import Client
+from tests.lab.test_bgp import BIRD, peer, routes, until
+
+pytestmark = [pytest.mark.netns, pytest.mark.kernel]
+
+FAR = "198.51.100.0/24"  # told by both
+HOSTS = tuple(f"198.51.100.{number}" for number in range(1, 17))  # some go by one of them, some by the other
+SECRET, WRONG = "of-frr-and-n1", "of-nobody"
+EVERY_S = 0.005  # between datagrams
+OVER_FRR = f"""
+frr defaults datacenter
+hostname tor
+log stdout
+debug bgp neighbor-events
+bfd
+ profile quick
+  transmit-interval 50
+  receive-interval 50
+ peer 10.88.0.11
+  profile quick
+router bgp 64600
+ bgp router-id 10.88.0.1
+ no bgp ebgp-requires-policy
+ no bgp default ipv4-unicast
+ no bgp network import-check
+ neighbor 10.88.0.11 remote-as 64512
+ neighbor 10.88.0.11 password {SECRET}
+ neighbor 10.88.0.11 timers connect 1
+ neighbor 10.88.0.11 bfd
+ neighbor fd88::c remote-as 64512
+ neighbor fd88::c timers connect 1
+ neighbor fd88::c capability extended-nexthop
+ address-family ipv4 unicast
+  network {FAR}
+  neighbor 10.88.0.11 activate
+  neighbor fd88::c activate
+ address-family ipv6 unicast
+  network 2001:db8:51::/48
+  neighbor fd88::c activate
+"""
+OVER_GOBGP = {
+    "global": {"config": {"as": 64601, "router-id": "10.88.0.200"}},
+    "neighbors": [
+        {
+            "config": {"neighbor-address": "10.88.0.11", "peer-as": 64512},
+            "timers": {"config": {"connect-retry": 1, "idle-hold-time-after-reset": 1}},
+            "afi-safis": [{"config": {"afi-safi-name": "ipv4-unicast"}}],
+        }
+    ],
+}
+# answers each datagram from the address that it was sent to
+ECHO = """
+import select, socket, sys
+name, port, *hosts = sys.argv[1:]
+ends = []
+for host in hosts:
+    end = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    end.bind((host, int(port)))
+    ends.append(end)
+while True:
+    for end in select.select(ends, [], [])[0]:
+        said, client = end.recvfrom(64)
+        end.sendto(name.encode() + b" " + said, client)
+"""
+# numbered datagrams until so many of them were answered by the last of *names*; which were, and by whom
+NUMBERED = """
+import json, socket, sys, time
+host, port, every_s, name = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), sys.argv[4]
+end = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+end.connect((host, port))
+end.setblocking(False)
+answers, number, until = {}, 0, time.monotonic() + 25
+print("begun", flush=True)
+while time.monotonic() < until and sum(one == name for one in answers.values()) < 100:
+    try:
+        end.send(b"%d" % number)
+        number += 1
+    except OSError:
+        pass
+    time.sleep(every_s)
+    try:
+        while True:
+            who, which = end.recv(64).split()
+            answers[int(which)] = who.decode()
+    except BlockingIOError:
+        pass
+    except OSError:
+        pass
+print(json.dumps({"sent": number, "answers": answers}))
+"""
+PORT = 9099
+
+
+def say(machine: Machine, *words: str) -> str:
+    """What a node's birdc answers."""
+    return machine.run("birdc", "-s", BIRD, *words, check=False).stdout
+
+
+def annotated(routed: Cluster, name: str, **annotations: str) -> None:
+    """A node with annotations of kube-router's."""
+    item = cluster.node_object(routed.site.machine(name))
+    given = {f"kube-router.io/{key.replace('_', '.')}": value for key, value in annotations.items()}
+    with routed.site.alone():
+        routed.manifests.put({**item, "metadata": {**item["metadata"], "annotations": given}})
+
+
+@pytest.fixture(scope="module")
+def routed() -> Iterator[Cluster]:
+    """Four nodes on one subnet; FRR between them and the rest, GoBGP on a machine beside them."""
+    name = f"swlab-test-bgp-makes-{os.getpid()}"
+    try:
+        made = cluster.up(name, Options(nodes=4, router=True), print)
+        tor, beside = made.site.machine(ROUTER), made.site.machine(OUTSIDE)
+        for machine, called in ((tor, "tor"), (beside, "beside")):
+            for host in HOSTS:
+                machine.run("ip", "address", "add", f"{host}/32", "dev", "lo")
+            echo = [sys.executable, "-I", "-S", "-c", ECHO, called, str(PORT), *HOSTS]
+            machine.daemon("echo", echo)
+        tor.run("ip", "-6", "address", "add", "fe80::1/64", "dev", "br0", "nodad")  # FRR speaks IPv6 with one alone
+        frr.run(tor, OVER_FRR)
+        frr.run_gobgp(beside, OVER_GOBGP)
+        for number in (1, 2):
+            annotated(made, f"n{number}", rr_server="7")
+            annotated(made, f"n{number + 2}", rr_client="7")
+        yield made
+    finally:
+        site.remove(name)
+
+
+@pytest.fixture(scope="module")
+def asking(routed: Cluster) -> Client:
+    """A pod of n1's."""
+    return use.idle(routed, "asking", "n1")
+
+
+def password(routed: Cluster, text: str) -> None:
+    """What n1 has for FRR."""
+    n1 = routed.site.machine("n1")
+    n1.run("mkdir", "-p", "/etc/sluiceway/bgp")
+    n1.run("sh", "-c", "umask 077; cat >/etc/sluiceway/bgp/tor", stdin=f"{text}\n")
+
+
+def is_up(routed: Cluster, of: str) -> bool:
+    """Whether n1 has the session."""
+    rows = json.loads(routed.site.machine("n1").run("dpctl", "bgp", "peers", "-o", "json").stdout)
+    return any(row["address"] == of and row["state"] == "Established" for row in rows)
+
+
+def answered(asking: Client, host: str) -> str:
+    """Who has an address."""
+    one = "import socket,sys; s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.settimeout(2); "
+    one += "s.connect((sys.argv[1],int(sys.argv[2]))); s.send(b'1'); print(s.recv(64).split()[0].decode())"
+    argv = (sys.executable, "-I", "-S", "-c", one, host, str(PORT))
+    return asking.machine.run(*argv, context=asking.context, check=False).stdout.strip()
+
+
+def test_a_wrong_password_keeps_the_session_down_says_why_and_costs_no_other(routed: Cluster) -> None:
+    n1 = routed.site.machine("n1")
+    password(routed, WRONG)
+    routed.apply(
+        peer(
+            "frr",
+            "n1",
+            "10.88.0.1",
+            passwordKey="tor",
+            bothFamilies=False,
+            bfd={"transmitInterval": 50, "receiveInterval": 50},
+        )
+    )
+    routed.apply(peer("gobgp", "n1", "10.88.0.200", asn=64601, bothFamilies=False))
+    until(lambda: is_up(routed, "10.88.0.200"), "GoBGP")
+    frr_said = "wrong or missing password (MD5) come in, and these have no session: BGPPeer frr"
+    until(lambda: frr_said in n1.run("dpctl", "status", check=False).stdout, "nobody is told of the password")
+    assert not is_up(routed, "10.88.0.1")
+    password(routed, SECRET)
+    until(lambda: is_up(routed, "10.88.0.1"), "FRR")
+    until(lambda: "MD5" not in n1.run("dpctl", "status", check=False).stdout, "the problem stays")
+
+
+def test_two_routers_of_different_makes_are_two_ways_to_one_prefix(routed: Cluster, asking: Client) -> None:
+    n1, tor, beside = (routed.site.machine(name) for name in ("n1", ROUTER, OUTSIDE))
+    frr.ask_gobgp(beside, "global", "rib", "add", FAR, "origin", "igp", "-a", "ipv4")
+    until(lambda: routes(n1, FAR).count("nexthop") == 2, "not two ways")
+    assert {answered(asking, host) for host in HOSTS} == {"tor", "beside"}
+    own = str(pod_cidrs("n1")[0])
+    until(lambda: own in frr.ask(tor, "show ip route bgp"), "FRR has no route to the pods")
+    assert own in frr.ask_gobgp(beside, "global", "rib")
+
+
+def test_over_ipv6_alone_ipv4s_routes_come_with_ipv6_next_hops_and_pods_follow_them(routed: Cluster) -> None:
+    n2, tor = routed.site.machine("n2"), routed.site.machine(ROUTER)
+    routed.apply(peer("six", "n2", "fd88::1", extendedNextHop=True))
+    until(lambda: "via inet6 fd88::1" in routes(n2, FAR), "no such route")
+    asking = use.idle(routed, "asking2", "n2")
+    assert answered(asking, HOSTS[0]) == "tor"
+    own = pod_cidrs("n2")
+    until(lambda: str(own[0]) in frr.ask(tor, "show bgp ipv4 unicast"), "FRR has not the pods")
+    assert str(own[1]) in frr.ask(tor, "show bgp ipv6 unicast")
+
+
+def test_two_nodes_reflect_and_one_that_dies_costs_no_route(routed: Cluster) -> None:
+    n2, n4 = routed.site.machine("n2"), routed.site.machine("n4")
+    far = str(pod_cidrs("n3")[0])
+    until(lambda: say(n4, "show", "route", far).count("unicast") == 2, "not of both reflectors")
+    assert "node_10_88_0_13" not in say(n4, "show", "protocols"), "clients are no peers"
+    n2.stop(bird.DAEMON, signal.SIGKILL)
+    until(lambda: "Established" not in say(n4, "show", "protocols", "node_10_88_0_12"), "n4 does not notice")
+    assert "node_10_88_0_11" in say(n4, "show", "route", far)
+
+
+def test_bfd_moves_numbered_datagrams_to_the_other_router(
+    routed: Cluster, asking: Client, record_property: Any
+) -> None:
+    n1, tor = routed.site.machine("n1"), routed.site.machine(ROUTER)
+    until(lambda: "status: up" in frr.ask(tor, "show bfd peers").lower(), "BFD does not come up")
+    until(lambda: routes(n1, FAR).count("nexthop") == 2, "not two ways")
+    host = next(one for one in HOSTS if answered(asking, one) == "tor")
+    argv = [sys.executable, "-I", "-S", "-c", NUMBERED, host, str(PORT), str(EVERY_S), "beside"]
+    n1.daemon("numbered", argv, context=asking.context)
+    log = n1.home / "numbered.log"
+    until(lambda: "begun" in log.read_text(), "it does not begin")
+    # what n1 sends to FRR's machine is lost from here on; what goes through it to others is not
+    mac = tor.run("cat", "/sys/class/net/br0/address").stdout.strip()
+    hook = "type filter hook ingress device n1 priority 0;"
+    rules = f"table netdev lost {{ chain in {{ {hook} ether daddr {mac} drop; }}; }}"
+    tor.run("nft", "-f", "-", stdin=rules)
+    try:
+        until(lambda: "answers" in log.read_text(), "no datagram comes to the other router")
+    finally:
+        tor.run("nft", "delete", "table", "netdev", "lost")
+    found = json.loads(log.read_text().splitlines()[-1])
+    by = {int(number): who for number, who in found["answers"].items()}
+    last, first = max(n for n, who in by.items() if who == "tor"), min(n for n, who in by.items() if who == "beside")
+    record_property("datagrams lost", first - last - 1)
+    print(f"{first - last - 1} of {found['sent']} datagrams were lost, one each {EVERY_S * 1000:.0f} ms")
+    assert first > last
+    assert (first - last) * EVERY_S < 10, "the hold time, and not BFD"
+    assert "proto bird" in routes(n1, FAR)
