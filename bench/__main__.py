@@ -20,6 +20,7 @@ from bench import (
     policy,
     policy_compile,
     propagation,
+    routes,
     sync,
     xdp,
 )
@@ -55,6 +56,7 @@ BENCHES: Mapping[str, Callable[[int], list[Result]]] = {
     "adds": adds.measured,
     "propagation": propagation.results,
     "leaving": leaving.results,
+    "routes": routes.results,
     "xdp": xdp.measured,
     "fastpath": fastpath.measured,
     "policy": lambda sets: [*policy.measured(sets), *policy_compile.measured(sets)],
