@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from agent.ipam.lb_allocator import Allocator
     from agent.kube.events import Events
     from agent.kube.servers import Servers
+    from agent.watch.node.bgp_neighbour import NeighbourSource
     from agent.watch.node.bgp_password import PasswordSource
 
 
@@ -112,3 +113,12 @@ def bgp_passwords(options: Options, mirror: Mirror, threads: Threads) -> "Passwo
     from agent.watch.node.bgp_password import PasswordSource  # noqa: PLC0415  as the module says
 
     return PasswordSource(options.bgp_password_dir, options.peer_router_passwords_file, mirror, threads)
+
+
+def bgp_neighbours(options: Options, mirror: Mirror, threads: Threads) -> "NeighbourSource | None":
+    """Who finds BGP's peers that are named by their interfaces; None without `--router`."""
+    if not options.router:
+        return None
+    from agent.watch.node.bgp_neighbour import NeighbourSource  # noqa: PLC0415  as the module says
+
+    return NeighbourSource(options.node_name, mirror, threads)

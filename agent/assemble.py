@@ -93,6 +93,7 @@ if TYPE_CHECKING:
     from agent.ipam.lb_allocator import Allocator
     from agent.kube.network_status import NetworkStatusWriter
     from agent.kube.servers import Servers
+    from agent.watch.node.bgp_neighbour import NeighbourSource
     from agent.watch.node.bgp_password import PasswordSource
 
 ATTACHMENTS = "attachments"  # folder in --state-dir
@@ -133,6 +134,7 @@ class Parts:
 
     bgp: "Keeper | None"  # where this node speaks BGP
     bgp_passwords: "PasswordSource | None"
+    bgp_neighbours: "NeighbourSource | None"
     bgp_status: "PeerStatusWriter | None"  # where there is an API server to write to
     announcer: "Announcer | None"  # where this node announces addresses on its subnets
     replacement: Replacement | None  # where what kube-proxy left is to go
@@ -308,6 +310,7 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
         announcer=announcer,
         bgp=bgp,
         bgp_status=api_parts.bgp_status(options, prepared, threads),
+        bgp_neighbours=api_parts.bgp_neighbours(options, mirror, threads),
         bgp_passwords=api_parts.bgp_passwords(options, mirror, threads),
         replacement=_replacement(options, ready, threads),
     )

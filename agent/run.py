@@ -75,6 +75,8 @@ def _begin(parts: Parts) -> None:
         parts.denied.start()
     if parts.bgp_passwords:
         parts.bgp_passwords.start()
+    if parts.bgp_neighbours:
+        parts.bgp_neighbours.start()
     if parts.bgp:
         parts.bgp.start()
     if parts.bgp_status:
@@ -165,6 +167,8 @@ def _end(parts: Parts) -> None:
     if parts.bgp_passwords:
         parts.bgp_passwords.stop()
     parts.hot_plug.stop()
+    if parts.bgp_neighbours:
+        parts.bgp_neighbours.stop()
     parts.collector.stop()
     if parts.network_status:
         parts.network_status.stop()

@@ -78,6 +78,7 @@ def _is_same_but_services(cluster: Cluster, old: Cluster) -> bool:
         and cluster.bgp_filters is old.bgp_filters
         and cluster.bgp_configurations is old.bgp_configurations
         and cluster.bgp_passwords is old.bgp_passwords
+        and cluster.bgp_neighbours is old.bgp_neighbours
     )
 
 
@@ -128,11 +129,12 @@ class _Making:
 
     def router(self) -> Router:
         """All of it."""
-        sessions: dict[Address, Session] = {}
+        sessions: dict[tuple[Address, str], Session] = {}
         for session in (*self._nodes(), *self._externals()):
-            taken = sessions.get(session.address)
+            key = session.address, session.interface
+            taken = sessions.get(key)
             if taken is None:
-                sessions[session.address] = session
+                sessions[key] = session
             else:
                 self._twice(session, taken)
         found = tuple(sessions.values())
@@ -231,13 +233,28 @@ class _Making:
         else:  # as kube-router has it: the options go before a Node's own
             yield from self._annotated()
         for _, peer in sorted(self.cluster.bgp_peers.items()):
-            if peer.address is not None and peer.nodes.selects(dict(self.node.labels)):
+            if not peer.nodes.selects(dict(self.node.labels)):
+                continue
+            if peer.address is not None:
                 yield from self._of_object(peer, peer.address)
+            elif peer.interface and (found := self._neighbour(peer)) is not None:
+                yield from self._of_object(peer, found)
+
+    def _neighbour(self, peer: BgpPeer) -> Address | None:
+        """Who is at the other end of the interface; None where nobody answers, or several do."""
+        found = sorted(self.cluster.bgp_neighbours.by_interface.get(peer.interface, ()))
+        if len(found) == 1:
+            return found[0]
+        text = f"on {peer.interface} of Node {self.node.name} nobody answers by a link-local address yet"
+        if found:
+            text = f"on {peer.interface} of Node {self.node.name} {', '.join(map(str, found))} answer; give an address"
+        self._refuse("BGPPeer", peer.name, "spec.interface", text)
+        return None
 
     def _external(self, about: str, address: Address, asn: int) -> Session | None:
         """What all of them have in common; None where this node has no address of that family."""
         local = self.local.get(address.version)
-        if local is None:
+        if local is None and not address.is_link_local:
             return None
         return Session(
             name=_name("peer", address),
@@ -247,7 +264,7 @@ class _Making:
             local=local,
             local_asn=self.asn,
             multihop=self.settings.multihop,
-            is_strict=bool(self.own.local),
+            is_strict=bool(self.own.local) and local is not None,
             hold_s=self.settings.hold_s,
             restart_s=self.settings.restart_s,
             bfd=self.settings.bfd,
@@ -348,8 +365,10 @@ class _Making:
             return
         yield replace(
             session,
+            name=_name("peer", address, peer.interface),
             port=peer.port,
-            local=peer.source or session.local,
+            local=None if peer.interface else peer.source or session.local,
+            interface=peer.interface,
             local_asn=peer.local_asn or session.local_asn,
             password=password,
             multihop=peer.multihop,
@@ -408,5 +427,7 @@ def _first(addresses: Iterable[Address], version: int) -> Address | None:
     return next((ip for ip in addresses if ip.version == version), None)
 
 
-def _name(kind: str, address: Address) -> str:
-    return f"{kind}_{re.sub('[.:]', '_', str(address))}"
+def _name(kind: str, address: Address, interface: str = "") -> str:
+    """BIRD's; different interfaces have different names, whatever is in them."""
+    text = "_".join((str(address), *([interface, interface.encode().hex()] if interface else ())))
+    return f"{kind}_{re.sub('[^0-9a-zA-Z]', '_', text)}"

@@ -31,8 +31,9 @@ class Session:
     about: str  # who asked for it: "Node n2", "BGPPeer tor", "--peer-router-ips[0]"
     address: Address
     asn: int
-    local: Address
+    local: Address | None  # None: the interface's link-local one
     local_asn: int
+    interface: str = ""  # of a link-local *address*
     port: int = 179
     password: Password | None = None
     multihop: int = 0  # of other AS numbers; 0: on a subnet of the node's

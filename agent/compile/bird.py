@@ -37,6 +37,12 @@ def _lines(router: Router, *, with_passwords: bool) -> Iterator[str]:
     yield "protocol direct connected { ipv4; ipv6; }"
     if any(one.bfd for one in router.sessions):
         yield "protocol bfd { }"
+    interfaces = sorted({one.interface for one in router.sessions if one.interface})
+    if interfaces:  # by our advertisements, as no default router, the other end may find us
+        yield "protocol radv {"
+        for interface in interfaces:
+            yield f'  interface "{interface}" {{ min ra interval 3; max ra interval 10; default lifetime 0; }};'
+        yield "}"
     for version in FAMILIES:
         of_version = [network for network in router.cluster_pods if network.version == version]
         if of_version:
@@ -86,8 +92,12 @@ def _session(router: Router, session: Session, *, with_passwords: bool) -> Itera
         yield from export_filter(router, session, version)
     yield f"protocol bgp {session.name} {{"
     yield f'  description "{session.about}";'
-    yield f"  local {session.local} port {router.port} as {session.local_asn};"
+    local = f"{session.local} " if session.local else ""
+    yield f"  local {local}port {router.port} as {session.local_asn};"
     yield f"  neighbor {session.address} port {session.port} as {session.asn};"
+    if session.interface:
+        yield f'  interface "{session.interface}";'
+        yield "  direct;"  # also of the same AS
     if session.is_strict:
         yield "  strict bind on;"
     if session.multihop and not session.is_internal:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from ipaddress import IPv6Address
 
 from agent.model.address import Address, Network
 from agent.model.community import Community
@@ -82,7 +83,7 @@ class BgpPeer:
     """A BGPPeer (sluiceway.io/v1alpha1); a mistake in one never makes it accept or tell more."""
 
     name: str
-    address: Address | None = None  # None: it cannot be used
+    address: Address | None = None  # None: it is whom *interface* leads to, or cannot be used
     asn: int = 0
     nodes: Selector = EVERYTHING  # that peer with it
     port: int = 179
@@ -100,6 +101,7 @@ class BgpPeer:
     imports: tuple[PrefixRange, ...] | None = None  # None: --bgp-import-cidrs
     import_limit: int = 0  # prefixes; 0: any number
     export: PeerExport = PeerExport()
+    interface: str = ""  # where its link-local address is to be found; empty: it has an address
     filters: tuple[str, ...] = ()  # BGPFilters, whose rules go before, in this order
     stale_s: int = 0  # how long its routes are kept after graceful restart (RFC 9494); 0: no longer
     add_path: AddPath = AddPath.OFF
@@ -112,3 +114,10 @@ class Passwords:
 
     by_key: Mapping[str, Password] = field(default_factory=dict)
     of_options: tuple[Password, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """Who answers on the interfaces by which BGPPeers are reached: link-local addresses."""
+
+    by_interface: Mapping[str, frozenset[IPv6Address]] = field(default_factory=dict)

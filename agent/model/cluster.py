@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from agent.model.bgp import BgpPeer, Passwords
+from agent.model.bgp import BgpPeer, Neighbours, Passwords
 from agent.model.bgp_configuration import BgpConfiguration
 from agent.model.bgp_filter import BgpFilter
 from agent.model.denied import Denied
@@ -41,6 +41,7 @@ class Cluster:
     bgp_filters: Mapping[str, BgpFilter] = field(default_factory=lambda: MappingProxyType({}))
     bgp_configurations: Mapping[str, BgpConfiguration] = field(default_factory=lambda: MappingProxyType({}))
     bgp_passwords: Passwords = field(default_factory=Passwords)
+    bgp_neighbours: Neighbours = field(default_factory=Neighbours)
     # kinds that are watched and of which a whole list has come; of others a table may be empty for want of one
     listed: frozenset[str] = frozenset()
     announcers: frozenset[str] = frozenset()  # nodes that announce addresses on their subnets now

@@ -90,9 +90,9 @@ def _session(one: Session) -> SessionLine:
     return SessionLine(
         name=one.name,
         about=one.about,
-        address=str(one.address),
+        address=f"{one.address}%{one.interface}" if one.interface else str(one.address),
         asn=one.asn,
-        local=str(one.local),
+        local=str(one.local or ""),
         has_password=one.password is not None,
         has_bfd=bool(one.bfd),
         families=one.families,

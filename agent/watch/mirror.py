@@ -10,7 +10,7 @@ from threading import Lock
 from types import MappingProxyType
 from typing import Any
 
-from agent.model.bgp import Passwords
+from agent.model.bgp import Neighbours, Passwords
 from agent.model.cluster import Cluster
 from agent.model.denied import Denied
 from agent.model.local import Local
@@ -122,6 +122,12 @@ class Mirror:
             self._problems_touched |= self._own_problems.get(PASSWORDS, ()) != problems
             self._own_problems[PASSWORDS] = problems
             self._publish(passwords=passwords)
+
+    def set_bgp_neighbours(self, neighbours: Neighbours) -> None:
+        """Set who answers where BGP's peers are named by their interfaces."""
+        with self._lock:
+            self._cluster = replace(self._cluster, bgp_neighbours=neighbours)
+            self._on_cluster(self._cluster)
 
     def set_announcers(self, nodes: frozenset[str]) -> None:
         """Set the nodes that announce addresses on their subnets."""

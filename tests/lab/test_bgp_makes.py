@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -105,6 +106,7 @@ while time.monotonic() < until and sum(one == name for one in answers.values()) 
 print(json.dumps({"sent": number, "answers": answers}))
 """
 PORT = 9099
+BETWEEN: dict[str, Any] = {"apiVersion": "sluiceway.io/v1alpha1", "kind": "BGPPeer", "spec": {}}
 
 
 def say(machine: Machine, *words: str) -> str:
@@ -214,10 +216,50 @@ def test_over_ipv6_alone_ipv4s_routes_come_with_ipv6_next_hops_and_pods_follow_t
     assert str(own[1]) in frr.ask(tor, "show bgp ipv6 unicast")
 
 
+def test_peers_at_an_interface_find_each_other_two_of_ours_and_one_of_frrs(routed: Cluster) -> None:
+    n3, n4, tor = (routed.site.machine(name) for name in ("n3", "n4", ROUTER))
+    for near, far_name, other in (("p0", "p0", n4), ("p1", "n3p1", tor)):
+        ends = [near, "netns", str(n3.process), "type", "veth", "peer", "name", far_name, "netns", str(other.process)]
+        subprocess.run(["ip", "link", "add", *ends], check=True)
+    for machine, device in ((n3, "p0"), (n4, "p0"), (n3, "p1"), (tor, "n3p1")):
+        machine.run("ip", "link", "set", device, "up")
+    pods = {"prefixes": [{"cidr": "10.244.0.0/16"}, {"cidr": "fd00:10:244::/56"}]}
+    for node in ("n3", "n4"):
+        selector = {"matchLabels": {"kubernetes.io/hostname": node}}
+        spec = {"interface": "p0", "asn": 64512, "import": pods, "nodeSelector": selector}
+        routed.apply(json.dumps(BETWEEN | {"metadata": {"name": f"of-{node}"}, "spec": spec}))
+    right = BETWEEN | {"metadata": {"name": "right"}}
+    right["spec"] = {
+        "interface": "p1",
+        "asn": 64600,
+        "nodeSelector": {"matchLabels": {"kubernetes.io/hostname": "n3"}},
+        "addPath": "Both",
+        "longLivedStaleTime": 600,
+    }
+    routed.apply(json.dumps(right))
+    frr.ask(
+        tor, "configure terminal", "router bgp 64600", "neighbor n3p1 interface remote-as external",
+        "address-family ipv4 unicast", "neighbor n3p1 activate", "exit-address-family",
+        "address-family ipv6 unicast", "neighbor n3p1 activate",
+    )  # fmt: skip
+    own, far = pod_cidrs("n3"), pod_cidrs("n4")
+    for cidr in far:
+        until(lambda of=str(cidr): "on p0" in say(n3, "show", "route", of, "all"), "n3 has nothing of n4 there")  # type: ignore[misc]
+    until(lambda: "inet6 fe80" in routes(n3, FAR), "nothing of FRR's by the link")
+    until(lambda: str(own[0]) in frr.ask(tor, "show bgp ipv4 unicast neighbors n3p1 routes"), "FRR has not the pods")
+    assert str(own[1]) in frr.ask(tor, "show bgp ipv6 unicast neighbors n3p1 routes")
+    said = " ".join(frr.ask(tor, "show bgp neighbors n3p1").split())
+    assert "IPv6 Unicast: TX received IPv6 Unicast: RX advertised and received" in said, "add-path"
+    long_lived = "Long-lived Graceful Restart: advertised and received Address families by peer: "
+    assert f"{long_lived}IPv4 Unicast IPv6 Unicast" in said
+    assert answered(use.idle(routed, "asking3", "n3"), HOSTS[0]) == "tor"
+
+
 def test_two_nodes_reflect_and_one_that_dies_costs_no_route(routed: Cluster) -> None:
     n2, n4 = routed.site.machine("n2"), routed.site.machine("n4")
     far = str(pod_cidrs("n3")[0])
-    until(lambda: say(n4, "show", "route", far).count("unicast") == 2, "not of both reflectors")
+    for reflector in ("node_10_88_0_11", "node_10_88_0_12"):
+        until(lambda of=reflector: of in say(n4, "show", "route", far), f"nothing of {reflector}")  # type: ignore[misc]
     assert "node_10_88_0_13" not in say(n4, "show", "protocols"), "clients are no peers"
     n2.stop(bird.DAEMON, signal.SIGKILL)
     until(lambda: "Established" not in say(n4, "show", "protocols", "node_10_88_0_12"), "n4 does not notice")

@@ -1,5 +1,7 @@
 """BGPPeers: routers that some of the nodes peer with, what is told to them and what is taken of them."""
 
+import re
+
 import msgspec
 from msgspec import Raw, Struct, field
 
@@ -14,6 +16,7 @@ from agent.watch.decode.objects import Metadata
 from agent.watch.decode.reader import Reader
 
 IPV4 = 4
+_DEVICE = re.compile(r"[a-zA-Z0-9_.@-]{1,15}")  # of the names that the kernel takes, those that BIRD takes in quotes
 LAST_STALE_S = (1 << 24) - 1  # RFC 9494
 ADD_PATHS = {"": AddPath.OFF, "Receive": AddPath.RECEIVE, "Send": AddPath.SEND, "Both": AddPath.BOTH}
 
@@ -33,6 +36,7 @@ class _Spec(Struct, rename="camel", frozen=True):
     """``spec`` of a BGPPeer."""
 
     address: str = ""
+    interface: str = ""
     asn: int = 0
     node_selector: Raw = Raw(b"null")
     port: int = 179
@@ -69,7 +73,8 @@ def _decode(content: Content, context: Context) -> Decoded:
     found = _PEER.decode(content)
     read, spec = Reader(BGP_PEER, found.metadata, context.shared), found.spec
     nodes = bgp_fields.nodes(read, spec.node_selector) if bgp_fields.is_given(spec.node_selector) else EVERYTHING
-    address = _address(read, spec.address, "spec.address")
+    interface = _interface(read, spec)
+    address = None if spec.interface else _address(read, spec.address, "spec.address")
     asn = number_within(read, spec.asn, "spec.asn", 1, MAX_ASN)
     hold_s = _hold(read, spec)
     source = _address(read, spec.source_address, "spec.sourceAddress") if spec.source_address else None
@@ -89,6 +94,7 @@ def _decode(content: Content, context: Context) -> Decoded:
         BgpPeer(
             name=read.name.name,
             address=address if is_usable else None,
+            interface=interface if is_usable else "",
             asn=asn,
             nodes=nodes or EVERYTHING,
             port=port,
@@ -102,8 +108,8 @@ def _decode(content: Content, context: Context) -> Decoded:
             graceful_restart=spec.graceful_restart,
             stale_s=number_within(read, spec.long_lived_stale_time, "spec.longLivedStaleTime", 0, LAST_STALE_S),
             bfd=bgp_fields.bfd(read, spec.bfd, "spec.bfd") if spec.bfd else None,
-            both_families=spec.both_families or spec.extended_next_hop,
-            extended_next_hop=spec.extended_next_hop,
+            both_families=spec.both_families or spec.extended_next_hop or bool(interface),
+            extended_next_hop=spec.extended_next_hop or bool(interface),
             add_path=add_path,
             next_hop_self=spec.next_hop_self,
             filters=tuple(spec.filters or ()),
@@ -121,6 +127,22 @@ def _address(read: Reader, text: str, where: str) -> Address | None:
         read.refuse(where, "is missing; give the peer's address")
         return None
     return read.reachable(text, where)
+
+
+def _interface(read: Reader, spec: _Spec) -> str:
+    """A device's name, in place of an address; the session is to its other end."""
+    if not spec.interface:
+        return ""
+    if not _DEVICE.fullmatch(spec.interface):
+        read.refuse("spec.interface", f"{spec.interface[:64]!r} is no device's name")
+    for where, given in (
+        ("address", spec.address),
+        ("sourceAddress", spec.source_address),
+        ("multihop", spec.multihop),
+    ):
+        if given:
+            read.refuse(f"spec.{where}", "is of a peer that has an address; leave it out with spec.interface")
+    return spec.interface
 
 
 def _hold(read: Reader, spec: _Spec) -> int:

@@ -4,7 +4,7 @@ import base64
 import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Address, ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from agent.model.bgp import (
     AddPath,
     Bfd,
     BgpPeer,
+    Neighbours,
     Password,
     Passwords,
     PeerExport,
@@ -78,6 +79,7 @@ HERE_1 = node(HERE, 11)
 BEFORE = Selector((Requirement("rack", Operator.IN, frozenset({"r1"})),))
 PEER = BgpPeer("tor", ip_address("192.0.2.1"), 64600)
 
+AT_ETH1 = BgpPeer("left", None, 64600, interface="eth1", both_families=True, extended_next_hop=True)
 LAB = BgpFilter(
     "lab",
     imports=(
@@ -218,6 +220,14 @@ SCENARIOS: dict[str, tuple[Cluster, BgpSettings]] = {
         ),
         replace(PLAIN, load_balancer=True),
     ),
+    "interface": (
+        world(
+            HERE_1,
+            peers=(AT_ETH1, replace(AT_ETH1, name="right", interface="eth2.7")),
+            bgp_neighbours=Neighbours({name: frozenset({IPv6Address("fe80::1")}) for name in ("eth1", "eth2.7")}),
+        ),
+        PLAIN,
+    ),
     "six alone": (world(node(HERE, 11, families="6"), node("n2", 12, families="6")), PLAIN),
 }
 
@@ -341,6 +351,16 @@ def test_who_is_a_peer(given: Cluster, settings: BgpSettings, names: list[str]) 
         ),
         pytest.param(
             world(HERE_1, peers=(PEER, replace(PEER, name="zor"))), ("BGPPeer", "spec.address"), id="two of one address"
+        ),
+        pytest.param(world(HERE_1, peers=(AT_ETH1,)), ("BGPPeer", "spec.interface"), id="an interface, nobody answers"),
+        pytest.param(
+            world(
+                HERE_1,
+                peers=(AT_ETH1,),
+                bgp_neighbours=Neighbours({"eth1": frozenset({IPv6Address("fe80::1"), IPv6Address("fe80::2")})}),
+            ),
+            ("BGPPeer", "spec.interface"),
+            id="an interface, several answer",
         ),
     ],
 )

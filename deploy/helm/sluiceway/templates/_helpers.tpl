@@ -79,10 +79,10 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- end -}}
 {{- end }}
 
-{{/* The agent's, with what only announcing and other plugins need. */}}
+{{/* The agent's, with what only announcing, BGP and other plugins need. */}}
 {{- define "sluiceway.securityContext" -}}
 {{- $given := deepCopy .Values.securityContext -}}
-{{- if include "sluiceway.isOn" (dict "root" . "name" "l2-announce") -}}
+{{- if or (include "sluiceway.isOn" (dict "root" . "name" "l2-announce")) (include "sluiceway.isOn" (dict "root" . "name" "router")) -}}
 {{- $_ := set $given.capabilities "add" (append $given.capabilities.add "NET_RAW" | uniq) -}}
 {{- end -}}
 {{- if include "sluiceway.isOn" (dict "root" . "name" "networks") -}}

@@ -70,9 +70,18 @@ def test_all_that_can_be_said() -> None:
     )
 
 
+def test_an_interface_takes_the_place_of_an_address_and_carries_both_families() -> None:
+    found = decoded(address="", interface="eth1.7")
+    assert found.problems == ()
+    assert found.value == BgpPeer("tor", None, 64600, interface="eth1.7", both_families=True, extended_next_hop=True)
+
+
 @pytest.mark.parametrize(
     ("spec", "field"),
     [
+        pytest.param({"interface": "eth1"}, "spec.address", id="both an address and an interface"),
+        pytest.param({"address": "", "interface": 'e"'}, "spec.interface", id="no device's name"),
+        pytest.param({"address": "", "interface": "eth1", "multihop": 2}, "spec.multihop", id="hops on one link"),
         pytest.param({"asn": 0}, "spec.asn", id="no AS number"),
         pytest.param({"asn": 1 << 32}, "spec.asn", id="no AS number can be so large"),
         pytest.param({"address": ""}, "spec.address", id="no address"),
@@ -89,7 +98,7 @@ def test_what_decides_whom_it_is_or_hears_costs_the_peer(spec: dict[str, object]
     found = decoded(**spec)
     assert [problem.field for problem in found.problems] == [field]
     assert isinstance(found.value, BgpPeer)
-    assert found.value.address is None
+    assert (found.value.address, found.value.interface) == (None, "")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,111 @@
+"""Finds who is at the other end of an interface by which a BGPPeer is to be reached: its link-local address.
+
+All nodes of the link are asked for an echo (RFC 4291 2.7.1, RFC 4443 4.1), every two seconds until one has answered and
+seldom from then on. Of the answer the source alone counts, which may be routed nowhere. BGP itself tells who it is.
+"""
+
+import errno
+import os
+import socket
+import struct
+import time
+from collections.abc import Iterable
+from ipaddress import IPv6Address
+
+from agent.log import logger
+from agent.model.bgp import Neighbours
+from agent.threads import Threads, Worker
+from agent.watch.mirror import Mirror
+
+log = logger(__name__)
+
+FIRST_S, LATER_S = 2.0, 10.0  # between questions
+ANSWER_S = 0.3  # for which answers are waited for
+MOST_ANSWERS = 64
+ECHO_REQUEST, ECHO_REPLY = 128, 129
+ALL_NODES = "ff02::1"
+_HEAD = struct.Struct("!BBHHH")  # type, code, checksum, which the kernel fills in, identifier, number
+_IPV6_MULTICAST_HOPS = 1
+
+
+class NeighbourSource:
+    """The thread that asks, on the interfaces that this node's BGPPeers name."""
+
+    def __init__(self, node_name: str, mirror: Mirror, threads: Threads) -> None:
+        self._node, self._mirror = node_name, mirror
+        self._found: dict[str, frozenset[IPv6Address]] = {}
+        self._asked_at: dict[str, float] = {}  # of the monotonic clock
+        self._worker = Worker(threads, "watch-bgp-neighbours", self._run)
+
+    def start(self) -> None:
+        """Begin."""
+        self._worker.start()
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """End the thread."""
+        self._worker.stop(timeout_s)
+
+    def _run(self) -> None:
+        while not self._worker.is_stopping:
+            with self._worker.busy():
+                self.look()
+            self._worker.pause(FIRST_S)
+
+    def look(self) -> None:
+        """Ask where it is time to, and tell what is new. Who does not answer is still there, until another one is."""
+        wanted = self._interfaces()
+        found = {name: self._found.get(name, frozenset()) for name in wanted}
+        now = time.monotonic()
+        for name in wanted:
+            if found[name] and now - self._asked_at.get(name, -LATER_S) < LATER_S:
+                continue
+            self._asked_at[name] = now
+            found[name] = frozenset(neighbours(name)) or found[name]
+        if found != self._found:
+            self._found = found
+            log.info("neighbours of BGP", found={name: len(those) for name, those in found.items()})
+            self._mirror.set_bgp_neighbours(Neighbours(found))
+
+    def _interfaces(self) -> tuple[str, ...]:
+        cluster = self._mirror.cluster
+        node = cluster.nodes.get(self._node)
+        labels = dict(node.labels) if node else {}
+        peers: Iterable[str] = (
+            one.interface for one in cluster.bgp_peers.values() if one.interface and one.nodes.selects(labels)
+        )
+        return tuple(sorted(set(peers)))
+
+
+def neighbours(interface: str) -> tuple[IPv6Address, ...]:
+    """The link-local addresses that answer on an interface; none where it is not there, or has no such address."""
+    number = os.getpid() & 0xFFFF
+    try:
+        index = socket.if_nametoindex(interface)
+        with socket.socket(socket.AF_INET6, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.IPPROTO_ICMPV6) as end:
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
+            end.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
+            end.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 0)
+            end.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, _IPV6_MULTICAST_HOPS)
+            end.sendto(_HEAD.pack(ECHO_REQUEST, 0, 0, number, 1), (ALL_NODES, 0, 0, index))
+            return tuple(sorted(_answers(end, number)))
+    except OSError as error:
+        if error.errno not in {errno.ENODEV, errno.ENXIO, errno.EADDRNOTAVAIL, errno.ENETUNREACH, errno.ENETDOWN}:
+            log.warning("BGP's neighbours cannot be asked for", interface=interface, why=error)
+        return ()
+
+
+def _answers(end: socket.socket, number: int) -> set[IPv6Address]:
+    """From whom echoes of ours come."""
+    found: set[IPv6Address] = set()
+    deadline = time.monotonic() + ANSWER_S
+    while (left_s := deadline - time.monotonic()) > 0 and len(found) < MOST_ANSWERS:
+        end.settimeout(left_s)
+        try:
+            said, (text, *_) = end.recvfrom(64)
+        except TimeoutError:
+            break
+        if len(said) >= _HEAD.size and _HEAD.unpack_from(said)[:2] == (ECHO_REPLY, 0):
+            address = IPv6Address(text.partition("%")[0])
+            if _HEAD.unpack_from(said)[3] == number and address.is_link_local:
+                found.add(address)
+    return found
