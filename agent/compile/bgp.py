@@ -66,9 +66,13 @@ def bgp(cluster: Cluster, settings: BgpSettings, ranges: PublicRanges | None, ow
         return before
     elif before.router is not None and node is not None and not _are_same(found, before.prefixes):
         told = own_prefixes(node, held, found)
-        now = replace(now, router=replace(before.router, services=told.services, aggregates=told.aggregates))
+        now = replace(now, router=_with_services(before.router, told))
     problems = (*now.own_problems, *found.problems)
     return replace(now, problems=before.problems if problems == before.problems else problems)
+
+
+def _with_services(router: Router, told: OwnPrefixes) -> Router:
+    return replace(router, services=told.services, aggregates=told.aggregates, dropped=told.dropped)
 
 
 def _is_same_but_services(cluster: Cluster, old: Cluster) -> bool:
@@ -146,6 +150,7 @@ class _Making:
             pods=self.told.pods,
             services=self.told.services,
             aggregates=self.told.aggregates,
+            dropped=self.told.dropped,
             cluster_pods=self._cluster_pods() if any(one.reflects for one in found) else (),
         )
 

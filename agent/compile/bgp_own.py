@@ -21,6 +21,7 @@ class OwnPrefixes:
     pods: tuple[Told, ...] = ()
     services: tuple[Told, ...] = ()
     aggregates: tuple[Told, ...] = ()
+    dropped: tuple[Network, ...] = ()  # of them
     pod_aggregates: tuple[Network, ...] = ()  # of these, those that stand for pods' ranges
     unmarked: tuple[Network, ...] = ()  # pods' ranges of which nobody knows what they are to carry
     why_unmarked: str = ""
@@ -57,6 +58,7 @@ def own_prefixes(node: Node, settings: BgpSettings, found: Prefixes) -> OwnPrefi
         tuple(pods[:count]),
         () if is_gone else found.services,
         tuple(aggregates.values()),
+        tuple(one for one in aggregates if one in wide or settings.drops_unserved),
         wide,
         tuple(unmarked),
         next(iter(unmarked.values()), ""),

@@ -77,5 +77,6 @@ class Router:
     sessions: tuple[Session, ...] = ()
     pods: tuple[Told, ...] = ()  # this node's ranges
     services: tuple[Told, ...] = ()  # host routes, but those that an aggregate stands for
-    aggregates: tuple[Told, ...] = ()  # the kernel drops what nothing within them takes
+    aggregates: tuple[Told, ...] = ()
+    dropped: tuple[Network, ...] = ()  # those of them of which the kernel drops what nothing within them takes
     cluster_pods: tuple[Network, ...] = ()  # other nodes' ranges, where some session reflects

@@ -40,6 +40,7 @@ class BgpSettings:
     external_ips: bool = False
     load_balancer: bool = False
     imports_by: str = "--bgp-import-cidrs"
+    drops_unserved: bool = True  # no packet of the node's own needs a route to a Service's address
     # of BGPConfigurations alone
     communities: tuple[tuple[str, Community], ...] = ()  # by their names
     advertisements: tuple[Advertisement, ...] = ()
@@ -77,4 +78,5 @@ def bgp_settings(options: Options) -> BgpSettings | None:
         cluster_ips=options.advertise_cluster_ip,
         external_ips=options.advertise_external_ip,
         load_balancer=options.advertise_loadbalancer_ip,
+        drops_unserved=options.has_socket_hooks,
     )

@@ -6,11 +6,12 @@ the kernel's, gets there or to a peer unless a filter says so.
 Source: The BIRD Internet Routing Daemon's user's guide, version 2.0.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from agent.compile.bgp_plan import exactly
 from agent.compile.bgp_router import FAMILIES, IPV4, Router, Session, Told
 from agent.compile.bird_filter import attributes, export_filter, import_filter, prefix_set
+from agent.model.address import Network
 from agent.model.bgp import AddPath
 
 METRIC = 90  # of BIRD's routes in the kernel: the agent's own, by METRIC in kernel/net/routes.py, go before
@@ -51,7 +52,7 @@ def _lines(router: Router, *, with_passwords: bool) -> Iterator[str]:
         yield from _static(f"own_services{version}", version, router.services)
         if router.aggregates:
             yield from _static(f"own_aggregates{version}", version, router.aggregates)
-        yield from _kernel(version, has_aggregates=bool(router.aggregates))
+        yield from _kernel(version, [one for one in router.dropped if one.version == version])
     for session in router.sessions:
         yield ""
         yield from _session(router, session, with_passwords=with_passwords)
@@ -67,13 +68,13 @@ def _static(name: str, version: int, prefixes: Iterable[Told]) -> Iterator[str]:
     yield "}"
 
 
-def _kernel(version: int, *, has_aggregates: bool) -> Iterator[str]:
+def _kernel(version: int, dropped: Sequence[Network]) -> Iterator[str]:
     yield f"protocol kernel kernel{version} {{"
     yield f"  ipv{version} {{"
     # for next hops that are not on a subnet of the node's
     yield f"    import where krt_source != {OWN_PROTOCOL};"
     # an aggregate's packets that nothing within it takes end here, and go round no loop
-    aggregates = f' || proto = "own_aggregates{version}"' if has_aggregates else ""
+    aggregates = f' || (proto = "own_aggregates{version}" && net ~ {prefix_set(exactly(dropped))})' if dropped else ""
     yield f"    export where source = RTS_BGP{aggregates};"
     yield "  };"
     yield "  learn on;"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lab import bird, cluster, frr, site, use
+from lab import agents, bird, cluster, frr, site, use
 from lab.addresses import OUTSIDE, ROUTER, pod_cidrs
 from lab.cluster import Cluster
 from lab.machine import Machine
@@ -272,6 +272,9 @@ def test_bfd_moves_numbered_datagrams_to_the_other_router(
     n1, tor = routed.site.machine("n1"), routed.site.machine(ROUTER)
     until(lambda: "status: up" in frr.ask(tor, "show bfd peers").lower(), "BFD does not come up")
     until(lambda: routes(n1, FAR).count("nexthop") == 2, "not two ways")
+    read = f"import urllib.request as u; print(u.urlopen('http://127.0.0.1:{agents.METRICS_PORT}/metrics').read().decode())"
+    told = 'sluiceway_bgp_bfd_up{address="10.88.0.1",peer="BGPPeer frr"} 1.0'
+    until(lambda: told in n1.run(sys.executable, "-c", read).stdout, "no metric of BFD")
     host = next(one for one in HOSTS if answered(asking, one) == "tor")
     argv = [sys.executable, "-I", "-S", "-c", NUMBERED, host, str(PORT), str(EVERY_S), "beside"]
     n1.daemon("numbered", argv, context=asking.context)

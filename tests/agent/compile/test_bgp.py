@@ -540,6 +540,27 @@ def test_an_aggregate_is_told_while_there_is_something_within_it(
     assert (list(map(str, found.services)), list(map(str, found.aggregates))) == (services, aggregates)
 
 
+@pytest.mark.parametrize(
+    ("settings", "dropped"),
+    [
+        pytest.param(BALANCED, ["203.0.113.0/24", "10.244.0.0/16"], id="what nobody within them takes is dropped"),
+        pytest.param(
+            replace(BALANCED, drops_unserved=False),
+            ["10.244.0.0/16"],
+            id="without socket hooks the node's own packets to Services need their route",
+        ),
+    ],
+)
+def test_of_which_aggregates_the_kernel_has_a_blackhole(settings: BgpSettings, dropped: list[str]) -> None:
+    both = configuration(aggregates=(ip_network("203.0.113.0/24"), ip_network("10.244.0.0/16")))
+    found = made(with_services(at(1), bgp_configurations=both), settings).router
+    assert found is not None
+    assert list(map(str, found.dropped)) == dropped
+    assert len(found.aggregates) == 2
+    kernel = next(line for line in bird_config(found).splitlines() if "own_aggregates4" in line and "export" in line)
+    assert [one for one in ("203.0.113.0/24", "10.244.0.0/16") if one in kernel] == dropped
+
+
 def test_an_aggregate_goes_with_the_last_service_within_it() -> None:
     given = with_services(at(1), bgp_configurations=AGGREGATE)
     first = bgp(given, BALANCED, None, HERE, OFF)
