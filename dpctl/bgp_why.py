@@ -40,7 +40,7 @@ class WhyRow:
 
 WHY: tuple[Column[WhyRow], ...] = (
     Column("PEER", lambda r: r.peer),
-    Column("", lambda r: r.way if r.is_so else f"not {r.way}"),
+    Column("WAY", lambda r: r.way if r.is_so else f"not {r.way}"),
     Column("BY", lambda r: r.rule),
     Column("WHY", lambda r: r.why),
 )

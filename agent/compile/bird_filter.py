@@ -69,7 +69,7 @@ def _step(step: Step, version: int, origins: tuple[Origin, ...] = (), *, is_inte
             conditions.append(_any(f"({_numbers(one)}) ~ {one.kind}" for one in step.rule.communities))
         if step.rule.as_path:
             conditions.append(f"bgp_path ~ [= {' '.join(map(str, step.rule.as_path))} * =]")
-    yield f"  # {step.by}"
+    yield f"  # {' '.join(step.by.split())}"  # a name is one line, whoever wrote it
     verdict = "accept;" if step.accepts else "reject;"
     head = f"  if {' && '.join(conditions)} then " if conditions else "  "
     is_of_rule = step.rule is not None and step.rule.change.local_preference is not None

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from agent.migrate.table import MAPPED, MISSING, NEEDLESS, Row, switch
 from agent.options import values
 
-BGP = "is not read; --router on, its options and BGPPeers say the like (docs/bgp.md)"
+BGP = "is not read; --router on, its options, our BGPPeers, BGPFilters and BGPConfigurations say the like (docs/bgp.md)"
 RESYNC = "what somebody changes is put back at once, or at the latest after three minutes"
 TUNNEL = "see --overlay-encap"
 API = "`api-server`, with https"

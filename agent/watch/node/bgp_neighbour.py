@@ -26,6 +26,8 @@ ECHO_REQUEST, ECHO_REPLY = 128, 129
 ALL_NODES = "ff02::1"
 _HEAD = struct.Struct("!BBHHH")  # type, code, checksum, which the kernel fills in, identifier, number
 _IPV6_MULTICAST_HOPS = 1
+# there is no such device, it is down, or it has no address yet
+_NOBODY_THERE = frozenset({None, errno.ENODEV, errno.ENXIO, errno.EADDRNOTAVAIL, errno.ENETUNREACH, errno.ENETDOWN})
 
 
 class NeighbourSource:
@@ -34,6 +36,7 @@ class NeighbourSource:
     def __init__(self, node_name: str, mirror: Mirror, threads: Threads) -> None:
         self._node, self._mirror = node_name, mirror
         self._found: dict[str, frozenset[IPv6Address]] = {}
+        self._trouble = ""  # as last told
         self._asked_at: dict[str, float] = {}  # of the monotonic clock
         self._worker = Worker(threads, "watch-bgp-neighbours", self._run)
 
@@ -60,11 +63,20 @@ class NeighbourSource:
             if found[name] and now - self._asked_at.get(name, -LATER_S) < LATER_S:
                 continue
             self._asked_at[name] = now
-            found[name] = frozenset(neighbours(name)) or found[name]
+            found[name] = self._asked(name) or found[name]
         if found != self._found:
             self._found = found
             log.info("neighbours of BGP", found={name: len(those) for name, those in found.items()})
             self._mirror.set_bgp_neighbours(Neighbours(found))
+
+    def _asked(self, name: str) -> frozenset[IPv6Address]:
+        try:
+            return frozenset(neighbours(name))
+        except OSError as error:
+            if str(error) != self._trouble:
+                self._trouble = str(error)
+                log.warning("BGP's neighbours cannot be asked for", interface=name, why=error)
+            return frozenset()
 
     def _interfaces(self) -> tuple[str, ...]:
         cluster = self._mirror.cluster
@@ -77,7 +89,11 @@ class NeighbourSource:
 
 
 def neighbours(interface: str) -> tuple[IPv6Address, ...]:
-    """The link-local addresses that answer on an interface; none where it is not there, or has no such address."""
+    """The link-local addresses that answer on an interface; none where it is not there, or has no such address.
+
+    Raises:
+        OSError: the question cannot be sent, as without NET_RAW.
+    """
     number = os.getpid() & 0xFFFF
     try:
         index = socket.if_nametoindex(interface)
@@ -89,9 +105,9 @@ def neighbours(interface: str) -> tuple[IPv6Address, ...]:
             end.sendto(_HEAD.pack(ECHO_REQUEST, 0, 0, number, 1), (ALL_NODES, 0, 0, index))
             return tuple(sorted(_answers(end, number)))
     except OSError as error:
-        if error.errno not in {errno.ENODEV, errno.ENXIO, errno.EADDRNOTAVAIL, errno.ENETUNREACH, errno.ENETDOWN}:
-            log.warning("BGP's neighbours cannot be asked for", interface=interface, why=error)
-        return ()
+        if error.errno in _NOBODY_THERE:  # None: by its name
+            return ()
+        raise
 
 
 def _answers(end: socket.socket, number: int) -> set[IPv6Address]:
