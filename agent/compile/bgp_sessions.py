@@ -1,0 +1,294 @@
+"""BGP's sessions of this node: with other nodes, and with routers that options, annotations and BGPPeers name.
+
+What is wrong with one peer costs that peer.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from hashlib import blake2s
+from ipaddress import IPv4Address
+
+from agent.compile.bgp_annotations import NodeBgp
+from agent.compile.bgp_configured import Unresolved, configured
+from agent.compile.bgp_own import OwnPrefixes
+from agent.compile.bgp_plan import Refusal
+from agent.compile.bgp_policy import Policy, node_exports, node_imports
+from agent.compile.bgp_router import IPV4, Router, Session
+from agent.compile.bgp_settings import BgpSettings
+from agent.model.address import Address, Network
+from agent.model.bgp import BgpPeer
+from agent.model.cluster import Cluster
+from agent.model.name import ObjectName, Problem
+from agent.model.node import Node
+from agent.options.values import GENERATE
+
+IPV6 = 6
+FAR_HOPS = 64  # between nodes of two AS numbers: anywhere in the cluster
+
+
+class Making:
+    """One making of a Router, and the problems on its way."""
+
+    def __init__(  # noqa: PLR0913, PLR0917  all that it is made from
+        self,
+        cluster: Cluster,
+        options: BgpSettings,
+        settings: BgpSettings,
+        node: Node,
+        said: Mapping[str, tuple[Node, NodeBgp]],
+        told: OwnPrefixes,
+    ) -> None:
+        """*settings* are this node's, *options* what they are made from."""
+        self.cluster, self.options, self.settings, self.node, self.said = cluster, options, settings, node, said
+        self.told = told
+        self.own = said[node.name][1]
+        self.policy = Policy(settings, self.own, told)
+        self.asn = self.own.asn or settings.asn
+        self.problems: list[Problem] = list(self.own.problems)
+        if told.unmarked:
+            self._refuse("Node", node.name, "spec.podCIDRs", f"{told.why_unmarked}; peers are not told of them")
+        ips = (*self.own.local, *node.internal_ips)
+        self.local = {v: ip for v in (IPV4, IPV6) if (ip := _first(ips, v)) is not None}
+        self.addresses = {v: ip for v in (IPV4, IPV6) if (ip := _first(node.internal_ips, v)) is not None}
+
+    def router(self) -> Router:
+        """All of it."""
+        sessions: dict[tuple[Address, str], Session] = {}
+        for session in (*self._nodes(), *self._externals()):
+            key = session.address, session.interface
+            taken = sessions.get(key)
+            if taken is None:
+                sessions[key] = session
+            else:
+                self._twice(session, taken)
+        found = tuple(sessions.values())
+        return Router(
+            router_id=self._router_id(),
+            asn=self.asn,
+            port=self.settings.port,
+            sessions=found,
+            pods=self.told.pods,
+            services=self.told.services,
+            aggregates=self.told.aggregates,
+            dropped=self.told.dropped,
+            cluster_pods=self._cluster_pods() if any(one.reflects for one in found) else (),
+        )
+
+    def _router_id(self) -> IPv4Address:
+        """One of the node's own, as --router-id says; of its first address where it has no other."""
+        given = self.settings.router_id
+        if given and given != GENERATE:
+            return IPv4Address(given)
+        four = self.addresses.get(IPV4)
+        if isinstance(four, IPv4Address) and not given:
+            return four
+        made = blake2s(self.node.internal_ips[0].packed, digest_size=4).digest()
+        return IPv4Address(max(1, int.from_bytes(made, "big")))
+
+    def _cluster_pods(self) -> tuple[Network, ...]:
+        return tuple(cidr for name, node in sorted(self.cluster.nodes.items()) for cidr in self._pods_of(name, node))
+
+    def _pods_of(self, name: str, node: Node) -> tuple[Network, ...]:
+        return node.pod_cidrs if name != self.node.name else ()
+
+    # ---- other nodes ------------------------------------------------------------------------------------------
+
+    def _nodes(self) -> Iterator[Session]:
+        key = self.settings.node_password_key
+        password = self.cluster.bgp_passwords.by_key.get(key) if key else None
+        if not self.settings.peers_nodes:
+            return
+        if key and password is None:
+            text = f"there is no password {key!r} in --bgp-password-dir; no node is a peer until then"
+            self._refuse("Node", self.node.name, "--bgp-node-password-key", text)
+            return
+        for name, (node, said) in sorted(self.said.items()):
+            theirs = configured(self.options, self.cluster.bgp_configurations, node)
+            if name == self.node.name or not self._is_peer(said, theirs):
+                continue
+            for version, local in self.local.items():
+                remote = _first((*said.local, *node.internal_ips), version)
+                if remote is not None:
+                    yield replace(self._node_session(node, said, theirs, remote, local), password=password)
+
+    def _is_peer(self, other: NodeBgp, theirs: BgpSettings) -> bool:
+        """Who peers with whom: a reflector's client with the reflectors of its cluster id alone."""
+        own = self.own
+        is_full = self.settings.full_mesh and theirs.full_mesh
+        if not theirs.peers_nodes or not (is_full or (other.asn or theirs.asn) == self.asn):
+            return False
+        if own.client:
+            return other.server == own.client
+        if other.client:
+            return own.server == other.client
+        return True
+
+    def _node_session(self, node: Node, said: NodeBgp, theirs: BgpSettings, remote: Address, local: Address) -> Session:
+        asn = said.asn or theirs.asn
+        # a reflector tells of other nodes' ranges too
+        cidrs = self._cluster_pods() if said.server else node.pod_cidrs
+        return Session(
+            name=_name("node", remote),
+            about=f"Node {node.name}",
+            address=remote,
+            asn=asn,
+            local=local,
+            local_asn=self.asn,
+            port=theirs.port,
+            multihop=0 if asn == self.asn else FAR_HOPS,
+            is_strict=bool(self.own.local),
+            hold_s=self.settings.hold_s,
+            restart_s=self.settings.restart_s,
+            bfd=self.settings.bfd,
+            next_hops=(self.addresses.get(local.version, local),),
+            imports=node_imports(c for c in cidrs if c.version == local.version),
+            exports=node_exports(reflects=bool(self.own.server)),
+            reflects=bool(self.own.server),
+            is_node=True,
+            cluster_id=self.own.server if said.client else "",
+        )
+
+    # ---- those that are no nodes ------------------------------------------------------------------------------
+
+    def _externals(self) -> Iterator[Session]:
+        if self.settings.peers:
+            yield from self._of_options()
+        else:  # as kube-router has it: the options go before a Node's own
+            yield from self._annotated()
+        for _, peer in sorted(self.cluster.bgp_peers.items()):
+            if not peer.nodes.selects(dict(self.node.labels)):
+                continue
+            if peer.address is not None:
+                yield from self._of_object(peer, peer.address)
+            elif peer.interface and (found := self._neighbour(peer)) is not None:
+                yield from self._of_object(peer, found)
+
+    def _neighbour(self, peer: BgpPeer) -> Address | None:
+        """Who is at the other end of the interface; None where nobody answers, or several do."""
+        found = sorted(self.cluster.bgp_neighbours.by_interface.get(peer.interface, ()))
+        if len(found) == 1:
+            return found[0]
+        text = f"on {peer.interface} of Node {self.node.name} nobody answers by a link-local address yet"
+        if found:
+            text = f"on {peer.interface} of Node {self.node.name} {', '.join(map(str, found))} answer; give an address"
+        self._refuse("BGPPeer", peer.name, "spec.interface", text)
+        return None
+
+    def _external(self, about: str, address: Address, asn: int) -> Session | None:
+        """What all of them have in common; None where this node has no address of that family."""
+        local = self.local.get(address.version)
+        if local is None and not address.is_link_local:
+            return None
+        imports, exports = self.policy.plain(about)
+        return Session(
+            name=_name("peer", address),
+            about=about,
+            address=address,
+            asn=asn,
+            local=local,
+            local_asn=self.asn,
+            multihop=self.settings.multihop,
+            is_strict=bool(self.own.local) and local is not None,
+            hold_s=self.settings.hold_s,
+            restart_s=self.settings.restart_s,
+            bfd=self.settings.bfd,
+            next_hops=tuple(self.addresses.values()),
+            next_hop_self=self.settings.next_hop_self,
+            imports=imports,
+            exports=exports,
+        )
+
+    def _of_options(self) -> Iterator[Session]:
+        passwords = self.cluster.bgp_passwords.of_options
+        if passwords and len(passwords) != len(self.settings.peers):
+            text = f"has {len(passwords)} passwords for {len(self.settings.peers)} peers; give one for each, or none"
+            self._refuse("Node", self.node.name, "--peer-router-passwords-file", text)
+            return
+        for index, peer in enumerate(self.settings.peers):
+            where = f"--peer-router-ips[{index}]"
+            session = self._external(where, peer.address, peer.asn)
+            if session is None:
+                self._no_family("Node", self.node.name, where, peer.address)
+                continue
+            password = passwords[index] if passwords and passwords[index].text else None
+            yield replace(session, port=peer.port, password=password)
+
+    def _annotated(self) -> Iterator[Session]:
+        for peer in self.own.peers:
+            session = self._external(f"Node {self.node.name}", peer.address, peer.asn)
+            local = peer.local or (session.local if session else None)
+            if session is None or local is None or local.version != peer.address.version:
+                self._no_family("Node", self.node.name, peer.where, peer.address)
+                continue
+            bfd = peer.bfd or session.bfd
+            yield replace(session, port=peer.port, local=local, password=peer.password, bfd=bfd)
+
+    def _of_object(self, peer: BgpPeer, address: Address) -> Iterator[Session]:
+        session = self._external(f"BGPPeer {peer.name}", address, peer.asn)
+        if session is None:
+            self._no_family("BGPPeer", peer.name, "spec.address", address)
+            return
+        password = self.cluster.bgp_passwords.by_key.get(peer.password_key)
+        if peer.password_key and password is None:
+            text = f"there is no password {peer.password_key!r} in --bgp-password-dir; the peer is left out until then"
+            self._refuse("BGPPeer", peer.name, "spec.passwordKey", text)
+            return
+        try:
+            imports, exports = self.policy.of_peer(peer, self.cluster.bgp_filters)
+        except Refusal as error:
+            self._refuse("BGPPeer", peer.name, f"spec.filters[{error.index}]", str(error))
+            return
+        except Unresolved as error:
+            where = f"spec.export.communities[{error.index}]"
+            self._refuse("BGPPeer", peer.name, where, f"{error}; the peer is left out until then")
+            return
+        yield replace(
+            session,
+            name=_name("peer", address, peer.interface),
+            port=peer.port,
+            local=None if peer.interface else peer.source or session.local,
+            interface=peer.interface,
+            local_asn=peer.local_asn or session.local_asn,
+            password=password,
+            multihop=peer.multihop,
+            ttl_security=peer.ttl_security,
+            hold_s=peer.hold_s or session.hold_s,
+            keepalive_s=peer.keepalive_s,
+            restart_s=session.restart_s if peer.graceful_restart is None else 120 * peer.graceful_restart,
+            stale_s=peer.stale_s,
+            bfd=peer.bfd or session.bfd,
+            add_path=peer.add_path,
+            extended_next_hop=peer.extended_next_hop,
+            next_hops=session.next_hops if peer.both_families else (self.addresses[address.version],),
+            next_hop_self=peer.next_hop_self,
+            import_limit=peer.import_limit,
+            imports=imports,
+            exports=exports,
+        )
+
+    # ---- what is wrong ----------------------------------------------------------------------------------------
+
+    def _refuse(self, kind: str, name: str, where: str, text: str) -> None:
+        self.problems.append(Problem(kind, ObjectName("", name), where, text))
+
+    def _no_family(self, kind: str, name: str, where: str, address: Address) -> None:
+        text = f"{address}: Node {self.node.name} has no IPv{address.version} address to peer from"
+        self._refuse(kind, name, where, text)
+
+    def _twice(self, session: Session, taken: Session) -> None:
+        kind, _, name = session.about.partition(" ")
+        where = "spec.address" if kind == "BGPPeer" else session.about
+        if kind != "BGPPeer":
+            kind, name = "Node", self.node.name
+        self._refuse(kind, name, where, f"{session.address} is the peer of {taken.about} already, which holds")
+
+
+def _first(addresses: Iterable[Address], version: int) -> Address | None:
+    return next((ip for ip in addresses if ip.version == version), None)
+
+
+def _name(kind: str, address: Address, interface: str = "") -> str:
+    """BIRD's; different interfaces have different names, whatever is in them."""
+    text = "_".join((str(address), *([interface, interface.encode().hex()] if interface else ())))
+    return f"{kind}_{re.sub('[^0-9a-zA-Z]', '_', text)}"
