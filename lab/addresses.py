@@ -45,6 +45,12 @@ def subnet(index: int) -> Networks:
     )
 
 
+def gateways(index: int) -> Addresses:
+    """The router's addresses on a subnet."""
+    four, six = subnet(index)
+    return four[_OTHERS[ROUTER]], six[_OTHERS[ROUTER]]
+
+
 def subnet_of(name: str, subnets: int) -> int:
     """Which of the underlay's subnets a machine is on: nodes take turns, all others are on the first."""
     return 0 if name in _OTHERS else (node_number(name) - 1) % subnets

@@ -1,14 +1,25 @@
 """BIRD on the lab's machines: beside a node's agent as in its pod, and on a machine that is a router of the site's."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from agent.bgp.keeper import CONFIG, FOLDER, SOCKET
 from agent.options.config import Options
+from lab.addresses import gateways, subnet_of
 from lab.machine import Machine
 
 DAEMON = "bird"
 OUTSIDE_RANGES = ("198.51.100.0/24", "2001:db8:51::/48")  # of which nodes take what routers tell
 FLAGS = ("--router=on", f"--bgp-import-cidrs={','.join(OUTSIDE_RANGES)}", "--advertise-loadbalancer-ip=on")
+TOR_ASN = 64600  # of the router between the subnets
+TOR = f"""
+router id 10.88.0.1;
+protocol device {{ scan time 10; }}
+protocol direct {{ ipv4; ipv6; interface "br*"; }}
+protocol kernel {{ ipv4 {{ export where source = RTS_BGP; }}; }}
+protocol kernel {{ ipv6 {{ export where source = RTS_BGP; }}; }}
+template bgp node {{ local as {TOR_ASN}; connect delay time 1; connect retry time 1; error wait time 1, 2; }}
+"""
 # as the DaemonSet's container: the agent writes the first configuration
 _WAIT = 'until [ -f "$0" ]; do sleep 0.1; done; exec bird -f -R -c "$0" -s "$1"'
 
@@ -17,6 +28,28 @@ def start(node: Machine) -> None:
     """Start a node's BIRD, which waits for the agent's configuration."""
     folder = Options().run_dir / FOLDER
     node.daemon(DAEMON, ["sh", "-c", _WAIT, str(folder / CONFIG), str(folder / SOCKET)])
+
+
+def stop(machine: Machine) -> None:
+    """End it; the routes that it was told of stay."""
+    machine.stop(DAEMON)
+
+
+def peer_flags(node: Machine, subnets: int) -> Sequence[str]:
+    """The agent's flags of a node that peers with the router of its subnet, in both families."""
+    addresses = ",".join(map(str, gateways(subnet_of(node.name, subnets))))
+    return (f"--peer-router-ips={addresses}", f"--peer-router-asns={TOR_ASN},{TOR_ASN}")
+
+
+def between(nodes: Iterable[Machine], subnets: int) -> str:
+    """The configuration of the router between the subnets, which knows of pods by what the nodes tell it alone."""
+    asn, sessions = Options().cluster_asn, []
+    for node in nodes:
+        own = gateways(subnet_of(node.name, subnets))
+        for family, near, far in zip(("ipv4", "ipv6"), own, node.addresses, strict=True):
+            ways = f"{family} {{ import all; export none; }};"
+            sessions.append(f"protocol bgp from node {{ local {near}; neighbor {far} as {asn}; {ways} }}\n")
+    return TOR + "".join(sessions)
 
 
 def run(machine: Machine, text: str) -> None:

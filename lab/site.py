@@ -151,13 +151,16 @@ def create(name: str, options: Options) -> Site:
 def route_to_pods(site: Site, cidrs: Mapping[str, Networks]) -> None:
     """Routes to the pods of the nodes, by name, for those that are no nodes.
 
-    Where pods' packets are encapsulated the network knows no pods: what leaves a node as it is goes nowhere.
+    Where pods' packets are encapsulated the network knows no pods: what leaves a node as it is goes nowhere. With BGP
+    the router between the subnets is told of them.
     """
     nodes = {site.machine(name).addresses: networks for name, networks in cidrs.items()}
     near = {addresses: networks for addresses, networks in nodes.items() if addresses[0] in UNDERLAY4}
     is_native = site.options.encapsulation == "native"
     for name in (ROUTER, OUTSIDE):
-        if is_native:
+        if site.options.router:
+            underlay.forget_pods(site.machine(name), nodes.values())
+        elif is_native:
             # all else goes by the router
             underlay.route_to_pods(site.machine(name), nodes if name == ROUTER else near)
         else:

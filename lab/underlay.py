@@ -64,6 +64,14 @@ def refuse_pods(machine: Machine, cidrs: Iterable[Networks]) -> None:
     _ip(machine, *(f"route replace unreachable {network}" for networks in cidrs for network in networks))
 
 
+def forget_pods(machine: Machine, cidrs: Iterable[Networks]) -> None:
+    """Let a machine have no route of its own to pods, whatever it had."""
+    for network in (each for networks in cidrs for each in networks):
+        family = f"-{network.version}"
+        command = ["nsenter", f"--net={machine.netns}", "ip", family, "route", "flush", "root", str(network)]
+        subprocess.run(command, capture_output=True, check=True)
+
+
 def move_far(machine: Machine, router: Machine, far: Addresses, destinations: Networks) -> None:
     """Let a machine of the first subnet ask *destinations* on it from addresses that are none of a subnet's."""
     for address, network, via in zip(far, destinations, machine.addresses, strict=True):

@@ -46,6 +46,14 @@ MANIFESTS = (
         ("--set", "options.networks=true", "--show-only=templates/networks.yaml"),
     ),
     Manifest(
+        "bgp.yaml",
+        "What the agents need beside it for --router; its DaemonSet has BIRD's container then too (docs/bgp.md).",
+        (
+            *("--set", "options.router=true", "--show-only=templates/bgp.yaml"),
+            *(f"--show-only=templates/{kind}.yaml" for kind in ("bgppeer", "bgpfilter", "bgpconfiguration")),
+        ),
+    ),
+    Manifest(
         "cleanup.yaml",
         "Makes every node as it was before the agent came, once the agents are gone; then this can go too.",
         ("--show-only=templates/cleanup.yaml",),

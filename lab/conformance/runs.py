@@ -29,6 +29,7 @@ class Run:
     socket_lb: bool = False  # choosing backends at connect() hides what the packet programs do
     daemonset: bool = False  # the agents in pods of their image, as users have them
     by_name: bool = False  # runs only when it is named: the lab's own tests have the same, or time is short
+    router: bool = False  # nodes, and the router between their subnets, know of pods by BGP alone
     load_balancer: str = ""  # our allocator gives addresses, ANNOUNCED by nodes or ROUTED to them
 
     @property
@@ -47,6 +48,7 @@ class Run:
             socket_lb=self.socket_lb,
             encapsulation=self.encapsulation,
             cross_subnet=self.cross_subnet,
+            router=self.router,
             load_balancer=self.load_balancer,
             daemonset=self.daemonset,
         )
@@ -55,7 +57,7 @@ class Run:
 # GRANULAR and SECONDARY in one would fight for the same ports of the nodes
 RUNS: Sequence[Run] = (
     Run("socket-lb-on", (CONFORMANCE, SECONDARY), socket_lb=True),
-    Run("socket-lb-off", (CONFORMANCE, GRANULAR)),
+    Run("socket-lb-off", (CONFORMANCE, GRANULAR), router=True),
     Run("policy", (POLICY,)),
     Run("policy-vxlan", (POLICY,), "vxlan", by_name=True),
     Run("vxlan", (GRANULAR,), "vxlan", daemonset=True),

@@ -1,12 +1,13 @@
 """Our agent on every node, with a service account of its own and no right beyond those of ``deploy/manifests``."""
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import yaml
 
-from lab import agents
+from lab import agents, bird
 from lab.kubernetes import agent_image, build, daemonset, pki
 from lab.kubernetes.addresses import server, service
 from lab.kubernetes.build import Artifacts
@@ -31,7 +32,9 @@ def authorize(site: Site, kubectl: Kubectl, who: Identities) -> None:
 
 def rights() -> str:
     """The objects of ``deploy/manifests`` that the agents need beside the API server, in their order."""
-    texts = [(MANIFESTS / name).read_text() for name in ("sluiceway.yaml", "loadbalancer.yaml", "networks.yaml")]
+    texts = [
+        (MANIFESTS / name).read_text() for name in ("sluiceway.yaml", "loadbalancer.yaml", "networks.yaml", "bgp.yaml")
+    ]
     objects = [found for text in texts for found in yaml.safe_load_all(text)]
     return yaml.safe_dump_all(found for found in objects if found["kind"] != "DaemonSet")
 
@@ -45,7 +48,7 @@ def start(site: Site, kubectl: Kubectl, artifacts: Artifacts, say: Say) -> None:
         LabError: the image could not be made, or a node does not take it.
     """
     if not site.options.daemonset:
-        agents.start(site, lambda node: [f"--kubeconfig={_kubeconfig(node)}", f"--api-server={server(site)}"])
+        agents.start(site, lambda node: _flags(site, node))
         return
     image = agent_image.image(build.cache_folder(os.environ), say)
     daemonset.load(site, artifacts, image)
@@ -72,10 +75,16 @@ def restart(site: Site, kubectl: Kubectl, artifacts: Artifacts, say: Say) -> Non
     """
     for node in site.nodes:
         agents.stop(node)
+        bird.stop(node)
     if not site.options.daemonset:
         daemonset.remove(kubectl)
     start(site, kubectl, artifacts, say)
     wait(site, kubectl)
+
+
+def _flags(site: Site, node: Machine) -> Sequence[str]:
+    api = [f"--kubeconfig={_kubeconfig(node)}", f"--api-server={server(site)}"]
+    return [*api, *(bird.peer_flags(node, site.options.subnets) if site.options.router else ())]
 
 
 def _kubeconfig(node: Machine) -> Path:

@@ -6,8 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network
 
+from lab import bird
 from lab import site as sites
-from lab.addresses import Networks
+from lab.addresses import ROUTER, Networks
 from lab.kubernetes import agents, balancer, control_plane, dns, identities, kubelet, runtime
 from lab.kubernetes.build import Artifacts
 from lab.kubernetes.control_plane import ClusterError
@@ -81,6 +82,10 @@ def configure(made: Cluster, options: Options, say: Say) -> Cluster:
     """
     site = replace(made.site, options=options)
     sites.route_to_pods(site, pod_cidrs(made))
+    router = site.machine(ROUTER)
+    bird.stop(router)
+    if options.router:
+        bird.run(router, bird.between(site.nodes, options.subnets))
     balancer.end(site)
     if options.load_balancer:
         balancer.prepare(site, made.kubectl)
