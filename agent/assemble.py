@@ -40,7 +40,7 @@ from agent.kernel.parts import (
     VethsPart,
 )
 from agent.kernel.policy_counters import PolicyCountersPart
-from agent.kernel.programs.hooks import POD
+from agent.kernel.programs.hooks import POD, UPLINK, UPLINK_IN
 from agent.kernel.programs.start import Started
 from agent.kernel.xdp import XdpPart
 from agent.model.cluster import Cluster
@@ -376,20 +376,24 @@ def _dataplane(
     counters = open_table(abi.POLICY_COUNTERS, kernel.move.new.maps)
     device = TunnelDevice(netlink, kernel.sysctls)
     pod_programs = PodProgramsPart(kernel.hooks, has_moved=kernel.moved.is_set)
+    serves = settings.service_proxy is ServiceProxy.ON
     parts: tuple[Part, ...] = (
         TunnelPart(device, kernel.hooks),
         pod_programs,
         PolicyCountersPart(tables[abi.POLICIES.name], counters),
-        UplinksPart(
-            kernel.hooks,
-            kernel.sysctls,
-            is_chained=settings.is_chained,
-            serves=settings.service_proxy is ServiceProxy.ON,
-        ),
-        ReservedPortsPart(kernel.sysctls, settings.node_ports),
+        UplinksPart(kernel.hooks, kernel.sysctls, _uplink_programs(settings), is_chained=settings.is_chained),
+        ReservedPortsPart(kernel.sysctls, *((settings.node_ports,) if serves else ())),
         RoutesPart(Routes(), settings.network),
         TunnelRemovalPart(device),
         VethsPart(),
         *more,
     )
     return Dataplane(tables, parts, pod_programs)
+
+
+def _uplink_programs(settings: Settings) -> tuple[str, ...]:
+    """Which programs the node's devices have: both but over another's network, where kube-proxy may serve."""
+    if not settings.is_chained or settings.service_proxy is ServiceProxy.ON:
+        return UPLINK
+    is_judged = settings.network_policy or settings.service_proxy is ServiceProxy.PODS
+    return UPLINK_IN if is_judged else ()

@@ -21,7 +21,6 @@ from agent.kernel.programs.hooks import (
     TUNNEL,
     TUNNEL_OUT,
     UPLINK,
-    UPLINK_IN,
 )
 from agent.model.address import Network
 from agent.model.attachment import Attachment, AttachmentKey
@@ -150,15 +149,17 @@ class UplinksPart:
     """The programs on the node's own devices, and the sysctls that these need.
 
     Where other CNI plugins make the pods' network, and another proxy serves who is outside, it is the one that checks
-    who sends, and no more.
+    who sends, and no more; without policy, none.
     """
 
     name, is_before_maps, is_vital, is_watched = "uplinks", False, True, False
 
-    def __init__(self, hooks: Hooks, sysctls: Sysctls, *, is_chained: bool = False, serves: bool = True) -> None:
+    def __init__(
+        self, hooks: Hooks, sysctls: Sysctls, programs: tuple[str, ...] = UPLINK, *, is_chained: bool = False
+    ) -> None:
         self._hooks, self._sysctls, self._is_chained = hooks, sysctls, is_chained
-        self._only_checks = is_chained and not serves
-        self._programs = UPLINK_IN if self._only_checks else UPLINK
+        self._programs, self._translates = programs, programs == UPLINK
+        self._others = tuple(name for name in UPLINK if name not in programs)
 
     def wanted(self, desired: Desired) -> tuple[Device, ...] | None:
         """The uplinks."""
@@ -166,16 +167,16 @@ class UplinksPart:
 
     def apply(self, wanted: tuple[Device, ...]) -> Iterator[None]:
         """Put the programs on exactly these devices."""
-        if self._only_checks:
-            for ifindex in self._hooks.attached(LOOPBACK):  # of an agent that made the network, or served
-                self._hooks.detach(ifindex, LOOPBACK)
+        for other in self._others:  # of an agent that made the network, or served, or checked
+            for ifindex in self._hooks.attached((other,)):
+                self._hooks.detach(ifindex, (other,))
                 yield
         there, failed = self._hooks.attached(self._programs), []
         for ifindex in there - {device.ifindex for device in wanted}:
             self._hooks.detach(ifindex, self._programs)
             yield
-        for device in wanted:
-            if not self._only_checks:
+        for device in wanted if self._programs else ():
+            if self._translates:
                 self._sysctls.uplink(device.name)
             try:
                 if device.ifindex not in there:
@@ -183,7 +184,7 @@ class UplinksPart:
             except MapsError as error:
                 failed.append(f"{device.name}: {error}")
             yield
-        if not self._only_checks:
+        if self._translates:
             # what a socket of the node's left to its packets may be answered from here: connected datagrams are, always
             self._sysctls.loopback(is_chained=self._is_chained)
             self._hooks.attach(LOOPBACK_IFINDEX, LOOPBACK)
@@ -194,21 +195,21 @@ class UplinksPart:
 
 
 class ReservedPortsPart:
-    """Node ports and pods' host ports, which no socket of the node is given as its own."""
+    """Node ports that are served here, and pods' host ports, which no socket of the node is given as its own."""
 
     name, is_before_maps, is_vital, is_watched = "reserved ports", False, False, False
 
-    def __init__(self, sysctls: Sysctls, node_ports: Ports) -> None:
+    def __init__(self, sysctls: Sysctls, *node_ports: Ports) -> None:
         self._sysctls, self._node_ports = sysctls, node_ports
         self._asked: Mapping[AttachmentKey, Attachment] = {}  # by the latest wanted()
-        self._ports: tuple[Ports, ...] = (node_ports,)
+        self._ports: tuple[Ports, ...] = node_ports
 
     def wanted(self, desired: Desired) -> tuple[Ports, ...]:
         """The ranges; pods that were there before are known without the API."""
         if desired.attachments is not self._asked:
             self._asked = desired.attachments
             found = {one.host_port for pod in self._asked.values() for one in pod.host_ports}
-            self._ports = (self._node_ports, *((port, port) for port in sorted(found)))
+            self._ports = (*self._node_ports, *((port, port) for port in sorted(found)))
         return self._ports
 
     def apply(self, wanted: tuple[Ports, ...]) -> Iterator[None]:

@@ -435,6 +435,11 @@ class Options:
         return self.network is PodNetwork.CHAINED and self.served is ServiceProxy.ON
 
     @property
+    def changes_node(self) -> bool:
+        """Whether a duty is ours for which the node's devices get programs, and its sysctls are set."""
+        return self.network is PodNetwork.OWN or self.network_policy or self.served is not ServiceProxy.OFF
+
+    @property
     def has_socket_hooks(self) -> bool:
         """Whether the socket programs are on the cgroup."""
         return self.socket_lb.has_hooks and self.served is not ServiceProxy.OFF

@@ -1,8 +1,11 @@
 """What a node holds that an agent could leave behind."""
 
 import os
+import socket
 
+from agent.kernel.programs.clsact import name_of
 from agent.kernel.programs.hooks import SOCKET_HOOKS
+from agent.netlink import netns as namespace
 from maps import libbpf
 from tests.netns.agents import Node
 
@@ -18,6 +21,7 @@ def listing(node: Node) -> dict[str, object]:
         "rules": node.ip("rule show") + node.ip("-6 rule show"),
         "neighbours": node.ip("neigh show nud permanent"),
         "qdiscs": node.run("tc", "qdisc", "show"),
+        "programs": programs(node),
         "cgroup": [len(_attached(node, kind)) for kind in SOCKET_HOOKS.values()],
         "nft": node.run("nft", "list", "ruleset"),
     }
@@ -26,6 +30,16 @@ def listing(node: Node) -> dict[str, object]:
 def sysctls(node: Node) -> list[str]:
     """Those of the namespace's network layer."""
     return [line for line in node.run("sysctl", "-a").splitlines() if line.startswith("net.ipv")]
+
+
+def programs(node: Node) -> list[str]:
+    """Those on the namespace's devices by tcx, each with its device; by clsact they are told by the qdiscs."""
+    found = []
+    with namespace.inside(f"/run/netns/{node.name}"):
+        for ifindex, device in socket.if_nameindex():
+            for kind in (libbpf.AttachType.TCX_INGRESS, libbpf.AttachType.TCX_EGRESS):
+                found += [f"{device} {name_of(program)}" for program in libbpf.program_query(ifindex, kind)]
+    return sorted(found)
 
 
 def _attached(node: Node, kind: libbpf.AttachType) -> tuple[int, ...]:

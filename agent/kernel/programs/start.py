@@ -80,7 +80,8 @@ def start(options: Options, pins: PinRoot, found: Features) -> Started:
         moved.set()
     loaded.start_gc()
     sysctls = Sysctls(options.state_dir)
-    sysctls.node()
+    if options.changes_node:
+        sysctls.node()
     if options.has_socket_hooks:
         hooks.attach_sockets(options.cgroup)
     else:
