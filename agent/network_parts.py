@@ -14,6 +14,7 @@ from agent.model.address import Network
 from agent.model.name import ObjectName
 from agent.model.network import NetworkRules
 from agent.options.config import Options
+from agent.options.mounts import HOST_ROOT
 from agent.pods.attachments import boot_id
 from agent.pods.delegate import Delegates, OwnPlugin
 from agent.pods.errors import NotSynced
@@ -21,7 +22,7 @@ from agent.pods.network_plug import NetworkPlug, devices_in
 from agent.pods.network_record import FOLDER, NetworkRecords, NetworkSet
 from agent.pods.network_routes import PodRoutes
 from agent.pods.networks import Networks, is_alive
-from agent.pods.plugin import HOST_ROOT, Plugins
+from agent.pods.plugin import Plugins
 from agent.pods.pod_devices import Unanswered, devices_of
 from agent.pods.pods import Pods
 from agent.pods.vf_files import VfFiles

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MOUNTINFO = Path("/proc/self/mountinfo")
+HOST_ROOT = Path("/host/root")  # the node's, as a volume of the agent's pod: other plugins run there
 
 _OCTAL = re.compile(r"\\([0-7]{3})")
 

@@ -19,7 +19,6 @@ from typing import Any
 
 import msgspec
 
-HOST_ROOT = Path("/host/root")
 LAST_S = 1.0  # for what a killed plugin has said
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _SAID_MOST = 1024  # characters of a plugin's own text

@@ -12,7 +12,7 @@ from agent.errors import KernelTooOld, MountMissing
 from agent.kernel.net.sysctl import OF_HOST, PROC
 from agent.kernel.programs import capabilities
 from agent.options.config import Options
-from agent.options.mounts import is_on_bpffs
+from agent.options.mounts import HOST_ROOT, is_on_bpffs
 
 OLDEST = (6, 1)
 TCX = (6, 6)
@@ -28,6 +28,7 @@ class System:
     cgroup_is_v2: bool
     has_btf: bool
     sysctls_are_writable: bool
+    has_host_root: bool = False  # the node's root is a volume of the agent's pod
 
     @staticmethod
     def running(options: Options, mountinfo: str) -> "System":
@@ -39,6 +40,7 @@ class System:
             cgroup_is_v2=_is_cgroup2(options.cgroup),
             has_btf=Path("/sys/kernel/btf/vmlinux").exists(),
             sysctls_are_writable=os.access(PROC / "ipv4/ip_forward", os.W_OK),
+            has_host_root=HOST_ROOT.is_dir(),
         )
 
 
@@ -57,7 +59,7 @@ def features(options: Options, system: System) -> Features:
         KernelTooOld: the kernel lacks what there is no way around.
         MountMissing: bpffs or cgroup2 is not where the options say, or sysctls cannot be set.
     """
-    capabilities.check(options, system.capabilities)
+    capabilities.check(options, system.capabilities, is_in_pod=system.has_host_root)
     version = kernel_version(system.release)
     if version < OLDEST:
         raise KernelTooOld("BPF as the datapath needs it", "6.1", f"this is {system.release}; run Linux 6.1 or later")

@@ -66,6 +66,16 @@ def test_announcing_needs_packet_sockets() -> None:
     assert features(announcing, replace(GOOD, capabilities=GOOD.capabilities | 1 << 13)).tcx
 
 
+def test_further_networks_need_the_nodes_root_where_the_agent_is_in_a_pod() -> None:
+    networks = replace(OPTIONS, networks=True)
+    in_pod = replace(GOOD, has_host_root=True)
+    with pytest.raises(NotPermitted, match=r"--networks.*CAP_SYS_CHROOT$"):
+        features(networks, in_pod)
+    assert features(networks, replace(in_pod, capabilities=GOOD.capabilities | 1 << 18)).tcx
+    assert features(networks, GOOD).tcx
+    assert features(OPTIONS, in_pod).tcx
+
+
 def test_without_the_socket_hook_no_cgroup2_is_needed() -> None:
     without = replace(GOOD, cgroup_is_v2=False)
     assert features(replace(OPTIONS, socket_lb=SocketLb.OFF), without).tcx
