@@ -25,7 +25,7 @@ from agent.netlink.socket import Socket
 from agent.watch.node.qdisc import paced, qdiscs
 from maps import abi, paths
 from maps.pins import PinRoot
-from tests.kernels import sctp, site, tunnels, uplinks
+from tests.kernels import ipvs, sctp, site, tunnels, uplinks
 
 PINS = Path("/sys/fs/bpf/sluiceway")
 CGROUP = Path("/sys/fs/cgroup")
@@ -73,6 +73,7 @@ def main() -> int:
     failures += uplinks.tried_kinds(hooks, generation.maps, tried)
     nodes = tunnels.build(hooks, generation.maps, objects, SIZES, tcx=tcx)
     failures += tunnels.tried_modes(nodes, tried)
+    failures += ipvs.tried_removal(tried)
     counted = site.counted(generation.maps)
     failures += past_the_stack()
     failures += in_time(generation.maps)

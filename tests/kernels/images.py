@@ -17,6 +17,9 @@ from zlib import crc32
 MODULES = (
     *("virtio_pci", "9p", "9pnet_virtio", "overlay", "veth", "sch_ingress", "cls_bpf", "vxlan", "geneve", "sch_fq"),
     *("bonding", "bridge", "8021q", "crc32c_generic", "sctp"),
+    # what kube-proxy's IPVS mode leaves, and iptables-nft, which nothing loads in the guest
+    *("ip_vs", "ip_vs_rr", "dummy", "ip_set_hash_ip", "ip_set_hash_ipport", "nft_compat", "nft_chain_nat"),
+    *("xt_set", "xt_conntrack", "xt_addrtype", "xt_mark", "xt_comment", "ipt_REJECT"),
 )
 
 

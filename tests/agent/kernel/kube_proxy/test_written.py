@@ -23,29 +23,6 @@ FAMILIES = {"iptables": "iptables.ipv4", "ip6tables": "iptables.ipv6"}
 NODE_PORTS = (30000, 32767)
 MANY = 3000  # chains of services: more than one transaction takes
 
-# what IPVS mode has beside the sets; the chains of the same names as in iptables mode are others there
-IPVS = """
-*filter
-:KUBE-FORWARD - [0:0]
-:KUBE-IPVS-FILTER - [0:0]
-:KUBE-NODE-PORT - [0:0]
--A INPUT -m comment --comment "kubernetes ipvs access filter" -j KUBE-IPVS-FILTER
--A KUBE-IPVS-FILTER -m conntrack --ctstate NEW -m set --match-set KUBE-IPVS-IPS dst -j REJECT
-COMMIT
-*nat
-:KUBE-LOAD-BALANCER - [0:0]
-:KUBE-MARK-MASQ - [0:0]
-:KUBE-NODE-PORT - [0:0]
-:KUBE-POSTROUTING - [0:0]
-:KUBE-SERVICES - [0:0]
--A PREROUTING -m comment --comment "kubernetes service portals" -j KUBE-SERVICES
--A KUBE-LOAD-BALANCER -j KUBE-MARK-MASQ
--A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000
--A KUBE-SERVICES -m addrtype --dst-type LOCAL -j KUBE-NODE-PORT
--A KUBE-SERVICES -m set --match-set KUBE-CLUSTER-IP dst,dst -j ACCEPT
-COMMIT
-"""
-
 
 def run(*command: str, given: str = "") -> str:
     """A command's output; it runs in the calling thread's namespace."""
@@ -162,7 +139,7 @@ def test_ipvs_mode_goes_with_its_sets_and_device() -> None:
             sets.create("KUBE-DST-ERIFXISQEP7F7OF4", stype="hash:ip")  # kube-router's
         with IPRoute() as netlink:
             netlink.link("add", kind="veth", ifname="kube-ipvs0", peer="peer")
-        restored(IPVS)
+        restored((WRITTEN / "ipvs.rules").read_text())
         assert [*leftovers.look().kinds()] == ["iptables chains", "IPVS device"]
         leftovers.remove(NODE_PORTS)
         assert listed() == before
