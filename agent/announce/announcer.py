@@ -113,11 +113,11 @@ class Announcer:
 
     def turn(self) -> None:
         """Renew, look at the others, and have the programs and the subnet know."""
-        trouble = self._attempt(self._renew)
+        renewing = self._attempt(self._renew)
         self._write()  # before the others are asked for, which may take a while
-        trouble = self._attempt(self._look) or trouble
+        looking = self._attempt(self._look)
         self._write()
-        self._tell(trouble)
+        self._tell("; ".join(dict.fromkeys(filter(None, (renewing, looking)))))
         self._speak()
 
     def _attempt(self, ask: Callable[[], None]) -> str:
@@ -148,7 +148,8 @@ class Announcer:
         try:
             found = self._client.send("GET", f"/api/v1/nodes/{self._node}", None, "", REQUEST_S)
             uid = msgspec.json.decode(found)["metadata"]["uid"]
-        except (Refused, *TROUBLE, msgspec.DecodeError, KeyError):
+        except (Refused, *TROUBLE, msgspec.DecodeError, KeyError) as error:
+            log.warning("this Node cannot be read, and its lease stays when it goes", why=error)
             return []
         return [{"apiVersion": "v1", "kind": "Node", "name": self._node, "uid": uid}]
 

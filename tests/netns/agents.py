@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 from agent.netlink import netns as namespace
 from agent.options.mounts import cgroup2, read_mountinfo
@@ -146,10 +146,10 @@ class Node:
         """An agent, started."""
         return self.start_command(self.agent("run", *more), environ)
 
-    def start_with_api(self, kubeconfig: Path, *more: str) -> subprocess.Popen[str]:
+    def start_with_api(self, kubeconfig: Path, *more: str, log: TextIO | None = None) -> subprocess.Popen[str]:
         """An agent that watches an API server."""
         command = [word for word in self.agent("run", *more) if not word.startswith("--manifests")]
-        return self.start_command([*command, f"--kubeconfig={kubeconfig}"])
+        return self.start_command([*command, f"--kubeconfig={kubeconfig}"], log=log)
 
     def start_without_ipv6(self) -> subprocess.Popen[str]:
         """An agent that sees no sysctl of IPv6, as where the kernel has none."""
@@ -157,9 +157,11 @@ class Node:
         command = self.agent("run")[len(self.inside) :]  # each namespace has sysctls of its own to hide
         return self.start_command([*self.inside, "unshare", "--mount", "sh", "-c", hide, "sh", *command])
 
-    def start_command(self, command: list[str], environ: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
-        """An agent, started by a command line."""
-        process = subprocess.Popen(command, text=True, env={**os.environ, **(environ or {})})
+    def start_command(
+        self, command: list[str], environ: Mapping[str, str] | None = None, log: TextIO | None = None
+    ) -> subprocess.Popen[str]:
+        """An agent, started by a command line; it logs where the tests do, or into *log*."""
+        process = subprocess.Popen(command, text=True, env={**os.environ, **(environ or {})}, stderr=log)
         self.running.append(process)
         return process
 

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,6 +26,7 @@ from tests.netns.test_announce import until
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns]
 MANIFESTS = Path(__file__).resolve().parents[2] / "deploy" / "manifests"
+CHART = Path(__file__).resolve().parents[1] / "build" / "chart"
 SERVICES = "/api/v1/namespaces/default/services"
 POOLS = "/apis/sluiceway.io/v1alpha1/loadbalancerpools"
 WRITES = {"POST": "create", "PUT": "update", "PATCH": "patch"}
@@ -57,9 +58,27 @@ class Right:
     namespace: str  # where it is granted or used; "*": everywhere
 
     @property
-    def of_all(self) -> "Right":
-        """The same in all namespaces, which a ClusterRole grants."""
-        return Right(self.verb, self.group, self.resource, "*")
+    def granted(self) -> "Right":
+        """As the roles have it: but for leases in all namespaces."""
+        return self if self.resource == "leases" else Right(self.verb, self.group, self.resource, "*")
+
+    def __str__(self) -> str:
+        return f"cannot {self.verb} {self.resource} of {self.group or 'the core'}"
+
+
+@dataclass
+class Grants:
+    """Takes away every right until it is missed once."""
+
+    missed: set[Right] = field(default_factory=set)
+
+    def __call__(self, method: str, target: str) -> str:
+        """Why a request is forbidden."""
+        right = used(method, target).granted
+        if right in self.missed:
+            return ""
+        self.missed.add(right)
+        return str(right)
 
 
 def used(method: str, target: str) -> Right:
@@ -75,10 +94,11 @@ def used(method: str, target: str) -> Right:
 
 
 def granted() -> Iterator[Right]:
-    """What the roles of the manifests say."""
-    for name in ("sluiceway.yaml", "loadbalancer.yaml", "networks.yaml"):
-        for role in yaml.safe_load_all((MANIFESTS / name).read_text()):
-            for rule in role.get("rules", ()):
+    """What the agents' roles say, of every manifest and of the chart."""
+    shipped = (MANIFESTS / name for name in ("sluiceway.yaml", "loadbalancer.yaml", "networks.yaml"))
+    for path in (*shipped, CHART / "router" / "rendered.yaml"):  # which is the only one that has BGP's
+        for role in yaml.safe_load_all(path.read_text()):
+            for rule in () if "cleanup" in role["metadata"]["name"] else role.get("rules", ()):
                 where = role["metadata"].get("namespace", "*")
                 yield from (
                     Right(verb, group, resource, where)
@@ -125,7 +145,7 @@ def event_counts_on(node: Node, api: LeaseServer) -> None:
     """What happens again five minutes later is written into the Event that is there."""
     now = [0.0]
     client = Client(lambda: connect(kubeconfig(node.root, api.port)))
-    events = Events(client, "n1", Threads(), lambda: now[0])
+    events = Events(client, "n1", Threads(), lambda: now[0] + time.monotonic())
     pod = ObjectName("default", "web-0")
     with namespace.inside(f"/run/netns/{node.name}"):
         events.start()
@@ -139,35 +159,42 @@ def event_counts_on(node: Node, api: LeaseServer) -> None:
 
 
 def a_pod_has_a_network(node: Node, api: LeaseServer, runtime: Runtime) -> None:
-    """One whose runtime tells no annotations, and which no watch has brought."""
+    """One whose runtime tells no annotations, and which no watch has brought; once it may not be asked for."""
     (node.root / "bin/answers").write_text(ANSWERS)
     (node.root / "bin/answers").chmod(0o755)
     pod = runtime.make()
     api.store(f"/api/v1/namespaces/default/pods/{pod}", {"metadata": {"name": pod, "annotations": {NETWORKS: "lan"}}})
     runtime.wait()
+    code, answer = runtime.call("ADD", pod)
+    assert (code != 0, "cannot get pods" in str(answer)) == (True, True)
     assert runtime.call("ADD", pod)[0] == 0
     until(lambda: any(path.endswith(f"/pods/{pod}/status") for _, path in [*api.asked]), READY_S)
     assert runtime.call("DEL", pod) == (0, {})
 
 
-def test_an_agent_uses_every_right_that_the_manifests_grant_and_no_other(node: Node, api: LeaseServer) -> None:
-    wanted = {*granted()}
-    counts_on = Right("patch", "", "events", "*")
-
-    def so_far() -> set[Right]:
-        rights = {used(*request) for request in [*api.asked]}
-        return {one if one.resource == "leases" else one.of_all for one in rights}
-
-    duties = ("--loadbalancer-pools=on", "--l2-announce=on", "--networks=on")
-    process = node.start_with_api(kubeconfig(node.root, api.port), *duties)
+def test_an_agent_misses_each_right_of_the_manifests_by_name_and_uses_no_other(node: Node, api: LeaseServer) -> None:
+    """Each is taken away until it is missed, and from then on all goes on."""
+    wanted, grants = {*granted()}, Grants()
+    api.forbids = grants
+    counts_on, once = Right("patch", "", "events", "*"), Right("get", "", "nodes", "*")  # asked when a lease is made
+    log = node.root / "agent.log"
+    duties = ("--loadbalancer-pools=on", "--l2-announce=on", "--networks=on", "--router=on")
+    with log.open("w") as written:
+        process = node.start_with_api(kubeconfig(node.root, api.port), *duties, log=written)
     runtime = Runtime(node)
     a_pod_has_a_network(node, api, runtime)
     runtime.close()
+
+    def so_far() -> set[Right]:
+        return {used(*request).granted for request in [*api.asked]}
+
     deadline = time.monotonic() + READY_S
-    while (unused := wanted - {counts_on} - so_far()) and time.monotonic() < deadline:
+    while (unused := wanted - {counts_on, once} - so_far()) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not unused
     node.end(process)
+    said = log.read_text()
+    assert [str(right) for right in wanted - {counts_on} if f"HTTP 403: {right}" not in said] == []
     event_counts_on(node, api)
-    assert so_far() == wanted
+    assert so_far() | {once} == wanted == grants.missed
     assert {one.namespace for one in wanted if one.resource == "leases"} == {NAMESPACE}

@@ -2,6 +2,8 @@
 
 import json
 import threading
+from collections.abc import Callable
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,9 @@ class LeaseServer(Served):
         self.away: set[str] = set()  # User-Agents' nodes are not told apart: addresses of clients that get no answer
         self.lock = threading.Lock()
         self.revision = 0
+        self.forbids: Callable[[str, str], str] = lambda _method, _path: (
+            ""
+        )  # why it refuses a request; empty: it does not
         self.lists: dict[str, list[dict[str, Any]]] = {}  # of what is watched, by path; it does not change
         self.knows_streams = True  # else each list is asked for before its watch
         self.closing = threading.Event()
@@ -50,6 +55,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Keep the tests' output clean."""
+
+    def parse_request(self) -> bool:
+        """Also whether the request is forbidden, which is then its answer."""
+        if not super().parse_request():
+            return False
+        why = self.server.forbids(self.command, self.path)
+        if why:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self._write(HTTPStatus.FORBIDDEN, {"kind": "Status", "code": HTTPStatus.FORBIDDEN, "message": why})
+        return not why
 
     def do_GET(self) -> None:
         url = urlsplit(self.path)
@@ -119,7 +134,10 @@ class _Handler(BaseHTTPRequestHandler):
         if self._is_away():
             self.close_connection = True
             return
-        body = json.dumps(content if code < 300 else {"kind": "Status", "code": code}).encode()
+        self._write(code, content if code < 300 else {"kind": "Status", "code": code})
+
+    def _write(self, code: int, content: object) -> None:
+        body = json.dumps(content).encode()
         self.send_response(code)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
