@@ -1,4 +1,4 @@
-"""Nodes that flannel left with pods on a bridge are moved one after the other, and no connection of these pods ends."""
+"""Nodes that flannel and kube-router left are moved one after the other, and no connection of their pods ends."""
 
 import json
 import os
@@ -20,10 +20,23 @@ from lab.use import SERVER_PORT, Client
 
 pytestmark = [pytest.mark.netns, pytest.mark.kernel]
 
-BRIDGE = "cni0"
-NETWORK = "cbr0"  # flannel's, by which host-local names its folder
 KEPT = 4  # connections of each load
 LISTENS_WITHIN_S = 30  # a process that was started
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """Who made a node's network before."""
+
+    bridge: str
+    network: str  # its name, which is host-local's folder
+    protocol: str = "boot"  # of its routes
+    more: tuple[str, ...] = ()  # ip's lines; {0}, {1}: the pod CIDRs
+
+
+FLANNEL = Earlier("cni0", "cbr0")
+RULES = ("rule add from {0} lookup 77", "-6 rule add from {1} lookup 77")
+KUBE_ROUTER = Earlier("kube-bridge", "kubernetes", "17", RULES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +69,7 @@ def test_nodes_are_moved_one_after_the_other_and_nobody_notices() -> None:
     try:
         made = cluster.up(name, Options(nodes=2, socket_lb=False), print)
         first, second = made.site.nodes
-        olds = [laid(made, node) for node in (first, second)]
+        olds = [laid(made, first, FLANNEL), laid(made, second, KUBE_ROUTER)]
         reach([olds[0].client], olds[1].addresses)
         with ExitStack() as loads:
             for one, other in (olds, olds[::-1]):
@@ -83,24 +96,24 @@ def test_nodes_are_moved_one_after_the_other_and_nobody_notices() -> None:
         site.remove(name)
 
 
-def laid(made: Cluster, node: Machine) -> OldPod:
-    """The node without our agent, as flannel's host-gw and the bridge plugin leave it, and a pod on it."""
+def laid(made: Cluster, node: Machine, earlier: Earlier) -> OldPod:
+    """The node without our agent, as who was there and the bridge plugin leave it, and a pod on it."""
     agents.stop(node)
     node.run("sluiceway-agent", "cleanup")
     cidrs = pod_cidrs(node.name)
     lines = [
-        f"link add {BRIDGE} type bridge",
-        f"link set {BRIDGE} up",
+        f"link add {earlier.bridge} type bridge",
+        f"link set {earlier.bridge} up",
         "netns add old",
         "link add veth0 type veth peer name eth0 netns old",
     ]
-    lines += [f"link set veth0 master {BRIDGE} up", "-n old link set lo up", "-n old link set eth0 up"]
+    lines += [f"link set veth0 master {earlier.bridge} up", "-n old link set lo up", "-n old link set eth0 up"]
     addresses = []
     for cidr in cidrs:
         gateway, pod = cidr.network_address + 1, cidr.network_address + 2
         nodad = " nodad" if cidr.version == 6 else ""
         lines += [
-            f"addr add {gateway}/{cidr.prefixlen} dev {BRIDGE}{nodad}",
+            f"addr add {gateway}/{cidr.prefixlen} dev {earlier.bridge}{nodad}",
             f"-n old addr add {pod}/{cidr.prefixlen} dev eth0{nodad}",
         ]
         lines += [f"-n old -{cidr.version} route add default via {gateway}"]
@@ -108,11 +121,13 @@ def laid(made: Cluster, node: Machine) -> OldPod:
     for other in made.site.nodes:
         if other.name != node.name:
             (four, six), (via4, via6) = pod_cidrs(other.name), other.addresses
-            lines += [f"route replace {four} via {via4}", f"-6 route replace {six} via {via6}"]
+            proto = f"proto {earlier.protocol}"
+            lines += [f"route replace {four} via {via4} {proto}", f"-6 route replace {six} via {via6} {proto}"]
+    lines += [line.format(*cidrs) for line in earlier.more]
     for line in lines:
         node.run("ip", *line.split())
     node.run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
-    kept = f"/var/lib/cni/networks/{NETWORK}"
+    kept = f"/var/lib/cni/networks/{earlier.network}"
     node.run(
         "bash", "-c", f"mkdir -p {kept}; for a in {' '.join(addresses)}; do printf 'old\\r\\neth0' > {kept}/$a; done"
     )
@@ -127,7 +142,7 @@ def laid(made: Cluster, node: Machine) -> OldPod:
 
 
 def move(made: Cluster, node: Machine) -> None:
-    """The node's own agent takes over, as docs/migrate/flannel.md says, without a drain."""
+    """The node's own agent takes over, as docs/migrate/ says, without a drain."""
     item = made.manifests.get("Node", "", node.name)
     assert item is not None
     item["metadata"].setdefault("annotations", {})["sluiceway.io/ipam"] = "host-local"
