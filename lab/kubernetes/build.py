@@ -67,6 +67,16 @@ def helm(say: Say) -> Path:
     return made
 
 
+def kube_proxy(say: Say) -> Path:
+    """kube-proxy, built if it is missing.
+
+    Raises:
+        BuildError: it could not be made.
+    """
+    (made,) = golang.programs(cache_folder(os.environ), say, (golang.KUBE_PROXY,)).values()
+    return made
+
+
 def cni_programs(say: Say) -> Mapping[str, Path]:
     """The programs that drive CNI plugins in tests, by their names, built if they are missing.
 
@@ -94,6 +104,7 @@ def main() -> int:
                 made = [
                     *programs(print).values(),
                     helm(print),
+                    kube_proxy(print),
                     agent_image.image(cache_folder(os.environ), print).archive,
                 ]
             case ["helm"]:

@@ -95,6 +95,8 @@ CNI_PROGRAMS = (
 KUBEADM_PROGRAMS = (Program("kubeadm", f"{KUBERNETES}/cmd/kubeadm"), Program("kubeadm", "./coredns"))
 # installs deploy/helm; of Kubernetes' libraries it has the cluster's versions, which are compiled once
 HELM = Program("helm", "helm.sh/helm/v3/cmd/helm")
+# for the tests of what it leaves on a node, and finds there
+KUBE_PROXY = Program("kube-proxy", f"{KUBERNETES}/cmd/kube-proxy")
 # The suite of the policy API asks by SCTP between its other requests. Where the kernel has none, no option of the suite
 # gets past that, but for leaving out all that is asked beside it.
 POLICY_API = "sigs.k8s.io/network-policy-api"

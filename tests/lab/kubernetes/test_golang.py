@@ -37,7 +37,7 @@ def test_a_command_that_is_not_there_is_not_enough(tmp_path: Path) -> None:
 
 
 def test_every_program_has_a_module_that_pins_it() -> None:
-    others = (*golang.CNI_PROGRAMS, *golang.KUBEADM_PROGRAMS, golang.POLICY_SUITE, golang.HELM)
+    others = (*golang.CNI_PROGRAMS, *golang.KUBEADM_PROGRAMS, golang.POLICY_SUITE, golang.HELM, golang.KUBE_PROXY)
     for program in (*golang.PROGRAMS, *others):
         assert (golang.MODULES / program.module / "go.sum").exists(), program
 
@@ -53,10 +53,11 @@ def pinned(module: str) -> dict[str, str]:
     )
 
 
-def test_kubeadm_is_of_the_versions_that_the_cluster_is_of() -> None:
-    cluster, kubeadm = pinned("cluster"), pinned("kubeadm")
-    assert kubeadm["k8s.io/kubernetes"] == f"v{golang.KUBERNETES_VERSION}"
-    assert {name: version for name, version in kubeadm.items() if cluster.get(name, version) != version} == {}
+@pytest.mark.parametrize("module", ["kubeadm", "kube-proxy"])
+def test_kubernetes_other_programs_are_of_the_versions_that_the_cluster_is_of(module: str) -> None:
+    cluster, other = pinned("cluster"), pinned(module)
+    assert other["k8s.io/kubernetes"] == f"v{golang.KUBERNETES_VERSION}"
+    assert {name: version for name, version in other.items() if cluster.get(name, version) != version} == {}
 
 
 AMENDMENT = golang.Amendment("example.org/m", "a.go", "func A() {\n", "\treturn\n")
