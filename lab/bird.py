@@ -9,6 +9,7 @@ from lab.addresses import gateways, subnet_of
 from lab.machine import Machine
 
 DAEMON = "bird"
+CAPABILITIES = ("NET_ADMIN", "NET_BIND_SERVICE")  # of the DaemonSet's container, and no other
 OUTSIDE_RANGES = ("198.51.100.0/24", "2001:db8:51::/48")  # of which nodes take what routers tell
 FLAGS = ("--router=on", f"--bgp-import-cidrs={','.join(OUTSIDE_RANGES)}", "--advertise-loadbalancer-ip=on")
 TOR_ASN = 64600  # of the router between the subnets
@@ -24,10 +25,12 @@ template bgp node {{ local as {TOR_ASN}; connect delay time 1; connect retry tim
 _WAIT = 'until [ -f "$0" ]; do sleep 0.1; done; exec bird -f -R -c "$0" -s "$1"'
 
 
-def start(node: Machine) -> None:
-    """Start a node's BIRD, which waits for the agent's configuration."""
+def start(node: Machine, capabilities: Iterable[str] = CAPABILITIES) -> None:
+    """Start a node's BIRD, with these alone; it waits for the agent's configuration."""
     folder = Options().run_dir / FOLDER
-    node.daemon(DAEMON, ["sh", "-c", _WAIT, str(folder / CONFIG), str(folder / SOCKET)])
+    bounding = ",".join(("-all", *(f"+{name.lower()}" for name in capabilities)))
+    confined = ["setpriv", "--no-new-privs", "--inh-caps=-all", f"--bounding-set={bounding}"]
+    node.daemon(DAEMON, [*confined, "sh", "-c", _WAIT, str(folder / CONFIG), str(folder / SOCKET)])
 
 
 def stop(machine: Machine) -> None:

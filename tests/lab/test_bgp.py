@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from lab import agents, bird, cluster, site, use
 from lab.addresses import OUTSIDE, ROUTER, pod_cidrs
@@ -20,6 +21,7 @@ from lab.use import Client
 
 pytestmark = [pytest.mark.netns, pytest.mark.kernel]
 
+RENDERED = Path(__file__).resolve().parents[1] / "build" / "chart" / "router" / "rendered.yaml"
 WITHIN_S = 30.0
 BIRD = "/run/sluiceway/bird/bird.ctl"  # a node's
 OUT = ("198.51.100.1", "2001:db8:51::1")  # on the router's loopback, told by BGP alone
@@ -273,6 +275,36 @@ def test_the_agents_death_and_birds_lose_no_route_and_no_session_with_the_former
     until(lambda: "Established" in bird.ask(tor, "show", "protocols", "n1"), "the session did not come back")
     assert routes(tor, str(pod_cidrs("n1")[0]))
     assert asking.ask("tcp", far, use.SERVER_PORT, 3).answers == {"web2": 3}
+
+
+def test_birds_container_has_the_capabilities_that_all_of_this_runs_with() -> None:
+    [bird_container] = [
+        container
+        for found in yaml.safe_load_all(RENDERED.read_text())
+        if found["kind"] == "DaemonSet"
+        for container in found["spec"]["template"]["spec"]["containers"]
+        if container["name"] == "bird"
+    ]
+    assert bird_container["securityContext"]["capabilities"] == {"drop": ["ALL"], "add": [*bird.CAPABILITIES]}
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("NET_ADMIN", "Netlink: Operation not permitted"), ("NET_BIND_SERVICE", "bind: Permission denied")],
+)
+@pytest.mark.usefixtures("pods")
+def test_without_one_of_them_bird_says_what_it_may_not(routed: Cluster, name: str, said: str) -> None:
+    n1 = routed.site.machine("n1")
+    log = n1.home / f"{bird.DAEMON}.log"
+    n1.stop(bird.DAEMON)
+    before = log.stat().st_size
+    bird.start(n1, [one for one in bird.CAPABILITIES if one != name])
+    try:
+        until(lambda: said in log.read_bytes()[before:].decode(errors="replace"), f"{name} is not missed")
+    finally:
+        n1.stop(bird.DAEMON)
+        bird.start(n1)
+    until(lambda: "Established" in bird.ask(routed.site.machine(ROUTER), "show", "protocols", "n1"), "no session")
 
 
 @pytest.mark.usefixtures("pods")
