@@ -60,7 +60,7 @@ def test_a_peers_status_has_this_nodes_session_and_all_rights_of_bgp_are_used(no
         (entry,) = api.objects[f"{PEERS}/tor"]["status"]["nodes"].items()
         assert entry[0] == "n1"
         assert entry[1]["state"] != "Established"
-        until(lambda: {one.of_all for one in _used(api)} == {*granted()}, READY_S)
+        until(lambda: {one.granted for one in _used(api)} == {*granted()}, READY_S)
     finally:
         bird.kill()
         bird.wait()
