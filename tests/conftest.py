@@ -14,6 +14,7 @@ import pytest
 from hypothesis import settings
 
 from maps import paths
+from tests import behaviours
 
 # how long an example takes says how busy the machine is
 settings.register_profile("busy", deadline=None)
@@ -26,6 +27,13 @@ CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_BPF = 12, 21, 39
 def pytest_addoption(parser: pytest.Parser) -> None:
     """``--rewrite``: scenarios take what they get for what they expect; review the difference."""
     parser.addoption("--rewrite", action="store_true", help="renew what tests/scenarios/*.txt expect")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Rows that begin with a behaviour's number come first in a test's id (``tests/behaviours.py``)."""
+    for found in metafunc.definition.iter_markers(behaviours.NAME):
+        metafunc.parametrize(*found.args)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -8,6 +8,7 @@ from scapy.packet import Packet
 
 from maps import abi
 from maps.abi import DropReason, FlowFlag
+from tests.behaviours import shows
 from tests.bpf.datapath import (
     OTHER,
     OTHER_MAC,
@@ -56,9 +57,12 @@ def life(node: Datapath, pod: str, vip: str, end: str) -> None:
 
 
 @pytest.mark.parametrize(("pod", "vip", "backend"), FAMILIES)
-@pytest.mark.parametrize(
-    "end",
-    ["closed by the client", "closed by the backend", "reset by the client", "reset by the backend", "refused"],
+@shows(
+    "133 a client uses its port again",
+    pytest.mark.parametrize(
+        "end",
+        ["closed by the client", "closed by the backend", "reset by the client", "reset by the backend", "refused"],
+    ),
 )
 def test_a_new_connection_under_an_old_ones_ports_begins_anew(
     node: Datapath, pod: str, vip: str, backend: str, end: str
@@ -103,6 +107,7 @@ def test_the_last_packets_of_a_closed_connection_still_find_their_way(node: Data
     assert (addresses(done.packet), done.reason) == ((POD, OTHER), DropReason.DROP_NONE)
 
 
+@shows("15 two services of one selector")
 def test_two_services_of_one_backend_are_told_apart_by_the_source_port(node: Datapath) -> None:
     node.service(VIP, 80, [(OTHER, 8080, True)])
     node.service(VIP, 81, [(OTHER, 8080, True)])

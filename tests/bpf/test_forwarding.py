@@ -15,6 +15,7 @@ from scapy.packet import Packet, Raw
 
 from maps import abi, mapio
 from maps.abi import DropReason, FlowFlag, NodeFlag, PrefixFlag, Scope, ServiceFlag
+from tests.behaviours import shows
 from tests.bpf.datapath import (
     CLIENT,
     CLIENT6,
@@ -55,6 +56,7 @@ from tests.bpf.packets import (
     quoted_by,
 )
 from tests.bpf.rules import ACCEPT, DENY, EVERYBODY, Policed, said
+from tests.bpf.test_revision import lost_backend
 from tests.bpf.uplink import routed
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns]
@@ -314,6 +316,21 @@ def test_one_source_port_towards_one_backend_by_two_services(ipip: Datapath, fam
     back = frame(family.remote, family.client, answer(second, ROUTER_MAC)[TCP])
     done = ipip.run("uplink_ingress", wrapped(back))
     assert (addresses(done.packet), ports(done.packet)) == ((family.own, family.client), (NODE_PORT + 1, 40000))
+
+
+@WAYS
+@shows("68 a running flow of datagrams", FAMILIES)
+def test_a_flow_of_datagrams_follows_its_service(made: Datapath, family: Family, flags: ServiceFlag) -> None:
+    offer(made, family, flags, datagram)
+    sent = asked(family, datagram(dport=NODE_PORT))
+    for _ in range(3):
+        assert addresses(inside(made.run("uplink_ingress", sent).packet)) == (family.client, family.remote)
+    second = f"{family.remote[:-1]}8"
+    lost_backend(made, made.set_ids, second)
+    for _ in range(3):
+        moved = inside(made.run("uplink_ingress", sent).packet)
+        assert (addresses(moved), ports(moved)[1]) == ((family.client, second), 8053)
+        assert (told(moved) is not None) is (flags == DSR), "the new backend's node is told the service"
 
 
 @FAMILIES

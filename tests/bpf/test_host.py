@@ -7,6 +7,7 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
 from maps.abi import DropReason, Scope
+from tests.behaviours import shows
 from tests.bpf.datapath import (
     CLIENT,
     CLIENT6,
@@ -187,7 +188,7 @@ def test_the_node_and_its_pod_speak_without_translation(node: Datapath) -> None:
 
 
 @pytest.mark.parametrize(("own", "there", "anywhere"), [(NODE, CLIENT, "0.0.0.0"), (NODE6, CLIENT6, "::")])
-@pytest.mark.parametrize("l4", [syn, datagram], ids=["TCP", "UDP"])
+@shows("42 a process of the node", pytest.mark.parametrize("l4", [syn, datagram], ids=["TCP", "UDP"]))
 def test_the_nodes_own_socket_on_a_node_ports_number_gets_its_answers(
     node: Datapath, own: str, there: str, anywhere: str, l4: Callable[..., Packet]
 ) -> None:

@@ -7,6 +7,7 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
 from maps.abi import DropReason, Scope
+from tests.behaviours import shows
 from tests.bpf.datapath import (
     CLIENT,
     CLIENT6,
@@ -147,7 +148,7 @@ def test_a_backend_pods_own_error_goes_to_the_client_under_the_services_name(
 
 
 @pytest.mark.parametrize(("pod", "vip", "backend", "router"), FAMILIES)
-@pytest.mark.parametrize("by", ["client", "router"])
+@shows("131 an ICMP error about a service", pytest.mark.parametrize("by", ["client", "router"]))
 def test_an_error_about_a_services_answer_reaches_the_backend(
     node: Datapath, pod: str, vip: str, backend: str, router: str, by: str
 ) -> None:

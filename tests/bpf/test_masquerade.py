@@ -9,6 +9,7 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
 from maps.abi import DropReason, FlowFlag, NodeFlag, PrefixFlag, Scope
+from tests.behaviours import shows
 from tests.bpf.datapath import (
     CLIENT,
     CLIENT6,
@@ -77,7 +78,9 @@ def ident_of(packet: Packet) -> int:
 
 
 @pytest.mark.parametrize(("pod", "own", "outside"), FAMILIES)
-@pytest.mark.parametrize("l4", [syn(), data(), datagram()], ids=["TCP", "TCP with data", "UDP"])
+@shows(
+    "79 to the outside", pytest.mark.parametrize("l4", [syn(), data(), datagram()], ids=["TCP", "TCP with data", "UDP"])
+)
 def test_a_pod_outside_is_its_node_and_itself_in_the_answer(
     masked: Datapath, device: int, pod: str, own: str, outside: str, l4: Packet
 ) -> None:
@@ -166,11 +169,15 @@ def test_all_of_ipv6_does_not_contain_ipv4(masked: Datapath) -> None:
     assert addresses(masked.run("pod_ingress", frame(POD, CLIENT, syn())).packet) == (NODE, CLIENT)
 
 
-@pytest.mark.parametrize("dst", [OTHER, NODE], ids=["a pod of this node", "the node itself"])
+@shows(
+    "78 pods see each other's addresses",
+    pytest.mark.parametrize("dst", [OTHER, NODE], ids=["a pod of this node", "the node itself"]),
+)
 def test_who_is_on_this_node_sees_the_pod(masked: Datapath, dst: str) -> None:
     assert addresses(masked.run("pod_ingress", frame(POD, dst, syn())).packet) == (POD, dst)
 
 
+@shows("7 a pod's address is kept")
 def test_a_services_backend_elsewhere_sees_the_pod(masked: Datapath) -> None:
     masked.prefix("10.244.2.0/24", flags=PrefixFlag.PREFIX_NO_MASQUERADE)
     masked.service("10.96.0.50", 80, [(REMOTE, 8080, False)])

@@ -32,6 +32,7 @@ ANYWHERE = {0: "0.0.0.0", 1: "::"}
 LOOPBACK = {0: "127.0.0.1", 1: "::1"}
 NO_LOOPBACK = NodeFlag.NODE_NO_LOOPBACK_PORTS4 | NodeFlag.NODE_NO_LOOPBACK_PORTS6
 FAMILIES = pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
+LOOPBACKS = pytest.mark.parametrize("family", [0, 1], ids=["40 loopback, IPv4", "139 loopback, IPv6"])
 KINDS = pytest.mark.parametrize("l4", [syn(dport=PORT), datagram(dport=PORT)], ids=["TCP", "UDP"])
 ASKERS = pytest.mark.parametrize(
     ("program", "sources", "left"),
@@ -69,16 +70,16 @@ def test_an_address_without_node_ports_is_left_to_the_nodes_own_listeners(
         assert addresses(done.packet)[1] == (backend if with_ports else address)
 
 
-@FAMILIES
 @KINDS
+@LOOPBACKS
 def test_the_node_finds_node_ports_at_its_loopback_address(node: Datapath, family: int, l4: Packet) -> None:
     backend, own = serve(node, family), NODE6 if family else NODE
     done = node.run("uplink_egress", frame(LOOPBACK[family], LOOPBACK[family], l4))
     assert (done.verdict, addresses(done.packet)) == (TC_ACT_REDIRECT, (own, backend))
 
 
-@FAMILIES
 @KINDS
+@LOOPBACKS
 def test_the_node_finds_none_at_a_loopback_address_where_they_are_not_wanted(
     node: Datapath, family: int, l4: Packet
 ) -> None:
@@ -88,7 +89,6 @@ def test_the_node_finds_none_at_a_loopback_address_where_they_are_not_wanted(
     assert (done.verdict, addresses(done.packet)) == (TC_ACT_UNSPEC, (LOOPBACK[family],) * 2)
 
 
-@FAMILIES
 @KINDS
 @pytest.mark.parametrize(
     ("program", "sources", "left"),
@@ -97,6 +97,7 @@ def test_the_node_finds_none_at_a_loopback_address_where_they_are_not_wanted(
         pytest.param("pod_ingress", (POD, POD6), TC_ACT_OK, id="a pod"),
     ],
 )
+@LOOPBACKS
 def test_nobody_else_finds_node_ports_at_the_nodes_loopback_address(
     node: Datapath, family: int, l4: Packet, program: str, sources: tuple[str, str], left: int
 ) -> None:

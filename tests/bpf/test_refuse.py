@@ -1,18 +1,25 @@
 """A service without endpoints answers as a host where nobody listens, or drops where no answer can be made."""
 
+import struct
+
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP, IPerror, IPOption_NOP
 from scapy.layers.inet6 import ICMPv6DestUnreach, IPv6, IPv6ExtHdrDestOpt
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
+from maps import libbpf
 from maps.abi import DropReason, Scope, ServiceFlag
+from tests.behaviours import shows
 from tests.bpf.datapath import (
     CLIENT,
     CLIENT6,
     GATEWAY_MAC,
+    LOOPBACK,
     NODE,
     NODE6,
+    OTHER,
+    OTHER6,
     POD,
     POD6,
     POD_MAC,
@@ -166,7 +173,7 @@ def test_a_later_fragment_to_a_service_without_endpoints_is_dropped_silently(nod
 
 
 @pytest.mark.parametrize(("program", "src", "dst", "port"), HOOKS)
-@pytest.mark.parametrize("kind", ["TCP", "TCP with data", "UDP"])
+@shows("60 62 no local endpoint", pytest.mark.parametrize("kind", ["TCP", "TCP with data", "UDP"]))
 def test_policy_local_without_an_endpoint_drops_and_does_not_refuse(
     node: Datapath, program: str, src: str, dst: str, port: int, kind: str
 ) -> None:
@@ -176,6 +183,41 @@ def test_policy_local_without_an_endpoint_drops_and_does_not_refuse(
     assert (done.verdict, done.reason) == (TC_ACT_SHOT, DropReason.DROP_NO_LOCAL_BACKEND)
 
 
+@pytest.mark.parametrize(("program", "src", "dst", "port"), HOOKS)
+@pytest.mark.parametrize("protocol", [6, 17], ids=["TCP", "UDP"])
+def test_the_very_next_packet_is_served_once_there_is_an_endpoint(
+    node: Datapath, program: str, src: str, dst: str, port: int, protocol: int
+) -> None:
+    """Of the flow that was refused, too; nothing is left of a refusal, and the agent says no more than the service."""
+    empty_service(node, program, dst, port)
+    sent = frame(src, dst, syn(dport=port) if protocol == 6 else datagram(dport=port))
+    for _ in range(3):
+        assert node.run(program, sent).reason is DropReason.DROP_NO_BACKEND
+    assert node.tables["flows"].count() == 0
+    scope = Scope.SCOPE_EXTERNAL if program == "uplink_ingress" else Scope.SCOPE_INTERNAL
+    under = {NODE: "0.0.0.0", NODE6: "::"}.get(dst, dst)
+    backend = OTHER6 if ":" in dst else OTHER
+    node.service(under, port, [(backend, 8080, True)], protocol=protocol, scope=scope)
+    served = node.run(program, sent)
+    assert (addresses(served.packet)[1], ports(served.packet)[1]) == (backend, 8080)
+
+
+@pytest.mark.parametrize(("program", "src", "dst", "port"), HOOKS)
+def test_each_refusal_of_a_burst_is_answered(node: Datapath, program: str, src: str, dst: str, port: int) -> None:
+    """None is left out for there being many, as ICMP's rate limits would have it."""
+    empty_service(node, program, dst, port)
+    sent = [bytes(frame(src, dst, l4)) for l4 in (syn(dport=port), datagram(dport=port))]
+    fd = node.objects["tc_pod" if program == "pod_ingress" else "tc_uplink"].program_fd(program)
+    context = struct.pack("<40xI", LOOPBACK).ljust(192, b"\0")  # struct __sk_buff, with the device
+    before = node.counted()
+    seen = [libbpf.test_run(fd, sent[turn % 2], context=context) for turn in range(1000)]
+    assert {one.retval for one in seen} == {TC_ACT_REDIRECT}
+    counted = {key: number - before.get(key, 0) for key, number in node.counted().items()}
+    assert {reason: number for (_, _, reason), number in counted.items() if number} == {"DROP_NO_BACKEND": 1000}
+    assert node.tables["flows"].count() == 0
+
+
+@shows("31 the last ready endpoint leaves")
 def test_a_connection_outlives_its_services_last_endpoint(node: Datapath) -> None:
     node.service(VIP, 80, [("10.244.1.3", 8080, True)])
     node.run("pod_ingress", frame(POD, VIP, syn()))

@@ -8,6 +8,7 @@ from scapy.packet import Packet
 
 from maps import abi
 from maps.abi import DropReason, NodeFlag
+from tests.behaviours import shows
 from tests.bpf.cpus import OWN_CPU, on_cpu
 from tests.bpf.datapath import (
     CLIENT,
@@ -62,7 +63,7 @@ def withdrawn(node: Datapath, vip: str, port: int, protocol: int, scope: abi.Sco
 
 @pytest.mark.parametrize("flags", [NodeFlag(0), NodeFlag.NODE_MASQUERADE], ids=["plain", "masqueraded"])
 @pytest.mark.parametrize(("protocol", "l4"), KINDS)
-@pytest.mark.parametrize(("pod", "vip", "backend"), FAMILIES)
+@shows("69 a client earlier than its service", pytest.mark.parametrize(("pod", "vip", "backend"), FAMILIES))
 def test_a_client_that_is_earlier_than_its_service_reaches_it(
     node: Datapath, pod: str, vip: str, backend: str, protocol: int, l4: Packet, flags: NodeFlag
 ) -> None:
@@ -104,7 +105,7 @@ def test_a_service_that_goes_serves_no_udp_flow_any_more(node: Datapath, pod: st
     assert addresses(node.run("pod_ingress", frame(pod, vip, datagram())).packet) == (pod, vip)
 
 
-@pytest.mark.parametrize(("pod", "vip", "backend"), FAMILIES)
+@shows("35 the old node port serves nobody", pytest.mark.parametrize(("pod", "vip", "backend"), FAMILIES))
 def test_a_node_port_that_goes_serves_no_client_outside_any_more(
     node: Datapath, pod: str, vip: str, backend: str
 ) -> None:
@@ -117,7 +118,7 @@ def test_a_node_port_that_goes_serves_no_client_outside_any_more(
     assert addresses(node.run("uplink_ingress", frame(client, vip, datagram())).packet) == (client, vip)
 
 
-@pytest.mark.parametrize(("pod", "vip", "backend"), FAMILIES)
+@shows("135 a connection outlives its Service", pytest.mark.parametrize(("pod", "vip", "backend"), FAMILIES))
 def test_a_connection_outlives_its_service(node: Datapath, pod: str, vip: str, backend: str) -> None:
     node.service(vip, 80, [(backend, 8080, True)])
     handed = node.run("pod_ingress", frame(pod, vip, syn())).packet
@@ -127,7 +128,7 @@ def test_a_connection_outlives_its_service(node: Datapath, pod: str, vip: str, b
         assert addresses(node.run("pod_ingress", frame(pod, vip, data())).packet) == (pod, backend)
 
 
-@pytest.mark.parametrize(("pod", "vip", "backend"), FAMILIES)
+@shows("9 a service is made again", pytest.mark.parametrize(("pod", "vip", "backend"), FAMILIES))
 def test_a_service_that_is_made_again_gets_udp_clients_of_the_old_one(
     node: Datapath, pod: str, vip: str, backend: str
 ) -> None:
@@ -159,7 +160,7 @@ def lost_backend(node: Datapath, set_id: int, address: str) -> None:
     revisions.update([(index, abi.SetRevision(before.number + 1))])
 
 
-@pytest.mark.parametrize(("pod", "vip", "backend"), FAMILIES)
+@shows("67 a UDP flow moves when its backend goes", pytest.mark.parametrize(("pod", "vip", "backend"), FAMILIES))
 def test_a_backend_that_leaves_concerns_its_own_sets_flows_alone(
     node: Datapath, pod: str, vip: str, backend: str
 ) -> None:
@@ -226,7 +227,7 @@ def reuse(node: Datapath, device: int, ifindex: int, mac: str) -> None:
 
 
 @pytest.mark.parametrize("packets", [1, 3], ids=["an entry", "a copy"])
-@pytest.mark.parametrize(("pod", "vip", "backend"), FAMILIES)
+@shows("144 a slot that is used again", pytest.mark.parametrize(("pod", "vip", "backend"), FAMILIES))
 def test_who_gets_a_slot_gets_no_packets_of_who_had_it(
     moved: Datapath, pod: str, vip: str, backend: str, packets: int
 ) -> None:

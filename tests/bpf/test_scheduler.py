@@ -15,6 +15,7 @@ from agent.model.service import Protocol, Scheduler, Service, ServicePort, Weigh
 from maps import abi
 from maps.shares import open_now
 from tests.agent.compile.objects import FRESH, SETTINGS, cluster, endpoint, name, piece
+from tests.behaviours import shows
 from tests.bpf.datapath import POD, POD6, VIP, VIP6, Datapath, data, datagram, frame, syn
 from tests.bpf.packets import addresses, answer
 from tests.bpf.test_gc import age
@@ -29,6 +30,7 @@ BOTH = [
     for family in FAMILIES
     for transport in TRANSPORTS
 ]
+BY_WEIGHT = pytest.mark.parametrize("scheduler", [Scheduler.MAGLEV, Scheduler.SH, Scheduler.MH, Scheduler.DH])
 SERVICES = 8  # that a socket is known to have asked, SOCK_PEERS in C
 
 
@@ -298,13 +300,29 @@ def test_a_destination_hash_gives_an_address_one_backend(
 
 
 @pytest.mark.parametrize(("pod", "vip", "backends"), FAMILIES)
-def test_maglev_gives_flows_by_weight(node: Datapath, pod: str, vip: str, backends: list[str]) -> None:
+@shows("136 weights", BY_WEIGHT)
+def test_flows_are_given_by_weight(
+    node: Datapath, pod: str, vip: str, backends: list[str], scheduler: Scheduler
+) -> None:
+    """By one socket each, of clients each, or of addresses each that are asked."""
     weights = {backends[0]: 6, backends[1]: 3, backends[2]: 1, backends[3]: 0}
-    live = Live(node, vip, backends[:4]).now(weights=weights)
-    seen = Counter(live.asked(pod, range(20000, 22000)))
+    prefix, client = ("2001:db8:5::", "2001:db8::") if ":" in vip else ("203.0.113.", "192.0.2.")
+    asked = [f"{prefix}{n}" for n in range(1, 201 if scheduler is Scheduler.DH else 2)]
+    live = Live(node, vip, backends[:4])
+    live.now(scheduler=scheduler, weights=weights, external_ips=tuple(map(ip_address, asked)), by_port=True)
+    seen: Counter[str] = Counter()
+    if scheduler is Scheduler.DH:
+        for sport, live.vip in enumerate(asked, 20000):
+            seen[live.ask(pod, sport)] += 1
+    else:
+        for n in range(500):
+            sent = frame(f"{client}{n % 250 + 1}", asked[0], syn(20000 + n))
+            seen[addresses(node.run("uplink_ingress", sent).packet)[1]] += 1
     assert set(seen) == set(backends[:3])
     for ip in backends[:3]:
-        assert seen[ip] == pytest.approx(200 * weights[ip], rel=0.25)
+        share, total = weights[ip] / 10, seen.total()
+        chance = 4 * (total * share * (1 - share)) ** 0.5  # four standard deviations
+        assert abs(seen[ip] - total * share) < chance + 0.1 * total * share
 
 
 SCHEDULERS = pytest.mark.parametrize("scheduler", list(Scheduler))
@@ -348,7 +366,7 @@ def test_a_change_of_scheduler_moves_no_flow(node: Datapath, scheduler: Schedule
 
 
 @SCHEDULERS
-@pytest.mark.parametrize(("pod", "vip", "backends", "protocol"), BOTH)
+@shows("45 47 affinity comes and goes", pytest.mark.parametrize(("pod", "vip", "backends", "protocol"), BOTH))
 def test_affinity_goes_before_the_scheduler_and_comes_and_goes_live(
     node: Datapath, pod: str, vip: str, backends: list[str], protocol: Protocol, scheduler: Scheduler
 ) -> None:

@@ -6,6 +6,7 @@ from scapy.layers.inet6 import ICMPv6EchoReply, ICMPv6EchoRequest
 from scapy.packet import Packet, Raw
 
 from maps.abi import DropReason, Scope
+from tests.behaviours import shows
 from tests.bpf.datapath import (
     CLIENT,
     CLIENT6,
@@ -62,7 +63,7 @@ def serve(node: Datapath, family: int, scope: Scope, backend: str = "") -> str:
 
 @FAMILIES
 @SCOPES
-@PORTS
+@shows("129 another port of a service's address", PORTS)
 def test_from_outside_another_port_is_refused(node: Datapath, family: int, scope: Scope, l4: Packet) -> None:
     vip, client = serve(node, family, scope), CLIENT6 if family else CLIENT
     done = node.run("uplink_ingress", frame(client, vip, l4))
@@ -81,7 +82,7 @@ def test_from_outside_its_own_port_is_served_where_it_leads_there(node: Datapath
 
 
 @FAMILIES
-@SCOPES
+@shows("130 a ping has no answer", SCOPES)
 def test_from_outside_what_has_no_port_ends_silently(node: Datapath, family: int, scope: Scope) -> None:
     vip, client = serve(node, family, scope), CLIENT6 if family else CLIENT
     for l4 in (ICMPv6EchoRequest(id=7) if family else ICMP(id=7), Raw(b"none of both")):

@@ -10,11 +10,14 @@ from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment
 from scapy.layers.l2 import Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
+from agent.watch.decode.denied import parse, prefix_key_of
 from maps import abi, mapio
 from maps.abi import DeniedPrefix, DropReason, FlowFlag, NodeFlag, Scope, ServiceFlag
+from tests.behaviours import shows
 from tests.bpf.datapath import (
     GATEWAY_MAC,
     LOOPBACK,
+    NAT_PORTS,
     NODE,
     OTHER_MAC,
     POD_MAC,
@@ -32,6 +35,7 @@ from tests.bpf.datapath import (
     syn,
 )
 from tests.bpf.packets import TIME_EXCEEDED, addresses, answer, icmp_error, ip_of, ports
+from tests.bpf.test_revision import lost_backend
 from tests.bpf.test_uplink import EXTERNAL_ADDRESS, FAMILIES, NODE_PORT, V4, Family, offer
 from tests.bpf.uplink import NEIGHBORS, NODE_2_MAC, ROUTER_MAC, routed
 
@@ -148,6 +152,67 @@ def test_a_flow_that_tc_began_goes_on_at_xdp(node: Datapath, device: int, at: st
     assert (back.verdict, addresses(back.packet), ports(back.packet)) == (XDP_TX, (address, f.client), (port, 40000))
     on = at_xdp(node, frame(f.client, address, data(dport=port)), device)
     assert (on.verdict, ports(on.packet)) == (XDP_TX, ports(began.packet))
+
+
+@shows("67 68 a running flow of datagrams", pytest.mark.parametrize("f", FAMILIES))
+def test_a_flow_of_datagrams_follows_its_service(node: Datapath, device: int, at: str, f: Family) -> None:
+    address, port = offer(node, f, f.remote, at=at, local=False, protocol=17)
+    asked = frame(f.client, address, datagram(dport=port))
+    for _ in range(3):
+        there = at_xdp(node, asked, device)
+        assert (there.verdict, addresses(there.packet)) == (XDP_TX, (f.own, f.remote))
+        assert at_xdp(node, answer(there.packet, NODE_2_MAC), device).verdict == XDP_TX
+    second = f"{f.remote[:-1]}8"
+    lost_backend(node, node.set_ids, second)
+    passed = at_xdp(node, asked, device)
+    assert (passed.verdict, bytes(passed.packet)) == (XDP_PASS, bytes(asked)), "what ends a flow's pair is tc's"
+    assert addresses(node.run("uplink_ingress", asked, device).packet) == (f.own, second)
+    for _ in range(3):
+        moved = at_xdp(node, asked, device)
+        assert (moved.verdict, addresses(moved.packet)) == (XDP_TX, (f.own, second))
+        back = at_xdp(node, answer(moved.packet, NODE_2_MAC), device)
+        assert (addresses(back.packet), ports(back.packet)) == ((address, f.client), (port, 40000))
+    assert node.tables["flows"].count() == 2, "nothing is left of the first backend's"
+
+
+@pytest.mark.parametrize("f", FAMILIES)
+@pytest.mark.parametrize(("protocol", "make"), TRANSPORTS)
+def test_one_source_port_towards_one_backend_by_two_services(
+    node: Datapath, device: int, f: Family, protocol: int, make: Callable[..., Packet]
+) -> None:
+    """The backend has to see two: each answer comes back as from the service that was asked."""
+    services = [offer(node, f, f.remote, at=at, local=False, protocol=protocol) for at in (NODE_PORT, EXTERNAL_ADDRESS)]
+    for _ in range(2):
+        asks = [at_xdp(node, frame(f.client, address, make(dport=port)), device) for address, port in services]
+        assert [(one.verdict, addresses(one.packet)) for one in asks] == [(XDP_TX, (f.own, f.remote))] * 2
+        assert ports(asks[0].packet)[0] != ports(asks[1].packet)[0]
+        for (address, port), there in zip(services, asks, strict=True):
+            back = at_xdp(node, answer(there.packet, NODE_2_MAC), device)
+            assert back.verdict == XDP_TX
+            assert (addresses(back.packet), ports(back.packet)) == ((address, f.client), (port, 40000))
+    assert node.tables["flows"].count() == 4
+
+
+@pytest.mark.parametrize("f", FAMILIES)
+@pytest.mark.parametrize(("protocol", "make"), TRANSPORTS)
+def test_clients_of_one_source_port_are_told_apart_by_the_nodes(
+    node: Datapath, device: int, at: str, f: Family, protocol: int, make: Callable[..., Packet]
+) -> None:
+    """Source translation at XDP: each flow has a port of the node, and the same one with each packet."""
+    address, port = offer(node, f, f.remote, at=at, local=False, protocol=protocol)
+    clients = [f"{f.client[:-1]}{digit}" for digit in range(3, 7)]
+
+    def seen() -> list[int]:
+        asks = [at_xdp(node, frame(client, address, make(dport=port)), device).packet for client in clients]
+        assert {addresses(one) for one in asks} == {(f.own, f.remote)}
+        for client, one in zip(clients, asks, strict=True):
+            assert addresses(at_xdp(node, answer(one, NODE_2_MAC), device).packet) == (address, client)
+        return [ports(one)[0] for one in asks]
+
+    first = seen()
+    assert len(set(first)) == len(clients)
+    assert all(NAT_PORTS[0] <= number <= NAT_PORTS[1] for number in first)
+    assert seen() == first
 
 
 def test_a_datagram_without_a_checksum_stays_without(node: Datapath, device: int) -> None:
@@ -392,6 +457,33 @@ def test_nothing_from_a_denied_range_is_let_in(node: Datapath, device: int, f: F
     assert node.tables["flows"].count() == 0
     outside = "192.0.2.200" if f is V4 else "2001:db8::1:7"
     assert at_xdp(node, frame(outside, address, syn(dport=port)), device).verdict == XDP_TX
+
+
+def test_a_hundred_thousand_ranges_are_denied_and_exchanged(node: Datapath, device: int) -> None:
+    """As the agent reads them from its file; the addresses are 198.18.0.0/15's, and as many of IPv6."""
+    table, half = node.tables["denied_prefixes"], 50_000
+    text = "\n".join(
+        [f"198.{18 + (n >> 16)}.{n >> 8 & 255}.{n & 255}" for n in range(half)]
+        + [f"2001:2:0:{n:x}::/64" for n in range(half)]
+    )
+    denied, problems = parse(text, "deny")
+    assert problems == ()
+    table.update_packed(denied.keys, denied.values, 2 * half)
+    assert table.count() == 2 * half
+
+    def verdicts(*sources: str) -> list[int]:
+        to = {True: "fd88::11", False: NODE}
+        return [at_xdp(node, frame(one, to[":" in one], syn(dport=22)), device).verdict for one in sources]
+
+    last, last6 = f"198.18.{half - 1 >> 8}.{half - 1 & 255}", f"2001:2:0:{half - 1:x}::7"
+    assert verdicts("198.18.0.0", last, "2001:2::7", last6) == [XDP_DROP] * 4
+    assert verdicts(f"198.18.{half >> 8}.{half & 255}", f"2001:2:0:{half:x}::7", V4.client) == [XDP_PASS] * 3
+    gone, come = prefix_key_of(last), prefix_key_of(f"2001:2:0:{half:x}::/64")
+    table.delete_packed(gone, 1)
+    table.update_packed(come, DeniedPrefix(1).pack(), 1)
+    assert verdicts(last, f"2001:2:0:{half:x}::7", last6) == [XDP_PASS, XDP_DROP, XDP_DROP]
+    table.delete_packed(denied.keys, 2 * half)
+    assert verdicts("198.18.0.0", last6) == [XDP_PASS, XDP_PASS]
 
 
 def test_a_denied_range_of_one_family_means_nothing_to_the_other(node: Datapath, device: int) -> None:

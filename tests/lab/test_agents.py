@@ -15,6 +15,7 @@ from lab.cluster import Cluster
 from lab.machine import ExecContext, Machine
 from maps import abi, libbpf
 from maps.percpu import PerCpuTable
+from tests.behaviours import shows
 from tests.lab.conftest import Echo
 
 pytestmark = [pytest.mark.netns, pytest.mark.kernel]
@@ -69,6 +70,7 @@ def test_every_packet_is_counted_once_while_an_agent_exchanges_the_programs(echo
     assert not programs & program_ids(node)
 
 
+@shows("74 the agent is restarted")
 def test_traffic_goes_on_without_an_agent(echo: Echo) -> None:
     node = echo.cluster.site.machine("n1")
     target = (echo.ips("echo")[0], 80)
@@ -106,6 +108,7 @@ def test_no_connection_fails_when_the_agent_dies_after_any_write_of_a_sync_that_
     assert load.seen.opened > deaths
 
 
+@shows("58 77 endpoints change under way")
 def test_backends_follow_while_the_agent_lives(echo: Echo) -> None:
     service = echo.cluster.apply(MOVING)[0]
     for names in (("web1",), ("web2", "web3"), ("web3",)):

@@ -15,6 +15,7 @@ from lab.manifests import Object
 from lab.pods import Port
 from lab.site import Options
 from lab.use import Client
+from tests.behaviours import shows
 
 pytestmark = [pytest.mark.netns, pytest.mark.kernel]
 
@@ -91,7 +92,7 @@ def test_from_a_pod_to_a_pod(lab: Shuffled, node: str, family: int, order: str) 
 
 @FAMILIES
 @PLACED
-@ORDERS
+@shows("72 a large datagram in fragments", ORDERS)
 def test_from_a_pod_to_a_service_whose_backend_is_there(lab: Shuffled, node: str, family: int, order: str) -> None:
     address = lab.services[node]["spec"]["clusterIPs"][family]
     assert ask(lab.asking, "udp", address, 80, order) == lab.own[family]

@@ -15,6 +15,7 @@ import pytest
 
 from lab import agents
 from lab.use import Client
+from tests.behaviours import shows
 from tests.lab.conftest import BACKENDS, Echo
 
 pytestmark = [pytest.mark.netns, pytest.mark.kernel]
@@ -162,7 +163,7 @@ def test_connections_are_given_in_turn(echo: Echo, service: Shared, who: str, fa
 
 @KINDS
 @FAMILIES
-@WHO
+@shows("136 weights", WHO)
 def test_connections_are_given_by_weight(echo: Echo, service: Shared, who: str, family: int, kind: str) -> None:
     address = service.now("rr", "target/web1=3,target/web2=1,target/web3=0")[family]
     with holding(asking_of(echo, who), kind, address) as sockets:
@@ -171,7 +172,7 @@ def test_connections_are_given_by_weight(echo: Echo, service: Shared, who: str, 
 
 @KINDS
 @FAMILIES
-@WHO
+@shows("136 least connections", WHO)
 def test_who_has_fewest_open_is_given_the_next(echo: Echo, service: Shared, who: str, family: int, kind: str) -> None:
     address = service.now("lc")[family]
     with holding(asking_of(echo, who), kind, address) as sockets:
@@ -249,7 +250,7 @@ def test_a_client_is_given_one_backend_by_its_address(
 
 
 @KINDS
-@FAMILIES
+@shows("45 affinity is switched live", FAMILIES)
 def test_affinity_comes_and_goes_on_a_live_service(echo: Echo, service: Shared, family: int, kind: str) -> None:
     address = service.now("rr")[family]
     with holding(echo.asking, kind, address) as sockets:

@@ -13,6 +13,7 @@ from lab.machine import Machine
 from lab.manifests import Object
 from lab.site import Options
 from lab.use import Client
+from tests.behaviours import shows
 from tests.lab import modes
 from tests.lab.conftest import dropped, is_refused
 
@@ -167,7 +168,7 @@ def test_node_ports_are_at_another_address_where_they_are_to_be(
 
 
 @KINDS
-@FAMILIES
+@shows("40 139 loopback", FAMILIES)
 def test_the_node_finds_node_ports_at_loopback_where_they_are_to_be(
     node_ports: WithNodePorts, kind: str, family: int
 ) -> None:

@@ -5,31 +5,33 @@ import sys
 import pytest
 
 from lab import use
+from tests.behaviours import shows
 from tests.lab.conftest import BACKENDS, Echo
 
 pytestmark = [pytest.mark.netns, pytest.mark.kernel]
 
 OFTEN = 50  # that one of three backends gets none of them has a chance of 1 in 200 million
 KINDS = pytest.mark.parametrize("kind", ["tcp", "udp"])
+PLACES = pytest.mark.parametrize("node", [pytest.param("n1", id="its own node"), pytest.param("n2", id="another")])
 FAMILIES = pytest.mark.parametrize("family", [pytest.param(0, id="ipv4"), pytest.param(1, id="ipv6")])
 
 
 @KINDS
-@FAMILIES
+@shows("75 a pod asks a pod", FAMILIES)
 def test_a_pod_reaches_pods_on_every_node(echo: Echo, kind: str, family: int) -> None:
     for name in sorted(BACKENDS):
         assert echo.asking.ask(kind, echo.pod_ips(name)[family], use.SERVER_PORT).answers == {name: 1}
 
 
 @KINDS
-@FAMILIES
+@shows("1 76 a pod asks a cluster IP", FAMILIES)
 def test_a_pod_reaches_every_backend_by_the_cluster_address(echo: Echo, kind: str, family: int) -> None:
     seen = echo.asking.ask(kind, echo.ips("echo")[family], 80, OFTEN)
     assert (seen.names, seen.errors) == (BACKENDS, {})
 
 
 @KINDS
-@FAMILIES
+@shows("76 a node asks a cluster IP", FAMILIES)
 def test_a_node_reaches_every_backend_by_the_cluster_address(echo: Echo, kind: str, family: int) -> None:
     seen = echo.node("n2").ask(kind, echo.ips("echo")[family], 80, OFTEN)
     assert (seen.names, seen.errors) == (BACKENDS, {})
@@ -37,7 +39,7 @@ def test_a_node_reaches_every_backend_by_the_cluster_address(echo: Echo, kind: s
 
 @KINDS
 @FAMILIES
-@pytest.mark.parametrize("node", ["n1", "n2", "n3"])
+@shows("32 36 a node port from outside", pytest.mark.parametrize("node", ["n1", "n2", "n3"]))
 def test_the_outside_reaches_every_backend_by_any_node_port(echo: Echo, kind: str, family: int, node: str) -> None:
     address = str(echo.cluster.site.machine(node).addresses[family])
     seen = echo.outside.ask(kind, address, echo.node_port("echo"), OFTEN)
@@ -46,7 +48,7 @@ def test_the_outside_reaches_every_backend_by_any_node_port(echo: Echo, kind: st
 
 @KINDS
 @FAMILIES
-@pytest.mark.parametrize("node", [pytest.param("n1", id="its own node"), pytest.param("n2", id="another node")])
+@shows("32 36 a node port from a pod", PLACES)
 def test_a_pod_reaches_every_backend_by_a_node_port(echo: Echo, kind: str, family: int, node: str) -> None:
     address = str(echo.cluster.site.machine(node).addresses[family])
     seen = echo.other.ask(kind, address, echo.node_port("echo"), OFTEN)
@@ -54,7 +56,7 @@ def test_a_pod_reaches_every_backend_by_a_node_port(echo: Echo, kind: str, famil
 
 
 @KINDS
-@FAMILIES
+@shows("50 an external IP that no node has", FAMILIES)
 def test_the_outside_reaches_every_backend_by_an_external_address(echo: Echo, kind: str, family: int) -> None:
     address = echo.services["echo"]["spec"]["externalIPs"][family]
     machine = echo.cluster.site.outside
@@ -72,7 +74,7 @@ def test_a_pod_reaches_every_backend_by_an_external_address(echo: Echo, kind: st
 
 @KINDS
 @FAMILIES
-@pytest.mark.parametrize("field", ["clusterIPs", "externalIPs", "nodePort"])
+@shows("6 a pod reaches itself", pytest.mark.parametrize("field", ["clusterIPs", "externalIPs", "nodePort"]))
 def test_a_pod_reaches_itself_by_its_service(echo: Echo, kind: str, family: int, field: str) -> None:
     server = use.client(echo.cluster, echo.pods["web1"])
     address, port = str(echo.cluster.site.machine("n1").addresses[family]), echo.node_port("itself")
@@ -82,7 +84,7 @@ def test_a_pod_reaches_itself_by_its_service(echo: Echo, kind: str, family: int,
 
 
 @KINDS
-@FAMILIES
+@shows("20 a pod is refused", FAMILIES)
 def test_a_service_without_endpoints_refuses_a_pod_at_once(echo: Echo, kind: str, family: int) -> None:
     seen = echo.asking.ask(kind, echo.ips("nobody")[family], 80)
     assert [error for error in seen.errors if "ConnectionRefused" not in error] == [], "none waits in vain"
@@ -91,7 +93,7 @@ def test_a_service_without_endpoints_refuses_a_pod_at_once(echo: Echo, kind: str
 
 
 @KINDS
-@FAMILIES
+@shows("20 the outside is refused", FAMILIES)
 def test_a_service_without_endpoints_refuses_the_outside_at_once(echo: Echo, kind: str, family: int) -> None:
     address = str(echo.cluster.site.machine("n1").addresses[family])
     seen = echo.outside.ask(kind, address, echo.node_port("nobody"))
@@ -106,7 +108,7 @@ def test_session_affinity_sends_a_client_to_one_backend(echo: Echo, family: int)
     assert (len(seen.names), seen.errors) == (1, {})
 
 
-@FAMILIES
+@shows("38 externalTrafficPolicy Local", FAMILIES)
 def test_a_local_service_answers_on_the_node_that_has_an_endpoint_and_is_silent_elsewhere(
     echo: Echo, family: int
 ) -> None:

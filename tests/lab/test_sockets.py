@@ -10,6 +10,7 @@ import pytest
 from lab import use
 from lab.pods import Port
 from lab.use import Client
+from tests.behaviours import shows
 from tests.lab.conftest import BACKENDS, Echo, held_by_sockets
 
 pytestmark = [pytest.mark.netns, pytest.mark.kernel]
@@ -160,7 +161,7 @@ def told(asking: Client, called: str, names: list[str]) -> list[str]:
 
 
 @FAMILIES
-@WHO
+@shows("57 67 a UDP socket moves with its service", WHO)
 def test_a_connected_datagram_socket_moves_when_its_backend_leaves(echo: Echo, family: int, who: str) -> None:
     made, called = echo.cluster, f"stays-{family}-{who.replace(' ', '-')}"
     (service,) = made.apply(MOVING)

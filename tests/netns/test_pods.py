@@ -19,6 +19,7 @@ from maps import abi
 from maps.percpu import PerCpuTable
 from maps.pins import PinRoot
 from maps.table import Table
+from tests.behaviours import shows
 from tests.netns.agents import CLUSTER, Node
 from tests.netns.pods import CLUSTER6, Runtime
 
@@ -167,7 +168,7 @@ def mapping(host_ip: str, protocol: str = "TCP") -> dict[str, Any]:
     return {"runtimeConfig": {"portMappings": [entry]}}
 
 
-@pytest.mark.parametrize("mode", ["on", "off"])
+@shows("80 host ports", pytest.mark.parametrize("mode", ["on", "off"]))
 def test_pods_share_a_host_port_on_different_addresses_and_protocols(node: Node, runtime: Runtime, mode: str) -> None:
     with node.agent_runs(f"--socket-lb={mode}"):
         pods = [runtime.make() for _ in range(4)]

@@ -35,9 +35,9 @@ ROWS = [
     pytest.param(CLUSTER, "hn oe", "oe", id="24 one that is not ready and does not end stands in for nobody"),
     pytest.param(CLUSTER, "hx ox", "", id="24 where none serves nobody does"),
     # traffic policy Local
-    pytest.param(LOCAL, "hr or fr", "hr", id="59 61 policy Local takes this node's"),
+    pytest.param(LOCAL, "hr or fr", "hr", id="59 60 61 policy Local takes this node's"),
     pytest.param(LOCAL, "or fr", "", id="62 and never another node's"),
-    pytest.param(LOCAL, "he or", "he", id="25 27 this node's that ends stands in, though another node's is ready"),
+    pytest.param(LOCAL, "he or", "he", id="25 27 137 this node's that ends stands in, though another node's is ready"),
     pytest.param(LOCAL, "hr he or", "hr", id="25 27 one that ends gives way to a ready one of this node"),
     pytest.param(LOCAL, "hn or", "", id="62 one that is not ready stands in for nobody"),
     pytest.param(LOCAL, "oe", "", id="27 another node's that ends does not"),

@@ -19,13 +19,13 @@ ALL6 = {"2001:db8::1", "fd00::1", "fe80::1"}
 @pytest.mark.parametrize(
     ("given", "expected", "no_loopback"),
     [
-        pytest.param("", set(map(str, OWN)), NodeFlag(0), id="by default at all, and at loopback"),
-        pytest.param("primary", {"192.0.2.9", "2001:db8::1"}, FOUR | SIX, id="primary is the first of each family"),
-        pytest.param("192.0.2.0/24,fd00::/8", {"192.0.2.1", "192.0.2.9", "fd00::1"}, FOUR | SIX, id="within ranges"),
-        pytest.param("192.0.2.1/32", {"192.0.2.1", *ALL6}, FOUR, id="a family without ranges has all"),
-        pytest.param("192.0.2.1/32,127.0.0.0/8", {"192.0.2.1", *ALL6}, NodeFlag(0), id="loopback where it is named"),
-        pytest.param("0.0.0.0/0,::1/128", {"192.0.2.1", "192.0.2.9", "172.17.0.1"}, NodeFlag(0), id="or in a range"),
-        pytest.param("203.0.113.0/24,2001:db8:1::/48", set(), FOUR | SIX, id="nowhere"),
+        pytest.param("", set(map(str, OWN)), NodeFlag(0), id="41 by default at all, and at loopback"),
+        pytest.param("primary", {"192.0.2.9", "2001:db8::1"}, FOUR | SIX, id="41 primary is the first of each family"),
+        pytest.param("192.0.2.0/24,fd00::/8", {"192.0.2.1", "192.0.2.9", "fd00::1"}, FOUR | SIX, id="41 within ranges"),
+        pytest.param("192.0.2.1/32", {"192.0.2.1", *ALL6}, FOUR, id="41 a family without ranges has all"),
+        pytest.param("192.0.2.1/32,127.0.0.0/8", {"192.0.2.1", *ALL6}, NodeFlag(0), id="41 loopback where it is named"),
+        pytest.param("0.0.0.0/0,::1/128", {"192.0.2.1", "192.0.2.9", "172.17.0.1"}, NodeFlag(0), id="41 or in a range"),
+        pytest.param("203.0.113.0/24,2001:db8:1::/48", set(), FOUR | SIX, id="41 nowhere"),
     ],
 )
 def test_node_ports_are_where_they_are_wanted(given: str, expected: set[str], no_loopback: NodeFlag) -> None:

@@ -57,6 +57,41 @@ ROWS = [
         {"10.96.0.1:80/TCP in": ALL},
         id="a cluster IP is for clients inside, and leads to every ready endpoint",
     ),
+    pytest.param(
+        [
+            service(ports=(HTTP, ServicePort("metrics", Protocol.TCP, 90))),
+            piece("web", NEAR),
+            piece("web", FAR, suffix="2", port_name="metrics", port=9090),
+        ],
+        {"10.96.0.1:80/TCP in": HERE_ONLY, "10.96.0.1:90/TCP in": "10.1.0.1:9090"},
+        id="2 each port has endpoints of its own",
+    ),
+    pytest.param(
+        [
+            service(ports=(NODE_PORT, ServicePort("quic", Protocol.UDP, 80, node_port=30080))),
+            piece("web", FAR),
+            piece("web", NEAR, suffix="2", port_name="quic", protocol=Protocol.UDP),
+        ],
+        {
+            "10.96.0.1:80/TCP in": "10.1.0.1:8080",
+            "0.0.0.0:30080/TCP in": "10.1.0.1:8080",
+            "0.0.0.0:30080/TCP out": "10.1.0.1:8080",
+            "10.96.0.1:80/UDP in": HERE_ONLY,
+            "0.0.0.0:30080/UDP in": HERE_ONLY,
+            "0.0.0.0:30080/UDP out": HERE_ONLY,
+        },
+        id="33 one number of a node port on TCP and UDP",
+    ),
+    pytest.param(
+        [service(), piece("web", endpoint("192.0.2.9", ""))],
+        {"10.96.0.1:80/TCP in": "192.0.2.9:8080"},
+        id="13 an endpoint that is no pod, as of a mirrored Endpoints",
+    ),
+    pytest.param(
+        [service(ip="172.31.0.9"), BOTH],
+        {"172.31.0.9:80/TCP in": ALL},
+        id="18 a cluster IP of a further ServiceCIDR",
+    ),
     pytest.param([service()], {"10.96.0.1:80/TCP in": ""}, id="a service without endpoints has an entry that refuses"),
     pytest.param(
         [service(ports=(NODE_PORT,)), BOTH],

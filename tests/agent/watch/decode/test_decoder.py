@@ -22,6 +22,7 @@ from agent.watch.decode.kind import Decoded, Kind
 from agent.watch.decode.node import NODE
 from agent.watch.decode.pod import POD
 from agent.watch.decode.service import SERVICE
+from tests.behaviours import shows
 
 DNS = ObjectName("kube-system", "dns")
 
@@ -135,6 +136,7 @@ def test_affinity(spec: dict[str, object], affinity_s: int) -> None:
     assert served(service(**spec)).affinity_s == affinity_s
 
 
+@shows("17 leading zeros are decimal")
 def test_leading_zeros_are_decimal() -> None:
     found = served(service(clusterIPs=["010.096.00.010"]))
     assert found.cluster_ips == (ip_address("10.96.0.10"),)
@@ -321,7 +323,7 @@ def test_every_field_of_a_slice_reaches_the_model() -> None:
 @pytest.mark.parametrize(
     "parts",
     [
-        pytest.param({"addressType": "FQDN"}, id="a slice of names has no addresses"),
+        pytest.param({"addressType": "FQDN"}, id="143 a slice of names has no addresses"),
         pytest.param({"metadata": {"labels": {}}}, id="a slice without a service serves none"),
         pytest.param(
             {"metadata": {"labels": {"kubernetes.io/service-name": "dns", "service.kubernetes.io/headless": ""}}},
