@@ -25,23 +25,12 @@ SERVICE = (
     Row(f"{PREFIX}service.schedflags", MAPPED, f"{READ}, as `sluiceway.io/schedflags`"),
     Row(f"{PREFIX}service.hairpin", MAPPED, f"{READ}; a pod reaches itself with it and without"),
     Row(f"{PREFIX}service.hairpin.externalips", MAPPED, f"{READ}; a pod reaches itself with it and without"),
-    Row(
-        f"{PREFIX}service.local",
-        MISSING,
-        "the Service's own field says it",
-        "set spec.externalTrafficPolicy: Local",
-        ("false",),
-    ),
+    Row(f"{PREFIX}service.local", MAPPED, f"{READ}; `spec.externalTrafficPolicy: Local` says the same"),
     *(
         Row(f"{PREFIX}service.advertise.{what}", MAPPED, f"{READ}, with `router` on")
         for what in ("clusterip", "externalip", "loadbalancerip")
     ),
-    Row(
-        f"{PREFIX}service.skiplbips",
-        MISSING,
-        "addresses in the status are served, but those of `ipMode: Proxy`",
-        "have the balancer write ipMode: Proxy",
-    ),
+    Row(f"{PREFIX}service.skiplbips", MAPPED, f"{READ}; `ipMode: Proxy` in the status says the same"),
 )
 LABELS = (
     Row(

@@ -180,9 +180,15 @@ SERVICES = (
         MAPPED,
         "`strict-external-ip-validation`; on without the flag, as there since v2.8",
     ),
-    Row("service-tcp-timeout", MISSING, "flows have fixed times, by protocol and state", "", ("0s", "0")),
-    Row("service-tcpfin-timeout", MISSING, "flows have fixed times, by protocol and state", "", ("0s", "0")),
-    Row("service-udp-timeout", MISSING, "flows have fixed times, by protocol and state", "", ("0s", "0")),
+    Row("service-tcp-timeout", MISSING, "flows have fixed times, those of RFC 5382 and RFC 4787", "", ("0s", "0")),
+    Row(
+        "service-tcpfin-timeout",
+        MISSING,
+        "flows have fixed times, which RFC 5382 and RFC 4787 ask for",
+        "",
+        ("0s", "0"),
+    ),
+    Row("service-udp-timeout", MISSING, "flows have fixed times, those of RFC 5382 and RFC 4787", "", ("0s", "0")),
     Row("runtime-endpoint", NEEDLESS, "dsr changes nothing in pods, so that no runtime is asked"),
 )
 POLICY = (

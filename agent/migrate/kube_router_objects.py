@@ -61,6 +61,8 @@ def _is_read(name: str, value: str) -> bool:
     """Whether our reader of the annotation takes the value."""
     if name.endswith("service.dsr"):
         return value == "tunnel"
+    if name.endswith("service.local"):
+        return value in {"true", "false"}
     if name.endswith("service.scheduler"):
         return value in {"rr", "lc", "dh", "sh", "mh"}
     if name.endswith("service.schedflags"):

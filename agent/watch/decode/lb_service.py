@@ -9,6 +9,7 @@ from agent.model.address import Address, Family, parse_address
 from agent.model.lb_pool import ASSIGNED, FINALIZER, OUR_CLASS, REQUESTED, SHARING, LbService
 from agent.model.service import Protocol
 from agent.watch.decode.kind import Content, Context, Decoded, Kind
+from agent.watch.decode.kube_router import LOCAL
 from agent.watch.decode.objects import Metadata
 from agent.watch.decode.reader import Reader
 from agent.watch.decode.service import SERVICE
@@ -112,7 +113,7 @@ def _decode(content: Content, context: Context) -> Decoded:
             is_request_broken=bool(read.problems),
             sharing_key=annotations.get(SHARING, ""),
             ports=frozenset(_ports(spec)),
-            is_local=spec.external_traffic_policy == "Local",
+            is_local=spec.external_traffic_policy == "Local" or annotations.get(LOCAL) == "true",
             selector=tuple(sorted((spec.selector or {}).items())),
             labels=read.labels(found.metadata),
             held=tuple(_readable(one.ip for one in ingress if one.ip)),

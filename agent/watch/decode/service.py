@@ -11,6 +11,7 @@ from agent.model.service import Protocol, Service, ServicePort
 from agent.watch.decode.bgp_marks import marks
 from agent.watch.decode.forwarding import forwarding
 from agent.watch.decode.kind import Content, Context, Decoded, Kind
+from agent.watch.decode.kube_router import is_local, skips_balancer
 from agent.watch.decode.objects import Metadata
 from agent.watch.decode.reader import Reader
 from agent.watch.decode.scheduler import scheduling, weights
@@ -98,26 +99,28 @@ def _decode(content: Content, context: Context) -> Decoded:
     spec = found.spec
     if not _is_served(found):
         return read.result(None)
-    scheduler, by_port = scheduling(read, found.metadata.annotations or {})
+    annotations = found.metadata.annotations or {}
+    ingress = [] if skips_balancer(annotations) else found.status.load_balancer.ingress or []
+    scheduler, by_port = scheduling(read, annotations)
     return read.result(
         Service(
             name=read.name,
             cluster_ips=tuple(_cluster_ips(read, spec)),
             external_ips=tuple(read.reachables(spec.external_ips, "spec.externalIPs")),
-            load_balancer=tuple(_balancer(read, found.status.load_balancer.ingress or [])),
+            load_balancer=tuple(_balancer(read, ingress)),
             source_ranges=_source_ranges(read, spec.load_balancer_source_ranges),
             ports=_service_ports(read, spec),
             internal_local=spec.internal_traffic_policy == LOCAL,
-            external_local=spec.external_traffic_policy == LOCAL,
+            external_local=is_local(read, annotations) or spec.external_traffic_policy == LOCAL,
             health_check_port=_health_check_port(read, spec),
             affinity_s=_affinity_s(read, spec),
             publish_not_ready=spec.publish_not_ready_addresses,
             scheduler=scheduler,
             by_port=by_port,
-            weights=weights(read, found.metadata.annotations or {}),
-            marks=marks(read, found.metadata.annotations or {}),
-            advertised=_advertised(read, found.metadata.annotations or {}),
-            forwarding=forwarding(read, found.metadata.annotations or {}),
+            weights=weights(read, annotations),
+            marks=marks(read, annotations),
+            advertised=_advertised(read, annotations),
+            forwarding=forwarding(read, annotations),
         )
     )
 

@@ -211,13 +211,14 @@ ON_SERVICES = (
     ("service.schedflags", "flag-9", False),
     ("service.hairpin", "", True),
     ("service.hairpin.externalips", "", True),
-    ("service.local", "true", False),
+    ("service.local", "true", True),
     ("service.local", "false", True),
+    ("service.local", "yes", False),
     ("service.advertise.clusterip", "true", True),
     ("service.advertise.clusterip", "false", True),
     ("service.advertise.externalip", "true", True),
     ("service.advertise.loadbalancerip", "true", True),
-    ("service.skiplbips", "", False),
+    ("service.skiplbips", "", True),
     ("service.of-a-later-version", "", False),
 )
 

@@ -214,6 +214,32 @@ def test_the_address_of_a_load_balancer(mode: dict[str, str], addresses: tuple[s
 
 
 @pytest.mark.parametrize(
+    ("annotation", "policy", "is_local", "problems"),
+    [
+        pytest.param({}, "Cluster", False, 0, id="none, and the field holds"),
+        pytest.param({"kube-router.io/service.local": "true"}, "Cluster", True, 0, id="true is policy Local"),
+        pytest.param({"kube-router.io/service.local": "false"}, "Cluster", False, 0, id="false is none"),
+        pytest.param({"kube-router.io/service.local": "false"}, "Local", True, 0, id="false takes no policy away"),
+        pytest.param({"kube-router.io/service.local": "yes"}, "Cluster", False, 1, id="another word is a problem"),
+    ],
+)
+def test_kube_routers_local(annotation: dict[str, str], policy: str, is_local: bool, problems: int) -> None:  # noqa: FBT001
+    found = service({"annotations": annotation}, externalTrafficPolicy=policy)
+    assert isinstance(found.value, Service)
+    assert (found.value.external_local, len(found.problems)) == (is_local, problems)
+    assert found.value.internal_local is False, "its code looks at clients outside alone"
+
+
+@pytest.mark.parametrize("value", ["", "true", "false"], ids=["empty", "true", "any word"])
+def test_kube_routers_skiplbips(value: str) -> None:
+    metadata = {"annotations": {"kube-router.io/service.skiplbips": value}}
+    balanced = {"loadBalancer": {"ingress": [{"ip": "203.0.113.1"}]}}
+    found = service(metadata, balanced, type="LoadBalancer", externalIPs=["198.51.100.7"])
+    assert isinstance(found.value, Service)
+    assert (found.value.load_balancer, found.value.external_ips) == ((), (ip_address("198.51.100.7"),))
+
+
+@pytest.mark.parametrize(
     ("spec", "node_ports"),
     [
         pytest.param({}, [30053], id="52 node ports are allocated"),
