@@ -235,6 +235,8 @@ class Process:
 
     def _watch(self, is_needed: bool) -> None:  # noqa: FBT001  as the source has it
         self.watching, self.seen = is_needed, -1
+        if is_needed and self.fault("LIST", ""):
+            raise Killed  # before and after are one: nothing is stored by it
         if not is_needed:
             for kind in ALLOCATED:
                 self.mirror.forget(kind)

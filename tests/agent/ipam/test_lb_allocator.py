@@ -1,5 +1,6 @@
 """The allocator against an API server in memory: what Services get, and no address twice whatever dies or is late."""
 
+import itertools
 import json
 from itertools import combinations
 from typing import cast
@@ -280,6 +281,62 @@ def test_a_refused_write_is_tried_again_later(world: World, code: int) -> None:
     world.pass_time(2)
     process.turn()
     assert world.api.held() == {"default/web": [FIRST]}
+
+
+def life(world: World, nth: int, fault: str) -> int:
+    """Addresses are given out, back and out again by processes of which the first meets *fault* at its *nth* request.
+
+    Returns how many requests there were until then, or in all.
+    """
+    made = itertools.count()
+    running = world.process()
+    running.fault = lambda *_: fault if next(made) == nth else ""
+    changes = (
+        lambda: [world.api.store("services", service(name)) for name in ("a", "b")],
+        lambda: world.api.change("services", "default/a", type="ClusterIP"),
+        lambda: world.api.store("services", service("c")),
+        lambda: world.api.delete("services", "default/b"),
+        lambda: world.api.store("services", service("d")),
+        lambda: None,  # and time to come to an end
+    )
+    kept: dict[str, list[str]] = {}
+    for change in changes:
+        change()
+        for _ in range(4):  # by then a dead process's Lease has ended
+            try:
+                running.see()
+                running.turn()
+            except Killed:
+                running = world.process()
+            held = world.api.held()
+            given = list(itertools.chain(*held.values()))
+            assert len(given) == len(set(given)), "an address is two Services'"
+            specs = {key: found["spec"] for key, found in world.api.kinds["services"].items()}
+            lost = [key for key in kept.keys() & held if held[key] != kept[key] and specs[key]["type"] != "ClusterIP"]
+            assert not lost, "who has an address keeps it"
+            kept = {key: addresses for key, addresses in held.items() if addresses}
+            world.pass_time(6)
+    return next(made)
+
+
+# of a life in which nobody dies: the Lease, which is renewed, the first lists, and each write
+REQUESTS = 64
+
+
+@pytest.mark.parametrize("fault", ["before", "after"])
+@pytest.mark.parametrize("nth", range(REQUESTS))
+def test_whichever_request_it_dies_at_no_address_is_two_services_and_none_is_lost(
+    world: World, nth: int, fault: str
+) -> None:
+    life(world, nth, fault)
+    held = world.api.held()
+    assert sorted(held) == ["default/a", "default/c", "default/d"]
+    assert held["default/a"] == []
+    assert sorted(held["default/c"] + held["default/d"]) == [FIRST, SECOND], "both of the pool's are in use again"
+
+
+def test_a_whole_life_has_no_more_requests_than_are_tried(world: World) -> None:
+    assert life(world, -1, "") <= REQUESTS
 
 
 class Deaths(RuleBasedStateMachine):
