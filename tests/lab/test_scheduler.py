@@ -262,6 +262,45 @@ def test_affinity_comes_and_goes_on_a_live_service(echo: Echo, service: Shared, 
         wait_for(lambda: len(sockets.open(3)) == 3)
 
 
+# from a raw socket, which no hook sees: the packet is the first thing that does; prints who answers the bound ones
+RAW = """
+import socket, struct, sys
+address, count = sys.argv[1], int(sys.argv[2])
+family = socket.AF_INET6 if ":" in address else socket.AF_INET
+for _ in range(count):
+    with socket.socket(family, socket.SOCK_DGRAM) as bound, socket.socket(family, socket.SOCK_RAW, 17) as raw:
+        bound.settimeout(5)
+        bound.bind(("", 0))
+        if family == socket.AF_INET6:
+            raw.setsockopt(socket.IPPROTO_IPV6, 7, 6)  # IPV6_CHECKSUM: at this offset, by the kernel
+        content = b"x" * 100
+        raw.sendto(struct.pack("!4H", bound.getsockname()[1], 80, 8 + len(content), 0) + content, (address, 0))
+        print(bound.recv(100).decode(), end=" ")
+"""
+
+
+@FAMILIES
+@pytest.mark.parametrize("first", ["socket", "tc"])
+def test_affinity_is_one_at_the_socket_and_at_the_device(echo_socket: Echo, family: int, first: str) -> None:
+    """Who began by the one goes on by the other with the same backend, though turns would give each another."""
+    for service in _service(echo_socket):
+        address = service.now("rr", affinity="ClientIP")[family]
+
+        def at_socket(address: str = address) -> set[str]:
+            with holding(echo_socket.asking, "udp", address) as sockets:
+                return set(sockets.open(4))
+
+        def at_tc(address: str = address) -> set[str]:
+            asking = echo_socket.asking
+            done = asking.machine.run(sys.executable, "-I", "-S", "-c", RAW, address, "4", context=asking.context)
+            return set(done.stdout.split())
+
+        begins, goes_on = (at_socket, at_tc) if first == "socket" else (at_tc, at_socket)
+        (backend,) = begins()
+        assert backend in BACKENDS
+        assert goes_on() == {backend}
+
+
 def test_a_source_hash_chooses_alike_at_sockets_and_at_devices(echo_socket: Echo, echo_tc: Echo) -> None:
     """The labs' pods have the same addresses, and so the tables are the same."""
     seen = []

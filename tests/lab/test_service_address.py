@@ -18,10 +18,14 @@ NO_PORT = 81
 
 def address_of(echo: Echo, family: int, field: str) -> str:
     """An address of the service, to which those outside have a route by n3."""
-    found: str = echo.services["echo"]["spec"][field][family]
+    return routed(echo, family, echo.services["echo"]["spec"][field][family])
+
+
+def routed(echo: Echo, family: int, address: str) -> str:
+    """The address, for those outside by n3."""
     via = str(echo.cluster.site.machine("n3").addresses[family])
-    echo.cluster.site.outside.run("ip", "route", "replace", found, "via", via)
-    return found
+    echo.cluster.site.outside.run("ip", "route", "replace", address, "via", via)
+    return address
 
 
 @KINDS
@@ -44,6 +48,19 @@ def test_a_pod_and_a_node_are_refused(echo: Echo, kind: str, family: int, field:
     assert is_refused(asking.ask(kind, echo.services["echo"]["spec"][field][family], NO_PORT))
     is_at_the_socket = kind == "tcp" and echo.cluster.site.options.socket_lb
     assert dropped(asking.machine, "no_service") == before + (not is_at_the_socket)
+
+
+@FAMILIES
+def test_all_are_refused_at_a_load_balancers_address(echo: Echo, family: int) -> None:
+    ingress = echo.services["balanced"]["status"]["loadBalancer"]["ingress"]
+    address, node = routed(echo, family, ingress[family]["ip"]), echo.cluster.site.machine("n3")
+    before = dropped(node, "no_service")
+    for kind in ("tcp", "udp"):
+        assert is_refused(echo.outside.ask(kind, address, NO_PORT))
+        assert is_refused(echo.asking.ask(kind, address, NO_PORT))
+        assert is_refused(echo.node("n2").ask(kind, address, NO_PORT))
+    assert dropped(node, "no_service") == before + 2, "those outside by n3; the others are refused where they are"
+    assert echo.outside.ask("tcp", address, 80).errors == {}, "while its own port is served"
 
 
 @FAMILIES
