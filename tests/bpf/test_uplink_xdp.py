@@ -165,7 +165,7 @@ def test_a_flow_of_datagrams_follows_its_service(node: Datapath, device: int, at
     second = f"{f.remote[:-1]}8"
     lost_backend(node, node.set_ids, second)
     passed = at_xdp(node, asked, device)
-    assert (passed.verdict, bytes(passed.packet)) == (XDP_PASS, bytes(asked)), "what ends a flow's pair is tc's"
+    assert (passed.verdict, bytes(passed.packet)) == (XDP_PASS, bytes(asked)), "what moves the flow is tc's"
     assert addresses(node.run("uplink_ingress", asked, device).packet) == (f.own, second)
     for _ in range(3):
         moved = at_xdp(node, asked, device)
