@@ -9,7 +9,7 @@ from lab.addresses import gateways, subnet_of
 from lab.machine import Machine
 
 DAEMON = "bird"
-CAPABILITIES = ("NET_ADMIN", "NET_BIND_SERVICE")  # of the DaemonSet's container, and no other
+CAPABILITIES = ("NET_ADMIN", "NET_BIND_SERVICE", "NET_RAW")  # of the DaemonSet's container, and no other
 OUTSIDE_RANGES = ("198.51.100.0/24", "2001:db8:51::/48")  # of which nodes take what routers tell
 FLAGS = ("--router=on", f"--bgp-import-cidrs={','.join(OUTSIDE_RANGES)}", "--advertise-loadbalancer-ip=on")
 TOR_ASN = 64600  # of the router between the subnets

@@ -54,8 +54,8 @@ DENY = {
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    root = tmp_path_factory.mktemp("networkown") / "node"
-    made = make(f"swneto{os.getpid()}", root)
+    root = tmp_path_factory.mktemp("o") / "n"  # a socket's path has 107 octets
+    made = make(f"swo{os.getpid()}", root)
     write(made, every(made.root))
     yield made
     made.remove()
