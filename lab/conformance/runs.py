@@ -57,7 +57,8 @@ class Run:
 # GRANULAR and SECONDARY in one would fight for the same ports of the nodes
 RUNS: Sequence[Run] = (
     Run("socket-lb-on", (CONFORMANCE, SECONDARY), socket_lb=True),
-    Run("socket-lb-off", (CONFORMANCE, GRANULAR), router=True),
+    Run("socket-lb-off", (CONFORMANCE, GRANULAR)),
+    Run("bgp", (CONFORMANCE, GRANULAR), router=True, by_name=True),
     Run("policy", (POLICY,)),
     Run("policy-vxlan", (POLICY,), "vxlan", by_name=True),
     Run("vxlan", (GRANULAR,), "vxlan", daemonset=True),
