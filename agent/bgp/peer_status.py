@@ -4,31 +4,23 @@ Seldom: what changes goes at once, then nothing for half a minute, and numbers o
 a peer of very many nodes nothing is written: each write reaches every agent that watches BGPPeers.
 """
 
-import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from http import HTTPStatus
 from threading import Condition
 
 from agent.bgp.keeper import BgpState
-from agent.kube.client import TROUBLE, Client, Refused
-from agent.kube.retry import backoff_s
-from agent.log import logger
+from agent.kube.client import Client
+from agent.kube.patches import Patches
 from agent.model.bgp import BgpPeer
 from agent.model.cluster import Cluster
 from agent.model.node import Node
 from agent.threads import Threads
 
-log = logger(__name__)
-
 MOST_NODES = 100  # of one peer
 CHANGE_S, COUNT_S = 30.0, 300.0  # between two writes of one entry: of what happened, and of numbers alone
-TIMEOUT_S = 10.0
 LONGEST_S = 300.0  # between two tries
 KIND = "BGPPeer "  # so sessions say who asked for them
-# no other answer will come: the BGPPeer is gone, or its definition has no status
-_FINAL = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY})
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +44,8 @@ class PeerStatusWriter:
         self, client: Client, node_name: str, threads: Threads, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """*clock* gives seconds."""
-        self._client, self._node, self._clock = client, node_name, clock
+        self._node, self._clock = node_name, clock
+        self._patches = Patches(client, "a BGPPeer's status", LONGEST_S, clock)
         self._wake = Condition()
         self._wanted: dict[Key, Entry | None] = {}  # None: no such entry
         self._written: dict[Key, tuple[Entry | None, float]] = {}  # and when
@@ -61,9 +54,6 @@ class PeerStatusWriter:
         self._peers: Mapping[str, BgpPeer] = {}
         self._small: frozenset[str] = frozenset()  # peers of few nodes
         self._stopping = False
-        self._failures = 0  # in a row
-        self._not_before = 0.0  # of the clock
-        self._random = random.Random().random  # noqa: S311  jitter between nodes, which nobody must not guess
         self._thread = threads.make("bgp status", self._run)
 
     def start(self) -> None:
@@ -132,40 +122,24 @@ class PeerStatusWriter:
         """When it may be written, by the clock; never where it is as it is to be."""
         written = self._written.get(key)
         if written is None:
-            return self._not_before
+            return self._patches.not_before
         known, at = written
         if known == entry:
             return float("inf")
         is_number_alone = known is not None and entry is not None and _without_numbers(known) == _without_numbers(entry)
-        return max(self._not_before, at + (COUNT_S if is_number_alone else CHANGE_S))
+        return max(self._patches.not_before, at + (COUNT_S if is_number_alone else CHANGE_S))
 
     def _handle(self, key: Key, entry: Entry | None) -> None:
         peer, node = key
         path = f"/apis/sluiceway.io/v1alpha1/bgppeers/{peer}/status"
         content = {"status": {"nodes": {node: asdict(entry) if entry is not None else None}}}
-        trouble, at_least_s = "", 0.0
-        try:
-            self._client.send("PATCH", path, content, "application/merge-patch+json", TIMEOUT_S)
-        except Refused as error:
-            if error.refusal.code not in _FINAL:
-                trouble, at_least_s = str(error), error.refusal.retry_after_s
-            else:
-                log.debug("a BGPPeer's status is not accepted", peer=peer, why=error)
-        except TROUBLE as error:
-            trouble = " ".join(str(error).split())
+        if not self._patches.is_done(path, content, peer):
+            return
         with self._wake:
-            if trouble:
-                self._failures += 1
-                wait_s = backoff_s(self._failures, self._random(), at_least_s=at_least_s, longest_s=LONGEST_S)
-                self._not_before = self._clock() + wait_s
-            else:
-                self._failures = 0
-                self._written[key] = entry, self._clock()
-                if node != self._node:  # nobody asks for it again
-                    self._wanted.pop(key, None)
-                    del self._written[key]
-        if trouble:
-            log.warning("a BGPPeer's status cannot be written; tried again", peer=peer, why=trouble)
+            self._written[key] = entry, self._clock()
+            if node != self._node:  # nobody asks for it again
+                self._wanted.pop(key, None)
+                del self._written[key]
 
 
 def entries(state: BgpState) -> Iterator[tuple[str, Entry]]:

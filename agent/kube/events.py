@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from hashlib import sha256
-from http import HTTPStatus
 from threading import Condition
 
 from agent.kube.client import AGENT, TROUBLE, Client, Refused
@@ -37,8 +36,6 @@ _API_VERSIONS = {
     DEFINITION: "k8s.cni.cncf.io/v1",
 }  # of kinds that are not of the first group
 _NAME_MAX = 253 - 17  # a DNS subdomain, less a dot and 16 hex digits
-# for this pod no other answer will come: the Pod's namespace is gone or ends, or the Event is not accepted
-_FINAL = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY})
 
 
 class Events:
@@ -205,7 +202,7 @@ class Events:
         try:
             self._client.send(method, path, content, kind, TIMEOUT_S)
         except Refused as error:
-            if error.refusal.code not in _FINAL:
+            if not error.refusal.is_final:
                 raise
             log.debug("event not accepted", why=str(error))
             return False

@@ -4,25 +4,17 @@ The Pod's uid is a condition of the write, so that a Pod of the same name that c
 status subresource, which lets nobody change what the Pod runs.
 """
 
-import random
 import time
 from collections.abc import Callable
-from http import HTTPStatus
 from threading import Condition
 
-from agent.kube.client import TROUBLE, Client, Refused
-from agent.kube.retry import backoff_s
-from agent.log import logger
+from agent.kube.client import Client
+from agent.kube.patches import Patches
 from agent.model.name import ObjectName
 from agent.model.network import NETWORK_STATUS
 from agent.threads import Threads
 
-log = logger(__name__)
-
-TIMEOUT_S = 10.0
 LONGEST_S = 60.0  # between two tries
-# no other answer will come: the Pod is gone or another, or the text is not accepted
-_FINAL = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY})
 
 
 class NetworkStatusWriter:
@@ -30,14 +22,11 @@ class NetworkStatusWriter:
 
     def __init__(self, client: Client, threads: Threads, clock: Callable[[], float] = time.monotonic) -> None:
         """*clock* gives seconds."""
-        self._client = client
         self._clock = clock
+        self._patches = Patches(client, "network status", LONGEST_S, clock)
         self._wake = Condition()
         self._texts: dict[tuple[ObjectName, str], str] = {}  # by Pod and uid
         self._stopping = False
-        self._failures = 0  # in a row
-        self._not_before = 0.0  # of the clock
-        self._random = random.Random().random  # noqa: S311  jitter between nodes, which nobody must not guess
         self._thread = threads.make("network status", self._run)
 
     def start(self) -> None:
@@ -68,7 +57,7 @@ class NetworkStatusWriter:
         """What is to be written, as soon as something is; None: the end."""
         with self._wake:
             while not self._stopping:
-                wait_s = self._not_before - self._clock()
+                wait_s = self._patches.not_before - self._clock()
                 if self._texts and wait_s <= 0:
                     return next(iter(self._texts.items()))
                 self._wake.wait(wait_s if self._texts else None)
@@ -77,27 +66,8 @@ class NetworkStatusWriter:
     def _handle(self, pod: ObjectName, uid: str, text: str) -> None:
         path = f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}/status"
         metadata = {"annotations": {NETWORK_STATUS: text}, **({"uid": uid} if uid else {})}
-        at_least_s = 0.0
-        try:
-            self._client.send("PATCH", path, {"metadata": metadata}, "application/merge-patch+json", TIMEOUT_S)
-        except Refused as error:
-            if error.refusal.code not in _FINAL:
-                trouble, at_least_s = str(error), error.refusal.retry_after_s
-            else:
-                log.info("network status is not accepted", pod=pod, why=error)
-                trouble = ""
-        except TROUBLE as error:
-            trouble = " ".join(str(error).split())
-        else:
-            trouble = ""
+        if not self._patches.is_done(path, {"metadata": metadata}, pod):
+            return
         with self._wake:
-            if trouble:
-                self._failures += 1
-                wait_s = backoff_s(self._failures, self._random(), at_least_s=at_least_s, longest_s=LONGEST_S)
-                self._not_before = self._clock() + wait_s
-            else:
-                self._failures = 0
-                if self._texts.get((pod, uid)) == text:
-                    del self._texts[pod, uid]
-        if trouble:
-            log.warning("network status cannot be written; tried again", pod=pod, why=trouble)
+            if self._texts.get((pod, uid)) == text:
+                del self._texts[pod, uid]

@@ -15,6 +15,8 @@ RETRY_AFTER_MAX_S = 60.0  # a server that asks for more is asked again by then: 
 TOO_NEW = "ResourceVersionTooLarge"  # the cause of a refusal: this server has not seen so new a revision yet
 # what no new attempt changes until somebody changes the cluster: rights, credentials, kinds that the server lacks
 DENIALS = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND})
+# of a write: what it is for is gone or another, or the content is not accepted
+_FINAL = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY})
 
 
 class _Cause(Struct, frozen=True):
@@ -46,6 +48,11 @@ class Refusal:
     message: str = ""
     retry_after_s: float = 0.0  # not to be asked again before; 0: it did not say
     is_too_new: bool = False  # the revision that was asked for is beyond what this server has seen
+
+    @property
+    def is_final(self) -> bool:
+        """Whether no other answer will come to the same write."""
+        return self.code in _FINAL
 
     def __str__(self) -> str:
         return f"HTTP {self.code}{': ' + self.message if self.message else ''}"
