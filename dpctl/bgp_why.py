@@ -51,7 +51,7 @@ class Facts:
     """What BIRD knows of a prefix."""
 
     sources: tuple[str, ...]  # sessions and protocols that have it
-    told_to: frozenset[str]  # sessions
+    announced_to: frozenset[str]  # sessions
     sessions: dict[str, SessionState]
 
 
@@ -106,7 +106,7 @@ def why_rows(network: Network, report: BgpReport, facts: Facts) -> Iterator[WhyR
 def _told(
     network: Network, report: BgpReport, facts: Facts, session: SessionLine, state: SessionState | None
 ) -> WhyRow:
-    is_so = session.name in facts.told_to
+    is_so = session.name in facts.announced_to
     origins = _origins(facts, session)
     if not origins:
         return WhyRow(session.about, "told", is_so, NO_RULE, _nothing(network, report))

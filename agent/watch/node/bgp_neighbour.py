@@ -9,7 +9,6 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Iterable
 from ipaddress import IPv6Address
 
 from agent.log import logger
@@ -82,10 +81,8 @@ class NeighbourSource:
         cluster = self._mirror.cluster
         node = cluster.nodes.get(self._node)
         labels = dict(node.labels) if node else {}
-        peers: Iterable[str] = (
-            one.interface for one in cluster.bgp_peers.values() if one.interface and one.nodes.selects(labels)
-        )
-        return tuple(sorted(set(peers)))
+        peers = (one for one in cluster.bgp_peers.values() if one.interface and one.nodes.selects(labels))
+        return tuple(sorted({one.interface for one in peers}))
 
 
 def neighbours(interface: str) -> tuple[IPv6Address, ...]:

@@ -642,7 +642,7 @@ def test_what_should_carry_a_community_is_never_told_without_it(given: Cluster, 
     assert found.router.services == ()
 
 
-def test_pods_that_should_carry_a_community_are_told_to_nodes_and_to_no_router() -> None:
+def test_pods_that_should_carry_a_community_are_announced_to_nodes_and_to_no_router() -> None:
     lost = Advertisement(ip_network("10.244.0.0/16"), Marks((named_community("lost"),)))
     open_to_all = BgpFilter("open", exports=(FilterRule(accepts=True, origins=(Origin.PODS,)),))
     found = made(
