@@ -1,0 +1,54 @@
+"""Clusters as BGP sees them: nodes with annotations, peers, and what is made of them."""
+
+from collections.abc import Mapping
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+from agent.compile.bgp import OFF, Bgp, bgp
+from agent.compile.bgp_settings import BgpSettings
+from agent.model.bgp import (
+    BgpPeer,
+    Passwords,
+)
+from agent.model.cluster import Cluster
+from agent.model.node import Node
+from agent.model.policy import Operator, Requirement, Selector
+from tests.agent.compile.objects import HERE
+
+PLAIN = BgpSettings()
+
+
+def node(name: str, number: int, *, families: str = "46", labels: Mapping[str, str] | None = None, **said: str) -> Node:
+    """A node; annotations of kube-router's are given with underscores for what Python's names cannot have."""
+    four, six = "4" in families, "6" in families
+    return Node(
+        name,
+        tuple(map(ip_address, [f"192.0.2.{number}"] * four + [f"2001:db8::{number}"] * six)),
+        tuple(map(ip_network, [f"10.244.{number}.0/24"] * four + [f"fd00:244:{number}::/64"] * six)),
+        labels=tuple((labels or {}).items()),
+        bgp=tuple(sorted((f"kube-router.io/{key.replace('__', '-').replace('_', '.')}", said[key]) for key in said)),
+    )
+
+
+def world(*nodes: Node, peers: tuple[BgpPeer, ...] = (), passwords: Passwords | None = None, **more: Any) -> Cluster:
+    return Cluster(
+        nodes={one.name: one for one in nodes},
+        bgp_peers={one.name: one for one in peers},
+        bgp_passwords=passwords or Passwords(),
+        **more,
+    )
+
+
+def made(given: Cluster, settings: BgpSettings = PLAIN) -> Bgp:
+    return bgp(given, settings, None, HERE, OFF)
+
+
+def sessions(found: Bgp) -> dict[str, str]:
+    """Who is at which address, by BIRD's names."""
+    assert found.router is not None
+    return {one.name: one.about for one in found.router.sessions}
+
+
+HERE_1 = node(HERE, 11)
+OF_RACK_1 = Selector((Requirement("rack", Operator.IN, frozenset({"r1"})),))
+PEER = BgpPeer("tor", ip_address("192.0.2.1"), 64600)

@@ -1,0 +1,279 @@
+"""What BGPConfigurations and BGPFilters change of it: what goes before what, aggregates, and what routes carry."""
+
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+import pytest
+
+from agent.compile.bgp import OFF, bgp
+from agent.compile.bgp_own import EXCLUDED
+from agent.compile.bgp_settings import BgpSettings
+from agent.compile.bird import bird_config
+from agent.model.bgp import (
+    PeerExport,
+)
+from agent.model.bgp_configuration import Advertisement, BgpConfiguration
+from agent.model.bgp_filter import BgpFilter, FilterRule, Origin
+from agent.model.cluster import Cluster
+from agent.model.community import Marks, community, named_community
+from agent.model.node import Node
+from tests.agent.compile.bgp_world import HERE_1, OF_RACK_1, PEER, PLAIN, made, node, sessions, world
+from tests.agent.compile.objects import HERE, cluster, endpoint, piece, service
+
+
+def configuration(name: str = "default", **said: Any) -> dict[str, BgpConfiguration]:
+    return {name: BgpConfiguration(name, **said)}
+
+
+def at(number: int, **marks: Any) -> Any:
+    return service(f"web{number}", f"10.96.0.{number}", load_balancer=(ip_address(f"203.0.113.{number}"),), **marks)
+
+
+def with_services(*ones: Any, here: Node = HERE_1, **more: Any) -> Cluster:
+    known = cluster(*ones, *(piece(one.name.name, endpoint("10.244.11.1", HERE)) for one in ones))
+    return world(here, services=known.services, slices=known.slices, **more)
+
+
+BALANCED = replace(PLAIN, load_balancer=True)
+AGGREGATE = configuration(aggregates=(ip_network("203.0.113.0/24"),))
+
+
+@pytest.mark.parametrize(
+    ("annotated", "configurations", "own"),
+    [
+        pytest.param({}, {}, 64512, id="the option"),
+        pytest.param({}, configuration(asn=65001), 65001, id="a BGPConfiguration goes before it"),
+        pytest.param(
+            {},
+            configuration("aaa", asn=65001) | configuration("rack", asn=65002, nodes=OF_RACK_1),
+            65002,
+            id="one for the node before one for all",
+        ),
+        pytest.param(
+            {}, configuration(asn=65002, nodes=OF_RACK_1, is_usable=False), 64512, id="whose nobody knows is none's"
+        ),
+        pytest.param({"node_asn": "65003"}, configuration(asn=65001), 65003, id="the Node's annotation before all"),
+    ],
+)
+def test_what_goes_before_what(annotated: dict[str, str], configurations: Any, own: int) -> None:
+    given = world(node(HERE, 11, labels={"rack": "r1"}, **annotated), node("n2", 12), bgp_configurations=configurations)
+    router = made(given).router
+    assert router is not None
+    assert router.asn == own
+    theirs = 65001 if any(one.asn == 65001 for one in configurations.values()) else 64512
+    assert {one.asn for one in router.sessions} == {theirs}, "n2 has no rack and no annotation"
+
+
+def test_a_node_that_a_configuration_takes_out_of_the_mesh_is_nobodys_peer() -> None:
+    alone = configuration(peers_nodes=False, nodes=OF_RACK_1)
+    far = node("n2", 12, labels={"rack": "r1"})
+    found = made(world(HERE_1, far, node("n3", 13), bgp_configurations=alone))
+    assert {*sessions(found).values()} == {"Node n3"}
+
+
+def test_a_configuration_that_changes_is_followed_also_in_what_services_are_told_of() -> None:
+    given = with_services(at(1))
+    first = bgp(given, PLAIN, None, HERE, OFF)
+    assert first.router is not None
+    assert first.router.services == ()
+    second = bgp(replace(given, bgp_configurations=configuration(load_balancer=True)), PLAIN, None, HERE, first)
+    assert second.router is not None
+    assert list(map(str, second.router.services)) == ["203.0.113.1/32"]
+
+
+@pytest.mark.parametrize(
+    ("ones", "services", "aggregates"),
+    [
+        pytest.param((at(1),), [], ["203.0.113.0/24"], id="it stands for what is within it"),
+        pytest.param((at(1, external_local=True),), ["203.0.113.1/32"], [], id="not for what some nodes alone serve"),
+        pytest.param(
+            (service("out", load_balancer=(ip_address("198.51.100.1"),)),),
+            ["198.51.100.1/32"],
+            [],
+            id="nothing within it",
+        ),
+    ],
+)
+def test_an_aggregate_is_told_while_there_is_something_within_it(
+    ones: tuple[Any, ...], services: list[str], aggregates: list[str]
+) -> None:
+    found = made(with_services(*ones, bgp_configurations=AGGREGATE), BALANCED).router
+    assert found is not None
+    assert (list(map(str, found.services)), list(map(str, found.aggregates))) == (services, aggregates)
+
+
+@pytest.mark.parametrize(
+    ("settings", "dropped"),
+    [
+        pytest.param(BALANCED, ["203.0.113.0/24", "10.244.0.0/16"], id="what nobody within them takes is dropped"),
+        pytest.param(
+            replace(BALANCED, drops_unserved=False),
+            ["10.244.0.0/16"],
+            id="without socket hooks the node's own packets to Services need their route",
+        ),
+    ],
+)
+def test_of_which_aggregates_the_kernel_has_a_blackhole(settings: BgpSettings, dropped: list[str]) -> None:
+    both = configuration(aggregates=(ip_network("203.0.113.0/24"), ip_network("10.244.0.0/16")))
+    found = made(with_services(at(1), bgp_configurations=both), settings).router
+    assert found is not None
+    assert list(map(str, found.dropped)) == dropped
+    assert len(found.aggregates) == 2
+    kernel = next(line for line in bird_config(found).splitlines() if "own_aggregates4" in line and "export" in line)
+    assert [one for one in ("203.0.113.0/24", "10.244.0.0/16") if one in kernel] == dropped
+
+
+def test_an_aggregate_goes_with_the_last_service_within_it() -> None:
+    given = with_services(at(1), bgp_configurations=AGGREGATE)
+    first = bgp(given, BALANCED, None, HERE, OFF)
+    second = bgp(replace(given, slices={}), BALANCED, None, HERE, first)
+    assert first.router is not None
+    assert second.router is not None
+    assert (len(first.router.aggregates), second.router.aggregates) == (1, ())
+
+
+@pytest.mark.parametrize(
+    ("changed", "settings"),
+    [
+        pytest.param({"labels": {EXCLUDED: ""}}, BALANCED, id="the label that load balancers go by"),
+        pytest.param({"is_leaving": True}, BALANCED, id="it is about to be deleted"),
+        pytest.param(
+            {"is_cordoned": True}, replace(BALANCED, leaves_when_cordoned=True), id="cordoned, where that counts"
+        ),
+    ],
+)
+def test_a_node_that_goes_tells_of_no_services_and_goes_on_telling_of_its_pods(
+    changed: dict[str, Any], settings: BgpSettings
+) -> None:
+    labels = changed.pop("labels", {})
+    given = with_services(at(1), at(2), bgp_configurations=AGGREGATE)
+    first = bgp(given, settings, None, HERE, OFF)
+    going = replace(node(HERE, 11, labels=labels), **changed)
+    found = bgp(replace(given, nodes={HERE: going}), settings, None, HERE, first).router
+    assert found is not None
+    assert (found.services, found.aggregates) == ((), ())
+    assert len(found.pods) == 2
+    stays = bgp(replace(given, nodes={HERE: replace(HERE_1, is_cordoned=True)}), BALANCED, None, HERE, first).router
+    assert stays is not None
+    assert stays.aggregates
+
+
+def test_two_services_at_one_address_give_its_route_the_marks_of_both() -> None:
+    other = service(
+        "zeb", "10.96.0.9", load_balancer=(ip_address("203.0.113.1"),), marks=Marks((community("1:2"),), 50)
+    )
+    found = made(with_services(at(1, marks=Marks((community("1:1"),), 90)), other), BALANCED).router
+    assert found is not None
+    assert [one.marks for one in found.services] == [Marks((community("1:1"), community("1:2")), 90)]
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        pytest.param(
+            with_services(at(1, marks=Marks((community("1:1"), named_community("lost"))))),
+            ("Service", "metadata.annotations['sluiceway.io/bgp-communities'][1]"),
+            id="by a name that nobody gives",
+        ),
+        pytest.param(
+            with_services(
+                at(1),
+                bgp_configurations=configuration(
+                    advertisements=(Advertisement(ip_network("203.0.113.0/24"), Marks((named_community("lost"),))),)
+                ),
+            ),
+            ("Service", "--router"),
+            id="by a name in a BGPConfiguration",
+        ),
+        pytest.param(
+            with_services(
+                at(1),
+                bgp_configurations=configuration(
+                    advertisements=(Advertisement(ip_network("203.0.113.0/24"), Marks(is_known=False)),)
+                ),
+            ),
+            ("Service", "--router"),
+            id="a BGPConfiguration cannot be read",
+        ),
+    ],
+)
+def test_what_should_carry_a_community_is_never_told_without_it(given: Cluster, problem: tuple[str, str]) -> None:
+    found = made(given, BALANCED)
+    assert [(one.kind, one.field) for one in found.problems] == [problem]
+    assert found.router is not None
+    assert found.router.services == ()
+
+
+def test_pods_that_should_carry_a_community_are_announced_to_nodes_and_to_no_router() -> None:
+    lost = Advertisement(ip_network("10.244.0.0/16"), Marks((named_community("lost"),)))
+    open_to_all = BgpFilter("open", exports=(FilterRule(accepts=True, origins=(Origin.PODS,)),))
+    found = made(
+        world(
+            HERE_1,
+            node("n2", 12),
+            peers=(replace(PEER, filters=("open",)),),
+            bgp_filters={"open": open_to_all},
+            bgp_configurations=configuration(advertisements=(lost,)),
+        )
+    )
+    assert [(one.kind, one.field) for one in found.problems] == [("Node", "spec.podCIDRs")]
+    assert found.router is not None
+    text = bird_config(found.router)
+    (out,) = (part for part in text.split("\nfilter ") if part.startswith("out_peer_192_0_2_1_4"))
+    assert out.splitlines()[2].split(" then ") == [
+        '  if (proto = "own_pods4" || proto = "own_aggregates4") && net ~ [ 10.244.11.0/24{24,24} ]',
+        "reject;",
+    ]
+
+
+def test_what_a_range_carries_no_other_node_is_told() -> None:
+    carries = Advertisement(ip_network("10.244.0.0/16"), Marks((community("no-export"),), 7))
+    found = made(world(HERE_1, node("n2", 12), bgp_configurations=configuration(advertisements=(carries,)))).router
+    assert found is not None
+    text = bird_config(found)
+    (out,) = (part for part in text.split("\nfilter ") if part.startswith("out_node_192_0_2_12_4"))
+    assert out.splitlines()[1:5] == [
+        *(f"  bgp_{kind}community.empty;" for kind in ("", "ext_", "large_")),
+        "  unset(bgp_local_pref);",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("peer", "filters", "problem"),
+    [
+        pytest.param(
+            {"filters": ("lab", "lost")}, {"lab": BgpFilter("lab")}, "spec.filters[1]", id="that is not there"
+        ),
+        pytest.param(
+            {"filters": ("lab",)},
+            {"lab": BgpFilter("lab", is_usable=False)},
+            "spec.filters[0]",
+            id="that cannot be read",
+        ),
+        pytest.param(
+            {"filters": ("lab",)},
+            {"lab": BgpFilter("lab", imports=(FilterRule(accepts=False, communities=(named_community("lost"),)),))},
+            "spec.filters[0]",
+            id="with an unknown name",
+        ),
+        pytest.param(
+            {"export": PeerExport((community("1:1"), named_community("lost")))},
+            {},
+            "spec.export.communities[1]",
+            id="none, and an unknown name of its own",
+        ),
+    ],
+)
+def test_a_peer_with_a_filter_has_no_session_rather_than_one_without(
+    peer: dict[str, Any], filters: dict[str, BgpFilter], problem: str
+) -> None:
+    found = made(
+        world(
+            HERE_1,
+            peers=(replace(PEER, **peer), replace(PEER, name="v6", address=ip_address("2001:db8::9"))),
+            bgp_filters=filters,
+        )
+    )
+    assert [(one.kind, str(one.name), one.field) for one in found.problems] == [("BGPPeer", "tor", problem)]
+    assert [*sessions(found).values()] == ["BGPPeer v6"]
