@@ -2,7 +2,7 @@
 
 All nodes choose alike, without asking each other: of those that may, the one whose hash with the address is greatest
 (rendezvous hashing). One that leaves moves its own addresses and no other's. With externalTrafficPolicy Local those
-may that have a ready endpoint; where none has, all.
+may that have a ready endpoint, or where none has, one that ends and still serves; where there is neither, all.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -78,7 +78,7 @@ def placements(cluster: Cluster, settings: Settings) -> Iterator[Placement]:
     for service in sorted(with_addresses, key=lambda one: one.name):
         nodes = cluster.announcers
         if service.external_local:
-            nodes = nodes & _ready(cluster.slices.get(service.name, ())) or nodes
+            nodes = _with_endpoints(nodes, service, cluster.slices.get(service.name, ()))
         for address in _addresses(service, settings):
             if address not in seen:
                 yield Placement(address, service.name, announcer(address, nodes))
@@ -95,8 +95,12 @@ def _addresses(service: Service, settings: Settings) -> tuple[Address, ...]:
     )
 
 
-def _ready(slices: Iterable[EndpointSlice]) -> frozenset[str]:
-    return frozenset(state.node for one in slices for state in one.states if state.ready and state.node)
+def _with_endpoints(nodes: frozenset[str], service: Service, slices: Iterable[EndpointSlice]) -> frozenset[str]:
+    """Those of the nodes that serve who is sent to them, as endpoints are chosen there; all, where none does."""
+    states = tuple(state for one in slices for state in one.states)
+    ready = frozenset(state.node for state in states if state.ready or service.publish_not_ready)
+    ending = frozenset(state.node for state in states if state.serving and state.terminating)
+    return nodes & ready or nodes & ending or nodes
 
 
 def announced_records(

@@ -65,6 +65,36 @@ def test_a_local_service_is_announced_where_it_has_a_ready_endpoint() -> None:
         assert told(replace(local, slices={WEB: (found,)}), here) == wanted
 
 
+@pytest.mark.parametrize(
+    ("here", "there", "publish", "wanted"),
+    [
+        pytest.param("ending", "none", False, True, id="the last one ends, and finishes its connections"),
+        pytest.param("ending", "ready", False, False, id="one that ends gives way to one that is ready"),
+        pytest.param("gone", "none", False, False, id="one that ends and serves no more is as none"),
+        pytest.param("unready", "none", False, False, id="one that is not ready is as none"),
+        pytest.param("unready", "none", True, True, id="but where such ones serve"),
+    ],
+)
+def test_a_local_service_is_announced_where_it_is_served(here: str, there: str, *, publish: bool, wanted: bool) -> None:
+    both = frozenset({"n1", "n2"})
+    chosen = announcer(BALANCER, both)
+    own, other = ("n2", "n1") if chosen == "n1" else ("n1", "n2")
+    kinds = {
+        "ready": EndpointState(),
+        "unready": EndpointState(ready=False, serving=False),
+        "ending": EndpointState(ready=False, terminating=True),
+        "gone": EndpointState(ready=False, serving=False, terminating=True),
+    }
+    states = [replace(kinds[kind], node=node) for kind, node in ((here, own), (there, other)) if kind in kinds]
+    found = [(mapped_octets(IPv4Address(0x0A000001 + at)), state) for at, state in enumerate(states)]
+    cluster = Cluster(
+        services={WEB: replace(SERVICE, external_local=True, publish_not_ready=publish)},
+        slices={WEB: (endpoint_slice(WEB, WEB, (), Family.IPV4, found),)},
+        announcers=both,
+    )
+    assert told(cluster, replace(ON, node_name=own)) == ({str(BALANCER)} if wanted else set())
+
+
 @given(st.sets(st.sampled_from([f"n{at}" for at in range(9)]), min_size=2), st.data())
 def test_a_node_that_leaves_moves_its_own_addresses_alone(nodes: set[str], data: st.DataObject) -> None:
     gone = data.draw(st.sampled_from(sorted(nodes)))
