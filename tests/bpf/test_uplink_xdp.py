@@ -274,6 +274,18 @@ def test_a_service_that_leads_nowhere_is_tcs(node: Datapath, device: int, f: Fam
 
 
 @pytest.mark.parametrize("f", FAMILIES)
+def test_who_is_in_none_of_a_services_ranges_is_tcs_to_drop(node: Datapath, device: int, f: Family) -> None:
+    ranged = ServiceFlag.SERVICE_RANGED
+    set_id = node.service(f.external, 443, [(f.remote, 8080, False)], scope=Scope.SCOPE_EXTERNAL, flags=ranged)
+    node.source_range(set_id, "198.18.0.0/15" if f is V4 else "2001:2::/48")
+    asked = frame(f.client, f.external, syn(dport=443))
+    left_to_tc(node, asked, device)
+    assert node.run("uplink_ingress", asked, device).reason == DropReason.DROP_SOURCE_RANGE
+    node.source_range(set_id, f"{f.client}/{32 if f is V4 else 128}")
+    assert at_xdp(node, asked, device).verdict == XDP_TX
+
+
+@pytest.mark.parametrize("f", FAMILIES)
 def test_what_is_for_no_service_is_not_touched(node: Datapath, device: int, f: Family) -> None:
     group = "224.0.0.251" if f is V4 else "ff02::fb"
     for packet in (

@@ -34,6 +34,8 @@ __noinline int nat_begin_beyond(ctx_t *ctx, const struct service *s)
 	if (!s || !n || !work)
 		return false;
 	pair = &work->pair;
+	if (!source_is_served(s, &work->packet.src))
+		return false;
 	if (nat_choose(ctx, work, s, true) || addr_equal(&pair->mapping.src, &work->packet.src))
 		return false;
 	location_of(&pair->mapping.dst, &pair->backend);
