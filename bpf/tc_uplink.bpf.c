@@ -21,6 +21,15 @@ static __always_inline bool is_from_tunnel(const ctx_t *ctx)
 	return n && n->tunnel_port && n->tunnel_ifindex == ctx_ifindex(ctx);
 }
 
+/* Is what could not be read whole for an address of services? The stack would send it back to the router that it came from. */
+static __noinline bool is_unread_for_service(struct scratch *work)
+{
+	if (!serves_outside() || has_other_proxy())
+		return false;
+	location_of(&work->packet.dst, &work->forward.peer);
+	return is_service_address(&work->forward.peer);
+}
+
 /*
  * What comes in, without its outer header where another node encapsulated it. That must be readable and the node's own to
  * send; what is not encapsulated and not readable goes unread to the stack, without PACKET_* flags.
@@ -33,6 +42,8 @@ static __always_inline enum drop_reason arrive(ctx_t *ctx, struct scratch *work)
 	if (is_from_tunnel(ctx))
 		return why ? why : check_tunnelled(ctx);
 	if (why && why != DROP_MAPPED_ADDRESS) {
+		if (is_unread_for_service(work))
+			return why;
 		p->flags = PACKET_OTHER;
 		return DROP_NONE;
 	}

@@ -1,8 +1,12 @@
 """A service's address leads to its ports alone, and nobody outside speaks for a service."""
 
+from functools import reduce
+from operator import truediv
+
 import pytest
-from scapy.layers.inet import ICMP, TCP
-from scapy.layers.inet6 import ICMPv6EchoReply, ICMPv6EchoRequest
+from scapy.layers.inet import ICMP, IP, TCP
+from scapy.layers.inet6 import ICMPv6EchoReply, ICMPv6EchoRequest, IPv6, IPv6ExtHdrDestOpt
+from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
 from maps.abi import DropReason, Scope
@@ -88,6 +92,26 @@ def test_from_outside_what_has_no_port_ends_silently(node: Datapath, family: int
     for l4 in (ICMPv6EchoRequest(id=7) if family else ICMP(id=7), Raw(b"none of both")):
         done = node.run("uplink_ingress", frame(client, vip, l4))
         assert (done.verdict, done.reason) == (TC_ACT_SHOT, DropReason.DROP_NO_SERVICE_SILENT)
+
+
+@FAMILIES
+@SCOPES
+def test_from_outside_what_cannot_be_read_ends_too(node: Datapath, family: int, scope: Scope) -> None:
+    vip, client = serve(node, family, scope), CLIENT6 if family else CLIENT
+    cut = {6: b"\x9c\x40\0\x50", 17: b"\x9c\x40"}  # of a first fragment there may be more behind
+    for protocol, octets in cut.items():
+        first = (
+            IPv6(src=client, dst=vip, nh=protocol) if family else IP(src=client, dst=vip, proto=protocol, flags="MF")
+        )
+        done = node.run("uplink_ingress", Ether(bytes(Ether() / first / Raw(octets))))
+        assert (done.verdict, done.reason) == (TC_ACT_SHOT, DropReason.DROP_SHORT_PACKET)
+        own = IPv6(src=client, dst=NODE6, nh=protocol) if family else IP(src=client, dst=NODE, proto=protocol)
+        left = node.run("uplink_ingress", Ether(bytes(Ether() / own / Raw(octets))))
+        assert (left.verdict, dict(left.reasons)) == (TC_ACT_UNSPEC, {}), "the node's own to judge"
+    if family:
+        headers = reduce(truediv, [IPv6ExtHdrDestOpt() for _ in range(9)], IPv6(src=client, dst=vip))
+        done = node.run("uplink_ingress", Ether(bytes(Ether() / headers / syn())))
+        assert (done.verdict, done.reason) == (TC_ACT_SHOT, DropReason.DROP_EXTENSION_HEADERS)
 
 
 @FAMILIES
