@@ -133,8 +133,6 @@ __noinline int from_pod(ctx_t *ctx)
 		why = check_untranslated();
 	if (!why)
 		why = follow_flow(ctx, work, f);
-	if (!why && work->forward.is_translated && is_for_nodes_tunnel(p))
-		why = DROP_TUNNEL_POD;
 	if (!why && is_routed_back(work))
 		why = DROP_ROUTED_BACK;
 	if (!why)

@@ -98,8 +98,6 @@ __noinline int from_pod(ctx_t *ctx)
 		why = check_untranslated();
 	if (!why && f)
 		why = ct_translate(ctx, work, f);
-	if (!why && work->forward.is_translated && is_for_nodes_tunnel(p))
-		why = DROP_TUNNEL_POD;
 	return why;
 }
 

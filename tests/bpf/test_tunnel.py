@@ -8,7 +8,7 @@ import pytest
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
-from maps.abi import NodeFlag, PrefixFlag, Scope
+from maps.abi import DropReason, NodeFlag, PrefixFlag, Scope
 from tests.bpf.datapath import (
     CLIENT,
     GATEWAY_MAC,
@@ -20,6 +20,7 @@ from tests.bpf.datapath import (
     REMOTE6,
     TC_ACT_OK,
     TC_ACT_REDIRECT,
+    TC_ACT_SHOT,
     TC_ACT_UNSPEC,
     VIP,
     Datapath,
@@ -97,6 +98,28 @@ def test_a_node_port_with_a_remote_backend_is_sent_by_the_tunnel_from_the_node(f
     far.service("0.0.0.0", 30080, [(REMOTE, 8080, False)], scope=Scope.SCOPE_EXTERNAL)
     done = far.run("uplink_ingress", frame(CLIENT, NODE, syn(dport=30080)))
     assert (done.verdict, addresses(done.packet)) == (TC_ACT_REDIRECT, (NODE, REMOTE))
+
+
+@pytest.mark.parametrize(
+    ("program", "asker", "address", "reason"),
+    [
+        pytest.param("pod_ingress", POD, VIP, DropReason.DROP_TUNNEL_POD, id="a pod"),
+        pytest.param("uplink_ingress", CLIENT, NODE, DropReason.DROP_TUNNEL_OUTER, id="the outside"),
+        pytest.param("uplink_egress", NODE, VIP, DropReason.DROP_NONE, id="the node, which may without"),
+    ],
+)
+@pytest.mark.parametrize("at", [FAR_NODE, NODE], ids=["another node", "this node"])
+def test_nobody_enters_a_nodes_tunnel_by_a_service(  # under this node's address, it would be believed there
+    far: Datapath, tunnel: int, program: str, asker: str, address: str, reason: DropReason, at: str
+) -> None:
+    far.node(tunnel=tunnel, port=8472)
+    far.prefix(f"{FAR_NODE}/32", flags=PrefixFlag.PREFIX_NODE)
+    scope = Scope.SCOPE_EXTERNAL if program == "uplink_ingress" else Scope.SCOPE_INTERNAL
+    far.service("0.0.0.0" if address == NODE else address, 30080, [(at, 8472, at == NODE)], protocol=17, scope=scope)
+    done = far.run(program, frame(asker, address, datagram(dport=30080)))
+    assert done.reason is reason
+    if reason:
+        assert (done.verdict, far.tables["flows"].count()) == (TC_ACT_SHOT, 0)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from scapy.packet import Packet, Raw
 
 from agent.watch.decode.denied import parse, prefix_key_of
 from maps import abi, mapio
-from maps.abi import DeniedPrefix, DropReason, FlowFlag, NodeFlag, Scope, ServiceFlag
+from maps.abi import DeniedPrefix, DropReason, FlowFlag, NodeFlag, PrefixFlag, Scope, ServiceFlag
 from tests.behaviours import shows
 from tests.bpf.datapath import (
     GATEWAY_MAC,
@@ -283,6 +283,21 @@ def test_who_is_in_none_of_a_services_ranges_is_tcs_to_drop(node: Datapath, devi
     assert node.run("uplink_ingress", asked, device).reason == DropReason.DROP_SOURCE_RANGE
     node.source_range(set_id, f"{f.client}/{32 if f is V4 else 128}")
     assert at_xdp(node, asked, device).verdict == XDP_TX
+
+
+@pytest.mark.parametrize("f", FAMILIES)
+def test_what_would_enter_another_nodes_tunnel_by_a_service_is_tcs_to_drop(
+    node: Datapath, device: int, f: Family
+) -> None:
+    far, bits = ("10.88.0.12", 32) if f is V4 else ("fd88::12", 128)
+    node.node(port=8472)
+    node.prefix(f"{far}/{bits}", flags=PrefixFlag.PREFIX_NODE)
+    node.service(f.any, 30080, [(far, 8472, False)], protocol=17, scope=Scope.SCOPE_EXTERNAL)
+    asked = frame(f.client, f.own, datagram(dport=30080))
+    left_to_tc(node, asked, device)
+    assert node.run("uplink_ingress", asked, device).reason == DropReason.DROP_TUNNEL_OUTER
+    node.node(port=4789)
+    assert at_xdp(node, asked, device).verdict == XDP_TX, "a port like any other"
 
 
 @pytest.mark.parametrize("f", FAMILIES)

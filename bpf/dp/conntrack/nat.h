@@ -109,12 +109,29 @@ static __always_inline __u32 nat_hash(const struct packet *p, const struct servi
 	return flow_hash(p);
 }
 
+/*
+ * Why what is asked of a backend may not be: a node takes what comes to the port of the encapsulation under another node's address
+ * for what that one has encapsulated, and so it would come from whoever is given such a backend. A node's own processes may as well
+ * ask there themselves.
+ */
+static __noinline enum drop_reason nat_check_tunnel(const struct scratch *work, const struct backend *b, bool external)
+{
+	const struct node *n = node_now();
+
+	if (!n || !n->tunnel_port || b->port != n->tunnel_port || work->packet.protocol != IPPROTO_UDP)
+		return DROP_NONE;
+	if (!(external || work->sender.slot) || !(addr_is_node(&b->addr) || node_at(&b->addr)))
+		return DROP_NONE;
+	return external ? DROP_TUNNEL_OUTER : DROP_TUNNEL_POD;
+}
+
 /* Chooses the backend, and says what it is to be sent. */
 static __always_inline enum drop_reason nat_choose(ctx_t *ctx, struct scratch *work, const struct service *s,
 						   bool external)
 {
 	const struct packet *p = &work->packet;
 	struct nat_pair *pair = &work->pair;
+	enum drop_reason why;
 	struct backend *b;
 
 	pair->set_revision = set_revision(s->set_id);
@@ -122,6 +139,9 @@ static __always_inline enum drop_reason nat_choose(ctx_t *ctx, struct scratch *w
 	b = service_backend(s, &p->src, nat_hash(p, s), &pair->slot);
 	if (!b)
 		return DROP_BACKEND_LOST;
+	why = nat_check_tunnel(work, b, external);
+	if (why)
+		return why;
 	pair->set_id = s->set_id;
 	pair->flags = external ? FLOW_EXTERNAL : 0;
 	pair->way = 0;

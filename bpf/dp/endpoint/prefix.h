@@ -61,6 +61,22 @@ static __always_inline struct prefix *prefix_find(const ip_addr *addr)
 	return bpf_map_lookup_elem(&prefixes, &key);
 }
 
+/* The number of the Node whose address, or pod's, it is; 0: nobody's. */
+static __always_inline __u32 node_of(const ip_addr *addr)
+{
+	struct prefix *prefix = prefix_find(addr);
+
+	return prefix ? prefix->node_id : 0;
+}
+
+/* The number of the Node that has the address itself; 0: it is no node's. */
+static __always_inline __u32 node_at(const ip_addr *addr)
+{
+	struct prefix *prefix = prefix_find(addr);
+
+	return prefix && prefix->flags & PREFIX_NODE ? prefix->node_id : 0;
+}
+
 static __always_inline struct routed_range *routed_range_find(const ip_addr *addr)
 {
 	struct prefix_key key = prefix_key_of(addr);

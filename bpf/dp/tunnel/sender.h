@@ -10,22 +10,6 @@
 #include "dp/endpoint/location.h"
 #include "dp/packet/packet.h"
 
-/* The number of the Node whose address, or pod's, it is; 0: nobody's. */
-static __always_inline __u32 node_of(const ip_addr *addr)
-{
-	struct prefix *prefix = prefix_find(addr);
-
-	return prefix ? prefix->node_id : 0;
-}
-
-/* The number of the Node that has the address itself; 0: it is no node's. */
-static __always_inline __u32 node_at(const ip_addr *addr)
-{
-	struct prefix *prefix = prefix_find(addr);
-
-	return prefix && prefix->flags & PREFIX_NODE ? prefix->node_id : 0;
-}
-
 /* Does a node of the cluster send it to this one? */
 static __always_inline bool is_node_to_node(const struct packet *p)
 {
