@@ -5,6 +5,7 @@ Services ask for addresses and ports, Nodes for ranges of pod addresses.
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 N = TypeVar("N")  # an owner's name
@@ -24,8 +25,11 @@ class Claims(Generic[N]):
         return {key: self.claimants[key][0] for key in asked if self.claimants[key][0] != name}
 
 
-def claims(before: Claimants[N], changes: Mapping[N, tuple[Keys, Keys]], rank: Callable[[N], Any]) -> Claims[N]:
-    """The claims after *changes*, which have for an owner's name the keys it asked for and asks for."""
+def claims(before: Claimants[N], changes: Mapping[N, tuple[Keys, Keys]], rank: Callable[[bytes, N], Any]) -> Claims[N]:
+    """The claims after *changes*, which have for an owner's name the keys it asked for and asks for.
+
+    *rank* is an owner's among those who ask for a key.
+    """
     claimants = dict(before)
     contended: dict[N, None] = {}
     for name, (old, new) in changes.items():
@@ -37,8 +41,10 @@ def claims(before: Claimants[N], changes: Mapping[N, tuple[Keys, Keys]], rank: C
                 claimants[key] = others
             else:
                 del claimants[key]
-        for key in wanted - held:
-            others = claimants.get(key, ())
-            contended.update(dict.fromkeys(others))
-            claimants[key] = tuple(sorted((*others, name), key=rank)) if others else (name,)
+        for key in wanted:  # also what it had, which it may now ask for otherwise
+            others = tuple(other for other in claimants.get(key, ()) if other != name)
+            ranked = tuple(sorted((*others, name), key=partial(rank, key))) if others else (name,)
+            if claimants.get(key) != ranked:
+                contended.update(dict.fromkeys(others))
+                claimants[key] = ranked
     return Claims(claimants, tuple(name for name in contended if name not in changes))

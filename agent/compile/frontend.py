@@ -5,6 +5,7 @@ Beside them its addresses without ports: what is for another port of theirs goes
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from enum import IntEnum
 from ipaddress import IPv6Address
 
 from agent.compile.public_range import PublicRanges
@@ -23,6 +24,15 @@ _Public = tuple[str, Address]  # field and address
 _Site = tuple[IPv6Address, str, abi.Scope, bool]  # address, field, scope, local endpoints only
 
 
+class Rank(IntEnum):
+    """Which of two services has an address and port that both ask for: what it was given goes before what users write."""
+
+    GIVEN = 0  # a cluster IP or node port, which the API server gave it
+    BALANCER = 1  # of its status, which users do not write
+    EXTERNAL = 2  # whatever its user wrote
+    HOST_PORT = 3  # a pod's, which may have asked for every address there is
+
+
 @dataclass(frozen=True, slots=True)
 class Frontend:
     """One address and port at which a service is reached."""
@@ -35,6 +45,7 @@ class Frontend:
     cluster_ip: Address | None = None  # None: another address, or the nodes'
     ranged: bool = False  # serves the sources in the service's ranges alone
     scope: abi.Scope = INTERNAL  # who asks there
+    rank: Rank = Rank.GIVEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +60,10 @@ class Frontends:
     def keys(self) -> tuple[bytes, ...]:
         """In the services map and in service_addrs; what is a key of one is none of the other: no protocol is 0."""
         return (*(entry.key for entry in self.entries), *self.addresses)
+
+    def rank(self, key: bytes) -> Rank:
+        """How it comes to ask for a key; addresses alone are shared."""
+        return next((entry.rank for entry in self.entries if entry.key == key), Rank.GIVEN)
 
 
 def frontends(service: Service, ranges: PublicRanges | None = None, *, serves: bool = True) -> Frontends:
@@ -71,12 +86,12 @@ def frontends(service: Service, ranges: PublicRanges | None = None, *, serves: b
             key = abi.ServiceKey(address, number, port.protocol, scope).pack()
             ipv6 = address.ipv4_mapped is None
             ranged = service.source_ranges is not None and where.startswith(BALANCERS)
-            made = Frontend(key, field, index, ipv6, local, cluster_ip, ranged, scope)
+            made = Frontend(key, field, index, ipv6, local, cluster_ip, ranged, scope, _rank(where))
             held = entries.setdefault(key, made)
-            if made.ranged and held.port == index:
-                entries[key] = replace(held, ranged=True)  # also an external IP: the narrower counts
             if held.port != index:
                 problems.append(_twice(service, held, index))
+            elif held is not made:  # a balancer's address that is an external IP too: the narrower counts
+                entries[key] = replace(held, ranged=held.ranged or ranged, rank=min(held.rank, made.rank))
     return Frontends(tuple(entries.values()), tuple(problems), tuple(dict.fromkeys(_addresses(service, public))))
 
 
@@ -97,7 +112,13 @@ def _host_ports(service: Service) -> Iterator[Frontend]:
         for scope in (INTERNAL,) if host.address.is_loopback else (INTERNAL, EXTERNAL):
             key = abi.ServiceKey(address, host.host_port, protocol, scope).pack()
             field, ipv6 = f"hostPorts[{index}]", address.ipv4_mapped is None
-            yield Frontend(key, field, host.port, ipv6, local=False, scope=scope)
+            yield Frontend(key, field, host.port, ipv6, local=False, scope=scope, rank=Rank.HOST_PORT)
+
+
+def _rank(where: str) -> Rank:
+    if where.startswith(BALANCERS):
+        return Rank.BALANCER
+    return Rank.GIVEN if where == NODE_PORT or where.startswith(CLUSTER_IPS) else Rank.EXTERNAL
 
 
 def families(service: Service) -> frozenset[int]:

@@ -148,7 +148,7 @@ def update(now: Remotes, before: Remotes) -> tuple[Remotes, Update, Problems]:
     asked = {name: (_keys(before.nodes.get(name)), _keys(now.nodes.get(name))) for name in names}
     asked[""] = (tuple(ranges_before), tuple(ranges))
     own = now.vantage.node_name
-    claimed = claims(before.claimants, asked, lambda name: (name != own, not name, name))
+    claimed = claims(before.claimants, asked, lambda _, name: (name != own, not name, name))
     routes = dict(now.routes)
     for name in names:
         for route in before.nodes[name].routes if name in before.nodes else ():

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from agent.compile.changes import changed
 from agent.compile.claims import Claimants, Claims, claims
 from agent.compile.context import NodeContext
-from agent.compile.frontend import Frontends, frontends
+from agent.compile.frontend import Frontends, Rank, frontends
 from agent.compile.health_check import HealthCheck
 from agent.compile.host_port import NAMESPACE, HostPortServices
 from agent.compile.ids import IdBook
@@ -58,7 +59,8 @@ def services(  # noqa: PLR0913, PLR0917  one caller
     """
     asked = _asked(cluster, host_ports, before, ranges, serves=serves)
     changes = {name: (_held(before.records.get(name)), wanted.keys) for name, wanted in asked.items()}
-    claimed = claims(before.claimants, changes, _rank) if changes else Claims(before.claimants)
+    rank = partial(_rank, asked, before.records)
+    claimed = claims(before.claimants, changes, rank) if changes else Claims(before.claimants)
     touched = _touched(cluster, host_ports, context, before, (*asked, *claimed.contended))
     records = before.records
     made: dict[Owner, Records] = {}
@@ -119,9 +121,15 @@ def _held(records: ServiceRecords | None) -> tuple[bytes, ...]:
     return records.inputs.frontends.keys if records is not None else ()
 
 
-def _rank(name: ObjectName) -> tuple[bool, ObjectName]:
-    """A Service was given its address; a pod with a host port may have asked for every address there is."""
-    return name.namespace == NAMESPACE, name
+def _rank(
+    asked: Mapping[ObjectName, Frontends],
+    records: Mapping[ObjectName, ServiceRecords],
+    key: bytes,
+    name: ObjectName,
+) -> tuple[Rank, bool, ObjectName]:
+    """A Service's place among those who ask for a key: else whoever writes an externalIP takes another's cluster IP."""
+    found = asked[name] if name in asked else records[name].inputs.frontends
+    return found.rank(key), name.namespace == NAMESPACE, name
 
 
 def _touched(

@@ -269,6 +269,64 @@ PROBLEMS = [
 ]
 
 
+TAKEN, FREE = parse_address("10.96.0.1"), parse_address("203.0.113.9")
+# who writes a Service may name it as he likes: "a" comes first
+CLAIMS = [
+    pytest.param(
+        [service("b"), service("a", "10.96.0.9", external_ips=(TAKEN,))],
+        "default/a",
+        id="a cluster IP goes before another Service's external IP",
+    ),
+    pytest.param(
+        [service("b"), service("a", "10.96.0.9", load_balancer=(TAKEN,))],
+        "default/a",
+        id="a cluster IP goes before a balancer's address",
+    ),
+    pytest.param(
+        [service("b", load_balancer=(FREE,)), service("a", "10.96.0.9", external_ips=(FREE,))],
+        "default/a",
+        id="a balancer's address goes before another Service's external IP",
+    ),
+    pytest.param(
+        [
+            service("b", external_ips=(FREE,), load_balancer=(FREE,)),
+            service("a", "10.96.0.9", external_ips=(FREE,)),
+        ],
+        "default/a",
+        id="a balancer's address that is an external IP too is a balancer's",
+    ),
+    pytest.param(
+        [service("b", external_ips=(FREE,)), service("a", "10.96.0.9", external_ips=(FREE,))],
+        "default/b",
+        id="an external IP is the first Service's by name",
+    ),
+]
+
+
+@pytest.mark.parametrize(("objects", "loser"), CLAIMS)
+def test_what_a_service_was_given_goes_before_what_another_writes(objects: list[Object], loser: str) -> None:
+    whole, nothing = compiled(*objects), compiled()
+    for order in (objects, objects[::-1]):
+        step = nothing
+        for at in range(len(order)):
+            step = desired(cluster(*order[: at + 1]), SETTINGS, step)
+        for found in (whole, step):
+            assert {str(problem.name) for problem in found.problems} == {loser}
+
+
+def test_an_address_that_was_an_external_ip_and_becomes_a_balancers_is_the_balancers() -> None:
+    first = desired(
+        cluster(service("b", external_ips=(FREE,)), service("a", "10.96.0.9", external_ips=(FREE,))),
+        SETTINGS,
+        compiled(),
+    )
+    assert {str(problem.name) for problem in first.problems} == {"default/b"}
+    now = desired(
+        cluster(service("b", load_balancer=(FREE,)), service("a", "10.96.0.9", external_ips=(FREE,))), SETTINGS, first
+    )
+    assert {str(problem.name) for problem in now.problems} == {"default/a"}
+
+
 @pytest.mark.parametrize(("objects", "expected"), PROBLEMS)
 def test_problem_names_object_and_field(objects: list[Object], expected: tuple[str, str, str]) -> None:
     (problem,) = compiled(*objects).problems
