@@ -8,7 +8,7 @@ import pytest
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
-from maps.abi import DropReason, NodeFlag, PrefixFlag, Scope
+from maps.abi import DropReason, EndpointFlag, NodeFlag, PrefixFlag, Scope
 from tests.bpf.datapath import (
     CLIENT,
     GATEWAY_MAC,
@@ -120,6 +120,20 @@ def test_nobody_enters_a_nodes_tunnel_by_a_service(  # under this node's address
     assert done.reason is reason
     if reason:
         assert (done.verdict, far.tables["flows"].count()) == (TC_ACT_SHOT, 0)
+
+
+def test_a_nodes_tunnel_is_at_the_addresses_that_nodes_know(far: Datapath, tunnel: int) -> None:
+    other = "10.88.0.99"  # as a floating one of several control planes; pods are masqueraded on their way there
+    far.node(tunnel=tunnel, port=8472, flags=NodeFlag.NODE_MASQUERADE)
+    far.prefix(f"{FAR_NODE}/32", flags=PrefixFlag.PREFIX_NODE)
+    forged = far.run("pod_ingress", frame(POD, other, datagram(dport=8472)))
+    assert (forged.verdict, addresses(forged.packet)) == (TC_ACT_REDIRECT, (NODE, other))
+    far.endpoint(other, 0, "00:00:00:00:00:00", EndpointFlag.ENDPOINT_NODE | EndpointFlag.ENDPOINT_HELD)
+    done = far.run("uplink_ingress", frame(FAR_NODE, other, datagram(dport=8472)))
+    assert (done.verdict, done.reason) == (TC_ACT_SHOT, DropReason.DROP_TUNNEL_OUTER)
+    assert far.run("uplink_ingress", frame(FAR_NODE, NODE, datagram(dport=8472))).verdict == TC_ACT_UNSPEC
+    far.prefix(f"{other}/32", flags=PrefixFlag.PREFIX_NODE)  # now its Node has it
+    assert far.run("uplink_ingress", frame(FAR_NODE, other, datagram(dport=8472))).verdict == TC_ACT_UNSPEC
 
 
 @pytest.mark.parametrize(

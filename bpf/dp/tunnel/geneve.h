@@ -53,12 +53,23 @@ __noinline int exchange_start(ctx_t *ctx, const struct packet *p, __be32 from, _
 }
 
 /*
- * What comes in for the tunnel's device: from a node alone, and where the device speaks VXLAN and the wire Geneve, with that
- * header alone.
+ * Is it an address under which other nodes send to this one? A node may have more, of which they know nothing: a pod's packets to
+ * these leave there under its node's address, as to anybody outside.
+ */
+static __always_inline bool is_known_to_nodes(const ip_addr *addr)
+{
+	const struct node *n = node_now();
+
+	return n && (addr_equal(addr, &n->addr4) || addr_equal(addr, &n->addr6) || node_at(addr));
+}
+
+/*
+ * What comes in for the tunnel's device: from a node alone, as nodes send it, and where the device speaks VXLAN and the wire Geneve,
+ * with that header alone.
  */
 static __always_inline enum drop_reason tunnel_arrives(ctx_t *ctx, const struct packet *p)
 {
-	if (!node_at(&p->src))
+	if (!is_known_to_nodes(&p->dst) || !node_at(&p->src))
 		return DROP_TUNNEL_OUTER;
 	return is_geneve_ours() && p->flags & PACKET_L4 ? exchange_start(ctx, p, GENEVE_START, VXLAN_START) : DROP_NONE;
 }
