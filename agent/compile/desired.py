@@ -104,8 +104,12 @@ def desired(cluster: Cluster, settings: Settings, before: Desired, *, settle: bo
     )
     book = IdBook(before.ids)
     serves = settings.service_proxy is not ServiceProxy.OFF
+    router = (
+        bgp(cluster, settings.bgp, settings.public_ranges, settings.node_name, before.bgp) if settings.bgp else BGP_OFF
+    )
+    tells = router.settings.cluster_ips if router.settings else None
     served, update = services(
-        cluster, host_ports, context, before.services, book, settings.public_ranges, serves=serves
+        cluster, host_ports, context, before.services, book, settings.public_ranges, serves=serves, told=tells
     )
     if not before.synced:
         book.keep(label for records in served.records.values() for label in records.labels)
@@ -125,9 +129,6 @@ def desired(cluster: Cluster, settings: Settings, before: Desired, *, settle: bo
     told = before.announced
     if _may_announce(cluster, settings, found, before):
         told = announced(cluster, settings, found)
-    router = (
-        bgp(cluster, settings.bgp, settings.public_ranges, settings.node_name, before.bgp) if settings.bgp else BGP_OFF
-    )
     made |= announced_records(told, settings, found, before.owners)
     made |= _node(cluster, settings, context, before)
     if cluster.denied is not before.source.denied or not before.synced:

@@ -25,7 +25,7 @@ _Site = tuple[IPv6Address, str, abi.Scope, bool]  # address, field, scope, local
 
 
 class Rank(IntEnum):
-    """Which of two services has an address and port that both ask for: what it was given goes before what users write."""
+    """Which of two services has an address and port that both ask for: what it was given goes before what it wrote."""
 
     GIVEN = 0  # a cluster IP or node port, which the API server gave it
     BALANCER = 1  # of its status, which users do not write
@@ -66,17 +66,20 @@ class Frontends:
         return next((entry.rank for entry in self.entries if entry.key == key), Rank.GIVEN)
 
 
-def frontends(service: Service, ranges: PublicRanges | None = None, *, serves: bool = True) -> Frontends:
+def frontends(
+    service: Service, ranges: PublicRanges | None = None, *, serves: bool = True, told: bool | None = None
+) -> Frontends:
     """Every frontend the service asks for; two services may ask for the same.
 
     Where there are *ranges*, addresses outside them are nobody's: they are not even kept from leading elsewhere.
-    Unless we *serve*, another proxy has all but pods' host ports.
+    Unless we *serve*, another proxy has all but pods' host ports. *told* is whether routers outside are told of cluster
+    IPs whose Service does not say: who is told of one asks there. None: they are told nothing.
     """
     public = tuple(_public(service, ranges))
     problems = [*_unserved(service, ranges)] if serves else []
     entries = {entry.key: entry for entry in _host_ports(service)}
     for index, port in enumerate(service.ports if serves else ()):
-        for address, where, scope, local in _sites(service, public):
+        for address, where, scope, local in _sites(service, public, told=told):
             cluster_ip = unmapped(address) if where.startswith(CLUSTER_IPS) else None
             on_node = where == NODE_PORT
             field = f"spec.ports[{index}].nodePort" if on_node else where
@@ -126,11 +129,13 @@ def families(service: Service) -> frozenset[int]:
     return frozenset(address.version for address in service.cluster_ips)
 
 
-def _sites(service: Service, public: Iterable[_Public]) -> Iterator[_Site]:
+def _sites(service: Service, public: Iterable[_Public], *, told: bool | None) -> Iterator[_Site]:
     """The addresses of a service with who may use them; the field NODE_PORT stands for the port's own."""
     has = families(service)
+    is_told = told is not None and dict(service.advertised).get("clusterip", told)
     for index, address in enumerate(service.cluster_ips):
-        yield mapped(address), f"{CLUSTER_IPS}[{index}]", INTERNAL, service.internal_local
+        for scope in (INTERNAL, EXTERNAL) if is_told else (INTERNAL,):
+            yield mapped(address), f"{CLUSTER_IPS}[{index}]", scope, service.internal_local
     for version, address in ((4, ANY4), (6, ANY6)):
         if version in has:
             yield address, NODE_PORT, INTERNAL, False

@@ -1,6 +1,6 @@
 """All services of this node, as owners: who has which frontend, and the records of those that changed."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -32,6 +32,7 @@ class Services:
     records: Mapping[ObjectName, ServiceRecords] = field(default_factory=dict)
     claimants: Claimants[ObjectName] = field(default_factory=dict)
     checks: Mapping[ObjectName, HealthCheck] = field(default_factory=dict)  # the same value while it is equal
+    told: bool | None = None  # as services() is given it
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +52,16 @@ def services(  # noqa: PLR0913, PLR0917  one caller
     ranges: PublicRanges | None = None,
     *,
     serves: bool = True,
+    told: bool | None = None,
 ) -> tuple[Services, Update]:
     """The services of a Cluster, and what differs from *before*; ids come from *book*.
 
     The same at each call: *ranges* are of the external addresses that Services may have; unless it
-    *serves* them, host ports alone have records, and the addresses that are another proxy's.
+    *serves* them, host ports alone have records, and the addresses that are another proxy's. *told* is as frontends()
+    has it.
     """
-    asked = _asked(cluster, host_ports, before, ranges, serves=serves)
+    asking = partial(_frontends, ranges=ranges, serves=serves, told=told)
+    asked = _asked(cluster, host_ports, before, asking, anew=told is not before.told)
     changes = {name: (_held(before.records.get(name)), wanted.keys) for name, wanted in asked.items()}
     rank = partial(_rank, asked, before.records)
     claimed = claims(before.claimants, changes, rank) if changes else Claims(before.claimants)
@@ -76,7 +80,7 @@ def services(  # noqa: PLR0913, PLR0917  one caller
             made[owner] = new.records if new is not None else NOTHING
             book.drop(set(old.labels if old else ()) - set(new.labels if new else ()))
     checks = _checks(before, records, touched)
-    now = Services(cluster.services, cluster.slices, host_ports, context, records, claimed.claimants, checks)
+    now = Services(cluster.services, cluster.slices, host_ports, context, records, claimed.claimants, checks, told)
     return now, Update(made, problems)
 
 
@@ -92,20 +96,22 @@ def _checks(
 
 
 def _asked(
-    cluster: Cluster, host_ports: HostPortServices, before: Services, ranges: PublicRanges | None, *, serves: bool
+    cluster: Cluster,
+    host_ports: HostPortServices,
+    before: Services,
+    asking: Callable[[Service], Frontends],
+    *,
+    anew: bool,
 ) -> dict[ObjectName, Frontends]:
-    """The frontends that services ask for whose objects changed; none for one that left."""
+    """The frontends that services ask for whose objects changed, or all ask for *anew*; none for one that left."""
     names = (*changed(before.objects, cluster.services), *changed(before.host_ports, host_ports))
-    found = {name: _service(name, cluster, host_ports) for name in names}
-    return {
-        name: _frontends(service, ranges, serves=serves) if service is not None else Frontends()
-        for name, service in found.items()
-    }
+    found = {name: _service(name, cluster, host_ports) for name in (*(cluster.services if anew else ()), *names)}
+    return {name: asking(service) if service is not None else Frontends() for name, service in found.items()}
 
 
-def _frontends(service: Service, ranges: PublicRanges | None, *, serves: bool) -> Frontends:
+def _frontends(service: Service, ranges: PublicRanges | None, *, serves: bool, told: bool | None) -> Frontends:
     try:
-        return frontends(service, ranges, serves=serves)
+        return frontends(service, ranges, serves=serves, told=told)
     except Exception as error:  # noqa: BLE001  as in _made()
         text = f"has no address that can be served: {str(error) or type(error).__name__}"
         return Frontends((), (Problem("Service", service.name, "", text),))

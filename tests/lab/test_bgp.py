@@ -26,6 +26,7 @@ WITHIN_S = 60.0  # of which most takes a second or two: sessions are tried again
 BIRD = "/run/sluiceway/bird/bird.ctl"  # a node's
 OUT = ("198.51.100.1", "2001:db8:51::1")  # on the router's loopback, told by BGP alone
 LB = ("203.0.113.10", "2001:db8:203::10")
+CLUSTER_IPS = ("10.96.0.80", "fd00:10:96::80")
 TOR_ASN = 64600
 SECRET = "tor-and-n1-know-it"  # noqa: S105
 TOR = f"""
@@ -153,7 +154,8 @@ def test_pods_follow_what_the_router_tells_and_who_is_outside_reaches_them(
 @pytest.mark.usefixtures("pods")
 def test_a_service_is_told_of_by_nodes_with_a_ready_endpoint_and_withdrawn_with_the_last(routed: Cluster) -> None:
     tor = routed.site.machine(ROUTER)
-    (stored,) = routed.apply(SERVICE)
+    also = "name: web, annotations: {kube-router.io/service.advertise.clusterip: 'true'}}"
+    (stored,) = routed.apply(SERVICE.replace("name: web}", also))
     with routed.site.alone():
         ingress = [{"ip": ip, "ipMode": "VIP"} for ip in LB]
         routed.manifests.put({**stored, "status": {"loadBalancer": {"ingress": ingress}}})
@@ -164,11 +166,13 @@ def test_a_service_is_told_of_by_nodes_with_a_ready_endpoint_and_withdrawn_with_
         until(lambda of=address, via=str(hop): f"via {via} " in routes(tor, of), address)  # type: ignore[misc]
         assert "nexthop" not in routes(tor, address)  # n1 tells nobody
     outside = use.host(routed.site.machine(OUTSIDE))
-    for address in LB:
+    for address in CLUSTER_IPS:
+        until(lambda of=address: bool(routes(tor, of)), address)  # type: ignore[misc]
+    for address in (*LB, *CLUSTER_IPS):
         assert outside.ask("tcp", address, 80, 3).answers == {"ready2": 3}
     began = time.monotonic()
     routed.delete("ready2", grace_s=0)
-    for address in LB:
+    for address in (*LB, *CLUSTER_IPS):
         until(lambda of=address: not routes(tor, of), f"{address} was not withdrawn")  # type: ignore[misc]
     assert time.monotonic() - began < 10, "bench/routes has about 30 ms"
 

@@ -20,10 +20,12 @@ PUBLIC: dict[str, Any] = {
 }
 
 
-def reached(one: Service, ranges: PublicRanges | None = None) -> dict[tuple[str, abi.Scope], bool]:
+def reached(
+    one: Service, ranges: PublicRanges | None = None, *, told: bool | None = None
+) -> dict[tuple[str, abi.Scope], bool]:
     """Address, port and who asks, with whether the endpoints of this node alone serve him."""
     found = {}
-    for entry in frontends(one, ranges).entries:
+    for entry in frontends(one, ranges, told=told).entries:
         key = abi.ServiceKey.unpack(entry.key)
         found[f"{unmapped(key.addr)}:{key.port}", abi.Scope(key.scope)] = entry.local
     return found
@@ -64,8 +66,21 @@ def test_another_proxys_services_keep_their_addresses_alone() -> None:
     assert frontends(one, serves=False).addresses == served.addresses
 
 
-def test_nobody_outside_asks_a_cluster_ip() -> None:
-    assert (CLUSTER_IP, EXTERNAL) not in reached(service(**PUBLIC))
+@pytest.mark.parametrize(
+    ("told", "said", "wanted"),
+    [
+        pytest.param(None, (), False, id="where routers are told nothing"),
+        pytest.param(None, (("clusterip", True),), False, id="then whatever the Service says"),
+        pytest.param(False, (), False, id="where they are told of others"),
+        pytest.param(True, (), True, id="who is told asks there"),
+        pytest.param(False, (("clusterip", True),), True, id="of a Service that says so"),
+        pytest.param(True, (("clusterip", False),), False, id="not of one that says no"),
+    ],
+)
+def test_who_outside_asks_a_cluster_ip(said: tuple[tuple[str, bool], ...], *, told: bool | None, wanted: bool) -> None:
+    for is_local in (ALL, HERE):
+        found = reached(service(**PUBLIC, advertised=said, internal_local=is_local), told=told)
+        assert found.get((CLUSTER_IP, EXTERNAL)) == (is_local if wanted else None)
 
 
 @pytest.mark.parametrize(

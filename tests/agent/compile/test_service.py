@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from agent.compile.bgp_settings import BgpSettings
 from agent.compile.desired import desired
 from agent.model.address import Family, mapped, parse_address, parse_network, unmapped
+from agent.model.bgp_configuration import BgpConfiguration
 from agent.model.service import (
     Endpoint,
     EndpointPort,
@@ -325,6 +327,17 @@ def test_an_address_that_was_an_external_ip_and_becomes_a_balancers_is_the_balan
         cluster(service("b", load_balancer=(FREE,)), service("a", "10.96.0.9", external_ips=(FREE,))), SETTINGS, first
     )
     assert {str(problem.name) for problem in now.problems} == {"default/a"}
+
+
+def test_a_cluster_ip_that_routers_are_told_of_is_there_for_who_is_outside() -> None:
+    inside, outside = "10.96.0.1:80/TCP in", "10.96.0.1:80/TCP out"
+    settings = replace(SETTINGS, bgp=BgpSettings(cluster_ips=True))
+    first = desired(cluster(service(), BOTH), settings, FRESH)
+    assert shown(first) == {inside: ALL, outside: ALL}
+    tells_no_more = replace(first.source, bgp_configurations={"off": BgpConfiguration("off", cluster_ips=False)})
+    now = desired(tells_no_more, settings, first)
+    assert shown(now) == {inside: ALL}
+    assert shown(desired(first.source, settings, now)) == {inside: ALL, outside: ALL}
 
 
 @pytest.mark.parametrize(("objects", "expected"), PROBLEMS)
