@@ -109,7 +109,15 @@ def desired(cluster: Cluster, settings: Settings, before: Desired, *, settle: bo
     )
     tells = router.settings.cluster_ips if router.settings else None
     served, update = services(
-        cluster, host_ports, context, before.services, book, settings.public_ranges, serves=serves, told=tells
+        cluster,
+        host_ports,
+        context,
+        before.services,
+        book,
+        settings.public_ranges,
+        serves=serves,
+        told=tells,
+        node_ports=settings.node_ports,
     )
     if not before.synced:
         book.keep(label for records in served.records.values() for label in records.labels)

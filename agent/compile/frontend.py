@@ -11,6 +11,7 @@ from ipaddress import IPv6Address
 from agent.compile.public_range import PublicRanges
 from agent.model.address import Address, mapped, unmapped
 from agent.model.name import Problem
+from agent.model.ports import Ports
 from agent.model.service import Service
 from maps import abi
 
@@ -20,6 +21,7 @@ CLUSTER_IPS = "spec.clusterIPs"
 BALANCERS = "status.loadBalancer.ingress"
 ANY4 = IPv6Address("::ffff:0.0.0.0")
 ANY6 = IPv6Address("::")
+EVERY_PORT: Ports = (1, 65535)
 _Public = tuple[str, Address]  # field and address
 _Site = tuple[IPv6Address, str, abi.Scope, bool]  # address, field, scope, local endpoints only
 
@@ -67,16 +69,22 @@ class Frontends:
 
 
 def frontends(
-    service: Service, ranges: PublicRanges | None = None, *, serves: bool = True, told: bool | None = None
+    service: Service,
+    ranges: PublicRanges | None = None,
+    *,
+    serves: bool = True,
+    told: bool | None = None,
+    node_ports: Ports = EVERY_PORT,
 ) -> Frontends:
     """Every frontend the service asks for; two services may ask for the same.
 
     Where there are *ranges*, addresses outside them are nobody's: they are not even kept from leading elsewhere.
     Unless we *serve*, another proxy has all but pods' host ports. *told* is whether routers outside are told of cluster
-    IPs whose Service does not say: who is told of one asks there. None: they are told nothing.
+    IPs whose Service does not say: who is told of one asks there. None: they are told nothing. At other ports than
+    *node_ports* the programs look for no node port.
     """
     public = tuple(_public(service, ranges))
-    problems = [*_unserved(service, ranges)] if serves else []
+    problems = [*_unserved(service, ranges), *_beyond(service, node_ports)] if serves else []
     entries = {entry.key: entry for entry in _host_ports(service)}
     for index, port in enumerate(service.ports if serves else ()):
         for address, where, scope, local in _sites(service, public, told=told):
@@ -84,7 +92,7 @@ def frontends(
             on_node = where == NODE_PORT
             field = f"spec.ports[{index}].nodePort" if on_node else where
             number = port.node_port if on_node else port.port
-            if not number:
+            if not number or (on_node and not node_ports[0] <= number <= node_ports[1]):
                 continue
             key = abi.ServiceKey(address, number, port.protocol, scope).pack()
             ipv6 = address.ipv4_mapped is None
@@ -174,6 +182,15 @@ def _unserved(service: Service, ranges: PublicRanges | None) -> Iterator[Problem
         elif has and address.version not in has:
             text = f"{address} is not served: the Service has no cluster IP of that family"
             yield Problem("Service", service.name, field, text)
+
+
+def _beyond(service: Service, node_ports: Ports) -> Iterator[Problem]:
+    """Node ports that are none here."""
+    low, high = node_ports
+    for index, port in enumerate(service.ports):
+        if port.node_port and not low <= port.node_port <= high:
+            text = f"{port.node_port} is not served: it is not within {low}-{high}, as --node-port-range has node ports"
+            yield Problem("Service", service.name, f"spec.ports[{index}].nodePort", text)
 
 
 def _twice(service: Service, held: Frontend, index: int) -> Problem:

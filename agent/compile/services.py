@@ -7,7 +7,7 @@ from functools import partial
 from agent.compile.changes import changed
 from agent.compile.claims import Claimants, Claims, claims
 from agent.compile.context import NodeContext
-from agent.compile.frontend import Frontends, Rank, frontends
+from agent.compile.frontend import EVERY_PORT, Frontends, Rank, frontends
 from agent.compile.health_check import HealthCheck
 from agent.compile.host_port import NAMESPACE, HostPortServices
 from agent.compile.ids import IdBook
@@ -16,6 +16,7 @@ from agent.compile.records import NOTHING, Owner, OwnerKind, Records
 from agent.compile.service import Inputs, ServiceRecords, service_records
 from agent.model.cluster import Cluster
 from agent.model.name import ObjectName, Problem
+from agent.model.ports import Ports
 from agent.model.service import EndpointSlice, Service
 
 NONE_LOST: Mapping[bytes, ObjectName] = {}
@@ -53,14 +54,15 @@ def services(  # noqa: PLR0913, PLR0917  one caller
     *,
     serves: bool = True,
     told: bool | None = None,
+    node_ports: Ports = EVERY_PORT,
 ) -> tuple[Services, Update]:
     """The services of a Cluster, and what differs from *before*; ids come from *book*.
 
     The same at each call: *ranges* are of the external addresses that Services may have; unless it
-    *serves* them, host ports alone have records, and the addresses that are another proxy's. *told* is as frontends()
-    has it.
+    *serves* them, host ports alone have records, and the addresses that are another proxy's; *node_ports* are where
+    there are any. *told*, which may change, is as frontends() has it.
     """
-    asking = partial(_frontends, ranges=ranges, serves=serves, told=told)
+    asking = partial(_frontends, ranges=ranges, serves=serves, told=told, node_ports=node_ports)
     asked = _asked(cluster, host_ports, before, asking, anew=told is not before.told)
     changes = {name: (_held(before.records.get(name)), wanted.keys) for name, wanted in asked.items()}
     rank = partial(_rank, asked, before.records)
@@ -109,9 +111,11 @@ def _asked(
     return {name: asking(service) if service is not None else Frontends() for name, service in found.items()}
 
 
-def _frontends(service: Service, ranges: PublicRanges | None, *, serves: bool, told: bool | None) -> Frontends:
+def _frontends(
+    service: Service, ranges: PublicRanges | None, *, serves: bool, told: bool | None, node_ports: Ports
+) -> Frontends:
     try:
-        return frontends(service, ranges, serves=serves, told=told)
+        return frontends(service, ranges, serves=serves, told=told, node_ports=node_ports)
     except Exception as error:  # noqa: BLE001  as in _made()
         text = f"has no address that can be served: {str(error) or type(error).__name__}"
         return Frontends((), (Problem("Service", service.name, "", text),))

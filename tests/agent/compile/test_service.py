@@ -249,6 +249,11 @@ PROBLEMS = [
         id="a node port belongs to the first service by name",
     ),
     pytest.param(
+        [service(ports=(replace(HTTP, node_port=40080),))],
+        ("Service", "default/web", "spec.ports[0].nodePort"),
+        id="a node port from before the API server's range was another",
+    ),
+    pytest.param(
         [service("a"), service("b")],
         ("Service", "default/b", "spec.clusterIPs[0]"),
         id="a cluster IP belongs to the first service by name",
