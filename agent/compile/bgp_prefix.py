@@ -148,11 +148,14 @@ def _networks(
     addresses = tuple(_addresses(service, settings, ranges)) if service.marks.is_known else ()
     if not addresses:
         return
-    ready = {state.node for one in slices for state in one.states if state.ready and not state.terminating}
+    states = tuple(state for one in slices for state in one.states)
+    serving = {state.node for state in states if state.ready and not state.terminating}
     if service.publish_not_ready:
-        ready = {state.node for one in slices for state in one.states}
+        serving = {state.node for state in states}
+    # without a ready one those that end stand in, in the maps too: their connections go on
+    serving = serving or {state.node for state in states if state.serving and state.terminating}
     for address, is_local in addresses:
-        if node in ready if is_local else ready:
+        if node in serving if is_local else serving:
             yield ip_network(address), is_local
 
 

@@ -344,6 +344,8 @@ def test_without_the_nodes_password_no_node_is_a_peer_and_others_are() -> None:
 READY = piece("web", endpoint("10.244.11.1", HERE))
 FAR = piece("web", endpoint("10.244.12.1", "n2"))
 GOING = piece("web", endpoint("10.244.11.1", HERE, ready=False, serving=True, terminating=True))
+GONE = piece("web", endpoint("10.244.11.1", HERE, ready=False, serving=False, terminating=True))
+GIVES_WAY = piece("web", *GOING.endpoints(), endpoint("10.244.12.1", "n2"))
 LB: dict[str, Any] = {"load_balancer": (ip_address("203.0.113.1"),)}
 ALL = replace(PLAIN, cluster_ips=True, external_ips=True, load_balancer=True)
 
@@ -355,7 +357,16 @@ ALL = replace(PLAIN, cluster_ips=True, external_ips=True, load_balancer=True)
         pytest.param(service(**LB), READY, ALL, ["10.96.0.1/32", "203.0.113.1/32"], id="what the options name"),
         pytest.param(service(**LB), FAR, ALL, ["10.96.0.1/32", "203.0.113.1/32"], id="served by another node's pod"),
         pytest.param(service(**LB), piece("web"), ALL, [], id="nobody would answer"),
-        pytest.param(service(**LB), GOING, ALL, [], id="the last endpoint is going"),
+        pytest.param(
+            service(**LB), GOING, ALL, ["10.96.0.1/32", "203.0.113.1/32"], id="the last endpoint ends, and serves"
+        ),
+        pytest.param(service(**LB), GONE, ALL, [], id="the last endpoint ends, and serves no more"),
+        pytest.param(
+            service(**LB, external_local=True), GOING, ALL, ["10.96.0.1/32", "203.0.113.1/32"], id="Local: ends here"
+        ),
+        pytest.param(
+            service(**LB, external_local=True), GIVES_WAY, ALL, ["10.96.0.1/32"], id="Local: ends here, ready elsewhere"
+        ),
         pytest.param(service(**LB, external_local=True), FAR, ALL, ["10.96.0.1/32"], id="Local: elsewhere alone"),
         pytest.param(
             service(**LB, external_local=True), READY, ALL, ["10.96.0.1/32", "203.0.113.1/32"], id="Local: and here"
