@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from ipaddress import ip_address
 
 import pytest
 from scapy.layers.inet import IP, TCP, UDP, IPOption
@@ -10,6 +11,7 @@ from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment
 from scapy.layers.l2 import Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
+from agent.model.service import Scheduler
 from agent.watch.decode.denied import parse, prefix_key_of
 from maps import abi, mapio
 from maps.abi import DeniedPrefix, DropReason, FlowFlag, NodeFlag, PrefixFlag, Scope, ServiceFlag
@@ -22,6 +24,8 @@ from tests.bpf.datapath import (
     OTHER_MAC,
     POD_MAC,
     TC_ACT_REDIRECT,
+    VIP,
+    VIP6,
     XDP_DROP,
     XDP_PASS,
     XDP_TX,
@@ -36,6 +40,7 @@ from tests.bpf.datapath import (
 )
 from tests.bpf.packets import TIME_EXCEEDED, addresses, answer, icmp_error, ip_of, ports
 from tests.bpf.test_revision import lost_backend
+from tests.bpf.test_scheduler import Live
 from tests.bpf.test_uplink import EXTERNAL_ADDRESS, FAMILIES, NODE_PORT, V4, Family, offer
 from tests.bpf.uplink import NEIGHBORS, NODE_2_MAC, ROUTER_MAC, routed
 
@@ -283,6 +288,18 @@ def test_who_is_in_none_of_a_services_ranges_is_tcs_to_drop(node: Datapath, devi
     assert node.run("uplink_ingress", asked, device).reason == DropReason.DROP_SOURCE_RANGE
     node.source_range(set_id, f"{f.client}/{32 if f is V4 else 128}")
     assert at_xdp(node, asked, device).verdict == XDP_TX
+
+
+@pytest.mark.parametrize("f", FAMILIES)
+def test_least_connections_evens_out_what_begins_here(node: Datapath, device: int, f: Family) -> None:
+    vip, pods = (VIP, "10.244.2.") if f is V4 else (VIP6, "fd00:2::")
+    backends = [f"{pods}{n}" for n in range(1, 8)]
+    live = Live(node, vip, backends).now(scheduler=Scheduler.LC, external_ips=(ip_address(f.external),))
+    for turn in range(3):
+        begin = 20000 + turn * len(backends)
+        sent = [at_xdp(node, frame(f.client, f.external, syn(begin + n)), device) for n in range(len(backends))]
+        assert sorted(addresses(one.packet)[1] for one in sent) == sorted(backends)
+    assert live.open() == dict.fromkeys(backends, 3)
 
 
 @pytest.mark.parametrize("f", FAMILIES)

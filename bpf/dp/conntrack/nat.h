@@ -162,6 +162,13 @@ static __always_inline bool is_stray_path(const struct packet *p)
 	return p->protocol == IPPROTO_SCTP && is_stray(p);
 }
 
+/* The flow has begun: where its service goes by who has least, that one has more now. */
+static __always_inline void nat_count(const struct scratch *work, const struct service *s)
+{
+	if (s->scheduler == SCHEDULER_LC)
+		load_flow_begins(work->pair.set_id, work->pair.slot, work->place.bucket);
+}
+
 /*
  * Begins the translated flow of a packet to a service's backend, if it serves the packet's source and has one. The client's address and port are kept unless
  * answers would miss us, its port also unless the backend knows it from another flow.
@@ -185,8 +192,8 @@ __noinline int nat_begin(ctx_t *ctx, const struct service *s, bool external)
 	n = node_now(); /* not before: it would take stack meanwhile */
 	if (!why)
 		why = n ? nat_store(ctx, work, n) : DROP_BACKEND_LOST;
-	if (!why && s->scheduler == SCHEDULER_LC)
-		load_flow_begins(work->pair.set_id, work->pair.slot, work->place.bucket);
+	if (!why)
+		nat_count(work, s);
 	return why;
 }
 

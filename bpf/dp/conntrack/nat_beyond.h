@@ -39,7 +39,10 @@ __noinline int nat_begin_beyond(ctx_t *ctx, const struct service *s)
 	if (nat_choose(ctx, work, s, true) || addr_equal(&pair->mapping.src, &work->packet.src))
 		return false;
 	location_of(&pair->mapping.dst, &pair->backend);
-	return is_beyond(&pair->backend) && !nat_store(ctx, work, n);
+	if (!is_beyond(&pair->backend) || nat_store(ctx, work, n))
+		return false;
+	nat_count(work, s);
+	return true;
 }
 
 #endif
