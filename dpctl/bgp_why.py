@@ -140,6 +140,8 @@ def _fits(step: StepLine, network: Network, origins: tuple[str, ...]) -> bool:
     """Whether a rule is of such a prefix, whatever else it needs."""
     if step.origins and not set(step.origins) & set(origins):
         return False
+    if any(_is_in(network, *one) for one in step.excepted):
+        return False
     return step.prefixes is None or any(_is_in(network, *one) for one in step.prefixes)
 
 

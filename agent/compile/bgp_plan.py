@@ -3,13 +3,13 @@
 BIRD's filters are written of them, and ``dpctl bgp why`` reads them. What no step fits is refused.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from agent.compile.bgp_configured import Unresolved, resolved
 from agent.compile.bgp_settings import BgpSettings
 from agent.model.address import Network
-from agent.model.bgp import PeerExport, PrefixRange
+from agent.model.bgp import BgpPeer, PeerExport, PrefixRange
 from agent.model.bgp_filter import NO_CHANGE, BgpFilter, Change, FilterRule, Origin
 
 
@@ -34,22 +34,30 @@ class Refusal(Exception):  # noqa: N818  a value on its way to a Problem
         self.index = index
 
 
-def filter_steps(
-    names: Sequence[str], known: Mapping[str, BgpFilter], settings: BgpSettings, base: Change, *, is_import: bool
+def filter_steps(  # noqa: PLR0913  all that they are made from
+    peer: BgpPeer,
+    known: Mapping[str, BgpFilter],
+    settings: BgpSettings,
+    base: Change,
+    *,
+    is_import: bool,
+    is_internal: bool,
 ) -> tuple[Step, ...]:
-    """The steps of a peer's BGPFilters; *base* is done to all that is told.
+    """The steps of a peer's BGPFilters; *base* is done to all that is told; *is_internal*: the peer is of the same AS.
 
     Raises:
         Refusal: one is not there, or cannot be used.
     """
     found: list[Step] = []
-    for index, name in enumerate(names):
+    for index, name in enumerate(peer.filters):
         one = known.get(name)
         if one is None or not one.is_usable:
             why = "there is no BGPFilter" if one is None else "a rule cannot be read of BGPFilter"
             raise Refusal(index, f"{why} {name!r}; the peer is left out until then")
         way, rules = ("import", one.imports) if is_import else ("export", one.exports)
         for at, rule in enumerate(rules):
+            if rule.of_internal is not None and rule.of_internal is not is_internal:
+                continue
             by = f"BGPFilter {name} {way}[{at}]"
             try:
                 found.append(_step(by, rule, settings, base))

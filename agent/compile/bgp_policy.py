@@ -47,8 +47,9 @@ class Policy:
             Refusal, Unresolved: it cannot be known.
         """
         added, about = self._added(peer.export), f"BGPPeer {peer.name}"
-        taken = filter_steps(peer.filters, filters, self.settings, NO_CHANGE, is_import=True)
-        told = filter_steps(peer.filters, filters, self.settings, added, is_import=False)
+        same = peer.asn == (peer.local_asn or self.own.asn or self.settings.asn)
+        taken = filter_steps(peer, filters, self.settings, NO_CHANGE, is_import=True, is_internal=same)
+        told = filter_steps(peer, filters, self.settings, added, is_import=False, is_internal=same)
         return self._imports(taken, peer.imports, about), self._exports(told, added, peer.export, about)
 
     def _added(self, export: PeerExport) -> Change:

@@ -65,6 +65,10 @@ def _step(step: Step, version: int, origins: tuple[Origin, ...] = (), *, is_inte
             return
         conditions.append(f"net ~ {prefix_set(ranges)}")
     if step.rule:
+        if excepted := [one for one in step.rule.excepted if one.network.version == version]:
+            conditions.append(f"!(net ~ {prefix_set(excepted)})")
+        if step.rule.interface:
+            conditions.append(f'ifname ~ "{step.rule.interface}"')
         if step.rule.communities:
             conditions.append(_any(f"({_numbers(one)}) ~ {one.kind}" for one in step.rule.communities))
         if step.rule.as_path:

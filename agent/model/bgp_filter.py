@@ -41,6 +41,9 @@ class FilterRule:
     accepts: bool
     prefixes: tuple[PrefixRange, ...] = ()  # within one of them; without, every prefix
     origins: tuple[Origin, ...] = ()  # of what is told: OWN
+    excepted: tuple[PrefixRange, ...] = ()  # and within none of these
+    interface: str = ""  # the device of its next hop, by a pattern of * and ?; empty: whichever
+    of_internal: bool | None = None  # of peers of the same AS, or of those of others; None: of both
     communities: tuple[Community, ...] = ()  # one of them
     as_path: tuple[int, ...] = ()  # the path begins with these
     change: Change = NO_CHANGE

@@ -9,6 +9,7 @@ import msgspec
 from agent.compile.bgp_plan import Step
 from agent.compile.bgp_router import Router, Session
 from agent.log import logger
+from agent.model.bgp import PrefixRange
 from agent.serve import report_file
 
 log = logger(__name__)
@@ -24,6 +25,7 @@ class StepLine:
     accepts: bool
     origins: tuple[str, ...] = ()  # of what is told
     prefixes: tuple[tuple[str, int, int], ...] | None = None  # each with its least and greatest length; None: every
+    excepted: tuple[tuple[str, int, int], ...] = ()  # and within none of these
     needs: str = ""  # what else is to be so of the route
     does: str = ""  # to it
 
@@ -102,13 +104,21 @@ def _session(one: Session) -> SessionLine:
 
 
 def _step(one: Step) -> StepLine:
-    prefixes = None if one.prefixes is None else tuple((str(p.network), p.least, p.most) for p in one.prefixes)
-    return StepLine(one.by, one.accepts, tuple(map(str, one.origins)), prefixes, "; ".join(_needs(one)), _does(one))
+    prefixes = None if one.prefixes is None else _ranges(one.prefixes)
+    excepted = _ranges(one.rule.excepted) if one.rule else ()
+    origins = tuple(map(str, one.origins))
+    return StepLine(one.by, one.accepts, origins, prefixes, excepted, "; ".join(_needs(one)), _does(one))
+
+
+def _ranges(given: Iterable[PrefixRange]) -> tuple[tuple[str, int, int], ...]:
+    return tuple((str(one.network), one.least, one.most) for one in given)
 
 
 def _needs(step: Step) -> Iterator[str]:
     if step.rule and step.rule.communities:
         yield f"it has {' or '.join(map(str, step.rule.communities))}"
+    if step.rule and step.rule.interface:
+        yield f"its next hop is at {step.rule.interface}"
     if step.rule and step.rule.as_path:
         yield f"its AS path begins with {' '.join(map(str, step.rule.as_path))}"
 

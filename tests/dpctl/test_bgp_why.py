@@ -25,6 +25,7 @@ TOR = SessionLine(
     ),
     exports=(
         StepLine("BGPFilter lab export[0]", accepts=False, origins=("Pods",)),
+        StepLine("BGPFilter lab export[1]", accepts=False, origins=("Services",), excepted=((SERVICE, 32, 32),)),
         StepLine("BGPPeer tor export.services", accepts=True, origins=("Services",), does="adds 65000:2"),
     ),
 )

@@ -1,5 +1,6 @@
 """BGPFilters: rules that BGPPeers name, by which routes are taken and told."""
 
+import re
 from collections.abc import Iterator, Sequence
 
 import msgspec
@@ -14,6 +15,8 @@ from agent.watch.decode.objects import Metadata
 from agent.watch.decode.reader import Reader
 
 ACTIONS = {"Accept": True, "Reject": False}
+PEER_TYPES = {"": None, "eBGP": False, "iBGP": True}
+_PATTERN = re.compile(r"[a-zA-Z0-9_.@*?-]{1,15}")  # of the names that the kernel takes, those that BIRD takes in quotes
 SOURCES = {origin.value: origin for origin in (*OWN, Origin.PEERS)}
 
 
@@ -32,6 +35,9 @@ class _Rule(Struct, rename="camel", frozen=True):
 
     action: str = ""
     prefixes: list[Prefix] | None = None
+    except_prefixes: list[Prefix] | None = None
+    interface: str = ""
+    peer_type: str = ""
     sources: list[str] | None = None
     communities: list[str] | None = None
     as_path_begins: list[int] | None = field(name="asPathBegins", default=None)
@@ -78,6 +84,9 @@ def _rules(read: Reader, given: Sequence[_Rule], where: str, *, is_import: bool)
         yield FilterRule(
             accepts=accepts,
             prefixes=tuple(bgp_fields.prefixes(read, rule.prefixes or (), f"{here}.prefixes")),
+            excepted=tuple(bgp_fields.prefixes(read, rule.except_prefixes or (), f"{here}.exceptPrefixes")),
+            interface=_interface(read, rule.interface, f"{here}.interface"),
+            of_internal=_peer_type(read, rule.peer_type, f"{here}.peerType"),
             origins=() if is_import else tuple(_origins(read, rule.sources, f"{here}.sources")),
             communities=bgp_fields.communities(read, rule.communities, f"{here}.communities"),
             as_path=tuple(_path(read, rule.as_path_begins or (), f"{here}.asPathBegins")),
@@ -93,6 +102,18 @@ def _origins(read: Reader, given: Sequence[str] | None, where: str) -> Iterator[
             yield SOURCES[text]
         else:
             read.refuse(f"{where}[{index}]", f"{text[:64]!r} is none of {', '.join(SOURCES)}")
+
+
+def _interface(read: Reader, given: str, where: str) -> str:
+    if given and not _PATTERN.fullmatch(given):
+        read.refuse(where, f"{given[:64]!r} is no device's name, in which * may stand for the rest")
+    return given
+
+
+def _peer_type(read: Reader, given: str, where: str) -> bool | None:
+    if given not in PEER_TYPES:
+        read.refuse(where, f"{given[:64]!r} is neither eBGP nor iBGP")
+    return PEER_TYPES.get(given)
 
 
 def _path(read: Reader, given: Sequence[int], where: str) -> Iterator[int]:

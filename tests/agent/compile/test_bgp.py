@@ -56,9 +56,11 @@ LAB = BgpFilter(
     ),
     exports=(
         FilterRule(
+        FilterRule(accepts=False, origins=(Origin.PEERS,), interface="eth*", excepted=(within(ip_network("::/0")),)),
             accepts=True,
             prefixes=(within(ip_network("198.51.100.0/24")),),
             origins=(Origin.SERVICES,),
+            excepted=(PrefixRange(ip_network("198.51.100.128/25"), 26, 32),),
             change=Change((named_community("blue"),), med=7, prepends=(64512, 64512)),
         ),
         FilterRule(accepts=False, prefixes=(within(ip_network("fd00:244::/32")),), origins=(Origin.PODS,)),

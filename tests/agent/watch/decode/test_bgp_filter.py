@@ -35,6 +35,9 @@ def test_a_filter_with_all_that_can_be_said() -> None:
                     "prefixes": [RANGE, {"cidr": "10.0.0.0/8", "minLength": 16, "maxLength": 24}],
                     "communities": ["65000:1", "rack"],
                     "asPathBegins": [64600],
+                    "exceptPrefixes": [{"cidr": "10.1.0.0/16"}],
+                    "interface": "eth*",
+                    "peerType": "eBGP",
                     "set": {"addCommunities": ["65000:2"], "removeCommunities": ["1:2:3"], "localPreference": 7},
                 },
                 {"action": "Reject"},
@@ -54,6 +57,9 @@ def test_a_filter_with_all_that_can_be_said() -> None:
                 accepts=True,
                 prefixes=(PrefixRange(network, 24, 32), PrefixRange(ip_network("10.0.0.0/8"), 16, 24)),
                 communities=(community("65000:1"), named_community("rack")),
+                excepted=(PrefixRange(ip_network("10.1.0.0/16"), 16, 32),),
+                interface="eth*",
+                of_internal=False,
                 as_path=(64600,),
                 change=Change((community("65000:2"),), (community("1:2:3"),), local_preference=7),
             ),
@@ -71,6 +77,17 @@ def test_a_filter_with_all_that_can_be_said() -> None:
     [
         pytest.param({"import": [{"action": "accept"}]}, "spec.import[0].action", id="no action"),
         pytest.param({"import": [{"action": "Accept"}]}, "spec.import[0].prefixes", id="all there is"),
+        pytest.param(
+            {"export": [{"action": "Reject", "interface": 'eth0" then accept'}]},
+            "spec.export[0].interface",
+            id="no device's name",
+        ),
+        pytest.param({"export": [{"action": "Reject", "peerType": "IBGP"}]}, "spec.export[0].peerType", id="no kind"),
+        pytest.param(
+            {"export": [{"action": "Reject", "exceptPrefixes": [{"cidr": "10.0.0.0/40"}]}]},
+            "spec.export[0].exceptPrefixes[0].cidr",
+            id="no prefix that is excepted",
+        ),
         pytest.param(
             {"import": [{"action": "Accept", "prefixes": [RANGE], "sources": ["Pods"]}]},
             "spec.import[0].sources",
