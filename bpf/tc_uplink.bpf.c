@@ -6,6 +6,7 @@
 #include "dp/forward/finish.h"
 #include "dp/forward/other_proxy.h"
 #include "dp/forward/outside.h"
+#include "dp/forward/route_remote.h"
 #include "dp/fragment/reorder.h"
 #include "dp/reply/announce.h"
 #include "dp/reply/known.h"
@@ -313,8 +314,8 @@ static __always_inline enum drop_reason translate_sent(ctx_t *ctx, struct scratc
 }
 
 /*
- * What the node's stack sends by the tunnel's device, by a route to another node's pods: gets its outer addresses.
- * What the programs send there has them.
+ * What the node's stack sends by the tunnel's device, by a route to another node's pods or one by another node: gets its outer
+ * addresses. What the programs send there has them, but what takes such a route past the stack.
  */
 __noinline int to_tunnel(ctx_t *ctx)
 {
@@ -337,6 +338,8 @@ __noinline int to_tunnel(ctx_t *ctx)
 	if (p->flags & PACKET_OTHER)
 		return DROP_NO_TUNNEL;
 	location_of(&p->dst, &to->peer);
+	if (!to->peer.remote_id && !to->peer.slot)
+		to->peer.remote_id = route_remote(ctx, work);
 	to->hop = decide(ctx, p, to);
 	return DROP_NONE;
 }

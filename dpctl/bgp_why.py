@@ -14,6 +14,7 @@ from click import UsageError
 from agent.bgp.control import Answer, BirdError, Control
 from agent.bgp.keeper import FOLDER, SOCKET
 from agent.bgp.sessions import SessionState, session_states
+from agent.compile.bgp_router import NODE, PEER
 from agent.model.address import Network
 from agent.serve.bgp_report import BgpReport, SessionLine, StepLine, read
 from dpctl.errors import Absent
@@ -22,8 +23,7 @@ from dpctl.output import Column, Table
 _NETS = 1007  # the code of a route's line
 _OF = re.compile(r"\[(\S+)")  # whose a route is
 ORIGINS = {"own_pods": "Pods", "own_services": "Services", "own_aggregates": "Aggregates"}
-NODES = "Nodes"
-PEERS = "Peers"
+NODES, ROUTERS, PEERS = "Nodes", "Routers", "Peers"
 NO_RULE = "(none)"
 
 
@@ -131,8 +131,8 @@ def _origins(facts: Facts, session: SessionLine) -> tuple[str, ...]:
         own = next((name for prefix, name in ORIGINS.items() if source.startswith(prefix)), None)
         if own:
             found.append(own)
-        elif source.startswith(("node_", "peer_")) and source != session.name:
-            found += [PEERS, NODES]
+        elif source.startswith((f"{NODE}_", f"{PEER}_")) and source != session.name:
+            found += [PEERS, NODES if source.startswith(f"{NODE}_") else ROUTERS]
     return tuple(dict.fromkeys(found))
 
 

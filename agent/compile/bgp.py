@@ -14,6 +14,7 @@ from agent.compile.bgp_router import Router
 from agent.compile.bgp_sessions import Making
 from agent.compile.bgp_settings import BgpSettings
 from agent.compile.public_range import PublicRanges
+from agent.model.address import Address
 from agent.model.cluster import Cluster
 from agent.model.name import Problem
 from agent.model.node import Node
@@ -29,14 +30,22 @@ class Bgp:
     prefixes: Prefixes = field(default_factory=Prefixes)
     said: Mapping[str, tuple[Node, NodeBgp]] = field(default_factory=dict)
     settings: BgpSettings | None = None  # this node's
+    tunnelled: tuple[Address, ...] = ()  # other nodes' addresses, to which pods' packets go encapsulated
     source: Cluster | None = None
 
 
 OFF = Bgp()
 
 
-def bgp(cluster: Cluster, settings: BgpSettings, ranges: PublicRanges | None, own: str, before: Bgp) -> Bgp:
-    """What BGP is to be now; the identical value while nothing of it changed."""
+def bgp(  # noqa: PLR0913, PLR0917  all that it is made from
+    cluster: Cluster,
+    settings: BgpSettings,
+    ranges: PublicRanges | None,
+    own: str,
+    before: Bgp,
+    tunnelled: tuple[Address, ...] = (),
+) -> Bgp:
+    """What BGP is to be now; the identical value while nothing of it changed. *tunnelled* is as Remotes' own."""
     old, node = before.source, cluster.nodes.get(own)
     held = configured(settings, cluster.bgp_configurations, node) if node else settings
     if before.settings == held:
@@ -49,8 +58,8 @@ def bgp(cluster: Cluster, settings: BgpSettings, ranges: PublicRanges | None, ow
     )
     found = before.prefixes if is_same_prefixes else prefixes(cluster, held, ranges, own, before.prefixes)
     now = replace(before, prefixes=found, settings=held, source=cluster)
-    if old is None or not _is_same_but_services(cluster, old):
-        now = _anew(cluster, settings, own, now)
+    if old is None or tunnelled != before.tunnelled or not _is_same_but_services(cluster, old):
+        now = _anew(cluster, settings, own, replace(now, tunnelled=tunnelled))
     elif is_same_prefixes:
         return before
     elif before.router is not None and node is not None and not _are_same(found, before.prefixes):
@@ -90,7 +99,7 @@ def _anew(cluster: Cluster, settings: BgpSettings, own: str, now: Bgp) -> Bgp:
     if node is None or not node.internal_ips or now.settings is None:
         return replace(now, said=said)
     made = Making(cluster, settings, now.settings, node, said, own_prefixes(node, now.settings, now.prefixes))
-    router = made.router()
+    router = replace(made.router(), tunnelled=now.tunnelled)
     if router == now.router:
         router = now.router
     return replace(now, router=router, own_problems=tuple(made.problems), said=said)

@@ -52,6 +52,8 @@ def configured(settings: BgpSettings, configurations: Configurations, node: Node
         imports_by=_first(
             (f"BGPConfiguration {one.name}" for one in held if one.imports is not None), settings.imports_by
         ),
+        relayed=_first((one.relayed for one in held), settings.relayed),
+        relayed_by=_first((f"BGPConfiguration {one.name} relay" for one in held if one.relayed is not None), ""),
         pods=_first((one.pods for one in held), settings.pods),
         cluster_ips=_first((one.cluster_ips for one in held), settings.cluster_ips),
         external_ips=_first((one.external_ips for one in held), settings.external_ips),

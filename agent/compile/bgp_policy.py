@@ -17,15 +17,22 @@ NOTHING_ADDED = PeerExport()
 Steps = tuple[Step, ...]
 
 
-def node_imports(cidrs: Iterable[Network]) -> Steps:
-    """What is taken of another node: the ranges of pods that it may tell."""
-    return (Step(_PODS_OF_NODES, accepts=True, prefixes=exactly(cidrs)),)
+def node_imports(cidrs: Iterable[Network], settings: BgpSettings) -> Steps:
+    """What is taken of another node: the ranges of pods that it may tell, and what it relays."""
+    return (Step(_PODS_OF_NODES, accepts=True, prefixes=exactly(cidrs)), *_relayed((), settings))
 
 
-def node_exports(*, reflects: bool) -> Steps:
-    """What another node is told: this one's pods, by a reflector other nodes' too."""
-    origins = (Origin.PODS, Origin.NODES) if reflects else (Origin.PODS,)
-    return (Step(_PODS_OF_NODES, accepts=True, origins=origins),)
+def node_exports(settings: BgpSettings, *, reflects: bool) -> Steps:
+    """What another node is told: this one's pods, and what routers told; by a reflector also what other nodes did."""
+    own = (Origin.PODS, Origin.NODES) if reflects else (Origin.PODS,)
+    others = Origin.PEERS if reflects else Origin.ROUTERS
+    return (Step(_PODS_OF_NODES, accepts=True, origins=own), *_relayed((others,), settings))
+
+
+def _relayed(origins: tuple[Origin, ...], settings: BgpSettings) -> Steps:
+    if not settings.relayed:
+        return ()
+    return (Step(settings.relayed_by, accepts=True, origins=origins, prefixes=settings.relayed),)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from agent.model.community import NO_MARKS, Marks
 
 IPV4 = 4
 FAMILIES = (4, 6)
+NODE, PEER = "node", "peer"  # with which the names of sessions begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,4 +80,8 @@ class Router:
     services: tuple[Told, ...] = ()  # host routes, but those that an aggregate stands for
     aggregates: tuple[Told, ...] = ()
     dropped: tuple[Network, ...] = ()  # those of them of which the kernel drops what nothing within them takes
+    tunnelled: tuple[
+        Address, ...
+    ] = ()  # nodes' own addresses, as next hops of pods' packets reached by the tunnel alone
+    relays: bool = False  # what routers tell this node, other nodes are told
     cluster_pods: tuple[Network, ...] = ()  # other nodes' ranges, where some session reflects

@@ -14,7 +14,7 @@ from agent.compile.bgp_configured import Unresolved, configured
 from agent.compile.bgp_own import OwnPrefixes
 from agent.compile.bgp_plan import Refusal
 from agent.compile.bgp_policy import Policy, node_exports, node_imports
-from agent.compile.bgp_router import IPV4, Router, Session
+from agent.compile.bgp_router import IPV4, NODE, PEER, Router, Session
 from agent.compile.bgp_settings import BgpSettings
 from agent.model.address import Address, Network
 from agent.model.bgp import BgpPeer
@@ -72,6 +72,7 @@ class Making:
             services=self.told.services,
             aggregates=self.told.aggregates,
             dropped=self.told.dropped,
+            relays=bool(self.settings.relayed),
             cluster_pods=self._cluster_pods() if any(one.reflects for one in found) else (),
         )
 
@@ -129,7 +130,7 @@ class Making:
         # a reflector tells of other nodes' ranges too
         cidrs = self._cluster_pods() if said.server else node.pod_cidrs
         return Session(
-            name=_name("node", remote),
+            name=_name(NODE, remote),
             about=f"Node {node.name}",
             address=remote,
             asn=asn,
@@ -142,8 +143,8 @@ class Making:
             restart_s=self.settings.restart_s,
             bfd=self.settings.bfd,
             next_hops=(self.addresses.get(local.version, local),),
-            imports=node_imports(c for c in cidrs if c.version == local.version),
-            exports=node_exports(reflects=bool(self.own.server)),
+            imports=node_imports((c for c in cidrs if c.version == local.version), self.settings),
+            exports=node_exports(self.settings, reflects=bool(self.own.server)),
             reflects=bool(self.own.server),
             is_node=True,
             cluster_id=self.own.server if said.client else "",
@@ -182,7 +183,7 @@ class Making:
             return None
         imports, exports = self.policy.plain(about)
         return Session(
-            name=_name("peer", address),
+            name=_name(PEER, address),
             about=about,
             address=address,
             asn=asn,
@@ -245,7 +246,7 @@ class Making:
             return
         yield replace(
             session,
-            name=_name("peer", address, peer.interface),
+            name=_name(PEER, address, peer.interface),
             port=peer.port,
             local=None if peer.interface else peer.source or session.local,
             interface=peer.interface,

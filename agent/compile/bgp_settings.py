@@ -42,6 +42,8 @@ class BgpSettings:
     imports_by: str = "--bgp-import-cidrs"
     drops_unserved: bool = True  # no packet of the node's own needs a route to a Service's address
     # of BGPConfigurations alone
+    relayed: tuple[PrefixRange, ...] = ()
+    relayed_by: str = ""
     communities: tuple[tuple[str, Community], ...] = ()  # by their names
     advertisements: tuple[Advertisement, ...] = ()
     aggregates: tuple[Network, ...] = ()

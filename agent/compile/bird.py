@@ -6,12 +6,12 @@ the kernel's, gets there or to a peer unless a filter says so.
 Source: The BIRD Internet Routing Daemon's user's guide, version 2.0.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from agent.compile.bgp_plan import exactly
 from agent.compile.bgp_router import FAMILIES, IPV4, Router, Session, Told
 from agent.compile.bird_filter import attributes, export_filter, import_filter, prefix_set
-from agent.model.address import Network
+from agent.compile.tunnel import NAME as TUNNEL
 from agent.model.bgp import AddPath
 
 METRIC = 90  # of BIRD's routes in the kernel: the agent's own, by METRIC in kernel/net/routes.py, go before
@@ -44,6 +44,8 @@ def _lines(router: Router, *, with_passwords: bool) -> Iterator[str]:
         for interface in interfaces:
             yield f'  interface "{interface}" {{ min ra interval 3; max ra interval 10; default lifetime 0; }};'
         yield "}"
+    if router.tunnelled:
+        yield f"define TUNNELLED = [ {', '.join(map(str, router.tunnelled))} ];"
     for version in FAMILIES:
         of_version = [network for network in router.cluster_pods if network.version == version]
         if of_version:
@@ -52,7 +54,7 @@ def _lines(router: Router, *, with_passwords: bool) -> Iterator[str]:
         yield from _static(f"own_services{version}", version, router.services)
         if router.aggregates:
             yield from _static(f"own_aggregates{version}", version, router.aggregates)
-        yield from _kernel(version, [one for one in router.dropped if one.version == version])
+        yield from _kernel(router, version)
     for session in router.sessions:
         yield ""
         yield from _session(router, session, with_passwords=with_passwords)
@@ -68,14 +70,34 @@ def _static(name: str, version: int, prefixes: Iterable[Told]) -> Iterator[str]:
     yield "}"
 
 
-def _kernel(version: int, dropped: Sequence[Network]) -> Iterator[str]:
+def _to_kernel(router: Router, version: int) -> Iterator[str]:
+    """What the kernel is given, beside what peers told aggregates' blackholes.
+
+    Their packets that nothing within them takes end there, and go round no loop. A next hop that is a node which only
+    the tunnel reaches is one on the tunnel's device, where the programs find that node by the route.
+    """
+    dropped = [one for one in router.dropped if one.version == version]
+    aggregates = f' || (proto = "own_aggregates{version}" && net ~ {prefix_set(exactly(dropped))})' if dropped else ""
+    if not router.tunnelled:
+        yield f"    export where source = RTS_BGP{aggregates};"
+        return
+    yield "    export filter {"
+    yield "      if source = RTS_BGP && bgp_next_hop ~ TUNNELLED then {"
+    yield f'        ifname = "{TUNNEL}";'
+    yield "        onlink = true;"
+    yield "        gw = bgp_next_hop;"
+    yield "      }"
+    yield f"      if source = RTS_BGP{aggregates} then accept;"
+    yield "      reject;"
+    yield "    };"
+
+
+def _kernel(router: Router, version: int) -> Iterator[str]:
     yield f"protocol kernel kernel{version} {{"
     yield f"  ipv{version} {{"
     # for next hops that are not on a subnet of the node's
     yield f"    import where krt_source != {OWN_PROTOCOL};"
-    # an aggregate's packets that nothing within it takes end here, and go round no loop
-    aggregates = f' || (proto = "own_aggregates{version}" && net ~ {prefix_set(exactly(dropped))})' if dropped else ""
-    yield f"    export where source = RTS_BGP{aggregates};"
+    yield from _to_kernel(router, version)
     yield "  };"
     yield "  learn on;"
     yield "  persist on;"
@@ -112,7 +134,7 @@ def _session(router: Router, session: Session, *, with_passwords: bool) -> Itera
         yield "  rr client;"
         yield f"  rr cluster id {session.cluster_id};"
     for version in carried:
-        yield from _channel(session, version)
+        yield from _channel(session, version, relays=router.relays)
     yield "}"
 
 
@@ -142,7 +164,7 @@ def _timers(session: Session) -> Iterator[str]:
             yield "  bfd graceful;"
 
 
-def _channel(session: Session, version: int) -> Iterator[str]:
+def _channel(session: Session, version: int, *, relays: bool) -> Iterator[str]:
     yield f"  ipv{version} {{"
     yield f"    import filter in_{session.name}_{version};"
     yield f"    export filter out_{session.name}_{version};"
@@ -150,6 +172,8 @@ def _channel(session: Session, version: int) -> Iterator[str]:
         yield f"    import limit {session.import_limit} action block;"
     if session.next_hop_self and not session.reflects:
         yield "    next hop self;"
+    elif session.reflects and relays:
+        yield "    next hop self ebgp;"  # of what routers told this node itself
     if session.add_path is not AddPath.OFF:
         yield f"    add paths {session.add_path};"
     if version == IPV4 and session.extended_next_hop:

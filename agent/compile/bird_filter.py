@@ -6,7 +6,7 @@ Source: The BIRD Internet Routing Daemon's user's guide, version 2.0, chapter 5.
 from collections.abc import Iterable, Iterator
 
 from agent.compile.bgp_plan import Step
-from agent.compile.bgp_router import Router, Session
+from agent.compile.bgp_router import NODE, Router, Session
 from agent.model.bgp import PrefixRange
 from agent.model.bgp_filter import Change, Origin
 from agent.model.community import Community, CommunityKind, Marks
@@ -101,6 +101,8 @@ def _changes(change: Change, *, is_internal: bool, is_of_rule: bool) -> Iterator
 def _origin(origin: Origin, version: int) -> str:
     if origin is Origin.PEERS:
         return "source = RTS_BGP"
+    if origin is Origin.ROUTERS:
+        return f'(source = RTS_BGP && !(proto ~ "{NODE}_*"))'
     if origin is Origin.NODES:
         return f"(source = RTS_BGP && net ~ CLUSTER_PODS{version})"
     return f'proto = "{_PROTOCOLS[origin]}{version}"'

@@ -104,8 +104,14 @@ def desired(cluster: Cluster, settings: Settings, before: Desired, *, settle: bo
     )
     book = IdBook(before.ids)
     serves = settings.service_proxy is not ServiceProxy.OFF
+    known = before.remotes if before.synced else replace(before.remotes, ids=before.ids.remotes)
+    reached, remote_records, remote_problems = remote_update(
+        remotes(cluster.nodes, vantage(node, local, settings.network), local.not_masqueraded, known), known
+    )
     router = (
-        bgp(cluster, settings.bgp, settings.public_ranges, settings.node_name, before.bgp) if settings.bgp else BGP_OFF
+        bgp(cluster, settings.bgp, settings.public_ranges, settings.node_name, before.bgp, reached.tunnelled)
+        if settings.bgp
+        else BGP_OFF
     )
     tells = router.settings.cluster_ips if router.settings else None
     served, update = services(
@@ -121,10 +127,6 @@ def desired(cluster: Cluster, settings: Settings, before: Desired, *, settle: bo
     )
     if not before.synced:
         book.keep(label for records in served.records.values() for label in records.labels)
-    known = before.remotes if before.synced else replace(before.remotes, ids=before.ids.remotes)
-    reached, remote_records, remote_problems = remote_update(
-        remotes(cluster.nodes, vantage(node, local, settings.network), local.not_masqueraded, known), known
-    )
     routed = routed_ranges(cluster, context, served.claimants, attachments, before.routed)
     routed_records, routed_problems = routed_update(routed, before.routed)
     found = uplinks(settings.devices, node, local.devices, with_overlays=settings.serves_over_others)

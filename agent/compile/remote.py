@@ -105,6 +105,9 @@ class Remotes:
     ranges: tuple[Network, ...] = ()
     routes: Mapping[Network, Route] = field(default_factory=dict)
     overhead: int = 0  # octets that encapsulation adds to a packet at most
+    tunnelled: tuple[
+        Address, ...
+    ] = ()  # nodes' own that packets of pods reach by the tunnel alone, where BGP needs them
 
     @property
     def no_nodes(self) -> Mapping[bytes, int]:
@@ -136,7 +139,7 @@ def remotes(nodes: Mapping[str, Node], seen: Vantage, ranges: tuple[Network, ...
         if name in nodes:
             found[name] = _remote_node(nodes[name], outers.get(name), seen, ids)
     kept = replace(before, vantage=seen, objects=nodes, nodes=found, ids=ids, ranges=ranges)
-    return replace(kept, overhead=_overhead(seen, outers))
+    return replace(kept, overhead=_overhead(seen, outers), tunnelled=tuple(_tunnelled(found, seen)))
 
 
 def update(now: Remotes, before: Remotes) -> tuple[Remotes, Update, Problems]:
@@ -201,6 +204,14 @@ def _routes(node: Node, outer: Address | None, seen: Vantage) -> Iterator[Route]
             is_far = seen.is_far(near)
             if not (is_far and seen.network.has_router):
                 yield Route(cidr, near, is_far=is_far)
+
+
+def _tunnelled(nodes: Mapping[str, RemoteNode], seen: Vantage) -> Iterator[Address]:
+    """The addresses of nodes that are no next hop as they are."""
+    if seen.network.has_router and not seen.network.is_native:
+        for _, known in sorted(nodes.items()):
+            if known.outer is not None:
+                yield from (ip for ip in known.node.internal_ips if seen.is_tunnelled(known.node, ip.version))
 
 
 def _overhead(seen: Vantage, outers: Mapping[str, Address]) -> int:

@@ -33,6 +33,7 @@ class BgpConfiguration:
     bfd: Bfd | None = None
     next_hop_self: bool | None = None
     imports: tuple[PrefixRange, ...] | None = None
+    relayed: tuple[PrefixRange, ...] | None = None  # of what routers told a node, it tells the others these
     pods: bool | None = None
     cluster_ips: bool | None = None
     external_ips: bool | None = None

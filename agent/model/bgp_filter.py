@@ -14,6 +14,7 @@ class Origin(StrEnum):
     SERVICES = "Services"
     AGGREGATES = "Aggregates"
     PEERS = "Peers"  # taken of somebody
+    ROUTERS = "Routers"  # taken of somebody who is no node; no rule names it
     NODES = "Nodes"  # other nodes' pods, by a reflector; no rule names it
 
 
@@ -40,10 +41,10 @@ class FilterRule:
 
     accepts: bool
     prefixes: tuple[PrefixRange, ...] = ()  # within one of them; without, every prefix
-    origins: tuple[Origin, ...] = ()  # of what is told: OWN
     excepted: tuple[PrefixRange, ...] = ()  # and within none of these
     interface: str = ""  # the device of its next hop, by a pattern of * and ?; empty: whichever
     of_internal: bool | None = None  # of peers of the same AS, or of those of others; None: of both
+    origins: tuple[Origin, ...] = ()  # of what is told: OWN
     communities: tuple[Community, ...] = ()  # one of them
     as_path: tuple[int, ...] = ()  # the path begins with these
     change: Change = NO_CHANGE

@@ -172,3 +172,56 @@ def test_what_the_stack_sends_by_the_tunnel_is_addressed_there(far: Datapath) ->
     done = far.run("tunnel_egress", frame(NODE, REMOTE, syn()))
     assert done.verdict == TC_ACT_OK
     assert done.reasons == {("PROGRAM_TUNNEL", "DIRECTION_EGRESS", "DROP_NONE"): 1}
+
+
+BEHIND, BEHIND6, HOP, HOP6 = "198.51.100.7", "2001:db8:51::7", "10.88.1.12", "fd88:1::12"
+RELAYED = pytest.mark.parametrize(
+    ("pod", "own", "behind", "hop"),
+    [(POD, NODE, BEHIND, HOP), (POD6, NODE6, BEHIND6, HOP6)],
+    ids=["IPv4", "IPv6"],
+)
+
+
+@pytest.fixture
+def relayed(far: Datapath) -> Iterator[Datapath]:
+    """Routes of BGP's, whose next hop is a node that the tunnel alone reaches; one has another way too."""
+    routes = [
+        f"198.51.100.0/24 via {HOP} dev tun0 onlink",
+        f"2001:db8:51::/48 via {HOP6} dev tun0 onlink",
+        f"198.51.101.0/24 nexthop via 10.88.0.1 dev up0 nexthop via {HOP} dev tun0 onlink",
+    ]
+    for route in routes:
+        subprocess.run(["ip", "route", "add", *route.split()], check=True)
+    for hop in (f"{HOP}/32", f"{HOP6}/128"):
+        far.prefix(hop, FAR_NODE, PrefixFlag.PREFIX_NODE)
+    yield far
+    for route in routes:
+        subprocess.run(["ip", "route", "del", route.split()[0]], check=True)
+
+
+@RELAYED
+def test_a_route_whose_next_hop_is_a_tunnelled_node_leads_to_that_node(
+    relayed: Datapath, pod: str, own: str, behind: str, hop: str
+) -> None:
+    done = relayed.run("tunnel_egress", frame(own, behind, syn()))
+    assert done.verdict == TC_ACT_OK
+    assert done.reasons == {("PROGRAM_TUNNEL", "DIRECTION_EGRESS", "DROP_NONE"): 1}
+    relayed.prefix(f"{hop}/{32 if pod == POD else 128}", FAR_NODE)  # whose it is nobody says
+    assert relayed.run("tunnel_egress", frame(own, behind, syn())).reasons == {
+        ("PROGRAM_TUNNEL", "DIRECTION_EGRESS", "DROP_NO_TUNNEL"): 1
+    }
+
+
+@RELAYED
+def test_a_pods_packet_takes_such_a_route_past_the_stack(
+    relayed: Datapath, pod: str, own: str, behind: str, hop: str
+) -> None:
+    for _ in ("a new flow", "an established one"):
+        done = relayed.run("pod_ingress", frame(pod, behind, datagram()))
+        assert (done.verdict, addresses(done.packet)) == (TC_ACT_REDIRECT, (pod, behind)), (own, hop)
+
+
+def test_of_several_ways_the_tunnels_is_found_whatever_the_stack_chose_by(relayed: Datapath, tunnel: int) -> None:
+    for number in range(8):
+        done = relayed.run("tunnel_egress", frame(NODE, f"198.51.101.{number}", syn()), tunnel)
+        assert done.reasons == {("PROGRAM_TUNNEL", "DIRECTION_EGRESS", "DROP_NONE"): 1}

@@ -47,6 +47,13 @@ def rows(prefix: str, *sources: str, told: bool = False, state: SessionState = U
             rows(POD, "own_pods4"), False, "BGPFilter lab export[0]", "the rule rejects it", id="a filter rejects it"
         ),
         pytest.param(
+            rows("203.0.113.2/32", "own_services4"),
+            False,
+            "BGPFilter lab export[1]",
+            "the rule rejects it",
+            id="a rule with exceptions, of which it is none",
+        ),
+        pytest.param(
             rows(SERVICE, "own_services4", state=replace(UP, state="Active", error="Socket: No route to host")),
             False,
             "BGPPeer tor export.services",

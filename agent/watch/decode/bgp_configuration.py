@@ -11,7 +11,7 @@ from agent.model.bgp_configuration import Advertisement, BgpConfiguration
 from agent.model.community import WELL_KNOWN, Community, Marks, community, is_community_name
 from agent.options.values import LAST_RESTART_S, MAX_PORT
 from agent.watch.decode import bgp_fields
-from agent.watch.decode.bgp_fields import BfdFields, ImportFields, number_within
+from agent.watch.decode.bgp_fields import BfdFields, ImportFields, Prefix, number_within
 from agent.watch.decode.kind import Content, Context, Decoded, Kind
 from agent.watch.decode.objects import Metadata
 from agent.watch.decode.reader import Reader
@@ -24,6 +24,12 @@ class _Advertise(Struct, frozen=True):
     cluster_ips: bool | None = field(name="clusterIPs", default=None)
     external_ips: bool | None = field(name="externalIPs", default=None)
     load_balancer: bool | None = field(name="loadBalancerIPs", default=None)
+
+
+class _Relay(Struct, frozen=True):
+    """``spec.relay``."""
+
+    prefixes: list[Prefix] | None = None
 
 
 class _Community(Struct, frozen=True):
@@ -55,6 +61,7 @@ class _Spec(Struct, rename="camel", frozen=True):
     bfd: BfdFields | None = None
     next_hop_self: bool | None = None
     imports: ImportFields | None = field(name="import", default=None)
+    relay: _Relay | None = None
     advertise: _Advertise = _Advertise()
     communities: list[_Community] | None = None
     prefix_advertisements: list[_Advertisement] | None = None
@@ -95,6 +102,9 @@ def _decode(content: Content, context: Context) -> Decoded:
             imports=None
             if imports is None
             else tuple(bgp_fields.prefixes(read, imports.prefixes or (), "spec.import.prefixes")),
+            relayed=None
+            if spec.relay is None
+            else tuple(bgp_fields.prefixes(read, spec.relay.prefixes or (), "spec.relay.prefixes")),
             pods=told.pods,
             cluster_ips=told.cluster_ips,
             external_ips=told.external_ips,

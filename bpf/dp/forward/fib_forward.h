@@ -77,10 +77,18 @@ static __always_inline bool fib_next_hop(ctx_t *ctx, const struct packet *p, __u
 	return true;
 }
 
+/* Does a program of ours see what leaves by the device, and what answers it? */
+static __always_inline bool is_device_ours(__u32 ifindex)
+{
+	const struct node *n = node_now();
+
+	return uplink_find(ifindex) || (n && ifindex == n->tunnel_ifindex);
+}
+
 /*
  * Sends it to the route's next hop, whom the kernel keeps asking for; cached: its flow, which remembers the next hop for
  * a moment. any_device: what answers a flow that came in past the stack leaves so whatever the device, else only by an
- * uplink. Sets *verdict when that is so.
+ * uplink or the tunnel's. Sets *verdict when that is so.
  */
 __noinline int fib_forward(ctx_t *ctx, const struct packet *p, __u32 cached, bool any_device, int *verdict)
 {
@@ -91,7 +99,7 @@ __noinline int fib_forward(ctx_t *ctx, const struct packet *p, __u32 cached, boo
 		return false;
 	length = network_length(ctx, p);
 	if (!next_hop_find(cached, &hop)) {
-		if (!fib_next_hop(ctx, p, length, &hop) || !(any_device || uplink_find(hop.ifindex)))
+		if (!fib_next_hop(ctx, p, length, &hop) || !(any_device || is_device_ours(hop.ifindex)))
 			return false;
 		if (hop.mtu)
 			next_hop_keep(cached, &hop);

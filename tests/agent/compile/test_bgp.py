@@ -30,6 +30,7 @@ from agent.model.bgp_filter import BgpFilter, Change, FilterRule, Origin
 from agent.model.cluster import Cluster
 from agent.model.community import Marks, community, named_community
 from agent.model.policy import Operator, Requirement, Selector
+from agent.options.choices import Encapsulation
 from tests.agent.compile.bgp_world import HERE_1, OF_RACK_1, PEER, PLAIN, made, node, sessions, world
 from tests.agent.compile.objects import HERE, cluster, endpoint, piece, service
 
@@ -55,12 +56,12 @@ LAB = BgpFilter(
         ),
     ),
     exports=(
-        FilterRule(
         FilterRule(accepts=False, origins=(Origin.PEERS,), interface="eth*", excepted=(within(ip_network("::/0")),)),
+        FilterRule(
             accepts=True,
             prefixes=(within(ip_network("198.51.100.0/24")),),
-            origins=(Origin.SERVICES,),
             excepted=(PrefixRange(ip_network("198.51.100.128/25"), 26, 32),),
+            origins=(Origin.SERVICES,),
             change=Change((named_community("blue"),), med=7, prepends=(64512, 64512)),
         ),
         FilterRule(accepts=False, prefixes=(within(ip_network("fd00:244::/32")),), origins=(Origin.PODS,)),
@@ -184,6 +185,18 @@ SCENARIOS: dict[str, tuple[Cluster, BgpSettings]] = {
         ),
         replace(PLAIN, load_balancer=True),
     ),
+    "relay": (
+        world(
+            node(HERE, 11, rr_server="7"),
+            node("n2", 12, rr_client="7"),
+            node("n3", 13),
+            peers=(PEER,),
+            bgp_configurations={
+                "default": BgpConfiguration("default", relayed=(within(ip_network("198.51.100.0/24")),))
+            },
+        ),
+        PLAIN,
+    ),
     "interface": (
         world(
             HERE_1,
@@ -196,9 +209,13 @@ SCENARIOS: dict[str, tuple[Cluster, BgpSettings]] = {
 }
 
 
+TUNNELLED = {"relay": tuple(map(ip_address, ("192.0.2.12", "2001:db8::12")))}  # by the scenario's name
+
+
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_birds_configuration_is_what_was_looked_at_and_bird_takes_it(name: str, tmp_path: Path) -> None:
-    found = made(*SCENARIOS[name])
+    given, settings = SCENARIOS[name]
+    found = bgp(given, settings, None, HERE, OFF, TUNNELLED.get(name, ()))
     assert found.router is not None
     assert found.problems == ()
     text = bird_config(found.router)
@@ -429,3 +446,19 @@ def test_whose_the_route_to_another_node_is(subnet: str, *, has_router: bool, is
     seen = Vantage(HERE, (4,), (ip_network(subnet),), (), NetworkSettings(has_router=has_router))
     reached, _, _ = update(remotes({"n2": node("n2", 12, families="4")}, seen, (), Remotes()), Remotes())
     assert bool(reached.routes) is is_routed
+
+
+@pytest.mark.parametrize(
+    ("cross_subnet", "has_router", "tunnelled"),
+    [
+        pytest.param(True, True, ["192.0.2.13", "2001:db8::13"], id="a node on another subnet, in both families"),
+        pytest.param(False, True, ["192.0.2.12", "2001:db8::12", "192.0.2.13", "2001:db8::13"], id="every node"),
+        pytest.param(True, False, [], id="nobody asks without BGP"),
+    ],
+)
+def test_which_nodes_are_next_hops_in_the_tunnel(tunnelled: list[str], *, cross_subnet: bool, has_router: bool) -> None:
+    network = NetworkSettings(Encapsulation.VXLAN, cross_subnet=cross_subnet, has_router=has_router)
+    near = (ip_network("192.0.2.12/32"), ip_network("2001:db8::12/128"))
+    seen = Vantage(HERE, (4, 6), near, (), network)
+    given = {one.name: one for one in (HERE_1, node("n2", 12), node("n3", 13))}
+    assert list(map(str, remotes(given, seen, (), Remotes()).tunnelled)) == tunnelled

@@ -10,9 +10,7 @@ from agent.compile.bgp import OFF, bgp
 from agent.compile.bgp_own import EXCLUDED
 from agent.compile.bgp_settings import BgpSettings
 from agent.compile.bird import bird_config
-from agent.model.bgp import (
-    PeerExport,
-)
+from agent.model.bgp import PeerExport, within
 from agent.model.bgp_configuration import Advertisement, BgpConfiguration
 from agent.model.bgp_filter import BgpFilter, FilterRule, Origin
 from agent.model.cluster import Cluster
@@ -277,3 +275,45 @@ def test_a_peer_with_a_filter_has_no_session_rather_than_one_without(
     )
     assert [(one.kind, str(one.name), one.field) for one in found.problems] == [("BGPPeer", "tor", problem)]
     assert [*sessions(found).values()] == ["BGPPeer v6"]
+
+
+@pytest.mark.parametrize(
+    ("asn", "rules"),
+    [
+        pytest.param(64600, ["BGPFilter site export[0]", "BGPFilter site export[2]"], id="eBGP: of another AS"),
+        pytest.param(64512, ["BGPFilter site export[1]", "BGPFilter site export[2]"], id="iBGP: of the same"),
+    ],
+)
+def test_a_rule_is_of_the_peers_that_its_type_names(asn: int, rules: list[str]) -> None:
+    exports = tuple(
+        FilterRule(accepts=False, origins=(Origin.PEERS,), of_internal=kind) for kind in (False, True, None)
+    )
+    given = world(HERE_1, peers=(replace(PEER, asn=asn, filters=("site",)),))
+    router = made(replace(given, bgp_filters={"site": BgpFilter("site", exports=exports)})).router
+    assert router is not None
+    assert [step.by for step in router.sessions[0].exports if "Filter" in step.by] == rules
+
+
+def test_what_nodes_relay_is_what_routers_told_and_no_more() -> None:
+    asked = configuration(relayed=(within(ip_network("198.51.100.0/24")),))
+    router = made(world(HERE_1, node("n2", 12, families="4"), bgp_configurations=asked)).router
+    assert router is not None
+    (session,) = router.sessions
+    own, told = session.exports
+    assert (own.origins, told.origins, told.prefixes) == (
+        (Origin.PODS,),
+        (Origin.ROUTERS,),
+        (within(ip_network("198.51.100.0/24")),),
+    )
+    assert session.imports[1].prefixes == told.prefixes
+    assert told.by == "BGPConfiguration default relay"
+
+
+def test_a_next_hop_that_moves_to_another_subnet_is_followed() -> None:
+    given = world(HERE_1, node("n2", 12))
+    first = bgp(given, PLAIN, None, HERE, OFF)
+    far = (ip_address("192.0.2.12"),)
+    second = bgp(given, PLAIN, None, HERE, first, far)
+    assert second.router is not None
+    assert second.router.tunnelled == far
+    assert bgp(given, PLAIN, None, HERE, second, far) is second

@@ -134,6 +134,7 @@ def test_a_configuration_with_all_that_can_be_said() -> None:
             "bfd": {"transmitInterval": 50, "receiveInterval": 60, "multiplier": 5, "graceful": True},
             "nextHopSelf": False,
             "import": {"prefixes": [RANGE]},
+            "relay": {"prefixes": [RANGE, {"cidr": "0.0.0.0/0"}]},
             "advertise": {"podCIDRs": False, "clusterIPs": True, "externalIPs": True, "loadBalancerIPs": True},
             "communities": [{"name": "rack", "value": "65000:1"}],
             "prefixAdvertisements": [{"cidr": "203.0.113.0/24", "communities": ["rack"], "localPreference": 9}],
@@ -154,6 +155,10 @@ def test_a_configuration_with_all_that_can_be_said() -> None:
         bfd=Bfd(50, 60, 5, is_graceful=True),
         next_hop_self=False,
         imports=(PrefixRange(ip_network("198.51.100.0/24"), 24, 32),),
+        relayed=(
+            PrefixRange(ip_network("198.51.100.0/24"), 24, 32),
+            PrefixRange(ip_network("0.0.0.0/0"), 0, 0),
+        ),
         pods=False,
         cluster_ips=True,
         external_ips=True,
