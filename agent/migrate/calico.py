@@ -1,10 +1,12 @@
-"""Calico's configuration: IPPools, FelixConfiguration, BGPConfiguration, calico-node's environment, policies."""
+"""Calico's configuration: IPPools, FelixConfiguration; calico-node's environment, BGP and policies are others'."""
 
 from collections.abc import Mapping, Sequence
 from ipaddress import ip_network
 
 from agent.migrate import calico_table as tables
 from agent.migrate import objects
+from agent.migrate.calico_bgp import KINDS as BGP_KINDS
+from agent.migrate.calico_bgp import bgp
 from agent.migrate.calico_environment import container_environment
 from agent.migrate.calico_felix_table import FELIX
 from agent.migrate.calico_policy import policies
@@ -21,7 +23,7 @@ PATHS = tuple(
         "stagednetworkpolicies", "stagedglobalnetworkpolicies", "stagedkubernetesnetworkpolicies",
     )
 )  # fmt: skip
-_OWN = frozenset({"IPPool", "FelixConfiguration", "BGPConfiguration", "GlobalNetworkPolicy", "NetworkPolicy"})
+_OWN = frozenset({"IPPool", "FelixConfiguration", *BGP_KINDS, "GlobalNetworkPolicy", "NetworkPolicy"})
 _LOOKED_AT = ("cidr", "ipipMode", "vxlanMode", "natOutgoing", "allowedUses")  # of a pool, by _pools()
 _VXLAN_PORT, _VXLAN_VNI = "4789", "4096"
 _TOGETHER = frozenset(
@@ -39,9 +41,7 @@ def migrate(found: Objects) -> Migration:
     _pools(notes, found)
     for felix in found.of_kind("FelixConfiguration", *CALICO_GROUPS):
         _felix(notes, felix)
-    rows = index(tables.BGP_CONFIGURATION)
-    for bgp in found.of_kind("BGPConfiguration", *CALICO_GROUPS):
-        _fields(notes, bgp, rows, ())
+    bgp(notes, found)
     for item in found.items:
         if objects.group(item) in CALICO_GROUPS and item["kind"] not in _OWN:
             _other(notes, item)

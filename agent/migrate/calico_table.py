@@ -3,7 +3,6 @@
 Source: Calico v3.31, api/pkg/apis/projectcalico/v3.
 """
 
-from agent.migrate.kube_router_flags import BGP, BY_NETWORK
 from agent.migrate.table import MAPPED, MISSING, NEEDLESS, Row
 
 CIDRS = "pods get addresses of `Node.spec.podCIDRs`"
@@ -18,7 +17,13 @@ POOL = (
     Row("vxlanMode", MAPPED, "`encapsulation: vxlan`, with `CrossSubnet` `cross-subnet`"),
     Row("natOutgoing", MAPPED, "`masquerade`; off where it is not set"),
     Row("disabled", NEEDLESS, CIDRS),
-    Row("disableBGPExport", MISSING, BGP, BY_NETWORK, ("", "false", "true")),
+    Row(
+        "disableBGPExport",
+        MISSING,
+        "pod CIDRs are told of to routers, all or none",
+        "a BGPFilter that rejects the range, or a BGPConfiguration's advertise.podCIDRs",
+        ("", "false"),
+    ),
     Row("blockSize", NEEDLESS, BLOCKS),
     Row(
         "nodeSelector",
@@ -43,36 +48,12 @@ POOL = (
         ("", "Automatic"),
     ),
 )
-BGP_CONFIGURATION = (
-    Row("nodeToNodeMeshEnabled", NEEDLESS, "pods' ranges are read from the Nodes, no BGP is between them"),
-    Row("logSeverityScreen", NEEDLESS, "there is no BGP"),
-    Row("asNumber", MISSING, BGP, BY_NETWORK, ("64512",)),
-    Row("serviceLoadBalancerIPs", MISSING, BGP, "--l2-announce on, on the nodes' subnet", ("",)),
-    Row("serviceExternalIPs", MISSING, BGP, "--l2-announce external, on the nodes' subnet", ("",)),
-    Row("serviceClusterIPs", MISSING, BGP, BY_NETWORK, ("",)),
-    *(
-        Row(name, MISSING, BGP, BY_NETWORK, ("", "Enabled", "179", "None", "120s"))
-        for name in (
-            "serviceLoadBalancerAggregation",
-            "communities",
-            "prefixAdvertisements",
-            "listenPort",
-            "nodeMeshPassword",
-            "nodeMeshMaxRestartTime",
-            "bindMode",
-            "localWorkloadPeeringIPV4",
-            "localWorkloadPeeringIPV6",
-        )
-    ),
-    *(
-        Row(name, NEEDLESS, "of BGP's routes on the nodes")
-        for name in ("ignoredInterfaces", "programClusterRoutes", "ipv4NormalRoutePriority", "ipv6NormalRoutePriority")
-    ),
-)
 KINDS = (
     Row("IPPool", MAPPED, "see the table of its fields"),
     Row("FelixConfiguration", MAPPED, "see the table of its fields"),
     Row("BGPConfiguration", MAPPED, "see the table of its fields"),
+    Row("BGPPeer", MAPPED, "see the table of its fields"),
+    Row("BGPFilter", MAPPED, "see the table of its rules' fields"),
     Row("GlobalNetworkPolicy", MAPPED, "ClusterNetworkPolicy or NetworkPolicy, where it can be exact"),
     Row("NetworkPolicy", MAPPED, "ClusterNetworkPolicy or NetworkPolicy, where it can be exact"),
     Row(
@@ -80,8 +61,6 @@ KINDS = (
     ),
     Row("NetworkSet", MISSING, "policies name ranges themselves", "write them into the policies that mean the set"),
     Row("HostEndpoint", MISSING, HOST, OWN_FIREWALL),
-    Row("BGPPeer", MISSING, BGP, BY_NETWORK),
-    Row("BGPFilter", MISSING, BGP, BY_NETWORK),
     Row("CalicoNodeStatus", NEEDLESS, "`dpctl status`"),
     Row(
         "Tier",

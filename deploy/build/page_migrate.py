@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from agent.migrate import (
+    calico_bgp_table,
     calico_environment,
     calico_felix_table,
     calico_table,
@@ -40,7 +41,10 @@ def tables() -> Mapping[str, str]:
         "calico-kinds": rows_text(calico_table.KINDS, "resource"),
         "calico-pools": rows_text(calico_table.POOL, "field"),
         "calico-felix": rows_text(calico_felix_table.FELIX, "field"),
-        "calico-bgp": rows_text(calico_table.BGP_CONFIGURATION, "field"),
+        "calico-bgp": rows_text(calico_bgp_table.BGP_CONFIGURATION, "field"),
+        "calico-bgp-peers": rows_text(calico_bgp_table.BGP_PEER, "field"),
+        "calico-bgp-filters": rows_text(calico_bgp_table.BGP_RULE, "field"),
+        "calico-bgp-nodes": rows_text(calico_bgp_table.BGP_NODE, "annotation"),
         "calico-environment": rows_text(calico_environment.ROWS, "variable"),
         "kube-proxy-fields": rows_text(kube_proxy_table.FIELDS, "field", flags=kube_proxy_flags()),
         "kube-proxy-flags": rows_text(kube_proxy_table.FLAGS, "flag", "--"),

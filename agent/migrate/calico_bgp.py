@@ -1,0 +1,209 @@
+"""Calico's BGPConfigurations, BGPPeers and BGPFilters, as ours of these names; Nodes' annotations are told of.
+
+A peer of which something decides whom it is, or a filter with a rule that cannot be said, is left out whole.
+"""
+
+from collections.abc import Mapping, Sequence
+from ipaddress import ip_address
+from typing import Any
+
+from agent.migrate import calico_bgp_table as tables
+from agent.migrate import objects
+from agent.migrate.calico_bgp_filter import ALL, as_number, filter_object
+from agent.migrate.calico_selector import Unsaid, label_selector, parse
+from agent.migrate.objects import CALICO_GROUPS, Objects, leaves, source
+from agent.migrate.report import Notes, Object
+from agent.migrate.table import Row, follow, index
+from agent.options import values
+
+KINDS = ("BGPConfiguration", "BGPPeer", "BGPFilter")
+API = "sluiceway.io/v1alpha1"
+HOSTNAME = "kubernetes.io/hostname"
+SERVICES = "calico-service-ranges"  # our BGPFilter of the ranges that Calico tells of
+DEFAULT, OF_NODE = "default", "node."  # names of BGPConfigurations
+DEFAULT_ASN, BIRDS_HOLD_S, ANY_HOPS = 64512, 240, 64  # as Calico's BIRD has them
+ADVERTISED = {
+    "serviceClusterIPs": "clusterIPs",
+    "serviceExternalIPs": "externalIPs",
+    "serviceLoadBalancerIPs": "loadBalancerIPs",
+}
+
+
+def bgp(notes: Notes, found: Objects) -> None:
+    """All of it; --router where there is something for it to do."""
+    given = {kind: found.of_kind(kind, *CALICO_GROUPS) for kind in KINDS}
+    cluster = next((one for one in given["BGPConfiguration"] if objects.name(one) == DEFAULT), {})
+    made = [item for one in given["BGPConfiguration"] if (item := _configuration(notes, one))]
+    made += [item for one in given["BGPFilter"] if (item := filter_object(notes, one))]
+    ranges = _ranges(cluster)
+    if ranges and given["BGPPeer"]:
+        rule = {"action": "Reject", "sources": ["Services"], "exceptPrefixes": [{"cidr": one} for one in ranges]}
+        made.append(_object("BGPFilter", SERVICES, {"export": [rule]}))
+    own = as_number(objects.spec(cluster).get("asNumber"), DEFAULT_ASN)
+    made += [item for one in given["BGPPeer"] if (item := _peer(notes, one, own, has_ranges=bool(ranges)))]
+    notes.objects.extend(made)
+    if made:
+        notes.option("router", "on", "input", "BGP beyond the nodes")
+    rows = index(tables.BGP_NODE)
+    for node in found.of_kind("Node", ""):
+        for name, value in objects.annotations(node).items():
+            if name in rows:
+                follow(notes, rows[name], value, source(node), f"metadata.annotations['{name}']={value}")
+
+
+def _object(kind: str, name: str, spec: Mapping[str, Any]) -> Object:
+    return {"apiVersion": API, "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+def _tell(notes: Notes, item: Object, rows: Sequence[Row]) -> None:
+    """Write down what becomes of each field."""
+    known = index(rows)
+    for name, value in objects.spec(item).items():
+        parts = leaves(value) if isinstance(value, dict) else ()
+        whole = ",".join(f"{part}={objects.text(one)}" for part, one in parts) or objects.text(value)
+        field = f"spec.{name}={whole}"
+        if name in known:
+            follow(notes, known[name], whole, source(item), field)
+        else:
+            notes.missing(source(item), field, "is no field of Calico's that is known here", "see its release's notes")
+
+
+def _listed(spec: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    """A field's mappings."""
+    found = spec.get(name)
+    return [one for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
+
+
+# ---- BGPConfiguration ---------------------------------------------------------------------------------------------
+
+
+def _ranges(item: Object) -> list[str]:
+    """All that Services' addresses are told of."""
+    spec = objects.spec(item)
+    return [str(one.get("cidr")) for name in ADVERTISED for one in _listed(spec, name)]
+
+
+def _configuration(notes: Notes, item: Object) -> Object | None:
+    """Ours; None where nothing is asked for."""
+    _tell(notes, item, tables.BGP_CONFIGURATION)
+    name = objects.name(item)
+    made: dict[str, Any] = {}
+    if name.startswith(OF_NODE):
+        made["nodeSelector"] = {"matchLabels": {HOSTNAME: name.removeprefix(OF_NODE)}}
+    elif name != DEFAULT:
+        notes.missing(source(item), "metadata.name", "is neither default nor of a node", "see what it says")
+        return None
+    try:
+        said = _said(notes, item)
+    except ValueError as error:
+        notes.missing(source(item), "spec", f"{error}; there is no BGPConfiguration for it", "write it by hand")
+        return None
+    if key := objects.part(item, "spec", "nodeMeshPassword", "secretKeyRef").get("key"):
+        notes.option("bgp-node-password-key", str(key), source(item), "spec.nodeMeshPassword")
+    return _object("BGPConfiguration", name, made | said) if said else None
+
+
+def _said(notes: Notes, item: Object) -> dict[str, Any]:
+    spec = objects.spec(item)
+    made: dict[str, Any] = {}
+    if (asn := as_number(spec.get("asNumber"), DEFAULT_ASN)) != DEFAULT_ASN:
+        made["asn"] = asn
+    if spec.get("nodeToNodeMeshEnabled") is False:
+        made["nodeMesh"] = False
+    if spec.get("listenPort"):
+        made["listenPort"] = int(spec["listenPort"])
+    if spec.get("nodeMeshMaxRestartTime"):
+        made["gracefulRestartTime"] = values.restart_time(str(spec["nodeMeshMaxRestartTime"]))
+    if told := _advertisements(notes, item):
+        made["prefixAdvertisements"] = told
+    return made | _services(spec)
+
+
+def _services(spec: Mapping[str, Any]) -> dict[str, Any]:
+    told = {ours: True for theirs, ours in ADVERTISED.items() if _listed(spec, theirs)}
+    if not told:
+        return {}
+    alone = "serviceLoadBalancerIPs" if spec.get("serviceLoadBalancerAggregation") == "Disabled" else ""
+    wide = [str(one.get("cidr")) for name in ADVERTISED if name != alone for one in _listed(spec, name)]
+    return {"advertise": told} | ({"aggregates": list(dict.fromkeys(wide))} if wide else {})
+
+
+def _advertisements(notes: Notes, item: Object) -> list[dict[str, Any]]:
+    spec = objects.spec(item)
+    numbers = {one.get("name"): str(one.get("value")) for one in _listed(spec, "communities")}
+    made = []
+    for one in _listed(spec, "prefixAdvertisements"):
+        carried = [numbers.get(text, str(text)) for text in one.get("communities") or ()]
+        if unknown := [text for text in carried if ":" not in text]:
+            field = f"spec.prefixAdvertisements.cidr={one.get('cidr')}"
+            notes.missing(source(item), field, f"nothing names the community {unknown[0]}", "give its numbers")
+        else:
+            made.append({"cidr": str(one.get("cidr")), "communities": carried})
+    return made
+
+
+# ---- BGPPeer ------------------------------------------------------------------------------------------------------
+
+
+def _peer(notes: Notes, item: Object, own: int, *, has_ranges: bool) -> Object | None:
+    """Ours; None where whom it is, or on which nodes, is said by what we lack."""
+    _tell(notes, item, tables.BGP_PEER)
+    spec = objects.spec(item)
+    if any(spec.get(name) for name in ("peerSelector", "localWorkloadSelector")):
+        return None
+    try:
+        address, port = _end(str(spec.get("peerIP") or ""))
+        asn = as_number(spec.get("asNumber"), own)
+        made: dict[str, Any] = {"address": address, "asn": asn} | _nodes(spec) | ({"port": port} if port else {})
+        made |= _session(spec, is_far=asn != as_number(spec.get("localASNumber"), own))
+    except ValueError as error:
+        notes.missing(source(item), "spec", f"{error}; there is no BGPPeer for it", "write it by hand")
+        return None
+    filters = [SERVICES] * has_ranges + [str(one) for one in spec.get("filters") or ()]
+    if filters:
+        made["filters"] = filters
+    made["import"] = {"prefixes": [dict(ALL[ip_address(address).version])]}  # Calico takes what it is told
+    return _object("BGPPeer", objects.name(item), made)
+
+
+def _end(text: str) -> tuple[str, int]:
+    """The address and port, 0 for BGP's own.
+
+    Raises:
+        ValueError: there is no address.
+    """
+    address, port = text, ""
+    if text.startswith("["):
+        address, _, port = text[1:].partition("]:")
+        address = address.removesuffix("]")
+    elif text.count(":") == 1:
+        address, _, port = text.partition(":")
+    return str(ip_address(address)), int(port or 0)
+
+
+def _nodes(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Raises Unsaid where label selectors cannot say it."""
+    if spec.get("node"):
+        return {"nodeSelector": {"matchLabels": {HOSTNAME: str(spec["node"])}}}
+    alternatives = parse(str(spec.get("nodeSelector") or "all()"))
+    if len(alternatives) != 1:
+        raise Unsaid(f"nodeSelector={spec['nodeSelector']} is no label selector")
+    return {"nodeSelector": label_selector(alternatives[0])} if alternatives[0] else {}
+
+
+def _session(spec: Mapping[str, Any], *, is_far: bool) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    if spec.get("localASNumber"):
+        made["localASN"] = as_number(spec["localASNumber"], DEFAULT_ASN)
+    if key := objects.part({"spec": spec}, "spec", "password", "secretKeyRef").get("key"):
+        made["passwordKey"] = str(key)
+    if spec.get("keepOriginalNextHop") or spec.get("nextHopMode") == "Keep":
+        made["nextHopSelf"] = False
+    if spec.get("keepaliveTime"):
+        made |= {"keepaliveTime": values.restart_time(str(spec["keepaliveTime"])), "holdTime": BIRDS_HOLD_S}
+    hops = int(spec.get("ttlSecurity") or 0)
+    if hops:
+        made["ttlSecurity"] = True
+    if is_far and hops != 1:
+        made["multihop"] = hops or ANY_HOPS
+    return made
