@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from agent.migrate import kube_router_annotations as annotated
 from agent.migrate import objects
 from agent.migrate.flags import environment, flags, is_true, joined
+from agent.migrate.kube_router_bgp import peers_beyond
 from agent.migrate.kube_router_cni import mtu_of
 from agent.migrate.kube_router_flags import FLAGS, SHORT, SWITCHES
 from agent.migrate.kube_router_objects import node_annotations, service_annotations
@@ -54,6 +55,8 @@ def _daemon(notes: Notes, daemon: Object, found: Objects) -> None:
         given = _flags(notes, container, source(daemon))
         mtu = mtu_of(notes, found)
         _duties(notes, given, container, source(daemon))
+        if is_true(given.get("run-router", "true")):
+            peers_beyond(notes, given, found.of_kind("Node", ""), source(daemon))
         _overlay(notes, given, source(daemon))
         _families(notes, given, found, source(daemon))
         _mtu(notes, given, mtu, source(daemon))
@@ -97,8 +100,6 @@ def _duties(notes: Notes, given: Mapping[str, str], container: Object, where: st
     )
     shown = {duty: _shown(given, f"run-{duty}", "true") for duty in ("router", "firewall", "service-proxy")}
     notes.option("network", "own" if router else "chained", where, shown["router"])
-    if router and given.get("peer-router-ips"):
-        notes.option("router", "on", where, _shown(given, "peer-router-ips", ""))
     notes.option("network-policy", "on" if firewall else "off", where, shown["firewall"])
     if firewall:
         notes.option("policy-reject", "on", where, f"{shown['firewall']}, which refuses and does not drop")
