@@ -12,6 +12,7 @@ from agent.bgp.keeper import CONFIG, FOLDER, SOCKET
 from agent.netlink import netns as namespace
 from tests.agent.kube.lease_server import LeaseServer, kubeconfig
 from tests.netns.agents import READY_S, Node
+from tests.netns.listing import programs
 from tests.netns.test_announce import until
 from tests.netns.test_rights import NODE, Right, used
 
@@ -49,8 +50,9 @@ def api(node: Node) -> Iterator[LeaseServer]:
     made.stop()
 
 
-def test_a_peers_status_has_this_nodes_session_and_all_rights_of_bgp_are_used(node: Node, api: LeaseServer) -> None:
-    process = node.start_with_api(kubeconfig(node.root, api.port), "--router=on")
+def test_alone_it_writes_a_peers_status_and_uses_all_rights_of_bgp(node: Node, api: LeaseServer) -> None:
+    alone = ("--router=on", "--network=chained", "--network-policy=off", "--service-proxy=off")
+    process = node.start_with_api(kubeconfig(node.root, api.port), *alone)
     folder = node.root / "run" / FOLDER
     until((folder / CONFIG).exists, READY_S)
     argv = [*node.inside, "bird", "-f", "-R", "-c", str(folder / CONFIG), "-s", str(folder / SOCKET)]
@@ -61,6 +63,7 @@ def test_a_peers_status_has_this_nodes_session_and_all_rights_of_bgp_are_used(no
         assert entry[0] == "n1"
         assert entry[1]["state"] != "Established"
         until(lambda: {one.granted for one in _used(api)} == {*granted()}, READY_S)
+        assert programs(node) == []
     finally:
         bird.kill()
         bird.wait()
