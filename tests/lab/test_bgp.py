@@ -200,6 +200,7 @@ WIDE = ("203.0.113.70", "2001:db8:203::20", "2001:db8:203::21")  # in the aggreg
 @pytest.mark.usefixtures("pods")
 def test_an_aggregate_stands_for_its_services_and_filters_and_marks_are_on_what_is_told(routed: Cluster) -> None:
     n1, tor = routed.site.machine("n1"), routed.site.machine(ROUTER)
+    since = [bird.ask(tor, "show", "protocols", name).split("\n")[2] for name in ("n1", "n2")]
     routed.apply(POLICY)
     routed.apply(peer("tor-n1", "n1", "10.88.0.1", passwordKey="tor", filters=["site"]))
     wide = SERVICE.replace("name: web}", "name: wide, annotations: {sluiceway.io/bgp-communities: rack}}").replace(
@@ -222,6 +223,7 @@ def test_an_aggregate_stands_for_its_services_and_filters_and_marks_are_on_what_
     assert "BGP.community: (65000,78)" in bird.ask(tor, "show", "route", "203.0.113.64/26", "all", "protocol", "n1")
     until(lambda: bool(routes(tor, WIDE[2])), "n2 has no filter")
     assert not bird.ask(tor, "show", "route", f"{WIDE[2]}/128", "protocol", "n1").count("BGP")
+    assert [bird.ask(tor, "show", "protocols", name).split("\n")[2] for name in ("n1", "n2")] == since, "one was reset"
     outside = use.host(routed.site.machine(OUTSIDE))
     for address in WIDE[:2]:
         for client in (outside, use.host(n1)):
@@ -328,6 +330,21 @@ def test_a_password_is_in_no_log_no_argument_no_report_and_no_answer(routed: Clu
     found = n1.run("grep", "-rlF", SECRET, "/run/sluiceway", "/var/lib/sluiceway", check=False).stdout.split()
     assert found == ["/run/sluiceway/bird/bird.conf"]
     assert n1.run("stat", "-c", "%a", found[0]).stdout.strip() == "600"
+
+
+@pytest.mark.usefixtures("pods")
+def test_nodes_are_peers_under_their_password_and_one_without_it_is_nobodys(routed: Cluster) -> None:
+    n1, n2 = routed.site.machine("n1"), routed.site.machine("n2")
+    session = ("birdc", "-s", BIRD, "show", "protocols", "node_10_88_1_12")
+    for node, is_up in ((n1, False), (n2, True)):
+        node.run("mkdir", "-p", "/etc/sluiceway/bgp")
+        node.run("sh", "-c", "umask 077; cat >/etc/sluiceway/bgp/mesh", stdin=f"{SECRET}\n")
+        agents.kill(node)
+        agents.start_again(node, flags=["--bgp-node-password-key=mesh"])
+        agents.wait(node)
+        until(lambda up=is_up: ("Established" in n1.run(*session).stdout) is up, f"{node.name} alone changes it")  # type: ignore[misc]
+    shown = n1.run("dpctl", "bgp", "config").stdout.partition("protocol bgp node_10_88_1_12 {")[2].partition("\n}")[0]
+    assert 'password "***";' in shown
 
 
 def test_a_link_that_is_lost_takes_its_routes_long_before_the_hold_time(routed: Cluster) -> None:
