@@ -33,8 +33,21 @@ __noinline int nat_put_reverse(const struct packet *p, const struct nat_pair *pa
 	return flow_insert(key, f, BPF_NOEXIST);
 }
 
-/* Ends the flow that stands where the reverse entry is to be, if it is closed. Returns whether it has. */
-__noinline int nat_end_closed(void)
+/*
+ * Is what was found the same flow, of which another node told this one the service that was asked (docs/decisions/0052-forwarding.md)?
+ * That node is gone, or the network spreads its clients anew, and this one goes on by us: it answers as the service either way.
+ */
+static __always_inline bool nat_goes_on(const struct scratch *work)
+{
+	const struct flow *old = &work->found;
+	const struct packet *p = &work->packet;
+
+	return old->flags & FLOW_DSR && old->to_sport == p->dport && old->to_dport == p->sport &&
+	       addr_equal(&old->to_src, &p->dst);
+}
+
+/* Ends the flow that stands where the reverse entry is to be, if it is closed, or goes on as this one. Returns whether it has. */
+__noinline int nat_end_other(void)
 {
 	struct scratch *work = scratch();
 	struct flow_key *key;
@@ -44,18 +57,20 @@ __noinline int nat_end_closed(void)
 		return false;
 	key = &work->half;
 	old = flow_find(key);
-	if (!old || !flow_read(old, key, &work->found) || !flow_is_closed(work, key->protocol) || !ct_delete(work, key))
+	if (!old || !flow_read(old, key, &work->found))
+		return false;
+	if ((!nat_goes_on(work) && !flow_is_closed(work, key->protocol)) || !ct_delete(work, key))
 		return false;
 	cache_void();
 	return true;
 }
 
-/* As nat_put_reverse(), also in the place of a flow that is over. */
+/* As nat_put_reverse(), also in the place of a flow that is over, or that goes on as this one. */
 static __always_inline int nat_store_reverse(const struct packet *p, struct scratch *work)
 {
 	int error = nat_put_reverse(p, &work->pair);
 
-	return error == FLOW_EXISTS && nat_end_closed() ? nat_put_reverse(p, &work->pair) : error;
+	return error == FLOW_EXISTS && nat_end_other() ? nat_put_reverse(p, &work->pair) : error;
 }
 
 /* Takes back what nat_store_reverse() has stored. */
