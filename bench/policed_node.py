@@ -12,7 +12,7 @@ from urllib.request import urlopen
 
 from agent.netlink import netns
 from bench import policed_cluster
-from bench.api_server import ApiServer, running, until
+from bench.api_server import ApiServer, resident_mib, running, until
 from bench.node import Node, agent_on, node_with_pods
 from bench.policed_cluster import Addresses
 from maps import paths
@@ -33,8 +33,7 @@ class Agent:
 
     def resident_mib(self) -> float:
         """What it has in memory."""
-        lines = Path(f"/proc/{self.process}/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
+        return resident_mib(self.process)
 
 
 @contextmanager

@@ -2,7 +2,9 @@
 
 Two nodes and a router of the lab's, each with BIRD. With 1 prefix, and with 10,000 that the router tells beside. Times
 are of the wall clock, which all machines of the lab share: from before a change is written until the router's kernel
-says that its route went, or until the first datagram left that was answered.
+says that its route went, or until the first datagram left that was answered. And what the 10,000 are to a node: the
+time until its kernel has them all, and until it has none again, and the memory of its BIRD and its agent. None of our
+maps has them: the programs ask the kernel.
 ``python bench/routes.py`` prints the numbers as JSON.
 """
 
@@ -10,14 +12,16 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from bench.api_server import resident_mib
 from bench.sets import Result
-from lab import bird, cluster, site, use
+from lab import agents, bird, cluster, site, use
 from lab.addresses import OUTSIDE, ROUTER
 from lab.cluster import Cluster
 from lab.machine import Machine
@@ -189,29 +193,58 @@ def _arrival(asking: Client, tor: Machine) -> float:
     return (left_at - began) * 1e3
 
 
+def _count(node: Machine) -> int:
+    """How many of the many its kernel has."""
+    return node.run("ip", "-6", "route", "show", "proto", "bird", "metric", "90").stdout.count("2001:db8:51:")
+
+
 def _has_many(node: Machine) -> bool:
-    return node.run("ip", "-6", "route", "show", "proto", "bird", "metric", "90").stdout.count("2001:db8:51:") == MANY
+    return _count(node) == MANY
 
 
-def measured(rounds: int = ROUNDS) -> dict[str, list[float]]:
-    """Milliseconds of each change, by what and with how many prefixes."""
-    found = {}
+@dataclass(frozen=True, slots=True)
+class Import:
+    """What so many prefixes are to a node."""
+
+    came_s: float
+    went_s: float
+    mib: Mapping[str, tuple[float, float]]  # resident, of BIRD and of the agent: before, and with them
+
+
+def imported(made: Cluster) -> tuple[float, Mapping[str, tuple[float, float]]]:
+    """Have the router tell them: the seconds until the node's kernel has all, and the memory before and with them."""
+    tor, n1 = made.site.machine(ROUTER), made.site.machine("n1")
+    before = _resident(n1)
+    came_s = _seconds(tor, "enable", lambda: _has_many(n1))
+    time.sleep(2.0)
+    return came_s, {name: (before[name], now) for name, now in _resident(n1).items()}
+
+
+def _seconds(tor: Machine, verb: str, holds: Callable[[], bool]) -> float:
+    began = time.monotonic()
+    bird.ask(tor, verb, "many")
+    until(holds, f"{verb} does not follow")
+    return time.monotonic() - began
+
+
+def _resident(node: Machine) -> dict[str, float]:
+    return {name: resident_mib(node.daemon_process(name) or "none") for name in (bird.DAEMON, agents.DAEMON)}
+
+
+def measured(rounds: int = ROUNDS) -> tuple[dict[str, list[float]], Import]:
+    """Milliseconds of each change, by what and with how many prefixes; and what many are to a node."""
     with routed() as made:
         tor, n1 = made.site.machine(ROUTER), made.site.machine("n1")
         asking = use.idle(made, "asking", "n1")
-        for count in (1, MANY):
-            if count > 1:
-                bird.ask(tor, "enable", "many")
-                until(lambda: _has_many(n1), "they do not come")
-                time.sleep(2.0)
-            found[f"withdrawal, {count}"] = withdrawals(made, rounds)
-            found[f"arrival, {count}"] = arrivals(asking, tor, rounds)
-    return found
+        found = {"withdrawal, 1": withdrawals(made, rounds), "arrival, 1": arrivals(asking, tor, rounds)}
+        came_s, mib = imported(made)
+        found |= {f"withdrawal, {MANY}": withdrawals(made, rounds), f"arrival, {MANY}": arrivals(asking, tor, rounds)}
+        return found, Import(came_s, _seconds(tor, "disable", lambda: _count(n1) == 0), mib)
 
 
 def results(sets: int) -> list[Result]:
     """As ``python -m bench`` prints them."""
-    found = measured(4 * sets)
+    found, many = measured(4 * sets)
     made = []
     for count in (1, MANY):
         beside = f", {count:,} prefixes beside" if count > 1 else ""
@@ -220,8 +253,14 @@ def results(sets: int) -> list[Result]:
             Result(f"an endpoint's end to the withdrawal at a router{beside}", gone, "ms", at_most=WITHDRAWN_MS)
         )
         made.append(Result(f"a prefix's telling to the first packet{beside}", came, "ms"))
+    made.append(Result(f"{MANY:,} prefixes' telling until a node's kernel has them", many.came_s * 1e3, "ms"))
+    made.append(Result(f"{MANY:,} prefixes' withdrawal until it has none", many.went_s * 1e3, "ms"))
+    for name, (before, now) in many.mib.items():
+        made.append(Result(f"resident memory of {name} for {MANY:,} prefixes", now - before, "MiB"))
     return made
 
 
 if __name__ == "__main__":
-    print(json.dumps({name: [round(one, 1) for one in times] for name, times in measured().items()}))
+    times, many = measured()
+    rounded = {name: [round(one, 1) for one in them] for name, them in times.items()}
+    print(json.dumps({**rounded, f"imported, {MANY}": asdict(many)}))
