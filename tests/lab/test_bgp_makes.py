@@ -1,8 +1,7 @@
-"""Routers of other makes, FRR and GoBGP: ECMP by both, a session by IPv6 alone, BFD; and two of the nodes reflect."""
+"""Routers of other makes, FRR and GoBGP: ECMP by both, a session by IPv6 alone, peers at an interface, and BFD."""
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lab import agents, bird, cluster, frr, site, use
+from lab import agents, cluster, frr, site, use
 from lab.addresses import OUTSIDE, ROUTER, pod_cidrs
 from lab.cluster import Cluster
 from lab.machine import Machine
@@ -24,6 +23,8 @@ FAR = "198.51.100.0/24"  # told by both
 HOSTS = tuple(f"198.51.100.{number}" for number in range(1, 17))  # some go by one of them, some by the other
 SECRET, WRONG = "of-frr-and-n1", "of-nobody"
 EVERY_S = 0.005  # between datagrams
+WITHIN_S, TRIES = 0.3, 3  # of BFD with 50 ms three times
+HOLD_S = 10  # and much less than the hold time
 OVER_FRR = f"""
 frr defaults datacenter
 hostname tor
@@ -114,14 +115,6 @@ def say(machine: Machine, *words: str) -> str:
     return machine.run("birdc", "-s", BIRD, *words, check=False).stdout
 
 
-def annotated(routed: Cluster, name: str, **annotations: str) -> None:
-    """A node with annotations of kube-router's."""
-    item = cluster.node_object(routed.site.machine(name))
-    given = {f"kube-router.io/{key.replace('_', '.')}": value for key, value in annotations.items()}
-    with routed.site.alone():
-        routed.manifests.put({**item, "metadata": {**item["metadata"], "annotations": given}})
-
-
 @pytest.fixture(scope="module")
 def routed() -> Iterator[Cluster]:
     """Four nodes on one subnet; FRR between them and the rest, GoBGP on a machine beside them."""
@@ -137,9 +130,6 @@ def routed() -> Iterator[Cluster]:
         tor.run("ip", "-6", "address", "add", "fe80::1/64", "dev", "br0", "nodad")  # FRR speaks IPv6 with one alone
         frr.run(tor, OVER_FRR)
         frr.run_gobgp(beside, OVER_GOBGP)
-        for number in (1, 2):
-            annotated(made, f"n{number}", rr_server="7")
-            annotated(made, f"n{number + 2}", rr_client="7")
         yield made
     finally:
         site.remove(name)
@@ -255,30 +245,14 @@ def test_peers_at_an_interface_find_each_other_two_of_ours_and_one_of_frrs(route
     assert answered(use.idle(routed, "asking3", "n3"), HOSTS[0]) == "tor"
 
 
-def test_two_nodes_reflect_and_one_that_dies_costs_no_route(routed: Cluster) -> None:
-    n2, n4 = routed.site.machine("n2"), routed.site.machine("n4")
-    far = str(pod_cidrs("n3")[0])
-    for reflector in ("node_10_88_0_11", "node_10_88_0_12"):
-        until(lambda of=reflector: of in say(n4, "show", "route", far), f"nothing of {reflector}")  # type: ignore[misc]
-    assert "node_10_88_0_13" not in say(n4, "show", "protocols"), "clients are no peers"
-    n2.stop(bird.DAEMON, signal.SIGKILL)
-    until(lambda: "Established" not in say(n4, "show", "protocols", "node_10_88_0_12"), "n4 does not notice")
-    assert "node_10_88_0_11" in say(n4, "show", "route", far)
-
-
-def test_bfd_moves_numbered_datagrams_to_the_other_router(
-    routed: Cluster, asking: Client, record_property: Any
-) -> None:
-    n1, tor = routed.site.machine("n1"), routed.site.machine(ROUTER)
+def missed(asking: Client, tor: Machine, host: str) -> int:
+    """How many numbered datagrams are lost when FRR's machine hears of its node no more, until GoBGP's answers."""
+    n1, log = asking.machine, asking.machine.home / "numbered.log"
     until(lambda: "status: up" in frr.ask(tor, "show bfd peers").lower(), "BFD does not come up")
     until(lambda: routes(n1, FAR).count("nexthop") == 2, "not two ways")
-    read = f"import urllib.request as u; print(u.urlopen('http://127.0.0.1:{agents.METRICS_PORT}/metrics').read().decode())"
-    told = 'sluiceway_bgp_bfd_up{address="10.88.0.1",peer="BGPPeer frr"} 1.0'
-    until(lambda: told in n1.run(sys.executable, "-c", read).stdout, "no metric of BFD")
-    host = next(one for one in HOSTS if answered(asking, one) == "tor")
+    log.unlink(missing_ok=True)
     argv = [sys.executable, "-I", "-S", "-c", NUMBERED, host, str(PORT), str(EVERY_S), "beside"]
     n1.daemon("numbered", argv, context=asking.context)
-    log = n1.home / "numbered.log"
     until(lambda: "begun" in log.read_text(), "it does not begin")
     # what n1 sends to FRR's machine is lost from here on; what goes through it to others is not
     mac = tor.run("cat", "/sys/class/net/br0/address").stdout.strip()
@@ -292,8 +266,25 @@ def test_bfd_moves_numbered_datagrams_to_the_other_router(
     found = json.loads(log.read_text().splitlines()[-1])
     by = {int(number): who for number, who in found["answers"].items()}
     last, first = max(n for n, who in by.items() if who == "tor"), min(n for n, who in by.items() if who == "beside")
-    record_property("datagrams lost", first - last - 1)
-    print(f"{first - last - 1} of {found['sent']} datagrams were lost, one each {EVERY_S * 1000:.0f} ms")
     assert first > last
-    assert (first - last) * EVERY_S < 10, "the hold time, and not BFD"
+    assert (first - last) * EVERY_S < HOLD_S, "the hold time, and not BFD"
+    return first - last - 1
+
+
+def test_bfd_moves_numbered_datagrams_to_the_other_router_within_300_ms(
+    routed: Cluster, asking: Client, record_property: Any
+) -> None:
+    """At most: a machine that is kept busy may hold BIRD up as long, so it has three tries."""
+    n1, tor = routed.site.machine("n1"), routed.site.machine(ROUTER)
+    until(lambda: "status: up" in frr.ask(tor, "show bfd peers").lower(), "BFD does not come up")
+    read = f"import urllib.request as u; print(u.urlopen('http://127.0.0.1:{agents.METRICS_PORT}/metrics').read().decode())"
+    told = 'sluiceway_bgp_bfd_up{address="10.88.0.1",peer="BGPPeer frr"} 1.0'
+    until(lambda: told in n1.run(sys.executable, "-c", read).stdout, "no metric of BFD")
+    until(lambda: routes(n1, FAR).count("nexthop") == 2, "not two ways")
+    host, lost = next(one for one in HOSTS if answered(asking, one) == "tor"), []
+    while len(lost) < TRIES and not (lost and lost[-1] * EVERY_S < WITHIN_S):
+        lost.append(missed(asking, tor, host))
+    record_property("datagrams lost", lost)
+    print(f"{lost} datagrams were lost, one each {EVERY_S * 1000:.0f} ms")
+    assert lost[-1] * EVERY_S < WITHIN_S
     assert "proto bird" in routes(n1, FAR)
