@@ -281,7 +281,8 @@ def test_bfd_moves_numbered_datagrams_to_the_other_router_within_300_ms(
     told = 'sluiceway_bgp_bfd_up{address="10.88.0.1",peer="BGPPeer frr"} 1.0'
     until(lambda: told in n1.run(sys.executable, "-c", read).stdout, "no metric of BFD")
     until(lambda: routes(n1, FAR).count("nexthop") == 2, "not two ways")
-    host, lost = next(one for one in HOSTS if answered(asking, one) == "tor"), []
+    host = next(one for one in HOSTS if answered(asking, one) == "tor")
+    lost: list[int] = []
     while len(lost) < TRIES and not (lost and lost[-1] * EVERY_S < WITHIN_S):
         lost.append(missed(asking, tor, host))
     record_property("datagrams lost", lost)

@@ -48,6 +48,7 @@ template bgp node {{
   connect delay time 1;
   error wait time 1, 2;
   bfd on;
+  graceful restart on;
   ipv4 {{ import all; export none; }};
   ipv6 {{ import all; export where proto = "many"; }};
 }}
@@ -85,7 +86,7 @@ def tor_of(subnet: int, nodes: list[str], asn: int = bird.TOR_ASN) -> str:
         "asn": asn,
         "bothFamilies": True,
         "nodeSelector": {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": nodes}]},
-        "bfd": {"transmitInterval": BFD, "receiveInterval": BFD},
+        "bfd": {"transmitInterval": BFD, "receiveInterval": BFD, "graceful": not subnet},
         "import": many if asn == bird.TOR_ASN else pods,
     }
     return json.dumps({**KIND, "kind": "BGPPeer", "metadata": {"name": f"tor{subnet}"}, "spec": spec})
@@ -156,22 +157,36 @@ def test_each_of_five_nodes_is_the_peer_of_each_other_one(
     reaches_all(asking, servers)
 
 
+def hears(tor: Machine, node: Machine) -> bool:
+    """Whether the router's BFD hears of a node."""
+    lines = bird.ask(tor, "show", "bfd", "sessions").splitlines()
+    return any(line.startswith(f"{node.addresses[0]} ") and " Up " in line for line in lines)
+
+
+def taken(node: Machine) -> int:
+    """How many of the many a node's kernel has."""
+    return node.run("ip", "-6", "route", "show", "proto", "bird").stdout.count("2001:db8:51:")
+
+
 def test_a_thousand_prefixes_are_taken_and_no_more_than_a_peer_may_tell(routed: Cluster) -> None:
+    """And the death of the router's BIRD, which BFD sees at once, is a restart where the peer says so."""
     tor, n1, n2 = (routed.site.machine(name) for name in (ROUTER, "n1", "n2"))
     host = f"2001:db8:51:{MANY - 1:x}::1"
     tor.run("ip", "address", "add", host, "dev", "lo")
     tor.daemon("echo", [*use.SERVER, str(use.SERVER_PORT)], {"POD_NAME": "tor"})
-
-    def taken(node: Machine) -> int:
-        return node.run("ip", "-6", "route", "show", "proto", "bird").stdout.count("2001:db8:51:")
-
+    far = use.idle(routed, "far", "n1")
     bird.ask(tor, "enable", "many")
     until(lambda: taken(n1) == MANY, "the first subnet's node has not all")
     until(lambda: taken(n2) == LIMIT, "the second one's has not as many as it may")
-    assert use.idle(routed, "far", "n1").ask("tcp", host, use.SERVER_PORT, 2).answers == {"tor": 2}
-    assert "Established" in bird.ask(tor, "show", "protocols", "n2"), "the session stays"
-    bird.ask(tor, "disable", "many")
-    until(lambda: not taken(n1) + taken(n2), "they are not withdrawn")
+    assert far.ask("tcp", host, use.SERVER_PORT, 2).answers == {"tor": 2}
+    for node in (n1, n2):
+        until(lambda at=node: hears(tor, at), f"no BFD with {node.name}")  # type: ignore[misc]
+    tor.stop(bird.DAEMON, signal.SIGKILL)
+    until(lambda: not taken(n2), "the second subnet's nodes keep what they had")
+    assert taken(n1) == MANY
+    assert far.ask("tcp", host, use.SERVER_PORT, 2).answers == {"tor": 2}
+    tor.start_again(bird.DAEMON)  # with none of them
+    until(lambda: not taken(n1), "they are not withdrawn")
 
 
 @contextmanager
