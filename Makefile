@@ -19,6 +19,8 @@ PACKAGES := deploy/build/packages.sh
 EXTRAS := dev
 # of pytest: tests wait more than they work
 WORKERS = $(shell echo $$(($$(nproc) + 1)))
+# agents and tests are hundreds of processes: each would compile all that it imports
+unexport PYTHONDONTWRITEBYTECODE
 PYTHON_SOURCES := agent maps dpctl kubectl_sluiceway lab bench tests deploy
 C_SOURCES = $(shell find $(wildcard bpf maps cni lab bench tests) -name '*.[ch]')
 

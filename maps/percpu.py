@@ -20,6 +20,9 @@ class _Summed(Generic[V]):
         self._one = one
         self._step = (one.SIZE + 7) // 8 * 8
         self._cpus = cpus
+        # of most entries of a map of counters, which is read whole for each scrape
+        self._nothing = bytes(self.SIZE)
+        self._zero = _sum(self.each(self._nothing))
 
     @property
     def SIZE(self) -> int:  # noqa: N802 - as Codec has it
@@ -41,7 +44,7 @@ class _Summed(Generic[V]):
 
     def unpack(self, data: bytes) -> V:
         """The sum."""
-        return _sum(self.each(data))
+        return self._zero if data == self._nothing else _sum(self.each(data))
 
     def unpack_many(self, data: bytes) -> list[V]:
         """The sums of entries end to end."""

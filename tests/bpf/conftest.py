@@ -25,6 +25,21 @@ def node(loaded: Datapath) -> Datapath:
 
 
 @pytest.fixture(scope="session")
+def one_bucket_loaded() -> Iterator[Datapath]:
+    """The programs with a table of one bucket, which a test can fill."""
+    datapath = Datapath.load(sizes={"flows": 1})
+    yield datapath
+    datapath.close()
+
+
+@pytest.fixture
+def one_bucket(one_bucket_loaded: Datapath) -> Datapath:
+    """Such a node, its table still empty."""
+    one_bucket_loaded.reset()
+    return one_bucket_loaded
+
+
+@pytest.fixture(scope="session")
 def runner(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program that runs programs together."""
     made = tmp_path_factory.mktemp("at_once") / "at_once"

@@ -40,6 +40,8 @@ POD, OTHER, NODE, REMOTE, CLIENT = "10.244.1.2", "10.244.1.3", "10.88.0.11", "10
 POD6, OTHER6, NODE6, REMOTE6, CLIENT6 = "fd00::2", "fd00::3", "fd88::11", "fd00:2::9", "2001:db8::7"
 _SLOTS = abi.SLOT_GROUPS * abi.SLOTS_PER_GROUP
 EMPTY_SLOTS = (struct.pack(f"={_SLOTS}I", *range(_SLOTS)), bytes(_SLOTS * abi.FragmentSlot.SIZE), _SLOTS)
+_LOCATIONS = abi.MAPS["locations"].max_entries
+LOCATIONS = struct.pack(f"={_LOCATIONS}I", *range(_LOCATIONS))
 POD_LINK = "fe80::ff:fe00:1"  # of POD_MAC
 VIP, VIP6 = "10.96.0.50", "fd00:10:96::50"
 NODE_PORTS = (30000, 32767)
@@ -204,9 +206,8 @@ class Datapath:
     def forget_locations(self) -> None:
         """Have no CPU remember where addresses were, as when the agent has raised the revision; flows are not told."""
         spec = abi.MAPS["locations"]
-        keys = b"".join(index.to_bytes(4, "little") for index in range(spec.max_entries))
         fd = self.objects["tc_pod"].map_fd(spec.name)
-        mapio.update(fd, keys, bytes(spec.value.SIZE * spec.max_entries), spec.max_entries)
+        mapio.update(fd, LOCATIONS, bytes(spec.value.SIZE * spec.max_entries), spec.max_entries)
 
     def limit(
         self, ifindex: int, *, ingress: int = 0, egress: int = 0, ahead_s: float = 0.0, burst_s: float = 1.0
@@ -314,8 +315,8 @@ class Datapath:
         """Every counter that is not zero."""
         found = {}
         for index, counter in self.tables["counters"].items():
-            place, reason = divmod(index, abi.COUNTER_REASONS)
             if counter.packets:
+                place, reason = divmod(index, abi.COUNTER_REASONS)
                 program, direction = divmod(place, abi.Direction.DIRECTIONS)
                 found[abi.Program(program).name, abi.Direction(direction).name, DropReason(reason).name] = (
                     counter.packets

@@ -630,16 +630,12 @@ def test_while_flows_move_to_other_maps_a_connections_packet_begins_none(ipip: D
 
 
 @FAMILIES
-def test_a_full_table_lets_no_answer_out_as_the_pods(carrier: int, family: Family) -> None:
-    with_one_bucket = Datapath.load({"flows": 1})
-    try:
-        cluster(with_one_bucket, carrier, natively=False)
-        with_one_bucket.fill_flows(0)
-        for inner in (telling(family, datagram()), frame(family.client, family.pod, datagram())):
-            done = with_one_bucket.run("uplink_ingress", wrapped(inner))
-            assert done.reason == DropReason.DROP_CONNTRACK_FULL
-    finally:
-        with_one_bucket.close()
+def test_a_full_table_lets_no_answer_out_as_the_pods(one_bucket: Datapath, carrier: int, family: Family) -> None:
+    cluster(one_bucket, carrier, natively=False)
+    one_bucket.fill_flows(0)
+    for inner in (telling(family, datagram()), frame(family.client, family.pod, datagram())):
+        done = one_bucket.run("uplink_ingress", wrapped(inner))
+        assert done.reason == DropReason.DROP_CONNTRACK_FULL
 
 
 @FAMILIES

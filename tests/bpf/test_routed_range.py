@@ -360,20 +360,16 @@ def test_the_link_has_the_pods_own_addresses_alone(router: Datapath, packet: Pac
 @pytest.mark.parametrize("program", ["uplink_ingress", "pod_egress"])
 @CLIENTS
 def test_a_full_table_takes_no_client_of_another_node_whose_answers_would_be_the_nodes(
-    device: int, behind: str, own: str, remote: str, network: str, program: str
+    device: int, behind: str, own: str, remote: str, network: str, program: str, one_bucket: Datapath
 ) -> None:
     """A pod's own answers to there are not masqueraded, and need no entry."""
     assert device
     assert own
-    node = Datapath.load(sizes={"flows": 1})
-    try:
-        cluster(node, network)
-        node.routed_range(RANGE6 if ":" in behind else RANGE, OTHER_POD_DEVICE)
-        node.fill_flows(0)
-        for dst, reason in (
-            (behind, DropReason.DROP_CONNTRACK_FULL),
-            (OTHER6 if ":" in behind else OTHER, DropReason.DROP_NONE),
-        ):
-            assert node.run(program, frame(remote, dst, syn(dport=81))).reason == reason
-    finally:
-        node.close()
+    cluster(one_bucket, network)
+    one_bucket.routed_range(RANGE6 if ":" in behind else RANGE, OTHER_POD_DEVICE)
+    one_bucket.fill_flows(0)
+    for dst, reason in (
+        (behind, DropReason.DROP_CONNTRACK_FULL),
+        (OTHER6 if ":" in behind else OTHER, DropReason.DROP_NONE),
+    ):
+        assert one_bucket.run(program, frame(remote, dst, syn(dport=81))).reason == reason

@@ -106,48 +106,36 @@ def test_a_node_port_answers_on_the_nodes_address_and_nowhere_else(node: Datapat
     assert addresses(stranger.packet) == (POD, "10.88.0.99")
 
 
-def test_a_full_table_drops_flows_that_need_an_entry_and_carries_those_that_do_not() -> None:
-    node = Datapath.load(sizes={"flows": 1})
-    try:
-        node.fill_flows(1)
-        node.service(VIP, 80, [(OTHER, 8080, True)])
-        full = node.run("pod_ingress", frame(POD, VIP, syn()))
-        assert (full.verdict, full.reason) == (TC_ACT_SHOT, DropReason.DROP_CONNTRACK_FULL)
-        assert node.tables["flows"].count() == abi.FLOW_WAYS - 1
-        plain = node.run("pod_ingress", frame(POD, OTHER, syn()))
-        other = node.run("pod_ingress", frame(POD, OTHER, syn(sport=40001)))
-        assert (plain.verdict, other.verdict) == (TC_ACT_REDIRECT, TC_ACT_REDIRECT)
-    finally:
-        node.close()
+def test_a_full_table_drops_flows_that_need_an_entry_and_carries_those_that_do_not(one_bucket: Datapath) -> None:
+    one_bucket.fill_flows(1)
+    one_bucket.service(VIP, 80, [(OTHER, 8080, True)])
+    full = one_bucket.run("pod_ingress", frame(POD, VIP, syn()))
+    assert (full.verdict, full.reason) == (TC_ACT_SHOT, DropReason.DROP_CONNTRACK_FULL)
+    assert one_bucket.tables["flows"].count() == abi.FLOW_WAYS - 1
+    plain = one_bucket.run("pod_ingress", frame(POD, OTHER, syn()))
+    other = one_bucket.run("pod_ingress", frame(POD, OTHER, syn(sport=40001)))
+    assert (plain.verdict, other.verdict) == (TC_ACT_REDIRECT, TC_ACT_REDIRECT)
 
 
 @pytest.mark.parametrize("flags", [NodeFlag(0), NodeFlag.NODE_MASQUERADE], ids=["plain", "masqueraded"])
 @pytest.mark.parametrize("program", ["uplink_ingress", "pod_egress"])
 @pytest.mark.parametrize(("client", "pod"), [(CLIENT, OTHER), (CLIENT6, OTHER6)], ids=["IPv4", "IPv6"])
 def test_a_full_table_takes_no_client_outside_whose_answers_would_be_masqueraded(
-    client: str, pod: str, program: str, flags: NodeFlag
+    client: str, pod: str, program: str, flags: NodeFlag, one_bucket: Datapath
 ) -> None:
-    node = Datapath.load(sizes={"flows": 1})
-    try:
-        node.node(flags=flags)
-        node.fill_flows(0)
-        for l4 in (syn(dport=81), datagram(dport=81)):
-            done = node.run(program, frame(client, pod, l4))
-            assert (done.reason is DropReason.DROP_CONNTRACK_FULL) == bool(flags)
-    finally:
-        node.close()
+    one_bucket.node(flags=flags)
+    one_bucket.fill_flows(0)
+    for l4 in (syn(dport=81), datagram(dport=81)):
+        done = one_bucket.run(program, frame(client, pod, l4))
+        assert (done.reason is DropReason.DROP_CONNTRACK_FULL) == bool(flags)
 
 
-def test_a_full_table_is_no_lack_of_source_ports() -> None:
-    node = Datapath.load(sizes={"flows": 1})
-    try:
-        node.service(VIP, 80, [(POD, 8080, True)])
-        node.fill_flows(0)
-        full = node.run("pod_ingress", frame(POD, VIP, syn()))
-        assert (full.verdict, full.reason) == (TC_ACT_SHOT, DropReason.DROP_CONNTRACK_FULL)
-        assert node.tables["flows"].count() == abi.FLOW_WAYS
-    finally:
-        node.close()
+def test_a_full_table_is_no_lack_of_source_ports(one_bucket: Datapath) -> None:
+    one_bucket.service(VIP, 80, [(POD, 8080, True)])
+    one_bucket.fill_flows(0)
+    full = one_bucket.run("pod_ingress", frame(POD, VIP, syn()))
+    assert (full.verdict, full.reason) == (TC_ACT_SHOT, DropReason.DROP_CONNTRACK_FULL)
+    assert one_bucket.tables["flows"].count() == abi.FLOW_WAYS
 
 
 def test_a_table_that_names_a_lost_backend_drops_with_its_own_reason(node: Datapath) -> None:
