@@ -3,6 +3,7 @@
 import json
 import subprocess
 import tarfile
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,11 @@ def test_the_key_is_that_of_the_sources(checkout: Path, path: str, is_other: boo
 def test_every_source_of_the_key_reaches_the_builder() -> None:
     passed = {line[1:] for line in (CHECKOUT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     assert set(image.SOURCES) == passed | {"deploy/Dockerfile"}
+
+
+def test_an_image_by_docker_alone_says_the_projects_version() -> None:
+    version = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["version"]
+    assert f"\nARG VERSION={version}\n" in (CHECKOUT / "deploy/Dockerfile").read_text()
 
 
 def test_an_archive_is_described_by_its_manifest(tmp_path: Path) -> None:
