@@ -24,7 +24,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PYTHON_SOURCES := agent maps dpctl kubectl_sluiceway lab bench tests deploy
 C_SOURCES = $(shell find $(wildcard bpf maps cni lab bench tests) -name '*.[ch]')
 
-.PHONY: help setup packages bpffs build cnitool generate check test policy-fuzz disruption demo kernels fastpath cluster cluster-day-one conformance conformance-all bench wheel plugin manifests image image-twice vagrant clean
+.PHONY: help setup packages bpffs build cnitool generate check test policy-fuzz disruption demo kernels fastpath cluster cluster-day-one conformance conformance-all bench wheel plugin manifests image image-twice vagrant vagrant-box clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -169,6 +169,12 @@ vagrant: ## three machines by Vagrant and libvirt, with kubeadm's cluster, the a
 	@[[ -n $$(compgen -G 'dist/sluiceway-*.oci.tar') ]] || $(MAKE) image
 	@$(PACKAGES) vagrant machines
 	cd vagrant && vagrant up --provider libvirt
+
+# Kubernetes is built from its Go modules; what machines are then told is in vagrant/README.md
+vagrant-box: image ## dist/sluiceway-kubernetes.box, for make vagrant where machines reach neither packages nor registries
+	@$(PACKAGES) cluster vagrant box
+	$(PYTHON) -m lab.kubernetes.box build/box
+	vagrant/host/box.sh dist/sluiceway-kubernetes.box build/box
 
 # builds Helm into the user's cache
 manifests: build ## deploy/manifests and the tests' renders, from the chart

@@ -58,6 +58,8 @@ module Machines
     SHIPPED.each do |path|
       node.vm.provision path, type: "file", source: File.join(CHECKOUT, path), destination: "#{THERE}/#{path}"
     end
+    return if ENV["SLUICEWAY_IMAGE"] == "box" # the box has it
+
     Dir[File.join(CHECKOUT, "dist", "sluiceway-*.oci.tar")].each do |archive|
       node.vm.provision "archive", type: "file", source: archive, destination: "#{THERE}/dist/#{File.basename(archive)}"
     end

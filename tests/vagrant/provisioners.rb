@@ -8,7 +8,10 @@ folder, home = ARGV
 environment = Vagrant::Environment.new(cwd: folder, home_path: home)
 machines = environment.machine_names.to_h do |name|
   vm = environment.vagrantfile.machine_config(name, nil, nil)[:config].vm
-  shell = vm.provisioners.select { |each| each.type == :shell }
-  [name, shell.map { |each| [each.name, each.run || "once", each.config.inline.strip] }]
+  steps = vm.provisioners.map do |each|
+    does = each.type == :shell ? each.config.inline.strip : each.config.destination
+    [each.name, each.run || "once", does, each.type]
+  end
+  [name, steps]
 end
 puts JSON.generate(machines)

@@ -32,8 +32,9 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(tree: Path, command: Sequence[str | Path], provider: str) -> subprocess.CompletedProcess[str]:
+def run(tree: Path, command: Sequence[str | Path], provider: str, **more: str) -> subprocess.CompletedProcess[str]:
     environment = {
+        **more,
         "PATH": f"{tree}/bin:{os.environ['PATH']}",
         "HOME": str(tree),
         "VAGRANT_HOME": f"{tree}/home",
@@ -74,14 +75,17 @@ def test_an_option_that_the_provider_has_not_is_refused(tree: Path, provider: st
     assert (done.returncode, "nonsense" in done.stderr) == (1, True)
 
 
-Steps = list[tuple[str, str, str]]  # the name, when it runs, and the command
+Steps = list[tuple[str, str, str]]  # the name, when it runs, and the command or where a file goes
 
 
-def provisioners(tree: Path, folder: str) -> dict[str, Steps]:
-    """Machines in the order of their start, each with its steps."""
-    done = run(tree, ["ruby", HERE / "provisioners.rb", tree / folder, tree / "home"], "libvirt")
+def provisioners(tree: Path, folder: str, kind: str = "shell", **environment: str) -> dict[str, Steps]:
+    """Machines in the order of their start, each with its steps of one kind."""
+    done = run(tree, ["ruby", HERE / "provisioners.rb", tree / folder, tree / "home"], "libvirt", **environment)
     assert done.returncode == 0, done.stderr
-    return {name: [(step[0], step[1], step[2]) for step in steps] for name, steps in json.loads(done.stdout).items()}
+    return {
+        name: [(step[0], step[1], step[2]) for step in steps if step[3] == kind]
+        for name, steps in json.loads(done.stdout).items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +116,18 @@ def test_functions_are_made_at_each_start_and_before_the_cluster(sriov: dict[str
     for steps in sriov.values():
         assert [name for name, _, _ in steps].index("sriov") == 1
         assert names(steps, "always") == ["sriov"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "is_shipped"),
+    [
+        pytest.param({}, True, id="as an archive, unless told"),
+        pytest.param({"SLUICEWAY_IMAGE": "box"}, False, id="not where the box has it"),
+    ],
+)
+def test_the_image_is_shipped(tree: Path, environment: dict[str, str], is_shipped: bool) -> None:  # noqa: FBT001
+    for steps in provisioners(tree, MAIN, "file", **environment).values():
+        assert [name for name, _, _ in steps] == ["vagrant/provision", "deploy/manifests", *["archive"] * is_shipped]
 
 
 def test_all_machines_have_one_token_and_it_stays(tree: Path, main: dict[str, Steps]) -> None:

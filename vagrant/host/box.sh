@@ -1,12 +1,16 @@
 #!/bin/bash
 # Bakes a box for libvirt from Debian 12's packages, with the kernel that has igb: for hosts that reach no Vagrant Cloud.
-#   box.sh FILE        as root; then: vagrant box add --name sluiceway/bookworm FILE, and SLUICEWAY_BOX=sluiceway/bookworm
+#   box.sh FILE [FOLDER]    as root; then: vagrant box add --name sluiceway/bookworm FILE, and SLUICEWAY_BOX=sluiceway/bookworm
+#
+# FOLDER is what `python -m lab.kubernetes.box FOLDER` wrote: Kubernetes' programs, and images that machines then need not
+# pull; the agent's is baked in beside them where `make image` has left it.
 #
 # Needs mmdebstrap, extlinux, syslinux-common, e2fsprogs, qemu-utils, vagrant (for the key that its machines are reached
-# by first), and a loop device. The folder of temporary files, TMPDIR, has to hold 3 GB.
+# by first), and a loop device. The folder of temporary files, TMPDIR, has to hold 3 GB, and 7 with images.
 set -euo pipefail
-(($# == 1)) || { echo "usage: box.sh FILE" >&2; exit 2; }
-box=$(realpath -m "$1")
+(($# == 1 || $# == 2)) || { echo "usage: box.sh FILE [FOLDER]" >&2; exit 2; }
+box=$(realpath -m "$1") kubernetes=${2:-}
+checkout=$(realpath "$(dirname "$0")/../..")
 size=20G offset=1048576 # the disk, sparse, and where its one partition begins, in octets
 keys=$(find / -xdev -path '*/keys/vagrant.pub' -print -quit 2>/dev/null)
 [[ -n $keys ]] || { echo "box.sh: no keys/vagrant.pub of the vagrant package" >&2; exit 1; }
@@ -16,6 +20,7 @@ root=$work/root
 
 packages=(systemd systemd-sysv systemd-resolved udev dbus openssh-server sudo rsync ca-certificates netbase
 	iproute2 iputils-ping kmod procps ethtool pciutils linux-image-amd64 containerd curl)
+[[ -z $kubernetes ]] || packages+=(containernetworking-plugins)
 mmdebstrap --quiet --variant=minbase --include="$(IFS=,; echo "${packages[*]}")" \
 	--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
 	--dpkgopt='path-exclude=/usr/share/locale/*' bookworm "$root"
@@ -49,6 +54,38 @@ LABEL linux
   INITRD /initrd.img
   APPEND root=LABEL=root rw console=ttyS0 intel_iommu=on iommu=pt quiet
 END
+
+# what containerd has of images is the same on every machine, so that none unpacks them again
+import_images() {
+	local archive name daemon
+	mount -t proc proc "$root/proc"
+	mount -t tmpfs run "$root/run"
+	chroot "$root" containerd --log-level error &
+	daemon=$!
+	until chroot "$root" ctr version >/dev/null 2>&1; do
+		kill -0 "$daemon"
+		sleep 0.2
+	done
+	for archive in "$kubernetes"/images/*.tar; do
+		chroot "$root" ctr --namespace k8s.io images import - <"$archive"
+	done
+	for archive in "$checkout"/dist/sluiceway-*.oci.tar; do
+		name=$(basename "$archive" .oci.tar)
+		chroot "$root" ctr --namespace k8s.io images import --index-name "docker.io/library/${name%-*}:${name##*-}" - <"$archive"
+	done
+	kill "$daemon"
+	wait "$daemon" || true
+}
+
+if [[ -n $kubernetes ]]; then
+	cp -rL "$kubernetes/root/." "$root"
+	# containerd 1.6 calls it for each pod, and Kubernetes' packages have it there
+	install -D "$root/usr/lib/cni/loopback" "$root/opt/cni/bin/loopback"
+	chroot "$root" systemctl --quiet enable kubelet
+	export root kubernetes checkout
+	export -f import_images
+	unshare --mount --pid --fork --kill-child bash -euo pipefail -O nullglob -c import_images
+fi
 
 # extlinux reads neither 64-bit block numbers nor checksummed metadata
 truncate -s "$size" "$work/disk"

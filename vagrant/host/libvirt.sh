@@ -3,7 +3,7 @@
 #   libvirt.sh FOLDER COMMAND...     as root; needs mmdebstrap, and makes the chroot in FOLDER where there is none
 #
 # The checkout and FOLDER/shared are at the paths that they have outside; Vagrant's home is in the latter. The network is one
-# without a way out, so that nothing of libvirt's is seen by the host: machines there install no packages. All of it, machines
+# without a way out, so that nothing of libvirt's is seen by the host: machines there install no packages, and have what their box has. All of it, machines
 # included, ends with the command: `libvirt.sh FOLDER bash` is for who wants to look around.
 set -euo pipefail
 (($# >= 2)) || { echo "usage: libvirt.sh FOLDER COMMAND..." >&2; exit 2; }
@@ -69,5 +69,6 @@ exec unshare --mount --net --pid --uts --fork --kill-child bash -c '
 	exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM="${TERM:-dumb}" LANG=C.UTF-8 \
 		VAGRANT_HOME="$folder/shared/home" VAGRANT_CHECKPOINT_DISABLE=1 VAGRANT_DEFAULT_PROVIDER=libvirt \
 		LIBVIRT_DRIVER="${LIBVIRT_DRIVER:-kvm}" SLUICEWAY_BOX="${SLUICEWAY_BOX:-debian/bookworm64}" \
+		SLUICEWAY_IMAGE="${SLUICEWAY_IMAGE:-}" \
 		chroot "$root" /start "$@"
 ' bash "$PWD" "$@"
