@@ -27,6 +27,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 PACKAGES = CHECKOUT / "deploy/build/packages.txt"
 RELEASE = "bookworm"
 MERGED = "usr-is-merged"  # from the start: usrmerge, which would do it later, brings 50 MB of Perl
+BUILDERS = ("etc/hostname", "etc/resolv.conf")  # mmdebstrap leaves this machine's; containers have their own
 NAME = "sluiceway"
 BASES = {"BASE": ("run",), "BUILD_BASE": ("build", "clang")}  # build arguments, and groups of packages.txt
 SOURCES = (  # as .dockerignore lets them through
@@ -170,7 +171,7 @@ def _base(buildah: Buildah, groups: Iterable[str], epoch: str) -> str:
     """The name of a Debian with these groups' packages, made where the storage has none of this list."""
     lines = [line.split() for line in PACKAGES.read_text().splitlines()]
     packages = [line[1] for line in lines if line and line[0] in groups]
-    recipe = [RELEASE, *packages, MERGED]
+    recipe = [RELEASE, *packages, MERGED, *BUILDERS]
     name = f"localhost/{NAME}-base:{hashlib.sha256(' '.join(recipe).encode()).hexdigest()[:16]}"
     if buildah("images", "--quiet", "--filter", f"reference={name}"):
         return name
@@ -180,6 +181,8 @@ def _base(buildah: Buildah, groups: Iterable[str], epoch: str) -> str:
     options += [f"--include={MERGED}", "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr"]
     environment = {**os.environ, "SOURCE_DATE_EPOCH": epoch}
     subprocess.run(["mmdebstrap", *options, RELEASE, root], env=environment, check=True)
+    for path in BUILDERS:
+        Path(root, path).unlink(missing_ok=True)
     buildah("commit", "--quiet", "--rm", container, name)
     return name
 

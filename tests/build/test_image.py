@@ -47,6 +47,22 @@ def test_every_source_of_the_key_reaches_the_builder() -> None:
     assert set(image.SOURCES) == passed | {"deploy/Dockerfile"}
 
 
+def test_the_builders_name_and_resolver_are_in_no_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "etc").mkdir()
+
+    def debian(*_: object, **__: object) -> None:
+        for name in ("hostname", "resolv.conf", "passwd"):
+            (tmp_path / "etc" / name).touch()
+
+    class Buildah(image.Buildah):
+        def __call__(self, *arguments: str) -> str:
+            return str(tmp_path) if arguments[0] == "mount" else ""
+
+    monkeypatch.setattr(subprocess, "run", debian)
+    image._base(Buildah(tmp_path), ("run",), "0")  # noqa: SLF001
+    assert [path.name for path in (tmp_path / "etc").iterdir()] == ["passwd"]
+
+
 def test_an_image_by_docker_alone_says_the_projects_version() -> None:
     version = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["version"]
     assert f"\nARG VERSION={version}\n" in (CHECKOUT / "deploy/Dockerfile").read_text()
