@@ -16,6 +16,7 @@ from agent.cni.commands import Cni
 from agent.cni.hot_plug import HotPlug
 from agent.cni.in_process import InProcess
 from agent.cni.interfaces import OwnInterfaces
+from agent.cni.ipam_commands import IpamInProcess
 from agent.cni.networks import PodNetworks
 from agent.cni.socket import CniSocket
 from agent.cni.vf_commands import VfCommands
@@ -72,6 +73,7 @@ from agent.serve.bgp_report import BgpReporter
 from agent.serve.flow_shares import FlowShares
 from agent.serve.health_ports import Health, HealthPorts, HealthPortsPart, is_eligible
 from agent.serve.http import HttpServer
+from agent.serve.ip_pool_report import IpPoolReporter
 from agent.serve.metrics import Metrics, WatchUse
 from agent.serve.policy_report import PolicyReporter
 from agent.serve.report import Reporter
@@ -90,6 +92,7 @@ if TYPE_CHECKING:
     from agent.announce.announcer import Announcer
     from agent.bgp.keeper import Keeper
     from agent.bgp.peer_status import PeerStatusWriter
+    from agent.ipam.block_keeper import BlockKeeper
     from agent.ipam.lb_allocator import Allocator
     from agent.kube.network_status import NetworkStatusWriter
     from agent.kube.servers import Servers
@@ -130,6 +133,8 @@ class Parts:
     policy_reporter: PolicyReporter
     announce_reporter: AnnounceReporter
     bgp_reporter: BgpReporter
+    ip_pool_reporter: IpPoolReporter | None  # where pods have addresses of pools
+    keeper: "BlockKeeper | None"  # where this node claims blocks of pools
     allocator: "Allocator | None"  # where this node takes part in allocating load balancers' addresses
 
     bgp: "Keeper | None"  # where this node speaks BGP
@@ -228,6 +233,7 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
         announced.append(announcer.announce)
     offers: tuple[OnCluster, ...] = (loop.offer, *((allocator.offer,) if allocator else ()))
     ipam = Ipam(lambda: node_view.pod_cidrs(options, mirror))
+    pooled = network_parts.pools(options, prepared, mirror, ipam, threads)
     veths = PodVeths(lambda: node_view.pod_mtus(options, mirror, loop), _before_up(kernel), options.mtu, afxdp)
     others = ChainedVeths(kernel.hooks)
     journal = Journal(options.state_dir / ATTACHMENTS, boot_id())
@@ -236,6 +242,7 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
     known = KnownAttachments()
     served = Pods(
         known=known,
+        pools=pooled.choice,
         unsynced=partial(_unsynced, loop, mirror, cluster),
         loop=loop,
         journal=journal,
@@ -247,7 +254,7 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
             options.cni_state_dir, lambda: node_view.imported_cidrs(options, mirror), ipam, node_view.device_names
         ),
     )
-    vfs = network_parts.vfs(options, VfGuards(known, loop, on_vfs))
+    vfs = network_parts.vfs(options, VfGuards(known, loop, on_vfs), IpamInProcess(pooled.ipams))
     own = OwnInterfaces(served, ipam, (veths.faults, check), VfCommands(vfs), is_chained=is_chained)
     networks, plug = network_parts.networks(options, mirror, served, InProcess(own))
     source = network_parts.source(options, prepared, mirror)
@@ -257,7 +264,7 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
     )
     pod_networks = PodNetworks(networks, source, boot_id(), (tell, hot_plug.wake))
     offers = (*offers, hot_plug.offer)
-    cni = Cni(served, pod_networks, ipam, own, VfCommands(vfs), is_chained=is_chained)
+    cni = Cni(served, pod_networks, pooled.addresses, own, VfCommands(vfs), ipams=pooled.ipams, is_chained=is_chained)
     earlier = EarlierPods(
         served,
         others,
@@ -269,7 +276,7 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
     shares = FlowShares(kernel.move.new.maps, options.node_name, cni.attachments)
     metrics.read_from(
         replace(
-            telemetry.sources(kernel.move.new, loop, watches, lambda: len(cni.attachments()), ipam.free),
+            telemetry.sources(kernel.move.new, loop, watches, lambda: len(cni.attachments()), pooled.addresses.free),
             afxdp=lambda: afxdp_uses(afxdp.programs, cni.attachments()),
             xdp=lambda: telemetry.xdp_uses(loop, kernel.xdp.attached()),
             allocator=lambda: allocator.use if allocator else None,
@@ -305,8 +312,10 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
         reporter=Reporter(options.run_dir, options.pin_root),
         policy_reporter=PolicyReporter(options.run_dir, options.pin_root),
         bgp_reporter=BgpReporter(options.run_dir),
+        ip_pool_reporter=_pools_told(options, pooled),
         announce_reporter=AnnounceReporter(options.run_dir, options.pin_root, settings),
         allocator=allocator,
+        keeper=pooled.keeper,
         announcer=announcer,
         bgp=bgp,
         bgp_status=api_parts.bgp_status(options, prepared, threads),
@@ -321,6 +330,11 @@ def _replacement(options: Options, ready: Callable[[], str], threads: Threads) -
     if not options.replace_kube_proxy:
         return None
     return Replacement(options.node_name, options.node_port_range, lambda: not ready(), threads)
+
+
+def _pools_told(options: Options, pooled: network_parts.PoolParts) -> IpPoolReporter | None:
+    """Who tells dpctl of pools."""
+    return IpPoolReporter(options.run_dir, options.node_name, pooled.addresses) if options.ip_pools else None
 
 
 def _offer(cluster: Cluster, offers: Iterable[OnCluster]) -> None:

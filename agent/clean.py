@@ -28,13 +28,14 @@ from agent.network_parts import plugins, vfs
 from agent.options.config import Options
 from agent.pods.delegate import Delegates
 from agent.pods.errors import NetworkFailed
+from agent.pods.ip_leases import FOLDER as LEASES
 from agent.pods.known import KnownAttachments
 from agent.pods.network_record import FOLDER as NETWORKS
 from agent.pods.network_record import NetworkRecords
 from agent.pods.networks import Networks
 from agent.pods.veth import PodVeths
 from agent.pods.vf_guards import VfGuards
-from agent.serve import announce_report, bgp_report, policy_report, report, report_file
+from agent.serve import announce_report, bgp_report, ip_pool_report, policy_report, report, report_file
 from maps.pins import PinRoot
 
 log = logger(__name__)
@@ -60,10 +61,12 @@ def clean(options: Options) -> None:
         cleanup(options, pins, Routes(), TunnelDevice(netlink, Sysctls(options.state_dir)))
     leave(options.run_dir)
     shutil.rmtree(options.state_dir / ATTACHMENTS, ignore_errors=True)
+    shutil.rmtree(options.state_dir / LEASES, ignore_errors=True)
     (options.run_dir / cni_socket.SOCKET).unlink(missing_ok=True)
     shutil.rmtree(options.run_dir / intents.INTENTS, ignore_errors=True)
     shutil.rmtree(options.run_dir / afxdp.FOLDER, ignore_errors=True)
-    report_file.remove(options.run_dir, (report.FILE, policy_report.FILE, announce_report.FILE, bgp_report.FILE))
+    told = (report, policy_report, announce_report, bgp_report, ip_pool_report)
+    report_file.remove(options.run_dir, tuple(each.FILE for each in told))
     _remove_objects(options.cache_dir)
     _remove_if_empty((options.state_dir, options.run_dir, options.cache_dir))
     log.info("node is clean", was_there=not is_new)

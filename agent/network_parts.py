@@ -1,13 +1,18 @@
 """The parts that give pods further networks, made of the options: plugins, records, and who knows what pods ask for."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.cni.ipam_commands import IpamCommands
 from agent.cni.network_source import NetworkSource
+from agent.cni.socket import SOCKET
 from agent.compile.network import Devices
+from agent.ipam.pool import Ipam
+from agent.ipam.pool_addresses import Claims, FixedBlocks, PoolAddresses
 from agent.kernel.device.pci import PciBus
 from agent.kernel.device.sriov import SriovCard
 from agent.model.address import Network
@@ -18,6 +23,8 @@ from agent.options.mounts import HOST_ROOT
 from agent.pods.attachments import boot_id
 from agent.pods.delegate import Delegates, OwnPlugin
 from agent.pods.errors import NotSynced
+from agent.pods.ip_leases import FOLDER as LEASES
+from agent.pods.ip_leases import IpLeases
 from agent.pods.network_plug import NetworkPlug, devices_in
 from agent.pods.network_record import FOLDER, NetworkRecords, NetworkSet
 from agent.pods.network_routes import PodRoutes
@@ -25,6 +32,7 @@ from agent.pods.networks import Networks, is_alive
 from agent.pods.plugin import Plugins
 from agent.pods.pod_devices import Unanswered, devices_of
 from agent.pods.pods import Pods
+from agent.pods.pool_choice import PoolChoice
 from agent.pods.vf_files import VfFiles
 from agent.pods.vf_guards import VfGuards
 from agent.pods.vf_ipam import VfIpam
@@ -35,19 +43,63 @@ from agent.threads import Threads
 from agent.watch.mirror import Mirror
 
 if TYPE_CHECKING:
+    from agent.ipam.block_keeper import BlockKeeper
     from agent.kube.network_status import NetworkStatusWriter
 
 
 def plugins(options: Options) -> Plugins:
     """The node's CNI plugins."""
-    return Plugins(options.cni_bin_dir, _root())
+    return Plugins(options.cni_bin_dir, _root(), options.run_dir / SOCKET)
 
 
-def vfs(options: Options, guards: VfGuards) -> Vfs:
-    """The VFs that pods are given; *guards* have programs on those that are network devices."""
+@dataclass(frozen=True, slots=True)
+class PoolParts:
+    """What gives pods addresses, of IPPools too where there are some."""
+
+    addresses: PoolAddresses
+    choice: PoolChoice | None  # None: there are none
+    ipams: IpamCommands
+    keeper: "BlockKeeper | None"  # where there is an API server to claim blocks at
+
+
+def pools(options: Options, prepared: Prepared, mirror: Mirror, ipam: Ipam, threads: Threads) -> PoolParts:
+    """The addresses of pods; *ipam* has the books of the cluster's network."""
+    node, cluster = options.node_name, lambda: mirror.cluster
+    claims: Claims = FixedBlocks()
+    keep: Callable[[PoolAddresses], BlockKeeper] | None = None
+    if options.ip_pools and prepared.client is not None:
+        from agent.ipam import block_claims, block_keeper  # noqa: PLC0415  imported as the client of the API server is
+
+        services = options.service_cidrs
+        claims = made = block_claims.BlockClaims(prepared.client, node, cluster, services)
+        keep = partial(
+            block_keeper.BlockKeeper,
+            node,
+            cluster,
+            claims=made,
+            threads=threads,
+            report=partial(mirror.report, block_keeper.WATCH),
+            services=services,
+        )
+    addresses = PoolAddresses(ipam, node, cluster, claims)
+    choice = PoolChoice(addresses, node, cluster, waits=prepared.client is not None)
+    leases = IpLeases(options.state_dir / LEASES, boot_id(), addresses, choice) if options.ip_pools else None
+    return PoolParts(
+        addresses,
+        choice if options.ip_pools else None,
+        IpamCommands(leases),
+        keep(addresses) if keep is not None else None,
+    )
+
+
+def vfs(options: Options, guards: VfGuards, ipam: OwnPlugin | None = None) -> Vfs:
+    """The VFs that pods are given; *guards* have programs on those that are network devices.
+
+    *ipam* gives addresses of pools; without it nobody knows of any.
+    """
     card = SriovCard(PciBus(_root() or Path("/")))
     files = VfFiles(options.run_dir, _root())
-    return Vfs(card, VfJournal(options.state_dir, boot_id()), VfIpam(plugins(options)), files, guards=guards)
+    return Vfs(card, VfJournal(options.state_dir, boot_id()), VfIpam(plugins(options), ipam), files, guards=guards)
 
 
 def networks(options: Options, mirror: Mirror, pods: Pods, own: OwnPlugin) -> tuple[Networks, NetworkPlug]:
@@ -64,7 +116,7 @@ def _cluster_ranges(options: Options, mirror: Mirror) -> Iterator[Network]:
     """The ranges of the cluster as it is now: of services, and of each node and its pods."""
     yield from options.service_cidrs
     for node in mirror.cluster.nodes.values():
-        yield from node.pod_cidrs
+        yield from node.pod_ranges
         yield from (ip_network(address) for address in node.internal_ips)
 
 

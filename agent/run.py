@@ -84,6 +84,8 @@ def _begin(parts: Parts) -> None:
     if parts.servers:
         parts.servers.start()
     parts.sources.start()
+    if parts.keeper:
+        parts.keeper.start()
     if parts.allocator:
         parts.allocator.start()
     if parts.announcer:
@@ -110,6 +112,8 @@ def _follow(parts: Parts, stopping: Event) -> None:
         parts.policy_reporter.report(parts.loop.desired())
         parts.announce_reporter.report(parts.mirror.cluster)
         parts.bgp_reporter.report(parts.loop.desired().bgp.router)
+        if parts.ip_pool_reporter:
+            parts.ip_pool_reporter.report(parts.mirror.cluster)
         if parts.bgp_status and parts.bgp:
             parts.bgp_status.look(parts.mirror.cluster, parts.bgp.state)
         parts.sources.tell(status.problems)
@@ -156,6 +160,8 @@ def _end(parts: Parts) -> None:
     parts.cni_socket.stop()
     if parts.replacement:
         parts.replacement.stop()
+    if parts.keeper:
+        parts.keeper.stop()
     if parts.allocator:
         parts.allocator.stop()
     if parts.announcer:

@@ -23,6 +23,8 @@ from dpctl.drops import DropFilter, drop_table, follow
 from dpctl.endpoint import endpoint_table
 from dpctl.explain import reasons
 from dpctl.flow_share import top_table
+from dpctl.ip_pool import block_table
+from dpctl.ip_pool import pool_table as ip_pools_of
 from dpctl.names import Names
 from dpctl.network import network
 from dpctl.output import Table, json_lines, json_rows
@@ -219,6 +221,27 @@ def lb_pool() -> None:
 def lb_pool_list(pin_root: Path | None, run_dir: Path, output: str) -> None:
     """The pools, on the node that gives their addresses."""
     show([pool_table(find_root(pin_root), run_dir)], output)
+
+
+@app.group("ip-pool")
+def ip_pool() -> None:
+    """Pools of pods' addresses."""
+
+
+@ip_pool.command("list")
+@run_dir_option
+@output_option
+def ip_pool_list(run_dir: Path, output: str) -> None:
+    """The pools, as this node's agent knows them."""
+    show([ip_pools_of(run_dir)], output)
+
+
+@ip_pool.command("blocks")
+@run_dir_option
+@output_option
+def ip_pool_blocks(run_dir: Path, output: str) -> None:
+    """The blocks that this node has, and how many of their addresses pods have."""
+    show([block_table(run_dir)], output)
 
 
 @app.group()

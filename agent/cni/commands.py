@@ -4,16 +4,16 @@ Stands between the socket (``socket``), which hands over a request's bytes, and 
 """
 
 from collections.abc import Mapping
-from typing import assert_never
+from typing import Protocol, assert_never
 
 from agent.cni import result as cni_result
 from agent.cni.error import CniError, Code, refused
 from agent.cni.interfaces import OwnInterfaces
+from agent.cni.ipam_commands import IpamCommands, is_ipam
 from agent.cni.networks import PodNetworks
 from agent.cni.request import Command, Request, parse, requested_version
 from agent.cni.vf_commands import VfCommands
 from agent.compile.network import PodInterfaces
-from agent.ipam.pool import Ipam
 from agent.log import logger
 from agent.model.attachment import Attachment
 from agent.pods.errors import NotSynced, PodRefused
@@ -23,6 +23,13 @@ from agent.pods.vfs import TROUBLES
 log = logger(__name__)
 
 
+class Addressing(Protocol):
+    """``ipam.pool.Ipam`` or ``ipam.pool_addresses.PoolAddresses``, as far as it is asked here."""
+
+    def trouble(self) -> str:
+        """Why no pod would be given an address now; empty when some would."""
+
+
 class Cni:
     """The commands of one node; :meth:`answer` is called from a thread per request."""
 
@@ -30,13 +37,14 @@ class Cni:
         self,
         pods: Pods,
         networks: PodNetworks,
-        ipam: Ipam,
+        ipam: Addressing,
         own: OwnInterfaces,
         vfs: VfCommands,
         *,
+        ipams: IpamCommands | None = None,
         is_chained: bool = False,
     ) -> None:
-        """*networks* are pods' further ones.
+        """*networks* are pods' further ones, *ipams* what other plugins ask us for.
 
         *is_chained*: other plugins make the interfaces and give the addresses, but for VFs.
         """
@@ -46,10 +54,12 @@ class Cni:
         self._networks = networks
         self._ipam = ipam
         self._is_chained = is_chained
+        self._ipams = ipams or IpamCommands(None)
 
     def restore(self) -> tuple[Attachment, ...]:
         """As ``Pods.restore``; VFs of pods that are gone come home."""
         found = self._pods.restore()
+        self._ipams.restore()
         found += self._vfs.restore()  # behind those whose slots these are not to have
         self._networks.restore()
         return found
@@ -61,6 +71,7 @@ class Cni:
     def collect(self) -> None:
         """As ``Pods.collect``; VFs of pods that are gone come home."""
         self._vfs.collect_dead()
+        self._ipams.collect_dead()
         self._pods.collect()
 
     def answer(self, environment: Mapping[str, str], stdin: bytes) -> tuple[int, bytes]:
@@ -92,6 +103,8 @@ class Cni:
             raise CniError(Code.INTERNAL, f"{command} broke: {error!r}") from error
 
     def _run(self, request: Request) -> bytes:
+        if is_ipam(request):
+            return self._run_ipam(request)
         match request.command:
             case Command.ADD:
                 return self._add(request)
@@ -104,6 +117,28 @@ class Cni:
             case Command.STATUS:
                 if not request.is_vf:  # what a VF needs is its own, and looked at by ADD
                     self._status()
+            case Command.VERSION:
+                return cni_result.versions()
+            case _:
+                assert_never(request.command)
+        return b""
+
+    def _run_ipam(self, request: Request) -> bytes:
+        """What another plugin asks for: addresses, and nothing of an interface."""
+        match request.command:
+            case Command.ADD:
+                if trouble := self._pods.trouble(SYNC_WAIT_S):
+                    raise NotSynced(trouble)
+                return self._ipams.add(request)
+            case Command.DEL:
+                self._ipams.delete(request)
+            case Command.CHECK:
+                self._ipams.check(request)
+            case Command.GC:
+                if problems := tuple(self._ipams.collect(request)):
+                    raise CniError(Code.INCOMPLETE, "not everything could be cleaned up", "; ".join(problems))
+            case Command.STATUS:
+                self._ipams.status()
             case Command.VERSION:
                 return cni_result.versions()
             case _:

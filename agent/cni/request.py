@@ -108,6 +108,8 @@ class Request:
             egress_limit=self.asked.egress,
             asked_at_ns=self.asked_at_ns,
             afxdp=self.afxdp,
+            pool=_pool(self.config) if self.kind and not self.is_vf else "",
+            annotations=self.asked.annotations,
             is_further=self.is_further,
         )
 
@@ -210,6 +212,12 @@ def _mapping(config: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
     if value is not None and not isinstance(value, dict):
         raise CniError(Code.CONFIG, f"{key}: {value!r} is no object")
     return value
+
+
+def _pool(config: Mapping[str, Any]) -> str:
+    """The pools that a definition of ours names for its addresses."""
+    ipam = config.get("ipam")
+    return str(ipam.get("pool") or "") if isinstance(ipam, dict) else ""
 
 
 def _kind(config: Mapping[str, Any]) -> str:

@@ -41,16 +41,16 @@ def leaves(node: Node, settings: BgpSettings) -> bool:
 
 def own_prefixes(node: Node, settings: BgpSettings, found: Prefixes) -> OwnPrefixes:
     """What this node has to tell now."""
-    wide = tuple(one for one in settings.aggregates if any(is_within(cidr, one) for cidr in node.pod_cidrs))
+    wide = tuple(one for one in settings.aggregates if any(is_within(cidr, one) for cidr in node.pod_ranges))
     pods: list[Told] = []
     unmarked: dict[Network, str] = {}
-    for network in (*node.pod_cidrs, *wide):
+    for network in (*node.pod_ranges, *wide):
         try:
             pods.append(marked(network, NO_MARKS, settings))
         except Unresolved as error:
             pods.append(Told(network))
             unmarked[network] = str(error)
-    count = len(node.pod_cidrs)
+    count = len(node.pod_ranges)
     is_gone = leaves(node, settings)
     aggregates = {one.network: one for one in (() if is_gone else found.aggregates)}
     aggregates |= {one.network: one for one in pods[count:] if one.network not in unmarked}

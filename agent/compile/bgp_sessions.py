@@ -91,7 +91,7 @@ class Making:
         return tuple(cidr for name, node in sorted(self.cluster.nodes.items()) for cidr in self._pods_of(name, node))
 
     def _pods_of(self, name: str, node: Node) -> tuple[Network, ...]:
-        return node.pod_cidrs if name != self.node.name else ()
+        return node.pod_ranges if name != self.node.name else ()
 
     # ---- other nodes ------------------------------------------------------------------------------------------
 
@@ -128,7 +128,7 @@ class Making:
     def _node_session(self, node: Node, said: NodeBgp, theirs: BgpSettings, remote: Address, local: Address) -> Session:
         asn = said.asn or theirs.asn
         # a reflector tells of other nodes' ranges too
-        cidrs = self._cluster_pods() if said.server else node.pod_cidrs
+        cidrs = self._cluster_pods() if said.server else node.pod_ranges
         return Session(
             name=_name(NODE, remote),
             about=f"Node {node.name}",

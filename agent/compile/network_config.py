@@ -18,6 +18,8 @@ from agent.model.vf import VfKind
 VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 UNSAID = "0.1.0"  # what a configuration without cniVersion means
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
+POOL = re.compile(r" *[a-z0-9]([-a-z0-9.]*[a-z0-9])? *")  # an object's name, a DNS subdomain
+OUR_IPAM = frozenset({"type", "pool", "routes", "socket"})  # keys of ipam where it is ours
 OWN_VERSIONS = VERSIONS[3:]  # that our plugin speaks
 VETH_HEEDS = frozenset({"ips", "mac", "portMappings", "bandwidth"})  # capabilities of our kinds, declared or not
 VF_HEEDS = frozenset({"deviceID", DEVICE_INFO_FILE})  # an address is the definition's to allow
@@ -108,8 +110,9 @@ def _own_kind(one: Mapping[str, Any], where: str) -> str:
     if kind not in ("", *OUR_KINDS):
         raise NetworkRefused(f"{where}.kind", f"{kind!r} is none of {', '.join(OUR_KINDS)}")
     is_vf = kind in frozenset(VfKind)
-    if kind and not is_vf and one.get("ipam"):
-        text = f"is not for the kind {kind}, whose addresses are of the node's pod CIDRs; leave it out"
+    if kind and not is_vf and one.get("ipam") and one["ipam"].get("type") != OUR_PLUGIN:
+        text = f"is not for the kind {kind}, whose addresses are of the node's pod CIDRs; leave it out, or say"
+        text += f" {OUR_PLUGIN} and a pool"
         raise NetworkRefused(f"{where}.ipam", text)
     try:
         if is_vf:
@@ -128,6 +131,13 @@ def _ipam(one: Mapping[str, Any], where: str) -> None:
         raise NetworkRefused(f"{where}.ipam.type", f"{kind!r} is no name of a plugin, as host-local")
     if ipam and not kind:
         raise NetworkRefused(f"{where}.ipam.type", "is missing; name the plugin, as host-local, or leave ipam out")
+    if kind != OUR_PLUGIN:
+        return
+    pool = ipam.get("pool")
+    if not isinstance(pool, str) or not all(map(POOL.fullmatch, pool.split(","))):
+        raise NetworkRefused(f"{where}.ipam.pool", f"{pool!r} is no name of an IPPool, nor names with commas between")
+    if unknown := sorted(ipam.keys() - OUR_IPAM):
+        raise NetworkRefused(f"{where}.ipam.{unknown[0]}", f"is not known; known are {', '.join(sorted(OUR_IPAM))}")
 
 
 def _object(found: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:

@@ -63,7 +63,7 @@ def node_problems(
     if not local.netns_cookie:
         return ()
     name = ObjectName("", settings.node_name)
-    wants_ipv6 = any(cidr.version == IPV6 for cidr in node.pod_cidrs)
+    wants_ipv6 = any(cidr.version == IPV6 for cidr in node.pod_ranges)
     return (
         *_port_problems(settings, local, name),
         *(_ipv6_problems(local, uplinks, name) if wants_ipv6 else ()),

@@ -19,6 +19,7 @@ from agent.compile.records import NOTHING, Owner, OwnerKind, Records
 from agent.compile.route import Route, gateway
 from agent.compile.settings import NetworkSettings
 from agent.model.address import Address, Network, mapped
+from agent.model.ip_pool import IP_BLOCK
 from agent.model.local import Local
 from agent.model.name import ObjectName, Problem
 from agent.model.node import Node
@@ -57,7 +58,7 @@ class Vantage:
             return False
         near = gateway(node, version)
         if near is None:
-            return any(cidr.version == version for cidr in node.pod_cidrs)
+            return any(cidr.version == version for cidr in node.pod_ranges)
         return not (self.network.cross_subnet and any(near in subnet for subnet in self.subnets))
 
     def is_far(self, near: Address) -> bool:
@@ -178,7 +179,7 @@ def _remote_node(node: Node, outer: Address | None, seen: Vantage, ids: RemoteId
 
 def _prefixes(node: Node, remote_id: int, seen: Vantage) -> Iterator[tuple[bytes, bytes]]:
     """A node's pods and addresses, which meet pods unmasqueraded, the remote that they are behind, and forwarding's."""
-    ranges = dict.fromkeys(node.pod_cidrs, abi.PrefixFlag(0))
+    ranges = dict.fromkeys(node.pod_ranges, abi.PrefixFlag(0))
     ranges |= {ip_network(address): abi.PrefixFlag.PREFIX_NODE for address in node.internal_ips}
     for found, flag in ranges.items():
         is_behind = remote_id and seen.is_tunnelled(node, found.version)
@@ -196,7 +197,7 @@ def node_number(name: str) -> int:
 
 def _routes(node: Node, outer: Address | None, seen: Vantage) -> Iterator[Route]:
     """The kernel's own routes to a node's pods."""
-    for cidr in node.pod_cidrs if node.name != seen.node_name else ():
+    for cidr in node.pod_ranges if node.name != seen.node_name else ():
         if seen.is_tunnelled(node, cidr.version):
             if outer is not None:
                 yield Route(cidr, None, seen.source(cidr.version))
@@ -229,16 +230,17 @@ def _records(known: RemoteNode | None, ranges: Mapping[bytes, int], lost: Mappin
 def _problems(known: RemoteNode, lost: Mapping[bytes, str], services: Iterable[Network]) -> Iterator[Problem]:
     """Ranges and addresses of a Node that another Node has, or services."""
     node = known.node
-    fields = [(cidr, f"spec.podCIDRs[{i}]") for i, cidr in enumerate(node.pod_cidrs)]
-    fields += [(ip_network(ip), "status.addresses") for ip in node.internal_ips]
-    for network, where in fields:
+    fields = [(cidr, "Node", node.name, f"spec.podCIDRs[{i}]") for i, cidr in enumerate(node.pod_cidrs)]
+    fields += [(ip_network(ip), "Node", node.name, "status.addresses") for ip in node.internal_ips]
+    fields += [(cidr, IP_BLOCK, name, "spec.cidr") for cidr, name in node.blocks]
+    for network, kind, name, where in fields:
         if winner := lost.get(prefix_key(network)):
             text = f"Node {winner} has {network} already, and keeps it; give each Node its own"
-            yield Problem("Node", ObjectName("", node.name), where, text)
+            yield Problem(kind, ObjectName("", name), where, text)
         for taken in services:
             if network.overlaps(taken):
                 text = f"{network} overlaps {taken} of --service-cidrs; pods, Nodes and services each need their own"
-                yield Problem("Node", ObjectName("", node.name), where, text)
+                yield Problem(kind, ObjectName("", name), where, text)
 
 
 def _keys(known: RemoteNode | None) -> tuple[bytes, ...]:

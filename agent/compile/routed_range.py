@@ -216,7 +216,7 @@ def _node_spans(nodes: Mapping[str, Node]) -> Spans:
     """All Nodes' addresses, and their pods'."""
     found = []
     for name, node in nodes.items():
-        found += [Span(*_ends(cidr), f"Node {name}'s pods ({cidr})") for cidr in node.pod_cidrs]
+        found += [Span(*_ends(cidr), f"Node {name}'s pods ({cidr})") for cidr in node.pod_ranges]
         found += [Span(*_address(ip), f"Node {name} ({ip})") for ip in node.internal_ips]
     return Spans(sorted(found, key=_by_first))
 

@@ -1,4 +1,4 @@
-"""Addresses for pods, from the Node's pod CIDRs: allocation is memory, the attachment's file its record.
+"""Addresses for pods, of the Node's pod CIDRs and of pools: allocation is memory, the attachment's file its record.
 
 Serves ADD. An address comes back into use as late as possible, for a connection of its last owner may still
 be known somewhere: first what was never given, then what was freed longest ago. After a restart the walk goes
@@ -6,11 +6,12 @@ on behind the address given last.
 """
 
 import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from agent.model.address import Address, Network
+from agent.model.ip_pool import IpPool
 
 # A pool is walked and remembered by offset; more addresses than this no node's pods can use.
 POOL_MAX = 1 << 16
@@ -18,6 +19,10 @@ POOL_MAX = 1 << 16
 
 class NoAddress(Exception):  # noqa: N818  the name says what is wrong
     """No pod can be given an address now; the message says why and what to do."""
+
+
+class RangeFull(NoAddress):
+    """All that a pod could be given is in use; another range may have more."""
 
 
 class AddressRefused(Exception):  # noqa: N818  as above
@@ -31,10 +36,23 @@ class Addresses:
     ipv4: IPv4Address | None = None
     ipv6: IPv6Address | None = None
 
+    @property
+    def all(self) -> tuple[Address, ...]:
+        """Those that there are."""
+        return tuple(address for address in (self.ipv4, self.ipv6) if address is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """What addresses are taken from: a pod CIDR, or a block of a pool that the node has."""
+
+    network: Network
+    pool: IpPool | None = None
+
 
 @dataclass(slots=True)
 class _Pool:
-    """One pod CIDR: offsets of its addresses, [first, last]."""
+    """One range: offsets of its addresses, [first, last]."""
 
     network: Network
     first: int
@@ -43,13 +61,16 @@ class _Pool:
     walked: int = 0  # offsets of the lap done; a lap meets every offset once
     used: set[int] = field(default_factory=set)
     freed: dict[int, None] = field(default_factory=dict)  # oldest first
+    pool: IpPool | None = None
+    closed: frozenset[int] = frozenset()  # of its pool's, those that nobody gets who does not ask for them
 
     def take(self) -> Address | None:
         """The address longest out of use; None when all are in use."""
         offset = self._fresh()
-        if offset is None and self.freed:
-            offset = next(iter(self.freed))
-            del self.freed[offset]
+        if offset is None:
+            offset = next((one for one in self.freed if one not in self.closed), None)
+            if offset is not None:
+                del self.freed[offset]
         if offset is None:
             return None
         self.used.add(offset)
@@ -61,7 +82,7 @@ class _Pool:
             offset = self.next
             self.walked += 1
             self.next = self.first if offset == self.last else offset + 1
-            if offset not in self.used and offset not in self.freed:
+            if offset not in self.used and offset not in self.freed and offset not in self.closed:
                 return offset
         return None
 
@@ -76,6 +97,8 @@ class _Pool:
     def claim(self, address: Address) -> bool:
         """Take an address of the pod CIDR that nobody has, also behind the last one walked; False: a reserved one."""
         offset = int(address) - int(self.network.network_address)
+        if self.pool is not None and self.pool.why_never(address):
+            return False
         if self.first <= offset <= self.last:
             self.freed.pop(offset, None)
             self.used.add(offset)
@@ -87,6 +110,25 @@ class _Pool:
         if offset in self.used:
             self.used.discard(offset)
             self.freed[offset] = None
+
+
+def _block(found: Range, pool: IpPool) -> _Pool:
+    """All addresses of a block; what of them is not for everybody the pool says, which may change."""
+    network = found.network
+    last = min(network.num_addresses, POOL_MAX) - 1
+    return _Pool(network, 0, last, 0, pool=pool, closed=frozenset(_closed(network, last, pool)))
+
+
+def _closed(network: Network, last: int, pool: IpPool) -> Iterator[int]:
+    start = int(network.network_address)
+    for one in (*pool.excluded, *pool.static):
+        if one.first.version == network.version:
+            yield from range(max(0, int(one.first) - start), min(last, int(one.last) - start) + 1)
+    cidr = pool.cidr_of(network.network_address)
+    ends = (cidr.network_address, cidr.broadcast_address) if cidr is not None and cidr.num_addresses > 2 else ()  # noqa: PLR2004
+    for address in (*ends, *pool.gateways):
+        if address in network:
+            yield int(address) - start
 
 
 def _pool(network: Network) -> _Pool:
@@ -110,6 +152,7 @@ class Ipam:
         self._pod_cidrs = pod_cidrs
         self._pools: dict[Network, _Pool] = {}
         self._taken: dict[Address, None] = {}  # in use, oldest first: also what lies in no pool
+        self._retired: set[Network] = set()  # blocks that are being given back: nobody gets any of them
         self._lock = threading.Lock()
 
     def adopt(self, addresses: Iterable[Address]) -> None:
@@ -128,10 +171,13 @@ class Ipam:
                         pool.claim(address)
             return free
 
-    def reserve(self, wanted: Iterable[Address] = (), own: Collection[Address] = ()) -> Addresses:
+    def reserve(
+        self, wanted: Iterable[Address] = (), own: Collection[Address] = (), ranges: Iterable[Range] | None = None
+    ) -> Addresses:
         """Addresses for one pod: of every family or none; *wanted* are the ones it must have of their families.
 
-        Where none is wanted it gets of its *own*, which are held for it, and stay so whatever happens here.
+        Where none is wanted it gets of its *own*, which are held for it, and stay so whatever happens here. They are
+        of the Node's pod CIDRs, or of these *ranges*.
 
         Raises:
             NoAddress: the Node has no pod CIDR, one is used up, or a wanted address is in use.
@@ -140,7 +186,7 @@ class Ipam:
         must = {address.version: address for address in (*own, *wanted)}
         with self._lock:
             given: list[Address] = []
-            pools = self._current()
+            pools = self._current() if ranges is None else self._of(ranges)
             try:
                 for address in must.values():
                     if address not in own:
@@ -155,6 +201,38 @@ class Ipam:
                 raise
             self._taken.update(dict.fromkeys(given))
             return _addresses((*given, *(address for address in must.values() if address in own)))
+
+    def cidrs(self) -> tuple[Network, ...]:
+        """The Node's pod CIDRs as they are now."""
+        return self._pod_cidrs()
+
+    def has_room(self, found: Range) -> bool:
+        """Whether somebody who asks for no certain address can be given one of a range."""
+        with self._lock:
+            return any(_free(pool) > 0 for pool in self._of((found,)))
+
+    def is_used(self, network: Network) -> bool:
+        """Whether somebody has an address of it."""
+        with self._lock:
+            return self._is_used(network)
+
+    def in_use(self) -> tuple[Address, ...]:
+        """The addresses that somebody has, oldest first."""
+        with self._lock:
+            return tuple(self._taken)
+
+    def retire(self, network: Network) -> bool:
+        """Give nobody an address of it any more, unless somebody has one; whether it is so."""
+        with self._lock:
+            if self._is_used(network):
+                return False
+            self._retired.add(network)
+            return True
+
+    def renew(self, network: Network) -> None:
+        """Give addresses of it again, or for the first time."""
+        with self._lock:
+            self._retired.discard(network)
 
     def holds(self, address: Address) -> bool:
         """Whether the address is in use."""
@@ -179,14 +257,39 @@ class Ipam:
                     return _exhausted(family)
             return ""
 
-    def free(self) -> tuple[tuple[Network, int, int], ...]:
-        """(pod CIDR, addresses in use, addresses free) of every pool, for the metrics."""
+    def free(self, blocks: Iterable[Range] = ()) -> tuple[tuple[Network, int, int], ...]:
+        """(pod CIDR or block, addresses in use, addresses free) of each, for the metrics."""
         with self._lock:
             try:
                 pools = self._current()
             except NoAddress:
-                return ()
-            return tuple((pool.network, len(pool.used), _free(pool)) for pool in pools)
+                pools = []
+            return _usage([*pools, *self._of(blocks)])
+
+    def usage(self, ranges: Iterable[Range]) -> tuple[tuple[Network, int, int], ...]:
+        """The same of these ranges alone."""
+        with self._lock:
+            return _usage(self._of(ranges))
+
+    def _is_used(self, network: Network) -> bool:
+        return any(address in network for address in self._taken)
+
+    def _of(self, ranges: Iterable[Range]) -> list[_Pool]:
+        """The pools of ranges, as their IPPools are now."""
+        found = [one for one in ranges if one.network not in self._retired]
+        for one in found:
+            known = self._pools.get(one.network)
+            if known is not None and known.pool is one.pool:
+                continue
+            pool = _block(one, one.pool) if one.pool is not None else _pool(one.network)
+            self._add(pool)
+        return [self._pools[one.network] for one in found]
+
+    def _add(self, pool: _Pool) -> None:
+        for address in self._taken:
+            if address in pool.network:
+                pool.adopt(address)
+        self._pools[pool.network] = pool
 
     def _current(self) -> list[_Pool]:
         """The pools of the Node's pod CIDRs as they are now."""
@@ -198,11 +301,7 @@ class Ipam:
             )
         for cidr in cidrs:
             if cidr not in self._pools:
-                pool = _pool(cidr)
-                for address in self._taken:
-                    if address in cidr:
-                        pool.adopt(address)
-                self._pools[cidr] = pool
+                self._add(_pool(cidr))
         return [self._pools[cidr] for cidr in cidrs]
 
     def _claim(self, pools: Iterable[_Pool], address: Address) -> None:
@@ -210,10 +309,12 @@ class Ipam:
         pool = next((pool for pool in pools if address in pool.network), None)
         if pool is None:
             cidrs = ", ".join(str(pool.network) for pool in pools)
-            raise AddressRefused(f"{address} is in no podCIDR of this node, which has {cidrs}")
+            raise AddressRefused(f"{address} is in no podCIDR of this node, which has {cidrs or 'none'}")
         if address in self._taken:
             raise NoAddress(f"{address} is another pod's")
         if not pool.claim(address):
+            if pool.pool is not None:
+                raise AddressRefused(f"{address} of IPPool {pool.pool.name} {pool.pool.why_never(address)}")
             raise AddressRefused(f"{address} is no pod's: the first two and the last of {pool.network} are reserved")
 
     def _give_back(self, addresses: Iterable[Address]) -> None:
@@ -227,16 +328,22 @@ class Ipam:
 def _next(pools: Iterable[_Pool]) -> Address:
     address = next((a for pool in pools if (a := pool.take())), None)
     if address is None:
-        raise NoAddress(_exhausted(pools))
+        raise RangeFull(_exhausted(pools))
     return address
 
 
 def _free(pool: _Pool) -> int:
-    return pool.last - pool.first + 1 - len(pool.used)
+    return pool.last - pool.first + 1 - len(pool.used | pool.closed)
+
+
+def _usage(pools: Iterable[_Pool]) -> tuple[tuple[Network, int, int], ...]:
+    return tuple((pool.network, len(pool.used), _free(pool)) for pool in pools)
 
 
 def _exhausted(pools: Iterable[_Pool]) -> str:
     names = ", ".join(str(pool.network) for pool in pools)
+    if named := next((pool.pool.name for pool in pools if pool.pool is not None), ""):
+        return f"IPPool {named}: the block {names} of this node is used up"
     return f"podCIDR {names} is used up: every address has a pod; delete pods or give the Node a wider one"
 
 

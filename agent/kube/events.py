@@ -1,10 +1,10 @@
 """Writes why a pod has no address, or not all it asks for, as an Event on the Pod, and what is wrong with this node.
 
 In the background, and never in ADD's way. What is wrong with other objects every node sees, and would write: that is
-no Event, but of a NetworkAttachmentDefinition, whose Event has a name that follows from what it says, so that the
-first node's stays the only one. Pods are known to their own node alone, and why a Service has no load balancer
-address to the one that allocates. There is one per pod, setting of the node or field, which counts; it is written at
-once, and then anew every five minutes while it goes on.
+no Event, but of a NetworkAttachmentDefinition or an IPPool, whose Event has a name that follows from what it says, so
+that the first node's stays the only one. Pods are known to their own node alone, and why a Service has no load
+balancer address to the one that allocates. There is one per pod, setting of the node or field, which counts; it is
+written at once, and then anew every five minutes while it goes on.
 
 Source: Kubernetes API reference, Event v1 core.
 """
@@ -20,6 +20,7 @@ from agent.kube.client import AGENT, TROUBLE, Client, Refused
 from agent.kube.event_book import QUIET_S, EventBook, Happened, Subject
 from agent.kube.retry import backoff_s
 from agent.log import logger
+from agent.model.ip_pool import IP_POOL
 from agent.model.name import ObjectName, Problem
 from agent.model.network import DEFINITION
 from agent.threads import Threads
@@ -33,8 +34,10 @@ TIMEOUT_S = 10.0
 _MESSAGE_MAX = 1024
 _API_VERSIONS = {
     "LoadBalancerPool": "sluiceway.io/v1alpha1",
+    IP_POOL: "sluiceway.io/v1alpha1",
     DEFINITION: "k8s.cni.cncf.io/v1",
 }  # of kinds that are not of the first group
+_OF_ALL_NODES = frozenset({DEFINITION, IP_POOL})  # kinds of which each node finds the same mistakes
 _NAME_MAX = 253 - 17  # a DNS subdomain, less a dot and 16 hex digits
 
 
@@ -50,13 +53,14 @@ class Events:
         *,
         pod_uid: Callable[[ObjectName], str] = lambda _: "",
         definition_uid: Callable[[ObjectName], str] = lambda _: "",
+        pool_uid: Callable[[ObjectName], str] = lambda _: "",
     ) -> None:
         """*clock* is what quiet is measured by, *pod_uid* has the uid of a Pod of this node.
 
-        *definition_uid* has that of a NetworkAttachmentDefinition.
+        *definition_uid* has that of a NetworkAttachmentDefinition, *pool_uid* that of an IPPool.
         """
         self._pod_uid = pod_uid
-        self._definition_uid = definition_uid
+        self._uids = {DEFINITION: definition_uid, IP_POOL: pool_uid}
         self._client = client
         self._node = node_name
         self._clock = clock
@@ -128,10 +132,10 @@ class Events:
             self._note(Subject("Node", name, self._node, BACK if is_up else LOST, about), f"{about}: {text}")
 
     def _is_local(self, problem: Problem) -> bool:
-        return problem.kind in {"Pod", DEFINITION} or (problem.kind, problem.name.name) == ("Node", self._node)
+        return problem.kind in {"Pod", *_OF_ALL_NODES} or (problem.kind, problem.name.name) == ("Node", self._node)
 
     def _uid(self, kind: str, name: ObjectName) -> str:
-        return self._definition_uid(name) if kind == DEFINITION else self._pod_uid(name)
+        return self._uids.get(kind, self._pod_uid)(name)
 
     def _note(self, subject: Subject, message: str) -> None:
         """Take it down, under the lock."""
@@ -246,7 +250,7 @@ def fresh(happened: Happened, node: str) -> dict[str, object]:
 
 def _number(happened: Happened) -> int:
     """What tells an object's Events apart: when each began, or what it says where all nodes would say it."""
-    if happened.subject.kind != DEFINITION:
+    if happened.subject.kind not in _OF_ALL_NODES:
         return int(happened.first_s * 1e9)
     about = f"{happened.subject.uid} {happened.message}"
     return int.from_bytes(sha256(about.encode()).digest()[:8], "big")

@@ -8,6 +8,7 @@ from agent.model.bgp import BgpPeer, Neighbours, Passwords
 from agent.model.bgp_configuration import BgpConfiguration
 from agent.model.bgp_filter import BgpFilter
 from agent.model.denied import Denied
+from agent.model.ip_pool import IpBlock, IpPool
 from agent.model.lb_pool import LbService, LoadBalancerPool
 from agent.model.local import Local
 from agent.model.name import ObjectName, Problem
@@ -34,6 +35,9 @@ class Cluster:
     cluster_policies: Mapping[str, Policy] = field(default_factory=lambda: MappingProxyType({}))
     peers: Mapping[ObjectName, PeerPod] = field(default_factory=lambda: MappingProxyType({}))
     networks: Mapping[ObjectName, NetworkDefinition] = field(default_factory=lambda: MappingProxyType({}))
+    # both where pods have addresses of pools; Nodes have theirs of the blocks too
+    ip_pools: Mapping[str, IpPool] = field(default_factory=lambda: MappingProxyType({}))
+    ip_blocks: Mapping[str, IpBlock] = field(default_factory=lambda: MappingProxyType({}))
     # both while this node allocates load balancers' addresses
     lb_pools: Mapping[str, LoadBalancerPool] = field(default_factory=lambda: MappingProxyType({}))
     lb_services: Mapping[ObjectName, LbService] = field(default_factory=lambda: MappingProxyType({}))

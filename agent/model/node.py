@@ -25,6 +25,12 @@ class Node:
     is_leaving: bool = False  # it is deleted, or about to be: new connections go elsewhere
     is_cordoned: bool = False  # spec.unschedulable
     bgp: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # annotations of BGP, which may hold passwords
+    blocks: tuple[tuple[Network, str], ...] = ()  # of IPPools, which it has claimed, each with its IPBlock's name
+
+    @property
+    def pod_ranges(self) -> tuple[Network, ...]:
+        """All that its pods have addresses of, and that is reached by way of it."""
+        return (*self.pod_cidrs, *(cidr for cidr, _ in self.blocks)) if self.blocks else self.pod_cidrs
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +48,7 @@ class Pod:
     unprotected: frozenset[str] = frozenset()  # interfaces that policy is not meant to guard; "*": all that it cannot
     networks: tuple[tuple[str, str], ...] = ()  # annotations that ask for networks, as they are
     drops_raw: bool = False  # no container of it has NET_RAW
+    ip_pools: str = ""  # annotation that names the pools of its first interface
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,4 +58,5 @@ class Namespace:
     name: str
     labels: tuple[tuple[str, str], ...] = ()
     routed_ranges: tuple[Network, ...] = ()  # that its pods may route for, and all within them
+    ip_pools: str = ""  # annotation that names the pools of its pods' first interfaces
     audits: bool = False  # what policy would drop of its pods' packets passes, and is counted

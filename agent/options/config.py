@@ -89,6 +89,14 @@ class Options:
             "where Multus runs",
         ),
     )
+    ip_pools: bool = field(
+        default=False,
+        metadata=about(
+            values.switch,
+            "give pods addresses of IPPools, of which each node claims blocks as it needs them; beside the Nodes' "
+            "podCIDRs or in place of them",
+        ),
+    )
     network_conf_dir: Path = field(
         default=Path("/etc/cni/multus/net.d"),
         metadata=about(

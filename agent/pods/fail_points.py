@@ -13,6 +13,8 @@ VF_ADD = (
     "VF ADD done",
 )
 VF_DEL = ("VF DEL begun", "VF DEL address", "VF DEL home", "VF DEL bound", "VF DEL set", "VF DEL named", "VF DEL done")
+# of addresses that another plugin, or a VF, is given
+LEASE_ADD, LEASE_DEL = ("LEASE taken", "LEASE noted"), ("LEASE removed",)
 START = ("START read", "START compared", "START noted")
 # of a pod with further networks, behind ADD's and before DEL's; each NETWORK of the first of them
 NETWORK_ADD = ("NETWORK noted", "NETWORK made", "NETWORKS noted")

@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+OUR_SOCKET = "SLUICEWAY_CNI_SOCKET"  # which our shim reads
 LAST_S = 1.0  # for what a killed plugin has said
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _SAID_MOST = 1024  # characters of a plugin's own text
@@ -38,6 +39,7 @@ class Plugins:
 
     folder: Path
     root: Path | None = None  # of the node, where that is not ours
+    socket: Path | None = None  # ours, for a plugin that has addresses of us
 
     def run(self, kind: str, environment: Mapping[str, str], config: Mapping[str, Any], deadline: float) -> Any:
         """Execute it; what it answered, None for nothing. *deadline* is of the monotonic clock.
@@ -74,6 +76,8 @@ class Plugins:
         path = self.folder / kind
         argv = ["chroot", str(self.root), str(path)] if self.root else [str(path)]
         given = {"PATH": os.environ.get("PATH", _SYSTEM_PATH), "CNI_PATH": str(self.folder), **environment}
+        if self.socket is not None:
+            given[OUR_SOCKET] = str(self.socket)
         pipe = subprocess.PIPE
         try:
             return subprocess.Popen(  # noqa: S603  a file of the node's folder of plugins, by a name without a path

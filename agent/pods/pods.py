@@ -24,6 +24,7 @@ from agent.pods.journal import Journal, Stage
 from agent.pods.known import KnownAttachments
 from agent.pods.made import MadeInterface
 from agent.pods.needs import Attacher, OthersVeths, Veths
+from agent.pods.pool_choice import PoolChoice
 from agent.pods.recover import recover
 from agent.pods.request import PodRequest
 from agent.pods.reserved import NoAddressLeft, Reserved
@@ -54,6 +55,7 @@ class Pods:
         imported: Imported | None = None,
         unsynced: Callable[[float], str] = lambda _: "",
         known: KnownAttachments | None = None,
+        pools: PoolChoice | None = None,
         clock: Callable[[], int] = lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME),
     ) -> None:
         """*others* are needed where other plugins make the interfaces.
@@ -61,7 +63,8 @@ class Pods:
         *no_address* hears at once of a pod that gets none, its uid, and why.
 
         *imported* are the addresses of pods from before us. *unsynced* waits so many seconds for the first sync, and
-        tells what is missing then; empty when nothing is. *known* is given where others number attachments too.
+        tells what is missing then; empty when nothing is. *known* is given where others number attachments too, and
+        *pools* where pods have addresses of IPPools.
         *clock* gives nanoseconds by CLOCK_BOOTTIME.
         """
         self._loop = loop
@@ -71,7 +74,7 @@ class Pods:
         self._clock = clock
         self._unsynced = unsynced
         self._imported = imported or Imported(Path(), tuple, ipam, tuple)
-        self._reserved = Reserved(ipam, self._imported, no_address)
+        self._reserved = Reserved(ipam, self._imported, no_address, pools)
         self._known = known or KnownAttachments()
         self._ended: tuple[set[AttachmentKey], set[AttachmentKey]] = set(), set()  # by DEL lately, and before
         self._locks = tuple(threading.Lock() for _ in range(_LOCKS))

@@ -1,6 +1,7 @@
 """What is asked for a pod, as a value: an interface in its namespace, with what it must have."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from agent.model.address import Address
 from agent.model.attachment import AfXdp, AttachmentKey, HostPort, Limit
@@ -35,6 +36,8 @@ class PodRequest:
     asked_at_ns: int | None = None  # by CLOCK_BOOTTIME; None: nobody tells
     afxdp: AfXdp | None = None
     made: MadeInterface | None = None  # None: it is to be made here
+    pool: str = ""  # the IPPools that its definition names; empty: those of the pod and its place
+    annotations: Mapping[str, str] = field(default_factory=dict)  # the pod's, where the runtime tells them
     is_further: bool = False  # of a further network: the pod's ways out are another's
 
     @property

@@ -13,6 +13,7 @@ from agent.pods.attachments import host_device
 from agent.pods.errors import AddressUnusable, HostPortUnusable, NoFreeAddress
 from agent.pods.host_ports import HostPorts
 from agent.pods.imported import Imported
+from agent.pods.pool_choice import PoolChoice
 from agent.pods.request import PodRequest
 
 NoAddressLeft = Callable[[ObjectName, str, str], None]
@@ -21,8 +22,14 @@ NoAddressLeft = Callable[[ObjectName, str, str], None]
 class Reserved:
     """The reservations of one node; safe to use from several threads."""
 
-    def __init__(self, ipam: Ipam, imported: Imported, no_address: NoAddressLeft) -> None:
-        """*no_address* hears at once of a pod that gets none, its uid, and why."""
+    def __init__(
+        self, ipam: Ipam, imported: Imported, no_address: NoAddressLeft, pools: PoolChoice | None = None
+    ) -> None:
+        """*no_address* hears at once of a pod that gets none, its uid, and why.
+
+        *pools* are asked where pods have addresses of IPPools.
+        """
+        self._pools = pools
         self._ipam = ipam
         self._imported = imported
         self._ports = HostPorts()
@@ -60,8 +67,12 @@ class Reserved:
         try:
             self._imported.refresh()
             own = self._imported.of(request.key)
+            if self._pools is not None:
+                return self._pools.reserve(request, [one.address for one in wanted], own)
+            if request.pool:
+                raise AddressUnusable(f"ipam.pool: IPPool {request.pool} needs the agents' --ip-pools on")
             return self._ipam.reserve([one.address for one in wanted], own)
-        except NoAddress as error:
+        except (NoAddress, NoFreeAddress) as error:
             if request.pod is not None:
                 self._no_address(request.pod, request.pod_uid, f"{where}{error}")
             raise NoFreeAddress(f"{where}{error}") from error

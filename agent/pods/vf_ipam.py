@@ -10,6 +10,8 @@ from typing import Any
 
 from agent.kernel.device.sriov import PodAddresses
 from agent.log import logger
+from agent.model.network import OUR_PLUGIN
+from agent.pods.delegate import OwnPlugin
 from agent.pods.errors import NoFreeAddress
 from agent.pods.plugin import PluginFailed, Plugins
 from agent.pods.vf_record import VfRecord
@@ -24,8 +26,10 @@ NEWEST = "1.0.0"  # plugins in distributions know no later one, and what they an
 class VfIpam:
     """The IPAM plugins of one node."""
 
-    def __init__(self, plugins: Plugins) -> None:
+    def __init__(self, plugins: Plugins, own: OwnPlugin | None = None) -> None:
+        """*own* is ours, which is no process."""
         self._plugins = plugins
+        self._own = own
 
     def add(self, record: VfRecord) -> Mapping[str, Any]:
         """What the plugin gives; nothing where the definition names none: the network is layer 2 alone.
@@ -48,7 +52,9 @@ class VfIpam:
         """
         if not _kind(record):
             return
-        if not self._plugins.lack(_kind(record)):
+        if self._own is None and _kind(record) == OUR_PLUGIN:
+            return  # the node is cleaned, and the books go as a whole
+        if self._is_own(record) or not self._plugins.lack(_kind(record)):
             self._run("DEL", record)
         else:
             log.warning("IPAM plugin is gone, with what it gave", plugin=_kind(record), vf=record.address)
@@ -62,6 +68,9 @@ class VfIpam:
         except PluginFailed as error:
             return f"ipam: {error}"
         return ""
+
+    def _is_own(self, record: VfRecord | VfRequest) -> bool:
+        return self._own is not None and _kind(record) == OUR_PLUGIN
 
     def _run(self, command: str, record: VfRecord | VfRequest) -> Any:
         config = dict(record.config)
@@ -78,6 +87,8 @@ class VfIpam:
             "CNI_IFNAME": record.interface,
             "CNI_ARGS": args,
         }
+        if self._own is not None and self._is_own(record):
+            return self._own(environment, config)
         return self._plugins.run(_kind(record), environment, config, time.monotonic() + WAIT_S)
 
 

@@ -13,9 +13,12 @@ from typing import Any
 from agent.model.bgp import Neighbours, Passwords
 from agent.model.cluster import Cluster
 from agent.model.denied import Denied
+from agent.model.ip_pool import with_blocks
 from agent.model.local import Local
 from agent.model.name import ObjectName, Problem
+from agent.watch.decode.ip_block import IP_BLOCK_KIND
 from agent.watch.decode.kind import Decoded, Kind, Value
+from agent.watch.decode.node import NODE
 
 OnCluster = Callable[[Cluster], None]
 
@@ -139,6 +142,9 @@ class Mirror:
     def _table(self, kind: Kind) -> "_Table":
         return self._tables.setdefault(kind, _Table(kind))
 
+    def _rows(self, kind: Kind) -> dict[Any, Any]:
+        return self._tables[kind].rows if kind in self._tables else {}
+
     def _replace(self, kind: Kind, objects: Iterable[Decoded]) -> None:
         listed = {decoded.name: decoded for decoded in objects}
         known = {*self._table(kind).objects, *(name for of, name in self._problems if of == kind.name)}
@@ -162,6 +168,8 @@ class Mirror:
         changed: dict[str, Any] = {
             kind.table: MappingProxyType(self._tables[kind].rows.copy()) for kind in self._touched
         }
+        if self._touched & {NODE, IP_BLOCK_KIND}:
+            changed["nodes"] = MappingProxyType(with_blocks(self._rows(NODE), self._rows(IP_BLOCK_KIND), now.nodes))
         self._touched.clear()
         if self._problems_touched:
             changed["problems"] = self._all_problems()

@@ -9,14 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from agent.model.ip_pool import IpPool
 from agent.model.name import ObjectName, Problem
 from agent.model.network import NetworkDefinition
 from agent.model.node import Pod
 from agent.options.config import Options
 from agent.threads import Threads
 from agent.watch import manifests
+from agent.watch.decode.ip_pool import IP_POOL_KIND
 from agent.watch.decode.kind import Kind, Value
-from agent.watch.decode.kinds import ALLOCATED, NEEDED, POLICIES, ROUTED
+from agent.watch.decode.kinds import ALLOCATED, NEEDED, POLICIES, POOLED, ROUTED
 from agent.watch.decode.network_attachment import NETWORK_ATTACHMENT
 from agent.watch.decode.peer_pod import PEER_POD
 from agent.watch.decode.pod import POD
@@ -84,7 +86,8 @@ def expected(options: Options) -> tuple[Kind, ...]:
         return manifests.EXPECTED
     policies = POLICIES if options.network_policy else ()
     routed = ROUTED if options.router else ()
-    return (*NEEDED, *policies, *routed, *((NETWORK_ATTACHMENT,) if options.networks else ()))
+    networks = (NETWORK_ATTACHMENT,) if options.networks else ()
+    return (*NEEDED, *policies, *routed, *networks, *(POOLED if options.ip_pools else ()))
 
 
 def api_client(options: Options) -> "Client | None":
@@ -116,6 +119,7 @@ def sources(options: Options, client: "Client | None", mirror: Mirror, threads: 
         threads,
         pod_uid=lambda name: _uid(mirror.held(POD, name)),
         definition_uid=lambda name: _uid(mirror.held(NETWORK_ATTACHMENT, name)),
+        pool_uid=lambda name: _uid(mirror.held(IP_POOL_KIND, name)),
     )
     objects = ApiSource(client, options.node_name, mirror, threads, expected(options))
     return Sources(
@@ -132,4 +136,4 @@ def _watch_allocated(objects: "ApiSource", needed: bool) -> None:  # noqa: FBT00
 
 
 def _uid(held: Value | None) -> str:
-    return held.uid if isinstance(held, Pod | NetworkDefinition) else ""
+    return held.uid if isinstance(held, Pod | NetworkDefinition | IpPool) else ""

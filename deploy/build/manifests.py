@@ -46,6 +46,11 @@ MANIFESTS = (
         ("--set", "options.networks=true", "--show-only=templates/networks.yaml"),
     ),
     Manifest(
+        "ippools.yaml",
+        "What the agents need beside it for --ip-pools (docs/ipam.md).",
+        ("--set", "options.ip-pools=true", "--show-only=templates/ippools.yaml"),
+    ),
+    Manifest(
         "bgp.yaml",
         "What the agents need beside it for --router; its DaemonSet has BIRD's container then too (docs/bgp.md).",
         (

@@ -29,7 +29,8 @@ start with a sentence, before anything is touched.
   goes on ([upgrade.md](upgrade.md)).
 - What goes together: [duties.md](duties.md) for `--network`, `--network-policy` and `--service-proxy`;
   [architecture.md](architecture.md) for `--encapsulation` and MTUs; [services.md](services.md) for what is served to
-  whom; [loadbalancer.md](loadbalancer.md) for `--loadbalancer-pools` and `--l2-announce`; [xdp.md](xdp.md) for `--xdp`.
+  whom; [loadbalancer.md](loadbalancer.md) for `--loadbalancer-pools` and `--l2-announce`; [ipam.md](ipam.md) for
+  `--ip-pools`; [xdp.md](xdp.md) for `--xdp`.
 
 | option | value | default | meaning |
 |---|---|---|---|

@@ -9,6 +9,7 @@ import msgspec
 from agent.model.bgp import BgpPeer
 from agent.model.bgp_configuration import BgpConfiguration
 from agent.model.bgp_filter import BgpFilter
+from agent.model.ip_pool import IpBlock, IpPool
 from agent.model.lb_pool import LbService, LoadBalancerPool
 from agent.model.name import ObjectName, Problem
 from agent.model.network import NetworkDefinition
@@ -31,6 +32,8 @@ Value = (
     | BgpFilter
     | BgpConfiguration
     | NetworkDefinition
+    | IpPool
+    | IpBlock
 )
 Content = bytes | msgspec.Raw
 

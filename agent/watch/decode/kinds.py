@@ -5,6 +5,8 @@ from agent.watch.decode.bgp_filter import BGP_FILTER
 from agent.watch.decode.bgp_peer import BGP_PEER
 from agent.watch.decode.cluster_network_policy import CLUSTER_NETWORK_POLICY
 from agent.watch.decode.endpoint_slice import ENDPOINT_SLICE
+from agent.watch.decode.ip_block import IP_BLOCK_KIND
+from agent.watch.decode.ip_pool import IP_POOL_KIND
 from agent.watch.decode.kind import Kind
 from agent.watch.decode.lb_pool import LOAD_BALANCER_POOL
 from agent.watch.decode.lb_service import LB_SERVICE
@@ -29,11 +31,14 @@ KINDS: tuple[Kind, ...] = (
     BGP_FILTER,
     BGP_CONFIGURATION,
     NETWORK_ATTACHMENT,
+    IP_POOL_KIND,
+    IP_BLOCK_KIND,
 )
 NEEDED: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind.is_needed)
 POLICIES: tuple[Kind, ...] = (NETWORK_POLICY, CLUSTER_NETWORK_POLICY)  # watched from the start where they are enforced
 
 ROUTED: tuple[Kind, ...] = (BGP_PEER, BGP_FILTER, BGP_CONFIGURATION)  # watched from the start where the node speaks BGP
+POOLED: tuple[Kind, ...] = (IP_POOL_KIND, IP_BLOCK_KIND)  # watched from the start where pods have addresses of pools
 ALLOCATED: tuple[Kind, ...] = (LOAD_BALANCER_POOL, LB_SERVICE)  # watched by the one that allocates; in no folder
 
 

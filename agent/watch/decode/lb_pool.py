@@ -6,13 +6,14 @@ from ipaddress import IPv4Network
 import msgspec
 from msgspec import Raw, Struct
 
-from agent.model.address import Network, family, is_reachable
+from agent.model.address import Network, is_reachable
 from agent.model.lb_pool import AddressRange, LoadBalancerPool, PoolStatus
-from agent.model.policy import EVERYTHING, Selector
+from agent.model.policy import EVERYTHING
+from agent.watch.decode.address_range import address_range
 from agent.watch.decode.kind import Content, Context, Decoded, Kind
 from agent.watch.decode.objects import Metadata
 from agent.watch.decode.reader import Reader
-from agent.watch.decode.selector import LabelSelector, selector
+from agent.watch.decode.selector import optional_selector
 
 POINT_TO_POINT = 2  # addresses of a network that has none of its own (RFC 3021, RFC 6164)
 
@@ -44,15 +45,14 @@ class _Pool(Struct, frozen=True):
 
 
 _POOL = msgspec.json.Decoder(_Pool)
-_SELECTOR = msgspec.json.Decoder(LabelSelector)
 
 
 def _decode(content: Content, context: Context) -> Decoded:
     found = _POOL.decode(content)
     read = Reader(LOAD_BALANCER_POOL, found.metadata, context.shared)
     spec = found.spec
-    services = _selector(read, spec.service_selector, "spec.serviceSelector")
-    namespaces = _selector(read, spec.namespace_selector, "spec.namespaceSelector")
+    services = optional_selector(read, spec.service_selector, "spec.serviceSelector")
+    namespaces = optional_selector(read, spec.namespace_selector, "spec.namespaceSelector")
     # whom a selector means that cannot be read nobody knows: no Service is given anything, and what was given stays
     is_understood = services is not None and namespaces is not None
     status = found.status
@@ -66,13 +66,6 @@ def _decode(content: Content, context: Context) -> Decoded:
             status=PoolStatus(status.total, status.used, tuple(status.conflicts or ())) if status else None,
         )
     )
-
-
-def _selector(read: Reader, given: Raw, where: str) -> Selector | None:
-    if bytes(given) == b"null":
-        return EVERYTHING
-    found = read.part(_SELECTOR, given, where)
-    return selector(read, found, where) if found is not None else None
 
 
 def _cidrs(read: Reader, cidrs: "list[str] | tuple[str, ...]") -> Iterator[AddressRange]:
@@ -96,15 +89,9 @@ def addresses_of(network: Network) -> AddressRange:
 def _ranges(read: Reader, ranges: "list[str] | tuple[str, ...]") -> Iterator[AddressRange]:
     for index, text in enumerate(ranges):
         where = f"spec.ranges[{index}]"
-        low, _, high = text.partition("-")
-        first = read.address(low.strip(), where)
-        last = read.address((high or low).strip(), where)
-        if first is None or last is None:
-            continue
-        if family(first) is not family(last) or int(first) > int(last):
-            read.refuse(where, f"{text!r} is no range; write the first address, a hyphen and the last")
-            continue
-        yield from _usable(read, AddressRange(first, last), where)
+        found = address_range(read, text, where)
+        if found is not None:
+            yield from _usable(read, found, where)
 
 
 def _usable(read: Reader, found: AddressRange, where: str) -> Iterator[AddressRange]:

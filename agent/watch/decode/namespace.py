@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from agent.model.ip_pool import POOLS
 from agent.model.node import Namespace
 from agent.model.policy import AUDIT, MODE
 from agent.watch.decode.kind import Content, Context, Decoded, Kind
@@ -22,6 +23,7 @@ def _decode(content: Content, context: Context) -> Decoded:
             name=read.name.name,
             labels=read.labels(found.metadata),
             routed_ranges=allowed_ranges(read, found.metadata.annotations),
+            ip_pools=(found.metadata.annotations or {}).get(POOLS, ""),
             audits=_audits(read, found.metadata.annotations or {}),
         )
     )

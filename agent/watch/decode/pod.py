@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from agent.model.ip_pool import POOLS
 from agent.model.network import DEFAULT_NETWORK, NETWORKS
 from agent.model.node import UNPROTECTED, Pod
 from agent.watch.decode.kind import Content, Context, Decoded, Kind
@@ -30,6 +31,7 @@ def _decode(content: Content, context: Context) -> Decoded:
             ports=named_ports(read, found),
             unprotected=_unprotected(found.metadata.annotations or {}),
             networks=_networks(found.metadata.annotations or {}),
+            ip_pools=(found.metadata.annotations or {}).get(POOLS, ""),
             drops_raw=bool(found.spec.containers) and drops_raw(found),
         )
     )

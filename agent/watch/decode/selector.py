@@ -6,9 +6,10 @@ server would not take.
 
 from collections.abc import Iterator
 
-from msgspec import Struct
+import msgspec
+from msgspec import Raw, Struct
 
-from agent.model.policy import Operator, Requirement, Selector
+from agent.model.policy import EVERYTHING, Operator, Requirement, Selector
 from agent.watch.decode.reader import Reader
 
 _WITH_VALUES = frozenset({Operator.IN, Operator.NOT_IN})
@@ -27,6 +28,17 @@ class LabelSelector(Struct, rename="camel", frozen=True, forbid_unknown_fields=T
 
     match_labels: dict[str, str] | None = None
     match_expressions: list[_Requirement] | None = None
+
+
+_SELECTOR = msgspec.json.Decoder(LabelSelector)
+
+
+def optional_selector(read: Reader, given: Raw, where: str) -> Selector | None:
+    """The meaning of a selector that means everything where it is left out; None as :func:`selector` has it."""
+    if bytes(given) == b"null":
+        return EVERYTHING
+    found = read.part(_SELECTOR, given, where)
+    return selector(read, found, where) if found is not None else None
 
 
 def selector(read: Reader, given: LabelSelector, where: str) -> Selector | None:

@@ -28,6 +28,8 @@ class LeaseServer(Served):
             ""
         )  # why it refuses a request; empty: it does not
         self.lists: dict[str, list[dict[str, Any]]] = {}  # of what is watched, by path; it does not change
+        self.live: set[str] = set()  # paths of lists whose watches tell of what is stored and deleted
+        self.changes: list[tuple[str, str, dict[str, Any]]] = []  # path, what happened, to which object
         self.knows_streams = True  # else each list is asked for before its watch
         self.closing = threading.Event()
         self.start()
@@ -37,8 +39,19 @@ class LeaseServer(Served):
         self.revision += 1
         uid = self.objects.get(path, {}).get("metadata", {}).get("uid", f"uid-{self.revision}")
         about = {**content.get("metadata", {}), "resourceVersion": str(self.revision), "uid": uid}
+        self.changes.append((path, "MODIFIED" if path in self.objects else "ADDED", {**content, "metadata": about}))
         self.objects[path] = {**content, "metadata": about}
         return self.objects[path]
+
+    def take(self, path: str) -> None:
+        """Delete it; under the lock."""
+        self.revision += 1
+        self.changes.append((path, "DELETED", self.objects.pop(path)))
+
+    def below(self, path: str, label: str = "") -> list[dict[str, Any]]:
+        """The objects of a list, by a label."""
+        found = sorted(self.objects.items())
+        return [one for at, one in found if at.rpartition("/")[0] == path and _is_labelled(one, label)]
 
     def stop(self) -> None:
         """Close everything."""
@@ -73,6 +86,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if "watch=true" in url.query:
             self.server.asked.append((self.command, self.path))
+            if url.path in self.server.live:
+                self._followed(url.path)
+                return
             self._watched(self.server.lists.get(url.path, []) if "sendInitialEvents" in url.query else [])
             return
         with self.server.lock:
@@ -80,6 +96,10 @@ class _Handler(BaseHTTPRequestHandler):
             if url.path == LEASES:
                 label = parse_qs(url.query).get("labelSelector", [""])[0]
                 found = {"items": [one for path, one in sorted(self.server.objects.items()) if _has(path, one, label)]}
+            elif url.path in self.server.live:
+                label = parse_qs(url.query).get("labelSelector", [""])[0]
+                about = {"resourceVersion": str(self.server.revision)}
+                found = {"metadata": about, "items": self.server.below(url.path, label)}
             elif found is None and not self.server.knows_streams and "/namespaces/" not in url.path:
                 found = {"metadata": {"resourceVersion": "1"}, "items": self.server.lists.get(url.path, [])}
         self._answer(200 if found is not None else 404, found)
@@ -98,6 +118,36 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"%x\r\n%s\r\n" % (len(content), content))
         self.server.closing.wait()
         self.close_connection = True
+
+    def _followed(self, path: str) -> None:
+        """A streaming list, and what changes after it."""
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        with self.server.lock:
+            there, seen = self.server.below(path), len(self.server.changes)
+            about = {"resourceVersion": str(self.server.revision), "annotations": {"k8s.io/initial-events-end": "true"}}
+        self._events([*(("ADDED", one) for one in there), ("BOOKMARK", {"metadata": about})])
+        while not self.server.closing.wait(0.01):
+            with self.server.lock:
+                fresh, seen = self.server.changes[seen:], len(self.server.changes)
+            if told := [(what, one) for at, what, one in fresh if at.rpartition("/")[0] == path]:
+                self._events(told)
+        self.close_connection = True
+
+    def _events(self, those: list[tuple[str, dict[str, Any]]]) -> None:
+        content = b"".join(json.dumps({"type": what, "object": one}).encode() + b"\n" for what, one in those)
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(content), content))
+        self.wfile.flush()
+
+    def do_DELETE(self) -> None:
+        wanted, path = self._content().get("preconditions", {}), urlsplit(self.path).path
+        with self.server.lock:
+            old = self.server.objects.get(path)
+            is_same = old and all(old["metadata"].get(key) == value for key, value in wanted.items())
+            if is_same and not self._is_away():
+                self.server.take(path)
+        self._answer(200 if is_same else 409 if old else 404, {})
 
     def do_POST(self) -> None:
         content = self._content()
@@ -148,6 +198,11 @@ def _has(path: str, found: dict[str, Any], label: str) -> bool:
     name, _, value = label.partition("=")
     labels = found["metadata"].get("labels", {})
     return path.startswith(f"{LEASES}/") and (not label or (name in labels and value in {"", labels[name]}))
+
+
+def _is_labelled(found: dict[str, Any], label: str) -> bool:
+    name, _, value = label.partition("=")
+    return not label or found["metadata"].get("labels", {}).get(name) == value
 
 
 def kubeconfig(folder: Path, port: int, address: str = "127.0.0.1") -> Path:

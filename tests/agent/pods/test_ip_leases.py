@@ -1,0 +1,165 @@
+"""Addresses that other plugins and VFs are given: on the disk before they are told, and free when their pod is gone."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from agent.cni.error import Code
+from agent.cni.ipam_commands import IpamCommands, IpamInProcess
+from agent.model.attachment import AttachmentKey
+from agent.model.name import ObjectName
+from agent.pods import fail_points
+from agent.pods.errors import AddressUnusable, AlreadyAttached, NetnsUnusable, NoFreeAddress
+from agent.pods.ip_leases import IpLeases, Lease, LeaseRequest
+from agent.pods.plugin import PluginFailed
+from agent.pods.pool_choice import PoolChoice
+from tests.agent.ipam.block_world import Died, Node, pool, world
+
+V100 = pool("v100", "10.9.0.0/29", network="vlan100", gateways=["10.9.0.1"], blockSize={"ipv4": 29})
+RED = pool("red", "10.8.0.0/24", network="vlan8", namespaceSelector={"matchLabels": {"team": "red"}})
+LAN = pool("lan", "10.60.0.0/24")
+
+
+@dataclass
+class Site:
+    """A node's disk and its namespaces."""
+
+    folder: Path
+    node: Node = field(init=False)
+    cookies: dict[str, int] = field(default_factory=dict)
+    boot: str = "b1"
+
+    def __post_init__(self) -> None:
+        _, (self.node,) = world(V100, RED, LAN, nodes=1)
+        self.start()
+
+    def start(self) -> None:
+        """A new agent."""
+        self.node.start()
+        choice = PoolChoice(self.node.addresses, "n1", self.node.cluster)
+        self.leases = IpLeases(self.folder, self.boot, self.node.addresses, choice, self.cookies.get)
+        self.leases.restore()
+
+    def request(self, pod: str, pools: str = "v100", interface: str = "net1") -> LeaseRequest:
+        """What is asked for a pod, which is there."""
+        self.cookies.setdefault(f"/run/netns/{pod}", len(self.cookies) + 1)
+        return LeaseRequest(f"c-{pod}", interface, "lan", pools, f"/run/netns/{pod}", ObjectName("default", pod))
+
+    def add(self, pod: str, **more: str) -> Lease:
+        """Its lease."""
+        return self.leases.add(self.request(pod, **more))
+
+    def free(self) -> int:
+        """How many more can be given, by giving them."""
+        given: list[AttachmentKey] = []
+        while True:
+            try:
+                given.append(self.add(f"free{len(given)}").key)
+            except NoFreeAddress:
+                break
+        for key in given:
+            self.leases.delete(key)
+        return len(given)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path / "leases")
+
+
+def test_an_interface_has_its_address_with_the_length_of_the_range_and_the_gateway(site: Site) -> None:
+    lease = site.add("web")
+    assert (lease.addresses, lease.gateways) == (("10.9.0.2/29",), ("10.9.0.1",))
+    assert site.add("web") == lease, "asked again, as after an answer that was lost"
+    assert site.free() == 4
+    site.start()
+    assert (site.leases.all(), site.free()) == ((lease,), 4)
+    site.leases.delete(lease.key)
+    assert (site.free(), [*site.folder.iterdir()]) == (5, [])
+
+
+def test_who_may_not_have_it_is_told_the_pool(site: Site) -> None:
+    for pools, error, says in (
+        ("red", AddressUnusable, "ipam.pool: IPPool red is not for namespace default"),
+        ("lan", AddressUnusable, "ipam.pool: IPPool lan is of the cluster's network"),
+        ("blue", NoFreeAddress, "ipam.pool: there is no IPPool blue"),
+    ):
+        with pytest.raises(error, match=says):
+            site.add("web", pools=pools)
+    with pytest.raises(NetnsUnusable):
+        site.leases.add(LeaseRequest("c", "net1", "lan", "v100", "/run/netns/none"))
+    site.add("web")
+    site.cookies["/run/netns/web"] = 99
+    with pytest.raises(AlreadyAttached):
+        site.add("web")
+
+
+@pytest.mark.parametrize("point", [*fail_points.LEASE_ADD, *fail_points.LEASE_DEL])
+def test_an_agent_that_dies_at_any_point_leaves_no_address_that_is_nobodys(
+    site: Site, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    def strike(now: str) -> None:
+        if now == point:
+            raise Died
+
+    monkeypatch.setattr(fail_points, "reached", strike)
+    with pytest.raises(Died):  # noqa: PT012  in one of the two
+        site.add("web")
+        site.leases.delete(("c-web", "net1"))
+    monkeypatch.undo()
+    site.start()
+    site.leases.delete(("c-web", "net1"))
+    assert site.free() == 5
+
+
+def test_what_a_pod_had_that_went_without_a_del_is_free(site: Site) -> None:
+    for pod in ("gone", "other", "here"):
+        site.add(pod)
+    del site.cookies["/run/netns/gone"]
+    site.cookies["/run/netns/other"] = 77  # another namespace by now
+    site.leases.collect()
+    assert ([one.container_id for one in site.leases.all()], site.free()) == (["c-here"], 4)
+    site.leases.keep_only("lan", frozenset({("c-here", "net1")}))
+    site.leases.keep_only("another", frozenset())
+    assert len(site.leases.all()) == 1
+    site.boot = "b2"
+    site.start()
+    assert (site.leases.all(), site.free()) == ((), 5)
+
+
+def test_a_disk_that_refuses_gives_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("agent.pods.ip_leases.place", full)
+    with pytest.raises(OSError, match="No space"):
+        site.add("web")
+    monkeypatch.undo()
+    assert site.free() == 5
+
+
+def test_a_vf_asks_without_a_process(site: Site) -> None:
+    run = IpamInProcess(IpamCommands(site.leases))
+    site.request("web")
+    environment = {
+        "CNI_COMMAND": "ADD",
+        "CNI_CONTAINERID": "c-web",
+        "CNI_IFNAME": "net1",
+        "CNI_NETNS": "/run/netns/web",
+        "CNI_ARGS": "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web",
+    }
+    ipam = {"type": "sluiceway-cni", "pool": "v100", "routes": [{"dst": "0.0.0.0/0"}]}
+    config = {"cniVersion": "0.4.0", "name": "fast", "type": "sluiceway-cni", "kind": "sriov", "ipam": ipam}
+    answer = run(environment, config)
+    assert answer["ips"] == [{"address": "10.9.0.2/29", "gateway": "10.9.0.1", "version": "4"}]
+    assert answer["routes"] == [{"dst": "0.0.0.0/0"}]
+    assert run({**environment, "CNI_COMMAND": "CHECK"}, {**config, "prevResult": answer}) is None
+    with pytest.raises(PluginFailed, match="not as ADD left it"):
+        run({**environment, "CNI_COMMAND": "CHECK"}, {**config, "prevResult": {"ips": []}})
+    assert run({**environment, "CNI_COMMAND": "DEL"}, config) is None
+    with pytest.raises(PluginFailed) as failed:
+        run(environment, {**config, "ipam": {**ipam, "pool": "red"}})
+    assert (failed.value.code, "IPPool red is not for" in str(failed.value)) == (Code.CONFIG, True)
+    with pytest.raises(PluginFailed, match="--ip-pools on"):
+        IpamInProcess(IpamCommands(None))(environment, config)
