@@ -29,7 +29,8 @@ LOOK_S = 1.0
 IDLE_S = 300.0  # a block without pods stays ours for so long
 GONE_S, SPREAD_S = 600.0, 300.0  # a node's blocks stay its own after it was last seen, and the nodes' spread behind it
 SINGLE_S = 5.0  # one that has a single address: who asks for that may be on another node by now
-RETRY_S = 30.0  # between two tries to give one block back
+RETRY_S = 5.0  # between two tries to give a block of ours back
+ASK_S = 60.0  # between two questions for a gone node's pods
 
 
 class Releases(Claims, Protocol):
@@ -131,7 +132,7 @@ class BlockKeeper:
             seen = self._gone[node]
             if now - seen.since < GONE_S + self._spread_s(node) or now < seen.not_before:
                 continue
-            seen.not_before = now + RETRY_S
+            seen.not_before = now + ASK_S
             try:
                 has_pods = self._claims.has_pods(node)
             except (Refused, *TROUBLE) as error:

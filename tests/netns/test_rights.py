@@ -15,14 +15,18 @@ from agent.kube.client import Client, connect
 from agent.kube.event_book import QUIET_S
 from agent.kube.events import Events
 from agent.kube.leases import NAMESPACE
+from agent.model.ip_pool import POOLS as IP_POOLS
 from agent.model.name import ObjectName
 from agent.model.network import NETWORKS
 from agent.netlink import netns as namespace
 from agent.threads import Threads
+from agent.watch.decode.ip_block import IP_BLOCK_KIND
+from agent.watch.decode.ip_pool import IP_POOL_KIND
 from tests.agent.kube.lease_server import LeaseServer, kubeconfig
 from tests.netns.agents import READY_S, Node
 from tests.netns.pods import Runtime
 from tests.netns.test_announce import until
+from tests.netns.test_network import asks
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns]
 MANIFESTS = Path(__file__).resolve().parents[2] / "deploy" / "manifests"
@@ -94,7 +98,7 @@ def used(method: str, target: str) -> Right:
 
 def granted() -> Iterator[Right]:
     """What the agents' roles say, of every manifest."""
-    for name in ("sluiceway.yaml", "loadbalancer.yaml", "networks.yaml", "bgp.yaml"):
+    for name in ("sluiceway.yaml", "loadbalancer.yaml", "networks.yaml", "ippools.yaml", "bgp.yaml"):
         for role in yaml.safe_load_all((MANIFESTS / name).read_text()):
             for rule in () if "cleanup" in role["metadata"]["name"] else role.get("rules", ()):
                 where = role["metadata"].get("namespace", "*")
@@ -127,6 +131,7 @@ def api(node: Node) -> Iterator[LeaseServer]:
     with namespace.inside(f"/run/netns/{node.name}"):
         made = LeaseServer()
     made.knows_streams = False
+    made.live = {IP_POOL_KIND.path, IP_BLOCK_KIND.path}
     services = (service("web", "10.96.0.10"), service("elsewhere", "10.96.0.11", loadBalancerIP="203.0.113.1"))
     made.lists = {
         "/api/v1/nodes": [made.store("/api/v1/nodes/n1", NODE)],
@@ -170,6 +175,17 @@ def a_pod_has_a_network(node: Node, api: LeaseServer, runtime: Runtime) -> None:
     assert runtime.call("DEL", pod) == (0, {})
 
 
+def a_pod_has_an_address_of_a_pool(api: LeaseServer, runtime: Runtime) -> None:
+    """One that asks for a static address, whose block goes with it; once none may be claimed."""
+    with api.lock:
+        spec = {"cidrs": ["10.60.0.0/28"], "static": ["10.60.0.0/28"]}
+        api.store(f"{IP_POOL_KIND.path}/lan", {"metadata": {"name": "lan"}, "spec": spec})
+    pod, wanted = runtime.make(), asks("", **{IP_POOLS: "lan", "sluiceway.io/ipv4": "10.60.0.5"})
+    until(lambda: "cannot create ipblocks" in str(runtime.call("ADD", pod, **wanted)), READY_S)
+    until(lambda: runtime.call("ADD", pod, **wanted)[0] == 0, READY_S)
+    assert runtime.call("DEL", pod) == (0, {})
+
+
 def test_an_agent_misses_each_right_of_the_manifests_by_name_and_uses_no_other(node: Node, api: LeaseServer) -> None:
     """Each is taken away until it is missed, and from then on all goes on."""
     peers_status = Right("patch", "sluiceway.io", "bgppeers/status", "*")  # test_bgp_rights has it, with BIRD
@@ -177,11 +193,12 @@ def test_an_agent_misses_each_right_of_the_manifests_by_name_and_uses_no_other(n
     api.forbids = grants
     counts_on, once = Right("patch", "", "events", "*"), Right("get", "", "nodes", "*")  # asked when a lease is made
     log = node.root / "agent.log"
-    duties = ("--loadbalancer-pools=on", "--l2-announce=on", "--networks=on", "--router=on")
+    duties = ("--loadbalancer-pools=on", "--l2-announce=on", "--networks=on", "--router=on", "--ip-pools=on")
     with log.open("w") as written:
         process = node.start_with_api(kubeconfig(node.root, api.port), *duties, log=written)
     runtime = Runtime(node)
     a_pod_has_a_network(node, api, runtime)
+    a_pod_has_an_address_of_a_pool(api, runtime)
     runtime.close()
 
     def so_far() -> set[Right]:

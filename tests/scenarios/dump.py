@@ -29,6 +29,7 @@ def dump(tables: Tables) -> str:
         ("attachments", _attachments(tables)),
         ("endpoints", _endpoints(tables)),
         ("routed_ranges", _routed_ranges(tables)),
+        ("prefixes", _prefixes(tables)),
         ("pod_netns", _pod_netns(tables)),
         ("node", _node(tables)),
     ):
@@ -90,6 +91,12 @@ def _routed_ranges(tables: Tables) -> Iterator[str]:
     entries = ((network_text(key), value.slot) for key, value in tables["routed_ranges"].items())
     for network, slot in sorted(entries):
         yield f"{network}: slot {slot}"
+
+
+def _prefixes(tables: Tables) -> Iterator[str]:
+    entries = ((network_text(key), value) for key, value in tables["prefixes"].items())
+    for network, value in sorted(entries, key=lambda entry: entry[0]):
+        yield f"{network}: remote {value.remote_id}, node {value.node_id:08x}"
 
 
 def _attachments(tables: Tables) -> Iterator[str]:
