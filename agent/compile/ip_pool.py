@@ -7,7 +7,7 @@ from ipaddress import ip_network
 from agent.compile.network_refused import NetworkRefused
 from agent.model.address import Address, Network
 from agent.model.cluster import Cluster
-from agent.model.ip_pool import IP_POOL, POOLS, IpBlock, IpPool, overlap
+from agent.model.ip_pool import IP_BLOCK, IP_POOL, POOLS, IpBlock, IpPool, overlap
 from agent.model.lb_pool import AddressRange
 from agent.model.name import ObjectName, Problem
 from agent.model.node import Namespace, Node
@@ -142,6 +142,15 @@ def taken(cluster: Cluster, services: Iterable[Network] = ()) -> Taken:
             ranges[pool.name] = tuple(lost)
         before.append(pool)
     return Taken(ranges, tuple(problems))
+
+
+def strays(cluster: Cluster) -> Iterator[Problem]:
+    """Blocks that are in no pool of their network: nobody is to believe them."""
+    for name, block in sorted(cluster.ip_blocks.items()):
+        pools = (pool for pool in cluster.ip_pools.values() if pool.network == block.network)
+        if not any(pool.has(block.cidr) for pool in pools):
+            text = f"{block.cidr} is in no IPPool, and no node routes to it that starts now; make the pool again"
+            yield Problem(IP_BLOCK, ObjectName("", name), "spec.cidr", text)
 
 
 def _unused(pool: IpPool) -> Iterator[Problem]:

@@ -164,7 +164,7 @@ class BlockClaims:
             block
             for block in cluster.ip_blocks.values()
             if (block.node, block.network, block.cidr.version) == (self._node, wanted.pool.network, wanted.version)
-            and wanted.pool.cidr_of(block.cidr.network_address) is not None
+            and wanted.pool.has(block.cidr)
             and (wanted.address is None or wanted.address in block.cidr)
             and not {block.uid} & (self._confirmed | self._leaving)
         )

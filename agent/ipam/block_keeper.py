@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hashlib import blake2s
 from typing import Protocol
 
-from agent.compile.ip_pool import block_of, taken
+from agent.compile.ip_pool import block_of, strays, taken
 from agent.ipam.pool import NoAddress
 from agent.ipam.pool_addresses import Claims, PoolAddresses
 from agent.kube.client import TROUBLE, Refused
@@ -72,7 +72,7 @@ class BlockKeeper:
         self._idle: dict[str, _Seen] = {}  # by uid
         self._gone: dict[str, _Seen] = {}  # nodes by name
         self._told: tuple[Problem, ...] = ()
-        self._compared: tuple[object, object] = (None, None)
+        self._compared: tuple[object, ...] = (None, None, None)
         self._overlaps: tuple[Problem, ...] = ()
         self._worker = Worker(threads, "ip-blocks", self._run)
 
@@ -174,9 +174,10 @@ class BlockKeeper:
             log.warning("a block cannot be given back; tried again", block=block.name, why=error)
 
     def _tell(self, cluster: Cluster, lost: tuple[Problem, ...]) -> None:
-        if cluster.ip_pools is not self._compared[0] or cluster.nodes is not self._compared[1]:
-            self._compared = (cluster.ip_pools, cluster.nodes)
-            self._overlaps = taken(cluster, self._services).problems
+        compared = (cluster.ip_pools, cluster.ip_blocks, cluster.nodes)
+        if any(now is not before for now, before in zip(compared, self._compared, strict=True)):
+            self._compared = compared
+            self._overlaps = (*taken(cluster, self._services).problems, *strays(cluster))
         found = (*self._overlaps, *lost)
         if found != self._told:
             self._told = found

@@ -97,7 +97,7 @@ class PoolAddresses:
         pools = [pool for pool in cluster.ip_pools.values() if pool.network == network]
         found = []
         for block in self.own_blocks(network):
-            pool = next((one for one in pools if one.cidr_of(block.cidr.network_address) is not None), None)
+            pool = next((one for one in pools if one.has(block.cidr)), None)
             if pool is not None:
                 found.append(Range(block.cidr, pool))
         return tuple(found)
@@ -173,7 +173,7 @@ class PoolAddresses:
         book = self.book(pool.network)
         found = []
         for block in self.own_blocks(pool.network):
-            if block.cidr.version != version or pool.cidr_of(block.cidr.network_address) is None:
+            if block.cidr.version != version or not pool.has(block.cidr):
                 continue
             if not self._claims.is_usable(block) and book.is_used(block.cidr):
                 self._claims.trust(block)

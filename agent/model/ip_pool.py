@@ -1,6 +1,6 @@
 """Pools of addresses for pods, and the blocks of them that nodes have claimed."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from agent.model.address import Address, Network
@@ -48,6 +48,10 @@ class IpPool:
     def cidr_of(self, address: Address) -> Network | None:
         """The range of it that has an address."""
         return next((cidr for cidr in self.cidrs if address in cidr), None)
+
+    def has(self, network: Network) -> bool:
+        """Whether all addresses of a network are of it."""
+        return any(overlap(network, cidr) and network.prefixlen >= cidr.prefixlen for cidr in self.cidrs)
 
     def is_static(self, address: Address) -> bool:
         """Whether it is given to nobody who does not ask for it."""
@@ -102,13 +106,37 @@ def overlap(one: Network, other: Network) -> bool:
     return one.version == other.version and one.overlaps(other)
 
 
+def routed(
+    blocks: Mapping[str, IpBlock], pools: Mapping[str, IpPool], before: Mapping[str, IpBlock]
+) -> Mapping[str, IpBlock]:
+    """The blocks that are believed and routed: within a pool of the cluster's network, which is the administrator's.
+
+    Who may write blocks, as every node may, could draw any address to itself otherwise. One that was believed *before*
+    still is, for its pods are there when somebody takes its pool away.
+    """
+    ranges = [_span(cidr) for pool in pools.values() if not pool.network for cidr in pool.cidrs]
+    return {
+        name: block
+        for name, block in blocks.items()
+        if block.is_routed and (before.get(name) == block or _is_within(_span(block.cidr), ranges))
+    }
+
+
+def _span(cidr: Network) -> tuple[int, int, int]:
+    return cidr.version, int(cidr.network_address), int(cidr.broadcast_address)
+
+
+def _is_within(span: tuple[int, int, int], ranges: Iterable[tuple[int, int, int]]) -> bool:
+    return any(span[0] == one[0] and one[1] <= span[1] and span[2] <= one[2] for one in ranges)
+
+
 def with_blocks(
     nodes: Mapping[str, Node], blocks: Mapping[str, IpBlock], before: Mapping[str, Node]
 ) -> Mapping[str, Node]:
-    """The Nodes, each with the blocks that are routed to it; one that is as *before* is the identical value."""
+    """The Nodes, each with its own of these *blocks*; one that is as *before* is the identical value."""
     owned: dict[str, list[IpBlock]] = {}
     for block in blocks.values():
-        if block.is_routed and block.node in nodes:
+        if block.node in nodes:
             owned.setdefault(block.node, []).append(block)
     found = dict(nodes)
     for name, those in owned.items():

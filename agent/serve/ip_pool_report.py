@@ -90,7 +90,7 @@ class IpPoolReporter:
 def _pools(cluster: Cluster) -> Iterator[PoolLine]:
     for _, pool in sorted(cluster.ip_pools.items()):
         same = (one for one in cluster.ip_blocks.values() if one.network == pool.network)
-        held = [one for one in same if pool.cidr_of(one.cidr.network_address) is not None]
+        held = [one for one in same if pool.has(one.cidr)]
         yield PoolLine(
             pool.name,
             tuple(map(str, pool.cidrs)),

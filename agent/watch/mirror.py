@@ -4,7 +4,7 @@ Watches call from their own threads. A change costs one copy of its kind's table
 change, are the identical values in the next Cluster, by which compile knows what to leave alone.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from threading import Lock
 from types import MappingProxyType
@@ -13,10 +13,11 @@ from typing import Any
 from agent.model.bgp import Neighbours, Passwords
 from agent.model.cluster import Cluster
 from agent.model.denied import Denied
-from agent.model.ip_pool import with_blocks
+from agent.model.ip_pool import IpBlock, routed, with_blocks
 from agent.model.local import Local
 from agent.model.name import ObjectName, Problem
 from agent.watch.decode.ip_block import IP_BLOCK_KIND
+from agent.watch.decode.ip_pool import IP_POOL_KIND
 from agent.watch.decode.kind import Decoded, Kind, Value
 from agent.watch.decode.node import NODE
 
@@ -54,6 +55,7 @@ class Mirror:
         self._listed: frozenset[str] = frozenset()
         self._touched: set[Kind] = set()  # tables that differ from the latest Cluster's
         self._problems_touched = False
+        self._routed: Mapping[str, IpBlock] = {}  # blocks that Nodes have
         self._cluster = Cluster()
 
     @property
@@ -168,8 +170,10 @@ class Mirror:
         changed: dict[str, Any] = {
             kind.table: MappingProxyType(self._tables[kind].rows.copy()) for kind in self._touched
         }
-        if self._touched & {NODE, IP_BLOCK_KIND}:
-            changed["nodes"] = MappingProxyType(with_blocks(self._rows(NODE), self._rows(IP_BLOCK_KIND), now.nodes))
+        if self._touched & {IP_POOL_KIND, IP_BLOCK_KIND}:
+            self._routed = routed(self._rows(IP_BLOCK_KIND), self._rows(IP_POOL_KIND), self._routed)
+        if self._touched & {NODE, IP_POOL_KIND, IP_BLOCK_KIND}:
+            changed["nodes"] = MappingProxyType(with_blocks(self._rows(NODE), self._routed, now.nodes))
         self._touched.clear()
         if self._problems_touched:
             changed["problems"] = self._all_problems()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agent.compile.ip_pool import Choice, first_choice, has_automatic, next_block, taken
+from agent.compile.ip_pool import Choice, first_choice, has_automatic, next_block, strays, taken
 from agent.compile.network_config import plugin_list
 from agent.compile.network_refused import NetworkRefused
 from agent.compile.remote import Remotes, Vantage, remotes
@@ -163,7 +163,9 @@ def test_a_pool_that_cannot_be_read_gives_nothing() -> None:
 
 def test_a_block_is_one_more_range_of_its_nodes_pods() -> None:
     objects = ((NODE, node("n1", "10.244.0.0/24")), (NODE, node("n2")), (IP_BLOCK_KIND, block("10.1.0.0/26", "n2")))
-    mirror = mirrored(*objects, (IP_BLOCK_KIND, block("10.9.0.0/26", "n2", "vlan9")))
+    mirror = mirrored(
+        *objects, (IP_POOL_KIND, pool("lan", "10.1.0.0/16")), (IP_BLOCK_KIND, block("10.9.0.0/26", "n2", "vlan9"))
+    )
     nodes = mirror.cluster.nodes
     assert nodes["n2"].pod_ranges == (ip_network("10.1.0.0/26"),), "what is of another network is not routed"
     mirror.change([Decoder("n1").decode(NODE, json.dumps(node("n1", "10.244.0.0/24", x="y")).encode())])
@@ -171,8 +173,13 @@ def test_a_block_is_one_more_range_of_its_nodes_pods() -> None:
     seen = Vantage("n1", (4,), (ip_network("192.0.2.0/24"),), (ip_address("192.0.2.1"),))
     found = remotes(mirror.cluster.nodes, seen, (), Remotes()).nodes["n2"]
     assert [(str(one.destination), str(one.gateway)) for one in found.routes] == [("10.1.0.0/26", "192.0.2.2")]
+    mirror.change([Decoder("n1").decode(IP_BLOCK_KIND, json.dumps(block("0.0.0.0/0", "n2")).encode())])
+    assert mirror.cluster.nodes["n2"].pod_ranges == (ip_network("10.1.0.0/26"),), "what no pool has is not believed"
+    assert [str(one.name) for one in strays(mirror.cluster)] == ["0.0.0.0-0", "10.9.0.0-26vlan9"]
+    mirror.replace(IP_POOL_KIND, ())
+    assert mirror.cluster.nodes["n2"].pod_ranges == (ip_network("10.1.0.0/26"),), "what was believed stays"
     mirror.change([Decoder("n1").deleted(IP_BLOCK_KIND, json.dumps(block("10.1.0.0/26", "n2")).encode())])
-    assert mirror.cluster.nodes["n2"].pod_ranges == ()
+    assert not mirror.cluster.nodes["n2"].pod_ranges
 
 
 @pytest.mark.parametrize(
