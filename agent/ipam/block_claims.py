@@ -133,6 +133,15 @@ class BlockClaims:
                 raise
         log.info("block is given back", block=block.name, node=block.node, pool=block.pool)
 
+    def is_answered(self, block: IpBlock) -> bool:
+        """Whether the API server answers: a block must not be given up for one that would not hear of it."""
+        try:
+            self._listed(PATH, (("labelSelector", f"{RANGE_LABEL}={range_label(block.cidr)}"),))
+        except (Refused, *TROUBLE) as error:
+            log.info("a block that nobody uses is kept", block=block.name, why=error)
+            return False
+        return True
+
     def has_pods(self, node: str) -> bool:
         """Whether the API server has a Pod of this node.
 

@@ -39,6 +39,9 @@ class Releases(Claims, Protocol):
     def release(self, block: IpBlock) -> None:
         """Give a block back."""
 
+    def is_answered(self, block: IpBlock) -> bool:
+        """Whether the API server answers now."""
+
     def has_pods(self, node: str) -> bool:
         """Whether the API server has a Pod of this node."""
 
@@ -115,10 +118,11 @@ class BlockKeeper:
                 continue
             seen = self._idle[block.uid] = known.get(block.uid, _Seen(now))
             patience_s = SINGLE_S if block.cidr.num_addresses == 1 else IDLE_S
-            if now - seen.since < patience_s or now < seen.not_before or not book.retire(block.cidr):
+            if now - seen.since < patience_s or now < seen.not_before:
                 continue
             seen.not_before = now + RETRY_S
-            self._release(block)
+            if self._claims.is_answered(block) and book.retire(block.cidr):
+                self._release(block)
 
     def _free(self, cluster: Cluster) -> None:
         """What nodes had that are gone."""

@@ -84,6 +84,8 @@ class PoolAddresses:
         book = self.book(choice.pools[0].network)
         for left in reversed(range(TRIES)):
             ranges = self._ranges(choice, asked, own, with_cidrs=with_cidrs)
+            if not (ranges or own):
+                raise NoAddress(f"IPPool {choice.pools[0].name} has no range of a family that this node's kernel has")
             try:
                 return book.reserve(asked, own, ranges)
             except RangeFull:

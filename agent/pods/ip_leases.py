@@ -104,7 +104,7 @@ class IpLeases:
                 self._leases[lease.key] = lease
                 self._addresses.book(lease.pool_network).adopt(bare)
             else:
-                self._forget(lease)
+                self._try_to_forget(lease)
 
     def all(self) -> tuple[Lease, ...]:
         """The leases of this moment."""
@@ -170,11 +170,7 @@ class IpLeases:
         """Give back what pods have that went without a DEL; called every minute or so."""
         for lease in self.all():
             if not self._is_alive(lease):
-                log.info("address of a pod that is gone is free", pod=str(lease.pod or lease.container_id))
-                try:
-                    self.delete(lease.key)
-                except OSError as error:
-                    log.warning("address of a pod that is gone is kept; tried again", why=error)
+                self._try_to_forget(lease)
 
     def _made(self, request: LeaseRequest, cookie: int) -> Lease:
         choice = self._choice.beside(request.pod.namespace if request.pod else "", request.pools)
@@ -203,6 +199,17 @@ class IpLeases:
             boot=self._boot,
             pod=request.pod,
         )
+
+    def _try_to_forget(self, lease: Lease) -> None:
+        """Of a pod that is gone: where the disk refuses, another time."""
+        with self._changing():
+            try:
+                self._forget(lease)
+            except OSError as error:
+                log.warning("address of a pod that is gone is kept; tried again", why=error)
+                self._leases.setdefault(lease.key, lease)
+            else:
+                log.info("address of a pod that is gone is free", pod=str(lease.pod or lease.container_id))
 
     def _forget(self, lease: Lease) -> None:
         """The file first: what it names nobody else may have."""

@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.kernel, pytest.mark.netns]
 MANIFESTS = Path(__file__).resolve().parents[2] / "deploy" / "manifests"
 SERVICES = "/api/v1/namespaces/default/services"
 POOLS = "/apis/sluiceway.io/v1alpha1/loadbalancerpools"
-WRITES = {"POST": "create", "PUT": "update", "PATCH": "patch"}
+WRITES = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 POLICY = {
     "metadata": {"name": "web", "namespace": "default", "resourceVersion": "1"},
     "spec": {"podSelector": {}, "ingress": [{"from": [{"podSelector": {}}]}]},

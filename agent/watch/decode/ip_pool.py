@@ -85,7 +85,7 @@ def _decode(content: Content, context: Context) -> Decoded:
         uid=found.metadata.uid,
         fields=tuple(field for _, field in cidrs),
         # whom it is for, and what nobody is to have of it, is not known: nothing more is given of it
-        is_disabled=spec.disabled or any(not one.field.startswith("spec.cidrs") for one in read.problems),
+        is_disabled=spec.disabled or not cidrs or any(not one.field.startswith("spec.cidrs") for one in read.problems),
     )
     return read.result(pool)
 

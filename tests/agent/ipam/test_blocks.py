@@ -61,6 +61,13 @@ def test_an_address_of_a_block_that_is_there_needs_no_api_server() -> None:
     with pytest.raises(NoAddress, match="no route to host"):
         node.give("lan")
     assert len(api.requests) == asked, "it is left alone for a while"
+    for one in (first, *rest):
+        node.take(one)
+    node.turn()
+    node.turn(IDLE_S)
+    assert node.give("lan") in {first, *rest}, "a block that cannot be given back serves on"
+    for _ in rest:
+        node.give("lan")
     api.before = lambda *_: None
     node.now += 60
     node.give("lan")
