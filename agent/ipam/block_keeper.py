@@ -12,6 +12,7 @@ from hashlib import blake2s
 from typing import Protocol
 
 from agent.compile.ip_pool import block_of, strays, taken
+from agent.compile.ip_pool_problems import asked_problems
 from agent.ipam.pool import NoAddress
 from agent.ipam.pool_addresses import Claims, PoolAddresses
 from agent.kube.client import TROUBLE, Refused
@@ -31,6 +32,8 @@ GONE_S, SPREAD_S = 600.0, 300.0  # a node's blocks stay its own after it was las
 SINGLE_S = 5.0  # one that has a single address: who asks for that may be on another node by now
 RETRY_S = 5.0  # between two tries to give a block of ours back
 ASK_S = 60.0  # between two questions for a gone node's pods
+# of the Cluster, for problems; a change of the rest is no news
+_READ = ("ip_pools", "ip_blocks", "nodes", "pods", "namespaces", "networks")
 
 
 class Releases(Claims, Protocol):
@@ -75,8 +78,8 @@ class BlockKeeper:
         self._idle: dict[str, _Seen] = {}  # by uid
         self._gone: dict[str, _Seen] = {}  # nodes by name
         self._told: tuple[Problem, ...] = ()
-        self._compared: tuple[object, ...] = (None, None, None)
-        self._overlaps: tuple[Problem, ...] = ()
+        self._compared: tuple[object, ...] = (None,) * len(_READ)
+        self._wrong: tuple[Problem, ...] = ()
         self._worker = Worker(threads, "ip-blocks", self._run)
 
     def start(self) -> None:
@@ -178,11 +181,12 @@ class BlockKeeper:
             log.warning("a block cannot be given back; tried again", block=block.name, why=error)
 
     def _tell(self, cluster: Cluster, lost: tuple[Problem, ...]) -> None:
-        compared = (cluster.ip_pools, cluster.ip_blocks, cluster.nodes)
+        compared = tuple(getattr(cluster, name) for name in _READ)
         if any(now is not before for now, before in zip(compared, self._compared, strict=True)):
             self._compared = compared
-            self._overlaps = (*taken(cluster, self._services).problems, *strays(cluster))
-        found = (*self._overlaps, *lost)
+            asked = asked_problems(cluster, self._node)
+            self._wrong = (*taken(cluster, self._services).problems, *strays(cluster), *asked)
+        found = (*self._wrong, *lost)
         if found != self._told:
             self._told = found
             self._report(found)

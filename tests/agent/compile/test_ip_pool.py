@@ -1,17 +1,22 @@
 """Which pools a pod has addresses of, what of them is another's, and which block comes next."""
 
 import json
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
 
 from agent.compile.ip_pool import Choice, first_choice, has_automatic, next_block, strays, taken
+from agent.compile.ip_pool_problems import asked_problems
 from agent.compile.network_config import plugin_list
 from agent.compile.network_refused import NetworkRefused
 from agent.compile.remote import Remotes, Vantage, remotes
 from agent.model.cluster import Cluster
 from agent.model.ip_pool import IpBlock, IpPool
+from agent.model.name import ObjectName
+from agent.model.network import NetworkDefinition
+from agent.model.node import Pod
 from agent.watch.decode.decoder import Decoder
 from agent.watch.decode.ip_block import IP_BLOCK_KIND
 from agent.watch.decode.ip_pool import IP_POOL_KIND
@@ -180,6 +185,25 @@ def test_a_block_is_one_more_range_of_its_nodes_pods() -> None:
     assert mirror.cluster.nodes["n2"].pod_ranges == (ip_network("10.1.0.0/26"),), "what was believed stays"
     mirror.change([Decoder("n1").deleted(IP_BLOCK_KIND, json.dumps(block("10.1.0.0/26", "n2")).encode())])
     assert not mirror.cluster.nodes["n2"].pod_ranges
+
+
+def test_a_pool_that_is_named_and_is_not_there_is_a_problem_at_once() -> None:
+    known = cluster(*POOLS, more=(*PLACES, (NAMESPACE, namespace("slip", "nmaed"))))
+    text = json.dumps(
+        {"cniVersion": "1.0.0", "type": "macvlan", "ipam": {"type": "sluiceway-cni", "pool": "vlan,vlna"}}
+    )
+    lan = NetworkDefinition(ObjectName("default", "lan"), plugin_list(text, "lan"))
+    pods = {
+        ObjectName("plain", name): Pod(ObjectName("plain", name), ip_pools=name) for name in ("named", "red", "none")
+    }
+    found = asked_problems(replace(known, pods=pods, networks={lan.name: lan}), "n1")
+    where = "metadata.annotations['sluiceway.io/ip-pool']"
+    assert [str(one) for one in found] == [
+        f"Pod plain/red: {where}: IPPool red is not for namespace plain (spec.namespaceSelector)",
+        f"Pod plain/none: {where}: there is no IPPool none",
+        f"Namespace slip: {where}: there is no IPPool nmaed",
+        "NetworkAttachmentDefinition default/lan: spec.config.ipam.pool: there is no IPPool vlna",
+    ]
 
 
 @pytest.mark.parametrize(
