@@ -115,7 +115,7 @@ cnitool: build
 
 test: setup bpffs cnitool build/tests/xdp.bpf.o ## everything that needs no Kubernetes binary
 	@$(PACKAGES) vagrant
-	.venv/bin/pytest -m 'not cluster and not alone' -n $(WORKERS) --dist loadfile
+	.venv/bin/pytest -m 'not cluster and not alone and not fastpath' -n $(WORKERS) --dist loadfile
 	.venv/bin/pytest -m alone
 
 # every flow and packet against an evaluator that shares nothing with the agent; fails where one is wrong
@@ -133,10 +133,12 @@ kernels: setup ## every object under Debian's 6.1 and 6.12, in software emulatio
 	@$(PACKAGES) kernels
 	$(PYTHON) -m tests.kernels.run
 
-# functions of QEMU's igb: Debian 12's QEMU has none, so the backport is unpacked in the user's cache
-fastpath: setup ## SR-IOV: real VFs in pods and back, in a guest with two cards and an IOMMU
-	@$(PACKAGES) kernels
+# functions of QEMU's igb: Debian 12's QEMU has none, so the backport is unpacked in the user's cache, as is Debian 13's DPDK
+fastpath: setup bpffs ## real VFs in pods and back, in a guest with two cards and an IOMMU; DPDK's testpmd over AF_XDP in the lab
+	@$(PACKAGES) kernels fastpath
+	$(PYTHON) -m tests.fastpath.dpdk
 	$(PYTHON) -m tests.fastpath.run
+	.venv/bin/pytest -m fastpath tests/lab
 
 cluster: setup ## a real Kubernetes on this machine: lab up --kubernetes
 	@$(PACKAGES) cluster image
