@@ -24,7 +24,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PYTHON_SOURCES := agent maps dpctl kubectl_sluiceway lab bench tests deploy
 C_SOURCES = $(shell find $(wildcard bpf maps cni lab bench tests) -name '*.[ch]')
 
-.PHONY: help setup packages bpffs build cnitool generate check test policy-fuzz disruption demo kernels fastpath cluster cluster-day-one conformance conformance-all bench wheel plugin manifests image image-twice vagrant vagrant-box clean
+.PHONY: help setup packages bpffs build cnitool generate check test policy-fuzz disruption demo kernels fastpath fastpath-soak cluster cluster-day-one conformance conformance-all bench wheel plugin manifests image image-twice vagrant vagrant-box clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -138,7 +138,10 @@ fastpath: setup bpffs ## real VFs in pods and back, in a guest with two cards an
 	@$(PACKAGES) kernels fastpath
 	$(PYTHON) -m tests.fastpath.dpdk
 	$(PYTHON) -m tests.fastpath.run
-	.venv/bin/pytest -m fastpath tests/lab
+	.venv/bin/pytest -m fastpath tests/lab tests/netns
+
+fastpath-soak: setup bpffs ## 1,000 pods with two interfaces come and go, while the agent is killed every 50
+	SLUICEWAY_SOAK_PODS=1000 .venv/bin/pytest tests/netns/test_network_soak.py
 
 cluster: setup ## a real Kubernetes on this machine: lab up --kubernetes
 	@$(PACKAGES) cluster image
