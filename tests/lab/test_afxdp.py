@@ -215,6 +215,18 @@ def test_it_reaches_services_and_whom_egress_allows_and_leaves_nothing(
     assert made.node.run("find", str(RUN), str(PINS), "-path", "*asker*").stdout == ""
 
 
+def test_a_socket_at_a_queue_that_the_device_has_not_is_refused_and_others_go_on(made: Made) -> None:
+    item = made.cluster.run("wrong", "n1", ["sleep", "infinity"], labels={"friend": "yes"}, annotations=asked(1))
+    wrong = use.client(made.cluster, item)
+    argv = app(made.program, "echo", QUEUES, socket_of("wrong"))
+    done = wrong.machine.run(*argv, context=wrong.context, check=False)
+    assert (done.returncode, done.stderr.strip()) == (1, "afxdp_app: bind: Invalid argument")
+    assert made.client(made.friends[0], "w", 5, made.ips[0]) == "5"
+    source, vip = ips_of(item)[0], made.vips[0]  # nor is its first queue kept from who asks for no more
+    assert made.ask(wrong, socket_of("wrong"), source, vip, SERVED, 20) == (0, f"{vip} {SERVED} hello")
+    made.cluster.delete("wrong", grace_s=0)
+
+
 def test_who_sends_more_than_the_device_takes_is_told(made: Made) -> None:
     """Also of a flow that is known, whose packets take the shortcut; else the device would drop them in silence."""
     friend, (four, six) = made.friends[0], made.ips
