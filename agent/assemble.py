@@ -73,6 +73,7 @@ from agent.serve.bgp_report import BgpReporter
 from agent.serve.flow_shares import FlowShares
 from agent.serve.health_ports import Health, HealthPorts, HealthPortsPart, is_eligible
 from agent.serve.http import HttpServer
+from agent.serve.interface_metrics import interface_uses
 from agent.serve.ip_pool_report import IpPoolReporter
 from agent.serve.metrics import Metrics, WatchUse
 from agent.serve.policy_report import PolicyReporter
@@ -278,6 +279,8 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
         replace(
             telemetry.sources(kernel.move.new, loop, watches, lambda: len(cni.attachments()), pooled.addresses.free),
             afxdp=lambda: afxdp_uses(afxdp.programs, cni.attachments()),
+            interfaces=lambda: interface_uses(cni.attachments(), vfs.all(), network_parts.card().counted),
+            network_changes=lambda: hot_plug.changes,
             xdp=lambda: telemetry.xdp_uses(loop, kernel.xdp.attached()),
             allocator=lambda: allocator.use if allocator else None,
             bgp=lambda: bgp.state if bgp else None,

@@ -92,14 +92,18 @@ def pools(options: Options, prepared: Prepared, mirror: Mirror, ipam: Ipam, thre
     )
 
 
+def card() -> SriovCard:
+    """The VFs of the node's cards."""
+    return SriovCard(PciBus(_root() or Path("/")))
+
+
 def vfs(options: Options, guards: VfGuards, ipam: OwnPlugin | None = None) -> Vfs:
     """The VFs that pods are given; *guards* have programs on those that are network devices.
 
     *ipam* gives addresses of pools; without it nobody knows of any.
     """
-    card = SriovCard(PciBus(_root() or Path("/")))
     files = VfFiles(options.run_dir, _root())
-    return Vfs(card, VfJournal(options.state_dir, boot_id()), VfIpam(plugins(options), ipam), files, guards=guards)
+    return Vfs(card(), VfJournal(options.state_dir, boot_id()), VfIpam(plugins(options), ipam), files, guards=guards)
 
 
 def networks(options: Options, mirror: Mirror, pods: Pods, own: OwnPlugin) -> tuple[Networks, NetworkPlug]:

@@ -38,6 +38,8 @@ log = logger(__name__)
 SETTLE_S = 1.0  # a difference has to be so old
 LONGEST_S = 60.0  # between two tries
 GONE_S = 5.0  # until another look at a pod that a request of its runtime is at, or whose sandbox is gone
+ADDED, REMOVED = "added", "removed"
+DONE, FAILED = "done", "failed"
 _ANY = {4: "0.0.0.0/0", 6: "::/0"}
 
 OnChanged = Callable[[NetworkSet], None]
@@ -87,6 +89,7 @@ class HotPlug:
         self._random = random.Random().random  # noqa: S311  jitter between nodes, which nobody must not guess
         self._thread = threads.make("hot plug", self._run)
         self.problems: tuple[Problem, ...] = ()  # what could not be done to pods that run
+        self.changes = {(change, result): 0 for change in (ADDED, REMOVED) for result in (DONE, FAILED)}
 
     def start(self) -> None:
         """Begin, when all that an earlier agent left is known."""
@@ -195,7 +198,9 @@ class HotPlug:
         for interface in (*left, *change.gone):
             try:
                 self._told(self._plug.remove(key, interface, first), pod.name, f"{interface} is unmade")
+                self.changes[REMOVED, DONE] += 1
             except (PodRefused, OSError) as error:
+                self.changes[REMOVED, FAILED] += 1
                 failed[interface] = f"cannot be taken from the running pod: {error}"
         has = self._networks.find(key)
         in_use = [each.device for each in has.interfaces if each.device] if has is not None else []
@@ -205,7 +210,9 @@ class HotPlug:
             try:
                 request = self._source.further(pod.name, pod.uid, change.wanted, one, key[1], in_use)
                 in_use += self._added(key, pod, request, first)
+                self.changes[ADDED, DONE] += 1
             except (NetworkRefused, PodRefused, OSError) as error:
+                self.changes[ADDED, FAILED] += 1
                 failed[one.interface] = f"cannot be given to the running pod: {error}"
         return "; ".join(f"{interface} {why}" for interface, why in failed.items())
 

@@ -5,7 +5,7 @@ loop and watches by their numbers alone. A source that fails leaves its own metr
 counted; the others go on.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
@@ -18,6 +18,7 @@ from agent.log import logger
 from agent.serve.afxdp_metrics import AfXdpUse, afxdp_families
 from agent.serve.bgp_metrics import bgp_families
 from agent.serve.flow_shares import OwnerUse, share_families
+from agent.serve.interface_metrics import InterfaceUse, change_families, interface_families
 from agent.serve.lb_metrics import allocator_families
 from agent.serve.policy_metrics import PROPAGATION_BUCKETS_S, PolicyUse, policy_families
 from maps import abi
@@ -100,6 +101,8 @@ class Sources:
     pools: Callable[[], Iterable[PoolUse]] = tuple
     xdp: Callable[[], Iterable[XdpUse]] = tuple
     afxdp: Callable[[], Iterable[AfXdpUse]] = tuple
+    interfaces: Callable[[], Iterable[InterfaceUse]] = tuple
+    network_changes: Callable[[], Mapping[tuple[str, str], int]] = dict
     policy: Callable[[], PolicyUse] = PolicyUse
     allocator: Callable[[], AllocatorUse | None] = lambda: None
     bgp: Callable[[], BgpState | None] = lambda: None
@@ -183,6 +186,8 @@ class _Scrape(Collector):
             lambda: _pods(s.attachments(), s.pools()),
             lambda: _xdp(s.xdp()),
             lambda: afxdp_families(s.afxdp()),
+            lambda: interface_families(s.interfaces()),
+            lambda: change_families(s.network_changes()),
             lambda: policy_families(s.policy()),
             lambda: allocator_families(s.allocator()),
             lambda: bgp_families(s.bgp()),

@@ -44,6 +44,8 @@ OURS = (
     definition("xsk", type="sluiceway-cni", kind="afxdp", afxdp={"capture": ["udp:7000-7999"]}),
     definition("kindless", type="sluiceway-cni"),
 )
+PING = 98  # octets of its frame
+CHANGES = (("added", "done"), ("removed", "done"), ("removed", "failed"), ("added", "failed"))
 DENY = {
     "apiVersion": "networking.k8s.io/v1",
     "kind": "NetworkPolicy",
@@ -102,6 +104,12 @@ def reaches(node: Node, pod: str, address: str) -> bool:
     """Whether an address answers a pod within a second."""
     command = [*node.inside, "nsenter", f"--net=/run/netns/{pod}", "ping", "-c1", "-W1", address]
     return not subprocess.run(command, capture_output=True, check=False).returncode
+
+
+def counted(node: Node, series: str) -> float:
+    """One of the agent's metrics, without its prefix; fails where it has none."""
+    (line,) = (one for one in node.health("metrics").splitlines() if one.startswith(f"sluiceway_{series} "))
+    return float(line.rpartition(" ")[2])
 
 
 def pod_object(name: str, networks: str) -> dict[str, Any]:
@@ -217,6 +225,12 @@ def test_interfaces_come_and_go_while_a_pod_runs(node: Node, runtime: Runtime) -
         until(lambda: problem in node.problems(), "what fails is told")
         assert links(runtime, pod)["data0"]["ifindex"] == there["data0"]["ifindex"]
         assert told() == ["eth0", "data0"]
+        for way in ("ingress", "egress"):  # the ping, there and back
+            of_data0 = f'{{direction="{way}",interface="data0",kind="veth",pod="default/{pod}"}}'
+            assert counted(node, f"interface_packets_total{of_data0}") >= 1
+            assert counted(node, f"interface_bytes_total{of_data0}") >= PING
+        changes = [counted(node, f'network_changes_total{{change="{c}",result="{r}"}}') for c, r in CHANGES]
+        assert (changes[:3], changes[3] >= 1) == ([1, 1, 0], True), "data0 came, net1 went, and one is refused"
     out = {"name": "lan", "interface": "l0", "default-route": ["10.50.0.1"]}
     annotate([{"name": "ours", "interface": "data0"}, out, {"name": "wide", "interface": "w0"}])
     with node.agent_runs(*flags(node)):

@@ -12,7 +12,7 @@ import errno
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface
@@ -25,6 +25,7 @@ from agent.model.address import Address, Network
 from agent.model.vf import NodeOwner, Vf, VfNetdev
 from agent.netlink import vf_requests as requests
 from agent.netlink.batch import SetSysctl, run_batch
+from agent.netlink.counted import CountedVf, counted_vfs
 from agent.netlink.dump import Dump
 from agent.netlink.netns import NetnsHandle, NoSuchNetns, open_netns
 from agent.netlink.requests import Request, set_mtu, set_up
@@ -81,6 +82,27 @@ class SriovCard:
             group=self._pci.group(address),
             node_addresses=used,
         )
+
+    def counted(self, addresses: Iterable[str]) -> Mapping[str, CountedVf]:
+        """What the PFs have counted of these VFs; without those that are no VFs any more, or whose PF has no device.
+
+        Raises:
+            OSError: the kernel refused to tell.
+        """
+        found: dict[str, CountedVf] = {}
+        by_pf: dict[str, Mapping[int, CountedVf]] = {}
+        with Dump() as dump:
+            for address in addresses:
+                try:
+                    place = self._pci.place(address)
+                except DeviceRefused:
+                    continue
+                if place.pf_device not in by_pf:
+                    pf = requests.link_index(dump, place.pf_device)
+                    by_pf[place.pf_device] = counted_vfs(dump, pf[0]) if pf else {}
+                if place.number in by_pf[place.pf_device]:
+                    found[address] = by_pf[place.pf_device][place.number]
+        return found
 
     def set(self, address: str, change: Change) -> None:
         """Have the PF change one attribute; one that is busy is asked again for a while.

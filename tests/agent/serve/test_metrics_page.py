@@ -8,6 +8,7 @@ from agent.bgp.sessions import SessionState
 from agent.ipam.lb_pool import AllocatorUse
 from agent.serve.afxdp_metrics import AfXdpUse
 from agent.serve.flow_shares import OwnerUse
+from agent.serve.interface_metrics import InterfaceUse, Passed
 from agent.serve.metrics import MapUse, Metrics, PartUse, PoolUse, Sources, SyncUse, WatchUse, XdpUse
 from agent.serve.policy_metrics import PolicyCount, PolicyUse
 from maps import abi
@@ -29,6 +30,8 @@ def families() -> Iterator[tuple[str, str, str, str]]:
             conntrack_gc=lambda: abi.GcRun(runs=5, expired=6, at_ns=0, flows=7, unanswered=1),
             pools=lambda: [PoolUse("10.0.0.0/24", 8, 245)],
             afxdp=lambda: [AfXdpUse("a/b", "eth0", {Steered.STEERED_SOCKET: 1})],
+            interfaces=lambda: [InterfaceUse("a/b", "net1", "sriov", Passed(1, 2, 3), Passed(4, 5, 6))],
+            network_changes=lambda: {("added", "done"): 1},
             xdp=lambda: [XdpUse("eth0", "native")],
             policy=lambda: PolicyUse((PolicyCount("NetworkPolicy a/b", "ingress", abi.PolicyCounter(1, 1, 1)),)),
             allocator=lambda: AllocatorUse(is_leader=True, waiting=1, pools={"edge": (8, 2)}),
