@@ -74,11 +74,11 @@ from agent.serve.flow_shares import FlowShares
 from agent.serve.health_ports import Health, HealthPorts, HealthPortsPart, is_eligible
 from agent.serve.http import HttpServer
 from agent.serve.interface_metrics import interface_uses
+from agent.serve.interface_problems import InterfaceProblems
 from agent.serve.ip_pool_report import IpPoolReporter
 from agent.serve.metrics import Metrics, WatchUse
 from agent.serve.policy_report import PolicyReporter
 from agent.serve.report import Reporter
-from agent.serve.vf_problems import VfProblems
 from agent.threads import Threads
 from agent.watch.mirror import Mirror, OnCluster
 from agent.watch.node.denied import DeniedSource
@@ -128,7 +128,7 @@ class Parts:
     http: HttpServer
     health: HealthPorts | None  # not where kube-proxy answers
     shares: FlowShares
-    vf_problems: VfProblems
+    interface_problems: InterfaceProblems
     metrics: Metrics
     reporter: Reporter
     policy_reporter: PolicyReporter
@@ -157,7 +157,7 @@ class Parts:
         status = self.loop.status()
         problems = status.problems if status.synced else self.mirror.cluster.problems
         more = (*(self.health.problems() if self.health is not None else ()), *self.shares.problems())
-        more += self.vf_problems.problems(self.mirror.cluster)
+        more += self.interface_problems.problems(self.mirror.cluster)
         more += self.replacement.problems() if self.replacement is not None else ()
         if self.mirror.cluster.synced:
             more += (*self.networks.problems(), *self.hot_plug.problems)
@@ -181,6 +181,7 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
         network,
         knows_pods=options.install_cni or is_chained,
         network_policy=options.network_policy,
+        multi_network_policy=options.network_policy and options.networks,
         policy_reject=options.policy_reject,
         peer_room=tables["peers"].max_entries,
         range_room=tables["peer_ranges"].max_entries,
@@ -309,7 +310,7 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
         cni_socket=CniSocket(options.run_dir, cni.answer, metrics.observe_cni, threads),
         health=health,
         shares=shares,
-        vf_problems=VfProblems(vfs, options.node_name),
+        interface_problems=InterfaceProblems(vfs, networks, options.node_name, has_multi=settings.multi_network_policy),
         http=HttpServer(prepared.listener, metrics.registry, threads, ready=ready, alive=threads.trouble),
         metrics=metrics,
         reporter=Reporter(options.run_dir, options.pin_root),

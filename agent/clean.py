@@ -89,7 +89,7 @@ def _unmake_networks(options: Options, programs: Path) -> None:
     """
     own = vfs(options, VfGuards(KnownAttachments(), _NoLoop(), VfPrograms(None, programs)))
     own.restore()
-    delegates = Delegates(plugins(options), lambda told, _: own.delete((told["CNI_CONTAINERID"], told["CNI_IFNAME"])))
+    delegates = Delegates(plugins(options), lambda told, *_: own.delete((told["CNI_CONTAINERID"], told["CNI_IFNAME"])))
     networks = Networks(NetworkRecords(options.state_dir / NETWORKS), delegates, lambda *_: None, lambda _: True)
     networks.restore()
     for one in networks.all():

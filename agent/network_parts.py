@@ -35,7 +35,7 @@ from agent.pods.pods import Pods
 from agent.pods.pool_choice import PoolChoice
 from agent.pods.vf_files import VfFiles
 from agent.pods.vf_guards import VfGuards
-from agent.pods.vf_ipam import VfIpam
+from agent.pods.vf_ipam import OwnIpam, VfIpam
 from agent.pods.vf_record import VfJournal
 from agent.pods.vfs import Vfs
 from agent.prepare import Prepared
@@ -97,7 +97,7 @@ def card() -> SriovCard:
     return SriovCard(PciBus(_root() or Path("/")))
 
 
-def vfs(options: Options, guards: VfGuards, ipam: OwnPlugin | None = None) -> Vfs:
+def vfs(options: Options, guards: VfGuards, ipam: OwnIpam | None = None) -> Vfs:
     """The VFs that pods are given; *guards* have programs on those that are network devices.
 
     *ipam* gives addresses of pools; without it nobody knows of any.

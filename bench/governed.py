@@ -30,7 +30,7 @@ def govern(plane: Plane, policies: int, protocol: int, port: int) -> None:
 
 
 def _pod(ingress: int, egress: int) -> abi.PodPolicy:
-    return abi.PodPolicy(ingress, egress, abi.PodPolicyFlag(0))
+    return abi.PodPolicy(ingress, egress, abi.PodPolicyFlag(0), 0)
 
 
 def _rules(policies: int, governed: int, rule: Callable[[int], abi.Rule]) -> Iterator[tuple[abi.RuleKey, abi.Rule]]:

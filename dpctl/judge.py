@@ -34,7 +34,7 @@ SPECS = (
     abi.POLICIES,
     abi.POLICY_COUNTERS,
 )
-NO_RULES = abi.PodPolicy(abi.RULES_NONE, abi.RULES_NONE, 0)
+NO_RULES = abi.PodPolicy(abi.RULES_NONE, abi.RULES_NONE, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,9 @@ class Place:
     is_behind: bool = False  # that routes for it
     is_own_node: bool = False
     peer_class: int = 0
+    address: Address | None = None  # None: the world's
+    is_vf: bool = False
+    network: int = 0  # in which the class is so; 0: the cluster's
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +90,26 @@ class PolicyMaps:
         key = mapped(address)
         endpoint = self._tables["endpoints"].get(key)
         if address.is_loopback or (endpoint and endpoint.flags & abi.EndpointFlag.ENDPOINT_NODE):
-            return Place(is_own_node=True, peer_class=self._class_beyond(address))
+            return Place(is_own_node=True, peer_class=self._class_beyond(address), address=address)
         if endpoint:
             pod = self._tables["pod_classes"].get(endpoint.slot) or abi.PodClass(0, 0, 0)
-            return Place(endpoint.slot, peer_class=pod.class4 if address.version == IPV4 else pod.class6)
+            number = pod.class4 if address.version == IPV4 else pod.class6
+            return Place(endpoint.slot, peer_class=number, address=address)
         behind = self._tables["routed_ranges"].get(prefix_key(address))
-        return Place(behind.slot if behind else 0, bool(behind), peer_class=self._class_beyond(address))
+        slot = behind.slot if behind else 0
+        return Place(slot, bool(behind), peer_class=self._class_beyond(address), address=address)
+
+    def vf_place(self, slot: int, address: Address) -> Place:
+        """Where an address of a VF is, which no device of the node's knows."""
+        network = self.pod_policy(slot).network
+        number = self._class_beyond(address, network)
+        return Place(slot, peer_class=number, address=address, is_vf=True, network=network)
+
+    def class_in(self, network: int, of: Place) -> int:
+        """As whom rules for an interface on a network mean somebody, as ``peer_class_of()``."""
+        if of.address is None or of.network == network:
+            return of.peer_class
+        return self._class_beyond(of.address, network)
 
     def world(self, version: int) -> Place:
         """Whoever has an address that no rule names the range of, but for the range of all."""
@@ -120,7 +137,7 @@ class PolicyMaps:
     def pod_policy(self, slot: int) -> abi.PodPolicy:
         """What policy says of the pod at a slot; slot 0 is no pod's."""
         found: abi.PodPolicy | None = self._tables["pod_policies"].get(slot) if slot else NO_RULES
-        return found or abi.PodPolicy(abi.RULES_UNKNOWN, abi.RULES_UNKNOWN, 0)
+        return found or abi.PodPolicy(abi.RULES_UNKNOWN, abi.RULES_UNKNOWN, 0, 0)
 
     def attachment(self, slot: int) -> abi.Attachment | None:
         """Who has a slot."""
@@ -129,7 +146,7 @@ class PolicyMaps:
 
     def slots(self) -> Iterator[tuple[int, abi.Attachment]]:
         """The slots that pods have."""
-        return ((slot, one) for slot, one in self._tables["attachments"].items() if slot and one.ifindex)
+        return ((slot, one) for slot, one in self._tables["attachments"].items() if slot and one.endpoint_id)
 
     def addresses(self) -> Iterator[tuple[int, IPv6Address]]:
         """The addresses of pods, by their slots."""
@@ -198,9 +215,9 @@ class PolicyMaps:
         found = self._tables["port_verdicts"].get(key) if rule.port_list else None
         return (found.verdict, found.policy) if found else (rule.verdict, rule.policy)
 
-    def _class_beyond(self, address: Address) -> int:
+    def _class_beyond(self, address: Address, network: int = 0) -> int:
         """As ``peer_class_beyond()``."""
-        found = self._tables["peers"].get(abi.PeerKey(mapped(address), 0))
+        found = self._tables["peers"].get(abi.PeerKey(mapped(address), network))
         found = found or self._tables["peer_ranges"].get(prefix_key(address))
         return found.number if found else 0
 

@@ -31,7 +31,7 @@ class Names:
         return cls(report if report and report.pin_root == str(pin_root) else None)
 
     def pod(self, name: str) -> PodName | None:
-        """A pod by namespace/name."""
+        """A pod by namespace/name, another interface of it by namespace/name/interface."""
         return self.report.pods.get(name)
 
     def owner(self, address: Address | str) -> str:
@@ -65,7 +65,7 @@ class Names:
     def _owners(self) -> dict[str, str]:
         found = {address: name for name, addresses in self.report.nodes.items() for address in addresses}
         by_life = sorted(self.report.pods.items(), key=lambda one: not one[1].is_ending)
-        return found | {address: name for name, pod in by_life for address in pod.addresses}
+        return found | {address: name for name, pod in by_life if not pod.network for address in pod.addresses}
 
     @cached_property
     def _slots(self) -> dict[int, tuple[str, PodName]]:

@@ -34,7 +34,7 @@ def policy_list(pin_root: Path | None, run_dir: Path, output: str) -> None:
 
 
 @policy.command("show")
-@click.argument("pod", metavar="NAMESPACE/NAME|ADDRESS")
+@click.argument("pod", metavar="NAMESPACE/NAME[/INTERFACE]|ADDRESS")
 @run_dir_option
 @output_option
 @click.pass_obj
@@ -57,7 +57,7 @@ def policy_why(  # noqa: PLR0913, PLR0917  the command's
 ) -> None:
     """Whether FROM may ask TO at PORT, and which policy and rule says so; exits with 0 allowed, 1 denied, 4 not known.
 
-    FROM and TO are each a pod (namespace/name), an address, a node's name, or `world`.
+    FROM and TO are each a pod (namespace/name, or namespace/name/interface), an address, a node's name, or `world`.
     """
     if port is None and protocol in WITH_PORTS:
         raise click.UsageError("PORT is missing; a protocol without ports is given by --protocol")

@@ -1,7 +1,7 @@
 """``dpctl policy why``: whether one end may ask another, and which policy and rule says so, of what begins now."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 
 from agent.model.address import Address, mapped, unmapped
@@ -87,6 +87,8 @@ def party(maps: PolicyMaps, names: Names, text: str) -> Party:
         except ValueError:
             raise Unanswered(_nobody(names, text)) from None
         found.setdefault(address.version, address)
+    if pod is not None and pod.is_vf:
+        return Party(text, {version: maps.vf_place(pod.slot, address) for version, address in found.items()})
     if any(map(maps.is_service, found.values())):
         raise Unanswered(f"{text} is a service's address; ask for one of its backends. Type: dpctl backend list")
     owner = names.owner(next(iter(found.values()))) if text not in {*names.report.nodes, *names.report.pods} else ""
@@ -132,8 +134,9 @@ def _family(maps: PolicyMaps, names: Names, question: Question, version: int) ->
         ends = (question.client.text, question.server.text)
         pod, peer = ends if is_egress else ends[::-1]
         said = _always(maps, client, server, is_egress=is_egress)
+        policy = maps.pod_policy(subject.slot)
+        of = replace(of, peer_class=maps.class_in(policy.network, of), network=policy.network)
         if said is None and subject.slot:
-            policy = maps.pod_policy(subject.slot)
             said = maps.judge(policy, of.peer_class, number, question.port, is_egress=is_egress)
         verdict, label, rule, why = _row(maps, names, said, Asked(number, question.port, is_egress))
         is_asked = said is not None and said.rules >= abi.RULES_FIRST
@@ -159,7 +162,7 @@ def _always(maps: PolicyMaps, client: Place, server: Place, *, is_egress: bool) 
     known = (maps.pod_policy(client.slot).egress, maps.pod_policy(server.slot).ingress)
     if client.slot and client.slot == server.slot and not client.is_behind and not server.is_behind:
         return None if abi.RULES_UNKNOWN in known else Judgement(accepts=True, why="a pod always reaches itself")
-    if not is_egress and server.slot and client.is_own_node and known[1] != abi.RULES_UNKNOWN:
+    if not is_egress and server.slot and not server.is_vf and client.is_own_node and known[1] != abi.RULES_UNKNOWN:
         return Judgement(accepts=True, why="a pod's own node always reaches it")
     return None
 

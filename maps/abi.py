@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "7b42b1ea9047"
+LAYOUT: Final = "152af4937652"
 """The fingerprint of all that follows."""
 
 
@@ -1474,7 +1474,7 @@ class Fragment:
         ]
 
 
-_FRAGMENT_KEY = struct.Struct("<16s16s4sB3x")
+_FRAGMENT_KEY = struct.Struct("<16s16s4sB1xH")
 
 
 @dataclass(frozen=True, slots=True)
@@ -1486,6 +1486,7 @@ class FragmentKey:
     dst: IPv6Address  # ip_addr
     ident: int  # __be32, here in host order
     protocol: int  # __u8
+    network: int  # __u16
 
     def pack(self) -> bytes:
         """The bytes as C has them."""
@@ -1502,6 +1503,7 @@ class FragmentKey:
                     r.dst.packed,
                     r.ident.to_bytes(4, "big"),
                     r.protocol,
+                    r.network,
                 )
                 for r in records
             ]
@@ -1522,12 +1524,13 @@ class FragmentKey:
                 IPv6Address(f1),
                 int.from_bytes(f2, "big"),
                 f3,
+                f4,
             )
-            for (f0, f1, f2, f3,) in _FRAGMENT_KEY.iter_unpack(data)
+            for (f0, f1, f2, f3, f4,) in _FRAGMENT_KEY.iter_unpack(data)
         ]
 
 
-_FRAGMENT_SLOT = struct.Struct("<16s16s4sB3xIIII")
+_FRAGMENT_SLOT = struct.Struct("<16s16s4sB1xHIIII")
 
 
 @dataclass(frozen=True, slots=True)
@@ -1552,7 +1555,7 @@ class FragmentSlot:
         return b"".join(
             [
                 pack(
-                    r.key.src.packed, r.key.dst.packed, r.key.ident.to_bytes(4, "big"), r.key.protocol,
+                    r.key.src.packed, r.key.dst.packed, r.key.ident.to_bytes(4, "big"), r.key.protocol, r.key.network,
                     r.state,
                     r.length,
                     r.seen_s,
@@ -1573,13 +1576,13 @@ class FragmentSlot:
         """The records that stand end to end in *data*."""
         return [
             FragmentSlot(
-                FragmentKey(IPv6Address(f0), IPv6Address(f1), int.from_bytes(f2, "big"), f3),
-                f4,
+                FragmentKey(IPv6Address(f0), IPv6Address(f1), int.from_bytes(f2, "big"), f3, f4),
                 f5,
                 f6,
                 f7,
+                f8,
             )
-            for (f0, f1, f2, f3, f4, f5, f6, f7,) in _FRAGMENT_SLOT.iter_unpack(data)
+            for (f0, f1, f2, f3, f4, f5, f6, f7, f8,) in _FRAGMENT_SLOT.iter_unpack(data)
         ]
 
 
@@ -2368,7 +2371,7 @@ class PodClass:
         ]
 
 
-_POD_POLICY = struct.Struct("<HHH2x")
+_POD_POLICY = struct.Struct("<HHHH")
 
 
 @dataclass(frozen=True, slots=True)
@@ -2379,6 +2382,7 @@ class PodPolicy:
     ingress: int  # __u16
     egress: int  # __u16
     flags: int  # __u16
+    network: int  # __u16
 
     def pack(self) -> bytes:
         """The bytes as C has them."""
@@ -2394,6 +2398,7 @@ class PodPolicy:
                     r.ingress,
                     r.egress,
                     r.flags,
+                    r.network,
                 )
                 for r in records
             ]
@@ -2413,8 +2418,9 @@ class PodPolicy:
                 f0,
                 f1,
                 f2,
+                f3,
             )
-            for (f0, f1, f2,) in _POD_POLICY.iter_unpack(data)
+            for (f0, f1, f2, f3,) in _POD_POLICY.iter_unpack(data)
         ]
 
 

@@ -7,6 +7,7 @@ name of its own in the books, that no runtime can say: a GC of the cluster's net
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ import msgspec
 from agent.cni.error import CniError, Code, refused
 from agent.cni.interfaces import OwnInterfaces
 from agent.cni.request import Command, Request, parse
+from agent.model.name import ObjectName
 from agent.model.network import OUR_PLUGIN
 from agent.pods.errors import PodRefused
 from agent.pods.plugin import PluginFailed
@@ -29,14 +31,14 @@ class InProcess:
     def __init__(self, own: OwnInterfaces) -> None:
         self._own = own
 
-    def __call__(self, environment: Mapping[str, str], config: Mapping[str, Any]) -> Any:
-        """Do what is asked for; what ADD answers.
+    def __call__(self, environment: Mapping[str, str], config: Mapping[str, Any], definition: ObjectName | None) -> Any:
+        """Do what is asked for; what ADD answers. *definition* is that of a further interface.
 
         Raises:
             PluginFailed: it was not done.
         """
         does: Mapping[str, Callable[[Mapping[str, str], bytes], Any]]
-        does = {Command.ADD: self._add, Command.DEL: self._delete, Command.CHECK: self._check}
+        does = {Command.ADD: partial(self._add, definition), Command.DEL: self._delete, Command.CHECK: self._check}
         try:
             return does[environment["CNI_COMMAND"]](environment, msgspec.json.encode(config))
         except PodRefused as error:
@@ -46,8 +48,9 @@ class InProcess:
         except (*REFUSALS, *TROUBLES) as error:
             raise PluginFailed(OUR_PLUGIN, str(error), Code.TRY_LATER) from error
 
-    def _add(self, environment: Mapping[str, str], stdin: bytes) -> Any:
-        return msgspec.json.decode(self._own.add(_request(environment, stdin)))
+    def _add(self, definition: ObjectName | None, environment: Mapping[str, str], stdin: bytes) -> Any:
+        request = replace(_request(environment, stdin), definition=definition)
+        return msgspec.json.decode(self._own.add(request))
 
     def _delete(self, environment: Mapping[str, str], stdin: bytes) -> None:
         """By the names alone, whatever the configuration says; it tells only who has given addresses."""

@@ -80,6 +80,7 @@ class Request:
     config: Mapping[str, Any]  # all of it, as it came
     is_late: bool = False  # nobody waits for the answer
     is_further: bool = False  # of a pod's further network, beside the one that the runtime asks for
+    definition: ObjectName | None = None  # of that network; None: of the first interface, or nobody tells
 
     @property
     def is_vf(self) -> bool:
@@ -111,6 +112,7 @@ class Request:
             pool=_pool(self.config) if self.kind and not self.is_vf else "",
             annotations=self.asked.annotations,
             is_further=self.is_further,
+            definition=self.definition,
         )
 
 

@@ -50,6 +50,7 @@ def _vf_request(request: Request) -> VfRequest:
         config=config,
         device_info=text_of(runtime, "CNIDeviceInfoFile", "runtimeConfig."),
         asked_at_ns=request.asked_at_ns,
+        definition=request.definition,
     )
 
 

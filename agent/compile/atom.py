@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from hashlib import blake2s
 
 from agent.model.address import Address, Network
-from agent.model.policy import CidrPeer, ContainerPort, NodePeer, Peer, PodPeer, Selector
+from agent.model.name import ObjectName
+from agent.model.policy import OWN_NETWORK, CidrPeer, ContainerPort, Networks, NodePeer, Peer, PodPeer, Selector
 from maps import abi
 
 Labels = tuple[tuple[str, str], ...]
@@ -20,6 +21,7 @@ class PortPeer:
     """Pods that give a port of theirs this name, protocol and number: a rule to a named port means each at its own."""
 
     port: ContainerPort
+    networks: Networks = OWN_NETWORK  # on which they are meant
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,17 +91,19 @@ def _words(meaning: Meaning | Past) -> Iterator[str]:
     """All that an atom says, in an order that does not depend on the process."""
     yield type(meaning).__name__
     match meaning:
-        case PodPeer(pods, namespaces, namespace):
+        case PodPeer(pods, namespaces, namespace, networks):
             yield namespace
             yield from _selector_words(pods)
             yield from _selector_words(namespaces)
+            yield from sorted(map(str, networks))
         case CidrPeer(cidr, excepts):
             yield str(cidr)
             yield from sorted(map(str, excepts))
         case NodePeer(nodes):
             yield from _selector_words(nodes)
-        case PortPeer(port):
+        case PortPeer(port, networks):
             yield f"{port.name}/{port.protocol}/{port.number}"
+            yield from sorted(map(str, networks))
         case Past(epoch, signature):
             yield f"{epoch} {signature_digest(signature).hex()}"
 
@@ -117,6 +121,11 @@ class Group:
     namespace: str
     labels: Labels
     ports: tuple[ContainerPort, ...]
+    network: ObjectName | None = None  # on which the pods are met; None: the cluster's
+
+    def is_on(self, networks: Networks) -> bool:
+        """Whether who means pods on these networks means them."""
+        return self.network in networks if networks else self.network is None
 
 
 class PodIndex:
@@ -124,35 +133,37 @@ class PodIndex:
 
     def __init__(self, atoms: Iterable[Atom], namespaces: Mapping[str, Mapping[str, str]]) -> None:
         """*namespaces* are the labels of each by its name."""
-        self._anchored: dict[tuple[str, str, str], list[tuple[Atom, Selector]]] = {}
-        self._others: dict[str, list[tuple[Atom, Selector]]] = {}
-        self._ports: dict[ContainerPort, Atom] = {}
+        self._anchored: dict[tuple[str, str, str], list[tuple[Atom, PodPeer]]] = {}
+        self._others: dict[str, list[tuple[Atom, PodPeer]]] = {}
+        self._ports: dict[ContainerPort, list[tuple[Atom, Networks]]] = {}
         for atom in atoms:
             match atom.meaning:
-                case PodPeer(pods, selector, namespace):
-                    self._enter(atom, pods, (namespace,) if namespace else _selected(selector, namespaces))
-                case PortPeer(port):
-                    self._ports[port] = atom
+                case PodPeer() as peer:
+                    of = peer.namespace
+                    self._enter(atom, peer, (of,) if of else _selected(peer.namespaces, namespaces))
+                case PortPeer(port, networks):
+                    self._ports.setdefault(port, []).append((atom, networks))
                 case _:
                     pass
 
-    def _enter(self, atom: Atom, pods: Selector, namespaces: Iterable[str]) -> None:
-        anchor = _anchor(pods)
+    def _enter(self, atom: Atom, peer: PodPeer, namespaces: Iterable[str]) -> None:
+        anchor = _anchor(peer.pods)
         for namespace in namespaces:
             if anchor is None:
-                self._others.setdefault(namespace, []).append((atom, pods))
+                self._others.setdefault(namespace, []).append((atom, peer))
             else:
-                self._anchored.setdefault((namespace, *anchor), []).append((atom, pods))
+                self._anchored.setdefault((namespace, *anchor), []).append((atom, peer))
 
     def signature(self, group: Group) -> Signature:
         """The atoms that mean pods of a group."""
         candidates = [*self._others.get(group.namespace, ())]
         for key, value in group.labels:
             candidates += self._anchored.get((group.namespace, key, value), ())
-        found = [self._ports[port] for port in group.ports if port in self._ports]
+        ports = (one for port in group.ports for one in self._ports.get(port, ()))
+        found = [atom for atom, networks in ports if group.is_on(networks)]
         if candidates:
             labels = dict(group.labels)
-            found += [atom for atom, pods in candidates if pods.selects(labels)]
+            found += [atom for atom, peer in candidates if group.is_on(peer.networks) and peer.pods.selects(labels)]
         return frozenset(found) if found else NOBODY
 
 

@@ -19,8 +19,9 @@ from agent.compile.host_port import host_port_services
 from agent.compile.ids import IdBook, Ids
 from agent.compile.node import node_owner, node_problems, node_records
 from agent.compile.pod_policy import has_rule_sets, held_back
-from agent.compile.policy import Policies, policies, waiting
-from agent.compile.policy_problems import policy_problems
+from agent.compile.policy import policies, waiting
+from agent.compile.policy_problems import network_problems, policy_problems
+from agent.compile.policy_state import Policies
 from agent.compile.records import NOTHING, Owner, Records
 from agent.compile.remote import Remotes, remotes, vantage
 from agent.compile.remote import update as remote_update
@@ -80,7 +81,7 @@ def desired(cluster: Cluster, settings: Settings, before: Desired, *, settle: bo
 
     *settle*: the maps hold *before*, and what was only for the way there goes.
     """
-    local, attachments = cluster.local, _attachments(cluster, before)
+    local, attachments = cluster.local, _attachments(cluster, settings, before)
     node = cluster.nodes.get(settings.node_name, before.context.node)  # a Node that is deleted leaves its pods running
     node = node if node.name else Node(settings.node_name)
     context = same(before.context, node_context(node, local, attachments, settings.forwarding))
@@ -164,6 +165,8 @@ def desired(cluster: Cluster, settings: Settings, before: Desired, *, settle: bo
     )
     own = {node_owner(settings): (*node_problems(settings, local, node, found, unserved), *router.problems)}
     named = policy_problems(judged, before.policies, cluster.listed, before.source.listed if before.synced else None)
+    if settings.multi_network_policy:
+        named = {**named, **network_problems(cluster, before.source if before.synced else None)}
     return _assembled(now, made, {**update.problems, **remote_problems, **routed_problems, **own, **named}, before)
 
 
@@ -187,7 +190,7 @@ def held_back_first(cluster: Cluster, settings: Settings, before: Desired) -> De
     """What is written before an agent's first Desired of a whole cluster, if anything; see pod_policy.held_back()."""
     if before.synced or not cluster.synced or not has_rule_sets(before.policies.pods):
         return replace(before, changed=frozenset())
-    attachments = _attachments(cluster, before)
+    attachments = _attachments(cluster, settings, before)
     # which sets pods have does not depend on the node's own addresses
     judged, _ = policies(cluster, settings, frozenset(), attachments, before.policies)
     pods = held_back(before.policies.pods, judged.pods) if judged.is_known else {}
@@ -197,10 +200,14 @@ def held_back_first(cluster: Cluster, settings: Settings, before: Desired) -> De
     return _assembled(replace(before, policies=policies_now), made, {}, before)
 
 
-def _attachments(cluster: Cluster, before: Desired) -> Mapping[AttachmentKey, Attachment]:
+def _attachments(cluster: Cluster, settings: Settings, before: Desired) -> Mapping[AttachmentKey, Attachment]:
+    """Without MultiNetworkPolicies, which nobody watches then, further interfaces are as pods' first ones."""
     if cluster.local.attachments is before.source.local.attachments:
         return before.attachments
-    return {attachment.key: attachment for attachment in cluster.local.attachments}
+    every = cluster.local.attachments
+    if not settings.multi_network_policy:
+        every = tuple(one if one.network is None else replace(one, network=None) for one in every)
+    return {attachment.key: attachment for attachment in every}
 
 
 def _policies(  # noqa: PLR0913  as desired()

@@ -71,10 +71,19 @@ def _short(text: str, namespace: str, where: str) -> Iterator[NetworkSelection]:
         name, sign, interface = word.strip().partition("@")
         if sign and not interface:
             raise NetworkRefused(at, f"{word.strip()!r} names no interface behind the @")
-        space, slash, last = name.rpartition("/")
-        if slash and not space:
-            raise NetworkRefused(at, f"{word.strip()!r} names no namespace before the /")
-        yield NetworkSelection(_object(space or namespace, last, at), at, _interface(interface, at))
+        yield NetworkSelection(definition_name(name, namespace, at), at, _interface(interface, at))
+
+
+def definition_name(word: str, namespace: str, at: str) -> ObjectName:
+    """The definition that ``[namespace/]name`` names; *namespace* is that of one that names none.
+
+    Raises:
+        NetworkRefused: it is none that there could be.
+    """
+    space, slash, name = word.rpartition("/")
+    if slash and not space:
+        raise NetworkRefused(at, f"{word!r} names no namespace before the /")
+    return _object(space or namespace, name, at)
 
 
 def _long(text: str, namespace: str, where: str) -> Iterator[NetworkSelection]:

@@ -12,11 +12,10 @@ from dataclasses import dataclass, field, replace
 from agent.compile.atom import Atom, Atoms, Past, PortPeer, Signature, meaning_digest
 from agent.compile.changes import changed
 from agent.compile.identity import identity
-from agent.compile.peer import Peers, holder
-from agent.compile.rule_set import RuleSet, SetKey
+from agent.compile.peer import PeerName, Peers, holder
+from agent.compile.rule_set import Named, RuleSet, SetKey
 from agent.compile.subject import Subjects
 from agent.model.address import Address
-from agent.model.name import ObjectName
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +49,13 @@ def left_sets(old: Given, new: Given, left: Mapping[bytes, int], epoch: int) -> 
 def atoms_named(rule_sets: Iterable[RuleSet], atoms: Atoms) -> Signature:
     """The atoms of all peers that these name."""
     wanted = [*rule_sets]
-    names: frozenset[str] = frozenset().union(*(one.named for one in wanted))
+    names: Named = frozenset().union(*(one.named for one in wanted))
     ports = (atom for meaning, atom in atoms.by_meaning.items() if _is_port(meaning, names)) if names else ()
     return frozenset(atoms.by_meaning[peer] for one in wanted for peer in one.peers).union(ports)
 
 
-def _is_port(meaning: object, names: frozenset[str]) -> bool:
-    return isinstance(meaning, PortPeer) and meaning.port.name in names
+def _is_port(meaning: object, names: Named) -> bool:
+    return isinstance(meaning, PortPeer) and (meaning.port.name, meaning.networks) in names
 
 
 def remembering(now: Peers, before: Peers, named: Signature, epoch: int) -> Peers:
@@ -102,9 +101,13 @@ class _Holders:
 
     def __init__(self, of: Peers) -> None:
         self._peers = of
-        self._attached = {address: one for one in of.inputs.attachments.values() for address in one.addresses}
+        self._attached = {
+            address: one
+            for one in of.inputs.attachments.values()
+            for address in (() if one.is_in_pod else one.addresses)
+        }
 
-    def of(self, address: Address) -> ObjectName | int | None:
+    def of(self, address: Address) -> PeerName | int | None:
         """The name of another node's, or what tells an attachment of this node; None: no pod has it."""
         attached = self._attached.get(address)
         return holder(self._peers, address) if attached is None else identity(attached)

@@ -1,10 +1,15 @@
-"""Which peers each address of the cluster is: a pod's by labels, named ports and range, a node's by its labels."""
+"""Which peers each address of a network is: a pod's by labels, named ports and range, a node's by its labels.
+
+Of the cluster's network, and of each one apart, there are such peers of their own; see network_peer.py.
+"""
 
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from agent.compile.atom import NOBODY, Atom, Atoms, Group, Past, PodIndex, PortPeer, Ranges, Signature
 from agent.compile.changes import changed
+from agent.compile.rule_set import Named
 from agent.model.address import Address
 from agent.model.attachment import Attachment, AttachmentKey
 from agent.model.name import ObjectName
@@ -14,12 +19,22 @@ from agent.model.policy import CidrPeer, ContainerPort, NodePeer, PeerPod, PodPe
 Addresses = Mapping[Address, Signature]
 
 
+class FurtherPod(NamedTuple):
+    """A pod as it is met under addresses that its status does not have."""
+
+    pod: ObjectName
+    network: ObjectName | None = None  # the further one that they are of; None: its first, as a VF
+
+
+PeerName = ObjectName | FurtherPod
+
+
 @dataclass(frozen=True, slots=True)
 class PeerInputs:
-    """What peers follow from; *pods* are those of this node's attachments."""
+    """What peers follow from; *pods* are those of this node's attachments, by further networks too."""
 
-    pods: Mapping[ObjectName, Pod] = field(default_factory=dict)
-    peers: Mapping[ObjectName, PeerPod] = field(default_factory=dict)
+    pods: Mapping[PeerName, Pod] = field(default_factory=dict)
+    peers: Mapping[PeerName, PeerPod] = field(default_factory=dict)
     namespaces: Mapping[str, Namespace] = field(default_factory=dict)
     nodes: Mapping[str, Node] = field(default_factory=dict)
     own: frozenset[Address] = frozenset()  # this node's addresses
@@ -34,9 +49,9 @@ class Peers:
     inputs: PeerInputs = field(default_factory=PeerInputs)
     atoms: Atoms = field(default_factory=Atoms)
     ranges: Ranges = field(default_factory=lambda: Ranges(()))
-    pods: Mapping[ObjectName, Group] = field(default_factory=dict)  # of all nodes
+    pods: Mapping[PeerName, Group] = field(default_factory=dict)  # of all nodes
     groups: Mapping[Group, Signature] = field(default_factory=dict)
-    holders: Mapping[Address, tuple[ObjectName, ...]] = field(default_factory=dict)  # the pods that say they have it
+    holders: Mapping[Address, tuple[PeerName, ...]] = field(default_factory=dict)  # the pods that say they have it
     nodes: Addresses = field(default_factory=dict)
     elsewhere: Addresses = field(default_factory=dict)  # addresses of other nodes' pods, and of nodes
     leaving: frozenset[Address] = frozenset()  # of these, that no atom means but by their ranges
@@ -64,13 +79,17 @@ def needs_pods(atoms: Atoms) -> bool:
     return any(isinstance(meaning, PodPeer | PortPeer) for meaning in atoms.by_meaning)
 
 
-def named_ports(names: frozenset[str], inputs: PeerInputs) -> Iterator[PortPeer]:
+def named_ports(named: Named, inputs: PeerInputs) -> Iterator[PortPeer]:
     """The ports that any pod gives one of these names."""
-    if not names:
+    if not named:
         return
     pods: Iterable[Pod | PeerPod] = (*inputs.peers.values(), *inputs.pods.values())
-    ports: set[ContainerPort] = {port for pod in pods for port in pod.ports if port.name in names}
-    yield from (PortPeer(port) for port in sorted(ports, key=lambda port: (port.name, port.protocol, port.number)))
+    by_name: dict[str, set[ContainerPort]] = {name: set() for name, _ in named}
+    for port in (port for pod in pods for port in pod.ports if port.name in by_name):
+        by_name[port.name].add(port)
+    for name, networks in sorted(named, key=lambda one: (one[0], sorted(one[1]))):
+        ports = sorted(by_name[name], key=lambda port: (port.protocol, port.number))
+        yield from (PortPeer(port, networks) for port in ports)
 
 
 def peers(now: PeerInputs, atoms: Atoms, before: Peers, *, settle: bool = False) -> Peers:
@@ -114,7 +133,7 @@ def _cidrs(atoms: Atoms) -> set[Atom]:
     return {atom for meaning, atom in atoms.by_meaning.items() if isinstance(meaning, CidrPeer)}
 
 
-def _pods(made: Peers, names: Iterable[ObjectName]) -> Mapping[ObjectName, Group]:
+def _pods(made: Peers, names: Iterable[PeerName]) -> Mapping[PeerName, Group]:
     """The groups of pods, of which these may have another."""
     found = dict(made.pods)
     for name in names:
@@ -122,13 +141,18 @@ def _pods(made: Peers, names: Iterable[ObjectName]) -> Mapping[ObjectName, Group
         if pod is None:
             found.pop(name, None)
         else:
-            group = Group(name.namespace, pod.labels, pod.ports)
+            group = Group(pod.name.namespace, pod.labels, pod.ports, _network(name))
             if found.get(name) != group:
                 found[name] = group
     return found
 
 
-def _holders(made: Peers, old: PeerInputs, names: Iterable[ObjectName]) -> Mapping[Address, tuple[ObjectName, ...]]:
+def _network(name: PeerName) -> ObjectName | None:
+    """The further network of which it is a pod's name."""
+    return name.network if isinstance(name, FurtherPod) else None
+
+
+def _holders(made: Peers, old: PeerInputs, names: Iterable[PeerName]) -> Mapping[Address, tuple[PeerName, ...]]:
     """Which pods say that they have an address, whoever of them may have it."""
     found = dict(made.holders)
     for name in names:
@@ -186,7 +210,7 @@ def _nodes(made: Peers) -> Addresses:
     return found if found != made.nodes else made.nodes
 
 
-def _touched(made: Peers, before: Peers, names: Iterable[ObjectName], *, is_ranged: bool) -> set[Address]:
+def _touched(made: Peers, before: Peers, names: Iterable[PeerName], *, is_ranged: bool) -> set[Address]:
     """The addresses that may be other peers than before."""
     found = set(changed(before.nodes, made.nodes))
     if is_ranged:
@@ -228,31 +252,46 @@ def _held(made: Peers, address: Address) -> Signature:
     return made.groups[made.pods[name]] if name is not None else NOBODY
 
 
-def holder(of: Peers, address: Address) -> ObjectName | None:
-    """The pod of another node that has an address. One that is ending may say so still when another has it already."""
+def holder(of: Peers, address: Address) -> PeerName | None:
+    """The pod of another node that has an address. One that is ending may say so still when another has it already.
+
+    What a pod's status says is the cluster's word, what is said of its further networks is its owner's, and comes last.
+    """
     here, peers_now = of.inputs.pods, of.inputs.peers
-    holders = [name for name in of.holders.get(address, ()) if name not in here]
+    every = [name for name in of.holders.get(address, ()) if name not in here]
+    holders = [name for name in every if _network(name) is None] or every
     return next((name for name in reversed(holders) if not peers_now[name].is_ending), holders[-1] if holders else None)
 
 
-def _here(made: Peers, before: Peers, names: Container[ObjectName | None]) -> Addresses:
-    """What this node's attachments are, of which pods of these names may be others."""
+def _here(made: Peers, before: Peers, names: Container[PeerName | None]) -> Addresses:
+    """What this node's attachments are, of which pods of these names may be others.
+
+    But for VFs, which the node's devices do not meet: those are as pods of other nodes.
+    """
     now, old, pods = made.inputs.attachments, before.inputs.attachments, made.inputs.pods
     touched: Iterable[AttachmentKey] = now
     found: dict[Address, Signature] = {}
     if made.groups is before.groups and made.ranges is before.ranges and made.changing == before.changing:
         keys = changed(old, now)
-        touched = (*keys, *(key for key, one in now.items() if one.pod in names))
+        touched = (*keys, *(key for key, one in now.items() if any(name in names for name in _names(one))))
         if not touched:
             return before.here
-        gone = {address for key in keys if key in old for address in old[key].addresses}
+        gone = {address for key in keys if key in old and not old[key].is_in_pod for address in old[key].addresses}
         found = {address: one for address, one in before.here.items() if address not in gone}
-    for one in (now[key] for key in touched if key in now):
-        group = made.pods.get(one.pod) if one.pod is not None and one.pod in pods else None
-        signature = made.groups.get(group, NOBODY) if group is not None else NOBODY
+    for one in (now[key] for key in touched if key in now and not now[key].is_in_pod):
+        signature = NOBODY
+        for group in (made.pods.get(name) for name in _names(one) if name in pods):
+            signature = _whole(signature, made.groups.get(group, NOBODY) if group is not None else NOBODY)
         for address in one.addresses:
             found[address] = _whole(signature, made.ranges.of(address))
     return before.here if found == before.here else found
+
+
+def _names(one: Attachment) -> tuple[PeerName, ...]:
+    """As whom an attachment of the cluster's network is known: its pod, on a further network by that too."""
+    if one.pod is None:
+        return ()
+    return (one.pod,) if one.network is None else (one.pod, FurtherPod(one.pod, one.network))
 
 
 def _whole(one: Signature, other: Signature) -> Signature:

@@ -14,7 +14,7 @@ REVISIONS = 1 << 32
 
 @dataclass(frozen=True, slots=True)
 class PodPolicy:
-    """What policy says of an attachment: the numbers of its rule sets, its classes, and its revision."""
+    """What policy says of an attachment: the numbers of its rule sets and network, its classes, and its revision."""
 
     ingress: int = abi.RULES_UNKNOWN
     egress: int = abi.RULES_UNKNOWN
@@ -23,6 +23,7 @@ class PodPolicy:
     class6: int = EVERYBODY
     revision: int = 0
     holder: int = 0  # the attachment's identity
+    network: int = 0  # its number where the interface is on one of its own
 
     def packed(self) -> tuple[bytes, bytes]:
         """As the maps of pods' policies and of their classes have it."""
@@ -30,7 +31,7 @@ class PodPolicy:
         if self.is_audited:
             flags |= abi.PodPolicyFlag.POLICY_AUDITED
         classes = abi.PodClass(self.class4, self.class6, 1)
-        return abi.PodPolicy(self.ingress, self.egress, flags).pack(), classes.pack()
+        return abi.PodPolicy(self.ingress, self.egress, flags, self.network).pack(), classes.pack()
 
 
 Pods = Mapping[AttachmentKey, PodPolicy]
@@ -47,7 +48,8 @@ def revised(made: PodPolicy, old: PodPolicy | None, attachment: Attachment, *, i
     """With a revision of its own where something else is so for the pod than before."""
     if old is None:
         return begun(made, attachment)
-    is_moved = (made.ingress, made.egress, made.is_audited) != (old.ingress, old.egress, old.is_audited)
+    said, was = ((one.ingress, one.egress, one.is_audited, one.network) for one in (made, old))
+    is_moved = said != was
     revision = _next(old.revision) if is_moved or is_concerned else old.revision
     return same(old, replace(made, revision=revision, holder=old.holder))
 
@@ -107,5 +109,12 @@ def recovered_pods(
                 classes.class6,
                 place.revision,
                 identity(one),
+                policy.network,
             )
     return found
+
+
+def recovered_networks(attachments: Mapping[AttachmentKey, Attachment], pods: Pods) -> Mapping[str, int]:
+    """The numbers of networks by which programs know their VFs' peers, as pods have them."""
+    found = ((attachments[key], one.network) for key, one in pods.items())
+    return {str(one.network): number for one, number in found if one.network is not None and number}

@@ -5,82 +5,38 @@ grows with each change of what is so for its pod, and its flows are judged anew;
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import chain, islice
 from operator import itemgetter
 
-from agent.compile.atom import NOBODY, Atom, Past, Signature, signature_digest
+from agent.compile.atom import Atom, Past, Signature, signature_digest
 from agent.compile.changes import changed, same
 from agent.compile.identity import identity
+from agent.compile.network_peer import apart_inputs, cluster_inputs, networks_apart, within_cluster
 from agent.compile.past import Given, atoms_named, left_sets, remembering
 from agent.compile.peer import PeerInputs, Peers, moved, named_ports, needs_pods, peers
 from agent.compile.pod_policy import PodPolicy, Pods, begun, revised
-from agent.compile.policy_ids import PolicyIds
-from agent.compile.prefix import prefix_key
-from agent.compile.records import NOTHING, Owner, OwnerKind, Records
-from agent.compile.rule_set import EVERYBODY, Packer, Reader, RuleSet, SetKey, policy_label
+from agent.compile.policy_records import Update, policy_records
+from agent.compile.policy_state import NOBODY_THERE, Attachments, Policies
+from agent.compile.rule_set import EVERYBODY, Named, Reader, RuleSet, SetKey, policy_label
 from agent.compile.settings import Settings
-from agent.compile.subject import SubjectInputs, Subjects, attached_pods, is_pod_of, subjects
-from agent.model.address import Address, mapped
+from agent.compile.subject import (
+    Subject,
+    SubjectInputs,
+    attached_pods,
+    interfaces,
+    is_pod_of,
+    subject_name,
+    subjects,
+)
+from agent.model.address import Address
 from agent.model.attachment import Attachment, AttachmentKey
 from agent.model.cluster import Cluster
+from agent.model.name import ObjectName
+from agent.model.policy import CLUSTER_NETWORK_POLICY, MULTI_NETWORK_POLICY, NETWORK_POLICY
 from maps import abi
-from maps.record import Packed
 
-NETWORK_POLICIES, CLUSTER_POLICIES, PEER_PODS = "NetworkPolicy", "ClusterNetworkPolicy", "PeerPod"  # kinds of watches
-NAMES = Owner(OwnerKind.POLICY, "names")
-CLASSES = Owner(OwnerKind.POLICY, "classes")
-RANGES = Owner(OwnerKind.POLICY, "ranges")
-Attachments = Mapping[AttachmentKey, Attachment]
-
-
-@dataclass(frozen=True, slots=True)
-class Policies:
-    """What follows from all policies, kept from one Desired to the next."""
-
-    inputs: SubjectInputs = field(default_factory=SubjectInputs)
-    subjects: Subjects = field(default_factory=dict)
-    sets: Mapping[SetKey, RuleSet] = field(default_factory=dict)
-    left: Mapping[bytes, int] = field(default_factory=dict)  # by digest: pods may have them until all is written
-    retired: Mapping[bytes, RuleSet] = field(default_factory=dict)  # of these, that no pod is to have
-    epoch: int = 0  # how often pods have changed their rule sets
-    readers: Mapping[bytes, Reader] = field(default_factory=dict)  # by the digest of each rule set, retired ones too
-    peers: Peers = field(default_factory=Peers)
-    digests: Mapping[Signature, bytes] = field(default_factory=dict)  # of all signatures in use
-    ids: PolicyIds = field(default_factory=PolicyIds)
-    pods: Pods = field(default_factory=dict)
-    attachments: Attachments = field(default_factory=dict)  # that *pods* were made of
-    needs_peers: bool = False  # pods of the whole cluster are to be watched
-    is_known: bool = False  # all that they rest on had been listed
-    has_room: bool = True  # the maps have room for all peers
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether nothing is there that was only for the way."""
-        return not self.left and not self.peers.leaving
-
-    def live(self) -> dict[bytes, RuleSet]:
-        """All rule sets, by their digests."""
-        return {**self.retired, **{one.digest: one for one in self.sets.values()}}
-
-    def is_same(self, other: "Policies") -> bool:
-        """Whether the same follows for an attachment and a subject that are as before."""
-        pairs = (
-            (self.sets, other.sets),
-            (self.inputs.namespaces, other.inputs.namespaces),
-            (self.peers.groups, other.peers.groups),
-            (self.peers.ranges, other.peers.ranges),
-            (self.peers.changing, other.peers.changing),
-        )
-        is_same = all(one is another for one, another in pairs)
-        return is_same and (self.is_known, self.has_room) == (other.is_known, other.has_room)
-
-    def class_of(self, signature: Signature) -> int:
-        """The number of a signature's class."""
-        return self.ids.classes.known[self.digests[signature]] if signature else EVERYBODY
-
-
-Update = dict[Owner, Records]
+PEER_PODS = "PeerPod"  # kind of a watch
 
 
 def policies(  # noqa: PLR0913  two of them are the node's
@@ -104,22 +60,17 @@ def policies(  # noqa: PLR0913  two of them are the node's
     """
     if not settings.network_policy:
         return _with_pods(before, _without_rules(attachments, before), attachments, is_known=True), {}
-    if not _is_known(cluster):
+    if not _is_known(cluster, settings):
         return waiting(attachments, before), {}
     now = _selected(cluster, settings, attachments, before)
     atoms = now.peers.atoms
-    inputs = PeerInputs(
-        now.inputs.pods,
-        cluster.peers,
-        cluster.namespaces,
-        cluster.nodes,
-        own,
-        settings.node_name,
-        attachments,
-    )
     now = _with_left(now, before, settle=settle)
     live = now.live()
-    names: frozenset[str] = frozenset().union(*(one.named for one in live.values()))
+    common = PeerInputs({}, {}, cluster.namespaces, cluster.nodes, own, settings.node_name, attachments)
+    every = (policy for one in live.values() for policy in one.policies) if settings.multi_network_policy else ()
+    within = within_cluster(every, cluster.networks)
+    inputs = cluster_inputs(common, now.here, cluster.peers, within, before.peers.inputs)
+    names: Named = frozenset().union(*(one.named for one in live.values()))
     if now.sets is not before.sets or now.retired is not before.retired or names:
         meanings = chain.from_iterable(one.peers for one in live.values())
         atoms = atoms.of(chain(meanings, named_ports(names, inputs)))
@@ -128,13 +79,18 @@ def policies(  # noqa: PLR0913  two of them are the node's
         return replace(waiting(attachments, before), needs_peers=True), {}  # listed as soon as somebody watches them
     named = atoms_named((live[key] for key in now.left), atoms)
     met = remembering(peers(inputs, atoms, before.peers, settle=settle), before.peers, named, now.epoch)
-    digests = _digests(met, before) if met is not before.peers else before.digests
-    now = replace(now, peers=met, digests=digests, needs_peers=needs, is_known=True)
+    apart: dict[ObjectName, Peers] = {}
+    for network in networks_apart(attachments.values()):
+        old = before.apart.get(network, NOBODY_THERE)
+        inputs = apart_inputs(common, network, now.here, cluster.peers, old.inputs)
+        apart[network] = remembering(peers(inputs, atoms, old, settle=settle), old, named, now.epoch)
+    now = replace(now, peers=met, apart=_same_peers(before.apart, apart), needs_peers=needs, is_known=True)
+    now = replace(now, digests=_digests(now, before))
     now = _numbered(now, before)
     readers = _readers(now, before)
     now = replace(now, readers=readers)
     concerned = _concerned(now, before)
-    now, update = _records(now, before)
+    now, update = policy_records(now, before)
     now = replace(now, has_room=_has_room(now, settings))
     return _with_pods(now, _pods(now, cluster, attachments, concerned, before), attachments, is_known=True), update
 
@@ -151,17 +107,23 @@ def _with_left(now: Policies, before: Policies, *, settle: bool) -> Policies:
     return replace(now, left=left, retired={key: live[key] for key in left if key not in current}, epoch=epoch)
 
 
+def _same_peers(old: Mapping[ObjectName, Peers], new: Mapping[ObjectName, Peers]) -> Mapping[ObjectName, Peers]:
+    """Compared with `is`, network by network."""
+    return old if not changed(old, new) else new
+
+
 def _has_room(now: Policies, settings: Settings) -> bool:
     peer_room, range_room = settings.peer_room, settings.range_room
     return not (
-        (peer_room and len(now.peers.elsewhere) > peer_room)
+        (peer_room and sum(len(one.elsewhere) for one in now.every_peers) > peer_room)
         or (range_room and len(now.peers.ranges.signatures) > range_room)
     )
 
 
-def _is_known(cluster: Cluster) -> bool:
+def _is_known(cluster: Cluster, settings: Settings) -> bool:
     """Whether all policies there are have been listed."""
-    return {NETWORK_POLICIES, CLUSTER_POLICIES} <= cluster.listed
+    multi = {MULTI_NETWORK_POLICY} if settings.multi_network_policy else set()
+    return {NETWORK_POLICY, CLUSTER_NETWORK_POLICY, *multi} <= cluster.listed
 
 
 def waiting(attachments: Attachments, before: Policies) -> Policies:
@@ -195,12 +157,18 @@ def _without_rules(attachments: Attachments, before: Policies) -> Pods:
 def _selected(cluster: Cluster, settings: Settings, attachments: Attachments, before: Policies) -> Policies:
     """With the subjects and rule sets of now."""
     pods = attached_pods(attachments.values(), cluster.pods, knows_all=not settings.pods_from_api)
-    old = before.inputs
-    inputs = SubjectInputs(same(old.pods, pods), cluster.namespaces, cluster.policies, cluster.cluster_policies)
-    if inputs.is_same(old):
+    old, here = before.inputs, same(before.here, pods)
+    inputs = SubjectInputs(
+        same(old.pods, interfaces(attachments.values(), here)),
+        cluster.namespaces,
+        cluster.policies,
+        cluster.cluster_policies,
+        cluster.multi_policies,
+    )
+    if here is before.here and inputs.is_same(old):
         return before
     found = subjects(inputs, old, before.subjects)
-    now = replace(before, inputs=inputs, subjects=found)
+    now = replace(before, here=here, inputs=inputs, subjects=found)
     if found is before.subjects:
         return now
     sets: dict[SetKey, RuleSet] = {}
@@ -215,8 +183,10 @@ def _selected(cluster: Cluster, settings: Settings, attachments: Attachments, be
     return now if is_same else replace(now, sets=sets)
 
 
-def _digests(met: Peers, before: Policies) -> Mapping[Signature, bytes]:
-    signatures = met.signatures()
+def _digests(now: Policies, before: Policies) -> Mapping[Signature, bytes]:
+    if now.peers is before.peers and now.apart is before.apart:
+        return before.digests
+    signatures = set[Signature]().union(*(one.signatures() for one in now.every_peers))
     if signatures == before.digests.keys():
         return before.digests
     found = {one: before.digests.get(one) or signature_digest(one) for one in signatures}
@@ -233,14 +203,17 @@ def _numbered(now: Policies, before: Policies) -> Policies:
         ids = replace(ids, policies=ids.policies.of(named), sets=ids.sets.of(live.keys()))
     if now.digests is not before.digests or not now.digests:
         ids = replace(ids, classes=ids.classes.of([*now.digests.values()]))
+    if now.apart is not before.apart or not before.is_known:
+        ids = replace(ids, networks=ids.networks.of([*map(str, now.apart)]))
     return replace(now, ids=ids)
 
 
 def _readers(now: Policies, before: Policies) -> Mapping[bytes, Reader]:
     """What reads each rule set; one that would read the same is the identical one."""
-    atoms, left = now.peers.atoms, now.left if now.peers.changing else {}
+    is_changing, was_changing = (any(one.changing for one in of.every_peers) for of in (now, before))
+    atoms, left = now.peers.atoms, now.left if is_changing else {}
     is_same = now.sets is before.sets and now.retired is before.retired
-    if is_same and atoms is before.peers.atoms and not left and not before.peers.changing:
+    if is_same and atoms is before.peers.atoms and not left and not was_changing:
         return before.readers
     found: dict[bytes, Reader] = {}
     for key, one in now.live().items():
@@ -253,14 +226,14 @@ def _readers(now: Policies, before: Policies) -> Mapping[bytes, Reader]:
 def _concerned(now: Policies, before: Policies) -> set[bytes]:
     """The rule sets that say something else than before of some address, since that is another peer."""
     found: set[bytes] = set()
-    if now.peers is before.peers:
+    if now.peers is before.peers and now.apart is before.apart:
         return found
     by_atom: dict[Atom, list[bytes]] = {}
     for key, reader in now.readers.items():
         for atom in reader.atoms:
             by_atom.setdefault(atom, []).append(key)
     told: set[tuple[Signature, Signature]] = set()
-    for _, was, is_now in moved(before.peers, now.peers):
+    for _, was, is_now in _moved(now, before):
         if (was, is_now) in told:
             continue
         told.add((was, is_now))
@@ -271,80 +244,16 @@ def _concerned(now: Policies, before: Policies) -> set[bytes]:
     return found
 
 
+def _moved(now: Policies, before: Policies) -> Iterator[tuple[Address, Signature, Signature]]:
+    """As ``peer.moved``, in every network."""
+    yield from moved(before.peers, now.peers)
+    for network, of in now.apart.items():
+        yield from moved(before.apart.get(network, NOBODY_THERE), of)
+
+
 def _all_of(signature: Signature) -> Signature:
     """With the atoms of pasts."""
     return signature.union(*(atom.meaning.signature for atom in signature if isinstance(atom.meaning, Past)))
-
-
-def _records(now: Policies, before: Policies) -> tuple[Policies, Update]:
-    """The records of the owners that differ, with the numbers of new lists of ports taken."""
-    made: Update = {}
-    is_first = not before.is_known  # what an earlier agent left is nobody's until it is said again
-    if is_first or now.ids.policies is not before.ids.policies:
-        made[NAMES] = _names(now.ids.policies.known)
-    if is_first or now.ids.classes is not before.ids.classes:
-        made[CLASSES] = _classes(now.ids.classes.known)
-    if now.peers.ranges is not before.peers.ranges or now.ids.classes is not before.ids.classes:
-        ranges = _ranges(now)
-        if ranges != _ranges(before):
-            made[RANGES] = ranges
-    for address, _, signature in _moved_elsewhere(now, before):
-        record = {abi.PeerKey(mapped(address), 0).pack(): abi.PeerClass(now.class_of(signature)).pack()}
-        is_there = address in now.peers.elsewhere
-        made[Owner(OwnerKind.PEER, str(address))] = Records.of({"peers": record}) if is_there else NOTHING
-    differing = before.digests.keys() ^ now.digests.keys() if now.digests is not before.digests else frozenset()
-    ids, live = now.ids, now.live()
-    for key, reader in now.readers.items():
-        if before.readers.get(key) is reader and not any(map(reader.meant, differing)):
-            continue
-        packer = Packer(ids.sets.known[key], ids.next_list)
-        everybody = reader.table(NOBODY)
-        for signature in now.digests:
-            if reader.meant(signature):
-                said = reader.table(signature)
-                if said != everybody:
-                    packer.add(now.class_of(signature), said)
-        packer.add(EVERYBODY, everybody)  # written last: a class that it was of until now has a rule of its own by then
-        _, ids = ids.lists(packer.lists)
-        made[set_owner(live[key])] = packer.records(key)
-    made |= {set_owner(one): NOTHING for key, one in before.live().items() if key not in live}
-    return replace(now, ids=ids), made
-
-
-def set_owner(rules: RuleSet) -> Owner:
-    """A rule set as an owner of records."""
-    return Owner(OwnerKind.RULE_SET, f"{rules.key.direction} {' '.join(rules.key.policies)} {rules.digest.hex()}")
-
-
-def _names(numbers: Mapping[str, int]) -> Records:
-    pack = abi.POLICIES.key.pack
-    return Records.of({"policies": {pack(number): abi.PolicyName(label).pack() for label, number in numbers.items()}})
-
-
-def _classes(numbers: Mapping[bytes, int]) -> Records:
-    pack = abi.PEER_CLASSES.key.pack
-    return Records.of(
-        {"peer_classes": {pack(number): abi.PolicyDigest(label).pack() for label, number in numbers.items()}}
-    )
-
-
-def _ranges(now: Policies) -> Records:
-    found: Packed = {
-        prefix_key(network): abi.PeerClass(now.class_of(signature)).pack()
-        for network, signature in now.peers.ranges.signatures.items()
-    }
-    return Records.of({"peer_ranges": found})
-
-
-def _moved_elsewhere(now: Policies, before: Policies) -> Iterator[tuple[Address, Signature, Signature]]:
-    """Addresses of other nodes' pods, and of nodes, that are other peers than before, or are in another class."""
-    new, old = now.peers.elsewhere, before.peers.elsewhere
-    if new is old:
-        return
-    for address in now.peers.touched:
-        was, is_now = old.get(address), new.get(address)
-        if was is not is_now and was != is_now:
-            yield address, was or NOBODY, is_now or NOBODY
 
 
 def _pods(now: Policies, cluster: Cluster, attachments: Attachments, concerned: set[bytes], before: Policies) -> Pods:
@@ -352,7 +261,7 @@ def _pods(now: Policies, cluster: Cluster, attachments: Attachments, concerned: 
     touched: Iterable[AttachmentKey] = (*attachments, *before.pods)
     if not concerned and now.is_same(before):
         subjects_changed = set(changed(before.subjects, now.subjects))
-        of_subjects = (key for key, one in attachments.items() if one.pod in subjects_changed)
+        of_subjects = (key for key, one in attachments.items() if subject_name(one) in subjects_changed)
         touched = (*changed(before.attachments, attachments), *(of_subjects if subjects_changed else ()))
     found = dict(before.pods)
     for key in touched:
@@ -362,18 +271,30 @@ def _pods(now: Policies, cluster: Cluster, attachments: Attachments, concerned: 
         one = attachments[key]
         old = _held(before, key, one)
         made = _pod(now, cluster, one)
-        subject = now.subjects.get(one.pod) if one.pod is not None else None
+        subject = _subject(now, one)
         is_concerned = subject is not None and any(now.sets[of].digest in concerned for of in subject.keys)
         found[key] = revised(made, old, one, is_concerned=is_concerned)
     return found
 
 
+def _subject(now: Policies, attachment: Attachment) -> Subject | None:
+    name = subject_name(attachment)
+    return now.subjects.get(name) if name is not None else None
+
+
 def _pod(now: Policies, cluster: Cluster, attachment: Attachment) -> PodPolicy:
-    addresses = (attachment.ipv4, attachment.ipv6)
+    made = _rules(now, cluster, attachment)
+    if attachment.network is None or not attachment.is_apart:
+        return made
+    return replace(made, network=now.ids.networks.known[str(attachment.network)])
+
+
+def _rules(now: Policies, cluster: Cluster, attachment: Attachment) -> PodPolicy:
+    addresses = (attachment.ipv4, attachment.ipv6) if not attachment.is_in_pod else ()  # no slot says whose a VF's are
     classes = (*(now.class_of(now.peers.of(address)) if address else EVERYBODY for address in addresses),)
     if attachment.pod is None:
         return PodPolicy(abi.RULES_NONE, abi.RULES_NONE, False, *classes)  # noqa: FBT003
-    subject = now.subjects.get(attachment.pod)
+    subject = _subject(now, attachment)
     if subject is None or not is_pod_of(subject.pod, attachment):
         return PodPolicy(abi.RULES_UNKNOWN, abi.RULES_UNKNOWN, False, *classes)  # noqa: FBT003
     namespace = cluster.namespaces.get(attachment.pod.namespace)

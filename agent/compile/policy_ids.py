@@ -1,4 +1,4 @@
-"""Numbers of policies, rule sets, peer classes and lists of ports: they stay while what they stand for does.
+"""Numbers of policies, rule sets, peer classes, networks and lists of ports: they stay while what they stand for does.
 
 A number that became free is given again only after all the others, so none gets another sense while a packet is under
 way.
@@ -12,7 +12,7 @@ from agent.compile.ids import first_free
 from maps import abi
 
 LAST_CLASS = LAST_LIST = 0xFFFFFFFF
-LAST_SET = 0xFFFF
+LAST_SET = LAST_NETWORK = 0xFFFF
 
 N = TypeVar("N", bytes, str)
 
@@ -55,6 +55,7 @@ class PolicyIds:
     policies: Numbers[str] = Numbers(1, abi.MAX_POLICIES - 1)
     sets: Numbers[bytes] = Numbers(abi.RULES_FIRST, LAST_SET)
     classes: Numbers[bytes] = Numbers(1, LAST_CLASS)
+    networks: Numbers[str] = Numbers(1, LAST_NETWORK)  # 0 is the cluster's
     next_list: int = 1
 
     def lists(self, count: int) -> tuple[int, "PolicyIds"]:
@@ -77,8 +78,13 @@ def recovered(
         _recovered(none.policies, abi.POLICIES.key.unpack_many(b"".join(policies)), labels),
         _recovered(none.sets, abi.RULE_SETS.key.unpack_many(b"".join(rule_sets)), _digests(rule_sets)),
         _recovered(none.classes, abi.PEER_CLASSES.key.unpack_many(b"".join(peer_classes)), _digests(peer_classes)),
-        max(lists, default=0) + 1,
+        next_list=max(lists, default=0) + 1,
     )
+
+
+def with_networks(ids: PolicyIds, known: Mapping[str, int]) -> PolicyIds:
+    """With the numbers that networks have from an earlier life."""
+    return replace(ids, networks=_recovered(ids.networks, known.values(), known.keys()))
 
 
 def _digests(records: Mapping[bytes, bytes]) -> Iterable[bytes]:

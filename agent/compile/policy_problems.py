@@ -1,19 +1,22 @@
-"""Named ports of policies in use that nobody has: such a rule says nothing of them, which its author may not mean.
+"""What policies name and nobody has: such a rule, or policy, says nothing by it, which its author may not mean.
 
-A policy that selects no pod of this node is none of this node's business.
+Named ports are looked for of policies in use: one that selects no pod of this node is none of this node's business.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 
 from agent.compile.atom import PortPeer
-from agent.compile.policy import PEER_PODS, Policies
+from agent.compile.policy import PEER_PODS
+from agent.compile.policy_state import Policies
 from agent.compile.records import Owner, OwnerKind
 from agent.compile.rule_set import policy_label
+from agent.model.cluster import Cluster
 from agent.model.name import Problem
-from agent.model.policy import ContainerPort, Direction, NamedPort, Policy, Tier
+from agent.model.policy import POLICY_FOR_FIELD, ContainerPort, Direction, NamedPort, Policy, Tier
 
 NAMED_PORTS = Owner(OwnerKind.POLICY, "named ports")
+NETWORKS = Owner(OwnerKind.POLICY, "networks")
 
 
 def policy_problems(
@@ -28,6 +31,24 @@ def policy_problems(
     if is_same and listed_before is not None and knows_pods is (PEER_PODS in listed_before):
         return {}
     return {NAMED_PORTS: tuple(_named_ports(now, knows_pods=knows_pods))}
+
+
+def network_problems(now: Cluster, before: Cluster | None) -> Mapping[Owner, tuple[Problem, ...]]:
+    """The networks that MultiNetworkPolicies are for and that are not defined, where something differs from before."""
+    if before is not None and now.multi_policies is before.multi_policies and now.networks is before.networks:
+        return {}
+    every = (
+        (policy, network)
+        for _, policy in sorted(now.multi_policies.items())
+        for network in sorted(policy.networks or ())
+        if network not in now.networks
+    )
+    return {
+        NETWORKS: tuple(
+            Problem(policy.kind, policy.name, POLICY_FOR_FIELD, f"there is no NetworkAttachmentDefinition {network}")
+            for policy, network in every
+        )
+    }
 
 
 def _named_ports(now: Policies, *, knows_pods: bool) -> Iterator[Problem]:
@@ -54,7 +75,6 @@ def _names(policy: Policy) -> bool:
 def _unknown(policy: Policy, direction: Direction, there: Iterable[ContainerPort], whose: str) -> Iterator[Problem]:
     """The named ports of a direction that none of *there* is; rules and ports that were refused do not count."""
     is_network_policy = policy.tier is Tier.NAMESPACE
-    kind = "NetworkPolicy" if is_network_policy else "ClusterNetworkPolicy"
     ports = tuple(there)
     for index, rule in enumerate(policy.rules(direction) or ()):
         for at, port in enumerate(rule.ports or ()):
@@ -66,7 +86,7 @@ def _unknown(policy: Policy, direction: Direction, there: Iterable[ContainerPort
             text = (
                 f"no {whose} has a {what} named {port.name!r}, so the rule means none by it; name one, or give a number"
             )
-            yield Problem(kind, policy.name, where, text)
+            yield Problem(policy.kind, policy.name, where, text)
 
 
 def _is_named(one: ContainerPort, port: NamedPort) -> bool:

@@ -10,7 +10,19 @@ from agent.compile.atom import Atom, Atoms, PortPeer, Signature, as_before, dige
 from agent.compile.records import Records
 from agent.compile.verdict import Match, Outcome, PortOutcome, Table, table
 from agent.model.name import ObjectName
-from agent.model.policy import ContainerPort, Direction, NamedPort, Peer, Policy, PortRange, Rule, Tier, Verdict
+from agent.model.policy import (
+    OWN_NETWORK,
+    ContainerPort,
+    Direction,
+    NamedPort,
+    Networks,
+    Peer,
+    Policy,
+    PortRange,
+    Rule,
+    Tier,
+    Verdict,
+)
 from maps import abi
 from maps.record import Packed
 
@@ -19,16 +31,16 @@ PORT_BITS = 16
 LIST_BITS = 48  # of a list's key before the port: its number, protocol and padding
 _RULE_KEY = Struct("=II")  # of abi.RuleKey; in a loop over all classes
 NO_RANGE = abi.PortRange(0, 0, 0, 0, 0)
+Named = frozenset[tuple[str, Networks]]  # names of ports, with the networks on which pods are meant by them
 
 
 def policy_label(policy: Policy) -> str:
     """A policy by its kind and name, as the maps have it."""
-    kind = "NetworkPolicy" if policy.tier is Tier.NAMESPACE else "ClusterNetworkPolicy"
-    return f"{kind} {policy.name}"
+    return f"{policy.kind} {policy.name}"
 
 
-def _order(policy: Policy) -> tuple[Tier, int, ObjectName]:
-    return policy.tier, policy.priority, policy.name
+def _order(policy: Policy) -> tuple[Tier, int, ObjectName, str]:
+    return policy.tier, policy.priority, policy.name, policy.kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +101,12 @@ class RuleSet:
         return frozenset(chain.from_iterable(rule.peers or () for _, rule in self.rules()))
 
     @cached_property
-    def named(self) -> frozenset[str]:
+    def named(self) -> Named:
         """The names of destination ports that peers have."""
         if self.key.direction is Direction.INGRESS:
             return frozenset()
-        return frozenset(port.name for _, rule in self.rules() for port in _named_ports((rule,)))
+        every = ((port.name, policy.networks) for policy, rule in self.rules() for port in _named_ports((rule,)))
+        return frozenset((name, networks or OWN_NETWORK) for name, networks in every)
 
 
 def _port_words(port: PortRange | NamedPort | ContainerPort) -> str:
@@ -117,7 +130,7 @@ class Reader:
         self.left_at = left_at
         known = atoms.by_meaning
         self._rules = [
-            (policy.tier, rule, None if rule.peers is None else frozenset(known[peer] for peer in rule.peers), number)
+            (policy, rule, None if rule.peers is None else frozenset(known[peer] for peer in rule.peers), number)
             for policy, rule in rules.rules()
             for number in (numbers.get(policy_label(policy), 0),)
         ]
@@ -125,7 +138,7 @@ class Reader:
         isolating = (policy for policy in rules.policies if policy.tier is Tier.NAMESPACE)
         self._isolated_by = next((numbers.get(policy_label(policy), 0) for policy in isolating), None)
         ports = ((meaning, atom) for meaning, atom in known.items() if isinstance(meaning, PortPeer))
-        named = [atom for meaning, atom in ports if meaning.port.name in rules.named]
+        named = [atom for meaning, atom in ports if (meaning.port.name, meaning.networks) in rules.named]
         peers = frozenset(known[peer] for peer in rules.peers)
         self.atoms: Signature = peers.union(named)
         self.only_accepts = all(rule.verdict is Verdict.ACCEPT for _, rule in rules.rules())
@@ -146,26 +159,30 @@ class Reader:
         return found
 
     def _matches(self, meant: Signature) -> Iterator[Match]:
-        for tier, rule, peers, policy in self._rules:
+        for policy, rule, peers, number in self._rules:
             if peers is not None and not (peers & meant):
                 continue
-            ports = None if rule.ports is None else tuple(self._resolved(rule.ports, meant))
+            networks = policy.networks or OWN_NETWORK
+            ports = None if rule.ports is None else tuple(self._resolved(rule.ports, meant, networks))
             if ports is None or ports:
-                yield Match(tier, rule.verdict, ports, policy)
+                yield Match(policy.tier, rule.verdict, ports, number)
 
-    def _resolved(self, ports: Iterable[PortRange | NamedPort], meant: Signature) -> Iterator[PortRange]:
+    def _resolved(
+        self, ports: Iterable[PortRange | NamedPort], meant: Signature, networks: Networks
+    ) -> Iterator[PortRange]:
         for port in ports:
             if isinstance(port, PortRange):
                 yield port
                 continue
-            own = self._own if self._own is not None else _ports_of(meant)
+            own = self._own if self._own is not None else _ports_of(meant, networks)
             for one in own:
                 if one.name == port.name and port.protocol in {None, one.protocol}:
                     yield PortRange(one.protocol, one.number, one.number)
 
 
-def _ports_of(meant: Iterable[Atom]) -> Iterator[ContainerPort]:
-    return (atom.meaning.port for atom in meant if isinstance(atom.meaning, PortPeer))
+def _ports_of(meant: Iterable[Atom], networks: Networks) -> Iterator[ContainerPort]:
+    peers = (atom.meaning for atom in meant if isinstance(atom.meaning, PortPeer))
+    return (peer.port for peer in peers if peer.networks == networks)
 
 
 class Packer:

@@ -87,6 +87,7 @@ class Settings:
     network: NetworkSettings = NATIVE
     knows_pods: bool = True  # every pod's network namespace, by its attachment
     network_policy: bool = False  # pods have rules
+    multi_network_policy: bool = False  # and their interfaces on further networks, of their own
     policy_reject: bool = False  # who is denied is told
     peer_room: int = 0  # addresses that the map of peers has room for; 0: for all
     range_room: int = 0  # and ranges

@@ -1,8 +1,12 @@
-"""Which policies select which pods of this node, and so which rule sets a pod has."""
+"""Which policies select which interfaces of this node's pods, and so which rule sets each has.
+
+NetworkPolicies and ClusterNetworkPolicies are for the interfaces on the cluster's network, a MultiNetworkPolicy for
+those of the further networks that it names.
+"""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from agent.compile.changes import changed
 from agent.compile.rule_set import SetKey, set_key
@@ -14,9 +18,17 @@ from agent.model.policy import Direction, Policy
 K = TypeVar("K")
 
 
+class SubjectName(NamedTuple):
+    """Interfaces of a pod that the same policies select."""
+
+    pod: ObjectName
+    network: ObjectName | None = None  # the definition of their further network
+    is_apart: bool = False  # it is none of the cluster's
+
+
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A pod of this node, with the policies that select it."""
+    """A pod of this node, with the policies that select some interface of it."""
 
     pod: Pod
     policies: tuple[Policy, ...] = ()
@@ -33,17 +45,18 @@ class Subject:
 class SubjectInputs:
     """What subjects follow from; *pods* are those of this node's attachments."""
 
-    pods: Mapping[ObjectName, Pod] = field(default_factory=dict)
+    pods: Mapping[SubjectName, Pod] = field(default_factory=dict)
     namespaces: Mapping[str, Namespace] = field(default_factory=dict)
     policies: Mapping[ObjectName, Policy] = field(default_factory=dict)
     cluster_policies: Mapping[str, Policy] = field(default_factory=dict)
+    multi_policies: Mapping[ObjectName, Policy] = field(default_factory=dict)
 
     def is_same(self, other: "SubjectInputs") -> bool:
         """Whether the same follows from both, compared part by part with `is`."""
         return all(getattr(self, part) is getattr(other, part) for part in self.__slots__)
 
 
-Subjects = Mapping[ObjectName, Subject]
+Subjects = Mapping[SubjectName, Subject]
 
 
 def subjects(now: SubjectInputs, old: SubjectInputs, before: Subjects) -> Subjects:
@@ -51,21 +64,26 @@ def subjects(now: SubjectInputs, old: SubjectInputs, before: Subjects) -> Subjec
     pods = dict.fromkeys(changed(old.pods, now.pods))
     if now.namespaces is not old.namespaces:
         moved = set(changed(old.namespaces, now.namespaces))
-        pods |= {name: None for name in now.pods if name.namespace in moved}
-    policies = (*_differing(old.policies, now.policies), *_differing(old.cluster_policies, now.cluster_policies))
+        pods |= {name: None for name in now.pods if name.pod.namespace in moved}
+    policies = (
+        *_differing(old.policies, now.policies),
+        *_differing(old.cluster_policies, now.cluster_policies),
+        *_differing(old.multi_policies, now.multi_policies),
+    )
     if not pods and not policies:
         return before
     found = dict(before)
-    by_namespace = _by_namespace(now.policies.values()) if pods else {}
+    by_namespace = _by_namespace((*now.policies.values(), *now.multi_policies.values())) if pods else {}
     for name in pods:
         found.pop(name, None)
         if name in now.pods:
-            candidates = (*by_namespace.get(name.namespace, ()), *now.cluster_policies.values())
-            found[name] = _subject(now.pods[name], _selecting(now.pods[name], candidates, now), before.get(name))
+            candidates = (*by_namespace.get(name.pod.namespace, ()), *now.cluster_policies.values())
+            selecting = _selecting(name, now.pods[name], candidates, now)
+            found[name] = _subject(now.pods[name], selecting, before.get(name))
     for name in found.keys() - pods.keys() if policies else ():
         one = found[name]
         kept = tuple(policy for policy in one.policies if not any(policy is old for old, _ in policies))
-        new = _selecting(one.pod, (policy for _, policy in policies if policy is not None), now)
+        new = _selecting(name, one.pod, (policy for _, policy in policies if policy is not None), now)
         if new or len(kept) < len(one.policies):
             found[name] = _subject(one.pod, (*kept, *new), one)
     return found
@@ -82,12 +100,18 @@ def _by_namespace(policies: Iterable[Policy]) -> dict[str, list[Policy]]:
     return found
 
 
-def _selecting(pod: Pod, policies: Iterable[Policy], now: SubjectInputs) -> tuple[Policy, ...]:
-    """Those of some policies that select a pod. A namespace that nobody knows yet has no labels."""
+def _selecting(name: SubjectName, pod: Pod, policies: Iterable[Policy], now: SubjectInputs) -> tuple[Policy, ...]:
+    """Those of some policies that select interfaces of a pod. A namespace that nobody knows yet has no labels."""
     labels = dict(pod.labels)
     namespace = now.namespaces.get(pod.name.namespace)
     of_namespace = dict(namespace.labels) if namespace is not None else {}
-    return tuple(policy for policy in policies if _selects(policy, pod.name.namespace, labels, of_namespace))
+    ours = (policy for policy in policies if _is_for(policy, name))
+    return tuple(policy for policy in ours if _selects(policy, pod.name.namespace, labels, of_namespace))
+
+
+def _is_for(policy: Policy, name: SubjectName) -> bool:
+    """Whether a policy is for the network that these interfaces are on."""
+    return not name.is_apart if policy.networks is None else name.network in policy.networks
 
 
 def _selects(policy: Policy, namespace: str, labels: Mapping[str, str], of_namespace: Mapping[str, str]) -> bool:
@@ -121,6 +145,19 @@ def attached_pods(
         elif knows_all:
             found[one.pod] = Pod(one.pod)
     return found
+
+
+def interfaces(attachments: Iterable[Attachment], pods: Mapping[ObjectName, Pod]) -> dict[SubjectName, Pod]:
+    """The Pods by the interfaces that attachments are."""
+    names = map(subject_name, attachments)
+    return {name: pods[name.pod] for name in names if name is not None and name.pod in pods}
+
+
+def subject_name(attachment: Attachment) -> SubjectName | None:
+    """Which subject an attachment is; None: it is no pod's."""
+    if attachment.pod is None:
+        return None
+    return SubjectName(attachment.pod, attachment.network, attachment.is_apart)
 
 
 def is_pod_of(pod: Pod, attachment: Attachment) -> bool:

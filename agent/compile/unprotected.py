@@ -1,13 +1,13 @@
-"""Interfaces of pods whose packets our programs do not see, or not all, where a policy selects the pod.
+"""Interfaces of pods whose packets our programs do not see, or not all, where a policy is for them.
 
 It does nothing there. The pod's owner can say that it is meant so, by an annotation that names the interfaces.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from agent.compile.rule_set import policy_label
-from agent.compile.subject import Subject, SubjectInputs, subjects
+from agent.compile.subject import Subject, SubjectInputs, SubjectName, subjects
 from agent.model.name import ObjectName, Problem
 from agent.model.node import UNPROTECTED, Pod
 from agent.model.policy import Policy
@@ -20,23 +20,25 @@ NAMED_MOST = 3  # policies in one sentence
 class Bypass:
     """An interface that goes past the kernel, or past our programs in it."""
 
-    pod: ObjectName
+    subject: SubjectName  # as which policies select it
     interface: str
     device: str  # as people know it
-    why: str  # no program of ours is on it, as words behind "is a VF"
+    what: str  # it is, as words: "a VF on vfio-pci"
     is_guarded: bool = False  # programs are on it, and see all but what is sent past the kernel's queue
 
 
-def unprotected(those: Iterable[Bypass], inputs: SubjectInputs) -> tuple[Problem, ...]:
-    """A problem for each that a policy cannot guard and nobody has said to be so; *inputs* have the pods concerned."""
-    selected = subjects(inputs, SubjectInputs(), {})
+def unprotected(those: Iterable[Bypass], pods: Mapping[ObjectName, Pod], inputs: SubjectInputs) -> tuple[Problem, ...]:
+    """A problem for each that a policy cannot guard and nobody has said to be so; *inputs* have all policies."""
+    every = tuple(those)
+    named = {one.subject: pods[one.subject.pod] for one in every if one.subject.pod in pods}
+    selected = subjects(replace(inputs, pods=named), SubjectInputs(), {})
     found = []
-    for one in those:
-        subject = selected.get(one.pod)
+    for one in every:
+        subject = selected.get(one.subject)
         if subject is None or _is_meant(subject.pod, one.interface):
             continue
         if text := _raw(one, subject) if one.is_guarded else _unseen(one, subject):
-            found.append(Problem("Pod", one.pod, f"metadata.annotations['{UNPROTECTED}']", text))
+            found.append(Problem("Pod", one.subject.pod, f"metadata.annotations['{UNPROTECTED}']", text))
     return tuple(found)
 
 
@@ -45,9 +47,9 @@ def _unseen(one: Bypass, subject: Subject) -> str:
     if not subject.policies:
         return ""
     return (
-        f"{one.interface} ({one.device}) is a VF {one.why}, whose packets no policy sees, and "
+        f"{one.interface} ({one.device}) is {one.what}, whose packets no policy sees, and "
         f"{_named(subject.policies)} selects the pod; "
-        "name the interface in this annotation if that is meant, or take the VF away"
+        "name the interface in this annotation if that is meant, or take it away"
     )
 
 
@@ -57,8 +59,9 @@ def _raw(one: Bypass, subject: Subject) -> str:
     if not policies or subject.pod.drops_raw:
         return ""
     return (
-        f"{one.interface} ({one.device}) is a VF, by which a container that has NET_RAW may send past the egress rules "
-        f"of {_named(policies)}; drop it in each container, or name the interface in this annotation if that is meant"
+        f"{one.interface} ({one.device}) is {one.what}, by which a container that has NET_RAW may send past the egress "
+        f"rules of {_named(policies)}; drop it in each container, or name the interface in this annotation if that is "
+        "meant"
     )
 
 

@@ -112,6 +112,7 @@ class Attachment:
     ingress_limit: Limit | None = None  # to the pod
     egress_limit: Limit | None = None  # from the pod
     is_first: bool = True  # of its container's when it was added: the one that the default routes lead out by
+    network: ObjectName | None = None  # the definition of a further network's; None: of the first, or not known
 
     def __hash__(self) -> int:
         """By what no two have at one time: what is remembered of each is asked for with every pod that comes."""
@@ -126,6 +127,11 @@ class Attachment:
     def is_in_pod(self) -> bool:
         """Whether its programs are in the pod alone, and the node knows nobody at its addresses."""
         return self.link.vf is not None
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether it is on a network of its own, where addresses mean nothing of the cluster's."""
+        return self.network is not None and self.is_in_pod
 
     @property
     def addresses(self) -> tuple[Address, ...]:

@@ -32,6 +32,7 @@ class Cluster:
     pods: Mapping[ObjectName, Pod] = field(default_factory=lambda: MappingProxyType({}))
     namespaces: Mapping[str, Namespace] = field(default_factory=lambda: MappingProxyType({}))
     policies: Mapping[ObjectName, Policy] = field(default_factory=lambda: MappingProxyType({}))
+    multi_policies: Mapping[ObjectName, Policy] = field(default_factory=lambda: MappingProxyType({}))
     cluster_policies: Mapping[str, Policy] = field(default_factory=lambda: MappingProxyType({}))
     peers: Mapping[ObjectName, PeerPod] = field(default_factory=lambda: MappingProxyType({}))
     networks: Mapping[ObjectName, NetworkDefinition] = field(default_factory=lambda: MappingProxyType({}))

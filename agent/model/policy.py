@@ -1,4 +1,4 @@
-"""Network policies as compile takes them, of two APIs in one form: who is selected, the peers, what a rule says.
+"""Network policies as compile takes them, of three APIs in one form: who is selected, the peers, what a rule says.
 
 Nothing of an object that could not be understood makes it wider: a peer that was refused is left out of its rule, and a
 rule whose peers or ports are all gone matches nothing.
@@ -12,6 +12,10 @@ from agent.model.address import Address, Network
 from agent.model.name import ObjectName
 from agent.model.service import Protocol
 
+NETWORK_POLICY, MULTI_NETWORK_POLICY = "NetworkPolicy", "MultiNetworkPolicy"  # kinds
+CLUSTER_NETWORK_POLICY = "ClusterNetworkPolicy"
+POLICY_FOR = "k8s.v1.cni.cncf.io/policy-for"  # annotation of a MultiNetworkPolicy: definitions of networks
+POLICY_FOR_FIELD = f"metadata.annotations['{POLICY_FOR}']"
 FIRST_PORT, LAST_PORT = 0, 65535
 # annotation of a Namespace: what policy would drop of its pods' packets passes, and is counted
 MODE, AUDIT = "sluiceway.io/policy-mode", "audit"
@@ -85,6 +89,10 @@ class Selector:
 EVERYTHING = Selector()
 
 
+Networks = frozenset[ObjectName]  # by their definitions
+OWN_NETWORK: Networks = frozenset()  # the cluster's, on which pods' first interfaces are
+
+
 @dataclass(frozen=True, slots=True)
 class PodPeer:
     """Pods, by their own labels and by their namespaces'; those in their nodes' networks are none."""
@@ -92,6 +100,7 @@ class PodPeer:
     pods: Selector = EVERYTHING
     namespaces: Selector = EVERYTHING
     namespace: str = ""  # the one namespace; empty: those selected
+    networks: Networks = OWN_NETWORK  # on which they are meant
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +154,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A NetworkPolicy, or a ClusterNetworkPolicy, whose name has no namespace.
+    """A NetworkPolicy, a MultiNetworkPolicy, or a ClusterNetworkPolicy, whose name has no namespace.
 
     Without a tuple of rules a direction is not the policy's. In one of Tier.NAMESPACE the rules add up, and what none
     accepts is denied; in the others the first rule that matches decides.
@@ -157,6 +166,14 @@ class Policy:
     egress: tuple[Rule, ...] | None = None
     tier: Tier = Tier.NAMESPACE
     priority: int = 0  # of those of one tier the least goes first
+    networks: Networks | None = None  # whose interfaces a MultiNetworkPolicy is for; None: it is none
+
+    @property
+    def kind(self) -> str:
+        """What its object is."""
+        if self.networks is not None:
+            return MULTI_NETWORK_POLICY
+        return NETWORK_POLICY if self.tier is Tier.NAMESPACE else CLUSTER_NETWORK_POLICY
 
     def rules(self, direction: Direction) -> tuple[Rule, ...] | None:
         """The rules of a direction, None where it is not the policy's."""
@@ -181,3 +198,4 @@ class PeerPod:
     ips: tuple[Address, ...] = ()
     ports: tuple[ContainerPort, ...] = ()
     is_ending: bool = False  # another pod may have its addresses already
+    further: tuple[tuple[ObjectName, tuple[Address, ...]], ...] = ()  # its addresses on further networks

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from agent.model.name import ObjectName
 from agent.model.network import DEVICE_INFO_FILE, OUR_PLUGIN, Plugin, PluginList
 from agent.pods.files import below
 from agent.pods.network_record import InterfaceRecord, NetworkSet
@@ -35,8 +36,8 @@ class DelegateFailed(Exception):  # noqa: N818  the name says what happened
 class OwnPlugin(Protocol):
     """Our plugin, without a process: ``agent.cni.in_process.InProcess``, or a test's."""
 
-    def __call__(self, environment: Mapping[str, str], config: Mapping[str, Any]) -> Any:
-        """As ``Plugins.run`` for ADD, DEL and CHECK."""
+    def __call__(self, environment: Mapping[str, str], config: Mapping[str, Any], definition: ObjectName | None) -> Any:
+        """As ``Plugins.run`` for ADD, DEL and CHECK; *definition* is None for a pod's first interface."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +177,7 @@ class Delegates:
         }
         try:
             if plugin.kind == OUR_PLUGIN and self.own is not None:
-                return self.own(environment, config)
+                return self.own(environment, config, None if owner.is_first(one) else one.network)
             return self.plugins.run(plugin.kind, environment, config, deadline)
         except PluginFailed as failed:
             raise DelegateFailed(one, failed) from failed

@@ -89,6 +89,10 @@ class NetworkSet(msgspec.Struct, frozen=True, omit_defaults=True):
         """What identifies the container's first interface."""
         return self.container_id, self.interface
 
+    def is_first(self, one: InterfaceRecord) -> bool:
+        """Whether an interface of it is the pod's first."""
+        return self.replaces_first and one.interface == self.interface
+
 
 def interface_record(request: InterfaceRequest) -> InterfaceRecord:
     """What is written of an interface before it is made."""

@@ -295,6 +295,7 @@ def _attachment(  # noqa: PLR0913 - all of it an attachment has
         ingress_limit=request.ingress_limit,
         egress_limit=request.egress_limit,
         is_first=is_first,
+        network=request.definition,
     )
 
 

@@ -33,6 +33,7 @@ class AttachmentRecord(msgspec.Struct, frozen=True):
     is_first: bool = True
     slot: int = 0  # of agents before there were slots
     is_chained: bool = False
+    network: ObjectName | None = None
     afxdp: AfXdp | None = None
 
     def attachment(self) -> Attachment:
@@ -54,6 +55,7 @@ class AttachmentRecord(msgspec.Struct, frozen=True):
             ingress_limit=self.ingress_limit,
             egress_limit=self.egress_limit,
             is_first=self.is_first,
+            network=self.network,
         )
 
 
@@ -99,6 +101,7 @@ def saved_record(saved: Saved) -> SavedRecord:
         ingress_limit=one.ingress_limit,
         egress_limit=one.egress_limit,
         is_first=one.is_first,
+        network=one.network,
         is_chained=one.link.is_chained,
         afxdp=one.link.afxdp,
     )

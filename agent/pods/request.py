@@ -39,6 +39,7 @@ class PodRequest:
     pool: str = ""  # the IPPools that its definition names; empty: those of the pod and its place
     annotations: Mapping[str, str] = field(default_factory=dict)  # the pod's, where the runtime tells them
     is_further: bool = False  # of a further network: the pod's ways out are another's
+    definition: ObjectName | None = None  # of that network
 
     @property
     def key(self) -> AttachmentKey:

@@ -137,4 +137,5 @@ def attachment_of(record: VfRecord) -> Attachment:
         pod=record.pod,
         pod_uid=record.pod_uid,
         is_first=False,
+        network=record.definition,
     )

@@ -6,12 +6,11 @@ Source: CNI specification 1.1.0, sections 4 and 5 ("IPAM plugins").
 import time
 from collections.abc import Mapping
 from ipaddress import ip_address, ip_interface, ip_network
-from typing import Any
+from typing import Any, Protocol
 
 from agent.kernel.device.sriov import PodAddresses
 from agent.log import logger
 from agent.model.network import OUR_PLUGIN
-from agent.pods.delegate import OwnPlugin
 from agent.pods.errors import NoFreeAddress
 from agent.pods.plugin import PluginFailed, Plugins
 from agent.pods.vf_record import VfRecord
@@ -23,10 +22,17 @@ WAIT_S = 20.0  # of the shim's 55
 NEWEST = "1.0.0"  # plugins in distributions know no later one, and what they answer is the same
 
 
+class OwnIpam(Protocol):
+    """Our IPAM plugin, without a process: ``agent.cni.ipam_commands.IpamInProcess``, or a test's."""
+
+    def __call__(self, environment: Mapping[str, str], config: Mapping[str, Any]) -> Any:
+        """As ``Plugins.run`` for ADD, DEL and CHECK."""
+
+
 class VfIpam:
     """The IPAM plugins of one node."""
 
-    def __init__(self, plugins: Plugins, own: OwnPlugin | None = None) -> None:
+    def __init__(self, plugins: Plugins, own: OwnIpam | None = None) -> None:
         """*own* is ours, which is no process."""
         self._plugins = plugins
         self._own = own

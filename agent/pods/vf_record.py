@@ -58,6 +58,7 @@ class VfRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     config: Mapping[str, Any] = {}  # of the network, for its IPAM plugin
     pod: ObjectName | None = None
     pod_uid: str = ""
+    definition: ObjectName | None = None  # of the further network; None: of the first interface, or nobody told
     device_info: str = ""  # the file that CNIDeviceInfoFile names; empty: nobody wants it
     mac: str = ""
     mtu: int = 0

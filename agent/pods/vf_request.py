@@ -24,6 +24,7 @@ class VfRequest:
     config: Mapping[str, Any] = field(default_factory=dict)  # as it came, for its IPAM plugin
     device_info: str = ""  # a file to be written; empty: none
     asked_at_ns: int | None = None
+    definition: ObjectName | None = None  # of the further network that it is for
 
     @property
     def key(self) -> AttachmentKey:

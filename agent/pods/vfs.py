@@ -195,6 +195,7 @@ class Vfs:
             config=request.config,
             pod=request.pod,
             pod_uid=request.pod_uid,
+            definition=request.definition,
             device_info=request.device_info,
         )
         self._put(record)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from agent.compile.policy import Policies
+from agent.compile.policy_state import Policies
 
 
 class Propagation:
@@ -35,7 +35,7 @@ class Propagation:
     def written(self, policies: Policies) -> None:
         """The maps hold what follows from all that was taken."""
         peers = policies.peers
-        now = (policies.readers, peers.elsewhere, peers.here, peers.ranges, policies.pods)
+        now = (policies.readers, peers.elsewhere, peers.here, peers.ranges, policies.apart, policies.pods)
         is_first, old = not self._written, self._written
         is_other = not is_first and any(one is not other for one, other in zip(now, old, strict=True))
         if is_other and self._taken_ns is not None:

@@ -11,9 +11,10 @@ from agent.compile.desired import Desired, desired, held_back_first
 from agent.compile.endpoint import attachment_records
 from agent.compile.ids import recovered
 from agent.compile.node import node_owner
-from agent.compile.pod_policy import PodPolicy, recovered_pods
-from agent.compile.policy import Policies
+from agent.compile.pod_policy import PodPolicy, recovered_networks, recovered_pods
 from agent.compile.policy_ids import recovered as recovered_numbers
+from agent.compile.policy_ids import with_networks
+from agent.compile.policy_state import Policies
 from agent.compile.records import Owner, OwnerKind, Records
 from agent.compile.settings import Settings
 from agent.model.attachment import Attachment, AttachmentKey
@@ -40,7 +41,7 @@ class Rounds:
         self._tracker = Tracker(tables, node_owner(settings))
         self._cluster = Cluster()
         self._attachments = {one.key: one for one in attachments}
-        policies = _recovered_policies(tables, self._attachments.values())
+        policies = _recovered_policies(tables, self._attachments)
         self._is_local_stale = True  # whether the attachments are others than compile has seen
         self.desired = Desired(ids=ids, policies=policies)
         self.parts = Parts(dataplane.parts, clock)
@@ -155,11 +156,11 @@ class Rounds:
         return now.changed
 
 
-def _recovered_policies(tables: Mapping[str, AnyTable], attachments: Iterable[Attachment]) -> Policies:
+def _recovered_policies(tables: Mapping[str, AnyTable], attachments: Mapping[AttachmentKey, Attachment]) -> Policies:
     """What an earlier agent's maps say of policies: their numbers, and what each pod has."""
     numbers = recovered_numbers(
         read(tables["policies"]), read(tables["rule_sets"]), read(tables["peer_classes"]), read(tables["port_verdicts"])
     )
     places, policies, classes = (read(tables[name]) for name in ("attachments", "pod_policies", "pod_classes"))
-    pods = recovered_pods(attachments, places, policies, classes)
-    return Policies(ids=numbers, pods=pods)
+    pods = recovered_pods(attachments.values(), places, policies, classes)
+    return Policies(ids=with_networks(numbers, recovered_networks(attachments, pods)), pods=pods)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from agent.compile.desired import Desired
-from agent.compile.policy import PEER_PODS, Policies
+from agent.compile.policy import PEER_PODS
+from agent.compile.policy_state import Policies
 from agent.model.policy import Direction
 from maps import abi
 from maps.table import TableLike
@@ -51,9 +52,9 @@ def policy_use(counters: TableLike[int, abi.PolicyCounter], desired: Desired) ->
         policies=len(now.ids.policies.known),
         rule_sets=len(now.sets),
         peer_classes=len(now.digests),
-        peers=len(now.peers.elsewhere),
+        peers=sum(len(one.elsewhere) for one in now.every_peers),
         ranges=len(now.peers.ranges.signatures),
-        subjects=sum(bool(subject.keys) for subject in now.subjects.values()),
+        subjects=len({name.pod for name, subject in now.subjects.items() if subject.keys}),
         unknown_pods=sum(abi.RULES_UNKNOWN in {pod.ingress, pod.egress} for pod in now.pods.values()),
         is_waiting=not now.is_known or (now.needs_peers and PEER_PODS not in desired.source.listed),
     )

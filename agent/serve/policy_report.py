@@ -27,12 +27,14 @@ SHARE = 50  # it takes one part of so many of the thread's time at most, whateve
 
 @dataclass(frozen=True, slots=True)
 class PodName:
-    """A pod's addresses; of one of this node also its slot, and which attachment had that."""
+    """A pod's addresses, or an interface's; of one of this node also its slot, and which attachment had that."""
 
     addresses: tuple[str, ...] = ()
     slot: int = 0
     endpoint_id: int = 0
     is_ending: bool = False  # another pod may have its addresses already
+    is_vf: bool = False  # no device of the node's knows the addresses
+    network: str = ""  # the definition of a network of its own, on which they are
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class PolicyReport:
     atoms: tuple[AtomWords, ...] = ()
     sets: Mapping[str, SetWords] = field(default_factory=dict)  # by digest
     classes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # by digest: indices of atoms
-    pods: Mapping[str, PodName] = field(default_factory=dict)  # by namespace/name
+    pods: Mapping[str, PodName] = field(default_factory=dict)  # by namespace/name, of another interface that/interface
     nodes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # addresses by name
 
 
@@ -126,9 +128,11 @@ class _Sections:
         known, self._peers = self._peers, {}
         here = set()
         for one in attachments:
-            if one.pod is not None and one.is_first:
+            if one.pod is None:
+                continue
+            if one.is_first:
                 here.add(one.pod)
-                yield _line(one.pod, PodName(tuple(map(str, one.addresses)), one.slot, one.endpoint_id))
+            yield _line(one.pod if one.is_first else f"{one.pod}/{one.interface}", _name(one))
         for name, pod in peers:
             if name in here:
                 continue
@@ -137,6 +141,16 @@ class _Sections:
                 found = pod, _line(name, PodName(tuple(map(str, pod.ips)), is_ending=pod.is_ending))
             self._peers[name] = found
             yield found[1]
+
+
+def _name(one: Attachment) -> PodName:
+    return PodName(
+        tuple(map(str, one.addresses)),
+        one.slot,
+        one.endpoint_id,
+        is_vf=one.is_in_pod,
+        network=str(one.network) if one.is_apart else "",
+    )
 
 
 def _line(name: object, pod: PodName) -> bytes:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from agent.compile.atom import Atom, Meaning, PortPeer, Signature
-from agent.compile.policy import Policies
+from agent.compile.policy_state import Policies
 from agent.compile.rule_set import RuleSet, policy_label
 from agent.model.policy import (
     CidrPeer,
@@ -115,6 +115,8 @@ def meaning_words(meaning: Meaning) -> str:
 def pod_words(peer: PodPeer) -> str:
     """Which pods are meant."""
     pods = f"pods {words}" if (words := selector_words(peer.pods)) else "all pods"
+    if peer.networks:
+        pods += f" on {', '.join(sorted(map(str, peer.networks)))}"
     if peer.namespace:
         return f"{pods} of namespace {peer.namespace}"
     namespaces = selector_words(peer.namespaces)

@@ -19,6 +19,7 @@ from agent.watch import manifests
 from agent.watch.decode.ip_pool import IP_POOL_KIND
 from agent.watch.decode.kind import Kind, Value
 from agent.watch.decode.kinds import ALLOCATED, NEEDED, POLICIES, POOLED, ROUTED
+from agent.watch.decode.multi_network_policy import MULTI_NETWORK_POLICY
 from agent.watch.decode.network_attachment import NETWORK_ATTACHMENT
 from agent.watch.decode.peer_pod import PEER_POD
 from agent.watch.decode.pod import POD
@@ -87,7 +88,8 @@ def expected(options: Options) -> tuple[Kind, ...]:
     policies = POLICIES if options.network_policy else ()
     routed = ROUTED if options.router else ()
     networks = (NETWORK_ATTACHMENT,) if options.networks else ()
-    return (*NEEDED, *policies, *routed, *networks, *(POOLED if options.ip_pools else ()))
+    multi = (MULTI_NETWORK_POLICY,) if options.networks and options.network_policy else ()
+    return (*NEEDED, *policies, *routed, *networks, *multi, *(POOLED if options.ip_pools else ()))
 
 
 def api_client(options: Options) -> "Client | None":

@@ -463,7 +463,8 @@ struct fragment_key {
 	ip_addr dst;
 	__be32 ident;
 	__u8 protocol; /* IPv6: 0 */
-	__u8 pad[3];
+	__u8 pad;
+	__u16 network; /* as struct flow_key's */
 };
 
 enum fragment_flag {
@@ -543,7 +544,7 @@ struct pod_policy {
 	__u16 ingress; /* rule set of what is sent to the pod; RULES_* */
 	__u16 egress;  /* rule set of what the pod sends */
 	__u16 flags;   /* enum pod_policy_flag */
-	__u16 pad;
+	__u16 network; /* a VF's, by which its peers are known; 0: the cluster's */
 };
 
 /* As whom rules of others mean the pod at a slot: written for all pods before one has other rules, which know these. */
@@ -553,10 +554,13 @@ struct pod_class {
 	__u32 said; /* 1, as POLICY_SAID */
 };
 
-/* An address that rules mean by who has it, a pod's of another node: those of this one have their classes by their slots. */
+/*
+ * An address that rules mean by who has it: a pod's of another node, or a VF's. Pods of this one have their classes by their slots.
+ * A range is the same in all networks.
+ */
 struct peer_key {
 	ip_addr addr;
-	__u16 network; /* 0: the cluster's */
+	__u16 network; /* 0: the cluster's; else the agent's number for a network of VFs */
 	__u16 pad;
 };
 

@@ -43,7 +43,10 @@ MANIFESTS = (
     Manifest(
         "networks.yaml",
         "What the agents need beside it for --networks; its DaemonSet has the node's root then too (docs/networks.md).",
-        ("--set", "options.networks=true", "--show-only=templates/networks.yaml"),
+        (
+            *("--set", "options.networks=true", "--show-only=templates/networks.yaml"),
+            "--show-only=templates/multinetworkpolicy.yaml",
+        ),
     ),
     Manifest(
         "ippools.yaml",

@@ -155,7 +155,7 @@ def test_forward_is_judged_by_the_policies_of_both_pods(
 ) -> None:
     def other_port(plane: Plane, policies: int, protocol: int, port: int) -> None:
         govern(plane, policies, protocol, port + 1)
-        nothing = abi.PodPolicy(abi.RULES_NONE, abi.RULES_NONE, abi.PodPolicyFlag(0))
+        nothing = abi.PodPolicy(abi.RULES_NONE, abi.RULES_NONE, abi.PodPolicyFlag(0), 0)
         plane.tables["pod_policies"].update([(3 - slot, nothing)])
 
     monkeypatch.setattr(forward, "govern", other_port)

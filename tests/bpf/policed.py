@@ -109,7 +109,7 @@ def policed(node: Datapath) -> Iterator[Policed]:
         held.pod(address)
     yield held
     node.tables["attachments"].update(attachments.items())
-    unknown = abi.PodPolicy(abi.RULES_UNKNOWN, abi.RULES_UNKNOWN, abi.PodPolicyFlag(0))
+    unknown = abi.PodPolicy(abi.RULES_UNKNOWN, abi.RULES_UNKNOWN, abi.PodPolicyFlag(0), 0)
     node.tables["pod_policies"].update((slot, unknown) for slot in attachments)
     node.tables["pod_classes"].update((slot, abi.PodClass(EVERYBODY, EVERYBODY, 1)) for slot in attachments)
 

@@ -63,7 +63,7 @@ class Policed:
             into, out = (abi.RULES_NONE if one is None else self.rules(one) for one in (ingress, egress))
         flags = abi.PodPolicyFlag.POLICY_AUDITED if audited else abi.PodPolicyFlag(0)
         self.node.tables["pod_classes"].update([(slot, abi.PodClass(peer_class, peer_class, 1))])
-        self.node.tables["pod_policies"].update([(slot, abi.PodPolicy(into, out, flags))])
+        self.node.tables["pod_policies"].update([(slot, abi.PodPolicy(into, out, flags, 0))])
         self.revise(slot)
 
     def revise(self, slot: int) -> None:
@@ -79,9 +79,9 @@ class Policed:
         assert found is not None
         return int(found.slot)
 
-    def peer(self, address: str, peer_class: int) -> None:
-        """The class of an address that is no pod's of this node."""
-        self.node.tables["peers"].update([(abi.PeerKey(addr(address), 0), abi.PeerClass(peer_class))])
+    def peer(self, address: str, peer_class: int, network: int = 0) -> None:
+        """The class of an address that is no pod's of this node, in a network."""
+        self.node.tables["peers"].update([(abi.PeerKey(addr(address), network), abi.PeerClass(peer_class))])
 
     def range(self, network: str, peer_class: int) -> None:
         """The class of a range."""

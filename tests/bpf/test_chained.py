@@ -62,7 +62,7 @@ def judge(node: Datapath, mac: str, *, ingress: int = RULES_NONE, egress: int = 
     """Give the pod of a MAC rule sets; RULES_FIRST is one that lets nothing pass."""
     nothing = abi.Rule(0, 7, abi.PolicyVerdict.POLICY_DENY, 0, (abi.PortRange(0, 0, 0, 0, 0),) * abi.RULE_RANGES)
     node.tables["rules"].update([(abi.RuleKey(RULES_FIRST, 0), nothing)])
-    record = abi.PodPolicy(ingress, egress, abi.PodPolicyFlag(0))
+    record = abi.PodPolicy(ingress, egress, abi.PodPolicyFlag(0), 0)
     node.tables["pod_policies"].update([(node.attach(LOOPBACK, mac), record)])
 
 

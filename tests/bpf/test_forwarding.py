@@ -692,7 +692,7 @@ def test_policy_at_the_pod_judges_the_clients_own_address(
             assert made.run("uplink_ingress", packet).reason == reason
     finally:
         made.tables["attachments"].update([(slot, held)])
-        made.tables["pod_policies"].update([(slot, abi.PodPolicy(0, 0, abi.PodPolicyFlag(0)))])
+        made.tables["pod_policies"].update([(slot, abi.PodPolicy(0, 0, abi.PodPolicyFlag(0), 0))])
 
 
 @FAMILIES

@@ -229,18 +229,18 @@ class Case:
 def denying(node: Datapath, ifindex: int) -> None:
     """The pod behind a device has a rule set that lets nobody in, and it out to nobody; all others have none."""
     node.node(flags=abi.NodeFlag.NODE_POLICY)
-    nothing_else = abi.PodPolicy(abi.RULES_NONE, abi.RULES_NONE, abi.PodPolicyFlag(0))
+    nothing_else = abi.PodPolicy(abi.RULES_NONE, abi.RULES_NONE, abi.PodPolicyFlag(0), 0)
     node.tables["pod_policies"].update((slot, nothing_else) for slot in node.slots.values())
     number = abi.RULES_FIRST
     ranges = (abi.PortRange(0, 0, 0, 0, 0),) * abi.RULE_RANGES
     node.tables["rules"].update([(abi.RuleKey(number, 0), abi.Rule(0, 7, abi.PolicyVerdict.POLICY_DENY, 0, ranges))])
-    node.tables["pod_policies"].update([(node.slot(ifindex), abi.PodPolicy(number, number, abi.PodPolicyFlag(0)))])
+    node.tables["pod_policies"].update([(node.slot(ifindex), abi.PodPolicy(number, number, abi.PodPolicyFlag(0), 0))])
 
 
 def unheard_of(node: Datapath) -> None:
     """Nobody has said yet which policies select the node's pods."""
     node.node(flags=abi.NodeFlag.NODE_POLICY)
-    unknown = abi.PodPolicy(abi.RULES_UNKNOWN, abi.RULES_UNKNOWN, abi.PodPolicyFlag(0))
+    unknown = abi.PodPolicy(abi.RULES_UNKNOWN, abi.RULES_UNKNOWN, abi.PodPolicyFlag(0), 0)
     node.tables["pod_policies"].update((slot, unknown) for slot in node.slots.values())
 
 

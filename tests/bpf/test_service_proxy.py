@@ -81,7 +81,7 @@ def beside(node: Datapath) -> Datapath:
 
 def said(ingress: int, egress: int) -> abi.PodPolicy:
     """A pod's rule sets."""
-    return abi.PodPolicy(ingress, egress, abi.PodPolicyFlag(0))
+    return abi.PodPolicy(ingress, egress, abi.PodPolicyFlag(0), 0)
 
 
 def judge(node: Datapath, mac: str, *, egress: int = RULES_NONE) -> None:

@@ -31,6 +31,7 @@ from tests.bpf.datapath import (
     REMOTE6,
     TC_ACT_OK,
     TC_ACT_REDIRECT,
+    TC_ACT_SHOT,
     VIP,
     VIP6,
     Datapath,
@@ -75,7 +76,7 @@ def vf(node: Datapath, programs: PodVf) -> Iterator[PodVf]:
     with on_cpu(FIRST_CPU):
         programs.policed()
         yield programs
-    node.tables["pod_policies"].update([(SLOT, abi.PodPolicy(0, 0, abi.PodPolicyFlag(0)))])
+    node.tables["pod_policies"].update([(SLOT, abi.PodPolicy(0, 0, abi.PodPolicyFlag(0), 0))])
     node.node()
 
 
@@ -117,7 +118,7 @@ def test_a_flow_is_judged_anew_when_policy_changes(vf: PodVf, own: str, peer: st
 
 def test_a_pod_of_whom_nothing_is_known_is_cut_off(vf: PodVf) -> None:
     vf.node.tables["pod_policies"].update(
-        [(SLOT, abi.PodPolicy(abi.RULES_UNKNOWN, abi.RULES_UNKNOWN, abi.PodPolicyFlag(0)))]
+        [(SLOT, abi.PodPolicy(abi.RULES_UNKNOWN, abi.RULES_UNKNOWN, abi.PodPolicyFlag(0), 0))]
     )
     assert vf.sends(PEER, syn()).reason is DropReason.DROP_POLICY_UNKNOWN
     assert vf.is_sent(PEER, syn()).reason is DropReason.DROP_POLICY_UNKNOWN
@@ -246,6 +247,62 @@ def test_a_groups_packets_are_the_pods(vf: PodVf) -> None:
     vf.policed(ingress=NOTHING, egress=NOTHING)
     assert vf.run("vf_ingress", group).reason is INGRESS
     assert vf.sends("224.0.0.251", datagram(dport=5353)).reason is EGRESS
+
+
+# ---- networks -----------------------------------------------------------------------------------------------------
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("network", "meant"),
+    [
+        pytest.param(0, 5, id="the cluster's"),
+        pytest.param(7, 6, id="a network"),
+        pytest.param(8, 9, id="another"),
+        pytest.param(9, 4, id="where nobody is known it is its range"),
+    ],
+)
+def test_an_address_is_somebody_else_on_each_network(
+    vf: PodVf, own: str, peer: str, vip: str, network: int, meant: int
+) -> None:
+    del own, vip
+    for one, other, passed in ((ACCEPT, DENY, True), (DENY, ACCEPT, False)):
+        rules = {EVERYBODY: said(other), **{of: said(one if of == meant else other) for of in (4, 5, 6, 9)}}
+        held = vf.policed(ingress=rules, egress=rules, network=network)
+        for number, of in ((0, 5), (7, 6), (8, 9)):
+            held.peer(peer, of, number)
+        held.range("10.9.0.0/24" if peer is PEER else "fd09::/64", 4)
+        assert passes(vf.is_sent(peer, datagram(sport=1000 + passed))) == passed
+        assert passes(vf.sends(peer, datagram(sport=2000 + passed))) == passed
+
+
+@BOTH
+def test_a_pod_of_the_node_is_nobody_on_another_network(vf: PodVf, own: str, peer: str, vip: str) -> None:
+    """The cluster's network has a pod at the same address, behind a device of this node's."""
+    del own, vip
+    pod = POD if peer is PEER else POD6
+    rules = {EVERYBODY: said(DENY), 5: said(ACCEPT)}
+    held = vf.policed()
+    held.pod(POD, peer_class=5)
+    try:
+        for network, passed in ((0, True), (7, False)):
+            vf.policed(ingress=rules, network=network)
+            assert passes(vf.is_sent(pod, datagram(sport=3000 + network))) == passed
+    finally:
+        held.pod(POD)
+
+
+@BOTH
+def test_a_fragment_of_another_network_says_no_ports(vf: PodVf, node: Datapath, own: str, peer: str, vip: str) -> None:
+    """A datagram has the same ends and number on the cluster's network, where its ports may be reached."""
+    del vip
+    vf.policed(ingress={EVERYBODY: said(DENY, (17, 80, 80, ACCEPT))})
+    first, later = parts(peer, own, PEER_MAC, 9)[:2]
+    for each in (first, later):
+        each[Ether].dst = VF_MAC
+    node.run("uplink_ingress", first)
+    waits = vf.run("vf_ingress", later)
+    assert (waits.verdict, waits.reasons) == (TC_ACT_SHOT, {}), "it waits for its own first one"
 
 
 # ---- services -----------------------------------------------------------------------------------------------------

@@ -27,13 +27,15 @@ class PodVf:
     programs: Object
     slot: int = SLOT
 
-    def policed(self, *, ingress: Rules | None = None, egress: Rules | None = None, audited: bool = False) -> Policed:
-        """Say what is so of the pod; None: no policy selects it."""
+    def policed(
+        self, *, ingress: Rules | None = None, egress: Rules | None = None, audited: bool = False, network: int = 0
+    ) -> Policed:
+        """Say what is so of the pod, and which network its VF is on; None: no policy selects it."""
         held = Policed(self.node)
         held.flags()
         into, out = (abi.RULES_NONE if one is None else held.rules(one) for one in (ingress, egress))
         flags = abi.PodPolicyFlag.POLICY_AUDITED if audited else abi.PodPolicyFlag(0)
-        self.node.tables["pod_policies"].update([(self.slot, abi.PodPolicy(into, out, flags))])
+        self.node.tables["pod_policies"].update([(self.slot, abi.PodPolicy(into, out, flags, network))])
         held.revise(self.slot)
         return held
 

@@ -98,7 +98,7 @@ def test_a_name_that_is_not_one_pods_says_so(state: Path, named: str, says: str)
 )
 def test_what_policy_sees_of_an_interface(slot: int, policy: tuple[int, int] | None, says: str) -> None:
     one = PodInterface("default/web", "c1", "eth0", "veth", "sluiceway", "swp1", "/run/netns/none", 0, slot)
-    slots = {1: abi.PodPolicy(*policy, abi.PodPolicyFlag.POLICY_SAID)} if policy else {}
+    slots = {1: abi.PodPolicy(*policy, abi.PodPolicyFlag.POLICY_SAID, 0)} if policy else {}
     (row,) = interface_rows([one], slots)
     assert (row.policy, row.mtu) == (says, None), "a namespace that is gone has no devices"
 

@@ -7,14 +7,31 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
+from agent.compile.policy import PEER_PODS
 from agent.kernel.device.vf_programs import HOOKS
 from agent.kernel.programs.load import Loaded, OfInterface
+from agent.model.cluster import Cluster
+from agent.model.name import ObjectName
+from agent.model.node import Pod
+from agent.model.policy import (
+    CLUSTER_NETWORK_POLICY,
+    MULTI_NETWORK_POLICY,
+    NETWORK_POLICY,
+    Operator,
+    PodPeer,
+    Policy,
+    PortRange,
+    Requirement,
+    Rule,
+    Selector,
+)
+from agent.model.service import Protocol
 from agent.netlink.netns import inside
 from agent.pods import fail_points
 from maps import libbpf, paths
 from maps.abi import DropReason
 from maps.pins import PinRoot
-from tests.agent.kernel.device.vf_maps import PORT, RULES, SERVICE, SIZES, TAKEN_OFF
+from tests.agent.kernel.device.vf_maps import PORT, SERVICE, SIZES, TAKEN_OFF
 from tests.fastpath import cards
 from tests.fastpath.agent_node import PINS, AgentNode, stdin
 from tests.fastpath.cards import run, wait_for
@@ -22,6 +39,7 @@ from tests.fastpath.site import Guest
 
 VIP = "10.96.0.9"
 CLOSED = PORT + 1
+FAST = ObjectName("default", "fast")
 PATIENCE_S, SOON_S = 30.0, 3.0  # for an answer, and for a device that may still have to come up
 GUARDED = ("VF ADD moved", "VF ADD guarded")  # before programs are on a half-made VF, and behind
 
@@ -38,7 +56,7 @@ def loaded() -> Iterator[OfInterface]:
 
 
 def try_policy(node: AgentNode, guest: Guest) -> None:
-    """Two pods with a VF each: one's policy opens one port, and the other is a service's backend."""
+    """Two pods with a VF each: a MultiNetworkPolicy opens a port of one to the other, which asks a service, too."""
     one, two = guest.first.vfs[:2]
     for name, function in (("one", one), ("two", two)):
         node.pod(name)
@@ -46,10 +64,11 @@ def try_policy(node: AgentNode, guest: Guest) -> None:
     asked, asking = (cards.address_in(name, "net1") for name in ("one", "two"))
     node.maps.fill([(asked, VIP)])
     run("ip", "-n", "two", "route", "add", VIP, "via", asked)
-    first = next(each for each in node.maps.attached.values() if str(each.ipv4) == asked)
     wait_for("VFs reach each other", lambda: _reaches("two", asked, CLOSED, "one", asked))
     assert _reaches("two", VIP, SERVICE, "one", asked), "a service is not reached through a VF"
-    node.maps.say(first, ingress=RULES)
+    node.maps.govern(governed(app="other"), FAST)
+    assert not _reaches("two", asked, PORT, "one", asked), "a pod that no peer means reaches the port"
+    node.maps.govern(governed(app="client"), FAST)
     _hold(node, asked)
     for command in TAKEN_OFF:
         subprocess.run(["ip", "netns", "exec", "one", *command.split()], check=False, capture_output=True)
@@ -66,6 +85,19 @@ def try_policy(node: AgentNode, guest: Guest) -> None:
         node.ok("DEL", name, guest.definition(function))
         node.end_pod(name)
     _none_left(guest)
+
+
+def governed(**client: str) -> Cluster:
+    """Two pods, and a policy by which who has a label, on the network that it is for, reaches a port of one."""
+    pods = (Pod(_pod("one"), labels=(("app", "web"),)), Pod(_pod("two"), labels=(*client.items(),)))
+    peer = PodPeer(_labelled("client"), namespace="default", networks=frozenset({FAST}))
+    rule = Rule(peers=(peer,), ports=(PortRange(Protocol.TCP, PORT, PORT),))
+    subject = PodPeer(_labelled("web"), namespace="default")
+    policy = Policy(_pod("further"), subject, ingress=(rule,), networks=frozenset({FAST}))
+    kinds = frozenset({NETWORK_POLICY, CLUSTER_NETWORK_POLICY, MULTI_NETWORK_POLICY, PEER_PODS})
+    return Cluster(
+        pods={one.name: one for one in pods}, multi_policies={policy.name: policy}, listed=kinds, synced=True
+    )
 
 
 def try_crashes(node: AgentNode, guest: Guest) -> None:
@@ -87,6 +119,14 @@ def try_crashes(node: AgentNode, guest: Guest) -> None:
     _none_left(guest)
     node.end_pod("one")
     node.start()
+
+
+def _pod(name: str) -> ObjectName:
+    return ObjectName("default", name)
+
+
+def _labelled(app: str) -> Selector:
+    return Selector((Requirement("app", Operator.IN, frozenset({app})),))
 
 
 def _hold(node: AgentNode, asked: str) -> None:

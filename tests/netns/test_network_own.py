@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from agent.model.network import NETWORKS
+from agent.model.policy import POLICY_FOR
 from agent.pods.network_record import FOLDER, SUFFIX
 from bench import tools
 from tests.netns.agents import READY_S, Node
@@ -38,6 +39,7 @@ from tests.netns.test_network import (
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns]
 
+DPCTL = "import sys; from dpctl.app import main; sys.exit(main())"
 LAB = Path(__file__).parents[1] / "lab"
 OURS = (
     definition("ours", type="sluiceway-cni", kind="veth"),
@@ -51,6 +53,15 @@ DENY = {
     "kind": "NetworkPolicy",
     "metadata": {"name": "deny", "namespace": "default"},
     "spec": {"podSelector": {"matchLabels": {"app": "web"}}, "policyTypes": ["Ingress"]},
+}
+MULTI = {
+    "apiVersion": "k8s.cni.cncf.io/v1beta1",
+    "kind": "MultiNetworkPolicy",
+    "metadata": {"name": "further", "namespace": "default", "annotations": {POLICY_FOR: "ours"}},
+    "spec": {
+        "podSelector": {"matchLabels": {"app": "web"}},
+        "ingress": [{"from": [{"podSelector": {"matchLabels": {"app": "client"}}}]}],
+    },
 }
 
 
@@ -76,10 +87,9 @@ def every(root: Path, *more: dict[str, Any]) -> list[dict[str, Any]]:
 
 def dpctl(node: Node, *words: str) -> str:
     """What dpctl prints on the node."""
-    command = "import sys; from dpctl.app import main; sys.exit(main())"
     at, more = words.index("--") if "--" in words else len(words), [f"--state-dir={node.root}/state"]
     argv = [*words[:at], *more, *words[at:]]
-    return node.run(sys.executable, "-c", command, f"--pin-root={node.pins}", *argv)
+    return node.run(sys.executable, "-c", DPCTL, f"--pin-root={node.pins}", *argv)
 
 
 @contextmanager
@@ -100,9 +110,9 @@ def answered(node: Node, pod: str, address: str) -> int:
     return int(node.run("nsenter", f"--net=/run/netns/{pod}", *client))
 
 
-def reaches(node: Node, pod: str, address: str) -> bool:
-    """Whether an address answers a pod within a second."""
-    command = [*node.inside, "nsenter", f"--net=/run/netns/{pod}", "ping", "-c1", "-W1", address]
+def reaches(node: Node, pod: str, address: str, source: str = "eth0") -> bool:
+    """Whether an address answers a pod, at an address or an interface of it, within a second."""
+    command = [*node.inside, "nsenter", f"--net=/run/netns/{pod}", "ping", "-c1", "-W1", "-I", source, address]
     return not subprocess.run(command, capture_output=True, check=False).returncode
 
 
@@ -112,13 +122,26 @@ def counted(node: Node, series: str) -> float:
     return float(line.rpartition(" ")[2])
 
 
-def pod_object(name: str, networks: str) -> dict[str, Any]:
+def said(node: Node, client: str, server: str) -> set[tuple[str, str]]:
+    """What is said of what comes in at a port, and by which policy."""
+    rows = json.loads(of_policy(node, "why", client, server, "80", "-o", "json"))
+    return {(row["verdict"], row["policy"]) for row in rows if row["direction"] == "ingress"}
+
+
+def of_policy(node: Node, *words: str) -> str:
+    """What dpctl policy prints on the node, whatever its status."""
+    argv = ["-c", DPCTL, f"--pin-root={node.pins}", "policy", *words, f"--run-dir={node.root}/run"]
+    command = [*node.inside, sys.executable, *argv]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+
+def pod_object(name: str, networks: str, **labels: str) -> dict[str, Any]:
     """The Pod as the API has it."""
     notes = {"annotations": {NETWORKS: networks}} if networks else {}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": name, "namespace": "default", **notes},
+        "metadata": {"name": name, "namespace": "default", "labels": labels, **notes},
         "spec": {"nodeName": "n1"},
     }
 
@@ -149,8 +172,7 @@ def test_our_own_kinds_are_made_looked_at_and_unmade(node: Node, runtime: Runtim
         with echoing(node, pod, "net3", place / pod / "net3/afxdp.sock"):
             until(lambda: answered(node, other, fourth[0]) == 1, "the socket answers on the further interface")
             assert answered(node, other, second[0]) == 0, "and on no other"
-        web = pod_object(pod, "ours@data0, lan, xsk")
-        web["metadata"]["labels"] = {"app": "web"}
+        web = pod_object(pod, "ours@data0, lan, xsk", app="web")
         write(node, every(node.root, web, DENY))
         until(lambda: not reaches(node, other, first[0]), "policy holds for the first interface")
         assert not any(reaches(node, other, address) for address in (second[0], fourth[1])), "and for ours beside it"
@@ -176,6 +198,34 @@ def test_our_own_kinds_are_made_looked_at_and_unmade(node: Node, runtime: Runtim
         assert runtime.call("DEL", other) == (0, {})
         assert (links(runtime, pod), is_clean(node, runtime)) == ({}, True)
         assert not (place / pod).exists()
+        write(node, every(node.root))
+
+
+def test_a_multinetworkpolicy_is_for_the_interfaces_of_its_network(node: Node, runtime: Runtime) -> None:
+    with node.agent_runs(*flags(node)):
+        runtime.wait()
+        pod, client = runtime.make(), runtime.make()
+        asked = (web := pod_object(pod, "ours@data0", app="web")), pod_object(client, "ours@data0", app="client")
+        write(node, every(node.root, *asked))
+        for each in (pod, client):
+            assert runtime.call("ADD", each, **asks("ours@data0"))[0] == 0
+        first, second = (addresses(links(runtime, pod)[name])[0] for name in ("eth0", "data0"))
+        data0 = addresses(links(runtime, client)["data0"])[0]
+        ways = [("eth0", first), ("eth0", second), (data0, second)]
+        assert [reaches(node, client, to, by) for by, to in ways] == [True, True, True]
+        write(node, every(node.root, *asked, MULTI))
+        until(lambda: not reaches(node, client, second), "only who is on the network reaches its interface")
+        assert [reaches(node, client, to, by) for by, to in ways] == [True, False, True]
+        for by, verdict in ((f"default/{client}/data0", "accepted"), (f"default/{client}", "denied")):
+            assert said(node, by, f"default/{pod}/data0") == {(verdict, "MultiNetworkPolicy default/further")}
+        write(node, every(node.root, web, MULTI))
+        until(lambda: not reaches(node, client, second, data0), "a client without the label is none")
+        shown = of_policy(node, "list")
+        assert "MultiNetworkPolicy default/further" in shown
+        assert f"default/{pod}/data0" in shown
+        for each in (pod, client):
+            assert runtime.call("DEL", each) == (0, {})
+        assert is_clean(node, runtime)
         write(node, every(node.root))
 
 

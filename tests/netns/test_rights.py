@@ -43,6 +43,7 @@ NODE = {
     "status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.1"}]},
 }
 DEFINITIONS = "/apis/k8s.cni.cncf.io/v1/network-attachment-definitions"
+MULTI = "/apis/k8s.cni.cncf.io/v1beta1/multi-networkpolicies"
 DEFINITION = {
     "metadata": {"name": "lan", "namespace": "default", "resourceVersion": "1"},
     "spec": {"config": '{"cniVersion": "1.0.0", "type": "answers"}'},
@@ -138,6 +139,7 @@ def api(node: Node) -> Iterator[LeaseServer]:
         "/api/v1/services": [made.store(f"{SERVICES}/{one['metadata']['name']}", one) for one in services],
         "/apis/networking.k8s.io/v1/networkpolicies": [POLICY],
         DEFINITIONS: [DEFINITION],
+        MULTI: [POLICY],
         POOLS: [made.store(f"{POOLS}/edge", POOL)],
     }
     yield made

@@ -12,6 +12,7 @@ from maps import abi
 from maps.apply import AnyTable
 
 Tables = Mapping[str, AnyTable]
+RULES = {abi.RULES_UNKNOWN: "nothing yet", abi.RULES_NONE: "everything"}
 
 
 def dump(tables: Tables) -> str:
@@ -36,6 +37,39 @@ def dump(tables: Tables) -> str:
         found = [f"  {line}\n" for line in lines]
         parts += [f"{name}\n", *found] if found else []
     return "".join(parts)
+
+
+def dump_policy(tables: Tables) -> str:
+    """What policy says of each pod's interfaces, and of whom."""
+    parts = (
+        ("interfaces", _interfaces(tables)),
+        ("rules", _rules(tables)),
+        ("peers", _peers(tables)),
+    )
+    return "".join("".join([f"{name}\n", *(f"  {line}\n" for line in lines)]) for name, lines in parts)
+
+
+def _interfaces(tables: Tables) -> Iterator[str]:
+    for slot, value in sorted(tables["pod_policies"].items()):
+        if value.flags:
+            ways = (f"{way} {RULES.get(n, f'set {n}')}" for way, n in (("in", value.ingress), ("out", value.egress)))
+            yield f"slot {slot} on network {value.network}: {', '.join(ways)}"
+
+
+def _rules(tables: Tables) -> Iterator[str]:
+    labels = {number: one.label for number, one in tables["policies"].items()}
+    for key, rule in sorted(tables["rules"].items(), key=lambda one: (one[0].rules, one[0].peer_class)):
+        said = [f"{one.low}-{one.high} {abi.PolicyVerdict(one.verdict).name}" for one in rule.ranges[: rule.count]]
+        words = ", ".join([*said, f"else {abi.PolicyVerdict(rule.verdict).name}"])
+        by = {labels[one] for one in (rule.policy, *(each.policy for each in rule.ranges[: rule.count])) if one}
+        yield f"set {key.rules}, class {key.peer_class}: {words} by {', '.join(sorted(by))}"
+
+
+def _peers(tables: Tables) -> Iterator[str]:
+    for key, value in sorted(tables["peers"].items(), key=lambda one: (one[0].network, one[0].addr)):
+        yield f"{unmapped(key.addr)} on network {key.network}: class {value.number}"
+    for range_key, value in sorted(tables["peer_ranges"].items(), key=lambda one: network_text(one[0])):
+        yield f"{network_text(range_key)}: class {value.number}"
 
 
 def _services(tables: Tables) -> Iterator[str]:

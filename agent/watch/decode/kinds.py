@@ -10,6 +10,7 @@ from agent.watch.decode.ip_pool import IP_POOL_KIND
 from agent.watch.decode.kind import Kind
 from agent.watch.decode.lb_pool import LOAD_BALANCER_POOL
 from agent.watch.decode.lb_service import LB_SERVICE
+from agent.watch.decode.multi_network_policy import MULTI_NETWORK_POLICY
 from agent.watch.decode.namespace import NAMESPACE
 from agent.watch.decode.network_attachment import NETWORK_ATTACHMENT
 from agent.watch.decode.network_policy import NETWORK_POLICY
@@ -26,6 +27,7 @@ KINDS: tuple[Kind, ...] = (
     NAMESPACE,
     NETWORK_POLICY,
     CLUSTER_NETWORK_POLICY,
+    MULTI_NETWORK_POLICY,
     PEER_POD,
     BGP_PEER,
     BGP_FILTER,

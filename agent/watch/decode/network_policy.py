@@ -1,5 +1,7 @@
 """NetworkPolicies: which pods they select, and whom they let reach those, or be reached by them.
 
+A MultiNetworkPolicy says the same, of the networks that it is for (``multi_network_policy``).
+
 A mistake costs the entry that it is in, and a rule of which all peers or all ports are lost matches nothing. Rules of
 NetworkPolicies add up, so that what is left out never opens anything.
 """
@@ -13,9 +15,11 @@ from agent.model.address import Network
 from agent.model.name import ObjectName
 from agent.model.policy import (
     EVERYTHING,
+    OWN_NETWORK,
     CidrPeer,
     Direction,
     NamedPort,
+    Networks,
     Peer,
     PodPeer,
     Policy,
@@ -69,7 +73,7 @@ class _Egress(Struct, frozen=True, forbid_unknown_fields=True):
     ports: list[Raw] | None = None
 
 
-class _Spec(Struct, rename="camel", frozen=True):
+class PolicySpec(Struct, rename="camel", frozen=True):
     """``spec`` of a NetworkPolicy; what is decoded alone costs no more than itself."""
 
     pod_selector: Raw = _EMPTY
@@ -82,7 +86,7 @@ class _NetworkPolicy(Struct, frozen=True):
     """A NetworkPolicy, networking.k8s.io/v1."""
 
     metadata: Metadata = Metadata()
-    spec: _Spec = _Spec()
+    spec: PolicySpec = PolicySpec()
 
 
 _POLICY = msgspec.json.Decoder(_NetworkPolicy)
@@ -95,20 +99,24 @@ _INGRESS, _EGRESS = msgspec.json.Decoder(_Ingress), msgspec.json.Decoder(_Egress
 def _decode(content: Content, context: Context) -> Decoded:
     found = _POLICY.decode(content)
     read = Reader(NETWORK_POLICY, found.metadata, context.shared)
-    spec = found.spec
+    return read.result(policy_of(read, found.spec))
+
+
+def policy_of(read: Reader, spec: PolicySpec, networks: Networks | None = None) -> Policy:
+    """What a policy says; *networks* are those that a MultiNetworkPolicy is for, on which it means pods."""
     pods = _subject(read, spec.pod_selector)
     named, is_known = _directions(read, spec)
     sides: dict[Direction, tuple[Rule, ...] | None] = dict.fromkeys(Direction, None if is_known else ())
     if Direction.INGRESS in named:
-        sides[Direction.INGRESS] = tuple(_rules(read, spec.ingress, Direction.INGRESS))
+        sides[Direction.INGRESS] = tuple(_rules(read, spec.ingress, Direction.INGRESS, networks))
     if Direction.EGRESS in named:
-        sides[Direction.EGRESS] = tuple(_rules(read, spec.egress, Direction.EGRESS))
+        sides[Direction.EGRESS] = tuple(_rules(read, spec.egress, Direction.EGRESS, networks))
     if pods is None:
         # It is not known whom it means, so all pods of its namespace are denied what it judges. Its rules are left out:
         # they would let in what other policies keep from pods that this one does not mean.
         pods, sides = EVERYTHING, {way: None if rules is None else () for way, rules in sides.items()}
     subject = PodPeer(pods, namespace=read.name.namespace)
-    return read.result(Policy(read.name, subject, sides[Direction.INGRESS], sides[Direction.EGRESS]))
+    return Policy(read.name, subject, sides[Direction.INGRESS], sides[Direction.EGRESS], networks=networks)
 
 
 def _unreadable(name: ObjectName) -> Policy:
@@ -121,7 +129,7 @@ def _subject(read: Reader, given: Raw) -> Selector | None:
     return None if found is None else selector(read, found, "spec.podSelector")
 
 
-def _directions(read: Reader, spec: _Spec) -> tuple[frozenset[Direction], bool]:
+def _directions(read: Reader, spec: PolicySpec) -> tuple[frozenset[Direction], bool]:
     """Those that it judges, and whether all that it says of them is known; what is not may mean any direction.
 
     Source: the API server's SetDefaults_NetworkPolicy.
@@ -136,7 +144,7 @@ def _directions(read: Reader, spec: _Spec) -> tuple[frozenset[Direction], bool]:
     return known, not unknown
 
 
-def _rules(read: Reader, given: list[Raw] | None, direction: Direction) -> Iterator[Rule]:
+def _rules(read: Reader, given: list[Raw] | None, direction: Direction, networks: Networks | None) -> Iterator[Rule]:
     side = "from" if direction is Direction.INGRESS else "to"
     for index, content in enumerate(given or ()):
         where = f"spec.{direction.lower()}[{index}]"
@@ -147,7 +155,8 @@ def _rules(read: Reader, given: list[Raw] | None, direction: Direction) -> Itera
             rule = read.part(_EGRESS, content, where)
         if rule is None:
             continue
-        peers = [_peer(read, peer, f"{where}.{side}[{at}]") for at, peer in enumerate(rule.peers or ())]
+        on = networks or OWN_NETWORK
+        peers = [_peer(read, peer, f"{where}.{side}[{at}]", on) for at, peer in enumerate(rule.peers or ())]
         ports = [_port(read, port, f"{where}.ports[{at}]") for at, port in enumerate(rule.ports or ())]
         yield Rule(
             peers=tuple(peer for peer in peers if peer is not None) if peers else None,
@@ -155,7 +164,7 @@ def _rules(read: Reader, given: list[Raw] | None, direction: Direction) -> Itera
         )
 
 
-def _peer(read: Reader, content: Raw, where: str) -> Peer | None:
+def _peer(read: Reader, content: Raw, where: str, networks: Networks) -> Peer | None:
     found = read.part(_PEER, content, where)
     if found is None:
         return None
@@ -171,7 +180,8 @@ def _peer(read: Reader, content: Raw, where: str) -> Peer | None:
     namespaces = selector(read, found.namespace_selector or LabelSelector(), f"{where}.namespaceSelector")
     if pods is None or namespaces is None:
         return None
-    return PodPeer(pods, namespaces, "" if found.namespace_selector is not None else read.name.namespace)
+    namespace = "" if found.namespace_selector is not None else read.name.namespace
+    return PodPeer(pods, namespaces, namespace, networks)
 
 
 def _cidr(read: Reader, given: _IPBlock, where: str) -> CidrPeer | None:

@@ -1,11 +1,13 @@
-"""Pods of all nodes, as far as rules of policies may mean them: labels, addresses and named ports.
+"""Pods of all nodes, as far as rules of policies may mean them: labels, addresses on each network, and named ports.
 
 Watched only while a policy of this node selects peers by labels. What is wrong in one its own node tells: this one is
 one of many that see it.
 """
 
+from agent.model.network import NETWORK_STATUS
 from agent.model.policy import PeerPod
 from agent.watch.decode.kind import Content, Context, Decoded, Kind
+from agent.watch.decode.network_status import further_addresses
 from agent.watch.decode.pod_object import ENDED, POD_OBJECT, ips, named_ports
 from agent.watch.decode.reader import Reader
 
@@ -20,7 +22,8 @@ def _decode(content: Content, context: Context) -> Decoded:
     if not addresses:
         return Decoded(PEER_POD, read.name, None)
     is_ending = found.metadata.deletion_timestamp is not None
-    peer = PeerPod(read.name, read.labels(found.metadata), addresses, named_ports(read, found), is_ending)
+    further = further_addresses((found.metadata.annotations or {}).get(NETWORK_STATUS, ""), context.shared)
+    peer = PeerPod(read.name, read.labels(found.metadata), addresses, named_ports(read, found), is_ending, further)
     return Decoded(PEER_POD, read.name, peer)
 
 

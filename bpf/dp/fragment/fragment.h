@@ -4,6 +4,7 @@
 #define SLUICEWAY_FRAGMENT_H
 
 #include "dp/config.h"
+#include "dp/endpoint/interface.h"
 #include "dp/packet/packet.h"
 #include "dp/packet/scratch.h"
 
@@ -26,7 +27,12 @@ struct {
 static __always_inline void fragment_key_of(const struct packet *p, struct fragment_key *key)
 {
 	*key = (struct fragment_key){
-		.src = p->src, .dst = p->dst, .ident = p->ident, .protocol = p->flags & PACKET_V4 ? p->protocol : 0};
+		.src = p->src,
+		.dst = p->dst,
+		.ident = p->ident,
+		.protocol = p->flags & PACKET_V4 ? p->protocol : 0,
+		.network = own_slot,
+	};
 }
 
 static __always_inline bool fragment_is_fresh(__u32 now_s, __u32 seen_s)

@@ -12,8 +12,9 @@
 
 static __always_inline bool fragment_key_equal(const struct fragment_key *a, const struct fragment_key *b)
 {
-	return a->ident == b->ident && addr_equal(&a->src, &b->src) && addr_equal(&a->dst, &b->dst) &&
-	       a->protocol == b->protocol;
+	const __u32 *last = (const __u32 *)&a->protocol, *other = (const __u32 *)&b->protocol; /* with the network */
+
+	return a->ident == b->ident && addr_equal(&a->src, &b->src) && addr_equal(&a->dst, &b->dst) && *last == *other;
 }
 
 /* the shortest frame with an IP header */

@@ -5,7 +5,7 @@
 
 #include "dp/endpoint/location.h"
 
-/* Pods of other nodes, as far as rules mean them by their labels. */
+/* Pods of other nodes, and VFs, as far as rules mean them by their labels. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 65536);
@@ -69,15 +69,15 @@ static __always_inline const struct pod_policy *pod_policy_at(const struct peer_
 	return pod_is_at(at) ? bpf_map_lookup_elem(&pod_policies, &slot) : NULL;
 }
 
-/* The class of an address that is no pod's of this node. */
-static __noinline __u32 peer_class_beyond(const ip_addr *addr)
+/* The class of an address in a network that is no pod's of this node. */
+static __noinline __u32 peer_class_beyond(const ip_addr *addr, __u16 network)
 {
 	struct scratch *work = scratch();
 	struct peer_class *class;
 
 	if (!work)
 		return 0;
-	work->peer = (struct peer_key){.addr = *addr};
+	work->peer = (struct peer_key){.addr = *addr, .network = network};
 	class = bpf_map_lookup_elem(&peers, &work->peer);
 	if (class)
 		return class->number;
@@ -86,14 +86,17 @@ static __noinline __u32 peer_class_beyond(const ip_addr *addr)
 	return class ? class->number : 0;
 }
 
-/* The class of an address that is where it was found to be. */
-static __always_inline __u32 peer_class_of(const ip_addr *addr, const struct peer_location *at)
+/*
+ * The class of an address that is where it was found to be. Whose it is at the node's devices, which are on the cluster's network,
+ * says nothing of it in another.
+ */
+static __always_inline __u32 peer_class_of(const ip_addr *addr, const struct peer_location *at, __u16 network)
 {
 	const struct pod_class *pod;
 	__u32 slot = at->slot;
 
-	if (!slot || is_behind_pod(at))
-		return peer_class_beyond(addr);
+	if (!slot || is_behind_pod(at) || network)
+		return peer_class_beyond(addr, network);
 	pod = pod_is_at(at) ? bpf_map_lookup_elem(&pod_classes, &slot) : NULL;
 	if (!pod)
 		return 0;

@@ -46,6 +46,7 @@ static __always_inline enum drop_reason policy_judge(struct scratch *work, const
 	const struct policy_question *q = &work->question;
 	__u16 number = is_egress ? pod->egress : pod->ingress;
 	enum direction direction = is_egress ? DIRECTION_EGRESS : DIRECTION_INGRESS;
+	__u16 network = IS_AT_VF ? pod->network : 0;
 	bool audited = pod->flags & POLICY_AUDITED;
 	const struct rule *rule;
 	enum drop_reason why;
@@ -54,7 +55,8 @@ static __always_inline enum drop_reason policy_judge(struct scratch *work, const
 
 	if (number == RULES_UNKNOWN)
 		return DROP_POLICY_UNKNOWN;
-	class = is_egress ? peer_class_of(&q->server, &q->server_at) : peer_class_of(&q->client, &q->client_at);
+	class = is_egress ? peer_class_of(&q->server, &q->server_at, network)
+			  : peer_class_of(&q->client, &q->client_at, network);
 	rule = rule_find(number, class);
 	if (!rule)
 		return DROP_POLICY_UNKNOWN;

@@ -70,6 +70,8 @@ def test_each_kind_comes_behind_the_first_and_goes_with_it(room: Room) -> None:
     assert (code, [one["name"] for one in answer["interfaces"]][1:]) == (0, ["eth0"]), answer  # type: ignore[attr-defined]
     assert [a.interface for a in room.cni.attachments()] == ["eth0", "data0"]
     assert [a.is_first for a in room.cni.attachments()] == [True, False]
+    assert [a.network for a in room.cni.attachments()] == [None, ObjectName("default", "ours")]
+    assert [a.network for a in room.vfs.loop.attached.values()] == [ObjectName("default", "fast")]
     assert (room.vfs.card.where[ADDRESS], room.vfs.card.devices[ADDRESS].name) == ("/run/netns/p1", "net2")
     assert room.vfs.card.vfs[ADDRESS].settings.vlan == 100
     assert room.vfs.card.vfs[OTHER].driver == VFIO, "two networks of one resource have a device each"
@@ -165,6 +167,7 @@ def test_a_vf_can_be_a_pods_first_interface_and_a_veth_is_already(room: Room) ->
     code, answer = room.call("ADD", config=asks("ours", **{DEFAULT_NETWORK: "card"}), **P1)
     assert (code, [ip["address"] for ip in answer["ips"]]) == (0, ["10.9.0.2/24"]), answer  # type: ignore[attr-defined]
     assert [(a.interface, a.is_first) for a in room.cni.attachments()] == [("net1", False)]
+    assert [a.network for a in room.vfs.loop.attached.values()] == [None], "policies of the cluster's network hold"
     assert room.call("CHECK", config={**asks(""), "prevResult": answer}, **P1) == (0, {})
     assert room.call("DEL", **P1) == (0, {})
     assert (room.vfs.card.snapshot() == before, is_clean(room)) == (True, True)

@@ -7,7 +7,9 @@ from ipaddress import IPv4Address, IPv4Network
 import pytest
 
 from agent.compile.identity import identity
-from agent.compile.policy import CLASSES, NAMES, Policies, Update, policies, set_owner
+from agent.compile.policy import policies
+from agent.compile.policy_records import CLASSES, NAMES, Update, set_owner
+from agent.compile.policy_state import Policies
 from agent.compile.records import NOTHING, OwnerKind
 from agent.compile.settings import Settings
 from agent.model.attachment import Attachment, AttachmentKey, Veth

@@ -34,7 +34,7 @@ WEB, OTHER_WEB = ContainerPort("web", TCP, 80), ContainerPort("web", TCP, 8080)
 
 
 def policy(name: str = "p", tier: Tier = Tier.NAMESPACE, priority: int = 0, **rules: tuple[Rule, ...] | None) -> Policy:
-    return Policy(ObjectName("x", name), EVERYONE, tier=tier, priority=priority, **rules)
+    return Policy(ObjectName("x", name), EVERYONE, rules.get("ingress"), rules.get("egress"), tier, priority)
 
 
 @given(st.integers(0, 65535), st.integers(0, 65535))

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from agent.compile.subject import SubjectInputs
+from agent.compile.subject import SubjectInputs, SubjectName
 from agent.compile.unprotected import Bypass, unprotected
 from agent.model.name import ObjectName
 from agent.model.node import UNPROTECTED, Pod
@@ -15,17 +15,27 @@ from tests.dpctl.node import labelled
 NAME = ObjectName("shop", "web")
 POD = Pod(NAME, labels=(("app", "web"),))
 THOSE = (
-    Bypass(NAME, "net1", "0000:03:02.0", "on vfio-pci"),
-    Bypass(NAME, "net2", "0000:03:02.1", "without addresses by ipam"),
+    Bypass(SubjectName(NAME), "net1", "0000:03:02.0", "a VF on vfio-pci"),
+    Bypass(SubjectName(NAME), "net2", "0000:03:02.1", "a VF without addresses by ipam"),
+)
+FAST = ObjectName("shop", "fast")
+FURTHER = (
+    Bypass(SubjectName(NAME, FAST), "net1", "0000:03:02.0", "a VF on vfio-pci"),
+    Bypass(SubjectName(NAME, FAST, is_apart=True), "net2", "shop/fast", "made by the plugin macvlan"),
 )
 SELECTING = Policy(ObjectName("shop", "deny"), PodPeer(labelled(app="web"), namespace="shop"), ingress=())
 LEAVING = Policy(ObjectName("shop", "leaving"), PodPeer(labelled(app="web"), namespace="shop"), egress=())
 ELSEWHERE = Policy(ObjectName("shop", "other"), PodPeer(labelled(app="teapot"), namespace="shop"), ingress=())
 
 
-def told(pod: Pod, policies: Iterable[Policy]) -> list[str]:
-    inputs = SubjectInputs({pod.name: pod}, {}, {policy.name: policy for policy in policies}, {})
-    found = unprotected(THOSE, inputs)
+def policed(policies: Iterable[Policy]) -> SubjectInputs:
+    every = tuple(policies)
+    multi = {one.name: one for one in every if one.networks is not None}
+    return SubjectInputs({}, {}, {one.name: one for one in every if one.networks is None}, {}, multi)
+
+
+def told(pod: Pod, policies: Iterable[Policy], those: Iterable[Bypass] = THOSE) -> list[str]:
+    found = unprotected(those, {pod.name: pod}, policed(policies))
     assert all(one.field == f"metadata.annotations['{UNPROTECTED}']" for one in found)
     return [one.text.split(" (")[0] for one in found]
 
@@ -45,16 +55,31 @@ def test_unprotected(names: tuple[str, ...], policies: tuple[Policy, ...], expec
     assert told(replace(POD, unprotected=frozenset(names)), policies) == expected
 
 
+MULTI = replace(SELECTING, networks=frozenset({FAST}))
+
+
+@pytest.mark.parametrize(
+    ("policies", "expected"),
+    [
+        pytest.param((MULTI,), ["net1", "net2"], id="a MultiNetworkPolicy for their network"),
+        pytest.param((replace(MULTI, networks=frozenset({NAME})),), [], id="one for another network"),
+        pytest.param((SELECTING,), ["net1"], id="a NetworkPolicy: what goes past the kernel escapes that, too"),
+    ],
+)
+def test_what_a_further_network_escapes(policies: tuple[Policy, ...], expected: list[str]) -> None:
+    assert told(POD, policies, FURTHER) == expected
+
+
 def test_the_policies_are_named_and_not_all_of_many() -> None:
     many = [replace(SELECTING, name=ObjectName("shop", f"p{number}")) for number in range(5)]
-    (one, _) = unprotected(THOSE, SubjectInputs({NAME: POD}, {}, {policy.name: policy for policy in many}, {}))
+    (one, _) = unprotected(THOSE, {NAME: POD}, policed(many))
     assert "p0" in one.text
     assert "and 2 more" in one.text
     assert "(0000:03:02.0) is a VF on vfio-pci, whose packets no policy sees" in one.text
 
 
 def test_a_pod_that_the_api_does_not_have_is_not_told() -> None:
-    assert unprotected(THOSE, SubjectInputs({}, {}, {SELECTING.name: SELECTING}, {})) == ()
+    assert unprotected(THOSE, {}, policed([SELECTING])) == ()
 
 
 @pytest.mark.parametrize(
@@ -70,10 +95,9 @@ def test_raw_packets_go_past_the_egress_rules_of_a_guarded_vf(
     drops_raw: bool,  # noqa: FBT001
     expected: bool,  # noqa: FBT001
 ) -> None:
-    inputs = SubjectInputs(
-        {NAME: replace(POD, drops_raw=drops_raw)}, {}, {policy.name: policy for policy in policies}, {}
-    )
-    found = unprotected([Bypass(NAME, "net1", "0000:03:02.0", "", is_guarded=True)], inputs)
+    pods = {NAME: replace(POD, drops_raw=drops_raw)}
+    those = [Bypass(SubjectName(NAME), "net1", "0000:03:02.0", "a VF", is_guarded=True)]
+    found = unprotected(those, pods, policed(policies))
     assert ["NET_RAW may send past the egress rules of NetworkPolicy shop/leaving" in one.text for one in found] == (
         [True] if expected else []
     )

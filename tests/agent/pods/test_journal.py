@@ -182,7 +182,7 @@ def test_older_and_newer_agents_read_the_same_lines(tmp_path: Path) -> None:
 
 def test_what_agents_write_down_since_then_is_read_again(tmp_path: Path) -> None:
     link = replace(POD.link, afxdp=AfXdp("pods/a/b/eth0", 2, (Captured(17, 53, 53),)))
-    second = Saved(replace(POD, is_first=False, link=link), "sluiceway", 7, 4711)
+    second = Saved(replace(POD, is_first=False, network=ObjectName("shop", "fast"), link=link), "sluiceway", 7, 4711)
     journal(tmp_path).append(Stage.MADE, KEY, second)
     assert Journal(tmp_path, "boot").load() == (Entry(Stage.MADE, KEY, second),)
 

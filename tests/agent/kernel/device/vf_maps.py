@@ -2,13 +2,18 @@
 
 from collections.abc import Iterable
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import Any
 
+from agent.compile.policy import policies
+from agent.compile.policy_state import Policies
+from agent.compile.settings import Settings
 from agent.model.address import mapped
 from agent.model.attachment import Attachment
+from agent.model.cluster import Cluster
+from agent.model.name import ObjectName
 from maps import abi, maglev
 from maps.abi import DropReason
 from maps.registry import open_table
@@ -48,11 +53,18 @@ class VfMaps:
         self.attached.pop(attachment.slot, None)
         self._write(abi.ATTACHMENTS, (attachment.slot, abi.Attachment(0, 0, 0, bytes(6), abi.AttachmentFlag(0))))
 
-    def say(self, attachment: Attachment, *, ingress: int = abi.RULES_NONE, egress: int = abi.RULES_NONE) -> None:
-        """Say which rule sets an attachment's pod has from now on."""
+    def say(
+        self,
+        attachment: Attachment,
+        *,
+        ingress: int = abi.RULES_NONE,
+        egress: int = abi.RULES_NONE,
+        network: int = 0,
+    ) -> None:
+        """Say which rule sets an attachment's pod has from now on, and on which network its VF is."""
         self.revision += 1
         slot, mac = attachment.slot, bytes.fromhex(attachment.mac.replace(":", ""))
-        self._write(abi.POD_POLICIES, (slot, abi.PodPolicy(ingress, egress, abi.PodPolicyFlag.POLICY_SAID)))
+        self._write(abi.POD_POLICIES, (slot, abi.PodPolicy(ingress, egress, abi.PodPolicyFlag.POLICY_SAID, network)))
         self._write(abi.ATTACHMENTS, (slot, abi.Attachment(0, self.revision, slot, mac, abi.AttachmentFlag(0))))
 
     def fill(self, services: Iterable[tuple[str, str]]) -> None:
@@ -71,6 +83,19 @@ class VfMaps:
             self._write(abi.BACKENDS, (abi.BackendKey(set_id, 0), abi.Backend(at, PORT, abi.BackendFlag(0), 1)))
             (table,) = maglev.tables([(at, PORT)], range(1))
             self._write(abi.MAGLEVS, (abi.MaglevKey(set_id, 0), abi.Maglev(table)))
+
+    def govern(self, cluster: Cluster, network: ObjectName) -> None:
+        """Compile the policies of a cluster for all that are attached, to a further network, and write them."""
+        those = {one.key: replace(one, network=network) for one in self.attached.values()}
+        settings = Settings("n1", network_policy=True, multi_network_policy=True)
+        now, update = policies(cluster, settings, frozenset(), those, Policies())
+        for records in update.values():
+            for name, found in records.items():
+                with closing(open_table(abi.MAPS[name], self.folder)) as table:
+                    table.update_packed(b"".join(found), b"".join(found.values()), len(found))
+        for key, one in those.items():
+            held = now.pods[key]
+            self.say(one, ingress=held.ingress, egress=held.egress, network=held.network)
 
     def dropped(self, reason: DropReason) -> int:
         """Packets of pods and for them."""
