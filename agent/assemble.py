@@ -21,7 +21,7 @@ from agent.cni.networks import PodNetworks
 from agent.cni.socket import CniSocket
 from agent.cni.vf_commands import VfCommands
 from agent.compile.announce import Announcement
-from agent.compile.bgp_settings import bgp_settings
+from agent.compile.bgp.settings import bgp_settings
 from agent.compile.settings import Settings
 from agent.ipam.pool import Ipam
 from agent.kernel.device.afxdp import AfXdp, AfXdpPart
@@ -60,7 +60,7 @@ from agent.pods.network_collector import NetworkCollector
 from agent.pods.pods import Pods
 from agent.pods.veth import PodVeths
 from agent.pods.veth_batch import BeforeUp
-from agent.pods.vf_guards import VfGuards
+from agent.pods.vf.guards import VfGuards
 from agent.prepare import Prepared
 from agent.reconcile.loop import Loop
 from agent.reconcile.parts import Dataplane, Part

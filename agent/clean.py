@@ -34,7 +34,7 @@ from agent.pods.network_record import FOLDER as NETWORKS
 from agent.pods.network_record import NetworkRecords
 from agent.pods.networks import Networks
 from agent.pods.veth import PodVeths
-from agent.pods.vf_guards import VfGuards
+from agent.pods.vf.guards import VfGuards
 from agent.serve import announce_report, bgp_report, ip_pool_report, policy_report, report, report_file
 from maps.pins import PinRoot
 

@@ -33,11 +33,11 @@ from agent.pods.plugin import Plugins
 from agent.pods.pod_devices import Unanswered, devices_of
 from agent.pods.pods import Pods
 from agent.pods.pool_choice import PoolChoice
-from agent.pods.vf_files import VfFiles
-from agent.pods.vf_guards import VfGuards
-from agent.pods.vf_ipam import OwnIpam, VfIpam
-from agent.pods.vf_record import VfJournal
-from agent.pods.vfs import Vfs
+from agent.pods.vf.files import VfFiles
+from agent.pods.vf.guards import VfGuards
+from agent.pods.vf.ipam import OwnIpam, VfIpam
+from agent.pods.vf.record import VfJournal
+from agent.pods.vf.vfs import Vfs
 from agent.prepare import Prepared
 from agent.threads import Threads
 from agent.watch.mirror import Mirror

@@ -14,7 +14,7 @@ from click import UsageError
 from agent.bgp.control import Answer, BirdError, Control
 from agent.bgp.keeper import FOLDER, SOCKET
 from agent.bgp.sessions import SessionState, session_states
-from agent.compile.bgp_router import NODE, PEER
+from agent.compile.bgp.router import NODE, PEER
 from agent.model.address import Network
 from agent.serve.bgp_report import BgpReport, SessionLine, StepLine, read
 from dpctl.errors import Absent

@@ -18,7 +18,7 @@ from agent.pods.journal import Journal, Stage
 from agent.pods.network_record import FOLDER as NETWORKS
 from agent.pods.network_record import NetworkSet, read
 from agent.pods.veth_check import addresses_of
-from agent.pods.vf_record import VfJournal, VfRecord
+from agent.pods.vf.record import VfJournal, VfRecord
 from dpctl.errors import Absent
 from dpctl.output import Column, Table
 from maps import abi

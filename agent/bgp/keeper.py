@@ -13,8 +13,8 @@ from threading import Event
 from agent.bgp import md5
 from agent.bgp.control import BirdError, Control
 from agent.bgp.sessions import SessionState, bfd_states, session_states, with_bfd
-from agent.compile.bgp_router import Router
-from agent.compile.bird import START, bird_config
+from agent.compile.bgp.bird import START, bird_config
+from agent.compile.bgp.router import Router
 from agent.log import logger
 from agent.model.name import ObjectName, Problem
 from agent.threads import Threads

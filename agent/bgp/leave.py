@@ -8,7 +8,7 @@ from pathlib import Path
 
 from agent.bgp.control import BirdError, Control
 from agent.bgp.keeper import CONFIG, FOLDER, SOCKET
-from agent.compile.bird import METRIC, START
+from agent.compile.bgp.bird import METRIC, START
 from agent.kernel.net.routes import destination_of
 from agent.log import logger
 from agent.netlink import requests

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from agent.bgp.keeper import Keeper
-from agent.compile.bgp_router import Router
+from agent.compile.bgp.router import Router
 from agent.compile.desired import Desired
 
 

@@ -18,7 +18,7 @@ from agent.log import logger
 from agent.model.attachment import Attachment
 from agent.pods.errors import NotSynced, PodRefused
 from agent.pods.pods import REFUSALS, SYNC_WAIT_S, Pods
-from agent.pods.vfs import TROUBLES
+from agent.pods.vf.vfs import TROUBLES
 
 log = logger(__name__)
 

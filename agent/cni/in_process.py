@@ -20,7 +20,7 @@ from agent.model.network import OUR_PLUGIN
 from agent.pods.errors import PodRefused
 from agent.pods.plugin import PluginFailed
 from agent.pods.pods import REFUSALS
-from agent.pods.vfs import TROUBLES
+from agent.pods.vf.vfs import TROUBLES
 
 FURTHER = "further/"  # before a network's name: a slash is in no name that a runtime says
 

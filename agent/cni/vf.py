@@ -14,8 +14,8 @@ from agent.cni.request import Request
 from agent.compile.network_refused import NetworkRefused
 from agent.compile.vf_config import object_of, text_of, vf_spec
 from agent.model.vf import VfKind
-from agent.pods.vf_record import VfRecord
-from agent.pods.vf_request import VfRequest
+from agent.pods.vf.record import VfRecord
+from agent.pods.vf.request import VfRequest
 
 _PCI = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")
 

@@ -6,7 +6,7 @@ from agent.cni import vf
 from agent.cni.error import CniError, Code
 from agent.cni.request import Request
 from agent.model.attachment import Attachment, AttachmentKey
-from agent.pods.vfs import TROUBLES, Vfs, of_network
+from agent.pods.vf.vfs import TROUBLES, Vfs, of_network
 
 
 class VfCommands:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from agent.compile.announce import Announcement, announced, announced_records
-from agent.compile.bgp import OFF as BGP_OFF
-from agent.compile.bgp import Bgp, bgp
+from agent.compile.bgp.bgp import OFF as BGP_OFF
+from agent.compile.bgp.bgp import Bgp, bgp
 from agent.compile.changes import same
 from agent.compile.context import NodeContext, node_context
 from agent.compile.denied import OWNER as DENIED

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agent.compile.bgp_settings import BgpSettings
+from agent.compile.bgp.settings import BgpSettings
 from agent.compile.public_range import PublicRanges
 from agent.model.address import Network
 from agent.model.ports import Ports

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import msgspec
 
-from agent.compile.bgp_plan import Step
-from agent.compile.bgp_router import Router, Session
+from agent.compile.bgp.plan import Step
+from agent.compile.bgp.router import Router, Session
 from agent.log import logger
 from agent.model.bgp import PrefixRange
 from agent.serve import report_file

@@ -13,7 +13,7 @@ from agent.model.attachment import Attachment
 from agent.model.network import AFXDP, VETH
 from agent.netlink.counted import CountedLink, CountedVf, counted_links
 from agent.netlink.dump import Dump
-from agent.pods.vf_record import VfRecord
+from agent.pods.vf.record import VfRecord
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from agent.model.network import OUR_PLUGIN
 from agent.model.node import Pod
 from agent.model.vf import VfKind
 from agent.pods.network_record import NetworkSet, Step
-from agent.pods.vf_record import VfRecord
-from agent.pods.vfs import Vfs
+from agent.pods.vf.record import VfRecord
+from agent.pods.vf.vfs import Vfs
 
 NO_PODS: Mapping[SubjectName, Pod] = {}
 

@@ -14,7 +14,7 @@ from agent.model.vf import VfKind, VfSettings
 from agent.pods.attachments import Saved, boot_id
 from agent.pods.journal import Journal, Stage
 from agent.pods.network_record import FOLDER, InterfaceRecord, NetworkRecords, NetworkSet, PluginRecord, Step
-from agent.pods.vf_record import VfBefore, VfJournal, VfRecord, VfStage
+from agent.pods.vf.record import VfBefore, VfJournal, VfRecord, VfStage
 from dpctl.errors import Absent
 from dpctl.pod import ATTACHMENTS, CLOSED, UNSEEN, PodInterface, interface_rows, of_pod, pod_interfaces, process_rows
 from maps import abi

@@ -32,11 +32,11 @@ from agent.pods.networks import Networks
 from agent.pods.plugin import Plugins
 from agent.pods.pods import Pods
 from agent.pods.veth import PodVeths
-from agent.pods.vf_files import VfFiles
-from agent.pods.vf_guards import VfGuards
-from agent.pods.vf_ipam import VfIpam
-from agent.pods.vf_record import VfJournal
-from agent.pods.vfs import Vfs
+from agent.pods.vf.files import VfFiles
+from agent.pods.vf.guards import VfGuards
+from agent.pods.vf.ipam import VfIpam
+from agent.pods.vf.record import VfJournal
+from agent.pods.vf.vfs import Vfs
 from maps import paths
 from tests.agent.kernel.device.vf_maps import VfMaps
 from tests.fastpath.cards import run

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agent.pods.vfs import Vfs
+from agent.pods.vf.vfs import Vfs
 from tests.fastpath import cards
 from tests.fastpath.agent_node import RUN, STATE, AgentNode
 from tests.fastpath.cards import Pf

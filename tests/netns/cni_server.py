@@ -24,7 +24,7 @@ from agent.pods.journal import Journal
 from agent.pods.pods import Pods
 from agent.pods.veth import PodVeths
 from tests.agent.cni.room import without_networks
-from tests.agent.pods.vf_card import vf_commands
+from tests.agent.pods.vf.vf_card import vf_commands
 
 PREFIX = f"swcni{os.getpid() % 100000}"
 Config = Mapping[str, object]

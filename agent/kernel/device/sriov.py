@@ -1,6 +1,6 @@
 """VFs of SR-IOV cards: looked at, set at their PF, moved into a pod's namespace and home, bound to a driver.
 
-Stands between the pods' VFs (``agent.pods.vfs``), who says what is to be and in which order, and the kernel: sysfs
+Stands between the pods' VFs (``agent.pods.vf.vfs``), who says what is to be and in which order, and the kernel: sysfs
 (``pci``) and rtnetlink. Each method does one thing and finds the VF anew by its PCI address, so it can be called after
 whatever happened in between; nothing is remembered here.
 

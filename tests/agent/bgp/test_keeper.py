@@ -13,8 +13,8 @@ import pytest
 from agent.bgp.control import Answer, BirdError, Control
 from agent.bgp.keeper import CONFIG, FOLDER, SOCKET, Keeper
 from agent.bgp.leave import leave
-from agent.compile.bgp_router import Router, Session, Told
-from agent.compile.bird import bird_config
+from agent.compile.bgp.bird import bird_config
+from agent.compile.bgp.router import Router, Session, Told
 from agent.model.bgp import Password
 from agent.model.name import Problem
 from agent.serve.bgp_metrics import bgp_families

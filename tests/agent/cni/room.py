@@ -28,7 +28,7 @@ from agent.pods.pods import Pods
 from agent.pods.request import PodRequest
 from agent.pods.veth_spec import MadeVeth, VethSpec
 from agent.threads import Threads
-from tests.agent.pods.vf_card import VfNode
+from tests.agent.pods.vf.vf_card import VfNode
 
 Answer = tuple[int, dict[str, object]]
 

@@ -16,7 +16,7 @@ from agent.pods import delegate, fail_points
 from agent.pods.network_record import Step
 from tests.agent.cni.room import Room
 from tests.agent.cni.test_own_networks import P1, VFS, Died, asks, definition, dying_at, is_clean, status
-from tests.agent.pods.vf_card import ADDRESS, HOME, OTHER
+from tests.agent.pods.vf.vf_card import ADDRESS, HOME, OTHER
 
 KEY, NAME = ("c1", "eth0"), ObjectName("default", "c1")
 SCRIPT = """#!/bin/sh

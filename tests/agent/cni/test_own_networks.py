@@ -15,7 +15,7 @@ from agent.model.vf import VFIO
 from agent.pods import delegate, fail_points
 from agent.pods.networks import Networks
 from tests.agent.cni.room import Room
-from tests.agent.pods.vf_card import ADDRESS, HOME, OTHER
+from tests.agent.pods.vf.vf_card import ADDRESS, HOME, OTHER
 
 P1: dict[str, Any] = {"CNI_NETNS": "/run/netns/p1"}
 VFS = "example.com/vf"

@@ -9,7 +9,7 @@ from agent.cni import vf
 from agent.cni.error import CniError, Code
 from agent.cni.request import Request, parse
 from agent.model.vf import LinkState, NodeOwner, VfKind, VfSettings, VlanProtocol
-from agent.pods.vf_record import VfBefore, VfRecord, VfStage
+from agent.pods.vf.record import VfBefore, VfRecord, VfStage
 
 ADDRESS = "0000:03:02.0"
 ENVIRONMENT = {

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.pods.vf_record import VfStage
+from agent.pods.vf.record import VfStage
 from tests.agent.cni.room import Room
-from tests.agent.pods.vf_card import ADDRESS, HOME, OTHER
+from tests.agent.pods.vf.vf_card import ADDRESS, HOME, OTHER
 
 CONFIG = {"name": "fast", "kind": "sriov", "deviceID": ADDRESS, "ipam": {"type": "fake"}}
 NET1 = {"CNI_IFNAME": "net1", "CNI_NETNS": "/run/netns/p1", "CNI_ARGS": ""}

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from agent.compile.bgp_settings import BgpSettings
+from agent.compile.bgp.settings import BgpSettings
 from agent.compile.desired import desired
 from agent.model.address import Family, mapped, parse_address, parse_network, unmapped
 from agent.model.bgp_configuration import BgpConfiguration

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.compile.bgp import OFF, bgp
-from agent.compile.bgp_settings import bgp_settings
-from agent.compile.bird import bird_config
+from agent.compile.bgp.bgp import OFF, bgp
+from agent.compile.bgp.bird import bird_config
+from agent.compile.bgp.settings import bgp_settings
 from agent.migrate.kube_router import migrate
 from agent.migrate.kube_router_annotations import NODE, PREFIX, SERVICE
 from agent.migrate.kube_router_flags import ROUTER
@@ -23,7 +23,7 @@ from agent.options.origins import load
 from agent.watch.decode.bgp_configuration import BGP_CONFIGURATION
 from agent.watch.decode.decoder import Decoder
 from agent.watch.decode.service import SERVICE as SERVICE_KIND
-from tests.agent.compile.bgp_world import HERE_1, node, world
+from tests.agent.compile.bgp.bgp_world import HERE_1, node, world
 from tests.agent.compile.objects import HERE, cluster, endpoint, piece
 from tests.agent.migrate.inputs import daemon, found
 from tests.agent.migrate.inputs import node as node_object

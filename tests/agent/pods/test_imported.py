@@ -16,7 +16,7 @@ from agent.pods.journal import Journal
 from agent.pods.pods import Pods
 from tests.agent.cni.room import Room, without_networks
 from tests.agent.pods.test_host_local import remember, reserve, result
-from tests.agent.pods.vf_card import vf_commands
+from tests.agent.pods.vf.vf_card import vf_commands
 
 TWO, THREE, FOUR = (f"10.0.0.{number}" for number in (2, 3, 4))
 

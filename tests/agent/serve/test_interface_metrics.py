@@ -6,9 +6,9 @@ from pathlib import Path
 import msgspec
 
 from agent.netlink.counted import CountedVf
-from agent.pods.vf_record import VfRecord
+from agent.pods.vf.record import VfRecord
 from agent.serve.interface_metrics import InterfaceUse, Passed, interface_uses
-from tests.agent.pods.vf_card import ADDRESS, VfNode
+from tests.agent.pods.vf.vf_card import ADDRESS, VfNode
 from tests.agent.serve.test_interface_problems import REQUEST
 
 SEEN = CountedVf(rx_packets=1, tx_packets=2, rx_octets=3, tx_octets=4, rx_dropped=5, tx_dropped=6)

@@ -14,10 +14,10 @@ from agent.model.node import Pod
 from agent.model.policy import PodPeer, Policy
 from agent.model.vf import VfKind, VfSettings, VfSpec
 from agent.pods.network_record import InterfaceRecord, NetworkSet, PluginRecord, Step
-from agent.pods.vf_request import VfRequest
+from agent.pods.vf.request import VfRequest
 from agent.serve import interface_problems
 from agent.serve.interface_problems import InterfaceProblems
-from tests.agent.pods.vf_card import ADDRESS, VfNode
+from tests.agent.pods.vf.vf_card import ADDRESS, VfNode
 from tests.dpctl.node import labelled
 
 NAME = ObjectName("shop", "web")

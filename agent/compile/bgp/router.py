@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from agent.compile.bgp_plan import Step
+from agent.compile.bgp.plan import Step
 from agent.model.address import Address, Network
 from agent.model.bgp import AddPath, Bfd, Password
 from agent.model.community import NO_MARKS, Marks

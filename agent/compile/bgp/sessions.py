@@ -9,13 +9,13 @@ from dataclasses import replace
 from hashlib import blake2s
 from ipaddress import IPv4Address
 
-from agent.compile.bgp_annotations import NodeBgp
-from agent.compile.bgp_configured import Unresolved, configured
-from agent.compile.bgp_own import OwnPrefixes
-from agent.compile.bgp_plan import Refusal
-from agent.compile.bgp_policy import Policy, node_exports, node_imports
-from agent.compile.bgp_router import IPV4, NODE, PEER, Router, Session
-from agent.compile.bgp_settings import BgpSettings
+from agent.compile.bgp.annotations import NodeBgp
+from agent.compile.bgp.configured import Unresolved, configured
+from agent.compile.bgp.own import OwnPrefixes
+from agent.compile.bgp.plan import Refusal
+from agent.compile.bgp.policy import Policy, node_exports, node_imports
+from agent.compile.bgp.router import IPV4, NODE, PEER, Router, Session
+from agent.compile.bgp.settings import BgpSettings
 from agent.model.address import Address, Network
 from agent.model.bgp import BgpPeer
 from agent.model.cluster import Cluster

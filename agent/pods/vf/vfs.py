@@ -24,14 +24,14 @@ from agent.netlink.netns import NoSuchNetns
 from agent.pods import fail_points
 from agent.pods.errors import AlreadyAttached, InterfaceTaken, NetnsUnusable, VfInUse, VfUnusable
 from agent.pods.plugin import PluginFailed
-from agent.pods.vf_check import faults, unusable, without_hugepages
-from agent.pods.vf_files import VfFiles
-from agent.pods.vf_guards import VfGuards
-from agent.pods.vf_ipam import addresses
-from agent.pods.vf_needs import AddressPlugin, Card
-from agent.pods.vf_record import VfBefore, VfJournal, VfRecord, VfStage
-from agent.pods.vf_request import VfRequest
-from agent.pods.vf_return import has_pod, is_alive, take_back
+from agent.pods.vf.check import faults, unusable, without_hugepages
+from agent.pods.vf.files import VfFiles
+from agent.pods.vf.guards import VfGuards
+from agent.pods.vf.ipam import addresses
+from agent.pods.vf.needs import AddressPlugin, Card
+from agent.pods.vf.record import VfBefore, VfJournal, VfRecord, VfStage
+from agent.pods.vf.release import has_pod, is_alive, take_back
+from agent.pods.vf.request import VfRequest
 from agent.reconcile.loop import LoopStopped
 from maps.errors import MapsError
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from ipaddress import ip_address, ip_network
 from typing import Any
 
-from agent.compile.bgp import OFF, Bgp, bgp
-from agent.compile.bgp_settings import BgpSettings
+from agent.compile.bgp.bgp import OFF, Bgp, bgp
+from agent.compile.bgp.settings import BgpSettings
 from agent.model.bgp import (
     BgpPeer,
     Passwords,

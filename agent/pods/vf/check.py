@@ -5,9 +5,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from agent.errors import AgentError
 from agent.model.name import ObjectName, Problem
 from agent.model.vf import VFIO, VfKind
-from agent.pods.vf_guards import VfGuards
-from agent.pods.vf_needs import AddressPlugin, Card
-from agent.pods.vf_record import VfRecord
+from agent.pods.vf.guards import VfGuards
+from agent.pods.vf.needs import AddressPlugin, Card
+from agent.pods.vf.record import VfRecord
 
 
 def faults(card: Card, ipam: AddressPlugin, guards: VfGuards, record: VfRecord) -> Iterator[str]:

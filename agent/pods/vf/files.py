@@ -13,7 +13,7 @@ import msgspec
 from agent.log import logger
 from agent.model.vf import Vf, VfKind
 from agent.pods.files import below, place
-from agent.pods.vf_record import VfRecord
+from agent.pods.vf.record import VfRecord
 
 log = logger(__name__)
 

@@ -6,8 +6,8 @@ BIRD's filters are written of them, and ``dpctl bgp why`` reads them. What no st
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from agent.compile.bgp_configured import Unresolved, resolved
-from agent.compile.bgp_settings import BgpSettings
+from agent.compile.bgp.configured import Unresolved, resolved
+from agent.compile.bgp.settings import BgpSettings
 from agent.model.address import Network
 from agent.model.bgp import BgpPeer, PeerExport, PrefixRange
 from agent.model.bgp_filter import NO_CHANGE, BgpFilter, Change, FilterRule, Origin

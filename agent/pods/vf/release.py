@@ -8,9 +8,9 @@ from agent.log import logger
 from agent.model.vf import NO_MAC, VfKind
 from agent.netlink.netns import NoSuchNetns
 from agent.pods import fail_points
-from agent.pods.vf_guards import VfGuards
-from agent.pods.vf_needs import Card
-from agent.pods.vf_record import VfRecord
+from agent.pods.vf.guards import VfGuards
+from agent.pods.vf.needs import Card
+from agent.pods.vf.record import VfRecord
 
 log = logger(__name__)
 

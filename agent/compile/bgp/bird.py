@@ -8,9 +8,9 @@ Source: The BIRD Internet Routing Daemon's user's guide, version 2.0.
 
 from collections.abc import Iterable, Iterator
 
-from agent.compile.bgp_plan import exactly
-from agent.compile.bgp_router import FAMILIES, IPV4, Router, Session, Told
-from agent.compile.bird_filter import attributes, export_filter, import_filter, prefix_set
+from agent.compile.bgp.bird_filter import attributes, export_filter, import_filter, prefix_set
+from agent.compile.bgp.plan import exactly
+from agent.compile.bgp.router import FAMILIES, IPV4, Router, Session, Told
 from agent.compile.tunnel import NAME as TUNNEL
 from agent.model.bgp import AddPath
 

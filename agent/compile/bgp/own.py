@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from agent.compile.bgp_configured import Unresolved
-from agent.compile.bgp_prefix import Prefixes, is_within, marked
-from agent.compile.bgp_router import Told
-from agent.compile.bgp_settings import BgpSettings
+from agent.compile.bgp.configured import Unresolved
+from agent.compile.bgp.prefix import Prefixes, is_within, marked
+from agent.compile.bgp.router import Told
+from agent.compile.bgp.settings import BgpSettings
 from agent.model.address import Network
 from agent.model.community import NO_MARKS
 from agent.model.node import Node

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 
-from agent.compile.bgp_configured import Unresolved, resolved
-from agent.compile.bgp_router import Told
-from agent.compile.bgp_settings import BgpSettings
+from agent.compile.bgp.configured import Unresolved, resolved
+from agent.compile.bgp.router import Told
+from agent.compile.bgp.settings import BgpSettings
 from agent.compile.public_range import PublicRanges
 from agent.model.address import Address, Network
 from agent.model.bgp_configuration import Advertisement

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
-from agent.compile.bgp_settings import BgpSettings
+from agent.compile.bgp.settings import BgpSettings
 from agent.model.bgp_configuration import BgpConfiguration
 from agent.model.community import Community, CommunityKind
 from agent.model.node import Node

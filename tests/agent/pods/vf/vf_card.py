@@ -15,11 +15,11 @@ from agent.netlink.netns import NoSuchNetns
 from agent.pods.errors import NoFreeAddress
 from agent.pods.known import KnownAttachments
 from agent.pods.plugin import PluginFailed
-from agent.pods.vf_files import VfFiles
-from agent.pods.vf_guards import VfGuards
-from agent.pods.vf_record import VfJournal, VfRecord
-from agent.pods.vf_request import VfRequest
-from agent.pods.vfs import Vfs
+from agent.pods.vf.files import VfFiles
+from agent.pods.vf.guards import VfGuards
+from agent.pods.vf.record import VfJournal, VfRecord
+from agent.pods.vf.request import VfRequest
+from agent.pods.vf.vfs import Vfs
 from maps.errors import KernelRefused
 
 ADDRESS, OTHER = "0000:03:02.0", "0000:03:02.1"

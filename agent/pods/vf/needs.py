@@ -7,8 +7,8 @@ from agent.compile.vf import Change
 from agent.kernel.device.pci import GroupFile
 from agent.kernel.device.sriov import PodAddresses
 from agent.model.vf import NodeOwner, Vf, VfNetdev
-from agent.pods.vf_record import VfRecord
-from agent.pods.vf_request import VfRequest
+from agent.pods.vf.record import VfRecord
+from agent.pods.vf.request import VfRequest
 
 
 class Card(Protocol):

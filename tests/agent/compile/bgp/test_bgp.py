@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from agent.compile.bgp import OFF, bgp
-from agent.compile.bgp_settings import BgpSettings, OptionPeer
-from agent.compile.bird import START, bird_config
+from agent.compile.bgp.bgp import OFF, bgp
+from agent.compile.bgp.bird import START, bird_config
+from agent.compile.bgp.settings import BgpSettings, OptionPeer
 from agent.compile.remote import Remotes, Vantage, remotes, update
 from agent.compile.settings import NetworkSettings
 from agent.model.bgp import (
@@ -31,10 +31,10 @@ from agent.model.cluster import Cluster
 from agent.model.community import Marks, community, named_community
 from agent.model.policy import Operator, Requirement, Selector
 from agent.options.choices import Encapsulation
-from tests.agent.compile.bgp_world import HERE_1, OF_RACK_1, PEER, PLAIN, made, node, sessions, world
+from tests.agent.compile.bgp.bgp_world import HERE_1, OF_RACK_1, PEER, PLAIN, made, node, sessions, world
 from tests.agent.compile.objects import HERE, cluster, endpoint, piece, service
 
-GOLDEN = Path(__file__).with_name("bgp")
+GOLDEN = Path(__file__).with_name("golden")
 TOR = OptionPeer(ip_address("192.0.2.1"), 64600)
 
 

@@ -6,17 +6,17 @@ from typing import Any
 
 import pytest
 
-from agent.compile.bgp import OFF, bgp
-from agent.compile.bgp_own import EXCLUDED
-from agent.compile.bgp_settings import BgpSettings
-from agent.compile.bird import bird_config
+from agent.compile.bgp.bgp import OFF, bgp
+from agent.compile.bgp.bird import bird_config
+from agent.compile.bgp.own import EXCLUDED
+from agent.compile.bgp.settings import BgpSettings
 from agent.model.bgp import PeerExport, within
 from agent.model.bgp_configuration import Advertisement, BgpConfiguration
 from agent.model.bgp_filter import BgpFilter, FilterRule, Origin
 from agent.model.cluster import Cluster
 from agent.model.community import Marks, community, named_community
 from agent.model.node import Node
-from tests.agent.compile.bgp_world import HERE_1, OF_RACK_1, PEER, PLAIN, made, node, sessions, world
+from tests.agent.compile.bgp.bgp_world import HERE_1, OF_RACK_1, PEER, PLAIN, made, node, sessions, world
 from tests.agent.compile.objects import HERE, cluster, endpoint, piece, service
 
 

@@ -22,10 +22,10 @@ from agent.pods.errors import (
     VfUnusable,
 )
 from agent.pods.plugin import PluginFailed
-from agent.pods.vf_record import VfJournal, VfStage
-from agent.pods.vf_request import VfRequest
+from agent.pods.vf.record import VfJournal, VfStage
+from agent.pods.vf.request import VfRequest
 from maps.errors import KernelRefused
-from tests.agent.pods.vf_card import ADDRESS, HOME, OTHER, VfNode
+from tests.agent.pods.vf.vf_card import ADDRESS, HOME, OTHER, VfNode
 
 SETTINGS = VfSettings(vlan=100, vlan_qos=3, mac="02:00:00:00:00:0a", spoofchk=False, trust=True, max_tx_rate=200)
 NETDEV, DPDK = VfSpec(VfKind.NETDEV, SETTINGS, 1300), VfSpec(VfKind.DPDK, SETTINGS, owner=NodeOwner(1000, 1000))

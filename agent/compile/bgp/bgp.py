@@ -6,13 +6,13 @@ What is wrong with one peer costs that peer. BIRD's configuration is made of the
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from agent.compile.bgp_annotations import NodeBgp, node_bgp
-from agent.compile.bgp_configured import configured
-from agent.compile.bgp_own import OwnPrefixes, own_prefixes
-from agent.compile.bgp_prefix import Prefixes, prefixes
-from agent.compile.bgp_router import Router
-from agent.compile.bgp_sessions import Making
-from agent.compile.bgp_settings import BgpSettings
+from agent.compile.bgp.annotations import NodeBgp, node_bgp
+from agent.compile.bgp.configured import configured
+from agent.compile.bgp.own import OwnPrefixes, own_prefixes
+from agent.compile.bgp.prefix import Prefixes, prefixes
+from agent.compile.bgp.router import Router
+from agent.compile.bgp.sessions import Making
+from agent.compile.bgp.settings import BgpSettings
 from agent.compile.public_range import PublicRanges
 from agent.model.address import Address
 from agent.model.cluster import Cluster

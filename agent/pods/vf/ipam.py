@@ -13,8 +13,8 @@ from agent.log import logger
 from agent.model.network import OUR_PLUGIN
 from agent.pods.errors import NoFreeAddress
 from agent.pods.plugin import PluginFailed, Plugins
-from agent.pods.vf_record import VfRecord
-from agent.pods.vf_request import VfRequest
+from agent.pods.vf.record import VfRecord
+from agent.pods.vf.request import VfRequest
 
 log = logger(__name__)
 

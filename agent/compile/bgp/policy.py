@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from agent.compile.bgp_annotations import NodeBgp
-from agent.compile.bgp_configured import resolved
-from agent.compile.bgp_own import OwnPrefixes
-from agent.compile.bgp_plan import Step, all_within, changes, exactly, filter_steps
-from agent.compile.bgp_settings import BgpSettings
+from agent.compile.bgp.annotations import NodeBgp
+from agent.compile.bgp.configured import resolved
+from agent.compile.bgp.own import OwnPrefixes
+from agent.compile.bgp.plan import Step, all_within, changes, exactly, filter_steps
+from agent.compile.bgp.settings import BgpSettings
 from agent.model.address import Network
 from agent.model.bgp import BgpPeer, PeerExport, PrefixRange
 from agent.model.bgp_filter import NO_CHANGE, BgpFilter, Change, Origin

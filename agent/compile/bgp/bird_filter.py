@@ -5,8 +5,8 @@ Source: The BIRD Internet Routing Daemon's user's guide, version 2.0, chapter 5.
 
 from collections.abc import Iterable, Iterator
 
-from agent.compile.bgp_plan import Step
-from agent.compile.bgp_router import NODE, Router, Session
+from agent.compile.bgp.plan import Step
+from agent.compile.bgp.router import NODE, Router, Session
 from agent.model.bgp import PrefixRange
 from agent.model.bgp_filter import Change, Origin
 from agent.model.community import Community, CommunityKind, Marks

@@ -12,8 +12,8 @@ from agent.model.attachment import Attachment, Veth, VfLink
 from agent.model.vf import VfKind
 from agent.pods.errors import VfUnusable
 from agent.pods.needs import Attacher
-from agent.pods.vf_ipam import addresses
-from agent.pods.vf_record import VfRecord
+from agent.pods.vf.ipam import addresses
+from agent.pods.vf.record import VfRecord
 from maps import abi
 
 

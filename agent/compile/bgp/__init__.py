@@ -1,0 +1,1 @@
+"""BGP: from Nodes, resources, Services and options to sessions, prefixes and BIRD's configuration."""
