@@ -54,6 +54,36 @@ def test_one_socket_has_one_backend_under_the_services_address(echo: Echo, famil
     assert len(found) == (14 - (who == "the node")) * (1 if family else 2)
 
 
+# as a pod does that has so many sockets open; of cookies that no socket has
+FULL = """
+import sys
+from dpctl.pinned import find_root, in_use
+from maps import abi
+from maps.registry import open_table
+table = open_table(abi.SOCK_PEERS, in_use(find_root(None)).maps)
+packed = lambda records: b"".join(one.pack() for one in records)
+keys = [abi.SockPeerKey(2**63 + i, 0) for i in range(table.max_entries - table.count())]
+if sys.argv[1] == "fill":
+    table.update_packed(packed(keys), bytes(abi.SockPeer.SIZE) * len(keys), len(keys))
+else:
+    table.delete([key for key, _ in table.items() if key.cookie >= 2**63])
+print(table.count(), table.max_entries)
+"""
+
+
+@FAMILIES
+def test_pods_hear_of_services_alone_also_where_nothing_more_is_kept_of_sockets(echo_socket: Echo, family: int) -> None:
+    asking = echo_socket.asking
+    try:
+        used, most = asking.machine.run(sys.executable, "-c", FULL, "fill").stdout.split()
+        assert used == most
+        found = ways(asking, echo_socket.ips("echo")[family], 80, echo_socket.ips("itself")[family])
+        assert held_by_sockets(asking.machine) == int(most)
+    finally:
+        asking.machine.run(sys.executable, "-c", FULL, "empty")
+    assert not {way: seen for way, seen in found.items() if not (isinstance(seen, list) and BACKENDS.issuperset(seen))}
+
+
 @FAMILIES
 @WHO
 def test_a_backend_on_its_nodes_network_answers_a_socket_of_that_node_too(echo: Echo, family: int, who: str) -> None:

@@ -25,13 +25,13 @@ static __always_inline bool is_connected_to(struct bpf_sock_addr *ctx, const str
 }
 
 /*
- * Can the service's address be left in place for datagrams? They are translated one by one then, at the pod's device or the
- * node's. What the node sends to its own addresses does not come by there.
+ * Can the service's address be left in place? Packets are translated one by one then, at the pod's device or the node's. What the
+ * node sends to its own addresses does not come by there.
  */
-static __always_inline bool can_be_left(struct bpf_sock_addr *ctx, const struct client *c, const struct peer *peer)
+static __always_inline bool can_be_left(const struct client *c, const struct peer *peer)
 {
-	return ctx->type == DATAGRAM && (c->pod || (c->on_node && !addr_is_node(&peer->addr))) &&
-	       !addr_is_loopback(&peer->addr) && !addr_is_unspecified(&peer->addr);
+	return (c->pod || (c->on_node && !addr_is_node(&peer->addr))) && !addr_is_loopback(&peer->addr) &&
+	       !addr_is_unspecified(&peer->addr);
 }
 
 /* Is the socket bound to a service's address, which the node has itself? To a backend elsewhere it needs another: at the devices. */
@@ -79,7 +79,8 @@ static __noinline bool is_asked_of_nobody(struct bpf_sock_addr *ctx, const struc
 
 /*
  * The backend for a socket: a datagram socket's earlier one, where affinity does not say, else a new one, which is kept. NULL:
- * the service's address stays. So it does, where it may, for a datagram socket that has the backend of another service already.
+ * the service's address stays. So it does, where it may, for a datagram socket that has the backend of another service already,
+ * and where nothing more can be kept: else whoever opens sockets enough would have all others' hear of backends.
  */
 static __noinline struct backend *sock_backend(struct bpf_sock_addr *ctx, const struct peer *asked, struct service *s,
 					       const ip_addr *from, bool may_stay)
@@ -99,9 +100,10 @@ static __noinline struct backend *sock_backend(struct bpf_sock_addr *ctx, const 
 	b = service_backend(s, from, sock_hash(ctx, asked, s, from), &slot);
 	if (!b || !key.cookie)
 		return b;
-	left = may_stay && sock_peer_clashes(key.cookie, asked, b);
+	left = may_stay && ctx->type == DATAGRAM && sock_peer_clashes(key.cookie, asked, b);
 	given = left ? *asked : (struct peer){.addr = b->addr, .port = b->port};
-	sock_peer_note(&key, asked, s, &given, slot);
+	if (!sock_peer_note(&key, asked, s, &given, slot))
+		left = may_stay;
 	return left ? NULL : b;
 }
 
@@ -142,8 +144,8 @@ static __noinline int to_backend(struct bpf_sock_addr *ctx, struct peer *peer, b
 		return 0; /* the devices drop what is sent, and count it */
 	if (!s->backends && !sock_goes_on(ctx, &asked, s))
 		return s->flags & SERVICE_LOCAL ? 0 : CONNECTION_REFUSED;
-	may_stay = can_be_left(ctx, &c, peer);
-	if (may_stay && (connects || is_connected_to(ctx, peer)))
+	may_stay = can_be_left(&c, peer);
+	if (may_stay && ctx->type == DATAGRAM && (connects || is_connected_to(ctx, peer)))
 		return 0; /* so that a connected datagram socket finds another backend when its own leaves */
 	b = sock_backend(ctx, &asked, s, &from, may_stay && c.pod);
 	if (!b)

@@ -102,16 +102,22 @@ static __always_inline __u32 sock_hash(struct bpf_sock_addr *ctx, const struct p
 	return service_hash(s, from, &asked->addr, port ? port : any);
 }
 
-/* Keeps what the socket was given, and counts it where connections are counted and the service's address was not left. */
-static __noinline void sock_peer_note(const struct sock_peer_key *key, const struct peer *asked,
+/*
+ * Keeps what the socket was given, and counts it where connections are counted and the service's address was not left. False: there
+ * is no room.
+ */
+static __noinline bool sock_peer_note(const struct sock_peer_key *key, const struct peer *asked,
 				      const struct service *s, const struct peer *given, __u16 slot)
 {
 	bool left = given->port == asked->port && addr_equal(&given->addr, &asked->addr);
 	__u64 number = load_socket_number(key->cookie, key->place);
 
 	load_socket_ends(number); /* where the socket asked another before */
-	if (sock_peer_keep(key, asked, s, given, slot) && !left && s->scheduler == SCHEDULER_LC)
+	if (!sock_peer_keep(key, asked, s, given, slot))
+		return false;
+	if (!left && s->scheduler == SCHEDULER_LC)
 		load_socket_begins(number, s->set_id, slot);
+	return true;
 }
 
 /*
