@@ -166,10 +166,11 @@ def test_gc_goes_faster_while_the_table_fills(node: Datapath) -> None:
 
 def test_the_first_run_is_fast_enough_for_what_comes_right_after_the_start() -> None:
     entries = [(key, replace(flow, seen_s=flow.seen_s + 1000)) for key, flow in aged_flows(200_000)]
+    keys, flows = abi.FlowKey.pack_many(key for key, _ in entries), abi.Flow.pack_many(flow for _, flow in entries)
     node = Datapath.load()
     try:
         libbpf.test_run(node.objects["gc"].program_fd("gc_start"), b"")
-        node.tables["flows"].update(entries)
+        node.tables["flows"].update_packed(keys, flows, len(entries))  # at once: how fast they come is what counts
         assert run_us(node) < 0.8e6, "a calm run takes a second and more"
     finally:
         node.close()
