@@ -30,21 +30,24 @@ def claims(before: Claimants[N], changes: Mapping[N, tuple[Keys, Keys]], rank: C
 
     *rank* is an owner's among those who ask for a key.
     """
+    asking: dict[bytes, dict[N, bool]] = {}  # by key, the owners that change, and whether they ask for it now
+    for name, (old, new) in changes.items():
+        for key in (*old, *new):
+            asking.setdefault(key, {})[name] = False
+        for key in new:
+            asking[key][name] = True
     claimants = dict(before)
     contended: dict[N, None] = {}
-    for name, (old, new) in changes.items():
-        held, wanted = set(old), set(new)
-        for key in held - wanted:
-            others = tuple(other for other in claimants[key] if other != name)
+    for key, names in asking.items():
+        found = claimants.get(key, ())
+        others = tuple(other for other in found if other not in names)
+        ranked = (*others, *(name for name, asks in names.items() if asks))
+        if len(ranked) > 1:
+            ranked = tuple(sorted(ranked, key=partial(rank, key)))
+        if ranked != found:
             contended.update(dict.fromkeys(others))
-            if others:
-                claimants[key] = others
-            else:
-                del claimants[key]
-        for key in wanted:  # also what it had, which it may now ask for otherwise
-            others = tuple(other for other in claimants.get(key, ()) if other != name)
-            ranked = tuple(sorted((*others, name), key=partial(rank, key))) if others else (name,)
-            if claimants.get(key) != ranked:
-                contended.update(dict.fromkeys(others))
-                claimants[key] = ranked
-    return Claims(claimants, tuple(name for name in contended if name not in changes))
+        if ranked:
+            claimants[key] = ranked
+        else:
+            claimants.pop(key, None)
+    return Claims(claimants, tuple(contended))

@@ -3,7 +3,7 @@
 Beside them its addresses without ports: what is for another port of theirs goes nowhere.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from ipaddress import IPv6Address
@@ -54,18 +54,19 @@ class Frontend:
 class Frontends:
     """All of a service's frontends, and what is wrong with those it cannot have."""
 
-    entries: tuple[Frontend, ...] = ()
+    entries: Mapping[bytes, Frontend]  # by key
     problems: tuple[Problem, ...] = ()
     addresses: tuple[bytes, ...] = ()  # keys in service_addrs, which services may share
 
     @property
     def keys(self) -> tuple[bytes, ...]:
         """In the services map and in service_addrs; what is a key of one is none of the other: no protocol is 0."""
-        return (*(entry.key for entry in self.entries), *self.addresses)
+        return (*self.entries, *self.addresses)
 
     def rank(self, key: bytes) -> Rank:
         """How it comes to ask for a key; addresses alone are shared."""
-        return next((entry.rank for entry in self.entries if entry.key == key), Rank.GIVEN)
+        entry = self.entries.get(key)
+        return entry.rank if entry is not None else Rank.GIVEN
 
 
 def frontends(
@@ -103,7 +104,7 @@ def frontends(
                 problems.append(_twice(service, held, index))
             elif held is not made:  # a balancer's address that is an external IP too: the narrower counts
                 entries[key] = replace(held, ranged=held.ranged or ranged, rank=min(held.rank, made.rank))
-    return Frontends(tuple(entries.values()), tuple(problems), tuple(dict.fromkeys(_addresses(service, public))))
+    return Frontends(entries, tuple(problems), tuple(dict.fromkeys(_addresses(service, public))))
 
 
 def _addresses(service: Service, public: Iterable[_Public]) -> Iterator[bytes]:

@@ -73,7 +73,7 @@ def service_records(inputs: Inputs, context: NodeContext, book: IdBook) -> Servi
     sets: dict[tuple[int, bool, bool], BackendSet] = {}
     services: dict[bytes, bytes] = {}
     ranges: dict[bytes, None] = {}
-    for frontend in inputs.frontends.entries:
+    for frontend in inputs.frontends.entries.values():
         if frontend.key in inputs.lost:
             continue
         where = (frontend.port, frontend.ipv6, frontend.local)
@@ -191,7 +191,7 @@ def _rings(set_id: int, weights: Mapping[int, int], backends: bytes, scheduler: 
 
 def _lost_claims(inputs: Inputs) -> Iterator[Problem]:
     """One problem for each field whose frontend another service has."""
-    entries = inputs.frontends.entries if inputs.lost else ()
+    entries = inputs.frontends.entries.values() if inputs.lost else ()
     by_field = {entry.field: inputs.lost[entry.key] for entry in entries if entry.key in inputs.lost}
     for field, winner in by_field.items():
         text = f"Service {winner} has this address, port and protocol already, and keeps them"

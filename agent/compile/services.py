@@ -108,7 +108,7 @@ def _asked(
     """The frontends that services ask for whose objects changed, or all ask for *anew*; none for one that left."""
     names = (*changed(before.objects, cluster.services), *changed(before.host_ports, host_ports))
     found = {name: _service(name, cluster, host_ports) for name in (*(cluster.services if anew else ()), *names)}
-    return {name: asking(service) if service is not None else Frontends() for name, service in found.items()}
+    return {name: asking(service) if service is not None else Frontends({}) for name, service in found.items()}
 
 
 def _frontends(
@@ -118,7 +118,7 @@ def _frontends(
         return frontends(service, ranges, serves=serves, told=told, node_ports=node_ports)
     except Exception as error:  # noqa: BLE001  as in _made()
         text = f"has no address that can be served: {str(error) or type(error).__name__}"
-        return Frontends((), (Problem("Service", service.name, "", text),))
+        return Frontends({}, (Problem("Service", service.name, "", text),))
 
 
 def _service(name: ObjectName, cluster: Cluster, host_ports: HostPortServices) -> Service | None:

@@ -25,7 +25,7 @@ def reached(
 ) -> dict[tuple[str, abi.Scope], bool]:
     """Address, port and who asks, with whether the endpoints of this node alone serve him."""
     found = {}
-    for entry in frontends(one, ranges, told=told).entries:
+    for entry in frontends(one, ranges, told=told).entries.values():
         key = abi.ServiceKey.unpack(entry.key)
         found[f"{unmapped(key.addr)}:{key.port}", abi.Scope(key.scope)] = entry.local
     return found
@@ -60,7 +60,7 @@ def test_which_endpoints_serve_whom(site: str, scope: abi.Scope, *, internal: bo
 def test_another_proxys_services_keep_their_addresses_alone() -> None:
     one = service(**PUBLIC, host_ports=(HostAddress(parse_address("10.0.0.1"), 8443, 0),))
     found = frontends(one, PublicRanges((), ()), serves=False)
-    assert [entry.field for entry in found.entries] == ["hostPorts[0]"] * 2
+    assert [entry.field for entry in found.entries.values()] == ["hostPorts[0]"] * 2
     assert not found.problems
     served = frontends(one)
     assert frontends(one, serves=False).addresses == served.addresses
