@@ -1,6 +1,7 @@
 """Network namespaces: opened with netlink sockets there and here, or entered by one thread and left again."""
 
 import ctypes
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from agent.netlink.socket import Socket
 from maps.netns import NetnsRefused, Refusal, opened
 
 _CLONE_NEWNET = 0x40000000
+_SHORT = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}  # of the agent or the node, which says nothing of a namespace
 _libc = ctypes.PyDLL(None, use_errno=True)  # it takes microseconds: other threads may wait for it
 
 
@@ -75,6 +77,8 @@ def _enter(fd: int, name: str) -> None:
 
 def _meant(path: str, refused: NetnsRefused) -> Exception:
     text = os.strerror(refused.errno)
+    if refused.errno in _SHORT and refused.refusal in {Refusal.NO_PATH, Refusal.NOT_ENTERED}:
+        return OSError(refused.errno, f"{path}: {text}")
     match refused.refusal:
         case Refusal.NO_PATH:
             return NoSuchNetns(f"{path}: {text}")

@@ -5,8 +5,7 @@ deletes is found. Interfaces of our own on the cluster's network are in the ``jo
 """
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -84,7 +83,7 @@ class IpLeases:
         choice: PoolChoice,
         cookie_of: CookieOf = lambda netns: _cookie_of(netns),  # noqa: PLW0108  it stands below
     ) -> None:
-        """*cookie_of* tells namespaces apart by their paths, None where there is none."""
+        """*cookie_of* tells namespaces apart by their paths, None where there is none; it raises OSError else."""
         self._folder, self._boot, self._addresses, self._choice = folder, boot, addresses, choice
         self._cookie_of = cookie_of
         self._leases: dict[AttachmentKey, Lease] = {}
@@ -100,11 +99,9 @@ class IpLeases:
             except (OSError, msgspec.DecodeError, ValueError) as error:
                 log.warning("lease of an address is unreadable, and the address free", file=path, why=error)
                 continue
-            if self._is_alive(lease):
-                self._leases[lease.key] = lease
-                self._addresses.book(lease.pool_network).adopt(bare)
-            else:
-                self._try_to_forget(lease)
+            self._leases[lease.key] = lease
+            self._addresses.book(lease.pool_network).adopt(bare)
+        self.collect()
 
     def all(self) -> tuple[Lease, ...]:
         """The leases of this moment."""
@@ -121,9 +118,9 @@ class IpLeases:
         Raises:
             AlreadyAttached: another namespace's interface of this name has some.
             NoFreeAddress, AddressUnusable, NetnsUnusable: nothing is left.
-            OSError: the disk refuses.
+            OSError: the disk or the kernel refuses.
         """
-        with self._changing():
+        with self._alone:
             cookie = self._cookie_of(request.netns)
             if cookie is None:
                 raise NetnsUnusable(f"there is no network namespace {request.netns}")
@@ -152,7 +149,7 @@ class IpLeases:
         Raises:
             OSError: the disk refuses; it is kept.
         """
-        with self._changing():
+        with self._alone:
             if (lease := self._leases.get(key)) is not None:
                 self._forget(lease)
 
@@ -202,12 +199,13 @@ class IpLeases:
 
     def _try_to_forget(self, lease: Lease) -> None:
         """Of a pod that is gone: where the disk refuses, another time."""
-        with self._changing():
+        with self._alone:
+            if self._leases.get(lease.key) is not lease:
+                return  # a DEL came meanwhile, and perhaps an ADD
             try:
                 self._forget(lease)
             except OSError as error:
                 log.warning("address of a pod that is gone is kept; tried again", why=error)
-                self._leases.setdefault(lease.key, lease)
             else:
                 log.info("address of a pod that is gone is free", pod=str(lease.pod or lease.container_id))
 
@@ -220,20 +218,20 @@ class IpLeases:
         self._addresses.book(lease.pool_network).release(lease.bare)
 
     def _is_alive(self, lease: Lease) -> bool:
-        return lease.boot == self._boot and self._cookie_of(lease.netns) == lease.netns_cookie
+        """Whether the pod's namespace is there; where that cannot be seen now, it is."""
+        try:
+            return lease.boot == self._boot and self._cookie_of(lease.netns) == lease.netns_cookie
+        except OSError as error:
+            log.warning("whether a pod is there cannot be seen; its address stays", netns=lease.netns, why=error)
+            return True
 
     def _path(self, key: AttachmentKey) -> Path:
         return self._folder / f"{digest(*key)[:32]}{SUFFIX}"
-
-    @contextmanager
-    def _changing(self) -> Iterator[None]:
-        with self._alone:
-            yield
 
 
 def _cookie_of(netns: str) -> int | None:
     try:
         with open_netns(netns, may_be_host=True) as there:
             return there.cookie
-    except (NoSuchNetns, OSError):
+    except NoSuchNetns:
         return None

@@ -50,20 +50,27 @@ def take_back(card: Card, guards: VfGuards, record: VfRecord, patience_s: float)
 
 
 def is_alive(card: Card, record: VfRecord) -> bool:
-    """Whether the pod's namespace is there."""
+    """Whether the pod's namespace is there; where that cannot be seen now, it is."""
     try:
         return card.netns_cookie(record.netns) == record.netns_cookie
-    except (NoSuchNetns, OSError):
+    except NoSuchNetns:
         return False
+    except OSError as error:
+        log.warning("whether a pod is there cannot be seen; its VF stays", vf=record.address, why=error)
+        return True
 
 
 def has_pod(card: Card, record: VfRecord) -> bool:
-    """Whether the pod is there, and has it."""
+    """Whether the pod is there, and has it; where that cannot be seen now, it has."""
     if not is_alive(card, record):
         return False
     if record.kind is VfKind.DPDK:
         return True
-    return card.in_pod(record.address, record.netns, record.netns_cookie) is not None
+    try:
+        return card.in_pod(record.address, record.netns, record.netns_cookie) is not None
+    except OSError as error:
+        log.warning("whether a pod has its VF cannot be seen; it stays", vf=record.address, why=error)
+        return True
 
 
 def _reset(card: Card, record: VfRecord) -> Iterator[str]:

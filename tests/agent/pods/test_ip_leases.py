@@ -1,5 +1,6 @@
 """Addresses that other plugins and VFs are given: on the disk before they are told, and free when their pod is gone."""
 
+import errno
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +30,7 @@ class Site:
     node: Node = field(init=False)
     cookies: dict[str, int] = field(default_factory=dict)
     boot: str = "b1"
+    is_short: bool = False  # of descriptors, so that no namespace can be opened
 
     def __post_init__(self) -> None:
         _, (self.node,) = world(V100, RED, LAN, nodes=1)
@@ -38,8 +40,14 @@ class Site:
         """A new agent."""
         self.node.start()
         choice = PoolChoice(self.node.addresses, "n1", self.node.cluster)
-        self.leases = IpLeases(self.folder, self.boot, self.node.addresses, choice, self.cookies.get)
+        self.leases = IpLeases(self.folder, self.boot, self.node.addresses, choice, self.cookie)
         self.leases.restore()
+
+    def cookie(self, netns: str) -> int | None:
+        """What tells a namespace from others."""
+        if self.is_short:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return self.cookies.get(netns)
 
     def request(self, pod: str, pools: str = "v100", interface: str = "net1") -> LeaseRequest:
         """What is asked for a pod, which is there."""
@@ -128,11 +136,37 @@ def test_what_a_pod_had_that_went_without_a_del_is_free(site: Site) -> None:
     assert (site.leases.all(), site.free()) == ((), 5)
 
 
-def test_a_disk_that_refuses_gives_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
+def test_who_cannot_be_looked_at_keeps_what_it_has(site: Site) -> None:
+    lease = site.add("web")
+    site.is_short = True
+    site.leases.collect()
+    site.start()
+    site.is_short = False
+    assert (site.leases.all(), site.free()) == ((lease,), 4)
 
-    monkeypatch.setattr("agent.pods.ip_leases.place", full)
+
+def test_what_the_disk_keeps_of_a_pod_that_is_gone_is_nobody_elses_until_it_is_forgotten(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.add("gone")
+    del site.cookies["/run/netns/gone"]
+    with monkeypatch.context() as patched:
+        patched.setattr("agent.pods.ip_leases.remove", _full)
+        site.start()
+    for pod in ("a", "b", "c", "d"):
+        site.add(pod)
+    with pytest.raises(NoFreeAddress):
+        site.add("e")
+    site.leases.collect()
+    site.add("e")
+
+
+def _full(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_disk_that_refuses_gives_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.pods.ip_leases.place", _full)
     with pytest.raises(OSError, match="No space"):
         site.add("web")
     monkeypatch.undo()

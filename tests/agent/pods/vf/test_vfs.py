@@ -1,5 +1,6 @@
 """VFs of pods: given whole or not at all, and afterwards what they were, wherever the agent died."""
 
+import errno
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -154,6 +155,24 @@ def test_a_living_pods_vf_is_left_alone_by_a_start_and_by_a_look(node: VfNode) -
     with_pod = node.card.snapshot()
     node.agent().collect()
     assert node.card.snapshot() == with_pod
+
+
+@pytest.mark.parametrize("call", ["netns_cookie", "in_pod"])
+def test_a_vf_of_whom_nothing_can_be_seen_stays_with_its_pod(
+    node: VfNode, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def short(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    agent = node.agent()
+    agent.add(request())
+    with_pod, files = node.card.snapshot(), node.files()
+    with monkeypatch.context() as patched:
+        patched.setattr(node.card, call, short)
+        agent.collect()
+        node.agent()
+    assert node.card.snapshot() == with_pod
+    assert (node.files(), len(agent.all())) == (files, 1)
 
 
 def test_a_look_for_dead_pods_leaves_a_vf_to_the_add_that_is_at_it(
