@@ -327,7 +327,10 @@ def _one_way_out(told: Iterable[Entry], routed: Iterable[InterfaceRecord]) -> It
 
 
 def is_alive(one: NetworkSet, boot: str, find: Callable[[AttachmentKey], object]) -> bool:
-    """Whether a container is there still: its interface of ours, by *find*, or else its namespace."""
+    """Whether a container is there still: its interface of ours, by *find*, or else its namespace.
+
+    Where that cannot be seen now, it is: what a pod has is not unmade for want of descriptors.
+    """
     if one.boot != boot:
         return False
     if find(one.key) is not None:
@@ -335,5 +338,8 @@ def is_alive(one: NetworkSet, boot: str, find: Callable[[AttachmentKey], object]
     try:
         with open_netns(one.netns, may_be_host=True) as there:
             return there.cookie == one.netns_cookie
-    except (NoSuchNetns, OSError):
+    except NoSuchNetns:
         return False
+    except OSError as error:
+        log.warning("whether a pod is there cannot be seen; its interfaces stay", netns=one.netns, why=error)
+        return True

@@ -1,5 +1,6 @@
 """Further interfaces over plugins that are scripts: what is on the disk at each step, what fails, what hangs."""
 
+import errno
 import json
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import pytest
 from agent.compile.network_config import plugin_list
 from agent.model.name import ObjectName
 from agent.model.network import InterfaceRequest
+from agent.netlink.netns import NoSuchNetns
 from agent.pods import fail_points, networks
 from agent.pods.delegate import Delegates
 from agent.pods.errors import AlreadyAttached, NetworkFailed
@@ -257,3 +259,22 @@ def test_a_plugin_that_hangs_keeps_what_it_began_from_nobody_else(room: Room, mo
     with pytest.raises(NetworkFailed):
         room.add("hangs")
     assert time.monotonic() - began < 300, "what it began in the background holds its pipes, and is killed too"
+
+
+@pytest.mark.parametrize(
+    ("error", "lives"),
+    [
+        pytest.param(NoSuchNetns("/n: No such file or directory"), False, id="a namespace that is gone"),
+        pytest.param(OSError(errno.EMFILE, "Too many open files"), True, id="one that cannot be looked at"),
+    ],
+)
+def test_a_container_lives_until_its_namespace_is_seen_to_be_gone(
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    lives: bool,  # noqa: FBT001
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(networks, "open_netns", refuse)
+    assert networks.is_alive(OWNER, "b", lambda _: None) is lives
