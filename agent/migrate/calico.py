@@ -12,7 +12,7 @@ from agent.migrate.calico_felix_table import FELIX
 from agent.migrate.calico_policy import policies
 from agent.migrate.calico_rule import is_within
 from agent.migrate.objects import CALICO_GROUPS, Objects, leaves, source
-from agent.migrate.report import Migration, Notes, Object
+from agent.migrate.report import Migration, Notes, Object, own_object
 from agent.migrate.table import Row, follow, index
 
 PATHS = tuple(
@@ -102,14 +102,7 @@ def _uses(pool: Object) -> set[str]:
 
 def _balancers(notes: Notes, pool: Object) -> None:
     name, cidr = objects.name(pool), str(objects.spec(pool).get("cidr"))
-    notes.objects.append(
-        {
-            "apiVersion": "sluiceway.io/v1alpha1",
-            "kind": "LoadBalancerPool",
-            "metadata": {"name": name},
-            "spec": {"cidrs": [cidr]},
-        }
-    )
+    notes.objects.append(own_object("LoadBalancerPool", name, {"cidrs": [cidr]}))
     notes.mapped(source(pool), f"spec.cidr={cidr}", f"LoadBalancerPool {name}")
     notes.option("loadbalancer-pools", "on", source(pool), "spec.allowedUses=LoadBalancer")
 

@@ -12,12 +12,11 @@ from agent.migrate import objects
 from agent.migrate.calico_bgp_filter import ALL, as_number, filter_object
 from agent.migrate.calico_selector import Unsaid, label_selector, parse
 from agent.migrate.objects import CALICO_GROUPS, Objects, leaves, source
-from agent.migrate.report import Notes, Object
+from agent.migrate.report import Notes, Object, own_object
 from agent.migrate.table import Row, follow, index
 from agent.options import values
 
 KINDS = ("BGPConfiguration", "BGPPeer", "BGPFilter")
-API = "sluiceway.io/v1alpha1"
 HOSTNAME = "kubernetes.io/hostname"
 SERVICES = "calico-service-ranges"  # our BGPFilter of the ranges that Calico tells of
 DEFAULT, OF_NODE = "default", "node."  # names of BGPConfigurations
@@ -38,7 +37,7 @@ def bgp(notes: Notes, found: Objects) -> None:
     ranges = _ranges(cluster)
     if ranges and given["BGPPeer"]:
         rule = {"action": "Reject", "sources": ["Services"], "exceptPrefixes": [{"cidr": one} for one in ranges]}
-        made.append(_object("BGPFilter", SERVICES, {"export": [rule]}))
+        made.append(own_object("BGPFilter", SERVICES, {"export": [rule]}))
     own = as_number(objects.spec(cluster).get("asNumber"), DEFAULT_ASN)
     made += [item for one in given["BGPPeer"] if (item := _peer(notes, one, own, has_ranges=bool(ranges)))]
     notes.objects.extend(made)
@@ -49,10 +48,6 @@ def bgp(notes: Notes, found: Objects) -> None:
         for name, value in objects.annotations(node).items():
             if name in rows:
                 follow(notes, rows[name], value, source(node), f"metadata.annotations['{name}']={value}")
-
-
-def _object(kind: str, name: str, spec: Mapping[str, Any]) -> Object:
-    return {"apiVersion": API, "kind": kind, "metadata": {"name": name}, "spec": spec}
 
 
 def _tell(notes: Notes, item: Object, rows: Sequence[Row]) -> None:
@@ -100,7 +95,7 @@ def _configuration(notes: Notes, item: Object) -> Object | None:
         return None
     if key := objects.part(item, "spec", "nodeMeshPassword", "secretKeyRef").get("key"):
         notes.option("bgp-node-password-key", str(key), source(item), "spec.nodeMeshPassword")
-    return _object("BGPConfiguration", name, made | said) if said else None
+    return own_object("BGPConfiguration", name, made | said) if said else None
 
 
 def _said(notes: Notes, item: Object) -> dict[str, Any]:
@@ -163,7 +158,7 @@ def _peer(notes: Notes, item: Object, own: int, *, has_ranges: bool) -> Object |
     if filters:
         made["filters"] = filters
     made["import"] = {"prefixes": [dict(ALL[ip_address(address).version])]}  # Calico takes what it is told
-    return _object("BGPPeer", objects.name(item), made)
+    return own_object("BGPPeer", objects.name(item), made)
 
 
 def _end(text: str) -> tuple[str, int]:

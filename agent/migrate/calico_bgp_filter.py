@@ -7,7 +7,7 @@ from typing import Any
 from agent.migrate import objects
 from agent.migrate.calico_bgp_table import BGP_RULE
 from agent.migrate.objects import source
-from agent.migrate.report import Notes, Object
+from agent.migrate.report import Notes, Object, own_object
 from agent.migrate.table import MISSING, index
 
 ALL: Mapping[int, Mapping[str, Any]] = {
@@ -20,7 +20,7 @@ LEFT_OUT = "there is no BGPFilter, and peers with it have no session"
 MOST = 64  # rules of one direction
 
 
-class Unsaid(Exception):  # noqa: N818  a value on its way to a finding
+class FieldUnsaid(Exception):  # noqa: N818  a value on its way to a finding
     """Ours cannot say it."""
 
     def __init__(self, field: str, text: str, advice: str) -> None:
@@ -39,7 +39,7 @@ def filter_object(notes: Notes, item: Object) -> Object | None:
     """Ours; None where a rule cannot be said, for without it others would decide what it does."""
     try:
         made = _rules(objects.spec(item))
-    except Unsaid as error:
+    except FieldUnsaid as error:
         notes.missing(source(item), error.field, f"{error}; {LEFT_OUT}", error.advice)
         return None
     except ValueError as error:
@@ -50,30 +50,25 @@ def filter_object(notes: Notes, item: Object) -> Object | None:
     for name, rules in objects.spec(item).items():
         _lost(notes, source(item), f"spec.{name}", rules or ())
     notes.mapped(source(item), "spec", f"BGPFilter {objects.name(item)}")
-    return {
-        "apiVersion": "sluiceway.io/v1alpha1",
-        "kind": "BGPFilter",
-        "metadata": {"name": objects.name(item)},
-        "spec": made,
-    }
+    return own_object("BGPFilter", objects.name(item), made)
 
 
 def _rules(spec: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """Ours by direction. Raises Unsaid."""
+    """Ours by direction. Raises FieldUnsaid."""
     made: dict[str, list[dict[str, Any]]] = {}
     for name, rules in spec.items():
         if name not in LISTS:
-            raise Unsaid(f"spec.{name}", "is no field that is known here", "see its release's notes")
+            raise FieldUnsaid(f"spec.{name}", "is no field that is known here", "see its release's notes")
         way, family = LISTS[name]
         for at, rule in enumerate(rules or ()):
             made.setdefault(way, []).append(_rule(f"spec.{name}[{at}]", rule, way, family))
     if any(len(rules) > MOST for rules in made.values()):
-        raise Unsaid("spec", f"has more than {MOST} rules of one direction", "write two by hand")
+        raise FieldUnsaid("spec", f"has more than {MOST} rules of one direction", "write two by hand")
     return made
 
 
 def _rule(where: str, rule: Mapping[str, Any], way: str, family: int) -> dict[str, Any]:
-    """Raises Unsaid."""
+    """Raises FieldUnsaid."""
     rows = index(BGP_RULE)
     for name, value in rule.items():
         row = rows.get(name)
@@ -81,7 +76,7 @@ def _rule(where: str, rule: Mapping[str, Any], way: str, family: int) -> dict[st
             text, advice = (
                 (row.text, row.advice) if row else ("is no field that is known here", "see its release's notes")
             )
-            raise Unsaid(f"{where}.{name}={objects.text(value)}", text, advice)
+            raise FieldUnsaid(f"{where}.{name}={objects.text(value)}", text, advice)
     made: dict[str, Any] = {"action": rule.get("action")} | _prefixes(rule, family)
     if way == "export":
         made["sources"] = ["Peers"] if rule.get("source") else EVERYBODY

@@ -11,7 +11,7 @@ from agent.migrate.kube_router_cni import mtu_of
 from agent.migrate.kube_router_flags import FLAGS, SHORT, SWITCHES
 from agent.migrate.kube_router_objects import node_annotations, service_annotations
 from agent.migrate.objects import Objects, source
-from agent.migrate.report import Migration, Notes, Object
+from agent.migrate.report import Migration, Notes, Object, own_object
 from agent.migrate.table import follow, index
 
 STRICT_SINCE = (2, 8)  # --strict-external-ip-validation, and its default true
@@ -195,14 +195,8 @@ def _addresses(notes: Notes, given: Mapping[str, str], where: str) -> None:
     field = _shown(given, "loadbalancer-ip-range", "")
     notes.option("loadbalancer-ip-range", ranges, where, field)
     if is_true(given.get("run-loadbalancer", "false")):
-        notes.objects.append(
-            {
-                "apiVersion": "sluiceway.io/v1alpha1",
-                "kind": "LoadBalancerPool",
-                "metadata": {"name": POOL},
-                "spec": {"cidrs": [cidr.strip() for cidr in ranges.split(",")]},
-            }
-        )
+        cidrs = [cidr.strip() for cidr in ranges.split(",")]
+        notes.objects.append(own_object("LoadBalancerPool", POOL, {"cidrs": cidrs}))
         notes.mapped(where, field, f"LoadBalancerPool {POOL}")
 
 

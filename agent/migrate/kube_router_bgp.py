@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from agent.migrate import objects
 from agent.migrate.kube_router_annotations import PREFIX
 from agent.migrate.objects import source
-from agent.migrate.report import Notes, Object
+from agent.migrate.report import Notes, Object, own_object
 
 NAME = "kube-router"  # the BGPConfiguration's
 ALL_BUT_DEFAULT = (
@@ -23,13 +23,7 @@ def peers_beyond(notes: Notes, given: Mapping[str, str], nodes: Iterable[Object]
         notes.option("router", "on", whose, field)
     if not asked:
         return
-    notes.objects.append(
-        {
-            "apiVersion": "sluiceway.io/v1alpha1",
-            "kind": "BGPConfiguration",
-            "metadata": {"name": NAME},
-            "spec": {"import": {"prefixes": [dict(one) for one in ALL_BUT_DEFAULT]}},
-        }
-    )
+    taken = {"prefixes": [dict(one) for one in ALL_BUT_DEFAULT]}
+    notes.objects.append(own_object("BGPConfiguration", NAME, {"import": taken}))
     text = f"BGPConfiguration {NAME}: all is taken of them but a default route"
     notes.mapped(*asked[0], text, "narrow its spec.import to what they are to tell")

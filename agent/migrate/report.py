@@ -15,6 +15,11 @@ from agent.options.origins import yaml_value
 Object = Mapping[str, Any]  # of Kubernetes, as JSON has it
 
 
+def own_object(kind: str, name: str, spec: Mapping[str, Any]) -> Object:
+    """One of ours, which are all of the whole cluster."""
+    return {"apiVersion": "sluiceway.io/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
 class Outcome(StrEnum):
     """What became of one flag, annotation or field."""
 
