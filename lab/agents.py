@@ -18,7 +18,7 @@ LOAD_BALANCER: Mapping[str, Sequence[str]] = {
     ANNOUNCED: ("--loadbalancer-pools=on", "--l2-announce=on"),
     ROUTED: ("--loadbalancer-pools=on",),
 }
-READY_WITHIN_S = 60.0  # with a compilation, on a slow machine
+READY_WITHIN_S = 180.0  # five at once with a compilation each, on a slow machine that is busy
 # curl is not on every machine
 _ASK = (
     'exec 3<>/dev/tcp/127.0.0.1/$0 && printf "GET /readyz HTTP/1.0\\r\\n\\r\\n" >&3 && head -n 1 <&3 | grep -q " 200 "'

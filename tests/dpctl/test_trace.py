@@ -17,10 +17,10 @@ CLOSED_PORT = 9  # discard: nobody has it on loopback
 
 
 def knock(stop: threading.Event) -> None:
-    """Send to a port where nobody listens, a few hundred times at the most."""
+    """Send to a port where nobody listens, as long as a slow machine may need to compile the tracer."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-        for _ in range(600):
-            if stop.wait(0.02):
+        for _ in range(3600):
+            if stop.wait(0.05):
                 return
             sender.sendto(b"nobody home", ("127.0.0.1", CLOSED_PORT))
 
