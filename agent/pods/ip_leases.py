@@ -23,6 +23,7 @@ from agent.pods import fail_points
 from agent.pods.attachments import digest
 from agent.pods.errors import AddressUnusable, AlreadyAttached, NetnsUnusable, NoFreeAddress
 from agent.pods.files import place, remove
+from agent.pods.in_turn import InTurn
 from agent.pods.pool_choice import PoolChoice
 from agent.pods.request import WantedAddress
 
@@ -88,7 +89,7 @@ class IpLeases:
         self._cookie_of = cookie_of
         self._leases: dict[AttachmentKey, Lease] = {}
         self._lock = threading.Lock()  # guards it
-        self._alone = threading.Lock()  # one change at a time
+        self._turn = InTurn()  # a claim may wait for the API server, others do not wait for it
 
     def restore(self) -> None:
         """Take over what an earlier agent left; what pods had that are gone is free. Called once, before all else."""
@@ -120,11 +121,12 @@ class IpLeases:
             NoFreeAddress, AddressUnusable, NetnsUnusable: nothing is left.
             OSError: the disk or the kernel refuses.
         """
-        with self._alone:
+        key = request.container_id, request.interface
+        with self._turn.of(key):
             cookie = self._cookie_of(request.netns)
             if cookie is None:
                 raise NetnsUnusable(f"there is no network namespace {request.netns}")
-            known = self._leases.get((request.container_id, request.interface))
+            known = self._leases.get(key)
             if known is not None:
                 if (known.boot, known.netns_cookie, known.pools) == (self._boot, cookie, request.pools):
                     return known
@@ -149,7 +151,7 @@ class IpLeases:
         Raises:
             OSError: the disk refuses; it is kept.
         """
-        with self._alone:
+        with self._turn.of(key):
             if (lease := self._leases.get(key)) is not None:
                 self._forget(lease)
 
@@ -199,7 +201,7 @@ class IpLeases:
 
     def _try_to_forget(self, lease: Lease) -> None:
         """Of a pod that is gone: where the disk refuses, another time."""
-        with self._alone:
+        with self._turn.of(lease.key):
             if self._leases.get(lease.key) is not lease:
                 return  # a DEL came meanwhile, and perhaps an ADD
             try:

@@ -25,6 +25,7 @@ from agent.pods import fail_points
 from agent.pods.busy import Busy
 from agent.pods.delegate import DelegateFailed, Delegates, without_netns
 from agent.pods.errors import AlreadyAttached, NetworkFailed
+from agent.pods.in_turn import InTurn
 from agent.pods.network_record import InterfaceRecord, NetworkRecords, NetworkSet, Step, interface_record
 from agent.pods.network_routes import Routed
 from agent.pods.plugin import PluginFailed
@@ -34,7 +35,6 @@ log = logger(__name__)
 ADD_S = 25.0  # for all plugins of an ADD; with what comes before and behind it less than the shim waits
 UNDO_S = 10.0  # of that, for what is undone when one fails
 DEL_S = 40.0
-_LOCKS = 256  # that all containers share
 _replaced = msgspec.structs.replace
 
 IsAlive = Callable[[NetworkSet], bool]
@@ -65,7 +65,7 @@ class Networks:
         self._route = route
         self._is_alive = is_alive
         self._clock = clock
-        self._locks = tuple(threading.Lock() for _ in range(_LOCKS))
+        self._turn = InTurn()
         self.busy = Busy()
         self.wake = threading.Event()  # there is something to look after
         self.problems: tuple[Problem, ...] = ()  # networks in use whose plugins cannot serve now
@@ -189,7 +189,7 @@ class Networks:
         for one in self._records.all():
             if one.is_whole and not one.is_leaving and self._is_alive(one):
                 continue
-            lock = self._lock(one.key)
+            lock = self._turn.of(one.key)
             if not lock.acquire(blocking=False):
                 continue  # its own request is at it
             try:
@@ -303,13 +303,10 @@ class Networks:
         self._records.remove(one.key)
         fail_points.reached("NETWORKS forgotten")
 
-    def _lock(self, key: AttachmentKey) -> threading.Lock:
-        return self._locks[hash(key[0]) % _LOCKS]
-
     @contextmanager
     def alone(self, key: AttachmentKey) -> Iterator[None]:
         """One request at a time per container."""
-        with self._lock(key):
+        with self._turn.of(key):
             yield
 
 

@@ -5,10 +5,9 @@ the device (``veth``), the ``journal`` and the loop, which makes the kernel's ma
 done is undone before the answer when something behind it fails.
 """
 
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from agent.pods import fail_points
 from agent.pods.attachments import Saved, host_device
 from agent.pods.errors import AlreadyAttached, NotSynced
 from agent.pods.imported import Imported
+from agent.pods.in_turn import InTurn
 from agent.pods.journal import Journal, Stage
 from agent.pods.known import KnownAttachments
 from agent.pods.made import MadeInterface
@@ -37,7 +37,6 @@ log = logger(__name__)
 # what a later try may get past; anything else is a bug of ours
 REFUSALS = (OSError, AgentError, MapsError, LoopStopped)
 SYNC_WAIT_S = 10.0  # of an ADD for the first sync: longer than most starts take, less than a runtime waits
-_LOCKS = 256  # that all containers share: two seldom meet in one
 
 
 class Pods:
@@ -77,7 +76,7 @@ class Pods:
         self._reserved = Reserved(ipam, self._imported, no_address, pools)
         self._known = known or KnownAttachments()
         self._ended: tuple[set[AttachmentKey], set[AttachmentKey]] = set(), set()  # by DEL lately, and before
-        self._locks = tuple(threading.Lock() for _ in range(_LOCKS))
+        self._turn = InTurn()
 
     def restore(self) -> tuple[Attachment, ...]:
         """Take over what an earlier agent left, undo what is dead or half made; returns the living.
@@ -127,7 +126,7 @@ class Pods:
         key, asked_at_ns = request.key, request.asked_at_ns or self._clock()
         if trouble := self.trouble(SYNC_WAIT_S):  # before the lock: a DEL of the container needs not wait
             raise NotSynced(trouble)
-        with self._alone(key), ExitStack() as undo:
+        with self._turn.of(key), ExitStack() as undo:
             if self._known.get(key) is not None:
                 text = f"{request.container_id} has {request.interface} already; DEL comes first"
                 raise AlreadyAttached(text)
@@ -164,7 +163,7 @@ class Pods:
 
         One that was asked for after *asked_at_ns*, by CLOCK_BOOTTIME, is not the one meant.
         """
-        with self._alone(key):
+        with self._turn.of(key):
             attachment = self._known.get(key)
             self._ended[0].add(key)
             if asked_at_ns is not None and self._known.is_younger(key, asked_at_ns):
@@ -227,7 +226,7 @@ class Pods:
             self._others.release(attachment.link)
 
     def _bury(self, key: AttachmentKey) -> None:
-        with self._alone(key):
+        with self._turn.of(key):
             attachment = self._known.get(key)
             if attachment is None or self._veths.is_there(attachment):
                 return  # a DEL came meanwhile, and perhaps an ADD
@@ -247,12 +246,6 @@ class Pods:
         fail_points.reached("DEL flushed")
         self._known.forget(attachment.key)
         self._reserved.release(attachment)
-
-    @contextmanager
-    def _alone(self, key: AttachmentKey) -> Iterator[None]:
-        """One request at a time per container; a runtime that restarts may overlap itself."""
-        with self._locks[hash(key[0]) % _LOCKS]:
-            yield
 
 
 def _told(made: MadeInterface) -> Addresses:

@@ -1,6 +1,8 @@
 """Addresses that other plugins and VFs are given: on the disk before they are told, and free when their pod is gone."""
 
 import errno
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from tests.agent.ipam.block_world import Died, Node, pool, world
 
 V100 = pool("v100", "10.9.0.0/29", network="vlan100", gateways=["10.9.0.1"], blockSize={"ipv4": 29})
 RED = pool("red", "10.8.0.0/24", network="vlan8", namespaceSelector={"matchLabels": {"team": "red"}})
+WIDE = pool("wide", "10.7.0.0/24", network="vlan7", blockSize={"ipv4": 24})
 LAN = pool("lan", "10.60.0.0/24")
 
 
@@ -33,7 +36,7 @@ class Site:
     is_short: bool = False  # of descriptors, so that no namespace can be opened
 
     def __post_init__(self) -> None:
-        _, (self.node,) = world(V100, RED, LAN, nodes=1)
+        _, (self.node,) = world(V100, RED, WIDE, LAN, nodes=1)
         self.start()
 
     def start(self) -> None:
@@ -197,3 +200,24 @@ def test_a_vf_asks_without_a_process(site: Site) -> None:
     assert (failed.value.code, "IPPool red is not for" in str(failed.value)) == (Code.CONFIG, True)
     with pytest.raises(PluginFailed, match="--ip-pools on"):
         IpamInProcess(IpamCommands(None))(environment, config)
+
+
+def test_a_pod_whose_block_the_api_server_gives_slowly_keeps_no_other_waiting(site: Site) -> None:
+    there = site.add("there")
+    is_asked, may_go = threading.Event(), threading.Event()
+
+    def slow(method: str, _path: str) -> None:
+        if method == "POST":
+            is_asked.set()
+            assert may_go.wait(30)
+
+    site.node.api.before = slow
+    with ThreadPoolExecutor() as pool:
+        late = pool.submit(site.add, "late", pools="wide")
+        try:
+            assert is_asked.wait(30)
+            assert pool.submit(site.add, "next").result(30).addresses == ("10.9.0.3/29",)
+            pool.submit(site.leases.delete, there.key).result(30)
+        finally:
+            may_go.set()
+        assert late.result(30).addresses == ("10.7.0.1/24",)
