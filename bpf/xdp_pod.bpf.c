@@ -8,6 +8,7 @@
  */
 #define CTX_XDP
 
+#include "dp/abi/xdp_pod.h"
 #include "dp/packet/parse.h"
 
 EXPORT_NUMBER(STEERING_RULES);

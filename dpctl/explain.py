@@ -15,7 +15,7 @@ WAYS_OUT: Mapping[str, str] = {
     "policy_ingress": "dpctl policy why FROM TO PORT, on this node, names the policy",
     "policy_egress": "dpctl policy why FROM TO PORT, on this node, names the policy",
 }
-# as bpf/dp/abi.h says of each, shorter
+# as bpf/dp/abi/drop.h says of each, shorter
 WORDS: Mapping[str, str] = {
     "short_packet": "ends inside a header that it announces",
     "bad_header": "an IP header with an impossible version or length",

@@ -1,6 +1,6 @@
 """Entries of ``flows`` to connections: the two entries of a NAT pair become one, shown from its client's side.
 
-``bpf/dp/abi.h`` says what an entry holds. Both keys of a pair put their ends in an order that means nothing, so
+``bpf/dp/abi/flow.h`` says what an entry holds. Both keys of a pair put their ends in an order that means nothing, so
 halves are matched by their two ends in whatever order.
 """
 

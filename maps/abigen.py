@@ -1,4 +1,4 @@
-"""``python -m maps.abigen OUT OBJECT...`` writes :mod:`maps.abi`, the layout of ``bpf/dp/abi.h`` in Python.
+"""``python -m maps.abigen OUT OBJECT...`` writes :mod:`maps.abi`, the layout of ``bpf/dp/abi/`` in Python.
 
 Naming: ``struct service_key`` becomes ``ServiceKey``, ``enum drop_reason`` the IntEnum ``DropReason`` whose members
 keep their C names, ``enum x_flag`` an IntFlag, the map ``services`` the :class:`~maps.spec.MapSpec` ``SERVICES``.

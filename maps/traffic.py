@@ -18,7 +18,7 @@ class Traffic:
 
 
 def traffic(counters: Iterable[tuple[int, abi.Counter]]) -> Iterator[Traffic]:
-    """The entries of ``counters`` that have a meaning; ``dp/abi.h`` says how an index is made."""
+    """The entries of ``counters`` that have a meaning; ``bpf/dp/abi/counter.h`` says how an index is made."""
     for index, counter in counters:
         side, reason = divmod(index, abi.COUNTER_REASONS)
         program, direction = divmod(side, abi.Direction.DIRECTIONS)

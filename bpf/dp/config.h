@@ -6,7 +6,7 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
-#include "dp/abi.h"
+#include "dp/abi/node.h"
 
 #define DOC(text) __attribute__((btf_decl_tag(text)))
 

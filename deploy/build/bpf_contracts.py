@@ -8,9 +8,20 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-# a room's headers include those of its own room and of the rooms before it
-ROOMS = ("packet", "endpoint", "policy", "service", "fragment", "conntrack", "tunnel", "reply", "forward")
-SHARED = ("abi.h", "config.h")  # beside the rooms: every header may include them
+# a room's headers include those of its own room and of the rooms before it; config.h is a room of one header
+ROOMS = (
+    "abi",
+    "config.h",
+    "packet",
+    "endpoint",
+    "policy",
+    "service",
+    "fragment",
+    "conntrack",
+    "tunnel",
+    "reply",
+    "forward",
+)
 # maps that one room alone touches
 OWNED = {"flows": "conntrack", "flow_buckets": "conntrack", "flow_caches": "conntrack", "cache_sets": "conntrack"}
 # the packet's buffer: a member of it, a helper that takes it, or its type
@@ -63,10 +74,8 @@ def _reached(name: str, text: str) -> Iterator[str]:
 
 def _rank(name: str) -> int | None:
     """Where in the order a header's room is; None: it is in none."""
-    if name in SHARED:
-        return -1
-    room, _, rest = name.partition("/")
-    return ROOMS.index(room) if rest and room in ROOMS else None
+    room = name.partition("/")[0]
+    return ROOMS.index(room) if room in ROOMS else None
 
 
 def main(sources: str) -> int:

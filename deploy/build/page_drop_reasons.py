@@ -1,4 +1,4 @@
-"""docs/drop-reasons.md: why packets are dropped, from the comments of ``enum drop_reason`` in ``bpf/dp/abi.h``.
+"""docs/drop-reasons.md: why packets are dropped, from the comments of ``enum drop_reason`` in ``bpf/dp/abi/drop.h``.
 
 What to do where they are is in ``dpctl/explain.py``, which says it to those who look.
 """
@@ -11,15 +11,15 @@ from dpctl.explain import reason_name, way_out
 from maps.abi import DropReason
 
 ROOT = Path(__file__).resolve().parents[2]
-HEADER = ROOT / "bpf" / "dp" / "abi.h"
+HEADER = ROOT / "bpf" / "dp" / "abi" / "drop.h"
 PAGE = ROOT / "docs" / "drop-reasons.md"
 NONE = {DropReason.DROP_NONE, DropReason.DROP_REASONS}
 _MEMBER = re.compile(r"^\s+(DROP_\w+),\s*/\*\s*(.*?)\s*\*/", re.MULTILINE | re.DOTALL)
 HEAD = """\
 # Drop reasons
 
-Why a packet ended in one of our programs. Generated from `enum drop_reason` in `bpf/dp/abi.h`. No two causes share a
-reason, and a number is never given to another. They are the label `reason` of `sluiceway_dropped_packets_total`
+Why a packet ended in one of our programs. Generated from `enum drop_reason` in `bpf/dp/abi/drop.h`. No two causes share
+a reason, and a number is never given to another. They are the label `reason` of `sluiceway_dropped_packets_total`
 ([metrics.md](metrics.md)), and a column of `dpctl status` and of `dpctl drops`, which has the last packets themselves
 ([dpctl.md](dpctl.md#drops)).
 

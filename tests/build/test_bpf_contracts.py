@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.build.bpf_contracts import breaches
+from deploy.build.bpf_contracts import ROOMS, breaches
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -26,7 +26,14 @@ def test_the_datapath_keeps_its_contracts() -> None:
     ("name", "text", "breach"),
     [
         pytest.param("forward/a.h", '#include "dp/packet/ctx.h"\n', "", id="a later room includes an earlier one"),
-        pytest.param("packet/a.h", '#include "dp/abi.h"\n', "", id="every room includes the layout"),
+        pytest.param("packet/a.h", '#include "dp/abi/flow.h"\n', "", id="every room includes the layout"),
+        pytest.param("config.h", '#include "dp/abi/node.h"\n', "", id="what all share includes the layout"),
+        pytest.param(
+            "abi/a.h",
+            '#include "dp/config.h"\n',
+            "dp/abi/a.h includes dp/config.h, whose room comes after its own",
+            id="the layout includes nothing but itself",
+        ),
         pytest.param(
             "packet/a.h",
             '#include "dp/conntrack/flow.h"\n',
@@ -37,7 +44,7 @@ def test_the_datapath_keeps_its_contracts() -> None:
             "config.h",
             '#include "dp/packet/ctx.h"\n',
             "dp/config.h includes dp/packet/ctx.h, whose room comes after its own",
-            id="what all share includes no room",
+            id="what all share includes no other room",
         ),
         pytest.param(
             "packet/a.h",
@@ -48,7 +55,7 @@ def test_the_datapath_keeps_its_contracts() -> None:
         pytest.param(
             "a.h",
             "",
-            "dp/a.h is in no room of packet, endpoint, policy, service, fragment, conntrack, tunnel, reply, forward",
+            f"dp/a.h is in no room of {', '.join(ROOMS)}",
             id="a header has a room",
         ),
         pytest.param(

@@ -42,7 +42,7 @@ def run(environment: Path, *command: str) -> str:
     "name",
     [
         pytest.param("maps/_shipped/bpf/tc_pod.bpf.c", id="the BPF sources are in the wheel"),
-        pytest.param("maps/_shipped/bpf/dp/abi.h", id="the headers of the BPF sources are in the wheel"),
+        pytest.param("maps/_shipped/bpf/dp/abi/types.h", id="the headers of the BPF sources are in the wheel"),
         pytest.param("maps/_shipped/bpf/cflags", id="the flags they are compiled with are in the wheel"),
         pytest.param("maps/_shipped/include/bpf/bpf_helpers.h", id="libbpf's headers are in the wheel"),
         pytest.param("maps/_shipped/objects/tc_pod.bpf.o", id="the objects are in the wheel"),

@@ -251,7 +251,7 @@ static void echo(struct xsk *x, uint8_t *frame, uint32_t length, struct seen *s,
 
 static uint32_t question(uint8_t *frame, const char *interface, char **what)
 {
-	/* bpf/dp/abi.h */
+	/* bpf/dp/packet/addr.h */
 	static const uint8_t NODE_MAC[ETH_ALEN] = {0xee, 0xee, 0xee, 0xee, 0xee, 0xee};
 	struct datagram d = {.eth = (void *)frame, .ip = frame + ETH_HLEN};
 	bool is_six = strchr(what[0], ':');

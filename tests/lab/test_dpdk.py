@@ -33,7 +33,7 @@ WAYS = (
 )
 ALLOWED, DENIED = 25, 5  # datagrams to each address
 BURSTS, BURST = 3, 32
-GATEWAY = "ee:ee:ee:ee:ee:ee"  # of every pod; bpf/dp/abi.h
+GATEWAY = "ee:ee:ee:ee:ee:ee"  # of every pod; bpf/dp/packet/addr.h
 POLICY = """
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy

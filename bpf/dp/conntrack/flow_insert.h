@@ -11,6 +11,7 @@
 #ifndef SLUICEWAY_FLOW_INSERT_H
 #define SLUICEWAY_FLOW_INSERT_H
 
+#include "dp/abi/share.h"
 #include "dp/conntrack/flow_table.h"
 
 enum {

@@ -6,6 +6,7 @@
 #ifndef SLUICEWAY_FLOW_MOVE_H
 #define SLUICEWAY_FLOW_MOVE_H
 
+#include "dp/abi/flow.h"
 #include "dp/conntrack/flow.h"
 
 /* One record, under key 0; the agent writes it when it moves links. */

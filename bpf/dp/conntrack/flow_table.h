@@ -10,6 +10,7 @@
 #ifndef SLUICEWAY_FLOW_TABLE_H
 #define SLUICEWAY_FLOW_TABLE_H
 
+#include "dp/abi/flow.h"
 #include "dp/packet/packet.h"
 #include "dp/packet/scratch.h"
 

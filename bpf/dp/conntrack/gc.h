@@ -3,6 +3,7 @@
 #ifndef SLUICEWAY_GC_H
 #define SLUICEWAY_GC_H
 
+#include "dp/abi/gc.h"
 #include "dp/conntrack/gc_flow.h"
 #include "dp/fragment/queue.h"
 

@@ -6,6 +6,8 @@
 #ifndef SLUICEWAY_NAT_PORT_H
 #define SLUICEWAY_NAT_PORT_H
 
+#include "dp/abi/node.h"
+#include "dp/abi/share.h"
 #include "dp/config.h"
 #include "dp/packet/hash.h"
 #include "dp/packet/scratch.h"

@@ -6,6 +6,7 @@
 #ifndef SLUICEWAY_SHARE_H
 #define SLUICEWAY_SHARE_H
 
+#include "dp/abi/share.h"
 #include "dp/endpoint/location.h"
 #include "dp/conntrack/flow_insert.h"
 #include "dp/service/recount.h"

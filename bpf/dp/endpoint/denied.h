@@ -9,6 +9,7 @@
 #include <linux/ip.h>
 #include <linux/ipv6.h>
 
+#include "dp/abi/prefix.h"
 #include "dp/endpoint/prefix.h"
 #include "dp/packet/cursor.h"
 #include "dp/packet/scratch.h"

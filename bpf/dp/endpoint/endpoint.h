@@ -3,6 +3,7 @@
 #ifndef SLUICEWAY_ENDPOINT_H
 #define SLUICEWAY_ENDPOINT_H
 
+#include "dp/abi/endpoint.h"
 #include "dp/packet/addr.h"
 #include "dp/config.h"
 

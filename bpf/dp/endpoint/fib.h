@@ -3,6 +3,7 @@
 #ifndef SLUICEWAY_FIB_H
 #define SLUICEWAY_FIB_H
 
+#include "dp/abi/drop.h"
 #include "dp/packet/addr.h"
 #include "dp/packet/ctx.h"
 #include "dp/packet/scratch.h"

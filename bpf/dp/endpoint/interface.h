@@ -10,6 +10,7 @@
 #ifndef SLUICEWAY_INTERFACE_H
 #define SLUICEWAY_INTERFACE_H
 
+#include "dp/abi/endpoint.h"
 #include "dp/config.h"
 #include "dp/packet/addr.h"
 

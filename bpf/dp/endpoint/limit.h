@@ -6,6 +6,7 @@
 #ifndef SLUICEWAY_LIMIT_H
 #define SLUICEWAY_LIMIT_H
 
+#include "dp/abi/limit.h"
 #include "dp/endpoint/fib.h"
 #include "dp/packet/packet.h"
 #include "dp/endpoint/prefix.h"

@@ -6,6 +6,8 @@
 #ifndef SLUICEWAY_LOCATION_H
 #define SLUICEWAY_LOCATION_H
 
+#include "dp/abi/drop.h"
+#include "dp/abi/service.h"
 #include "dp/endpoint/endpoint.h"
 #include "dp/endpoint/interface.h"
 #include "dp/endpoint/prefix.h"

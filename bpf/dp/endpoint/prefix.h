@@ -6,6 +6,8 @@
 #ifndef SLUICEWAY_PREFIX_H
 #define SLUICEWAY_PREFIX_H
 
+#include "dp/abi/location.h"
+#include "dp/abi/prefix.h"
 #include "dp/packet/addr.h"
 #include "dp/config.h"
 

@@ -3,6 +3,7 @@
 #ifndef SLUICEWAY_UPLINK_H
 #define SLUICEWAY_UPLINK_H
 
+#include "dp/abi/uplink.h"
 #include "dp/config.h"
 
 /* By ifindex. */

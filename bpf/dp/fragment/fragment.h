@@ -3,6 +3,7 @@
 #ifndef SLUICEWAY_FRAGMENT_H
 #define SLUICEWAY_FRAGMENT_H
 
+#include "dp/abi/fragment.h"
 #include "dp/config.h"
 #include "dp/endpoint/interface.h"
 #include "dp/packet/packet.h"

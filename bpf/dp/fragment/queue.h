@@ -3,6 +3,7 @@
 #ifndef SLUICEWAY_QUEUE_H
 #define SLUICEWAY_QUEUE_H
 
+#include "dp/abi/fragment.h"
 #include "dp/packet/drop.h"
 #include "dp/fragment/fragment.h"
 

@@ -5,7 +5,6 @@
 
 #include <linux/in6.h>
 
-#include "dp/abi.h"
 #include "dp/config.h"
 #include "dp/packet/ctx.h"
 

@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <bpf/bpf_helpers.h>
 
-#include "dp/abi.h"
+#include "dp/abi/types.h"
 
 /* A 64-bit sum of 32-bit words, not folded: holds 2^32 of them. */
 typedef __u64 csum_t;

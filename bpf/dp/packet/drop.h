@@ -3,6 +3,8 @@
 #ifndef SLUICEWAY_DROP_H
 #define SLUICEWAY_DROP_H
 
+#include "dp/abi/counter.h"
+#include "dp/abi/drop.h"
 #include "dp/config.h"
 #include "dp/packet/ctx.h"
 #include "dp/packet/hop.h"

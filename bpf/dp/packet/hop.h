@@ -3,7 +3,8 @@
 #ifndef SLUICEWAY_HOP_H
 #define SLUICEWAY_HOP_H
 
-#include "dp/abi.h"
+#include "dp/abi/counter.h"
+#include "dp/abi/location.h"
 
 #define HOOK(program, direction) ((program) * DIRECTIONS + (direction))
 

@@ -8,6 +8,7 @@
 #include <linux/tcp.h>
 #include <linux/udp.h>
 
+#include "dp/abi/drop.h"
 #include "dp/packet/cursor.h"
 #include "dp/packet/packet.h"
 

@@ -6,6 +6,11 @@
 #ifndef SLUICEWAY_SCRATCH_H
 #define SLUICEWAY_SCRATCH_H
 
+#include "dp/abi/flow.h"
+#include "dp/abi/fragment.h"
+#include "dp/abi/peer.h"
+#include "dp/abi/prefix.h"
+#include "dp/abi/service.h"
 #include "dp/config.h"
 #include "dp/packet/hop.h"
 #include "dp/packet/packet.h"

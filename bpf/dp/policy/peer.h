@@ -3,6 +3,9 @@
 #ifndef SLUICEWAY_PEER_H
 #define SLUICEWAY_PEER_H
 
+#include "dp/abi/peer.h"
+#include "dp/abi/policy.h"
+#include "dp/abi/prefix.h"
 #include "dp/endpoint/location.h"
 
 /* Pods of other nodes, and VFs, as far as rules mean them by their labels. */

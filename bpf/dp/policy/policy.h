@@ -6,6 +6,7 @@
 #ifndef SLUICEWAY_POLICY_H
 #define SLUICEWAY_POLICY_H
 
+#include "dp/abi/policy.h"
 #include "dp/policy/peer.h"
 #include "dp/policy/rule.h"
 

@@ -5,6 +5,8 @@
 
 #include <linux/in.h>
 
+#include "dp/abi/policy.h"
+#include "dp/abi/rule.h"
 #include "dp/config.h"
 
 EXPORT_ENUM(policy_verdict);

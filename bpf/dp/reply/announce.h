@@ -9,6 +9,7 @@
 #ifndef SLUICEWAY_ANNOUNCE_H
 #define SLUICEWAY_ANNOUNCE_H
 
+#include "dp/abi/announce.h"
 #include "dp/packet/header.h"
 #include "dp/packet/scratch.h"
 

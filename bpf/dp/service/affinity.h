@@ -3,6 +3,7 @@
 #ifndef SLUICEWAY_AFFINITY_H
 #define SLUICEWAY_AFFINITY_H
 
+#include "dp/abi/affinity.h"
 #include "dp/service/backend.h"
 
 struct {

@@ -3,6 +3,8 @@
 #ifndef SLUICEWAY_BACKEND_H
 #define SLUICEWAY_BACKEND_H
 
+#include "dp/abi/backend.h"
+#include "dp/abi/service.h"
 #include "dp/packet/addr.h"
 #include "dp/service/ring.h"
 

@@ -9,6 +9,7 @@
 #ifndef SLUICEWAY_RECOUNT_H
 #define SLUICEWAY_RECOUNT_H
 
+#include "dp/abi/load.h"
 #include "dp/config.h"
 
 struct {

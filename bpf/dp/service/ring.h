@@ -3,6 +3,7 @@
 #ifndef SLUICEWAY_RING_H
 #define SLUICEWAY_RING_H
 
+#include "dp/abi/backend.h"
 #include "dp/service/load.h"
 
 EXPORT_NUMBER(RING_PLACES);

@@ -3,6 +3,8 @@
 #ifndef SLUICEWAY_SERVICE_H
 #define SLUICEWAY_SERVICE_H
 
+#include "dp/abi/drop.h"
+#include "dp/abi/service.h"
 #include "dp/service/affinity.h"
 #include "dp/endpoint/endpoint.h"
 #include "dp/packet/hash.h"

@@ -3,6 +3,7 @@
 #ifndef SLUICEWAY_SOCK_CLIENT_H
 #define SLUICEWAY_SOCK_CLIENT_H
 
+#include "dp/abi/endpoint.h"
 #include "dp/endpoint/location.h"
 #include "dp/service/listener.h"
 

@@ -3,6 +3,7 @@
 #ifndef SLUICEWAY_SOCK_PEER_H
 #define SLUICEWAY_SOCK_PEER_H
 
+#include "dp/abi/sock_peer.h"
 #include "dp/config.h"
 
 /* What sockets were given, until they are closed: an LRU would take from one that lives what another asked for. */

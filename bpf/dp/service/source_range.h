@@ -3,6 +3,7 @@
 #ifndef SLUICEWAY_SOURCE_RANGE_H
 #define SLUICEWAY_SOURCE_RANGE_H
 
+#include "dp/abi/service.h"
 #include "dp/service/service.h"
 
 struct {
