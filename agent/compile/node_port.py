@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from agent.model.address import Address, Network
 from agent.model.node import Node
-from agent.options.config import NodePortAddresses
+from agent.options.service import NodePortAddresses
 from maps import abi
 
 IPV4, IPV6 = 4, 6

@@ -8,7 +8,7 @@ from agent.compile.public_range import PublicRanges
 from agent.model.address import Network
 from agent.model.ports import Ports
 from agent.options.choices import Encapsulation, Forwarding, L2Announce, ServiceProxy
-from agent.options.config import NodePortAddresses
+from agent.options.service import NodePortAddresses
 from maps import abi
 
 NODE_PORTS: Ports = (30000, 32767)

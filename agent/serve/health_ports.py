@@ -14,7 +14,7 @@ from agent.compile.node_port import EVERY, listening_addresses
 from agent.model.address import Address
 from agent.model.cluster import Cluster
 from agent.model.name import ObjectName, Problem
-from agent.options.config import NodePortAddresses
+from agent.options.service import NodePortAddresses
 from agent.serve.health_pages import is_healthy, node_page, service_page
 from agent.serve.open_clients import Site
 from agent.serve.plain_http import Answer

@@ -50,4 +50,4 @@ def _schema(text: str) -> str:
 
 def _defaults() -> str:
     lines = (f"{name}: {json.dumps(default(option))}\n" for name, option in in_chart())
-    return "# The agent's defaults, for templates. Generated from agent/options/config.py.\n" + "".join(lines)
+    return "# The agent's defaults, for templates. Generated from agent/options/.\n" + "".join(lines)

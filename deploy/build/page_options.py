@@ -14,7 +14,7 @@ _FLAG = re.compile(r"--[a-z][a-z-]*[a-z](?:=\w+)?")
 HEAD = """\
 # Options
 
-Of `sluiceway-agent run`, `config` and `cleanup`. Generated from `agent/options/config.py`.
+Of `sluiceway-agent run`, `config` and `cleanup`. Generated from `agent/options/`.
 
 A value is looked for in this order: the flag, `--xdp generic`; the environment, `{environment}XDP=generic`; the file
 that `--config` names, a line `xdp: generic`; the default, some of which the node says. `sluiceway-agent config` prints
