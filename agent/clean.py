@@ -11,7 +11,6 @@ from pathlib import Path
 
 from pyroute2 import IPRoute
 
-from agent.assemble import ATTACHMENTS
 from agent.bgp.leave import leave
 from agent.cni import install, intents
 from agent.cni import socket as cni_socket
@@ -26,6 +25,7 @@ from agent.log import logger
 from agent.model.attachment import Attachment
 from agent.network_parts import plugins, vfs
 from agent.options.config import Options
+from agent.pod_parts import ATTACHMENTS
 from agent.pods.delegate import Delegates
 from agent.pods.errors import NetworkFailed
 from agent.pods.ip_leases import FOLDER as LEASES

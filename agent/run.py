@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Mapping
 from threading import Event
+from typing import Protocol
 
 from pyroute2 import IPRoute
 
@@ -32,6 +33,16 @@ DESCRIPTORS = 1 << 16  # open files at most
 COLLECT_S = 60.0  # between looks for pods that went without a DEL
 FAIL_POINT = "SLUICEWAY_FAIL_AFTER_WRITES"
 FAIL_AT = "SLUICEWAY_FAIL_AT"
+
+
+class _Thread(Protocol):
+    """A part with a thread of its own."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def stop(self) -> None:
+        """End, and wait for it."""
 
 
 def run(options: Options, environ: Mapping[str, str], ending: Ending) -> None:
@@ -60,63 +71,58 @@ def run(options: Options, environ: Mapping[str, str], ending: Ending) -> None:
 
 def _begin(parts: Parts) -> None:
     """Start the threads: living pods are adopted first, then the watches of node and cluster begin."""
-    options = parts.options  # whoever else is meant to be there is no conflict
+    options = parts.core.options  # whoever else is meant to be there is no conflict
     others = options.network is PodNetwork.CHAINED
     serves, replaces = options.served is ServiceProxy.ON, options.replace_kube_proxy
     report(conflicts(None if others else options.cni_conf_dir, serves=serves, replaces=replaces))
     parts.http.start()
     if parts.health is not None:
         parts.health.start()
-    parts.loop.adopt(parts.cni.restore())
-    parts.loop.start()
-    parts.drift.start()
-    parts.local.start()
-    if parts.denied:
-        parts.denied.start()
-    if parts.bgp_passwords:
-        parts.bgp_passwords.start()
-    if parts.bgp_neighbours:
-        parts.bgp_neighbours.start()
-    if parts.bgp:
-        parts.bgp.start()
-    if parts.bgp_status:
-        parts.bgp_status.start()
-    if parts.servers:
-        parts.servers.start()
-    parts.sources.start()
-    if parts.keeper:
-        parts.keeper.start()
-    if parts.allocator:
-        parts.allocator.start()
-    if parts.announcer:
-        parts.announcer.start()
-    if parts.replacement:
-        parts.replacement.start()
-    parts.collector.start()
-    parts.hot_plug.start()
-    if parts.network_status:
-        parts.network_status.start()
-    parts.afxdp.start()
-    parts.cni_socket.start()
-    log.info("agent runs", node=parts.options.node_name, pins=parts.options.pin_root)
+    parts.core.loop.adopt(parts.pods.cni.restore())
+    order: tuple[_Thread | None, ...] = (
+        parts.core.loop,
+        parts.drift,
+        parts.local,
+        parts.denied,
+        parts.bgp_passwords,
+        parts.bgp_neighbours,
+        parts.bgp,
+        parts.bgp_status,
+        parts.servers,
+        parts.core.sources,
+        parts.pods.pooled.keeper,
+        parts.allocator,
+        parts.announcer,
+        parts.replacement,
+        parts.pods.collector,
+        parts.pods.hot_plug,
+        parts.pods.network_status,
+        parts.afxdp,
+        parts.cni_socket,
+    )
+    for one in order:
+        if one is not None:
+            one.start()
+    log.info("agent runs", node=options.node_name, pins=options.pin_root)
 
 
 def _follow(parts: Parts, stopping: Event) -> None:
     """Report until *stopping*; after the first sync finish the start, keep the CNI plugin and collect dead pods."""
+    core, pods, told = parts.core, parts.pods, parts.reporters
     has_synced = False
     plugin = _plugin(parts)
-    collect_at = time.monotonic() + (0 if parts.earlier else COLLECT_S)
+    collect_at = time.monotonic() + (0 if pods.earlier else COLLECT_S)
     while not stopping.wait(TICK_S):
         status = parts.status()
-        parts.reporter.report(status, parts.waits_for())
-        parts.policy_reporter.report(parts.loop.desired())
-        parts.announce_reporter.report(parts.mirror.cluster)
-        parts.bgp_reporter.report(parts.loop.desired().bgp.router)
-        if parts.ip_pool_reporter:
-            parts.ip_pool_reporter.report(parts.mirror.cluster)
+        told.status.report(status, core.waits_for())
+        told.policy.report(core.loop.desired())
+        told.announce.report(core.mirror.cluster)
+        told.bgp.report(core.loop.desired().bgp.router)
+        if told.ip_pools:
+            told.ip_pools.report(core.mirror.cluster)
         if parts.bgp_status and parts.bgp:
-            parts.bgp_status.look(parts.mirror.cluster, parts.bgp.state)
-        parts.sources.tell(status.problems)
+            parts.bgp_status.look(core.mirror.cluster, parts.bgp.state)
+        core.sources.tell(status.problems)
         if status.synced and not has_synced:
             _finish_start(parts)
             has_synced = True
@@ -124,15 +130,15 @@ def _follow(parts: Parts, stopping: Event) -> None:
             plugin.keep()
         # not before: it waits for the loop's thread, which must have the maps by then
         if has_synced and time.monotonic() >= collect_at:
-            parts.cni.collect()
-            if parts.earlier:
-                parts.earlier.take_in()
+            pods.cni.collect()
+            if pods.earlier:
+                pods.earlier.take_in()
             collect_at = time.monotonic() + COLLECT_S
 
 
 def _plugin(parts: Parts) -> Installation | None:
     """The CNI plugin, where the agent is to install it: services work without it, new pods do not."""
-    options = parts.options
+    options = parts.core.options
     if not options.install_cni:
         return None
     return Installation(
@@ -146,50 +152,45 @@ def _plugin(parts: Parts) -> Installation | None:
 
 def _finish_start(parts: Parts) -> None:
     """Move the links to the new maps, which are whole now, and report foreign programs on our hooks."""
-    options, kernel = parts.options, parts.kernel
+    options, kernel = parts.core.options, parts.core.kernel
     if kernel.move.is_needed:
         kernel.move.finish(kernel.hooks.exchange)
         kernel.moved.set()
-        parts.loop.resync_watched()  # XDP has waited for that
+        parts.core.loop.resync_watched()  # XDP has waited for that
     devices = {d.ifindex: d.name for d in parts.uplinks()}
     report(on_hooks(kernel.hooks.foreign(devices, options.cgroup if options.has_socket_hooks else None)))
 
 
 def _end(parts: Parts) -> None:
     """Stop the threads: first those that ask, then the loop, which writes."""
-    parts.cni_socket.stop()
-    if parts.replacement:
-        parts.replacement.stop()
-    if parts.keeper:
-        parts.keeper.stop()
-    if parts.allocator:
-        parts.allocator.stop()
-    if parts.announcer:
-        parts.announcer.stop()
-    if parts.bgp:
-        parts.bgp.stop()
-    if parts.bgp_status:
-        parts.bgp_status.stop()
-    if parts.bgp_passwords:
-        parts.bgp_passwords.stop()
-    parts.hot_plug.stop()
-    if parts.bgp_neighbours:
-        parts.bgp_neighbours.stop()
-    parts.collector.stop()
-    if parts.network_status:
-        parts.network_status.stop()
-    if parts.servers:
-        parts.servers.stop()
-    parts.sources.stop()
-    parts.local.stop()
-    if parts.denied:
-        parts.denied.stop()
-    parts.drift.stop()
-    parts.loop.stop()
-    parts.afxdp.stop()
-    parts.reporter.report(parts.status(), parts.waits_for(), now=True)
-    parts.policy_reporter.report(parts.loop.desired(), now=True)
-    parts.announce_reporter.report(parts.mirror.cluster, now=True)
+    order: tuple[_Thread | None, ...] = (
+        parts.cni_socket,
+        parts.replacement,
+        parts.pods.pooled.keeper,
+        parts.allocator,
+        parts.announcer,
+        parts.bgp,
+        parts.bgp_status,
+        parts.bgp_passwords,
+        parts.pods.hot_plug,
+        parts.bgp_neighbours,
+        parts.pods.collector,
+        parts.pods.network_status,
+        parts.servers,
+        parts.core.sources,
+        parts.local,
+        parts.denied,
+        parts.drift,
+        parts.core.loop,
+        parts.afxdp,
+    )
+    for one in order:
+        if one is not None:
+            one.stop()
+    core, told = parts.core, parts.reporters
+    told.status.report(parts.status(), core.waits_for(), now=True)
+    told.policy.report(core.loop.desired(), now=True)
+    told.announce.report(core.mirror.cluster, now=True)
     parts.http.stop()
     if parts.health is not None:
         parts.health.stop()
