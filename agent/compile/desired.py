@@ -15,6 +15,7 @@ from agent.compile.context import NodeContext, node_context
 from agent.compile.denied import OWNER as DENIED
 from agent.compile.denied import denied_records
 from agent.compile.endpoint import attachment_records
+from agent.compile.forwarding import with_forwarding
 from agent.compile.host_port import host_port_services
 from agent.compile.ids import IdBook, Ids
 from agent.compile.node import node_owner, node_problems, node_records
@@ -29,16 +30,17 @@ from agent.compile.route import Route
 from agent.compile.routed_range import RoutedRanges, routed_ranges
 from agent.compile.routed_range import update as routed_update
 from agent.compile.services import Services, services
+from agent.compile.services import Update as ServiceUpdate
 from agent.compile.settings import Settings
-from agent.compile.tunnel import NAME, SEGMENTER, Tunnel, pod_mtu, tunnel, tunnel_links
-from agent.compile.uplink import uplinks, without_ethernet
+from agent.compile.tunnel import Tunnel, tunnel_links
+from agent.compile.uplink import Ways, uplinks, ways
 from agent.model.address import Network
 from agent.model.attachment import Attachment, AttachmentKey
 from agent.model.cluster import Cluster
 from agent.model.local import Device
 from agent.model.name import Problem
 from agent.model.node import Node
-from agent.options.choices import Forwarding, L2Announce, ServiceProxy
+from agent.options.choices import L2Announce, ServiceProxy
 
 Problems = Mapping[Owner, tuple[Problem, ...]]
 NO_ROUTES: Mapping[Network, Route] = MappingProxyType({})
@@ -76,84 +78,81 @@ class Desired:
     owner_problems: Problems = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a Desired is made of: what there is now, and the one before."""
+
+    cluster: Cluster
+    settings: Settings
+    node: Node
+    context: NodeContext
+    attachments: Mapping[AttachmentKey, Attachment]
+    before: Desired
+
+
 def desired(cluster: Cluster, settings: Settings, before: Desired, *, settle: bool = False) -> Desired:
     """What this node is asked for; *before* is what the latest call made, or has the ids that the maps hold.
 
     *settle*: the maps hold *before*, and what was only for the way there goes.
     """
+    asked = _asked(cluster, settings, before)
+    judged, policy_records = _policies(asked, settle=settle)
+    made = attachment_records(asked.attachments, before.attachments, judged.pods, before.policies.pods)
+    made |= policy_records
+    if cluster.synced and (judged.is_known or before.synced):
+        return _whole(asked, judged, made)
+    made |= _node(asked)
+    now = replace(
+        before,
+        source=cluster,
+        context=asked.context,
+        attachments=asked.attachments,
+        devices=cluster.local.devices,
+        policies=judged,
+    )
+    return _assembled(now, made, {}, before)
+
+
+def _asked(cluster: Cluster, settings: Settings, before: Desired) -> _Asked:
+    """What there is now, with what is the same as before being the identical value."""
     local, attachments = cluster.local, _attachments(cluster, settings, before)
     node = cluster.nodes.get(settings.node_name, before.context.node)  # a Node that is deleted leaves its pods running
     node = node if node.name else Node(settings.node_name)
     context = same(before.context, node_context(node, local, attachments, settings.forwarding))
-    settings = _with_forwarding(cluster, settings, before)
-    judged, policy_records = _policies(cluster, settings, context, attachments, before, settle=settle)
-    made = attachment_records(attachments, before.attachments, judged.pods, before.policies.pods)
-    made |= policy_records
-    if not cluster.synced or not (judged.is_known or before.synced):
-        made |= _node(cluster, settings, context, before)
-        now = replace(
-            before,
-            source=cluster,
-            context=context,
-            attachments=attachments,
-            devices=local.devices,
-            policies=judged,
-        )
-        return _assembled(now, made, {}, before)
-    host_ports = host_port_services(
-        attachments.values(), context.addresses, settings.node_name, before.services.host_ports
-    )
-    book = IdBook(before.ids)
-    serves = settings.service_proxy is not ServiceProxy.OFF
-    known = before.remotes if before.synced else replace(before.remotes, ids=before.ids.remotes)
-    reached, remote_records, remote_problems = remote_update(
-        remotes(cluster.nodes, vantage(node, local, settings.network), local.not_masqueraded, known), known
-    )
-    router = (
-        bgp(cluster, settings.bgp, settings.public_ranges, settings.node_name, before.bgp, reached.tunnelled)
-        if settings.bgp
-        else BGP_OFF
-    )
-    tells = router.settings.cluster_ips if router.settings else None
-    served, update = services(
-        cluster,
-        host_ports,
-        context,
-        before.services,
-        book,
-        settings.public_ranges,
-        serves=serves,
-        told=tells,
-        node_ports=settings.node_ports,
-    )
-    if not before.synced:
-        book.keep(label for records in served.records.values() for label in records.labels)
-    routed = routed_ranges(cluster, context, served.claimants, attachments, before.routed)
+    source = before.source if before.synced else None
+    settings = with_forwarding(cluster, settings, source, forwards=before.forwards)
+    return _Asked(cluster, settings, node, context, attachments, before)
+
+
+def _whole(asked: _Asked, judged: Policies, made: dict[Owner, Records]) -> Desired:
+    """All that a whole cluster asks of this node; *made* are the records of its pods."""
+    cluster, settings, context, before = asked.cluster, asked.settings, asked.context, asked.before
+    reached, remote_records, remote_problems = _reached(asked)
+    router = _router(asked, reached)
+    served, update, ids = _served(asked, router)
+    routed = routed_ranges(cluster, context, served.claimants, asked.attachments, before.routed)
     routed_records, routed_problems = routed_update(routed, before.routed)
-    found = uplinks(settings.devices, node, local.devices, with_overlays=settings.serves_over_others)
-    unserved = without_ethernet(settings.devices, node, local.devices)
-    ways = (*found, *unserved)  # by all of them pods' packets leave
-    wanted = tunnel(settings.network, reached.overhead, ways)
+    found = ways(settings, asked.node, cluster.local.devices, reached.overhead)
+    told = before.announced
+    if _may_announce(asked, found.uplinks):
+        told = announced(cluster, settings, found.uplinks)
     made |= update.records
     made |= remote_records
     made |= routed_records
-    told = before.announced
-    if _may_announce(cluster, settings, found, before):
-        told = announced(cluster, settings, found)
-    made |= announced_records(told, settings, found, before.owners)
-    made |= _node(cluster, settings, context, before)
+    made |= announced_records(told, settings, found.uplinks, before.owners)
+    made |= _node(asked)
     if cluster.denied is not before.source.denied or not before.synced:
         made[DENIED] = denied_records(cluster.denied)
     now = Desired(
         synced=True,
-        attachments=attachments,
-        devices=local.devices,
-        uplinks=found,
+        attachments=asked.attachments,
+        devices=cluster.local.devices,
+        uplinks=found.uplinks,
         announced=told,
         bgp=router,
-        tunnel=wanted,
+        tunnel=found.tunnel,
         forwards=settings.network.forwards,
-        pod_mtu=0 if settings.is_chained else pod_mtu(settings.network, wanted, ways),
+        pod_mtu=found.pod_mtu,
         routes=NO_ROUTES if settings.is_chained else _routes(reached, routed, before),
         source=cluster,
         context=context,
@@ -161,29 +160,66 @@ def desired(cluster: Cluster, settings: Settings, before: Desired, *, settle: bo
         remotes=reached,
         routed=routed,
         policies=judged,
-        ids=book.ids(),
+        ids=ids,
     )
-    own = {node_owner(settings): (*node_problems(settings, local, node, found, unserved), *router.problems)}
-    named = policy_problems(judged, before.policies, cluster.listed, before.source.listed if before.synced else None)
-    if settings.multi_network_policy:
-        named = {**named, **network_problems(cluster, before.source if before.synced else None)}
-    return _assembled(now, made, {**update.problems, **remote_problems, **routed_problems, **own, **named}, before)
+    problems = {**update.problems, **remote_problems, **routed_problems}
+    problems |= _node_problems(asked, found, router)
+    problems |= _policy_problems(asked, judged)
+    return _assembled(now, made, problems, before)
 
 
-def _with_forwarding(cluster: Cluster, settings: Settings, before: Desired) -> Settings:
-    """The settings, with what Services and the option say of clients outside, whom this agent serves."""
-    forwards = before.forwards
-    if settings.is_chained or settings.service_proxy is not ServiceProxy.ON:
-        forwards = False
-    elif settings.forwarding is not Forwarding.SNAT:
-        forwards = True
-    elif not cluster.synced:  # as an agent before this one left it
-        forwards = {NAME, SEGMENTER} <= {device.name for device in cluster.local.devices}
-    elif not before.synced or cluster.services is not before.source.services:
-        forwards = any(one.forwarding not in {None, Forwarding.SNAT} for one in cluster.services.values())
-    if forwards == settings.network.forwards:
-        return settings
-    return replace(settings, network=replace(settings.network, forwards=forwards))
+def _reached(asked: _Asked) -> tuple[Remotes, Mapping[Owner, Records], Problems]:
+    """The other nodes, the records of those that differ, and what is wrong with them."""
+    cluster, before, local = asked.cluster, asked.before, asked.cluster.local
+    known = before.remotes if before.synced else replace(before.remotes, ids=before.ids.remotes)
+    seen = vantage(asked.node, local, asked.settings.network)
+    return remote_update(remotes(cluster.nodes, seen, local.not_masqueraded, known), known)
+
+
+def _router(asked: _Asked, reached: Remotes) -> Bgp:
+    """What BIRD is to speak, where this node speaks BGP."""
+    cluster, settings = asked.cluster, asked.settings
+    if not settings.bgp:
+        return BGP_OFF
+    ranges, old = settings.public_ranges, asked.before.bgp
+    return bgp(cluster, settings.bgp, ranges, settings.node_name, old, reached.tunnelled)
+
+
+def _served(asked: _Asked, router: Bgp) -> tuple[Services, ServiceUpdate, Ids]:
+    """The services, those that differ, and the ids that their backends have."""
+    settings, context, before = asked.settings, asked.context, asked.before
+    book = IdBook(before.ids)
+    served, update = services(
+        asked.cluster,
+        host_port_services(
+            asked.attachments.values(), context.addresses, settings.node_name, before.services.host_ports
+        ),
+        context,
+        before.services,
+        book,
+        settings.public_ranges,
+        serves=settings.service_proxy is not ServiceProxy.OFF,
+        told=router.settings.cluster_ips if router.settings else None,
+        node_ports=settings.node_ports,
+    )
+    if not before.synced:
+        book.keep(label for records in served.records.values() for label in records.labels)
+    return served, update, book.ids()
+
+
+def _node_problems(asked: _Asked, found: Ways, router: Bgp) -> Problems:
+    """What is wrong with this node."""
+    settings = asked.settings
+    own = node_problems(settings, asked.cluster.local, asked.node, found.uplinks, found.unserved)
+    return {node_owner(settings): (*own, *router.problems)}
+
+
+def _policy_problems(asked: _Asked, judged: Policies) -> Problems:
+    """What is wrong with policies, and with the networks that MultiNetworkPolicies are for."""
+    cluster, before = asked.cluster, asked.before
+    source = before.source if before.synced else None
+    named = policy_problems(judged, before.policies, cluster.listed, source.listed if source else None)
+    return {**named, **network_problems(cluster, source)} if asked.settings.multi_network_policy else named
 
 
 def held_back_first(cluster: Cluster, settings: Settings, before: Desired) -> Desired:
@@ -210,37 +246,30 @@ def _attachments(cluster: Cluster, settings: Settings, before: Desired) -> Mappi
     return {attachment.key: attachment for attachment in every}
 
 
-def _policies(  # noqa: PLR0913  as desired()
-    cluster: Cluster,
-    settings: Settings,
-    context: NodeContext,
-    attachments: Mapping[AttachmentKey, Attachment],
-    before: Desired,
-    *,
-    settle: bool,
-) -> tuple[Policies, dict[Owner, Records]]:
+def _policies(asked: _Asked, *, settle: bool) -> tuple[Policies, dict[Owner, Records]]:
     """The policies of now. What an earlier agent said of its pods holds until all is known that this one judges by."""
+    cluster, attachments, before = asked.cluster, asked.attachments, asked.before.policies
     if not cluster.synced:
-        return waiting(attachments, before.policies), {}
-    return policies(cluster, settings, context.addresses, attachments, before.policies, settle=settle)
+        return waiting(attachments, before), {}
+    return policies(cluster, asked.settings, asked.context.addresses, attachments, before, settle=settle)
 
 
-def _node(cluster: Cluster, settings: Settings, context: NodeContext, before: Desired) -> dict[Owner, Records]:
+def _node(asked: _Asked) -> dict[Owner, Records]:
     """The node's own records; none while neither its object nor its devices have been heard of."""
-    local, owner = cluster.local, node_owner(settings)
+    cluster, settings, context, local = asked.cluster, asked.settings, asked.context, asked.cluster.local
     is_known = cluster.synced or (settings.node_name in cluster.nodes and local.netns_cookie != 0)
     if not is_known:
         return {}
     links = tunnel_links(settings.network, local.devices)
     devices = uplinks(settings.devices, context.node, local.devices, with_overlays=settings.serves_over_others)
-    made = node_records(context, local, settings, links, devices)
-    return {} if before.owners.get(owner) == made else {owner: made}
+    owner, made = node_owner(settings), node_records(context, local, settings, links, devices)
+    return {} if asked.before.owners.get(owner) == made else {owner: made}
 
 
-def _may_announce(cluster: Cluster, settings: Settings, found: tuple[Device, ...], before: Desired) -> bool:
+def _may_announce(asked: _Asked, found: tuple[Device, ...]) -> bool:
     """Whether what this node announces may be other than before; a walk over all services is not for each change."""
-    old = before.source
-    return settings.l2_announce is not L2Announce.OFF and not (
+    cluster, before, old = asked.cluster, asked.before, asked.before.source
+    return asked.settings.l2_announce is not L2Announce.OFF and not (
         before.synced
         and cluster.services is old.services
         and cluster.slices is old.slices

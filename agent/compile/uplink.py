@@ -1,8 +1,13 @@
-"""Which of the node's devices get the uplink programs: a pure choice, made again whenever a device comes or goes."""
+"""Which of the node's devices get the uplink programs: a pure choice, made again whenever a device comes or goes.
+
+:func:`ways` has with them what else decides how pods' packets leave.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
-from agent.compile.tunnel import NAME, SEGMENTER
+from agent.compile.settings import Settings
+from agent.compile.tunnel import NAME, SEGMENTER, Tunnel, pod_mtu, tunnel
 from agent.model.local import Device
 from agent.model.node import Node
 
@@ -10,6 +15,25 @@ LOOPBACK = "lo"
 _DEEPEST = 8  # devices on one another, as the kernel allows them (MAX_NEST_DEV)
 _OVERLAYS = frozenset({"vxlan", "geneve"})
 _NOT_NETWORKS = (LOOPBACK, NAME, SEGMENTER)
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """By what pods' packets leave this node."""
+
+    uplinks: tuple[Device, ...]
+    unserved: tuple[Device, ...]  # without Ethernet, and so without our programs
+    tunnel: Tunnel | None
+    pod_mtu: int  # 0: not known, or other plugins' business
+
+
+def ways(settings: Settings, node: Node, devices: Sequence[Device], overhead: int) -> Ways:
+    """The uplinks, the tunnel over them, and the MTU that leaves room for its *overhead*, in octets."""
+    found = uplinks(settings.devices, node, devices, with_overlays=settings.serves_over_others)
+    unserved = without_ethernet(settings.devices, node, devices)
+    every = (*found, *unserved)
+    wanted = tunnel(settings.network, overhead, every)
+    return Ways(found, unserved, wanted, 0 if settings.is_chained else pod_mtu(settings.network, wanted, every))
 
 
 def uplinks(
