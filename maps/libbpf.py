@@ -82,10 +82,6 @@ class ProgramInfo:
     name: str
     kind: int  # enum bpf_prog_type
     tag: str  # a hash of its instructions
-    loaded_ns: int  # CLOCK_BOOTTIME
-    run_count: int  # counted while kernel.bpf_stats_enabled
-    run_time_ns: int
-    verified_instructions: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,10 +246,6 @@ def program_info(fd: int) -> ProgramInfo:
         ffi.string(info.name).decode(),
         info.type,
         bytes(info.tag).hex(),
-        info.load_time,
-        info.run_cnt,
-        info.run_time_ns,
-        info.verified_insns,
     )
 
 

@@ -57,8 +57,7 @@ int bpf_map_create(int type, const char *name, uint32_t key, uint32_t value, uin
 struct bpf_map_create_opts { size_t sz; uint32_t map_flags; ...; };
 
 struct bpf_prog_info {
-  uint32_t type; uint32_t id; uint8_t tag[8]; uint64_t load_time; char name[16]; uint64_t run_time_ns;
-  uint64_t run_cnt; uint32_t verified_insns; ...; };
+  uint32_t type; uint32_t id; uint8_t tag[8]; char name[16]; ...; };
 int bpf_prog_get_info_by_fd(int fd, struct bpf_prog_info *info, uint32_t *size);
 struct bpf_map_info {
   uint32_t type; uint32_t id; uint32_t key_size; uint32_t value_size; uint32_t max_entries; uint32_t map_flags;

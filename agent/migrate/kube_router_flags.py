@@ -13,7 +13,6 @@ RESYNC = "what somebody changes is put back at once, or at the latest after thre
 TUNNEL = "see --overlay-encap"
 API = "`api-server`, with https"
 MOUNTED = "`kubeconfig`; mount the file at that path, or leave the option out in a pod"
-BY_NETWORK = "write BGPPeers and options by hand"
 
 
 def server(text: str) -> str:

@@ -74,7 +74,7 @@ def _gone_twice() -> None:
             assert [*leftovers.look().kinds()] == ["iptables chains", "IPVS device"]
             leftovers.remove(NODE_PORTS)
             assert _listed() == before, (_listed(), before)
-            assert not leftovers.look().can_go
+            assert not [*leftovers.look().kinds()]
 
 
 def _written(kernel: IPVS, sets: IPSet) -> None:

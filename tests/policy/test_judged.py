@@ -98,7 +98,6 @@ def test_an_agent_that_is_killed_leaves_nothing_open_and_is_followed_by_one_that
 
 
 DENY_B = {"action": "Deny", "from": [pods_of(has(pod="b"))]}
-FROM_SHOPS: Object = {"action": "Accept", "from": [pods_of(has(app="shop"))]}
 B_ON_TWO = {"action": "Accept", "from": [pods_of(where("pod", "In", "b", "c"))], "protocols": [tcp(2)]}
 
 

@@ -21,11 +21,6 @@ class Leftovers:
     has_ipvs: bool = False
     legacy: tuple[str, ...] = ()  # tables of iptables-legacy
 
-    @property
-    def can_go(self) -> bool:
-        """Whether there is something that the agent takes away."""
-        return bool(self.rules) or self.has_ipvs
-
     def kinds(self) -> Iterator[str]:
         """The kinds of things, as people call them."""
         yield from rules.described(self.rules)

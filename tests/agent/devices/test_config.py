@@ -7,7 +7,6 @@ import pytest
 
 from agent.devices.config import DeviceType, Resource, parse
 from agent.devices.selector import DeviceSet, Selector
-from agent.model.name import Problem
 
 PREFIX = "intel.com"
 README = {
@@ -38,11 +37,6 @@ README = {
         {"resourceName": "queues", "deviceType": "afxdp", "selectors": {"pfNames": ["eth1"]}},
     ]
 }
-
-
-def problems_of(config: object) -> tuple[Problem, ...]:
-    """What is wrong with a configuration."""
-    return parse(json.dumps(config).encode(), PREFIX)[1]
 
 
 def test_every_form_of_the_other_plugin_is_read() -> None:

@@ -148,9 +148,6 @@ def refused(code: int, what: str) -> Refused:
     return Refused(what, Refusal(code))
 
 
-Fault = Callable[["Process", str, str], str]
-
-
 @dataclass
 class World:
     """The API server, a clock, and requests that are still under way."""
