@@ -3,6 +3,8 @@
 #ifndef SLUICEWAY_HOP_H
 #define SLUICEWAY_HOP_H
 
+#include <stdbool.h>
+
 #include "dp/abi/counter.h"
 #include "dp/abi/location.h"
 

@@ -4,6 +4,8 @@
 #define SLUICEWAY_RULE_H
 
 #include <linux/in.h>
+#include <stdbool.h>
+#include <bpf/bpf_endian.h>
 
 #include "dp/abi/policy.h"
 #include "dp/abi/rule.h"

@@ -8,6 +8,7 @@
 
 #include "dp/service/source_range.h"
 #include "dp/packet/packet.h"
+#include "dp/packet/scratch.h"
 
 /* Functions of their own, as the two sockets are of different types to the verifier. */
 static __noinline bool tcp_socket_at(ctx_t *ctx, struct bpf_sock_tuple *t, __u32 size, __be32 own[4])

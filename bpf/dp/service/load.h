@@ -7,6 +7,8 @@
 #ifndef SLUICEWAY_LOAD_H
 #define SLUICEWAY_LOAD_H
 
+#include <stdbool.h>
+
 #include "dp/abi/backend.h"
 #include "dp/abi/load.h"
 #include "dp/service/recount.h"
