@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-import yaml
 
 from agent.compile.network_config import plugin_list
 from agent.compile.network_refused import NetworkRefused
 from agent.model.network import DEFINITION, RESOURCE_NAME
 from agent.options.config import Options
+from agent.options.yaml_text import YamlError, read_yaml_documents
 from agent.pods.network_record import FOLDER, InterfaceRecord, NetworkSet, Step, read
 from dpctl.cli import output_option, show
 from dpctl.output import Column, Table
@@ -83,9 +83,9 @@ def interface_rows(sets: Iterable[NetworkSet]) -> Iterator[InterfaceRow]:
 def lint_rows(file: str, text: str) -> Iterator[LintRow]:
     """A row for each definition of a YAML or JSON file; a bare CNI configuration is looked at as one."""
     try:
-        objects = [one for one in yaml.safe_load_all(text) if one is not None]
-    except yaml.YAMLError as error:
-        yield LintRow(file, "", "", " ".join(str(error).split()), is_wrong=True)
+        objects = [one for one in read_yaml_documents(text) if one is not None]
+    except YamlError as error:
+        yield LintRow(file, "", "", str(error), is_wrong=True)
         return
     every = [each for one in objects for each in (one.get("items") or [one] if isinstance(one, dict) else [one])]
     found = [row for each in every for row in _looked_at(file, each)]

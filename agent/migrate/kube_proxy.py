@@ -2,14 +2,13 @@
 
 from typing import Any
 
-import yaml
-
 from agent.migrate import kube_proxy_table as tables
 from agent.migrate import objects
 from agent.migrate.flags import environment, flags
 from agent.migrate.objects import Objects, leaves, source
 from agent.migrate.report import Migration, Notes, Object
 from agent.migrate.table import Row, follow, index
+from agent.options.yaml_text import YamlError, read_yaml
 
 CONFIG = "kube-proxy"  # the ConfigMap's name, as kubeadm has it
 KEYS = ("config.conf", "config")
@@ -51,9 +50,9 @@ def _config(notes: Notes, config: Object) -> None:
             notes.needless(where, "content", OWN_KEYS[key])
             continue
         try:
-            parsed = yaml.safe_load(content) if key in KEYS else None
-        except yaml.YAMLError as error:
-            notes.missing(where, "content", f"is no YAML: {' '.join(str(error).split())}", "see what it says")
+            parsed = read_yaml(content) if key in KEYS else None
+        except YamlError as error:
+            notes.missing(where, "content", f"is no YAML: {error}", "see what it says")
             continue
         if isinstance(parsed, dict):
             _fields(notes, parsed, where)

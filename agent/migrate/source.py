@@ -8,11 +8,11 @@ from http import HTTPStatus
 from pathlib import Path
 
 import msgspec
-import yaml
 
 from agent.errors import ConfigError
 from agent.kube.client import TROUBLE, Client
 from agent.migrate.objects import Objects
+from agent.options.yaml_text import YamlError, read_yaml_documents
 
 SUFFIXES = (".yaml", ".yml", ".json")
 READ_S = 30.0
@@ -69,6 +69,6 @@ def _files(path: Path) -> list[Path]:
 
 def _documents(file: Path) -> list[object]:
     try:
-        return list(yaml.safe_load_all(file.read_text()))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"--from: cannot read {file}: {' '.join(str(error).split())}") from error
+        return read_yaml_documents(file.read_bytes())
+    except (OSError, YamlError) as error:
+        raise ConfigError(f"--from: cannot read {file}: {error}") from error

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
+from agent.options.number import decimal
+
 COMMUNITIES, PREFERENCE = "sluiceway.io/bgp-communities", "sluiceway.io/bgp-local-preference"  # of Services
 MAX_NUMBER = (1 << 32) - 1  # RFC 6793, of AS numbers; local preference has as many
 
@@ -91,7 +93,7 @@ def is_community_name(text: str) -> bool:
 
 
 def _are_numbers(parts: list[str], most: int) -> bool:
-    return all(part.isdecimal() and int(part) <= most for part in parts)
+    return all(decimal(part, most) is not None for part in parts)
 
 
 @dataclass(frozen=True, slots=True)

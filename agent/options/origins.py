@@ -11,13 +11,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
-
 from agent.errors import ConfigError
 from agent.options import values
 from agent.options.choices import PodNetwork, ServiceProxy, Xdp
 from agent.options.config import Options
 from agent.options.mounts import bpffs, cgroup2, read_mountinfo
+from agent.options.yaml_text import YamlError, read_yaml
 
 Origins = Mapping[str, str]  # by an option's name ("node-name"): who gave its value
 
@@ -122,9 +121,9 @@ def _environment(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
 
 def _file(path: Path) -> dict[str, tuple[str, str]]:
     try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"--config: cannot read {path}: {' '.join(str(error).split())}") from error
+        content = read_yaml(path.read_bytes())
+    except (OSError, YamlError) as error:
+        raise ConfigError(f"--config: cannot read {path}: {error}") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -254,8 +253,8 @@ def yaml_value(value: object) -> str:
     """A value's text, quoted where YAML would read another."""
     text = values.written(value)
     try:
-        is_plain = values.written(yaml.safe_load(text)) == text
-    except yaml.YAMLError:
+        is_plain = values.written(read_yaml(text)) == text
+    except YamlError:
         is_plain = False
     return text if is_plain else json.dumps(text)
 

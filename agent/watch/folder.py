@@ -3,22 +3,18 @@
 A file that cannot be parsed keeps the objects that it last had. Of two files with one object the first by name holds.
 """
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import msgspec
-import yaml
 
 from agent.model.name import ObjectName, Problem
+from agent.options.yaml_text import read_yaml_documents
 from agent.watch.decode.decoder import Decoder
 from agent.watch.decode.kind import Decoded, Kind
 from agent.watch.decode.kinds import kinds_of
 
 SUFFIXES = (".yaml", ".yml", ".json")
-
-DEEPEST = 500  # levels of a document
-_INDENT = re.compile(rb"[ \t?:-]{%d}" % (DEEPEST // 2))
 
 Key = tuple[Kind, ObjectName]
 
@@ -90,44 +86,17 @@ class Folder:
         if isinstance(content, bytes):
             try:
                 return Parsed(tuple(self._objects(content)))
-            except (
-                yaml.YAMLError,
-                msgspec.MsgspecError,
-                UnicodeDecodeError,
-                ValueError,
-                TypeError,
-                RecursionError,
-            ) as error:
+            except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
                 problem = " ".join(str(error).split())
         kept = self._files.get(file, Parsed(())).objects
         held = "; the objects that it had before stay" if kept else ""
         return Parsed(kept, Problem("File", ObjectName("", file), "", f"{problem}{held}"))
 
     def _objects(self, content: bytes) -> Iterator[Decoded]:
-        if _may_be_deep(content) and _is_deep(content):
-            raise ValueError(f"values are nested more than {DEEPEST} deep, which no Kubernetes object is")
-        for document in yaml.load_all(content, Loader=yaml.CSafeLoader):
+        for document in read_yaml_documents(content):
             for item in _items(document):
                 for kind in kinds_of(str(item.get("kind")), str(item.get("apiVersion") or "")):
                     yield self._decoder.decode(kind, msgspec.json.encode(_defaulted(kind, item)))
-
-
-def _may_be_deep(content: bytes) -> bool:
-    """Whether there are as many brackets, or as long a row of what indents, as any deep document has one of."""
-    return content.count(b"{") + content.count(b"[") > DEEPEST // 2 or _INDENT.search(content) is not None
-
-
-def _is_deep(content: bytes) -> bool:
-    """Whether values are nested too deep, by libyaml's events: its loader goes down by recursion, and a stack ends."""
-    depth = 0
-    for event in yaml.parse(content, Loader=yaml.CSafeLoader):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-        if depth > DEEPEST:
-            return True
-    return False
 
 
 def _items(document: object) -> Iterator[dict[str, object]]:

@@ -34,7 +34,8 @@ def definition(config: Any, **about: Any) -> str:
         pytest.param(definition("{"), "spec.config", "is no JSON", True, id="no JSON"),
         pytest.param('{"type": ""}', "type", "is missing", True, id="a bare configuration without a type"),
         pytest.param("kind: Pod", "", f"there is no {DEFINITION} in it", True, id="another kind"),
-        pytest.param("a: [", "", "expected the node content", True, id="no YAML"),
+        pytest.param("a: [", "", "expected node content", True, id="no YAML"),
+        pytest.param("a: 2020-99-99", "", "month must be in 1..12", True, id="no such day"),
     ],
 )
 def test_a_definition_is_looked_at(text: str, field: str, says: str, *, is_wrong: bool) -> None:

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Any
 
-import yaml
-
 from agent.model.address import Address, Network, parse_address, parse_network
 from agent.model.bgp import MAX_ASN, MAX_PASSWORD, PREFIX, Bfd, Password
 from agent.model.community import Community, community
 from agent.model.name import ObjectName, Problem
 from agent.model.node import Node
+from agent.options.number import decimal
 from agent.options.values import MAX_PORT
+from agent.options.yaml_text import YamlError, read_yaml
 
 MAX_REPEATS = 255
 
@@ -72,14 +72,15 @@ class _Reading:
 
     def number(self, name: str, text: object, least: int, most: int, place: str = "") -> int | None:
         """A number within bounds; what is none is a problem, but its text may be a secret's neighbour and is kept."""
-        if str(text).isdecimal() and least <= int(str(text)) <= most:
-            return int(str(text))
+        number = decimal(text, most)
+        if number is not None and number >= least:
+            return number
         self.refuse(name, f"is no number from {least} to {most}", place)
         return None
 
     def address(self, name: str, text: object, place: str = "") -> Address | None:
         try:
-            return parse_address(str(text))
+            return parse_address(text if isinstance(text, str) else "")  # a list may be long beyond measure by aliases
         except ValueError as error:
             self.refuse(name, str(error), place)
             return None
@@ -87,7 +88,8 @@ class _Reading:
     def password(self, name: str, text: object, place: str) -> Password | None:
         """A password, None for one that cannot be used: then there is no session, rather than one without."""
         try:
-            plain = base64.b64decode(str(text), validate=True).decode()
+            # YAML has a number in digits alone
+            plain = base64.b64decode(str(text) if isinstance(text, str | int) else "", validate=True).decode()
         except (binascii.Error, ValueError):
             self.refuse(name, "is no base64 of a text", place)
             return None
@@ -124,8 +126,9 @@ def _cluster_id(read: _Reading, name: str) -> str:
     text = read.text(name)
     if not text:
         return ""
+    number = decimal(text, MAX_ASN)
     try:
-        return str(IPv4Address(int(text) if text.isdecimal() else text))
+        return str(IPv4Address(text if number is None else number))
     except ValueError:
         read.refuse(name, f"{text[:64]!r} is no cluster id; give a number, or write it as an IPv4 address")
         return ""
@@ -156,8 +159,8 @@ def _peers(read: _Reading) -> Iterator[AnnotatedPeer]:
 
 def _listed(read: _Reading) -> Iterator[AnnotatedPeer]:
     try:
-        found = yaml.safe_load(read.text("peers"))
-    except yaml.YAMLError:  # whose words show the text, and passwords in it
+        found = read_yaml(read.text("peers"))
+    except YamlError:  # whose words show the text, and passwords in it
         found = None
     if not isinstance(found, list):
         read.refuse("peers", "is no list in YAML; write - remoteip: 192.0.2.1 and remoteasn: 64600 for each")

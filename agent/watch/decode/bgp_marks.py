@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from agent.model.community import COMMUNITIES, MAX_NUMBER, NO_MARKS, PREFERENCE, Community, Marks, named_community
+from agent.options.number import decimal
 from agent.watch.decode.reader import Reader
 
 
@@ -26,8 +27,8 @@ def _communities(read: Reader, text: str) -> Iterator[Community]:
 def _preference(read: Reader, text: str | None) -> int | None:
     if text is None:
         return None
-    if text.isdecimal() and int(text) <= MAX_NUMBER:
-        return int(text)
+    if (number := decimal(text, MAX_NUMBER)) is not None:
+        return number
     where = f"metadata.annotations['{PREFERENCE}']"
     read.refuse(where, f"{text[:64]!r} is no number from 0 to {MAX_NUMBER}; BGP does not tell of the Service")
     return None

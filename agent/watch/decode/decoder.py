@@ -9,10 +9,13 @@ from dataclasses import dataclass, field
 import msgspec
 from msgspec import Struct
 
-from agent.model.name import ObjectName
+from agent.log import logger
+from agent.model.name import ObjectName, Problem
 from agent.watch.decode.kind import Content, Context, Decoded, Kind
 from agent.watch.decode.reader import shape_problem
 from agent.watch.decode.shared import Shared
+
+log = logger(__name__)
 
 UNKNOWN = ObjectName("", "?")
 
@@ -32,6 +35,11 @@ class Decoder:
             name = identity(content)
             value = kind.unreadable(name) if name != UNKNOWN else None
             return Decoded(kind, name, value, (shape_problem(kind, name, error),))
+        except Exception as error:  # noqa: BLE001  who can write one object must not end the thread that reads all
+            name = identity(content)
+            log.warning("an object cannot be read", kind=kind.name, object=name, why=repr(error))
+            value = kind.unreadable(name) if name != UNKNOWN else None
+            return Decoded(kind, name, value, (Problem(kind.object_kind, name, "", f"cannot be read: {error!r}"),))
 
     def deleted(self, kind: Kind, content: Content) -> Decoded:
         """The meaning of an object's deletion; *content* is its last state."""

@@ -7,6 +7,7 @@ bits, which have names for sh and mh. Where both are there, ours go before.
 from collections.abc import Iterator, Mapping
 
 from agent.model.service import Scheduler, WeightOf, Weights
+from agent.options.number import decimal
 from agent.watch.decode.reader import Reader
 
 SCHEDULER, FLAGS, WEIGHTS = (f"sluiceway.io/{name}" for name in ("scheduler", "schedflags", "weights"))
@@ -40,13 +41,14 @@ def weights(read: Reader, annotations: Mapping[str, str]) -> Weights:
     for word in _words(annotations.get(WEIGHTS, "")):
         what, slash, rest = word.partition("/")
         name, equals, number = rest.rpartition("=")
-        if not (slash and equals and name and what in tuple(WeightOf) and _is_weight(number)):
+        weight = decimal(number, MOST_WEIGHT)
+        if weight is None or not (slash and equals and name and what in tuple(WeightOf)):
             text = f"is none of target/NAME=W, node/NAME=W and zone/NAME=W with W from 0 to {MOST_WEIGHT}"
             read.refuse(where, f"{word[:_SHOWN]!r} {text}; whom it means weighs 1")
         elif (WeightOf(what), name) in found:
             read.refuse(where, f"{what}/{name[:_SHOWN]} is given a weight twice; the first holds")
         else:
-            found[WeightOf(what), name] = int(number)
+            found[WeightOf(what), name] = weight
     return Weights(found) if found else Weights()
 
 
@@ -74,11 +76,6 @@ def _flags(annotations: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 def _words(text: str) -> Iterator[str]:
     return filter(None, map(str.strip, text.split(",")))
-
-
-def _is_weight(text: str) -> bool:
-    """Digits alone: no sign, no fraction, no other alphabet's."""
-    return text.isascii() and text.isdecimal() and len(text) <= len(str(MOST_WEIGHT)) and int(text) <= MOST_WEIGHT
 
 
 def _name(scheduler: Scheduler) -> str:

@@ -10,10 +10,10 @@ from ipaddress import ip_network
 from pathlib import Path
 
 import msgspec
-import yaml
 
 from agent.log import logger
 from agent.model.address import Network, parse_network
+from agent.options.yaml_text import read_yaml
 
 log = logger(__name__)
 
@@ -37,9 +37,9 @@ class MasqueradeFile:
         if self._path is None:
             return ()
         try:
-            text = self._path.read_text() if self._path.exists() else ""  # as a ConfigMap that is not there yet
-            self._ranges, self.resync_s = parse(text)
-        except (OSError, ValueError, yaml.YAMLError, msgspec.ValidationError) as error:
+            content = self._path.read_bytes() if self._path.exists() else b""  # as a ConfigMap that is not there yet
+            self._ranges, self.resync_s = parse(content)
+        except (OSError, ValueError, msgspec.ValidationError) as error:
             log.warning("ranges not masqueraded stay as they were", file=self._path, why=" ".join(str(error).split()))
         return self._ranges
 
@@ -53,13 +53,13 @@ class _Config(msgspec.Struct, forbid_unknown_fields=True):
     resync: str = msgspec.field(name="resyncInterval", default="60s")
 
 
-def parse(text: str) -> tuple[tuple[Network, ...], float]:
+def parse(text: str | bytes) -> tuple[tuple[Network, ...], float]:
     """The ranges never masqueraded, and the seconds after which to look again.
 
     Raises:
-        ValueError, yaml.YAMLError, msgspec.ValidationError: a field cannot be used; which one, and why.
+        ValueError, msgspec.ValidationError: a field cannot be used; which one, and why.
     """
-    content = yaml.safe_load(text)
+    content = read_yaml(text)
     if content is None:
         return (), RESYNC_S
     config = msgspec.convert(content, _Config)

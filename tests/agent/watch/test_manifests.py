@@ -172,6 +172,7 @@ def test_a_broken_file_is_reported_and_keeps_what_it_said(source: ManifestsSourc
         pytest.param("[1, 2]", id="nor is a sequence"),
         pytest.param("kind: ServiceList\nitems: [1]", id="nor is a list's item that is a number"),
         pytest.param("\x80", id="control characters are no YAML"),
+        pytest.param('kind: Service\nmetadata: {name: !!int ""}', id="nor is a number without digits"),
         pytest.param("kind: Service\nmetadata: {name: x}\nspec: &a\n  self: *a\n", id="an alias that contains itself"),
         pytest.param("kind: List\nitems: &a [{kind: List, items: *a}]", id="a list that contains itself"),
         pytest.param("spec: " + "{a: " * 2_000 + "}" * 2_000, id="a mapping nested 2,000 deep"),

@@ -4,6 +4,7 @@ import base64
 import subprocess
 from dataclasses import replace
 from ipaddress import IPv6Address, ip_address, ip_network
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -300,10 +301,50 @@ def test_who_is_a_peer(given: Cluster, settings: BgpSettings, names: list[str]) 
             ("Node", "metadata.annotations['kube-router.io/peers']"),
             id="peers: no YAML",
         ),
+        *(
+            pytest.param(
+                world(node(HERE, 11, peers=text), node("n3", 13, peers=text)),
+                ("Node", "metadata.annotations['kube-router.io/peers']"),
+                id=f"peers, also another node's: {why}",
+            )
+            for text, why in (
+                ("- 2020-99-99", "no such day"),
+                ('- !!int ""', "a number without digits"),
+                ("[" * 3000, "deeper than any stack"),
+            )
+        ),
+        pytest.param(
+            world(node(HERE, 11, peers="- {remoteip: 192.0.2.8, remoteasn: 0x" + "f" * 5000 + "}")),
+            ("Node", "metadata.annotations['kube-router.io/peers'][0].remoteasn"),
+            id="peers: a number of more digits than str() writes",
+        ),
+        pytest.param(
+            world(
+                node(
+                    HERE,
+                    11,
+                    peers="- {a: &a [x], "
+                    + "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 64)}], " for a, b in pairwise("abcdefghi"))
+                    + "remoteip: *i, remoteasn: 64600}",
+                )
+            ),
+            ("Node", "metadata.annotations['kube-router.io/peers'][0].remoteip"),
+            id="peers: aliases that would be written for ever",
+        ),
         pytest.param(
             world(node(HERE, 11, node_asn="0")),
             ("Node", "metadata.annotations['kube-router.io/node.asn']"),
             id="node.asn",
+        ),
+        pytest.param(
+            world(node(HERE, 11, rr_server="9" * 5000)),
+            ("Node", "metadata.annotations['kube-router.io/rr.server']"),
+            id="rr.server: more digits than int() reads",
+        ),
+        pytest.param(
+            world(node(HERE, 11, node_asn="9" * 5000)),
+            ("Node", "metadata.annotations['kube-router.io/node.asn']"),
+            id="node.asn: more digits than int() reads",
         ),
         pytest.param(
             world(node(HERE, 11, rr_client="x")),

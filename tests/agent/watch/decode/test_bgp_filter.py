@@ -237,6 +237,12 @@ def test_a_mistake_in_a_configuration_costs_what_it_is_in(
             ["metadata.annotations['sluiceway.io/bgp-local-preference']"],
             id="no number",
         ),
+        pytest.param(
+            {"local-preference": "9" * 5000},
+            Marks(is_known=False),
+            ["metadata.annotations['sluiceway.io/bgp-local-preference']"],
+            id="more digits than int() reads",
+        ),
     ],
 )
 def test_what_a_services_routes_carry(annotations: dict[str, str], marks: Marks, fields: list[str]) -> None:

@@ -1,6 +1,7 @@
 """Objects as the API server and users write them, and what the agent makes of them."""
 
 import json
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -307,6 +308,15 @@ def test_json_of_a_wrong_shape_costs_the_object() -> None:
     found = service(ports=[{"port": "fifty-three"}])
     assert found.value is None
     assert [(p.name, p.field) for p in found.problems] == [(DNS, "spec.ports[0].port")]
+
+
+def test_an_object_that_no_decoder_was_prepared_for_costs_itself_and_not_the_thread_that_reads_all() -> None:
+    def decode(_content: object, _context: object) -> Decoded:
+        raise ValueError("Exceeds the limit (4300 digits)")
+
+    found = Decoder("n1").decode(replace(SERVICE, decode=decode), b'{"metadata": {"name": "web", "namespace": "shop"}}')
+    assert (found.name, found.value) == (ObjectName("shop", "web"), None)
+    assert [(p.name, "4300 digits" in p.text) for p in found.problems] == [(ObjectName("shop", "web"), True)]
 
 
 def test_an_object_without_a_readable_name_is_still_reported() -> None:

@@ -37,6 +37,7 @@ def test_parse(text: str, ranges: list[str], seconds: float) -> None:
         pytest.param("nonMasqueradeCidrs: []", "unknown field", id="a field that is misspelt"),
         pytest.param("resyncInterval: often", "resyncInterval", id="no duration"),
         pytest.param("- 10.0.0.0/8", "Expected `object`", id="no mapping"),
+        pytest.param("resyncInterval: !!bool x", "'x'", id="no YAML"),
     ],
 )
 def test_what_cannot_be_used_is_named(text: str, why: str) -> None:
