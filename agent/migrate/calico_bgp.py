@@ -38,7 +38,7 @@ def bgp(notes: Notes, found: Objects) -> None:
     if ranges and given["BGPPeer"]:
         rule = {"action": "Reject", "sources": ["Services"], "exceptPrefixes": [{"cidr": one} for one in ranges]}
         made.append(own_object("BGPFilter", SERVICES, {"export": [rule]}))
-    own = as_number(objects.spec(cluster).get("asNumber"), DEFAULT_ASN)
+    own = objects.spec(cluster).get("asNumber")
     made += [item for one in given["BGPPeer"] if (item := _peer(notes, one, own, has_ranges=bool(ranges)))]
     notes.objects.extend(made)
     if made:
@@ -140,7 +140,7 @@ def _advertisements(notes: Notes, item: Object) -> list[dict[str, Any]]:
 # ---- BGPPeer ------------------------------------------------------------------------------------------------------
 
 
-def _peer(notes: Notes, item: Object, own: int, *, has_ranges: bool) -> Object | None:
+def _peer(notes: Notes, item: Object, cluster_asn: object, *, has_ranges: bool) -> Object | None:
     """Ours; None where whom it is, or on which nodes, is said by what we lack."""
     _tell(notes, item, tables.BGP_PEER)
     spec = objects.spec(item)
@@ -148,6 +148,7 @@ def _peer(notes: Notes, item: Object, own: int, *, has_ranges: bool) -> Object |
         return None
     try:
         address, port = _end(str(spec.get("peerIP") or ""))
+        own = as_number(cluster_asn, DEFAULT_ASN)
         asn = as_number(spec.get("asNumber"), own)
         made: dict[str, Any] = {"address": address, "asn": asn} | _nodes(spec) | ({"port": port} if port else {})
         made |= _session(spec, is_far=asn != as_number(spec.get("localASNumber"), own))

@@ -9,6 +9,8 @@ from agent.migrate.calico_bgp_table import BGP_RULE
 from agent.migrate.objects import source
 from agent.migrate.report import Notes, Object, own_object
 from agent.migrate.table import MISSING, index
+from agent.model.bgp import MAX_ASN
+from agent.options.number import decimal
 
 ALL: Mapping[int, Mapping[str, Any]] = {
     4: {"cidr": "0.0.0.0/0", "maxLength": 32},
@@ -30,9 +32,16 @@ class FieldUnsaid(Exception):  # noqa: N818  a value on its way to a finding
 
 
 def as_number(given: object, default: int) -> int:
-    """An AS number, of which the two halves may be written by themselves: 1.10."""
+    """An AS number, of which the two halves may be written by themselves: 1.10.
+
+    Raises:
+        ValueError: it is none.
+    """
     high, dot, low = str(given or default).partition(".")
-    return (int(high) << 16) + int(low) if dot else int(high)
+    halves = (decimal(high, 0xFFFF), decimal(low, 0xFFFF)) if dot else (0, decimal(high, MAX_ASN))
+    if halves[0] is None or halves[1] is None:
+        raise ValueError(f"{given!r} is no AS number")
+    return (halves[0] << 16) + halves[1]
 
 
 def filter_object(notes: Notes, item: Object) -> Object | None:

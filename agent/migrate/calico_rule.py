@@ -13,6 +13,7 @@ from agent.migrate import objects
 from agent.migrate.calico_selector import NAMESPACE_NAME, Comparison, Unsaid, holds, label_selector, parse, split
 from agent.migrate.objects import source
 from agent.migrate.report import Object
+from agent.options.number import decimal
 
 Network = IPv4Network | IPv6Network
 ALL = (ip_network("0.0.0.0/0"), ip_network("::/0"))
@@ -169,8 +170,8 @@ def _ports(protocol: object, ports: Sequence[int | str] | None) -> tuple[tuple[s
 def _port(transport: str, given: int | str) -> tuple[str, int | str, int]:
     low, colon, high = str(given).partition(":")
     if low.isdecimal():
-        first, last = int(low), int(high) if colon else int(low)
-        if not 1 <= first <= last <= LAST_PORT:
+        first, last = decimal(low, LAST_PORT), decimal(high if colon else low, LAST_PORT)
+        if first is None or last is None or not 1 <= first <= last:
             raise Unsaid(f"a rule has the ports {given}")
         return transport, first, last
     return transport, str(given), 0

@@ -1,6 +1,5 @@
 """flannel's configuration: net-conf.json and the CNI configuration of its ConfigMap, its DaemonSet's flags, Nodes."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -73,9 +72,9 @@ def _config(notes: Notes, config: Object) -> bool:
     for key, content in objects.part(config, "data").items():
         where = f"{source(config)}: {key}"
         try:
-            parsed = json.loads(content) if key.endswith((".json", ".conflist", ".conf")) else None
-        except json.JSONDecodeError as error:
-            notes.missing(where, "content", f"is no JSON: {error}", "see what it says")
+            parsed = objects.embedded(content) if key.endswith((".json", ".conflist", ".conf")) else None
+        except ValueError as error:
+            notes.missing(where, "content", str(error), "see what it says")
             continue
         if key == "net-conf.json" and isinstance(parsed, dict):
             _net_conf(notes, parsed, where)
@@ -113,8 +112,8 @@ def _backend(notes: Notes, backend: str, where: str, field: str) -> None:
 
 
 def _cni(notes: Notes, content: Mapping[str, Any], where: str) -> None:
-    for plugin in content.get("plugins", [content]):
-        kind = plugin.get("type") if isinstance(plugin, dict) else None
+    for plugin in objects.plugins(content):
+        kind = str(plugin.get("type"))
         if kind not in PLUGINS:
             notes.missing(
                 where, f"plugin {kind}", "our conflist has not this plugin", "write a conflist, --install-cni off"

@@ -1,9 +1,5 @@
 """kube-router's CNI configuration, which its ConfigMap has: what of it the agent's own network says too."""
 
-import json
-from collections.abc import Iterator, Mapping
-from typing import Any
-
 from agent.migrate import objects
 from agent.migrate.objects import Objects, source
 from agent.migrate.report import Notes
@@ -41,12 +37,12 @@ def mtu_of(notes: Notes, found: Objects) -> str:
 
 def _cni_file(notes: Notes, text: str, where: str) -> str:
     try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        notes.missing(where, "content", f"is no JSON: {error}", "see what it says")
+        content = objects.embedded(text)
+    except ValueError as error:
+        notes.missing(where, "content", str(error), "see what it says")
         return ""
     mtu = ""
-    for plugin in _plugins(content):
+    for plugin in objects.plugins(content):
         kind = str(plugin.get("type"))
         if kind == "bridge":
             for key, value in plugin.items():
@@ -62,8 +58,3 @@ def _cni_file(notes: Notes, text: str, where: str) -> str:
                 where, f"plugin {kind}", "our conflist has not this plugin", "write a conflist, --install-cni off"
             )
     return mtu
-
-
-def _plugins(content: Any) -> Iterator[Mapping[str, Any]]:
-    plugins = content.get("plugins", [content]) if isinstance(content, dict) else []
-    yield from (plugin for plugin in plugins if isinstance(plugin, dict))

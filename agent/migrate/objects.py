@@ -7,7 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from agent.migrate.report import Object
+from agent.migrate.shape import check, without_nulls
 
 CALICO_GROUPS = ("crd.projectcalico.org", "projectcalico.org")  # of its CRDs, and of its API server
 
@@ -23,10 +26,14 @@ class Objects:
         """The objects of parsed documents; an object of several (List) is opened, an object that is there twice is one.
 
         Raises:
-            ValueError: a document is no Kubernetes object.
+            ValueError: a document is no Kubernetes object, or one that no API server holds.
         """
         found: dict[tuple[str, str, str, str], Object] = {}
-        for item in _opened(documents):
+        for item in _opened(without_nulls(list(documents))):
+            try:
+                check(item, is_calico=group(item) in CALICO_GROUPS)
+            except ValueError as error:
+                raise ValueError(f"{source(item)}: {error}; give what kubectl get -o yaml prints") from error
             found[group(item), item["kind"], namespace(item), name(item)] = item
         return cls(tuple(found.values()))
 
@@ -111,6 +118,24 @@ def _opened(documents: Iterable[object]) -> Iterator[Object]:
             yield from _opened({"kind": kind, "apiVersion": version} | one if kind else one for one in inner)
         else:
             yield document
+
+
+def embedded(text: str) -> Any:
+    """JSON that stands in a field.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ValueError(f"is no JSON: {error}") from error
+
+
+def plugins(content: Any) -> Iterator[Mapping[str, Any]]:
+    """The plugins of a CNI configuration, or list of such; what is none is passed over."""
+    found = content.get("plugins", [content]) if isinstance(content, Mapping) else []
+    yield from (one for one in (found if isinstance(found, list) else []) if isinstance(one, Mapping))
 
 
 def leaves(content: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -27,10 +27,7 @@ def from_files(paths: Iterable[Path]) -> Objects:
     documents: list[object] = []
     for path in paths:
         documents += [document for file in _files(path) for document in _documents(file)]
-    try:
-        return Objects.of(documents)
-    except ValueError as error:
-        raise ConfigError(f"--from: {error}") from error
+    return _objects("--from", documents)
 
 
 def from_api(client: Client, paths: Iterable[str]) -> Objects:
@@ -39,7 +36,14 @@ def from_api(client: Client, paths: Iterable[str]) -> Objects:
     Raises:
         ConfigError: there is no answer, or a list is not granted.
     """
-    return Objects.of(document for path in paths for document in _list(client, path))
+    return _objects("the API server's lists", [document for path in paths for document in _list(client, path)])
+
+
+def _objects(whose: str, documents: list[object]) -> Objects:
+    try:
+        return Objects.of(documents)
+    except ValueError as error:
+        raise ConfigError(f"{whose}: {error}") from error
 
 
 def _list(client: Client, path: str) -> Iterator[object]:
@@ -55,7 +59,10 @@ def _list(client: Client, path: str) -> Iterator[object]:
         raise ConfigError(
             f"{path}: the API server answers {response.status}: {text}; give a kubeconfig that may list it"
         )
-    yield msgspec.json.decode(body)
+    try:
+        yield msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ConfigError(f"{path}: the answer is no list: {error}") from error
 
 
 def _files(path: Path) -> list[Path]:

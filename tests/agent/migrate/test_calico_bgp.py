@@ -321,14 +321,26 @@ def test_both_groups_of_the_api_are_read(api: str) -> None:
     assert list(specs(made(peer))) == ["BGPPeer tor"]
 
 
+TYPED: dict[str, Any] = {
+    "listenPort": 1,
+    "ttlSecurity": 1,
+    "filters": ["1"],
+    "communities": [{"name": "a", "value": "1:1"}],
+    "prefixAdvertisements": [{"cidr": "192.0.2.0/24"}],
+} | {f"service{name}IPs": [{"cidr": "192.0.2.0/24"}] for name in ("Cluster", "External", "LoadBalancer")}
+
+
 @pytest.mark.parametrize(
     ("kind", "rows", "base"),
     [("BGPConfiguration", BGP_CONFIGURATION, {}), ("BGPPeer", BGP_PEER, {"peerIP": "192.0.2.1", "asNumber": 1})],
 )
 def test_every_field_is_told(kind: str, rows: Any, base: dict[str, Any]) -> None:
     for row in rows:
-        told = made(calico(kind, "default", {row.name: "1"} | base)).findings
+        told = made(calico(kind, "default", {row.name: TYPED.get(row.name, "1")} | base)).findings
         assert any(one.field.startswith(f"spec.{row.name}=") for one in told), row.name
+
+
+TYPED_OF_RULE: dict[str, Any] = {"prefixLength": {}, "communities": {}, "asPathPrefix": [], "operations": []}
 
 
 def test_every_field_of_a_rule_is_known() -> None:
@@ -337,7 +349,7 @@ def test_every_field_of_a_rule_is_known() -> None:
             calico(
                 "BGPFilter",
                 "x",
-                {"importV4": [{"action": "Accept", row.name: "" if row.name != "action" else "Accept"}]},
+                {"importV4": [{row.name: TYPED_OF_RULE.get(row.name, ""), "action": "Accept"}]},
             )
         )
         assert not any("is known here" in line for line in missing(given)), row.name
