@@ -78,14 +78,15 @@ def parse_address(text: str) -> Address:
 
 
 def is_reachable(address: Address) -> bool:
-    """Whether another node could send to it: no unspecified, loopback, link-local or multicast one.
+    """Whether another node could send to it: unicast, no unspecified, loopback or link-local one, and no broadcast.
 
     By arithmetic, for :mod:`ipaddress` takes ten times as long, and a cluster has 100,000 endpoints.
     """
     number = int(address)
     if address.version == 4:  # noqa: PLR2004
         first = number >> 24
-        return bool(number) and first != 127 and not 224 <= first < 240 and number >> 16 != 0xA9FE  # noqa: PLR2004
+        is_special = first == 127 or 224 <= first < 240 or number >> 16 == 0xA9FE  # noqa: PLR2004
+        return 0 < number < 0xFFFFFFFF and not is_special  # noqa: PLR2004
     return number > 1 and number >> 120 != 0xFF and number >> 118 != 0x3FA  # noqa: PLR2004
 
 

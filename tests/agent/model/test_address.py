@@ -47,7 +47,7 @@ def test_zeros_that_lead_an_octet_mean_nothing(address: Address, zeros: list[int
 @given(unmapped_addresses)
 def test_reachable_is_what_ipaddress_says(address: Address) -> None:
     special = address.is_unspecified or address.is_loopback or address.is_link_local or address.is_multicast
-    assert is_reachable(address) is not special
+    assert is_reachable(address) is not (special or str(address) == "255.255.255.255")
 
 
 @pytest.mark.parametrize(
@@ -60,6 +60,8 @@ def test_reachable_is_what_ipaddress_says(address: Address) -> None:
         pytest.param("169.255.0.1", True, id="its neighbour"),
         pytest.param("223.255.255.255", True, id="the last unicast address"),
         pytest.param("239.1.1.1", False, id="a multicast address"),
+        pytest.param("240.0.0.1", True, id="one of 240.0.0.0/4, of which some clouds give pods theirs"),
+        pytest.param("255.255.255.255", False, id="the broadcast, under which a Service would take a link's DHCP"),
         pytest.param("::", False, id="the unspecified IPv6 address"),
         pytest.param("::1", False, id="the IPv6 loopback address"),
         pytest.param("febf::1", False, id="the end of fe80::/10"),
