@@ -42,9 +42,10 @@ def agents(kubectl: Kubectl, namespace: str = "") -> list[Agent]:
     """
     where = ("--namespace", namespace) if namespace else ("--all-namespaces",)
     pods = kubectl.get("pods", *where, "--selector", SELECTOR)["items"]
-    return sorted(
-        (_agent(pod) for pod in pods if "deletionTimestamp" not in pod["metadata"]), key=lambda agent: agent.node
-    )
+    found = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+    lives = {pod["spec"].get("nodeName") for pod in found if not _has_ended(pod)}
+    kept = (pod for pod in found if not _has_ended(pod) or pod["spec"].get("nodeName") not in lives)
+    return sorted(map(_agent, kept), key=lambda agent: agent.node)
 
 
 def nodes(kubectl: Kubectl) -> list[Node]:
@@ -79,6 +80,17 @@ def agent_of(kubectl: Kubectl, found: Iterable[Agent], node: str, pod: str, name
     raise PluginError(f"node {node} has no agent; nodes with one: {names}")
 
 
+def _has_ended(pod: dict[str, Any]) -> bool:
+    """Whether it never runs again: evicted, or shut down with its node. It stays until somebody takes it away."""
+    return pod.get("status", {}).get("phase") in {"Failed", "Succeeded"}
+
+
+def _is_ready(pod: dict[str, Any], container: dict[str, Any]) -> bool:
+    """Whether its container is, and nobody says otherwise of the pod: the kubelet of a dead node takes nothing back."""
+    said = {one["type"]: one["status"] for one in pod.get("status", {}).get("conditions", ())}
+    return bool(container.get("ready")) and said.get("Ready", "True") == "True"
+
+
 def _agent(pod: dict[str, Any]) -> Agent:
     status = pod.get("status", {})
     container: dict[str, Any] = next((c for c in status.get("containerStatuses", ()) if c["name"] == CONTAINER), {})
@@ -86,11 +98,11 @@ def _agent(pod: dict[str, Any]) -> Agent:
         pod["metadata"]["namespace"],
         pod["metadata"]["name"],
         pod["spec"].get("nodeName", ""),
-        is_ready=bool(container.get("ready")),
+        is_ready=_is_ready(pod, container),
         image=next(c["image"] for c in pod["spec"]["containers"] if c["name"] == CONTAINER),
         image_id=container.get("imageID", ""),
         restarts=int(container.get("restartCount", 0)),
-        trouble=_trouble(container, status),
+        trouble=_trouble(container, status) or _said_of_pod(status),
     )
 
 
@@ -101,6 +113,12 @@ def _trouble(container: dict[str, Any], status: dict[str, Any]) -> str:
     words = (now.get("reason"), now.get("message"), last.get("message"))
     text = "; ".join(str(word).strip() for word in words if word)
     return text or ("" if container else str(status.get("reason") or status.get("phase") or "no container yet"))
+
+
+def _said_of_pod(status: dict[str, Any]) -> str:
+    """Why others say that it is not ready: "NodeNotReady"."""
+    said = (one for one in status.get("conditions", ()) if one["type"] == "Ready" and one["status"] != "True")
+    return next((str(one.get("reason") or "not ready") for one in said), "")
 
 
 def _node(item: dict[str, Any]) -> Node:

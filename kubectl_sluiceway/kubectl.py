@@ -45,7 +45,15 @@ class Kubectl:
         """
         argv = self.command(*words)
         try:
-            done = subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=timeout_s, check=False)
+            done = subprocess.run(
+                argv,
+                input=stdin,
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",  # a pod's log may have anything
+                timeout=timeout_s,
+                check=False,
+            )
         except subprocess.TimeoutExpired as late:
             raise PluginError(f"kubectl {_shown(words)} has not ended in {timeout_s:.0f} s") from late
         if done.returncode:

@@ -53,5 +53,8 @@ def _statuses(kubectl: Kubectl, found: Sequence[Agent]) -> list[Row]:
             return status_rows(agent.node, json.loads(kubectl.run(*words, "--", "dpctl", "status", "-o", "json")))
         except (PluginError, json.JSONDecodeError) as error:
             return [Row("sync", agent.node, is_well=False, note=str(error))]
+        except (AttributeError, LookupError, TypeError) as error:
+            note = f"dpctl status of {agent.image} prints what is not understood here: {error!r}"
+            return [Row("sync", agent.node, is_well=False, note=note)]
 
     return [row for rows in at_once(ask, (agent for agent in found if agent.is_ready)) for row in rows]

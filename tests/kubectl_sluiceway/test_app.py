@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,11 @@ from tests.kubectl_sluiceway.conftest import SYNCED, Fake, agent, node
 def rows(capsys: pytest.CaptureFixture[str]) -> dict[tuple[str, str], tuple[bool, str]]:
     found = json.loads(capsys.readouterr().out)
     return {(row["check"], row["where"]): (row["is_well"], row["note"]) for row in found}
+
+
+def changed(pod: dict[str, Any], **status: Any) -> dict[str, Any]:
+    """A pod of which other things are said."""
+    return pod | {"status": pod["status"] | status}
 
 
 def test_all_is_well(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
@@ -98,6 +104,49 @@ def test_people_read_a_table(fake: Fake, capsys: pytest.CaptureFixture[str]) -> 
             id="an object that is no use",
         ),
         pytest.param(
+            "get pods --all-namespaces",
+            {
+                "items": [
+                    agent("a1", "n1"),
+                    changed(
+                        agent("a2", "n2"),
+                        conditions=[{"type": "Ready", "status": "False", "reason": "NodeNotReady"}],
+                    ),
+                ]
+            },
+            ("agent", "n2"),
+            "kube-system/a2 NodeNotReady",
+            id="one on a node that is gone, whose container nobody takes back",
+        ),
+        pytest.param(
+            "get pods --all-namespaces",
+            {
+                "items": [
+                    agent("a1", "n1"),
+                    changed(agent("a2", "n2", ready=False, state={}), phase="Failed", reason="x"),
+                ]
+            },
+            ("agent", "n2"),
+            "kube-system/a2",
+            id="one that has ended and none beside it",
+        ),
+        *(
+            pytest.param(
+                "a2 -c agent -- dpctl status",
+                content,
+                ("sync", "n2"),
+                "dpctl status of sluiceway:1 prints what is not understood here",
+                id=f"another version's {what}",
+            )
+            for what, content in (
+                ("object", {"cluster": "synced"}),
+                ("rows", [{"name": "cluster"}]),
+                ("words", ["synced"]),
+                ("problem", [*SYNCED, {"about": "problem"}]),
+                ("nothing", [{"about": "cluster"}]),
+            )
+        ),
+        pytest.param(
             "a1 -c agent -- dpctl status",
             [*SYNCED, {"about": "part", "name": "routes", "failures": 3, "error": "no such device"}],
             ("problem", "n1"),
@@ -115,6 +164,19 @@ def test_what_is_not_well_is_said_and_no_packet_is_sent(
     assert not is_well
     assert note in said
     assert not any("python3" in asked for asked, _ in fake.asked)
+
+
+def test_an_agent_that_was_evicted_is_none_where_another_runs(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    evicted = changed(agent("a0", "n2", ready=False, state={}), phase="Failed", reason="Evicted")
+    fake.answer("get pods --all-namespaces", {"items": [agent("a1", "n1"), evicted, agent("a2", "n2")]})
+    assert main(["status", "-o", "json", "--no-probe"]) == 0
+    assert rows(capsys)["agent", "n2"] == (True, "kube-system/a2 ready")
+
+
+def test_what_kubectl_prints_may_be_no_text(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    (fake.home / "kubectl").write_text("#!/bin/sh\nprintf '\\377\\376' >&2\nexit 1\n")
+    assert main(["status"]) == 1
+    assert "kubectl get nodes -o json: \ufffd" in capsys.readouterr().err
 
 
 def test_an_agent_that_cannot_be_asked_is_not_well(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
