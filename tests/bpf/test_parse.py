@@ -4,6 +4,7 @@ import pytest
 from scapy.layers.inet import IP, TCP, UDP, IPOption_NOP, IPOption_RR
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrHopByHop, IPv6ExtHdrRouting
 from scapy.layers.l2 import ARP, Dot1Q, Ether
+from scapy.layers.sctp import SCTP
 from scapy.packet import Packet, Raw
 
 from maps.abi import DropReason
@@ -70,6 +71,20 @@ MALFORMED = [
     pytest.param(patched(frame(POD, VIP, syn()), 0, b"\x4a")[:50], "SHORT_PACKET", id="ends in its IPv4 options"),
     pytest.param(bytes(v6(60, b"\6\0\1")), "SHORT_PACKET", id="ends in an extension header"),
     pytest.param(patched(v6(60, option(6, 5)), 4, b"\1\0")[:80], "SHORT_PACKET", id="ends in an extension's options"),
+    pytest.param(patched(frame(POD, VIP, syn()), 2, b"\0\x1c"), "SHORT_PACKET", id="its length ends in the TCP header"),
+    pytest.param(patched(frame(POD, VIP, datagram()), 2, b"\0\x1b"), "SHORT_PACKET", id="and in the UDP header"),
+    pytest.param(
+        patched(frame(POD, VIP, SCTP(sport=5, dport=80) / Raw(b"\3\0\0\4")), 2, b"\0\x22"),
+        "SHORT_PACKET",
+        id="and in a chunk",
+    ),
+    pytest.param(patched(frame(POD6, VIP6, syn()), 4, b"\0\x13"), "SHORT_PACKET", id="and in TCP's of IPv6"),
+    pytest.param(patched(v6(58, b"\x80" + bytes(7)), 4, b"\0\4"), "SHORT_PACKET", id="and in ICMPv6"),
+    pytest.param(
+        patched(v6(44, b"\x3c\0\0\1\0\0\0\7" + option(6) + SEGMENT), 4, b"\0\x10"),
+        "SHORT_PACKET",
+        id="a first fragment that ends before its ports, and padding that looks like them",
+    ),
     pytest.param(patched(frame(POD, VIP, syn()), 0, b"\x55"), "BAD_HEADER", id="version 5 in an IPv4 frame"),
     pytest.param(patched(frame(POD, VIP, syn()), 0, b"\x44"), "BAD_HEADER", id="an IPv4 header of 16 octets"),
     pytest.param(patched(frame(POD, VIP, syn()), 2, b"\0\x13"), "BAD_HEADER", id="IPv4 shorter than its header"),

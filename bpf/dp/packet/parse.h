@@ -322,6 +322,27 @@ static __always_inline enum drop_reason parse_linear(ctx_t *ctx, struct packet *
 	return DROP_NONE;
 }
 
+/* Octets of a transport header whose ports are read. */
+static __always_inline __u32 transport_size(__u8 protocol)
+{
+	switch (protocol) {
+	case IPPROTO_TCP:
+		return sizeof(struct tcphdr);
+	case IPPROTO_SCTP:
+		return sizeof(struct sctp_header) + sizeof(struct sctp_chunk);
+	}
+	return sizeof(struct udphdr); /* and ICMP's */
+}
+
+/*
+ * Does the datagram end inside the transport header? Octets that pad the frame behind it are dropped by who receives it, and of a
+ * first fragment the header follows in the next, with what ports it likes (RFC 7112).
+ */
+static __always_inline bool is_cut_short(const struct packet *p)
+{
+	return p->flags & PACKET_L4 && p->length < transport_size(p->protocol);
+}
+
 /* headers that are asked for when the linear part is short of them: Ethernet, IPv6, some extensions, TCP */
 enum { PULL = 192 };
 
@@ -360,6 +381,8 @@ static __always_inline int parse(ctx_t *ctx, struct packet *p)
 {
 	int why = parse_headers(ctx, p);
 
+	if (!why && is_cut_short(p))
+		return DROP_SHORT_PACKET;
 	return !why && p->protocol == IPPROTO_SCTP && p->flags & PACKET_L4 ? parse_chunk(ctx, p) : why;
 }
 
