@@ -12,7 +12,7 @@ import msgspec
 from agent.cni.error import CniError, Code
 from agent.cni.request import Request
 from agent.compile.network_refused import NetworkRefused
-from agent.compile.vf_config import object_of, text_of, vf_spec
+from agent.compile.vf_config import object_of, refuse_dhcp, text_of, vf_spec
 from agent.model.vf import VfKind
 from agent.pods.vf.record import VfRecord
 from agent.pods.vf.request import VfRequest
@@ -20,8 +20,21 @@ from agent.pods.vf.request import VfRequest
 _PCI = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")
 
 
-def vf_request(request: Request) -> VfRequest:
+def asked(request: Request) -> VfRequest:
     """What an ADD of a kind of :class:`VfKind` asks for.
+
+    Raises:
+        CniError: a key has a value that cannot be; it is named.
+    """
+    try:
+        refuse_dhcp(request.config)
+    except NetworkRefused as error:
+        raise CniError(Code.CONFIG, str(error)) from error
+    return vf_request(request)
+
+
+def vf_request(request: Request) -> VfRequest:
+    """The same of a DEL, which takes away whatever was once given.
 
     Raises:
         CniError: a key has a value that cannot be; it is named.

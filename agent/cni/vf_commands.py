@@ -25,7 +25,7 @@ class VfCommands:
 
     def add(self, request: Request) -> bytes:
         """What the plugin prints."""
-        record, _ = self._vfs.add(vf.vf_request(request))
+        record, _ = self._vfs.add(vf.asked(request))
         return vf.added(request, record)
 
     def delete(self, key: AttachmentKey, asked_at_ns: int | None) -> bool:

@@ -11,7 +11,7 @@ import msgspec
 
 from agent.compile.afxdp_config import queues_and_capture
 from agent.compile.network_refused import NetworkRefused
-from agent.compile.vf_config import vf_spec
+from agent.compile.vf_config import refuse_dhcp, vf_spec
 from agent.model.network import AFXDP, DEVICE_INFO_FILE, OUR_KINDS, OUR_PLUGIN, Plugin, PluginList
 from agent.model.vf import VfKind
 
@@ -117,6 +117,7 @@ def _own_kind(one: Mapping[str, Any], where: str) -> str:
     try:
         if is_vf:
             vf_spec(VfKind(kind), one)
+            refuse_dhcp(one)
         elif kind == AFXDP or "afxdp" in one:
             queues_and_capture(one.get("afxdp", {}), "afxdp")
     except NetworkRefused as refused:

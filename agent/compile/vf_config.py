@@ -30,6 +30,17 @@ def vf_spec(kind: VfKind, config: Mapping[str, Any], mac: str = "") -> VfSpec:
     return VfSpec(kind, _settings(config, mac), _number(config, "mtu", None), _owner(config))
 
 
+def refuse_dhcp(config: Mapping[str, Any]) -> None:
+    """A client of DHCP renews from no address, and our programs drop what is not from one of the pod's.
+
+    Raises:
+        NetworkRefused: the definition wants one; not asked where a VF is to be given back.
+    """
+    if object_of(config, "ipam").get("type") == "dhcp":
+        text = "'dhcp' is not for VFs: it could not renew what it has; name an IPPool, or host-local or static"
+        raise NetworkRefused("ipam.type", text)
+
+
 def text_of(config: Mapping[str, Any], key: str, prefix: str = "") -> str:
     """A text, empty where there is none; *prefix* is where the key stands.
 

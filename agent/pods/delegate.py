@@ -15,11 +15,15 @@ from typing import Any, Protocol
 
 import msgspec
 
+from agent.log import logger
 from agent.model.name import ObjectName
 from agent.model.network import DEVICE_INFO_FILE, OUR_PLUGIN, Plugin, PluginList
+from agent.pods.address_plugin import has_forgotten, see_address_plugin
 from agent.pods.files import below
 from agent.pods.network_record import InterfaceRecord, NetworkSet
 from agent.pods.plugin import PluginFailed, Plugins
+
+log = logger(__name__)
 
 DEVICE_INFO = Path("/var/run/k8s.cni.cncf.io/devinfo/cni")
 _CHAINS, _KEEPS, _GC = "0.3.0", "0.4.0", "1.1.0"  # versions since which there are prevResult; CHECK; GC and STATUS
@@ -51,11 +55,17 @@ class Delegates:
         """See that there is all that makes it, before anything is made.
 
         Raises:
-            DelegateFailed: a plugin is not there.
+            DelegateFailed: a plugin is not there, or the daemon that it asks.
         """
         for plugin in one.plugins:
-            if not self._is_own(plugin.kind) and (lack := self.plugins.lack(plugin.kind)):
+            if self._is_own(plugin.kind):  # which takes back what it began
+                continue
+            if lack := self.plugins.lack(plugin.kind):
                 raise DelegateFailed(one, PluginFailed(plugin.kind, lack))
+            try:
+                see_address_plugin(self.plugins, msgspec.json.decode(plugin.config))
+            except PluginFailed as failed:
+                raise DelegateFailed(one, failed) from failed
 
     def add(self, owner: NetworkSet, one: InterfaceRecord, deadline: float) -> str:
         """Make it; the result as JSON.
@@ -161,6 +171,9 @@ class Delegates:
         deadline: float,
     ) -> Any:
         config = _config(plugin, one.list, _runtime(owner, one))
+        if command == "DEL" and has_forgotten(self.plugins, config):
+            log.warning("DHCP lease is given back to nobody: no daemon has it", interface=one.interface)
+            del config["ipam"]
         if one.device:
             config |= {"deviceID": one.device, "pciBusID": one.device}
         if one.cni_args:

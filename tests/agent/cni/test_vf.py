@@ -56,11 +56,11 @@ def read(version: str = "1.1.0", **config: Any) -> Request:
     ],
 )
 def test_settings(config: dict[str, Any], settings: VfSettings) -> None:
-    assert vf.vf_request(read(**config)).spec.settings == settings
+    assert vf.asked(read(**config)).spec.settings == settings
 
 
 def test_the_rest_of_a_definition() -> None:
-    spec = vf.vf_request(read(kind="dpdk", mtu=9000, uid=1000, ipam={"type": "static"}))
+    spec = vf.asked(read(kind="dpdk", mtu=9000, uid=1000, ipam={"type": "static"}))
     assert (spec.spec.kind, spec.spec.mtu, spec.spec.owner) == (VfKind.DPDK, 9000, NodeOwner(1000, 0))
     assert (spec.key, str(spec.pod), spec.config["ipam"]) == (("c1", "net1"), "default/web", {"type": "static"})
 
@@ -73,7 +73,7 @@ def test_the_rest_of_a_definition() -> None:
     ],
 )
 def test_the_device(config: dict[str, Any], address: str) -> None:
-    assert vf.vf_request(read(**config)).address == address
+    assert vf.asked(read(**config)).address == address
 
 
 @pytest.mark.parametrize(
@@ -108,14 +108,19 @@ def test_the_device(config: dict[str, Any], address: str) -> None:
         pytest.param({"mtu": "9000"}, "mtu: '9000' is not a number", id="an MTU as text"),
         pytest.param({"ipam": {"type": "../../bin/sh"}}, "ipam.type: ", id="a plugin's path"),
         pytest.param({"ipam": {"subnet": "10.0.0.0/8"}}, "ipam.type: ", id="no plugin's name"),
+        pytest.param({"ipam": {"type": "dhcp"}}, "ipam.type: 'dhcp' is not for VFs", id="DHCP"),
         pytest.param({"uid": -1}, "uid: -1", id="a user that is none"),
     ],
 )
 def test_a_value_that_cannot_be_is_refused_by_its_key(config: dict[str, Any], words: str) -> None:
     with pytest.raises(CniError) as failed:
-        vf.vf_request(read(**config))
+        vf.asked(read(**config))
     assert failed.value.code is Code.CONFIG
     assert str(failed.value).startswith(words), str(failed.value)
+
+
+def test_what_an_earlier_agent_gave_can_be_given_back() -> None:
+    assert vf.vf_request(read(ipam={"type": "dhcp"})).address == ADDRESS
 
 
 @pytest.mark.parametrize(

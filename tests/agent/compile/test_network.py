@@ -244,6 +244,11 @@ def test_a_first_network_that_cannot_be_names_its_field(text: str, field: str) -
             id="ipam of a kind that has the cluster's addresses",
         ),
         pytest.param(
+            '{"cniVersion":"1.0.0","type":"sluiceway-cni","kind":"sriov","ipam":{"type":"dhcp"}}',
+            "spec.config.ipam.type",
+            id="a VF whose lease nobody could renew",
+        ),
+        pytest.param(
             '{"cniVersion":"1.0.0","type":"sluiceway-cni","kind":"afxdp","afxdp":{"queues":0}}',
             "spec.config.afxdp.queues",
             id="no queues",
