@@ -20,7 +20,7 @@ from lab.site import Options, Site
 
 Say = Callable[[str], None]
 READY_WITHIN_S = 10.0
-_APPLIED = ("Service", "EndpointSlice", "Namespace", "BGPPeer", "BGPFilter", "BGPConfiguration")
+_APPLIED = ("Service", "EndpointSlice", "Namespace", "BGPPeer", "BGPFilter", "BGPConfiguration", "IPPool", "IPBlock")
 
 
 @dataclass(frozen=True, slots=True)
