@@ -157,7 +157,7 @@ class HotPlug:
             return None
         attachment = self._pods.find(key)
         uid = has.pod_uid if has is not None else attachment.pod_uid if attachment is not None else ""
-        if (uid and pod.uid != uid) or (has is not None and (has.is_leaving or not has.is_whole)):
+        if not pod.is_of(uid) or (has is not None and (has.is_leaving or not has.is_whole)):
             return None
         try:
             wanted = asked(pod.name, dict(pod.networks))

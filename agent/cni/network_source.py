@@ -19,6 +19,7 @@ from agent.log import logger
 from agent.model.cluster import Cluster
 from agent.model.name import ObjectName, Problem
 from agent.model.network import InterfaceRequest, NetworkRules, NetworkSelection, PluginList
+from agent.model.node import MIRROR, is_uid_of
 from agent.pods.errors import NotSynced
 
 log = logger(__name__)
@@ -150,7 +151,7 @@ class NetworkSource:
         """From the Cluster, as soon as it has this Pod; else from the API server."""
         while True:
             found = self._cluster().pods.get(pod)
-            if found is not None and (not uid or found.uid == uid):
+            if found is not None and found.is_of(uid):
                 return dict(found.networks)
             if self._ask_pod is None:
                 return {}  # a folder of manifests need not have every pod
@@ -164,7 +165,7 @@ class NetworkSource:
         # whatever kept it from being asked: a pod without its networks must not start
         except Exception as error:
             raise NotSynced(f"Pod {pod} cannot be asked for: {' '.join(str(error).split())}") from error
-        if found is None or (uid and found.uid != uid):
+        if found is None or not is_uid_of(uid, found.uid, found.annotations.get(MIRROR, "")):
             raise NotSynced(f"Pod {pod} with uid {uid or '?'} is not in the API")
         return found.annotations
 

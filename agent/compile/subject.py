@@ -162,4 +162,4 @@ def subject_name(attachment: Attachment) -> SubjectName | None:
 
 def is_pod_of(pod: Pod, attachment: Attachment) -> bool:
     """Whether an attachment is of this Pod, and not of one that had its name before or has it now."""
-    return not (attachment.pod_uid and pod.uid) or attachment.pod_uid == pod.uid
+    return pod.is_of(attachment.pod_uid)

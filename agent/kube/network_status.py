@@ -1,9 +1,11 @@
 """Writes ``k8s.v1.cni.cncf.io/network-status`` to Pods, by a thread of its own: no pod waits for the API server.
 
 The Pod's uid is a condition of the write, so that a Pod of the same name that came since is left alone. It goes to the
-status subresource, which lets nobody change what the Pod runs.
+status subresource, which lets nobody change what the Pod runs. A static pod's uid is the kubelet's, a digest, and means
+nothing to the API server, whose Pod is its mirror.
 """
 
+import re
 import time
 from collections.abc import Callable
 from threading import Condition
@@ -15,6 +17,7 @@ from agent.model.network import NETWORK_STATUS
 from agent.threads import Threads
 
 LONGEST_S = 60.0  # between two tries
+_STATIC_UID = re.compile(r"[0-9a-f]{32}")
 
 
 class NetworkStatusWriter:
@@ -65,9 +68,13 @@ class NetworkStatusWriter:
 
     def _handle(self, pod: ObjectName, uid: str, text: str) -> None:
         path = f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}/status"
-        metadata = {"annotations": {NETWORK_STATUS: text}, **({"uid": uid} if uid else {})}
+        metadata = {"annotations": {NETWORK_STATUS: text}, **({"uid": uid} if _is_of_api(uid) else {})}
         if not self._patches.is_done(path, {"metadata": metadata}, pod):
             return
         with self._wake:
             if self._texts.get((pod, uid)) == text:
                 del self._texts[pod, uid]
+
+
+def _is_of_api(uid: str) -> bool:
+    return bool(uid) and not _STATIC_UID.fullmatch(uid)

@@ -8,6 +8,7 @@ from agent.model.policy import ContainerPort
 
 ROUTED_RANGES = "sluiceway.io/routed-ranges"  # annotation of a Pod
 ALLOWED_RANGES = "sluiceway.io/allowed-routed-ranges"  # of its Namespace, which the pod's owner cannot change
+MIRROR = "kubernetes.io/config.mirror"  # of a Pod that stands for a static one of the kubelet's, with that one's uid
 UNPROTECTED = "sluiceway.io/unprotected-interfaces"  # annotation of a Pod
 
 
@@ -49,6 +50,16 @@ class Pod:
     networks: tuple[tuple[str, str], ...] = ()  # annotations that ask for networks, as they are
     drops_raw: bool = False  # no container of it has NET_RAW
     ip_pools: str = ""  # annotation that names the pools of its first interface
+    static_uid: str = ""  # by which its runtime knows it, where another than the API's
+
+    def is_of(self, uid: str) -> bool:
+        """As :func:`is_uid_of`."""
+        return is_uid_of(uid, self.uid, self.static_uid)
+
+
+def is_uid_of(told: str, uid: str, static_uid: str) -> bool:
+    """Whether a runtime that has *told* this uid means the Pod with these; empty is what nobody knows."""
+    return not (told and uid) or told in {uid, static_uid}
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,6 @@ class EarlierPods:
 
 def _is_of(pod: Pod | None, kept: KeptAttachment) -> bool:
     """Whether a file is of a pod that lives: of its name and uid, and with an address that the API has."""
-    if pod is None or (pod.uid and kept.pod_uid and pod.uid != kept.pod_uid):
+    if pod is None or not pod.is_of(kept.pod_uid):
         return False
     return not pod.ips or not set(pod.ips).isdisjoint(kept.made.addresses)

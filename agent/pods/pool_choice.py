@@ -83,7 +83,7 @@ class PoolChoice:
         until = self._clock() + WAIT_S
         while request.pod is not None:
             found = self._cluster().pods.get(request.pod)
-            if found is not None and (not request.pod_uid or found.uid == request.pod_uid):
+            if found is not None and found.is_of(request.pod_uid):
                 return found.ip_pools
             if not self._waits:
                 return ""

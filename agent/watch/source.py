@@ -138,4 +138,6 @@ def _watch_allocated(objects: "ApiSource", needed: bool) -> None:  # noqa: FBT00
 
 
 def _uid(held: Value | None) -> str:
-    return held.uid if isinstance(held, Pod | NetworkDefinition | IpPool) else ""
+    if isinstance(held, Pod):
+        return held.static_uid or held.uid  # `kubectl describe` asks by the first, as the kubelet writes it
+    return held.uid if isinstance(held, NetworkDefinition | IpPool) else ""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from agent.model.ip_pool import POOLS
 from agent.model.network import DEFAULT_NETWORK, NETWORKS
-from agent.model.node import UNPROTECTED, Pod
+from agent.model.node import MIRROR, UNPROTECTED, Pod
 from agent.watch.decode.kind import Content, Context, Decoded, Kind
 from agent.watch.decode.pod_object import ENDED, POD_OBJECT, drops_raw, ips, named_ports
 from agent.watch.decode.reader import Reader
@@ -32,6 +32,7 @@ def _decode(content: Content, context: Context) -> Decoded:
             unprotected=_unprotected(found.metadata.annotations or {}),
             networks=_networks(found.metadata.annotations or {}),
             ip_pools=(found.metadata.annotations or {}).get(POOLS, ""),
+            static_uid=(found.metadata.annotations or {}).get(MIRROR, ""),
             drops_raw=bool(found.spec.containers) and drops_raw(found),
         )
     )

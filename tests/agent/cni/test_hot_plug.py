@@ -44,10 +44,10 @@ def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Room:
     return made
 
 
-def annotate(room: Room, networks: Any, uid: str = "u-c1") -> None:
+def annotate(room: Room, networks: Any, uid: str = "u-c1", static_uid: str = "") -> None:
     """The Pod's annotation is this from now on."""
     text = networks if isinstance(networks, str) else json.dumps(networks)
-    pod = Pod(NAME, uid, networks=((NETWORKS, text),) if text else ())
+    pod = Pod(NAME, uid, networks=((NETWORKS, text),) if text else (), static_uid=static_uid)
     room.cluster = replace(room.cluster, pods={NAME: pod})
 
 
@@ -199,6 +199,13 @@ def test_an_annotation_that_cannot_be_used_changes_nothing(room: Room, networks:
     annotate(room, networks)
     assert follow(room) is None
     assert (has(room), called(room), troubles(room)) == (["net1 lan", "net2 ours"], [], [])
+
+
+def test_a_static_pod_is_followed_by_its_mirror(room: Room) -> None:
+    started(room, "lan")
+    annotate(room, "lan, ours", uid="another", static_uid="u-c1")
+    follow(room)
+    assert has(room) == ["net1 lan", "net2 ours"]
 
 
 def test_who_is_not_the_pod_is_left_alone(room: Room) -> None:

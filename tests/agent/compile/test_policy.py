@@ -297,6 +297,11 @@ def test_nor_for_a_policy_that_selects_nobody_of_this_node() -> None:
     [
         pytest.param(None, abi.RULES_UNKNOWN, id="not in the API yet"),
         pytest.param(replace(pod(ONE, app="web"), uid="another"), abi.RULES_UNKNOWN, id="another pod's, of its name"),
+        pytest.param(
+            replace(pod(ONE, app="free"), uid="another", static_uid=ONE.pod_uid),
+            abi.RULES_NONE,
+            id="a mirror",
+        ),
         pytest.param(replace(pod(ONE, app="free"), uid=""), abi.RULES_NONE, id="without a uid: its own"),
         pytest.param(pod(ONE, app="free"), abi.RULES_NONE, id="its own, which no policy selects"),
     ],

@@ -1,6 +1,6 @@
 """Which pods from before are attached to, and what is taken off devices that are nobody's."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -60,6 +60,13 @@ def test_who_is_no_pod_or_another_one_by_now_is_left(earlier: Earlier) -> None:
     earlier.pod("gone")
     del earlier.known[ObjectName("shop", "gone")]
     assert earlier.take_in() == set()
+
+
+def test_a_static_pod_is_known_by_its_own_uid(earlier: Earlier) -> None:
+    earlier.pod("static", uid="u1", api_uid="u2")
+    name = ObjectName("shop", "static")
+    earlier.known[name] = replace(earlier.known[name], static_uid="u1")
+    assert earlier.take_in() == {"static"}
 
 
 def test_who_was_deleted_just_now_is_not_attached_to_again(earlier: Earlier) -> None:

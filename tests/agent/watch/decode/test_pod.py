@@ -5,7 +5,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from agent.model.node import UNPROTECTED, Namespace, Pod
+from agent.model.node import MIRROR, UNPROTECTED, Namespace, Pod
 from agent.watch.decode.decoder import Decoder
 from agent.watch.decode.kind import Decoded
 from agent.watch.decode.namespace import NAMESPACE
@@ -38,6 +38,22 @@ def test_a_pod_of_this_node() -> None:
 )
 def test_pods_that_are_not_kept(found: Decoded) -> None:
     assert (found.value, found.problems) == (None, ())
+
+
+@pytest.mark.parametrize(
+    ("told", "is_its"),
+    [
+        pytest.param("u-1", True, id="the API's"),
+        pytest.param("5d41402abc4b2a76b9719d911017c592", True, id="the kubelet's"),
+        pytest.param("", True, id="none"),
+        pytest.param("u-2", False, id="another"),
+    ],
+)
+def test_a_static_pod_is_known_by_the_uid_that_its_runtime_has(told: str, is_its: bool) -> None:  # noqa: FBT001
+    about = {"uid": "u-1", "annotations": {MIRROR: "5d41402abc4b2a76b9719d911017c592"}}
+    value = decoded(POD, metadata=about, spec={"nodeName": "n1"}, status={}).value
+    assert isinstance(value, Pod)
+    assert value.is_of(told) is is_its
 
 
 ROUTED, ALLOWED = "sluiceway.io/routed-ranges", "sluiceway.io/allowed-routed-ranges"
