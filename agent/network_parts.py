@@ -33,6 +33,7 @@ from agent.pods.plugin import Plugins
 from agent.pods.pod_devices import Unanswered, devices_of
 from agent.pods.pods import Pods
 from agent.pods.pool_choice import PoolChoice
+from agent.pods.vf.claims import claim_addresses
 from agent.pods.vf.files import VfFiles
 from agent.pods.vf.guards import VfGuards
 from agent.pods.vf.ipam import OwnIpam, VfIpam
@@ -103,7 +104,8 @@ def vfs(options: Options, guards: VfGuards, ipam: OwnIpam | None = None) -> Vfs:
     *ipam* gives addresses of pools; without it nobody knows of any.
     """
     files = VfFiles(options.run_dir, _root())
-    return Vfs(card(), VfJournal(options.state_dir, boot_id()), VfIpam(plugins(options), ipam), files, guards=guards)
+    journal = VfJournal(options.state_dir, boot_id())
+    return Vfs(card(), journal, VfIpam(plugins(options), ipam), files, guards=guards, claim=claim_addresses)
 
 
 def networks(options: Options, mirror: Mirror, pods: Pods, own: OwnPlugin) -> tuple[Networks, NetworkPlug]:

@@ -32,6 +32,7 @@ from agent.pods.networks import Networks
 from agent.pods.plugin import Plugins
 from agent.pods.pods import Pods
 from agent.pods.veth import PodVeths
+from agent.pods.vf.claims import claim_addresses
 from agent.pods.vf.files import VfFiles
 from agent.pods.vf.guards import VfGuards
 from agent.pods.vf.ipam import VfIpam
@@ -67,7 +68,14 @@ class AgentNode:
         journal, known = Journal(STATE / "attachments", boot_id()), KnownAttachments()
         pods = Pods(loop=FakeLoop(), journal=journal, ipam=ipam, veths=veths, known=known)
         guards = VfGuards(known, self.maps, VfPrograms(self.programs, PINS / "vfs"))
-        vfs = Vfs(SriovCard(), VfJournal(STATE, boot_id()), VfIpam(Plugins(PLUGINS)), VfFiles(RUN), guards=guards)
+        vfs = Vfs(
+            SriovCard(),
+            VfJournal(STATE, boot_id()),
+            VfIpam(Plugins(PLUGINS)),
+            VfFiles(RUN),
+            guards=guards,
+            claim=claim_addresses,
+        )
         own = OwnInterfaces(pods, ipam, (veths.faults,), VfCommands(vfs))
         records, delegates = NetworkRecords(STATE / FOLDER), Delegates(Plugins(PLUGINS), InProcess(own))
         networks = Networks(records, delegates, lambda *_: None, lambda _: True)

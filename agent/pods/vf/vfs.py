@@ -54,14 +54,16 @@ class Vfs:
         files: VfFiles,
         *,
         guards: VfGuards,
+        claim: Callable[[VfRecord], None] = lambda _: None,
         clock: Callable[[], int] = lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME),
     ) -> None:
-        """*clock* gives nanoseconds by CLOCK_BOOTTIME."""
+        """*claim* tells a VF's link of its addresses; *clock* gives nanoseconds by CLOCK_BOOTTIME."""
         self._card = card
         self._journal = journal
         self._ipam = ipam
         self._files = files
         self._guards = guards
+        self._claim = claim
         self._clock = clock
         self._records: dict[str, VfRecord] = {}  # by PCI address
         self._unread: frozenset[str] = frozenset()  # addresses of VFs of which nobody knows what they were
@@ -227,6 +229,7 @@ class Vfs:
         fail_points.reached("VF ADD guarded")
         if spec.kind is VfKind.NETDEV:
             self._card.configure(record.netns, record.netns_cookie, address, addresses(given))
+            self._claim(record)
         fail_points.reached("VF ADD addressed")
         made = self._card.look(address)
         self._files.write(record, made)

@@ -56,6 +56,7 @@ def test_a_netdev_has_what_its_definition_says_and_the_answer_tells_it(node: VfN
     assert node.card.where[ADDRESS] == "/run/netns/p1"
     assert node.card.devices[ADDRESS].name == "net1"
     assert node.ipam.held == {KEY: ADDRESS}
+    assert node.claimed == [ADDRESS], "its neighbours may know the addresses by another MAC"
 
 
 def test_dpdk_has_the_group_for_its_user_and_its_addresses_in_a_file(node: VfNode) -> None:

@@ -261,6 +261,7 @@ class VfNode:
     ipam: FakeIpam = field(default_factory=FakeIpam)
     programs: FakePrograms = field(default_factory=FakePrograms)
     loop: FakeLoop = field(default_factory=FakeLoop)  # of the last agent
+    claimed: list[str] = field(default_factory=list)  # VFs whose links heard of their addresses
     taken: tuple[int, ...] = ()  # slots that the pods of the next agent have
 
     def agent(self) -> Vfs:
@@ -271,9 +272,12 @@ class VfNode:
         self.loop = FakeLoop()
         guards = VfGuards(places, self.loop, self.programs)
         files = VfFiles(self.directory / "run")
-        made = Vfs(self.card, journal, self.ipam, files, guards=guards, clock=lambda: 1000)
+        made = Vfs(self.card, journal, self.ipam, files, guards=guards, claim=self._note_claim, clock=lambda: 1000)
         self.loop.attached = {one.slot: one for one in made.restore()}
         return made
+
+    def _note_claim(self, record: VfRecord) -> None:
+        self.claimed.append(record.address)
 
     def files(self) -> list[str]:
         """What of VFs is on the disk."""
