@@ -18,7 +18,7 @@ import msgspec
 from agent.compile.network_status import Entry, annotation, entries
 from agent.log import logger
 from agent.model.attachment import AttachmentKey
-from agent.model.name import Problem
+from agent.model.name import ObjectName, Problem
 from agent.model.network import DEFINITION, InterfaceRequest, PluginList
 from agent.netlink.netns import NoSuchNetns, open_netns
 from agent.pods import fail_points
@@ -68,7 +68,13 @@ class Networks:
         self._turn = InTurn()
         self.busy = Busy()
         self.wake = threading.Event()  # there is something to look after
-        self.problems: tuple[Problem, ...] = ()  # networks in use whose plugins cannot serve now
+        self._stuck: tuple[Problem, ...] = ()  # networks of which pods that are gone have something still
+        self._silent: tuple[Problem, ...] = ()  # networks in use whose plugins cannot serve now
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What is wrong with networks in use."""
+        return (*self._stuck, *self._silent)
 
     def restore(self) -> None:
         """Take over what an earlier agent left."""
@@ -185,7 +191,8 @@ class Networks:
         return annotation(_one_way_out(told, [each for each in one.interfaces if each.default_route]))
 
     def collect(self) -> None:
-        """Unmake what is half made or of containers that are gone, as far as nobody is at it."""
+        """Unmake what is half made or of pods that are gone, but for what somebody is at; what stays is a problem."""
+        stuck: dict[ObjectName, Problem] = {}  # one of a network says it
         for one in self._records.all():
             if one.is_whole and not one.is_leaving and self._is_alive(one):
                 continue
@@ -196,8 +203,12 @@ class Networks:
                 self._bury(one.key)
             except (NetworkFailed, OSError) as error:
                 log.warning("networks of a pod that is gone cannot be unmade; tried again", why=error)
+                text = f"cannot be taken from a pod that is gone: {error}"
+                for each in one.interfaces:
+                    stuck.setdefault(each.network, Problem(DEFINITION, each.network, "spec.config", text))
             finally:
                 lock.release()
+        self._stuck = tuple(stuck.values())
 
     def look(self) -> None:
         """Ask the plugins of the networks in use whether they can serve: what cannot is a problem."""
@@ -208,7 +219,7 @@ class Networks:
                 self._delegates.status(plugins, self._clock() + UNDO_S)
             except PluginFailed as error:
                 found.append(Problem(DEFINITION, network, "spec.config", f"cannot serve now: {error}"))
-        self.problems = tuple(sorted(set(found)))
+        self._silent = tuple(sorted(set(found)))
 
     def _bury(self, key: AttachmentKey) -> None:
         one = self._records.get(key)

@@ -179,9 +179,14 @@ def test_a_del_that_fails_is_remembered_and_done_when_the_plugin_lets_go(room: R
     room.start()
     room.networks.collect()
     assert room.there() == ["net1", "net2", "net3"]
+    (told,) = room.networks.problems
+    assert (str(told.name), told.field) == ("default/makes", "spec.config")
+    assert told.text.startswith(
+        "cannot be taken from a pod that is gone: net3 of default/makes: plugin makes: is stuck;"
+    )
     (room.root / "stuck").unlink()
     room.networks.collect()
-    assert room.is_empty()
+    assert (room.is_empty(), room.networks.problems) == (True, ())
 
 
 def test_a_del_that_hangs_leaves_the_others_their_time(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
