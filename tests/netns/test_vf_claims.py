@@ -17,7 +17,7 @@ from tests.netns.agents import READY_S
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns]
 
-ADDRESS, OLD, NEW = "10.9.0.2", "02:00:00:00:00:01", "02:00:00:00:00:02"
+ADDRESS, SIX, OLD, NEW = "10.9.0.2", "fd00:9::2", "02:00:00:00:00:01", "02:00:00:00:00:02"
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class Link:
             mac=NEW, mtu=1500, given={"ips": ips},
         )  # fmt: skip
 
-    def known(self) -> str:
-        """Where the neighbour has the address."""
-        return run(self.neighbour, f"neigh show {ADDRESS}")
+    def knows(self, mac: str) -> bool:
+        """Whether the neighbour has both addresses there."""
+        return all(mac in run(self.neighbour, f"neigh show {address}") for address in (ADDRESS, SIX))
 
 
 def run(netns: str, words: str) -> str:
@@ -53,11 +53,13 @@ def link() -> Iterator[Link]:
     for name in (made.pod, made.neighbour):
         subprocess.run(["ip", "netns", "add", name], check=True)
     run(made.pod, f"link add net1 address {NEW} type veth peer name lan netns {made.neighbour}")
-    notify = ["sysctl", "-qw", "net.ipv4.conf.net1.arp_notify=1"]  # as the card's part has it
+    notify = ["sysctl", "-qw", "net.ipv4.conf.net1.arp_notify=1", "net.ipv6.conf.net1.ndisc_notify=1"]  # as on a VF
     subprocess.run(["ip", "netns", "exec", made.pod, *notify], check=True)
     run(made.pod, "link set net1 up")
     run(made.pod, f"addr add {ADDRESS}/24 dev net1")
-    run(made.neighbour, "addr add 10.9.0.1/24 dev lan")
+    run(made.pod, f"addr add {SIX}/64 dev net1 nodad")
+    for address in ("10.9.0.1/24", "fd00:9::1/64 nodad"):
+        run(made.neighbour, f"addr add dev lan {address}")
     yield made
     for name in (made.pod, made.neighbour):
         subprocess.run(["ip", "netns", "del", name], check=True)
@@ -66,15 +68,16 @@ def link() -> Iterator[Link]:
 def begin(link: Link) -> None:
     """The neighbour is there, and has spoken with who had the address before."""
     run(link.neighbour, "link set lan up")
-    run(link.neighbour, f"neigh replace {ADDRESS} lladdr {OLD} dev lan nud reachable")
+    for address in (ADDRESS, SIX):
+        run(link.neighbour, f"neigh replace {address} lladdr {OLD} dev lan nud reachable")
     time.sleep(1.5)  # the kernel believes nobody who changes an entry of this second
 
 
 def test_a_neighbour_hears_of_the_new_mac_at_once(link: Link) -> None:
     begin(link)
-    assert OLD in link.known(), "nothing else tells it"
-    claim_addresses(link.record(f"{ADDRESS}/24", "fd00:9::2/64"), READY_S)
-    assert NEW in link.known()
+    assert link.knows(OLD), "nothing else tells it"
+    claim_addresses(link.record(f"{ADDRESS}/24", f"{SIX}/64"), READY_S)
+    assert link.knows(NEW)
 
 
 def test_and_so_it_does_when_the_link_is_there_later(link: Link) -> None:

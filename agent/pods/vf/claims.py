@@ -1,9 +1,9 @@
 """What a VF tells its link of the pod's addresses: they may have been another's a moment ago, with another MAC.
 
-The kernel does so for IPv6, once nobody else has the address. For IPv4 it does when a device comes up, which ours does
-before it has addresses; and a card's link is there some time later.
+The kernel does so when a device comes up, which ours does before it has addresses, and for IPv6 behind a check for
+duplicates, which ours have not; and a card's link is there some time later.
 
-Source: RFC 5227, section 3 ("ARP announcement").
+Source: RFC 5227, section 3 ("ARP announcement"); RFC 4861, section 7.2.6.
 """
 
 import fcntl
@@ -27,11 +27,10 @@ _IFREQ = struct.Struct("16sH22x")  # struct ifreq: name, flags
 
 
 def claim_addresses(record: VfRecord, within_s: float = LINK_S) -> None:
-    """Tell neighbours of a pod's IPv4 addresses on its VF; where that cannot be, they find out by themselves."""
+    """Tell neighbours of a pod's addresses on its VF; where that cannot be, they find out by themselves."""
     frames = [
         frame
         for one in addresses(record.given).interfaces
-        if one.version == 4  # noqa: PLR2004
         for frame in claims(one.ip, bytes.fromhex(record.mac.replace(":", "")))
     ]
     if not frames:
