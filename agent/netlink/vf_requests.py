@@ -25,6 +25,7 @@ from agent.netlink.rtnetlink import (
     IFLA_IFNAME,
     IFLA_MTU,
     IFLA_NET_NS_FD,
+    IFLA_XDP,
     LINK,
     NLM_F_CREATE,
     NLM_F_EXCL,
@@ -58,6 +59,9 @@ IFLA_VFINFO_LIST, IFLA_PROP_LIST, IFLA_ALT_IFNAME, IFLA_PARENT_DEV_NAME = 22, 52
 VF_INFO, VF_VLAN_INFO = 1, 1
 VF_MAC, VF_SPOOFCHK, VF_LINK_STATE, VF_RATE, VF_TRUST, VF_VLAN_LIST = 1, 4, 5, 6, 9, 12
 RTEXT_FILTER_VF = 0x1
+IFLA_XDP_FD, IFLA_XDP_FLAGS = 1, 3
+XDP_GENERIC, XDP_NATIVE = 0x2, 0x4  # XDP_FLAGS_SKB_MODE, XDP_FLAGS_DRV_MODE
+IFF_PROMISC, IFF_ALLMULTI = 0x100, 0x200  # linux/if.h
 RTM_NEWLINKPROP, RTM_DELLINKPROP = 108, 109
 NLA_F_NESTED = 0x8000
 _MAC = struct.Struct("=I32s")  # struct ifla_vf_mac; an Ethernet address is its first six octets
@@ -126,15 +130,29 @@ def set_down(index: int) -> Request:
     return Request(RTM_NEWLINK, 0, LINK.pack(0, 0, index, 0, IFF_UP), "set the device down")
 
 
+def set_attentive(index: int) -> Request:
+    """A device takes what is sent to it, and nothing else."""
+    body = LINK.pack(0, 0, index, 0, IFF_PROMISC | IFF_ALLMULTI)
+    return Request(RTM_NEWLINK, 0, body, f"have device {index} take its own packets alone")
+
+
+def detach_xdp(index: int, mode: int) -> Request:
+    """No XDP program that was attached by netlink, in this mode; none is none already."""
+    chosen = packed(IFLA_XDP_FD, struct.pack("=i", -1)) + packed(IFLA_XDP_FLAGS, NUMBER.pack(mode))
+    body = LINK.pack(0, 0, index, 0, 0) + packed(IFLA_XDP | NLA_F_NESTED, chosen)
+    return Request(RTM_NEWLINK, 0, body, f"have no XDP program on device {index}")
+
+
 def rename(index: int, name: str) -> Request:
     """A device that is down gets another name."""
     body = LINK.pack(0, 0, index, 0, 0) + packed(IFLA_IFNAME, name.encode() + b"\0")
     return Request(RTM_NEWLINK, 0, body, f"rename device {index} to {name}")
 
 
-def move(index: int, netns: int) -> Request:
-    """A device into the namespace behind a descriptor, under its name."""
+def move(index: int, netns: int, name: str) -> Request:
+    """A device that is down into the namespace behind a descriptor, and under this name there."""
     body = LINK.pack(0, 0, index, 0, 0) + packed(IFLA_NET_NS_FD, NUMBER.pack(netns))
+    body += packed(IFLA_IFNAME, name.encode() + b"\0")
     return Request(RTM_NEWLINK, 0, body, f"move device {index} to another network namespace")
 
 

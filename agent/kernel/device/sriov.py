@@ -241,6 +241,7 @@ class SriovCard:
         found = self.await_netdev(address, patience_s)
         with Socket() as node:
             self._hide(node, found, address)
+            self._strip(node, found.index, address)
         return self.await_netdev(address)
 
     def restore_netdev(self, address: str, was: VfNetdev) -> VfNetdev:
@@ -285,12 +286,25 @@ class SriovCard:
             return requests.netdev_of(dump, address)
 
     def _leave(self, here: Socket, found: VfNetdev, address: str, netns: int) -> None:
-        """Into another namespace, under a name that nobody there can have, and without others that somebody may."""
-        self._hide(here, found, address)
-        here.ask(requests.move(found.index, netns))
+        """Into another namespace, under a name that nobody there can have, and without others that somebody may.
+
+        A pod with NET_ADMIN may have given that name to another device of its own, so as to keep the VF.
+        """
+        try:
+            self._hide(here, found, address)
+        except OSError as error:
+            if error.errno != errno.EEXIST:
+                raise
+        here.ask(requests.move(found.index, netns, _hidden(address)))
+
+    def _strip(self, node: Socket, index: int, address: str) -> None:
+        """Take off what a pod with rights to it may have put on the device for the next one."""
+        self._try(node, requests.set_attentive(index), address)
+        for mode in (requests.XDP_GENERIC, requests.XDP_NATIVE):
+            self._try(node, requests.detach_xdp(index, mode), address)
 
     def _hide(self, here: Socket, found: VfNetdev, address: str) -> None:
-        hidden = HIDDEN_PREFIX + re.sub(r"[:.]", "", address)
+        hidden = _hidden(address)
         for name in found.altnames:
             here.ask(requests.delete_altname(found.index, name))
         here.ask(requests.set_down(found.index))
@@ -316,6 +330,11 @@ class SriovCard:
         (refused,) = node.attempt(request)
         if refused:
             log.warning("a VF at home is not as it was", vf=address, what=str(request), why=os.strerror(refused))
+
+
+def _hidden(address: str) -> str:
+    """The name of a VF's device on its way."""
+    return HIDDEN_PREFIX + re.sub(r"[:.]", "", address)
 
 
 def _in_netns(there: NetnsHandle, name: str) -> None:
