@@ -1,6 +1,7 @@
 """The real kubelet on a node."""
 
 import json
+from pathlib import Path
 
 from lab.kubernetes import runtime
 from lab.kubernetes.addresses import DNS_SERVICE
@@ -8,6 +9,7 @@ from lab.kubernetes.build import Artifacts
 from lab.kubernetes.identities import Identities
 from lab.machine import Machine
 
+STATIC_PODS = Path("/etc/kubernetes/manifests")  # of a node; what is not there is passed over
 LOOKS_EVERY_S = 5.0  # at its runtime, whether pods can have a network; upstream's own constant
 ZONES = ("zone-a", "zone-b", "zone-c")
 # the lab's nodes share one disk and one memory; nothing is to be evicted for what another node holds
@@ -64,6 +66,8 @@ def _configuration(node: Machine, who: Identities) -> dict[str, object]:
         "clusterDomain": "cluster.local",
         "clusterDNS": [str(DNS_SERVICE)],
         "resolvConf": "/etc/resolv.conf",
+        "staticPodPath": str(STATIC_PODS),
+        "fileCheckFrequency": "1s",
         "serializeImagePulls": False,
         "imageGCHighThresholdPercent": 100,  # never: nothing could be pulled again
         "evictionHard": EVICTION,

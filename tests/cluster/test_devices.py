@@ -109,3 +109,38 @@ def test_pods_get_devices_and_the_kubelet_says_whose_they_are(
     node.start_again(DAEMON)
     assert eventually(lambda: offered(cluster) == {XSK: "3", NET: "2"}, PATIENCE_S)
     assert listed(node)[last] == f"{namespace.name}/b/main"
+
+
+def scheduled(pod: Manifest) -> Manifest:
+    """The same, whose node the scheduler finds: the one that has devices."""
+    del pod["spec"]["nodeName"]
+    return {**pod, "spec": {**pod["spec"], "nodeSelector": {"kubernetes.io/hostname": NODE}}}
+
+
+@pytest.mark.usefixtures("plugin")
+def test_a_pod_that_wants_more_than_there_is_waits_until_one_is_free(cluster: Cluster, namespace: Namespace) -> None:
+    assert eventually(lambda: offered(cluster)[XSK] == "3", PATIENCE_S)
+    namespace.apply(*(scheduled(asking(name, xsk=number)) for name, number in {"two": 2, "one": 1}.items()))
+    had = {name: environment(namespace, name)["AFXDP_DEVICES_XSK"].split() for name in ("two", "one")}
+    before = {name: running(namespace, name) for name in had}
+    namespace.kubectl("apply", "-f", "-", stdin=json.dumps(scheduled(asking("waits", xsk=1))))
+
+    def told() -> str:
+        found = namespace.get("events", "--field-selector=involvedObject.name=waits,reason=FailedScheduling")
+        return " ".join(event["message"] for event in found["items"])
+
+    assert eventually(lambda: f"Insufficient {XSK}" in told(), PATIENCE_S), told()
+    assert namespace.get("pod", "waits")["status"]["phase"] == "Pending"
+    assert {name: running(namespace, name) for name in had} == before
+    assert {name: environment(namespace, name)["AFXDP_DEVICES_XSK"].split() for name in had} == had
+    namespace.kubectl("delete", "pod", "one", "--timeout=60s")
+    namespace.kubectl("wait", "--for=condition=Ready", "pod/waits", f"--timeout={PATIENCE_S:.0f}s")
+    assert environment(namespace, "waits")["AFXDP_DEVICES_XSK"].split() == had["one"]
+    assert running(namespace, "two") == before["two"]
+
+
+def running(namespace: Namespace, pod: str) -> tuple[str, str, int]:
+    """Which run of a pod it is: its uid, its container, and how often that began."""
+    found = namespace.get("pod", pod)
+    (container,) = found["status"]["containerStatuses"]
+    return found["metadata"]["uid"], container["containerID"], container["restartCount"]

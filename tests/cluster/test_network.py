@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,13 @@ from agent.model.network import NETWORK_STATUS, NETWORKS, RESOURCE_NAME
 from lab import agents
 from lab.machine import Machine
 from tests.cluster.conftest import Namespace, eventually
-from tests.cluster.objects import Manifest, client
+from tests.cluster.objects import PORT, Manifest, client, server
 from tests.cluster.test_cni import remembered
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 DEBIAN = Path("/usr/lib/cni")
-PLUGINS = ("bridge", "host-local")
+PLUGINS = ("bridge", "host-local", "macvlan")
 FLAGS = ("--networks=on",)
 SLOT = "example.com/slot"
 
@@ -43,12 +44,19 @@ def lan(number: int) -> Manifest:
 def node(namespace: Namespace) -> Iterator[Machine]:
     """A node whose agent gives pods further networks; afterwards it runs as it did."""
     found = namespace.cluster.site.nodes[0]
-    there = found.root / "opt/cni/bin"
+    with networked(found):
+        yield found
+
+
+@contextmanager
+def networked(node: Machine) -> Iterator[None]:
+    """Its agent gives pods further networks meanwhile."""
+    there = node.root / "opt/cni/bin"
     for plugin in PLUGINS:
         shutil.copy(DEBIAN / plugin, there / plugin)
-    restart(found, FLAGS)
-    yield found
-    restart(found)
+    restart(node, FLAGS)
+    yield
+    restart(node)
     for plugin in PLUGINS:
         (there / plugin).unlink()
 
@@ -73,7 +81,7 @@ def devices(node: Machine, pod: str) -> dict[str, list[str]]:
 
 def leases(node: Machine) -> list[str]:
     """What host-local has noted of the networks."""
-    return sorted(path.name for path in (node.root / "var/lib/cni/networks").glob("lan*/10.*"))
+    return sorted(path.name for path in (node.root / "var/lib/cni/networks").glob("*/10.*"))
 
 
 def status(namespace: Namespace, pod: str) -> list[dict[str, Any]]:
@@ -102,6 +110,53 @@ def test_a_pod_has_three_interfaces_and_its_status_says_so(namespace: Namespace,
     assert devices(node, "three") == there
     namespace.kubectl("delete", "pod", "three", "--timeout=60s")
     assert eventually(lambda: not leases(node)), leases(node)
+
+
+def wire(number: int) -> Manifest:
+    """The nodes' own wire, with a tenth of its addresses for one node's pods."""
+    ends = {"rangeStart": f"10.57.0.{number}0", "rangeEnd": f"10.57.0.{number}9"}
+    ipam = {"type": "host-local", "subnet": "10.57.0.0/24", "dataDir": "/var/lib/cni/networks", **ends}
+    return definition(f"wire{number}", type="macvlan", master="eth0", mode="bridge", ipam=ipam)
+
+
+def test_pods_meet_by_macvlan_on_a_node_and_across_and_nothing_stays(namespace: Namespace, node: Machine) -> None:
+    other = namespace.cluster.site.nodes[1]
+    with ExitStack() as steps:
+        steps.enter_context(networked(other))
+        namespace.apply(wire(1), wire(2))
+        places = {"one": (node, "wire1"), "near": (node, "wire1"), "far": (other, "wire2")}
+        pods = [server(name, node=at.name) for name, (at, _) in places.items()]
+        for pod in pods:
+            pod["metadata"]["annotations"] = {NETWORKS: places[pod["metadata"]["name"]][1]}
+        namespace.apply(*pods)
+        met = {}
+        for name, (at, network) in places.items():
+            there = devices(at, name)
+            assert [*there] == ["eth0", "net1"]
+            assert eventually(lambda name=name: len(status(namespace, name)) == 2)  # type: ignore[misc]
+            told = status(namespace, name)[1]
+            mac = namespace.sh(name, "cat /sys/class/net/net1/address").stdout.strip()
+            assert told == {
+                "name": f"{namespace.name}/{network}",
+                "interface": "net1",
+                "ips": there["net1"],
+                "mac": mac,
+                "dns": {},
+            }
+            (met[name],) = there["net1"]
+        for asking in met:
+            for asked in met.keys() - {asking}:
+                url = f"http://{met[asked]}:{PORT}/hostname"
+                assert namespace.sh(asking, f"curl -s -m 5 --interface net1 {url}").stdout == asked, (asking, asked)
+        namespace.kubectl("delete", "pod", *places, "--timeout=60s")
+        for at in (node, other):
+            assert eventually(lambda at=at: (leases(at), kept(at)) == ([], [])), (leases(at), kept(at))  # type: ignore[misc]
+            assert not {one.pod for one in remembered(at)} & {*places}
+
+
+def kept(node: Machine) -> list[str]:
+    """The agent's records of pods' networks."""
+    return sorted(path.name for path in (node.root / "var/lib/sluiceway/networks").glob("*"))
 
 
 @pytest.fixture

@@ -1,10 +1,12 @@
 """Pods that a real kubelet and a real runtime start have our network."""
 
+import json
 from ipaddress import ip_address
 
 import pytest
 
 from lab.kubernetes.cluster import pod_cidrs
+from lab.kubernetes.kubelet import STATIC_PODS
 from tests.cluster.conftest import Namespace, eventually
 from tests.cluster.objects import PORT, client, server
 
@@ -46,3 +48,25 @@ def test_the_node_forgets_a_pod_that_is_gone(namespace: Namespace) -> None:
     assert is_known()
     namespace.kubectl("delete", "pod", "one")
     assert eventually(lambda: not is_known())
+
+
+def test_a_static_pod_reaches_and_is_reached_though_the_api_has_another_uid(namespace: Namespace) -> None:
+    node = namespace.cluster.site.nodes[0]
+    pod = server("static", node=node.name)
+    pod["metadata"]["namespace"] = namespace.name
+    del pod["spec"]["nodeName"]
+    folder = node.root / STATIC_PODS.relative_to("/")
+    folder.mkdir(parents=True, exist_ok=True)
+    mirror = f"static-{node.name}"
+    (folder / "static.json").write_text(json.dumps(pod))
+    try:
+        assert eventually(lambda: mirror in namespace.kubectl("get", "pods", "-o", "name"), 60.0)
+        namespace.kubectl("wait", "--for=condition=Ready", f"pod/{mirror}", "--timeout=60s")
+        namespace.apply(client("client", node="n2"))
+        address = namespace.get("pod", mirror)["status"]["podIP"]
+        assert namespace.sh("client", f"curl -sS -m 5 http://{address}:{PORT}/hostname").stdout == mirror
+        asked = namespace.get("pod", "client")["status"]["podIP"]
+        assert namespace.sh(mirror, f"ping -c1 -W5 {asked}").returncode == 0
+    finally:
+        (folder / "static.json").unlink()
+    assert eventually(lambda: mirror not in namespace.kubectl("get", "pods", "-o", "name"), 60.0)
