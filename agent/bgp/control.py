@@ -20,6 +20,10 @@ class BirdError(AgentError):
     """BIRD does not run, or refused a command."""
 
 
+class BirdRefusal(BirdError):  # noqa: N818  it says more than "Error" does
+    """BIRD refused a command, in its words."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """The lines of an answer, each with its code."""
@@ -66,7 +70,8 @@ class Control:
         """One command's answer.
 
         Raises:
-            BirdError: it was refused, in BIRD's words, or BIRD left.
+            BirdRefusal: it was refused.
+            BirdError: BIRD left.
         """
         try:
             self._socket.sendall(f"{command}\n".encode())
@@ -75,7 +80,7 @@ class Control:
             raise BirdError(f"BIRD does not answer {command!r}: {error}") from error
         code, text = answer.lines[-1]
         if code >= LEAST_ERROR:
-            raise BirdError(text)
+            raise BirdRefusal(text)
         return answer
 
     def _answer(self, command: str) -> Answer:

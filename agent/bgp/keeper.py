@@ -11,7 +11,8 @@ from pathlib import Path
 from threading import Event
 
 from agent.bgp import md5
-from agent.bgp.control import BirdError, Control
+from agent.bgp.control import BirdError, BirdRefusal, Control
+from agent.bgp.refused import Refused
 from agent.bgp.sessions import SessionState, bfd_states, session_states, with_bfd
 from agent.compile.bgp.bird import START, bird_config
 from agent.compile.bgp.router import Router
@@ -61,6 +62,8 @@ class Keeper:
         self._wanted: Router | None = None
         self._applied: Router | None = None
         self._refused: Router | None = None
+        self._held: Router | None = None  # what BIRD has taken of what was applied
+        self._wrong = Refused()
         self._told: tuple[Problem, ...] | None = None
         self.state = BgpState()
         self._wake, self._is_ending = Event(), Event()
@@ -84,6 +87,7 @@ class Keeper:
 
     def doubt(self) -> None:
         """Compare with the file again; from any thread."""
+        self._wrong.doubt()
         self._applied = None
         self._wake.set()
 
@@ -124,18 +128,29 @@ class Keeper:
         text = bird_config(wanted)
         path = self._folder / CONFIG
         if text != _read(path) or self._refused is not None or not self._is_held(bird):
-            candidate = self._folder / CANDIDATE
-            _write(candidate, text)
-            try:
-                bird.ask(f'configure check "{candidate}"')
-            except BirdError as error:
+            taken = self._wrong.taken(lambda router: self._check(bird, router), wanted, self._held)
+            if taken is None:
                 self._refused = wanted
-                candidate.unlink(missing_ok=True)
-                return f"BIRD refused the configuration, so that the one before holds: {error}"
-            candidate.rename(path)
+                return f"BIRD refused the configuration, so that the one before holds: {self._check(bird, wanted)}"
+            _write(path, bird_config(taken))
             bird.ask(f'configure "{path}"')
-            log.info("BIRD configured", sessions=len(wanted.sessions), services=len(wanted.services))
+            log.info("BIRD configured", sessions=len(taken.sessions), services=len(taken.services))
+            self._held = taken
+        else:
+            self._held, self._wrong = wanted, Refused()
         self._applied, self._refused = wanted, None
+        return ""
+
+    def _check(self, bird: Control, router: Router) -> str:
+        """Why BIRD would refuse it; empty where it would not."""
+        candidate = self._folder / CANDIDATE
+        _write(candidate, bird_config(router))
+        try:
+            bird.ask(f'configure check "{candidate}"')
+        except BirdRefusal as error:
+            return str(error)
+        finally:
+            candidate.unlink(missing_ok=True)
         return ""
 
     def _is_held(self, bird: Control) -> bool:
@@ -186,7 +201,9 @@ class Keeper:
     def _tell(self, trouble: str, *, is_running: bool) -> None:
         if not is_running:
             self.state = BgpState(trouble=trouble, about=self.state.about, flaps=self.state.flaps)
-        text = (Problem("Node", ObjectName("", self._node), "--router", trouble),) if trouble else ()
+        text = self._wrong.problems(self._node)
+        if trouble:
+            text = (Problem("Node", ObjectName("", self._node), "--router", trouble), *text)
         if text != self._told:
             self._told = text
             if trouble:

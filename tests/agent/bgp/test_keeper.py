@@ -107,6 +107,13 @@ def test_bird_is_waited_for_then_told_and_what_it_refuses_changes_nothing(beside
     assert (beside.folder / CONFIG).read_text() == config
     assert beside.names() == {"peer_192_0_2_1"}
 
+    assert (problem.kind, str(problem.name)) == ("BGPPeer", "tor")
+
+    other = replace(ROUTER.sessions[0], name="peer_192_0_2_2", about="BGPPeer more", address=ip_address("192.0.2.2"))
+    beside.keeper.want(replace(WRONG, sessions=(*WRONG.sessions, other)))
+    until(lambda: beside.names() == {"peer_192_0_2_1", "peer_192_0_2_2"}, "one mistake keeps another peer away")
+    assert [str(one.name) for one in beside.told[-1]] == ["tor"]
+
     more = replace(ROUTER, services=(Told(ip_network("203.0.113.1/32")),))
     beside.keeper.want(more)
     until(lambda: "203.0.113.1/32" in (beside.folder / CONFIG).read_text(), "what is right does not follow")
