@@ -9,8 +9,8 @@ from agent.migrate.calico_bgp_table import BGP_RULE
 from agent.migrate.objects import source
 from agent.migrate.report import Notes, Object, own_object
 from agent.migrate.table import MISSING, index
-from agent.model.bgp import MAX_ASN
 from agent.options.number import decimal
+from agent.options.values import MAX_ASN
 
 ALL: Mapping[int, Mapping[str, Any]] = {
     4: {"cidr": "0.0.0.0/0", "maxLength": 32},

@@ -9,7 +9,6 @@ from agent.model.address import Address, Network
 from agent.model.community import Community
 from agent.model.policy import EVERYTHING, Selector
 
-MAX_ASN = (1 << 32) - 1  # RFC 6793
 MAX_PASSWORD = 80  # octets: the kernel's TCP_MD5SIG_MAXKEYLEN
 # annotations of Nodes and Services, as kube-router names them
 PREFIX = "kube-router.io/"

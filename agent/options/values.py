@@ -43,6 +43,7 @@ FORMS = {  # what --help shows for a reader's text
 }
 MAX_PORT = 0xFFFF
 MAX_ASN = (1 << 32) - 1  # RFC 6793
+RESERVED_ASNS = frozenset({0, 23456, 65535, MAX_ASN})  # RFC 7607, RFC 6793 9 (AS_TRANS), RFC 7300: no AS has these
 LEAST_HOLD_S, LAST_HOLD_S = 3, 0xFFFF  # RFC 4271 4.2
 LAST_RESTART_S = 4095  # RFC 4724 3
 LAST_INTERVAL_MS = 60_000
@@ -151,7 +152,10 @@ def addresses(given: str) -> tuple[IPv4Address | IPv6Address, ...]:
 
 def asn(given: str) -> int:
     """The number of an autonomous system."""
-    return _number(given, 1, MAX_ASN, "AS number")
+    found = _number(given, 1, MAX_ASN, "AS number")
+    if found in RESERVED_ASNS:
+        raise ValueError(f"{found} is reserved, and no AS has it")
+    return found
 
 
 def asns(given: str) -> tuple[str, ...]:

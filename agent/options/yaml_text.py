@@ -18,16 +18,19 @@ class YamlError(ValueError):
     """A text that is no YAML, or none that can be read; in one line, which may show some of the text."""
 
 
-def read_yaml_documents(content: str | bytes) -> list[object]:
+def read_yaml_documents(content: str | bytes, *, as_text: bool = False) -> list[object]:
     """The documents of a text; None for an empty one.
+
+    *as_text*: every value is the text that stands there, ``0123`` and ``no`` too; an empty one is the empty text.
 
     Raises:
         YamlError: it cannot be read.
     """
+    loader = yaml.CBaseLoader if as_text else yaml.CSafeLoader
     try:
         octets = _utf8(content)
         is_deep = _may_be_deep(octets) and _is_deep(octets)
-        found = [] if is_deep else list(yaml.load_all(octets, Loader=yaml.CSafeLoader))
+        found = [] if is_deep else list(yaml.load_all(octets, Loader=loader))
     except Exception as error:  # constructors raise whatever int(), float() and datetime do
         raise YamlError(" ".join(str(error).split())) from error
     if is_deep:
@@ -35,13 +38,13 @@ def read_yaml_documents(content: str | bytes) -> list[object]:
     return found
 
 
-def read_yaml(content: str | bytes) -> object:
-    """The only document of a text; None for an empty text.
+def read_yaml(content: str | bytes, *, as_text: bool = False) -> object:
+    """The only document of a text; None for an empty text. *as_text* as for several.
 
     Raises:
         YamlError: it cannot be read, or there are more.
     """
-    found = read_yaml_documents(content)
+    found = read_yaml_documents(content, as_text=as_text)
     if len(found) > 1:
         raise YamlError("there is more than one document; leave out the lines of ---")
     return found[0] if found else None

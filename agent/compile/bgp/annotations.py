@@ -1,6 +1,7 @@
 """What kube-router's annotations of a Node say of BGP, read as they are; passwords are in them in base64.
 
-A mistake costs the peer, or the annotation, that it is in.
+A mistake costs the peer, or the annotation, that it is in. A node may write its own annotations, which every agent
+reads: no text of one makes another's agent stumble, or work for long.
 """
 
 import base64
@@ -10,16 +11,20 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Any
 
-from agent.model.address import Address, Network, parse_address, parse_network
-from agent.model.bgp import MAX_ASN, MAX_PASSWORD, PREFIX, Bfd, Password
+from agent.model.address import Address, Network, is_reachable, parse_address, parse_network
+from agent.model.bgp import MAX_PASSWORD, PREFIX, Bfd, Password
 from agent.model.community import Community, community
 from agent.model.name import ObjectName, Problem
 from agent.model.node import Node
 from agent.options.number import decimal
-from agent.options.values import MAX_PORT
+from agent.options.values import MAX_ASN, MAX_PORT, RESERVED_ASNS
 from agent.options.yaml_text import YamlError, read_yaml
 
 MAX_REPEATS = 255
+MAX_PARTS = 256  # of a list
+MAX_YAML = 1 << 15  # octets, which are read in half a second
+_MAX_TEXT = 128  # characters of one value; base64 of a password has 108
+_TRUE = frozenset({"y", "yes", "true", "on"})  # of YAML 1.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +68,12 @@ class _Reading:
         return self.given.get(f"{PREFIX}{name}", "").strip()
 
     def parts(self, name: str) -> tuple[str, ...]:
-        """Its list; of an empty one nothing."""
-        return tuple(part.strip() for part in self.text(name).split(",")) if self.text(name) else ()
+        """Its list; of an empty one nothing, and of one that is too long."""
+        found = tuple(part.strip() for part in self.text(name).split(",")) if self.text(name) else ()
+        if len(found) > MAX_PARTS:
+            self.refuse(name, f"has {len(found)} values; give {MAX_PARTS} at most")
+            return ()
+        return found
 
     def refuse(self, name: str, text: str, place: str = "") -> None:
         where = f"metadata.annotations['{PREFIX}{name}']{place}"
@@ -78,18 +87,30 @@ class _Reading:
         self.refuse(name, f"is no number from {least} to {most}", place)
         return None
 
+    def asn(self, name: str, text: object, place: str = "") -> int | None:
+        """A number that an AS may have."""
+        found = self.number(name, text, 1, MAX_ASN, place)
+        if found in RESERVED_ASNS:
+            self.refuse(name, f"{found} is reserved, and no AS has it", place)
+            return None
+        return found
+
     def address(self, name: str, text: object, place: str = "") -> Address | None:
+        """An address by which others can be reached."""
         try:
-            return parse_address(text if isinstance(text, str) else "")  # a list may be long beyond measure by aliases
+            found = parse_address(_short(text))
         except ValueError as error:
             self.refuse(name, str(error), place)
             return None
+        if not is_reachable(found):
+            self.refuse(name, f"{found} is no address that other nodes can reach; give a unicast one", place)
+            return None
+        return found
 
     def password(self, name: str, text: object, place: str) -> Password | None:
         """A password, None for one that cannot be used: then there is no session, rather than one without."""
         try:
-            # YAML has a number in digits alone
-            plain = base64.b64decode(str(text) if isinstance(text, str | int) else "", validate=True).decode()
+            plain = base64.b64decode(_short(text), validate=True).decode()
         except (binascii.Error, ValueError):
             self.refuse(name, "is no base64 of a text", place)
             return None
@@ -99,17 +120,22 @@ class _Reading:
         return Password(plain)
 
 
-def node_bgp(node: Node) -> NodeBgp:
-    """The meaning of a Node's annotations."""
+def _short(text: object) -> str:
+    """A value that is a text, and none that is too long for any; else one that is nothing."""
+    return text if isinstance(text, str) and len(text) <= _MAX_TEXT else ""
+
+
+def node_bgp(node: Node, *, is_own: bool = True) -> NodeBgp:
+    """The meaning of a Node's annotations; with whom another node peers beside the nodes is its own affair."""
     if not node.bgp:
         return NOTHING_SAID
     read = _Reading(node.name, dict(node.bgp))
-    asn = read.number("node.asn", read.text("node.asn"), 1, MAX_ASN) if read.text("node.asn") else 0
+    asn = read.asn("node.asn", read.text("node.asn")) if read.text("node.asn") else 0
     return NodeBgp(
         asn=asn or 0,
         server=_cluster_id(read, "rr.server"),
         client=_cluster_id(read, "rr.client"),
-        peers=tuple(_peers(read)),
+        peers=tuple(_peers(read)) if is_own else (),
         prepends=_prepends(read),
         communities=tuple(_communities(read)),
         rejects=tuple(_rejects(read)),
@@ -158,8 +184,12 @@ def _peers(read: _Reading) -> Iterator[AnnotatedPeer]:
 
 
 def _listed(read: _Reading) -> Iterator[AnnotatedPeer]:
+    text = read.text("peers")
+    if len(text) > MAX_YAML:
+        read.refuse("peers", f"is longer than {MAX_YAML} octets")
+        return
     try:
-        found = read_yaml(read.text("peers"))
+        found = read_yaml(text, as_text=True)
     except YamlError:  # whose words show the text, and passwords in it
         found = None
     if not isinstance(found, list):
@@ -176,7 +206,7 @@ def _peer(read: _Reading, name: str, index: int, given: Mapping[str, Any]) -> It
     at = f"[{index}]"
     before = len(read.problems)
     address = read.address(name, given.get("remoteip", ""), f"{at}.remoteip")
-    asn = read.number(name, given.get("remoteasn", ""), 1, MAX_ASN, f"{at}.remoteasn")
+    asn = read.asn(name, given.get("remoteasn", ""), f"{at}.remoteasn")
     port = read.number(name, given.get("port", 179), 1, MAX_PORT, f"{at}.port")
     local = read.address(name, given["localip"], f"{at}.localip") if given.get("localip") else None
     password = read.password(name, given["password"], f"{at}.password") if given.get("password") else None
@@ -186,7 +216,7 @@ def _peer(read: _Reading, name: str, index: int, given: Mapping[str, Any]) -> It
 
 
 def _bfd(read: _Reading, name: str, at: str, given: object) -> Bfd | None:
-    if not isinstance(given, dict) or not given.get("enabled"):
+    if not isinstance(given, dict) or _short(given.get("enabled")).lower() not in _TRUE:
         return None
     numbers = [
         read.number(name, given.get(key, default), 1, most, f"{at}.bfd.{key}")
@@ -204,7 +234,7 @@ def _prepends(read: _Reading) -> tuple[int, ...]:
     asn, times = read.text("path-prepend.as"), read.text("path-prepend.repeat-n")
     if not asn and not times:
         return ()
-    number = read.number("path-prepend.as", asn, 1, MAX_ASN)
+    number = read.asn("path-prepend.as", asn)
     repeats = read.number("path-prepend.repeat-n", times, 0, MAX_REPEATS)
     return (number,) * repeats if number and repeats else ()
 
@@ -212,7 +242,7 @@ def _prepends(read: _Reading) -> tuple[int, ...]:
 def _communities(read: _Reading) -> Iterator[Community]:
     for index, text in enumerate(read.parts("node.bgp.communities")):
         try:
-            yield community(text)
+            yield community(text[:_MAX_TEXT])
         except ValueError as error:
             read.refuse("node.bgp.communities", str(error), f"[{index}]")
 

@@ -46,7 +46,7 @@ def bgp(  # noqa: PLR0913, PLR0917  all that it is made from
     tunnelled: tuple[Address, ...] = (),
 ) -> Bgp:
     """What BGP is to be now; the identical value while nothing of it changed. *tunnelled* is as Remotes' own."""
-    old, node = before.source, cluster.nodes.get(own)
+    old, node = before.source, _own_node(cluster, own, before)
     held = configured(settings, cluster.bgp_configurations, node) if node else settings
     if before.settings == held:
         held = before.settings
@@ -59,7 +59,7 @@ def bgp(  # noqa: PLR0913, PLR0917  all that it is made from
     found = before.prefixes if is_same_prefixes else prefixes(cluster, held, ranges, own, before.prefixes)
     now = replace(before, prefixes=found, settings=held, source=cluster)
     if old is None or tunnelled != before.tunnelled or not _is_same_but_services(cluster, old):
-        now = _anew(cluster, settings, own, replace(now, tunnelled=tunnelled))
+        now = _anew(cluster, settings, node, own, replace(now, tunnelled=tunnelled))
     elif is_same_prefixes:
         return before
     elif before.router is not None and node is not None and not _are_same(found, before.prefixes):
@@ -67,6 +67,15 @@ def bgp(  # noqa: PLR0913, PLR0917  all that it is made from
         now = replace(now, router=_with_services(before.router, told))
     problems = (*now.own_problems, *found.problems)
     return replace(now, problems=before.problems if problems == before.problems else problems)
+
+
+def _own_node(cluster: Cluster, own: str, before: Bgp) -> Node | None:
+    """The node's own; one whose Node has gone is as it was known last, and leaves."""
+    found = cluster.nodes.get(own)
+    if found is not None or own not in before.said:
+        return found
+    last, _ = before.said[own]
+    return last if last.is_leaving else replace(last, is_leaving=True)
 
 
 def _with_services(router: Router, told: OwnPrefixes) -> Router:
@@ -88,14 +97,14 @@ def _are_same(found: Prefixes, before: Prefixes) -> bool:
     return found.services is before.services and found.aggregates is before.aggregates
 
 
-def _anew(cluster: Cluster, settings: BgpSettings, own: str, now: Bgp) -> Bgp:
+def _anew(cluster: Cluster, settings: BgpSettings, node: Node | None, own: str, now: Bgp) -> Bgp:
     """With a Router that is made of all there is; an equal one stays the identical."""
     known = now.said
+    nodes = cluster.nodes if node is None or own in cluster.nodes else {**cluster.nodes, own: node}
     said = {
-        name: known[name] if name in known and known[name][0] is node else (node, node_bgp(node))
-        for name, node in cluster.nodes.items()
+        name: known[name] if name in known and known[name][0] is one else (one, node_bgp(one, is_own=name == own))
+        for name, one in nodes.items()
     }
-    node = cluster.nodes.get(own)
     if node is None or not node.internal_ips or now.settings is None:
         return replace(now, said=said)
     made = Making(cluster, settings, now.settings, node, said, own_prefixes(node, now.settings, now.prefixes))

@@ -42,6 +42,7 @@ class Policy:
     settings: BgpSettings
     own: NodeBgp
     told: OwnPrefixes
+    refused: tuple[PrefixRange, ...] = ()  # of nobody, whatever is asked for
 
     def plain(self, about: str) -> tuple[Steps, Steps]:
         """What is taken of a peer of which nothing more is said, and what it is told."""
@@ -78,6 +79,8 @@ class Policy:
         by = self.settings.imports_by if prefixes is None else f"{about} import"
         if taken := self.settings.imports if prefixes is None else prefixes:
             steps.append(Step(by, accepts=True, prefixes=taken))
+        if self.refused and any(step.accepts for step in steps):
+            steps.insert(0, Step("parts of pod CIDRs", accepts=False, prefixes=self.refused))
         return tuple(steps)
 
     def _exports(self, filters: Steps, added: Change, export: PeerExport, about: str) -> Steps:

@@ -16,14 +16,15 @@ from agent.compile.bgp.plan import Refusal
 from agent.compile.bgp.policy import Policy, node_exports, node_imports
 from agent.compile.bgp.router import IPV4, NODE, PEER, Router, Session
 from agent.compile.bgp.settings import BgpSettings
-from agent.model.address import Address, Network
-from agent.model.bgp import BgpPeer
+from agent.model.address import Address, Network, is_reachable
+from agent.model.bgp import BgpPeer, PrefixRange
 from agent.model.cluster import Cluster
 from agent.model.name import ObjectName, Problem
 from agent.model.node import Node
 from agent.options.values import GENERATE
 
 IPV6 = 6
+MAX_NAME = 57  # of BIRD's 63 characters six are its filters' own
 FAR_HOPS = 64  # between nodes of two AS numbers: anywhere in the cluster
 
 
@@ -43,7 +44,7 @@ class Making:
         self.cluster, self.options, self.settings, self.node, self.said = cluster, options, settings, node, said
         self.told = told
         self.own = said[node.name][1]
-        self.policy = Policy(settings, self.own, told)
+        self.policy = Policy(settings, self.own, told, tuple(self._parts_of_pods()))
         self.asn = self.own.asn or settings.asn
         self.problems: list[Problem] = list(self.own.problems)
         if told.unmarked:
@@ -85,10 +86,22 @@ class Making:
         if isinstance(four, IPv4Address) and not given:
             return four
         made = blake2s(self.node.internal_ips[0].packed, digest_size=4).digest()
-        return IPv4Address(max(1, int.from_bytes(made, "big")))
+        # from 128.0.0.0 to 223.255.255.255: routers refuse an identifier that no host could have as its address
+        return IPv4Address((128 << 24) + int.from_bytes(made, "big") % (96 << 24))
 
     def _cluster_pods(self) -> tuple[Network, ...]:
         return tuple(cidr for name, node in sorted(self.cluster.nodes.items()) for cidr in self._pods_of(name, node))
+
+    def _parts_of_pods(self) -> Iterator[PrefixRange]:
+        """Prefixes that lead elsewhere than to the node whose pods they are: no router is believed with them.
+
+        The whole range of another node is not among them: where nodes know of each other by routers, it comes so.
+        """
+        for network in self.node.pod_ranges:
+            yield PrefixRange(network, network.prefixlen, network.max_prefixlen)
+        for network in self._cluster_pods():
+            if network.prefixlen < network.max_prefixlen:
+                yield PrefixRange(network, network.prefixlen + 1, network.max_prefixlen)
 
     def _pods_of(self, name: str, node: Node) -> tuple[Network, ...]:
         return node.pod_ranges if name != self.node.name else ()
@@ -147,7 +160,7 @@ class Making:
             exports=node_exports(self.settings, reflects=bool(self.own.server)),
             reflects=bool(self.own.server),
             is_node=True,
-            cluster_id=self.own.server if said.client else "",
+            cluster_id=self.own.server if said.client and asn == self.asn else "",
         )
 
     # ---- those that are no nodes ------------------------------------------------------------------------------
@@ -160,7 +173,7 @@ class Making:
         for _, peer in sorted(self.cluster.bgp_peers.items()):
             if not peer.nodes.selects(dict(self.node.labels)):
                 continue
-            if peer.address is not None:
+            if peer.address is not None and not self._is_own(peer.address):
                 yield from self._of_object(peer, peer.address)
             elif peer.interface and (found := self._neighbour(peer)) is not None:
                 yield from self._of_object(peer, found)
@@ -175,6 +188,10 @@ class Making:
             text = f"on {peer.interface} of Node {self.node.name} {', '.join(map(str, found))} answer; give an address"
         self._refuse("BGPPeer", peer.name, "spec.interface", text)
         return None
+
+    def _is_own(self, address: Address) -> bool:
+        """Whether it is this node that all others are to peer with."""
+        return address in self.node.internal_ips or address in self.own.local
 
     def _external(self, about: str, address: Address, asn: int) -> Session | None:
         """What all of them have in common; None where this node has no address of that family."""
@@ -208,6 +225,12 @@ class Making:
             return
         for index, peer in enumerate(self.settings.peers):
             where = f"--peer-router-ips[{index}]"
+            if self._is_own(peer.address):
+                continue
+            if not is_reachable(peer.address):
+                text = f"{peer.address} is no address that other nodes can reach; give a unicast one"
+                self._refuse("Node", self.node.name, where, text)
+                continue
             session = self._external(where, peer.address, peer.asn)
             if session is None:
                 self._no_family("Node", self.node.name, where, peer.address)
@@ -217,6 +240,8 @@ class Making:
 
     def _annotated(self) -> Iterator[Session]:
         for peer in self.own.peers:
+            if self._is_own(peer.address):
+                continue
             session = self._external(f"Node {self.node.name}", peer.address, peer.asn)
             local = peer.local or (session.local if session else None)
             if session is None or local is None or local.version != peer.address.version:
@@ -244,6 +269,8 @@ class Making:
             where = f"spec.export.communities[{error.index}]"
             self._refuse("BGPPeer", peer.name, where, f"{error}; the peer is left out until then")
             return
+        restart_s = session.restart_s if peer.graceful_restart is None else 120 * peer.graceful_restart
+        hold_s = peer.hold_s or session.hold_s
         yield replace(
             session,
             name=_name(PEER, address, peer.interface),
@@ -254,10 +281,10 @@ class Making:
             password=password,
             multihop=peer.multihop,
             ttl_security=peer.ttl_security,
-            hold_s=peer.hold_s or session.hold_s,
-            keepalive_s=peer.keepalive_s,
-            restart_s=session.restart_s if peer.graceful_restart is None else 120 * peer.graceful_restart,
-            stale_s=peer.stale_s,
+            hold_s=hold_s,
+            keepalive_s=self._keepalive(peer, hold_s),
+            restart_s=restart_s,
+            stale_s=self._stale(peer, restart_s),
             bfd=peer.bfd or session.bfd,
             add_path=peer.add_path,
             extended_next_hop=peer.extended_next_hop,
@@ -267,6 +294,21 @@ class Making:
             imports=imports,
             exports=exports,
         )
+
+    def _keepalive(self, peer: BgpPeer, hold_s: int) -> int:
+        """The peer's, or 0 for a third of the hold time: BIRD takes none that is longer."""
+        if peer.keepalive_s <= hold_s:
+            return peer.keepalive_s
+        text = f"{peer.keepalive_s} is longer than the node's hold time, {hold_s}; a third of that is taken"
+        self._refuse("BGPPeer", peer.name, "spec.keepaliveTime", text)
+        return 0
+
+    def _stale(self, peer: BgpPeer, restart_s: int) -> int:
+        """For how long its routes are kept after graceful restart, by which alone they can be (RFC 9494 4.2)."""
+        if peer.stale_s and not restart_s:
+            text = "counts for nothing without graceful restart, after which it begins"
+            self._refuse("BGPPeer", peer.name, "spec.longLivedStaleTime", text)
+        return peer.stale_s if restart_s else 0
 
     # ---- what is wrong ----------------------------------------------------------------------------------------
 
@@ -292,4 +334,5 @@ def _first(addresses: Iterable[Address], version: int) -> Address | None:
 def _name(kind: str, address: Address, interface: str = "") -> str:
     """BIRD's; different interfaces have different names, whatever is in them."""
     text = "_".join((str(address), *([interface, interface.encode().hex()] if interface else ())))
-    return f"{kind}_{re.sub('[^0-9a-zA-Z]', '_', text)}"
+    name = f"{kind}_{re.sub('[^0-9a-zA-Z]', '_', text)}"
+    return name if len(name) <= MAX_NAME else f"{kind}_{blake2s(text.encode(), digest_size=16).hexdigest()}"

@@ -6,7 +6,6 @@ import msgspec
 from msgspec import Raw, Struct, field
 
 from agent.model.address import Network
-from agent.model.bgp import MAX_ASN
 from agent.model.bgp_configuration import Advertisement, BgpConfiguration
 from agent.model.community import WELL_KNOWN, Community, Marks, community, is_community_name
 from agent.options.values import LAST_RESTART_S, MAX_PORT
@@ -91,7 +90,7 @@ def _decode(content: Content, context: Context) -> Decoded:
             name=read.name.name,
             nodes=nodes,
             is_usable=nodes is not None or not selects,
-            asn=_within(read, spec.asn, "spec.asn", 1, MAX_ASN),
+            asn=_asn(read, spec.asn),
             port=_within(read, spec.listen_port, "spec.listenPort", 1, MAX_PORT),
             peers_nodes=spec.node_mesh,
             full_mesh=spec.mesh_across_asns,
@@ -121,6 +120,13 @@ def _within(read: Reader, number: int | None, where: str, least: int, most: int)
     """The number; one out of its bounds says nothing."""
     before = len(read.problems)
     found = None if number is None else number_within(read, number, where, least, most)
+    return found if len(read.problems) == before else None
+
+
+def _asn(read: Reader, number: int | None) -> int | None:
+    """As _within()."""
+    before = len(read.problems)
+    found = None if number is None else bgp_fields.asn(read, number, "spec.asn")
     return found if len(read.problems) == before else None
 
 

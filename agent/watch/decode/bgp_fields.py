@@ -6,10 +6,10 @@ import msgspec
 from msgspec import Raw, Struct
 
 from agent.model.address import Network
-from agent.model.bgp import MAX_ASN, Bfd, PrefixRange, within
+from agent.model.bgp import Bfd, PrefixRange, within
 from agent.model.community import Community, named_community
 from agent.model.policy import Selector
-from agent.options.values import LAST_HOLD_S, LAST_INTERVAL_MS, LEAST_HOLD_S, MAX_MULTIPLIER
+from agent.options.values import LAST_HOLD_S, LAST_INTERVAL_MS, LEAST_HOLD_S, MAX_ASN, MAX_MULTIPLIER, RESERVED_ASNS
 from agent.watch.decode.reader import Reader
 from agent.watch.decode.selector import LabelSelector, selector
 
@@ -59,6 +59,14 @@ def number_within(read: Reader, number: int, where: str, least: int, most: int) 
     said = "is missing; give" if number == 0 else f"{number} is out of range; give"
     read.refuse(where, f"{said} {least} to {most}")
     return min(max(number, least), most)
+
+
+def asn(read: Reader, number: int, where: str) -> int:
+    """The number of an AS; one that none can have is a problem."""
+    found = number_within(read, number, where, 1, MAX_ASN)
+    if found == number and number in RESERVED_ASNS:
+        read.refuse(where, f"{number} is reserved, and no AS has it")
+    return found
 
 
 def hold(read: Reader, number: int) -> int:

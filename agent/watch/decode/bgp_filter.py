@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 import msgspec
 from msgspec import Struct, field
 
-from agent.model.bgp import MAX_ASN
 from agent.model.bgp_filter import OWN, BgpFilter, Change, FilterRule, Origin
+from agent.options.values import MAX_ASN
 from agent.watch.decode import bgp_fields
 from agent.watch.decode.bgp_fields import Prefix
 from agent.watch.decode.kind import Content, Context, Decoded, Kind

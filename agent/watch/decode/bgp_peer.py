@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Raw, Struct, field
 
 from agent.model.address import Address
-from agent.model.bgp import MAX_ASN, AddPath, BgpPeer, PeerExport
+from agent.model.bgp import AddPath, BgpPeer, PeerExport
 from agent.model.policy import EVERYTHING
 from agent.options.values import LAST_HOLD_S, MAX_HOPS, MAX_PORT
 from agent.watch.decode import bgp_fields
@@ -75,13 +75,13 @@ def _decode(content: Content, context: Context) -> Decoded:
     nodes = bgp_fields.nodes(read, spec.node_selector) if bgp_fields.is_given(spec.node_selector) else EVERYTHING
     interface = _interface(read, spec)
     address = None if spec.interface else _address(read, spec.address, "spec.address")
-    asn = number_within(read, spec.asn, "spec.asn", 1, MAX_ASN)
+    asn = bgp_fields.asn(read, spec.asn, "spec.asn")
     hold_s = _hold(read, spec)
     source = _address(read, spec.source_address, "spec.sourceAddress") if spec.source_address else None
     if source is not None and address is not None and source.version != address.version:
         read.refuse("spec.sourceAddress", f"{source} is not of the family of {address}")
     port = number_within(read, spec.port, "spec.port", 1, MAX_PORT)
-    local_asn = number_within(read, spec.local_asn, "spec.localASN", 0, MAX_ASN)
+    local_asn = bgp_fields.asn(read, spec.local_asn, "spec.localASN") if spec.local_asn else 0
     password_key = _key(read, spec.password_key)
     add_path = _add_path(read, spec.add_path)
     if spec.extended_next_hop and address is not None and address.version == IPV4:

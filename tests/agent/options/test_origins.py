@@ -212,6 +212,12 @@ def test_bpffs_and_cgroup2_are_where_they_are_mounted() -> None:
             id="a peer by BGP without an AS number",
         ),
         pytest.param(
+            ["run", "--manifests", "/m", "--cluster-asn", "23456"],
+            MOUNTS,
+            r"--cluster-asn \(from --cluster-asn\): .*23456 is reserved, and no AS has it",
+            id="an AS number that no AS has",
+        ),
+        pytest.param(
             ["run", "--manifests", "/m", "--tunnel-vni", "7"],
             MOUNTS,
             "--tunnel-vni .* native has none",

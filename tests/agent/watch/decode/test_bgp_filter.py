@@ -178,6 +178,7 @@ def test_what_a_configuration_does_not_say_the_options_do() -> None:
     ("spec", "field", "left"),
     [
         pytest.param({"asn": 0}, "spec.asn", {"asn": None}, id="no AS number"),
+        pytest.param({"asn": 65535}, "spec.asn", {"asn": None}, id="an AS number that is reserved (RFC 7300)"),
         pytest.param({"listenPort": 70000}, "spec.listenPort", {"port": None}, id="no port"),
         pytest.param(
             {"nodeSelector": {"matchLabels": 1}},

@@ -1,0 +1,210 @@
+"""Mistakes, and what somebody may write to do harm, cost the peer or the annotation that they are in, and no other."""
+
+import subprocess
+from dataclasses import replace
+from ipaddress import IPv4Network, IPv6Address, ip_address, ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.compile.bgp.annotations import MAX_PARTS, MAX_YAML
+from agent.compile.bgp.bgp import OFF, bgp
+from agent.compile.bgp.bird import bird_config
+from agent.compile.bgp.settings import BgpSettings, OptionPeer
+from agent.model.bgp import BgpPeer, Neighbours, PrefixRange, within
+from agent.model.cluster import Cluster
+from tests.agent.compile.bgp.bgp_world import HERE_1, PEER, PLAIN, made, node, sessions, world
+from tests.agent.compile.objects import HERE, cluster, endpoint, piece, service
+
+BESIDE = BgpPeer("beside", ip_address("192.0.2.77"), 64601)
+PEERS = "metadata.annotations['kube-router.io/peers']"
+IPS = "metadata.annotations['kube-router.io/peer.ips'][0]"
+# of a mapping ten others, of each ten others, ...
+BOMB = "".join(f"- &{b} [{', '.join([f'*{a}'] * 10)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True))
+LONG_DEVICE = "enp129s0f0np0.1"
+
+
+@pytest.mark.parametrize(
+    ("said", "where"),
+    [
+        pytest.param({"peers": "[" * 20000}, PEERS, id="YAML that is as deep as long"),
+        pytest.param({"peers": f"- &a [x, x]\n{BOMB}- {{remoteip: *i, remoteasn: *i}}"}, PEERS, id="YAML that doubles"),
+        pytest.param({"peers": "- {remoteip: 192.0.2.1, remoteasn: 2024-13-45}"}, PEERS, id="YAML's own date"),
+        pytest.param({"peers": "- {remoteip: 192.0.2.1, remoteasn: !!int x}"}, PEERS, id="YAML's tag"),
+        pytest.param({"peers": "- {? [a] : b}"}, PEERS, id="YAML with a list for a key"),
+        pytest.param({"peers": "- {remoteip: 192.0.2.1, remoteasn: 64600, password: [a]}"}, PEERS, id="no password"),
+        pytest.param({"peers": f"- {{remoteip: 192.0.2.1, remoteasn: {'1' * 5000}}}"}, PEERS, id="5,000 digits"),
+        pytest.param({"peers": "- {}\n" * MAX_YAML}, PEERS, id="an annotation of 160 kB"),
+        pytest.param({"node_asn": "1" * 5000}, "node.asn", id="node.asn with 5,000 digits"),
+        pytest.param({"node_asn": "23456"}, "node.asn", id="node.asn that no AS has"),
+        pytest.param({"rr_client": "1" * 5000}, "rr.client", id="rr.client with 5,000 digits"),
+        pytest.param({"peer_ips": "192.0.2.1", "peer_asns": "65535"}, f"{IPS}.remoteasn", id="an AS that is none"),
+        pytest.param({"peer_ips": "fe80::1", "peer_asns": "64600"}, f"{IPS}.remoteip", id="a link-local address"),
+        pytest.param({"peer_ips": "::", "peer_asns": "64600"}, f"{IPS}.remoteip", id="nobody's address"),
+        pytest.param({"peer_ips": "224.0.0.1", "peer_asns": "64600"}, f"{IPS}.remoteip", id="a group's address"),
+        pytest.param(
+            {"peer_ips": "2001:db8::99", "peer_asns": "64600", "peer_localips": "fe80::1"},
+            f"{IPS}.localip",
+            id="a link-local address of its own",
+        ),
+        pytest.param({"bgp__local__addresses": "::"}, "bgp-local-addresses", id="heard at nobody's address"),
+        pytest.param(
+            {"node_bgp_communities": ",".join(["1:1"] * (MAX_PARTS + 1))}, "node.bgp.communities", id="a list too long"
+        ),
+    ],
+)
+def test_an_annotation_that_cannot_be_read_is_a_problem_of_its_node_and_nothing_else(
+    said: dict[str, Any], where: str, tmp_path: Path
+) -> None:
+    here = made(world(node(HERE, 11, **said), node("n2", 12), peers=(BESIDE,)))
+    assert here.problems
+    assert all(one.kind == "Node" and where in one.field and len(one.text) < 400 for one in here.problems)
+    assert {"Node n2", "BGPPeer beside"} == {*sessions(here).values()}
+    assert bird_refuses(here.router, tmp_path) == ""
+    elsewhere = made(world(HERE_1, node("n2", 12, **said), peers=(BESIDE,)))
+    assert elsewhere.problems == ()
+    assert "BGPPeer beside" in {*sessions(elsewhere).values()}
+
+
+def bird_refuses(router: Any, folder: Path) -> str:
+    """Its sentence."""
+    (folder / "bird.conf").write_text(bird_config(router))
+    argv = ["bird", "-p", "-c", str(folder / "bird.conf")]
+    return subprocess.run(argv, capture_output=True, text=True, check=False).stderr
+
+
+AT_LONG = BgpPeer("left", None, 64600, interface=LONG_DEVICE, both_families=True, extended_next_hop=True)
+
+
+@pytest.mark.parametrize(
+    ("given", "settings", "fields"),
+    [
+        pytest.param(
+            world(node(HERE, 11, rr_server="7"), node("n2", 12, rr_client="7", node_asn="65001")),
+            PLAIN,
+            [],
+            id="a reflector's client of another AS",
+        ),
+        pytest.param(
+            world(HERE_1, peers=(replace(PEER, graceful_restart=False, stale_s=100),)),
+            PLAIN,
+            ["spec.longLivedStaleTime"],
+            id="kept after a graceful restart that there is not",
+        ),
+        pytest.param(
+            world(HERE_1, peers=(replace(PEER, stale_s=100),)),
+            replace(PLAIN, restart_s=0),
+            ["spec.longLivedStaleTime"],
+            id="nor is by the node's own",
+        ),
+        pytest.param(
+            world(HERE_1, peers=(replace(PEER, keepalive_s=300),)),
+            PLAIN,
+            ["spec.keepaliveTime"],
+            id="a keepalive time beyond the node's hold time",
+        ),
+        pytest.param(
+            world(
+                HERE_1,
+                peers=(AT_LONG,),
+                bgp_neighbours=Neighbours({LONG_DEVICE: frozenset({IPv6Address("fe80::1234:5678:9abc:def0")})}),
+            ),
+            PLAIN,
+            [],
+            id="a device and an address of the longest names",
+        ),
+        pytest.param(
+            world(HERE_1),
+            replace(PLAIN, peers=(OptionPeer(IPv6Address("fe80::1"), 64600), OptionPeer(ip_address("192.0.2.1"), 1))),
+            ["--peer-router-ips[0]"],
+            id="a link-local address among the options'",
+        ),
+    ],
+)
+def test_bird_takes_what_is_made_of_it(
+    given: Cluster, settings: BgpSettings, fields: list[str], tmp_path: Path
+) -> None:
+    found = made(given, settings)
+    assert found.router is not None
+    assert [one.field for one in found.problems] == fields
+    assert found.router.sessions
+    assert bird_refuses(found.router, tmp_path) == ""
+
+
+def test_names_of_sessions_are_as_long_as_bird_takes_them_and_differ() -> None:
+    addresses = [IPv6Address("fe80::1234:5678:9abc:def0"), IPv6Address("fe80::1234:5678:9abc:def1")]
+    names: list[str] = []
+    for address in addresses:
+        at = Neighbours({LONG_DEVICE: frozenset({address}), f"{LONG_DEVICE[:-1]}2": frozenset({address})})
+        other = replace(AT_LONG, name="right", interface=f"{LONG_DEVICE[:-1]}2")
+        names += sessions(made(world(HERE_1, peers=(AT_LONG, other), bgp_neighbours=at)))
+    assert len({*names}) == 4
+    assert all(len(f"out_{name}_6") < 64 for name in names)
+
+
+def test_the_router_that_all_nodes_are_to_peer_with_may_be_one_of_them() -> None:
+    at = OptionPeer(ip_address("192.0.2.11"), 64600)
+    by_annotation = node(HERE, 11, peer_ips="192.0.2.11", peer_asns="64600")
+    by_object = replace(PEER, address=ip_address("192.0.2.11"))
+    found = made(world(HERE_1, peers=(by_object, BESIDE)), replace(PLAIN, peers=(at,)))
+    assert ([*sessions(found).values()], found.problems) == (["BGPPeer beside"], ())
+    assert [*sessions(made(world(by_annotation))).values()] == []
+
+
+def test_a_router_id_that_is_made_is_an_address_that_a_host_may_have() -> None:
+    for number in range(1, 200):
+        router = made(world(node(HERE, number, families="6"))).router
+        assert router is not None
+        assert 0 < int(router.router_id) >> 24 < 224
+
+
+def test_a_node_whose_object_is_gone_tells_of_no_services_whatever_comes_then() -> None:
+    settings = replace(PLAIN, load_balancer=True)
+
+    def services(*names: str) -> dict[str, Any]:
+        ones = [
+            service(name, f"10.96.0.{n}", load_balancer=(ip_address(f"203.0.113.{n}"),))
+            for n, name in enumerate(names, 1)
+        ]
+        slices = [piece(name, endpoint("10.244.11.1", HERE)) for name in names]
+        return {"services": cluster(*ones).services, "slices": cluster(*slices).slices}
+
+    first = bgp(world(HERE_1, node("n2", 12), **services("web")), settings, None, HERE, OFF)
+    assert first.router is not None
+    assert len(first.router.services) == 1
+    gone = world(node("n2", 12), **services("web"))
+    second = bgp(gone, settings, None, HERE, first)
+    assert second.router is not None
+    assert second.router.services == ()
+    assert (second.router.pods, second.router.sessions) == (first.router.pods, first.router.sessions)
+    third = bgp(replace(gone, **services("web", "more")), settings, None, HERE, second)
+    assert third.router == second.router
+    back = bgp(world(HERE_1, node("n2", 12), **services("web", "more")), settings, None, HERE, third)
+    assert back.router is not None
+    assert len(back.router.services) == 2
+
+
+@pytest.mark.parametrize(
+    ("told", "is_taken"),
+    [
+        pytest.param("10.244.11.0/24", False, id="the node's own pods"),
+        pytest.param("10.244.11.128/25", False, id="some of them"),
+        pytest.param("10.244.12.7/32", False, id="one of another node's"),
+        pytest.param("10.244.12.0/24", True, id="another node's, which may be known by routers alone"),
+        pytest.param("10.244.0.0/16", True, id="all nodes'"),
+        pytest.param("10.1.0.0/16", True, id="somebody else's"),
+    ],
+)
+def test_no_router_is_believed_with_parts_of_nodes_pods(told: str, *, is_taken: bool) -> None:
+    asked = replace(PEER, imports=(within(ip_network("10.0.0.0/8")),))
+    router = made(world(HERE_1, node("n2", 12), peers=(asked,))).router
+    assert router is not None
+    (session,) = (one for one in router.sessions if one.about == "BGPPeer tor")
+    fitting = (one for one in session.imports if any(_has(part, IPv4Network(told)) for part in one.prefixes or ()))
+    assert next(fitting).accepts is is_taken
+
+
+def _has(part: PrefixRange, network: IPv4Network) -> bool:
+    wide = part.network
+    return isinstance(wide, IPv4Network) and network.subnet_of(wide) and part.least <= network.prefixlen <= part.most
