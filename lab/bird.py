@@ -1,17 +1,20 @@
 """BIRD on the lab's machines: beside a node's agent as in its pod, and on a machine that is a router of the site's."""
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from agent.bgp.keeper import CONFIG, FOLDER, SOCKET
 from agent.options.config import Options
-from lab.addresses import gateways, subnet_of
+from lab.addresses import Networks, gateways, subnet_of
+from lab.errors import LabError
 from lab.machine import Machine
 
 DAEMON = "bird"
 CAPABILITIES = ("NET_ADMIN", "NET_BIND_SERVICE", "NET_RAW")  # of the DaemonSet's container, and no other
 OUTSIDE_RANGES = ("198.51.100.0/24", "2001:db8:51::/48")  # of which nodes take what routers tell
 FLAGS = ("--router=on", f"--bgp-import-cidrs={','.join(OUTSIDE_RANGES)}", "--advertise-loadbalancer-ip=on")
+JOINED_WITHIN_S = 60.0  # of which most takes a few: sessions are tried again later and later on a busy machine
 TOR_ASN = 64600  # of the router between the subnets
 TOR = f"""
 router id 10.88.0.1;
@@ -53,6 +56,21 @@ def between(nodes: Iterable[Machine], subnets: int) -> str:
             ways = f"{family} {{ import all; export none; }};"
             sessions.append(f"protocol bgp from node {{ local {near}; neighbor {far} as {asn}; {ways} }}\n")
     return TOR + "".join(sessions)
+
+
+def wait(nodes: Iterable[Machine], cidrs: Mapping[str, Networks], router: Machine) -> None:
+    """Return when every node, and the router, has a route to every other node's pods.
+
+    Raises:
+        LabError: one has not, in time.
+    """
+    deadline = time.monotonic() + JOINED_WITHIN_S
+    wanted = [(one, net) for one in (*nodes, router) for name in cidrs if name != one.name for net in cidrs[name]]
+    for machine, network in wanted:
+        while not machine.run("ip", f"-{network.version}", "route", "show", str(network)).stdout:
+            if time.monotonic() > deadline:
+                raise LabError(f"{machine.name} has no route to {network}: {machine.log_tail(DAEMON)}")
+            time.sleep(0.1)
 
 
 def run(machine: Machine, text: str) -> None:

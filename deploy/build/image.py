@@ -30,6 +30,8 @@ MERGED = "usr-is-merged"  # from the start: usrmerge, which would do it later, b
 BUILDERS = ("etc/hostname", "etc/resolv.conf")  # mmdebstrap leaves this machine's; containers have their own
 NAME = "sluiceway"
 BASES = {"BASE": ("run",), "BUILD_BASE": ("build", "clang")}  # build arguments, and groups of packages.txt
+BIRD, BIRD_BASES = "bird", {"BASE": ("bird",)}  # a stage, and its group of packages.txt
+BIRD_SOURCES = ("deploy/Dockerfile", "deploy/build/image.py", "deploy/build/packages.sh", "deploy/build/packages.txt")
 SOURCES = (  # as .dockerignore lets them through
     "agent",
     "bpf",
@@ -59,6 +61,7 @@ class Wanted:
     out: Path
     version: str
     compiler: bool = False
+    bird: bool = False  # BIRD's image, which has nothing of the agent's
     labels: tuple[str, ...] = ()  # NAME=VALUE
 
 
@@ -88,18 +91,19 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, default=CHECKOUT / "dist", help="folder of the archive and the SBOM")
     parser.add_argument("--compiler", action="store_true", help="with clang, for --objects compile")
+    parser.add_argument("--bird", action="store_true", help="BIRD's image, for --router, and not the agent's")
     parser.add_argument("--label", action="append", default=[], metavar="NAME=VALUE", help="one more label")
     parser.add_argument("--twice", action="store_true", help="build it again from nothing, and compare the digests")
     parser.add_argument("--key", action="store_true", help="print a digest of all that the image is made of, and end")
     chosen = parser.parse_args(argv)
     if chosen.key:
-        print(key())
+        print(key(BIRD_SOURCES if chosen.bird else SOURCES))
         return 0
     if UNSHARED not in os.environ:  # buildah's mounts are in a namespace that ends with it
         unshare = ["unshare", "--mount", sys.executable, __file__, *argv]
         os.execvpe(unshare[0], unshare, {**os.environ, UNSHARED: "1"})  # noqa: S606
     version = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["version"]
-    wanted = Wanted(chosen.out, version, chosen.compiler, tuple(chosen.label))
+    wanted = Wanted(chosen.out, version, chosen.compiler, chosen.bird, tuple(chosen.label))
     with _storage() as buildah:
         digest = build(buildah, wanted)
         if chosen.twice and (again := build(buildah, wanted)) != digest:
@@ -112,13 +116,16 @@ def build(buildah: Buildah, wanted: Wanted) -> str:
     """Build, write and describe the image; its manifest's digest."""
     began = time.monotonic()
     epoch = _git("log", "-1", "--format=%ct")
-    given = {argument: _base(buildah, groups, epoch) for argument, groups in BASES.items()}
+    bases = BIRD_BASES if wanted.bird else BASES
+    given = {argument: _base(buildah, groups, epoch) for argument, groups in bases.items()}
     given |= {"VERSION": wanted.version, "REVISION": _git("rev-parse", "HEAD"), "SOURCE_DATE_EPOCH": epoch}
     given |= {"COMPILER": "yes"} if wanted.compiler else {}
-    name = f"localhost/{NAME}:{wanted.version}"
+    stem = f"{NAME}-{BIRD}" if wanted.bird else NAME
+    name = f"localhost/{stem}:{wanted.version}"
     buildah(
         *("bud", "--quiet", "--no-cache", "--squash", "--format", "oci", "--isolation", "chroot", "--network", "host"),
         *("--timestamp", epoch, "--file", str(CHECKOUT / "deploy/Dockerfile"), "--tag", name),
+        *(["--target", BIRD] if wanted.bird else []),
         *_limits(),
         *(["--secret", f"id=ca,src={CERTIFICATES}"] if CERTIFICATES.exists() else []),
         *(f"--build-arg={key}={value}" for key, value in given.items()),
@@ -126,17 +133,18 @@ def build(buildah: Buildah, wanted: Wanted) -> str:
         str(CHECKOUT),
     )
     wanted.out.mkdir(parents=True, exist_ok=True)
-    stem = f"{NAME}-{wanted.version}"
-    archive, sbom = wanted.out / f"{stem}.oci.tar", wanted.out / f"{stem}.spdx.json"
+    archive, sbom = (wanted.out / f"{stem}-{wanted.version}.{end}" for end in ("oci.tar", "spdx.json"))
     unfinished = archive.with_suffix(".unfinished")
     unfinished.unlink(missing_ok=True)
     buildah("push", "--quiet", f"--compression-level={GZIP}", name, f"oci-archive:{unfinished}:{name}")
-    _copy_out(buildah, name, sbom)
+    if not wanted.bird:
+        _copy_out(buildah, name, sbom)
     unfinished.rename(archive)
     buildah("rmi", name)
     digest, size = described(archive)
     print(f"{archive}: {digest}")
-    print(f"{size / 1e6:.1f} MB compressed, {len(json.loads(sbom.read_text())['packages'])} packages in {sbom.name}")
+    parts = f", {len(json.loads(sbom.read_text())['packages'])} packages in {sbom.name}" if sbom.exists() else ""
+    print(f"{size / 1e6:.1f} MB compressed{parts}")
     print(f"built in {time.monotonic() - began:.0f} s")
     if size > LIMIT and not wanted.compiler:
         sys.exit(f"image: it has {size} octets, over {LIMIT}")
@@ -156,9 +164,9 @@ def _json(tar: tarfile.TarFile, name: str) -> Any:  # whatever the file holds
         return json.load(file)
 
 
-def key() -> str:
+def key(sources: Iterable[str] = SOURCES) -> str:
     """A digest of all that decides what is in the image, but for the packages' versions and the commit."""
-    listed = _git("ls-files", "--cached", "--others", "--exclude-standard", "-z", "--", *SOURCES).split("\0")
+    listed = _git("ls-files", "--cached", "--others", "--exclude-standard", "-z", "--", *sources).split("\0")
     digest = hashlib.sha256()
     for name in sorted(filter(None, listed)):
         path = CHECKOUT / name

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from lab.conformance import applicable, document, known, policy_suite, results, runs, suite
+from lab.conformance import applicable, document, evidence, known, policy_suite, results, runs, suite
 from lab.conformance.origin import origin
 from lab.conformance.report import Report
 from lab.conformance.results import Result
@@ -92,8 +92,11 @@ def one_pass(made: Cluster, run: Run, focus: str, required: Sequence[str], out: 
     click.echo(f"{run.name}:")
     configured = cluster.configure(made, run.options(made.site.options), click.echo)
     found = suite.run(configured, focus, required, (out / run.name).resolve(), click.echo)
-    for result in results.bad(found, required):
+    bad = results.bad(found, required)
+    for result in bad:
         click.echo(result.line())
+    if bad:
+        click.echo(f"what the nodes know: {evidence.gather(made.site.nodes, out / run.name / 'nodes')}")
     return found
 
 

@@ -14,6 +14,7 @@ GRANULAR = "granular.txt"
 SECONDARY = "secondary.txt"
 POLICY = "policy.txt"
 LOAD_BALANCER = "load_balancer.txt"
+BGP = "bgp.txt"
 SUBNETS = 2  # n1 and n3 are neighbours, n2 is behind the router
 ONE_SUBNET = 1  # on which every node can announce an address, and be the next hop
 
@@ -58,7 +59,9 @@ class Run:
 RUNS: Sequence[Run] = (
     Run("socket-lb-on", (CONFORMANCE, SECONDARY), socket_lb=True),
     Run("socket-lb-off", (CONFORMANCE, GRANULAR)),
-    Run("bgp", (CONFORMANCE, GRANULAR), router=True, by_name=True),
+    Run("bgp", (BGP,), router=True),
+    Run("bgp-whole", (CONFORMANCE, GRANULAR), router=True, by_name=True),
+    Run("bgp-daemonset", (BGP,), router=True, daemonset=True, by_name=True),
     Run("policy", (POLICY,)),
     Run("policy-vxlan", (POLICY,), "vxlan", by_name=True),
     Run("vxlan", (GRANULAR,), "vxlan", daemonset=True),

@@ -1,4 +1,4 @@
-"""The agent's image, of the sources of this checkout."""
+"""The agent's image and BIRD's, of the sources of this checkout."""
 
 import subprocess
 import sys
@@ -8,12 +8,12 @@ from pathlib import Path
 from lab.kubernetes.golang import BuildError, Say
 
 BUILDER = Path(__file__).resolve().parents[2] / "deploy" / "build" / "image.py"
-IMAGE = "localhost/sluiceway"
+IMAGE, BIRD = "localhost/sluiceway", "localhost/sluiceway-bird"
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """The agent's image: what pods call it, and the archive that has it."""
+    """An image: what pods call it, and the archive that has it."""
 
     name: str
     archive: Path
@@ -25,18 +25,31 @@ def image(cache: Path, say: Say) -> Image:
     Raises:
         BuildError: it could not be made.
     """
-    key = _build("--key").strip()
-    folder = cache / f"agent-{key}"
+    return _image(cache, say, "the agent's image", IMAGE)
+
+
+def bird(cache: Path, say: Say) -> Image:
+    """BIRD's image, for the second container of nodes that speak BGP; as `image`.
+
+    Raises:
+        BuildError: it could not be made.
+    """
+    return _image(cache, say, "BIRD's image", BIRD, "--bird")
+
+
+def _image(cache: Path, say: Say, what: str, name: str, *flags: str) -> Image:
+    key = _build(what, "--key", *flags).strip()
+    folder = cache / f"{'bird' if flags else 'agent'}-{key}"
     if not (found := [*folder.glob("*.oci.tar")]):
-        say("the agent's image is being built: minutes, when nothing of it is there")
-        said = _build(f"--out={folder}")
-        say(f"the agent's image: {said.splitlines()[-2]}")
+        say(f"{what} is being built: minutes, when nothing of it is there")
+        said = _build(what, f"--out={folder}", *flags)
+        say(f"{what}: {said.splitlines()[-2]}")
         found = [*folder.glob("*.oci.tar")]
-    return Image(f"{IMAGE}:{key}", found[0])
+    return Image(f"{name}:{key}", found[0])
 
 
-def _build(*arguments: str) -> str:
+def _build(what: str, *arguments: str) -> str:
     done = subprocess.run([sys.executable, str(BUILDER), *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise BuildError(f"the agent's image: {done.stderr[-2000:].strip()}")
+        raise BuildError(f"{what}: {done.stderr[-2000:].strip()}")
     return done.stdout

@@ -50,9 +50,15 @@ def start(site: Site, kubectl: Kubectl, artifacts: Artifacts, say: Say) -> None:
     if not site.options.daemonset:
         agents.start(site, lambda node: _flags(site, node))
         return
-    image = agent_image.image(build.cache_folder(os.environ), say)
+    cache = build.cache_folder(os.environ)
+    image = agent_image.image(cache, say)
     daemonset.load(site, artifacts, image)
-    daemonset.apply(site, kubectl, image.name)
+    if not site.options.router:
+        daemonset.apply(site, kubectl, image.name)
+        return
+    speaker = agent_image.bird(cache, say)
+    daemonset.load(site, artifacts, speaker)
+    daemonset.apply_with_bird(site, kubectl, image.name, speaker.name, build.helm(say))
 
 
 def wait(site: Site, kubectl: Kubectl) -> None:

@@ -90,6 +90,8 @@ def configure(made: Cluster, options: Options, say: Say) -> Cluster:
     if options.load_balancer:
         balancer.prepare(site, made.kubectl)
     agents.restart(site, made.kubectl, made.artifacts, say)
+    if options.router:
+        bird.wait(site.nodes, pod_cidrs(made), router)
     time.sleep(kubelet.LOOKS_EVERY_S)
     _wait_for_nodes(made)
     return replace(made, site=site)

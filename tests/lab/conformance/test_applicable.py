@@ -77,7 +77,9 @@ def test_an_exclusion_that_matches_nothing_still_counts_as_one() -> None:
     assert applicable.select([PORTS], [nothing]).left_out == {nothing: ()}
 
 
-@pytest.mark.parametrize("listed", [runs.CONFORMANCE, runs.GRANULAR, runs.SECONDARY, runs.POLICY, runs.LOAD_BALANCER])
+@pytest.mark.parametrize(
+    "listed", [runs.CONFORMANCE, runs.GRANULAR, runs.SECONDARY, runs.POLICY, runs.LOAD_BALANCER, runs.BGP]
+)
 def test_no_required_test_is_left_out(listed: str) -> None:
     required = results.required(listed)
     assert applicable.select(required).applicable == required

@@ -9,6 +9,7 @@ import pytest
 from agent.options.choices import Encapsulation
 from lab.conformance import results, runs
 from lab.conformance.results import Result, Verdict
+from lab.site import Options
 
 NAME = "[sig-network] Services should serve a basic endpoint from pods [Conformance]"
 OTHER = "[sig-network] DNS should provide DNS for services [Conformance]"
@@ -78,6 +79,7 @@ def test_focus_matches_a_name_as_it_stands() -> None:
         pytest.param(runs.CONFORMANCE, 47, "[Conformance]", id="all of Conformance"),
         pytest.param(runs.GRANULAR, 22, "", id="host ports and all granular checks"),
         pytest.param(runs.SECONDARY, 13, "Secondary IP Family", id="all granular checks of the second family"),
+        pytest.param(runs.BGP, 17, "", id="a part of what goes between nodes"),
     ],
 )
 def test_a_list_names_each_of_its_tests_once(listed: str, count: int, words: str) -> None:
@@ -98,6 +100,14 @@ def test_a_run_that_wants_to_be_named_is_made_only_then() -> None:
     for one in asked_for:
         assert one not in runs.chosen(())
         assert runs.chosen((one.name, "ipip")) == tuple(run for run in runs.RUNS if run.name in (one.name, "ipip"))
+
+
+def test_nodes_are_joined_by_bgp_alone_in_one_run_and_in_one_of_every_test_by_its_name() -> None:
+    (joined,) = (run for run in runs.chosen(()) if run.router)
+    (whole,) = runs.chosen(("bgp-whole",))
+    assert (joined.subnets, joined.encapsulation, joined.socket_lb, whole.router) == (2, "native", False, True)
+    assert set(joined.required()) < set(whole.required())
+    assert joined.options(Options()).router
 
 
 def test_a_run_asks_for_each_test_once() -> None:

@@ -4,10 +4,12 @@ from typing import Any
 
 import yaml
 
+from lab import bird
 from lab.kubernetes import daemonset
 from lab.kubernetes.addresses import server
 from lab.site import Options, Site
 
+ROUTED = daemonset.CHECKOUT / "tests" / "build" / "chart" / "router" / "rendered.yaml"
 SITE = Site("x", Options(kubernetes=True, daemonset=True, socket_lb=False, encapsulation="vxlan"))
 
 
@@ -30,6 +32,25 @@ def test_image_address_and_options_are_the_labs_and_all_else_is_shipped() -> Non
             before.pop("env", None)
             container.pop("env", None)
     assert found == own
+
+
+def test_with_bgp_bird_has_its_own_image_and_each_node_the_router_of_its_subnet_for_a_peer() -> None:
+    site = Site("x", Options(kubernetes=True, daemonset=True, router=True, subnets=2))
+    chart = (each for each in yaml.safe_load_all(ROUTED.read_text()) if each and "hook" not in str(each["metadata"]))
+    text = daemonset.manifest(yaml.safe_dump_all(chart), site, "x:1", {}, "bird:1")
+    agent, speaker = _pod(text)["containers"]
+    assert (agent["image"], speaker["image"], "env" in speaker) == ("x:1", "bird:1", False)
+    told = {each["name"]: each.get("value") for each in agent["env"]}
+    assert told["SLUICEWAY_BGP_IMPORT_CIDRS"] == ",".join(bird.OUTSIDE_RANGES)
+    assert told["SLUICEWAY_ADVERTISE_LOADBALANCER_IP"] == "on"
+    assert "--router=on" in " ".join(agent["args"])
+    specs = [one["spec"] for one in daemonset.peers(site)]
+    assert [(spec["nodeSelector"]["matchLabels"]["kubernetes.io/hostname"], spec["address"]) for spec in specs][:4] == [
+        ("n1", "10.88.0.1"),
+        ("n1", "fd88::1"),
+        ("n2", "10.88.1.1"),
+        ("n2", "fd88:0:0:1::1"),
+    ]
 
 
 def test_the_agent_is_not_privileged_and_has_a_read_only_root() -> None:
