@@ -71,21 +71,19 @@ class PeerStatusWriter:
     def look(self, cluster: Cluster, state: BgpState) -> None:
         """Take down how it is now; returns at once, and costs a comparison while nothing changed."""
         nodes, peers = cluster.nodes, cluster.bgp_peers
+        gone: set[Key] = set()
         if nodes is not self._nodes or peers is not self._peers:
-            gone = self._nodes.keys() - nodes.keys() if nodes and min(nodes) == self._node else set()
+            gone = set(_left(peers, nodes, self._node))
             self._nodes, self._peers = nodes, peers
             self._small = frozenset(name for name, peer in peers.items() if _is_of_few(peer, nodes))
         elif state is self._state:
             return
-        else:
-            gone = set()
         self._state = state
         with self._wake:
             wanted: dict[Key, Entry | None] = {
                 (peer, self._node): entry for peer, entry in entries(state) if peer in self._small
             }
-            # the first of the nodes takes away what those that were deleted have left
-            wanted |= {(peer, node): None for peer in peers for node in gone}
+            wanted |= dict.fromkeys(gone - wanted.keys())
             for key, entry in self._wanted.items():
                 peer, node = key
                 if key not in wanted and peer in peers and (node == self._node or node not in nodes):
@@ -148,6 +146,18 @@ def entries(state: BgpState) -> Iterator[tuple[str, Entry]]:
         about = state.about.get(one.name, "")
         if about.startswith(KIND):
             yield about.removeprefix(KIND), Entry(one.state, one.since, one.imported, one.exported, one.error)
+
+
+def _left(peers: Mapping[str, BgpPeer], nodes: Mapping[str, Node], own: str) -> Iterator[Key]:
+    """Entries that nobody keeps: of deleted nodes, for the first of the nodes, and of *own* if no peer of its."""
+    is_first = bool(nodes) and min(nodes) == own
+    for peer in peers.values():
+        for name in peer.told_by:
+            node = nodes.get(name)
+            if (node is None and is_first) or (
+                node is not None and name == own and not peer.nodes.selects(dict(node.labels))
+            ):
+                yield peer.name, name
 
 
 def _is_of_few(peer: BgpPeer, nodes: Mapping[str, Node]) -> bool:

@@ -25,6 +25,13 @@ def test_the_least_that_makes_one() -> None:
     assert found.value == BgpPeer("tor", ip_address("192.0.2.1"), 64600)
 
 
+def test_whose_entries_its_status_has_is_kept() -> None:
+    content = {"metadata": {"name": "tor"}, "spec": LEAST, "status": {"nodes": {"n2": {"state": "Active"}, "n1": {}}}}
+    found = Decoder("n1").decode(BGP_PEER, json.dumps(content).encode()).value
+    assert isinstance(found, BgpPeer)
+    assert found.told_by == {"n1", "n2"}
+
+
 def test_all_that_can_be_said() -> None:
     found = decoded(
         port=1179, sourceAddress="192.0.2.11", localASN=64700, passwordKey="tor", multihop=2, ttlSecurity=True,
