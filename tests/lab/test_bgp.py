@@ -283,6 +283,27 @@ def test_the_agents_death_and_birds_lose_no_route_and_no_session_with_the_former
     assert asking.ask("tcp", far, use.SERVER_PORT, 3).answers == {"web2": 3}
 
 
+def test_a_peer_that_is_dead_holds_up_no_other_for_long_when_bird_starts_again(routed: Cluster) -> None:
+    n1, tor = routed.site.machine("n1"), routed.site.machine(ROUTER)
+    routed.apply(peer("dead", "n1", "10.88.0.99"))
+    until(lambda: "Established" in bird.ask(tor, "show", "protocols", "n1"), "the router is no peer")
+    until(lambda: "10_88_0_99" in n1.run("birdc", "-s", BIRD, "show", "protocols").stdout, "it is no peer")
+    n1.stop(bird.DAEMON, signal.SIGKILL)
+    bird.start(n1)
+    until(lambda: "Established" in bird.ask(tor, "show", "protocols", "n1"), "the session did not come back")
+    use.serve(routed, "late", "n1", {"app": "late"})
+    service = yaml.safe_load(SERVICE)
+    service["metadata"]["name"] = "late"
+    service["spec"] |= {"selector": {"app": "late"}, "clusterIP": "10.96.0.81", "clusterIPs": ["10.96.0.81"]}
+    service["spec"] |= {"ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack"}
+    service["status"] = {"loadBalancer": {"ingress": [{"ip": "203.0.113.81"}]}}
+    routed.apply(yaml.safe_dump(service))
+    until(lambda: bool(routes(tor, "203.0.113.81")), "what is new is told to nobody while one peer is dead")
+    routed.remove("Service", "late")
+    routed.remove("BGPPeer", "dead")
+    routed.delete("late", grace_s=0)
+
+
 def test_birds_container_has_the_capabilities_that_all_of_this_runs_with() -> None:
     [bird_container] = [
         container

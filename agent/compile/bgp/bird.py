@@ -17,6 +17,8 @@ from agent.model.bgp import AddPath
 METRIC = 90  # of BIRD's routes in the kernel: the agent's own, by METRIC in kernel/net/routes.py, go before
 OWN_PROTOCOL = 89  # of the agent's own routes, which BIRD is not to take for somebody's
 MAX_PATHS = 16
+# for which a BIRD that starts again keeps all to itself until every peer is back: those that live are within seconds
+RECOVERY_S = 30
 PASSWORD = "***"  # noqa: S105  what is shown in place of one
 START = "log stderr all;\nrouter id 0.0.0.1;\nprotocol device { scan time 10; }\n"  # before there is anything to say
 
@@ -33,7 +35,7 @@ def _lines(router: Router, *, with_passwords: bool) -> Iterator[str]:
     yield "timeformat protocol iso long;"
     restart_s = max((one.restart_s for one in router.sessions), default=0)
     if restart_s:
-        yield f"graceful restart wait {restart_s};"
+        yield f"graceful restart wait {min(restart_s, RECOVERY_S)};"
     yield "protocol device { scan time 10; }"
     yield "protocol direct connected { ipv4; ipv6; }"
     if any(one.bfd for one in router.sessions):
