@@ -70,7 +70,7 @@ def community(text: str) -> Community:
         return Community(CommunityKind.LARGE, tuple(parts))
     known = ", ".join(WELL_KNOWN)
     raise ValueError(
-        f"{text!r} is no community; write 65000:100, a large one as 65000:1:2, an extended one as rt:65000:100, "
+        f"{text[:64]!r} is no community; write 65000:100, a large one as 65000:1:2, an extended one as rt:65000:100, "
         f"or one of {known}"
     )
 

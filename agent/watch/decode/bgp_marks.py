@@ -6,6 +6,8 @@ from agent.model.community import COMMUNITIES, MAX_NUMBER, NO_MARKS, PREFERENCE,
 from agent.options.number import decimal
 from agent.watch.decode.reader import Reader
 
+MOST_COMMUNITIES = 64  # of one Service: a message of BGP's has 4,096 octets (RFC 4271 4)
+
 
 def marks(read: Reader, annotations: Mapping[str, str]) -> Marks:
     """What they carry; what cannot be read keeps BGP from telling of the Service, rather than without it."""
@@ -17,7 +19,12 @@ def marks(read: Reader, annotations: Mapping[str, str]) -> Marks:
 
 
 def _communities(read: Reader, text: str) -> Iterator[Community]:
-    for index, part in enumerate(text.split(",") if text.strip() else ()):
+    parts = text.split(",") if text.strip() else []
+    if len(parts) > MOST_COMMUNITIES:
+        text = f"has {len(parts)} communities; give {MOST_COMMUNITIES} at most; BGP does not tell of the Service"
+        read.refuse(f"metadata.annotations['{COMMUNITIES}']", text)
+        return
+    for index, part in enumerate(parts):
         try:
             yield named_community(part)
         except ValueError as error:

@@ -239,10 +239,28 @@ def test_a_mistake_in_a_configuration_costs_what_it_is_in(
             id="no number",
         ),
         pytest.param(
-            {"local-preference": "9" * 5000},
+            {"local-preference": "1" * 5000},
             Marks(is_known=False),
             ["metadata.annotations['sluiceway.io/bgp-local-preference']"],
-            id="more digits than int() reads",
+            id="more digits than Python reads",
+        ),
+        pytest.param(
+            {"communities": f"{'1' * 5000},1:2"},
+            Marks((community("1:2"),), is_known=False),
+            ["metadata.annotations['sluiceway.io/bgp-communities'][0]"],
+            id="a community of as many",
+        ),
+        pytest.param(
+            {"communities": "٦:1"},
+            Marks(is_known=False),
+            ["metadata.annotations['sluiceway.io/bgp-communities'][0]"],
+            id="digits that BIRD does not read",
+        ),
+        pytest.param(
+            {"communities": ",".join(f"1:{number}" for number in range(65))},
+            Marks(is_known=False),
+            ["metadata.annotations['sluiceway.io/bgp-communities']"],
+            id="more communities than a message takes",
         ),
     ],
 )
@@ -252,5 +270,6 @@ def test_what_a_services_routes_carry(annotations: dict[str, str], marks: Marks,
         SERVICE, {"clusterIP": "10.96.0.1", "ports": [{"port": 80}]}, namespace="default", annotations=given
     )
     assert [problem.field for problem in found.problems] == fields
+    assert all(len(problem.text) < 400 for problem in found.problems)
     assert isinstance(found.value, Service)
     assert found.value.marks == marks
