@@ -138,7 +138,7 @@ class Node:
             "SLUICEWAY_CNI_SOCKET": str(self.directory / "cni.sock"),
         }
         done = subprocess.run(
-            [self.shim], env=environment, input=json.dumps(conf).encode(), capture_output=True, check=False, timeout=30
+            [self.shim], env=environment, input=json.dumps(conf).encode(), capture_output=True, check=False, timeout=120
         )
         return done.returncode, json.loads(done.stdout or "{}")
 
