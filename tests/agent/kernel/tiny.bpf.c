@@ -4,6 +4,7 @@
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_helpers.h>
 
+#include "dp/abi/flow.h"
 #include "dp/config.h"
 
 /* whole in BTF only where something is of these types */
