@@ -151,7 +151,7 @@ def test_pods_meet_by_macvlan_on_a_node_and_across_and_nothing_stays(namespace: 
         namespace.kubectl("delete", "pod", *places, "--timeout=60s")
         for at in (node, other):
             assert eventually(lambda at=at: (leases(at), kept(at)) == ([], [])), (leases(at), kept(at))  # type: ignore[misc]
-            assert not {one.pod for one in remembered(at)} & {*places}
+            assert eventually(lambda at=at: not {one.pod for one in remembered(at)} & {*places})  # type: ignore[misc]
 
 
 def kept(node: Machine) -> list[str]:
