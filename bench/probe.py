@@ -3,6 +3,7 @@
 Sockets in the pods' namespaces send and receive them; the times are those at which they were sent.
 """
 
+import os
 import socket
 import time
 from collections import deque
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
-from select import select
+from selectors import EVENT_READ, DefaultSelector
 
 from agent.netlink import netns
 
@@ -27,7 +28,7 @@ class Probe:
     """Datagrams of the pod whose namespace the calling thread is in; the receivers' sockets are in theirs."""
 
     port: int
-    receivers: list[socket.socket]
+    receivers: DefaultSelector  # select() itself ends at descriptor 1023
     _numbers: Iterator[int] = field(default_factory=count)
 
     def until_passes(self, address: str) -> float:
@@ -71,8 +72,8 @@ class Probe:
     def _arrived(self, wait_s: float) -> set[int]:
         """The numbers of those that are there, the first of which is waited for."""
         found: set[int] = set()
-        while ready := select(self.receivers, (), (), 0 if found else wait_s)[0]:
-            found |= {int.from_bytes(one.recv(16)) for one in ready}
+        while ready := self.receivers.select(0 if found else wait_s):
+            found |= {int.from_bytes(os.read(key.fd, 16)) for key, _ in ready}
         return found
 
 
@@ -81,8 +82,10 @@ def probe(port: int, sender: str, *receivers: str) -> Iterator[Probe]:
     """From a pod to others, by their namespaces' paths; the calling thread is in the sender's for the block."""
     sockets = [_listening(port, path) for path in receivers]
     try:
-        with netns.inside(sender):
-            yield Probe(port, sockets)
+        with DefaultSelector() as there, netns.inside(sender):
+            for one in sockets:
+                there.register(one, EVENT_READ)
+            yield Probe(port, there)
     finally:
         for one in sockets:
             one.close()

@@ -294,7 +294,7 @@ def test_a_peer_that_is_dead_holds_up_no_other_for_long_when_bird_starts_again(r
     use.serve(routed, "late", "n1", {"app": "late"})
     service = yaml.safe_load(SERVICE)
     service["metadata"]["name"] = "late"
-    service["spec"] |= {"selector": {"app": "late"}, "clusterIP": "10.96.0.81", "clusterIPs": ["10.96.0.81"]}
+    service["spec"] |= {"selector": {"app": "late"}, "clusterIP": "10.96.200.81", "clusterIPs": ["10.96.200.81"]}
     service["spec"] |= {"ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack"}
     service["status"] = {"loadBalancer": {"ingress": [{"ip": "203.0.113.81"}]}}
     routed.apply(yaml.safe_dump(service))
