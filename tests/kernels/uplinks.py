@@ -42,6 +42,7 @@ NEIGHBOUR, POD, BACKEND, NODE = "/run/netns/beyond", "/run/netns/client", "/run/
 TO_NODE, TO_POD = 30100, 30200  # node ports
 PORT = 9090  # of their backends, and of the neighbour
 TIMEOUT_S = 20
+DATAGRAMS = 3  # of which one has an answer
 PROGRAM = abi.Program.PROGRAM_UPLINK
 
 
@@ -125,8 +126,7 @@ def _tried_kind(kind: Kind, part: UplinksPart, hooks: Hooks, maps: Path, tried: 
         failures = tried(f"{kind.title} is the uplink", partial(_chosen, kind, part, hooks, maps))
         _serve(NEIGHBOUR)
         for way in _ways():  # before any TCP, whose last segments come in late
-            ask = partial(_counted, maps, way.counts, partial(_asked, way, socket.SOCK_DGRAM))
-            failures += tried(f"{kind.title}, {way.title}, UDP", ask)
+            failures += tried(f"{kind.title}, {way.title}, UDP", partial(_asked_by_datagram, maps, way))
         for way in _ways():
             failures += tried(f"{kind.title}, {way.title}, TCP", partial(_asked, way, socket.SOCK_STREAM))
     return failures
@@ -212,6 +212,18 @@ def _tell(maps: Path, itself: Node, here: Local, found: tuple[Device, ...]) -> N
     table = Table.open(abi.UPLINKS, maps / "uplinks")
     table.delete([key for key, _ in table.items()])
     table.update_packed(*records.raw("uplinks"), len(found))
+
+
+def _asked_by_datagram(maps: Path, way: Way) -> None:
+    """One datagram and its answer, counted; another where devices that are just up have lost it, which is said."""
+    for tries_left in reversed(range(DATAGRAMS)):
+        try:
+            _counted(maps, way.counts, partial(_asked, way, socket.SOCK_DGRAM))
+            break
+        except TimeoutError:
+            if not tries_left:
+                raise
+            print(f"{way.title}: a datagram had no answer in {TIMEOUT_S} s", flush=True)
 
 
 def _counted(maps: Path, expected: tuple[int, int], ask: Callable[[], None]) -> None:
