@@ -25,6 +25,7 @@ from lab.addresses import (
     Networks,
     node_names,
     on_underlay,
+    subnet_of,
 )
 from lab.errors import LabError, LabExistsError
 from lab.machine import Machine, Setup
@@ -93,6 +94,11 @@ class Site:
     def outside(self) -> Machine:
         """A host that is no node."""
         return self.machine(OUTSIDE)
+
+    @property
+    def neighbours(self) -> tuple[Machine, ...]:
+        """The nodes of the first subnet: one link, no router between them."""
+        return tuple(node for node in self.nodes if subnet_of(node.name, self.options.subnets) == 0)
 
     @property
     def control_plane(self) -> Machine:

@@ -31,7 +31,7 @@ def nodes(namespace: Namespace) -> Iterator[list[Machine]]:
     spec = {"cidrs": RANGES, "blockSize": LENGTHS, "assignment": "Automatic", "namespaceSelector": mine}
     about = {"apiVersion": "sluiceway.io/v1alpha1", "kind": "IPPool", "metadata": {"name": POOL}}
     kubectl.apply(json.dumps({**about, "spec": spec}))
-    found = list(namespace.cluster.site.nodes[:2])
+    found = list(namespace.cluster.site.neighbours[:2])  # a router between them knows of no blocks
     for node in found:
         restart(node, FLAGS)
     yield found

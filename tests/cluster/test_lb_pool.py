@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from lab import agents
-from lab.addresses import POOL4, POOL6, subnet_of
+from lab.addresses import POOL4, POOL6
 from lab.agents import LOAD_BALANCER
 from lab.kubernetes import balancer
 from lab.kubernetes.cluster import Cluster
@@ -65,7 +65,7 @@ def _addresses(item: Any) -> list[str]:
 def balanced(cluster: Cluster) -> Iterator[Balanced]:
     """Two nodes or three that give addresses of a pool, and announce them."""
     site, namespace = cluster.site, Namespace(cluster, f"test-{uuid.uuid4().hex[:8]}")
-    nodes = {node.name: node for node in site.nodes if subnet_of(node.name, site.options.subnets) == 0}
+    nodes = {node.name: node for node in site.neighbours}
     cluster.kubectl.run("create", "namespace", namespace.name)
     cluster.kubectl.apply(json.dumps(balancer.POOL))
     for node in nodes.values():

@@ -120,7 +120,7 @@ def wire(number: int) -> Manifest:
 
 
 def test_pods_meet_by_macvlan_on_a_node_and_across_and_nothing_stays(namespace: Namespace, node: Machine) -> None:
-    other = namespace.cluster.site.nodes[1]
+    _, other, *_ = namespace.cluster.site.neighbours
     with ExitStack() as steps:
         steps.enter_context(networked(other))
         namespace.apply(wire(1), wire(2))
