@@ -111,7 +111,11 @@ def held(node: Node) -> dict[str, list[str]]:
     spaces = subprocess.run(["ip", "netns", "list"], check=True, capture_output=True, text=True).stdout
     return {
         "links": [one["ifname"] for one in json.loads(node.ip("-j link"))],
-        "routes": [line for kind in ("-4", "-6") for line in node.ip(f"{kind} route show table all").splitlines()],
+        "routes": [  # a bridge without ports loses its carrier a moment after the last of them, which its routes tell
+            line.replace(" linkdown", "")
+            for kind in ("-4", "-6")
+            for line in node.ip(f"{kind} route show table all").splitlines()
+        ],
         "neighbours": node.ip("neigh show nud permanent").splitlines(),
         "rules": node.ip("rule show").splitlines(),
         "namespaces": [line for line in spaces.splitlines() if line.startswith(node.name)],
