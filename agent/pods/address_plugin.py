@@ -6,6 +6,7 @@ before the first is executed. ``dhcp`` is a client of a daemon of its own, which
 Source: containernetworking/plugins, plugins/ipam/dhcp.
 """
 
+import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -51,9 +52,13 @@ def _no_daemon(plugins: Plugins, config: Mapping[str, Any]) -> str:
     path = Path(_socket(config))
     try:
         seen = below(plugins.root, path) if plugins.root else path
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(_ANSWERS_S)
-            connection.connect(str(seen))
+        folder = os.open(seen.parent, os.O_PATH | os.O_DIRECTORY)  # below a root its path may be too long for a socket
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+                connection.settimeout(_ANSWERS_S)
+                connection.connect(f"/proc/self/fd/{folder}/{seen.name}")
+        finally:
+            os.close(folder)
     except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError) as error:
         return str(error.strerror)
     except (OSError, ValueError):  # that is for the plugin to say
