@@ -128,11 +128,15 @@ class Keeper:
         text = bird_config(wanted)
         path = self._folder / CONFIG
         if text != _read(path) or self._refused is not None or not self._is_held(bird):
-            taken = self._wrong.taken(lambda router: self._check(bird, router), wanted, self._held)
+
+            def check(router: Router) -> str:
+                return self._check(bird, text if router is wanted else bird_config(router))
+
+            taken = self._wrong.taken(check, wanted, self._held)
             if taken is None:
                 self._refused = wanted
-                return f"BIRD refused the configuration, so that the one before holds: {self._check(bird, wanted)}"
-            _write(path, bird_config(taken))
+                return f"BIRD refused the configuration, so that the one before holds: {check(wanted)}"
+            (self._folder / CANDIDATE).rename(path)
             bird.ask(f'configure "{path}"')
             log.info("BIRD configured", sessions=len(taken.sessions), services=len(taken.services))
             self._held = taken
@@ -141,16 +145,15 @@ class Keeper:
         self._applied, self._refused = wanted, None
         return ""
 
-    def _check(self, bird: Control, router: Router) -> str:
-        """Why BIRD would refuse it; empty where it would not."""
+    def _check(self, bird: Control, text: str) -> str:
+        """Why BIRD would refuse it; empty where it would not, and then it is the candidate."""
         candidate = self._folder / CANDIDATE
-        _write(candidate, bird_config(router))
+        _write(candidate, text)
         try:
             bird.ask(f'configure check "{candidate}"')
         except BirdRefusal as error:
-            return str(error)
-        finally:
             candidate.unlink(missing_ok=True)
+            return str(error)
         return ""
 
     def _is_held(self, bird: Control) -> bool:

@@ -1,6 +1,6 @@
 """Which sessions BIRD refuses, found by asking for parts of the whole: a mistake with one peer costs no other."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 
 from agent.compile.bgp.router import Router, Session
@@ -21,29 +21,37 @@ class Refused:
         self._is_doubted = True
 
     def taken(self, check: Check, wanted: Router, held: Router | None) -> Router | None:
-        """What BIRD takes of it; None where it refuses more than sessions.
+        """What BIRD takes of it, of which it was asked last; None where it refuses more than sessions.
 
         Whose session is refused keeps the one that it has by *held*. Of a session that stays as it was refused BIRD is
         not asked again: what is wrong with it delays no withdrawal.
         """
         known, self._is_doubted = {} if self._is_doubted else self._found, False
         found = {one.name: known[one.name] for one in wanted.sessions if known.get(one.name, (None,))[0] == one}
-        rest = tuple(one for one in wanted.sessions if one.name not in found)
-        if check(replace(wanted, sessions=rest)):
+        made = _with_held(wanted, found, held)
+        if check(made):
             if check(replace(wanted, sessions=())):
                 return None
+            rest = tuple(one for one in wanted.sessions if one.name not in found)
             found |= {one.name: (one, why) for one, why in _wrong(check, wanted, rest)}
+            made = _with_held(wanted, found, held)
+            self._found = found
+            return None if check(made) else made
         self._found = found
-        if not found:
-            return wanted
-        before = {one.name: one for one in held.sessions} if held else {}
-        kept = (before.get(one.name) if one.name in found else one for one in wanted.sessions)
-        taken = replace(wanted, sessions=tuple(one for one in kept if one is not None))
-        return None if check(taken) else taken
+        return made
 
     def problems(self, node: str) -> tuple[Problem, ...]:
         """Each with the object that asks for it."""
         return tuple(_problem(session, node, why) for session, why in self._found.values())
+
+
+def _with_held(wanted: Router, found: Collection[str], held: Router | None) -> Router:
+    """The same where nothing of it is refused; else in place of what is, by name, the sessions that are held."""
+    if not found:
+        return wanted
+    before = {one.name: one for one in held.sessions} if held else {}
+    kept = (before.get(one.name) if one.name in found else one for one in wanted.sessions)
+    return replace(wanted, sessions=tuple(one for one in kept if one is not None))
 
 
 def _wrong(check: Check, wanted: Router, sessions: tuple[Session, ...]) -> Iterator[tuple[Session, str]]:
