@@ -9,7 +9,7 @@ looks after what nobody asks for any more; a plugin that hangs keeps its own pod
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -196,7 +196,7 @@ class Networks:
         for one in self._records.all():
             if one.is_whole and not one.is_leaving and self._is_alive(one):
                 continue
-            lock = self._turn.of(one.key)
+            lock = self.alone(one.key)
             if not lock.acquire(blocking=False):
                 continue  # its own request is at it
             try:
@@ -314,11 +314,9 @@ class Networks:
         self._records.remove(one.key)
         fail_points.reached("NETWORKS forgotten")
 
-    @contextmanager
-    def alone(self, key: AttachmentKey) -> Iterator[None]:
-        """One request at a time per container."""
-        with self._turn.of(key):
-            yield
+    def alone(self, key: AttachmentKey) -> threading.Lock:
+        """What a request holds while it is at the container."""
+        return self._turn.of(key)
 
 
 def _entries(each: InterfaceRecord, result: dict[str, Any], info: Any, *, is_first: bool) -> Iterator[Entry]:
