@@ -7,6 +7,7 @@ from ipaddress import IPv6Address
 from typing import Any
 
 from agent.model.address import unmapped
+from agent.options.number import decimal
 
 PROTOCOLS = {1: "ICMP", 6: "TCP", 17: "UDP", 58: "ICMPv6", 132: "SCTP"}  # IANA's numbers, as maps hold them
 SCOPES = ("internal", "external")  # enum scope
@@ -48,7 +49,8 @@ def protocol(number: int) -> str:
 def protocol_number(text: str) -> int | None:
     """The inverse of :func:`protocol`, letters of any case; None for what is neither name nor number."""
     by_name = {name.lower(): number for number, name in PROTOCOLS.items()}
-    return int(text) if text.isdecimal() else by_name.get(text.lower())
+    number = decimal(text, 255)
+    return by_name.get(text.lower()) if number is None else number
 
 
 def duration(seconds: float) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from agent.model.device import NO_NODE
+from agent.options.number import decimal
 
 MOST_VF = 0xFFFF
 REFUSED: Mapping[str, str] = MappingProxyType(
@@ -48,10 +49,10 @@ def device_set(text: str) -> DeviceSet:
 
 def _range(part: str, whole: str) -> range:
     first, _, last = part.partition("-")
-    numbers = [text for text in (first, last or first) if text.isascii() and text.isdigit()]
-    if len(numbers) < 2 or not int(numbers[0]) <= int(numbers[1]) <= MOST_VF:  # noqa: PLR2004  its two ends
+    least, most = decimal(first, MOST_VF), decimal(last or first, MOST_VF)
+    if least is None or most is None or least > most:
         raise ValueError(f"{part!r} in {whole!r} is no range of functions; write it as 0-3 or 5, the lower one first")
-    return range(int(numbers[0]), int(numbers[1]) + 1)
+    return range(least, most + 1)
 
 
 @dataclass(frozen=True, slots=True)
