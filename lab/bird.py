@@ -14,7 +14,7 @@ DAEMON = "bird"
 CAPABILITIES = ("NET_ADMIN", "NET_BIND_SERVICE", "NET_RAW")  # of the DaemonSet's container, and no other
 OUTSIDE_RANGES = ("198.51.100.0/24", "2001:db8:51::/48")  # of which nodes take what routers tell
 FLAGS = ("--router=on", f"--bgp-import-cidrs={','.join(OUTSIDE_RANGES)}", "--advertise-loadbalancer-ip=on")
-JOINED_WITHIN_S = 150.0  # of which most takes a few: sessions are tried again later and later on a busy machine
+JOINED_WITHIN_S = 100.0  # of which most takes a few: sessions are tried again later and later on a busy machine
 TOR_ASN = 64600  # of the router between the subnets
 TOR = f"""
 router id 10.88.0.1;
