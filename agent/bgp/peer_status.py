@@ -152,7 +152,7 @@ def _left(peers: Mapping[str, BgpPeer], nodes: Mapping[str, Node], own: str) -> 
     """Entries that nobody keeps: of deleted nodes, for the first of the nodes, and of *own* if no peer of its."""
     is_first = bool(nodes) and min(nodes) == own
     for peer in peers.values():
-        for name in peer.told_by:
+        for name in peer.status_nodes:
             node = nodes.get(name)
             if (node is None and is_first) or (
                 node is not None and name == own and not peer.nodes.selects(dict(node.labels))

@@ -105,7 +105,7 @@ class BgpPeer:
     stale_s: int = 0  # how long its routes are kept after graceful restart (RFC 9494); 0: no longer
     add_path: AddPath = AddPath.OFF
     extended_next_hop: bool = False  # IPv4 by IPv6 next hops (RFC 8950)
-    told_by: frozenset[str] = frozenset()  # nodes whose entries its status has
+    status_nodes: frozenset[str] = frozenset()  # nodes whose entries its status has
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,7 +125,7 @@ def _decode(content: Content, context: Context) -> Decoded:
             else tuple(bgp_fields.prefixes(read, imports.prefixes or (), f"{where}.prefixes")),
             import_limit=number_within(read, imports.limit, f"{where}.limit", 0, 1 << 24) if imports else 0,
             export=export,
-            told_by=frozenset(found.status.nodes or ()),
+            status_nodes=frozenset(found.status.nodes or ()),
         )
     )
 

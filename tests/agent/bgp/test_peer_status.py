@@ -56,8 +56,8 @@ class Writer:
 TOR = BgpPeer("tor", ip_address("192.0.2.1"), 64600)
 
 
-def world(*nodes: str, told_by: str = "", peer: BgpPeer = TOR) -> Cluster:
-    told = replace(peer, told_by=frozenset(told_by.split()))
+def world(*nodes: str, status_nodes: str = "", peer: BgpPeer = TOR) -> Cluster:
+    told = replace(peer, status_nodes=frozenset(status_nodes.split()))
     return Cluster(nodes={name: Node(name) for name in nodes}, bgp_peers={"tor": told})
 
 
@@ -92,22 +92,22 @@ def test_a_session_that_is_wanted_no_more_takes_its_entry_along(writer: Writer) 
 
 
 def test_the_first_of_the_nodes_takes_away_what_a_deleted_one_left(writer: Writer) -> None:
-    writer.after(0, world("n1", "n2", told_by="n2"), UP)
-    assert writer.after(1, world("n1", told_by="n1 n2"), UP) == [(PATH, {"n2": None})]
-    assert writer.after(CHANGE_S, world("n1", told_by="n1"), UP) == []
-    assert writer.after(CHANGE_S, world("n0", "n1", "n2", told_by="n1 n2"), UP) == []
-    assert writer.after(CHANGE_S, world("n0", "n1", told_by="n1 n2"), UP) == []
+    writer.after(0, world("n1", "n2", status_nodes="n2"), UP)
+    assert writer.after(1, world("n1", status_nodes="n1 n2"), UP) == [(PATH, {"n2": None})]
+    assert writer.after(CHANGE_S, world("n1", status_nodes="n1"), UP) == []
+    assert writer.after(CHANGE_S, world("n0", "n1", "n2", status_nodes="n1 n2"), UP) == []
+    assert writer.after(CHANGE_S, world("n0", "n1", status_nodes="n1 n2"), UP) == []
 
 
 def test_what_was_left_while_no_agent_ran_is_taken_away_by_the_next(writer: Writer) -> None:
-    assert writer.after(0, world("n1", told_by="n1 n2"), UP) == [(PATH, {"n1": ENTRY}), (PATH, {"n2": None})]
+    assert writer.after(0, world("n1", status_nodes="n1 n2"), UP) == [(PATH, {"n1": ENTRY}), (PATH, {"n2": None})]
     others = Selector((Requirement("rack", Operator.IN, frozenset({"r1"})),))
-    elsewhere = world("n0", "n1", told_by="n1 n2", peer=replace(TOR, nodes=others))
+    elsewhere = world("n0", "n1", status_nodes="n1 n2", peer=replace(TOR, nodes=others))
     assert Writer().after(0, elsewhere) == [(PATH, {"n1": None})]
 
 
 def test_an_agent_that_starts_leaves_its_entry_until_it_knows_better(writer: Writer) -> None:
-    assert writer.after(0, world("n0", "n1", told_by="n1")) == []
+    assert writer.after(0, world("n0", "n1", status_nodes="n1")) == []
 
 
 def test_of_a_peer_of_very_many_nodes_nothing_is_written(writer: Writer) -> None:
