@@ -51,4 +51,5 @@ def sessions(found: Bgp) -> dict[str, str]:
 
 HERE_1 = node(HERE, 11)
 OF_RACK_1 = Selector((Requirement("rack", Operator.IN, frozenset({"r1"})),))
+AT_ETH1 = BgpPeer("left", None, 64600, interface="eth1", both_families=True, extended_next_hop=True)
 PEER = BgpPeer("tor", ip_address("192.0.2.1"), 64600)

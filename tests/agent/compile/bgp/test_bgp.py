@@ -4,7 +4,6 @@ import base64
 import subprocess
 from dataclasses import replace
 from ipaddress import IPv6Address, ip_address, ip_network
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ from agent.model.cluster import Cluster
 from agent.model.community import Marks, community, named_community
 from agent.model.policy import Operator, Requirement, Selector
 from agent.options.choices import Encapsulation
-from tests.agent.compile.bgp.bgp_world import HERE_1, OF_RACK_1, PEER, PLAIN, made, node, sessions, world
+from tests.agent.compile.bgp.bgp_world import AT_ETH1, HERE_1, OF_RACK_1, PEER, PLAIN, made, node, sessions, world
 from tests.agent.compile.objects import HERE, cluster, endpoint, piece, service
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -43,7 +42,6 @@ def encoded(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
-AT_ETH1 = BgpPeer("left", None, 64600, interface="eth1", both_families=True, extended_next_hop=True)
 LAB = BgpFilter(
     "lab",
     imports=(
@@ -276,122 +274,6 @@ def test_no_password_is_shown(name: str) -> None:
 )
 def test_who_is_a_peer(given: Cluster, settings: BgpSettings, names: list[str]) -> None:
     assert sorted(set(sessions(made(given, settings)).values())) == names
-
-
-@pytest.mark.parametrize(
-    ("given", "problem"),
-    [
-        pytest.param(
-            world(node(HERE, 11, peer_ips="192.0.2.1,192.0.2.2", peer_asns="64600")),
-            ("Node", "metadata.annotations['kube-router.io/peer.asns']"),
-            id="peer.asns: not one for each",
-        ),
-        pytest.param(
-            world(node(HERE, 11, peer_ips="192.0.2.1", peer_asns="none")),
-            ("Node", "metadata.annotations['kube-router.io/peer.ips'][0].remoteasn"),
-            id="peer.asns: no number",
-        ),
-        pytest.param(
-            world(node(HERE, 11, peer_ips="192.0.2.1", peer_asns="64600", peer_passwords="?")),
-            ("Node", "metadata.annotations['kube-router.io/peer.ips'][0].password"),
-            id="peer.passwords: no base64",
-        ),
-        pytest.param(
-            world(node(HERE, 11, peers="{")),
-            ("Node", "metadata.annotations['kube-router.io/peers']"),
-            id="peers: no YAML",
-        ),
-        *(
-            pytest.param(
-                world(node(HERE, 11, peers=text), node("n3", 13, peers=text)),
-                ("Node", f"metadata.annotations['kube-router.io/peers']{place}"),
-                id=f"peers, also another node's: {why}",
-            )
-            for text, place, why in (
-                ("- 2020-99-99", "[0]", "no such day"),
-                ('- !!int ""', "[0]", "a number without digits"),
-                ("[" * 3000, "", "deeper than any stack"),
-            )
-        ),
-        pytest.param(
-            world(node(HERE, 11, peers="- {remoteip: 192.0.2.8, remoteasn: 0x" + "f" * 5000 + "}")),
-            ("Node", "metadata.annotations['kube-router.io/peers'][0].remoteasn"),
-            id="peers: a number of more digits than str() writes",
-        ),
-        pytest.param(
-            world(
-                node(
-                    HERE,
-                    11,
-                    peers="- {a: &a [x], "
-                    + "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 64)}], " for a, b in pairwise("abcdefghi"))
-                    + "remoteip: *i, remoteasn: 64600}",
-                )
-            ),
-            ("Node", "metadata.annotations['kube-router.io/peers'][0].remoteip"),
-            id="peers: aliases that would be written for ever",
-        ),
-        pytest.param(
-            world(node(HERE, 11, node_asn="0")),
-            ("Node", "metadata.annotations['kube-router.io/node.asn']"),
-            id="node.asn",
-        ),
-        pytest.param(
-            world(node(HERE, 11, rr_server="9" * 5000)),
-            ("Node", "metadata.annotations['kube-router.io/rr.server']"),
-            id="rr.server: more digits than int() reads",
-        ),
-        pytest.param(
-            world(node(HERE, 11, node_asn="9" * 5000)),
-            ("Node", "metadata.annotations['kube-router.io/node.asn']"),
-            id="node.asn: more digits than int() reads",
-        ),
-        pytest.param(
-            world(node(HERE, 11, rr_client="x")),
-            ("Node", "metadata.annotations['kube-router.io/rr.client']"),
-            id="rr.client",
-        ),
-        pytest.param(
-            world(node(HERE, 11, node_bgp_communities="65000:1,70000:1")),
-            ("Node", "metadata.annotations['kube-router.io/node.bgp.communities'][1]"),
-            id="node.bgp.communities: an unknown one",
-        ),
-        pytest.param(
-            world(node(HERE, 11, node_bgp_customimportreject="10.0.0.0/33")),
-            ("Node", "metadata.annotations['kube-router.io/node.bgp.customimportreject'][0]"),
-            id="node.bgp.customimportreject",
-        ),
-        pytest.param(
-            world(HERE_1, peers=(replace(PEER, address=ip_address("192.0.2.9"), password_key="lost"),)),  # noqa: S106
-            ("BGPPeer", "spec.passwordKey"),
-            id="a password that is not there",
-        ),
-        pytest.param(
-            world(node(HERE, 11, families="4"), peers=(replace(PEER, address=ip_address("2001:db8::9")),)),
-            ("BGPPeer", "spec.address"),
-            id="a family that the node lacks",
-        ),
-        pytest.param(
-            world(HERE_1, peers=(PEER, replace(PEER, name="zor"))), ("BGPPeer", "spec.address"), id="two of one address"
-        ),
-        pytest.param(world(HERE_1, peers=(AT_ETH1,)), ("BGPPeer", "spec.interface"), id="an interface, nobody answers"),
-        pytest.param(
-            world(
-                HERE_1,
-                peers=(AT_ETH1,),
-                bgp_neighbours=Neighbours({"eth1": frozenset({IPv6Address("fe80::1"), IPv6Address("fe80::2")})}),
-            ),
-            ("BGPPeer", "spec.interface"),
-            id="an interface, several answer",
-        ),
-    ],
-)
-def test_a_mistake_names_object_and_field_and_costs_no_other_peer(given: Cluster, problem: tuple[str, str]) -> None:
-    beside = BgpPeer("beside", ip_address("192.0.2.77"), 64601)
-    nodes = {**given.nodes, "n2": node("n2", 12)}
-    found = made(replace(given, nodes=nodes, bgp_peers={**given.bgp_peers, "beside": beside}))
-    assert [(one.kind, one.field) for one in found.problems] == [problem]
-    assert {"Node n2", "BGPPeer beside"} <= {*sessions(found).values()}
 
 
 def test_without_the_nodes_password_no_node_is_a_peer_and_others_are() -> None:
