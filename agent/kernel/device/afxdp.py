@@ -77,9 +77,10 @@ class AfXdp:
 
     def _remove(self, host_device: str) -> None:
         self._loaded.discard(host_device)
-        place = self.programs.remove(host_device)
-        if place:
-            self._sockets.close(host_device, place)
+        place = self.programs.place(host_device)
+        if place:  # which the pins alone tell: they go last, so that whoever dies here is followed up
+            self._sockets.close(host_device, place, is_others=self.programs.is_of_others(place, host_device))
+        self.programs.remove(host_device)
 
     def faults(self, attachment: Attachment) -> tuple[str, ...]:
         """What is missing of an attachment's; CHECK asks."""

@@ -15,7 +15,7 @@ it. Program and sockets outlive the agent; the next one exchanges the program in
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from agent.errors import AgentError
@@ -81,21 +81,28 @@ class PodXdp:
             opened.load()
             libbpf.link_update(link, opened.program_fd(PROGRAM))
 
-    def remove(self, host_device: str) -> str:
-        """Let go of all that is an interface's: its place, to which the sockets' folder has one of the same name.
+    def place(self, host_device: str) -> str:
+        """An interface's place, to which the sockets' folder has one of the same name; empty: it has none."""
+        try:
+            return str((self._folder(host_device) / _PLACE).readlink())
+        except OSError:  # nothing is here, or it died before
+            return ""
 
-        Empty: there was none.
-        """
+    def is_of_others(self, place: str, host_device: str) -> bool:
+        """Whether another interface has this place too, as one of a pod's next sandbox has."""
+        return any(self.place(other) == place for other in self.all() if other != host_device)
+
+    def remove(self, host_device: str) -> None:
+        """Let go of all that is an interface's, of its place last; what is gone already is well."""
         folder = self._folder(host_device)
         if not folder.is_dir():
-            return ""
-        place = self._place(folder)
+            return
+        place = self.place(host_device)
         if place:
             self._leave(folder, place)
-        for path in tuple(folder.iterdir()):
+        for path in sorted(folder.iterdir(), key=lambda path: path.name == _PLACE):
             path.unlink()
         folder.rmdir()
-        return place
 
     def is_attached(self, host_device: str) -> bool:
         """Whether a program is on the pod's end."""
@@ -148,12 +155,6 @@ class PodXdp:
         (shown / XSKS_MAP).unlink(missing_ok=True)  # of an earlier sandbox of the pod
         libbpf.pin(opened.map_fd(XSKS_MAP), shown / XSKS_MAP)
 
-    def _place(self, folder: Path) -> str:
-        try:
-            return str((folder / _PLACE).readlink())
-        except OSError:  # it died before
-            return ""
-
     def _leave(self, folder: Path, place: str) -> None:
         """Take the map away from where the pod found it, unless that is a younger interface's already."""
         shown = self._pins / pinned_place(place) / XSKS_MAP
@@ -166,11 +167,18 @@ class PodXdp:
 
 
 def remove_empty(folder: Path, root: Path) -> None:
-    """Remove a folder and those above it up to *root*, which stays, as far as they are empty."""
-    with suppress(OSError):
-        while folder != root:
+    """Remove a folder and those above it up to *root*, which stays, as far as they are empty.
+
+    Those that are not there, as when somebody died at it, keep none above them.
+    """
+    while folder != root:
+        try:
             folder.rmdir()
-            folder = folder.parent
+        except FileNotFoundError:
+            pass
+        except OSError:
+            return
+        folder = folder.parent
 
 
 def pinned_place(place: str) -> str:

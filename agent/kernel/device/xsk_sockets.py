@@ -82,11 +82,11 @@ class XskSockets:
         with self._lock:
             return interface.host_device in self._by_device and (self._folder / interface.afxdp.place / SOCKET).exists()
 
-    def close(self, host_device: str, place: str) -> None:
-        """Have none for an interface, whose folder goes unless a younger one has its *place*."""
+    def close(self, host_device: str, place: str, *, is_others: bool) -> None:
+        """Have none for an interface; the folder at its *place* goes, unless it is another interface's too."""
         with self._lock:
             self._close(host_device)
-            if any(one.interface.afxdp.place == place for one in self._by_device.values()):
+            if is_others:
                 return
             path = self._folder / place / SOCKET
             path.unlink(missing_ok=True)

@@ -4,9 +4,10 @@ import json
 import os
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from ipaddress import IPv4Address
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from agent.kernel.device.xsk_sockets import SOCKET
 from agent.model import attachment as model
 from agent.model.attachment import Attachment
 from agent.netlink.netns import inside
+from agent.pods.attachments import host_device
 from agent.pods.veth import PodVeths
 from agent.pods.veth_spec import MadeVeth, VethSpec
 from agent.threads import Threads
@@ -187,3 +189,86 @@ def test_the_next_sandbox_of_a_pod_keeps_its_place_when_the_first_is_deleted_lat
             veths.remove(second.link.host_device)
 
     in_new_netns(check)
+
+
+def test_a_start_that_undoes_the_first_sandbox_leaves_the_next_ones_folder(
+    pod: str, pin_root: Path, tmp_path: Path
+) -> None:
+    """The folder is mounted in the pod: another one of the same name is not what it has."""
+
+    def check() -> None:
+        with agent(pin_root, tmp_path) as (veths, _):
+            first = veths.create(spec(pod))
+            subprocess.run(["ip", "netns", "del", POD], check=True)
+            subprocess.run(["ip", "netns", "add", POD], check=True)
+            second = veths.create(spec(pod, "c2"))
+        with agent(pin_root, tmp_path) as (veths, _):
+            veths.remove(first.link.host_device)
+            assert (tmp_path / FOLDER / PLACE).is_dir()
+            veths.remove(second.link.host_device)
+            assert list((tmp_path / FOLDER).iterdir()) == []
+
+    in_new_netns(check)
+
+
+@pytest.mark.parametrize("is_removed", [False, True], ids=["ADD", "DEL"])
+def test_whatever_an_agent_dies_at_the_next_leaves_nothing(
+    pod: str, pin_root: Path, tmp_path: Path, *, is_removed: bool
+) -> None:
+    """Each change of a file or folder is the last in turn."""
+    device = host_device("c1", "eth0")
+
+    def make(veths: PodVeths) -> None:
+        veths.create(spec(pod))
+
+    def unmake(veths: PodVeths) -> None:
+        veths.remove(device)
+
+    def nothing(_veths: PodVeths) -> None:
+        pass
+
+    def check() -> None:
+        begun, task = (make, unmake) if is_removed else (nothing, make)
+        deaths = 0
+        while dies(deaths, pin_root, tmp_path, begun, task):
+            deaths += 1
+            with agent(pin_root, tmp_path) as (following, _):
+                unmake(following)
+            left = [str(path) for root in (tmp_path / FOLDER, pin_root / FOLDER) for path in root.rglob("*")]
+            assert left in ([], [str(pin_root / FOLDER / "interfaces")]), f"it died at change {deaths}"
+        with agent(pin_root, tmp_path) as (following, _):
+            unmake(following)
+        assert deaths > 5
+
+    in_new_netns(check)
+
+
+def dies(
+    after: int, pins: Path, run_dir: Path, begun: Callable[[PodVeths], None], task: Callable[[PodVeths], None]
+) -> bool:
+    """Whether an agent, in a process of its own, came to its death *after* so many changes of the task."""
+    child = os.fork()
+    if child == 0:
+        try:
+            with agent(pins, run_dir) as (veths, _):
+                begun(veths)
+                left = count(after, -1)
+
+                def counted(change: Callable[..., object]) -> Callable[..., object]:
+                    def changed(*args: object, **named: object) -> object:
+                        if next(left) == 0:
+                            os._exit(1)
+                        return change(*args, **named)
+
+                    return changed
+
+                for name in ("mkdir", "rmdir", "unlink", "symlink"):
+                    setattr(os, name, counted(getattr(os, name)))
+                task(veths)
+            os._exit(0)
+        finally:
+            os._exit(2)
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    assert code in {0, 1}, "the task failed"
+    return code == 1
