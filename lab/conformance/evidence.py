@@ -15,6 +15,7 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     (_DPCTL, "endpoint", "list"),
     ("ip", "route"),
     ("ip", "-6", "route"),
+    ("nft", "list", "ruleset"),
     ("nstat", "-as"),
     ("sysctl", "net.ipv4.conf.lo", "net.ipv4.ip_local_reserved_ports"),
 )

@@ -75,11 +75,14 @@ def proxied(cluster: Cluster) -> Iterator[Proxied]:
     """A node whose agent has ended, and left nothing."""
     node = cluster.site.nodes[0]
     made = Proxied(node, build.kube_proxy(print), identities.folder(cluster.site) / "admin.kubeconfig")
+    rules = node.run("nft", "--stateless", "list", "ruleset").stdout
     agents.stop(node)
     node.run("sluiceway-agent", "cleanup")
     yield made
     made.end()
     node.run(str(made.program), "--cleanup", check=False)
+    # which leaves its rule in kubelet's KUBE-FIREWALL, that drops what is asked of host ports at 127.0.0.1
+    node.run("nft", "-f", "-", stdin=f"flush ruleset\n{rules}")
     agents.stop(node)
     agents.start_again(node)
     kubernetes_agents.wait(cluster.site, cluster.kubectl)
