@@ -8,7 +8,7 @@ from pyroute2 import IPRoute
 
 from agent import api_parts, dataplane_parts, node_view, pod_parts, serve_parts
 from agent.announce.part import AnnouncedPart
-from agent.bgp.part import BgpPart
+from agent.bgp.part import BgpPart, NoBgpPart
 from agent.cni.socket import CniSocket
 from agent.compile.announce import Announcement
 from agent.core import Core
@@ -118,8 +118,7 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
     if health is not None:
         more = (*more, HealthPortsPart(health.serve, options.nodeport_addresses))
     bgp = api_parts.bgp(options, threads, lambda problems: mirror.report("bgp", problems), lambda: cluster.events)
-    if bgp is not None:
-        more = (*more, BgpPart(bgp))
+    more = (*more, BgpPart(bgp) if bgp is not None else NoBgpPart(options.run_dir))
     loop = Loop(
         dataplane_parts.dataplane(tables, kernel, netlink, settings, more),
         settings,

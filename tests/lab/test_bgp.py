@@ -393,6 +393,24 @@ def test_a_link_that_is_lost_takes_its_routes_long_before_the_hold_time(routed: 
     until(lambda: not routes(tor, str(pod_cidrs("n2")[0])), "the route stays")
 
 
+def test_a_node_whose_router_is_switched_off_keeps_no_route_and_is_told_of_by_nobody(routed: Cluster) -> None:
+    n1, tor = routed.site.machine("n1"), routed.site.machine(ROUTER)
+    own = str(pod_cidrs("n1")[0])
+
+    def taken() -> str:
+        return n1.run("ip", "route", "show", "proto", "bird").stdout
+
+    until(lambda: bool(routes(tor, own) and taken()), "no route")
+    agents.stop(n1)
+    assert all((routes(tor, own), taken())), "an agent that ends takes nothing along"
+    agents.start_again(n1, flags=["--router=off"])
+    until(lambda: not routes(tor, own), "the node is still told of")
+    until(lambda: not taken(), "routes that nobody keeps stay")
+    agents.stop(n1)
+    agents.start_again(n1)
+    until(lambda: bool(routes(tor, own) and taken()), "it does not come back")
+
+
 def test_a_node_whose_agent_leaves_for_good_is_told_of_by_nobody_at_once(routed: Cluster) -> None:
     n1, tor = routed.site.machine("n1"), routed.site.machine(ROUTER)
     until(lambda: bool(routes(tor, str(pod_cidrs("n1")[0]))), "no route")
