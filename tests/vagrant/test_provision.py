@@ -93,7 +93,7 @@ def test_a_machine_without_packages_stays_without_configuration(machine: Machine
 
 
 def test_a_machine_has_no_swap_and_forwards_under_its_address(machine: Machine) -> None:
-    machine.answer("ip", f"echo 'eth1 UP {ADDRESS}/24'")
+    machine.answer("ip", f"echo 'eth1 UP {ADDRESS}/24'; sleep 0.2; echo 'eth2 UP 192.0.2.9/24'")
     assert machine.run("node", ADDRESS).returncode == 0
     etc = machine.etc()
     assert etc["fstab"] == "UUID=1 / ext4 defaults 0 1\n#UUID=2 none swap sw 0 0\n"
@@ -125,7 +125,8 @@ def test_the_image_is_imported_under_the_manifests_name(machine: Machine) -> Non
 
 
 def test_an_image_of_the_boxs_needs_no_archive(machine: Machine) -> None:
-    machine.answer("ctr", "printf 'registry.k8s.io/pause:3.10.2\\ndocker.io/library/sluiceway:0.1.0\\n'")
+    # what comes behind it is read too, else a ctr that is slow ends by SIGPIPE
+    machine.answer("ctr", "echo docker.io/library/sluiceway:0.1.0; sleep 0.2; echo registry.k8s.io/pause:3.10.2")
     assert machine.run("image").returncode == 0
     assert "import" not in machine.asked()[0]
 

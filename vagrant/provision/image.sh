@@ -7,7 +7,7 @@ set -euo pipefail
 (($# == 0)) || { echo "usage: image.sh" >&2; exit 2; }
 cd "$(dirname "$0")/../.."
 if [[ ! -e dist/sluiceway-0.1.0.oci.tar ]]; then
-	ctr --namespace k8s.io images list --quiet | grep -qxF docker.io/library/sluiceway:0.1.0 && exit 0
+	ctr --namespace k8s.io images list --quiet | grep -xF docker.io/library/sluiceway:0.1.0 >/dev/null && exit 0
 	echo "image.sh: neither containerd nor dist/ has sluiceway:0.1.0; run 'make image' first" >&2
 	exit 1
 fi

@@ -4,7 +4,7 @@
 set -euo pipefail
 (($# == 1)) || { echo "usage: node.sh ADDRESS" >&2; exit 2; }
 address=$1
-ip -brief address | grep -qF " $address/" || { echo "node.sh: this machine has no address $address" >&2; exit 1; }
+ip -brief address | grep -F " $address/" >/dev/null || { echo "node.sh: this machine has no address $address" >&2; exit 1; }
 
 swapoff -a
 sed -i '/^[^#].*\sswap\s/s/^/#/' /etc/fstab
