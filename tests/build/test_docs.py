@@ -38,6 +38,17 @@ def test_cases(page: Path) -> None:
     assert not [f"{path}::{name}" for path, name in named if f"def {name}(" not in (CHECKOUT / path).read_text()]
 
 
+def test_the_readme_leads_to_every_page() -> None:
+    met, ahead = set[Path](), [CHECKOUT / "README.md"]
+    while ahead:
+        page = ahead.pop()
+        page = page / "README.md" if page.is_dir() else page
+        if page not in met and page.suffix == ".md" and page.is_file():
+            met.add(page)
+            ahead += [(page.parent / link).resolve() for link in LINK.findall(page.read_text())]
+    assert not [str(page.relative_to(CHECKOUT)) for page in CHECKOUT.glob("docs/**/*.md") if page not in met]
+
+
 def test_every_decision_is_listed() -> None:
     folder = CHECKOUT / "docs/decisions"
     listed = LINK.findall((folder / "README.md").read_text())
