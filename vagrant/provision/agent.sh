@@ -8,5 +8,5 @@ cd "$(dirname "$0")/../.."
 
 export KUBECONFIG=/etc/kubernetes/admin.conf
 sed "s|^            - run$|&\n            - --api-server=https://$address:6443|" deploy/manifests/sluiceway.yaml | kubectl apply -f -
-kubectl --namespace kube-system rollout status daemonset/sluiceway-agent --timeout=10m
+kubectl --namespace kube-system rollout status daemonset/sluiceway-agent --timeout=20m
 kubectl wait --for=condition=Ready nodes --all --timeout=5m
