@@ -1,6 +1,7 @@
 """``kubectl sluiceway report``: what somebody needs who is to say what is wrong, of all nodes, in one archive."""
 
 import io
+import json
 import tarfile
 import time
 from collections.abc import Iterable
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from kubectl_sluiceway.agents import CONTAINER, SELECTOR, Agent, agents
 from kubectl_sluiceway.kubectl import Kubectl, PluginError, at_once
+from kubectl_sluiceway.masked import masked
 
 LOG_LINES = "20000"
 DPCTL = {
@@ -19,21 +21,22 @@ DPCTL = {
     "policies.json": ("policy", "list", "-o", "json"),
     "drops.json": ("drops", "-o", "json"),
 }
+OBJECT = "objects/"  # files of the API's objects
 OBJECTS = ("nodes", "services", "endpointslices", "networkpolicies", "daemonsets", "events")
 
 
 def write(kubectl: Kubectl, namespace: str, path: Path) -> list[str]:
     """Write the archive, a gzipped tar; returns what could not be had, which is in it too.
 
-    No Secret is read, and nothing that an agent shows holds one.
+    No Secret is read, nothing that an agent shows holds one, and objects have stars in place of passwords.
 
     Raises:
         PluginError: kubectl cannot list the agents.
         OSError: the file cannot be written.
     """
     found = agents(kubectl, namespace)
-    wanted: dict[str, tuple[str, ...]] = {f"objects/{kind}.yaml": _objects(kind) for kind in OBJECTS}
-    wanted["objects/agents.yaml"] = ("get", "pods", "--all-namespaces", "--selector", SELECTOR, "-o", "yaml")
+    wanted: dict[str, tuple[str, ...]] = {f"{OBJECT}{kind}.json": _objects(kind) for kind in OBJECTS}
+    wanted[f"{OBJECT}agents.json"] = ("get", "pods", "--all-namespaces", "--selector", SELECTOR, "-o", "json")
     for agent in found:
         wanted |= _of(agent)
     missing: list[str] = []
@@ -41,8 +44,9 @@ def write(kubectl: Kubectl, namespace: str, path: Path) -> list[str]:
     def ask(item: tuple[str, tuple[str, ...]]) -> tuple[str, str]:
         name, words = item
         try:
-            return name, kubectl.run(*words)
-        except PluginError as error:
+            text = kubectl.run(*words)
+            return name, _without_secrets(text) if name.startswith(OBJECT) else text
+        except (PluginError, ValueError) as error:
             missing.append(f"{name}: {error}")
             return name, ""
 
@@ -52,7 +56,11 @@ def write(kubectl: Kubectl, namespace: str, path: Path) -> list[str]:
 
 
 def _objects(kind: str) -> tuple[str, ...]:
-    return ("get", kind, *(() if kind == "nodes" else ("--all-namespaces",)), "-o", "yaml")
+    return ("get", kind, *(() if kind == "nodes" else ("--all-namespaces",)), "-o", "json")
+
+
+def _without_secrets(text: str) -> str:
+    return json.dumps(masked(json.loads(text)), indent=1)
 
 
 def _of(agent: Agent) -> dict[str, tuple[str, ...]]:

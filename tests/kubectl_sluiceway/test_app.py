@@ -271,8 +271,13 @@ def test_dpctl_ends_with_the_code_that_dpctl_has(fake: Fake) -> None:
 def test_a_report_has_what_was_there_and_says_what_was_not(
     fake: Fake, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for words in ("get", "logs", "exec"):
+    for words in ("logs", "exec"):
         fake.answer(words, f"said of {words}")
+    for words in ("services", "endpointslices", "networkpolicies", "daemonsets"):
+        fake.answer(f"get {words}", {"items": []})
+    fake.answer("get events", "not JSON")
+    secret = "c2VjcmV0"  # noqa: S105
+    fake.answer("get nodes", {"items": [{"metadata": {"annotations": {"kube-router.io/peer.passwords": secret}}}]})
     fake.answer("a2 -c agent -- dpctl drops", "killed", code=137)
     path = tmp_path / "report.tar.gz"
     assert main(["report", "--output", str(path)]) == 1
@@ -283,8 +288,10 @@ def test_a_report_has_what_was_there_and_says_what_was_not(
         names = {name.removeprefix("sluiceway-report/") for name in archive.getnames()}
         missing = archive.extractfile("sluiceway-report/missing.txt")
         assert missing
-        assert b"killed" in missing.read()
-    assert {"objects/services.yaml", "nodes/n1/agent.log", "nodes/n1/drops.json", "nodes/n2/options.yaml"} <= names
+        said = missing.read()
+        assert (b"killed" in said, b"objects/events.json" in said) == (True, True)
+        assert not any(secret.encode() in file.read() for file in map(archive.extractfile, archive) if file)
+    assert {"objects/services.json", "nodes/n1/agent.log", "nodes/n1/drops.json", "nodes/n2/options.yaml"} <= names
     assert not any("secret" in " ".join(words) for words, _ in fake.asked)
 
 
