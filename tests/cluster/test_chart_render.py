@@ -2,6 +2,7 @@
 
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -131,3 +132,26 @@ def test_every_combination_of_duties_is_rendered_or_refused_as_the_agent_does(he
 )
 def test_an_option_reaches_the_agent_and_the_cleanup_alike(helm: Path, value: str, flag: str) -> None:
     assert manifests.template(helm, "--set", value).stdout.count(f'{flag}"') == 2
+
+
+def containers(text: str) -> dict[str, dict[str, Any]]:
+    """The agent's, and the one that cleans up after it."""
+    specs = [each["spec"]["template"]["spec"] for each in yaml.safe_load_all(text) if each["kind"] == "DaemonSet"]
+    return {each["name"]: each for spec in specs for each in (*spec["containers"], *spec.get("initContainers", ()))}
+
+
+@pytest.mark.parametrize("option", ["networks", "router", "l2-announce"])
+def test_who_cleans_up_may_do_what_the_agent_may(helm: Path, option: str) -> None:
+    """Other plugins' interfaces are unmade by these plugins, in the node's root."""
+    value = "external" if option == "l2-announce" else "true"
+    found = containers(manifests.template(helm, f"--set=options.{option}={value}").stdout)
+    assert found["cleanup"]["securityContext"] == found["agent"]["securityContext"]
+
+
+def test_dpctl_in_the_container_looks_where_the_agents_files_are(helm: Path) -> None:
+    places = {"pin-root": "/sys/fs/bpf/other", "run-dir": "/run/other", "state-dir": "/var/lib/other"}
+    text = manifests.template(helm, *(f"--set=options.{name}={place}" for name, place in places.items())).stdout
+    for container in (containers(text)["agent"], containers(text)["cleanup"]):
+        given = {each["name"]: each.get("value") for each in container["env"]}
+        for name, place in places.items():
+            assert given[f"SLUICEWAY_{name.upper().replace('-', '_')}"] == place

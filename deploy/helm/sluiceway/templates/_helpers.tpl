@@ -104,11 +104,18 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- if not (or (hasPrefix "127." $listen) (hasPrefix "[::1]" $listen)) }}yes{{ end -}}
 {{- end }}
 
+{{/* Where the agent's files and pins are, dpctl reads here too, whoever runs it in the container. */}}
 {{- define "sluiceway.environment" -}}
 - name: NODE_NAME
   valueFrom:
     fieldRef:
       fieldPath: spec.nodeName
+{{- range $name := list "pin-root" "run-dir" "state-dir" }}
+{{- with get $.Values.options $name }}
+- name: SLUICEWAY_{{ $name | upper | replace "-" "_" }}
+  value: {{ include "sluiceway.text" . | quote }}
+{{- end }}
+{{- end }}
 {{- with .Values.extraEnv }}
 {{ toYaml . }}
 {{- end }}
