@@ -3840,7 +3840,7 @@ OWN_MACS: Final[MapSpec[MacKey, OwnMac]] = MapSpec(
 )
 
 PACED_DEVICES: Final[MapSpec[int, PacedDevice]] = MapSpec(
-    "paced_devices", MapKind.HASH, record.IntCodec("<I"), PacedDevice, 64, 1,
+    "paced_devices", MapKind.HASH, record.IntCodec("<I"), PacedDevice, 4096, 1,
     writer=Writer.AGENT, order=12, carried=Carried.SEED,
 )
 

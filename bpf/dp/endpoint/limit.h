@@ -24,7 +24,7 @@ struct {
 /* The node's devices whose queue sends each packet when its time has come (fq), by ifindex. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 64);
+	__uint(max_entries, 4096);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, __u32);
 	__type(value, struct paced_device);

@@ -55,6 +55,11 @@ def test_devices_that_keep_time_stand_beside_pods_with_a_limit_alone() -> None:
     assert abi.PACED_DEVICES.key.unpack(key) == 3
 
 
+def test_as_many_devices_may_keep_time_as_may_be_uplinks() -> None:
+    """With net.core.default_qdisc=fq every function of a card does."""
+    assert abi.PACED_DEVICES.max_entries == abi.UPLINKS.max_entries
+
+
 @pytest.mark.parametrize(
     ("attachments", "devices", "wanted"),
     [
