@@ -13,7 +13,6 @@ from agent.model.name import ObjectName, Problem
 from agent.model.node import Namespace, Node
 
 ANNOTATION = f"metadata.annotations['{POOLS}']"
-STEPS_MAX = 1 << 16  # positions of a pool that are looked at for one block
 
 
 class PoolMissing(NetworkRefused):
@@ -167,7 +166,8 @@ def next_block(
 ) -> Network | None:
     """The first block of a pool, from place *start* on and round, that nobody has; None when there is none.
 
-    *blocks* are those of its network, *lost* what :func:`taken` says. What touches a static range is no node's.
+    *blocks* are those of its network, *lost* what :func:`taken` says. What touches a static range is no node's. It
+    takes as many steps as there are blocks and ranges in the way, however many places a range has.
     """
     held = {one.cidr for one in blocks if one.network == pool.network and one.cidr.version == version}
     held |= {one for one in lost if one.version == version}
@@ -176,15 +176,32 @@ def next_block(
     total = sum(counts)
     lengths = {max(cidr.prefixlen, pool.length(version)) for cidr in ranges}
     odd = [one for one in held if one.prefixlen not in lengths]  # the others are equal to a block, or apart from it
-    kept = [one for one in pool.static if one.first.version == version]
+    kept = [AddressRange(one.network_address, one.broadcast_address) for one in odd]
+    kept += [one for one in pool.static if one.first.version == version]
     closed = [one for one in pool.excluded if one.first.version == version]
-    for step in range(min(total, STEPS_MAX)):
-        cidr = _block_at(pool, ranges, counts, (start + step) % total)
-        is_held = cidr in held or any(overlap(cidr, one) for one in odd)
-        is_kept = any(_meets(one, cidr) for one in kept) or any(_covers(one, cidr) for one in closed)
-        if not (is_held or is_kept):
+    step = 0
+    while step < total:
+        cidr, left = _block_at(pool, ranges, counts, (start + step) % total)
+        passed = 1 if cidr in held else _passed(cidr, kept, closed)
+        if not passed:
             return cidr
+        step += min(passed, left)
     return None
+
+
+def _passed(cidr: Network, kept: Iterable[AddressRange], closed: Iterable[AddressRange]) -> int:
+    """How many blocks, from this one on, one range is in the way of; 0: none is.
+
+    What is *kept* is in the way of each block that it touches, what is *closed* of those that it covers.
+    """
+    first, size = int(cidr.network_address), cidr.num_addresses
+    for one in kept:
+        if _meets(one, cidr):
+            return (int(one.last) - first) // size + 1
+    for one in closed:
+        if _covers(one, cidr):
+            return (int(one.last) + 1 - first) // size
+    return 0
 
 
 def block_of(pool: IpPool, address: Address) -> Network | None:
@@ -196,12 +213,13 @@ def block_of(pool: IpPool, address: Address) -> Network | None:
     return ip_network((address, length), strict=False)
 
 
-def _block_at(pool: IpPool, ranges: list[Network], counts: list[int], at: int) -> Network:
+def _block_at(pool: IpPool, ranges: list[Network], counts: list[int], at: int) -> tuple[Network, int]:
+    """The block at a place, and how many its range has from there on."""
     for cidr, count in zip(ranges, counts, strict=True):
         if at < count:
             length = max(cidr.prefixlen, pool.length(cidr.version))
             first = int(cidr.network_address) + (at << (cidr.max_prefixlen - length))
-            return ip_network((type(cidr.network_address)(first), length))
+            return ip_network((type(cidr.network_address)(first), length)), count - at
         at -= count
     raise AssertionError
 

@@ -14,6 +14,7 @@ from agent.compile.network_refused import NetworkRefused
 from agent.compile.remote import Remotes, Vantage, remotes
 from agent.model.cluster import Cluster
 from agent.model.ip_pool import IpBlock, IpPool
+from agent.model.lb_pool import AddressRange
 from agent.model.name import ObjectName
 from agent.model.network import NetworkDefinition
 from agent.model.node import Pod
@@ -150,6 +151,33 @@ def test_a_block_that_comes_next_is_nobodys_and_has_something_to_give() -> None:
     assert after(0, "10.1.0.1/32", "10.1.0.4/31") == "10.1.0.8/30", "narrower ones"
     assert after(0, lost=("10.1.0.0/29",)) == "10.1.0.8/30"
     assert after(2, "10.1.0.0/28") == "None"
+
+
+@pytest.mark.parametrize(
+    ("field", "given"),
+    [
+        pytest.param("excluded", "fd00::-fd00::7fff:ffff:ffff:ffff", id="excluded addresses"),
+        pytest.param("static", "fd00::-fd00::7fff:ffff:ffff:ffff", id="a static range"),
+        pytest.param("lost", "fd00::/65", id="what another pool has"),
+        pytest.param("held", "fd00::/65", id="a wide block from before"),
+    ],
+)
+@pytest.mark.parametrize("start", [0, 1 << 20, (1 << 57) - 1])
+def test_half_a_range_that_is_not_to_be_had_is_passed_at_once(field: str, given: str, start: int) -> None:
+    """It has 2^57 places of blocks."""
+    low, _, high = given.partition("-")
+    ranges: dict[str, Any] = {field: (AddressRange(ip_address(low), ip_address(high)),)} if high else {}
+    lan = IpPool("lan", (ip_network("fd00::/64"),), ((6, 122),), fields=("spec.cidrs[0]",), **ranges)
+    lost = [ip_network(given)] if field == "lost" else []
+    held = [IpBlock("b", ip_network(given), uid="b")] if field == "held" else []
+    assert str(next_block(lan, 6, held, lost, start)) == "fd00::8000:0:0:0/122"
+    assert str(next_block(lan, 6, held, lost, 3 << 56)) == "fd00::c000:0:0:0/122"
+
+
+def test_a_pool_of_which_all_is_excluded_has_no_block() -> None:
+    every = (AddressRange(ip_address("fd00::"), ip_address("fd00::ffff:ffff:ffff:ffff")),)
+    lan = IpPool("lan", (ip_network("fd00::/64"),), ((6, 122),), excluded=every, fields=("spec.cidrs[0]",))
+    assert next_block(lan, 6, (), (), 12345) is None
 
 
 def test_a_pool_that_cannot_be_read_gives_nothing() -> None:
