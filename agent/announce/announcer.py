@@ -17,6 +17,7 @@ import msgspec
 from agent.announce.frames import claims, probe
 from agent.announce.liveness import PERIOD_S, TAKE_S, Holding, Liveness
 from agent.compile.announce import Announcement
+from agent.json_text import NOT_JSON
 from agent.kube.client import TROUBLE, Client, Refused
 from agent.kube.leases import Lease, Leases, stamp
 from agent.log import logger
@@ -128,7 +129,7 @@ class Announcer:
                 self._lease = None  # somebody changed it: it is read anew
                 return ""
             return str(error)
-        except (*TROUBLE, msgspec.DecodeError) as error:
+        except (*TROUBLE, *NOT_JSON) as error:
             return " ".join(str(error).split())
         return ""
 
@@ -148,7 +149,7 @@ class Announcer:
         try:
             found = self._client.send("GET", f"/api/v1/nodes/{self._node}", None, "", REQUEST_S)
             uid = msgspec.json.decode(found)["metadata"]["uid"]
-        except (Refused, *TROUBLE, msgspec.DecodeError, KeyError) as error:
+        except (Refused, *TROUBLE, *NOT_JSON, LookupError, TypeError) as error:
             log.warning("this Node cannot be read, and its lease stays when it goes", why=error)
             return []
         return [{"apiVersion": "v1", "kind": "Node", "name": self._node, "uid": uid}]

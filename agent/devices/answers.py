@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from agent.json_text import NOT_JSON
 from agent.log import logger
 from agent.pods.pod_devices import SOCKET, Answer, Question, line
 from agent.threads import Threads
@@ -72,5 +73,5 @@ class Answers:
                 connection.settimeout(WHOLE_S)
                 question = msgspec.json.decode(line(connection, MOST_OCTETS), type=Question)
                 connection.sendall(msgspec.json.encode(self._answer(question)) + b"\n")
-            except (OSError, msgspec.DecodeError) as error:
+            except (OSError, *NOT_JSON) as error:
                 log.debug("answers: the caller went away, or asked for nothing", error=error)

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from agent.devices.selector import REFUSED, DeviceSet, Selector, device_set
+from agent.json_text import NOT_JSON
 from agent.model.name import ObjectName, Problem
 
 KIND = "DeviceResource"
@@ -112,7 +113,7 @@ def parse(content: bytes, prefix: str) -> tuple[tuple[Resource, ...], tuple[Prob
     """
     try:
         listed = msgspec.json.decode(content, type=_List).resources
-    except msgspec.DecodeError as error:  # ValidationError too
+    except NOT_JSON as error:  # ValidationError too
         return (), (Problem(KIND, ObjectName("", "config"), *_place(error)),)
     resources: dict[str, Resource] = {}
     problems: list[Problem] = []
@@ -121,7 +122,7 @@ def parse(content: bytes, prefix: str) -> tuple[tuple[Resource, ...], tuple[Prob
         try:
             resource = _resource(raw, prefix, resources)
             resources[resource.name] = resource
-        except msgspec.DecodeError as error:
+        except NOT_JSON as error:
             path, text = _place(error)
             problems.append(_problem(raw, where, path, text))
         except _Wrong as wrong:
@@ -182,7 +183,7 @@ def _selectors(raw: msgspec.Raw) -> Iterator[tuple[str, msgspec.Raw]]:
 def _selector(kind: DeviceType, where: str, raw: msgspec.Raw) -> Selector:
     try:
         given = msgspec.json.decode(raw, type=_Selector)
-    except msgspec.DecodeError as error:
+    except NOT_JSON as error:
         path, text = _place(error)
         raise _Wrong(f"{where}.{path}".rstrip("."), text) from error
     there: dict[str, Any] = {name: value for name, value in msgspec.to_builtins(given).items() if value}
@@ -227,7 +228,7 @@ def _sets(values: list[str], where: str) -> tuple[DeviceSet, ...]:
         raise _Wrong(where, str(error)) from error
 
 
-def _place(error: msgspec.DecodeError) -> tuple[str, str]:
+def _place(error: Exception) -> tuple[str, str]:
     """The field that msgspec names, without its root, and the sentence."""
     text, _, path = str(error).partition(" - at `$")
     return path.strip("`.[]"), text
@@ -237,6 +238,6 @@ def _problem(raw: msgspec.Raw, where: str, path: str, text: str) -> Problem:
     """A resource's problem, under its name where it has one."""
     try:
         name = str(msgspec.json.decode(raw).get("resourceName") or where)
-    except (AttributeError, msgspec.DecodeError):
+    except (AttributeError, *NOT_JSON):
         name = where
     return Problem(KIND, ObjectName("", name), f"{where}.{path}".rstrip("."), text)

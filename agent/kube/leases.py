@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from agent.json_text import NOT_JSON
 from agent.kube.client import TROUBLE, Client, Refused
 from agent.log import logger
 
@@ -214,7 +215,7 @@ class Election:
                 return
             self._failed(str(error))
             self._due = max(self._due, began + error.refusal.retry_after_s)
-        except (*TROUBLE, msgspec.DecodeError) as error:
+        except (*TROUBLE, *NOT_JSON) as error:
             self._failed(" ".join(str(error).split()))
 
     def release(self) -> None:
@@ -225,7 +226,7 @@ class Election:
             return
         try:
             self._leases.put(self._changed(held, ""))
-        except (Refused, *TROUBLE, msgspec.DecodeError) as error:
+        except (Refused, *TROUBLE, *NOT_JSON) as error:
             log.info("lease is not given back; it ends by itself", lease=self._name, why=error)
 
     def _failed(self, why: str) -> None:

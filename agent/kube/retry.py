@@ -10,6 +10,8 @@ import msgspec
 import urllib3
 from msgspec import Struct
 
+from agent.json_text import NOT_JSON
+
 FIRST_S, LONGEST_S = 0.5, 30.0  # of the delays after failures
 RETRY_AFTER_MAX_S = 60.0  # a server that asks for more is asked again by then: it may have been another's mistake
 TOO_NEW = "ResourceVersionTooLarge"  # the cause of a refusal: this server has not seen so new a revision yet
@@ -62,7 +64,7 @@ def refusal(code: int, content: bytes | msgspec.Raw = b"", retry_after: str = ""
     """What a Status says, with the *code* and Retry-After header of its answer; *code* 0: the Status has it."""
     try:
         status = _STATUS.decode(content)
-    except msgspec.DecodeError:
+    except NOT_JSON:
         status = _Status()
     details = status.details or _Details()
     wait_s = max(float(details.retry_after_seconds), _seconds(retry_after))

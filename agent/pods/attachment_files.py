@@ -28,7 +28,7 @@ def attachment_files(directory: Path, boot: str) -> Iterator[Saved]:
     for path in sorted(directory.glob(f"{VETH_PREFIX}*.json")):
         try:
             found = msgspec.json.decode(path.read_bytes(), type=_File, dec_hook=address)
-        except (OSError, msgspec.DecodeError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             log.warning("attachment file is unreadable, and its pod's device goes", file=path, error=error)
             continue
         if found.boot_id == boot:

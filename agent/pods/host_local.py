@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from agent.json_text import NOT_JSON
 from agent.model.address import Address
 
 NETWORKS, RESULTS = "networks", "results"
@@ -93,6 +94,6 @@ def _node_ends(reservation: Reservation, folder: Path) -> tuple[str, ...]:
         found: Any = msgspec.json.decode((folder / RESULTS / "-".join(parts)).read_bytes())
         result = found.get("result", found)  # older ones are the bare result
         names = [link["name"] for link in result["interfaces"] if not link.get("sandbox")]
-    except (OSError, msgspec.DecodeError, AttributeError, LookupError, TypeError):
+    except (OSError, *NOT_JSON, AttributeError, LookupError, TypeError):
         return ()
     return tuple(name for name in names if isinstance(name, str) and name.startswith(_VETH))

@@ -97,7 +97,7 @@ class IpLeases:
             try:
                 lease = msgspec.json.decode(path.read_bytes(), type=Lease)
                 bare = lease.bare
-            except (OSError, msgspec.DecodeError, ValueError) as error:
+            except (OSError, ValueError, RecursionError) as error:
                 log.warning("lease of an address is unreadable, and the address free", file=path, why=error)
                 continue
             self._leases[lease.key] = lease

@@ -61,7 +61,7 @@ class Journal:
         for line in whole:
             try:
                 self._fold(_read(line))
-            except (msgspec.DecodeError, ValueError):
+            except (ValueError, RecursionError):
                 spoilt += 1
         if spoilt:
             log.warning("lines of the journal are cut or spoilt, and left out", lines=spoilt, file=self._path)

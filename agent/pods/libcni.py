@@ -50,7 +50,7 @@ def kept_attachments(folder: Path) -> Iterator[KeptAttachment]:
         try:
             file = _FILE.decode(path.read_bytes())
             made = made_interface(file.result, file.if_name)
-        except (OSError, msgspec.DecodeError, ValueError):  # it went meanwhile, or is loopback's, or a bare result
+        except (OSError, ValueError, RecursionError):  # it went meanwhile, or is loopback's, or a bare result
             continue
         words = dict(file.cni_args or ())
         if "K8S_POD_NAME" in words:

@@ -11,6 +11,7 @@ from threading import Lock
 
 import msgspec
 
+from agent.json_text import NOT_JSON
 from agent.log import logger
 from agent.model.attachment import AttachmentKey
 from agent.model.name import ObjectName
@@ -129,7 +130,7 @@ class NetworkRecords:
         for path in sorted(self._folder.glob(f"*{SUFFIX}")):
             try:
                 one = msgspec.json.decode(path.read_bytes(), type=NetworkSet)
-            except (OSError, msgspec.DecodeError) as error:
+            except (OSError, *NOT_JSON) as error:
                 log.warning("record of a pod's networks is unreadable: addresses may stay taken", file=path, why=error)
                 continue
             found[one.key] = one

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from agent.json_text import NOT_JSON
 from agent.model.device import Allocated, DeviceState
 from agent.model.name import Problem
 
@@ -69,7 +70,7 @@ def ask(run_dir: Path, question: Question) -> Answer:
             return msgspec.json.decode(line(connection, MOST_OCTETS), type=Answer)
     except PermissionError:
         raise
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, *NOT_JSON) as error:
         raise Unanswered(f"no device plugin answers at {path}: {error}; does sluiceway-devices run?") from error
 
 

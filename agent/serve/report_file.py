@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import msgspec
 
+from agent.json_text import NOT_JSON
 from agent.pods.files import place
 
 T = TypeVar("T")
@@ -30,7 +31,7 @@ def read(run_dir: Path, name: str, kind: type[T]) -> T | None:
         return msgspec.json.decode((run_dir / name).read_bytes(), type=kind)
     except PermissionError:
         raise
-    except (OSError, msgspec.DecodeError):
+    except (OSError, *NOT_JSON):
         return None
 
 

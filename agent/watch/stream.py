@@ -23,8 +23,7 @@ from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from typing import assert_never
 
-import msgspec
-
+from agent.json_text import NOT_JSON
 from agent.kube.retry import DENIALS, Refusal, backoff_s, refusal
 from agent.watch.decode.objects import Metadata, Named
 from agent.watch.items import Items
@@ -118,7 +117,7 @@ class Stream:
         """The end of such an answer."""
         try:
             found = LIST.decode(self._items.around())
-        except msgspec.DecodeError as error:
+        except NOT_JSON as error:
             self.failed(f"the list was cut short: {error}", was_answered=True)
             return
         self._next_page = found.metadata.continue_
@@ -134,7 +133,7 @@ class Stream:
         try:
             found = LINE.decode(content)
             head = Named() if found.type == "ERROR" else HEAD.decode(found.object)
-        except msgspec.DecodeError as error:
+        except NOT_JSON as error:
             self.failed(f"a line was cut short: {error}")
             return
         match found.type:

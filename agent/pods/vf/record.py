@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from agent.json_text import NOT_JSON
 from agent.kernel.device.pci import GroupFile
 from agent.log import logger
 from agent.model.attachment import AttachmentKey
@@ -98,7 +99,7 @@ class VfJournal:
         for path in sorted(self._folder.glob("*.json")):
             try:
                 records.append(msgspec.json.decode(path.read_bytes(), type=VfRecord))
-            except (OSError, msgspec.DecodeError) as error:
+            except (OSError, *NOT_JSON) as error:
                 log.warning("the record of a VF cannot be read; set the VF right and remove it", file=path, why=error)
                 unread.append(path.stem)
         return tuple(records), tuple(unread)

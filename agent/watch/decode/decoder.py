@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import msgspec
 from msgspec import Struct
 
+from agent.json_text import NOT_JSON
 from agent.log import logger
 from agent.model.name import ObjectName, Problem
 from agent.watch.decode.kind import Content, Context, Decoded, Kind
@@ -50,7 +51,7 @@ def identity(content: Content) -> ObjectName:
     """An object's name, UNKNOWN where not even that can be read."""
     try:
         named = _IDENTIFIED.decode(content)
-    except msgspec.DecodeError:
+    except NOT_JSON:
         return UNKNOWN
     return ObjectName(named.metadata.namespace, named.metadata.name)
 

@@ -22,6 +22,7 @@ def status(**fields: object) -> bytes:
         pytest.param(status(details={"retryAfterSeconds": 9}), "3", 9, id="the longer of both"),
         pytest.param(b"", "86400", RETRY_AFTER_MAX_S, id="never a day"),
         pytest.param(b"<html>", "5", 5, id="a balancer's page in place of a Status"),
+        pytest.param(b'{"message":"\xff"}', "5", 5, id="a Status that is not UTF-8"),
     ],
 )
 def test_the_server_may_say_when_to_come_back(content: bytes, header: str, wait_s: float) -> None:

@@ -195,6 +195,9 @@ def test_a_connection_that_breaks_early_costs_no_mode() -> None:
         pytest.param(lambda watch: refused(watch, 504), id="the server ran out of time"),
         pytest.param(lambda watch: watch.failed("reset", was_answered=True), id="the connection broke midway"),
         pytest.param(lambda watch: body(watch, b'{"items":[{'), id="the body was cut short"),
+        pytest.param(
+            lambda watch: body(watch, b'{"metadata":{"continue":"\xff"},"items":[]}'), id="the body is not UTF-8"
+        ),
     ],
 )
 def test_a_list_that_does_not_come_through_is_fetched_in_pages(fail) -> None:  # type: ignore[no-untyped-def]
@@ -267,10 +270,17 @@ def test_a_watch_that_ends_as_it_begins_is_no_success() -> None:
     assert watch.request().delay_s > 0
 
 
-def test_a_cut_line_is_not_taken_for_an_object_and_the_watch_goes_on_from_before() -> None:
+@pytest.mark.parametrize(
+    "bad",
+    [
+        pytest.param(line("ADDED", "b", "9")[:-9], id="cut"),
+        pytest.param(line("ADDED", "b", "9").replace(b'"9"', b'"\xff"'), id="not UTF-8"),
+    ],
+)
+def test_a_bad_line_is_not_taken_for_an_object_and_the_watch_goes_on_from_before(bad: bytes) -> None:
     watch = listed(stream())
     watch.request()
-    assert fed(watch, line("ADDED", "a", "8"), line("ADDED", "b", "9")[:-9]) == ["changed a"]
+    assert fed(watch, line("ADDED", "a", "8"), bad) == ["changed a"]
     assert watch.is_cut
     assert fed(watch, line("ADDED", "c", "10")) == []  # nothing after a gap
     assert dict(watch.request().query)["resourceVersion"] == "8"

@@ -311,10 +311,19 @@ def test_a_late_request_to_remove_spares_a_younger_vf(node: VfNode) -> None:
     assert not agent.delete(KEY)
 
 
-def test_a_record_that_cannot_be_read_keeps_its_vf_from_pods_and_is_told(node: VfNode) -> None:
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        pytest.param(lambda content: content[:-9], id="cut"),
+        pytest.param(lambda content: content.replace(b"/run/netns", b"\xff"), id="not UTF-8"),
+    ],
+)
+def test_a_record_that_cannot_be_read_keeps_its_vf_from_pods_and_is_told(
+    node: VfNode, spoil: Callable[[bytes], bytes]
+) -> None:
     node.agent().add(request())
     file = node.directory / f"state/vfs/boot/{ADDRESS}.json"
-    file.write_bytes(file.read_bytes()[:-9])
+    file.write_bytes(spoil(file.read_bytes()))
     agent = node.agent()
     with pytest.raises(VfUnusable, match="cannot be read"):
         agent.add(request(container="c2", netns="/run/netns/p2"))
