@@ -15,6 +15,7 @@ from agent.model.device import Hardware
 
 VERSION = "0.6.0"
 STEM = "sluiceway-"
+DRAFT = ".draft"  # of a writer that died it is taken away
 PERMISSIONS = "rw"
 
 
@@ -41,13 +42,13 @@ def place(folder: Path, wanted: Mapping[str, bytes]) -> None:
         OSError: the folder cannot be written.
     """
     folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-    for path in folder.glob(f"{STEM}*.json"):
+    for path in (*folder.glob(f"{STEM}*.json"), *folder.glob(f"{STEM}*{DRAFT}")):
         if path.name not in wanted:
             path.unlink(missing_ok=True)
     for name, content in wanted.items():
         path = folder / name
         if not path.exists() or path.read_bytes() != content:
-            draft = path.with_suffix(".draft")  # the runtime reads names that end in .json
+            draft = path.with_suffix(DRAFT)  # the runtime reads names that end in .json
             draft.write_bytes(content)
             draft.rename(path)
 

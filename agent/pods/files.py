@@ -3,6 +3,19 @@
 import os
 from pathlib import Path
 
+DRAFT = ".draft"
+
+
+def draft_of(path: Path) -> Path:
+    """What :func:`place` writes before a file is there, beside it; no reader takes it for one."""
+    return path.with_suffix(DRAFT)
+
+
+def remove_drafts(folder: Path) -> None:
+    """Take away what writers that died left in a folder of the agent's, where each file is written once."""
+    for path in folder.glob(f"*{DRAFT}"):
+        path.unlink(missing_ok=True)
+
 
 def place(path: Path, content: bytes, *, draft: Path, mode: int = 0o600, outlives_boot: bool = True) -> None:
     """Write *draft* and rename it into place, durably; the name as well, if the file means anything after a reboot.

@@ -17,7 +17,7 @@ from agent.model.attachment import AttachmentKey
 from agent.model.name import ObjectName
 from agent.model.network import InterfaceRequest, Plugin, PluginList
 from agent.pods.attachments import digest
-from agent.pods.files import place, remove
+from agent.pods.files import draft_of, place, remove, remove_drafts
 
 log = logger(__name__)
 
@@ -126,6 +126,7 @@ class NetworkRecords:
 
     def load(self) -> None:
         """Take over what an earlier agent left."""
+        remove_drafts(self._folder)
         found = dict[AttachmentKey, NetworkSet]()
         for path in sorted(self._folder.glob(f"*{SUFFIX}")):
             try:
@@ -154,7 +155,7 @@ class NetworkRecords:
         """
         path = self._path(one.key)
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        place(path, msgspec.json.encode(one), draft=path.with_suffix(".draft"))
+        place(path, msgspec.json.encode(one), draft=draft_of(path))
         with self._lock:
             self._sets[one.key] = one
 

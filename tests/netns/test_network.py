@@ -163,11 +163,11 @@ def statuses(node: Node) -> list[list[dict[str, Any]]]:
     return [json.loads(json.loads(path.read_text())["status"]) for path in records(node)]
 
 
-def until(holds: Callable[[], bool], what: str) -> None:
-    """Wait for what comes by itself."""
+def until(holds: Callable[[], bool], what: str | Callable[[], str]) -> None:
+    """Wait for what comes by itself; *what* is said where it does not."""
     deadline = time.monotonic() + READY_S
     while not holds():
-        assert time.monotonic() < deadline, what
+        assert time.monotonic() < deadline, what if isinstance(what, str) else what()
         time.sleep(0.02)
 
 

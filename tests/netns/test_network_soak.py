@@ -53,9 +53,9 @@ def test_nothing_is_left_of_pods_whose_agents_were_killed(node: Node) -> None:
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for done in [pool.submit(task) for task in tasks]:
             done.result()
-    until(lambda: not records(node), "records are left")
-    until(lambda: is_clean(node, runtime), f"left: {runtime.left()}")
-    until(lambda: not changed(node, before), f"it had, and now has: {changed(node, before)}")
+    until(lambda: not records(node), lambda: f"records are left: {records(node)}")
+    until(lambda: is_clean(node, runtime), lambda: f"left: {runtime.left()}")
+    until(lambda: not changed(node, before), lambda: f"it had, and now has: {changed(node, before)}")
     node.end(node.running[-1])
 
 

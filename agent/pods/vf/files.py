@@ -12,7 +12,7 @@ import msgspec
 
 from agent.log import logger
 from agent.model.vf import Vf, VfKind
-from agent.pods.files import below, place
+from agent.pods.files import below, draft_of, place
 from agent.pods.vf.record import VfRecord
 
 log = logger(__name__)
@@ -63,7 +63,9 @@ class VfFiles:
         shutil.rmtree(self._folder / record.address, ignore_errors=True)
         if record.device_info:
             try:
-                self._seen(record.device_info).unlink(missing_ok=True)
+                path = self._seen(record.device_info)
+                draft_of(path).unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
             except OSError as error:
                 log.warning("device information stays", file=record.device_info, why=error)
 
@@ -74,4 +76,4 @@ class VfFiles:
 
 def _place(path: Path, told: object) -> None:
     content = msgspec.json.format(msgspec.json.encode(told)) + b"\n"
-    place(path, content, draft=path.with_suffix(".draft"), mode=0o644, outlives_boot=False)
+    place(path, content, draft=draft_of(path), mode=0o644, outlives_boot=False)

@@ -133,7 +133,7 @@ def test_cdi_files_have_the_nodes_of_devices_that_have_any(tree: Tree, tmp_path:
         }
     }
     (tmp_path / "cdi").mkdir()
-    for name in ("sluiceway-x.io_old.json", "another.json"):
+    for name in ("sluiceway-x.io_old.json", "sluiceway-x.io_old.draft", "another.json"):
         (tmp_path / "cdi" / name).write_text("{}")
     for _ in range(2):
         cdi.place(tmp_path / "cdi", wanted)

@@ -124,6 +124,13 @@ def test_an_agent_that_dies_at_any_point_leaves_no_address_that_is_nobodys(
     assert site.free() == 5
 
 
+def test_what_a_writer_that_died_left_goes_with_the_next_start(site: Site) -> None:
+    site.folder.mkdir()
+    (site.folder / "0.draft").write_bytes(b'{"container_id":')
+    site.start()
+    assert list(site.folder.iterdir()) == []
+
+
 def test_what_a_pod_had_that_went_without_a_del_is_free(site: Site) -> None:
     for pod in ("gone", "other", "here"):
         site.add(pod)

@@ -15,3 +15,10 @@ def test_a_record_that_cannot_be_read_costs_no_other(tmp_path: Path, spoilt: byt
     records = NetworkRecords(tmp_path)
     records.load()
     assert records.all() == (kept,)
+
+
+def test_a_start_takes_away_what_a_writer_that_died_left(tmp_path: Path) -> None:
+    """No record of this name comes again: its container is gone."""
+    (tmp_path / "0.draft").write_bytes(b'{"container_id":')
+    NetworkRecords(tmp_path).load()
+    assert list(tmp_path.iterdir()) == []

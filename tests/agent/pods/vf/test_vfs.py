@@ -302,6 +302,14 @@ def test_what_ipam_does_not_take_back_is_tried_again_with_the_vf_at_home(node: V
     assert (node.programs.on, node.loop.attached) == ({}, {})
 
 
+def test_what_a_writer_that_died_left_goes_with_the_next_start(node: VfNode) -> None:
+    node.agent().add(request())
+    draft = node.directory / f"state/vfs/boot/{OTHER}.draft"
+    draft.write_bytes(b'{"address":')
+    node.agent()
+    assert not draft.exists()
+
+
 def test_a_late_request_to_remove_spares_a_younger_vf(node: VfNode) -> None:
     agent = node.agent()
     agent.add(replace(request(), asked_at_ns=500))
