@@ -61,9 +61,9 @@ def _service(name: ObjectName, attachment: Attachment, own: Collection[Address])
 
 
 def _addresses(wanted: HostPort, own: Collection[Address]) -> Collection[Address]:
-    """The node's addresses that a host port is at; one that it names need not be there yet."""
+    """The node's addresses that a host port is at; one that it names has it while it is the node's, and no other's."""
     one = wanted.address
-    if one is not None and not one.is_unspecified:
+    if one is not None and one.is_loopback:
         return (one,)
     return tuple(address for address in own if wanted.is_at(address))
 

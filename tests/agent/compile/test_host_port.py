@@ -41,9 +41,7 @@ def test_a_host_port_is_at_every_address_of_the_node_of_the_pods_families() -> N
     ("host_ip", "expected"),
     [
         pytest.param("192.0.2.1", {"192.0.2.1:8080/TCP in", "192.0.2.1:8080/TCP out"}, id="the one that is named"),
-        pytest.param(
-            "198.51.100.7", {"198.51.100.7:8080/TCP in", "198.51.100.7:8080/TCP out"}, id="one that is not there yet"
-        ),
+        pytest.param("198.51.100.7", set(), id="none at an address that is not the node's"),
         pytest.param("127.0.0.1", {"127.0.0.1:8080/TCP in"}, id="loopback is for the node alone"),
         pytest.param(
             "0.0.0.0",
@@ -94,6 +92,16 @@ def test_an_address_that_comes_later_gets_the_port_and_a_pod_that_leaves_takes_a
     assert shown(second).keys() - shown(first).keys() == {"203.0.113.1:8080/TCP in", "203.0.113.1:8080/TCP out"}
     third = desired(cluster(), SETTINGS, second)
     assert (shown(third), third.services.claimants, third.ids.sets) == ({}, {}, {})
+
+
+def test_a_named_address_has_the_port_while_it_is_the_nodes() -> None:
+    named = pod(replace(WEB, host_ip="203.0.113.1"))
+    first = desired(node(named), SETTINGS, FRESH)
+    assert shown(first) == {}, "the traffic of whoever has it would be the pod's"
+    given = Local((UPLINK, Device(3, "eth1", (ip_address("203.0.113.1"),))), (named,), netns_cookie=1)
+    second = desired(replace(first.source, local=given), SETTINGS, first)
+    assert shown(second).keys() == {"203.0.113.1:8080/TCP in", "203.0.113.1:8080/TCP out"}
+    assert shown(desired(first.source, SETTINGS, second)) == {}
 
 
 def test_what_nothing_touched_is_the_identical_value() -> None:
