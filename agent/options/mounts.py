@@ -1,5 +1,6 @@
 """Where bpffs and cgroup2 are mounted, by /proc/self/mountinfo; config takes defaults from here."""
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ def mounts(mountinfo: str) -> Iterator[Mount]:
 
     Source: proc_pid_mountinfo(5); fields 7 and on are optional and end with a single hyphen.
     """
-    for line in mountinfo.splitlines():
+    for line in filter(None, mountinfo.split("\n")):  # names may have what else ends lines for Python
         before, _, after = line.partition(" - ")
         fields = before.split(" ")
         yield Mount(root=_plain(fields[3]), point=Path(_plain(fields[4])), kind=after.split(" ")[0])
@@ -50,8 +51,8 @@ def is_on_bpffs(path: Path, mountinfo: str) -> bool:
 
 
 def read_mountinfo() -> str:
-    """The mountinfo of this process."""
-    return MOUNTINFO.read_text()
+    """The mountinfo of this process; names' octets, which need be no text, are as Python has them in paths."""
+    return os.fsdecode(MOUNTINFO.read_bytes())
 
 
 def _found(mountinfo: str, kind: str, usual: Path) -> Path | None:

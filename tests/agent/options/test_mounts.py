@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.options.mounts import bpffs, cgroup2, is_on_bpffs
+from agent.options import mounts
+from agent.options.mounts import bpffs, cgroup2, is_on_bpffs, read_mountinfo
 
 
 @pytest.mark.parametrize(
@@ -38,6 +39,21 @@ from agent.options.mounts import bpffs, cgroup2, is_on_bpffs
 def test_where_they_are(mountinfo: str, bpf: str | None, cgroup: str | None) -> None:
     assert bpffs(mountinfo) == (Path(bpf) if bpf else None)
     assert cgroup2(mountinfo) == (Path(cgroup) if cgroup else None)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(b"caf\xe9", id="that are no text"),
+        pytest.param("a\u2028b".encode(), id="that end a line elsewhere"),
+        pytest.param(b"a\x0cb", id="that end a page"),
+    ],
+)
+def test_a_mount_may_be_of_a_folder_with_octets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: bytes) -> None:
+    written = tmp_path / "mountinfo"
+    written.write_bytes(b"41 1 8:1 /data/" + name + b" /v rw - ext4 a rw\n42 1 0:39 / /sys/fs/bpf rw - bpf bpf rw\n")
+    monkeypatch.setattr(mounts, "MOUNTINFO", written)
+    assert bpffs(read_mountinfo()) == Path("/sys/fs/bpf")
 
 
 @pytest.mark.parametrize(
