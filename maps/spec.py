@@ -75,7 +75,7 @@ class Revises(Enum):
 
     NEVER = auto()
     SET = auto()  # a key that goes: the flows to the backend set whose id the key begins with
-    KEYS = auto()  # keys that come or go: every flow
+    KEYS = auto()  # keys that come or go, or lead to another set, whose id the value begins with: every flow
     CHANGE = auto()  # of any kind: every flow
 
 

@@ -171,6 +171,7 @@ def _merged(plans: Iterable[Plan]) -> Plan:
             {key: value for part in parts if name in part for key, value in part[name].write.items()},
             tuple(key for part in parts if name in part for key in part[name].remove),
             sum(part[name].new for part in parts if name in part),
+            sum(part[name].moved for part in parts if name in part),
         )
         for name in ORDER
         if any(name in part for part in parts)

@@ -11,7 +11,7 @@ from agent.reconcile.plans import ORDER, ByOwner, Numbers, Plan, fits
 from maps.abi import MAPS
 from maps.apply import AnyTable, read
 from maps.errors import MapFull
-from maps.plan import Changes
+from maps.plan import Changes, is_moved
 from maps.record import cut
 
 
@@ -115,11 +115,12 @@ def _compared(name: str, table: AnyTable, owners: ByOwner) -> tuple[Changes, int
     everything = AllRecords(name, owners)
     if not held:
         return Changes(everything, (), len(everything)), 0
-    spec, new, write = MAPS[name], 0, dict[bytes, bytes]()
+    spec, new, moved, write = MAPS[name], 0, 0, dict[bytes, bytes]()
     for key, value in everything.items():
         there = held.pop(key, None)
         if there == value or (there is not None and spec.at_rest(there) == value):
             continue
         write[key] = value
         new += there is None
-    return Changes(write, tuple(held), new), count
+        moved += there is not None and is_moved(there, value)
+    return Changes(write, tuple(held), new, moved), count

@@ -57,7 +57,7 @@ class Revision:
                 case Revises.CHANGE:
                     self._is_due = True
                 case Revises.KEYS:
-                    self._is_due |= bool(changes.new or changes.remove)
+                    self._is_due |= bool(changes.new or changes.moved or changes.remove)
                 case Revises.SET:
                     self._due |= {_SET_ID.unpack_from(key)[0] % self._sets.max_entries for key in changes.remove}
                 case Revises.NEVER:

@@ -30,8 +30,8 @@
 /* copied into the map of the next generation while links move there */
 #define CARRIED DOC(":carried")
 /*
- * which change makes flows look again at their ends, service and backend: a CHANGE of any kind, KEYS that come or go, or one
- * that goes, for the flows to the SET in it
+ * which change makes flows look again at their ends, service and backend: a CHANGE of any kind, KEYS that come or go or whose value
+ * begins with another number, or one that goes, for the flows to the SET in it
  */
 #define REVISES(change) DOC(":revises " #change)
 

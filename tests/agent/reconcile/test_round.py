@@ -11,7 +11,7 @@ from agent.model.attachment import Limit
 from agent.model.cluster import Cluster
 from agent.model.local import Device, Local
 from agent.model.node import Node
-from agent.model.service import Scheduler, WeightOf, Weights
+from agent.model.service import Scheduler, Service, WeightOf, Weights
 from agent.reconcile.plans import contents
 from agent.reconcile.revision import REVISIONS, Revision
 from maps import abi
@@ -204,6 +204,47 @@ def test_the_generation_rises_when_a_services_address_comes_or_goes_and_not_with
     assert kernel.node.revision == first + 1
     brought(kernel, cluster(service(), piece("web")), rounds)
     assert kernel.node.revision == first + 2
+
+
+FREE = ip_address("203.0.113.9")
+SEVERAL: dict[str, Any] = {"external_ips": (FREE,), "ports": (NODE_PORT,)}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param(
+            [service("a", external_ips=(FREE,)), service("b", "10.96.0.2", external_ips=(FREE,))],
+            [service("a"), service("b", "10.96.0.2", external_ips=(FREE,))],
+            id="an address passes from one Service to another",
+        ),
+        pytest.param(
+            [service("a", **SEVERAL), service("b", "10.96.0.2")],
+            [service("a", **SEVERAL, external_local=True), service("b", "10.96.0.2")],
+            id="a Service's traffic policy is another",
+        ),
+    ],
+)
+def test_the_generation_rises_when_an_address_that_stays_leads_to_another_set(
+    before: list[Service], after: list[Service]
+) -> None:
+    pieces = piece("a", ONE), piece("b", TWO)
+    kernel = MemoryKernel()
+    rounds = brought(kernel, cluster(*before, *pieces))
+    first = kernel.node.revision
+    brought(kernel, cluster(*after, *pieces), rounds)
+    assert kernel.node.revision == first + 1, "UDP flows would stay with whom the address led to"
+
+
+def test_what_somebody_else_made_an_address_lead_to_is_put_right_for_flows_too() -> None:
+    kernel = MemoryKernel()
+    rounds = brought(kernel, cluster(service(), piece("web", ONE)))
+    table = kernel.tables["services"]
+    ((key, value),) = table.items()
+    table.update([(key, replace(value, set_id=value.set_id + 1))])
+    first = kernel.node.revision
+    assert list(rounds.resync())
+    assert (table.get(key), kernel.node.revision) == (value, first + 1)
 
 
 def test_the_generation_rises_when_a_pod_comes_or_goes() -> None:
