@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from agent.compile.endpoint import node_addresses
+from agent.compile.node_port import all_node_port_addresses
 from agent.model.address import Address
 from agent.model.attachment import Attachment, AttachmentKey
 from agent.model.local import Local
 from agent.model.node import Node
 from agent.options.choices import Forwarding
+from agent.options.service import NodePortAddresses
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +21,7 @@ class NodeContext:
     addresses: frozenset[Address] = frozenset()  # its own
     attached: frozenset[Address] = frozenset()  # its pods'
     forwarding: Forwarding = Forwarding.SNAT  # of Services that do not say
+    with_ports: frozenset[Address] = frozenset()  # at which node ports are, loopback ones too
 
     @property
     def name(self) -> str:
@@ -44,7 +47,9 @@ def node_context(
     local: Local,
     attachments: Mapping[AttachmentKey, Attachment],
     forwarding: Forwarding = Forwarding.SNAT,
+    given: NodePortAddresses = (),
 ) -> NodeContext:
-    """The context of a node with these attachments."""
+    """The context of a node with these attachments; *given* says at which addresses node ports are."""
     attached = frozenset(address for one in attachments.values() if not one.is_in_pod for address in one.addresses)
-    return NodeContext(node, node_addresses(local.devices, node.internal_ips), attached, forwarding)
+    own = node_addresses(local.devices, node.internal_ips)
+    return NodeContext(node, own, attached, forwarding, all_node_port_addresses(own, node, given))

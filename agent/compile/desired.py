@@ -118,7 +118,8 @@ def _asked(cluster: Cluster, settings: Settings, before: Desired) -> _Asked:
     local, attachments = cluster.local, _attachments(cluster, settings, before)
     node = cluster.nodes.get(settings.node_name, before.context.node)  # a Node that is deleted leaves its pods running
     node = node if node.name else Node(settings.node_name)
-    context = same(before.context, node_context(node, local, attachments, settings.forwarding))
+    made = node_context(node, local, attachments, settings.forwarding, settings.node_port_addresses)
+    context = same(before.context, made)
     source = before.source if before.synced else None
     settings = with_forwarding(cluster, settings, source, forwards=before.forwards)
     return _Asked(cluster, settings, node, context, attachments, before)

@@ -33,6 +33,7 @@ class Rank(IntEnum):
     BALANCER = 1  # of its status, which users do not write
     EXTERNAL = 2  # whatever its user wrote
     HOST_PORT = 3  # a pod's, which may have asked for every address there is
+    BESIDE = 4  # nothing is asked for: who has it goes before what is asked for beside it
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class Frontend:
     ranged: bool = False  # serves the sources in the service's ranges alone
     scope: abi.Scope = INTERNAL  # who asks there
     rank: Rank = Rank.GIVEN
+    number: int = 0  # of the port that is asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +59,21 @@ class Frontends:
     entries: Mapping[bytes, Frontend]  # by key
     problems: tuple[Problem, ...] = ()
     addresses: tuple[bytes, ...] = ()  # keys in service_addrs, which services may share
+    # keys of what nobody was given, each with that of the node port of its number: programs look for the address first
+    beside: tuple[tuple[bytes, bytes], ...] = ()
 
     @property
     def keys(self) -> tuple[bytes, ...]:
         """In the services map and in service_addrs; what is a key of one is none of the other: no protocol is 0."""
-        return (*self.entries, *self.addresses)
+        node_ports = dict.fromkeys(node_port for _, node_port in self.beside)
+        return (*self.entries, *(key for key in node_ports if key not in self.entries), *self.addresses)
 
     def rank(self, key: bytes) -> Rank:
         """How it comes to ask for a key; addresses alone are shared."""
         entry = self.entries.get(key)
-        return entry.rank if entry is not None else Rank.GIVEN
+        if entry is not None:
+            return entry.rank
+        return Rank.BESIDE if any(key == node_port for _, node_port in self.beside) else Rank.GIVEN
 
 
 def frontends(
@@ -98,13 +105,22 @@ def frontends(
             key = abi.ServiceKey(address, number, port.protocol, scope).pack()
             ipv6 = address.ipv4_mapped is None
             ranged = service.source_ranges is not None and where.startswith(BALANCERS)
-            made = Frontend(key, field, index, ipv6, local, cluster_ip, ranged, scope, _rank(where))
+            made = Frontend(key, field, index, ipv6, local, cluster_ip, ranged, scope, _rank(where), number)
             held = entries.setdefault(key, made)
             if held.port != index:
                 problems.append(_twice(service, held, index))
             elif held is not made:  # a balancer's address that is an external IP too: the narrower counts
                 entries[key] = replace(held, ranged=held.ranged or ranged, rank=min(held.rank, made.rank))
-    return Frontends(entries, tuple(problems), tuple(dict.fromkeys(_addresses(service, public))))
+    addresses = tuple(dict.fromkeys(_addresses(service, public)))
+    return Frontends(entries, tuple(problems), addresses, tuple(_beside(entries.values(), node_ports)))
+
+
+def _beside(entries: Iterable[Frontend], node_ports: Ports) -> Iterator[tuple[bytes, bytes]]:
+    """As :class:`Frontends` has it."""
+    for entry in entries:
+        if entry.rank is not Rank.GIVEN and node_ports[0] <= entry.number <= node_ports[1]:
+            key = abi.ServiceKey.unpack(entry.key)
+            yield entry.key, replace(key, addr=ANY6 if entry.ipv6 else ANY4).pack()
 
 
 def _addresses(service: Service, public: Iterable[_Public]) -> Iterator[bytes]:
@@ -124,7 +140,8 @@ def _host_ports(service: Service) -> Iterator[Frontend]:
         for scope in (INTERNAL,) if host.address.is_loopback else (INTERNAL, EXTERNAL):
             key = abi.ServiceKey(address, host.host_port, protocol, scope).pack()
             field, ipv6 = f"hostPorts[{index}]", address.ipv4_mapped is None
-            yield Frontend(key, field, host.port, ipv6, local=False, scope=scope, rank=Rank.HOST_PORT)
+            rank, number = Rank.HOST_PORT, host.host_port
+            yield Frontend(key, field, host.port, ipv6, local=False, scope=scope, rank=rank, number=number)
 
 
 def _rank(where: str) -> Rank:

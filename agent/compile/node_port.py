@@ -27,6 +27,12 @@ def node_port_addresses(own: Iterable[Address], node: Node, given: NodePortAddre
     return frozenset(address for address in own if _is_in(address, given))
 
 
+def all_node_port_addresses(own: Iterable[Address], node: Node, given: NodePortAddresses) -> frozenset[Address]:
+    """As :func:`node_port_addresses`, with the loopback ones at which the node itself finds node ports."""
+    loopback = () if isinstance(given, str) else (address for address in LOOPBACK if _is_in(address, given))
+    return node_port_addresses(own, node, given).union(loopback)
+
+
 def listening_addresses(held: Iterable[Address], node: Node, given: NodePortAddresses) -> tuple[Address, ...]:
     """Where the node itself listens as at a node port: a socket for each, in a family without limits one for all.
 

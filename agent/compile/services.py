@@ -1,7 +1,7 @@
 """All services of this node, as owners: who has which frontend, and the records of those that changed."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from agent.compile.changes import changed
@@ -14,10 +14,12 @@ from agent.compile.ids import IdBook
 from agent.compile.public_range import PublicRanges
 from agent.compile.records import NOTHING, Owner, OwnerKind, Records
 from agent.compile.service import Inputs, ServiceRecords, service_records
+from agent.model.address import unmapped
 from agent.model.cluster import Cluster
 from agent.model.name import ObjectName, Problem
 from agent.model.ports import Ports
 from agent.model.service import EndpointSlice, Service
+from maps import abi
 
 NONE_LOST: Mapping[bytes, ObjectName] = {}
 
@@ -76,6 +78,8 @@ def services(  # noqa: PLR0913, PLR0917  one caller
         for name in touched:
             owner, old = Owner(OwnerKind.SERVICE, name), found.pop(name, None)
             inputs = _inputs(name, cluster, host_ports, asked, old, claimed)
+            if inputs is not None and inputs.lost:
+                inputs = replace(inputs, lost={**inputs.lost, **_behind_node_ports(inputs, rank, context)})
             new, problems[owner] = _made(inputs, old, context, book)
             if new is not None:
                 found[name] = new
@@ -154,6 +158,8 @@ def _touched(
         return dict.fromkeys((*before.records, *cluster.services, *host_ports))
     found = dict.fromkeys(asking)
     found |= dict.fromkeys(name for name in changed(before.slices, cluster.slices) if name in cluster.services)
+    if context.with_ports != before.context.with_ports:
+        found |= {name: None for name, old in before.records.items() if old.inputs.frontends.beside}
     own = context.addresses ^ before.context.addresses
     if own:
         found |= {name: None for name, service in cluster.services.items() if not own.isdisjoint(service.cluster_ips)}
@@ -177,6 +183,19 @@ def _inputs(  # noqa: PLR0913, PLR0917  one caller
     wanted = asked[name] if name in asked or old is None else old.inputs.frontends
     slices = host_ports[name].slices if name.namespace == NAMESPACE else cluster.slices.get(name, ())
     return Inputs(service, slices, wanted, claimed.lost(name, wanted.keys) or NONE_LOST)
+
+
+def _behind_node_ports(
+    inputs: Inputs, rank: Callable[[bytes, ObjectName], tuple[Rank, bool, ObjectName]], context: NodeContext
+) -> Mapping[bytes, ObjectName]:
+    """The frontends that another's node port goes before, with whose it is: those at addresses that have node ports."""
+    return {
+        key: inputs.lost[node_port]
+        for key, node_port in inputs.frontends.beside
+        if node_port in inputs.lost
+        and rank(node_port, inputs.lost[node_port])[0] is Rank.GIVEN
+        and unmapped(abi.ServiceKey.unpack(key).addr) in context.with_ports
+    }
 
 
 def _made(

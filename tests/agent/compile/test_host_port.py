@@ -11,7 +11,7 @@ from agent.model.attachment import Attachment, HostPort
 from agent.model.cluster import Cluster
 from agent.model.local import Device, Local
 from agent.model.service import Protocol
-from tests.agent.compile.objects import FRESH, SETTINGS, attachment, cluster, endpoint, piece, service, shown
+from tests.agent.compile.objects import FRESH, HTTP, SETTINGS, attachment, cluster, endpoint, piece, service, shown
 
 UPLINK = Device(2, "eth0", (ip_address("192.0.2.1"), ip_address("2001:db8::1")), default_route=True)
 WEB = HostPort("", 8080, Protocol.TCP, 80)
@@ -82,6 +82,13 @@ def test_a_service_keeps_its_address_from_a_pod_that_asks_for_every_one() -> Non
     wanted = desired(node(pod(replace(WEB, host_port=80)), objects=given), SETTINGS, FRESH)
     assert shown(wanted)["192.0.2.1:80/TCP out"] == "10.9.9.9:8080"
     assert ["has this address" in problem.text for problem in wanted.problems] == [True]
+
+
+def test_a_node_port_keeps_the_nodes_addresses_from_a_pod_that_asks_for_its_number() -> None:
+    mine = service("web", ports=(replace(HTTP, node_port=30080),))
+    wanted = desired(node(pod(replace(WEB, host_port=30080)), objects=(mine,)), SETTINGS, FRESH)
+    assert {where for where in shown(wanted) if ":30080/" in where} == {"0.0.0.0:30080/TCP in", "0.0.0.0:30080/TCP out"}
+    assert {"has this address" in problem.text for problem in wanted.problems} == {True}
 
 
 def test_an_address_that_comes_later_gets_the_port_and_a_pod_that_leaves_takes_all_away() -> None:

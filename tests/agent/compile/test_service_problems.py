@@ -1,12 +1,27 @@
 """What a Service asks for and is not given, and who is told."""
 
 from dataclasses import replace
+from ipaddress import IPv4Network
 
 import pytest
 
 from agent.compile.desired import desired
-from agent.model.address import parse_address
-from tests.agent.compile.objects import HERE, HTTP, SETTINGS, Object, cluster, compiled, endpoint, piece, service
+from agent.model.address import parse_address, parse_network
+from agent.model.local import Device, Local
+from agent.model.service import Protocol
+from tests.agent.compile.objects import (
+    FRESH,
+    HERE,
+    HTTP,
+    SETTINGS,
+    Object,
+    cluster,
+    compiled,
+    endpoint,
+    piece,
+    service,
+    shown,
+)
 
 FAR, NEAR = endpoint("10.1.0.1"), endpoint("10.0.0.5", HERE)
 NODE_PORT = replace(HTTP, node_port=30080)
@@ -42,7 +57,8 @@ PROBLEMS = [
         id="one port number twice in one service",
     ),
 ]
-TAKEN, FREE = parse_address("10.96.0.1"), parse_address("203.0.113.9")
+TAKEN, FREE, OWN = parse_address("10.96.0.1"), parse_address("203.0.113.9"), parse_address("192.0.2.1")
+AT_NODE_PORT = replace(HTTP, port=30080)  # what NODE_PORT has of nodes
 # who writes a Service may name it as he likes: "a" comes first
 CLAIMS = [
     pytest.param(
@@ -73,6 +89,16 @@ CLAIMS = [
         "default/b",
         id="an external IP is the first Service's by name",
     ),
+    pytest.param(
+        [service("b", ports=(NODE_PORT,)), service("a", "10.96.0.9", external_ips=(OWN,), ports=(AT_NODE_PORT,))],
+        "default/a",
+        id="a node port goes before another Service's external IP, where that is the node's",
+    ),
+    pytest.param(
+        [service("b", ports=(NODE_PORT,)), service("a", "10.96.0.9", load_balancer=(OWN,), ports=(AT_NODE_PORT,))],
+        "default/a",
+        id="a node port goes before a balancer's address that is the node's",
+    ),
 ]
 
 
@@ -85,6 +111,49 @@ def test_what_a_service_was_given_goes_before_what_another_writes(objects: list[
             step = desired(cluster(*order[: at + 1]), SETTINGS, step)
         for found in (whole, step):
             assert {str(problem.name) for problem in found.problems} == {loser}
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        pytest.param((), id="nobody has a node port of that number"),
+        pytest.param((service("c", "10.96.0.8", external_ips=(FREE,), ports=(AT_NODE_PORT,)),), id="who asks as much"),
+        pytest.param((service("c", "10.96.0.8", ports=(replace(NODE_PORT, protocol=Protocol.UDP),)),), id="UDP's"),
+        pytest.param((service("c", "fd00::8", ports=(NODE_PORT,)),), id="IPv6's"),
+    ],
+)
+def test_an_external_ip_of_the_node_is_served_at_a_number_among_node_ports(others: tuple[Object, ...]) -> None:
+    for at in ("a", "d"):
+        found = compiled(service(at, external_ips=(OWN,), ports=(AT_NODE_PORT,)), *others)
+        assert not found.problems
+        assert "192.0.2.1:30080/TCP out" in shown(found)
+
+
+def test_what_a_node_port_kept_from_others_is_theirs_when_it_goes() -> None:
+    asking = service("a", "10.96.0.9", external_ips=(OWN,), ports=(AT_NODE_PORT,))
+    first = compiled(service("b", ports=(NODE_PORT,)), asking)
+    assert "192.0.2.1:30080/TCP out" not in shown(first)
+    second = desired(cluster(service("b"), asking), SETTINGS, first)
+    assert "192.0.2.1:30080/TCP out" in shown(second)
+    assert not second.problems
+
+
+@pytest.mark.parametrize("given", [(parse_network("198.51.100.0/24"),), (parse_network("192.0.2.0/24"),)])
+def test_a_node_port_keeps_nothing_at_addresses_without_node_ports(given: tuple[IPv4Network]) -> None:
+    limited = replace(SETTINGS, node_port_addresses=given)
+    asking = service("a", "10.96.0.9", external_ips=(OWN,), ports=(AT_NODE_PORT,))
+    found = desired(cluster(service("b", ports=(NODE_PORT,)), asking), limited, FRESH)
+    assert ("192.0.2.1:30080/TCP out" in shown(found)) is (OWN not in given[0])
+
+
+def test_an_address_that_becomes_the_nodes_has_its_node_ports() -> None:
+    asking = service("a", "10.96.0.9", external_ips=(FREE,), ports=(AT_NODE_PORT,))
+    first = compiled(service("b", ports=(NODE_PORT,)), asking)
+    assert "203.0.113.9:30080/TCP out" in shown(first)
+    local = Local((Device(2, "eth0", (FREE,)),), netns_cookie=1)
+    second = desired(replace(first.source, local=local), SETTINGS, first)
+    assert "203.0.113.9:30080/TCP out" not in shown(second)
+    assert [str(problem.name) for problem in second.problems] == ["default/a"]
 
 
 def test_an_address_that_was_an_external_ip_and_becomes_a_balancers_is_the_balancers() -> None:
