@@ -12,7 +12,7 @@ from agent.compile.public_range import PublicRanges
 from agent.model.address import Address, mapped, unmapped
 from agent.model.name import Problem
 from agent.model.ports import Ports
-from agent.model.service import Service
+from agent.model.service import Protocol, Service
 from maps import abi
 
 INTERNAL, EXTERNAL = abi.Scope.SCOPE_INTERNAL, abi.Scope.SCOPE_EXTERNAL
@@ -30,10 +30,11 @@ class Rank(IntEnum):
     """Which of two services has an address and port that both ask for: what it was given goes before what it wrote."""
 
     GIVEN = 0  # a cluster IP or node port, which the API server gave it
-    BALANCER = 1  # of its status, which users do not write
-    EXTERNAL = 2  # whatever its user wrote
-    HOST_PORT = 3  # a pod's, which may have asked for every address there is
-    BESIDE = 4  # nothing is asked for: who has it goes before what is asked for beside it
+    CHECKED = 1  # a health-check node port, which is given too, and has no frontend: the node itself answers
+    BALANCER = 2  # of its status, which users do not write
+    EXTERNAL = 3  # whatever its user wrote
+    HOST_PORT = 4  # a pod's, which may have asked for every address there is
+    BESIDE = 5  # nothing is asked for: who has it goes before what is asked for beside it
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +62,12 @@ class Frontends:
     addresses: tuple[bytes, ...] = ()  # keys in service_addrs, which services may share
     # keys of what nobody was given, each with that of the node port of its number: programs look for the address first
     beside: tuple[tuple[bytes, bytes], ...] = ()
+    checked: tuple[bytes, ...] = ()  # keys as of node ports, at which the node itself answers
 
     @property
     def keys(self) -> tuple[bytes, ...]:
         """In the services map and in service_addrs; what is a key of one is none of the other: no protocol is 0."""
-        node_ports = dict.fromkeys(node_port for _, node_port in self.beside)
+        node_ports = dict.fromkeys((*self.checked, *(node_port for _, node_port in self.beside)))
         return (*self.entries, *(key for key in node_ports if key not in self.entries), *self.addresses)
 
     def rank(self, key: bytes) -> Rank:
@@ -73,6 +75,8 @@ class Frontends:
         entry = self.entries.get(key)
         if entry is not None:
             return entry.rank
+        if key in self.checked:
+            return Rank.CHECKED
         return Rank.BESIDE if any(key == node_port for _, node_port in self.beside) else Rank.GIVEN
 
 
@@ -112,7 +116,8 @@ def frontends(
             elif held is not made:  # a balancer's address that is an external IP too: the narrower counts
                 entries[key] = replace(held, ranged=held.ranged or ranged, rank=min(held.rank, made.rank))
     addresses = tuple(dict.fromkeys(_addresses(service, public)))
-    return Frontends(entries, tuple(problems), addresses, tuple(_beside(entries.values(), node_ports)))
+    beside, checked = _beside(entries.values(), node_ports), _checked(service) if serves else ()
+    return Frontends(entries, tuple(problems), addresses, tuple(beside), tuple(checked))
 
 
 def _beside(entries: Iterable[Frontend], node_ports: Ports) -> Iterator[tuple[bytes, bytes]]:
@@ -121,6 +126,14 @@ def _beside(entries: Iterable[Frontend], node_ports: Ports) -> Iterator[tuple[by
         if entry.rank is not Rank.GIVEN and node_ports[0] <= entry.number <= node_ports[1]:
             key = abi.ServiceKey.unpack(entry.key)
             yield entry.key, replace(key, addr=ANY6 if entry.ipv6 else ANY4).pack()
+
+
+def _checked(service: Service) -> Iterator[bytes]:
+    """Where load balancers ask for a service's endpoints here: in each family, whatever the service has."""
+    if service.health_check_port:
+        for address in (ANY4, ANY6):
+            for scope in (INTERNAL, EXTERNAL):
+                yield abi.ServiceKey(address, service.health_check_port, Protocol.TCP, scope).pack()
 
 
 def _addresses(service: Service, public: Iterable[_Public]) -> Iterator[bytes]:

@@ -193,7 +193,7 @@ def _behind_node_ports(
         key: inputs.lost[node_port]
         for key, node_port in inputs.frontends.beside
         if node_port in inputs.lost
-        and rank(node_port, inputs.lost[node_port])[0] is Rank.GIVEN
+        and rank(node_port, inputs.lost[node_port])[0] <= Rank.CHECKED
         and unmapped(abi.ServiceKey.unpack(key).addr) in context.with_ports
     }
 

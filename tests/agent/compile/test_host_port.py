@@ -91,6 +91,22 @@ def test_a_node_port_keeps_the_nodes_addresses_from_a_pod_that_asks_for_its_numb
     assert {"has this address" in problem.text for problem in wanted.problems} == {True}
 
 
+def test_a_health_check_node_port_keeps_the_nodes_addresses_from_a_pod_that_asks_for_its_number() -> None:
+    balanced = service("web", health_check_port=30099)
+    ports = (replace(WEB, host_port=30099), replace(WEB, host_port=30099, protocol=Protocol.UDP))
+    wanted = desired(node(pod(*ports, ipv6=IPv6Address("fd00:1::5")), objects=(balanced,)), SETTINGS, FRESH)
+    assert {where.partition("/")[2] for where in shown(wanted) if ":30099/" in where} == {"UDP in", "UDP out"}
+    assert {"has this address" in problem.text for problem in wanted.problems} == {True}
+    without = desired(node(pod(*ports), objects=(service("web"),)), SETTINGS, wanted)
+    assert "192.0.2.1:30099/TCP out" in shown(without)
+
+
+def test_a_node_port_is_served_where_another_service_has_the_number_for_its_health() -> None:
+    mine = service("web", ports=(replace(HTTP, node_port=30099),))
+    wanted = desired(node(objects=(service("a", "10.96.0.7", health_check_port=30099), mine)), SETTINGS, FRESH)
+    assert {where for where in shown(wanted) if ":30099/" in where} == {"0.0.0.0:30099/TCP in", "0.0.0.0:30099/TCP out"}
+
+
 def test_an_address_that_comes_later_gets_the_port_and_a_pod_that_leaves_takes_all_away() -> None:
     first = desired(node(pod(WEB)), SETTINGS, FRESH)
     later = Device(3, "eth1", (ip_address("203.0.113.1"),))
