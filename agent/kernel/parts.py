@@ -290,6 +290,7 @@ class VethsPart:
     def resync(self) -> None:
         """Compare with the kernel."""
         self._repair.resync()
+        self._mtu.resync()
 
 
 def _raise(what: str, failed: list[str]) -> None:

@@ -116,6 +116,10 @@ class VethMtu:
     def __init__(self) -> None:
         self._done: dict[int, int] = {}  # by the ifindex of the node's end
 
+    def resync(self) -> None:
+        """Somebody may have set another: compare with the kernel at the next :meth:`apply`."""
+        self._done.clear()
+
     def apply(self, wanted: Iterable[Attachment], mtu: int) -> Iterator[None]:
         """Set *mtu*, a veth at a time. A pod that is gone is nobody's to resize.
 

@@ -1,15 +1,20 @@
 """The node's side of pods' veths, as the kernel lists it: what is there is left alone, what is not is put back."""
 
 import json
+import os
 import socket
 import subprocess
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 import pytest
 
 from agent.kernel.net.veth import VethRepair, side
+from agent.kernel.parts import VethsPart
 from agent.model.attachment import Attachment, Veth
+from agent.netlink.cookie import netns_cookie
+from agent.netlink.netns import inside
 from agent.netlink.requests import set_up
 from agent.netlink.socket import Socket
 from tests.agent.kernel.nets import in_new_netns
@@ -125,3 +130,34 @@ def test_what_was_given_up_half_way_is_done_by_the_next_call() -> None:
         assert _missing(pods) == []
 
     in_new_netns(play)
+
+
+def test_an_mtu_that_somebody_sets_stays_until_the_next_resync() -> None:
+    name = f"swmtu{os.getpid()}"
+    path = f"/run/netns/{name}"
+
+    def mtus() -> tuple[int, int]:
+        with inside(path):
+            there: int = _shown("link show eth0")[0]["mtu"]
+        return _shown("link show swp0")[0]["mtu"], there
+
+    def play() -> None:
+        (pod,) = _pods(1)
+        _ip(f"link set pod0 netns {name} name eth0")
+        with inside(path):
+            cookie = netns_cookie()
+        pod, part = replace(pod, netns=path, netns_cookie=cookie), VethsPart()
+        for _ in part.apply(((pod,), 1400)):
+            pass
+        assert mtus() == (1400, 1400)
+        _ip("link set swp0 mtu 9000")
+        part.resync()
+        for _ in part.apply(((pod,), 1400)):
+            pass
+        assert mtus() == (1400, 1400)
+
+    _ip(f"netns add {name}")
+    try:
+        in_new_netns(play)
+    finally:
+        _ip(f"netns del {name}")
