@@ -19,7 +19,7 @@ from agent.cni.capabilities import Capabilities, capabilities
 from agent.cni.error import CniError, Code
 from agent.model.attachment import AfXdp, AttachmentKey
 from agent.model.name import ObjectName
-from agent.model.network import OUR_KINDS
+from agent.model.network import OUR_KINDS, RUNTIME_ARGS
 from agent.model.vf import VfKind
 from agent.pods.request import PodRequest
 
@@ -32,15 +32,6 @@ DEFAULT_VERSION = "1.0.0"  # of an error whose request names no version of ours
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
 _INTERFACE = re.compile(r"[^/:%\s]+")  # the kernel takes eth%d for a pattern to number
 IFNAME_MAX = 15  # octets: IFNAMSIZ less the NUL
-_KUBERNETES_ARGS = frozenset(
-    {
-        "IgnoreUnknown",
-        "K8S_POD_NAMESPACE",
-        "K8S_POD_NAME",
-        "K8S_POD_INFRA_CONTAINER_ID",
-        "K8S_POD_UID",
-    }
-)
 
 
 class Command(StrEnum):
@@ -259,7 +250,7 @@ def _pod(args: str) -> tuple[ObjectName | None, str]:
     if bad:
         raise CniError(Code.ENVIRONMENT, f"CNI_ARGS: {bad[0]!r} has no value")
     values = {key: value for key, _, value in pairs}
-    unknown = sorted(values.keys() - _KUBERNETES_ARGS)
+    unknown = sorted(values.keys() - RUNTIME_ARGS)
     if unknown and values.get("IgnoreUnknown", "").lower() not in {"1", "true"}:
         raise CniError(Code.ENVIRONMENT, f"CNI_ARGS: {unknown[0]!r} is not understood")
     name = values.get("K8S_POD_NAME", "")

@@ -15,7 +15,7 @@ import msgspec
 from agent.compile.network_refused import NetworkRefused
 from agent.model.address import Address
 from agent.model.name import ObjectName
-from agent.model.network import NetworkSelection
+from agent.model.network import RUNTIME_ARGS, NetworkSelection
 
 MOST = 64  # interfaces of one pod
 _JSON = frozenset('[{"')  # what only JSON has
@@ -223,6 +223,9 @@ def _cni_args(one: Mapping[str, Any], at: str) -> str:
     found = one.get("cni-args")
     if found is not None and not isinstance(found, dict):
         raise NetworkRefused(f"{at}.cni-args", f"{found!r} is no object")
+    for key in found or ():
+        if key.partition("=")[0] in RUNTIME_ARGS:
+            raise NetworkRefused(f"{at}.cni-args.{key}", "is for the runtime alone to say of a pod; leave it out")
     return _json(found)
 
 

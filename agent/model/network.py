@@ -18,6 +18,10 @@ OUR_PLUGIN = "sluiceway-cni"
 VETH, AFXDP = "veth", "afxdp"  # kinds of interface on the pods' network, the second with AF_XDP
 OUR_KINDS = (VETH, AFXDP, *VfKind)  # what ``kind`` says of a configuration of our plugin
 DEVICE_INFO_FILE = "CNIDeviceInfoFile"  # the capability of a plugin that writes what an interface's device is
+# keys of CNI_ARGS by which a runtime says whose pod it is, which decides on policies and pools: nobody else says it
+RUNTIME_ARGS = frozenset(
+    {"IgnoreUnknown", "K8S_POD_NAMESPACE", "K8S_POD_NAME", "K8S_POD_INFRA_CONTAINER_ID", "K8S_POD_UID"}
+)
 
 
 @dataclass(frozen=True, slots=True)

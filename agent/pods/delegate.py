@@ -223,6 +223,8 @@ def _runtime(owner: NetworkSet, one: InterfaceRecord) -> Mapping[str, Any]:
 
 
 def _args(owner: NetworkSet, one: InterfaceRecord) -> Iterable[tuple[str, str]]:
+    """What the pod asks for comes first: of two of one key the last counts, and whose pod it is no pod says."""
+    yield from one.args
     yield "IgnoreUnknown", "1"
     if owner.pod is not None:
         yield "K8S_POD_NAMESPACE", owner.pod.namespace
@@ -230,4 +232,3 @@ def _args(owner: NetworkSet, one: InterfaceRecord) -> Iterable[tuple[str, str]]:
         yield "K8S_POD_INFRA_CONTAINER_ID", owner.container_id
     if owner.pod_uid:
         yield "K8S_POD_UID", owner.pod_uid
-    yield from one.args

@@ -175,6 +175,15 @@ def test_a_vf_can_be_a_pods_first_interface_and_a_veth_is_already(room: Room) ->
     assert (code, "is of the kind veth, on the cluster's network" in str(error["msg"])) == (7, True)
 
 
+@pytest.mark.parametrize("name", ["", "other"], ids=["nobody's", "another's"])
+def test_no_pod_says_that_an_interface_is(room: Room, name: str) -> None:
+    """No policy is for an interface that is no pod's."""
+    said = [{"name": "ours", "cni-args": {"K8S_POD_NAME": name}}]
+    code, error = room.call("ADD", config=asks(said), **P1)
+    assert [str(a.pod) for a in room.cni.attachments() if a.pod != ObjectName("default", "c1")] == []
+    assert (code, "cni-args.K8S_POD_NAME: is for the runtime alone" in str(error["msg"])) == (7, True)
+
+
 def test_where_others_make_the_pods_network_none_is_added_to_it(room: Room, tmp_path: Path) -> None:
     chained = Room(tmp_path / "chained", cluster=room.cluster, is_chained=True)
     made = {"interfaces": [{"name": "eth0", "sandbox": "/run/netns/p1"}], "ips": [{"address": "10.9.0.7/24"}]}

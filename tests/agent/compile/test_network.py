@@ -77,7 +77,7 @@ def test_what_the_plugins_are_to_be_told() -> None:
         "mac": "02-AA-BB-CC-DD-EE",
         "portMappings": ports,
         "bandwidth": {"ingressRate": 1000, "egressBurst": 5},
-        "cni-args": {"color": "red", "n": 3, "bad": "a;b", "deep": []},
+        "cni-args": {"color": "red", "n": 3, "bad": "a;b", "is": "a=b", "deep": []},
         "default-route": ["10.1.1.1", "fd00::1"],
     }
     (one,) = made({NETWORKS: json.dumps([element])}).more
@@ -145,6 +145,18 @@ def test_what_the_plugins_are_to_be_told() -> None:
         ),
         pytest.param(
             '[{"name":"lan","cni-args":[]}]', "[0].cni-args", "is no object", id="arguments that are no object"
+        ),
+        pytest.param(
+            '[{"name":"lan","cni-args":{"K8S_POD_NAME":""}}]',
+            "[0].cni-args.K8S_POD_NAME",
+            "is for the runtime alone",
+            id="whose pod it is",
+        ),
+        pytest.param(
+            '[{"name":"lan","cni-args":{"K8S_POD_UID=":7}}]',
+            "[0].cni-args.K8S_POD_UID=",
+            "is for the runtime alone",
+            id="whose pod it is, in another way",
         ),
         pytest.param("none", "[0]", "there is no NetworkAttachmentDefinition apps/none", id="no definition"),
         pytest.param("lan,wrong", "[1]", "cannot be used: spec.config: is no JSON", id="a wrong definition"),

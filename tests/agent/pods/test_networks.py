@@ -4,9 +4,11 @@ import errno
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from agent.compile.network_config import plugin_list
@@ -116,6 +118,17 @@ def test_plugins_are_looked_for_and_run_in_the_nodes_root(room: Room, tmp_path_f
     room.add("makes")
     room.networks.delete(KEY)
     assert room.called() == ["ADD net1 /n", "DEL net1 /n"]
+
+
+def test_whose_pod_it_is_plugins_hear_from_the_runtime_whatever_the_pod_says(room: Room) -> None:
+    path = room.root / "hears"
+    path.write_text(f"#!/bin/sh\necho \"$CNI_ARGS\" > {room.root}/args\n")
+    path.chmod(0o755)
+    said = replace(request("net1", "hears"), args=(("K8S_POD_NAME", "other"), ("color", "red")))  # by an earlier agent
+    owner = msgspec.structs.replace(OWNER, pod=ObjectName("default", "web"), pod_uid="u-web")
+    room.networks.add(owner, [said], ())
+    told = dict(pair.split("=") for pair in (room.root / "args").read_text().strip().split(";"))
+    assert (told["K8S_POD_NAME"], told["K8S_POD_UID"], told["color"]) == ("web", "u-web", "red")
 
 
 def test_a_check_says_which_interface_and_what(room: Room) -> None:
