@@ -163,7 +163,11 @@ def _address(value: object, where: str) -> Address:
         found = ip_address(_string(value, where))
     except ValueError:
         raise _bad(where, f"{value!r} is no address") from None
-    return found if isinstance(found, IPv4Address) else found.ipv4_mapped or found
+    if isinstance(found, IPv4Address):
+        return found
+    if found.scope_id is not None:  # it equals none without, and so were nobody's, whoever has the address
+        raise _bad(where, f"{value!r} has a zone, which no pod's address has; leave it out")
+    return found.ipv4_mapped or found
 
 
 def _string(value: object, where: str) -> str:

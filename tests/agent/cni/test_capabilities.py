@@ -136,6 +136,13 @@ def mapping(**fields: Any) -> dict[str, Any]:
         pytest.param(asked(ips=["10.0.0"]), 7, "runtimeConfig.ips[0]: '10.0.0' is no address", id="half an address"),
         pytest.param(asked(ips=[["a"]]), 7, "runtimeConfig.ips[0]: ['a'] is no string", id="an address as a list"),
         pytest.param(
+            asked(**{ANNOTATIONS: {"sluiceway.io/ipv6": "fd00::5%x"}}),
+            7,
+            "sluiceway.io/ipv6: 'fd00::5%x' has a zone",
+            id="an annotation's address with a zone",
+        ),
+        pytest.param(mapping(hostIP="fd00::5%x"), 7, "hostIP: 'fd00::5%x' has a zone", id="a host's with a zone"),
+        pytest.param(
             asked(ips=["10.0.0.1", "10.0.0.2"]), 7, "ips[1]: a pod has one address of each", id="two of a family"
         ),
         pytest.param(asked(mac="c2:11"), 7, "runtimeConfig.mac: 'c2:11' is no MAC address", id="half a MAC"),

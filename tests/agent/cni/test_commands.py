@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.cni.capabilities import ANNOTATIONS
 from agent.model.attachment import Attachment, HostPort
 from agent.model.name import ObjectName
 from agent.model.service import Protocol
@@ -316,6 +317,18 @@ def test_a_host_ip_of_a_family_the_pod_has_not_is_refused(room: Room) -> None:
     code, error = room.call("ADD", "c1", mappings({"hostIP": "2001:db8::1"}))
     assert (code, "hostIP 2001:db8::1" in str(error["msg"])) == (7, True)
     assert room.is_empty()
+
+
+def test_no_form_of_another_pods_address_is_a_free_one(room: Room) -> None:
+    room.cidr = "fd00::/120"
+    assert room.call("ADD", "c1")[0] == 0
+    (own,) = room.cni.attachments()[0].addresses
+    for form in (str(own), own.exploded, f"{own}%x", f"{own}%eth0"):
+        code, error = room.call("ADD", "c2", runtime(**{ANNOTATIONS: {"sluiceway.io/ipv6": form}}))
+        assert (code in {7, 11}, "sluiceway.io/ipv6" in str(error.get("msg"))) == (True, True), (form, error)
+        code, error = room.call("ADD", "c2", runtime(ips=[form]))
+        assert (code, "is another pod's" in str(error.get("msg"))) == (11, True), (form, error)
+    assert len(room.cni.attachments()) == 1
 
 
 @pytest.mark.parametrize(
