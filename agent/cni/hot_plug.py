@@ -178,6 +178,10 @@ class HotPlug:
             trouble = apply()
         except PodIsGone:  # or its runtime is at it
             return replace(one, not_before=self._clock() + GONE_S, trouble="")
+        # whatever it is: who can write one annotation must not end the thread that follows all
+        except Exception as error:
+            log.exception("networks of a running pod cannot be changed", container=key[0])
+            trouble = f"cannot be changed: {error!r}"
         if not trouble:
             return None
         tries = one.tries + 1

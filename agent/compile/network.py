@@ -248,7 +248,7 @@ def _args(one: NetworkSelection) -> Iterator[tuple[str, str]]:
     if one.mac:
         yield "MAC", one.mac
     for key, value in (_read(one.cni_args) or {}).items():
-        if isinstance(value, str | int) and not {*f"{key}{value}"} & {*";="}:
+        if isinstance(value, str | int) and not {*f"{key}{value}"} & {*";=\0"}:
             yield key, str(value)
 
 

@@ -18,6 +18,7 @@ from agent.model.name import ObjectName
 from agent.model.network import RUNTIME_ARGS, NetworkSelection
 
 MOST = 64  # interfaces of one pod
+MOST_ARGS = 1 << 15  # octets of cni-args: with more no plugin could be executed, for DEL neither
 _JSON = frozenset('[{"')  # what only JSON has
 _LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 _NAMESPACE = re.compile(_LABEL)
@@ -132,7 +133,8 @@ def _object(namespace: str, name: str, at: str) -> ObjectName:
 
 
 def _interface(text: str, at: str) -> str:
-    if text and not (_INTERFACE.fullmatch(text) and len(text.encode()) <= 15):  # noqa: PLR2004  IFNAMSIZ less the NUL
+    fits = len(text.encode()) <= 15 and text.isprintable()  # noqa: PLR2004  IFNAMSIZ less the NUL
+    if text and not (_INTERFACE.fullmatch(text) and fits):
         raise NetworkRefused(at, f"{text!r} is no interface name; those have 1 to 15 characters without / and :")
     return text
 
@@ -226,7 +228,10 @@ def _cni_args(one: Mapping[str, Any], at: str) -> str:
     for key in found or ():
         if key.partition("=")[0] in RUNTIME_ARGS:
             raise NetworkRefused(f"{at}.cni-args.{key}", "is for the runtime alone to say of a pod; leave it out")
-    return _json(found)
+    text = _json(found)
+    if len(text.encode()) > MOST_ARGS:
+        raise NetworkRefused(f"{at}.cni-args", f"is longer than {MOST_ARGS} octets, which CNI_ARGS has no room for")
+    return text
 
 
 def _json(value: object) -> str:

@@ -92,7 +92,7 @@ def _plugin(one: Mapping[str, Any], where: str) -> Plugin:
         raise NetworkRefused(f"{where}.type", f"{kind!r} is no name of a plugin; give its file's name without a path")
     _ipam(one, where)
     _object(one, "dns", where)
-    _object(one, "args", where)
+    _object(_object(one, "args", where), "cni", f"{where}.args")
     capabilities = _object(one, "capabilities", where)
     for name, is_wanted in capabilities.items():
         if not isinstance(is_wanted, bool):

@@ -203,9 +203,11 @@ class Networks:
                 self._bury(one.key)
             except (NetworkFailed, OSError) as error:
                 log.warning("networks of a pod that is gone cannot be unmade; tried again", why=error)
-                text = f"cannot be taken from a pod that is gone: {error}"
-                for each in one.interfaces:
-                    stuck.setdefault(each.network, Problem(DEFINITION, each.network, "spec.config", text))
+                _note(stuck, one, error)
+            # whatever it is: others' are unmade all the same, and this thread has to live
+            except Exception as error:
+                log.exception("networks of a pod that is gone cannot be unmade; tried again", why=error)
+                _note(stuck, one, error)
             finally:
                 lock.release()
         self._stuck = tuple(stuck.values())
@@ -317,6 +319,12 @@ class Networks:
     def alone(self, key: AttachmentKey) -> threading.Lock:
         """What a request holds while it is at the container."""
         return self._turn.of(key)
+
+
+def _note(stuck: dict[ObjectName, Problem], one: NetworkSet, why: Exception) -> None:
+    for each in one.interfaces:
+        text = f"cannot be taken from a pod that is gone: {why}"
+        stuck.setdefault(each.network, Problem(DEFINITION, each.network, "spec.config", text))
 
 
 def _entries(each: InterfaceRecord, result: dict[str, Any], info: Any, *, is_first: bool) -> Iterator[Entry]:

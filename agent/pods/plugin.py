@@ -19,6 +19,8 @@ from typing import Any
 
 import msgspec
 
+from agent.json_text import NOT_JSON
+
 OUR_SOCKET = "SLUICEWAY_CNI_SOCKET"  # which our shim reads
 LAST_S = 1.0  # for what a killed plugin has said
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -60,9 +62,12 @@ class Plugins:
         if environment.get("CNI_COMMAND") != "ADD" or not out.strip():
             return None  # the others answer nothing
         try:
-            return msgspec.json.decode(out)
-        except (msgspec.DecodeError, RecursionError) as error:
+            found = msgspec.json.decode(out)
+        except NOT_JSON as error:
             raise PluginFailed(kind, f"its answer is no JSON: {error}") from None
+        if not isinstance(found, dict):
+            raise PluginFailed(kind, "its answer is no JSON object")
+        return found
 
     def lack(self, kind: str) -> str:
         """Why this one cannot be executed; empty where it can."""
@@ -85,6 +90,8 @@ class Plugins:
             )
         except OSError as error:
             raise PluginFailed(kind, f"cannot be executed: {error.strerror}") from error
+        except ValueError as error:  # what it is to be told has a NUL
+            raise PluginFailed(kind, f"cannot be executed: {error}") from error
 
 
 def _kill(process: "subprocess.Popen[bytes]") -> None:
@@ -102,7 +109,7 @@ def _kill(process: "subprocess.Popen[bytes]") -> None:
 
 def _failure(kind: str, status: int, out: bytes, err: bytes) -> PluginFailed:
     """From the error that a plugin prints as JSON, else from its other words."""
-    with contextlib.suppress(msgspec.DecodeError, RecursionError):
+    with contextlib.suppress(*NOT_JSON):
         found = msgspec.json.decode(out)
         if isinstance(found, dict) and ("msg" in found or "code" in found):
             texts = [str(found[key]) for key in ("msg", "details") if found.get(key)]

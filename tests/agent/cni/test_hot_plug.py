@@ -14,6 +14,7 @@ from agent.model.network import NETWORKS, NetworkDefinition
 from agent.model.node import Pod
 from agent.pods import delegate, fail_points
 from agent.pods.network_record import Step
+from agent.pods.networks import Networks
 from tests.agent.cni.room import Room
 from tests.agent.cni.test_own_networks import P1, VFS, Died, asks, definition, dying_at, is_clean, status
 from tests.agent.pods.vf.vf_card import ADDRESS, HOME, OTHER
@@ -269,3 +270,15 @@ def test_a_check_passes_over_what_is_on_its_way(room: Room, monkeypatch: pytest.
     )
     follow(room)
     assert called(room) == ["CHECK net1"]
+
+
+def test_whatever_comes_of_one_pods_annotation_the_thread_goes_on(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    started(room, "")
+    annotate(room, "lan")
+    with monkeypatch.context() as patched:
+        patched.setattr(Networks, "status_of", lambda *_: 1 / 0)
+        follow(room)
+    assert [text.startswith("cannot be changed: ZeroDivisionError") for text in troubles(room)] == [True]
+    room.now_s += LONGEST_S
+    room.hot_plug.look()
+    assert (has(room), troubles(room)) == (["net1 lan"], [])

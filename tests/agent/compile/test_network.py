@@ -77,7 +77,7 @@ def test_what_the_plugins_are_to_be_told() -> None:
         "mac": "02-AA-BB-CC-DD-EE",
         "portMappings": ports,
         "bandwidth": {"ingressRate": 1000, "egressBurst": 5},
-        "cni-args": {"color": "red", "n": 3, "bad": "a;b", "is": "a=b", "deep": []},
+        "cni-args": {"color": "red", "n": 3, "bad": "a;b", "is": "a=b", "nul": "a\0b", "deep": []},
         "default-route": ["10.1.1.1", "fd00::1"],
     }
     (one,) = made({NETWORKS: json.dumps([element])}).more
@@ -102,6 +102,8 @@ def test_what_the_plugins_are_to_be_told() -> None:
         pytest.param("Lan", "[0]", "'Lan' is no name", id="capital letters"),
         pytest.param("lan@aaaaaaaaaaaaaaaa", "[0]", "is no interface name", id="16 characters"),
         pytest.param("lan@a/b", "[0]", "is no interface name", id="a slash in an interface"),
+        pytest.param("lan@a\0b", "[0]", "is no interface name", id="a NUL in an interface"),
+        pytest.param("lan@a\x1bc", "[0]", "is no interface name", id="what a terminal obeys, in an interface"),
         pytest.param("lan@eth0", "[0].interface", "eth0 is another interface", id="the first one's name"),
         pytest.param("lan@net2,lan", "[0].interface", "net2 is another interface", id="one name twice"),
         pytest.param('{"name":"lan"}', "", "is no JSON list", id="a lone object"),
@@ -158,6 +160,12 @@ def test_what_the_plugins_are_to_be_told() -> None:
             "is for the runtime alone",
             id="whose pod it is, in another way",
         ),
+        pytest.param(
+            json.dumps([{"name": "lan", "cni-args": {"a": "x" * (1 << 15)}}]),
+            "[0].cni-args",
+            "is longer than 32768 octets",
+            id="more arguments than a plugin can be told",
+        ),
         pytest.param("none", "[0]", "there is no NetworkAttachmentDefinition apps/none", id="no definition"),
         pytest.param("lan,wrong", "[1]", "cannot be used: spec.config: is no JSON", id="a wrong definition"),
         pytest.param("file", "[0]", "no file of this node", id="neither a configuration nor a file"),
@@ -182,6 +190,11 @@ def test_what_is_wrong_names_its_field(text: str, field: str, says: str) -> None
     assert [(one.kind, one.name, one.field) for one in told] == (
         [] if is_of_devices else [("Pod", POD, refused.value.field)]
     )
+
+
+def test_a_definitions_own_arguments_are_an_object_that_a_pods_join() -> None:
+    with pytest.raises(NetworkRefused, match=r"spec\.config\.args\.cni: 'red' is no object"):
+        definition("apps", "lan", args={"cni": "red"})
 
 
 def test_a_pods_devices_go_to_its_networks_in_order() -> None:

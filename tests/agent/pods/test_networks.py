@@ -40,6 +40,11 @@ esac
 FAILS = "#!/bin/sh\n[ $CNI_COMMAND = ADD ] || exit 0\necho no >&2\nexit 5\n"
 HANGS = "#!/bin/sh\n[ $CNI_COMMAND = ADD ] || exit 0\n(sleep 600) &\nsleep 600\n"
 TALKS = "#!/bin/sh\necho no JSON\n"
+LISTS = "#!/bin/sh\necho '[]'\n"
+LATIN = '#!/bin/sh\nprintf \'{"msg": "n\\351"}\'\n'
+MOANS = LATIN + "[ $CNI_COMMAND != ADD ] || exit 1\n"
+PLUGINS = {"makes": MAKES, "fails": FAILS, "hangs": HANGS, "talks": TALKS, "lists": LISTS}
+PLUGINS |= {"latin": LATIN, "moans": MOANS}
 
 
 class Died(BaseException):
@@ -52,7 +57,7 @@ class Room:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.alive = True
-        for name, text in {"makes": MAKES, "fails": FAILS, "hangs": HANGS, "talks": TALKS}.items():
+        for name, text in PLUGINS.items():
             (root / name).write_text(text.replace("@", str(root)))
             (root / name).chmod(0o755)
         self.start()
@@ -122,7 +127,7 @@ def test_plugins_are_looked_for_and_run_in_the_nodes_root(room: Room, tmp_path_f
 
 def test_whose_pod_it_is_plugins_hear_from_the_runtime_whatever_the_pod_says(room: Room) -> None:
     path = room.root / "hears"
-    path.write_text(f"#!/bin/sh\necho \"$CNI_ARGS\" > {room.root}/args\n")
+    path.write_text(f'#!/bin/sh\necho "$CNI_ARGS" > {room.root}/args\n')
     path.chmod(0o755)
     said = replace(request("net1", "hears"), args=(("K8S_POD_NAME", "other"), ("color", "red")))  # by an earlier agent
     owner = msgspec.structs.replace(OWNER, pod=ObjectName("default", "web"), pod_uid="u-web")
@@ -144,6 +149,9 @@ def test_a_check_says_which_interface_and_what(room: Room) -> None:
         pytest.param("fails", "plugin fails: it ended with status 5: no", id="one that fails"),
         pytest.param("hangs", "plugin hangs: ADD is not done in time, and was killed", id="one that hangs"),
         pytest.param("talks", "plugin talks: its answer is no JSON", id="one that answers something else"),
+        pytest.param("lists", "plugin lists: its answer is no JSON object", id="one that answers with a list"),
+        pytest.param("latin", "plugin latin: its answer is no JSON", id="one that answers in another encoding"),
+        pytest.param("moans", "plugin moans: it ended with status 1", id="one that complains in another encoding"),
         pytest.param("absent", "plugin absent: there is no executable", id="one that is not there"),
     ],
 )
@@ -198,6 +206,30 @@ def test_a_del_that_fails_is_remembered_and_done_when_the_plugin_lets_go(room: R
         "cannot be taken from a pod that is gone: net3 of default/makes: plugin makes: is stuck;"
     )
     (room.root / "stuck").unlink()
+    room.networks.collect()
+    assert (room.is_empty(), room.networks.problems) == (True, ())
+
+
+def test_what_no_plugin_can_be_told_is_a_problem_and_others_are_unmade(room: Room) -> None:
+    """Nobody asks for such a name any more; an earlier agent has noted it."""
+    with pytest.raises(NetworkFailed, match="plugin makes: cannot be executed: embedded null byte"):
+        room.networks.add(OWNER, [request("net1", "makes"), request("a\0b", "makes")], ())
+    assert room.there() == []
+    with pytest.raises(NetworkFailed, match="embedded null byte"):
+        room.networks.delete(KEY)
+    room.networks.collect()
+    (told,) = room.networks.problems
+    assert "embedded null byte" in told.text
+
+
+def test_whatever_keeps_one_pod_from_going_the_thread_goes_on(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    room.add("makes")
+    room.alive = False
+    with monkeypatch.context() as patched:
+        patched.setattr(Delegates, "delete", lambda *_: 1 / 0)
+        room.networks.collect()
+    (told,) = room.networks.problems
+    assert "division by zero" in told.text
     room.networks.collect()
     assert (room.is_empty(), room.networks.problems) == (True, ())
 
