@@ -156,15 +156,19 @@ class BlockKeeper:
 
     def _hold(self, cluster: Cluster, own: Iterable[IpBlock]) -> Iterable[Problem]:
         """Claim again what our pods have addresses of, where the block is not there any more."""
-        pools = [pool for pool in cluster.ip_pools.values() if not pool.network]
         node = cluster.nodes.get(self._node)
-        ranges = (*(node.pod_cidrs if node else ()), *(block.cidr for block in own if block.is_routed))
-        for address in self._addresses.book("").in_use() if pools else ():
-            if any(address in one for one in ranges):
-                continue
-            pool = next((one for one in pools if one.cidr_of(address) is not None), None)
-            if pool is not None and (problem := self._held(pool, address)):
-                yield problem
+        by_network: dict[str, list[IpPool]] = {}
+        for pool in cluster.ip_pools.values():
+            by_network.setdefault(pool.network, []).append(pool)
+        for network, pools in by_network.items():
+            ranges = [block.cidr for block in own if block.network == network]
+            ranges += node.pod_cidrs if node and not network else ()
+            for address in self._addresses.book(network).in_use():
+                if any(address in one for one in ranges):
+                    continue
+                found = next((one for one in pools if one.cidr_of(address) is not None), None)
+                if found is not None and (problem := self._held(found, address)):
+                    yield problem
 
     def _held(self, pool: IpPool, address: Address) -> Problem | None:
         try:

@@ -135,16 +135,17 @@ def test_blocks_of_a_node_that_is_gone_are_freed_once_it_has_no_pods() -> None:
     assert other.give("lan").ipv4 == ip_address("10.60.0.1")
 
 
-def test_a_block_that_somebody_removes_while_pods_have_addresses_of_it_is_made_again() -> None:
-    api, (one, other) = world(pool("lan", "10.60.0.0/30", blockSize={"ipv4": 30}))
-    had = one.give("lan")
+@pytest.mark.parametrize("network", ["", "vlan100"], ids=["the cluster's", "one beside it"])
+def test_a_block_that_somebody_removes_while_pods_have_addresses_of_it_is_made_again(network: str) -> None:
+    api, (one, other) = world(pool("lan", "10.60.0.0/30", network=network, blockSize={"ipv4": 30}))
+    had = one.give("lan", network=network)
     api.blocks.clear()
     api.changed()
     one.turn()
     assert (one.blocks(), one.problems) == (["10.60.0.0/30"], ())
     api.blocks.clear()
     api.changed()
-    other.give("lan")
+    other.give("lan", network=network)
     one.turn()
     (problem,) = one.problems
     assert (problem.kind, str(problem.name), str(had.ipv4) in problem.text) == ("IPPool", "lan", True)
