@@ -186,7 +186,7 @@ class Ipam:
         must = {address.version: address for address in (*own, *wanted)}
         with self._lock:
             given: list[Address] = []
-            pools = self._current() if ranges is None else self._of(ranges)
+            pools = self._current() if ranges is None else self._all_of(tuple(ranges))
             try:
                 for address in must.values():
                     if address not in own:
@@ -210,6 +210,11 @@ class Ipam:
         """Whether somebody who asks for no certain address can be given one of a range."""
         with self._lock:
             return any(_free(pool) > 0 for pool in self._of((found,)))
+
+    def is_retired(self, network: Network) -> bool:
+        """Whether nobody gets an address of it."""
+        with self._lock:
+            return network in self._retired
 
     def is_used(self, network: Network) -> bool:
         """Whether somebody has an address of it."""
@@ -284,6 +289,17 @@ class Ipam:
             pool = _block(one, one.pool) if one.pool is not None else _pool(one.network)
             self._add(pool)
         return [self._pools[one.network] for one in found]
+
+    def _all_of(self, ranges: Collection[Range]) -> list[_Pool]:
+        """As :meth:`_of`; of two families one alone were left where a range of the other is being given back.
+
+        Raises:
+            RangeFull: one is.
+        """
+        gone = next((one.network for one in ranges if one.network in self._retired), None)
+        if gone is not None:
+            raise RangeFull(f"{gone} is being given back; try again")
+        return self._of(ranges)
 
     def _add(self, pool: _Pool) -> None:
         for address in self._taken:

@@ -179,6 +179,6 @@ class PoolAddresses:
                 continue
             if not self._claims.is_usable(block) and book.is_used(block.cidr):
                 self._claims.trust(block)
-            if self._claims.is_usable(block):
+            if self._claims.is_usable(block) and not book.is_retired(block.cidr):
                 found.append(Range(block.cidr, pool))
         return tuple(found)

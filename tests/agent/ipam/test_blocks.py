@@ -254,6 +254,26 @@ def test_a_block_that_cannot_be_given_back_is_not_used_and_tried_again() -> None
     assert kept not in one.blocks()
 
 
+def test_a_pod_has_both_families_also_where_a_block_goes_while_it_waits_for_the_other() -> None:
+    api, (one, _) = world(pool("lan", "10.60.0.0/28", "fd00:60::/124", **SMALL))
+    one.take(one.give("lan"))
+    one.turn()
+    (six,) = (name for name in api.blocks if name.startswith("fd00"))
+    del api.blocks[six]  # given back a moment ago
+    api.changed()
+
+    def late(method: str, _path: str) -> None:
+        if method == "POST":
+            api.before = lambda *_: None
+            one.turn(IDLE_S)
+            assert one.blocks() == [], "nobody has an address of the other either"
+
+    api.before = late
+    given_now = one.give("lan")
+    assert (given_now.ipv4 is not None, given_now.ipv6 is not None) == (True, True)
+    assert_sound([one])
+
+
 def test_networks_beside_the_clusters_have_books_of_their_own() -> None:
     beside = pool("v100", "10.60.0.0/30", network="vlan100", blockSize={"ipv4": 30})
     api, (one, _) = world(pool("lan", "10.60.0.0/30", blockSize={"ipv4": 30}), beside)
