@@ -10,7 +10,7 @@ Nothing of this is remembered over a restart: a block of ours that nobody has an
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from hashlib import blake2s
 from http import HTTPStatus
@@ -78,6 +78,7 @@ class BlockClaims:
         self._lock = threading.Lock()  # one claim at a time: those who wait for the same may need none any more
         self._confirmed: set[str] = set()  # uids of blocks that overlap no other's
         self._leaving: set[str] = set()  # uids of blocks that are being given back, or may be gone already
+        self._unseen: dict[str, IpBlock] = {}  # by name: made here, and not brought by the watch yet
         self._failures = 0  # in a row
         self._retry_at, self._why = 0.0, ""
 
@@ -152,30 +153,37 @@ class BlockClaims:
 
     def _claimed(self, wanted: _Wanted) -> IpBlock:
         cluster = self._cluster()
-        for block in self._own(cluster, wanted):
+        for block in self._own(cluster.ip_blocks.values(), wanted, self._confirmed | self._leaving):
             if self._is_alone(block):
                 return block
-        tried: dict[str, IpBlock] = {}
+        there = {block.uid for block in cluster.ip_blocks.values()}
+        self._unseen = {name: block for name, block in self._unseen.items() if block.uid not in there}
+        for block in self._own(tuple(self._unseen.values()), wanted, self._leaving):
+            if self._is_alone(block):
+                return self._seen(block)
+            del self._unseen[block.name]
+        tried: dict[str, IpBlock] = dict(self._unseen)
         lost = taken(cluster, self._services).ranges.get(wanted.pool.name, ())
         for _ in range(ATTEMPTS):
             cidr = self._next(wanted, (*cluster.ip_blocks.values(), *tried.values()), lost)
             made = self._made(wanted.pool, cidr)
             if made is not None and self._is_alone(made):
                 log.info("block is claimed", block=made.name, pool=wanted.pool.name)
+                self._unseen[made.name] = made
                 return self._seen(made)
             name = block_name(wanted.pool.network, cidr)
             tried[name] = IpBlock(name, cidr, node="another", network=wanted.pool.network)
         raise NoAddress(f"IPPool {wanted.pool.name}: {ATTEMPTS} blocks were claimed by other nodes first; try again")
 
-    def _own(self, cluster: Cluster, wanted: _Wanted) -> tuple[IpBlock, ...]:
-        """Blocks of ours that serve, and of which it is not known yet whether they overlap another's."""
+    def _own(self, blocks: Iterable[IpBlock], wanted: _Wanted, without: Collection[str]) -> tuple[IpBlock, ...]:
+        """Those of ours that serve, *without* these uids."""
         return tuple(
             block
-            for block in cluster.ip_blocks.values()
+            for block in blocks
             if (block.node, block.network, block.cidr.version) == (self._node, wanted.pool.network, wanted.version)
             and wanted.pool.has(block.cidr)
             and (wanted.address is None or wanted.address in block.cidr)
-            and not {block.uid} & (self._confirmed | self._leaving)
+            and block.uid not in without
         )
 
     def _next(self, wanted: _Wanted, blocks: tuple[IpBlock, ...], lost: tuple[Network, ...]) -> Network:

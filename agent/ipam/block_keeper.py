@@ -117,6 +117,8 @@ class BlockKeeper:
         self._idle = {}
         for block in own:
             book = self._addresses.book(block.network)
+            if self._claims.is_usable(block):  # what was given back may have been claimed again
+                book.renew(block.cidr)
             if book.is_used(block.cidr):
                 continue
             seen = self._idle[block.uid] = known.get(block.uid, _Seen(now))

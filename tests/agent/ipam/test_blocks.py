@@ -151,6 +151,42 @@ def test_a_block_that_somebody_removes_while_pods_have_addresses_of_it_is_made_a
     assert (problem.kind, str(problem.name), str(had.ipv4) in problem.text) == ("IPPool", "lan", True)
 
 
+def test_a_watch_that_is_behind_costs_one_block_and_not_one_for_each_pod_that_waits() -> None:
+    api, (one, other) = world(pool("lan", "10.60.0.0/27", blockSize={"ipv4": 30}))
+    one.is_blind = True
+    for _ in range(5):
+        with pytest.raises(NoAddress, match="the watch has not brought IPBlock"):
+            one.give("lan")
+    assert len(one.blocks()) == 1
+    del api.blocks[next(iter(api.blocks))]
+    with pytest.raises(NoAddress, match="the watch has not brought IPBlock"):
+        one.give("lan")
+    assert len(one.blocks()) == 1, "where it is gone again another is claimed"
+    one.is_blind = False
+    one.look()
+    for node in (one, one, other):
+        node.give("lan")
+    assert_sound([one, other])
+    assert len(one.blocks()) == 1
+
+
+def test_a_block_that_was_given_back_serves_again_when_it_is_claimed_again_by_a_watch_that_is_behind() -> None:
+    api, (one, _) = world(pool("lan", "10.60.0.0/27", blockSize={"ipv4": 30}))
+    one.take(one.give("lan"))
+    one.turn()
+    one.turn(IDLE_S)
+    assert one.blocks() == []
+    one.is_blind = True
+    with pytest.raises(NoAddress, match="the watch has not brought IPBlock"):
+        one.give("lan")
+    one.is_blind = False
+    api.changed()
+    one.turn()
+    one.give("lan")
+    assert len(one.blocks()) == 1
+    assert_sound([one])
+
+
 @pytest.mark.parametrize("is_at_once", [True, False], ids=["while one looks", "before one makes its own"])
 def test_of_two_nodes_that_claim_blocks_of_different_lengths_not_both_have_an_address(*, is_at_once: bool) -> None:
     """The pool was made anew with other blocks, and one node's watch is behind."""
