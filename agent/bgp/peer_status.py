@@ -118,14 +118,14 @@ class PeerStatusWriter:
 
     def _due_at(self, key: Key, entry: Entry | None) -> float:
         """When it may be written, by the clock; never where it is as it is to be."""
-        written = self._written.get(key)
+        written, not_before = self._written.get(key), self._patches.due_at(key[0])
         if written is None:
-            return self._patches.not_before
+            return not_before
         known, at = written
         if known == entry:
             return float("inf")
         is_number_alone = known is not None and entry is not None and _without_numbers(known) == _without_numbers(entry)
-        return max(self._patches.not_before, at + (COUNT_S if is_number_alone else CHANGE_S))
+        return max(not_before, at + (COUNT_S if is_number_alone else CHANGE_S))
 
     def _handle(self, key: Key, entry: Entry | None) -> None:
         peer, node = key

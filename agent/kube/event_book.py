@@ -41,6 +41,7 @@ class _Page:
     happened: Happened
     due: float  # monotonic
     is_new: bool = True  # happened again since it was written
+    failures: int = 0  # to write it, in a row
 
 
 class EventBook:
@@ -75,11 +76,17 @@ class EventBook:
         page = self._pages[happened.subject]
         page.is_new = page.happened.count > happened.count
         page.happened = replace(page.happened, event=event)
-        page.due = now + QUIET_S
+        page.due, page.failures = now + QUIET_S, 0
 
     def failed(self, happened: Happened, again_at: float) -> None:
-        """It could not be written: later."""
-        self._pages[happened.subject].due = again_at
+        """It could not be written: later, and behind those that wait as long."""
+        page = self._pages.pop(happened.subject)
+        page.due, page.failures = again_at, page.failures + 1
+        self._pages[happened.subject] = page
+
+    def failures(self, happened: Happened) -> int:
+        """How often in a row it could not be written."""
+        return self._pages[happened.subject].failures
 
     def next_due(self) -> float | None:
         """When something is due; None: nothing will be."""

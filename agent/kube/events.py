@@ -160,11 +160,12 @@ class Events:
         return None
 
     def _handle(self, happened: Happened) -> None:
-        began = self._clock()
+        began, is_of_one = self._clock(), False
         try:
             event, trouble, wait_s = self._write(happened), "", 0.0
         except Refused as error:
             event, trouble, wait_s = None, str(error), error.refusal.retry_after_s
+            is_of_one = error.refusal.is_of_one
         except TROUBLE as error:
             event, trouble, wait_s = None, " ".join(str(error).split()), 0.0
         # a bug in one Event is no reason to write no other
@@ -173,19 +174,20 @@ class Events:
             event, trouble, wait_s = None, repr(error), 0.0
         with self._wake:
             if event is None:
-                self._failed(happened, began, wait_s)
+                self._failed(happened, began, wait_s, is_of_one=is_of_one)
             else:
                 self._failures = 0
                 self._book.written(happened, event, began)
         if trouble:
             log.warning("events cannot be written; tried again", why=trouble)
 
-    def _failed(self, happened: Happened, began: float, wait_s: float) -> None:
-        """Leave the server alone for a while, the longer the more often it failed."""
-        self._failures += 1
-        wait_s = backoff_s(self._failures, self._random(), at_least_s=wait_s, longest_s=QUIET_S)
-        self._not_before = began + wait_s
-        self._book.failed(happened, self._not_before)
+    def _failed(self, happened: Happened, began: float, wait_s: float, *, is_of_one: bool) -> None:
+        """Leave the server alone for a while, or this Event where it is refused alone; longer the more often it was."""
+        failures = 1 + (self._book.failures(happened) if is_of_one else self._failures)
+        again_at = began + backoff_s(failures, self._random(), at_least_s=wait_s, longest_s=QUIET_S)
+        if not is_of_one:
+            self._failures, self._not_before = failures, again_at
+        self._book.failed(happened, again_at)
 
     def _write(self, happened: Happened) -> str:
         """Write it; the Event's name, empty where no Event can be.

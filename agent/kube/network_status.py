@@ -60,19 +60,21 @@ class NetworkStatusWriter:
         """What is to be written, as soon as something is; None: the end."""
         with self._wake:
             while not self._stopping:
-                wait_s = self._patches.not_before - self._clock()
-                if self._texts and wait_s <= 0:
-                    return next(iter(self._texts.items()))
-                self._wake.wait(wait_s if self._texts else None)
+                now, due = self._clock(), {key: self._patches.due_at(key[0]) for key in self._texts}
+                key = next((key for key, at in due.items() if at <= now), None)
+                if key is not None:
+                    return key, self._texts[key]
+                self._wake.wait(min(due.values()) - now if due else None)
         return None
 
     def _handle(self, pod: ObjectName, uid: str, text: str) -> None:
         path = f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}/status"
         metadata = {"annotations": {NETWORK_STATUS: text}, **({"uid": uid} if _is_of_api(uid) else {})}
-        if not self._patches.is_done(path, {"metadata": metadata}, pod):
-            return
+        is_done = self._patches.is_done(path, {"metadata": metadata}, pod)
         with self._wake:
-            if self._texts.get((pod, uid)) == text:
+            if not is_done:
+                self._texts[pod, uid] = self._texts.pop((pod, uid))  # behind the others
+            elif self._texts.get((pod, uid)) == text:
                 del self._texts[pod, uid]
 
 

@@ -52,6 +52,11 @@ class Refusal:
     is_too_new: bool = False  # the revision that was asked for is beyond what this server has seen
 
     @property
+    def is_of_one(self) -> bool:
+        """Whether it says nothing of other writes: a namespace that ends, a quota, a webhook that does not agree."""
+        return self.code == HTTPStatus.FORBIDDEN
+
+    @property
     def is_final(self) -> bool:
         """Whether no other answer will come to the same write."""
         return self.code in _FINAL

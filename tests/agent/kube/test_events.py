@@ -31,6 +31,7 @@ class Api(Served):
         self.asked: queue.Queue[tuple[str, int]] = queue.Queue()  # method and status, in order
         self.allowed = "secret"
         self.forbidden = False
+        self.ending = ""  # a namespace in which nothing is made any more
         self.held = Event()
         self.held.set()
         self.start()
@@ -79,7 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, code: int, path: str, content: dict[str, Any]) -> None:
         if self.headers.get("Authorization") != f"Bearer {self.server.allowed}":
             code = 401
-        elif self.server.forbidden:
+        elif self.server.forbidden or f"/namespaces/{self.server.ending}/" in path:
             code = 403
         if code < 300:
             self.server.events[path] = content
@@ -215,6 +216,17 @@ def test_a_failure_is_told_once_and_tried_again(room: Room, written: pytest.LogC
     assert written.text.count("events cannot be written") == 1
 
 
+def test_a_namespace_that_takes_no_event_keeps_those_of_others_from_nobody(room: Room) -> None:
+    room.api.ending = "default"
+    room.fail()
+    assert room.api.answered() == ("POST", 403)
+    room.fail(ObjectName("shop", "web-1"))
+    assert room.api.answered() == ("POST", 201)
+    room.now += QUIET_S
+    room.fail(ObjectName("shop", "web-2"))
+    assert {room.api.answered(), room.api.answered()} == {("POST", 403), ("POST", 201)}
+
+
 def test_a_token_that_was_renewed_is_read_again(room: Room) -> None:
     room.api.allowed = "newer"
     (room.folder / "token").write_text("secret")
@@ -305,3 +317,12 @@ def test_what_happens_while_an_event_is_written_is_told_next() -> None:
     assert book.due(2.0) == ()
     (second,) = book.due(1.0 + QUIET_S)
     assert (second.count, second.message, second.event) == (2, "again", "e")
+
+
+def test_what_could_not_be_written_is_tried_behind_the_others() -> None:
+    book = EventBook()
+    other = ObjectName("shop", "web-1")
+    for name in (WEB, other):
+        book.note(_pod(name), FULL, 0.0, 0.0)
+    book.failed(book.due(0.0)[0], 1.0)
+    assert [one.subject.name for one in book.due(1.0)] == [other, WEB]

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from agent.kube.client import Refused
 from agent.kube.network_status import NetworkStatusWriter
+from agent.kube.retry import Refusal
 from agent.model.name import ObjectName
 from agent.model.network import NETWORK_STATUS
 from agent.threads import Threads
@@ -21,9 +23,12 @@ class Client:
     def __init__(self) -> None:
         self.sent: list[tuple[str, Any]] = []
         self.is_sent = threading.Event()
+        self.refuses: dict[str, int] = {}  # by path, with this code
 
     def send(self, method: str, path: str, content: Any, *_: object) -> None:
         """As ``agent.kube.client.Client``."""
+        if path in self.refuses:
+            raise Refused(f"{method} {path}", Refusal(self.refuses[path]))
         self.sent.append((f"{method} {path}", content["metadata"]))
         self.is_sent.set()
 
@@ -45,3 +50,16 @@ def test_a_status_is_written_to(uid: str, condition: dict[str, str]) -> None:
     writer.stop(WITHIN_S)
     path = "PATCH /api/v1/namespaces/shop/pods/web/status"
     assert client.sent == [(path, {"annotations": {NETWORK_STATUS: "[]"}, **condition})]
+
+
+@pytest.mark.parametrize("code", [403, 500], ids=["does not agree", "breaks"])
+def test_a_pod_to_whose_status_a_webhook_keeps_no_other_waiting(code: int) -> None:
+    client = Client()
+    client.refuses["/api/v1/namespaces/shop/pods/web/status"] = code
+    writer = NetworkStatusWriter(client, Threads(), time.monotonic)  # type: ignore[arg-type]
+    writer.write(WEB, "u", "[]")
+    writer.write(ObjectName("shop", "other"), "v", "[]")
+    writer.start()
+    assert client.is_sent.wait(WITHIN_S)
+    writer.stop(WITHIN_S)
+    assert [path for path, _ in client.sent] == ["PATCH /api/v1/namespaces/shop/pods/other/status"]
