@@ -1,6 +1,7 @@
 """Addresses for an interface on the cluster's network: of the pools that its pod, definition or place has theirs of.
 
-Part of ``reserved``. A Pod whose annotations the runtime does not tell is waited for, some seconds, and no longer.
+Part of ``reserved``. A Pod whose annotations the runtime does not tell is waited for, and so is its Namespace, some
+seconds and no longer.
 """
 
 import time
@@ -74,7 +75,17 @@ class PoolChoice:
             return Choice()
         if request.pod is None:
             return first_choice(self._cluster(), self._node, namespace, "")
-        return first_choice(self._cluster(), self._node, namespace, self._annotation(request))
+        annotation = self._annotation(request)
+        self._await_namespace(namespace)
+        return first_choice(self._cluster(), self._node, namespace, annotation)
+
+    def _await_namespace(self, name: str) -> None:
+        """Until it is known what its labels and its annotation say: a pod keeps the address that it is given first."""
+        until = self._clock() + WAIT_S
+        while self._waits and name not in self._cluster().namespaces:
+            if self._clock() >= until:
+                raise NotSynced(f"Namespace {name} is not known yet, nor the pools that it is for")
+            self._sleep(LOOK_S)
 
     def _annotation(self, request: PodRequest) -> str:
         """What the Pod says: as the runtime tells it, or its object."""

@@ -136,6 +136,7 @@ def api(node: Node) -> Iterator[LeaseServer]:
     services = (service("web", "10.96.0.10"), service("elsewhere", "10.96.0.11", loadBalancerIP="203.0.113.1"))
     made.lists = {
         "/api/v1/nodes": [made.store("/api/v1/nodes/n1", NODE)],
+        "/api/v1/namespaces": [made.store("/api/v1/namespaces/default", {"metadata": {"name": "default"}})],
         "/api/v1/services": [made.store(f"{SERVICES}/{one['metadata']['name']}", one) for one in services],
         "/apis/networking.k8s.io/v1/networkpolicies": [POLICY],
         DEFINITIONS: [DEFINITION],
