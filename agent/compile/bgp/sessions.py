@@ -271,6 +271,8 @@ class Making:
             return
         restart_s = session.restart_s if peer.graceful_restart is None else 120 * peer.graceful_restart
         hold_s = peer.hold_s or session.hold_s
+        # of a family that the Node object has not, but the annotation of its own addresses
+        hop = self.addresses.get(address.version, session.local)
         yield replace(
             session,
             name=_name(PEER, address, peer.interface),
@@ -288,7 +290,7 @@ class Making:
             bfd=peer.bfd or session.bfd,
             add_path=peer.add_path,
             extended_next_hop=peer.extended_next_hop,
-            next_hops=session.next_hops if peer.both_families else (self.addresses[address.version],),
+            next_hops=session.next_hops if peer.both_families or hop is None else (hop,),
             next_hop_self=peer.next_hop_self,
             import_limit=peer.import_limit,
             imports=imports,

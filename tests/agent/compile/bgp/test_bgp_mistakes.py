@@ -133,6 +133,19 @@ def test_bird_takes_what_is_made_of_it(
     assert bird_refuses(found.router, tmp_path) == ""
 
 
+def test_a_node_peers_from_an_address_of_a_family_that_its_node_object_has_not(tmp_path: Path) -> None:
+    here = node(HERE, 11, families="4", bgp__local__addresses="192.0.2.11,2001:db8::11")
+    six = replace(PEER, name="six", address=ip_address("2001:db8::1"))
+    too = replace(six, name="too", address=ip_address("2001:db8::2"), both_families=True)
+    found = made(world(here, node("n2", 12), peers=(six, too)))
+    assert found.problems == ()
+    assert found.router is not None
+    sessions_of = {one.about: one for one in found.router.sessions}
+    assert sessions_of["BGPPeer six"].next_hops == (ip_address("2001:db8::11"),)
+    assert {"Node n2", "BGPPeer too"} <= sessions_of.keys()
+    assert bird_refuses(found.router, tmp_path) == ""
+
+
 def test_names_of_sessions_are_as_long_as_bird_takes_them_and_differ() -> None:
     addresses = [IPv6Address("fe80::1234:5678:9abc:def0"), IPv6Address("fe80::1234:5678:9abc:def1")]
     names: list[str] = []
