@@ -131,10 +131,11 @@ def node_bgp(node: Node, *, is_own: bool = True) -> NodeBgp:
         return NOTHING_SAID
     read = _Reading(node.name, dict(node.bgp))
     asn = read.asn("node.asn", read.text("node.asn")) if read.text("node.asn") else 0
+    server = _cluster_id(read, "rr.server")
     return NodeBgp(
         asn=asn or 0,
-        server=_cluster_id(read, "rr.server"),
-        client=_cluster_id(read, "rr.client"),
+        server=server,
+        client="" if server else _cluster_id(read, "rr.client"),  # a node with both is a reflector, as with kube-router
         peers=tuple(_peers(read)) if is_own else (),
         prepends=_prepends(read),
         communities=tuple(_communities(read)),

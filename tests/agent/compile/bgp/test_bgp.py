@@ -258,6 +258,16 @@ def test_no_password_is_shown(name: str) -> None:
         pytest.param(*SCENARIOS["client"], ["Node n2"], id="rr.client: reflectors of its cluster id alone"),
         pytest.param(*SCENARIOS["reflector"], ["Node n2", "Node n4"], id="rr.server: not another reflector's clients"),
         pytest.param(
+            world(
+                node(HERE, 11, rr_server="7", rr_client="7"),
+                node("n2", 12, rr_client="7"),
+                node("n3", 13, rr_server="7", rr_client="7"),
+            ),
+            PLAIN,
+            ["Node n2", "Node n3"],
+            id="rr.server beside rr.client, as where all nodes are clients: a reflector",
+        ),
+        pytest.param(
             world(node(HERE, 11, peer_ips="192.0.2.1", peer_asns="64600")),
             replace(PLAIN, peers=(TOR,)),
             ["--peer-router-ips[0]"],
