@@ -298,6 +298,29 @@ def test_the_agents_death_and_birds_lose_no_route_and_no_session_with_the_former
     assert asking.ask("tcp", far, use.SERVER_PORT, 3).answers == {"web2": 3}
 
 
+def test_a_pod_that_gives_way_to_another_loses_no_route_at_the_router(
+    routed: Cluster, pods: tuple[dict[str, Object], Client]
+) -> None:
+    n1, tor = routed.site.machine("n1"), routed.site.machine(ROUTER)
+    servers, _ = pods
+    own = [str(network) for network in pod_cidrs("n1")]
+    until(lambda: "Established" in bird.ask(tor, "show", "protocols", "n1"), "no session")
+    until(lambda: all(routes(tor, network) for network in own), "no route")
+    # of a restart before this one: what is stale still goes with the next (RFC 4724 4.2)
+    until(lambda: "restart active" not in bird.ask(tor, "show", "protocols", "all", "n1"), "all is stale still")
+    # as the kubelet ends a container: what is to be done before, then SIGTERM
+    n1.run(*bird_container()["lifecycle"]["preStop"]["exec"]["command"])
+    n1.stop(bird.DAEMON)
+    until(lambda: "Established" not in bird.ask(tor, "show", "protocols", "n1"), "the session is there still")
+    assert all(routes(tor, network) for network in own)
+    outside = use.host(routed.site.machine(OUTSIDE))
+    for ip in servers["web1"]["status"]["podIPs"]:
+        assert outside.ask("tcp", ip["ip"], use.SERVER_PORT, 2).answers == {"web1": 2}
+    bird.start(n1)
+    until(lambda: "Established" in bird.ask(tor, "show", "protocols", "n1"), "the session did not come back")
+    assert all(routes(tor, network) for network in own)
+
+
 def test_a_peer_that_is_dead_holds_up_no_other_for_long_when_bird_starts_again(routed: Cluster) -> None:
     n1, tor = routed.site.machine("n1"), routed.site.machine(ROUTER)
     routed.apply(peer("dead", "n1", "10.88.0.99"))
@@ -319,15 +342,21 @@ def test_a_peer_that_is_dead_holds_up_no_other_for_long_when_bird_starts_again(r
     routed.delete("late", grace_s=0)
 
 
-def test_birds_container_has_the_capabilities_that_all_of_this_runs_with() -> None:
-    [bird_container] = [
+def bird_container() -> dict[str, Any]:
+    """As the chart has it."""
+    [only] = [
         container
         for found in yaml.safe_load_all(RENDERED.read_text())
         if found["kind"] == "DaemonSet"
         for container in found["spec"]["template"]["spec"]["containers"]
         if container["name"] == "bird"
     ]
-    assert bird_container["securityContext"]["capabilities"] == {"drop": ["ALL"], "add": [*bird.CAPABILITIES]}
+    assert isinstance(only, dict)
+    return only
+
+
+def test_birds_container_has_the_capabilities_that_all_of_this_runs_with() -> None:
+    assert bird_container()["securityContext"]["capabilities"] == {"drop": ["ALL"], "add": [*bird.CAPABILITIES]}
 
 
 @pytest.mark.parametrize(
