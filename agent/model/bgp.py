@@ -113,7 +113,8 @@ class Passwords:
     """What files hold: by the file's name, and those of --peer-router-passwords-file in their order."""
 
     by_key: Mapping[str, Password] = field(default_factory=dict)
-    of_options: tuple[Password, ...] = ()
+    of_options: tuple[Password | None, ...] = ()  # an empty one: none is wanted; None: one that cannot be used
+    is_list_lost: bool = False  # there is to be such a file, and nothing can be read in it
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from agent.compile.bgp.policy import Policy, node_exports, node_imports
 from agent.compile.bgp.router import IPV4, NODE, PEER, Router, Session
 from agent.compile.bgp.settings import BgpSettings
 from agent.model.address import Address, Network, is_reachable
-from agent.model.bgp import BgpPeer, PrefixRange
+from agent.model.bgp import BgpPeer, Password, PrefixRange
 from agent.model.cluster import Cluster
 from agent.model.name import ObjectName, Problem
 from agent.model.node import Node
@@ -219,6 +219,10 @@ class Making:
 
     def _of_options(self) -> Iterator[Session]:
         passwords = self.cluster.bgp_passwords.of_options
+        if self.cluster.bgp_passwords.is_list_lost:
+            text = "nothing can be read in it; none of --peer-router-ips is a peer until then"
+            self._refuse("Node", self.node.name, "--peer-router-passwords-file", text)
+            return
         if passwords and len(passwords) != len(self.settings.peers):
             text = f"has {len(passwords)} passwords for {len(self.settings.peers)} peers; give one for each, or none"
             self._refuse("Node", self.node.name, "--peer-router-passwords-file", text)
@@ -235,8 +239,12 @@ class Making:
             if session is None:
                 self._no_family("Node", self.node.name, where, peer.address)
                 continue
-            password = passwords[index] if passwords and passwords[index].text else None
-            yield replace(session, port=peer.port, password=password)
+            password = passwords[index] if passwords else Password("")
+            if password is None:
+                text = "its password in --peer-router-passwords-file cannot be used; the peer is left out until then"
+                self._refuse("Node", self.node.name, where, text)
+                continue
+            yield replace(session, port=peer.port, password=password if password.text else None)
 
     def _annotated(self) -> Iterator[Session]:
         for peer in self.own.peers:

@@ -47,7 +47,9 @@ class PasswordSource:
     def look(self) -> None:
         """Read all, and tell what is new."""
         problems: list[Problem] = []
-        found = Passwords(dict(self._in_folder(problems)), tuple(self._in_list(problems)))
+        listed = tuple(self._in_list(problems))
+        is_lost = self._listed is not None and not listed
+        found = Passwords(dict(self._in_folder(problems)), listed, is_lost)
         told = (found, tuple(problems))
         if told != self._told:
             self._told = told
@@ -64,17 +66,25 @@ class PasswordSource:
             if text is not None and (password := _password(text, path, "", problems)):
                 yield path.name, password
 
-    def _in_list(self, problems: list[Problem]) -> Iterator[Password]:
-        text = self._text(self._listed, problems) if self._listed else None
-        for index, part in enumerate(text.strip().split(",") if text and self._listed else ()):
+    def _in_list(self, problems: list[Problem]) -> Iterator[Password | None]:
+        """Each in its place; None for one that cannot be used, whose peer is not to go without."""
+        path = self._listed
+        text = self._text(path, problems) if path else None
+        if path is None or text is None:
+            return
+        if not text.strip():
+            problems.append(_problem(path, "", "has nothing in it"))
+            return
+        for index, part in enumerate(text.strip().split(",")):
             where = f"[{index}]"
             try:
                 plain = base64.b64decode(part.strip(), validate=True).decode()
             except (binascii.Error, UnicodeDecodeError):
-                problems.append(_problem(self._listed or Path(), where, "is no base64 of a text"))
-                plain = ""
-            # one that cannot be used is kept in its place, and its peer has none
-            yield _password(plain, self._listed or Path(), where, problems) or Password("")
+                problems.append(_problem(path, where, "is no base64 of a text"))
+                yield None
+                continue
+            is_none = not plain.rstrip("\r\n")
+            yield Password("") if is_none else _password(plain, path, where, problems)
 
     def _text(self, path: Path, problems: list[Problem]) -> str | None:
         try:

@@ -293,6 +293,17 @@ def test_without_the_nodes_password_no_node_is_a_peer_and_others_are() -> None:
     assert [*sessions(found).values()] == ["BGPPeer tor"]
 
 
+def test_a_router_of_the_options_has_no_session_without_the_password_that_is_meant_for_it() -> None:
+    settings = replace(PLAIN, peers=(TOR, replace(TOR, address=ip_address("192.0.2.2"))))
+    given = world(HERE_1, passwords=Passwords(of_options=(None, Password(""))))
+    found = made(given, settings)
+    assert [(one.kind, one.field) for one in found.problems] == [("Node", "--peer-router-ips[0]")]
+    assert [*sessions(found).values()] == ["--peer-router-ips[1]"]
+    lost = made(replace(given, bgp_passwords=Passwords(is_list_lost=True)), settings)
+    assert [(one.kind, one.field) for one in lost.problems] == [("Node", "--peer-router-passwords-file")]
+    assert [*sessions(lost).values()] == []
+
+
 READY = piece("web", endpoint("10.244.11.1", HERE))
 FAR = piece("web", endpoint("10.244.12.1", "n2"))
 GOING = piece("web", endpoint("10.244.11.1", HERE, ready=False, serving=True, terminating=True))

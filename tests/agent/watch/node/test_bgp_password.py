@@ -41,6 +41,32 @@ def test_files_by_their_names_and_a_list_in_its_order(tmp_path: Path, mirror: Mi
     assert "four" not in repr(mirror.cluster)
 
 
+@pytest.mark.parametrize(
+    ("text", "passwords", "is_lost"),
+    [
+        pytest.param(f"{encoded('one')},,no base64!", (Password("one"), Password(""), None), False, id="one is no base64"),
+        pytest.param(encoded("one", "x" * 81), (Password("one"), None), False, id="one is too long"),
+        pytest.param("\n", (), True, id="nothing in the file"),
+        pytest.param(None, (), True, id="no file"),
+    ],
+)
+def test_a_listed_password_that_cannot_be_used_is_none_that_is_not_wanted(
+    tmp_path: Path,
+    mirror: Mirror,
+    source: PasswordSource,
+    text: str | None,
+    passwords: tuple[Password | None, ...],
+    *,
+    is_lost: bool,
+) -> None:
+    if text is not None:
+        (tmp_path / "list").write_text(text)
+    source.look()
+    found = mirror.cluster.bgp_passwords
+    assert (found.of_options, found.is_list_lost) == (passwords, is_lost)
+    assert len(mirror.cluster.problems) == 1
+
+
 def test_nothing_is_configured_before_they_were_looked_for(mirror: Mirror, source: PasswordSource) -> None:
     assert "passwords of BGP" in mirror.missing()
     source.look()
