@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from agent.compile.bgp.annotations import NodeBgp, node_bgp
 from agent.compile.bgp.configured import configured
 from agent.compile.bgp.own import OwnPrefixes, own_prefixes
-from agent.compile.bgp.prefix import Prefixes, prefixes
+from agent.compile.bgp.prefix import Prefixes, Rules, prefixes
 from agent.compile.bgp.router import Router
 from agent.compile.bgp.sessions import Making
 from agent.compile.bgp.settings import BgpSettings
@@ -50,13 +50,14 @@ def bgp(  # noqa: PLR0913, PLR0917  all that it is made from
     held = configured(settings, cluster.bgp_configurations, node) if node else settings
     if before.settings == held:
         held = before.settings
+    rules = _rules(cluster, held, ranges, own, before)
     is_same_prefixes = (
         old is not None
-        and held is before.settings
+        and rules is before.prefixes.rules
         and cluster.services is old.services
         and cluster.slices is old.slices
     )
-    found = before.prefixes if is_same_prefixes else prefixes(cluster, held, ranges, own, before.prefixes)
+    found = before.prefixes if is_same_prefixes else prefixes(cluster, rules, before.prefixes)
     now = replace(before, prefixes=found, settings=held, source=cluster)
     if old is None or tunnelled != before.tunnelled or not _is_same_but_services(cluster, old):
         now = _anew(cluster, settings, node, own, replace(now, tunnelled=tunnelled))
@@ -67,6 +68,17 @@ def bgp(  # noqa: PLR0913, PLR0917  all that it is made from
         now = replace(now, router=_with_services(before.router, told))
     problems = (*now.own_problems, *found.problems)
     return replace(now, problems=before.problems if problems == before.problems else problems)
+
+
+def _rules(cluster: Cluster, held: BgpSettings, ranges: PublicRanges | None, own: str, before: Bgp) -> Rules:
+    """The identical value while nothing of it changed."""
+    known = before.prefixes.rules
+    if known is not None and before.source is not None and cluster.nodes is before.source.nodes:
+        nodes = known.nodes
+    else:
+        nodes = frozenset(ip for node in cluster.nodes.values() for ip in (*node.internal_ips, *node.external_ips))
+    made = Rules(held, ranges, own, nodes)
+    return known if known is not None and known == made else made
 
 
 def _own_node(cluster: Cluster, own: str, before: Bgp) -> Node | None:

@@ -11,6 +11,7 @@ from ipaddress import ip_network
 from agent.compile.bgp.configured import Unresolved, resolved
 from agent.compile.bgp.router import Told
 from agent.compile.bgp.settings import BgpSettings
+from agent.compile.frontend import BALANCERS
 from agent.compile.public_range import PublicRanges
 from agent.model.address import Address, Network
 from agent.model.bgp_configuration import Advertisement
@@ -19,7 +20,18 @@ from agent.model.community import COMMUNITIES, NO_MARKS, Community, Marks
 from agent.model.name import ObjectName, Problem
 from agent.model.service import EndpointSlice, Service
 
+EXTERNAL_IPS = "spec.externalIPs"
 Host = tuple[Told, bool]  # whether nodes without an endpoint do not serve it
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """By what is decided which addresses are announced, beside the Services themselves."""
+
+    settings: BgpSettings
+    ranges: PublicRanges | None
+    node: str  # this one
+    nodes: frozenset[Address] = frozenset()  # addresses of all nodes: by these they are reached
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,29 +52,27 @@ class Prefixes:
     services: tuple[Told, ...] = ()  # all of them, IPv4 first, each once
     aggregates: tuple[Told, ...] = ()  # of them
     problems: tuple[Problem, ...] = ()
-    settings: BgpSettings | None = None
+    rules: Rules | None = None
 
 
-def prefixes(
-    cluster: Cluster, settings: BgpSettings, ranges: PublicRanges | None, node: str, before: Prefixes
-) -> Prefixes:
+def prefixes(cluster: Cluster, rules: Rules, before: Prefixes) -> Prefixes:
     """What is announced now; Services and slices that are the identical values as *before* cost a look."""
-    known_before = before.by_service if before.settings is settings else {}
+    known_before = before.by_service if before.rules is rules else {}
     found: dict[ObjectName, Known] = {}
-    is_same = before.settings is settings and len(known_before) == len(cluster.services)
+    is_same = before.rules is rules and len(known_before) == len(cluster.services)
     for name, service in cluster.services.items():
         slices = cluster.slices.get(name, ())
         known = known_before.get(name)
         if known is None or known.service is not service or known.slices is not slices:
-            made = _known(service, slices, settings, ranges, node)
+            made = _known(service, slices, rules)
             is_same = is_same and known is not None and (known.hosts, known.problems) == (made.hosts, made.problems)
             known = made
         found[name] = known
     if is_same:
         return replace(before, by_service=found)
     problems = tuple(problem for one in found.values() for problem in one.problems)
-    services, aggregates = _aggregated((host for one in found.values() for host in one.hosts), settings)
-    return Prefixes(found, services, aggregates, problems, settings)
+    services, aggregates = _aggregated((host for one in found.values() for host in one.hosts), rules.settings)
+    return Prefixes(found, services, aggregates, problems, rules)
 
 
 def marked(network: Network, marks: Marks, settings: BgpSettings) -> Told:
@@ -90,18 +100,12 @@ def _of_range(one: Advertisement, settings: BgpSettings) -> tuple[Community, ...
     raise Unresolved(f"spec.prefixAdvertisements of a BGPConfiguration cannot be read for {one.network}")
 
 
-def _known(
-    service: Service,
-    slices: tuple[EndpointSlice, ...],
-    settings: BgpSettings,
-    ranges: PublicRanges | None,
-    node: str,
-) -> Known:
+def _known(service: Service, slices: tuple[EndpointSlice, ...], rules: Rules) -> Known:
     hosts: list[Host] = []
     problems: list[Problem] = []
-    for network, is_local in _networks(service, slices, settings, ranges, node):
+    for network, is_local in _networks(service, slices, rules, problems):
         try:
-            hosts.append((marked(network, service.marks, settings), is_local))
+            hosts.append((marked(network, service.marks, rules.settings), is_local))
         except Unresolved as error:
             where = f"metadata.annotations['{COMMUNITIES}'][{error.index}]" if error.index is not None else "--router"
             problems.append(Problem("Service", service.name, where, f"{error}; BGP does not tell of it until then"))
@@ -143,9 +147,9 @@ def is_within(network: Network, other: Network) -> bool:
 
 
 def _networks(
-    service: Service, slices: Iterable[EndpointSlice], settings: BgpSettings, ranges: PublicRanges | None, node: str
+    service: Service, slices: Iterable[EndpointSlice], rules: Rules, problems: list[Problem]
 ) -> Iterator[tuple[Network, bool]]:
-    addresses = tuple(_addresses(service, settings, ranges)) if service.marks.is_known else ()
+    addresses = tuple(_addresses(service, rules, problems)) if service.marks.is_known else ()
     if not addresses:
         return
     states = tuple(state for one in slices for state in one.states)
@@ -155,20 +159,24 @@ def _networks(
     # without a ready one those that end stand in, in the maps too: their connections go on
     serving = serving or {state.node for state in states if state.serving and state.terminating}
     for address, is_local in addresses:
-        if node in serving if is_local else serving:
+        if rules.node in serving if is_local else serving:
             yield ip_network(address), is_local
 
 
-def _addresses(service: Service, settings: BgpSettings, ranges: PublicRanges | None) -> Iterator[tuple[Address, bool]]:
+def _addresses(service: Service, rules: Rules, problems: list[Problem]) -> Iterator[tuple[Address, bool]]:
     """Those that may be announced, and whether a node without an endpoint does not serve them."""
-    said = dict(service.advertised)
+    said, settings, ranges = dict(service.advertised), rules.settings, rules.ranges
     if said.get("clusterip", settings.cluster_ips):
         yield from ((ip, service.internal_local) for ip in service.cluster_ips)
-    for what, default, ips, of_balancer in (
-        ("externalip", settings.external_ips, service.external_ips, False),
-        ("loadbalancerip", settings.load_balancer, service.load_balancer, True),
+    for what, default, ips, where in (
+        ("externalip", settings.external_ips, service.external_ips, EXTERNAL_IPS),
+        ("loadbalancerip", settings.load_balancer, service.load_balancer, BALANCERS),
     ):
-        if said.get(what, default):
-            for ip in ips:
-                if not (ranges and ranges.refusal(ip, of_balancer=of_balancer)):
-                    yield ip, service.external_local
+        for ip in ips if said.get(what, default) else ():
+            if ranges and ranges.refusal(ip, of_balancer=where == BALANCERS):
+                continue
+            if ip in rules.nodes:
+                text = f"{ip} is a Node's own, by which it is reached; BGP does not tell of it"
+                problems.append(Problem("Service", service.name, where, text))
+                continue
+            yield ip, service.external_local

@@ -199,6 +199,25 @@ def test_a_node_whose_object_is_gone_tells_of_no_services_whatever_comes_then() 
     assert len(back.router.services) == 2
 
 
+def test_a_nodes_own_address_is_told_as_no_services() -> None:
+    settings = replace(PLAIN, external_ips=True, load_balancer=True)
+    its: dict[str, Any] = {"external_ips": (ip_address("192.0.2.12"),), "load_balancer": (ip_address("203.0.113.1"),)}
+    given = cluster(service("web", "10.96.0.1,fd00:96::1", **its), piece("web", endpoint("10.244.11.1", HERE)))
+    here: dict[str, Any] = {"services": given.services, "slices": given.slices}
+    alone = bgp(world(HERE_1, **here), settings, None, HERE, OFF)
+    assert alone.router is not None
+    assert list(map(str, alone.router.services)) == ["192.0.2.12/32", "203.0.113.1/32"]
+    both = bgp(world(HERE_1, node("n2", 12), **here), settings, None, HERE, alone)
+    assert both.router is not None
+    assert list(map(str, both.router.services)) == ["203.0.113.1/32"]
+    (problem,) = both.problems
+    assert (problem.kind, str(problem.name), problem.field) == ("Service", "default/web", "spec.externalIPs")
+    # else BIRD has the way to n2 end in a blackhole here, and with it those to all its pods
+    assert "192.0.2.12/32" not in bird_config(both.router)
+    again = bgp(world(HERE_1, node("n2", 12), **here), settings, None, HERE, both)
+    assert again.prefixes is both.prefixes
+
+
 @pytest.mark.parametrize(
     ("told", "is_taken"),
     [

@@ -44,7 +44,9 @@ def test_files_by_their_names_and_a_list_in_its_order(tmp_path: Path, mirror: Mi
 @pytest.mark.parametrize(
     ("text", "passwords", "is_lost"),
     [
-        pytest.param(f"{encoded('one')},,no base64!", (Password("one"), Password(""), None), False, id="one is no base64"),
+        pytest.param(
+            f"{encoded('one')},,no base64!", (Password("one"), Password(""), None), False, id="one is no base64"
+        ),
         pytest.param(encoded("one", "x" * 81), (Password("one"), None), False, id="one is too long"),
         pytest.param("\n", (), True, id="nothing in the file"),
         pytest.param(None, (), True, id="no file"),
