@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
 
+from agent.compile.frontend import families
 from agent.compile.records import NOTHING, Owner, OwnerKind, Records
 from agent.compile.settings import Settings
 from agent.model.address import Address, mapped
@@ -86,13 +87,14 @@ def placements(cluster: Cluster, settings: Settings) -> Iterator[Placement]:
 
 
 def _addresses(service: Service, settings: Settings) -> tuple[Address, ...]:
-    """Those that the operator lets it have: what is not served is not announced."""
-    ranges = settings.public_ranges
+    """Those of its families that the operator lets it have: what is not served is not announced."""
+    ranges, has = settings.public_ranges, families(service)
     external = service.external_ips if settings.l2_announce is L2Announce.EXTERNAL else ()
-    return (
+    served = (
         *(ip for ip in service.load_balancer if not (ranges and ranges.refusal(ip, of_balancer=True))),
         *(ip for ip in external if not (ranges and ranges.refusal(ip, of_balancer=False))),
     )
+    return tuple(ip for ip in served if ip.version in has)
 
 
 def _with_endpoints(nodes: frozenset[str], service: Service, slices: Iterable[EndpointSlice]) -> frozenset[str]:

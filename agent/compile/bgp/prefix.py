@@ -11,7 +11,7 @@ from ipaddress import ip_network
 from agent.compile.bgp.configured import Unresolved, resolved
 from agent.compile.bgp.router import Told
 from agent.compile.bgp.settings import BgpSettings
-from agent.compile.frontend import BALANCERS
+from agent.compile.frontend import BALANCERS, families
 from agent.compile.public_range import PublicRanges
 from agent.model.address import Address, Network
 from agent.model.bgp_configuration import Advertisement
@@ -168,12 +168,14 @@ def _addresses(service: Service, rules: Rules, problems: list[Problem]) -> Itera
     said, settings, ranges = dict(service.advertised), rules.settings, rules.ranges
     if said.get("clusterip", settings.cluster_ips):
         yield from ((ip, service.internal_local) for ip in service.cluster_ips)
+    has = families(service)
     for what, default, ips, where in (
         ("externalip", settings.external_ips, service.external_ips, EXTERNAL_IPS),
         ("loadbalancerip", settings.load_balancer, service.load_balancer, BALANCERS),
     ):
         for ip in ips if said.get(what, default) else ():
-            if ranges and ranges.refusal(ip, of_balancer=where == BALANCERS):
+            # what is not served its Service is told of already
+            if ip.version not in has or (ranges and ranges.refusal(ip, of_balancer=where == BALANCERS)):
                 continue
             if ip in rules.nodes:
                 text = f"{ip} is a Node's own, by which it is reached; BGP does not tell of it"

@@ -21,7 +21,8 @@ from agent.options.choices import L2Announce
 
 WEB, BALANCER, EXTERNAL = ObjectName("default", "web"), parse_address("198.51.100.80"), parse_address("203.0.113.9")
 UPLINK = Device(2, "eth0", mac=bytes(5) + b"\x01")
-SERVICE = Service(WEB, load_balancer=(BALANCER,), external_ips=(EXTERNAL,))
+CLUSTER_IP = parse_address("10.96.0.1")
+SERVICE = Service(WEB, (CLUSTER_IP,), load_balancer=(BALANCER,), external_ips=(EXTERNAL,))
 ON, ALSO_EXTERNAL = (Settings("n1", l2_announce=which) for which in (L2Announce.ON, L2Announce.EXTERNAL))
 ALONE = Cluster(services={WEB: SERVICE}, announcers=frozenset({"n1"}))
 
@@ -42,6 +43,12 @@ def told(cluster: Cluster, settings: Settings) -> set[str]:
             replace(ALSO_EXTERNAL, public_ranges=PublicRanges((), (ip_network("198.51.100.0/24"),))),
             {BALANCER},
             id="none that the operator does not let a Service have",
+        ),
+        pytest.param(
+            replace(ALONE, services={WEB: replace(SERVICE, cluster_ips=(parse_address("fd00:96::1"),))}),
+            ALSO_EXTERNAL,
+            set(),
+            id="none of a family that the Service has not, which nobody serves",
         ),
         pytest.param(replace(ALONE, nodes={"n2": Node("n2", (BALANCER,))}), ON, set(), id="no node's address"),
         pytest.param(

@@ -20,7 +20,9 @@ PINS = Path("/sys/fs/bpf/x")
 WEB, ADDRESS = ObjectName("default", "web"), parse_address("198.51.100.80")
 SETTINGS = Settings("n1", l2_announce=L2Announce.ON)
 POOL = LoadBalancerPool("edge", (AddressRange(ADDRESS, parse_address("198.51.100.89")),), status=PoolStatus(10, 1))
-ALONE = Cluster(services={WEB: Service(WEB, load_balancer=(ADDRESS,))}, announcers=frozenset({"n1"}), synced=True)
+ALONE = Cluster(
+    services={WEB: Service(WEB, (ADDRESS,), load_balancer=(ADDRESS,))}, announcers=frozenset({"n1"}), synced=True
+)
 
 
 def line(**more: object) -> AddressLine:

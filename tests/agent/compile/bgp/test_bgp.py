@@ -341,11 +341,18 @@ ALL = replace(PLAIN, cluster_ips=True, external_ips=True, load_balancer=True)
             service(**LB, advertised=(("clusterip", False),)), READY, ALL, ["203.0.113.1/32"], id="not, by annotation"
         ),
         pytest.param(
-            service(external_ips=(ip_address("2001:db8:9::1"),)),
+            service(ip="10.96.0.1,fd00:96::1", external_ips=(ip_address("2001:db8:9::1"),)),
             READY,
             replace(PLAIN, external_ips=True),
             ["2001:db8:9::1/128"],
             id="an external one of IPv6",
+        ),
+        pytest.param(
+            service(external_ips=(ip_address("2001:db8:9::1"),), load_balancer=(ip_address("2001:db8:9::2"),)),
+            READY,
+            ALL,
+            ["10.96.0.1/32"],
+            id="none of a family that the Service has not, which nobody serves",
         ),
     ],
 )
