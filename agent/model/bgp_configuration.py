@@ -29,7 +29,8 @@ class BgpConfiguration:
     peers_nodes: bool | None = None
     full_mesh: bool | None = None
     hold_s: int | None = None
-    restart_s: int | None = None  # 0: no graceful restart
+    restarts: bool | None = None  # whether by graceful restart
+    restart_time_s: int | None = None
     bfd: Bfd | None = None
     next_hop_self: bool | None = None
     imports: tuple[PrefixRange, ...] | None = None

@@ -38,6 +38,8 @@ def configured(settings: BgpSettings, configurations: Configurations, node: Node
     names: dict[str, Community] = {}
     for one in reversed(held):
         names.update(one.communities)
+    restarts = _first((one.restarts for one in held), bool(settings.restart_s))
+    restart_time_s = _first((one.restart_time_s for one in held), settings.restart_time_s)
     return replace(
         settings,
         asn=_first((one.asn for one in held), settings.asn),
@@ -45,7 +47,8 @@ def configured(settings: BgpSettings, configurations: Configurations, node: Node
         peers_nodes=_first((one.peers_nodes for one in held), settings.peers_nodes),
         full_mesh=_first((one.full_mesh for one in held), settings.full_mesh),
         hold_s=_first((one.hold_s for one in held), settings.hold_s),
-        restart_s=_first((one.restart_s for one in held), settings.restart_s),
+        restart_s=restart_time_s if restarts else 0,
+        restart_time_s=restart_time_s,
         bfd=_first((one.bfd for one in held), settings.bfd),
         next_hop_self=_first((one.next_hop_self for one in held), settings.next_hop_self),
         imports=_first((one.imports for one in held), settings.imports),

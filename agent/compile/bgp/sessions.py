@@ -277,7 +277,8 @@ class Making:
             where = f"spec.export.communities[{error.index}]"
             self._refuse("BGPPeer", peer.name, where, f"{error}; the peer is left out until then")
             return
-        restart_s = session.restart_s if peer.graceful_restart is None else 120 * peer.graceful_restart
+        time_s = self.settings.restart_time_s
+        restart_s = session.restart_s if peer.graceful_restart is None else time_s * peer.graceful_restart
         hold_s = peer.hold_s or session.hold_s
         # of a family that the Node object has not, but the annotation of its own addresses
         hop = self.addresses.get(address.version, session.local)

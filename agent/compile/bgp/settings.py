@@ -30,6 +30,7 @@ class BgpSettings:
     router_id: str = ""
     hold_s: int = 90
     restart_s: int = 120  # 0: no graceful restart
+    restart_time_s: int = 120  # what it is where there is one
     bfd: Bfd | None = None
     peers: tuple[OptionPeer, ...] = ()
     multihop: int = 0
@@ -65,6 +66,7 @@ def bgp_settings(options: Options) -> BgpSettings | None:
         router_id=options.router_id,
         hold_s=options.bgp_holdtime,
         restart_s=options.bgp_graceful_restart_time if options.bgp_graceful_restart else 0,
+        restart_time_s=options.bgp_graceful_restart_time,
         bfd=Bfd(
             options.bfd_desired_min_tx_interval,
             options.bfd_required_min_rx_interval,

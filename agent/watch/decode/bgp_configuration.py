@@ -95,7 +95,8 @@ def _decode(content: Content, context: Context) -> Decoded:
             peers_nodes=spec.node_mesh,
             full_mesh=spec.mesh_across_asns,
             hold_s=None if spec.hold_time is None else bgp_fields.hold(read, spec.hold_time),
-            restart_s=_restart(read, spec),
+            restarts=spec.graceful_restart,
+            restart_time_s=_within(read, spec.graceful_restart_time, "spec.gracefulRestartTime", 1, LAST_RESTART_S),
             bfd=bgp_fields.bfd(read, spec.bfd, "spec.bfd") if spec.bfd else None,
             next_hop_self=spec.next_hop_self,
             imports=None
@@ -128,14 +129,6 @@ def _asn(read: Reader, number: int | None) -> int | None:
     before = len(read.problems)
     found = None if number is None else bgp_fields.asn(read, number, "spec.asn")
     return found if len(read.problems) == before else None
-
-
-def _restart(read: Reader, spec: _Spec) -> int | None:
-    """Seconds; 0 without graceful restart."""
-    if spec.graceful_restart is False:
-        return 0
-    found = _within(read, spec.graceful_restart_time, "spec.gracefulRestartTime", 1, LAST_RESTART_S)
-    return found if found is not None or not spec.graceful_restart else 120
 
 
 def _names(read: Reader, given: Sequence[_Community]) -> Mapping[str, Community]:

@@ -63,6 +63,43 @@ def test_what_goes_before_what(annotated: dict[str, str], configurations: Any, o
     assert {one.asn for one in router.sessions} == {theirs}, "n2 has no rack and no annotation"
 
 
+LONG = replace(PLAIN, restart_s=300, restart_time_s=300)
+SAYS_SO = (replace(PEER, graceful_restart=True),)
+
+
+@pytest.mark.parametrize(
+    ("settings", "configurations", "peers", "restart_s"),
+    [
+        pytest.param(LONG, {}, (PEER,), 300, id="the option's time"),
+        pytest.param(LONG, {}, SAYS_SO, 300, id="a BGPPeer that asks for it has the node's time"),
+        pytest.param(LONG, configuration(restart_time_s=60), SAYS_SO, 60, id="which a BGPConfiguration may give"),
+        pytest.param(replace(LONG, restart_s=0), {}, (PEER,), 0, id="none by option"),
+        pytest.param(replace(LONG, restart_s=0), {}, SAYS_SO, 300, id="but of a BGPPeer that asks for it"),
+        pytest.param(LONG, configuration(restarts=True), (PEER,), 300, id="a BGPConfiguration that asks for it"),
+        pytest.param(LONG, configuration(restarts=False), (PEER,), 0, id="or does not"),
+        pytest.param(
+            LONG,
+            configuration(restart_time_s=60) | configuration("rack", restarts=True, nodes=OF_RACK_1),
+            (PEER,),
+            60,
+            id="each field of a BGPConfiguration's counts by itself",
+        ),
+        pytest.param(
+            LONG,
+            configuration(restarts=False) | configuration("rack", restart_time_s=60, nodes=OF_RACK_1),
+            (PEER,),
+            0,
+            id="a time alone asks for none",
+        ),
+    ],
+)
+def test_for_how_long_routes_are_kept(settings: BgpSettings, configurations: Any, peers: Any, restart_s: int) -> None:
+    here = node(HERE, 11, labels={"rack": "r1"})
+    router = made(world(here, peers=peers, bgp_configurations=configurations), settings).router
+    assert router is not None
+    assert [one.restart_s for one in router.sessions] == [restart_s]
+
+
 def test_a_node_that_a_configuration_takes_out_of_the_mesh_is_nobodys_peer() -> None:
     alone = configuration(peers_nodes=False, nodes=OF_RACK_1)
     far = node("n2", 12, labels={"rack": "r1"})
