@@ -73,8 +73,7 @@ def placements(cluster: Cluster, settings: Settings) -> Iterator[Placement]:
 
     Of an address that several Services have, the first by name says which nodes may have it; a node's is its own.
     """
-    seen = {ip for node in cluster.nodes.values() for ip in (*node.internal_ips, *node.external_ips)}
-    seen.update(ip for device in cluster.local.devices for ip in device.addresses)
+    seen = set(_nodes_own(cluster))
     with_addresses = (service for service in cluster.services.values() if _addresses(service, settings))
     for service in sorted(with_addresses, key=lambda one: one.name):
         nodes = cluster.announcers
@@ -84,6 +83,18 @@ def placements(cluster: Cluster, settings: Settings) -> Iterator[Placement]:
             if address not in seen:
                 yield Placement(address, service.name, announcer(address, nodes))
             seen.add(address)
+
+
+def _nodes_own(cluster: Cluster) -> frozenset[Address]:
+    """Addresses of nodes, and all that this node has: these are announced as nobody's."""
+    of_nodes = (ip for node in cluster.nodes.values() for ip in (*node.internal_ips, *node.external_ips))
+    return frozenset((*of_nodes, *(ip for device in cluster.local.devices for ip in device.addresses)))
+
+
+def has_same_own(cluster: Cluster, old: Cluster) -> bool:
+    """Whether nodes have the addresses that they had."""
+    is_same = cluster.nodes is old.nodes and cluster.local.devices is old.local.devices
+    return is_same or _nodes_own(cluster) == _nodes_own(old)
 
 
 def _addresses(service: Service, settings: Settings) -> tuple[Address, ...]:

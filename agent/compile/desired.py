@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from agent.compile.announce import Announcement, announced, announced_records
+from agent.compile.announce import Announcement, announced, announced_records, has_same_own
 from agent.compile.bgp.bgp import OFF as BGP_OFF
 from agent.compile.bgp.bgp import Bgp, bgp
 from agent.compile.changes import same
@@ -276,6 +276,7 @@ def _may_announce(asked: _Asked, found: tuple[Device, ...]) -> bool:
         and cluster.slices is old.slices
         and cluster.announcers is old.announcers
         and found == before.uplinks
+        and has_same_own(cluster, old)
     )
 
 

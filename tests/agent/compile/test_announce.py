@@ -1,6 +1,7 @@
 """Which node announces which address."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import IPv4Address, ip_network
 
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.compile.announce import announced, announcer
+from agent.compile.desired import Desired, desired
 from agent.compile.public_range import PublicRanges
 from agent.compile.settings import Settings
 from agent.model.address import Family, mapped_octets, parse_address
@@ -58,6 +60,28 @@ def told(cluster: Cluster, settings: Settings) -> set[str]:
 )
 def test_a_node_announces(cluster: Cluster, settings: Settings, wanted: set[object]) -> None:
     assert told(cluster, settings) == set(map(str, wanted))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda c: replace(c, nodes={**c.nodes, "n2": Node("n2", (BALANCER,))}), id="of a node that comes"),
+        pytest.param(
+            lambda c: replace(
+                c, local=replace(c.local, devices=(*c.local.devices, Device(1, "lo", (BALANCER,), loopback=True)))
+            ),
+            id="on a device here",
+        ),
+    ],
+)
+def test_an_address_that_becomes_a_nodes_own_is_announced_no_more(change: Callable[[Cluster], Cluster]) -> None:
+    here = replace(UPLINK, addresses=(parse_address("192.0.2.1"),), is_up=True, has_ethernet=True)
+    given = replace(ALONE, nodes={"n1": Node("n1", here.addresses)}, local=Local((here,), netns_cookie=1), synced=True)
+    first = desired(given, ON, Desired())
+    assert {one.address for one in first.announced} == {BALANCER}
+    second = desired(change(given), ON, first)
+    assert second.announced == frozenset()
+    assert desired(given, ON, second).announced == first.announced
 
 
 def test_a_local_service_is_announced_where_it_has_a_ready_endpoint() -> None:
