@@ -38,7 +38,7 @@ from agent.model.address import Network
 from agent.model.attachment import Attachment, AttachmentKey
 from agent.model.cluster import Cluster
 from agent.model.local import Device
-from agent.model.name import Problem
+from agent.model.name import ObjectName, Problem
 from agent.model.node import Node
 from agent.options.choices import L2Announce, ServiceProxy
 
@@ -183,7 +183,12 @@ def _router(asked: _Asked, reached: Remotes) -> Bgp:
     if not settings.bgp:
         return BGP_OFF
     ranges, old = settings.public_ranges, asked.before.bgp
-    return bgp(cluster, settings.bgp, ranges, settings.node_name, old, reached.tunnelled)
+    try:
+        return bgp(cluster, settings.bgp, ranges, settings.node_name, old, reached.tunnelled)
+    except Exception as error:  # noqa: BLE001  whatever it is, Services and pods follow
+        text = f"BGP cannot be made of what there is, and stays as it was: {type(error).__name__}: {error}"
+        problem = Problem("Node", ObjectName("", settings.node_name), "--router", text)
+        return old if problem in old.problems else replace(old, problems=(*old.problems, problem))
 
 
 def _served(asked: _Asked, router: Bgp) -> tuple[Services, ServiceUpdate, Ids]:

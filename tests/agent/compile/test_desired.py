@@ -8,7 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.compile import desired as desired_module
 from agent.compile import services as services_module
+from agent.compile.bgp.bgp import Bgp
+from agent.compile.bgp.settings import BgpSettings
 from agent.compile.changes import changed
 from agent.compile.desired import Desired, desired
 from agent.compile.records import Owner, OwnerKind
@@ -229,6 +232,28 @@ def test_a_service_that_cannot_be_compiled_keeps_what_it_had_and_stops_no_other(
     moved = replace(now, slices={**now.slices, name("a"): (piece("a", endpoint("10.0.0.8")),)})
     assert shown(desired(moved, SETTINGS, after))["10.96.0.1:80/TCP in"] == "10.0.0.8:8080"
     assert desired(moved, SETTINGS, after).problems == ()
+
+
+def test_services_follow_where_bgp_cannot_be_made_of_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    speaking = replace(SETTINGS, bgp=BgpSettings(cluster_ips=True))
+    given = cluster(service("a"), piece("a", endpoint("10.0.0.1")))
+    before = desired(given, speaking, FRESH)
+
+    def refusing(*_: object) -> Bgp:
+        raise KeyError(6)
+
+    monkeypatch.setattr(desired_module, "bgp", refusing)
+    moved = replace(given, slices={name("a"): (piece("a", endpoint("10.0.0.2")),)})
+    after = desired(moved, speaking, before)
+    assert shown(after)["10.96.0.1:80/TCP in"] == "10.0.0.2:8080"
+    assert after.bgp.router is before.bgp.router
+    assert [(one.kind, one.field) for one in after.problems] == [("Node", "--router")]
+    assert desired(moved, speaking, after).problems == after.problems
+    monkeypatch.undo()
+    again = desired(replace(moved, slices={}), speaking, after)
+    assert again.problems == ()
+    assert again.bgp.router is not None
+    assert again.bgp.router.services == ()
 
 
 def test_a_node_whose_object_is_deleted_keeps_its_ways_to_others() -> None:
