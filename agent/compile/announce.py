@@ -13,7 +13,7 @@ from hashlib import blake2b
 from agent.compile.frontend import families
 from agent.compile.records import NOTHING, Owner, OwnerKind, Records
 from agent.compile.settings import Settings
-from agent.model.address import Address, mapped
+from agent.model.address import Address, family, mapped
 from agent.model.cluster import Cluster
 from agent.model.local import Device
 from agent.model.name import ObjectName
@@ -76,10 +76,11 @@ def placements(cluster: Cluster, settings: Settings) -> Iterator[Placement]:
     seen = set(_nodes_own(cluster))
     with_addresses = (service for service in cluster.services.values() if _addresses(service, settings))
     for service in sorted(with_addresses, key=lambda one: one.name):
-        nodes = cluster.announcers
-        if service.external_local:
-            nodes = _with_endpoints(nodes, service, cluster.slices.get(service.name, ()))
+        slices = cluster.slices.get(service.name, ())
         for address in _addresses(service, settings):
+            nodes = cluster.announcers
+            if service.external_local:
+                nodes = _with_endpoints(nodes, service, (one for one in slices if one.family is family(address)))
             if address not in seen:
                 yield Placement(address, service.name, announcer(address, nodes))
             seen.add(address)

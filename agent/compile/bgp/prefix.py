@@ -13,7 +13,7 @@ from agent.compile.bgp.router import Told
 from agent.compile.bgp.settings import BgpSettings
 from agent.compile.frontend import BALANCERS, families
 from agent.compile.public_range import PublicRanges
-from agent.model.address import Address, Network
+from agent.model.address import Address, Family, Network, family
 from agent.model.bgp_configuration import Advertisement
 from agent.model.cluster import Cluster
 from agent.model.community import COMMUNITIES, NO_MARKS, Community, Marks
@@ -147,20 +147,26 @@ def is_within(network: Network, other: Network) -> bool:
 
 
 def _networks(
-    service: Service, slices: Iterable[EndpointSlice], rules: Rules, problems: list[Problem]
+    service: Service, slices: tuple[EndpointSlice, ...], rules: Rules, problems: list[Problem]
 ) -> Iterator[tuple[Network, bool]]:
     addresses = tuple(_addresses(service, rules, problems)) if service.marks.is_known else ()
     if not addresses:
         return
-    states = tuple(state for one in slices for state in one.states)
-    serving = {state.node for state in states if state.ready and not state.terminating}
-    if service.publish_not_ready:
-        serving = {state.node for state in states}
-    # without a ready one those that end stand in, in the maps too: their connections go on
-    serving = serving or {state.node for state in states if state.serving and state.terminating}
+    serving = {of: _serving(service, (one for one in slices if one.family is of)) for of in Family}
     for address, is_local in addresses:
-        if rules.node in serving if is_local else serving:
+        nodes = serving[family(address)]
+        if rules.node in nodes if is_local else nodes:
             yield ip_network(address), is_local
+
+
+def _serving(service: Service, slices: Iterable[EndpointSlice]) -> set[str]:
+    """The nodes of the endpoints that answer."""
+    states = tuple(state for one in slices for state in one.states)
+    if service.publish_not_ready:
+        return {state.node for state in states}
+    ready = {state.node for state in states if state.ready and not state.terminating}
+    # without a ready one those that end stand in, in the maps too: their connections go on
+    return ready or {state.node for state in states if state.serving and state.terminating}
 
 
 def _addresses(service: Service, rules: Rules, problems: list[Problem]) -> Iterator[tuple[Address, bool]]:

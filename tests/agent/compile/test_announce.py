@@ -126,6 +126,21 @@ def test_a_local_service_is_announced_where_it_is_served(here: str, there: str, 
     assert told(cluster, replace(ON, node_name=own)) == ({str(BALANCER)} if wanted else set())
 
 
+def test_a_local_service_is_announced_by_whoever_serves_the_addresss_family() -> None:
+    both, six = frozenset({"n1", "n2"}), parse_address("2001:db8:80::1")
+    six_at = announcer(BALANCER, both)  # who would be, were it all one
+    at = {Family.IPV4: "n2" if six_at == "n1" else "n1", Family.IPV6: six_at}
+    slices = tuple(
+        endpoint_slice(WEB, WEB, (), of, [(mapped_octets(parse_address(ip)), EndpointState(node=at[of]))])
+        for of, ip in ((Family.IPV4, "10.0.0.1"), (Family.IPV6, "fd00::1"))
+    )
+    ips = (CLUSTER_IP, parse_address("fd00:96::1"))
+    local = replace(SERVICE, cluster_ips=ips, load_balancer=(BALANCER, six), external_local=True)
+    given = Cluster(services={WEB: local}, slices={WEB: slices}, announcers=both)
+    told_by = {node: told(given, replace(ON, node_name=node)) for node in both}
+    assert told_by == {at[Family.IPV4]: {str(BALANCER)}, at[Family.IPV6]: {str(six)}}
+
+
 @given(st.sets(st.sampled_from([f"n{at}" for at in range(9)]), min_size=2), st.data())
 def test_a_node_that_leaves_moves_its_own_addresses_alone(nodes: set[str], data: st.DataObject) -> None:
     gone = data.draw(st.sampled_from(sorted(nodes)))

@@ -146,7 +146,9 @@ SCENARIOS: dict[str, tuple[Cluster, BgpSettings]] = {
             ),
             passwords=Passwords({"tor": Password("of the file")}),
             services=cluster(service("web", "10.96.0.1,fd00:96::1")).services,
-            slices=cluster(piece("web", endpoint("10.244.1.1"))).slices,
+            slices=cluster(
+                piece("web", endpoint("10.244.1.1")), piece("web", endpoint("fd00:244:1::1"), suffix="2")
+            ).slices,
         ),
         replace(PLAIN, cluster_ips=True),
     ),
@@ -341,11 +343,18 @@ ALL = replace(PLAIN, cluster_ips=True, external_ips=True, load_balancer=True)
             service(**LB, advertised=(("clusterip", False),)), READY, ALL, ["203.0.113.1/32"], id="not, by annotation"
         ),
         pytest.param(
-            service(ip="10.96.0.1,fd00:96::1", external_ips=(ip_address("2001:db8:9::1"),)),
-            READY,
+            service(ip="fd00:96::1", external_ips=(ip_address("2001:db8:9::1"),)),
+            piece("web", endpoint("fd00:244:11::1", HERE)),
             replace(PLAIN, external_ips=True),
             ["2001:db8:9::1/128"],
             id="an external one of IPv6",
+        ),
+        pytest.param(
+            service(ip="10.96.0.1,fd00:96::1", load_balancer=(ip_address("203.0.113.1"), ip_address("2001:db8:9::1"))),
+            READY,
+            ALL,
+            ["10.96.0.1/32", "203.0.113.1/32"],
+            id="none of a family of which nobody would answer",
         ),
         pytest.param(
             service(external_ips=(ip_address("2001:db8:9::1"),), load_balancer=(ip_address("2001:db8:9::2"),)),
