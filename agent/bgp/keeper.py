@@ -35,6 +35,7 @@ class BgpState:
     """How it stands."""
 
     is_running: bool = False  # BIRD answers
+    has_all: bool = False  # the sessions that are wanted, and no other
     trouble: str = ""  # why it is not as it should be
     sessions: tuple[SessionState, ...] = ()
     about: Mapping[str, str] = field(default_factory=dict)  # who asked for a session, by its name
@@ -171,7 +172,10 @@ class Keeper:
         for one in found:
             flaps[one.name] += self._follow(before.get(one.name), one, about.get(one.name, one.name))
         self._lost &= flaps.keys()
-        self.state = BgpState(is_running=True, trouble=trouble, sessions=found, about=about, flaps=flaps)
+        has_all = wanted is not None and wanted is self._applied
+        self.state = BgpState(
+            is_running=True, has_all=has_all, trouble=trouble, sessions=found, about=about, flaps=flaps
+        )
         self._tell(trouble or self._wrong_password(), is_running=True)
 
     def _follow(self, before: SessionState | None, now: SessionState, about: str) -> bool:

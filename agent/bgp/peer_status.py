@@ -79,6 +79,7 @@ class PeerStatusWriter:
         elif state is self._state:
             return
         self._state = state
+        gone |= set(_unmet(peers, state, self._node))
         with self._wake:
             wanted: dict[Key, Entry | None] = {
                 (peer, self._node): entry for peer, entry in entries(state) if peer in self._small
@@ -158,6 +159,14 @@ def _left(peers: Mapping[str, BgpPeer], nodes: Mapping[str, Node], own: str) -> 
                 node is not None and name == own and not peer.nodes.selects(dict(node.labels))
             ):
                 yield peer.name, name
+
+
+def _unmet(peers: Mapping[str, BgpPeer], state: BgpState, own: str) -> Iterator[Key]:
+    """Entries of *own* that speak of a session which it has no more, as with a peer whose filter is gone."""
+    met = {state.about.get(one.name) for one in state.sessions}
+    for peer in peers.values() if state.has_all else ():
+        if own in peer.status_nodes and f"{KIND}{peer.name}" not in met:
+            yield peer.name, own
 
 
 def _is_of_few(peer: BgpPeer, nodes: Mapping[str, Node]) -> bool:

@@ -43,11 +43,13 @@ class Writer:
         self.now, self.api = 1000.0, Api()
         self.made = PeerStatusWriter(self.api, "n1", Threads(), lambda: self.now)  # type: ignore[arg-type]
 
-    def after(self, seconds: float, cluster: Cluster, *sessions: SessionState) -> list[tuple[str, Any]]:
+    def after(
+        self, seconds: float, cluster: Cluster, *sessions: SessionState, has_all: bool = False
+    ) -> list[tuple[str, Any]]:
         """What is written then."""
         self.now += seconds
         about = {one.name: "BGPPeer tor" for one in sessions}
-        self.made.look(cluster, BgpState(is_running=True, sessions=sessions, about=about))
+        self.made.look(cluster, BgpState(is_running=True, has_all=has_all, sessions=sessions, about=about))
         self.made.write_due()
         written, self.api.written = self.api.written, []
         return written
@@ -108,6 +110,14 @@ def test_what_was_left_while_no_agent_ran_is_taken_away_by_the_next(writer: Writ
 
 def test_an_agent_that_starts_leaves_its_entry_until_it_knows_better(writer: Writer) -> None:
     assert writer.after(0, world("n0", "n1", status_nodes="n1")) == []
+
+
+def test_the_entry_of_a_session_that_came_to_an_end_while_no_agent_ran_goes(writer: Writer) -> None:
+    given = world("n0", "n1", status_nodes="n0 n1")
+    assert writer.after(0, given) == []
+    assert writer.after(1, given, has_all=True) == [(PATH, {"n1": None})]
+    assert writer.after(1, world("n0", "n1", status_nodes="n0"), has_all=True) == []
+    assert writer.after(CHANGE_S, given, UP, has_all=True) == [(PATH, {"n1": ENTRY})]
 
 
 def test_of_a_peer_of_very_many_nodes_nothing_is_written(writer: Writer) -> None:
