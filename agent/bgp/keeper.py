@@ -137,8 +137,9 @@ class Keeper:
             if taken is None:
                 self._refused = wanted
                 return f"BIRD refused the configuration, so that the one before holds: {check(wanted)}"
-            (self._folder / CANDIDATE).rename(path)
-            bird.ask(f'configure "{path}"')
+            candidate = self._folder / CANDIDATE
+            bird.ask(f'configure "{candidate}"')
+            candidate.rename(path)  # last: who finds the file as it is to be need not ask whether BIRD has read it
             log.info("BIRD configured", sessions=len(taken.sessions), services=len(taken.services))
             self._held = taken
         else:

@@ -11,7 +11,7 @@ from typing import Self
 import pytest
 
 from agent.bgp.control import Answer, BirdError, Control
-from agent.bgp.keeper import CONFIG, FOLDER, SOCKET, Keeper
+from agent.bgp.keeper import CANDIDATE, CONFIG, FOLDER, SOCKET, Keeper
 from agent.bgp.leave import leave
 from agent.compile.bgp.bird import bird_config
 from agent.compile.bgp.router import Router, Session, Told
@@ -125,6 +125,42 @@ def test_bird_is_waited_for_then_told_and_what_it_refuses_changes_nothing(beside
     with Control(beside.folder / SOCKET) as bird:
         assert "peer_" not in "".join(text for _, text in bird.ask("show protocols").lines)
     assert not (beside.folder / CONFIG).exists()
+
+
+class Died(BaseException):
+    """The agent is killed."""
+
+
+@pytest.mark.parametrize("step", ["ask", "rename"])
+def test_whatever_an_agent_dies_at_the_next_has_bird_follow(
+    beside: Beside, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    beside.keeper.want(ROUTER)
+    until((beside.folder / CONFIG).exists, "no first configuration")
+    beside.start()
+    until(lambda: beside.names() == {"peer_192_0_2_1"}, "not configured")
+    beside.keeper.stop()
+
+    def dies(one: Control | Path, word: str | Path) -> object:
+        if (one.name == CANDIDATE) if isinstance(one, Path) else str(word).startswith('configure "'):
+            raise Died
+        return whole(one, word)
+
+    more = replace(ROUTER, services=(Told(ip_network("203.0.113.1/32")),))
+    where = Control if step == "ask" else Path
+    whole = getattr(where, step)
+    with monkeypatch.context() as patched:
+        patched.setattr(where, step, dies)
+        dying = Keeper(beside.folder.parent, "n1", Threads(), beside.told.append)
+        dying.want(more)
+        with pytest.raises(Died):
+            dying.turn()
+    beside.keeper = Keeper(beside.folder.parent, "n1", Threads(), beside.told.append)
+    beside.keeper.want(more)
+    beside.keeper.start()
+    until(lambda: "203.0.113.1/32" in (beside.folder / CONFIG).read_text(), "not written")
+    with Control(beside.folder / SOCKET) as bird:
+        until(lambda: "203.0.113.1" in str(bird.ask("show route").lines), "BIRD has the configuration before")
 
 
 def test_nobody_listening_is_told_by_a_sentence(tmp_path: Path) -> None:
