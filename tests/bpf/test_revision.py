@@ -9,6 +9,7 @@ from scapy.packet import Packet
 from maps import abi
 from maps.abi import DropReason, NodeFlag
 from tests.behaviours import shows
+from tests.bpf.clock import UNIT_NS, early_in_a_unit
 from tests.bpf.cpus import OWN_CPU, on_cpu
 from tests.bpf.datapath import (
     CLIENT,
@@ -44,7 +45,6 @@ TCP, UDP = 6, 17
 KINDS = [pytest.param(UDP, datagram(dport=53), id="UDP"), pytest.param(TCP, syn(dport=53), id="SYN again")]
 # a node's own address and a client of it, by the pod's family
 NODES = {POD: NODE, POD6: NODE6}
-UNIT_NS = 1 << 30  # of tick_s()
 REMOTES = {POD: REMOTE, POD6: REMOTE6}
 CLIENTS = {POD: CLIENT, POD6: CLIENT6}
 
@@ -142,13 +142,6 @@ def test_a_service_that_is_made_again_gets_udp_clients_of_the_old_one(
     assert (addresses(done.packet)[1], ports(done.packet)[1]) == (REMOTES[pod], 8054)
 
 
-def early_in_a_unit() -> int:
-    """The number of a unit of the programs' clock, a tick late, that has just begun: some copies hold until it ends."""
-    while not UNIT_NS // 50 < time.monotonic_ns() % UNIT_NS < UNIT_NS // 2:
-        time.sleep(0.005)
-    return time.monotonic_ns() // UNIT_NS
-
-
 def lost_backend(node: Datapath, set_id: int, address: str) -> None:
     """A set's only backend goes and another is there; flows to the set are told."""
     node.tables["backends"].delete([abi.BackendKey(set_id, 0)])
@@ -166,7 +159,7 @@ def test_a_backend_that_leaves_concerns_its_own_sets_flows_alone(
 ) -> None:
     for loses, keeps in ((53, 54), (55, 56), (57, 58), (59, 60)):  # busy machines take longer than a unit
         ids = {port: node.service(vip, port, [(backend, 8053, True)], protocol=UDP) for port in (loses, keeps)}
-        unit = early_in_a_unit()
+        unit = early_in_a_unit()  # some copies hold until it ends
         for _ in range(3):
             for port in ids:
                 handed = node.run("pod_ingress", frame(pod, vip, datagram(dport=port))).packet
