@@ -254,9 +254,12 @@ def _to_plain(load: Load, took: Mapping[str, list[float]]) -> Iterator[Result]:
 
 
 def _above_floor(load: Load, took: Mapping[str, list[float]]) -> Iterator[Result]:
-    """What ours and the earlier programs took above the floor, and the one as a part of the other."""
+    """What ours and the earlier programs took above the floor, and the one as a part of the other.
+
+    A clock in nanoseconds may see no difference; on a busy machine it did.
+    """
     above = {
-        way: [took_ns - floor_ns for took_ns, floor_ns in zip(took[way], took[FLOOR], strict=True)]
+        way: [took_ns - floor_ns or 1.0 for took_ns, floor_ns in zip(took[way], took[FLOOR], strict=True)]
         for way in took
         if way.startswith((OURS, EARLIER))
     }
