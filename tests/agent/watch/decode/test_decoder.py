@@ -6,13 +6,9 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from agent.model.address import mapped_octets
 from agent.model.name import ObjectName
-from agent.model.node import Node
 from agent.model.service import (
-    EndpointPort,
     EndpointSlice,
-    EndpointState,
     Protocol,
     Service,
     ServicePort,
@@ -20,7 +16,6 @@ from agent.model.service import (
 from agent.watch.decode.decoder import Decoder
 from agent.watch.decode.endpoint_slice import ENDPOINT_SLICE
 from agent.watch.decode.kind import Decoded, Kind
-from agent.watch.decode.node import NODE
 from agent.watch.decode.pod import POD
 from agent.watch.decode.service import SERVICE
 from tests.behaviours import shows
@@ -44,23 +39,6 @@ def served(found: Decoded) -> Service:
     assert isinstance(found.value, Service)
     assert found.problems == ()
     return found.value
-
-
-def endpoints(*found: object, **parts: object) -> Decoded:
-    whole: dict[str, object] = {
-        "metadata": {"name": "dns-x", "labels": {"kubernetes.io/service-name": "dns"}},
-        "addressType": "IPv4",
-        "ports": [{"name": "dns", "protocol": "UDP", "port": 5353}],
-        "endpoints": list(found),
-    }
-    return decoded(ENDPOINT_SLICE, **(whole | parts))
-
-
-def one(found: Decoded) -> EndpointState:
-    assert isinstance(found.value, EndpointSlice)
-    assert found.problems == ()
-    (state,) = found.value.states
-    return state
 
 
 def test_every_field_of_a_service_reaches_the_model() -> None:
@@ -322,163 +300,3 @@ def test_an_object_that_no_decoder_was_prepared_for_costs_itself_and_not_the_thr
 def test_an_object_without_a_readable_name_is_still_reported() -> None:
     found = Decoder("n1").decode(POD, b'{"metadata": 7}')
     assert (found.name, found.value, len(found.problems)) == (ObjectName("", "?"), None, 1)
-
-
-@pytest.mark.parametrize(
-    ("conditions", "ready", "serving", "terminating"),
-    [
-        pytest.param(None, True, True, False, id="141 no conditions at all mean ready"),
-        pytest.param({"ready": None}, True, True, False, id="141 ready absent means ready"),
-        pytest.param({"ready": False}, False, False, False, id="142 serving absent means what ready says"),
-        pytest.param(
-            {"ready": False, "serving": True, "terminating": True}, False, True, True, id="a draining one serves"
-        ),
-    ],
-)
-def test_conditions(conditions: object, ready: bool, serving: bool, terminating: bool) -> None:  # noqa: FBT001
-    found = one(endpoints({"addresses": ["10.1.0.2"], "conditions": conditions}))
-    assert (found.ready, found.serving, found.terminating) == (ready, serving, terminating)
-
-
-def test_every_field_of_a_slice_reaches_the_model() -> None:
-    found = endpoints(
-        {
-            "addresses": ["10.1.0.2"],
-            "nodeName": "n1",
-            "zone": "a",
-            "hints": {"forZones": [{"name": "a"}, {"name": "b"}], "forNodes": [{"name": "n1"}]},
-        }
-    )
-    assert isinstance(found.value, EndpointSlice)
-    assert found.value.service == DNS
-    assert found.value.ports == (EndpointPort("dns", Protocol.UDP, 5353),)
-    state = EndpointState(node="n1", zone="a", for_zones=("a", "b"), for_nodes=("n1",))
-    assert list(found.value.endpoints()) == [(mapped_octets(ip_address("10.1.0.2")), state)]
-
-
-@pytest.mark.parametrize(
-    "parts",
-    [
-        pytest.param({"addressType": "FQDN"}, id="143 a slice of names has no addresses"),
-        pytest.param({"metadata": {"labels": {}}}, id="a slice without a service serves none"),
-        pytest.param(
-            {"metadata": {"labels": {"kubernetes.io/service-name": "dns", "service.kubernetes.io/headless": ""}}},
-            id="a slice of a headless service has nobody to serve",
-        ),
-    ],
-)
-def test_slices_that_are_ignored(parts: dict[str, object]) -> None:
-    found = endpoints({"addresses": ["example.org"]}, **parts)
-    assert (found.value, found.problems) == (None, ())
-
-
-@pytest.mark.parametrize(
-    ("address", "text"),
-    [
-        pytest.param("10.1.0", "10.1.0", id="a bad address"),
-        pytest.param("fd00::1", "no IPv4 address", id="an address of the other family"),
-        pytest.param("fe80::1", "unicast", id="a link-local address"),
-    ],
-)
-def test_a_bad_endpoint_leaves_the_others(address: str, text: str) -> None:
-    found = endpoints({"addresses": [address]}, {"addresses": ["10.1.0.2"]})
-    assert isinstance(found.value, EndpointSlice)
-    assert [octets for octets, _ in found.value.endpoints()] == [mapped_octets(ip_address("10.1.0.2"))]
-    assert [problem.field for problem in found.problems] == ["endpoints[0].addresses[0]"]
-    assert text in found.problems[0].text
-
-
-def test_an_unknown_address_type_is_a_mistake() -> None:
-    found = endpoints(addressType="IPX")
-    assert (found.value, [problem.field for problem in found.problems]) == (None, ["addressType"])
-
-
-def test_a_node() -> None:
-    found = Decoder("n1").decode(
-        NODE,
-        json.dumps(
-            {
-                "metadata": {"name": "n2", "labels": {"topology.kubernetes.io/zone": "a", "b": "2"}},
-                "spec": {"podCIDR": "10.244.2.0/24", "podCIDRs": ["10.244.2.0/24", "fd00:2::/64"]},
-                "status": {
-                    "addresses": [
-                        {"type": "Hostname", "address": "n2"},
-                        {"type": "InternalIP", "address": "192.0.2.2"},
-                        {"type": "ExternalIP", "address": "198.51.100.2"},
-                        {"type": "InternalIP", "address": "2001:db8::2"},
-                    ]
-                },
-            }
-        ).encode(),
-    )
-    assert found.problems == ()
-    assert found.value == Node(
-        "n2",
-        (ip_address("192.0.2.2"), ip_address("2001:db8::2")),
-        (ip_network("10.244.2.0/24"), ip_network("fd00:2::/64")),
-        "a",
-        external_ips=(ip_address("198.51.100.2"),),
-        labels=(("b", "2"), ("topology.kubernetes.io/zone", "a")),
-    )
-
-
-@pytest.mark.parametrize(
-    ("metadata", "spec", "leaving"),
-    [
-        pytest.param({}, {}, False, id="84 a node that stays"),
-        pytest.param({"deletionTimestamp": "2026-05-04T03:02:01Z"}, {}, True, id="84 one that is deleted"),
-        pytest.param(
-            {},
-            {"taints": [{"key": "a", "effect": "NoSchedule"}, {"key": "ToBeDeletedByClusterAutoscaler", "value": "1"}]},
-            True,
-            id="84 one that the autoscaler takes away",
-        ),
-        pytest.param(
-            {}, {"taints": [{"key": "a", "effect": "NoSchedule"}]}, False, id="84 another taint means nothing"
-        ),
-        pytest.param({}, {"taints": None}, False, id="84 nor does a list that is null"),
-    ],
-)
-def test_a_node_that_goes(metadata: dict[str, str], spec: dict[str, object], *, leaving: bool) -> None:
-    content = json.dumps({"metadata": {"name": "n2", **metadata}, "spec": spec}).encode()
-    found = Decoder("n1").decode(NODE, content)
-    assert isinstance(found.value, Node)
-    assert found.value.is_leaving is leaving
-
-
-@pytest.mark.parametrize(
-    ("annotations", "imports", "problems"),
-    [
-        pytest.param({}, False, [], id="none"),
-        pytest.param({"sluiceway.io/ipam": "host-local"}, True, [], id="host-local"),
-        pytest.param({"sluiceway.io/ipam": "dhcp"}, False, ["metadata.annotations['sluiceway.io/ipam']"], id="another"),
-        pytest.param(
-            {"sluiceway.io/ipam": ""}, False, ["metadata.annotations['sluiceway.io/ipam']"], id="an empty one"
-        ),
-    ],
-)
-def test_a_node_that_keeps_the_addresses_of_pods_from_before(
-    annotations: dict[str, str],
-    imports: bool,  # noqa: FBT001
-    problems: list[str],
-) -> None:
-    content = {"metadata": {"name": "n2", "annotations": annotations}, "spec": {"podCIDR": "10.244.2.0/24"}}
-    found = Decoder("n1").decode(NODE, json.dumps(content).encode())
-    assert isinstance(found.value, Node)
-    assert (found.value.imports_host_local, [problem.field for problem in found.problems]) == (imports, problems)
-    assert found.value.pod_cidrs == (ip_network("10.244.2.0/24"),)
-
-
-def test_what_repeats_is_kept_once() -> None:
-    decoder = Decoder("n1")
-    content = {
-        "metadata": {"name": "dns-x", "namespace": "kube-system", "labels": {"kubernetes.io/service-name": "dns"}},
-        "addressType": "IPv4",
-        "ports": [{"name": "dns", "protocol": "UDP", "port": 5353}],
-        "endpoints": [{"addresses": [f"10.1.0.{n}"], "nodeName": "n1", "zone": "a"} for n in range(2, 5)],
-    }
-    found = [decoder.decode(ENDPOINT_SLICE, json.dumps(content).encode()).value for _ in range(2)]
-    first, second = (value for value in found if isinstance(value, EndpointSlice))
-    assert len({id(state) for state in (*first.states, *second.states)}) == 1
-    assert first.ports is second.ports
-    assert first.name.namespace is second.name.namespace
