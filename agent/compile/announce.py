@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
 
-from agent.compile.frontend import families
+from agent.compile.frontend import BALANCERS, served_outside
 from agent.compile.records import NOTHING, Owner, OwnerKind, Records
 from agent.compile.settings import Settings
 from agent.model.address import Address, family, mapped
@@ -88,8 +88,7 @@ def placements(cluster: Cluster, settings: Settings) -> Iterator[Placement]:
 
 def _nodes_own(cluster: Cluster) -> frozenset[Address]:
     """Addresses of nodes, and all that this node has: these are announced as nobody's."""
-    of_nodes = (ip for node in cluster.nodes.values() for ip in (*node.internal_ips, *node.external_ips))
-    return frozenset((*of_nodes, *(ip for device in cluster.local.devices for ip in device.addresses)))
+    return cluster.node_ips.union(ip for device in cluster.local.devices for ip in device.addresses)
 
 
 def has_same_own(cluster: Cluster, old: Cluster) -> bool:
@@ -99,14 +98,10 @@ def has_same_own(cluster: Cluster, old: Cluster) -> bool:
 
 
 def _addresses(service: Service, settings: Settings) -> tuple[Address, ...]:
-    """Those of its families that the operator lets it have: what is not served is not announced."""
-    ranges, has = settings.public_ranges, families(service)
-    external = service.external_ips if settings.l2_announce is L2Announce.EXTERNAL else ()
-    served = (
-        *(ip for ip in service.load_balancer if not (ranges and ranges.refusal(ip, of_balancer=True))),
-        *(ip for ip in external if not (ranges and ranges.refusal(ip, of_balancer=False))),
-    )
-    return tuple(ip for ip in served if ip.version in has)
+    """Those of the kinds that are announced: what is not served is not."""
+    has_external = settings.l2_announce is L2Announce.EXTERNAL
+    served = served_outside(service, settings.public_ranges)
+    return tuple(ip for field, ip in served if has_external or field.startswith(BALANCERS))
 
 
 def _with_endpoints(nodes: frozenset[str], service: Service, slices: Iterable[EndpointSlice]) -> frozenset[str]:

@@ -95,7 +95,7 @@ def frontends(
     IPs whose Service does not say: who is told of one asks there. None: they are told nothing. At other ports than
     *node_ports* the programs look for no node port.
     """
-    public = tuple(_public(service, ranges))
+    public = tuple(served_outside(service, ranges))
     problems = [*_unserved(service, ranges), *_beyond(service, node_ports)] if serves else []
     entries = {entry.key: entry for entry in _host_ports(service)}
     for index, port in enumerate(service.ports if serves else ()):
@@ -138,12 +138,10 @@ def _checked(service: Service) -> Iterator[bytes]:
 
 def _addresses(service: Service, public: Iterable[_Public]) -> Iterator[bytes]:
     """The addresses that are the service's: they lead nowhere else."""
-    has = families(service)
     for address in service.cluster_ips:
         yield abi.ServiceAddrKey(mapped(address), INTERNAL).pack()
     for _, address in public:
-        if address.version in has:
-            yield abi.ServiceAddrKey(mapped(address), EXTERNAL).pack()
+        yield abi.ServiceAddrKey(mapped(address), EXTERNAL).pack()
 
 
 def _host_ports(service: Service) -> Iterator[Frontend]:
@@ -180,16 +178,18 @@ def _sites(service: Service, public: Iterable[_Public], *, told: bool | None) ->
             yield address, NODE_PORT, INTERNAL, False
             yield address, NODE_PORT, EXTERNAL, service.external_local
     for field, address in public:
-        if address.version not in has:
-            continue
         yield mapped(address), field, INTERNAL, False
         yield mapped(address), field, EXTERNAL, service.external_local
 
 
-def _public(service: Service, ranges: PublicRanges | None) -> Iterator[_Public]:
-    """The addresses that lead to the service from outside, of those it asks for."""
+def served_outside(service: Service, ranges: PublicRanges | None) -> Iterator[_Public]:
+    """The addresses that lead to the service from outside: of those it asks for, what has its families and is allowed.
+
+    Each with its field; what is not among them is told to nobody either.
+    """
+    has = families(service)
     for field, address in _asked(service):
-        if not _refusal(field, address, ranges):
+        if address.version in has and not _refusal(field, address, ranges):
             yield field, address
 
 

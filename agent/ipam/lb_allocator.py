@@ -172,7 +172,7 @@ class Allocator:
     def _allocate(self, cluster: Cluster) -> None:
         services = self._known(cluster.lb_services)
         unsure = {name: one.given + one.also for name, one in self._written.items() if one.after is None}
-        own = frozenset(ip for node in cluster.nodes.values() for ip in (*node.internal_ips, *node.external_ips))
+        own = cluster.node_ips
         found = allocate(View(cluster.lb_pools, services, cluster.namespaces, unsure, own))
         self._tell(found.problems, services, _decoded(cluster.problems))
         for name, given in found.given.items():

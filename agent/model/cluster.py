@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from agent.model.address import Address
 from agent.model.bgp import BgpPeer, Neighbours, Passwords
 from agent.model.bgp_configuration import BgpConfiguration
 from agent.model.bgp_filter import BgpFilter
@@ -54,3 +55,8 @@ class Cluster:
     denied: Denied = field(default_factory=Denied)
     problems: tuple[Problem, ...] = ()  # found while decoding
     synced: bool = False  # every source has delivered its first whole list
+
+    @property
+    def node_ips(self) -> frozenset[Address]:
+        """Every address of every Node, by which it is reached."""
+        return frozenset(ip for node in self.nodes.values() for ip in (*node.internal_ips, *node.external_ips))

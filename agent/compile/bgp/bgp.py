@@ -76,7 +76,7 @@ def _rules(cluster: Cluster, held: BgpSettings, ranges: PublicRanges | None, own
     if known is not None and before.source is not None and cluster.nodes is before.source.nodes:
         nodes = known.nodes
     else:
-        nodes = frozenset(ip for node in cluster.nodes.values() for ip in (*node.internal_ips, *node.external_ips))
+        nodes = cluster.node_ips
     made = Rules(held, ranges, own, nodes)
     return known if known is not None and known == made else made
 

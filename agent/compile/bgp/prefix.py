@@ -11,7 +11,7 @@ from ipaddress import ip_network
 from agent.compile.bgp.configured import Unresolved, resolved
 from agent.compile.bgp.router import Told
 from agent.compile.bgp.settings import BgpSettings
-from agent.compile.frontend import BALANCERS, families
+from agent.compile.frontend import BALANCERS, served_outside
 from agent.compile.public_range import PublicRanges
 from agent.model.address import Address, Family, Network, family
 from agent.model.bgp_configuration import Advertisement
@@ -20,7 +20,6 @@ from agent.model.community import COMMUNITIES, NO_MARKS, Community, Marks
 from agent.model.name import ObjectName, Problem
 from agent.model.service import EndpointSlice, Service
 
-EXTERNAL_IPS = "spec.externalIPs"
 Host = tuple[Told, bool]  # whether nodes without an endpoint do not serve it
 
 
@@ -171,20 +170,16 @@ def _serving(service: Service, slices: Iterable[EndpointSlice]) -> set[str]:
 
 def _addresses(service: Service, rules: Rules, problems: list[Problem]) -> Iterator[tuple[Address, bool]]:
     """Those that may be announced, and whether a node without an endpoint does not serve them."""
-    said, settings, ranges = dict(service.advertised), rules.settings, rules.ranges
+    said, settings = dict(service.advertised), rules.settings
     if said.get("clusterip", settings.cluster_ips):
         yield from ((ip, service.internal_local) for ip in service.cluster_ips)
-    has = families(service)
-    for what, default, ips, where in (
-        ("externalip", settings.external_ips, service.external_ips, EXTERNAL_IPS),
-        ("loadbalancerip", settings.load_balancer, service.load_balancer, BALANCERS),
-    ):
-        for ip in ips if said.get(what, default) else ():
-            # what is not served its Service is told of already
-            if ip.version not in has or (ranges and ranges.refusal(ip, of_balancer=where == BALANCERS)):
-                continue
-            if ip in rules.nodes:
-                text = f"{ip} is a Node's own, by which it is reached; BGP does not tell of it"
-                problems.append(Problem("Service", service.name, where, text))
-                continue
-            yield ip, service.external_local
+    tells_external = said.get("externalip", settings.external_ips)
+    tells_balancers = said.get("loadbalancerip", settings.load_balancer)
+    for where, ip in served_outside(service, rules.ranges):
+        if not (tells_balancers if where.startswith(BALANCERS) else tells_external):
+            continue
+        if ip in rules.nodes:
+            text = f"{ip} is a Node's own, by which it is reached; BGP does not tell of it"
+            problems.append(Problem("Service", service.name, where, text))
+            continue
+        yield ip, service.external_local

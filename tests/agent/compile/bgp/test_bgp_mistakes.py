@@ -211,7 +211,7 @@ def test_a_nodes_own_address_is_told_as_no_services() -> None:
     assert both.router is not None
     assert list(map(str, both.router.services)) == ["203.0.113.1/32"]
     (problem,) = both.problems
-    assert (problem.kind, str(problem.name), problem.field) == ("Service", "default/web", "spec.externalIPs")
+    assert (problem.kind, str(problem.name), problem.field) == ("Service", "default/web", "spec.externalIPs[0]")
     # else BIRD has the way to n2 end in a blackhole here, and with it those to all its pods
     assert "192.0.2.12/32" not in bird_config(both.router)
     again = bgp(world(HERE_1, node("n2", 12), **here), settings, None, HERE, both)
