@@ -15,6 +15,7 @@ import msgspec
 from agent.compile.network import NO_DEVICES, Asked, Definitions, Devices, PodInterfaces, asked, interfaces, problems
 from agent.compile.network_config import plugin_list
 from agent.compile.network_refused import NetworkRefused
+from agent.json_text import NOT_JSON
 from agent.log import logger
 from agent.model.cluster import Cluster
 from agent.model.name import ObjectName, Problem
@@ -200,7 +201,7 @@ def of_file(folder: Path, name: str) -> PluginList | None:
         try:
             text = path.read_text()
             found = msgspec.json.decode(text)
-        except (OSError, UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
+        except (OSError, *NOT_JSON) as error:
             log.warning("CNI configuration is unreadable", file=path, why=error)
             continue
         if isinstance(found, dict) and found.get("name") == name:

@@ -17,6 +17,7 @@ import msgspec
 from agent.cni.afxdp import afxdp, place
 from agent.cni.capabilities import Capabilities, capabilities
 from agent.cni.error import CniError, Code
+from agent.json_text import NOT_JSON
 from agent.model.attachment import AfXdp, AttachmentKey
 from agent.model.name import ObjectName
 from agent.model.network import OUR_KINDS, RUNTIME_ARGS
@@ -174,7 +175,7 @@ def _config(stdin: bytes) -> Mapping[str, Any]:
         raise CniError(Code.DECODE, "the configuration on stdin is empty")
     try:
         config = msgspec.json.decode(stdin)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except NOT_JSON as error:
         raise CniError(Code.DECODE, "the configuration on stdin is no JSON", str(error)) from error
     if not isinstance(config, dict):
         raise CniError(Code.DECODE, "the configuration on stdin is no JSON object")

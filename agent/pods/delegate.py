@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from agent.json_text import NOT_JSON
 from agent.log import logger
 from agent.model.name import ObjectName
 from agent.model.network import DEVICE_INFO_FILE, OUR_PLUGIN, Plugin, PluginList
@@ -130,7 +131,7 @@ class Delegates:
         """What a plugin has written of the interface's device; None where none did."""
         try:
             return msgspec.json.decode(self._seen(device_info_file(owner, one)).read_bytes())
-        except (OSError, msgspec.DecodeError):
+        except (OSError, *NOT_JSON):
             return None
 
     def forget_device_info(self, owner: NetworkSet, one: InterfaceRecord) -> None:

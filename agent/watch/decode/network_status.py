@@ -9,6 +9,7 @@ Source: NPWG multi-network specification 1.3, section 5.
 import msgspec
 from msgspec import Struct
 
+from agent.json_text import NOT_JSON
 from agent.model.address import Address, is_reachable, parse_address
 from agent.model.name import ObjectName
 from agent.watch.decode.shared import Shared
@@ -32,7 +33,7 @@ def further_addresses(text: str, shared: Shared) -> Further:
     """The addresses by the definition of their network; those of the first interface are in the Pod's status."""
     try:
         entries = _STATUS.decode(text) if text else []
-    except (msgspec.DecodeError, RecursionError):
+    except NOT_JSON:
         return ()
     found: dict[ObjectName, tuple[Address, ...]] = {}
     left = MOST
