@@ -139,7 +139,7 @@ class Keeper:
                 return f"BIRD refused the configuration, so that the one before holds: {check(wanted)}"
             candidate = self._folder / CANDIDATE
             bird.ask(f'configure "{candidate}"')
-            candidate.rename(path)  # last: who finds the file as it is to be need not ask whether BIRD has read it
+            candidate.rename(path)  # last: a file that is found as it is to be has been read
             log.info("BIRD configured", sessions=len(taken.sessions), services=len(taken.services))
             self._held = taken
         else:

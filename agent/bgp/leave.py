@@ -38,9 +38,12 @@ def leave(run_dir: Path) -> None:
         bird.ask(f'configure "{config}"')
     for name in remove_routes():
         log.info("route of BGP removed", destination=name)
-    config.unlink()
-    if not (folder / SOCKET).exists():  # a BIRD that runs still hears there
+    if not (folder / SOCKET).exists():
         shutil.rmtree(folder)
+        return
+    for path in folder.iterdir():
+        if path.name != SOCKET:  # where a BIRD that runs still hears; a candidate may have passwords too
+            path.unlink()
 
 
 def remove_routes() -> tuple[str, ...]:
