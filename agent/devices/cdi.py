@@ -12,10 +12,10 @@ from pathlib import Path
 from agent.devices.allocation import device_nodes
 from agent.devices.pools import Pool
 from agent.model.device import Hardware
+from agent.pods import files
 
 VERSION = "0.6.0"
 STEM = "sluiceway-"
-DRAFT = ".draft"  # of a writer that died it is taken away
 PERMISSIONS = "rw"
 
 
@@ -42,15 +42,13 @@ def place(folder: Path, wanted: Mapping[str, bytes]) -> None:
         OSError: the folder cannot be written.
     """
     folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-    for path in (*folder.glob(f"{STEM}*.json"), *folder.glob(f"{STEM}*{DRAFT}")):
+    for path in (*folder.glob(f"{STEM}*.json"), *folder.glob(f"{STEM}*{files.DRAFT}")):
         if path.name not in wanted:
             path.unlink(missing_ok=True)
     for name, content in wanted.items():
         path = folder / name
         if not path.exists() or path.read_bytes() != content:
-            draft = path.with_suffix(DRAFT)  # the runtime reads names that end in .json
-            draft.write_bytes(content)
-            draft.rename(path)
+            files.place(path, content, mode=0o644, outlives_boot=False)
 
 
 def _devices(pool: Pool, hardware: Hardware) -> Iterator[Mapping[str, object]]:

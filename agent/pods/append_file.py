@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Condition
 from zlib import crc32
 
-from agent.pods.files import draft_of, place
+from agent.pods.files import place
 
 LONG = 1 << 18  # octets behind what it began with, from which on it can be shortened: some 300 ADD with their DEL
 LONGEST = 1 << 20  # from which on it is shortened by whoever flushes
@@ -104,7 +104,7 @@ class AppendFile:
             self._is_sound = False
             try:
                 self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                place(self._path, b"".join(map(framed, self._snapshot())), draft=draft_of(self._path))
+                place(self._path, b"".join(map(framed, self._snapshot())))
                 fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
             except OSError as error:
                 raise self._told(error) from error

@@ -7,7 +7,7 @@ DRAFT = ".draft"
 
 
 def draft_of(path: Path) -> Path:
-    """What :func:`place` writes before a file is there, beside it; no reader takes it for one."""
+    """What :func:`place` writes beside a file before it is there; no reader takes it for one."""
     return path.with_suffix(DRAFT)
 
 
@@ -17,14 +17,18 @@ def remove_drafts(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def place(path: Path, content: bytes, *, draft: Path, mode: int = 0o600, outlives_boot: bool = True) -> None:
+def place(
+    path: Path, content: bytes, *, draft: Path | None = None, mode: int = 0o600, outlives_boot: bool = True
+) -> None:
     """Write *draft* and rename it into place, durably; the name as well, if the file means anything after a reboot.
 
+    Without another name the draft is :func:`draft_of` the file.
     Nothing is written through a link that somebody put there: pods mount some of the folders.
 
     Raises:
         OSError: the disk is full or read-only; what was there stays, and no draft is left.
     """
+    draft = draft or draft_of(path)
     try:
         draft.unlink(missing_ok=True)  # of a writer that died
         _write(draft, content, mode)

@@ -22,7 +22,7 @@ from agent.netlink.netns import NoSuchNetns, open_netns
 from agent.pods import fail_points
 from agent.pods.attachments import digest
 from agent.pods.errors import AddressUnusable, AlreadyAttached, NetnsUnusable, NoFreeAddress
-from agent.pods.files import draft_of, place, remove, remove_drafts
+from agent.pods.files import place, remove, remove_drafts
 from agent.pods.in_turn import InTurn
 from agent.pods.pool_choice import PoolChoice
 from agent.pods.request import WantedAddress
@@ -137,7 +137,7 @@ class IpLeases:
             try:
                 self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 path = self._path(lease.key)
-                place(path, msgspec.json.encode(lease), draft=draft_of(path))
+                place(path, msgspec.json.encode(lease))
             except OSError:
                 self._addresses.book(lease.pool_network).release(lease.bare)
                 raise

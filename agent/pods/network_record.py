@@ -17,7 +17,7 @@ from agent.model.attachment import AttachmentKey
 from agent.model.name import ObjectName
 from agent.model.network import InterfaceRequest, Plugin, PluginList
 from agent.pods.attachments import digest
-from agent.pods.files import draft_of, place, remove, remove_drafts
+from agent.pods.files import place, remove, remove_drafts
 
 log = logger(__name__)
 
@@ -155,7 +155,7 @@ class NetworkRecords:
         """
         path = self._path(one.key)
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        place(path, msgspec.json.encode(one), draft=draft_of(path))
+        place(path, msgspec.json.encode(one))
         with self._lock:
             self._sets[one.key] = one
 

@@ -76,4 +76,4 @@ class VfFiles:
 
 def _place(path: Path, told: object) -> None:
     content = msgspec.json.format(msgspec.json.encode(told)) + b"\n"
-    place(path, content, draft=draft_of(path), mode=0o644, outlives_boot=False)
+    place(path, content, mode=0o644, outlives_boot=False)

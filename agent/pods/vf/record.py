@@ -17,7 +17,7 @@ from agent.log import logger
 from agent.model.attachment import AttachmentKey
 from agent.model.name import ObjectName
 from agent.model.vf import VfKind, VfNetdev, VfSettings
-from agent.pods.files import draft_of, place, remove, remove_drafts, sync
+from agent.pods.files import place, remove, remove_drafts, sync
 
 log = logger(__name__)
 
@@ -115,7 +115,7 @@ class VfJournal:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             sync(self._parent)
         path = self._folder / f"{record.address}.json"
-        place(path, msgspec.json.encode(record), draft=draft_of(path))
+        place(path, msgspec.json.encode(record))
 
     def remove(self, address: str) -> None:
         """The VF is as it was."""
