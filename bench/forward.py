@@ -125,7 +125,7 @@ def measured(sets: int, services: tuple[int, ...] = SERVICES, loads: tuple[Load,
             for load in loads:
                 for name, took_ns in _set(load, ways).items():
                     found.setdefault((load, name), []).append(took_ns)
-    return _results(found)
+    return evaluated(found)
 
 
 def _ways(stream: Stream, folder: Path, services: tuple[int, ...]) -> Iterator[AbstractContextManager[Way]]:
@@ -234,7 +234,7 @@ def _forget_connections(bed: Testbed) -> None:
         conntrack.flush()
 
 
-def _results(found: Mapping[tuple[Load, str], list[float]]) -> list[Result]:
+def evaluated(found: Mapping[tuple[Load, str], list[float]]) -> list[Result]:
     """What every way took of each load, to plain routing, and ours above the floor, to the earlier programs."""
     results: list[Result] = []
     for load in dict.fromkeys(load for load, _ in found):

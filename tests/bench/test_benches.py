@@ -277,3 +277,12 @@ def test_fastpath_sends_and_receives_by_each_way() -> None:
     assert all(each.value > 0 for each in rates), "an application was given nothing"
     assert [each.at_least for each in results if each.at_least] == [0.85, 2.0]
     assert not left_behind()
+
+
+def test_forward_has_a_ratio_where_nothing_was_above_the_floor() -> None:
+    """The clock counts nanoseconds, and a busy machine may give the floor as much as all of it."""
+    load = forward.LOADS[0]
+    ways = {forward.PLAIN: 900.0, forward.FLOOR: 300.0, forward.OURS: 500.0, forward.EARLIER: 300.0}
+    found = forward.evaluated({(load, way): [ns] for way, ns in ways.items()})
+    (one,) = (each for each in found if each.what.endswith("to earlier"))
+    assert one.value == 200.0
