@@ -1,5 +1,6 @@
 """Interfaces that CNI ADD gave to containers: what each is and may do, told apart from the device that serves it."""
 
+import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -9,6 +10,12 @@ from agent.model.service import Protocol
 
 AttachmentKey = tuple[str, str]  # container id, interface name
 VETH_PREFIX = "swp"  # of the names of veths' ends on the node
+_VETH = re.compile(rf"{VETH_PREFIX}[0-9a-f]{{10}}")
+
+
+def is_veth_name(name: str) -> bool:
+    """Whether a device of the node is called as a pod's veth is; `swp1` is a switch's port, as switchdev has them."""
+    return _VETH.fullmatch(name) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 """What an attachment is called, on the node and on the disk, and what is kept of one."""
 
-import re
 from dataclasses import dataclass
 from hashlib import sha256
 from ipaddress import IPv4Address, IPv6Address
@@ -9,7 +8,6 @@ from pathlib import Path
 from agent.model.attachment import VETH_PREFIX, Attachment
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-HOST_DEVICE = re.compile(rf"{VETH_PREFIX}[0-9a-f]{{10}}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from agent.kernel.device.afxdp import AfXdp
 from agent.kernel.device.interface import AfXdpInterface
 from agent.kernel.net.veth import AFXDP_MTU
-from agent.model.attachment import Attachment, Veth
+from agent.model.attachment import Attachment, Veth, is_veth_name
 from agent.netlink import requests
 from agent.netlink.batch import Link, Refused, run_batch
 from agent.netlink.dump import Dump
@@ -20,7 +20,6 @@ from agent.netlink.netns import NetnsHandle, NoSuchNetns, open_netns
 from agent.netlink.rtnetlink import IFLA_ADDRESS, IFLA_IFNAME, LINK, RTM_GETLINK, WITHOUT_STATISTICS, attribute, text
 from agent.netlink.socket import Socket
 from agent.options.values import LEAST_MTU
-from agent.pods.attachments import HOST_DEVICE
 from agent.pods.errors import InterfaceTaken, NetnsUnusable
 from agent.pods.veth_batch import Batch, BeforeUp, veth_batch
 from agent.pods.veth_check import faults
@@ -179,4 +178,4 @@ def _remove(node: Socket, name: str) -> bool:
 
 
 def _is_ours(mac: object, name: object) -> bool:
-    return bool(HOST_DEVICE.fullmatch(str(name))) and mac == HOST_MAC
+    return is_veth_name(str(name)) and mac == HOST_MAC

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from agent.log import logger
 from agent.model.address import Address, Network
-from agent.model.attachment import VETH_PREFIX
+from agent.model.attachment import is_veth_name
 from agent.model.local import Device, Local
 from agent.model.ports import port_ranges
 from agent.netlink.cookie import netns_cookie
@@ -187,7 +187,7 @@ def _links(dump: Dump) -> Iterator[_Link]:
     """The links that are no pod's."""
     for body in dump.read(RTM_GETLINK, bytes(LINK.size) + WITHOUT_STATISTICS):
         name = text(attribute(body, LINK.size, IFLA_IFNAME))
-        if not name.startswith(VETH_PREFIX):
+        if not is_veth_name(name):
             _, kind, index, flags, _ = LINK.unpack_from(body)
             info = attribute(body, LINK.size, IFLA_LINKINFO)
             made_as, port_of = (text(attribute(info, 0, which)) for which in (IFLA_INFO_KIND, IFLA_INFO_SLAVE_KIND))

@@ -6,7 +6,7 @@ Only fixed headers and a device's name are read; ``local`` gets the state itself
 import time
 from typing import Self
 
-from agent.model.attachment import VETH_PREFIX
+from agent.model.attachment import is_veth_name
 from agent.netlink.notices import Notice, Notices
 from agent.netlink.rtnetlink import (
     ADDRESS,
@@ -82,7 +82,7 @@ class NodeNotices:
 
     def _is_of_node(self, kind: int, link: bytes) -> bool:
         index = LINK.unpack_from(link)[2]
-        if not text(attribute(link, LINK.size, IFLA_IFNAME)).startswith(VETH_PREFIX):
+        if not is_veth_name(text(attribute(link, LINK.size, IFLA_IFNAME))):
             self._pods.discard(index)
             self._others.add(index)
             return True

@@ -19,6 +19,8 @@ from agent.netlink.rtnetlink import (
 from agent.watch.node.notices import NodeNotices
 from tests.agent.kernel.nets import in_new_netns
 
+POD = "swp0000000001"  # as a pod's device is called
+
 
 def message(kind: int, body: bytes) -> bytes:
     return struct.pack("=IHHII", 16 + len(body), kind, 0, 0, 0) + body + b"\0" * (-len(body) % 4)
@@ -52,14 +54,15 @@ def _concerns(notices: NodeNotices, heard: bytes) -> bool:
     [
         pytest.param(link(RTM_NEWLINK, 2, "eth0"), True, id="a device of the node"),
         pytest.param(link(RTM_NEWLINK, 9, "swp0123456789"), False, id="a pod's device is passed over"),
-        pytest.param(link(RTM_NEWLINK, 9, "swp01") + address(9), False, id="and so are its addresses"),
-        pytest.param(link(RTM_NEWLINK, 9, "swp01") + link(RTM_DELLINK, 9, "swp01"), False, id="and its end"),
-        pytest.param(link(RTM_NEWLINK, 9, "swp01") + address(2), True, id="one pod's notice hides no other"),
-        pytest.param(link(RTM_DELLINK, 9, "swp01") + address(9), True, id="an ifindex may be given to another"),
+        pytest.param(link(RTM_NEWLINK, 9, POD) + address(9), False, id="and so are its addresses"),
+        pytest.param(link(RTM_NEWLINK, 9, POD) + link(RTM_DELLINK, 9, POD), False, id="and its end"),
+        pytest.param(link(RTM_NEWLINK, 9, POD) + address(2), True, id="one pod's notice hides no other"),
+        pytest.param(link(RTM_NEWLINK, 9, "swp1") + address(9), True, id="a switch's port is the node's"),
+        pytest.param(link(RTM_DELLINK, 9, POD) + address(9), True, id="an ifindex may be given to another"),
         pytest.param(route(0), True, id="a default route"),
         pytest.param(route(32), False, id="a pod's route is passed over"),
         pytest.param(qdisc(2), True, id="another queue on a device of the node"),
-        pytest.param(link(RTM_NEWLINK, 9, "swp01") + qdisc(9), False, id="on a pod's it is passed over"),
+        pytest.param(link(RTM_NEWLINK, 9, POD) + qdisc(9), False, id="on a pod's it is passed over"),
         pytest.param(message(NLMSG_OVERRUN, b""), True, id="notices that were lost"),
         pytest.param(b"", False, id="nothing at all"),
     ],
@@ -72,19 +75,19 @@ def test_what_concerns_the_node(heard: bytes, concerns: bool) -> None:  # noqa: 
 def test_a_device_that_takes_a_pods_name_was_the_nodes_before() -> None:
     with NodeNotices() as notices:
         assert _concerns(notices, link(RTM_NEWLINK, 9, "veth9"))
-        assert _concerns(notices, link(RTM_NEWLINK, 9, "swp01"))
-        assert not _concerns(notices, link(RTM_NEWLINK, 9, "swp01"))
+        assert _concerns(notices, link(RTM_NEWLINK, 9, POD))
+        assert not _concerns(notices, link(RTM_NEWLINK, 9, POD))
 
 
 @pytest.mark.netns
 def test_notices_of_pods_do_not_put_off_the_end_of_the_wait() -> None:
     def play() -> None:
-        ip("link add swp1 type bridge", "link set swp1 up")
+        ip(f"link add {POD} type bridge", f"link set {POD} up")
         wake, waker = os.pipe()
         stopped = threading.Event()
         with NodeNotices() as notices:
             notices.wait(0.1, wake)
-            ip("link set swp1 mtu 1400")  # teaches the ifindex
+            ip(f"link set {POD} mtu 1400")  # teaches the ifindex
             chatter = threading.Thread(target=_chatter, args=(stopped,))
             chatter.start()
             assert not notices.wait(0.5, wake)  # it would last as long as the chatter
@@ -99,7 +102,7 @@ def test_notices_of_pods_do_not_put_off_the_end_of_the_wait() -> None:
 def _chatter(stopped: threading.Event) -> None:
     """A pod's route comes and goes, in the namespace of the thread that began this one."""
     while not stopped.wait(0.05):
-        ip("route add 10.0.0.9/32 dev swp1", "route del 10.0.0.9/32 dev swp1")
+        ip(f"route add 10.0.0.9/32 dev {POD}", f"route del 10.0.0.9/32 dev {POD}")
 
 
 def ip(*lines: str) -> None:
