@@ -56,6 +56,7 @@ class IpamCommands:
             netns=request.netns,
             pod=request.pod,
             wanted=request.asked.addresses,
+            asked_at_ns=request.asked_at_ns or 0,
         )
         return _result(request, self._leases.add(wanted))
 
@@ -85,7 +86,7 @@ class IpamCommands:
         """Give back what the runtime does not name; what could not be."""
         try:
             if self._leases is not None:
-                self._leases.keep_only(request.network, request.valid or frozenset())
+                self._leases.keep_only(request.network, request.valid or frozenset(), request.asked_at_ns)
         except OSError as error:
             yield f"leases: {error}"
 

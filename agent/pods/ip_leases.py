@@ -48,6 +48,7 @@ class Lease(msgspec.Struct, frozen=True, omit_defaults=True):
     netns_cookie: int = 0
     boot: str = ""
     pod: ObjectName | None = None
+    asked_at_ns: int = 0  # by CLOCK_BOOTTIME of that boot; 0: not known
 
     @property
     def key(self) -> AttachmentKey:
@@ -71,6 +72,7 @@ class LeaseRequest:
     netns: str
     pod: ObjectName | None = None
     wanted: tuple[WantedAddress, ...] = ()
+    asked_at_ns: int = 0  # by CLOCK_BOOTTIME
 
 
 class IpLeases:
@@ -156,14 +158,15 @@ class IpLeases:
             if (lease := self._leases.get(key)) is not None:
                 self._forget(lease)
 
-    def keep_only(self, network: str, valid: frozenset[AttachmentKey]) -> None:
-        """Of the leases of a configuration only these live.
+    def keep_only(self, network: str, valid: frozenset[AttachmentKey], asked_at_ns: int | None = None) -> None:
+        """Of the leases of a configuration only these live, and those asked for after *asked_at_ns*.
 
         Raises:
             OSError: the disk refuses.
         """
         for lease in self.all():
-            if lease.network == network and lease.key not in valid:
+            is_younger = asked_at_ns is not None and lease.asked_at_ns > asked_at_ns
+            if lease.network == network and lease.key not in valid and not is_younger:
                 self.delete(lease.key)
 
     def collect(self) -> None:
@@ -198,6 +201,7 @@ class IpLeases:
             netns_cookie=cookie,
             boot=self._boot,
             pod=request.pod,
+            asked_at_ns=request.asked_at_ns,
         )
 
     def _try_to_forget(self, lease: Lease) -> None:

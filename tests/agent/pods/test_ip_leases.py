@@ -3,7 +3,7 @@
 import errno
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -144,6 +144,15 @@ def test_what_a_pod_had_that_went_without_a_del_is_free(site: Site) -> None:
     site.boot = "b2"
     site.start()
     assert (site.leases.all(), site.free()) == ((), 5)
+
+
+def test_gc_spares_what_was_asked_for_after_its_list_was_written(site: Site) -> None:
+    site.leases.add(replace(site.request("new"), asked_at_ns=8))
+    site.leases.keep_only("lan", frozenset(), 7)
+    assert len(site.leases.all()) == 1
+    site.start()
+    site.leases.keep_only("lan", frozenset(), 8)
+    assert site.leases.all() == ()
 
 
 def test_who_cannot_be_looked_at_keeps_what_it_has(site: Site) -> None:
