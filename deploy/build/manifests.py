@@ -16,6 +16,7 @@ from lab.kubernetes import build
 
 FOLDER = Path(__file__).resolve().parents[1] / "manifests"
 NAMESPACE = "kube-system"
+KUBERNETES = "1.30"  # from this one on a pod says its AppArmor profile in a field
 CASES = Path(__file__).resolve().parents[2] / "tests" / "build" / "chart"
 _HEAD = "# Rendered from deploy/helm/sluiceway by `make manifests`.\n"
 _SOURCE = re.compile(r"^# Source: .*\n", re.MULTILINE)
@@ -72,7 +73,8 @@ MANIFESTS = (
 
 def template(helm: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """What ``helm template`` makes of the chart."""
-    return run(helm, "template", "sluiceway", str(CHART), f"--namespace={NAMESPACE}", *arguments)
+    own = (f"--namespace={NAMESPACE}", f"--kube-version={KUBERNETES}")
+    return run(helm, "template", "sluiceway", str(CHART), *own, *arguments)
 
 
 def run(helm: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

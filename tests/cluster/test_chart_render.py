@@ -1,5 +1,6 @@
 """What Helm makes of the chart: without a cluster, but Helm is compiled with the cluster's programs."""
 
+import json
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,36 @@ def test_who_cleans_up_may_do_what_the_agent_may(helm: Path, option: str) -> Non
     value = "external" if option == "l2-announce" else "true"
     found = containers(manifests.template(helm, f"--set=options.{option}={value}").stdout)
     assert found["cleanup"]["securityContext"] == found["agent"]["securityContext"]
+
+
+@pytest.mark.parametrize("version", ["1.29.9", "1.30.0", "1.36.3"])
+def test_no_security_module_keeps_a_container_from_the_nodes_folders(helm: Path, version: str) -> None:
+    """The profiles that runtimes have for containers refuse writes below /sys/fs/bpf and /proc/sys."""
+    options = ("--set=options.router=true", "--set=devicePlugin.enabled=true", f"--kube-version={version}")
+    text = manifests.template(helm, *options).stdout
+    found = containers(text)
+    for name in ("agent", "devices", "bird", "cleanup"):
+        context = found[name]["securityContext"]
+        assert context["seLinuxOptions"] == {"type": "spc_t"}
+        if version < "1.30":  # which refuses a field that it does not know
+            assert "appArmorProfile" not in context
+            assert text.count(f"container.apparmor.security.beta.kubernetes.io/{name}: unconfined\n") == 1
+        else:
+            assert context["appArmorProfile"] == {"type": "Unconfined"}
+            assert "container.apparmor" not in text
+
+
+def test_a_cleanup_that_was_left_behind_does_not_come_to_an_agents_node(helm: Path) -> None:
+    wanted = {
+        "requiredDuringSchedulingIgnoredDuringExecution": [{"matchExpressions": [{"key": "a", "operator": "Exists"}]}]
+    }
+    text = manifests.template(helm, f"--set-json=affinity.nodeAffinity={json.dumps(wanted)}").stdout
+    agents, cleanup = (each["spec"] for each in yaml.safe_load_all(text) if each["kind"] == "DaemonSet")
+    assert agents["template"]["spec"]["affinity"] == {"nodeAffinity": wanted}
+    affinity = cleanup["template"]["spec"]["affinity"]
+    [apart] = affinity["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert (apart["labelSelector"], apart["topologyKey"]) == (agents["selector"], "kubernetes.io/hostname")
+    assert affinity["nodeAffinity"] == wanted
 
 
 def test_dpctl_in_the_container_looks_where_the_agents_files_are(helm: Path) -> None:

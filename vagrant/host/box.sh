@@ -19,7 +19,7 @@ trap 'umount -q "$work/mount" || true; rm -rf "$work"' EXIT
 root=$work/root
 
 packages=(systemd systemd-sysv systemd-resolved udev dbus openssh-server sudo rsync ca-certificates netbase
-	iproute2 iputils-ping kmod procps ethtool pciutils linux-image-amd64 containerd curl)
+	iproute2 iputils-ping kmod procps ethtool pciutils linux-image-amd64 containerd apparmor curl)
 [[ -z $kubernetes ]] || packages+=(containernetworking-plugins)
 mmdebstrap --quiet --variant=minbase --include="$(IFS=,; echo "${packages[*]}")" \
 	--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \

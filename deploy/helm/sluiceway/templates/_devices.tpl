@@ -37,6 +37,7 @@
       drop: [ALL]
     seccompProfile:
       type: RuntimeDefault
+    {{- include "sluiceway.unconfined" . | nindent 4 }}
   terminationMessagePolicy: FallbackToLogsOnError
   livenessProbe:
     httpGet: {host: {{ $probed | quote }}, path: /livez, port: {{ $port }}}

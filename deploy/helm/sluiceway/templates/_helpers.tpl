@@ -88,7 +88,43 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- if include "sluiceway.isOn" (dict "root" . "name" "networks") -}}
 {{- $_ := set $given.capabilities "add" (concat $given.capabilities.add (list "SYS_CHROOT" "NET_RAW") | uniq) -}}
 {{- end -}}
+{{- if not (include "sluiceway.hasAppArmorField" .) -}}
+{{- $_ := unset $given "appArmorProfile" -}}
+{{- end -}}
 {{- toYaml $given -}}
+{{- end }}
+
+{{/* What of it the other containers have, which write folders of the node too. */}}
+{{- define "sluiceway.unconfined" -}}
+{{- $given := pick .Values.securityContext "seLinuxOptions" "appArmorProfile" -}}
+{{- if not (include "sluiceway.hasAppArmorField" .) -}}
+{{- $_ := unset $given "appArmorProfile" -}}
+{{- end -}}
+{{- with $given }}{{ toYaml . }}{{ end -}}
+{{- end }}
+
+{{/* Kubernetes before 1.30 knows annotations alone, and refuses a field that it does not know. */}}
+{{- define "sluiceway.hasAppArmorField" -}}
+{{- if semverCompare ">=1.30-0" .Capabilities.KubeVersion.Version }}yes{{ end -}}
+{{- end }}
+
+{{/* Such an annotation. Takes (dict "root" . "container" NAME). */}}
+{{- define "sluiceway.appArmorAnnotation" -}}
+{{- $type := dig "appArmorProfile" "type" "" .root.Values.securityContext -}}
+{{- if and (eq $type "Unconfined") (not (include "sluiceway.hasAppArmorField" .root)) }}
+container.apparmor.security.beta.kubernetes.io/{{ .container }}: unconfined
+{{- end }}
+{{- end }}
+
+{{/* Those of the agent's pod. */}}
+{{- define "sluiceway.appArmorAnnotations" -}}
+{{- include "sluiceway.appArmorAnnotation" (dict "root" . "container" "agent") }}
+{{- if .Values.devicePlugin.enabled }}
+{{- include "sluiceway.appArmorAnnotation" (dict "root" . "container" "devices") }}
+{{- end }}
+{{- if include "sluiceway.isOn" (dict "root" . "name" "router") }}
+{{- include "sluiceway.appArmorAnnotation" (dict "root" . "container" "bird") }}
+{{- end }}
 {{- end }}
 
 {{/* Host and port of options.listen, as probes and Prometheus are told them. */}}
@@ -126,7 +162,8 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 hostNetwork: true
 # else Services of this namespace give the agent variables, whose names may be those of options
 enableServiceLinks: false
-dnsPolicy: ClusterFirstWithHostNet
+# the node's own: the agent comes before the cluster's DNS, and may be told the API server by name
+dnsPolicy: Default
 {{- with .Values.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}
@@ -136,10 +173,6 @@ tolerations:
 {{- end }}
 {{- with .Values.nodeSelector }}
 nodeSelector:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with .Values.affinity }}
-affinity:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with .Values.image.pullSecrets }}
