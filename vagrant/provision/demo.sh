@@ -24,7 +24,7 @@ if ! kubectl get service nginx >/dev/null 2>&1; then
 	kubectl expose deployment nginx --port=80
 fi
 kubectl rollout status deployment/nginx --timeout=10m
-kubectl run access --image=busybox:1.36 --rm --attach --restart=Never -- wget -q -T 5 -O - http://nginx
+kubectl run access --image=busybox:1.36 --rm --attach --restart=Never -- wget -q -T 30 -O - http://nginx
 kubectl run other --image=busybox:1.36 --rm --attach --restart=Never -- wget -q -T 5 -O - http://nginx
 
 kubectl apply -f - <<'END'
@@ -42,7 +42,7 @@ spec:
             matchLabels:
               run: access
 END
-kubectl run access --image=busybox:1.36 --rm --attach --restart=Never -- wget -q -T 5 -O - http://nginx
+kubectl run access --image=busybox:1.36 --rm --attach --restart=Never -- wget -q -T 30 -O - http://nginx
 if said=$(
 	exec 2>&1
 	kubectl run other --image=busybox:1.36 --rm --attach --restart=Never -- wget -q -T 5 -O - http://nginx
@@ -56,5 +56,5 @@ fi
 kubectl scale deployment nginx --replicas=4
 kubectl rollout status deployment/nginx --timeout=10m
 kubectl get pods --output=wide --selector=app=nginx
-kubectl run access --image=busybox:1.36 --rm --attach --restart=Never -- wget -q -T 5 -O - http://nginx
+kubectl run access --image=busybox:1.36 --rm --attach --restart=Never -- wget -q -T 30 -O - http://nginx
 echo "demo.sh: 'access' reaches nginx, 'other' does not"

@@ -8,5 +8,5 @@ export KUBECONFIG=/etc/kubernetes/admin.conf
 
 kubectl drain "$node" --ignore-daemonsets --delete-emptydir-data --timeout=10m
 kubectl rollout status deployment/nginx --timeout=10m
-kubectl run access --image=busybox:1.36 --rm --attach --restart=Never -- wget -q -T 5 -O - http://nginx
+kubectl run access --image=busybox:1.36 --rm --attach --restart=Never -- wget -q -T 30 -O - http://nginx
 kubectl uncordon "$node"
