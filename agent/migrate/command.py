@@ -1,7 +1,7 @@
 """``sluiceway-agent import``: prints another's configuration as ours, and what of it has no counterpart.
 
-Stdout is a file for ``--config``, checked by reading it; stderr has a line for each thing of the input. Nothing is
-changed, neither on the node nor in the cluster.
+Stdout is a file for ``--config``, checked by reading it, or the same as values of the chart; stderr has a line for each
+thing of the input. Nothing is changed, neither on the node nor in the cluster.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from agent.errors import ConfigError
 from agent.kube.client import Client, connect
 from agent.migrate import calico, flannel, kube_proxy, kube_router
 from agent.migrate.objects import Objects
-from agent.migrate.report import Migration, config_text, findings_text, objects_text
+from agent.migrate.report import Migration, config_text, findings_text, objects_text, values_text
 from agent.migrate.source import from_api, from_files
 from agent.options.origins import load
 
@@ -64,7 +64,7 @@ def main(argv: Sequence[str]) -> int:
     elif migration.objects:
         sys.stderr.write(f"{len(migration.objects)} objects are to be applied: give --objects FILE to have them\n")
         is_whole = False
-    sys.stdout.write(config)
+    sys.stdout.write(config if asked.format == "config" else values_text(migration.settings))
     is_whole &= _is_usable(config)
     return WHOLE if is_whole else LACKING
 
@@ -82,6 +82,7 @@ class _Asked:
     files: tuple[Path, ...]
     kubeconfig: Path | None
     objects: Path | None
+    format: str
 
 
 def _arguments(argv: Sequence[str]) -> _Asked:
@@ -106,8 +107,14 @@ def _arguments(argv: Sequence[str]) -> _Asked:
     parser.add_argument(
         "--objects", type=Path, metavar="FILE", help="where to write the objects that are to be applied"
     )
+    parser.add_argument(
+        "--format",
+        choices=("config", "values"),
+        default="config",
+        help="what is printed: a file for --config, or values of the Helm chart (default: config)",
+    )
     found = parser.parse_args(argv)
-    return _Asked(found.which, tuple(found.files), found.kubeconfig, found.objects)
+    return _Asked(found.which, tuple(found.files), found.kubeconfig, found.objects, found.format)
 
 
 def _write(path: Path, text: str) -> None:

@@ -3,6 +3,7 @@
 The lowest module of ``migrate``: the importers return a :class:`Migration`, which ``command`` prints.
 """
 
+import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -105,6 +106,11 @@ def config_text(settings: Mapping[str, Setting]) -> str:
     for name, setting in sorted(settings.items()):
         lines += [f"# {_one_line(setting.origin)}", f"{name}: {yaml_value(setting.value)}"]
     return "\n".join([*lines, ""]) if lines else "{}\n"
+
+
+def values_text(settings: Mapping[str, Setting]) -> str:
+    """A file of values for the chart, as :func:`config_text` has them."""
+    return "options:\n" + textwrap.indent(config_text(settings), "  ")
 
 
 def objects_text(objects: Iterable[Object]) -> str:

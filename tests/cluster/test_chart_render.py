@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
+from agent.migrate.command import main
 from deploy.build import manifests
 from deploy.build.chart import CHART
 from lab.kubernetes import build
+from tests.agent.migrate.inputs import daemon
 
 pytestmark = pytest.mark.cluster
 
@@ -164,6 +166,38 @@ def test_no_security_module_keeps_a_container_from_the_nodes_folders(helm: Path,
         else:
             assert context["appArmorProfile"] == {"type": "Unconfined"}
             assert "container.apparmor" not in text
+
+
+@pytest.mark.parametrize(
+    ("which", "item"),
+    [
+        pytest.param(
+            "kube-router",
+            daemon(
+                "kube-router", "kube-router:v2.11.0", ["--run-loadbalancer", "--service-external-ip-range=192.0.2.0/28"]
+            ),
+            id="kube-router",
+        ),
+        pytest.param(
+            "kube-proxy",
+            daemon("kube-proxy", "kube-proxy:v1.36.3", ["--nodeport-addresses=192.0.2.0/24,2001:db8::/64"]),
+            id="kube-proxy",
+        ),
+    ],
+)
+def test_what_import_prints_are_values_of_the_chart(
+    helm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], which: str, item: dict[str, Any]
+) -> None:
+    there, values = tmp_path / "there.yaml", tmp_path / "values.yaml"
+    there.write_text(yaml.safe_dump(item))
+    main([which, "--from", str(there), "--objects", str(tmp_path / "objects"), "--format", "values"])
+    values.write_text(capsys.readouterr().out)
+    done = manifests.template(helm, "-f", str(values))
+    assert done.returncode == 0, done.stderr
+    args = containers(done.stdout)["agent"]["args"]
+    options = yaml.safe_load(values.read_text())["options"]
+    assert options
+    assert {name for name in options if not any(each.startswith(f"--{name}=") for each in args)} == set()
 
 
 def test_a_cleanup_that_was_left_behind_does_not_come_to_an_agents_node(helm: Path) -> None:

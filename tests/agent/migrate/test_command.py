@@ -35,6 +35,22 @@ def test_it_prints_a_file_that_an_agent_reads(tmp_path: Path, capsys: pytest.Cap
     assert "mapped: DaemonSet kube-system/kube-router: --run-router=true" in printed.err
 
 
+def test_it_prints_values_of_the_chart_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write(tmp_path, daemon("kube-router", IMAGE, ["--metrics-port=0"]))
+    assert main(["kube-router", "--from", file]) == 0
+    options = yaml.safe_load(capsys.readouterr().out)
+    assert main(["kube-router", "--from", file, "--format", "values"]) == 0
+    printed = capsys.readouterr().out
+    assert yaml.safe_load(printed) == {"options": options}
+    assert "  # DaemonSet kube-system/kube-router: " in printed
+
+
+def test_no_options_are_values_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write(tmp_path, daemon("kube-proxy", "kube-proxy:v1.36.3"))
+    main(["kube-proxy", "--from", file, "--format", "values"])
+    assert isinstance(yaml.safe_load(capsys.readouterr().out)["options"], dict)
+
+
 def test_what_has_no_counterpart_is_on_stderr_and_in_the_exit_code(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
