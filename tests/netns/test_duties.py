@@ -14,6 +14,7 @@ pytestmark = [pytest.mark.kernel, pytest.mark.netns]
 
 OWN, CHAINED = "--network=own", "--network=chained"
 NO_POLICY, NO_SERVICES, SERVICES = "--network-policy=off", "--service-proxy=off", "--service-proxy=on"
+POD_SERVICES, ROUTER = "--service-proxy=pods", "--router=on"
 STATE = {"files", "pins"}  # its own
 DATAPATH = {"programs", "sysctls", "routes"}  # forwarding is switched on, to which IPv6 adds routes of the node's
 RESERVED = "net.ipv4.ip_local_reserved_ports = 30000-32767"
@@ -33,7 +34,11 @@ def test_a_duty_that_is_off_leaves_its_things_alone(node: Node) -> None:
     conflist = node.root / "conf/10-sluiceway.conflist"
     for flags, changed, makes_pods in (
         ((CHAINED, NO_POLICY, NO_SERVICES), set(), False),
+        ((CHAINED, NO_POLICY, NO_SERVICES, ROUTER), set(), False),
+        ((CHAINED, POD_SERVICES), {*DATAPATH, "cgroup"}, False),
+        ((CHAINED, SERVICES), {*DATAPATH, "cgroup"}, False),
         ((OWN, NO_POLICY, NO_SERVICES), DATAPATH, True),
+        ((OWN, NO_SERVICES), DATAPATH, True),
         ((CHAINED, NO_POLICY, SERVICES), {*DATAPATH, "cgroup"}, False),
     ):
         with node.agent_runs(*flags):
