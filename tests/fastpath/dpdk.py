@@ -1,5 +1,7 @@
 """Debian 13's DPDK in the user's cache: its net_af_xdp knows both ways to a map of sockets, Debian 12's knows neither.
 
+Its driver of igb's functions is there too.
+
 A root to chroot into, of packages unpacked and none configured: made in seconds, and nothing is installed on the host.
 """
 
@@ -12,8 +14,8 @@ from zlib import crc32
 from tests.kernels.images import cache_dir
 
 SUITE = "trixie"
-# testpmd, its driver, setpriv, and the links of a merged /usr; apt adds what they depend on
-PACKAGES = ("dpdk-dev", "librte-net-af-xdp25", "util-linux", "base-files")
+# testpmd, its drivers, setpriv, and the links of a merged /usr; apt adds what they depend on
+PACKAGES = ("dpdk-dev", "librte-net-af-xdp25", "librte-net-e1000-25", "util-linux", "base-files")
 TESTPMD = "/usr/bin/dpdk-testpmd"
 
 

@@ -25,6 +25,7 @@ from tests.fastpath import cards, guards
 from tests.fastpath.agent_node import RUN, STATE, AgentNode, stdin
 from tests.fastpath.cards import run, wait_for
 from tests.fastpath.site import IPAM, Guest
+from tests.fastpath.user_space import user_space
 
 VFS = 3  # of each card
 MACS = ("02:00:00:00:00:0a", "02:00:00:00:00:0b")
@@ -36,13 +37,13 @@ def main() -> int:
     """All of it; the status is the number of failures."""
     began = time.monotonic()
     first, second = cards.set_up(VFS)
-    guest = Guest(first, second)
+    guest = Guest(first, second, dpdk=Path(sys.argv[1]))
     guest.before = guest.now()
     print(f"cards are ready after {time.monotonic() - began:.1f} s", flush=True)
     guest.vfs = guest.node.start()
     failures = []
-    tests = (guarded, netdev, isolation, own_devices, refusals, bad_values, dead_pods, vfio, further, crashes)
-    for test in tests:
+    tests = (guarded, netdev, isolation, own_devices, refusals, bad_values, dead_pods, vfio, user_space, further)
+    for test in (*tests, delegated, crashes):
         failures += tried(test.__name__, partial(test, guest))
         for name in tuple(guest.node.pods):  # of one that failed
             guest.node.end_pod(name)
@@ -280,7 +281,7 @@ def further(guest: Guest) -> None:
     )
     node.cluster = Cluster(networks={one.name: one for one in found})
     node.pod("one")
-    asks = {"name": "sluiceway", "runtimeConfig": {ANNOTATIONS: {NETWORKS: "fast@vf0, user"}}}
+    asks = asking("fast@vf0, user")
     node.ok("ADD", "one", asks, interface="eth0")
     assert {device["name"] for device in cards.devices_in("one")} == {"eth0", "vf0"}, cards.devices_in("one")
     assert cards.vf(guest.first, netdev_vf)["vlan_list"][0]["vlan"] == 100
@@ -298,10 +299,41 @@ def further(guest: Guest) -> None:
     node.end_pod("one")
 
 
-def further_network(name: str, **config: Any) -> NetworkDefinition:
-    """A definition of our plugin, of the resource that pods have devices of."""
-    plugins = plugin_list(json.dumps({"cniVersion": "1.1.0", "type": "sluiceway-cni", **config}), name)
-    return NetworkDefinition(ObjectName("default", name), plugins, "example.com/vf")
+def further_network(name: str, resource: str = "example.com/vf", **config: Any) -> NetworkDefinition:
+    """A definition, of our plugin if it names no other, of the resource that pods have devices of."""
+    plugins = plugin_list(json.dumps({"cniVersion": "1.0.0", "type": "sluiceway-cni", **config}), name)
+    return NetworkDefinition(ObjectName("default", name), plugins, resource)
+
+
+def delegated(guest: Guest) -> None:
+    """Pods have interfaces of others' plugins, which reach each other over the wire between the cards."""
+    node, of_pod = guest.node, {"one": (guest.first, guest.before[0]), "two": (guest.second, guest.before[1])}
+    for kind in ("macvlan", "ipvlan", "vlan", "host-device"):
+        for pod, (card, before) in of_pod.items():
+            vf = before[card.vfs[0]]["devices"][0]["name"]
+            run("ip", "link", "set", vf, "up")  # the emulated card has no VLAN filters of its own beside VFs
+            more = {
+                "macvlan": {"master": card.device, "mode": "bridge"},
+                "ipvlan": {"master": card.device},
+                "vlan": {"master": vf, "vlanId": 50},
+                "host-device": {"device": vf},
+            }
+            network = further_network(kind, "", type=kind, ipam=IPAM, **more[kind])
+            node.cluster = Cluster(networks={network.name: network})
+            node.pod(pod)
+            node.ok("ADD", pod, asking(kind), interface="eth0")
+        other = cards.address_in("two", "net1")
+        wait_for(f"{kind} reaches {kind}", partial(ping, "one", other))
+        for pod, (card, before) in of_pod.items():
+            node.ok("DEL", pod, asking(kind), interface="eth0")
+            node.end_pod(pod)
+            run("ip", "link", "set", before[card.vfs[0]]["devices"][0]["name"], "down")
+        guest.restored(f"a DEL of {kind}")
+
+
+def asking(network: str) -> Mapping[str, Any]:
+    """The cluster's configuration, for a pod that asks for one network more."""
+    return {"name": "sluiceway", "runtimeConfig": {ANNOTATIONS: {NETWORKS: network}}}
 
 
 def crashes(guest: Guest) -> None:

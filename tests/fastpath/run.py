@@ -7,15 +7,16 @@ put the functions' registers where QEMU 10 does not find them.
 import sys
 import time
 
+from tests.fastpath import dpdk
 from tests.fastpath.qemu import qemu
 from tests.kernels.images import MODULES, kernel
 from tests.kernels.run import Machine, boot
 
 META = "linux-image-6.12-amd64"
-GUEST = ".venv/bin/python -m tests.fastpath.guest"
+GUEST = ".venv/bin/python -m tests.fastpath.guest"  # and the folder that has DPDK
 CARDS = ("52:54:00:00:00:01", "52:54:00:00:00:02")
 TIMEOUT_S = 900.0  # two minutes where nobody else computes
-MORE = ("igb", "igbvf", "vfio_iommu_type1", "vfio_pci")
+MORE = ("igb", "igbvf", "vfio_iommu_type1", "vfio_pci", "macvlan", "ipvlan")
 
 
 def main() -> int:
@@ -31,7 +32,7 @@ def main() -> int:
     # a busy host is late with a timer's interrupt, which the kernel would take for a broken board
     options = "intel_iommu=on iommu=pt no_timer_check"
     machine = Machine(program.argv, program.environment, "2G", tuple(devices), options, TIMEOUT_S)
-    status = boot(under, GUEST, machine)
+    status = boot(under, f"{GUEST} {dpdk.root()}", machine)
     print(f"== {under.release}: {'failed' if status else 'passed'} in {time.monotonic() - begin:.0f} s", flush=True)
     return status
 

@@ -18,6 +18,7 @@ class Guest:
 
     first: Pf
     second: Pf
+    dpdk: Path  # the folder to chroot into
     node: AgentNode = field(default_factory=AgentNode)
     before: list[dict[str, Any]] = field(default_factory=list)
     vfs: Vfs | None = None

@@ -32,6 +32,7 @@ exec switch_root /new /bin/sh /run/second
 SECOND = r"""#!/bin/sh
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 PYTHONDONTWRITEBYTECODE=1
 mount -t proc proc /proc; mount -t sysfs sys /sys
+mkdir -p /dev/pts; mount -t devpts devpts /dev/pts
 mount -t cgroup2 cgroup /sys/fs/cgroup; mount -t bpf bpf /sys/fs/bpf
 ip link set lo up; hostname guest
 cd "@CHECKOUT@"
