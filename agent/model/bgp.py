@@ -122,3 +122,4 @@ class Neighbours:
     """Who answers on the interfaces by which BGPPeers are reached: link-local addresses."""
 
     by_interface: Mapping[str, frozenset[IPv6Address]] = field(default_factory=dict)
+    is_known: bool = True  # all have been asked, and had time to answer

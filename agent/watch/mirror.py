@@ -33,7 +33,8 @@ class Mirror:
 
     *on_cluster* is called with each new Cluster, in order, from the thread of the change; it must return at once.
     *expected* are the kinds of which a whole list must have come before the Cluster is ``synced``; so must
-    :meth:`set_local`, with *denies* :meth:`set_denied`, and with *routes* :meth:`set_bgp_passwords`.
+    :meth:`set_local`, with *denies* :meth:`set_denied`, and with *routes* :meth:`set_bgp_passwords`. BGP alone waits for
+    :meth:`set_bgp_neighbours` too.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class Mirror:
         self._touched: set[Kind] = set()  # tables that differ from the latest Cluster's
         self._problems_touched = False
         self._routed: Mapping[str, IpBlock] = {}  # blocks that Nodes have
-        self._cluster = Cluster()
+        self._cluster = Cluster(bgp_neighbours=Neighbours(is_known=not routes))
 
     @property
     def cluster(self) -> Cluster:

@@ -107,6 +107,7 @@ while time.monotonic() < until and sum(one == name for one in answers.values()) 
 print(json.dumps({"sent": number, "answers": answers}))
 """
 PORT = 9099
+REPORT = "/run/sluiceway/bgp.json"  # a node's, of what its agent wants of BIRD
 BETWEEN: dict[str, Any] = {"apiVersion": "sluiceway.io/v1alpha1", "kind": "BGPPeer", "spec": {}}
 
 
@@ -243,6 +244,26 @@ def test_peers_at_an_interface_find_each_other_two_of_ours_and_one_of_frrs(route
     long_lived = "Long-lived Graceful Restart: advertised and received Address families by peer: "
     assert f"{long_lived}IPv4 Unicast IPv6 Unicast" in said
     assert answered(use.idle(routed, "asking3", "n3"), HOSTS[0]) == "tor"
+
+
+def dropped(tor: Machine) -> int:
+    """How often FRR has lost its session at the interface."""
+    found = json.loads(frr.ask(tor, "show bgp neighbors n3p1 json"))["n3p1"]
+    assert found["bgpState"] == "Established"
+    return int(found["connectionsDropped"])
+
+
+def test_an_agent_that_starts_again_keeps_the_sessions_at_interfaces(routed: Cluster) -> None:
+    n3, tor = routed.site.machine("n3"), routed.site.machine(ROUTER)
+    before = dropped(tor)
+    n3.run("rm", REPORT)
+    agents.kill(n3)
+    agents.start_again(n3)
+    until(lambda: n3.run("test", "-e", REPORT, check=False).returncode == 0, "nothing is wanted of BIRD")
+    routed.apply(peer("dead", "n3", "10.88.0.99"))  # behind whatever BIRD is told first
+    until(lambda: "10_88_0_99" in say(n3, "show", "protocols"), "BIRD does not follow")
+    assert dropped(tor) == before
+    routed.remove("BGPPeer", "dead")
 
 
 def missed(asking: Client, tor: Machine, host: str) -> int:

@@ -24,7 +24,7 @@ from agent.model.node import Node
 class Bgp:
     """The Router, and what the next one is made from."""
 
-    router: Router | None = None  # None: the node is not known yet
+    router: Router | None = None  # None: the node, or who is at its interfaces, is not known yet
     problems: tuple[Problem, ...] = ()  # of Services too
     own_problems: tuple[Problem, ...] = ()
     prefixes: Prefixes = field(default_factory=Prefixes)
@@ -117,7 +117,7 @@ def _anew(cluster: Cluster, settings: BgpSettings, node: Node | None, own: str, 
         name: known[name] if name in known and known[name][0] is one else (one, node_bgp(one, is_own=name == own))
         for name, one in nodes.items()
     }
-    if node is None or not node.internal_ips or now.settings is None:
+    if node is None or not node.internal_ips or now.settings is None or not cluster.bgp_neighbours.is_known:
         return replace(now, said=said)
     made = Making(cluster, settings, now.settings, node, said, own_prefixes(node, now.settings, now.prefixes))
     router = replace(made.router(), tunnelled=now.tunnelled)

@@ -14,17 +14,21 @@ from ipaddress import IPv6Address
 from agent.log import logger
 from agent.model.bgp import Neighbours
 from agent.threads import Threads, Worker
+from agent.watch.decode.bgp_peer import BGP_PEER
+from agent.watch.decode.node import NODE
 from agent.watch.mirror import Mirror
 
 log = logger(__name__)
 
 FIRST_S, LATER_S = 2.0, 10.0  # between questions
+START_S, PATIENCE_S = 0.1, 3.0  # between an agent's first ones; how long BGP waits for who does not answer these
 ANSWER_S = 0.3  # for which answers are waited for
 MOST_ANSWERS = 64
 ECHO_REQUEST, ECHO_REPLY = 128, 129
 ALL_NODES = "ff02::1"
 _HEAD = struct.Struct("!BBHHH")  # type, code, checksum, which the kernel fills in, identifier, number
 _IPV6_MULTICAST_HOPS = 1
+_NEEDED = frozenset({NODE.name, BGP_PEER.name})  # by which the interfaces are known
 # there is no such device, it is down, or it has no address yet
 _NOBODY_THERE = frozenset({None, errno.ENODEV, errno.ENXIO, errno.EADDRNOTAVAIL, errno.ENETUNREACH, errno.ENETDOWN})
 
@@ -35,6 +39,8 @@ class NeighbourSource:
     def __init__(self, node_name: str, mirror: Mirror, threads: Threads) -> None:
         self._node, self._mirror = node_name, mirror
         self._found: dict[str, frozenset[IPv6Address]] = {}
+        self._told: dict[str, frozenset[IPv6Address]] | None = None  # None: nothing yet
+        self._known_at: float | None = None  # when the interfaces were, by the monotonic clock
         self._trouble = ""  # as last told
         self._asked_at: dict[str, float] = {}  # of the monotonic clock
         self._worker = Worker(threads, "watch-bgp-neighbours", self._run)
@@ -51,22 +57,31 @@ class NeighbourSource:
         while not self._worker.is_stopping:
             with self._worker.busy():
                 self.look()
-            self._worker.pause(FIRST_S)
+            self._worker.pause(START_S if self._told is None else FIRST_S)
 
     def look(self) -> None:
-        """Ask where it is time to, and tell what is new. Who does not answer is still there, until another one is."""
-        wanted = self._interfaces()
-        found = {name: self._found.get(name, frozenset()) for name in wanted}
+        """Ask where it is time to, and tell what is new. Who does not answer is still there, until another one is.
+
+        An agent that starts says nothing before all have answered, or had the time: sessions that BIRD has stay until
+        then.
+        """
+        if not _NEEDED <= self._mirror.cluster.listed:
+            return
         now = time.monotonic()
-        for name in wanted:
-            if found[name] and now - self._asked_at.get(name, -LATER_S) < LATER_S:
-                continue
-            self._asked_at[name] = now
-            found[name] = self._asked(name) or found[name]
-        if found != self._found:
-            self._found = found
-            log.info("neighbours of BGP", found={name: len(those) for name, those in found.items()})
-            self._mirror.set_bgp_neighbours(Neighbours(found))
+        self._known_at = now if self._known_at is None else self._known_at
+        self._found = {name: self._at(name, now) for name in self._interfaces()}
+        has_all = all(self._found.values()) or now - self._known_at >= PATIENCE_S
+        if self._found != self._told and (has_all or self._told is not None):
+            self._told = self._found
+            log.info("neighbours of BGP", found={name: len(those) for name, those in self._found.items()})
+            self._mirror.set_bgp_neighbours(Neighbours(self._found))
+
+    def _at(self, name: str, now: float) -> frozenset[IPv6Address]:
+        found = self._found.get(name, frozenset())
+        if found and now - self._asked_at.get(name, -LATER_S) < LATER_S:
+            return found
+        self._asked_at[name] = now
+        return self._asked(name) or found
 
     def _asked(self, name: str) -> frozenset[IPv6Address]:
         try:

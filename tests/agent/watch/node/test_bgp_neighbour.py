@@ -16,7 +16,7 @@ from agent.watch.decode.kind import Decoded
 from agent.watch.decode.node import NODE
 from agent.watch.mirror import Mirror
 from agent.watch.node import bgp_neighbour
-from agent.watch.node.bgp_neighbour import LATER_S, NeighbourSource, neighbours
+from agent.watch.node.bgp_neighbour import LATER_S, PATIENCE_S, NeighbourSource, neighbours
 from tests.agent.kernel.nets import in_new_netns
 
 NEAR, FAR = "fe80::a", "fe80::b"
@@ -74,6 +74,7 @@ def test_one_that_is_found_is_kept_until_another_is_and_asked_for_seldom(monkeyp
     name = ObjectName("", "tor")
     mirror.replace(NODE, [Decoded(NODE, ObjectName("", "n1"), Node("n1"))])
     source = NeighbourSource("n1", mirror, Threads())
+    mirror.replace(BGP_PEER, [])
     source.look()
     assert link.asked == 0, "no peer has an interface"
     mirror.replace(BGP_PEER, [Decoded(BGP_PEER, name, BgpPeer("tor", interface="p0"))])
@@ -91,3 +92,40 @@ def test_one_that_is_found_is_kept_until_another_is_and_asked_for_seldom(monkeyp
     mirror.replace(BGP_PEER, [])
     source.look()
     assert mirror.cluster.bgp_neighbours.by_interface == {}
+
+
+def test_an_agent_that_starts_tells_of_none_before_all_have_answered_or_had_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    link = Link()
+    monkeypatch.setattr(bgp_neighbour, "neighbours", link.neighbours)
+    monkeypatch.setattr("time.monotonic", lambda: link.now)
+
+    def started() -> tuple[Mirror, NeighbourSource]:
+        mirror = Mirror(lambda _: None, (), routes=True)
+        mirror.replace(NODE, [Decoded(NODE, ObjectName("", "n1"), Node("n1"))])
+        return mirror, NeighbourSource("n1", mirror, Threads())
+
+    def known(mirror: Mirror, source: NeighbourSource, *found: str) -> tuple[bool, list[str]]:
+        link.found = tuple(map(IPv6Address, found))
+        source.look()
+        now = mirror.cluster.bgp_neighbours
+        return now.is_known, sorted(map(str, now.by_interface.get("p0", ())))
+
+    at_p0 = [Decoded(BGP_PEER, ObjectName("", "tor"), BgpPeer("tor", interface="p0"))]
+    mirror, source = started()
+    assert known(mirror, source, FAR) == (False, []), "BGPPeers are not known"
+    mirror.replace(BGP_PEER, at_p0)
+    assert known(mirror, source) == (False, []), "it has time to answer"
+    assert known(mirror, source, FAR) == (True, [FAR])
+
+    silent, source = started()
+    silent.replace(BGP_PEER, at_p0)
+    assert known(silent, source) == (False, [])
+    link.now += PATIENCE_S
+    assert known(silent, source) == (True, []), "one that is dead holds up no other"
+    assert known(silent, source, FAR) == (True, [FAR])
+
+    without, source = started()
+    without.replace(BGP_PEER, [])
+    assert known(without, source) == (True, [])
