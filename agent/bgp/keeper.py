@@ -13,7 +13,7 @@ from threading import Event
 from agent.bgp import md5
 from agent.bgp.control import BirdError, BirdRefusal, Control
 from agent.bgp.refused import Refused
-from agent.bgp.sessions import SessionState, bfd_states, session_states, with_bfd
+from agent.bgp.sessions import SessionState, bfd_states, is_another, session_states, steadied, with_bfd
 from agent.compile.bgp.bird import START, bird_config
 from agent.compile.bgp.router import Router
 from agent.log import logger
@@ -60,6 +60,7 @@ class Keeper:
         self._folder, self._node, self._report, self._on_session = run_dir / FOLDER, node, report, on_session
         self._refused_segments, self._refused_at = md5.count(), -PASSWORD_S  # of the monotonic clock
         self._lost: set[str] = set()  # sessions that were lost and are not back
+        self._ahead_s = 0.0  # of the monotonic clock, the wall clock was at the latest look
         self._wanted: Router | None = None
         self._applied: Router | None = None
         self._refused: Router | None = None
@@ -167,11 +168,14 @@ class Keeper:
         found = session_states(bird.ask("show protocols all"))
         if self._applied is not None and any(one.bfd for one in self._applied.sessions):
             found = with_bfd(found, bfd_states(bird.ask("show bfd sessions")))
+        ahead_s = time.time() - time.monotonic()
+        set_s, self._ahead_s = ahead_s - self._ahead_s, ahead_s
         before = {one.name: one for one in self.state.sessions}
+        found = tuple(steadied(one, before[one.name]) if one.name in before else one for one in found)
         about = {one.name: one.about for one in wanted.sessions} if wanted else self.state.about
         flaps = {one.name: self.state.flaps.get(one.name, 0) for one in found}
         for one in found:
-            flaps[one.name] += self._follow(before.get(one.name), one, about.get(one.name, one.name))
+            flaps[one.name] += self._follow(before.get(one.name), one, set_s, about.get(one.name, one.name))
         self._lost &= flaps.keys()
         has_all = wanted is not None and wanted is self._applied
         self.state = BgpState(
@@ -179,9 +183,12 @@ class Keeper:
         )
         self._tell(trouble or self._wrong_password(), is_running=True)
 
-    def _follow(self, before: SessionState | None, now: SessionState, about: str) -> bool:
-        """Take note of what became of a session, and tell of it; whether it was lost since."""
-        is_lost = before is not None and before.is_up and (not now.is_up or now.since != before.since)
+    def _follow(self, before: SessionState | None, now: SessionState, set_s: float, about: str) -> bool:
+        """Take note of what became of a session, and tell of it; whether it was lost since.
+
+        The clock was set ahead by *set_s* meanwhile.
+        """
+        is_lost = before is not None and before.is_up and (not now.is_up or is_another(now, before, set_s))
         if before is None or before.is_up != now.is_up:
             tell = log.warning if is_lost else log.info
             tell("BGP session", name=now.name, state=now.state, error=now.error or "none")

@@ -1,6 +1,8 @@
 """What BIRD says of its BGP sessions, read from ``show protocols all``."""
 
+import calendar
 import re
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -12,6 +14,8 @@ _BFD_COLUMNS = 6
 _ADDRESS = re.compile(r"[0-9a-fA-F.:]+[0-9a-fA-F]")
 _UPDATES = re.compile(r"(Import|Export) updates:\s+(\d+)")
 ESTABLISHED = "Established"
+# BIRD works out anew each time when a session began, by the clock of now, and says it in whole seconds
+_ROUNDING_S, _SLACK_S = 1, 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,21 @@ class SessionState:
     def is_up(self) -> bool:
         """Whether routes pass."""
         return self.state == ESTABLISHED
+
+    @property
+    def began_s(self) -> int:
+        """When, in seconds of the wall clock but for its time zone; 0 where BIRD does not say."""
+        return calendar.timegm(time.strptime(self.since, "%Y-%m-%d %H:%M:%S")) if self.since else 0
+
+
+def steadied(now: SessionState, before: SessionState) -> SessionState:
+    """With the time that was said *before*, where it differs by BIRD's rounding alone."""
+    return replace(now, since=before.since) if abs(now.began_s - before.began_s) <= _ROUNDING_S else now
+
+
+def is_another(now: SessionState, before: SessionState, set_s: float) -> bool:
+    """Whether it began anew since; the clock was set ahead by *set_s* between the two."""
+    return abs(now.began_s - before.began_s - set_s) > _ROUNDING_S + _SLACK_S
 
 
 def session_states(answer: Answer) -> tuple[SessionState, ...]:

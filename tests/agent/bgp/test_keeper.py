@@ -3,7 +3,7 @@
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, ip_address, ip_network
 from pathlib import Path
 from typing import Self
@@ -169,11 +169,20 @@ def test_nobody_listening_is_told_by_a_sentence(tmp_path: Path) -> None:
         Control(tmp_path / "none")
 
 
-class Said:
-    """A BIRD that has one session, in one state after the other."""
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What BIRD says of its one session at a look."""
 
-    def __init__(self, states: Iterator[str]) -> None:
-        self._states = states
+    state: str
+    since_s: int = 0  # of a minute
+    ahead_s: float = 0.0  # by which the clock has been set since the beginning
+
+
+class Said:
+    """A BIRD that says this."""
+
+    def __init__(self, look: Look) -> None:
+        self._look = look
 
     def __enter__(self) -> Self:
         return self
@@ -183,23 +192,60 @@ class Said:
 
     def ask(self, _: str) -> Answer:
         """As Control.ask()."""
-        state = next(self._states)
-        head = f"peer_192_0_2_1 BGP --- up 2026-11-29 12:00:0{state[-1]}.000"
-        return Answer(
-            ((1002, head), (1006, f"  BGP state: {state[:-1]}"), (1006, "    Last error: Hold timer expired"))
-        )
+        head = f"peer_192_0_2_1 BGP --- up 2026-11-29 12:00:{self._look.since_s:02}"
+        error = "    Last error: Hold timer expired"
+        return Answer(((1002, head), (1006, f"  BGP state: {self._look.state}"), (1006, error)))
 
 
-def test_who_is_to_be_told_hears_of_a_session_that_is_lost_and_of_its_return(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    states = ["Active0", "Established0", "Established0", "Active1", "Active1", "Established2", "Established3"]
+@dataclass(slots=True)
+class Following:
+    """A keeper that looks at such a BIRD, and what is told of the session."""
+
+    keeper: Keeper
+    told: list[str]
+    patched: pytest.MonkeyPatch
+
+    def see(self, *looks: Look) -> None:
+        """One after the other."""
+        for look in looks:
+            self.patched.setattr("agent.bgp.keeper.Control", lambda _, look=look: Said(look))
+            self.patched.setattr("time.time", lambda look=look: 1e9 + look.ahead_s)
+            self.patched.setattr("time.monotonic", lambda: 1e3)
+            self.keeper.turn()
+
+
+@pytest.fixture
+def following(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Following:
     told: list[str] = []
-    keeper = Keeper(tmp_path, "n1", Threads(), lambda _: None, lambda one, about: told.append(f"{about} {one.state}"))
-    answers = iter(states)
-    monkeypatch.setattr("agent.bgp.keeper.Control", lambda _: Said(answers))
-    for _ in states:
-        keeper.turn()
-    name = "peer_192_0_2_1"
-    assert told == [f"{name} Active", f"{name} Established", f"{name} Established"]  # the last was lost in between
-    assert keeper.state.flaps == {name: 2}
+    keeper = Keeper(tmp_path, "n1", Threads(), lambda _: None, lambda one, _: told.append(one.state))
+    return Following(keeper, told, monkeypatch)
+
+
+NAME, DOWN, UP = "peer_192_0_2_1", "Active", "Established"
+
+
+@pytest.mark.parametrize(
+    ("looks", "told", "flaps"),
+    [
+        pytest.param([Look(DOWN), Look(UP, 2), Look(UP, 2)], [], 0, id="one that comes up for the first time"),
+        pytest.param([Look(UP), Look(DOWN, 8), Look(DOWN, 8), Look(UP, 9)], [DOWN, UP], 1, id="lost, and back"),
+        pytest.param([Look(UP), Look(UP, 9)], [UP], 1, id="lost and back between two looks"),
+        pytest.param([Look(UP, 4), Look(UP, 5), Look(UP, 4)], [], 0, id="BIRD rounds its time otherwise"),
+        pytest.param([Look(UP, 4), Look(UP, 34, 30.0), Look(UP, 3, -0.5)], [], 0, id="the clock is set"),
+        pytest.param([Look(UP, 4), Look(UP, 44, 30.0)], [UP], 1, id="lost and back while the clock is set"),
+    ],
+)
+def test_who_is_to_be_told_hears_of_a_session_that_is_lost_and_of_its_return(
+    following: Following, looks: list[Look], told: list[str], flaps: int
+) -> None:
+    following.see(*looks)
+    assert following.told == told
+    assert following.keeper.state.flaps == {NAME: flaps}
+
+
+def test_the_time_that_is_told_of_a_session_is_the_same_while_it_lasts(following: Following) -> None:
+    told = []
+    for look in (Look(UP, 4), Look(UP, 5), Look(UP, 4), Look(UP, 34, 30.0), Look(UP, 35, 30.0)):
+        following.see(look)
+        told.append(following.keeper.state.sessions[0].since[-2:])
+    assert told == ["04", "04", "04", "34", "34"]
