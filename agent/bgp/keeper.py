@@ -13,7 +13,15 @@ from threading import Event
 from agent.bgp import md5
 from agent.bgp.control import BirdError, BirdRefusal, Control
 from agent.bgp.refused import Refused
-from agent.bgp.sessions import SessionState, bfd_states, is_another, session_states, steadied, with_bfd
+from agent.bgp.sessions import (
+    SessionState,
+    bfd_states,
+    is_another,
+    session_states,
+    steadied,
+    unheard,
+    with_bfd,
+)
 from agent.compile.bgp.bird import START, bird_config
 from agent.compile.bgp.router import Router
 from agent.log import logger
@@ -60,7 +68,8 @@ class Keeper:
         self._folder, self._node, self._report, self._on_session = run_dir / FOLDER, node, report, on_session
         self._refused_segments, self._refused_at = md5.count(), -PASSWORD_S  # of the monotonic clock
         self._lost: set[str] = set()  # sessions that were lost and are not back
-        self._ahead_s = 0.0  # of the monotonic clock, the wall clock was at the latest look
+        self._seen: tuple[SessionState, ...] = ()  # when BIRD answered last
+        self._ahead_s = 0.0  # of the monotonic clock, the wall clock was then
         self._wanted: Router | None = None
         self._applied: Router | None = None
         self._refused: Router | None = None
@@ -100,11 +109,15 @@ class Keeper:
                 self._is_ending.wait(GATHER_S)
             self._wake.clear()
             with self._thread.busy():
-                try:
-                    self.turn()
-                except (BirdError, OSError) as error:
-                    self._tell(" ".join(str(error).split()), is_running=False)
+                self.try_turn()
             wait_s = RETRY_S if self._refused is not None else LOOK_S
+
+    def try_turn(self) -> None:
+        """A turn; what is in its way is told."""
+        try:
+            self.turn()
+        except (BirdError, OSError) as error:
+            self._tell(" ".join(str(error).split()), is_running=False)
 
     def turn(self) -> None:
         """Bring BIRD to what is wanted, if it is not, and look at it.
@@ -170,13 +183,14 @@ class Keeper:
             found = with_bfd(found, bfd_states(bird.ask("show bfd sessions")))
         ahead_s = time.time() - time.monotonic()
         set_s, self._ahead_s = ahead_s - self._ahead_s, ahead_s
-        before = {one.name: one for one in self.state.sessions}
+        before = {one.name: one for one in self._seen}
         found = tuple(steadied(one, before[one.name]) if one.name in before else one for one in found)
         about = {one.name: one.about for one in wanted.sessions} if wanted else self.state.about
         flaps = {one.name: self.state.flaps.get(one.name, 0) for one in found}
         for one in found:
             flaps[one.name] += self._follow(before.get(one.name), one, set_s, about.get(one.name, one.name))
         self._lost &= flaps.keys()
+        self._seen = found
         has_all = wanted is not None and wanted is self._applied
         self.state = BgpState(
             is_running=True, has_all=has_all, trouble=trouble, sessions=found, about=about, flaps=flaps
@@ -200,6 +214,11 @@ class Keeper:
             self._on_session(now, about)
         return is_lost
 
+    def _gone(self) -> tuple[SessionState, ...]:
+        """The sessions that are wanted and were there when BIRD answered last: what became of them it will say."""
+        wanted = None if self._wanted is None else {one.name for one in self._wanted.sessions}
+        return tuple(unheard(one) for one in self._seen if wanted is None or one.name in wanted)
+
     def _wrong_password(self) -> str:
         """Who may have another password, while the kernel refuses what somebody sends for it; empty for nobody."""
         count, now = md5.count(), time.monotonic()
@@ -215,7 +234,7 @@ class Keeper:
 
     def _tell(self, trouble: str, *, is_running: bool) -> None:
         if not is_running:
-            self.state = BgpState(trouble=trouble, about=self.state.about, flaps=self.state.flaps)
+            self.state = BgpState(trouble=trouble, sessions=self._gone(), about=self.state.about, flaps=self.state.flaps)
         text = self._wrong.problems(self._node)
         if trouble:
             text = (Problem("Node", ObjectName("", self._node), "--router", trouble), *text)

@@ -50,6 +50,12 @@ def steadied(now: SessionState, before: SessionState) -> SessionState:
     return replace(now, since=before.since) if abs(now.began_s - before.began_s) <= _ROUNDING_S else now
 
 
+def unheard(one: SessionState) -> SessionState:
+    """As it stands while BIRD does not answer."""
+    bfd = "Down" if one.bfd else ""
+    return replace(one, state="Down", error="BIRD does not answer", imported=0, exported=0, bfd=bfd)
+
+
 def is_another(now: SessionState, before: SessionState, set_s: float) -> bool:
     """Whether it began anew since; the clock was set ahead by *set_s* between the two."""
     return abs(now.began_s - before.began_s - set_s) > _ROUNDING_S + _SLACK_S

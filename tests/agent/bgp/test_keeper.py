@@ -178,6 +178,9 @@ class Look:
     ahead_s: float = 0.0  # by which the clock has been set since the beginning
 
 
+GONE = Look("")  # it does not run
+
+
 class Said:
     """A BIRD that says this."""
 
@@ -192,6 +195,8 @@ class Said:
 
     def ask(self, _: str) -> Answer:
         """As Control.ask()."""
+        if self._look is GONE:
+            raise BirdError("BIRD ended")
         head = f"peer_192_0_2_1 BGP --- up 2026-11-29 12:00:{self._look.since_s:02}"
         error = "    Last error: Hold timer expired"
         return Answer(((1002, head), (1006, f"  BGP state: {self._look.state}"), (1006, error)))
@@ -211,7 +216,7 @@ class Following:
             self.patched.setattr("agent.bgp.keeper.Control", lambda _, look=look: Said(look))
             self.patched.setattr("time.time", lambda look=look: 1e9 + look.ahead_s)
             self.patched.setattr("time.monotonic", lambda: 1e3)
-            self.keeper.turn()
+            self.keeper.try_turn()
 
 
 @pytest.fixture
@@ -233,6 +238,9 @@ NAME, DOWN, UP = "peer_192_0_2_1", "Active", "Established"
         pytest.param([Look(UP, 4), Look(UP, 5), Look(UP, 4)], [], 0, id="BIRD rounds its time otherwise"),
         pytest.param([Look(UP, 4), Look(UP, 34, 30.0), Look(UP, 3, -0.5)], [], 0, id="the clock is set"),
         pytest.param([Look(UP, 4), Look(UP, 44, 30.0)], [UP], 1, id="lost and back while the clock is set"),
+        pytest.param([Look(UP), GONE, Look(DOWN, 8), Look(UP, 9)], [DOWN, UP], 1, id="lost with BIRD, and back"),
+        pytest.param([Look(UP), GONE, GONE, Look(UP, 9)], [UP], 1, id="lost with BIRD and back between two looks"),
+        pytest.param([Look(UP), GONE, Look(UP)], [], 0, id="BIRD has not answered, and that is all"),
     ],
 )
 def test_who_is_to_be_told_hears_of_a_session_that_is_lost_and_of_its_return(
@@ -249,3 +257,12 @@ def test_the_time_that_is_told_of_a_session_is_the_same_while_it_lasts(following
         following.see(look)
         told.append(following.keeper.state.sessions[0].since[-2:])
     assert told == ["04", "04", "04", "34", "34"]
+
+
+def test_while_bird_is_away_its_sessions_are_down_and_none_is_forgotten(following: Following) -> None:
+    following.see(Look(UP), Look(UP, 9), GONE)
+    state = following.keeper.state
+    assert not state.is_running
+    samples = {one.name: one.value for family in bgp_families(state) for one in family.samples}
+    assert samples["sluiceway_bgp_session_up"] == 0
+    assert samples["sluiceway_bgp_session_losses_total"] == 1
