@@ -5,7 +5,7 @@ What BIRD has not found right is never put where BIRD would find it when it star
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
@@ -48,6 +48,7 @@ class BgpState:
     sessions: tuple[SessionState, ...] = ()
     about: Mapping[str, str] = field(default_factory=dict)  # who asked for a session, by its name
     flaps: Mapping[str, int] = field(default_factory=dict)  # how often it was lost, by its name
+    absent: tuple[tuple[str, str], ...] = ()  # peers without a session: who asked for it, and its address if known
 
 
 class Keeper:
@@ -193,7 +194,13 @@ class Keeper:
         self._seen = found
         has_all = wanted is not None and wanted is self._applied
         self.state = BgpState(
-            is_running=True, has_all=has_all, trouble=trouble, sessions=found, about=about, flaps=flaps
+            is_running=True,
+            has_all=has_all,
+            trouble=trouble,
+            sessions=found,
+            about=about,
+            flaps=flaps,
+            absent=_absent(wanted, found),
         )
         self._tell(trouble or self._wrong_password(), is_running=True)
 
@@ -234,7 +241,11 @@ class Keeper:
 
     def _tell(self, trouble: str, *, is_running: bool) -> None:
         if not is_running:
-            self.state = BgpState(trouble=trouble, sessions=self._gone(), about=self.state.about, flaps=self.state.flaps)
+            gone, before = self._gone(), self.state
+            absent = _absent(self._wanted, gone)
+            self.state = BgpState(
+                trouble=trouble, sessions=gone, about=before.about, flaps=before.flaps, absent=absent
+            )
         text = self._wrong.problems(self._node)
         if trouble:
             text = (Problem("Node", ObjectName("", self._node), "--router", trouble), *text)
@@ -243,6 +254,14 @@ class Keeper:
             if trouble:
                 log.warning("BGP is not as it should be; tried again", why=trouble)
             self._report(text)
+
+
+def _absent(wanted: Router | None, found: Iterable[SessionState]) -> tuple[tuple[str, str], ...]:
+    """Whom BIRD has no session with, and is to have."""
+    if wanted is None:
+        return ()
+    there = {one.name for one in found}
+    return (*wanted.absent, *((one.about, str(one.address)) for one in wanted.sessions if one.name not in there))
 
 
 def _read(path: Path) -> str:

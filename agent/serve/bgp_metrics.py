@@ -33,4 +33,6 @@ def bgp_families(state: BgpState | None) -> Iterator[Metric]:
         sent.add_metric(labels, one.updates_out)
         if one.bfd:
             bfd.add_metric(labels, one.bfd == "Up")
+    for unmet in state.absent:
+        up.add_metric(unmet, value=False)
     yield from (up, taken, told, lost, seen, sent, bfd)

@@ -76,6 +76,7 @@ class Router:
     asn: int
     port: int = 179
     sessions: tuple[Session, ...] = ()
+    absent: tuple[tuple[str, str], ...] = ()  # who is to be a peer and has no session: who asks for it, and its address
     pods: tuple[Told, ...] = ()  # this node's ranges
     services: tuple[Told, ...] = ()  # host routes, but those that an aggregate stands for
     aggregates: tuple[Told, ...] = ()

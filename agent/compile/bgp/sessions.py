@@ -52,6 +52,7 @@ class Making:
         ips = (*self.own.local, *node.internal_ips)
         self.local = {v: ip for v in (IPV4, IPV6) if (ip := _first(ips, v)) is not None}
         self.addresses = {v: ip for v in (IPV4, IPV6) if (ip := _first(node.internal_ips, v)) is not None}
+        self.asked: dict[tuple[str, str], None] = {}  # who is to be a peer: by whose word, and at which address
 
     def router(self) -> Router:
         """All of it."""
@@ -64,11 +65,13 @@ class Making:
             else:
                 self._twice(session, taken)
         found = tuple(sessions.values())
+        met = {(one.about, str(one.address)) for one in found}
         return Router(
             router_id=self._router_id(),
             asn=self.asn,
             port=self.settings.port,
             sessions=found,
+            absent=tuple(one for one in self.asked if one not in met),
             pods=self.told.pods,
             services=self.told.services,
             aggregates=self.told.aggregates,
@@ -116,14 +119,16 @@ class Making:
         if key and password is None:
             text = f"there is no password {key!r} in --bgp-password-dir; no node is a peer until then"
             self._refuse("Node", self.node.name, "--bgp-node-password-key", text)
-            return
         for name, (node, said) in sorted(self.said.items()):
             theirs = configured(self.options, self.cluster.bgp_configurations, node)
             if name == self.node.name or not self._is_peer(said, theirs):
                 continue
             for version, local in self.local.items():
                 remote = _first((*said.local, *node.internal_ips), version)
-                if remote is not None:
+                if remote is None:
+                    continue
+                self._ask(f"Node {name}", remote)
+                if not key or password is not None:
                     yield replace(self._node_session(node, said, theirs, remote, local), password=password)
 
     def _is_peer(self, other: NodeBgp, theirs: BgpSettings) -> bool:
@@ -173,10 +178,12 @@ class Making:
         for _, peer in sorted(self.cluster.bgp_peers.items()):
             if not peer.nodes.selects(dict(self.node.labels)):
                 continue
-            if peer.address is not None and not self._is_own(peer.address):
-                yield from self._of_object(peer, peer.address)
-            elif peer.interface and (found := self._neighbour(peer)) is not None:
-                yield from self._of_object(peer, found)
+            address = self._neighbour(peer) if peer.interface else peer.address
+            if address is not None and self._is_own(address):
+                continue
+            self._ask(f"BGPPeer {peer.name}", address)
+            if address is not None:
+                yield from self._of_object(peer, address)
 
     def _neighbour(self, peer: BgpPeer) -> Address | None:
         """Who is at the other end of the interface; None where nobody answers, or several do."""
@@ -188,6 +195,10 @@ class Making:
             text = f"on {peer.interface} of Node {self.node.name} {', '.join(map(str, found))} answer; give an address"
         self._refuse("BGPPeer", peer.name, "spec.interface", text)
         return None
+
+    def _ask(self, about: str, address: Address | None) -> None:
+        """Take down who is to be a peer; without an address where nobody knows it."""
+        self.asked[about, str(address or "")] = None
 
     def _is_own(self, address: Address) -> bool:
         """Whether it is this node that all others are to peer with."""
@@ -218,6 +229,9 @@ class Making:
         )
 
     def _of_options(self) -> Iterator[Session]:
+        for index, peer in enumerate(self.settings.peers):
+            if not self._is_own(peer.address):
+                self._ask(f"--peer-router-ips[{index}]", peer.address)
         passwords = self.cluster.bgp_passwords.of_options
         if self.cluster.bgp_passwords.is_list_lost:
             text = "nothing can be read in it; none of --peer-router-ips is a peer until then"
@@ -250,7 +264,9 @@ class Making:
         for peer in self.own.peers:
             if self._is_own(peer.address):
                 continue
-            session = self._external(f"Node {self.node.name}", peer.address, peer.asn)
+            about = f"Node {self.node.name}"
+            self._ask(about, peer.address)
+            session = self._external(about, peer.address, peer.asn)
             local = peer.local or (session.local if session else None)
             if session is None or local is None or local.version != peer.address.version:
                 self._no_family("Node", self.node.name, peer.where, peer.address)
@@ -331,6 +347,7 @@ class Making:
         self._refuse(kind, name, where, text)
 
     def _twice(self, session: Session, taken: Session) -> None:
+        self.asked.pop((session.about, str(session.address)), None)
         kind, _, name = session.about.partition(" ")
         where = "spec.address" if kind == "BGPPeer" else session.about
         if kind != "BGPPeer":

@@ -266,3 +266,21 @@ def test_while_bird_is_away_its_sessions_are_down_and_none_is_forgotten(followin
     samples = {one.name: one.value for family in bgp_families(state) for one in family.samples}
     assert samples["sluiceway_bgp_session_up"] == 0
     assert samples["sluiceway_bgp_session_losses_total"] == 1
+
+
+def test_who_is_to_be_a_peer_and_has_no_session_is_down(following: Following) -> None:
+    refused = replace(ROUTER.sessions[0], name="peer_192_0_2_2", about="BGPPeer two", address=ip_address("192.0.2.2"))
+    following.keeper.want(
+        replace(ROUTER, sessions=(*ROUTER.sessions, refused), absent=(("BGPPeer without-password", "192.0.2.3"),))
+    )
+    following.see(Look(UP))
+    assert _up(following) == {"tor": 1, "two": 0, "without-password": 0}
+    following.see(GONE)
+    assert _up(following) == {"tor": 0, "two": 0, "without-password": 0}
+
+
+def _up(following: Following) -> dict[str, float]:
+    """By the names of BGPPeers, whether they have a session."""
+    families = bgp_families(following.keeper.state)
+    (samples,) = (one.samples for one in families if one.name == "sluiceway_bgp_session_up")
+    return {one.labels["peer"].removeprefix("BGPPeer "): one.value for one in samples}
