@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pyroute2 import IPRoute
 
-from agent.bgp.leave import leave
+from agent.bgp.leave import TOLD_WITHIN_S, leave
 from agent.cni import install, intents
 from agent.cni import socket as cni_socket
 from agent.kernel.cleanup import cleanup
@@ -50,6 +50,7 @@ def clean(options: Options) -> None:
     is_new = not options.pin_root.exists()
     pins = PinRoot(options.pin_root)
     pins.lock()
+    leave(options.run_dir, TOLD_WITHIN_S)  # first: what peers send here is served until they send it elsewhere
     for path in install.uninstall(options.cni_bin_dir, options.cni_conf_dir):
         log.info("CNI file removed", path=path)
     _unmake_networks(options, pins.vfs)
@@ -59,7 +60,6 @@ def clean(options: Options) -> None:
         log.info("pod's interface removed", device=device)
     with IPRoute() as netlink:
         cleanup(options, pins, Routes(), TunnelDevice(netlink, Sysctls(options.state_dir)))
-    leave(options.run_dir)
     shutil.rmtree(options.state_dir / ATTACHMENTS, ignore_errors=True)
     shutil.rmtree(options.state_dir / LEASES, ignore_errors=True)
     (options.run_dir / cni_socket.SOCKET).unlink(missing_ok=True)

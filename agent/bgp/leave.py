@@ -3,11 +3,13 @@
 import errno
 import os
 import shutil
+import time
 from contextlib import suppress
 from pathlib import Path
 
 from agent.bgp.control import BirdError, Control
 from agent.bgp.keeper import CONFIG, FOLDER, SOCKET
+from agent.bgp.sessions import session_states
 from agent.compile.bgp.bird import METRIC, START
 from agent.kernel.net.routes import destination_of
 from agent.log import logger
@@ -21,10 +23,15 @@ from agent.netlink.socket import Socket
 log = logger(__name__)
 
 BIRD = 12  # RTPROT_BIRD, which BIRD gives all its routes
+TOLD_WITHIN_S = 3.0  # peers, of all that is withdrawn
+_LOOK_S = 0.02
+_FOLLOWED_S = 0.3  # in which a router has its own tables follow: 40 ms with 10,000 prefixes
 
 
-def leave(run_dir: Path) -> None:
+def leave(run_dir: Path, wait_s: float = 0.0) -> None:
     """Have BIRD withdraw what it told, and take its routes away; nothing where there is no BIRD of ours.
+
+    Peers are waited for, so long at most, until they send nothing here any more.
 
     Raises:
         OSError: the kernel refused.
@@ -36,6 +43,8 @@ def leave(run_dir: Path) -> None:
     config.write_text(START)
     with suppress(BirdError), Control(folder / SOCKET) as bird:  # one that does not run tells nobody anything
         bird.ask(f'configure "{config}"')
+        if wait_s:
+            _wait(bird, wait_s)
     for name in remove_routes():
         log.info("route of BGP removed", destination=name)
     if not (folder / SOCKET).exists():
@@ -44,6 +53,14 @@ def leave(run_dir: Path) -> None:
     for path in folder.iterdir():
         if path.name != SOCKET:  # where a BIRD that runs still hears; a candidate may have passwords too
             path.unlink()
+
+
+def _wait(bird: Control, wait_s: float) -> None:
+    """Until BIRD has taken leave of its peers, each of which it has as long as that is not sent, and these follow."""
+    deadline = time.monotonic() + wait_s
+    while session_states(bird.ask("show protocols all")) and time.monotonic() < deadline:
+        time.sleep(_LOOK_S)
+    time.sleep(_FOLLOWED_S)
 
 
 def remove_routes() -> tuple[str, ...]:

@@ -441,9 +441,19 @@ def test_a_node_whose_router_is_switched_off_keeps_no_route_and_is_told_of_by_no
 
 
 def test_a_node_whose_agent_leaves_for_good_is_told_of_by_nobody_at_once(routed: Cluster) -> None:
-    n1, tor = routed.site.machine("n1"), routed.site.machine(ROUTER)
-    until(lambda: bool(routes(tor, str(pod_cidrs("n1")[0]))), "no route")
+    n1, tor, own = routed.site.machine("n1"), routed.site.machine(ROUTER), str(pod_cidrs("n1")[0])
+    until(lambda: bool(routes(tor, own)), "no route")
     agents.stop(n1)
+    tor.daemon("routes", ["ip", "-ts", "monitor", "route"])
+    n1.daemon("links", ["ip", "-ts", "monitor", "link"])
     n1.run(str(Path(sys.prefix) / "bin" / "sluiceway-agent"), "cleanup")
-    until(lambda: not routes(tor, str(pod_cidrs("n1")[0])), "the router keeps it")  # far sooner than graceful restart
+    until(lambda: not routes(tor, own), "the router keeps it")  # far sooner than graceful restart
+    assert deleted(tor, "routes", own) < deleted(n1, "links", ""), "pods go while packets for them are sent here"
     assert "proto bird" not in n1.run("ip", "route", "show").stdout
+
+
+def deleted(machine: Machine, log: str, what: str) -> str:
+    """When the first was, by the log of an `ip -ts monitor`."""
+    until(lambda: f"Deleted {what}" in (machine.home / f"{log}.log").read_text(), f"no {what} is deleted")
+    lines = (machine.home / f"{log}.log").read_text().splitlines()
+    return next(line.partition("]")[0] for line in lines if f"Deleted {what}" in line)
