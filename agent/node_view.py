@@ -13,6 +13,7 @@ from agent.compile.tunnel import SEGMENTER, DeviceKind
 from agent.compile.uplink import uplinks
 from agent.kernel.net.tunnel import has_kind
 from agent.model.address import Network
+from agent.model.bgp import interfaces
 from agent.model.local import Device
 from agent.options.choices import Encapsulation, PodNetwork
 from agent.options.config import Options
@@ -24,7 +25,9 @@ def uplinks_of(options: Options, mirror: Mirror) -> tuple[Device, ...]:
     """The devices by which this node's packets reach others, at this moment."""
     cluster = mirror.cluster
     node = cluster.nodes.get(options.node_name)
-    return uplinks(options.devices, node, cluster.local.devices, with_overlays=options.serves_over_others)
+    devices, labels = cluster.local.devices, dict(node.labels) if node else {}
+    peered = interfaces(cluster.bgp_peers.values(), labels) if options.router else ()
+    return uplinks(options.devices, node, devices, with_overlays=options.serves_over_others, peered=peered)
 
 
 def pod_mtus(options: Options, mirror: Mirror, loop: Loop) -> Iterator[int]:

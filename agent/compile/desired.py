@@ -101,7 +101,7 @@ def desired(cluster: Cluster, settings: Settings, before: Desired, *, settle: bo
     made |= policy_records
     if cluster.synced and (judged.is_known or before.synced):
         return _whole(asked, judged, made)
-    made |= _node(asked)
+    made |= _node(asked, before.bgp)
     now = replace(
         before,
         source=cluster,
@@ -133,7 +133,7 @@ def _whole(asked: _Asked, judged: Policies, made: dict[Owner, Records]) -> Desir
     served, update, ids = _served(asked, router)
     routed = routed_ranges(cluster, context, served.claimants, asked.attachments, before.routed)
     routed_records, routed_problems = routed_update(routed, before.routed)
-    found = ways(settings, asked.node, cluster.local.devices, reached.overhead)
+    found = ways(settings, asked.node, cluster.local.devices, reached.overhead, router.interfaces)
     told = before.announced
     if _may_announce(asked, found.uplinks):
         told = announced(cluster, settings, found.uplinks)
@@ -141,7 +141,7 @@ def _whole(asked: _Asked, judged: Policies, made: dict[Owner, Records]) -> Desir
     made |= remote_records
     made |= routed_records
     made |= announced_records(told, settings, found.uplinks, before.owners)
-    made |= _node(asked)
+    made |= _node(asked, router)
     if cluster.denied is not before.source.denied or not before.synced:
         made[DENIED] = denied_records(cluster.denied)
     now = Desired(
@@ -260,14 +260,20 @@ def _policies(asked: _Asked, *, settle: bool) -> tuple[Policies, dict[Owner, Rec
     return policies(cluster, asked.settings, asked.context.addresses, attachments, before, settle=settle)
 
 
-def _node(asked: _Asked) -> dict[Owner, Records]:
+def _node(asked: _Asked, router: Bgp) -> dict[Owner, Records]:
     """The node's own records; none while neither its object nor its devices have been heard of."""
     cluster, settings, context, local = asked.cluster, asked.settings, asked.context, asked.cluster.local
     is_known = cluster.synced or (settings.node_name in cluster.nodes and local.netns_cookie != 0)
     if not is_known:
         return {}
     links = tunnel_links(settings.network, local.devices)
-    devices = uplinks(settings.devices, context.node, local.devices, with_overlays=settings.serves_over_others)
+    devices = uplinks(
+        settings.devices,
+        context.node,
+        local.devices,
+        with_overlays=settings.serves_over_others,
+        peered=router.interfaces,
+    )
     owner, made = node_owner(settings), node_records(context, local, settings, links, devices)
     return {} if asked.before.owners.get(owner) == made else {owner: made}
 

@@ -27,46 +27,66 @@ class Ways:
     pod_mtu: int  # 0: not known, or other plugins' business
 
 
-def ways(settings: Settings, node: Node, devices: Sequence[Device], overhead: int) -> Ways:
-    """The uplinks, the tunnel over them, and the MTU that leaves room for its *overhead*, in octets."""
-    found = uplinks(settings.devices, node, devices, with_overlays=settings.serves_over_others)
-    unserved = without_ethernet(settings.devices, node, devices)
+def ways(
+    settings: Settings, node: Node, devices: Sequence[Device], overhead: int, peered: Collection[str] = ()
+) -> Ways:
+    """The uplinks, the tunnel over them, and the MTU that leaves room for its *overhead*, in octets.
+
+    *peered* is as with :func:`uplinks`.
+    """
+    found = uplinks(settings.devices, node, devices, with_overlays=settings.serves_over_others, peered=peered)
+    unserved = without_ethernet(settings.devices, node, devices, peered)
     every = (*found, *unserved)
     wanted = tunnel(settings.network, overhead, every)
     return Ways(found, unserved, wanted, 0 if settings.is_chained else pod_mtu(settings.network, wanted, every))
 
 
 def uplinks(
-    chosen: Sequence[str], node: Node | None, devices: Sequence[Device], *, with_overlays: bool = False
+    chosen: Sequence[str],
+    node: Node | None,
+    devices: Sequence[Device],
+    *,
+    with_overlays: bool = False,
+    peered: Collection[str] = (),
 ) -> tuple[Device, ...]:
     """The node's uplinks, by ifindex: those named by ``--devices``, else found; programs read Ethernet frames alone.
 
-    *with_overlays*: also what another plugin encapsulates with, by which other nodes' pods answer.
+    *with_overlays*: also what another plugin encapsulates with, by which other nodes' pods answer. *peered* are the
+    devices at which peers of BGP are, who send there what this node tells them of.
     """
-    wanted = _wanted(chosen, node, devices, with_overlays=with_overlays)
+    wanted = _wanted(chosen, node, devices, peered, with_overlays=with_overlays)
     return tuple(device for device in wanted if device.has_ethernet)
 
 
-def without_ethernet(chosen: Sequence[str], node: Node | None, devices: Sequence[Device]) -> tuple[Device, ...]:
+def without_ethernet(
+    chosen: Sequence[str], node: Node | None, devices: Sequence[Device], peered: Collection[str] = ()
+) -> tuple[Device, ...]:
     """The devices that would be uplinks but for what their frames are."""
-    return tuple(device for device in _wanted(chosen, node, devices) if not device.has_ethernet)
+    return tuple(device for device in _wanted(chosen, node, devices, peered) if not device.has_ethernet)
 
 
 def _wanted(
-    chosen: Sequence[str], node: Node | None, devices: Sequence[Device], *, with_overlays: bool = False
+    chosen: Sequence[str],
+    node: Node | None,
+    devices: Sequence[Device],
+    peered: Collection[str],
+    *,
+    with_overlays: bool = False,
 ) -> tuple[Device, ...]:
     """The devices named, or found.
 
     Found are the devices that hold one of the Node's InternalIPs or a default route, and those with a subnet of their
-    own: a storage network's, whose servers pods reach under this node's address there. Loopback is none, even where
-    it holds an InternalIP (as with BGP to the host); then the others are what is left. Nor is a port of another uplink,
-    named or found: each packet meets the programs once.
+    own: a storage network's, whose servers pods reach under this node's address there; and those at which peers of BGP
+    are, which may have link-local addresses alone. Loopback is none, even where it holds an InternalIP (as with BGP to
+    the host); then the others are what is left. Nor is a port of another uplink, named or found: each packet meets the
+    programs once.
     """
     if chosen:
         found = [d for d in devices if d.name in chosen]
     else:
         internal = set(node.internal_ips) if node else set()
         found = [d for d in devices if d.default_route or internal.intersection(d.addresses) or _has_subnet(d)]
+        found += [d for d in devices if d not in found and d.name in peered and d.name not in _NOT_NETWORKS]
         found += [d for d in devices if with_overlays and d not in found and _is_overlay(d)]
     chain = {device.ifindex: device.master for device in devices}
     above = {device.ifindex for device in found}

@@ -1,6 +1,6 @@
 """BGP: whom the cluster's resources and Nodes name as peers, and what is told to and believed of each."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv6Address
@@ -123,3 +123,8 @@ class Neighbours:
 
     by_interface: Mapping[str, frozenset[IPv6Address]] = field(default_factory=dict)
     is_known: bool = True  # all have been asked, and had time to answer
+
+
+def interfaces(peers: Iterable[BgpPeer], labels: Mapping[str, str]) -> frozenset[str]:
+    """By which a node with these labels reaches peers that are at an interface."""
+    return frozenset(one.interface for one in peers if one.interface and one.nodes.selects(labels))

@@ -15,7 +15,7 @@ from lab.cluster import Cluster
 from lab.machine import Machine
 from lab.site import Options
 from lab.use import Client
-from tests.lab.test_bgp import BIRD, peer, routes, until
+from tests.lab.test_bgp import BIRD, LB, SERVICE, peer, routes, until
 
 pytestmark = [pytest.mark.netns, pytest.mark.kernel]
 
@@ -264,6 +264,19 @@ def test_an_agent_that_starts_again_keeps_the_sessions_at_interfaces(routed: Clu
     until(lambda: "10_88_0_99" in say(n3, "show", "protocols"), "BIRD does not follow")
     assert dropped(tor) == before
     routed.remove("BGPPeer", "dead")
+
+
+def test_who_is_at_an_interface_is_served_there_what_it_is_told_of(routed: Cluster) -> None:
+    tor = routed.site.machine(ROUTER)
+    (stored,) = routed.apply(SERVICE)
+    with routed.site.alone():
+        ingress = [{"ip": ip, "ipMode": "VIP"} for ip in LB]
+        routed.manifests.put({**stored, "status": {"loadBalancer": {"ingress": ingress}}})
+    use.serve(routed, "web3", "n3", {"app": "web"})
+    for address in LB:
+        until(lambda of=address: "dev n3p1" in routes(tor, of), f"{address} is not told at the interface")  # type: ignore[misc]
+        assert use.host(tor).ask("tcp", address, 80, 3).answers == {"web3": 3}
+    routed.delete("web3", grace_s=0)
 
 
 def missed(asking: Client, tor: Machine, host: str) -> int:

@@ -15,6 +15,7 @@ from agent.compile.bgp.sessions import Making
 from agent.compile.bgp.settings import BgpSettings
 from agent.compile.public_range import PublicRanges
 from agent.model.address import Address
+from agent.model.bgp import interfaces
 from agent.model.cluster import Cluster
 from agent.model.name import Problem
 from agent.model.node import Node
@@ -31,6 +32,7 @@ class Bgp:
     said: Mapping[str, tuple[Node, NodeBgp]] = field(default_factory=dict)
     settings: BgpSettings | None = None  # this node's
     tunnelled: tuple[Address, ...] = ()  # other nodes' addresses, to which pods' packets go encapsulated
+    interfaces: frozenset[str] = frozenset()  # at which peers are
     source: Cluster | None = None
 
 
@@ -113,6 +115,7 @@ def _anew(cluster: Cluster, settings: BgpSettings, node: Node | None, own: str, 
     """With a Router that is made of all there is; an equal one stays the identical."""
     known = now.said
     nodes = cluster.nodes if node is None or own in cluster.nodes else {**cluster.nodes, own: node}
+    now = replace(now, interfaces=interfaces(cluster.bgp_peers.values(), dict(node.labels) if node else {}))
     said = {
         name: known[name] if name in known and known[name][0] is one else (one, node_bgp(one, is_own=name == own))
         for name, one in nodes.items()

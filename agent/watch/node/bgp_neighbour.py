@@ -12,7 +12,7 @@ import time
 from ipaddress import IPv6Address
 
 from agent.log import logger
-from agent.model.bgp import Neighbours
+from agent.model.bgp import Neighbours, interfaces
 from agent.threads import Threads, Worker
 from agent.watch.decode.bgp_peer import BGP_PEER
 from agent.watch.decode.node import NODE
@@ -95,9 +95,7 @@ class NeighbourSource:
     def _interfaces(self) -> tuple[str, ...]:
         cluster = self._mirror.cluster
         node = cluster.nodes.get(self._node)
-        labels = dict(node.labels) if node else {}
-        peers = (one for one in cluster.bgp_peers.values() if one.interface and one.nodes.selects(labels))
-        return tuple(sorted({one.interface for one in peers}))
+        return tuple(sorted(interfaces(cluster.bgp_peers.values(), dict(node.labels) if node else {})))
 
 
 def neighbours(interface: str) -> tuple[IPv6Address, ...]:

@@ -14,12 +14,15 @@ from agent.compile.bgp.bgp import Bgp
 from agent.compile.bgp.settings import BgpSettings
 from agent.compile.changes import changed
 from agent.compile.desired import Desired, desired
+from agent.compile.node import node_owner
 from agent.compile.records import Owner, OwnerKind
 from agent.compile.service import Inputs, ServiceRecords, service_records
 from agent.model.address import unmapped
+from agent.model.bgp import BgpPeer
 from agent.model.cluster import Cluster
 from agent.model.local import Device, Local
 from agent.model.node import Node
+from agent.model.policy import Operator, Requirement, Selector
 from agent.model.service import ServicePort
 from maps import abi
 from tests.agent.compile.objects import (
@@ -279,3 +282,16 @@ def test_a_cluster_ip_that_the_node_has_itself_is_marked_for_as_long_as_it_has_i
     assert Owner(OwnerKind.SERVICE, name("b")) in now.changed
     assert Owner(OwnerKind.SERVICE, name("a")) not in now.changed
     assert held(desired(before.source, SETTINGS, now)) == set()
+
+
+def test_a_device_at_which_a_peer_of_bgp_is_has_the_programs_that_serve_what_it_is_told() -> None:
+    link = Device(5, "p1", (ip_address("fe80::1"),), (ip_network("fe80::/64"),))
+    at_p1 = BgpPeer("right", asn=64600, interface="p1")
+    given = replace(cluster(local=Local((link,), netns_cookie=1)), bgp_peers={"right": at_p1})
+    assert desired(given, SETTINGS, FRESH).uplinks == ()
+    found = desired(given, replace(SETTINGS, bgp=BgpSettings()), FRESH)
+    assert found.uplinks == (link,)
+    assert abi.UPLINKS.key.pack(5) in found.owners[node_owner(SETTINGS)].of_map("uplinks")
+    elsewhere = replace(at_p1, nodes=Selector((Requirement("rack", Operator.IN, frozenset({"r1"})),)))
+    after = desired(replace(given, bgp_peers={"right": elsewhere}), replace(SETTINGS, bgp=BgpSettings()), found)
+    assert after.uplinks == ()

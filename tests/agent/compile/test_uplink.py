@@ -45,6 +45,23 @@ def test_uplinks(chosen: Any, node: Any, devices: Any, expected: Any) -> None:
     assert tuple(d.name for d in uplinks(chosen, node, devices)) == expected
 
 
+PEERED = Device(13, "p1", (IPv6Address("fe80::1"),), (IPv6Network("fe80::/64"),))
+
+
+@pytest.mark.parametrize(
+    ("chosen", "device", "expected"),
+    [
+        pytest.param((), PEERED, ("eth0", "p1"), id="one with a link-local address alone"),
+        pytest.param((), replace(STORAGE, name="p1"), ("eth0", "p1"), id="once, where it is one by its subnet too"),
+        pytest.param((), replace(PEERED, has_ethernet=False), ("eth0",), id="but not without Ethernet"),
+        pytest.param(("eth0",), PEERED, ("eth0",), id="nor where --devices names others"),
+    ],
+)
+def test_the_device_at_which_a_peer_of_bgp_is_is_an_uplink(chosen: Any, device: Device, expected: Any) -> None:
+    assert tuple(d.name for d in uplinks(chosen, NODE, (ETH0, device), peered={"p1"})) == expected
+    assert without_ethernet(chosen, NODE, (ETH0, device), {"p1"}) == (() if device.has_ethernet else (device,))
+
+
 OVERLAY = Device(9, "flannel.1", (IPv4Address("10.244.0.0"),), (IPv4Network("10.244.0.0/32"),), kind="vxlan")
 
 
