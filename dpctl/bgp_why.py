@@ -171,4 +171,6 @@ def _nothing(network: Network, report: BgpReport) -> str:
         wide = ip_network(text)
         if wide.version == network.version and wide != network and wide.overlaps(network):
             return f"{text} is told in its place"
+    if report.why_gone:
+        return f"this node tells of no Services: {report.why_gone}"
     return "this node has no such prefix: no ready endpoint, not advertised, or another's"

@@ -56,6 +56,7 @@ class BgpReport:
     pods: tuple[str, ...] = ()  # told of
     services: tuple[str, ...] = ()
     aggregates: tuple[str, ...] = ()
+    why_gone: str = ""  # why it tells of no services, if it is about to go
 
 
 class BgpReporter:
@@ -85,6 +86,7 @@ def made(router: Router) -> BgpReport:
         _texts(router.pods),
         _texts(router.services),
         _texts(router.aggregates),
+        router.why_gone,
     )
 
 

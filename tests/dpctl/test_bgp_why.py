@@ -32,9 +32,11 @@ TOR = SessionLine(
 REPORT = BgpReport("192.0.2.11", 64512, (TOR,), (POD,), (SERVICE,), ("203.0.114.0/24",))
 
 
-def rows(prefix: str, *sources: str, told: bool = False, state: SessionState = UP) -> list[WhyRow]:
+def rows(
+    prefix: str, *sources: str, told: bool = False, state: SessionState = UP, report: BgpReport = REPORT
+) -> list[WhyRow]:
     facts = Facts(sources, frozenset({"peer_tor"} if told else ()), {"peer_tor": state})
-    return list(why_rows(ip_network(prefix), REPORT, facts))
+    return list(why_rows(ip_network(prefix), report, facts))
 
 
 @pytest.mark.parametrize(
@@ -67,6 +69,13 @@ def rows(prefix: str, *sources: str, told: bool = False, state: SessionState = U
             "(none)",
             "this node has no such prefix: no ready endpoint, not advertised, or another's",
             id="nothing to tell",
+        ),
+        pytest.param(
+            rows("203.0.113.7/32", report=replace(REPORT, why_gone="the Node is cordoned")),
+            False,
+            "(none)",
+            "this node tells of no Services: the Node is cordoned",
+            id="a node that is about to go",
         ),
         pytest.param(rows(TAKEN, "peer_x"), False, "(none)", "no rule tells it", id="another router's is not told on"),
     ],

@@ -267,6 +267,7 @@ def test_an_aggregate_stands_for_its_services_and_filters_and_marks_are_on_what_
     until(lambda: "nexthop" not in routes(tor, "203.0.113.64/26"), "n1 goes on telling the aggregate")
     assert "via 10.88.1.12" in routes(tor, "203.0.113.64/26")
     assert routes(tor, str(pod_cidrs("n1")[0]))
+    until(lambda: next(iter(label)) in n1.run("dpctl", "bgp", "why", WIDE[0], "-o", "json").stdout, "nobody says why")
     assert outside.ask("tcp", WIDE[0], 80, 3).answers == {"wide2": 3}
     with routed.site.alone():
         routed.manifests.put(marked)

@@ -93,7 +93,9 @@ def _own_node(cluster: Cluster, own: str, before: Bgp) -> Node | None:
 
 
 def _with_services(router: Router, told: OwnPrefixes) -> Router:
-    return replace(router, services=told.services, aggregates=told.aggregates, dropped=told.dropped)
+    return replace(
+        router, services=told.services, aggregates=told.aggregates, dropped=told.dropped, why_gone=told.why_gone
+    )
 
 
 def _is_same_but_services(cluster: Cluster, old: Cluster) -> bool:

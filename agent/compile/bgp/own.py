@@ -25,6 +25,7 @@ class OwnPrefixes:
     pod_aggregates: tuple[Network, ...] = ()  # of these, those that stand for pods' ranges
     unmarked: tuple[Network, ...] = ()  # pods' ranges of which nobody knows what they are to carry
     why_unmarked: str = ""
+    why_gone: str = ""  # why there are no services, if there are none whatever these are
 
     @property
     def pods_alone(self) -> tuple[Network, ...]:
@@ -33,10 +34,13 @@ class OwnPrefixes:
         return tuple(one for one in pods if not any(is_within(one, wide) for wide in self.pod_aggregates))
 
 
-def leaves(node: Node, settings: BgpSettings) -> bool:
-    """Whether clients outside are to reach Services by other nodes, as before a drain."""
-    is_excluded = any(key == EXCLUDED for key, _ in node.labels)
-    return is_excluded or node.is_leaving or (node.is_cordoned and settings.leaves_when_cordoned)
+def why_gone(node: Node, settings: BgpSettings) -> str:
+    """Why clients outside are to reach Services by other nodes, as before a drain; empty where they are not."""
+    if any(key == EXCLUDED for key, _ in node.labels):
+        return f"the Node has the label {EXCLUDED}"
+    if node.is_leaving:
+        return "the Node is deleted, or has the cluster autoscaler's taint"
+    return "the Node is cordoned" if node.is_cordoned and settings.leaves_when_cordoned else ""
 
 
 def own_prefixes(node: Node, settings: BgpSettings, found: Prefixes) -> OwnPrefixes:
@@ -51,15 +55,16 @@ def own_prefixes(node: Node, settings: BgpSettings, found: Prefixes) -> OwnPrefi
             pods.append(Told(network))
             unmarked[network] = str(error)
     count = len(node.pod_ranges)
-    is_gone = leaves(node, settings)
-    aggregates = {one.network: one for one in (() if is_gone else found.aggregates)}
+    gone = why_gone(node, settings)
+    aggregates = {one.network: one for one in (() if gone else found.aggregates)}
     aggregates |= {one.network: one for one in pods[count:] if one.network not in unmarked}
     return OwnPrefixes(
         tuple(pods[:count]),
-        () if is_gone else found.services,
+        () if gone else found.services,
         tuple(aggregates.values()),
         tuple(one for one in aggregates if one in wide or settings.drops_unserved),
         wide,
         tuple(unmarked),
         next(iter(unmarked.values()), ""),
+        gone,
     )

@@ -81,6 +81,7 @@ class Router:
     services: tuple[Told, ...] = ()  # host routes, but those that an aggregate stands for
     aggregates: tuple[Told, ...] = ()
     dropped: tuple[Network, ...] = ()  # those of them of which the kernel drops what nothing within them takes
+    why_gone: str = ""  # why the node tells of no services, if it is about to go
     tunnelled: tuple[
         Address, ...
     ] = ()  # nodes' own addresses, as next hops of pods' packets reached by the tunnel alone

@@ -76,6 +76,7 @@ class Making:
             services=self.told.services,
             aggregates=self.told.aggregates,
             dropped=self.told.dropped,
+            why_gone=self.told.why_gone,
             relays=bool(self.settings.relayed),
             cluster_pods=self._cluster_pods() if any(one.reflects for one in found) else (),
         )

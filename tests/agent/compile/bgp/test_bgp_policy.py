@@ -16,6 +16,7 @@ from agent.model.bgp_filter import BgpFilter, FilterRule, Origin
 from agent.model.cluster import Cluster
 from agent.model.community import Marks, community, named_community
 from agent.model.node import Node
+from agent.serve.bgp_report import made as report_of
 from tests.agent.compile.bgp.bgp_world import HERE_1, OF_RACK_1, PEER, PLAIN, made, node, sessions, world
 from tests.agent.compile.objects import HERE, cluster, endpoint, piece, service
 
@@ -169,17 +170,20 @@ def test_an_aggregate_goes_with_the_last_service_within_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "settings"),
+    ("changed", "settings", "why"),
     [
-        pytest.param({"labels": {EXCLUDED: ""}}, BALANCED, id="the label that load balancers go by"),
-        pytest.param({"is_leaving": True}, BALANCED, id="it is about to be deleted"),
+        pytest.param({"labels": {EXCLUDED: ""}}, BALANCED, EXCLUDED, id="the label that load balancers go by"),
+        pytest.param({"is_leaving": True}, BALANCED, "deleted", id="it is about to be deleted"),
         pytest.param(
-            {"is_cordoned": True}, replace(BALANCED, leaves_when_cordoned=True), id="cordoned, where that counts"
+            {"is_cordoned": True},
+            replace(BALANCED, leaves_when_cordoned=True),
+            "cordoned",
+            id="cordoned, where that counts",
         ),
     ],
 )
 def test_a_node_that_goes_tells_of_no_services_and_goes_on_telling_of_its_pods(
-    changed: dict[str, Any], settings: BgpSettings
+    changed: dict[str, Any], settings: BgpSettings, why: str
 ) -> None:
     labels = changed.pop("labels", {})
     given = with_services(at(1), at(2), bgp_configurations=AGGREGATE)
@@ -189,9 +193,11 @@ def test_a_node_that_goes_tells_of_no_services_and_goes_on_telling_of_its_pods(
     assert found is not None
     assert (found.services, found.aggregates) == ((), ())
     assert len(found.pods) == 2
+    assert why in report_of(found).why_gone
     stays = bgp(replace(given, nodes={HERE: replace(HERE_1, is_cordoned=True)}), BALANCED, None, HERE, first).router
     assert stays is not None
     assert stays.aggregates
+    assert not stays.why_gone
 
 
 def test_two_services_at_one_address_give_its_route_the_marks_of_both() -> None:
