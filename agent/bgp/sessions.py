@@ -27,6 +27,7 @@ class SessionState:
     since: str = ""
     error: str = ""  # the last
     address: str = ""
+    interface: str = ""  # of a link-local address
     asn: int = 0
     imported: int = 0  # prefixes
     exported: int = 0
@@ -86,6 +87,7 @@ def _state(head: str, details: Iterable[str]) -> SessionState:
         key, colon, value = line.strip().partition(":")
         if colon:
             fields.setdefault(key, value.strip())
+    address, _, interface = fields.get("Neighbor address", "").partition("%")
     since = re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", head)
     asn = fields.get("Neighbor AS", "0")
     return SessionState(
@@ -93,7 +95,8 @@ def _state(head: str, details: Iterable[str]) -> SessionState:
         state=fields.get("BGP state", "Down"),
         since=since[0] if since else "",
         error=fields.get("Last error", ""),
-        address=fields.get("Neighbor address", "").partition("%")[0],
+        address=address,
+        interface=interface,
         asn=int(asn) if asn.isdecimal() else 0,
         imported=imported,
         exported=exported,
@@ -102,12 +105,13 @@ def _state(head: str, details: Iterable[str]) -> SessionState:
     )
 
 
-def bfd_states(answer: Answer) -> Mapping[str, str]:
-    """How BFD finds each address, read from ``show bfd sessions``."""
-    rows = (text.split() for text in answer.of(_BFD))
-    return {row[0]: row[2] for row in rows if len(row) >= _BFD_COLUMNS and _ADDRESS.fullmatch(row[0])}
+def bfd_states(answer: Answer) -> Mapping[tuple[str, str], str]:
+    """How BFD finds each address, at an interface and at any (""), read from ``show bfd sessions``."""
+    rows = [text.split() for text in answer.of(_BFD)]
+    rows = [row for row in rows if len(row) >= _BFD_COLUMNS and _ADDRESS.fullmatch(row[0])]
+    return {(row[0], at): row[2] for row in rows for at in ("", row[1])}
 
 
-def with_bfd(states: Iterable[SessionState], found: Mapping[str, str]) -> tuple[SessionState, ...]:
+def with_bfd(states: Iterable[SessionState], found: Mapping[tuple[str, str], str]) -> tuple[SessionState, ...]:
     """Sessions, with what BFD says of their peers."""
-    return tuple(replace(one, bfd=found.get(one.address, "")) for one in states)
+    return tuple(replace(one, bfd=found.get((one.address, one.interface), "")) for one in states)

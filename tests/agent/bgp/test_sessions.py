@@ -65,12 +65,13 @@ def test_the_sessions_are_those_of_bgp() -> None:
     )  # fmt: skip
 
 
-def test_what_bfd_finds_is_its_sessions_peers() -> None:
+def test_what_bfd_finds_is_its_sessions_peers_each_at_its_interface() -> None:
     said = (
         (1020, "bfd1:"),
         (1020, "IP address                Interface  State      Since         Interval  Timeout"),
         (1020, "10.88.0.1                 eth0       Up         12:04:40.123    0.100    0.300"),
-        (1020, "fd88::1                   ---        Down       12:04:41.123    1.000    0.000"),
+        (1020, "fd88::1                   eth0       Down       12:04:41.123    1.000    0.000"),
+        (1020, "fd88::1                   eth1       Up         12:04:41.123    1.000    0.000"),
         (0, ""),
     )
     states = with_bfd(session_states(PROTOCOLS), bfd_states(Answer(said)))
