@@ -29,7 +29,7 @@ class Session:
     """One session, as BIRD is to hold it."""
 
     name: str  # BIRD's, of the address alone: it stays with its peer
-    about: str  # who asked for it: "Node n2", "BGPPeer tor", "--peer-router-ips[0]"
+    about: str  # who asked for it: "Node n2", "BGPPeer tor", "--peer-router-ips[0]", "annotation 192.0.2.1"
     address: Address
     asn: int
     local: Address | None  # None: the interface's link-local one

@@ -265,7 +265,7 @@ class Making:
         for peer in self.own.peers:
             if self._is_own(peer.address):
                 continue
-            about = f"Node {self.node.name}"
+            about = f"annotation {peer.address}"
             self._ask(about, peer.address)
             session = self._external(about, peer.address, peer.asn)
             local = peer.local or (session.local if session else None)

@@ -270,6 +270,12 @@ def test_no_password_is_shown(name: str) -> None:
             id="rr.server beside rr.client, as where all nodes are clients: a reflector",
         ),
         pytest.param(
+            world(node(HERE, 11, peer_ips="192.0.2.1,192.0.2.2", peer_asns="64600,64600")),
+            PLAIN,
+            ["annotation 192.0.2.1", "annotation 192.0.2.2"],
+            id="those of the Node's annotations, each under a name of its own",
+        ),
+        pytest.param(
             world(node(HERE, 11, peer_ips="192.0.2.1", peer_asns="64600")),
             replace(PLAIN, peers=(TOR,)),
             ["--peer-router-ips[0]"],

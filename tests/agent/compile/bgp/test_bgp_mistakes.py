@@ -388,7 +388,7 @@ OPTIONS = replace(PLAIN, peers=(OptionPeer(ip_address("192.0.2.1"), 64600),))
         pytest.param(
             world(node(HERE, 11, families="4", peer_ips="2001:db8::9", peer_asns="64600")),
             PLAIN,
-            {f"Node {HERE}": "2001:db8::9"},
+            {"annotation 2001:db8::9": "2001:db8::9"},
             id="of a family that the node lacks",
         ),
         pytest.param(world(HERE_1, peers=(PEER, replace(PEER, name="zor"))), PLAIN, {}, id="another's session stands"),
