@@ -115,10 +115,12 @@ def bgp_passwords(options: Options, mirror: Mirror, threads: Threads) -> "Passwo
     return PasswordSource(options.bgp_password_dir, options.peer_router_passwords_file, mirror, threads)
 
 
-def bgp_neighbours(options: Options, mirror: Mirror, threads: Threads) -> "NeighbourSource | None":
+def bgp_neighbours(
+    options: Options, mirror: Mirror, keeper: "Keeper | None", threads: Threads
+) -> "NeighbourSource | None":
     """Who finds BGP's peers that are named by their interfaces; None without `--router`."""
-    if not options.router:
+    if keeper is None:
         return None
     from agent.watch.node.bgp_neighbour import NeighbourSource  # noqa: PLC0415  as the module says
 
-    return NeighbourSource(options.node_name, mirror, threads)
+    return NeighbourSource(options.node_name, mirror, threads, keeper.at_interfaces)

@@ -162,7 +162,7 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
         announcer=announcer,
         bgp=bgp,
         bgp_status=api_parts.bgp_status(options, prepared, threads),
-        bgp_neighbours=api_parts.bgp_neighbours(options, mirror, threads),
+        bgp_neighbours=api_parts.bgp_neighbours(options, mirror, bgp, threads),
         bgp_passwords=api_parts.bgp_passwords(options, mirror, threads),
         replacement=_replacement(core),
     )

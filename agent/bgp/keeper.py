@@ -7,6 +7,7 @@ What BIRD has not found right is never put where BIRD would find it when it star
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv6Address
 from pathlib import Path
 from threading import Event
 
@@ -112,6 +113,11 @@ class Keeper:
             with self._thread.busy():
                 self.try_turn()
             wait_s = RETRY_S if self._refused is not None else LOOK_S
+
+    def at_interfaces(self) -> dict[str, IPv6Address]:
+        """With whom a session is established, by the interface; from any thread."""
+        up = (one for one in self.state.sessions if one.is_up and one.interface)
+        return {one.interface: IPv6Address(one.address) for one in up}
 
     def try_turn(self) -> None:
         """A turn; what is in its way is told."""

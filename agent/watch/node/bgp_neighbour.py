@@ -9,6 +9,7 @@ import os
 import socket
 import struct
 import time
+from collections.abc import Callable, Mapping
 from ipaddress import IPv6Address
 
 from agent.log import logger
@@ -36,8 +37,15 @@ _NOBODY_THERE = frozenset({None, errno.ENODEV, errno.ENXIO, errno.EADDRNOTAVAIL,
 class NeighbourSource:
     """The thread that asks, on the interfaces that this node's BGPPeers name."""
 
-    def __init__(self, node_name: str, mirror: Mirror, threads: Threads) -> None:
-        self._node, self._mirror = node_name, mirror
+    def __init__(
+        self,
+        node_name: str,
+        mirror: Mirror,
+        threads: Threads,
+        held: Callable[[], Mapping[str, IPv6Address]] = dict,
+    ) -> None:
+        """*held* has with whom a session is established at an interface."""
+        self._node, self._mirror, self._held = node_name, mirror, held
         self._found: dict[str, frozenset[IPv6Address]] = {}
         self._told: dict[str, frozenset[IPv6Address]] | None = None  # None: nothing yet
         self._known_at: float | None = None  # when the interfaces were, by the monotonic clock
@@ -62,14 +70,17 @@ class NeighbourSource:
     def look(self) -> None:
         """Ask where it is time to, and tell what is new. Who does not answer is still there, until another one is.
 
-        An agent that starts says nothing before all have answered, or had the time: sessions that BIRD has stay until
-        then.
+        Who has an established session stays, whoever answers: anybody on the link may. An agent that starts says nothing
+        before all have answered, or had the time: sessions that BIRD has stay until then.
         """
         if not _NEEDED <= self._mirror.cluster.listed:
             return
         now = time.monotonic()
         self._known_at = now if self._known_at is None else self._known_at
-        self._found = {name: self._at(name, now) for name in self._interfaces()}
+        held = self._held()
+        self._found = {
+            name: frozenset({held[name]}) if name in held else self._at(name, now) for name in self._interfaces()
+        }
         has_all = all(self._found.values()) or now - self._known_at >= PATIENCE_S
         if self._found != self._told and (has_all or self._told is not None):
             self._told = self._found
@@ -81,7 +92,9 @@ class NeighbourSource:
         if found and now - self._asked_at.get(name, -LATER_S) < LATER_S:
             return found
         self._asked_at[name] = now
-        return self._asked(name) or found
+        answering = self._asked(name)
+        is_there = len(found) == 1 and found <= answering
+        return found if is_there else answering or found
 
     def _asked(self, name: str) -> frozenset[IPv6Address]:
         try:

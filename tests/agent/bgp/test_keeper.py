@@ -176,6 +176,7 @@ class Look:
     state: str
     since_s: int = 0  # of a minute
     ahead_s: float = 0.0  # by which the clock has been set since the beginning
+    peer: str = "192.0.2.1"
 
 
 GONE = Look("")  # it does not run
@@ -198,8 +199,12 @@ class Said:
         if self._look is GONE:
             raise BirdError("BIRD ended")
         head = f"peer_192_0_2_1 BGP --- up 2026-11-29 12:00:{self._look.since_s:02}"
-        error = "    Last error: Hold timer expired"
-        return Answer(((1002, head), (1006, f"  BGP state: {self._look.state}"), (1006, error)))
+        details = (
+            f"  BGP state: {self._look.state}",
+            f"    Neighbor address: {self._look.peer}",
+            "    Last error: Hold timer expired",
+        )
+        return Answer(((1002, head), *((1006, text) for text in details)))
 
 
 @dataclass(slots=True)
@@ -284,3 +289,10 @@ def _up(following: Following) -> dict[str, float]:
     families = bgp_families(following.keeper.state)
     (samples,) = (one.samples for one in families if one.name == "sluiceway_bgp_session_up")
     return {one.labels["peer"].removeprefix("BGPPeer "): one.value for one in samples}
+
+
+def test_with_whom_a_session_is_established_at_an_interface_is_known(following: Following) -> None:
+    following.see(Look(UP, peer="fe80::1%p0"))
+    assert following.keeper.at_interfaces() == {"p0": ip_address("fe80::1")}
+    following.see(Look(DOWN, peer="fe80::1%p0"))
+    assert following.keeper.at_interfaces() == {}

@@ -89,9 +89,24 @@ def test_one_that_is_found_is_kept_until_another_is_and_asked_for_seldom(monkeyp
     assert seen(NEAR) == [FAR], "not asked again so soon"
     assert seen(after_s=LATER_S) == [FAR], "silence is no answer"
     assert seen(NEAR, after_s=LATER_S) == [NEAR]
+    assert seen(NEAR, FAR, after_s=LATER_S) == [NEAR], "it was there before the other"
     mirror.replace(BGP_PEER, [])
     source.look()
     assert mirror.cluster.bgp_neighbours.by_interface == {}
+
+
+def test_who_has_an_established_session_stays_whoever_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    link, mirror, held = Link((IPv6Address(NEAR),)), Mirror(lambda _: None, ()), {"p0": IPv6Address(FAR)}
+    monkeypatch.setattr(bgp_neighbour, "neighbours", link.neighbours)
+    mirror.replace(NODE, [])
+    mirror.replace(BGP_PEER, [Decoded(BGP_PEER, ObjectName("", "tor"), BgpPeer("tor", interface="p0"))])
+    source = NeighbourSource("n1", mirror, Threads(), lambda: held)
+    source.look()
+    assert mirror.cluster.bgp_neighbours.by_interface == {"p0": frozenset({IPv6Address(FAR)})}
+    link.found = (IPv6Address(NEAR), IPv6Address("fe80::c"))
+    held.clear()
+    source.look()
+    assert mirror.cluster.bgp_neighbours.by_interface == {"p0": frozenset(link.found)}, "of several none is chosen"
 
 
 def test_an_agent_that_starts_tells_of_none_before_all_have_answered_or_had_the_time(
