@@ -249,9 +249,7 @@ class Keeper:
         if not is_running:
             gone, before = self._gone(), self.state
             absent = _absent(self._wanted, gone)
-            self.state = BgpState(
-                trouble=trouble, sessions=gone, about=before.about, flaps=before.flaps, absent=absent
-            )
+            self.state = BgpState(trouble=trouble, sessions=gone, about=before.about, flaps=before.flaps, absent=absent)
         text = self._wrong.problems(self._node)
         if trouble:
             text = (Problem("Node", ObjectName("", self._node), "--router", trouble), *text)

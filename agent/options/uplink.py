@@ -14,7 +14,9 @@ class UplinkOptions:
 
     devices: tuple[str, ...] = field(
         default=(),
-        metadata=about(values.names, "uplinks, by name", "those with an InternalIP, a default route, a subnet or a BGPPeer"),
+        metadata=about(
+            values.names, "uplinks, by name", "those with an InternalIP, a default route, a subnet or a BGPPeer"
+        ),
     )
     encapsulation: Encapsulation = field(
         default=Encapsulation.NATIVE,

@@ -33,8 +33,8 @@ class Mirror:
 
     *on_cluster* is called with each new Cluster, in order, from the thread of the change; it must return at once.
     *expected* are the kinds of which a whole list must have come before the Cluster is ``synced``; so must
-    :meth:`set_local`, with *denies* :meth:`set_denied`, and with *routes* :meth:`set_bgp_passwords`. BGP alone waits for
-    :meth:`set_bgp_neighbours` too.
+    :meth:`set_local`, with *denies* :meth:`set_denied`, and with *routes* :meth:`set_bgp_passwords`. BGP alone waits
+    for :meth:`set_bgp_neighbours` too.
     """
 
     def __init__(

@@ -441,6 +441,7 @@ def test_a_node_whose_router_is_switched_off_keeps_no_route_and_is_told_of_by_no
     until(lambda: bool(routes(tor, own) and taken()), "it does not come back")
 
 
+@pytest.mark.usefixtures("pods")
 def test_a_node_whose_agent_leaves_for_good_is_told_of_by_nobody_at_once(routed: Cluster) -> None:
     n1, tor, own = routed.site.machine("n1"), routed.site.machine(ROUTER), str(pod_cidrs("n1")[0])
     until(lambda: bool(routes(tor, own)), "no route")

@@ -70,10 +70,10 @@ class NeighbourSource:
     def look(self) -> None:
         """Ask where it is time to, and tell what is new. Who does not answer is still there, until another one is.
 
-        Who has an established session stays, whoever answers: anybody on the link may. An agent that starts says nothing
-        before all have answered, or had the time: sessions that BIRD has stay until then.
+        Who has an established session stays, whoever answers: anybody on the link may. An agent that starts says
+        nothing before all have answered, or had the time: sessions that BIRD has stay until then.
         """
-        if not _NEEDED <= self._mirror.cluster.listed:
+        if not _NEEDED.issubset(self._mirror.cluster.listed):
             return
         now = time.monotonic()
         self._known_at = now if self._known_at is None else self._known_at

@@ -312,17 +312,6 @@ def test_a_router_of_the_options_has_no_session_without_the_password_that_is_mea
     assert [*sessions(lost).values()] == []
 
 
-def test_before_it_is_known_who_is_at_interfaces_nothing_is_wanted_of_bird() -> None:
-    given = world(HERE_1, peers=(AT_ETH1, PEER), bgp_neighbours=Neighbours(is_known=False))
-    first = made(given)
-    assert (first.router, first.problems) == (None, ())
-    at = Neighbours({"eth1": frozenset({IPv6Address("fe80::1")})})
-    assert [*sessions(bgp(replace(given, bgp_neighbours=at), PLAIN, None, HERE, first)).values()] == [
-        "BGPPeer left",
-        "BGPPeer tor",
-    ]
-
-
 READY = piece("web", endpoint("10.244.11.1", HERE))
 FAR = piece("web", endpoint("10.244.12.1", "n2"))
 GOING = piece("web", endpoint("10.244.11.1", HERE, ready=False, serving=True, terminating=True))

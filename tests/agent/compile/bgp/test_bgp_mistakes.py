@@ -13,7 +13,7 @@ from agent.compile.bgp.annotations import MAX_PARTS, MAX_YAML
 from agent.compile.bgp.bgp import OFF, bgp
 from agent.compile.bgp.bird import bird_config
 from agent.compile.bgp.settings import BgpSettings, OptionPeer
-from agent.model.bgp import BgpPeer, Neighbours, Passwords, PrefixRange, within
+from agent.model.bgp import BgpPeer, Neighbours, PrefixRange, within
 from agent.model.cluster import Cluster
 from tests.agent.compile.bgp.bgp_world import AT_ETH1, HERE_1, PEER, PLAIN, made, node, sessions, world
 from tests.agent.compile.objects import HERE, cluster, endpoint, piece, service
@@ -356,48 +356,3 @@ def test_a_mistake_names_object_and_field_and_costs_no_other_peer(given: Cluster
     found = made(replace(given, nodes=nodes, bgp_peers={**given.bgp_peers, "beside": BESIDE}))
     assert [(one.kind, one.field) for one in found.problems] == [problem]
     assert {"Node n2", "BGPPeer beside"} <= {*sessions(found).values()}
-
-
-KEYED = replace(PEER, password_key="lost")  # noqa: S106
-OPTIONS = replace(PLAIN, peers=(OptionPeer(ip_address("192.0.2.1"), 64600),))
-
-
-@pytest.mark.parametrize(
-    ("given", "settings", "absent"),
-    [
-        pytest.param(world(HERE_1, peers=(KEYED,)), PLAIN, {"BGPPeer tor": "192.0.2.1"}, id="no password"),
-        pytest.param(
-            world(HERE_1, peers=(replace(PEER, filters=("lost",)),)), PLAIN, {"BGPPeer tor": "192.0.2.1"}, id="no filter"
-        ),
-        pytest.param(world(HERE_1, peers=(AT_ETH1,)), PLAIN, {"BGPPeer left": ""}, id="nobody answers at the interface"),
-        pytest.param(
-            world(HERE_1, peers=(replace(PEER, address=None),)), PLAIN, {"BGPPeer tor": ""}, id="one that cannot be read"
-        ),
-        pytest.param(
-            world(HERE_1, node("n2", 12, families="4")),
-            replace(PLAIN, node_password_key="lost"),  # noqa: S106
-            {"Node n2": "192.0.2.12"},
-            id="no password for nodes",
-        ),
-        pytest.param(
-            world(HERE_1, passwords=Passwords(is_list_lost=True)),
-            OPTIONS,
-            {"--peer-router-ips[0]": "192.0.2.1"},
-            id="no passwords for routers of the options",
-        ),
-        pytest.param(
-            world(node(HERE, 11, families="4", peer_ips="2001:db8::9", peer_asns="64600")),
-            PLAIN,
-            {"annotation 2001:db8::9": "2001:db8::9"},
-            id="of a family that the node lacks",
-        ),
-        pytest.param(world(HERE_1, peers=(PEER, replace(PEER, name="zor"))), PLAIN, {}, id="another's session stands"),
-        pytest.param(world(HERE_1, peers=(replace(PEER, address=ip_address("192.0.2.11")),)), PLAIN, {}, id="itself"),
-    ],
-)
-def test_who_is_to_be_a_peer_and_has_no_session_is_known(
-    given: Cluster, settings: BgpSettings, absent: dict[str, str]
-) -> None:
-    router = made(given, settings).router
-    assert router is not None
-    assert dict(router.absent) == absent
