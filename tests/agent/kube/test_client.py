@@ -5,6 +5,7 @@ from threading import Thread
 
 import pytest
 from kubernetes.client import ApiClient
+from kubernetes.config import incluster_config
 
 from agent.kube.client import TROUBLE, Client, Refused, connect
 from tests.agent.kube.tls_server import TOGETHER, Api, Authority, kubeconfig
@@ -58,6 +59,32 @@ def test_a_client_certificate_that_was_exchanged_is_shown_as_soon_as_the_old_one
     kubeconfig(path, api.server_port, old, new.certificate("two"))
     assert until_it_works(client) <= 2
     assert "two" in api.clients.get()
+
+
+def test_a_pods_token_and_authority_that_were_exchanged_are_read_from_their_files(
+    api: Api, authorities: tuple[Authority, Authority], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the kubelet writes them anew: the token each hour, the authority when it is rotated."""
+    old, new = authorities
+    token, authority = tmp_path / "token", tmp_path / "ca.crt"
+    monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(token))
+    monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(authority))
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(api.server_port))
+    token.write_text("first")
+    authority.write_text(old.file.read_text())
+    api.serve_as(old, None)
+    api.allowed = "bearer first"
+    client = Client(lambda: connect(None))
+    assert code(client) == 200
+    api.allowed = "bearer second"
+    token.write_text("second")
+    assert until_it_works(client) <= 2
+    api.serve_as(new, None)
+    with pytest.raises(TROUBLE):
+        code(client)
+    authority.write_text(new.file.read_text())
+    assert until_it_works(client) <= 2
 
 
 def test_the_configuration_is_read_once_for_all_who_were_refused_at_a_time(

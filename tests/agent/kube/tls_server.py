@@ -64,7 +64,7 @@ class _Handler(BaseHTTPRequestHandler):
             if self.headers.get("Authorization", "") == self.server.allowed
             else 401
         )
-        self.server.clients.put(str(dict(x[0] for x in self.connection.getpeercert().get("subject", ()))))
+        self.server.clients.put(str(dict(x[0] for x in (self.connection.getpeercert() or {}).get("subject", ()))))
         self.send_response(code)
         self.send_header("Content-Length", "0")
         self.send_header("Connection", "close")
@@ -98,12 +98,13 @@ class Api(ThreadingHTTPServer):
         self.thread = Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02})
         self.thread.start()
 
-    def serve_as(self, authority: Authority, clients: Authority) -> None:
-        """Present a certificate of *authority*, and believe those of *clients*."""
+    def serve_as(self, authority: Authority, clients: Authority | None) -> None:
+        """Present a certificate of *authority*, and believe those of *clients*; None: ask for none, as of a pod."""
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(*authority.certificate("server"))
-        self.context.load_verify_locations(clients.file)
-        self.context.verify_mode = ssl.CERT_REQUIRED
+        if clients is not None:
+            self.context.load_verify_locations(clients.file)
+            self.context.verify_mode = ssl.CERT_REQUIRED
 
     def get_request(self) -> tuple[ssl.SSLSocket, object]:
         """A connection, encrypted."""
