@@ -97,7 +97,6 @@ def _begin(parts: Parts) -> None:
         parts.pods.collector,
         parts.pods.hot_plug,
         parts.pods.network_status,
-        parts.afxdp,
         parts.cni_socket,
     )
     for one in order:
@@ -182,11 +181,11 @@ def _end(parts: Parts) -> None:
         parts.denied,
         parts.drift,
         parts.core.loop,
-        parts.afxdp,
     )
     for one in order:
         if one is not None:
             one.stop()
+    parts.afxdp.stop()
     core, told = parts.core, parts.reporters
     told.status.report(parts.status(), core.waits_for(), now=True)
     told.policy.report(core.loop.desired(), now=True)

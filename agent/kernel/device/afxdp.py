@@ -31,10 +31,6 @@ class AfXdp:
         self._lock = Lock()  # ADD makes one while the part looks
         self._loaded: set[str] = set()  # the node's ends whose program is this agent's
 
-    def start(self) -> None:
-        """Begin to answer applications."""
-        self._sockets.start()
-
     def stop(self) -> None:
         """Answer no more; packets go on."""
         self._sockets.stop()

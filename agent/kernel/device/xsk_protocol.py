@@ -63,6 +63,11 @@ def answer(message: bytes, interface: str, set_busy_poll: Callable[[BusyPoll], b
     return Answer("/nak")
 
 
+def brings_socket(message: bytes) -> bool:
+    """Whether a socket comes beside a message, where it is as it should be."""
+    return message.startswith(b"/config_busy_poll,")
+
+
 def refused(message: bytes) -> Answer:
     """What somebody is answered whose namespace is not the pod's."""
     return Answer("/host_nak" if message.startswith(b"/connect") else "/nak", is_last=True)

@@ -3,6 +3,10 @@
 Each interface has one, at ``<run dir>/afxdp/<place>/afxdp.sock``, in a folder that its pod mounts. Whoever else reaches
 it gets nothing: the kernel gives the socket of a connection the network namespace of the one who connected, and that is
 the pod's or not, whatever process it was and wherever that is now.
+
+Each has a thread of its own, for which nobody waits, since a pod can keep it: what comes beside a message is the
+thread's to close, and the kernel closes as it what was not taken. If that is the last of a TCP connection, the thread
+waits as long as the pod's SO_LINGER says.
 """
 
 import errno
@@ -11,6 +15,7 @@ import select
 import socket
 import stat
 import struct
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
@@ -18,74 +23,62 @@ from threading import Lock
 
 from agent.kernel.device.interface import AfXdpInterface
 from agent.kernel.device.xdp_pod import remove_empty
-from agent.kernel.device.xsk_protocol import LONGEST, Answer, BusyPoll, Gives, answer, refused
+from agent.kernel.device.xsk_protocol import LONGEST, Answer, BusyPoll, Gives, answer, brings_socket, refused
 from agent.log import logger
 from agent.netlink.cookie import netns_cookie
-from agent.threads import Threads, Worker
+from agent.threads import Threads
 from maps.errors import MapsError
 
 log = logger(__name__)
 
 SOCKET = "afxdp.sock"
 CONNECTIONS = 16  # of an interface; of more, the oldest is ended
+RETRY_S = 0.1  # after an accept that failed, as when descriptors ran out
 # linux/socket.h
+AF_XDP = 44
 SO_BUSY_POLL, SO_PREFER_BUSY_POLL, SO_BUSY_POLL_BUDGET = 46, 69, 70
-_DESCRIPTORS = 1  # beside a message
+_NO_LINGER = struct.pack("=ii", 0, 0)  # struct linger
+_DESCRIPTORS = 1  # beside a message that brings a socket
 MapOf = Callable[[str], AbstractContextManager[int]]  # of the sockets, by the node's end
-
-
-class _Listener:
-    """An interface's socket, and who is connected to it, oldest first."""
-
-    def __init__(self, interface: AfXdpInterface, listening: socket.socket) -> None:
-        self.interface, self.listening = interface, listening
-        self.connections: dict[int, socket.socket] = {}
 
 
 class XskSockets:
     """The sockets of one node, in *folder*; *map_of* opens the map of an interface."""
 
     def __init__(self, folder: Path, map_of: MapOf, threads: Threads) -> None:
-        self._folder, self._map_of = folder, map_of
-        self._lock = Lock()  # guards what follows
+        self._folder, self._map_of, self._threads = folder, map_of, threads
+        self._lock = Lock()  # guards it
         self._by_device: dict[str, _Listener] = {}
-        self._by_descriptor: dict[int, _Listener] = {}  # both kinds of sockets
-        self._epoll = select.epoll()
-        self._worker = Worker(threads, "af_xdp sockets", self._serve)
-
-    def start(self) -> None:
-        """Begin to answer."""
-        self._worker.start()
 
     def stop(self) -> None:
         """Answer nobody any more; the sockets' files stay, for the next agent is to take their place."""
-        self._worker.stop()
         with self._lock:
             for device in tuple(self._by_device):
-                self._close(device)
+                self._end(device)
 
     def open(self, interface: AfXdpInterface) -> None:
-        """Have a socket for an interface.
+        """Have a socket for an interface, at its place.
 
         Raises:
             OSError: its folder cannot be written.
         """
         with self._lock:
-            if interface.host_device in self._by_device:
+            if self._is_open(interface):
                 return
-            listener = _Listener(interface, listening_in(self._folder / interface.afxdp.place))
+            self._end(interface.host_device)  # of a file that is gone
+            listening, file = listening_in(self._folder / interface.afxdp.place)
+            listener = _Listener(interface, listening, file, self._map_of, self._threads)
             self._by_device[interface.host_device] = listener
-            self._watch(listener.listening, listener)
 
     def is_open(self, interface: AfXdpInterface) -> bool:
         """Whether it has one."""
         with self._lock:
-            return interface.host_device in self._by_device and (self._folder / interface.afxdp.place / SOCKET).exists()
+            return self._is_open(interface)
 
     def close(self, host_device: str, place: str, *, is_others: bool) -> None:
         """Have none for an interface; the folder at its *place* goes, unless it is another interface's too."""
         with self._lock:
-            self._close(host_device)
+            self._end(host_device)
             if is_others:
                 return
             path = self._folder / place / SOCKET
@@ -93,95 +86,116 @@ class XskSockets:
             if "/" in place:  # else a device's, whose folder is the device plugin's
                 remove_empty(path.parent, self._folder)
 
-    def _close(self, host_device: str) -> None:
+    def _is_open(self, interface: AfXdpInterface) -> bool:
+        """Whether it has one, and the file at its place is that one's: a pod may have changed what is there."""
+        listener = self._by_device.get(interface.host_device)
+        if listener is None:
+            return False
+        try:
+            there = (self._folder / interface.afxdp.place / SOCKET).lstat()
+        except OSError:
+            return False
+        return os.path.samestat(there, listener.file)
+
+    def _end(self, host_device: str) -> None:
         listener = self._by_device.pop(host_device, None)
         if listener is not None:
-            for each in (listener.listening, *listener.connections.values()):
-                self._forget(each)
+            listener.end()
 
-    def _watch(self, what: socket.socket, listener: _Listener) -> None:
-        self._by_descriptor[what.fileno()] = listener
-        self._epoll.register(what.fileno(), select.EPOLLIN)
 
-    def _forget(self, what: socket.socket) -> None:
-        self._by_descriptor.pop(what.fileno(), None)
-        with suppress(OSError):
-            self._epoll.unregister(what.fileno())
-        what.close()
+class _Listener:
+    """An interface's socket, and the thread that answers whoever is connected to it."""
+
+    def __init__(
+        self, interface: AfXdpInterface, listening: socket.socket, file: os.stat_result, map_of: MapOf, threads: Threads
+    ) -> None:
+        """*file* is that of the socket."""
+        self.file = file
+        self._interface, self._listening, self._map_of, self._threads = interface, listening, map_of, threads
+        self._connections: list[socket.socket] = []  # oldest first
+        self._thread = threads.make(f"af_xdp {interface.host_device}", self._serve)
+        self._thread.start()
+
+    def end(self) -> None:
+        """Answer nobody any more. The thread closes all; nobody waits for that."""
+        self._thread.end()
+        self._threads.forget(self._thread)
+        with suppress(OSError):  # it died
+            self._listening.shutdown(socket.SHUT_RDWR)  # wakes the thread
 
     def _serve(self) -> None:
-        while True:
-            self._worker.wait(self._epoll.fileno())
-            if self._worker.is_stopping:
-                return
-            with self._worker.busy(), self._lock:
-                for descriptor, _ in self._epoll.poll(0):
-                    self._ready(descriptor)
+        while not self._thread.is_ending:
+            poll = select.poll()
+            for each in (self._listening, *self._connections):
+                poll.register(each, select.POLLIN)
+            ready = {descriptor for descriptor, _ in poll.poll()}
+            for connection in [each for each in self._connections if each.fileno() in ready]:
+                if not self._answered(connection):
+                    self._connections.remove(connection)
+                    connection.close()
+            if self._listening.fileno() in ready and not self._thread.is_ending:
+                self._accept()
+        for each in (self._listening, *self._connections):
+            each.close()
 
-    def _ready(self, descriptor: int) -> None:
-        listener = self._by_descriptor.get(descriptor)
-        if listener is None:  # closed meanwhile
-            return
-        if descriptor == listener.listening.fileno():
-            self._accept(listener)
-            return
-        connection = listener.connections[descriptor]
-        if not self._answered(listener.interface, connection):
-            del listener.connections[descriptor]
-            self._forget(connection)
-
-    def _accept(self, listener: _Listener) -> None:
+    def _accept(self) -> None:
         try:
-            connection, _ = listener.listening.accept()
+            connection, _ = self._listening.accept()
         except OSError as error:
-            log.warning("AF_XDP socket: accept failed", device=listener.interface.host_device, why=error)
+            if not self._thread.is_ending:
+                log.warning("AF_XDP socket: accept failed", device=self._interface.host_device, why=error)
+                time.sleep(RETRY_S)
             return
         connection.settimeout(0)
-        if len(listener.connections) >= CONNECTIONS:
-            self._forget(listener.connections.pop(next(iter(listener.connections))))
-        listener.connections[connection.fileno()] = connection
-        self._watch(connection, listener)
+        if len(self._connections) >= CONNECTIONS:
+            self._connections.pop(0).close()
+        self._connections.append(connection)
 
-    def _answered(self, interface: AfXdpInterface, connection: socket.socket) -> bool:
+    def _answered(self, connection: socket.socket) -> bool:
         """Whether the conversation goes on."""
         descriptors: list[int] = []
         try:
-            message, descriptors, _, _ = socket.recv_fds(connection, LONGEST, _DESCRIPTORS)
+            is_pods = netns_cookie(connection) == self._interface.netns_cookie
+            message = connection.recv(LONGEST, socket.MSG_PEEK)
+            if is_pods and brings_socket(message):
+                _, descriptors, _, _ = socket.recv_fds(connection, LONGEST, _DESCRIPTORS)
+            else:
+                connection.recv(LONGEST)  # without what is beside it
             if not message:
                 return False
-            if netns_cookie(connection) == interface.netns_cookie:
-                said = answer(message, interface.name, lambda wanted: _set_busy_poll(descriptors, wanted))
+            if is_pods:
+                said = answer(message, self._interface.name, lambda wanted: _set_busy_poll(descriptors, wanted))
             else:
-                log.warning("somebody else asks for a pod's AF_XDP sockets", device=interface.host_device)
+                log.warning("somebody else asks for a pod's AF_XDP sockets", device=self._interface.host_device)
                 said = refused(message)
-            self._send(interface, connection, said)
+            self._send(connection, said)
         except BlockingIOError:
             return True
         except (OSError, MapsError) as error:
-            log.info("AF_XDP socket: a conversation broke", device=interface.host_device, why=error)
+            log.info("AF_XDP socket: a conversation broke", device=self._interface.host_device, why=error)
             return False
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
         return not said.is_last
 
-    def _send(self, interface: AfXdpInterface, connection: socket.socket, said: Answer) -> None:
+    def _send(self, connection: socket.socket, said: Answer) -> None:
         if said.gives is Gives.NOTHING:
             connection.send(said.text.encode())
             return
-        with self._map_of(interface.host_device) as fd:
+        with self._map_of(self._interface.host_device) as fd:
             socket.send_fds(connection, [said.text.encode()], [fd])
 
 
-def listening_in(folder: Path) -> socket.socket:
-    """A socket that listens in a folder, whatever the length of the folder's path: an address has 108 octets."""
+def listening_in(folder: Path) -> tuple[socket.socket, os.stat_result]:
+    """A socket that listens in a folder, and its file, whatever the length of the path: an address has 108 octets."""
     folder.mkdir(mode=0o755, parents=True, exist_ok=True)
     (folder / SOCKET).unlink(missing_ok=True)  # of an agent before, or of an earlier sandbox of the pod
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     at = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         listening.bind(f"/proc/self/fd/{at}/{SOCKET}")
-        _open_to_all(at)  # the pod's processes need not be root's: who they are the namespace says
+        file = _open_to_all(at)  # the pod's processes need not be root's: who they are the namespace says
         listening.listen(CONNECTIONS)
         listening.settimeout(0)
     except OSError:
@@ -189,10 +203,10 @@ def listening_in(folder: Path) -> socket.socket:
         raise
     finally:
         os.close(at)
-    return listening
+    return listening, file
 
 
-def _open_to_all(folder: int) -> None:
+def _open_to_all(folder: int) -> os.stat_result:
     """Let anybody connect to the socket in a folder that its pod can write to: what lies there is no link by now.
 
     Raises:
@@ -200,20 +214,30 @@ def _open_to_all(folder: int) -> None:
     """
     found = os.open(SOCKET, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     try:
-        if not stat.S_ISSOCK(os.fstat(found).st_mode):
+        file = os.fstat(found)
+        if not stat.S_ISSOCK(file.st_mode):
             raise OSError(errno.ENOTSOCK, os.strerror(errno.ENOTSOCK), SOCKET)
         Path(f"/proc/self/fd/{found}").chmod(0o666)
     finally:
         os.close(found)
+    return file
 
 
 def _set_busy_poll(descriptors: list[int], wanted: BusyPoll) -> bool:
-    """Whether the socket that came beside the message could be set so; its owner has not the right to."""
+    """Whether the AF_XDP socket that came beside the message could be set so; its owner has not the right to.
+
+    A socket is closed and taken from the list; what is none stays there.
+    """
     if not descriptors:
         return False
-    # a descriptor that is no socket's is refused by the kernel
     try:
-        with socket.socket(fileno=os.dup(descriptors[0])) as asked:
+        # by its family Python does not ask getsockname(), which AF_XDP has not; what is no socket is refused
+        asked = socket.socket(AF_XDP, socket.SOCK_RAW, 0, fileno=descriptors[0])
+        del descriptors[0]
+        with asked:
+            asked.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+            if asked.getsockopt(socket.SOL_SOCKET, socket.SO_DOMAIN) != AF_XDP:
+                return False
             asked.setsockopt(socket.SOL_SOCKET, SO_PREFER_BUSY_POLL, 1)
             asked.setsockopt(socket.SOL_SOCKET, SO_BUSY_POLL, struct.pack("=i", wanted.timeout_us))
             asked.setsockopt(socket.SOL_SOCKET, SO_BUSY_POLL_BUDGET, struct.pack("=i", wanted.budget))

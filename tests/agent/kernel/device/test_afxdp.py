@@ -47,7 +47,6 @@ def pod() -> Iterator[str]:
 def agent(pins: Path, run_dir: Path) -> Iterator[tuple[PodVeths, AfXdp]]:
     """What of an agent has to do with it, for the calling thread's namespace; it dies at the block's end."""
     afxdp = AfXdp(lambda: OBJECT, pins, run_dir, Threads())
-    afxdp.start()
     try:
         yield PodVeths(tuple, lambda _: ((), ()), 9000, afxdp), afxdp
     finally:
