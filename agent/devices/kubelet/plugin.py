@@ -9,7 +9,7 @@ from pathlib import Path
 import grpc
 
 from agent.devices import cdi
-from agent.devices.allocation import Allocation, Unavailable, allocate
+from agent.devices.allocation import Allocation, Mount, Unavailable, allocate
 from agent.devices.inventory import Inventory, Known
 from agent.devices.kubelet import device_plugin_pb2 as messages
 from agent.devices.kubelet.calls import DEVICE_PLUGIN, unary
@@ -122,7 +122,7 @@ class Plugin:
         log.info("devices given", resource=self.resource, devices=",".join(devices))
         return messages.ContainerAllocateResponse(
             envs=dict(allocation.environment),
-            mounts=[messages.Mount(container_path=each.container, host_path=each.host) for each in allocation.mounts],
+            mounts=[_mount(each) for each in allocation.mounts],
             devices=[] if self._uses_cdi else _nodes(allocation),
             cdi_devices=self._cdi_devices(devices) if self._uses_cdi and allocation.nodes else [],
         )
@@ -158,6 +158,11 @@ def _device(device: Device) -> messages.Device:
         health=UNHEALTHY if device.trouble else HEALTHY,
         topology=messages.TopologyInfo(nodes=nodes) if nodes else None,
     )
+
+
+def _mount(mount: Mount) -> messages.Mount:
+    """Read-only: one connects to a socket there all the same."""
+    return messages.Mount(container_path=mount.container, host_path=mount.host, read_only=True)
 
 
 def _nodes(allocation: Allocation) -> list[messages.DeviceSpec]:

@@ -5,6 +5,7 @@ again after a restart, or when somebody took of it away.
 """
 
 from collections.abc import Callable, Collection, Iterator
+from itertools import chain
 from pathlib import Path
 from threading import Lock
 
@@ -13,12 +14,16 @@ from agent.errors import AgentError
 from agent.kernel.device.interface import AfXdpInterface
 from agent.kernel.device.xdp_pod import PodXdp
 from agent.kernel.device.xsk_sockets import XskSockets
+from agent.log import logger
 from agent.model.attachment import Attachment
 from agent.netlink.ethtool import ETHTOOL_STXCSUM, ethtool
 from agent.threads import Threads
 from maps.errors import MapsError
 
+log = logger(__name__)
+
 FOLDER = "afxdp"  # in --run-dir and --pin-root
+FAILURES = (AgentError, MapsError, OSError)  # of one interface, whatever its pod does
 
 
 class AfXdp:
@@ -58,24 +63,42 @@ class AfXdp:
             self._sockets.open(interface)
 
     def remove(self, host_device: str) -> None:
-        """Leave nothing of an interface; of one without AF_XDP there is nothing."""
-        with self._lock:
-            self._remove(host_device)
+        """Leave nothing of an interface; of one without AF_XDP there is nothing.
 
-    def collect(self, known: Collection[str]) -> Iterator[None]:
-        """Leave nothing of those that are neither known, by the node's end, nor there."""
+        What cannot be removed now is left to :meth:`collect`: a pod's folder keeps no DEL from its end, and no agent
+        from its start.
+        """
+        with self._lock:
+            try:
+                self._remove(host_device)
+            except FAILURES as error:
+                log.warning("AF_XDP of an interface cannot be removed; tried again", device=host_device, why=error)
+
+    def collect(self, known: Collection[str]) -> Iterator[str]:
+        """Leave nothing of those that are neither known, by the node's end, nor there, nor of what pods had left.
+
+        Yields after each piece, and why something stays; else nothing.
+        """
         for device in self.programs.all():
             if device not in known:
-                with self._lock:
-                    if not self.programs.is_attached(device):  # else ADD has just made it
-                        self._remove(device)
-                yield
+                yield self._collect(device)
+        for _ in chain(self._sockets.remove_discarded(), self.programs.remove_discarded()):
+            yield ""
+
+    def _collect(self, device: str) -> str:
+        with self._lock:
+            try:
+                if not self.programs.is_attached(device):  # else ADD has just made it
+                    self._remove(device)
+            except FAILURES as error:
+                return f"{device}: {error}"
+        return ""
 
     def _remove(self, host_device: str) -> None:
         self._loaded.discard(host_device)
         place = self.programs.place(host_device)
         if place:  # which the pins alone tell: they go last, so that whoever dies here is followed up
-            self._sockets.close(host_device, place, is_others=self.programs.is_of_others(place, host_device))
+            self._sockets.close(host_device, place, self.programs.places_of_others(host_device))
         self.programs.remove(host_device)
 
     def faults(self, attachment: Attachment) -> tuple[str, ...]:
@@ -115,10 +138,13 @@ class AfXdpPart:
             try:
                 self._afxdp.adopt(one)
                 self._seen.add(one)
-            except (AgentError, MapsError, OSError) as error:
+            except FAILURES as error:
                 failed.append(f"{one.host_device}: {error}")
             yield
-        yield from self._afxdp.collect({one.host_device for one in wanted})
+        for why in self._afxdp.collect({one.host_device for one in wanted}):
+            if why:
+                failed.append(why)
+            yield
         if failed:
             raise AgentError(f"AF_XDP is not whole: {'; '.join(failed[:3])}")
 

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from agent.errors import AgentError
 from agent.kernel.device.interface import AfXdpInterface
+from agent.kernel.device.pod_folders import PodFolders
 from agent.kernel.programs.xdp import XDP_FLAGS_DRV_MODE
 from agent.model.attachment import Captured
 from agent.netlink.netns import inside, open_netns
@@ -41,6 +42,7 @@ class PodXdp:
 
     def __init__(self, program: Callable[[], Path], pins: Path) -> None:
         self._program, self._pins = program, pins
+        self._folders = PodFolders(pins)
 
     def attach(self, interface: AfXdpInterface, ifindex: int) -> None:
         """Have a program of its own on the pod's end, whose *ifindex* is that in the pod.
@@ -88,21 +90,25 @@ class PodXdp:
         except OSError:  # nothing is here, or it died before
             return ""
 
-    def is_of_others(self, place: str, host_device: str) -> bool:
-        """Whether another interface has this place too, as one of a pod's next sandbox has."""
-        return any(self.place(other) == place for other in self.all() if other != host_device)
+    def places_of_others(self, host_device: str) -> frozenset[str]:
+        """The places of all other interfaces; one of a pod's next sandbox has the same place too."""
+        return frozenset(self.place(other) for other in self.all() if other != host_device)
 
     def remove(self, host_device: str) -> None:
         """Let go of all that is an interface's, of its place last; what is gone already is well."""
         folder = self._folder(host_device)
         if not folder.is_dir():
             return
-        place = self.place(host_device)
-        if place:
-            self._leave(folder, place)
+        place, others = self.place(host_device), self.places_of_others(host_device)
+        if place and place not in others:
+            self._folders.leave(pinned_place(place), XSKS_MAP, tuple(map(pinned_place, others)))
         for path in sorted(folder.iterdir(), key=lambda path: path.name == _PLACE):
             path.unlink()
         folder.rmdir()
+
+    def remove_discarded(self) -> Iterator[None]:
+        """Remove in pieces what pods had left in their folders."""
+        return self._folders.remove_discarded()
 
     def is_attached(self, host_device: str) -> bool:
         """Whether a program is on the pod's end."""
@@ -150,35 +156,12 @@ class PodXdp:
         for name in (XSKS_MAP, STEERED):
             libbpf.pin(opened.map_fd(name), folder / name)
         (folder / _PLACE).symlink_to(interface.afxdp.place)
-        shown = self._pins / pinned_place(interface.afxdp.place)
-        shown.mkdir(parents=True, exist_ok=True)
-        (shown / XSKS_MAP).unlink(missing_ok=True)  # of an earlier sandbox of the pod
-        libbpf.pin(opened.map_fd(XSKS_MAP), shown / XSKS_MAP)
-
-    def _leave(self, folder: Path, place: str) -> None:
-        """Take the map away from where the pod found it, unless that is a younger interface's already."""
-        shown = self._pins / pinned_place(place) / XSKS_MAP
-        if shown.exists() and (folder / XSKS_MAP).exists() and _map_id(shown) == _map_id(folder / XSKS_MAP):
-            shown.unlink()
-        remove_empty(shown.parent, self._pins)
+        with self._folders.made(pinned_place(interface.afxdp.place)) as shown:
+            self._folders.discard(shown, XSKS_MAP)  # of an earlier sandbox of the pod
+            libbpf.pin(opened.map_fd(XSKS_MAP), Path(f"/proc/self/fd/{shown}") / XSKS_MAP)
 
     def _folder(self, host_device: str) -> Path:
         return self._pins / _INTERFACES / host_device
-
-
-def remove_empty(folder: Path, root: Path) -> None:
-    """Remove a folder and those above it up to *root*, which stays, as far as they are empty.
-
-    Those that are not there, as when somebody died at it, keep none above them.
-    """
-    while folder != root:
-        try:
-            folder.rmdir()
-        except FileNotFoundError:
-            pass
-        except OSError:
-            return
-        folder = folder.parent
 
 
 def pinned_place(place: str) -> str:
@@ -189,8 +172,3 @@ def pinned_place(place: str) -> str:
 def _packed(captured: tuple[Captured, ...]) -> bytes:
     rules = [abi.SteeringRule(one.protocol, one.first_port, one.last_port) for one in captured]
     return abi.SteeringRule.pack_many(rules).ljust(abi.STEERING_RULES * abi.SteeringRule.SIZE, b"\0")
-
-
-def _map_id(path: Path) -> int:
-    with held(path) as fd:
-        return libbpf.map_info(fd).id

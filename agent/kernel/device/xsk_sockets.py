@@ -16,13 +16,13 @@ import socket
 import stat
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from threading import Lock
 
 from agent.kernel.device.interface import AfXdpInterface
-from agent.kernel.device.xdp_pod import remove_empty
+from agent.kernel.device.pod_folders import PodFolders
 from agent.kernel.device.xsk_protocol import LONGEST, Answer, BusyPoll, Gives, answer, brings_socket, refused
 from agent.log import logger
 from agent.netlink.cookie import netns_cookie
@@ -47,6 +47,7 @@ class XskSockets:
 
     def __init__(self, folder: Path, map_of: MapOf, threads: Threads) -> None:
         self._folder, self._map_of, self._threads = folder, map_of, threads
+        self._folders = PodFolders(folder)
         self._lock = Lock()  # guards it
         self._by_device: dict[str, _Listener] = {}
 
@@ -60,13 +61,13 @@ class XskSockets:
         """Have a socket for an interface, at its place.
 
         Raises:
-            OSError: its folder cannot be written.
+            OSError: its folder cannot be made or written.
         """
         with self._lock:
             if self._is_open(interface):
                 return
             self._end(interface.host_device)  # of a file that is gone
-            listening, file = listening_in(self._folder / interface.afxdp.place)
+            listening, file = listening_in(self._folders, interface.afxdp.place)
             listener = _Listener(interface, listening, file, self._map_of, self._threads)
             self._by_device[interface.host_device] = listener
 
@@ -75,27 +76,34 @@ class XskSockets:
         with self._lock:
             return self._is_open(interface)
 
-    def close(self, host_device: str, place: str, *, is_others: bool) -> None:
-        """Have none for an interface; the folder at its *place* goes, unless it is another interface's too."""
+    def close(self, host_device: str, place: str, others: Collection[str]) -> None:
+        """Have none for an interface; what its pod had at its *place* goes, but for what is at *others*.
+
+        Raises:
+            OSError: something there cannot be removed.
+        """
         with self._lock:
             self._end(host_device)
-            if is_others:
-                return
-            path = self._folder / place / SOCKET
-            path.unlink(missing_ok=True)
-            if "/" in place:  # else a device's, whose folder is the device plugin's
-                remove_empty(path.parent, self._folder)
+        if place not in others:
+            self._folders.leave(place, SOCKET, others)
+
+    def remove_discarded(self) -> Iterator[None]:
+        """Remove in pieces what pods had left in their folders."""
+        return self._folders.remove_discarded()
 
     def _is_open(self, interface: AfXdpInterface) -> bool:
-        """Whether it has one, and the file at its place is that one's: a pod may have changed what is there."""
-        listener = self._by_device.get(interface.host_device)
-        if listener is None:
+        """Whether it has one, and the pod has not changed what is at its place.
+
+        That may be the socket of the pod's next sandbox by now, and stays so.
+        """
+        place = interface.afxdp.place
+        if interface.host_device not in self._by_device:
             return False
         try:
-            there = (self._folder / interface.afxdp.place / SOCKET).lstat()
+            there = (self._folder / place / SOCKET).lstat()
         except OSError:
             return False
-        return os.path.samestat(there, listener.file)
+        return any(each.place == place and os.path.samestat(there, each.file) for each in self._by_device.values())
 
     def _end(self, host_device: str) -> None:
         listener = self._by_device.pop(host_device, None)
@@ -110,7 +118,7 @@ class _Listener:
         self, interface: AfXdpInterface, listening: socket.socket, file: os.stat_result, map_of: MapOf, threads: Threads
     ) -> None:
         """*file* is that of the socket."""
-        self.file = file
+        self.place, self.file = interface.afxdp.place, file
         self._interface, self._listening, self._map_of, self._threads = interface, listening, map_of, threads
         self._connections: list[socket.socket] = []  # oldest first
         self._thread = threads.make(f"af_xdp {interface.host_device}", self._serve)
@@ -187,22 +195,19 @@ class _Listener:
             socket.send_fds(connection, [said.text.encode()], [fd])
 
 
-def listening_in(folder: Path) -> tuple[socket.socket, os.stat_result]:
-    """A socket that listens in a folder, and its file, whatever the length of the path: an address has 108 octets."""
-    folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-    (folder / SOCKET).unlink(missing_ok=True)  # of an agent before, or of an earlier sandbox of the pod
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    at = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        listening.bind(f"/proc/self/fd/{at}/{SOCKET}")
-        file = _open_to_all(at)  # the pod's processes need not be root's: who they are the namespace says
-        listening.listen(CONNECTIONS)
-        listening.settimeout(0)
-    except OSError:
-        listening.close()
-        raise
-    finally:
-        os.close(at)
+def listening_in(folders: PodFolders, place: str) -> tuple[socket.socket, os.stat_result]:
+    """A socket that listens at a place, and its file, whatever the length of the path: an address has 108 octets."""
+    with folders.made(place) as at:
+        folders.discard(at, SOCKET)  # of an agent before, of an earlier sandbox of the pod, or whatever the pod made
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            listening.bind(f"/proc/self/fd/{at}/{SOCKET}")
+            file = _open_to_all(at)  # the pod's processes need not be root's: who they are the namespace says
+            listening.listen(CONNECTIONS)
+            listening.settimeout(0)
+        except OSError:
+            listening.close()
+            raise
     return listening, file
 
 

@@ -181,6 +181,7 @@ def test_containers_get_environment_nodes_and_folders(tree: Tree, kubelet: Kubel
         got = xsk.allocate("xsk-2")
         folder = plugin.run_dir / "afxdp/xsk-2"
         assert [(mount.host_path, mount.container_path) for mount in got.mounts] == [(str(folder), str(folder))]
+        assert all(mount.read_only for mount in got.mounts), "a pod makes its folder what it likes"
         assert folder.is_dir()
         assert got.envs["AFXDP_DEVICES_XSK"] == "xsk-2"
         assert dpdk.prefers(*VFS, must=(VFS[3],), size=2) == [VFS[3], VFS[0]]

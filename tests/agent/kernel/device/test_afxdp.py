@@ -1,5 +1,6 @@
 """An interface with AF_XDP, in the kernel: its veth, its program and its socket, made, taken over, and taken away."""
 
+import errno
 import json
 import os
 import socket
@@ -13,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from agent.compile.desired import Desired
+from agent.errors import AgentError
 from agent.kernel.device.afxdp import FOLDER, AfXdp, AfXdpPart
+from agent.kernel.device.pod_folders import PodFolders
 from agent.kernel.device.xdp_pod import XSKS_MAP
 from agent.kernel.device.xsk_sockets import SOCKET
 from agent.model import attachment as model
@@ -210,6 +213,46 @@ def test_a_start_that_undoes_the_first_sandbox_leaves_the_next_ones_folder(
     in_new_netns(check)
 
 
+def test_what_a_pod_made_of_its_folders_keeps_no_del_from_its_end(pod: str, pin_root: Path, tmp_path: Path) -> None:
+    """Folders in the place of the socket, and of the map, where the pod mounts that folder too."""
+    shown, path = pin_root / FOLDER / PLACE.replace(".", "_") / XSKS_MAP, tmp_path / FOLDER / PLACE / SOCKET
+
+    def check() -> None:
+        with agent(pin_root, tmp_path) as (veths, afxdp):
+            made = veths.create(spec(pod))
+            for each in (path, shown):
+                each.unlink()
+                (each / "more").mkdir(parents=True)
+            assert veths.remove(made.link.host_device)
+            part = AfXdpPart(afxdp)
+            list(part.apply(part.wanted(Desired())))
+            assert not list((tmp_path / FOLDER).iterdir())
+            assert [each.name for each in (pin_root / FOLDER).iterdir()] == ["interfaces"]
+
+    in_new_netns(check)
+
+
+def test_what_cannot_be_removed_of_a_pod_keeps_nobody_and_is_tried_again(
+    pod: str, pin_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    def check() -> None:
+        with agent(pin_root, tmp_path) as (veths, afxdp):
+            device = veths.create(spec(pod)).link.host_device
+            part = AfXdpPart(afxdp)
+            with monkeypatch.context() as patch:
+                patch.setattr(PodFolders, "leave", refuse)
+                assert veths.remove(device), "DEL, or the start of an agent"
+                with pytest.raises(AgentError, match=f"{device}: .*Operation not permitted"):
+                    list(part.apply(part.wanted(Desired())))
+            list(part.apply(part.wanted(Desired())))
+            assert (afxdp.programs.all(), list((tmp_path / FOLDER).iterdir())) == ((), [])
+
+    in_new_netns(check)
+
+
 @pytest.mark.parametrize("is_removed", [False, True], ids=["ADD", "DEL"])
 def test_whatever_an_agent_dies_at_the_next_leaves_nothing(
     pod: str, pin_root: Path, tmp_path: Path, *, is_removed: bool
@@ -261,7 +304,7 @@ def dies(
 
                     return changed
 
-                for name in ("mkdir", "rmdir", "unlink", "symlink"):
+                for name in ("mkdir", "rmdir", "unlink", "symlink", "rename"):
                     setattr(os, name, counted(getattr(os, name)))
                 task(veths)
             os._exit(0)

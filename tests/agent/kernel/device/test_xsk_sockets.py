@@ -13,6 +13,7 @@ from threading import Event
 import pytest
 
 from agent.kernel.device.interface import AfXdpInterface
+from agent.kernel.device.pod_folders import PodFolders
 from agent.kernel.device.xsk_sockets import AF_XDP, SO_BUSY_POLL, SOCKET, XskSockets, listening_in
 from agent.model.attachment import AfXdp
 from agent.netlink.cookie import netns_cookie
@@ -120,7 +121,7 @@ def test_a_connection_that_lingers_holds_up_nobody_but_its_sender(
         with asking(tmp_path, other) as good:
             assert said(good, b"/version") == b"0.1"
         assert pool.submit(sockets.is_open, other).result(PATIENCE_S)
-        pool.submit(sockets.close, hostile.host_device, hostile.afxdp.place, is_others=False).result(PATIENCE_S)
+        pool.submit(sockets.close, hostile.host_device, hostile.afxdp.place, {other.afxdp.place}).result(PATIENCE_S)
         assert not (tmp_path / hostile.afxdp.place).exists()
 
 
@@ -172,14 +173,14 @@ def test_a_socket_that_its_pod_took_away_is_put_back(sockets: XskSockets, tmp_pa
 
 
 def test_anybody_may_connect_to_a_socket(tmp_path: Path) -> None:
-    listening, _ = listening_in(tmp_path / "pods/shop/web/net1")
+    listening, _ = listening_in(PodFolders(tmp_path), "pods/shop/web/net1")
     with listening:
         assert mode(tmp_path / "pods/shop/web/net1" / SOCKET) == 0o666
 
 
 def test_a_link_in_a_sockets_place_goes(tmp_path: Path, file: Path) -> None:
     (tmp_path / SOCKET).symlink_to(file)
-    listening, _ = listening_in(tmp_path)
+    listening, _ = listening_in(PodFolders(tmp_path.parent), tmp_path.name)
     with listening:
         assert (tmp_path / SOCKET).is_socket()
     assert mode(file) == 0o600
@@ -200,5 +201,5 @@ def test_a_link_that_comes_in_a_sockets_place_opens_no_file(
 
     monkeypatch.setattr(socket, "socket", Pod)
     with pytest.raises(OSError, match=os.strerror(88)):
-        listening_in(folder)
+        listening_in(PodFolders(tmp_path), folder.name)
     assert mode(file) == 0o600

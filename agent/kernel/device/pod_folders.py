@@ -1,0 +1,204 @@
+"""Folders of the node's that pods mount, in which a pod may have put anything in the place of anything.
+
+Each step on the way to one begins at the folder before and follows no link, so that nobody is led to another pod's.
+What lies in the way is moved out of it by one call, however much it holds, and removed in pieces when nobody waits.
+"""
+
+import errno
+import os
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from itertools import islice
+from pathlib import Path
+
+from agent.log import logger
+
+log = logger(__name__)
+
+PIECE = 256  # entries of a folder that are read at a time
+_DISCARDED = "%discarded-"  # and the inode's number: no place begins so, and bpffs has no dots in names
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+class PodFolders:
+    """Those below *root*, by their places, as ``pods/shop/web/eth0``."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    @contextmanager
+    def made(self, place: str) -> Iterator[int]:
+        """A descriptor of the folder at a place, for the block; it is there afterwards, whatever lay in its way.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        self._root.mkdir(mode=0o755, parents=True, exist_ok=True)
+        with self._entered(place, is_made=True) as folder:
+            yield folder
+
+    def discard(self, folder: int, name: str) -> None:
+        """Have nothing of that name in a folder.
+
+        Raises:
+            OSError: it cannot be removed.
+        """
+        try:
+            os.unlink(name, dir_fd=folder)
+        except FileNotFoundError:
+            pass
+        except IsADirectoryError:
+            self._discard_folder(folder, name)
+
+    def leave(self, place: str, name: str, others: Collection[str]) -> None:
+        """Have no file of this name at a place, nor the place; nor its pod's folder, but for the way to *others*.
+
+        A place without a slash is a device's: its folder stays, empty, for it may be mounted for the next pod already.
+
+        Raises:
+            OSError: something cannot be removed.
+        """
+        pod, _, interface = place.rpartition("/")
+        if not pod:
+            self._empty(place)
+            return
+        if any(one.startswith(f"{pod}/") for one in others):
+            self._discard_at(place, name)
+            self._discard_at(pod, interface)
+            return
+        for each in ((place, name), (pod, interface)):  # by which the pod's is empty, if it was left as it was made
+            with suppress(OSError):
+                self._discard_at(*each)
+        above, _, last = pod.rpartition("/")
+        self._discard_at(above, last)
+        remove_empty(self._root / above, self._root)
+
+    def remove_discarded(self) -> Iterator[None]:
+        """Remove what was discarded, in pieces; what cannot be stays, and the log says so."""
+        try:
+            root = os.open(self._root, _FOLDER)
+        except FileNotFoundError:
+            return
+        try:
+            for name in [name for name in _some(root, None) if name.startswith(_DISCARDED)]:
+                try:
+                    yield from _removed(root, name)
+                except OSError as error:
+                    log.warning("what a pod left cannot be removed", folder=self._root / name, why=error)
+        finally:
+            os.close(root)
+
+    @contextmanager
+    def _entered(self, place: str, *, is_made: bool = False) -> Iterator[int]:
+        """A descriptor of the folder at a place.
+
+        Raises:
+            FileNotFoundError, NotADirectoryError: there is none; not where it *is_made*.
+        """
+        folder = os.open(self._root, _FOLDER)
+        try:
+            for name in filter(None, place.split("/")):
+                if is_made:
+                    self._make(folder, name)
+                inner = _step(folder, name)
+                os.close(folder)
+                folder = inner
+            yield folder
+        finally:
+            os.close(folder)
+
+    def _make(self, folder: int, name: str) -> None:
+        try:
+            os.mkdir(name, 0o755, dir_fd=folder)
+        except FileExistsError:
+            try:
+                os.close(_step(folder, name))
+            except NotADirectoryError:
+                self.discard(folder, name)
+                os.mkdir(name, 0o755, dir_fd=folder)
+
+    def _discard_at(self, place: str, name: str) -> None:
+        with suppress(FileNotFoundError, NotADirectoryError), self._entered(place) as folder:
+            self.discard(folder, name)
+
+    def _empty(self, place: str) -> None:
+        with suppress(FileNotFoundError, NotADirectoryError), self._entered(place) as folder:
+            for name in _some(folder, None):
+                self.discard(folder, name)
+
+    def _discard_folder(self, folder: int, name: str) -> None:
+        try:
+            os.rmdir(name, dir_fd=folder)
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:
+                raise
+            root = os.open(self._root, _FOLDER)
+            try:
+                _move(folder, name, root)
+            except PermissionError:  # a folder that is another user's cannot leave its own: out of the way in there
+                _move(folder, name, folder)
+            finally:
+                os.close(root)
+
+
+def remove_empty(folder: Path, root: Path) -> None:
+    """Remove a folder and those above it up to *root*, which stays, as far as they are empty.
+
+    Those that are not there, as when somebody died at it, keep none above them.
+    """
+    while folder != root:
+        try:
+            folder.rmdir()
+        except FileNotFoundError:
+            pass
+        except OSError:
+            return
+        folder = folder.parent
+
+
+def _step(folder: int, name: str) -> int:
+    """A folder in a folder, by no link."""
+    return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
+
+
+def _move(folder: int, name: str, to: int) -> None:
+    """Move something to another folder, where it has a name that nothing else has."""
+    number = os.stat(name, dir_fd=folder, follow_symlinks=False).st_ino
+    os.rename(name, f"{_DISCARDED}{number}", src_dir_fd=folder, dst_dir_fd=to)
+
+
+def _removed(root: int, name: str) -> Iterator[None]:
+    """Remove what was discarded; what is in a folder of its is lifted out of that first, so that none is too deep."""
+    folder = _step(root, name)
+    try:
+        while names := _some(folder):
+            for each in names:
+                _lift(folder, each)
+                yield
+    finally:
+        os.close(folder)
+    os.rmdir(name, dir_fd=root)
+
+
+def _lift(folder: int, name: str) -> None:
+    """Remove one entry; of a folder some of its own, of which folders come out of it."""
+    try:
+        os.unlink(name, dir_fd=folder)
+    except IsADirectoryError:
+        inner = _step(folder, name)
+        try:
+            names = _some(inner)
+            for each in names:
+                try:
+                    os.unlink(each, dir_fd=inner)
+                except IsADirectoryError:
+                    _move(inner, each, folder)
+        finally:
+            os.close(inner)
+        if len(names) < PIECE:
+            os.rmdir(name, dir_fd=folder)
+
+
+def _some(folder: int, most: int | None = PIECE) -> list[str]:
+    with os.scandir(folder) as found:
+        return [entry.name for entry in islice(found, most)]

@@ -1,0 +1,103 @@
+"""Folders that a pod mounts are made and left whatever the pod made of them, and no other pod's is touched."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from agent.kernel.device.pod_folders import PodFolders
+
+WEB, VICTIM, NAME = "pods/shop/web/eth0", "pods/shop/victim/eth0", "afxdp.sock"
+DEEP = 3000  # folders in folders; Python's stack is for 1,000
+
+
+def made(root: Path, *places: str) -> PodFolders:
+    """The folders, in each of which a file stands for a socket."""
+    folders = PodFolders(root)
+    for place in places:
+        with folders.made(place):
+            (root / place / NAME).write_text(place)
+    return folders
+
+
+def a_folder(pod: Path) -> None:
+    """In the socket's place, and not empty."""
+    (pod / "eth0" / NAME).unlink()
+    (pod / "eth0" / NAME / "more").mkdir(parents=True)
+
+
+def a_link(pod: Path) -> None:
+    """To another pod's folder, in the place of its own."""
+    shutil.rmtree(pod / "eth0")
+    (pod / "eth0").symlink_to("../victim/eth0")
+
+
+def a_file(pod: Path) -> None:
+    """In the folder's place."""
+    shutil.rmtree(pod / "eth0")
+    (pod / "eth0").write_text("")
+
+
+def more(pod: Path) -> None:
+    """Beside what is the agent's."""
+    (pod / "eth0" / "core").write_text("core")
+    (pod / "mine" / "more").mkdir(parents=True)
+
+
+def deep(pod: Path) -> None:
+    """Deeper than a path can be long."""
+    at = os.open(pod, os.O_RDONLY)
+    for _ in range(DEEP):
+        os.mkdir("d", dir_fd=at)
+        inner = os.open("d", os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = inner
+    os.close(at)
+
+
+SPOILT = pytest.mark.parametrize("spoil", [a_folder, a_link, a_file, more, deep], ids=lambda spoil: spoil.__name__)
+
+
+@SPOILT
+def test_nothing_is_left_of_a_pod_whatever_it_made_of_its_folder(tmp_path: Path, spoil: Callable[[Path], None]) -> None:
+    folders = made(tmp_path, WEB, VICTIM)
+    spoil(tmp_path / "pods/shop/web")
+    folders.leave(WEB, NAME, {VICTIM})
+    assert [path.name for path in (tmp_path / "pods/shop").iterdir()] == ["victim"]
+    assert (tmp_path / VICTIM / NAME).read_text() == VICTIM
+    list(folders.remove_discarded())
+    assert [path.name for path in tmp_path.iterdir()] == ["pods"]
+
+
+@SPOILT
+def test_a_pods_folder_is_made_whatever_it_made_of_it_before(tmp_path: Path, spoil: Callable[[Path], None]) -> None:
+    made(tmp_path, WEB, VICTIM)
+    spoil(tmp_path / "pods/shop/web")
+    folders = PodFolders(tmp_path)  # of the next agent
+    with folders.made(WEB) as folder:
+        folders.discard(folder, NAME)
+        assert not (tmp_path / WEB / NAME).exists()
+        assert os.path.samestat(os.fstat(folder), (tmp_path / WEB).lstat())
+    assert (tmp_path / VICTIM / NAME).read_text() == VICTIM
+    folders.leave(WEB, NAME, {VICTIM})
+    list(folders.remove_discarded())  # pytest could not
+
+
+def test_another_interface_of_the_pod_keeps_its_folder(tmp_path: Path) -> None:
+    net1 = "pods/shop/web/net1"
+    folders = made(tmp_path, WEB, net1)
+    folders.leave(WEB, NAME, {net1})
+    assert [path.name for path in (tmp_path / "pods/shop/web").iterdir()] == ["net1"]
+    folders.leave(net1, NAME, ())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_devices_folder_stays_and_is_empty_for_the_next_pod(tmp_path: Path) -> None:
+    folders = made(tmp_path, "fast-0")
+    before = (tmp_path / "fast-0").stat().st_ino
+    (tmp_path / "fast-0/mine/more").mkdir(parents=True)
+    folders.leave("fast-0", NAME, ())
+    list(folders.remove_discarded())
+    assert [path.stat().st_ino for path in tmp_path.rglob("*")] == [before]
