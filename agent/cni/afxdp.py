@@ -22,7 +22,7 @@ ANNOTATION = "sluiceway.io/afxdp"
 FIRST = "eth0"  # the interface that every runtime's first network makes
 _RESERVED = frozenset({"pods", "containers", "interfaces"})  # folders beside the devices' places
 _POD = re.compile(r"[a-z0-9]([a-z0-9.\-]*[a-z0-9])?")  # a part of a path, as Kubernetes names pods and namespaces
-_DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9:.\-]{0,99}")
+_DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_:.\-]{0,99}")
 
 
 def place(pod: ObjectName | None, container_id: str, interface: str) -> str:

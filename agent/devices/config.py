@@ -21,7 +21,7 @@ from agent.model.name import ObjectName, Problem
 
 KIND = "DeviceResource"
 MOST_SLOTS = 4096
-_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?")
+NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?")
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _PREFIX = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
 _PCI = re.compile(r"[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
@@ -139,7 +139,7 @@ class _Wrong(Exception):  # noqa: N818  a sentence about a field
 def _resource(raw: msgspec.Raw, prefix: str, before: Collection[str]) -> Resource:
     given = msgspec.json.decode(raw, type=_Resource)
     selectors = tuple(_selector(given.device_type, where, one) for where, one in _selectors(given.selectors))
-    if not _NAME.fullmatch(given.resource_name):
+    if not NAME.fullmatch(given.resource_name):
         text = f"{given.resource_name!r} is no name; use letters, digits, _ and - within, 63 characters at most"
         raise _Wrong("resourceName", text)
     prefix = given.resource_prefix or prefix

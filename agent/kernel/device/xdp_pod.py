@@ -165,8 +165,8 @@ class PodXdp:
 
 
 def pinned_place(place: str) -> str:
-    """A place as bpffs has it, which takes no dots in names."""
-    return place.replace(".", "_")
+    """A place as bpffs has it, which takes no dots in names; no two are alike there, for no place has a %."""
+    return place.replace("_", "%").replace(".", "_")
 
 
 def _packed(captured: tuple[Captured, ...]) -> bytes:

@@ -3,9 +3,13 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agent.cni.afxdp import ANNOTATION, afxdp, place
 from agent.cni.error import CniError
+from agent.devices.candidates import slots
+from agent.devices.config import MOST_SLOTS, NAME, DeviceType, Resource
 from agent.model.attachment import AfXdp, Captured
 from agent.model.name import ObjectName
 
@@ -56,11 +60,17 @@ def test_a_mistake_is_named(value: Any, says: str) -> None:
 
 
 def test_a_device_that_a_plugin_gave_has_a_place_of_its_own() -> None:
-    given = AfXdp("afxdp-7")
-    assert read({}, deviceID="afxdp-7") == given
-    assert read({}, runtimeConfig={"deviceID": "afxdp-7"}) == given
+    device = AfXdp("afxdp-7")
+    assert read({}, deviceID="afxdp-7") == device
+    assert read({}, runtimeConfig={"deviceID": "afxdp-7"}) == device
     with pytest.raises(CniError, match="deviceID"):
         read({}, deviceID="../x")
+
+
+@given(st.from_regex(NAME, fullmatch=True), st.integers(1, MOST_SLOTS))
+def test_every_slot_of_the_device_plugin_is_a_device(name: str, number: int) -> None:
+    *_, slot = slots(Resource(f"example.com/{name}", DeviceType.AFXDP, slots=number))
+    assert read({}, deviceID=slot) == AfXdp(slot)
 
 
 def test_the_annotation_is_the_first_interfaces() -> None:
