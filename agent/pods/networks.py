@@ -9,7 +9,7 @@ looks after what nobody asks for any more; a plugin that hangs keeps its own pod
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -196,20 +196,9 @@ class Networks:
         for one in self._records.all():
             if one.is_whole and not one.is_leaving and self._is_alive(one):
                 continue
-            lock = self.alone(one.key)
-            if not lock.acquire(blocking=False):
-                continue  # its own request is at it
-            try:
-                self._bury(one.key)
-            except (NetworkFailed, OSError) as error:
-                log.warning("networks of a pod that is gone cannot be unmade; tried again", why=error)
-                _note(stuck, one, error)
-            # whatever it is: others' are unmade all the same, and this thread has to live
-            except Exception as error:
-                log.exception("networks of a pod that is gone cannot be unmade; tried again", why=error)
-                _note(stuck, one, error)
-            finally:
-                lock.release()
+            with self.alone(one.key, waits=False) as is_alone:
+                if is_alone:  # else its own request is at it
+                    self._try_to_bury(one, stuck)
         self._stuck = tuple(stuck.values())
 
     def look(self) -> None:
@@ -222,6 +211,17 @@ class Networks:
             except PluginFailed as error:
                 found.append(Problem(DEFINITION, network, "spec.config", f"cannot serve now: {error}"))
         self._silent = tuple(sorted(set(found)))
+
+    def _try_to_bury(self, one: NetworkSet, stuck: dict[ObjectName, Problem]) -> None:
+        try:
+            self._bury(one.key)
+        except (NetworkFailed, OSError) as error:
+            log.warning("networks of a pod that is gone cannot be unmade; tried again", why=error)
+            _note(stuck, one, error)
+        # whatever it is: others' are unmade all the same, and this thread has to live
+        except Exception as error:
+            log.exception("networks of a pod that is gone cannot be unmade; tried again", why=error)
+            _note(stuck, one, error)
 
     def _bury(self, key: AttachmentKey) -> None:
         one = self._records.get(key)
@@ -316,9 +316,9 @@ class Networks:
         self._records.remove(one.key)
         fail_points.reached("NETWORKS forgotten")
 
-    def alone(self, key: AttachmentKey) -> threading.Lock:
-        """What a request holds while it is at the container."""
-        return self._turn.of(key)
+    def alone(self, key: AttachmentKey, *, waits: bool = True) -> AbstractContextManager[bool]:
+        """Be the only request that is at the container, for a block; whether one is, where one does not wait."""
+        return self._turn.of(key, waits=waits)
 
 
 def _note(stuck: dict[ObjectName, Problem], one: NetworkSet, why: Exception) -> None:

@@ -1,0 +1,32 @@
+"""Requests for one container come one after the other; no other container waits for them."""
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+
+from agent.pods.in_turn import InTurn
+
+
+def test_no_container_waits_for_another() -> None:
+    turns = InTurn()
+    with ExitStack() as stack:
+        assert all(stack.enter_context(turns.of((f"c{n}", "eth0"), waits=False)) for n in range(1000))
+        with turns.of(("c7", "net1"), waits=False) as is_alone:
+            assert not is_alone, "another interface of a container is that container's"
+    with turns.of(("c7", "net1"), waits=False) as is_alone:
+        assert is_alone
+
+
+def test_who_waits_comes_when_the_first_has_ended() -> None:
+    turns, key = InTurn(), ("c1", "eth0")
+    order: list[str] = []
+
+    def second() -> None:
+        with turns.of(key):
+            order.append("second")
+
+    with ThreadPoolExecutor(1) as pool:
+        with turns.of(key):
+            later = pool.submit(second)
+            order.append("first")
+        later.result(60)
+    assert order == ["first", "second"]
