@@ -95,7 +95,10 @@ class Plugins:
 
 
 def _kill(process: "subprocess.Popen[bytes]") -> None:
-    """The plugin and whatever it began; who has left its process group may hold its pipes, and is not waited for."""
+    """The plugin and whatever it began; who has left its process group may hold its pipes, and is not waited for.
+
+    Nor is one that does not hear, as in a system call that cannot be interrupted.
+    """
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -104,7 +107,8 @@ def _kill(process: "subprocess.Popen[bytes]") -> None:
         if pipe is not None:
             with contextlib.suppress(OSError):
                 pipe.close()
-    process.wait()
+    with contextlib.suppress(subprocess.TimeoutExpired):  # it has ended, and its pipes have not
+        process.wait(0)
 
 
 def _failure(kind: str, status: int, out: bytes, err: bytes) -> PluginFailed:
