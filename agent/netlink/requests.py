@@ -51,6 +51,7 @@ from agent.netlink.rtnetlink import (
     RTA_TABLE,
     RTM_DELLINK,
     RTM_DELROUTE,
+    RTM_DELRULE,
     RTM_GETLINK,
     RTM_NEWADDR,
     RTM_NEWLINK,
@@ -177,9 +178,17 @@ def set_route_onlink(destination: Network, index: int, gateway: Address, metric:
 
 def add_rule(source: Address, table: int) -> Request:
     """What is sent from this address goes by this table."""
+    return Request(RTM_NEWRULE, NLM_F_CREATE, _rule(source, table), "add the rule for what is sent from", source)
+
+
+def delete_rule(source: Address, table: int) -> Request:
+    """One of the rules that say so removed."""
+    return Request(RTM_DELRULE, 0, _rule(source, table), "remove the rule for what is sent from", source)
+
+
+def _rule(source: Address, table: int) -> bytes:
     body = RULE.pack(_family(source), 0, len(source.packed) * 8, 0, RT_TABLE_UNSPEC, 0, 0, FR_ACT_TO_TBL, 0)
-    body += packed(FRA_SRC, source.packed) + packed(FRA_TABLE, NUMBER.pack(table))
-    return Request(RTM_NEWRULE, NLM_F_CREATE, body, "add the rule for what is sent from", source)
+    return body + packed(FRA_SRC, source.packed) + packed(FRA_TABLE, NUMBER.pack(table))
 
 
 def set_route(index: int, address: Address, protocol: int) -> Request:

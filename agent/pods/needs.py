@@ -27,6 +27,9 @@ class Veths(Protocol):
     def remove(self, name: str) -> bool:
         """Remove the pair with this host end."""
 
+    def leave(self, attachment: Attachment) -> None:
+        """Remove an attachment's pair, and what a pod that goes on would keep of it."""
+
     def ours(self) -> frozenset[str]:
         """Host ends on the node."""
 

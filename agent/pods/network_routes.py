@@ -16,23 +16,19 @@ from agent.netlink.dump import Dump
 from agent.netlink.netns import NetnsHandle, NoSuchNetns, open_netns
 from agent.netlink.requests import FAMILIES
 from agent.netlink.rtnetlink import (
-    FRA_SRC,
-    FRA_TABLE,
     ROUTE,
     RTA_GATEWAY,
     RTA_MULTIPATH,
     RTA_OIF,
     RTA_PRIORITY,
-    RTM_GETRULE,
-    RULE,
     attribute,
     number,
 )
-from agent.pods.attachments import digest
 from agent.pods.errors import NetworkFailed
 from agent.pods.network_record import InterfaceRecord, NetworkSet
+from agent.pods.pod_rules import rules
 from agent.pods.veth_check import addresses_of
-from agent.pods.veth_spec import TABLES, gateway
+from agent.pods.veth_spec import gateway, table_of
 
 BEHIND = 4096  # metric of a first interface's default route that another goes before
 NEXT_HOP = struct.Struct("=HBBi")  # struct rtnexthop: length with its attributes, flags, hops, ifindex
@@ -95,12 +91,12 @@ class PodRoutes:
         asked = []
         if mine and not owner.replaces_first:
             near, any_of = gateway(mine[0]), ANY[way.version]
-            table = TABLES + int(digest(owner.container_id, owner.interface)[:7], 16)
+            table = table_of(owner.container_id, owner.interface)
             asked.append(requests.set_default_route(first, near, table))
             ranges = (one for one in self._cluster() if one.version == way.version)
             asked += [requests.set_route_onlink(one, first, near) for one in ranges]
             asked.append(requests.set_route_onlink(any_of, first, near, BEHIND))
-            there = _rules(netns)  # of when it was led out before
+            there = rules(netns)  # of when it was led out before
             asked += [requests.add_rule(one, table) for one in mine if (one.packed, table) not in there]
         netns.pod.ask(*asked, requests.set_route_onlink(ANY[way.version], other, way))
 
@@ -118,12 +114,6 @@ def _take_away(
     for index, by, metric in sorted(ways):
         if index != first and (index, by) not in asked:
             netns.pod.ask(requests.delete_route(ANY[version], 0, metric, index, ip_address(by) if by else None))
-
-
-def _rules(netns: NetnsHandle) -> frozenset[tuple[bytes, int]]:
-    """The addresses from which what is sent goes by a table, and the table."""
-    bodies = Dump(netns.pod).read(RTM_GETRULE, bytes(RULE.size))
-    return frozenset((attribute(b, RULE.size, FRA_SRC), number(attribute(b, RULE.size, FRA_TABLE))) for b in bodies)
 
 
 def _ways(body: bytes) -> Iterator[tuple[int, bytes]]:

@@ -221,7 +221,7 @@ class Pods:
     def _take_away(self, attachment: Attachment) -> None:
         """Remove the device, or our programs from another plugin's."""
         if not attachment.link.is_chained:
-            self._veths.remove(attachment.link.host_device)
+            self._veths.leave(attachment)
         elif self._others is not None:
             self._others.release(attachment.link)
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from agent.kernel.device.afxdp import AfXdp
 from agent.kernel.device.interface import AfXdpInterface
 from agent.kernel.net.veth import AFXDP_MTU
+from agent.log import logger
 from agent.model.attachment import Attachment, Veth, is_veth_name
 from agent.netlink import requests
 from agent.netlink.batch import Link, Refused, run_batch
@@ -21,9 +22,12 @@ from agent.netlink.rtnetlink import IFLA_ADDRESS, IFLA_IFNAME, LINK, RTM_GETLINK
 from agent.netlink.socket import Socket
 from agent.options.values import LEAST_MTU
 from agent.pods.errors import InterfaceTaken, NetnsUnusable
+from agent.pods.pod_rules import remove_rules
 from agent.pods.veth_batch import Batch, BeforeUp, veth_batch
 from agent.pods.veth_check import faults
-from agent.pods.veth_spec import HOST_MAC, MadeVeth, VethSpec
+from agent.pods.veth_spec import HOST_MAC, MadeVeth, VethSpec, table_of
+
+log = logger(__name__)
 
 DEFAULT_MTU = 1500  # of a node without uplink
 CARRIER_S = 5
@@ -69,6 +73,8 @@ class PodVeths:
 
     def _create(self, spec: VethSpec, netns: NetnsHandle) -> MadeVeth:
         name, mtu = spec.host_device, self._mtu_of(spec)
+        if spec.table:
+            remove_rules(netns, spec.table)  # of an ADD that failed
         link, *ends = _make(netns, spec, veth_batch(spec, netns, mtu, self._before_up(name)))
         try:
             for netlink, end in zip((netns.node, netns.pod), ends, strict=True):
@@ -83,6 +89,20 @@ class PodVeths:
         """Remove the pair with this host end; its routes, neighbours and the pod's end go with it."""
         with Socket() as node:
             return self._take_away(node, name)
+
+    def leave(self, attachment: Attachment) -> None:
+        """Remove an attachment's pair, and what a pod that goes on would keep of it."""
+        self.remove(attachment.link.host_device)
+        if attachment.is_first:
+            return
+        try:
+            with open_netns(attachment.netns, may_be_host=True) as netns:
+                if netns.cookie == attachment.netns_cookie:
+                    remove_rules(netns, table_of(attachment.container_id, attachment.interface))
+        except NoSuchNetns:
+            return
+        except OSError as error:
+            log.warning("rules of an interface that is gone stay in its pod", netns=attachment.netns, why=error)
 
     def ours(self) -> frozenset[str]:
         """The host ends that are on the node."""

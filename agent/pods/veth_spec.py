@@ -45,7 +45,7 @@ class VethSpec:
     @property
     def table(self) -> int:
         """The pod's routing table for what it sends from this interface's addresses, where that is not the main one."""
-        return 0 if self.is_first else TABLES + int(digest(self.container_id, self.interface)[:7], 16)
+        return 0 if self.is_first else table_of(self.container_id, self.interface)
 
     @property
     def pod_mac(self) -> str:
@@ -63,6 +63,11 @@ class MadeVeth:
     mac: str  # of the pod's end
     mtu: int
     netns_cookie: int
+
+
+def table_of(container_id: str, interface: str) -> int:
+    """A pod's routing table for what it sends from one interface's addresses."""
+    return TABLES + int(digest(container_id, interface)[:7], 16)
 
 
 def gateway(address: Address) -> Address:

@@ -79,6 +79,10 @@ class FakeVeths:
         """As PodVeths'."""
         return self.names.pop(name, None) is not None
 
+    def leave(self, attachment: Attachment) -> None:
+        """As PodVeths'."""
+        self.remove(attachment.link.host_device)
+
     def ours(self) -> frozenset[str]:
         """As PodVeths'."""
         return frozenset(name for name in self.names if name.startswith(VETH_PREFIX))
