@@ -136,6 +136,8 @@ def _interface(text: str, at: str) -> str:
     fits = len(text.encode()) <= 15 and text.isprintable()  # noqa: PLR2004  IFNAMSIZ less the NUL
     if text and not (_INTERFACE.fullmatch(text) and fits):
         raise NetworkRefused(at, f"{text!r} is no interface name; those have 1 to 15 characters without / and :")
+    if text == "lo":
+        raise NetworkRefused(at, "lo is another interface of the pod")
     return text
 
 

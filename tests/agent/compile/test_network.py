@@ -105,6 +105,7 @@ def test_what_the_plugins_are_to_be_told() -> None:
         pytest.param("lan@a\0b", "[0]", "is no interface name", id="a NUL in an interface"),
         pytest.param("lan@a\x1bc", "[0]", "is no interface name", id="what a terminal obeys, in an interface"),
         pytest.param("lan@eth0", "[0].interface", "eth0 is another interface", id="the first one's name"),
+        pytest.param("lan@lo", "[0]", "lo is another interface", id="the loopback's name"),
         pytest.param("lan@net2,lan", "[0].interface", "net2 is another interface", id="one name twice"),
         pytest.param('{"name":"lan"}', "", "is no JSON list", id="a lone object"),
         pytest.param('[{"name":"lan"]', "", "is no JSON", id="broken JSON"),
