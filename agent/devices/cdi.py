@@ -19,9 +19,18 @@ STEM = "sluiceway-"
 PERMISSIONS = "rw"
 
 
+def kind(resource: str) -> str:
+    """A resource's name as a kind, whose both parts begin with a letter.
+
+    What is put before others nobody's own name has: no resource's prefix has an underscore, and no name a dot.
+    """
+    vendor, _, name = resource.partition("/")
+    return f"{'' if vendor[0].isalpha() else 'x_'}{vendor}/{'' if name[0].isalpha() else 'x.'}{name}"
+
+
 def qualified(resource: str, device: str) -> str:
     """The name by which the kubelet tells the runtime of a device."""
-    return f"{resource}={device}"
+    return f"{kind(resource)}={device}"
 
 
 def specs(pools: Iterable[Pool], hardware: Hardware) -> Mapping[str, bytes]:
@@ -61,5 +70,5 @@ def _devices(pool: Pool, hardware: Hardware) -> Iterator[Mapping[str, object]]:
             yield {"name": device.id, "containerEdits": {"deviceNodes": nodes}}
 
 
-def _spec(kind: str, devices: list[Mapping[str, object]]) -> bytes:
-    return json.dumps({"cdiVersion": VERSION, "kind": kind, "devices": devices}, indent=1).encode()
+def _spec(resource: str, devices: list[Mapping[str, object]]) -> bytes:
+    return json.dumps({"cdiVersion": VERSION, "kind": kind(resource), "devices": devices}, indent=1).encode()

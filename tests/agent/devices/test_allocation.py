@@ -1,6 +1,8 @@
 """What a container gets with its devices, and by CDI."""
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +140,28 @@ def test_cdi_files_have_the_nodes_of_devices_that_have_any(tree: Tree, tmp_path:
     for _ in range(2):
         cdi.place(tmp_path / "cdi", wanted)
         assert {path.name for path in (tmp_path / "cdi").iterdir()} == {"another.json", *wanted}
+
+
+@pytest.mark.parametrize(
+    ("resource", "kind"),
+    [
+        pytest.param("x.io/dpdk", "x.io/dpdk", id="as it is"),
+        pytest.param("x.io/25g", "x.io/x.25g", id="a name that begins with a digit"),
+        pytest.param("3com.com/a_1", "x_3com.com/a_1", id="a prefix that does"),
+        pytest.param("3com.com/7", "x_3com.com/x.7", id="both"),
+    ],
+)
+def test_a_cdi_kind_begins_with_letters(resource: str, kind: str) -> None:
+    assert cdi.qualified(resource, VFS[0]) == f"{kind}={VFS[0]}"
+    assert re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]*[A-Za-z0-9]/[A-Za-z]([A-Za-z0-9_.-]*[A-Za-z0-9])?", cdi.kind(resource))
+
+
+def test_a_cdi_file_is_of_the_kind_that_the_kubelet_tells(tree: Tree) -> None:
+    tree.pf(vfs=1, driver="vfio-pci")
+    [pool] = arrange(resources({"selectors": {"pfNames": ["eth0"]}}), sysfs.read(tree.root), {}, {}).pools
+    pool = replace(pool, resource=replace(pool.resource, name="x.io/25g"))
+    [content] = cdi.specs([pool], sysfs.read(tree.root)).values()
+    assert json.loads(content)["kind"] == cdi.kind("x.io/25g") == "x.io/x.25g"
 
 
 def test_the_pf_itself_is_given_once_it_has_no_vfs(tree: Tree) -> None:
