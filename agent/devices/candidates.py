@@ -1,6 +1,6 @@
 """What of the hardware may be handed out at all, by a resource's type.
 
-Never: a PF that has VFs, since they live by it, and what the node's default route leaves by.
+Never: a PF that has VFs, since they live by it, and what the node's default routes leave by.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

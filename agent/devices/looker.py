@@ -1,7 +1,9 @@
 """The device plugin's one thread that looks: configuration and hardware in, pools, CDI files and registrations out."""
 
+import socket
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from time import monotonic
 
 from agent.devices import cdi, sysfs
@@ -17,12 +19,15 @@ from agent.devices.options import DeviceOptions
 from agent.devices.pools import Pools, arrange
 from agent.log import logger
 from agent.model.device import Hardware
+from agent.netlink.dump import Dump
+from agent.netlink.ways_out import default_route_devices
 from agent.threads import Threads, Worker
 
 log = logger(__name__)
 
 LOOK_S = 5.0  # where nothing tells of a change, as of the configuration's
 RETRY_S = 1.0  # while something is in the way
+OWN_ROOT = Path("/")  # whose routes are those of this namespace
 
 
 class Looker:
@@ -71,7 +76,10 @@ class Looker:
 
     def _hardware(self) -> Hardware:
         """What is there now."""
-        return remembered(sysfs.read(self._options.root), self._inventory.now().hardware)
+        root = self._options.root
+        return remembered(
+            sysfs.read(root, routed_devices() if root == OWN_ROOT else None), self._inventory.now().hardware
+        )
 
     def _run(self) -> None:
         changes = Changes(self._options.kubelet_dir / PLUGINS)
@@ -112,6 +120,16 @@ class Looker:
         options = self._options
         plugin = Plugin(name, self._inventory, self._hardware, options.run_dir, self._count, uses_cdi=options.use_cdi)
         return Registered(options.kubelet_dir, plugin)
+
+
+def routed_devices() -> frozenset[str] | None:
+    """The devices of the node's default routes; None: the kernel does not answer."""
+    try:
+        with Dump() as dump:
+            return frozenset(map(socket.if_indextoname, default_route_devices(dump)))
+    except OSError as error:  # one that goes meanwhile, too
+        log.warning("default routes are read from proc", why=error)
+        return None
 
 
 def _tell(before: Pools, now: Pools) -> None:

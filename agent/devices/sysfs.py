@@ -6,7 +6,7 @@ Sources: Documentation/ABI/testing/sysfs-bus-pci, sysfs-class-net, sysfs-kernel-
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from agent.kernel.device.sysfs import names, pci_base_class, target, text
@@ -16,13 +16,17 @@ IFF_UP = 0x1  # linux/if.h
 RTF_UP = 0x1  # linux/route.h
 LINK_TYPES = {"1": "ether", "32": "infiniband"}  # linux/if_arp.h
 BRIDGE = 0x06  # PCI's base class
+LOWER = "lower_"  # begins the names of links to the devices below one
 _VIRTFN = re.compile(r"virtfn(\d+)")
 
 
-def read(root: Path) -> Hardware:
-    """All PCI functions, subfunctions and network devices that are there now."""
-    routed = _default_routes(root)
+def read(root: Path, routed: Collection[str] | None = None) -> Hardware:
+    """All PCI functions, subfunctions and network devices that are there now.
+
+    *routed* are the devices of the node's default routes; None: those that proc tells, of a multipath route the first.
+    """
     pci, auxiliary, net = (root / "sys" / part for part in ("bus/pci/devices", "bus/auxiliary/devices", "class/net"))
+    routed = _with_lower(net, _default_routes(root) if routed is None else routed)
     netdevs = {name: _netdev(net / name, has_default_route=name in routed) for name in names(net)}
     misc = root / "sys/class/misc"
     return Hardware(
@@ -112,6 +116,18 @@ def _default_routes(root: Path) -> frozenset[str]:
         if int(destination, 16) == int(length, 16) == 0:
             found.add(name)
     return frozenset(found - {"lo"})  # IPv6 has an unreachable one there
+
+
+def _with_lower(net: Path, routed: Collection[str]) -> frozenset[str]:
+    """These devices, and those that their packets leave by: a bond's, a bridge's, a VLAN's, in whatever order."""
+    found: set[str] = set()
+    left = [*routed]
+    while left:
+        name = left.pop()
+        if name not in found:
+            found.add(name)
+            left += [one.removeprefix(LOWER) for one in names(net / name) if one.startswith(LOWER)]
+    return frozenset(found)
 
 
 def _number(path: Path) -> int | None:

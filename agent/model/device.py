@@ -20,7 +20,7 @@ class Netdev:
     is_up: bool  # by its administrator
     has_carrier: bool
     driver: str = ""  # empty: a device of the kernel's own, as a bridge
-    has_default_route: bool = False
+    has_default_route: bool = False  # of the node's, or one on top of it has
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,6 @@ A notification is only the sign to look again: what counts is the next dump, so 
 pods' own devices are passed over by their fixed headers, for a dump per pod would be dear on a full node.
 """
 
-import socket
-import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_interface
@@ -39,10 +37,7 @@ from agent.netlink.rtnetlink import (
     IFLA_MASTER,
     IFLA_MTU,
     LINK,
-    ROUTE,
     RT_SCOPE_UNIVERSE,
-    RTA_MULTIPATH,
-    RTA_OIF,
     RTM_GETADDR,
     RTM_GETLINK,
     WITHOUT_STATISTICS,
@@ -50,6 +45,7 @@ from agent.netlink.rtnetlink import (
     number,
     text,
 )
+from agent.netlink.ways_out import default_route_devices
 from agent.threads import Threads, Worker
 from agent.watch.mirror import Mirror
 from agent.watch.node.masquerade import MasqueradeFile
@@ -65,7 +61,6 @@ RETRY_S = 1.0
 VRF = "vrf"  # has devices of its own as a bond has, but what comes in by them stays theirs
 
 _UNFIT = IFA_F_SECONDARY | IFA_F_DEPRECATED | IFA_F_TENTATIVE  # for what begins now
-_HOP = struct.Struct("=Hxxi")  # struct rtnexthop: length, ifindex
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +147,7 @@ def _devices(dump: Dump, sysctls: Path) -> Iterator[Device]:
     """Devices that are no pod's, by ifindex; loopback with the addresses that others can reach."""
     links = {link.ifindex: link for link in _links(dump)}
     addresses = _addresses(dump, links)
-    routed = set(_default_route_devices(dump))
+    routed = set(default_route_devices(dump))
     in_time = paced(qdisc for qdisc in qdiscs(dump) if qdisc.ifindex in links)
     for index in sorted(links):
         own = addresses[index]
@@ -217,18 +212,3 @@ def _addresses(dump: Dump, wanted: Iterable[int]) -> dict[int, _Addresses]:
             if scope == RT_SCOPE_UNIVERSE and not flags & _UNFIT:
                 found[index].sources.append(address)
     return found
-
-
-def _default_route_devices(dump: Dump) -> Iterator[int]:
-    """The output devices of all default routes of the main table, those of a multipath route too."""
-    for family in (socket.AF_INET, socket.AF_INET6):
-        for body in dump.routes(family):
-            if ROUTE.unpack_from(body)[1]:  # its prefix length
-                continue
-            if output := attribute(body, ROUTE.size, RTA_OIF):
-                yield number(output)
-            hops = attribute(body, ROUTE.size, RTA_MULTIPATH)
-            while hops:
-                size, index = _HOP.unpack_from(hops)
-                yield index
-                hops = hops[size:]

@@ -118,6 +118,35 @@ def test_slots_are_counted_and_network_devices_named(node: Tree) -> None:
     assert ids(pools) == [[f"a-{number}" for number in range(11)], ["ens1"]]
 
 
+@pytest.mark.parametrize(
+    ("stacked", "way_out"),
+    [
+        pytest.param({"bond0": ["ens1", "mgmt"]}, "bond0", id="a bond"),
+        pytest.param({"br0": ["ens1"]}, "br0", id="a bridge"),
+        pytest.param(
+            {"bond0": ["ens1", "mgmt"], "bond0.7": ["bond0"], "br7": ["bond0.7"]}, "br7", id="a VLAN of a bond, bridged"
+        ),
+    ],
+)
+def test_nobody_has_what_the_node_lives_by_in_whatever_order(
+    node: Tree, stacked: dict[str, list[str]], way_out: str
+) -> None:
+    for name, below in stacked.items():
+        node.netdev(name)
+        node.stack(name, *below)
+    given = selecting(pfNames=["ens1"])
+    node.default_route("mgmt")
+    assert ids(arrange(given, sysfs.read(node.root), {}, {})) == [[NIC]]
+    node.default_route(way_out)
+    assert ids(arrange(given, sysfs.read(node.root), {}, {})) == [[]]
+
+
+def test_nobody_has_a_device_of_a_route_with_several(node: Tree) -> None:
+    """Of which proc tells the first."""
+    hardware = sysfs.read(node.root, ["mgmt", "ens1"])
+    assert ids(arrange(selecting(vendors=["15b3", "1af4"]), hardware, {}, {})) == [[]]
+
+
 def test_memory_nodes_are_told_unless_they_are_excluded(node: Tree) -> None:
     one = {"selectors": {"pfNames": ["eth1#0"]}}
     for excluded, expected in ((False, 1), (True, -1)):

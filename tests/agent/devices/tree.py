@@ -96,6 +96,11 @@ class Tree:
         """A function's."""
         return self.root / "sys/devices/pci0000:00" / address
 
+    def stack(self, name: str, *below: str) -> None:
+        """Have a network device on top of others, as a bond, a bridge or a VLAN is."""
+        for each in below:
+            self._link(self.root / "sys/class/net" / name / f"lower_{each}", self.root / "sys/class/net" / each)
+
     def default_route(self, name: str) -> None:
         """The node's default route leaves by a device."""
         path = self.root / "proc/net/route"
