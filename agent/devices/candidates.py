@@ -67,18 +67,10 @@ def _subfunctions(hardware: Hardware) -> Iterator[Candidate]:
             )
 
 
-def _netdevs(hardware: Hardware) -> Iterator[Candidate]:
-    for one in hardware.netdevs.values():
-        if not one.has_default_route and one.name != "lo":
-            names = frozenset({one.name})
-            yield Candidate(one.name, driver=one.driver, parents=names, link_types=frozenset({one.link_type}))
-
-
 _OF = {
     DeviceType.NET: _network,
     DeviceType.ACCELERATOR: _accelerators,
     DeviceType.AUXILIARY: _subfunctions,
-    DeviceType.AFXDP: _netdevs,
 }
 
 

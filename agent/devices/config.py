@@ -35,7 +35,7 @@ class DeviceType(StrEnum):
     NET = "netDevice"
     ACCELERATOR = "accelerator"
     AUXILIARY = "auxNetDevice"
-    AFXDP = "afxdp"  # slots that interfaces are bound to, or network devices of the node
+    AFXDP = "afxdp"  # slots that interfaces are bound to
 
 
 _KEYS: Mapping[DeviceType, frozenset[str]] = MappingProxyType(
@@ -48,7 +48,7 @@ _KEYS: Mapping[DeviceType, frozenset[str]] = MappingProxyType(
         DeviceType.AUXILIARY: frozenset(
             {"vendors", "devices", "drivers", "pfNames", "rootDevices", "linkTypes", "auxTypes", "needVhostNet"}
         ),
-        DeviceType.AFXDP: frozenset({"drivers", "pfNames", "linkTypes"}),
+        DeviceType.AFXDP: frozenset(),
     }
 )
 
@@ -60,7 +60,7 @@ class Resource:
     name: str  # "intel.com/sriov"
     kind: DeviceType
     selectors: tuple[Selector, ...] = ()
-    slots: int = 0  # of afxdp, without selectors
+    slots: int = 0  # of afxdp
     has_topology: bool = True
     info: Mapping[str, Mapping[str, str]] = field(
         default_factory=lambda: MappingProxyType({})
@@ -138,6 +138,7 @@ class _Wrong(Exception):  # noqa: N818  a sentence about a field
 
 def _resource(raw: msgspec.Raw, prefix: str, before: Collection[str]) -> Resource:
     given = msgspec.json.decode(raw, type=_Resource)
+    _check_count(given)
     selectors = tuple(_selector(given.device_type, where, one) for where, one in _selectors(given.selectors))
     if not NAME.fullmatch(given.resource_name):
         text = f"{given.resource_name!r} is no name; use letters, digits, _ and - within, 63 characters at most"
@@ -145,7 +146,6 @@ def _resource(raw: msgspec.Raw, prefix: str, before: Collection[str]) -> Resourc
     prefix = given.resource_prefix or prefix
     if not _PREFIX.fullmatch(prefix) or _RESERVED.match(prefix):
         raise _Wrong("resourcePrefix", f"{prefix!r} cannot be one; use a DNS name of yours, as example.com")
-    _check_count(given, selectors)
     name = f"{prefix}/{given.resource_name}"
     if name in before:
         raise _Wrong("resourceName", f"{name} is there already; each resource needs a name of its own")
@@ -159,12 +159,15 @@ def _resource(raw: msgspec.Raw, prefix: str, before: Collection[str]) -> Resourc
     )
 
 
-def _check_count(given: _Resource, selectors: tuple[Selector, ...]) -> None:
+def _check_count(given: _Resource) -> None:
     is_afxdp = given.device_type is DeviceType.AFXDP
     if given.count and not is_afxdp:
         raise _Wrong("count", f"a {given.device_type} is counted by its selectors; take it out, or use afxdp")
-    if is_afxdp and bool(given.count) == bool(selectors):
-        raise _Wrong("count", "afxdp needs either a number of slots or selectors of the node's network devices")
+    if is_afxdp and any(True for _ in _selectors(given.selectors)):
+        text = "an interface with AF_XDP is a veth, and none of the node's devices is handed out for it; take them out"
+        raise _Wrong("selectors", text)
+    if is_afxdp and not given.count:
+        raise _Wrong("count", "afxdp needs a number of slots")
     if not 0 <= given.count <= MOST_SLOTS:
         raise _Wrong("count", f"{given.count} is out of range; 1 to {MOST_SLOTS} slots can be offered")
 

@@ -16,7 +16,7 @@ def trouble(resource: Resource, device: str, hardware: Hardware) -> str:
         case DeviceType.AUXILIARY:
             return _of_subfunction(resource, device, hardware)
         case DeviceType.AFXDP:
-            return "" if resource.slots else _of_netdev(device, hardware)
+            return ""  # a slot is no hardware
 
 
 def _of_function(resource: Resource, function: PciFunction | None, hardware: Hardware) -> str:
@@ -34,12 +34,6 @@ def _of_subfunction(resource: Resource, device: str, hardware: Hardware) -> str:
     if one is None:
         return "it is not on the auxiliary bus"
     return _driver(resource, one.driver) or _link(hardware, one.parent, is_parent=True)
-
-
-def _of_netdev(device: str, hardware: Hardware) -> str:
-    """One that a pod has is not seen, and is no worse for it: the kubelet does not give it a second time."""
-    one = hardware.netdevs.get(device)
-    return _no_carrier(device) if one is not None and one.is_up and not one.has_carrier else ""
 
 
 def _driver(resource: Resource, driver: str) -> str:

@@ -34,7 +34,6 @@ README = {
         },
         {"resourceName": "vhost", "selectors": [{"needVhostNet": True, "isRdma": False, "vdpaType": ""}]},
         {"resourceName": "slots", "resourcePrefix": "sluiceway.io", "deviceType": "afxdp", "count": 16},
-        {"resourceName": "queues", "deviceType": "afxdp", "selectors": {"pfNames": ["eth1"]}},
     ]
 }
 
@@ -88,7 +87,6 @@ def test_every_form_of_the_other_plugin_is_read() -> None:
         ),
         Resource("intel.com/vhost", DeviceType.NET, (Selector(needs_vhost_net=True),)),
         Resource("sluiceway.io/slots", DeviceType.AFXDP, slots=16),
-        Resource("intel.com/queues", DeviceType.AFXDP, (Selector(pf_names=(DeviceSet("eth1"),)),)),
     )
 
 
@@ -140,10 +138,10 @@ def _selecting(**given: Any) -> dict[str, Any]:
             _selecting(auxTypes=["sf"]), "selectors[0].auxTypes", "netDevice has no such", id="another type's"
         ),
         pytest.param(_with(count=3), "count", "counted by its selectors", id="a number of PCI functions"),
-        pytest.param(_with(deviceType="afxdp"), "count", "either a number", id="afxdp without anything"),
+        pytest.param(_with(deviceType="afxdp"), "count", "a number of slots", id="afxdp without one"),
         pytest.param(_with(deviceType="afxdp", count=5000), "count", "out of range", id="too many slots"),
         pytest.param(
-            _with(deviceType="afxdp", count=1, selectors={"drivers": ["veth"]}), "count", "either", id="afxdp with both"
+            _with(deviceType="afxdp", selectors={"pfNames": ["eth1"]}), "selectors", "is a veth", id="afxdp by devices"
         ),
     ],
 )
