@@ -16,6 +16,7 @@ from agent.cni import install, intents
 from agent.cni import socket as cni_socket
 from agent.kernel.cleanup import cleanup
 from agent.kernel.device import afxdp
+from agent.kernel.device.pod_folders import PodFolders
 from agent.kernel.device.vf_programs import VfPrograms
 from agent.kernel.net.routes import Routes
 from agent.kernel.net.sysctl import Sysctls
@@ -64,7 +65,7 @@ def clean(options: Options) -> None:
     shutil.rmtree(options.state_dir / LEASES, ignore_errors=True)
     (options.run_dir / cni_socket.SOCKET).unlink(missing_ok=True)
     shutil.rmtree(options.run_dir / intents.INTENTS, ignore_errors=True)
-    shutil.rmtree(options.run_dir / afxdp.FOLDER, ignore_errors=True)
+    PodFolders(options.run_dir / afxdp.FOLDER).remove()
     told = (report, policy_report, announce_report, bgp_report, ip_pool_report)
     report_file.remove(options.run_dir, tuple(each.FILE for each in told))
     _remove_objects(options.cache_dir)

@@ -88,6 +88,20 @@ class PodFolders:
         finally:
             os.close(root)
 
+    def remove(self) -> None:
+        """Remove all of them; what cannot be stays, and the log says so."""
+        try:
+            above = os.open(self._root.parent, _FOLDER)
+            try:
+                for _ in _removed(above, self._root.name):
+                    pass
+            finally:
+                os.close(above)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            log.warning("what pods left cannot be removed", folder=self._root, why=error)
+
     @contextmanager
     def _entered(self, place: str, *, is_made: bool = False) -> Iterator[int]:
         """A descriptor of the folder at a place.
@@ -135,7 +149,8 @@ class PodFolders:
             root = os.open(self._root, _FOLDER)
             try:
                 _move(folder, name, root)
-            except PermissionError:  # a folder that is another user's cannot leave its own: out of the way in there
+            except PermissionError as error:  # another user's folder cannot leave that which it is in
+                log.warning("what a pod left belongs to another user, and stays beside its place", name=name, why=error)
                 _move(folder, name, folder)
             finally:
                 os.close(root)

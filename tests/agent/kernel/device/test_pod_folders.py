@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +12,17 @@ import pytest
 from agent.kernel.device.pod_folders import PodFolders
 
 WEB, VICTIM, NAME = "pods/shop/web/eth0", "pods/shop/victim/eth0", "afxdp.sock"
-DEEP = 3000  # folders in folders; Python's stack is for 1,000
+DEEP = 1200  # folders in folders; Python's stack is for 1,000
+LEAVES_AND_MAKES = """
+import sys
+from pathlib import Path
+from agent.kernel.device.pod_folders import PodFolders
+_, root, place, name = sys.argv
+folders = PodFolders(Path(root))
+folders.leave(place, name, ())
+with folders.made(place):
+    pass
+"""
 
 
 def made(root: Path, *places: str) -> PodFolders:
@@ -83,6 +95,28 @@ def test_a_pods_folder_is_made_whatever_it_made_of_it_before(tmp_path: Path, spo
     assert (tmp_path / VICTIM / NAME).read_text() == VICTIM
     folders.leave(WEB, NAME, {VICTIM})
     list(folders.remove_discarded())  # pytest could not
+
+
+@SPOILT
+def test_all_folders_can_be_removed(tmp_path: Path, spoil: Callable[[Path], None]) -> None:
+    folders = made(tmp_path / "afxdp", WEB, VICTIM)
+    spoil(tmp_path / "afxdp/pods/shop/web")
+    folders.remove()
+    assert list(tmp_path.iterdir()) == []
+    for root in (tmp_path / "afxdp", tmp_path / "nowhere" / "afxdp"):  # of a node that is clean
+        PodFolders(root).remove()
+
+
+@pytest.mark.kernel
+def test_what_is_another_users_is_out_of_the_way_though_the_daemonsets_agent_cannot_remove_it(tmp_path: Path) -> None:
+    made(tmp_path, WEB)
+    for path in (tmp_path / "pods/shop/web/eth0", tmp_path / "pods/shop/web"):
+        os.chown(path, 1000, 1000)
+        path.chmod(0o700)
+    rights = ["setpriv", "--bounding-set=-all,+net_admin,+sys_admin", "--inh-caps=-all"]
+    subprocess.run([*rights, sys.executable, "-c", LEAVES_AND_MAKES, tmp_path, WEB, NAME], check=True)
+    assert (tmp_path / WEB).stat().st_uid == 0
+    assert sorted(path.name[:5] for path in (tmp_path / "pods/shop").iterdir()) == ["%disc", "web"]
 
 
 def test_another_interface_of_the_pod_keeps_its_folder(tmp_path: Path) -> None:
