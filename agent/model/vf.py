@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
+from agent.model.address import Address, Network
+
 NO_MAC = "00:00:00:00:00:00"  # of a VF whose PF has set none
 VFIO = "vfio-pci"
 
@@ -105,3 +107,16 @@ class VfSpec:
     settings: VfSettings
     mtu: int | None = None
     owner: NodeOwner | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VfRoute:
+    """A route by a VF in its pod, with what CNI 1.1.0 says of one; 0: as the kernel has it of itself."""
+
+    destination: Network
+    gateway: Address | None = None  # None: what it leads to is on the link
+    priority: int = 0
+    table: int = 0  # the main one
+    scope: int | None = None  # RT_SCOPE_*; None: follows from the gateway
+    mtu: int = 0
+    advmss: int = 0  # octets of a TCP segment that peers are told

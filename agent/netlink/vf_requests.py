@@ -6,12 +6,13 @@ whole structure of 16; here each structure is as ``linux/if_link.h`` has it.
 
 import socket
 import struct
-from ipaddress import IPv4Interface, IPv6Interface, ip_address
+from collections.abc import Iterator
+from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_network
 from typing import assert_never
 
 from agent.compile.vf import Change, SetLinkState, SetMac, SetRate, SetSpoofCheck, SetTrust, SetVlan
 from agent.model.address import Address, Network, family
-from agent.model.vf import LinkState, VfNetdev, VfSettings, VlanProtocol
+from agent.model.vf import LinkState, VfNetdev, VfRoute, VfSettings, VlanProtocol
 from agent.netlink.dump import Dump
 from agent.netlink.requests import FAMILIES, Request
 from agent.netlink.rtnetlink import (
@@ -35,12 +36,19 @@ from agent.netlink.rtnetlink import (
     RT_SCOPE_LINK,
     RT_SCOPE_UNIVERSE,
     RT_TABLE_MAIN,
+    RT_TABLE_UNSPEC,
     RTA_DST,
     RTA_GATEWAY,
+    RTA_METRICS,
     RTA_OIF,
+    RTA_PRIORITY,
+    RTA_TABLE,
+    RTAX_ADVMSS,
+    RTAX_MTU,
     RTEXT_FILTER_SKIP_STATS,
     RTM_GETADDR,
     RTM_GETLINK,
+    RTM_GETROUTE,
     RTM_NEWADDR,
     RTM_NEWLINK,
     RTM_NEWROUTE,
@@ -72,6 +80,8 @@ _UNTOLD = 0xFFFFFFFF  # of a driver that does not say
 _PROTOCOLS = {VlanProtocol.C_TAG: 0x8100, VlanProtocol.S_TAG: 0x88A8}  # linux/if_ether.h
 _STATES = {LinkState.AUTO: 0, LinkState.ENABLE: 1, LinkState.DISABLE: 2}
 ETHERNET = 6  # octets
+OCTETS = {socket.AF_INET: 4, socket.AF_INET6: 16}  # of an address
+RouteKey = tuple[Network, int, int]  # destination, table, priority
 
 
 def set_vf(pf: int, vf: int, change: Change) -> Request:
@@ -180,17 +190,35 @@ def add_interface_address(index: int, given: IPv4Interface | IPv6Interface) -> R
     return Request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, body, "add the address", given)
 
 
-def add_route(index: int, destination: Network, gateway: Address | None) -> Request:
+def add_route(index: int, route: VfRoute) -> Request:
     """A route out of a device, by a gateway or to what is on its link."""
-    scope = RT_SCOPE_UNIVERSE if gateway or destination.version == 6 else RT_SCOPE_LINK  # noqa: PLR2004
+    destination, scope = route.destination, route.scope
+    if scope is None:
+        is_on_link = not route.gateway and destination.version == 4  # noqa: PLR2004
+        scope = RT_SCOPE_LINK if is_on_link else RT_SCOPE_UNIVERSE
     kind, length = _family(destination.network_address), destination.prefixlen
-    body = ROUTE.pack(kind, length, 0, 0, RT_TABLE_MAIN, RTPROT_STATIC, scope, RTN_UNICAST, 0)
+    body = ROUTE.pack(kind, length, 0, 0, RT_TABLE_UNSPEC, RTPROT_STATIC, scope, RTN_UNICAST, 0)
     if length:
         body += packed(RTA_DST, destination.network_address.packed)
-    if gateway:
-        body += packed(RTA_GATEWAY, gateway.packed)
-    body += packed(RTA_OIF, NUMBER.pack(index))
+    if route.gateway:
+        body += packed(RTA_GATEWAY, route.gateway.packed)
+    body += packed(RTA_OIF, NUMBER.pack(index)) + packed(RTA_TABLE, NUMBER.pack(route.table or RT_TABLE_MAIN))
+    if route.priority:
+        body += packed(RTA_PRIORITY, NUMBER.pack(route.priority))
+    metrics = ((RTAX_MTU, route.mtu), (RTAX_ADVMSS, route.advmss))
+    if chosen := b"".join(packed(which, NUMBER.pack(value)) for which, value in metrics if value):
+        body += packed(RTA_METRICS, chosen)
     return Request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, body, "set the route to", destination)
+
+
+def routes_of_others(dump: Dump, index: int, kind: int) -> Iterator[RouteKey]:
+    """The routes of a family (``AF_*``) that lead out of other devices than this, of all tables."""
+    for body in dump.read(RTM_GETROUTE, ROUTE.pack(kind, 0, 0, 0, RT_TABLE_UNSPEC, 0, 0, 0, 0)):
+        head = ROUTE.unpack_from(body)
+        if head[0] == kind and number(attribute(body, ROUTE.size, RTA_OIF)) != index:
+            destination = attribute(body, ROUTE.size, RTA_DST) or bytes(OCTETS[kind])
+            table = number(attribute(body, ROUTE.size, RTA_TABLE)) or head[4]
+            yield ip_network((destination, head[1])), table, number(attribute(body, ROUTE.size, RTA_PRIORITY))
 
 
 def _setting(vf: int, change: Change) -> tuple[int, bytes]:

@@ -20,9 +20,9 @@ from pathlib import Path
 
 from agent.compile.vf import Change
 from agent.kernel.device.pci import DeviceRefused, GroupFile, PciBus
+from agent.kernel.device.vf_routes import set_routes
 from agent.log import logger
-from agent.model.address import Address, Network
-from agent.model.vf import NodeOwner, Vf, VfNetdev
+from agent.model.vf import NodeOwner, Vf, VfNetdev, VfRoute
 from agent.netlink import vf_requests as requests
 from agent.netlink.batch import SetSysctl, run_batch
 from agent.netlink.counted import CountedVf, counted_vfs
@@ -41,10 +41,10 @@ PF_BUSY_S = 2.0  # for a PF that answers EBUSY or EAGAIN, as while it resets
 
 @dataclass(frozen=True, slots=True)
 class PodAddresses:
-    """What IPAM gave for a VF: addresses with their subnets, and routes by a gateway or on the link."""
+    """What IPAM gave for a VF: addresses with their subnets, and routes."""
 
     interfaces: tuple[IPv4Interface | IPv6Interface, ...] = ()
-    routes: tuple[tuple[Network, Address | None], ...] = ()
+    routes: tuple[VfRoute, ...] = ()
 
 
 class SriovCard:
@@ -197,7 +197,7 @@ class SriovCard:
             return requests.netdev_of(Dump(there.pod), address) or moved
 
     def configure(self, netns: str, cookie: int, address: str, given: PodAddresses) -> None:
-        """Give the device in the pod its addresses and routes.
+        """Give the device in the pod its addresses, and the routes that the pod has by no other.
 
         Raises:
             OSError: the kernel refused.
@@ -208,8 +208,7 @@ class SriovCard:
                 raise DeviceRefused(f"{address} is not in {netns}")
             for interface in given.interfaces:
                 there.pod.ask(requests.add_interface_address(found.index, interface))
-            for destination, gateway in given.routes:
-                there.pod.ask(requests.add_route(found.index, destination, gateway))
+            set_routes(there.pod, found.index, given.routes)
 
     def in_pod(self, address: str, netns: str, cookie: int) -> VfNetdev | None:
         """The device as it is in a pod; None when it is not there, or the namespace is gone."""

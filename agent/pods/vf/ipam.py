@@ -10,7 +10,9 @@ from typing import Any, Protocol
 
 from agent.kernel.device.sriov import PodAddresses
 from agent.log import logger
+from agent.model.address import Address
 from agent.model.network import OUR_PLUGIN
+from agent.model.vf import VfRoute
 from agent.pods.errors import NoFreeAddress
 from agent.pods.plugin import PluginFailed, Plugins
 from agent.pods.vf.record import VfRecord
@@ -20,6 +22,8 @@ log = logger(__name__)
 
 WAIT_S = 20.0  # of the shim's 55
 NEWEST = "1.0.0"  # plugins in distributions know no later one, and what they answer is the same
+SCOPES, NUMBERS = range(1 << 8), range(1 << 32)  # of what a route has
+ON_LINK = range(253, 256)  # scopes without a gateway: RT_SCOPE_LINK and those behind it, linux/rtnetlink.h
 
 
 class OwnIpam(Protocol):
@@ -102,18 +106,36 @@ def addresses(given: Mapping[str, Any]) -> PodAddresses:
     """What the device in the pod is to have.
 
     Raises:
-        ValueError: the plugin's answer has something else in place of an address.
+        ValueError: the plugin's answer has something else in place of an address or a number.
     """
     interfaces = tuple(ip_interface(str(one.get("address"))) for one in given.get("ips") or ())
     gateways = {
         g.version: g for one in given.get("ips") or () if one.get("gateway") for g in [ip_address(one["gateway"])]
     }
-    routes = []
-    for one in given.get("routes") or ():
-        destination = ip_network(str(one.get("dst")), strict=False)
-        gateway = ip_address(one["gw"]) if one.get("gw") else gateways.get(destination.version)
-        routes.append((destination, gateway))
-    return PodAddresses(interfaces, tuple(routes))
+    return PodAddresses(interfaces, tuple(_route(one, gateways) for one in given.get("routes") or ()))
+
+
+def _route(one: Mapping[str, Any], gateways: Mapping[int, Address]) -> VfRoute:
+    """A route without a gateway goes by that of the addresses, unless its scope says that it leads to the link."""
+    destination = ip_network(str(one.get("dst")), strict=False)
+    scope = None if one.get("scope") is None else _number(one, "scope", SCOPES)
+    near = None if scope in ON_LINK else gateways.get(destination.version)
+    return VfRoute(
+        destination,
+        ip_address(one["gw"]) if one.get("gw") else near,
+        priority=_number(one, "priority", NUMBERS),
+        table=_number(one, "table", NUMBERS),
+        scope=scope,
+        mtu=_number(one, "mtu", NUMBERS),
+        advmss=_number(one, "advmss", NUMBERS),
+    )
+
+
+def _number(one: Mapping[str, Any], key: str, among: range) -> int:
+    value = one.get(key) or 0
+    if type(value) is not int or value not in among:
+        raise ValueError(f"routes[].{key}: {value!r} is not a number from 0 to {among[-1]}")
+    return value
 
 
 def _kind(record: VfRecord | VfRequest) -> str:

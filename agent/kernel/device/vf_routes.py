@@ -1,0 +1,49 @@
+"""Routes of a VF in its pod, beside those that lead out of the pod's other devices, which stay as they are."""
+
+from collections.abc import Iterable, Iterator
+
+from agent.log import logger
+from agent.model.address import family
+from agent.model.vf import VfRoute
+from agent.netlink import vf_requests as requests
+from agent.netlink.dump import Dump
+from agent.netlink.requests import FAMILIES
+from agent.netlink.rtnetlink import RT_TABLE_MAIN
+from agent.netlink.socket import Socket
+from agent.netlink.vf_requests import RouteKey
+
+log = logger(__name__)
+
+IPV6, IPV6_PRIORITY = 6, 1024  # the kernel's, of a route that has none: IP6_RT_PRIO_USER, net/ipv6_route.h
+
+
+def set_routes(pod: Socket, index: int, routes: Iterable[VfRoute]) -> None:
+    """Set the routes of the device *index* in a pod; one that leads out of another device already is left to that.
+
+    Raises:
+        OSError: the kernel refused.
+    """
+    wanted = tuple(routes)
+    others = frozenset(map(_place, _others(pod, index, wanted)))
+    for route in wanted:
+        if _place(_key(route)) in others:
+            log.info("a route by a VF is left out: another device of the pod has it", route=route.destination)
+        else:
+            pod.ask(requests.add_route(index, route))
+
+
+def _others(pod: Socket, index: int, wanted: Iterable[VfRoute]) -> Iterator[RouteKey]:
+    for kind in {FAMILIES[family(route.destination)] for route in wanted}:
+        yield from requests.routes_of_others(Dump(pod), index, kind)
+
+
+def _key(route: VfRoute) -> RouteKey:
+    own = IPV6_PRIORITY if route.destination.version == IPV6 else 0
+    return route.destination, route.table or RT_TABLE_MAIN, route.priority or own
+
+
+def _place(key: RouteKey) -> RouteKey:
+    """What one route alone has: by its priority, but for the pod's way out, which goes before no other."""
+    destination, table, priority = key
+    is_way_out = not destination.prefixlen and table == RT_TABLE_MAIN
+    return destination, table, 0 if is_way_out else priority

@@ -1,0 +1,108 @@
+"""A VF in its pod, beside the pod's first interface: by which routes it is reached, and when it comes up.
+
+A veth's end stands for the VF: its alias says what the kernel says of a PCI function's device.
+"""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.kernel.device.pci import PciBus
+from agent.kernel.device.sriov import SriovCard
+from agent.netlink import vf_requests
+from agent.netlink.netns import open_netns
+from agent.pods.vf.ipam import addresses
+
+pytestmark = [pytest.mark.kernel, pytest.mark.netns]
+
+ADDRESS, POD = "0000:03:02.0", f"swvr{os.getpid()}p"
+PATH = f"/run/netns/{POD}"
+IFLA_IFALIAS = 20  # linux/if_link.h
+GIVEN = [{"address": "10.9.0.2/24", "gateway": "10.9.0.1"}, {"address": "fd09::2/64", "gateway": "fd09::1"}]
+FIRST = (  # as ours is
+    "-4 route add default via 169.254.1.1 dev eth0 onlink",
+    "-6 route add default via fe80::1 dev eth0 onlink",
+)
+DEFAULTS = ({"dst": "0.0.0.0/0"}, {"dst": "::/0"})
+
+
+def ip(words: str) -> str:
+    return subprocess.run(["ip", "-n", POD, *words.split()], check=True, capture_output=True, text=True).stdout
+
+
+@pytest.fixture
+def card(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[SriovCard]:
+    subprocess.run(["ip", "netns", "add", POD], check=True)
+    for name in ("eth0", "net1"):
+        ip(f"link add {name} type veth peer name {name}-peer")
+        ip(f"link set {name}-peer up")
+        ip(f"link set {name} up")
+    ip(f"link set net1 alias {ADDRESS}")
+    for words in ("addr add 10.77.1.5/32 dev eth0", "addr add fd77::5/128 dev eth0 nodad"):
+        ip(words)
+    monkeypatch.setattr(vf_requests, "IFLA_PARENT_DEV_NAME", IFLA_IFALIAS)
+    yield SriovCard(PciBus(tmp_path))
+    subprocess.run(["ip", "netns", "del", POD], check=True)
+
+
+def configure(card: SriovCard, *routes: dict[str, Any]) -> None:
+    with open_netns(PATH, may_be_host=False) as there:
+        cookie = there.cookie
+    card.configure(PATH, cookie, ADDRESS, addresses({"ips": GIVEN, "routes": routes}))
+
+
+def ways_to(destination: str, table: str = "main") -> list[dict[str, Any]]:
+    family = "-6" if ":" in destination else "-4"
+    found: list[dict[str, Any]] = json.loads(ip(f"-j {family} route show table {table} exact {destination}"))
+    return found
+
+
+def devices_to(destination: str) -> list[str]:
+    return [one["dev"] for one in ways_to(destination)]
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        pytest.param(FIRST, id="as ours sets it"),
+        pytest.param(tuple(f"{one} metric 2000" for one in FIRST), id="less preferred, as of another plugin"),
+    ],
+)
+def test_the_way_out_stays_the_first_interfaces(card: SriovCard, first: tuple[str, ...]) -> None:
+    for words in first:
+        ip(words)
+    configure(card, *DEFAULTS, {"dst": "10.8.0.0/16"})
+    assert [devices_to("0.0.0.0/0"), devices_to("::/0")] == [["eth0"], ["eth0"]]
+    assert devices_to("10.8.0.0/16") == ["net1"], "what else IPAM gives is there"
+
+
+def test_a_family_without_a_way_out_has_that_of_ipam(card: SriovCard) -> None:
+    ip(FIRST[0])
+    configure(card, *DEFAULTS)
+    assert [devices_to("0.0.0.0/0"), devices_to("::/0")] == [["eth0"], ["net1"]]
+
+
+def test_a_route_of_another_device_stays_where_it_is(card: SriovCard) -> None:
+    ip("route add 10.8.0.0/16 dev eth0")
+    configure(card, {"dst": "10.8.0.0/16"}, {"dst": "10.8.0.0/16", "priority": 50})
+    assert [(one["dev"], one.get("metric", 0)) for one in ways_to("10.8.0.0/16")] == [("eth0", 0), ("net1", 50)]
+
+
+def test_a_route_has_what_cni_1_1_says_of_it(card: SriovCard) -> None:
+    for words in FIRST:
+        ip(words)
+    more = {"priority": 50, "table": 300, "mtu": 1300, "advmss": 1200}
+    configure(card, {"dst": "0.0.0.0/0", **more}, {"dst": "fd08::/64", **more}, {"dst": "10.8.0.0/16", "scope": 253})
+    for destination, gateway in (("0.0.0.0/0", "10.9.0.1"), ("fd08::/64", "fd09::1")):
+        (found,) = ways_to(destination, "300")
+        (metrics,) = found["metrics"]
+        assert (found["dev"], found["gateway"], found["metric"]) == ("net1", gateway, 50)
+        assert (metrics["mtu"], metrics["advmss"]) == (1300, 1200)
+    assert devices_to("0.0.0.0/0") == ["eth0"]
+    (near,) = ways_to("10.8.0.0/16")
+    assert ("gateway" in near, near["scope"]) == (False, "link")
