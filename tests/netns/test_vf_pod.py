@@ -15,12 +15,12 @@ import pytest
 from agent.kernel.device.pci import PciBus
 from agent.kernel.device.sriov import SriovCard
 from agent.netlink import vf_requests
-from agent.netlink.netns import open_netns
+from agent.netlink.netns import inside, open_netns
 from agent.pods.vf.ipam import addresses
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns]
 
-ADDRESS, POD = "0000:03:02.0", f"swvr{os.getpid()}p"
+ADDRESS, POD, OTHER = "0000:03:02.0", *(f"swvr{os.getpid()}{which}" for which in "po")
 PATH = f"/run/netns/{POD}"
 IFLA_IFALIAS = 20  # linux/if_link.h
 GIVEN = [{"address": "10.9.0.2/24", "gateway": "10.9.0.1"}, {"address": "fd09::2/64", "gateway": "fd09::1"}]
@@ -31,8 +31,8 @@ FIRST = (  # as ours is
 DEFAULTS = ({"dst": "0.0.0.0/0"}, {"dst": "::/0"})
 
 
-def ip(words: str) -> str:
-    return subprocess.run(["ip", "-n", POD, *words.split()], check=True, capture_output=True, text=True).stdout
+def ip(words: str, netns: str = POD) -> str:
+    return subprocess.run(["ip", "-n", netns, *words.split()], check=True, capture_output=True, text=True).stdout
 
 
 @pytest.fixture
@@ -41,19 +41,21 @@ def card(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[SriovCard]
     for name in ("eth0", "net1"):
         ip(f"link add {name} type veth peer name {name}-peer")
         ip(f"link set {name}-peer up")
-        ip(f"link set {name} up")
     ip(f"link set net1 alias {ADDRESS}")
-    for words in ("addr add 10.77.1.5/32 dev eth0", "addr add fd77::5/128 dev eth0 nodad"):
+    for words in ("link set eth0 up", "addr add 10.77.1.5/32 dev eth0", "addr add fd77::5/128 dev eth0 nodad"):
         ip(words)
     monkeypatch.setattr(vf_requests, "IFLA_PARENT_DEV_NAME", IFLA_IFALIAS)
     yield SriovCard(PciBus(tmp_path))
     subprocess.run(["ip", "netns", "del", POD], check=True)
 
 
+def cookie(path: str) -> int:
+    with open_netns(path, may_be_host=False) as there:
+        return there.cookie
+
+
 def configure(card: SriovCard, *routes: dict[str, Any]) -> None:
-    with open_netns(PATH, may_be_host=False) as there:
-        cookie = there.cookie
-    card.configure(PATH, cookie, ADDRESS, addresses({"ips": GIVEN, "routes": routes}))
+    card.configure(PATH, cookie(PATH), ADDRESS, addresses({"ips": GIVEN, "routes": routes}))
 
 
 def ways_to(destination: str, table: str = "main") -> list[dict[str, Any]]:
@@ -106,3 +108,20 @@ def test_a_route_has_what_cni_1_1_says_of_it(card: SriovCard) -> None:
     assert devices_to("0.0.0.0/0") == ["eth0"]
     (near,) = ways_to("10.8.0.0/16")
     assert ("gateway" in near, near["scope"]) == (False, "link")
+
+
+def test_a_vf_is_down_in_its_pod_until_it_is_configured(card: SriovCard) -> None:
+    subprocess.run(["ip", "netns", "add", OTHER], check=True)
+    path = f"/run/netns/{OTHER}"
+    ip("link set net1 up")
+    try:
+        with inside(PATH):  # as the node
+            card.to_pod(ADDRESS, path, cookie(path), "net1", 1400)
+        (found,) = json.loads(ip("-j link show net1", OTHER))
+        assert ("UP" in found["flags"], found["mtu"]) == (False, 1400)
+        card.configure(path, cookie(path), ADDRESS, addresses({"ips": GIVEN}))
+        (found,) = json.loads(ip("-j link show net1", OTHER))
+        assert "UP" in found["flags"]
+        assert "10.9.0.2/24" in ip("addr show net1", OTHER)
+    finally:
+        subprocess.run(["ip", "netns", "del", OTHER], check=True)

@@ -178,7 +178,7 @@ class SriovCard:
             )
 
     def to_pod(self, address: str, netns: str, cookie: int, name: str, mtu: int) -> VfNetdev:
-        """Move the device into a pod's namespace and set it up there.
+        """Move the device into a pod's namespace, where it stays down until :meth:`configure`.
 
         Raises:
             FileExistsError: the pod has a device of that name; the VF is there under a hidden one.
@@ -193,11 +193,12 @@ class SriovCard:
             moved = requests.netdev_of(Dump(there.pod), address)
             if moved is None:
                 raise DeviceRefused(f"{address} has left {netns} while it was set up")
-            there.pod.ask(set_up(moved.index))
-            return requests.netdev_of(Dump(there.pod), address) or moved
+            return moved
 
     def configure(self, netns: str, cookie: int, address: str, given: PodAddresses) -> None:
-        """Give the device in the pod its addresses, and the routes that the pod has by no other.
+        """Set the device in the pod up, with its addresses and the routes that the pod has by no other.
+
+        What guards it is on it by now.
 
         Raises:
             OSError: the kernel refused.
@@ -206,6 +207,7 @@ class SriovCard:
             found = requests.netdev_of(Dump(there.pod), address)
             if found is None:
                 raise DeviceRefused(f"{address} is not in {netns}")
+            there.pod.ask(set_up(found.index))
             for interface in given.interfaces:
                 there.pod.ask(requests.add_interface_address(found.index, interface))
             set_routes(there.pod, found.index, given.routes)

@@ -23,9 +23,8 @@ from agent.pods.errors import (
     VfUnusable,
 )
 from agent.pods.plugin import PluginFailed
-from agent.pods.vf.record import VfJournal, VfStage
+from agent.pods.vf.record import VfStage
 from agent.pods.vf.request import VfRequest
-from maps.errors import KernelRefused
 from tests.agent.pods.vf.vf_card import ADDRESS, HOME, OTHER, VfNode
 
 SETTINGS = VfSettings(vlan=100, vlan_qos=3, mac="02:00:00:00:00:0a", spoofchk=False, trust=True, max_tx_rate=200)
@@ -357,64 +356,3 @@ def test_check_tells_what_is_not_as_it_was(node: VfNode) -> None:
     node.card.devices[ADDRESS] = replace(node.card.devices[ADDRESS], name="mine")
     node.ipam.held.clear()
     assert tuple(agent.check(record)) == (f"{ADDRESS} is mine, not net1", "ipam: gone")
-
-
-# ---- policy and services ------------------------------------------------------------------------------------------
-
-
-def test_a_netdev_with_addresses_is_an_attachment_with_programs_in_the_pod(node: VfNode) -> None:
-    node.taken = (1, 2)
-    record, _ = node.agent().add(request())
-    (attachment,) = node.loop.attached.values()
-    assert node.programs.on == {ADDRESS: attachment}
-    assert (attachment.slot, attachment.key, str(attachment.ipv4)) == (3, KEY, "10.9.0.2")
-    assert (attachment.pod, attachment.mac, attachment.is_in_pod) == (record.pod, SETTINGS.mac, True)
-    assert attachment.link.vf is not None
-    assert [str(one) for one in attachment.link.vf.own] == ["10.9.0.2", "fe80::ff:fe00:a"]
-
-
-@pytest.mark.parametrize("why", ["dpdk", "no ipam", "no tcx"])
-def test_what_cannot_be_guarded_is_no_attachment(node: VfNode, why: str) -> None:
-    if why == "no ipam":
-        node.ipam.gives = {}
-    node.programs.is_possible = why != "no tcx"
-    record, _ = node.agent().add(request(DPDK if why == "dpdk" else NETDEV))
-    assert (record.slot, node.programs.on, node.loop.attached) == (0, {}, {})
-
-
-def test_a_program_that_is_refused_is_an_add_that_is_refused(node: VfNode) -> None:
-    agent, before = node.agent(), node.card.snapshot()
-    node.programs.refuses = True
-    with pytest.raises(KernelRefused):
-        agent.add(request())
-    assert (node.card.snapshot(), node.programs.on, node.loop.attached) == (before, {}, {})
-    node.programs.refuses = False
-    agent.add(request())
-    assert [*node.loop.attached] == [1], "its slot was given back"
-
-
-def test_more_addresses_than_the_programs_know_are_refused(node: VfNode) -> None:
-    node.ipam.gives = {"ips": [{"address": f"10.9.0.{number}/24"} for number in range(2, 10)]}
-    with pytest.raises(VfUnusable, match="ipam: 8 addresses; a VF has 7 at most"):
-        node.agent().add(request())
-    assert (node.programs.on, node.loop.attached, node.files()) == ({}, {}, [])
-
-
-def test_the_next_agent_knows_it_at_its_place(node: VfNode) -> None:
-    node.agent().add(request())
-    before = dict(node.loop.attached)
-    node.agent()
-    assert node.loop.attached == before
-    node.taken = (1,)
-    agent = node.agent()
-    assert [*node.loop.attached] == [2], "another one where that is taken"
-    assert agent.find(KEY) in VfJournal(node.directory / "state", "boot").load()[0]
-    agent.delete(KEY)
-    assert (node.programs.on, node.loop.attached) == ({}, {})
-
-
-def test_check_misses_programs(node: VfNode) -> None:
-    agent = node.agent()
-    record, _ = agent.add(request())
-    node.programs.on.clear()
-    assert tuple(agent.check(record)) == ("the programs are not on net1",)

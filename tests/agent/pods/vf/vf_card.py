@@ -137,15 +137,16 @@ class FakeCard:
         found = self._required(address)
         assert self.netns.get(netns) == cookie
         self.where[address] = netns
-        self.devices[address] = replace(found, name="swv", altnames=(), mtu=mtu)
+        self.devices[address] = replace(found, name="swv", altnames=(), mtu=mtu, is_up=False)
         if (netns, name) in self.taken:
             raise FileExistsError(17, "rename", name)
-        self.devices[address] = replace(self.devices[address], name=name, is_up=True)
+        self.devices[address] = replace(self.devices[address], name=name)
         return self.devices[address]
 
     def configure(self, netns: str, cookie: int, address: str, _given: PodAddresses) -> None:
         """As the card's."""
         assert (self.where[address], self.netns[netns]) == (netns, cookie)
+        self.devices[address] = replace(self.devices[address], is_up=True)
 
     def in_pod(self, address: str, netns: str, cookie: int) -> VfNetdev | None:
         """As the card's."""
