@@ -171,12 +171,16 @@ class Cni:
         return self._networks.wanted(request)
 
     def _delete(self, request: Request) -> None:
-        """The further networks first, which were made last; our own goes whatever they say."""
+        """The further networks first, which were made last; our own goes whatever they say.
+
+        Of a VF of before a reboot nobody knows but its IPAM plugin, which keeps books of its own.
+        """
         with self._networks.busy(request.key):
             try:
                 self._networks.delete(request)
             finally:
-                self._own.delete(request.key, request.asked_at_ns)
+                if not self._own.delete(request.key, request.asked_at_ns):
+                    self._own.forget(request)
 
     def _check(self, request: Request) -> None:
         if self._networks.has_first(request.key):

@@ -5,6 +5,7 @@ Part of the commands: a runtime asks for it (``commands``), or a pod's annotatio
 """
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from ipaddress import ip_interface
 
 from agent.cni import result as cni_result
@@ -69,11 +70,11 @@ class OwnInterfaces:
         """Have a VF's IPAM plugin take back what it gave, where nothing else is known of the VF, as after a reboot.
 
         Raises:
-            CniError: the configuration does not say which.
             PluginFailed: the plugin refuses.
         """
         if request.is_vf:
-            self._vfs.forget(request)
+            with suppress(CniError):  # no ADD has taken such a configuration
+                self._vfs.forget(request)
 
     def check(self, request: Request) -> None:
         """See whether it is as ADD left it.

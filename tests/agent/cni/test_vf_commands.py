@@ -73,3 +73,28 @@ def test_a_new_agent_keeps_the_vf_of_a_living_pod_and_collects_that_of_a_dead_on
     room.vfs.card.end_netns("/run/netns/p1")
     room.cni.collect()
     assert room.vfs.files() == []
+
+
+def reboot(room: Room) -> None:
+    folder = room.directory / "vfs/state/vfs"
+    (folder / "boot").rename(folder / "an earlier boot")
+    room.start()
+
+
+@pytest.mark.parametrize("kind", ["sriov", "dpdk"])
+def test_after_a_reboot_del_has_the_ipam_plugin_take_back_what_it_gave(room: Room, kind: str) -> None:
+    config = {**CONFIG, "kind": kind}
+    assert room.call("ADD", config=config, **NET1)[0] == 0
+    reboot(room)
+    assert room.vfs.ipam.held, "no record of this boot tells of it"
+    room.vfs.ipam.refuses.add("DEL")
+    code, error = room.call("DEL", config=config, **NET1)
+    assert (code, "its books are closed" in str(error["msg"])) == (11, True)
+    room.vfs.ipam.refuses.clear()
+    for _ in range(2):
+        assert room.call("DEL", config=config, **NET1) == (0, {})
+        assert room.vfs.ipam.held == {}
+
+
+def test_a_del_whose_configuration_no_add_has_taken_is_done(room: Room) -> None:
+    assert room.call("DEL", config={**CONFIG, "deviceID": "", "ipam": {"type": "../fake"}}, **NET1) == (0, {})
