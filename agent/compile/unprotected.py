@@ -24,7 +24,7 @@ class Bypass:
     interface: str
     device: str  # as people know it
     what: str  # it is, as words: "a VF on vfio-pci"
-    is_guarded: bool = False  # programs are on it, and see all but what is sent past the kernel's queue
+    is_guarded: bool = False  # programs are on it, which raw packets may go past
 
 
 def unprotected(those: Iterable[Bypass], pods: Mapping[ObjectName, Pod], inputs: SubjectInputs) -> tuple[Problem, ...]:
@@ -54,14 +54,17 @@ def _unseen(one: Bypass, subject: Subject) -> str:
 
 
 def _raw(one: Bypass, subject: Subject) -> str:
-    """What is said where raw packets are sent past egress rules."""
-    policies = tuple(policy for policy in subject.policies if policy.egress is not None)
-    if not policies or subject.pod.drops_raw:
+    """What is said where raw packets go past rules: they are sent past the queue, and heard before programs judge."""
+    egress = tuple(policy for policy in subject.policies if policy.egress is not None)
+    ingress = tuple(policy for policy in subject.policies if policy.ingress is not None)
+    ways = [f"send past the egress rules of {_named(egress)}"] if egress else []
+    ways += [f"receive what the ingress rules of {_named(ingress)} deny"] if ingress else []
+    if not ways or subject.pod.drops_raw:
         return ""
+    may = " and ".join(ways)
     return (
-        f"{one.interface} ({one.device}) is {one.what}, by which a container that has NET_RAW may send past the egress "
-        f"rules of {_named(policies)}; drop it in each container, or name the interface in this annotation if that is "
-        "meant"
+        f"{one.interface} ({one.device}) is {one.what}, by which a container that has NET_RAW may {may}; "
+        "drop it in each container, or name the interface in this annotation if that is meant"
     )
 
 

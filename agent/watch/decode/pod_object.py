@@ -38,7 +38,7 @@ class _SecurityContext(Struct, frozen=True):
 
 
 class _Container(Struct, rename="camel", frozen=True):
-    """``spec.containers[]`` and ``spec.initContainers[]`` of a Pod."""
+    """``spec.containers[]``, ``spec.initContainers[]`` and ``spec.ephemeralContainers[]`` of a Pod."""
 
     ports: list[_Port] | None = None
     restart_policy: str | None = None
@@ -52,6 +52,7 @@ class _Spec(Struct, rename="camel", frozen=True):
     host_network: bool = False
     containers: list[_Container] | None = None
     init_containers: list[_Container] | None = None
+    ephemeral_containers: list[_Container] | None = None  # of `kubectl debug`
 
 
 class _IP(Struct, frozen=True):
@@ -99,7 +100,9 @@ def named_ports(read: Reader, pod: PodObject) -> tuple[ContainerPort, ...]:
 
 def drops_raw(pod: PodObject) -> bool:
     """Whether no container has ``NET_RAW``, which runtimes give to those that do not drop it."""
-    return all(map(_drops_raw, (*(pod.spec.containers or ()), *(pod.spec.init_containers or ()))))
+    spec = pod.spec
+    every = (spec.containers, spec.init_containers, spec.ephemeral_containers)
+    return all(_drops_raw(container) for containers in every for container in containers or ())
 
 
 def _drops_raw(container: _Container) -> bool:

@@ -155,13 +155,16 @@ def test_a_pod_names_the_interfaces_that_policy_is_not_meant_to_guard() -> None:
         pytest.param([{"capabilities": {"drop": ["ALL"]}}, {}], False, id="one of two has it"),
     ],
 )
-def test_a_pod_says_whether_its_containers_may_send_raw_packets(
+@pytest.mark.parametrize("also", ["initContainers", "ephemeralContainers"])
+def test_a_pod_says_whether_its_containers_have_raw_packets(
     contexts: list[dict[str, object]],
     drops: bool,  # noqa: FBT001
+    also: str,
 ) -> None:
+    first, *others = [{"name": "c", "securityContext": each} for each in contexts]
     content = {
         "metadata": {"namespace": "default", "name": "x"},
-        "spec": {"nodeName": "n1", "containers": [{"name": "c", "securityContext": each} for each in contexts]},
+        "spec": {"nodeName": "n1", "containers": [first], also: others},
     }
     found = Decoder("n1").decode(POD, json.dumps(content).encode())
     assert isinstance(found.value, Pod)
