@@ -126,19 +126,20 @@ def done(change: Change, to: VfSettings) -> VfSettings:
             return replace(to, link_state=change.state)
 
 
-def spec_for(vf: Vf, spec: VfSpec) -> VfSpec:
+def spec_for(vf: Vf, spec: VfSpec, made_mac: str) -> VfSpec:
     """The spec with what follows from the VF that serves it.
 
     A VF that VFIO has already is handed over by VFIO. One without the kernel in between has its address fixed and its
-    sender checked by the card, unless the definition says otherwise: nobody else could.
+    sender checked by the card, unless the definition says otherwise: nobody else could. *made_mac* is for one of which
+    neither the PF nor a device of its own says an address: it would choose any.
     """
     if vf.driver == VFIO:
         spec = replace(spec, kind=VfKind.DPDK)
     if spec.kind is not VfKind.DPDK:
         return spec
     settings = spec.settings
-    if settings.mac is None and vf.settings.mac in {None, NO_MAC} and vf.netdev is not None:
-        settings = replace(settings, mac=vf.netdev.mac)
+    if settings.mac is None and vf.settings.mac in {None, NO_MAC}:
+        settings = replace(settings, mac=vf.netdev.mac if vf.netdev is not None else made_mac)
     if settings.spoofchk is None:
         settings = replace(settings, spoofchk=True)
     if settings.trust is None:

@@ -25,6 +25,11 @@ def digest(container_id: str, interface: str) -> str:
     return sha256(f"{container_id}\0{interface}".encode()).hexdigest()
 
 
+def made_mac(container_id: str, interface: str) -> str:
+    """An attachment's own MAC, where nobody says another: 02 marks a locally administered address (IEEE 802, 8.4)."""
+    return bytes.fromhex("02" + digest(container_id, interface)[-10:]).hex(":")
+
+
 def host_device(container_id: str, interface: str) -> str:
     """The name of the node's end of an attachment's veth."""
     return f"{VETH_PREFIX}{digest(container_id, interface)[:10]}"

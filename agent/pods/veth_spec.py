@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from agent.model.address import Address, link_local
 from agent.model.attachment import AfXdp, Veth
-from agent.pods.attachments import digest, host_device
+from agent.pods.attachments import digest, host_device, made_mac
 from maps import abi
 
 HOST_MAC = abi.NODE_MAC.hex(":")
@@ -49,10 +49,8 @@ class VethSpec:
 
     @property
     def pod_mac(self) -> str:
-        """The pod's MAC, by its attachment unless told: 02 marks a locally administered address (IEEE 802, 8.4)."""
-        if self.mac:
-            return self.mac
-        return bytes.fromhex("02" + digest(self.container_id, self.interface)[-10:]).hex(":")
+        """The pod's MAC, by its attachment unless told."""
+        return self.mac or made_mac(self.container_id, self.interface)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from agent.model.name import Problem
 from agent.model.vf import NO_MAC, VFIO, Vf, VfKind, VfSpec
 from agent.netlink.netns import NoSuchNetns
 from agent.pods import fail_points
+from agent.pods.attachments import made_mac
 from agent.pods.errors import AlreadyAttached, InterfaceTaken, NetnsUnusable, VfInUse, VfUnusable
 from agent.pods.plugin import PluginFailed
 from agent.pods.vf.check import faults, unusable, without_hugepages
@@ -178,7 +179,7 @@ class Vfs:
             vf = self._card.look(request.address)
         except DeviceRefused as error:
             raise VfUnusable(f"deviceID: {error}") from error
-        spec = spec_for(vf, request.spec)
+        spec = spec_for(vf, request.spec, made_mac(request.container_id, request.interface))
         if why := refusal(vf, spec):
             raise VfUnusable(why)
         group = vf.group.number if vf.group else ""

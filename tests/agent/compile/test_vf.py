@@ -26,7 +26,7 @@ PLAIN = VfSettings(
     0, 0, C_TAG, NO_MAC, spoofchk=True, trust=False, link_state=LinkState.AUTO, min_tx_rate=0, max_tx_rate=0
 )
 TAGGED = replace(PLAIN, vlan=100, vlan_qos=3, vlan_proto=S_TAG)
-MAC = "02:00:00:00:00:0a"
+MAC, MADE = "02:00:00:00:00:0a", "02:00:00:00:00:0f"
 NETDEV = VfNetdev("ens1v0", 10, "02:00:00:00:00:01", 1500)
 VF = Vf("0000:03:02.0", "0000:03:00.0", "ens1", "ice", 1500, 0, "iavf", "", PLAIN, NETDEV, IommuGroup("7"))
 
@@ -128,10 +128,16 @@ def test_after_all_changes_there_is_nothing_left_to_do(before: VfSettings, wante
             VfSettings(spoofchk=True, trust=False),
             id="a VF that VFIO has is handed over by VFIO",
         ),
+        pytest.param(
+            replace(VF, driver="vfio-pci", netdev=None),
+            VfSpec(VfKind.DPDK, VfSettings()),
+            VfSettings(mac=MADE, spoofchk=True, trust=False),
+            id="one without an address that anybody says gets one",
+        ),
     ],
 )
 def test_what_follows_from_the_vf(vf: Vf, spec: VfSpec, settings: VfSettings) -> None:
-    found = spec_for(vf, spec)
+    found = spec_for(vf, spec, MADE)
     assert found.settings == settings
     assert (found.kind is VfKind.DPDK) == (spec.kind is VfKind.DPDK or vf.driver == "vfio-pci")
 

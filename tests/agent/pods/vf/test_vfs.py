@@ -13,6 +13,7 @@ from agent.kernel.device.pci import DeviceRefused
 from agent.model.name import ObjectName
 from agent.model.vf import NodeOwner, VfKind, VfSettings, VfSpec
 from agent.pods import fail_points
+from agent.pods.attachments import made_mac
 from agent.pods.errors import (
     AlreadyAttached,
     InterfaceTaken,
@@ -67,6 +68,18 @@ def test_dpdk_has_the_group_for_its_user_and_its_addresses_in_a_file(node: VfNod
     assert '"/dev/vfio/7"' in told
     assert '"10.9.0.2/24"' in told
     assert not tuple(agent.check(record) for record in agent.all() if tuple(agent.check(record)))
+
+
+def test_dpdk_has_an_address_also_where_nobody_has_set_one(node: VfNode) -> None:
+    """As with drivers whose PFs set none, and a VF that VFIO had before: the card's check of senders is held to it."""
+    node.card.bind(ADDRESS, "vfio-pci", "vfio-pci")
+    before, agent = node.card.snapshot(), node.agent()
+    record, vf = agent.add(request(VfSpec(VfKind.DPDK, VfSettings())))
+    assert record.mac == vf.settings.mac == made_mac(*KEY)
+    assert (record.mac[:2], vf.settings.spoofchk, vf.settings.trust) == ("02", True, False)
+    assert record.mac in (node.directory / "run/vf" / ADDRESS / "interface.json").read_text()
+    agent.delete(KEY)
+    assert node.card.snapshot() == before
 
 
 def die_at(point: str) -> Callable[[str], None]:
