@@ -71,8 +71,6 @@ class PoolChoice:
         namespace = request.pod.namespace if request.pod else ""
         if request.pool:
             return named_choice(self._cluster(), self._node, namespace, request.pool, FIELD)
-        if not self._cluster().ip_pools:
-            return Choice()
         if request.pod is None:
             return first_choice(self._cluster(), self._node, namespace, "")
         annotation = self._annotation(request)

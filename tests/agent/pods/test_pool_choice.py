@@ -1,5 +1,6 @@
 """Which pools a pod's first interface has addresses of, while what decides on it is still on its way."""
 
+from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from agent.model.ip_pool import POOLS
 from agent.model.name import ObjectName
-from agent.pods.errors import NotSynced
+from agent.pods.errors import NoFreeAddress, NotSynced
 from agent.pods.pool_choice import WAIT_S, PoolChoice
 from agent.pods.request import PodRequest
 from agent.watch.decode.namespace import NAMESPACE
@@ -59,3 +60,24 @@ def test_a_folder_need_not_have_namespaces() -> None:
     api, (node,) = world(BY_SELECTOR, nodes=1, cidrs=("10.0.0.0/24",))
     given = choice(api, node, waits=False).reserve(WEB, (), ())
     assert given.ipv4 in ip_network("10.0.0.0/24")
+
+
+@pytest.mark.parametrize(
+    ("annotations", "namespace"),
+    [
+        pytest.param({POOLS: "red"}, LABELS, id="the pod names it"),
+        pytest.param({"a": "b"}, ANNOTATION, id="its namespace names it"),
+    ],
+)
+def test_a_pod_of_a_pool_does_not_start_while_there_is_no_pool_at_all(
+    annotations: dict[str, str], namespace: dict[str, Any]
+) -> None:
+    api, (node,) = world(nodes=1, cidrs=("10.0.0.0/24",))
+    with pytest.raises(NoFreeAddress, match="there is no IPPool red"):
+        choice(api, node, comes=namespace).reserve(replace(WEB, annotations=annotations), (), ())
+    assert node.ipam.in_use() == ()
+
+
+def test_without_pools_a_pod_that_names_none_has_an_address_of_the_pod_cidr() -> None:
+    api, (node,) = world(nodes=1, cidrs=("10.0.0.0/24",))
+    assert choice(api, node, comes=LABELS).reserve(WEB, (), ()).ipv4 in ip_network("10.0.0.0/24")
