@@ -124,7 +124,9 @@ class PoolAddresses:
         """What to take from, of each family: one of them has room, unless others are faster."""
         found: list[Range] = []
         has_ipv6 = self._cluster().local.has_ipv6
-        wanted: dict[int, Address] = {address.version: address for address in asked}
+        wanted: dict[int, Address] = {address.version: address for address in asked if address not in own}
+        for address in wanted.values():
+            _check_in_range(choice, address, with_cidrs=with_cidrs)
         held = {address.version for address in own}
         for version in (4, IPV6) if has_ipv6 else (4,):
             pools = choice.of(version)
@@ -140,8 +142,6 @@ class PoolAddresses:
         book = self.book(pools[0].network)
         if asked is not None:
             pools = tuple(pool for pool in pools if pool.cidr_of(asked) is not None)
-            if not pools:
-                return ()  # which is refused, with the ranges that there are
             if why := pools[0].why_never(asked):
                 raise AddressRefused(f"{asked} of IPPool {pools[0].name} {why}")
 
@@ -182,3 +182,16 @@ class PoolAddresses:
             if self._claims.is_usable(block) and not book.is_retired(block.cidr):
                 found.append(Range(block.cidr, pool))
         return tuple(found)
+
+
+def _check_in_range(choice: Choice, address: Address, *, with_cidrs: bool) -> None:
+    """See whether the pools have an address that is asked for, before a block is claimed.
+
+    Raises:
+        AddressRefused: none has.
+    """
+    if any(pool.cidr_of(address) is not None for pool in choice.pools):
+        return
+    if choice.of(address.version) or not with_cidrs:  # else it is one of the podCIDRs', perhaps
+        ranges = ", ".join(f"{pool.name} ({', '.join(map(str, pool.cidrs))})" for pool in choice.pools)
+        raise AddressRefused(f"{address} is in no range of IPPool {ranges}")

@@ -1,6 +1,7 @@
 """Nodes share pools by blocks: nothing is given twice, nothing stays taken, whoever dies at whichever request."""
 
 import contextlib
+import re
 from collections.abc import Callable
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -116,6 +117,24 @@ def test_what_is_excluded_static_or_a_gateways_is_given_to_nobody_who_does_not_a
     one.turn(SINGLE_S)
     assert other.give("lan", ip_address("10.60.0.20")) == held, "the pod came up on another node"
     assert_sound([one, other])
+
+
+@pytest.mark.parametrize(
+    ("cidrs", "address"),
+    [
+        pytest.param(("10.60.0.0/28",), "10.99.0.9", id="of a pool of its family"),
+        pytest.param(("10.60.0.0/28", "fd00:60::/124"), "10.99.0.9", id="of a pool of both families"),
+        pytest.param(("10.60.0.0/28",), "fd00:60::9", id="of a pool of the other family"),
+    ],
+)
+def test_an_address_outside_a_pool_is_refused_with_its_ranges_and_costs_no_block(
+    cidrs: tuple[str, ...], address: str
+) -> None:
+    _, (node, _) = world(pool("lan", *cidrs))
+    text = f"{address} is in no range of IPPool lan ({', '.join(cidrs)})"
+    with pytest.raises(AddressRefused, match=re.escape(text)):
+        node.give("lan", ip_address(address))
+    assert (node.blocks(), node.ipam.in_use()) == ([], ())
 
 
 def test_blocks_of_a_node_that_is_gone_are_freed_once_it_has_no_pods() -> None:
