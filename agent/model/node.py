@@ -51,6 +51,7 @@ class Pod:
     drops_raw: bool = False  # no container of it has NET_RAW
     ip_pools: str = ""  # annotation that names the pools of its first interface
     static_uid: str = ""  # by which its runtime knows it, where another than the API's
+    hugepages: tuple[tuple[int, int], ...] = ()  # (size of a page, how much is asked for) in KiB
 
     def is_of(self, uid: str) -> bool:
         """As :func:`is_uid_of`."""

@@ -51,7 +51,7 @@ class InterfaceProblems:
             self._seen, self._pods, self._inputs = seen, cluster.pods, inputs
             those = sorted((*self._of_vfs(seen[0]), *_of_others(seen[1])), key=_order)
             self._unprotected = unprotected(those, cluster.pods, inputs) if those else ()
-        return (*self._unprotected, *self._vfs.problems(self._node))
+        return (*self._unprotected, *self._vfs.problems(self._node, cluster.pods))
 
     def _of_vfs(self, records: tuple[VfRecord, ...]) -> Iterator[Bypass]:
         for one in records:

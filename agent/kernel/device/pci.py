@@ -45,6 +45,14 @@ class GroupFile:
     mode: int  # permissions
 
 
+@dataclass(frozen=True, slots=True)
+class HugePages:
+    """The node's huge pages of one size."""
+
+    total: int  # used or free
+    free: int
+
+
 class PciBus:
     """The PCI functions of one machine."""
 
@@ -154,11 +162,15 @@ class PciBus:
             os.chown(path, was.uid, was.gid)
             path.chmod(was.mode)
 
-    def hugepages(self) -> dict[int, int]:
-        """The node's huge pages, used or free, by their size in KiB."""
+    def hugepages(self) -> dict[int, HugePages]:
+        """The node's huge pages by their size in KiB."""
         sizes = ((re.fullmatch(r"hugepages-(\d+)kB", name), name) for name in sysfs.names(self._hugepages))
-        folder = self._hugepages
-        return {int(match[1]): int(sysfs.text(folder / name / "nr_hugepages") or 0) for match, name in sizes if match}
+        return {int(match[1]): self._pages(self._hugepages / name) for match, name in sizes if match}
+
+    @staticmethod
+    def _pages(folder: Path) -> HugePages:
+        total, free = (int(sysfs.text(folder / f"{which}_hugepages") or 0) for which in ("nr", "free"))
+        return HugePages(total, free)
 
     def _check_unused(self, address: str) -> None:
         """VFIO lets go of a device that a process has open when that ends, and whoever unbinds it waits for that.

@@ -19,7 +19,7 @@ from ipaddress import IPv4Interface, IPv6Interface
 from pathlib import Path
 
 from agent.compile.vf import Change
-from agent.kernel.device.pci import DeviceRefused, GroupFile, PciBus
+from agent.kernel.device.pci import DeviceRefused, GroupFile, HugePages, PciBus
 from agent.kernel.device.vf_routes import set_routes
 from agent.log import logger
 from agent.model.vf import NodeOwner, Vf, VfNetdev, VfRoute
@@ -151,7 +151,7 @@ class SriovCard:
         """As :meth:`PciBus.restore_group_file`."""
         self._pci.restore_group_file(group, was)
 
-    def hugepages(self) -> dict[int, int]:
+    def hugepages(self) -> dict[int, HugePages]:
         """As :meth:`PciBus.hugepages`."""
         return self._pci.hugepages()
 

@@ -3,7 +3,9 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from agent.errors import AgentError
+from agent.kernel.device.pci import HugePages
 from agent.model.name import ObjectName, Problem
+from agent.model.node import Pod
 from agent.model.vf import VFIO, VfKind
 from agent.pods.vf.guards import VfGuards
 from agent.pods.vf.needs import AddressPlugin, Card
@@ -44,12 +46,33 @@ def unusable(unread: Collection[str], stuck: Mapping[str, str], node: str) -> It
         yield Problem("Node", ObjectName("", node), f"VF {address}", text)
 
 
-def without_hugepages(card: Card, records: Iterable[VfRecord]) -> Iterator[Problem]:
-    """The pods with DPDK on a node that has no huge pages."""
-    dpdk = [record for record in records if record.kind is VfKind.DPDK and record.pod is not None]
-    if not dpdk or any(card.hugepages().values()):
-        return
-    for record in dpdk:
-        if record.pod is not None:
-            text = "the node has no huge pages, which DPDK wants; set vm.nr_hugepages, or hugepages= at boot"
-            yield Problem("Pod", record.pod, f"{record.interface} ({record.address})", text)
+def without_hugepages(card: Card, records: Iterable[VfRecord], pods: Mapping[ObjectName, Pod]) -> Iterator[Problem]:
+    """The pods with DPDK that the node has not the huge pages for; *pods* are those that the API has.
+
+    The kubelet admits none that asks for more than there is, so what remains are pages that went meanwhile, and pods
+    that ask for none. These may do without, which is theirs to know: it is no reason not to start them.
+    """
+    dpdk = [(one, pods[one.pod]) for one in records if one.kind is VfKind.DPDK and one.pod in pods]
+    has = card.hugepages() if dpdk else {}
+    for record, pod in dpdk:
+        for resource, why in _lacking(pod.hugepages, has):
+            text = f"{record.interface} ({record.address}) is for DPDK: {why}"
+            yield Problem("Pod", pod.name, f"spec.containers[].resources.limits{resource}", text)
+
+
+def _lacking(asked: tuple[tuple[int, int], ...], has: Mapping[int, HugePages]) -> Iterator[tuple[str, str]]:
+    """A resource, and why it is not to be had; *asked* as ``Pod.hugepages``."""
+    if not asked and not any(one.total for one in has.values()):
+        mend = "set vm.nr_hugepages, or hugepages= at boot, and ask for them, unless the application has --no-huge"
+        yield "", f"of huge pages none are asked for and the node has none; {mend}"
+    for size, amount in asked:
+        there = has.get(size, HugePages(0, 0))
+        if there.total * size < amount:
+            pages = f"{-(-amount // size)} are asked for, and the node has {there.total}, {there.free} of them free"
+            yield f"['hugepages-{_size(size)}']", f"of these pages {pages}; set vm.nr_hugepages, or hugepages= at boot"
+
+
+def _size(kib: int) -> str:
+    """A page's size as Kubernetes has it in the resource's name."""
+    unit, least = next((unit, least) for unit, least in (("Gi", 1 << 20), ("Mi", 1 << 10), ("Ki", 1)) if kib >= least)
+    return f"{kib // least}{unit}"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from agent.compile.vf import Change
-from agent.kernel.device.pci import GroupFile
+from agent.kernel.device.pci import GroupFile, HugePages
 from agent.kernel.device.sriov import PodAddresses
 from agent.model.vf import NodeOwner, Vf, VfNetdev
 from agent.pods.vf.record import VfRecord
@@ -35,7 +35,7 @@ class Card(Protocol):
     def restore_group_file(self, group: str, was: GroupFile) -> None:
         """The same people as before."""
 
-    def hugepages(self) -> dict[int, int]:
+    def hugepages(self) -> dict[int, HugePages]:
         """The node's huge pages by size in KiB."""
 
     def set_mac(self, address: str, mac: str) -> None:

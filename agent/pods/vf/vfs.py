@@ -8,7 +8,7 @@ behind a crash and for a pod that went without a DEL.
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import msgspec
@@ -18,7 +18,8 @@ from agent.errors import AgentError
 from agent.kernel.device.pci import DeviceRefused
 from agent.log import logger
 from agent.model.attachment import Attachment, AttachmentKey
-from agent.model.name import Problem
+from agent.model.name import ObjectName, Problem
+from agent.model.node import Pod
 from agent.model.vf import NO_MAC, VFIO, Vf, VfKind, VfSpec
 from agent.netlink.netns import NoSuchNetns
 from agent.pods import fail_points
@@ -164,10 +165,10 @@ class Vfs:
             if record.stage is not VfStage.ADDED or not is_alive(self._card, record):
                 self._try_to_end(record.address)
 
-    def problems(self, node: str) -> Iterator[Problem]:
-        """Which VFs are given to no pod until they are right, and what the node lacks for those of pods."""
+    def problems(self, node: str, pods: Mapping[ObjectName, Pod]) -> Iterator[Problem]:
+        """Which VFs are given to no pod until they are right, and what the node lacks for those of *pods*."""
         yield from unusable(self._unread, self._stuck, node)
-        yield from without_hugepages(self._card, self.all())
+        yield from without_hugepages(self._card, self.all(), pods)
 
     def _begin(self, request: VfRequest) -> tuple[VfRecord, VfSpec, Vf]:
         """Look at the VF and have what it is on the disk, before anything of it changes."""

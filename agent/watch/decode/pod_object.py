@@ -1,6 +1,6 @@
 """A Pod as the API has it, for the two kinds that read it: this node's own pods, and all pods as policies' peers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
 from msgspec import Struct, field
@@ -37,12 +37,19 @@ class _SecurityContext(Struct, frozen=True):
     privileged: bool | None = None
 
 
+class _Resources(Struct, frozen=True):
+    """``resources`` of a container."""
+
+    limits: dict[str, object] | None = None
+
+
 class _Container(Struct, rename="camel", frozen=True):
     """``spec.containers[]``, ``spec.initContainers[]`` and ``spec.ephemeralContainers[]`` of a Pod."""
 
     ports: list[_Port] | None = None
     restart_policy: str | None = None
     security_context: _SecurityContext | None = None
+    resources: _Resources | None = None
 
 
 class _Spec(Struct, rename="camel", frozen=True):
@@ -103,6 +110,12 @@ def drops_raw(pod: PodObject) -> bool:
     spec = pod.spec
     every = (spec.containers, spec.init_containers, spec.ephemeral_containers)
     return all(_drops_raw(container) for containers in every for container in containers or ())
+
+
+def limits(pod: PodObject) -> Iterator[Mapping[str, object]]:
+    """What each container may have of each resource."""
+    for container in pod.spec.containers or ():
+        yield (container.resources or _Resources()).limits or {}
 
 
 def _drops_raw(container: _Container) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from agent.kernel.device import pci
-from agent.kernel.device.pci import DeviceRefused, GroupFile, PciBus, VfPlace
+from agent.kernel.device.pci import DeviceRefused, GroupFile, HugePages, PciBus, VfPlace
 from agent.model.vf import IommuGroup, NodeOwner
 
 PF, VF, OTHER, BRIDGE = "0000:03:00.0", "0000:03:02.0", "0000:03:02.1", "0000:00:1c.0"
@@ -114,8 +114,9 @@ def test_a_groups_file_opens_to_its_owner_and_closes_again(machine: Machine) -> 
 
 
 def test_huge_pages_are_counted_by_size(machine: Machine) -> None:
-    for size, pages in ((2048, 16), (1048576, 0)):
+    for size, pages in ((2048, 16), (1048576, 3)):
         folder = machine.root / f"sys/kernel/mm/hugepages/hugepages-{size}kB"
         folder.mkdir(parents=True)
         (folder / "nr_hugepages").write_text(f"{pages}\n")
-    assert machine.bus.hugepages() == {2048: 16, 1048576: 0}
+        (folder / "free_hugepages").write_text(f"{pages - 3}\n")
+    assert machine.bus.hugepages() == {2048: HugePages(16, 13), 1048576: HugePages(3, 0)}

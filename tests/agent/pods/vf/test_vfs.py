@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.kernel.device.pci import DeviceRefused
+from agent.kernel.device.pci import DeviceRefused, HugePages
 from agent.model.name import ObjectName
+from agent.model.node import Pod
 from agent.model.vf import NodeOwner, VfKind, VfSettings, VfSpec
 from agent.pods import fail_points
 from agent.pods.attachments import made_mac
@@ -285,12 +286,12 @@ def test_a_setting_that_cannot_be_restored_keeps_the_vf_from_others_until_it_is(
         agent.delete(KEY)
     with pytest.raises(VfInUse, match="not now"):
         agent.add(request(container="c2", netns="/run/netns/p2"))
-    (problem,) = agent.problems("n1")
+    (problem,) = agent.problems("n1", {})
     assert (problem.kind, problem.field, "not now" in problem.text) == ("Node", f"VF {ADDRESS}", True)
     node.card.refuses.clear()
     agent.collect()
     assert node.card.snapshot() == before
-    assert not tuple(agent.problems("n1"))
+    assert not tuple(agent.problems("n1", {}))
 
 
 def test_a_driver_that_takes_no_address_back_is_no_reason_to_keep_a_vf(node: VfNode) -> None:
@@ -347,19 +348,44 @@ def test_a_record_that_cannot_be_read_keeps_its_vf_from_pods_and_is_told(
     agent = node.agent()
     with pytest.raises(VfUnusable, match="cannot be read"):
         agent.add(request(container="c2", netns="/run/netns/p2"))
-    (problem,) = agent.problems("n1")
+    (problem,) = agent.problems("n1", {})
     assert ADDRESS in problem.field
     agent.add(request(container="c2", netns="/run/netns/p2", address=OTHER))
 
 
-def test_a_node_without_huge_pages_is_told_where_dpdk_wants_them(node: VfNode) -> None:
-    agent = node.agent()
+@pytest.mark.parametrize(
+    ("has", "asked", "resource", "words"),
+    [
+        pytest.param(HugePages(16, 16), (), None, "", id="nothing is asked for where there are some"),
+        pytest.param(HugePages(0, 0), (), "", "none are asked for and the node has none", id="nothing of none"),
+        pytest.param(HugePages(16, 0), ((2048, 32768),), None, "", id="there are as many, which it may have by now"),
+        pytest.param(
+            HugePages(16, 4),
+            ((2048, 32769),),
+            "['hugepages-2Mi']",
+            "17 are asked for, and the node has 16, 4 of them free",
+            id="more than there are",
+        ),
+        pytest.param(
+            HugePages(16, 16),
+            ((1048576, 1048576),),
+            "['hugepages-1Gi']",
+            "1 are asked for, and the node has 0, 0 of them free",
+            id="of another size",
+        ),
+    ],
+)
+def test_a_pod_is_told_of_huge_pages_that_dpdk_will_not_get(
+    node: VfNode, has: HugePages, asked: tuple[tuple[int, int], ...], resource: str | None, words: str
+) -> None:
+    agent, name = node.agent(), ObjectName("default", "c1")
     agent.add(request(DPDK))
-    assert not tuple(agent.problems("n1"))
-    node.card.pages = {2048: 0}
-    (problem,) = agent.problems("n1")
-    assert (problem.kind, str(problem.name)) == ("Pod", "default/c1")
-    assert "huge pages" in problem.text
+    node.card.pages = {2048: has}
+    told = [*agent.problems("n1", {name: Pod(name, hugepages=asked)})]
+    where = [] if resource is None else [("Pod", name, f"spec.containers[].resources.limits{resource}")]
+    assert [(one.kind, one.name, one.field) for one in told] == where
+    assert all(f"net1 ({ADDRESS}) is for DPDK" in one.text and words in one.text for one in told)
+    assert not tuple(agent.problems("n1", {}))
 
 
 def test_check_tells_what_is_not_as_it_was(node: VfNode) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from agent.cni.vf_commands import VfCommands
 from agent.compile.vf import Change, SetMac, done
-from agent.kernel.device.pci import DeviceRefused, GroupFile
+from agent.kernel.device.pci import DeviceRefused, GroupFile, HugePages
 from agent.kernel.device.sriov import PodAddresses
 from agent.model.attachment import Attachment
 from agent.model.vf import NO_MAC, IommuGroup, LinkState, NodeOwner, Vf, VfNetdev, VfSettings, VlanProtocol
@@ -48,7 +48,7 @@ class FakeCard:
     taken: set[tuple[str, str]] = field(default_factory=set)  # namespace and name, of other devices
     refuses: dict[str, str] = field(default_factory=dict)  # key of a definition: why
     files: dict[str, GroupFile] = field(default_factory=dict)
-    pages: dict[int, int] = field(default_factory=lambda: {2048: 16})
+    pages: dict[int, HugePages] = field(default_factory=lambda: {2048: HugePages(16, 16)})
     wants_rebind: bool = False  # a device hears of an address that the PF has set when it is bound
 
     def __post_init__(self) -> None:
@@ -124,7 +124,7 @@ class FakeCard:
         """As the card's."""
         self.files[group] = was
 
-    def hugepages(self) -> dict[int, int]:
+    def hugepages(self) -> dict[int, HugePages]:
         """As the card's."""
         return self.pages
 

@@ -169,3 +169,28 @@ def test_a_pod_says_whether_its_containers_have_raw_packets(
     found = Decoder("n1").decode(POD, json.dumps(content).encode())
     assert isinstance(found.value, Pod)
     assert found.value.drops_raw is drops
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        pytest.param([{}], (), id="none"),
+        pytest.param([{"hugepages-2Mi": "64Mi", "cpu": "2"}], ((2048, 65536),), id="of one size"),
+        pytest.param(
+            [{"hugepages-1Gi": "2Gi"}, {"hugepages-1Gi": "1073741824", "hugepages-2Mi": 4194304}],
+            ((2048, 4096), (1048576, 3145728)),
+            id="of each size what all containers ask for together",
+        ),
+        pytest.param([{"hugepages-2Mi": "many", "hugepages-": "1Gi"}, None], ((2048, 0),), id="what is no quantity"),
+    ],
+)
+def test_a_pod_says_which_huge_pages_it_asks_for(
+    limits: list[dict[str, object] | None], expected: tuple[tuple[int, int], ...]
+) -> None:
+    content = {
+        "metadata": {"namespace": "default", "name": "x"},
+        "spec": {"nodeName": "n1", "containers": [{"name": "c", "resources": {"limits": each}} for each in limits]},
+    }
+    found = Decoder("n1").decode(POD, json.dumps(content).encode())
+    assert isinstance(found.value, Pod)
+    assert found.value.hugepages == expected
