@@ -300,3 +300,22 @@ def test_interfaces_come_and_go_while_a_pod_runs(node: Node, runtime: Runtime) -
         assert runtime.call("DEL", pod) == (0, {})
         assert (links(runtime, pod), is_clean(node, runtime)) == ({}, True)
     write(node, every(node.root))
+
+
+def test_a_device_goes_into_a_pods_namespace_and_comes_back(node: Node, runtime: Runtime) -> None:
+    """As docs/dpctl.md has it."""
+    with node.agent_runs(*flags(node)):
+        runtime.wait()
+        pod = runtime.make()
+        assert runtime.call("ADD", pod)[0] == 0
+        node.ip("link add eth9 type veth peer name eth9-peer")
+        (where,) = json.loads(dpctl(node, "pod", "netns", pod, "-o", "json"))
+        node.ip(f"link set eth9 netns {where['netns']}")
+        dpctl(node, "pod", "exec", pod, "--", *"ip link set eth9 name data9 up".split())
+        assert {*links(runtime, pod)} == {"eth0", "data9"}
+        back = f"ip link set data9 netns /run/netns/{node.name} name eth9"  # the node's first process is another's here
+        dpctl(node, "pod", "exec", pod, "--", *back.split())
+        assert [*links(runtime, pod)] == ["eth0"]
+        node.ip("link del eth9")
+        assert runtime.call("DEL", pod) == (0, {})
+        assert is_clean(node, runtime)
