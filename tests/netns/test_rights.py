@@ -30,7 +30,7 @@ from tests.netns.test_network import asks
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns]
 MANIFESTS = Path(__file__).resolve().parents[2] / "deploy" / "manifests"
-SERVICES = "/api/v1/namespaces/default/services"
+SERVICES, PODS = "/api/v1/namespaces/default/services", "/api/v1/pods"
 POOLS = "/apis/sluiceway.io/v1alpha1/loadbalancerpools"
 WRITES = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 POLICY = {
@@ -132,7 +132,7 @@ def api(node: Node) -> Iterator[LeaseServer]:
     with namespace.inside(f"/run/netns/{node.name}"):
         made = LeaseServer()
     made.knows_streams = False
-    made.live = {IP_POOL_KIND.path, IP_BLOCK_KIND.path}
+    made.live = {IP_POOL_KIND.path, IP_BLOCK_KIND.path, PODS}
     services = (service("web", "10.96.0.10"), service("elsewhere", "10.96.0.11", loadBalancerIP="203.0.113.1"))
     made.lists = {
         "/api/v1/nodes": [made.store("/api/v1/nodes/n1", NODE)],
@@ -165,15 +165,19 @@ def event_counts_on(node: Node, api: LeaseServer) -> None:
 
 
 def a_pod_has_a_network(node: Node, api: LeaseServer, runtime: Runtime) -> None:
-    """One whose runtime tells no annotations, and which no watch has brought; once it may not be asked for."""
+    """One whose runtime tells no annotations, and which no watch brings in time; once it may not be asked for."""
     (node.root / "bin/answers").write_text(ANSWERS)
     (node.root / "bin/answers").chmod(0o755)
     pod = runtime.make()
-    api.store(f"/api/v1/namespaces/default/pods/{pod}", {"metadata": {"name": pod, "annotations": {NETWORKS: "lan"}}})
+    about = {"name": pod, "namespace": "default", "annotations": {NETWORKS: "lan"}}
+    api.store(f"/api/v1/namespaces/default/pods/{pod}", {"metadata": about})
     runtime.wait()
     code, answer = runtime.call("ADD", pod)
     assert (code != 0, "cannot get pods" in str(answer)) == (True, True)
-    assert runtime.call("ADD", pod)[0] == 0
+    assert "nor the pools that it asks for" in str(runtime.call("ADD", pod))
+    with api.lock:
+        api.store(f"{PODS}/{pod}", {"metadata": about, "spec": {"nodeName": "n1"}})
+    until(lambda: runtime.call("ADD", pod)[0] == 0, READY_S)
     until(lambda: any(path.endswith(f"/pods/{pod}/status") for _, path in [*api.asked]), READY_S)
     assert runtime.call("DEL", pod) == (0, {})
 
