@@ -76,6 +76,7 @@ def test_problems_follow_vfs_pods_and_policies(tmp_path: Path, monkeypatch: pyte
     ("kind", "lacks", "words"),
     [
         pytest.param(VfKind.NETDEV, "", "", id="with programs there is none"),
+        pytest.param(VfKind.NETDEV, "drop", "receive what the ingress rules of", id="but for what NET_RAW hears"),
         pytest.param(VfKind.NETDEV, "ipam", "without addresses by ipam", id="layer 2 alone"),
         pytest.param(VfKind.NETDEV, "tcx", "on a kernel without tcx", id="a kernel without hooks"),
         pytest.param(VfKind.DPDK, "", "on vfio-pci", id="past the kernel"),
@@ -90,7 +91,8 @@ def test_a_vf_that_policy_does_not_see_is_told_with_the_reason(
         node.ipam.gives = {}
     vfs = node.agent()
     vfs.add(replace(REQUEST, spec=VfSpec(kind, VfSettings())))
-    told = [one.text for one in InterfaceProblems(vfs, Sets(), "n1", has_multi=True).problems(CLUSTER)]
+    cluster = replace(CLUSTER, pods={NAME: replace(POD, drops_raw=lacks != "drop")})
+    told = [one.text for one in InterfaceProblems(vfs, Sets(), "n1", has_multi=True).problems(cluster)]
     assert [words in text for text in told] == ([True] if words else [])
 
 
