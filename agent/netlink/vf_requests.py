@@ -80,7 +80,7 @@ _UNTOLD = 0xFFFFFFFF  # of a driver that does not say
 _PROTOCOLS = {VlanProtocol.C_TAG: 0x8100, VlanProtocol.S_TAG: 0x88A8}  # linux/if_ether.h
 _STATES = {LinkState.AUTO: 0, LinkState.ENABLE: 1, LinkState.DISABLE: 2}
 ETHERNET = 6  # octets
-OCTETS = {socket.AF_INET: 4, socket.AF_INET6: 16}  # of an address
+OCTETS: dict[int, int] = {socket.AF_INET: 4, socket.AF_INET6: 16}  # of an address
 RouteKey = tuple[Network, int, int]  # destination, table, priority
 
 

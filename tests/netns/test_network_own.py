@@ -311,7 +311,7 @@ def test_a_device_goes_into_a_pods_namespace_and_comes_back(node: Node, runtime:
         node.ip("link add eth9 type veth peer name eth9-peer")
         (where,) = json.loads(dpctl(node, "pod", "netns", pod, "-o", "json"))
         node.ip(f"link set eth9 netns {where['netns']}")
-        dpctl(node, "pod", "exec", pod, "--", *"ip link set eth9 name data9 up".split())
+        dpctl(node, "pod", "exec", pod, "--", "ip", "link", "set", "eth9", "name", "data9", "up")
         assert {*links(runtime, pod)} == {"eth0", "data9"}
         back = f"ip link set data9 netns /run/netns/{node.name} name eth9"  # the node's first process is another's here
         dpctl(node, "pod", "exec", pod, "--", *back.split())

@@ -52,7 +52,7 @@ def without_hugepages(card: Card, records: Iterable[VfRecord], pods: Mapping[Obj
     The kubelet admits none that asks for more than there is, so what remains are pages that went meanwhile, and pods
     that ask for none. These may do without, which is theirs to know: it is no reason not to start them.
     """
-    dpdk = [(one, pods[one.pod]) for one in records if one.kind is VfKind.DPDK and one.pod in pods]
+    dpdk = [(one, pods[one.pod]) for one in records if one.kind is VfKind.DPDK and one.pod and one.pod in pods]
     has = card.hugepages() if dpdk else {}
     for record, pod in dpdk:
         for resource, why in _lacking(pod.hugepages, has):

@@ -109,7 +109,7 @@ def addresses(given: Mapping[str, Any]) -> PodAddresses:
         ValueError: the plugin's answer has something else in place of an address or a number.
     """
     interfaces = tuple(ip_interface(str(one.get("address"))) for one in given.get("ips") or ())
-    gateways = {
+    gateways: dict[int, Address] = {
         g.version: g for one in given.get("ips") or () if one.get("gateway") for g in [ip_address(one["gateway"])]
     }
     return PodAddresses(interfaces, tuple(_route(one, gateways) for one in given.get("routes") or ()))
