@@ -211,6 +211,7 @@ class Vfs:
         for change in changes(spec.settings, vf.settings):
             self._card.set(address, change)
         fail_points.reached("VF ADD set")
+        given = self._ipam.add(record)  # the device is not in the pod while this takes its time
         mtu = spec.mtu or vf.pf_mtu
         if spec.kind is VfKind.DPDK:
             self._card.bind(address, VFIO, VFIO)
@@ -226,7 +227,6 @@ class Vfs:
             mac, mtu = moved.mac, moved.mtu
         fail_points.reached("VF ADD moved")
         record = _replaced(record, mac=mac or "", mtu=mtu)
-        given = self._ipam.add(record)
         record = self._guards.attach(_replaced(record, given=given, stage=VfStage.ADDED))
         fail_points.reached("VF ADD guarded")
         if spec.kind is VfKind.NETDEV:

@@ -9,7 +9,7 @@ from agent.pods.errors import VfUnusable
 from agent.pods.vf.record import VfJournal
 from maps.errors import KernelRefused
 from tests.agent.pods.vf.test_vfs import DPDK, KEY, NETDEV, SETTINGS, request
-from tests.agent.pods.vf.vf_card import ADDRESS, VfNode
+from tests.agent.pods.vf.vf_card import ADDRESS, HOME, VfNode
 
 
 @pytest.fixture
@@ -30,11 +30,11 @@ def test_a_netdev_with_addresses_is_an_attachment_with_programs_in_the_pod(node:
 
 def test_a_netdev_comes_up_when_it_has_its_programs(node: VfNode, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is up has an address of its link, and senders to it, however long an IPAM plugin takes."""
-    seen: list[tuple[str, bool]] = []
+    seen: list[tuple[str, str, bool]] = []
 
     def note(what: str, does: Callable[..., object]) -> Callable[..., object]:
         def noting(*given: object) -> object:
-            seen.append((what, node.card.devices[ADDRESS].is_up))
+            seen.append((what, node.card.where[ADDRESS], node.card.devices[ADDRESS].is_up))
             return does(*given)
 
         return noting
@@ -42,7 +42,7 @@ def test_a_netdev_comes_up_when_it_has_its_programs(node: VfNode, monkeypatch: p
     monkeypatch.setattr(node.ipam, "add", note("IPAM", node.ipam.add))
     monkeypatch.setattr(node.programs, "adopt", note("programs", node.programs.adopt))
     node.agent().add(request())
-    assert seen == [("IPAM", False), ("programs", False)]
+    assert seen == [("IPAM", HOME, False), ("programs", "/run/netns/p1", False)]
     assert node.card.devices[ADDRESS].is_up
 
 
