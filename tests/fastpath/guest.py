@@ -103,7 +103,8 @@ def netdev(guest: Guest) -> None:
     assert (device["name"], device["mac"], device["mtu"], device["up"]) == ("net1", MACS[0], 1300, True), device
     (address,) = (ip["address"] for ip in answer["ips"])
     assert address in run("ip", "-n", "one", "address", "show", "net1"), address
-    assert "10.8.0.0/16 via 10.9.0.1" in run("ip", "-n", "one", "route"), run("ip", "-n", "one", "route")
+    ways = run("ip", "-n", "one", "route")
+    assert all(f"{to} via 10.9.0.1 dev net1" in ways for to in ("10.8.0.0/16", "default")), ways
     node.ok("CHECK", "one", {**spec, "prevResult": answer})
     run("ip", "-n", "one", "link", "set", "net1", "down")
     code, error = node.call("CHECK", "one", {**spec, "prevResult": answer})
@@ -284,6 +285,9 @@ def further(guest: Guest) -> None:
     asks = asking("fast@vf0, user")
     node.ok("ADD", "one", asks, interface="eth0")
     assert {device["name"] for device in cards.devices_in("one")} == {"eth0", "vf0"}, cards.devices_in("one")
+    ways = run("ip", "-n", "one", "route")
+    assert ("10.8.0.0/16 via 10.9.0.1 dev vf0" in ways, ways.count("default")) == (True, 1), ways
+    assert "default via 169.254.1.1 dev eth0" in ways, ways
     assert cards.vf(guest.first, netdev_vf)["vlan_list"][0]["vlan"] == 100
     assert cards.driver(dpdk_vf) == "vfio-pci"
     (record,) = read(STATE / FOLDER)

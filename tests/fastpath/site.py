@@ -9,7 +9,8 @@ from tests.fastpath import cards
 from tests.fastpath.agent_node import RUN, STATE, AgentNode
 from tests.fastpath.cards import Pf
 
-IPAM = {"type": "host-local", "dataDir": "/run/host-local", "subnet": "10.9.0.0/24", "routes": [{"dst": "10.8.0.0/16"}]}
+ROUTES = [{"dst": "10.8.0.0/16"}, {"dst": "0.0.0.0/0"}]
+IPAM = {"type": "host-local", "dataDir": "/run/host-local", "subnet": "10.9.0.0/24", "routes": ROUTES}
 
 
 @dataclass
