@@ -47,6 +47,7 @@ WELL_KNOWN: Mapping[str, tuple[int, int]] = MappingProxyType(  # RFC 1997, 3765,
 )
 _EXTENDED = ("rt", "ro")  # route target, route origin
 _PAIR, _TRIPLE = 2, 3
+_TWO_OCTETS = 0xFFFF
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
@@ -61,10 +62,12 @@ def community(text: str) -> Community:
         return Community(CommunityKind.STANDARD, tuple(map(str, WELL_KNOWN[given])))
     parts = given.split(":")
     if parts[0] in _EXTENDED and len(parts) == _TRIPLE and _are_numbers(parts[1:], MAX_NUMBER):
+        if all(int(part) > _TWO_OCTETS for part in parts[1:]):
+            raise ValueError(f"{text[:64]!r} has no room for both; one of them is 65535 at most (RFC 4360, 5668)")
         return Community(CommunityKind.EXTENDED, tuple(parts))
     if len(parts) == 1 and _are_numbers(parts, MAX_NUMBER):
         return Community(CommunityKind.STANDARD, (str(int(given) >> 16), str(int(given) & 0xFFFF)))
-    if len(parts) == _PAIR and _are_numbers(parts, 0xFFFF):
+    if len(parts) == _PAIR and _are_numbers(parts, _TWO_OCTETS):
         return Community(CommunityKind.STANDARD, tuple(parts))
     if len(parts) == _TRIPLE and _are_numbers(parts, MAX_NUMBER):
         return Community(CommunityKind.LARGE, tuple(parts))

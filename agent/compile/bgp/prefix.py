@@ -104,7 +104,8 @@ def _known(service: Service, slices: tuple[EndpointSlice, ...], rules: Rules) ->
     problems: list[Problem] = []
     for network, is_local in _networks(service, slices, rules, problems):
         try:
-            hosts.append((marked(network, service.marks, rules.settings), is_local))
+            told = marked(network, service.marks, rules.settings)
+            hosts.append((replace(told, service=service.name), is_local))
         except Unresolved as error:
             where = f"metadata.annotations['{COMMUNITIES}'][{error.index}]" if error.index is not None else "--router"
             problems.append(Problem("Service", service.name, where, f"{error}; BGP does not tell of it until then"))
@@ -133,6 +134,7 @@ def _both(first: Told | None, second: Told) -> Told:
     return Told(
         first.network,
         Marks(tuple(dict.fromkeys((*one.communities, *two.communities))), max(given, default=None)),
+        first.service if one.communities else second.service,
     )
 
 

@@ -7,6 +7,7 @@ from agent.compile.bgp.plan import Step
 from agent.model.address import Address, Network
 from agent.model.bgp import AddPath, Bfd, Password
 from agent.model.community import NO_MARKS, Marks
+from agent.model.name import ObjectName
 
 IPV4 = 4
 FAMILIES = (4, 6)
@@ -19,6 +20,7 @@ class Told:
 
     network: Network
     marks: Marks = NO_MARKS  # of numbers alone
+    service: ObjectName | None = None  # whose address it is
 
     def __str__(self) -> str:
         return str(self.network)

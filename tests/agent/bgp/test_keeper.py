@@ -16,7 +16,8 @@ from agent.bgp.leave import leave
 from agent.compile.bgp.bird import bird_config
 from agent.compile.bgp.router import Router, Session, Told
 from agent.model.bgp import Password
-from agent.model.name import Problem
+from agent.model.community import Community, CommunityKind, Marks
+from agent.model.name import ObjectName, Problem
 from agent.serve.bgp_metrics import bgp_families
 from agent.threads import Threads
 
@@ -126,6 +127,27 @@ def test_bird_is_waited_for_then_told_and_what_it_refuses_changes_nothing(beside
     with Control(beside.folder / SOCKET) as bird:
         assert "peer_" not in "".join(text for _, text in bird.ask("show protocols").lines)
     assert [path.name for path in beside.folder.iterdir()] == [SOCKET], "a candidate may have passwords"
+
+
+def test_what_bird_refuses_of_one_services_routes_keeps_no_other_change_back(beside: Beside) -> None:
+    beside.keeper.want(ROUTER)
+    beside.start()
+    until(lambda: beside.names() == {"peer_192_0_2_1"}, "not configured")
+    bad = Marks((Community(CommunityKind.EXTENDED, ("rt", "4200000000", "70000")),))
+    services = (
+        Told(ip_network("203.0.113.1/32"), bad, ObjectName("default", "web")),
+        Told(ip_network("203.0.113.2/32")),
+    )
+    beside.keeper.want(replace(ROUTER, services=services))
+    until(lambda: "203.0.113.2/32" in (beside.folder / CONFIG).read_text(), "what is right does not follow")
+    assert "203.0.113.1/32" not in (beside.folder / CONFIG).read_text()
+    until(lambda: bool(beside.told[-1]), "nothing is told of what BIRD refused")
+    (problem,) = beside.told[-1]
+    assert (problem.kind, str(problem.name)) == ("Service", "default/web")
+    assert "can't be used with 4-byte ASN" in problem.text
+    beside.keeper.want(ROUTER)
+    until(lambda: "203.0.113" not in (beside.folder / CONFIG).read_text(), "a withdrawal does not follow")
+    until(lambda: beside.told[-1] == (), "the problem stays")
 
 
 class Died(BaseException):

@@ -1,10 +1,13 @@
 """Clusters as BGP sees them: nodes with annotations, peers, and what is made of them."""
 
+import subprocess
 from collections.abc import Mapping
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 from typing import Any
 
 from agent.compile.bgp.bgp import OFF, Bgp, bgp
+from agent.compile.bgp.bird import bird_config
 from agent.compile.bgp.settings import BgpSettings
 from agent.model.bgp import (
     BgpPeer,
@@ -41,6 +44,13 @@ def world(*nodes: Node, peers: tuple[BgpPeer, ...] = (), passwords: Passwords | 
 
 def made(given: Cluster, settings: BgpSettings = PLAIN) -> Bgp:
     return bgp(given, settings, None, HERE, OFF)
+
+
+def bird_refuses(router: Any, folder: Path) -> str:
+    """Its sentence."""
+    (folder / "bird.conf").write_text(bird_config(router))
+    argv = ["bird", "-p", "-c", str(folder / "bird.conf")]
+    return subprocess.run(argv, capture_output=True, text=True, check=False).stderr
 
 
 def sessions(found: Bgp) -> dict[str, str]:

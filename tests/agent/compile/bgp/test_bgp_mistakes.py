@@ -1,6 +1,5 @@
 """Mistakes, and what somebody may write to do harm, cost the peer or the annotation that they are in, and no other."""
 
-import subprocess
 from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Address, ip_address, ip_network
 from itertools import pairwise
@@ -15,7 +14,7 @@ from agent.compile.bgp.bird import bird_config
 from agent.compile.bgp.settings import BgpSettings, OptionPeer
 from agent.model.bgp import BgpPeer, Neighbours, PrefixRange, within
 from agent.model.cluster import Cluster
-from tests.agent.compile.bgp.bgp_world import AT_ETH1, HERE_1, PEER, PLAIN, made, node, sessions, world
+from tests.agent.compile.bgp.bgp_world import AT_ETH1, HERE_1, PEER, PLAIN, bird_refuses, made, node, sessions, world
 from tests.agent.compile.objects import HERE, cluster, endpoint, piece, service
 
 BESIDE = BgpPeer("beside", ip_address("192.0.2.77"), 64601)
@@ -66,13 +65,6 @@ def test_an_annotation_that_cannot_be_read_is_a_problem_of_its_node_and_nothing_
     elsewhere = made(world(HERE_1, node("n2", 12, **said), peers=(BESIDE,)))
     assert elsewhere.problems == ()
     assert "BGPPeer beside" in {*sessions(elsewhere).values()}
-
-
-def bird_refuses(router: Any, folder: Path) -> str:
-    """Its sentence."""
-    (folder / "bird.conf").write_text(bird_config(router))
-    argv = ["bird", "-p", "-c", str(folder / "bird.conf")]
-    return subprocess.run(argv, capture_output=True, text=True, check=False).stderr
 
 
 AT_LONG = BgpPeer("left", None, 64600, interface=LONG_DEVICE, both_families=True, extended_next_hop=True)

@@ -252,6 +252,12 @@ def test_a_mistake_in_a_configuration_costs_what_it_is_in(
             id="a community of as many",
         ),
         pytest.param(
+            {"communities": "rt:4200000000:70000, ro:4200000000:65535, rt:65535:70000"},
+            Marks((community("ro:4200000000:65535"), community("rt:65535:70000")), is_known=False),
+            ["metadata.annotations['sluiceway.io/bgp-communities'][0]"],
+            id="an extended community with room for one of its numbers",
+        ),
+        pytest.param(
             {"communities": "٦:1"},
             Marks(is_known=False),
             ["metadata.annotations['sluiceway.io/bgp-communities'][0]"],
