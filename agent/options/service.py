@@ -93,7 +93,11 @@ class ServiceOptions:
         ),
     )
     service_external_ip_range: tuple[IPv4Network | IPv6Network, ...] = field(
-        default=(), metadata=about(values.networks, "ranges of externalIPs that Services may have")
+        default=(),
+        metadata=about(
+            values.networks,
+            "ranges of externalIPs that Services may have; with some, BGP tells of no others",
+        ),
     )
     loadbalancer_ip_range: tuple[IPv4Network | IPv6Network, ...] = field(
         default=(), metadata=about(values.networks, "ranges of load balancers' addresses that Services may have")

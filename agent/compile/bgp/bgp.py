@@ -10,6 +10,7 @@ from agent.compile.bgp.annotations import NodeBgp, node_bgp
 from agent.compile.bgp.configured import configured
 from agent.compile.bgp.own import OwnPrefixes, own_prefixes
 from agent.compile.bgp.prefix import Prefixes, Rules, prefixes
+from agent.compile.bgp.reserved import reserved
 from agent.compile.bgp.router import Router
 from agent.compile.bgp.sessions import Making
 from agent.compile.bgp.settings import BgpSettings
@@ -52,7 +53,8 @@ def bgp(  # noqa: PLR0913, PLR0917  all that it is made from
     held = configured(settings, cluster.bgp_configurations, node) if node else settings
     if before.settings == held:
         held = before.settings
-    rules = _rules(cluster, held, ranges, own, before)
+    said = before.said if old is not None and cluster.nodes is old.nodes else _said(cluster, node, own, before)
+    rules = _rules(cluster, held, ranges, own, replace(before, said=said))
     is_same_prefixes = (
         old is not None
         and rules is before.prefixes.rules
@@ -60,9 +62,9 @@ def bgp(  # noqa: PLR0913, PLR0917  all that it is made from
         and cluster.slices is old.slices
     )
     found = before.prefixes if is_same_prefixes else prefixes(cluster, rules, before.prefixes)
-    now = replace(before, prefixes=found, settings=held, source=cluster)
+    now = replace(before, prefixes=found, said=said, settings=held, source=cluster)
     if old is None or tunnelled != before.tunnelled or not _is_same_but_services(cluster, old):
-        now = _anew(cluster, settings, node, own, replace(now, tunnelled=tunnelled))
+        now = _anew(cluster, settings, node, replace(now, tunnelled=tunnelled))
     elif is_same_prefixes:
         return before
     elif before.router is not None and node is not None and not _are_same(found, before.prefixes):
@@ -74,13 +76,27 @@ def bgp(  # noqa: PLR0913, PLR0917  all that it is made from
 
 def _rules(cluster: Cluster, held: BgpSettings, ranges: PublicRanges | None, own: str, before: Bgp) -> Rules:
     """The identical value while nothing of it changed."""
-    known = before.prefixes.rules
-    if known is not None and before.source is not None and cluster.nodes is before.source.nodes:
-        nodes = known.nodes
-    else:
-        nodes = cluster.node_ips
-    made = Rules(held, ranges, own, nodes)
+    known, old = before.prefixes.rules, before.source
+    is_same = (
+        old is not None
+        and cluster.nodes is old.nodes
+        and cluster.bgp_peers is old.bgp_peers
+        and cluster.ip_pools is old.ip_pools
+        and held is before.settings
+    )
+    those = known.reserved if known is not None and is_same else reserved(cluster, held, before.said)
+    made = Rules(held, ranges, own, those)
     return known if known is not None and known == made else made
+
+
+def _said(cluster: Cluster, node: Node | None, own: str, before: Bgp) -> Mapping[str, tuple[Node, NodeBgp]]:
+    """What Nodes' annotations say, this node's also when its object has gone; each is read once."""
+    known = before.said
+    nodes = cluster.nodes if node is None or own in cluster.nodes else {**cluster.nodes, own: node}
+    return {
+        name: known[name] if name in known and known[name][0] is one else (one, node_bgp(one, is_own=name == own))
+        for name, one in nodes.items()
+    }
 
 
 def _own_node(cluster: Cluster, own: str, before: Bgp) -> Node | None:
@@ -113,19 +129,13 @@ def _are_same(found: Prefixes, before: Prefixes) -> bool:
     return found.services is before.services and found.aggregates is before.aggregates
 
 
-def _anew(cluster: Cluster, settings: BgpSettings, node: Node | None, own: str, now: Bgp) -> Bgp:
+def _anew(cluster: Cluster, settings: BgpSettings, node: Node | None, now: Bgp) -> Bgp:
     """With a Router that is made of all there is; an equal one stays the identical."""
-    known = now.said
-    nodes = cluster.nodes if node is None or own in cluster.nodes else {**cluster.nodes, own: node}
     now = replace(now, interfaces=interfaces(cluster.bgp_peers.values(), dict(node.labels) if node else {}))
-    said = {
-        name: known[name] if name in known and known[name][0] is one else (one, node_bgp(one, is_own=name == own))
-        for name, one in nodes.items()
-    }
     if node is None or not node.internal_ips or now.settings is None or not cluster.bgp_neighbours.is_known:
-        return replace(now, said=said)
-    made = Making(cluster, settings, now.settings, node, said, own_prefixes(node, now.settings, now.prefixes))
+        return now
+    made = Making(cluster, settings, now.settings, node, now.said, own_prefixes(node, now.settings, now.prefixes))
     router = replace(made.router(), tunnelled=now.tunnelled)
     if router == now.router:
         router = now.router
-    return replace(now, router=router, own_problems=tuple(made.problems), said=said)
+    return replace(now, router=router, own_problems=tuple(made.problems))

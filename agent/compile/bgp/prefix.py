@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 
 from agent.compile.bgp.configured import Unresolved, resolved
+from agent.compile.bgp.reserved import Reserved
 from agent.compile.bgp.router import Told
 from agent.compile.bgp.settings import BgpSettings
 from agent.compile.frontend import BALANCERS, served_outside
@@ -30,7 +31,7 @@ class Rules:
     settings: BgpSettings
     ranges: PublicRanges | None
     node: str  # this one
-    nodes: frozenset[Address] = frozenset()  # addresses of all nodes: by these they are reached
+    reserved: Reserved
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,10 +179,10 @@ def _addresses(service: Service, rules: Rules, problems: list[Problem]) -> Itera
     tells_external = said.get("externalip", settings.external_ips)
     tells_balancers = said.get("loadbalancerip", settings.load_balancer)
     for where, ip in served_outside(service, rules.ranges):
-        if not (tells_balancers if where.startswith(BALANCERS) else tells_external):
+        of_balancer = where.startswith(BALANCERS)
+        if not (tells_balancers if of_balancer else tells_external):
             continue
-        if ip in rules.nodes:
-            text = f"{ip} is a Node's own, by which it is reached; BGP does not tell of it"
-            problems.append(Problem("Service", service.name, where, text))
+        if why := rules.reserved.why(ip, of_balancer=of_balancer):
+            problems.append(Problem("Service", service.name, where, f"{why}; BGP does not tell of it"))
             continue
         yield ip, service.external_local

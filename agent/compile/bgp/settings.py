@@ -42,6 +42,8 @@ class BgpSettings:
     load_balancer: bool = False
     imports_by: str = "--bgp-import-cidrs"
     drops_unserved: bool = True  # no packet of the node's own needs a route to a Service's address
+    service_cidrs: tuple[Network, ...] = ()  # of cluster IPs
+    external_ranges: tuple[Network, ...] = ()  # of externalIPs; none: they may be any
     # of BGPConfigurations alone
     relayed: tuple[PrefixRange, ...] = ()
     relayed_by: str = ""
@@ -83,4 +85,6 @@ def bgp_settings(options: Options) -> BgpSettings | None:
         external_ips=options.advertise_external_ip,
         load_balancer=options.advertise_loadbalancer_ip,
         drops_unserved=options.has_socket_hooks,
+        service_cidrs=options.service_cidrs,
+        external_ranges=options.service_external_ip_range,
     )
