@@ -183,8 +183,9 @@ def _router(asked: _Asked, reached: Remotes) -> Bgp:
     if not settings.bgp:
         return BGP_OFF
     ranges, old = settings.public_ranges, asked.before.bgp
+    seen = reached.vantage
     try:
-        return bgp(cluster, settings.bgp, ranges, settings.node_name, old, reached.tunnelled)
+        return bgp(cluster, settings.bgp, ranges, settings.node_name, old, reached.tunnelled, seen.subnets)
     except Exception as error:  # noqa: BLE001  whatever it is, Services and pods follow
         text = f"BGP cannot be made of what there is, and stays as it was: {type(error).__name__}: {error}"
         problem = Problem("Node", ObjectName("", settings.node_name), "--router", text)

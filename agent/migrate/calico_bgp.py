@@ -200,6 +200,6 @@ def _session(spec: Mapping[str, Any], *, is_far: bool) -> dict[str, Any]:
     hops = int(spec.get("ttlSecurity") or 0)
     if hops:
         made["ttlSecurity"] = True
-    if is_far and hops != 1:
+    if hops > 1 or (is_far and not hops):
         made["multihop"] = hops or ANY_HOPS
     return made

@@ -1,4 +1,4 @@
-"""Routers of other makes, FRR and GoBGP: ECMP by both, a session by IPv6 alone, peers at an interface, and BFD."""
+"""Routers of other makes, FRR and GoBGP: ECMP by both, a session by IPv6 alone, peers at an interface, of the same AS, and BFD."""
 
 import json
 import os
@@ -149,9 +149,9 @@ def password(routed: Cluster, text: str) -> None:
     n1.run("sh", "-c", "umask 077; cat >/etc/sluiceway/bgp/tor", stdin=f"{text}\n")
 
 
-def is_up(routed: Cluster, of: str) -> bool:
-    """Whether n1 has the session."""
-    rows = json.loads(routed.site.machine("n1").run("dpctl", "bgp", "peers", "-o", "json").stdout)
+def is_up(routed: Cluster, of: str, name: str = "n1") -> bool:
+    """Whether a node has the session."""
+    rows = json.loads(routed.site.machine(name).run("dpctl", "bgp", "peers", "-o", "json").stdout)
     return any(row["address"] == of and row["state"] == "Established" for row in rows)
 
 
@@ -282,7 +282,7 @@ def test_who_is_at_an_interface_is_served_there_what_it_is_told_of(routed: Clust
 def missed(asking: Client, tor: Machine, host: str) -> int:
     """How many numbered datagrams are lost when FRR's machine hears of its node no more, until GoBGP's answers."""
     n1, log = asking.machine, asking.machine.home / "numbered.log"
-    until(lambda: "status: up" in frr.ask(tor, "show bfd peers").lower(), "BFD does not come up")
+    until(lambda: "status: up" in frr.ask(tor, "show bfd peer 10.88.0.11").lower(), "BFD does not come up")
     until(lambda: routes(n1, FAR).count("nexthop") == 2, "not two ways")
     log.unlink(missing_ok=True)
     argv = [sys.executable, "-I", "-S", "-c", NUMBERED, host, str(PORT), str(EVERY_S), "beside"]
@@ -310,7 +310,7 @@ def test_bfd_moves_numbered_datagrams_to_the_other_router_within_300_ms(
 ) -> None:
     """At most: a machine that is kept busy may hold BIRD up as long, so it has three tries."""
     n1, tor = routed.site.machine("n1"), routed.site.machine(ROUTER)
-    until(lambda: "status: up" in frr.ask(tor, "show bfd peers").lower(), "BFD does not come up")
+    until(lambda: "status: up" in frr.ask(tor, "show bfd peer 10.88.0.11").lower(), "BFD does not come up")
     read = f"import urllib.request as u; print(u.urlopen('http://127.0.0.1:{agents.METRICS_PORT}/metrics').read().decode())"
     told = 'sluiceway_bgp_bfd_up{address="10.88.0.1",peer="BGPPeer frr"} 1.0'
     until(lambda: told in n1.run(sys.executable, "-c", read).stdout, "no metric of BFD")
@@ -323,3 +323,53 @@ def test_bfd_moves_numbered_datagrams_to_the_other_router_within_300_ms(
     print(f"{lost} datagrams were lost, one each {EVERY_S * 1000:.0f} ms")
     assert lost[-1] * EVERY_S < WITHIN_S
     assert "proto bird" in routes(n1, FAR)
+
+
+def test_a_router_of_the_same_as_on_the_subnet_is_one_hop_away_and_has_all_that_routes_carry(routed: Cluster) -> None:
+    n4, tor = routed.site.machine("n4"), routed.site.machine(ROUTER)
+    marked = cluster.node_object(n4)
+    prepends = {"kube-router.io/path-prepend.as": "64700", "kube-router.io/path-prepend.repeat-n": "2"}
+    with routed.site.alone():
+        routed.manifests.put({**marked, "metadata": {**marked["metadata"], "annotations": prepends}})
+    frr.ask(
+        tor, "configure terminal", "router bgp 64600", "neighbor 10.88.0.14 remote-as internal",
+        "neighbor 10.88.0.14 timers connect 1", "neighbor 10.88.0.14 bfd",
+        "address-family ipv4 unicast", "neighbor 10.88.0.14 activate",
+    )  # fmt: skip
+    quick = {"transmitInterval": 50, "receiveInterval": 50}
+    carried = {"med": 20, "localPreference": 200}
+    routed.apply(
+        peer(
+            "inside", "n4", "10.88.0.1", localASN=64600, bothFamilies=False, ttlSecurity=True, bfd=quick, export=carried
+        )
+    )
+    until(lambda: is_up(routed, "10.88.0.1", "n4"), "no session: FRR's packets come with TTL 255")
+    until(lambda: "Up" in say(n4, "show", "bfd", "sessions"), "BFD does not come up: FRR has it of one hop")
+    own = str(pod_cidrs("n4")[0])
+    said = "64700 64700 10.88.0.14 from 10.88.0.14 (10.88.0.14) Origin IGP, metric 20, localpref 200, valid, internal"
+    until(lambda: said in " ".join(frr.ask(tor, f"show bgp ipv4 unicast {own}").split()), "FRR has something else")
+    with routed.site.alone():
+        routed.manifests.put(marked)
+
+
+def dropped(machine: Machine) -> int:
+    """Segments that came with a lower TTL than a connection takes."""
+    lines = machine.run("nstat", "-asz", "TcpExtTCPMinTTLDrop").stdout.splitlines()
+    (counted,) = (line for line in lines if not line.startswith("#"))
+    return int(counted.split()[1])
+
+
+def test_with_ttl_security_who_may_be_further_away_has_no_session(routed: Cluster) -> None:
+    n3, tor = routed.site.machine("n3"), routed.site.machine(ROUTER)
+    frr.ask(
+        tor, "configure terminal", "router bgp 64600", "neighbor 10.88.0.13 remote-as 64512",
+        "neighbor 10.88.0.13 timers connect 1", "neighbor 10.88.0.13 ttl-security hops 1",
+        "address-family ipv4 unicast", "neighbor 10.88.0.13 activate",
+    )  # fmt: skip
+    routed.apply(peer("guarded", "n3", "10.88.0.1", bothFamilies=False, ttlSecurity=True))
+    until(lambda: is_up(routed, "10.88.0.1", "n3"), "no session with TTL 255")
+    frr.ask(tor, "configure terminal", "router bgp 64600", "no neighbor 10.88.0.13 ttl-security hops 1")  # a TTL of 1
+    until(lambda: not is_up(routed, "10.88.0.1", "n3"), "the session stays")
+    before = dropped(n3)
+    until(lambda: dropped(n3) > before + 5, "FRR's segments are taken")
+    assert not is_up(routed, "10.88.0.1", "n3")

@@ -15,7 +15,7 @@ from agent.compile.bgp.router import Router
 from agent.compile.bgp.sessions import Making
 from agent.compile.bgp.settings import BgpSettings
 from agent.compile.public_range import PublicRanges
-from agent.model.address import Address
+from agent.model.address import Address, Network
 from agent.model.bgp import interfaces
 from agent.model.cluster import Cluster
 from agent.model.name import Problem
@@ -34,6 +34,7 @@ class Bgp:
     settings: BgpSettings | None = None  # this node's
     tunnelled: tuple[Address, ...] = ()  # other nodes' addresses, to which pods' packets go encapsulated
     interfaces: frozenset[str] = frozenset()  # at which peers are
+    subnets: tuple[Network, ...] = ()  # of this node
     source: Cluster | None = None
 
 
@@ -47,8 +48,12 @@ def bgp(  # noqa: PLR0913, PLR0917  all that it is made from
     own: str,
     before: Bgp,
     tunnelled: tuple[Address, ...] = (),
+    subnets: tuple[Network, ...] = (),
 ) -> Bgp:
-    """What BGP is to be now; the identical value while nothing of it changed. *tunnelled* is as Remotes' own."""
+    """What BGP is to be now; the identical value while nothing of it changed.
+
+    *tunnelled* is as Remotes' own; *subnets* this node is on.
+    """
     old, node = before.source, _own_node(cluster, own, before)
     held = configured(settings, cluster.bgp_configurations, node) if node else settings
     if before.settings == held:
@@ -63,8 +68,9 @@ def bgp(  # noqa: PLR0913, PLR0917  all that it is made from
     )
     found = before.prefixes if is_same_prefixes else prefixes(cluster, rules, before.prefixes)
     now = replace(before, prefixes=found, said=said, settings=held, source=cluster)
-    if old is None or tunnelled != before.tunnelled or not _is_same_but_services(cluster, old):
-        now = _anew(cluster, settings, node, replace(now, tunnelled=tunnelled))
+    is_same_way = (tunnelled, subnets) == (before.tunnelled, before.subnets)
+    if old is None or not is_same_way or not _is_same_but_services(cluster, old):
+        now = _anew(cluster, settings, node, replace(now, tunnelled=tunnelled, subnets=subnets))
     elif is_same_prefixes:
         return before
     elif before.router is not None and node is not None and not _are_same(found, before.prefixes):
@@ -134,7 +140,8 @@ def _anew(cluster: Cluster, settings: BgpSettings, node: Node | None, now: Bgp) 
     now = replace(now, interfaces=interfaces(cluster.bgp_peers.values(), dict(node.labels) if node else {}))
     if node is None or not node.internal_ips or now.settings is None or not cluster.bgp_neighbours.is_known:
         return now
-    made = Making(cluster, settings, now.settings, node, now.said, own_prefixes(node, now.settings, now.prefixes))
+    told = own_prefixes(node, now.settings, now.prefixes)
+    made = Making(cluster, settings, now.settings, node, now.said, told, now.subnets)
     router = replace(made.router(), tunnelled=now.tunnelled)
     if router == now.router:
         router = now.router

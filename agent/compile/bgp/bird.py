@@ -122,10 +122,11 @@ def _session(router: Router, session: Session, *, with_passwords: bool) -> Itera
     yield f"  neighbor {session.address} port {session.port} as {session.asn};"
     if session.interface:
         yield f'  interface "{session.interface}";'
+    if session.interface or session.is_direct:
         yield "  direct;"  # also of the same AS
     if session.is_strict:
         yield "  strict bind on;"
-    if session.multihop and not session.is_internal:
+    if session.multihop:
         yield f"  multihop {session.multihop};"
     if session.ttl_security:
         yield "  ttl security on;"
@@ -170,6 +171,8 @@ def _channel(session: Session, version: int, *, relays: bool) -> Iterator[str]:
     yield f"  ipv{version} {{"
     yield f"    import filter in_{session.name}_{version};"
     yield f"    export filter out_{session.name}_{version};"
+    if session.is_direct:
+        yield "    gateway recursive;"  # who is of the same AS tells next hops beyond the subnet, too
     if session.import_limit:
         yield f"    import limit {session.import_limit} action block;"
     if session.next_hop_self and not session.reflects:

@@ -39,7 +39,8 @@ class Session:
     interface: str = ""  # of a link-local *address*
     port: int = 179
     password: Password | None = None
-    multihop: int = 0  # of other AS numbers; 0: on a subnet of the node's
+    multihop: int = 0  # hops; 0: of another AS on a subnet of the node's, of the same anywhere
+    is_direct: bool = False  # of the same AS, on a subnet of the node's
     ttl_security: bool = False
     is_strict: bool = False  # heard on *local* alone
     hold_s: int = 90

@@ -39,10 +39,11 @@ class Making:
         node: Node,
         said: Mapping[str, tuple[Node, NodeBgp]],
         told: OwnPrefixes,
+        subnets: tuple[Network, ...] = (),
     ) -> None:
-        """*settings* are this node's, *options* what they are made from."""
+        """*settings* are this node's, *options* what they are made from; *subnets* the node is on."""
         self.cluster, self.options, self.settings, self.node, self.said = cluster, options, settings, node, said
-        self.told = told
+        self.told, self.subnets = told, subnets
         self.own = said[node.name][1]
         self.policy = Policy(settings, self.own, told, tuple(self._parts_of_pods()))
         self.asn = self.own.asn or settings.asn
@@ -205,6 +206,10 @@ class Making:
         """Whether it is this node that all others are to peer with."""
         return address in self.node.internal_ips or address in self.own.local
 
+    def _is_near(self, address: Address) -> bool:
+        """Whether it is on a subnet of the node's."""
+        return any(address in network for network in self.subnets if network.version == address.version)
+
     def _external(self, about: str, address: Address, asn: int) -> Session | None:
         """What all of them have in common; None where this node has no address of that family."""
         local = self.local.get(address.version)
@@ -218,7 +223,8 @@ class Making:
             asn=asn,
             local=local,
             local_asn=self.asn,
-            multihop=self.settings.multihop,
+            multihop=0 if asn == self.asn else self.settings.multihop,
+            is_direct=asn == self.asn and self._is_near(address),
             is_strict=bool(self.own.local) and local is not None,
             hold_s=self.settings.hold_s,
             restart_s=self.settings.restart_s,
@@ -297,6 +303,7 @@ class Making:
         time_s = self.settings.restart_time_s
         restart_s = session.restart_s if peer.graceful_restart is None else time_s * peer.graceful_restart
         hold_s = peer.hold_s or session.hold_s
+        is_internal = peer.asn == (peer.local_asn or session.local_asn)
         # of a family that the Node object has not, but the annotation of its own addresses
         hop = self.addresses.get(address.version, session.local)
         yield replace(
@@ -308,6 +315,7 @@ class Making:
             local_asn=peer.local_asn or session.local_asn,
             password=password,
             multihop=peer.multihop,
+            is_direct=is_internal and not peer.multihop and self._is_near(address),
             ttl_security=peer.ttl_security,
             hold_s=hold_s,
             keepalive_s=self._keepalive(peer, hold_s),

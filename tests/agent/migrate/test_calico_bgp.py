@@ -53,6 +53,17 @@ def specs(given: Migration) -> dict[str, dict[str, Any]]:
             id="one hop away, an AS number in two halves, a port",
         ),
         pytest.param(
+            {"peerIP": "192.0.2.1", "ttlSecurity": 3},
+            {
+                "address": "192.0.2.1",
+                "asn": 64512,
+                "multihop": 3,
+                "ttlSecurity": True,
+                "import": {"prefixes": [ALL4]},
+            },
+            id="some hops away, of the same AS",
+        ),
+        pytest.param(
             {
                 "peerIP": "192.0.2.1:1179",
                 "node": "n1",

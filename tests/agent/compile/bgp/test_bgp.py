@@ -12,8 +12,6 @@ import pytest
 from agent.compile.bgp.bgp import OFF, bgp
 from agent.compile.bgp.bird import START, bird_config
 from agent.compile.bgp.settings import BgpSettings, OptionPeer
-from agent.compile.remote import Remotes, Vantage, remotes, update
-from agent.compile.settings import NetworkSettings
 from agent.model.bgp import (
     AddPath,
     Bfd,
@@ -30,7 +28,6 @@ from agent.model.bgp_filter import BgpFilter, Change, FilterRule, Origin
 from agent.model.cluster import Cluster
 from agent.model.community import Marks, community, named_community
 from agent.model.policy import Operator, Requirement, Selector
-from agent.options.choices import Encapsulation
 from tests.agent.compile.bgp.bgp_world import AT_ETH1, HERE_1, OF_RACK_1, PEER, PLAIN, made, node, sessions, world
 from tests.agent.compile.objects import HERE, cluster, endpoint, piece, service
 
@@ -206,17 +203,31 @@ SCENARIOS: dict[str, tuple[Cluster, BgpSettings]] = {
         ),
         PLAIN,
     ),
+    "inside": (
+        world(
+            HERE_1,
+            node("n2", 12, families="4"),
+            peers=(
+                replace(PEER, name="near", asn=64512, ttl_security=True, bfd=Bfd(50, 50)),
+                replace(PEER, name="far", asn=64512, address=ip_address("198.51.100.1")),
+                replace(PEER, name="three", asn=64512, address=ip_address("192.0.2.3"), multihop=3, ttl_security=True),
+                replace(PEER, name="other", local_asn=64700, asn=64700, address=ip_address("192.0.2.4")),
+            ),
+        ),
+        replace(PLAIN, peers=(OptionPeer(ip_address("192.0.2.2"), 64512),), multihop=9),
+    ),
     "six alone": (world(node(HERE, 11, families="6"), node("n2", 12, families="6")), PLAIN),
 }
 
 
 TUNNELLED = {"relay": tuple(map(ip_address, ("192.0.2.12", "2001:db8::12")))}  # by the scenario's name
+SUBNETS = {"inside": (ip_network("192.0.2.0/24"), ip_network("2001:db8::/64"))}
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_birds_configuration_is_what_was_looked_at_and_bird_takes_it(name: str, tmp_path: Path) -> None:
     given, settings = SCENARIOS[name]
-    found = bgp(given, settings, None, HERE, OFF, TUNNELLED.get(name, ()))
+    found = bgp(given, settings, None, HERE, OFF, TUNNELLED.get(name, ()), SUBNETS.get(name, ()))
     assert found.router is not None
     assert found.problems == ()
     text = bird_config(found.router)
@@ -396,35 +407,3 @@ def test_a_node_without_ipv4_has_a_router_id_all_the_same_and_one_that_is_given_
     assert given is not None
     assert int(found.router_id) > 0
     assert str(given.router_id) == "192.0.2.200"
-
-
-@pytest.mark.parametrize(
-    ("subnet", "has_router", "is_routed"),
-    [
-        pytest.param("192.0.2.0/24", True, True, id="a node on the subnet has the agent's own route"),
-        pytest.param("198.51.100.0/24", True, False, id="to one on another subnet BGP brings it"),
-        pytest.param(
-            "198.51.100.0/24", False, True, id="without BGP it is tried, for the kernel may have the node on a link"
-        ),
-    ],
-)
-def test_whose_the_route_to_another_node_is(subnet: str, *, has_router: bool, is_routed: bool) -> None:
-    seen = Vantage(HERE, (4,), (ip_network(subnet),), (), NetworkSettings(has_router=has_router))
-    reached, _, _ = update(remotes({"n2": node("n2", 12, families="4")}, seen, (), Remotes()), Remotes())
-    assert bool(reached.routes) is is_routed
-
-
-@pytest.mark.parametrize(
-    ("cross_subnet", "has_router", "tunnelled"),
-    [
-        pytest.param(True, True, ["192.0.2.13", "2001:db8::13"], id="a node on another subnet, in both families"),
-        pytest.param(False, True, ["192.0.2.12", "2001:db8::12", "192.0.2.13", "2001:db8::13"], id="every node"),
-        pytest.param(True, False, [], id="nobody asks without BGP"),
-    ],
-)
-def test_which_nodes_are_next_hops_in_the_tunnel(tunnelled: list[str], *, cross_subnet: bool, has_router: bool) -> None:
-    network = NetworkSettings(Encapsulation.VXLAN, cross_subnet=cross_subnet, has_router=has_router)
-    near = (ip_network("192.0.2.12/32"), ip_network("2001:db8::12/128"))
-    seen = Vantage(HERE, (4, 6), near, (), network)
-    given = {one.name: one for one in (HERE_1, node("n2", 12), node("n3", 13))}
-    assert list(map(str, remotes(given, seen, (), Remotes()).tunnelled)) == tunnelled

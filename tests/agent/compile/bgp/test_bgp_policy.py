@@ -352,6 +352,15 @@ def test_what_nodes_relay_is_what_routers_told_and_no_more() -> None:
     assert told.by == "BGPConfiguration default relay"
 
 
+def test_a_router_of_the_same_as_is_followed_onto_a_subnet_of_the_nodes() -> None:
+    given = world(HERE_1, peers=(replace(PEER, asn=64512),))
+    first = bgp(given, PLAIN, None, HERE, OFF)
+    second = bgp(given, PLAIN, None, HERE, first, (), (ip_network("192.0.2.0/24"),))
+    for found, is_direct in ((first, False), (second, True)):
+        assert found.router is not None
+        assert [one.is_direct for one in found.router.sessions] == [is_direct]
+
+
 def test_a_next_hop_that_moves_to_another_subnet_is_followed() -> None:
     given = world(HERE_1, node("n2", 12))
     first = bgp(given, PLAIN, None, HERE, OFF)
