@@ -1,4 +1,4 @@
-"""Which sessions and prefixes BIRD refuses, found by asking for parts of the whole: a mistake with one costs no other."""
+"""Which sessions and prefixes BIRD refuses, found by asking for parts: a mistake with one costs no other."""
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Routers of other makes, FRR and GoBGP: ECMP by both, a session by IPv6 alone, peers at an interface, of the same AS, and BFD."""
+"""Routers of other makes, FRR and GoBGP: ECMP, IPv6 alone, peers at an interface and of the same AS, TTLs, and BFD."""
 
 import json
 import os

@@ -124,6 +124,7 @@ def _is_same_but_services(cluster: Cluster, old: Cluster) -> bool:
     return (
         cluster.nodes is old.nodes
         and cluster.bgp_peers is old.bgp_peers
+        and cluster.ip_pools is old.ip_pools
         and cluster.bgp_filters is old.bgp_filters
         and cluster.bgp_configurations is old.bgp_configurations
         and cluster.bgp_passwords is old.bgp_passwords

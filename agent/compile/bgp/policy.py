@@ -1,16 +1,17 @@
 """What a session takes and tells: of a Node's annotations, options, BGPConfigurations, and a BGPPeer with filters."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from agent.compile.bgp.annotations import NodeBgp
 from agent.compile.bgp.configured import resolved
 from agent.compile.bgp.own import OwnPrefixes
 from agent.compile.bgp.plan import Step, all_within, changes, exactly, filter_steps
+from agent.compile.bgp.pod_parts import PodParts
 from agent.compile.bgp.settings import BgpSettings
 from agent.model.address import Network
 from agent.model.bgp import BgpPeer, PeerExport, PrefixRange
-from agent.model.bgp_filter import NO_CHANGE, BgpFilter, Change, Origin
+from agent.model.bgp_filter import NO_CHANGE, BgpFilter, Change, FilterRule, Origin
 
 _PODS_OF_NODES = "between nodes"
 NOTHING_ADDED = PeerExport()
@@ -42,7 +43,7 @@ class Policy:
     settings: BgpSettings
     own: NodeBgp
     told: OwnPrefixes
-    refused: tuple[PrefixRange, ...] = ()  # of nobody, whatever is asked for
+    parts: PodParts  # are believed of nobody, whatever is asked for
 
     def plain(self, about: str) -> tuple[Steps, Steps]:
         """What is taken of a peer of which nothing more is said, and what it is told."""
@@ -79,9 +80,17 @@ class Policy:
         by = self.settings.imports_by if prefixes is None else f"{about} import"
         if taken := self.settings.imports if prefixes is None else prefixes:
             steps.append(Step(by, accepts=True, prefixes=taken))
-        if self.refused and any(step.accepts for step in steps):
-            steps.insert(0, Step("parts of pod CIDRs", accepts=False, prefixes=self.refused))
+        if any(step.accepts for step in steps):
+            steps = [*self._not_believed(), *steps]
         return tuple(steps)
+
+    def _not_believed(self) -> Iterator[Step]:
+        by, parts = "parts of pod CIDRs", self.parts
+        if parts.own:
+            yield Step(by, accepts=False, prefixes=parts.own)
+        if parts.others:
+            rule = FilterRule(accepts=False, excepted=parts.spared) if parts.spared else None
+            yield Step(by, accepts=False, prefixes=parts.others, rule=rule)
 
     def _exports(self, filters: Steps, added: Change, export: PeerExport, about: str) -> Steps:
         """What a router of the site's is told, where no filter decides before."""

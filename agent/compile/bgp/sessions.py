@@ -13,11 +13,12 @@ from agent.compile.bgp.annotations import NodeBgp
 from agent.compile.bgp.configured import Unresolved, configured
 from agent.compile.bgp.own import OwnPrefixes
 from agent.compile.bgp.plan import Refusal
+from agent.compile.bgp.pod_parts import pod_parts
 from agent.compile.bgp.policy import Policy, node_exports, node_imports
 from agent.compile.bgp.router import IPV4, NODE, PEER, Router, Session
 from agent.compile.bgp.settings import BgpSettings
 from agent.model.address import Address, Network, is_reachable
-from agent.model.bgp import BgpPeer, Password, PrefixRange
+from agent.model.bgp import BgpPeer, Password
 from agent.model.cluster import Cluster
 from agent.model.name import ObjectName, Problem
 from agent.model.node import Node
@@ -45,7 +46,7 @@ class Making:
         self.cluster, self.options, self.settings, self.node, self.said = cluster, options, settings, node, said
         self.told, self.subnets = told, subnets
         self.own = said[node.name][1]
-        self.policy = Policy(settings, self.own, told, tuple(self._parts_of_pods()))
+        self.policy = Policy(settings, self.own, told, pod_parts(node, self._cluster_pods(), cluster.ip_pools.values()))
         self.asn = self.own.asn or settings.asn
         self.problems: list[Problem] = list(self.own.problems)
         if told.unmarked:
@@ -96,17 +97,6 @@ class Making:
 
     def _cluster_pods(self) -> tuple[Network, ...]:
         return tuple(cidr for name, node in sorted(self.cluster.nodes.items()) for cidr in self._pods_of(name, node))
-
-    def _parts_of_pods(self) -> Iterator[PrefixRange]:
-        """Prefixes that lead elsewhere than to the node whose pods they are: no router is believed with them.
-
-        The whole range of another node is not among them: where nodes know of each other by routers, it comes so.
-        """
-        for network in self.node.pod_ranges:
-            yield PrefixRange(network, network.prefixlen, network.max_prefixlen)
-        for network in self._cluster_pods():
-            if network.prefixlen < network.max_prefixlen:
-                yield PrefixRange(network, network.prefixlen + 1, network.max_prefixlen)
 
     def _pods_of(self, name: str, node: Node) -> tuple[Network, ...]:
         return node.pod_ranges if name != self.node.name else ()

@@ -1,4 +1,4 @@
-"""BIRD takes the greatest number that is taken of each field: it refuses a configuration whole for one beyond its own."""
+"""BIRD takes the greatest number that is taken of each field: for one beyond its own it refuses all."""
 
 from dataclasses import replace
 from ipaddress import ip_network

@@ -38,7 +38,10 @@ def of(*ones: Service) -> dict[str, Any]:
         pytest.param("192.0.2.1", PLAIN, "a BGP peer's", id="a BGPPeer's of other nodes"),
         pytest.param("192.0.2.2", PLAIN, "a BGP peer's", id="a router's of the Node's annotation"),
         pytest.param(
-            "192.0.2.3", replace(PLAIN, peers=(OptionPeer(ip_address("192.0.2.3"), 1),)), "a BGP peer's", id="of options"
+            "192.0.2.3",
+            replace(PLAIN, peers=(OptionPeer(ip_address("192.0.2.3"), 1),)),
+            "a BGP peer's",
+            id="a router's of the options",
         ),
         pytest.param("10.244.12.9", PLAIN, "a range of pods", id="a pod's of another node"),
         pytest.param("10.50.9.9", PLAIN, "a range of pods", id="of a pool of which no node has the block"),
