@@ -1,11 +1,16 @@
 """Topology hints: which ready endpoints are near enough."""
 
+from ipaddress import IPv6Address, ip_address
+
 import pytest
 
+from agent.compile.backend import backends
 from agent.compile.context import NodeContext
+from agent.compile.frontend import EXTERNAL, frontends
 from agent.compile.topology import Target, serving
+from agent.model.address import unmapped
 from agent.model.node import Node
-from tests.agent.compile.objects import HERE, endpoint
+from tests.agent.compile.objects import HERE, endpoint, piece, service
 
 IN_ZONE_A = NodeContext(Node(HERE, zone="zone-a"))
 
@@ -54,3 +59,15 @@ def test_traffic_policy_local_wins_over_hints() -> None:
 def test_hints_hold_for_a_service_that_publishes_endpoints_that_are_not_ready() -> None:
     targets = hinted("ab")
     assert serving(targets, IN_ZONE_A, local=False, not_ready_too=True) == targets[:1]
+
+
+def test_hints_hold_for_who_is_outside_so_that_nodes_of_two_zones_serve_him_by_different_endpoints() -> None:
+    one = service(external_ips=(ip_address("203.0.113.1"),))
+    near_each = [endpoint(f"10.0.0.{i}", f"n{i}", for_zones=(f"zone-{zone}",)) for i, zone in enumerate("ab", 1)]
+    (outside,) = (found for found in frontends(one).entries.values() if found.scope is EXTERNAL)
+    served = {}
+    for zone in "ab":
+        at = NodeContext(Node(HERE, zone=f"zone-{zone}"))
+        found = backends(one, (piece("web", *near_each),), outside, at)
+        served[zone] = [str(unmapped(IPv6Address(octets))) for octets, _ in found]
+    assert served == {"a": ["10.0.0.1"], "b": ["10.0.0.2"]}
