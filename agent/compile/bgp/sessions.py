@@ -68,6 +68,7 @@ class Making:
                 self._twice(session, taken)
         found = tuple(sessions.values())
         met = {(one.about, str(one.address)) for one in found}
+        self._not_relayed(found)
         return Router(
             router_id=self._router_id(),
             asn=self.asn,
@@ -347,11 +348,29 @@ class Making:
 
     def _twice(self, session: Session, taken: Session) -> None:
         self.asked.pop((session.about, str(session.address)), None)
+        text = f"{session.address} is the peer of {taken.about} already, which holds"
+        self._refuse_session(session, "spec.address", text)
+
+    def _not_relayed(self, found: Iterable[Session]) -> None:
+        """Whose routes BGP itself keeps from other nodes: what one of the same AS tells goes to no other of it."""
+        sessions = tuple(one for one in found if one.is_internal)
+        if not self.settings.relayed or self.own.server or not any(one.is_node for one in sessions):
+            return
+        for session in (one for one in sessions if not one.is_node):
+            text = (
+                f"{session.asn} is the session's own AS, so Node {self.node.name} relays nothing of {session.address} "
+                "to nodes of its AS (RFC 4271 9.2); give the router another, or make the node a reflector "
+                "(kube-router.io/rr.server)"
+            )
+            self._refuse_session(session, "spec.asn", text)
+
+    def _refuse_session(self, session: Session, field: str, text: str) -> None:
+        """*field* is a BGPPeer's."""
         kind, _, name = session.about.partition(" ")
-        where = "spec.address" if kind == "BGPPeer" else session.about
-        if kind != "BGPPeer":
-            kind, name = "Node", self.node.name
-        self._refuse(kind, name, where, f"{session.address} is the peer of {taken.about} already, which holds")
+        if kind == "BGPPeer":
+            self._refuse(kind, name, field, text)
+        else:
+            self._refuse("Node", self.node.name, session.about, text)
 
 
 def _first(addresses: Iterable[Address], version: int) -> Address | None:

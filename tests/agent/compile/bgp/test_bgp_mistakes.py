@@ -13,6 +13,7 @@ from agent.compile.bgp.bgp import OFF, bgp
 from agent.compile.bgp.bird import bird_config
 from agent.compile.bgp.settings import BgpSettings, OptionPeer
 from agent.model.bgp import BgpPeer, Neighbours, PrefixRange, within
+from agent.model.bgp_configuration import BgpConfiguration
 from agent.model.cluster import Cluster
 from tests.agent.compile.bgp.bgp_world import AT_ETH1, HERE_1, PEER, PLAIN, bird_refuses, made, node, sessions, world
 from tests.agent.compile.objects import HERE, cluster, endpoint, piece, service
@@ -348,3 +349,50 @@ def test_a_mistake_names_object_and_field_and_costs_no_other_peer(given: Cluster
     found = made(replace(given, nodes=nodes, bgp_peers={**given.bgp_peers, "beside": BESIDE}))
     assert [(one.kind, one.field) for one in found.problems] == [problem]
     assert {"Node n2", "BGPPeer beside"} <= {*sessions(found).values()}
+
+
+RELAYS = {"default": BgpConfiguration("default", relayed=(within(ip_network("198.51.100.0/24")),))}
+INSIDE = replace(PEER, asn=64512)
+
+
+@pytest.mark.parametrize(
+    ("given", "settings", "problems"),
+    [
+        pytest.param(
+            world(HERE_1, node("n2", 12), peers=(INSIDE, BESIDE), bgp_configurations=RELAYS),
+            PLAIN,
+            [("BGPPeer", "spec.asn")],
+            id="a router of the same AS",
+        ),
+        pytest.param(
+            world(HERE_1, node("n2", 12), bgp_configurations=RELAYS),
+            replace(PLAIN, peers=(OptionPeer(ip_address("192.0.2.1"), 64512),)),
+            [("Node", "--peer-router-ips[0]")],
+            id="one of the options",
+        ),
+        pytest.param(world(HERE_1, node("n2", 12), peers=(INSIDE,)), PLAIN, [], id="nothing is to be relayed"),
+        pytest.param(
+            world(
+                node(HERE, 11, rr_server="7"),
+                node("n2", 12, rr_client="7"),
+                peers=(INSIDE,),
+                bgp_configurations=RELAYS,
+            ),
+            PLAIN,
+            [],
+            id="a reflector passes it on",
+        ),
+        pytest.param(
+            world(HERE_1, node("n2", 12, node_asn="65001"), peers=(INSIDE,), bgp_configurations=RELAYS),
+            PLAIN,
+            [],
+            id="to nodes of other AS numbers it goes",
+        ),
+    ],
+)
+def test_a_router_of_which_bgp_itself_relays_nothing_is_named(
+    given: Cluster, settings: BgpSettings, problems: list[tuple[str, str]]
+) -> None:
+    found = made(given, settings)
+    assert [(one.kind, one.field) for one in found.problems] == problems
+    assert {"Node n2"} <= {*sessions(found).values()}
