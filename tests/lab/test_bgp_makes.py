@@ -20,6 +20,7 @@ from tests.lab.test_bgp import BIRD, LB, SERVICE, peer, routes, until
 pytestmark = [pytest.mark.netns, pytest.mark.kernel]
 
 FAR = "198.51.100.0/24"  # told by both
+HALF = "198.51.100.128/25"  # by FRR alone
 HOSTS = tuple(f"198.51.100.{number}" for number in range(1, 17))  # some go by one of them, some by the other
 SECRET, WRONG = "of-frr-and-n1", "of-nobody"
 EVERY_S = 0.005  # between datagrams
@@ -373,3 +374,20 @@ def test_with_ttl_security_who_may_be_further_away_has_no_session(routed: Cluste
     before = dropped(n3)
     until(lambda: dropped(n3) > before + 5, "FRR's segments are taken")
     assert not is_up(routed, "10.88.0.1", "n3")
+
+
+def test_a_router_is_told_of_the_node_as_next_hop_of_anothers_routes_unless_that_is_off(routed: Cluster) -> None:
+    tor, beside = routed.site.machine(ROUTER), routed.site.machine(OUTSIDE)
+    frr.ask(tor, "configure terminal", "router bgp 64600", "address-family ipv4 unicast", f"network {HALF}")
+    transit = {"action": "Accept", "sources": ["Peers"], "prefixes": [{"cidr": HALF}]}
+    item = {"kind": "BGPFilter", "metadata": {"name": "transit"}, "spec": {"export": [transit]}}
+    routed.apply(json.dumps(BETWEEN | item))
+
+    def has(hop: str) -> bool:
+        told = frr.ask_gobgp(beside, "neighbor", "10.88.0.11", "adj-in").splitlines()
+        return any({HALF, hop} <= {*line.split()} for line in told)
+
+    for is_self, hop in ((True, "10.88.0.11"), (False, "10.88.0.1")):
+        spec = {"asn": 64601, "bothFamilies": False, "filters": ["transit"], "nextHopSelf": is_self}
+        routed.apply(peer("gobgp", "n1", "10.88.0.200", **spec))
+        until(lambda via=hop: has(via), f"not by {hop}")  # type: ignore[misc]
