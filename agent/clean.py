@@ -5,7 +5,7 @@ the node first. A DEL that comes later finds nothing and is content.
 """
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from pyroute2 import IPRoute
 from agent.bgp.leave import TOLD_WITHIN_S, leave
 from agent.cni import install, intents
 from agent.cni import socket as cni_socket
+from agent.errors import AgentError
 from agent.kernel.cleanup import cleanup
 from agent.kernel.device import afxdp
 from agent.kernel.device.pod_folders import PodFolders
@@ -27,6 +28,7 @@ from agent.model.attachment import Attachment
 from agent.network_parts import plugins, vfs
 from agent.options.config import Options
 from agent.pod_parts import ATTACHMENTS
+from agent.pods.attachments import boot_id
 from agent.pods.delegate import Delegates
 from agent.pods.errors import NetworkFailed
 from agent.pods.ip_leases import FOLDER as LEASES
@@ -34,8 +36,13 @@ from agent.pods.known import KnownAttachments
 from agent.pods.network_record import FOLDER as NETWORKS
 from agent.pods.network_record import NetworkRecords
 from agent.pods.networks import Networks
+from agent.pods.plugin import PluginFailed
 from agent.pods.veth import PodVeths
+from agent.pods.vf import files as vf_files
 from agent.pods.vf.guards import VfGuards
+from agent.pods.vf.record import FOLDER as VFS
+from agent.pods.vf.record import VfJournal
+from agent.pods.vf.vfs import TROUBLES
 from agent.serve import announce_report, bgp_report, ip_pool_report, policy_report, report, report_file
 from maps.pins import PinRoot
 
@@ -47,6 +54,7 @@ def clean(options: Options) -> None:
 
     Raises:
         PinRootBusy: an agent runs.
+        AgentError: something is not what it was; all else is, and another call tries again.
     """
     is_new = not options.pin_root.exists()
     pins = PinRoot(options.pin_root)
@@ -54,7 +62,8 @@ def clean(options: Options) -> None:
     leave(options.run_dir, TOLD_WITHIN_S)  # first: what peers send here is served until they send it elsewhere
     for path in install.uninstall(options.cni_bin_dir, options.cni_conf_dir):
         log.info("CNI file removed", path=path)
-    _unmake_networks(options, pins.vfs)
+    unmake_networks(options)
+    left = [*give_vfs_back(options, pins.vfs)]
     veths = PodVeths(tuple, lambda _: ((), ()))
     for device in sorted(veths.ours()):
         veths.remove(device)
@@ -66,10 +75,13 @@ def clean(options: Options) -> None:
     (options.run_dir / cni_socket.SOCKET).unlink(missing_ok=True)
     shutil.rmtree(options.run_dir / intents.INTENTS, ignore_errors=True)
     PodFolders(options.run_dir / afxdp.FOLDER).remove()
+    shutil.rmtree(options.run_dir / vf_files.FOLDER, ignore_errors=True)
     told = (report, policy_report, announce_report, bgp_report, ip_pool_report)
     report_file.remove(options.run_dir, tuple(each.FILE for each in told))
     _remove_objects(options.cache_dir)
     _remove_if_empty((options.state_dir, options.run_dir, options.cache_dir))
+    if left:
+        raise AgentError(f"the node is not yet as it was: {'; '.join(left)}; run cleanup again")
     log.info("node is clean", was_there=not is_new)
 
 
@@ -83,14 +95,12 @@ class _NoLoop:
         """The maps go with everything."""
 
 
-def _unmake_networks(options: Options, programs: Path) -> None:
+def unmake_networks(options: Options) -> None:
     """Have other plugins unmake the interfaces that pods have of them; what one refuses is told, and left to it.
 
-    Of our own, VFs become what they were, without *programs*, the folder of pins; veths go with the others of ours.
+    Our own are not asked: veths go with the others of ours, VFs are given back whoever asked for them.
     """
-    own = vfs(options, VfGuards(KnownAttachments(), _NoLoop(), VfPrograms(None, programs)))
-    own.restore()
-    delegates = Delegates(plugins(options), lambda told, *_: own.delete((told["CNI_CONTAINERID"], told["CNI_IFNAME"])))
+    delegates = Delegates(plugins(options), lambda *_: None)
     networks = Networks(NetworkRecords(options.state_dir / NETWORKS), delegates, lambda *_: None, lambda _: True)
     networks.restore()
     for one in networks.all():
@@ -100,6 +110,25 @@ def _unmake_networks(options: Options, programs: Path) -> None:
         except (NetworkFailed, OSError) as error:
             log.warning("pod's networks are not unmade", pod=str(one.pod or one.container_id), why=error)
     shutil.rmtree(options.state_dir / NETWORKS, ignore_errors=True)
+
+
+def give_vfs_back(options: Options, programs: Path) -> Iterator[str]:
+    """Have VFs that pods still have be what they were, without *programs*, the folder of pins; what is not.
+
+    That one's record stays for another call. An address that a plugin does not take back is told, and left to it.
+    """
+    boot = boot_id()
+    own = vfs(options, VfGuards(KnownAttachments(), _NoLoop(), VfPrograms(None, programs)))
+    own.restore()
+    for record in own.all():
+        try:
+            own.delete(record.key)
+        except PluginFailed as error:
+            log.warning("address of a VF is not given back", vf=record.address, why=error)
+            VfJournal(options.state_dir, boot).remove(record.address)
+        except TROUBLES as error:
+            yield f"VF {record.address}: {error}"
+    _remove_if_empty((options.state_dir / VFS / boot, options.state_dir / VFS))
 
 
 def _remove_objects(cache: Path) -> None:

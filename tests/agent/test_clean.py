@@ -1,0 +1,88 @@
+"""Cleanup takes back what the agent has given to pods, whoever asked for it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from agent import network_parts
+from agent.clean import give_vfs_back
+from agent.cni.request import parse
+from agent.cni.vf_commands import VfCommands
+from agent.options.config import Options
+from agent.pods.known import KnownAttachments
+from agent.pods.vf.guards import VfGuards
+from tests.agent.pods.vf.vf_card import ADDRESS, FakeCard, FakeLoop, FakePrograms
+
+BOOKS = """#!/bin/sh
+echo "$CNI_COMMAND $CNI_IFNAME" >> @/called
+[ $CNI_COMMAND != DEL ] || [ ! -e @/closed ] || exit 1
+[ $CNI_COMMAND != ADD ] || echo '{"cniVersion": "1.0.0", "ips": [{"address": "10.9.0.2/24"}]}'
+"""
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> Options:
+    plugin = tmp_path / "bin/books"
+    plugin.parent.mkdir()
+    plugin.write_text(BOOKS.replace("@", str(tmp_path)))
+    plugin.chmod(0o755)
+    return Options(state_dir=tmp_path / "state", run_dir=tmp_path / "run", cni_bin_dir=tmp_path / "bin")
+
+
+@pytest.fixture
+def card(monkeypatch: pytest.MonkeyPatch) -> FakeCard:
+    made = FakeCard()
+    monkeypatch.setattr(network_parts, "card", lambda: made)
+    monkeypatch.setattr(network_parts, "claim_addresses", lambda _: None)
+    return made
+
+
+def add(options: Options, kind: str) -> None:
+    """As a plugin asks that delegates to ours, of which the agent's books of networks have nothing."""
+    config = {"cniVersion": "1.0.0", "name": "fast", "kind": kind, "deviceID": ADDRESS, "vlan": 100}
+    config["ipam"] = {"type": "books"}
+    environment = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c1", "CNI_NETNS": "/run/netns/p1", "CNI_IFNAME": "net1"}
+    guards = VfGuards(KnownAttachments(), FakeLoop(), FakePrograms())
+    VfCommands(network_parts.vfs(options, guards)).add(parse(environment, json.dumps(config).encode()))
+
+
+def left(options: Options) -> list[str]:
+    return [*give_vfs_back(options, options.run_dir / "pins")]
+
+
+def records(options: Options) -> list[str]:
+    return [path.name for path in options.state_dir.rglob("*.json")]
+
+
+@pytest.mark.parametrize("kind", ["sriov", "dpdk"])
+def test_a_vf_that_another_plugin_asked_for_is_what_it_was(
+    options: Options, card: FakeCard, tmp_path: Path, kind: str
+) -> None:
+    before = card.snapshot()
+    add(options, kind)
+    assert card.snapshot() != before
+    assert left(options) == []
+    assert card.snapshot() == before
+    assert (tmp_path / "called").read_text().splitlines() == ["ADD net1", "DEL net1"]
+    assert not (options.state_dir / "vfs").exists()
+
+
+def test_a_vf_that_stays_is_told_and_the_next_cleanup_finds_it(options: Options, card: FakeCard) -> None:
+    before = card.snapshot()
+    add(options, "dpdk")
+    card.refuses["fakevf"] = "busy"
+    (why,) = left(options)
+    assert why.startswith(f"VF {ADDRESS}: ")
+    assert records(options) == [f"{ADDRESS}.json"]
+    del card.refuses["fakevf"]
+    assert left(options) == []
+    assert card.snapshot() == before
+
+
+def test_an_address_that_its_plugin_keeps_keeps_no_vf(options: Options, card: FakeCard, tmp_path: Path) -> None:
+    before = card.snapshot()
+    add(options, "sriov")
+    (tmp_path / "closed").touch()
+    assert left(options) == []
+    assert (card.snapshot() == before, records(options)) == (True, [])
