@@ -9,6 +9,7 @@ from pyroute2 import IPRoute
 from agent import api_parts, dataplane_parts, node_view, pod_parts, serve_parts
 from agent.announce.part import AnnouncedPart
 from agent.bgp.part import BgpPart, NoBgpPart
+from agent.cni.first_configuration import FirstConfiguration
 from agent.cni.socket import CniSocket
 from agent.compile.announce import Announcement
 from agent.core import Core
@@ -21,7 +22,7 @@ from agent.kernel.programs.start import Started
 from agent.kernel.xdp import XdpPart
 from agent.model.cluster import Cluster
 from agent.model.local import Device
-from agent.options.choices import ServiceProxy
+from agent.options.choices import PodNetwork, ServiceProxy
 from agent.options.config import Options
 from agent.pod_parts import PodParts
 from agent.prepare import Prepared
@@ -76,6 +77,7 @@ class Parts:
     bgp_status: "PeerStatusWriter | None"  # where there is an API server to write to
     announcer: "Announcer | None"  # where this node announces addresses on its subnets
     replacement: Replacement | None  # where what kube-proxy left is to go
+    first: FirstConfiguration | None  # where new pods are to come to our plugin
 
     def status(self) -> Status:
         """How the loop fares, and what else is in the way.
@@ -87,6 +89,7 @@ class Parts:
         more = (*(self.health.problems() if self.health is not None else ()), *self.shares.problems())
         more += self.interface_problems.problems(cluster)
         more += self.replacement.problems() if self.replacement is not None else ()
+        more += self.first.problems() if self.first is not None else ()
         if cluster.synced:
             more += (*self.pods.networks.problems(), *self.pods.hot_plug.problems)
         if more:
@@ -165,6 +168,7 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
         bgp_neighbours=api_parts.bgp_neighbours(options, mirror, bgp, threads),
         bgp_passwords=api_parts.bgp_passwords(options, mirror, threads),
         replacement=_replacement(core),
+        first=_first(options),
     )
 
 
@@ -174,6 +178,14 @@ def _replacement(core: Core) -> Replacement | None:
     if not options.replace_kube_proxy:
         return None
     return Replacement(options.node_name, options.node_port_range, lambda: not core.not_ready(), core.threads)
+
+
+def _first(options: Options) -> FirstConfiguration | None:
+    """Who sees that new pods come to our plugin, where it is installed for a duty that pods have to come to it for."""
+    if not (options.install_cni and options.changes_node):
+        return None
+    is_chained = options.network is PodNetwork.CHAINED
+    return FirstConfiguration(options.cni_conf_dir, options.node_name, is_chained=is_chained)
 
 
 def _offer(cluster: Cluster, offers: Iterable[OnCluster]) -> None:

@@ -5,6 +5,7 @@ They are reported at start, and not touched: the agent cannot know who still nee
 """
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from agent.log import logger
 log = logger(__name__)
 
 OUR_PLUGIN = "sluiceway-cni"
-CONFIGS = frozenset({".conf", ".conflist", ".json"})  # what libcni reads
+CONFIGS = (".conf", ".conflist", ".json")  # what libcni reads
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -32,7 +33,7 @@ def conflicts(cni_conf_dir: Path | None, *, serves: bool, replaces: bool = False
     *cni_conf_dir* is None where another plugin makes the pods' network; *serves*: we are the service proxy;
     *replaces*: what kube-proxy left is taken away, and told by who does that.
     """
-    others = _configurations(cni_conf_dir) if cni_conf_dir is not None else ()
+    others = _others(cni_conf_dir) if cni_conf_dir is not None else ()
     return tuple(sorted({*(_proxies() if serves and not replaces else ()), *others}))
 
 
@@ -59,10 +60,18 @@ def _proxies() -> Iterator[Conflict]:
         yield Conflict(f"kube-proxy left its {kind}", advice)
 
 
-def _configurations(folder: Path) -> Iterator[Conflict]:
-    if not folder.is_dir():
-        return
-    for path in sorted(p for p in folder.iterdir() if p.suffix in CONFIGS):
+def configurations(folder: Path) -> tuple[Path, ...]:
+    """The CNI configurations that runtimes read, by name, of which new pods are made by the first."""
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if not entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return ()
+    return tuple(folder / name for name in sorted(names) if name.endswith(CONFIGS))
+
+
+def _others(folder: Path) -> Iterator[Conflict]:
+    for path in configurations(folder):
         if OUR_PLUGIN not in plugins(_text(path)):
             yield Conflict(
                 f"{path} configures another CNI", "remove it: the runtime takes the first file by name for new pods"

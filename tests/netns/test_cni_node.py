@@ -288,6 +288,15 @@ def test_the_conflist_comes_when_the_node_can_serve_and_is_for_root_alone(node: 
     assert not binary.exists()
 
 
+def test_a_configuration_that_comes_before_ours_is_a_problem_of_the_node_while_it_is_there(node: Node) -> None:
+    other = node.root / "conf/05-x.conflist"
+    with node.agent_runs():
+        other.write_text('{"name": "x", "plugins": [{"type": "bridge"}]}')
+        assert eventually(lambda: node.problems() == {("n1", "--cni-conf-dir")})
+        other.unlink()
+        assert eventually(lambda: node.problems() == set())
+
+
 def test_64_requests_at_once_for_16_attachments_end_whole_or_not_at_all(node: Node, runtime: Runtime) -> None:
     pods = [runtime.make() for _ in range(16)]
     with node.agent_runs():
