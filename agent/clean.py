@@ -27,6 +27,7 @@ from agent.log import logger
 from agent.model.attachment import Attachment
 from agent.network_parts import plugins, vfs
 from agent.options.config import Options
+from agent.options.mounts import is_on_bpffs, read_mountinfo
 from agent.pod_parts import ATTACHMENTS
 from agent.pods.attachments import boot_id
 from agent.pods.delegate import Delegates
@@ -58,7 +59,11 @@ def clean(options: Options) -> None:
     """
     is_new = not options.pin_root.exists()
     pins = PinRoot(options.pin_root)
-    pins.lock()
+    has_pins = is_on_bpffs(options.pin_root, read_mountinfo())
+    if has_pins:
+        pins.lock()
+    else:
+        log.info("no bpffs is mounted for the pins, so there are none", pins=options.pin_root)
     leave(options.run_dir, TOLD_WITHIN_S)  # first: what peers send here is served until they send it elsewhere
     for path in install.uninstall(options.cni_bin_dir, options.cni_conf_dir):
         log.info("CNI file removed", path=path)
@@ -69,7 +74,8 @@ def clean(options: Options) -> None:
         veths.remove(device)
         log.info("pod's interface removed", device=device)
     with IPRoute() as netlink:
-        cleanup(options, pins, Routes(), TunnelDevice(netlink, Sysctls(options.state_dir)))
+        tunnel = TunnelDevice(netlink, Sysctls(options.state_dir))
+        left += cleanup(options, pins if has_pins else None, Routes(), tunnel)
     shutil.rmtree(options.state_dir / ATTACHMENTS, ignore_errors=True)
     shutil.rmtree(options.state_dir / LEASES, ignore_errors=True)
     (options.run_dir / cni_socket.SOCKET).unlink(missing_ok=True)

@@ -10,6 +10,7 @@ import msgspec
 
 from agent.cni.capabilities import CAPABILITIES
 from agent.cni.request import VERSIONS
+from agent.kernel.conflicts import configurations
 from agent.log import logger
 from agent.pods.files import place, remove
 
@@ -81,12 +82,23 @@ def _stamp(path: Path) -> tuple[int, ...] | None:
 
 
 def uninstall(bin_dir: Path, conf_dir: Path) -> tuple[Path, ...]:
-    """Remove both, and what is left of them half written; the paths that were there."""
+    """Remove both, and what is left of them half written; the paths that were there.
+
+    The plugin stays while another configuration names it: without it that one's pods could not even be deleted.
+    """
     files = conf_dir / CONFLIST, bin_dir / PLUGIN
-    found = tuple(path for path in (*files, *map(_draft, files)) if path.exists())
+    found = [path for path in (*files, *map(_draft, files)) if path.exists()]
+    users = [path for path in configurations(conf_dir) if path.name != CONFLIST and PLUGIN.encode() in _content(path)]
+    if users and files[1] in found:
+        found.remove(files[1])
+        log.warning(
+            "CNI plugin stays, as a configuration names it; take it out there, for no pod is made by it any more",
+            path=files[1],
+            named_in=users[0],
+        )
     for path in found:
         remove(path)
-    return found
+    return tuple(found)
 
 
 def _put(path: Path, content: bytes, mode: int) -> None:
@@ -99,6 +111,13 @@ def _put(path: Path, content: bytes, mode: int) -> None:
 
 def _draft(path: Path) -> Path:
     return path.with_name(f".{path.name}.new")  # runtimes read *.conf, *.conflist and *.json
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
 
 
 def _is_in_place(path: Path, content: bytes, mode: int) -> bool:

@@ -3,6 +3,7 @@
 Pods' links are the caller's to remove first (they carry the pods' own routes away with them).
 """
 
+from agent.errors import AgentError
 from agent.kernel.net.routes import Routes
 from agent.kernel.net.sysctl import Sysctls
 from agent.kernel.net.tunnel import TunnelDevice
@@ -17,15 +18,24 @@ from maps.pins import PinRoot
 log = logger(__name__)
 
 
-def cleanup(options: Options, pins: PinRoot, routes: Routes, tunnel: TunnelDevice) -> None:
-    """Remove everything; *pins* is locked. Again is harmless, and finishes what was cut short."""
+def cleanup(options: Options, pins: PinRoot | None, routes: Routes, tunnel: TunnelDevice) -> tuple[str, ...]:
+    """Remove everything; what could not be put back. Again is harmless, and finishes what was cut short.
+
+    *pins* is locked; None where no bpffs is mounted, so that there are none.
+    """
     for ifindex, name in tuple(clsact(frozenset(DEVICE_HOOKS))):
         libbpf.tc_detach(ifindex, DEVICE_HOOKS[name][1])
         remove_empty_clsact(ifindex)
         log.info("program taken off", program=name, device=ifindex)
     removed = routes.remove_all()
     tunnel.remove()
-    pins.remove_all()
-    VlanOffload(options.state_dir).put_all_back()
-    put_back = Sysctls(options.state_dir).put_back()
-    log.info("programs, maps and routes removed", routes=len(removed), sysctls=len(put_back))
+    if pins is not None:
+        pins.remove_all()
+    log.info("programs, maps and routes removed", routes=len(removed))
+    left = []
+    for put_back in (VlanOffload(options.state_dir).put_all_back, Sysctls(options.state_dir).put_back):
+        try:
+            put_back()
+        except AgentError as error:
+            left.append(str(error))
+    return tuple(left)

@@ -158,13 +158,11 @@ def _value(option: "Field[Any]", text: str, origin: str) -> object:
 
 
 def _check(command: Command, options: Options, origins: Origins, environ: Mapping[str, str]) -> None:
-    """Refuse what no single value shows; `config` prints even what could not run."""
-    if command is Command.CONFIG:
+    """Refuse what no single value shows; `config` prints even what could not run, and `cleanup` ends it."""
+    if command is not Command.RUN:  # without a bpffs nothing is pinned, and the rest is there to clean up
         return
     if origins["pin-root"] == "default":
         raise ConfigError("no bpffs is mounted: mount -t bpf bpf /sys/fs/bpf, or give --pin-root on one")
-    if command is Command.CLEANUP:
-        return
     if options.has_socket_hooks and origins["cgroup"] == "default":
         raise ConfigError(
             "no cgroup2 is mounted: mount -t cgroup2 none /sys/fs/cgroup/unified, give --cgroup, or --socket-lb off"

@@ -271,6 +271,19 @@ def test_cleanup_leaves_the_node_as_it_was(node: Node) -> None:
     assert listing(node) == before
 
 
+def test_cleanup_without_a_bpffs_takes_away_what_there_is(node: Node) -> None:
+    before = listing(node)
+    with node.agent_runs():
+        pass
+    subprocess.run(["umount", node.bpffs], check=True)
+    try:
+        # where no folder can be made, as none can at the place of a bpffs
+        node.run(*node.agent("cleanup", "--pin-root=/sys/kernel/sluiceway"))
+    finally:
+        subprocess.run(["mount", "-t", "bpf", node.name, node.bpffs], check=True)
+    assert listing(node) == before
+
+
 def test_cleanup_leaves_the_node_as_it_was_whenever_the_agent_died(node: Node) -> None:
     node.run("sysctl", "-qw", "net.ipv4.conf.u1.forwarding=1", "net.ipv4.conf.all.rp_filter=1")
     before, dying = listing(node), Dying(node)

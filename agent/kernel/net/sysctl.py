@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent.errors import AgentError
 from agent.log import logger
 from agent.model.ports import Ports, port_ranges, written
 from agent.netlink.batch import SetSysctl
@@ -134,7 +135,11 @@ class Sysctls:
             _write(self._proc / sysctl.name.format(device=device), sysctl.value)
 
     def put_back(self) -> tuple[str, ...]:
-        """Give every sysctl its old value, where it still has ours; the paths that were put back."""
+        """Give every sysctl its old value, where it still has ours; the paths that were put back.
+
+        Raises:
+            AgentError: some cannot be written; their old values stay in the file, and another call tries again.
+        """
         # the node's own first: forwarding for all changes every device, whose values follow
         order = sorted(self._kept.items(), key=lambda kept: (not _is_node(kept[0]), kept[0]))
         ours = {n: old for n, (old, new) in order if new == LEAVING or _read(self._proc / n) == new}
@@ -142,6 +147,15 @@ class Sysctls:
             self._kept = {name: (old, LEAVING) for name, old in ours.items()}
             self._save()
         done = tuple(name for name, old in ours.items() if _write(self._proc / name, old))
+        # what is not there is a device's that left
+        stuck = [name for name in ours if name not in done and (self._proc / name).exists()]
+        if stuck:
+            self._kept = {name: self._kept[name] for name in stuck}
+            self._save()
+            raise AgentError(
+                f"sysctls cannot be put back, as {self._proc / stuck[0]}; the values of all {len(stuck)} are kept in "
+                f"{self._file}"
+            )
         for file in (self._draft, self._file):
             file.unlink(missing_ok=True)
         self._kept = {}

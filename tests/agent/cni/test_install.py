@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from agent.cni.install import Installation, install, uninstall
+from agent.log import TextFormatter
 
 
 @pytest.fixture
@@ -68,6 +69,20 @@ def test_uninstall_takes_the_conflist_first_and_neighbours_never(tmp_path: Path,
     assert [p.name for p in uninstall(binary, conf)] == ["10-sluiceway.conflist", "sluiceway-cni"]
     assert [p.name for p in conf.iterdir()] == ["99-other.conflist"]
     assert uninstall(binary, conf) == ()
+
+
+def test_uninstall_leaves_the_plugin_while_another_list_names_it(
+    tmp_path: Path, shim: Path, written: pytest.LogCaptureFixture
+) -> None:
+    binary, conf = tmp_path / "bin", tmp_path / "net.d"
+    install(shim, binary, conf, Path("/run/x/cni.sock"))
+    other = conf / "10-flannel.conflist"
+    other.write_text('{"plugins": [{"type": "flannel"}, {"type": "sluiceway-cni"}]}')
+    assert [p.name for p in uninstall(binary, conf)] == ["10-sluiceway.conflist"]
+    assert (binary / "sluiceway-cni").exists()
+    assert str(other) in TextFormatter().format(written.records[-1])
+    other.write_text('{"plugins": [{"type": "flannel"}]}')
+    assert [p.name for p in uninstall(binary, conf)] == ["sluiceway-cni"]
 
 
 def test_uninstall_takes_what_an_agent_left_half_written(tmp_path: Path, shim: Path) -> None:

@@ -1,5 +1,6 @@
 """Which devices get the XDP program and how, and what is told where one gets none."""
 
+import errno
 import socket
 import subprocess
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from agent.compile.desired import Desired
 from agent.errors import AgentError
+from agent.kernel.net import vlan_offload
 from agent.kernel.net.vlan_offload import FOLDER, VlanOffload
 from agent.kernel.programs.hooks import XDP
 from agent.kernel.programs.load import Loaded
@@ -163,3 +165,16 @@ def test_cleanup_switches_on_what_was_switched_off(tmp_path: Path) -> None:
         assert not (tmp_path / FOLDER).exists()
 
     in_new_netns(play)
+
+
+def test_what_the_kernel_does_not_switch_on_stays_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> int:
+        raise OSError(errno.EPERM, "no")
+
+    note = tmp_path / FOLDER / "u0"
+    note.parent.mkdir()
+    note.touch()
+    monkeypatch.setattr(vlan_offload, "ethtool", refused)
+    with pytest.raises(AgentError, match="on u0"):
+        VlanOffload(tmp_path).put_all_back()
+    assert note.exists()

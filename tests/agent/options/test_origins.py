@@ -187,6 +187,11 @@ def test_what_kubelet_tells_of_a_service_of_our_name_is_no_option(protocol: str)
     assert options(environ={**environ, "SLUICEWAY_TUNNEL_PORT": "4789"}).tunnel_port == 4789
 
 
+def test_without_a_bpffs_there_is_still_what_is_to_be_cleaned_up() -> None:
+    command, found, _ = load(["cleanup"], {}, "")
+    assert (command, found.pin_root) == (Command.CLEANUP, Path("/sys/fs/bpf/sluiceway"))
+
+
 def test_bpffs_and_cgroup2_are_where_they_are_mounted() -> None:
     found = options()
     assert (found.pin_root, found.cgroup) == (Path("/sys/fs/bpf/sluiceway"), Path("/sys/fs/cgroup/unified"))
@@ -196,7 +201,6 @@ def test_bpffs_and_cgroup2_are_where_they_are_mounted() -> None:
     ("argv", "mounts", "text"),
     [
         pytest.param(["run", "--manifests", "/m"], "", "mount -t bpf", id="no bpffs"),
-        pytest.param(["cleanup"], "", "mount -t bpf", id="no bpffs to clean up"),
         pytest.param(["run", "--manifests", "/m", "--pin-root", "/b"], "", "mount -t cgroup2", id="no cgroup2"),
         pytest.param(["run"], MOUNTS, "nothing to watch", id="no source of objects"),
         pytest.param(

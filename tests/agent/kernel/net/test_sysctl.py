@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from agent.errors import AgentError
 from agent.kernel.net import sysctl
 from agent.kernel.net.sysctl import RESERVED, STATE, Sysctls
 
@@ -72,6 +73,26 @@ def test_a_clean_up_that_dies_is_finished_by_the_next(
     with suppress(KeyboardInterrupt):
         Sysctls(tmp_path / "state", proc).put_back()
     assert len(written) <= death
+    Sysctls(tmp_path / "state", proc).put_back()
+    assert _all(proc) == before
+    assert [*(tmp_path / "state").iterdir()] == []
+
+
+def test_what_cannot_be_put_back_keeps_its_old_value_for_the_next_cleanup(
+    proc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = _all(proc)
+    sysctls = Sysctls(tmp_path / "state", proc)
+    sysctls.node()
+    sysctls.uplink("eth0")
+    (proc / "ipv4/conf/eth0/rp_filter").unlink()  # of a device that leaves
+    del before["ipv4/conf/eth0/rp_filter"]
+    with monkeypatch.context() as read_only:
+        read_only.setattr(sysctl, "_write", lambda *_: False)
+        with pytest.raises(AgentError, match="cannot be put back"):
+            Sysctls(tmp_path / "state", proc).put_back()
+        with pytest.raises(AgentError, match="cannot be put back"):
+            Sysctls(tmp_path / "state", proc).put_back()
     Sysctls(tmp_path / "state", proc).put_back()
     assert _all(proc) == before
     assert [*(tmp_path / "state").iterdir()] == []
