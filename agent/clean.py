@@ -11,9 +11,10 @@ from pathlib import Path
 
 from pyroute2 import IPRoute
 
-from agent.bgp.leave import TOLD_WITHIN_S, leave
+from agent.bgp import leave as bgp
 from agent.cni import install, intents
 from agent.cni import socket as cni_socket
+from agent.devices import leave as devices
 from agent.errors import AgentError
 from agent.kernel.cleanup import cleanup
 from agent.kernel.device import afxdp
@@ -64,7 +65,7 @@ def clean(options: Options) -> None:
         pins.lock()
     else:
         log.info("no bpffs is mounted for the pins, so there are none", pins=options.pin_root)
-    leave(options.run_dir, TOLD_WITHIN_S)  # first: what peers send here is served until they send it elsewhere
+    bgp.leave(options.run_dir, bgp.TOLD_WITHIN_S)  # first: what peers send here is served until they send it elsewhere
     for path in install.uninstall(options.cni_bin_dir, options.cni_conf_dir):
         log.info("CNI file removed", path=path)
     unmake_networks(options)
@@ -76,6 +77,8 @@ def clean(options: Options) -> None:
     with IPRoute() as netlink:
         tunnel = TunnelDevice(netlink, Sysctls(options.state_dir))
         left += cleanup(options, pins if has_pins else None, Routes(), tunnel)
+    for path in devices.leave(options.run_dir):
+        log.info("file of the device plugin removed", path=path)
     shutil.rmtree(options.state_dir / ATTACHMENTS, ignore_errors=True)
     shutil.rmtree(options.state_dir / LEASES, ignore_errors=True)
     (options.run_dir / cni_socket.SOCKET).unlink(missing_ok=True)

@@ -19,6 +19,7 @@ from agent.netlink.requests import FAMILIES
 from agent.netlink.rtnetlink import ROUTE as HEAD
 from agent.netlink.rtnetlink import RTA_PRIORITY, attribute, number
 from agent.netlink.socket import Socket
+from agent.unix_socket import is_left
 
 log = logger(__name__)
 
@@ -37,17 +38,18 @@ def leave(run_dir: Path, wait_s: float = 0.0) -> None:
         OSError: the kernel refused.
     """
     folder = run_dir / FOLDER
-    config = folder / CONFIG
-    if not config.exists():
+    config, control = folder / CONFIG, folder / SOCKET
+    is_ended = is_left(control)  # a BIRD that was killed took no socket away
+    if not config.exists() and not is_ended:
         return
     config.write_text(START)
-    with suppress(BirdError), Control(folder / SOCKET) as bird:  # one that does not run tells nobody anything
+    with suppress(BirdError), Control(control) as bird:  # one that does not run tells nobody anything
         bird.ask(f'configure "{config}"')
         if wait_s:
             _wait(bird, wait_s)
     for name in remove_routes():
         log.info("route of BGP removed", destination=name)
-    if not (folder / SOCKET).exists():
+    if is_ended or not control.exists():
         shutil.rmtree(folder)
         return
     for path in folder.iterdir():

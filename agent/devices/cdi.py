@@ -1,6 +1,7 @@
 """Container Device Interface: the same device nodes as files that the runtime reads, one a resource.
 
-They stay when the plugin ends: the kubelet restarts containers with what it was told once.
+They stay when the plugin ends: the kubelet restarts containers with what it was told once. Cleanup removes them
+(``leave``).
 
 Source: Container Device Interface Specification 0.6.0, which has classes with dots and ids that begin with a digit.
 """
@@ -51,13 +52,18 @@ def place(folder: Path, wanted: Mapping[str, bytes]) -> None:
         OSError: the folder cannot be written.
     """
     folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-    for path in (*folder.glob(f"{STEM}*.json"), *folder.glob(f"{STEM}*{files.DRAFT}")):
+    for path in ours(folder):
         if path.name not in wanted:
             path.unlink(missing_ok=True)
     for name, content in wanted.items():
         path = folder / name
         if not path.exists() or path.read_bytes() != content:
             files.place(path, content, mode=0o644, outlives_boot=False)
+
+
+def ours(folder: Path) -> tuple[Path, ...]:
+    """A folder's files of ours, with those half written."""
+    return (*folder.glob(f"{STEM}*.json"), *folder.glob(f"{STEM}*{files.DRAFT}"))
 
 
 def _devices(pool: Pool, hardware: Hardware) -> Iterator[Mapping[str, object]]:

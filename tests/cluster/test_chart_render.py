@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from agent.devices.options import DeviceOptions
 from agent.migrate.command import main
 from deploy.build import manifests
 from deploy.build.chart import CHART
@@ -211,6 +212,23 @@ def test_a_cleanup_that_was_left_behind_does_not_come_to_an_agents_node(helm: Pa
     [apart] = affinity["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
     assert (apart["labelSelector"], apart["topologyKey"]) == (agents["selector"], "kubernetes.io/hostname")
     assert affinity["nodeAffinity"] == wanted
+
+
+def test_the_cleanup_has_the_folders_in_which_the_device_plugin_leaves_files(helm: Path) -> None:
+    """At the places where it looks, wherever the node's kubelet has its own."""
+    node = {"nodeSelectorTerms": [{"matchExpressions": [{"key": "a", "operator": "Exists"}]}]}
+    affinity = json.dumps({"requiredDuringSchedulingIgnoredDuringExecution": node})
+    plugin = "devicePlugin.enabled=true,devicePlugin.useCdi=true,devicePlugin.kubeletDir=/var/lib/k0s/kubelet"
+    text = manifests.template(helm, f"--set={plugin}", f"--set-json=affinity.nodeAffinity={affinity}").stdout
+    pods = [each["spec"]["template"]["spec"] for each in yaml.safe_load_all(text) if each["kind"] == "DaemonSet"]
+    assert len(pods) == 2
+    for pod in pods:
+        folders = {each["name"]: each.get("hostPath", {}).get("path") for each in pod["volumes"]}
+        assert folders["device-plugins"] == "/var/lib/k0s/kubelet/device-plugins"
+        assert folders["cdi"] == "/var/run/cdi"
+    places = {each["name"]: Path(each["mountPath"]) for each in containers(text)["cleanup"]["volumeMounts"]}
+    looks = DeviceOptions()
+    assert (places["device-plugins"], places["cdi"]) == (looks.kubelet_dir / "device-plugins", looks.cdi_dir)
 
 
 def test_dpctl_in_the_container_looks_where_the_agents_files_are(helm: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from agent.kernel.programs.hooks import SOCKET_HOOKS
+from agent.pods.attachments import boot_id
 from maps import abi, libbpf
 from maps.pins import PinRoot
 from maps.registry import open_table
@@ -281,6 +283,21 @@ def test_cleanup_without_a_bpffs_takes_away_what_there_is(node: Node) -> None:
         node.run(*node.agent("cleanup", "--pin-root=/sys/kernel/sluiceway"))
     finally:
         subprocess.run(["mount", "-t", "bpf", node.name, node.bpffs], check=True)
+    assert listing(node) == before
+
+
+def test_cleanup_takes_away_what_killed_processes_left(node: Node) -> None:
+    before = listing(node)
+    with node.agent_runs():
+        pass
+    for path in (node.root / "run/devices.sock", node.root / "run/bird/bird.ctl"):
+        path.parent.mkdir(exist_ok=True)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as killed:
+            killed.bind(str(path))
+    for folder in (f"state/vfs/{boot_id()}", "state/vfs/an-earlier-boot", "run/vf/0000:03:02.0"):
+        (node.root / folder).mkdir(parents=True)
+    (node.root / "run/vf/0000:03:02.0/interface.json").write_text("{}")
+    node.run(*node.agent("cleanup"))
     assert listing(node) == before
 
 

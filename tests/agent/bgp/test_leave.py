@@ -1,10 +1,13 @@
-"""BIRD's routes go by their protocol and our metric, whatever they are; nobody else's do."""
+"""BIRD's routes go by their protocol and our metric, whatever they are, and so do its files; nobody else's do."""
 
+import socket
 import subprocess
+from pathlib import Path
 
 import pytest
 
-from agent.bgp.leave import remove_routes
+from agent.bgp.keeper import CONFIG, FOLDER, SOCKET
+from agent.bgp.leave import leave, remove_routes
 from tests.agent.kernel.nets import in_new_netns
 
 pytestmark = pytest.mark.netns
@@ -36,3 +39,15 @@ def test_an_aggregates_blackhole_goes_with_the_rest() -> None:
     removed, left = in_new_netns(play)
     assert removed == ("198.51.100.0/24", "198.51.101.0/24", "2001:db8:203::/64", "2001:db8:51::/48", "203.0.113.0/24")
     assert [line.split()[:2] for line in left.splitlines()] == [["blackhole", "203.0.113.0/25"]]
+
+
+@pytest.mark.parametrize("has_config", [True, False])
+def test_of_a_bird_that_was_killed_no_socket_is_left(tmp_path: Path, *, has_config: bool) -> None:
+    folder = tmp_path / FOLDER
+    folder.mkdir()
+    if has_config:
+        (folder / CONFIG).write_text("")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as killed:
+        killed.bind(str(folder / SOCKET))
+    in_new_netns(lambda: leave(tmp_path))
+    assert not folder.exists()

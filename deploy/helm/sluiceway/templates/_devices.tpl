@@ -1,9 +1,14 @@
 {{/* The device plugin: its container, and what of the node it has. */}}
 
 {{- define "sluiceway.deviceVolumes" -}}
-- {name: device-plugins, hostPath: {path: {{ .Values.devicePlugin.kubeletDir }}/device-plugins, type: DirectoryOrCreate}}
+{{- include "sluiceway.deviceFolders" . }}
 - {name: pod-resources, hostPath: {path: {{ .Values.devicePlugin.kubeletDir }}/pod-resources, type: DirectoryOrCreate}}
 - {name: device-config, configMap: {name: {{ .Values.devicePlugin.configMap | default "sluiceway-devices" }}}}
+{{- end }}
+
+{{/* Where it leaves files. */}}
+{{- define "sluiceway.deviceFolders" -}}
+- {name: device-plugins, hostPath: {path: {{ .Values.devicePlugin.kubeletDir }}/device-plugins, type: DirectoryOrCreate}}
 {{- if .Values.devicePlugin.useCdi }}
 - {name: cdi, hostPath: {path: /var/run/cdi, type: DirectoryOrCreate}}
 {{- end }}
