@@ -24,9 +24,9 @@ for path in found:
 """
 
 OWN_KEY = """
-from agent.kernel.programs.build import Sources, compiler, key
+from agent.kernel.programs.build import Sources, key
 where = Sources.installed()
-print(key(where, compiler()) == (where.objects / "key").read_text().strip())
+print(key(where) == (where.objects / "key").read_text().strip())
 """
 
 

@@ -1,7 +1,8 @@
-"""The compiled datapath: the objects that ship with the agent, or fresh ones where sources or compiler changed.
+"""The compiled datapath: the objects that ship with the agent, or fresh ones where their sources have changed.
 
-What a compiler makes is kept under a key of all that went into it (sources, headers, flags, compiler, machine);
-``python -m agent.kernel.programs.build`` prints that key, and the build leaves it beside the objects that ship.
+What a compiler makes is kept under a key of all that went into it (sources, headers, flags, machine, compiler).
+``python -m agent.kernel.programs.build`` prints the key without a compiler, which the build leaves beside the objects
+that ship: another compiler alone makes nothing that is better than what was tested.
 """
 
 import hashlib
@@ -59,7 +60,7 @@ class Sources:
 def objects(wish: Objects, cache: Path, where: Sources, compiler: Compiler | None) -> Mapping[str, Path]:
     """The object files by program name, compiled into *cache* where that is called for.
 
-    ``auto`` without a compiler, or whose compiler refuses the sources, loads what ships.
+    ``auto`` loads what ships where it is of these sources, where there is no compiler, and where that refuses them.
 
     Raises:
         BuildFailed: there is no usable object; the text has the compiler's first lines.
@@ -69,10 +70,9 @@ def objects(wish: Objects, cache: Path, where: Sources, compiler: Compiler | Non
         return _shipped(shipped, where)
     if compiler is None:
         raise BuildFailed("--objects compile: no clang in PATH; install one, or take --objects shipped")
-    wanted = key(where, compiler)
-    if wish is Objects.AUTO and shipped and _key_beside(where.objects) == wanted:
+    if wish is Objects.AUTO and shipped and _key_beside(where.objects) == key(where):
         return shipped
-    folder = cache / wanted
+    folder = cache / key(where, compiler)
     try:
         return _complete(folder) or _compile(where, compiler, folder)
     except BuildFailed as error:
@@ -93,10 +93,10 @@ def compiler(search: str | None = None) -> Compiler | None:
     return Compiler(str(newest), said.stdout.partition("\n")[0]) if said.returncode == 0 else None
 
 
-def key(where: Sources, compiler: Compiler) -> str:
-    """A digest of everything that decides what the objects are."""
+def key(where: Sources, compiler: Compiler | None = None) -> str:
+    """A digest of everything that decides what the objects are; without *compiler* of what they are made of alone."""
     digest = hashlib.sha256()
-    for text in (compiler.version, platform.machine(), " ".join(NAMES)):
+    for text in (compiler.version if compiler else "", platform.machine(), " ".join(NAMES)):
         digest.update(text.encode() + b"\0")
     for root in (where.sources, where.headers):
         for path in sorted(p for p in root.rglob("*") if p.suffix in {".c", ".h"} or p.name == FLAGS):
@@ -161,5 +161,4 @@ def _all_files(found: Iterable[Path]) -> bool:
 
 
 if __name__ == "__main__":
-    ours = compiler()
-    sys.stdout.write(f"{key(Sources.installed(), ours) if ours else ''}\n")
+    sys.stdout.write(f"{key(Sources.installed())}\n")

@@ -35,15 +35,18 @@ def test_a_node_without_clang_loads_what_ships(where: Sources, tmp_path: Path) -
     assert {p.parent for p in found.values()} == {where.objects}
 
 
-def test_objects_of_these_sources_and_this_compiler_are_not_compiled_again(where: Sources, tmp_path: Path) -> None:
-    (where.objects / KEY).write_text(key(where, OLD))
-    assert objects(Objects.AUTO, tmp_path / "cache", where, OLD)["sock"].parent == where.objects
+def test_objects_of_these_sources_are_not_compiled_again_whatever_compiler_a_node_has(
+    where: Sources, tmp_path: Path
+) -> None:
+    (where.objects / KEY).write_text(key(where))
+    for found in (OLD, Compiler("/nonexistent/clang-99", "clang version 99")):
+        assert objects(Objects.AUTO, tmp_path / "cache", where, found)["sock"].parent == where.objects
 
 
 @needs_clang
 def test_a_changed_source_is_compiled_once(where: Sources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert CLANG
-    (where.objects / KEY).write_text(key(where, CLANG))
+    (where.objects / KEY).write_text(key(where))
     (where.sources / "sock.bpf.c").write_text("int answer(void) { return 43; }\n")
     first = objects(Objects.AUTO, tmp_path / "cache", where, CLANG)
     assert first["sock"].parent.parent == tmp_path / "cache"
@@ -54,13 +57,19 @@ def test_a_changed_source_is_compiled_once(where: Sources, tmp_path: Path, monke
 @pytest.mark.parametrize("part", ["sources/dp.h", "headers/bpf.h"])
 def test_the_key_follows_every_file(where: Sources, part: Any) -> None:
     folder, _, name = part.partition("/")
-    before = key(where, OLD)
+    before = key(where), key(where, OLD)
     (getattr(where, folder) / name).write_text("#define X 1\n")
-    assert key(where, OLD) != before
+    assert not {*before} & {key(where), key(where, OLD)}
 
 
 def test_the_key_follows_the_compiler(where: Sources) -> None:
     assert key(where, OLD) != key(where, Compiler(OLD.path, "clang version 1"))
+
+
+@needs_clang
+def test_who_asks_for_it_has_the_same_sources_compiled(where: Sources, tmp_path: Path) -> None:
+    (where.objects / KEY).write_text(key(where))
+    assert objects(Objects.COMPILE, tmp_path / "cache", where, CLANG)["sock"].parent.parent == tmp_path / "cache"
 
 
 @needs_clang
