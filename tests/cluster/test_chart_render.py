@@ -47,6 +47,7 @@ def test_helm_has_nothing_to_say_of_the_chart(helm: Path) -> None:
         pytest.param("options.listen=9650", "'/options/listen': got number, want null or string", id="a port alone"),
         pytest.param("options.encapsulaton=vxlan", "additional properties 'encapsulaton' not allowed", id="no option"),
         pytest.param("options.node-name=n1", "additional properties 'node-name' not allowed", id="one name for all"),
+        pytest.param("image=null", "missing property 'image'", id="a section without which there is nothing"),
         pytest.param("image.pullPolicy=never", "value must be one of 'Always', 'IfNotPresent'", id="a pull policy"),
         pytest.param("updateStrategy.rollingUpdate.maxUnavailable=0", "minimum: got 0, want 1", id="no update at all"),
         pytest.param("devicePlugin.config.resourceList={x}", "got string, want object", id="a resource that is a text"),
@@ -65,6 +66,12 @@ def test_what_is_wrong_is_told_before_anything_is_installed(helm: Path, value: s
     done = manifests.template(helm, "--set", value)
     assert done.returncode != 0
     assert sentence in done.stderr
+
+
+@pytest.mark.parametrize("section", ["options", "affinity"])
+def test_a_section_that_is_taken_out_is_one_without_values(helm: Path, section: str) -> None:
+    done = manifests.template(helm, f"--set={section}=null")
+    assert (done.returncode, done.stdout) == (0, manifests.template(helm).stdout), done.stderr
 
 
 @pytest.mark.parametrize(

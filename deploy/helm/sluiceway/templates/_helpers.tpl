@@ -50,7 +50,7 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 
 {{/* What an option comes to: its value, else the agent's default. Takes (dict "root" . "name" NAME). */}}
 {{- define "sluiceway.option" -}}
-{{- $given := get .root.Values.options .name -}}
+{{- $given := index (.root.Values.options | default dict) .name -}}
 {{- if kindIs "invalid" $given -}}
 {{- get (.root.Files.Get "files/defaults.yaml" | fromYaml) .name -}}
 {{- else -}}
@@ -147,7 +147,7 @@ container.apparmor.security.beta.kubernetes.io/{{ .container }}: unconfined
     fieldRef:
       fieldPath: spec.nodeName
 {{- range $name := list "pin-root" "run-dir" "state-dir" }}
-{{- with get $.Values.options $name }}
+{{- with get ($.Values.options | default dict) $name }}
 - name: SLUICEWAY_{{ $name | upper | replace "-" "_" }}
   value: {{ include "sluiceway.text" . | quote }}
 {{- end }}
