@@ -1,7 +1,7 @@
-"""Which pods are agents, of which nodes."""
+"""Which pods are agents, of which nodes, and which nodes are to have one."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from kubectl_sluiceway.kubectl import Kubectl, PluginError
@@ -32,6 +32,21 @@ class Node:
     addresses: tuple[str, ...]  # internal ones
     kubelet_port: int
     is_ready: bool
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonSet:
+    """Agents' DaemonSet, as far as it says which nodes are to have one."""
+
+    namespace: str
+    wanted: int | None  # nodes, as its controller counts them; None: it has not looked at it yet
+    pod: Mapping[str, Any]  # its pods' spec
+
+    def may_want(self, node: Node) -> bool:
+        """Whether its nodeSelector lets a node have one; affinity and taints may not."""
+        selector: Mapping[str, str] = self.pod.get("nodeSelector") or {}
+        return all(node.labels.get(label) == value for label, value in selector.items())
 
 
 def agents(kubectl: Kubectl, namespace: str = "") -> list[Agent]:
@@ -40,12 +55,20 @@ def agents(kubectl: Kubectl, namespace: str = "") -> list[Agent]:
     Raises:
         PluginError: kubectl failed.
     """
-    where = ("--namespace", namespace) if namespace else ("--all-namespaces",)
-    pods = kubectl.get("pods", *where, "--selector", SELECTOR)["items"]
+    pods = kubectl.get("pods", *_where(namespace), "--selector", SELECTOR)["items"]
     found = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
     lives = {pod["spec"].get("nodeName") for pod in found if not _has_ended(pod)}
     kept = (pod for pod in found if not _has_ended(pod) or pod["spec"].get("nodeName") not in lives)
     return sorted(map(_agent, kept), key=lambda agent: agent.node)
+
+
+def daemon_sets(kubectl: Kubectl, namespace: str = "") -> list[DaemonSet]:
+    """Those of the agents; of one namespace if one is given.
+
+    Raises:
+        PluginError: kubectl failed.
+    """
+    return [*map(_daemon_set, kubectl.get("daemonsets", *_where(namespace), "--selector", SELECTOR)["items"])]
 
 
 def nodes(kubectl: Kubectl) -> list[Node]:
@@ -78,6 +101,17 @@ def agent_of(kubectl: Kubectl, found: Iterable[Agent], node: str, pod: str, name
         if agent.node == node:
             return agent
     raise PluginError(f"node {node} has no agent; nodes with one: {names}")
+
+
+def _where(namespace: str) -> tuple[str, ...]:
+    return ("--namespace", namespace) if namespace else ("--all-namespaces",)
+
+
+def _daemon_set(item: dict[str, Any]) -> DaemonSet:
+    status, about = item.get("status", {}), item["metadata"]
+    is_current = status.get("observedGeneration", 0) >= about.get("generation", 1)
+    wanted = int(status.get("desiredNumberScheduled", 0)) if is_current else None
+    return DaemonSet(about["namespace"], wanted, item["spec"]["template"]["spec"])
 
 
 def _has_ended(pod: dict[str, Any]) -> bool:
@@ -129,4 +163,5 @@ def _node(item: dict[str, Any]) -> Node:
         tuple(a["address"] for a in status.get("addresses", ()) if a["type"] == "InternalIP"),
         int(port),
         any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", ())),
+        item["metadata"].get("labels") or {},
     )

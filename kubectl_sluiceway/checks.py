@@ -4,15 +4,29 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from kubectl_sluiceway.agents import Agent, Node
+from kubectl_sluiceway.agents import Agent, DaemonSet, Node
 from kubectl_sluiceway.table import Row
 
 MOST_PROBLEMS = 5  # shown of a node
+LEFT_OUT = "none is wanted: the DaemonSet's selector, affinity or tolerations leave the node out"
 
 
-def agent_rows(nodes: Iterable[Node], found: Sequence[Agent]) -> list[Row]:
-    """Whether every node has one agent, that is ready."""
-    return [_agent_row(node.name, [agent for agent in found if agent.node == node.name]) for node in nodes]
+def agent_rows(nodes: Iterable[Node], found: Sequence[Agent], sets: Sequence[DaemonSet]) -> list[Row]:
+    """Whether every node that is to have an agent has one, that is ready: every node where there is no DaemonSet.
+
+    The DaemonSet's controller says how many nodes those are: while fewer have one, others may lack theirs.
+    """
+    counts = [one.wanted for one in sets]
+    wanted = sum(count for count in counts if count is not None)
+    is_short = None in counts or not wanted or len({agent.node for agent in found if agent.node}) < wanted
+
+    def is_left_out(node: Node) -> bool:
+        return bool(sets and found) and not (is_short and any(one.may_want(node) for one in sets))
+
+    return [
+        _agent_row(node.name, [agent for agent in found if agent.node == node.name], is_left_out=is_left_out(node))
+        for node in nodes
+    ]
 
 
 def version_rows(found: Iterable[Agent]) -> list[Row]:
@@ -41,7 +55,9 @@ def status_rows(node: str, said: Sequence[Mapping[str, Any]]) -> list[Row]:
     return rows
 
 
-def _agent_row(node: str, found: Sequence[Agent]) -> Row:
+def _agent_row(node: str, found: Sequence[Agent], *, is_left_out: bool) -> Row:
+    if not found and is_left_out:
+        return Row("agent", node, is_well=True, note=LEFT_OUT)
     if not found:
         return Row("agent", node, is_well=False, note="no agent: do the DaemonSet's tolerations and selector fit?")
     if len(found) > 1:

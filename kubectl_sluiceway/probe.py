@@ -7,16 +7,17 @@ UDP, in each family that the pods have.
 import contextlib
 import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from kubectl_sluiceway.agents import CONTAINER, Agent, Node
+from kubectl_sluiceway.agents import CONTAINER, Agent, DaemonSet, Node
 from kubectl_sluiceway.kubectl import Kubectl, PluginError, at_once
 from kubectl_sluiceway.table import Row
 
 NAME = "sluiceway-probe"
+INSTANCE = "app.kubernetes.io/instance"  # label: which probe's
 PORT = 8080
 NEIGHBOURS = 3  # that each node asks, so that a large cluster is asked in the time of a small one
 POLL_S = 0.5
@@ -101,14 +102,16 @@ def neighbours(names: Sequence[str]) -> list[tuple[str, list[str]]]:
 
 
 def node_rows(kubectl: Kubectl, nodes: Iterable[Node], found: Iterable[Agent]) -> list[Row]:
-    """Whether nodes answer each other, from the agents, which have their nodes' network.
+    """Whether nodes that have agents answer each other, from these, which have their nodes' network.
 
     Asked for is the kubelet's port: a firewall between nodes has to let it through. A kubelet that listens at another
     of its node's addresses refuses, and that is an answer.
     """
-    by_name = {node.name: node for node in nodes if node.kubelet_port}
+    agents = list(found)
+    served = {agent.node for agent in agents}
+    by_name = {node.name: node for node in nodes if node.kubelet_port and node.name in served}
     places = {
-        agent.node: Place(agent.namespace, agent.name, agent.node, CONTAINER) for agent in found if agent.is_ready
+        agent.node: Place(agent.namespace, agent.name, agent.node, CONTAINER) for agent in agents if agent.is_ready
     }
     asked = [
         (places[name], to, [("SYN", address, by_name[to].kubelet_port) for address in by_name[to].addresses])
@@ -119,8 +122,8 @@ def node_rows(kubectl: Kubectl, nodes: Iterable[Node], found: Iterable[Agent]) -
     return _asked(kubectl, "node to node", asked)
 
 
-def pod_rows(kubectl: Kubectl, found: Iterable[Agent], timeout_s: float) -> list[Row]:
-    """Whether pods that are made now reach each other, node by node.
+def pod_rows(kubectl: Kubectl, found: Iterable[Agent], sets: Sequence[DaemonSet], timeout_s: float) -> list[Row]:
+    """Whether pods that are made now reach each other, node by node: on those that the agents' DaemonSet is for.
 
     Raises:
         PluginError: they could not be made.
@@ -128,7 +131,8 @@ def pod_rows(kubectl: Kubectl, found: Iterable[Agent], timeout_s: float) -> list
     ready = [agent for agent in found if agent.is_ready]
     if not ready:
         return []
-    with _pods(kubectl, ready[0].image, len(ready), timeout_s) as pods:
+    like = next((one for one in sets if one.namespace == ready[0].namespace), None)
+    with _pods(kubectl, ready[0].image, like, len(ready), timeout_s) as pods:
         by_node = {pod["spec"]["nodeName"]: pod for pod in pods}
         asked = [
             (
@@ -168,14 +172,23 @@ def _answers(kubectl: Kubectl, place: Place, targets: Sequence[Target]) -> list[
 
 
 @contextlib.contextmanager
-def _pods(kubectl: Kubectl, image: str, count: int, timeout_s: float) -> Iterator[list[dict[str, Any]]]:
-    """A pod on each node, ready; gone afterwards, with their namespace."""
-    namespace = f"{NAME}-{uuid4().hex[:8]}"
-    kubectl.run("apply", "-f", "-", stdin=json.dumps(_manifest(namespace, image)))
+def _pods(
+    kubectl: Kubectl, image: str, like: DaemonSet | None, count: int, timeout_s: float
+) -> Iterator[list[dict[str, Any]]]:
+    """A pod on each node, ready; gone afterwards.
+
+    In a namespace of their own, but for those whose image is pulled by Secrets, which are the agents' namespace's.
+    """
+    name = f"{NAME}-{uuid4().hex[:8]}"
+    has_own = like is None or not like.pod.get("imagePullSecrets")
+    namespace = name if like is None or has_own else like.namespace
+    made = [_namespace(name)] if has_own else []
+    made.append(_daemons(name, namespace, image, like.pod if like else {}))
+    kubectl.run("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": made}))
     try:
         deadline = time.monotonic() + timeout_s
         while True:
-            pods = kubectl.get("pods", "--namespace", namespace)["items"]
+            pods = kubectl.get("pods", "--namespace", namespace, "--selector", f"{INSTANCE}={name}")["items"]
             if len(pods) >= count and all(map(_is_ready, pods)):
                 break
             if time.monotonic() > deadline:
@@ -183,11 +196,16 @@ def _pods(kubectl: Kubectl, image: str, count: int, timeout_s: float) -> Iterato
             time.sleep(POLL_S)
         yield pods
     finally:
-        kubectl.run("delete", "namespace", namespace, "--wait=false")
+        gone = ("namespace", name) if has_own else ("daemonset", name, "--namespace", namespace)
+        kubectl.run("delete", *gone, "--wait=false")
 
 
-def _manifest(namespace: str, image: str) -> dict[str, Any]:
-    labels = {"app.kubernetes.io/name": NAME}
+def _namespace(name: str) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": _labels(name)}}
+
+
+def _daemons(name: str, namespace: str, image: str, like: Mapping[str, Any]) -> dict[str, Any]:
+    """The DaemonSet, on the nodes of agents whose pods' spec is *like* that."""
     container = {
         "name": NAME,
         "image": image,
@@ -205,19 +223,25 @@ def _manifest(namespace: str, image: str) -> dict[str, Any]:
     }
     pod = {
         "containers": [container],
-        "tolerations": [{"operator": "Exists"}],
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": 1,
     }
-    daemons = {
+    same = like or {"tolerations": [{"operator": "Exists"}]}
+    pod |= {key: same[key] for key in ("nodeSelector", "tolerations", "imagePullSecrets") if key in same}
+    if on_nodes := (like.get("affinity") or {}).get("nodeAffinity"):
+        pod["affinity"] = {"nodeAffinity": on_nodes}
+    labels = _labels(name)
+    return {
         "apiVersion": "apps/v1",
         "kind": "DaemonSet",
-        "metadata": {"name": NAME, "namespace": namespace, "labels": labels},
+        "metadata": {"name": name, "namespace": namespace, "labels": labels},
         "spec": {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": pod}},
     }
-    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}}
-    return {"apiVersion": "v1", "kind": "List", "items": [space, daemons]}
+
+
+def _labels(name: str) -> dict[str, str]:
+    return {"app.kubernetes.io/name": NAME, INSTANCE: name}
 
 
 def _is_ready(pod: dict[str, Any]) -> bool:

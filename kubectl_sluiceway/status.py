@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 
 from kubectl_sluiceway import probe
-from kubectl_sluiceway.agents import CONTAINER, Agent, agents, nodes
+from kubectl_sluiceway.agents import CONTAINER, Agent, agents, daemon_sets, nodes
 from kubectl_sluiceway.checks import agent_rows, status_rows, version_rows
 from kubectl_sluiceway.kubectl import Kubectl, PluginError, at_once
 from kubectl_sluiceway.table import Row
@@ -19,11 +19,11 @@ def look(kubectl: Kubectl, namespace: str, *, probes: bool, timeout_s: float) ->
     Raises:
         PluginError: kubectl cannot reach the API server, or may not ask.
     """
-    there, found = nodes(kubectl), agents(kubectl, namespace)
-    rows = [*agent_rows(there, found), *version_rows(found), *_statuses(kubectl, found)]
+    there, found, sets = nodes(kubectl), agents(kubectl, namespace), daemon_sets(kubectl, namespace)
+    rows = [*agent_rows(there, found, sets), *version_rows(found), *_statuses(kubectl, found)]
     if probes and is_well(rows):
         rows += probe.node_rows(kubectl, there, found)
-        rows += probe.pod_rows(kubectl, found, timeout_s)
+        rows += probe.pod_rows(kubectl, found, sets, timeout_s)
     return rows
 
 

@@ -56,14 +56,36 @@ class Fake:
         file = self.home / "asked"
         return [tuple(json.loads(line)) for line in file.read_text().splitlines()] if file.exists() else []
 
+    @property
+    def applied(self) -> list[dict[str, Any]]:
+        """The objects that were made."""
+        items: list[dict[str, Any]] = next(json.loads(text) for words, text in self.asked if "apply" in words)["items"]
+        return items
 
-def node(name: str, *addresses: str) -> dict[str, Any]:
+
+def rows(capsys: pytest.CaptureFixture[str]) -> dict[tuple[str, str], tuple[bool, str]]:
+    """What is shown, by check and place."""
+    found = json.loads(capsys.readouterr().out)
+    return {(row["check"], row["where"]): (row["is_well"], row["note"]) for row in found}
+
+
+def node(name: str, *addresses: str, system: str = "linux") -> dict[str, Any]:
     status = {
         "addresses": [{"type": "InternalIP", "address": address} for address in addresses],
         "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}},
         "conditions": [{"type": "Ready", "status": "True"}],
     }
-    return {"metadata": {"name": name}, "status": status}
+    return {"metadata": {"name": name, "labels": {"kubernetes.io/os": system}}, "status": status}
+
+
+def daemon_set(wanted: int, **spec: Any) -> dict[str, Any]:
+    """The agents', with other words in its pods' spec."""
+    pod = {"nodeSelector": {"kubernetes.io/os": "linux"}, "tolerations": [{"operator": "Exists"}], **spec}
+    return {
+        "metadata": {"name": "sluiceway-agent", "namespace": "kube-system", "generation": 2},
+        "spec": {"template": {"spec": pod}},
+        "status": {"observedGeneration": 2, "desiredNumberScheduled": wanted},
+    }
 
 
 def agent(name: str, on: str, **state: Any) -> dict[str, Any]:
@@ -108,11 +130,13 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
         "get nodes", {"items": [node("n1", "192.0.2.1", "2001:db8::1"), node("n2", "192.0.2.2", "2001:db8::2")]}
     )
     made.answer("get pods --all-namespaces", {"items": [agent("a1", "n1"), agent("a2", "n2")]})
+    made.answer("get daemonsets --all-namespaces", {"items": [daemon_set(2)]})
     made.answer("dpctl status", SYNCED)
     probes = [probe_pod("p1", "n1", "10.244.1.2", "fd00:1::2"), probe_pod("p2", "n2", "10.244.2.2", "fd00:2::2")]
-    made.answer("get pods --namespace sluiceway-probe-", {"items": probes})
+    for namespace in ("sluiceway-probe-", "kube-system"):
+        made.answer(f"get pods --namespace {namespace}", {"items": probes})
     made.answer("apply", "")
-    made.answer("delete namespace", "")
+    made.answer("delete", "")
     return made
 
 

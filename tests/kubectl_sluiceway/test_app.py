@@ -1,6 +1,5 @@
 """The plugin's commands, against a kubectl that answers as a test says."""
 
-import json
 import os
 import re
 import subprocess
@@ -14,12 +13,7 @@ import pytest
 from deploy.build.plugin import build
 from kubectl_sluiceway.app import main
 from kubectl_sluiceway.completion import COMMANDS
-from tests.kubectl_sluiceway.conftest import SYNCED, Fake, agent, node
-
-
-def rows(capsys: pytest.CaptureFixture[str]) -> dict[tuple[str, str], tuple[bool, str]]:
-    found = json.loads(capsys.readouterr().out)
-    return {(row["check"], row["where"]): (row["is_well"], row["note"]) for row in found}
+from tests.kubectl_sluiceway.conftest import SYNCED, Fake, agent, node, rows
 
 
 def changed(pod: dict[str, Any], **status: Any) -> dict[str, Any]:
@@ -206,8 +200,7 @@ def test_an_address_that_does_not_answer_is_named(
 
 def test_probe_pods_have_no_rights_and_the_agents_image(fake: Fake) -> None:
     assert main(["status"]) == 0
-    applied = next(json.loads(text) for words, text in fake.asked if "apply" in words)
-    pod = applied["items"][1]["spec"]["template"]["spec"]
+    pod = fake.applied[1]["spec"]["template"]["spec"]
     assert pod["containers"][0]["image"] == "sluiceway:1"
     assert pod["containers"][0]["securityContext"]["capabilities"] == {"drop": ["ALL"]}
     assert pod["automountServiceAccountToken"] is False
