@@ -16,6 +16,7 @@ from agent.cni.networks import PodNetworks
 from agent.cni.vf_commands import VfCommands
 from agent.core import Core
 from agent.ipam.pool import Ipam
+from agent.kernel import portmap
 from agent.kernel.device.afxdp import AfXdp
 from agent.kernel.device.vf_programs import VfPrograms
 from agent.kernel.programs.hooks import POD
@@ -77,7 +78,11 @@ def pods(core: Core, tables: Mapping[str, AnyTable], afxdp: AfXdp, on_vfs: VfPro
         others=others,
         no_address=core.sources.no_address,
         imported=Imported(
-            options.cni_state_dir, lambda: node_view.imported_cidrs(options, mirror), ipam, node_view.device_names
+            options.cni_state_dir,
+            lambda: node_view.imported_cidrs(options, mirror),
+            ipam,
+            node_view.device_names,
+            portmap.remove,
         ),
     )
     check = RecordCheck(tables, lambda ifindex: core.kernel.hooks.has(ifindex, POD), loop.records)

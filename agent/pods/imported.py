@@ -19,14 +19,27 @@ from agent.pods.host_local import Reservation, Unreadable, is_dead, reservations
 log = logger(__name__)
 
 Devices = Callable[[], Collection[str]]
+RemovePorts = Callable[[str, str], str]  # of a network's container: why rules for its host ports are left, or nothing
 
 
 class Imported:
     """The reservations of one node; safe to use from several threads."""
 
-    def __init__(self, folder: Path, cidrs: Callable[[], tuple[Network, ...]], ipam: Ipam, devices: Devices) -> None:
-        """*cidrs* are those to look after, none while the Node does not ask for it; *devices* names the node's own."""
+    def __init__(
+        self,
+        folder: Path,
+        cidrs: Callable[[], tuple[Network, ...]],
+        ipam: Ipam,
+        devices: Devices,
+        remove_ports: RemovePorts = lambda *_: "",
+    ) -> None:
+        """*cidrs* are those to look after, none while the Node does not ask for it; *devices* names the node's own.
+
+        *remove_ports* has host ports lead to a pod no more, whose address the next one may get.
+        """
         self._folder = folder
+        self._remove_ports = remove_ports
+        self._ending: set[Reservation] = set()  # whose pods have ended, and host ports still lead there
         self._cidrs = cidrs
         self._ipam = ipam
         self._devices = devices
@@ -80,7 +93,8 @@ class Imported:
         with self._lock:
             if self._held:
                 devices = self._devices()
-                self._end([r for r in self._held.values() if is_dead(r, self._folder, devices)])
+                ended = [r for r in self._held.values() if r in self._ending or is_dead(r, self._folder, devices)]
+                self._end(ended)
 
     def _read(self) -> Iterable[Reservation]:
         for found in reservations(self._folder):
@@ -92,6 +106,8 @@ class Imported:
 
     def _end(self, those: Iterable[Reservation], keep: Collection[Address] = ()) -> None:
         for each in those:
+            if self._has_ports(each) and each.address not in keep:
+                continue
             try:
                 remove(each.file)
             except OSError as error:  # then it is read again, and tried again
@@ -101,3 +117,13 @@ class Imported:
                 self._ipam.release((each.address,))
                 log.info("address of a pod from before is free", address=each.address, container=each.container_id)
             self._seen = None
+
+    def _has_ports(self, ended: Reservation) -> bool:
+        """Whether host ports still lead to a pod that has ended, or is ours now; looked at again by :meth:`collect`."""
+        why = self._remove_ports(ended.network, ended.container_id)
+        if not why:
+            self._ending.discard(ended)
+        elif ended not in self._ending:
+            self._ending.add(ended)
+            log.warning("host ports lead to a pod from before", address=ended.address, why=why)
+        return bool(why)

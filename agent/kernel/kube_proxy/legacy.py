@@ -1,4 +1,4 @@
-"""Whether kube-proxy's chains are in a table of iptables-legacy, which the agent reads and leaves as it is.
+"""Whether a chain, as kube-proxy's, is in a table of iptables-legacy, which the agent reads and leaves as it is.
 
 The kernel takes such a table whole or not at all: who takes rules out writes all others anew, and so loses what
 somebody wrote in between. iptables' own programs keep one another from that by a lock on the host.
@@ -20,12 +20,12 @@ _FAMILIES = {
     "ip_tables_names": (socket.AF_INET, socket.IPPROTO_IP),
     "ip6_tables_names": (socket.AF_INET6, socket.IPPROTO_IPV6),
 }
-_CHAIN: Final = b"KUBE-SERVICES\0"  # what each mode has that uses iptables; a chain begins with its name
+_CHAIN: Final = "KUBE-SERVICES"  # what each mode of kube-proxy has that uses iptables
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def tables() -> Iterator[str]:
-    """The legacy tables of this network namespace that have kube-proxy's chains; none where they cannot be read."""
+def tables(chain: str = _CHAIN) -> Iterator[str]:
+    """The legacy tables of this network namespace that have *chain*; none where they cannot be read."""
     for listed, (family, level) in _FAMILIES.items():
         try:
             # to ask for a table that is not there would make it
@@ -33,7 +33,7 @@ def tables() -> Iterator[str]:
         except OSError:
             continue
         for table in present:
-            if _CHAIN in _entries(table, family, level):
+            if chain.encode() + b"\0" in _entries(table, family, level):  # a chain begins with its name
                 yield table
 
 

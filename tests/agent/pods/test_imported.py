@@ -9,6 +9,7 @@ import pytest
 from agent.cni.commands import Cni
 from agent.cni.interfaces import OwnInterfaces
 from agent.ipam.pool import Ipam
+from agent.log import TextFormatter
 from agent.model.address import Network
 from agent.pods.errors import InterfaceTaken
 from agent.pods.imported import Imported
@@ -27,6 +28,7 @@ class Moved(Room):
 
     devices: set[str] = field(default_factory=lambda: {"veth1a2b3c4d"})
     cidrs: tuple[Network, ...] = (ip_network("10.0.0.0/29"),)
+    ports: dict[str, str] = field(default_factory=dict)  # of containers: why host ports lead to them for ever
 
     @property
     def files(self) -> Path:
@@ -36,7 +38,9 @@ class Moved(Room):
     def start(self) -> tuple[()]:
         """As an agent that begins."""
         self.ipam = Ipam(lambda: (ip_network(self.cidr),))
-        imported = Imported(self.files, lambda: self.cidrs, self.ipam, lambda: self.devices)
+        imported = Imported(
+            self.files, lambda: self.cidrs, self.ipam, lambda: self.devices, lambda _, one: self.ports.get(one, "")
+        )
         journal = Journal(self.directory, "boot")
         pods = Pods(loop=self.loop, journal=journal, ipam=self.ipam, veths=self.veths, imported=imported)
         networks, vfs = without_networks(self.directory), vf_commands(self.directory)
@@ -140,6 +144,21 @@ def test_a_gc_of_another_network_frees_no_address(node: Moved, network: str) -> 
     assert node.call("GC", config={"name": network, "cni.dev/valid-attachments": []}) == (0, {})
     assert node.left() == [TWO, FOUR]
     assert node.given("c1") not in {TWO, FOUR}
+
+
+def test_an_address_that_host_ports_lead_to_is_nobodys_until_they_are_gone(
+    node: Moved, caplog: pytest.LogCaptureFixture
+) -> None:
+    node.ports["old1"] = "chain CNI-DN-1 is there"
+    assert node.call("DEL", "old1") == (0, {})
+    assert TWO not in {node.given(f"c{number}") for number in range(3)}
+    node.cni.collect()
+    assert [TextFormatter().format(record) for record in caplog.records][-1].endswith('why="chain CNI-DN-1 is there"')
+    assert caplog.text.count("host ports lead to a pod from before") == 1
+    assert node.left() == [TWO, FOUR]
+    node.ports.clear()
+    node.cni.collect()
+    assert (node.left(), node.given("c9")) == ([FOUR], TWO)
 
 
 def test_a_reservation_that_comes_or_goes_later_is_followed(node: Moved) -> None:
