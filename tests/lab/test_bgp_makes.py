@@ -247,7 +247,7 @@ def test_peers_at_an_interface_find_each_other_two_of_ours_and_one_of_frrs(route
     assert answered(use.idle(routed, "asking3", "n3"), HOSTS[0]) == "tor"
 
 
-def dropped(tor: Machine) -> int:
+def connections_dropped(tor: Machine) -> int:
     """How often FRR has lost its session at the interface."""
     found = json.loads(frr.ask(tor, "show bgp neighbors n3p1 json"))["n3p1"]
     assert found["bgpState"] == "Established"
@@ -256,14 +256,14 @@ def dropped(tor: Machine) -> int:
 
 def test_an_agent_that_starts_again_keeps_the_sessions_at_interfaces(routed: Cluster) -> None:
     n3, tor = routed.site.machine("n3"), routed.site.machine(ROUTER)
-    before = dropped(tor)
+    before = connections_dropped(tor)
     n3.run("rm", REPORT)
     agents.kill(n3)
     agents.start_again(n3)
     until(lambda: n3.run("test", "-e", REPORT, check=False).returncode == 0, "nothing is wanted of BIRD")
     routed.apply(peer("dead", "n3", "10.88.0.99"))  # behind whatever BIRD is told first
     until(lambda: "10_88_0_99" in say(n3, "show", "protocols"), "BIRD does not follow")
-    assert dropped(tor) == before
+    assert connections_dropped(tor) == before
     routed.remove("BGPPeer", "dead")
 
 
