@@ -46,6 +46,8 @@ from agent.pods.vf.record import FOLDER as VFS
 from agent.pods.vf.record import VfJournal
 from agent.pods.vf.vfs import TROUBLES
 from agent.serve import announce_report, bgp_report, ip_pool_report, policy_report, report, report_file
+from agent.unix_socket import answers
+from maps.errors import PinRootBusy
 from maps.pins import PinRoot
 
 log = logger(__name__)
@@ -63,6 +65,8 @@ def clean(options: Options) -> None:
     has_pins = is_on_bpffs(options.pin_root, read_mountinfo())
     if has_pins:
         pins.lock()
+    elif answers(options.run_dir / cni_socket.SOCKET):  # its bpffs is not to be seen from here
+        raise PinRootBusy(str(options.pin_root))
     else:
         log.info("no bpffs is mounted for the pins, so there are none", pins=options.pin_root)
     bgp.leave(options.run_dir, bgp.TOLD_WITHIN_S)  # first: what peers send here is served until they send it elsewhere

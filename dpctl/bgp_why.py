@@ -172,5 +172,5 @@ def _nothing(network: Network, report: BgpReport) -> str:
         if wide.version == network.version and wide != network and wide.overlaps(network):
             return f"{text} is told in its place"
     if report.why_gone:
-        return f"this node tells of no Services: {report.why_gone}"
+        return f"this node has no such prefix; of Services it tells none: {report.why_gone}"
     return "this node has no such prefix: no ready endpoint, not advertised, or another's"

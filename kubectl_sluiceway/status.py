@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 
 from kubectl_sluiceway import probe
-from kubectl_sluiceway.agents import CONTAINER, Agent, agents, daemon_sets, nodes
+from kubectl_sluiceway.agents import CONTAINER, Agent, DaemonSet, agents, daemon_sets, nodes
 from kubectl_sluiceway.checks import agent_rows, status_rows, version_rows
 from kubectl_sluiceway.kubectl import Kubectl, PluginError, at_once
 from kubectl_sluiceway.table import Row
@@ -19,7 +19,7 @@ def look(kubectl: Kubectl, namespace: str, *, probes: bool, timeout_s: float) ->
     Raises:
         PluginError: kubectl cannot reach the API server, or may not ask.
     """
-    there, found, sets = nodes(kubectl), agents(kubectl, namespace), daemon_sets(kubectl, namespace)
+    there, found, sets = nodes(kubectl), agents(kubectl, namespace), _wanted(kubectl, namespace)
     rows = [*agent_rows(there, found, sets), *version_rows(found), *_statuses(kubectl, found)]
     if probes and is_well(rows):
         rows += probe.node_rows(kubectl, there, found)
@@ -44,6 +44,14 @@ def wait(kubectl: Kubectl, namespace: str, *, probes: bool, timeout_s: float) ->
 def is_well(rows: Sequence[Row]) -> bool:
     """Whether there is something, and nothing is bad."""
     return bool(rows) and all(row.is_well for row in rows)
+
+
+def _wanted(kubectl: Kubectl, namespace: str) -> Sequence[DaemonSet]:
+    """Who says where agents are to be; nobody for whoever may not list DaemonSets."""
+    try:
+        return daemon_sets(kubectl, namespace)
+    except PluginError:
+        return ()
 
 
 def _statuses(kubectl: Kubectl, found: Sequence[Agent]) -> list[Row]:

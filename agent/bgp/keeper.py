@@ -70,8 +70,8 @@ class Keeper:
         self._folder, self._node, self._report, self._on_session = run_dir / FOLDER, node, report, on_session
         self._refused_segments, self._refused_at = md5.count(), -PASSWORD_S  # of the monotonic clock
         self._lost: set[str] = set()  # sessions that were lost and are not back
-        self._seen: tuple[SessionState, ...] = ()  # when BIRD answered last
-        self._ahead_s = 0.0  # of the monotonic clock, the wall clock was then
+        self._seen: tuple[SessionState, ...] = ()  # as BIRD said it when it answered last
+        self._wall_offset_s = 0.0  # wall clock minus monotonic clock, then
         self._wanted: Router | None = None
         self._applied: Router | None = None
         self._refused: Router | None = None
@@ -188,10 +188,11 @@ class Keeper:
         found = session_states(bird.ask("show protocols all"))
         if self._applied is not None and any(one.bfd for one in self._applied.sessions):
             found = with_bfd(found, bfd_states(bird.ask("show bfd sessions")))
-        ahead_s = time.time() - time.monotonic()
-        set_s, self._ahead_s = ahead_s - self._ahead_s, ahead_s
+        offset_s = time.time() - time.monotonic()
+        set_s, self._wall_offset_s = offset_s - self._wall_offset_s, offset_s
         before = {one.name: one for one in self._seen}
-        found = tuple(steadied(one, before[one.name]) if one.name in before else one for one in found)
+        told = {one.name: one for one in self.state.sessions}
+        shown = tuple(steadied(one, told[one.name]) if one.name in told else one for one in found)
         about = {one.name: one.about for one in wanted.sessions} if wanted else self.state.about
         flaps = {one.name: self.state.flaps.get(one.name, 0) for one in found}
         for one in found:
@@ -203,7 +204,7 @@ class Keeper:
             is_running=True,
             has_all=has_all,
             trouble=trouble,
-            sessions=found,
+            sessions=shown,
             about=about,
             flaps=flaps,
             absent=_absent(wanted, found),

@@ -1,6 +1,6 @@
 """Which sessions and prefixes BIRD refuses, found by asking for parts: a mistake with one costs no other."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import TypeVar
 
@@ -27,8 +27,8 @@ class Refused:
     def taken(self, check: Check, wanted: Router, held: Router | None) -> Router | None:
         """What BIRD takes of it, of which it was asked last; None where it refuses more than sessions and prefixes.
 
-        Whose session is refused keeps the one that it has by *held*, and so does a range of pods; a Service's address
-        is not told. Of what stays as it was refused BIRD is not asked again: it delays no withdrawal.
+        Whose session is refused keeps the one that it has by *held*, and so does a range of pods or an aggregate; a
+        Service's address is not told. Of what stays as it was refused BIRD is not asked again: it delays no withdrawal.
         """
         is_known, self._is_doubted = not self._is_doubted, False
         found, prefixes = self._still(wanted) if is_known else ({}, {})
@@ -83,15 +83,22 @@ def _with_held(wanted: Router, found: Collection[str], prefixes: Collection[Told
         return wanted
     before = {one.name: one for one in held.sessions} if held else {}
     kept = (before.get(one.name) if one.name in found else one for one in wanted.sessions)
-    ranges = {one.network: one for one in held.pods} if held else {}
-    pods = (ranges.get(one.network) if one in prefixes else one for one in wanted.pods)
+    pods = _told_before(wanted.pods, prefixes, held.pods if held else ())
+    aggregates = _told_before(wanted.aggregates, prefixes, held.aggregates if held else ())
     return replace(
         wanted,
         sessions=tuple(one for one in kept if one is not None),
-        pods=tuple(one for one in pods if one is not None),
+        pods=pods,
         services=tuple(one for one in wanted.services if one not in prefixes),
-        aggregates=tuple(one for one in wanted.aggregates if one not in prefixes),
+        aggregates=aggregates,
     )
+
+
+def _told_before(wanted: Iterable[Told], refused: Collection[Told], held: Iterable[Told]) -> tuple[Told, ...]:
+    """With what is held of a range, if anything, in place of what is refused of it."""
+    before = {one.network: one for one in held}
+    kept = (before.get(one.network) if one in refused else one for one in wanted)
+    return tuple(one for one in kept if one is not None)
 
 
 def _wrong(refuses: Callable[[tuple[T, ...]], str], asked: tuple[T, ...]) -> Iterator[tuple[T, str]]:

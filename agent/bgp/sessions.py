@@ -54,7 +54,7 @@ def steadied(now: SessionState, before: SessionState) -> SessionState:
 def unheard(one: SessionState) -> SessionState:
     """As it stands while BIRD does not answer."""
     bfd = "Down" if one.bfd else ""
-    return replace(one, state="Down", error="BIRD does not answer", imported=0, exported=0, bfd=bfd)
+    return replace(one, state="Down", since="", error="BIRD does not answer", imported=0, exported=0, bfd=bfd)
 
 
 def is_another(now: SessionState, before: SessionState, set_s: float) -> bool:

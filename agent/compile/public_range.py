@@ -3,10 +3,9 @@
 Whoever may write Services could else take any address of the cluster's clients for his own (CVE-2020-8554).
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-from agent.model.address import Address, Network
+from agent.model.address import Address, Network, is_in_any
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +18,6 @@ class PublicRanges:
     def refusal(self, address: Address, *, of_balancer: bool) -> str:
         """Why a Service may not have it; empty when it may."""
         option = "--loadbalancer-ip-range" if of_balancer else "--service-external-ip-range"
-        if _is_within(address, self.balancer if of_balancer else self.external):
+        if is_in_any(address, self.balancer if of_balancer else self.external):
             return ""
         return f"{address} is not served: it is in no range of {option}, and --strict-external-ip-validation is on"
-
-
-def _is_within(address: Address, ranges: Iterable[Network]) -> bool:
-    return any(address in network for network in ranges if network.version == address.version)

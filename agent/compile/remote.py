@@ -18,7 +18,7 @@ from agent.compile.prefix import prefix_key
 from agent.compile.records import NOTHING, Owner, OwnerKind, Records
 from agent.compile.route import Route, gateway
 from agent.compile.settings import NetworkSettings
-from agent.model.address import Address, Network, mapped
+from agent.model.address import Address, Network, is_within, mapped
 from agent.model.ip_pool import IP_BLOCK
 from agent.model.local import Local
 from agent.model.name import ObjectName, Problem
@@ -114,7 +114,7 @@ class Remotes:
     def no_nodes(self) -> Mapping[bytes, int]:
         """The ranges that are no Node's, as keys, and the remote of each; a service's also within one of services."""
         services = self.vantage.network.service_cidrs
-        found = {prefix_key(n): SERVICES if any(_is_within(n, s) for s in services) else 0 for n in self.ranges}
+        found = {prefix_key(n): SERVICES if any(is_within(n, s) for s in services) else 0 for n in self.ranges}
         return found | {prefix_key(network): SERVICES for network in services}
 
 
@@ -245,10 +245,6 @@ def _problems(known: RemoteNode, lost: Mapping[bytes, str], services: Iterable[N
 
 def _keys(known: RemoteNode | None) -> tuple[bytes, ...]:
     return (*known.prefixes, *known.remote) if known else ()
-
-
-def _is_within(network: Network, other: Network) -> bool:
-    return network.overlaps(other) and network.prefixlen >= other.prefixlen
 
 
 def _prefix(remote_id: int, flag: int = 0, number: int = 0, forward_id: int = 0) -> bytes:

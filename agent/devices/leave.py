@@ -8,7 +8,7 @@ from pathlib import Path
 from agent.devices import cdi
 from agent.devices.options import DeviceOptions
 from agent.pods.pod_devices import SOCKET
-from agent.unix_socket import is_left
+from agent.unix_socket import answers, is_left
 
 # as agent/devices/kubelet/registered.py has them, which comes with gRPC
 SOCKETS = "device-plugins/sluiceway-*.sock"  # in the kubelet's folder
@@ -18,7 +18,7 @@ def leave(run_dir: Path, options: DeviceOptions | None = None) -> tuple[Path, ..
     """Take away what a device plugin left that does not run any more; the paths. One that runs keeps all it has."""
     options = options or DeviceOptions()
     own = run_dir / SOCKET
-    if own.exists() and not is_left(own):
+    if answers(own):
         return ()
     sockets = (path for path in options.kubelet_dir.glob(SOCKETS) if is_left(path))
     found = tuple(path for path in (own, *sockets, *cdi.ours(options.cdi_dir)) if path.exists())

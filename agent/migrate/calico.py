@@ -10,10 +10,10 @@ from agent.migrate.calico_bgp import bgp
 from agent.migrate.calico_environment import container_environment
 from agent.migrate.calico_felix_table import FELIX
 from agent.migrate.calico_policy import policies
-from agent.migrate.calico_rule import is_within
 from agent.migrate.objects import CALICO_GROUPS, Objects, leaves, source
 from agent.migrate.report import Migration, Notes, Object, own_object
 from agent.migrate.table import Row, follow, index
+from agent.model.address import is_within
 
 PATHS = tuple(
     f"/apis/crd.projectcalico.org/v1/{plural}"

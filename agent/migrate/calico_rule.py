@@ -6,16 +6,16 @@ Source: Calico, api/pkg/apis/projectcalico/v3/policy_common.go; Kubernetes, netw
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import ip_network
 from typing import Any
 
 from agent.migrate import objects
 from agent.migrate.calico_selector import NAMESPACE_NAME, Comparison, Unsaid, holds, label_selector, parse, split
 from agent.migrate.objects import source
 from agent.migrate.report import Object
+from agent.model.address import Network, is_within
 from agent.options.number import decimal
 
-Network = IPv4Network | IPv6Network
 ALL = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 _KNOWN = frozenset({"action", "protocol", "source", "destination", "metadata"})
 _PEER = frozenset({"selector", "namespaceSelector", "nets", "notNets"})
@@ -149,11 +149,6 @@ def _blocks(nets: Sequence[str], but: Sequence[str]) -> Iterator[Block]:
         same = [one for one in left_out if one.version == cidr.version]
         if not any(is_within(cidr, one) for one in same):
             yield Block(cidr, tuple(one for one in same if is_within(one, cidr)))
-
-
-def is_within(inner: Network, outer: Network) -> bool:
-    """Whether a range is of another."""
-    return inner.version == outer.version and inner.subnet_of(outer)  # type: ignore[arg-type]
 
 
 def _ports(protocol: object, ports: Sequence[int | str] | None) -> tuple[tuple[str, int | str, int], ...] | None:

@@ -1,6 +1,7 @@
 """IP addresses and families, as the model speaks of them."""
 
 import re
+from collections.abc import Iterable
 from enum import StrEnum
 from ipaddress import (
     IPv4Address,
@@ -29,6 +30,19 @@ class Family(StrEnum):
 def family(address: Address | Network) -> Family:
     """The family of an address or a network."""
     return Family.IPV4 if address.version == 4 else Family.IPV6  # noqa: PLR2004
+
+
+def is_in_any(address: Address, ranges: Iterable[Network]) -> bool:
+    """Whether an address is of one of the ranges."""
+    return any(address in network for network in ranges if network.version == address.version)
+
+
+def is_within(network: Network, other: Network) -> bool:
+    """Whether all of a network is of the other; by arithmetic, as there may be thousands."""
+    if network.version != other.version or network.prefixlen < other.prefixlen:
+        return False
+    host_bits = other.max_prefixlen - other.prefixlen
+    return int(network.network_address) >> host_bits == int(other.network_address) >> host_bits
 
 
 def mapped(address: Address) -> IPv6Address:

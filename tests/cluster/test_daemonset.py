@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import tarfile
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -70,23 +71,41 @@ def test_a_rolling_update_to_other_maps_and_back_loses_no_connection(made: Clust
         assert each["opened"] > RATE * LEAST_S
 
 
-def test_the_installers_check_finds_all_well(made: Cluster, tmp_path: Path) -> None:
-    plugin = build(tmp_path)
+def sluiceway(made: Cluster, folder: Path, *arguments: str) -> str:
+    """What `kubectl sluiceway` says; it has to succeed."""
     kubectl = made.kubectl
     environment = os.environ | {"PATH": f"{Path(kubectl.program).parent}:{os.environ['PATH']}"}
-    command = [str(plugin), f"--kubeconfig={kubectl.kubeconfig}", "status", "--wait", "--timeout=120s", "-o", "json"]
-    done = subprocess.run(
-        ["nsenter", f"--net={kubectl.host.netns}", *command],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment,
-    )
+    command = [str(build(folder)), f"--kubeconfig={kubectl.kubeconfig}", *arguments]
+    entered = ["nsenter", f"--net={kubectl.host.netns}", *command]
+    done = subprocess.run(entered, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
-    checks = Counter(row["check"] for row in json.loads(done.stdout))
+    return done.stdout
+
+
+def test_the_installers_check_finds_all_well(made: Cluster, tmp_path: Path) -> None:
+    said = sluiceway(made, tmp_path, "status", "--wait", "--timeout=120s", "-o", "json")
+    checks = Counter(row["check"] for row in json.loads(said))
     nodes = len(made.site.nodes)
     pairs = nodes * (nodes - 1)
     assert checks == {"agent": nodes, "version": 1, "sync": nodes, "node to node": pairs, "pod to pod": pairs}
+
+
+def test_the_plugin_asks_the_agent_of_a_node_or_of_a_pods_node(
+    made: Cluster, namespace: Namespace, tmp_path: Path
+) -> None:
+    namespace.apply(client("asked", node="n2"))
+    name = f"{namespace.name}/asked"
+    for where, has_it in (("--node=n1", False), ("--node=n2", True), (f"--pod={name}", True)):
+        rows = json.loads(sluiceway(made, tmp_path, "dpctl", where, "pod", "interfaces", "-o", "json"))
+        assert (name in {row["pod"] for row in rows}) == has_it, where
+
+
+def test_a_report_has_what_every_agent_says(made: Cluster, tmp_path: Path) -> None:
+    archive = tmp_path / "report.tar.gz"
+    sluiceway(made, tmp_path, "report", "-o", str(archive))
+    with tarfile.open(archive) as found:
+        asked = {Path(name).parts[2] for name in found.getnames() if "/nodes/" in name}
+    assert asked == {node.name for node in made.site.nodes}
 
 
 def _without_net_admin(container: dict[str, Any]) -> None:

@@ -74,7 +74,7 @@ def rows(
             rows("203.0.113.7/32", report=replace(REPORT, why_gone="the Node is cordoned")),
             False,
             "(none)",
-            "this node tells of no Services: the Node is cordoned",
+            "this node has no such prefix; of Services it tells none: the Node is cordoned",
             id="a node that is about to go",
         ),
         pytest.param(rows(TAKEN, "peer_x"), False, "(none)", "no rule tells it", id="another router's is not told on"),

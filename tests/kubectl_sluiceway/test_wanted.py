@@ -53,6 +53,11 @@ def test_a_node_that_lacks_its_agent_is_told(
     assert told == bad
 
 
+def test_who_may_not_list_daemon_sets_is_told_of_the_agents_all_the_same(fake: Fake) -> None:
+    fake.answer("get daemonsets --all-namespaces", "Error: daemonsets.apps is forbidden", 1)
+    assert main(["status"]) == 0
+
+
 def test_probe_pods_are_where_agents_are_and_pull_their_image_as_these_do(fake: Fake) -> None:
     here: dict[str, Any] = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}
     spec = {

@@ -286,6 +286,16 @@ def test_cleanup_without_a_bpffs_takes_away_what_there_is(node: Node) -> None:
     assert listing(node) == before
 
 
+def test_cleanup_that_does_not_see_the_agents_bpffs_leaves_it_all(node: Node) -> None:
+    with node.agent_runs():
+        before = listing(node)
+        refused = subprocess.run(
+            node.agent("cleanup", "--pin-root=/sys/kernel/sluiceway"), capture_output=True, check=False
+        )
+        assert (refused.returncode != 0, b"another agent works on the pins" in refused.stderr) == (True, True)
+        assert listing(node) == before
+
+
 def test_cleanup_takes_away_what_killed_processes_left(node: Node) -> None:
     before = listing(node)
     with node.agent_runs():

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from agent.compile.bgp.configured import Unresolved
-from agent.compile.bgp.prefix import Prefixes, is_within, marked
+from agent.compile.bgp.prefix import Prefixes, marked
 from agent.compile.bgp.router import Told
 from agent.compile.bgp.settings import BgpSettings
-from agent.model.address import Network
+from agent.model.address import Network, is_within
 from agent.model.community import NO_MARKS
 from agent.model.node import Node
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ipaddress import summarize_address_range
 
 from agent.compile.bgp.plan import all_within, exactly
-from agent.model.address import Network
+from agent.model.address import Network, is_within
 from agent.model.bgp import PrefixRange
 from agent.model.ip_pool import IpPool
 from agent.model.node import Node
@@ -36,7 +36,7 @@ def pod_parts(own: Node, others: Iterable[Network], pools: Iterable[IpPool]) -> 
     static = tuple(_static(routed))
     spared = [PrefixRange(one, one.max_prefixlen, one.max_prefixlen) for one in static]
     for network in others:
-        lengths = (length for cidr, length in blocks if _is_within(network, cidr))
+        lengths = (length for cidr, length in blocks if is_within(network, cidr))
         length = min(lengths, default=network.max_prefixlen + 1)
         if network.prefixlen < length:
             refused.append(_longer(network, network.prefixlen))
@@ -60,12 +60,4 @@ def _static(pools: Iterable[IpPool]) -> Iterator[Network]:
 
 def _is_one_of(network: Network, static: Iterable[Network]) -> bool:
     is_host = network.prefixlen == network.max_prefixlen
-    return is_host and any(_is_within(network, one) for one in static)
-
-
-def _is_within(network: Network, other: Network) -> bool:
-    """As is_within() of prefixes, by arithmetic: there may be thousands of blocks."""
-    if network.version != other.version or network.prefixlen < other.prefixlen:
-        return False
-    host_bits = other.max_prefixlen - other.prefixlen
-    return int(network.network_address) >> host_bits == int(other.network_address) >> host_bits
+    return is_host and any(is_within(network, one) for one in static)

@@ -14,7 +14,7 @@ from agent.compile.bgp.router import Told
 from agent.compile.bgp.settings import BgpSettings
 from agent.compile.frontend import BALANCERS, served_outside
 from agent.compile.public_range import PublicRanges
-from agent.model.address import Address, Family, Network, family
+from agent.model.address import Address, Family, Network, family, is_within
 from agent.model.bgp_configuration import Advertisement
 from agent.model.cluster import Cluster
 from agent.model.community import COMMUNITIES, NO_MARKS, Community, Marks
@@ -141,11 +141,6 @@ def _both(first: Told | None, second: Told) -> Told:
 
 def _sorted(found: Iterable[Told]) -> tuple[Told, ...]:
     return tuple(sorted(found, key=lambda one: (one.network.version, one.network)))
-
-
-def is_within(network: Network, other: Network) -> bool:
-    """Whether all of a network is of the other."""
-    return network.version == other.version and network.overlaps(other) and network.prefixlen >= other.prefixlen
 
 
 def _networks(

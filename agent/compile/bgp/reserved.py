@@ -11,7 +11,7 @@ from itertools import chain
 
 from agent.compile.bgp.annotations import NodeBgp
 from agent.compile.bgp.settings import BgpSettings
-from agent.model.address import Address, Network
+from agent.model.address import Address, Network, is_in_any, is_within
 from agent.model.cluster import Cluster
 from agent.model.node import Node
 
@@ -37,9 +37,9 @@ class Reserved:
         number, bits = int(address), address.max_prefixlen
         if any(version == address.version and number >> (bits - length) in of for version, length, of in self.pods):
             return f"{address} is in a range of pods"
-        if _is_within(address, self.services):
+        if is_in_any(address, self.services):
             return f"{address} is in a range of --service-cidrs, of which cluster IPs are"
-        if self.external and not of_balancer and not _is_within(address, self.external):
+        if self.external and not of_balancer and not is_in_any(address, self.external):
             return f"{address} is in no range of --service-external-ip-range"
         return ""
 
@@ -52,12 +52,15 @@ def reserved(cluster: Cluster, settings: BgpSettings, said: Mapping[str, tuple[N
         (one.address for one in cluster.bgp_peers.values()),
         (peer.address for _, one in said.values() for peer in one.peers),
     )
-    pools = (cidr for pool in cluster.ip_pools.values() if not pool.network for cidr in pool.cidrs)
-    ranges = (cidr for node in cluster.nodes.values() for cidr in node.pod_ranges)
+    pools = [cidr for pool in cluster.ip_pools.values() if not pool.network for cidr in pool.cidrs]
+    # of blocks, which come and go with pods, those alone that no pool has any more
+    cidrs = (cidr for node in cluster.nodes.values() for cidr in node.pod_cidrs)
+    blocks = (cidr for node in cluster.nodes.values() for cidr, _ in node.blocks)
+    strays = (cidr for cidr in blocks if not any(is_within(cidr, pool) for pool in pools))
     return Reserved(
         cluster.node_ips.union(local),
         frozenset(address for address in peers if address is not None),
-        _ranges(chain(pools, ranges)),
+        _ranges(chain(pools, cidrs, strays)),
         settings.service_cidrs,
         settings.external_ranges,
     )
@@ -69,7 +72,3 @@ def _ranges(networks: Iterable[Network]) -> _Ranges:
         bits = int(one.network_address) >> (one.max_prefixlen - one.prefixlen)
         found.setdefault((one.version, one.prefixlen), set()).add(bits)
     return tuple((*key, frozenset(of)) for key, of in sorted(found.items()))
-
-
-def _is_within(address: Address, ranges: Iterable[Network]) -> bool:
-    return any(address in network for network in ranges if network.version == address.version)

@@ -17,7 +17,7 @@ from agent.compile.bgp.pod_parts import pod_parts
 from agent.compile.bgp.policy import Policy, node_exports, node_imports
 from agent.compile.bgp.router import IPV4, NODE, PEER, Router, Session
 from agent.compile.bgp.settings import BgpSettings
-from agent.model.address import Address, Network, is_reachable
+from agent.model.address import Address, Network, is_in_any, is_reachable
 from agent.model.bgp import BgpPeer, Password
 from agent.model.cluster import Cluster
 from agent.model.name import ObjectName, Problem
@@ -197,9 +197,10 @@ class Making:
         """Whether it is this node that all others are to peer with."""
         return address in self.node.internal_ips or address in self.own.local
 
-    def _is_near(self, address: Address) -> bool:
-        """Whether it is on a subnet of the node's."""
-        return any(address in network for network in self.subnets if network.version == address.version)
+    def _is_near(self, address: Address, local: Address | None) -> bool:
+        """Whether it is on a subnet of the node's, and the node speaks from its address there."""
+        near = [one for one in self.subnets if is_in_any(address, (one,))]
+        return local is not None and is_in_any(local, near)
 
     def _external(self, about: str, address: Address, asn: int) -> Session | None:
         """What all of them have in common; None where this node has no address of that family."""
@@ -215,7 +216,7 @@ class Making:
             local=local,
             local_asn=self.asn,
             multihop=0 if asn == self.asn else self.settings.multihop,
-            is_direct=asn == self.asn and self._is_near(address),
+            is_direct=asn == self.asn and self._is_near(address, local),
             is_strict=bool(self.own.local) and local is not None,
             hold_s=self.settings.hold_s,
             restart_s=self.settings.restart_s,
@@ -270,7 +271,8 @@ class Making:
                 self._no_family("Node", self.node.name, peer.where, peer.address)
                 continue
             bfd = peer.bfd or session.bfd
-            yield replace(session, port=peer.port, local=local, password=peer.password, bfd=bfd)
+            is_direct = session.is_internal and self._is_near(peer.address, local)
+            yield replace(session, port=peer.port, local=local, password=peer.password, bfd=bfd, is_direct=is_direct)
 
     def _of_object(self, peer: BgpPeer, address: Address) -> Iterator[Session]:
         session = self._external(f"BGPPeer {peer.name}", address, peer.asn)
@@ -306,7 +308,7 @@ class Making:
             local_asn=peer.local_asn or session.local_asn,
             password=password,
             multihop=peer.multihop,
-            is_direct=is_internal and not peer.multihop and self._is_near(address),
+            is_direct=is_internal and not peer.multihop and self._is_near(address, peer.source or session.local),
             ttl_security=peer.ttl_security,
             hold_s=hold_s,
             keepalive_s=self._keepalive(peer, hold_s),

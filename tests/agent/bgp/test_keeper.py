@@ -264,6 +264,12 @@ NAME, DOWN, UP = "peer_192_0_2_1", "Active", "Established"
         pytest.param([Look(UP), Look(UP, 9)], [UP], 1, id="lost and back between two looks"),
         pytest.param([Look(UP, 4), Look(UP, 5), Look(UP, 4)], [], 0, id="BIRD rounds its time otherwise"),
         pytest.param([Look(UP, 4), Look(UP, 34, 30.0), Look(UP, 3, -0.5)], [], 0, id="the clock is set"),
+        pytest.param(
+            [Look(UP, 4), *(Look(UP, 4 + int(step * 0.4), step * 0.4) for step in range(1, 9))],
+            [],
+            0,
+            id="the clock is slewed by many small steps",
+        ),
         pytest.param([Look(UP, 4), Look(UP, 44, 30.0)], [UP], 1, id="lost and back while the clock is set"),
         pytest.param([Look(UP), GONE, Look(DOWN, 8), Look(UP, 9)], [DOWN, UP], 1, id="lost with BIRD, and back"),
         pytest.param([Look(UP), GONE, GONE, Look(UP, 9)], [UP], 1, id="lost with BIRD and back between two looks"),

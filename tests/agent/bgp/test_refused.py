@@ -109,6 +109,14 @@ def test_a_prefix_that_is_refused_is_left_out_and_told_of_by_its_service_and_fou
     assert [str(one.name) for one in refused.problems("n1")] == ["p103"]
 
 
+def test_an_aggregate_that_is_refused_is_told_as_it_was() -> None:
+    wide = Told(ip_network("10.244.0.0/16"))
+    given = replace(ALL, aggregates=(wide,))
+    bird, refused = Bird(lambda _: False, lambda one: one.marks == BAD), Refused()
+    assert refused.taken(bird, replace(given, aggregates=(replace(wide, marks=BAD),)), given) == given
+    assert [(one.kind, one.field) for one in refused.problems("n1")] == [("Node", "--router")]
+
+
 def test_what_is_refused_without_any_session_is_refused_as_a_whole() -> None:
     refused = Refused()
     asked: list[Router] = []

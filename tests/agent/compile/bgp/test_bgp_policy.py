@@ -361,6 +361,14 @@ def test_a_router_of_the_same_as_is_followed_onto_a_subnet_of_the_nodes() -> Non
         assert [one.is_direct for one in found.router.sessions] == [is_direct]
 
 
+@pytest.mark.parametrize("source", ["198.51.100.11", "192.0.2.111"])
+def test_a_router_of_the_same_as_is_near_by_the_address_that_the_node_speaks_from(source: str) -> None:
+    given = world(HERE_1, peers=(replace(PEER, asn=64512, source=ip_address(source)),))
+    found = bgp(given, PLAIN, None, HERE, OFF, (), (ip_network("192.0.2.0/24"), ip_network("198.51.100.11/32")))
+    assert found.router is not None
+    assert [one.is_direct for one in found.router.sessions] == [source == "192.0.2.111"]
+
+
 def test_a_next_hop_that_moves_to_another_subnet_is_followed() -> None:
     given = world(HERE_1, node("n2", 12))
     first = bgp(given, PLAIN, None, HERE, OFF)

@@ -77,6 +77,16 @@ def test_a_load_balancers_address_needs_no_range_of_external_ips() -> None:
     assert ([str(one) for one in found.router.services], found.problems) == (["203.0.113.200/32"], ())
 
 
+def test_a_block_that_a_node_claims_has_no_service_looked_at_again() -> None:
+    given = of(service(external_ips=(ip_address("203.0.113.7"),), **ASKS))
+    before = bgp(world(HERE_1, node("n2", 12), ip_pools=POOLS, **given), PLAIN, None, HERE, OFF)
+    claimed = replace(node("n2", 12), blocks=((ip_network("10.50.3.0/26"), "b1"),))
+    source = before.source
+    assert source is not None
+    after = bgp(replace(source, nodes={**source.nodes, "n2": claimed}), PLAIN, None, HERE, before)
+    assert after.prefixes is before.prefixes
+
+
 def test_an_address_is_withdrawn_when_a_peer_comes_that_has_it_and_told_when_it_goes() -> None:
     given = of(service(external_ips=(PEER.address, ip_address("203.0.113.7")), **ASKS))
 
