@@ -180,6 +180,8 @@ class Cni:
                 self._networks.delete(request)
             finally:
                 if not self._own.delete(request.key, request.asked_at_ns):
+                    if request.is_vf and request.is_at_start:
+                        raise CniError(Code.TRY_LATER, "its IPAM plugin is asked when others are served")
                     self._own.forget(request)
 
     def _check(self, request: Request) -> None:

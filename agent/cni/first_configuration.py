@@ -8,12 +8,19 @@ Source: containerd's go-cni, opts.go (loadFromConfDir); containernetworking/cni,
 
 from pathlib import Path
 
+import msgspec
+
 from agent.cni.install import CONFLIST, NETWORK, PLUGIN
+from agent.json_text import NOT_JSON
 from agent.kernel.conflicts import configurations
 from agent.model.name import ObjectName, Problem
 
 OPTION = "--cni-conf-dir"
 _Seen = tuple[Path, int, int, int] | None
+
+
+class _Multus(msgspec.Struct):
+    clusterNetwork: str = ""  # noqa: N815  a network's name, or a file as Multus sees it
 
 
 class FirstConfiguration:
@@ -62,8 +69,12 @@ class FirstConfiguration:
 
 
 def names_us(path: Path) -> bool:
-    """Whether our plugin is in a configuration, or ours is named there by a file or network, as Multus has it."""
+    """Whether our plugin or network is named in a configuration, or in the one that Multus' leads to."""
     try:
-        return NETWORK.encode() in path.read_bytes()
-    except OSError:
+        content = path.read_bytes()
+        if NETWORK.encode() in content:
+            return True
+        led_to = msgspec.json.decode(content, type=_Multus).clusterNetwork
+        return bool(led_to) and NETWORK.encode() in (path.parent / Path(led_to).name).read_bytes()
+    except (OSError, *NOT_JSON):
         return False

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from agent.cni.error import Code
 from agent.cni.frame import request_of
-from agent.cni.request import ASKED_AT, LATE
+from agent.cni.request import AFTERWARDS, ASKED_AT, AT_START, LATE
 from agent.log import logger
 
 log = logger(__name__)
@@ -35,25 +35,28 @@ class Intents:
         self._clock = clock
         self._later: dict[Path, float] = {}  # those that could not be done, and when they are tried again
 
-    def take_in(self) -> None:
-        """Apply what lies there, oldest first. What cannot be done now stays, and is tried again after a while."""
+    def take_in(self, *, is_first: bool = False) -> None:
+        """Apply what lies there, oldest first. What cannot be done now stays, and is tried again after a while.
+
+        *is_first*: others wait until it has ended.
+        """
         now = time.time_ns()
         for path, written_ns in _oldest_first(self._folder):
             if path.name.startswith(".") and now - written_ns < DRAFT_NS:
                 continue  # its writer is at it
             try:
-                self._apply(path, written_ns)
+                self._apply(path, written_ns, AT_START if is_first else AFTERWARDS)
             except OSError as error:  # its shim found us after all, and took it back
                 log.info("CNI request of an absent agent: file is gone", file=path.name, error=error)
 
-    def _apply(self, path: Path, written_ns: int) -> None:
+    def _apply(self, path: Path, written_ns: int, late: str) -> None:
         request = None if path.name.startswith(".") else request_of(path.read_bytes())
         if request is not None:
             if path in self._later and self._clock() < self._later[path]:
                 return
             environment, stdin = request
-            late = {ASKED_AT: str(_asked_at_ns(environment, written_ns)), LATE: "1"}
-            code, output = self._answer({**environment, **late}, stdin)
+            more = {ASKED_AT: str(_asked_at_ns(environment, written_ns)), LATE: late}
+            code, output = self._answer({**environment, **more}, stdin)
             log.info("CNI request of an absent agent applied", file=path.name, code=code, answer=output.decode())
             if code == Code.TRY_LATER:
                 self._later[path] = self._clock() + RETRY_S

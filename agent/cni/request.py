@@ -27,6 +27,7 @@ from agent.pods.request import PodRequest
 VERSIONS = ("0.3.1", "0.4.0", "1.0.0", "1.1.0")
 KINDS = ("", *OUR_KINDS)  # that a definition can ask for
 LATE = "SLUICEWAY_LATE"  # of a request that was left as a file: nobody waits for its answer
+AT_START, AFTERWARDS = "at start", "afterwards"  # while others wait, or not
 ASKED_AT = "SLUICEWAY_ASKED_AT"  # the shim's: nanoseconds of CLOCK_BOOTTIME when the runtime executed it
 DEFAULT_VERSION = "1.0.0"  # of an error whose request names no version of ours
 
@@ -71,6 +72,7 @@ class Request:
     kind: str  # of interface; empty: a veth pair
     config: Mapping[str, Any]  # all of it, as it came
     is_late: bool = False  # nobody waits for the answer
+    is_at_start: bool = False  # others wait until it is done
     is_further: bool = False  # of a pod's further network, beside the one that the runtime asks for
     definition: ObjectName | None = None  # of that network; None: of the first interface, or nobody tells
 
@@ -145,6 +147,7 @@ def parse(environment: Mapping[str, str], stdin: bytes) -> Request:
         kind=_kind(config),
         config=config,
         is_late=LATE in environment,
+        is_at_start=environment.get(LATE) == AT_START,
     )
 
 

@@ -93,7 +93,7 @@ class CniSocket:
         self._socket.close()
 
     def _accept(self) -> None:
-        self._intents.take_in()
+        self._intents.take_in(is_first=True)
         self._intents_thread.start()
         listener = self._socket
         while listener is not None and not self._stopping.is_set():

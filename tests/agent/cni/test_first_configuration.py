@@ -54,6 +54,15 @@ def test_what_runtimes_read_before_ours(folder: Path, name: str, content: str, i
     assert bool(texts(FirstConfiguration(folder, "n1", is_chained=False))) == is_told
 
 
+@pytest.mark.parametrize(("theirs", "is_told"), [(BRIDGE, True), (CHAIN, False)], ids=["without ours", "with ours"])
+def test_multus_that_leads_to_anothers_list_is_as_that_list(folder: Path, theirs: str, *, is_told: bool) -> None:
+    (folder / CONFLIST).unlink()
+    (folder / "10-flannel.conflist").write_text(theirs)
+    multus = {"type": "multus-shim", "clusterNetwork": "/host/etc/cni/net.d/10-flannel.conflist"}
+    (folder / "00-multus.conf").write_text(json.dumps(multus))
+    assert bool(texts(FirstConfiguration(folder, "n1", is_chained=True))) == is_told
+
+
 def test_one_behind_ours_is_not_told_before_ours_is_there(folder: Path) -> None:
     (folder / CONFLIST).unlink()
     (folder / "99-x.conflist").write_text(BRIDGE)

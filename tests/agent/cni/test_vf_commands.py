@@ -96,5 +96,15 @@ def test_after_a_reboot_del_has_the_ipam_plugin_take_back_what_it_gave(room: Roo
         assert room.vfs.ipam.held == {}
 
 
+def test_a_del_that_was_left_as_a_file_asks_the_ipam_plugin_when_others_are_served(room: Room) -> None:
+    assert room.call("ADD", config=CONFIG, **NET1)[0] == 0
+    reboot(room)
+    held = dict(room.vfs.ipam.held)
+    code, _ = room.call("DEL", config=CONFIG, **NET1, SLUICEWAY_LATE="at start")
+    assert (code, room.vfs.ipam.held) == (11, held)
+    assert room.call("DEL", config=CONFIG, **NET1, SLUICEWAY_LATE="afterwards") == (0, {})
+    assert room.vfs.ipam.held == {}
+
+
 def test_a_del_whose_configuration_no_add_has_taken_is_done(room: Room) -> None:
     assert room.call("DEL", config={**CONFIG, "deviceID": "", "ipam": {"type": "../fake"}}, **NET1) == (0, {})
