@@ -14,7 +14,7 @@ import time
 from agent.announce.frames import claims
 from agent.log import logger
 from agent.netlink.netns import NoSuchNetns, inside, open_netns
-from agent.pods.vf.ipam import addresses
+from agent.pods.vf.ipam import interfaces
 from agent.pods.vf.record import VfRecord
 
 log = logger(__name__)
@@ -30,7 +30,7 @@ def claim_addresses(record: VfRecord, within_s: float = LINK_S) -> None:
     """Tell neighbours of a pod's addresses on its VF; where that cannot be, they find out by themselves."""
     frames = [
         frame
-        for one in addresses(record.given).interfaces
+        for one in interfaces(record.given)
         for frame in claims(one.ip, bytes.fromhex(record.mac.replace(":", "")))
     ]
     if not frames:

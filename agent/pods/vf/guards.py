@@ -12,7 +12,7 @@ from agent.model.attachment import Attachment, Veth, VfLink
 from agent.model.vf import VfKind
 from agent.pods.errors import VfUnusable
 from agent.pods.needs import Attacher
-from agent.pods.vf.ipam import addresses
+from agent.pods.vf.ipam import interfaces
 from agent.pods.vf.record import VfRecord
 from maps import abi
 
@@ -119,7 +119,7 @@ def attachment_of(record: VfRecord) -> Attachment:
     Raises:
         VfUnusable: it has more addresses than its programs know.
     """
-    given = tuple(interface.ip for interface in addresses(record.given).interfaces)
+    given = tuple(interface.ip for interface in interfaces(record.given))
     own = (*given, link_local(bytes.fromhex(record.mac.replace(":", ""))))
     if len(own) > abi.OWN_ADDRESSES:
         raise VfUnusable(f"ipam: {len(given)} addresses; a VF has {abi.OWN_ADDRESSES - 1} at most")

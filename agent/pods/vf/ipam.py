@@ -5,7 +5,7 @@ Source: CNI specification 1.1.0, sections 4 and 5 ("IPAM plugins").
 
 import time
 from collections.abc import Mapping
-from ipaddress import ip_address, ip_interface, ip_network
+from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface, ip_network
 from typing import Any, Protocol
 
 from agent.kernel.device.sriov import PodAddresses
@@ -108,11 +108,19 @@ def addresses(given: Mapping[str, Any]) -> PodAddresses:
     Raises:
         ValueError: the plugin's answer has something else in place of an address or a number.
     """
-    interfaces = tuple(ip_interface(str(one.get("address"))) for one in given.get("ips") or ())
     gateways: dict[int, Address] = {
         g.version: g for one in given.get("ips") or () if one.get("gateway") for g in [ip_address(one["gateway"])]
     }
-    return PodAddresses(interfaces, tuple(_route(one, gateways) for one in given.get("routes") or ()))
+    return PodAddresses(interfaces(given), tuple(_route(one, gateways) for one in given.get("routes") or ()))
+
+
+def interfaces(given: Mapping[str, Any]) -> tuple[IPv4Interface | IPv6Interface, ...]:
+    """Its addresses alone: a record may be of a version that looked at less of what routes say.
+
+    Raises:
+        ValueError: the plugin's answer has something else in place of an address.
+    """
+    return tuple(ip_interface(str(one.get("address"))) for one in given.get("ips") or ())
 
 
 def _route(one: Mapping[str, Any], gateways: Mapping[int, Address]) -> VfRoute:

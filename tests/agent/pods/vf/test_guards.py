@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from agent.pods.errors import VfUnusable
@@ -84,6 +85,16 @@ def test_the_next_agent_knows_it_at_its_place(node: VfNode) -> None:
     assert agent.find(KEY) in VfJournal(node.directory / "state", "boot").load()[0]
     agent.delete(KEY)
     assert (node.programs.on, node.loop.attached) == ({}, {})
+
+
+def test_a_record_whose_routes_no_agent_would_take_any_more_stops_no_agent(node: VfNode) -> None:
+    record, _ = node.agent().add(request())
+    given = {**record.given, "routes": [{"dst": "0.0.0.0/0", "mtu": "1400", "priority": -1}]}
+    VfJournal(node.directory / "state", "boot").put(msgspec.structs.replace(record, given=given))
+    agent = node.agent()
+    assert [one.key for one in node.loop.attached.values()] == [KEY]
+    agent.delete(KEY)
+    assert (node.programs.on, node.loop.attached, node.files()) == ({}, {}, [])
 
 
 def test_check_misses_programs(node: VfNode) -> None:
