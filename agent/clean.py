@@ -41,6 +41,7 @@ from agent.pods.networks import Networks
 from agent.pods.plugin import PluginFailed
 from agent.pods.veth import PodVeths
 from agent.pods.vf import files as vf_files
+from agent.pods.vf.check import unusable
 from agent.pods.vf.guards import VfGuards
 from agent.pods.vf.record import FOLDER as VFS
 from agent.pods.vf.record import VfJournal
@@ -72,7 +73,7 @@ def clean(options: Options) -> None:
     left = [*_leave_bgp(options)]  # first: what peers send here is served until they send it elsewhere
     for path in install.uninstall(options.cni_bin_dir, options.cni_conf_dir):
         log.info("CNI file removed", path=path)
-    unmake_networks(options)
+    _unmake_networks(options)
     left += give_vfs_back(options, pins.vfs)
     veths = PodVeths(tuple, lambda _: ((), ()))
     for device in sorted(veths.ours()):
@@ -116,7 +117,7 @@ class _NoLoop:
         """The maps go with everything."""
 
 
-def unmake_networks(options: Options) -> None:
+def _unmake_networks(options: Options) -> None:
     """Have other plugins unmake the interfaces that pods have of them; what one refuses is told, and left to it.
 
     Our own are not asked: veths go with the others of ours, VFs are given back whoever asked for them.
@@ -149,6 +150,7 @@ def give_vfs_back(options: Options, programs: Path) -> Iterator[str]:
             VfJournal(options.state_dir, boot).remove(record.address)
         except TROUBLES as error:
             yield f"VF {record.address}: {error}"
+    yield from (f"{problem.field}: {problem.text}" for problem in unusable(own.unread, {}, node=""))
     _remove_if_empty((options.state_dir / VFS / boot, options.state_dir / VFS))
 
 

@@ -80,6 +80,19 @@ def test_a_vf_that_stays_is_told_and_the_next_cleanup_finds_it(options: Options,
     assert card.snapshot() == before
 
 
+@pytest.mark.usefixtures("card")
+def test_a_vf_whose_record_cannot_be_read_is_told_until_the_record_is_removed(options: Options) -> None:
+    add(options, "dpdk")
+    (path,) = options.state_dir.rglob("*.json")
+    path.write_text("{")
+    (why,) = left(options)
+    assert why.startswith(f"VF {ADDRESS}: its record in the state directory cannot be read")
+    assert records(options) == [f"{ADDRESS}.json"]
+    path.unlink()
+    assert left(options) == []
+    assert not (options.state_dir / "vfs").exists()
+
+
 def test_an_address_that_its_plugin_keeps_keeps_no_vf(options: Options, card: FakeCard, tmp_path: Path) -> None:
     before = card.snapshot()
     add(options, "sriov")

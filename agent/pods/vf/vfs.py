@@ -94,6 +94,11 @@ class Vfs:
             return tuple(self._records.values())
 
     @property
+    def unread(self) -> frozenset[str]:
+        """The addresses of VFs whose record cannot be read: nobody knows what they were."""
+        return self._unread
+
+    @property
     def can_guard(self) -> bool:
         """Whether policy and services can be had on VFs here."""
         return self._guards.is_possible
