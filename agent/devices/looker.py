@@ -1,7 +1,8 @@
 """The device plugin's one thread that looks: configuration and hardware in, pools, CDI files and registrations out."""
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
@@ -126,10 +127,17 @@ def routed_devices() -> frozenset[str] | None:
     """The devices of the node's default routes; None: the kernel does not answer."""
     try:
         with Dump() as dump:
-            return frozenset(map(socket.if_indextoname, default_route_devices(dump)))
-    except OSError as error:  # one that goes meanwhile, too
+            indices = tuple(default_route_devices(dump))
+    except OSError as error:
         log.warning("default routes are read from proc", why=error)
         return None
+    return frozenset(_names(indices))
+
+
+def _names(indices: Iterable[int]) -> Iterator[str]:
+    for index in indices:
+        with suppress(OSError):  # it went meanwhile, and its routes with it
+            yield socket.if_indextoname(index)
 
 
 def _tell(before: Pools, now: Pools) -> None:
