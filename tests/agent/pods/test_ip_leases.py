@@ -1,6 +1,7 @@
 """Addresses that other plugins and VFs are given: on the disk before they are told, and free when their pod is gone."""
 
 import errno
+import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,7 @@ import pytest
 
 from agent.cni.error import Code
 from agent.cni.ipam_commands import IpamCommands, IpamInProcess
+from agent.cni.request import ASKED_AT, Request, parse
 from agent.model.attachment import AttachmentKey
 from agent.model.name import ObjectName
 from agent.pods import fail_points
@@ -152,6 +154,23 @@ def test_gc_spares_what_was_asked_for_after_its_list_was_written(site: Site) -> 
     assert len(site.leases.all()) == 1
     site.start()
     site.leases.keep_only("lan", frozenset(), 8)
+    assert site.leases.all() == ()
+
+
+def test_gc_of_a_plugin_that_asks_us_for_addresses_spares_what_was_asked_for_after_its_list(site: Site) -> None:
+    commands = IpamCommands(site.leases)
+    site.request("new")
+    config = {"cniVersion": "1.1.0", "name": "lan", "type": "macvlan", "cni.dev/valid-attachments": []}
+    text = json.dumps({**config, "ipam": {"type": "sluiceway-cni", "pool": "v100"}}).encode()
+    environment = {"CNI_CONTAINERID": "c-new", "CNI_IFNAME": "net1", "CNI_NETNS": "/run/netns/new"}
+
+    def asked(command: str, at_ns: int) -> Request:
+        return parse({**environment, "CNI_COMMAND": command, ASKED_AT: str(at_ns)}, text)
+
+    commands.add(asked("ADD", 8))
+    assert [*commands.collect(asked("GC", 7))] == []
+    assert [one.container_id for one in site.leases.all()] == ["c-new"]
+    assert [*commands.collect(asked("GC", 8))] == []
     assert site.leases.all() == ()
 
 
