@@ -4,6 +4,7 @@ Of rules only the jumps are read. A node may have a hundred thousand, so chains 
 of a chain when they are asked for.
 """
 
+import errno
 import os
 import struct
 from collections.abc import Iterable, Iterator
@@ -30,6 +31,8 @@ _EXPRESSION_DATA, _IMMEDIATE_DATA, _DATA_VERDICT, _VERDICT_CHAIN = 2, 2, 2, 2
 _GENERIC = struct.Struct(">BBH")  # struct nfgenmsg: family, version, resource
 _LENGTH = struct.Struct("=HH")  # struct nlattr: length, type
 _ANSWER = struct.Struct("=iIHxxI")  # struct nlmsgerr: error, and of the header that it answers: length, type, number
+# what a kernel answers that has no nfnetlink, or no nf_tables: socket(), a batch and any other message
+ABSENT: Final = frozenset({errno.EPROTONOSUPPORT, errno.EOPNOTSUPP, errno.EINVAL})
 _MESSAGES: Final = 500  # of one transaction: they fit the room that a socket has to send, 212,992 octets
 
 
@@ -92,6 +95,19 @@ class NfTables:
             table = Table(body[0], text(attribute(body, _GENERIC.size, _CHAIN_TABLE)))
             name = text(attribute(body, _GENERIC.size, _CHAIN_NAME))
             yield Chain(table, name, bool(attribute(body, _GENERIC.size, _CHAIN_HOOK)))
+
+    def chain(self, table: Table, name: str) -> Chain | None:
+        """A table's chain of this name, without a look at others; None: there is no such chain, or no such table.
+
+        Raises:
+            OSError: as :meth:`tables`.
+        """
+        asked = packed(_CHAIN_TABLE, _name(table.name)) + packed(_CHAIN_NAME, _name(name))
+        try:
+            body = self._dump.one(_SUBSYSTEM << 8 | _GETCHAIN, _GENERIC.pack(table.family, 0, 0) + asked)
+        except FileNotFoundError:
+            return None
+        return Chain(table, name, bool(attribute(body, _GENERIC.size, _CHAIN_HOOK)))
 
     def jumps(self, chain: Chain) -> Iterator[Jump]:
         """The rules of a chain that jump or go to another one; what a verdict map leads to is not among them.

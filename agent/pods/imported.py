@@ -6,7 +6,7 @@ pod's device away. The pods themselves stay on their old bridge, and the node's 
 """
 
 import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 from agent.ipam.pool import Ipam
@@ -19,7 +19,10 @@ from agent.pods.host_local import Reservation, Unreadable, is_dead, reservations
 log = logger(__name__)
 
 Devices = Callable[[], Collection[str]]
-RemovePorts = Callable[[str, str], str]  # of a network's container: why rules for its host ports are left, or nothing
+Container = tuple[str, str]  # its network's name, and its id
+RemovePorts = Callable[
+    [Iterable[Container]], Mapping[Container, str]
+]  # of which rules for host ports are left, and why
 
 
 class Imported:
@@ -31,7 +34,7 @@ class Imported:
         cidrs: Callable[[], tuple[Network, ...]],
         ipam: Ipam,
         devices: Devices,
-        remove_ports: RemovePorts = lambda *_: "",
+        remove_ports: RemovePorts = lambda _: {},
     ) -> None:
         """*cidrs* are those to look after, none while the Node does not ask for it; *devices* names the node's own.
 
@@ -120,7 +123,8 @@ class Imported:
 
     def _has_ports(self, ended: Reservation) -> bool:
         """Whether host ports still lead to a pod that has ended, or is ours now; looked at again by :meth:`collect`."""
-        why = self._remove_ports(ended.network, ended.container_id)
+        container = ended.network, ended.container_id
+        why = self._remove_ports([container]).get(container, "")
         if not why:
             self._ending.discard(ended)
         elif ended not in self._ending:

@@ -8,48 +8,79 @@ import ctypes
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 # linux/netfilter_ipv4/ip_tables.h, linux/netfilter_ipv6/ip6_tables.h; both have the same numbers
-_GET_INFO, _GET_ENTRIES = 64, 65
+GET_INFO, GET_ENTRIES = 64, 65
 _INFO: Final = struct.Struct("=32s13I")  # struct ipt_getinfo: name, hooks, five offsets twice, entries, their size
 _ENTRIES: Final = struct.Struct("=32sI4x")  # struct ipt_get_entries: name, size; entries begin at eight octets
 _FAMILIES = {
     "ip_tables_names": (socket.AF_INET, socket.IPPROTO_IP),
     "ip6_tables_names": (socket.AF_INET6, socket.IPPROTO_IPV6),
 }
+_ATTEMPTS: Final = 5  # at a table that kube-proxy writes between the question for its size and that for its rules
 _CHAIN: Final = "KUBE-SERVICES"  # what each mode of kube-proxy has that uses iptables
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def tables(chain: str = _CHAIN) -> Iterator[str]:
     """The legacy tables of this network namespace that have *chain*; none where they cannot be read."""
-    for listed, (family, level) in _FAMILIES.items():
-        try:
-            # to ask for a table that is not there would make it
-            present = Path("/proc/thread-self/net", listed).read_text().split()
-        except OSError:
-            continue
-        for table in present:
-            if chain.encode() + b"\0" in _entries(table, family, level):  # a chain begins with its name
-                yield table
+    for listed in _FAMILIES:
+        with suppress(OSError):
+            for table in _present(listed):
+                with suppress(OSError):
+                    if _has(_entries(table, listed), chain):
+                        yield table
 
 
-def _entries(table: str, family: int, level: int) -> bytes:
-    """A table's rules and chains, as the kernel has them; nothing where it says nothing."""
-    name = table.encode()
+def chains(table: str, names: Iterable[str]) -> frozenset[str]:
+    """Which chains of these names a legacy table of this network namespace has, of either family.
+
+    Raises:
+        OSError: it cannot be read, so any may be there.
+    """
+    found = [_entries(table, listed) for listed in _FAMILIES if table in _present(listed)]
+    return frozenset(name for name in names if any(_has(entries, name) for entries in found))
+
+
+def _present(listed: str) -> tuple[str, ...]:
+    """A family's tables: to ask for one that is not there would make it."""
     try:
-        with socket.socket(family, socket.SOCK_DGRAM) as asking:
-            told = _asked(asking, level, _GET_INFO, _INFO.pack(name, *[0] * 13))
-            size = _INFO.unpack(told)[-1]
-            return _asked(asking, level, _GET_ENTRIES, _ENTRIES.pack(name, size) + bytes(size))
-    except OSError:  # it changed between the two, or there is no such family
-        return b""
+        return tuple(Path("/proc/thread-self/net", listed).read_text().split())
+    except FileNotFoundError:  # the kernel has none of that family, or not yet
+        return ()
 
 
-def _asked(asking: socket.socket, level: int, option: int, content: bytes) -> bytes:
+def _has(entries: bytes, chain: str) -> bool:
+    return chain.encode() + b"\0" in entries  # a chain begins with its name
+
+
+def _entries(table: str, listed: str) -> bytes:
+    """A table's rules and chains, as the kernel has them.
+
+    Raises:
+        BlockingIOError: it changed whenever it was asked for.
+        OSError: the kernel refused.
+    """
+    for _ in range(_ATTEMPTS - 1):
+        with suppress(BlockingIOError):
+            return _read(table, listed)
+    return _read(table, listed)
+
+
+def _read(table: str, listed: str) -> bytes:
+    family, level = _FAMILIES[listed]
+    name = table.encode()
+    with socket.socket(family, socket.SOCK_DGRAM) as asking:
+        told = asked(asking, level, GET_INFO, _INFO.pack(name, *[0] * 13))
+        size = _INFO.unpack(told)[-1]
+        return asked(asking, level, GET_ENTRIES, _ENTRIES.pack(name, size) + bytes(size))
+
+
+def asked(asking: socket.socket, level: int, option: int, content: bytes) -> bytes:
     """getsockopt(), which reads what it is to fill: Python's own gives it nothing to read."""
     buffer, length = ctypes.create_string_buffer(content, len(content)), ctypes.c_uint(len(content))
     if _libc.getsockopt(asking.fileno(), level, option, buffer, ctypes.byref(length)):

@@ -1,5 +1,6 @@
 """A node that was moved from bridge and host-local: its running pods keep their addresses until they end."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -12,7 +13,7 @@ from agent.ipam.pool import Ipam
 from agent.log import TextFormatter
 from agent.model.address import Network
 from agent.pods.errors import InterfaceTaken
-from agent.pods.imported import Imported
+from agent.pods.imported import Container, Imported
 from agent.pods.journal import Journal
 from agent.pods.pods import Pods
 from tests.agent.cni.room import Room, without_networks
@@ -30,6 +31,10 @@ class Moved(Room):
     cidrs: tuple[Network, ...] = (ip_network("10.0.0.0/29"),)
     ports: dict[str, str] = field(default_factory=dict)  # of containers: why host ports lead to them for ever
 
+    def remove_ports(self, containers: Iterable[Container]) -> dict[Container, str]:
+        """As portmap's."""
+        return {one: self.ports[one[1]] for one in containers if one[1] in self.ports}
+
     @property
     def files(self) -> Path:
         """Where host-local's and libcni's are."""
@@ -38,9 +43,7 @@ class Moved(Room):
     def start(self) -> tuple[()]:
         """As an agent that begins."""
         self.ipam = Ipam(lambda: (ip_network(self.cidr),))
-        imported = Imported(
-            self.files, lambda: self.cidrs, self.ipam, lambda: self.devices, lambda _, one: self.ports.get(one, "")
-        )
+        imported = Imported(self.files, lambda: self.cidrs, self.ipam, lambda: self.devices, self.remove_ports)
         journal = Journal(self.directory, "boot")
         pods = Pods(loop=self.loop, journal=journal, ipam=self.ipam, veths=self.veths, imported=imported)
         networks, vfs = without_networks(self.directory), vf_commands(self.directory)
