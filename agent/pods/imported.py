@@ -38,18 +38,20 @@ class Imported:
     ) -> None:
         """*cidrs* are those to look after, none while the Node does not ask for it; *devices* names the node's own.
 
-        *remove_ports* has host ports lead to a pod no more, whose address the next one may get.
+        *remove_ports* has host ports lead to pods no more, whose addresses the next ones may get.
         """
         self._folder = folder
         self._remove_ports = remove_ports
         self._ending: set[Reservation] = set()  # whose pods have ended, and host ports still lead there
+        self._wanted: set[Reservation] = set()  # by an ADD since it was last looked whether their pods have ended
         self._cidrs = cidrs
         self._ipam = ipam
         self._devices = devices
         self._held: dict[Address, Reservation] = {}
         self._seen: tuple[object, ...] | None = None  # CIDRs and files when they were read; None: read anew
         self._told: set[Unreadable] = set()
-        self._lock = threading.Lock()
+        self._removing = threading.Lock()  # held for seconds where others have many rules; taken before the next
+        self._lock = threading.Lock()  # of what is held, for a moment: each ADD takes it
 
     def refresh(self) -> None:
         """Have every address held that a file names now, and no other; cheap while nothing changed."""
@@ -69,12 +71,13 @@ class Imported:
     def of(self, identity: AttachmentKey) -> tuple[Address, ...]:
         """The addresses that this attachment has from before."""
         with self._lock:
-            return tuple(r.address for r in self._held.values() if r.is_of(*identity))
+            own = [r for r in self._held.values() if r.is_of(*identity)]
+            self._wanted.update(own)
+            return tuple(r.address for r in own)
 
     def take_over(self, identity: AttachmentKey, given: Iterable[Address]) -> None:
         """The attachment is ours now, with *given*: no file is needed any more."""
-        with self._lock:
-            self._end([r for r in self._held.values() if r.is_of(*identity)], keep=frozenset(given))
+        self._end(lambda one: one.is_of(*identity), keep=frozenset(given))
 
     def release(self, identity: AttachmentKey) -> None:
         """The attachment has ended."""
@@ -87,17 +90,14 @@ class Imported:
         """The runtime's GC of one network: other containers of its than these are gone."""
         self.refresh()
         ids = {container_id for container_id, _ in valid}
-        with self._lock:
-            self._end([r for r in self._held.values() if r.network == network and r.container_id not in ids])
+        self._end(lambda one: one.network == network and one.container_id not in ids)
 
     def collect(self) -> None:
         """Look for pods that ended without a DEL, as by a reboot."""
         self.refresh()
-        with self._lock:
-            if self._held:
-                devices = self._devices()
-                ended = [r for r in self._held.values() if r in self._ending or is_dead(r, self._folder, devices)]
-                self._end(ended)
+        if self._held:
+            devices = self._devices()
+            self._end(lambda one: one in self._ending or is_dead(one, self._folder, devices))
 
     def _read(self) -> Iterable[Reservation]:
         for found in reservations(self._folder):
@@ -107,27 +107,38 @@ class Imported:
                 self._told.add(found)
                 log.warning("reservation of host-local is passed over", file=found.file, why=found.why)
 
-    def _end(self, those: Iterable[Reservation], keep: Collection[Address] = ()) -> None:
-        for each in those:
-            if self._has_ports(each) and each.address not in keep:
-                continue
-            try:
-                remove(each.file)
-            except OSError as error:  # then it is read again, and tried again
-                log.warning("reservation of host-local not removed", file=each.file, why=error)
-            del self._held[each.address]
-            if each.address not in keep:
-                self._ipam.release((each.address,))
-                log.info("address of a pod from before is free", address=each.address, container=each.container_id)
-            self._seen = None
+    def _end(self, is_ended: Callable[[Reservation], bool], keep: Collection[Address] = ()) -> None:
+        with self._lock:
+            those = [one for one in self._held.values() if is_ended(one)]
+            self._wanted.difference_update(one for one in those if one.address not in keep)
+        if not those:
+            return
+        with self._removing:
+            left = self._remove_ports([(each.network, each.container_id) for each in those])
+            with self._lock:
+                for each in those:
+                    if self._held.get(each.address) == each:  # it may have ended meanwhile
+                        self._end_one(each, left.get((each.network, each.container_id), ""), keep)
 
-    def _has_ports(self, ended: Reservation) -> bool:
-        """Whether host ports still lead to a pod that has ended, or is ours now; looked at again by :meth:`collect`."""
-        container = ended.network, ended.container_id
-        why = self._remove_ports([container]).get(container, "")
+    def _end_one(self, ended: Reservation, why: str, keep: Collection[Address]) -> None:
+        """A pod has ended, or is ours now; *why* host ports still lead there: looked at again by :meth:`collect`."""
+        self._tell_ports(ended, why)
+        if ended.address not in keep and (why or ended in self._wanted):
+            return
+        try:
+            remove(ended.file)
+        except OSError as error:  # then it is read again, and tried again
+            log.warning("reservation of host-local not removed", file=ended.file, why=error)
+        del self._held[ended.address]
+        self._wanted.discard(ended)
+        if ended.address not in keep:
+            self._ipam.release((ended.address,))
+            log.info("address of a pod from before is free", address=ended.address, container=ended.container_id)
+        self._seen = None
+
+    def _tell_ports(self, ended: Reservation, why: str) -> None:
         if not why:
             self._ending.discard(ended)
         elif ended not in self._ending:
             self._ending.add(ended)
             log.warning("host ports lead to a pod from before", address=ended.address, why=why)
-        return bool(why)

@@ -1,9 +1,11 @@
 """A node that was moved from bridge and host-local: its running pods keep their addresses until they end."""
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -31,9 +33,15 @@ class Moved(Room):
     cidrs: tuple[Network, ...] = (ip_network("10.0.0.0/29"),)
     ports: dict[str, str] = field(default_factory=dict)  # of containers: why host ports lead to them for ever
 
+    meanwhile: Callable[[], None] = lambda: None  # while host ports are removed
+    asked: list[list[str]] = field(default_factory=list)  # to remove the host ports of these containers
+
     def remove_ports(self, containers: Iterable[Container]) -> dict[Container, str]:
         """As portmap's."""
-        return {one: self.ports[one[1]] for one in containers if one[1] in self.ports}
+        those = [*containers]
+        self.asked.append([container_id for _, container_id in those])
+        self.meanwhile()
+        return {one: self.ports[one[1]] for one in those if one[1] in self.ports}
 
     @property
     def files(self) -> Path:
@@ -162,6 +170,46 @@ def test_an_address_that_host_ports_lead_to_is_nobodys_until_they_are_gone(
     node.ports.clear()
     node.cni.collect()
     assert (node.left(), node.given("c9")) == ([FOUR], TWO)
+
+
+def test_pods_start_while_host_ports_of_those_that_ended_are_removed_together(node: Moved) -> None:
+    node.devices.clear()
+    for container in ("old1", "old2"):
+        remember(node.files, f"cbr0-{container}-eth0", {"result": result()})
+    given: list[str] = []
+
+    def start() -> None:
+        starting = Thread(target=lambda: given.append(node.given("c1")), daemon=True)
+        starting.start()
+        starting.join(10)
+        assert given
+
+    node.meanwhile = start
+    node.cni.collect()
+    assert node.asked == [["old1", "old2"]]
+    assert given[0] not in {TWO, FOUR}
+    assert node.left() == []
+
+
+def test_a_pod_that_is_added_again_while_its_end_is_seen_to_keeps_its_address(node: Moved) -> None:
+    node.devices.clear()
+    remember(node.files, "cbr0-old2-eth0", {"result": result()})
+    given: list[str] = []
+    adding = Thread(target=lambda: given.append(node.given("old2")), daemon=True)
+
+    def begin() -> None:
+        node.meanwhile = lambda: None
+        adding.start()
+        until = time.monotonic() + 10
+        while not node.loop.attached:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+
+    node.meanwhile = begin
+    node.cni.collect()
+    adding.join(10)
+    assert (given, node.left()) == ([FOUR], [TWO])
+    assert node.ipam.holds(ip_address(FOUR))
 
 
 def test_a_reservation_that_comes_or_goes_later_is_followed(node: Moved) -> None:
