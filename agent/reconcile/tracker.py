@@ -12,7 +12,7 @@ from itertools import islice
 from agent.compile.desired import Desired
 from agent.compile.node import NODE_KEY
 from agent.compile.records import NOTHING, Owner, Records
-from agent.reconcile.plans import ORDER, ByOwner, Contents, Plan, Stages, contents
+from agent.reconcile.plans import ORDER, ByOwner, Plan, Stages, contents
 from agent.reconcile.plans import plan as plan_of
 from agent.reconcile.resync import Comparison
 from agent.reconcile.revision import Revision
@@ -40,6 +40,7 @@ class Tracker:
         self._is_known = False  # whether the maps hold exactly what _actual says
         self._overtaken: set[tuple[str, bytes]] = set()  # keys written, or removed, while a longer write paused
         self._newer: set[Owner] = set()  # their owners
+        self._under_way: ByOwner = {}  # what the longer write is for
         self._is_broken = False  # whether that went wrong
         self._held_back: ByOwner = {}
         self._refused: Mapping[Owner, MapFull] = {}
@@ -89,6 +90,7 @@ class Tracker:
                 self._overtaken |= {(name, key) for name, part in plan.items() for key in (*part.write, *part.remove)}
             count += self._write_node()
         done = frozenset(owners) - stages.refused.keys()
+        self._overtaken |= self._written_later(done)
         self._newer |= done
         self._advance(done, new)
         if stages.refused:
@@ -119,12 +121,17 @@ class Tracker:
             self._revision.read_again()
             yield from self.write()
 
+    def _written_later(self, owners: Iterable[Owner]) -> set[tuple[str, bytes]]:
+        """The keys that a longer write would still write for these owners, who have something newer, or have left."""
+        meant = (self._under_way[owner] for owner in owners if owner in self._under_way)
+        return {(name, key) for records in meant for name, packed in records.items() for key in packed}
+
     def _follow(self) -> Iterator[int]:
         """Write what changed."""
         owners = frozenset(self._pending)
         old, new = self._old(owners), self._new(owners)
         stages = Stages(old, new, self._held(old, new), self._rooms)
-        self._begin()
+        self._begin(new)
         with self._writing(owners):
             for plan in stages:
                 yield from self._apply(plan, self._overtaken)
@@ -132,13 +139,14 @@ class Tracker:
         self._refused = stages.refused
         self._advance(owners - self._newer - stages.refused.keys(), new)
         self._pending |= stages.refused.keys() - self._newer
+        self._under_way = {}
 
     def _adopt(self) -> Iterator[int]:
         """Compare all records with what the maps hold."""
         there, wanted = self._actual, self._desired.owners
         owners = {o: wanted[o] for o in there if o in wanted} | dict(wanted)  # those that are there keep their room
         comparison = Comparison(owners, self._tables, self._rooms)
-        self._begin()
+        self._begin(owners)
         self._actual = {owner: records for owner, records in owners.items() if owner not in comparison.refused}
         with self._writing():
             for _ in comparison.read():
@@ -151,9 +159,11 @@ class Tracker:
         self._left.clear()
         self._refused = comparison.refused
         self._pending |= comparison.refused.keys() - self._newer
+        self._under_way = {}
 
-    def _begin(self) -> None:
+    def _begin(self, under_way: ByOwner) -> None:
         """A longer write begins: from now on, who is written in between is newer."""
+        self._under_way = under_way
         self._pending.clear()
         self._overtaken.clear()
         self._newer.clear()
@@ -171,23 +181,29 @@ class Tracker:
 
     def _old(self, owners: Iterable[Owner]) -> dict[Owner, Records]:
         """What the maps hold of owners; where that is not known, they are asked."""
+        if not self._is_known:
+            return {owner: self._there(owner) for owner in owners}
         known = {owner: self._actual[owner] for owner in owners if owner in self._actual}
-        if self._is_known:
-            return known
-        gone = {owner: contents(filter(None, (self._actual.get(owner), self._left.get(owner)))) for owner in owners}
-        return {owner: self._looked_up(gone[owner], self._desired.owners.get(owner, NOTHING)) for owner in owners}
+        begun = [owner for owner in owners if owner in self._under_way and owner not in self._newer]
+        return known | {owner: self._there(owner) for owner in begun}
 
-    def _looked_up(self, old: Contents, new: Records) -> Records:
-        """What is there under an owner's keys: the new ones, and of the old ones those that nobody else has taken."""
+    def _there(self, owner: Owner) -> Records:
+        """What is there under an owner's keys: the new ones, and of the old ones those that nobody else has taken.
+
+        Of what a longer write has begun to write for it nobody knows how much is there, or of whom.
+        """
+        begun = contents((self._under_way[owner],)) if owner in self._under_way and owner not in self._newer else {}
+        old = contents(filter(None, (self._actual.get(owner), self._left.get(owner), self._under_way.get(owner))))
+        new = contents((self._desired.owners.get(owner, NOTHING),))
         found: dict[str, dict[bytes, bytes]] = {}
-        wanted = contents((new,))
-        for name in old.keys() | wanted.keys():
+        for name in old.keys() | new.keys():
             spec, table = MAPS[name], self._tables[name]
-            before, after = old.get(name, {}), wanted.get(name, {})
+            before, after, own = old.get(name, {}), new.get(name, {}), begun.get(name, {})
             for key in before.keys() | after.keys():
                 value = table.get(spec.key.unpack(key))
                 packed = spec.at_rest(spec.value.pack(value)) if value is not None else None
-                if packed is not None and (key in after or packed == before[key]):
+                is_own = key in after or packed == before[key] or (key in own and (name, key) not in self._overtaken)
+                if packed is not None and is_own:
                     found.setdefault(name, {})[key] = packed
         return Records.of(found)
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from ipaddress import IPv6Address, ip_address, ip_network
+from itertools import count, islice
 from typing import Any
 
 import pytest
@@ -343,6 +344,27 @@ def test_a_pod_that_comes_goes_before_the_next_piece_of_a_long_write() -> None:
     assert len(kernel.held("pod_netns")) == 1
     brought(kernel, replace(NEW, local=replace(NEW.local, attachments=(pod,))), rounds)
     assert contents(rounds.desired.owners.values()) == held(kernel)
+
+
+@pytest.mark.parametrize(
+    "has_records", [True, False], ids=["its records are there", "its DEL was cut short after them"]
+)
+def test_a_pod_that_leaves_within_a_long_write_leaves_nothing(*, has_records: bool) -> None:
+    for pause in count():
+        kernel, pod = MemoryKernel(), attachment()
+        if has_records:
+            brought(kernel, replace(OLD, local=replace(OLD.local, attachments=(pod,))))
+        rounds = started(kernel, attachments=(pod,))
+        pieces = rounds.round(NEW)
+        is_over = len([*islice(pieces, pause)]) < pause
+        rounds.detach(pod)
+        rounds.serve([pod.key])
+        for _ in pieces:
+            pass
+        assert not kernel.held("pod_netns"), pause
+        assert contents(rounds.desired.owners.values()) == held(kernel), pause
+        if is_over:
+            break
 
 
 def test_ids_of_services_that_left_while_no_agent_ran_are_dropped() -> None:
