@@ -6,6 +6,7 @@ What lies in the way is moved out of it by one call, however much it holds, and 
 
 import errno
 import os
+import secrets
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
@@ -16,7 +17,7 @@ from agent.log import logger
 log = logger(__name__)
 
 PIECE = 256  # entries of a folder that are read at a time
-_DISCARDED = "%discarded-"  # and the inode's number: no place begins so, and bpffs has no dots in names
+_DISCARDED = "%discarded-"  # and what no pod can guess: no place begins so, and bpffs has no dots in names
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -177,9 +178,8 @@ def _step(folder: int, name: str) -> int:
 
 
 def _move(folder: int, name: str, to: int) -> None:
-    """Move something to another folder, where it has a name that nothing else has."""
-    number = os.stat(name, dir_fd=folder, follow_symlinks=False).st_ino
-    os.rename(name, f"{_DISCARDED}{number}", src_dir_fd=folder, dst_dir_fd=to)
+    """Move something to another folder, under a name that no pod could have taken there before."""
+    os.rename(name, f"{_DISCARDED}{secrets.token_hex(16)}", src_dir_fd=folder, dst_dir_fd=to)
 
 
 def _removed(root: int, name: str) -> Iterator[None]:

@@ -69,7 +69,21 @@ def deep(pod: Path) -> None:
     os.close(at)
 
 
-SPOILT = pytest.mark.parametrize("spoil", [a_folder, a_link, a_file, more, deep], ids=lambda spoil: spoil.__name__)
+def taken_names(pod: Path) -> None:
+    """Two folders, each named by the inode of what is in the other."""
+    spoilt = pod / "eth0" / NAME
+    spoilt.unlink()
+    one, other = spoilt / "one", spoilt / "other"
+    for each in (one, other):
+        (each / "more").mkdir(parents=True)
+    inodes = [(each / "more").stat().st_ino for each in (one, other)]
+    one.rename(spoilt / f"%discarded-{inodes[1]}")
+    other.rename(spoilt / f"%discarded-{inodes[0]}")
+
+
+SPOILT = pytest.mark.parametrize(
+    "spoil", [a_folder, a_link, a_file, more, deep, taken_names], ids=lambda spoil: spoil.__name__
+)
 
 
 @SPOILT
