@@ -7,8 +7,8 @@ What lies in the way is moved out of it by one call, however much it holds, and 
 import errno
 import os
 import secrets
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Container, Generator, Iterator
+from contextlib import closing, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from agent.log import logger
 log = logger(__name__)
 
 PIECE = 256  # entries of a folder that are read at a time
+AT_RESYNC = 4096  # entries of one pod's that are removed before the others have their turn, for a pod may make more
+AT_CLEANUP = 1 << 20  # of all pods', for no resync follows
 _DISCARDED = "%discarded-"  # and what no pod can guess: no place begins so, and bpffs has no dots in names
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -26,6 +28,7 @@ class PodFolders:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._told: set[str] = set()  # the names of what stays, which the log has already
 
     @contextmanager
     def made(self, place: str) -> Iterator[int]:
@@ -75,33 +78,48 @@ class PodFolders:
         remove_empty(self._root / above, self._root)
 
     def remove_discarded(self) -> Iterator[None]:
-        """Remove what was discarded, in pieces; what cannot be stays, and the log says so."""
+        """Remove what was discarded, in pieces, as much of each as :data:`AT_RESYNC`; the next call goes on.
+
+        The log says once of each that it stays.
+        """
         try:
             root = os.open(self._root, _FOLDER)
         except FileNotFoundError:
             return
         try:
             for name in [name for name in _some(root, None) if name.startswith(_DISCARDED)]:
-                try:
-                    yield from _removed(root, name)
-                except OSError as error:
-                    log.warning("what a pod left cannot be removed", folder=self._root / name, why=error)
+                yield from self._within(AT_RESYNC, name, _removed(root, name))
         finally:
             os.close(root)
 
-    def remove(self) -> None:
-        """Remove all of them; what cannot be stays, and the log says so."""
-        try:
-            above = os.open(self._root.parent, _FOLDER)
-            try:
-                for _ in _removed(above, self._root.name):
-                    pass
-            finally:
-                os.close(above)
-        except FileNotFoundError:
+    def remove(self, most: int = AT_CLEANUP) -> None:
+        """Remove all of them, unless there are more entries than *most*; the log says what stays."""
+        if not self._root.is_dir():
             return
+        above = os.open(self._root.parent, _FOLDER)
+        try:
+            for _ in self._within(most, "", _removed(above, self._root.name)):
+                pass
+        finally:
+            os.close(above)
+
+    def _within(self, most: int, name: str, steps: Generator[None]) -> Iterator[None]:
+        """So many steps at the *most* of the removal of something in the root."""
+        why: object = f"more than {most} entries"
+        try:
+            with closing(steps):
+                for number, _ in enumerate(steps):
+                    if number == most:
+                        break
+                    yield
+                else:
+                    self._told.discard(name)
+                    return
         except OSError as error:
-            log.warning("what pods left cannot be removed", folder=self._root, why=error)
+            why = error
+        if name not in self._told:
+            self._told.add(name)
+            log.warning("not all that a pod left is removed", folder=self._root / name, why=why)
 
     @contextmanager
     def _entered(self, place: str, *, is_made: bool = False) -> Iterator[int]:
@@ -182,20 +200,40 @@ def _move(folder: int, name: str, to: int) -> None:
     os.rename(name, f"{_DISCARDED}{secrets.token_hex(16)}", src_dir_fd=folder, dst_dir_fd=to)
 
 
-def _removed(root: int, name: str) -> Iterator[None]:
-    """Remove what was discarded; what is in a folder of its is lifted out of that first, so that none is too deep."""
+def _removed(root: int, name: str) -> Generator[None]:
+    """Remove what was discarded, one entry before each step.
+
+    Raises:
+        OSError: something stays, and the rest is gone.
+    """
     folder = _step(root, name)
     try:
-        while names := _some(folder):
-            for each in names:
-                _lift(folder, each)
-                yield
+        yield from _emptied(folder)
     finally:
         os.close(folder)
     os.rmdir(name, dir_fd=root)
 
 
-def _lift(folder: int, name: str) -> None:
+def _emptied(folder: int) -> Generator[None]:
+    """Remove what is in a folder; what is in one of its own is lifted out of that first, so that none is too deep.
+
+    Raises: as :func:`_removed`, but where more than :data:`PIECE` entries stay, some of the rest do.
+    """
+    stays: dict[str, OSError] = {}
+    while len(stays) < PIECE and (names := _some(folder, without=stays)):
+        for each in names:
+            try:
+                yield from _lifted(folder, each)
+            except FileNotFoundError:  # the pod removes too
+                pass
+            except OSError as error:
+                stays[each] = error
+            yield
+    if stays:
+        raise next(iter(stays.values()))
+
+
+def _lifted(folder: int, name: str) -> Generator[None]:
     """Remove one entry; of a folder some of its own, of which folders come out of it."""
     try:
         os.unlink(name, dir_fd=folder)
@@ -208,12 +246,13 @@ def _lift(folder: int, name: str) -> None:
                     os.unlink(each, dir_fd=inner)
                 except IsADirectoryError:
                     _move(inner, each, folder)
+                yield
         finally:
             os.close(inner)
         if len(names) < PIECE:
             os.rmdir(name, dir_fd=folder)
 
 
-def _some(folder: int, most: int | None = PIECE) -> list[str]:
+def _some(folder: int, most: int | None = PIECE, *, without: Container[str] = ()) -> list[str]:
     with os.scandir(folder) as found:
-        return [entry.name for entry in islice(found, most)]
+        return list(islice((entry.name for entry in found if entry.name not in without), most))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.kernel.device.pod_folders import PodFolders
+from agent.kernel.device.pod_folders import AT_RESYNC, PodFolders
 
 WEB, VICTIM, NAME = "pods/shop/web/eth0", "pods/shop/victim/eth0", "afxdp.sock"
 DEEP = 1200  # folders in folders; Python's stack is for 1,000
@@ -149,3 +149,46 @@ def test_a_devices_folder_stays_and_is_empty_for_the_next_pod(tmp_path: Path) ->
     folders.leave("fast-0", NAME, ())
     list(folders.remove_discarded())
     assert [path.stat().st_ino for path in tmp_path.rglob("*")] == [before]
+
+
+def discarded_with(root: Path, files: int) -> PodFolders:
+    """The folders, and among them one with so many files that is discarded."""
+    folders = made(root, WEB)
+    (root / WEB / "many").mkdir()
+    for number in range(files):
+        (root / WEB / "many" / str(number)).touch()
+    folders.leave(WEB, NAME, ())
+    return folders
+
+
+def test_a_pod_that_goes_on_making_files_keeps_no_resync_and_no_cleanup_from_its_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = tmp_path / "afxdp"
+    folders = discarded_with(root, 300)
+
+    def steps_of_a_resync() -> int:
+        steps = 0
+        for steps, _ in enumerate(folders.remove_discarded(), 1):
+            for path in root.iterdir():  # where a pod that has a descriptor of it can, too
+                os.close(os.open(f"{path}/{steps}", os.O_CREAT | os.O_WRONLY, 0o600))
+            assert steps < 3 * AT_RESYNC, "it does not end"
+        return steps
+
+    assert [steps_of_a_resync() == AT_RESYNC for _ in range(3)] == [True] * 3
+    assert len([each for each in caplog.records if each.levelname == "WARNING"]) == 1
+    folders.remove(most=100)
+    assert root.is_dir()
+    folders.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_large_folder_is_gone_after_some_resyncs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folders = discarded_with(tmp_path, 2 * AT_RESYNC)
+    resyncs = 0
+    while list(tmp_path.iterdir()):
+        list(folders.remove_discarded())
+        resyncs += 1
+        assert resyncs < 10
+    assert resyncs > 1
+    assert len(caplog.records) == 1
