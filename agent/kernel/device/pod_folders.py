@@ -11,6 +11,7 @@ from collections.abc import Collection, Container, Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
+from threading import Lock
 
 from agent.log import logger
 
@@ -20,6 +21,7 @@ PIECE = 256  # entries of a folder that are read at a time
 AT_RESYNC = 4096  # entries of one pod's that are removed before the others have their turn, for a pod may make more
 AT_CLEANUP = 1 << 20  # of all pods', for no resync follows
 _DISCARDED = "%discarded-"  # and what no pod can guess: no place begins so, and bpffs has no dots in names
+_END = object()
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -29,6 +31,8 @@ class PodFolders:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._told: set[str] = set()  # the names of what stays, which the log has already
+        self._lock = Lock()  # guards what follows, and is held for a step of a removal there
+        self._unemptied: set[str] = set()  # devices' places that have been left, and may have something of the pod's
 
     @contextmanager
     def made(self, place: str) -> Iterator[int]:
@@ -37,6 +41,8 @@ class PodFolders:
         Raises:
             OSError: it cannot be made.
         """
+        with self._lock:
+            self._unemptied.discard(place)  # what is there is the next pod's from now on
         self._root.mkdir(mode=0o755, parents=True, exist_ok=True)
         with self._entered(place, is_made=True) as folder:
             yield folder
@@ -57,14 +63,17 @@ class PodFolders:
     def leave(self, place: str, name: str, others: Collection[str]) -> None:
         """Have no file of this name at a place, nor the place; nor its pod's folder, but for the way to *others*.
 
-        A place without a slash is a device's: its folder stays, empty, for it may be mounted for the next pod already.
+        A place without a slash is a device's: its folder stays, for it may be mounted for the next pod already. What
+        else is in it goes with :meth:`remove_discarded`, unless the place is made again before.
 
         Raises:
             OSError: something cannot be removed.
         """
         pod, _, interface = place.rpartition("/")
         if not pod:
-            self._empty(place)
+            self._discard_at(place, name)
+            with self._lock:
+                self._unemptied.add(place)
             return
         if any(one.startswith(f"{pod}/") for one in others):
             self._discard_at(place, name)
@@ -78,7 +87,9 @@ class PodFolders:
         remove_empty(self._root / above, self._root)
 
     def remove_discarded(self) -> Iterator[None]:
-        """Remove what was discarded, in pieces, as much of each as :data:`AT_RESYNC`; the next call goes on.
+        """Remove what was discarded, or is left in a device's place, in pieces; the next call goes on.
+
+        Of each it removes as much as :data:`AT_RESYNC`.
 
         The log says once of each that it stays.
         """
@@ -89,6 +100,10 @@ class PodFolders:
         try:
             for name in [name for name in _some(root, None) if name.startswith(_DISCARDED)]:
                 yield from self._within(AT_RESYNC, name, _removed(root, name))
+            with self._lock:
+                places = tuple(self._unemptied)
+            for place in places:
+                yield from self._within(AT_RESYNC, place, self._emptied(place))
         finally:
             os.close(root)
 
@@ -154,10 +169,26 @@ class PodFolders:
         with suppress(FileNotFoundError, NotADirectoryError), self._entered(place) as folder:
             self.discard(folder, name)
 
-    def _empty(self, place: str) -> None:
-        with suppress(FileNotFoundError, NotADirectoryError), self._entered(place) as folder:
-            for name in _some(folder, None):
-                self.discard(folder, name)
+    def _emptied(self, place: str) -> Generator[None]:
+        """Empty a device's place until it is made again. Raises as :func:`_emptied`."""
+        try:
+            with self._entered(place) as folder:
+                steps = _emptied(folder)
+                while self._has_step(place, steps):
+                    yield
+        except (FileNotFoundError, NotADirectoryError):
+            with self._lock:
+                self._unemptied.discard(place)
+
+    def _has_step(self, place: str, steps: Iterator[None]) -> bool:
+        """Take a step of emptying a place that has not been made again; whether there was one."""
+        with self._lock:
+            if place not in self._unemptied:
+                return False
+            if next(steps, _END) is not _END:
+                return True
+            self._unemptied.remove(place)
+            return False
 
     def _discard_folder(self, folder: int, name: str) -> None:
         try:

@@ -192,3 +192,41 @@ def test_a_large_folder_is_gone_after_some_resyncs(tmp_path: Path, caplog: pytes
         assert resyncs < 10
     assert resyncs > 1
     assert len(caplog.records) == 1
+
+
+def test_a_devices_folder_with_many_files_is_left_at_once_and_emptied_by_resyncs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders, device, removed = made(tmp_path, "fast-0"), tmp_path / "fast-0", []
+    for number in range(AT_RESYNC + 1):
+        (device / str(number)).touch()
+    unlink = os.unlink
+
+    def noted(name: str, *, dir_fd: int) -> None:
+        removed.append(name)
+        unlink(name, dir_fd=dir_fd)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", noted)
+        folders.leave("fast-0", NAME, ())
+    assert removed == [NAME], "ADD of any other interface waits"
+    list(folders.remove_discarded())
+    assert len(list(device.iterdir())) <= 1
+    list(folders.remove_discarded())
+    assert list(device.iterdir()) == []
+
+
+def test_a_devices_folder_is_not_emptied_of_what_the_next_pod_has_there(tmp_path: Path) -> None:
+    folders = made(tmp_path, "fast-0")
+    for number in range(10):
+        (tmp_path / "fast-0" / str(number)).touch()
+    folders.leave("fast-0", NAME, ())
+    resync = folders.remove_discarded()
+    next(resync)
+    with folders.made("fast-0"):
+        (tmp_path / "fast-0" / NAME).touch()
+    there = {path.name for path in (tmp_path / "fast-0").iterdir()}
+    assert len(there) > 1
+    for steps in (resync, folders.remove_discarded()):
+        list(steps)
+        assert {path.name for path in (tmp_path / "fast-0").iterdir()} == there
