@@ -191,19 +191,33 @@ class PinRoot:
             _delete(entry)
 
     def remove_all(self) -> None:
-        """Leave nothing: generations, links (what they hold detaches) and the root itself. Ends with the lock gone."""
-        (self.path / _NEXT).unlink(missing_ok=True)
-        (self.path / _CURRENT).unlink(missing_ok=True)
-        if self.path.is_dir():
-            _delete(self.path)
-        self.unlock()
+        """Leave nothing: generations, links (what they hold detaches) and the root itself. Ends with the lock gone.
+
+        What is in :attr:`afxdp` is the caller's to remove before: pods may have made of it what they liked.
+
+        Raises:
+            OSError: something stays, which is that where nothing else is wrong.
+        """
+        try:
+            for entry in self.path.iterdir() if self.path.is_dir() else ():
+                if entry != self.afxdp:
+                    _remove(entry)
+            for folder in (self.afxdp, self.path):
+                if folder.is_dir():
+                    folder.rmdir()
+        finally:
+            self.unlock()
 
 
 def _delete(directory: Path) -> None:
     """A directory and all in it; a file in bpffs has no contents."""
     for entry in directory.iterdir():
-        if entry.is_dir() and not entry.is_symlink():
-            _delete(entry)
-        else:
-            entry.unlink()
+        _remove(entry)
     directory.rmdir()
+
+
+def _remove(entry: Path) -> None:
+    if entry.is_dir() and not entry.is_symlink():
+        _delete(entry)
+    else:
+        entry.unlink()

@@ -3,7 +3,10 @@
 Pods' links are the caller's to remove first (they carry the pods' own routes away with them).
 """
 
+from collections.abc import Iterator
+
 from agent.errors import AgentError
+from agent.kernel.device.pod_folders import PodFolders
 from agent.kernel.net.routes import Routes
 from agent.kernel.net.sysctl import Sysctls
 from agent.kernel.net.tunnel import TunnelDevice
@@ -29,13 +32,20 @@ def cleanup(options: Options, pins: PinRoot | None, routes: Routes, tunnel: Tunn
         log.info("program taken off", program=name, device=ifindex)
     removed = routes.remove_all()
     tunnel.remove()
-    if pins is not None:
-        pins.remove_all()
+    left = [] if pins is None else [*_without_pins(pins)]
     log.info("programs, maps and routes removed", routes=len(removed))
-    left = []
     for put_back in (VlanOffload(options.state_dir).put_all_back, Sysctls(options.state_dir).put_back):
         try:
             put_back()
         except AgentError as error:
             left.append(str(error))
     return tuple(left)
+
+
+def _without_pins(pins: PinRoot) -> Iterator[str]:
+    """Remove all pins; why some stay, if so: a pod may have kept those of its own from whoever has not every right."""
+    PodFolders(pins.afxdp).remove()
+    try:
+        pins.remove_all()
+    except OSError as error:
+        yield f"pins in {pins.path} cannot be removed: {error}"

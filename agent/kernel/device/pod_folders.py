@@ -266,22 +266,31 @@ def _emptied(folder: int) -> Generator[None]:
 
 def _lifted(folder: int, name: str) -> Generator[None]:
     """Remove one entry; of a folder some of its own, of which folders come out of it."""
+    with suppress(IsADirectoryError):
+        os.unlink(name, dir_fd=folder)
+        return
+    inner, why = _step(folder, name), None
+    try:
+        names = _some(inner)
+        for each in names:
+            try:
+                _unlink_or_move(inner, each, folder)
+            except OSError as error:  # those beside it go nevertheless
+                why = error
+            yield
+    finally:
+        os.close(inner)
+    if why:
+        raise why
+    if len(names) < PIECE:
+        os.rmdir(name, dir_fd=folder)
+
+
+def _unlink_or_move(folder: int, name: str, to: int) -> None:
     try:
         os.unlink(name, dir_fd=folder)
     except IsADirectoryError:
-        inner = _step(folder, name)
-        try:
-            names = _some(inner)
-            for each in names:
-                try:
-                    os.unlink(each, dir_fd=inner)
-                except IsADirectoryError:
-                    _move(inner, each, folder)
-                yield
-        finally:
-            os.close(inner)
-        if len(names) < PIECE:
-            os.rmdir(name, dir_fd=folder)
+        _move(folder, name, to)
 
 
 def _some(folder: int, most: int | None = PIECE, *, without: Container[str] = ()) -> list[str]:
