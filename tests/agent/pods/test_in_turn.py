@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from threading import Event
 
 from agent.pods.in_turn import InTurn
 
@@ -18,15 +19,17 @@ def test_no_container_waits_for_another() -> None:
 
 def test_who_waits_comes_when_the_first_has_ended() -> None:
     turns, key = InTurn(), ("c1", "eth0")
-    order: list[str] = []
+    ready, came = Event(), Event()
 
     def second() -> None:
+        ready.set()
         with turns.of(key):
-            order.append("second")
+            came.set()
 
     with ThreadPoolExecutor(1) as pool:
         with turns.of(key):
             later = pool.submit(second)
-            order.append("first")
+            assert ready.wait(60)
+            assert not came.wait(0.5), "two are at one container"
         later.result(60)
-    assert order == ["first", "second"]
+    assert came.is_set()
