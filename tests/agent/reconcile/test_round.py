@@ -346,15 +346,15 @@ def test_a_pod_that_comes_goes_before_the_next_piece_of_a_long_write() -> None:
     assert contents(rounds.desired.owners.values()) == held(kernel)
 
 
-@pytest.mark.parametrize(
-    "has_records", [True, False], ids=["its records are there", "its DEL was cut short after them"]
-)
-def test_a_pod_that_leaves_within_a_long_write_leaves_nothing(*, has_records: bool) -> None:
+@pytest.mark.parametrize("was", ["there by another agent", "gone but for the journal", "there by this agent"])
+def test_a_pod_that_leaves_within_a_long_write_leaves_nothing(was: str) -> None:
     for pause in count():
         kernel, pod = MemoryKernel(), attachment()
-        if has_records:
+        if was != "gone but for the journal":
             brought(kernel, replace(OLD, local=replace(OLD.local, attachments=(pod,))))
         rounds = started(kernel, attachments=(pod,))
+        if was == "there by this agent":
+            brought(kernel, OLD, rounds)
         pieces = rounds.round(NEW)
         is_over = len([*islice(pieces, pause)]) < pause
         rounds.detach(pod)
