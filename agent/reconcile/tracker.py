@@ -90,7 +90,7 @@ class Tracker:
                 self._overtaken |= {(name, key) for name, part in plan.items() for key in (*part.write, *part.remove)}
             count += self._write_node()
         done = frozenset(owners) - stages.refused.keys()
-        self._overtaken |= self._written_later(done)
+        self._overtake(done, old)
         self._newer |= done
         self._advance(done, new)
         if stages.refused:
@@ -121,17 +121,30 @@ class Tracker:
             self._revision.read_again()
             yield from self.write()
 
-    def _written_later(self, owners: Iterable[Owner]) -> set[tuple[str, bytes]]:
-        """The keys that a longer write would still write for these owners, who have something newer, or have left."""
-        meant = (self._under_way[owner] for owner in owners if owner in self._under_way)
-        return {(name, key) for records in meant for name, packed in records.items() for key in packed}
+    def _begun(self, owner: Owner) -> Records:
+        """What a longer write has begun to write for an owner for whom nothing newer was written since."""
+        return NOTHING if owner in self._newer else self._under_way.get(owner, NOTHING)
+
+    def _overtake(self, owners: Iterable[Owner], old: ByOwner) -> None:
+        """A longer write leaves out what it would still write for these owners, of whom *old* was there.
+
+        In the end it counts that as written, whole.
+        """
+        for owner in owners:
+            begun = self._begun(owner)
+            self._overtaken |= {(name, key) for name, packed in begun.items() for key in packed}
+            if begun is not NOTHING and self._is_known:
+                for records, sign in ((old[owner], 1), (begun, -1)):
+                    for name, number in records.counts():
+                        if name in self._counts:  # the node's record is none of them
+                            self._counts[name] += sign * number
 
     def _follow(self) -> Iterator[int]:
         """Write what changed."""
         owners = frozenset(self._pending)
         old, new = self._old(owners), self._new(owners)
         stages = Stages(old, new, self._held(old, new), self._rooms)
-        self._begin(new)
+        self._begin({owner: records for owner, records in new.items() if owner not in stages.refused})
         with self._writing(owners):
             for plan in stages:
                 yield from self._apply(plan, self._overtaken)
@@ -184,16 +197,16 @@ class Tracker:
         if not self._is_known:
             return {owner: self._there(owner) for owner in owners}
         known = {owner: self._actual[owner] for owner in owners if owner in self._actual}
-        begun = [owner for owner in owners if owner in self._under_way and owner not in self._newer]
-        return known | {owner: self._there(owner) for owner in begun}
+        return known | {owner: self._there(owner) for owner in owners if self._begun(owner) is not NOTHING}
 
     def _there(self, owner: Owner) -> Records:
         """What is there under an owner's keys: the new ones, and of the old ones those that nobody else has taken.
 
         Of what a longer write has begun to write for it nobody knows how much is there, or of whom.
         """
-        begun = contents((self._under_way[owner],)) if owner in self._under_way and owner not in self._newer else {}
-        old = contents(filter(None, (self._actual.get(owner), self._left.get(owner), self._under_way.get(owner))))
+        begun = contents((self._begun(owner),))
+        known = (self._actual.get(owner), self._left.get(owner), self._begun(owner))
+        old = contents(one for one in known if one is not None)
         new = contents((self._desired.owners.get(owner, NOTHING),))
         found: dict[str, dict[bytes, bytes]] = {}
         for name in old.keys() | new.keys():

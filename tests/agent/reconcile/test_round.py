@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from ipaddress import IPv6Address, ip_address, ip_network
-from itertools import count, islice
 from typing import Any
 
 import pytest
@@ -327,44 +326,6 @@ def test_a_part_that_fails_stops_no_other_and_is_named() -> None:
         ("pod programs", "no programs", 1)
     ]
     assert [str(error) for error in rounds.parts.errors(vital=True)] == ["no programs"]
-
-
-def test_a_pod_that_comes_goes_before_the_next_piece_of_a_long_write() -> None:
-    kernel = MemoryKernel()
-    rounds, pod = started(kernel), attachment()
-    pieces = rounds.round(NEW)
-    while not kernel.held("backends"):
-        next(pieces)
-    rounds.attach(pod)
-    rounds.serve([pod.key])
-    assert len(kernel.held("pod_netns")) == 1
-    assert not kernel.held("services")
-    for _ in pieces:
-        pass
-    assert len(kernel.held("pod_netns")) == 1
-    brought(kernel, replace(NEW, local=replace(NEW.local, attachments=(pod,))), rounds)
-    assert contents(rounds.desired.owners.values()) == held(kernel)
-
-
-@pytest.mark.parametrize("was", ["there by another agent", "gone but for the journal", "there by this agent"])
-def test_a_pod_that_leaves_within_a_long_write_leaves_nothing(was: str) -> None:
-    for pause in count():
-        kernel, pod = MemoryKernel(), attachment()
-        if was != "gone but for the journal":
-            brought(kernel, replace(OLD, local=replace(OLD.local, attachments=(pod,))))
-        rounds = started(kernel, attachments=(pod,))
-        if was == "there by this agent":
-            brought(kernel, OLD, rounds)
-        pieces = rounds.round(NEW)
-        is_over = len([*islice(pieces, pause)]) < pause
-        rounds.detach(pod)
-        rounds.serve([pod.key])
-        for _ in pieces:
-            pass
-        assert not kernel.held("pod_netns"), pause
-        assert contents(rounds.desired.owners.values()) == held(kernel), pause
-        if is_over:
-            break
 
 
 def test_ids_of_services_that_left_while_no_agent_ran_are_dropped() -> None:
