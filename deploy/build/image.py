@@ -26,6 +26,7 @@ from typing import Any
 CHECKOUT = Path(__file__).resolve().parents[2]
 PACKAGES = CHECKOUT / "deploy/build/packages.txt"
 RELEASE = "bookworm"
+RELEASED = "1686355200"  # seconds since the epoch: 10 June 2023, for what would say when it was made
 MERGED = "usr-is-merged"  # from the start: usrmerge, which would do it later, brings 50 MB of Perl
 BUILDERS = ("etc/hostname", "etc/resolv.conf")  # mmdebstrap leaves this machine's; containers have their own
 NAME = "sluiceway"
@@ -106,18 +107,18 @@ def main(argv: list[str]) -> int:
     wanted = Wanted(chosen.out, version, chosen.compiler, chosen.bird, tuple(chosen.label))
     with _storage() as buildah:
         digest = build(buildah, wanted)
-        if chosen.twice and (again := build(buildah, wanted)) != digest:
+        if chosen.twice and (again := build(buildah, wanted, is_anew=True)) != digest:
             print(f"image: two builds of it differ: {digest}, then {again}", file=sys.stderr)
             return 1
     return 0
 
 
-def build(buildah: Buildah, wanted: Wanted) -> str:
-    """Build, write and describe the image; its manifest's digest."""
+def build(buildah: Buildah, wanted: Wanted, *, is_anew: bool = False) -> str:
+    """Build, write and describe the image, its Debian too where *is_anew*; its manifest's digest."""
     began = time.monotonic()
     epoch = _git("log", "-1", "--format=%ct")
     bases = BIRD_BASES if wanted.bird else BASES
-    given = {argument: _base(buildah, groups, epoch) for argument, groups in bases.items()}
+    given = {argument: _base(buildah, groups, is_anew=is_anew) for argument, groups in bases.items()}
     given |= {"VERSION": wanted.version, "REVISION": _git("rev-parse", "HEAD"), "SOURCE_DATE_EPOCH": epoch}
     given |= {"COMPILER": "yes"} if wanted.compiler else {}
     stem = f"{NAME}-{BIRD}" if wanted.bird else NAME
@@ -175,23 +176,26 @@ def key(sources: Iterable[str] = SOURCES) -> str:
     return digest.hexdigest()[:16]
 
 
-def _base(buildah: Buildah, groups: Iterable[str], epoch: str) -> str:
-    """The name of a Debian with these groups' packages, made where the storage has none of this list."""
+def _base(buildah: Buildah, groups: Iterable[str], *, is_anew: bool = False) -> str:
+    """The name of a Debian with these groups' packages, made where the storage has none of this list or *is_anew*.
+
+    The image has its digest, so that it is of the packages alone and of no commit.
+    """
     lines = [line.split() for line in PACKAGES.read_text().splitlines()]
     packages = [line[1] for line in lines if line and line[0] in groups]
-    recipe = [RELEASE, *packages, MERGED, *BUILDERS]
+    recipe = [RELEASE, RELEASED, *packages, MERGED, *BUILDERS]
     name = f"localhost/{NAME}-base:{hashlib.sha256(' '.join(recipe).encode()).hexdigest()[:16]}"
-    if buildah("images", "--quiet", "--filter", f"reference={name}"):
+    if not is_anew and buildah("images", "--quiet", "--filter", f"reference={name}"):
         return name
     container = buildah("from", "scratch")
     root = buildah("mount", container)
     options = ["--quiet", "--variant=apt", "--skip=cleanup/apt/lists", f"--include={','.join(packages)}"]
     options += [f"--include={MERGED}", "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr"]
-    environment = {**os.environ, "SOURCE_DATE_EPOCH": epoch}
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": RELEASED}
     subprocess.run(["mmdebstrap", *options, RELEASE, root], env=environment, check=True)
     for path in BUILDERS:
         Path(root, path).unlink(missing_ok=True)
-    buildah("commit", "--quiet", "--rm", container, name)
+    buildah("commit", "--quiet", "--rm", "--timestamp", RELEASED, container, name)
     return name
 
 

@@ -59,7 +59,7 @@ def test_the_builders_name_and_resolver_are_in_no_image(tmp_path: Path, monkeypa
             return str(tmp_path) if arguments[0] == "mount" else ""
 
     monkeypatch.setattr(subprocess, "run", debian)
-    image._base(Buildah(tmp_path), ("run",), "0")  # noqa: SLF001
+    image._base(Buildah(tmp_path), ("run",))  # noqa: SLF001
     assert [path.name for path in (tmp_path / "etc").iterdir()] == ["passwd"]
 
 
