@@ -1,9 +1,11 @@
 """The chart on the lab's cluster: installed, upgraded, rolled back and uninstalled by Helm, as a user does it."""
 
+import json
 import os
 import subprocess
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,16 +43,20 @@ class Release:
     helm: Path
 
     def run(self, verb: str, *arguments: str) -> str:
-        """``helm VERB sluiceway``, as the administrator."""
+        """``helm VERB sluiceway``, as the administrator; what it prints."""
+        done = self.ask(verb, *arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def ask(self, verb: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """The same, which may fail."""
         kubectl = self.cluster.kubectl
         command = [str(self.helm), f"--kubeconfig={kubectl.kubeconfig}", SYSTEM, verb, "sluiceway", *arguments]
         enter = ["nsenter", f"--net={kubectl.host.netns}"]
         home = {"HELM_CACHE_HOME": str(kubectl.kubeconfig.parent / "helm"), "HELM_CONFIG_HOME": "/nonexistent"}
-        done = subprocess.run(
+        return subprocess.run(
             [*enter, *command], capture_output=True, text=True, check=False, env={**os.environ, **home}
         )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
 
     def flags(self) -> Sequence[str]:
         """What the agents are told."""
@@ -104,6 +110,23 @@ def answers(namespace: Namespace) -> bool:
     return all(namespace.sh("client", f"curl -s -m 2 {url}").stdout == "web" for url in urls)
 
 
+@contextmanager
+def left_behind(cluster: Cluster) -> Iterator[None]:
+    """A DaemonSet as an uninstallation leaves it that was cut short; no node runs it."""
+    labels = {"app.kubernetes.io/component": "cleanup"}
+    pod = {"nodeSelector": {"no": "node"}, "containers": [{"name": "clean", "image": agent_image.IMAGE}]}
+    template = {"metadata": {"labels": labels}, "spec": pod}
+    made = {
+        "apiVersion": "apps/v1",
+        "kind": "DaemonSet",
+        "metadata": {"name": "sluiceway-cleanup", "namespace": "kube-system"},
+        "spec": {"selector": {"matchLabels": labels}, "template": template},
+    }
+    cluster.kubectl.apply(json.dumps(made))
+    yield
+    cluster.kubectl.run(SYSTEM, "delete", "daemonset/sluiceway-cleanup", "--wait")
+
+
 def test_a_release_comes_changes_goes_back_and_leaves_nothing(release: Release, namespace: Namespace) -> None:
     cluster = release.cluster
     before = everywhere(cluster, "bash", "-c", LEFT)
@@ -115,6 +138,10 @@ def test_a_release_comes_changes_goes_back_and_leaves_nothing(release: Release, 
         "options.max-services": 4096,
     }
     given = [f"--set={name}={value}" for name, value in values.items()]
+    with left_behind(cluster):
+        refused = release.ask("install", str(CHART), *given)
+        assert refused.returncode != 0
+        assert "sluiceway-cleanup of an earlier uninstallation is there still" in refused.stderr
     # the roles are there already, for the lab's agents
     said = release.run("install", str(CHART), *given, "--take-ownership", "--wait", "--timeout=180s")
     assert "dpctl status" in said
