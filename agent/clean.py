@@ -102,7 +102,7 @@ def clean(options: Options) -> None:
 def _leave_bgp(options: Options) -> Iterator[str]:
     """Have peers send nothing here any more; why they do."""
     try:
-        bgp.leave(options.run_dir, bgp.TOLD_WITHIN_S)
+        bgp.leave(options.run_dir, bgp.WITHDRAWN_WITHIN_S)
     except OSError as error:
         yield f"BGP: {error}"
 

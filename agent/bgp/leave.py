@@ -24,7 +24,7 @@ from agent.unix_socket import is_left
 log = logger(__name__)
 
 BIRD = 12  # RTPROT_BIRD, which BIRD gives all its routes
-TOLD_WITHIN_S = 3.0  # peers, of all that is withdrawn
+WITHDRAWN_WITHIN_S = 3.0  # from all peers
 _LOOK_S = 0.02
 _FOLLOWED_S = 0.3  # in which a router has its own tables follow: 40 ms with 10,000 prefixes
 

@@ -12,7 +12,7 @@ import msgspec
 
 from agent.cni.install import CONFLIST, NETWORK, PLUGIN
 from agent.json_text import NOT_JSON
-from agent.kernel.conflicts import configurations
+from agent.kernel.conflicts import configurations, content
 from agent.model.name import ObjectName, Problem
 
 OPTION = "--cni-conf-dir"
@@ -70,11 +70,11 @@ class FirstConfiguration:
 
 def names_us(path: Path) -> bool:
     """Whether our plugin or network is named in a configuration, or in the one that Multus' leads to."""
+    found, name = content(path), NETWORK.encode()
+    if name in found:
+        return True
     try:
-        content = path.read_bytes()
-        if NETWORK.encode() in content:
-            return True
-        led_to = msgspec.json.decode(content, type=_Multus).clusterNetwork
-        return bool(led_to) and NETWORK.encode() in (path.parent / Path(led_to).name).read_bytes()
-    except (OSError, *NOT_JSON):
+        led_to = msgspec.json.decode(found, type=_Multus).clusterNetwork
+    except NOT_JSON:
         return False
+    return bool(led_to) and name in content(path.parent / Path(led_to).name)

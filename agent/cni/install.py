@@ -10,7 +10,7 @@ import msgspec
 
 from agent.cni.capabilities import CAPABILITIES
 from agent.cni.request import VERSIONS
-from agent.kernel.conflicts import configurations
+from agent.kernel.conflicts import configurations, content
 from agent.log import logger
 from agent.pods.files import place, remove
 
@@ -88,7 +88,7 @@ def uninstall(bin_dir: Path, conf_dir: Path) -> tuple[Path, ...]:
     """
     files = conf_dir / CONFLIST, bin_dir / PLUGIN
     found = [path for path in (*files, *map(_draft, files)) if path.exists()]
-    users = [path for path in configurations(conf_dir) if path.name != CONFLIST and PLUGIN.encode() in _content(path)]
+    users = [path for path in configurations(conf_dir) if path.name != CONFLIST and PLUGIN.encode() in content(path)]
     if users and files[1] in found:
         found.remove(files[1])
         log.warning(
@@ -111,13 +111,6 @@ def _put(path: Path, content: bytes, mode: int) -> None:
 
 def _draft(path: Path) -> Path:
     return path.with_name(f".{path.name}.new")  # runtimes read *.conf, *.conflist and *.json
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""
 
 
 def _is_in_place(path: Path, content: bytes, mode: int) -> bool:

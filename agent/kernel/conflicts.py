@@ -70,15 +70,23 @@ def configurations(folder: Path) -> tuple[Path, ...]:
     return tuple(folder / name for name in sorted(names) if name.endswith(CONFIGS))
 
 
+def content(path: Path) -> bytes:
+    """What is in a configuration; nothing where it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
 def _others(folder: Path) -> Iterator[Conflict]:
     for path in configurations(folder):
-        if OUR_PLUGIN not in plugins(_text(path)):
+        if OUR_PLUGIN not in plugins(content(path)):
             yield Conflict(
                 f"{path} configures another CNI", "remove it: the runtime takes the first file by name for new pods"
             )
 
 
-def plugins(text: str) -> frozenset[str]:
+def plugins(text: str | bytes) -> frozenset[str]:
     """The plugins that a CNI configuration or list names; none where it cannot be read."""
     try:
         conf = json.loads(text)
@@ -88,10 +96,3 @@ def plugins(text: str) -> frozenset[str]:
         return frozenset()
     listed = conf.get("plugins", [conf])
     return frozenset(str(p.get("type")) for p in listed if isinstance(p, dict)) if listed else frozenset()
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text()
-    except (OSError, UnicodeDecodeError):
-        return ""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 from agent.ipam.pool import Ipam
+from agent.kernel.portmap import Container
 from agent.log import logger
 from agent.model.address import Address, Network
 from agent.model.attachment import AttachmentKey
@@ -19,10 +20,7 @@ from agent.pods.host_local import Reservation, Unreadable, is_dead, reservations
 log = logger(__name__)
 
 Devices = Callable[[], Collection[str]]
-Container = tuple[str, str]  # its network's name, and its id
-RemovePorts = Callable[
-    [Iterable[Container]], Mapping[Container, str]
-]  # of which rules for host ports are left, and why
+RemovePorts = Callable[[Iterable[Container]], Mapping[Container, str]]  # of which rules are left, and why
 
 
 class Imported:
