@@ -10,7 +10,7 @@ from agent.compile.bgp.annotations import NodeBgp, node_bgp
 from agent.compile.bgp.configured import configured
 from agent.compile.bgp.own import OwnPrefixes, own_prefixes
 from agent.compile.bgp.prefix import Prefixes, Rules, prefixes
-from agent.compile.bgp.reserved import reserved
+from agent.compile.bgp.reserved import Reserved, reserved
 from agent.compile.bgp.router import Router
 from agent.compile.bgp.sessions import Making
 from agent.compile.bgp.settings import BgpSettings
@@ -59,7 +59,9 @@ def bgp(  # noqa: PLR0913, PLR0917  all that it is made from
     if before.settings == held:
         held = before.settings
     said = before.said if old is not None and cluster.nodes is old.nodes else _said(cluster, node, own, before)
-    rules = _rules(cluster, held, ranges, own, replace(before, said=said))
+    rules = Rules(held, ranges, own, _reserved(cluster, held, said, before))
+    if rules == before.prefixes.rules:
+        rules = before.prefixes.rules
     is_same_prefixes = (
         old is not None
         and rules is before.prefixes.rules
@@ -80,7 +82,7 @@ def bgp(  # noqa: PLR0913, PLR0917  all that it is made from
     return replace(now, problems=before.problems if problems == before.problems else problems)
 
 
-def _rules(cluster: Cluster, held: BgpSettings, ranges: PublicRanges | None, own: str, before: Bgp) -> Rules:
+def _reserved(cluster: Cluster, held: BgpSettings, said: Mapping[str, tuple[Node, NodeBgp]], before: Bgp) -> Reserved:
     """The identical value while nothing of it changed."""
     known, old = before.prefixes.rules, before.source
     is_same = (
@@ -90,9 +92,7 @@ def _rules(cluster: Cluster, held: BgpSettings, ranges: PublicRanges | None, own
         and cluster.ip_pools is old.ip_pools
         and held is before.settings
     )
-    those = known.reserved if known is not None and is_same else reserved(cluster, held, before.said)
-    made = Rules(held, ranges, own, those)
-    return known if known is not None and known == made else made
+    return known.reserved if known is not None and is_same else reserved(cluster, held, said)
 
 
 def _said(cluster: Cluster, node: Node | None, own: str, before: Bgp) -> Mapping[str, tuple[Node, NodeBgp]]:

@@ -59,7 +59,7 @@ class Making:
     def router(self) -> Router:
         """All of it."""
         sessions: dict[tuple[Address, str], Session] = {}
-        for session in (*self._nodes(), *self._externals()):
+        for session in (*self._nodes(), *map(self._placed, self._externals())):
             key = session.address, session.interface
             taken = sessions.get(key)
             if taken is None:
@@ -197,10 +197,12 @@ class Making:
         """Whether it is this node that all others are to peer with."""
         return address in self.node.internal_ips or address in self.own.local
 
-    def _is_near(self, address: Address, local: Address | None) -> bool:
-        """Whether it is on a subnet of the node's, and the node speaks from its address there."""
-        near = [one for one in self.subnets if is_in_any(address, (one,))]
-        return local is not None and is_in_any(local, near)
+    def _placed(self, session: Session) -> Session:
+        """With whether the peer is on a subnet of the node's, which speaks from its address there."""
+        if not session.is_internal or session.multihop or session.local is None:
+            return session
+        near = [one for one in self.subnets if is_in_any(session.address, (one,))]
+        return replace(session, is_direct=is_in_any(session.local, near))
 
     def _external(self, about: str, address: Address, asn: int) -> Session | None:
         """What all of them have in common; None where this node has no address of that family."""
@@ -216,7 +218,6 @@ class Making:
             local=local,
             local_asn=self.asn,
             multihop=0 if asn == self.asn else self.settings.multihop,
-            is_direct=asn == self.asn and self._is_near(address, local),
             is_strict=bool(self.own.local) and local is not None,
             hold_s=self.settings.hold_s,
             restart_s=self.settings.restart_s,
@@ -271,8 +272,7 @@ class Making:
                 self._no_family("Node", self.node.name, peer.where, peer.address)
                 continue
             bfd = peer.bfd or session.bfd
-            is_direct = session.is_internal and self._is_near(peer.address, local)
-            yield replace(session, port=peer.port, local=local, password=peer.password, bfd=bfd, is_direct=is_direct)
+            yield replace(session, port=peer.port, local=local, password=peer.password, bfd=bfd)
 
     def _of_object(self, peer: BgpPeer, address: Address) -> Iterator[Session]:
         session = self._external(f"BGPPeer {peer.name}", address, peer.asn)
@@ -296,7 +296,6 @@ class Making:
         time_s = self.settings.restart_time_s
         restart_s = session.restart_s if peer.graceful_restart is None else time_s * peer.graceful_restart
         hold_s = peer.hold_s or session.hold_s
-        is_internal = peer.asn == (peer.local_asn or session.local_asn)
         # of a family that the Node object has not, but the annotation of its own addresses
         hop = self.addresses.get(address.version, session.local)
         yield replace(
@@ -308,7 +307,6 @@ class Making:
             local_asn=peer.local_asn or session.local_asn,
             password=password,
             multihop=peer.multihop,
-            is_direct=is_internal and not peer.multihop and self._is_near(address, peer.source or session.local),
             ttl_security=peer.ttl_security,
             hold_s=hold_s,
             keepalive_s=self._keepalive(peer, hold_s),
