@@ -12,10 +12,11 @@ import pytest
 from agent.cni.commands import Cni
 from agent.cni.interfaces import OwnInterfaces
 from agent.ipam.pool import Ipam
+from agent.kernel.portmap import Container
 from agent.log import TextFormatter
 from agent.model.address import Network
 from agent.pods.errors import InterfaceTaken
-from agent.pods.imported import Container, Imported
+from agent.pods.imported import Imported
 from agent.pods.journal import Journal
 from agent.pods.pods import Pods
 from tests.agent.cni.room import Room, without_networks
