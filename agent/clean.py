@@ -32,6 +32,8 @@ from agent.options.mounts import is_on_bpffs, read_mountinfo
 from agent.pod_parts import ATTACHMENTS
 from agent.pods.attachments import boot_id
 from agent.pods.delegate import Delegates
+from agent.pods.device.guards import Guards
+from agent.pods.device.handover import TROUBLES
 from agent.pods.errors import NetworkFailed
 from agent.pods.ip_leases import FOLDER as LEASES
 from agent.pods.known import KnownAttachments
@@ -42,10 +44,8 @@ from agent.pods.plugin import PluginFailed
 from agent.pods.veth import PodVeths
 from agent.pods.vf import files as vf_files
 from agent.pods.vf.check import unusable
-from agent.pods.vf.guards import VfGuards
 from agent.pods.vf.record import FOLDER as VFS
-from agent.pods.vf.record import VfJournal
-from agent.pods.vf.vfs import TROUBLES
+from agent.pods.vf.record import vf_journal
 from agent.serve import announce_report, bgp_report, ip_pool_report, policy_report, report, report_file
 from agent.unix_socket import answers
 from maps.errors import PinRootBusy
@@ -140,14 +140,14 @@ def give_vfs_back(options: Options, programs: Path) -> Iterator[str]:
     That one's record stays for another call. An address that a plugin does not take back is told, and left to it.
     """
     boot = boot_id()
-    own = vfs(options, VfGuards(KnownAttachments(), _NoLoop(), VfPrograms(None, programs)))
+    own = vfs(options, Guards(KnownAttachments(), _NoLoop(), VfPrograms(None, programs)))
     own.restore()
     for record in own.all():
         try:
             own.delete(record.key)
         except PluginFailed as error:
             log.warning("address of a VF is not given back", vf=record.address, why=error)
-            VfJournal(options.state_dir, boot).remove(record.address)
+            vf_journal(options.state_dir, boot).remove(record.address)
         except TROUBLES as error:
             yield f"VF {record.address}: {error}"
     yield from (f"{problem.field}: {problem.text}" for problem in unusable(own.unread, {}, node=""))

@@ -22,6 +22,9 @@ from agent.options.config import Options
 from agent.options.mounts import HOST_ROOT
 from agent.pods.attachments import boot_id
 from agent.pods.delegate import Delegates, OwnPlugin
+from agent.pods.device.claims import claim_addresses
+from agent.pods.device.guards import Guards
+from agent.pods.device.ipam import DeviceIpam, OwnIpam
 from agent.pods.errors import NotSynced
 from agent.pods.ip_leases import FOLDER as LEASES
 from agent.pods.ip_leases import IpLeases
@@ -33,11 +36,8 @@ from agent.pods.plugin import Plugins
 from agent.pods.pod_devices import Unanswered, devices_of
 from agent.pods.pods import Pods
 from agent.pods.pool_choice import PoolChoice
-from agent.pods.vf.claims import claim_addresses
 from agent.pods.vf.files import VfFiles
-from agent.pods.vf.guards import VfGuards
-from agent.pods.vf.ipam import OwnIpam, VfIpam
-from agent.pods.vf.record import VfJournal
+from agent.pods.vf.record import vf_journal
 from agent.pods.vf.vfs import Vfs
 from agent.prepare import Prepared
 from agent.threads import Threads
@@ -98,14 +98,14 @@ def card() -> SriovCard:
     return SriovCard(PciBus(_root() or Path("/")))
 
 
-def vfs(options: Options, guards: VfGuards, ipam: OwnIpam | None = None) -> Vfs:
+def vfs(options: Options, guards: Guards, ipam: OwnIpam | None = None) -> Vfs:
     """The VFs that pods are given; *guards* have programs on those that are network devices.
 
     *ipam* gives addresses of pools; without it nobody knows of any.
     """
     files = VfFiles(options.run_dir, _root())
-    journal = VfJournal(options.state_dir, boot_id())
-    return Vfs(card(), journal, VfIpam(plugins(options), ipam), files, guards=guards, claim=claim_addresses)
+    journal = vf_journal(options.state_dir, boot_id())
+    return Vfs(card(), journal, DeviceIpam(plugins(options), ipam), files, guards=guards, claim=claim_addresses)
 
 
 def networks(options: Options, mirror: Mirror, pods: Pods, own: OwnPlugin) -> tuple[Networks, NetworkPlug]:

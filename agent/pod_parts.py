@@ -24,6 +24,7 @@ from agent.kernel.programs.start import Started
 from agent.options.choices import PodNetwork
 from agent.pods.attachments import boot_id
 from agent.pods.chained import ChainedVeths
+from agent.pods.device.guards import Guards
 from agent.pods.earlier import EarlierPods
 from agent.pods.imported import Imported
 from agent.pods.journal import Journal
@@ -34,7 +35,6 @@ from agent.pods.networks import Networks
 from agent.pods.pods import Pods
 from agent.pods.veth import PodVeths
 from agent.pods.veth_batch import BeforeUp
-from agent.pods.vf.guards import VfGuards
 from agent.pods.vf.vfs import Vfs
 from maps.apply import AnyTable
 
@@ -86,7 +86,7 @@ def pods(core: Core, tables: Mapping[str, AnyTable], afxdp: AfXdp, on_vfs: VfPro
         ),
     )
     check = RecordCheck(tables, lambda ifindex: core.kernel.hooks.has(ifindex, POD), loop.records)
-    vfs = network_parts.vfs(options, VfGuards(known, loop, on_vfs), IpamInProcess(pooled.ipams))
+    vfs = network_parts.vfs(options, Guards(known, loop, on_vfs), IpamInProcess(pooled.ipams))
     own = OwnInterfaces(served, ipam, (veths.faults, check), VfCommands(vfs), is_chained=is_chained)
     interfaces, plug = network_parts.networks(options, mirror, served, InProcess(own))
     source = network_parts.source(options, core.prepared, mirror)

@@ -18,7 +18,7 @@ from agent.pods.journal import Journal, Stage
 from agent.pods.network_record import FOLDER as NETWORKS
 from agent.pods.network_record import NetworkSet, read
 from agent.pods.veth_check import addresses_of
-from agent.pods.vf.record import VfJournal, VfRecord
+from agent.pods.vf.record import VfRecord, vf_journal
 from dpctl.errors import Absent
 from dpctl.output import Column, Table
 from maps import abi
@@ -110,7 +110,7 @@ def pod_interfaces(state_dir: Path) -> tuple[PodInterface, ...]:
     boot = boot_id()
     entries = Journal(state_dir / ATTACHMENTS, boot).load()
     own = [one.saved for one in entries if one.saved is not None and one.stage in {Stage.MADE, Stage.ADDED}]
-    vfs, _ = VfJournal(state_dir, boot).records()
+    vfs, _ = vf_journal(state_dir, boot).records()
     books = {
         (one.container, one.interface): one
         for one in (*(_of_attachment(saved.attachment, saved.network) for saved in own), *map(_of_vf, vfs))

@@ -16,9 +16,9 @@ from agent.cni.vf_commands import VfCommands
 from agent.compile.network import PodInterfaces
 from agent.log import logger
 from agent.model.attachment import Attachment
+from agent.pods.device.handover import TROUBLES
 from agent.pods.errors import NotSynced, PodRefused
 from agent.pods.pods import REFUSALS, SYNC_WAIT_S, Pods
-from agent.pods.vf.vfs import TROUBLES
 
 log = logger(__name__)
 

@@ -47,8 +47,8 @@ _REFUSALS: dict[type[errors.PodRefused], tuple[Code, str]] = {
     errors.InterfaceTaken: (Code.ENVIRONMENT, "CNI_IFNAME: "),
     errors.NetworkFailed: (Code.TRY_LATER, ""),
     errors.InterfaceUnusable: (Code.CONFIG, "prevResult: "),
-    errors.VfInUse: (Code.TRY_LATER, "deviceID: "),
-    errors.VfUnusable: (Code.CONFIG, ""),
+    errors.DeviceInUse: (Code.TRY_LATER, "deviceID: "),
+    errors.DeviceUnusable: (Code.CONFIG, ""),
 }
 
 

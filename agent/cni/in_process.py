@@ -17,10 +17,10 @@ from agent.cni.interfaces import OwnInterfaces
 from agent.cni.request import Command, Request, parse
 from agent.model.name import ObjectName
 from agent.model.network import OUR_PLUGIN
+from agent.pods.device.handover import TROUBLES
 from agent.pods.errors import PodRefused
 from agent.pods.plugin import PluginFailed
 from agent.pods.pods import REFUSALS
-from agent.pods.vf.vfs import TROUBLES
 
 FURTHER = "further/"  # before a network's name: a slash is in no name that a runtime says
 

@@ -6,7 +6,8 @@ from agent.cni import vf
 from agent.cni.error import CniError, Code
 from agent.cni.request import Request
 from agent.model.attachment import Attachment, AttachmentKey
-from agent.pods.vf.vfs import TROUBLES, Vfs, of_network
+from agent.pods.device.handover import TROUBLES, of_network
+from agent.pods.vf.vfs import Vfs
 
 
 class VfCommands:
@@ -25,7 +26,7 @@ class VfCommands:
 
     def add(self, request: Request) -> bytes:
         """What the plugin prints."""
-        record, _ = self._vfs.add(vf.asked(request))
+        record = self._vfs.add(vf.asked(request))
         return vf.added(request, record)
 
     def delete(self, key: AttachmentKey, asked_at_ns: int | None) -> bool:

@@ -78,11 +78,12 @@ class AfXdp:
 
 
 @dataclass(frozen=True, slots=True)
-class VfLink:
-    """The VF that serves an attachment: a network device in the pod, for which the node has none."""
+class DeviceInPod:
+    """The device that serves an attachment from within the pod: a VF, or one on a NIC; the node has no end of it."""
 
-    address: str  # PCI
+    address: str  # a VF's PCI address, or what else it is known by
     own: tuple[Address, ...]  # all that the interface has, its link's too
+    ifindex: int = 0  # in the pod; 0: it is found by its PCI address
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ class Veth:
     ifindex: int
     is_chained: bool = False  # another CNI plugin made it, and takes it away
     afxdp: AfXdp | None = None
-    vf: VfLink | None = None  # in its place; the node's end has neither name nor number then
+    in_pod: DeviceInPod | None = None  # in its place; the node's end has neither name nor number then
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,7 @@ class Attachment:
     @property
     def is_in_pod(self) -> bool:
         """Whether its programs are in the pod alone, and the node knows nobody at its addresses."""
-        return self.link.vf is not None
+        return self.link.in_pod is not None
 
     @property
     def is_apart(self) -> bool:

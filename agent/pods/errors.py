@@ -13,8 +13,8 @@
     ├── InterfaceTaken       the pod's namespace has an interface of that name
     ├── NetworkFailed        a further interface could not be made or unmade by its plugins: a later try may do it
     ├── InterfaceUnusable    the interface that another plugin made has no end on the node, or is not as that told
-    ├── VfInUse              another container has the VF: a later try may get it
-    └── VfUnusable           the VF is none, cannot do what is asked of it, or its driver refuses; the key is named
+    ├── DeviceInUse              another container has the VF: a later try may get it
+    └── DeviceUnusable           the VF is none, cannot do what is asked of it, or its driver refuses; the key is named
 """
 
 from agent.errors import AgentError
@@ -60,11 +60,11 @@ class InterfaceUnusable(PodRefused):
     """The interface that another plugin made has no end on the node, or is not as that plugin told."""
 
 
-class VfInUse(PodRefused):
+class DeviceInUse(PodRefused):
     """Another container has the VF; the message says which."""
 
 
-class VfUnusable(PodRefused):
+class DeviceUnusable(PodRefused):
     """The VF is none, cannot do what is asked of it, or its driver refuses; the message names the key."""
 
 

@@ -125,7 +125,7 @@ class IpLeases:
             OSError: the disk or the kernel refuses.
         """
         key = request.container_id, request.interface
-        with self._turn.of(key):
+        with self._turn.of(key[0]):
             cookie = self._cookie_of(request.netns)
             if cookie is None:
                 raise NetnsUnusable(f"there is no network namespace {request.netns}")
@@ -154,7 +154,7 @@ class IpLeases:
         Raises:
             OSError: the disk refuses; it is kept.
         """
-        with self._turn.of(key):
+        with self._turn.of(key[0]):
             if (lease := self._leases.get(key)) is not None:
                 self._forget(lease)
 
@@ -206,7 +206,7 @@ class IpLeases:
 
     def _try_to_forget(self, lease: Lease) -> None:
         """Of a pod that is gone: where the disk refuses, another time."""
-        with self._turn.of(lease.key):
+        with self._turn.of(lease.key[0]):
             if self._leases.get(lease.key) is not lease:
                 return  # a DEL came meanwhile, and perhaps an ADD
             try:

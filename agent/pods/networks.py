@@ -318,7 +318,7 @@ class Networks:
 
     def alone(self, key: AttachmentKey, *, waits: bool = True) -> AbstractContextManager[bool]:
         """Be the only request that is at the container, for a block; whether one is, where one does not wait."""
-        return self._turn.of(key, waits=waits)
+        return self._turn.of(key[0], waits=waits)
 
 
 def _note(stuck: dict[ObjectName, Problem], one: NetworkSet, why: Exception) -> None:

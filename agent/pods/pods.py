@@ -126,7 +126,7 @@ class Pods:
         key, asked_at_ns = request.key, request.asked_at_ns or self._clock()
         if trouble := self.trouble(SYNC_WAIT_S):  # before the lock: a DEL of the container needs not wait
             raise NotSynced(trouble)
-        with self._turn.of(key), ExitStack() as undo:
+        with self._turn.of(key[0]), ExitStack() as undo:
             if self._known.get(key) is not None:
                 text = f"{request.container_id} has {request.interface} already; DEL comes first"
                 raise AlreadyAttached(text)
@@ -163,7 +163,7 @@ class Pods:
 
         One that was asked for after *asked_at_ns*, by CLOCK_BOOTTIME, is not the one meant.
         """
-        with self._turn.of(key):
+        with self._turn.of(key[0]):
             attachment = self._known.get(key)
             self._ended[0].add(key)
             if asked_at_ns is not None and self._known.is_younger(key, asked_at_ns):
@@ -226,7 +226,7 @@ class Pods:
             self._others.release(attachment.link)
 
     def _bury(self, key: AttachmentKey) -> None:
-        with self._turn.of(key):
+        with self._turn.of(key[0]):
             attachment = self._known.get(key)
             if attachment is None or self._veths.is_there(attachment):
                 return  # a DEL came meanwhile, and perhaps an ADD

@@ -42,7 +42,7 @@ def interface_uses(
     counted: Callable[[Iterable[str]], Mapping[str, CountedVf]],
 ) -> Iterator[InterfaceUse]:
     """The further interfaces that are ours, and all VFs; *counted* tells of VFs by their PCI addresses."""
-    further = [one for one in attachments if not one.is_first and one.link.vf is None]
+    further = [one for one in attachments if not one.is_first and one.link.in_pod is None]
     devices = _devices() if further else {}
     for one in further:
         link = devices.get(one.link.ifindex)

@@ -10,8 +10,8 @@ from agent.clean import give_vfs_back
 from agent.cni.request import parse
 from agent.cni.vf_commands import VfCommands
 from agent.options.config import Options
+from agent.pods.device.guards import Guards
 from agent.pods.known import KnownAttachments
-from agent.pods.vf.guards import VfGuards
 from tests.agent.pods.vf.vf_card import ADDRESS, FakeCard, FakeLoop, FakePrograms
 
 BOOKS = """#!/bin/sh
@@ -43,7 +43,7 @@ def add(options: Options, kind: str) -> None:
     config = {"cniVersion": "1.0.0", "name": "fast", "kind": kind, "deviceID": ADDRESS, "vlan": 100}
     config["ipam"] = {"type": "books"}
     environment = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c1", "CNI_NETNS": "/run/netns/p1", "CNI_IFNAME": "net1"}
-    guards = VfGuards(KnownAttachments(), FakeLoop(), FakePrograms())
+    guards = Guards(KnownAttachments(), FakeLoop(), FakePrograms())
     VfCommands(network_parts.vfs(options, guards)).add(parse(environment, json.dumps(config).encode()))
 
 

@@ -12,9 +12,10 @@ from agent.model.attachment import AfXdp, Attachment, Veth
 from agent.model.name import ObjectName
 from agent.model.vf import VfKind, VfSettings
 from agent.pods.attachments import Saved, boot_id
+from agent.pods.device.record import DeviceStage
 from agent.pods.journal import Journal, Stage
 from agent.pods.network_record import FOLDER, InterfaceRecord, NetworkRecords, NetworkSet, PluginRecord, Step
-from agent.pods.vf.record import VfBefore, VfJournal, VfRecord, VfStage
+from agent.pods.vf.record import VfBefore, VfRecord, vf_journal
 from dpctl.errors import Absent
 from dpctl.pod import ATTACHMENTS, CLOSED, UNSEEN, PodInterface, interface_rows, of_pod, pod_interfaces, process_rows
 from maps import abi
@@ -40,8 +41,19 @@ def state(tmp_path: Path) -> Path:
     further = Saved(attachment("net3", 2), "further/xsk", 3)
     journal.append(Stage.MADE, further.attachment.key, further)
     before = VfBefore("x", "", VfSettings(), None)
-    vf = VfRecord(VfStage.ADDED, "0000:03:02.0", VfKind.DPDK, "further/fast", "c1", "net2", NETNS, 4711, before, 1)
-    VfJournal(tmp_path, boot).put(msgspec.structs.replace(vf, pod=WEB))
+    vf = VfRecord(
+        stage=DeviceStage.ADDED,
+        address="0000:03:02.0",
+        kind=VfKind.DPDK,
+        network="further/fast",
+        container_id="c1",
+        interface="net2",
+        netns=NETNS,
+        netns_cookie=4711,
+        before=before,
+        asked_at_ns=1,
+    )
+    vf_journal(tmp_path, boot).put(msgspec.structs.replace(vf, pod=WEB))
     ours = (PluginRecord("sluiceway-cni", (), "{}"),)
     lan = InterfaceRecord(ObjectName("default", "lan"), "net1", "lan", "1.0.0", (PluginRecord("macvlan", (), "{}"),))
     fast = InterfaceRecord(ObjectName("default", "fast"), "net2", "fast", "1.0.0", ours, device="0000:03:02.0")

@@ -11,7 +11,7 @@ import pytest
 
 from agent.compile.desired import Desired, desired
 from agent.compile.settings import Settings
-from agent.model.attachment import Veth, VfLink
+from agent.model.attachment import DeviceInPod, Veth
 from agent.model.policy import PodPeer, Policy, PortRange, Rule
 from agent.serve.policy_report import PolicyReporter
 from maps import abi
@@ -27,7 +27,7 @@ VF = replace(
     interface="net1",
     endpoint_id=49,
     slot=9,
-    link=Veth("", 0, vf=VfLink("0000:03:02.0", (IPv4Address("10.9.0.1"),))),
+    link=Veth("", 0, in_pod=DeviceInPod("0000:03:02.0", (IPv4Address("10.9.0.1"),))),
     ipv4=IPv4Address("10.9.0.1"),
     ipv6=None,
     is_first=False,

@@ -25,6 +25,9 @@ from agent.model.network import NetworkRules
 from agent.pods import fail_points
 from agent.pods.attachments import boot_id
 from agent.pods.delegate import Delegates
+from agent.pods.device.claims import claim_addresses
+from agent.pods.device.guards import Guards
+from agent.pods.device.ipam import DeviceIpam
 from agent.pods.journal import Journal
 from agent.pods.known import KnownAttachments
 from agent.pods.network_record import FOLDER, NetworkRecords
@@ -32,11 +35,8 @@ from agent.pods.networks import Networks
 from agent.pods.plugin import Plugins
 from agent.pods.pods import Pods
 from agent.pods.veth import PodVeths
-from agent.pods.vf.claims import claim_addresses
 from agent.pods.vf.files import VfFiles
-from agent.pods.vf.guards import VfGuards
-from agent.pods.vf.ipam import VfIpam
-from agent.pods.vf.record import VfJournal
+from agent.pods.vf.record import vf_journal
 from agent.pods.vf.vfs import Vfs
 from maps import paths
 from tests.agent.kernel.device.vf_maps import VfMaps
@@ -67,11 +67,11 @@ class AgentNode:
         veths = PodVeths(lambda: (1400,), lambda _: ((), ()))
         journal, known = Journal(STATE / "attachments", boot_id()), KnownAttachments()
         pods = Pods(loop=FakeLoop(), journal=journal, ipam=ipam, veths=veths, known=known)
-        guards = VfGuards(known, self.maps, VfPrograms(self.programs, PINS / "vfs"))
+        guards = Guards(known, self.maps, VfPrograms(self.programs, PINS / "vfs"))
         vfs = Vfs(
             SriovCard(),
-            VfJournal(STATE, boot_id()),
-            VfIpam(Plugins(PLUGINS)),
+            vf_journal(STATE, boot_id()),
+            DeviceIpam(Plugins(PLUGINS)),
             VfFiles(RUN),
             guards=guards,
             claim=claim_addresses,

@@ -11,8 +11,9 @@ import pytest
 
 from agent.model.vf import VfKind, VfSettings
 from agent.netlink.netns import open_netns
-from agent.pods.vf.claims import claim_addresses
-from agent.pods.vf.record import VfBefore, VfRecord, VfStage
+from agent.pods.device.claims import claim_addresses
+from agent.pods.device.record import DeviceStage
+from agent.pods.vf.record import VfBefore, VfRecord
 from tests.netns.agents import READY_S
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns]
@@ -34,9 +35,20 @@ class Link:
             cookie = there.cookie
         before, ips = VfBefore("x", "", VfSettings(), None), [{"address": one} for one in given]
         return VfRecord(
-            VfStage.ADDED, "0000:03:02.0", VfKind.NETDEV, "fast", "c1", "net1", path, cookie, before, 1,
-            mac=NEW, mtu=1500, given={"ips": ips},
-        )  # fmt: skip
+            stage=DeviceStage.ADDED,
+            address="0000:03:02.0",
+            kind=VfKind.NETDEV,
+            network="fast",
+            container_id="c1",
+            interface="net1",
+            netns=path,
+            netns_cookie=cookie,
+            before=before,
+            asked_at_ns=1,
+            mac=NEW,
+            mtu=1500,
+            given={"ips": ips},
+        )
 
     def knows(self, mac: str) -> bool:
         """Whether the neighbour has both addresses there."""

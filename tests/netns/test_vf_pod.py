@@ -16,7 +16,7 @@ from agent.kernel.device.pci import PciBus
 from agent.kernel.device.sriov import SriovCard
 from agent.netlink import vf_requests
 from agent.netlink.netns import inside, open_netns
-from agent.pods.vf.ipam import addresses
+from agent.pods.device.ipam import addresses
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from agent.compile.settings import Settings
-from agent.model.attachment import Attachment, Veth, VfLink
+from agent.model.attachment import Attachment, DeviceInPod, Veth
 from agent.model.cluster import Cluster
 from agent.model.local import Device, Local
 from agent.model.name import ObjectName
@@ -47,7 +47,7 @@ VF = replace(
     interface="net1",
     endpoint_id=8,
     slot=2,
-    link=Veth("", 0, vf=VfLink("0000:03:02.0", (IPv4Address("10.9.0.5"),))),
+    link=Veth("", 0, in_pod=DeviceInPod("0000:03:02.0", (IPv4Address("10.9.0.5"),))),
     ipv4=IPv4Address("10.9.0.5"),
     is_first=False,
     network=ObjectName("shop", "fast"),

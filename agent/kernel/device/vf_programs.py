@@ -19,7 +19,7 @@ from agent.compile.desired import Desired
 from agent.errors import AgentError
 from agent.kernel.programs.load import OfInterface
 from agent.model.address import mapped
-from agent.model.attachment import Attachment, VfLink
+from agent.model.attachment import Attachment, DeviceInPod
 from agent.netlink.dump import Dump
 from agent.netlink.netns import inside, open_netns
 from agent.netlink.vf_requests import netdev_of
@@ -41,7 +41,7 @@ def device_in_pod(attachment: Attachment) -> int:
         AgentError: it is not there.
         OSError: the kernel refused.
     """
-    address = attachment.link.vf.address if attachment.link.vf else ""
+    address = attachment.link.in_pod.address if attachment.link.in_pod else ""
     with open_netns(attachment.netns, may_be_host=False) as there:
         found = netdev_of(Dump(there.pod), address)
         if found is None or there.cookie != attachment.netns_cookie:
@@ -69,7 +69,7 @@ class VfPrograms:
             AgentError: the VF is not in the pod.
             OSError, MapsError: the kernel refused; nothing is left but what :meth:`remove` takes away.
         """
-        vf = attachment.link.vf
+        vf = attachment.link.in_pod
         if vf is None or self._programs is None:
             return
         folder = self._folder(vf.address)
@@ -168,7 +168,7 @@ class VfProgramsPart:
             except (AgentError, MapsError, OSError) as error:
                 failed.append(f"{one.interface} of {one.pod or one.container_id}: {error}")
             yield
-        yield from self._programs.collect({one.link.vf.address for one in those if one.link.vf})
+        yield from self._programs.collect({one.link.in_pod.address for one in those if one.link.in_pod})
         if failed:
             raise AgentError(f"VFs of pods are without policy and services: {'; '.join(failed[:3])}")
 
@@ -183,7 +183,7 @@ def _exchange(opened: Object, folder: Path) -> None:
             libbpf.link_update(link, opened.program_fd(name))
 
 
-def _constants(attachment: Attachment, vf: VfLink) -> dict[str, int | bytes]:
+def _constants(attachment: Attachment, vf: DeviceInPod) -> dict[str, int | bytes]:
     own = b"".join(mapped(address).packed for address in vf.own)
     return {"own_slot": attachment.slot, "own_addresses": own.ljust(abi.OWN_ADDRESSES * _OCTETS, b"\0")}
 

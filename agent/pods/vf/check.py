@@ -7,13 +7,12 @@ from agent.kernel.device.pci import HugePages
 from agent.model.name import ObjectName, Problem
 from agent.model.node import Pod
 from agent.model.vf import VFIO, VfKind
-from agent.pods.vf.guards import VfGuards
-from agent.pods.vf.needs import AddressPlugin, Card
+from agent.pods.vf.needs import Card
 from agent.pods.vf.record import VfRecord
 
 
-def faults(card: Card, ipam: AddressPlugin, guards: VfGuards, record: VfRecord) -> Iterator[str]:
-    """What is not as ADD left it."""
+def faults(card: Card, record: VfRecord) -> Iterator[str]:
+    """What is not as ADD left it, of the VF itself."""
     try:
         vf = card.look(record.address)
     except (OSError, AgentError) as error:
@@ -30,10 +29,6 @@ def faults(card: Card, ipam: AddressPlugin, guards: VfGuards, record: VfRecord) 
             yield f"{record.address} is {found.name}, not {record.interface}"
         elif not found.is_up:
             yield f"{record.interface} is down"
-    if trouble := guards.fault(record):
-        yield trouble
-    if trouble := ipam.check(record):
-        yield trouble
 
 
 def unusable(unread: Collection[str], stuck: Mapping[str, str], node: str) -> Iterator[Problem]:

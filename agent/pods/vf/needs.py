@@ -1,14 +1,11 @@
 """What ``vfs`` needs of others, so that tests can give it less than a card."""
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 from agent.compile.vf import Change
 from agent.kernel.device.pci import GroupFile, HugePages
 from agent.kernel.device.sriov import PodAddresses
 from agent.model.vf import NodeOwner, Vf, VfNetdev
-from agent.pods.vf.record import VfRecord
-from agent.pods.vf.request import VfRequest
 
 
 class Card(Protocol):
@@ -55,16 +52,3 @@ class Card(Protocol):
 
     def restore_netdev(self, address: str, was: VfNetdev) -> VfNetdev:
         """The device as it was."""
-
-
-class AddressPlugin(Protocol):
-    """``vf_ipam.VfIpam``, or a test's."""
-
-    def add(self, record: VfRecord) -> Mapping[str, Any]:
-        """What the plugin gives."""
-
-    def delete(self, record: VfRecord | VfRequest) -> None:
-        """What it gave, taken back."""
-
-    def check(self, record: VfRecord) -> str:
-        """Why it is not the VF's any more."""

@@ -5,17 +5,16 @@ from collections.abc import Iterator
 from agent.compile.vf import SetMac, changes
 from agent.kernel.device.pci import DeviceRefused
 from agent.log import logger
-from agent.model.vf import NO_MAC, VfKind
-from agent.netlink.netns import NoSuchNetns
+from agent.model.vf import NO_MAC
 from agent.pods import fail_points
-from agent.pods.vf.guards import VfGuards
+from agent.pods.device.guards import Guards
 from agent.pods.vf.needs import Card
 from agent.pods.vf.record import VfRecord
 
 log = logger(__name__)
 
 
-def take_back(card: Card, guards: VfGuards, record: VfRecord, patience_s: float) -> None:
+def take_back(card: Card, guards: Guards, record: VfRecord, patience_s: float) -> None:
     """Home, its driver, its PF's settings, its device: in this order nothing of the pod's meets the node's.
 
     The programs go when the device has left the pod, and before it is set up on the node.
@@ -47,30 +46,6 @@ def take_back(card: Card, guards: VfGuards, record: VfRecord, patience_s: float)
     fail_points.reached("VF DEL named")
     if refused:  # with another pod's VLAN it is given to nobody
         raise DeviceRefused(f"{address} is not as it was: {'; '.join(refused)}")
-
-
-def is_alive(card: Card, record: VfRecord) -> bool:
-    """Whether the pod's namespace is there; where that cannot be seen now, it is."""
-    try:
-        return card.netns_cookie(record.netns) == record.netns_cookie
-    except NoSuchNetns:
-        return False
-    except OSError as error:
-        log.warning("whether a pod is there cannot be seen; its VF stays", vf=record.address, why=error)
-        return True
-
-
-def has_pod(card: Card, record: VfRecord) -> bool:
-    """Whether the pod is there, and has it; where that cannot be seen now, it has."""
-    if not is_alive(card, record):
-        return False
-    if record.kind is VfKind.DPDK:
-        return True
-    try:
-        return card.in_pod(record.address, record.netns, record.netns_cookie) is not None
-    except OSError as error:
-        log.warning("whether a pod has its VF cannot be seen; it stays", vf=record.address, why=error)
-        return True
 
 
 def _reset(card: Card, record: VfRecord) -> Iterator[str]:

@@ -9,7 +9,8 @@ from agent.cni import vf
 from agent.cni.error import CniError, Code
 from agent.cni.request import Request, parse
 from agent.model.vf import LinkState, NodeOwner, VfKind, VfSettings, VlanProtocol
-from agent.pods.vf.record import VfBefore, VfRecord, VfStage
+from agent.pods.device.record import DeviceStage
+from agent.pods.vf.record import VfBefore, VfRecord
 
 ADDRESS = "0000:03:02.0"
 ENVIRONMENT = {
@@ -20,11 +21,20 @@ ENVIRONMENT = {
     "CNI_ARGS": "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web",
 }
 RECORD = VfRecord(
-    VfStage.ADDED, ADDRESS, VfKind.NETDEV, "fast", "c1", "net1", "/run/netns/c1", 1,
-    VfBefore("x", "", VfSettings(), None), 1,
-    mac="02:00:00:00:00:0a", mtu=1500,
+    stage=DeviceStage.ADDED,
+    address=ADDRESS,
+    kind=VfKind.NETDEV,
+    network="fast",
+    container_id="c1",
+    interface="net1",
+    netns="/run/netns/c1",
+    netns_cookie=1,
+    before=VfBefore("x", "", VfSettings(), None),
+    asked_at_ns=1,
+    mac="02:00:00:00:00:0a",
+    mtu=1500,
     given={"ips": [{"address": "10.9.0.2/24", "gateway": "10.9.0.1"}], "routes": [{"dst": "10.8.0.0/16"}]},
-)  # fmt: skip
+)
 
 
 def read(version: str = "1.1.0", **config: Any) -> Request:

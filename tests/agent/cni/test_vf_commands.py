@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.pods.vf.record import VfStage
+from agent.pods.device.record import DeviceStage
 from tests.agent.cni.room import Room
 from tests.agent.pods.vf.vf_card import ADDRESS, HOME, OTHER
 
@@ -69,7 +69,7 @@ def test_a_new_agent_keeps_the_vf_of_a_living_pod_and_collects_that_of_a_dead_on
     room.call("ADD", config=CONFIG, **NET1)
     room.start()
     (record,) = room.vfs.agent().all()
-    assert record.stage is VfStage.ADDED
+    assert record.stage is DeviceStage.ADDED
     room.vfs.card.end_netns("/run/netns/p1")
     room.cni.collect()
     assert room.vfs.files() == []

@@ -15,7 +15,7 @@ from agent.compile.records import NOTHING
 from agent.compile.rule_set import policy_label
 from agent.compile.settings import Settings
 from agent.compile.subject import subject_name
-from agent.model.attachment import Attachment, VfLink
+from agent.model.attachment import Attachment, DeviceInPod
 from agent.model.cluster import Cluster
 from agent.model.local import Local
 from agent.model.name import ObjectName
@@ -49,7 +49,9 @@ def definition(of: ObjectName, kind: str) -> NetworkDefinition:
 def further(of: Attachment, number: int, network: ObjectName, ip: str, *, is_vf: bool) -> Attachment:
     link = replace(of.link, host_device=f"swp{number}", ifindex=10 + number)
     if is_vf:
-        link = replace(of.link, host_device="", ifindex=0, vf=VfLink(f"0000:03:02.{number % 8}", (ip_address(ip),)))
+        link = replace(
+            of.link, host_device="", ifindex=0, in_pod=DeviceInPod(f"0000:03:02.{number % 8}", (ip_address(ip),))
+        )
     return replace(
         of,
         interface=f"net{number}",

@@ -10,15 +10,15 @@ from agent.pods.in_turn import InTurn
 def test_no_container_waits_for_another() -> None:
     turns = InTurn()
     with ExitStack() as stack:
-        assert all(stack.enter_context(turns.of((f"c{n}", "eth0"), waits=False)) for n in range(1000))
-        with turns.of(("c7", "net1"), waits=False) as is_alone:
-            assert not is_alone, "another interface of a container is that container's"
-    with turns.of(("c7", "net1"), waits=False) as is_alone:
+        assert all(stack.enter_context(turns.of(f"c{n}", waits=False)) for n in range(1000))
+        with turns.of("c7", waits=False) as is_alone:
+            assert not is_alone
+    with turns.of("c7", waits=False) as is_alone:
         assert is_alone
 
 
 def test_who_waits_comes_when_the_first_has_ended() -> None:
-    turns, key = InTurn(), ("c1", "eth0")
+    turns, key = InTurn(), "c1"
     ready, came = Event(), Event()
 
     def second() -> None:

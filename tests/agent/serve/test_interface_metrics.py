@@ -23,7 +23,7 @@ def test_a_vf_has_the_numbers_of_its_card_as_its_pod_sees_them(tmp_path: Path) -
         return {ADDRESS: SEEN}
 
     assert ([*interface_uses((), vfs.all(), card)], asked) == ([], []), "a node without VFs asks no card"
-    record, _ = vfs.add(REQUEST)
+    record = vfs.add(REQUEST)
     use = InterfaceUse("shop/web", "net1", "dpdk", ingress=Passed(1, 3, 5), egress=Passed(2, 4, 6))
     assert [*interface_uses((), (record, elsewhere(record)), card)] == [use]
 

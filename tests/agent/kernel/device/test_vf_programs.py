@@ -18,7 +18,7 @@ import pytest
 from agent.compile.desired import Desired
 from agent.kernel.device.vf_programs import HOOKS, VfPrograms, VfProgramsPart
 from agent.kernel.programs.load import Loaded
-from agent.model.attachment import Attachment, Veth, VfLink
+from agent.model.attachment import Attachment, DeviceInPod, Veth
 from agent.netlink.netns import inside, open_netns
 from maps import libbpf, paths
 from maps.abi import DropReason
@@ -82,7 +82,7 @@ def agent(pin_root: Path) -> Iterator[Agent]:
     assert index is not None
     own = (*(ip_address(each[0]) for each in FAMILIES), IPv6Address("fe80::ff:fe00:902"))
     attachment = Attachment(
-        *("c1", "net1", 1, SLOT, POD, cookie, MAC, Veth("", 0, vf=VfLink(PCI, own))),
+        *("c1", "net1", 1, SLOT, POD, cookie, MAC, Veth("", 0, in_pod=DeviceInPod(PCI, own))),
         *(IPv4Address(FAMILIES[0][0]), IPv6Address(FAMILIES[1][0])),
     )
     programs = VfPrograms(loaded.of_interface(path, SIZES), PinRoot(pin_root).vfs, lambda _: index.index)

@@ -6,8 +6,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agent.pods.errors import VfUnusable
-from agent.pods.vf.record import VfJournal
+from agent.pods.errors import DeviceUnusable
+from agent.pods.vf.record import vf_journal
 from maps.errors import KernelRefused
 from tests.agent.pods.vf.test_vfs import DPDK, KEY, NETDEV, SETTINGS, request
 from tests.agent.pods.vf.vf_card import ADDRESS, HOME, VfNode
@@ -20,13 +20,13 @@ def node(tmp_path: Path) -> VfNode:
 
 def test_a_netdev_with_addresses_is_an_attachment_with_programs_in_the_pod(node: VfNode) -> None:
     node.taken = (1, 2)
-    record, _ = node.agent().add(request())
+    record = node.agent().add(request())
     (attachment,) = node.loop.attached.values()
     assert node.programs.on == {ADDRESS: attachment}
     assert (attachment.slot, attachment.key, str(attachment.ipv4)) == (3, KEY, "10.9.0.2")
     assert (attachment.pod, attachment.mac, attachment.is_in_pod) == (record.pod, SETTINGS.mac, True)
-    assert attachment.link.vf is not None
-    assert [str(one) for one in attachment.link.vf.own] == ["10.9.0.2", "fe80::ff:fe00:a"]
+    assert attachment.link.in_pod is not None
+    assert [str(one) for one in attachment.link.in_pod.own] == ["10.9.0.2", "fe80::ff:fe00:a"]
 
 
 def test_a_netdev_comes_up_when_it_has_its_programs(node: VfNode, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,7 +52,7 @@ def test_what_cannot_be_guarded_is_no_attachment(node: VfNode, why: str) -> None
     if why == "no ipam":
         node.ipam.gives = {}
     node.programs.is_possible = why != "no tcx"
-    record, _ = node.agent().add(request(DPDK if why == "dpdk" else NETDEV))
+    record = node.agent().add(request(DPDK if why == "dpdk" else NETDEV))
     assert (record.slot, node.programs.on, node.loop.attached) == (0, {}, {})
 
 
@@ -69,7 +69,7 @@ def test_a_program_that_is_refused_is_an_add_that_is_refused(node: VfNode) -> No
 
 def test_more_addresses_than_the_programs_know_are_refused(node: VfNode) -> None:
     node.ipam.gives = {"ips": [{"address": f"10.9.0.{number}/24"} for number in range(2, 10)]}
-    with pytest.raises(VfUnusable, match="ipam: 8 addresses; a VF has 7 at most"):
+    with pytest.raises(DeviceUnusable, match="ipam: 8 addresses; a device has 7 at most"):
         node.agent().add(request())
     assert (node.programs.on, node.loop.attached, node.files()) == ({}, {}, [])
 
@@ -82,15 +82,15 @@ def test_the_next_agent_knows_it_at_its_place(node: VfNode) -> None:
     node.taken = (1,)
     agent = node.agent()
     assert [*node.loop.attached] == [2], "another one where that is taken"
-    assert agent.find(KEY) in VfJournal(node.directory / "state", "boot").load()[0]
+    assert agent.find(KEY) in vf_journal(node.directory / "state", "boot").load()[0]
     agent.delete(KEY)
     assert (node.programs.on, node.loop.attached) == ({}, {})
 
 
 def test_a_record_whose_routes_no_agent_would_take_any_more_stops_no_agent(node: VfNode) -> None:
-    record, _ = node.agent().add(request())
+    record = node.agent().add(request())
     given = {**record.given, "routes": [{"dst": "0.0.0.0/0", "mtu": "1400", "priority": -1}]}
-    VfJournal(node.directory / "state", "boot").put(msgspec.structs.replace(record, given=given))
+    vf_journal(node.directory / "state", "boot").put(msgspec.structs.replace(record, given=given))
     agent = node.agent()
     assert [one.key for one in node.loop.attached.values()] == [KEY]
     agent.delete(KEY)
@@ -99,6 +99,6 @@ def test_a_record_whose_routes_no_agent_would_take_any_more_stops_no_agent(node:
 
 def test_check_misses_programs(node: VfNode) -> None:
     agent = node.agent()
-    record, _ = agent.add(request())
+    record = agent.add(request())
     node.programs.on.clear()
     assert tuple(agent.check(record)) == ("the programs are not on net1",)

@@ -15,17 +15,17 @@ from agent.model.node import Pod
 from agent.model.vf import NodeOwner, VfKind, VfSettings, VfSpec
 from agent.pods import fail_points
 from agent.pods.attachments import made_mac
+from agent.pods.device.record import DeviceStage
 from agent.pods.errors import (
     AlreadyAttached,
+    DeviceInUse,
+    DeviceUnusable,
     InterfaceTaken,
     NetnsUnusable,
     NoFreeAddress,
     PodRefused,
-    VfInUse,
-    VfUnusable,
 )
 from agent.pods.plugin import PluginFailed
-from agent.pods.vf.record import VfStage
 from agent.pods.vf.request import VfRequest
 from tests.agent.pods.vf.vf_card import ADDRESS, HOME, OTHER, VfNode
 
@@ -51,8 +51,9 @@ def node(tmp_path: Path) -> VfNode:
 
 
 def test_a_netdev_has_what_its_definition_says_and_the_answer_tells_it(node: VfNode) -> None:
-    record, vf = node.agent().add(request())
-    assert (record.stage, record.mac, record.mtu) == (VfStage.ADDED, SETTINGS.mac, 1300)
+    record = node.agent().add(request())
+    vf = node.card.look(ADDRESS)
+    assert (record.stage, record.mac, record.mtu) == (DeviceStage.ADDED, SETTINGS.mac, 1300)
     assert (vf.settings.vlan, vf.settings.vlan_qos, vf.settings.max_tx_rate) == (100, 3, 200)
     assert node.card.where[ADDRESS] == "/run/netns/p1"
     assert node.card.devices[ADDRESS].name == "net1"
@@ -75,7 +76,8 @@ def test_dpdk_has_an_address_also_where_nobody_has_set_one(node: VfNode) -> None
     """As with drivers whose PFs set none, and a VF that VFIO had before: the card's check of senders is held to it."""
     node.card.bind(ADDRESS, "vfio-pci", "vfio-pci")
     before, agent = node.card.snapshot(), node.agent()
-    record, vf = agent.add(request(VfSpec(VfKind.DPDK, VfSettings())))
+    record = agent.add(request(VfSpec(VfKind.DPDK, VfSettings())))
+    vf = node.card.look(ADDRESS)
     assert record.mac == vf.settings.mac == made_mac(*KEY)
     assert (record.mac[:2], vf.settings.spoofchk, vf.settings.trust) == ("02", True, False)
     assert record.mac in (node.directory / "run/vf" / ADDRESS / "interface.json").read_text()
@@ -201,9 +203,9 @@ def test_a_look_for_dead_pods_leaves_a_vf_to_the_add_that_is_at_it(
             agent.collect()
 
     monkeypatch.setattr(fail_points, "reached", look)
-    record, _ = agent.add(request())
+    record = agent.add(request())
     assert looked
-    assert (record.stage, node.card.where[ADDRESS]) == (VfStage.ADDED, "/run/netns/p1")
+    assert (record.stage, node.card.where[ADDRESS]) == (DeviceStage.ADDED, "/run/netns/p1")
 
 
 def test_after_a_reboot_there_is_nothing_to_restore(node: VfNode) -> None:
@@ -215,19 +217,19 @@ def test_after_a_reboot_there_is_nothing_to_restore(node: VfNode) -> None:
 
 
 REFUSED: list[tuple[str, type[PodRefused], str, Callable[[VfNode], object], VfRequest]] = [
-    ("no such VF", VfUnusable, "deviceID: there is no", lambda _: None, request(address="0000:77:00.0")),
+    ("no such VF", DeviceUnusable, "deviceID: there is no", lambda _: None, request(address="0000:77:00.0")),
     ("no such namespace", NetnsUnusable, "p9", lambda _: None, request(netns="/run/netns/p9")),
-    ("too large an MTU", VfUnusable, "mtu: 9000", lambda _: None, request(VfSpec(VfKind.NETDEV, SETTINGS, 9000))),
+    ("too large an MTU", DeviceUnusable, "mtu: 9000", lambda _: None, request(VfSpec(VfKind.NETDEV, SETTINGS, 9000))),
     (
         "a driver refuses a key",
-        VfUnusable,
+        DeviceUnusable,
         "trust: on.*no such thing",
         lambda n: n.card.refuses.update(trust="no such thing"),
         request(),
     ),
     (
         "vfio does not bind",
-        VfUnusable,
+        DeviceUnusable,
         "vfio-pci does not take",
         lambda n: n.card.refuses.update({"vfio-pci": "x"}),
         request(DPDK),
@@ -258,7 +260,7 @@ def test_what_is_refused_leaves_nothing(
 def test_a_vf_has_one_pod(node: VfNode) -> None:
     agent = node.agent()
     agent.add(request())
-    with pytest.raises(VfInUse, match="net1 of default/c1, which is still there"):
+    with pytest.raises(DeviceInUse, match="net1 of default/c1, which is still there"):
         agent.add(request(container="c2", netns="/run/netns/p2"))
     with pytest.raises(AlreadyAttached):
         agent.add(request(address=OTHER))
@@ -270,7 +272,7 @@ def test_a_vf_that_cannot_come_home_is_tried_again_and_given_to_nobody(node: VfN
     agent.add(request())
     del node.card.netns["/run/netns/p1"]  # its path; somebody holds the namespace
     agent.collect()
-    with pytest.raises(VfInUse, match="nobody names"):
+    with pytest.raises(DeviceInUse, match="nobody names"):
         agent.add(request(container="c2", netns="/run/netns/p2"))
     node.card.where[ADDRESS] = HOME
     agent.collect()
@@ -284,7 +286,7 @@ def test_a_setting_that_cannot_be_restored_keeps_the_vf_from_others_until_it_is(
     node.card.refuses["vlan"] = "not now"
     with pytest.raises(DeviceRefused, match="is not as it was: vlan: 0"):
         agent.delete(KEY)
-    with pytest.raises(VfInUse, match="not now"):
+    with pytest.raises(DeviceInUse, match="not now"):
         agent.add(request(container="c2", netns="/run/netns/p2"))
     (problem,) = agent.problems("n1", {})
     assert (problem.kind, problem.field, "not now" in problem.text) == ("Node", f"VF {ADDRESS}", True)
@@ -346,7 +348,7 @@ def test_a_record_that_cannot_be_read_keeps_its_vf_from_pods_and_is_told(
     file = node.directory / f"state/vfs/boot/{ADDRESS}.json"
     file.write_bytes(spoil(file.read_bytes()))
     agent = node.agent()
-    with pytest.raises(VfUnusable, match="cannot be read"):
+    with pytest.raises(DeviceUnusable, match="cannot be read"):
         agent.add(request(container="c2", netns="/run/netns/p2"))
     (problem,) = agent.problems("n1", {})
     assert ADDRESS in problem.field
@@ -390,7 +392,7 @@ def test_a_pod_is_told_of_huge_pages_that_dpdk_will_not_get(
 
 def test_check_tells_what_is_not_as_it_was(node: VfNode) -> None:
     agent = node.agent()
-    record, _ = agent.add(request())
+    record = agent.add(request())
     assert tuple(agent.check(record)) == ()
     node.card.devices[ADDRESS] = replace(node.card.devices[ADDRESS], name="mine")
     node.ipam.held.clear()

@@ -12,13 +12,13 @@ from agent.kernel.device.sriov import PodAddresses
 from agent.model.attachment import Attachment
 from agent.model.vf import NO_MAC, IommuGroup, LinkState, NodeOwner, Vf, VfNetdev, VfSettings, VlanProtocol
 from agent.netlink.netns import NoSuchNetns
+from agent.pods.device.guards import Guards
+from agent.pods.device.record import DeviceRecord, DeviceRequest
 from agent.pods.errors import NoFreeAddress
 from agent.pods.known import KnownAttachments
 from agent.pods.plugin import PluginFailed
 from agent.pods.vf.files import VfFiles
-from agent.pods.vf.guards import VfGuards
-from agent.pods.vf.record import VfJournal, VfRecord
-from agent.pods.vf.request import VfRequest
+from agent.pods.vf.record import vf_journal
 from agent.pods.vf.vfs import Vfs
 from maps.errors import KernelRefused
 
@@ -195,20 +195,20 @@ class FakeIpam:
         }
     )
 
-    def add(self, record: VfRecord) -> Mapping[str, Any]:
+    def add(self, record: DeviceRecord) -> Mapping[str, Any]:
         """As the plugin's."""
         if "ADD" in self.refuses:
             raise NoFreeAddress("ipam: plugin fake: full")
         self.held[record.key] = record.address
         return self.gives
 
-    def delete(self, record: VfRecord | VfRequest) -> None:
+    def delete(self, record: DeviceRecord | DeviceRequest) -> None:
         """As the plugin's."""
         if "DEL" in self.refuses:
             raise PluginFailed("fake", "its books are closed")
         self.held.pop(record.key, None)
 
-    def check(self, record: VfRecord) -> str:
+    def check(self, record: DeviceRecord) -> str:
         """As the plugin's."""
         return "" if record.key in self.held else "ipam: gone"
 
@@ -223,8 +223,8 @@ class FakePrograms:
 
     def adopt(self, attachment: Attachment) -> None:
         """As the kernel's."""
-        assert attachment.link.vf is not None
-        self.on[attachment.link.vf.address] = attachment
+        assert attachment.link.in_pod is not None
+        self.on[attachment.link.in_pod.address] = attachment
         if self.refuses:
             raise KernelRefused("attach vf_ingress", 12)
 
@@ -267,17 +267,17 @@ class VfNode:
 
     def agent(self) -> Vfs:
         """A new one, which has taken over what it finds."""
-        journal, places = VfJournal(self.directory / "state", "boot"), KnownAttachments()
+        journal, places = vf_journal(self.directory / "state", "boot"), KnownAttachments()
         for slot in self.taken:
             assert places.keep_place(slot, slot) == slot
         self.loop = FakeLoop()
-        guards = VfGuards(places, self.loop, self.programs)
+        guards = Guards(places, self.loop, self.programs)
         files = VfFiles(self.directory / "run")
         made = Vfs(self.card, journal, self.ipam, files, guards=guards, claim=self._note_claim, clock=lambda: 1000)
         self.loop.attached = {one.slot: one for one in made.restore()}
         return made
 
-    def _note_claim(self, record: VfRecord) -> None:
+    def _note_claim(self, record: DeviceRecord) -> None:
         self.claimed.append(record.address)
 
     def files(self) -> list[str]:

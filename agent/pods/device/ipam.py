@@ -1,4 +1,4 @@
-"""Addresses of a VF by another IPAM plugin of the node, which keeps its own books; its answer made values.
+"""Addresses of a pod's device by another IPAM plugin of the node, which keeps its own books; its answer made values.
 
 Source: CNI specification 1.1.0, sections 4 and 5 ("IPAM plugins").
 """
@@ -13,10 +13,9 @@ from agent.log import logger
 from agent.model.address import Address
 from agent.model.network import OUR_PLUGIN
 from agent.model.vf import VfRoute
+from agent.pods.device.record import DeviceRecord, DeviceRequest
 from agent.pods.errors import NoFreeAddress
 from agent.pods.plugin import PluginFailed, Plugins
-from agent.pods.vf.record import VfRecord
-from agent.pods.vf.request import VfRequest
 
 log = logger(__name__)
 
@@ -33,7 +32,20 @@ class OwnIpam(Protocol):
         """As ``Plugins.run`` for ADD, DEL and CHECK."""
 
 
-class VfIpam:
+class AddressPlugin(Protocol):
+    """:class:`DeviceIpam`, or a test's."""
+
+    def add(self, record: DeviceRecord) -> Mapping[str, Any]:
+        """What the plugin gives."""
+
+    def delete(self, record: DeviceRecord | DeviceRequest) -> None:
+        """What it gave, taken back."""
+
+    def check(self, record: DeviceRecord) -> str:
+        """Why it is not the device's any more."""
+
+
+class DeviceIpam:
     """The IPAM plugins of one node."""
 
     def __init__(self, plugins: Plugins, own: OwnIpam | None = None) -> None:
@@ -41,7 +53,7 @@ class VfIpam:
         self._plugins = plugins
         self._own = own
 
-    def add(self, record: VfRecord) -> Mapping[str, Any]:
+    def add(self, record: DeviceRecord) -> Mapping[str, Any]:
         """What the plugin gives; nothing where the definition names none: the network is layer 2 alone.
 
         Raises:
@@ -54,7 +66,7 @@ class VfIpam:
         except PluginFailed as error:
             raise NoFreeAddress(f"ipam: {error}") from error
 
-    def delete(self, record: VfRecord | VfRequest) -> None:
+    def delete(self, record: DeviceRecord | DeviceRequest) -> None:
         """Have it take back what it gave. One that the node has no more has no books either.
 
         Raises:
@@ -67,9 +79,9 @@ class VfIpam:
         if self._is_own(record) or not self._plugins.lack(_kind(record)):
             self._run("DEL", record)
         else:
-            log.warning("IPAM plugin is gone, with what it gave", plugin=_kind(record), vf=record.address)
+            log.warning("IPAM plugin is gone, with what it gave", plugin=_kind(record), device=record.address)
 
-    def check(self, record: VfRecord) -> str:
+    def check(self, record: DeviceRecord) -> str:
         """Why the addresses are not the VF's any more; empty: they are."""
         if not _kind(record):
             return ""
@@ -79,13 +91,13 @@ class VfIpam:
             return f"ipam: {error}"
         return ""
 
-    def _is_own(self, record: VfRecord | VfRequest) -> bool:
+    def _is_own(self, record: DeviceRecord | DeviceRequest) -> bool:
         return self._own is not None and _kind(record) == OUR_PLUGIN
 
-    def _run(self, command: str, record: VfRecord | VfRequest) -> Any:
+    def _run(self, command: str, record: DeviceRecord | DeviceRequest) -> Any:
         config = dict(record.config)
         config["cniVersion"] = min(str(config.get("cniVersion", NEWEST)), NEWEST)
-        if command == "CHECK" and isinstance(record, VfRecord):
+        if command == "CHECK" and isinstance(record, DeviceRecord):
             config["prevResult"] = {"cniVersion": config["cniVersion"], **record.given}
         args = ""
         if record.pod is not None:
@@ -146,5 +158,5 @@ def _number(one: Mapping[str, Any], key: str, among: range) -> int:
     return value
 
 
-def _kind(record: VfRecord | VfRequest) -> str:
+def _kind(record: DeviceRecord | DeviceRequest) -> str:
     return str((record.config.get("ipam") or {}).get("type") or "")

@@ -1,4 +1,4 @@
-"""What a VF tells its link of the pod's addresses: they may have been another's a moment ago, with another MAC.
+"""What a pod's device tells its link of the pod's addresses: they may have been another's before, with another MAC.
 
 The kernel does so when a device comes up, which ours does before it has addresses, and for IPv6 behind a check for
 duplicates, which ours have not; and a card's link is there some time later.
@@ -14,8 +14,8 @@ import time
 from agent.announce.frames import claims
 from agent.log import logger
 from agent.netlink.netns import NoSuchNetns, inside, open_netns
-from agent.pods.vf.ipam import interfaces
-from agent.pods.vf.record import VfRecord
+from agent.pods.device.ipam import interfaces
+from agent.pods.device.record import DeviceRecord
 
 log = logger(__name__)
 
@@ -26,8 +26,8 @@ _SIOCGIFFLAGS, _IFF_RUNNING = 0x8913, 0x40  # linux/sockios.h, linux/if.h
 _IFREQ = struct.Struct("16sH22x")  # struct ifreq: name, flags
 
 
-def claim_addresses(record: VfRecord, within_s: float = LINK_S) -> None:
-    """Tell neighbours of a pod's addresses on its VF; where that cannot be, they find out by themselves."""
+def claim_addresses(record: DeviceRecord, within_s: float = LINK_S) -> None:
+    """Tell neighbours of a pod's addresses on its device; where that cannot be, they find out by themselves."""
     frames = [
         frame
         for one in interfaces(record.given)
@@ -40,7 +40,7 @@ def claim_addresses(record: VfRecord, within_s: float = LINK_S) -> None:
             until = time.monotonic() + within_s
             while not _has_link(raw, record.interface):
                 if time.monotonic() > until:
-                    log.info("VF has no link yet; its addresses are not announced", interface=record.interface)
+                    log.info("device has no link yet; its addresses are not announced", interface=record.interface)
                     return
                 time.sleep(LOOK_S)
             for _ in range(TIMES):
@@ -48,10 +48,10 @@ def claim_addresses(record: VfRecord, within_s: float = LINK_S) -> None:
                     raw.sendto(frame, (record.interface, 0))
                 time.sleep(LOOK_S)
     except (NoSuchNetns, OSError) as error:
-        log.info("addresses of a VF are not announced", interface=record.interface, why=error)
+        log.info("addresses of a device are not announced", interface=record.interface, why=error)
 
 
-def _socket(record: VfRecord) -> socket.socket:
+def _socket(record: DeviceRecord) -> socket.socket:
     """One that is in the pod's namespace, whichever thread uses it."""
     with open_netns(record.netns, may_be_host=False) as there:
         if there.cookie != record.netns_cookie:

@@ -1,19 +1,17 @@
-"""VFs that policy and services are for: those that are network devices with addresses of ours to know them by.
+"""Pods' devices that policy and services are for: network devices with addresses of ours to know them by.
 
 Each is an attachment to the rest of the agent, with a slot among the pods' others; its programs are in the pod.
 """
 
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 
-from agent.compile.endpoint import link_local
-from agent.model.attachment import Attachment, Veth, VfLink
-from agent.model.vf import VfKind
-from agent.pods.errors import VfUnusable
+from agent.model.attachment import Attachment, DeviceInPod, Veth
+from agent.pods.device.ipam import interfaces
+from agent.pods.device.record import DeviceRecord
+from agent.pods.errors import DeviceUnusable
 from agent.pods.needs import Attacher
-from agent.pods.vf.ipam import interfaces
-from agent.pods.vf.record import VfRecord
 from maps import abi
 
 
@@ -38,7 +36,7 @@ class Programs(Protocol):
         """Whether the kernel has hooks that a pod cannot empty."""
 
     def adopt(self, attachment: Attachment) -> None:
-        """Have the programs on the VF."""
+        """Have the programs on the device."""
 
     def remove(self, address: str) -> None:
         """Have none on it."""
@@ -47,26 +45,29 @@ class Programs(Protocol):
         """Whether they are on it."""
 
 
-class VfGuards:
-    """The guarded VFs of one node; for one VF used by one thread at a time."""
+R = TypeVar("R", bound=DeviceRecord)
+
+
+class Guards:
+    """The guarded devices of one node; for one device used by one thread at a time."""
 
     def __init__(self, places: Places, loop: Attacher, programs: Programs) -> None:
         self._places, self._loop, self._programs = places, loop, programs
-        self._attached: dict[str, Attachment] = {}  # by PCI address
+        self._attached: dict[str, Attachment] = {}  # by the record's address
 
     @property
     def is_possible(self) -> bool:
         """Whether this kernel can."""
         return self._programs.is_possible
 
-    def attach(self, record: VfRecord) -> VfRecord:
-        """Have policy and services stand before a VF in its pod, if it is one of those: the record says so then.
+    def attach(self, record: R) -> R:
+        """Have policy and services stand before a device in its pod, if it is one of those: the record says so then.
 
         Raises:
-            VfUnusable: it has more addresses than the programs know.
+            DeviceUnusable: it has more addresses than the programs know.
             AgentError, MapsError, OSError, LoopStopped: :meth:`detach` takes away what there is.
         """
-        if not (self.is_possible and record.kind is VfKind.NETDEV and record.given.get("ips")):
+        if not (self.is_possible and record.has_netdev and record.given.get("ips")):
             return record
         number, slot = self._places.take_place()
         record = msgspec.structs.replace(record, number=number, slot=slot)
@@ -80,7 +81,7 @@ class VfGuards:
         self._programs.adopt(attachment)
         return record
 
-    def restore(self, record: VfRecord) -> VfRecord:
+    def restore(self, record: R) -> R:
         """Know one that an earlier agent guarded; before the loop starts, which hears of it by :meth:`attachments`."""
         if not (record.slot and self.is_possible) or record.address in self._attached:
             return record
@@ -93,7 +94,7 @@ class VfGuards:
         return tuple(self._attached.values())
 
     def detach(self, address: str) -> None:
-        """Have neither programs nor rules for a VF, which is in no pod any more; of one without there is nothing.
+        """Have neither programs nor rules for a device, which is in no pod any more; of one without there is nothing.
 
         Raises:
             MapsError, OSError, LoopStopped: some of it may be left.
@@ -106,23 +107,23 @@ class VfGuards:
             del self._attached[address]
             self._places.release_slot(attachment.slot)
 
-    def fault(self, record: VfRecord) -> str:
+    def fault(self, record: DeviceRecord) -> str:
         """What is missing; empty: nothing."""
         if record.address in self._attached and not self._programs.is_attached(record.address):
             return f"the programs are not on {record.interface}"
         return ""
 
 
-def attachment_of(record: VfRecord) -> Attachment:
-    """A VF as the rest of the agent knows it.
+def attachment_of(record: DeviceRecord) -> Attachment:
+    """A device as the rest of the agent knows it.
 
     Raises:
-        VfUnusable: it has more addresses than its programs know.
+        DeviceUnusable: it has more addresses than its programs know.
     """
     given = tuple(interface.ip for interface in interfaces(record.given))
-    own = (*given, link_local(bytes.fromhex(record.mac.replace(":", ""))))
+    own = (*given, record.link_local)
     if len(own) > abi.OWN_ADDRESSES:
-        raise VfUnusable(f"ipam: {len(given)} addresses; a VF has {abi.OWN_ADDRESSES - 1} at most")
+        raise DeviceUnusable(f"ipam: {len(given)} addresses; a device has {abi.OWN_ADDRESSES - 1} at most")
     return Attachment(
         container_id=record.container_id,
         interface=record.interface,
@@ -131,7 +132,7 @@ def attachment_of(record: VfRecord) -> Attachment:
         netns=record.netns,
         netns_cookie=record.netns_cookie,
         mac=record.mac,
-        link=Veth("", 0, vf=VfLink(record.address, own)),
+        link=Veth("", 0, in_pod=DeviceInPod(record.address, own, record.ifindex)),
         ipv4=next((one for one in given if one.version == 4), None),  # noqa: PLR2004
         ipv6=next((one for one in given if one.version == 6), None),  # noqa: PLR2004
         pod=record.pod,

@@ -1,0 +1,1 @@
+"""Devices that pods have in place of a veth's end: how they are noted, given, guarded and taken back."""
