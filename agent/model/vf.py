@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
-from agent.model.address import Address, Network
+from agent.model.netdev import Netdev
 
 NO_MAC = "00:00:00:00:00:00"  # of a VF whose PF has set none
 VFIO = "vfio-pci"
@@ -54,18 +54,6 @@ class VfSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class VfNetdev:
-    """A VF's network device, in whichever namespace it is."""
-
-    name: str
-    index: int
-    mac: str
-    mtu: int
-    altnames: tuple[str, ...] = ()
-    is_up: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class IommuGroup:
     """What one VFIO file gives access to: all of its functions, or none."""
 
@@ -86,7 +74,7 @@ class Vf:
     driver: str  # empty: none
     driver_override: str  # empty: none
     settings: VfSettings
-    netdev: VfNetdev | None = None
+    netdev: Netdev | None = None
     group: IommuGroup | None = None  # None: the node has no IOMMU in use
     node_addresses: tuple[str, ...] = ()  # that the node has on it, but for those of its link alone
 
@@ -107,16 +95,3 @@ class VfSpec:
     settings: VfSettings
     mtu: int | None = None
     owner: NodeOwner | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class VfRoute:
-    """A route by a VF in its pod, with what CNI 1.1.0 says of one; 0: as the kernel has it of itself."""
-
-    destination: Network
-    gateway: Address | None = None  # None: what it leads to is on the link
-    priority: int = 0
-    table: int = 0  # the main one
-    scope: int | None = None  # RT_SCOPE_*; None: follows from the gateway
-    mtu: int = 0
-    advmss: int = 0  # octets of a TCP segment that peers are told

@@ -14,8 +14,8 @@ import pytest
 
 from agent.kernel.device.pci import PciBus
 from agent.kernel.device.sriov import SriovCard
-from agent.model.vf import VfNetdev
-from agent.netlink import vf_requests
+from agent.model.netdev import Netdev
+from agent.netlink import netdev_requests
 from agent.netlink.netns import inside, open_netns
 from bench import tools
 
@@ -36,14 +36,14 @@ def card(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[SriovCard]
         subprocess.run(["ip", "netns", "add", name], check=True)
     ip(NODE, f"link add peer type veth peer name net1 address {MAC} netns {POD}")
     ip(POD, f"link set net1 up alias {ADDRESS}")
-    monkeypatch.setattr(vf_requests, "IFLA_PARENT_DEV_NAME", IFLA_IFALIAS)
+    monkeypatch.setattr(netdev_requests, "IFLA_PARENT_DEV_NAME", IFLA_IFALIAS)
     with inside(f"/run/netns/{NODE}"):
         yield SriovCard(PciBus(tmp_path))
     for name in (NODE, POD):
         subprocess.run(["ip", "netns", "del", name], check=True)
 
 
-def home(card: SriovCard) -> VfNetdev:
+def home(card: SriovCard) -> Netdev:
     path = f"/run/netns/{POD}"
     with open_netns(path, may_be_host=False) as there:
         cookie = there.cookie

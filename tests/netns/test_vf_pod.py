@@ -14,7 +14,7 @@ import pytest
 
 from agent.kernel.device.pci import PciBus
 from agent.kernel.device.sriov import SriovCard
-from agent.netlink import vf_requests
+from agent.netlink import netdev_requests
 from agent.netlink.netns import inside, open_netns
 from agent.pods.device.ipam import addresses
 
@@ -44,7 +44,7 @@ def card(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[SriovCard]
     ip(f"link set net1 alias {ADDRESS}")
     for words in ("link set eth0 up", "addr add 10.77.1.5/32 dev eth0", "addr add fd77::5/128 dev eth0 nodad"):
         ip(words)
-    monkeypatch.setattr(vf_requests, "IFLA_PARENT_DEV_NAME", IFLA_IFALIAS)
+    monkeypatch.setattr(netdev_requests, "IFLA_PARENT_DEV_NAME", IFLA_IFALIAS)
     yield SriovCard(PciBus(tmp_path))
     subprocess.run(["ip", "netns", "del", POD], check=True)
 

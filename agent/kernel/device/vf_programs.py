@@ -21,8 +21,8 @@ from agent.kernel.programs.load import OfInterface
 from agent.model.address import mapped
 from agent.model.attachment import Attachment, DeviceInPod
 from agent.netlink.dump import Dump
+from agent.netlink.netdev_requests import netdev_of
 from agent.netlink.netns import inside, open_netns
-from agent.netlink.vf_requests import netdev_of
 from maps import abi, libbpf
 from maps.errors import MapsError
 from maps.libbpf import AttachType

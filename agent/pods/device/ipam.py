@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface, ip_network
 from typing import Any, Protocol
 
-from agent.kernel.device.sriov import PodAddresses
+from agent.kernel.device.netdev import PodAddresses
 from agent.log import logger
 from agent.model.address import Address
+from agent.model.netdev import NetdevRoute
 from agent.model.network import OUR_PLUGIN
-from agent.model.vf import VfRoute
 from agent.pods.device.record import DeviceRecord, DeviceRequest
 from agent.pods.errors import NoFreeAddress
 from agent.pods.plugin import PluginFailed, Plugins
@@ -135,12 +135,12 @@ def interfaces(given: Mapping[str, Any]) -> tuple[IPv4Interface | IPv6Interface,
     return tuple(ip_interface(str(one.get("address"))) for one in given.get("ips") or ())
 
 
-def _route(one: Mapping[str, Any], gateways: Mapping[int, Address]) -> VfRoute:
+def _route(one: Mapping[str, Any], gateways: Mapping[int, Address]) -> NetdevRoute:
     """A route without a gateway goes by that of the addresses, unless its scope says that it leads to the link."""
     destination = ip_network(str(one.get("dst")), strict=False)
     scope = None if one.get("scope") is None else _number(one, "scope", SCOPES)
     near = None if scope in ON_LINK else gateways.get(destination.version)
-    return VfRoute(
+    return NetdevRoute(
         destination,
         ip_address(one["gw"]) if one.get("gw") else near,
         priority=_number(one, "priority", NUMBERS),

@@ -3,9 +3,10 @@
 from typing import Protocol
 
 from agent.compile.vf import Change
+from agent.kernel.device.netdev import PodAddresses
 from agent.kernel.device.pci import GroupFile, HugePages
-from agent.kernel.device.sriov import PodAddresses
-from agent.model.vf import NodeOwner, Vf, VfNetdev
+from agent.model.netdev import Netdev
+from agent.model.vf import NodeOwner, Vf
 
 
 class Card(Protocol):
@@ -38,17 +39,17 @@ class Card(Protocol):
     def set_mac(self, address: str, mac: str) -> None:
         """The device's address, on the node."""
 
-    def to_pod(self, address: str, netns: str, cookie: int, name: str, mtu: int) -> VfNetdev:
+    def to_pod(self, address: str, netns: str, cookie: int, name: str, mtu: int) -> Netdev:
         """The device into a pod."""
 
     def configure(self, netns: str, cookie: int, address: str, given: PodAddresses) -> None:
         """Addresses and routes in the pod."""
 
-    def in_pod(self, address: str, netns: str, cookie: int) -> VfNetdev | None:
+    def in_pod(self, address: str, netns: str, cookie: int) -> Netdev | None:
         """The device in the pod."""
 
-    def bring_home(self, address: str, netns: str, cookie: int, patience_s: float, /) -> VfNetdev:
+    def bring_home(self, address: str, netns: str, cookie: int, patience_s: float, /) -> Netdev:
         """The device back on the node."""
 
-    def restore_netdev(self, address: str, was: VfNetdev) -> VfNetdev:
+    def restore_netdev(self, address: str, was: Netdev) -> Netdev:
         """The device as it was."""

@@ -5,7 +5,8 @@ from pathlib import Path
 import msgspec
 
 from agent.kernel.device.pci import GroupFile
-from agent.model.vf import VfKind, VfNetdev, VfSettings
+from agent.model.netdev import Netdev
+from agent.model.vf import VfKind, VfSettings
 from agent.pods.device.record import DeviceJournal, DeviceRecord
 
 FOLDER = "vfs"  # in --state-dir
@@ -17,7 +18,7 @@ class VfBefore(msgspec.Struct, frozen=True):
     driver: str
     driver_override: str
     settings: VfSettings
-    netdev: VfNetdev | None
+    netdev: Netdev | None
     group: str = ""  # the IOMMU group's number
     group_file: GroupFile | None = None
 

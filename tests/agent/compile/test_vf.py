@@ -19,7 +19,8 @@ from agent.compile.vf import (
     refusal,
     spec_for,
 )
-from agent.model.vf import NO_MAC, IommuGroup, LinkState, Vf, VfKind, VfNetdev, VfSettings, VfSpec, VlanProtocol
+from agent.model.netdev import Netdev
+from agent.model.vf import NO_MAC, IommuGroup, LinkState, Vf, VfKind, VfSettings, VfSpec, VlanProtocol
 
 C_TAG, S_TAG = VlanProtocol.C_TAG, VlanProtocol.S_TAG
 PLAIN = VfSettings(
@@ -27,7 +28,7 @@ PLAIN = VfSettings(
 )
 TAGGED = replace(PLAIN, vlan=100, vlan_qos=3, vlan_proto=S_TAG)
 MAC, MADE = "02:00:00:00:00:0a", "02:00:00:00:00:0f"
-NETDEV = VfNetdev("ens1v0", 10, "02:00:00:00:00:01", 1500)
+NETDEV = Netdev("ens1v0", 10, "02:00:00:00:00:01", 1500)
 VF = Vf("0000:03:02.0", "0000:03:00.0", "ens1", "ice", 1500, 0, "iavf", "", PLAIN, NETDEV, IommuGroup("7"))
 
 

@@ -7,10 +7,11 @@ from typing import Any
 
 from agent.cni.vf_commands import VfCommands
 from agent.compile.vf import Change, SetMac, done
+from agent.kernel.device.netdev import PodAddresses
 from agent.kernel.device.pci import DeviceRefused, GroupFile, HugePages
-from agent.kernel.device.sriov import PodAddresses
 from agent.model.attachment import Attachment
-from agent.model.vf import NO_MAC, IommuGroup, LinkState, NodeOwner, Vf, VfNetdev, VfSettings, VlanProtocol
+from agent.model.netdev import Netdev
+from agent.model.vf import NO_MAC, IommuGroup, LinkState, NodeOwner, Vf, VfSettings, VlanProtocol
 from agent.netlink.netns import NoSuchNetns
 from agent.pods.device.guards import Guards
 from agent.pods.device.record import DeviceRecord, DeviceRequest
@@ -43,7 +44,7 @@ class FakeCard:
 
     vfs: dict[str, Vf] = field(default_factory=dict)
     where: dict[str, str] = field(default_factory=dict)  # VF: its device's namespace
-    devices: dict[str, VfNetdev] = field(default_factory=dict)  # wherever they are
+    devices: dict[str, Netdev] = field(default_factory=dict)  # wherever they are
     netns: dict[str, int] = field(default_factory=lambda: {"/run/netns/p1": 101, "/run/netns/p2": 102})
     taken: set[tuple[str, str]] = field(default_factory=set)  # namespace and name, of other devices
     refuses: dict[str, str] = field(default_factory=dict)  # key of a definition: why
@@ -55,7 +56,7 @@ class FakeCard:
         """As an operator has set them up."""
         for number, address in enumerate((ADDRESS, OTHER)):
             name = f"ens1v{number}"
-            self.devices[address] = VfNetdev(name, 10 + number, f"02:00:00:00:00:0{number}", 1400, (f"card-{number}",))
+            self.devices[address] = Netdev(name, 10 + number, f"02:00:00:00:00:0{number}", 1400, (f"card-{number}",))
             self.where[address] = HOME
             group = IommuGroup(str(7 + number))
             self.vfs[address] = Vf(
@@ -104,7 +105,7 @@ class FakeCard:
             self.where[address] = HOME
             if driver == "fakevf":
                 mac = vf.settings.mac if vf.settings.mac not in {None, NO_MAC} else "02:99:99:99:99:99"
-                self.devices[address] = VfNetdev("eth7", 77, str(mac), 1500)
+                self.devices[address] = Netdev("eth7", 77, str(mac), 1500)
             if driver == "vfio-pci" and vf.group is not None:
                 self.files[vf.group.number] = GroupFile(0, 0, 0o600)
             elif vf.group is not None:
@@ -132,7 +133,7 @@ class FakeCard:
         """As the card's."""
         self.devices[address] = replace(self._required(address), mac=mac)
 
-    def to_pod(self, address: str, netns: str, cookie: int, name: str, mtu: int) -> VfNetdev:
+    def to_pod(self, address: str, netns: str, cookie: int, name: str, mtu: int) -> Netdev:
         """As the card's."""
         found = self._required(address)
         assert self.netns.get(netns) == cookie
@@ -148,19 +149,19 @@ class FakeCard:
         assert (self.where[address], self.netns[netns]) == (netns, cookie)
         self.devices[address] = replace(self.devices[address], is_up=True)
 
-    def in_pod(self, address: str, netns: str, cookie: int) -> VfNetdev | None:
+    def in_pod(self, address: str, netns: str, cookie: int) -> Netdev | None:
         """As the card's."""
         there = self.netns.get(netns) == cookie and self.where[address] == netns
         return self.devices[address] if there else None
 
-    def bring_home(self, address: str, netns: str, cookie: int, _patience_s: float) -> VfNetdev:
+    def bring_home(self, address: str, netns: str, cookie: int, _patience_s: float) -> Netdev:
         """As the card's."""
         if self.where[address] == netns and self.netns.get(netns) == cookie:
             self.where[address] = HOME
         self.devices[address] = replace(self._required(address), name="swv", altnames=(), is_up=False)
         return self.devices[address]
 
-    def restore_netdev(self, address: str, was: VfNetdev) -> VfNetdev:
+    def restore_netdev(self, address: str, was: Netdev) -> Netdev:
         """As the card's."""
         found = self._required(address)
         name = found.name if (HOME, was.name) in self.taken else was.name
@@ -169,13 +170,13 @@ class FakeCard:
         )
         return self.devices[address]
 
-    def _required(self, address: str) -> VfNetdev:
+    def _required(self, address: str) -> Netdev:
         found = self._home(address)
         if found is None:
             raise DeviceRefused(f"the network device of {address} is in a namespace that nobody names")
         return found
 
-    def _home(self, address: str) -> VfNetdev | None:
+    def _home(self, address: str) -> Netdev | None:
         return self.devices[address] if self.where[address] == HOME and self._bound(address) else None
 
     def _bound(self, address: str) -> bool:

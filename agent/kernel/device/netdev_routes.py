@@ -1,23 +1,23 @@
-"""Routes of a VF in its pod, beside those that lead out of the pod's other devices, which stay as they are."""
+"""Routes of a device in its pod, beside those that lead out of the pod's other devices, which stay as they are."""
 
 from collections.abc import Iterable, Iterator
 
 from agent.log import logger
 from agent.model.address import family
-from agent.model.vf import VfRoute
-from agent.netlink import vf_requests as requests
+from agent.model.netdev import NetdevRoute
+from agent.netlink import netdev_requests as requests
 from agent.netlink.dump import Dump
+from agent.netlink.netdev_requests import RouteKey
 from agent.netlink.requests import FAMILIES
 from agent.netlink.rtnetlink import RT_TABLE_MAIN
 from agent.netlink.socket import Socket
-from agent.netlink.vf_requests import RouteKey
 
 log = logger(__name__)
 
 IPV6, IPV6_PRIORITY = 6, 1024  # the kernel's, of a route that has none: IP6_RT_PRIO_USER, net/ipv6_route.h
 
 
-def set_routes(pod: Socket, index: int, routes: Iterable[VfRoute]) -> None:
+def set_routes(pod: Socket, index: int, routes: Iterable[NetdevRoute]) -> None:
     """Set the routes of the device *index* in a pod; one that leads out of another device already is left to that.
 
     Raises:
@@ -27,17 +27,17 @@ def set_routes(pod: Socket, index: int, routes: Iterable[VfRoute]) -> None:
     others = frozenset(map(_place, _others(pod, index, wanted)))
     for route in wanted:
         if _place(_key(route)) in others:
-            log.info("a route by a VF is left out: another device of the pod has it", route=route.destination)
+            log.info("a route is left out: another device of the pod has it", route=route.destination)
         else:
             pod.ask(requests.add_route(index, route))
 
 
-def _others(pod: Socket, index: int, wanted: Iterable[VfRoute]) -> Iterator[RouteKey]:
+def _others(pod: Socket, index: int, wanted: Iterable[NetdevRoute]) -> Iterator[RouteKey]:
     for kind in {FAMILIES[family(route.destination)] for route in wanted}:
         yield from requests.routes_of_others(Dump(pod), index, kind)
 
 
-def _key(route: VfRoute) -> RouteKey:
+def _key(route: NetdevRoute) -> RouteKey:
     own = IPV6_PRIORITY if route.destination.version == IPV6 else 0
     return route.destination, route.table or RT_TABLE_MAIN, route.priority or own
 

@@ -1,0 +1,30 @@
+"""A network device that goes from the node into a pod and home, and the routes by it there."""
+
+from dataclasses import dataclass
+
+from agent.model.address import Address, Network
+
+
+@dataclass(frozen=True, slots=True)
+class Netdev:
+    """A network device that pods are given, in whichever namespace it is."""
+
+    name: str
+    index: int
+    mac: str
+    mtu: int
+    altnames: tuple[str, ...] = ()
+    is_up: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NetdevRoute:
+    """A route by such a device in its pod, with what CNI 1.1.0 says of one; 0: as the kernel has it of itself."""
+
+    destination: Network
+    gateway: Address | None = None  # None: what it leads to is on the link
+    priority: int = 0
+    table: int = 0  # the main one
+    scope: int | None = None  # RT_SCOPE_*; None: follows from the gateway
+    mtu: int = 0
+    advmss: int = 0  # octets of a TCP segment that peers are told
