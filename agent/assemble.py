@@ -158,7 +158,9 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
         cni_socket=CniSocket(options.run_dir, pods.cni.answer, metrics.observe_cni, threads),
         health=health,
         shares=shares,
-        interface_problems=InterfaceProblems(pods.vfs, pods.interfaces, options.node_name, has_multi=has_multi),
+        interface_problems=InterfaceProblems(
+            pods.vfs, pods.nics, pods.interfaces, options.node_name, has_multi=has_multi
+        ),
         http=HttpServer(prepared.listener, metrics.registry, threads, ready=core.not_ready, alive=threads.trouble),
         reporters=serve_parts.reporters(core, pods, settings),
         allocator=allocator,

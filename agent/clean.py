@@ -26,7 +26,7 @@ from agent.kernel.net.tunnel import TunnelDevice
 from agent.kernel.programs.build import UNFINISHED
 from agent.log import logger
 from agent.model.attachment import Attachment
-from agent.network_parts import plugins, vfs
+from agent.network_parts import nics, plugins, vfs
 from agent.options.config import Options
 from agent.options.mounts import is_on_bpffs, read_mountinfo
 from agent.pod_parts import ATTACHMENTS
@@ -40,6 +40,8 @@ from agent.pods.known import KnownAttachments
 from agent.pods.network_record import FOLDER as NETWORKS
 from agent.pods.network_record import NetworkRecords
 from agent.pods.networks import Networks
+from agent.pods.nic.record import FOLDER as NICS
+from agent.pods.nic.record import nic_journal
 from agent.pods.plugin import PluginFailed
 from agent.pods.veth import PodVeths
 from agent.pods.vf import files as vf_files
@@ -75,6 +77,7 @@ def clean(options: Options) -> None:
         log.info("CNI file removed", path=path)
     _unmake_networks(options)
     left += give_vfs_back(options, pins.vfs)
+    left += give_nics_back(options, pins.vfs)
     veths = PodVeths(tuple, lambda _: ((), ()))
     for device in sorted(veths.ours()):
         veths.remove(device)
@@ -152,6 +155,23 @@ def give_vfs_back(options: Options, programs: Path) -> Iterator[str]:
             yield f"VF {record.address}: {error}"
     yield from (f"{problem.field}: {problem.text}" for problem in unusable(own.unread, {}, node=""))
     _remove_if_empty((options.state_dir / VFS / boot, options.state_dir / VFS))
+
+
+def give_nics_back(options: Options, programs: Path) -> Iterator[str]:
+    """As :func:`give_vfs_back`, what pods have of devices of the node."""
+    boot = boot_id()
+    own = nics(options, Guards(KnownAttachments(), _NoLoop(), VfPrograms(None, programs)))
+    own.restore()
+    for record in own.all():
+        try:
+            own.delete(record.key)
+        except PluginFailed as error:
+            log.warning("address of a device is not given back", device=record.device, why=error)
+            nic_journal(options.state_dir, boot).remove(record.address)
+        except TROUBLES as error:
+            yield f"device {record.device}: {error}"
+    yield from (f"{problem.field}: {problem.text}" for problem in own.problems("") if own.unread)
+    _remove_if_empty((options.state_dir / NICS / boot, options.state_dir / NICS))
 
 
 def _remove_objects(cache: Path) -> None:

@@ -13,6 +13,7 @@ from agent.cni.socket import SOCKET
 from agent.compile.network import Devices
 from agent.ipam.pool import Ipam
 from agent.ipam.pool_addresses import Claims, FixedBlocks, PoolAddresses
+from agent.kernel.device.nic import NodeNics
 from agent.kernel.device.pci import PciBus
 from agent.kernel.device.sriov import SriovCard
 from agent.model.address import Network
@@ -32,6 +33,8 @@ from agent.pods.network_plug import NetworkPlug, devices_in
 from agent.pods.network_record import FOLDER, NetworkRecords, NetworkSet
 from agent.pods.network_routes import PodRoutes
 from agent.pods.networks import Networks, is_alive
+from agent.pods.nic.nics import Nics
+from agent.pods.nic.record import nic_journal
 from agent.pods.plugin import Plugins
 from agent.pods.pod_devices import Unanswered, devices_of
 from agent.pods.pods import Pods
@@ -106,6 +109,12 @@ def vfs(options: Options, guards: Guards, ipam: OwnIpam | None = None) -> Vfs:
     files = VfFiles(options.run_dir, _root())
     journal = vf_journal(options.state_dir, boot_id())
     return Vfs(card(), journal, DeviceIpam(plugins(options), ipam), files, guards=guards, claim=claim_addresses)
+
+
+def nics(options: Options, guards: Guards, ipam: OwnIpam | None = None) -> Nics:
+    """What pods have of devices of the node; the parameters are those of :func:`vfs`."""
+    journal = nic_journal(options.state_dir, boot_id())
+    return Nics(NodeNics(), journal, DeviceIpam(plugins(options), ipam), guards=guards, claim=claim_addresses)
 
 
 def networks(options: Options, mirror: Mirror, pods: Pods, own: OwnPlugin) -> tuple[Networks, NetworkPlug]:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from agent import network_parts, node_view
 from agent.cni.check import RecordCheck
 from agent.cni.commands import Cni
+from agent.cni.device_commands import DeviceCommands
 from agent.cni.hot_plug import HotPlug
 from agent.cni.in_process import InProcess
 from agent.cni.interfaces import OwnInterfaces
 from agent.cni.ipam_commands import IpamInProcess
 from agent.cni.networks import PodNetworks
-from agent.cni.vf_commands import VfCommands
 from agent.core import Core
 from agent.ipam.pool import Ipam
 from agent.kernel import portmap
@@ -32,6 +32,7 @@ from agent.pods.known import KnownAttachments
 from agent.pods.libcni import kept_attachments
 from agent.pods.network_collector import NetworkCollector
 from agent.pods.networks import Networks
+from agent.pods.nic.nics import Nics
 from agent.pods.pods import Pods
 from agent.pods.veth import PodVeths
 from agent.pods.veth_batch import BeforeUp
@@ -50,6 +51,7 @@ class PodParts:
 
     cni: Cni
     vfs: Vfs
+    nics: Nics
     pooled: network_parts.PoolParts
     interfaces: Networks  # the further ones
     networks: PodNetworks
@@ -86,8 +88,10 @@ def pods(core: Core, tables: Mapping[str, AnyTable], afxdp: AfXdp, on_vfs: VfPro
         ),
     )
     check = RecordCheck(tables, lambda ifindex: core.kernel.hooks.has(ifindex, POD), loop.records)
-    vfs = network_parts.vfs(options, Guards(known, loop, on_vfs), IpamInProcess(pooled.ipams))
-    own = OwnInterfaces(served, ipam, (veths.faults, check), VfCommands(vfs), is_chained=is_chained)
+    guards, own_ipam = Guards(known, loop, on_vfs), IpamInProcess(pooled.ipams)
+    vfs, nics = network_parts.vfs(options, guards, own_ipam), network_parts.nics(options, guards, own_ipam)
+    devices = DeviceCommands(vfs, nics)
+    own = OwnInterfaces(served, ipam, (veths.faults, check), devices, is_chained=is_chained)
     interfaces, plug = network_parts.networks(options, mirror, served, InProcess(own))
     source = network_parts.source(options, core.prepared, mirror)
     network_status = network_parts.status_writer(options, core.prepared, threads)
@@ -97,8 +101,9 @@ def pods(core: Core, tables: Mapping[str, AnyTable], afxdp: AfXdp, on_vfs: VfPro
     )
     networks = PodNetworks(interfaces, source, boot, (tell, hot_plug.wake))
     return PodParts(
-        cni=Cni(served, networks, pooled.addresses, own, VfCommands(vfs), ipams=pooled.ipams, is_chained=is_chained),
+        cni=Cni(served, networks, pooled.addresses, own, devices, ipams=pooled.ipams, is_chained=is_chained),
         vfs=vfs,
+        nics=nics,
         pooled=pooled,
         interfaces=interfaces,
         networks=networks,

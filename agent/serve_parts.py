@@ -76,7 +76,7 @@ def metric_sources(  # noqa: PLR0913  whoever has something to count
     return replace(
         telemetry.sources(kernel.move.new, loop, core.watch_uses, lambda: len(attachments()), free),
         afxdp=lambda: afxdp_uses(afxdp.programs, attachments()),
-        interfaces=lambda: interface_uses(attachments(), pods.vfs.all(), card().counted),
+        interfaces=lambda: interface_uses(attachments(), pods.vfs.all(), card().counted, pods.nics.counted()),
         network_changes=lambda: pods.hot_plug.changes,
         xdp=lambda: telemetry.xdp_uses(loop, kernel.xdp.attached()),
         allocator=lambda: allocator.use if allocator else None,

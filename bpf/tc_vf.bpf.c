@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
 /*
  * A VF that is a pod's network device, in the pod's namespace: what the pod sends by it leaves by the card, and what comes in is the pod's.
- * Each VF has these programs for itself, as endpoint/interface.h says.
+ * A macvlan and its like, above a device of the node, are to these programs what a VF is. Each has them for itself, as
+ * endpoint/interface.h says.
  *
  * A veth's ways are turned round here, and counted as a veth's: what a pod sends at HOOK_POD_INGRESS. A service's packets keep the next
  * hop that the pod's routes have for the service.

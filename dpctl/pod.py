@@ -17,6 +17,7 @@ from agent.pods.attachments import boot_id
 from agent.pods.journal import Journal, Stage
 from agent.pods.network_record import FOLDER as NETWORKS
 from agent.pods.network_record import NetworkSet, read
+from agent.pods.nic.record import NicRecord, nic_journal
 from agent.pods.veth_check import addresses_of
 from agent.pods.vf.record import VfRecord, vf_journal
 from dpctl.errors import Absent
@@ -111,9 +112,14 @@ def pod_interfaces(state_dir: Path) -> tuple[PodInterface, ...]:
     entries = Journal(state_dir / ATTACHMENTS, boot).load()
     own = [one.saved for one in entries if one.saved is not None and one.stage in {Stage.MADE, Stage.ADDED}]
     vfs, _ = vf_journal(state_dir, boot).records()
+    nics, _ = nic_journal(state_dir, boot).records()
     books = {
         (one.container, one.interface): one
-        for one in (*(_of_attachment(saved.attachment, saved.network) for saved in own), *map(_of_vf, vfs))
+        for one in (
+            *(_of_attachment(saved.attachment, saved.network) for saved in own),
+            *map(_of_device, vfs),
+            *map(_of_device, nics),
+        )
     }
     sets = [one for one in read(state_dir / NETWORKS) if one.boot == boot]
     further = {(each.container, each.interface): each for one in sets for each in _of_set(one)}
@@ -236,16 +242,17 @@ def _of_attachment(one: Attachment, network: str) -> PodInterface:
     )
 
 
-def _of_vf(one: VfRecord) -> PodInterface:
+def _of_device(one: VfRecord | NicRecord) -> PodInterface:
     return PodInterface(
         pod=str(one.pod or one.container_id),
         container=one.container_id,
         interface=one.interface,
         kind=str(one.kind),
         network=one.network,
-        device=one.address,
+        device=one.device if isinstance(one, NicRecord) else one.address,
         netns=one.netns,
         netns_cookie=one.netns_cookie,
+        slot=one.slot,
     )
 
 

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import Protocol, assert_never
 
 from agent.cni import result as cni_result
+from agent.cni.device_commands import DeviceCommands
 from agent.cni.error import CniError, Code, refused
 from agent.cni.interfaces import OwnInterfaces
 from agent.cni.ipam_commands import IpamCommands, is_ipam
 from agent.cni.networks import PodNetworks
 from agent.cni.request import Command, Request, parse, requested_version
-from agent.cni.vf_commands import VfCommands
 from agent.compile.network import PodInterfaces
 from agent.log import logger
 from agent.model.attachment import Attachment
@@ -39,17 +39,17 @@ class Cni:
         networks: PodNetworks,
         ipam: Addressing,
         own: OwnInterfaces,
-        vfs: VfCommands,
+        devices: DeviceCommands,
         *,
         ipams: IpamCommands | None = None,
         is_chained: bool = False,
     ) -> None:
         """*networks* are pods' further ones, *ipams* what other plugins ask us for.
 
-        *is_chained*: other plugins make the interfaces and give the addresses, but for VFs.
+        *is_chained*: other plugins make the interfaces and give the addresses, but for devices of the node and VFs.
         """
         self._own = own
-        self._vfs = vfs
+        self._devices = devices
         self._pods = pods
         self._networks = networks
         self._ipam = ipam
@@ -57,10 +57,10 @@ class Cni:
         self._ipams = ipams or IpamCommands(None)
 
     def restore(self) -> tuple[Attachment, ...]:
-        """As ``Pods.restore``; VFs of pods that are gone come home."""
+        """As ``Pods.restore``; devices of pods that are gone are taken back."""
         found = self._pods.restore()
         self._ipams.restore()
-        found += self._vfs.restore()  # behind those whose slots these are not to have
+        found += self._devices.restore()  # behind those whose slots these are not to have
         self._networks.restore()
         return found
 
@@ -69,8 +69,8 @@ class Cni:
         return self._pods.attachments()
 
     def collect(self) -> None:
-        """As ``Pods.collect``; VFs of pods that are gone come home."""
-        self._vfs.collect_dead()
+        """As ``Pods.collect``; devices of pods that are gone are taken back."""
+        self._devices.collect_dead()
         self._ipams.collect_dead()
         self._pods.collect()
 
@@ -115,7 +115,7 @@ class Cni:
             case Command.GC:
                 self._collect(request)
             case Command.STATUS:
-                if not request.is_vf:  # what a VF needs is its own, and looked at by ADD
+                if not request.is_device:  # what such a device needs is its own, and looked at by ADD
                     self._status()
             case Command.VERSION:
                 return cni_result.versions()
@@ -173,14 +173,14 @@ class Cni:
     def _delete(self, request: Request) -> None:
         """The further networks first, which were made last; our own goes whatever they say.
 
-        Of a VF of before a reboot nobody knows but its IPAM plugin, which keeps books of its own.
+        Of a device of before a reboot nobody knows but its IPAM plugin, which keeps books of its own.
         """
         with self._networks.busy(request.key):
             try:
                 self._networks.delete(request)
             finally:
                 if not self._own.delete(request.key, request.asked_at_ns):
-                    if request.is_vf and request.is_at_start:
+                    if request.is_device and request.is_at_start:
                         raise CniError(Code.TRY_LATER, "its IPAM plugin is asked when others are served")
                     self._own.forget(request)
 
@@ -204,7 +204,7 @@ class Cni:
                 self._pods.delete(attachment.key, request.asked_at_ns)
             except REFUSALS as error:
                 problems.append(f"{attachment.container_id} {attachment.interface}: {error}")
-        problems += self._vfs.collect(request)
+        problems += self._devices.collect(request)
         self._pods.keep_imported(request.network, request.valid or frozenset())
         if problems:
             raise CniError(Code.INCOMPLETE, "not everything could be cleaned up", "; ".join(problems))

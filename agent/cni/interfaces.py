@@ -1,4 +1,4 @@
-"""One interface that the agent makes itself, a veth pair or a VF: made, unmade and looked at.
+"""One interface that the agent makes itself, a veth pair or another device: made, unmade and looked at.
 
 Part of the commands: a runtime asks for it (``commands``), or a pod's annotation by way of a definition
 (``in_process``).
@@ -10,9 +10,9 @@ from ipaddress import ip_interface
 
 from agent.cni import result as cni_result
 from agent.cni.chained import chained_request
+from agent.cni.device_commands import DeviceCommands
 from agent.cni.error import CniError, Code
 from agent.cni.request import Request
-from agent.cni.vf_commands import VfCommands
 from agent.ipam.pool import Ipam
 from agent.model.address import Address
 from agent.model.attachment import Attachment, AttachmentKey
@@ -25,7 +25,7 @@ class OwnInterfaces:
     """The interfaces of one node's pods that the agent makes."""
 
     def __init__(
-        self, pods: Pods, ipam: Ipam, looks: Iterable[Look], vfs: VfCommands, *, is_chained: bool = False
+        self, pods: Pods, ipam: Ipam, looks: Iterable[Look], devices: DeviceCommands, *, is_chained: bool = False
     ) -> None:
         """Each of *looks* tells what is not as ADD left it; CHECK asks them all.
 
@@ -34,7 +34,7 @@ class OwnInterfaces:
         self._pods = pods
         self._ipam = ipam
         self._looks = tuple(looks)
-        self._vfs = vfs
+        self._devices = devices
         self._is_chained = is_chained
 
     def add(self, request: Request) -> bytes:
@@ -43,10 +43,10 @@ class OwnInterfaces:
         Raises:
             CniError, PodRefused, OSError, AgentError, MapsError, LoopStopped: nothing of it is left.
         """
-        if request.is_vf:
+        if request.is_device:
             if self._pods.find(request.key) is not None:
                 raise CniError(Code.ENVIRONMENT, f"CNI_IFNAME: {request.container_id} has {request.interface} already")
-            return self._vfs.add(request)
+            return self._devices.add(request)
         if self._is_chained:
             if request.is_further:
                 raise CniError(Code.CONFIG, f"kind: {request.kind} is not there where others make the pods' network")
@@ -56,25 +56,25 @@ class OwnInterfaces:
         return cni_result.added(request, veth, attachment)
 
     def delete(self, key: AttachmentKey, asked_at_ns: int | None = None) -> bool:
-        """Unmake it; whether it was a VF.
+        """Unmake it; whether it was no veth.
 
         Raises:
             OSError, AgentError, PluginFailed: another DEL goes on.
         """
-        if self._vfs.delete(key, asked_at_ns):
+        if self._devices.delete(key, asked_at_ns):
             return True
         self._pods.delete(key, asked_at_ns)
         return False
 
     def forget(self, request: Request) -> None:
-        """Have a VF's IPAM plugin take back what it gave, where nothing else is known of the VF, as after a reboot.
+        """Have a device's IPAM plugin take back what it gave, where nothing else is known of it, as after a reboot.
 
         Raises:
             PluginFailed: the plugin refuses.
         """
-        if request.is_vf:
+        if request.is_device:
             with suppress(CniError):  # no ADD has taken such a configuration
-                self._vfs.forget(request)
+                self._devices.forget(request)
 
     def check(self, request: Request) -> None:
         """See whether it is as ADD left it.
@@ -82,7 +82,7 @@ class OwnInterfaces:
         Raises:
             CniError: it is not, or there is none.
         """
-        if self._vfs.check(request):
+        if self._devices.check(request):
             return
         pod = self._pods.find(request.key)
         if pod is None:

@@ -21,6 +21,7 @@ from agent.json_text import NOT_JSON
 from agent.model.attachment import AfXdp, AttachmentKey
 from agent.model.name import ObjectName
 from agent.model.network import OUR_KINDS, RUNTIME_ARGS
+from agent.model.nic import NicKind
 from agent.model.vf import VfKind
 from agent.pods.request import PodRequest
 
@@ -82,6 +83,11 @@ class Request:
         return self.kind in frozenset(VfKind)
 
     @property
+    def is_device(self) -> bool:
+        """Whether the interface is a VF, or made of a device of the node."""
+        return self.is_vf or self.kind in frozenset(NicKind)
+
+    @property
     def key(self) -> AttachmentKey:
         """What identifies the attachment that is meant."""
         return self.container_id, self.interface
@@ -103,7 +109,7 @@ class Request:
             egress_limit=self.asked.egress,
             asked_at_ns=self.asked_at_ns,
             afxdp=self.afxdp,
-            pool=_pool(self.config) if self.kind and not self.is_vf else "",
+            pool=_pool(self.config) if self.kind and not self.is_device else "",
             annotations=self.asked.annotations,
             is_further=self.is_further,
             definition=self.definition,

@@ -1,20 +1,14 @@
-"""The kinds ``sriov`` and ``dpdk`` of our plugin: a definition read as a VF spec, and the answer to ADD.
-
-Source: CNI specification 1.1.0, section 5, "Success".
-"""
+"""The kinds ``sriov`` and ``dpdk`` of our plugin: a definition read as a VF spec."""
 
 import re
 from collections.abc import Mapping
 from typing import Any
-
-import msgspec
 
 from agent.cni.error import CniError, Code
 from agent.cni.request import Request
 from agent.compile.network_refused import NetworkRefused
 from agent.compile.vf_config import object_of, refuse_dhcp, text_of, vf_spec
 from agent.model.vf import VfKind
-from agent.pods.vf.record import VfRecord
 from agent.pods.vf.request import VfRequest
 
 _PCI = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")
@@ -65,34 +59,6 @@ def _vf_request(request: Request) -> VfRequest:
         asked_at_ns=request.asked_at_ns,
         definition=request.definition,
     )
-
-
-def added(request: Request, record: VfRecord) -> bytes:
-    """The result of ADD."""
-    interface: dict[str, Any] = {"name": record.interface, "sandbox": record.netns}
-    if record.mac:
-        interface["mac"] = record.mac
-    if request.version >= "1.1.0":
-        interface |= {"mtu": record.mtu, "pciID": record.address}
-    result: dict[str, Any] = dict(request.previous or {})
-    interfaces = [*(result.get("interfaces") or ()), interface]
-    ips = [_ip(one, len(interfaces) - 1, request.version) for one in record.given.get("ips") or ()]
-    result |= {
-        "cniVersion": request.version,
-        "interfaces": interfaces,
-        "ips": [*(result.get("ips") or ()), *ips],
-        "routes": [*(result.get("routes") or ()), *(record.given.get("routes") or ())],
-        "dns": record.given.get("dns") or dict(request.dns),
-    }
-    return msgspec.json.encode(result)
-
-
-def _ip(one: Mapping[str, Any], interface: int, version: str) -> Mapping[str, Any]:
-    ip = {**one, "interface": interface}
-    ip.pop("version", None)
-    if version < "1.0.0":
-        ip["version"] = "6" if ":" in str(one.get("address")) else "4"
-    return ip
 
 
 def _device(config: Mapping[str, Any], runtime: Mapping[str, Any]) -> tuple[str, str]:

@@ -11,6 +11,7 @@ import msgspec
 
 from agent.compile.network_annotation import selections
 from agent.compile.network_refused import NetworkRefused
+from agent.compile.nic_config import HOST_DEVICE_KEYS
 from agent.model.name import ObjectName, Problem
 from agent.model.network import (
     AFXDP,
@@ -25,6 +26,7 @@ from agent.model.network import (
     NetworkSelection,
     PluginList,
 )
+from agent.model.nic import NicKind
 from agent.model.vf import VfKind
 
 SYSTEM = "kube-system"  # where definitions of first interfaces are, as Multus' multusNamespace
@@ -161,17 +163,19 @@ def _usable(one: NetworkSelection, definitions: Definitions) -> PluginList:
         text = "has no spec.config, and no file of this node has its name"
         raise NetworkRefused(one.field, f"NetworkAttachmentDefinition {one.name} {text}")
     if not _has_device(found, found.plugins):
-        text = f"{one.name} has neither an annotation {RESOURCE_NAME} nor deviceID, which says of which VF it is"
+        text = f"{one.name} has neither an annotation {RESOURCE_NAME} nor a key that says which device it is made of"
         raise NetworkRefused(one.field, text)
     return found.plugins
 
 
 def _has_device(one: NetworkDefinition, plugins: PluginList) -> bool:
     """Whether it is said which device an interface is made of, where our plugin makes it of one."""
-    if plugins.own_kind not in frozenset(VfKind) or one.resource:
+    kind = plugins.own_kind
+    if (kind not in frozenset(VfKind) and kind != NicKind.HOST_DEVICE) or one.resource:
         return True
     config = msgspec.json.decode(plugins.plugins[0].config)
-    return bool(config.get("deviceID") or config.get("pciBusID"))
+    keys = ("deviceID", "pciBusID", *(HOST_DEVICE_KEYS if kind == NicKind.HOST_DEVICE else ()))
+    return any(config.get(key) for key in keys)
 
 
 def _device(

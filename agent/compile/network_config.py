@@ -11,8 +11,10 @@ import msgspec
 
 from agent.compile.afxdp_config import queues_and_capture
 from agent.compile.network_refused import NetworkRefused
+from agent.compile.nic_config import nic_spec
 from agent.compile.vf_config import refuse_dhcp, vf_spec
 from agent.model.network import AFXDP, DEVICE_INFO_FILE, OUR_KINDS, OUR_PLUGIN, Plugin, PluginList
+from agent.model.nic import NicKind
 from agent.model.vf import VfKind
 
 VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
@@ -23,6 +25,7 @@ OUR_IPAM = frozenset({"type", "pool", "routes", "socket"})  # keys of ipam where
 OWN_VERSIONS = VERSIONS[3:]  # that our plugin speaks
 VETH_HEEDS = frozenset({"ips", "mac", "portMappings", "bandwidth"})  # capabilities of our kinds, declared or not
 VF_HEEDS = frozenset({"deviceID", DEVICE_INFO_FILE})  # an address is the definition's to allow
+NIC_HEEDS = frozenset({"deviceID"})
 
 
 def plugin_list(config: str, name: str, where: str = "spec.config") -> PluginList:
@@ -100,7 +103,7 @@ def _plugin(one: Mapping[str, Any], where: str) -> Plugin:
     wanted = frozenset(name for name, is_wanted in capabilities.items() if is_wanted)
     own_kind = _own_kind(one, where) if kind == OUR_PLUGIN else ""
     if own_kind:
-        wanted |= VF_HEEDS if own_kind in frozenset(VfKind) else VETH_HEEDS
+        wanted |= _heeds(own_kind)
     return Plugin(kind, wanted, msgspec.json.encode(one).decode(), own_kind)
 
 
@@ -109,8 +112,8 @@ def _own_kind(one: Mapping[str, Any], where: str) -> str:
     kind = one.get("kind", "")
     if kind not in ("", *OUR_KINDS):
         raise NetworkRefused(f"{where}.kind", f"{kind!r} is none of {', '.join(OUR_KINDS)}")
-    is_vf = kind in frozenset(VfKind)
-    if kind and not is_vf and one.get("ipam") and one["ipam"].get("type") != OUR_PLUGIN:
+    is_vf, is_nic = kind in frozenset(VfKind), kind in frozenset(NicKind)
+    if kind and not (is_vf or is_nic) and one.get("ipam") and one["ipam"].get("type") != OUR_PLUGIN:
         text = f"is not for the kind {kind}, whose addresses are of the node's pod CIDRs; leave it out, or say"
         text += f" {OUR_PLUGIN} and a pool"
         raise NetworkRefused(f"{where}.ipam", text)
@@ -118,11 +121,21 @@ def _own_kind(one: Mapping[str, Any], where: str) -> str:
         if is_vf:
             vf_spec(VfKind(kind), one)
             refuse_dhcp(one)
+        elif is_nic:
+            nic_spec(NicKind(kind), one)
+            refuse_dhcp(one)
         elif kind == AFXDP or "afxdp" in one:
             queues_and_capture(one.get("afxdp", {}), "afxdp")
     except NetworkRefused as refused:
         raise NetworkRefused(f"{where}.{refused.field}", refused.text) from None
     return str(kind)
+
+
+def _heeds(own_kind: str) -> frozenset[str]:
+    """What of a request one of our kinds heeds, whatever its definition declares."""
+    if own_kind in frozenset(VfKind):
+        return VF_HEEDS
+    return NIC_HEEDS if own_kind in frozenset(NicKind) else VETH_HEEDS
 
 
 def _ipam(one: Mapping[str, Any], where: str) -> None:

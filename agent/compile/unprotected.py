@@ -25,6 +25,7 @@ class Bypass:
     device: str  # as people know it
     what: str  # it is, as words: "a VF on vfio-pci"
     is_guarded: bool = False  # programs are on it, which raw packets may go past
+    below: str = ""  # the device of the node that others like it can be made above; empty: there is none
 
 
 def unprotected(those: Iterable[Bypass], pods: Mapping[ObjectName, Pod], inputs: SubjectInputs) -> tuple[Problem, ...]:
@@ -37,8 +38,9 @@ def unprotected(those: Iterable[Bypass], pods: Mapping[ObjectName, Pod], inputs:
         subject = selected.get(one.subject)
         if subject is None or _is_meant(subject.pod, one.interface):
             continue
-        if text := _raw(one, subject) if one.is_guarded else _unseen(one, subject):
-            found.append(Problem("Pod", one.subject.pod, f"metadata.annotations['{UNPROTECTED}']", text))
+        texts = (_raw(one, subject), _beside(one, subject)) if one.is_guarded else (_unseen(one, subject),)
+        field = f"metadata.annotations['{UNPROTECTED}']"
+        found += [Problem("Pod", one.subject.pod, field, text) for text in texts if text]
     return tuple(found)
 
 
@@ -65,6 +67,17 @@ def _raw(one: Bypass, subject: Subject) -> str:
     return (
         f"{one.interface} ({one.device}) is {one.what}, by which a container that has NET_RAW may {may}; "
         "drop it in each container, or name the interface in this annotation if that is meant"
+    )
+
+
+def _beside(one: Bypass, subject: Subject) -> str:
+    """What is said where a pod can make another device above the same: the kernel asks for NET_ADMIN alone."""
+    if not (one.below and subject.policies and subject.pod.has_net_admin):
+        return ""
+    return (
+        f"{one.interface} is {one.what}, beside which a container that has NET_ADMIN may make another above "
+        f"{one.below} that {_named(subject.policies)} does not see; take it from each container, or name the interface "
+        "in this annotation if that is meant"
     )
 
 

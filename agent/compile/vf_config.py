@@ -26,18 +26,20 @@ def vf_spec(kind: VfKind, config: Mapping[str, Any], mac: str = "") -> VfSpec:
     Raises:
         NetworkRefused: a key has a value that cannot be.
     """
-    _check_ipam(config)
-    return VfSpec(kind, _settings(config, mac), _number(config, "mtu", None), _owner(config))
+    check_ipam(config)
+    return VfSpec(kind, _settings(config, mac), number_of(config, "mtu", None), _owner(config))
 
 
 def refuse_dhcp(config: Mapping[str, Any]) -> None:
     """A client of DHCP renews from no address, and our programs drop what is not from one of the pod's.
 
+    So it is with VFs and with the kinds of :class:`agent.model.nic.NicKind`.
+
     Raises:
         NetworkRefused: the definition wants one; not asked where a VF is to be given back.
     """
     if object_of(config, "ipam").get("type") == "dhcp":
-        text = "'dhcp' is not for VFs: it could not renew what it has; name an IPPool, or host-local or static"
+        text = "'dhcp' is not for kinds of ours: it could not renew; name an IPPool, or host-local or static"
         raise NetworkRefused("ipam.type", text)
 
 
@@ -66,19 +68,19 @@ def object_of(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def _settings(config: Mapping[str, Any], mac: str) -> VfSettings:
-    vlan = _number(config, "vlan", VLANS)
-    qos = _number(config, "vlanQoS", PRIORITIES)
+    vlan = number_of(config, "vlan", VLANS)
+    qos = number_of(config, "vlanQoS", PRIORITIES)
     proto = _word(config, "vlanProto", {str(one): one for one in VlanProtocol})
     if not vlan and (qos or proto is VlanProtocol.S_TAG):
         raise NetworkRefused("vlanQoS" if qos else "vlanProto", "means something with a vlan other than 0 alone")
-    least, most = _number(config, "min_tx_rate", RATES), _number(config, "max_tx_rate", RATES)
+    least, most = number_of(config, "min_tx_rate", RATES), number_of(config, "max_tx_rate", RATES)
     if least is not None and most and least > most:
         raise NetworkRefused("min_tx_rate", f"{least} Mbit/s is more than max_tx_rate, {most}")
     return VfSettings(
         vlan=vlan,
         vlan_qos=qos if vlan else None,
         vlan_proto=proto if vlan else None,
-        mac=mac or _mac(config),
+        mac=mac or mac_of(config),
         spoofchk=_word(config, "spoofchk", _SWITCH),
         trust=_word(config, "trust", _SWITCH),
         link_state=_word(config, "link_state", {str(one): one for one in LinkState}),
@@ -87,8 +89,12 @@ def _settings(config: Mapping[str, Any], mac: str) -> VfSettings:
     )
 
 
-def _check_ipam(config: Mapping[str, Any]) -> None:
-    """The plugin is executed by its name, so that must be one."""
+def check_ipam(config: Mapping[str, Any]) -> None:
+    """The plugin is executed by its name, so that must be one.
+
+    Raises:
+        NetworkRefused: it is none.
+    """
     ipam = object_of(config, "ipam")
     kind = text_of(ipam, "type", "ipam.")
     if ipam and not _PLUGIN.fullmatch(kind):
@@ -96,25 +102,35 @@ def _check_ipam(config: Mapping[str, Any]) -> None:
 
 
 def _owner(config: Mapping[str, Any]) -> NodeOwner | None:
-    uid, gid = _number(config, "uid", IDS), _number(config, "gid", IDS)
+    uid, gid = number_of(config, "uid", IDS), number_of(config, "gid", IDS)
     return None if uid is None and gid is None else NodeOwner(uid or 0, gid or 0)
 
 
-def _mac(config: Mapping[str, Any]) -> str | None:
-    text = text_of(config, "mac").lower().replace("-", ":")
+def mac_of(config: Mapping[str, Any], key: str = "mac") -> str | None:
+    """A device's address in lower case with colons; None where there is none.
+
+    Raises:
+        NetworkRefused: it is none, or a group's.
+    """
+    text = text_of(config, key).lower().replace("-", ":")
     if not text:
         return None
     if not _MAC.fullmatch(text) or int(text[:2], 16) & 1 or not text.strip("0:"):
-        raise NetworkRefused("mac", f"{text!r} is no MAC address of a single device")
+        raise NetworkRefused(key, f"{text!r} is no MAC address of a single device")
     return text
 
 
-def _number(config: Mapping[str, Any], key: str, among: range | None) -> int | None:
+def number_of(config: Mapping[str, Any], key: str, among: range | None) -> int | None:
+    """A number, of those *among* which it has to be, if any; None where there is none.
+
+    Raises:
+        NetworkRefused: it is another, or none.
+    """
     value = config.get(key)
     if value is None:
         return None
     if type(value) is not int or value < 0 or (among is not None and value not in among):
-        limits = f"a number from 0 to {among[-1]}" if among is not None else "a number"
+        limits = f"a number from {among[0]} to {among[-1]}" if among is not None else "a number"
         raise NetworkRefused(key, f"{value!r} is not {limits}")
     return value
 

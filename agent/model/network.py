@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from agent.model.address import Address
 from agent.model.name import ObjectName
+from agent.model.nic import NicKind
 from agent.model.vf import VfKind
 
 NETWORKS = "k8s.v1.cni.cncf.io/networks"  # annotation of a Pod: its further networks
@@ -16,7 +17,7 @@ RESOURCE_NAME = "k8s.v1.cni.cncf.io/resourceName"  # of a definition: the resour
 DEFINITION = "NetworkAttachmentDefinition"  # the kind
 OUR_PLUGIN = "sluiceway-cni"
 VETH, AFXDP = "veth", "afxdp"  # kinds of interface on the pods' network, the second with AF_XDP
-OUR_KINDS = (VETH, AFXDP, *VfKind)  # what ``kind`` says of a configuration of our plugin
+OUR_KINDS = (VETH, AFXDP, *VfKind, *NicKind)  # what ``kind`` says of a configuration of our plugin
 DEVICE_INFO_FILE = "CNIDeviceInfoFile"  # the capability of a plugin that writes what an interface's device is
 # keys of CNI_ARGS by which a runtime says whose pod it is, which decides on policies and pools: nobody else says it
 RUNTIME_ARGS = frozenset(

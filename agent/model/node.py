@@ -49,6 +49,7 @@ class Pod:
     unprotected: frozenset[str] = frozenset()  # interfaces that policy is not meant to guard; "*": all that it cannot
     networks: tuple[tuple[str, str], ...] = ()  # annotations that ask for networks, as they are
     drops_raw: bool = False  # no container of it has NET_RAW
+    has_net_admin: bool = False  # a container of it may configure its devices
     ip_pools: str = ""  # annotation that names the pools of its first interface
     static_uid: str = ""  # by which its runtime knows it, where another than the API's
     hugepages: tuple[tuple[int, int], ...] = ()  # (size of a page, how much is asked for) in KiB

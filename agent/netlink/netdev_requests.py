@@ -72,7 +72,7 @@ def netdev_of(dump: Dump, address: str) -> Netdev | None:
     """
     for body in dump.read(RTM_GETLINK, bytes(LINK.size) + WITHOUT_STATISTICS):
         if text(attribute(body, LINK.size, IFLA_PARENT_DEV_NAME)) == address:
-            return _netdev(body)
+            return netdev_told(body)
     return None
 
 
@@ -181,7 +181,8 @@ def routes_of_others(dump: Dump, index: int, kind: int) -> Iterator[RouteKey]:
             yield ip_network((destination, head[1])), table, number(attribute(body, ROUTE.size, RTA_PRIORITY))
 
 
-def _netdev(body: bytes) -> Netdev:
+def netdev_told(body: bytes) -> Netdev:
+    """What the kernel tells of a device."""
     _, _, index, flags, _ = LINK.unpack_from(body)
     names = attribute(body, LINK.size, IFLA_PROP_LIST | NLA_F_NESTED)
     return Netdev(

@@ -13,6 +13,15 @@ VF_ADD = (
     "VF ADD done",
 )
 VF_DEL = ("VF DEL begun", "VF DEL address", "VF DEL home", "VF DEL bound", "VF DEL set", "VF DEL named", "VF DEL done")
+NIC_ADD = (
+    "NIC ADD noted",
+    "NIC ADD given",
+    "NIC ADD made",
+    "NIC ADD guarded",
+    "NIC ADD addressed",
+    "NIC ADD done",
+)
+NIC_DEL = ("NIC DEL begun", "NIC DEL address", "NIC DEL removed", "NIC DEL done")
 # of addresses that another plugin, or a VF, is given
 LEASE_ADD, LEASE_DEL = ("LEASE taken", "LEASE noted"), ("LEASE removed",)
 START = ("START read", "START compared", "START noted")

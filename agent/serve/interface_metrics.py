@@ -1,7 +1,7 @@
 """What Prometheus reads of pods' further interfaces and VFs: their packets, and what changed while pods ran.
 
-Ours by their end on the node, and VFs by what the PF counts of them: neither is in the pod's hands, and no namespace is
-entered. What other plugins made is in the pod alone, and is left out.
+Ours by their end on the node, VFs by what the PF counts of them, and what is made of a device of the node by what that
+counts in the pod. What other plugins made is left out.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,6 +13,7 @@ from agent.model.attachment import Attachment
 from agent.model.network import AFXDP, VETH
 from agent.netlink.counted import CountedLink, CountedVf, counted_links
 from agent.netlink.dump import Dump
+from agent.pods.nic.record import NicRecord
 from agent.pods.vf.record import VfRecord
 
 
@@ -40,8 +41,12 @@ def interface_uses(
     attachments: Iterable[Attachment],
     vfs: Iterable[VfRecord],
     counted: Callable[[Iterable[str]], Mapping[str, CountedVf]],
+    nics: Iterable[tuple[NicRecord, CountedLink | None]] = (),
 ) -> Iterator[InterfaceUse]:
-    """The further interfaces that are ours, and all VFs; *counted* tells of VFs by their PCI addresses."""
+    """The further interfaces that are ours, and all VFs; *counted* tells of VFs by their PCI addresses.
+
+    *nics* have what each has counted, None where it is not in its pod.
+    """
     further = [one for one in attachments if not one.is_first and one.link.in_pod is None]
     devices = _devices() if further else {}
     for one in further:
@@ -55,6 +60,9 @@ def interface_uses(
         if record.address in by_vf:
             pod = str(record.pod or record.container_id)
             yield InterfaceUse(pod, record.interface, str(record.kind), *_ways(by_vf[record.address]))
+    for nic, link in nics:
+        if link is not None:
+            yield InterfaceUse(str(nic.pod or nic.container_id), nic.interface, str(nic.kind), *_ways(link))
 
 
 def interface_families(uses: Iterable[InterfaceUse]) -> Iterator[Metric]:

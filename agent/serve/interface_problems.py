@@ -11,12 +11,18 @@ from agent.compile.unprotected import Bypass, unprotected
 from agent.model.cluster import Cluster
 from agent.model.name import ObjectName, Problem
 from agent.model.network import OUR_PLUGIN
+from agent.model.nic import NicKind
 from agent.model.node import Pod
 from agent.model.vf import VfKind
+from agent.pods.device.record import DeviceRecord
 from agent.pods.network_record import NetworkSet, Step
+from agent.pods.nic.nics import Nics
+from agent.pods.nic.record import NicRecord
 from agent.pods.vf.record import VfRecord
 from agent.pods.vf.vfs import Vfs
 
+SHARED = frozenset({NicKind.MACVLAN, NicKind.IPVLAN})  # who has one can make more
+Seen = tuple[tuple[VfRecord, ...], tuple[NicRecord, ...], tuple[NetworkSet, ...]]
 NO_PODS: Mapping[SubjectName, Pod] = {}
 
 
@@ -30,28 +36,29 @@ class KnownNetworks(Protocol):
 class InterfaceProblems:
     """The problems of one node; used by one thread."""
 
-    def __init__(self, vfs: Vfs, networks: KnownNetworks, node_name: str, *, has_multi: bool) -> None:
-        """*has_multi*: MultiNetworkPolicies are watched; else NetworkPolicies are for all of a pod's VFs."""
+    def __init__(self, vfs: Vfs, nics: Nics, networks: KnownNetworks, node_name: str, *, has_multi: bool) -> None:
+        """*has_multi*: MultiNetworkPolicies are watched; else NetworkPolicies are for all of a pod's devices."""
         self._node = node_name
-        self._vfs = vfs
+        self._vfs, self._nics = vfs, nics
         self._networks = networks
         self._has_multi = has_multi
-        self._seen: tuple[tuple[VfRecord, ...], tuple[NetworkSet, ...]] = ((), ())
+        self._seen: Seen = ((), (), ())
         self._pods: Mapping[ObjectName, Pod] = {}
         self._inputs = SubjectInputs()
         self._unprotected: tuple[Problem, ...] = ()
 
     def problems(self, cluster: Cluster) -> tuple[Problem, ...]:
         """Those of now."""
-        seen = (self._vfs.all(), self._networks.all())
+        seen = (self._vfs.all(), self._nics.all(), self._networks.all())
         inputs = SubjectInputs(
             NO_PODS, cluster.namespaces, cluster.policies, cluster.cluster_policies, cluster.multi_policies
         )
         if seen != self._seen or cluster.pods is not self._pods or not inputs.is_same(self._inputs):
             self._seen, self._pods, self._inputs = seen, cluster.pods, inputs
-            those = sorted((*self._of_vfs(seen[0]), *_of_others(seen[1])), key=_order)
+            those = sorted((*self._of_vfs(seen[0]), *self._of_nics(seen[1]), *_of_others(seen[2])), key=_order)
             self._unprotected = unprotected(those, cluster.pods, inputs) if those else ()
-        return (*self._unprotected, *self._vfs.problems(self._node, cluster.pods))
+        devices = (*self._vfs.problems(self._node, cluster.pods), *self._nics.problems(self._node))
+        return (*self._unprotected, *devices)
 
     def _of_vfs(self, records: tuple[VfRecord, ...]) -> Iterator[Bypass]:
         for one in records:
@@ -64,6 +71,18 @@ class InterfaceProblems:
             subject = SubjectName(one.pod, definition, is_apart)
             what = "a VF" if is_guarded else f"a VF {_why(one, is_possible=self._vfs.can_guard)}"
             yield Bypass(subject, one.interface, one.address, what, is_guarded)
+
+    def _of_nics(self, records: tuple[NicRecord, ...]) -> Iterator[Bypass]:
+        for one in records:
+            if one.pod is None:
+                continue
+            definition = one.definition if self._has_multi else None
+            subject = SubjectName(one.pod, definition, definition is not None)
+            is_guarded = bool(one.slot) and self._nics.can_guard
+            kind = "the node's own device" if one.kind is NicKind.HOST_DEVICE else f"a device of the kind {one.kind}"
+            what = kind if is_guarded else f"{kind} {_why(one, is_possible=self._nics.can_guard)}"
+            below = one.device if one.kind in SHARED else ""
+            yield Bypass(subject, one.interface, one.device, what, is_guarded, below)
 
 
 def _order(one: Bypass) -> tuple[ObjectName, str]:
@@ -83,9 +102,9 @@ def _of_others(sets: Iterable[NetworkSet]) -> Iterator[Bypass]:
             yield Bypass(subject, one.interface, str(one.network), f"made by the plugin {kind}")
 
 
-def _why(record: VfRecord, *, is_possible: bool) -> str:
-    """Why the VF has no programs of ours; of one that has them it is not asked."""
-    if record.kind is VfKind.DPDK:
+def _why(record: DeviceRecord, *, is_possible: bool) -> str:
+    """Why the device has no programs of ours; of one that has them it is not asked."""
+    if not record.has_netdev:
         return "on vfio-pci"
     if not is_possible:
         return "on a kernel without tcx (Linux 6.6)"

@@ -2,16 +2,18 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agent import network_parts
-from agent.clean import give_vfs_back
+from agent.clean import give_nics_back, give_vfs_back
+from agent.cni.device_commands import DeviceCommands
 from agent.cni.request import parse
-from agent.cni.vf_commands import VfCommands
 from agent.options.config import Options
 from agent.pods.device.guards import Guards
 from agent.pods.known import KnownAttachments
+from tests.agent.pods.nic.nic_node import MASTER, SPARE, FakeNics
 from tests.agent.pods.vf.vf_card import ADDRESS, FakeCard, FakeLoop, FakePrograms
 
 BOOKS = """#!/bin/sh
@@ -38,13 +40,15 @@ def card(monkeypatch: pytest.MonkeyPatch) -> FakeCard:
     return made
 
 
-def add(options: Options, kind: str) -> None:
+def add(options: Options, kind: str, **more: Any) -> None:
     """As a plugin asks that delegates to ours, of which the agent's books of networks have nothing."""
-    config = {"cniVersion": "1.0.0", "name": "fast", "kind": kind, "deviceID": ADDRESS, "vlan": 100}
+    config: dict[str, Any] = {"cniVersion": "1.0.0", "name": "fast", "kind": kind}
+    config |= more or {"deviceID": ADDRESS, "vlan": 100}
     config["ipam"] = {"type": "books"}
     environment = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c1", "CNI_NETNS": "/run/netns/p1", "CNI_IFNAME": "net1"}
     guards = Guards(KnownAttachments(), FakeLoop(), FakePrograms())
-    VfCommands(network_parts.vfs(options, guards)).add(parse(environment, json.dumps(config).encode()))
+    commands = DeviceCommands(network_parts.vfs(options, guards), network_parts.nics(options, guards))
+    commands.add(parse(environment, json.dumps(config).encode()))
 
 
 def left(options: Options) -> list[str]:
@@ -99,3 +103,39 @@ def test_an_address_that_its_plugin_keeps_keeps_no_vf(options: Options, card: Fa
     (tmp_path / "closed").touch()
     assert left(options) == []
     assert (card.snapshot() == before, records(options)) == (True, [])
+
+
+@pytest.fixture
+def nics(monkeypatch: pytest.MonkeyPatch) -> FakeNics:
+    made = FakeNics()
+    monkeypatch.setattr(network_parts, "NodeNics", lambda: made)
+    monkeypatch.setattr(network_parts, "claim_addresses", lambda _: None)
+    return made
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{"kind": "macvlan", "master": MASTER}, {"kind": "host-device", "device": SPARE}],
+    ids=lambda one: one["kind"],
+)
+@pytest.mark.usefixtures("card")
+def test_a_device_of_the_node_that_a_pod_has_is_gone_or_home(
+    options: Options, nics: FakeNics, tmp_path: Path, config: dict[str, str]
+) -> None:
+    before = nics.snapshot()
+    add(options, **config)
+    assert nics.snapshot() != before
+    assert [*give_nics_back(options, options.run_dir / "pins")] == []
+    assert nics.snapshot() == before
+    assert (tmp_path / "called").read_text().splitlines() == ["ADD net1", "DEL net1"]
+    assert not (options.state_dir / "nics").exists()
+
+
+@pytest.mark.usefixtures("card")
+def test_a_device_that_does_not_come_home_is_told(options: Options, nics: FakeNics) -> None:
+    add(options, kind="host-device", device=SPARE)
+    nics.where[SPARE] = "/run/netns/another"
+    (why,) = give_nics_back(options, options.run_dir / "pins")
+    assert why.startswith(f"device {SPARE}: ")
+    nics.where[SPARE] = ""
+    assert [*give_nics_back(options, options.run_dir / "pins")] == []

@@ -10,11 +10,13 @@ import pytest
 
 from agent.model.attachment import AfXdp, Attachment, Veth
 from agent.model.name import ObjectName
+from agent.model.nic import NicKind
 from agent.model.vf import VfKind, VfSettings
 from agent.pods.attachments import Saved, boot_id
 from agent.pods.device.record import DeviceStage
 from agent.pods.journal import Journal, Stage
 from agent.pods.network_record import FOLDER, InterfaceRecord, NetworkRecords, NetworkSet, PluginRecord, Step
+from agent.pods.nic.record import NicRecord, nic_journal
 from agent.pods.vf.record import VfBefore, VfRecord, vf_journal
 from dpctl.errors import Absent
 from dpctl.pod import ATTACHMENTS, CLOSED, UNSEEN, PodInterface, interface_rows, of_pod, pod_interfaces, process_rows
@@ -54,6 +56,22 @@ def state(tmp_path: Path) -> Path:
         asked_at_ns=1,
     )
     vf_journal(tmp_path, boot).put(msgspec.structs.replace(vf, pod=WEB))
+    nic = NicRecord(
+        stage=DeviceStage.ADDED,
+        address="nic_1",
+        kind=NicKind.IPVLAN,
+        device="eth1",
+        network="further/shared",
+        container_id="c1",
+        interface="net4",
+        netns=NETNS,
+        netns_cookie=4711,
+        asked_at_ns=1,
+        pod=WEB,
+        number=7,
+        slot=7,
+    )
+    nic_journal(tmp_path, boot).put(nic)
     ours = (PluginRecord("sluiceway-cni", (), "{}"),)
     lan = InterfaceRecord(ObjectName("default", "lan"), "net1", "lan", "1.0.0", (PluginRecord("macvlan", (), "{}"),))
     fast = InterfaceRecord(ObjectName("default", "fast"), "net2", "fast", "1.0.0", ours, device="0000:03:02.0")
@@ -75,7 +93,10 @@ def test_every_book_is_read_and_each_interface_is_there_once(state: Path) -> Non
         ("default/web", "net1", "macvlan", "default/lan", ""),
         ("default/web", "net2", "dpdk", "default/fast", "0000:03:02.0"),
         ("default/web", "net3", "afxdp", "default/xsk", "swp2"),
+        ("default/web", "net4", "ipvlan", "further/shared", "eth1"),
     ]
+    slots = {one.interface: one.slot for one in pod_interfaces(state) if one.pod == "default/web"}
+    assert (slots["net2"], slots["net4"]) == (0, 7), "what has programs of ours has a place in the maps"
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from agent.cni.commands import Cni
+from agent.cni.device_commands import DeviceCommands
 from agent.cni.in_process import InProcess
 from agent.cni.interfaces import OwnInterfaces
 from agent.cni.network_source import NetworkSource
 from agent.cni.networks import PodNetworks
 from agent.cni.socket import CniSocket
-from agent.cni.vf_commands import VfCommands
 from agent.ipam.pool import Ipam
+from agent.kernel.device.nic import NodeNics
 from agent.kernel.device.sriov import SriovCard
 from agent.kernel.device.vf_programs import VfPrograms
 from agent.kernel.programs.load import OfInterface
@@ -32,6 +33,8 @@ from agent.pods.journal import Journal
 from agent.pods.known import KnownAttachments
 from agent.pods.network_record import FOLDER, NetworkRecords
 from agent.pods.networks import Networks
+from agent.pods.nic.nics import Nics
+from agent.pods.nic.record import nic_journal
 from agent.pods.plugin import Plugins
 from agent.pods.pods import Pods
 from agent.pods.veth import PodVeths
@@ -76,11 +79,19 @@ class AgentNode:
             guards=guards,
             claim=claim_addresses,
         )
-        own = OwnInterfaces(pods, ipam, (veths.faults,), VfCommands(vfs))
+        nics = Nics(
+            NodeNics(),
+            nic_journal(STATE, boot_id()),
+            DeviceIpam(Plugins(PLUGINS)),
+            guards=guards,
+            claim=claim_addresses,
+        )
+        devices = DeviceCommands(vfs, nics)
+        own = OwnInterfaces(pods, ipam, (veths.faults,), devices)
         records, delegates = NetworkRecords(STATE / FOLDER), Delegates(Plugins(PLUGINS), InProcess(own))
         networks = Networks(records, delegates, lambda *_: None, lambda _: True)
         source = NetworkSource(lambda: self.cluster, NetworkRules(), STATE, devices=lambda *_: self.given)
-        cni = Cni(pods, PodNetworks(networks, source, boot_id()), ipam, own, VfCommands(vfs))
+        cni = Cni(pods, PodNetworks(networks, source, boot_id()), ipam, own, devices)
         cni.restore()
         return cni, vfs
 

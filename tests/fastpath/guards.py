@@ -4,8 +4,9 @@ import errno
 import os
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from typing import Any
 
 from agent.compile.policy import PEER_PODS
 from agent.kernel.device.vf_programs import HOOKS
@@ -55,17 +56,19 @@ def loaded() -> Iterator[OfInterface]:
     pins.unlock()
 
 
-def try_policy(node: AgentNode, guest: Guest) -> None:
-    """Two pods with a VF each: a MultiNetworkPolicy opens a port of one to the other, which asks a service, too."""
-    one, two = guest.first.vfs[:2]
-    for name, function in (("one", one), ("two", two)):
+def try_policy(node: AgentNode, guest: Guest, of: Mapping[str, Mapping[str, Any]]) -> None:
+    """Two pods with a device each: a MultiNetworkPolicy opens a port of one to the other, which asks a service, too.
+
+    *of* has the configuration of the device of the pods one and two.
+    """
+    for name, config in of.items():
         node.pod(name)
-        node.ok("ADD", name, guest.definition(function, vlan=100))
+        node.ok("ADD", name, config)
     asked, asking = (cards.address_in(name, "net1") for name in ("one", "two"))
     node.maps.fill([(asked, VIP)])
     run("ip", "-n", "two", "route", "add", VIP, "via", asked)
-    wait_for("VFs reach each other", lambda: _reaches("two", asked, CLOSED, "one", asked))
-    assert _reaches("two", VIP, SERVICE, "one", asked), "a service is not reached through a VF"
+    wait_for("the devices reach each other", lambda: _reaches("two", asked, CLOSED, "one", asked))
+    assert _reaches("two", VIP, SERVICE, "one", asked), "a service is not reached through the device"
     node.maps.govern(governed(app="other"), FAST)
     assert not _reaches("two", asked, PORT, "one", asked), "a pod that no peer means reaches the port"
     node.maps.govern(governed(app="client"), FAST)
@@ -81,8 +84,8 @@ def try_policy(node: AgentNode, guest: Guest) -> None:
     _hold(node, asked)
     run("ip", "-n", "one", "address", "add", "10.9.0.99/24", "dev", "net1")
     _dropped(node, DropReason.DROP_SOURCE_ADDRESS, ("one", asking), ("two", asking), source="10.9.0.99")
-    for name, function in (("one", one), ("two", two)):
-        node.ok("DEL", name, guest.definition(function))
+    for name, config in of.items():
+        node.ok("DEL", name, config)
         node.end_pod(name)
     _none_left(guest)
 

@@ -8,7 +8,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -71,12 +71,37 @@ def guarded(guest: Guest) -> None:
     with guards.loaded() as programs:
         node.programs = programs
         node.start()
-        guards.try_policy(node, guest)
+        one, two = guest.first.vfs[:2]
+        guards.try_policy(node, guest, {"one": guest.definition(one, vlan=100), "two": guest.definition(two, vlan=100)})
         guest.restored("VFs with programs")
+        for what, of in own_kinds(guest):
+            guards.try_policy(node, guest, of)
+            print(f"{what}: policy and a service hold", flush=True)
+        guest.restored("devices of the node with programs")
         guards.try_crashes(node, guest)
         node.stop()
         node.programs = None
     guest.vfs = node.start()
+
+
+def own_kinds(guest: Guest) -> Iterator[tuple[str, Mapping[str, Mapping[str, Any]]]]:
+    """What our plugin makes of devices of the node, for two pods: over the wire between the cards, but for one mode."""
+    spare = [before[card.vfs[0]]["devices"][0]["name"] for card, before in zip(guest.cards, guest.before, strict=True)]
+    pfs = [card.device for card in guest.cards]
+    each: dict[str, list[dict[str, Any]]] = {
+        "macvlan": [{"master": pf} for pf in pfs],
+        "ipvlan": [{"master": pf} for pf in pfs],
+        "ipvlan l3": [{"master": pfs[0], "mode": "l3"}] * 2,  # the node routes what leaves it
+        "vlan": [{"master": vf, "vlanId": 50} for vf in spare],
+        "host-device": [{"device": vf} for vf in spare],
+    }
+    for what, configs in each.items():
+        for vf in spare:
+            run("ip", "link", "set", vf, "up")  # the emulated card has no VLAN filters of its own beside VFs
+        kind, pods = what.partition(" ")[0], zip(("one", "two"), configs, strict=True)
+        yield what, {pod: {"kind": kind, "ipam": IPAM, **config} for pod, config in pods}
+        for vf in spare:
+            run("ip", "link", "set", vf, "down")
 
 
 def netdev(guest: Guest) -> None:

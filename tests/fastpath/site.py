@@ -24,6 +24,11 @@ class Guest:
     before: list[dict[str, Any]] = field(default_factory=list)
     vfs: Vfs | None = None
 
+    @property
+    def cards(self) -> tuple[Pf, Pf]:
+        """Both, which are on one wire."""
+        return self.first, self.second
+
     def now(self) -> list[dict[str, Any]]:
         """How the VFs are."""
         return [cards.snapshot(self.first), cards.snapshot(self.second)]
@@ -34,7 +39,7 @@ class Guest:
         for was, is_now in zip(self.before, now, strict=True):
             for function, told in was.items():
                 assert told == is_now[function], f"after {after}: {function} was {told} and is {is_now[function]}"
-        left = [str(path) for folder in (STATE / "vfs", RUN / "vf") for path in folder.rglob("*.json")]
+        left = [str(path) for folder in (STATE / "vfs", STATE / "nics", RUN / "vf") for path in folder.rglob("*.json")]
         assert not left, f"after {after}: left {left}"
         assert not list(Path("/run/host-local").glob("*/10.*")), f"after {after}: addresses are taken"
 

@@ -24,7 +24,7 @@ from agent.pods.journal import Journal
 from agent.pods.pods import Pods
 from agent.pods.veth import PodVeths
 from tests.agent.cni.room import without_networks
-from tests.agent.pods.vf.vf_card import vf_commands
+from tests.agent.pods.nic.nic_node import device_commands
 
 PREFIX = f"swcni{os.getpid() % 100000}"
 Config = Mapping[str, object]
@@ -80,7 +80,7 @@ class Node:
             veths = PodVeths(lambda: (1400,), lambda name: (sysctls.pod(name), self.prepared))
             journal = Journal(self.directory / "attachments", boot_id())
             pods = Pods(loop=self.loop, journal=journal, ipam=ipam, veths=veths)
-            networks, vfs = without_networks(self.directory), vf_commands(self.directory)
+            networks, vfs = without_networks(self.directory), device_commands(self.directory)
             self.cni = Cni(pods, networks, ipam, OwnInterfaces(pods, ipam, (veths.faults,), vfs), vfs)
             restored.append(self.cni.restore())
             self.server = CniSocket(self.directory, self.cni.answer)

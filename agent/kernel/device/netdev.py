@@ -119,6 +119,8 @@ class Movable:
         with Socket() as node:
             if found.mtu != was.mtu:
                 node.ask(set_mtu(was.mtu, index=found.index))
+            if found.mac != was.mac:
+                self._try(node, requests.set_mac(found.index, was.mac))
             if found.name != was.name:
                 if found.is_up:
                     node.ask(requests.set_down(found.index))

@@ -1,8 +1,8 @@
-"""The programs on a pod's VF, in the pod's namespace: a pair for each, which carries its slot and addresses.
+"""The programs on a pod's VF or NIC, in the pod's namespace: a pair for each, which carries its slot and addresses.
 
 ::
 
-    <pin root>/vfs/<PCI address>/vf_egress   what the pod sends
+    <pin root>/vfs/<PCI address>/vf_egress   what the pod sends; of a NIC, in place of the address, what it is known by
                                  vf_ingress  what it is sent
 
 Pinned links of tcx keep them: a pod that may configure its devices cannot take them off, and they outlive the agent,
@@ -23,6 +23,7 @@ from agent.model.attachment import Attachment, DeviceInPod
 from agent.netlink.dump import Dump
 from agent.netlink.netdev_requests import netdev_of
 from agent.netlink.netns import inside, open_netns
+from agent.netlink.nic_requests import netdev_at
 from maps import abi, libbpf
 from maps.errors import MapsError
 from maps.libbpf import AttachType
@@ -35,17 +36,18 @@ FindDevice = Callable[[Attachment], int]
 
 
 def device_in_pod(attachment: Attachment) -> int:
-    """The number that an attachment's VF has in its pod.
+    """The number that an attachment's device has in its pod.
 
     Raises:
         AgentError: it is not there.
         OSError: the kernel refused.
     """
-    address = attachment.link.in_pod.address if attachment.link.in_pod else ""
+    device = attachment.link.in_pod or DeviceInPod("", ())
     with open_netns(attachment.netns, may_be_host=False) as there:
-        found = netdev_of(Dump(there.pod), address)
+        dump = Dump(there.pod)
+        found = netdev_at(dump, device.ifindex) if device.ifindex else netdev_of(dump, device.address)
         if found is None or there.cookie != attachment.netns_cookie:
-            raise AgentError(f"{address} is not in {attachment.netns}")
+            raise AgentError(f"{device.address} is not in {attachment.netns}")
         return found.index
 
 

@@ -7,7 +7,7 @@ from agent.model.network import DEFAULT_NETWORK, NETWORKS
 from agent.model.node import MIRROR, UNPROTECTED, Pod
 from agent.watch.decode.hugepages import hugepages
 from agent.watch.decode.kind import Content, Context, Decoded, Kind
-from agent.watch.decode.pod_object import ENDED, POD_OBJECT, drops_raw, ips, limits, named_ports
+from agent.watch.decode.pod_object import ENDED, POD_OBJECT, drops_raw, has_net_admin, ips, limits, named_ports
 from agent.watch.decode.reader import Reader
 from agent.watch.decode.routed_range import ROUTED_FIELD, routed_ranges
 
@@ -35,6 +35,7 @@ def _decode(content: Content, context: Context) -> Decoded:
             ip_pools=(found.metadata.annotations or {}).get(POOLS, ""),
             static_uid=(found.metadata.annotations or {}).get(MIRROR, ""),
             drops_raw=bool(found.spec.containers) and drops_raw(found),
+            has_net_admin=has_net_admin(found),
             hugepages=hugepages(limits(found)),
         )
     )

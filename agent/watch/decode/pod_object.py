@@ -11,7 +11,7 @@ from agent.watch.decode.objects import Metadata
 from agent.watch.decode.reader import Reader
 
 ENDED = ("Succeeded", "Failed")  # phases; the pod's address is in the API still, and another pod may have it already
-RAW = frozenset({"NET_RAW", "ALL"})  # capabilities
+RAW, ADMIN = frozenset({"NET_RAW", "ALL"}), frozenset({"NET_ADMIN", "ALL"})  # capabilities
 SIDECAR = "Always"  # restartPolicy of a container among initContainers that runs on beside the others
 
 
@@ -116,6 +116,21 @@ def limits(pod: PodObject) -> Iterator[Mapping[str, object]]:
     """What each container may have of each resource."""
     for container in pod.spec.containers or ():
         yield (container.resources or _Resources()).limits or {}
+
+
+def has_net_admin(pod: PodObject) -> bool:
+    """Whether a container may configure its pod's devices, which it is only where that is asked for."""
+    spec = pod.spec
+    every = (spec.containers, spec.init_containers, spec.ephemeral_containers)
+    return any(_has_net_admin(container) for containers in every for container in containers or ())
+
+
+def _has_net_admin(container: _Container) -> bool:
+    context = container.security_context
+    if context is None:
+        return False
+    added = context.capabilities.add if context.capabilities is not None else ()
+    return bool(context.privileged) or bool(ADMIN & {name.upper().removeprefix("CAP_") for name in added or ()})
 
 
 def _drops_raw(container: _Container) -> bool:

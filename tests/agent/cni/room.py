@@ -7,12 +7,12 @@ from ipaddress import ip_network
 from pathlib import Path
 
 from agent.cni.commands import Cni
+from agent.cni.device_commands import DeviceCommands
 from agent.cni.hot_plug import HotPlug
 from agent.cni.in_process import InProcess
 from agent.cni.interfaces import OwnInterfaces
 from agent.cni.network_source import NetworkSource
 from agent.cni.networks import PodNetworks
-from agent.cni.vf_commands import VfCommands
 from agent.ipam.pool import Ipam
 from agent.model.attachment import VETH_PREFIX, Attachment, AttachmentKey, Veth
 from agent.model.cluster import Cluster
@@ -28,6 +28,7 @@ from agent.pods.pods import Pods
 from agent.pods.request import PodRequest
 from agent.pods.veth_spec import MadeVeth, VethSpec
 from agent.threads import Threads
+from tests.agent.pods.nic.nic_node import NicNode
 from tests.agent.pods.vf.vf_card import VfNode
 
 Answer = tuple[int, dict[str, object]]
@@ -156,7 +157,7 @@ class Room:
     def __post_init__(self) -> None:
         """Start the first server."""
         self.others = FakeOthers(self.veths)
-        self.vfs = VfNode(self.directory / "vfs")
+        self.vfs, self.nics = VfNode(self.directory / "vfs"), NicNode(self.directory / "nics")
         self.start()
 
     def start(self) -> tuple[Attachment, ...]:
@@ -171,10 +172,10 @@ class Room:
             unsynced=self._unsynced,
             no_address=lambda *told: self.told.append(told),
         )
-        vfs = VfCommands(self.vfs.agent())
-        own = OwnInterfaces(pods, self.ipam, (self.veths.faults,), vfs, is_chained=self.is_chained)
+        devices = DeviceCommands(self.vfs.agent(), self.nics.agent())
+        own = OwnInterfaces(pods, self.ipam, (self.veths.faults,), devices, is_chained=self.is_chained)
         self.networks = self._networks(own)
-        self.cni = Cni(pods, self.networks, self.ipam, own, vfs, is_chained=self.is_chained)
+        self.cni = Cni(pods, self.networks, self.ipam, own, devices, is_chained=self.is_chained)
         return self.cni.restore()
 
     def _networks(self, own: OwnInterfaces) -> PodNetworks:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from agent.cni import vf
+from agent.cni.device_commands import added
 from agent.cni.error import CniError, Code
 from agent.cni.request import Request, parse
 from agent.model.vf import LinkState, NodeOwner, VfKind, VfSettings, VlanProtocol
@@ -118,7 +119,7 @@ def test_the_device(config: dict[str, Any], address: str) -> None:
         pytest.param({"mtu": "9000"}, "mtu: '9000' is not a number", id="an MTU as text"),
         pytest.param({"ipam": {"type": "../../bin/sh"}}, "ipam.type: ", id="a plugin's path"),
         pytest.param({"ipam": {"subnet": "10.0.0.0/8"}}, "ipam.type: ", id="no plugin's name"),
-        pytest.param({"ipam": {"type": "dhcp"}}, "ipam.type: 'dhcp' is not for VFs", id="DHCP"),
+        pytest.param({"ipam": {"type": "dhcp"}}, "ipam.type: 'dhcp' is not for kinds of ours", id="DHCP"),
         pytest.param({"uid": -1}, "uid: -1", id="a user that is none"),
     ],
 )
@@ -142,7 +143,7 @@ def test_what_an_earlier_agent_gave_can_be_given_back() -> None:
     ],
 )
 def test_the_answer(version: str, interface: dict[str, Any], ip: dict[str, Any]) -> None:
-    assert json.loads(vf.added(read(version), RECORD)) == {
+    assert json.loads(added(read(version), RECORD)) == {
         "cniVersion": version,
         "interfaces": [{"name": "net1", "mac": "02:00:00:00:00:0a", "sandbox": "/run/netns/c1", **interface}],
         "ips": [{"address": "10.9.0.2/24", "gateway": "10.9.0.1", "interface": 0, **ip}],

@@ -31,6 +31,7 @@ DEFINITIONS = {
         definition("other", "lan"),
         definition("apps", "vf", "vendor.com/vf", type="host-device"),
         definition("apps", "anyvf", type="sluiceway-cni", kind="sriov"),
+        definition("apps", "anynic", type="sluiceway-cni", kind="host-device"),
         definition("kube-system", "first", type="bridge"),
         definition("kube-system", "ours", type="sluiceway-cni"),
         NetworkDefinition(ObjectName("apps", "wrong"), fault="spec.config: is no JSON"),
@@ -171,7 +172,8 @@ def test_what_the_plugins_are_to_be_told() -> None:
         pytest.param("lan,wrong", "[1]", "cannot be used: spec.config: is no JSON", id="a wrong definition"),
         pytest.param("file", "[0]", "no file of this node", id="neither a configuration nor a file"),
         pytest.param("vf", "[0]", "vendor.com/vf, of which the pod has 0", id="no device"),
-        pytest.param("anyvf", "[0]", "nor deviceID, which says of which VF it is", id="no device at all"),
+        pytest.param("anyvf", "[0]", "nor a key that says which device it is made of", id="no device at all"),
+        pytest.param("anynic", "[0]", "nor a key that says which device", id="no device of the node at all"),
         pytest.param(
             '[{"name":"lan","deviceID":"0000:00:03.0"}]',
             "[0].deviceID",

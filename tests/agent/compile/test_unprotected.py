@@ -102,3 +102,21 @@ def test_raw_packets_go_past_the_rules_of_a_guarded_vf(
     found = unprotected(those, pods, policed(policies))
     assert len(found) == bool(expected)
     assert all(words in one.text for one in found for words in ("NET_RAW may", *expected))
+
+
+@pytest.mark.parametrize(
+    ("policies", "below", "has_net_admin", "is_told"),
+    [
+        pytest.param((SELECTING,), "eth1", True, True, id="it can make another above the same device"),
+        pytest.param((SELECTING,), "eth1", False, False, id="without NET_ADMIN it cannot"),
+        pytest.param((SELECTING,), "", True, False, id="a device that nothing is above"),
+        pytest.param((ELSEWHERE,), "eth1", True, False, id="a policy of other pods"),
+    ],
+)
+def test_who_may_configure_devices_goes_past_a_guarded_one_that_is_shared(
+    policies: tuple[Policy, ...], below: str, *, has_net_admin: bool, is_told: bool
+) -> None:
+    pods = {NAME: replace(POD, drops_raw=True, has_net_admin=has_net_admin)}
+    one = Bypass(SubjectName(NAME), "net1", "eth1", "a device of the kind macvlan", is_guarded=True, below=below)
+    found = unprotected([one], pods, policed(policies))
+    assert [("NET_ADMIN may make another above eth1" in each.text) for each in found] == [True] * is_told

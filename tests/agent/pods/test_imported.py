@@ -20,8 +20,8 @@ from agent.pods.imported import Imported
 from agent.pods.journal import Journal
 from agent.pods.pods import Pods
 from tests.agent.cni.room import Room, without_networks
+from tests.agent.pods.nic.nic_node import device_commands
 from tests.agent.pods.test_host_local import remember, reserve, result
-from tests.agent.pods.vf.vf_card import vf_commands
 
 TWO, THREE, FOUR = (f"10.0.0.{number}" for number in (2, 3, 4))
 
@@ -55,7 +55,7 @@ class Moved(Room):
         imported = Imported(self.files, lambda: self.cidrs, self.ipam, lambda: self.devices, self.remove_ports)
         journal = Journal(self.directory, "boot")
         pods = Pods(loop=self.loop, journal=journal, ipam=self.ipam, veths=self.veths, imported=imported)
-        networks, vfs = without_networks(self.directory), vf_commands(self.directory)
+        networks, vfs = without_networks(self.directory), device_commands(self.directory)
         self.cni = Cni(pods, networks, self.ipam, OwnInterfaces(pods, self.ipam, (self.veths.faults,), vfs), vfs)
         self.cni.restore()
         return ()

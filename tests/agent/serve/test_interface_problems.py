@@ -10,13 +10,16 @@ from agent.compile.subject import SubjectInputs
 from agent.compile.unprotected import Bypass, unprotected
 from agent.model.cluster import Cluster
 from agent.model.name import ObjectName, Problem
+from agent.model.nic import NicKind, NicSpec
 from agent.model.node import Pod
 from agent.model.policy import PodPeer, Policy
 from agent.model.vf import VfKind, VfSettings, VfSpec
 from agent.pods.network_record import InterfaceRecord, NetworkSet, PluginRecord, Step
+from agent.pods.nic.request import NicRequest
 from agent.pods.vf.request import VfRequest
 from agent.serve import interface_problems
 from agent.serve.interface_problems import InterfaceProblems
+from tests.agent.pods.nic.nic_node import NicNode
 from tests.agent.pods.vf.vf_card import ADDRESS, VfNode
 from tests.dpctl.node import labelled
 
@@ -56,7 +59,7 @@ def test_problems_follow_vfs_pods_and_policies(tmp_path: Path, monkeypatch: pyte
         return unprotected(those, pods, inputs)
 
     monkeypatch.setattr(interface_problems, "unprotected", count)
-    problems = InterfaceProblems(vfs, Sets(), "n1", has_multi=True)
+    problems = InterfaceProblems(vfs, NicNode(tmp_path).agent(), Sets(), "n1", has_multi=True)
     assert problems.problems(CLUSTER) == ()
     vfs.add(REQUEST)
     (told,) = problems.problems(CLUSTER)
@@ -92,7 +95,10 @@ def test_a_vf_that_policy_does_not_see_is_told_with_the_reason(
     vfs = node.agent()
     vfs.add(replace(REQUEST, spec=VfSpec(kind, VfSettings())))
     cluster = replace(CLUSTER, pods={NAME: replace(POD, drops_raw=lacks != "drop")})
-    told = [one.text for one in InterfaceProblems(vfs, Sets(), "n1", has_multi=True).problems(cluster)]
+    told = [
+        one.text
+        for one in InterfaceProblems(vfs, NicNode(tmp_path).agent(), Sets(), "n1", has_multi=True).problems(cluster)
+    ]
     assert [words in text for text in told] == ([True] if words else [])
 
 
@@ -109,7 +115,9 @@ def test_a_vf_that_policy_does_not_see_is_told_with_the_reason(
 def test_what_other_plugins_make_is_told_where_a_policy_is_for_it(
     tmp_path: Path, has: NetworkSet, policies: list[Policy], words: str
 ) -> None:
-    problems = InterfaceProblems(VfNode(tmp_path).agent(), Sets((has,)), "n1", has_multi=True)
+    problems = InterfaceProblems(
+        VfNode(tmp_path).agent(), NicNode(tmp_path).agent(), Sets((has,)), "n1", has_multi=True
+    )
     multi = {one.name: one for one in policies if one.networks is not None}
     own = {one.name: one for one in policies if one.networks is None}
     told = [one.text for one in problems.problems(replace(CLUSTER, policies=own, multi_policies=multi))]
@@ -139,4 +147,34 @@ def test_which_policies_a_further_vf_escapes(
     vfs.add(replace(REQUEST, spec=VfSpec(kind, VfSettings()), definition=FAST))
     multi = {policy.name: policy} if policy.networks is not None else {}
     cluster = replace(CLUSTER, policies={} if multi else {policy.name: policy}, multi_policies=multi)
-    assert bool(InterfaceProblems(vfs, Sets(), "n1", has_multi=has_multi).problems(cluster)) == is_told
+    assert (
+        bool(InterfaceProblems(vfs, NicNode(tmp_path).agent(), Sets(), "n1", has_multi=has_multi).problems(cluster))
+        == is_told
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "lacks", "words"),
+    [
+        pytest.param(NicKind.MACVLAN, "", [], id="with programs there is none"),
+        pytest.param(NicKind.MACVLAN, "raw", ["receive what the ingress rules"], id="but for what NET_RAW hears"),
+        pytest.param(NicKind.IPVLAN, "admin", ["NET_ADMIN may make another above eth1"], id="and what NET_ADMIN makes"),
+        pytest.param(NicKind.VLAN, "admin", [], id="which of a VLAN's passes its programs"),
+        pytest.param(NicKind.HOST_DEVICE, "ipam", ["the node's own device without addresses"], id="layer 2 alone"),
+        pytest.param(NicKind.MACVLAN, "tcx", ["kind macvlan on a kernel without tcx"], id="a kernel without hooks"),
+    ],
+)
+def test_what_is_made_of_a_device_of_the_node_is_told_where_policy_does_not_see_all(
+    tmp_path: Path, kind: NicKind, lacks: str, words: list[str]
+) -> None:
+    node = NicNode(tmp_path)
+    node.programs.is_possible = lacks != "tcx"
+    if lacks == "ipam":
+        node.ipam.gives = {}
+    nics = node.agent()
+    nics.add(NicRequest(NicSpec(kind, "eth1"), "lan", "c1", "net1", "/run/netns/p1", NAME))
+    pod = replace(POD, drops_raw=lacks != "raw", has_net_admin=lacks == "admin")
+    problems = InterfaceProblems(VfNode(tmp_path / "vf").agent(), nics, Sets(), "n1", has_multi=True)
+    told = [one.text for one in problems.problems(replace(CLUSTER, pods={NAME: pod}))]
+    assert len(told) == len(words)
+    assert all(word in text for word, text in zip(words, told, strict=True))

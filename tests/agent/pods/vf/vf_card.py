@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from agent.cni.vf_commands import VfCommands
 from agent.compile.vf import Change, SetMac, done
 from agent.kernel.device.netdev import PodAddresses
 from agent.kernel.device.pci import DeviceRefused, GroupFile, HugePages
@@ -284,8 +283,3 @@ class VfNode:
     def files(self) -> list[str]:
         """What of VFs is on the disk."""
         return sorted(path.name for path in self.directory.rglob("*.json"))
-
-
-def vf_commands(directory: Path) -> VfCommands:
-    """The commands of a node without VFs."""
-    return VfCommands(VfNode(directory / "vfs").agent())

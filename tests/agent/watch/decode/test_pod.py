@@ -172,6 +172,31 @@ def test_a_pod_says_whether_its_containers_have_raw_packets(
 
 
 @pytest.mark.parametrize(
+    ("context", "has"),
+    [
+        pytest.param({}, False, id="no runtime gives it"),
+        pytest.param({"capabilities": {"drop": ["ALL"]}}, False, id="all are dropped"),
+        pytest.param({"capabilities": {"add": ["NET_ADMIN"]}}, True, id="it is asked for"),
+        pytest.param({"capabilities": {"drop": ["ALL"], "add": ["cap_net_admin"]}}, True, id="by its other name"),
+        pytest.param({"capabilities": {"add": ["ALL"]}}, True, id="all are asked for"),
+        pytest.param({"privileged": True}, True, id="a privileged container"),
+    ],
+)
+@pytest.mark.parametrize("where", ["containers", "initContainers", "ephemeralContainers"])
+def test_a_pod_says_whether_a_container_may_configure_its_devices(
+    context: dict[str, object], where: str, *, has: bool
+) -> None:
+    each = {"name": "c", "securityContext": context}
+    content = {
+        "metadata": {"namespace": "default", "name": "x"},
+        "spec": {"nodeName": "n1", "containers": [{"name": "m"}], where: [each]},
+    }
+    found = Decoder("n1").decode(POD, json.dumps(content).encode())
+    assert isinstance(found.value, Pod)
+    assert found.value.has_net_admin is has
+
+
+@pytest.mark.parametrize(
     ("limits", "expected"),
     [
         pytest.param([{}], (), id="none"),

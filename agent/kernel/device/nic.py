@@ -1,0 +1,226 @@
+"""Devices of the node that pods have a part in: looked at, devices above them made in a pod, or moved there and home.
+
+Stands between the pods' interfaces (``agent.pods.nic.nics``) and rtnetlink. A device in a pod is found by its number
+there, which ADD has chosen: a pod that may configure its devices gives them other names, and no other numbers.
+"""
+
+import errno
+import os
+from dataclasses import dataclass
+from ipaddress import IPv6Address
+from pathlib import PurePosixPath
+
+from agent.compile.nic import key_of
+from agent.kernel.device.netdev import Find, Movable, PodAddresses, announce, configure, namespace
+from agent.kernel.device.pci import DeviceRefused
+from agent.model.netdev import Netdev
+from agent.model.nic import Nic, NicKind, NicSpec
+from agent.netlink.batch import SetSysctl, run_batch
+from agent.netlink.counted import CountedLink, counted_links
+from agent.netlink.dump import Dump
+from agent.netlink.netns import NetnsHandle, open_netns
+from agent.netlink.nic_requests import (
+    add_above,
+    add_link_local,
+    hardware_of,
+    kind_of,
+    netdev_at,
+    netdev_named,
+    nics,
+)
+from agent.netlink.requests import delete_link
+
+GENERATED_BY_NOBODY = "1"  # IN6_ADDR_GEN_MODE_NONE, linux/if_link.h
+
+
+@dataclass(frozen=True, slots=True)
+class HostDevice:
+    """A device of the node that is a pod's for a while: what it was, and how it is found again."""
+
+    was: Netdev
+    parent: str  # as Nic's
+    permanent_mac: str
+    hidden: str  # the name that it has on its way
+    index: int  # in the pod
+
+    @property
+    def movable(self) -> Movable:
+        """Its way. What is software alone has no mark but its names."""
+        in_pod: Find = lambda dump: netdev_at(dump, self.index)  # noqa: E731
+        if self.parent:
+            return Movable(self.was.name, self.hidden, self._hardware, self._hardware)
+        return Movable(self.was.name, self.hidden, self._named, in_pod)
+
+    def _hardware(self, dump: Dump) -> Netdev | None:
+        return hardware_of(dump, self.parent, self.permanent_mac)
+
+    def _named(self, dump: Dump) -> Netdev | None:
+        """Under its hidden name, or before it was given that."""
+        found = netdev_named(dump, self.hidden)
+        if found is not None:
+            return found
+        own = netdev_named(dump, self.was.name)
+        return own if own is not None and own.index == self.was.index else None
+
+
+class NodeNics:
+    """The devices of one node; called from several threads."""
+
+    def look(self, spec: NicSpec) -> Nic:
+        """The device of the node that a definition means.
+
+        Raises:
+            DeviceRefused: there is none, or nobody knows which.
+            OSError: the kernel refused to tell.
+        """
+        with Dump() as dump:
+            found = nics(dump)
+        key = key_of(spec)
+        if spec.kind is not NicKind.HOST_DEVICE and not spec.device:
+            one = next((one for one in found if one.is_way_out), None)
+            if one is None:
+                raise DeviceRefused(f"{key}: is not said, and the node has no default route whose device it could be")
+            return one
+        wanted = _wanted(spec)
+        those = [one for one in found if wanted in _names(one, spec)]
+        if len(those) > 1:
+            names = ", ".join(one.netdev.name for one in those)
+            raise DeviceRefused(f"{key}: {wanted} means {names}; name one of them as device")
+        if not those:
+            raise DeviceRefused(f"{key}: this node has no device {wanted}".rstrip())
+        return those[0]
+
+    def netns_cookie(self, netns: str) -> int:
+        """What tells the namespace at a path from all others of this boot.
+
+        Raises:
+            NoSuchNetns: it leads to none, or to the node's.
+        """
+        with open_netns(netns, may_be_host=False) as there:
+            return there.cookie
+
+    def add(self, spec: NicSpec, below: Nic, netns: str, cookie: int, name: str, index: int) -> Netdev:  # noqa: PLR0913, PLR0917
+        """Make a device above one of the node's, in a pod and down.
+
+        Raises:
+            FileExistsError: the pod has a device of that name.
+            DeviceRefused: the kernel does not make one; the message says what stands in the way.
+            FileNotFoundError, OSError: the namespace is gone, or the kernel refused.
+        """
+        with namespace(netns, cookie) as there:
+            request = add_above(spec, below, netns=there.fd, name=name, index=index, mtu=spec.mtu or below.netdev.mtu)
+            try:
+                there.node.ask(request)
+            except OSError as error:
+                raise _meant(error, spec, below, has_name=_has_name(there, name)) from error
+            announce(there, name)
+            made = netdev_at(Dump(there.pod), index)
+            if made is None:
+                raise DeviceRefused(f"{name} has left {netns} while it was set up")
+            return made
+
+    def configure(  # noqa: PLR0913, PLR0917
+        self, netns: str, cookie: int, index: int, name: str, given: PodAddresses, own: IPv6Address | None
+    ) -> None:
+        """Set a device in a pod up, with addresses and routes; *own* is a link-local address that is not the MAC's.
+
+        Raises:
+            DeviceRefused: it is not there.
+            OSError: the kernel refused.
+        """
+        with namespace(netns, cookie) as there:
+            if netdev_at(Dump(there.pod), index) is None:
+                raise DeviceRefused(f"{name} is not in {netns}")
+            if own is not None:
+                run_batch([SetSysctl(f"/proc/sys/net/ipv6/conf/{name}/addr_gen_mode", GENERATED_BY_NOBODY, there.fd)])
+            configure(there, index, given)
+            if own is not None and not there.without_ipv6:
+                there.pod.ask(add_link_local(index, own))
+
+    def in_pod(self, netns: str, cookie: int, index: int) -> Netdev | None:
+        """A device as it is in a pod; None when it is not there, or the namespace is gone."""
+        try:
+            with namespace(netns, cookie) as there:
+                return netdev_at(Dump(there.pod), index)
+        except FileNotFoundError:
+            return None
+
+    def counted(self, netns: str, cookie: int, index: int) -> CountedLink | None:
+        """What a device in a pod has counted; None when it is not there, or the namespace is gone.
+
+        Raises:
+            OSError: the kernel refused to tell.
+        """
+        try:
+            with namespace(netns, cookie) as there:
+                return next((one for one in counted_links(Dump(there.pod)) if one.index == index), None)
+        except FileNotFoundError:
+            return None
+
+    def remove(self, kind: NicKind, netns: str, cookie: int, index: int) -> None:
+        """Take a device that :meth:`add` made away; with its namespace it is gone.
+
+        Raises:
+            OSError: the kernel refused.
+        """
+        try:
+            with namespace(netns, cookie) as there:
+                if kind_of(Dump(there.pod), index) == kind:
+                    there.pod.ask(delete_link(index))
+        except FileNotFoundError:
+            pass
+
+    def to_pod(self, moved: HostDevice, netns: str, cookie: int, name: str) -> Netdev:
+        """As :meth:`Movable.to_pod`."""
+        return moved.movable.to_pod(netns, cookie, name, moved.was.mtu, moved.index)
+
+    def bring_home(self, moved: HostDevice, netns: str, cookie: int, patience_s: float) -> bool:
+        """As :meth:`Movable.bring_home`; whether it is there: what is software alone ends with its namespace."""
+        movable = moved.movable
+        if not moved.parent:
+            movable.leave_pod(netns, cookie)
+            with Dump() as dump:
+                if movable.find(dump) is None:
+                    return False
+        movable.bring_home(netns, cookie, patience_s)
+        return True
+
+    def restore(self, moved: HostDevice) -> None:
+        """As :meth:`Movable.restore`."""
+        moved.movable.restore(moved.was)
+
+
+def _names(one: Nic, spec: NicSpec) -> tuple[str, ...]:
+    """Where the word that a definition has for a device can stand."""
+    if spec.pci_address or spec.path:
+        return (one.parent,)
+    if spec.hardware_address:
+        return (one.netdev.mac,)
+    return (one.netdev.name, *one.netdev.altnames)
+
+
+def _wanted(spec: NicSpec) -> str:
+    """That word, by the order of the reference plugin; of a path in sysfs its last part, which names the hardware."""
+    return spec.pci_address or spec.device or spec.hardware_address or PurePosixPath(spec.path).name
+
+
+def _has_name(there: NetnsHandle, name: str) -> bool:
+    return netdev_named(Dump(there.pod), name) is not None
+
+
+def _meant(error: OSError, spec: NicSpec, below: Nic, *, has_name: bool) -> Exception:
+    """What the kernel's number says of a device that cannot be made."""
+    if error.errno == errno.EEXIST and has_name:
+        return FileExistsError(errno.EEXIST, str(error))
+    why = os.strerror(error.errno or 0)
+    match error.errno, spec.kind:
+        case errno.EEXIST, NicKind.VLAN:
+            why = f"{below.netdev.name} has a device for VLAN {spec.vlan} already, the node's or another pod's"
+            return DeviceRefused(f"vlanId: {why}; macvlan or ipvlan above that one share it")
+        case errno.EBUSY, NicKind.MACVLAN | NicKind.IPVLAN:
+            why = "has what excludes it, as a bridge's port, or the other kind of macvlan and ipvlan"
+            return DeviceRefused(f"master: {below.netdev.name} {why}, or another of mode passthru")
+        case errno.EOPNOTSUPP, _:
+            return DeviceRefused(f"kind: the node's kernel has no {spec.kind}; load its module")
+        case _:
+            return DeviceRefused(f"master: no {spec.kind} above {below.netdev.name}: {why}")

@@ -1,0 +1,162 @@
+"""What is asked of rtnetlink about devices of the node that pods have a part in, and about those above them."""
+
+import struct
+from collections.abc import Iterator
+from ipaddress import IPv6Address
+
+from agent.model.netdev import Netdev
+from agent.model.nic import IpvlanMode, MacvlanMode, Nic, NicKind, NicSpec
+from agent.netlink.dump import Dump
+from agent.netlink.netdev_requests import IFLA_PARENT_DEV_NAME, addresses_of, netdev_told
+from agent.netlink.requests import Request
+from agent.netlink.rtnetlink import (
+    ADDRESS,
+    IFA_ADDRESS,
+    IFA_F_NODAD,
+    IFA_LOCAL,
+    IFF_LOOPBACK,
+    IFLA_ADDRESS,
+    IFLA_IFNAME,
+    IFLA_INFO_DATA,
+    IFLA_INFO_KIND,
+    IFLA_LINK,
+    IFLA_LINK_NETNSID,
+    IFLA_LINKINFO,
+    IFLA_MASTER,
+    IFLA_MTU,
+    IFLA_NET_NS_FD,
+    LINK,
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    NUMBER,
+    RT_SCOPE_LINK,
+    RTM_GETLINK,
+    RTM_NEWADDR,
+    RTM_NEWLINK,
+    WITHOUT_STATISTICS,
+    attribute,
+    number,
+    packed,
+    text,
+)
+from agent.netlink.ways_out import default_route_devices
+
+# linux/if_link.h
+IFLA_PERM_ADDRESS = 54
+_MACVLAN_MODE, _MACVLAN_BC_QUEUE_LEN, _IPVLAN_MODE, _VLAN_ID = 1, 7, 1, 1  # IFLA_MACVLAN_*, IFLA_IPVLAN_*, IFLA_VLAN_*
+_MACVLAN = {MacvlanMode.PRIVATE: 1, MacvlanMode.VEPA: 2, MacvlanMode.BRIDGE: 4, MacvlanMode.PASSTHRU: 8}
+_IPVLAN = {IpvlanMode.L2: 0, IpvlanMode.L3: 1}
+_SHORT = struct.Struct("=H")
+AF_INET6 = 10
+
+
+def nics(dump: Dump) -> tuple[Nic, ...]:
+    """The devices of a namespace, in the order of their numbers.
+
+    Raises:
+        OSError: the kernel did not answer.
+    """
+    ways_out = frozenset(default_route_devices(dump))
+    links = dump.read(RTM_GETLINK, bytes(LINK.size) + WITHOUT_STATISTICS)
+    above = dict[int, list[str]]()
+    for body in links:
+        for kind in _below(body):
+            name = text(attribute(body, LINK.size, IFLA_IFNAME))
+            above.setdefault(number(attribute(body, LINK.size, kind)), []).append(name)
+    for body in links:  # a port is below what it is a port of
+        if master := attribute(body, LINK.size, IFLA_MASTER):
+            names = (text(attribute(one, LINK.size, IFLA_IFNAME)) for one in links if _index(one) == number(master))
+            above.setdefault(_index(body), []).extend(names)
+    return tuple(_nic(dump, body, above, ways_out) for body in links)
+
+
+def add_above(spec: NicSpec, below: Nic, *, netns: int, name: str, index: int, mtu: int) -> Request:  # noqa: PLR0913
+    """A device above one of the node's, born down in the namespace behind the descriptor *netns*, with this number."""
+    mac = packed(IFLA_ADDRESS, bytes.fromhex(spec.mac.replace(":", ""))) if spec.mac else b""
+    kind = packed(IFLA_INFO_KIND, spec.kind.encode() + b"\0") + packed(IFLA_INFO_DATA, _data(spec))
+    body = LINK.pack(0, 0, index, 0, 0) + packed(IFLA_IFNAME, name.encode() + b"\0")
+    body += packed(IFLA_LINK, NUMBER.pack(below.netdev.index)) + packed(IFLA_MTU, NUMBER.pack(mtu)) + mac
+    body += packed(IFLA_NET_NS_FD, NUMBER.pack(netns)) + packed(IFLA_LINKINFO, kind)
+    return Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body, f"add the {spec.kind} above {below.netdev.name}")
+
+
+def kind_of(dump: Dump, index: int) -> str:
+    """As what a device was made, as macvlan; empty: hardware, or there is none of this number."""
+    for body in dump.read(RTM_GETLINK, bytes(LINK.size) + WITHOUT_STATISTICS):
+        if _index(body) == index:
+            return text(attribute(attribute(body, LINK.size, IFLA_LINKINFO), 0, IFLA_INFO_KIND))
+    return ""
+
+
+def netdev_at(dump: Dump, index: int) -> Netdev | None:
+    """The device of this number; None when there is none."""
+    for body in dump.read(RTM_GETLINK, bytes(LINK.size) + WITHOUT_STATISTICS):
+        if _index(body) == index:
+            return netdev_told(body)
+    return None
+
+
+def hardware_of(dump: Dump, parent: str, permanent_mac: str) -> Netdev | None:
+    """The device of this hardware, whatever its name is by now; None when it is in another namespace.
+
+    One PCI function may have several devices, which their permanent addresses tell apart.
+    """
+    for body in dump.read(RTM_GETLINK, bytes(LINK.size) + WITHOUT_STATISTICS):
+        is_its = permanent_mac in {"", attribute(body, LINK.size, IFLA_PERM_ADDRESS).hex(":")}
+        if is_its and text(attribute(body, LINK.size, IFLA_PARENT_DEV_NAME)) == parent:
+            return netdev_told(body)
+    return None
+
+
+def netdev_named(dump: Dump, name: str) -> Netdev | None:
+    """The device of this name; None when there is none."""
+    for body in dump.read(RTM_GETLINK, bytes(LINK.size) + WITHOUT_STATISTICS):
+        if text(attribute(body, LINK.size, IFLA_IFNAME)) == name:
+            return netdev_told(body)
+    return None
+
+
+def add_link_local(index: int, address: IPv6Address) -> Request:
+    """An address for the link alone, in place of the kernel's own."""
+    body = ADDRESS.pack(AF_INET6, 64, IFA_F_NODAD, RT_SCOPE_LINK, index)
+    body += packed(IFA_LOCAL, address.packed) + packed(IFA_ADDRESS, address.packed)
+    return Request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, body, "add the address", address)
+
+
+def _below(body: bytes) -> Iterator[int]:
+    """The attribute that names what a device is above, unless that is in another namespace."""
+    if attribute(body, LINK.size, IFLA_LINK) and not attribute(body, LINK.size, IFLA_LINK_NETNSID):
+        kind = text(attribute(attribute(body, LINK.size, IFLA_LINKINFO), 0, IFLA_INFO_KIND))
+        if kind != "veth":  # whose other end is beside it
+            yield IFLA_LINK
+
+
+def _nic(dump: Dump, body: bytes, above: dict[int, list[str]], ways_out: frozenset[int]) -> Nic:
+    index = _index(body)
+    return Nic(
+        netdev=netdev_told(body),
+        parent=text(attribute(body, LINK.size, IFLA_PARENT_DEV_NAME)),
+        permanent_mac=attribute(body, LINK.size, IFLA_PERM_ADDRESS).hex(":"),
+        is_loopback=bool(LINK.unpack_from(body)[3] & IFF_LOOPBACK),
+        above=tuple(sorted(above.get(index, ()))),
+        node_addresses=addresses_of(dump, index),
+        is_way_out=index in ways_out,
+    )
+
+
+def _data(spec: NicSpec) -> bytes:
+    match spec.kind:
+        case NicKind.MACVLAN:
+            queue = spec.broadcast_queue
+            more = packed(_MACVLAN_BC_QUEUE_LEN, NUMBER.pack(queue)) if queue is not None else b""
+            return packed(_MACVLAN_MODE, NUMBER.pack(_MACVLAN[spec.macvlan_mode])) + more
+        case NicKind.IPVLAN:
+            return packed(_IPVLAN_MODE, _SHORT.pack(_IPVLAN[spec.ipvlan_mode]))
+        case NicKind.VLAN:
+            return packed(_VLAN_ID, _SHORT.pack(spec.vlan))
+        case NicKind.HOST_DEVICE:
+            raise AssertionError(spec.kind)
+
+
+def _index(body: bytes) -> int:
+    return int(LINK.unpack_from(body)[2])

@@ -1,0 +1,1 @@
+"""Interfaces of pods that are made of network devices of the node."""

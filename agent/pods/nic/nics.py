@@ -1,0 +1,228 @@
+"""Interfaces that are made of devices of the node: made or moved by ADD, and gone or home when the pod has ended.
+
+What is the same of every device that a pod has stands in ``agent.pods.device.handover``.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from ipaddress import IPv6Address
+from typing import Protocol
+
+import msgspec
+
+from agent.compile.nic import refusal
+from agent.errors import AgentError
+from agent.kernel.device.netdev import PodAddresses
+from agent.kernel.device.nic import HostDevice
+from agent.kernel.device.pci import DeviceRefused
+from agent.log import logger
+from agent.model.name import ObjectName, Problem
+from agent.model.netdev import Netdev
+from agent.model.nic import MacvlanMode, Nic, NicKind, NicSpec
+from agent.netlink.counted import CountedLink
+from agent.pods import fail_points
+from agent.pods.attachments import made_mac
+from agent.pods.device.guards import Guards
+from agent.pods.device.handover import Handover, boot_time_ns
+from agent.pods.device.ipam import AddressPlugin, addresses
+from agent.pods.device.record import DeviceJournal, DeviceStage
+from agent.pods.errors import DeviceInUse, DeviceUnusable
+from agent.pods.nic.record import NicRecord
+from agent.pods.nic.request import NicRequest
+
+log = logger(__name__)
+
+_replaced = msgspec.structs.replace
+IPV6 = 6
+
+
+class Devices(Protocol):
+    """``kernel.device.nic.NodeNics``, or a test's; what each method raises stands there."""
+
+    def look(self, spec: NicSpec) -> Nic:
+        """The device of the node that a definition means."""
+
+    def netns_cookie(self, netns: str) -> int:
+        """What tells a namespace from others."""
+
+    def add(self, spec: NicSpec, below: Nic, netns: str, cookie: int, name: str, index: int) -> Netdev:  # noqa: PLR0913, PLR0917
+        """A device above it, in the pod."""
+
+    def to_pod(self, moved: HostDevice, netns: str, cookie: int, name: str) -> Netdev:
+        """The device itself into the pod."""
+
+    def configure(  # noqa: PLR0913, PLR0917
+        self, netns: str, cookie: int, index: int, name: str, given: PodAddresses, own: IPv6Address | None
+    ) -> None:
+        """Up, with addresses and routes."""
+
+    def in_pod(self, netns: str, cookie: int, index: int) -> Netdev | None:
+        """The device in the pod."""
+
+    def counted(self, netns: str, cookie: int, index: int) -> CountedLink | None:
+        """What the device in the pod has counted."""
+
+    def remove(self, kind: NicKind, netns: str, cookie: int, index: int) -> None:
+        """What was made, away."""
+
+    def bring_home(self, moved: HostDevice, netns: str, cookie: int, patience_s: float) -> bool:
+        """The device back on the node."""
+
+    def restore(self, moved: HostDevice) -> None:
+        """As it was."""
+
+
+class Nics(Handover[NicRequest, NicRecord]):
+    """Those that pods of one node have."""
+
+    noun = "NIC"
+
+    def __init__(  # noqa: PLR0913  each who does a part of the work
+        self,
+        devices: Devices,
+        journal: DeviceJournal[NicRecord],
+        ipam: AddressPlugin,
+        *,
+        guards: Guards,
+        claim: Callable[[NicRecord], None] = lambda _: None,
+        clock: Callable[[], int] = boot_time_ns,
+    ) -> None:
+        """*claim* tells the link of the addresses; *clock* gives nanoseconds by CLOCK_BOOTTIME."""
+        super().__init__(journal, ipam, guards, clock)
+        self._devices = devices
+        self._claim = claim
+
+    def problems(self, node: str) -> Iterator[Problem]:
+        """Which devices of the node are not what they were, and why."""
+        names = {record.address: record.device for record in self.all()}
+        for address in sorted(self.unread):
+            text = "its record in the state directory cannot be read, so it is not taken back; remove the file"
+            yield Problem("Node", ObjectName("", node), f"device {address}", text)
+        for address, why in sorted(self.stuck.items()):
+            field = f"device {names.get(address, address)}"
+            yield Problem("Node", ObjectName("", node), field, f"a pod that is gone has left something of it: {why}")
+
+    def counted(self) -> Iterator[tuple[NicRecord, CountedLink | None]]:
+        """What each has counted; None where it is not in its pod, or that cannot be seen."""
+        for record in self.all():
+            try:
+                yield record, self._devices.counted(record.netns, record.netns_cookie, record.ifindex)
+            except OSError as error:
+                log.info("what a device has counted cannot be seen", device=record.device, why=error)
+                yield record, None
+
+    def _netns_cookie(self, netns: str) -> int:
+        """As the base's."""
+        return self._devices.netns_cookie(netns)
+
+    def _begin(self, request: NicRequest) -> tuple[NicRecord, Callable[[], NicRecord]]:
+        """As the base's: look at the node's device."""
+        cookie = self._cookie(request.netns)
+        try:
+            nic = self._devices.look(request.spec)
+        except DeviceRefused as error:
+            raise DeviceUnusable(str(error)) from error
+        if why := refusal(nic, request.spec):
+            raise DeviceUnusable(why)
+        is_moved = request.spec.kind is NicKind.HOST_DEVICE
+        if is_moved:
+            self._check_unused(nic.netdev.name)
+        record = NicRecord(
+            stage=DeviceStage.ADDING,
+            address=request.address,
+            kind=request.spec.kind,
+            device=nic.netdev.name,
+            network=request.network,
+            container_id=request.container_id,
+            interface=request.interface,
+            netns=request.netns,
+            netns_cookie=cookie,
+            before=nic.netdev if is_moved else None,
+            parent=nic.parent if is_moved else "",
+            permanent_mac=nic.permanent_mac if is_moved else "",
+            asked_at_ns=request.asked_at_ns or self._clock(),
+            config=request.config,
+            pod=request.pod,
+            pod_uid=request.pod_uid,
+            definition=request.definition,
+        )
+        return record, lambda: self._make(record, request.spec, nic)
+
+    def _check_unused(self, device: str) -> None:
+        """No pod has a device above it.
+
+        Raises:
+            DeviceInUse: one has.
+        """
+        for other in self.all():
+            if other.device == device and other.before is None:
+                who = other.pod or other.container_id
+                raise DeviceInUse(f"{device} is below {other.interface} of {who}")
+
+    def _make(self, record: NicRecord, spec: NicSpec, nic: Nic) -> NicRecord:
+        netns, cookie, index = record.netns, record.netns_cookie, record.ifindex
+        given = self._ipam.add(record)
+        wanted = addresses(given)
+        if why := refusal(nic, spec, has_ipv6=any(one.version == IPV6 for one in wanted.interfaces)):
+            raise DeviceUnusable(why)
+        fail_points.reached("NIC ADD given")
+        if (moved := host_device(record)) is not None:
+            made = self._devices.to_pod(moved, netns, cookie, record.interface)
+        else:
+            if spec.kind is NicKind.MACVLAN and spec.macvlan_mode is not MacvlanMode.PASSTHRU:
+                spec = _with_mac(spec, record)
+            made = self._devices.add(spec, nic, netns, cookie, record.interface, index)
+        fail_points.reached("NIC ADD made")
+        record = _replaced(record, mac=made.mac, mtu=made.mtu, given=given, stage=DeviceStage.ADDED)
+        record = self._guards.attach(record)
+        fail_points.reached("NIC ADD guarded")
+        own = record.link_local if record.kind is NicKind.IPVLAN else None
+        self._devices.configure(netns, cookie, index, record.interface, wanted, own)
+        self._claim(record)
+        fail_points.reached("NIC ADD addressed")
+        return record
+
+    def _take_back(self, record: NicRecord, patience_s: float) -> None:
+        """As the base's: the programs go when the device has left the pod, and before it is up on the node."""
+        moved = host_device(record)
+        if moved is None:
+            self._devices.remove(record.kind, record.netns, record.netns_cookie, record.ifindex)
+            self._guards.detach(record.address)
+            fail_points.reached("NIC DEL removed")
+            return
+        is_there = self._devices.bring_home(moved, record.netns, record.netns_cookie, patience_s)
+        self._guards.detach(record.address)
+        fail_points.reached("NIC DEL removed")
+        if is_there:
+            self._devices.restore(moved)
+        else:
+            log.warning("a device of the node has ended with the pod that had it", device=record.device)
+
+    def _is_in_pod(self, record: NicRecord) -> bool:
+        """As the base's."""
+        return self._devices.in_pod(record.netns, record.netns_cookie, record.ifindex) is not None
+
+    def _faults(self, record: NicRecord) -> Iterator[str]:
+        """As the base's."""
+        try:
+            found = self._devices.in_pod(record.netns, record.netns_cookie, record.ifindex)
+        except (OSError, AgentError) as error:
+            yield str(error)
+            return
+        if found is None:
+            yield f"{record.interface} is not in {record.netns}"
+        elif found.name != record.interface:
+            yield f"{record.interface} is called {found.name}"
+        elif not found.is_up:
+            yield f"{record.interface} is down"
+
+
+def host_device(record: NicRecord) -> HostDevice | None:
+    """The device of the node that the pod has itself; None: it has one above."""
+    if record.before is None:
+        return None
+    return HostDevice(record.before, record.parent, record.permanent_mac, record.hidden, record.ifindex)
+
+
+def _with_mac(spec: NicSpec, record: NicRecord) -> NicSpec:
+    return replace(spec, mac=spec.mac or made_mac(*record.key))

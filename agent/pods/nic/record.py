@@ -1,0 +1,53 @@
+"""The record of a pod's interface that is made of a device of the node."""
+
+from ipaddress import IPv6Address
+from pathlib import Path
+
+from agent.compile.endpoint import link_local
+from agent.model.netdev import Netdev
+from agent.model.nic import NicKind
+from agent.pods.attachments import digest, made_mac
+from agent.pods.device.record import DeviceJournal, DeviceRecord
+
+FOLDER = "nics"  # in --state-dir
+PREFIX = "nic_"  # of what a device is known by; pins have the same name
+HIDDEN_PREFIX = "swn"  # of the name that a device of the node has while it moves
+DIGITS = 12  # of the attachment's digest, in both
+FIRST, NUMBERS = 1 << 16, 1 << 24  # of devices in pods: above those that the kernel gives
+
+
+def address_of(container_id: str, interface: str) -> str:
+    """What the device of an attachment is known by."""
+    return PREFIX + digest(container_id, interface)[:DIGITS]
+
+
+class NicRecord(DeviceRecord, frozen=True, omit_defaults=True, kw_only=True):
+    """A pod's interface, and of which device of the node it is made."""
+
+    kind: NicKind
+    device: str  # the node's
+    before: Netdev | None = None  # the node's device as it was, where the pod has it itself
+    parent: str = ""  # of that one, as Nic's
+    permanent_mac: str = ""
+
+    @property
+    def ifindex(self) -> int:
+        """The device's number in the pod."""
+        return FIRST + int(digest(self.container_id, self.interface)[:DIGITS], 16) % NUMBERS
+
+    @property
+    def link_local(self) -> IPv6Address:
+        """As the base's; all of kind ipvlan above one device have its MAC, and each its own address."""
+        if self.kind is NicKind.IPVLAN:
+            return link_local(bytes.fromhex(made_mac(*self.key).replace(":", "")))
+        return link_local(bytes.fromhex(self.mac.replace(":", "")))
+
+    @property
+    def hidden(self) -> str:
+        """The name that the node's device has while it moves."""
+        return HIDDEN_PREFIX + digest(self.container_id, self.interface)[:DIGITS]
+
+
+def nic_journal(state_dir: Path, boot: str) -> DeviceJournal[NicRecord]:
+    """The files of one node."""
+    return DeviceJournal(state_dir, FOLDER, NicRecord, boot)

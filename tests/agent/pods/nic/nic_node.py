@@ -1,0 +1,187 @@
+"""Devices of a node without a kernel, that pods can have a part in, in namespaces that end as the kernel ends them."""
+
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv6Address
+from pathlib import Path
+
+from agent.cni.device_commands import DeviceCommands
+from agent.kernel.device.netdev import PodAddresses
+from agent.kernel.device.nic import HostDevice
+from agent.kernel.device.pci import DeviceRefused
+from agent.model.netdev import Netdev
+from agent.model.nic import Nic, NicKind, NicSpec
+from agent.netlink.counted import CountedLink
+from agent.netlink.netns import NoSuchNetns
+from agent.pods.device.guards import Guards
+from agent.pods.device.record import DeviceRecord
+from agent.pods.known import KnownAttachments
+from agent.pods.nic.nics import Nics
+from agent.pods.nic.record import nic_journal
+from agent.pods.vf.vfs import Vfs
+from tests.agent.pods.vf.vf_card import FakeIpam, FakeLoop, FakePrograms, VfNode
+
+HOME = ""  # the node's namespace
+MASTER, SPARE, VLAN_DEVICE = "eth1", "eth2", "eth1.7"
+
+
+@dataclass
+class FakeNics:
+    """A node with two NICs, of which one has a VLAN device, and software alone that is called so."""
+
+    nics: dict[str, Nic] = field(default_factory=dict)  # by name, as they are when nobody has them
+    where: dict[str, str] = field(default_factory=dict)  # of each: the namespace that it is in
+    now: dict[str, Netdev] = field(default_factory=dict)
+    made: dict[tuple[str, int], Netdev] = field(default_factory=dict)  # by namespace and number
+    kinds: dict[tuple[str, int], NicKind] = field(default_factory=dict)
+    up: dict[tuple[str, int], tuple[PodAddresses, IPv6Address | None]] = field(default_factory=dict)
+    netns: dict[str, int] = field(default_factory=lambda: {"/run/netns/p1": 101, "/run/netns/p2": 102})
+    taken: set[tuple[str, str]] = field(default_factory=set)  # namespace and name, of other devices
+    refuses: str = ""  # why nothing is made
+
+    def __post_init__(self) -> None:
+        """As an operator has set them up."""
+        for number, name in enumerate((MASTER, SPARE, VLAN_DEVICE)):
+            netdev = Netdev(name, 10 + number, f"02:00:00:00:01:0{number}", 1500, (f"nic-{number}",), is_up=True)
+            parent = "" if name == VLAN_DEVICE else f"0000:04:00.{number}"
+            self.nics[name] = Nic(netdev, parent, netdev.mac if parent else "")
+            self.now[name], self.where[name] = netdev, HOME
+
+    def snapshot(self) -> object:
+        """All that one could see."""
+        return dict(self.now), dict(self.where), dict(self.made)
+
+    def end_netns(self, netns: str) -> None:
+        """As the kernel ends one: hardware comes home under the name that it had, and down; all else is gone."""
+        del self.netns[netns]
+        self.made = {key: made for key, made in self.made.items() if key[0] != netns}
+        for name, where in tuple(self.where.items()):
+            if where != netns:
+                continue
+            if self.nics[name].parent:
+                self.where[name], self.now[name] = HOME, replace(self.now[name], is_up=False)
+            else:
+                del self.where[name], self.now[name]
+
+    def look(self, spec: NicSpec) -> Nic:
+        """As the node's."""
+        name = spec.device or next((n for n, one in self.nics.items() if spec.pci_address == one.parent), MASTER)
+        if self.where.get(name) != HOME:
+            raise DeviceRefused(f"master: this node has no device {name}")
+        return replace(self.nics[name], netdev=self.now[name])
+
+    def netns_cookie(self, netns: str) -> int:
+        """As the node's."""
+        if netns not in self.netns:
+            raise NoSuchNetns(f"{netns}: No such file or directory")
+        return self.netns[netns]
+
+    def add(self, spec: NicSpec, below: Nic, netns: str, cookie: int, name: str, index: int) -> Netdev:
+        """As the node's."""
+        assert self.netns.get(netns) == cookie
+        if (netns, name) in self.taken:
+            raise FileExistsError(17, "File exists")
+        if self.refuses:
+            raise DeviceRefused(self.refuses)
+        mac = spec.mac or below.netdev.mac
+        self.made[netns, index] = Netdev(name, index, mac, spec.mtu or below.netdev.mtu)
+        self.kinds[netns, index] = spec.kind
+        return self.made[netns, index]
+
+    def to_pod(self, moved: HostDevice, netns: str, cookie: int, name: str) -> Netdev:
+        """As the node's."""
+        assert self.netns.get(netns) == cookie
+        own = self._name(moved)
+        self.where[own] = netns
+        self.now[own] = Netdev(moved.hidden, moved.index, moved.was.mac, moved.was.mtu)
+        if (netns, name) in self.taken:
+            raise FileExistsError(17, "File exists")
+        self.now[own] = replace(self.now[own], name=name)
+        return self.now[own]
+
+    def configure(
+        self, netns: str, cookie: int, index: int, name: str, given: PodAddresses, own: IPv6Address | None
+    ) -> None:
+        """As the node's."""
+        assert self.in_pod(netns, cookie, index) is not None, name
+        self.up[netns, index] = given, own
+        if (netns, index) in self.made:
+            self.made[netns, index] = replace(self.made[netns, index], is_up=True)
+        for device, where in self.where.items():
+            if where == netns and self.now[device].index == index:
+                self.now[device] = replace(self.now[device], is_up=True)
+
+    def in_pod(self, netns: str, cookie: int, index: int) -> Netdev | None:
+        """As the node's."""
+        if self.netns.get(netns) != cookie:
+            return None
+        moved = (self.now[name] for name, where in self.where.items() if where == netns)
+        found = next((one for one in moved if one.index == index), None)
+        return found or self.made.get((netns, index))
+
+    def counted(self, netns: str, cookie: int, index: int) -> CountedLink | None:
+        """As the node's."""
+        found = self.in_pod(netns, cookie, index)
+        return None if found is None else CountedLink(index, found.name, found.mac, found.mtu, 1, 2, 3, 4, 5, 6)
+
+    def remove(self, kind: NicKind, netns: str, cookie: int, index: int) -> None:
+        """As the node's."""
+        if self.netns.get(netns) == cookie and self.kinds.get((netns, index)) is kind:
+            self.made.pop((netns, index), None)
+
+    def bring_home(self, moved: HostDevice, netns: str, cookie: int, _patience_s: float) -> bool:
+        """As the node's."""
+        own = self._name(moved)
+        if own not in self.where:
+            return False
+        if self.where[own] == netns and self.netns.get(netns) == cookie:
+            self.where[own] = HOME
+        if self.where[own] != HOME:
+            raise DeviceRefused(f"the network device of {own} is in a namespace that nobody names, or it has none")
+        self.now[own] = replace(self.now[own], name=moved.hidden, altnames=(), is_up=False)
+        return True
+
+    def restore(self, moved: HostDevice) -> None:
+        """As the node's."""
+        self.now[self._name(moved)] = moved.was
+
+    def _name(self, moved: HostDevice) -> str:
+        return next(name for name, one in self.nics.items() if one.netdev.name == moved.was.name)
+
+
+@dataclass
+class NicNode:
+    """A node's agent, over fake devices and real files."""
+
+    directory: Path
+    devices: FakeNics = field(default_factory=FakeNics)
+    ipam: FakeIpam = field(default_factory=FakeIpam)
+    programs: FakePrograms = field(default_factory=FakePrograms)
+    loop: FakeLoop = field(default_factory=FakeLoop)  # of the last agent
+    claimed: list[str] = field(default_factory=list)  # devices whose links heard of their addresses
+
+    def agent(self) -> Nics:
+        """A new one, which has taken over what it finds."""
+        self.loop = FakeLoop()
+        guards = Guards(KnownAttachments(), self.loop, self.programs)
+        made = Nics(
+            self.devices,
+            nic_journal(self.directory / "state", "boot"),
+            self.ipam,
+            guards=guards,
+            claim=self._note_claim,
+            clock=lambda: 1000,
+        )
+        self.loop.attached = {one.slot: one for one in made.restore()}
+        return made
+
+    def _note_claim(self, record: DeviceRecord) -> None:
+        self.claimed.append(record.address)
+
+    def files(self) -> list[str]:
+        """What is on the disk of them."""
+        return sorted(path.name for path in self.directory.rglob("*.json"))
+
+
+def device_commands(directory: Path, vfs: Vfs | None = None) -> DeviceCommands:
+    """The commands of a node with these VFs, or without any."""
+    return DeviceCommands(vfs or VfNode(directory / "vfs").agent(), NicNode(directory / "nics").agent())

@@ -1,0 +1,273 @@
+"""Interfaces made of the node's devices: whole or not at all, and nothing of them left wherever an agent died."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.compile.endpoint import link_local
+from agent.model.name import ObjectName
+from agent.model.nic import MacvlanMode, NicKind, NicSpec
+from agent.pods import fail_points
+from agent.pods.attachments import made_mac
+from agent.pods.device.record import DeviceStage
+from agent.pods.errors import AlreadyAttached, DeviceInUse, DeviceUnusable, InterfaceTaken, NetnsUnusable, NoFreeAddress
+from agent.pods.nic.request import NicRequest
+from tests.agent.pods.nic.nic_node import MASTER, SPARE, VLAN_DEVICE, NicNode
+
+KEY = ("c1", "net1")
+MACVLAN = NicSpec(NicKind.MACVLAN, MASTER)
+MOVED = NicSpec(NicKind.HOST_DEVICE, SPARE)
+SPECS = [
+    pytest.param(MACVLAN, id="macvlan"),
+    pytest.param(NicSpec(NicKind.IPVLAN, MASTER), id="ipvlan"),
+    pytest.param(NicSpec(NicKind.VLAN, MASTER, vlan=5), id="vlan"),
+    pytest.param(MOVED, id="host-device"),
+    pytest.param(NicSpec(NicKind.HOST_DEVICE, VLAN_DEVICE), id="host-device of software"),
+]
+
+
+class Died(BaseException):
+    """An agent is killed: nothing behind it is done."""
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> NicNode:
+    return NicNode(tmp_path)
+
+
+def request(spec: NicSpec = MACVLAN, container: str = "c1", netns: str = "/run/netns/p1") -> NicRequest:
+    return NicRequest(spec, "lan", container, "net1", netns, ObjectName("default", container))
+
+
+def die_at(point: str) -> Callable[[str], None]:
+    def reached(now: str) -> None:
+        if now == point:
+            raise Died
+
+    return reached
+
+
+def is_untouched(node: NicNode, before: object) -> bool:
+    kept = (node.ipam.held, node.files(), node.programs.on, node.loop.attached)
+    return node.devices.snapshot() == before and kept == ({}, [], {}, {})
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_it_is_guarded_before_it_is_up_and_told_when_it_is(node: NicNode, spec: NicSpec) -> None:
+    agent, before = node.agent(), node.devices.snapshot()
+    record = agent.add(request(spec))
+    assert record.stage is DeviceStage.ADDED
+    found = node.devices.in_pod("/run/netns/p1", 101, record.ifindex)
+    assert found is not None
+    assert (found.name, found.is_up, found.mac) == ("net1", True, record.mac)
+    assert list(node.programs.on) == [record.address] == node.claimed
+    assert not tuple(agent.check(record))
+    assert agent.delete(KEY)
+    assert is_untouched(node, before)
+    assert not agent.delete(KEY)
+
+
+def test_macvlan_has_a_mac_of_its_own_and_passthru_that_of_its_master(node: NicNode) -> None:
+    agent = node.agent()
+    assert agent.add(request()).mac == made_mac(*KEY)
+    agent.delete(KEY)
+    assert agent.add(request(replace(MACVLAN, mac="02:0a:0b:0c:0d:0e"))).mac == "02:0a:0b:0c:0d:0e"
+    agent.delete(KEY)
+    passthru = replace(MACVLAN, macvlan_mode=MacvlanMode.PASSTHRU)
+    assert agent.add(request(passthru)).mac == node.devices.now[MASTER].mac
+
+
+def test_ipvlan_has_a_link_local_address_that_no_other_above_the_device_has(node: NicNode) -> None:
+    agent = node.agent()
+    spec = NicSpec(NicKind.IPVLAN, MASTER)
+    one, two = agent.add(request(spec)), agent.add(request(spec, "c2", "/run/netns/p2"))
+    assert (one.mac, two.mac) == (node.devices.now[MASTER].mac,) * 2
+    assert one.link_local != two.link_local
+    assert one.link_local == link_local(bytes.fromhex(made_mac(*KEY).replace(":", "")))
+    assert node.devices.up["/run/netns/p1", one.ifindex][1] == one.link_local
+    assert one.link_local in next(a.link.in_pod.own for a in node.loop.attached.values() if a.link.in_pod)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("netns_ends", [False, True])
+@pytest.mark.parametrize("point", [*fail_points.NIC_ADD, *fail_points.NIC_DEL])
+def test_an_agent_that_dies_anywhere_leaves_nothing_behind_the_next(
+    node: NicNode, monkeypatch: pytest.MonkeyPatch, spec: NicSpec, point: str, *, netns_ends: bool
+) -> None:
+    before, agent = node.devices.snapshot(), node.agent()
+    if is_del := point in fail_points.NIC_DEL:
+        agent.add(request(spec))
+    with monkeypatch.context() as patched:
+        patched.setattr(fail_points, "reached", die_at(point))
+        with pytest.raises(Died):
+            agent.delete(KEY) if is_del else agent.add(request(spec))
+    is_moved_software = spec.device == VLAN_DEVICE and node.devices.where.get(VLAN_DEVICE) != ""
+    if netns_ends:
+        node.devices.end_netns("/run/netns/p1")
+    agent = node.agent()
+    if point == fail_points.NIC_ADD[-1] and not netns_ends:  # whole, though its runtime has not heard of it
+        assert agent.delete(KEY)
+    if netns_ends and is_moved_software:  # the kernel has ended it
+        assert (node.ipam.held, node.files(), node.programs.on) == ({}, [], {})
+    else:
+        assert is_untouched(node, before)
+
+
+@pytest.mark.parametrize("spec", SPECS[:4])
+@pytest.mark.parametrize("by", ["collect", "DEL", "start"])
+def test_what_a_pod_had_that_went_without_del_is_gone_or_home(node: NicNode, spec: NicSpec, by: str) -> None:
+    before, agent = node.devices.snapshot(), node.agent()
+    agent.add(request(spec))
+    node.devices.end_netns("/run/netns/p1")
+    match by:
+        case "collect":
+            agent.collect()
+        case "DEL":
+            agent.delete(KEY)
+        case _:
+            node.agent()
+    assert is_untouched(node, before)
+
+
+def test_a_living_pods_device_is_left_alone_by_a_start_and_by_a_look(node: NicNode) -> None:
+    agent = node.agent()
+    record = agent.add(request())
+    with_pod = node.devices.snapshot()
+    agent.collect()
+    agent = node.agent()
+    agent.collect()
+    assert node.devices.snapshot() == with_pod
+    assert [one.slot for one in agent.all()] == [record.slot] == list(node.loop.attached)
+
+
+def test_who_renames_or_loses_its_device_is_told_by_check(node: NicNode) -> None:
+    agent = node.agent()
+    record = agent.add(request())
+    place = "/run/netns/p1", record.ifindex
+    node.devices.made[place] = replace(node.devices.made[place], name="mine")
+    assert list(agent.check(record)) == ["net1 is called mine"]
+    node.devices.made[place] = replace(node.devices.made[place], name="net1", is_up=False)
+    assert list(agent.check(record)) == ["net1 is down"]
+    del node.devices.made[place]
+    assert list(agent.check(record)) == ["net1 is not in /run/netns/p1"]
+
+
+def breaks(node: NicNode, how: str) -> None:
+    match how:
+        case "taken":
+            node.devices.taken.add(("/run/netns/p1", "net1"))
+        case "kernel":
+            node.devices.refuses = "master: no macvlan above eth1: Device or resource busy"
+        case "ipam":
+            node.ipam.refuses = {"ADD"}
+        case "answer":
+            node.ipam.gives = {"ips": [{"address": "nonsense"}]}
+        case "programs":
+            node.programs.refuses = True
+        case "many":
+            node.ipam.gives = {"ips": [{"address": f"10.9.0.{number}/24"} for number in range(2, 10)]}
+        case _:
+            assert not how, how
+
+
+@pytest.mark.parametrize(
+    ("spec", "how", "error", "words"),
+    [
+        pytest.param(MACVLAN, "taken", InterfaceTaken, "net1 exists already", id="the name is taken"),
+        pytest.param(MOVED, "taken", InterfaceTaken, "net1 exists already", id="the name is taken, of a moved one"),
+        pytest.param(MACVLAN, "kernel", DeviceUnusable, "Device or resource busy", id="the kernel refuses"),
+        pytest.param(MACVLAN, "ipam", NoFreeAddress, "full", id="no address"),
+        pytest.param(MACVLAN, "answer", DeviceUnusable, "cannot be used", id="no address that could be one"),
+        pytest.param(MACVLAN, "programs", Exception, "vf_ingress", id="programs that do not load"),
+        pytest.param(MACVLAN, "many", DeviceUnusable, "8 addresses", id="too many addresses"),
+        pytest.param(replace(MACVLAN, mtu=9000), "", DeviceUnusable, "mtu: 9000 is not from 68 to 1500", id="MTU"),
+        pytest.param(replace(MACVLAN, device="eth9"), "", DeviceUnusable, "master: this node has no", id="no master"),
+    ],
+)
+def test_what_cannot_be_made_leaves_nothing(
+    node: NicNode, spec: NicSpec, how: str, error: type[Exception], words: str
+) -> None:
+    agent, before = node.agent(), node.devices.snapshot()
+    breaks(node, how)
+    with pytest.raises(error, match=words):
+        agent.add(request(spec))
+    assert is_untouched(node, before)
+
+
+def test_an_mtu_that_ipv6_cannot_have_is_refused_where_there_is_an_address_of_it(node: NicNode) -> None:
+    agent, small = node.agent(), replace(MACVLAN, mtu=1000)
+    agent.add(request(small))
+    agent.delete(KEY)
+    node.ipam.gives = {"ips": [{"address": "fd09::2/64"}]}
+    with pytest.raises(DeviceUnusable, match="mtu: 1000 is not from 1280"):
+        agent.add(request(small))
+
+
+def test_one_attachment_has_one_device_and_a_device_in_a_pod_is_no_other_pods(node: NicNode) -> None:
+    agent = node.agent()
+    agent.add(request(MOVED))
+    with pytest.raises(AlreadyAttached):
+        agent.add(request(MACVLAN))
+    with pytest.raises(DeviceUnusable, match="no device eth2"):
+        agent.add(request(MOVED, "c2", "/run/netns/p2"))
+    agent.add(request(MACVLAN, "c3", "/run/netns/p2"))
+    with pytest.raises(DeviceInUse, match=f"{MASTER} is below net1 of default/c3"):
+        agent.add(request(replace(MOVED, device=MASTER), "c4", "/run/netns/p2"))
+    with pytest.raises(NetnsUnusable):
+        agent.add(request(MACVLAN, "c5", "/run/netns/none"))
+
+
+def test_a_device_that_does_not_come_home_is_a_problem_until_it_does(node: NicNode) -> None:
+    agent = node.agent()
+    agent.add(request(MOVED))
+    node.devices.where[SPARE] = "/run/netns/another"
+    with pytest.raises(Exception, match="nobody names"):
+        agent.delete(KEY)
+    (told,) = agent.problems("n1")
+    assert (told.field, "nobody names" in told.text) == (f"device {SPARE}", True)
+    node.devices.where[SPARE] = ""
+    agent.collect()
+    assert (tuple(agent.problems("n1")), node.files()) == ((), [])
+
+
+def test_a_record_that_cannot_be_read_is_told(node: NicNode) -> None:
+    record = node.agent().add(request())
+    (path,) = (node.directory / "state").rglob("*.json")
+    path.write_text("{")
+    (told,) = node.agent().problems("n1")
+    assert told.field == f"device {record.address}"
+
+
+def test_an_ipam_plugin_that_refuses_is_asked_again(node: NicNode) -> None:
+    before, agent = node.devices.snapshot(), node.agent()
+    agent.add(request())
+    node.ipam.refuses = {"DEL"}
+    with pytest.raises(Exception, match="closed"):
+        agent.delete(KEY)
+    assert node.devices.snapshot() == before, "the device is gone all the same"
+    node.ipam.refuses = set()
+    assert agent.delete(KEY)
+    assert is_untouched(node, before)
+
+
+def test_what_a_device_has_counted_is_read_in_its_pod(node: NicNode) -> None:
+    agent = node.agent()
+    record = agent.add(request())
+    ((of, counted),) = agent.counted()
+    assert (of, counted is not None and counted.name) == (record, "net1")
+    node.devices.end_netns("/run/netns/p1")
+    assert [counted for _, counted in agent.counted()] == [None]
+
+
+def test_without_hooks_or_addresses_there_are_no_programs(node: NicNode) -> None:
+    given: Any = node.ipam.gives
+    node.ipam.gives = {}
+    agent = node.agent()
+    assert agent.add(request()).slot == 0
+    agent.delete(KEY)
+    node.ipam.gives, node.programs.is_possible = given, False
+    assert node.agent().add(request()).slot == 0
+    assert node.programs.on == {}
