@@ -5,7 +5,7 @@ the node first. A DEL that comes later finds nothing and is content.
 """
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -33,7 +33,7 @@ from agent.pod_parts import ATTACHMENTS
 from agent.pods.attachments import boot_id
 from agent.pods.delegate import Delegates
 from agent.pods.device.guards import Guards
-from agent.pods.device.handover import TROUBLES
+from agent.pods.device.handover import TROUBLES, Handover, Q, R
 from agent.pods.errors import NetworkFailed
 from agent.pods.ip_leases import FOLDER as LEASES
 from agent.pods.known import KnownAttachments
@@ -41,13 +41,11 @@ from agent.pods.network_record import FOLDER as NETWORKS
 from agent.pods.network_record import NetworkRecords
 from agent.pods.networks import Networks
 from agent.pods.nic.record import FOLDER as NICS
-from agent.pods.nic.record import nic_journal
 from agent.pods.plugin import PluginFailed
 from agent.pods.veth import PodVeths
 from agent.pods.vf import files as vf_files
 from agent.pods.vf.check import unusable
 from agent.pods.vf.record import FOLDER as VFS
-from agent.pods.vf.record import vf_journal
 from agent.serve import announce_report, bgp_report, ip_pool_report, policy_report, report, report_file
 from agent.unix_socket import answers
 from maps.errors import PinRootBusy
@@ -142,36 +140,29 @@ def give_vfs_back(options: Options, programs: Path) -> Iterator[str]:
 
     That one's record stays for another call. An address that a plugin does not take back is told, and left to it.
     """
-    boot = boot_id()
     own = vfs(options, Guards(KnownAttachments(), _NoLoop(), VfPrograms(None, programs)))
-    own.restore()
-    for record in own.all():
-        try:
-            own.delete(record.key)
-        except PluginFailed as error:
-            log.warning("address of a VF is not given back", vf=record.address, why=error)
-            vf_journal(options.state_dir, boot).remove(record.address)
-        except TROUBLES as error:
-            yield f"VF {record.address}: {error}"
+    yield from _give_back(own, lambda record: f"VF {record.address}", options.state_dir / VFS)
     yield from (f"{problem.field}: {problem.text}" for problem in unusable(own.unread, {}, node=""))
-    _remove_if_empty((options.state_dir / VFS / boot, options.state_dir / VFS))
 
 
 def give_nics_back(options: Options, programs: Path) -> Iterator[str]:
     """As :func:`give_vfs_back`, what pods have of devices of the node."""
-    boot = boot_id()
     own = nics(options, Guards(KnownAttachments(), _NoLoop(), VfPrograms(None, programs)))
+    yield from _give_back(own, lambda record: f"device {record.device}", options.state_dir / NICS)
+    yield from (f"device {address}: its record cannot be read; remove it" for address in sorted(own.unread))
+
+
+def _give_back(own: Handover[Q, R], name: Callable[[R], str], records: Path) -> Iterator[str]:
     own.restore()
     for record in own.all():
         try:
             own.delete(record.key)
         except PluginFailed as error:
-            log.warning("address of a device is not given back", device=record.device, why=error)
-            nic_journal(options.state_dir, boot).remove(record.address)
+            log.warning("address of a device is not given back", device=name(record), why=error)
+            own.drop(record)
         except TROUBLES as error:
-            yield f"device {record.device}: {error}"
-    yield from (f"{problem.field}: {problem.text}" for problem in own.problems("") if own.unread)
-    _remove_if_empty((options.state_dir / NICS / boot, options.state_dir / NICS))
+            yield f"{name(record)}: {error}"
+    _remove_if_empty((records / boot_id(), records))
 
 
 def _remove_objects(cache: Path) -> None:

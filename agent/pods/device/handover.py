@@ -198,6 +198,16 @@ class Handover(ABC, Generic[Q, R]):
         if self.find(request.key) is None:
             self._ipam.delete(request)
 
+    def drop(self, record: R) -> None:
+        """Forget a device that is what it was, whatever its IPAM plugin still holds.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        self._journal.remove(record.address)
+        with self._lock:
+            self._records.pop(record.address, None)
+
     def check(self, record: R) -> Iterator[str]:
         """What is not as ADD left it."""
         yield from self._faults(record)
@@ -295,9 +305,7 @@ class Handover(ABC, Generic[Q, R]):
         self._take_back(record, patience_s)
         if unfreed is not None:
             raise unfreed
-        self._journal.remove(record.address)
-        with self._lock:
-            self._records.pop(record.address, None)
+        self.drop(record)
         self._reached("DEL done")
         log.info("device is what it was", **_names(record))
 
