@@ -22,6 +22,7 @@ DEBIAN = Path("/usr/lib/cni")
 PLUGINS = ("bridge", "host-local", "macvlan")
 FLAGS = ("--networks=on",)
 SLOT = "example.com/slot"
+OURS = 1  # of the wires
 
 
 def definition(name: str, **config: Any) -> Manifest:
@@ -113,10 +114,11 @@ def test_a_pod_has_three_interfaces_and_its_status_says_so(namespace: Namespace,
 
 
 def wire(number: int) -> Manifest:
-    """The nodes' own wire, with a tenth of its addresses for one node's pods."""
+    """The nodes' own wire, with a tenth of its addresses for one node's pods; one is made by the agent."""
     ends = {"rangeStart": f"10.57.0.{number}0", "rangeEnd": f"10.57.0.{number}9"}
     ipam = {"type": "host-local", "subnet": "10.57.0.0/24", "dataDir": "/var/lib/cni/networks", **ends}
-    return definition(f"wire{number}", type="macvlan", master="eth0", mode="bridge", ipam=ipam)
+    maker = {"type": "sluiceway-cni", "kind": "macvlan"} if number == OURS else {"type": "macvlan"}
+    return definition(f"wire{number}", master="eth0", mode="bridge", ipam=ipam, **maker)
 
 
 def test_pods_meet_by_macvlan_on_a_node_and_across_and_nothing_stays(namespace: Namespace, node: Machine) -> None:

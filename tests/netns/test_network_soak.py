@@ -17,14 +17,15 @@ import pytest
 
 from tests.netns.agents import Node
 from tests.netns.pods import Runtime
-from tests.netns.test_network import asks, definitions, flags, is_clean, links, make, records, until, write
+from tests.netns.test_network import asks, definition, definitions, flags, is_clean, links, make, records, until, write
 from tests.netns.test_network_own import OURS
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns, pytest.mark.fastpath, pytest.mark.timeout(1800)]
 
 PODS, KILLED_EVERY = int(os.environ.get("SLUICEWAY_SOAK_PODS", "200")), 50
 AT_ONCE = 4  # of which one kills
-FURTHER = ("ours", "lan", "xsk")  # by our agent, by a plugin that is executed, with a program and maps of its own
+# by our agent, by a plugin that is executed, with a program and maps of its own, of a device of the node
+FURTHER = ("ours", "lan", "xsk", "nic")
 TRIES = 20
 BY_PACKETS = ("affinities", "flows", "fragments", "loads", "sock_peers")  # what is there as long as packets have it
 
@@ -33,7 +34,9 @@ BY_PACKETS = ("affinities", "flows", "fragments", "loads", "sock_peers")  # what
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     root = tmp_path_factory.mktemp("s") / "n"  # a socket's path has 107 octets
     made = make(f"sws{os.getpid()}", root)
-    write(made, [*definitions(made.root), *OURS])
+    ipam = {"type": "host-local", "subnet": "10.51.0.0/16", "dataDir": str(made.root / "ipam")}
+    nic = definition("nic", type="sluiceway-cni", kind="macvlan", master="u0", ipam=ipam)
+    write(made, [*definitions(made.root), *OURS, nic])
     yield made
     made.remove()
 
