@@ -20,6 +20,7 @@ from typing import Any
 import msgspec
 
 from agent.json_text import NOT_JSON
+from agent.model.network import OUR_KINDS, OUR_PLUGIN
 
 OUR_SOCKET = "SLUICEWAY_CNI_SOCKET"  # which our shim reads
 LAST_S = 1.0  # for what a killed plugin has said
@@ -73,7 +74,10 @@ class Plugins:
         """Why this one cannot be executed; empty where it can."""
         path = self.folder / kind
         seen = (self.root / path.relative_to("/")) if self.root else path
-        return "" if os.access(seen, os.X_OK) else f"there is no executable {path}"
+        if os.access(seen, os.X_OK):
+            return ""
+        ours = f', or give "type": "{OUR_PLUGIN}", "kind": "{kind}"' if kind in OUR_KINDS else ""
+        return f"there is no executable {path}{ours}"
 
     def _start(self, kind: str, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
         if lack := self.lack(kind):

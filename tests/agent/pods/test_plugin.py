@@ -31,3 +31,16 @@ def test_a_plugin_that_hears_no_signal_is_not_waited_for(tmp_path: Path, monkeyp
     assert begun[0].poll() is None
     begun[0].kill()
     begun[0].wait()
+
+
+@pytest.mark.parametrize(
+    ("kind", "ours"),
+    [
+        pytest.param(
+            "macvlan", ', or give "type": "sluiceway-cni", "kind": "macvlan"', id="a kind that the agent makes"
+        ),
+        pytest.param("bridge", "", id="one that it does not"),
+    ],
+)
+def test_a_plugin_that_is_not_there_is_told_with_what_is_there_instead(tmp_path: Path, kind: str, ours: str) -> None:
+    assert Plugins(tmp_path).lack(kind) == f"there is no executable {tmp_path}/{kind}{ours}"
