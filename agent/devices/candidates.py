@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from agent.devices.config import DeviceType, Resource
 from agent.devices.selector import Candidate
-from agent.model.device import Hardware, PciFunction
+from agent.model.device import Hardware, PciFunction, Subfunction
 
 NETWORK, ACCELERATOR = 0x02, 0x12  # PCI's base classes
 STEM_MOST = 56  # of a slot's id, of which the kubelet takes 63 characters
@@ -37,22 +37,38 @@ def remembered(hardware: Hardware, earlier: Hardware) -> Hardware:
     return replace(hardware, functions=functions)
 
 
+def reserved(hardware: Hardware, device: PciFunction | Subfunction) -> str:
+    """Why a device is the node's own, whatever selects it; empty: a pod may have it."""
+    if isinstance(device, PciFunction) and device.vfs:
+        return "it has VFs, which live by it"
+    ways = (name for name in device.netdevs if name in hardware.netdevs and hardware.netdevs[name].has_default_route)
+    return f"the node's default route leaves by {name}" if (name := next(ways, "")) else ""
+
+
+def is_in_pod(hardware: Hardware, device: str) -> bool:
+    """Whether a function's network device has gone to a pod, with what a selector could see of it."""
+    function = hardware.functions.get(device)
+    return function is not None and bool(function.netdevs) and not any(n in hardware.netdevs for n in function.netdevs)
+
+
 def _network(hardware: Hardware) -> Iterator[Candidate]:
-    for function in hardware.functions.values():
-        if function.base_class == NETWORK and not function.vfs and not _is_nodes(hardware, function.netdevs):
-            yield _of_function(hardware, function)
+    return _functions(hardware, NETWORK)
 
 
 def _accelerators(hardware: Hardware) -> Iterator[Candidate]:
+    return _functions(hardware, ACCELERATOR)
+
+
+def _functions(hardware: Hardware, base_class: int) -> Iterator[Candidate]:
     for function in hardware.functions.values():
-        if function.base_class == ACCELERATOR and not function.vfs:
+        if function.base_class == base_class and not reserved(hardware, function):
             yield _of_function(hardware, function)
 
 
 def _subfunctions(hardware: Hardware) -> Iterator[Candidate]:
     for one in hardware.subfunctions.values():
         parent = hardware.functions.get(one.parent)
-        if parent is not None and not _is_nodes(hardware, one.netdevs):
+        if parent is not None and not reserved(hardware, one):
             yield Candidate(
                 id=one.name,
                 vendor=parent.vendor,
@@ -88,11 +104,6 @@ def _of_function(hardware: Hardware, function: PciFunction) -> Candidate:
         acpi_index=function.acpi_index,
         numa_node=function.numa_node,
     )
-
-
-def _is_nodes(hardware: Hardware, names: Iterable[str]) -> bool:
-    """Whether the node itself lives by one of these network devices."""
-    return any(name in hardware.netdevs and hardware.netdevs[name].has_default_route for name in names)
 
 
 def _link_types(hardware: Hardware, names: Iterable[str]) -> frozenset[str]:

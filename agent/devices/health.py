@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from agent.devices.candidates import reserved
 from agent.devices.config import DeviceType, Resource
 from agent.model.device import Hardware, PciFunction
 
@@ -9,7 +10,7 @@ VFIO = "vfio-pci"
 
 
 def trouble(resource: Resource, device: str, hardware: Hardware) -> str:
-    """Of a device that is a resource's: gone, without its driver, not alone in its IOMMU group, without a link."""
+    """Of a device that is a resource's: gone, the node's, without its driver or a link, not alone in its group."""
     match resource.kind:
         case DeviceType.NET | DeviceType.ACCELERATOR:
             return _of_function(resource, hardware.functions.get(device), hardware)
@@ -23,7 +24,8 @@ def _of_function(resource: Resource, function: PciFunction | None, hardware: Har
     if function is None:
         return "it is not on the PCI bus"
     return (
-        _driver(resource, function.driver)
+        reserved(hardware, function)
+        or _driver(resource, function.driver)
         or _group(function)
         or _link(hardware, function.pf or function.address, is_parent=bool(function.pf))
     )
@@ -33,7 +35,7 @@ def _of_subfunction(resource: Resource, device: str, hardware: Hardware) -> str:
     one = hardware.subfunctions.get(device)
     if one is None:
         return "it is not on the auxiliary bus"
-    return _driver(resource, one.driver) or _link(hardware, one.parent, is_parent=True)
+    return reserved(hardware, one) or _driver(resource, one.driver) or _link(hardware, one.parent, is_parent=True)
 
 
 def _driver(resource: Resource, driver: str) -> str:

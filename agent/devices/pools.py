@@ -2,12 +2,13 @@
 
 A device belongs to one resource. What the kubelet has given away stays where it was given from; else the first
 resource that selects it has it; and one that none selects any more, as it lost its driver or is gone, stays unhealthy.
+What could be used and is not selected any more, as by a changed configuration, goes once its pod has gone.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from agent.devices.candidates import candidates, slots
+from agent.devices.candidates import candidates, is_in_pod, slots
 from agent.devices.config import KIND, Resource
 from agent.devices.health import trouble
 from agent.devices.selector import Candidate, DeviceSet
@@ -53,10 +54,16 @@ def arrange(resources: Sequence[Resource], hardware: Hardware, given: Owners, ea
     found = {resource.name: _selected(resource, hardware) for resource in resources}
     names = {resource.name: resource for resource in resources}
     first = {device: name for name in reversed(found) for device in found[name]}
-    owners = {**{id_: name for id_, name in earlier.items() if name in names}, **first}
+    owners = {id_: name for id_, name in earlier.items() if name in names and _stays(names[name], id_, hardware)}
+    owners |= first
     owners |= {id_: name for id_, name in given.items() if name in names}
     pools = tuple(_pool(resource, found[resource.name], owners, hardware) for resource in resources)
     return Pools(pools, (*_absent(resources, hardware), *_overlaps(resources, found)))
+
+
+def _stays(resource: Resource, device: str, hardware: Hardware) -> bool:
+    """Whether a device stays a resource's that does not select it now."""
+    return is_in_pod(hardware, device) or bool(trouble(resource, device, hardware))
 
 
 def _selected(resource: Resource, hardware: Hardware) -> Mapping[str, Candidate]:

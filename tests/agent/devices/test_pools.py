@@ -269,6 +269,48 @@ def test_health_follows_what_is_there_and_recovers(
     assert arrange(given, sysfs.read(node.root), {}, ill.owners) == healthy
 
 
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        pytest.param(
+            lambda node: node.default_route("ens1"), "the node's default route leaves by ens1", id="the node's way out"
+        ),
+        pytest.param(lambda node: node.vf(NIC), "it has VFs, which live by it", id="a PF of VFs"),
+    ],
+)
+def test_what_was_offered_is_the_nodes_as_soon_as_it_lives_by_it(node: Tree, change: Change, why: str) -> None:
+    given = selecting(vendors=["15b3"])
+    before = arrange(given, sysfs.read(node.root), {}, {})
+    change(node)
+    after = arrange(given, sysfs.read(node.root), {}, before.owners)
+    assert (ids(after), troubles(after)) == ([[NIC]], {NIC: why})
+
+
+def test_what_a_changed_configuration_does_not_select_goes_when_its_pod_has_gone(node: Tree) -> None:
+    given = selecting(pfNames=["eth0#0-1"])
+    hardware = sysfs.read(node.root)
+    in_use = arrange(given, hardware, {VFS[3]: "x.io/a"}, {})
+    assert ids(in_use) == [[*VFS[:2], VFS[3]]]
+    assert ids(arrange(given, hardware, {}, in_use.owners)) == [[*VFS[:2]]]
+
+
+def test_slots_beyond_a_smaller_count_go_when_their_pods_have_gone(node: Tree) -> None:
+    given = resources({"deviceType": "afxdp", "count": 2})
+    in_use = arrange(given, sysfs.read(node.root), {"a-7": "x.io/a"}, {})
+    assert ids(in_use) == [["a-0", "a-1", "a-7"]]
+    assert ids(arrange(given, sysfs.read(node.root), {}, in_use.owners)) == [["a-0", "a-1"]]
+
+
+def test_a_nic_in_a_pod_stays_its_resources_before_the_kubelet_says_so(node: Tree) -> None:
+    """Its link's type cannot be seen from here."""
+    given = selecting(vendors=["15b3"], linkTypes=["ether"])
+    before = sysfs.read(node.root)
+    owners = arrange(given, before, {}, {}).owners
+    node.hide("ens1")
+    pools = arrange(given, remembered(sysfs.read(node.root), before), {}, owners)
+    assert (ids(pools), troubles(pools)) == ([[NIC]], {})
+
+
 def test_a_function_that_shares_its_iommu_group_is_nobodys(node: Tree) -> None:
     for address in ("0000:08:00.0", "0000:08:00.1"):
         node.function(address, driver="vfio-pci", group="50")

@@ -85,12 +85,14 @@ class Tree:
         self.netdev(name, address)
         (folder / "sriov_totalvfs").write_text("64\n")
         for number in range(vfs):
-            own = f"{address.removesuffix('00.0')}02.{number}"
-            vf = self.function(
-                own, device="154c", driver=driver, numa=numa, group=str(int(address[5:7], 16) * 10 + number)
-            )
-            self._link(vf / "physfn", folder)
-            self._link(folder / f"virtfn{number}", vf)
+            self.vf(address, number, driver=driver, numa=numa)
+
+    def vf(self, pf: str, number: int = 0, *, driver: str = "iavf", numa: int = 0) -> None:
+        """A VF of a PF, alone in its IOMMU group."""
+        own, group = f"{pf.removesuffix('00.0')}02.{number}", str(int(pf[5:7], 16) * 10 + number)
+        folder = self.function(own, device="154c", driver=driver, numa=numa, group=group)
+        self._link(folder / "physfn", self.folder(pf))
+        self._link(self.folder(pf) / f"virtfn{number}", folder)
 
     def folder(self, address: str) -> Path:
         """A function's."""
