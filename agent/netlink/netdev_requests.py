@@ -86,6 +86,15 @@ def addresses_of(dump: Dump, index: int) -> tuple[str, ...]:
     return tuple(found)
 
 
+def name_of(dump: Dump, index: int) -> str:
+    """The name of the device of this ifindex.
+
+    Raises:
+        OSError: there is none.
+    """
+    return text(attribute(dump.one(RTM_GETLINK, LINK.pack(0, 0, index, 0, 0)), LINK.size, IFLA_IFNAME))
+
+
 def link_index(dump: Dump, name: str) -> tuple[int, int] | None:
     """The ifindex and MTU of a device; None when there is none of that name."""
     for body in dump.read(RTM_GETLINK, bytes(LINK.size) + WITHOUT_STATISTICS):

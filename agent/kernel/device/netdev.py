@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface
 
-from agent.kernel.device.netdev_routes import set_routes
+from agent.kernel.device.netdev_routes import limit_routers, set_routes
 from agent.kernel.device.pci import DeviceRefused
 from agent.log import logger
 from agent.model.netdev import Netdev, NetdevRoute
@@ -205,6 +205,7 @@ def configure(there: NetnsHandle, index: int, given: PodAddresses) -> None:
     Raises:
         OSError: the kernel refused.
     """
+    limit_routers(there, index, has_addresses=bool(given.interfaces))
     there.pod.ask(set_up(index))
     for interface in given.interfaces:
         there.pod.ask(requests.add_interface_address(index, interface))

@@ -1,13 +1,23 @@
-"""Routes of a device in its pod, beside those that lead out of the pod's other devices, which stay as they are."""
+"""Routes of a device in its pod, beside those that lead out of the pod's other devices, which stay as they are.
 
+By the wire anybody may advertise himself as a router, and be the pod's way out as soon as the device is up; whatever
+prefix he says is on the link is routed there. So the kernel is told beforehand what of that it is to follow.
+
+Source: Documentation/networking/ip-sysctl.rst, accept_ra.
+"""
+
+import socket
 from collections.abc import Iterable, Iterator
+from ipaddress import ip_network
 
 from agent.log import logger
 from agent.model.address import family
 from agent.model.netdev import NetdevRoute
 from agent.netlink import netdev_requests as requests
+from agent.netlink.batch import SetSysctl, run_batch
 from agent.netlink.dump import Dump
 from agent.netlink.netdev_requests import RouteKey
+from agent.netlink.netns import NetnsHandle
 from agent.netlink.requests import FAMILIES
 from agent.netlink.rtnetlink import RT_TABLE_MAIN
 from agent.netlink.socket import Socket
@@ -15,6 +25,25 @@ from agent.netlink.socket import Socket
 log = logger(__name__)
 
 IPV6, IPV6_PRIORITY = 6, 1024  # the kernel's, of a route that has none: IP6_RT_PRIO_USER, net/ipv6_route.h
+
+WAY_OUT = ip_network("::/0"), RT_TABLE_MAIN
+
+
+def limit_routers(there: NetnsHandle, index: int, *, has_addresses: bool) -> None:
+    """Have routers on the link of the device *index* not be the way out of a pod that has another.
+
+    Where it *has_addresses* of IPAM, they give it none: nobody knows of those, and programs drop what is sent from
+    them. Nor do they say then what else is on the link.
+
+    Raises:
+        OSError: the kernel refused.
+    """
+    ignored = ["accept_ra_pinfo"] if has_addresses else []
+    others = requests.routes_of_others(Dump(there.pod), index, socket.AF_INET6)
+    if any((destination, table) == WAY_OUT for destination, table, _ in others):
+        ignored.append("accept_ra_defrtr")
+    name = requests.name_of(Dump(there.pod), index)
+    run_batch([SetSysctl(f"/proc/sys/net/ipv6/conf/{name}/{key}", "0", there.fd) for key in ignored])
 
 
 def set_routes(pod: Socket, index: int, routes: Iterable[NetdevRoute]) -> None:
