@@ -29,8 +29,9 @@ def read(root: Path, routed: Collection[str] | None = None) -> Hardware:
     routed = _with_lower(net, _default_routes(root) if routed is None else routed)
     netdevs = {name: _netdev(net / name, has_default_route=name in routed) for name in names(net)}
     misc = root / "sys/class/misc"
+    vfs = {name: _vfs(pci / name) for name in names(pci)}  # once a PF: it may have 256
     return Hardware(
-        {name: _function(pci / name) for name in names(pci)},
+        {name: _function(pci / name, vfs) for name in vfs},
         {name: _subfunction(auxiliary / name) for name in names(auxiliary)},
         {name: netdev for name, netdev in netdevs.items() if netdev is not None},
         has_vhost_net=(misc / "vhost-net").exists(),
@@ -38,10 +39,9 @@ def read(root: Path, routed: Collection[str] | None = None) -> Hardware:
     )
 
 
-def _function(path: Path) -> PciFunction:
-    vfs = _vfs(path)
+def _function(path: Path, vfs: Mapping[str, Mapping[int, str]]) -> PciFunction:
+    """A function; *vfs* are those of each by their numbers."""
     pf = target(path / "physfn")
-    siblings = _vfs(path / "physfn") if pf else {}
     group = path / "iommu_group"
     numa_node = _number(path / "numa_node")
     return PciFunction(
@@ -53,8 +53,8 @@ def _function(path: Path) -> PciFunction:
         numa_node=NO_NODE if numa_node is None else numa_node,
         netdevs=names(path / "net"),
         pf=pf,
-        vf=next((number for number, address in siblings.items() if address == path.name), None),
-        vfs=tuple(vfs.values()),
+        vf=next((number for number, address in vfs.get(pf, {}).items() if address == path.name), None),
+        vfs=tuple(vfs[path.name].values()),
         total_vfs=_number(path / "sriov_totalvfs") or 0,
         iommu_group=target(group),
         group_members=_without_bridges(group / "devices"),

@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+import pytest
+
 from agent.devices import sysfs
+from agent.kernel.device import sysfs as files
 from agent.model.device import NO_NODE, Hardware
 from tests.agent.devices.tree import ACCELERATOR, BRIDGE, PF, VF, Tree
 
@@ -72,3 +75,17 @@ def test_a_file_that_goes_while_it_is_read_is_an_empty_one(tree: Tree) -> None:
         (folder / name).unlink()
     function = sysfs.read(tree.root).functions[PF]
     assert (function.vendor, function.base_class, function.numa_node) == ("", 0, NO_NODE)
+
+
+def test_a_pf_of_many_vfs_is_read_once_and_not_for_each_of_them(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree.pf(vfs=8)
+    followed: list[Path] = []
+
+    def noted(link: Path) -> str:
+        followed.append(link)
+        return target(link)
+
+    target = files.target
+    monkeypatch.setattr(sysfs, "target", noted)
+    assert [one.vf for one in sysfs.read(tree.root).functions.values()] == [None, *range(8)]
+    assert sum(link.name.startswith("virtfn") for link in followed) == 8
