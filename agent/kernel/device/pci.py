@@ -26,6 +26,10 @@ class DeviceRefused(AgentError):  # noqa: N818  the name says what happened
     """A device is not there, is none that can be given to a pod, or does not do as it is told; the message says why."""
 
 
+class DeviceGone(DeviceRefused):
+    """There is no such function: what was set of it went with it."""
+
+
 @dataclass(frozen=True, slots=True)
 class VfPlace:
     """Where a VF is in the card."""
@@ -66,11 +70,12 @@ class PciBus:
         """Which VF this is.
 
         Raises:
-            DeviceRefused: there is no such function, or it is no VF of a network card whose PF the node has.
+            DeviceGone: there is no such function.
+            DeviceRefused: it is no VF of a network card whose PF the node has.
         """
         path = self._devices / address
         if not path.exists():
-            raise DeviceRefused(f"there is no PCI function {address} on this node")
+            raise DeviceGone(f"there is no PCI function {address} on this node")
         pf = sysfs.target(path / "physfn")
         if not pf:
             raise DeviceRefused(f"{address} is no VF: it has no PF on this node, which would have to be told of it")

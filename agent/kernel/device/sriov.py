@@ -41,7 +41,8 @@ class SriovCard:
         """The VF as it is now.
 
         Raises:
-            DeviceRefused: it is none.
+            DeviceGone: there is no such function.
+            DeviceRefused: it is no VF, or its PF has no device here.
             OSError: the kernel refused to tell.
         """
         place = self._pci.place(address)

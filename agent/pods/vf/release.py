@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from agent.compile.vf import SetMac, changes
-from agent.kernel.device.pci import DeviceRefused
+from agent.kernel.device.pci import DeviceGone, DeviceRefused
 from agent.log import logger
 from agent.model.vf import NO_MAC
 from agent.pods import fail_points
@@ -20,13 +20,13 @@ def take_back(card: Card, guards: Guards, record: VfRecord, patience_s: float) -
     The programs go when the device has left the pod, and before it is set up on the node.
 
     Raises:
-        DeviceRefused: the device does not come, or the PF keeps what it was told.
+        DeviceRefused: the device does not come, or the PF keeps what it was told, or has no device itself now.
         OSError: the kernel refused.
     """
     address, before = record.address, record.before
     try:
         vf = card.look(address)
-    except DeviceRefused as error:
+    except DeviceGone as error:
         log.warning("VF is gone, with all that was set", vf=address, why=error)
         guards.detach(address)
         return

@@ -257,6 +257,28 @@ def test_what_is_refused_leaves_nothing(
     assert (node.files(), agent.all()) == ([], ())
 
 
+@pytest.mark.parametrize("spec", [NETDEV, DPDK], ids=["netdev", "dpdk"])
+def test_a_vf_whose_pf_has_no_device_now_comes_home_when_it_has(node: VfNode, spec: VfSpec) -> None:
+    before, agent = node.card.snapshot(), node.agent()
+    agent.add(request(spec))
+    node.card.is_pf_away = True
+    with pytest.raises(DeviceRefused, match="has no network device"):
+        agent.delete(KEY)
+    assert "has no network device" in next(agent.problems("n1", {})).text
+    agent = node.agent()
+    node.card.is_pf_away = False
+    agent.collect()
+    assert (node.card.snapshot(), agent.all(), node.files()) == (before, (), [])
+
+
+def test_a_vf_that_is_gone_is_nobodys(node: VfNode) -> None:
+    agent = node.agent()
+    agent.add(request())
+    del node.card.vfs[ADDRESS]
+    agent.delete(KEY)
+    assert (agent.all(), node.files(), node.programs.on, node.loop.attached) == ((), [], {}, {})
+
+
 def test_a_vf_has_one_pod(node: VfNode) -> None:
     agent = node.agent()
     agent.add(request())

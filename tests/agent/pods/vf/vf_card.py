@@ -7,7 +7,7 @@ from typing import Any
 
 from agent.compile.vf import Change, SetMac, done
 from agent.kernel.device.netdev import PodAddresses
-from agent.kernel.device.pci import DeviceRefused, GroupFile, HugePages
+from agent.kernel.device.pci import DeviceGone, DeviceRefused, GroupFile, HugePages
 from agent.model.attachment import Attachment
 from agent.model.netdev import Netdev
 from agent.model.vf import NO_MAC, IommuGroup, LinkState, NodeOwner, Vf, VfSettings, VlanProtocol
@@ -49,6 +49,7 @@ class FakeCard:
     refuses: dict[str, str] = field(default_factory=dict)  # key of a definition: why
     files: dict[str, GroupFile] = field(default_factory=dict)
     pages: dict[int, HugePages] = field(default_factory=lambda: {2048: HugePages(16, 16)})
+    is_pf_away: bool = False  # its driver is exchanged, or its device is in some container
     wants_rebind: bool = False  # a device hears of an address that the PF has set when it is bound
 
     def __post_init__(self) -> None:
@@ -77,7 +78,9 @@ class FakeCard:
     def look(self, address: str) -> Vf:
         """As the card's."""
         if address not in self.vfs:
-            raise DeviceRefused(f"there is no PCI function {address} on this node")
+            raise DeviceGone(f"there is no PCI function {address} on this node")
+        if self.is_pf_away:
+            raise DeviceRefused(f"the PF of {address} has no network device on the node; bind its driver")
         return replace(self.vfs[address], netdev=self._home(address))
 
     def set(self, address: str, change: Change) -> None:
