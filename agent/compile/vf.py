@@ -108,6 +108,15 @@ def _changes(wanted: VfSettings, actual: VfSettings) -> Iterator[Change]:
         yield SetLinkState(wanted.link_state)
 
 
+def kept(asked: VfSettings, actual: VfSettings) -> VfSettings:
+    """What of that which was *asked* the PF has now, in its own words: rates may be rounded.
+
+    A VF that is trusted may have another address later.
+    """
+    found = {f.name: getattr(actual, f.name) for f in fields(VfSettings) if getattr(asked, f.name) is not None}
+    return VfSettings(**found | ({"mac": None} if actual.trust else {}))
+
+
 def done(change: Change, to: VfSettings) -> VfSettings:
     """The settings after a change."""
     match change:

@@ -46,19 +46,17 @@ def set_vf(pf: int, vf: int, change: Change) -> Request:
     return Request(RTM_NEWLINK, 0, body, f"set {change.field} of VF {vf} to {change}")
 
 
-def vf_settings(dump: Dump, pf: int, vf: int) -> VfSettings | None:
-    """What the PF of this ifindex keeps for a VF; None when it has no such VF.
+def vf_settings(dump: Dump, pf: int) -> dict[int, VfSettings]:
+    """What the PF of this ifindex keeps for its VFs, by their numbers.
 
     Raises:
         OSError: there is no such PF.
     """
     mask = packed(IFLA_EXT_MASK, NUMBER.pack(RTEXT_FILTER_VF | RTEXT_FILTER_SKIP_STATS))
     body = dump.one(RTM_GETLINK, LINK.pack(0, 0, pf, 0, 0) + mask)
-    for kind, value in attributes(attribute(body, LINK.size, IFLA_VFINFO_LIST), 0):
-        told = dict(attributes(value, 0))
-        if kind == VF_INFO and VF_MAC in told and _MAC.unpack_from(told[VF_MAC])[0] == vf:
-            return _settings(told)
-    return None
+    listed = attributes(attribute(body, LINK.size, IFLA_VFINFO_LIST), 0)
+    those = (dict(attributes(value, 0)) for kind, value in listed if kind == VF_INFO)
+    return {_MAC.unpack_from(told[VF_MAC])[0]: _settings(told) for told in those if VF_MAC in told}
 
 
 def _setting(vf: int, change: Change) -> tuple[int, bytes]:

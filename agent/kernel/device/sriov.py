@@ -9,15 +9,16 @@ import errno
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from agent.compile.vf import Change
 from agent.kernel.device.netdev import APPEAR_S, POLL_S, Movable, PodAddresses, configure, namespace
 from agent.kernel.device.pci import DeviceRefused, GroupFile, HugePages, PciBus
 from agent.log import logger
 from agent.model.netdev import Netdev
-from agent.model.vf import NodeOwner, Vf
+from agent.model.vf import NodeOwner, Vf, VfSettings
 from agent.netlink.counted import CountedVf, counted_vfs
 from agent.netlink.dump import Dump
 from agent.netlink.netdev_requests import addresses_of, link_index, netdev_of, set_mac
@@ -28,6 +29,7 @@ from agent.netlink.vf_requests import set_vf, vf_settings
 log = logger(__name__)
 
 HIDDEN_PREFIX = "swv"  # of the name that a VF has while it moves; its PCI address follows
+_Told = TypeVar("_Told")
 PF_BUSY_S = 2.0  # for a PF that answers EBUSY or EAGAIN, as while it resets
 
 
@@ -48,7 +50,7 @@ class SriovCard:
         place = self._pci.place(address)
         with Dump() as dump:
             pf = link_index(dump, place.pf_device)
-            settings = vf_settings(dump, pf[0], place.number) if pf else None
+            settings = vf_settings(dump, pf[0]).get(place.number) if pf else None
             netdev = netdev_of(dump, address)
             used = addresses_of(dump, netdev.index) if netdev else ()
         if pf is None or settings is None:
@@ -74,8 +76,20 @@ class SriovCard:
         Raises:
             OSError: the kernel refused to tell.
         """
-        found: dict[str, CountedVf] = {}
-        by_pf: dict[str, Mapping[int, CountedVf]] = {}
+        return self._by_pf(addresses, counted_vfs)
+
+    def settings(self, addresses: Iterable[str]) -> Mapping[str, VfSettings]:
+        """What the PFs keep for these VFs; without whom as :meth:`counted`.
+
+        Raises:
+            OSError: the kernel refused to tell.
+        """
+        return self._by_pf(addresses, vf_settings)
+
+    def _by_pf(self, addresses: Iterable[str], told: Callable[[Dump, int], Mapping[int, _Told]]) -> Mapping[str, _Told]:
+        """What PFs tell of their VFs, each asked once."""
+        found: dict[str, _Told] = {}
+        by_pf: dict[str, Mapping[int, _Told]] = {}
         with Dump() as dump:
             for address in addresses:
                 try:
@@ -84,7 +98,7 @@ class SriovCard:
                     continue
                 if place.pf_device not in by_pf:
                     pf = link_index(dump, place.pf_device)
-                    by_pf[place.pf_device] = counted_vfs(dump, pf[0]) if pf else {}
+                    by_pf[place.pf_device] = told(dump, pf[0]) if pf else {}
                 if place.number in by_pf[place.pf_device]:
                     found[address] = by_pf[place.pf_device][place.number]
         return found

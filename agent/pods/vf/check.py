@@ -2,13 +2,17 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
+from agent.compile.vf import changes
 from agent.errors import AgentError
 from agent.kernel.device.pci import HugePages
+from agent.log import logger
 from agent.model.name import ObjectName, Problem
 from agent.model.node import Pod
 from agent.model.vf import VFIO, VfKind
 from agent.pods.vf.needs import Card
 from agent.pods.vf.record import VfRecord
+
+log = logger(__name__)
 
 
 def faults(card: Card, record: VfRecord) -> Iterator[str]:
@@ -18,6 +22,7 @@ def faults(card: Card, record: VfRecord) -> Iterator[str]:
     except (OSError, AgentError) as error:
         yield str(error)
         return
+    yield from (f"{change.field} is not {change} any more" for change in changes(record.kept, vf.settings))
     if record.kind is VfKind.DPDK:
         if vf.driver != VFIO:
             yield f"{record.address} is bound to {vf.driver or 'no driver'}, not {VFIO}"
@@ -31,6 +36,32 @@ def faults(card: Card, record: VfRecord) -> Iterator[str]:
             yield f"{record.interface} is down"
 
 
+def spoilt(card: Card, records: Iterable[VfRecord]) -> Iterator[VfRecord]:
+    """The VFs whose PFs have not kept all that was set for their pods, or tell nothing of them; each is asked once."""
+    those = tuple(records)
+    try:
+        found = card.settings([record.address for record in those])
+    except OSError as error:
+        log.warning("what PFs keep of pods' VFs cannot be seen", why=error)
+        return
+    for record in those:
+        present = found.get(record.address)
+        if present is None or changes(record.kept, present):
+            yield record
+
+
+def keep(card: Card, record: VfRecord) -> str:
+    """Have the PF keep what was set for a pod, whoever has set it since; why it does not, empty where it does."""
+    try:
+        for change in changes(record.kept, card.look(record.address).settings):
+            card.set(record.address, change)
+            what = f"{change.field}: {change}"
+            log.warning("what a PF had not kept of a pod's VF is set again", vf=record.address, what=what)
+    except (OSError, AgentError) as error:
+        return f"{record.interface} of {record.pod or record.container_id} is not as it was given: {error}"
+    return ""
+
+
 def unusable(unread: Collection[str], stuck: Mapping[str, str], node: str) -> Iterator[Problem]:
     """Which VFs are given to no pod until they are right, by PCI address, and why."""
     for address in sorted(unread):
@@ -39,6 +70,12 @@ def unusable(unread: Collection[str], stuck: Mapping[str, str], node: str) -> It
     for address, why in sorted(stuck.items()):
         text = f"it is not yet what it was before a pod had it, and is given to no other: {why}"
         yield Problem("Node", ObjectName("", node), f"VF {address}", text)
+
+
+def not_kept(reasons: Mapping[str, str], node: str) -> Iterator[Problem]:
+    """Which VFs are not what their pods were given, by PCI address, and why."""
+    for address, why in sorted(reasons.items()):
+        yield Problem("Node", ObjectName("", node), f"VF {address}", why)
 
 
 def without_hugepages(card: Card, records: Iterable[VfRecord], pods: Mapping[ObjectName, Pod]) -> Iterator[Problem]:

@@ -1,12 +1,13 @@
 """What ``vfs`` needs of others, so that tests can give it less than a card."""
 
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from agent.compile.vf import Change
 from agent.kernel.device.netdev import PodAddresses
 from agent.kernel.device.pci import GroupFile, HugePages
 from agent.model.netdev import Netdev
-from agent.model.vf import NodeOwner, Vf
+from agent.model.vf import NodeOwner, Vf, VfSettings
 
 
 class Card(Protocol):
@@ -14,6 +15,9 @@ class Card(Protocol):
 
     def look(self, address: str) -> Vf:
         """The VF as it is now."""
+
+    def settings(self, addresses: Iterable[str]) -> Mapping[str, VfSettings]:
+        """What the PFs keep for VFs, of those that they tell."""
 
     def set(self, address: str, change: Change) -> None:
         """One attribute changed."""

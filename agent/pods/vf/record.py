@@ -29,6 +29,7 @@ class VfRecord(DeviceRecord, frozen=True, omit_defaults=True, kw_only=True):
     kind: VfKind
     before: VfBefore
     device_info: str = ""  # the file that CNIDeviceInfoFile names; empty: nobody wants it
+    kept: VfSettings = VfSettings()  # what the PF keeps of what was asked for
 
     @property
     def has_netdev(self) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
-from agent.compile.vf import changes, refusal, spec_for
+from agent.compile.vf import changes, kept, refusal, spec_for
 from agent.kernel.device.pci import DeviceRefused
 from agent.model.name import ObjectName, Problem
 from agent.model.node import Pod
@@ -20,7 +20,7 @@ from agent.pods.device.handover import Handover, boot_time_ns
 from agent.pods.device.ipam import AddressPlugin, addresses
 from agent.pods.device.record import DeviceJournal, DeviceStage
 from agent.pods.errors import DeviceUnusable
-from agent.pods.vf.check import faults, unusable, without_hugepages
+from agent.pods.vf.check import faults, keep, not_kept, spoilt, unusable, without_hugepages
 from agent.pods.vf.files import VfFiles
 from agent.pods.vf.needs import Card
 from agent.pods.vf.record import VfBefore, VfRecord
@@ -51,10 +51,19 @@ class Vfs(Handover[VfRequest, VfRecord]):
         self._card = card
         self._files = files
         self._claim = claim
+        self._spoilt: dict[str, str] = {}  # by address: why a VF is not what its pod was given
+
+    def collect(self) -> None:
+        """As the base's; and have the VFs of pods that live be what they were given."""
+        super().collect()
+        living = [one for one in self.all() if one.stage is DeviceStage.ADDED and self._is_alive(one)]
+        reasons = {one.address: self._keep(one) for one in spoilt(self._card, living)}
+        self._spoilt = {address: why for address, why in reasons.items() if why}
 
     def problems(self, node: str, pods: Mapping[ObjectName, Pod]) -> Iterator[Problem]:
         """Which VFs are given to no pod until they are right, and what the node lacks for those of *pods*."""
         yield from unusable(self.unread, self.stuck, node)
+        yield from not_kept(self._spoilt, node)
         yield from without_hugepages(self._card, self.all(), pods)
 
     def _netns_cookie(self, netns: str) -> int:
@@ -119,9 +128,16 @@ class Vfs(Handover[VfRequest, VfRecord]):
             self._card.configure(record.netns, record.netns_cookie, address, addresses(given))
             self._claim(record)
         fail_points.reached("VF ADD addressed")
-        self._files.write(record, self._card.look(address))
+        made = self._card.look(address)
+        record = _replaced(record, kept=kept(spec.settings, made.settings))
+        self._files.write(record, made)
         fail_points.reached("VF ADD told")
         return record
+
+    def _keep(self, record: VfRecord) -> str:
+        """Why a VF is not what its pod was given, and cannot be; empty: it is, or whoever is at it sees to it."""
+        with self._turn.of(record.address, waits=False) as is_alone:
+            return keep(self._card, record) if is_alone and self._records.get(record.address) is record else ""
 
     def _take_back(self, record: VfRecord, patience_s: float) -> None:
         """As the base's."""

@@ -271,6 +271,48 @@ def test_a_vf_whose_pf_has_no_device_now_comes_home_when_it_has(node: VfNode, sp
     assert (node.card.snapshot(), agent.all(), node.files()) == (before, (), [])
 
 
+@pytest.mark.parametrize("spec", [NETDEV, DPDK], ids=["netdev", "dpdk"])
+def test_what_the_pf_forgets_of_a_pods_vf_is_told_and_set_again(node: VfNode, spec: VfSpec) -> None:
+    """As after a reset of the card, or an operator's hand."""
+    agent = node.agent()
+    record = agent.add(request(spec))
+    given = node.card.vfs[ADDRESS].settings
+    agent.collect()
+    assert not tuple(agent.check(record))
+    other = replace(given, vlan=0, vlan_qos=0, spoofchk=True, min_tx_rate=50, max_tx_rate=0)
+    node.card.vfs[ADDRESS] = replace(node.card.vfs[ADDRESS], settings=other)
+    assert tuple(agent.check(record)) == (
+        "vlan is not 100 (vlanQoS 3, vlanProto 802.1q) any more",
+        "max_tx_rate is not 200 (min_tx_rate 50) any more",
+        "spoofchk is not off any more",
+    )
+    agent = node.agent()
+    agent.collect()
+    assert node.card.vfs[ADDRESS].settings == replace(given, min_tx_rate=50)
+    assert not tuple(agent.check(record))
+
+
+def test_a_vf_that_cannot_be_as_its_pod_was_given_it_is_a_problem_until_it_is(node: VfNode) -> None:
+    agent = node.agent()
+    agent.add(request(VfSpec(VfKind.NETDEV, VfSettings())))
+    vf = node.card.vfs.pop(ADDRESS)
+    agent.collect()
+    (problem,) = agent.problems("n1", {})
+    assert problem.text == f"net1 of default/c1 is not as it was given: there is no PCI function {ADDRESS} on this node"
+    node.card.vfs[ADDRESS] = vf
+    agent.collect()
+    assert not tuple(agent.problems("n1", {}))
+
+
+def test_an_address_that_a_trusted_vf_chooses_is_its_own(node: VfNode) -> None:
+    agent = node.agent()
+    record = agent.add(request())
+    chosen = replace(node.card.vfs[ADDRESS].settings, mac="02:00:00:00:00:77")
+    node.card.vfs[ADDRESS] = replace(node.card.vfs[ADDRESS], settings=chosen)
+    agent.collect()
+    assert (node.card.vfs[ADDRESS].settings, tuple(agent.check(record))) == (chosen, ())
+
+
 def test_a_vf_that_is_gone_is_nobodys(node: VfNode) -> None:
     agent = node.agent()
     agent.add(request())

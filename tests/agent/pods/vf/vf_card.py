@@ -1,6 +1,6 @@
 """A card without hardware: VFs whose PF keeps settings, in namespaces that end as the kernel ends them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,10 @@ class FakeCard:
         if self.is_pf_away:
             raise DeviceRefused(f"the PF of {address} has no network device on the node; bind its driver")
         return replace(self.vfs[address], netdev=self._home(address))
+
+    def settings(self, addresses: Iterable[str]) -> Mapping[str, VfSettings]:
+        """As the card's."""
+        return {} if self.is_pf_away else {each: self.vfs[each].settings for each in addresses if each in self.vfs}
 
     def set(self, address: str, change: Change) -> None:
         """As the card's."""
