@@ -61,11 +61,14 @@ class PoolChoice:
             NoFreeAddress, AddressUnusable: as :meth:`reserve`.
         """
         try:
-            return named_choice(self._cluster(), self._node, namespace, pools, FIELD, is_beside=True)
+            choice = named_choice(self._cluster(), self._node, namespace, pools, FIELD, is_beside=True)
         except PoolMissing as error:
             raise NoFreeAddress(str(error)) from error
         except NetworkRefused as error:
             raise AddressUnusable(str(error)) from error
+        if not choice.pools:  # else it had of the cluster's network
+            raise AddressUnusable(f"{FIELD}: {pools!r} names no IPPool")
+        return choice
 
     def _choice(self, request: PodRequest) -> Choice:
         namespace = request.pod.namespace if request.pod else ""

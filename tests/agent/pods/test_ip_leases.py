@@ -97,6 +97,7 @@ def test_who_may_not_have_it_is_told_the_pool(site: Site) -> None:
         ("red", AddressUnusable, "ipam.pool: IPPool red is not for namespace default"),
         ("lan", AddressUnusable, "ipam.pool: IPPool lan is of the cluster's network"),
         ("blue", NoFreeAddress, "ipam.pool: there is no IPPool blue"),
+        (" , ", AddressUnusable, "ipam.pool: ' , ' names no IPPool"),
     ):
         with pytest.raises(error, match=says):
             site.add("web", pools=pools)
