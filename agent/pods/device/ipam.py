@@ -4,7 +4,7 @@ Source: CNI specification 1.1.0, sections 4 and 5 ("IPAM plugins").
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface, ip_network
 from typing import Any, Protocol
 
@@ -121,9 +121,9 @@ def addresses(given: Mapping[str, Any]) -> PodAddresses:
         ValueError: the plugin's answer has something else in place of an address or a number.
     """
     gateways: dict[int, Address] = {
-        g.version: g for one in given.get("ips") or () if one.get("gateway") for g in [ip_address(one["gateway"])]
+        g.version: g for one in _objects(given, "ips") if one.get("gateway") for g in [ip_address(one["gateway"])]
     }
-    return PodAddresses(interfaces(given), tuple(_route(one, gateways) for one in given.get("routes") or ()))
+    return PodAddresses(interfaces(given), tuple(_route(one, gateways) for one in _objects(given, "routes")))
 
 
 def interfaces(given: Mapping[str, Any]) -> tuple[IPv4Interface | IPv6Interface, ...]:
@@ -132,7 +132,14 @@ def interfaces(given: Mapping[str, Any]) -> tuple[IPv4Interface | IPv6Interface,
     Raises:
         ValueError: the plugin's answer has something else in place of an address.
     """
-    return tuple(ip_interface(str(one.get("address"))) for one in given.get("ips") or ())
+    return tuple(ip_interface(str(one.get("address"))) for one in _objects(given, "ips"))
+
+
+def _objects(given: Mapping[str, Any], key: str) -> Sequence[Mapping[str, Any]]:
+    found = given.get(key) or []
+    if not isinstance(found, list | tuple) or not all(isinstance(one, dict) for one in found):
+        raise ValueError(f"{key}: {found!r} is no list of objects")
+    return found
 
 
 def _route(one: Mapping[str, Any], gateways: Mapping[int, Address]) -> NetdevRoute:

@@ -107,6 +107,7 @@ class Vfs(Handover[VfRequest, VfRecord]):
             self._card.set(address, change)
         fail_points.reached("VF ADD set")
         given = self._ipam.add(record)  # the device is not in the pod while this takes its time
+        read = addresses(given)
         mtu = spec.mtu or vf.pf_mtu
         if spec.kind is VfKind.DPDK:
             self._card.bind(address, VFIO, VFIO)
@@ -125,7 +126,7 @@ class Vfs(Handover[VfRequest, VfRecord]):
         record = self._guards.attach(_replaced(record, given=given, stage=DeviceStage.ADDED))
         fail_points.reached("VF ADD guarded")
         if spec.kind is VfKind.NETDEV:
-            self._card.configure(record.netns, record.netns_cookie, address, addresses(given))
+            self._card.configure(record.netns, record.netns_cookie, address, read)
             self._claim(record)
         fail_points.reached("VF ADD addressed")
         made = self._card.look(address)

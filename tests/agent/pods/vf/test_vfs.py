@@ -32,6 +32,7 @@ from tests.agent.pods.vf.vf_card import ADDRESS, HOME, OTHER, VfNode
 SETTINGS = VfSettings(vlan=100, vlan_qos=3, mac="02:00:00:00:00:0a", spoofchk=False, trust=True, max_tx_rate=200)
 NETDEV, DPDK = VfSpec(VfKind.NETDEV, SETTINGS, 1300), VfSpec(VfKind.DPDK, SETTINGS, owner=NodeOwner(1000, 1000))
 KEY = ("c1", "net1")
+IP = {"address": "10.9.0.2/24"}
 
 
 class Died(BaseException):
@@ -311,6 +312,30 @@ def test_an_address_that_a_trusted_vf_chooses_is_its_own(node: VfNode) -> None:
     node.card.vfs[ADDRESS] = replace(node.card.vfs[ADDRESS], settings=chosen)
     agent.collect()
     assert (node.card.vfs[ADDRESS].settings, tuple(agent.check(record))) == (chosen, ())
+
+
+@pytest.mark.parametrize(
+    ("gives", "says"),
+    [
+        pytest.param({"ips": [{"address": "10.9.0.2/33"}]}, "'10.9.0.2/33' does not appear to be", id="no address"),
+        pytest.param(
+            {"ips": ["10.9.0.2/24"]}, r"ips: \['10.9.0.2/24'\] is no list of objects", id="a text for an address"
+        ),
+        pytest.param(
+            {"ips": [IP], "routes": "10.8.0.0/16"}, "routes: '10.8.0.0/16' is no list of", id="a text for routes"
+        ),
+        pytest.param({"ips": [IP], "routes": [{"dst": "10.8.0.0/16", "mtu": "big"}]}, "mtu: 'big' is", id="no number"),
+    ],
+)
+@pytest.mark.parametrize("spec", [NETDEV, DPDK], ids=["netdev", "dpdk"])
+def test_what_an_ipam_plugin_answers_amiss_is_told_and_the_vf_is_what_it_was(
+    node: VfNode, spec: VfSpec, gives: dict[str, object], says: str
+) -> None:
+    before, agent = node.card.snapshot(), node.agent()
+    node.ipam.gives = gives
+    with pytest.raises(DeviceUnusable, match=f"^ipam: the plugin's answer cannot be used: .*{says}"):
+        agent.add(request(spec))
+    assert (node.card.snapshot(), agent.all(), node.ipam.held) == (before, (), {})
 
 
 def test_a_vf_that_is_gone_is_nobodys(node: VfNode) -> None:
