@@ -12,6 +12,7 @@ from typing import Protocol
 
 from agent.model.address import Address, Family, Network
 from agent.netlink import requests
+from agent.netlink.batch import SetSysctl, run_batch
 from agent.netlink.dump import Dump
 from agent.netlink.netns import NetnsHandle, NoSuchNetns, open_netns
 from agent.netlink.requests import FAMILIES
@@ -74,9 +75,10 @@ class PodRoutes:
             if (link := there[one.interface]) is not None
             for way in one.default_route
         }
+        if _leads_out(_defaults(dump, Family.IPV6), first.index):
+            _ignore_routers(netns, owner, routed)
         for family, version in ((Family.IPV4, 4), (Family.IPV6, 6)):
-            defaults = [body for body in dump.routes(FAMILIES[family]) if not ROUTE.unpack_from(body)[1]]
-            _take_away(netns, defaults, first.index, version, asked)
+            _take_away(netns, _defaults(dump, family), first.index, version, asked)
         for one in routed:
             for way in map(ip_address, one.default_route):
                 if (link := there[one.interface]) is None:
@@ -99,6 +101,24 @@ class PodRoutes:
             there = rules(netns)  # of when it was led out before
             asked += [requests.add_rule(one, table) for one in mine if (one.packed, table) not in there]
         netns.pod.ask(*asked, requests.set_route_onlink(ANY[way.version], other, way))
+
+
+def _ignore_routers(netns: NetnsHandle, owner: NetworkSet, routed: Iterable[InterfaceRecord]) -> None:
+    """Have those that advertise themselves by the pod's further interfaces be no way out, at whatever time.
+
+    But for an interface that is *routed* to be one; addresses of theirs are its network's affair.
+    """
+    asked = {one.interface for one in routed if any(":" in way for way in one.default_route)}
+    others = (one.interface for one in owner.interfaces if one.interface not in {owner.interface, *asked})
+    run_batch([SetSysctl(f"/proc/sys/net/ipv6/conf/{name}/accept_ra_defrtr", "0", netns.fd) for name in others])
+
+
+def _defaults(dump: Dump, family: Family) -> list[bytes]:
+    return [body for body in dump.routes(FAMILIES[family]) if not ROUTE.unpack_from(body)[1]]
+
+
+def _leads_out(defaults: Iterable[bytes], device: int) -> bool:
+    return any(index == device for body in defaults for index, _ in _ways(body))
 
 
 def _take_away(

@@ -5,22 +5,19 @@ A veth's end stands for the VF: its alias says what the kernel says of a PCI fun
 
 import json
 import os
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from scapy.layers.inet6 import ICMPv6ND_RA, ICMPv6NDOptPrefixInfo, IPv6
-from scapy.layers.l2 import Ether
 
 from agent.kernel.device.pci import PciBus
 from agent.kernel.device.sriov import SriovCard
 from agent.netlink import netdev_requests
 from agent.netlink.netns import inside, open_netns
 from agent.pods.device.ipam import addresses
+from tests.netns.advertised import PREFIX, is_followed
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns]
 
@@ -114,47 +111,31 @@ def test_a_route_has_what_cni_1_1_says_of_it(card: SriovCard) -> None:
     assert ("gateway" in near, near["scope"]) == (False, "link")
 
 
-def advertise() -> None:
-    """Have a router on the VF's link say that it is the way out, and which addresses to take."""
-    option = ICMPv6NDOptPrefixInfo(prefix="fd66::", prefixlen=64, L=1, A=1)
-    head = Ether(src="02:00:00:00:00:99", dst="33:33:00:00:00:01") / IPv6(src="fe80::99", dst="ff02::1", hlim=255)
-    with inside(PATH), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as wire:
-        wire.bind(("net1-peer", 0))
-        wire.send(bytes(head / ICMPv6ND_RA(routerlifetime=1800) / option))
+BY_ROUTER, OF_ROUTER, ON_LINK = "route default proto ra", f"addr to {PREFIX}", f"route {PREFIX}"
 
 
-def seen_by(words: str) -> bool:
-    """Whether an advertisement is followed: a moment later there is such a thing."""
-    for _ in range(20):
-        advertise()
-        if ip(words).strip():
-            return True
-        time.sleep(0.05)
-    return False
-
-
-BY_ROUTER, OF_ROUTER = "-6 route show default dev net1 proto ra", "-6 addr show dev net1 to fd66::/64"
-ON_LINK = "-6 route show dev net1 fd66::/64"
+def followed(*looks: str) -> list[bool]:
+    return [is_followed(POD, "net1", look) for look in looks]
 
 
 def test_a_router_on_the_link_is_no_way_past_the_first_interface(card: SriovCard) -> None:
     for words in FIRST:
         ip(words)
     configure(card)
-    assert [seen_by(words) for words in (BY_ROUTER, OF_ROUTER, ON_LINK)] == [False] * 3
+    assert followed(BY_ROUTER, OF_ROUTER, ON_LINK) == [False] * 3
 
 
 def test_a_vf_without_ipam_has_addresses_of_the_links_router_and_not_its_way_out(card: SriovCard) -> None:
     for words in FIRST:
         ip(words)
     card.configure(PATH, cookie(PATH), ADDRESS, addresses({}))
-    assert [seen_by(words) for words in (OF_ROUTER, BY_ROUTER)] == [True, False]
+    assert followed(OF_ROUTER, BY_ROUTER) == [True, False]
 
 
 def test_a_pod_without_another_way_out_has_that_of_the_links_router(card: SriovCard) -> None:
     ip(FIRST[0])
     configure(card)
-    assert [seen_by(words) for words in (BY_ROUTER, OF_ROUTER)] == [True, False]
+    assert followed(BY_ROUTER, OF_ROUTER) == [True, False]
 
 
 def test_a_vf_is_down_in_its_pod_until_it_is_configured(card: SriovCard) -> None:
