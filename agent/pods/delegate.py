@@ -7,9 +7,9 @@ ask it for.
 Source: CNI specification 1.1.0, section 4 ("Execution of Network Configurations").
 """
 
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +21,7 @@ from agent.model.name import ObjectName
 from agent.model.network import DEVICE_INFO_FILE, OUR_PLUGIN, Plugin, PluginList
 from agent.pods.address_plugin import has_forgotten, see_address_plugin
 from agent.pods.files import below
+from agent.pods.gc_turn import GcRunning, GcTurn
 from agent.pods.network_record import InterfaceRecord, NetworkSet
 from agent.pods.plugin import PluginFailed, Plugins
 
@@ -28,6 +29,7 @@ log = logger(__name__)
 
 DEVICE_INFO = Path("/var/run/k8s.cni.cncf.io/devinfo/cni")
 _CHAINS, _KEEPS, _GC = "0.3.0", "0.4.0", "1.1.0"  # versions since which there are prevResult; CHECK; GC and STATUS
+TRY_LATER = 11  # CNI's code
 
 
 class DelegateFailed(Exception):  # noqa: N818  the name says what happened
@@ -51,6 +53,7 @@ class Delegates:
 
     plugins: Plugins
     own: OwnPlugin | None = None
+    turn: GcTurn = field(default_factory=GcTurn)
 
     def look(self, one: InterfaceRecord) -> None:
         """See that there is all that makes it, before anything is made.
@@ -75,8 +78,9 @@ class Delegates:
             DelegateFailed: a plugin did not; what those before it made is still there.
         """
         previous: Any = None
-        for plugin in one.list.plugins:
-            previous = self._run("ADD", owner, one, plugin, previous, deadline)
+        with self._changing(one, deadline):
+            for plugin in one.list.plugins:
+                previous = self._run("ADD", owner, one, plugin, previous, deadline)
         return msgspec.json.encode(previous or {}).decode()
 
     def delete(self, owner: NetworkSet, one: InterfaceRecord, deadline: float) -> None:
@@ -87,11 +91,12 @@ class Delegates:
         """
         previous = msgspec.json.decode(one.result) if one.result and one.version >= _KEEPS else None
         failed: list[DelegateFailed] = []
-        for plugin in reversed(one.list.plugins):
-            try:
-                self._run("DEL", owner, one, plugin, previous, deadline)
-            except DelegateFailed as error:
-                failed.append(error)
+        with self._changing(one, deadline):
+            for plugin in reversed(one.list.plugins):
+                try:
+                    self._run("DEL", owner, one, plugin, previous, deadline)
+                except DelegateFailed as error:
+                    failed.append(error)
         if failed:
             raise failed[0]
 
@@ -107,17 +112,21 @@ class Delegates:
         for plugin in one.list.plugins:
             self._run("CHECK", owner, one, plugin, previous, deadline)
 
-    def collect(self, plugins: PluginList, valid: Iterable[tuple[str, str]], deadline: float) -> None:
-        """Have a network's plugins forget attachments that are not *valid*: container id and interface.
+    def collect(self, plugins: PluginList, valid: Callable[[], Iterable[tuple[str, str]]], deadline: float) -> None:
+        """Have a network's plugins forget attachments that are not *valid* then: container id and interface.
 
         Raises:
-            PluginFailed: the first that failed; all were asked.
+            PluginFailed: the first that failed, all were asked; or others are at the network all the time.
         """
-        if not plugins.collects:
+        if not plugins.collects or plugins.version < _GC or all(self._is_own(one.kind) for one in plugins.plugins):
             return
-        listed = [{"containerID": container, "ifname": interface} for container, interface in sorted(valid)]
-        both = {"cni.dev/valid-attachments": listed, "cni.dev/attachments": listed}  # libcni's first name for it too
-        self._ask_all("GC", plugins, both, deadline)
+        try:
+            with self.turn.to_collect(plugins.name, deadline):
+                listed = [{"containerID": container, "ifname": interface} for container, interface in sorted(valid())]
+                both = {"cni.dev/valid-attachments": listed, "cni.dev/attachments": listed}  # libcni's first name too
+                self._ask_all("GC", plugins, both, deadline)
+        except GcRunning as running:
+            raise PluginFailed(plugins.plugins[0].kind, str(running), TRY_LATER) from running
 
     def status(self, plugins: PluginList, deadline: float) -> None:
         """Ask a network's plugins whether they can serve.
@@ -142,6 +151,20 @@ class Delegates:
     def _seen(self, path: Path) -> Path:
         """A file of the node's, as we see it."""
         return below(self.plugins.root, path) if self.plugins.root else path
+
+    @contextmanager
+    def _changing(self, one: InterfaceRecord, deadline: float) -> Iterator[None]:
+        """While plugins add or delete an interface.
+
+        Raises:
+            DelegateFailed: a GC of its network does not end.
+        """
+        try:
+            with self.turn.to_change(one.name, deadline):
+                yield
+        except GcRunning as running:
+            failed = PluginFailed(one.plugins[0].kind, str(running), TRY_LATER)
+            raise DelegateFailed(one, failed) from running
 
     def _is_own(self, kind: str) -> bool:
         return kind == OUR_PLUGIN and self.own is not None

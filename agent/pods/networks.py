@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -19,7 +20,7 @@ from agent.compile.network_status import Entry, annotation, entries
 from agent.log import logger
 from agent.model.attachment import AttachmentKey
 from agent.model.name import ObjectName, Problem
-from agent.model.network import DEFINITION, InterfaceRequest, PluginList
+from agent.model.network import DEFINITION, InterfaceRequest
 from agent.netlink.netns import NoSuchNetns, open_netns
 from agent.pods import fail_points
 from agent.pods.busy import Busy
@@ -173,9 +174,9 @@ class Networks:
                 except (NetworkFailed, OSError) as error:
                     wrong.append(f"{one.container_id}: {error}")
         until = self._clock() + DEL_S
-        for plugins, those in self._by_list().items():
+        for plugins in dict.fromkeys(each.list for one in self._records.all() for each in one.interfaces):
             try:
-                self._delegates.collect(plugins, those, until)
+                self._delegates.collect(plugins, partial(self._valid, plugins.name), until)
             except PluginFailed as error:
                 wrong.append(f"network {plugins.name}: {error}")
         return tuple(wrong)
@@ -229,16 +230,10 @@ class Networks:
             self._undo(one, self._clock() + UNDO_S)
             log.info("networks of a pod that is gone are unmade", pod=str(one.pod or one.container_id))
 
-    def _by_list(self) -> dict[PluginList, set[tuple[str, str]]]:
-        """The attachments of each configuration that is in use."""
-        found: dict[PluginList, set[tuple[str, str]]] = {}
-        names: dict[str, set[tuple[str, str]]] = {}
-        for one in self._records.all():
-            for each in one.interfaces:
-                valid = names.setdefault(each.name, set())
-                found.setdefault(each.list, valid)
-                valid.add((one.container_id, each.interface))
-        return found
+    def _valid(self, network: str) -> frozenset[AttachmentKey]:
+        """The attachments to a network, by the name in its configuration, which several may have."""
+        every = ((one.container_id, each) for one in self._records.all() for each in one.interfaces)
+        return frozenset((container, each.interface) for container, each in every if each.name == network)
 
     def _is_younger(self, one: NetworkSet, asked_at_ns: int | None) -> bool:
         return asked_at_ns is not None and one.asked_at_ns > asked_at_ns and self._is_alive(one)

@@ -4,6 +4,7 @@ import errno
 import json
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from agent.pods.delegate import Delegates
 from agent.pods.errors import AlreadyAttached, NetworkFailed
 from agent.pods.network_record import NetworkRecords, NetworkSet
 from agent.pods.networks import Networks
-from agent.pods.plugin import Plugins
+from agent.pods.plugin import PluginFailed, Plugins
 
 KEY = ("c1", "eth0")
 OWNER = NetworkSet(*KEY, netns="/n", cluster_network="sluiceway", boot="b", interfaces=(), asked_at_ns=10)
@@ -70,8 +71,8 @@ class Room:
 
     def use(self, root: Path | None) -> None:
         """Have plugins run in this root."""
-        delegates = Delegates(Plugins(self.root, root))
-        self.networks = Networks(self.records, delegates, lambda *_: None, lambda _: self.alive)
+        self.delegates = Delegates(Plugins(self.root, root))
+        self.networks = Networks(self.records, self.delegates, lambda *_: None, lambda _: self.alive)
 
     def add(self, *kinds: str) -> Any:
         """ADD of a pod with interfaces of these kinds."""
@@ -274,6 +275,74 @@ def test_gc_keeps_what_it_names_and_other_configurations(room: Room) -> None:
     assert room.there() == ["net1"]
     assert room.networks.keep_only("sluiceway", frozenset(), None) == ()
     assert room.is_empty()
+
+
+# its GC goes on until it may end; what is added meanwhile it would take away
+SWEEPS = """#!/bin/sh
+case $CNI_COMMAND in
+ADD)
+    [ ! -e @/sweeping ] || exit 9
+    : > @/begun-$CNI_CONTAINERID
+    [ $CNI_CONTAINERID != c3 ] || sleep 0.3
+    : > @/ended-$CNI_CONTAINERID
+    echo '{"cniVersion": "1.1.0"}' ;;
+GC)
+    cat > @/told
+    ls @ > @/seen
+    : > @/sweeping
+    while [ ! -e @/swept ]; do sleep 0.02; done
+    rm @/sweeping ;;
+esac
+"""
+
+
+def test_what_is_added_while_plugins_collect_waits_for_them_and_they_for_it(room: Room) -> None:
+    path = room.root / "sweeps"
+    path.write_text(SWEEPS.replace("@", str(room.root)))
+    path.chmod(0o755)
+
+    def add(container: str) -> object:
+        wanted = [request("net1", "sweeps", "1.1.0")]
+        return room.networks.add(msgspec.structs.replace(OWNER, container_id=container), wanted, ())
+
+    def collect() -> tuple[str, ...]:
+        return room.networks.keep_only("other", frozenset(), None)
+
+    def await_file(name: str) -> None:
+        until = time.monotonic() + 10
+        while not (room.root / name).exists():
+            assert time.monotonic() < until
+            time.sleep(0.01)
+
+    add("c1")
+    with ThreadPoolExecutor() as pool:
+        collecting = pool.submit(collect)
+        await_file("sweeping")
+        adding = pool.submit(add, "c2")
+        with pytest.raises(TimeoutError):
+            adding.result(0.2)
+        (room.root / "swept").touch()
+        adding.result(10)
+        assert collecting.result(10) == ()
+        adding = pool.submit(add, "c3")
+        await_file("begun-c3")
+        assert collect() == ()
+        adding.result(10)
+    assert "ended-c3" in (room.root / "seen").read_text()
+    told = json.loads((room.root / "told").read_text())["cni.dev/valid-attachments"]
+    assert [one["containerID"] for one in told] == ["c1", "c2", "c3"]
+
+
+def test_a_gc_that_does_not_end_is_told_to_who_adds(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ADD_S", "UNDO_S"):
+        monkeypatch.setattr(networks, name, 0.1)
+    turn = room.delegates.turn
+    with turn.to_collect("lan", time.monotonic()), pytest.raises(NetworkFailed, match="a GC of network lan goes on"):
+        room.add("makes")
+    room.networks.collect()
+    assert room.is_empty()
+    with turn.to_change("lan", time.monotonic()), pytest.raises(PluginFailed, match="lan is being changed; try again"):
+        room.delegates.collect(request("net1", "makes", "1.1.0").plugins, tuple, time.monotonic())
 
 
 def test_a_network_whose_plugin_cannot_serve_is_a_problem_until_it_can(room: Room) -> None:
