@@ -68,12 +68,13 @@ class Registered:
         server = grpc.server(pool, handlers=[self._plugin.handler()], options=(("grpc.so_reuseport", 0),))
         try:
             server.add_insecure_port(f"unix://{self._socket}")
-        except RuntimeError as error:
+            server.start()
+            self._socket.chmod(0o600)
+        except (RuntimeError, OSError) as error:  # or a kubelet that starts has emptied the folder meanwhile
+            server.stop(0).wait()
             self.error = f"cannot listen at {self._socket}: {error}"
             log.warning("resource is not served", resource=self._plugin.resource, error=self.error)
             return
-        server.start()
-        self._socket.chmod(0o600)
         self._server, self._bound = server, _file(self._socket)
 
     def _sweep(self) -> None:
