@@ -25,6 +25,7 @@ _NAMESPACE = re.compile(_LABEL)
 _NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")
 _INTERFACE = re.compile(r"(?!\.{1,2}$)[^/:%\s]{1,15}")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_SYSCTLS = frozenset({"all", "default"})  # no device is called so: devinet_sysctl_register()
 _RATES = ("ingressRate", "ingressBurst", "egressRate", "egressBurst")
 _PORTS = range(1, 1 << 16)
 _REFUSED = {
@@ -136,6 +137,8 @@ def _interface(text: str, at: str) -> str:
     fits = len(text.encode()) <= 15 and text.isprintable()  # noqa: PLR2004  IFNAMSIZ less the NUL
     if text and not (_INTERFACE.fullmatch(text) and fits):
         raise NetworkRefused(at, f"{text!r} is no interface name; those have 1 to 15 characters without / and :")
+    if text in _SYSCTLS:
+        raise NetworkRefused(at, f"{text} is the kernel's word for all devices' sysctls; give another name")
     if text == "lo":
         raise NetworkRefused(at, "lo is another interface of the pod")
     return text

@@ -104,6 +104,8 @@ def test_what_the_plugins_are_to_be_told() -> None:
         pytest.param("lan@aaaaaaaaaaaaaaaa", "[0]", "is no interface name", id="16 characters"),
         pytest.param("lan@a/b", "[0]", "is no interface name", id="a slash in an interface"),
         pytest.param("lan@a\0b", "[0]", "is no interface name", id="a NUL in an interface"),
+        pytest.param("lan@default", "[0]", "default is the kernel's", id="whose sysctls are those of all"),
+        pytest.param('[{"name":"lan","interface":"all"}]', "[0].interface", "all is the kernel's", id="so is that"),
         pytest.param("lan@a\x1bc", "[0]", "is no interface name", id="what a terminal obeys, in an interface"),
         pytest.param("lan@eth0", "[0].interface", "eth0 is another interface", id="the first one's name"),
         pytest.param("lan@lo", "[0]", "lo is another interface", id="the loopback's name"),
