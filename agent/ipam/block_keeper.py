@@ -27,7 +27,8 @@ log = logger(__name__)
 
 WATCH = "pools of addresses"  # as whose report the problems are in the Cluster
 LOOK_S = 1.0
-IDLE_S = 300.0  # a block without pods stays ours for so long
+IDLE_S = 300.0  # a block without pods stays ours for so long, one of a pool and family
+SPARE_S = 10.0  # and others: who may make pods asks for an address in each block of a pool
 GONE_S, SPREAD_S = 600.0, 300.0  # a node's blocks stay its own after it was last seen, and the nodes' spread behind it
 SINGLE_S = 5.0  # one that has a single address: who asks for that may be on another node by now
 RETRY_S = 5.0  # between two tries to give a block of ours back
@@ -115,19 +116,29 @@ class BlockKeeper:
         """What of ours nobody uses."""
         now, known = self._clock(), self._idle
         self._idle = {}
+        kept: dict[tuple[str, int], str] = {}  # by pool and family the block that was used last
+        idle = []
         for block in own:
             book = self._addresses.book(block.network)
             if self._claims.is_usable(block):  # what was given back may have been claimed again
                 book.renew(block.cidr)
-            if book.is_used(block.cidr):
-                continue
-            seen = self._idle[block.uid] = known.get(block.uid, _Seen(now))
-            patience_s = SINGLE_S if block.cidr.num_addresses == 1 else IDLE_S
-            if now - seen.since < patience_s or now < seen.not_before:
-                continue
-            seen.not_before = now + RETRY_S
-            if self._claims.is_answered(block) and book.retire(block.cidr):
-                self._release(block)
+            if not book.is_used(block.cidr):
+                self._idle[block.uid] = known.get(block.uid, _Seen(now))
+                idle.append(block)
+        for block in sorted(idle, key=lambda one: self._idle[one.uid].since):
+            if block.cidr.num_addresses > 1:
+                kept[block.pool, block.cidr.version] = block.uid
+        for block in idle:
+            self._give_back_idle(block, now, is_kept=block.uid in kept.values())
+
+    def _give_back_idle(self, block: IpBlock, now: float, *, is_kept: bool) -> None:
+        seen = self._idle[block.uid]
+        patience_s = IDLE_S if is_kept else SINGLE_S if block.cidr.num_addresses == 1 else SPARE_S
+        if now - seen.since < patience_s or now < seen.not_before:
+            return
+        seen.not_before = now + RETRY_S
+        if self._claims.is_answered(block) and self._addresses.book(block.network).retire(block.cidr):
+            self._release(block)
 
     def _free(self, cluster: Cluster) -> None:
         """What nodes had that are gone."""

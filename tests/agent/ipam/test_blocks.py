@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import urllib3
 
-from agent.ipam.block_keeper import GONE_S, IDLE_S, SINGLE_S, SPREAD_S
+from agent.ipam.block_keeper import GONE_S, IDLE_S, SINGLE_S, SPARE_S, SPREAD_S
 from agent.ipam.pool import AddressRefused, NoAddress
 from agent.kube.client import Refused
 from agent.kube.retry import Refusal
@@ -89,6 +89,21 @@ def test_what_nobody_uses_is_given_back_after_a_while_and_another_node_has_it() 
     one.turn(IDLE_S)
     assert one.blocks() == []
     assert other.give("lan") == had
+
+
+def test_a_pod_after_another_that_asks_for_an_address_far_away_takes_not_all_blocks_from_others() -> None:
+    """Who may make pods chooses their addresses, and each is of a block that is the node's from then on."""
+    _, (one, other) = world(pool("lan", "10.60.0.0/24", blockSize={"ipv4": 28}))
+    for number in range(32):
+        one.take(one.give("lan", ip_address(f"10.60.0.{number % 16 * 16 + 5}")))
+        one.turn(SPARE_S / 4)
+        assert len(one.blocks()) < 8
+    other.give("lan")
+    for _ in range(2):
+        one.turn(SPARE_S)
+    assert len(one.blocks()) == 1, "the last is kept for the next pod"
+    one.turn(IDLE_S)
+    assert one.blocks() == []
 
 
 def test_what_is_excluded_static_or_a_gateways_is_given_to_nobody_who_does_not_ask() -> None:
