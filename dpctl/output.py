@@ -35,7 +35,7 @@ class Table(Generic[R]):
 
     def cells(self) -> list[list[str]]:
         """The text of every cell, row by row."""
-        return [[column.text(row) or NOTHING for column in self.columns] for row in self.rows]
+        return [[_inert(column.text(row)) or NOTHING for column in self.columns] for row in self.rows]
 
     def lines(self) -> Iterator[str]:
         """The table as wide as it needs to be, the titles first; no line ends in blanks."""
@@ -72,6 +72,11 @@ class Table(Generic[R]):
         with console.capture() as captured:
             console.print(drawn)
         return "\n".join(line.rstrip() for line in captured.get().splitlines())
+
+
+def _inert(text: str) -> str:
+    """A text without what a terminal would obey: a pod says how its processes are called, and a Pod's author more."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def json_lines(rows: Iterable["DataclassInstance"]) -> Iterator[str]:

@@ -30,6 +30,14 @@ def test_a_table_is_as_wide_as_its_widest_cells_and_no_line_ends_in_blanks() -> 
     ]
 
 
+def test_what_a_terminal_obeys_is_written_out_and_makes_no_line_of_its_own() -> None:
+    """Whoever runs in a pod chooses what its processes are called."""
+    table = Table(COLUMNS, [Lamp("a\x1b[2Jb\nc\x9bd\u202ee", 1)])
+    assert list(table.lines())[1].split() == ["a\\x1b[2Jb\\nc\\x9bd\\u202ee", "1"]
+    assert not {*"\x1b\x9b\u202e"} & {*table.folded(80)}
+    assert json.loads("".join(json_lines(table.rows)))[0]["name"] == table.rows[0].name
+
+
 def test_a_table_without_rows_has_its_titles() -> None:
     assert list(Table(COLUMNS, ()).lines()) == ["NAME  WATTS"]
 
