@@ -37,6 +37,7 @@ log = logger(__name__)
 
 SETTLE_S = 1.0  # a difference has to be so old
 LONGEST_S = 60.0  # between two tries
+SLOW_S = 1.0  # after a change that took longer another look begins, which comes to that pod last
 GONE_S = 5.0  # until another look at a pod that a request of its runtime is at, or whose sandbox is gone
 ADDED, REMOVED = "added", "removed"
 DONE, FAILED = "done", "failed"
@@ -84,6 +85,7 @@ class HotPlug:
         self._on_changed = on_changed
         self._clock = clock
         self._due: dict[AttachmentKey, _Due] = {}
+        self._slow: dict[AttachmentKey, float] = {}  # pods whose change took long, and when that was
         self._seen: tuple[object, object] = (None, None)
         self._wake = Event()
         self._random = random.Random().random  # noqa: S311  jitter between nodes, which nobody must not guess
@@ -121,15 +123,22 @@ class HotPlug:
         self._seen = (cluster.pods, cluster.networks)
         due: dict[AttachmentKey, _Due] = {}
         problems: list[Problem] = []
-        for key, name in self._sandboxes().items():
-            pod = cluster.pods.get(name)
-            if pod is None or (one := self._look_at(key, pod, cluster.networks)) is None:
+        pods = self._sandboxes()
+        self._slow = {key: at for key, at in self._slow.items() if key in pods}
+        is_over = False  # others' changes may have come meanwhile, which go before those of pods that are slow
+        for key in sorted(pods, key=lambda key: self._slow.get(key, 0.0)):
+            if (pod := cluster.pods.get(pods[key])) is None:
                 continue
-            due[key] = one
-            problems += [Problem("Pod", name, NETWORKS_FIELD, one.trouble)] if one.trouble else []
+            began = self._clock()
+            one = self._due.get(key) if is_over else self._look_at(key, pod, cluster.networks)
+            if self._clock() - began > SLOW_S:
+                self._slow[key], is_over = self._clock(), True
+            if one is not None:
+                due[key] = one
+                problems += [Problem("Pod", pod.name, NETWORKS_FIELD, one.trouble)] if one.trouble else []
         self._due, self.problems = due, tuple(problems)
         now = self._clock()
-        return min((max(0.0, one.not_before - now) for one in due.values()), default=None)
+        return 0.0 if is_over else min((max(0.0, one.not_before - now) for one in due.values()), default=None)
 
     def _run(self) -> None:
         wait_s: float | None = None

@@ -13,8 +13,10 @@ from agent.model.name import ObjectName
 from agent.model.network import NETWORKS, NetworkDefinition
 from agent.model.node import Pod
 from agent.pods import delegate, fail_points
-from agent.pods.network_record import Step
-from agent.pods.networks import Networks
+from agent.pods.errors import NetworkFailed
+from agent.pods.network_plug import NetworkPlug
+from agent.pods.network_record import NetworkSet, Step
+from agent.pods.networks import ADD_S, Networks
 from tests.agent.cni.room import Room
 from tests.agent.cni.test_own_networks import P1, VFS, Died, asks, definition, dying_at, is_clean, status
 from tests.agent.pods.vf.vf_card import ADDRESS, HOME, OTHER
@@ -270,6 +272,44 @@ def test_a_check_passes_over_what_is_on_its_way(room: Room, monkeypatch: pytest.
     )
     follow(room)
     assert called(room) == ["CHECK net1"]
+
+
+def test_pods_whose_plugins_hang_keep_a_change_waiting_for_one_of_them(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many there are, and also where their annotations change all the time."""
+    pods = [f"c{number}" for number in range(1, 6)]
+    for container in pods:
+        annotate(room, "")
+        answer = room.call("ADD", container, asks(""))
+        assert answer[0] == 0, answer
+    tried: list[str] = []
+
+    def add(_plug: object, owner: NetworkSet, *_: object) -> None:
+        tried.append(owner.container_id)
+        if owner.container_id != "c5":
+            room.now_s += ADD_S
+        raise NetworkFailed("it hangs")
+
+    def annotated(*containers: str, networks: str) -> dict[ObjectName, Pod]:
+        names = [ObjectName("default", container) for container in containers]
+        return {name: Pod(name, f"u-{name.name}", networks=((NETWORKS, networks),)) for name in names}
+
+    monkeypatch.setattr(NetworkPlug, "add", add)
+    room.cluster = replace(room.cluster, pods=annotated(*pods[:4], networks="lan"))
+    follow(room)
+    for _ in range(3):
+        assert room.hot_plug.look() is not None
+    assert tried == pods[:4], "each has its turn"
+    room.cluster = replace(
+        room.cluster, pods={**annotated(*pods[:4], networks="more"), **annotated("c5", networks="lan")}
+    )
+    tried.clear()
+    follow(room)
+    assert tried[0] == "c5"
+    for _ in range(4):
+        room.hot_plug.look()
+    assert [one for one in tried if one != "c5"][:4] == pods[:4]
 
 
 def test_whatever_comes_of_one_pods_annotation_the_thread_goes_on(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
