@@ -1,7 +1,8 @@
 """Writes how a BGPPeer's session fares into its status, each node into the entry of its own name.
 
-Seldom: what changes goes at once, then nothing for half a minute, and numbers of prefixes alone every five minutes. Of
-a peer of very many nodes nothing is written: each write reaches every agent that watches BGPPeers.
+Seldom: what changes goes at once, then nothing for half a minute, and numbers of prefixes, or another error of a
+session that stays down, every five minutes. Of a peer of very many nodes nothing is written: each write reaches every
+agent that watches BGPPeers.
 """
 
 import time
@@ -10,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from threading import Condition
 
 from agent.bgp.keeper import BgpState
+from agent.bgp.sessions import ESTABLISHED
 from agent.kube.client import Client
 from agent.kube.patches import Patches
 from agent.model.bgp import BgpPeer
@@ -18,8 +20,9 @@ from agent.model.node import Node
 from agent.threads import Threads
 
 MOST_NODES = 100  # of one peer
-CHANGE_S, COUNT_S = 30.0, 300.0  # between two writes of one entry: of what happened, and of numbers alone
+CHANGE_S, COUNT_S = 30.0, 300.0  # between two writes of one entry: of what happened, and of details alone
 LONGEST_S = 300.0  # between two tries
+DOWN = "Down"  # whatever BIRD tries meanwhile, which alternates: Active, Connect, OpenSent
 KIND = "BGPPeer "  # so sessions say who asked for them
 
 
@@ -27,7 +30,7 @@ KIND = "BGPPeer "  # so sessions say who asked for them
 class Entry:
     """One node's session with one peer."""
 
-    state: str
+    state: str  # ESTABLISHED or DOWN
     since: str = ""
     imported: int = 0
     exported: int = 0
@@ -82,7 +85,9 @@ class PeerStatusWriter:
         gone |= set(_unmet(peers, state, self._node))
         with self._wake:
             wanted: dict[Key, Entry | None] = {
-                (peer, self._node): entry for peer, entry in entries(state) if peer in self._small
+                (peer, self._node): _steadied(entry, self._wanted.get((peer, self._node)))
+                for peer, entry in entries(state)
+                if peer in self._small
             }
             wanted |= dict.fromkeys(gone - wanted.keys())
             for key, entry in self._wanted.items():
@@ -125,8 +130,8 @@ class PeerStatusWriter:
         known, at = written
         if known == entry:
             return float("inf")
-        is_number_alone = known is not None and entry is not None and _without_numbers(known) == _without_numbers(entry)
-        return max(not_before, at + (COUNT_S if is_number_alone else CHANGE_S))
+        is_detail = known is not None and entry is not None and _without_details(known) == _without_details(entry)
+        return max(not_before, at + (COUNT_S if is_detail else CHANGE_S))
 
     def _handle(self, key: Key, entry: Entry | None) -> None:
         peer, node = key
@@ -146,7 +151,14 @@ def entries(state: BgpState) -> Iterator[tuple[str, Entry]]:
     for one in state.sessions:
         about = state.about.get(one.name, "")
         if about.startswith(KIND):
-            yield about.removeprefix(KIND), Entry(one.state, one.since, one.imported, one.exported, one.error)
+            state_now = ESTABLISHED if one.is_up else DOWN
+            yield about.removeprefix(KIND), Entry(state_now, one.since, one.imported, one.exported, one.error)
+
+
+def _steadied(now: Entry, before: Entry | None) -> Entry:
+    """Down since it went down: BIRD counts from its last attempt, of which each that is refused is another."""
+    is_down_still = before is not None and now.state == before.state == DOWN
+    return replace(now, since=before.since) if before is not None and is_down_still else now
 
 
 def _left(peers: Mapping[str, BgpPeer], nodes: Mapping[str, Node], own: str) -> Iterator[Key]:
@@ -178,5 +190,6 @@ def _is_of_few(peer: BgpPeer, nodes: Mapping[str, Node]) -> bool:
     return True
 
 
-def _without_numbers(entry: Entry) -> Entry:
-    return replace(entry, imported=0, exported=0)
+def _without_details(entry: Entry) -> Entry:
+    """What is left when something happens; a session that stays down may fail for one reason and another in turns."""
+    return replace(entry, imported=0, exported=0, error="" if entry.state == DOWN else entry.error)

@@ -74,9 +74,22 @@ def test_what_happened_is_written_at_once_and_then_not_for_a_while(writer: Write
     lost = replace(UP, state="Active", error="Hold timer expired")
     assert writer.after(1, given, lost) == []
     assert writer.after(CHANGE_S, given, lost) == [
-        (PATH, {"n1": {**ENTRY, "state": "Active", "error": "Hold timer expired"}})
+        (PATH, {"n1": {**ENTRY, "state": "Down", "error": "Hold timer expired"}})
     ]
     assert writer.after(CHANGE_S * 9, given, lost) == []
+
+
+def test_a_session_that_is_tried_again_and_again_is_written_once(writer: Writer) -> None:
+    given = world("n1")
+    down = replace(UP, state="Active", imported=0, exported=0, error="Socket: Connection refused")
+    assert [one["n1"]["state"] for _, one in writer.after(0, given, down)] == ["Down"]
+    more = []
+    for turn, state in enumerate(("Connect", "Idle", "OpenSent", "Down", "Active") * 4, start=1):
+        error = down.error if turn % 2 else "Received: Bad peer AS"
+        again = replace(down, state=state, since=f"2026-11-29 12:{turn:02}:00", error=error)
+        more += [(CHANGE_S * turn, one["n1"]["since"]) for _, one in writer.after(CHANGE_S, given, again)]
+    assert more == [(COUNT_S, down.since)], "another error of a session that is down as before has time"
+    assert [one["n1"]["since"] for _, one in writer.after(CHANGE_S, given, UP)] == [UP.since]
 
 
 def test_numbers_alone_are_written_more_seldom(writer: Writer) -> None:
