@@ -41,6 +41,14 @@ class AnnotatedPeer:
 
 
 @dataclass(frozen=True, slots=True)
+class Unread:
+    """A peer that is meant, or a whole list of peers, of which something cannot be read."""
+
+    where: str  # the annotation's own name, and its place there: "peers[0]"
+    address: Address | None = None  # where that can be read
+
+
+@dataclass(frozen=True, slots=True)
 class NodeBgp:
     """What a Node's annotations say."""
 
@@ -52,6 +60,7 @@ class NodeBgp:
     communities: tuple[Community, ...] = ()
     rejects: tuple[Network, ...] = ()
     local: tuple[Address, ...] = ()
+    unread: tuple[Unread, ...] = ()
     problems: tuple[Problem, ...] = ()
 
 
@@ -63,6 +72,7 @@ class _Reading:
     node: str
     given: Mapping[str, str]
     problems: list[Problem] = field(default_factory=list)
+    unread: list[Unread] = field(default_factory=list)
 
     def text(self, name: str) -> str:
         return self.given.get(f"{PREFIX}{name}", "").strip()
@@ -140,6 +150,7 @@ def node_bgp(node: Node, *, is_own: bool = True) -> NodeBgp:
         prepends=_prepends(read),
         communities=tuple(_communities(read)),
         rejects=tuple(_rejects(read)),
+        unread=tuple(read.unread),
         local=tuple(
             found
             for index, text in enumerate(read.parts("bgp-local-addresses"))
@@ -168,13 +179,17 @@ def _peers(read: _Reading) -> Iterator[AnnotatedPeer]:
     ips, asns = read.parts("peer.ips"), read.parts("peer.asns")
     if len(ips) != len(asns):
         read.refuse("peer.asns", f"has {len(asns)} AS numbers for {len(ips)} peers; give one for each of peer.ips")
+        read.unread.append(Unread("peer.ips"))
         return
+    if read.text("peer.ips") and not ips:  # they are too many
+        read.unread.append(Unread("peer.ips"))
     columns = {}
     for name in ("ports", "passwords", "localips"):
         found = read.parts(f"peer.{name}")
         if found and len(found) != len(ips):
             read.refuse(f"peer.{name}", f"has {len(found)} values for {len(ips)} peers; give one for each of peer.ips")
             if name == "passwords":
+                read.unread.append(Unread("peer.ips"))
                 return  # nobody knows whose they are
             found = ()
         columns[name] = found or ("",) * len(ips)
@@ -188,6 +203,7 @@ def _listed(read: _Reading) -> Iterator[AnnotatedPeer]:
     text = read.text("peers")
     if len(text) > MAX_YAML:
         read.refuse("peers", f"is longer than {MAX_YAML} octets")
+        read.unread.append(Unread("peers"))
         return
     try:
         found = read_yaml(text, as_text=True)
@@ -195,12 +211,18 @@ def _listed(read: _Reading) -> Iterator[AnnotatedPeer]:
         found = None
     if not isinstance(found, list):
         read.refuse("peers", "is no list in YAML; write - remoteip: 192.0.2.1 and remoteasn: 64600 for each")
+        read.unread.append(Unread("peers"))
+        return
+    if len(found) > MAX_PARTS:
+        read.refuse("peers", f"has {len(found)} values; give {MAX_PARTS} at most")
+        read.unread.append(Unread("peers"))
         return
     for index, one in enumerate(found):
         if isinstance(one, dict):
             yield from _peer(read, "peers", index, one)
         else:
             read.refuse("peers", "has no fields; give remoteip and remoteasn", f"[{index}]")
+            read.unread.append(Unread(f"peers[{index}]"))
 
 
 def _peer(read: _Reading, name: str, index: int, given: Mapping[str, Any]) -> Iterator[AnnotatedPeer]:
@@ -214,6 +236,8 @@ def _peer(read: _Reading, name: str, index: int, given: Mapping[str, Any]) -> It
     bfd = _bfd(read, name, at, given.get("bfd"))
     if len(read.problems) == before and address is not None and asn and port:
         yield AnnotatedPeer(f"metadata.annotations['{PREFIX}{name}']{at}", address, asn, port, local, password, bfd)
+    else:
+        read.unread.append(Unread(f"{name}{at}", address))
 
 
 def _bfd(read: _Reading, name: str, at: str, given: object) -> Bfd | None:

@@ -261,6 +261,9 @@ class Making:
             yield replace(session, port=peer.port, password=password if password.text else None)
 
     def _annotated(self) -> Iterator[Session]:
+        for unread in self.own.unread:
+            if unread.address is None or not self._is_own(unread.address):
+                self._ask(f"annotation {unread.address or unread.where}", unread.address)
         for peer in self.own.peers:
             if self._is_own(peer.address):
                 continue

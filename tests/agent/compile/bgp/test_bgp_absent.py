@@ -52,6 +52,51 @@ TOR = {"BGPPeer tor": "192.0.2.1"}
             {"annotation 2001:db8::9": "2001:db8::9"},
             id="of a family that the node lacks",
         ),
+        pytest.param(
+            world(node(HERE, 11, peers="[{remoteip: 192.0.2.9, remoteasn: none}, 7, {remoteasn: 64600}]")),
+            PLAIN,
+            {"annotation 192.0.2.9": "192.0.2.9", "annotation peers[1]": "", "annotation peers[2]": ""},
+            id="those of an annotation that are not readable",
+        ),
+        pytest.param(
+            world(node(HERE, 11, peers="remoteip: 192.0.2.9")),
+            PLAIN,
+            {"annotation peers": ""},
+            id="an annotation that is no list",
+        ),
+        pytest.param(
+            world(node(HERE, 11, peers=f"[{','.join('1' * 257)}]")),
+            PLAIN,
+            {"annotation peers": ""},
+            id="an annotation of too many",
+        ),
+        pytest.param(
+            world(node(HERE, 11, peer_ips="192.0.2.8,192.0.2.9", peer_asns="64600,64601", peer_ports="179,none")),
+            PLAIN,
+            {"annotation 192.0.2.9": "192.0.2.9"},
+            id="one of peer.ips whose port is no number",
+        ),
+        pytest.param(
+            world(node(HERE, 11, peer_ips="192.0.2.8,192.0.2.9", peer_asns="64600")),
+            PLAIN,
+            {"annotation peer.ips": ""},
+            id="peer.ips without an AS number for each",
+        ),
+        pytest.param(
+            world(node(HERE, 11, peer_ips=f"192.0.2.9{',' * 257}", peer_asns=f"1{',' * 257}")),
+            PLAIN,
+            {"annotation peer.ips": ""},
+            id="too many peer.ips",
+        ),
+        pytest.param(
+            world(node(HERE, 11, peer_ips="192.0.2.8", peer_asns="64600", peer_passwords="eA==,eA==")),
+            PLAIN,
+            {"annotation peer.ips": ""},
+            id="peer.ips with passwords of nobody knows whom",
+        ),
+        pytest.param(
+            world(node(HERE, 11, peer_ips="192.0.2.11", peer_asns="none")), PLAIN, {}, id="itself, not readable"
+        ),
         pytest.param(world(HERE_1, peers=(PEER, replace(PEER, name="zor"))), PLAIN, {}, id="another's session stands"),
         pytest.param(world(HERE_1, peers=(replace(PEER, address=ip_address("192.0.2.11")),)), PLAIN, {}, id="itself"),
     ],
