@@ -117,3 +117,11 @@ class BgpOptions:
         default=False,
         metadata=about(values.switch, "tell them of load balancers' addresses; a Service's annotation wins"),
     )
+    ignore_exclude_lb: bool = field(
+        default=False,
+        metadata=about(
+            values.switch,
+            "tell them of Services also from a Node with the label "
+            "node.kubernetes.io/exclude-from-external-load-balancers, as kubeadm gives its control plane",
+        ),
+    )

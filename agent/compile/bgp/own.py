@@ -36,8 +36,8 @@ class OwnPrefixes:
 
 def why_gone(node: Node, settings: BgpSettings) -> str:
     """Why clients outside are to reach Services by other nodes, as before a drain; empty where they are not."""
-    if any(key == EXCLUDED for key, _ in node.labels):
-        return f"the Node has the label {EXCLUDED}"
+    if not settings.ignores_excluded and any(key == EXCLUDED for key, _ in node.labels):
+        return f"the Node has the label {EXCLUDED}, and --ignore-exclude-lb is off"
     if node.is_leaving:
         return "the Node is deleted, or has the cluster autoscaler's taint"
     return "the Node is cordoned" if node.is_cordoned and settings.leaves_when_cordoned else ""

@@ -40,6 +40,7 @@ class BgpSettings:
     cluster_ips: bool = False
     external_ips: bool = False
     load_balancer: bool = False
+    ignores_excluded: bool = False  # a Node with the label by which balancers leave it out tells of Services too
     imports_by: str = "--bgp-import-cidrs"
     drops_unserved: bool = True  # no packet of the node's own needs a route to a Service's address
     service_cidrs: tuple[Network, ...] = ()  # of cluster IPs
@@ -84,6 +85,7 @@ def bgp_settings(options: Options) -> BgpSettings | None:
         cluster_ips=options.advertise_cluster_ip,
         external_ips=options.advertise_external_ip,
         load_balancer=options.advertise_loadbalancer_ip,
+        ignores_excluded=options.ignore_exclude_lb,
         drops_unserved=options.has_socket_hooks,
         service_cidrs=options.service_cidrs,
         external_ranges=options.service_external_ip_range,

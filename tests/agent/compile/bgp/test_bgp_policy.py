@@ -9,13 +9,14 @@ import pytest
 from agent.compile.bgp.bgp import OFF, bgp
 from agent.compile.bgp.bird import bird_config
 from agent.compile.bgp.own import EXCLUDED
-from agent.compile.bgp.settings import BgpSettings
+from agent.compile.bgp.settings import BgpSettings, bgp_settings
 from agent.model.bgp import PeerExport, within
 from agent.model.bgp_configuration import Advertisement, BgpConfiguration
 from agent.model.bgp_filter import BgpFilter, FilterRule, Origin
 from agent.model.cluster import Cluster
 from agent.model.community import Marks, community, named_community
 from agent.model.node import Node
+from agent.options.config import Options
 from agent.serve.bgp_report import made as report_of
 from tests.agent.compile.bgp.bgp_world import HERE_1, OF_RACK_1, PEER, PLAIN, made, node, sessions, world
 from tests.agent.compile.objects import HERE, cluster, endpoint, piece, service
@@ -172,7 +173,12 @@ def test_an_aggregate_goes_with_the_last_service_within_it() -> None:
 @pytest.mark.parametrize(
     ("changed", "settings", "why"),
     [
-        pytest.param({"labels": {EXCLUDED: ""}}, BALANCED, EXCLUDED, id="the label that load balancers go by"),
+        pytest.param(
+            {"labels": {EXCLUDED: ""}},
+            BALANCED,
+            f"{EXCLUDED}, and --ignore-exclude-lb is off",
+            id="the label that load balancers go by",
+        ),
         pytest.param({"is_leaving": True}, BALANCED, "deleted", id="it is about to be deleted"),
         pytest.param(
             {"is_cordoned": True},
@@ -198,6 +204,22 @@ def test_a_node_that_goes_tells_of_no_services_and_goes_on_telling_of_its_pods(
     assert stays is not None
     assert stays.aggregates
     assert not stays.why_gone
+
+
+def test_a_node_that_balancers_leave_out_tells_of_services_where_that_is_to_count_for_nothing() -> None:
+    given = with_services(at(1), at(2), bgp_configurations=AGGREGATE)
+    labelled = replace(given, nodes={HERE: node(HERE, 11, labels={EXCLUDED: ""})})
+    ignoring = bgp_settings(Options(router=True, advertise_loadbalancer_ip=True, ignore_exclude_lb=True))
+    assert ignoring is not None
+    found, plain = made(labelled, ignoring).router, made(given, ignoring).router
+    assert found is not None
+    assert plain is not None
+    assert found.aggregates
+    assert (found.services, found.aggregates, found.why_gone) == (plain.services, plain.aggregates, "")
+    leaving = replace(labelled, nodes={HERE: replace(labelled.nodes[HERE], is_leaving=True)})
+    gone = made(leaving, ignoring).router
+    assert gone is not None
+    assert (gone.aggregates, "deleted" in gone.why_gone) == ((), True)
 
 
 def test_two_services_at_one_address_give_its_route_the_marks_of_both() -> None:
