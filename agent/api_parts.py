@@ -19,6 +19,7 @@ from maps.registry import open_table
 
 if TYPE_CHECKING:
     from agent.announce.announcer import Announcer
+    from agent.bgp.accepted_status import AcceptedWriter
     from agent.bgp.keeper import Keeper
     from agent.bgp.peer_status import PeerStatusWriter
     from agent.bgp.sessions import SessionState
@@ -104,6 +105,15 @@ def bgp_status(options: Options, prepared: Prepared, threads: Threads) -> "PeerS
     from agent.bgp.peer_status import PeerStatusWriter  # noqa: PLC0415  as the module says
 
     return PeerStatusWriter(prepared.client, options.node_name, threads)
+
+
+def bgp_accepted(options: Options, prepared: Prepared, threads: Threads) -> "AcceptedWriter | None":
+    """Who writes whether BGP's resources are accepted; None as for bgp_status()."""
+    if not options.router or prepared.client is None:
+        return None
+    from agent.bgp.accepted_status import AcceptedWriter  # noqa: PLC0415  as the module says
+
+    return AcceptedWriter(prepared.client, options.node_name, threads)
 
 
 def bgp_passwords(options: Options, mirror: Mirror, threads: Threads) -> "PasswordSource | None":

@@ -45,6 +45,7 @@ from maps.registry import open_agent_tables
 
 if TYPE_CHECKING:
     from agent.announce.announcer import Announcer
+    from agent.bgp.accepted_status import AcceptedWriter
     from agent.bgp.keeper import Keeper
     from agent.bgp.peer_status import PeerStatusWriter
     from agent.ipam.lb_allocator import Allocator
@@ -75,6 +76,7 @@ class Parts:
     bgp_passwords: "PasswordSource | None"
     bgp_neighbours: "NeighbourSource | None"
     bgp_status: "PeerStatusWriter | None"  # where there is an API server to write to
+    bgp_accepted: "AcceptedWriter | None"
     announcer: "Announcer | None"  # where this node announces addresses on its subnets
     replacement: Replacement | None  # where what kube-proxy left is to go
     first: FirstConfiguration | None  # where new pods are to come to our plugin
@@ -167,6 +169,7 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
         announcer=announcer,
         bgp=bgp,
         bgp_status=api_parts.bgp_status(options, prepared, threads),
+        bgp_accepted=api_parts.bgp_accepted(options, prepared, threads),
         bgp_neighbours=api_parts.bgp_neighbours(options, mirror, bgp, threads),
         bgp_passwords=api_parts.bgp_passwords(options, mirror, threads),
         replacement=_replacement(core),

@@ -88,6 +88,7 @@ def _begin(parts: Parts) -> None:
         parts.bgp_neighbours,
         parts.bgp,
         parts.bgp_status,
+        parts.bgp_accepted,
         parts.servers,
         parts.core.sources,
         parts.pods.pooled.keeper,
@@ -121,6 +122,8 @@ def _follow(parts: Parts, stopping: Event) -> None:
             told.ip_pools.report(core.mirror.cluster)
         if parts.bgp_status and parts.bgp:
             parts.bgp_status.look(core.mirror.cluster, parts.bgp.state)
+        if parts.bgp_accepted:
+            parts.bgp_accepted.look(core.mirror.cluster)
         core.sources.tell(status.problems)
         if status.synced and not has_synced:
             _finish_start(parts)
@@ -170,6 +173,7 @@ def _end(parts: Parts) -> None:
         parts.announcer,
         parts.bgp,
         parts.bgp_status,
+        parts.bgp_accepted,
         parts.bgp_passwords,
         parts.pods.hot_plug,
         parts.bgp_neighbours,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv6Address
 
+from agent.model.accepted import UNKNOWN, Standing
 from agent.model.address import Address, Network
 from agent.model.community import Community
 from agent.model.policy import EVERYTHING, Selector
@@ -106,6 +107,7 @@ class BgpPeer:
     add_path: AddPath = AddPath.OFF
     extended_next_hop: bool = False  # IPv4 by IPv6 next hops (RFC 8950)
     status_nodes: frozenset[str] = frozenset()  # nodes whose entries its status has
+    standing: Standing = UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)

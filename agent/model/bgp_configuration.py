@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from agent.model.accepted import UNKNOWN, Standing
 from agent.model.address import Network
 from agent.model.bgp import Bfd, PrefixRange
 from agent.model.community import Community, Marks
@@ -43,3 +44,4 @@ class BgpConfiguration:
     advertisements: tuple[Advertisement, ...] = ()
     aggregates: tuple[Network, ...] = ()
     leaves_when_cordoned: bool | None = None
+    standing: Standing = UNKNOWN

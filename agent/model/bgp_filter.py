@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from agent.model.accepted import UNKNOWN, Standing
 from agent.model.bgp import PrefixRange
 from agent.model.community import Community
 
@@ -58,3 +59,4 @@ class BgpFilter:
     is_usable: bool = True  # False: something in it cannot be read, and peers that name it have no session
     imports: tuple[FilterRule, ...] = ()
     exports: tuple[FilterRule, ...] = ()
+    standing: Standing = UNKNOWN

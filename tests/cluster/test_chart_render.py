@@ -86,7 +86,10 @@ def test_a_section_that_is_taken_out_is_one_without_values(helm: Path, section: 
         ),
         pytest.param(
             ("network-policy=off", "router=true"),
-            {"bgppeers", "bgpfilters", "bgpconfigurations", "bgppeers/status"},
+            {
+                *("bgppeers", "bgpfilters", "bgpconfigurations"),
+                *("bgppeers/status", "bgpfilters/status", "bgpconfigurations/status"),
+            },
             id="BGP",
         ),
         pytest.param(("network-policy=off", "l2-announce=external"), {"leases"}, id="announcing alone"),

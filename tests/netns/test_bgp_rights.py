@@ -1,4 +1,4 @@
-"""With --router an agent watches BGP's resources, writes a BGPPeer's status, and needs what the chart grants for it."""
+"""With --router an agent watches BGP's resources, writes their status, and needs what the chart grants for it."""
 
 import os
 import subprocess
@@ -18,8 +18,16 @@ from tests.netns.test_rights import NODE, Right, used
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns]
 CHART = Path(__file__).resolve().parents[1] / "build/chart/router/rendered.yaml"
-PEERS, GROUP = "/apis/sluiceway.io/v1alpha1/bgppeers", "sluiceway.io"
-PEER = {"metadata": {"name": "tor"}, "spec": {"address": "192.0.2.200", "asn": 64600}}
+GROUP = "sluiceway.io"
+PEERS, FILTERS, CONFIGURATIONS = (
+    f"/apis/{GROUP}/v1alpha1/{kind}" for kind in ("bgppeers", "bgpfilters", "bgpconfigurations")
+)
+PEER = {
+    "metadata": {"name": "tor", "generation": 1},
+    "spec": {"address": "192.0.2.200", "asn": 64600, "filters": ["f"]},
+}
+FILTER = {"metadata": {"name": "f", "generation": 2}, "spec": {"import": [{"action": "Reject"}]}}
+CONFIGURATION = {"metadata": {"name": "all", "generation": 3}, "spec": {"asn": 23456}}
 
 
 def granted() -> Iterator[Right]:
@@ -45,12 +53,23 @@ def api(node: Node) -> Iterator[LeaseServer]:
     with namespace.inside(f"/run/netns/{node.name}"):
         made = LeaseServer()
     made.knows_streams = False
-    made.lists = {"/api/v1/nodes": [NODE], PEERS: [made.store(f"{PEERS}/tor", PEER)]}
+    made.lists = {"/api/v1/nodes": [NODE]}
+    made.live = {PEERS, FILTERS, CONFIGURATIONS}
+    made.store(f"{PEERS}/tor", PEER)
+    made.store(f"{FILTERS}/f", FILTER)
+    made.store(f"{CONFIGURATIONS}/all", CONFIGURATION)
     yield made
     made.stop()
 
 
-def test_alone_it_writes_a_peers_status_and_uses_all_rights_of_bgp(node: Node, api: LeaseServer) -> None:
+def accepted(api: LeaseServer) -> Iterator[tuple[str, int]]:
+    """What is written of each, and of which generation."""
+    for path in (f"{PEERS}/tor", f"{FILTERS}/f", f"{CONFIGURATIONS}/all"):
+        for one in api.objects[path].get("status", {}).get("conditions", ()):
+            yield one["status"], one["observedGeneration"]
+
+
+def test_alone_it_writes_their_status_and_uses_all_rights_of_bgp(node: Node, api: LeaseServer) -> None:
     alone = ("--router=on", "--network=chained", "--network-policy=off", "--service-proxy=off")
     process = node.start_with_api(kubeconfig(node.root, api.port), *alone)
     folder = node.root / "run" / FOLDER
@@ -58,10 +77,12 @@ def test_alone_it_writes_a_peers_status_and_uses_all_rights_of_bgp(node: Node, a
     argv = [*node.inside, "bird", "-f", "-R", "-c", str(folder / CONFIG), "-s", str(folder / SOCKET)]
     bird = subprocess.Popen(argv, stderr=subprocess.DEVNULL)
     try:
-        until(lambda: "status" in api.objects[f"{PEERS}/tor"], READY_S)
+        until(lambda: "nodes" in api.objects[f"{PEERS}/tor"].get("status", {}), READY_S)
         (entry,) = api.objects[f"{PEERS}/tor"]["status"]["nodes"].items()
         assert entry[0] == "n1"
-        assert entry[1]["state"] != "Established"
+        assert entry[1]["state"] == "Down"
+        until(lambda: [*accepted(api)] == [("True", 1), ("True", 2), ("False", 3)], READY_S)
+        assert api.objects[f"{FILTERS}/f"]["status"]["peers"] == ["tor"]
         until(lambda: {one.granted for one in _used(api)} == {*granted()}, READY_S)
         assert programs(node) == []
     finally:

@@ -1,6 +1,7 @@
 """BGPConfigurations: what all nodes, or some of them, do in place of what the options say."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import msgspec
 from msgspec import Raw, Struct, field
@@ -14,6 +15,7 @@ from agent.watch.decode.bgp_fields import BfdFields, ImportFields, Prefix, numbe
 from agent.watch.decode.kind import Content, Context, Decoded, Kind
 from agent.watch.decode.objects import Metadata
 from agent.watch.decode.reader import Reader
+from agent.watch.decode.standing import Status, standing
 
 
 class _Advertise(Struct, frozen=True):
@@ -73,6 +75,7 @@ class _Configuration(Struct, frozen=True):
 
     metadata: Metadata = Metadata()
     spec: _Spec = _Spec()
+    status: Status = Status()
 
 
 _CONFIGURATION = msgspec.json.Decoder(_Configuration)
@@ -85,36 +88,35 @@ def _decode(content: Content, context: Context) -> Decoded:
     nodes = bgp_fields.nodes(read, spec.node_selector) if selects else None
     told = spec.advertise
     imports = spec.imports
-    return read.result(
-        BgpConfiguration(
-            name=read.name.name,
-            nodes=nodes,
-            is_usable=nodes is not None or not selects,
-            asn=_asn(read, spec.asn),
-            port=_within(read, spec.listen_port, "spec.listenPort", 1, MAX_PORT),
-            peers_nodes=spec.node_mesh,
-            full_mesh=spec.mesh_across_asns,
-            hold_s=None if spec.hold_time is None else bgp_fields.hold(read, spec.hold_time),
-            restarts=spec.graceful_restart,
-            restart_time_s=_within(read, spec.graceful_restart_time, "spec.gracefulRestartTime", 1, LAST_RESTART_S),
-            bfd=bgp_fields.bfd(read, spec.bfd, "spec.bfd") if spec.bfd else None,
-            next_hop_self=spec.next_hop_self,
-            imports=None
-            if imports is None
-            else tuple(bgp_fields.prefixes(read, imports.prefixes or (), "spec.import.prefixes")),
-            relayed=None
-            if spec.relay is None
-            else tuple(bgp_fields.prefixes(read, spec.relay.prefixes or (), "spec.relay.prefixes")),
-            pods=told.pods,
-            cluster_ips=told.cluster_ips,
-            external_ips=told.external_ips,
-            load_balancer=told.load_balancer,
-            communities=_names(read, spec.communities or ()),
-            advertisements=tuple(_advertisements(read, spec.prefix_advertisements or ())),
-            aggregates=tuple(_aggregates(read, spec.aggregates or ())),
-            leaves_when_cordoned=spec.withdraw_when_cordoned,
-        )
+    made = BgpConfiguration(
+        name=read.name.name,
+        nodes=nodes,
+        is_usable=nodes is not None or not selects,
+        asn=_asn(read, spec.asn),
+        port=_within(read, spec.listen_port, "spec.listenPort", 1, MAX_PORT),
+        peers_nodes=spec.node_mesh,
+        full_mesh=spec.mesh_across_asns,
+        hold_s=None if spec.hold_time is None else bgp_fields.hold(read, spec.hold_time),
+        restarts=spec.graceful_restart,
+        restart_time_s=_within(read, spec.graceful_restart_time, "spec.gracefulRestartTime", 1, LAST_RESTART_S),
+        bfd=bgp_fields.bfd(read, spec.bfd, "spec.bfd") if spec.bfd else None,
+        next_hop_self=spec.next_hop_self,
+        imports=None
+        if imports is None
+        else tuple(bgp_fields.prefixes(read, imports.prefixes or (), "spec.import.prefixes")),
+        relayed=None
+        if spec.relay is None
+        else tuple(bgp_fields.prefixes(read, spec.relay.prefixes or (), "spec.relay.prefixes")),
+        pods=told.pods,
+        cluster_ips=told.cluster_ips,
+        external_ips=told.external_ips,
+        load_balancer=told.load_balancer,
+        communities=_names(read, spec.communities or ()),
+        advertisements=tuple(_advertisements(read, spec.prefix_advertisements or ())),
+        aggregates=tuple(_aggregates(read, spec.aggregates or ())),
+        leaves_when_cordoned=spec.withdraw_when_cordoned,
     )
+    return read.result(replace(made, standing=standing(read, found.metadata, found.status)))
 
 
 def _within(read: Reader, number: int | None, where: str, least: int, most: int) -> int | None:

@@ -13,6 +13,7 @@ from agent.watch.decode.bgp_fields import Prefix
 from agent.watch.decode.kind import Content, Context, Decoded, Kind
 from agent.watch.decode.objects import Metadata
 from agent.watch.decode.reader import Reader
+from agent.watch.decode.standing import Status, standing
 
 ACTIONS = {"Accept": True, "Reject": False}
 PEER_TYPES = {"": None, "eBGP": False, "iBGP": True}
@@ -56,6 +57,7 @@ class _Filter(Struct, frozen=True):
 
     metadata: Metadata = Metadata()
     spec: _Spec = _Spec()
+    status: Status = Status()
 
 
 _FILTER = msgspec.json.Decoder(_Filter)
@@ -67,7 +69,8 @@ def _decode(content: Content, context: Context) -> Decoded:
     imports = tuple(_rules(read, spec.imports or (), "spec.import", is_import=True))
     exports = tuple(_rules(read, spec.exports or (), "spec.export", is_import=False))
     # what a rule was meant to keep out nobody knows: whoever names such a filter has no session
-    return read.result(BgpFilter(read.name.name, not read.problems, imports, exports))
+    now = standing(read, found.metadata, found.status)
+    return read.result(BgpFilter(read.name.name, not read.problems, imports, exports, now))
 
 
 def _rules(read: Reader, given: Sequence[_Rule], where: str, *, is_import: bool) -> Iterator[FilterRule]:

@@ -1,6 +1,7 @@
 """BGPPeers: routers that some of the nodes peer with, what is told to them and what is taken of them."""
 
 import re
+from dataclasses import replace
 
 import msgspec
 from msgspec import Raw, Struct, field
@@ -14,6 +15,7 @@ from agent.watch.decode.bgp_fields import BfdFields, ImportFields, number_within
 from agent.watch.decode.kind import Content, Context, Decoded, Kind
 from agent.watch.decode.objects import Metadata
 from agent.watch.decode.reader import Reader
+from agent.watch.decode.standing import Status, standing
 
 IPV4 = 4
 _DEVICE = re.compile(r"[a-zA-Z0-9_.@-]{1,15}")  # of the names that the kernel takes, those that BIRD takes in quotes
@@ -59,7 +61,7 @@ class _Spec(Struct, rename="camel", frozen=True):
     export: _Export = _Export()
 
 
-class _Status(Struct, frozen=True):
+class _Status(Status, frozen=True):
     """``status``, which agents write."""
 
     nodes: dict[str, Raw] | None = None
@@ -97,37 +99,36 @@ def _decode(content: Content, context: Context) -> Decoded:
     # a peer of which something decides whom it is, or what it may do, cannot be read, is none
     export = _export(read, spec.export)
     is_usable = not read.problems  # so far
-    return read.result(
-        BgpPeer(
-            name=read.name.name,
-            address=address if is_usable else None,
-            interface=interface if is_usable else "",
-            asn=asn,
-            nodes=nodes or EVERYTHING,
-            port=port,
-            source=source,
-            local_asn=local_asn,
-            password_key=password_key,
-            multihop=number_within(read, spec.multihop, "spec.multihop", 0, MAX_HOPS),
-            ttl_security=spec.ttl_security,
-            hold_s=hold_s,
-            keepalive_s=number_within(read, spec.keepalive_time, "spec.keepaliveTime", 0, LAST_HOLD_S),
-            graceful_restart=spec.graceful_restart,
-            stale_s=number_within(read, spec.long_lived_stale_time, "spec.longLivedStaleTime", 0, LAST_STALE_S),
-            bfd=bgp_fields.bfd(read, spec.bfd, "spec.bfd") if spec.bfd else None,
-            both_families=spec.both_families or spec.extended_next_hop or bool(interface),
-            extended_next_hop=spec.extended_next_hop or bool(interface),
-            add_path=add_path,
-            next_hop_self=spec.next_hop_self,
-            filters=tuple(spec.filters or ()),
-            imports=None
-            if imports is None
-            else tuple(bgp_fields.prefixes(read, imports.prefixes or (), f"{where}.prefixes")),
-            import_limit=number_within(read, imports.limit, f"{where}.limit", 0, 1 << 24) if imports else 0,
-            export=export,
-            status_nodes=frozenset(found.status.nodes or ()),
-        )
+    made = BgpPeer(
+        name=read.name.name,
+        address=address if is_usable else None,
+        interface=interface if is_usable else "",
+        asn=asn,
+        nodes=nodes or EVERYTHING,
+        port=port,
+        source=source,
+        local_asn=local_asn,
+        password_key=password_key,
+        multihop=number_within(read, spec.multihop, "spec.multihop", 0, MAX_HOPS),
+        ttl_security=spec.ttl_security,
+        hold_s=hold_s,
+        keepalive_s=number_within(read, spec.keepalive_time, "spec.keepaliveTime", 0, LAST_HOLD_S),
+        graceful_restart=spec.graceful_restart,
+        stale_s=number_within(read, spec.long_lived_stale_time, "spec.longLivedStaleTime", 0, LAST_STALE_S),
+        bfd=bgp_fields.bfd(read, spec.bfd, "spec.bfd") if spec.bfd else None,
+        both_families=spec.both_families or spec.extended_next_hop or bool(interface),
+        extended_next_hop=spec.extended_next_hop or bool(interface),
+        add_path=add_path,
+        next_hop_self=spec.next_hop_self,
+        filters=tuple(spec.filters or ()),
+        imports=None
+        if imports is None
+        else tuple(bgp_fields.prefixes(read, imports.prefixes or (), f"{where}.prefixes")),
+        import_limit=number_within(read, imports.limit, f"{where}.limit", 0, 1 << 24) if imports else 0,
+        export=export,
+        status_nodes=frozenset(found.status.nodes or ()),
     )
+    return read.result(replace(made, standing=standing(read, found.metadata, found.status)))
 
 
 def _address(read: Reader, text: str, where: str) -> Address | None:

@@ -169,7 +169,7 @@ class _Handler(BaseHTTPRequestHandler):
         content, path = self._content(), urlsplit(self.path).path.removesuffix("/status")
         with self.server.lock:
             old = self.server.objects.get(path)
-            made = self.server.store(path, {**old, **content, "metadata": old["metadata"]}) if old else None
+            made = self.server.store(path, {**_merged(old, content), "metadata": old["metadata"]}) if old else None
         self._answer(200 if made else 404, made)
 
     def _content(self) -> dict[str, Any]:
@@ -192,6 +192,19 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+
+def _merged(old: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
+    """As RFC 7396 has it."""
+    made = {**old}
+    for key, value in patch.items():
+        if isinstance(value, dict):
+            made[key] = _merged(made[key] if isinstance(made.get(key), dict) else {}, value)
+        elif value is None:
+            made.pop(key, None)
+        else:
+            made[key] = value
+    return made
 
 
 def _has(path: str, found: dict[str, Any], label: str) -> bool:

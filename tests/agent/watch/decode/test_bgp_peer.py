@@ -2,14 +2,18 @@
 
 import json
 from ipaddress import ip_address, ip_network
+from typing import Any
 
 import pytest
 
+from agent.model.accepted import Accepted, Standing
 from agent.model.bgp import AddPath, Bfd, BgpPeer, PeerExport, PrefixRange
 from agent.model.community import community, named_community
+from agent.watch.decode.bgp_configuration import BGP_CONFIGURATION
+from agent.watch.decode.bgp_filter import BGP_FILTER
 from agent.watch.decode.bgp_peer import BGP_PEER
 from agent.watch.decode.decoder import Decoder
-from agent.watch.decode.kind import Decoded
+from agent.watch.decode.kind import Decoded, Kind
 
 LEAST = {"address": "192.0.2.1", "asn": 64600}
 
@@ -30,6 +34,26 @@ def test_whose_entries_its_status_has_is_kept() -> None:
     found = Decoder("n1").decode(BGP_PEER, json.dumps(content).encode()).value
     assert isinstance(found, BgpPeer)
     assert found.status_nodes == {"n1", "n2"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "good", "bad"),
+    [
+        pytest.param(BGP_PEER, LEAST, {**LEAST, "port": 0}, id="a BGPPeer"),
+        pytest.param(BGP_FILTER, {}, {"import": [{"action": "no"}]}, id="a BGPFilter"),
+        pytest.param(BGP_CONFIGURATION, {}, {"aggregates": ["x"]}, id="a BGPConfiguration"),
+    ],
+)
+def test_what_its_status_says_of_it_is_kept_beside_what_is_wrong(kind: Kind, good: object, bad: object) -> None:
+    condition = {"type": "Accepted", "status": "True", "reason": "Valid", "message": "m", "observedGeneration": 2}
+    others = [{"type": "Other"}, {**condition, "lastTransitionTime": "t"}]
+    content = {"metadata": {"name": "x", "generation": 3}, "spec": good, "status": {"conditions": others}}
+    said = Accepted(is_so=True, reason="Valid", message="m", generation=2, since="t")
+    found: Any = Decoder("n1").decode(kind, json.dumps(content).encode()).value
+    assert found.standing == Standing(3, (), said)
+    broken: Any = Decoder("n1").decode(kind, json.dumps({"metadata": {"name": "x"}, "spec": bad}).encode())
+    assert broken.value.standing == Standing(0, tuple(f"{one.field}: {one.text}" for one in broken.problems))
+    assert broken.problems
 
 
 def test_all_that_can_be_said() -> None:
