@@ -6,6 +6,7 @@ What is wrong with one peer costs that peer. BIRD's configuration is made of the
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from agent.compile.bgp.aggregate import Unfit, aggregate_problems, unfit
 from agent.compile.bgp.annotations import NodeBgp, node_bgp
 from agent.compile.bgp.configured import configured
 from agent.compile.bgp.own import OwnPrefixes, own_prefixes
@@ -32,6 +33,7 @@ class Bgp:
     prefixes: Prefixes = field(default_factory=Prefixes)
     said: Mapping[str, tuple[Node, NodeBgp]] = field(default_factory=dict)
     settings: BgpSettings | None = None  # this node's
+    unfit: Unfit = field(default_factory=dict)  # aggregates that this node cannot have
     tunnelled: tuple[Address, ...] = ()  # other nodes' addresses, to which pods' packets go encapsulated
     interfaces: frozenset[str] = frozenset()  # at which peers are
     subnets: tuple[Network, ...] = ()  # of this node
@@ -55,10 +57,17 @@ def bgp(  # noqa: PLR0913, PLR0917  all that it is made from
     *tunnelled* is as Remotes' own; *subnets* this node is on.
     """
     old, node = before.source, _own_node(cluster, own, before)
+    said = before.said if old is not None and cluster.nodes is old.nodes else _said(cluster, node, own, before)
+    is_same_way = (tunnelled, subnets) == (before.tunnelled, before.subnets)
+    is_anew = old is None or not is_same_way or not _is_same_but_services(cluster, old)
     held = configured(settings, cluster.bgp_configurations, node) if node else settings
+    lost = before.unfit
+    if is_anew and node is not None:
+        lost = unfit(cluster, node, said[node.name][1], held, subnets)
+    if lost:
+        held = replace(held, aggregates=tuple(one for one in held.aggregates if one not in lost))
     if before.settings == held:
         held = before.settings
-    said = before.said if old is not None and cluster.nodes is old.nodes else _said(cluster, node, own, before)
     rules = Rules(held, ranges, own, _reserved(cluster, held, said, before))
     if rules == before.prefixes.rules:
         rules = before.prefixes.rules
@@ -69,9 +78,8 @@ def bgp(  # noqa: PLR0913, PLR0917  all that it is made from
         and cluster.slices is old.slices
     )
     found = before.prefixes if is_same_prefixes else prefixes(cluster, rules, before.prefixes)
-    now = replace(before, prefixes=found, said=said, settings=held, source=cluster)
-    is_same_way = (tunnelled, subnets) == (before.tunnelled, before.subnets)
-    if old is None or not is_same_way or not _is_same_but_services(cluster, old):
+    now = replace(before, prefixes=found, said=said, settings=held, unfit=lost, source=cluster)
+    if is_anew:
         now = _anew(cluster, settings, node, replace(now, tunnelled=tunnelled, subnets=subnets))
     elif is_same_prefixes:
         return before
@@ -146,4 +154,5 @@ def _anew(cluster: Cluster, settings: BgpSettings, node: Node | None, now: Bgp) 
     router = replace(made.router(), tunnelled=now.tunnelled)
     if router == now.router:
         router = now.router
-    return replace(now, router=router, own_problems=tuple(made.problems))
+    problems = (*made.problems, *aggregate_problems(now.unfit, cluster, node.name))
+    return replace(now, router=router, own_problems=problems)

@@ -161,6 +161,52 @@ def test_of_which_aggregates_the_kernel_has_a_blackhole(settings: BgpSettings, d
     assert [one for one in ("203.0.113.0/24", "10.244.0.0/16") if one in kernel] == dropped
 
 
+N2 = node("n2", 12)
+
+
+@pytest.mark.parametrize(
+    ("wide", "subnet", "peers", "lost"),
+    [
+        pytest.param("192.0.2.0/28", "192.0.2.0/24", (), "192.0.2.12 of Node n2", id="a part of the nodes' subnet"),
+        pytest.param("192.0.2.0/24", "192.0.2.0/24", (), "", id="their subnet itself, whose own route goes before"),
+        pytest.param("192.0.0.0/8", "192.0.2.0/24", (), "", id="a range around it"),
+        pytest.param("192.0.0.0/8", "192.0.2.0/29", (), "192.0.2.12 of Node n2", id="one around a node elsewhere"),
+        pytest.param("2001:db8::/64", "192.0.2.0/24", (), "2001:db8::12 of Node n2", id="of IPv6"),
+        pytest.param("203.0.113.0/24", "192.0.2.0/24", (), "", id="a range without nodes"),
+        pytest.param(
+            "203.0.113.0/24",
+            "192.0.2.0/24",
+            (replace(PEER, address=ip_address("203.0.113.200"), multihop=3),),
+            "203.0.113.200 of BGPPeer tor",
+            id="one with a router that is a peer",
+        ),
+        pytest.param(
+            "203.0.113.0/24",
+            "192.0.2.0/24",
+            (replace(PEER, address=ip_address("203.0.113.200"), nodes=OF_RACK_1),),
+            "",
+            id="one with a router that is another node's",
+        ),
+    ],
+)
+def test_an_aggregate_by_whose_blackhole_a_node_would_lose_others_is_none(
+    wide: str, subnet: str, peers: tuple[Any, ...], lost: str
+) -> None:
+    one = service("web", "10.96.0.9", load_balancer=(next(ip_network(wide).hosts()),))
+    known = cluster(one, piece("web", endpoint("10.244.11.1", HERE)))
+    more: dict[str, Any] = {"services": known.services, "slices": known.slices}
+    given = world(HERE_1, N2, peers=peers, bgp_configurations=configuration(aggregates=(ip_network(wide),)), **more)
+    found = bgp(given, BALANCED, None, HERE, OFF, (), (ip_network(subnet),))
+    again = bgp(replace(given, services={**known.services}), BALANCED, None, HERE, found, (), (ip_network(subnet),))
+    for now in (found, again):
+        assert now.router is not None
+        told = [one for one in now.router.services if one.network.prefixlen == one.network.max_prefixlen]
+        assert (len(now.router.aggregates), len(now.router.dropped)) == ((0, 0) if lost else (1, 1))
+        assert bool(told) is (bool(lost) and ip_network(wide).version == 4)
+        problems = [(one.kind, one.field) for one in now.problems if lost and lost in one.text]
+        assert problems == ([("BGPConfiguration", "spec.aggregates")] if lost else [])
+
+
 def test_an_aggregate_goes_with_the_last_service_within_it() -> None:
     given = with_services(at(1), bgp_configurations=AGGREGATE)
     first = bgp(given, BALANCED, None, HERE, OFF)
