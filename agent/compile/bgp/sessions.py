@@ -66,7 +66,7 @@ class Making:
                 sessions[key] = session
             else:
                 self._twice(session, taken)
-        found = tuple(sessions.values())
+        found = _heard_alike(sessions.values())
         met = {(one.about, str(one.address)) for one in found}
         self._not_relayed(found)
         return Router(
@@ -306,6 +306,7 @@ class Making:
             name=_name(PEER, address, peer.interface),
             port=peer.port,
             local=None if peer.interface else peer.source or session.local,
+            is_strict=session.is_strict and not peer.interface,
             interface=peer.interface,
             local_asn=peer.local_asn or session.local_asn,
             password=password,
@@ -374,6 +375,13 @@ class Making:
             self._refuse(kind, name, field, text)
         else:
             self._refuse("Node", self.node.name, session.about, text)
+
+
+def _heard_alike(sessions: Iterable[Session]) -> tuple[Session, ...]:
+    """Who is heard at every address leaves others no address of the family and the port to be heard at alone."""
+    found = tuple(sessions)
+    wide = {one.address.version for one in found if not one.is_strict}
+    return tuple(replace(one, is_strict=False) if one.address.version in wide else one for one in found)
 
 
 def _first(addresses: Iterable[Address], version: int) -> Address | None:

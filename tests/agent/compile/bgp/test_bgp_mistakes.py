@@ -139,6 +139,19 @@ def test_a_node_peers_from_an_address_of_a_family_that_its_node_object_has_not(t
     assert bird_refuses(found.router, tmp_path) == ""
 
 
+def test_a_peer_at_an_interface_is_one_also_of_a_node_that_peers_from_addresses_of_its_own(tmp_path: Path) -> None:
+    here = node(HERE, 11, bgp__local__addresses="192.0.2.11,2001:db8::11")
+    at = Neighbours({"eth1": frozenset({IPv6Address("fe80::1")})})
+    found = made(world(here, node("n2", 12), peers=(AT_ETH1, PEER), bgp_neighbours=at)).router
+    assert found is not None
+    assert bird_refuses(found, tmp_path) == ""
+    # BIRD would be heard at one IPv6 address for n2 and at all for the interface, and the kernel lets one of both
+    assert {(one.address.version, one.is_strict) for one in found.sessions} == {(4, True), (6, False)}
+    alone = made(world(here, node("n2", 12), peers=(PEER,))).router
+    assert alone is not None
+    assert all(one.is_strict for one in alone.sessions)
+
+
 def test_names_of_sessions_are_as_long_as_bird_takes_them_and_differ() -> None:
     addresses = [IPv6Address("fe80::1234:5678:9abc:def0"), IPv6Address("fe80::1234:5678:9abc:def1")]
     names: list[str] = []
