@@ -3,7 +3,7 @@
 A peer of which something decides whom it is, or a filter with a rule that cannot be said, is left out whole.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any
 
@@ -39,7 +39,10 @@ def bgp(notes: Notes, found: Objects) -> None:
         rule = {"action": "Reject", "sources": ["Services"], "exceptPrefixes": [{"cidr": one} for one in ranges]}
         made.append(own_object("BGPFilter", SERVICES, {"export": [rule]}))
     own = objects.spec(cluster).get("asNumber")
-    made += [item for one in given["BGPPeer"] if (item := _peer(notes, one, own, has_ranges=bool(ranges)))]
+    # a filter without a rule changes nothing, and is none of ours: a peer of ours that named it would have no session
+    empty = {objects.name(one) for one in given["BGPFilter"] if not any(objects.spec(one).values())}
+    services = (SERVICES,) if ranges else ()
+    made += [item for one in given["BGPPeer"] if (item := _peer(notes, one, own, services, empty))]
     notes.objects.extend(made)
     if made:
         notes.option("router", "on", "input", "BGP beyond the nodes")
@@ -140,8 +143,13 @@ def _advertisements(notes: Notes, item: Object) -> list[dict[str, Any]]:
 # ---- BGPPeer ------------------------------------------------------------------------------------------------------
 
 
-def _peer(notes: Notes, item: Object, cluster_asn: object, *, has_ranges: bool) -> Object | None:
-    """Ours; None where whom it is, or on which nodes, is said by what we lack."""
+def _peer(
+    notes: Notes, item: Object, cluster_asn: object, before: Sequence[str], empty: Collection[str]
+) -> Object | None:
+    """Ours; None where whom it is, or on which nodes, is said by what we lack.
+
+    The filters *before* go before its own, of which those that are *empty* are left out.
+    """
     _tell(notes, item, tables.BGP_PEER)
     spec = objects.spec(item)
     if any(spec.get(name) for name in ("peerSelector", "localWorkloadSelector")):
@@ -155,7 +163,7 @@ def _peer(notes: Notes, item: Object, cluster_asn: object, *, has_ranges: bool) 
     except ValueError as error:
         notes.missing(source(item), "spec", f"{error}; there is no BGPPeer for it", "write it by hand")
         return None
-    filters = [SERVICES] * has_ranges + [str(one) for one in spec.get("filters") or ()]
+    filters = [*before, *(str(one) for one in spec.get("filters") or () if one not in empty)]
     if filters:
         made["filters"] = filters
     made["import"] = {"prefixes": [dict(ALL[ip_address(address).version])]}  # Calico takes what it is told

@@ -313,6 +313,18 @@ def test_a_filter_with_a_rule_that_cannot_be_said_is_left_out_so_that_its_peers_
     assert "no session" in missing(given)[0]
 
 
+def test_a_filter_without_a_rule_changes_nothing_and_costs_its_peers_no_session() -> None:
+    given = made(
+        calico("BGPFilter", "none", {}),
+        calico("BGPFilter", "half", {"exportV4": []}),
+        calico("BGPFilter", "one", {"exportV4": [{"action": "Reject"}]}),
+        calico("BGPPeer", "tor", {"peerIP": "192.0.2.1", "asNumber": 64600, "filters": ["none", "one", "half"]}),
+    )
+    found_specs = specs(given)
+    assert [*found_specs] == ["BGPFilter one", "BGPPeer tor"]
+    assert found_specs["BGPPeer tor"]["filters"] == ["one"]
+
+
 def test_a_priority_that_is_set_is_told_and_the_rule_is_there_without() -> None:
     rule = {"action": "Accept", "operations": [{"setPriority": {"value": 512}}]}
     given = made(calico("BGPFilter", "site", {"importV4": [rule]}))
