@@ -20,6 +20,7 @@ MAX_PATHS = 16
 # for which a BIRD that starts again keeps all to itself until every peer is back: those that live are within seconds
 RECOVERY_S = 30
 PASSWORD = "***"  # noqa: S105  what is shown in place of one
+_MAX_TEXT = 300
 START = "log stderr all;\nrouter id 0.0.0.1;\nprotocol device { scan time 10; }\n"  # before there is anything to say
 
 
@@ -116,7 +117,7 @@ def _session(router: Router, session: Session, *, with_passwords: bool) -> Itera
         yield from import_filter(session, version)
         yield from export_filter(router, session, version)
     yield f"protocol bgp {session.name} {{"
-    yield f'  description "{session.about}";'
+    yield f'  description "{_text(session.about)}";'
     local = f"{session.local} " if session.local else ""
     yield f"  local {local}port {router.port} as {session.local_asn};"
     yield f"  neighbor {session.address} port {session.port} as {session.asn};"
@@ -139,6 +140,11 @@ def _session(router: Router, session: Session, *, with_passwords: bool) -> Itera
     for version in carried:
         yield from _channel(session, version, relays=router.relays)
     yield "}"
+
+
+def _text(name: str) -> str:
+    """What BIRD takes in quotes; names of a folder's objects are whatever somebody writes, and BIRD has no escapes."""
+    return " ".join(name.replace('"', "'").split())[:_MAX_TEXT]
 
 
 def _timers(session: Session) -> Iterator[str]:

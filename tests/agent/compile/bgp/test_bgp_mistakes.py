@@ -108,6 +108,15 @@ AT_LONG = BgpPeer("left", None, 64600, interface=LONG_DEVICE, both_families=True
             [],
             id="a device and an address of the longest names",
         ),
+        *(
+            pytest.param(world(HERE_1, peers=(replace(PEER, name=name),)), PLAIN, [], id=f"a name with {what}")
+            for what, name in (
+                ("a quote", 'a"b'),
+                ("lines of BIRD's", 'a";\n  password "x'),
+                ("more than BIRD reads", "a" * 100_000),
+                ("letters of no alphabet", "\x00\x1b\u2028ü{};#"),
+            )
+        ),
         pytest.param(
             world(HERE_1),
             replace(PLAIN, peers=(OptionPeer(IPv6Address("fe80::1"), 64600), OptionPeer(ip_address("192.0.2.1"), 1))),
@@ -124,6 +133,7 @@ def test_bird_takes_what_is_made_of_it(
     assert [one.field for one in found.problems] == fields
     assert found.router.sessions
     assert bird_refuses(found.router, tmp_path) == ""
+    assert not any(line.strip().startswith("password") for line in bird_config(found.router).splitlines())
 
 
 def test_a_node_peers_from_an_address_of_a_family_that_its_node_object_has_not(tmp_path: Path) -> None:
