@@ -103,7 +103,7 @@ class BgpPeer:
     export: PeerExport = PeerExport()
     interface: str = ""  # where its link-local address is to be found; empty: it has an address
     filters: tuple[str, ...] = ()  # BGPFilters, whose rules go before, in this order
-    stale_s: int = 0  # how long its routes are kept after graceful restart (RFC 9494); 0: no longer
+    stale_s: int = 0  # how long it keeps a node's routes after graceful restart (RFC 9494); 0: neither keeps any longer
     add_path: AddPath = AddPath.OFF
     extended_next_hop: bool = False  # IPv4 by IPv6 next hops (RFC 8950)
     status_nodes: frozenset[str] = frozenset()  # nodes whose entries its status has

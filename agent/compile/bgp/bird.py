@@ -163,6 +163,8 @@ def _timers(session: Session) -> Iterator[str]:
     if session.stale_s:
         yield "  long lived graceful restart on;"
         yield f"  long lived stale time {session.stale_s};"
+    else:  # BIRD by itself would keep a router's routes for as long as that says
+        yield "  long lived graceful restart off;"
     if bfd := session.bfd:
         yield "  bfd {"
         yield f"    min tx interval {bfd.transmit_ms} ms;"

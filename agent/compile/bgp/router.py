@@ -46,7 +46,7 @@ class Session:
     hold_s: int = 90
     keepalive_s: int = 0
     restart_s: int = 0  # 0: no graceful restart
-    stale_s: int = 0  # 0: not longer than that
+    stale_s: int = 0  # for which the peer keeps this node's routes after that; 0: neither keeps any longer
     bfd: Bfd | None = None
     add_path: AddPath = AddPath.OFF
     extended_next_hop: bool = False

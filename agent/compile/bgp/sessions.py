@@ -335,7 +335,7 @@ class Making:
         return 0
 
     def _stale(self, peer: BgpPeer, restart_s: int) -> int:
-        """For how long its routes are kept after graceful restart, by which alone they can be (RFC 9494 4.2)."""
+        """For how long routes are kept after graceful restart, by which alone they can be (RFC 9494 4.2)."""
         if peer.stale_s and not restart_s:
             text = "counts for nothing without graceful restart, after which it begins"
             self._refuse("BGPPeer", peer.name, "spec.longLivedStaleTime", text)

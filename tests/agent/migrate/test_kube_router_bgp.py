@@ -140,7 +140,7 @@ FLAGS = {
     "bgp-port": Row((*PEER, "--bgp-port=1179"), says="neighbor 192.0.2.12 port 1179 as 64512;"),
     "router-id": Row((*PEER, "--router-id=10.0.0.9"), says="router id 10.0.0.9;"),
     "bgp-holdtime": Row((*PEER, "--bgp-holdtime=30s"), says="hold time 30;"),
-    "bgp-graceful-restart": Row((*PEER, "--bgp-graceful-restart=false"), says="graceful restart off;"),
+    "bgp-graceful-restart": Row((*PEER, "--bgp-graceful-restart=false"), says="\n  graceful restart off;"),
     "bgp-graceful-restart-time": Row(
         (*PEER, "--bgp-graceful-restart", "--bgp-graceful-restart-time=60s"), says="graceful restart time 60;"
     ),

@@ -224,6 +224,16 @@ TUNNELLED = {"relay": tuple(map(ip_address, ("192.0.2.12", "2001:db8::12")))}  #
 SUBNETS = {"inside": (ip_network("192.0.2.0/24"), ip_network("2001:db8::/64"))}
 
 
+def test_a_routers_routes_are_kept_beyond_graceful_restart_where_that_is_asked_for_alone() -> None:
+    asked = replace(PEER, name="kept", address=ip_address("192.0.2.2"), stale_s=600)
+    found = made(world(HERE_1, node("n2", 12), peers=(PEER, asked)))
+    assert found.router is not None
+    said = bird_config(found.router)
+    assert said.count("long lived graceful restart on;") == 1
+    # of a router without either line its own word would count on how long
+    assert said.count("long lived graceful restart o") == len(found.router.sessions) == 4
+
+
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_birds_configuration_is_what_was_looked_at_and_bird_takes_it(name: str, tmp_path: Path) -> None:
     given, settings = SCENARIOS[name]
