@@ -5,7 +5,7 @@ What BIRD has not found right is never put where BIRD would find it when it star
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 from pathlib import Path
@@ -36,6 +36,7 @@ CONFIG, CANDIDATE, SOCKET = "bird.conf", "bird.conf.new", "bird.ctl"
 GATHER_S = 0.005  # of changes that come together
 LOOK_S = 1.0  # between looks at the sessions
 RETRY_S = 5.0  # after BIRD refused
+REFILL_S = 60.0  # between two times that a peer is asked for all it has anew
 PASSWORD_S = 60.0  # for which a wrong password is told of: a peer tries again sooner
 
 
@@ -77,6 +78,7 @@ class Keeper:
         self._refused: Router | None = None
         self._held: Router | None = None  # what BIRD has taken of what was applied
         self._wrong = Refused()
+        self._refilled: dict[str, float] = {}  # sessions, and when the peer was asked for all it has
         self._told: tuple[Problem, ...] | None = None
         self.state = BgpState()
         self._wake, self._is_ending = Event(), Event()
@@ -210,6 +212,22 @@ class Keeper:
             absent=_absent(wanted, found),
         )
         self._tell(trouble or self._wrong_password(), is_running=True)
+        self._refill(bird, found)
+
+    def _refill(self, bird: Control, found: Iterable[SessionState]) -> None:
+        """Have those tell all they have that are within their limits again: BIRD itself takes nothing new of them."""
+        now = time.monotonic()
+        self._refilled = {one.name: self._refilled[one.name] for one in found if one.name in self._refilled}
+        for one in found:
+            if not one.has_room or now - self._refilled.get(one.name, -REFILL_S) < REFILL_S:
+                continue
+            self._refilled[one.name] = now
+            try:
+                bird.ask(f"reload in {one.name}")
+            except BirdRefusal as error:  # a peer without route refresh
+                log.warning(
+                    "a peer does not tell its routes anew; it does with a new session", name=one.name, why=error
+                )
 
     def _follow(self, before: SessionState | None, now: SessionState, set_s: float, about: str) -> bool:
         """Take note of what became of a session, and tell of it; whether it was lost since.
@@ -246,12 +264,20 @@ class Keeper:
             f"TCP segments with a wrong or missing password (MD5) come in, and these have no session: {', '.join(down)}"
         )
 
+    def _limited(self) -> Iterator[Problem]:
+        """Peers of which not all is taken."""
+        for one in self.state.sessions:
+            kind, _, name = self.state.about.get(one.name, "").partition(" ")
+            if one.is_limited and kind == "BGPPeer":
+                text = f"{one.address} tells Node {self._node} of more prefixes; what is beyond is not taken"
+                yield Problem(kind, ObjectName("", name), "spec.import.limit", text)
+
     def _tell(self, trouble: str, *, is_running: bool) -> None:
         if not is_running:
             gone, before = self._gone(), self.state
             absent = _absent(self._wanted, gone)
             self.state = BgpState(trouble=trouble, sessions=gone, about=before.about, flaps=before.flaps, absent=absent)
-        text = self._wrong.problems(self._node)
+        text = (*self._wrong.problems(self._node), *self._limited())
         if trouble:
             text = (Problem("Node", ObjectName("", self._node), "--router", trouble), *text)
         if text != self._told:

@@ -12,6 +12,7 @@ _HEADS, _DETAILS, _BFD = 1002, 1006, 1020  # codes of lines
 _ROUTES = re.compile(r"Routes:\s+(\d+) imported,(?: \d+ filtered,)? (\d+) exported")
 _BFD_COLUMNS = 6
 _ADDRESS = re.compile(r"[0-9a-fA-F.:]+[0-9a-fA-F]")
+_LIMIT_MET = re.compile(r"Import limit:\s+(\d+) \[HIT\]")  # stands before the routes of its family
 _UPDATES = re.compile(r"(Import|Export) updates:\s+(\d+)")
 ESTABLISHED = "Established"
 # BIRD works out anew each time when a session began, by the clock of now, and says it in whole seconds
@@ -33,6 +34,8 @@ class SessionState:
     exported: int = 0
     updates_in: int = 0  # prefixes that the peer has sent, since the session's protocol began
     updates_out: int = 0
+    is_limited: bool = False  # the peer has told more of a family than its limit, and nothing new is taken of it
+    has_room: bool = False  # and it is less by now
     bfd: str = ""  # "Up", or how else BFD finds the peer; empty without
 
     @property
@@ -54,7 +57,17 @@ def steadied(now: SessionState, before: SessionState) -> SessionState:
 def unheard(one: SessionState) -> SessionState:
     """As it stands while BIRD does not answer."""
     bfd = "Down" if one.bfd else ""
-    return replace(one, state="Down", since="", error="BIRD does not answer", imported=0, exported=0, bfd=bfd)
+    return replace(
+        one,
+        state="Down",
+        since="",
+        error="BIRD does not answer",
+        imported=0,
+        exported=0,
+        is_limited=False,
+        has_room=False,
+        bfd=bfd,
+    )
 
 
 def is_another(now: SessionState, before: SessionState, set_s: float) -> bool:
@@ -77,13 +90,19 @@ def _state(head: str, details: Iterable[str]) -> SessionState:
     name = head.split(maxsplit=1)[0]
     fields: dict[str, str] = {}
     imported = exported = 0
+    met: list[tuple[int, int]] = []  # limits, and what is imported
+    limit = 0
     updates = {"Import": 0, "Export": 0}
     for line in details:
         if found := _UPDATES.search(line):
             updates[found[1]] += int(found[2])
+        if reached := _LIMIT_MET.search(line):
+            limit = int(reached[1])
         if routes := _ROUTES.search(line):
             imported += int(routes[1])
             exported += int(routes[2])
+            met += [(limit, int(routes[1]))] if limit else []
+            limit = 0
         key, colon, value = line.strip().partition(":")
         if colon:
             fields.setdefault(key, value.strip())
@@ -102,6 +121,8 @@ def _state(head: str, details: Iterable[str]) -> SessionState:
         exported=exported,
         updates_in=updates["Import"],
         updates_out=updates["Export"],
+        is_limited=bool(met),
+        has_room=any(limit > count for limit, count in met),
     )
 
 

@@ -23,6 +23,9 @@ def bgp_families(state: BgpState | None) -> Iterator[Metric]:
     seen = CounterMetricFamily("sluiceway_bgp_updates_received", "Prefixes that a peer has sent.", labels=LABELS)
     sent = CounterMetricFamily("sluiceway_bgp_updates_sent", "Prefixes that a peer has been sent.", labels=LABELS)
     bfd = GaugeMetricFamily("sluiceway_bgp_bfd_up", "Whether BFD hears of a peer, where it watches it.", labels=LABELS)
+    limited = GaugeMetricFamily(
+        "sluiceway_bgp_import_limited", "Whether a peer has told more than its limit.", labels=LABELS
+    )
     for one in state.sessions:
         labels = (state.about.get(one.name, one.name), one.address)
         up.add_metric(labels, one.is_up)
@@ -31,8 +34,9 @@ def bgp_families(state: BgpState | None) -> Iterator[Metric]:
         lost.add_metric(labels, state.flaps.get(one.name, 0))
         seen.add_metric(labels, one.updates_in)
         sent.add_metric(labels, one.updates_out)
+        limited.add_metric(labels, one.is_limited)
         if one.bfd:
             bfd.add_metric(labels, one.bfd == "Up")
     for unmet in state.absent:
         up.add_metric(unmet, value=False)
-    yield from (up, taken, told, lost, seen, sent, bfd)
+    yield from (up, taken, told, lost, seen, sent, limited, bfd)

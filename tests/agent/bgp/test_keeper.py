@@ -10,8 +10,8 @@ from typing import Self
 
 import pytest
 
-from agent.bgp.control import Answer, BirdError, Control
-from agent.bgp.keeper import CANDIDATE, CONFIG, FOLDER, SOCKET, Keeper
+from agent.bgp.control import Answer, BirdError, BirdRefusal, Control
+from agent.bgp.keeper import CANDIDATE, CONFIG, FOLDER, REFILL_S, SOCKET, Keeper
 from agent.bgp.leave import leave
 from agent.compile.bgp.bird import bird_config
 from agent.compile.bgp.router import Router, Session, Told
@@ -199,9 +199,12 @@ class Look:
     since_s: int = 0  # of a minute
     ahead_s: float = 0.0  # by which the clock has been set since the beginning
     peer: str = "192.0.2.1"
+    imported: str = ""  # of a limit of 3, "2 [HIT]"
+    later_s: float = 0.0  # since the beginning
 
 
 GONE = Look("")  # it does not run
+ASKED: list[str] = []  # beside what is looked at
 
 
 class Said:
@@ -216,16 +219,22 @@ class Said:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def ask(self, _: str) -> Answer:
+    def ask(self, command: str) -> Answer:
         """As Control.ask()."""
+        if command.startswith("reload"):
+            ASKED.append(command)
+            raise BirdRefusal("reload failed")  # of a peer that cannot
         if self._look is GONE:
             raise BirdError("BIRD ended")
         head = f"peer_192_0_2_1 BGP --- up 2026-11-29 12:00:{self._look.since_s:02}"
-        details = (
+        details: tuple[str, ...] = (
             f"  BGP state: {self._look.state}",
             f"    Neighbor address: {self._look.peer}",
             "    Last error: Hold timer expired",
         )
+        if count := self._look.imported.partition(" ")[0]:
+            hit = self._look.imported.removeprefix(count)
+            details += (f"    Import limit: 3{hit}", f"    Routes: {count} imported, 0 exported, 0 preferred")
         return Answer(((1002, head), *((1006, text) for text in details)))
 
 
@@ -236,21 +245,23 @@ class Following:
     keeper: Keeper
     told: list[str]
     patched: pytest.MonkeyPatch
+    problems: list[tuple[Problem, ...]]
 
     def see(self, *looks: Look) -> None:
         """One after the other."""
         for look in looks:
             self.patched.setattr("agent.bgp.keeper.Control", lambda _, look=look: Said(look))
-            self.patched.setattr("time.time", lambda look=look: 1e9 + look.ahead_s)
-            self.patched.setattr("time.monotonic", lambda: 1e3)
+            self.patched.setattr("time.time", lambda look=look: 1e9 + look.ahead_s + look.later_s)
+            self.patched.setattr("time.monotonic", lambda look=look: 1e3 + look.later_s)
             self.keeper.try_turn()
 
 
 @pytest.fixture
 def following(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Following:
     told: list[str] = []
-    keeper = Keeper(tmp_path, "n1", Threads(), lambda _: None, lambda one, _: told.append(one.state))
-    return Following(keeper, told, monkeypatch)
+    problems: list[tuple[Problem, ...]] = []
+    keeper = Keeper(tmp_path, "n1", Threads(), problems.append, lambda one, _: told.append(one.state))
+    return Following(keeper, told, monkeypatch, problems)
 
 
 NAME, DOWN, UP = "peer_192_0_2_1", "Active", "Established"
@@ -317,6 +328,25 @@ def _up(following: Following) -> dict[str, float]:
     families = bgp_families(following.keeper.state)
     (samples,) = (one.samples for one in families if one.name == "sluiceway_bgp_session_up")
     return {one.labels["peer"].removeprefix("BGPPeer "): one.value for one in samples}
+
+
+def test_a_peer_that_told_too_much_is_named_and_once_it_tells_less_asked_for_all_of_it(following: Following) -> None:
+    problems = following.problems
+    following.keeper.want(ROUTER)
+    ASKED.clear()
+    following.see(Look(UP, imported="3"), Look(UP, imported="3 [HIT]"))
+    assert [(one.kind, one.name.name, one.field) for one in problems[-1]] == [("BGPPeer", "tor", "spec.import.limit")]
+    (samples,) = (
+        one.samples for one in bgp_families(following.keeper.state) if one.name == "sluiceway_bgp_import_limited"
+    )
+    assert [one.value for one in samples] == [1]
+    assert ASKED == []
+    following.see(*(Look(UP, imported="1 [HIT]", later_s=after_s) for after_s in (0, 1, REFILL_S - 1)))
+    assert ASKED == ["reload in peer_192_0_2_1"]
+    following.see(Look(UP, imported="1 [HIT]", later_s=REFILL_S))
+    assert len(ASKED) == 2
+    following.see(Look(UP, imported="2", later_s=REFILL_S + 1))
+    assert problems[-1] == ()
 
 
 def test_with_whom_a_session_is_established_at_an_interface_is_known(following: Following) -> None:

@@ -65,6 +65,32 @@ def test_the_sessions_are_those_of_bgp() -> None:
     )  # fmt: skip
 
 
+def limited(*families: tuple[int, str]) -> Answer:
+    """A session with so many prefixes in each family, and what is said of its limit of 3."""
+    lines = [(1002, "peer_a BGP --- up 2026-11-29 12:04:39.123 Established"), (1006, "  BGP state: Established")]
+    for count, hit in families:
+        lines += [(1006, f"    Import limit:   3{hit}"), (1006, "      Action:       block")]
+        lines += [(1006, f"    Routes:         {count} imported, 2 exported, 1 preferred")]
+    return Answer((*lines, (0, "")))
+
+
+@pytest.mark.parametrize(
+    ("families", "is_limited", "has_room"),
+    [
+        pytest.param([(3, "")], False, False, id="as many as may be"),
+        pytest.param([(3, " [HIT]")], True, False, id="more were told"),
+        pytest.param([(0, " [HIT]")], True, True, id="more were told, and what was taken is gone"),
+        pytest.param([(3, " [HIT]"), (1, "")], True, False, id="more of one family"),
+        pytest.param([(1, ""), (2, " [HIT]")], True, True, id="more of the other, once"),
+    ],
+)
+def test_a_limit_that_is_met_is_known_and_whether_there_is_room_again(
+    families: list[tuple[int, str]], *, is_limited: bool, has_room: bool
+) -> None:
+    (one,) = session_states(limited(*families))
+    assert (one.is_limited, one.has_room) == (is_limited, has_room)
+
+
 def test_what_bfd_finds_is_its_sessions_peers_each_at_its_interface() -> None:
     said = (
         (1020, "bfd1:"),
