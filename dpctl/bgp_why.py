@@ -120,7 +120,8 @@ def _taken(network: Network, facts: Facts, session: SessionLine, state: SessionS
     step = next((one for one in session.imports if _fits(one, network, ())), None)
     why = _of_step(step, "nobody asks for it", is_so=is_so)
     if not is_so and step is not None and step.accepts and not step.needs:
-        why = "the peer does not tell it"
+        is_limited = state is not None and state.is_limited
+        why = "it is beyond the peer's import.limit, or not told" if is_limited else "the peer does not tell it"
     return WhyRow(session.about, "taken", is_so, step.by if step else NO_RULE, why if is_so else _down(state) or why)
 
 

@@ -89,6 +89,13 @@ def test_to_whom_it_is_told(found: list[WhyRow], is_so: bool, by: str, why: str)
     [
         pytest.param(rows(TAKEN, "peer_tor"), True, "BGPPeer tor import", "", id="taken"),
         pytest.param(rows(TAKEN), False, "BGPPeer tor import", "the peer does not tell it", id="it does not tell"),
+        pytest.param(
+            rows(TAKEN, state=replace(UP, is_limited=True)),
+            False,
+            "BGPPeer tor import",
+            "it is beyond the peer's import.limit, or not told",
+            id="it tells too much",
+        ),
         pytest.param(rows("198.51.100.128/25"), False, "BGPFilter lab import[0]", "the rule rejects it", id="rejected"),
         pytest.param(
             rows("192.0.2.0/24"), False, "BGPFilter lab import[1]", "only where it has 65000:1", id="for want of more"
