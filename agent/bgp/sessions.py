@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from agent.bgp.control import Answer
 
 _HEADS, _DETAILS, _BFD = 1002, 1006, 1020  # codes of lines
-_ROUTES = re.compile(r"Routes:\s+(\d+) imported,(?: \d+ filtered,)? (\d+) exported")
+# at their lines' beginnings: the text of a peer's message is on a line, too
+_ROUTES = re.compile(r"\s*Routes:\s+(\d+) imported,(?: \d+ filtered,)? (\d+) exported")
 _BFD_COLUMNS = 6
 _ADDRESS = re.compile(r"[0-9a-fA-F.:]+[0-9a-fA-F]")
-_LIMIT_MET = re.compile(r"Import limit:\s+(\d+) \[HIT\]")  # stands before the routes of its family
-_UPDATES = re.compile(r"(Import|Export) updates:\s+(\d+)")
+_LIMIT_MET = re.compile(r"\s*Import limit:\s+(\d+) \[HIT\]")  # stands before the routes of its family
+_UPDATES = re.compile(r"\s*(Import|Export) updates:\s+(\d+)")
 ESTABLISHED = "Established"
 # BIRD works out anew each time when a session began, by the clock of now, and says it in whole seconds
 _ROUNDING_S, _SLACK_S = 1, 0.5
@@ -94,11 +95,11 @@ def _state(head: str, details: Iterable[str]) -> SessionState:
     limit = 0
     updates = {"Import": 0, "Export": 0}
     for line in details:
-        if found := _UPDATES.search(line):
+        if found := _UPDATES.match(line):
             updates[found[1]] += int(found[2])
-        if reached := _LIMIT_MET.search(line):
+        if reached := _LIMIT_MET.match(line):
             limit = int(reached[1])
-        if routes := _ROUTES.search(line):
+        if routes := _ROUTES.match(line):
             imported += int(routes[1])
             exported += int(routes[2])
             met += [(limit, int(routes[1]))] if limit else []

@@ -91,6 +91,13 @@ def test_a_limit_that_is_met_is_known_and_whether_there_is_room_again(
     assert (one.is_limited, one.has_room) == (is_limited, has_room)
 
 
+def test_the_text_of_a_peers_message_is_none_of_birds() -> None:
+    said = "Message: Import limit: 9 [HIT] Routes: 7 imported, 8 exported Import updates: 5 BGP state: Established"
+    lines = [(1002, "peer_a BGP --- start 2026-11-29 12:04:39.123 Active"), (1006, f"  {said}")]
+    (one,) = session_states(Answer((*lines, (1006, "  BGP state:          Active"), (0, ""))))
+    assert (one.is_up, one.imported, one.exported, one.updates_in, one.is_limited) == (False, 0, 0, 0, False)
+
+
 def test_what_bfd_finds_is_its_sessions_peers_each_at_its_interface() -> None:
     said = (
         (1020, "bfd1:"),
