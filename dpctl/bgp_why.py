@@ -22,6 +22,7 @@ from dpctl.output import Column, Table
 
 _NETS = 1007  # the code of a route's line
 _OF = re.compile(r"\[(\S+)")  # whose a route is
+_UNREACHABLE = re.compile(r"\sunreachable \[(\S+)")
 ORIGINS = {"own_pods": "Pods", "own_services": "Services", "own_aggregates": "Aggregates"}
 NODES, ROUTERS, PEERS = "Nodes", "Routers", "Peers"
 NO_RULE = "(none)"
@@ -53,6 +54,7 @@ class Facts:
     sources: tuple[str, ...]  # sessions and protocols that have it
     announced_to: frozenset[str]  # sessions
     sessions: dict[str, SessionState]
+    nowhere: frozenset[str] = frozenset()  # sessions that have it by a next hop that leads nowhere
 
 
 def why_table(run_dir: Path, prefix: str) -> Table[WhyRow]:
@@ -78,7 +80,8 @@ def why_table(run_dir: Path, prefix: str) -> Table[WhyRow]:
 def _facts(bird: Control, network: Network) -> Facts:
     sessions = {one.name: one for one in session_states(bird.ask("show protocols all"))}
     told = frozenset(name for name in sessions if _sources(_asked(bird, f"show route {network} exported {name}")))
-    return Facts(_sources(_asked(bird, f"show route {network}")), told, sessions)
+    answer = _asked(bird, f"show route {network}")
+    return Facts(_sources(answer), told, sessions, _nowhere(answer))
 
 
 def _asked(bird: Control, command: str) -> Answer:
@@ -91,6 +94,10 @@ def _asked(bird: Control, command: str) -> Answer:
 
 def _sources(answer: Answer) -> tuple[str, ...]:
     return tuple(found[1] for text in answer.of(_NETS) if (found := _OF.search(text)))
+
+
+def _nowhere(answer: Answer) -> frozenset[str]:
+    return frozenset(found[1] for text in answer.of(_NETS) if (found := _UNREACHABLE.search(text)))
 
 
 def why_rows(network: Network, report: BgpReport, facts: Facts) -> Iterator[WhyRow]:
@@ -119,6 +126,8 @@ def _taken(network: Network, facts: Facts, session: SessionLine, state: SessionS
     is_so = session.name in facts.sources
     step = next((one for one in session.imports if _fits(one, network, ())), None)
     why = _of_step(step, "nobody asks for it", is_so=is_so)
+    if session.name in facts.nowhere:
+        why = "its next hop leads nowhere by this node's own routes, so no packet follows it"
     if not is_so and step is not None and step.accepts and not step.needs:
         is_limited = state is not None and state.is_limited
         why = "it is beyond the peer's import.limit, or not told" if is_limited else "the peer does not tell it"

@@ -5,9 +5,10 @@ from ipaddress import ip_network
 
 import pytest
 
+from agent.bgp.control import Answer
 from agent.bgp.sessions import SessionState
 from agent.serve.bgp_report import BgpReport, SessionLine, StepLine
-from dpctl.bgp_why import Facts, WhyRow, why_rows
+from dpctl.bgp_why import Facts, WhyRow, _facts, why_rows
 
 POD, SERVICE, TAKEN = "10.244.1.0/24", "203.0.113.1/32", "198.51.100.0/24"
 UP = SessionState("peer_tor", "Established", address="192.0.2.1")
@@ -109,3 +110,25 @@ def test_of_whom_it_is_taken(found: list[WhyRow], is_so: bool, by: str, why: str
 
 def test_a_session_that_does_not_carry_the_family_is_not_asked() -> None:
     assert rows("2001:db8::/64") == []
+
+
+def test_a_route_that_leads_nowhere_is_told_apart() -> None:
+    lines = "198.51.100.0/24      unreachable [peer_tor 10:43:18.526 from 192.0.2.1] * (100) [i]"
+    also = "                     unicast [peer_x 10:43:18.526] (100) [i]"
+    bird = Asked({"show route 198.51.100.0/24": Answer(((1007, lines), (1007, also), (0, "")))})
+    facts = _facts(bird, ip_network(TAKEN))  # type: ignore[arg-type]
+    assert (facts.sources, facts.nowhere) == (("peer_tor", "peer_x"), frozenset({"peer_tor"}))
+    (_, taken) = why_rows(ip_network(TAKEN), REPORT, replace(facts, sessions={"peer_tor": UP}))
+    assert (taken.is_so, taken.rule) == (True, "BGPPeer tor import")
+    assert taken.why == "its next hop leads nowhere by this node's own routes, so no packet follows it"
+
+
+class Asked:
+    """A BIRD that answers this."""
+
+    def __init__(self, answers: dict[str, Answer]) -> None:
+        self._answers = answers
+
+    def ask(self, command: str) -> Answer:
+        """As Control.ask()."""
+        return self._answers.get(command, Answer(((0, ""),)))

@@ -8,7 +8,7 @@ Source: The BIRD Internet Routing Daemon's user's guide, version 2.0.
 
 from collections.abc import Iterable, Iterator
 
-from agent.compile.bgp.bird_filter import attributes, export_filter, import_filter, prefix_set
+from agent.compile.bgp.bird_filter import REACHABLE, attributes, export_filter, import_filter, prefix_set
 from agent.compile.bgp.plan import exactly
 from agent.compile.bgp.router import FAMILIES, IPV4, Router, Session, Told
 from agent.compile.tunnel import NAME as TUNNEL
@@ -76,13 +76,15 @@ def _static(name: str, version: int, prefixes: Iterable[Told]) -> Iterator[str]:
 def _to_kernel(router: Router, version: int) -> Iterator[str]:
     """What the kernel is given, beside what peers told aggregates' blackholes.
 
+    A route whose next hop leads nowhere is none (RFC 4271 9.1.2.1): as "unreachable" it would go before others of a
+    higher metric, as a default route by DHCP has, and before shorter ones.
     Their packets that nothing within them takes end there, and go round no loop. A next hop that is a node which only
     the tunnel reaches is one on the tunnel's device, where the programs find that node by the route.
     """
     dropped = [one for one in router.dropped if one.version == version]
     aggregates = f' || (proto = "own_aggregates{version}" && net ~ {prefix_set(exactly(dropped))})' if dropped else ""
     if not router.tunnelled:
-        yield f"    export where source = RTS_BGP{aggregates};"
+        yield f"    export where {REACHABLE}{aggregates};"
         return
     yield "    export filter {"
     yield "      if source = RTS_BGP && bgp_next_hop ~ TUNNELLED then {"
@@ -90,7 +92,7 @@ def _to_kernel(router: Router, version: int) -> Iterator[str]:
     yield "        onlink = true;"
     yield "        gw = bgp_next_hop;"
     yield "      }"
-    yield f"      if source = RTS_BGP{aggregates} then accept;"
+    yield f"      if {REACHABLE}{aggregates} then accept;"
     yield "      reject;"
     yield "    };"
 

@@ -11,6 +11,7 @@ from agent.model.bgp import PrefixRange
 from agent.model.bgp_filter import Change, Origin
 from agent.model.community import Community, CommunityKind, Marks
 
+REACHABLE = "(source = RTS_BGP && dest != RTD_UNREACHABLE)"  # what a peer told, by a next hop that leads somewhere
 _PROTOCOLS = {Origin.PODS: "own_pods", Origin.SERVICES: "own_services", Origin.AGGREGATES: "own_aggregates"}
 
 
@@ -102,7 +103,7 @@ def _origin(origin: Origin, version: int) -> str:
     if origin is Origin.PEERS:
         return "source = RTS_BGP"
     if origin is Origin.ROUTERS:
-        return f'(source = RTS_BGP && !(proto ~ "{NODE}_*"))'
+        return f'({REACHABLE} && !(proto ~ "{NODE}_*"))'
     if origin is Origin.NODES:
         return f"(source = RTS_BGP && net ~ CLUSTER_PODS{version})"
     return f'proto = "{_PROTOCOLS[origin]}{version}"'
