@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from agent.options.number import decimal
 
+MOST_COMMUNITIES = 64  # of one route's own: a message of BGP's has 4,096 octets (RFC 4271 4)
 COMMUNITIES, PREFERENCE = "sluiceway.io/bgp-communities", "sluiceway.io/bgp-local-preference"  # of Services
 MAX_NUMBER = (1 << 32) - 1  # RFC 6793, of AS numbers; local preference has as many
 

@@ -12,16 +12,23 @@ from agent.compile.bgp.configured import Unresolved, resolved
 from agent.compile.bgp.reserved import Reserved
 from agent.compile.bgp.router import Told
 from agent.compile.bgp.settings import BgpSettings
-from agent.compile.frontend import BALANCERS, served_outside
+from agent.compile.frontend import BALANCERS, Rank, served_outside
 from agent.compile.public_range import PublicRanges
 from agent.model.address import Address, Family, Network, family, is_within
 from agent.model.bgp_configuration import Advertisement
 from agent.model.cluster import Cluster
-from agent.model.community import COMMUNITIES, NO_MARKS, Community, Marks
+from agent.model.community import COMMUNITIES, MOST_COMMUNITIES, NO_MARKS, Community, Marks
 from agent.model.name import ObjectName, Problem
 from agent.model.service import EndpointSlice, Service
 
-Host = tuple[Told, bool]  # whether nodes without an endpoint do not serve it
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """An address that one Service has announced."""
+
+    told: Told
+    is_local: bool  # nodes without an endpoint do not serve it
+    rank: Rank  # how the Service asks for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +110,10 @@ def _of_range(one: Advertisement, settings: BgpSettings) -> tuple[Community, ...
 def _known(service: Service, slices: tuple[EndpointSlice, ...], rules: Rules) -> Known:
     hosts: list[Host] = []
     problems: list[Problem] = []
-    for network, is_local in _networks(service, slices, rules, problems):
+    for network, is_local, rank in _networks(service, slices, rules, problems):
         try:
             told = marked(network, service.marks, rules.settings)
-            hosts.append((replace(told, service=service.name), is_local))
+            hosts.append(Host(replace(told, service=service.name), is_local, rank))
         except Unresolved as error:
             where = f"metadata.annotations['{COMMUNITIES}'][{error.index}]" if error.index is not None else "--router"
             problems.append(Problem("Service", service.name, where, f"{error}; BGP does not tell of it until then"))
@@ -115,28 +122,35 @@ def _known(service: Service, slices: tuple[EndpointSlice, ...], rules: Rules) ->
 
 def _aggregated(hosts: Iterable[Host], settings: BgpSettings) -> tuple[tuple[Told, ...], tuple[Told, ...]]:
     """What is told host by host, and the aggregates of the rest."""
-    alone: dict[Network, Told] = {}
+    alone: dict[Network, Host] = {}
     together: dict[Network, Told] = {}
-    for told, is_local in hosts:
-        wide = next((one for one in settings.aggregates if is_within(told.network, one)), None)
-        if wide is None or is_local:
-            alone[told.network] = _both(alone.get(told.network), told)
+    for host in hosts:
+        network = host.told.network
+        wide = next((one for one in settings.aggregates if is_within(network, one)), None)
+        if wide is None or host.is_local:
+            alone[network] = _both(alone.get(network), host)
         elif wide not in together:
             together[wide] = marked(wide, NO_MARKS, settings)
-    return _sorted(alone.values()), _sorted(together.values())
+    return _sorted(host.told for host in alone.values()), _sorted(together.values())
 
 
-def _both(first: Told | None, second: Told) -> Told:
-    """Two Services' one address, with the marks of both; it is preferred as the one that is preferred more."""
+def _both(first: Host | None, second: Host) -> Host:
+    """Two Services' one address: with the marks of who was given it, or else of both.
+
+    It is preferred as the one that is preferred more. Together they carry no more communities than one Service may:
+    what is behind those is left out, for BIRD withdraws a route whose attributes fill a message.
+    """
     if first is None:
         return second
-    one, two = first.marks, second.marks
+    if first.rank != second.rank:
+        return min(first, second, key=lambda one: one.rank)
+    one, two = first.told.marks, second.told.marks
     given = [number for number in (one.local_preference, two.local_preference) if number is not None]
-    return Told(
-        first.network,
-        Marks(tuple(dict.fromkeys((*one.communities, *two.communities))), max(given, default=None)),
-        first.service if one.communities else second.service,
-    )
+    every = tuple(dict.fromkeys((*one.communities, *two.communities)))
+    most = max(MOST_COMMUNITIES, len(one.communities))
+    marks = Marks(every[:most], max(given, default=None))
+    service = first.told.service if one.communities else second.told.service
+    return replace(first, told=replace(first.told, marks=marks, service=service))
 
 
 def _sorted(found: Iterable[Told]) -> tuple[Told, ...]:
@@ -145,15 +159,15 @@ def _sorted(found: Iterable[Told]) -> tuple[Told, ...]:
 
 def _networks(
     service: Service, slices: tuple[EndpointSlice, ...], rules: Rules, problems: list[Problem]
-) -> Iterator[tuple[Network, bool]]:
+) -> Iterator[tuple[Network, bool, Rank]]:
     addresses = tuple(_addresses(service, rules, problems)) if service.marks.is_known else ()
     if not addresses:
         return
     serving = {of: _serving(service, (one for one in slices if one.family is of)) for of in Family}
-    for address, is_local in addresses:
+    for address, is_local, rank in addresses:
         nodes = serving[family(address)]
         if rules.node in nodes if is_local else nodes:
-            yield ip_network(address), is_local
+            yield ip_network(address), is_local, rank
 
 
 def _serving(service: Service, slices: Iterable[EndpointSlice]) -> set[str]:
@@ -166,11 +180,11 @@ def _serving(service: Service, slices: Iterable[EndpointSlice]) -> set[str]:
     return ready or {state.node for state in states if state.serving and state.terminating}
 
 
-def _addresses(service: Service, rules: Rules, problems: list[Problem]) -> Iterator[tuple[Address, bool]]:
-    """Those that may be announced, and whether a node without an endpoint does not serve them."""
+def _addresses(service: Service, rules: Rules, problems: list[Problem]) -> Iterator[tuple[Address, bool, Rank]]:
+    """Those that may be announced, whether nodes without an endpoint do not serve them, and how they are asked for."""
     said, settings = dict(service.advertised), rules.settings
     if said.get("clusterip", settings.cluster_ips):
-        yield from ((ip, service.internal_local) for ip in service.cluster_ips)
+        yield from ((ip, service.internal_local, Rank.GIVEN) for ip in service.cluster_ips)
     tells_external = said.get("externalip", settings.external_ips)
     tells_balancers = said.get("loadbalancerip", settings.load_balancer)
     for where, ip in served_outside(service, rules.ranges):
@@ -180,4 +194,4 @@ def _addresses(service: Service, rules: Rules, problems: list[Problem]) -> Itera
         if why := rules.reserved.why(ip, of_balancer=of_balancer):
             problems.append(Problem("Service", service.name, where, f"{why}; BGP does not tell of it"))
             continue
-        yield ip, service.external_local
+        yield ip, service.external_local, Rank.BALANCER if of_balancer else Rank.EXTERNAL

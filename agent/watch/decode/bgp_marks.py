@@ -2,11 +2,18 @@
 
 from collections.abc import Iterator, Mapping
 
-from agent.model.community import COMMUNITIES, MAX_NUMBER, NO_MARKS, PREFERENCE, Community, Marks, named_community
+from agent.model.community import (
+    COMMUNITIES,
+    MAX_NUMBER,
+    MOST_COMMUNITIES,
+    NO_MARKS,
+    PREFERENCE,
+    Community,
+    Marks,
+    named_community,
+)
 from agent.options.number import decimal
 from agent.watch.decode.reader import Reader
-
-MOST_COMMUNITIES = 64  # of one Service: a message of BGP's has 4,096 octets (RFC 4271 4)
 
 
 def marks(read: Reader, annotations: Mapping[str, str]) -> Marks:

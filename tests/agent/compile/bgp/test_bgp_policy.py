@@ -14,7 +14,7 @@ from agent.model.bgp import PeerExport, within
 from agent.model.bgp_configuration import Advertisement, BgpConfiguration
 from agent.model.bgp_filter import BgpFilter, FilterRule, Origin
 from agent.model.cluster import Cluster
-from agent.model.community import Marks, community, named_community
+from agent.model.community import MOST_COMMUNITIES, Marks, community, named_community
 from agent.model.node import Node
 from agent.options.config import Options
 from agent.serve.bgp_report import made as report_of
@@ -275,6 +275,32 @@ def test_two_services_at_one_address_give_its_route_the_marks_of_both() -> None:
     found = made(with_services(at(1, marks=Marks((community("1:1"),), 90)), other), BALANCED).router
     assert found is not None
     assert [one.marks for one in found.services] == [Marks((community("1:1"), community("1:2")), 90)]
+
+
+def test_who_writes_an_address_that_another_was_given_puts_nothing_on_its_route() -> None:
+    given, mine = at(1, marks=Marks((community("1:1"),), 90)), Marks((community("no-export"),), 200)
+    for name in ("aaa", "zeb"):
+        other = service(name, "10.96.0.9", external_ips=(ip_address("203.0.113.1"),), marks=mine)
+        found = made(with_services(given, other), replace(BALANCED, external_ips=True)).router
+        assert found is not None
+        (route,) = found.services
+        assert (route.marks, route.service) == (given.marks, given.name)
+
+
+def test_the_marks_of_several_services_at_one_address_fill_no_message() -> None:
+    many = [
+        service(
+            f"web{number}",
+            f"10.96.0.{number}",
+            external_ips=(ip_address("203.0.113.1"),),
+            marks=Marks(tuple(community(f"{number}:{one}") for one in range(MOST_COMMUNITIES))),
+        )
+        for number in range(1, 5)
+    ]
+    found = made(with_services(*many), replace(PLAIN, external_ips=True)).router
+    assert found is not None
+    (route,) = found.services
+    assert route.marks.communities == many[0].marks.communities
 
 
 @pytest.mark.parametrize(
