@@ -43,6 +43,7 @@ def settings(options: Options, netlink: IPRoute, tables: Mapping[str, AnyTable])
         policy_reject=options.policy_reject,
         peer_room=tables["peers"].max_entries,
         range_room=tables["peer_ranges"].max_entries,
+        endpoint_room=tables["endpoints"].max_entries,
         pods_from_api=not options.manifests,
         is_chained=is_chained,
         service_proxy=options.served,

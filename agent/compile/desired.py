@@ -29,6 +29,7 @@ from agent.compile.remote import update as remote_update
 from agent.compile.route import Route
 from agent.compile.routed_range import RoutedRanges, routed_ranges
 from agent.compile.routed_range import update as routed_update
+from agent.compile.service_device import with_room
 from agent.compile.services import Services, services
 from agent.compile.services import Update as ServiceUpdate
 from agent.compile.settings import Settings
@@ -118,7 +119,8 @@ def _asked(cluster: Cluster, settings: Settings, before: Desired) -> _Asked:
     local, attachments = cluster.local, _attachments(cluster, settings, before)
     node = cluster.nodes.get(settings.node_name, before.context.node)  # a Node that is deleted leaves its pods running
     node = node if node.name else Node(settings.node_name)
-    made = node_context(node, local, attachments, settings.forwarding, settings.node_port_addresses)
+    own = replace(local, devices=with_room(local.devices, settings))
+    made = node_context(node, own, attachments, settings.forwarding, settings.node_port_addresses)
     context = same(before.context, made)
     source = before.source if before.synced else None
     settings = with_forwarding(cluster, settings, source, forwards=before.forwards)

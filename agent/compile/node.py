@@ -8,6 +8,7 @@ from agent.compile.endpoint import node_endpoints
 from agent.compile.limit import is_limited, paced_records
 from agent.compile.node_port import loopback_flags, node_port_addresses
 from agent.compile.records import Owner, OwnerKind, Records
+from agent.compile.service_device import room_problems
 from agent.compile.settings import Settings
 from agent.compile.tunnel import TunnelLinks
 from agent.model.address import Address, mapped
@@ -68,6 +69,7 @@ def node_problems(
         *_port_problems(settings, local, name),
         *(_ipv6_problems(local, uplinks, name) if wants_ipv6 else ()),
         *(Problem("Node", name, f"device {device.name}", WITHOUT_ETHERNET) for device in unserved),
+        *room_problems(local.devices, settings),
     )
 
 

@@ -93,3 +93,15 @@ def test_rules_stay_where_nobody_asked(node: Node) -> None:
 def test_rules_are_gone_also_where_services_are_served_over_anothers_network(node: Node) -> None:
     with node.agent_runs("--network=chained", "--service-proxy=on", "--replace-kube-proxy=on"):
         until(lambda: its(node) == set())
+
+
+def test_a_node_with_more_of_ipvs_than_its_map_has_room_for_comes_up_and_takes_it_away(node: Node) -> None:
+    node.ip("link add kube-ipvs0 type veth peer name peer")  # not every kernel has dummies
+    several = (f"addr add 10.97.{number // 250}.{number % 250 + 1}/32 dev kube-ipvs0" for number in range(300))
+    (node.root / "addresses").write_text("\n".join(several))
+    node.ip(f"-batch {node.root / 'addresses'}")
+    with node.agent_runs("--max-endpoints=128"):
+        assert node.problems() == {("n1", "device kube-ipvs0")}
+    with node.agent_runs("--max-endpoints=128", "--replace-kube-proxy=on"):
+        until(lambda: "kube-ipvs0" not in node.ip("-o link"))
+        until(lambda: node.problems() == set())

@@ -7,9 +7,11 @@ pkg/kubelet/kubelet_network_linux.go; what is marked so, older ones'.
 import re
 from typing import Final
 
+from agent.compile.service_device import KUBE_PROXYS
+
 PROCESS: Final = "kube-proxy"
 TABLE: Final = "kube-proxy"  # of its nftables mode, in both families
-DEVICE: Final = "kube-ipvs0"  # of its IPVS mode: what Services' addresses are on
+DEVICE: Final = KUBE_PROXYS  # of its IPVS mode: what Services' addresses are on
 MODES = frozenset({"iptables", "ipvs", "nftables"})  # what it answers at /proxyMode
 
 # not KUBE-FIREWALL, KUBE-IPTABLES-HINT, KUBE-KUBELET-CANARY and, before 1.28, KUBE-MARK-DROP: kubelet's
