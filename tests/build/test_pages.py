@@ -1,5 +1,7 @@
 """Pages that are generated have everything that their sources have."""
 
+from pathlib import Path
+
 import pytest
 
 from deploy.build import option_schema, page_drop_reasons, page_options
@@ -12,6 +14,14 @@ from maps.abi import DropReason
 @pytest.mark.parametrize("name", [name for name, _ in option_schema.options()])
 def test_every_option_has_a_row(name: str) -> None:
     assert OPTIONS.count(f"\n| `--{name}` | ") == 1
+
+
+def test_the_page_on_security_has_every_port_that_is_listened_at() -> None:
+    """The options of API servers' and peers' ports are of where others listen."""
+    page = (Path(__file__).resolve().parents[2] / "docs/security.md").read_text()
+    ports = page.partition("\n## Ports\n")[2].partition("\n## ")[0]
+    found = {name for name, option in option_schema.options() if "PORT" in option.metadata["form"]}
+    assert {name for name in found if f"`--{name}`" not in ports} == {"api-server", "peer-router-ports"}
 
 
 def test_a_row_has_four_cells_whatever_is_in_them() -> None:

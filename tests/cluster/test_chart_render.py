@@ -154,6 +154,21 @@ def containers(text: str) -> dict[str, dict[str, Any]]:
     return {each["name"]: each for spec in specs for each in (*spec["containers"], *spec.get("initContainers", ()))}
 
 
+@pytest.mark.parametrize(
+    ("values", "ports"),
+    [
+        pytest.param("", [], id="none, as metrics are at loopback"),
+        pytest.param("options.listen=0.0.0.0:9999", [("metrics", 9999)], id="that of metrics, for Prometheus"),
+        pytest.param("options.healthz-bind-address=0.0.0.0:9999,options.router=true", [], id="no other"),
+    ],
+)
+def test_a_port_is_declared_where_no_other_may_have_it(helm: Path, values: str, ports: list[tuple[str, int]]) -> None:
+    """Not kube-proxy's: where another's pod declares it, the agent's would wait until that has gone."""
+    found = containers(manifests.template(helm, "--set", values).stdout)
+    declared = [(each["name"], each["hostPort"]) for one in found.values() for each in one.get("ports", ())]
+    assert declared == ports
+
+
 @pytest.mark.parametrize("option", ["networks", "router", "l2-announce"])
 def test_who_cleans_up_may_do_what_the_agent_may(helm: Path, option: str) -> None:
     """Other plugins' interfaces are unmade by these plugins, in the node's root."""
