@@ -7,8 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.netns.agents import Node
+from agent.netlink import netns as namespace
+from tests.agent.kube.lease_server import LeaseServer, kubeconfig
+from tests.netns.agents import READY_S, Node
 from tests.netns.listing import listing, programs, sysctls
+from tests.netns.test_announce import until
+from tests.netns.test_rights import NODE, POOL, POOLS, service
+from tests.netns.test_rights import SERVICES as SERVICES_PATH
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns]
 
@@ -53,6 +58,37 @@ def test_a_duty_that_is_off_leaves_its_things_alone(node: Node) -> None:
             assert {kind for kind in before if now[kind] != before[kind]} == STATE | changed, flags
         node.run(*node.agent("cleanup")[len(node.inside) :])
         assert listing(node) == before
+
+
+def test_allocating_load_balancers_addresses_alone_leaves_the_node_as_it_is(node: Node) -> None:
+    with namespace.inside(f"/run/netns/{node.name}"):
+        api = LeaseServer()
+    api.knows_streams = False
+    path = f"{SERVICES_PATH}/web"
+    api.lists = {
+        "/api/v1/nodes": [NODE],
+        "/api/v1/services": [api.store(path, service("web", "10.96.0.10"))],
+        POOLS: [api.store(f"{POOLS}/edge", POOL)],
+    }
+    config = kubeconfig(node.root, api.port)
+    before, there = listing(node), {*node.root.rglob("*")}
+    try:
+        agent = node.start_with_api(config, CHAINED, NO_POLICY, NO_SERVICES, "--loadbalancer-pools=on")
+        until(lambda: api.objects[path]["status"]["loadBalancer"] != {}, READY_S)
+        node.wait_ready()
+        serving, files = listing(node), {*node.root.rglob("*")}
+        node.end(agent)
+    finally:
+        api.stop()
+    assert api.objects[path]["status"]["loadBalancer"]["ingress"][0]["ip"].startswith("198.51.100.")
+    for now in (serving, listing(node)):
+        assert {kind for kind in before if now[kind] != before[kind]} == STATE
+    assert [*node.pins.glob("links/*")] == [], "a hook has a program"
+    own = ("state", "run", "cache", "bin/sluiceway-cni")  # the plugin, for a conflist that may name it
+    more = {path.relative_to(node.root) for path in files - there if not path.is_relative_to(node.bpffs)}
+    assert {path for path in more if not any(path.is_relative_to(one) for one in own)} == set()
+    node.run(*node.agent("cleanup")[len(node.inside) :])
+    assert listing(node) == before
 
 
 def test_what_a_duty_has_goes_with_the_next_agent_that_has_it_not(node: Node) -> None:
