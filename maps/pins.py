@@ -33,6 +33,7 @@ from maps.errors import PinRootBusy
 from maps.object import Object
 
 _CURRENT = "current"
+_MAPS = "maps"
 _NEXT = "current-next"
 _LINKS = "links"
 _REMOVED = "removed-"
@@ -70,7 +71,7 @@ class Generation:
     @property
     def maps(self) -> Path:
         """The directory of its maps."""
-        return self.path / "maps"
+        return self.path / _MAPS
 
     def map_path(self, name: str) -> Path:
         """Where a map is pinned, or would be."""
@@ -149,16 +150,15 @@ class PinRoot:
         return Generation(found) if found.is_dir() else None
 
     def generations(self) -> tuple[Generation, ...]:
-        """All generations, the current and those half made or left over."""
+        """All generations, the current and those half made or left over; what others have here is none."""
         if not self.path.is_dir():
             return ()
         return tuple(
             Generation(entry)
             for entry in sorted(self.path.iterdir())
-            if entry.is_dir()
-            and not entry.is_symlink()
-            and entry.name not in {_LINKS, _AFXDP, _VFS}
+            if entry.name not in {_LINKS, _AFXDP, _VFS}
             and not entry.name.startswith(_REMOVED)
+            and _is_generation(entry)
         )
 
     def generation(self, name: str) -> Generation:
@@ -193,20 +193,33 @@ class PinRoot:
     def remove_all(self) -> None:
         """Leave nothing: generations, links (what they hold detaches) and the root itself. Ends with the lock gone.
 
-        What is in :attr:`afxdp` is the caller's to remove before: pods may have made of it what they liked.
+        What others have in the root stays, and so does the root then. What is in :attr:`afxdp` is the caller's to
+        remove before: pods may have made of it what they liked.
 
         Raises:
             OSError: something stays, which is that where nothing else is wrong.
         """
         try:
-            for entry in self.path.iterdir() if self.path.is_dir() else ():
-                if entry != self.afxdp:
-                    _remove(entry)
-            for folder in (self.afxdp, self.path):
-                if folder.is_dir():
-                    folder.rmdir()
+            for entry in self._own():
+                _remove(entry)
+            if self.afxdp.is_dir():
+                self.afxdp.rmdir()
+            if self.path.is_dir() and not any(self.path.iterdir()):
+                self.path.rmdir()
         finally:
             self.unlock()
+
+    def _own(self) -> Iterator[Path]:
+        """All that is in the root of ours but :attr:`afxdp`."""
+        yield from (generation.path for generation in self.generations())
+        yield from self.path.glob(f"{_REMOVED}*")
+        yield from (one for one in (self.path / name for name in (_CURRENT, _NEXT)) if one.is_symlink())
+        yield from (folder for folder in (self.links, self.vfs) if folder.is_dir())
+
+
+def _is_generation(entry: Path) -> bool:
+    """Whether :meth:`PinRoot.generation` made it; killed in between, it is empty."""
+    return entry.is_dir() and not entry.is_symlink() and all(each.name == _MAPS for each in entry.iterdir())
 
 
 def _delete(directory: Path) -> None:

@@ -50,6 +50,11 @@ def is_on_bpffs(path: Path, mountinfo: str) -> bool:
     return holder is not None and holder[1].kind == "bpf"
 
 
+def is_whole(path: Path, mountinfo: str) -> bool:
+    """Whether a file system is mounted there with all that is in it, and not a folder of it."""
+    return any(mount.point == path and mount.root == "/" for mount in mounts(mountinfo))
+
+
 def read_mountinfo() -> str:
     """The mountinfo of this process; names' octets, which need be no text, are as Python has them in paths."""
     return os.fsdecode(MOUNTINFO.read_bytes())

@@ -15,7 +15,7 @@ from agent.errors import ConfigError
 from agent.options import values
 from agent.options.choices import PodNetwork, ServiceProxy, Xdp
 from agent.options.config import Options
-from agent.options.mounts import bpffs, cgroup2, read_mountinfo
+from agent.options.mounts import bpffs, cgroup2, is_whole, read_mountinfo
 from agent.options.yaml_text import YamlError, read_yaml
 
 Origins = Mapping[str, str]  # by an option's name ("node-name"): who gave its value
@@ -53,7 +53,8 @@ def load(
     given = _environment(environ) | given
     if "config" in given:
         given = _file(Path(given["config"][0])) | given
-    found = _derived(environ, read_mountinfo() if mountinfo is None else mountinfo)
+    mountinfo = read_mountinfo() if mountinfo is None else mountinfo
+    found = _derived(environ, mountinfo)
     chosen: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for option in fields(Options):
@@ -61,6 +62,7 @@ def load(
         text, origins[name] = given.get(name) or found.get(name) or (None, "default")
         chosen[option.name] = option.default if text is None else _value(option, text, origins[name])
     options = Options(**chosen)
+    _check_pin_root(command, options, origins, mountinfo)
     _check(command, options, origins, environ)
     return command, options, origins
 
@@ -155,6 +157,13 @@ def _value(option: "Field[Any]", text: str, origin: str) -> object:
         return option.metadata["parse"](text)
     except ValueError as error:
         raise ConfigError(f"--{_name(option)} (from {origin}): {error}") from error
+
+
+def _check_pin_root(command: Command, options: Options, origins: Origins, mountinfo: str) -> None:
+    """Refuse a folder in which others have theirs: `run` and `cleanup` remove what is in it."""
+    if command is not Command.CONFIG and is_whole(options.pin_root, mountinfo):
+        text = f"--pin-root (from {origins['pin-root']}): {options.pin_root} is all of a file system"
+        raise ConfigError(f"{text}; give a folder in it, such as {options.pin_root / 'sluiceway'}")
 
 
 def _check(command: Command, options: Options, origins: Origins, environ: Mapping[str, str]) -> None:

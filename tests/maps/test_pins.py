@@ -151,3 +151,17 @@ def test_entries_are_carried_to_a_larger_generation(root: PinRoot, layout_object
         carry(old.fd, shelves.fd)
     for table in (old, new, shelves):
         table.close()
+
+
+def test_what_others_have_beside_the_pins_is_no_generation_and_stays(bpffs: Path) -> None:
+    """As where the root is a folder that others use, such as tc's."""
+    (bpffs / "globals").mkdir()
+    (bpffs / "globals/theirs").symlink_to("x")
+    root = PinRoot(bpffs)
+    root.lock()
+    made = root.generation("one")
+    assert root.generations() == (made,)
+    assert root.stale() == (made,)
+    root.remove_all()
+    assert [entry.name for entry in bpffs.iterdir()] == ["globals"]
+    assert [entry.name for entry in (bpffs / "globals").iterdir()] == ["theirs"]

@@ -192,6 +192,12 @@ def test_without_a_bpffs_there_is_still_what_is_to_be_cleaned_up() -> None:
     assert (command, found.pin_root) == (Command.CLEANUP, Path("/sys/fs/bpf/sluiceway"))
 
 
+def test_the_pins_folder_may_itself_be_mounted_as_a_containers_volume_is() -> None:
+    mounts = f"{MOUNTS}99 1 0:30 /sluiceway /sys/fs/bpf/sluiceway rw shared:9 - bpf bpf rw\n"
+    _, found, _ = load(["run", "--manifests", "/m", "--pin-root", "/sys/fs/bpf/sluiceway"], {}, mounts)
+    assert found.pin_root == Path("/sys/fs/bpf/sluiceway")
+
+
 def test_bpffs_and_cgroup2_are_where_they_are_mounted() -> None:
     found = options()
     assert (found.pin_root, found.cgroup) == (Path("/sys/fs/bpf/sluiceway"), Path("/sys/fs/cgroup/unified"))
@@ -203,6 +209,15 @@ def test_bpffs_and_cgroup2_are_where_they_are_mounted() -> None:
         pytest.param(["run", "--manifests", "/m"], "", "mount -t bpf", id="no bpffs"),
         pytest.param(["run", "--manifests", "/m", "--pin-root", "/b"], "", "mount -t cgroup2", id="no cgroup2"),
         pytest.param(["run"], MOUNTS, "nothing to watch", id="no source of objects"),
+        pytest.param(
+            ["run", "--manifests", "/m", "--pin-root", "/sys/fs/bpf/"],
+            MOUNTS,
+            r"--pin-root \(from --pin-root\): .*give a folder in it, such as /sys/fs/bpf/sluiceway",
+            id="all of a bpffs as the pins' folder",
+        ),
+        pytest.param(
+            ["cleanup", "--pin-root", "/sys/fs/bpf"], MOUNTS, "give a folder in it", id="all of a bpffs to clean up"
+        ),
         pytest.param(
             ["run", "--manifests", "/m", "--encapsulation", "ipip", "--tunnel-port", "4789"],
             MOUNTS,
