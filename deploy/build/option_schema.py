@@ -17,11 +17,12 @@ Schema = Mapping[str, Any]
 # what the chart says itself of each pod, or what names a file in place of these values
 NOT_IN_CHART = frozenset({"node-name", "kubeconfig", "manifests", "config"})
 SWITCH = (True, False, "on", "off")  # YAML reads on and off as true and false, unless they are quoted
+PATH = "^(/[0-9A-Za-z@%+=~._-]+)+/?$"  # of folders that are volumes; what YAML reads as more than a text is none
 _CIDR = "[0-9A-Fa-f]*[.:][0-9A-Fa-f.:]+(/[0-9]{1,3})?"
 _ADDRESS = "[0-9A-Fa-f]*[.:][0-9A-Fa-f.:]+"
 _NUMBER = "[0-9]{1,10}"
 _DURATION = MappingProxyType({"type": "string", "pattern": "^([0-9]+h)?([0-9]+m)?([0-9]+s?)?$"})
-_PORT = "[0-9]{1,5}"
+_PORT = "(0|[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 _ENDPOINT = rf"([0-9.]+|\[[0-9A-Fa-f.:]+\]):{_PORT}"
 
 
@@ -64,8 +65,9 @@ def _of(reader: str, form: str) -> Schema:
     if reader != "choice":
         return _READERS[reader]
     words = form.split("|")
-    is_switch = {"on", "off"} <= {*words}
-    return {"enum": [*SWITCH, *(word for word in words if word not in SWITCH)] if is_switch else words}
+    if {"on", "off"} <= {*words}:
+        return {"enum": [*SWITCH, *(word for word in words if word not in SWITCH)]}
+    return {"enum": [*words, False] if "off" in words else words}
 
 
 def _number(least: int, most: int) -> Schema:
@@ -82,7 +84,7 @@ _READERS: Mapping[str, Schema] = MappingProxyType(
     {
         "switch": {"enum": list(SWITCH)},
         "text": {"type": "string", "minLength": 1},
-        "path": {"type": "string", "pattern": "^/"},
+        "path": {"type": "string", "pattern": PATH},
         "size": _number(0, values.MAX_ENTRIES),
         "udp_port": _number(0, values.MAX_PORT),
         "tcp_port": _number(1, values.MAX_PORT),

@@ -1,6 +1,7 @@
 """What Helm makes of the chart: without a cluster, but Helm is compiled with the cluster's programs."""
 
 import json
+import subprocess
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,9 @@ def test_helm_has_nothing_to_say_of_the_chart(helm: Path) -> None:
         pytest.param("options.max-flows=-1", "'/options/max-flows': minimum: got -1, want 0", id="a number"),
         pytest.param("options.mtu=1279", "'/options/mtu': minimum: got 1,279, want 1,280", id="an MTU"),
         pytest.param("options.service-cidrs=everything", "does not match pattern", id="a range of addresses"),
-        pytest.param("options.state-dir=state", "'state' does not match pattern '^/'", id="a relative path"),
+        pytest.param(
+            "options.state-dir=state", "'/options/state-dir': 'state' does not match pattern", id="a relative path"
+        ),
         pytest.param("options.api-server=192.0.2.10:6443", "'/options/api-server'", id="a server without https"),
         pytest.param("options.listen=9650", "'/options/listen': got number, want null or string", id="a port alone"),
         pytest.param("options.encapsulaton=vxlan", "additional properties 'encapsulaton' not allowed", id="no option"),
@@ -59,6 +62,32 @@ def test_helm_has_nothing_to_say_of_the_chart(helm: Path) -> None:
             id="rules of a kube-proxy that is to serve",
         ),
         pytest.param("metrics.podMonitor.enabled=true", "give options.listen", id="metrics that nobody reaches"),
+        pytest.param("metrics.podMonitor=null", "missing property 'podMonitor'", id="a part without which"),
+        pytest.param("devicePlugin.kubeletDir=null", "missing property 'kubeletDir'", id="a folder that is nowhere"),
+        pytest.param(
+            "securityContext.capabilities=null,options.l2-announce=true",
+            "missing property 'capabilities'",
+            id="capabilities that another option is to add to",
+        ),
+        pytest.param(
+            "image.repository=registry.example/sluiceway:0.1.0",
+            "'/image/repository': 'registry.example/sluiceway:0.1.0' does not match",
+            id="a repository with its tag",
+        ),
+        pytest.param(
+            "podLabels.app\\.kubernetes\\.io/name=x", "is the chart's own, by which", id="a label that finds the agents"
+        ),
+        pytest.param("updateStrategy.rollingUpdate.maxUnavailable=0%", "does not match pattern", id="no part of all"),
+        pytest.param("options.listen=0.0.0.0:65536", "'/options/listen'", id="a port that there is not"),
+        pytest.param(
+            "options.run-dir=/run/a: b", "'/options/run-dir': '/run/a: b' does not match", id="a path as YAML"
+        ),
+        pytest.param("options.run-dir=/", "'/options/run-dir': '/' does not match", id="all of the node as a folder"),
+        pytest.param(
+            "options.pin-root=/sys/fs/bpf",
+            "options.pin-root: /sys/fs is no bpffs; give a folder in one, such as /sys/fs/bpf/sluiceway",
+            id="a folder over which a bpffs would be mounted",
+        ),
         pytest.param("metrics.prometheusRule.enabled=true", "set options.router", id="alerts of what is not there"),
     ],
 )
@@ -138,6 +167,7 @@ def test_every_combination_of_duties_is_rendered_or_refused_as_the_agent_does(he
     [
         pytest.param("options.masquerade=false", "--masquerade=off", id="a switch is off"),
         pytest.param("options.service-proxy=off", "--service-proxy=off", id="a word that is a switch too"),
+        pytest.param("options.xdp=false", "--xdp=off", id="off, which YAML reads as false, of a word that is never on"),
         pytest.param("options.healthz-bind-address=off", "--healthz-bind-address=off", id="an address or off"),
         pytest.param("options.max-flows=10000000", "--max-flows=10000000", id="a number of seven digits and more"),
         pytest.param("options.service-cidrs={10.96.0.0/12,fd00::/108}", "10.96.0.0/12,fd00::/108", id="a list"),
@@ -167,6 +197,23 @@ def test_a_port_is_declared_where_no_other_may_have_it(helm: Path, values: str, 
     found = containers(manifests.template(helm, "--set", values).stdout)
     declared = [(each["name"], each["hostPort"]) for one in found.values() for each in one.get("ports", ())]
     assert declared == ports
+
+
+def test_a_bpffs_is_mounted_where_there_is_none_and_hides_nothing(helm: Path, tmp_path: Path) -> None:
+    """By the init container's own command, in a mount namespace."""
+    command = containers(manifests.template(helm).stdout)["mount-bpffs"]["command"]
+    folder = str(tmp_path)
+
+    def run() -> subprocess.CompletedProcess[str]:
+        twice = 'sh -c "$1" "$0" && sh -c "$1" "$0" && grep -c " $0 .* - bpf " /proc/self/mountinfo'
+        argv = ["unshare", "--mount", "sh", "-c", twice, folder, command[2]]
+        return subprocess.run(argv, capture_output=True, text=True, check=False)
+
+    assert (command[:2], command[3:]) == (["sh", "-c"], ["/sys/fs/bpf"])
+    assert run().stdout == "1\n"
+    (tmp_path / "cgroup").mkdir()  # as in /sys/fs
+    done = run()
+    assert (done.returncode != 0, "would be hidden by one; see options.pin-root" in done.stderr) == (True, True)
 
 
 @pytest.mark.parametrize("option", ["networks", "router", "l2-announce"])

@@ -203,7 +203,11 @@ volumes:
 {{- end }}
 
 {{- define "sluiceway.bpffs" -}}
-{{ dir (include "sluiceway.option" (dict "root" . "name" "pin-root")) }}
+{{- $found := dir (include "sluiceway.option" (dict "root" . "name" "pin-root")) -}}
+{{- if has $found (list "/" "/sys" "/sys/fs" "/run" "/var" "/var/run") -}}
+{{- fail (printf "options.pin-root: %s is no bpffs; give a folder in one, such as /sys/fs/bpf/sluiceway" $found) -}}
+{{- end -}}
+{{ $found }}
 {{- end }}
 
 {{/* Of a container that works on the node as the agent does. */}}
