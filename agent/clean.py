@@ -15,7 +15,7 @@ from agent.bgp import leave as bgp
 from agent.cni import install, intents
 from agent.cni import socket as cni_socket
 from agent.devices import leave as devices
-from agent.errors import AgentError
+from agent.errors import AgentError, ConfigError
 from agent.kernel.cleanup import cleanup
 from agent.kernel.device import afxdp
 from agent.kernel.device.pod_folders import PodFolders
@@ -24,6 +24,7 @@ from agent.kernel.net.routes import Routes
 from agent.kernel.net.sysctl import Sysctls
 from agent.kernel.net.tunnel import TunnelDevice
 from agent.kernel.programs.build import UNFINISHED
+from agent.kernel.programs.elsewhere import check_programs, check_state_dir
 from agent.log import logger
 from agent.model.attachment import Attachment
 from agent.network_parts import nics, plugins, vfs
@@ -59,6 +60,7 @@ def clean(options: Options) -> None:
 
     Raises:
         PinRootBusy: an agent runs.
+        ConfigError: the agent had other folders.
         AgentError: something is not what it was; all else is, and another call tries again.
     """
     is_new = not options.pin_root.exists()
@@ -66,6 +68,7 @@ def clean(options: Options) -> None:
     has_pins = is_on_bpffs(options.pin_root, read_mountinfo())
     if has_pins:
         pins.lock()
+        _check_folders(pins, options.state_dir, is_new=is_new)
     elif answers(options.run_dir / cni_socket.SOCKET):  # its bpffs is not to be seen from here
         raise PinRootBusy(str(options.pin_root))
     else:
@@ -98,6 +101,17 @@ def clean(options: Options) -> None:
     if left:
         raise AgentError(f"the node is not yet as it was: {'; '.join(left)}; run cleanup again")
     log.info("node is clean", was_there=not is_new)
+
+
+def _check_folders(pins: PinRoot, state_dir: Path, *, is_new: bool) -> None:
+    """Refuse to clean up with other folders than the agent had, and to call that clean."""
+    try:
+        check_state_dir(pins, state_dir)
+        if is_new:
+            check_programs(pins)
+    except ConfigError:
+        pins.abandon()
+        raise
 
 
 def _leave_bgp(options: Options) -> Iterator[str]:

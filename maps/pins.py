@@ -6,6 +6,7 @@
     <pin root>/<generation>/maps/<map>  named by layout and sizes, so an equal build finds its own
     <pin root>/links/<link>             outside: links move to new programs, they are not made anew
     <pin root>/removed-<generation>     being taken down
+    <pin root>/state                    a link to the agent's --state-dir
     <pin root>/afxdp/                   what interfaces with AF_XDP have for themselves (agent/kernel/device/)
     <pin root>/vfs/                     and VFs in pods
 
@@ -24,7 +25,7 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +40,7 @@ _LINKS = "links"
 _REMOVED = "removed-"
 _AFXDP = "afxdp"
 _VFS = "vfs"
+_STATE = "state"
 
 
 def generation_name(layout: str, sizes: Mapping[str, int]) -> str:
@@ -134,6 +136,13 @@ class PinRoot:
             raise PinRootBusy(str(self.path)) from busy
         self._lock = fd
 
+    def abandon(self) -> None:
+        """Release the lock, and leave no folders where there was nothing before."""
+        with suppress(OSError):
+            self.links.rmdir()
+            self.path.rmdir()
+        self.unlock()
+
     def unlock(self) -> None:
         """Release the lock."""
         if self._lock >= 0:
@@ -174,6 +183,18 @@ class PinRoot:
         following.symlink_to(generation.name)
         following.replace(self.path / _CURRENT)
 
+    def state_dir(self) -> Path | None:
+        """The folder in which the agent that made the pins has its records; None: it has not said."""
+        try:
+            return (self.path / _STATE).readlink()
+        except OSError:
+            return None
+
+    def tell_state_dir(self, folder: Path) -> None:
+        """Say where the agent has its records, unless that is said already."""
+        if self.state_dir() is None:
+            (self.path / _STATE).symlink_to(folder)
+
     def stale(self) -> tuple[Generation, ...]:
         """The generations that are not in use."""
         current = self.current()
@@ -213,7 +234,7 @@ class PinRoot:
         """All that is in the root of ours but :attr:`afxdp`."""
         yield from (generation.path for generation in self.generations())
         yield from self.path.glob(f"{_REMOVED}*")
-        yield from (one for one in (self.path / name for name in (_CURRENT, _NEXT)) if one.is_symlink())
+        yield from (one for one in (self.path / name for name in (_CURRENT, _NEXT, _STATE)) if one.is_symlink())
         yield from (folder for folder in (self.links, self.vfs) if folder.is_dir())
 
 

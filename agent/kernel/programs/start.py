@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
+from agent.errors import ConfigError
 from agent.kernel.net.sysctl import Sysctls
 from agent.kernel.programs import build
 from agent.kernel.programs.attach import Hooks
+from agent.kernel.programs.elsewhere import check_programs, check_state_dir
 from agent.kernel.programs.features import Features, System, features
 from agent.kernel.programs.generation import Move, begin
 from agent.kernel.programs.hooks import XDP
@@ -45,11 +47,19 @@ def claim(options: Options, pins: PinRoot) -> Features:
     """Lock the pins, on a node that has what the datapath needs; the programs are left alone.
 
     Raises:
-        AgentError: a feature or a mount is missing.
+        AgentError: a feature or a mount is missing, or an agent with other folders was here.
         MapsError: another agent has the pins, or the kernel refused.
     """
     found = features(options, System.running(options, read_mountinfo()))
     pins.lock()
+    try:
+        check_state_dir(pins, options.state_dir)
+        if found.tcx:
+            check_programs(pins)
+    except ConfigError:
+        pins.abandon()
+        raise
+    pins.tell_state_dir(options.state_dir)
     return found
 
 
