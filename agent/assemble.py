@@ -10,7 +10,8 @@ from agent import api_parts, dataplane_parts, node_view, pod_parts, serve_parts
 from agent.announce.part import AnnouncedPart
 from agent.bgp.part import BgpPart, NoBgpPart
 from agent.cni.first_configuration import FirstConfiguration
-from agent.cni.socket import CniSocket
+from agent.cni.install import Installation
+from agent.cni.socket import SOCKET, CniSocket
 from agent.compile.announce import Announcement
 from agent.core import Core
 from agent.kernel.device.afxdp import AfXdp, AfXdpPart
@@ -41,6 +42,7 @@ from agent.watch.node.denied import DeniedSource
 from agent.watch.node.local import LocalSource
 from agent.watch.node.masquerade import MasqueradeFile
 from agent.watch.source import expected, sources
+from maps import paths
 from maps.registry import open_agent_tables
 
 if TYPE_CHECKING:
@@ -80,6 +82,7 @@ class Parts:
     announcer: "Announcer | None"  # where this node announces addresses on its subnets
     replacement: Replacement | None  # where what kube-proxy left is to go
     first: FirstConfiguration | None  # where new pods are to come to our plugin
+    plugin: Installation | None  # which the agent is to install: services work without it, new pods do not
 
     def status(self) -> Status:
         """How the loop fares, and what else is in the way.
@@ -92,6 +95,7 @@ class Parts:
         more += self.interface_problems.problems(cluster)
         more += self.replacement.problems() if self.replacement is not None else ()
         more += self.first.problems() if self.first is not None else ()
+        more += self.plugin.problems(self.core.options.node_name) if self.plugin is not None else ()
         if cluster.synced:
             more += (*self.pods.networks.problems(), *self.pods.hot_plug.problems)
         if more:
@@ -174,6 +178,7 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
         bgp_passwords=api_parts.bgp_passwords(options, mirror, threads),
         replacement=_replacement(core),
         first=_first(options),
+        plugin=_plugin(options),
     )
 
 
@@ -191,6 +196,18 @@ def _first(options: Options) -> FirstConfiguration | None:
         return None
     is_chained = options.network is PodNetwork.CHAINED
     return FirstConfiguration(options.cni_conf_dir, options.node_name, is_chained=is_chained)
+
+
+def _plugin(options: Options) -> Installation | None:
+    if not options.install_cni:
+        return None
+    return Installation(
+        paths.cni_binary(),
+        options.cni_bin_dir,
+        options.cni_conf_dir,
+        options.run_dir / SOCKET,
+        is_chained=options.network is PodNetwork.CHAINED,
+    )
 
 
 def _offer(cluster: Cluster, offers: Iterable[OnCluster]) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from agent.kube.client import Client
 
 
+RECORDS = 1 << 16  # octets that a start may write of pods and sysctls before the first new pod
 PATH_MAX = 107  # octets of a unix socket's path: sun_path less the NUL
 
 
@@ -33,7 +34,7 @@ def prepare(options: Options) -> Prepared:
     Raises:
         ConfigError: a folder cannot be written, the kubeconfig cannot be read, the address cannot be bound.
     """
-    _check_written(options.state_dir, "--state-dir")
+    _check_written(options.state_dir, "--state-dir", RECORDS)
     _check_written(options.run_dir, "--run-dir")
     if len(str(options.run_dir / SOCKET).encode()) > PATH_MAX:
         raise ConfigError(f"--run-dir: {options.run_dir} is too long: {SOCKET} in it must fit {PATH_MAX} octets")
@@ -43,10 +44,13 @@ def prepare(options: Options) -> Prepared:
     return Prepared(bound(options.listen), client)
 
 
-def _check_written(folder: Path, option: str) -> None:
+def _check_written(folder: Path, option: str, octets: int = 0) -> None:
+    """That a file of so many octets can be made there, which a full disk refuses."""
     try:
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        with tempfile.TemporaryFile(dir=folder) as tried:
+            tried.write(bytes(octets))
     except OSError as error:
-        raise ConfigError(f"{option}: {folder} cannot be written: {error.strerror}; name a folder that can") from error
+        raise ConfigError(
+            f"{option}: {folder} cannot be written: {error.strerror}; make room there, or name a folder that can"
+        ) from error

@@ -14,7 +14,6 @@ from typing import Protocol
 from pyroute2 import IPRoute
 
 from agent.assemble import Parts, assemble
-from agent.cni.install import Installation
 from agent.ending import Ending
 from agent.kernel.conflicts import conflicts, on_hooks, report
 from agent.kernel.programs.start import claim, start
@@ -23,7 +22,7 @@ from agent.options.choices import PodNetwork, ServiceProxy
 from agent.options.config import Options
 from agent.pods import fail_points
 from agent.prepare import prepare
-from maps import paths, table
+from maps import table
 from maps.pins import PinRoot
 
 log = logger(__name__)
@@ -110,7 +109,6 @@ def _follow(parts: Parts, stopping: Event) -> None:
     """Report until *stopping*; after the first sync finish the start, keep the CNI plugin and collect dead pods."""
     core, pods, told = parts.core, parts.pods, parts.reporters
     has_synced = False
-    plugin = _plugin(parts)
     collect_at = time.monotonic() + (0 if pods.earlier else COLLECT_S)
     while not stopping.wait(TICK_S):
         status = parts.status()
@@ -128,28 +126,14 @@ def _follow(parts: Parts, stopping: Event) -> None:
         if status.synced and not has_synced:
             _finish_start(parts)
             has_synced = True
-        if has_synced and plugin is not None:
-            plugin.keep()
+        if has_synced and parts.plugin is not None:
+            parts.plugin.keep()
         # not before: it waits for the loop's thread, which must have the maps by then
         if has_synced and time.monotonic() >= collect_at:
             pods.cni.collect()
             if pods.earlier:
                 pods.earlier.take_in()
             collect_at = time.monotonic() + COLLECT_S
-
-
-def _plugin(parts: Parts) -> Installation | None:
-    """The CNI plugin, where the agent is to install it: services work without it, new pods do not."""
-    options = parts.core.options
-    if not options.install_cni:
-        return None
-    return Installation(
-        paths.cni_binary(),
-        options.cni_bin_dir,
-        options.cni_conf_dir,
-        parts.cni_socket.path,
-        is_chained=options.network is PodNetwork.CHAINED,
-    )
 
 
 def _finish_start(parts: Parts) -> None:

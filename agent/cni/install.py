@@ -12,6 +12,7 @@ from agent.cni.capabilities import CAPABILITIES
 from agent.cni.request import VERSIONS
 from agent.kernel.conflicts import configurations, content
 from agent.log import logger
+from agent.model.name import ObjectName, Problem
 from agent.pods.files import place, remove
 
 log = logger(__name__)
@@ -56,19 +57,34 @@ class Installation:
         self._bin_dir, self._conf_dir = bin_dir, conf_dir
         self._files = (bin_dir / PLUGIN,) if is_chained else (bin_dir / PLUGIN, conf_dir / CONFLIST)
         self._seen: tuple[tuple[int, ...] | None, ...] = ()
-        self._is_failed = False  # the last time
+        self._failed: OSError | None = None  # the last time
+
+    def problems(self, node: str) -> tuple[Problem, ...]:
+        """What keeps new pods off the *node*, as it was at the last look; from any thread."""
+        if self._failed is None:
+            return ()
+        path, option = self._failed.filename, "--install-cni"
+        for folder, name in ((self._bin_dir, "--cni-bin-dir"), (self._conf_dir, "--cni-conf-dir")):
+            if path is not None and Path(path).is_relative_to(folder):
+                path, option = folder, name
+        text = (
+            f"{path} cannot be {'read' if option == '--install-cni' else 'written'}: {self._failed.strerror}; new pods"
+            " do not start, and the node is not Ready by us: give the runtime and the agent folders that can be"
+            " written, or put plugin and conflist there yourself with --install-cni off"
+        )
+        return (Problem("Node", ObjectName("", node), option, text),)
 
     def keep(self) -> None:
         """Install what is not as it was installed; two looks at the disk while all is."""
         seen = tuple(map(_stamp, self._files))
-        if seen == self._seen and None not in seen and not self._is_failed:
+        if seen == self._seen and None not in seen and self._failed is None:
             return
         try:
             install(self._shim, self._bin_dir, self._conf_dir, self._socket, is_chained=self._is_chained)
-            self._is_failed = False
+            self._failed = None
         except OSError as error:
             log.warning("CNI plugin not installed: no new pods; see --install-cni", why=error)
-            self._is_failed = True
+            self._failed = error
         self._seen = tuple(map(_stamp, self._files))
 
 

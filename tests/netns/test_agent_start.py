@@ -272,6 +272,29 @@ while True:
 """
 
 
+def test_a_full_disk_is_told_by_its_folder_before_the_kernel_is_touched(node: Node) -> None:
+    (node.root / "state").mkdir()
+    mount = (
+        f"mount -t tmpfs -o size=8k none {node.root}/state && head -c 8192 /dev/zero >{node.root}/state/x; exec $0 $@"
+    )
+    before = sysctls(node)
+    argv = [*node.inside, "unshare", "--mount", "sh", "-c", mount, *node.agent("run")[len(node.inside) :]]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=READY_S, check=False)
+    assert (done.returncode, sysctls(node)) == (2, before)
+    assert f"--state-dir: {node.root}/state cannot be written: No space left on device; make room" in done.stderr
+
+
+def test_a_folder_of_the_plugins_that_cannot_be_written_is_a_problem_of_the_node(node: Node) -> None:
+    (node.root / "conf").rmdir()
+    (node.root / "conf").touch()
+    with node.agent_runs():
+        deadline = time.monotonic() + READY_S
+        while node.problems() != {("n1", "--cni-conf-dir")}:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    (node.root / "conf").unlink()
+
+
 def test_sigterm_ends_an_agent_whose_api_server_says_nothing(node: Node) -> None:
     with subprocess.Popen([*node.inside, sys.executable, "-c", SILENT], stdout=subprocess.PIPE, text=True) as api:
         assert api.stdout

@@ -119,3 +119,22 @@ def test_an_installation_that_fails_is_told_once_and_tried_until_it_succeeds(
     shim.write_bytes(content)
     installation.keep()
     assert (tmp_path / "net.d/10-sluiceway.conflist").exists()
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "option"),
+    [pytest.param("bin", "--cni-bin-dir", id="the plugin"), pytest.param("net.d", "--cni-conf-dir", id="the conflist")],
+)
+def test_a_folder_that_cannot_be_written_is_a_problem_until_it_can(
+    tmp_path: Path, shim: Path, spoilt: str, option: str
+) -> None:
+    (tmp_path / spoilt).touch()  # which even root cannot make a folder of
+    installation = Installation(shim, tmp_path / "bin", tmp_path / "net.d", Path("/run/x/cni.sock"))
+    assert installation.problems("n1") == ()
+    installation.keep()
+    (problem,) = installation.problems("n1")
+    assert (problem.name.name, problem.field) == ("n1", option)
+    assert problem.text.startswith(f"{tmp_path / spoilt} cannot be written: ")
+    (tmp_path / spoilt).unlink()
+    installation.keep()
+    assert installation.problems("n1") == ()
