@@ -22,6 +22,7 @@ class Agent:
     image_id: str  # as the runtime has it, with its digest; empty while it has none
     restarts: int
     trouble: str = ""  # why it does not run, as the kubelet says
+    flags: tuple[str, ...] = ()  # that it was given
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,16 +129,24 @@ def _is_ready(pod: dict[str, Any], container: dict[str, Any]) -> bool:
 def _agent(pod: dict[str, Any]) -> Agent:
     status = pod.get("status", {})
     container: dict[str, Any] = next((c for c in status.get("containerStatuses", ()) if c["name"] == CONTAINER), {})
+    spec = next(c for c in pod["spec"]["containers"] if c["name"] == CONTAINER)
     return Agent(
         pod["metadata"]["namespace"],
         pod["metadata"]["name"],
         pod["spec"].get("nodeName", ""),
         is_ready=_is_ready(pod, container),
-        image=next(c["image"] for c in pod["spec"]["containers"] if c["name"] == CONTAINER),
+        image=spec["image"],
         image_id=container.get("imageID", ""),
         restarts=int(container.get("restartCount", 0)),
         trouble=_trouble(container, status) or _said_of_pod(status),
+        flags=_flags(spec),
     )
+
+
+def _flags(container: Mapping[str, Any]) -> tuple[str, ...]:
+    """What stands behind the agent's ``run``."""
+    words = (*(container.get("command") or ()), *(container.get("args") or ()))
+    return words[words.index("run") + 1 :] if "run" in words else ()
 
 
 def _trouble(container: dict[str, Any], status: dict[str, Any]) -> str:

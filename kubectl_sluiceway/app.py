@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -29,6 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     kubectl = Kubectl(
         tuple(f"--{name}={value}" for name in ("context", "kubeconfig") if (value := getattr(options, name)))
     )
+    for number in (signal.SIGTERM, signal.SIGHUP):  # what was made is taken away, as after SIGINT
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, signal.default_int_handler)
     try:
         return int(options.run(kubectl, options))
     except (PluginError, OSError) as error:

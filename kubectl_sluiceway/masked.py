@@ -10,7 +10,10 @@ from typing import Any
 STARS = "***"
 # all that kubectl apply was given is in the last
 _ANNOTATIONS = re.compile(r"kube-router\.io/peers|.*password.*|kubectl\.kubernetes\.io/last-applied-configuration")
-_FLAG = re.compile(r"(--?[\w-]*(?:password|passwd|token|secret)[\w-]*)(=.*)?", re.DOTALL)
+_NAME = r"--?[\w-]*(?:password|passwd|token|secret)[\w-]*"
+_FLAG = re.compile(rf"({_NAME})(=.*)?", re.DOTALL)
+_WITHIN = re.compile(rf"""(?<!\S)({_NAME}(?:=|[ \t]+(?!-)))("[^"]*"|'[^']*'|\S+)""")  # of a shell's line
+_VALUES = frozenset({"env", "httpHeaders"})  # lists of names with values
 
 
 def masked(value: Any, within: str = "") -> Any:
@@ -18,7 +21,7 @@ def masked(value: Any, within: str = "") -> Any:
     if isinstance(value, dict):
         if within == "annotations":
             return {key: STARS if _ANNOTATIONS.fullmatch(key) else text for key, text in value.items()}
-        return {key: STARS if (within, key) == ("env", "value") else masked(of, key) for key, of in value.items()}
+        return {key: STARS if key == "value" and within in _VALUES else masked(of, key) for key, of in value.items()}
     if isinstance(value, list) and within in {"args", "command"}:
         return _arguments(value)
     if isinstance(value, list):
@@ -34,6 +37,6 @@ def _arguments(words: list[str]) -> list[str]:
         if is_secret and not word.startswith("-"):
             shown.append(STARS)
         else:
-            shown.append(f"{found[1]}={STARS}" if found and found[2] else word)
+            shown.append(f"{found[1]}={STARS}" if found and found[2] else _WITHIN.sub(rf"\1{STARS}", word))
         is_secret = bool(found and not found[2])
     return shown

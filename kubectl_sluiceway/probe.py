@@ -184,8 +184,8 @@ def _pods(
     namespace = name if like is None or has_own else like.namespace
     made = [_namespace(name)] if has_own else []
     made.append(_daemons(name, namespace, image, like.pod if like else {}))
-    kubectl.run("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": made}))
     try:
+        kubectl.run("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": made}))
         deadline = time.monotonic() + timeout_s
         while True:
             pods = kubectl.get("pods", "--namespace", namespace, "--selector", f"{INSTANCE}={name}")["items"]
@@ -197,7 +197,7 @@ def _pods(
         yield pods
     finally:
         gone = ("namespace", name) if has_own else ("daemonset", name, "--namespace", namespace)
-        kubectl.run("delete", *gone, "--wait=false")
+        kubectl.run("delete", *gone, "--ignore-not-found", "--wait=false")
 
 
 def _namespace(name: str) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def _of(agent: Agent) -> dict[str, tuple[str, ...]]:
     logs: dict[str, tuple[str, ...]] = {f"{folder}/agent.log": ("logs", *where, "--tail", LOG_LINES)}
     if agent.restarts:
         logs[f"{folder}/agent-before.log"] = ("logs", *where, "--tail", LOG_LINES, "--previous")
-    return asked | logs | {f"{folder}/options.yaml": ("exec", *where, "--", "sluiceway-agent", "config")}
+    return asked | logs | {f"{folder}/options.yaml": ("exec", *where, "--", "sluiceway-agent", "config", *agent.flags)}
 
 
 def _pack(path: Path, files: Iterable[tuple[str, str]]) -> None:

@@ -2,9 +2,11 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import tarfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +198,42 @@ def test_an_address_that_does_not_answer_is_named(
     assert seen[check, "n1 to n2"] == (False, note)
     assert seen[check, "n2 to n1"][0]
     assert fake.asked[-1][0][:2] == ["delete", "namespace"]  # whatever was found
+
+
+def test_what_was_made_of_a_probe_that_is_refused_goes_too(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    """As where an admission webhook takes the namespace, and not the DaemonSet."""
+    fake.answer("apply", "admission webhook denied the request", code=1)
+    assert main(["status"]) == 1
+    assert "denied the request" in capsys.readouterr().err
+    assert fake.asked[-1][0][:2] == ["delete", "namespace"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_probe_that_is_stopped_leaves_nothing(fake: Fake, number: signal.Signals) -> None:
+    fake.answer("get pods --namespace sluiceway-probe-", {"items": []})  # which never come
+    argv = [sys.executable, "-m", "kubectl_sluiceway", "status", "--wait"]
+    process = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not any("apply" in words for words, _ in fake.asked):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(number)
+    assert process.communicate(timeout=60)[1] == "kubectl sluiceway: stopped\n"
+    assert process.returncode == 1
+    assert fake.asked[-1][0][:2] == ["delete", "namespace"]
+
+
+def test_a_report_has_the_options_that_the_agents_were_given(fake: Fake, tmp_path: Path) -> None:
+    pods = [agent("a1", "n1"), agent("a2", "n2")]
+    pods[0]["spec"]["containers"][0] |= {"command": ["sluiceway-agent"], "args": ["run", "--mtu=1400", "--xdp", "off"]}
+    pods[1]["spec"]["containers"][0] |= {"command": ["sluiceway-agent", "run", "--mtu=1300"]}
+    fake.answer("get pods --all-namespaces", {"items": pods})
+    assert main(["report", "--output", str(tmp_path / "report.tar.gz")]) == 1  # much else is not there
+    asked = [words[words.index("sluiceway-agent") :] for words, _ in fake.asked if "config" in words]
+    assert sorted(asked) == [
+        ["sluiceway-agent", "config", "--mtu=1300"],
+        ["sluiceway-agent", "config", "--mtu=1400", "--xdp", "off"],
+    ]
 
 
 def test_probe_pods_have_no_rights_and_the_agents_image(fake: Fake) -> None:

@@ -42,6 +42,11 @@ def test_an_annotation_that_may_have_a_password_has_stars(annotation: str) -> No
         ),
         pytest.param(["--token", "--v=1"], ["--token", "--v=1"], id="a flag without a value"),
         pytest.param(["--iface", "eth0"], ["--iface", "eth0"], id="another word stays"),
+        pytest.param(
+            ["sh", "-c", "exec run --v=1 --api-token=c2VjcmV0 --password 'c2Vj cmV0' --v=2"],
+            ["sh", "-c", f"exec run --v=1 --api-token={STARS} --password {STARS} --v=2"],
+            id="within a shell's line",
+        ),
     ],
 )
 def test_an_argument_that_is_a_password_has_stars(words: list[str], shown: list[str]) -> None:
@@ -52,6 +57,12 @@ def test_an_argument_that_is_a_password_has_stars(words: list[str], shown: list[
 def test_an_environments_values_have_stars_and_references_stay() -> None:
     given = [{"name": "PASSWORD", "value": "secret"}, {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "a"}}}]
     assert of(masked(pod(env=given)))["env"] == [{"name": "PASSWORD", "value": STARS}, given[1]]
+
+
+def test_headers_of_probes_have_stars() -> None:
+    given = {"httpGet": {"path": "/", "httpHeaders": [{"name": "Authorization", "value": "Bearer c2VjcmV0"}]}}
+    shown = {"httpGet": {"path": "/", "httpHeaders": [{"name": "Authorization", "value": STARS}]}}
+    assert of(masked(pod(livenessProbe=given)))["livenessProbe"] == shown
 
 
 def test_the_rest_stays_as_it_is() -> None:
