@@ -1,13 +1,14 @@
 """Calico's configuration: IPPools, FelixConfiguration; calico-node's environment, BGP and policies are others'."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import ip_network
+from typing import Any
 
 from agent.migrate import calico_table as tables
 from agent.migrate import objects
 from agent.migrate.calico_bgp import KINDS as BGP_KINDS
 from agent.migrate.calico_bgp import bgp
-from agent.migrate.calico_environment import container_environment
+from agent.migrate.calico_environment import TOGETHER, container_environment
 from agent.migrate.calico_felix_table import FELIX
 from agent.migrate.calico_policy import policies
 from agent.migrate.objects import CALICO_GROUPS, Objects, leaves, source
@@ -26,9 +27,6 @@ PATHS = tuple(
 _OWN = frozenset({"IPPool", "FelixConfiguration", *BGP_KINDS, "GlobalNetworkPolicy", "NetworkPolicy"})
 _LOOKED_AT = ("cidr", "ipipMode", "vxlanMode", "natOutgoing", "allowedUses")  # of a pool, by _pools()
 _VXLAN_PORT, _VXLAN_VNI = "4789", "4096"
-_TOGETHER = frozenset(
-    {"vxlanPort", "vxlanVNI", "prometheusMetricsEnabled", "prometheusMetricsPort", "prometheusMetricsHost"}
-)
 OWN_PROFILES = ("kns.", "ksa.", "projectcalico-default-allow")
 DEFAULT_TIERS = frozenset(
     {"default", "kube-admin", "kube-baseline", "adminnetworkpolicy", "baselineadminnetworkpolicy"}
@@ -46,7 +44,8 @@ def migrate(found: Objects) -> Migration:
         if objects.group(item) in CALICO_GROUPS and item["kind"] not in _OWN:
             _other(notes, item)
     for daemon in found.of_kind("DaemonSet"):
-        container_environment(notes, daemon)
+        if told := container_environment(notes, daemon, found):
+            _felix_together(notes, told, source(daemon), lambda name: f"FELIX_{name.upper()}")
     policies(notes, found)
     return notes.result()
 
@@ -147,19 +146,24 @@ def _felix(notes: Notes, felix: Object) -> None:
         text = "is of one node; options are given by node"
         notes.missing(source(felix), "metadata.name", text, "give that node's agent a --config of its own")
         return
-    _fields(notes, felix, index(FELIX), tuple(_TOGETHER))
-    spec, where = objects.spec(felix), source(felix)
+    _fields(notes, felix, index(FELIX), tuple(TOGETHER))
+    _felix_together(notes, objects.spec(felix), source(felix), lambda name: f"spec.{name}")
+
+
+def _felix_together(notes: Notes, spec: Mapping[str, Any], where: str, called: Callable[[str], str]) -> None:
+    """The tunnel's numbers, and metrics; *called* is how a field is called there."""
     is_vxlan = "tunnel-vni" in notes.settings
     for name, option in (("vxlanPort", "tunnel-port"), ("vxlanVNI", "tunnel-vni")):
         if name in spec and is_vxlan:
             del notes.settings[option]  # the default, written down with the pools
-            notes.option(option, str(spec[name]), where, f"spec.{name}={spec[name]}")
+            notes.option(option, str(spec[name]), where, f"{called(name)}={spec[name]}")
         elif name in spec:
-            notes.needless(where, f"spec.{name}={spec[name]}", "no pool has VXLAN")
-    given = {name: objects.text(spec[name]) for name in sorted(_TOGETHER & spec.keys()) if name.startswith("prom")}
-    shown = ", ".join(f"spec.{name}={text}" for name, text in given.items())
+            notes.needless(where, f"{called(name)}={spec[name]}", "no pool has VXLAN")
+    given = {name: objects.text(spec[name]) for name in sorted(TOGETHER & spec.keys()) if name.startswith("prom")}
+    shown = ", ".join(f"{called(name)}={text}" for name, text in given.items())
     if given.get("prometheusMetricsEnabled") == "true":
         host, port = given.get("prometheusMetricsHost") or "::", given.get("prometheusMetricsPort") or "9091"
+        notes.settings.pop("listen", None)
         notes.option("listen", f"[{host}]:{port}" if ":" in host else f"{host}:{port}", where, shown)
         notes.missing(where, shown, "metrics have other names", "change dashboards and alerts by docs/metrics.md")
     elif given:

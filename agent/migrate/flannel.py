@@ -1,16 +1,19 @@
 """flannel's configuration: net-conf.json and the CNI configuration of its ConfigMap, its DaemonSet's flags, Nodes."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from agent.migrate import flannel_table as tables
 from agent.migrate import objects
-from agent.migrate.flags import api_server, environment, flags, is_true
+from agent.migrate.api import write_api_server
+from agent.migrate.flags import environment, flags, is_true
 from agent.migrate.objects import Objects, leaves, source
 from agent.migrate.report import Migration, Notes, Object
 from agent.migrate.table import Row, follow, index
 
-CONFIG = ("kube-flannel-cfg", "canal-config")  # the ConfigMap's name
+CANAL = "canal-config"
+K3S, K3S_OFF = "k3s.io/", '"--disable-network-policy"'  # annotations; a server's arguments are a JSON list in one
+CONFIG = ("kube-flannel-cfg", CANAL)  # the ConfigMap's name
 PLUGINS = {
     "flannel": "the agent makes pods' interfaces and gives addresses",
     "portmap": "host ports are served by the programs",
@@ -28,7 +31,7 @@ def migrate(found: Objects) -> Migration:
     for daemon in daemons:
         for container in objects.containers(daemon):
             if _is_flannel(container):
-                _container(notes, container, source(daemon))
+                _container(notes, container, source(daemon), found)
     if not daemons:
         notes.missing(
             "input",
@@ -44,21 +47,35 @@ def migrate(found: Objects) -> Migration:
         notes.missing(
             "input", "net-conf.json", "is nowhere: --encapsulation is not known", "give the ConfigMap or the Nodes"
         )
-    _others(notes)
+    _others(notes, found)
     return notes.result()
 
 
-def _others(notes: Notes) -> None:
+def _others(notes: Notes, found: Objects) -> None:
     """What flannel leaves to others."""
-    text = "flannel enforces no policy; leave the line out to have policies hold from the start"
-    notes.option("network-policy", "off", "flannel", "no network policy")
-    notes.mapped("flannel", "no network policy", text)
+    if who := next(_enforcing(found), ""):
+        notes.option("network-policy", "on", who, "network policy")
+    else:
+        text = "flannel enforces no policy; leave the line out to have policies hold from the start"
+        notes.option("network-policy", "off", "flannel", "no network policy")
+        notes.mapped("flannel", "no network policy", text)
     notes.option("service-proxy", "off", "flannel", "kube-proxy serves Services")
     notes.mapped(
         "flannel",
         "kube-proxy serves Services",
         "leave the line out where kube-proxy goes; sluiceway-agent import kube-proxy reads what it was told",
     )
+
+
+def _enforcing(found: Objects) -> Iterator[str]:
+    """Who enforces policies beside flannel: Calico in Canal, kube-network-policies, k3s by itself."""
+    for daemon in found.of_kind("DaemonSet"):
+        for container in objects.containers(daemon):
+            if container.get("name") == "calico-node" or "kube-network-policies" in str(container.get("image", "")):
+                yield source(daemon)
+    of_k3s = [node for node in found.of_kind("Node", "") if any(n.startswith(K3S) for n in objects.annotations(node))]
+    if not any(K3S_OFF in objects.annotations(node).get(f"{K3S}node-args", "") for node in of_k3s):
+        yield from (f"k3s on {source(node)}" for node in of_k3s)
 
 
 def _is_flannel(container: Object) -> bool:
@@ -71,6 +88,9 @@ def _config(notes: Notes, config: Object) -> bool:
     has_backend = False
     for key, content in objects.part(config, "data").items():
         where = f"{source(config)}: {key}"
+        if key in tables.OF_CANAL and objects.name(config) == CANAL:
+            notes.needless(where, "content", tables.OF_CANAL[key])
+            continue
         try:
             parsed = objects.embedded(content) if key.endswith((".json", ".conflist", ".conf")) else None
         except ValueError as error:
@@ -133,7 +153,7 @@ def _cni(notes: Notes, content: Mapping[str, Any], where: str) -> None:
                 )
 
 
-def _container(notes: Notes, container: Object, where: str) -> None:
+def _container(notes: Notes, container: Object, where: str, found: Objects) -> None:
     rows, given = index(tables.FLAGS), dict[str, str]()
     if container.get("name") in {"install-cni", "install-cni-plugin"}:
         notes.needless(where, f"container {container['name']}", "the agent installs its own plugin and conflist")
@@ -150,8 +170,7 @@ def _container(notes: Notes, container: Object, where: str) -> None:
             follow(notes, row, text, where, name)
         else:
             notes.missing(where, f"{name}={text}", "is no variable of flannel's that is known here")
-    if server := api_server(environment(container)):
-        notes.option("api-server", server, where, "KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT")
+    write_api_server(notes, found, environment(container), where)
     masquerades = is_true(given.get("ip-masq", "false"))
     field = f"--ip-masq={given.get('ip-masq', 'false (its default)')}"
     notes.option("masquerade", "on" if masquerades else "off", where, field)
@@ -163,6 +182,10 @@ def _flag(notes: Notes, row: Row | None, name: str, text: str, where: str) -> No
     field = f"--{name}={'(not shown)' if 'password' in name else text}" if name else text
     if row is None:
         notes.missing(where, field, "is no flag of flannel v0.2x that is known here", "see its release's notes")
+    elif name == "iface" and not text:
+        notes.needless(where, field, "the default of --devices")
+    elif name == "iface" and text.startswith("from "):
+        notes.missing(where, field, "its text is not in the input", "give the ConfigMap")
     elif name == "iface" and (":" in text or text.replace(".", "").isdigit()):
         notes.missing(where, field, "devices are named, and this is an address", "give --devices the name")
     elif name == "iface":

@@ -94,6 +94,15 @@ SWITCHES = frozenset(
         "set-node-network-unavailable", "logtostderr", "alsologtostderr", "version",
     }
 )  # fmt: skip
+_CALICOS = "of Calico's part; sluiceway-agent import calico reads that"
+_NAMED = "read where the DaemonSet names it"
+OF_CANAL = {
+    "typha_service_name": _CALICOS,
+    "cni_network_config": _CALICOS,
+    "veth_mtu": "pods' interfaces follow the uplinks, by `mtu`",
+    "canal_iface": _NAMED,
+    "masquerade": _NAMED,
+}
 PREFIX = "flannel.alpha.coreos.com/"
 STAYS = "flannel's own, for its nodes; take it away after the last of them"
 ANNOTATIONS = (

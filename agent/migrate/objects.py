@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from agent.migrate.references import resolved
 from agent.migrate.report import Object
 from agent.migrate.shape import check, without_nulls
 
@@ -25,6 +26,8 @@ class Objects:
     def of(cls, documents: Iterable[object]) -> "Objects":
         """The objects of parsed documents; an object of several (List) is opened, an object that is there twice is one.
 
+        Containers' variables have the text of ConfigMaps that are there too.
+
         Raises:
             ValueError: a document is no Kubernetes object, or one that no API server holds.
         """
@@ -35,7 +38,7 @@ class Objects:
             except ValueError as error:
                 raise ValueError(f"{source(item)}: {error}; give what kubectl get -o yaml prints") from error
             found[group(item), item["kind"], namespace(item), name(item)] = item
-        return cls(tuple(found.values()))
+        return cls(tuple(resolved(found.values())))
 
     def of_kind(self, kind: str, *groups: str) -> tuple[Object, ...]:
         """Those of a kind; of these API groups, if any is named."""

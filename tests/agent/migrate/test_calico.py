@@ -10,7 +10,7 @@ from agent.migrate.calico_felix_table import FELIX
 from agent.migrate.calico_table import KINDS, POOL
 from agent.migrate.report import Migration
 from agent.migrate.table import Row
-from tests.agent.migrate.inputs import calico, daemon, found, missing, node, settings
+from tests.agent.migrate.inputs import calico, config_map, daemon, found, missing, node, settings
 
 NODE = node("10.244.1.0/24")
 BASE = {
@@ -177,3 +177,71 @@ def test_the_environment_is_looked_through() -> None:
 
 def test_without_pools_it_says_so() -> None:
     assert missing(migrate(found(NODE)))
+
+
+IMAGE = "quay.io/calico/node:v3.31.0"
+# what the operator gives calico-node beside what the manifest does; Felix takes any field of its configuration so
+OPERATORS = {
+    "NAMESPACE": "calico-system",
+    "FELIX_HEALTHPORT": "9099",
+    "FELIX_TYPHACAFILE": "/etc/pki/tls/certs/tigera-ca-bundle.crt",
+    "FELIX_TYPHACERTFILE": "/node-certs/tls.crt",
+    "FELIX_TYPHAKEYFILE": "/node-certs/tls.key",
+    "FELIX_TYPHACN": "typha-server",
+    "FELIX_BPFENABLED": "false",
+    "FELIX_ROUTETABLERANGE": "65-99",
+}
+
+
+def test_the_operators_variables_are_known() -> None:
+    assert missing(with_pool(daemon("calico-node", IMAGE, env=OPERATORS))) == []
+
+
+@pytest.mark.parametrize(
+    ("env", "wanted"),
+    [
+        pytest.param({"FELIX_LOGSEVERITYSCREEN": "Debug"}, {"log-level": "debug"}, id="a field of Felix'"),
+        pytest.param(
+            {"FELIX_VXLANPORT": "8472", "FELIX_VXLANVNI": "7"},
+            {"tunnel-port": "8472", "tunnel-vni": "7"},
+            id="the tunnel's numbers",
+        ),
+        pytest.param(
+            {"FELIX_PROMETHEUSMETRICSENABLED": "true", "FELIX_PROMETHEUSMETRICSPORT": "9099"},
+            {"listen": "[::]:9099"},
+            id="metrics",
+        ),
+    ],
+)
+def test_felix_variables_go_before_its_configuration(env: dict[str, str], wanted: dict[str, str]) -> None:
+    felix = calico("FelixConfiguration", "default", {"logSeverityScreen": "Info", "vxlanVNI": 9})
+    given = with_pool(felix, daemon("calico-node", IMAGE, env=env), vxlanMode="Always")
+    assert settings(given).items() >= wanted.items()
+
+
+def test_felix_variables_that_we_lack_are_told() -> None:
+    env = {"FELIX_WIREGUARDENABLED": "true", "FELIX_OFALATERVERSION": "1"}
+    assert len(missing(with_pool(daemon("calico-node", IMAGE, env=env)))) == 2
+
+
+def test_a_variable_is_read_where_a_config_map_has_it() -> None:
+    calicos = daemon("calico-node", IMAGE)
+    container = calicos["spec"]["template"]["spec"]["containers"][0]
+    container["env"] = [
+        {"name": "FELIX_LOGSEVERITYSCREEN", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "level"}}}
+    ]
+    container["envFrom"] = [{"configMapRef": {"name": "endpoint"}}]
+    where = {"KUBERNETES-SERVICE-HOST": "192.0.2.10", "KUBERNETES-SERVICE-PORT": "6443"}
+    endpoint = config_map("endpoint") | {"data": {name.replace("-", "_"): text for name, text in where.items()}}
+    given = with_pool(calicos, config_map("settings", level="Debug"), endpoint)
+    assert settings(given).items() >= {"log-level": "debug", "api-server": "https://192.0.2.10:6443"}.items()
+    assert given.is_whole
+
+
+def test_the_api_servers_own_service_is_no_way_to_it_without_kube_proxy() -> None:
+    api = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "kubernetes", "namespace": "default"}}
+    api["spec"] = {"clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1"]}
+    env = {"KUBERNETES_SERVICE_HOST": "10.96.0.1", "KUBERNETES_SERVICE_PORT": "443"}
+    given = with_pool(daemon("calico-node", IMAGE, env=env), api)
+    assert "api-server" not in settings(given)
+    assert any("10.96.0.1" in line for line in missing(given))

@@ -138,3 +138,50 @@ def test_a_node_that_is_reached_elsewhere_is_told() -> None:
 
 def test_without_anything_it_says_so() -> None:
     assert len(missing(migrate(found()))) == 2
+
+
+CANAL = {
+    "typha_service_name": "none",
+    "canal_iface": "",
+    "masquerade": "false",
+    "veth_mtu": "0",
+    "cni_network_config": "{}",
+    "net-conf.json": json.dumps({"Network": "10.244.0.0/16", "Backend": {"Type": "vxlan"}}),
+}
+
+
+def canal() -> list[dict[str, Any]]:
+    """Calico's policy over flannel's network, as its manifest has them."""
+    made = daemon("canal", "quay.io/calico/node:v3.31.0")
+    refs = {"FLANNELD_IFACE": "canal_iface", "FLANNELD_IP_MASQ": "masquerade"}
+    env = [
+        {"name": name, "valueFrom": {"configMapKeyRef": {"name": "canal-config", "key": key}}}
+        for name, key in refs.items()
+    ]
+    flanneld = {"name": "kube-flannel", "image": "quay.io/flannel/flannel:v0.24.4", "env": env, "args": ARGS[1:]}
+    calicos = made["spec"]["template"]["spec"]["containers"][0] | {"name": "calico-node"}
+    made["spec"]["template"]["spec"]["containers"] = [calicos, flanneld]
+    return [config_map("canal-config") | {"data": CANAL}, made]
+
+
+def test_canals_policies_stay_enforced_and_its_config_map_is_read() -> None:
+    given = migrate(found(*canal()))
+    assert settings(given).items() >= {"network-policy": "on", "masquerade": "off", "encapsulation": "vxlan"}.items()
+    assert missing(given) == []
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        pytest.param([daemon("policies", "registry.k8s.io/networking/kube-network-policies:v0.7.0")], id="beside it"),
+        pytest.param([node("10.42.0.0/24", **{"k3s.io/hostname": "n1"})], id="in k3s"),
+    ],
+)
+def test_where_somebody_enforces_policies_the_agent_does(items: list[dict[str, Any]]) -> None:
+    assert settings(migrate(found(daemon("kube-flannel", IMAGE, ARGS), *items)))["network-policy"] == "on"
+
+
+def test_where_k3s_is_told_to_enforce_none_nobody_does() -> None:
+    args = '["server","--disable-network-policy","--disable","servicelb"]'
+    server = node("10.42.0.0/24", **{"k3s.io/hostname": "n1", "k3s.io/node-args": args})
+    assert settings(migrate(found(server)))["network-policy"] == "off"
