@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from socket import AF_INET, AF_INET6, SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET, socket
+from socket import AF_INET, AF_INET6, IPPROTO_IPV6, IPV6_V6ONLY, SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET, socket
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,6 +18,7 @@ from prometheus_client.exposition import choose_encoder
 from agent.errors import ConfigError
 from agent.log import logger
 from agent.serve.connections import WHOLE_S, Connections
+from agent.serve.port_server import ANY4, ANY6, NO_IPV6
 from agent.threads import Threads
 
 log = logger(__name__)
@@ -63,19 +64,30 @@ class HttpServer:
 
 
 def bound(listen: tuple[str, int]) -> socket:
-    """A socket at *listen*, host and port; port 0 takes a free one.
+    """A socket at *listen*, host and port; port 0 takes a free one, ``::`` is every address of both families.
 
     Raises:
         ConfigError: the address cannot be bound.
     """
+    try:
+        return _bound(listen)
+    except OSError as error:
+        if listen[0] == ANY6 and error.errno in NO_IPV6:
+            return bound((ANY4, listen[1]))
+        where = f"{listen[0]} port {listen[1]}"
+        raise ConfigError(f"--listen: {where}: {error.strerror}; name a free address of this node") from error
+
+
+def _bound(listen: tuple[str, int]) -> socket:
     made = socket(AF_INET6 if ":" in listen[0] else AF_INET, SOCK_STREAM)
     try:
         made.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+        if listen[0] == ANY6:
+            made.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 0)
         made.bind(listen)
-    except OSError as error:
+    except OSError:
         made.close()
-        where = f"{listen[0]} port {listen[1]}"
-        raise ConfigError(f"--listen: {where}: {error.strerror}; name a free address of this node") from error
+        raise
     return made
 
 

@@ -216,6 +216,21 @@ def test_a_bpffs_is_mounted_where_there_is_none_and_hides_nothing(helm: Path, tm
     assert (done.returncode != 0, "would be hidden by one; see options.pin-root" in done.stderr) == (True, True)
 
 
+@pytest.mark.parametrize(
+    ("listen", "host"),
+    [
+        ("127.0.0.1:9650", "127.0.0.1"),
+        ("0.0.0.0:9650", "127.0.0.1"),
+        ("[::]:9650", "127.0.0.1"),  # which is there also where the kernel has no IPv6
+        ("[::1]:9650", "::1"),
+        ("192.0.2.1:9650", "192.0.2.1"),
+    ],
+)
+def test_probes_ask_where_the_agent_listens(helm: Path, listen: str, host: str) -> None:
+    agent = containers(manifests.template(helm, f"--set=options.listen={listen}").stdout)["agent"]
+    assert {agent[f"{kind}Probe"]["httpGet"]["host"] for kind in ("startup", "liveness", "readiness")} == {host}
+
+
 @pytest.mark.parametrize("option", ["networks", "router", "l2-announce"])
 def test_who_cleans_up_may_do_what_the_agent_may(helm: Path, option: str) -> None:
     """Other plugins' interfaces are unmade by these plugins, in the node's root."""

@@ -1,9 +1,13 @@
 """Prometheus and the kubelet ask over HTTP; what they read is what the sources say at that moment."""
 
 import contextlib
+import errno
 import http.client
+import os
 import socket
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from prometheus_client import generate_latest
@@ -14,6 +18,7 @@ from agent.serve.http import HttpServer, bound
 from agent.serve.metrics import MapUse, Metrics, PartUse, PoolUse, Sources, SyncUse, WatchUse
 from agent.threads import Threads
 from maps import abi
+from tests.agent.kernel.nets import in_new_netns
 
 
 def sample(metrics: Metrics, name: str, **labels: str) -> float | None:
@@ -67,6 +72,34 @@ def test_metrics_are_served_and_an_unknown_page_names_the_known(server: HttpServ
 def test_an_address_in_use_is_a_mistake_in_the_options(server: HttpServer) -> None:
     with pytest.raises(ConfigError, match="--listen"):
         bound(("127.0.0.1", server.port))
+
+
+@pytest.mark.kernel
+def test_every_address_is_of_both_families_whatever_the_node_has_by_default() -> None:
+    def body() -> None:
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+        Path("/proc/sys/net/ipv6/bindv6only").write_text("1")
+        with bound(("::", 0)) as made:
+            made.listen()
+            for address in ("127.0.0.1", "::1"):
+                socket.create_connection((address, made.getsockname()[1]), timeout=60).close()
+
+    in_new_netns(body)
+
+
+def test_every_address_is_ipv4s_where_the_kernel_has_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with ipv6.disable=1."""
+
+    def made(family: int, kind: int) -> socket.socket:
+        if family == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+        return socket.socket(family, kind)
+
+    monkeypatch.setattr("agent.serve.http.socket", made)
+    with bound(("::", 0)) as found:
+        assert found.getsockname()[0] == "0.0.0.0"
+    with pytest.raises(ConfigError, match="--listen: 2001:db8::1 port 9650: Address family not supported"):
+        bound(("2001:db8::1", 9650))
 
 
 def test_a_dead_thread_makes_the_agent_unfit_to_live(server: HttpServer, threads: Threads) -> None:

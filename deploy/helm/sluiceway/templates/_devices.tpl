@@ -19,7 +19,7 @@
 {{- $given := .Values.devicePlugin -}}
 {{- $port := regexFind "[0-9]+$" $given.listen -}}
 {{- $host := regexFind "^(\\[.*\\]|[^:]*)" $given.listen | trimAll "[]" -}}
-{{- $probed := get (dict "0.0.0.0" "127.0.0.1" "::" "::1") $host | default $host -}}
+{{- $probed := get (dict "0.0.0.0" "127.0.0.1" "::" "127.0.0.1") $host | default $host -}}
 - name: devices
   image: {{ include "sluiceway.image" . }}
   imagePullPolicy: {{ .Values.image.pullPolicy }}

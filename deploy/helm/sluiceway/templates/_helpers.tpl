@@ -133,7 +133,7 @@ container.apparmor.security.beta.kubernetes.io/{{ .container }}: unconfined
 {{- end }}
 {{- define "sluiceway.listenHost" -}}
 {{- $host := include "sluiceway.option" (dict "root" . "name" "listen") | regexFind "^(\\[.*\\]|[^:]*)" | trimAll "[]" -}}
-{{- get (dict "0.0.0.0" "127.0.0.1" "::" "::1") $host | default $host -}}
+{{- get (dict "0.0.0.0" "127.0.0.1" "::" "127.0.0.1") $host | default $host -}}
 {{- end }}
 {{- define "sluiceway.isScraped" -}}
 {{- $listen := include "sluiceway.option" (dict "root" . "name" "listen") -}}
