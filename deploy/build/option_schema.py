@@ -80,6 +80,13 @@ def _lists(item: str) -> list[Schema]:
     return [{"type": "array", "items": each}, {"type": "string", "pattern": f"^{item}( *, *{item})*$"}]
 
 
+def _numbers(item: str, most: int) -> list[Schema]:
+    """One, or several; YAML has a list's as numbers, too."""
+    whole, text = _lists(item)
+    number = _number(1, most)
+    return [{**whole, "items": {"anyOf": [whole["items"], number]}}, text, number]
+
+
 _READERS: Mapping[str, Schema] = MappingProxyType(
     {
         "switch": {"enum": list(SWITCH)},
@@ -88,10 +95,10 @@ _READERS: Mapping[str, Schema] = MappingProxyType(
         "size": _number(0, values.MAX_ENTRIES),
         "udp_port": _number(0, values.MAX_PORT),
         "tcp_port": _number(1, values.MAX_PORT),
-        "tcp_ports": {"anyOf": [*_lists(_PORT), _number(1, values.MAX_PORT)]},
+        "tcp_ports": {"anyOf": _numbers(_PORT, values.MAX_PORT)},
         "addresses": {"anyOf": _lists(_ADDRESS)},
         "asn": _number(1, values.MAX_ASN),
-        "asns": {"anyOf": [*_lists(_NUMBER), _number(1, values.MAX_ASN)]},
+        "asns": {"anyOf": _numbers(_NUMBER, values.MAX_ASN)},
         "router_id": {"type": "string", "pattern": f"^({_ADDRESS}|{values.GENERATE})?$"},
         "hold_time": {"anyOf": [dict(_DURATION), _number(values.LEAST_HOLD_S, values.LAST_HOLD_S)]},
         "restart_time": {"anyOf": [dict(_DURATION), _number(1, values.LAST_RESTART_S)]},

@@ -171,6 +171,8 @@ def test_every_combination_of_duties_is_rendered_or_refused_as_the_agent_does(he
         pytest.param("options.healthz-bind-address=off", "--healthz-bind-address=off", id="an address or off"),
         pytest.param("options.max-flows=10000000", "--max-flows=10000000", id="a number of seven digits and more"),
         pytest.param("options.service-cidrs={10.96.0.0/12,fd00::/108}", "10.96.0.0/12,fd00::/108", id="a list"),
+        pytest.param("options.peer-router-asns={64512,4200000000}", "64512,4200000000", id="a list of numbers"),
+        pytest.param("options.peer-router-ports={179,1790}", "--peer-router-ports=179,1790", id="a list of ports"),
         pytest.param("options.nodeport-addresses=primary", "--nodeport-addresses=primary", id="the primary addresses"),
     ],
 )

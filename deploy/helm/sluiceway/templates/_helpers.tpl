@@ -33,7 +33,7 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{/* A value as the command line has it: YAML's switches and lists, and numbers that JSON made floats. */}}
 {{- define "sluiceway.text" -}}
 {{- if kindIs "bool" . }}{{ ternary "on" "off" . }}
-{{- else if kindIs "slice" . }}{{ join "," . }}
+{{- else if kindIs "slice" . }}{{ range $at, $one := . }}{{ if $at }},{{ end }}{{ include "sluiceway.text" $one }}{{ end }}
 {{- else if kindIs "float64" . }}{{ int64 . }}
 {{- else }}{{ . }}
 {{- end }}
