@@ -10,13 +10,16 @@ import pytest
 import yaml
 
 from agent.devices.options import DeviceOptions
+from agent.errors import ConfigError
 from agent.migrate.command import main
+from agent.options.origins import load
 from deploy.build import manifests
 from deploy.build.chart import CHART
 from lab.kubernetes import build
 from tests.agent.migrate.inputs import daemon
 
 pytestmark = pytest.mark.cluster
+PEERS = "options.peer-router-ips={192.0.2.1,192.0.2.2},options.peer-router-asns={64512,4200000000}"
 
 
 @pytest.fixture(scope="session")
@@ -171,13 +174,47 @@ def test_every_combination_of_duties_is_rendered_or_refused_as_the_agent_does(he
         pytest.param("options.healthz-bind-address=off", "--healthz-bind-address=off", id="an address or off"),
         pytest.param("options.max-flows=10000000", "--max-flows=10000000", id="a number of seven digits and more"),
         pytest.param("options.service-cidrs={10.96.0.0/12,fd00::/108}", "10.96.0.0/12,fd00::/108", id="a list"),
-        pytest.param("options.peer-router-asns={64512,4200000000}", "64512,4200000000", id="a list of numbers"),
-        pytest.param("options.peer-router-ports={179,1790}", "--peer-router-ports=179,1790", id="a list of ports"),
+        pytest.param(f"{PEERS},options.peer-router-ports={{179,1790}}", "64512,4200000000", id="a list of numbers"),
+        pytest.param(
+            f"{PEERS},options.peer-router-ports={{179,1790}}", "--peer-router-ports=179,1790", id="a list of ports"
+        ),
         pytest.param("options.nodeport-addresses=primary", "--nodeport-addresses=primary", id="the primary addresses"),
     ],
 )
 def test_an_option_reaches_the_agent_and_the_cleanup_alike(helm: Path, value: str, flag: str) -> None:
     assert manifests.template(helm, "--set", value).stdout.count(f'{flag}"') == 2
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"network": "chained", "encapsulation": "vxlan"},
+        {"network": "chained", "cross-subnet": "on"},
+        {"network": "chained", "mtu": "1400"},
+        {"network": "chained", "mtu": "0", "encapsulation": "native"},
+        {"network": "chained", "forwarding": "dsr"},
+        {"network": "chained", "l2-announce": "on"},
+        {"network": "chained", "l2-announce": "on", "service-proxy": "on"},
+        {"tunnel-port": "4789"},
+        {"tunnel-vni": "7", "encapsulation": "ipip"},
+        {"tunnel-vni": "7", "encapsulation": "geneve"},
+        {"xdp": "off", "xdp-deny-cidrs-file": "/etc/denied"},
+        {"xdp": "generic", "xdp-deny-cidrs-file": "/etc/denied"},
+        {"peer-router-ips": "192.0.2.1", "router": "on"},
+        {"peer-router-ips": "192.0.2.1", "peer-router-asns": "64512", "router": "on"},
+        {"node-port-range": "32767-30000"},
+    ],
+    ids=str,
+)
+def test_options_that_do_not_go_together_are_refused_as_the_agent_does(helm: Path, given: dict[str, str]) -> None:
+    try:
+        load(["run", "--kubeconfig=/k", *(f"--{name}={text}" for name, text in given.items())], {})
+        refused = False
+    except ConfigError:
+        refused = True
+    done = manifests.template(helm, "--set", ",".join(f"options.{name}={text}" for name, text in given.items()))
+    assert (done.returncode != 0) == refused, done.stderr
+    assert not refused or any(f"options.{name}: " in done.stderr for name in (*given, "peer-router-asns"))
 
 
 def containers(text: str) -> dict[str, dict[str, Any]]:

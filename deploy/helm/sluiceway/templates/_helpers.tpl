@@ -77,6 +77,47 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- if and (include "sluiceway.isOn" (dict "root" . "name" "replace-kube-proxy")) (not (has $served (list "on" "true" "yes"))) -}}
 {{- fail "options.replace-kube-proxy: kube-proxy serves whom the agents do not; give options.service-proxy=on" -}}
 {{- end -}}
+{{- if $isChained -}}
+{{- $others := list "encapsulation" "cross-subnet" "host-routing" "masquerade-all" "masquerade-config" "mtu" "forwarding" -}}
+{{- range $name := ternary $others (append $others "l2-announce") (has $served (list "on" "true" "yes")) -}}
+{{- if include "sluiceway.isChanged" (dict "root" $ "name" $name) -}}
+{{- fail (printf "options.%s: with options.network=chained other CNI plugins make the pods' network; take it out, and tell them" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $way := include "sluiceway.option" (dict "root" . "name" "encapsulation") -}}
+{{- if not (has $way (list "vxlan" "geneve")) -}}
+{{- range $name := list "tunnel-port" "tunnel-vni" -}}
+{{- if include "sluiceway.isChanged" (dict "root" $ "name" $name) -}}
+{{- fail (printf "options.%s: options.encapsulation=%s has none; take it out, or give vxlan or geneve" $name $way) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if and (eq (include "sluiceway.option" (dict "root" . "name" "xdp")) "off") (include "sluiceway.option" (dict "root" . "name" "xdp-deny-cidrs-file")) -}}
+{{- fail "options.xdp-deny-cidrs-file: without XDP nothing is denied; take it out, or give options.xdp=generic, which every device can" -}}
+{{- end -}}
+{{- $peers := include "sluiceway.count" (dict "root" . "name" "peer-router-ips") -}}
+{{- range $name := list "peer-router-asns" "peer-router-ports" -}}
+{{- $count := include "sluiceway.count" (dict "root" $ "name" $name) -}}
+{{- if and (ne $count $peers) (or (ne $count "0") (eq $name "peer-router-asns")) -}}
+{{- fail (printf "options.%s: %s for %s of options.peer-router-ips; give one for each, in the same order" $name $count $peers) -}}
+{{- end -}}
+{{- end -}}
+{{- $ports := include "sluiceway.option" (dict "root" . "name" "node-port-range") | splitList "-" -}}
+{{- if gt (int (first $ports)) (int (last $ports)) -}}
+{{- fail "options.node-port-range: begins after its end; give LOW-HIGH" -}}
+{{- end -}}
+{{- end }}
+
+{{/* "yes" where an option is not as the agent has it by default. Takes as sluiceway.option. */}}
+{{- define "sluiceway.isChanged" -}}
+{{- if ne (include "sluiceway.option" .) (get (.root.Files.Get "files/defaults.yaml" | fromYaml) .name) }}yes{{ end -}}
+{{- end }}
+
+{{/* How many an option's list has. Takes as sluiceway.option. */}}
+{{- define "sluiceway.count" -}}
+{{- $text := include "sluiceway.option" . -}}
+{{- if $text }}{{ len (splitList "," $text) }}{{ else }}0{{ end -}}
 {{- end }}
 
 {{/* The agent's, with what only announcing, BGP and other plugins need. */}}
