@@ -64,7 +64,7 @@ class PinRootBusy(MapsError):
     """Another process holds the exclusive lock on the pins."""
 
     def __init__(self, root: str) -> None:
-        super().__init__(f"another agent works on the pins in {root}; stop it, or give this one another --pin-root")
+        super().__init__(f"another agent works on the pins in {root}; stop it, as a node has one")
         self.root = root
 
 
