@@ -2,7 +2,7 @@
 
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_network
 
 from agent.model.address import Address, Network, family
@@ -76,14 +76,14 @@ def netdev_of(dump: Dump, address: str) -> Netdev | None:
     return None
 
 
-def addresses_of(dump: Dump, index: int) -> tuple[str, ...]:
-    """A device's addresses, but for those that mean something on its link alone."""
-    found = []
+def device_addresses(dump: Dump) -> Mapping[int, tuple[str, ...]]:
+    """The addresses of each device that has some, by its number, but for those that mean something on a link alone."""
+    found: dict[int, list[str]] = {}
     for body in dump.read(RTM_GETADDR, bytes(ADDRESS.size)):
         _, _, _, scope, device = ADDRESS.unpack_from(body)
-        if device == index and scope == RT_SCOPE_UNIVERSE and (value := attribute(body, ADDRESS.size, IFA_ADDRESS)):
-            found.append(str(ip_address(value)))
-    return tuple(found)
+        if scope == RT_SCOPE_UNIVERSE and (value := attribute(body, ADDRESS.size, IFA_ADDRESS)):
+            found.setdefault(device, []).append(str(ip_address(value)))
+    return {device: tuple(those) for device, those in found.items()}
 
 
 def name_of(dump: Dump, index: int) -> str:

@@ -1,13 +1,13 @@
 """What is asked of rtnetlink about devices of the node that pods have a part in, and about those above them."""
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv6Address
 
 from agent.model.netdev import Netdev
 from agent.model.nic import IpvlanMode, MacvlanMode, Nic, NicKind, NicSpec
 from agent.netlink.dump import Dump
-from agent.netlink.netdev_requests import IFLA_PARENT_DEV_NAME, addresses_of, netdev_told
+from agent.netlink.netdev_requests import IFLA_PARENT_DEV_NAME, device_addresses, netdev_told
 from agent.netlink.requests import Request
 from agent.netlink.rtnetlink import (
     ADDRESS,
@@ -58,16 +58,15 @@ def nics(dump: Dump) -> tuple[Nic, ...]:
     """
     ways_out = frozenset(default_route_devices(dump))
     links = dump.read(RTM_GETLINK, bytes(LINK.size) + WITHOUT_STATISTICS)
+    names = {_index(body): text(attribute(body, LINK.size, IFLA_IFNAME)) for body in links}
     above = dict[int, list[str]]()
     for body in links:
         for kind in _below(body):
-            name = text(attribute(body, LINK.size, IFLA_IFNAME))
-            above.setdefault(number(attribute(body, LINK.size, kind)), []).append(name)
-    for body in links:  # a port is below what it is a port of
-        if master := attribute(body, LINK.size, IFLA_MASTER):
-            names = (text(attribute(one, LINK.size, IFLA_IFNAME)) for one in links if _index(one) == number(master))
-            above.setdefault(_index(body), []).extend(names)
-    return tuple(_nic(dump, body, above, ways_out) for body in links)
+            above.setdefault(number(attribute(body, LINK.size, kind)), []).append(names[_index(body)])
+        if master := attribute(body, LINK.size, IFLA_MASTER):  # a port is below what it is a port of
+            above.setdefault(_index(body), []).append(names.get(number(master), ""))
+    own = device_addresses(dump)
+    return tuple(_nic(body, above.get(_index(body), ()), own, ways_out) for body in links)
 
 
 def add_above(spec: NicSpec, below: Nic, *, netns: int, name: str, index: int, mtu: int) -> Request:  # noqa: PLR0913
@@ -131,15 +130,15 @@ def _below(body: bytes) -> Iterator[int]:
             yield IFLA_LINK
 
 
-def _nic(dump: Dump, body: bytes, above: dict[int, list[str]], ways_out: frozenset[int]) -> Nic:
+def _nic(body: bytes, above: Iterable[str], own: Mapping[int, tuple[str, ...]], ways_out: frozenset[int]) -> Nic:
     index = _index(body)
     return Nic(
         netdev=netdev_told(body),
         parent=text(attribute(body, LINK.size, IFLA_PARENT_DEV_NAME)),
         permanent_mac=attribute(body, LINK.size, IFLA_PERM_ADDRESS).hex(":"),
         is_loopback=bool(LINK.unpack_from(body)[3] & IFF_LOOPBACK),
-        above=tuple(sorted(above.get(index, ()))),
-        node_addresses=addresses_of(dump, index),
+        above=tuple(sorted(above)),
+        node_addresses=own.get(index, ()),
         is_way_out=index in ways_out,
     )
 

@@ -21,7 +21,7 @@ from agent.model.netdev import Netdev
 from agent.model.vf import NodeOwner, Vf, VfSettings
 from agent.netlink.counted import CountedVf, counted_vfs
 from agent.netlink.dump import Dump
-from agent.netlink.netdev_requests import addresses_of, link_index, netdev_of, set_mac
+from agent.netlink.netdev_requests import device_addresses, link_index, netdev_of, set_mac
 from agent.netlink.netns import open_netns
 from agent.netlink.socket import Socket
 from agent.netlink.vf_requests import set_vf, vf_settings
@@ -52,7 +52,7 @@ class SriovCard:
             pf = link_index(dump, place.pf_device)
             settings = vf_settings(dump, pf[0]).get(place.number) if pf else None
             netdev = netdev_of(dump, address)
-            used = addresses_of(dump, netdev.index) if netdev else ()
+            used = device_addresses(dump).get(netdev.index, ()) if netdev else ()
         if pf is None or settings is None:
             raise DeviceRefused(f"the PF {place.pf_device} of {address} tells nothing of its VF {place.number}")
         return Vf(
