@@ -37,6 +37,8 @@ def refusal(nic: Nic, spec: NicSpec, *, has_ipv6: bool = False) -> str:
 def _in_use(nic: Nic, key: str) -> str:
     """Why the node cannot do without the device."""
     name = nic.netdev.name
+    if nic.made_as == "tun":
+        return f"{key}: {name} is a process's (tun, tap), which would keep it"
     if nic.is_way_out:
         return f"{key}: a default route of the node leaves by {name}"
     if nic.node_addresses:

@@ -62,6 +62,8 @@ class Nic:
     netdev: Netdev
     parent: str = ""  # the device of hardware that it is of, as 0000:03:00.0 or virtio0; empty: it is software alone
     permanent_mac: str = ""  # that the hardware has of itself; empty: it is not told
+    made_as: str = ""  # of one that is software alone: vlan, veth, bond
+    below: int = 0  # the number of the device that it is above, or the other end of; 0: of none
     is_loopback: bool = False
     above: tuple[str, ...] = ()  # names of devices of the node above it, or that it is a port of
     node_addresses: tuple[str, ...] = ()  # that the node has on it, but for those of its link alone

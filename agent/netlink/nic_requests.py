@@ -83,8 +83,22 @@ def kind_of(dump: Dump, index: int) -> str:
     """As what a device was made, as macvlan; empty: hardware, or there is none of this number."""
     for body in dump.read(RTM_GETLINK, bytes(LINK.size) + WITHOUT_STATISTICS):
         if _index(body) == index:
-            return text(attribute(attribute(body, LINK.size, IFLA_LINKINFO), 0, IFLA_INFO_KIND))
+            return _kind(body)
     return ""
+
+
+def moved_at(dump: Dump, index: int, made_as: str, below: int) -> Netdev | None:
+    """The device of this number, if it was made as that, above the device *below* of another namespace.
+
+    Whoever may make one like it must be allowed to change that other namespace.
+    """
+    for body in dump.read(RTM_GETLINK, bytes(LINK.size) + WITHOUT_STATISTICS):
+        if _index(body) != index or _kind(body) != made_as:
+            continue
+        is_elsewhere = bool(attribute(body, LINK.size, IFLA_LINK_NETNSID))
+        if number(attribute(body, LINK.size, IFLA_LINK)) == below and is_elsewhere == bool(below):
+            return netdev_told(body)
+    return None
 
 
 def netdev_at(dump: Dump, index: int) -> Netdev | None:
@@ -124,10 +138,9 @@ def add_link_local(index: int, address: IPv6Address) -> Request:
 
 def _below(body: bytes) -> Iterator[int]:
     """The attribute that names what a device is above, unless that is in another namespace."""
-    if attribute(body, LINK.size, IFLA_LINK) and not attribute(body, LINK.size, IFLA_LINK_NETNSID):
-        kind = text(attribute(attribute(body, LINK.size, IFLA_LINKINFO), 0, IFLA_INFO_KIND))
-        if kind != "veth":  # whose other end is beside it
-            yield IFLA_LINK
+    is_here = attribute(body, LINK.size, IFLA_LINK) and not attribute(body, LINK.size, IFLA_LINK_NETNSID)
+    if is_here and _kind(body) != "veth":  # whose other end is beside it
+        yield IFLA_LINK
 
 
 def _nic(body: bytes, above: Iterable[str], own: Mapping[int, tuple[str, ...]], ways_out: frozenset[int]) -> Nic:
@@ -136,6 +149,8 @@ def _nic(body: bytes, above: Iterable[str], own: Mapping[int, tuple[str, ...]], 
         netdev=netdev_told(body),
         parent=text(attribute(body, LINK.size, IFLA_PARENT_DEV_NAME)),
         permanent_mac=attribute(body, LINK.size, IFLA_PERM_ADDRESS).hex(":"),
+        made_as=_kind(body),
+        below=number(attribute(body, LINK.size, IFLA_LINK)),
         is_loopback=bool(LINK.unpack_from(body)[3] & IFF_LOOPBACK),
         above=tuple(sorted(above)),
         node_addresses=own.get(index, ()),
@@ -155,6 +170,10 @@ def _data(spec: NicSpec) -> bytes:
             return packed(_VLAN_ID, _SHORT.pack(spec.vlan))
         case NicKind.HOST_DEVICE:
             raise AssertionError(spec.kind)
+
+
+def _kind(body: bytes) -> str:
+    return text(attribute(attribute(body, LINK.size, IFLA_LINKINFO), 0, IFLA_INFO_KIND))
 
 
 def _index(body: bytes) -> int:

@@ -269,6 +269,33 @@ def test_an_agent_that_is_killed_in_the_middle_leaves_nothing(
         assert (links(runtime, pod), left(node, runtime)) == ({}, {})
 
 
+def is_made(runtime: Runtime, pod: str, network: str) -> bool:
+    return runtime.call("ADD", pod, **asks(network))[0] == 0
+
+
+def test_what_a_pod_puts_in_the_place_of_a_device_of_the_node_does_not_come_to_the_node(
+    node: Node, runtime: Runtime
+) -> None:
+    with node.agent_runs(*flags(node)):
+        runtime.wait()
+        pod = runtime.make()
+        node.ip("link add s0 type veth peer name s1")
+        write(node, every(node.root, own("soft", "host-device", node.root, device="s0")))
+        for network in ("soft", "mac"):
+            until(partial(is_made, runtime, pod, network), "it is made")
+            number = links(runtime, pod)["net1"]["ifindex"]
+            runtime.inside(pod, "ip", "link", "del", "net1")
+            decoy = f"link add net1 index {number} type veth peer name decoy"
+            runtime.inside(pod, "ip", *decoy.split())
+            assert runtime.call("DEL", pod) == (0, {})
+            there = {one["ifname"] for one in json.loads(node.ip("-j link"))}
+            assert not there & {"s0", "net1"}
+            assert "decoy" in links(runtime, pod)
+            runtime.inside(pod, "ip", "link", "del", "decoy")
+        assert left(node, runtime) == {}
+    write(node, every(node.root))
+
+
 def test_it_comes_to_a_pod_that_runs_and_cleanup_takes_it_away(node: Node, runtime: Runtime) -> None:
     pod = runtime.make()
     write(node, every(node.root, pod_object(pod, "mac")))

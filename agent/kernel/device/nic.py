@@ -11,7 +11,7 @@ from ipaddress import IPv6Address
 from pathlib import PurePosixPath
 
 from agent.compile.nic import key_of
-from agent.kernel.device.netdev import Find, Movable, PodAddresses, announce, configure, namespace
+from agent.kernel.device.netdev import Movable, PodAddresses, announce, configure, namespace
 from agent.kernel.device.pci import DeviceRefused
 from agent.model.netdev import Netdev
 from agent.model.nic import Nic, NicKind, NicSpec
@@ -24,6 +24,7 @@ from agent.netlink.nic_requests import (
     add_link_local,
     hardware_of,
     kind_of,
+    moved_at,
     netdev_at,
     netdev_named,
     nics,
@@ -40,16 +41,21 @@ class HostDevice:
     was: Netdev
     parent: str  # as Nic's
     permanent_mac: str
+    made_as: str
+    below: int
     hidden: str  # the name that it has on its way
     index: int  # in the pod
 
     @property
     def movable(self) -> Movable:
-        """Its way. What is software alone has no mark but its names."""
-        in_pod: Find = lambda dump: netdev_at(dump, self.index)  # noqa: E731
+        """Its way."""
         if self.parent:
             return Movable(self.was.name, self.hidden, self._hardware, self._hardware)
-        return Movable(self.was.name, self.hidden, self._named, in_pod)
+        return Movable(self.was.name, self.hidden, self._named, self._moved)
+
+    def _moved(self, dump: Dump) -> Netdev | None:
+        """What is software alone, in the pod: not what the pod has put in its place."""
+        return moved_at(dump, self.index, self.made_as, self.below)
 
     def _hardware(self, dump: Dump) -> Netdev | None:
         return hardware_of(dump, self.parent, self.permanent_mac)

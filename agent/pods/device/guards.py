@@ -107,6 +107,10 @@ class Guards:
             del self._attached[address]
             self._places.release_slot(attachment.slot)
 
+    def is_on(self, address: str) -> bool:
+        """Whether there is a device with the programs, in whatever namespace."""
+        return self._programs.is_attached(address)
+
     def fault(self, record: DeviceRecord) -> str:
         """What is missing; empty: nothing."""
         if record.address in self._attached and not self._programs.is_attached(record.address):

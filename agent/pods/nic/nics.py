@@ -140,6 +140,8 @@ class Nics(Handover[NicRequest, NicRecord]):
             before=nic.netdev if is_moved else None,
             parent=nic.parent if is_moved else "",
             permanent_mac=nic.permanent_mac if is_moved else "",
+            made_as=nic.made_as if is_moved else "",
+            below=nic.below if is_moved else 0,
             asked_at_ns=request.asked_at_ns or self._clock(),
             config=request.config,
             pod=request.pod,
@@ -187,16 +189,29 @@ class Nics(Handover[NicRequest, NicRecord]):
         moved = host_device(record)
         if moved is None:
             self._devices.remove(record.kind, record.netns, record.netns_cookie, record.ifindex)
-            self._guards.detach(record.address)
+            self._detach(record)
             fail_points.reached("NIC DEL removed")
             return
         is_there = self._devices.bring_home(moved, record.netns, record.netns_cookie, patience_s)
-        self._guards.detach(record.address)
+        if is_there:
+            self._guards.detach(record.address)
+        else:
+            self._detach(record)
         fail_points.reached("NIC DEL removed")
         if is_there:
             self._devices.restore(moved)
         else:
             log.warning("a device of the node has ended with the pod that had it", device=record.device)
+
+    def _detach(self, record: NicRecord) -> None:
+        """Take away programs and rules of a device that is gone; with one that its pod has hidden they stay.
+
+        Raises:
+            DeviceRefused: it is hidden.
+        """
+        if self._guards.is_on(record.address):
+            raise DeviceRefused(f"{record.interface} is in a namespace that is not its pod's, with its policy on it")
+        self._guards.detach(record.address)
 
     def _is_in_pod(self, record: NicRecord) -> bool:
         """As the base's."""
@@ -221,7 +236,15 @@ def host_device(record: NicRecord) -> HostDevice | None:
     """The device of the node that the pod has itself; None: it has one above."""
     if record.before is None:
         return None
-    return HostDevice(record.before, record.parent, record.permanent_mac, record.hidden, record.ifindex)
+    return HostDevice(
+        record.before,
+        record.parent,
+        record.permanent_mac,
+        record.made_as,
+        record.below,
+        record.hidden,
+        record.ifindex,
+    )
 
 
 def _with_mac(spec: NicSpec, record: NicRecord) -> NicSpec:

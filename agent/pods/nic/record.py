@@ -29,6 +29,8 @@ class NicRecord(DeviceRecord, frozen=True, omit_defaults=True, kw_only=True):
     before: Netdev | None = None  # the node's device as it was, where the pod has it itself
     parent: str = ""  # of that one, as Nic's
     permanent_mac: str = ""
+    made_as: str = ""
+    below: int = 0
 
     @property
     def ifindex(self) -> int:

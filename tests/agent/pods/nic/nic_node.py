@@ -118,6 +118,11 @@ class FakeNics:
         found = next((one for one in moved if one.index == index), None)
         return found or self.made.get((netns, index))
 
+    def has(self, index: int) -> bool:
+        """Whether a device of this number is in some pod's namespace."""
+        moved = (self.now[name].index for name, where in self.where.items() if where != HOME)
+        return index in {*(number for _, number in self.made), *moved}
+
     def counted(self, netns: str, cookie: int, index: int) -> CountedLink | None:
         """As the node's."""
         found = self.in_pod(netns, cookie, index)
@@ -149,15 +154,33 @@ class FakeNics:
 
 
 @dataclass
+class NicPrograms(FakePrograms):
+    """Programs that are gone with their device, whichever namespace that is in."""
+
+    devices: FakeNics = field(default_factory=FakeNics)
+
+    def is_attached(self, address: str) -> bool:
+        """As the kernel's."""
+        attachment = self.on.get(address)
+        if attachment is None or attachment.link.in_pod is None:
+            return False
+        return self.devices.has(attachment.link.in_pod.ifindex)
+
+
+@dataclass
 class NicNode:
     """A node's agent, over fake devices and real files."""
 
     directory: Path
     devices: FakeNics = field(default_factory=FakeNics)
     ipam: FakeIpam = field(default_factory=FakeIpam)
-    programs: FakePrograms = field(default_factory=FakePrograms)
+    programs: NicPrograms = field(default_factory=NicPrograms)
     loop: FakeLoop = field(default_factory=FakeLoop)  # of the last agent
     claimed: list[str] = field(default_factory=list)  # devices whose links heard of their addresses
+
+    def __post_init__(self) -> None:
+        """The programs are on these devices."""
+        self.programs.devices = self.devices
 
     def agent(self) -> Nics:
         """A new one, which has taken over what it finds."""

@@ -152,7 +152,7 @@ def test_who_renames_or_loses_its_device_is_told_by_check(node: NicNode) -> None
     node.devices.made[place] = replace(node.devices.made[place], name="net1", is_up=False)
     assert list(agent.check(record)) == ["net1 is down"]
     del node.devices.made[place]
-    assert list(agent.check(record)) == ["net1 is not in /run/netns/p1"]
+    assert list(agent.check(record)) == ["net1 is not in /run/netns/p1", "the programs are not on net1"]
 
 
 def breaks(node: NicNode, how: str) -> None:
@@ -231,6 +231,19 @@ def test_a_device_that_does_not_come_home_is_a_problem_until_it_does(node: NicNo
     node.devices.where[SPARE] = ""
     agent.collect()
     assert (tuple(agent.problems("n1")), node.files()) == ((), [])
+
+
+def test_a_device_that_a_pod_moved_away_keeps_its_programs_until_it_is_gone(node: NicNode) -> None:
+    agent = node.agent()
+    record = agent.add(request())
+    node.devices.made["/run/netns/p2", record.ifindex] = node.devices.made.pop(("/run/netns/p1", record.ifindex))
+    with pytest.raises(Exception, match="net1 is in a namespace that is not its pod's"):
+        agent.delete(KEY)
+    assert (list(node.programs.on), [*node.loop.attached]) == ([record.address], [record.slot])
+    assert [told.field for told in agent.problems("n1")] == [f"device {MASTER}"]
+    node.devices.end_netns("/run/netns/p2")
+    agent.collect()
+    assert (node.programs.on, node.loop.attached, node.files()) == ({}, {}, [])
 
 
 def test_a_record_that_cannot_be_read_is_told(node: NicNode) -> None:
