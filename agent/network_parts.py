@@ -27,6 +27,7 @@ from agent.pods.device.claims import claim_addresses
 from agent.pods.device.guards import Guards
 from agent.pods.device.ipam import DeviceIpam, OwnIpam
 from agent.pods.errors import NotSynced
+from agent.pods.in_turn import InTurn
 from agent.pods.ip_leases import FOLDER as LEASES
 from agent.pods.ip_leases import IpLeases
 from agent.pods.network_plug import NetworkPlug, devices_in
@@ -111,10 +112,10 @@ def vfs(options: Options, guards: Guards, ipam: OwnIpam | None = None) -> Vfs:
     return Vfs(card(), journal, DeviceIpam(plugins(options), ipam), files, guards=guards, claim=claim_addresses)
 
 
-def nics(options: Options, guards: Guards, ipam: OwnIpam | None = None) -> Nics:
-    """What pods have of devices of the node; the parameters are those of :func:`vfs`."""
-    journal = nic_journal(options.state_dir, boot_id())
-    return Nics(NodeNics(), journal, DeviceIpam(plugins(options), ipam), guards=guards, claim=claim_addresses)
+def nics(options: Options, guards: Guards, hardware: InTurn, ipam: OwnIpam | None = None) -> Nics:
+    """What pods have of devices of the node; *hardware* has the turns of :func:`vfs`, as the others are its."""
+    journal, ipams = nic_journal(options.state_dir, boot_id()), DeviceIpam(plugins(options), ipam)
+    return Nics(NodeNics(), journal, ipams, guards=guards, hardware=hardware, claim=claim_addresses)
 
 
 def networks(options: Options, mirror: Mirror, pods: Pods, own: OwnPlugin) -> tuple[Networks, NetworkPlug]:

@@ -10,6 +10,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Generic, TypeVar
 
 import msgspec
@@ -64,7 +65,7 @@ class Handover(ABC, Generic[Q, R]):
         self._records: dict[str, R] = {}  # by address
         self._unread: frozenset[str] = frozenset()  # addresses of devices of which nobody knows what they were
         self._stuck: dict[str, str] = {}  # by address: why a device is not what it was
-        self._turn = InTurn()
+        self.turn = InTurn()  # at a device, by its address
         self._lock = threading.Lock()  # guards records and what is stuck
 
     @abstractmethod
@@ -103,6 +104,10 @@ class Handover(ABC, Generic[Q, R]):
     @abstractmethod
     def _faults(self, record: R) -> Iterator[str]:
         """What is not as ADD left it, of the device itself."""
+
+    def _shared(self, asked: Q | R) -> AbstractContextManager[object]:  # noqa: ARG002  a sort may look at it
+        """Be alone at what is not this attachment's own, behind its turn; there is nothing unless a sort says so."""
+        return nullcontext()
 
     def restore(self) -> tuple[Attachment, ...]:
         """Take over what an earlier agent left; devices of pods that are dead or half made are taken back.
@@ -152,7 +157,7 @@ class Handover(ABC, Generic[Q, R]):
             AlreadyAttached, NetnsUnusable, InterfaceTaken, NoFreeAddress: nothing is left.
             OSError: the kernel or the disk refused.
         """
-        with self._turn.of(request.address):
+        with self.turn.of(request.address), self._shared(request):
             if self.find(request.key) is not None:
                 text = f"{request.container_id} has {request.interface} already; DEL comes first"
                 raise AlreadyAttached(text)
@@ -179,7 +184,7 @@ class Handover(ABC, Generic[Q, R]):
         record = self.find(key)
         if record is None:
             return False
-        with self._turn.of(record.address):
+        with self.turn.of(record.address), self._shared(record):
             present = self._records.get(record.address)
             if present is None or present.key != key:
                 return True
@@ -259,9 +264,11 @@ class Handover(ABC, Generic[Q, R]):
 
     def _try_to_end(self, address: str, *, waits: bool = True) -> None:
         """For when nobody waits for it, and it is tried again."""
-        with self._turn.of(address, waits=waits) as is_alone:
-            if is_alone:
-                self._end_or_log(address)
+        with self.turn.of(address, waits=waits) as is_alone:
+            record = self._records.get(address)
+            if is_alone and record is not None:
+                with self._shared(record):
+                    self._end_or_log(address)
 
     def _end_or_log(self, address: str) -> None:
         try:

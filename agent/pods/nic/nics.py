@@ -4,6 +4,7 @@ What is the same of every device that a pod has stands in ``agent.pods.device.ha
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from ipaddress import IPv6Address
 from typing import Protocol
@@ -27,6 +28,7 @@ from agent.pods.device.handover import Handover, boot_time_ns
 from agent.pods.device.ipam import AddressPlugin, addresses
 from agent.pods.device.record import DeviceJournal, DeviceStage
 from agent.pods.errors import DeviceInUse, DeviceUnusable
+from agent.pods.in_turn import InTurn
 from agent.pods.nic.record import NicRecord
 from agent.pods.nic.request import NicRequest
 
@@ -84,12 +86,17 @@ class Nics(Handover[NicRequest, NicRecord]):
         ipam: AddressPlugin,
         *,
         guards: Guards,
+        hardware: InTurn,
         claim: Callable[[NicRecord], None] = lambda _: None,
         clock: Callable[[], int] = boot_time_ns,
     ) -> None:
-        """*claim* tells the link of the addresses; *clock* gives nanoseconds by CLOCK_BOOTTIME."""
+        """*hardware* has the turns at devices that a pod may have itself, by what they are of, as VFs have theirs.
+
+        *claim* tells the link of the addresses; *clock* gives nanoseconds by CLOCK_BOOTTIME.
+        """
         super().__init__(journal, ipam, guards, clock)
         self._devices = devices
+        self._hardware = hardware
         self._claim = claim
 
     def problems(self, node: str) -> Iterator[Problem]:
@@ -111,6 +118,19 @@ class Nics(Handover[NicRequest, NicRecord]):
                 log.info("what a device has counted cannot be seen", device=record.device, why=error)
                 yield record, None
 
+    def _shared(self, asked: NicRequest | NicRecord) -> AbstractContextManager[object]:
+        """As the base's: a device that goes from one pod to another is each one's in turn, from its look to its end."""
+        if isinstance(asked, NicRecord):
+            moved = host_device(asked)
+            return nullcontext() if moved is None else self._hardware.of(moved.parent or moved.was.name)
+        if asked.spec.kind is not NicKind.HOST_DEVICE:
+            return nullcontext()
+        try:
+            nic = self._devices.look(asked.spec)
+        except DeviceRefused:  # which the ADD is told
+            return nullcontext()
+        return self._hardware.of(nic.parent or nic.netdev.name)
+
     def _netns_cookie(self, netns: str) -> int:
         """As the base's."""
         return self._devices.netns_cookie(netns)
@@ -121,6 +141,7 @@ class Nics(Handover[NicRequest, NicRecord]):
         try:
             nic = self._devices.look(request.spec)
         except DeviceRefused as error:
+            self._check_free(request.spec)
             raise DeviceUnusable(str(error)) from error
         if why := refusal(nic, request.spec):
             raise DeviceUnusable(why)
@@ -149,6 +170,22 @@ class Nics(Handover[NicRequest, NicRecord]):
             definition=request.definition,
         )
         return record, lambda: self._make(record, request.spec, nic)
+
+    def _check_free(self, spec: NicSpec) -> None:
+        """The device that is not on the node is not another pod's.
+
+        Raises:
+            DeviceInUse: it is.
+        """
+        for other in self.all():
+            if (was := other.before) is None:
+                continue
+            if (spec.device, spec.pci_address, spec.hardware_address) in (
+                (was.name, "", ""),
+                ("", other.parent, ""),
+                ("", "", was.mac),
+            ):
+                raise DeviceInUse(f"{other.device} is {other.interface} of {other.pod or other.container_id}")
 
     def _check_unused(self, device: str) -> None:
         """No pod has a device above it.

@@ -137,7 +137,7 @@ class Vfs(Handover[VfRequest, VfRecord]):
 
     def _keep(self, record: VfRecord) -> str:
         """Why a VF is not what its pod was given, and cannot be; empty: it is, or whoever is at it sees to it."""
-        with self._turn.of(record.address, waits=False) as is_alone:
+        with self.turn.of(record.address, waits=False) as is_alone:
             return keep(self._card, record) if is_alone and self._records.get(record.address) is record else ""
 
     def _take_back(self, record: VfRecord, patience_s: float) -> None:

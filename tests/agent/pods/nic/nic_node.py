@@ -14,6 +14,7 @@ from agent.netlink.counted import CountedLink
 from agent.netlink.netns import NoSuchNetns
 from agent.pods.device.guards import Guards
 from agent.pods.device.record import DeviceRecord
+from agent.pods.in_turn import InTurn
 from agent.pods.known import KnownAttachments
 from agent.pods.nic.nics import Nics
 from agent.pods.nic.record import nic_journal
@@ -65,7 +66,7 @@ class FakeNics:
     def look(self, spec: NicSpec) -> Nic:
         """As the node's."""
         name = spec.device or next((n for n, one in self.nics.items() if spec.pci_address == one.parent), MASTER)
-        if self.where.get(name) != HOME:
+        if self.where.get(name) != HOME or (spec.device and self.now[name].name != name):
             raise DeviceRefused(f"master: this node has no device {name}")
         return replace(self.nics[name], netdev=self.now[name])
 
@@ -176,6 +177,7 @@ class NicNode:
     ipam: FakeIpam = field(default_factory=FakeIpam)
     programs: NicPrograms = field(default_factory=NicPrograms)
     loop: FakeLoop = field(default_factory=FakeLoop)  # of the last agent
+    hardware: InTurn = field(default_factory=InTurn)
     claimed: list[str] = field(default_factory=list)  # devices whose links heard of their addresses
 
     def __post_init__(self) -> None:
@@ -191,6 +193,7 @@ class NicNode:
             nic_journal(self.directory / "state", "boot"),
             self.ipam,
             guards=guards,
+            hardware=self.hardware,
             claim=self._note_claim,
             clock=lambda: 1000,
         )

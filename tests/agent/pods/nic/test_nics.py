@@ -1,8 +1,11 @@
 """Interfaces made of the node's devices: whole or not at all, and nothing of them left wherever an agent died."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
+from time import sleep
 from typing import Any
 
 import pytest
@@ -211,13 +214,40 @@ def test_one_attachment_has_one_device_and_a_device_in_a_pod_is_no_other_pods(no
     agent.add(request(MOVED))
     with pytest.raises(AlreadyAttached):
         agent.add(request(MACVLAN))
-    with pytest.raises(DeviceUnusable, match="no device eth2"):
-        agent.add(request(MOVED, "c2", "/run/netns/p2"))
+    for spec in (MOVED, replace(MOVED, device="", pci_address=node.devices.nics[SPARE].parent)):
+        with pytest.raises(DeviceInUse, match="eth2 is net1 of default/c1"):
+            agent.add(request(spec, "c2", "/run/netns/p2"))
     agent.add(request(MACVLAN, "c3", "/run/netns/p2"))
     with pytest.raises(DeviceInUse, match=f"{MASTER} is below net1 of default/c3"):
         agent.add(request(replace(MOVED, device=MASTER), "c4", "/run/netns/p2"))
     with pytest.raises(NetnsUnusable):
         agent.add(request(MACVLAN, "c5", "/run/netns/none"))
+
+
+def test_a_device_on_its_way_home_is_as_it_was_before_the_next_pod_has_it(
+    node: NicNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a Deployment's next pod comes while the last one goes: by PCI address it is found on its way."""
+    agent, before = node.agent(), node.devices.snapshot()
+    by_address = replace(MOVED, device="", pci_address=node.devices.nics[SPARE].parent)
+    agent.add(request(by_address))
+    ready = Event()
+
+    def reached(point: str) -> None:
+        if point == "NIC DEL removed" and not ready.is_set():
+            ready.set()
+            sleep(0.2)  # the next pod's ADD looks meanwhile
+
+    monkeypatch.setattr(fail_points, "reached", reached)
+    with ThreadPoolExecutor(1) as pool:
+        gone = pool.submit(agent.delete, KEY)
+        assert ready.wait(60)
+        record = agent.add(request(by_address, "c2", "/run/netns/p2"))
+        assert gone.result(60)
+    assert record.before is not None
+    assert (record.before.name, record.before.altnames) == (SPARE, ("nic-1",))
+    agent.delete(record.key)
+    assert is_untouched(node, before)
 
 
 def test_a_device_that_does_not_come_home_is_a_problem_until_it_does(node: NicNode) -> None:
