@@ -8,7 +8,7 @@ import errno
 import os
 from dataclasses import dataclass
 from ipaddress import IPv6Address
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from agent.compile.nic import key_of
 from agent.kernel.device.netdev import Movable, PodAddresses, announce, configure, namespace
@@ -72,6 +72,9 @@ class HostDevice:
 class NodeNics:
     """The devices of one node; called from several threads."""
 
+    def __init__(self, sysfs: Path = Path("/sys")) -> None:
+        self._sysfs = sysfs
+
     def look(self, spec: NicSpec) -> Nic:
         """The device of the node that a definition means.
 
@@ -88,13 +91,18 @@ class NodeNics:
                 raise DeviceRefused(f"{key}: is not said, and the node has no default route whose device it could be")
             return one
         wanted = _wanted(spec)
-        those = [one for one in found if wanted in _names(one, spec)]
+        meant = self._parents(wanted) if spec.pci_address or spec.path else {wanted}
+        those = [one for one in found if not meant.isdisjoint(_names(one, spec))]
         if len(those) > 1:
             names = ", ".join(one.netdev.name for one in those)
             raise DeviceRefused(f"{key}: {wanted} means {names}; name one of them as device")
         if not those:
             raise DeviceRefused(f"{key}: this node has no device {wanted}".rstrip())
         return those[0]
+
+    def _parents(self, hardware: str) -> set[str]:
+        """What a network device of this hardware may have for a parent: the card, or virtio within it."""
+        return {hardware, *(path.name for path in (self._sysfs / "bus/pci/devices" / hardware).glob("virtio*"))}
 
     def netns_cookie(self, netns: str) -> int:
         """What tells the namespace at a path from all others of this boot.
