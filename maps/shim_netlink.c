@@ -15,7 +15,7 @@
 
 #include "shim.h"
 
-enum { ANSWER = 1 << 14 }; /* what it says of a device has fewer than two thousand octets */
+enum { ANSWER = 1 << 17 }; /* a device with all the other names that it can have is told in 67 thousand octets */
 
 /* The kernel makes one device at a time; batches that wait for it here do not spin there. */
 static pthread_mutex_t alone_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -103,11 +103,13 @@ static int ask(const struct shim_part *part, struct shim_device *devices, uint32
 	if (send(part->fd, part->bytes, part->size, 0) < 0)
 		return -errno;
 	for (;;) {
-		ssize_t got = recv(part->fd, answer, sizeof(answer), 0);
+		ssize_t got = recv(part->fd, answer, sizeof(answer), MSG_TRUNC);
 		uint32_t left = got < 0 ? 0 : got;
 
 		if (got < 0)
 			return -errno;
+		if (left > sizeof(answer))
+			return -EMSGSIZE;
 		for (struct nlmsghdr *m = (void *)answer; NLMSG_OK(m, left); m = NLMSG_NEXT(m, left)) {
 			const struct nlmsgerr *error = NLMSG_DATA(m);
 

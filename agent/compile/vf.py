@@ -165,7 +165,7 @@ def refusal(vf: Vf, spec: VfSpec) -> str:
     if high and low > high:
         return f"min_tx_rate: {low} Mbit/s is more than max_tx_rate, {high}"
     if vf.node_addresses and vf.netdev is not None:
-        return f"deviceID: {vf.address} is {vf.netdev.name}, by which the node has {', '.join(vf.node_addresses)}"
+        return f"deviceID: {vf.address} is {vf.netdev.shown}, by which the node has {', '.join(vf.node_addresses)}"
     if spec.kind is VfKind.DPDK:
         return _group_refusal(vf)
     if vf.netdev is None:

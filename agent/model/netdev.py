@@ -9,12 +9,22 @@ from agent.model.address import Address, Network
 class Netdev:
     """A network device that pods are given, in whichever namespace it is."""
 
-    name: str
+    name: str  # as all names of it octet by octet, what is no UTF-8 in surrogates
     index: int
     mac: str
     mtu: int
     altnames: tuple[str, ...] = ()
     is_up: bool = False
+
+    @property
+    def shown(self) -> str:
+        """The name in messages."""
+        return printable(self.name)
+
+
+def printable(name: str) -> str:
+    """A name of a device without surrogates, which no message can have."""
+    return name.encode(errors="surrogateescape").decode(errors="replace")
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from agent.netlink.rtnetlink import (
     LINK,
     NUMBER,
     RTM_GETLINK,
+    WITH_STATISTICS,
     attribute,
     attributes,
     number,
@@ -83,7 +84,7 @@ def counted_links(dump: Dump) -> tuple[CountedLink, ...]:
     Raises:
         OSError: the kernel refuses.
     """
-    return tuple(_link(body) for body in dump.read(RTM_GETLINK, bytes(LINK.size)))
+    return tuple(_link(body) for body in dump.read(RTM_GETLINK, bytes(LINK.size) + WITH_STATISTICS))
 
 
 def _link(body: bytes) -> CountedLink:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_network
 
 from agent.model.address import Address, Network, family
-from agent.model.netdev import Netdev, NetdevRoute
+from agent.model.netdev import Netdev, NetdevRoute, printable
 from agent.netlink.dump import Dump
 from agent.netlink.requests import FAMILIES, Request
 from agent.netlink.rtnetlink import (
@@ -49,7 +49,9 @@ from agent.netlink.rtnetlink import (
     WITHOUT_STATISTICS,
     attribute,
     attributes,
+    exact,
     number,
+    octets,
     packed,
     text,
 )
@@ -123,14 +125,14 @@ def detach_xdp(index: int, mode: int) -> Request:
 
 def rename(index: int, name: str) -> Request:
     """A device that is down gets another name."""
-    body = LINK.pack(0, 0, index, 0, 0) + packed(IFLA_IFNAME, name.encode() + b"\0")
-    return Request(RTM_NEWLINK, 0, body, f"rename device {index} to {name}")
+    body = LINK.pack(0, 0, index, 0, 0) + packed(IFLA_IFNAME, octets(name))
+    return Request(RTM_NEWLINK, 0, body, f"rename device {index} to {printable(name)}")
 
 
 def move(index: int, netns: int, name: str, new_index: int = 0) -> Request:
     """A device that is down into the namespace behind a descriptor, under this name there, and this number if any."""
     body = LINK.pack(0, 0, index, 0, 0) + packed(IFLA_NET_NS_FD, NUMBER.pack(netns))
-    body += packed(IFLA_IFNAME, name.encode() + b"\0")
+    body += packed(IFLA_IFNAME, octets(name))
     body += packed(IFLA_NEW_IFINDEX, NUMBER.pack(new_index)) if new_index else b""
     return Request(RTM_NEWLINK, 0, body, f"move device {index} to another network namespace")
 
@@ -195,18 +197,19 @@ def netdev_told(body: bytes) -> Netdev:
     _, _, index, flags, _ = LINK.unpack_from(body)
     names = attribute(body, LINK.size, IFLA_PROP_LIST | NLA_F_NESTED)
     return Netdev(
-        name=text(attribute(body, LINK.size, IFLA_IFNAME)),
+        name=exact(attribute(body, LINK.size, IFLA_IFNAME)),
         index=index,
         mac=attribute(body, LINK.size, IFLA_ADDRESS).hex(":"),
         mtu=number(attribute(body, LINK.size, IFLA_MTU)),
-        altnames=tuple(text(value) for kind, value in attributes(names, 0) if kind == IFLA_ALT_IFNAME),
+        altnames=tuple(exact(value) for kind, value in attributes(names, 0) if kind == IFLA_ALT_IFNAME),
         is_up=bool(flags & IFF_UP),
     )
 
 
 def _altname(kind: int, flags: int, index: int, name: str, verb: str) -> Request:
-    value = packed(IFLA_PROP_LIST | NLA_F_NESTED, packed(IFLA_ALT_IFNAME, name.encode() + b"\0"))
-    return Request(kind, flags, LINK.pack(0, 0, index, 0, 0) + value, f"{verb} device {index} the other name {name}")
+    value = packed(IFLA_PROP_LIST | NLA_F_NESTED, packed(IFLA_ALT_IFNAME, octets(name)))
+    doing = f"{verb} device {index} the other name {printable(name)}"
+    return Request(kind, flags, LINK.pack(0, 0, index, 0, 0) + value, doing)
 
 
 def _family(address: Address) -> int:

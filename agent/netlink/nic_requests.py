@@ -35,6 +35,7 @@ from agent.netlink.rtnetlink import (
     RTM_NEWLINK,
     WITHOUT_STATISTICS,
     attribute,
+    exact,
     number,
     packed,
     text,
@@ -124,7 +125,7 @@ def hardware_of(dump: Dump, parent: str, permanent_mac: str) -> Netdev | None:
 def netdev_named(dump: Dump, name: str) -> Netdev | None:
     """The device of this name; None when there is none."""
     for body in dump.read(RTM_GETLINK, bytes(LINK.size) + WITHOUT_STATISTICS):
-        if text(attribute(body, LINK.size, IFLA_IFNAME)) == name:
+        if exact(attribute(body, LINK.size, IFLA_IFNAME)) == name:
             return netdev_told(body)
     return None
 

@@ -1,7 +1,7 @@
 """Notices of rtnetlink, as they come: the sign to look at what changed, never the news itself.
 
-A pod that comes or goes is a dozen notices, so they are waited for together. What the kernel had no room for is one
-notice more, :data:`NLMSG_OVERRUN`: anything may have changed.
+A pod that comes or goes is a dozen notices, so they are waited for together. What the kernel or a read had no room for
+is one notice more, :data:`NLMSG_OVERRUN`: anything may have changed.
 """
 
 import errno
@@ -49,7 +49,7 @@ class Notices:
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno != errno.ENOBUFS:
+                if error.errno not in {errno.ENOBUFS, errno.EMSGSIZE}:
                     raise
                 yield NLMSG_OVERRUN, 0, b""
             else:

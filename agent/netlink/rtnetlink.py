@@ -36,7 +36,7 @@ IFLA_LINKINFO, IFLA_IFALIAS, IFLA_STATS64, IFLA_NET_NS_FD, IFLA_EXT_MASK = 18, 2
 IFLA_NUM_TX_QUEUES, IFLA_NUM_RX_QUEUES = 31, 32
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, VETH_INFO_PEER = 1, 2, 4, 1
 IFLA_XDP, IFLA_XDP_ATTACHED = 43, 2
-RTEXT_FILTER_SKIP_STATS = 0x8
+RTEXT_FILTER_SKIP_STATS, RTEXT_FILTER_MRP = 0x8, 0x10
 ARPHRD_ETHER, ARPHRD_LOOPBACK = 1, 772  # linux/if_arp.h
 IFF_UP, IFF_LOOPBACK, IFF_NOARP, ALL_FLAGS = 0x1, 0x8, 0x80, 0xFFFFFFFF
 IF_OPER_UP = 6
@@ -113,7 +113,10 @@ def packed(kind: int, value: bytes) -> bytes:
     return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
 
 
+# a list of links asks for one of these: without a mask the kernel leaves out whom it has no room for, as the owner of
+# many other names, and who is behind it
 WITHOUT_STATISTICS = packed(IFLA_EXT_MASK, NUMBER.pack(RTEXT_FILTER_SKIP_STATS))  # cheaper links
+WITH_STATISTICS = packed(IFLA_EXT_MASK, NUMBER.pack(RTEXT_FILTER_MRP))  # which means something for bridges alone
 
 
 def number(value: bytes) -> int:
@@ -122,8 +125,18 @@ def number(value: bytes) -> int:
 
 
 def text(value: bytes) -> str:
-    """A name, which ends with a NUL."""
+    """A name, which ends with a NUL, to be shown or compared."""
     return value.rstrip(b"\0").decode(errors="replace")
+
+
+def exact(value: bytes) -> str:
+    """A name that :func:`octets` gives back to the kernel; what is no UTF-8 stands in surrogates (PEP 383)."""
+    return value.rstrip(b"\0").decode(errors="surrogateescape")
+
+
+def octets(name: str) -> bytes:
+    """The same name as the kernel has it."""
+    return name.encode(errors="surrogateescape") + b"\0"
 
 
 def _aligned(length: int) -> int:

@@ -10,7 +10,7 @@ from agent.netlink.batch import Link, Messages, run_batch
 from agent.netlink.requests import Request, get_link
 from maps.netlink import End, attempt
 
-READ = 1 << 16  # octets of one read
+READ = 1 << 18  # octets of one read: a device with all the other names that it can have is told in 67 thousand
 SO_RCVBUFFORCE, ROOM = 33, 1 << 22  # linux/socket.h; octets of notices that may wait: those of a thousand pods
 SOL_NETLINK, NETLINK_GET_STRICT_CHK = 270, 12  # linux/netlink.h: what a list is asked for is looked at, and filters it
 WAIT = struct.pack("=qq", 30, 0)  # struct timeval; the kernel answers within the write, but for a broken one
@@ -78,9 +78,12 @@ class Socket:
 
         Raises:
             BlockingIOError: there are none, or the kernel stays silent.
-            OSError: notices were lost (ENOBUFS), or the socket failed.
+            OSError: notices were lost (ENOBUFS), a message has more than a read (EMSGSIZE), or the socket failed.
         """
-        return os.read(self.fd, READ)
+        content = os.read(self.fd, READ)
+        if len(content) == READ:  # the kernel throws away what has no room
+            raise OSError(errno.EMSGSIZE, f"netlink: a message of {READ} octets or more")
+        return content
 
 
 def _new_socket(groups: int, protocol: int) -> socket.socket:

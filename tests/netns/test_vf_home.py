@@ -6,7 +6,7 @@ A veth's end stands for the VF: its alias says what the kernel says of a PCI fun
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ pytestmark = [pytest.mark.kernel, pytest.mark.netns]
 
 ADDRESS, HIDDEN, MAC = "0000:03:02.0", "swv000003020", "02:00:00:00:00:0b"
 IFLA_IFALIAS = 20  # linux/if_link.h
+MOST_NAMES = 496  # other names of the greatest length: their list has 64 KiB at most
 NODE, POD = (f"swvh{os.getpid()}{which}" for which in "np")
 
 
@@ -55,6 +56,12 @@ def at_home() -> dict[str, Any]:
     return found[0]
 
 
+def names(*those: bytes) -> None:
+    """Give the pod's device other names."""
+    lines = b"".join(b"link property add dev net1 altname %s\n" % name for name in those)
+    subprocess.run(["ip", "-n", POD, "-force", "-batch", "-"], input=lines, check=False, capture_output=True)
+
+
 @pytest.mark.parametrize(
     "done",
     [
@@ -71,6 +78,33 @@ def test_a_pod_cannot_keep_it(card: SriovCard, done: tuple[str, ...]) -> None:
         ip(POD, words)
     assert home(card).name == HIDDEN
     assert at_home()["address"] == MAC
+
+
+@pytest.mark.parametrize(
+    "those",
+    [
+        pytest.param((b"\xff\xfa",), id="one that is no UTF-8"),
+        pytest.param([b"%0127d" % number for number in range(500)], id="as many as the kernel takes"),
+    ],
+)
+@pytest.mark.parametrize("is_by_kernel", [False, True])
+def test_a_pod_cannot_keep_it_by_its_other_names(
+    card: SriovCard, those: Sequence[bytes], *, is_by_kernel: bool
+) -> None:
+    names(*those)
+    shown = subprocess.run(["ip", "-n", POD, "link", "show", "net1"], check=True, capture_output=True).stdout
+    assert shown.count(b"altname") == min(len(those), MOST_NAMES)
+    if is_by_kernel:
+        ip(POD, f"link set net1 down netns {NODE}")
+    assert home(card).altnames == ()
+    assert (at_home()["address"], "altnames" in at_home()) == (MAC, False)
+
+
+def test_a_name_that_cannot_be_taken_does_not_keep_it(card: SriovCard, monkeypatch: pytest.MonkeyPatch) -> None:
+    names(b"mine")
+    refused = netdev_requests.delete_altname(0, "mine")
+    monkeypatch.setattr(netdev_requests, "delete_altname", lambda *_: refused)
+    assert home(card).altnames == ("mine",)
 
 
 def test_nothing_of_the_pods_stays_on_it(card: SriovCard, tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ log = logger(__name__)
 
 APPEAR_S = 10.0  # for a device to come: from a driver, or from a namespace that ends
 POLL_S = 0.02
+TOGETHER = 32  # requests in one message, whose refusals have room in a socket
 Find = Callable[[Dump], Netdev | None]
 
 
@@ -170,8 +171,10 @@ class Movable:
             self._try(node, requests.detach_xdp(index, mode))
 
     def _hide(self, here: Socket, found: Netdev) -> None:
-        for name in found.altnames:
-            here.ask(requests.delete_altname(found.index, name))
+        for at in range(0, len(found.altnames), TOGETHER):
+            self._try(
+                here, *(requests.delete_altname(found.index, name) for name in found.altnames[at : at + TOGETHER])
+            )
         here.ask(requests.set_down(found.index))
         if found.name != self.hidden:
             here.ask(requests.rename(found.index, self.hidden))
@@ -189,12 +192,12 @@ class Movable:
                 raise FileExistsError(error.errno, str(error), name) from error
             raise
 
-    def _try(self, node: Socket, request: Request) -> None:
-        """What another device may have taken meanwhile: no reason not to restore the rest."""
-        (refused,) = node.attempt(request)
-        if refused:
-            why = os.strerror(refused)
-            log.warning("a device at home is not as it was", device=self.label, what=str(request), why=why)
+    def _try(self, here: Socket, *wanted: Request) -> None:
+        """What may be refused, as a name that another device has meanwhile: no reason not to do the rest."""
+        for request, refused in zip(wanted, here.attempt(*wanted), strict=True):
+            if refused:
+                why = os.strerror(refused)
+                log.warning("a device is not as it was", device=self.label, what=str(request), why=why)
 
 
 def configure(there: NetnsHandle, index: int, given: PodAddresses) -> None:

@@ -94,10 +94,12 @@ class NodeNics:
         meant = self._parents(wanted) if spec.pci_address or spec.path else {wanted}
         those = [one for one in found if not meant.isdisjoint(_names(one, spec))]
         if len(those) > 1:
-            names = ", ".join(one.netdev.name for one in those)
+            names = ", ".join(one.netdev.shown for one in those)
             raise DeviceRefused(f"{key}: {wanted} means {names}; name one of them as device")
         if not those:
             raise DeviceRefused(f"{key}: this node has no device {wanted}".rstrip())
+        if those[0].netdev.shown != those[0].netdev.name:
+            raise DeviceRefused(f"{key}: the name of {those[0].netdev.shown} is no UTF-8; rename the device")
         return those[0]
 
     def _parents(self, hardware: str) -> set[str]:

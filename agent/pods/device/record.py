@@ -4,6 +4,7 @@ What is in a file is undone when its pod ends, whoever notices: DEL, a start, or
 files are void: what was made or moved is gone with it.
 """
 
+import json
 from collections.abc import Mapping
 from enum import StrEnum
 from ipaddress import IPv6Address
@@ -134,8 +135,8 @@ class DeviceJournal(Generic[R]):
         records, unread = [], []
         for path in sorted(self._folder.glob("*.json")):
             try:
-                records.append(msgspec.json.decode(path.read_bytes(), type=self._kind))
-            except (OSError, *NOT_JSON) as error:
+                records.append(msgspec.convert(json.loads(path.read_bytes()), self._kind))
+            except (OSError, json.JSONDecodeError, *NOT_JSON) as error:
                 log.warning("the record of a device cannot be read; set it right, remove it", file=path, why=error)
                 unread.append(path.stem)
         return tuple(records), tuple(unread)
@@ -150,7 +151,7 @@ class DeviceJournal(Generic[R]):
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             sync(self._parent)
         path = self._folder / f"{record.address}.json"
-        place(path, msgspec.json.encode(record))
+        place(path, json.dumps(msgspec.to_builtins(record)).encode())  # msgspec's own refuses surrogates in names
 
     def remove(self, address: str) -> None:
         """The device is as it was."""

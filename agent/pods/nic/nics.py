@@ -264,7 +264,7 @@ class Nics(Handover[NicRequest, NicRecord]):
         if found is None:
             yield f"{record.interface} is not in {record.netns}"
         elif found.name != record.interface:
-            yield f"{record.interface} is called {found.name}"
+            yield f"{record.interface} is called {found.shown}"
         elif not found.is_up:
             yield f"{record.interface} is down"
 

@@ -31,7 +31,7 @@ def faults(card: Card, record: VfRecord) -> Iterator[str]:
         if found is None:
             yield f"{record.address} is not in {record.netns}"
         elif found.name != record.interface:
-            yield f"{record.address} is {found.name}, not {record.interface}"
+            yield f"{record.address} is {found.shown}, not {record.interface}"
         elif not found.is_up:
             yield f"{record.interface} is down"
 

@@ -12,9 +12,12 @@ import pytest
 
 from agent.netlink import requests
 from agent.netlink.batch import SetSysctl, run_batch
+from agent.netlink.counted import counted_links
+from agent.netlink.dump import Dump
+from agent.netlink.netdev_requests import add_altname, netdev_told
 from agent.netlink.netns import inside
 from agent.netlink.requests import get_link
-from agent.netlink.rtnetlink import attribute, message, messages, packed
+from agent.netlink.rtnetlink import RTM_GETLINK, WITHOUT_STATISTICS, attribute, message, messages, packed
 from agent.netlink.socket import Socket
 from maps.netlink import End
 from tests.agent.kernel.nets import in_new_netns
@@ -174,3 +177,30 @@ def test_attributes_are_read_as_they_were_packed() -> None:
     assert attribute(body, 4, 1) == b"12345678"
     assert list(messages(message(16, 5, 2, body) + message(17, 0, 3, b""))) == [(16, 5, body), (17, 0, b"")]
     assert attribute(body[:-5], 4, 1) == b"123", "a cut one gives what there is"
+
+
+def test_a_device_is_found_however_many_other_names_it_has() -> None:
+    def play() -> None:
+        with Socket() as socket, Dump(socket) as dump:
+            index = _pair(socket)
+            given = [f"{number:0127d}" for number in range(490)]
+            for name in given:
+                socket.ask(add_altname(index, name))
+            found = socket.find(name="v0")
+            assert (found is not None and found.mac) == MAC
+            bodies = dump.read(RTM_GETLINK, bytes(16) + WITHOUT_STATISTICS)
+            assert [list(one.altnames) for one in map(netdev_told, bodies) if one.index == index] == [given]
+            assert [one.mac for one in counted_links(dump) if one.index == index] == [MAC]
+
+    in_new_netns(play)
+
+
+def test_a_message_that_is_cut_is_an_error_and_none_that_tells_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    def play() -> None:
+        with Socket() as ours, Dump(ours) as dump:
+            monkeypatch.setattr("agent.netlink.socket.READ", 1000)
+            with pytest.raises(OSError, match="1000 octets") as error:
+                dump.read(RTM_GETLINK, bytes(16))
+            assert error.value.errno == errno.EMSGSIZE
+
+    in_new_netns(play)

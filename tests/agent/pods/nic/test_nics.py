@@ -284,6 +284,18 @@ def test_a_record_that_cannot_be_read_is_told(node: NicNode) -> None:
     assert told.field == f"device {record.address}"
 
 
+def test_a_device_has_its_other_names_again_whatever_their_octets_are(node: NicNode) -> None:
+    agent, name = node.agent(), b"\xff\xfa".decode(errors="surrogateescape")
+    nic = node.devices.nics[SPARE]
+    node.devices.nics[SPARE] = replace(nic, netdev=replace(nic.netdev, altnames=(name,)))
+    node.devices.now[SPARE] = node.devices.nics[SPARE].netdev
+    before = node.devices.snapshot()
+    agent.add(request(MOVED))
+    node.devices.end_netns("/run/netns/p1")
+    node.agent()
+    assert is_untouched(node, before)
+
+
 def test_an_ipam_plugin_that_refuses_is_asked_again(node: NicNode) -> None:
     before, agent = node.devices.snapshot(), node.agent()
     agent.add(request())
