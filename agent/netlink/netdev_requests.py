@@ -78,6 +78,11 @@ def netdev_of(dump: Dump, address: str) -> Netdev | None:
     return None
 
 
+def netdevs(dump: Dump) -> Iterator[Netdev]:
+    """All devices of a namespace."""
+    yield from map(netdev_told, dump.read(RTM_GETLINK, bytes(LINK.size) + WITHOUT_STATISTICS))
+
+
 def device_addresses(dump: Dump) -> Mapping[int, tuple[str, ...]]:
     """The addresses of each device that has some, by its number, but for those that mean something on a link alone."""
     found: dict[int, list[str]] = {}

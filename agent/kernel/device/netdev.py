@@ -10,7 +10,7 @@ number. A device that is software alone, as a VLAN's, ends with the namespace.
 import errno
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface
@@ -18,11 +18,13 @@ from ipaddress import IPv4Interface, IPv6Interface
 from agent.kernel.device.netdev_routes import limit_routers, set_routes
 from agent.kernel.device.pci import DeviceRefused
 from agent.log import logger
-from agent.model.netdev import Netdev, NetdevRoute
+from agent.model.netdev import Netdev, NetdevRoute, printable
 from agent.netlink import netdev_requests as requests
 from agent.netlink.batch import SetSysctl, run_batch
 from agent.netlink.dump import Dump
+from agent.netlink.netdev_requests import netdevs
 from agent.netlink.netns import NetnsHandle, NoSuchNetns, open_netns
+from agent.netlink.nic_requests import netdev_at
 from agent.netlink.requests import Request, set_mtu, set_up
 from agent.netlink.socket import Socket
 
@@ -32,6 +34,14 @@ APPEAR_S = 10.0  # for a device to come: from a driver, or from a namespace that
 POLL_S = 0.02
 TOGETHER = 32  # requests in one message, whose refusals have room in a socket
 Find = Callable[[Dump], Netdev | None]
+
+
+class NamesTaken(DeviceRefused):
+    """A device is home and as it was, but for names that others have; *index* is its number there."""
+
+    def __init__(self, text: str, index: int) -> None:
+        super().__init__(text)
+        self.index = index
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +121,10 @@ class Movable:
         return self.await_home()
 
     def restore(self, was: Netdev) -> Netdev:
-        """Have the device on the node be as it was, but for its number; what is taken meanwhile is told and left out.
+        """Have the device on the node be as it was, but for its number; what its driver refuses is told and left out.
 
         Raises:
+            NamesTaken: all else is done.
             OSError: the kernel refused.
         """
         found = self.await_home()
@@ -122,17 +133,27 @@ class Movable:
                 node.ask(set_mtu(was.mtu, index=found.index))
             if found.mac != was.mac:
                 self._try(node, requests.set_mac(found.index, was.mac))
-            if found.name != was.name:
-                if found.is_up:
-                    node.ask(requests.set_down(found.index))
-                self._try(node, requests.rename(found.index, was.name))
-            for name in was.altnames:
-                if name not in found.altnames:
-                    self._try(node, requests.add_altname(found.index, name))
-            found = self.find(Dump(node)) or found
+            lacking = tuple(self._give_names(node, found, was))
             if was.is_up != found.is_up:
                 node.ask(set_up(found.index) if was.is_up else requests.set_down(found.index))
-            return self.find(Dump(node)) or found
+            if lacking:
+                raise self._taken(found.index, lacking)
+            return netdev_at(Dump(node), found.index) or found
+
+    def restore_names(self, was: Netdev, index: int) -> bool:
+        """Try again what :class:`NamesTaken` said, and nothing else; whether the device is there still, as *index*.
+
+        Raises:
+            NamesTaken: they are still.
+            OSError: the kernel refused.
+        """
+        with Socket() as node:
+            found = self.find(Dump(node)) or netdev_at(Dump(node), index)
+            if found is None or found.index != index:
+                return False
+            if lacking := tuple(self._give_names(node, found, was)):
+                raise self._taken(index, lacking)
+            return True
 
     def await_home(self, patience_s: float = APPEAR_S) -> Netdev:
         """The device on the node, once it is there.
@@ -178,6 +199,29 @@ class Movable:
         here.ask(requests.set_down(found.index))
         if found.name != self.hidden:
             here.ask(requests.rename(found.index, self.hidden))
+
+    def _give_names(self, node: Socket, found: Netdev, was: Netdev) -> Iterator[str]:
+        """Have the device called as it was; what stands in the way, name by name."""
+        others = {
+            name: one for one in netdevs(Dump(node)) if one.index != found.index for name in (one.name, *one.altnames)
+        }
+        wanted = {was.name: requests.rename(found.index, was.name)} if found.name != was.name else {}
+        wanted |= {name: requests.add_altname(found.index, name) for name in was.altnames if name not in found.altnames}
+        for name, request in wanted.items():
+            if (other := others.get(name)) is not None:
+                who = f"number {other.index}, MAC {other.mac or 'none'}"
+                yield f"the name {printable(name)} is another device's ({who}); rename that, or take it away"
+                continue
+            (refused,) = node.attempt(request)
+            if refused == errno.EBUSY and found.is_up:  # before Linux 6.2 what is up has its name for good
+                node.ask(requests.set_down(found.index))
+                (refused,) = node.attempt(request)
+                node.ask(set_up(found.index))
+            if refused:
+                yield f"{request}: {os.strerror(refused)}"
+
+    def _taken(self, index: int, lacking: Iterable[str]) -> NamesTaken:
+        return NamesTaken(f"{self.label} is home, but not under all its names: {'; '.join(lacking)}", index)
 
     def _settle(self, pod: Socket, name: str, mtu: int) -> None:
         found = self.find_in_pod(Dump(pod))

@@ -205,6 +205,10 @@ class NodeNics:
         """As :meth:`Movable.restore`."""
         moved.movable.restore(moved.was)
 
+    def restore_names(self, moved: HostDevice, index: int) -> bool:
+        """As :meth:`Movable.restore_names`."""
+        return moved.movable.restore_names(moved.was, index)
+
 
 def _names(one: Nic, spec: NicSpec) -> tuple[str, ...]:
     """Where the word that a definition has for a device can stand."""

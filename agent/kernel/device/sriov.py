@@ -205,6 +205,10 @@ class SriovCard:
         """As :meth:`Movable.restore`."""
         return _netdev(address).restore(was)
 
+    def restore_names(self, address: str, was: Netdev, index: int) -> bool:
+        """As :meth:`Movable.restore_names`."""
+        return _netdev(address).restore_names(was, index)
+
     def await_netdev(self, address: str) -> Netdev:
         """As :meth:`Movable.await_home`."""
         return _netdev(address).await_home()

@@ -83,6 +83,7 @@ class DeviceRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     given: Mapping[str, Any] = {}  # what the IPAM plugin answered
     number: int = 0  # as an attachment, with a place in the maps; 0: its packets pass no program of ours
     slot: int = 0
+    home: int = 0  # the device's number on the node, where it is as it was but for names that others have
 
     @property
     def key(self) -> AttachmentKey:

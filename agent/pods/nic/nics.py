@@ -13,7 +13,7 @@ import msgspec
 
 from agent.compile.nic import refusal
 from agent.errors import AgentError
-from agent.kernel.device.netdev import PodAddresses
+from agent.kernel.device.netdev import NamesTaken, PodAddresses
 from agent.kernel.device.nic import HostDevice
 from agent.kernel.device.pci import DeviceRefused
 from agent.log import logger
@@ -72,6 +72,9 @@ class Devices(Protocol):
 
     def restore(self, moved: HostDevice) -> None:
         """As it was."""
+
+    def restore_names(self, moved: HostDevice, index: int) -> bool:
+        """What others had of its names."""
 
 
 class Nics(Handover[NicRequest, NicRecord]):
@@ -147,7 +150,7 @@ class Nics(Handover[NicRequest, NicRecord]):
             raise DeviceUnusable(why)
         is_moved = request.spec.kind is NicKind.HOST_DEVICE
         if is_moved:
-            self._check_unused(nic.netdev.name)
+            self._check_unused(nic.netdev)
         record = NicRecord(
             stage=DeviceStage.ADDING,
             address=request.address,
@@ -187,16 +190,19 @@ class Nics(Handover[NicRequest, NicRecord]):
             ):
                 raise DeviceInUse(f"{other.device} is {other.interface} of {other.pod or other.container_id}")
 
-    def _check_unused(self, device: str) -> None:
-        """No pod has a device above it.
+    def _check_unused(self, device: Netdev) -> None:
+        """No pod has a device above it, and it lacks no name since one had it.
 
         Raises:
-            DeviceInUse: one has.
+            DeviceInUse: one has, or it does.
         """
         for other in self.all():
-            if other.device == device and other.before is None:
-                who = other.pod or other.container_id
-                raise DeviceInUse(f"{device} is below {other.interface} of {who}")
+            who = other.pod or other.container_id
+            if other.device == device.name and other.before is None:
+                raise DeviceInUse(f"{device.name} is below {other.interface} of {who}")
+            if other.home == device.index:
+                why = self.stuck.get(other.address, "")
+                raise DeviceInUse(f"{other.device} is not what it was before {who} had it: {why}")
 
     def _make(self, record: NicRecord, spec: NicSpec, nic: Nic) -> NicRecord:
         netns, cookie, index = record.netns, record.netns_cookie, record.ifindex
@@ -229,6 +235,8 @@ class Nics(Handover[NicRequest, NicRecord]):
             self._detach(record)
             fail_points.reached("NIC DEL removed")
             return
+        if record.home and self._devices.restore_names(moved, record.home):
+            return
         is_there = self._devices.bring_home(moved, record.netns, record.netns_cookie, patience_s)
         if is_there:
             self._guards.detach(record.address)
@@ -236,7 +244,11 @@ class Nics(Handover[NicRequest, NicRecord]):
             self._detach(record)
         fail_points.reached("NIC DEL removed")
         if is_there:
-            self._devices.restore(moved)
+            try:
+                self._devices.restore(moved)
+            except NamesTaken as error:
+                self._put(_replaced(record, home=error.index))
+                raise
         else:
             log.warning("a device of the node has ended with the pod that had it", device=record.device)
 

@@ -57,3 +57,6 @@ class Card(Protocol):
 
     def restore_netdev(self, address: str, was: Netdev) -> Netdev:
         """The device as it was."""
+
+    def restore_names(self, address: str, was: Netdev, index: int) -> bool:
+        """What others had of its names."""

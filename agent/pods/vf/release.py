@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from agent.compile.vf import SetMac, changes
+from agent.kernel.device.netdev import NamesTaken
 from agent.kernel.device.pci import DeviceGone, DeviceRefused
 from agent.log import logger
 from agent.model.vf import NO_MAC
@@ -17,9 +18,11 @@ log = logger(__name__)
 def take_back(card: Card, guards: Guards, record: VfRecord, patience_s: float) -> None:
     """Home, its driver, its PF's settings, its device: in this order nothing of the pod's meets the node's.
 
-    The programs go when the device has left the pod, and before it is set up on the node.
+    The programs go when the device has left the pod, and before it is set up on the node. One that is home, but for
+    names, has only these given again.
 
     Raises:
+        NamesTaken: all else is done.
         DeviceRefused: the device does not come, or the PF keeps what it was told, or has no device itself now.
         OSError: the kernel refused.
     """
@@ -30,6 +33,8 @@ def take_back(card: Card, guards: Guards, record: VfRecord, patience_s: float) -
         log.warning("VF is gone, with all that was set", vf=address, why=error)
         guards.detach(address)
         return
+    if record.home and before.netdev is not None and card.restore_names(address, before.netdev, record.home):
+        return
     if before.netdev is not None and vf.driver == before.driver:
         card.bring_home(address, record.netns, record.netns_cookie, patience_s)
     guards.detach(address)
@@ -38,11 +43,16 @@ def take_back(card: Card, guards: Guards, record: VfRecord, patience_s: float) -
     if before.group_file is not None:
         card.restore_group_file(before.group, before.group_file)
     fail_points.reached("VF DEL bound")
-    refused = tuple(_reset(card, record))
+    refused = [*_reset(card, record)]
     fail_points.reached("VF DEL set")
     if before.netdev is not None:
         card.set_mac(address, before.netdev.mac)
-        card.restore_netdev(address, before.netdev)
+        try:
+            card.restore_netdev(address, before.netdev)
+        except NamesTaken as error:
+            if not refused:
+                raise
+            refused.append(str(error))
     fail_points.reached("VF DEL named")
     if refused:  # with another pod's VLAN it is given to nobody
         raise DeviceRefused(f"{address} is not as it was: {'; '.join(refused)}")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 import msgspec
 
 from agent.compile.vf import changes, kept, refusal, spec_for
+from agent.kernel.device.netdev import NamesTaken
 from agent.kernel.device.pci import DeviceRefused
 from agent.model.name import ObjectName, Problem
 from agent.model.node import Pod
@@ -142,7 +143,11 @@ class Vfs(Handover[VfRequest, VfRecord]):
 
     def _take_back(self, record: VfRecord, patience_s: float) -> None:
         """As the base's."""
-        take_back(self._card, self._guards, record, patience_s)
+        try:
+            take_back(self._card, self._guards, record, patience_s)
+        except NamesTaken as error:
+            self._put(_replaced(record, home=error.index))
+            raise
         self._files.remove(record)
 
     def _is_in_pod(self, record: VfRecord) -> bool:

@@ -5,7 +5,7 @@ from ipaddress import IPv6Address
 from pathlib import Path
 
 from agent.cni.device_commands import DeviceCommands
-from agent.kernel.device.netdev import PodAddresses
+from agent.kernel.device.netdev import NamesTaken, PodAddresses
 from agent.kernel.device.nic import HostDevice
 from agent.kernel.device.pci import DeviceRefused
 from agent.model.netdev import Netdev
@@ -38,6 +38,7 @@ class FakeNics:
     netns: dict[str, int] = field(default_factory=lambda: {"/run/netns/p1": 101, "/run/netns/p2": 102})
     taken: set[tuple[str, str]] = field(default_factory=set)  # namespace and name, of other devices
     refuses: str = ""  # why nothing is made
+    comings: int = 0  # of devices that pods had
 
     def __post_init__(self) -> None:
         """As an operator has set them up."""
@@ -144,11 +145,24 @@ class FakeNics:
         if self.where[own] != HOME:
             raise DeviceRefused(f"the network device of {own} is in a namespace that nobody names, or it has none")
         self.now[own] = replace(self.now[own], name=moved.hidden, altnames=(), is_up=False)
+        self.comings += 1
         return True
 
     def restore(self, moved: HostDevice) -> None:
         """As the node's."""
-        self.now[self._name(moved)] = moved.was
+        own = self._name(moved)
+        is_taken = (HOME, moved.was.name) in self.taken
+        self.now[own] = replace(moved.was, name=moved.hidden) if is_taken else moved.was
+        if is_taken:
+            raise NamesTaken(f"the name {own} is another device's", moved.was.index)
+
+    def restore_names(self, moved: HostDevice, index: int) -> bool:
+        """As the node's."""
+        own = self._name(moved)
+        if self.where.get(own) != HOME or self.now[own].index != index:
+            return False
+        self.restore(moved)
+        return True
 
     def _name(self, moved: HostDevice) -> str:
         return next(name for name, one in self.nics.items() if one.netdev.name == moved.was.name)

@@ -276,6 +276,29 @@ def test_a_device_that_a_pod_moved_away_keeps_its_programs_until_it_is_gone(node
     assert (node.programs.on, node.loop.attached, node.files()) == ({}, {}, [])
 
 
+@pytest.mark.parametrize("starts", [False, True])
+def test_a_device_whose_name_is_taken_is_a_problem_and_no_pods_until_it_has_it(node: NicNode, *, starts: bool) -> None:
+    before, agent = node.devices.snapshot(), node.agent()
+    agent.add(request(MOVED))
+    node.devices.taken.add(("", SPARE))
+    node.devices.end_netns("/run/netns/p1")
+    for _ in range(2):
+        agent.collect()
+        agent = node.agent() if starts else agent
+        (told,) = agent.problems("n1")
+        assert (told.field, f"the name {SPARE} is another" in told.text) == (f"device {SPARE}", True)
+        hidden = node.devices.now[SPARE]
+        assert hidden.name.startswith("swn")
+        assert (hidden.mac, hidden.is_up, node.devices.comings) == (hidden.mac, True, 1), "it came home once"
+    by_card = replace(MOVED, device="", pci_address="0000:04:00.1")
+    with pytest.raises(DeviceInUse, match="is not what it was"):
+        agent.add(request(by_card, "c2", "/run/netns/p2"))
+    node.devices.taken.clear()
+    agent.collect()
+    assert tuple(agent.problems("n1")) == ()
+    assert is_untouched(node, before)
+
+
 def test_a_record_that_cannot_be_read_is_told(node: NicNode) -> None:
     record = node.agent().add(request())
     (path,) = (node.directory / "state").rglob("*.json")

@@ -272,6 +272,39 @@ def test_a_vf_whose_pf_has_no_device_now_comes_home_when_it_has(node: VfNode, sp
     assert (node.card.snapshot(), agent.all(), node.files()) == (before, (), [])
 
 
+@pytest.mark.parametrize("starts", [False, True])
+@pytest.mark.parametrize("spec", [NETDEV, DPDK], ids=["netdev", "dpdk"])
+def test_a_vf_whose_name_is_taken_is_no_pods_until_it_has_it(node: VfNode, spec: VfSpec, *, starts: bool) -> None:
+    before, agent = node.card.snapshot(), node.agent()
+    agent.add(request(spec))
+    node.card.taken.add((HOME, "ens1v0"))
+    with pytest.raises(DeviceRefused, match="the name ens1v0"):
+        agent.delete(KEY)
+    comings = node.card.comings
+    agent = node.agent() if starts else agent
+    agent.collect()
+    with pytest.raises(DeviceInUse, match="the name ens1v0"):
+        agent.add(request(container="c2", netns="/run/netns/p2"))
+    assert "the name ens1v0" in next(agent.problems("n1", {})).text
+    assert (node.card.comings, node.card.devices[ADDRESS].mac) == (comings, "02:00:00:00:00:00"), "it is left alone"
+    node.card.taken.clear()
+    agent.collect()
+    assert (node.card.snapshot(), agent.all(), node.files()) == (before, (), [])
+
+
+def test_a_vf_that_lacks_its_name_and_settings_has_both_again(node: VfNode) -> None:
+    before, agent = node.card.snapshot(), node.agent()
+    agent.add(request())
+    node.card.taken.add((HOME, "ens1v0"))
+    node.card.refuses = {"vlan": "busy"}
+    with pytest.raises(DeviceRefused, match="busy; the name ens1v0"):
+        agent.delete(KEY)
+    node.card.taken.clear()
+    node.card.refuses = {}
+    agent.collect()
+    assert (node.card.snapshot(), agent.all(), node.files()) == (before, (), [])
+
+
 @pytest.mark.parametrize("spec", [NETDEV, DPDK], ids=["netdev", "dpdk"])
 def test_what_the_pf_forgets_of_a_pods_vf_is_told_and_set_again(node: VfNode, spec: VfSpec) -> None:
     """As after a reset of the card, or an operator's hand."""

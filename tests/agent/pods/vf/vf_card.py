@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.compile.vf import Change, SetMac, done
-from agent.kernel.device.netdev import PodAddresses
+from agent.kernel.device.netdev import NamesTaken, PodAddresses
 from agent.kernel.device.pci import DeviceGone, DeviceRefused, GroupFile, HugePages
 from agent.model.attachment import Attachment
 from agent.model.netdev import Netdev
@@ -49,6 +49,7 @@ class FakeCard:
     refuses: dict[str, str] = field(default_factory=dict)  # key of a definition: why
     files: dict[str, GroupFile] = field(default_factory=dict)
     pages: dict[int, HugePages] = field(default_factory=lambda: {2048: HugePages(16, 16)})
+    comings: int = 0  # of devices that pods had
     is_pf_away: bool = False  # its driver is exchanged, or its device is in some container
     wants_rebind: bool = False  # a device hears of an address that the PF has set when it is bound
 
@@ -165,16 +166,28 @@ class FakeCard:
         if self.where[address] == netns and self.netns.get(netns) == cookie:
             self.where[address] = HOME
         self.devices[address] = replace(self._required(address), name="swv", altnames=(), is_up=False)
+        self.comings += 1
         return self.devices[address]
 
     def restore_netdev(self, address: str, was: Netdev) -> Netdev:
         """As the card's."""
         found = self._required(address)
-        name = found.name if (HOME, was.name) in self.taken else was.name
+        is_taken = (HOME, was.name) in self.taken
+        name = found.name if is_taken else was.name
         self.devices[address] = replace(
             found, name=name, mtu=was.mtu, altnames=was.altnames, is_up=was.is_up, index=was.index
         )
+        if is_taken:
+            raise NamesTaken(f"the name {was.name} is another device's", was.index)
         return self.devices[address]
+
+    def restore_names(self, address: str, was: Netdev, index: int) -> bool:
+        """As the card's."""
+        found = self._home(address)
+        if found is None or found.index != index:
+            return False
+        self.restore_netdev(address, was)
+        return True
 
     def _required(self, address: str) -> Netdev:
         found = self._home(address)
