@@ -6,6 +6,23 @@ from agent.model.address import Address, Network
 
 
 @dataclass(frozen=True, slots=True)
+class LinkSettings:
+    """What can be set of any network device beside address, MTU and names; None: the kernel has no such number."""
+
+    flags: int  # IFF_*, of those that can be set
+    alias: str  # as names are
+    broadcast: str  # the link's address of all
+    link_mode: int | None = None
+    group: int | None = None
+    tx_queue: int | None = None  # packets
+    gso_max_segs: int | None = None
+    gso_max_size: int | None = None  # octets, as all sizes
+    gro_max_size: int | None = None
+    gso_ipv4_max_size: int | None = None
+    gro_ipv4_max_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Netdev:
     """A network device that pods are given, in whichever namespace it is."""
 
@@ -15,6 +32,7 @@ class Netdev:
     mtu: int
     altnames: tuple[str, ...] = ()
     is_up: bool = False
+    settings: LinkSettings | None = None  # None: not noted
 
     @property
     def shown(self) -> str:

@@ -8,6 +8,7 @@ from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_network
 from agent.model.address import Address, Network, family
 from agent.model.netdev import Netdev, NetdevRoute, printable
 from agent.netlink.dump import Dump
+from agent.netlink.link_settings import IFF_ALLMULTI, IFF_PROMISC, settings_told
 from agent.netlink.requests import FAMILIES, Request
 from agent.netlink.rtnetlink import (
     ADDRESS,
@@ -60,7 +61,6 @@ from agent.netlink.rtnetlink import (
 IFLA_NEW_IFINDEX, IFLA_PROP_LIST, IFLA_ALT_IFNAME, IFLA_PARENT_DEV_NAME = 49, 52, 53, 56
 IFLA_XDP_FD, IFLA_XDP_FLAGS = 1, 3
 XDP_GENERIC, XDP_NATIVE = 0x2, 0x4  # XDP_FLAGS_SKB_MODE, XDP_FLAGS_DRV_MODE
-IFF_PROMISC, IFF_ALLMULTI = 0x100, 0x200  # linux/if.h
 RTM_NEWLINKPROP, RTM_DELLINKPROP = 108, 109
 NLA_F_NESTED = 0x8000
 OCTETS: dict[int, int] = {socket.AF_INET: 4, socket.AF_INET6: 16}  # of an address
@@ -208,6 +208,7 @@ def netdev_told(body: bytes) -> Netdev:
         mtu=number(attribute(body, LINK.size, IFLA_MTU)),
         altnames=tuple(exact(value) for kind, value in attributes(names, 0) if kind == IFLA_ALT_IFNAME),
         is_up=bool(flags & IFF_UP),
+        settings=settings_told(body),
     )
 
 

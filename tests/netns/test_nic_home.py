@@ -8,15 +8,18 @@ import os
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from agent.kernel.device.netdev import NamesTaken
+from agent.kernel.device.netdev import Movable, NamesTaken
 from agent.kernel.device.nic import HostDevice, NodeNics
 from agent.kernel.device.pci import DeviceRefused
+from agent.model.netdev import Netdev
 from agent.model.nic import NicKind, NicSpec
 from agent.netlink import nic_requests
 from agent.netlink.dump import Dump
+from agent.netlink.netdev_requests import netdevs
 from agent.netlink.netns import inside, open_netns
 from agent.netlink.nic_requests import netdev_named
 from agent.netlink.rtnetlink import IFLA_IFALIAS
@@ -122,6 +125,54 @@ def test_software_whose_name_is_taken_is_known_by_its_number(nics: NodeNics) -> 
     assert at_home("d0") == ("d0", ["d0alt"], True)
     ip(NODE, "link del d0")
     assert not nics.restore_names(moved, taken.value.index), "it is gone"
+
+
+def spare(dump: Dump) -> Netdev | None:
+    """A device that keeps nothing by which it could be known."""
+    return next((one for one in netdevs(dump) if one.name not in {"lo", "d0x"}), None)
+
+
+def shown(name: str) -> dict[str, Any]:
+    """All that a device of the node is, but for its number."""
+    (found,) = json.loads(ip(NODE, f"-d -j link show {name}"))
+    return {key: value for key, value in found.items() if key != "ifindex"}
+
+
+SETTINGS = [
+    pytest.param("", id="as it was made"),
+    pytest.param("arp off multicast off promisc on allmulticast on alias spare group 7 txqueuelen 70", id="set"),
+    pytest.param("gso_max_size 30000 gso_max_segs 30 gro_max_size 30000 broadcast 02:00:00:00:00:88", id="sizes"),
+]
+MADE_OF_IT = (
+    "address 02:00:00:00:00:77 broadcast 02:00:00:00:00:99 mtu 1300 alias mine",
+    "multicast off arp off promisc on allmulticast on group 77 txqueuelen 1 mode dormant",
+    "gso_max_size 1500 gso_max_segs 1 gro_max_size 1400",
+)
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+@pytest.mark.parametrize("made_of_it", [MADE_OF_IT, (), ("arp on multicast on promisc off txqueuelen 1000 group 0",)])
+def test_nothing_that_a_pod_set_stays(settings: str, made_of_it: tuple[str, ...]) -> None:
+    ip(NODE, "link add d0 type veth peer name d0x")
+    ip(NODE, f"link set d0 up {settings}")
+    before, movable = shown("d0"), Movable("d0", "swnd0", spare, spare)
+    was = movable.await_home()
+    path, there = f"/run/netns/{POD}", cookie(POD)
+    movable.to_pod(path, there, "net1", 1500)
+    for words in made_of_it:
+        ip(POD, f"link set net1 {words}")
+    movable.bring_home(path, there)
+    home = movable.restore(was)
+    assert shown("d0") == before
+    assert replace(home, index=was.index) == was
+
+
+def test_what_an_older_agent_did_not_note_is_left() -> None:
+    ip(NODE, "link add d0 type veth peer name d0x")
+    ip(NODE, "link set d0 group 7")
+    movable = Movable("d0", "swnd0", spare, spare)
+    movable.restore(replace(movable.await_home(), settings=None))
+    assert shown("d0")["group"] == "7"
 
 
 def test_a_device_of_an_unreadable_name_is_no_pods(nics: NodeNics) -> None:

@@ -22,6 +22,7 @@ from agent.model.netdev import Netdev, NetdevRoute, printable
 from agent.netlink import netdev_requests as requests
 from agent.netlink.batch import SetSysctl, run_batch
 from agent.netlink.dump import Dump
+from agent.netlink.link_settings import set_settings
 from agent.netlink.netdev_requests import netdevs
 from agent.netlink.netns import NetnsHandle, NoSuchNetns, open_netns
 from agent.netlink.nic_requests import netdev_at
@@ -133,6 +134,8 @@ class Movable:
                 node.ask(set_mtu(was.mtu, index=found.index))
             if found.mac != was.mac:
                 self._try(node, requests.set_mac(found.index, was.mac))
+            if was.settings is not None and found.settings is not None:
+                self._try(node, *set_settings(found.index, found.settings, was.settings))
             lacking = tuple(self._give_names(node, found, was))
             if was.is_up != found.is_up:
                 node.ask(set_up(found.index) if was.is_up else requests.set_down(found.index))
@@ -238,7 +241,8 @@ class Movable:
 
     def _try(self, here: Socket, *wanted: Request) -> None:
         """What may be refused, as a name that another device has meanwhile: no reason not to do the rest."""
-        for request, refused in zip(wanted, here.attempt(*wanted), strict=True):
+        answers = here.attempt(*wanted) if wanted else ()
+        for request, refused in zip(wanted, answers, strict=True):
             if refused:
                 why = os.strerror(refused)
                 log.warning("a device is not as it was", device=self.label, what=str(request), why=why)

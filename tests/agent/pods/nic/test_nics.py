@@ -1,5 +1,6 @@
 """Interfaces made of the node's devices: whole or not at all, and nothing of them left wherever an agent died."""
 
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 
 from agent.compile.endpoint import link_local
 from agent.model.name import ObjectName
+from agent.model.netdev import LinkSettings
 from agent.model.nic import MacvlanMode, NicKind, NicSpec
 from agent.pods import fail_points
 from agent.pods.attachments import made_mac
@@ -307,15 +309,27 @@ def test_a_record_that_cannot_be_read_is_told(node: NicNode) -> None:
     assert told.field == f"device {record.address}"
 
 
-def test_a_device_has_its_other_names_again_whatever_their_octets_are(node: NicNode) -> None:
+def test_a_device_has_names_and_settings_again_whatever_their_octets_are(node: NicNode) -> None:
     agent, name = node.agent(), b"\xff\xfa".decode(errors="surrogateescape")
-    nic = node.devices.nics[SPARE]
-    node.devices.nics[SPARE] = replace(nic, netdev=replace(nic.netdev, altnames=(name,)))
+    nic, settings = node.devices.nics[SPARE], LinkSettings(0x1000, name, "ff:ff:ff:ff:ff:ff", group=7)
+    node.devices.nics[SPARE] = replace(nic, netdev=replace(nic.netdev, altnames=(name,), settings=settings))
     node.devices.now[SPARE] = node.devices.nics[SPARE].netdev
     before = node.devices.snapshot()
     agent.add(request(MOVED))
     node.devices.end_netns("/run/netns/p1")
     node.agent()
+    assert is_untouched(node, before)
+
+
+def test_a_record_of_an_agent_that_noted_less_is_read(node: NicNode) -> None:
+    before = node.devices.snapshot()
+    node.agent().add(request(MOVED))
+    (path,) = (node.directory / "state").rglob("*.json")
+    record = json.loads(path.read_bytes())
+    del record["before"]["settings"]
+    path.write_text(json.dumps(record))
+    agent = node.agent()
+    assert (agent.unread, agent.delete(KEY)) == (frozenset(), True)
     assert is_untouched(node, before)
 
 
