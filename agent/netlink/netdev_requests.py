@@ -22,6 +22,8 @@ from agent.netlink.rtnetlink import (
     IFLA_NET_NS_FD,
     IFLA_XDP,
     LINK,
+    NETNSA_FD,
+    NETNSA_NSID,
     NLM_F_CREATE,
     NLM_F_EXCL,
     NLM_F_REPLACE,
@@ -39,8 +41,10 @@ from agent.netlink.rtnetlink import (
     RTA_TABLE,
     RTAX_ADVMSS,
     RTAX_MTU,
+    RTGEN,
     RTM_GETADDR,
     RTM_GETLINK,
+    RTM_GETNSID,
     RTM_GETROUTE,
     RTM_NEWADDR,
     RTM_NEWLINK,
@@ -81,6 +85,14 @@ def netdev_of(dump: Dump, address: str) -> Netdev | None:
 def netdevs(dump: Dump) -> Iterator[Netdev]:
     """All devices of a namespace."""
     yield from map(netdev_told, dump.read(RTM_GETLINK, bytes(LINK.size) + WITHOUT_STATISTICS))
+
+
+def netns_number(dump: Dump, fd: int) -> bytes:
+    """The number by which the dump's namespace knows that behind a descriptor, as ``IFLA_LINK_NETNSID`` has it.
+
+    It has one since a device was asked for that leads there.
+    """
+    return attribute(dump.one(RTM_GETNSID, RTGEN.pack(0) + packed(NETNSA_FD, NUMBER.pack(fd))), RTGEN.size, NETNSA_NSID)
 
 
 def device_addresses(dump: Dump) -> Mapping[int, tuple[str, ...]]:

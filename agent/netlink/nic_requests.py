@@ -7,7 +7,7 @@ from ipaddress import IPv6Address
 from agent.model.netdev import Netdev
 from agent.model.nic import IpvlanMode, MacvlanMode, Nic, NicKind, NicSpec
 from agent.netlink.dump import Dump
-from agent.netlink.netdev_requests import IFLA_PARENT_DEV_NAME, device_addresses, netdev_told
+from agent.netlink.netdev_requests import IFLA_PARENT_DEV_NAME, device_addresses, netdev_told, netns_number
 from agent.netlink.requests import Request
 from agent.netlink.rtnetlink import (
     ADDRESS,
@@ -108,6 +108,18 @@ def netdev_at(dump: Dump, index: int) -> Netdev | None:
         if _index(body) == index:
             return netdev_told(body)
     return None
+
+
+def links_above(dump: Dump, index: int, netns: int = -1) -> tuple[int, ...]:
+    """What is made above a device, as macvlan, beside it or in the namespace behind the descriptor *netns*."""
+    links = dump.read(RTM_GETLINK, bytes(LINK.size) + WITHOUT_STATISTICS)
+    place = netns_number(dump, netns) if netns >= 0 else b""
+    those = (body for body in links if attribute(body, LINK.size, IFLA_LINK_NETNSID) == place)
+    return tuple(
+        _index(body)
+        for body in those
+        if number(attribute(body, LINK.size, IFLA_LINK)) == index and _kind(body) != "veth"  # whose other end it is
+    )
 
 
 def hardware_of(dump: Dump, parent: str, permanent_mac: str) -> Netdev | None:

@@ -12,6 +12,7 @@ from agent.kernel.programs.attach import Hooks
 from agent.kernel.programs.hooks import POD
 from agent.model.attachment import Veth
 from agent.netlink.dump import Dump
+from agent.netlink.netdev_requests import netns_number
 from agent.netlink.netns import NetnsHandle, NoSuchNetns, open_netns
 from agent.netlink.requests import get_link
 from agent.netlink.rtnetlink import (
@@ -23,14 +24,8 @@ from agent.netlink.rtnetlink import (
     IFLA_LINKINFO,
     IFLA_MTU,
     LINK,
-    NETNSA_FD,
-    NETNSA_NSID,
-    NUMBER,
-    RTGEN,
-    RTM_GETNSID,
     attribute,
     number,
-    packed,
     text,
 )
 from agent.netlink.socket import Socket
@@ -122,7 +117,11 @@ def _find(request: PodRequest, netns: NetnsHandle) -> MadeVeth:
 
 def _is_end(outer: _Link, inner: _Link, netns: NetnsHandle) -> bool:
     """Whether a device of the node is the other end of one in the pod: numbers of devices repeat across namespaces."""
-    return outer.kind == "veth" and outer.peer == inner.index and outer.peer_netns == _netns_number(netns)
+    return (
+        outer.kind == "veth"
+        and outer.peer == inner.index
+        and outer.peer_netns == netns_number(Dump(netns.node), netns.fd)
+    )
 
 
 def _link(socket: Socket, *, name: str = "", index: int = 0) -> _Link | None:
@@ -144,9 +143,3 @@ def _link(socket: Socket, *, name: str = "", index: int = 0) -> _Link | None:
         mac=attribute(body, LINK.size, IFLA_ADDRESS).hex(":"),
         mtu=number(attribute(body, LINK.size, IFLA_MTU)),
     )
-
-
-def _netns_number(netns: NetnsHandle) -> bytes:
-    """The number by which the node's namespace knows the pod's; it has one since the node's end was asked for."""
-    found = Dump(netns.node).one(RTM_GETNSID, RTGEN.pack(0) + packed(NETNSA_FD, NUMBER.pack(netns.fd)))
-    return attribute(found, RTGEN.size, NETNSA_NSID)

@@ -17,6 +17,7 @@ from agent.kernel.device.sriov import SriovCard
 from agent.model.netdev import Netdev
 from agent.netlink import netdev_requests
 from agent.netlink.netns import inside, open_netns
+from agent.netlink.requests import Request
 from bench import tools
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns]
@@ -105,6 +106,38 @@ def test_a_name_that_cannot_be_taken_does_not_keep_it(card: SriovCard, monkeypat
     refused = netdev_requests.delete_altname(0, "mine")
     monkeypatch.setattr(netdev_requests, "delete_altname", lambda *_: refused)
     assert home(card).altnames == ("mine",)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param("link add up0 link net1 type macvlan mode passthru", id="passthru"),
+        pytest.param("link add up0 link net1 type macvlan mode bridge", id="bridge"),
+        pytest.param("link add up0 link net1 type macvtap", id="macvtap"),
+    ],
+)
+@pytest.mark.parametrize("when", ["before", "meanwhile", "an agent died"])
+def test_a_pod_keeps_nothing_that_it_made_above_it(
+    card: SriovCard, monkeypatch: pytest.MonkeyPatch, words: str, when: str
+) -> None:
+    ip(POD, "link add own0 type veth peer name own1")
+    ip(POD, "link add up1 link own0 type macvlan")
+    if when == "meanwhile":
+        move = netdev_requests.move
+
+        def moved(index: int, netns: int, name: str, new_index: int = 0) -> Request:
+            ip(POD, words.replace("net1", HIDDEN))
+            return move(index, netns, name, new_index)
+
+        monkeypatch.setattr(netdev_requests, "move", moved)
+    else:
+        ip(POD, words)
+    if when == "an agent died":
+        ip(POD, f"link set net1 down netns {NODE}")
+    home(card)
+    names = {one["ifname"] for one in json.loads(ip(POD, "-j link"))}
+    assert names - {"lo"} == {"own0", "own1", "up1"}, "what is above devices of its own stays"
+    ip(NODE, f"link add node0 link {HIDDEN} type macvlan mode passthru")  # which is alone above a device
 
 
 def test_nothing_of_the_pods_stays_on_it(card: SriovCard, tmp_path: Path) -> None:

@@ -25,8 +25,8 @@ from agent.netlink.dump import Dump
 from agent.netlink.link_settings import set_settings
 from agent.netlink.netdev_requests import netdevs
 from agent.netlink.netns import NetnsHandle, NoSuchNetns, open_netns
-from agent.netlink.nic_requests import netdev_at
-from agent.netlink.requests import Request, set_mtu, set_up
+from agent.netlink.nic_requests import links_above, netdev_at
+from agent.netlink.requests import Request, delete_link, set_mtu, set_up
 from agent.netlink.socket import Socket
 
 log = logger(__name__)
@@ -91,6 +91,9 @@ class Movable:
     def leave_pod(self, netns: str, cookie: int) -> None:
         """Have the device leave the pod for the node, set down and under its hidden name, if it is there.
 
+        What the pod has made above it, as macvlan, would go on having its packets: it is removed, also what the pod was
+        still making, or an agent that died has left. The kernel tells of none in other namespaces.
+
         Raises:
             OSError: the kernel refused.
         """
@@ -99,7 +102,10 @@ class Movable:
             with namespace(netns, cookie) as there:
                 found = self.find_in_pod(Dump(there.pod))
                 if found is not None:
+                    self._remove(there.pod, links_above(Dump(there.pod), found.index))
                     self._leave(there.pod, found, home, 0)
+                if (at_home := self.find(Dump(there.node))) is not None:
+                    self._remove(there.pod, links_above(Dump(there.pod), at_home.index, home))
         except FileNotFoundError:
             pass  # the kernel brings it
         finally:
@@ -193,6 +199,10 @@ class Movable:
         self._try(node, requests.set_attentive(index))
         for mode in (requests.XDP_GENERIC, requests.XDP_NATIVE):
             self._try(node, requests.detach_xdp(index, mode))
+
+    def _remove(self, pod: Socket, indexes: Iterable[int]) -> None:
+        for index in indexes:
+            self._try(pod, delete_link(index))
 
     def _hide(self, here: Socket, found: Netdev) -> None:
         for at in range(0, len(found.altnames), TOGETHER):
