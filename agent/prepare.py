@@ -1,5 +1,6 @@
 """What a start opens and looks at before it touches the kernel, so that what is wrong with it leaves the node alone."""
 
+import errno
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from agent.cni.socket import SOCKET
 from agent.errors import ConfigError
+from agent.log import logger
 from agent.options.config import Options
 from agent.serve.http import bound
 from agent.watch.source import api_client
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from agent.kube.client import Client
 
 
+log = logger(__name__)
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 RECORDS = 1 << 16  # octets that a start may write of pods and sysctls before the first new pod
 PATH_MAX = 107  # octets of a unix socket's path: sun_path less the NUL
 
@@ -45,12 +50,18 @@ def prepare(options: Options) -> Prepared:
 
 
 def _check_written(folder: Path, option: str, octets: int = 0) -> None:
-    """That a file of so many octets can be made there, which a full disk refuses."""
+    """That a file of so many octets can be made there.
+
+    Where an agent has records already a full disk is no reason not to serve: pods go, and none comes.
+    """
     try:
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as tried:
             tried.write(bytes(octets))
     except OSError as error:
+        if error.errno in FULL and any(folder.iterdir()):
+            log.warning("disk is full: no pod can come until there is room", option=option, folder=folder)
+            return
         raise ConfigError(
             f"{option}: {folder} cannot be written: {error.strerror}; make room there, or name a folder that can"
         ) from error
