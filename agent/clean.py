@@ -177,6 +177,8 @@ def _give_back(own: Handover[Q, R], name: Callable[[R], str], records: Path) -> 
             own.drop(record)
         except TROUBLES as error:
             yield f"{name(record)}: {error}"
+        else:
+            yield from (f"{name(record)}: {why}" for address, why in own.stuck.items() if address == record.address)
     _remove_if_empty((records / boot_id(), records))
 
 

@@ -85,6 +85,17 @@ def test_a_vf_that_stays_is_told_and_the_next_cleanup_finds_it(options: Options,
     assert card.snapshot() == before
 
 
+def test_a_vf_whose_name_another_device_has_is_told_until_it_is_free(options: Options, card: FakeCard) -> None:
+    before = card.snapshot()
+    add(options, "sriov")
+    card.taken.add(("", "ens1v0"))
+    (why,) = left(options)
+    assert "the name ens1v0" in why
+    card.taken.clear()
+    assert left(options) == []
+    assert card.snapshot() == before
+
+
 @pytest.mark.usefixtures("card")
 def test_a_vf_whose_record_cannot_be_read_is_told_until_the_record_is_removed(options: Options) -> None:
     add(options, "dpdk")

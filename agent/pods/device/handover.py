@@ -16,6 +16,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from agent.errors import AgentError
+from agent.kernel.device.netdev import NamesTaken
 from agent.kernel.device.pci import DeviceRefused
 from agent.log import logger
 from agent.model.attachment import Attachment, AttachmentKey
@@ -191,7 +192,10 @@ class Handover(ABC, Generic[Q, R]):
             if asked_at_ns is not None and present.asked_at_ns > asked_at_ns:
                 log.info("device is younger than the request to give it back, and stays", **_names(present))
                 return True
-            self._end(present)
+            try:
+                self._end(present)
+            except NamesTaken as error:  # the pod has it no more: what is left is tried by later looks
+                log.warning("device is home without all its names; tried again", why=error, **_names(present))
         return True
 
     def forget(self, request: Q) -> None:

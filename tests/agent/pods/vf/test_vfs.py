@@ -278,8 +278,7 @@ def test_a_vf_whose_name_is_taken_is_no_pods_until_it_has_it(node: VfNode, spec:
     before, agent = node.card.snapshot(), node.agent()
     agent.add(request(spec))
     node.card.taken.add((HOME, "ens1v0"))
-    with pytest.raises(DeviceRefused, match="the name ens1v0"):
-        agent.delete(KEY)
+    assert agent.delete(KEY), "the pod may go"
     comings = node.card.comings
     agent = node.agent() if starts else agent
     agent.collect()
