@@ -32,13 +32,13 @@ WAY_OUT = ip_network("::/0"), RT_TABLE_MAIN
 def limit_routers(there: NetnsHandle, index: int, *, has_addresses: bool) -> None:
     """Have routers on the link of the device *index* not be the way out of a pod that has another.
 
-    Where it *has_addresses* of IPAM, they give it none: nobody knows of those, and programs drop what is sent from
+    Its MTU is what ADD gave it, whatever they say. Where it *has_addresses* of IPAM, they give it none: nobody knows of those, and programs drop what is sent from
     them. Nor do they say then what else is on the link.
 
     Raises:
         OSError: the kernel refused.
     """
-    ignored = ["accept_ra_pinfo"] if has_addresses else []
+    ignored = ["accept_ra_mtu", *(["accept_ra_pinfo"] if has_addresses else [])]
     others = requests.routes_of_others(Dump(there.pod), index, socket.AF_INET6)
     if any((destination, table) == WAY_OUT for destination, table, _ in others):
         ignored.append("accept_ra_defrtr")

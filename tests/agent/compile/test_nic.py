@@ -35,6 +35,7 @@ NIC = Nic(Netdev("eth1", 7, MAC, 1500, is_up=True), "0000:04:00.0", MAC)
             id="macvlan with all that it has",
         ),
         pytest.param("macvlan", {"mtu": 0}, NicSpec(NicKind.MACVLAN), id="an MTU of 0 is the master's"),
+        pytest.param("macvlan", {"bcqueuelen": 0}, NicSpec(NicKind.MACVLAN), id="a queue of 0 is the kernel's"),
         pytest.param(
             "ipvlan",
             {"master": "eth1", "mode": "l3"},
