@@ -117,7 +117,8 @@ def _of_definition(file: str, one: Mapping[str, Any]) -> LintRow:
 
 def _of_config(file: str, name: str, config: str, shown: str, more: str) -> LintRow:
     try:
-        found = plugin_list(config, name, "spec.config" if shown else "")
+        # one without a definition is a file of the node: its definition may be of a resource
+        found = plugin_list(config, name, "spec.config" if shown else "", may_be_given=bool(more) or not shown)
     except NetworkRefused as refused:
         return LintRow(file, shown or name, refused.field.lstrip("."), refused.text, is_wrong=True)
     chain = ", then ".join(" ".join(filter(None, (plugin.kind, plugin.own_kind))) for plugin in found.plugins)

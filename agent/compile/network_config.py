@@ -28,8 +28,10 @@ VF_HEEDS = frozenset({"deviceID", DEVICE_INFO_FILE})  # an address is the defini
 NIC_HEEDS = frozenset({"deviceID"})
 
 
-def plugin_list(config: str, name: str, where: str = "spec.config") -> PluginList:
+def plugin_list(config: str, name: str, where: str = "spec.config", *, may_be_given: bool = True) -> PluginList:
     """The plugins of a configuration, or of a list of them; *name* is the network's where it says none.
+
+    *may_be_given*: pods may be given the device of a resource; False where it is known that there is no resource.
 
     Raises:
         NetworkRefused: it is no such configuration.
@@ -44,6 +46,8 @@ def plugin_list(config: str, name: str, where: str = "spec.config") -> PluginLis
     given = _name(found, name, where)
     version = _version(found, where)
     plugins = tuple(_plugins(found, where) if is_list else [_plugin(found, where)])
+    if not may_be_given:
+        _check_device(plugins[0], where)
     if len(plugins) > 1 and any(plugin.kind == OUR_PLUGIN for plugin in plugins):
         raise NetworkRefused(f"{where}.plugins", f"{OUR_PLUGIN} stands in no chain of a definition; leave it out")
     if plugins[0].own_kind and version not in OWN_VERSIONS:
@@ -122,13 +126,22 @@ def _own_kind(one: Mapping[str, Any], where: str) -> str:
             vf_spec(VfKind(kind), one)
             refuse_dhcp(one)
         elif is_nic:
-            nic_spec(NicKind(kind), one)
+            nic_spec(NicKind(kind), one, may_be_given=True)
             refuse_dhcp(one)
         elif kind == AFXDP or "afxdp" in one:
             queues_and_capture(one.get("afxdp", {}), "afxdp")
     except NetworkRefused as refused:
         raise NetworkRefused(f"{where}.{refused.field}", refused.text) from None
     return str(kind)
+
+
+def _check_device(plugin: Plugin, where: str) -> None:
+    """A host-device that no resource gives is said in its configuration."""
+    if plugin.own_kind == NicKind.HOST_DEVICE:
+        try:
+            nic_spec(NicKind.HOST_DEVICE, msgspec.json.decode(plugin.config))
+        except NetworkRefused as refused:
+            raise NetworkRefused(f"{where}.{refused.field}", refused.text) from None
 
 
 def _heeds(own_kind: str) -> frozenset[str]:

@@ -21,8 +21,10 @@ NAME_MOST = 15  # octets of a device's name: IFNAMSIZ less the NUL
 W = TypeVar("W", bound=StrEnum)
 
 
-def nic_spec(kind: NicKind, config: Mapping[str, Any], mac: str = "") -> NicSpec:
+def nic_spec(kind: NicKind, config: Mapping[str, Any], mac: str = "", *, may_be_given: bool = False) -> NicSpec:
     """What a definition asks for; *mac* is what the pod asks for, which goes first.
+
+    *may_be_given*: the device of a host-device may still be one of a resource that its pod is given.
 
     Raises:
         NetworkRefused: a key has a value that cannot be.
@@ -31,7 +33,7 @@ def nic_spec(kind: NicKind, config: Mapping[str, Any], mac: str = "") -> NicSpec
     if config.get("linkInContainer"):
         raise NetworkRefused("linkInContainer", "true is not for kinds of ours, whose master is a device of the node")
     if kind is NicKind.HOST_DEVICE:
-        return _host_device(config)
+        return _host_device(config, may_be_given=may_be_given)
     vlan = number_of(config, "vlanId", VLANS) if kind is NicKind.VLAN else 0
     if vlan is None:
         raise NetworkRefused("vlanId", "is missing; a number from 1 to 4094 says which VLAN it is")
@@ -52,16 +54,19 @@ def nic_spec(kind: NicKind, config: Mapping[str, Any], mac: str = "") -> NicSpec
     )
 
 
-def _host_device(config: Mapping[str, Any]) -> NicSpec:
+def _host_device(config: Mapping[str, Any], *, may_be_given: bool) -> NicSpec:
     """By the first that is said, in the reference plugin's order; what a device plugin gave goes before them."""
     given = text_of(object_of(config, "runtimeConfig"), "deviceID", "runtimeConfig.") or text_of(config, "deviceID")
-    return NicSpec(
+    spec = NicSpec(
         NicKind.HOST_DEVICE,
         device=_device_name(config, "device"),
         hardware_address=mac_of(config, "hwaddr") or "",
         path=text_of(config, "kernelpath"),
         pci_address=(given or text_of(config, "pciBusID")).lower(),
     )
+    if not (may_be_given or spec.device or spec.hardware_address or spec.path or spec.pci_address):
+        raise NetworkRefused("device", "is missing; say it, hwaddr, kernelpath or pciBusID, or name a resource")
+    return spec
 
 
 def _device_name(config: Mapping[str, Any], key: str) -> str:

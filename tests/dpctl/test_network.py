@@ -8,12 +8,14 @@ import pytest
 from click.testing import CliRunner
 
 from agent.model.name import ObjectName
-from agent.model.network import DEFINITION
+from agent.model.network import DEFINITION, RESOURCE_NAME
 from agent.pods.network_record import FOLDER, InterfaceRecord, NetworkRecords, NetworkSet, PluginRecord, Step
 from dpctl.app import app
 from dpctl.network import lint_rows
 
 VETH = {"cniVersion": "1.0.0", "type": "sluiceway-cni", "kind": "veth"}
+MOVED = {"cniVersion": "1.0.0", "type": "sluiceway-cni", "kind": "host-device"}
+RESOURCE = {"annotations": {RESOURCE_NAME: "example.com/nic"}}
 LAN = {"cniVersion": "1.0.0", "plugins": [{"type": "macvlan", "capabilities": {"ips": True}}, {"type": "tuning"}]}
 
 
@@ -33,6 +35,9 @@ def definition(config: Any, **about: Any) -> str:
         pytest.param(definition(LAN), "spec.config", "is no string", True, id="an object in place of a text"),
         pytest.param(definition("{"), "spec.config", "is no JSON", True, id="no JSON"),
         pytest.param('{"type": ""}', "type", "is missing", True, id="a bare configuration without a type"),
+        pytest.param(definition(json.dumps(MOVED)), "spec.config.device", "is missing", True, id="no device is said"),
+        pytest.param(definition(json.dumps(MOVED), **RESOURCE), "", "host-device", False, id="one of a resource"),
+        pytest.param(json.dumps({"cniVersion": "1.0.0", "plugins": [MOVED]}), "", "host-device", False, id="a file's"),
         pytest.param("kind: Pod", "", f"there is no {DEFINITION} in it", True, id="another kind"),
         pytest.param("a: [", "", "expected node content", True, id="no YAML"),
         pytest.param("a: 2020-99-99", "", "month must be in 1..12", True, id="no such day"),

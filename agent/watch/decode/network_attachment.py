@@ -42,7 +42,8 @@ def _decode(content: Content, context: Context) -> Decoded:
     if not config.strip():
         return read.result(NetworkDefinition(read.name, resource=resource, uid=uid))
     try:
-        return read.result(NetworkDefinition(read.name, plugin_list(config, read.name.name), resource, uid=uid))
+        plugins = plugin_list(config, read.name.name, may_be_given=bool(resource))
+        return read.result(NetworkDefinition(read.name, plugins, resource, uid=uid))
     except NetworkRefused as refused:
         read.refuse(refused.field, refused.text)
         return read.result(NetworkDefinition(read.name, resource=resource, fault=str(refused), uid=uid))

@@ -93,6 +93,7 @@ def test_what_a_pod_asks_for_goes_before_the_definition() -> None:
         pytest.param("vlan", {"master": "e", "vlanId": 0}, "vlanId: 0 is not a number from 1 to 4094", id="VLAN 0"),
         pytest.param("vlan", {"master": "e", "vlanId": 4095}, "vlanId: 4095 is not a number", id="VLAN 4095"),
         pytest.param("host-device", {"hwaddr": "x"}, "hwaddr: 'x' is no MAC", id="no MAC"),
+        pytest.param("host-device", {}, "device: is missing; say it, hwaddr, kernelpath or pciBusID", id="no device"),
     ],
 )
 def test_a_key_that_cannot_be_is_named_as_soon_as_the_definition_is_there(
@@ -100,7 +101,14 @@ def test_a_key_that_cannot_be_is_named_as_soon_as_the_definition_is_there(
 ) -> None:
     whole = {"cniVersion": "1.0.0", "type": "sluiceway-cni", "kind": kind, **config}
     with pytest.raises(NetworkRefused, match=f"spec.config.{words}"):
-        plugin_list(json.dumps(whole), "lan")
+        plugin_list(json.dumps(whole), "lan", may_be_given=False)
+
+
+def test_a_device_may_be_one_of_a_resource_until_the_pod_is_there() -> None:
+    whole = {"cniVersion": "1.0.0", "type": "sluiceway-cni", "kind": "host-device"}
+    assert plugin_list(json.dumps(whole), "lan").own_kind == "host-device"
+    with pytest.raises(NetworkRefused, match="device: is missing"):
+        nic_spec(NicKind.HOST_DEVICE, {})
 
 
 @pytest.mark.parametrize(
