@@ -28,7 +28,10 @@ class MacvlanMode(StrEnum):
 
 
 class IpvlanMode(StrEnum):
-    """What is looked at to find out whose a packet is; l3s, whose packets pass no program in the pod, is not there."""
+    """What is looked at to find out whose a packet is; l3s, whose packets pass no program in the pod, is not there.
+
+    All above one device have one mode: who makes another one with another mode switches them all.
+    """
 
     L2 = "l2"
     L3 = "l3"  # the pod asks for no neighbours, and hears no broadcasts
@@ -54,6 +57,12 @@ class NicSpec:
     mtu: int | None = None  # None: as the node's device
     mac: str = ""  # empty: ours to choose, where the kind has one of its own
 
+    @property
+    def is_alone(self) -> bool:
+        """Whether nobody else has the node's device then, the node itself neither."""
+        is_passthru = self.kind is NicKind.MACVLAN and self.macvlan_mode is MacvlanMode.PASSTHRU
+        return is_passthru or self.kind is NicKind.HOST_DEVICE
+
 
 @dataclass(frozen=True, slots=True)
 class Nic:
@@ -68,3 +77,6 @@ class Nic:
     above: tuple[str, ...] = ()  # names of devices of the node above it, or that it is a port of
     node_addresses: tuple[str, ...] = ()  # that the node has on it, but for those of its link alone
     is_way_out: bool = False  # a default route of the node leaves by it
+    routed: tuple[str, ...] = ()  # where routes lead that leave by it; looked at for who wants it alone
+    vfs: int = 0  # that it has, as a PF
+    ipvlan_mode: str = ""  # of the node's own ipvlan devices above it; empty: there are none

@@ -2,8 +2,10 @@
 
 import struct
 from collections.abc import Iterable, Iterator, Mapping
-from ipaddress import IPv6Address
+from dataclasses import replace
+from ipaddress import IPv6Address, ip_address
 
+from agent.model.address import Address
 from agent.model.netdev import Netdev
 from agent.model.nic import IpvlanMode, MacvlanMode, Nic, NicKind, NicSpec
 from agent.netlink.dump import Dump
@@ -30,6 +32,7 @@ from agent.netlink.rtnetlink import (
     NLM_F_EXCL,
     NUMBER,
     RT_SCOPE_LINK,
+    RTM_GETADDR,
     RTM_GETLINK,
     RTM_NEWADDR,
     RTM_NEWLINK,
@@ -47,6 +50,7 @@ IFLA_PERM_ADDRESS = 54
 _MACVLAN_MODE, _MACVLAN_BC_QUEUE_LEN, _IPVLAN_MODE, _VLAN_ID = 1, 7, 1, 1  # IFLA_MACVLAN_*, IFLA_IPVLAN_*, IFLA_VLAN_*
 _MACVLAN = {MacvlanMode.PRIVATE: 1, MacvlanMode.VEPA: 2, MacvlanMode.BRIDGE: 4, MacvlanMode.PASSTHRU: 8}
 _IPVLAN = {IpvlanMode.L2: 0, IpvlanMode.L3: 1}
+_IPVLAN_WORDS = {0: "l2", 1: "l3", 2: "l3s"}
 _SHORT = struct.Struct("=H")
 AF_INET6 = 10
 
@@ -60,14 +64,17 @@ def nics(dump: Dump) -> tuple[Nic, ...]:
     ways_out = frozenset(default_route_devices(dump))
     links = dump.read(RTM_GETLINK, bytes(LINK.size) + WITHOUT_STATISTICS)
     names = {_index(body): text(attribute(body, LINK.size, IFLA_IFNAME)) for body in links}
-    above = dict[int, list[str]]()
+    above, modes = dict[int, list[str]](), dict[int, str]()
     for body in links:
         for kind in _below(body):
-            above.setdefault(number(attribute(body, LINK.size, kind)), []).append(names[_index(body)])
+            below = number(attribute(body, LINK.size, kind))
+            above.setdefault(below, []).append(names[_index(body)])
+            modes.update({below: mode} if (mode := _ipvlan_mode(body)) else {})
         if master := attribute(body, LINK.size, IFLA_MASTER):  # a port is below what it is a port of
             above.setdefault(_index(body), []).append(names.get(number(master), ""))
     own = device_addresses(dump)
-    return tuple(_nic(body, above.get(_index(body), ()), own, ways_out) for body in links)
+    those = (_nic(body, above.get(_index(body), ()), own, ways_out) for body in links)
+    return tuple(replace(one, ipvlan_mode=modes.get(one.netdev.index, "")) for one in those)
 
 
 def add_above(spec: NicSpec, below: Nic, *, netns: int, name: str, index: int, mtu: int) -> Request:  # noqa: PLR0913
@@ -100,6 +107,19 @@ def moved_at(dump: Dump, index: int, made_as: str, below: int) -> Netdev | None:
         if number(attribute(body, LINK.size, IFLA_LINK)) == below and is_elsewhere == bool(below):
             return netdev_told(body)
     return None
+
+
+def ipvlan_mode_of(dump: Dump, index: int) -> str:
+    """The mode of the device of this number; empty: it is no ipvlan, or there is none."""
+    links = dump.read(RTM_GETLINK, bytes(LINK.size) + WITHOUT_STATISTICS)
+    return next((_ipvlan_mode(body) for body in links if _index(body) == index), "")
+
+
+def set_ipvlan_mode(index: int, mode: IpvlanMode) -> Request:
+    """The mode of an ipvlan, and of all others above the same device."""
+    data = packed(IFLA_INFO_DATA, packed(_IPVLAN_MODE, _SHORT.pack(_IPVLAN[mode])))
+    kind = packed(IFLA_INFO_KIND, NicKind.IPVLAN.encode() + b"\0") + data
+    return Request(RTM_NEWLINK, 0, LINK.pack(0, 0, index, 0, 0) + packed(IFLA_LINKINFO, kind), "set the mode", mode)
 
 
 def netdev_at(dump: Dump, index: int) -> Netdev | None:
@@ -140,6 +160,13 @@ def netdev_named(dump: Dump, name: str) -> Netdev | None:
         if exact(attribute(body, LINK.size, IFLA_IFNAME)) == name:
             return netdev_told(body)
     return None
+
+
+def addresses_at(dump: Dump, index: int) -> frozenset[Address]:
+    """The addresses of the device of this number, those for its link alone too."""
+    bodies = (body for body in dump.read(RTM_GETADDR, bytes(ADDRESS.size)) if ADDRESS.unpack_from(body)[4] == index)
+    values = (attribute(body, ADDRESS.size, IFA_LOCAL) or attribute(body, ADDRESS.size, IFA_ADDRESS) for body in bodies)
+    return frozenset(ip_address(value) for value in values if value)
 
 
 def add_link_local(index: int, address: IPv6Address) -> Request:
@@ -187,6 +214,13 @@ def _data(spec: NicSpec) -> bytes:
 
 def _kind(body: bytes) -> str:
     return text(attribute(attribute(body, LINK.size, IFLA_LINKINFO), 0, IFLA_INFO_KIND))
+
+
+def _ipvlan_mode(body: bytes) -> str:
+    if _kind(body) != NicKind.IPVLAN:
+        return ""
+    value = attribute(attribute(attribute(body, LINK.size, IFLA_LINKINFO), 0, IFLA_INFO_DATA), 0, _IPVLAN_MODE)
+    return _IPVLAN_WORDS.get(_SHORT.unpack(value)[0], "") if value else ""
 
 
 def _index(body: bytes) -> int:

@@ -6,11 +6,13 @@ there, which ADD has chosen: a pod that may configure its devices gives them oth
 
 import errno
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from ipaddress import IPv6Address
 from pathlib import Path, PurePosixPath
 
 from agent.compile.nic import key_of
+from agent.kernel.device import sysfs
 from agent.kernel.device.netdev import Movable, PodAddresses, announce, configure, namespace
 from agent.kernel.device.pci import DeviceRefused
 from agent.model.netdev import Netdev
@@ -30,6 +32,7 @@ from agent.netlink.nic_requests import (
     nics,
 )
 from agent.netlink.requests import delete_link
+from agent.netlink.ways_out import routes_out_of
 
 GENERATED_BY_NOBODY = "1"  # IN6_ADDR_GEN_MODE_NONE, linux/if_link.h
 
@@ -72,8 +75,8 @@ class HostDevice:
 class NodeNics:
     """The devices of one node; called from several threads."""
 
-    def __init__(self, sysfs: Path = Path("/sys")) -> None:
-        self._sysfs = sysfs
+    def __init__(self, root: Path = Path("/sys")) -> None:
+        self._functions = root / "bus/pci/devices"
 
     def look(self, spec: NicSpec) -> Nic:
         """The device of the node that a definition means.
@@ -83,7 +86,12 @@ class NodeNics:
             OSError: the kernel refused to tell.
         """
         with Dump() as dump:
-            found = nics(dump)
+            one = self._chosen(nics(dump), spec)
+            if spec.is_alone:  # to look at each route takes its time
+                one = replace(one, routed=routes_out_of(dump, one.netdev.index))
+        return replace(one, vfs=self._vfs(one.parent))
+
+    def _chosen(self, found: Sequence[Nic], spec: NicSpec) -> Nic:
         key = key_of(spec)
         if spec.kind is not NicKind.HOST_DEVICE and not spec.device:
             one = next((one for one in found if one.is_way_out), None)
@@ -102,9 +110,13 @@ class NodeNics:
             raise DeviceRefused(f"{key}: the name of {those[0].netdev.shown} is no UTF-8; rename the device")
         return those[0]
 
+    def _vfs(self, function: str) -> int:
+        """How many VFs a PCI function has; 0 also where it can have none, or is none."""
+        return int(sysfs.text(self._functions / function / "sriov_numvfs") or 0) if function else 0
+
     def _parents(self, hardware: str) -> set[str]:
         """What a network device of this hardware may have for a parent: the card, or virtio within it."""
-        return {hardware, *(path.name for path in (self._sysfs / "bus/pci/devices" / hardware).glob("virtio*"))}
+        return {hardware, *(path.name for path in (self._functions / hardware).glob("virtio*"))}
 
     def netns_cookie(self, netns: str) -> int:
         """What tells the namespace at a path from all others of this boot.

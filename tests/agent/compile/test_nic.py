@@ -14,6 +14,7 @@ from agent.model.netdev import Netdev
 from agent.model.nic import IpvlanMode, MacvlanMode, Nic, NicKind, NicSpec
 
 MAC = "02:00:00:00:00:01"
+PASSTHRU = NicSpec(NicKind.MACVLAN, macvlan_mode=MacvlanMode.PASSTHRU)
 NIC = Nic(Netdev("eth1", 7, MAC, 1500, is_up=True), "0000:04:00.0", MAC)
 
 
@@ -146,6 +147,38 @@ def test_a_device_may_be_one_of_a_resource_until_the_pod_is_there() -> None:
             replace(NIC, above=("bond0",)),
             "hwaddr: bond0 of the node would lose eth1",
             id="nor a port of a bond",
+        ),
+        pytest.param(
+            NicSpec(NicKind.HOST_DEVICE, "eth1"),
+            replace(NIC, routed=("10.9.0.0/16",)),
+            "device: by eth1 the node has the route to 10.9.0.0/16",
+            id="nor one that routes lead out of, which would not be back",
+        ),
+        pytest.param(
+            NicSpec(NicKind.HOST_DEVICE, "eth1"),
+            replace(NIC, vfs=2),
+            "device: eth1 has 2 VFs, which its pod could change",
+            id="nor a PF that has VFs",
+        ),
+        pytest.param(NicSpec(NicKind.MACVLAN), replace(NIC, vfs=2), "", id="which may be shared"),
+        pytest.param(PASSTHRU, replace(NIC, vfs=2), "", id="passthru above a NIC that nobody uses"),
+        pytest.param(
+            PASSTHRU, replace(NIC, is_way_out=True), "master: a default route", id="passthru of the node's way out"
+        ),
+        pytest.param(
+            PASSTHRU,
+            replace(NIC, node_addresses=("192.0.2.1",)),
+            "master: by eth1 the node has 192.0.2.1",
+            id="passthru above a device that the node has an address by",
+        ),
+        pytest.param(
+            NicSpec(NicKind.IPVLAN), replace(NIC, ipvlan_mode="l2"), "", id="ipvlan beside the node's of the same mode"
+        ),
+        pytest.param(
+            NicSpec(NicKind.IPVLAN),
+            replace(NIC, ipvlan_mode="l3s"),
+            "mode: eth1 has ipvlan devices of mode l3s, the node's",
+            id="ipvlan would switch the node's to its mode",
         ),
         pytest.param(
             NicSpec(NicKind.HOST_DEVICE, "eth1"),

@@ -29,6 +29,7 @@ def nics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NodeNics:
 
     monkeypatch.setattr(nic, "Dump", dump)
     monkeypatch.setattr(nic, "nics", lambda _: NODE)
+    monkeypatch.setattr(nic, "routes_out_of", lambda _, index: ("10.5.0.0/16",) if index == 2 else ())
     (tmp_path / "bus/pci/devices/0000:00:03.0/virtio2").mkdir(parents=True)
     return NodeNics(tmp_path)
 
@@ -66,6 +67,17 @@ def test_a_device_is_found(nics: NodeNics, spec: NicSpec, name: str) -> None:
 def test_a_word_that_means_none_or_several_is_refused_by_its_key(nics: NodeNics, spec: NicSpec, words: str) -> None:
     with pytest.raises(DeviceRefused, match=words):
         nics.look(spec)
+
+
+def test_the_vfs_of_a_pf_are_counted(nics: NodeNics, tmp_path: Path) -> None:
+    (tmp_path / "bus/pci/devices/0000:04:00.0").mkdir()
+    (tmp_path / "bus/pci/devices/0000:04:00.0/sriov_numvfs").write_text("2\n")
+    assert [nics.look(moved(device=name)).vfs for name in ("eth0", "eth1")] == [0, 2]
+
+
+def test_routes_are_looked_at_for_who_wants_a_device_alone(nics: NodeNics) -> None:
+    assert nics.look(moved(device="eth1")).routed == ("10.5.0.0/16",)
+    assert nics.look(NicSpec(NicKind.MACVLAN, "eth1")).routed == ()
 
 
 def test_without_a_default_route_a_master_has_to_be_said(nics: NodeNics, monkeypatch: pytest.MonkeyPatch) -> None:
