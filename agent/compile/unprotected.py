@@ -1,4 +1,4 @@
-"""Interfaces of pods whose packets our programs do not see, or not all, where a policy is for them.
+"""Interfaces of pods whose packets our programs do not see, or not all, where a policy is for them or for others.
 
 It does nothing there. The pod's owner can say that it is meant so, by an annotation that names the interfaces.
 """
@@ -26,6 +26,7 @@ class Bypass:
     what: str  # it is, as words: "a VF on vfio-pci"
     is_guarded: bool = False  # programs are on it, which raw packets may go past
     below: str = ""  # the device of the node that others like it can be made above; empty: there is none
+    is_ipvlan: bool = False  # its mode and its addresses are those of all others above the same device
 
 
 def unprotected(those: Iterable[Bypass], pods: Mapping[ObjectName, Pod], inputs: SubjectInputs) -> tuple[Problem, ...]:
@@ -38,7 +39,8 @@ def unprotected(those: Iterable[Bypass], pods: Mapping[ObjectName, Pod], inputs:
         subject = selected.get(one.subject)
         if subject is None or _is_meant(subject.pod, one.interface):
             continue
-        texts = (_raw(one, subject), _beside(one, subject)) if one.is_guarded else (_unseen(one, subject),)
+        texts = [_raw(one, subject), _beside(one, subject)] if one.is_guarded else [_unseen(one, subject)]
+        texts.append(_for_all(one, subject))
         field = f"metadata.annotations['{UNPROTECTED}']"
         found += [Problem("Pod", one.subject.pod, field, text) for text in texts if text]
     return tuple(found)
@@ -78,6 +80,21 @@ def _beside(one: Bypass, subject: Subject) -> str:
         f"{one.interface} is {one.what}, beside which a container that has NET_ADMIN may make another above "
         f"{one.below} that {_named(subject.policies)} does not see; take it from each container, or name the interface "
         "in this annotation if that is meant"
+    )
+
+
+def _for_all(one: Bypass, subject: Subject) -> str:
+    """What is said where a pod can do harm to others by what all ipvlan devices above one device have in common.
+
+    Whatever policies there are of its own: the mode l3s has others' packets pass no program, and an address that the
+    node has is then the pod's.
+    """
+    if not (one.is_ipvlan and subject.pod.has_net_admin):
+        return ""
+    return (
+        f"{one.interface} is {one.what}, by which a container that has NET_ADMIN may switch the mode of all above "
+        f"{one.below}, past other pods' policies, and take the node's own addresses there; take it from each "
+        "container, or name the interface in this annotation if that is meant"
     )
 
 

@@ -82,7 +82,8 @@ class InterfaceProblems:
             kind = "the node's own device" if one.kind is NicKind.HOST_DEVICE else f"a device of the kind {one.kind}"
             what = kind if is_guarded else f"{kind} {_why(one, is_possible=self._nics.can_guard)}"
             below = one.device if one.kind in SHARED else ""
-            yield Bypass(subject, one.interface, one.device, what, is_guarded, below)
+            is_ipvlan = one.kind is NicKind.IPVLAN
+            yield Bypass(subject, one.interface, one.device, what, is_guarded, below, is_ipvlan)
 
 
 def _order(one: Bypass) -> tuple[ObjectName, str]:

@@ -25,6 +25,7 @@ from tests.dpctl.node import labelled
 
 NAME = ObjectName("shop", "web")
 POD = Pod(NAME, labels=(("app", "web"),))
+ADMIN = replace(POD, has_net_admin=True)
 DENY = Policy(ObjectName("shop", "deny"), PodPeer(labelled(app="web"), namespace="shop"), ingress=())
 CLUSTER = Cluster(pods={NAME: POD}, policies={DENY.name: DENY})
 WISH = VfSpec(VfKind.DPDK, VfSettings())
@@ -158,7 +159,15 @@ def test_which_policies_a_further_vf_escapes(
     [
         pytest.param(NicKind.MACVLAN, "", [], id="with programs there is none"),
         pytest.param(NicKind.MACVLAN, "raw", ["receive what the ingress rules"], id="but for what NET_RAW hears"),
-        pytest.param(NicKind.IPVLAN, "admin", ["NET_ADMIN may make another above eth1"], id="and what NET_ADMIN makes"),
+        pytest.param(
+            NicKind.MACVLAN, "admin", ["NET_ADMIN may make another above eth1"], id="and what NET_ADMIN makes"
+        ),
+        pytest.param(
+            NicKind.IPVLAN,
+            "admin",
+            ["NET_ADMIN may make another above eth1", "NET_ADMIN may switch the mode of all above eth1"],
+            id="and what it does to all ipvlan devices",
+        ),
         pytest.param(NicKind.VLAN, "admin", [], id="which of a VLAN's passes its programs"),
         pytest.param(NicKind.HOST_DEVICE, "ipam", ["the node's own device without addresses"], id="layer 2 alone"),
         pytest.param(NicKind.MACVLAN, "tcx", ["kind macvlan on a kernel without tcx"], id="a kernel without hooks"),
@@ -178,3 +187,22 @@ def test_what_is_made_of_a_device_of_the_node_is_told_where_policy_does_not_see_
     told = [one.text for one in problems.problems(replace(CLUSTER, pods={NAME: pod}))]
     assert len(told) == len(words)
     assert all(word in text for word, text in zip(words, told, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("kind", "pod", "is_told"),
+    [
+        pytest.param(NicKind.IPVLAN, ADMIN, True, id="its mode is others', too"),
+        pytest.param(NicKind.IPVLAN, POD, False, id="without NET_ADMIN nobody switches it"),
+        pytest.param(NicKind.IPVLAN, replace(ADMIN, unprotected=frozenset({"net1"})), False, id="as it is meant"),
+        pytest.param(NicKind.MACVLAN, ADMIN, False, id="a macvlan has its own"),
+    ],
+)
+def test_an_ipvlan_of_who_may_configure_devices_is_told_without_a_policy(
+    tmp_path: Path, kind: NicKind, pod: Pod, *, is_told: bool
+) -> None:
+    nics = NicNode(tmp_path).agent()
+    nics.add(NicRequest(NicSpec(kind, "eth1"), "lan", "c1", "net1", "/run/netns/p1", NAME))
+    problems = InterfaceProblems(VfNode(tmp_path / "vf").agent(), nics, Sets(), "n1", has_multi=True)
+    told = [one.text for one in problems.problems(replace(CLUSTER, pods={NAME: pod}, policies={}))]
+    assert ["past other pods' policies, and take the node's own addresses" in text for text in told] == [True] * is_told
