@@ -25,15 +25,15 @@ from agent.netlink.socket import Socket
 log = logger(__name__)
 
 IPV6, IPV6_PRIORITY = 6, 1024  # the kernel's, of a route that has none: IP6_RT_PRIO_USER, net/ipv6_route.h
-
+NO_DEVICE = -1  # no device has this number; 0 is that of a route of several ways
 WAY_OUT = ip_network("::/0"), RT_TABLE_MAIN
 
 
 def limit_routers(there: NetnsHandle, index: int, *, has_addresses: bool) -> None:
     """Have routers on the link of the device *index* not be the way out of a pod that has another.
 
-    Its MTU is what ADD gave it, whatever they say. Where it *has_addresses* of IPAM, they give it none: nobody knows of those, and programs drop what is sent from
-    them. Nor do they say then what else is on the link.
+    Its MTU is what ADD gave it, whatever they say. Where it *has_addresses* of IPAM, they give it none: nobody knows of
+    those, and programs drop what is sent from them. Nor do they say then what else is on the link.
 
     Raises:
         OSError: the kernel refused.
@@ -59,6 +59,17 @@ def set_routes(pod: Socket, index: int, routes: Iterable[NetdevRoute]) -> None:
             log.info("a route is left out: another device of the pod has it", route=route.destination)
         else:
             pod.ask(requests.add_route(index, route))
+
+
+def missing_routes(pod: Socket, routes: Iterable[NetdevRoute]) -> tuple[NetdevRoute, ...]:
+    """Those of *routes* that a pod has by no device at all.
+
+    Raises:
+        OSError: the kernel did not answer.
+    """
+    wanted = tuple(routes)
+    there = frozenset(map(_place, _others(pod, NO_DEVICE, wanted)))
+    return tuple(route for route in wanted if _place(_key(route)) not in there)
 
 
 def _others(pod: Socket, index: int, wanted: Iterable[NetdevRoute]) -> Iterator[RouteKey]:

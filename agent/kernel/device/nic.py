@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from agent.compile.nic import key_of
 from agent.kernel.device import sysfs
 from agent.kernel.device.netdev import Movable, PodAddresses, announce, configure, namespace
+from agent.kernel.device.nic_repair import GivenToNic, has_ipv6, lost, repair
 from agent.kernel.device.pci import DeviceRefused
 from agent.model.netdev import Netdev
 from agent.model.nic import Nic, NicKind, NicSpec
@@ -157,12 +158,13 @@ class NodeNics:
             OSError: the kernel refused.
         """
         with namespace(netns, cookie) as there:
-            if netdev_at(Dump(there.pod), index) is None:
+            found = netdev_at(Dump(there.pod), index)
+            if found is None:
                 raise DeviceRefused(f"{name} is not in {netns}")
             if own is not None:
                 run_batch([SetSysctl(f"/proc/sys/net/ipv6/conf/{name}/addr_gen_mode", GENERATED_BY_NOBODY, there.fd)])
             configure(there, index, given)
-            if own is not None and not there.without_ipv6:
+            if own is not None and has_ipv6(found.mtu):
                 there.pod.ask(add_link_local(index, own))
 
     def in_pod(self, netns: str, cookie: int, index: int) -> Netdev | None:
@@ -172,6 +174,30 @@ class NodeNics:
                 return netdev_at(Dump(there.pod), index)
         except FileNotFoundError:
             return None
+
+    def lost(self, netns: str, cookie: int, index: int, given: GivenToNic) -> tuple[str, ...]:
+        """What a device in a pod has no more of what it was given, as ends of sentences about it.
+
+        Raises:
+            OSError: the kernel did not answer.
+        """
+        try:
+            with namespace(netns, cookie) as there:
+                return tuple(one.what for one in lost(there, index, given))
+        except FileNotFoundError:
+            return ()
+
+    def repair(self, netns: str, cookie: int, index: int, given: GivenToNic) -> tuple[str, ...]:
+        """Set that again; what it had lost, as :meth:`lost` has it.
+
+        Raises:
+            OSError: the kernel refused; the rest was tried.
+        """
+        try:
+            with namespace(netns, cookie) as there:
+                return tuple(one.what for one in repair(there, index, given))
+        except FileNotFoundError:
+            return ()
 
     def counted(self, netns: str, cookie: int, index: int) -> CountedLink | None:
         """What a device in a pod has counted; None when it is not there, or the namespace is gone.
@@ -252,6 +278,8 @@ def _meant(error: OSError, spec: NicSpec, below: Nic, *, has_name: bool) -> Exce
         case errno.EBUSY, NicKind.MACVLAN | NicKind.IPVLAN:
             why = "has what excludes it, as a bridge's port, or the other kind of macvlan and ipvlan"
             return DeviceRefused(f"master: {below.netdev.name} {why}, or another of mode passthru")
+        case errno.EADDRINUSE, NicKind.MACVLAN:
+            return DeviceRefused(f"mac: {spec.mac} is another's above {below.netdev.name}")
         case errno.EOPNOTSUPP, _:
             return DeviceRefused(f"kind: the node's kernel has no {spec.kind}; load its module")
         case _:

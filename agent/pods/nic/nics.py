@@ -3,22 +3,19 @@
 What is the same of every device that a pod has stands in ``agent.pods.device.handover``.
 """
 
+import errno
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from ipaddress import IPv6Address
-from typing import Protocol
 
 import msgspec
 
-from agent.compile.nic import refusal
-from agent.errors import AgentError
-from agent.kernel.device.netdev import NamesTaken, PodAddresses
+from agent.compile.nic import other_mode, refusal
+from agent.kernel.device.netdev import NamesTaken
 from agent.kernel.device.nic import HostDevice
 from agent.kernel.device.pci import DeviceRefused
 from agent.log import logger
 from agent.model.name import ObjectName, Problem
-from agent.model.netdev import Netdev
 from agent.model.nic import MacvlanMode, Nic, NicKind, NicSpec
 from agent.netlink.counted import CountedLink
 from agent.pods import fail_points
@@ -29,6 +26,8 @@ from agent.pods.device.ipam import AddressPlugin, addresses
 from agent.pods.device.record import DeviceJournal, DeviceStage
 from agent.pods.errors import DeviceInUse, DeviceUnusable
 from agent.pods.in_turn import InTurn
+from agent.pods.nic.check import faults, given_to, keep
+from agent.pods.nic.needs import Devices
 from agent.pods.nic.record import NicRecord
 from agent.pods.nic.request import NicRequest
 
@@ -36,45 +35,6 @@ log = logger(__name__)
 
 _replaced = msgspec.structs.replace
 IPV6 = 6
-
-
-class Devices(Protocol):
-    """``kernel.device.nic.NodeNics``, or a test's; what each method raises stands there."""
-
-    def look(self, spec: NicSpec) -> Nic:
-        """The device of the node that a definition means."""
-
-    def netns_cookie(self, netns: str) -> int:
-        """What tells a namespace from others."""
-
-    def add(self, spec: NicSpec, below: Nic, netns: str, cookie: int, name: str, index: int) -> Netdev:  # noqa: PLR0913, PLR0917
-        """A device above it, in the pod."""
-
-    def to_pod(self, moved: HostDevice, netns: str, cookie: int, name: str) -> Netdev:
-        """The device itself into the pod."""
-
-    def configure(  # noqa: PLR0913, PLR0917
-        self, netns: str, cookie: int, index: int, name: str, given: PodAddresses, own: IPv6Address | None
-    ) -> None:
-        """Up, with addresses and routes."""
-
-    def in_pod(self, netns: str, cookie: int, index: int) -> Netdev | None:
-        """The device in the pod."""
-
-    def counted(self, netns: str, cookie: int, index: int) -> CountedLink | None:
-        """What the device in the pod has counted."""
-
-    def remove(self, kind: NicKind, netns: str, cookie: int, index: int) -> None:
-        """What was made, away."""
-
-    def bring_home(self, moved: HostDevice, netns: str, cookie: int, patience_s: float) -> bool:
-        """The device back on the node."""
-
-    def restore(self, moved: HostDevice) -> None:
-        """As it was."""
-
-    def restore_names(self, moved: HostDevice, index: int) -> bool:
-        """What others had of its names."""
 
 
 class Nics(Handover[NicRequest, NicRecord]):
@@ -101,6 +61,14 @@ class Nics(Handover[NicRequest, NicRecord]):
         self._devices = devices
         self._hardware = hardware
         self._claim = claim
+        self._spoilt: dict[str, str] = {}  # by address: why a device is not what its pod was given
+
+    def collect(self) -> None:
+        """As the base's; and have the devices of pods that live be what they were given."""
+        super().collect()
+        living = [one for one in self.all() if one.stage is DeviceStage.ADDED and self._is_alive(one)]
+        reasons = {one.address: self._keep(one) for one in living}
+        self._spoilt = {address: why for address, why in reasons.items() if why}
 
     def problems(self, node: str) -> Iterator[Problem]:
         """Which devices of the node are not what they were, and why."""
@@ -111,6 +79,11 @@ class Nics(Handover[NicRequest, NicRecord]):
         for address, why in sorted(self.stuck.items()):
             field = f"device {names.get(address, address)}"
             yield Problem("Node", ObjectName("", node), field, f"a pod that is gone has left something of it: {why}")
+        spoilt = self._spoilt
+        for record in self.all():
+            if why := spoilt.get(record.address, ""):
+                kind, name = ("Pod", record.pod) if record.pod else ("Node", ObjectName("", node))
+                yield Problem(kind, name, f"interface {record.interface}", why)
 
     def counted(self) -> Iterator[tuple[NicRecord, CountedLink | None]]:
         """What each has counted; None where it is not in its pod, or that cannot be seen."""
@@ -150,7 +123,7 @@ class Nics(Handover[NicRequest, NicRecord]):
             raise DeviceUnusable(why)
         is_moved = request.spec.kind is NicKind.HOST_DEVICE
         if is_moved:
-            self._check_unused(nic.netdev)
+            self._check_unused(nic)
         record = NicRecord(
             stage=DeviceStage.ADDING,
             address=request.address,
@@ -166,12 +139,15 @@ class Nics(Handover[NicRequest, NicRecord]):
             permanent_mac=nic.permanent_mac if is_moved else "",
             made_as=nic.made_as if is_moved else "",
             below=nic.below if is_moved else 0,
+            master=0 if is_moved else nic.netdev.index,
+            mode=request.spec.ipvlan_mode if request.spec.kind is NicKind.IPVLAN else None,
             asked_at_ns=request.asked_at_ns or self._clock(),
             config=request.config,
             pod=request.pod,
             pod_uid=request.pod_uid,
             definition=request.definition,
         )
+        self._check_mode(record, nic)
         return record, lambda: self._make(record, request.spec, nic)
 
     def _check_free(self, spec: NicSpec) -> None:
@@ -190,7 +166,19 @@ class Nics(Handover[NicRequest, NicRecord]):
             ):
                 raise DeviceInUse(f"{other.device} is {other.interface} of {other.pod or other.container_id}")
 
-    def _check_unused(self, device: Netdev) -> None:
+    def _check_mode(self, record: NicRecord, nic: Nic) -> None:
+        """No pod has an ipvlan above the same device that this one would switch to another mode.
+
+        Raises:
+            DeviceUnusable: one has.
+        """
+        for other in self.all() if record.mode else ():
+            is_same = other.address == record.address or other.mode in {None, record.mode}
+            if not is_same and other.is_above(nic) and self._is_alive(other):
+                whose = str(other.pod or other.container_id)
+                raise DeviceUnusable(other_mode(nic.netdev.name, str(other.mode), whose))
+
+    def _check_unused(self, nic: Nic) -> None:
         """No pod has a device above it, and it lacks no name since one had it.
 
         Raises:
@@ -198,14 +186,15 @@ class Nics(Handover[NicRequest, NicRecord]):
         """
         for other in self.all():
             who = other.pod or other.container_id
-            if other.device == device.name and other.before is None:
-                raise DeviceInUse(f"{device.name} is below {other.interface} of {who}")
-            if other.home == device.index:
+            if other.is_above(nic):
+                raise DeviceInUse(f"{nic.netdev.name} is below {other.interface} of {who}")
+            if other.home == nic.netdev.index:
                 why = self.stuck.get(other.address, "")
                 raise DeviceInUse(f"{other.device} is not what it was before {who} had it: {why}")
 
     def _make(self, record: NicRecord, spec: NicSpec, nic: Nic) -> NicRecord:
         netns, cookie, index = record.netns, record.netns_cookie, record.ifindex
+        self._check_mode(record, nic)  # of two that were begun at once
         given = self._ipam.add(record)
         wanted = addresses(given)
         if why := refusal(nic, spec, has_ipv6=any(one.version == IPV6 for one in wanted.interfaces)):
@@ -221,8 +210,13 @@ class Nics(Handover[NicRequest, NicRecord]):
         record = _replaced(record, mac=made.mac, mtu=made.mtu, given=given, stage=DeviceStage.ADDED)
         record = self._guards.attach(record)
         fail_points.reached("NIC ADD guarded")
-        own = record.link_local if record.kind is NicKind.IPVLAN else None
-        self._devices.configure(netns, cookie, index, record.interface, wanted, own)
+        own = given_to(record).link_local
+        try:
+            self._devices.configure(netns, cookie, index, record.interface, wanted, own)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            raise DeviceUnusable(_taken(record)) from error
         self._claim(record)
         fail_points.reached("NIC ADD addressed")
         return record
@@ -262,23 +256,20 @@ class Nics(Handover[NicRequest, NicRecord]):
             raise DeviceRefused(f"{record.interface} is in a namespace that is not its pod's, with its policy on it")
         self._guards.detach(record.address)
 
+    def _keep(self, record: NicRecord) -> str:
+        """Why a device is not what its pod was given, and cannot be; empty: it is, or whoever is at it sees to it."""
+        with self.turn.of(record.address, waits=False) as is_alone:
+            return keep(self._devices, record) if is_alone and self._records.get(record.address) is record else ""
+
     def _is_in_pod(self, record: NicRecord) -> bool:
-        """As the base's."""
+        """As the base's. One that went with the device below it stays its pod's until DEL, and so do its addresses."""
+        if record.before is None:
+            return True
         return self._devices.in_pod(record.netns, record.netns_cookie, record.ifindex) is not None
 
     def _faults(self, record: NicRecord) -> Iterator[str]:
         """As the base's."""
-        try:
-            found = self._devices.in_pod(record.netns, record.netns_cookie, record.ifindex)
-        except (OSError, AgentError) as error:
-            yield str(error)
-            return
-        if found is None:
-            yield f"{record.interface} is not in {record.netns}"
-        elif found.name != record.interface:
-            yield f"{record.interface} is called {found.shown}"
-        elif not found.is_up:
-            yield f"{record.interface} is down"
+        return faults(self._devices, record)
 
 
 def host_device(record: NicRecord) -> HostDevice | None:
@@ -294,6 +285,13 @@ def host_device(record: NicRecord) -> HostDevice | None:
         record.hidden,
         record.ifindex,
     )
+
+
+def _taken(record: NicRecord) -> str:
+    """What the kernel means that finds an address in use: a macvlan's MAC when it comes up, an ipvlan's IP address."""
+    if record.kind is NicKind.MACVLAN:
+        return f"mac: {record.mac} is another's above {record.device}"
+    return f"ipam: an address that it gave is another's above {record.device}"
 
 
 def _with_mac(spec: NicSpec, record: NicRecord) -> NicSpec:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from agent.compile.endpoint import link_local
 from agent.model.netdev import Netdev
-from agent.model.nic import NicKind
+from agent.model.nic import IpvlanMode, Nic, NicKind
 from agent.pods.attachments import digest, made_mac
 from agent.pods.device.record import DeviceJournal, DeviceRecord
 
@@ -31,6 +31,14 @@ class NicRecord(DeviceRecord, frozen=True, omit_defaults=True, kw_only=True):
     permanent_mac: str = ""
     made_as: str = ""
     below: int = 0
+    master: int = 0  # the number of the node's device, whose name may change; 0: a record of a version that noted none
+    mode: IpvlanMode | None = None  # of kind ipvlan; None also in a record of a version that noted none
+
+    def is_above(self, nic: Nic) -> bool:
+        """Whether the pod's device is above this one of the node."""
+        if self.before is not None:
+            return False
+        return self.master == nic.netdev.index if self.master else self.device == nic.netdev.name
 
     @property
     def ifindex(self) -> int:

@@ -1,5 +1,6 @@
 """Devices of a node without a kernel, that pods can have a part in, in namespaces that end as the kernel ends them."""
 
+import errno
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv6Address
 from pathlib import Path
@@ -7,9 +8,10 @@ from pathlib import Path
 from agent.cni.device_commands import DeviceCommands
 from agent.kernel.device.netdev import NamesTaken, PodAddresses
 from agent.kernel.device.nic import HostDevice
+from agent.kernel.device.nic_repair import GivenToNic
 from agent.kernel.device.pci import DeviceRefused
 from agent.model.netdev import Netdev
-from agent.model.nic import Nic, NicKind, NicSpec
+from agent.model.nic import IpvlanMode, Nic, NicKind, NicSpec
 from agent.netlink.counted import CountedLink
 from agent.netlink.netns import NoSuchNetns
 from agent.pods.device.guards import Guards
@@ -39,6 +41,10 @@ class FakeNics:
     taken: set[tuple[str, str]] = field(default_factory=set)  # namespace and name, of other devices
     refuses: str = ""  # why nothing is made
     comings: int = 0  # of devices that pods had
+    modes: dict[str, IpvlanMode] = field(default_factory=dict)  # of ipvlan devices, by the device below
+    below: dict[tuple[str, int], str] = field(default_factory=dict)  # what one that was made is above
+    gone: dict[tuple[str, int], tuple[str, ...]] = field(default_factory=dict)  # what one has lost
+    keeps: str = ""  # why nothing is set again
 
     def __post_init__(self) -> None:
         """As an operator has set them up."""
@@ -86,7 +92,9 @@ class FakeNics:
             raise DeviceRefused(self.refuses)
         mac = spec.mac or below.netdev.mac
         self.made[netns, index] = Netdev(name, index, mac, spec.mtu or below.netdev.mtu)
-        self.kinds[netns, index] = spec.kind
+        self.kinds[netns, index], self.below[netns, index] = spec.kind, below.netdev.name
+        if spec.kind is NicKind.IPVLAN:
+            self.modes[below.netdev.name] = spec.ipvlan_mode
         return self.made[netns, index]
 
     def to_pod(self, moved: HostDevice, netns: str, cookie: int, name: str) -> Netdev:
@@ -105,6 +113,10 @@ class FakeNics:
     ) -> None:
         """As the node's."""
         assert self.in_pod(netns, cookie, index) is not None, name
+        mac = self.made[netns, index].mac if (netns, index) in self.made else ""
+        macvlans = [key for key in self.up if self.kinds.get(key) is self.kinds.get((netns, index)) is NicKind.MACVLAN]
+        if any(self.made[key].mac == mac for key in macvlans if key in self.made and key != (netns, index)):
+            raise OSError(errno.EADDRINUSE, "set the device up: Address already in use")
         self.up[netns, index] = given, own
         if (netns, index) in self.made:
             self.made[netns, index] = replace(self.made[netns, index], is_up=True)
@@ -124,6 +136,23 @@ class FakeNics:
         """Whether a device of this number is in some pod's namespace."""
         moved = (self.now[name].index for name, where in self.where.items() if where != HOME)
         return index in {*(number for _, number in self.made), *moved}
+
+    def lost(self, netns: str, cookie: int, index: int, given: GivenToNic) -> tuple[str, ...]:
+        """As the node's."""
+        assert self.netns.get(netns) == cookie
+        mode = self.modes.get(self.below.get((netns, index), ""))
+        other = (f"is of mode {mode}, not {given.mode}",) if given.mode not in {None, mode} else ()
+        return (*other, *self.gone.get((netns, index), ()))
+
+    def repair(self, netns: str, cookie: int, index: int, given: GivenToNic) -> tuple[str, ...]:
+        """As the node's."""
+        found = self.lost(netns, cookie, index, given)
+        if found and self.keeps:
+            raise OSError(errno.EPERM, self.keeps)
+        if given.mode is not None:
+            self.modes[self.below[netns, index]] = given.mode
+        self.gone.pop((netns, index), None)
+        return found
 
     def counted(self, netns: str, cookie: int, index: int) -> CountedLink | None:
         """As the node's."""
