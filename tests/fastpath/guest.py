@@ -21,7 +21,7 @@ from agent.model.network import NETWORKS, NetworkDefinition
 from agent.pods import fail_points
 from agent.pods.delegate import DEVICE_INFO
 from agent.pods.network_record import FOLDER, read
-from tests.fastpath import cards, guards
+from tests.fastpath import cards, guards, nic_kept
 from tests.fastpath.agent_node import RUN, STATE, AgentNode, stdin
 from tests.fastpath.cards import run, wait_for
 from tests.fastpath.site import IPAM, Guest
@@ -42,7 +42,7 @@ def main() -> int:
     print(f"cards are ready after {time.monotonic() - began:.1f} s", flush=True)
     guest.vfs = guest.node.start()
     failures = []
-    tests = (guarded, netdev, isolation, own_devices, refusals, bad_values, dead_pods, vfio, user_space, further)
+    tests = (guarded, kept, netdev, isolation, own_devices, refusals, bad_values, dead_pods, vfio, user_space, further)
     for test in (*tests, delegated, crashes):
         failures += tried(test.__name__, partial(test, guest))
         for name in tuple(guest.node.pods):  # of one that failed
@@ -82,6 +82,16 @@ def guarded(guest: Guest) -> None:
         node.stop()
         node.programs = None
     guest.vfs = node.start()
+
+
+def kept(guest: Guest) -> None:
+    """What is above the cards' devices stays what pods were given, and changes nothing of others'."""
+    guest.node.stop()
+    try:
+        for test in (nic_kept.try_modes, nic_kept.try_losses, nic_kept.try_pf):
+            test(guest)
+    finally:
+        guest.vfs = guest.node.start()
 
 
 def own_kinds(guest: Guest) -> Iterator[tuple[str, Mapping[str, Mapping[str, Any]]]]:
