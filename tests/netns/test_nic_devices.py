@@ -129,6 +129,22 @@ def test_a_master_that_was_renamed_is_not_given_away(world: World) -> None:
         agent.add(request(NicSpec(NicKind.HOST_DEVICE, "ext0"), TWO))
 
 
+def test_a_device_at_home_has_the_number_that_it_had_and_its_pod_may_have_another(world: World) -> None:
+    agent, number = world.agent(), json.loads(ip(NODE, "-j link show n0"))[0]["ifindex"]
+    agent.add(request(MOVED))
+    agent.delete((f"c-{ONE}", "net1"))
+    assert json.loads(ip(NODE, "-j link show n0"))[0]["ifindex"] == number
+    assert agent.add(request(MACVLAN)).interface == "net1"
+
+
+def test_a_device_whose_number_another_has_by_then_comes_home_all_the_same(world: World) -> None:
+    agent, number = world.agent(), json.loads(ip(NODE, "-j link show n0"))[0]["ifindex"]
+    agent.add(request(MOVED))
+    ip(NODE, f"link add b0 index {number} type bridge")
+    assert agent.delete((f"c-{ONE}", "net1"))
+    assert "UP" in json.loads(ip(NODE, "-j link show n0"))[0]["flags"]
+
+
 def test_a_mac_that_another_has_names_its_key_and_leaves_nothing(world: World) -> None:
     agent, spec = world.agent(), NicSpec(NicKind.MACVLAN, "n0", mac="02:00:00:00:11:11")
     agent.add(request(spec))

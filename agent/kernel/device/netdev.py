@@ -61,6 +61,7 @@ class Movable:
     hidden: str  # the name that it has while it moves, and that no other can have
     find: Find  # on the node
     find_in_pod: Find
+    number: int = 0  # that it is to have on the node, unless another has it; 0: as it comes
 
     def to_pod(self, netns: str, cookie: int, name: str, mtu: int, index: int = 0) -> Netdev:
         """Move the device into a pod's namespace, where it stays down; *index* is what it is numbered there, if any.
@@ -103,7 +104,7 @@ class Movable:
                 found = self.find_in_pod(Dump(there.pod))
                 if found is not None:
                     self._remove(there.pod, links_above(Dump(there.pod), found.index))
-                    self._leave(there.pod, found, home, 0)
+                    self._leave(there.pod, found, home, self.number)
                 if (at_home := self.find(Dump(there.node))) is not None:
                     self._remove(there.pod, links_above(Dump(there.pod), at_home.index, home))
         except FileNotFoundError:
@@ -192,7 +193,12 @@ class Movable:
         except OSError as error:
             if error.errno != errno.EEXIST:
                 raise
-        here.ask(requests.move(found.index, netns, self.hidden, index))
+        try:
+            here.ask(requests.move(found.index, netns, self.hidden, index))
+        except OSError as error:
+            if error.errno != errno.EBUSY or index != self.number:
+                raise
+            here.ask(requests.move(found.index, netns, self.hidden))
 
     def _strip(self, node: Socket, index: int) -> None:
         """Take off what a pod with rights to it may have put on the device for the next one."""

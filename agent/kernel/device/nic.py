@@ -52,10 +52,10 @@ class HostDevice:
 
     @property
     def movable(self) -> Movable:
-        """Its way."""
+        """Its way. With the number that it has in the pod it would be in the way of the pod's next one, at home."""
         if self.parent:
-            return Movable(self.was.name, self.hidden, self._hardware, self._hardware)
-        return Movable(self.was.name, self.hidden, self._named, self._moved)
+            return Movable(self.was.name, self.hidden, self._hardware, self._hardware, self.was.index)
+        return Movable(self.was.name, self.hidden, self._named, self._moved, self.was.index)
 
     def _moved(self, dump: Dump) -> Netdev | None:
         """What is software alone, in the pod: not what the pod has put in its place."""
