@@ -184,7 +184,8 @@ def own_devices(guest: Guest) -> None:
     home = cards.snapshot(guest.first)[function]["devices"][0]
     assert home["name"].startswith("swv"), home
     run("ip", "link", "del", name)
-    run("ip", "link", "set", home["name"], "name", name)
+    assert guest.vfs
+    guest.vfs.collect()
     guest.restored("a name that was taken")
     node.end_pod("one")
 
