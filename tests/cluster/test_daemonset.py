@@ -155,7 +155,7 @@ def update(made: Cluster, image: str, more: Mapping[str, str] | None = None) -> 
 
 def generations(made: Cluster) -> list[set[str]]:
     """What is pinned on each node, by the generations' names, which tell layout and sizes."""
-    return [set(node.run("ls", PINS).stdout.split()) - {"current", "links"} for node in made.site.nodes]
+    return [set(node.run("ls", PINS).stdout.split()) - {"current", "links", "state"} for node in made.site.nodes]
 
 
 @contextmanager
