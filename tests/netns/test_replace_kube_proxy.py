@@ -101,7 +101,7 @@ def test_a_node_with_more_of_ipvs_than_its_map_has_room_for_comes_up_and_takes_i
     (node.root / "addresses").write_text("\n".join(several))
     node.ip(f"-batch {node.root / 'addresses'}")
     with node.agent_runs("--max-endpoints=128"):
-        assert node.problems() == {("n1", "device kube-ipvs0")}
+        until(lambda: node.problems() == {("n1", "device kube-ipvs0")})
     with node.agent_runs("--max-endpoints=128", "--replace-kube-proxy=on"):
         until(lambda: "kube-ipvs0" not in node.ip("-o link"))
         until(lambda: node.problems() == set())
