@@ -2,9 +2,12 @@
 
 import json
 import shutil
+import signal
 import subprocess
-from collections.abc import Callable, Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -40,20 +43,23 @@ class Kubectl:
     def run(self, *words: str, stdin: str | None = None, timeout_s: float = MOST_S) -> str:
         """What a command prints.
 
+        A signal waits until it has ended: an `apply` that was left behind would make what has just been deleted.
+
         Raises:
             PluginError: it failed, or took too long.
         """
         argv = self.command(*words)
         try:
-            done = subprocess.run(
-                argv,
-                input=stdin,
-                capture_output=True,
-                encoding="utf-8",
-                errors="replace",  # a pod's log may have anything
-                timeout=timeout_s,
-                check=False,
-            )
+            with _uninterrupted():
+                done = subprocess.run(
+                    argv,
+                    input=stdin,
+                    capture_output=True,
+                    encoding="utf-8",
+                    errors="replace",  # a pod's log may have anything
+                    timeout=timeout_s,
+                    check=False,
+                )
         except subprocess.TimeoutExpired as late:
             raise PluginError(f"kubectl {_shown(words)} has not ended in {timeout_s:.0f} s") from late
         if done.returncode:
@@ -75,6 +81,28 @@ class Kubectl:
         if not isinstance(found, dict):
             raise PluginError(f"kubectl get {_shown(words)} printed no object: {text[:200]!r}")
         return found
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """A signal that would interrupt does so afterwards; in another thread than the first none does.
+
+    Raises:
+        KeyboardInterrupt: one has come.
+    """
+    is_first = threading.current_thread() is threading.main_thread()
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if is_first else ()
+    held = [number for number in numbers if signal.getsignal(number) is signal.default_int_handler]
+    came: list[int] = []
+    for number in held:
+        signal.signal(number, lambda which, _: came.append(which))
+    try:
+        yield
+    finally:
+        for number in held:
+            signal.signal(number, signal.default_int_handler)
+        if came:
+            raise KeyboardInterrupt
 
 
 def at_once(ask: Callable[[A], B], of: Iterable[A]) -> list[B]:

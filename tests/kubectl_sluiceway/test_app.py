@@ -15,6 +15,7 @@ import pytest
 from deploy.build.plugin import build
 from kubectl_sluiceway.app import main
 from kubectl_sluiceway.completion import COMMANDS
+from kubectl_sluiceway.kubectl import Kubectl
 from tests.kubectl_sluiceway.conftest import SYNCED, Fake, agent, node, rows
 
 
@@ -30,7 +31,7 @@ def test_all_is_well(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
     assert seen["version", "all"] == (True, "sluiceway:1 (sha256:aa)")
     assert seen["node to node", "n1 to n2"] == (True, "SYN IPv4, SYN IPv6")
     assert seen["pod to pod", "n2 to n1"] == (True, "TCP IPv4, UDP IPv4, TCP IPv6, UDP IPv6")
-    assert ["delete", "namespace"] in [words[:2] for words, _ in fake.asked]
+    assert fake.asked[-1][0][:2] == ["delete", "namespace"]
 
 
 def test_people_read_a_table(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
@@ -205,7 +206,7 @@ def test_what_was_made_of_a_probe_that_is_refused_goes_too(fake: Fake, capsys: p
     fake.answer("apply", "admission webhook denied the request", code=1)
     assert main(["status"]) == 1
     assert "denied the request" in capsys.readouterr().err
-    assert ["delete", "namespace"] in [words[:2] for words, _ in fake.asked]
+    assert fake.asked[-1][0][:2] == ["delete", "namespace"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
@@ -221,7 +222,7 @@ def test_a_probe_that_is_stopped_leaves_nothing(fake: Fake, number: signal.Signa
     process.send_signal(number)
     assert process.communicate(timeout=60)[1] == "kubectl sluiceway: stopped\n"
     assert process.returncode == 1
-    assert ["delete", "namespace"] in [words[:2] for words, _ in fake.asked]
+    assert fake.asked[-1][0][:2] == ["delete", "namespace"]
 
 
 def test_a_report_has_the_options_that_the_agents_were_given(fake: Fake, tmp_path: Path) -> None:
@@ -406,3 +407,23 @@ def test_a_large_cluster_is_asked_in_a_circle(fake: Fake, capsys: pytest.Capture
     asked = [words for words, _ in fake.asked if "python3" in words]
     assert len(asked) % 30 == 0
     assert asked
+
+
+def test_a_signal_leaves_no_command_behind_that_has_begun(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake.answer("apply", "")
+    ended: list[str] = []
+
+    def run(*_: object, **__: object) -> subprocess.CompletedProcess[str]:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.2)
+        ended.append("apply")
+        return subprocess.CompletedProcess([], 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            Kubectl().run("apply")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert ended == ["apply"], "what it makes is there before it is deleted"
