@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Mapping
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
@@ -9,16 +10,16 @@ from typing import Any
 from agent.compile.bgp.bgp import OFF, Bgp, bgp
 from agent.compile.bgp.bird import bird_config
 from agent.compile.bgp.settings import BgpSettings
-from agent.model.bgp import (
-    BgpPeer,
-    Passwords,
-)
+from agent.model.bgp import BgpPeer, Passwords
+from agent.model.bgp_configuration import BgpConfiguration
 from agent.model.cluster import Cluster
 from agent.model.node import Node
 from agent.model.policy import Operator, Requirement, Selector
-from tests.agent.compile.objects import HERE
+from agent.model.service import Service
+from tests.agent.compile.objects import HERE, cluster, endpoint, piece, service
 
 PLAIN = BgpSettings()
+BALANCED = replace(PLAIN, load_balancer=True)
 
 
 def node(name: str, number: int, *, families: str = "46", labels: Mapping[str, str] | None = None, **said: str) -> Node:
@@ -46,6 +47,15 @@ def made(given: Cluster, settings: BgpSettings = PLAIN) -> Bgp:
     return bgp(given, settings, None, HERE, OFF)
 
 
+def configuration(name: str = "default", **said: Any) -> dict[str, BgpConfiguration]:
+    return {name: BgpConfiguration(name, **said)}
+
+
+def at(number: int, **marks: Any) -> Service:
+    """A Service with a load balancer's address."""
+    return service(f"web{number}", f"10.96.0.{number}", load_balancer=(ip_address(f"203.0.113.{number}"),), **marks)
+
+
 def bird_refuses(router: Any, folder: Path) -> str:
     """Its sentence."""
     (folder / "bird.conf").write_text(bird_config(router))
@@ -63,3 +73,10 @@ HERE_1 = node(HERE, 11)
 OF_RACK_1 = Selector((Requirement("rack", Operator.IN, frozenset({"r1"})),))
 AT_ETH1 = BgpPeer("left", None, 64600, interface="eth1", both_families=True, extended_next_hop=True)
 PEER = BgpPeer("tor", ip_address("192.0.2.1"), 64600)
+AGGREGATE = configuration(aggregates=(ip_network("203.0.113.0/24"),))
+
+
+def with_services(*ones: Service, here: Node = HERE_1, **more: Any) -> Cluster:
+    """This node, with a ready endpoint of each."""
+    known = cluster(*ones, *(piece(one.name.name, endpoint("10.244.11.1", HERE)) for one in ones))
+    return world(here, services=known.services, slices=known.slices, **more)
