@@ -29,6 +29,15 @@ run_dir_option = click.option(
     help="Where the agent leaves what it says of itself.",
 )
 
+state_dir_option = click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path),
+    envvar="SLUICEWAY_STATE_DIR",
+    default=Options().state_dir,
+    show_default=True,
+    help="Where the agent keeps what outlives a reboot.",
+)
+
 
 class Commands(click.Group):
     """Commands that name each other, and that end with what to type next."""
@@ -98,3 +107,11 @@ def protocol_of(value: str) -> int:
     if number is None:
         raise click.BadParameter(f"{value!r} is no protocol; tcp, udp, icmp, icmpv6, sctp or a number is")
     return number
+
+
+def service_name(value: str) -> str:
+    """``namespace/name``, once it has both parts."""
+    namespace, _, name = value.partition("/")
+    if not namespace or not name or "/" in name:
+        raise click.BadParameter(f"{value!r} is no namespace/name; dpctl service list shows them")
+    return value

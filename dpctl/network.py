@@ -7,21 +7,14 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_interface
-from pathlib import Path
 from typing import Any
-
-import click
 
 from agent.compile.network_config import plugin_list
 from agent.compile.network_refused import NetworkRefused
 from agent.model.network import DEFINITION, RESOURCE_NAME
-from agent.options.config import Options
 from agent.options.yaml_text import YamlError, read_yaml_documents
-from agent.pods.network_record import FOLDER, InterfaceRecord, NetworkSet, Step, read
-from dpctl.cli import output_option, show
-from dpctl.output import Column, Table
-
-WRONG = 1  # exit code
+from agent.pods.network_record import InterfaceRecord, NetworkSet, Step
+from dpctl.output import Column
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,35 +132,3 @@ def _state(one: NetworkSet, each: InterfaceRecord) -> str:
     if one.is_leaving:
         return "is unmade"
     return str(each.step) if not one.is_whole or each.step is not Step.MADE else ""
-
-
-@click.group()
-def network() -> None:
-    """Pods' further networks."""
-
-
-@network.command("list")
-@click.option(
-    "--state-dir",
-    type=click.Path(path_type=Path),
-    envvar="SLUICEWAY_STATE_DIR",
-    default=Options().state_dir,
-    show_default=True,
-    help="Where the agent keeps what outlives a reboot.",
-)
-@output_option
-def network_list(state_dir: Path, output: str) -> None:
-    """Every interface of this node's pods that another plugin made."""
-    show([Table(INTERFACES, list(interface_rows(read(state_dir / FOLDER))))], output)
-
-
-@network.command("lint")
-@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.File())
-@output_option
-@click.pass_context
-def network_lint(ctx: click.Context, files: tuple[Any, ...], output: str) -> None:
-    """Whether NetworkAttachmentDefinitions can be used; 1 if one cannot. A dash is standard input."""
-    rows = [row for file in files for row in lint_rows(file.name, file.read())]
-    show([Table(LINT, rows)], output)
-    if any(row.is_wrong for row in rows):
-        ctx.exit(WRONG)

@@ -7,7 +7,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from dpctl import app
+from dpctl.app import app
+from dpctl.commands import status
 from dpctl.errors import Absent, Forbidden
 from dpctl.lock import holder
 from dpctl.pinned import find_root
@@ -48,8 +49,8 @@ def test_an_exit_code_says_what_was_wrong(error: Exception, code: int, monkeypat
     def fail(_: Path | None) -> None:
         raise error
 
-    monkeypatch.setattr(app, "find_root", fail)
-    assert CliRunner().invoke(app.app, ["status"]).exit_code == code
+    monkeypatch.setattr(status, "find_root", fail)
+    assert CliRunner().invoke(app, ["status"]).exit_code == code
 
 
 def test_the_locks_holder_is_found_by_device_and_inode(tmp_path: Path) -> None:

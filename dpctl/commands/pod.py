@@ -6,8 +6,7 @@ from pathlib import Path
 import click
 
 from agent.netlink.netns import inside
-from agent.options.config import Options
-from dpctl.cli import Commands, output_option, show
+from dpctl.cli import Commands, output_option, show, state_dir_option
 from dpctl.errors import Absent
 from dpctl.pinned import find_root, in_use, opened
 from dpctl.pod import Slots, interface_table, of_pod, pod_interfaces, process_table
@@ -15,22 +14,14 @@ from maps import abi
 from maps.errors import MapsError
 
 NOT_THERE = 127  # as a shell's, of a command that there is not
-state_dir_option = click.option(
-    "--state-dir",
-    type=click.Path(path_type=Path),
-    envvar="SLUICEWAY_STATE_DIR",
-    default=Options().state_dir,
-    show_default=True,
-    help="Where the agent keeps what outlives a reboot.",
-)
 
 
-@click.group(cls=Commands)
-def pod() -> None:
+@click.group("pod", cls=Commands)
+def command() -> None:
     """This node's pods, and their network namespaces."""
 
 
-@pod.command("interfaces")
+@command.command("interfaces")
 @click.argument("pod", metavar="[POD]", required=False)
 @state_dir_option
 @output_option
@@ -41,7 +32,7 @@ def pod_interfaces_command(pin_root: Path | None, pod: str | None, state_dir: Pa
     show([interface_table(of_pod(every, pod) if pod else every, _slots(pin_root))], output)
 
 
-@pod.command("netns")
+@command.command("netns")
 @click.argument("pod", metavar="POD")
 @state_dir_option
 @output_option
@@ -50,7 +41,7 @@ def pod_netns(pod: str, state_dir: Path, output: str) -> None:
     show([process_table(of_pod(pod_interfaces(state_dir), pod)[0])], output)
 
 
-@pod.command("exec", context_settings={"ignore_unknown_options": True})
+@command.command("exec", context_settings={"ignore_unknown_options": True})
 @click.argument("pod", metavar="POD")
 @click.argument("command", metavar="-- COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
 @state_dir_option

@@ -7,10 +7,10 @@ SHELLS = ("bash", "zsh", "fish")
 VARIABLE = "_DPCTL_COMPLETE"  # by which the script asks dpctl
 
 
-@click.command()
+@click.command("completion")
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.pass_context
-def completion(ctx: click.Context, shell: str) -> None:
+def command(ctx: click.Context, shell: str) -> None:
     """What a shell is to read for it; of bash: source <(dpctl completion bash)."""
     made = get_completion_class(shell)
     if made is None:

@@ -18,12 +18,12 @@ from maps.errors import MapsError
 DENIED = 1
 
 
-@click.group(cls=Commands)
-def policy() -> None:
+@click.group("policy", cls=Commands)
+def command() -> None:
     """Who may speak to whom."""
 
 
-@policy.command("list")
+@command.command("list")
 @run_dir_option
 @output_option
 @click.pass_obj
@@ -33,7 +33,7 @@ def policy_list(pin_root: Path | None, run_dir: Path, output: str) -> None:
         show([policy_table(maps, names)], output)
 
 
-@policy.command("show")
+@command.command("show")
 @click.argument("pod", metavar="NAMESPACE/NAME[/INTERFACE]|ADDRESS")
 @run_dir_option
 @output_option
@@ -44,7 +44,7 @@ def policy_show(pin_root: Path | None, pod: str, run_dir: Path, output: str) -> 
         show([pod_table(maps, names, pod)], output)
 
 
-@policy.command("why")
+@command.command("why")
 @click.argument("client", metavar="FROM")
 @click.argument("server", metavar="TO")
 @click.argument("port", type=click.IntRange(0, 65535), required=False)
