@@ -100,7 +100,7 @@ class Object:
             memory[offset : offset + length] = _bytes(name, values[name], length, signed=signed)
         return frozenset(present)
 
-    def autoload(self, program: str, load: bool) -> None:  # noqa: FBT001 - it reads as libbpf's
+    def autoload(self, program: str, *, load: bool) -> None:
         """Whether :meth:`load` loads a program; by default all are."""
         result = lib.bpf_program__set_autoload(self._program(program), load)
         check(result, f"choose the programs of {self._path}")

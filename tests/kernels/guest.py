@@ -16,7 +16,7 @@ from pathlib import Path
 
 from agent.kernel.programs import attach, features
 from agent.kernel.programs.build import NAMES
-from agent.kernel.programs.hooks import POD, UPLINK
+from agent.kernel.programs.hooks import ON_DEMAND, POD, UPLINK
 from agent.kernel.programs.load import Loaded
 from agent.model.address import Address
 from agent.netlink import netns
@@ -46,6 +46,8 @@ def main() -> int:
     objects = {name: paths.objects() / f"{name}.bpf.o" for name in NAMES}
     begin = time.monotonic()
     loaded = Loaded(objects, generation, SIZES, {"xdp_is_generic": 1})  # with what that adds to tc's program
+    for name in ON_DEMAND:
+        print(f"{name} is loaded too, as {loaded.programs[name]}", flush=True)
     print(
         f"loaded {', '.join(objects)}: {len(loaded.programs)} programs in {time.monotonic() - begin:.1f} s", flush=True
     )

@@ -138,7 +138,7 @@ class Hooks:
     def attached(self, names: tuple[str, ...]) -> frozenset[int]:
         """The devices that :meth:`attach` gave all of these programs, by ifindex; pins of those that left go first."""
         self.cleanup_pins()
-        found = set(clsact(self._programs) if not self._tcx else self._linked())
+        found = set(clsact(DEVICE_HOOKS) if not self._tcx else self._linked())
         return frozenset(i for i, name in found if name in names and all((i, other) in found for other in names))
 
     @_alone
@@ -225,13 +225,13 @@ class Hooks:
 
     def _attach_clsact(self, ifindex: int, name: str, *, ingress: bool) -> None:
         theirs = holder(ifindex, ingress=ingress)
-        if theirs is not None and theirs not in self._programs:
+        if theirs is not None and theirs not in DEVICE_HOOKS:
             doing = f"attach {name} to device {ifindex}: its tc filter 1 of priority 1 is {theirs}, somebody else's"
             raise KernelRefused(doing, errno.EBUSY)
         libbpf.tc_attach(ifindex, ingress=ingress, program_fd=self._programs[name])
 
     def _exchange_clsact(self) -> int:
-        found = list(clsact(self._programs))
+        found = list(clsact(DEVICE_HOOKS))
         for ifindex, name in found:
             libbpf.tc_attach(ifindex, ingress=DEVICE_HOOKS[name][1], program_fd=self._programs[name])
         return len(found)

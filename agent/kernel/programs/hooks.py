@@ -14,6 +14,8 @@ DEVICE_HOOKS: Mapping[str, tuple[AttachType, bool]] = {
     "segment_ingress": (AttachType.TCX_INGRESS, True),
 }
 XDP = "uplink_xdp"  # on the driver's hook, which has one program: where it is and how says xdp.py
+# which only nodes with a tunnel, or with XDP, have on a hook
+ON_DEMAND = frozenset({"tunnel_egress", "segment_ingress", XDP})
 UPLINK = ("uplink_ingress", "uplink_egress")
 UPLINK_IN = ("uplink_ingress",)  # where other CNI plugins make the pods' network: sources are checked, no more
 TUNNEL = ("uplink_ingress", "tunnel_egress")

@@ -12,7 +12,6 @@ from agent.kernel.programs.attach import Hooks
 from agent.kernel.programs.elsewhere import check_programs, check_state_dir
 from agent.kernel.programs.features import Features, System, features
 from agent.kernel.programs.generation import Move, begin
-from agent.kernel.programs.hooks import XDP
 from agent.kernel.programs.load import Loaded, OfInterface
 from agent.kernel.programs.sizes import memory_bytes, sizes
 from agent.kernel.programs.xdp import XdpLinks
@@ -98,7 +97,7 @@ def start(options: Options, pins: PinRoot, found: Features) -> Started:
         hooks.detach_sockets()
         for generation in (move.new, *move.old):
             _forget_sockets(generation)
-    xdp = XdpLinks(pins.links, loaded.programs[XDP], hooks.lock)
+    xdp = XdpLinks(pins.links, loaded.programs, hooks.lock)
     tc_vf = loaded.of_interface(objects[build.TC_VF], entries) if found.tcx else None
     return Started(loaded, hooks, xdp, move, sysctls, moved, objects[build.XDP_POD], pins, tc_vf)
 

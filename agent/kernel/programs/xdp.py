@@ -6,6 +6,7 @@ packet meets the old program or the new one.
 
 import errno
 import os
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from threading import RLock
@@ -37,10 +38,10 @@ _MODES = {XDP_ATTACHED_DRV: XdpMode.NATIVE, XDP_ATTACHED_SKB: XdpMode.GENERIC}
 
 
 class XdpLinks:
-    """The links of one node; *links* is the folder of pins, *program* the loaded one's fd, *lock* that of all hooks."""
+    """The links of one node; *links* is the folder of pins, *programs* as of all hooks, *lock* too."""
 
-    def __init__(self, links: Path, program: int, lock: RLock) -> None:
-        self._links, self._program, self._lock = links, program, lock
+    def __init__(self, links: Path, programs: Mapping[str, int], lock: RLock) -> None:
+        self._links, self._programs, self._lock = links, programs, lock
 
     def attached(self) -> dict[int, XdpMode]:
         """The devices with the program, by ifindex; pins of devices that left go."""
@@ -62,7 +63,7 @@ class XdpLinks:
             KernelRefused: the driver has no XDP, or not as it is set up; somebody else's program is there (EBUSY).
         """
         with self._lock:
-            link = libbpf.link_create(self._program, ifindex, AttachType.XDP, _FLAGS[mode])
+            link = libbpf.link_create(self._programs[XDP], ifindex, AttachType.XDP, _FLAGS[mode])
             try:
                 libbpf.pin(link, self._pin(ifindex))
             finally:

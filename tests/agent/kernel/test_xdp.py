@@ -12,7 +12,6 @@ from agent.compile.desired import Desired
 from agent.errors import AgentError
 from agent.kernel.net import vlan_offload
 from agent.kernel.net.vlan_offload import FOLDER, VlanOffload
-from agent.kernel.programs.hooks import XDP
 from agent.kernel.programs.load import Loaded
 from agent.kernel.programs.xdp import XdpLinks, XdpMode
 from agent.kernel.xdp import XdpPart, allowed
@@ -59,7 +58,7 @@ def test_which_devices_are_to_have_it(tmp_path: Path, *, serves: bool, denied: D
     uplinks = (Device(1, "eth0"),)
     desired = Desired(synced=True, uplinks=uplinks, source=Cluster(denied=denied))
     part = XdpPart(
-        XdpLinks(tmp_path, -1, RLock()), VlanOffload(tmp_path), Xdp.AUTO, has_moved=lambda: True, serves=serves
+        XdpLinks(tmp_path, {}, RLock()), VlanOffload(tmp_path), Xdp.AUTO, has_moved=lambda: True, serves=serves
     )
     wanted = part.wanted(desired)
     assert wanted is not None
@@ -73,7 +72,7 @@ class Node:
     def __init__(self, root: Path, state: Path, tiny: Tiny) -> None:
         (root / "links").mkdir(exist_ok=True)
         self.loaded = Loaded(tiny(1), PinRoot(root).generation("one"), SIZES)
-        self.links = XdpLinks(root / "links", self.loaded.programs[XDP], RLock())
+        self.links = XdpLinks(root / "links", self.loaded.programs, RLock())
         self.vlans = VlanOffload(state)
         self.has_moved = True
 

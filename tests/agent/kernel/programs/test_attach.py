@@ -30,8 +30,8 @@ def _hooks(root: Path, objects: Mapping[str, Path], *, tcx: bool = True) -> Iter
     (root / "links").mkdir(exist_ok=True)
     loaded = Loaded(objects, PinRoot(root).generation("one"), SIZES)
     try:
-        ours = {name: fd for name, fd in loaded.programs.items() if name != "stranger"}
-        yield Hooks(root / "links", ours, tcx=tcx)
+        loaded.programs.pop("stranger", None)
+        yield Hooks(root / "links", loaded.programs, tcx=tcx)
     finally:
         loaded.close()
 

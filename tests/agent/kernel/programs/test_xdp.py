@@ -30,7 +30,7 @@ def _agent(root: Path, tiny: Tiny, version: int) -> Iterator[tuple[Hooks, XdpLin
     loaded = Loaded(tiny(version), PinRoot(root).generation("one"), SIZES)
     try:
         hooks = Hooks(root / "links", loaded.programs, tcx=True)
-        yield hooks, XdpLinks(root / "links", loaded.programs[XDP], hooks.lock)
+        yield hooks, XdpLinks(root / "links", loaded.programs, hooks.lock)
     finally:
         loaded.close()
 
