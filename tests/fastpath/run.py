@@ -1,4 +1,4 @@
-"""`make fastpath`: one guest with two SR-IOV cards and an IOMMU, in which tests/fastpath/guest.py runs.
+"""One guest with two SR-IOV cards and an IOMMU, in which tests/fastpath/guest.py runs.
 
 Software emulation always, as `make kernels`. Both cards are on one wire. More memory than 2 GiB would have the firmware
 put the functions' registers where QEMU 10 does not find them.
@@ -20,7 +20,7 @@ MORE = ("igb", "igbvf", "vfio_iommu_type1", "vfio_pci", "macvlan", "ipvlan")
 
 
 def main() -> int:
-    """Boot it; the guest's status."""
+    """Boot it; the guest's status. ``python -m tests.fastpath.run`` does that alone."""
     under = kernel(META, (*MODULES, *MORE))
     program = qemu()
     devices = ["-device", "intel-iommu,intremap=on"]
