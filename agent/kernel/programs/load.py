@@ -88,6 +88,7 @@ class Loaded:
         """
         self.generation = generation
         self._objects: list[Object] = []
+        self._late: list[int] = []  # descriptors of programs that were loaded on demand
         self._sizes = sizes
         self._constants = constants(sizes, os.cpu_count() or 1) | dict(modes or {})
         self.programs = Programs(self._load_one)
@@ -121,10 +122,13 @@ class Loaded:
         """Let go; what is pinned, attached or armed stays."""
         for opened in self._objects:
             opened.close()
-        self._objects = []
+        for fd in self._late:
+            os.close(fd)
+        self._objects, self._late = [], []
 
     def _load(self, path: Path) -> None:
-        opened = self._opened(path)
+        opened = Object.open(path)
+        self._objects.append(opened)
         for name in opened.programs().keys() & ON_DEMAND:
             opened.autoload(name, load=False)
             self.programs.later[name] = path
@@ -136,18 +140,15 @@ class Loaded:
         self.programs |= {name: opened.program_fd(name) for name in opened.programs().keys() - ON_DEMAND}
 
     def _load_one(self, path: Path, program: str) -> int:
-        opened = self._opened(path)
-        for name in opened.programs():
-            opened.autoload(name, load=name == program)
-        _prepare(opened, self.generation, self._sizes, self._constants, makes_maps=False)
-        opened.load()
+        with Object.open(path) as opened:
+            for name in opened.programs():
+                opened.autoload(name, load=name == program)
+            _prepare(opened, self.generation, self._sizes, self._constants, makes_maps=False)
+            opened.load()
+            fd = os.dup(opened.program_fd(program))  # which needs none of the object's descriptors of maps
+        self._late.append(fd)
         log.debug("program loaded", program=program, generation=self.generation.name)
-        return opened.program_fd(program)
-
-    def _opened(self, path: Path) -> Object:
-        opened = Object.open(path)
-        self._objects.append(opened)
-        return opened
+        return fd
 
 
 def _prepare(
