@@ -117,7 +117,7 @@ class Walled:
     def forget_neighbours(self) -> None:
         """Have the nodes know nobody on their links."""
         for machine in self.cluster.site.nodes:
-            machine.run("bash", "-c", "ip -4 neigh flush dev eth0; ip -6 neigh flush dev eth0")
+            machine.run("ip", "neigh", "flush", "dev", "eth0")  # of both families
 
     def met(self) -> dict[str, int]:
         """What the firewalls' chains have counted, by node and counter."""
