@@ -10,10 +10,8 @@
 
 #include "dp/abi/drop.h"
 #include "dp/packet/cursor.h"
+#include "dp/packet/extension.h"
 #include "dp/packet/packet.h"
-
-/* at most 8 extension headers, as the kernel's own flow dissector; a packet has seldom one (RFC 8504 5.3) */
-enum { EXTENSION_HEADERS = 8 };
 
 /* Both versions of ICMP (RFC 792, RFC 4443 2.1); the kernel's headers need a C library's. */
 struct icmp_header {
@@ -233,55 +231,11 @@ static __always_inline enum drop_reason parse_v4(const ctx_t *ctx, struct cursor
 	return parse_transport(c, p);
 }
 
-/* An extension header that only says where the next begins (RFC 8200 4.3 to 4.6). */
-struct extension {
-	__u8 next;
-	__u8 length; /* in units of 8 octets, not counting the first */
-	__u16 offset;
-	__be32 ident; /* fragment header: the datagram's */
-};
-
-static __always_inline bool is_extension(__u8 protocol)
-{
-	return protocol == IPPROTO_HOPOPTS || protocol == IPPROTO_ROUTING || protocol == IPPROTO_DSTOPTS ||
-	       protocol == IPPROTO_FRAGMENT;
-}
-
-/* Sets protocol and l4 behind the extension headers. */
-static __always_inline enum drop_reason parse_extensions(struct cursor *c, struct packet *p)
-{
-	for (int i = 0; i < EXTENSION_HEADERS; i++) {
-		struct extension *x;
-		__u32 more;
-
-		if (!is_extension(p->protocol) || p->flags & PACKET_LATER_FRAGMENT)
-			return DROP_NONE;
-		x = take_header(c, struct extension);
-		if (!x)
-			return DROP_SHORT_PACKET;
-		more = p->protocol == IPPROTO_FRAGMENT ? 0 : x->length * 8;
-		if (p->protocol == IPPROTO_FRAGMENT) {
-			p->ident = x->ident;
-			if (bpf_ntohs(x->offset) & 0xfff8)
-				p->flags |= PACKET_LATER_FRAGMENT;
-			else if (bpf_ntohs(x->offset) & 1)
-				p->flags |= PACKET_FIRST_FRAGMENT;
-		}
-		p->protocol = x->next;
-		if (sizeof(*x) + more > p->length)
-			return DROP_BAD_HEADER;
-		p->l4 += sizeof(*x) + more;
-		p->length -= sizeof(*x) + more;
-		if (more && !take(c, more & 0x7f8))
-			return DROP_SHORT_PACKET;
-	}
-	return is_extension(p->protocol) ? DROP_EXTENSION_HEADERS : DROP_NONE;
-}
-
-static __always_inline enum drop_reason parse_v6(const ctx_t *ctx, struct cursor *c, struct packet *p)
+static __always_inline enum drop_reason parse_v6(ctx_t *ctx, struct cursor *c, struct packet *p)
 {
 	struct ipv6hdr *ip = take_header(c, struct ipv6hdr);
 	enum drop_reason why;
+	bool has_extensions;
 	__u32 big;
 
 	if (!ip)
@@ -298,19 +252,29 @@ static __always_inline enum drop_reason parse_v6(const ctx_t *ctx, struct cursor
 	p->flags = 0;
 	p->l4 = L3 + sizeof(*ip);
 	p->length = big ? big - sizeof(*ip) : bpf_ntohs(ip->payload_len);
-	why = parse_extensions(c, p); /* of a big one a jumbo payload's (RFC 2675), which says the length again */
+	/* of a big one a jumbo payload's (RFC 2675), which says the length again */
+	has_extensions = is_extension(p->protocol);
+	why = has_extensions ? parse_extensions(ctx, p) : DROP_NONE;
 	if (!why && big && !may_be_big(p->protocol))
 		return DROP_BAD_HEADER;
 	if (!(p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT)))
 		p->flags |= PACKET_WHOLE;
+	if (has_extensions)
+		*c = cursor_at(ctx, p->l4 & 0x7fff); /* it is less, and the verifier wants to see it */
 	return why ? why : parse_transport(c, p);
 }
 
-static __always_inline enum drop_reason parse_linear(ctx_t *ctx, struct packet *p)
+/*
+ * Reads the headers that are in the linear part. Not static, as the other large steps: the verifier then judges it once, by itself (and
+ * wants its pointers checked), not once for each way that leads here.
+ */
+__noinline int parse_linear(ctx_t *ctx, struct packet *p)
 {
 	struct cursor c = cursor_at(ctx, 0);
 	struct ethhdr *eth = take_header(&c, struct ethhdr);
 
+	if (!p)
+		return DROP_REWRITE;
 	if (!eth)
 		return DROP_SHORT_PACKET;
 	p->ethertype = eth->h_proto;
@@ -346,17 +310,11 @@ static __always_inline bool is_cut_short(const struct packet *p)
 /* headers that are asked for when the linear part is short of them: Ethernet, IPv6, some extensions, TCP */
 enum { PULL = 192 };
 
-/*
- * Reads the headers, pulling them into the linear part when they are not there. Not static, as the other large steps:
- * the verifier then judges it once, by itself (and wants its pointers checked), not once for each way that leads here.
- */
-__noinline int parse_headers(ctx_t *ctx, struct packet *p)
+/* Reads the headers, pulling them into the linear part when they are not there. */
+static __always_inline int parse_headers(ctx_t *ctx, struct packet *p)
 {
-	enum drop_reason why;
+	int why = parse_linear(ctx, p);
 
-	if (!p)
-		return DROP_REWRITE;
-	why = parse_linear(ctx, p);
 	if (why != DROP_SHORT_PACKET || ctx_is_linear(ctx) || !ctx_pull(ctx, PULL))
 		return why;
 	return parse_linear(ctx, p);
