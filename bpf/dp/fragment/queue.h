@@ -36,13 +36,13 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } fragment_frames SEC(".maps") PRIVATE;
 
-/* The n-th place of a source's group: who fills its group takes places from few others. */
-static __always_inline __u32 slot_index(const ip_addr *src, __u32 n)
+/* The first place of a source's group: who fills its group takes places from few others. */
+static __always_inline __u32 slot_group(const ip_addr *src)
 {
 	__u64 h = addr_half(src, 0) * 0x9e3779b97f4a7c15 ^ addr_half(src, 2);
 
 	h = (h ^ h >> 32) * 0x9e3779b97f4a7c15;
-	return (h >> 60) * SLOTS_PER_GROUP + (n & (SLOTS_PER_GROUP - 1));
+	return (h >> 60) * SLOTS_PER_GROUP;
 }
 
 static __always_inline bool slot_change(struct fragment_slot *w, __u32 from, __u32 to)
@@ -56,28 +56,33 @@ static __always_inline void slot_lost(const struct fragment_slot *w)
 	count(w->hook, DROP_FRAGMENT_ALONE, w->length);
 }
 
-/* Makes one place ours: one that is free, or whose fragment has waited too long, or any when all are taken. */
-static __always_inline struct fragment_slot *slot_take(const ip_addr *src, __u32 *index)
+/*
+ * Makes one place of a source's group ours: one that is free, or whose fragment has waited too long, or any when all are taken. Returns
+ * its index; negative: none is to be had.
+ */
+__noinline int slot_take(const ip_addr *src)
 {
-	__u32 first = bpf_get_prandom_u32();
+	__u32 first = bpf_get_prandom_u32(), group;
 
+	if (!src)
+		return -1;
+	group = slot_group(src);
 	/* once round for a free one, then for one that can be taken from another datagram */
 	for (__u32 i = 0; i < 2 * SLOTS_PER_GROUP; i++) {
-		struct fragment_slot *w;
+		__u32 index = group + ((first + i) & (SLOTS_PER_GROUP - 1));
+		struct fragment_slot *w = bpf_map_lookup_elem(&fragment_slots, &index);
 
-		*index = slot_index(src, first + i);
-		w = bpf_map_lookup_elem(&fragment_slots, index);
 		if (!w)
-			return NULL;
+			return -1;
 		if (slot_change(w, SLOT_FREE, SLOT_BUSY))
-			return w;
+			return index;
 		if ((i >= SLOTS_PER_GROUP || !fragment_is_fresh(tick_s(), w->seen_s)) &&
 		    slot_change(w, SLOT_READY, SLOT_BUSY)) {
 			slot_lost(w);
-			return w;
+			return index;
 		}
 	}
-	return NULL;
+	return -1;
 }
 
 /* One place, once in a while: who has waited too long gives it back. */

@@ -23,9 +23,10 @@ enum { SLOT_OCTETS_MIN = L3 + sizeof(struct iphdr) };
 /* Copies the frame into a place. Returns the place; NULL when it can not wait. */
 static __noinline struct fragment_slot *queue_store(ctx_t *ctx, const struct scratch *work)
 {
-	__u32 length = ctx_length(ctx), index = 0;
+	__u32 length = ctx_length(ctx);
 	struct fragment_frame *frame;
 	struct fragment_slot *w;
+	int index;
 
 	if (length < SLOT_OCTETS_MIN)
 		return NULL;
@@ -33,7 +34,8 @@ static __noinline struct fragment_slot *queue_store(ctx_t *ctx, const struct scr
 	barrier_var(length);
 	if (length > SLOT_OCTETS)
 		return NULL;
-	w = slot_take(&work->datagram.src, &index);
+	index = slot_take(&work->datagram.src);
+	w = bpf_map_lookup_elem(&fragment_slots, &index);
 	if (!w)
 		return NULL;
 	frame = bpf_map_lookup_elem(&fragment_frames, &index);
@@ -88,25 +90,33 @@ __noinline int queue_send(ctx_t *ctx, __u32 index)
 	return ctx_requeue_copy(ctx);
 }
 
+/* Sends what waits at an index for this datagram's first, if it does. */
+__noinline int queue_flush(ctx_t *ctx, __u32 index)
+{
+	struct fragment_slot *w = bpf_map_lookup_elem(&fragment_slots, &index);
+	struct scratch *work = scratch();
+
+	if (!w || !work || w->state != SLOT_READY || !fragment_key_equal(&w->key, &work->datagram) ||
+	    !slot_change(w, SLOT_READY, SLOT_BUSY))
+		return 0;
+	if (!fragment_is_fresh(tick_s(), w->seen_s) || !queue_send(ctx, index))
+		slot_lost(w);
+	slot_change(w, SLOT_BUSY, SLOT_FREE);
+	return 0;
+}
+
 /* Sends the first one, and all that have waited for it. Returns whether the first was sent. */
 __noinline int queue_release(ctx_t *ctx)
 {
 	struct scratch *work = scratch();
+	__u32 group;
 
 	if (!work || !ctx_requeue_copy(ctx))
 		return false;
 	fence(); /* what was entered before is seen by who looks after */
-	for (__u32 i = 0; i < SLOTS_PER_GROUP; i++) {
-		__u32 index = slot_index(&work->datagram.src, i);
-		struct fragment_slot *w = bpf_map_lookup_elem(&fragment_slots, &index);
-
-		if (!w || w->state != SLOT_READY || !fragment_key_equal(&w->key, &work->datagram) ||
-		    !slot_change(w, SLOT_READY, SLOT_BUSY))
-			continue;
-		if (!fragment_is_fresh(tick_s(), w->seen_s) || !queue_send(ctx, index))
-			slot_lost(w);
-		slot_change(w, SLOT_BUSY, SLOT_FREE);
-	}
+	group = slot_group(&work->datagram.src);
+	for (__u32 i = 0; i < SLOTS_PER_GROUP; i++)
+		queue_flush(ctx, group + i);
 	return true;
 }
 
