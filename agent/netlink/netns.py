@@ -1,4 +1,4 @@
-"""Network namespaces: opened with netlink sockets there and here, or entered by one thread and left again."""
+"""Network namespaces: opened with netlink sockets there and here, entered by one thread and left again, or made."""
 
 import ctypes
 import errno
@@ -15,6 +15,8 @@ from maps.netns import NetnsRefused, Refusal, opened
 _CLONE_NEWNET = 0x40000000
 _SHORT = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}  # of the agent or the node, which says nothing of a namespace
 _libc = ctypes.PyDLL(None, use_errno=True)  # it takes microseconds: other threads may wait for it
+_slow_libc = ctypes.CDLL(None, use_errno=True)  # what waits for rtnl may take longer: other threads go on
+_OWN = "/proc/thread-self/ns/net"
 
 
 class NoSuchNetns(AgentError):  # noqa: N818  the name says what is wrong
@@ -53,19 +55,49 @@ def inside(path: str) -> Iterator[None]:
 
     A thread that cannot come back must not go on, so the process ends then.
     """
-    home, target = (os.open(each, os.O_RDONLY | os.O_CLOEXEC) for each in ("/proc/thread-self/ns/net", path))
+    home, target = (os.open(each, os.O_RDONLY | os.O_CLOEXEC) for each in (_OWN, path))
     try:
         _enter(target, path)
         try:
             yield
         finally:
-            try:
-                _enter(home, "home")
-            except OSError:
-                os._exit(99)
+            _come_back(home)
     finally:
         os.close(home)
         os.close(target)
+
+
+@contextmanager
+def anonymous() -> Iterator[str]:
+    """A new network namespace that has no name, for the block: its path leads there for this process alone.
+
+    It ends with the block, or with the process, and with it what is in it; the kernel does so a moment later.
+
+    Raises:
+        OSError: there is none to be had.
+    """
+    home = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if _slow_libc.unshare(_CLONE_NEWNET):
+            number = ctypes.get_errno()
+            raise OSError(number, f"cannot make a network namespace: {os.strerror(number)}")
+        try:
+            made = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
+        finally:
+            _come_back(home)
+    finally:
+        os.close(home)
+    try:
+        yield f"/proc/self/fd/{made}"
+    finally:
+        os.close(made)
+
+
+def _come_back(home: int) -> None:
+    try:
+        _enter(home, "home")
+    except OSError:
+        os._exit(99)
 
 
 def _enter(fd: int, name: str) -> None:

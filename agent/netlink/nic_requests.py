@@ -77,11 +77,11 @@ def nics(dump: Dump) -> tuple[Nic, ...]:
     return tuple(replace(one, ipvlan_mode=modes.get(one.netdev.index, "")) for one in those)
 
 
-def add_above(spec: NicSpec, below: Nic, *, netns: int, name: str, index: int, mtu: int) -> Request:  # noqa: PLR0913
-    """A device above one of the node's, born down in the namespace behind the descriptor *netns*, with this number."""
+def add_above(spec: NicSpec, below: Nic, *, netns: int, name: str, mtu: int) -> Request:
+    """A device above one of the node's, born down in the namespace behind the descriptor *netns*."""
     mac = packed(IFLA_ADDRESS, bytes.fromhex(spec.mac.replace(":", ""))) if spec.mac else b""
     kind = packed(IFLA_INFO_KIND, spec.kind.encode() + b"\0") + packed(IFLA_INFO_DATA, _data(spec))
-    body = LINK.pack(0, 0, index, 0, 0) + packed(IFLA_IFNAME, name.encode() + b"\0")
+    body = LINK.pack(0, 0, 0, 0, 0) + packed(IFLA_IFNAME, name.encode() + b"\0")
     body += packed(IFLA_LINK, NUMBER.pack(below.netdev.index)) + packed(IFLA_MTU, NUMBER.pack(mtu)) + mac
     body += packed(IFLA_NET_NS_FD, NUMBER.pack(netns)) + packed(IFLA_LINKINFO, kind)
     return Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body, f"add the {spec.kind} above {below.netdev.name}")

@@ -4,10 +4,11 @@ ADD = ("ADD begun", "ADD veth made", "ADD veth noted", "ADD attached", "ADD note
 DEL = ("DEL begun", "DEL detached", "DEL veth removed", "DEL noted", "DEL flushed")
 VF_ADD = (
     "VF ADD noted",
-    "VF ADD bound",
     "VF ADD set",
-    "VF ADD moved",
+    "VF ADD bound",
+    "VF ADD hidden",
     "VF ADD guarded",
+    "VF ADD moved",
     "VF ADD addressed",
     "VF ADD told",
     "VF ADD done",
@@ -18,6 +19,7 @@ NIC_ADD = (
     "NIC ADD given",
     "NIC ADD made",
     "NIC ADD guarded",
+    "NIC ADD moved",
     "NIC ADD addressed",
     "NIC ADD done",
 )

@@ -4,6 +4,7 @@ import errno
 import os
 import socket
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from typing import Any
@@ -29,20 +30,23 @@ from agent.model.policy import (
 from agent.model.service import Protocol
 from agent.netlink.netns import inside
 from agent.pods import fail_points
-from maps import libbpf, paths
+from maps import abi, libbpf, paths
 from maps.abi import DropReason
 from maps.pins import PinRoot
+from tests.agent.kernel.device.hostile import came, hostile, listening
 from tests.agent.kernel.device.vf_maps import PORT, SERVICE, SIZES, TAKEN_OFF
 from tests.fastpath import cards
 from tests.fastpath.agent_node import PINS, AgentNode, stdin
 from tests.fastpath.cards import run, wait_for
-from tests.fastpath.site import Guest
+from tests.fastpath.site import IPAM, Guest
 
 VIP = "10.96.0.9"
 CLOSED = PORT + 1
 FAST = ObjectName("default", "fast")
+HOSTILE = "10.9.0.77"
+OWN_RULES = abi.RULES_FIRST + 100  # a set that no policy of the tests' has
 PATIENCE_S, SOON_S = 30.0, 3.0  # for an answer, and for a device that may still have to come up
-GUARDED = ("VF ADD moved", "VF ADD guarded")  # before programs are on a half-made VF, and behind
+GUARDED = ("VF ADD hidden", "VF ADD guarded", "VF ADD moved")  # programs are not on a half-made VF, on it, in the pod
 
 
 @contextmanager
@@ -84,6 +88,7 @@ def try_policy(node: AgentNode, guest: Guest, of: Mapping[str, Mapping[str, Any]
     _hold(node, asked)
     run("ip", "-n", "one", "address", "add", "10.9.0.99/24", "dev", "net1")
     _dropped(node, DropReason.DROP_SOURCE_ADDRESS, ("one", asking), ("two", asking), source="10.9.0.99")
+    _hold_at_once(node, of["one"], asking)
     for name, config in of.items():
         node.ok("DEL", name, config)
         node.end_pod(name)
@@ -104,7 +109,7 @@ def governed(**client: str) -> Cluster:
 
 
 def try_crashes(node: AgentNode, guest: Guest) -> None:
-    """An agent dies with programs on a VF, or just before; the next one leaves nothing of them."""
+    """An agent dies with programs on a device, or just before; the next one leaves nothing of them."""
     node.stop()
     spec = guest.definition(guest.first.vfs[1], vlan=100)
     node.pod("one")
@@ -113,6 +118,17 @@ def try_crashes(node: AgentNode, guest: Guest) -> None:
         node.parts()
         guest.restored(point)
         _none_left(guest)
+    (spare,) = guest.before[0][guest.first.vfs[0]]["devices"]
+    run("ip", "link", "set", spare["name"], "up")
+    vlan = {"kind": "vlan", "master": spare["name"], "vlanId": 50, "ipam": IPAM}  # one has it at a time
+    assert node.die_at("NIC ADD guarded", "ADD", "one", vlan)
+    cni, _ = node.parts()
+    code, output = cni.answer(node.environment("ADD", "one"), stdin(vlan))
+    assert code == 0, output
+    cni.answer(node.environment("DEL", "one"), stdin(vlan))
+    run("ip", "link", "set", spare["name"], "down")
+    guest.restored("a VLAN's device of an agent that died")
+    _none_left(guest)
     cni, _ = node.parts()
     code, output = cni.answer(node.environment("ADD", "one"), stdin(spec))
     assert code == 0, output
@@ -136,6 +152,25 @@ def _hold(node: AgentNode, asked: str) -> None:
     """The port that is open is reached, and what is for another one is dropped."""
     assert _reaches("two", asked, PORT, "one", asked), "what policy lets pass does not come"
     _dropped(node, DropReason.DROP_POLICY_INGRESS, ("two", asked), ("one", asked))
+
+
+def _hold_at_once(node: AgentNode, config: Mapping[str, Any], asking: str) -> None:
+    """What is denied comes from no pod either of which a process waits for the device, and sets it up at once."""
+    node.ok("DEL", "one", config)
+    static = {"type": "static", "addresses": [{"address": f"{HOSTILE}/24"}]}
+    mac = cards.devices_in("two")[0]["mac"]
+    node.maps.rule(OWN_RULES)
+    node.maps.born = OWN_RULES
+    denied, allowed = 0, 0
+    until = time.monotonic() + PATIENCE_S
+    with listening("/run/netns/two", "net1") as wire, hostile("/run/netns/one", mac, HOSTILE, asking):
+        node.ok("ADD", "one", {**config, "ipam": static})
+        while not allowed and time.monotonic() < until:
+            time.sleep(0.1)
+            counted = came(wire)
+            denied, allowed = denied + counted[0], allowed + counted[1]
+    node.maps.born = abi.RULES_NONE
+    assert (denied, bool(allowed)) == (0, True), (denied, allowed)
 
 
 def _reaches(client: str, address: str, port: int, server: str, at: str) -> bool:

@@ -72,7 +72,8 @@ def guarded(guest: Guest) -> None:
         node.programs = programs
         node.start()
         one, two = guest.first.vfs[:2]
-        guards.try_policy(node, guest, {"one": guest.definition(one, vlan=100), "two": guest.definition(two, vlan=100)})
+        vfs = {"one": guest.definition(one, vlan=100), "two": guest.definition(two, vlan=100)}
+        guards.try_policy(node, guest, vfs)
         guest.restored("VFs with programs")
         for what, of in own_kinds(guest):
             guards.try_policy(node, guest, of)

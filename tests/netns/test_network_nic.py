@@ -249,7 +249,14 @@ def test_a_pod_keeps_it_while_no_agent_runs_and_over_another(node: Node, runtime
         assert left(node, runtime) == {}
 
 
-@pytest.mark.parametrize(("network", "point"), [("mac", fail_points.NIC_ADD[2]), ("moved", fail_points.NIC_DEL[2])])
+@pytest.mark.parametrize(
+    ("network", "point"),
+    [
+        *(("mac", point) for point in fail_points.NIC_ADD[2:5]),
+        ("moved", "NIC ADD guarded"),
+        ("moved", "NIC DEL removed"),
+    ],
+)
 def test_an_agent_that_is_killed_in_the_middle_leaves_nothing(
     node: Node, runtime: Runtime, network: str, point: str
 ) -> None:

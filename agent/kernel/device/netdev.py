@@ -63,8 +63,20 @@ class Movable:
     find_in_pod: Find
     number: int = 0  # that it is to have on the node, unless another has it; 0: as it comes
 
-    def to_pod(self, netns: str, cookie: int, name: str, mtu: int, index: int = 0) -> Netdev:
-        """Move the device into a pod's namespace, where it stays down; *index* is what it is numbered there, if any.
+    def hide(self) -> Netdev:
+        """Have the device on the node be down and under its hidden name, as it is on its way.
+
+        Raises:
+            DeviceRefused: it is not on the node.
+            OSError: the kernel refused.
+        """
+        found = self.await_home()
+        with Socket() as node:
+            self._hide(node, found)
+        return self.await_home()
+
+    def to_pod(self, netns: str, cookie: int, name: str, mtu: int, index: int = 0) -> None:
+        """Move the device into a pod's namespace, where it is down; *index* is what it is numbered there, if any.
 
         Raises:
             FileExistsError: the pod has a device of that name; this one is there under its hidden one.
@@ -76,10 +88,6 @@ class Movable:
             self._leave(there.node, found, there.fd, index)
             self._settle(there.pod, name, mtu)
             announce(there, name)
-            moved = self.find_in_pod(Dump(there.pod))
-            if moved is None:
-                raise DeviceRefused(f"{self.label} has left {netns} while it was set up")
-            return moved
 
     def in_pod(self, netns: str, cookie: int) -> Netdev | None:
         """The device as it is in a pod; None when it is not there, or the namespace is gone."""

@@ -1,29 +1,28 @@
-"""Devices of the node that pods have a part in: looked at, devices above them made in a pod, or moved there and home.
+"""Devices of the node that pods have a part in: looked at, devices above them made for a pod, or moved there and home.
 
 Stands between the pods' interfaces (``agent.pods.nic.nics``) and rtnetlink. A device in a pod is found by its number
 there, which ADD has chosen: a pod that may configure its devices gives them other names, and no other numbers.
 """
 
-import errno
-import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from ipaddress import IPv6Address
 from pathlib import Path, PurePosixPath
 
 from agent.compile.nic import key_of
 from agent.kernel.device import sysfs
-from agent.kernel.device.netdev import Movable, PodAddresses, announce, configure, namespace
+from agent.kernel.device.netdev import Movable, PodAddresses, configure, namespace
 from agent.kernel.device.nic_repair import GivenToNic, has_ipv6, lost, repair
 from agent.kernel.device.pci import DeviceRefused
+from agent.kernel.device.unreached import Unreached, enter, made
 from agent.model.netdev import Netdev
 from agent.model.nic import Nic, NicKind, NicSpec
 from agent.netlink.batch import SetSysctl, run_batch
 from agent.netlink.counted import CountedLink, counted_links
 from agent.netlink.dump import Dump
-from agent.netlink.netns import NetnsHandle, open_netns
+from agent.netlink.netns import open_netns
 from agent.netlink.nic_requests import (
-    add_above,
     add_link_local,
     hardware_of,
     kind_of,
@@ -128,25 +127,13 @@ class NodeNics:
         with open_netns(netns, may_be_host=False) as there:
             return there.cookie
 
-    def add(self, spec: NicSpec, below: Nic, netns: str, cookie: int, name: str, index: int) -> Netdev:  # noqa: PLR0913, PLR0917
-        """Make a device above one of the node's, in a pod and down.
+    def make(self, spec: NicSpec, below: Nic, name: str) -> AbstractContextManager[Unreached]:
+        """As :func:`agent.kernel.device.unreached.made`."""
+        return made(spec, below, name)
 
-        Raises:
-            FileExistsError: the pod has a device of that name.
-            DeviceRefused: the kernel does not make one; the message says what stands in the way.
-            FileNotFoundError, OSError: the namespace is gone, or the kernel refused.
-        """
-        with namespace(netns, cookie) as there:
-            request = add_above(spec, below, netns=there.fd, name=name, index=index, mtu=spec.mtu or below.netdev.mtu)
-            try:
-                there.node.ask(request)
-            except OSError as error:
-                raise _meant(error, spec, below, has_name=_has_name(there, name)) from error
-            announce(there, name)
-            made = netdev_at(Dump(there.pod), index)
-            if made is None:
-                raise DeviceRefused(f"{name} has left {netns} while it was set up")
-            return made
+    def enter(self, out: Unreached, netns: str, cookie: int, index: int) -> None:
+        """As :func:`agent.kernel.device.unreached.enter`."""
+        enter(out, netns, cookie, index)
 
     def configure(  # noqa: PLR0913, PLR0917
         self, netns: str, cookie: int, index: int, name: str, given: PodAddresses, own: IPv6Address | None
@@ -224,9 +211,13 @@ class NodeNics:
         except FileNotFoundError:
             pass
 
-    def to_pod(self, moved: HostDevice, netns: str, cookie: int, name: str) -> Netdev:
+    def hide(self, moved: HostDevice) -> Unreached:
+        """As :meth:`Movable.hide`."""
+        return Unreached(moved.movable.hide())
+
+    def to_pod(self, moved: HostDevice, netns: str, cookie: int, name: str) -> None:
         """As :meth:`Movable.to_pod`."""
-        return moved.movable.to_pod(netns, cookie, name, moved.was.mtu, moved.index)
+        moved.movable.to_pod(netns, cookie, name, moved.was.mtu, moved.index)
 
     def bring_home(self, moved: HostDevice, netns: str, cookie: int, patience_s: float) -> bool:
         """As :meth:`Movable.bring_home`; whether it is there: what is software alone ends with its namespace."""
@@ -260,27 +251,3 @@ def _names(one: Nic, spec: NicSpec) -> tuple[str, ...]:
 def _wanted(spec: NicSpec) -> str:
     """That word, by the order of the reference plugin; of a path in sysfs its last part, which names the hardware."""
     return spec.pci_address or spec.device or spec.hardware_address or PurePosixPath(spec.path).name
-
-
-def _has_name(there: NetnsHandle, name: str) -> bool:
-    return netdev_named(Dump(there.pod), name) is not None
-
-
-def _meant(error: OSError, spec: NicSpec, below: Nic, *, has_name: bool) -> Exception:
-    """What the kernel's number says of a device that cannot be made."""
-    if error.errno == errno.EEXIST and has_name:
-        return FileExistsError(errno.EEXIST, str(error))
-    why = os.strerror(error.errno or 0)
-    match error.errno, spec.kind:
-        case errno.EEXIST, NicKind.VLAN:
-            why = f"{below.netdev.name} has a device for VLAN {spec.vlan} already, the node's or another pod's"
-            return DeviceRefused(f"vlanId: {why}; macvlan or ipvlan above that one share it")
-        case errno.EBUSY, NicKind.MACVLAN | NicKind.IPVLAN:
-            why = "has what excludes it, as a bridge's port, or the other kind of macvlan and ipvlan"
-            return DeviceRefused(f"master: {below.netdev.name} {why}, or another of mode passthru")
-        case errno.EADDRINUSE, NicKind.MACVLAN:
-            return DeviceRefused(f"mac: {spec.mac} is another's above {below.netdev.name}")
-        case errno.EOPNOTSUPP, _:
-            return DeviceRefused(f"kind: the node's kernel has no {spec.kind}; load its module")
-        case _:
-            return DeviceRefused(f"master: no {spec.kind} above {below.netdev.name}: {why}")

@@ -16,6 +16,7 @@ from typing import TypeVar
 from agent.compile.vf import Change
 from agent.kernel.device.netdev import APPEAR_S, POLL_S, Movable, PodAddresses, configure, namespace
 from agent.kernel.device.pci import DeviceRefused, GroupFile, HugePages, PciBus
+from agent.kernel.device.unreached import Unreached
 from agent.log import logger
 from agent.model.netdev import Netdev
 from agent.model.vf import NodeOwner, Vf, VfSettings
@@ -176,9 +177,13 @@ class SriovCard:
                 f"mac: {mac}: {address} has {found.mac} still, by its driver {self._pci.driver(address)}"
             )
 
-    def to_pod(self, address: str, netns: str, cookie: int, name: str, mtu: int) -> Netdev:
+    def hide(self, address: str) -> Unreached:
+        """As :meth:`Movable.hide`."""
+        return Unreached(_netdev(address).hide())
+
+    def to_pod(self, address: str, netns: str, cookie: int, name: str, mtu: int) -> None:
         """As :meth:`Movable.to_pod`."""
-        return _netdev(address).to_pod(netns, cookie, name, mtu)
+        _netdev(address).to_pod(netns, cookie, name, mtu)
 
     def configure(self, netns: str, cookie: int, address: str, given: PodAddresses) -> None:
         """As :func:`agent.kernel.device.netdev.configure`.

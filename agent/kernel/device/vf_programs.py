@@ -5,18 +5,21 @@
     <pin root>/vfs/<PCI address>/vf_egress   what the pod sends; of a NIC, in place of the address, what it is known by
                                  vf_ingress  what it is sent
 
-Pinned links of tcx keep them: a pod that may configure its devices cannot take them off, and they outlive the agent,
-whose next one exchanges the programs in place. bpffs takes neither dots nor colons in names well: both are underscores.
+They are on a device before its pod has it. Pinned links of tcx keep them: a pod that may configure its devices cannot
+take them off, and they outlive the agent, whose next one exchanges the programs in place. bpffs takes neither dots nor
+colons in names well: both are underscores.
 """
 
 import os
 import re
 from collections.abc import Callable, Collection, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from threading import Lock
 
 from agent.compile.desired import Desired
 from agent.errors import AgentError
+from agent.kernel.device.unreached import Unreached
 from agent.kernel.programs.load import OfInterface
 from agent.model.address import mapped
 from agent.model.attachment import Attachment, DeviceInPod
@@ -64,6 +67,20 @@ class VfPrograms:
         """Whether the kernel has hooks that a pod cannot empty."""
         return self._programs is not None
 
+    def attach(self, attachment: Attachment, at: Unreached) -> None:
+        """Have this agent's programs on the device of a new attachment, where its pod cannot reach it yet.
+
+        Raises:
+            OSError, MapsError: the kernel refused; nothing is left but what :meth:`remove` takes away.
+        """
+        vf = attachment.link.in_pod
+        if vf is None or self._programs is None:
+            return
+        folder = self._folder(vf.address)
+        with self._lock, self._programs.loaded(_constants(attachment, vf)) as opened:
+            self._attach(opened, folder, at.netns, at.netdev.index)
+            self._loaded.add(folder.name)
+
     def adopt(self, attachment: Attachment) -> None:
         """Have this agent's programs on an attachment's VF, in place of an earlier one's where these are there.
 
@@ -82,7 +99,7 @@ class VfPrograms:
                 if self._is_attached(folder):
                     _exchange(opened, folder)
                 else:
-                    self._attach(opened, folder, attachment)
+                    self._attach(opened, folder, attachment.netns, self._find(attachment))
             self._loaded.add(folder.name)
 
     def remove(self, address: str) -> None:
@@ -104,12 +121,12 @@ class VfPrograms:
                         self._remove(folder)
                 yield
 
-    def _attach(self, opened: Object, folder: Path, attachment: Attachment) -> None:
+    def _attach(self, opened: Object, folder: Path, netns: str, ifindex: int) -> None:
+        """*netns* is empty for the calling thread's."""
         self._remove(folder)
-        ifindex = self._find(attachment)
         folder.mkdir(parents=True)
         for name, hook in HOOKS.items():
-            with inside(attachment.netns):
+            with inside(netns) if netns else nullcontext():
                 link = libbpf.link_create(opened.program_fd(name), ifindex, hook)
             try:
                 libbpf.pin(link, folder / name)

@@ -1,12 +1,14 @@
 """Pods' devices that policy and services are for: network devices with addresses of ours to know them by.
 
-Each is an attachment to the rest of the agent, with a slot among the pods' others; its programs are in the pod.
+Each is an attachment to the rest of the agent, with a slot among the pods' others; its programs are on it before its
+pod has it, and go with it into the pod.
 """
 
 from typing import Protocol, TypeVar
 
 import msgspec
 
+from agent.kernel.device.unreached import Unreached
 from agent.model.attachment import Attachment, DeviceInPod, Veth
 from agent.pods.device.ipam import interfaces
 from agent.pods.device.record import DeviceRecord
@@ -35,8 +37,8 @@ class Programs(Protocol):
     def is_possible(self) -> bool:
         """Whether the kernel has hooks that a pod cannot empty."""
 
-    def adopt(self, attachment: Attachment) -> None:
-        """Have the programs on the device."""
+    def attach(self, attachment: Attachment, at: Unreached) -> None:
+        """Have the programs on the device, which its pod cannot reach yet."""
 
     def remove(self, address: str) -> None:
         """Have none on it."""
@@ -60,14 +62,18 @@ class Guards:
         """Whether this kernel can."""
         return self._programs.is_possible
 
-    def attach(self, record: R) -> R:
-        """Have policy and services stand before a device in its pod, if it is one of those: the record says so then.
+    def attach(self, record: R, at: Unreached | None) -> R:
+        """Have policy and services stand before a device, if it is one of those: the record says so then.
+
+        *at* is where it is, before its pod has it; None: it is no network device.
+
+        The programs come first: who looks for those of each attachment would miss them, and seek the device in the pod.
 
         Raises:
             DeviceUnusable: it has more addresses than the programs know.
             AgentError, MapsError, OSError, LoopStopped: :meth:`detach` takes away what there is.
         """
-        if not (self.is_possible and record.has_netdev and record.given.get("ips")):
+        if at is None or not (self.is_possible and record.given.get("ips")):
             return record
         number, slot = self._places.take_place()
         record = msgspec.structs.replace(record, number=number, slot=slot)
@@ -77,8 +83,8 @@ class Guards:
             self._places.release_slot(slot)
             raise
         self._attached[record.address] = attachment
+        self._programs.attach(attachment, at)
         self._loop.attach(attachment)
-        self._programs.adopt(attachment)
         return record
 
     def restore(self, record: R) -> R:

@@ -1,11 +1,13 @@
 """What pods' interfaces need of those who know the node's devices."""
 
+from contextlib import AbstractContextManager
 from ipaddress import IPv6Address
 from typing import Protocol
 
 from agent.kernel.device.netdev import PodAddresses
 from agent.kernel.device.nic import HostDevice
 from agent.kernel.device.nic_repair import GivenToNic
+from agent.kernel.device.unreached import Unreached
 from agent.model.netdev import Netdev
 from agent.model.nic import Nic, NicKind, NicSpec
 from agent.netlink.counted import CountedLink
@@ -20,11 +22,17 @@ class Devices(Protocol):
     def netns_cookie(self, netns: str) -> int:
         """What tells a namespace from others."""
 
-    def add(self, spec: NicSpec, below: Nic, netns: str, cookie: int, name: str, index: int) -> Netdev:  # noqa: PLR0913, PLR0917
-        """A device above it, in the pod."""
+    def make(self, spec: NicSpec, below: Nic, name: str) -> AbstractContextManager[Unreached]:
+        """A device above it, where the pod cannot reach it; gone behind the block, unless it is in the pod."""
 
-    def to_pod(self, moved: HostDevice, netns: str, cookie: int, name: str) -> Netdev:
-        """The device itself into the pod."""
+    def enter(self, out: Unreached, netns: str, cookie: int, index: int) -> None:
+        """That one into the pod."""
+
+    def hide(self, moved: HostDevice) -> Unreached:
+        """The device itself, under a name for its way."""
+
+    def to_pod(self, moved: HostDevice, netns: str, cookie: int, name: str) -> None:
+        """That one into the pod."""
 
     def configure(  # noqa: PLR0913, PLR0917
         self, netns: str, cookie: int, index: int, name: str, given: PodAddresses, own: IPv6Address | None

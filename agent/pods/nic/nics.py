@@ -4,6 +4,7 @@ What is the same of every device that a pod has stands in ``agent.pods.device.ha
 """
 
 import errno
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -11,9 +12,10 @@ from dataclasses import replace
 import msgspec
 
 from agent.compile.nic import other_mode, refusal
-from agent.kernel.device.netdev import NamesTaken
+from agent.kernel.device.netdev import POLL_S, NamesTaken
 from agent.kernel.device.nic import HostDevice
 from agent.kernel.device.pci import DeviceRefused
+from agent.kernel.device.unreached import Unreached
 from agent.log import logger
 from agent.model.name import ObjectName, Problem
 from agent.model.nic import MacvlanMode, Nic, NicKind, NicSpec
@@ -200,16 +202,17 @@ class Nics(Handover[NicRequest, NicRecord]):
         if why := refusal(nic, spec, has_ipv6=any(one.version == IPV6 for one in wanted.interfaces)):
             raise DeviceUnusable(why)
         fail_points.reached("NIC ADD given")
-        if (moved := host_device(record)) is not None:
-            made = self._devices.to_pod(moved, netns, cookie, record.interface)
-        else:
-            if spec.kind is NicKind.MACVLAN and spec.macvlan_mode is not MacvlanMode.PASSTHRU:
-                spec = _with_mac(spec, record)
-            made = self._devices.add(spec, nic, netns, cookie, record.interface, index)
-        fail_points.reached("NIC ADD made")
-        record = _replaced(record, mac=made.mac, mtu=made.mtu, given=given, stage=DeviceStage.ADDED)
-        record = self._guards.attach(record)
-        fail_points.reached("NIC ADD guarded")
+        with self._out_of_reach(record, spec, nic) as out:
+            fail_points.reached("NIC ADD made")
+            made = out.netdev
+            record = _replaced(record, mac=made.mac, mtu=made.mtu, given=given, stage=DeviceStage.ADDED)
+            record = self._guards.attach(record, out)
+            fail_points.reached("NIC ADD guarded")
+            if (moved := host_device(record)) is not None:
+                self._devices.to_pod(moved, netns, cookie, record.interface)
+            else:
+                self._devices.enter(out, netns, cookie, index)
+        fail_points.reached("NIC ADD moved")
         own = given_to(record).link_local
         try:
             self._devices.configure(netns, cookie, index, record.interface, wanted, own)
@@ -221,12 +224,20 @@ class Nics(Handover[NicRequest, NicRecord]):
         fail_points.reached("NIC ADD addressed")
         return record
 
+    def _out_of_reach(self, record: NicRecord, spec: NicSpec, nic: Nic) -> AbstractContextManager[Unreached]:
+        """The device, which the pod cannot set up before its programs are on it."""
+        if (moved := host_device(record)) is not None:
+            return nullcontext(self._devices.hide(moved))
+        if spec.kind is NicKind.MACVLAN and spec.macvlan_mode is not MacvlanMode.PASSTHRU:
+            spec = replace(spec, mac=spec.mac or made_mac(*record.key))
+        return self._devices.make(spec, nic, record.interface)
+
     def _take_back(self, record: NicRecord, patience_s: float) -> None:
         """As the base's: the programs go when the device has left the pod, and before it is up on the node."""
         moved = host_device(record)
         if moved is None:
             self._devices.remove(record.kind, record.netns, record.netns_cookie, record.ifindex)
-            self._detach(record)
+            self._detach(record, patience_s if not record.mac else 0.0)  # an agent that died may have been at it
             fail_points.reached("NIC DEL removed")
             return
         if record.home and self._devices.restore_names(moved, record.home):
@@ -246,12 +257,15 @@ class Nics(Handover[NicRequest, NicRecord]):
         else:
             log.warning("a device of the node has ended with the pod that had it", device=record.device)
 
-    def _detach(self, record: NicRecord) -> None:
+    def _detach(self, record: NicRecord, patience_s: float = 0.0) -> None:
         """Take away programs and rules of a device that is gone; with one that its pod has hidden they stay.
 
         Raises:
             DeviceRefused: it is hidden.
         """
+        deadline = time.monotonic() + patience_s
+        while self._guards.is_on(record.address) and time.monotonic() < deadline:
+            time.sleep(POLL_S)
         if self._guards.is_on(record.address):
             raise DeviceRefused(f"{record.interface} is in a namespace that is not its pod's, with its policy on it")
         self._guards.detach(record.address)
@@ -292,7 +306,3 @@ def _taken(record: NicRecord) -> str:
     if record.kind is NicKind.MACVLAN:
         return f"mac: {record.mac} is another's above {record.device}"
     return f"ipam: an address that it gave is another's above {record.device}"
-
-
-def _with_mac(spec: NicSpec, record: NicRecord) -> NicSpec:
-    return replace(spec, mac=spec.mac or made_mac(*record.key))

@@ -6,6 +6,7 @@ from typing import Protocol
 from agent.compile.vf import Change
 from agent.kernel.device.netdev import PodAddresses
 from agent.kernel.device.pci import GroupFile, HugePages
+from agent.kernel.device.unreached import Unreached
 from agent.model.netdev import Netdev
 from agent.model.vf import NodeOwner, Vf, VfSettings
 
@@ -43,7 +44,10 @@ class Card(Protocol):
     def set_mac(self, address: str, mac: str) -> None:
         """The device's address, on the node."""
 
-    def to_pod(self, address: str, netns: str, cookie: int, name: str, mtu: int) -> Netdev:
+    def hide(self, address: str) -> Unreached:
+        """The device on the node, under a name for its way."""
+
+    def to_pod(self, address: str, netns: str, cookie: int, name: str, mtu: int) -> None:
         """The device into a pod."""
 
     def configure(self, netns: str, cookie: int, address: str, given: PodAddresses) -> None:

@@ -109,7 +109,7 @@ class Vfs(Handover[VfRequest, VfRecord]):
         fail_points.reached("VF ADD set")
         given = self._ipam.add(record)  # the device is not in the pod while this takes its time
         read = addresses(given)
-        mtu = spec.mtu or vf.pf_mtu
+        mtu, hidden = spec.mtu or vf.pf_mtu, None
         if spec.kind is VfKind.DPDK:
             self._card.bind(address, VFIO, VFIO)
             fail_points.reached("VF ADD bound")
@@ -120,13 +120,16 @@ class Vfs(Handover[VfRequest, VfRecord]):
             if spec.settings.mac is not None:
                 self._card.set_mac(address, spec.settings.mac)
             fail_points.reached("VF ADD bound")
-            moved = self._card.to_pod(address, record.netns, record.netns_cookie, record.interface, mtu)
-            mac, mtu = moved.mac, moved.mtu
-        fail_points.reached("VF ADD moved")
-        record = _replaced(record, mac=mac or "", mtu=mtu)
-        record = self._guards.attach(_replaced(record, given=given, stage=DeviceStage.ADDED))
+            hidden = self._card.hide(address)
+            mac = hidden.netdev.mac
+        fail_points.reached("VF ADD hidden")
+        record = _replaced(record, mac=mac or "", mtu=mtu, given=given, stage=DeviceStage.ADDED)
+        record = self._guards.attach(record, hidden)
         fail_points.reached("VF ADD guarded")
-        if spec.kind is VfKind.NETDEV:
+        if hidden is not None:
+            self._card.to_pod(address, record.netns, record.netns_cookie, record.interface, mtu)
+        fail_points.reached("VF ADD moved")
+        if hidden is not None:
             self._card.configure(record.netns, record.netns_cookie, address, read)
             self._claim(record)
         fail_points.reached("VF ADD addressed")

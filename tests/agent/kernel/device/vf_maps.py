@@ -37,16 +37,17 @@ TAKEN_OFF = (
 
 @dataclass
 class VfMaps:
-    """The maps in a folder; a loop to those who attach, whose pods are selected by no policy until :meth:`say`."""
+    """The maps in a folder; a loop to those who attach, whose pods have the rule set *born* until :meth:`say`."""
 
     folder: Path
     revision: int = 100
+    born: int = abi.RULES_NONE
     attached: dict[int, Attachment] = field(default_factory=dict)  # by slot
 
     def attach(self, attachment: Attachment) -> None:
         """As the loop's."""
         self.attached[attachment.slot] = attachment
-        self.say(attachment)
+        self.say(attachment, ingress=self.born, egress=self.born)
 
     def detach(self, attachment: Attachment) -> None:
         """As the loop's."""
@@ -71,11 +72,7 @@ class VfMaps:
         """A node with policy, the rule set, and services of one backend and their own address each."""
         node = abi.Node(ZERO, ZERO, 0, 1, 20000, 29999, 30000, 32767, 0, 0, 0, abi.NodeFlag.NODE_POLICY, 0)
         self._write(abi.NODE, (0, node))
-        none = abi.PortRange(0, 0, 0, 0, 0)
-        port = abi.PortRange(PORT, PORT, 6, abi.PolicyVerdict.POLICY_ACCEPT, 1)
-        ranges = (port, *[none] * (abi.RULE_RANGES - 1))
-        rule = abi.Rule(0, 1, abi.PolicyVerdict.POLICY_DENY, 1, ranges)  # type: ignore[arg-type]
-        self._write(abi.RULES, (abi.RuleKey(RULES, 0), rule))
+        self.rule(RULES)
         for set_id, (backend, address) in enumerate(services, 1):
             key = abi.ServiceKey(mapped(ip_address(address)), SERVICE, 6, abi.Scope.SCOPE_INTERNAL)
             self._write(abi.SERVICES, (key, abi.Service(set_id, 0, 1, 1, 0, 0, 0)))
@@ -83,6 +80,14 @@ class VfMaps:
             self._write(abi.BACKENDS, (abi.BackendKey(set_id, 0), abi.Backend(at, PORT, abi.BackendFlag(0), 1)))
             (table,) = maglev.tables([(at, PORT)], range(1))
             self._write(abi.MAGLEVS, (abi.MaglevKey(set_id, 0), abi.Maglev(table)))
+
+    def rule(self, rules: int) -> None:
+        """A rule set that lets TCP to PORT pass."""
+        none = abi.PortRange(0, 0, 0, 0, 0)
+        port = abi.PortRange(PORT, PORT, 6, abi.PolicyVerdict.POLICY_ACCEPT, 1)
+        ranges = (port, *[none] * (abi.RULE_RANGES - 1))
+        rule = abi.Rule(0, 1, abi.PolicyVerdict.POLICY_DENY, 1, ranges)  # type: ignore[arg-type]
+        self._write(abi.RULES, (abi.RuleKey(rules, 0), rule))
 
     def govern(self, cluster: Cluster, network: ObjectName) -> None:
         """Compile the policies of a cluster for all that are attached, to a further network, and write them."""

@@ -1,6 +1,8 @@
 """Devices of a node without a kernel, that pods can have a part in, in namespaces that end as the kernel ends them."""
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv6Address
 from pathlib import Path
@@ -10,6 +12,8 @@ from agent.kernel.device.netdev import NamesTaken, PodAddresses
 from agent.kernel.device.nic import HostDevice
 from agent.kernel.device.nic_repair import GivenToNic
 from agent.kernel.device.pci import DeviceRefused
+from agent.kernel.device.unreached import Unreached
+from agent.model.attachment import Attachment
 from agent.model.netdev import Netdev
 from agent.model.nic import IpvlanMode, Nic, NicKind, NicSpec
 from agent.netlink.counted import CountedLink
@@ -23,7 +27,7 @@ from agent.pods.nic.record import nic_journal
 from agent.pods.vf.vfs import Vfs
 from tests.agent.pods.vf.vf_card import FakeIpam, FakeLoop, FakePrograms, VfNode
 
-HOME = ""  # the node's namespace
+HOME, NURSERY = "", "/proc/self/fd/7"  # the node's namespace, and that of devices that are made
 MASTER, SPARE, VLAN_DEVICE = "eth1", "eth2", "eth1.7"
 
 
@@ -36,6 +40,9 @@ class FakeNics:
     now: dict[str, Netdev] = field(default_factory=dict)
     made: dict[tuple[str, int], Netdev] = field(default_factory=dict)  # by namespace and number
     kinds: dict[tuple[str, int], NicKind] = field(default_factory=dict)
+    unreached: dict[int, tuple[NicKind, str]] = field(default_factory=dict)  # by number, with the device below
+    numbers: int = 0  # of those that were made
+    lingers: bool = False  # the kernel takes its time to remove them
     up: dict[tuple[str, int], tuple[PodAddresses, IPv6Address | None]] = field(default_factory=dict)
     netns: dict[str, int] = field(default_factory=lambda: {"/run/netns/p1": 101, "/run/netns/p2": 102})
     taken: set[tuple[str, str]] = field(default_factory=set)  # namespace and name, of other devices
@@ -56,7 +63,7 @@ class FakeNics:
 
     def snapshot(self) -> object:
         """All that one could see."""
-        return dict(self.now), dict(self.where), dict(self.made)
+        return dict(self.now), dict(self.where), dict(self.made), dict(self.unreached)
 
     def end_netns(self, netns: str) -> None:
         """As the kernel ends one: hardware comes home under the name that it had, and down; all else is gone."""
@@ -83,21 +90,39 @@ class FakeNics:
             raise NoSuchNetns(f"{netns}: No such file or directory")
         return self.netns[netns]
 
-    def add(self, spec: NicSpec, below: Nic, netns: str, cookie: int, name: str, index: int) -> Netdev:
+    @contextmanager
+    def make(self, spec: NicSpec, below: Nic, name: str) -> Iterator[Unreached]:
         """As the node's."""
-        assert self.netns.get(netns) == cookie
-        if (netns, name) in self.taken:
-            raise FileExistsError(17, "File exists")
         if self.refuses:
             raise DeviceRefused(self.refuses)
-        mac = spec.mac or below.netdev.mac
-        self.made[netns, index] = Netdev(name, index, mac, spec.mtu or below.netdev.mtu)
-        self.kinds[netns, index], self.below[netns, index] = spec.kind, below.netdev.name
+        self.numbers += 1
+        made = Netdev(name, self.numbers, spec.mac or below.netdev.mac, spec.mtu or below.netdev.mtu)
+        self.unreached[made.index] = spec.kind, below.netdev.name
         if spec.kind is NicKind.IPVLAN:
             self.modes[below.netdev.name] = spec.ipvlan_mode
-        return self.made[netns, index]
+        try:
+            yield Unreached(made, NURSERY)
+        finally:
+            if not self.lingers:
+                self.unreached.pop(made.index, None)
 
-    def to_pod(self, moved: HostDevice, netns: str, cookie: int, name: str) -> Netdev:
+    def enter(self, out: Unreached, netns: str, cookie: int, index: int) -> None:
+        """As the node's."""
+        if self.netns.get(netns) != cookie:
+            raise FileNotFoundError(2, "the namespace is another's now", netns)
+        if (netns, out.netdev.name) in self.taken:
+            raise FileExistsError(17, "File exists")
+        self.kinds[netns, index], self.below[netns, index] = self.unreached.pop(out.netdev.index)
+        self.made[netns, index] = replace(out.netdev, index=index)
+
+    def hide(self, moved: HostDevice) -> Unreached:
+        """As the node's."""
+        own = self._name(moved)
+        assert self.where[own] == HOME
+        self.now[own] = replace(self.now[own], name=moved.hidden, altnames=(), is_up=False)
+        return Unreached(self.now[own])
+
+    def to_pod(self, moved: HostDevice, netns: str, cookie: int, name: str) -> None:
         """As the node's."""
         assert self.netns.get(netns) == cookie
         own = self._name(moved)
@@ -106,7 +131,6 @@ class FakeNics:
         if (netns, name) in self.taken:
             raise FileExistsError(17, "File exists")
         self.now[own] = replace(self.now[own], name=name)
-        return self.now[own]
 
     def configure(
         self, netns: str, cookie: int, index: int, name: str, given: PodAddresses, own: IPv6Address | None
@@ -136,6 +160,12 @@ class FakeNics:
         """Whether a device of this number is in some pod's namespace."""
         moved = (self.now[name].index for name, where in self.where.items() if where != HOME)
         return index in {*(number for _, number in self.made), *moved}
+
+    def is_unreached(self, at: Unreached) -> bool:
+        """Whether a device is still where its pod cannot reach it."""
+        if at.netns:
+            return at.netdev.index in self.unreached
+        return any(one.name == at.netdev.name and self.where[own] == HOME for own, one in self.now.items())
 
     def lost(self, netns: str, cookie: int, index: int, given: GivenToNic) -> tuple[str, ...]:
         """As the node's."""
@@ -202,13 +232,22 @@ class NicPrograms(FakePrograms):
     """Programs that are gone with their device, whichever namespace that is in."""
 
     devices: FakeNics = field(default_factory=FakeNics)
+    put_on: dict[str, Unreached] = field(default_factory=dict)
+
+    def attach(self, attachment: Attachment, at: Unreached) -> None:
+        """As the kernel's."""
+        assert attachment.link.in_pod is not None
+        assert not self.devices.has(attachment.link.in_pod.ifindex), "its pod has it"
+        self.put_on[attachment.link.in_pod.address] = at
+        super().attach(attachment, at)
 
     def is_attached(self, address: str) -> bool:
         """As the kernel's."""
         attachment = self.on.get(address)
         if attachment is None or attachment.link.in_pod is None:
             return False
-        return self.devices.has(attachment.link.in_pod.ifindex)
+        at = self.put_on[address]
+        return self.devices.has(attachment.link.in_pod.ifindex) or self.devices.is_unreached(at)
 
 
 @dataclass

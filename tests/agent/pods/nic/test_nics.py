@@ -5,7 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from threading import Event
+from threading import Event, Timer
 from time import sleep
 from typing import Any
 
@@ -61,7 +61,7 @@ def is_untouched(node: NicNode, before: object) -> bool:
 
 
 @pytest.mark.parametrize("spec", SPECS)
-def test_it_is_guarded_before_it_is_up_and_told_when_it_is(node: NicNode, spec: NicSpec) -> None:
+def test_it_is_guarded_before_its_pod_has_it_and_told_when_it_is_up(node: NicNode, spec: NicSpec) -> None:
     agent, before = node.agent(), node.devices.snapshot()
     record = agent.add(request(spec))
     assert record.stage is DeviceStage.ADDED
@@ -224,6 +224,24 @@ def test_one_attachment_has_one_device_and_a_device_in_a_pod_is_no_other_pods(no
         agent.add(request(replace(MOVED, device=MASTER), "c4", "/run/netns/p2"))
     with pytest.raises(NetnsUnusable):
         agent.add(request(MACVLAN, "c5", "/run/netns/none"))
+
+
+def test_a_device_of_an_agent_that_died_is_waited_for_until_the_kernel_has_removed_it(
+    node: NicNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its namespace ends a moment behind the agent."""
+    before, agent = node.devices.snapshot(), node.agent()
+    node.devices.lingers = True
+    with monkeypatch.context() as patched:
+        patched.setattr(fail_points, "reached", die_at("NIC ADD guarded"))
+        with pytest.raises(Died):
+            agent.add(request())
+    assert node.devices.unreached
+    later = Timer(0.1, node.devices.unreached.clear)
+    later.start()
+    node.agent()
+    later.join()
+    assert is_untouched(node, before)
 
 
 def test_a_device_on_its_way_home_is_as_it_was_before_the_next_pod_has_it(

@@ -1,4 +1,4 @@
-"""VFs that policy and services are for: guarded before they are up, in the places of attachments, and no longer."""
+"""VFs that policy and services are for: guarded before pods have them, in the places of attachments, and no longer."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +10,7 @@ from agent.pods.errors import DeviceUnusable
 from agent.pods.vf.record import vf_journal
 from maps.errors import KernelRefused
 from tests.agent.pods.vf.test_vfs import DPDK, KEY, NETDEV, SETTINGS, request
-from tests.agent.pods.vf.vf_card import ADDRESS, HOME, VfNode
+from tests.agent.pods.vf.vf_card import ADDRESS, HOME, FakeLoop, VfNode
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def test_a_netdev_with_addresses_is_an_attachment_with_programs_in_the_pod(node:
     assert [str(one) for one in attachment.link.in_pod.own] == ["10.9.0.2", "fe80::ff:fe00:a"]
 
 
-def test_a_netdev_comes_up_when_it_has_its_programs(node: VfNode, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_netdev_has_its_programs_before_its_pod_has_it(node: VfNode, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is up has an address of its link, and senders to it, however long an IPAM plugin takes."""
     seen: list[tuple[str, str, bool]] = []
 
@@ -41,9 +41,10 @@ def test_a_netdev_comes_up_when_it_has_its_programs(node: VfNode, monkeypatch: p
         return noting
 
     monkeypatch.setattr(node.ipam, "add", note("IPAM", node.ipam.add))
-    monkeypatch.setattr(node.programs, "adopt", note("programs", node.programs.adopt))
+    monkeypatch.setattr(node.programs, "attach", note("programs", node.programs.attach))
+    monkeypatch.setattr(FakeLoop, "attach", note("maps", lambda *_: None))
     node.agent().add(request())
-    assert seen == [("IPAM", HOME, False), ("programs", "/run/netns/p1", False)]
+    assert seen == [("IPAM", HOME, False), ("programs", HOME, False), ("maps", HOME, False)]
     assert node.card.devices[ADDRESS].is_up
 
 

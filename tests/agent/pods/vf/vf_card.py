@@ -8,6 +8,7 @@ from typing import Any
 from agent.compile.vf import Change, SetMac, done
 from agent.kernel.device.netdev import NamesTaken, PodAddresses
 from agent.kernel.device.pci import DeviceGone, DeviceRefused, GroupFile, HugePages
+from agent.kernel.device.unreached import Unreached
 from agent.model.attachment import Attachment
 from agent.model.netdev import Netdev
 from agent.model.vf import NO_MAC, IommuGroup, LinkState, NodeOwner, Vf, VfSettings, VlanProtocol
@@ -140,7 +141,12 @@ class FakeCard:
         """As the card's."""
         self.devices[address] = replace(self._required(address), mac=mac)
 
-    def to_pod(self, address: str, netns: str, cookie: int, name: str, mtu: int) -> Netdev:
+    def hide(self, address: str) -> Unreached:
+        """As the card's."""
+        self.devices[address] = replace(self._required(address), name="swv", altnames=(), is_up=False)
+        return Unreached(self.devices[address])
+
+    def to_pod(self, address: str, netns: str, cookie: int, name: str, mtu: int) -> None:
         """As the card's."""
         found = self._required(address)
         assert self.netns.get(netns) == cookie
@@ -149,7 +155,6 @@ class FakeCard:
         if (netns, name) in self.taken:
             raise FileExistsError(17, "rename", name)
         self.devices[address] = replace(self.devices[address], name=name)
-        return self.devices[address]
 
     def configure(self, netns: str, cookie: int, address: str, _given: PodAddresses) -> None:
         """As the card's."""
@@ -241,9 +246,10 @@ class FakePrograms:
     refuses: bool = False
     is_possible: bool = True
 
-    def adopt(self, attachment: Attachment) -> None:
+    def attach(self, attachment: Attachment, at: Unreached) -> None:
         """As the kernel's."""
         assert attachment.link.in_pod is not None
+        assert not at.netdev.is_up
         self.on[attachment.link.in_pod.address] = attachment
         if self.refuses:
             raise KernelRefused("attach vf_ingress", 12)
@@ -270,7 +276,7 @@ class FakeLoop:
 
     def detach(self, attachment: Attachment) -> None:
         """As the loop's."""
-        del self.attached[attachment.slot]
+        self.attached.pop(attachment.slot, None)
 
 
 @dataclass
