@@ -35,8 +35,8 @@ from agent.pods.attachments import boot_id
 from agent.pods.delegate import Delegates
 from agent.pods.device.guards import Guards
 from agent.pods.device.handover import TROUBLES, Handover, Q, R
+from agent.pods.device.hardware import Hardware
 from agent.pods.errors import NetworkFailed
-from agent.pods.in_turn import InTurn
 from agent.pods.ip_leases import FOLDER as LEASES
 from agent.pods.known import KnownAttachments
 from agent.pods.network_record import FOLDER as NETWORKS
@@ -162,7 +162,7 @@ def give_vfs_back(options: Options, programs: Path) -> Iterator[str]:
 
 def give_nics_back(options: Options, programs: Path) -> Iterator[str]:
     """As :func:`give_vfs_back`, what pods have of devices of the node."""
-    own = nics(options, Guards(KnownAttachments(), _NoLoop(), VfPrograms(None, programs)), InTurn())
+    own = nics(options, Guards(KnownAttachments(), _NoLoop(), VfPrograms(None, programs)), Hardware())
     yield from _give_back(own, lambda record: f"device {record.device}", options.state_dir / NICS)
     yield from (f"device {address}: its record cannot be read; remove it" for address in sorted(own.unread))
 

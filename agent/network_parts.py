@@ -25,9 +25,9 @@ from agent.pods.attachments import boot_id
 from agent.pods.delegate import Delegates, OwnPlugin
 from agent.pods.device.claims import claim_addresses
 from agent.pods.device.guards import Guards
+from agent.pods.device.hardware import Hardware
 from agent.pods.device.ipam import DeviceIpam, OwnIpam
 from agent.pods.errors import NotSynced
-from agent.pods.in_turn import InTurn
 from agent.pods.ip_leases import FOLDER as LEASES
 from agent.pods.ip_leases import IpLeases
 from agent.pods.network_plug import NetworkPlug, devices_in
@@ -112,8 +112,8 @@ def vfs(options: Options, guards: Guards, ipam: OwnIpam | None = None) -> Vfs:
     return Vfs(card(), journal, DeviceIpam(plugins(options), ipam), files, guards=guards, claim=claim_addresses)
 
 
-def nics(options: Options, guards: Guards, hardware: InTurn, ipam: OwnIpam | None = None) -> Nics:
-    """What pods have of devices of the node; *hardware* has the turns of :func:`vfs`, as the others are its."""
+def nics(options: Options, guards: Guards, hardware: Hardware, ipam: OwnIpam | None = None) -> Nics:
+    """What pods have of devices of the node; *hardware* is that of :func:`vfs`."""
     journal, ipams = nic_journal(options.state_dir, boot_id()), DeviceIpam(plugins(options), ipam)
     return Nics(NodeNics(), journal, ipams, guards=guards, hardware=hardware, claim=claim_addresses)
 

@@ -90,7 +90,7 @@ def pods(core: Core, tables: Mapping[str, AnyTable], afxdp: AfXdp, on_vfs: VfPro
     check = RecordCheck(tables, lambda ifindex: core.kernel.hooks.has(ifindex, POD), loop.records)
     guards, own_ipam = Guards(known, loop, on_vfs), IpamInProcess(pooled.ipams)
     vfs = network_parts.vfs(options, guards, own_ipam)
-    nics = network_parts.nics(options, guards, vfs.turn, own_ipam)
+    nics = network_parts.nics(options, guards, vfs.hardware, own_ipam)
     devices = DeviceCommands(vfs, nics)
     own = OwnInterfaces(served, ipam, (veths.faults, check), devices, is_chained=is_chained)
     interfaces, plug = network_parts.networks(options, mirror, served, InProcess(own))

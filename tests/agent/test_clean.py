@@ -12,7 +12,7 @@ from agent.cni.device_commands import DeviceCommands
 from agent.cni.request import parse
 from agent.options.config import Options
 from agent.pods.device.guards import Guards
-from agent.pods.in_turn import InTurn
+from agent.pods.device.hardware import Hardware
 from agent.pods.known import KnownAttachments
 from tests.agent.pods.nic.nic_node import MASTER, SPARE, FakeNics
 from tests.agent.pods.vf.vf_card import ADDRESS, FakeCard, FakeLoop, FakePrograms
@@ -48,7 +48,7 @@ def add(options: Options, kind: str, **more: Any) -> None:
     config["ipam"] = {"type": "books"}
     environment = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c1", "CNI_NETNS": "/run/netns/p1", "CNI_IFNAME": "net1"}
     guards = Guards(KnownAttachments(), FakeLoop(), FakePrograms())
-    commands = DeviceCommands(network_parts.vfs(options, guards), network_parts.nics(options, guards, InTurn()))
+    commands = DeviceCommands(network_parts.vfs(options, guards), network_parts.nics(options, guards, Hardware()))
     commands.add(parse(environment, json.dumps(config).encode()))
 
 

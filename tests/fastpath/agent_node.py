@@ -84,7 +84,7 @@ class AgentNode:
             nic_journal(STATE, boot_id()),
             DeviceIpam(Plugins(PLUGINS)),
             guards=guards,
-            hardware=vfs.turn,
+            hardware=vfs.hardware,
             claim=claim_addresses,
         )
         devices = DeviceCommands(vfs, nics)

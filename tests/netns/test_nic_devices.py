@@ -16,8 +16,8 @@ from agent.model.name import ObjectName
 from agent.model.nic import MacvlanMode, NicKind, NicSpec
 from agent.netlink.netns import inside
 from agent.pods.device.guards import Guards
+from agent.pods.device.hardware import Hardware
 from agent.pods.errors import DeviceInUse, DeviceUnusable
-from agent.pods.in_turn import InTurn
 from agent.pods.known import KnownAttachments
 from agent.pods.nic.nics import Nics
 from agent.pods.nic.record import nic_journal
@@ -57,7 +57,7 @@ class World:
         loop = FakeLoop()
         guards = Guards(KnownAttachments(), loop, FakePrograms())
         journal = nic_journal(self.state, "boot")
-        made = Nics(NodeNics(), journal, self.ipam, guards=guards, hardware=InTurn(), clock=lambda: 1)
+        made = Nics(NodeNics(), journal, self.ipam, guards=guards, hardware=Hardware(), clock=lambda: 1)
         loop.attached = {one.slot: one for one in made.restore()}
         return made
 

@@ -11,21 +11,24 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Generic, TypeVar
 
 import msgspec
 
 from agent.errors import AgentError
 from agent.kernel.device.netdev import NamesTaken
-from agent.kernel.device.pci import DeviceRefused
 from agent.log import logger
 from agent.model.attachment import Attachment, AttachmentKey
+from agent.model.netdev import Netdev
 from agent.netlink.netns import NoSuchNetns
 from agent.pods import fail_points
 from agent.pods.device.guards import Guards
+from agent.pods.device.hardware import Hardware, Use
 from agent.pods.device.ipam import AddressPlugin
 from agent.pods.device.record import DeviceJournal, DeviceRecord, DeviceRequest, DeviceStage
-from agent.pods.errors import AlreadyAttached, DeviceInUse, DeviceUnusable, InterfaceTaken, NetnsUnusable
+from agent.pods.device.words import meant, names_of
+from agent.pods.errors import AlreadyAttached, DeviceInUse, DeviceUnusable, NetnsUnusable
 from agent.pods.in_turn import InTurn
 from agent.pods.plugin import PluginFailed
 from agent.reconcile.loop import LoopStopped
@@ -56,9 +59,12 @@ class Handover(ABC, Generic[Q, R]):
         journal: DeviceJournal[R],
         ipam: AddressPlugin,
         guards: Guards,
+        hardware: Hardware,
         clock: Callable[[], int] = boot_time_ns,
     ) -> None:
         """*clock* gives nanoseconds by CLOCK_BOOTTIME."""
+        self.hardware = hardware
+        hardware.tell(self._uses)
         self._journal = journal
         self._ipam = ipam
         self._guards = guards
@@ -101,6 +107,10 @@ class Handover(ABC, Generic[Q, R]):
         Raises:
             OSError: that cannot be seen now.
         """
+
+    @abstractmethod
+    def _use(self, record: R) -> Use | None:
+        """Its part in a network device of the node; None: it has none."""
 
     @abstractmethod
     def _faults(self, record: R) -> Iterator[str]:
@@ -163,8 +173,9 @@ class Handover(ABC, Generic[Q, R]):
                 text = f"{request.container_id} has {request.interface} already; DEL comes first"
                 raise AlreadyAttached(text)
             self._free(request.address)
-            record, make = self._begin(request)
-            self._put(record)
+            with self.hardware.noting:  # else of two at once neither sees the other
+                record, make = self._begin(request)
+                self._put(record)
             self._reached("ADD noted")
             try:
                 made = make()
@@ -172,8 +183,8 @@ class Handover(ABC, Generic[Q, R]):
                 self._reached("ADD done")
             except Exception as error:
                 self._give_up(record, error)
-                raise _meant(record, error) from error
-        log.info("device attached", **_names(made))
+                raise meant(record, error) from error
+        log.info("device attached", **names_of(made))
         return made
 
     def delete(self, key: AttachmentKey, asked_at_ns: int | None = None) -> bool:
@@ -190,12 +201,12 @@ class Handover(ABC, Generic[Q, R]):
             if present is None or present.key != key:
                 return True
             if asked_at_ns is not None and present.asked_at_ns > asked_at_ns:
-                log.info("device is younger than the request to give it back, and stays", **_names(present))
+                log.info("device is younger than the request to give it back, and stays", **names_of(present))
                 return True
             try:
                 self._end(present)
             except NamesTaken as error:  # the pod has it no more: what is left is tried by later looks
-                log.warning("device is home without all its names; tried again", why=error, **_names(present))
+                log.warning("device is home without all its names; tried again", why=error, **names_of(present))
         return True
 
     def forget(self, request: Q) -> None:
@@ -263,7 +274,7 @@ class Handover(ABC, Generic[Q, R]):
             raise DeviceInUse(f"{address} was {has.interface} of {has.pod or has.container_id}: {error}") from error
 
     def _give_up(self, record: R, error: Exception) -> None:
-        log.warning("device cannot be attached, and is given back", why=error, **_names(record))
+        log.warning("device cannot be attached, and is given back", why=error, **names_of(record))
         self._end_or_log(record.address)
 
     def _try_to_end(self, address: str, *, waits: bool = True) -> None:
@@ -303,7 +314,7 @@ class Handover(ABC, Generic[Q, R]):
         try:
             self._put(record)
         except OSError as error:
-            log.warning("device goes, and its record cannot say so", why=error, **_names(record))
+            log.warning("device goes, and its record cannot say so", why=error, **names_of(record))
             with self._lock:
                 self._records[record.address] = record
         self._reached("DEL begun")
@@ -318,7 +329,22 @@ class Handover(ABC, Generic[Q, R]):
             raise unfreed
         self.drop(record)
         self._reached("DEL done")
-        log.info("device is what it was", **_names(record))
+        log.info("device is what it was", **names_of(record))
+
+    def _uses(self) -> Iterator[Use]:
+        for record in self.all():
+            if (use := self._use(record)) is not None:
+                why = self._stuck.get(record.address)
+                yield replace(use, who=f"{use.who}, which has not given it back: {why}") if why else use
+
+    def _check_free(self, netdev: Netdev, address: str, *, is_alone: bool) -> None:
+        """A device of the node is for the device that is to be known by *address*; nothing else is noted meanwhile.
+
+        Raises:
+            DeviceInUse: another pod has a part in it, and one of the two has to be alone there.
+        """
+        if why := self.hardware.trouble(netdev.index, netdev.shown, is_alone=is_alone, address=address):
+            raise DeviceInUse(why)
 
     def _reached(self, point: str) -> None:
         fail_points.reached(f"{self.noun} {point}")
@@ -352,21 +378,3 @@ class Handover(ABC, Generic[Q, R]):
 def of_network(records: Iterable[R], network: str) -> tuple[R, ...]:
     """Those that a configuration of this name asked for."""
     return tuple(record for record in records if record.network == network)
-
-
-def _meant(record: DeviceRecord, error: Exception) -> Exception:
-    """What a failed ADD is told as."""
-    match error:
-        case DeviceRefused():
-            return DeviceUnusable(str(error))
-        case FileExistsError():
-            return InterfaceTaken(f"{record.interface} exists already in {record.netns}")
-        case ValueError():
-            return DeviceUnusable(f"ipam: the plugin's answer cannot be used: {error}")
-        case _:
-            return error
-
-
-def _names(record: DeviceRecord) -> dict[str, object]:
-    """What a log line says of one."""
-    return {"pod": str(record.pod or record.container_id), "interface": record.interface, "device": record.address}

@@ -24,10 +24,11 @@ from agent.pods import fail_points
 from agent.pods.attachments import made_mac
 from agent.pods.device.guards import Guards
 from agent.pods.device.handover import Handover, boot_time_ns
+from agent.pods.device.hardware import Hardware, Use
 from agent.pods.device.ipam import AddressPlugin, addresses
 from agent.pods.device.record import DeviceJournal, DeviceStage
+from agent.pods.device.words import whose
 from agent.pods.errors import DeviceInUse, DeviceUnusable
-from agent.pods.in_turn import InTurn
 from agent.pods.nic.check import faults, given_to, keep
 from agent.pods.nic.needs import Devices
 from agent.pods.nic.record import NicRecord
@@ -51,17 +52,16 @@ class Nics(Handover[NicRequest, NicRecord]):
         ipam: AddressPlugin,
         *,
         guards: Guards,
-        hardware: InTurn,
+        hardware: Hardware,
         claim: Callable[[NicRecord], None] = lambda _: None,
         clock: Callable[[], int] = boot_time_ns,
     ) -> None:
-        """*hardware* has the turns at devices that a pod may have itself, by what they are of, as VFs have theirs.
+        """*hardware* is that of the node's VFs: its turns are at devices that a pod may have itself, VFs among them.
 
         *claim* tells the link of the addresses; *clock* gives nanoseconds by CLOCK_BOOTTIME.
         """
-        super().__init__(journal, ipam, guards, clock)
+        super().__init__(journal, ipam, guards, hardware, clock)
         self._devices = devices
-        self._hardware = hardware
         self._claim = claim
         self._spoilt: dict[str, str] = {}  # by address: why a device is not what its pod was given
 
@@ -100,14 +100,14 @@ class Nics(Handover[NicRequest, NicRecord]):
         """As the base's: a device that goes from one pod to another is each one's in turn, from its look to its end."""
         if isinstance(asked, NicRecord):
             moved = host_device(asked)
-            return nullcontext() if moved is None else self._hardware.of(moved.parent or moved.was.name)
+            return nullcontext() if moved is None else self.hardware.turn.of(moved.parent or moved.was.name)
         if asked.spec.kind is not NicKind.HOST_DEVICE:
             return nullcontext()
         try:
             nic = self._devices.look(asked.spec)
         except DeviceRefused:  # which the ADD is told
             return nullcontext()
-        return self._hardware.of(nic.parent or nic.netdev.name)
+        return self.hardware.turn.of(nic.parent or nic.netdev.name)
 
     def _netns_cookie(self, netns: str) -> int:
         """As the base's."""
@@ -119,13 +119,13 @@ class Nics(Handover[NicRequest, NicRecord]):
         try:
             nic = self._devices.look(request.spec)
         except DeviceRefused as error:
-            self._check_free(request.spec)
+            self._check_at_home(request.spec)
             raise DeviceUnusable(str(error)) from error
         if why := refusal(nic, request.spec):
             raise DeviceUnusable(why)
         is_moved = request.spec.kind is NicKind.HOST_DEVICE
-        if is_moved:
-            self._check_unused(nic)
+        self._check_named(nic)
+        self._check_free(nic.netdev, request.address, is_alone=is_moved)
         record = NicRecord(
             stage=DeviceStage.ADDING,
             address=request.address,
@@ -152,7 +152,7 @@ class Nics(Handover[NicRequest, NicRecord]):
         self._check_mode(record, nic)
         return record, lambda: self._make(record, request.spec, nic)
 
-    def _check_free(self, spec: NicSpec) -> None:
+    def _check_at_home(self, spec: NicSpec) -> None:
         """The device that is not on the node is not another pod's.
 
         Raises:
@@ -177,26 +177,22 @@ class Nics(Handover[NicRequest, NicRecord]):
         for other in self.all() if record.mode else ():
             is_same = other.address == record.address or other.mode in {None, record.mode}
             if not is_same and other.is_above(nic) and self._is_alive(other):
-                whose = str(other.pod or other.container_id)
-                raise DeviceUnusable(other_mode(nic.netdev.name, str(other.mode), whose))
+                who = str(other.pod or other.container_id)
+                raise DeviceUnusable(other_mode(nic.netdev.name, str(other.mode), who))
 
-    def _check_unused(self, nic: Nic) -> None:
-        """No pod has a device above it, and it lacks no name since one had it.
+    def _check_named(self, nic: Nic) -> None:
+        """The device lacks no name since a pod had it.
 
         Raises:
-            DeviceInUse: one has, or it does.
+            DeviceInUse: it does.
         """
         for other in self.all():
-            who = other.pod or other.container_id
-            if other.is_above(nic):
-                raise DeviceInUse(f"{nic.netdev.name} is below {other.interface} of {who}")
             if other.home == nic.netdev.index:
                 why = self.stuck.get(other.address, "")
-                raise DeviceInUse(f"{other.device} is not what it was before {who} had it: {why}")
+                raise DeviceInUse(f"{other.device} is not what it was before {whose(other)} had it: {why}")
 
     def _make(self, record: NicRecord, spec: NicSpec, nic: Nic) -> NicRecord:
         netns, cookie, index = record.netns, record.netns_cookie, record.ifindex
-        self._check_mode(record, nic)  # of two that were begun at once
         given = self._ipam.add(record)
         wanted = addresses(given)
         if why := refusal(nic, spec, has_ipv6=any(one.version == IPV6 for one in wanted.interfaces)):
@@ -280,6 +276,12 @@ class Nics(Handover[NicRequest, NicRecord]):
         if record.before is None:
             return True
         return self._devices.in_pod(record.netns, record.netns_cookie, record.ifindex) is not None
+
+    def _use(self, record: NicRecord) -> Use:
+        """As the base's."""
+        number = record.master if record.before is None else record.home or record.before.index
+        is_alone = record.before is not None
+        return Use(number, record.device, is_alone=is_alone, address=record.address, who=whose(record))
 
     def _faults(self, record: NicRecord) -> Iterator[str]:
         """As the base's."""

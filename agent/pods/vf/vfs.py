@@ -18,8 +18,10 @@ from agent.pods import fail_points
 from agent.pods.attachments import made_mac
 from agent.pods.device.guards import Guards
 from agent.pods.device.handover import Handover, boot_time_ns
+from agent.pods.device.hardware import Hardware, Use
 from agent.pods.device.ipam import AddressPlugin, addresses
 from agent.pods.device.record import DeviceJournal, DeviceStage
+from agent.pods.device.words import whose
 from agent.pods.errors import DeviceUnusable
 from agent.pods.vf.check import faults, keep, not_kept, spoilt, unusable, without_hugepages
 from agent.pods.vf.files import VfFiles
@@ -44,11 +46,16 @@ class Vfs(Handover[VfRequest, VfRecord]):
         files: VfFiles,
         *,
         guards: Guards,
+        hardware: Hardware | None = None,
         claim: Callable[[VfRecord], None] = lambda _: None,
         clock: Callable[[], int] = boot_time_ns,
     ) -> None:
-        """*claim* tells a VF's link of its addresses; *clock* gives nanoseconds by CLOCK_BOOTTIME."""
-        super().__init__(journal, ipam, guards, clock)
+        """*hardware* is what others know of the node's devices, whose turns are ours; None: there are no others.
+
+        *claim* tells a VF's link of its addresses; *clock* gives nanoseconds by CLOCK_BOOTTIME.
+        """
+        super().__init__(journal, ipam, guards, hardware or Hardware(), clock)
+        self.turn = self.hardware.turn
         self._card = card
         self._files = files
         self._claim = claim
@@ -81,6 +88,8 @@ class Vfs(Handover[VfRequest, VfRecord]):
         spec = spec_for(vf, request.spec, made_mac(request.container_id, request.interface))
         if why := refusal(vf, spec):
             raise DeviceUnusable(why)
+        if vf.netdev is not None:
+            self._check_free(vf.netdev, request.address, is_alone=True)
         group = vf.group.number if vf.group else ""
         was = self._card.group_file(group) if group else None
         record = VfRecord(
@@ -158,6 +167,12 @@ class Vfs(Handover[VfRequest, VfRecord]):
         if record.kind is VfKind.DPDK:
             return True
         return self._card.in_pod(record.address, record.netns, record.netns_cookie) is not None
+
+    def _use(self, record: VfRecord) -> Use | None:
+        """As the base's."""
+        if (was := record.before.netdev) is None:
+            return None
+        return Use(record.home or was.index, was.shown, is_alone=True, address=record.address, who=whose(record))
 
     def _faults(self, record: VfRecord) -> Iterator[str]:
         """As the base's."""

@@ -28,7 +28,7 @@ from agent.netlink.netdev_requests import netdev_of
 from agent.netlink.netns import inside
 from agent.netlink.rtnetlink import IFLA_IFALIAS
 from agent.pods.device.guards import Guards
-from agent.pods.in_turn import InTurn
+from agent.pods.device.hardware import Hardware
 from agent.pods.known import KnownAttachments
 from agent.pods.nic.nics import Nics
 from agent.pods.nic.record import nic_journal
@@ -83,7 +83,7 @@ class World:
     def nic(self, spec: NicSpec) -> Rounds:
         """A round of a device of the node: ADD and DEL."""
         journal = nic_journal(self.state, "boot")
-        agent = Nics(NodeNics(), journal, FakeIpam(), guards=self.guards, hardware=InTurn(), clock=lambda: 1)
+        agent = Nics(NodeNics(), journal, FakeIpam(), guards=self.guards, hardware=Hardware(), clock=lambda: 1)
         request = NicRequest(spec, "lan", "c1", "net1", PATH, ObjectName("default", "web"))
         return lambda: _round(agent, request)
 

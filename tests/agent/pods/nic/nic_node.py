@@ -19,8 +19,8 @@ from agent.model.nic import IpvlanMode, Nic, NicKind, NicSpec
 from agent.netlink.counted import CountedLink
 from agent.netlink.netns import NoSuchNetns
 from agent.pods.device.guards import Guards
+from agent.pods.device.hardware import Hardware
 from agent.pods.device.record import DeviceRecord
-from agent.pods.in_turn import InTurn
 from agent.pods.known import KnownAttachments
 from agent.pods.nic.nics import Nics
 from agent.pods.nic.record import nic_journal
@@ -259,7 +259,7 @@ class NicNode:
     ipam: FakeIpam = field(default_factory=FakeIpam)
     programs: NicPrograms = field(default_factory=NicPrograms)
     loop: FakeLoop = field(default_factory=FakeLoop)  # of the last agent
-    hardware: InTurn = field(default_factory=InTurn)
+    hardware: Hardware = field(default_factory=Hardware)
     claimed: list[str] = field(default_factory=list)  # devices whose links heard of their addresses
 
     def __post_init__(self) -> None:
