@@ -46,7 +46,8 @@ def try_modes(guest: Guest) -> None:
 def try_losses(guest: Guest) -> None:
     """Routes and a link-local address that went while a device was down are there again."""
     (spare,) = guest.before[0][guest.first.vfs[0]]["devices"]
-    each = {"ipvlan": _ipvlan(guest.first.device), "vlan": _vlan(spare["name"])}
+    vf = guest.definition(guest.first.vfs[1])
+    each = {"ipvlan": _ipvlan(guest.first.device), "sriov": vf, "vlan": _vlan(spare["name"])}
     run("ip", "link", "set", spare["name"], "up")
     with _agent(guest.node) as cni:
         run("ip", "netns", "exec", "one", "sysctl", "-qw", NO_IPV6)
@@ -54,7 +55,7 @@ def try_losses(guest: Guest) -> None:
             given = _ok(guest.node, cni, "ADD", "one", config)
             before = _has("one")
             assert before[0] == before[1] == 1, (what, before)
-            down = ("-n", "one", "link", "set", "net1") if what == "ipvlan" else ("link", "set", spare["name"])
+            down = ("link", "set", spare["name"]) if what == "vlan" else ("-n", "one", "link", "set", "net1")
             for state in ("down", "up"):
                 run("ip", *down, state)
             cards.wait_for("net1 is up", lambda: "UP" in _link("one")["flags"])

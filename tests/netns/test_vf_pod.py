@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from agent.kernel.device.netdev_repair import Given
 from agent.kernel.device.pci import PciBus
 from agent.kernel.device.sriov import SriovCard
 from agent.netlink import netdev_requests
@@ -136,6 +137,32 @@ def test_a_pod_without_another_way_out_has_that_of_the_links_router(card: SriovC
     ip(FIRST[0])
     configure(card)
     assert followed(BY_ROUTER, OF_ROUTER) == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        pytest.param(
+            ["link set net1 down", "link set net1 up"],
+            {"has not the route to 10.8.0.0/16", "has not the route to fd08::/64", "has not the route to ::/0"},
+            id="down and up",
+        ),
+        pytest.param(["addr del 10.9.0.2/24 dev net1"], {"has not the address 10.9.0.2/24"}, id="an address"),
+        pytest.param(["route del 10.8.0.0/16"], {"has not the route to 10.8.0.0/16"}, id="a route"),
+    ],
+)
+def test_what_a_vf_has_lost_is_found_and_set_again(card: SriovCard, words: list[str], told: set[str]) -> None:
+    ip(FIRST[0])
+    given = addresses({"ips": GIVEN, "routes": [*DEFAULTS, {"dst": "10.8.0.0/16"}, {"dst": "fd08::/64"}]})
+    card.configure(PATH, cookie(PATH), ADDRESS, given)
+    place = ADDRESS, PATH, cookie(PATH), Given(given)
+    assert card.lost(*place) == ()
+    for one in words:
+        ip(one)
+    assert told <= {*card.lost(*place)}
+    assert told <= {*card.repair(*place)}
+    assert card.lost(*place) == ()
+    assert [devices_to(to) for to in ("10.8.0.0/16", "fd08::/64", "::/0", "0.0.0.0/0")] == [["net1"]] * 3 + [["eth0"]]
 
 
 def test_a_vf_is_down_in_its_pod_until_it_is_configured(card: SriovCard) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from agent.compile.nic import key_of
 from agent.kernel.device import sysfs
 from agent.kernel.device.netdev import Movable, PodAddresses, configure, namespace
-from agent.kernel.device.nic_repair import GivenToNic, has_ipv6, lost, repair
+from agent.kernel.device.netdev_repair import Given, has_ipv6, lost, repair
 from agent.kernel.device.pci import DeviceRefused
 from agent.kernel.device.unreached import Unreached, enter, made
 from agent.model.netdev import Netdev
@@ -162,7 +162,7 @@ class NodeNics:
         except FileNotFoundError:
             return None
 
-    def lost(self, netns: str, cookie: int, index: int, given: GivenToNic) -> tuple[str, ...]:
+    def lost(self, netns: str, cookie: int, index: int, given: Given) -> tuple[str, ...]:
         """What a device in a pod has no more of what it was given, as ends of sentences about it.
 
         Raises:
@@ -174,7 +174,7 @@ class NodeNics:
         except FileNotFoundError:
             return ()
 
-    def repair(self, netns: str, cookie: int, index: int, given: GivenToNic) -> tuple[str, ...]:
+    def repair(self, netns: str, cookie: int, index: int, given: Given) -> tuple[str, ...]:
         """Set that again; what it had lost, as :meth:`lost` has it.
 
         Raises:

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from agent.compile.vf import Change
 from agent.kernel.device.netdev import APPEAR_S, POLL_S, Movable, PodAddresses, configure, namespace
+from agent.kernel.device.netdev_repair import Given, Lost, lost, repair
 from agent.kernel.device.pci import DeviceRefused, GroupFile, HugePages, PciBus
 from agent.kernel.device.unreached import Unreached
 from agent.log import logger
@@ -23,7 +24,7 @@ from agent.model.vf import NodeOwner, Vf, VfSettings
 from agent.netlink.counted import CountedVf, counted_vfs
 from agent.netlink.dump import Dump
 from agent.netlink.netdev_requests import device_addresses, link_index, netdev_of, set_mac
-from agent.netlink.netns import open_netns
+from agent.netlink.netns import NetnsHandle, open_netns
 from agent.netlink.socket import Socket
 from agent.netlink.vf_requests import set_vf, vf_settings
 
@@ -202,6 +203,22 @@ class SriovCard:
         """As :meth:`Movable.in_pod`."""
         return _netdev(address).in_pod(netns, cookie)
 
+    def lost(self, address: str, netns: str, cookie: int, given: Given) -> tuple[str, ...]:
+        """What the device in the pod has no more of what it was given, as ends of sentences about it.
+
+        Raises:
+            OSError: the kernel did not answer.
+        """
+        return _in_namespace(address, netns, cookie, given, lost)
+
+    def repair(self, address: str, netns: str, cookie: int, given: Given) -> tuple[str, ...]:
+        """Set that again; what it had lost, as :meth:`lost` has it.
+
+        Raises:
+            OSError: the kernel refused; the rest was tried.
+        """
+        return _in_namespace(address, netns, cookie, given, repair)
+
     def bring_home(self, address: str, netns: str, cookie: int, patience_s: float = APPEAR_S) -> Netdev:
         """As :meth:`Movable.bring_home`."""
         return _netdev(address).bring_home(netns, cookie, patience_s)
@@ -221,6 +238,17 @@ class SriovCard:
     def _on_node(self, address: str) -> Netdev | None:
         with Dump() as dump:
             return netdev_of(dump, address)
+
+
+def _in_namespace(
+    address: str, netns: str, cookie: int, given: Given, do: Callable[[NetnsHandle, int, Given], tuple[Lost, ...]]
+) -> tuple[str, ...]:
+    try:
+        with namespace(netns, cookie) as there:
+            found = netdev_of(Dump(there.pod), address)
+            return tuple(one.what for one in do(there, found.index, given)) if found else ()
+    except FileNotFoundError:
+        return ()
 
 
 def _netdev(address: str) -> Movable:

@@ -9,7 +9,7 @@ start behind a crash and for a pod that went without a DEL.
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Generic, TypeVar
@@ -72,6 +72,7 @@ class Handover(ABC, Generic[Q, R]):
         self._records: dict[str, R] = {}  # by address
         self._unread: frozenset[str] = frozenset()  # addresses of devices of which nobody knows what they were
         self._stuck: dict[str, str] = {}  # by address: why a device is not what it was
+        self._spoilt: dict[str, str] = {}  # by address: why a device is not what its pod was given
         self.turn = InTurn()  # at a device, by its address
         self._lock = threading.Lock()  # guards records and what is stuck
 
@@ -107,6 +108,10 @@ class Handover(ABC, Generic[Q, R]):
         Raises:
             OSError: that cannot be seen now.
         """
+
+    @abstractmethod
+    def _keeper(self, living: Sequence[R]) -> Callable[[R], str]:
+        """What has a device be what its pod was given, and says why it is not; made of a look at those that live."""
 
     @abstractmethod
     def _use(self, record: R) -> Use | None:
@@ -237,10 +242,22 @@ class Handover(ABC, Generic[Q, R]):
             yield trouble
 
     def collect(self) -> None:
-        """Have the devices of pods that are gone taken back, and go on with what could not be done before."""
+        """Have the devices of pods that are gone taken back, and go on with what could not be done before.
+
+        Those of pods that live are to be what they were given.
+        """
         for record in self.all():
             if record.stage is not DeviceStage.ADDED or not self._is_alive(record):
                 self._try_to_end(record.address, waits=False)  # whoever is at it ends it
+        living = [one for one in self.all() if one.stage is DeviceStage.ADDED and self._is_alive(one)]
+        keep = self._keeper(living)
+        reasons = {one.address: self._kept(one, keep) for one in living}
+        self._spoilt = {address: why for address, why in reasons.items() if why}
+
+    def _kept(self, record: R, keep: Callable[[R], str]) -> str:
+        """As *keep*; empty also where somebody is at it, who sees to it."""
+        with self.turn.of(record.address, waits=False) as is_alone:
+            return keep(record) if is_alone and self._records.get(record.address) is record else ""
 
     def _cookie(self, netns: str) -> int:
         """What tells the namespace that an ADD names from others.

@@ -5,8 +5,8 @@ from ipaddress import IPv6Address
 from typing import Protocol
 
 from agent.kernel.device.netdev import PodAddresses
+from agent.kernel.device.netdev_repair import Given
 from agent.kernel.device.nic import HostDevice
-from agent.kernel.device.nic_repair import GivenToNic
 from agent.kernel.device.unreached import Unreached
 from agent.model.netdev import Netdev
 from agent.model.nic import Nic, NicKind, NicSpec
@@ -42,10 +42,10 @@ class Devices(Protocol):
     def in_pod(self, netns: str, cookie: int, index: int) -> Netdev | None:
         """The device in the pod."""
 
-    def lost(self, netns: str, cookie: int, index: int, given: GivenToNic) -> tuple[str, ...]:
+    def lost(self, netns: str, cookie: int, index: int, given: Given) -> tuple[str, ...]:
         """What it has no more of what it was given."""
 
-    def repair(self, netns: str, cookie: int, index: int, given: GivenToNic) -> tuple[str, ...]:
+    def repair(self, netns: str, cookie: int, index: int, given: Given) -> tuple[str, ...]:
         """That again."""
 
     def counted(self, netns: str, cookie: int, index: int) -> CountedLink | None:

@@ -5,7 +5,7 @@ What is the same of every device that a pod has stands in ``agent.pods.device.ha
 
 import errno
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
@@ -26,10 +26,11 @@ from agent.pods.device.guards import Guards
 from agent.pods.device.handover import Handover, boot_time_ns
 from agent.pods.device.hardware import Hardware, Use
 from agent.pods.device.ipam import AddressPlugin, addresses
+from agent.pods.device.kept import faults, keep
 from agent.pods.device.record import DeviceJournal, DeviceStage
 from agent.pods.device.words import whose
 from agent.pods.errors import DeviceInUse, DeviceUnusable
-from agent.pods.nic.check import faults, given_to, keep
+from agent.pods.nic.check import given_to, in_pod
 from agent.pods.nic.needs import Devices
 from agent.pods.nic.record import NicRecord
 from agent.pods.nic.request import NicRequest
@@ -63,14 +64,6 @@ class Nics(Handover[NicRequest, NicRecord]):
         super().__init__(journal, ipam, guards, hardware, clock)
         self._devices = devices
         self._claim = claim
-        self._spoilt: dict[str, str] = {}  # by address: why a device is not what its pod was given
-
-    def collect(self) -> None:
-        """As the base's; and have the devices of pods that live be what they were given."""
-        super().collect()
-        living = [one for one in self.all() if one.stage is DeviceStage.ADDED and self._is_alive(one)]
-        reasons = {one.address: self._keep(one) for one in living}
-        self._spoilt = {address: why for address, why in reasons.items() if why}
 
     def problems(self, node: str) -> Iterator[Problem]:
         """Which devices of the node are not what they were, and why."""
@@ -266,10 +259,9 @@ class Nics(Handover[NicRequest, NicRecord]):
             raise DeviceRefused(f"{record.interface} is in a namespace that is not its pod's, with its policy on it")
         self._guards.detach(record.address)
 
-    def _keep(self, record: NicRecord) -> str:
-        """Why a device is not what its pod was given, and cannot be; empty: it is, or whoever is at it sees to it."""
-        with self.turn.of(record.address, waits=False) as is_alone:
-            return keep(self._devices, record) if is_alone and self._records.get(record.address) is record else ""
+    def _keeper(self, living: Sequence[NicRecord]) -> Callable[[NicRecord], str]:  # noqa: ARG002  there is none of all
+        """As the base's."""
+        return lambda record: keep(record, in_pod(self._devices, record))
 
     def _is_in_pod(self, record: NicRecord) -> bool:
         """As the base's. One that went with the device below it stays its pod's until DEL, and so do its addresses."""
@@ -285,7 +277,7 @@ class Nics(Handover[NicRequest, NicRecord]):
 
     def _faults(self, record: NicRecord) -> Iterator[str]:
         """As the base's."""
-        return faults(self._devices, record)
+        return faults(record, in_pod(self._devices, record))
 
 
 def host_device(record: NicRecord) -> HostDevice | None:

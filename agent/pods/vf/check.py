@@ -4,11 +4,16 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from agent.compile.vf import changes
 from agent.errors import AgentError
+from agent.kernel.device.netdev_repair import Given
 from agent.kernel.device.pci import HugePages
 from agent.log import logger
 from agent.model.name import ObjectName, Problem
 from agent.model.node import Pod
 from agent.model.vf import VFIO, VfKind
+from agent.pods.device import kept
+from agent.pods.device.ipam import addresses
+from agent.pods.device.kept import InPod
+from agent.pods.device.words import whose
 from agent.pods.vf.needs import Card
 from agent.pods.vf.record import VfRecord
 
@@ -27,13 +32,18 @@ def faults(card: Card, record: VfRecord) -> Iterator[str]:
         if vf.driver != VFIO:
             yield f"{record.address} is bound to {vf.driver or 'no driver'}, not {VFIO}"
     else:
-        found = card.in_pod(record.address, record.netns, record.netns_cookie)
-        if found is None:
-            yield f"{record.address} is not in {record.netns}"
-        elif found.name != record.interface:
-            yield f"{record.address} is {found.shown}, not {record.interface}"
-        elif not found.is_up:
-            yield f"{record.interface} is down"
+        yield from kept.faults(record, in_pod(card, record))
+
+
+def in_pod(card: Card, record: VfRecord) -> InPod:
+    """The network device in its pod."""
+    place = record.address, record.netns, record.netns_cookie
+    return InPod(
+        lambda: card.in_pod(*place),
+        lambda: card.lost(*place, Given(addresses(record.given))),
+        lambda: card.repair(*place, Given(addresses(record.given))),
+        f"{record.interface}, the VF {record.address}, is not in the pod any more; delete the Pod",
+    )
 
 
 def spoilt(card: Card, records: Iterable[VfRecord]) -> Iterator[VfRecord]:
@@ -50,16 +60,19 @@ def spoilt(card: Card, records: Iterable[VfRecord]) -> Iterator[VfRecord]:
             yield record
 
 
-def keep(card: Card, record: VfRecord) -> str:
-    """Have the PF keep what was set for a pod, whoever has set it since; why it does not, empty where it does."""
+def keep(card: Card, record: VfRecord, *, is_kept: bool) -> str:
+    """Have a VF be what its pod was given, whoever has changed it since; why it is not, empty where it is.
+
+    The PF is not asked where it *is_kept* what was set there.
+    """
     try:
-        for change in changes(record.kept, card.look(record.address).settings):
+        for change in () if is_kept else changes(record.kept, card.look(record.address).settings):
             card.set(record.address, change)
             what = f"{change.field}: {change}"
             log.warning("what a PF had not kept of a pod's VF is set again", vf=record.address, what=what)
     except (OSError, AgentError) as error:
-        return f"{record.interface} of {record.pod or record.container_id} is not as it was given: {error}"
-    return ""
+        return f"{whose(record)} is not as it was given: {error}"
+    return kept.keep(record, in_pod(card, record)) if record.has_netdev else ""
 
 
 def unusable(unread: Collection[str], stuck: Mapping[str, str], node: str) -> Iterator[Problem]:

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from agent.compile.vf import Change
 from agent.kernel.device.netdev import PodAddresses
+from agent.kernel.device.netdev_repair import Given
 from agent.kernel.device.pci import GroupFile, HugePages
 from agent.kernel.device.unreached import Unreached
 from agent.model.netdev import Netdev
@@ -55,6 +56,12 @@ class Card(Protocol):
 
     def in_pod(self, address: str, netns: str, cookie: int) -> Netdev | None:
         """The device in the pod."""
+
+    def lost(self, address: str, netns: str, cookie: int, given: Given) -> tuple[str, ...]:
+        """What it has no more of what it was given."""
+
+    def repair(self, address: str, netns: str, cookie: int, given: Given) -> tuple[str, ...]:
+        """That again."""
 
     def bring_home(self, address: str, netns: str, cookie: int, patience_s: float, /) -> Netdev:
         """The device back on the node."""

@@ -4,7 +4,7 @@ What is the same of every device that a pod has stands in ``agent.pods.device.ha
 takes: its PF's settings, its driver, its way into the pod.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -59,14 +59,6 @@ class Vfs(Handover[VfRequest, VfRecord]):
         self._card = card
         self._files = files
         self._claim = claim
-        self._spoilt: dict[str, str] = {}  # by address: why a VF is not what its pod was given
-
-    def collect(self) -> None:
-        """As the base's; and have the VFs of pods that live be what they were given."""
-        super().collect()
-        living = [one for one in self.all() if one.stage is DeviceStage.ADDED and self._is_alive(one)]
-        reasons = {one.address: self._keep(one) for one in spoilt(self._card, living)}
-        self._spoilt = {address: why for address, why in reasons.items() if why}
 
     def problems(self, node: str, pods: Mapping[ObjectName, Pod]) -> Iterator[Problem]:
         """Which VFs are given to no pod until they are right, and what the node lacks for those of *pods*."""
@@ -148,10 +140,10 @@ class Vfs(Handover[VfRequest, VfRecord]):
         fail_points.reached("VF ADD told")
         return record
 
-    def _keep(self, record: VfRecord) -> str:
-        """Why a VF is not what its pod was given, and cannot be; empty: it is, or whoever is at it sees to it."""
-        with self.turn.of(record.address, waits=False) as is_alone:
-            return keep(self._card, record) if is_alone and self._records.get(record.address) is record else ""
+    def _keeper(self, living: Sequence[VfRecord]) -> Callable[[VfRecord], str]:
+        """As the base's: each PF is asked once what it keeps."""
+        those = {one.address for one in spoilt(self._card, living)}
+        return lambda record: keep(self._card, record, is_kept=record.address not in those)
 
     def _take_back(self, record: VfRecord, patience_s: float) -> None:
         """As the base's."""

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from agent.cni.device_commands import DeviceCommands
 from agent.kernel.device.netdev import NamesTaken, PodAddresses
+from agent.kernel.device.netdev_repair import Given
 from agent.kernel.device.nic import HostDevice
-from agent.kernel.device.nic_repair import GivenToNic
 from agent.kernel.device.pci import DeviceRefused
 from agent.kernel.device.unreached import Unreached
 from agent.model.attachment import Attachment
@@ -167,14 +167,14 @@ class FakeNics:
             return at.netdev.index in self.unreached
         return any(one.name == at.netdev.name and self.where[own] == HOME for own, one in self.now.items())
 
-    def lost(self, netns: str, cookie: int, index: int, given: GivenToNic) -> tuple[str, ...]:
+    def lost(self, netns: str, cookie: int, index: int, given: Given) -> tuple[str, ...]:
         """As the node's."""
         assert self.netns.get(netns) == cookie
         mode = self.modes.get(self.below.get((netns, index), ""))
         other = (f"is of mode {mode}, not {given.mode}",) if given.mode not in {None, mode} else ()
         return (*other, *self.gone.get((netns, index), ()))
 
-    def repair(self, netns: str, cookie: int, index: int, given: GivenToNic) -> tuple[str, ...]:
+    def repair(self, netns: str, cookie: int, index: int, given: Given) -> tuple[str, ...]:
         """As the node's."""
         found = self.lost(netns, cookie, index, given)
         if found and self.keeps:

@@ -517,4 +517,25 @@ def test_check_tells_what_is_not_as_it_was(node: VfNode) -> None:
     assert tuple(agent.check(record)) == ()
     node.card.devices[ADDRESS] = replace(node.card.devices[ADDRESS], name="mine")
     node.ipam.held.clear()
-    assert tuple(agent.check(record)) == (f"{ADDRESS} is mine, not net1", "ipam: gone")
+    assert tuple(agent.check(record)) == ("net1 is called mine", "ipam: gone")
+
+
+def test_what_a_device_has_lost_in_its_pod_is_told_by_check_and_set_again(node: VfNode) -> None:
+    agent = node.agent()
+    record = agent.add(request())
+    node.card.gone[ADDRESS] = ("has not the route to 10.8.0.0/16",)
+    assert list(agent.check(record)) == ["net1 has not the route to 10.8.0.0/16"]
+    agent.collect()
+    assert (list(agent.check(record)), list(agent.problems("n1", {}))) == ([], [])
+
+
+def test_a_device_that_is_not_in_its_pod_any_more_is_a_problem(node: VfNode) -> None:
+    agent = node.agent()
+    agent.add(request())
+    node.card.where[ADDRESS] = "/run/netns/another"
+    agent.collect()
+    (told,) = agent.problems("n1", {})
+    assert (told.field, told.text) == (
+        f"VF {ADDRESS}",
+        f"net1, the VF {ADDRESS}, is not in the pod any more; delete the Pod",
+    )

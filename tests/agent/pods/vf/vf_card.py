@@ -7,6 +7,7 @@ from typing import Any
 
 from agent.compile.vf import Change, SetMac, done
 from agent.kernel.device.netdev import NamesTaken, PodAddresses
+from agent.kernel.device.netdev_repair import Given
 from agent.kernel.device.pci import DeviceGone, DeviceRefused, GroupFile, HugePages
 from agent.kernel.device.unreached import Unreached
 from agent.model.attachment import Attachment
@@ -50,6 +51,7 @@ class FakeCard:
     refuses: dict[str, str] = field(default_factory=dict)  # key of a definition: why
     files: dict[str, GroupFile] = field(default_factory=dict)
     pages: dict[int, HugePages] = field(default_factory=lambda: {2048: HugePages(16, 16)})
+    gone: dict[str, tuple[str, ...]] = field(default_factory=dict)  # what a device has lost in its pod
     comings: int = 0  # of devices that pods had
     is_pf_away: bool = False  # its driver is exchanged, or its device is in some container
     wants_rebind: bool = False  # a device hears of an address that the PF has set when it is bound
@@ -165,6 +167,16 @@ class FakeCard:
         """As the card's."""
         there = self.netns.get(netns) == cookie and self.where[address] == netns
         return self.devices[address] if there else None
+
+    def lost(self, address: str, netns: str, cookie: int, _given: Given) -> tuple[str, ...]:
+        """As the card's."""
+        return self.gone.get(address, ()) if self.in_pod(address, netns, cookie) is not None else ()
+
+    def repair(self, address: str, netns: str, cookie: int, given: Given) -> tuple[str, ...]:
+        """As the card's."""
+        found = self.lost(address, netns, cookie, given)
+        self.gone.pop(address, None)
+        return found
 
     def bring_home(self, address: str, netns: str, cookie: int, _patience_s: float) -> Netdev:
         """As the card's."""

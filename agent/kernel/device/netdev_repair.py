@@ -25,7 +25,7 @@ IPV6_SYSCTLS = Path("/proc/sys/net/ipv6/conf")
 
 
 @dataclass(frozen=True, slots=True)
-class GivenToNic:
+class Given:
     """What ADD gave a device in a pod."""
 
     addresses: PodAddresses
@@ -47,7 +47,7 @@ def has_ipv6(mtu: int) -> bool:
     return mtu >= IPV6_LEAST_MTU and IPV6_SYSCTLS.is_dir()
 
 
-def lost(there: NetnsHandle, index: int, given: GivenToNic) -> tuple[Lost, ...]:
+def lost(there: NetnsHandle, index: int, given: Given) -> tuple[Lost, ...]:
     """What the device of this number has lost; nothing of one that is not there, and of one that is down its mode."""
     dump = Dump(there.pod)
     found = netdev_at(dump, index)
@@ -59,7 +59,7 @@ def lost(there: NetnsHandle, index: int, given: GivenToNic) -> tuple[Lost, ...]:
     return (*mode, *_addresses(dump, index, given, can_ipv6=has_ipv6(found.mtu)), *_routes(there, index, given))
 
 
-def repair(there: NetnsHandle, index: int, given: GivenToNic) -> tuple[Lost, ...]:
+def repair(there: NetnsHandle, index: int, given: Given) -> tuple[Lost, ...]:
     """Set that again; what was.
 
     Raises:
@@ -80,7 +80,7 @@ def _mode(dump: Dump, index: int, wanted: IpvlanMode | None) -> Iterator[Lost]:
         yield Lost(f"is of mode {mode or 'unknown'}, not {wanted}", set_ipvlan_mode(index, wanted))
 
 
-def _addresses(dump: Dump, index: int, given: GivenToNic, *, can_ipv6: bool) -> Iterator[Lost]:
+def _addresses(dump: Dump, index: int, given: Given, *, can_ipv6: bool) -> Iterator[Lost]:
     has = addresses_at(dump, index)
     for one in given.addresses.interfaces:
         if one.ip not in has:
@@ -89,7 +89,7 @@ def _addresses(dump: Dump, index: int, given: GivenToNic, *, can_ipv6: bool) -> 
         yield Lost(f"has not the address {given.link_local}", add_link_local(index, given.link_local), is_ipv6=True)
 
 
-def _routes(there: NetnsHandle, index: int, given: GivenToNic) -> Iterator[Lost]:
+def _routes(there: NetnsHandle, index: int, given: Given) -> Iterator[Lost]:
     for one in missing_routes(there.pod, given.addresses.routes):
         is_ipv6 = one.destination.version == IPV6
         yield Lost(f"has not the route to {one.destination}", add_route(index, one), is_ipv6)
