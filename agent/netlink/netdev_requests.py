@@ -199,14 +199,20 @@ def add_route(index: int, route: NetdevRoute) -> Request:
     return Request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, body, "set the route to", destination)
 
 
-def routes_of_others(dump: Dump, index: int, kind: int) -> Iterator[RouteKey]:
-    """The routes of a family (``AF_*``) that lead out of other devices than this, of all tables."""
+def routes_of(dump: Dump, kind: int) -> Iterator[tuple[RouteKey, int]]:
+    """The routes of a family (``AF_*``), of all tables, and the device of each; 0: of a route of several ways."""
     for body in dump.read(RTM_GETROUTE, ROUTE.pack(kind, 0, 0, 0, RT_TABLE_UNSPEC, 0, 0, 0, 0)):
         head = ROUTE.unpack_from(body)
-        if head[0] == kind and number(attribute(body, ROUTE.size, RTA_OIF)) != index:
+        if head[0] == kind:
             destination = attribute(body, ROUTE.size, RTA_DST) or bytes(OCTETS[kind])
             table = number(attribute(body, ROUTE.size, RTA_TABLE)) or head[4]
-            yield ip_network((destination, head[1])), table, number(attribute(body, ROUTE.size, RTA_PRIORITY))
+            key = ip_network((destination, head[1])), table, number(attribute(body, ROUTE.size, RTA_PRIORITY))
+            yield key, number(attribute(body, ROUTE.size, RTA_OIF))
+
+
+def routes_of_others(dump: Dump, index: int, kind: int) -> Iterator[RouteKey]:
+    """Those that lead out of other devices than this."""
+    yield from (key for key, device in routes_of(dump, kind) if device != index)
 
 
 def netdev_told(body: bytes) -> Netdev:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Protocol
 
+from agent.model.address import Address
 from agent.model.attachment import Attachment, Veth
 from agent.pods.request import PodRequest
 from agent.pods.veth_spec import MadeVeth, VethSpec
@@ -38,6 +39,9 @@ class Veths(Protocol):
 
     def is_there(self, attachment: Attachment) -> bool:
         """Whether the node's end is there."""
+
+    def repair(self, attachment: Attachment) -> tuple[Address, ...]:
+        """What the pod's end has lost set again; the addresses that it is of."""
 
 
 class OthersVeths(Protocol):

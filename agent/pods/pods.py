@@ -194,11 +194,23 @@ class Pods:
             return
         for attachment in attachments:
             if attachment.link.host_device in present:
+                self._repair(attachment)
                 continue
             try:
                 self._bury(attachment.key)
             except REFUSALS as error:
                 log.warning("attachment is dead and cannot be removed; tried again", why=error, **_names(attachment))
+
+    def _repair(self, attachment: Attachment) -> None:
+        """Have the pod's end be what it was, unless somebody is at it."""
+        with self._turn.of(attachment.container_id, waits=False) as is_alone:
+            if not is_alone or self._known.get(attachment.key) is not attachment:
+                return
+            try:
+                for address in self._veths.repair(attachment):
+                    log.warning("what a pod's interface had lost is set again", address=address, **_names(attachment))
+            except REFUSALS as error:
+                log.warning("what a pod's interface has lost stays so; tried again", why=error, **_names(attachment))
 
     def keep_imported(self, network: str, valid: frozenset[AttachmentKey]) -> None:
         """Of this network's pods from before us only these live."""

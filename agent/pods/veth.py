@@ -13,6 +13,7 @@ from agent.kernel.device.afxdp import AfXdp
 from agent.kernel.device.interface import AfXdpInterface
 from agent.kernel.net.veth import AFXDP_MTU
 from agent.log import logger
+from agent.model.address import Address
 from agent.model.attachment import Attachment, Veth, is_veth_name
 from agent.netlink import requests
 from agent.netlink.batch import Link, Refused, run_batch
@@ -25,6 +26,7 @@ from agent.pods.errors import InterfaceTaken, NetnsUnusable
 from agent.pods.pod_rules import remove_rules
 from agent.pods.veth_batch import Batch, BeforeUp, veth_batch
 from agent.pods.veth_check import faults
+from agent.pods.veth_repair import repair
 from agent.pods.veth_spec import HOST_MAC, MadeVeth, VethSpec, table_of
 
 log = logger(__name__)
@@ -132,6 +134,10 @@ class PodVeths:
         if not self.is_alive(attachment):
             return (f"{attachment.link.host_device} or the namespace {attachment.netns} is gone",)
         return (*faults(attachment), *(self._afxdp.faults(attachment) if self._afxdp is not None else ()))
+
+    def repair(self, attachment: Attachment) -> tuple[Address, ...]:
+        """As :func:`agent.pods.veth_repair.repair`."""
+        return repair(attachment)
 
     def _steer(self, spec: VethSpec, netns: NetnsHandle, ifindex: int) -> None:
         """Have the pod's end, by its *ifindex* there, give packets to AF_XDP sockets, where that is asked for."""

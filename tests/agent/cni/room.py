@@ -14,6 +14,7 @@ from agent.cni.interfaces import OwnInterfaces
 from agent.cni.network_source import NetworkSource
 from agent.cni.networks import PodNetworks
 from agent.ipam.pool import Ipam
+from agent.model.address import Address
 from agent.model.attachment import VETH_PREFIX, Attachment, AttachmentKey, Veth
 from agent.model.cluster import Cluster
 from agent.model.name import ObjectName
@@ -67,6 +68,7 @@ class FakeVeths:
     names: dict[str, int] = field(default_factory=dict)
     error: Exception | None = None
     dead: set[str] = field(default_factory=set)
+    repaired: list[str] = field(default_factory=list)
 
     def create(self, spec: VethSpec) -> MadeVeth:
         """As PodVeths'."""
@@ -95,6 +97,13 @@ class FakeVeths:
     def is_there(self, attachment: Attachment) -> bool:
         """As PodVeths'."""
         return self.names.get(attachment.link.host_device) == attachment.link.ifindex
+
+    def repair(self, attachment: Attachment) -> tuple[Address, ...]:
+        """As PodVeths'."""
+        if self.error:
+            raise self.error
+        self.repaired.append(attachment.link.host_device)
+        return ()
 
     def faults(self, attachment: Attachment) -> tuple[str, ...]:
         """As PodVeths'."""

@@ -227,6 +227,17 @@ def test_pods_that_went_without_a_del_are_collected_and_others_stay(room: Room) 
     assert room.call("DEL", "c1") == (0, {})
 
 
+def test_interfaces_that_are_there_are_looked_after_when_the_dead_are_looked_for(room: Room) -> None:
+    for container in ("c1", "c2", "c3"):
+        room.call("ADD", container)
+    del room.veths.names[host_device("c2", "eth0")]
+    room.cni.collect()
+    assert room.veths.repaired == [host_device(container, "eth0") for container in ("c1", "c3")]
+    room.veths.error = OSError("not now")
+    room.cni.collect()
+    assert len(room.cni.attachments()) == 2
+
+
 def test_a_pod_whose_path_is_gone_but_not_its_device_is_not_collected(room: Room) -> None:
     room.call("ADD")
     room.veths.dead.add(host_device("c1", "eth0"))
