@@ -124,7 +124,7 @@ def networks(options: Options, mirror: Mirror, pods: Pods, own: OwnPlugin) -> tu
     records = NetworkRecords(options.state_dir / FOLDER)
     delegates = Delegates(plugins(options), own)
     routes = PodRoutes(lambda: _cluster_ranges(options, mirror))
-    made = Networks(records, delegates, routes, lambda one: is_alive(one, boot, pods.find))
+    made = Networks(records, delegates, routes, lambda one: is_alive(one, boot, pods.find), kept=routes)
     return made, NetworkPlug(made, records, delegates, routes, devices_in)
 
 

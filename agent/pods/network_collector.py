@@ -1,7 +1,7 @@
 """The thread that unmakes further interfaces of pods that are gone, and what a killed agent left half made.
 
-It also asks plugins how they are. They are executed here, so it is a thread of its own: one that hangs keeps nobody
-but the next of its kind waiting.
+It also has pods' ways out be as they are to be, and asks plugins how they are. These are executed here, so it is a
+thread of its own: one that hangs keeps nobody but the next of its kind waiting.
 """
 
 from agent.pods.networks import Networks
@@ -33,4 +33,5 @@ class NetworkCollector:
             self._networks.wake.clear()
             if not self._thread.is_ending:
                 self._networks.collect()
+                self._networks.keep()
                 self._networks.look()

@@ -2,11 +2,13 @@
 
 What plugins have set beside it is taken away. Where another interface is asked to be the way out, the cluster is still
 reached by the first: its ranges, and whoever asks the first one's address, are routed there; its own default route
-stays behind, less preferred, for when the other is down.
+stays behind, less preferred, for when the other is down. The kernel takes a device's routes away when it goes down, and
+does not bring them back: so somebody looks at them from time to time.
 """
 
 import struct
 from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import Protocol
 
@@ -14,10 +16,12 @@ from agent.model.address import Address, Family, Network
 from agent.netlink import requests
 from agent.netlink.batch import SetSysctl, run_batch
 from agent.netlink.dump import Dump
+from agent.netlink.netdev_requests import RouteKey, netdevs, routes_of
 from agent.netlink.netns import NetnsHandle, NoSuchNetns, open_netns
-from agent.netlink.requests import FAMILIES
+from agent.netlink.requests import FAMILIES, Request
 from agent.netlink.rtnetlink import (
     ROUTE,
+    RT_TABLE_MAIN,
     RTA_GATEWAY,
     RTA_MULTIPATH,
     RTA_OIF,
@@ -34,6 +38,7 @@ from agent.pods.veth_spec import gateway, table_of
 BEHIND = 4096  # metric of a first interface's default route that another goes before
 NEXT_HOP = struct.Struct("=HBBi")  # struct rtnexthop: length with its attributes, flags, hops, ifindex
 ANY = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
+METRIC = {4: 0, 6: 1024}  # of a route that is set without one: IP6_RT_PRIO_USER, net/ipv6_route.h
 
 
 class Routed(Protocol):
@@ -41,6 +46,25 @@ class Routed(Protocol):
 
     def __call__(self, owner: NetworkSet, routed: Iterable[InterfaceRecord]) -> None:
         """Set a pod's ways out; *routed* are the interfaces that are asked to be one."""
+
+
+class KeptRoutes(Protocol):
+    """:class:`PodRoutes`, or a test's, as far as it looks after what it has set."""
+
+    def lost(self, owner: NetworkSet, routed: Iterable[InterfaceRecord]) -> tuple[Network, ...]:
+        """Where no route leads any more."""
+
+    def repair(self, owner: NetworkSet, routed: Iterable[InterfaceRecord]) -> tuple[Network, ...]:
+        """That again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A route that a pod with another way out has."""
+
+    key: RouteKey
+    device: int
+    set_it: Request
 
 
 class PodRoutes:
@@ -85,22 +109,98 @@ class PodRoutes:
                     raise NetworkFailed(f"default-route: no plugin made {one.interface}")
                 self._lead_out(netns, owner, first.index, link.index, way, own)
 
+    def lost(self, owner: NetworkSet, routed: Iterable[InterfaceRecord]) -> tuple[Network, ...]:
+        """Which ways out are not there any more, of devices that are there and up; each by its destination.
+
+        One that the pod has by a device of its own is left to that.
+
+        Raises:
+            NetworkFailed: that cannot be seen.
+        """
+        every = self._lost(owner, tuple(routed), sets=False)
+        return tuple(one for one in every if not one.prefixlen)  # a range of the cluster's may be younger than the pod
+
+    def repair(self, owner: NetworkSet, routed: Iterable[InterfaceRecord]) -> tuple[Network, ...]:
+        """Set those again, and what else of :meth:`__call__` is missing; where all that leads.
+
+        Raises:
+            NetworkFailed: they cannot be seen, or the kernel refused; the rest was tried.
+        """
+        return self._lost(owner, tuple(routed), sets=True)
+
+    def _lost(self, owner: NetworkSet, routed: tuple[InterfaceRecord, ...], *, sets: bool) -> tuple[Network, ...]:
+        try:
+            with open_netns(owner.netns, may_be_host=True) as netns:
+                if owner.netns_cookie not in {0, netns.cookie}:
+                    return ()
+                missing = tuple(self._missing(netns, owner, routed))
+                if missing and sets:
+                    netns.pod.ask(*(one.set_it for one in missing))
+                return tuple(one.key[0] for one in missing)
+        except NoSuchNetns:
+            return ()
+        except OSError as error:
+            raise NetworkFailed(f"the routes of {owner.netns} cannot be kept: {error}") from error
+
+    def _missing(self, netns: NetnsHandle, owner: NetworkSet, routed: tuple[InterfaceRecord, ...]) -> Iterator[_Wanted]:
+        devices = {one.name: one for one in netdevs(Dump(netns.pod)) if one.is_up}
+        first = devices.get(owner.interface)
+        dump = Dump(netns.pod)
+        there = {route for kind in FAMILIES.values() for route in routes_of(dump, kind)}
+        own = addresses_of(dump, first.index) if first is not None else ()
+        for one in routed:
+            if (other := devices.get(one.interface)) is None:
+                continue
+            for way in map(ip_address, one.default_route):
+                wanted = [_out(other.index, way)]
+                if first is not None:
+                    wanted += self._to_cluster(owner, first.index, way, own)
+                beside = first.index if first is not None else 0
+                yield from (one for one in wanted if not _is_there(one, there, beside))
+
     def _lead_out(  # noqa: PLR0913, PLR0917  what a route has
         self, netns: NetnsHandle, owner: NetworkSet, first: int, other: int, way: Address, own: Iterable[Address]
     ) -> None:
         """Have the pod go out by *way* on the device *other*, and to the cluster by the device *first*."""
-        mine = [one for one in own if one.version == way.version and not one.is_link_local]
-        asked = []
-        if mine and not owner.replaces_first:
-            near, any_of = gateway(mine[0]), ANY[way.version]
+        asked = [one.set_it for one in self._to_cluster(owner, first, way, own)]
+        if asked:
             table = table_of(owner.container_id, owner.interface)
-            asked.append(requests.set_default_route(first, near, table))
-            ranges = (one for one in self._cluster() if one.version == way.version)
-            asked += [requests.set_route_onlink(one, first, near) for one in ranges]
-            asked.append(requests.set_route_onlink(any_of, first, near, BEHIND))
             there = rules(netns)  # of when it was led out before
+            mine = _of_family(own, way)
             asked += [requests.add_rule(one, table) for one in mine if (one.packed, table) not in there]
-        netns.pod.ask(*asked, requests.set_route_onlink(ANY[way.version], other, way))
+        netns.pod.ask(*asked, _out(other, way).set_it)
+
+    def _to_cluster(self, owner: NetworkSet, first: int, way: Address, own: Iterable[Address]) -> Iterator[_Wanted]:
+        """What leads to the cluster by the device *first* of a pod that goes out by *way*; nothing of another's."""
+        mine = _of_family(own, way)
+        if not mine or owner.replaces_first:
+            return
+        near, any_of = gateway(mine[0]), ANY[way.version]
+        table, own_metric = table_of(owner.container_id, owner.interface), METRIC[way.version]
+        yield _Wanted((any_of, table, own_metric), first, requests.set_default_route(first, near, table))
+        for one in self._cluster():
+            if one.version == way.version:
+                key = one, RT_TABLE_MAIN, own_metric
+                yield _Wanted(key, first, requests.set_route_onlink(one, first, near))
+        key = any_of, RT_TABLE_MAIN, BEHIND
+        yield _Wanted(key, first, requests.set_route_onlink(any_of, first, near, BEHIND))
+
+
+def _of_family(own: Iterable[Address], way: Address) -> list[Address]:
+    """The addresses of a first interface that go by a way out of *way*'s family."""
+    return [one for one in own if one.version == way.version and not one.is_link_local]
+
+
+def _out(device: int, way: Address) -> _Wanted:
+    """The way out by another device."""
+    any_of = ANY[way.version]
+    key = any_of, RT_TABLE_MAIN, METRIC[way.version]
+    return _Wanted(key, device, requests.set_route_onlink(any_of, device, way))
+
+
+def _is_there(one: _Wanted, there: Collection[tuple[RouteKey, int]], first: int) -> bool:
+    """Whether a pod has such a route; by its first interface only where that is whose it is."""
+    return any(key == one.key and (device != first or one.device == first) for key, device in there)
 
 
 def _ignore_routers(netns: NetnsHandle, owner: NetworkSet, routed: Iterable[InterfaceRecord]) -> None:

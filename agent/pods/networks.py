@@ -8,7 +8,7 @@ looks after what nobody asks for any more; a plugin that hangs keeps its own pod
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -28,7 +28,7 @@ from agent.pods.delegate import DelegateFailed, Delegates, without_netns
 from agent.pods.errors import AlreadyAttached, NetworkFailed
 from agent.pods.in_turn import InTurn
 from agent.pods.network_record import InterfaceRecord, NetworkRecords, NetworkSet, Step, interface_record
-from agent.pods.network_routes import Routed
+from agent.pods.network_routes import KeptRoutes, Routed
 from agent.pods.plugin import PluginFailed
 
 log = logger(__name__)
@@ -52,15 +52,21 @@ class Made:
 class Networks:
     """The networks of one node's pods."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  who does a part of the work
         self,
         records: NetworkRecords,
         delegates: Delegates,
         route: Routed,
         is_alive: IsAlive,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        kept: KeptRoutes | None = None,
     ) -> None:
-        """*is_alive* tells whether a container is still there; *clock* gives seconds."""
+        """*is_alive* tells whether a container is still there; *clock* gives seconds.
+
+        *kept* looks after the routes that *route* has set; None: nobody does.
+        """
+        self._kept = kept
         self._records = records
         self._delegates = delegates
         self._route = route
@@ -160,6 +166,9 @@ class Networks:
                 self._delegates.check(one, each, until)
             except DelegateFailed as error:
                 raise NetworkFailed(str(error)) from error
+        if self._kept is not None and (gone := self._kept.lost(one, _routed(one))):
+            missing = ", ".join(map(str, gone))
+            raise NetworkFailed(f"default-route: the way out is not what it was: there is no route to {missing}")
 
     def keep_only(self, network: str, valid: frozenset[AttachmentKey], asked_at_ns: int | None) -> tuple[str, ...]:
         """Unmake what containers have that are not *valid*, and have the plugins forget them; what went wrong.
@@ -201,6 +210,24 @@ class Networks:
                 if is_alone:  # else its own request is at it
                     self._try_to_bury(one, stuck)
         self._stuck = tuple(stuck.values())
+
+    def keep(self) -> None:
+        """Have pods that live go out as they were asked to, also by interfaces that were down and lost their routes."""
+        for one in self._records.all():
+            routed = _routed(one)
+            if self._kept is None or not routed or one.is_leaving or not one.is_whole or not self._is_alive(one):
+                continue
+            with self.alone(one.key, waits=False) as is_alone:
+                if is_alone and self._records.get(one.key) is one:
+                    self._keep(self._kept, one, routed)
+
+    def _keep(self, kept: KeptRoutes, one: NetworkSet, routed: Sequence[InterfaceRecord]) -> None:
+        who = str(one.pod or one.container_id)
+        try:
+            for destination in kept.repair(one, routed):
+                log.info("a route that a pod with another way out lacked is set", pod=who, route=destination)
+        except NetworkFailed as error:
+            log.warning("a pod does not go out as it was asked to; tried again", pod=who, why=error)
 
     def look(self) -> None:
         """Ask the plugins of the networks in use whether they can serve: what cannot is a problem."""
@@ -256,7 +283,7 @@ class Networks:
             fail_points.reached("NETWORK made")
             one = self._at(one, index, is_noted=False, step=Step.MADE, result=result)
             results.append(msgspec.json.decode(result))
-        routed = [each for each in one.interfaces if each.default_route]
+        routed = _routed(one)
         if not one.replaces_first or routed:
             self._route(one, routed)
         one = _replaced(one, is_whole=True, status=self.status_of(one, first))
@@ -325,6 +352,11 @@ def _note(stuck: dict[ObjectName, Problem], one: NetworkSet, why: Exception) -> 
 def _entries(each: InterfaceRecord, result: dict[str, Any], info: Any, *, is_first: bool) -> Iterator[Entry]:
     ways = None if is_first else each.default_route
     return entries(str(each.network), each.interface, result, is_default=is_first, gateways=ways, device_info=info)
+
+
+def _routed(one: NetworkSet) -> list[InterfaceRecord]:
+    """The interfaces that are there and asked to be a way out."""
+    return [each for each in one.interfaces if each.step is Step.MADE and each.default_route]
 
 
 def _one_way_out(told: Iterable[Entry], routed: Iterable[InterfaceRecord]) -> Iterator[Entry]:
