@@ -13,6 +13,8 @@ import msgspec
 
 from agent.cni.error import CniError, Code, refused
 from agent.cni.request import Command, Request, parse
+from agent.compile.ipam_routes import check_routes
+from agent.compile.network_refused import NetworkRefused
 from agent.model.network import OUR_PLUGIN
 from agent.pods.errors import PodRefused
 from agent.pods.ip_leases import IpLeases, Lease, LeaseRequest
@@ -48,6 +50,10 @@ class IpamCommands:
         pools = str(_ipam(request).get("pool") or "")
         if not pools:
             raise CniError(Code.CONFIG, "ipam.pool: is missing; name an IPPool")
+        try:
+            check_routes(_ipam(request), "ipam")
+        except NetworkRefused as error:
+            raise CniError(Code.CONFIG, str(error)) from error
         wanted = LeaseRequest(
             container_id=request.container_id,
             interface=request.interface,

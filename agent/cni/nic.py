@@ -2,9 +2,10 @@
 
 from agent.cni.error import CniError, Code
 from agent.cni.request import Request
+from agent.compile.ipam_routes import check_routes
 from agent.compile.network_refused import NetworkRefused
 from agent.compile.nic_config import nic_spec
-from agent.compile.vf_config import refuse_dhcp
+from agent.compile.vf_config import object_of, refuse_dhcp
 from agent.model.nic import NicKind, NicSpec
 from agent.pods.nic.request import NicRequest
 
@@ -17,6 +18,7 @@ def asked(request: Request) -> NicRequest:
     """
     try:
         refuse_dhcp(request.config)
+        check_routes(object_of(request.config, "ipam"), "ipam")
         return _request(request, nic_spec(NicKind(request.kind), request.config, request.asked.mac))
     except NetworkRefused as error:
         raise CniError(Code.CONFIG, str(error)) from error

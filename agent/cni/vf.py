@@ -6,6 +6,7 @@ from typing import Any
 
 from agent.cni.error import CniError, Code
 from agent.cni.request import Request
+from agent.compile.ipam_routes import check_routes
 from agent.compile.network_refused import NetworkRefused
 from agent.compile.vf_config import object_of, refuse_dhcp, text_of, vf_spec
 from agent.model.vf import VfKind
@@ -22,6 +23,7 @@ def asked(request: Request) -> VfRequest:
     """
     try:
         refuse_dhcp(request.config)
+        check_routes(object_of(request.config, "ipam"), "ipam")
     except NetworkRefused as error:
         raise CniError(Code.CONFIG, str(error)) from error
     return vf_request(request)

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from agent.compile.afxdp_config import queues_and_capture
+from agent.compile.ipam_routes import check_routes
 from agent.compile.network_refused import NetworkRefused
 from agent.compile.nic_config import nic_spec
 from agent.compile.vf_config import refuse_dhcp, vf_spec
@@ -158,6 +159,7 @@ def _ipam(one: Mapping[str, Any], where: str) -> None:
         raise NetworkRefused(f"{where}.ipam.type", f"{kind!r} is no name of a plugin, as host-local")
     if ipam and not kind:
         raise NetworkRefused(f"{where}.ipam.type", "is missing; name the plugin, as host-local, or leave ipam out")
+    check_routes(ipam, f"{where}.ipam")
     if kind != OUR_PLUGIN:
         return
     pool = ipam.get("pool")

@@ -15,6 +15,7 @@ from dpctl.network import lint_rows
 
 VETH = {"cniVersion": "1.0.0", "type": "sluiceway-cni", "kind": "veth"}
 MOVED = {"cniVersion": "1.0.0", "type": "sluiceway-cni", "kind": "host-device"}
+ROUTED = {"type": "macvlan", "ipam": {"type": "host-local", "routes": [{"dst": "10.8.0.0/16", "gw": "lan"}]}}
 RESOURCE = {"annotations": {RESOURCE_NAME: "example.com/nic"}}
 LAN = {"cniVersion": "1.0.0", "plugins": [{"type": "macvlan", "capabilities": {"ips": True}}, {"type": "tuning"}]}
 
@@ -35,6 +36,9 @@ def definition(config: Any, **about: Any) -> str:
         pytest.param(definition(LAN), "spec.config", "is no string", True, id="an object in place of a text"),
         pytest.param(definition("{"), "spec.config", "is no JSON", True, id="no JSON"),
         pytest.param('{"type": ""}', "type", "is missing", True, id="a bare configuration without a type"),
+        pytest.param(
+            definition(json.dumps(ROUTED)), "spec.config.ipam.routes[0].gw", "'lan'", True, id="a route amiss"
+        ),
         pytest.param(definition(json.dumps(MOVED)), "spec.config.device", "is missing", True, id="no device is said"),
         pytest.param(definition(json.dumps(MOVED), **RESOURCE), "", "host-device", False, id="one of a resource"),
         pytest.param(json.dumps({"cniVersion": "1.0.0", "plugins": [MOVED]}), "", "host-device", False, id="a file's"),

@@ -120,6 +120,9 @@ def test_the_device(config: dict[str, Any], address: str) -> None:
         pytest.param({"ipam": {"type": "../../bin/sh"}}, "ipam.type: ", id="a plugin's path"),
         pytest.param({"ipam": {"subnet": "10.0.0.0/8"}}, "ipam.type: ", id="no plugin's name"),
         pytest.param({"ipam": {"type": "dhcp"}}, "ipam.type: 'dhcp' is not for kinds of ours", id="DHCP"),
+        pytest.param(
+            {"ipam": {"type": "static", "routes": [{"dst": "x"}]}}, "ipam.routes[0].dst: 'x' is no", id="a route"
+        ),
         pytest.param({"uid": -1}, "uid: -1", id="a user that is none"),
     ],
 )
@@ -132,6 +135,7 @@ def test_a_value_that_cannot_be_is_refused_by_its_key(config: dict[str, Any], wo
 
 def test_what_an_earlier_agent_gave_can_be_given_back() -> None:
     assert vf.vf_request(read(ipam={"type": "dhcp"})).address == ADDRESS
+    assert vf.vf_request(read(ipam={"type": "static", "routes": 7})).address == ADDRESS
 
 
 @pytest.mark.parametrize(

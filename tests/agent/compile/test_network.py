@@ -293,6 +293,17 @@ def test_a_first_network_that_cannot_be_names_its_field(text: str, field: str) -
             '{"plugins":[{"type":"a"},{"type":"sluiceway-cni"}]}', "spec.config.plugins", id="ours in a chain"
         ),
         pytest.param('{"type":"a","ipam":[]}', "spec.config.ipam", id="ipam that is no object"),
+        pytest.param(
+            '{"plugins":[{"type":"a"},{"type":"b","ipam":{"type":"host-local","routes":[{"dst":"10.8.0.0"}]}}]}',
+            "spec.config.plugins[1].ipam.routes[0].dst",
+            id="a route without a prefix's length",
+        ),
+        pytest.param(
+            '{"cniVersion":"1.0.0","type":"sluiceway-cni","kind":"vlan","master":"eth1","vlanId":5,'
+            '"ipam":{"type":"sluiceway-cni","pool":"a","routes":[{"dst":"::/0","gw":"10.0.0.1"}]}}',
+            "spec.config.ipam.routes[0].gw",
+            id="a gateway of another family",
+        ),
         pytest.param('{"type":"a","ipam":{"subnet":"x"}}', "spec.config.ipam.type", id="ipam without a type"),
         pytest.param(
             '{"type":"a","capabilities":{"ips":1}}', "spec.config.capabilities.ips", id="a number for a switch"
