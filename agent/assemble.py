@@ -129,7 +129,7 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
     bgp = api_parts.bgp(options, threads, lambda problems: mirror.report("bgp", problems), lambda: cluster.events)
     more = (*more, BgpPart(bgp) if bgp is not None else NoBgpPart(options.run_dir))
     loop = Loop(
-        dataplane_parts.dataplane(tables, kernel, netlink, settings, more),
+        dataplane_parts.dataplane(tables, kernel, netlink, settings, more, changes_node=options.changes_node),
         settings,
         threads=threads,
         on_sync=metrics.observe_sync,

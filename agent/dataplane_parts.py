@@ -21,6 +21,7 @@ from agent.kernel.parts import (
 from agent.kernel.policy_counters import PolicyCountersPart
 from agent.kernel.programs.hooks import UPLINK, UPLINK_IN
 from agent.kernel.programs.start import Started
+from agent.kernel.sysctls_part import SysctlsPart
 from agent.options.choices import PodNetwork, ServiceProxy
 from agent.options.config import Options
 from agent.reconcile.parts import Dataplane, Part
@@ -55,14 +56,16 @@ def settings(options: Options, netlink: IPRoute, tables: Mapping[str, AnyTable])
     )
 
 
-def dataplane(
+def dataplane(  # noqa: PLR0913  one caller
     tables: Mapping[str, AnyTable],
     kernel: Started,
     netlink: IPRoute,
     settings: Settings,
     more: tuple[Part, ...],
+    *,
+    changes_node: bool,
 ) -> Dataplane:
-    """The maps, and the parts in the order of a round."""
+    """The maps, and the parts in the order of a round; *changes_node*: the node's sysctls are among them."""
     counters = open_table(abi.POLICY_COUNTERS, kernel.move.new.maps)
     device = TunnelDevice(netlink, kernel.sysctls)
     pod_programs = PodProgramsPart(kernel.hooks, has_moved=kernel.moved.is_set)
@@ -71,6 +74,7 @@ def dataplane(
         TunnelPart(device, kernel.hooks),
         pod_programs,
         PolicyCountersPart(tables[abi.POLICIES.name], counters),
+        *((SysctlsPart(kernel.sysctls),) if changes_node else ()),
         UplinksPart(kernel.hooks, kernel.sysctls, _uplink_programs(settings), is_chained=settings.is_chained),
         ReservedPortsPart(kernel.sysctls, *((settings.node_ports,) if serves else ())),
         RoutesPart(Routes(), settings.network),

@@ -152,7 +152,7 @@ class UplinksPart:
     who sends, and no more; without policy, none.
     """
 
-    name, is_before_maps, is_vital, is_watched = "uplinks", False, True, False
+    name, is_before_maps, is_vital, is_watched = "uplinks", False, True, True
 
     def __init__(
         self, hooks: Hooks, sysctls: Sysctls, programs: tuple[str, ...] = UPLINK, *, is_chained: bool = False

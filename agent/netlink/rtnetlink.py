@@ -16,6 +16,7 @@ RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
 RTM_NEWRULE, RTM_DELRULE, RTM_GETRULE = 32, 33, 34
 RTM_NEWQDISC, RTM_DELQDISC, RTM_GETQDISC = 36, 37, 38
 RTM_NEWTFILTER = 44
+RTM_NEWNETCONF = 80
 RTM_GETNSID = 90
 RTMGRP_LINK = 0x1
 RTMGRP_NEIGH = 0x4
@@ -24,6 +25,7 @@ RTMGRP_IPV4_IFADDR = 0x10
 RTMGRP_IPV4_ROUTE = 0x40
 RTMGRP_IPV6_IFADDR = 0x100
 RTMGRP_IPV6_ROUTE = 0x400
+RTMGRP_IPV4_NETCONF, RTMGRP_IPV6_NETCONF = 0x800000, 0x1000000  # of RTNLGRP_*, which have no mask of their own
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_METRICS = 1, 4, 5, 6, 7, 8
 RTA_MULTIPATH, RTA_TABLE, RTAX_MTU, RTAX_ADVMSS = 9, 15, 2, 8
 RT_TABLE_UNSPEC, RT_TABLE_MAIN = 0, 254
@@ -46,6 +48,9 @@ IFA_F_NODAD, IFA_F_DADFAILED = 0x2, 0x8
 IFA_F_SECONDARY, IFA_F_DEPRECATED, IFA_F_TENTATIVE = 0x1, 0x20, 0x40
 # linux/net_namespace.h
 NETNSA_NSID, NETNSA_FD = 1, 3
+# linux/netconf.h
+NETCONFA_IFINDEX, NETCONFA_FORWARDING, NETCONFA_RP_FILTER = 1, 2, 3
+NETCONFA_IFINDEX_ALL, NETCONFA_IFINDEX_DEFAULT = 0xFFFFFFFF, 0xFFFFFFFE
 # linux/neighbour.h
 NDA_DST, NDA_LLADDR = 1, 2
 NUD_PERMANENT = 0x80
@@ -64,6 +69,7 @@ ROUTE = struct.Struct("=8BI")  # struct rtmsg: family, two lengths, tos, table, 
 RULE = struct.Struct("=8BI")  # struct fib_rule_hdr: family, two lengths, tos, table, two reserved, action, flags
 TRAFFIC = struct.Struct("=BxxxiIII")  # struct tcmsg: family, ifindex, handle, parent, info
 RTGEN = struct.Struct("=Bxxx")  # struct rtgenmsg: family
+NETCONF = struct.Struct("=Bxxx")  # struct netconfmsg: family
 NUMBER = struct.Struct("=I")
 
 _HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port

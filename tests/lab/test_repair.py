@@ -44,6 +44,13 @@ def mixed() -> Iterator[Cluster]:
         pytest.param("ip link set swtunnel down", id="the tunnel's link"),
         pytest.param("ip link set swtunnel mtu 1300", id="the tunnel's MTU"),
         pytest.param("ip link del swtunnel", id="the tunnel"),
+        pytest.param("sysctl -qw net.ipv4.ip_forward=0", id="forwarding"),
+        pytest.param("sysctl -qw net.ipv6.conf.all.forwarding=0", id="forwarding of IPv6"),
+        pytest.param("sysctl -qw net.ipv4.conf.all.rp_filter=1", id="that no device filters packets by their way back"),
+        pytest.param("sysctl -qw net.ipv4.conf.default.rp_filter=1", id="that those do not of which nobody set it"),
+        pytest.param("sysctl -qw net.ipv4.conf.POD.rp_filter=1", id="that a pod's device does not, as udev may set it"),
+        pytest.param("sysctl -qw net.ipv4.conf.swtunnel.rp_filter=2", id="that the tunnel does not"),
+        pytest.param("sysctl -qw net.ipv4.conf.eth0.rp_filter=2", id="that an uplink does not"),
     ],
 )
 def test_it_comes_back_long_before_the_resync(mixed: Cluster, taken: str) -> None:
@@ -61,6 +68,8 @@ def _network(lab: Cluster) -> str:
     words = (
         "ip route show proto 89; ip -6 route show proto 89; ip neigh show nud permanent | sort;"
         " ip -o link show type veth up | cut -d: -f2 | cut -d@ -f1 | sort;"
-        " ip -o link show swtunnel up | grep -o 'mtu [0-9]*'"
+        " ip -o link show swtunnel up | grep -o 'mtu [0-9]*';"
+        " sysctl -e net.ipv4.ip_forward net.ipv6.conf.all.forwarding;"
+        " sysctl -a --pattern '^net.ipv4.conf.(all|eth0|lo|sw.*)[.]rp_filter' 2>/dev/null"
     )
     return lab.site.machine("n1").run("bash", "-c", words, check=False).stdout

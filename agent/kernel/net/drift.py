@@ -4,6 +4,8 @@ Only headers and the few attributes that tell whose it is are read. What is righ
 a notice is but the sign to look, and so is an overrun.
 """
 
+import contextlib
+import socket
 from collections.abc import Callable, Collection, Iterable, Iterator
 
 from agent.kernel.net.routes import METRIC, PROTOCOL
@@ -16,6 +18,12 @@ from agent.netlink.rtnetlink import (
     LINK,
     NDA_DST,
     NEIGHBOUR,
+    NETCONF,
+    NETCONFA_FORWARDING,
+    NETCONFA_IFINDEX,
+    NETCONFA_IFINDEX_ALL,
+    NETCONFA_IFINDEX_DEFAULT,
+    NETCONFA_RP_FILTER,
     NLM_F_REPLACE,
     NLMSG_OVERRUN,
     NUD_PERMANENT,
@@ -28,12 +36,16 @@ from agent.netlink.rtnetlink import (
     RTM_DELROUTE,
     RTM_NEWLINK,
     RTM_NEWNEIGH,
+    RTM_NEWNETCONF,
     RTM_NEWROUTE,
+    RTMGRP_IPV4_NETCONF,
     RTMGRP_IPV4_ROUTE,
+    RTMGRP_IPV6_NETCONF,
     RTMGRP_IPV6_ROUTE,
     RTMGRP_LINK,
     RTMGRP_NEIGH,
     attribute,
+    number,
     text,
 )
 from agent.threads import Threads, Worker
@@ -44,10 +56,11 @@ GATHER_S = 0.05  # a pod that comes or goes is a dozen notices: one wake for the
 SETTLE_S = 0.1  # what the agent itself removes is no drift when it has been forgotten by then
 RETRY_S = 1.0
 
-GROUPS = RTMGRP_LINK | RTMGRP_NEIGH | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE
+SYSCTLS = RTMGRP_IPV4_NETCONF | RTMGRP_IPV6_NETCONF  # the two kinds that the kernel tells of: see _sysctls()
+GROUPS = RTMGRP_LINK | RTMGRP_NEIGH | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE | SYSCTLS
 
 Token = str | bytes  # a device's name, or an address in network byte order
-KEPT = "kept"  # a route to another node's pods: always ours
+KEPT = "kept"  # what is always ours: a route to another node's pods, a sysctl of the whole node
 
 
 class DriftWatch:
@@ -93,7 +106,32 @@ class DriftWatch:
 
 def lost_by(notices: Iterable[Notice]) -> set[Token]:
     """Who may have lost something."""
-    return {token for notice in notices for token in _lost_by(*notice)}
+    heard = tuple(notices)
+    lost = {token for notice in heard for token in _lost_by(*notice)}
+    return lost.union(_sysctls(body for kind, _, body in heard if kind == RTM_NEWNETCONF))
+
+
+def _sysctls(bodies: Iterable[bytes]) -> Iterator[Token]:
+    """Whose packets are filtered by their way back, or whether none are forwarded, as the last notice of each says.
+
+    A device that comes has what new ones have until ADD has set its own, of which there is a notice too. Where what new
+    ones have is set, devices of which nobody has set it follow (devinet_copy_dflt_conf()), and the kernel says nothing.
+    """
+    last: dict[tuple[int, int, int], bool] = {}  # by family, device and sysctl: whether that is lost
+    for body in bodies:
+        index = number(attribute(body, NETCONF.size, NETCONFA_IFINDEX))
+        filters = attribute(body, NETCONF.size, NETCONFA_RP_FILTER)
+        forwards = attribute(body, NETCONF.size, NETCONFA_FORWARDING)
+        if filters:
+            last[body[0], index, NETCONFA_RP_FILTER] = number(filters) != 0
+        if forwards and index == NETCONFA_IFINDEX_ALL:
+            last[body[0], index, NETCONFA_FORWARDING] = number(forwards) == 0
+    for _, index, _ in (key for key, is_lost in last.items() if is_lost):
+        if index in {NETCONFA_IFINDEX_ALL, NETCONFA_IFINDEX_DEFAULT}:
+            yield KEPT
+        else:
+            with contextlib.suppress(OSError):  # it is gone
+                yield socket.if_indextoname(index)
 
 
 def _lost_by(kind: int, flags: int, body: bytes) -> Iterator[Token]:

@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent.compile.tunnel import NAME, SEGMENTER
 from agent.errors import AgentError
 from agent.log import logger
+from agent.model.attachment import is_veth_name
 from agent.model.ports import Ports, port_ranges, written
 from agent.netlink.batch import SetSysctl
 
@@ -84,9 +86,10 @@ class Sysctls:
         self._file = state_dir / STATE
         self._draft = self._file.with_suffix(".new")
         self._kept: dict[str, tuple[str, str]] = self._load()
+        self._uplinks: set[str] = set()  # and loopback, as far as ours
 
     def node(self) -> None:
-        """Set what concerns the whole node; a file system that cannot be written is told once for each.
+        """Set what concerns the whole node, or set it again; what cannot be written is told once for each.
 
         Turning forwarding on changes it for every device, so their values are remembered too.
         """
@@ -112,11 +115,13 @@ class Sysctls:
 
     def uplink(self, device: str) -> None:
         """Set what concerns a device of the node."""
+        self._uplinks.add(device)
         for sysctl in UPLINK:
             self._set(sysctl, sysctl.name.format(device=device))
 
     def loopback(self, *, is_chained: bool = False) -> None:
         """Set what translating the node's own packets takes; *is_chained*: to pods of other plugins' networks."""
+        self._uplinks.add("lo")
         for sysctl in (*LOOPBACK, *(LOOPBACK_CHAINED if is_chained else ())):
             self._set(sysctl, sysctl.name)
 
@@ -125,14 +130,24 @@ class Sysctls:
 
         Where devices are born without IPv6 it is switched on: the pod's addresses have their route there.
         """
-        without_ipv6 = _read(self._proc / BORN_WITHOUT_IPV6) == "1"
-        wanted = (WITH_IPV6, *POD) if without_ipv6 else POD  # to switch it takes the lock of all network devices
+        wanted = self._of_pod()
         return tuple(SetSysctl(f"{self._proc}/{sysctl.name.format(device=device)}", sysctl.value) for sysctl in wanted)
 
+    def pod_again(self, device: str) -> None:
+        """Set again what somebody else has set of :meth:`pod`; a device that is gone is nobody's to repair."""
+        self._set_own(self._of_pod(), device)
+
     def tunnel(self, device: str) -> None:
-        """Set what concerns the device that encapsulates; it is ours: nothing is kept."""
+        """Set what concerns the device that encapsulates; it is ours: nothing is kept.
+
+        What has been written, if only as it was, does not follow when somebody sets the default.
+        """
         for sysctl in TUNNEL:
             _write(self._proc / sysctl.name.format(device=device), sysctl.value)
+
+    def tunnel_again(self, device: str) -> None:
+        """Set again what somebody else has set of :meth:`tunnel`."""
+        self._set_own(TUNNEL, device)
 
     def put_back(self) -> tuple[str, ...]:
         """Give every sysctl its old value, where it still has ours; the paths that were put back.
@@ -161,6 +176,21 @@ class Sysctls:
         self._kept = {}
         return done
 
+    def _of_pod(self) -> tuple[Sysctl, ...]:
+        without_ipv6 = _read(self._proc / BORN_WITHOUT_IPV6) == "1"
+        return (WITH_IPV6, *POD) if without_ipv6 else POD  # to switch it takes the lock of all network devices
+
+    def _set_own(self, wanted: Iterable[Sysctl], device: str) -> None:
+        """Set what a device that is ours has not any more."""
+        for sysctl in wanted:
+            path = self._proc / sysctl.name.format(device=device)
+            now = _read(path)
+            if now not in {None, sysctl.value} and _write(path, sysctl.value):
+                log.warning("sysctl set again, which somebody had set", path=path, value=sysctl.value, was=now)
+
+    def _is_ours(self, device: str) -> bool:
+        return device in {"all", NAME, SEGMENTER} or device in self._uplinks or is_veth_name(device)
+
     def _keep_filters(self) -> None:
         """Give each device what "all" gives it until now, so that a zero there loosens nobody's but ours."""
         common = _read(self._proc / "ipv4/conf/all/rp_filter") or "0"
@@ -168,7 +198,7 @@ class Sysctls:
             return
         for path in sorted((self._proc / "ipv4/conf").glob("*/rp_filter")):
             own = _read(path)
-            if path.parent.name != "all" and own is not None and int(own) < int(common):
+            if not self._is_ours(path.parent.name) and own is not None and int(own) < int(common):
                 name = str(path.relative_to(self._proc))
                 self._set(Sysctl(name, common, "as all/rp_filter was"), name)
 

@@ -45,6 +45,7 @@ class TunnelDevice:
                 self._netlink.link("del", index=found["index"])
                 found = None
             index = int(found["index"]) if found is not None else self._make(wanted)
+            self._sysctls.tunnel_again(NAME)
             peer = self._set_up_peer(wanted.mtu) if wanted.kind is DeviceKind.VETH else 0
             if found is None or found.get_attr("IFLA_MTU") != wanted.mtu or not found["flags"] & IFF_UP:
                 self._netlink.link("set", index=index, mtu=wanted.mtu, state="up")
@@ -77,6 +78,7 @@ class TunnelDevice:
         if found is None:
             raise AgentError(f"{SEGMENTER} left while it was being made")
         index = int(found["index"])
+        self._sysctls.tunnel_again(SEGMENTER)
         now = (found.get_attr("IFLA_GSO_MAX_SIZE"), found.get_attr("IFLA_MTU"))
         if now != (SEGMENT, mtu) or not found["flags"] & IFF_UP:
             self._sysctls.tunnel(SEGMENTER)

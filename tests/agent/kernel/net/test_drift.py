@@ -22,20 +22,34 @@ POD = bytes((10, 0, 0, 5))
 @pytest.mark.parametrize(
     ("words", "is_loss"),
     [
-        pytest.param(f"route del 10.9.0.0/24 proto {PROTOCOL}", True, id="a route to other pods"),
-        pytest.param(f"route replace 10.9.0.0/24 dev u1 metric {METRIC}", True, id="another route in its place"),
-        pytest.param("route del 10.0.0.5", True, id="a pod's route"),
-        pytest.param("neigh del 10.0.0.5 dev u0", True, id="a pod's neighbour"),
-        pytest.param("link set u0 down", True, id="a pod's link"),
-        pytest.param("route del 10.8.0.0/24", False, id="not somebody else's route"),
-        pytest.param("route del 10.0.0.6", False, id="not a route of a pod that has left"),
-        pytest.param("neigh del 10.0.0.7 dev u0", False, id="not another neighbour"),
-        pytest.param("link set u1 down", False, id="not another link"),
-        pytest.param("link add u2 type bridge", False, id="not a link that is new"),
+        pytest.param(f"ip route del 10.9.0.0/24 proto {PROTOCOL}", True, id="a route to other pods"),
+        pytest.param(f"ip route replace 10.9.0.0/24 dev u1 metric {METRIC}", True, id="another route in its place"),
+        pytest.param("ip route del 10.0.0.5", True, id="a pod's route"),
+        pytest.param("ip neigh del 10.0.0.5 dev u0", True, id="a pod's neighbour"),
+        pytest.param("ip link set u0 down", True, id="a pod's link"),
+        pytest.param("ip route del 10.8.0.0/24", False, id="not somebody else's route"),
+        pytest.param("ip route del 10.0.0.6", False, id="not a route of a pod that has left"),
+        pytest.param("ip neigh del 10.0.0.7 dev u0", False, id="not another neighbour"),
+        pytest.param("ip link set u1 down", False, id="not another link"),
+        pytest.param("ip link add u2 type bridge", False, id="not a link that is new"),
+        pytest.param(
+            "sysctl -qw net.ipv4.conf.u0.rp_filter=1", True, id="a device's packets are filtered by their way back"
+        ),
+        pytest.param("sysctl -qw net.ipv4.conf.all.rp_filter=1", True, id="all devices' are"),
+        pytest.param("sysctl -qw net.ipv4.ip_forward=0", True, id="nothing is forwarded"),
+        pytest.param("sysctl -qw net.ipv6.conf.all.forwarding=0", True, id="nothing of IPv6 is forwarded"),
+        pytest.param("sysctl -qw net.ipv4.conf.u1.rp_filter=1", False, id="not another device's filter"),
+        pytest.param("sysctl -qw net.ipv4.conf.default.rp_filter=1", True, id="those are of which nobody set it"),
+        pytest.param(
+            "sysctl -qw net.ipv4.conf.u0.rp_filter=1 net.ipv4.conf.u0.rp_filter=0",
+            False,
+            id="not a filter that is off again",
+        ),
     ],
 )
 def test_a_loss_is_heard(words: str, is_loss: bool) -> None:  # noqa: FBT001  as pytest gives it
     def play() -> None:
+        _run("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1")
         _ip(f"link add {SURE} up type bridge")
         for line in (
             "link add u0 up type bridge",
@@ -57,7 +71,7 @@ def test_a_loss_is_heard(words: str, is_loss: bool) -> None:  # noqa: FBT001  as
         while not heard.empty():  # those that came in several wakes
             heard.get()
             time.sleep(QUIET_S)
-        _ip(words)
+        _run(words)
         if is_loss:
             heard.get()  # the test's limit ends the wait
         else:
@@ -78,4 +92,8 @@ def _lose(device: str) -> None:
 
 
 def _ip(words: str) -> None:
-    subprocess.run(["ip", *words.split()], check=True)
+    _run(f"ip {words}")
+
+
+def _run(words: str) -> None:
+    subprocess.run(words.split(), check=True)

@@ -107,6 +107,36 @@ def test_only_our_devices_lose_the_filter_that_all_gave_them(proc: Path, tmp_pat
     assert (proc / "ipv4/conf/eth0/rp_filter").read_text() == "0"
 
 
+def test_what_others_set_of_the_nodes_is_set_again_and_filters_no_device_of_ours(proc: Path, tmp_path: Path) -> None:
+    pod = "swp0123456789"
+    for device in (pod, "swtunnel"):
+        (proc / f"ipv4/conf/{device}").mkdir()
+        (proc / f"ipv4/conf/{device}/rp_filter").write_text("0")
+    sysctls = Sysctls(tmp_path, proc)
+    sysctls.node()
+    sysctls.uplink("eth0")
+    for name, value in (("ip_forward", "0"), ("conf/all/rp_filter", "2")):
+        (proc / "ipv4" / name).write_text(value)  # as `sysctl --system` does
+    sysctls.node()
+    found = {
+        device: (proc / f"ipv4/conf/{device}/rp_filter").read_text() for device in ("all", "eth0", pod, "swtunnel")
+    }
+    assert found == dict.fromkeys(("all", "eth0", pod, "swtunnel"), "0")
+    assert (proc / "ipv4/conf/other/rp_filter").read_text() == "2"
+    assert (proc / "ipv4/ip_forward").read_text() == "1"
+    Sysctls(tmp_path, proc).put_back()
+    assert (proc / "ipv4/ip_forward").read_text() == "0"
+
+
+def test_what_others_set_of_a_pods_device_is_set_again(proc: Path, tmp_path: Path) -> None:
+    (proc / "ipv4/conf/swp0123456789").mkdir()
+    (proc / "ipv4/conf/swp0123456789/rp_filter").write_text("1")  # by udev
+    before = _all(proc)
+    Sysctls(tmp_path / "state", proc).pod_again("swp0123456789")
+    assert _all(proc) == before | {"ipv4/conf/swp0123456789/rp_filter": "0"}
+    assert not (tmp_path / "state" / STATE).exists()  # the device goes with the pod: nothing is to be put back
+
+
 def test_a_host_that_learns_routes_from_routers_goes_on_doing_so(proc: Path, tmp_path: Path) -> None:
     Sysctls(tmp_path, proc).node()
     assert (proc / "ipv6/conf/other/accept_ra").read_text() == "2"
@@ -167,3 +197,4 @@ def test_other_node_ports_are_reserved_in_place_of_the_earlier_ones(proc: Path, 
 def test_a_device_that_left_is_no_error(proc: Path, tmp_path: Path) -> None:
     Sysctls(tmp_path, proc).uplink("gone0")
     Sysctls(tmp_path, proc).pod("gone1")
+    Sysctls(tmp_path, proc).pod_again("gone1")
