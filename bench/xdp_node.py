@@ -142,6 +142,7 @@ def filled(device: int) -> Plane:
     own = abi.EndpointFlag.ENDPOINT_NODE | abi.EndpointFlag.ENDPOINT_HELD
     plane.tables["endpoints"].update((mapped(a), abi.Endpoint(0, own)) for a in (OWN, OWN6))
     plane.tables["uplinks"].update([(device, abi.Uplink(mapped(OWN), OWN6))])
+    plane.tables["own_macs"].update([(abi.MacKey(bytes.fromhex(NODE_MAC.replace(":", ""))), abi.OwnMac(device))])
     served: tuple[tuple[IPv6Address, tuple[IPv4Address, ...] | tuple[IPv6Address, ...]], ...] = (
         (mapped(IPv4Address(0)), BACKENDS),
         (IPv6Address(0), BACKENDS6),

@@ -2,6 +2,7 @@
 /* The node's own devices: what comes in for services and pods, and what the node itself sends to services. */
 #include "dp/conntrack/flow_move.h"
 #include "dp/conntrack/forwarded.h"
+#include "dp/endpoint/own_mac.h"
 #include "dp/forward/decide.h"
 #include "dp/forward/finish.h"
 #include "dp/forward/other_proxy.h"
@@ -131,7 +132,7 @@ __noinline int from_uplink(ctx_t *ctx)
 		return why;
 	if (p->flags & (PACKET_OTHER | PACKET_LINK) && announce_answer(ctx))
 		return DROP_NONE;
-	if (p->flags & PACKET_OTHER || is_for_link(p) || addr_is_link_local_v6(&p->src))
+	if (p->flags & PACKET_OTHER || is_for_link(p) || addr_is_link_local_v6(&p->src) || ctx_is_for_many(ctx))
 		return DROP_NONE;
 	if (is_network_chained() && !to->is_own_answer && is_own_source(work, NULL))
 		return DROP_OWN_SOURCE;
@@ -172,12 +173,23 @@ __noinline int from_uplink(ctx_t *ctx)
 	return DROP_NONE;
 }
 
+/*
+ * Is the frame another host's, as the stack has it? A device that listens to everything has such, and one that others are made on
+ * (macvlan) has theirs. A device of the node's own on it may have another MAC, as VRRP's has.
+ */
+static __always_inline bool is_others(const ctx_t *ctx)
+{
+	return !ctx_is_for_us(ctx) && !is_to_own_mac(ctx);
+}
+
 SEC("tc") int uplink_ingress(ctx_t *ctx)
 {
 	struct scratch *work;
 
 	if (xdp_is_generic && !ctx_restore_ethernet(ctx))
 		return TC_ACT_SHOT;
+	if (is_others(ctx))
+		return TC_ACT_UNSPEC;
 	work = scratch_fresh(ctx, HOOK_UPLINK_INGRESS);
 	if (!work)
 		return TC_ACT_SHOT;

@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "152af4937652"
+LAYOUT: Final = "24429b41e6cd"
 """The fingerprint of all that follows."""
 
 
@@ -3835,7 +3835,7 @@ NODE: Final[MapSpec[int, Node]] = MapSpec(
 )
 
 OWN_MACS: Final[MapSpec[MacKey, OwnMac]] = MapSpec(
-    "own_macs", MapKind.HASH, MacKey, OwnMac, 4096, 1,
+    "own_macs", MapKind.HASH, MacKey, OwnMac, 4096, 0,
     writer=Writer.AGENT, order=86, carried=Carried.SEED,
 )
 

@@ -113,7 +113,7 @@ def _with_endpoints(nodes: frozenset[str], service: Service, slices: Iterable[En
 
 
 def announced_records(
-    found: frozenset[Announcement], settings: Settings, uplinks: Iterable[Device], before: Mapping[Owner, Records]
+    found: frozenset[Announcement], settings: Settings, before: Mapping[Owner, Records]
 ) -> dict[Owner, Records]:
     """The records of what is announced, where they are others than before."""
     if settings.l2_announce is L2Announce.OFF:
@@ -121,9 +121,6 @@ def announced_records(
     owner = Owner(OwnerKind.ANNOUNCED, settings.node_name)
     made = Records.of(
         {
-            "own_macs": {
-                abi.MacKey(device.mac).pack(): abi.OwnMac(device.ifindex).pack() for device in uplinks if device.mac
-            },
             "announced": {
                 abi.AnnouncedKey(mapped(one.address), one.ifindex).pack(): abi.Announced(one.mac, 0).pack()
                 for one in sorted(found, key=lambda one: (mapped(one.address), one.ifindex))

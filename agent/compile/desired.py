@@ -142,7 +142,7 @@ def _whole(asked: _Asked, judged: Policies, made: dict[Owner, Records]) -> Desir
     made |= update.records
     made |= remote_records
     made |= routed_records
-    made |= announced_records(told, settings, found.uplinks, before.owners)
+    made |= announced_records(told, settings, before.owners)
     made |= _node(asked, router)
     if cluster.denied is not before.source.denied or not before.synced:
         made[DENIED] = denied_records(cluster.denied)

@@ -1,6 +1,6 @@
 """The node's own records: its addresses, the devices that keep time, and what its translated packets are sent from."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Container, Iterable, Iterator
 from ipaddress import IPv6Address
 
 from agent.compile.context import NodeContext
@@ -36,7 +36,7 @@ def node_owner(settings: Settings) -> Owner:
 
 
 def node_records(
-    context: NodeContext, local: Local, settings: Settings, links: TunnelLinks, uplinks: Iterable[Device] = ()
+    context: NodeContext, local: Local, settings: Settings, links: TunnelLinks, uplinks: Collection[Device] = ()
 ) -> Records:
     """The node's records. Its revision, which only reconcile knows, is 0 in them."""
     has_limits = any(map(is_limited, local.attachments))
@@ -45,6 +45,7 @@ def node_records(
         {
             "paced_devices": paced,
             "uplinks": _uplinks(uplinks),
+            "own_macs": _own_macs(local.devices, {device.ifindex for device in uplinks}),
             "endpoints": node_endpoints(
                 context.addresses,
                 context.attached,
@@ -112,6 +113,12 @@ def _uplinks(devices: Iterable[Device]) -> Packed:
     return {
         abi.UPLINKS.key.pack(d.ifindex): abi.Uplink(*(_address(_source(d, v)) for v in (4, 6))).pack() for d in devices
     }
+
+
+def _own_macs(devices: Iterable[Device], uplinks: Container[int]) -> Packed:
+    """The MACs under which this node is sent frames; at the other end of a veth is somebody else."""
+    own = (d for d in devices if d.mac and (d.kind != "veth" or d.ifindex in uplinks))
+    return {abi.MacKey(device.mac).pack(): abi.OwnMac(device.ifindex).pack() for device in own}
 
 
 def _source(device: Device, version: int) -> Address | None:

@@ -130,6 +130,7 @@ class Datapath:
         self.tables["shares"].update((owner, abi.Share.unpack(bytes(abi.Share.SIZE))) for owner in owners)
         self.tables["fragment_slots"].update_packed(*EMPTY_SLOTS)
         self.node()
+        self.tables["own_macs"].update([(abi.MacKey(abi.NODE_MAC), abi.OwnMac(LOOPBACK))])
         self.endpoint(POD, LOOPBACK, POD_MAC)
         self.endpoint(POD6, LOOPBACK, POD_MAC)
         self.endpoint(POD_LINK, LOOPBACK, POD_MAC)

@@ -12,6 +12,7 @@ from scapy.packet import Packet, Raw
 
 from maps.abi import NodeFlag, PrefixFlag
 from tests.bpf.datapath import (
+    GATEWAY_MAC,
     NODE,
     NODE6,
     POD,
@@ -55,7 +56,7 @@ def geneve(node: Datapath, device: int) -> Datapath:
 def outer(src: str, dst: str, header: Packet, *, summed: bool, port: int = PORT) -> Packet:
     """What one node sends another."""
     ip = IPv6(src=src, dst=dst) if ":" in src else IP(src=src, dst=dst)
-    made = Ether() / ip / UDP(sport=50000, dport=port, chksum=None if summed else 0)
+    made = Ether(dst=GATEWAY_MAC) / ip / UDP(sport=50000, dport=port, chksum=None if summed else 0)
     return Ether(bytes(made / Raw(bytes(header / frame(REMOTE, POD, syn())))))
 
 

@@ -158,7 +158,11 @@ def test_what_is_for_the_node_itself_is_left_to_the_stack_without_its_outer_head
         pytest.param(wrapped(FAR, NODE, frame(REMOTE, POD, syn()))[Ether].copy(), id="natively"),
         pytest.param(
             Ether(
-                bytes(Ether() / IP(src=FAR, dst=NODE, proto=4, flags="MF") / bytes(frame(REMOTE, POD, syn()).payload))
+                bytes(
+                    Ether(dst=GATEWAY_MAC)
+                    / IP(src=FAR, dst=NODE, proto=4, flags="MF")
+                    / bytes(frame(REMOTE, POD, syn()).payload)
+                )
             ),
             id="a fragment",
         ),
@@ -192,7 +196,7 @@ def test_a_node_speaks_for_itself_and_its_own_pods_alone(ipip: Datapath, src: st
 
 
 def test_what_a_node_encapsulated_and_nobody_can_read_is_dropped(ipip: Datapath) -> None:
-    cut = Ether(bytes(Ether() / IP(src=FAR, dst=NODE, proto=4) / Raw(b"E" * 12)))
+    cut = Ether(bytes(Ether(dst=GATEWAY_MAC) / IP(src=FAR, dst=NODE, proto=4) / Raw(b"E" * 12)))
     assert ipip.run("uplink_ingress", cut).reason == DropReason.DROP_SHORT_PACKET
 
 

@@ -294,7 +294,9 @@ CASES = {
     DropReason.DROP_TUNNEL_POD: Case(vxlan, frame(POD, "10.88.0.12", UDP(sport=1, dport=8472))),
     DropReason.DROP_TUNNEL_OUTER: Case(vxlan, frame(CLIENT, NODE, UDP(sport=1, dport=8472)), "uplink_ingress"),
     DropReason.DROP_TUNNEL_INNER: Case(
-        ipip, Ether() / IP(src="10.88.0.12", dst=NODE) / frame(CLIENT, POD, syn()).payload, "uplink_ingress"
+        ipip,
+        Ether(dst=GATEWAY_MAC) / IP(src="10.88.0.12", dst=NODE) / frame(CLIENT, POD, syn()).payload,
+        "uplink_ingress",
     ),
     DropReason.DROP_TUNNEL_HEADER: Case(
         geneve, frame("10.88.0.12", NODE, UDP(sport=1, dport=6081) / Raw(bytes(64))), "uplink_ingress"

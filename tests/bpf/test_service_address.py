@@ -14,6 +14,7 @@ from tests.behaviours import shows
 from tests.bpf.datapath import (
     CLIENT,
     CLIENT6,
+    GATEWAY_MAC,
     NODE,
     NODE6,
     OTHER,
@@ -103,14 +104,14 @@ def test_from_outside_what_cannot_be_read_ends_too(node: Datapath, family: int, 
         first = (
             IPv6(src=client, dst=vip, nh=protocol) if family else IP(src=client, dst=vip, proto=protocol, flags="MF")
         )
-        done = node.run("uplink_ingress", Ether(bytes(Ether() / first / Raw(octets))))
+        done = node.run("uplink_ingress", Ether(bytes(Ether(dst=GATEWAY_MAC) / first / Raw(octets))))
         assert (done.verdict, done.reason) == (TC_ACT_SHOT, DropReason.DROP_SHORT_PACKET)
         own = IPv6(src=client, dst=NODE6, nh=protocol) if family else IP(src=client, dst=NODE, proto=protocol)
-        left = node.run("uplink_ingress", Ether(bytes(Ether() / own / Raw(octets))))
+        left = node.run("uplink_ingress", Ether(bytes(Ether(dst=GATEWAY_MAC) / own / Raw(octets))))
         assert (left.verdict, dict(left.reasons)) == (TC_ACT_UNSPEC, {}), "the node's own to judge"
     if family:
         headers = reduce(truediv, [IPv6ExtHdrDestOpt() for _ in range(9)], IPv6(src=client, dst=vip))
-        done = node.run("uplink_ingress", Ether(bytes(Ether() / headers / syn())))
+        done = node.run("uplink_ingress", Ether(bytes(Ether(dst=GATEWAY_MAC) / headers / syn())))
         assert (done.verdict, done.reason) == (TC_ACT_SHOT, DropReason.DROP_EXTENSION_HEADERS)
 
 

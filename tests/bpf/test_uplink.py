@@ -7,6 +7,7 @@ import pytest
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
+from maps import abi
 from maps.abi import DropReason, FlowFlag, Scope
 from tests.bpf.datapath import (
     CLIENT,
@@ -15,6 +16,7 @@ from tests.bpf.datapath import (
     NAT_PORTS,
     NODE,
     NODE6,
+    OTHER_MAC,
     POD,
     POD6,
     POD_MAC,
@@ -92,6 +94,39 @@ def offer(node: Datapath, f: Family, backend: str, *, at: str, local: bool, prot
     under, address, port = (f.external, f.external, 443) if at == EXTERNAL_ADDRESS else (f.any, f.own, 30080)
     node.service(under, port, [(backend, 8080, local)], protocol=protocol, scope=EXTERNAL)
     return address, port
+
+
+@pytest.mark.parametrize("f", FAMILIES)
+@pytest.mark.parametrize("local", [True, False], ids=["a pod of the node's", "another node's"])
+@pytest.mark.parametrize(
+    "mac", [pytest.param(OTHER_MAC, id="another host's"), pytest.param("ff" + ":ff" * 5, id="all's")]
+)
+def test_a_frame_that_is_not_for_the_node_alone_is_left_to_the_stack(
+    node: Datapath, device: int, at: str, f: Family, *, mac: str, local: bool
+) -> None:
+    """A device that listens to everything has such, one with a macvlan on it has that one's; all have a broadcast."""
+    address, port = offer(node, f, f.pod if local else f.remote, at=at, local=local)
+    node.service_address(f.external, EXTERNAL)
+    asked, refused = (
+        frame(f.client, address, syn(dport=port), to=mac),
+        frame(f.client, f.external, syn(dport=4), to=mac),
+    )
+    answered = frame(f.external, f.unreached, data(sport=443), to=mac)  # by another node, to who asked there
+    for packet in (asked, refused, answered):
+        done = node.run("uplink_ingress", packet, device)
+        assert (done.verdict, dict(done.reasons), bytes(done.packet)) == (TC_ACT_UNSPEC, {}, bytes(packet))
+    assert node.tables["flows"].count() == 0
+
+
+@pytest.mark.parametrize("f", FAMILIES)
+def test_a_frame_for_a_device_of_the_nodes_on_the_uplink_is_the_nodes(
+    node: Datapath, device: int, at: str, f: Family
+) -> None:
+    """VRRP's have MACs of their own."""
+    address, port = offer(node, f, f.pod, at=at, local=True)
+    node.tables["own_macs"].update([(abi.MacKey(bytes.fromhex(OTHER_MAC.replace(":", ""))), abi.OwnMac(device + 1))])
+    there = node.run("uplink_ingress", frame(f.client, address, syn(dport=port), to=OTHER_MAC), device)
+    assert (there.verdict, addresses(there.packet)) == (TC_ACT_REDIRECT, (f.client, f.pod))
 
 
 @pytest.mark.parametrize("f", FAMILIES)

@@ -114,9 +114,10 @@ class Judged:
         self.settings = Settings(
             self.name, network_policy=True, peer_room=rooms["peers"], range_room=rooms["peer_ranges"]
         )
-        # of maps that no tc program has, those of the socket hooks, memory does
-        missing = {spec.name: MemoryTable(spec) for spec in agent_maps() if spec.name not in self.datapath.tables}
-        self._tables = {**missing, **self.datapath.tables}
+        # memory does for maps that no tc program has, those of socket hooks; no world has a device for the frames' MAC
+        known = {name: table for name, table in self.datapath.tables.items() if name != abi.OWN_MACS.name}
+        missing = {spec.name: MemoryTable(spec) for spec in agent_maps() if spec.name not in known}
+        self._tables = {**missing, **known}
         self._dropped = self._counters()
         self.restart()
 

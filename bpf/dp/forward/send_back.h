@@ -8,6 +8,7 @@
 
 #include "dp/conntrack/flow_move.h"
 #include "dp/conntrack/nat_beyond.h"
+#include "dp/endpoint/own_mac.h"
 #include "dp/forward/known_way.h"
 #include "dp/forward/neighbor_turn.h"
 #include "dp/forward/outside.h"
@@ -33,9 +34,9 @@ static __noinline struct flow *begin_through(ctx_t *ctx, struct scratch *work)
 	const struct packet *p = &work->packet;
 	struct service *s = service_find(&p->dst, p->dport, p->protocol, SCOPE_EXTERNAL);
 
-	/* is_own_source() finds work->sender */
-	if (!s || !s->backends || s->flags & SERVICE_TUNNEL || flow_may_come(p) || is_own_source(work, NULL) ||
-	    !is_beyond(&work->sender))
+	if (!s || !s->backends || s->flags & SERVICE_TUNNEL || flow_may_come(p) || !is_to_own_mac(ctx))
+		return NULL;
+	if (is_own_source(work, NULL) || !is_beyond(&work->sender)) /* the former finds work->sender */
 		return NULL;
 	return nat_begin_beyond(ctx, s) ? &work->flow : NULL; /* and its way, see is_way_found() */
 }

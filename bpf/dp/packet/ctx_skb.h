@@ -126,12 +126,22 @@ static __always_inline bool ctx_is_divisible(ctx_t *ctx)
 	return BPF_CORE_READ_BITFIELD(skb, ignore_df);
 }
 
+enum { /* PACKET_ of include/uapi/linux/if_packet.h */
+       TO_ALL = 1,
+       TO_GROUP = 2,
+       TO_OTHER = 3,
+};
+
 /* Did the frame come to this device, to all or to a group? A device that listens to everything also has others'. */
 static __always_inline bool ctx_is_for_us(const ctx_t *ctx)
 {
-	enum { OTHERHOST = 3 }; /* PACKET_ of include/uapi/linux/if_packet.h */
+	return ctx->pkt_type != TO_OTHER;
+}
 
-	return ctx->pkt_type != OTHERHOST;
+/* Did it come to all on the link, or to a group? Nobody passes that on but to a group of IP's (RFC 1812 5.3.4). */
+static __always_inline bool ctx_is_for_many(const ctx_t *ctx)
+{
+	return ctx->pkt_type == TO_ALL || ctx->pkt_type == TO_GROUP;
 }
 
 /*

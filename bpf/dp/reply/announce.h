@@ -10,6 +10,7 @@
 #define SLUICEWAY_ANNOUNCE_H
 
 #include "dp/abi/announce.h"
+#include "dp/endpoint/own_mac.h"
 #include "dp/packet/header.h"
 #include "dp/packet/scratch.h"
 
@@ -21,16 +22,6 @@ struct {
 	__type(value, struct announced);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } announced SEC(".maps") AGENT_WRITES(87) SIZED_BY(max_services);
-
-/* The MACs of this node's uplinks: what it says by one it may hear by another. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 4096);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct mac_key);
-	__type(value, struct own_mac);
-	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} own_macs SEC(".maps") AGENT_WRITES(86);
 
 /* One record, under key 0: the agent's, which it renews with its lease, apart from all that it writes in order. */
 struct {
@@ -132,10 +123,7 @@ static __always_inline bool is_announced(const struct announced *a)
 /* Somebody says that an address of ours is theirs. Own frames are no news: two uplinks may be on one subnet. */
 static __always_inline void hear_claim(struct announced *a, const void *from)
 {
-	struct mac_key key = {};
-
-	mac_copy(&key.mac, from);
-	if (!bpf_map_lookup_elem(&own_macs, &key))
+	if (!mac_is_own(from))
 		a->heard_ns = bpf_ktime_get_boot_ns();
 }
 

@@ -196,6 +196,18 @@ def test_an_uplink_says_under_which_address_packets_leave_by_it() -> None:
     }
 
 
+def test_the_programs_know_under_which_macs_the_node_is_sent_frames() -> None:
+    uplink, above, others, without = (
+        replace(UPLINK, ifindex=index, kind=kind, mac=bytes((2, 0, 0, 0, 0, index)) if index < 5 else b"")
+        for index, kind in ((2, "veth"), (3, "macvlan"), (4, "veth"), (5, "wireguard"))
+    )
+    found = node_maps(uplink, above, others, without).of_map("own_macs")
+    assert {abi.MacKey.unpack(key).mac[5]: abi.OwnMac.unpack(value).ifindex for key, value in found.items()} == {
+        2: 2,
+        3: 3,
+    }
+
+
 def test_the_programs_know_which_of_the_nodes_addresses_a_device_has() -> None:
     node, held = abi.EndpointFlag.ENDPOINT_NODE, abi.EndpointFlag.ENDPOINT_HELD
     claimed = ip_address("198.51.100.1")  # an InternalIP that a cloud translates, or one of before a lease ended

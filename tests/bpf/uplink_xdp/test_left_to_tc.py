@@ -213,9 +213,7 @@ def test_a_backend_behind_a_tunnel_is_tcs(node: Datapath, device: int, at: str, 
 @pytest.mark.parametrize("f", FAMILIES)
 def test_a_frame_for_another_station_is_tcs(node: Datapath, device: int, f: Family) -> None:
     address, port = offer(node, f, f.remote, at=EXTERNAL_ADDRESS, local=False)
-    heard = frame(f.client, address, syn(dport=port), to=OTHER_MAC)
-    passed = at_xdp(node, heard, device)
-    assert (passed.verdict, bytes(passed.packet)) == (XDP_PASS, bytes(heard))
+    left_to_tc(node, frame(f.client, address, syn(dport=port), to=OTHER_MAC), device)
 
 
 @pytest.mark.parametrize("f", FAMILIES)
