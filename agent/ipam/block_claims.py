@@ -21,6 +21,7 @@ import msgspec
 
 from agent.compile.ip_pool import block_of, next_block, taken
 from agent.ipam.pool import NoAddress
+from agent.kube.answers import items_of
 from agent.kube.client import TROUBLE, Client, Refused
 from agent.kube.retry import backoff_s, refusal
 from agent.log import logger
@@ -39,12 +40,6 @@ SEEN_S = 5.0  # until the watch has brought what was made
 LOOK_S = 0.01
 LONGEST_S = 10.0  # between two tries, where the API server does not answer
 JSON = "application/json"
-
-
-class _List(msgspec.Struct, frozen=True):
-    """A list of IPBlocks."""
-
-    items: list[msgspec.Raw] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +132,7 @@ class BlockClaims:
     def is_answered(self, block: IpBlock) -> bool:
         """Whether the API server answers: a block must not be given up for one that would not hear of it."""
         try:
-            self._listed(PATH, (("labelSelector", f"{RANGE_LABEL}={range_label(block.cidr)}"),))
+            self._listed(IP_BLOCK, PATH, (("labelSelector", f"{RANGE_LABEL}={range_label(block.cidr)}"),))
         except (Refused, *TROUBLE) as error:
             log.info("a block that nobody uses is kept", block=block.name, why=error)
             return False
@@ -149,7 +144,8 @@ class BlockClaims:
         Raises:
             Refused, TROUBLE: it does not say.
         """
-        return bool(self._listed("/api/v1/pods", (("fieldSelector", f"spec.nodeName={node}"), ("limit", "1"))))
+        query = (("fieldSelector", f"spec.nodeName={node}"), ("limit", "1"))
+        return bool(self._listed("Pod", "/api/v1/pods", query))
 
     def _claimed(self, wanted: _Wanted) -> IpBlock:
         cluster = self._cluster()
@@ -223,7 +219,7 @@ class BlockClaims:
     def _is_alone(self, block: IpBlock) -> bool:
         """Whether no other node has an address of it; else it is given back. Asked when the block is there."""
         query = (("labelSelector", f"{RANGE_LABEL}={range_label(block.cidr)}"),)
-        decoded = (self._decoder.decode(IP_BLOCK_KIND, one).value for one in self._listed(PATH, query))
+        decoded = (self._decoder.decode(IP_BLOCK_KIND, one).value for one in self._listed(IP_BLOCK, PATH, query))
         there = tuple(one for one in decoded if isinstance(one, IpBlock))
         if all(one.uid != block.uid for one in there):
             return False  # somebody has removed it meanwhile
@@ -243,13 +239,16 @@ class BlockClaims:
             self._sleep(LOOK_S)
         raise NoAddress(f"IPPool {block.pool}: the watch has not brought IPBlock {block.name} yet; try again")
 
-    def _listed(self, path: str, query: tuple[tuple[str, str], ...]) -> list[msgspec.Raw]:
-        """The newest list that there is: without a revision."""
+    def _listed(self, kind: str, path: str, query: tuple[tuple[str, str], ...]) -> list[msgspec.Raw]:
+        """The newest list that there is: it is asked for without a revision."""
         response = self._client.get(path, query, TIMEOUT_S)
         body: bytes = response.read()
         if response.status != HTTPStatus.OK:
             raise Refused(f"GET {path}", refusal(response.status, body, response.headers.get("Retry-After", "")))
-        return msgspec.json.decode(body, type=_List).items or []
+        found, refused = items_of(kind, body)
+        if refused is not None:
+            raise Refused(f"GET {path}", refused)
+        return found
 
     def _failed(self, wanted: _Wanted, why: str, at_least_s: float) -> NoAddress:
         self._failures += 1

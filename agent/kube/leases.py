@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from agent.json_text import NOT_JSON
+from agent.kube.answers import items_of, refused_as
 from agent.kube.client import TROUBLE, Client, Refused
 from agent.log import logger
 
@@ -58,10 +59,6 @@ class _Lease(msgspec.Struct, frozen=True):
     spec: _LeaseSpec = _LeaseSpec()
 
 
-class _List(msgspec.Struct, frozen=True):
-    items: list[msgspec.Raw] | None = None
-
-
 class Leases:
     """The Leases of our namespace."""
 
@@ -79,7 +76,7 @@ class Leases:
             Refused, TROUBLE: it cannot be read.
         """
         try:
-            return _lease(self._ask("GET", f"/{name}"))
+            return self._one("GET", f"/{name}")
         except Refused as error:
             if error.refusal.code == HTTPStatus.NOT_FOUND:
                 return None
@@ -87,8 +84,10 @@ class Leases:
 
     def list(self, label: str) -> tuple[Lease, ...]:
         """All of them that have a label, as they are. Raises as :meth:`get`."""
-        found = msgspec.json.decode(self._ask("GET", "", query=f"&labelSelector={label}"), type=_List)
-        return tuple(_lease(bytes(item)) for item in found.items or ())
+        found, refused = items_of("Lease", self._ask("GET", "", query=f"&labelSelector={label}"))
+        if refused is not None:
+            raise Refused(f"GET {self._path}", refused)
+        return tuple(_lease(bytes(item)) for item in found)
 
     def put(self, lease: Lease, *, metadata: Mapping[str, Any] = MappingProxyType({})) -> Lease:
         """Make it, or change the one that was read, if nobody has since; *metadata* is a new one's further.
@@ -99,8 +98,15 @@ class Leases:
         """
         content = _content(lease, self._namespace, metadata)
         if lease.revision:
-            return _lease(self._ask("PUT", f"/{lease.name}", content))
-        return _lease(self._ask("POST", "", content))
+            return self._one("PUT", f"/{lease.name}", content)
+        return self._one("POST", "", content)
+
+    def _one(self, method: str, path: str, content: object = None) -> Lease:
+        """The Lease that is answered with; another answer, a proxy's, says nothing of what was done."""
+        answer = self._ask(method, path, content)
+        if refused := refused_as("Lease", answer):
+            raise Refused(f"{method} {self._path}{path}", refused)
+        return _lease(answer)
 
     def _ask(self, method: str, path: str, content: object = None, query: str = "") -> bytes:
         where = f"{self._path}{path}?timeout={seconds(self._timeout_s)}{query}"

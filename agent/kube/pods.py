@@ -6,6 +6,7 @@ from http import HTTPStatus
 import msgspec
 from msgspec import Struct, field
 
+from agent.kube.answers import refused_as
 from agent.kube.client import Client, Refused
 from agent.kube.retry import refusal
 from agent.model.name import ObjectName
@@ -47,5 +48,7 @@ def ask_pod(client: Client, name: ObjectName) -> PodAnswer | None:
         return None
     if response.status != HTTPStatus.OK:
         raise Refused(f"GET {path}", refusal(response.status, body, response.headers.get("Retry-After", "")))
+    if refused := refused_as("Pod", body):
+        raise Refused(f"GET {path}", refused)
     found = msgspec.json.decode(body, type=_Pod).metadata
     return PodAnswer(found.uid, found.annotations or {})

@@ -6,6 +6,7 @@ from enum import Enum
 import msgspec
 from msgspec import Raw, Struct
 
+from agent.kube.answers import ListAround
 from agent.watch.decode.objects import Named
 
 Query = tuple[tuple[str, str], ...]
@@ -62,19 +63,6 @@ class Line(Struct, frozen=True):
     object: Raw
 
 
-class ListHead(Struct, rename="camel", frozen=True):
-    """``metadata`` of a list."""
-
-    resource_version: str = ""
-    continue_: str = msgspec.field(name="continue", default="")
-
-
-class List(Struct, frozen=True):
-    """A list without its items."""
-
-    metadata: ListHead = ListHead()
-
-
 LINE = msgspec.json.Decoder(Line)
 HEAD = msgspec.json.Decoder(Named)
-LIST = msgspec.json.Decoder(List)
+LIST = msgspec.json.Decoder(ListAround)

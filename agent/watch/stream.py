@@ -11,6 +11,9 @@ come out as the objects arrive. The ways to a whole list, in the order they are 
 A server that does not have the resource (a CustomResourceDefinition that is not installed) may be taken as one that has
 no such objects; it is asked again at long intervals, for the resource may come.
 
+What is answered as a success and is no list of the kind, or an event of another, is a failure: a proxy's own answer
+would be a list without objects, and take all away.
+
 Nothing goes back in time, though API servers may lag behind each other: a list is asked for at no older revision than
 the one held (resourceVersionMatch NotOlderThan), and one that is older all the same is not taken. Only a consistent
 list that is still older after a minute is: etcd was restored from a backup.
@@ -24,6 +27,7 @@ from http import HTTPStatus
 from typing import assert_never
 
 from agent.json_text import NOT_JSON
+from agent.kube.answers import not_a_list
 from agent.kube.retry import DENIALS, Refusal, backoff_s, refusal
 from agent.watch.decode.objects import Metadata, Named
 from agent.watch.items import Items
@@ -53,12 +57,15 @@ WENT_S = 60.0
 
 
 class Stream:
-    """One kind's protocol. *draw* gives numbers in [0, 1), *clock* seconds that never go back.
+    """One *kind*'s protocol, "Service". *draw* gives numbers in [0, 1), *clock* seconds that never go back.
 
     *is_exact*: no list comes from a server's cache before one has come that is the newest there is.
     """
 
-    def __init__(self, draw: Callable[[], float], clock: Callable[[], float], *, is_exact: bool = False) -> None:
+    def __init__(
+        self, kind: str, draw: Callable[[], float], clock: Callable[[], float], *, is_exact: bool = False
+    ) -> None:
+        self._kind = kind
         self._draw = draw
         self._is_exact = is_exact
         self._clock = clock
@@ -120,6 +127,9 @@ class Stream:
         except NOT_JSON as error:
             self.failed(f"the list was cut short: {error}", was_answered=True)
             return
+        if why := not_a_list(found, self._kind):
+            self.failed(why)
+            return
         self._next_page = found.metadata.continue_
         if self._next_page:
             self.mode = Mode.PAGES  # the server may also cut a list that did not ask for it
@@ -139,6 +149,8 @@ class Stream:
         match found.type:
             case "ERROR":
                 self._error(refusal(0, found.object))
+            case _ if head.kind != self._kind:
+                self.failed(f"an event {found.type[:64]!r} of {head.kind[:64]!r}, and of no {self._kind}")
             case "BOOKMARK":
                 yield from self._bookmark(head.metadata)
             case "ADDED" | "MODIFIED" | "DELETED":
@@ -261,9 +273,12 @@ class Stream:
         yield Changed(found.object, is_deleted)
 
     def _listed(self, revision: str) -> Iterator[Event]:
+        if not revision:
+            self.failed("the list has no resourceVersion")
+            return
         if not self._is_believed(revision):
             return
-        self.revision = revision or self.revision
+        self.revision = revision
         self.mode = Mode.WATCH
         self.is_listed = True
         self.is_denied = self._is_consistent = self._is_absent = False

@@ -42,7 +42,8 @@ class Watch:
         self._without = 0  # of the paths, so many in turn are not there
         self._path = 0  # the one that is asked for
         # jitter between nodes, nothing that anyone must not guess; drawn from nobody else's numbers
-        self._stream = Stream(random.Random().random, time.monotonic, is_exact=kind.is_exact)  # noqa: S311
+        draw = random.Random().random  # noqa: S311
+        self._stream = Stream(kind.object_kind, draw, time.monotonic, is_exact=kind.is_exact)
         self._stopping = Signal()
         self._changing = Lock()  # the mirror; not after the end was asked for
         self._response: urllib3.BaseHTTPResponse | None = None

@@ -175,7 +175,7 @@ def a_pod_has_a_network(node: Node, api: LeaseServer, runtime: Runtime) -> None:
     (node.root / "bin/answers").chmod(0o755)
     pod = runtime.make()
     about = {"name": pod, "namespace": "default", "annotations": {NETWORKS: "lan"}}
-    api.store(f"/api/v1/namespaces/default/pods/{pod}", {"metadata": about})
+    api.store(f"/api/v1/namespaces/default/pods/{pod}", {"kind": "Pod", "metadata": about})
     runtime.wait()
     code, answer = runtime.call("ADD", pod)
     assert (code != 0, "cannot get pods" in str(answer)) == (True, True)

@@ -27,6 +27,7 @@ from agent.watch.decode.kind import Kind
 from agent.watch.decode.namespace import NAMESPACE
 from agent.watch.decode.node import NODE
 from agent.watch.mirror import Mirror
+from tests.agent.api_kinds import list_at
 
 
 class Died(BaseException):
@@ -49,6 +50,7 @@ class Api:
     before: Callable[[str, str], None] = lambda _method, _path: None  # may raise
     after: Callable[[str, str], None] = lambda _method, _path: None
     nodes: list["Node"] = field(default_factory=list)
+    proxy: bytes = b""  # what a proxy answers who lists, as a success
 
     def changed(self) -> None:
         """Have all watches know."""
@@ -95,13 +97,15 @@ class _Client:
         self.api.requests.append((self.node, "GET", path))
         self.api.before("GET", path)
         (key, value), *_ = query
-        if urlsplit(path).path == PATH:
+        of = urlsplit(path).path
+        if of == PATH:
             assert key == "labelSelector"
             items = [one for one in self.api.blocks.values() if f"{RANGE_LABEL}={_label(one)}" == value]
         else:
             items = [{}] * self.api.pods.get(value.partition("=")[2], 0)
         self.api.after("GET", path)
-        return SimpleNamespace(status=200, read=lambda: json.dumps({"items": items}).encode(), headers={})
+        content = self.api.proxy or json.dumps(list_at(of, str(self.api.revision), items)).encode()
+        return SimpleNamespace(status=200, read=lambda: content, headers={})
 
 
 def _label(block: dict[str, Any]) -> str:

@@ -163,6 +163,10 @@ def test_blocks_of_a_node_that_is_gone_are_freed_once_it_has_no_pods() -> None:
     assert not [path for node, _, path in api.requests if path == "/api/v1/pods"], "not before"
     other.turn(SPREAD_S + 1)
     assert one.blocks() == ["10.60.0.0/30"], "the API server has a pod of it still"
+    for api.proxy in (b"{}", b'{"kind":"Status","status":"Failure"}', b"<html>", list_of("Node")):
+        other.turn(60)
+        assert one.blocks() == ["10.60.0.0/30"], "what is no list of pods does not say that there are none"
+    api.proxy = b""
     api.pods["n1"] = 0
     other.turn(60)
     assert one.blocks() == []
@@ -356,3 +360,7 @@ def test_api_objects_have_names_that_the_api_server_takes() -> None:
     api, (one, _) = world(pool("lan", "10.60.0.0/26", "fd00:60::/122"))
     one.give("lan")
     assert sorted(api.blocks) == ["10.60.0.0-26", "fd00-0060-0000-0000-0000-0000-0000-0000-122"]
+
+
+def list_of(kind: str) -> bytes:
+    return b'{"kind":"%sList","metadata":{"resourceVersion":"9"},"items":[]}' % kind.encode()

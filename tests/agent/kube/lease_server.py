@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from tests.agent.api_kinds import event_at, list_at
 from tests.agent.served import Served
 
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/sluiceway/leases"
@@ -30,6 +31,7 @@ class LeaseServer(Served):
         self.lists: dict[str, list[dict[str, Any]]] = {}  # of what is watched, by path; it does not change
         self.live: set[str] = set()  # paths of lists whose watches tell of what is stored and deleted
         self.changes: list[tuple[str, str, dict[str, Any]]] = []  # path, what happened, to which object
+        self.proxy: object = None  # what a proxy answers in this server's place, as a success
         self.knows_streams = True  # else each list is asked for before its watch
         self.closing = threading.Event()
         self.start()
@@ -89,30 +91,30 @@ class _Handler(BaseHTTPRequestHandler):
             if url.path in self.server.live:
                 self._followed(url.path)
                 return
-            self._watched(self.server.lists.get(url.path, []) if "sendInitialEvents" in url.query else [])
+            self._watched(url.path, self.server.lists.get(url.path, []) if "sendInitialEvents" in url.query else [])
             return
         with self.server.lock:
             found: Any = self.server.objects.get(url.path)
             if url.path == LEASES:
                 label = parse_qs(url.query).get("labelSelector", [""])[0]
-                found = {"items": [one for path, one in sorted(self.server.objects.items()) if _has(path, one, label)]}
+                those = [one for path, one in sorted(self.server.objects.items()) if _has(path, one, label)]
+                found = list_at(url.path, str(self.server.revision), those)
             elif url.path in self.server.live:
                 label = parse_qs(url.query).get("labelSelector", [""])[0]
-                about = {"resourceVersion": str(self.server.revision)}
-                found = {"metadata": about, "items": self.server.below(url.path, label)}
+                found = list_at(url.path, str(self.server.revision), self.server.below(url.path, label))
             elif found is None and not self.server.knows_streams and "/namespaces/" not in url.path:
-                found = {"metadata": {"resourceVersion": "1"}, "items": self.server.lists.get(url.path, [])}
+                found = list_at(url.path, "1", self.server.lists.get(url.path, []))
         self._answer(200 if found is not None else 404, found)
 
-    def _watched(self, found: list[dict[str, Any]]) -> None:
+    def _watched(self, path: str, found: list[dict[str, Any]]) -> None:
         """A streaming list, and no change after it."""
         self.send_response(200)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         about = {"resourceVersion": "1", "annotations": {"k8s.io/initial-events-end": "true"}}
         events = [
-            *({"type": "ADDED", "object": one} for one in found),
-            {"type": "BOOKMARK", "object": {"metadata": about}},
+            *(event_at(path, "ADDED", one) for one in found),
+            event_at(path, "BOOKMARK", {"metadata": about}),
         ]
         content = b"".join(json.dumps(one).encode() + b"\n" for one in events)
         self.wfile.write(b"%x\r\n%s\r\n" % (len(content), content))
@@ -127,16 +129,16 @@ class _Handler(BaseHTTPRequestHandler):
         with self.server.lock:
             there, seen = self.server.below(path), len(self.server.changes)
             about = {"resourceVersion": str(self.server.revision), "annotations": {"k8s.io/initial-events-end": "true"}}
-        self._events([*(("ADDED", one) for one in there), ("BOOKMARK", {"metadata": about})])
+        self._events(path, [*(("ADDED", one) for one in there), ("BOOKMARK", {"metadata": about})])
         while not self.server.closing.wait(0.01):
             with self.server.lock:
                 fresh, seen = self.server.changes[seen:], len(self.server.changes)
             if told := [(what, one) for at, what, one in fresh if at.rpartition("/")[0] == path]:
-                self._events(told)
+                self._events(path, told)
         self.close_connection = True
 
-    def _events(self, those: list[tuple[str, dict[str, Any]]]) -> None:
-        content = b"".join(json.dumps({"type": what, "object": one}).encode() + b"\n" for what, one in those)
+    def _events(self, path: str, those: list[tuple[str, dict[str, Any]]]) -> None:
+        content = b"".join(json.dumps(event_at(path, what, one)).encode() + b"\n" for what, one in those)
         self.wfile.write(b"%x\r\n%s\r\n" % (len(content), content))
         self.wfile.flush()
 
@@ -184,6 +186,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self._is_away():
             self.close_connection = True
             return
+        if self.server.proxy is not None:
+            code, content = 200, self.server.proxy
         self._write(code, content if code < 300 else {"kind": "Status", "code": code})
 
     def _write(self, code: int, content: object) -> None:

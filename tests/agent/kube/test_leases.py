@@ -122,3 +122,25 @@ def test_no_answer_is_trouble_and_no_end(server: LeaseServer, leases: Leases) ->
     server.away.add("*")
     with pytest.raises(TROUBLE):
         leases.get("a")
+
+
+@pytest.mark.parametrize("answer", [{}, {"kind": "Status", "status": "Failure"}, {"kind": "PodList", "items": []}])
+def test_a_proxys_answer_says_nothing_of_leases(answer: object, server: LeaseServer, leases: Leases) -> None:
+    held = leases.put(Lease("a", "n1", 15.0), metadata={"labels": {"l": "x"}})
+    server.proxy = answer
+    for ask in (lambda: leases.list("l=x"), lambda: leases.get("a"), lambda: leases.put(held)):
+        with pytest.raises(Refused, match="no Lease"):
+            ask()
+
+
+def test_nobody_leads_by_what_a_proxy_answers(server: LeaseServer, leases: Leases) -> None:
+    clock = Clock(0.0)
+    election = Election(leases, "a", "one", clock=clock)
+    server.proxy = {}
+    election.step()
+    assert not election.is_leader
+    assert "no Lease" in election.trouble
+    server.proxy = None
+    clock.at += 5.0
+    election.step()
+    assert election.is_leader

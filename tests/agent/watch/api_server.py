@@ -10,8 +10,10 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from threading import Event, Lock
 from types import MappingProxyType
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from tests.agent.api_kinds import kind_at, list_at
 from tests.agent.served import Served
 
 SERVICES = "/api/v1/services"
@@ -19,14 +21,15 @@ CUT = b"cut"  # the connection breaks
 END = b"end"  # the answer ends in good order
 
 
-def web(revision: str, address: str = "10.96.0.1") -> dict[str, object]:
+def web(revision: str, address: str = "10.96.0.1") -> dict[str, Any]:
     return {
+        "kind": "Service",
         "metadata": {"name": "web", "namespace": "default", "resourceVersion": revision},
         "spec": {"clusterIP": address, "ports": [{"port": 80}]},
     }
 
 
-def other(revision: str) -> dict[str, object]:
+def other(revision: str) -> dict[str, Any]:
     return {**web(revision, "10.96.0.2"), "metadata": {"name": "other", "namespace": "default"}}
 
 
@@ -34,9 +37,9 @@ def event(kind: str, content: object) -> bytes:
     return json.dumps({"type": kind, "object": content}).encode() + b"\n"
 
 
-def bookmark(revision: str) -> bytes:
+def bookmark(revision: str, kind: str = "Service") -> bytes:
     annotations = {"k8s.io/initial-events-end": "true"}
-    return event("BOOKMARK", {"metadata": {"resourceVersion": revision, "annotations": annotations}})
+    return event("BOOKMARK", {"kind": kind, "metadata": {"resourceVersion": revision, "annotations": annotations}})
 
 
 class Api(Served):
@@ -103,13 +106,11 @@ class _Handler(BaseHTTPRequestHandler):
                 self._chunk(chunk)
             self._chunk(b"")
         elif "watch" not in query:
-            self._whole(
-                200, {"metadata": {"resourceVersion": "3"}, "items": [web("2")] if url.path == SERVICES else []}
-            )
+            self._whole(200, list_at(url.path, "3", [web("2")] if url.path == SERVICES else []))
         elif (said := self.server.said_on(url.path, query.get("fieldSelector", ""))) is not None:
             self._stream(said)
         else:
-            self._idle()
+            self._idle(kind_at(url.path))
 
     def _whole(self, code: int, content: object, headers: Mapping[str, str] = MappingProxyType({})) -> None:
         body = json.dumps(content).encode()
@@ -152,9 +153,9 @@ class _Handler(BaseHTTPRequestHandler):
                 is_gone = False
             return lines.popleft() if lines and not is_gone else None
 
-    def _idle(self) -> None:
+    def _idle(self, kind: str) -> None:
         self._begin()
-        self._chunk(bookmark("1"))
+        self._chunk(bookmark("1", kind))
         self.server.closing.wait()
         self.close_connection = True
 

@@ -26,6 +26,7 @@ from agent.watch.decode.network_policy import NETWORK_POLICY
 from agent.watch.decode.peer_pod import PEER_POD
 from agent.watch.decode.pod import POD
 from agent.watch.source import expected, sources
+from tests.agent.api_kinds import list_at
 from tests.agent.watch.api_server import CUT, END, SERVICES, Api, bookmark, event, kubeconfig, other, web
 from tests.agent.watch.conftest import Seen
 
@@ -224,7 +225,7 @@ def test_peers_are_watched_from_when_a_policy_means_them_until_none_does(
     api.say(bookmark("1"))
     seen.until(lambda cluster: cluster.synced and cluster.listed >= set(NAMES))
     pods = [pod("a", "n1", "2"), pod("b", "n2", "3")]
-    api.say(*(event("ADDED", each) for each in pods), bookmark("4"), path=PEERS)
+    api.say(*(event("ADDED", each) for each in pods), bookmark("4", "Pod"), path=PEERS)
     assert "PeerPod" not in seen.clusters[-1].listed
     source.watch(PEER_POD)
     cluster = seen.until(lambda cluster: "PeerPod" in cluster.listed)
@@ -239,7 +240,7 @@ def test_peers_are_watched_from_when_a_policy_means_them_until_none_does(
     assert (dict(cluster.peers), "PeerPod" in cluster.listed, "Pod" in cluster.listed) == ({}, False, True)
     assert not any(there for there in seen.clusters if "PeerPod" in there.listed and not there.peers)
     eventually(lambda: "watch-peers" not in {thread.name for thread in threading.enumerate()})
-    api.say(event("ADDED", pods[1]), bookmark("9"), path=PEERS)
+    api.say(event("ADDED", pods[1]), bookmark("9", "Pod"), path=PEERS)
     source.watch(PEER_POD)
     seen.until(lambda cluster: [name.name for name in cluster.peers] == ["b"])
 
@@ -267,7 +268,7 @@ def test_a_resource_that_need_not_be_there_is_waited_for_in_silence(
     assert (status.is_listed, status.trouble, status.is_denied, cluster.problems) == (True, "", False, ())
     asked = [path for path in api.paths if path in {V1BETA1, V1ALPHA2}]
     assert asked[:2] == [V1BETA1, V1ALPHA2]
-    api.say(event("ADDED", policy("2")), bookmark("3"), path=V1BETA1)
+    api.say(event("ADDED", policy("2")), bookmark("3", "ClusterNetworkPolicy"), path=V1BETA1)
     del api.answers[V1BETA1]
     cluster = seen.until(lambda cluster: "guard" in cluster.cluster_policies)
     assert cluster.problems == ()
@@ -275,7 +276,7 @@ def test_a_resource_that_need_not_be_there_is_waited_for_in_silence(
 
 def test_an_older_version_of_it_is_read_where_the_newer_is_not_there(api: Api, source: ApiSource, seen: Seen) -> None:
     api.answers[V1BETA1] = 404
-    api.say(event("ADDED", policy("2")), bookmark("3"), path=V1ALPHA2)
+    api.say(event("ADDED", policy("2")), bookmark("3", "ClusterNetworkPolicy"), path=V1ALPHA2)
     source.start()
     cluster = seen.until(lambda cluster: "ClusterNetworkPolicy" in cluster.listed)
     assert set(cluster.cluster_policies) == {"guard"}
@@ -285,7 +286,7 @@ def test_what_went_with_its_resource_is_kept_for_a_while(
     api: Api, source: ApiSource, seen: Seen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stream, "ABSENT_S", (0.01, 0.02))
-    api.say(event("ADDED", policy("2")), bookmark("3"), path=V1BETA1)
+    api.say(event("ADDED", policy("2")), bookmark("3", "ClusterNetworkPolicy"), path=V1BETA1)
     source.start()
     seen.until(lambda cluster: cluster.cluster_policies)
     api.answers.update({V1BETA1: 404, V1ALPHA2: 404})
@@ -386,11 +387,24 @@ def test_a_plain_list_is_told_again_as_the_same_values(api: Api, source: ApiSour
     source.start()
     seen.until(has("10.96.0.1"))
     before = seen.clusters[-1].services[WEB]
-    body = json.dumps({"metadata": {"resourceVersion": "20"}, "items": [web("2"), other("5")]}).encode()
+    body = json.dumps(list_at(SERVICES, "20", [web("2"), other("5")])).encode()
     api.lists.put([body[at : at + 11] for at in range(0, len(body), 11)])
     api.say(event("ERROR", {"kind": "Status", "code": 410}))
     after = seen.until(lambda cluster: len(cluster.services) == 2)
     assert after.services[WEB] is before
+
+
+def test_a_proxys_answer_takes_no_service_away(api: Api, source: ApiSource, seen: Seen) -> None:
+    api.knows_streams = False
+    source.start()
+    seen.until(has("10.96.0.1"))
+    api.lists.put([b'{"status":"ok"}'])
+    api.say(event("ERROR", {"kind": "Status", "code": 410}))
+    eventually(lambda: any("no ServiceList" in status.trouble for status in source.status()))
+    api.lists.put([json.dumps(list_at(SERVICES, "20", [web("2"), other("5")])).encode()])
+    seen.until(lambda cluster: len(cluster.services) == 2)
+    first = next(at for at, cluster in enumerate(seen.clusters) if WEB in cluster.services)
+    assert all(WEB in cluster.services for cluster in seen.clusters[first:])
 
 
 def test_no_list_is_in_memory_at_once(api: Api, source: ApiSource, seen: Seen) -> None:
@@ -399,7 +413,11 @@ def test_no_list_is_in_memory_at_once(api: Api, source: ApiSource, seen: Seen) -
     filler = {**web("2"), "status": {"filler": "x" * 20_000}}
     item = json.dumps(filler).encode()
     api.lists.put(
-        [b'{"metadata":{"resourceVersion":"5"},"items":[' + item, *[b"," + item] * (size // len(item)), b"]}"]
+        [
+            b'{"kind":"ServiceList","metadata":{"resourceVersion":"5"},"items":[' + item,
+            *[b"," + item] * (size // len(item)),
+            b"]}",
+        ]
     )
     tracemalloc.start()
     source.start()
@@ -411,6 +429,7 @@ def test_no_list_is_in_memory_at_once(api: Api, source: ApiSource, seen: Seen) -
 
 def pod(name: str, node: str, revision: str) -> dict[str, object]:
     return {
+        "kind": "Pod",
         "metadata": {"name": name, "namespace": "default", "resourceVersion": revision},
         "spec": {"nodeName": node},
         "status": {"phase": "Running", "podIP": f"10.1.0.{revision}"},
@@ -419,6 +438,7 @@ def pod(name: str, node: str, revision: str) -> dict[str, object]:
 
 def policy(revision: str) -> dict[str, object]:
     return {
+        "kind": "ClusterNetworkPolicy",
         "metadata": {"name": "guard", "resourceVersion": revision},
         "spec": {"tier": "Admin", "priority": 1, "subject": {"namespaces": {}}},
     }

@@ -21,23 +21,24 @@ class Clock:
 
 
 def stream(clock: Clock | None = None) -> Stream:
-    return Stream(draw=lambda: 0.5, clock=clock or Clock())
+    return Stream("Service", draw=lambda: 0.5, clock=clock or Clock())
 
 
 def line(kind: str, name: str = "", revision: str = "1", **annotations: str) -> bytes:
     metadata = {"name": name, "resourceVersion": revision, "annotations": annotations}
-    return json.dumps({"type": kind, "object": {"metadata": metadata}}).encode()
+    return json.dumps({"type": kind, "object": {"kind": "Service", "metadata": metadata}}).encode()
 
 
 def test_a_kind_of_which_the_newest_is_wanted_is_never_listed_from_a_servers_cache() -> None:
     for is_exact, wanted in ((False, {"resourceVersion": "0"}), (True, {})):
-        watch = Stream(draw=lambda: 0.5, clock=Clock(), is_exact=is_exact)
+        watch = Stream("Service", draw=lambda: 0.5, clock=Clock(), is_exact=is_exact)
         assert "resourceVersion" not in dict(watch.request().query)  # a streaming list is the newest there is
         refused(watch, 422)
         assert dict(watch.request().query) == wanted
 
 
-END = line("BOOKMARK", revision="7", **{"k8s.io/initial-events-end": "true"})
+ENDS = {"k8s.io/initial-events-end": "true"}
+END = line("BOOKMARK", revision="7", **ENDS)
 ERROR_410 = b'{"type":"ERROR","object":{"kind":"Status","code":410,"message":"too old"}}'
 
 
@@ -49,6 +50,13 @@ def body(watch: Stream, content: bytes) -> list[str]:
     """What a list's answer tells, when it comes in small pieces."""
     pieces = (content[at : at + 7] for at in range(0, len(content), 7))
     return [told(event) for piece in pieces for event in watch.part(piece)] + [told(e) for e in watch.whole()]
+
+
+def of(revision: str, *names: str, more: str = "") -> bytes:
+    """A list's answer, or that of a page before *more*."""
+    head = {"resourceVersion": revision, **({"continue": more} if more else {})}
+    items = [{"metadata": {"name": one}} for one in names]
+    return json.dumps({"kind": "ServiceList", "metadata": head, "items": items}).encode()
 
 
 def told(event: Event) -> str:
@@ -161,7 +169,7 @@ def test_a_server_without_streaming_lists_is_asked_for_a_plain_one_from_its_cach
     refused(watch, code, b'{"message":"sendInitialEvents is forbidden"}')
     request = watch.request()
     assert (request.query, request.is_stream, request.delay_s) == ((("resourceVersion", "0"),), False, 0.0)
-    content = b'{"metadata":{"resourceVersion":"5"},"items":[{"metadata":{"name":"a"}}]}'
+    content = of("5", "a")
     assert body(watch, content) == ["has a", "listed"]
     assert dict(watch.request().query)["resourceVersion"] == "5"
     fed(watch, ERROR_410)
@@ -207,10 +215,10 @@ def test_a_list_that_does_not_come_through_is_fetched_in_pages(fail) -> None:  #
     watch.request()
     fail(watch)
     assert watch.request().query == (("limit", "500"),)
-    content = b'{"metadata":{"resourceVersion":"5","continue":"x"},"items":[{"metadata":{"name":"a"}}]}'
+    content = of("5", "a", more="x")
     assert body(watch, content) == ["has a"]
     assert watch.request().query == (("limit", "500"), ("continue", "x"))
-    content = b'{"metadata":{"resourceVersion":"5"},"items":[{"metadata":{"name":"b"}}]}'
+    content = of("5", "b")
     assert body(watch, content) == ["has b", "listed"]
 
 
@@ -221,11 +229,14 @@ def test_pages_whose_continuation_expired_begin_anew() -> None:
     watch.request()
     refused(watch, 504)
     watch.request()
-    body(watch, b'{"metadata":{"continue":"x"},"items":[{"metadata":{"name":"a"}}]}')
+    body(
+        watch,
+        of("5", "a", more="x"),
+    )
     watch.request()
     refused(watch, 410)
     assert watch.request().begins_list
-    content = b'{"metadata":{"resourceVersion":"5"},"items":[{"metadata":{"name":"b"}}]}'
+    content = of("5", "b")
     assert body(watch, content) == ["has b", "listed"]
 
 
@@ -309,10 +320,6 @@ def asked(watch: Stream) -> tuple[str | None, str | None]:
     """What the next list must not be older than."""
     query = dict(watch.request().query)
     return query.get("resourceVersion"), query.get("resourceVersionMatch")
-
-
-def of(revision: str) -> bytes:
-    return b'{"metadata":{"resourceVersion":"%s"},"items":[]}' % revision.encode()
 
 
 def test_a_list_after_a_loss_is_no_older_than_what_is_held() -> None:

@@ -1,0 +1,72 @@
+"""What an API server answers with, as far as it is what was asked for.
+
+Not everything between a node and its API server is one: a proxy or a load balancer may answer 200 with a page or a
+Status of its own, or with what another was to have. An empty list is no objects, and who believes it takes all away.
+"""
+
+from http import HTTPStatus
+
+import msgspec
+
+from agent.json_text import NOT_JSON
+from agent.kube.retry import Refusal
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """An object as far as what it says that it is."""
+
+    kind: str = ""
+
+
+class ListHead(msgspec.Struct, rename="camel", frozen=True):
+    """``metadata`` of a list."""
+
+    resource_version: str = ""
+    continue_: str = msgspec.field(name="continue", default="")
+
+
+class ListAround(Answered, frozen=True):
+    """A list without its items."""
+
+    metadata: ListHead = ListHead()
+
+
+class _List(ListAround, frozen=True):
+    """A list with its items."""
+
+    items: list[msgspec.Raw] | None = None
+
+
+_ONE = msgspec.json.Decoder(Answered)
+_LIST = msgspec.json.Decoder(_List)
+
+
+def refused_as(kind: str, content: bytes) -> Refusal | None:
+    """Why an answer is no object of a kind; None if it is. Else it says nothing of what there is, or was done."""
+    try:
+        why = not_of(kind, _ONE.decode(content))
+    except NOT_JSON as error:
+        why = f"the answer is no {kind}: {error}"
+    return Refusal(HTTPStatus.OK, why) if why else None
+
+
+def not_of(kind: str, found: Answered) -> str:
+    """Why an answer is no object of a kind; empty if it is."""
+    return "" if found.kind == kind else f"the answer is {found.kind[:64] or 'an object'!r}, and no {kind}"
+
+
+def not_a_list(found: ListAround, kind: str) -> str:
+    """Why an answer is no list of objects of a kind; empty if it is. Each list has a revision."""
+    if why := not_of(f"{kind}List", found):
+        return why
+    return "" if found.metadata.resource_version else f"the {kind}List has no resourceVersion"
+
+
+def items_of(kind: str, content: bytes) -> tuple[list[msgspec.Raw], Refusal | None]:
+    """The items of a list, and why it is none: as a refusal, for it says nothing of what there is."""
+    try:
+        found = _LIST.decode(content)
+    except NOT_JSON as error:
+        return [], Refusal(HTTPStatus.OK, f"the answer is no {kind}List: {error}")
+    why = not_a_list(found, kind)
+    return ([], Refusal(HTTPStatus.OK, why)) if why else (found.items or [], None)
