@@ -131,8 +131,8 @@ class Group:
 class PodIndex:
     """Atoms of pods by what a pod must have, so that each is asked of few pods."""
 
-    def __init__(self, atoms: Iterable[Atom], namespaces: Mapping[str, Mapping[str, str]]) -> None:
-        """*namespaces* are the labels of each by its name."""
+    def __init__(self, atoms: Iterable[Atom], namespaces: Mapping[str, Mapping[str, str] | None]) -> None:
+        """*namespaces* are the labels of each by its name, None of one of which nothing is known yet."""
         self._anchored: dict[tuple[str, str, str], list[tuple[Atom, PodPeer]]] = {}
         self._others: dict[str, list[tuple[Atom, PodPeer]]] = {}
         self._ports: dict[ContainerPort, list[tuple[Atom, Networks]]] = {}
@@ -167,8 +167,13 @@ class PodIndex:
         return frozenset(found) if found else NOBODY
 
 
-def _selected(selector: Selector, namespaces: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
-    return (name for name, labels in namespaces.items() if selector.selects(labels))
+def _selected(selector: Selector, namespaces: Mapping[str, Mapping[str, str] | None]) -> Iterator[str]:
+    """The namespaces that are selected; one of unknown labels by what selects all."""
+    return (
+        name
+        for name, labels in namespaces.items()
+        if (selector.selects(labels) if labels is not None else not selector.requirements)
+    )
 
 
 def _anchor(selector: Selector) -> tuple[str, str] | None:

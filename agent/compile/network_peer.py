@@ -60,7 +60,9 @@ def apart_inputs(now: PeerInputs, network: ObjectName, here: Pods, peers: PeerPo
     """The inputs of a network of its own: no node has an address there, and nobody else is known."""
     on = (one for one in now.attachments.values() if one.is_apart and one.network == network)
     found: dict[PeerName, PeerPod] = {**dict(_told(network, peers)), **dict(_attached(on, here, network))}
-    return PeerInputs(peers=same(old.peers, _kept(found, old.peers)), namespaces=now.namespaces)
+    return PeerInputs(
+        peers=same(old.peers, _kept(found, old.peers)), namespaces=now.namespaces, knows_all=now.knows_all
+    )
 
 
 def _attached(

@@ -31,7 +31,10 @@ PeerName = ObjectName | FurtherPod
 
 @dataclass(frozen=True, slots=True)
 class PeerInputs:
-    """What peers follow from; *pods* are those of this node's attachments, by further networks too."""
+    """What peers follow from; *pods* are those of this node's attachments, by further networks too.
+
+    *knows_all*: a namespace that is none of *namespaces* has no labels; else nothing is known of it yet.
+    """
 
     pods: Mapping[PeerName, Pod] = field(default_factory=dict)
     peers: Mapping[PeerName, PeerPod] = field(default_factory=dict)
@@ -40,6 +43,7 @@ class PeerInputs:
     own: frozenset[Address] = frozenset()  # this node's addresses
     node_name: str = ""
     attachments: Mapping[AttachmentKey, Attachment] = field(default_factory=dict)
+    knows_all: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,9 +196,10 @@ def _groups(made: Peers, before: Peers) -> Mapping[Group, Signature]:
     return found
 
 
-def _labels(now: PeerInputs, names: Iterable[str]) -> dict[str, dict[str, str]]:
-    """The labels of namespaces; one that nobody knows yet has none."""
-    return {name: dict(now.namespaces[name].labels) if name in now.namespaces else {} for name in names}
+def _labels(now: PeerInputs, names: Iterable[str]) -> dict[str, dict[str, str] | None]:
+    """The labels of namespaces; None of one of which nothing is known yet."""
+    nothing: dict[str, str] | None = {} if now.knows_all else None
+    return {name: dict(now.namespaces[name].labels) if name in now.namespaces else nothing for name in names}
 
 
 def _nodes(made: Peers) -> Addresses:

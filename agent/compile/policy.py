@@ -66,7 +66,8 @@ def policies(  # noqa: PLR0913  two of them are the node's
     atoms = now.peers.atoms
     now = _with_left(now, before, settle=settle)
     live = now.live()
-    common = PeerInputs({}, {}, cluster.namespaces, cluster.nodes, own, settings.node_name, attachments)
+    knows = not settings.pods_from_api
+    common = PeerInputs({}, {}, cluster.namespaces, cluster.nodes, own, settings.node_name, attachments, knows)
     every = (policy for one in live.values() for policy in one.policies) if settings.multi_network_policy else ()
     within = within_cluster(every, cluster.networks)
     inputs = cluster_inputs(common, now.here, cluster.peers, within, before.peers.inputs)
@@ -156,7 +157,8 @@ def _without_rules(attachments: Attachments, before: Policies) -> Pods:
 
 def _selected(cluster: Cluster, settings: Settings, attachments: Attachments, before: Policies) -> Policies:
     """With the subjects and rule sets of now."""
-    pods = attached_pods(attachments.values(), cluster.pods, knows_all=not settings.pods_from_api)
+    knows_all = not settings.pods_from_api
+    pods = attached_pods(attachments.values(), cluster.pods, knows_all=knows_all)
     old, here = before.inputs, same(before.here, pods)
     inputs = SubjectInputs(
         same(old.pods, interfaces(attachments.values(), here)),
@@ -164,6 +166,7 @@ def _selected(cluster: Cluster, settings: Settings, attachments: Attachments, be
         cluster.policies,
         cluster.cluster_policies,
         cluster.multi_policies,
+        knows_all,
     )
     if here is before.here and inputs.is_same(old):
         return before

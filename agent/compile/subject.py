@@ -43,13 +43,17 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class SubjectInputs:
-    """What subjects follow from; *pods* are those of this node's attachments."""
+    """What subjects follow from; *pods* are those of this node's attachments.
+
+    *knows_all*: a namespace that is none of *namespaces* has no labels; else nothing is known of it yet.
+    """
 
     pods: Mapping[SubjectName, Pod] = field(default_factory=dict)
     namespaces: Mapping[str, Namespace] = field(default_factory=dict)
     policies: Mapping[ObjectName, Policy] = field(default_factory=dict)
     cluster_policies: Mapping[str, Policy] = field(default_factory=dict)
     multi_policies: Mapping[ObjectName, Policy] = field(default_factory=dict)
+    knows_all: bool = True
 
     def is_same(self, other: "SubjectInputs") -> bool:
         """Whether the same follows from both, compared part by part with `is`."""
@@ -60,7 +64,10 @@ Subjects = Mapping[SubjectName, Subject]
 
 
 def subjects(now: SubjectInputs, old: SubjectInputs, before: Subjects) -> Subjects:
-    """The subjects of now; one that is as before is the identical value, and so are all where nothing differs."""
+    """The subjects of now; one that is as before is the identical value, and so are all where nothing differs.
+
+    A pod that some policy selects or not by the labels of a namespace of which nothing is known is none of them.
+    """
     pods = dict.fromkeys(changed(old.pods, now.pods))
     if now.namespaces is not old.namespaces:
         moved = set(changed(old.namespaces, now.namespaces))
@@ -72,11 +79,13 @@ def subjects(now: SubjectInputs, old: SubjectInputs, before: Subjects) -> Subjec
     )
     if not pods and not policies:
         return before
+    if policies and not now.knows_all:
+        pods |= {name: None for name in now.pods if name.pod.namespace not in now.namespaces}
     found = dict(before)
     by_namespace = _by_namespace((*now.policies.values(), *now.multi_policies.values())) if pods else {}
     for name in pods:
         found.pop(name, None)
-        if name in now.pods:
+        if name in now.pods and not _is_undecided(name, now):
             candidates = (*by_namespace.get(name.pod.namespace, ()), *now.cluster_policies.values())
             selecting = _selecting(name, now.pods[name], candidates, now)
             found[name] = _subject(now.pods[name], selecting, before.get(name))
@@ -100,8 +109,17 @@ def _by_namespace(policies: Iterable[Policy]) -> dict[str, list[Policy]]:
     return found
 
 
+def _is_undecided(name: SubjectName, now: SubjectInputs) -> bool:
+    """Whether a policy selects interfaces of a pod or not by the labels of its namespace, which nobody knows yet."""
+    if now.knows_all or name.pod.namespace in now.namespaces:
+        return False
+    labels = dict(now.pods[name].labels)
+    ours = (policy.subject for policy in now.cluster_policies.values() if _is_for(policy, name))
+    return any(subject.namespaces.requirements and subject.pods.selects(labels) for subject in ours)
+
+
 def _selecting(name: SubjectName, pod: Pod, policies: Iterable[Policy], now: SubjectInputs) -> tuple[Policy, ...]:
-    """Those of some policies that select interfaces of a pod. A namespace that nobody knows yet has no labels."""
+    """Those of some policies that select interfaces of a pod."""
     labels = dict(pod.labels)
     namespace = now.namespaces.get(pod.name.namespace)
     of_namespace = dict(namespace.labels) if namespace is not None else {}
