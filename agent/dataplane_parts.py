@@ -43,7 +43,9 @@ def settings(options: Options, netlink: IPRoute, tables: Mapping[str, AnyTable])
         multi_network_policy=options.network_policy and options.networks,
         policy_reject=options.policy_reject,
         peer_room=tables["peers"].max_entries,
-        range_room=tables["peer_ranges"].max_entries,
+        # each may be a class of its own, beside those of pods
+        range_room=min(tables["peer_ranges"].max_entries, tables["peer_classes"].max_entries // 2),
+        rule_room=tables["rules"].max_entries * 7 // 8,  # the others are for rules of pods
         endpoint_room=tables["endpoints"].max_entries,
         pods_from_api=not options.manifests,
         is_chained=is_chained,

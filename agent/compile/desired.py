@@ -21,7 +21,7 @@ from agent.compile.ids import IdBook, Ids
 from agent.compile.node import node_owner, node_problems, node_records
 from agent.compile.pod_policy import has_rule_sets, held_back
 from agent.compile.policy import policies, waiting
-from agent.compile.policy_problems import network_problems, policy_problems
+from agent.compile.policy_problems import crowd_problems, network_problems, policy_problems
 from agent.compile.policy_state import Policies
 from agent.compile.records import NOTHING, Owner, Records
 from agent.compile.remote import Remotes, remotes, vantage
@@ -228,6 +228,7 @@ def _policy_problems(asked: _Asked, judged: Policies) -> Problems:
     cluster, before = asked.cluster, asked.before
     source = before.source if before.synced else None
     named = policy_problems(judged, before.policies, cluster.listed, source.listed if source else None)
+    named = {**named, **crowd_problems(judged, before.policies if source else None)}
     return {**named, **network_problems(cluster, source)} if asked.settings.multi_network_policy else named
 
 

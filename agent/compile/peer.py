@@ -53,6 +53,7 @@ class Peers:
     inputs: PeerInputs = field(default_factory=PeerInputs)
     atoms: Atoms = field(default_factory=Atoms)
     ranges: Ranges = field(default_factory=lambda: Ranges(()))
+    without: Signature = NOBODY  # ranges that mean nobody, for there is no room for them
     pods: Mapping[PeerName, Group] = field(default_factory=dict)  # of all nodes
     groups: Mapping[Group, Signature] = field(default_factory=dict)
     holders: Mapping[Address, tuple[PeerName, ...]] = field(default_factory=dict)  # the pods that say they have it
@@ -96,18 +97,19 @@ def named_ports(named: Named, inputs: PeerInputs) -> Iterator[PortPeer]:
         yield from (PortPeer(port, networks) for port in ports)
 
 
-def peers(now: PeerInputs, atoms: Atoms, before: Peers, *, settle: bool = False) -> Peers:
+def peers(now: PeerInputs, atoms: Atoms, before: Peers, *, settle: bool = False, without: Signature = NOBODY) -> Peers:
     """The peers of now, at the cost of what differs; tables in which nothing does are the identical ones.
 
     An address that is left to its range stays until *settle*, as what its range is: maps are written first and
-    cleared last, and who judges it anew meanwhile is to know.
+    cleared last, and who judges it anew meanwhile is to know. *without* are ranges that mean nobody.
     """
     old = before.inputs
-    if atoms is before.atoms and (now is old or now == old) and not (settle and (before.leaving or before.changing)):
+    is_same = atoms is before.atoms and without == before.without
+    if is_same and (now is old or now == old) and not (settle and (before.leaving or before.changing)):
         return before
-    is_ranged = _cidrs(atoms) != _cidrs(before.atoms)
-    ranges = Ranges(atoms.by_meaning.values()) if is_ranged else before.ranges
-    made = replace(before, inputs=now, atoms=atoms, ranges=ranges)
+    is_ranged = _cidrs(atoms) - without != _cidrs(before.atoms) - before.without
+    ranges = Ranges(_cidrs(atoms) - without) if is_ranged else before.ranges
+    made = replace(before, inputs=now, atoms=atoms, ranges=ranges, without=without)
     names = dict.fromkeys((*changed(old.peers, now.peers), *changed(old.pods, now.pods)))
     if needs_pods(atoms):
         # what was not noted while no atom meant pods

@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import chain, islice
 from operator import itemgetter
 
-from agent.compile.atom import Atom, Past, Signature, signature_digest
+from agent.compile.atom import NOBODY, Atom, Atoms, Past, Signature, signature_digest
 from agent.compile.changes import changed, same
 from agent.compile.identity import identity
 from agent.compile.network_peer import apart_inputs, cluster_inputs, networks_apart, within_cluster
@@ -18,6 +18,7 @@ from agent.compile.peer import PeerInputs, Peers, moved, named_ports, needs_pods
 from agent.compile.pod_policy import PodPolicy, Pods, begun, revised
 from agent.compile.policy_records import Update, policy_records
 from agent.compile.policy_state import NOBODY_THERE, Attachments, Policies
+from agent.compile.range_room import RangeRoom, cidr_peers, crowded_out
 from agent.compile.rule_set import EVERYBODY, Named, Reader, RuleSet, SetKey, policy_label
 from agent.compile.settings import Settings
 from agent.compile.subject import (
@@ -79,12 +80,15 @@ def policies(  # noqa: PLR0913  two of them are the node's
     if needs and PEER_PODS not in cluster.listed and settings.pods_from_api:
         return replace(waiting(attachments, before), needs_peers=True), {}  # listed as soon as somebody watches them
     named = atoms_named((live[key] for key in now.left), atoms)
-    met = remembering(peers(inputs, atoms, before.peers, settle=settle), before.peers, named, now.epoch)
+    now, without = _with_room(now, before, atoms, settings)
+    made = peers(inputs, atoms, before.peers, settle=settle, without=without)
+    met = remembering(made, before.peers, named, now.epoch)
     apart: dict[ObjectName, Peers] = {}
     for network in networks_apart(attachments.values()):
         old = before.apart.get(network, NOBODY_THERE)
         inputs = apart_inputs(common, network, now.here, cluster.peers, old.inputs)
-        apart[network] = remembering(peers(inputs, atoms, old, settle=settle), old, named, now.epoch)
+        made = peers(inputs, atoms, old, settle=settle, without=without)
+        apart[network] = remembering(made, old, named, now.epoch)
     now = replace(now, peers=met, apart=_same_peers(before.apart, apart), needs_peers=needs, is_known=True)
     now = replace(now, digests=_digests(now, before))
     now = _numbered(now, before)
@@ -106,6 +110,23 @@ def _with_left(now: Policies, before: Policies, *, settle: bool) -> Policies:
         return now
     current, live = {one.digest for one in now.sets.values()}, before.live()
     return replace(now, left=left, retired={key: live[key] for key in left if key not in current}, epoch=epoch)
+
+
+def _with_room(now: Policies, before: Policies, atoms: Atoms, settings: Settings) -> tuple[Policies, Signature]:
+    """With the policies for whose ranges there is no room, and the ranges that are theirs alone."""
+    crowded = before.crowded
+    if now.sets is not before.sets or now.retired is not before.retired:
+        crowded = crowded_out(now.live().values(), RangeRoom(settings.range_room, settings.rule_room))
+    if not crowded:
+        return replace(now, crowded=()) if now.crowded else now, NOBODY
+    if crowded is before.crowded and atoms is before.peers.atoms:
+        return now, before.peers.without
+    theirs = {id(policy) for policy in crowded}
+    every = (policy for one in now.live().values() for policy in one.policies)
+    kept = {peer for policy in every if id(policy) not in theirs for peer in cidr_peers(policy)}
+    alone = {peer for policy in crowded for peer in cidr_peers(policy)} - kept
+    found = frozenset(atoms.by_meaning[peer] for peer in alone if peer in atoms.by_meaning)
+    return replace(now, crowded=crowded), found
 
 
 def _same_peers(old: Mapping[ObjectName, Peers], new: Mapping[ObjectName, Peers]) -> Mapping[ObjectName, Peers]:

@@ -9,6 +9,7 @@ from itertools import chain
 from agent.compile.atom import PortPeer
 from agent.compile.policy import PEER_PODS
 from agent.compile.policy_state import Policies
+from agent.compile.range_room import range_problems
 from agent.compile.records import Owner, OwnerKind
 from agent.compile.rule_set import policy_label
 from agent.model.cluster import Cluster
@@ -17,6 +18,7 @@ from agent.model.policy import POLICY_FOR_FIELD, ContainerPort, Direction, Named
 
 NAMED_PORTS = Owner(OwnerKind.POLICY, "named ports")
 NETWORKS = Owner(OwnerKind.POLICY, "networks")
+CROWDED = Owner(OwnerKind.POLICY, "crowded")
 
 
 def policy_problems(
@@ -49,6 +51,13 @@ def network_problems(now: Cluster, before: Cluster | None) -> Mapping[Owner, tup
             for policy, network in every
         )
     }
+
+
+def crowd_problems(now: Policies, before: Policies | None) -> Mapping[Owner, tuple[Problem, ...]]:
+    """The policies for whose ranges there is no room, where others are than before; None: nothing was found out."""
+    if before is not None and now.crowded is before.crowded:
+        return {}
+    return {CROWDED: tuple(range_problems(now.crowded))}
 
 
 def _named_ports(now: Policies, *, knows_pods: bool) -> Iterator[Problem]:

@@ -12,6 +12,7 @@ from agent.compile.subject import SubjectInputs, Subjects
 from agent.model.attachment import Attachment, AttachmentKey
 from agent.model.name import ObjectName
 from agent.model.node import Pod
+from agent.model.policy import Policy
 
 Attachments = Mapping[AttachmentKey, Attachment]
 NOBODY_THERE = Peers()
@@ -31,6 +32,7 @@ class Policies:
     readers: Mapping[bytes, Reader] = field(default_factory=dict)  # by the digest of each rule set, retired ones too
     peers: Peers = field(default_factory=Peers)  # of the cluster's network
     apart: Mapping[ObjectName, Peers] = field(default_factory=dict)  # of each network of its own
+    crowded: tuple[Policy, ...] = ()  # for whose ranges there is no room
     digests: Mapping[Signature, bytes] = field(default_factory=dict)  # of all signatures in use
     ids: PolicyIds = field(default_factory=PolicyIds)
     pods: Pods = field(default_factory=dict)

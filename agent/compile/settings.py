@@ -91,6 +91,7 @@ class Settings:
     policy_reject: bool = False  # who is denied is told
     peer_room: int = 0  # addresses that the map of peers has room for; 0: for all
     range_room: int = 0  # and ranges
+    rule_room: int = 0  # and rules of ranges
     endpoint_room: int = 0  # addresses of this node and its pods that there is room for; 0: for all
     is_chained: bool = False  # other CNI plugins make the pods' network
     service_proxy: ServiceProxy = ServiceProxy.ON  # who is served
