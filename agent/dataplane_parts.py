@@ -6,6 +6,7 @@ from pyroute2 import IPRoute
 
 from agent import node_view
 from agent.compile.bgp.settings import bgp_settings
+from agent.compile.service_room import ServiceRoom
 from agent.compile.settings import Settings
 from agent.kernel.net.routes import Routes
 from agent.kernel.net.tunnel import TunnelDevice
@@ -46,6 +47,9 @@ def settings(options: Options, netlink: IPRoute, tables: Mapping[str, AnyTable])
         # each may be a class of its own, beside those of pods
         range_room=min(tables["peer_ranges"].max_entries, tables["peer_classes"].max_entries // 2),
         rule_room=tables["rules"].max_entries * 7 // 8,  # the others are for rules of pods
+        service_room=ServiceRoom(
+            tables["services"].max_entries, tables["backends"].max_entries, tables["source_ranges"].max_entries
+        ),
         endpoint_room=tables["endpoints"].max_entries,
         pods_from_api=not options.manifests,
         is_chained=is_chained,

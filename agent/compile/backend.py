@@ -9,22 +9,41 @@ from agent.compile.frontend import Frontend
 from agent.compile.ids import BackendName
 from agent.compile.topology import Target, serving
 from agent.model.address import Address, Family, unmapped
-from agent.model.service import EndpointSlice, EndpointState, Service, ServicePort
+from agent.model.service import EndpointSlice, EndpointState, Protocol, Service, ServicePort
 from maps import abi
 
 LOCAL = abi.BackendFlag.BACKEND_LOCAL
 REMOTE = abi.BackendFlag(0)
 
 
+class Targets:
+    """The endpoints of a service's slices by their ports, of which there may be very many."""
+
+    def __init__(self, slices: Sequence[EndpointSlice]) -> None:
+        self.slices = slices
+        self._by_port: dict[tuple[Family, str, Protocol], list[tuple[EndpointSlice, int]]] = {}
+        for part in slices:
+            for port in part.ports:
+                self._by_port.setdefault((part.family, port.name, port.protocol), []).append((part, port.port))
+
+    def of(self, port: ServicePort, family: Family) -> list[Target]:
+        """Every endpoint of the family that has the port, with the port's number there."""
+        return [
+            (state, octets, number)
+            for part, number in self._by_port.get((family, port.name, port.protocol), ())
+            for octets, state in part.endpoints()
+        ]
+
+
 def backends(
-    service: Service, slices: Sequence[EndpointSlice], frontend: Frontend, context: NodeContext
+    service: Service, targets: Targets, frontend: Frontend, context: NodeContext
 ) -> dict[BackendName, abi.Backend]:
     """The backends behind a frontend, by address; slices may overlap, so one address and port counts once."""
     port = service.ports[frontend.port]
     family = Family.IPV6 if frontend.ipv6 else Family.IPV4
-    candidates = targets(slices, port, family)
+    candidates = targets.of(port, family)
     chosen = serving(candidates, context, local=frontend.local, not_ready_too=service.publish_not_ready)
-    names = target_names(slices) if service.weights.by else {}
+    names = target_names(targets.slices) if service.weights.by else {}
     found: dict[BackendName, abi.Backend] = {}
     for state, octets, number in chosen:
         name = (octets, number)
@@ -34,18 +53,6 @@ def backends(
             weight = service.weights.of(names.get(octets, ""), state.node, state.zone)
             found[name] = abi.Backend(address, number, flag, weight)
     return dict(sorted(found.items(), key=itemgetter(0)))
-
-
-def targets(slices: Sequence[EndpointSlice], port: ServicePort, family: Family) -> list[Target]:
-    """Every endpoint of the family that has the port, with the port's number there."""
-    found: list[Target] = []
-    for part in slices:
-        if part.family is not family:
-            continue
-        for target in part.ports:
-            if target.name == port.name and target.protocol is port.protocol:
-                found += [(state, octets, target.port) for octets, state in part.endpoints()]
-    return found
 
 
 def target_names(slices: Sequence[EndpointSlice]) -> dict[bytes, str]:

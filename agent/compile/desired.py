@@ -210,6 +210,7 @@ def _served(asked: _Asked, router: Bgp) -> tuple[Services, ServiceUpdate, Ids]:
         serves=settings.service_proxy is not ServiceProxy.OFF,
         told=router.settings.cluster_ips if router.settings else None,
         node_ports=settings.node_ports,
+        room=settings.service_room,
     )
     if not before.synced:
         book.keep(label for records in served.records.values() for label in records.labels)

@@ -9,6 +9,7 @@ from enum import IntEnum
 from ipaddress import IPv6Address
 
 from agent.compile.public_range import PublicRanges
+from agent.compile.service_room import Counted
 from agent.model.address import Address, mapped, unmapped
 from agent.model.name import Problem
 from agent.model.ports import Ports
@@ -80,22 +81,28 @@ class Frontends:
         return Rank.BESIDE if any(key == node_port for _, node_port in self.beside) else Rank.GIVEN
 
 
-def frontends(
+def frontends(  # noqa: PLR0913  of the node, but for the first
     service: Service,
     ranges: PublicRanges | None = None,
     *,
     serves: bool = True,
     told: bool | None = None,
     node_ports: Ports = EVERY_PORT,
+    room: int = 0,
 ) -> Frontends:
     """Every frontend the service asks for; two services may ask for the same.
 
     Where there are *ranges*, addresses outside them are nobody's: they are not even kept from leading elsewhere.
     Unless we *serve*, another proxy has all but pods' host ports. *told* is whether routers outside are told of cluster
     IPs whose Service does not say: who is told of one asks there. None: they are told nothing. At other ports than
-    *node_ports* the programs look for no node port.
+    *node_ports* the programs look for no node port. *room* is for how many frontends there is any; 0: for all.
+
+    Raises:
+        TooMuch: the service alone asks for more.
     """
     public = tuple(served_outside(service, ranges))
+    if serves:
+        Counted("addresses with ports", room, "--max-services").add(_number(service, public, node_ports, told=told))
     problems = [*_unserved(service, ranges), *_beyond(service, node_ports)] if serves else []
     entries = {entry.key: entry for entry in _host_ports(service)}
     for index, port in enumerate(service.ports if serves else ()):
@@ -118,6 +125,15 @@ def frontends(
     addresses = tuple(dict.fromkeys(_addresses(service, public)))
     beside, checked = _beside(entries.values(), node_ports), _checked(service) if serves else ()
     return Frontends(entries, tuple(problems), addresses, tuple(beside), tuple(checked))
+
+
+def _number(service: Service, public: Iterable[_Public], node_ports: Ports, *, told: bool | None) -> int:
+    """How many frontends there are, before one is made."""
+    sites = {(address, scope): where == NODE_PORT for address, where, scope, _ in _sites(service, public, told=told)}
+    low, high = node_ports
+    with_node_port = sum(low <= port.node_port <= high for port in service.ports)
+    on_node = sum(sites.values())
+    return (len(sites) - on_node) * len(service.ports) + on_node * with_node_port
 
 
 def _beside(entries: Iterable[Frontend], node_ports: Ports) -> Iterator[tuple[bytes, bytes]]:

@@ -12,6 +12,7 @@ from agent.compile.health_check import HealthCheck, health_check
 from agent.compile.ids import BackendName, IdBook
 from agent.compile.records import Records
 from agent.compile.ring import ring_values, turns
+from agent.compile.service_room import NO_END, Counted, ServiceRoom
 from agent.compile.source_range import source_range_keys
 from agent.model.address import Address
 from agent.model.name import ObjectName, Problem
@@ -66,25 +67,36 @@ class BackendSet:
     records: tuple[_Columns, ...]
 
 
-def service_records(inputs: Inputs, context: NodeContext, book: IdBook) -> ServiceRecords:
-    """The records of a service on a node; ids come from *book*."""
+def service_records(inputs: Inputs, context: NodeContext, book: IdBook, room: ServiceRoom = NO_END) -> ServiceRecords:
+    """The records of a service on a node; ids come from *book*.
+
+    Raises:
+        TooMuch: the service alone asks for more than there is room for.
+    """
     service, slices = inputs.service, inputs.slices
+    targets = backend.Targets(slices)
+    held = Counted("backends", room.backends, "--max-backends")
+    sources = Counted("ranges of sources", room.ranges, "--max-services")
     problems = [*inputs.frontends.problems, *_lost_claims(inputs), *_unknown_ports(service, slices)]
     sets: dict[tuple[int, bool, bool], BackendSet] = {}
     services: dict[bytes, bytes] = {}
     ranges: dict[bytes, None] = {}
+    ranged: set[tuple[int, bool, bool]] = set()
     for frontend in inputs.frontends.entries.values():
         if frontend.key in inputs.lost:
             continue
         where = (frontend.port, frontend.ipv6, frontend.local)
         if where not in sets:
-            chosen = backend.backends(service, slices, frontend, context)
+            chosen = backend.backends(service, targets, frontend, context)
             if len(chosen) > maglev.MOST_BACKENDS:
                 problems.append(_too_many(service, frontend, len(chosen)))
                 chosen = dict(islice(chosen.items(), maglev.MOST_BACKENDS))
+            held.add(len(chosen))
             sets[where] = _set(set_label(service, frontend), chosen, service.scheduler, book)
         services[frontend.key] = _service(service, frontend, sets[where], context)
-        if frontend.ranged:
+        if frontend.ranged and where not in ranged:
+            ranged.add(where)
+            sources.add(len(service.source_ranges or ()))
             ranges |= dict.fromkeys(
                 source_range_keys(service.source_ranges or (), sets[where].set_id, ipv6=frontend.ipv6)
             )

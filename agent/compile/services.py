@@ -14,6 +14,7 @@ from agent.compile.ids import IdBook
 from agent.compile.public_range import PublicRanges
 from agent.compile.records import NOTHING, Owner, OwnerKind, Records
 from agent.compile.service import Inputs, ServiceRecords, service_records
+from agent.compile.service_room import NO_END, ServiceRoom, TooMuch
 from agent.model.address import unmapped
 from agent.model.cluster import Cluster
 from agent.model.name import ObjectName, Problem
@@ -57,14 +58,15 @@ def services(  # noqa: PLR0913, PLR0917  one caller
     serves: bool = True,
     told: bool | None = None,
     node_ports: Ports = EVERY_PORT,
+    room: ServiceRoom = NO_END,
 ) -> tuple[Services, Update]:
     """The services of a Cluster, and what differs from *before*; ids come from *book*.
 
     The same at each call: *ranges* are of the external addresses that Services may have; unless it
     *serves* them, host ports alone have records, and the addresses that are another proxy's; *node_ports* are where
-    there are any. *told*, which may change, is as frontends() has it.
+    there are any; no service has more than *room*. *told*, which may change, is as frontends() has it.
     """
-    asking = partial(_frontends, ranges=ranges, serves=serves, told=told, node_ports=node_ports)
+    asking = partial(_frontends, ranges=ranges, serves=serves, told=told, node_ports=node_ports, room=room.services)
     asked = _asked(cluster, host_ports, before, asking, anew=told is not before.told)
     changes = {name: (_held(before.records.get(name)), wanted.keys) for name, wanted in asked.items()}
     rank = partial(_rank, asked, before.records)
@@ -80,7 +82,7 @@ def services(  # noqa: PLR0913, PLR0917  one caller
             inputs = _inputs(name, cluster, host_ports, asked, old, claimed)
             if inputs is not None and inputs.lost:
                 inputs = replace(inputs, lost={**inputs.lost, **_behind_node_ports(inputs, rank, context)})
-            new, problems[owner] = _made(inputs, old, context, book)
+            new, problems[owner] = _made(inputs, old, context, book, room)
             if new is not None:
                 found[name] = new
             made[owner] = new.records if new is not None else NOTHING
@@ -115,11 +117,13 @@ def _asked(
     return {name: asking(service) if service is not None else Frontends({}) for name, service in found.items()}
 
 
-def _frontends(
-    service: Service, ranges: PublicRanges | None, *, serves: bool, told: bool | None, node_ports: Ports
+def _frontends(  # noqa: PLR0913  as frontends() has it
+    service: Service, ranges: PublicRanges | None, *, serves: bool, told: bool | None, node_ports: Ports, room: int
 ) -> Frontends:
     try:
-        return frontends(service, ranges, serves=serves, told=told, node_ports=node_ports)
+        return frontends(service, ranges, serves=serves, told=told, node_ports=node_ports, room=room)
+    except TooMuch as error:
+        return Frontends({}, (Problem("Service", service.name, "spec", str(error)),))
     except Exception as error:  # noqa: BLE001  as in _made()
         text = f"has no address that can be served: {str(error) or type(error).__name__}"
         return Frontends({}, (Problem("Service", service.name, "", text),))
@@ -199,13 +203,13 @@ def _behind_node_ports(
 
 
 def _made(
-    inputs: Inputs | None, old: ServiceRecords | None, context: NodeContext, book: IdBook
+    inputs: Inputs | None, old: ServiceRecords | None, context: NodeContext, book: IdBook, room: ServiceRoom
 ) -> tuple[ServiceRecords | None, tuple[Problem, ...]]:
     """A service's records and problems; one that cannot be made keeps what it had, and the others go on."""
     if inputs is None:
         return None, ()
     try:
-        made = service_records(inputs, context, book)
+        made = service_records(inputs, context, book, room)
     except Exception as error:  # noqa: BLE001  whatever it is, it is this service's alone
         made = _kept(inputs, old, error)
     return made, made.problems

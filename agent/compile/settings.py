@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from agent.compile.bgp.settings import BgpSettings
 from agent.compile.public_range import PublicRanges
+from agent.compile.service_room import NO_END, ServiceRoom
 from agent.model.address import Network
 from agent.model.ports import Ports
 from agent.options.choices import Encapsulation, Forwarding, L2Announce, ServiceProxy
@@ -92,6 +93,7 @@ class Settings:
     peer_room: int = 0  # addresses that the map of peers has room for; 0: for all
     range_room: int = 0  # and ranges
     rule_room: int = 0  # and rules of ranges
+    service_room: ServiceRoom = NO_END  # what one Service may ask for
     endpoint_room: int = 0  # addresses of this node and its pods that there is room for; 0: for all
     is_chained: bool = False  # other CNI plugins make the pods' network
     service_proxy: ServiceProxy = ServiceProxy.ON  # who is served

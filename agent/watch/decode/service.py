@@ -21,6 +21,7 @@ AFFINITY_MAX_S = 86400  # the API server's bound
 PROXY = "Proxy"  # an ipMode
 LOCAL = "Local"  # a traffic policy
 HEADLESS = "service.kubernetes.io/headless"
+MOST_ADDRESSES = 256  # of one Service, external ones: each is announced and told to routers, at each of its ports
 ADVERTISED = ("clusterip", "externalip", "loadbalancerip")  # what a Service may say to be announced by BGP, or not
 NOT_SERVED = ("service.kubernetes.io/service-proxy-name", HEADLESS)
 
@@ -106,8 +107,8 @@ def _decode(content: Content, context: Context) -> Decoded:
         Service(
             name=read.name,
             cluster_ips=tuple(_cluster_ips(read, spec)),
-            external_ips=tuple(read.reachables(spec.external_ips, "spec.externalIPs")),
-            load_balancer=tuple(_balancer(read, ingress)),
+            external_ips=_first(read, read.reachables(spec.external_ips, "spec.externalIPs"), "spec.externalIPs"),
+            load_balancer=_first(read, tuple(_balancer(read, ingress)), "status.loadBalancer.ingress"),
             source_ranges=_source_ranges(read, spec.load_balancer_source_ranges),
             ports=_service_ports(read, spec),
             internal_local=spec.internal_traffic_policy == LOCAL,
@@ -205,6 +206,15 @@ def _affinity_s(read: Reader, spec: _Spec) -> int:
         read.refuse(where, f"{given} is not within 1 and {AFFINITY_MAX_S}; {AFFINITY_DEFAULT_S} holds")
         return AFFINITY_DEFAULT_S
     return given
+
+
+def _first(read: Reader, found: tuple[Address, ...], where: str) -> tuple[Address, ...]:
+    """As many addresses as one Service may have."""
+    if len(found) > MOST_ADDRESSES:
+        read.refuse(
+            where, f"has {len(found)} addresses, of which the first {MOST_ADDRESSES} count; make several Services"
+        )
+    return found[:MOST_ADDRESSES]
 
 
 def _balancer(read: Reader, ingress: list[_Ingress]) -> Iterator[Address]:

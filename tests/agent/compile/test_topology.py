@@ -4,7 +4,7 @@ from ipaddress import IPv6Address, ip_address
 
 import pytest
 
-from agent.compile.backend import backends
+from agent.compile.backend import Targets, backends
 from agent.compile.context import NodeContext
 from agent.compile.frontend import EXTERNAL, frontends
 from agent.compile.topology import Target, serving
@@ -68,6 +68,6 @@ def test_hints_hold_for_who_is_outside_so_that_nodes_of_two_zones_serve_him_by_d
     served = {}
     for zone in "ab":
         at = NodeContext(Node(HERE, zone=f"zone-{zone}"))
-        found = backends(one, (piece("web", *near_each),), outside, at)
+        found = backends(one, Targets((piece("web", *near_each),)), outside, at)
         served[zone] = [str(unmapped(IPv6Address(octets))) for octets, _ in found]
     assert served == {"a": ["10.0.0.1"], "b": ["10.0.0.2"]}

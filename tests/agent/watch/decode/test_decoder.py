@@ -17,7 +17,7 @@ from agent.watch.decode.decoder import Decoder
 from agent.watch.decode.endpoint_slice import ENDPOINT_SLICE
 from agent.watch.decode.kind import Decoded, Kind
 from agent.watch.decode.pod import POD
-from agent.watch.decode.service import SERVICE
+from agent.watch.decode.service import MOST_ADDRESSES, SERVICE
 from tests.behaviours import shows
 
 DNS = ObjectName("kube-system", "dns")
@@ -300,3 +300,16 @@ def test_an_object_that_no_decoder_was_prepared_for_costs_itself_and_not_the_thr
 def test_an_object_without_a_readable_name_is_still_reported() -> None:
     found = Decoder("n1").decode(POD, b'{"metadata": 7}')
     assert (found.name, found.value, len(found.problems)) == (ObjectName("", "?"), None, 1)
+
+
+def test_of_very_many_external_addresses_the_first_count() -> None:
+    """Each would be announced, and be there at each port."""
+    ips = [f"203.{at >> 8}.{at & 255}.1" for at in range(3000)]
+    found = service(externalIPs=ips, status={"loadBalancer": {"ingress": [{"ip": ip} for ip in ips]}})
+    assert isinstance(found.value, Service)
+    assert [str(ip) for ip in found.value.external_ips] == ips[:MOST_ADDRESSES]
+    assert [str(ip) for ip in found.value.load_balancer] == ips[:MOST_ADDRESSES]
+    assert [(one.field, one.text.split(";")[0]) for one in found.problems] == [
+        ("spec.externalIPs", "has 3000 addresses, of which the first 256 count"),
+        ("status.loadBalancer.ingress", "has 3000 addresses, of which the first 256 count"),
+    ]
