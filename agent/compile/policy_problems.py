@@ -13,7 +13,7 @@ from agent.compile.range_room import range_problems
 from agent.compile.records import Owner, OwnerKind
 from agent.compile.rule_set import policy_label
 from agent.model.cluster import Cluster
-from agent.model.name import Problem
+from agent.model.name import Problem, few
 from agent.model.policy import POLICY_FOR_FIELD, ContainerPort, Direction, NamedPort, Policy, Tier
 
 NAMED_PORTS = Owner(OwnerKind.POLICY, "named ports")
@@ -32,7 +32,7 @@ def policy_problems(
     is_same = now.subjects is before.subjects and now.sets is before.sets and now.peers.atoms is before.peers.atoms
     if is_same and listed_before is not None and knows_pods is (PEER_PODS in listed_before):
         return {}
-    return {NAMED_PORTS: tuple(_named_ports(now, knows_pods=knows_pods))}
+    return {NAMED_PORTS: few(_named_ports(now, knows_pods=knows_pods))}
 
 
 def network_problems(now: Cluster, before: Cluster | None) -> Mapping[Owner, tuple[Problem, ...]]:
@@ -46,7 +46,7 @@ def network_problems(now: Cluster, before: Cluster | None) -> Mapping[Owner, tup
         if network not in now.networks
     )
     return {
-        NETWORKS: tuple(
+        NETWORKS: few(
             Problem(policy.kind, policy.name, POLICY_FOR_FIELD, f"there is no NetworkAttachmentDefinition {network}")
             for policy, network in every
         )

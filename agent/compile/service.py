@@ -15,7 +15,7 @@ from agent.compile.ring import ring_values, turns
 from agent.compile.service_room import NO_END, Counted, ServiceRoom
 from agent.compile.source_range import source_range_keys
 from agent.model.address import Address
-from agent.model.name import ObjectName, Problem
+from agent.model.name import ObjectName, Problem, few
 from agent.model.service import EndpointSlice, Scheduler, Service
 from agent.options.choices import Forwarding
 from maps import abi, maglev
@@ -104,7 +104,7 @@ def service_records(inputs: Inputs, context: NodeContext, book: IdBook, room: Se
     addresses = [key for key in inputs.frontends.addresses if key not in inputs.lost]
     records = _records(services, addresses, ranges, sets.values())
     check = health_check(service, slices, context)
-    return ServiceRecords(inputs, backend.unplaced(slices), labels, records, tuple(problems), check)
+    return ServiceRecords(inputs, backend.unplaced(slices), labels, records, few(problems), check)
 
 
 def set_label(service: Service, frontend: Frontend) -> str:

@@ -1,6 +1,9 @@
 """Names of Kubernetes objects, and what is wrong with one."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+MOST_TOLD = 32  # of what is wrong with one object: it has room for a hundred thousand mistakes
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -28,3 +31,18 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}: {self.field}: {self.text}"
+
+
+def few(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Of each object the first of its problems, in their order, and how many more there are."""
+    told: list[Problem] = []
+    counts: dict[tuple[str, ObjectName], int] = {}
+    for one in problems:
+        of = one.kind, one.name
+        counts[of] = counts.get(of, 0) + 1
+        if counts[of] <= MOST_TOLD:
+            told.append(one)
+    for (kind, name), count in counts.items():
+        if count > MOST_TOLD:
+            told.append(Problem(kind, name, "", f"{count - MOST_TOLD} more are wrong; set the others right first"))
+    return tuple(told)

@@ -6,7 +6,7 @@ from typing import TypeVar
 import msgspec
 
 from agent.model.address import Address, Family, Network, family, is_reachable, parse_address, parse_network
-from agent.model.name import ObjectName, Problem
+from agent.model.name import ObjectName, Problem, few
 from agent.model.service import Protocol
 from agent.options.values import MAX_PORT
 from agent.watch.decode.kind import Decoded, Kind, Value
@@ -31,8 +31,8 @@ class Reader:
         self.problems.append(Problem(self.kind.object_kind, self.name, where, text))
 
     def result(self, value: Value | None) -> Decoded:
-        """The object's meaning, with all that was wrong in it."""
-        return Decoded(self.kind, self.name, value, tuple(self.problems))
+        """The object's meaning, with what was wrong in it."""
+        return Decoded(self.kind, self.name, value, few(self.problems))
 
     def part(self, decoder: "msgspec.json.Decoder[T]", content: msgspec.Raw, where: str) -> T | None:
         """A part of the object that is decoded alone, so that a wrong shape costs no more than it."""

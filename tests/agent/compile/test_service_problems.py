@@ -1,13 +1,14 @@
 """What a Service asks for and is not given, and who is told."""
 
 from dataclasses import replace
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Address
 
 import pytest
 
 from agent.compile.desired import desired
 from agent.model.address import parse_address, parse_network
 from agent.model.local import Device, Local
+from agent.model.name import MOST_TOLD
 from agent.model.service import Protocol
 from tests.agent.compile.objects import (
     FRESH,
@@ -178,3 +179,13 @@ def test_problem_names_object_and_field(objects: list[Object], expected: tuple[s
 def test_the_loser_of_a_frontend_keeps_its_others() -> None:
     wanted = compiled(service("a", ports=(NODE_PORT,)), service("b", "10.96.0.2", ports=(NODE_PORT,)))
     assert [len(one.records.of_map("services")) for one in wanted.services.records.values()] == [3, 1]
+
+
+def test_of_very_many_mistakes_in_one_service_the_first_are_told() -> None:
+    """An object has room for a hundred thousand, and each node would log them all."""
+    ips = tuple(IPv6Address(f"fd00::{at:x}") for at in range(1, 2000))
+    given: list[Object] = [service(external_ips=ips), piece("web", FAR, port_name="metrics")]
+    found = compiled(*given, service("other", "10.96.0.2", external_ips=ips[:1])).problems
+    of_web = [one for one in found if str(one.name) == "default/web"]
+    assert (len(of_web), of_web[-1].text.split()[0]) == (MOST_TOLD + 1, str(len(ips) - MOST_TOLD))
+    assert {str(one.name) for one in found} == {"default/web", "default/web-1", "default/other"}

@@ -6,7 +6,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from agent.model.name import ObjectName
+from agent.model.name import MOST_TOLD, ObjectName
 from agent.model.service import (
     EndpointSlice,
     Protocol,
@@ -313,3 +313,10 @@ def test_of_very_many_external_addresses_the_first_count() -> None:
         ("spec.externalIPs", "has 3000 addresses, of which the first 256 count"),
         ("status.loadBalancer.ingress", "has 3000 addresses, of which the first 256 count"),
     ]
+
+
+def test_of_very_many_mistakes_in_one_object_the_first_are_told() -> None:
+    found = service(ports=[{"port": 80}, *({"port": 0} for _ in range(500))])
+    assert isinstance(found.value, Service)
+    assert len(found.problems) == MOST_TOLD + 1
+    assert found.problems[-1].text == f"{500 - MOST_TOLD} more are wrong; set the others right first"
