@@ -31,6 +31,7 @@ REMEMBERED = 4096  # lines
 _REASONS = frozenset({"why", "error"})  # fields in which numbers alone make no other line
 _NUMBER = re.compile(r"\d+")
 _PLAIN = re.compile(r"[^\s\"'=\\]+")  # printed without quotes
+_LONGEST = 4096  # characters of a value
 
 
 class Log:
@@ -145,8 +146,8 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
         }
         for key, value in _fields(self, record).items():
-            line[f"{key}_" if key in line else key] = value
-        return json.dumps(line, default=str, ensure_ascii=False)
+            line[f"{key}_" if key in line else key] = _cut(value) if isinstance(value, str) else value
+        return _json(line)
 
 
 def configure(level: str, line_format: str, stream: TextIO | None = None) -> logging.Handler:
@@ -174,8 +175,18 @@ def _fields(formatter: logging.Formatter, record: logging.LogRecord) -> dict[str
 
 
 def _text(value: object) -> str:
-    text = str(value)
-    return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)
+    text = _cut(str(value))
+    return text if _PLAIN.fullmatch(text) and text.isprintable() else _json(text)
+
+
+def _json(value: object) -> str:
+    """As JSON, in which a terminal finds nothing to obey: pods name devices, and who writes objects their fields."""
+    text = json.dumps(value, default=lambda one: _cut(str(one)), ensure_ascii=False)
+    return text if text.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def _time(record: logging.LogRecord) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 import pytest
 
 from agent.log import FRESH_S, REMEMBERED, Repeats, configure, logger
+from agent.model.name import ObjectName
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +51,23 @@ def test_text(fields: dict[str, object], end: str) -> None:
     line = written("text", fields)
     assert line.endswith(end)
     assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z INFO reconcile\.loop: ", line)
+
+
+@pytest.mark.parametrize("line_format", ["text", "json"])
+@pytest.mark.parametrize("name", ["\x1b[2J", "\x9b2J", "a\u202eb", "a b\x9b", "\x07", "\x7f", "\ud800"])
+def test_a_name_that_a_pod_has_chosen_says_a_terminal_nothing(name: str, line_format: str) -> None:
+    line = written(line_format, {"device": name})
+    assert line.rstrip("\n").isprintable()
+    told = json.loads(line)["device"] if line_format == "json" else json.loads(line.partition("device=")[2])
+    assert told == name
+
+
+@pytest.mark.parametrize("line_format", ["text", "json"])
+def test_a_value_that_somebody_made_very_long_is_cut(line_format: str) -> None:
+    line = written(line_format, {"why": "x" * 300_000, "object": ObjectName("a", "y" * 300_000), "services": 2})
+    assert len(line) < 10_000
+    assert "xxx..." in line
+    assert "services" in line
 
 
 def test_json() -> None:
