@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
+from operator import itemgetter
 
 from agent.compile.frontend import BALANCERS, served_outside
 from agent.compile.records import NOTHING, Owner, OwnerKind, Records
@@ -69,21 +70,26 @@ def _own(cluster: Cluster, settings: Settings) -> Iterator[Address]:
 
 
 def placements(cluster: Cluster, settings: Settings) -> Iterator[Placement]:
-    """Which node announces each address, by the Services' names.
+    """Which node announces each address.
 
-    Of an address that several Services have, the first by name says which nodes may have it; a node's is its own.
+    Of an address that several Services have, the one that goes before the others says which nodes may have it, as
+    frontends are given: a balancer's address before what somebody writes, and then the older; a node's is its own.
     """
     seen = set(_nodes_own(cluster))
-    with_addresses = (service for service in cluster.services.values() if _addresses(service, settings))
-    for service in sorted(with_addresses, key=lambda one: one.name):
-        slices = cluster.slices.get(service.name, ())
-        for address in _addresses(service, settings):
-            nodes = cluster.announcers
-            if service.external_local:
-                nodes = _with_endpoints(nodes, service, (one for one in slices if one.family is family(address)))
-            if address not in seen:
-                yield Placement(address, service.name, announcer(address, nodes))
-            seen.add(address)
+    asking = [
+        (is_written, service.created, service.name, address)
+        for service in cluster.services.values()
+        for is_written, address in _addresses(service, settings)
+    ]
+    for _, _, name, address in sorted(asking, key=itemgetter(0, 1, 2)):
+        if address in seen:
+            continue
+        seen.add(address)
+        service, nodes = cluster.services[name], cluster.announcers
+        if service.external_local:
+            slices = cluster.slices.get(name, ())
+            nodes = _with_endpoints(nodes, service, (one for one in slices if one.family is family(address)))
+        yield Placement(address, name, announcer(address, nodes))
 
 
 def _nodes_own(cluster: Cluster) -> frozenset[Address]:
@@ -97,11 +103,13 @@ def has_same_own(cluster: Cluster, old: Cluster) -> bool:
     return is_same or _nodes_own(cluster) == _nodes_own(old)
 
 
-def _addresses(service: Service, settings: Settings) -> tuple[Address, ...]:
-    """Those of the kinds that are announced: what is not served is not."""
+def _addresses(service: Service, settings: Settings) -> Iterator[tuple[bool, Address]]:
+    """Those of the kinds that are announced, and whether somebody wrote them: what is not served is not."""
     has_external = settings.l2_announce is L2Announce.EXTERNAL
-    served = served_outside(service, settings.public_ranges)
-    return tuple(ip for field, ip in served if has_external or field.startswith(BALANCERS))
+    for field, ip in served_outside(service, settings.public_ranges):
+        is_written = not field.startswith(BALANCERS)
+        if has_external or not is_written:
+            yield is_written, ip
 
 
 def _with_endpoints(nodes: frozenset[str], service: Service, slices: Iterable[EndpointSlice]) -> frozenset[str]:

@@ -64,6 +64,7 @@ class Frontends:
     # keys of what nobody was given, each with that of the node port of its number: programs look for the address first
     beside: tuple[tuple[bytes, bytes], ...] = ()
     checked: tuple[bytes, ...] = ()  # keys as of node ports, at which the node itself answers
+    created: str = ""  # as Service has it
 
     @property
     def keys(self) -> tuple[bytes, ...]:
@@ -124,7 +125,7 @@ def frontends(  # noqa: PLR0913  of the node, but for the first
                 entries[key] = replace(held, ranged=held.ranged or ranged, rank=min(held.rank, made.rank))
     addresses = tuple(dict.fromkeys(_addresses(service, public)))
     beside, checked = _beside(entries.values(), node_ports), _checked(service) if serves else ()
-    return Frontends(entries, tuple(problems), addresses, tuple(beside), tuple(checked))
+    return Frontends(entries, tuple(problems), addresses, tuple(beside), tuple(checked), service.created)
 
 
 def _number(service: Service, public: Iterable[_Public], node_ports: Ports, *, told: bool | None) -> int:

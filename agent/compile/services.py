@@ -22,6 +22,7 @@ from agent.model.ports import Ports
 from agent.model.service import EndpointSlice, Service
 from maps import abi
 
+_Place = tuple[Rank, bool, str, ObjectName]  # of who asks for a key: how, whether a host port, since when, his name
 NONE_LOST: Mapping[bytes, ObjectName] = {}
 
 
@@ -144,10 +145,13 @@ def _rank(
     records: Mapping[ObjectName, ServiceRecords],
     key: bytes,
     name: ObjectName,
-) -> tuple[Rank, bool, ObjectName]:
-    """A Service's place among those who ask for a key: else whoever writes an externalIP takes another's cluster IP."""
+) -> _Place:
+    """A Service's place among those who ask for a key: else whoever writes an externalIP takes another's cluster IP.
+
+    Of two alike the older has it: a name whoever makes a Service may choose.
+    """
     found = asked[name] if name in asked else records[name].inputs.frontends
-    return found.rank(key), name.namespace == NAMESPACE, name
+    return found.rank(key), name.namespace == NAMESPACE, found.created, name
 
 
 def _touched(
@@ -190,7 +194,7 @@ def _inputs(  # noqa: PLR0913, PLR0917  one caller
 
 
 def _behind_node_ports(
-    inputs: Inputs, rank: Callable[[bytes, ObjectName], tuple[Rank, bool, ObjectName]], context: NodeContext
+    inputs: Inputs, rank: Callable[[bytes, ObjectName], _Place], context: NodeContext
 ) -> Mapping[bytes, ObjectName]:
     """The frontends that another's node port goes before, with whose it is: those at addresses that have node ports."""
     return {

@@ -93,6 +93,7 @@ class Service:
     weights: Weights = Weights()
     advertised: tuple[tuple[str, bool], ...] = ()  # what of it BGP announces, or not, whatever the node's options
     marks: Marks = NO_MARKS  # what its routes carry
+    created: str = ""  # when, as the API server says it: of two the older sorts first; nobody else can choose it
     forwarding: Forwarding | None = None  # to other nodes' pods, of who asks from outside; None: as the node has it
 
 

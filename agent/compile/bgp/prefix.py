@@ -29,6 +29,7 @@ class Host:
     told: Told
     is_local: bool  # nodes without an endpoint do not serve it
     rank: Rank  # how the Service asks for it
+    created: str  # as Service has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ def _known(service: Service, slices: tuple[EndpointSlice, ...], rules: Rules) ->
     for network, is_local, rank in _networks(service, slices, rules, problems):
         try:
             told = marked(network, service.marks, rules.settings)
-            hosts.append(Host(replace(told, service=service.name), is_local, rank))
+            hosts.append(Host(replace(told, service=service.name), is_local, rank, service.created))
         except Unresolved as error:
             where = f"metadata.annotations['{COMMUNITIES}'][{error.index}]" if error.index is not None else "--router"
             problems.append(Problem("Service", service.name, where, f"{error}; BGP does not tell of it until then"))
@@ -135,15 +136,15 @@ def _aggregated(hosts: Iterable[Host], settings: BgpSettings) -> tuple[tuple[Tol
 
 
 def _both(first: Host | None, second: Host) -> Host:
-    """Two Services' one address: with the marks of who was given it, or else of both.
+    """Two Services' one address: with the marks of who was given it or had it first, of one namespace's with both.
 
     It is preferred as the one that is preferred more. Together they carry no more communities than one Service may:
     what is behind those is left out, for BIRD withdraws a route whose attributes fill a message.
     """
     if first is None:
         return second
-    if first.rank != second.rank:
-        return min(first, second, key=lambda one: one.rank)
+    if first.rank != second.rank or _owner(first) != _owner(second):
+        return min(first, second, key=lambda host: (host.rank, host.created, host.told.service))
     one, two = first.told.marks, second.told.marks
     given = [number for number in (one.local_preference, two.local_preference) if number is not None]
     every = tuple(dict.fromkeys((*one.communities, *two.communities)))
@@ -151,6 +152,11 @@ def _both(first: Host | None, second: Host) -> Host:
     marks = Marks(every[:most], max(given, default=None))
     service = first.told.service if one.communities else second.told.service
     return replace(first, told=replace(first.told, marks=marks, service=service))
+
+
+def _owner(host: Host) -> str:
+    """The namespace whose Service it is."""
+    return host.told.service.namespace if host.told.service else ""
 
 
 def _sorted(found: Iterable[Told]) -> tuple[Told, ...]:

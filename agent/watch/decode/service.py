@@ -83,10 +83,16 @@ class _Status(Struct, rename="camel", frozen=True):
     load_balancer: _LoadBalancer = _LoadBalancer()
 
 
+class _Metadata(Metadata, rename="camel", frozen=True):
+    """``metadata``, with what says which of two came first."""
+
+    creation_timestamp: str = ""
+
+
 class _Service(Struct, frozen=True):
     """A Service, v1."""
 
-    metadata: Metadata = Metadata()
+    metadata: _Metadata = _Metadata()
     spec: _Spec = _Spec()
     status: _Status = _Status()
 
@@ -121,6 +127,7 @@ def _decode(content: Content, context: Context) -> Decoded:
             weights=weights(read, annotations),
             marks=marks(read, annotations),
             advertised=_advertised(read, annotations),
+            created=found.metadata.creation_timestamp,
             forwarding=forwarding(read, annotations),
         )
     )

@@ -4,12 +4,13 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import IPv4Address, ip_network
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.compile.announce import announced, announcer
+from agent.compile.announce import announced, announcer, placements
 from agent.compile.desired import Desired, desired
 from agent.compile.public_range import PublicRanges
 from agent.compile.settings import Settings
@@ -155,3 +156,27 @@ def test_addresses_are_spread_over_the_nodes() -> None:
     counts = Counter(announcer(IPv4Address(0xC6336400 + at), nodes) for at in range(1000))
     assert set(counts) == nodes
     assert max(counts.values()) < 2 * min(counts.values())
+
+
+@pytest.mark.parametrize(
+    ("mine", "others"),
+    [
+        pytest.param({"load_balancer": (BALANCER,)}, {"external_ips": (BALANCER,)}, id="a balancer's"),
+        pytest.param(
+            {"external_ips": (BALANCER,), "created": "2026-01-01T00:00:00Z"},
+            {"external_ips": (BALANCER,), "created": "2026-01-01T00:00:01Z"},
+            id="one that was written before",
+        ),
+    ],
+)
+def test_who_writes_an_address_that_is_anothers_does_not_say_which_nodes_announce_it(
+    mine: dict[str, Any], others: dict[str, Any]
+) -> None:
+    first = Service(WEB, (CLUSTER_IP,), **mine)
+    thief = Service(ObjectName("a", "thief"), (parse_address("10.96.0.2"),), external_local=True, **others)
+    ends = [(mapped_octets(parse_address("10.0.0.1")), EndpointState(node="n2"))]
+    there = endpoint_slice(ObjectName("a", "t1"), thief.name, (), Family.IPV4, ends)
+    nodes = frozenset({f"n{number}" for number in range(1, 9)})
+    alone = Cluster(services={WEB: first}, announcers=nodes)
+    both = replace(alone, services={thief.name: thief, WEB: first}, slices={thief.name: (there,)})
+    assert list(placements(both, ALSO_EXTERNAL)) == list(placements(alone, ALSO_EXTERNAL))

@@ -91,6 +91,14 @@ CLAIMS = [
         id="an external IP is the first Service's by name",
     ),
     pytest.param(
+        [
+            service("b", external_ips=(FREE,), created="2026-01-01T00:00:00Z"),
+            service("a", "10.96.0.9", external_ips=(FREE,), created="2026-01-01T00:00:01Z"),
+        ],
+        "default/a",
+        id="an external IP is the older Service's, however the other is called",
+    ),
+    pytest.param(
         [service("b", ports=(NODE_PORT,)), service("a", "10.96.0.9", external_ips=(OWN,), ports=(AT_NODE_PORT,))],
         "default/a",
         id="a node port goes before another Service's external IP, where that is the node's",

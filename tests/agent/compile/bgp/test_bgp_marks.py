@@ -22,7 +22,7 @@ from tests.agent.compile.bgp.bgp_world import (
     with_services,
     world,
 )
-from tests.agent.compile.objects import service
+from tests.agent.compile.objects import HERE, cluster, endpoint, piece, service
 
 
 def test_two_services_at_one_address_give_its_route_the_marks_of_both() -> None:
@@ -42,6 +42,21 @@ def test_who_writes_an_address_that_another_was_given_puts_nothing_on_its_route(
         assert found is not None
         (route,) = found.services
         assert (route.marks, route.service) == (given.marks, given.name)
+
+
+def test_who_writes_an_address_that_another_wrote_before_puts_nothing_on_its_route() -> None:
+    """Of his own Services' one address the marks of both count."""
+    shared, mine = (ip_address("203.0.113.1"),), Marks((community("no-export"),), 200)
+    first = service("b/web", external_ips=shared, marks=Marks((community("1:1"),), 90), created="2026-01-01T00:00:00Z")
+    other = service("a/web", "10.96.0.9", external_ips=shared, marks=mine, created="2026-01-01T00:00:01Z")
+    pieces = [piece(f"{namespace}/web", endpoint("10.244.11.1", HERE)) for namespace in "ab"]
+    for order in ((first, other), (other, first)):
+        known = cluster(*order, *pieces)
+        given = world(HERE_1, services=known.services, slices=known.slices)
+        found = made(given, replace(PLAIN, external_ips=True)).router
+        assert found is not None
+        (route,) = found.services
+        assert (route.marks, route.service) == (first.marks, first.name)
 
 
 def test_the_marks_of_several_services_at_one_address_fill_no_message() -> None:
