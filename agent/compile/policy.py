@@ -96,7 +96,8 @@ def policies(  # noqa: PLR0913  two of them are the node's
     now = replace(now, readers=readers)
     concerned = _concerned(now, before)
     now, update = policy_records(now, before)
-    now = replace(now, has_room=_has_room(now, settings))
+    void = frozenset(key for key, reader in now.readers.items() if reader.is_void)
+    now = replace(now, void=same(before.void, void), has_room=_has_room(now, settings))
     return _with_pods(now, _pods(now, cluster, attachments, concerned, before), attachments, is_known=True), update
 
 
@@ -331,9 +332,9 @@ def _rules(now: Policies, cluster: Cluster, attachment: Attachment) -> PodPolicy
 
 
 def _number(now: Policies, key: SetKey | None) -> int:
-    """The number of a rule set. One that does not only accept is void while some peers have no class: it would open."""
+    """The number of a rule set that is not void. One that does not only accept would open where peers have no class."""
     if key is None:
         return abi.RULES_NONE
     rules = now.sets[key].digest
-    is_void = not now.has_room and not now.readers[rules].only_accepts
+    is_void = rules in now.void or (not now.has_room and not now.readers[rules].only_accepts)
     return abi.RULES_UNKNOWN if is_void else now.ids.sets.known[rules]

@@ -9,7 +9,7 @@ from itertools import chain
 from agent.compile.atom import PortPeer
 from agent.compile.policy import PEER_PODS
 from agent.compile.policy_state import Policies
-from agent.compile.range_room import range_problems
+from agent.compile.range_room import range_problems, void_problems
 from agent.compile.records import Owner, OwnerKind
 from agent.compile.rule_set import policy_label
 from agent.model.cluster import Cluster
@@ -54,10 +54,18 @@ def network_problems(now: Cluster, before: Cluster | None) -> Mapping[Owner, tup
 
 
 def crowd_problems(now: Policies, before: Policies | None) -> Mapping[Owner, tuple[Problem, ...]]:
-    """The policies for whose ranges there is no room, where others are than before; None: nothing was found out."""
-    if before is not None and now.crowded is before.crowded:
+    """The policies for whose ranges there is no room, or that say more than can be worked out.
+
+    Where others are than before; *before* None: nothing was found out.
+    """
+    if before is not None and now.crowded is before.crowded and now.void is before.void:
         return {}
-    return {CROWDED: tuple(range_problems(now.crowded))}
+    return {
+        CROWDED: (
+            *range_problems(now.crowded),
+            *void_problems(one for key, one in now.live().items() if key in now.void),
+        )
+    }
 
 
 def _named_ports(now: Policies, *, knows_pods: bool) -> Iterator[Problem]:

@@ -3,15 +3,15 @@
 Those that differ from before alone; an owner of which nothing differs keeps what it has.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from agent.compile.atom import NOBODY, Signature
+from agent.compile.atom import NOBODY, Atom, Past, Signature
 from agent.compile.peer import Peers
 from agent.compile.policy_state import NOBODY_THERE, Policies
 from agent.compile.prefix import prefix_key
 from agent.compile.records import NOTHING, Owner, OwnerKind, Records
-from agent.compile.rule_set import EVERYBODY, Packer, RuleSet
+from agent.compile.rule_set import EVERYBODY, Packer, Reader, RuleSet
 from agent.model.address import Address, mapped
 from agent.model.name import ObjectName
 from maps import abi
@@ -41,22 +41,46 @@ def policy_records(now: Policies, before: Policies) -> tuple[Policies, Update]:
     gone = ((network, of) for network, of in before.apart.items() if network not in now.apart)
     made |= {_peer_owner(network, address): NOTHING for network, of in gone for address in of.elsewhere}
     differing = before.digests.keys() ^ now.digests.keys() if now.digests is not before.digests else frozenset()
+    came_or_went, every = _Signatures(differing), _Signatures(now.digests)
     ids, live = now.ids, now.live()
     for key, reader in now.readers.items():
-        if before.readers.get(key) is reader and not any(map(reader.meant, differing)):
+        if before.readers.get(key) is reader and not any(map(reader.meant, came_or_went.of(reader))):
             continue
         packer = Packer(ids.sets.known[key], ids.next_list)
         everybody = reader.table(NOBODY)
-        for signature in now.digests:
+        for signature in every.of(reader):
             if reader.meant(signature):
                 said = reader.table(signature)
                 if said != everybody:
                     packer.add(now.class_of(signature), said)
+        if reader.is_void:
+            made[set_owner(live[key])] = NOTHING
+            continue
         packer.add(EVERYBODY, everybody)  # written last: a class that it was of until now has a rule of its own by then
         _, ids = ids.lists(packer.lists)
         made[set_owner(live[key])] = packer.records(key)
     made |= {set_owner(one): NOTHING for key, one in before.live().items() if key not in live}
     return replace(now, ids=ids), made
+
+
+class _Signatures:
+    """Signatures by their atoms: of a namespace's many ranges other namespaces' rule sets need not look at each."""
+
+    def __init__(self, those: Iterable[Signature]) -> None:
+        self._all = tuple(those)
+        self._places: dict[Atom, list[int]] = {}
+        for at, signature in enumerate(self._all):
+            for atom in signature:
+                self._places.setdefault(atom, []).append(at)
+        # what they were stands in these, of which a rule set that pods leave may mean another part
+        self._pasts = [at for atom, places in self._places.items() if isinstance(atom.meaning, Past) for at in places]
+
+    def of(self, reader: Reader) -> Iterator[Signature]:
+        """Those that may have an atom of a rule set's, in their order."""
+        places = {at for atom in reader.atoms for at in self._places.get(atom, ())}
+        if reader.left_at is not None:
+            places.update(self._pasts)
+        return map(self._all.__getitem__, sorted(places))
 
 
 def set_owner(rules: RuleSet) -> Owner:

@@ -32,6 +32,7 @@ class Policies:
     readers: Mapping[bytes, Reader] = field(default_factory=dict)  # by the digest of each rule set, retired ones too
     peers: Peers = field(default_factory=Peers)  # of the cluster's network
     apart: Mapping[ObjectName, Peers] = field(default_factory=dict)  # of each network of its own
+    void: frozenset[bytes] = frozenset()  # rule sets that say more than can be worked out: who has one passes nothing
     crowded: tuple[Policy, ...] = ()  # for whose ranges there is no room
     digests: Mapping[Signature, bytes] = field(default_factory=dict)  # of all signatures in use
     ids: PolicyIds = field(default_factory=PolicyIds)
@@ -65,6 +66,7 @@ class Policies:
             (self.peers.changing, other.peers.changing),
         )
         is_same = all(one is another for one, another in pairs) and self.apart.keys() == other.apart.keys()
+        is_same = is_same and self.void == other.void
         return is_same and (self.is_known, self.has_room) == (other.is_known, other.has_room)
 
     def class_of(self, signature: Signature) -> int:

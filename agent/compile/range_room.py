@@ -70,6 +70,21 @@ def range_problems(policies: Iterable[Policy]) -> Iterator[Problem]:
         yield Problem(policy.kind, policy.name, "spec", text)
 
 
+def void_problems(rule_sets: Iterable[RuleSet]) -> Iterator[Problem]:
+    """What is said of those that say more than can be worked out: of each, of the policy that names the most ports."""
+    worst = {policy_label(one): one for one in (max(rules.policies, key=_ports) for rules in rule_sets)}
+    for policy in map(worst.__getitem__, sorted(worst)):
+        text = (
+            f"names {_ports(policy)} ranges of ports for more peers than can be worked out: its pods pass nothing;"
+            " give fewer and larger ones, or the same to all peers"
+        )
+        yield Problem(policy.kind, policy.name, "spec", text)
+
+
+def _ports(policy: Policy) -> int:
+    return sum(len(rule.ports or ()) for rule in (*(policy.ingress or ()), *(policy.egress or ())))
+
+
 def _asking(rule_sets: Iterable[RuleSet]) -> list[_Asking]:
     """The policies of rule sets, each once, also where two are of one name."""
     found: dict[int, _Asking] = {}

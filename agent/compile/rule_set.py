@@ -26,6 +26,7 @@ from agent.model.policy import (
 from maps import abi
 from maps.record import Packed
 
+MOST_READ = 1 << 18  # ranges of ports that a rule set is worked out of, some seconds' worth; maps hold far fewer
 EVERYBODY = 0  # the class of whom no rule means in particular
 PORT_BITS = 16
 LIST_BITS = 48  # of a list's key before the port: its number, protocol and padding
@@ -134,15 +135,25 @@ class Reader:
             for policy, rule in rules.rules()
             for number in (numbers.get(policy_label(policy), 0),)
         ]
+        self._everybodys = [at for at, (_, _, peers, _) in enumerate(self._rules) if peers is None]
+        self._by_atom: dict[Atom, list[int]] = {}  # the rules that mean it, by their places
+        for at, (_, _, peers, _) in enumerate(self._rules):
+            for atom in peers or ():
+                self._by_atom.setdefault(atom, []).append(at)
         self._own = rules.key.ports if rules.key.direction is Direction.INGRESS else None
         isolating = (policy for policy in rules.policies if policy.tier is Tier.NAMESPACE)
         self._isolated_by = next((numbers.get(policy_label(policy), 0) for policy in isolating), None)
-        ports = ((meaning, atom) for meaning, atom in known.items() if isinstance(meaning, PortPeer))
+        every = known.items() if rules.named else ()
+        ports = ((meaning, atom) for meaning, atom in every if isinstance(meaning, PortPeer))
         named = [atom for meaning, atom in ports if (meaning.port.name, meaning.networks) in rules.named]
         peers = frozenset(known[peer] for peer in rules.peers)
         self.atoms: Signature = peers.union(named)
         self.only_accepts = all(rule.verdict is Verdict.ACCEPT for _, rule in rules.rules())
+        self._named: Signature = frozenset(named)
         self._tables: dict[Signature, Table] = {}
+        self._read = 0  # ranges of ports
+        self.is_void = False  # more are asked for than there may be: it denies, and nobody has it
+        self._same: dict[tuple[tuple[int, ...], Signature], Table] = {}  # by what they are made of
 
     def meant(self, signature: Signature) -> Signature:
         """Those of some atoms that are its own."""
@@ -154,14 +165,24 @@ class Reader:
         """What it says of peers that these atoms mean, of which others than its own count for nothing."""
         meant = self.meant(signature)
         found = self._tables.get(meant)
+        if self.is_void:
+            return Table(Outcome(accepts=False, policy=self._isolated_by or 0))
         if found is None:
-            found = self._tables[meant] = table(tuple(self._matches(meant)), self._isolated_by)
+            places = {at for atom in meant for at in self._by_atom.get(atom, ())}
+            made_of = tuple(sorted(places.union(self._everybodys))), meant & self._named
+            found = self._same.get(made_of)
+            if found is None:
+                matches = tuple(self._matches(made_of[0], meant))
+                self._read += sum(len(match.ports or ()) for match in matches)
+                if self._read > MOST_READ:
+                    self.is_void = True
+                    return self.table(signature)
+                found = self._same[made_of] = table(matches, self._isolated_by)
+            self._tables[meant] = found
         return found
 
-    def _matches(self, meant: Signature) -> Iterator[Match]:
-        for policy, rule, peers, number in self._rules:
-            if peers is not None and not (peers & meant):
-                continue
+    def _matches(self, places: Iterable[int], meant: Signature) -> Iterator[Match]:
+        for policy, rule, _, number in map(self._rules.__getitem__, places):
             networks = policy.networks or OWN_NETWORK
             ports = None if rule.ports is None else tuple(self._resolved(rule.ports, meant, networks))
             if ports is None or ports:

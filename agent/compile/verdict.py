@@ -4,9 +4,10 @@ Tiers, priorities, Deny, Pass and named ports are gone afterwards: what is left 
 and what is so of everything else.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
+from operator import attrgetter
 
 from agent.model.policy import FIRST_PORT, LAST_PORT, PortRange, Tier, Verdict
 from agent.model.service import Protocol
@@ -62,12 +63,12 @@ def table(matches: Sequence[Match], isolated_by: int | None) -> Table:
     *isolated_by* is the number of a NetworkPolicy that selects the pod, whose rules are in Tier.NAMESPACE: what none of
     these accepts is denied by it. None: none selects it, and the baseline is asked.
     """
-    otherwise = _outcome(matches, isolated_by, lambda match: match.ports is None)
+    otherwise = _outcome(_first_of_tiers(match for match in matches if match.ports is None), isolated_by)
     found: list[PortOutcome] = []
     for protocol in PROTOCOLS:
         edges = sorted(_edges(matches, protocol))
-        for low, above in pairwise(edges):
-            outcome = _outcome(matches, isolated_by, lambda match, at=low, of=protocol: match.has(of, at))  # type: ignore[misc]
+        for (low, above), said in zip(pairwise(edges), _asked(matches, protocol, edges), strict=True):
+            outcome = _outcome(said, isolated_by)
             if outcome == otherwise:
                 continue
             last = found[-1] if found else None
@@ -88,19 +89,53 @@ def _edges(matches: Iterable[Match], protocol: Protocol) -> set[int]:
     return found
 
 
-def _outcome(matches: Sequence[Match], isolated_by: int | None, means: Callable[[Match], bool]) -> Outcome:
-    for tier, verdict, policy in _asked(matches, means):
-        if tier is Tier.BASELINE and isolated_by is not None:
+def _asked(matches: Iterable[Match], protocol: Protocol, edges: Sequence[int]) -> list[list[Match]]:
+    """For each stretch between two edges the first rule of each tier that means it.
+
+    Each stretch is taken once by each tier, however many rules and ports there are.
+    """
+    at, last = {edge: index for index, edge in enumerate(edges)}, len(edges) - 1
+    found: list[list[Match]] = [[] for _ in range(last)]
+    for _, those in groupby(matches, key=attrgetter("tier")):
+        free = [*range(len(edges))]  # from each stretch on, where the next may be that no rule of the tier has taken
+        for match in those:
+            for low, above in _stretches(match, protocol, at, last):
+                index = _next(free, low)
+                while index < above:
+                    found[index].append(match)
+                    free[index] = index + 1
+                    index = _next(free, index)
+    return found
+
+
+def _stretches(match: Match, protocol: Protocol, at: Mapping[int, int], last: int) -> Iterator[tuple[int, int]]:
+    if match.ports is None:
+        yield 0, last
+    for one in match.ports or ():
+        if one.protocol is protocol:
+            yield at[one.low], at[one.high + 1]
+
+
+def _next(free: list[int], index: int) -> int:
+    """Where a chain of what is taken ends; whoever asks again is there sooner."""
+    end = index
+    while free[end] != end:
+        end = free[end]
+    while free[index] != end:
+        free[index], index = end, free[index]
+    return end
+
+
+def _outcome(asked: Iterable[Match], isolated_by: int | None) -> Outcome:
+    """What the first rules of the tiers say, which is asked in turn."""
+    for match in asked:
+        if match.tier is Tier.BASELINE and isolated_by is not None:
             break
-        if verdict is not Verdict.PASS:
-            return Outcome(verdict is Verdict.ACCEPT, policy)
+        if match.verdict is not Verdict.PASS:
+            return Outcome(match.verdict is Verdict.ACCEPT, match.policy)
     return Outcome(accepts=isolated_by is None, policy=isolated_by or 0)
 
 
-def _asked(matches: Sequence[Match], means: Callable[[Match], bool]) -> Iterator[tuple[Tier, Verdict, int]]:
-    """The first rule of each tier that means a port."""
-    done: Tier | None = None
-    for match in matches:
-        if match.tier is not done and means(match):
-            done = match.tier
-            yield match.tier, match.verdict, match.policy
+def _first_of_tiers(matches: Iterable[Match]) -> Iterator[Match]:
+    """The first rule of each tier."""
+    return (next(those) for _, those in groupby(matches, key=attrgetter("tier")))
